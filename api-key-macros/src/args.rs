@@ -1,0 +1,184 @@
+//! The arguments of the attribute: `scopes = "a b", any_scope = "c d", optional, crate = path`.
+
+use proc_macro2::{Span, TokenStream, TokenTree};
+use syn::ext::IdentExt;
+use syn::parse::{ParseStream, Parser};
+use syn::{Error, Ident, LitStr, Path, Result, Token};
+
+use crate::faults::Faults;
+
+const ALLOWED: &str = r#"`scopes = "..."`, `any_scope = "..."`, `optional` or `crate = path`"#;
+
+/// What the attribute says.
+#[derive(Default)]
+pub(crate) struct Args {
+    /// The scopes a key must all have, each a literal of its own.
+    pub(crate) scopes: Vec<LitStr>,
+    /// The scopes of which a key must have one.
+    pub(crate) any_scope: Vec<LitStr>,
+    /// Whether a caller who presents nothing passes.
+    pub(crate) optional: bool,
+    /// Where `api_key_runtime` is to be found, when not at `::api_key_runtime`.
+    pub(crate) runtime: Option<Path>,
+}
+
+impl Args {
+    /// Reads all arguments. A faulty one is left out and does not hide the next.
+    pub(crate) fn parse(tokens: TokenStream, faults: &mut Faults) -> Self {
+        let mut args = Self::default();
+        let parsed = (|input: ParseStream<'_>| args.parse_all(input, faults)).parse2(tokens);
+        if let Err(fault) = parsed {
+            faults.push(fault);
+        }
+        args
+    }
+
+    fn parse_all(&mut self, input: ParseStream<'_>, faults: &mut Faults) -> Result<()> {
+        let mut seen = Vec::new();
+        while !input.is_empty() {
+            if let Err(fault) = self.parse_one(input, &mut seen) {
+                faults.push(fault);
+                skip_to_comma(input)?;
+            }
+            input.parse::<Option<Token![,]>>()?;
+        }
+        Ok(())
+    }
+
+    fn parse_one(&mut self, input: ParseStream<'_>, seen: &mut Vec<Ident>) -> Result<()> {
+        if !input.peek(Ident::peek_any) {
+            return Err(unnamed(input));
+        }
+        let name = input.call(Ident::parse_any)?;
+        if seen.contains(&name) {
+            let message = format!("`{name}` is given twice: write it once");
+            return Err(Error::new(name.span(), message));
+        }
+        seen.push(name.clone());
+        match name.to_string().as_str() {
+            "scopes" => self.scopes = scope_list(&name, input)?,
+            "any_scope" => self.any_scope = scope_list(&name, input)?,
+            "optional" => self.optional = flag(&name, input)?,
+            "crate" => self.runtime = Some(runtime_path(&name, input)?),
+            _ => {
+                let message = format!("unknown argument `{name}`: write {ALLOWED}");
+                return Err(Error::new(name.span(), message));
+            }
+        }
+        at_comma(input)
+    }
+}
+
+/// The fault of something that is not `name` or `name = value`.
+fn unnamed(input: ParseStream<'_>) -> Error {
+    let message = match input.fork().parse::<LitStr>() {
+        Ok(literal) => {
+            let value = literal.value();
+            format!("arguments have names: write `scopes = {value:?}`")
+        }
+        Err(_) => format!("expected an argument: write {ALLOWED}"),
+    };
+    input.error(message)
+}
+
+fn at_comma(input: ParseStream<'_>) -> Result<()> {
+    if input.is_empty() || input.peek(Token![,]) {
+        Ok(())
+    } else {
+        Err(input.error("expected a comma: write one between two arguments"))
+    }
+}
+
+fn skip_to_comma(input: ParseStream<'_>) -> Result<()> {
+    while at_comma(input).is_err() {
+        input.parse::<TokenTree>()?;
+    }
+    Ok(())
+}
+
+fn flag(name: &Ident, input: ParseStream<'_>) -> Result<bool> {
+    if at_comma(input).is_ok() {
+        Ok(true)
+    } else {
+        let message = format!("`{name}` takes no value: write `{name}` alone");
+        Err(input.error(message))
+    }
+}
+
+/// Steps over the `=`. Returns where the value stands, or the name where there is none.
+fn equals(name: &Ident, input: ParseStream<'_>) -> Option<Span> {
+    input.parse::<Token![=]>().ok()?;
+    Some(if at_comma(input).is_ok() {
+        name.span()
+    } else {
+        input.span()
+    })
+}
+
+fn runtime_path(name: &Ident, input: ParseStream<'_>) -> Result<Path> {
+    let found = equals(name, input);
+    let path = if input.peek(LitStr) {
+        let literal: LitStr = input.parse()?;
+        literal.parse_with(Path::parse_mod_style)
+    } else {
+        input.call(Path::parse_mod_style)
+    };
+    match (found, path) {
+        (Some(_), Ok(path)) => Ok(path),
+        (found, _) => Err(Error::new(
+            found.unwrap_or_else(|| name.span()),
+            "`crate` takes a path: write `crate = path::to::api_key_runtime`",
+        )),
+    }
+}
+
+fn scope_list(name: &Ident, input: ParseStream<'_>) -> Result<Vec<LitStr>> {
+    let found = equals(name, input);
+    match (found, input.parse::<LitStr>()) {
+        (Some(_), Ok(literal)) => {
+            split_scopes(name, &literal).map_err(|message| Error::new(literal.span(), message))
+        }
+        (found, _) => Err(Error::new(
+            found.unwrap_or_else(|| name.span()),
+            format!(
+                r#"`{name}` takes a string literal: write `{name} = "orders:read orders:write"`"#
+            ),
+        )),
+    }
+}
+
+// Input:  "orders:read orders:write"
+// Output: "orders:read", "orders:write"
+fn split_scopes(name: &Ident, literal: &LitStr) -> std::result::Result<Vec<LitStr>, String> {
+    let value = literal.value();
+    if value.is_empty() {
+        return Err(format!(
+            "`{name}` is empty: name at least one scope, or leave `{name}` out"
+        ));
+    }
+    let scopes: Vec<&str> = value.split(' ').collect();
+    if scopes.contains(&"") {
+        return Err("write one space between two scopes, and none before or after".to_owned());
+    }
+    for (index, scope) in scopes.iter().enumerate() {
+        if let Some(character) = scope
+            .chars()
+            .find(|character| !is_scope_character(*character))
+        {
+            return Err(format!(
+                "{character:?} cannot stand in a scope: \
+                 write printable ASCII without spaces, quotes and backslashes"
+            ));
+        }
+        if scopes[..index].contains(scope) {
+            return Err(format!("`{scope}` is named twice: write it once"));
+        }
+    }
+    let literal = |scope: &&str| LitStr::new(scope, literal.span());
+    Ok(scopes.iter().map(literal).collect())
+}
+
+/// RFC 6749, section 3.3: `scope-token = 1*( %x21 / %x23-5B / %x5D-7E )`.
+fn is_scope_character(character: char) -> bool {
+    character.is_ascii_graphic() && !matches!(character, '"' | '\\')
+}

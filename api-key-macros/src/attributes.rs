@@ -1,0 +1,170 @@
+//! Where the other attributes of a handler go: on the outer function, or on the inner one with the rest.
+
+use proc_macro2::{TokenStream, TokenTree};
+use quote::quote;
+use syn::parse::ParseStream;
+use syn::punctuated::Punctuated;
+use syn::{Attribute, Meta, MetaList, Result, Token};
+
+use crate::faults::Faults;
+
+/// Macros of actix-web that register the function below them, by the last segment of their path.
+pub(crate) const ROUTES: [&str; 12] = [
+    "get", "post", "put", "delete", "head", "connect", "options", "trace", "patch", "query",
+    "route", "routes",
+];
+
+/// Attributes of the language that speak of the item as others see it. Lint levels reach the function nested in it.
+pub(crate) const BUILTINS: [&str; 11] = [
+    "doc",
+    "cfg",
+    "allow",
+    "warn",
+    "deny",
+    "forbid",
+    "expect",
+    "deprecated",
+    "must_use",
+    "inline",
+    "cold",
+];
+
+/// Things that go on the outer function and things that stay on the inner one, each in the order they were written.
+pub(crate) struct Placed<T> {
+    pub(crate) outer: Vec<T>,
+    pub(crate) inner: Vec<T>,
+}
+
+impl<T> Placed<T> {
+    fn outer(thing: T) -> Self {
+        Self {
+            outer: vec![thing],
+            inner: Vec::new(),
+        }
+    }
+
+    fn inner(thing: T) -> Self {
+        Self {
+            outer: Vec::new(),
+            inner: vec![thing],
+        }
+    }
+
+    fn nowhere() -> Self {
+        Self {
+            outer: Vec::new(),
+            inner: Vec::new(),
+        }
+    }
+
+    fn append(&mut self, other: Self) {
+        self.outer.extend(other.outer);
+        self.inner.extend(other.inner);
+    }
+}
+
+pub(crate) fn place(attrs: &[Attribute], faults: &mut Faults) -> Placed<Attribute> {
+    let mut placed = Placed::nowhere();
+    for attr in attrs {
+        let with = |meta| Attribute {
+            meta,
+            ..attr.clone()
+        };
+        let metas = place_meta(attr.meta.clone(), faults);
+        placed.append(Placed {
+            outer: metas.outer.into_iter().map(with).collect(),
+            inner: metas.inner.into_iter().map(with).collect(),
+        });
+    }
+    placed
+}
+
+fn place_meta(meta: Meta, faults: &mut Faults) -> Placed<Meta> {
+    if is_own(&meta) {
+        faults.on(
+            meta.path(),
+            "`#[require_app_key]` is here twice: write one, with the arguments of both",
+        );
+        return Placed::nowhere();
+    }
+    if is_openapi(&meta) {
+        faults.on(
+            meta.path(),
+            "`utoipa::path` must see the handler as it was written: move it above `#[require_app_key]`",
+        );
+        return Placed::outer(meta);
+    }
+    match &meta {
+        Meta::List(list) if meta.path().is_ident("cfg_attr") => place_conditional(list, faults),
+        _ if is_route(&meta) || is_builtin(&meta) => Placed::outer(meta),
+        _ => Placed::inner(meta),
+    }
+}
+
+// Input:  cfg_attr(PREDICATE, get("/"), tracing::instrument)
+// Output: outer cfg_attr(PREDICATE, get("/")), inner cfg_attr(PREDICATE, tracing::instrument)
+//
+// On the outer function `tracing::instrument` would record the request, and with it the key.
+fn place_conditional(list: &MetaList, faults: &mut Faults) -> Placed<Meta> {
+    let Ok((predicate, metas)) = list.parse_args_with(conditional) else {
+        // The compiler says what is wrong with it.
+        return Placed::outer(list.clone().into());
+    };
+    let mut placed = Placed::nowhere();
+    for meta in metas {
+        placed.append(place_meta(meta, faults));
+    }
+    let wrap = |metas: Vec<Meta>| {
+        let tokens = quote!(#predicate, #(#metas),*);
+        Meta::List(MetaList {
+            tokens,
+            ..list.clone()
+        })
+    };
+    let some = |metas: Vec<Meta>| {
+        if metas.is_empty() {
+            vec![]
+        } else {
+            vec![wrap(metas)]
+        }
+    };
+    Placed {
+        outer: some(placed.outer),
+        inner: some(placed.inner),
+    }
+}
+
+fn conditional(input: ParseStream<'_>) -> Result<(TokenStream, Punctuated<Meta, Token![,]>)> {
+    let mut predicate = TokenStream::new();
+    while !input.peek(Token![,]) {
+        predicate.extend([input.parse::<TokenTree>()?]);
+    }
+    input.parse::<Token![,]>()?;
+    Ok((predicate, Punctuated::parse_terminated(input)?))
+}
+
+fn is_own(meta: &Meta) -> bool {
+    last_segment(meta) == "require_app_key"
+}
+
+/// `utoipa::path`, or `path(..)` after a `use`: the language's own `path` is never written with parentheses.
+fn is_openapi(meta: &Meta) -> bool {
+    last_segment(meta) == "path"
+        && (meta.path().segments.len() > 1 || matches!(meta, Meta::List(_)))
+}
+
+fn is_route(meta: &Meta) -> bool {
+    ROUTES.contains(&last_segment(meta).as_str())
+}
+
+fn is_builtin(meta: &Meta) -> bool {
+    BUILTINS.iter().any(|builtin| meta.path().is_ident(builtin))
+}
+
+fn last_segment(meta: &Meta) -> String {
+    meta.path()
+        .segments
+        .last()
+        .map(|segment| segment.ident.to_string())
+        .unwrap_or_default()
+}

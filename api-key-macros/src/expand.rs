@@ -1,0 +1,228 @@
+//! From the handler as it was written to the function that authenticates before it.
+
+use proc_macro2::{Delimiter, Group, Span, TokenStream};
+use quote::{ToTokens, quote, quote_spanned};
+use syn::punctuated::Punctuated;
+use syn::{
+    Attribute, GenericParam, Generics, Ident, Lifetime, Signature, Token, Type, TypeParamBound,
+    WherePredicate,
+};
+
+use crate::args::Args;
+use crate::attributes::{self, Placed};
+use crate::faults::Faults;
+use crate::handler::Handler;
+use crate::validate::validate;
+
+pub(crate) fn expand(args: TokenStream, item: TokenStream) -> TokenStream {
+    let mut faults = Faults::default();
+    let args = Args::parse(args, &mut faults);
+    let output = match syn::parse2(item.clone()) {
+        Ok(handler) => expand_handler(&handler, &args, &mut faults).unwrap_or(item),
+        Err(fault) => {
+            faults.push(fault);
+            item
+        }
+    };
+    quote!(#output #faults)
+}
+
+/// `None`: the item cannot be made into anything, and its faults say why.
+fn expand_handler(handler: &Handler, args: &Args, faults: &mut Faults) -> Option<TokenStream> {
+    let attrs = attributes::place(&handler.attrs, faults);
+    let unfit = validate(handler);
+    let expansion = Expansion::new(handler, args, attrs);
+    let body = if unfit.is_empty() {
+        expansion.authenticated()
+    } else {
+        expansion.unreachable()
+    };
+    faults.append(unfit);
+    handler.can_be_nested().then(|| expansion.outer(&body))
+}
+
+struct Expansion<'a> {
+    handler: &'a Handler,
+    args: &'a Args,
+    attrs: Placed<Attribute>,
+    /// Where made-up tokens stand: the user's names do not see theirs, and lints take them for a macro's.
+    site: Span,
+    /// `::api_key_runtime::__private`
+    private: TokenStream,
+}
+
+impl<'a> Expansion<'a> {
+    fn new(handler: &'a Handler, args: &'a Args, attrs: Placed<Attribute>) -> Self {
+        let site = Span::mixed_site().located_at(handler.sig.ident.span());
+        let private = match &args.runtime {
+            Some(runtime) => quote_spanned!(site=> #runtime::__private),
+            None => quote_spanned!(site=> ::api_key_runtime::__private),
+        };
+        Self {
+            handler,
+            args,
+            attrs,
+            site,
+            private,
+        }
+    }
+
+    // Input:
+    //     #[get("/orders/{id}")]
+    //     #[tracing::instrument]
+    //     pub async fn order<T: Store>(id: web::Path<u64>, key: AppKey) -> Result<impl Responder, Error> { BODY }
+    //
+    // Output:
+    //     #[get("/orders/{id}")]
+    //     pub fn order<T: Store + 'static>(__request: HttpRequest, __payload: Payload) -> BoxFuture {
+    //         #[tracing::instrument]
+    //         async fn order<T: Store>(id: web::Path<u64>, key: AppKey) -> Result<impl Responder, Error> { BODY }
+    //         CALL
+    //     }
+    fn outer(&self, call: &TokenStream) -> TokenStream {
+        let Self { private, site, .. } = self;
+        let Handler { vis, sig, .. } = self.handler;
+        let attrs = &self.attrs.outer;
+        let fn_token = &sig.fn_token;
+        let name = &sig.ident;
+        let generics = outlive_requests(&sig.generics, *site);
+        let where_clause = &generics.where_clause;
+        // Like `fn`, the end of the head and the braces have the user's span: of a macro's function, the compiler reports
+        // neither that it is never used nor that it has no documentation.
+        let future = Ident::new("BoxFuture", name.span());
+        let inner = self.inner();
+        let mut body = Group::new(Delimiter::Brace, quote!(#inner #call));
+        body.set_span(name.span());
+        quote_spanned! {*site=>
+            #(#attrs)*
+            #vis #fn_token #name #generics(
+                __request: #private::HttpRequest,
+                __payload: #private::Payload,
+            ) -> #private::#future #where_clause #body
+        }
+    }
+
+    /// The user's function, whole, without what has moved to the outer one.
+    fn inner(&self) -> TokenStream {
+        let Handler { sig, body, .. } = self.handler;
+        let attrs = &self.attrs.inner;
+        quote!(#(#attrs)* #sig #body)
+    }
+
+    // Output:
+    //     authenticated({ static POLICY: Policy = Policy::new(); &POLICY }, __request, __payload, order::<T>)
+    //
+    // In a block of its own, where no path in the user's function can mean it.
+    fn authenticated(&self) -> TokenStream {
+        let Self { private, site, .. } = self;
+        let policy = self.policy();
+        let handler = instantiated(&self.handler.sig);
+        quote_spanned! {*site=>
+            #private::authenticated(
+                {
+                    static POLICY: #private::Policy = #policy;
+                    &POLICY
+                },
+                __request,
+                __payload,
+                #handler,
+            )
+        }
+    }
+
+    /// In place of the call where it would only add to the faults reported.
+    fn unreachable(&self) -> TokenStream {
+        quote_spanned!(self.site=> ::core::unreachable!())
+    }
+
+    // Input:
+    //     scopes = "orders:read orders:write", optional
+    //
+    // Output:
+    //     Policy::new().scopes(&["orders:read", "orders:write"]).optional()
+    fn policy(&self) -> TokenStream {
+        let Self {
+            private,
+            site,
+            args,
+            ..
+        } = self;
+        let mut policy = quote_spanned!(*site=> #private::Policy::new());
+        if let scopes @ [_, ..] = args.scopes.as_slice() {
+            policy.extend(quote_spanned!(*site=> .scopes(&[#(#scopes),*])));
+        }
+        if let scopes @ [_, ..] = args.any_scope.as_slice() {
+            policy.extend(quote_spanned!(*site=> .any_scope(&[#(#scopes),*])));
+        }
+        if args.optional {
+            policy.extend(quote_spanned!(*site=> .optional()));
+        }
+        policy
+    }
+}
+
+// Input:  <T: Store, U, const N: usize> .. where U: Clock
+// Output: <T: Store + 'static, U, const N: usize> .. where U: Clock + 'static
+fn outlive_requests(generics: &Generics, site: Span) -> Generics {
+    let mut generics = generics.clone();
+    let mut predicates = generics
+        .where_clause
+        .as_mut()
+        .map(|clause| &mut clause.predicates);
+    for parameter in &mut generics.params {
+        let GenericParam::Type(parameter) = parameter else {
+            continue;
+        };
+        // Where the user wrote its bounds: clippy objects to bounds in both places.
+        let bounds = predicates
+            .iter_mut()
+            .flat_map(|predicates| predicates.iter_mut())
+            .find_map(|predicate| bounds_of(&parameter.ident, predicate));
+        let lifetime = Lifetime::new("'static", site);
+        bounds
+            .unwrap_or(&mut parameter.bounds)
+            .push(TypeParamBound::Lifetime(lifetime));
+    }
+    generics
+}
+
+type Bounds = Punctuated<TypeParamBound, Token![+]>;
+
+fn bounds_of<'a>(parameter: &Ident, predicate: &'a mut WherePredicate) -> Option<&'a mut Bounds> {
+    match predicate {
+        WherePredicate::Type(predicate) if is_named(&predicate.bounded_ty, parameter) => {
+            Some(&mut predicate.bounds)
+        }
+        _ => None,
+    }
+}
+
+fn is_named(ty: &Type, name: &Ident) -> bool {
+    match ty {
+        Type::Path(path) => path.qself.is_none() && path.path.is_ident(name),
+        Type::Group(group) => is_named(&group.elem, name),
+        _ => false,
+    }
+}
+
+// Input:  fn order<'a, T: Store, const N: usize>(..)
+// Output: order::<T, N>
+fn instantiated(sig: &Signature) -> TokenStream {
+    let name = &sig.ident;
+    let arguments: Vec<_> = sig
+        .generics
+        .params
+        .iter()
+        .filter_map(|parameter| match parameter {
+            GenericParam::Lifetime(_) => None,
+            GenericParam::Type(parameter) => Some(&parameter.ident),
+            GenericParam::Const(parameter) => Some(&parameter.ident),
+        })
+        .collect();
+    if arguments.is_empty() {
+        name.to_token_stream()
+    } else {
+        // The user's span throughout: of another, clippy takes the function for one that is called here.
+        quote_spanned!(name.span()=> #name::<#(#arguments),*>)
+    }
+}

@@ -1,0 +1,83 @@
+//! The item under the attribute: a function whose signature is read and whose body is not.
+
+use proc_macro2::{TokenStream, TokenTree};
+use quote::ToTokens;
+use syn::parse::{Parse, ParseStream};
+use syn::{Attribute, LitStr, Result, Signature, Token, Visibility, braced, token};
+
+/// A function as it was written.
+pub(crate) struct Handler {
+    pub(crate) attrs: Vec<Attribute>,
+    pub(crate) vis: Visibility,
+    pub(crate) sig: Signature,
+    pub(crate) body: Body,
+}
+
+/// What follows the signature.
+pub(crate) enum Body {
+    /// Opaque tokens: an editor hands over half-typed ones, and nothing here depends on them.
+    Block(token::Brace, TokenStream),
+    /// No body, as in a trait.
+    Missing(Token![;]),
+}
+
+impl Handler {
+    /// Whether the function can stand inside another one.
+    pub(crate) fn can_be_nested(&self) -> bool {
+        self.sig.receiver().is_none() && matches!(self.body, Body::Block(..))
+    }
+}
+
+impl Parse for Handler {
+    fn parse(input: ParseStream<'_>) -> Result<Self> {
+        let attrs = input.call(Attribute::parse_outer)?;
+        let vis = input.parse()?;
+        if !is_function(input)? {
+            let message = "`#[require_app_key]` guards handlers: write it above each `fn` to guard";
+            return Err(input.error(message));
+        }
+        Ok(Self {
+            attrs,
+            vis,
+            sig: input.parse()?,
+            body: input.parse()?,
+        })
+    }
+}
+
+impl Parse for Body {
+    fn parse(input: ParseStream<'_>) -> Result<Self> {
+        if input.peek(Token![;]) {
+            return Ok(Self::Missing(input.parse()?));
+        }
+        // Not a `Group`: `$body:block` of a `macro_rules!` stands in an invisible one of its own.
+        let content;
+        let brace = braced!(content in input);
+        Ok(Self::Block(brace, content.parse()?))
+    }
+}
+
+impl ToTokens for Body {
+    fn to_tokens(&self, tokens: &mut TokenStream) {
+        match self {
+            Self::Block(brace, body) => {
+                brace.surround(tokens, |tokens| tokens.extend(body.clone()))
+            }
+            Self::Missing(semicolon) => semicolon.to_tokens(tokens),
+        }
+    }
+}
+
+/// Whether `fn` follows, after qualifiers in whatever order.
+fn is_function(input: ParseStream<'_>) -> Result<bool> {
+    let ahead = input.fork();
+    while ahead.peek(Token![const])
+        || ahead.peek(Token![async])
+        || ahead.peek(Token![unsafe])
+        || ahead.peek(Token![extern])
+    {
+        ahead.parse::<TokenTree>()?;
+        ahead.parse::<Option<LitStr>>()?;
+    }
+    Ok(ahead.peek(Token![fn]))
+}

@@ -1,0 +1,23 @@
+//! The `#[require_app_key]` attribute of `api-key-runtime`, which re-exports it.
+//!
+//! Depend on `api-key-runtime`, never on this crate: exactly one version of it fits a given runtime.
+
+#![forbid(unsafe_code)]
+
+use proc_macro::TokenStream;
+
+mod args;
+mod attributes;
+mod expand;
+mod faults;
+mod handler;
+#[cfg(test)]
+mod tests;
+mod validate;
+
+// Public API docs are in api-key-runtime.
+/// Runs an actix-web handler only for callers who present a valid key.
+#[proc_macro_attribute]
+pub fn require_app_key(args: TokenStream, item: TokenStream) -> TokenStream {
+    expand::expand(args.into(), item.into()).into()
+}

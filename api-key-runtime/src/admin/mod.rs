@@ -1,0 +1,132 @@
+//! Administration of keys: the API that the `app-key` command is a thin shell over. Knows nothing of HTTP.
+
+mod new_key;
+
+use crate::{
+    Error, KeyRecord, KeySecret,
+    clock::{Clock, to_stored},
+    key::{Digester, KeyForm},
+    store::{Aborted, Connection, Database, aborted, check, on_either},
+};
+
+pub use new_key::NewKey;
+
+/// Issues, lists and changes the keys of a database.
+///
+/// Every change is a transaction of its own over a connection of its own, durable before it returns. All of it blocks: within a
+/// request, call it through [`actix_web::web::block`].
+#[derive(Clone, Debug)]
+pub struct Admin {
+    database: Database,
+    form: KeyForm,
+    digester: Digester,
+    clock: Clock,
+}
+
+/// A key that was just issued: the only time its secret is seen.
+#[derive(Debug)]
+#[non_exhaustive]
+pub struct IssuedKey {
+    /// The key itself, for whom it was issued to.
+    pub secret: KeySecret,
+    /// What the table holds of it.
+    pub record: KeyRecord,
+}
+
+impl Admin {
+    pub(crate) fn new(database: Database, form: KeyForm, digester: Digester, clock: Clock) -> Self {
+        Self {
+            database,
+            form,
+            digester,
+            clock,
+        }
+    }
+
+    /// Issues a key.
+    ///
+    /// # Errors
+    /// When what is asked for is unusable, the operating system gives no entropy, the table's keys are under another pepper, or the
+    /// database fails. No key exists then.
+    pub fn issue(&self, new: &NewKey) -> Result<IssuedKey, Error> {
+        let now = to_stored(self.clock.now());
+        new.check(now)?;
+        let mut connection = self.connect()?;
+        let secret = self.form.generate(new.format)?;
+        let digest = self.digester.digest(secret.expose());
+        let record = new.record(
+            digest,
+            self.digester.current_key().clone(),
+            self.form.hint(&secret),
+            now,
+        );
+        let record = on_either!(&mut connection, queries::issue(&record))
+            .map_err(|source| self.aborted(source))?;
+        Ok(IssuedKey { secret, record })
+    }
+
+    /// Every key there is or was, oldest first.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub fn list(&self) -> Result<Vec<KeyRecord>, Error> {
+        let mut connection = self.connect()?;
+        on_either!(&mut connection, queries::list()).map_err(|source| self.unreadable(source))
+    }
+
+    /// One key.
+    ///
+    /// # Errors
+    /// When there is no such key or the database fails.
+    pub fn get(&self, id: i64) -> Result<KeyRecord, Error> {
+        let mut connection = self.connect()?;
+        on_either!(&mut connection, queries::get(id))
+            .map_err(|source| self.unreadable(source))?
+            .ok_or_else(|| Error::not_found(id))
+    }
+
+    /// Revokes a key for good. One that is revoked already stays as it is.
+    ///
+    /// # Errors
+    /// When there is no such key or the database fails.
+    pub fn revoke(&self, id: i64) -> Result<KeyRecord, Error> {
+        let now = to_stored(self.clock.now());
+        let mut connection = self.connect()?;
+        on_either!(&mut connection, queries::revoke(id, now)).map_err(|source| self.aborted(source))
+    }
+
+    /// Switches a key off until it is enabled again. One that is disabled already stays as it is.
+    ///
+    /// # Errors
+    /// When there is no such key, it is revoked, or the database fails.
+    pub fn disable(&self, id: i64) -> Result<KeyRecord, Error> {
+        let now = to_stored(self.clock.now());
+        let mut connection = self.connect()?;
+        on_either!(&mut connection, queries::set_disabled(id, Some(now)))
+            .map_err(|source| self.aborted(source))
+    }
+
+    /// Switches a disabled key on again.
+    ///
+    /// # Errors
+    /// When there is no such key, it is revoked, or the database fails.
+    pub fn enable(&self, id: i64) -> Result<KeyRecord, Error> {
+        let mut connection = self.connect()?;
+        on_either!(&mut connection, queries::set_disabled(id, None))
+            .map_err(|source| self.aborted(source))
+    }
+
+    fn connect(&self) -> Result<Connection, Error> {
+        let mut connection = Connection::open(&self.database)?;
+        check(&self.database, &mut connection)?;
+        Ok(connection)
+    }
+
+    fn aborted(&self, source: Aborted) -> Error {
+        aborted(&self.database, source)
+    }
+
+    fn unreadable(&self, source: diesel::result::Error) -> Error {
+        Error::database(format!("cannot read the keys of {}", self.database), source)
+    }
+}

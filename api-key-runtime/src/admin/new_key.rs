@@ -1,0 +1,112 @@
+//! What is asked for when a key is issued.
+
+use chrono::{DateTime, Utc};
+
+use crate::{
+    AddressRules, Digest, DigestKey, Error, KeyFormat, KeyRecord, ScopeSet, clock::to_stored,
+};
+
+/// Longest name and owner, in characters: what the table's constraints allow.
+const MAX_TEXT_CHARS: usize = 200;
+
+/// What is asked for when a key is issued: what it is for, and where it may be used from.
+///
+/// ```
+/// use api_key_runtime::NewKey;
+///
+/// let new = NewKey::new("billing", "10.0.0.0/8".parse()?).scopes("cakes:read cakes:write".parse()?).owner("user 17");
+/// # Ok::<(), api_key_runtime::Error>(())
+/// ```
+#[derive(Clone, Debug)]
+#[must_use = "no key exists until it is issued"]
+pub struct NewKey {
+    name: String,
+    allowed_ips: AddressRules,
+    scopes: ScopeSet,
+    owner: Option<String>,
+    expires_at: Option<DateTime<Utc>>,
+    pub(super) format: KeyFormat,
+}
+
+impl NewKey {
+    /// A native key without scopes, owner and end.
+    pub fn new(name: impl Into<String>, allowed_ips: AddressRules) -> Self {
+        Self {
+            name: name.into(),
+            allowed_ips,
+            scopes: ScopeSet::default(),
+            owner: None,
+            expires_at: None,
+            format: KeyFormat::Native,
+        }
+    }
+
+    /// What it may be used for.
+    pub fn scopes(mut self, scopes: ScopeSet) -> Self {
+        self.scopes = scopes;
+        self
+    }
+
+    /// The application's own user that it belongs to.
+    pub fn owner(mut self, owner: impl Into<String>) -> Self {
+        self.owner = Some(owner.into());
+        self
+    }
+
+    /// From when on it is refused. Both databases keep it to the microsecond.
+    pub fn expires_at(mut self, end: DateTime<Utc>) -> Self {
+        self.expires_at = Some(end);
+        self
+    }
+
+    /// The form it is issued in.
+    pub fn format(mut self, format: KeyFormat) -> Self {
+        self.format = format;
+        self
+    }
+
+    pub(super) fn check(&self, now: DateTime<Utc>) -> Result<(), Error> {
+        check_text("name", &self.name)?;
+        if let Some(owner) = &self.owner {
+            check_text("owner", owner)?;
+        }
+        if self.allowed_ips.as_str().is_empty() || !self.allowed_ips.is_readable() {
+            return Err(Error::input(
+                "name the addresses the key may be used from; 0.0.0.0 means any",
+            ));
+        }
+        match self.expires_at {
+            Some(end) if to_stored(end) <= now => Err(Error::input(format!(
+                "the key would have expired already: {end} is not in the future"
+            ))),
+            _ => Ok(()),
+        }
+    }
+
+    pub(super) fn record(
+        &self,
+        digest: Digest,
+        digest_key: DigestKey,
+        hint: String,
+        now: DateTime<Utc>,
+    ) -> KeyRecord {
+        let mut record = KeyRecord::new(0, digest, self.allowed_ips.clone());
+        record.digest_key = digest_key;
+        record.hint = hint;
+        record.name.clone_from(&self.name);
+        record.owner.clone_from(&self.owner);
+        record.scopes = self.scopes.clone();
+        record.created_at = now;
+        record.expires_at = self.expires_at.map(to_stored);
+        record
+    }
+}
+
+fn check_text(what: &str, text: &str) -> Result<(), Error> {
+    if text.trim().is_empty() || text.chars().count() > MAX_TEXT_CHARS || text.contains('\0') {
+        return Err(Error::input(format!(
+            "the {what} is unusable: it is 1 to {MAX_TEXT_CHARS} characters, not all blank and none of them NUL"
+        )));
+    }
+    Ok(())
+}

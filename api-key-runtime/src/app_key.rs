@@ -1,0 +1,116 @@
+//! The verified key, as the handler sees it.
+
+use std::{
+    future::{Ready, ready},
+    net::IpAddr,
+    sync::Arc,
+};
+
+use actix_web::{
+    FromRequest, HttpMessage as _, HttpRequest, HttpResponse, ResponseError, dev::Payload,
+    http::StatusCode,
+};
+use chrono::{DateTime, Utc};
+
+use crate::{KeyRecord, ScopeSet, response::misconfigured};
+
+/// The key a request was let through with: an extractor for handlers below `#[require_app_key]`.
+///
+/// It never authenticates by itself. On a route without the attribute it answers 500 and logs what is missing.
+///
+/// ```
+/// use actix_web::get;
+/// use api_key_runtime::{AppKey, require_app_key};
+///
+/// #[get("/whoami")]
+/// #[require_app_key]
+/// async fn whoami(key: AppKey) -> String {
+///     format!("{} from {:?}", key.name(), key.client_ip())
+/// }
+/// ```
+#[derive(Clone, Debug)]
+pub struct AppKey {
+    record: Arc<KeyRecord>,
+    client_ip: Option<IpAddr>,
+}
+
+impl AppKey {
+    pub(crate) fn new(record: Arc<KeyRecord>, client_ip: Option<IpAddr>) -> Self {
+        Self { record, client_ip }
+    }
+
+    /// The id that logs and the command name it by.
+    #[must_use]
+    pub fn id(&self) -> i64 {
+        self.record.id
+    }
+
+    /// What it was issued for.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        &self.record.name
+    }
+
+    /// The application's own user, where the key was issued for one.
+    #[must_use]
+    pub fn owner(&self) -> Option<&str> {
+        self.record.owner.as_deref()
+    }
+
+    /// What it may be used for.
+    #[must_use]
+    pub fn scopes(&self) -> &ScopeSet {
+        &self.record.scopes
+    }
+
+    /// Whether it has this very scope.
+    #[must_use]
+    pub fn has_scope(&self, scope: &str) -> bool {
+        self.record.scopes.contains(scope)
+    }
+
+    /// From when on it is refused; `None` is never.
+    #[must_use]
+    pub fn expires_at(&self) -> Option<DateTime<Utc>> {
+        self.record.expires_at
+    }
+
+    /// Where this request came from; `None` where that is unknown, as on a Unix socket.
+    #[must_use]
+    pub fn client_ip(&self) -> Option<IpAddr> {
+        self.client_ip
+    }
+}
+
+impl FromRequest for AppKey {
+    type Error = actix_web::Error;
+    type Future = Ready<Result<Self, Self::Error>>;
+
+    fn from_request(request: &HttpRequest, _: &mut Payload) -> Self::Future {
+        ready(request.extensions().get::<Self>().cloned().ok_or_else(|| {
+            let route = request.match_pattern().unwrap_or_else(|| "a default service".to_owned());
+            log::error!("the handler of {route} takes an AppKey but has no #[require_app_key], so it was not run");
+            NotGuarded.into()
+        }))
+    }
+}
+
+/// The handler takes an `AppKey`, and nothing above it checked one.
+#[derive(Debug)]
+struct NotGuarded;
+
+impl std::fmt::Display for NotGuarded {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter.write_str("no key was checked for this route")
+    }
+}
+
+impl ResponseError for NotGuarded {
+    fn status_code(&self) -> StatusCode {
+        StatusCode::INTERNAL_SERVER_ERROR
+    }
+
+    fn error_response(&self) -> HttpResponse {
+        misconfigured()
+    }
+}

@@ -1,0 +1,373 @@
+//! The application's handle on its keys, and how it is set up.
+
+use std::{sync::Arc, time::Duration};
+
+use actix_web::{HttpRequest, web};
+
+#[cfg(feature = "test-util")]
+use crate::TestClock;
+#[cfg(feature = "_diesel")]
+use crate::store::{Connection, Database, DieselStore, check, claim_digest_key};
+use crate::{
+    Error, KeyStore, Source,
+    clock::Clock,
+    key::{Digester, KeyForm, Prefix},
+    lookup::Lookups,
+    request::Sources,
+    response::Responses,
+};
+
+const DEFAULT_REALM: &str = "api";
+const DEFAULT_LOOKUP_TIMEOUT: Duration = Duration::from_secs(1);
+
+/// The keys of an application: put a clone into its `app_data`, and `#[require_app_key]` finds it there.
+///
+/// A handle is cheap to clone; its threads end when the last one is dropped. `web::Data::new(keys)` works as well as the plain value,
+/// and `web::scope(..).app_data(other_keys)` gives a part of the application keys of its own.
+///
+#[cfg_attr(feature = "sqlite", doc = "```no_run")]
+#[cfg_attr(not(feature = "sqlite"), doc = "```ignore")]
+/// use actix_web::{App, HttpServer};
+/// use api_key_runtime::AppKeys;
+///
+/// # async fn serve() -> Result<(), Box<dyn std::error::Error>> {
+/// AppKeys::migrate("cakes.db")?;
+/// let keys = AppKeys::builder().database_url("cakes.db").build()?;
+/// HttpServer::new(move || App::new().app_data(keys.clone())).bind("127.0.0.1:8080")?.run().await?;
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Clone, Debug)]
+pub struct AppKeys {
+    inner: Arc<Inner>,
+}
+
+#[derive(Debug)]
+pub(crate) struct Inner {
+    pub(crate) sources: Sources,
+    pub(crate) form: KeyForm,
+    pub(crate) digester: Digester,
+    pub(crate) lookups: Lookups,
+    pub(crate) responses: Responses,
+    pub(crate) clock: Clock,
+    #[cfg(feature = "_diesel")]
+    admin: Option<crate::Admin>,
+}
+
+impl AppKeys {
+    /// Starts setting up.
+    pub fn builder() -> AppKeysBuilder {
+        AppKeysBuilder::default()
+    }
+
+    /// Set up by the environment alone; see [`AppKeysBuilder::from_env`].
+    ///
+    /// # Errors
+    /// Those of [`AppKeysBuilder::from_env`] and [`AppKeysBuilder::build`].
+    #[cfg(feature = "_diesel")]
+    pub fn from_env() -> Result<Self, Error> {
+        AppKeysBuilder::from_env()?.build()
+    }
+
+    /// Brings the tables of a database to the newest version, making an SQLite file where there is none, and answers the versions it
+    /// ran.
+    ///
+    /// Safe to call from many processes at once. An application whose own Diesel migrations hold a copy of ours does not call it.
+    ///
+    /// # Errors
+    /// When the URL is unusable, the database away, or a migration fails; nothing is changed then.
+    #[cfg(feature = "_diesel")]
+    pub fn migrate(database_url: &str) -> Result<Vec<String>, Error> {
+        crate::store::migrate(&Database::parse(database_url)?)
+    }
+
+    /// Issues, lists and changes keys; `None` where they are in a store of the application's own.
+    #[cfg(feature = "_diesel")]
+    #[must_use]
+    pub fn admin(&self) -> Option<&crate::Admin> {
+        self.inner.admin.as_ref()
+    }
+
+    pub(crate) fn inner(&self) -> &Inner {
+        &self.inner
+    }
+}
+
+/// The keys that apply to a request: those of its innermost scope.
+pub(crate) fn of(request: &HttpRequest) -> Option<AppKeys> {
+    let plain = request.app_data::<AppKeys>();
+    let data = request
+        .app_data::<web::Data<AppKeys>>()
+        .map(web::Data::get_ref);
+    match (plain, data) {
+        (Some(plain), Some(data)) if !Arc::ptr_eq(&plain.inner, &data.inner) => {
+            log::error!(
+                "the application has both AppKeys and web::Data<AppKeys>, and which of them is meant here is unclear: use one"
+            );
+            None
+        }
+        (plain, data) => plain.or(data).cloned(),
+    }
+}
+
+/// Sets up [`AppKeys`]. What a setter is given is checked by [`build`](Self::build).
+#[derive(Debug, Default)]
+#[must_use = "nothing happens until it is built"]
+pub struct AppKeysBuilder {
+    store: StoreSetting,
+    prefix: Option<String>,
+    pepper: Option<Secret>,
+    previous_pepper: Option<Secret>,
+    accept_imported: bool,
+    sources: Option<Vec<Source>>,
+    realm: Option<String>,
+    lookup_timeout: Option<Duration>,
+    clock: Clock,
+}
+
+#[derive(Default)]
+enum StoreSetting {
+    #[default]
+    None,
+    #[cfg(feature = "_diesel")]
+    Url(String),
+    Own(Box<dyn KeyStore>),
+}
+
+impl std::fmt::Debug for StoreSetting {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter.write_str(match self {
+            Self::None => "None",
+            #[cfg(feature = "_diesel")]
+            Self::Url(_) => "Url(..)",
+            Self::Own(_) => "Own(..)",
+        })
+    }
+}
+
+/// A setting that `Debug` does not show.
+struct Secret(zeroize::Zeroizing<String>);
+
+impl std::fmt::Debug for Secret {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter.write_str("..")
+    }
+}
+
+impl AppKeysBuilder {
+    /// Settings from the environment, so that a service and the command agree: `DATABASE_URL` (required), `APP_KEY_PREFIX`,
+    /// `APP_KEY_PEPPER`, `APP_KEY_PEPPER_PREVIOUS` and `APP_KEY_ACCEPT_IMPORTED` (`1` or `0`).
+    ///
+    /// # Errors
+    /// When `DATABASE_URL` is missing, or a variable is not Unicode or has a value it cannot have.
+    #[cfg(feature = "_diesel")]
+    pub fn from_env() -> Result<Self, Error> {
+        let url = variable("DATABASE_URL")?.ok_or_else(|| {
+            Error::setting("DATABASE_URL is not set: set it to postgres://USER@HOST/DATABASE or to the path of an SQLite file")
+        })?;
+        let mut builder = Self::default().database_url(url);
+        builder.prefix = variable("APP_KEY_PREFIX")?;
+        builder.pepper = variable("APP_KEY_PEPPER")?.map(secret);
+        builder.previous_pepper = variable("APP_KEY_PEPPER_PREVIOUS")?.map(secret);
+        builder.accept_imported = match variable("APP_KEY_ACCEPT_IMPORTED")?.as_deref() {
+            None | Some("0") => false,
+            Some("1") => true,
+            Some(other) => {
+                return Err(Error::setting(format!(
+                    "APP_KEY_ACCEPT_IMPORTED is {other:?}, and can be 1 or 0"
+                )));
+            }
+        };
+        Ok(builder)
+    }
+
+    /// Keeps keys in this database: `postgres://..` or the path of an SQLite file.
+    ///
+    /// Recommended whatever the application itself uses to reach its database. It takes up to two connections of its own to look keys
+    /// up, and one more while keys are administered.
+    #[cfg(feature = "_diesel")]
+    pub fn database_url(mut self, url: impl Into<String>) -> Self {
+        self.store = StoreSetting::Url(url.into());
+        self
+    }
+
+    /// Keeps keys in a store of your own.
+    pub fn store(mut self, store: impl KeyStore) -> Self {
+        self.store = StoreSetting::Own(Box::new(store));
+        self
+    }
+
+    /// The literal text every native key begins with; `ak_live_` by default. Up to 11 characters keep a key in one block of SHA-256.
+    pub fn prefix(mut self, prefix: impl Into<String>) -> Self {
+        self.prefix = Some(prefix.into());
+        self
+    }
+
+    /// Digests keys with HMAC-SHA-256 under this pepper: 32 bytes or more, in base64. Whoever copies the table without the pepper
+    /// cannot even tell whether a key is in it.
+    pub fn pepper(mut self, pepper: &str) -> Self {
+        self.pepper = Some(secret(pepper.to_owned()));
+        self
+    }
+
+    /// The pepper that was in use before, or `none` for none: its keys go on working while the pepper is changed.
+    pub fn previous_pepper(mut self, pepper: &str) -> Self {
+        self.previous_pepper = Some(secret(pepper.to_owned()));
+        self
+    }
+
+    /// Accepts keys of other forms than the native one, which were imported or issued as UUIDs.
+    pub fn accept_imported_keys(mut self) -> Self {
+        self.accept_imported = true;
+        self
+    }
+
+    /// Where a key may be presented, instead of `Authorization: Bearer` and `X-API-Key`.
+    pub fn sources(mut self, sources: impl IntoIterator<Item = Source>) -> Self {
+        self.sources = Some(sources.into_iter().collect());
+        self
+    }
+
+    /// The realm that the challenge of a 401 names (RFC 9110, section 11.5); `api` by default.
+    pub fn realm(mut self, realm: impl Into<String>) -> Self {
+        self.realm = Some(realm.into());
+        self
+    }
+
+    /// How long a request waits for its key to be looked up before it is answered 503; one second by default.
+    pub fn lookup_timeout(mut self, timeout: Duration) -> Self {
+        self.lookup_timeout = Some(timeout);
+        self
+    }
+
+    /// Judges expiry by this clock.
+    #[cfg(feature = "test-util")]
+    pub fn clock(mut self, clock: TestClock) -> Self {
+        self.clock = Clock::Test(clock);
+        self
+    }
+
+    /// Checks every setting and the database, and starts the look-up threads.
+    ///
+    /// It blocks while it connects: call it before the server runs.
+    ///
+    /// # Errors
+    /// When a setting is unusable, the database is away, its tables are missing, incompatible or without their triggers, its keys are
+    /// under another pepper, or a thread cannot be started.
+    pub fn build(self) -> Result<AppKeys, Error> {
+        let sources = self
+            .sources
+            .clone()
+            .unwrap_or_else(|| vec![Source::bearer(), Source::header("X-API-Key")]);
+        let sources = Sources::check(&sources)?;
+        let responses = Responses::new(
+            self.realm.as_deref().unwrap_or(DEFAULT_REALM),
+            &sources.header_fields(),
+        )?;
+        let (form, digester) = self.form_and_digester()?;
+        let timeout = self.lookup_timeout.unwrap_or(DEFAULT_LOOKUP_TIMEOUT);
+        if timeout.is_zero() {
+            return Err(Error::setting(
+                "the look-up timeout is zero, so every request would be refused",
+            ));
+        }
+        #[cfg(feature = "_diesel")]
+        let admin = match &self.store {
+            StoreSetting::Url(url) => Some(crate::Admin::new(
+                Database::parse(url)?,
+                form.clone(),
+                digester.clone(),
+                self.clock.clone(),
+            )),
+            _ => None,
+        };
+        let store: Box<dyn KeyStore> = match self.store {
+            StoreSetting::Own(store) => store,
+            #[cfg(feature = "_diesel")]
+            StoreSetting::Url(url) => Box::new(open_store(&url, &digester)?),
+            StoreSetting::None => {
+                return Err(Error::setting(
+                    "no key store is named: call AppKeysBuilder::database_url or AppKeysBuilder::store",
+                ));
+            }
+        };
+        let lookups = Lookups::start(store, digester.clone(), timeout)?;
+        Ok(AppKeys {
+            inner: Arc::new(Inner {
+                sources,
+                form,
+                digester,
+                lookups,
+                responses,
+                clock: self.clock,
+                #[cfg(feature = "_diesel")]
+                admin,
+            }),
+        })
+    }
+
+    /// Issues, lists and changes keys without serving any: what the command does.
+    ///
+    /// # Errors
+    /// When a setting is unusable, or the keys are not in a database.
+    #[cfg(feature = "_diesel")]
+    pub fn build_admin(self) -> Result<crate::Admin, Error> {
+        let (form, digester) = self.form_and_digester()?;
+        match self.store {
+            StoreSetting::Url(url) => Ok(crate::Admin::new(
+                Database::parse(&url)?,
+                form,
+                digester,
+                self.clock,
+            )),
+            _ => Err(Error::setting(
+                "no database is named: call AppKeysBuilder::database_url",
+            )),
+        }
+    }
+
+    fn form_and_digester(&self) -> Result<(KeyForm, Digester), Error> {
+        let prefix = self
+            .prefix
+            .as_deref()
+            .map_or_else(|| Ok(Prefix::default()), Prefix::parse)?;
+        let text = |secret: &Option<Secret>| secret.as_ref().map(|secret| secret.0.clone());
+        let digester = Digester::parse(
+            text(&self.pepper).as_ref().map(|text| text.as_str()),
+            text(&self.previous_pepper)
+                .as_ref()
+                .map(|text| text.as_str()),
+        )?;
+        Ok((
+            KeyForm {
+                prefix,
+                accept_imported: self.accept_imported,
+            },
+            digester,
+        ))
+    }
+}
+
+#[cfg(feature = "_diesel")]
+fn open_store(url: &str, digester: &Digester) -> Result<DieselStore, Error> {
+    let database = Database::parse(url)?;
+    let mut connection = Connection::open(&database)?;
+    check(&database, &mut connection)?;
+    claim_digest_key(&database, &mut connection, digester)?;
+    Ok(DieselStore::new(database, connection))
+}
+
+#[cfg(feature = "_diesel")]
+fn variable(name: &str) -> Result<Option<String>, Error> {
+    match std::env::var(name) {
+        Ok(value) => Ok(Some(value)),
+        Err(std::env::VarError::NotPresent) => Ok(None),
+        Err(std::env::VarError::NotUnicode(_)) => {
+            Err(Error::setting(format!("{name} is not Unicode")))
+        }
+    }
+}
+
+fn secret(text: String) -> Secret {
+    Secret(zeroize::Zeroizing::new(text))
+}

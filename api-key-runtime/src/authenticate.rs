@@ -1,0 +1,128 @@
+//! The join of everything a guarded request passes through: request, credential, digest, record, verdict, response.
+
+use std::{future::Future, net::IpAddr, pin::Pin, sync::Arc};
+
+use actix_web::{
+    FromRequest, Handler, HttpMessage as _, HttpRequest, HttpResponse, Responder, web,
+};
+
+use crate::{
+    AppKey, AppKeys, KeyRecord, Policy, app_keys, refusal_log,
+    request::{Presented, client_address, present},
+    response::misconfigured,
+    verdict::{Reason, judge},
+};
+
+/// What the attribute's outer function returns.
+pub type BoxFuture = Pin<Box<dyn Future<Output = HttpResponse>>>;
+
+/// Authenticates, and only then runs the extractors and the handler. Called by what the attribute expands to.
+pub fn authenticated<F, Args>(
+    policy: &'static Policy,
+    request: HttpRequest,
+    payload: web::Payload,
+    handler: F,
+) -> BoxFuture
+where
+    F: Handler<Args>,
+    Args: FromRequest + 'static,
+    F::Output: Responder + 'static,
+{
+    Box::pin(async move {
+        let admitted = match authenticate(policy, &request).await {
+            Ok(admitted) => admitted,
+            Err(refusal) => return refusal,
+        };
+        let mut payload = payload.into_inner();
+        let mut response = match Args::from_request(&request, &mut payload).await {
+            Ok(arguments) => handler
+                .call(arguments)
+                .await
+                .respond_to(&request)
+                .map_into_boxed_body(),
+            Err(error) => HttpResponse::from_error(error),
+        };
+        admitted.finish(&mut response);
+        response
+    })
+}
+
+/// A request that was let through, and what its response needs.
+pub(crate) struct Admitted {
+    keys: AppKeys,
+    in_query: bool,
+}
+
+impl Admitted {
+    pub(crate) fn finish(&self, response: &mut HttpResponse) {
+        self.keys.inner().responses.finish(response, self.in_query);
+    }
+}
+
+/// Lets a request through, with its key in the extensions, or answers the refusal. Neither reads a byte of the body.
+pub(crate) async fn authenticate(
+    policy: &Policy,
+    request: &HttpRequest,
+) -> Result<Admitted, HttpResponse> {
+    let Some(keys) = app_keys::of(request) else {
+        refusal_log::refused(
+            Reason::NotConfigured,
+            request,
+            client_address(request),
+            None,
+        );
+        return Err(misconfigured());
+    };
+    let inner = keys.inner();
+    let address = client_address(request);
+    let refuse = |reason: Reason, in_query: bool, record: Option<&KeyRecord>| {
+        refusal_log::refused(reason, request, address, record);
+        inner.responses.refusal(reason.class(), policy, in_query)
+    };
+    let (key, in_query) = match present(&inner.sources, request.headers(), request.query_string()) {
+        Presented::Key { key, in_query } => (key, in_query),
+        Presented::Nothing if policy.is_optional() => {
+            return Ok(Admitted {
+                keys,
+                in_query: false,
+            });
+        }
+        Presented::Nothing => return Err(refuse(Reason::NoKey, false, None)),
+        Presented::Malformed { in_query } => return Err(refuse(Reason::Malformed, in_query, None)),
+        Presented::Several => return Err(refuse(Reason::SeveralCredentials, true, None)),
+    };
+    match admit(&keys, policy, &key, address).await {
+        Ok(record) => {
+            request
+                .extensions_mut()
+                .insert(AppKey::new(record, address));
+            Ok(Admitted { keys, in_query })
+        }
+        Err((reason, record)) => Err(refuse(reason, in_query, record.as_deref())),
+    }
+}
+
+/// Credential, digest, record, verdict. A refusal comes with the key it is about, for the log.
+async fn admit(
+    keys: &AppKeys,
+    policy: &Policy,
+    key: &str,
+    address: Option<IpAddr>,
+) -> Result<Arc<KeyRecord>, (Reason, Option<Arc<KeyRecord>>)> {
+    let inner = keys.inner();
+    if !inner.form.admits(key) {
+        return Err((Reason::Malformed, None));
+    }
+    let record = inner
+        .lookups
+        .find(inner.digester.digests(key))
+        .await
+        .map_err(|reason| (reason, None))?;
+    let Some(record) = record else {
+        return Err((Reason::Unknown, None));
+    };
+    match judge(&record, policy, address, inner.clock.now()) {
+        Ok(()) => Ok(record),
+        Err(reason) => Err((reason, Some(record))),
+    }
+}

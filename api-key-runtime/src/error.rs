@@ -1,0 +1,146 @@
+//! The error of everything but a request.
+
+use std::fmt;
+
+/// What went wrong while setting up, migrating or administering keys.
+///
+/// Its message is for the operator: what is wrong, where, and what to do. It never holds a key, a pepper or a password. Ask it what
+/// it is about with the `is_*` predicates.
+#[derive(Debug)]
+pub struct Error {
+    kind: Kind,
+    message: String,
+    source: Option<Box<dyn std::error::Error + Send + Sync>>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Kind {
+    Setting,
+    Input,
+    Database,
+    Schema,
+    NotFound,
+    Refused,
+    Entropy,
+    System,
+}
+
+impl Error {
+    fn new(kind: Kind, message: impl Into<String>) -> Self {
+        Self {
+            kind,
+            message: message.into(),
+            source: None,
+        }
+    }
+
+    /// A setting of the application or its environment is unusable.
+    pub(crate) fn setting(message: impl Into<String>) -> Self {
+        Self::new(Kind::Setting, message)
+    }
+
+    /// Something a person wrote is unusable.
+    pub(crate) fn input(message: impl Into<String>) -> Self {
+        Self::new(Kind::Input, message)
+    }
+
+    pub(crate) fn entropy(source: getrandom::Error) -> Self {
+        Self {
+            source: Some(Box::new(source)),
+            ..Self::new(
+                Kind::Entropy,
+                "the operating system gave no entropy, so no key was made; there is no second source",
+            )
+        }
+    }
+
+    pub(crate) fn system(message: impl Into<String>, source: std::io::Error) -> Self {
+        Self {
+            source: Some(Box::new(source)),
+            ..Self::new(Kind::System, message)
+        }
+    }
+
+    #[cfg(feature = "_diesel")]
+    pub(crate) fn database(
+        message: impl Into<String>,
+        source: impl Into<Box<dyn std::error::Error + Send + Sync>>,
+    ) -> Self {
+        Self {
+            source: Some(source.into()),
+            ..Self::new(Kind::Database, message)
+        }
+    }
+
+    #[cfg(feature = "_diesel")]
+    pub(crate) fn schema(message: impl Into<String>) -> Self {
+        Self::new(Kind::Schema, message)
+    }
+
+    #[cfg(feature = "_diesel")]
+    pub(crate) fn not_found(id: i64) -> Self {
+        Self::new(
+            Kind::NotFound,
+            format!("there is no key {id}; `app-key list` shows the keys there are"),
+        )
+    }
+
+    #[cfg(feature = "_diesel")]
+    pub(crate) fn refused(message: impl Into<String>) -> Self {
+        Self::new(Kind::Refused, message)
+    }
+
+    /// A setting is unusable: a prefix, a pepper, a source, a database URL.
+    #[must_use]
+    pub fn is_setting(&self) -> bool {
+        self.kind == Kind::Setting
+    }
+
+    /// Something a person wrote is unusable: an address rule, a scope, a name, an expiry.
+    #[must_use]
+    pub fn is_input(&self) -> bool {
+        self.kind == Kind::Input
+    }
+
+    /// The database could not be reached or did not do what it was asked.
+    #[must_use]
+    pub fn is_database(&self) -> bool {
+        self.kind == Kind::Database
+    }
+
+    /// The tables are missing, incompatible or without their triggers.
+    #[must_use]
+    pub fn is_schema(&self) -> bool {
+        self.kind == Kind::Schema
+    }
+
+    /// No key has this id.
+    #[must_use]
+    pub fn is_not_found(&self) -> bool {
+        self.kind == Kind::NotFound
+    }
+
+    /// The change is not allowed, such as enabling a revoked key.
+    #[must_use]
+    pub fn is_refused(&self) -> bool {
+        self.kind == Kind::Refused
+    }
+
+    /// The operating system gave no entropy for a new key.
+    #[must_use]
+    pub fn is_entropy(&self) -> bool {
+        self.kind == Kind::Entropy
+    }
+}
+
+impl fmt::Display for Error {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str(&self.message)?;
+        match &self.source {
+            Some(source) => write!(formatter, ": {source}"),
+            None => Ok(()),
+        }
+    }
+}
+
+impl std::error::Error for Error {}

@@ -1,0 +1,388 @@
+//! What the table holds instead of a key: its digest, plain or under a pepper.
+//!
+//! A fast hash is right here: a key has 112 random bits or more, so there is nothing to guess that a slow one would slow down
+//! (NIST SP 800-63B-4, section 3.1.2 on look-up secrets).
+
+use std::{
+    fmt,
+    hash::{Hash, Hasher},
+};
+
+use base64::{
+    Engine as _, alphabet,
+    engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig},
+};
+use hmac::{Hmac, KeyInit as _, Mac as _};
+use sha2::{Digest as _, Sha256};
+use subtle::ConstantTimeEq as _;
+use zeroize::Zeroizing;
+
+use crate::Error;
+
+type HmacSha256 = Hmac<Sha256>;
+
+/// The least a pepper may hold: as much as the digest it keys (RFC 2104, section 3).
+const PEPPER_BYTES: usize = 32;
+/// What a pepper's public id is derived from: never something a caller can present, which holds no space.
+const PEPPER_ID_INPUT: &[u8] = b"api-key-runtime pepper id";
+
+/// The SHA-256 or HMAC-SHA-256 of a key: what the table holds and what look-ups ask for.
+///
+/// Two digests are compared in constant time over all 32 bytes. `Debug` shows nothing of it.
+#[derive(Clone, Copy)]
+pub struct Digest([u8; 32]);
+
+impl Digest {
+    /// The digest with these bytes, as a store read them from its table.
+    #[must_use]
+    pub const fn from_bytes(bytes: [u8; 32]) -> Self {
+        Self(bytes)
+    }
+
+    /// The bytes, for a store to bind to its query.
+    #[must_use]
+    pub const fn as_bytes(&self) -> &[u8; 32] {
+        &self.0
+    }
+}
+
+impl PartialEq for Digest {
+    fn eq(&self, other: &Self) -> bool {
+        self.0.ct_eq(&other.0).into()
+    }
+}
+
+impl Eq for Digest {}
+
+impl Hash for Digest {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.0.hash(state);
+    }
+}
+
+impl fmt::Debug for Digest {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str("Digest(..)")
+    }
+}
+
+/// How a digest was made: `sha256`, or `hmac-sha256:` and the public id of the pepper.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DigestKey(Box<str>);
+
+impl DigestKey {
+    /// The way named by the text of the column `digest_key`.
+    #[must_use]
+    pub fn from_stored(text: &str) -> Self {
+        Self(text.into())
+    }
+
+    /// The text of the column `digest_key`.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Display for DigestKey {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str(&self.0)
+    }
+}
+
+/// One way of digesting a key.
+#[derive(Clone)]
+struct Way {
+    id: DigestKey,
+    /// Keyed once, cloned per key; none for plain SHA-256.
+    mac: Option<HmacSha256>,
+}
+
+impl Way {
+    fn plain() -> Self {
+        Self {
+            id: DigestKey("sha256".into()),
+            mac: None,
+        }
+    }
+
+    fn peppered(text: &str, setting: &str) -> Result<Self, Error> {
+        let unusable = |why: &str| {
+            Error::setting(format!(
+                "{setting} is {why}: a pepper is {PEPPER_BYTES} random bytes or more in base64, such as `openssl rand -base64 32` prints"
+            ))
+        };
+        if text.trim().is_empty() {
+            return Err(unusable("empty"));
+        }
+        let pepper = Zeroizing::new(
+            PEPPER_ENCODINGS
+                .iter()
+                .find_map(|encoding| encoding.decode(text).ok())
+                .ok_or_else(|| unusable("not base64"))?,
+        );
+        if pepper.len() < PEPPER_BYTES {
+            return Err(unusable("too short"));
+        }
+        if pepper.iter().all(|byte| Some(byte) == pepper.first()) {
+            return Err(unusable("one byte repeated"));
+        }
+        let mac = HmacSha256::new_from_slice(&pepper).map_err(|_| unusable("unusable"))?;
+        let id = mac
+            .clone()
+            .chain_update(PEPPER_ID_INPUT)
+            .finalize()
+            .into_bytes();
+        let id = id
+            .iter()
+            .take(8)
+            .fold(0_u64, |id, &byte| (id << 8) | u64::from(byte));
+        Ok(Self {
+            id: DigestKey(format!("hmac-sha256:{id:016x}").into()),
+            mac: Some(mac),
+        })
+    }
+
+    fn digest(&self, key: &str) -> Digest {
+        Digest(match &self.mac {
+            None => Sha256::digest(key).into(),
+            Some(mac) => mac.clone().chain_update(key).finalize().into_bytes().into(),
+        })
+    }
+}
+
+/// Both alphabets of RFC 4648, with or without padding: what people paste.
+const PEPPER_ENCODINGS: [GeneralPurpose; 2] =
+    [lenient(&alphabet::STANDARD), lenient(&alphabet::URL_SAFE)];
+
+const fn lenient(alphabet: &alphabet::Alphabet) -> GeneralPurpose {
+    GeneralPurpose::new(
+        alphabet,
+        GeneralPurposeConfig::new().with_decode_padding_mode(DecodePaddingMode::Indifferent),
+    )
+}
+
+/// Digests keys in the current way, and in the previous one while a pepper is being changed.
+#[derive(Clone)]
+pub(crate) struct Digester {
+    current: Way,
+    previous: Option<Way>,
+}
+
+impl Default for Digester {
+    fn default() -> Self {
+        Self {
+            current: Way::plain(),
+            previous: None,
+        }
+    }
+}
+
+impl fmt::Debug for Digester {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let previous = self.previous.as_ref().map(|way| &way.id);
+        formatter
+            .debug_struct("Digester")
+            .field("current", &self.current.id)
+            .field("previous", &previous)
+            .finish()
+    }
+}
+
+impl Digester {
+    /// From the two settings as they are written: base64, and for the previous one also `none` for "plain before".
+    pub(crate) fn parse(pepper: Option<&str>, previous: Option<&str>) -> Result<Self, Error> {
+        let current = match pepper {
+            None => Way::plain(),
+            Some(text) => Way::peppered(text, "APP_KEY_PEPPER")?,
+        };
+        let previous = match previous {
+            None => None,
+            Some("none") => Some(Way::plain()),
+            Some(text) => Some(Way::peppered(text, "APP_KEY_PEPPER_PREVIOUS")?),
+        };
+        if previous.as_ref().is_some_and(|way| way.id == current.id) {
+            return Err(Error::setting(
+                "APP_KEY_PEPPER_PREVIOUS names what APP_KEY_PEPPER already says: leave it out, or set it to the pepper (or `none`) that \
+                 was in use before",
+            ));
+        }
+        Ok(Self { current, previous })
+    }
+
+    /// The way in which new keys are digested.
+    pub(crate) fn current_key(&self) -> &DigestKey {
+        &self.current.id
+    }
+
+    pub(crate) fn previous_key(&self) -> Option<&DigestKey> {
+        self.previous.as_ref().map(|way| &way.id)
+    }
+
+    /// The digest that is stored of a new key.
+    pub(crate) fn digest(&self, key: &str) -> Digest {
+        self.current.digest(key)
+    }
+
+    /// Every digest this key may stand under in the table.
+    pub(crate) fn digests(&self, key: &str) -> Digests {
+        Digests {
+            current: self.current.digest(key),
+            previous: self.previous.as_ref().map(|way| way.digest(key)),
+        }
+    }
+
+    /// Whether a record was digested in the way that its digest was asked for.
+    pub(crate) fn made(&self, digests: &Digests, digest: &Digest, key: &DigestKey) -> bool {
+        if *digest == digests.current {
+            return *key == self.current.id;
+        }
+        digests.previous.as_ref() == Some(digest) && Some(key) == self.previous_key()
+    }
+}
+
+/// The digests of one presented key, in every configured way.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) struct Digests {
+    pub(crate) current: Digest,
+    pub(crate) previous: Option<Digest>,
+}
+
+impl Digests {
+    /// All of them, the current one first.
+    pub(crate) fn iter(&self) -> impl Iterator<Item = Digest> {
+        std::iter::once(self.current).chain(self.previous)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const PEPPER: &str = "q1oJ5sVxCw0dQm3pN8yZkT2uB7hL4fEaG6iR9nXcYtM=";
+    const OTHER: &str = "Zk8rN2pQ7vX4cT1mY6wB3jH9sL5dF0gAeUoKiCnRxVE";
+
+    // A6
+    #[test]
+    fn an_unusable_pepper_is_refused() {
+        let repeated = "AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=";
+        for bad in [
+            "",
+            " ",
+            "\n",
+            "not base64!",
+            "c2hvcnQ=",
+            "q1oJ5sVxCw0dQm3pN8yZkT2uB7hL4fEaG6iR9nXc",
+            repeated,
+            "none",
+        ] {
+            let error = Digester::parse(Some(bad), None).unwrap_err();
+            assert!(error.is_setting(), "{bad:?}");
+            assert!(error.to_string().contains("APP_KEY_PEPPER"), "{error}");
+            if bad != "none" {
+                assert!(
+                    Digester::parse(Some(PEPPER), Some(bad))
+                        .unwrap_err()
+                        .to_string()
+                        .contains("APP_KEY_PEPPER_PREVIOUS")
+                );
+            }
+        }
+    }
+
+    // A6
+    #[test]
+    fn the_message_about_a_pepper_does_not_hold_it() {
+        let short = "c2hvcnQtcGVwcGVyLXZhbHVl";
+        assert!(
+            !Digester::parse(Some(short), None)
+                .unwrap_err()
+                .to_string()
+                .contains(short)
+        );
+    }
+
+    // A6
+    #[test]
+    fn current_and_previous_ways_are_both_asked_for_and_new_keys_use_the_current_one() {
+        let plain = Digester::default();
+        let before = Digester::parse(Some(PEPPER), Some("none")).unwrap();
+        let after = Digester::parse(Some(OTHER), Some(PEPPER)).unwrap();
+        assert_eq!(before.digests("k").previous, Some(plain.digest("k")));
+        assert_eq!(after.digests("k").previous, Some(before.digest("k")));
+        assert_eq!(after.digests("k").current, after.digest("k"));
+        assert_ne!(after.digest("k"), before.digest("k"));
+        assert_eq!(plain.current_key().as_str(), "sha256");
+        assert!(before.current_key().as_str().starts_with("hmac-sha256:"));
+        assert_eq!(
+            before.current_key().as_str().len(),
+            "hmac-sha256:".len() + 16
+        );
+    }
+
+    #[test]
+    fn a_record_digested_in_another_way_than_it_claims_is_not_taken() {
+        let digester = Digester::parse(Some(PEPPER), Some("none")).unwrap();
+        let digests = digester.digests("k");
+        let (current, previous) = (
+            digester.current_key().clone(),
+            digester.previous_key().unwrap().clone(),
+        );
+        assert!(digester.made(&digests, &digests.current, &current));
+        assert!(digester.made(&digests, &digests.previous.unwrap(), &previous));
+        assert!(!digester.made(&digests, &digests.current, &previous));
+        assert!(!digester.made(&digests, &digests.previous.unwrap(), &current));
+        assert!(!digester.made(&digests, &digester.digest("other"), &current));
+    }
+
+    #[test]
+    fn the_same_pepper_in_either_alphabet_is_the_same_way() {
+        let url_safe = PEPPER.replace('+', "-").replace('/', "_");
+        let unpadded = url_safe.trim_end_matches('=');
+        for text in [&url_safe, unpadded] {
+            let digester = Digester::parse(Some(text), None).unwrap();
+            assert_eq!(
+                digester.current_key(),
+                Digester::parse(Some(PEPPER), None).unwrap().current_key()
+            );
+        }
+        assert!(
+            Digester::parse(Some(PEPPER), Some(unpadded))
+                .unwrap_err()
+                .is_setting(),
+            "the previous way is the current one"
+        );
+    }
+
+    #[test]
+    fn sha256_and_hmac_are_those_of_their_standards() {
+        let hex = |digest: Digest| {
+            digest
+                .as_bytes()
+                .iter()
+                .fold(String::new(), |hex, byte| hex + &format!("{byte:02x}"))
+        };
+        // FIPS 180-4, the example "abc".
+        assert_eq!(
+            hex(Digester::default().digest("abc")),
+            "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
+        );
+        // RFC 4231, test case 7, whose key is 131 bytes of 0xaa: refused as a pepper, so through the way itself.
+        let mac = HmacSha256::new_from_slice(&[0xaa; 131]).unwrap();
+        let way = Way {
+            id: DigestKey("test".into()),
+            mac: Some(mac),
+        };
+        assert_eq!(
+            hex(way.digest("Test Using Larger Than Block-Size Key - Hash Key First")),
+            "60e431591ee0b67f0d8a26aacbf5b77f8e0bc6213728c5140546040f0ee37f54"
+        );
+    }
+
+    #[test]
+    fn debug_shows_neither_digest_nor_pepper() {
+        let digester = Digester::parse(Some(PEPPER), None).unwrap();
+        assert_eq!(format!("{:?}", digester.digest("k")), "Digest(..)");
+        assert!(!format!("{digester:?}").contains(&PEPPER[..8]));
+    }
+}

@@ -1,0 +1,376 @@
+//! What a key looks like: generating one, and telling a well-formed one from anything else before any query.
+
+use std::fmt::Write as _;
+
+use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
+use zeroize::{Zeroize, Zeroizing};
+
+use super::KeySecret;
+use crate::Error;
+
+/// Random bytes in a native key: 232 bits, of which the choice of letters and digits alone costs 2.
+const RANDOM_BYTES: usize = 29;
+const CHECKSUM_BYTES: usize = 4;
+/// Characters after the prefix: base64 of the random bytes and their checksum, without padding.
+const BODY_CHARS: usize = 44;
+/// Characters of the body that people are shown to tell keys apart.
+const HINT_CHARS: usize = 4;
+const DEFAULT_PREFIX: &str = "ak_live_";
+/// Longest prefix: one letter, nineteen more characters, and the underscore that ends it.
+const MAX_PREFIX_CHARS: usize = 21;
+
+/// Fills the buffer with entropy from the operating system; a parameter so that its failure can be tested.
+type Entropy<'a> = &'a mut dyn FnMut(&mut [u8]) -> Result<(), getrandom::Error>;
+
+/// The form a new key is issued in.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum KeyFormat {
+    /// Prefix and 44 letters and digits: 230 random bits and a checksum.
+    #[default]
+    Native,
+    /// A random UUID (RFC 9562, version 4) of 122 random bits, for clients that demand one. It has neither prefix nor checksum and is
+    /// accepted only where imported keys are.
+    Uuid,
+}
+
+/// The application's literal key prefix, such as `ak_live_`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Prefix(Box<str>);
+
+impl Prefix {
+    pub(crate) fn parse(text: &str) -> Result<Self, Error> {
+        let mut bytes = text.bytes();
+        let well_formed = text.len() <= MAX_PREFIX_CHARS
+            && text.len() >= 2
+            && text.ends_with('_')
+            && bytes.next().is_some_and(|first| first.is_ascii_lowercase())
+            && bytes.all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'_');
+        if !well_formed {
+            return Err(Error::setting(format!(
+                "the key prefix {text:?} is unusable: it is a lower-case letter, up to 19 more lower-case letters, digits or \
+                 underscores, and an underscore at the end, such as \"ak_live_\" (APP_KEY_PREFIX)"
+            )));
+        }
+        Ok(Self(text.into()))
+    }
+}
+
+impl Default for Prefix {
+    fn default() -> Self {
+        Self(DEFAULT_PREFIX.into())
+    }
+}
+
+/// What this application takes for a key.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct KeyForm {
+    pub(crate) prefix: Prefix,
+    pub(crate) accept_imported: bool,
+}
+
+impl KeyForm {
+    /// Whether this can be a key of the table at all. What begins with the prefix is a native key and nothing else.
+    ///
+    /// The caller has made sure that `key` holds only the characters of [`is_key_character`].
+    pub(crate) fn admits(&self, key: &str) -> bool {
+        match key.strip_prefix(&*self.prefix.0) {
+            Some(body) => self.checksum_holds(body),
+            // An intact body is a native key whose prefix was mistyped, and no other system's key.
+            None => {
+                self.accept_imported
+                    && !tail(key, BODY_CHARS).is_some_and(|body| self.checksum_holds(body))
+            }
+        }
+    }
+
+    /// Rejects typing errors. No security control: anyone can compute it.
+    fn checksum_holds(&self, body: &str) -> bool {
+        if body.len() != BODY_CHARS || !body.bytes().all(|byte| byte.is_ascii_alphanumeric()) {
+            return false;
+        }
+        let mut decoded = [0_u8; RANDOM_BYTES + CHECKSUM_BYTES];
+        let intact = match URL_SAFE_NO_PAD.decode_slice(body, &mut decoded) {
+            Ok(length) if length == decoded.len() => {
+                let (random, checksum) = decoded.split_at(RANDOM_BYTES);
+                checksum == self.checksum(random)
+            }
+            _ => false,
+        };
+        decoded.zeroize();
+        intact
+    }
+
+    fn checksum(&self, random: &[u8]) -> [u8; CHECKSUM_BYTES] {
+        let mut hasher = crc32fast::Hasher::new();
+        hasher.update(self.prefix.0.as_bytes());
+        hasher.update(random);
+        hasher.finalize().to_be_bytes()
+    }
+
+    /// A new key from the operating system's entropy. There is no second source: when it fails, so does this.
+    pub(crate) fn generate(&self, format: KeyFormat) -> Result<KeySecret, Error> {
+        self.generate_from(format, &mut |buffer| getrandom::fill(buffer))
+    }
+
+    fn generate_from(&self, format: KeyFormat, entropy: Entropy<'_>) -> Result<KeySecret, Error> {
+        match format {
+            KeyFormat::Native => self.native(entropy),
+            KeyFormat::Uuid if self.accept_imported => uuid(entropy),
+            KeyFormat::Uuid => Err(Error::input(
+                "a UUID is accepted as a key only where imported keys are: set APP_KEY_ACCEPT_IMPORTED=1 here and for the service, or \
+                 issue a native key",
+            )),
+        }
+    }
+
+    /// Draws until the body is all letters and digits (about four times), so that a double click selects the whole key.
+    fn native(&self, entropy: Entropy<'_>) -> Result<KeySecret, Error> {
+        let mut bytes = Zeroizing::new([0_u8; RANDOM_BYTES + CHECKSUM_BYTES]);
+        // Written in place: a growing buffer would leave copies of the key behind it.
+        let mut body = Zeroizing::new([0_u8; BODY_CHARS]);
+        loop {
+            let (random, checksum) = bytes.split_at_mut(RANDOM_BYTES);
+            entropy(random).map_err(Error::entropy)?;
+            checksum.copy_from_slice(&self.checksum(random));
+            let encoded = URL_SAFE_NO_PAD.encode_slice(*bytes, &mut *body);
+            if encoded == Ok(BODY_CHARS) && body.iter().all(u8::is_ascii_alphanumeric) {
+                break;
+            }
+        }
+        let mut key = String::with_capacity(self.prefix.0.len() + BODY_CHARS);
+        key.push_str(&self.prefix.0);
+        key.extend(body.iter().map(|&byte| char::from(byte)));
+        Ok(KeySecret::new(key))
+    }
+
+    /// What people are shown of a key to tell it from others: the prefix and four characters, never more than a sixth of it.
+    pub(crate) fn hint(&self, secret: &KeySecret) -> String {
+        let key = secret.expose();
+        let shown = if key.starts_with(&*self.prefix.0) {
+            self.prefix.0.len() + HINT_CHARS
+        } else {
+            HINT_CHARS
+        };
+        key.chars().take(shown).collect()
+    }
+}
+
+fn uuid(entropy: Entropy<'_>) -> Result<KeySecret, Error> {
+    let mut bytes = Zeroizing::new([0_u8; 16]);
+    entropy(&mut *bytes).map_err(Error::entropy)?;
+    let mut key = String::with_capacity(36);
+    for (index, &byte) in bytes.iter().enumerate() {
+        let byte = match index {
+            6 => (byte & 0x0F) | 0x40, // version 4
+            8 => (byte & 0x3F) | 0x80, // the variant of RFC 9562
+            _ => byte,
+        };
+        if matches!(index, 4 | 6 | 8 | 10) {
+            key.push('-');
+        }
+        // Writing to a String cannot fail.
+        let _ = write!(key, "{byte:02x}");
+    }
+    Ok(KeySecret::new(key))
+}
+
+/// The last `length` bytes of an ASCII text.
+fn tail(text: &str, length: usize) -> Option<&str> {
+    text.len()
+        .checked_sub(length)
+        .and_then(|start| text.get(start..))
+}
+
+/// The characters any key may hold: the `token68` of RFC 9110, section 11.2.
+pub(crate) fn is_key_character(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_' | b'~' | b'+' | b'/' | b'=')
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashSet;
+
+    use super::*;
+
+    fn form() -> KeyForm {
+        KeyForm::default()
+    }
+
+    fn lenient() -> KeyForm {
+        KeyForm {
+            accept_imported: true,
+            ..KeyForm::default()
+        }
+    }
+
+    fn native() -> String {
+        form()
+            .generate(KeyFormat::Native)
+            .unwrap()
+            .expose()
+            .to_owned()
+    }
+
+    // A1
+    #[test]
+    fn a_million_keys_are_distinct_and_no_position_is_biased() {
+        const KEYS: usize = 1_000_000;
+        let form = form();
+        let mut seen = HashSet::with_capacity(KEYS);
+        let mut counts = vec![[0_u32; 128]; BODY_CHARS];
+        for _ in 0..KEYS {
+            let secret = form.generate(KeyFormat::Native).unwrap();
+            let body = &secret.expose().as_bytes()[DEFAULT_PREFIX.len()..];
+            for (position, &byte) in body.iter().enumerate() {
+                counts[position][usize::from(byte)] += 1;
+            }
+            assert!(
+                seen.insert(<[u8; BODY_CHARS]>::try_from(body).unwrap()),
+                "a key came twice"
+            );
+        }
+        // Chi-square over 62 characters: 61 degrees of freedom, so 61 expected with a deviation of 11; 150 is 8 deviations away.
+        let expected = KEYS as f64 / 62.0;
+        for (position, counts) in counts.iter().enumerate() {
+            let characters = (0..128_u8).filter(u8::is_ascii_alphanumeric);
+            let chi_square: f64 = characters
+                .map(|c| (f64::from(counts[usize::from(c)]) - expected).powi(2) / expected)
+                .sum();
+            assert!(
+                chi_square < 150.0,
+                "position {position} is biased: chi-square {chi_square}"
+            );
+        }
+    }
+
+    // A1
+    #[test]
+    fn issuing_fails_when_the_operating_system_has_no_entropy() {
+        for format in [KeyFormat::Native, KeyFormat::Uuid] {
+            let mut asked = 0;
+            let failed = lenient().generate_from(format, &mut |_| {
+                asked += 1;
+                Err(getrandom::Error::UNSUPPORTED)
+            });
+            assert!(failed.unwrap_err().is_entropy());
+            assert_eq!(asked, 1, "no second source, no second try");
+        }
+    }
+
+    // A1
+    #[test]
+    fn a_native_key_holds_232_drawn_bits() {
+        let mut asked = 0;
+        form()
+            .generate_from(KeyFormat::Native, &mut |buffer| {
+                asked = buffer.len() * 8;
+                getrandom::fill(buffer)
+            })
+            .unwrap();
+        // About one draw in four is kept, which costs two bits.
+        assert!(asked - 3 >= 224, "{asked}");
+    }
+
+    // A2
+    #[test]
+    fn a_native_key_is_the_prefix_and_44_letters_and_digits() {
+        for _ in 0..1000 {
+            let key = native();
+            let body = key.strip_prefix("ak_live_").unwrap();
+            assert_eq!(body.len(), 44);
+            assert!(body.bytes().all(|byte| byte.is_ascii_alphanumeric()));
+            assert!(form().admits(&key));
+            assert!(key.len() <= 55, "one SHA-256 block");
+        }
+    }
+
+    // A3
+    #[test]
+    fn any_one_character_changed_dropped_or_added_is_no_key() {
+        let characters: Vec<char> = (0..=127_u8)
+            .filter(|&byte| is_key_character(byte))
+            .map(char::from)
+            .collect();
+        for form in [form(), lenient()] {
+            for _ in 0..20 {
+                let key = native();
+                assert!(form.admits(&key));
+                for position in 0..=key.len() {
+                    for &character in &characters {
+                        let added = format!("{}{character}{}", &key[..position], &key[position..]);
+                        assert!(!form.admits(&added), "added {character} at {position}");
+                        if position < key.len() && !key[position..].starts_with(character) {
+                            let changed =
+                                format!("{}{character}{}", &key[..position], &key[position + 1..]);
+                            assert!(!form.admits(&changed), "{character} at {position}");
+                        }
+                    }
+                    if position < key.len() {
+                        let dropped = format!("{}{}", &key[..position], &key[position + 1..]);
+                        assert!(!form.admits(&dropped), "dropped {position}");
+                    }
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn keys_of_other_forms_are_admitted_only_where_the_application_said_so() {
+        let recipe = "Zm9vYmFyYmF6cXV4cXV1eGNvcmdlZ3JhdWx0Z2FycGx5";
+        let uuid = "2f1b8a4e-8d3c-4c57-9a6e-0d9b1f3c7e21";
+        for key in [recipe, uuid, "9e107d9d372bb6826bd81d3542a419d6"] {
+            assert!(lenient().admits(key));
+            assert!(!form().admits(key));
+        }
+    }
+
+    #[test]
+    fn a_uuid_is_random_of_version_4_and_needs_the_application_s_consent() {
+        let secret = lenient().generate(KeyFormat::Uuid).unwrap();
+        let key = secret.expose();
+        assert_eq!(key.len(), 36);
+        assert_eq!(
+            key.split('-').map(str::len).collect::<Vec<_>>(),
+            [8, 4, 4, 4, 12]
+        );
+        assert_eq!(&key[14..15], "4");
+        assert!(matches!(&key[19..20], "8" | "9" | "a" | "b"));
+        assert!(lenient().admits(key));
+        assert!(form().generate(KeyFormat::Uuid).unwrap_err().is_input());
+    }
+
+    #[test]
+    fn a_prefix_is_a_letter_then_letters_digits_and_underscores_ended_by_one() {
+        for good in ["a_", "ak_live_", "cakes2_", "abcdefghijklmnopqrst_"] {
+            assert!(Prefix::parse(good).is_ok(), "{good}");
+        }
+        for bad in [
+            "",
+            "_",
+            "ak",
+            "Ak_",
+            "1k_",
+            "a-k_",
+            "ak_ ",
+            "é_",
+            "abcdefghijklmnopqrstu_",
+        ] {
+            assert!(Prefix::parse(bad).unwrap_err().is_setting(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn a_hint_shows_the_prefix_and_four_characters() {
+        let key = KeySecret::new(native());
+        let hint = form().hint(&key);
+        assert_eq!(hint.len(), "ak_live_".len() + 4);
+        assert!(key.expose().starts_with(&hint));
+    }
+
+    #[test]
+    fn a_secret_s_debug_shows_nothing_of_it() {
+        let key = native();
+        assert_eq!(format!("{:?}", KeySecret::new(key)), "KeySecret(..)");
+    }
+}

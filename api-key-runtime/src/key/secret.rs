@@ -1,0 +1,35 @@
+//! The one type that holds a key in the clear.
+
+use std::fmt;
+
+use zeroize::Zeroizing;
+
+/// A key in the clear, as it exists exactly once: when it has just been issued.
+///
+/// It can be neither cloned, displayed nor serialised, its `Debug` shows nothing of it, and its memory is overwritten when it is
+/// dropped. Hand [`expose`](Self::expose) to the person the key is for, and to nobody else.
+///
+/// ```compile_fail
+/// fn print(secret: api_key_runtime::KeySecret) {
+///     println!("{secret}"); // a secret has no `Display`
+/// }
+/// ```
+pub struct KeySecret(Zeroizing<String>);
+
+impl KeySecret {
+    pub(crate) fn new(key: String) -> Self {
+        Self(Zeroizing::new(key))
+    }
+
+    /// The key itself.
+    #[must_use]
+    pub fn expose(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Debug for KeySecret {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str("KeySecret(..)")
+    }
+}

@@ -1,0 +1,96 @@
+//! API keys in front of actix-web handlers: `#[require_app_key]` above a handler means that it runs only for a caller who presents a
+//! key that is in the key table, from an address that key may be used from.
+//!
+//! ```
+//! use actix_web::{HttpResponse, Responder, delete, web::Path};
+//! use api_key_runtime::{AppKey, require_app_key};
+//!
+//! #[delete("/cakes/{id}")]
+//! #[require_app_key(scopes = "cakes:delete")]
+//! async fn delete_cake(id: Path<i64>, key: AppKey) -> impl Responder {
+//!     HttpResponse::Ok().body(format!("cake {id} deleted by {}", key.name()))
+//! }
+//! ```
+//!
+//! Authentication comes strictly first: no extractor of the handler is made, and no byte of the body is read, before the caller is
+//! known. Keys are kept as digests in tables managed by Diesel migrations, on Postgres or SQLite ([`AppKeys`]), or in a store of your
+//! own ([`KeyStore`]). The command `app-key` issues, lists and revokes them; [`Admin`](crate::Admin) is the same as an API.
+//!
+//! # Features
+//!
+//! None is on by default. `postgres` and `sqlite` use the system's client libraries; `postgres-bundled` (without TLS: development and
+//! tests) and `sqlite-bundled` build them from source and need a C compiler only. `cli` is the command, `test-util` what tests need.
+#![cfg_attr(docsrs, feature(doc_cfg))]
+#![forbid(unsafe_code)]
+#![deny(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::unreachable,
+    clippy::indexing_slicing,
+    clippy::string_slice,
+    clippy::print_stdout,
+    clippy::print_stderr
+)]
+#![cfg_attr(
+    test,
+    allow(
+        clippy::unwrap_used,
+        clippy::panic,
+        clippy::indexing_slicing,
+        clippy::string_slice,
+        clippy::cast_precision_loss
+    )
+)]
+
+#[cfg(feature = "_diesel")]
+mod admin;
+mod app_key;
+mod app_keys;
+mod authenticate;
+mod clock;
+mod error;
+mod key;
+mod lookup;
+mod network;
+mod policy;
+mod record;
+mod refusal_log;
+mod request;
+mod response;
+mod scope;
+mod store;
+mod verdict;
+
+pub use api_key_macros::require_app_key;
+
+#[cfg(feature = "_diesel")]
+pub use admin::{Admin, IssuedKey, NewKey};
+pub use app_key::AppKey;
+pub use app_keys::{AppKeys, AppKeysBuilder};
+#[cfg(feature = "test-util")]
+pub use clock::TestClock;
+pub use error::Error;
+pub use key::{Digest, DigestKey, KeyFormat, KeySecret};
+pub use network::AddressRules;
+pub use policy::Policy;
+pub use record::{KeyRecord, KeyState};
+pub use request::Source;
+pub use scope::ScopeSet;
+#[cfg(feature = "postgres")]
+pub use store::postgres;
+#[cfg(feature = "sqlite")]
+pub use store::sqlite;
+pub use store::{KeyStore, StoreError};
+pub use verdict::RefusalClass;
+
+/// What the attribute expands to; not for use by hand.
+#[doc(hidden)]
+pub mod __private {
+    pub use actix_web::{HttpRequest, web::Payload};
+
+    pub use crate::{
+        Policy,
+        authenticate::{BoxFuture, authenticated},
+    };
+}

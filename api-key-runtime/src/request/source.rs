@@ -1,0 +1,186 @@
+//! Where a key may be presented.
+
+use actix_web::http::header::{AUTHORIZATION, COOKIE, HeaderName};
+
+use crate::Error;
+
+/// A place of the request where a key may be presented.
+///
+/// By default these are [`bearer`](Self::bearer) and [`header("X-API-Key")`](Self::header);
+/// [`AppKeysBuilder::sources`](crate::AppKeysBuilder::sources) replaces the list.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Source(pub(super) Place);
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Place {
+    Bearer,
+    /// Validated by [`Source::check`], so that a setter need not return a `Result`.
+    Header(String),
+    Query(String),
+    Cookie(String),
+}
+
+impl Source {
+    /// `Authorization: Bearer KEY` (RFC 6750, section 2.1). Another scheme is nothing presented.
+    #[must_use]
+    pub const fn bearer() -> Self {
+        Self(Place::Bearer)
+    }
+
+    /// A header of this name that holds the key alone, such as `X-API-Key`.
+    #[must_use]
+    pub fn header(name: impl Into<String>) -> Self {
+        Self(Place::Header(name.into()))
+    }
+
+    /// A query parameter, such as `?key=KEY`: as the recipe this crate mirrors does.
+    ///
+    /// URLs are written to logs, histories and `Referer` headers everywhere; leave this out of a new service (RFC 6750, section 2.3).
+    #[must_use]
+    pub fn query(name: impl Into<String>) -> Self {
+        Self(Place::Query(name.into()))
+    }
+
+    /// A cookie. Browsers send it by themselves, so a service that takes it must defend itself against request forgery.
+    #[must_use]
+    pub fn cookie(name: impl Into<String>) -> Self {
+        Self(Place::Cookie(name.into()))
+    }
+}
+
+/// The sources of an application, checked and in the form in which requests are read.
+#[derive(Clone, Debug)]
+pub(crate) struct Sources(pub(super) Box<[Checked]>);
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Checked {
+    Bearer,
+    Header(HeaderName),
+    Query(Box<str>),
+    Cookie(Box<str>),
+}
+
+impl Sources {
+    pub(crate) fn check(sources: &[Source]) -> Result<Self, Error> {
+        let mut checked = Vec::with_capacity(sources.len());
+        for source in sources {
+            let place = match &source.0 {
+                Place::Bearer => Checked::Bearer,
+                Place::Header(name) => Checked::Header(header_name(name)?),
+                Place::Query(name) => Checked::Query(token(name, "query parameter")?),
+                Place::Cookie(name) => Checked::Cookie(token(name, "cookie")?),
+            };
+            if checked.contains(&place) {
+                return Err(Error::setting(format!(
+                    "the source {:?} is named twice",
+                    source.0
+                )));
+            }
+            checked.push(place);
+        }
+        if checked.is_empty() {
+            return Err(Error::setting(
+                "no source is left to present a key in; name at least one, such as Source::bearer()",
+            ));
+        }
+        Ok(Self(checked.into()))
+    }
+
+    /// The header fields consulted, for `Vary`.
+    pub(crate) fn header_fields(&self) -> String {
+        let mut names: Vec<&str> = Vec::new();
+        for source in &self.0 {
+            let name = match source {
+                Checked::Bearer => AUTHORIZATION.as_str(),
+                Checked::Header(name) => name.as_str(),
+                Checked::Cookie(_) => COOKIE.as_str(),
+                Checked::Query(_) => continue,
+            };
+            if !names.contains(&name) {
+                names.push(name);
+            }
+        }
+        names.join(", ")
+    }
+}
+
+fn header_name(name: &str) -> Result<HeaderName, Error> {
+    let parsed = HeaderName::try_from(name)
+        .map_err(|_| Error::setting(format!("{name:?} is no header name")))?;
+    // Hop-by-hop and framing fields never reach a handler as they were sent; the other two have sources of their own.
+    let unusable = [
+        "authorization",
+        "connection",
+        "content-length",
+        "cookie",
+        "host",
+        "proxy-authorization",
+        "te",
+        "trailer",
+        "transfer-encoding",
+        "upgrade",
+    ];
+    if unusable.contains(&parsed.as_str()) {
+        return Err(Error::setting(format!(
+            "the header {name:?} cannot hold a key by itself; use Source::bearer() for Authorization and Source::cookie(..) for a cookie"
+        )));
+    }
+    Ok(parsed)
+}
+
+fn token(name: &str, what: &str) -> Result<Box<str>, Error> {
+    if name.is_empty() || !name.bytes().all(is_token_character) {
+        return Err(Error::setting(format!(
+            "{name:?} is no name for a {what} that holds a key: use letters, digits, `-` and `_`"
+        )));
+    }
+    Ok(name.into())
+}
+
+/// `tchar` of RFC 9110, section 5.6.2.
+pub(super) fn is_token_character(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn unusable_sources_are_refused_at_start_up() {
+        let bad = [
+            vec![],
+            vec![Source::bearer(), Source::bearer()],
+            vec![Source::header("X-Key"), Source::header("x-key")],
+            vec![Source::header("")],
+            vec![Source::header("X Key")],
+            vec![Source::header("Authorization")],
+            vec![Source::header("Cookie")],
+            vec![Source::header("Proxy-Authorization")],
+            vec![Source::query("")],
+            vec![Source::query("a=b")],
+            vec![Source::cookie("a;b")],
+        ];
+        for sources in bad {
+            assert!(
+                Sources::check(&sources).unwrap_err().is_setting(),
+                "{sources:?}"
+            );
+        }
+    }
+
+    #[test]
+    fn vary_names_the_headers_consulted_once() {
+        let sources = [
+            Source::bearer(),
+            Source::header("X-API-Key"),
+            Source::query("key"),
+            Source::cookie("a"),
+            Source::cookie("b"),
+        ];
+        assert_eq!(
+            Sources::check(&sources).unwrap().header_fields(),
+            "authorization, x-api-key, cookie"
+        );
+    }
+}

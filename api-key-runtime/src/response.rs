@@ -1,0 +1,182 @@
+//! The status, headers and body of every refusal, and what every response of a guarded handler carries.
+
+use std::fmt;
+
+use actix_web::{
+    HttpResponse,
+    http::{
+        StatusCode,
+        header::{
+            CACHE_CONTROL, CONTENT_TYPE, HeaderValue, REFERRER_POLICY, RETRY_AFTER, VARY,
+            WWW_AUTHENTICATE, X_CONTENT_TYPE_OPTIONS,
+        },
+    },
+};
+
+use crate::{Error, Policy, RefusalClass};
+
+/// Seconds after which a caller may try again when the key could not be checked.
+const RETRY_AFTER_SECONDS: HeaderValue = HeaderValue::from_static("1");
+
+/// The responses of one application: whatever can be made before a request comes is.
+#[derive(Clone, Debug)]
+pub(crate) struct Responses {
+    no_key: HeaderValue,
+    invalid_token: HeaderValue,
+    invalid_request: HeaderValue,
+    realm: Box<str>,
+    vary: Option<HeaderValue>,
+}
+
+impl Responses {
+    /// `header_fields`: what is consulted to find a key, for `Vary`.
+    pub(crate) fn new(realm: &str, header_fields: &str) -> Result<Self, Error> {
+        // `qdtext` of RFC 9110, section 5.6.4, in ASCII.
+        if !realm
+            .bytes()
+            .all(|byte| matches!(byte, b' '..=b'~') && byte != b'"' && byte != b'\\')
+        {
+            return Err(Error::setting(format!(
+                "the realm {realm:?} is unusable: it is printable ASCII without quotes and backslashes"
+            )));
+        }
+        Ok(Self {
+            no_key: challenge(realm, "")?,
+            invalid_token: challenge(realm, ", error=\"invalid_token\"")?,
+            invalid_request: challenge(realm, ", error=\"invalid_request\"")?,
+            realm: realm.into(),
+            vary: if header_fields.is_empty() {
+                None
+            } else {
+                Some(value(header_fields)?)
+            },
+        })
+    }
+
+    /// The refusal of this class. It depends on the class, the route's policy and the source alone, and echoes nothing.
+    pub(crate) fn refusal(
+        &self,
+        class: RefusalClass,
+        policy: &Policy,
+        in_query: bool,
+    ) -> HttpResponse {
+        let mut response = HttpResponse::build(class.status());
+        response.insert_header((
+            CONTENT_TYPE,
+            HeaderValue::from_static("application/problem+json"),
+        ));
+        response.insert_header((CACHE_CONTROL, HeaderValue::from_static("no-store")));
+        response.insert_header((X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff")));
+        match class {
+            RefusalClass::NoKey => response.insert_header((WWW_AUTHENTICATE, self.no_key.clone())),
+            RefusalClass::InvalidKey => {
+                response.insert_header((WWW_AUTHENTICATE, self.invalid_token.clone()))
+            }
+            RefusalClass::SeveralKeys => {
+                response.insert_header((WWW_AUTHENTICATE, self.invalid_request.clone()))
+            }
+            RefusalClass::MissingScope => {
+                response.insert_header((WWW_AUTHENTICATE, self.insufficient_scope(policy)))
+            }
+            RefusalClass::Unavailable => response.insert_header((RETRY_AFTER, RETRY_AFTER_SECONDS)),
+            RefusalClass::Misconfigured => &mut response,
+        };
+        let mut response = response.body(class.body());
+        self.finish(&mut response, in_query);
+        response
+    }
+
+    fn insufficient_scope(&self, policy: &Policy) -> HeaderValue {
+        let scopes = policy.named_scopes().collect::<Vec<_>>().join(" ");
+        // The attribute has checked the scopes; a hand-made policy with others gets the challenge without them.
+        challenge(
+            &self.realm,
+            &format!(", error=\"insufficient_scope\", scope=\"{scopes}\""),
+        )
+        .unwrap_or_else(|_| self.no_key.clone())
+    }
+
+    /// Keeps shared caches from handing one caller's answer to another (RFC 9111 protects only what came with `Authorization`).
+    pub(crate) fn finish(&self, response: &mut HttpResponse, in_query: bool) {
+        if response.status() == StatusCode::SWITCHING_PROTOCOLS {
+            return;
+        }
+        let headers = response.headers_mut();
+        if in_query {
+            headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+            headers.insert(REFERRER_POLICY, HeaderValue::from_static("no-referrer"));
+        } else if !headers.contains_key(CACHE_CONTROL) {
+            headers.insert(CACHE_CONTROL, HeaderValue::from_static("private"));
+        }
+        if let Some(vary) = &self.vary {
+            headers.append(VARY, vary.clone());
+        }
+    }
+}
+
+/// The refusal where the application has no [`AppKeys`](crate::AppKeys): nothing is known of realm and sources.
+pub(crate) fn misconfigured() -> HttpResponse {
+    let class = RefusalClass::Misconfigured;
+    HttpResponse::build(class.status())
+        .insert_header((
+            CONTENT_TYPE,
+            HeaderValue::from_static("application/problem+json"),
+        ))
+        .insert_header((CACHE_CONTROL, HeaderValue::from_static("no-store")))
+        .insert_header((X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff")))
+        .body(class.body())
+}
+
+impl RefusalClass {
+    /// The status it is answered with.
+    #[must_use]
+    pub const fn status(self) -> StatusCode {
+        match self {
+            Self::NoKey | Self::InvalidKey => StatusCode::UNAUTHORIZED,
+            Self::SeveralKeys => StatusCode::BAD_REQUEST,
+            Self::MissingScope => StatusCode::FORBIDDEN,
+            Self::Unavailable => StatusCode::SERVICE_UNAVAILABLE,
+            Self::Misconfigured => StatusCode::INTERNAL_SERVER_ERROR,
+        }
+    }
+
+    /// Problem details (RFC 9457), the same bytes for everyone.
+    const fn body(self) -> &'static str {
+        match self {
+            Self::NoKey => {
+                r#"{"type":"about:blank","title":"Unauthorized","status":401,"detail":"This resource needs an API key."}"#
+            }
+            Self::InvalidKey => {
+                r#"{"type":"about:blank","title":"Unauthorized","status":401,"detail":"The API key is not valid here."}"#
+            }
+            Self::SeveralKeys => {
+                r#"{"type":"about:blank","title":"Bad Request","status":400,"detail":"Present exactly one API key."}"#
+            }
+            Self::MissingScope => {
+                r#"{"type":"about:blank","title":"Forbidden","status":403,"detail":"The API key lacks a scope that this resource needs."}"#
+            }
+            Self::Unavailable => {
+                r#"{"type":"about:blank","title":"Service Unavailable","status":503,"detail":"The API key cannot be checked at the moment. Try again."}"#
+            }
+            Self::Misconfigured => {
+                r#"{"type":"about:blank","title":"Internal Server Error","status":500,"detail":"The service is not set up to check API keys."}"#
+            }
+        }
+    }
+}
+
+impl fmt::Display for RefusalClass {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(formatter, "{}", self.status())
+    }
+}
+
+/// A challenge of the Bearer scheme (RFC 6750, section 3).
+fn challenge(realm: &str, parameters: &str) -> Result<HeaderValue, Error> {
+    value(&format!("Bearer realm=\"{realm}\"{parameters}"))
+}
+
+fn value(text: &str) -> Result<HeaderValue, Error> {
+    HeaderValue::from_str(text)
+        .map_err(|_| Error::setting(format!("{text:?} cannot stand in a header")))
+}

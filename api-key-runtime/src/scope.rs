@@ -1,0 +1,98 @@
+//! Scopes: what a key may be used for.
+
+use std::{fmt, str::FromStr};
+
+use crate::Error;
+
+/// The scopes of a key: tokens of RFC 6749, section 3.3, separated by single spaces in the column `scopes`.
+///
+/// ```
+/// use api_key_runtime::ScopeSet;
+///
+/// let scopes: ScopeSet = "cakes:read cakes:write".parse()?;
+/// assert!(scopes.contains("cakes:write"));
+/// assert!(!scopes.contains("cakes"));
+/// # Ok::<(), api_key_runtime::Error>(())
+/// ```
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ScopeSet(Box<str>);
+
+impl ScopeSet {
+    /// The scopes in a table's column. A text that is no list of scopes grants none.
+    #[must_use]
+    pub fn from_stored(text: &str) -> Self {
+        text.parse().unwrap_or_default()
+    }
+
+    /// Whether this very scope is among them. Scopes are compared whole and case-sensitively.
+    #[must_use]
+    pub fn contains(&self, scope: &str) -> bool {
+        !scope.is_empty() && self.iter().any(|own| own == scope)
+    }
+
+    /// Each scope.
+    pub fn iter(&self) -> impl Iterator<Item = &str> {
+        self.0.split(' ').filter(|scope| !scope.is_empty())
+    }
+
+    /// The text of the column `scopes`.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Display for ScopeSet {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str(&self.0)
+    }
+}
+
+/// Parses scopes as they are written by people; an empty text is no scope at all.
+impl FromStr for ScopeSet {
+    type Err = Error;
+
+    fn from_str(text: &str) -> Result<Self, Error> {
+        let mut scopes: Vec<&str> = Vec::new();
+        for scope in text.split(' ').filter(|_| !text.is_empty()) {
+            if scope.is_empty() || !scope.bytes().all(is_scope_character) {
+                return Err(Error::input(format!(
+                    "the scope {scope:?} is unusable: a scope is printable ASCII without spaces, quotes and backslashes (RFC 6749), \
+                     several are separated by single spaces"
+                )));
+            }
+            if !scopes.contains(&scope) {
+                scopes.push(scope);
+            }
+        }
+        Ok(Self(scopes.join(" ").into()))
+    }
+}
+
+fn is_scope_character(byte: u8) -> bool {
+    matches!(byte, 0x21 | 0x23..=0x5B | 0x5D..=0x7E)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn scopes_are_whole_tokens() {
+        let scopes: ScopeSet = "cakes:write read".parse().unwrap();
+        assert!(scopes.contains("read") && scopes.contains("cakes:write"));
+        for other in ["", " ", "cakes", "cakes:write read", "Read", "rea", "read "] {
+            assert!(!scopes.contains(other), "{other:?}");
+        }
+        assert_eq!("a b a".parse::<ScopeSet>().unwrap().as_str(), "a b");
+        assert_eq!("".parse::<ScopeSet>().unwrap().iter().count(), 0);
+    }
+
+    #[test]
+    fn a_text_that_is_no_list_of_scopes_is_refused_and_grants_none_when_found() {
+        for bad in [" ", "a  b", " a", "a ", "a\tb", "a\"b", "a\\b", "é", "a\n"] {
+            assert!(bad.parse::<ScopeSet>().unwrap_err().is_input(), "{bad:?}");
+            assert!(!ScopeSet::from_stored(bad).contains("a"));
+        }
+    }
+}

@@ -1,0 +1,170 @@
+//! One connection to either kind of database, opened in the one way that is right for keys.
+
+use crate::{Error, store::Database};
+
+use diesel::Connection as _;
+#[cfg(feature = "postgres")]
+use diesel::{PgConnection, connection::CacheSize};
+#[cfg(feature = "sqlite")]
+use diesel::{SqliteConnection, connection::SimpleConnection as _};
+
+/// Seconds until a server that does not answer counts as away; libpq rounds less than 2 up.
+#[cfg(feature = "postgres")]
+const CONNECT_TIMEOUT_SECONDS: u8 = 2;
+
+/// A connection of ours.
+pub(crate) enum Connection {
+    #[cfg(feature = "postgres")]
+    Postgres(Box<PgConnection>),
+    #[cfg(feature = "sqlite")]
+    Sqlite(Box<SqliteConnection>),
+}
+
+impl std::fmt::Debug for Connection {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter.write_str("Connection(..)")
+    }
+}
+
+/// Runs the function of that name on whichever database this is.
+macro_rules! on_either {
+    ($connection:expr, $($function:ident)::+($($argument:expr),*)) => {
+        match $connection {
+            #[cfg(feature = "postgres")]
+            $crate::store::Connection::Postgres(connection) => $crate::store::postgres::$($function)::+(connection, $($argument),*),
+            #[cfg(feature = "sqlite")]
+            $crate::store::Connection::Sqlite(connection) => $crate::store::sqlite::$($function)::+(connection, $($argument),*),
+        }
+    };
+}
+pub(crate) use on_either;
+
+/// Whether a missing SQLite file is made.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Missing {
+    Create,
+    Refuse,
+}
+
+impl Connection {
+    /// Connects to a database that must be there.
+    pub(crate) fn open(database: &Database) -> Result<Self, Error> {
+        Self::open_or(database, Missing::Refuse)
+    }
+
+    pub(crate) fn open_or(database: &Database, missing: Missing) -> Result<Self, Error> {
+        match database {
+            #[cfg(feature = "postgres")]
+            Database::Postgres(url) => {
+                let unreachable =
+                    |source| Error::database(format!("cannot connect to {database}"), source);
+                let mut connection =
+                    PgConnection::establish(&with_connect_timeout(url)).map_err(unreachable)?;
+                // A transaction pooler hands the statements of one client to another.
+                connection.set_prepared_statement_cache_size(CacheSize::Disabled);
+                Ok(Self::Postgres(Box::new(connection)))
+            }
+            #[cfg(feature = "sqlite")]
+            Database::Sqlite(path) => {
+                if missing == Missing::Refuse && !std::path::Path::new(path).exists() {
+                    return Err(Error::schema(format!(
+                        "there is no {database}: `app-key migrate` makes it (DATABASE_URL says where)"
+                    )));
+                }
+                let unusable = |source: Box<dyn std::error::Error + Send + Sync>| {
+                    Error::database(format!("cannot open {database}"), source)
+                };
+                let mut connection = SqliteConnection::establish(&sqlite_uri(path, missing))
+                    .map_err(|source| unusable(source.into()))?;
+                connection
+                    .batch_execute(SQLITE_SETTINGS)
+                    .map_err(|source| unusable(source.into()))?;
+                Ok(Self::Sqlite(Box::new(connection)))
+            }
+        }
+    }
+}
+
+/// The busy timeout comes first, so that the others wait for a writer as well. `FULL`: an acknowledged revocation survives a power
+/// cut. `recursive_triggers`: REPLACE fires delete triggers.
+#[cfg(feature = "sqlite")]
+const SQLITE_SETTINGS: &str = "\
+    PRAGMA busy_timeout = 5000; \
+    PRAGMA journal_mode = WAL; \
+    PRAGMA synchronous = FULL; \
+    PRAGMA foreign_keys = ON; \
+    PRAGMA recursive_triggers = ON;";
+
+/// A URI, because only that can say that a missing file is not to be made.
+#[cfg(feature = "sqlite")]
+fn sqlite_uri(path: &str, missing: Missing) -> String {
+    let mode = if missing == Missing::Create {
+        "rwc"
+    } else {
+        "rw"
+    };
+    let path = path
+        .replace('%', "%25")
+        .replace('?', "%3f")
+        .replace('#', "%23");
+    format!("file:{path}?mode={mode}")
+}
+
+#[cfg(feature = "postgres")]
+fn with_connect_timeout(url: &str) -> String {
+    if url.contains("connect_timeout=") {
+        return url.to_owned();
+    }
+    let separator = match (url.contains("://"), url.contains('?')) {
+        (true, false) => '?',
+        (true, true) => '&',
+        (false, _) => ' ',
+    };
+    format!("{url}{separator}connect_timeout={CONNECT_TIMEOUT_SECONDS}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[cfg(feature = "postgres")]
+    #[test]
+    fn a_connect_timeout_is_added_where_none_is_named() {
+        let cases = [
+            ("postgres://h/d", "postgres://h/d?connect_timeout=2"),
+            (
+                "postgres://h/d?sslmode=require",
+                "postgres://h/d?sslmode=require&connect_timeout=2",
+            ),
+            ("host=h dbname=d", "host=h dbname=d connect_timeout=2"),
+            (
+                "postgres://h/d?connect_timeout=9",
+                "postgres://h/d?connect_timeout=9",
+            ),
+        ];
+        for (url, expected) in cases {
+            assert_eq!(with_connect_timeout(url), expected);
+        }
+    }
+
+    #[cfg(feature = "sqlite")]
+    #[test]
+    fn a_path_with_the_characters_of_a_uri_names_that_file() {
+        let folder =
+            std::env::temp_dir().join(format!("app-key-{}-50% off? #1", std::process::id()));
+        std::fs::create_dir_all(&folder).unwrap();
+        let path = folder.join("keys.db");
+        let database = Database::Sqlite(path.to_str().unwrap().to_owned());
+        assert!(
+            Connection::open(&database).err().unwrap().is_schema(),
+            "a missing file is not made"
+        );
+        assert!(!path.exists());
+        Connection::open_or(&database, Missing::Create)
+            .map(drop)
+            .unwrap();
+        assert!(path.exists());
+        Connection::open(&database).map(drop).unwrap();
+        std::fs::remove_dir_all(folder).unwrap();
+    }
+}

@@ -1,0 +1,141 @@
+//! Which database a `DATABASE_URL` names, and how it is named to people: never with its password.
+
+use std::fmt;
+
+use crate::Error;
+
+/// A database by its address.
+#[derive(Clone)]
+pub(crate) enum Database {
+    /// A URL or connection string for libpq.
+    #[cfg(feature = "postgres")]
+    Postgres(String),
+    /// A file, as a path.
+    #[cfg(feature = "sqlite")]
+    Sqlite(String),
+}
+
+impl Database {
+    pub(crate) fn parse(url: &str) -> Result<Self, Error> {
+        let url = url.trim();
+        if url.is_empty() {
+            return Err(Error::setting(
+                "DATABASE_URL is empty: set it to postgres://USER@HOST/DATABASE or to the path of an SQLite file",
+            ));
+        }
+        if is_postgres(url) {
+            #[cfg(feature = "postgres")]
+            return Ok(Self::Postgres(url.to_owned()));
+            #[cfg(not(feature = "postgres"))]
+            return Err(Error::setting(
+                "this build has no Postgres: enable the feature `postgres` of api-key-runtime",
+            ));
+        }
+        let path = url
+            .strip_prefix("sqlite://")
+            .or_else(|| url.strip_prefix("sqlite:"))
+            .unwrap_or(url);
+        if let Some((scheme, _)) = path.split_once("://") {
+            return Err(Error::setting(format!(
+                "the database URL begins with {scheme}://, which is neither postgres:// nor sqlite://"
+            )));
+        }
+        if path.is_empty()
+            || path.starts_with("file:")
+            || path.contains(":memory:")
+            || path.contains('\0')
+        {
+            return Err(Error::setting(
+                "an SQLite database is named by the path of a file; one in memory exists for a single connection, and keys are read \
+                 through several",
+            ));
+        }
+        #[cfg(feature = "sqlite")]
+        return Ok(Self::Sqlite(path.to_owned()));
+        #[cfg(not(feature = "sqlite"))]
+        return Err(Error::setting(
+            "this build has no SQLite: enable the feature `sqlite` of api-key-runtime",
+        ));
+    }
+}
+
+/// URLs, and libpq's `keyword=value` strings.
+fn is_postgres(url: &str) -> bool {
+    let keyword = |word: &str| url.starts_with(word) || url.contains(&format!(" {word}"));
+    url.starts_with("postgres://")
+        || url.starts_with("postgresql://")
+        || ["host=", "dbname=", "service="].into_iter().any(keyword)
+}
+
+/// What kind it is and where, for messages: host and database of a URL, the path of a file, nothing of a connection string.
+impl fmt::Display for Database {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            #[cfg(feature = "postgres")]
+            Self::Postgres(url) => match url.split_once("://") {
+                Some((_, rest)) => {
+                    let place = rest.rsplit_once('@').map_or(rest, |(_, place)| place);
+                    let place = place.split_once('?').map_or(place, |(place, _)| place);
+                    write!(formatter, "Postgres at {place}")
+                }
+                None => formatter.write_str("Postgres"),
+            },
+            #[cfg(feature = "sqlite")]
+            Self::Sqlite(path) => write!(formatter, "SQLite file {path}"),
+        }
+    }
+}
+
+impl fmt::Debug for Database {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, formatter)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[cfg(feature = "postgres")]
+    #[test]
+    fn a_postgres_url_is_shown_without_user_password_and_parameters() {
+        let url = "postgres://cakes:s3cr@t@db.example:5433/cakes?sslmode=require&password=s3cret";
+        let shown = Database::parse(url).unwrap().to_string();
+        assert_eq!(shown, "Postgres at db.example:5433/cakes");
+        assert_eq!(
+            Database::parse("host=/tmp password=s3cret")
+                .unwrap()
+                .to_string(),
+            "Postgres"
+        );
+    }
+
+    #[cfg(feature = "sqlite")]
+    #[test]
+    fn a_path_is_a_file_whichever_way_it_is_written() {
+        for url in ["cakes.db", "sqlite://cakes.db", "sqlite:cakes.db"] {
+            assert_eq!(
+                Database::parse(url).unwrap().to_string(),
+                "SQLite file cakes.db"
+            );
+        }
+    }
+
+    // F10
+    #[test]
+    fn memory_and_foreign_schemes_are_refused() {
+        for bad in [
+            "",
+            " ",
+            ":memory:",
+            "sqlite://:memory:",
+            "file::memory:?cache=shared",
+            "file:x?mode=memory",
+            "mysql://h/d",
+            "postgre://h/d",
+            "sqlite://",
+        ] {
+            assert!(Database::parse(bad).unwrap_err().is_setting(), "{bad:?}");
+        }
+    }
+}

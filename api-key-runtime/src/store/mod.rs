@@ -1,0 +1,84 @@
+//! Where keys are kept: the trait every store implements, and the one over Diesel.
+
+use std::{error, fmt};
+
+use crate::{Digest, KeyRecord};
+
+#[cfg(feature = "_diesel")]
+mod connection;
+#[cfg(feature = "_diesel")]
+mod database;
+#[cfg(feature = "_diesel")]
+mod diesel;
+#[cfg(feature = "_diesel")]
+mod migrations;
+#[cfg(feature = "postgres")]
+pub mod postgres;
+#[cfg(feature = "_diesel")]
+mod schema_check;
+#[cfg(feature = "sqlite")]
+pub mod sqlite;
+
+#[cfg(feature = "_diesel")]
+pub(crate) use self::{
+    connection::{Connection, on_either},
+    database::Database,
+    diesel::DieselStore,
+    migrations::migrate,
+    schema_check::{aborted, check, claim_digest_key},
+};
+
+/// Where keys are looked up.
+///
+/// The crate's own store is made by [`AppKeysBuilder::database_url`](crate::AppKeysBuilder::database_url); implement this trait to
+/// keep keys elsewhere. It is synchronous and called on the crate's own look-up threads, never on a worker of actix-web: it may block.
+/// A panic in it is a store failure, and the caller gets 503.
+pub trait KeyStore: Send + Sync + 'static {
+    /// The records with these digests, in any order; a digest without a record is unknown.
+    ///
+    /// It must read the current state, not a copy that may be behind, and answer for all digests from one moment.
+    ///
+    /// # Errors
+    /// When the store cannot tell. An error is answered with 503 and never remembered, so never answer "unknown" for "cannot tell".
+    fn find(&self, digests: &[Digest]) -> Result<Vec<KeyRecord>, StoreError>;
+}
+
+/// Why a change was rolled back.
+#[cfg(feature = "_diesel")]
+pub(crate) enum Aborted {
+    Refused(crate::Error),
+    Database(::diesel::result::Error),
+}
+
+#[cfg(feature = "_diesel")]
+impl From<crate::Error> for Aborted {
+    fn from(error: crate::Error) -> Self {
+        Self::Refused(error)
+    }
+}
+
+#[cfg(feature = "_diesel")]
+impl From<::diesel::result::Error> for Aborted {
+    fn from(error: ::diesel::result::Error) -> Self {
+        Self::Database(error)
+    }
+}
+
+/// Why a store could not answer. Its text goes to the log alone.
+#[derive(Debug)]
+pub struct StoreError(Box<dyn error::Error + Send + Sync>);
+
+impl StoreError {
+    /// An error of a store's driver, or a text.
+    pub fn new(cause: impl Into<Box<dyn error::Error + Send + Sync>>) -> Self {
+        Self(cause.into())
+    }
+}
+
+impl fmt::Display for StoreError {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(formatter)
+    }
+}
+
+impl error::Error for StoreError {}

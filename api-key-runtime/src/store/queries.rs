@@ -1,0 +1,255 @@
+//! Every query on the key table but the ones that differ between the databases.
+
+use chrono::{DateTime, Utc};
+use diesel::{OptionalExtension as _, prelude::*};
+
+use super::{
+    Connection,
+    schema::{api_key_meta, api_keys},
+    write,
+};
+use crate::{AddressRules, Digest, DigestKey, Error, KeyRecord, ScopeSet, store::Aborted};
+
+/// A row of `api_keys` as it stands in the table.
+#[derive(Clone, Queryable, Selectable)]
+#[diesel(table_name = api_keys)]
+#[allow(missing_docs, reason = "the columns are described by `KeyRecord`")]
+#[non_exhaustive]
+pub struct KeyRow {
+    pub id: i64,
+    pub digest: Vec<u8>,
+    pub digest_key: String,
+    pub hint: String,
+    pub name: String,
+    pub owner: Option<String>,
+    pub allowed_ips: String,
+    pub scopes: String,
+    pub created_at: DateTime<Utc>,
+    pub expires_at: Option<DateTime<Utc>>,
+    pub disabled_at: Option<DateTime<Utc>>,
+    pub revoked_at: Option<DateTime<Utc>>,
+    pub replaced_by: Option<i64>,
+}
+
+impl std::fmt::Debug for KeyRow {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let Self { id, hint, name, .. } = self;
+        formatter
+            .debug_struct("KeyRow")
+            .field("id", id)
+            .field("hint", hint)
+            .field("name", name)
+            .finish_non_exhaustive()
+    }
+}
+
+/// Fails where the digest is not of 32 bytes, which the table's own constraint excludes.
+impl TryFrom<KeyRow> for KeyRecord {
+    type Error = std::array::TryFromSliceError;
+
+    fn try_from(row: KeyRow) -> Result<Self, std::array::TryFromSliceError> {
+        Ok(Self {
+            id: row.id,
+            digest: Digest::from_bytes(row.digest.as_slice().try_into()?),
+            digest_key: DigestKey::from_stored(&row.digest_key),
+            hint: row.hint,
+            name: row.name,
+            owner: row.owner,
+            allowed_ips: AddressRules::from_stored(&row.allowed_ips),
+            scopes: ScopeSet::from_stored(&row.scopes),
+            created_at: row.created_at,
+            expires_at: row.expires_at,
+            disabled_at: row.disabled_at,
+            revoked_at: row.revoked_at,
+            replaced_by: row.replaced_by,
+        })
+    }
+}
+
+/// What is inserted; id and creation time of the record are the database's and the caller's.
+#[derive(Insertable)]
+#[diesel(table_name = api_keys)]
+struct NewRow<'a> {
+    digest: &'a [u8],
+    digest_key: &'a str,
+    hint: &'a str,
+    name: &'a str,
+    owner: Option<&'a str>,
+    allowed_ips: &'a str,
+    scopes: &'a str,
+    created_at: DateTime<Utc>,
+    expires_at: Option<DateTime<Utc>>,
+}
+
+pub(crate) fn find(connection: &mut Connection, digests: &[Digest]) -> QueryResult<Vec<KeyRecord>> {
+    let bytes: Vec<&[u8]> = digests
+        .iter()
+        .map(|digest| digest.as_bytes().as_slice())
+        .collect();
+    records(
+        api_keys::table
+            .filter(api_keys::digest.eq_any(bytes))
+            .select(KeyRow::as_select())
+            .load(connection)?,
+    )
+}
+
+pub(crate) fn list(connection: &mut Connection) -> QueryResult<Vec<KeyRecord>> {
+    records(
+        api_keys::table
+            .order(api_keys::id)
+            .select(KeyRow::as_select())
+            .load(connection)?,
+    )
+}
+
+pub(crate) fn get(connection: &mut Connection, id: i64) -> QueryResult<Option<KeyRecord>> {
+    let row = api_keys::table
+        .find(id)
+        .select(KeyRow::as_select())
+        .first(connection)
+        .optional()?;
+    row.map(record).transpose()
+}
+
+/// Inserts what `new` says and answers it as it stands in the table.
+fn insert(connection: &mut Connection, new: &KeyRecord) -> QueryResult<KeyRecord> {
+    let row = NewRow {
+        digest: new.digest.as_bytes(),
+        digest_key: new.digest_key.as_str(),
+        hint: &new.hint,
+        name: &new.name,
+        owner: new.owner.as_deref(),
+        allowed_ips: new.allowed_ips.as_str(),
+        scopes: new.scopes.as_str(),
+        created_at: new.created_at,
+        expires_at: new.expires_at,
+    };
+    record(
+        diesel::insert_into(api_keys::table)
+            .values(row)
+            .returning(KeyRow::as_returning())
+            .get_result(connection)?,
+    )
+}
+
+/// Inserts a new key in a transaction of its own.
+pub(crate) fn issue(connection: &mut Connection, new: &KeyRecord) -> Result<KeyRecord, Aborted> {
+    write(connection, |connection| issue_within(connection, new))
+}
+
+/// Inserts a new key in the caller's transaction, unless the table's keys are digested in another way than this one.
+pub(crate) fn issue_within(
+    connection: &mut Connection,
+    new: &KeyRecord,
+) -> Result<KeyRecord, Aborted> {
+    let ours = new.digest_key.as_str();
+    match digest_key(connection)? {
+        Some(theirs) if theirs == ours => {}
+        None if claim_digest_key(connection, None, ours)? => {}
+        _ => {
+            return Err(Error::refused(
+                "no key was issued: the keys of this table are digested under another pepper than APP_KEY_PEPPER says here, and the \
+                 service would not know the new one; set the service's pepper here. To change the pepper, start the service with the \
+                 new one and the old one in APP_KEY_PEPPER_PREVIOUS first",
+            )
+            .into());
+        }
+    }
+    Ok(insert(connection, new)?)
+}
+
+/// Revokes a key for good. One that is revoked stays as it is.
+pub(crate) fn revoke(
+    connection: &mut Connection,
+    id: i64,
+    now: DateTime<Utc>,
+) -> Result<KeyRecord, Aborted> {
+    write(connection, |connection| {
+        let live = api_keys::table
+            .find(id)
+            .filter(api_keys::revoked_at.is_null());
+        diesel::update(live)
+            .set(api_keys::revoked_at.eq(now))
+            .execute(connection)?;
+        existing(connection, id)
+    })
+}
+
+/// Disables a key (at a time) or enables it (none). One that is already so stays as it is; a revoked one is refused.
+pub(crate) fn set_disabled(
+    connection: &mut Connection,
+    id: i64,
+    at: Option<DateTime<Utc>>,
+) -> Result<KeyRecord, Aborted> {
+    write(connection, |connection| {
+        if existing(connection, id)?.revoked_at.is_some() {
+            return Err(Error::refused(format!(
+                "key {id} is revoked, which is final: issue a new key instead"
+            ))
+            .into());
+        }
+        let key = api_keys::table.find(id);
+        match at {
+            Some(_) => diesel::update(key.filter(api_keys::disabled_at.is_null()))
+                .set(api_keys::disabled_at.eq(at))
+                .execute(connection)?,
+            None => diesel::update(key)
+                .set(api_keys::disabled_at.eq(None::<DateTime<Utc>>))
+                .execute(connection)?,
+        };
+        existing(connection, id)
+    })
+}
+
+fn existing(connection: &mut Connection, id: i64) -> Result<KeyRecord, Aborted> {
+    get(connection, id)?.ok_or_else(|| Error::not_found(id).into())
+}
+
+/// The version of the tables, and the oldest of ours that understands them.
+pub(crate) fn schema_version(connection: &mut Connection) -> QueryResult<Option<(i32, i32)>> {
+    api_key_meta::table
+        .select((api_key_meta::schema_version, api_key_meta::compatible_from))
+        .first(connection)
+        .optional()
+}
+
+/// How the table's keys are digested; none while nobody has said.
+pub(crate) fn digest_key(connection: &mut Connection) -> QueryResult<Option<String>> {
+    Ok(api_key_meta::table
+        .select(api_key_meta::digest_key)
+        .first(connection)
+        .optional()?
+        .flatten())
+}
+
+/// Writes how the table's keys are digested from now on; `false`: it was no longer as `before` says.
+pub(crate) fn claim_digest_key(
+    connection: &mut Connection,
+    before: Option<&str>,
+    now: &str,
+) -> QueryResult<bool> {
+    let set = api_key_meta::digest_key.eq(now);
+    let changed = match before {
+        None => diesel::update(api_key_meta::table.filter(api_key_meta::digest_key.is_null()))
+            .set(set)
+            .execute(connection)?,
+        Some(before) => {
+            diesel::update(api_key_meta::table.filter(api_key_meta::digest_key.eq(before)))
+                .set(set)
+                .execute(connection)?
+        }
+    };
+    Ok(changed == 1)
+}
+
+fn records(rows: Vec<KeyRow>) -> QueryResult<Vec<KeyRecord>> {
+    rows.into_iter().map(record).collect()
+}
+
+fn record(row: KeyRow) -> QueryResult<KeyRecord> {
+    row.try_into()
+        .map_err(|source: std::array::TryFromSliceError| {
+            diesel::result::Error::DeserializationError(source.into())
+        })
+}

@@ -1,0 +1,119 @@
+//! What must be true of a database before keys are looked up in it: start-up refuses otherwise, and nothing is open meanwhile.
+
+use super::{Aborted, Connection, Database, on_either};
+use crate::{Error, key::Digester};
+
+/// The version of the tables this release writes.
+const SCHEMA_VERSION: i32 = 1;
+const TABLES: [&str; 4] = [
+    "api_key_changes",
+    "api_key_meta",
+    "api_key_usage",
+    "api_keys",
+];
+
+/// Refuses tables that are missing, incompatible, or without their triggers; warns of newer ones, as rolling deploys meet them.
+pub(crate) fn check(database: &Database, connection: &mut Connection) -> Result<(), Error> {
+    let failed = |source| Error::database(format!("cannot read the tables of {database}"), source);
+    let existing = on_either!(connection, existing_tables(&TABLES)).map_err(failed)?;
+    if let Some(missing) = TABLES
+        .into_iter()
+        .find(|table| !existing.iter().any(|name| name == table))
+    {
+        return Err(Error::schema(format!(
+            "{database} has no table {missing}: run `app-key migrate`, or your own copy of the migrations, or call AppKeys::migrate"
+        )));
+    }
+    let Some((version, compatible_from)) =
+        on_either!(connection, queries::schema_version()).map_err(failed)?
+    else {
+        return Err(Error::schema(format!(
+            "the table api_key_meta of {database} is empty, which no migration leaves it: restore its row"
+        )));
+    };
+    if version < SCHEMA_VERSION {
+        return Err(Error::schema(format!(
+            "{database} has the tables of version {version}, and this release needs {SCHEMA_VERSION}: run `app-key migrate`"
+        )));
+    }
+    if compatible_from > SCHEMA_VERSION {
+        return Err(Error::schema(format!(
+            "{database} has tables of version {version}, which releases before {compatible_from} misread, and this one reads \
+             {SCHEMA_VERSION}: update api-key-runtime"
+        )));
+    }
+    if version > SCHEMA_VERSION {
+        log::warn!(
+            "{database} has tables of version {version}, newer than this release ({SCHEMA_VERSION}) but said to be compatible"
+        );
+    }
+    check_triggers(database, connection)
+}
+
+/// Without its triggers a database forgets to say what changed, and a revoked key would go on.
+fn check_triggers(database: &Database, connection: &mut Connection) -> Result<(), Error> {
+    let enabled = on_either!(connection, enabled_triggers()).map_err(|source| {
+        Error::database(format!("cannot read the triggers of {database}"), source)
+    })?;
+    let wanted: &[&str] = match connection {
+        #[cfg(feature = "postgres")]
+        Connection::Postgres(_) => super::postgres::TRIGGERS,
+        #[cfg(feature = "sqlite")]
+        Connection::Sqlite(_) => super::sqlite::TRIGGERS,
+    };
+    match wanted
+        .iter()
+        .find(|trigger| !enabled.iter().any(|name| name == *trigger))
+    {
+        None => Ok(()),
+        Some(missing) => Err(Error::schema(format!(
+            "the trigger {missing} on the table api_keys of {database} is missing or disabled, so revocations would go unnoticed: enable it, or \
+             revert and run the migrations"
+        ))),
+    }
+}
+
+/// Makes the service's way of digesting the table's, so that nobody issues keys the service would not know.
+pub(crate) fn claim_digest_key(
+    database: &Database,
+    connection: &mut Connection,
+    digester: &Digester,
+) -> Result<(), Error> {
+    let ours = digester.current_key().as_str();
+    let previous = digester.previous_key().map(crate::DigestKey::as_str);
+    let failed = |source| {
+        Error::database(
+            format!("cannot read how the keys of {database} are digested"),
+            source,
+        )
+    };
+    // Twice, because another replica may start at the same time.
+    for _ in 0..2 {
+        let theirs = on_either!(connection, queries::digest_key()).map_err(failed)?;
+        match theirs.as_deref() {
+            Some(theirs) if theirs == ours => return Ok(()),
+            Some(theirs) if Some(theirs) != previous => break,
+            before => {
+                if on_either!(connection, queries::claim_digest_key(before, ours))
+                    .map_err(failed)?
+                {
+                    return Ok(());
+                }
+            }
+        }
+    }
+    Err(Error::setting(format!(
+        "the keys of {database} are digested under another pepper than APP_KEY_PEPPER says: nobody's key would be known. To change the \
+         pepper, set the old one in APP_KEY_PEPPER_PREVIOUS (`none` where there was none)"
+    )))
+}
+
+/// Turns a rolled-back change into what the operator is told.
+pub(crate) fn aborted(database: &Database, aborted: Aborted) -> Error {
+    match aborted {
+        Aborted::Refused(error) => error,
+        Aborted::Database(source) => {
+            Error::database(format!("nothing was changed in {database}"), source)
+        }
+    }
+}

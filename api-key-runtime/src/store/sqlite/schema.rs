@@ -1,0 +1,45 @@
+//! The tables, as `diesel print-schema` prints them.
+#![allow(
+    missing_docs,
+    reason = "the columns are described by `KeyRecord` and the migrations"
+)]
+
+diesel::table! {
+    api_key_meta (id) {
+        id -> Integer,
+        schema_version -> Integer,
+        compatible_from -> Integer,
+        digest_key -> Nullable<Text>,
+    }
+}
+
+diesel::table! {
+    api_key_usage (key_id) {
+        key_id -> BigInt,
+        last_used_at -> TimestamptzSqlite,
+        last_used_ip -> Nullable<Text>,
+        use_count -> BigInt,
+    }
+}
+
+diesel::table! {
+    api_keys (id) {
+        id -> BigInt,
+        digest -> Binary,
+        digest_key -> Text,
+        hint -> Text,
+        name -> Text,
+        owner -> Nullable<Text>,
+        allowed_ips -> Text,
+        scopes -> Text,
+        created_at -> TimestamptzSqlite,
+        expires_at -> Nullable<TimestamptzSqlite>,
+        disabled_at -> Nullable<TimestamptzSqlite>,
+        revoked_at -> Nullable<TimestamptzSqlite>,
+        replaced_by -> Nullable<BigInt>,
+    }
+}
+
+diesel::joinable!(api_key_usage -> api_keys (key_id));
+
+diesel::allow_tables_to_appear_in_same_query!(api_key_meta, api_key_usage, api_keys);

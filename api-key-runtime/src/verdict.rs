@@ -1,0 +1,194 @@
+//! The decision: a pure function of record, policy, address and time.
+
+use std::net::IpAddr;
+
+use chrono::{DateTime, Utc};
+
+use crate::{KeyRecord, KeyState, Policy};
+
+/// Why a request was refused: for the operator. The caller sees its [`class`](Reason::class) alone.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) enum Reason {
+    NoKey,
+    SeveralCredentials,
+    Malformed,
+    Unknown,
+    Revoked,
+    Disabled,
+    Expired,
+    WrongAddress,
+    UnreadableAddressRule,
+    MissingScope,
+    Unavailable,
+    Overloaded,
+    TooLate,
+    NotConfigured,
+}
+
+/// What a caller may learn about a refusal, and an application's own refusal body about it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum RefusalClass {
+    /// No key was presented: 401.
+    NoKey,
+    /// The key is malformed, unknown, disabled, revoked, expired or used from another address: 401, the same for all of them.
+    InvalidKey,
+    /// More than one key was presented: 400.
+    SeveralKeys,
+    /// The key is good, but not for this: 403.
+    MissingScope,
+    /// The key could not be checked: 503.
+    Unavailable,
+    /// The service is not set up: 500.
+    Misconfigured,
+}
+
+impl Reason {
+    pub(crate) const fn class(self) -> RefusalClass {
+        match self {
+            Self::NoKey => RefusalClass::NoKey,
+            Self::SeveralCredentials => RefusalClass::SeveralKeys,
+            Self::Malformed
+            | Self::Unknown
+            | Self::Revoked
+            | Self::Disabled
+            | Self::Expired
+            | Self::WrongAddress
+            | Self::UnreadableAddressRule => RefusalClass::InvalidKey,
+            Self::MissingScope => RefusalClass::MissingScope,
+            Self::Unavailable | Self::Overloaded | Self::TooLate => RefusalClass::Unavailable,
+            Self::NotConfigured => RefusalClass::Misconfigured,
+        }
+    }
+
+    /// As it stands in the log.
+    pub(crate) const fn as_str(self) -> &'static str {
+        match self {
+            Self::NoKey => "no key",
+            Self::SeveralCredentials => "several credentials",
+            Self::Malformed => "malformed",
+            Self::Unknown => "unknown key",
+            Self::Revoked => "revoked",
+            Self::Disabled => "disabled",
+            Self::Expired => "expired",
+            Self::WrongAddress => "wrong address",
+            Self::UnreadableAddressRule => "unreadable address rule",
+            Self::MissingScope => "scope missing",
+            Self::Unavailable => "key store unavailable",
+            Self::Overloaded => "look-up queue full",
+            Self::TooLate => "look-up deadline passed",
+            Self::NotConfigured => "no AppKeys in the application",
+        }
+    }
+}
+
+/// Judges a key that was found, on every request. All refusals but a missing scope look alike to the caller.
+pub(crate) fn judge(
+    record: &KeyRecord,
+    policy: &Policy,
+    address: Option<IpAddr>,
+    now: DateTime<Utc>,
+) -> Result<(), Reason> {
+    match record.state(now) {
+        KeyState::Active => {}
+        KeyState::Expired => return Err(Reason::Expired),
+        KeyState::Disabled => return Err(Reason::Disabled),
+        KeyState::Revoked => return Err(Reason::Revoked),
+    }
+    if !record.allowed_ips.allow(address) {
+        let readable = record.allowed_ips.is_readable();
+        return Err(if readable {
+            Reason::WrongAddress
+        } else {
+            Reason::UnreadableAddressRule
+        });
+    }
+    if !policy.is_met_by(&record.scopes) {
+        return Err(Reason::MissingScope);
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use chrono::TimeDelta;
+
+    use super::*;
+    use crate::{AddressRules, Digest, ScopeSet};
+
+    fn now() -> DateTime<Utc> {
+        DateTime::from_timestamp_micros(1_800_000_000_123_456).unwrap()
+    }
+
+    fn record() -> KeyRecord {
+        KeyRecord::new(
+            1,
+            Digest::from_bytes([1; 32]),
+            AddressRules::from_stored("203.0.113.7"),
+        )
+    }
+
+    const HERE: Option<IpAddr> = Some(IpAddr::V4(std::net::Ipv4Addr::new(203, 0, 113, 7)));
+
+    // E5
+    #[test]
+    fn a_key_ends_at_its_very_moment() {
+        let mut record = record();
+        assert_eq!(
+            judge(&record, &Policy::new(), HERE, DateTime::<Utc>::MAX_UTC),
+            Ok(()),
+            "null is never"
+        );
+        record.expires_at = Some(now());
+        for (offset, expected) in [
+            (-1, Ok(())),
+            (0, Err(Reason::Expired)),
+            (1, Err(Reason::Expired)),
+        ] {
+            assert_eq!(
+                judge(
+                    &record,
+                    &Policy::new(),
+                    HERE,
+                    now() + TimeDelta::microseconds(offset)
+                ),
+                expected,
+                "{offset} us"
+            );
+        }
+    }
+
+    #[test]
+    fn the_first_fault_in_order_is_the_reason() {
+        let later = Some(now() + TimeDelta::days(1));
+        let mut record = record();
+        let policy = const { Policy::new().scopes(&["cakes:write"]) };
+        let elsewhere = Some("203.0.113.8".parse().unwrap());
+        assert_eq!(
+            judge(&record, &policy, elsewhere, now()),
+            Err(Reason::WrongAddress)
+        );
+        assert_eq!(
+            judge(&record, &policy, None, now()),
+            Err(Reason::WrongAddress)
+        );
+        assert_eq!(
+            judge(&record, &policy, HERE, now()),
+            Err(Reason::MissingScope)
+        );
+        record.scopes = ScopeSet::from_stored("cakes:write");
+        assert_eq!(judge(&record, &policy, HERE, now()), Ok(()));
+        record.allowed_ips = AddressRules::from_stored("203.0.113.07");
+        assert_eq!(
+            judge(&record, &policy, HERE, now()),
+            Err(Reason::UnreadableAddressRule)
+        );
+        record.expires_at = Some(now());
+        assert_eq!(judge(&record, &policy, HERE, now()), Err(Reason::Expired));
+        // A stamp in the future counts as well: of two readings the one that lets fewer in.
+        record.disabled_at = later;
+        assert_eq!(judge(&record, &policy, HERE, now()), Err(Reason::Disabled));
+        record.revoked_at = later;
+        assert_eq!(judge(&record, &policy, HERE, now()), Err(Reason::Revoked));
+    }
+}

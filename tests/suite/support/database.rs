@@ -1,0 +1,201 @@
+//! An empty database for each test, on the server that `tests/run` started or in a file of its own; gone when it is dropped.
+//!
+//! `database_test!(name, |database| { .. });` runs the same test on both, as `name::postgres` and `name::sqlite`.
+
+use std::{
+    fs,
+    path::PathBuf,
+    process,
+    sync::atomic::{AtomicUsize, Ordering},
+};
+
+use api_key_runtime::{Admin, AppKeys, AppKeysBuilder, KeyFormat, NewKey};
+use diesel::{
+    Connection as _, PgConnection, RunQueryDsl as _, SqliteConnection,
+    connection::SimpleConnection as _, prelude::QueryableByName, sql_query, sql_types,
+};
+
+/// The same test on Postgres and on SQLite, each with an empty database.
+macro_rules! database_test {
+    ($name:ident, $test:expr) => {
+        mod $name {
+            #[allow(unused_imports)]
+            use super::*;
+
+            fn run(
+                test: impl FnOnce($crate::support::Database),
+                database: $crate::support::Database,
+            ) {
+                test(database);
+            }
+
+            #[test]
+            fn postgres() {
+                run($test, $crate::support::Database::postgres());
+            }
+
+            #[test]
+            fn sqlite() {
+                run($test, $crate::support::Database::sqlite());
+            }
+        }
+    };
+}
+pub(crate) use database_test;
+
+/// A database nobody else uses.
+pub(crate) struct Database {
+    url: String,
+    place: Place,
+}
+
+enum Place {
+    Postgres { server: String, name: String },
+    Sqlite { folder: PathBuf },
+}
+
+static NUMBER: AtomicUsize = AtomicUsize::new(0);
+
+fn own_name() -> String {
+    format!(
+        "test_{}_{}",
+        process::id(),
+        NUMBER.fetch_add(1, Ordering::Relaxed)
+    )
+}
+
+impl Database {
+    /// An empty database on the server of `TEST_POSTGRES_URL`, which `tests/run` starts.
+    pub(crate) fn postgres() -> Self {
+        let server = std::env::var("TEST_POSTGRES_URL")
+            .expect("TEST_POSTGRES_URL is not set: run the tests with `tests/run`");
+        let name = own_name();
+        PgConnection::establish(&server)
+            .unwrap()
+            .batch_execute(&format!("CREATE DATABASE {name}"))
+            .unwrap();
+        let (place, _) = server
+            .rsplit_once('/')
+            .expect("TEST_POSTGRES_URL names a database");
+        Self {
+            url: format!("{place}/{name}"),
+            place: Place::Postgres { server, name },
+        }
+    }
+
+    /// A file that does not exist yet, in a folder of its own.
+    pub(crate) fn sqlite() -> Self {
+        let folder = std::env::temp_dir().join(own_name());
+        fs::create_dir_all(&folder).unwrap();
+        let url = folder.join("keys.db").to_str().unwrap().to_owned();
+        Self {
+            url,
+            place: Place::Sqlite { folder },
+        }
+    }
+
+    /// Where it is, as `DATABASE_URL` says it.
+    pub(crate) fn url(&self) -> &str {
+        &self.url
+    }
+
+    pub(crate) fn is_postgres(&self) -> bool {
+        matches!(self.place, Place::Postgres { .. })
+    }
+
+    /// Runs the embedded migrations.
+    pub(crate) fn migrate(&self) -> &Self {
+        AppKeys::migrate(&self.url).unwrap();
+        self
+    }
+
+    /// The settings of a service on it, all others at their defaults.
+    pub(crate) fn builder(&self) -> AppKeysBuilder {
+        AppKeys::builder().database_url(&self.url)
+    }
+
+    /// A service's keys, after migrating.
+    pub(crate) fn keys(&self) -> AppKeys {
+        self.migrate().builder().build().unwrap()
+    }
+
+    /// Administration, after migrating.
+    pub(crate) fn admin(&self) -> Admin {
+        self.migrate().builder().build_admin().unwrap()
+    }
+
+    /// Issues a native key without scopes and answers it with its id.
+    pub(crate) fn issue(&self, allowed_ips: &str) -> (String, i64) {
+        self.issue_with(NewKey::new("test", allowed_ips.parse().unwrap()).format(KeyFormat::Native))
+    }
+
+    pub(crate) fn issue_with(&self, new: NewKey) -> (String, i64) {
+        let issued = self.admin().issue(&new).unwrap();
+        (issued.secret.expose().to_owned(), issued.record.id)
+    }
+
+    /// Runs SQL, as an operator at the prompt would.
+    pub(crate) fn execute(&self, sql: &str) -> Result<(), String> {
+        match self.place {
+            Place::Postgres { .. } => PgConnection::establish(&self.url)
+                .unwrap()
+                .batch_execute(sql),
+            Place::Sqlite { .. } => {
+                let mut connection = SqliteConnection::establish(&self.url).unwrap();
+                connection
+                    .batch_execute("PRAGMA busy_timeout = 5000; PRAGMA foreign_keys = ON")
+                    .unwrap();
+                connection.batch_execute(sql)
+            }
+        }
+        .map_err(|error| error.to_string())
+    }
+
+    /// The first column of a query that answers text, one element a row; cast to text in the query.
+    pub(crate) fn texts(&self, sql: &str) -> Vec<String> {
+        #[derive(QueryableByName)]
+        struct Row {
+            #[diesel(sql_type = sql_types::Text)]
+            text: String,
+        }
+        let sql = format!("SELECT text FROM ({sql}) AS answer(text)");
+        let rows: Vec<Row> = match self.place {
+            Place::Postgres { .. } => sql_query(sql)
+                .load(&mut PgConnection::establish(&self.url).unwrap())
+                .unwrap(),
+            Place::Sqlite { .. } => {
+                // SQLite has no column aliases on a subquery, but a WITH clause names them.
+                let sql = sql
+                    .replacen("SELECT text FROM (", "WITH answer(text) AS (", 1)
+                    .replacen(") AS answer(text)", ") SELECT text FROM answer", 1);
+                sql_query(sql)
+                    .load(&mut SqliteConnection::establish(&self.url).unwrap())
+                    .unwrap()
+            }
+        };
+        rows.into_iter().map(|row| row.text).collect()
+    }
+
+    /// Every key row as text, to see that nothing changed.
+    pub(crate) fn rows(&self) -> Vec<String> {
+        let columns = "id || ' ' || digest_key || ' ' || name || ' ' || allowed_ips || ' ' || scopes || ' ' || coalesce(cast(expires_at as text), '-') || ' ' || coalesce(cast(disabled_at as text), '-') || ' ' || coalesce(cast(revoked_at as text), '-')";
+        self.texts(&format!("SELECT {columns} FROM api_keys ORDER BY id"))
+    }
+}
+
+impl Drop for Database {
+    fn drop(&mut self) {
+        match &self.place {
+            Place::Postgres { server, name } => {
+                // Threads of the service under test may still be connected for a moment.
+                if let Ok(mut connection) = PgConnection::establish(server) {
+                    let _ = connection
+                        .batch_execute(&format!("DROP DATABASE IF EXISTS {name} WITH (FORCE)"));
+                }
+            }
+            Place::Sqlite { folder } => {
+                let _ = fs::remove_dir_all(folder);
+            }
+        }
+    }
+}

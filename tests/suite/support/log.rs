@@ -1,0 +1,46 @@
+//! The log of this process. Tests run side by side, so a test finds its lines by a word that is its own, such as its route.
+
+use std::sync::{Mutex, Once};
+
+use log::{LevelFilter, Log, Metadata, Record};
+
+static LINES: Mutex<Vec<String>> = Mutex::new(Vec::new());
+static INSTALLED: Once = Once::new();
+
+struct Recorder;
+
+impl Log for Recorder {
+    fn enabled(&self, _: &Metadata<'_>) -> bool {
+        true
+    }
+
+    fn log(&self, record: &Record<'_>) {
+        LINES.lock().unwrap().push(format!(
+            "{} {}: {}",
+            record.level(),
+            record.target(),
+            record.args()
+        ));
+    }
+
+    fn flush(&self) {}
+}
+
+/// Records everything from now on, at every level.
+pub(crate) fn install() {
+    INSTALLED.call_once(|| {
+        log::set_logger(&Recorder).unwrap();
+        log::set_max_level(LevelFilter::Trace);
+    });
+}
+
+/// The lines so far that hold this word.
+pub(crate) fn lines_with(word: &str) -> Vec<String> {
+    LINES
+        .lock()
+        .unwrap()
+        .iter()
+        .filter(|line| line.contains(word))
+        .cloned()
+        .collect()
+}

@@ -1,0 +1,60 @@
+//! A real server with one worker on a free port of loopback, in a thread of its own; stopped when it is dropped.
+
+use std::{net::SocketAddr, sync::mpsc, thread};
+
+use actix_web::{App, HttpServer, dev::ServerHandle, rt::System, web::ServiceConfig};
+use api_key_runtime::AppKeys;
+
+pub(crate) struct Server {
+    pub(crate) address: SocketAddr,
+    handle: ServerHandle,
+    thread: Option<thread::JoinHandle<()>>,
+}
+
+impl Server {
+    /// Serves these routes guarded by these keys.
+    pub(crate) fn start(keys: AppKeys, routes: fn(&mut ServiceConfig)) -> Self {
+        Self::configured(move |config| {
+            config.app_data(keys.clone());
+            routes(config);
+        })
+    }
+
+    /// Serves whatever this configures, without keys unless it brings them.
+    pub(crate) fn configured(
+        configure: impl Fn(&mut ServiceConfig) + Clone + Send + 'static,
+    ) -> Self {
+        super::log::install();
+        let (sender, receiver) = mpsc::channel();
+        let thread = thread::spawn(move || {
+            System::new().block_on(async move {
+                let server = HttpServer::new(move || App::new().configure(configure.clone()))
+                    .workers(1)
+                    .shutdown_timeout(1)
+                    .disable_signals()
+                    .bind("127.0.0.1:0")
+                    .unwrap();
+                let address = server.addrs()[0];
+                let server = server.run();
+                sender.send((address, server.handle())).unwrap();
+                server.await.unwrap();
+            });
+        });
+        let (address, handle) = receiver.recv().unwrap();
+        Self {
+            address,
+            handle,
+            thread: Some(thread),
+        }
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        // The command is sent when the future is made; the server's own thread carries it out.
+        drop(self.handle.stop(false));
+        if let Some(thread) = self.thread.take() {
+            let _ = thread.join();
+        }
+    }
+}
