@@ -1,11 +1,13 @@
 //! The arguments of the attribute: `scopes = "a b", any_scope = "c d", optional, crate = path`.
 
-use proc_macro2::{Span, TokenStream, TokenTree};
+use proc_macro2::{TokenStream, TokenTree};
 use syn::ext::IdentExt;
-use syn::parse::{ParseStream, Parser};
+use syn::parse::{Parse, ParseStream, Parser};
 use syn::{Error, Ident, LitStr, Path, Result, Token};
 
 use crate::faults::Faults;
+
+const NAMES: [&str; 4] = ["scopes", "any_scope", "optional", "crate"];
 
 const ALLOWED: &str = r#"`scopes = "..."`, `any_scope = "..."`, `optional` or `crate = path`"#;
 
@@ -38,7 +40,7 @@ impl Args {
         while !input.is_empty() {
             if let Err(fault) = self.parse_one(input, &mut seen) {
                 faults.push(fault);
-                skip_to_comma(input)?;
+                skip_to_end(input)?;
             }
             input.parse::<Option<Token![,]>>()?;
         }
@@ -50,6 +52,10 @@ impl Args {
             return Err(unnamed(input));
         }
         let name = input.call(Ident::parse_any)?;
+        if !NAMES.iter().any(|known| name == known) {
+            let message = format!("unknown argument `{name}`: write {ALLOWED}");
+            return Err(Error::new(name.span(), message));
+        }
         if seen.contains(&name) {
             let message = format!("`{name}` is given twice: write it once");
             return Err(Error::new(name.span(), message));
@@ -59,14 +65,26 @@ impl Args {
             "scopes" => self.scopes = scope_list(&name, input)?,
             "any_scope" => self.any_scope = scope_list(&name, input)?,
             "optional" => self.optional = flag(&name, input)?,
-            "crate" => self.runtime = Some(runtime_path(&name, input)?),
-            _ => {
-                let message = format!("unknown argument `{name}`: write {ALLOWED}");
-                return Err(Error::new(name.span(), message));
-            }
+            _ => self.runtime = Some(runtime_path(&name, input)?),
         }
-        at_comma(input)
+        if is_at_end(input) {
+            Ok(())
+        } else {
+            Err(input.error("expected a comma: write one between two arguments"))
+        }
     }
+}
+
+/// Whether the argument ends here.
+fn is_at_end(input: ParseStream<'_>) -> bool {
+    input.is_empty() || input.peek(Token![,])
+}
+
+fn skip_to_end(input: ParseStream<'_>) -> Result<()> {
+    while !is_at_end(input) {
+        input.parse::<TokenTree>()?;
+    }
+    Ok(())
 }
 
 /// The fault of something that is not `name` or `name = value`.
@@ -81,23 +99,8 @@ fn unnamed(input: ParseStream<'_>) -> Error {
     input.error(message)
 }
 
-fn at_comma(input: ParseStream<'_>) -> Result<()> {
-    if input.is_empty() || input.peek(Token![,]) {
-        Ok(())
-    } else {
-        Err(input.error("expected a comma: write one between two arguments"))
-    }
-}
-
-fn skip_to_comma(input: ParseStream<'_>) -> Result<()> {
-    while at_comma(input).is_err() {
-        input.parse::<TokenTree>()?;
-    }
-    Ok(())
-}
-
 fn flag(name: &Ident, input: ParseStream<'_>) -> Result<bool> {
-    if at_comma(input).is_ok() {
+    if is_at_end(input) {
         Ok(true)
     } else {
         let message = format!("`{name}` takes no value: write `{name}` alone");
@@ -105,46 +108,42 @@ fn flag(name: &Ident, input: ParseStream<'_>) -> Result<bool> {
     }
 }
 
-/// Steps over the `=`. Returns where the value stands, or the name where there is none.
-fn equals(name: &Ident, input: ParseStream<'_>) -> Option<Span> {
-    input.parse::<Token![=]>().ok()?;
-    Some(if at_comma(input).is_ok() {
-        name.span()
-    } else {
-        input.span()
-    })
+fn scope_list(name: &Ident, input: ParseStream<'_>) -> Result<Vec<LitStr>> {
+    let message =
+        format!(r#"`{name}` takes a string literal: write `{name} = "orders:read orders:write"`"#);
+    let literal: LitStr = value(name, input, &message, <LitStr as Parse>::parse)?;
+    split_scopes(name, &literal).map_err(|message| Error::new(literal.span(), message))
 }
 
 fn runtime_path(name: &Ident, input: ParseStream<'_>) -> Result<Path> {
-    let found = equals(name, input);
-    let path = if input.peek(LitStr) {
-        let literal: LitStr = input.parse()?;
-        literal.parse_with(Path::parse_mod_style)
-    } else {
-        input.call(Path::parse_mod_style)
-    };
-    match (found, path) {
-        (Some(_), Ok(path)) => Ok(path),
-        (found, _) => Err(Error::new(
-            found.unwrap_or_else(|| name.span()),
-            "`crate` takes a path: write `crate = path::to::api_key_runtime`",
-        )),
-    }
+    let message = "`crate` takes a path: write `crate = path::to::api_key_runtime`";
+    value(name, input, message, |input| {
+        if input.peek(LitStr) {
+            let literal: LitStr = input.parse()?;
+            literal.parse_with(Path::parse_mod_style)
+        } else {
+            input.call(Path::parse_mod_style)
+        }
+    })
 }
 
-fn scope_list(name: &Ident, input: ParseStream<'_>) -> Result<Vec<LitStr>> {
-    let found = equals(name, input);
-    match (found, input.parse::<LitStr>()) {
-        (Some(_), Ok(literal)) => {
-            split_scopes(name, &literal).map_err(|message| Error::new(literal.span(), message))
+/// Reads `= value`. The fault stands on what is there instead of the value, or on the name.
+fn value<T>(
+    name: &Ident,
+    input: ParseStream<'_>,
+    message: &str,
+    read: impl FnOnce(ParseStream<'_>) -> Result<T>,
+) -> Result<T> {
+    let mut span = name.span();
+    if input.parse::<Option<Token![=]>>()?.is_some() {
+        if !is_at_end(input) {
+            span = input.span();
         }
-        (found, _) => Err(Error::new(
-            found.unwrap_or_else(|| name.span()),
-            format!(
-                r#"`{name}` takes a string literal: write `{name} = "orders:read orders:write"`"#
-            ),
-        )),
+        if let Ok(value) = read(input) {
+            return Ok(value);
+        }
     }
+    Err(Error::new(span, message))
 }
 
 // Input:  "orders:read orders:write"

@@ -1,4 +1,5 @@
-//! Where the other attributes of a handler go: on the outer function, or on the inner one with the rest.
+//! Where the handler's other attributes go: to the outer function, or to the inner one with the
+//! rest of it.
 
 use proc_macro2::{TokenStream, TokenTree};
 use quote::quote;
@@ -14,7 +15,8 @@ pub(crate) const ROUTES: [&str; 12] = [
     "route", "routes",
 ];
 
-/// Attributes of the language that speak of the item as others see it. Lint levels reach the function nested in it.
+/// Attributes of the language that speak of the item as others see it. Lint levels among them also
+/// reach the function nested in it.
 pub(crate) const BUILTINS: [&str; 11] = [
     "doc",
     "cfg",
@@ -29,7 +31,7 @@ pub(crate) const BUILTINS: [&str; 11] = [
     "cold",
 ];
 
-/// Things that go on the outer function and things that stay on the inner one, each in the order they were written.
+/// What goes to the outer function and what stays on the inner one, in the order of writing.
 pub(crate) struct Placed<T> {
     pub(crate) outer: Vec<T>,
     pub(crate) inner: Vec<T>,
@@ -90,7 +92,8 @@ fn place_meta(meta: Meta, faults: &mut Faults) -> Placed<Meta> {
     if is_openapi(&meta) {
         faults.on(
             meta.path(),
-            "`utoipa::path` must see the handler as it was written: move it above `#[require_app_key]`",
+            "`utoipa::path` must see the handler as it was written: \
+             move it above `#[require_app_key]`",
         );
         return Placed::outer(meta);
     }
@@ -114,24 +117,22 @@ fn place_conditional(list: &MetaList, faults: &mut Faults) -> Placed<Meta> {
     for meta in metas {
         placed.append(place_meta(meta, faults));
     }
-    let wrap = |metas: Vec<Meta>| {
-        let tokens = quote!(#predicate, #(#metas),*);
-        Meta::List(MetaList {
-            tokens,
-            ..list.clone()
-        })
-    };
-    let some = |metas: Vec<Meta>| {
-        if metas.is_empty() {
-            vec![]
-        } else {
-            vec![wrap(metas)]
-        }
-    };
     Placed {
-        outer: some(placed.outer),
-        inner: some(placed.inner),
+        outer: under(&predicate, placed.outer, list),
+        inner: under(&predicate, placed.inner, list),
     }
+}
+
+/// The `cfg_attr` again, with these in it; nothing for none.
+fn under(predicate: &TokenStream, metas: Vec<Meta>, list: &MetaList) -> Vec<Meta> {
+    if metas.is_empty() {
+        return metas;
+    }
+    let tokens = quote!(#predicate, #(#metas),*);
+    vec![Meta::List(MetaList {
+        tokens,
+        ..list.clone()
+    })]
 }
 
 fn conditional(input: ParseStream<'_>) -> Result<(TokenStream, Punctuated<Meta, Token![,]>)> {
@@ -147,7 +148,7 @@ fn is_own(meta: &Meta) -> bool {
     last_segment(meta) == "require_app_key"
 }
 
-/// `utoipa::path`, or `path(..)` after a `use`: the language's own `path` is never written with parentheses.
+/// `utoipa::path`, or `path(..)` after a `use`: the language's own `path` has no parentheses.
 fn is_openapi(meta: &Meta) -> bool {
     last_segment(meta) == "path"
         && (meta.path().segments.len() > 1 || matches!(meta, Meta::List(_)))

@@ -31,21 +31,25 @@ pub(crate) fn expand(args: TokenStream, item: TokenStream) -> TokenStream {
 fn expand_handler(handler: &Handler, args: &Args, faults: &mut Faults) -> Option<TokenStream> {
     let attrs = attributes::place(&handler.attrs, faults);
     let unfit = validate(handler);
+    let is_fit = unfit.is_empty();
+    faults.append(unfit);
+    if !handler.can_be_nested() {
+        return None;
+    }
     let expansion = Expansion::new(handler, args, attrs);
-    let body = if unfit.is_empty() {
+    let call = if is_fit {
         expansion.authenticated()
     } else {
         expansion.unreachable()
     };
-    faults.append(unfit);
-    handler.can_be_nested().then(|| expansion.outer(&body))
+    Some(expansion.outer(&call))
 }
 
 struct Expansion<'a> {
     handler: &'a Handler,
     args: &'a Args,
     attrs: Placed<Attribute>,
-    /// Where made-up tokens stand: the user's names do not see theirs, and lints take them for a macro's.
+    /// The span of made-up tokens: apart from the user's names, and a macro's to lints.
     site: Span,
     /// `::api_key_runtime::__private`
     private: TokenStream,
@@ -54,10 +58,11 @@ struct Expansion<'a> {
 impl<'a> Expansion<'a> {
     fn new(handler: &'a Handler, args: &'a Args, attrs: Placed<Attribute>) -> Self {
         let site = Span::mixed_site().located_at(handler.sig.ident.span());
-        let private = match &args.runtime {
-            Some(runtime) => quote_spanned!(site=> #runtime::__private),
-            None => quote_spanned!(site=> ::api_key_runtime::__private),
-        };
+        let runtime = args.runtime.as_ref().map_or_else(
+            || quote_spanned!(site=> ::api_key_runtime),
+            ToTokens::to_token_stream,
+        );
+        let private = quote_spanned!(site=> #runtime::__private);
         Self {
             handler,
             args,
@@ -70,13 +75,14 @@ impl<'a> Expansion<'a> {
     // Input:
     //     #[get("/orders/{id}")]
     //     #[tracing::instrument]
-    //     pub async fn order<T: Store>(id: web::Path<u64>, key: AppKey) -> Result<impl Responder, Error> { BODY }
+    //     pub async fn order<T: Store>(id: Path<u64>, key: AppKey) -> impl Responder { BODY }
     //
     // Output:
     //     #[get("/orders/{id}")]
-    //     pub fn order<T: Store + 'static>(__request: HttpRequest, __payload: Payload) -> BoxFuture {
+    //     pub fn order<T: Store + 'static>(__request: HttpRequest, __payload: Payload) -> BoxFuture
+    //     {
     //         #[tracing::instrument]
-    //         async fn order<T: Store>(id: web::Path<u64>, key: AppKey) -> Result<impl Responder, Error> { BODY }
+    //         async fn order<T: Store>(id: Path<u64>, key: AppKey) -> impl Responder { BODY }
     //         CALL
     //     }
     fn outer(&self, call: &TokenStream) -> TokenStream {
@@ -87,8 +93,8 @@ impl<'a> Expansion<'a> {
         let name = &sig.ident;
         let generics = outlive_requests(&sig.generics, *site);
         let where_clause = &generics.where_clause;
-        // Like `fn`, the end of the head and the braces have the user's span: of a macro's function, the compiler reports
-        // neither that it is never used nor that it has no documentation.
+        // Like `fn`, the end of the head and the braces have the user's span: of a macro's function
+        // the compiler reports neither that it is never used nor that it has no documentation.
         let future = Ident::new("BoxFuture", name.span());
         let inner = self.inner();
         let mut body = Group::new(Delimiter::Brace, quote!(#inner #call));
@@ -110,9 +116,14 @@ impl<'a> Expansion<'a> {
     }
 
     // Output:
-    //     authenticated({ static POLICY: Policy = Policy::new(); &POLICY }, __request, __payload, order::<T>)
+    //     authenticated(
+    //         { static POLICY: Policy = Policy::new(); &POLICY },
+    //         __request,
+    //         __payload,
+    //         order::<T>,
+    //     )
     //
-    // In a block of its own, where no path in the user's function can mean it.
+    // The static has a block of its own: items are not hygienic, the user's function would see it.
     fn authenticated(&self) -> TokenStream {
         let Self { private, site, .. } = self;
         let policy = self.policy();
@@ -130,7 +141,7 @@ impl<'a> Expansion<'a> {
         }
     }
 
-    /// In place of the call where it would only add to the faults reported.
+    /// Instead of a call that would only add to the faults reported.
     fn unreachable(&self) -> TokenStream {
         quote_spanned!(self.site=> ::core::unreachable!())
     }
@@ -222,7 +233,7 @@ fn instantiated(sig: &Signature) -> TokenStream {
     if arguments.is_empty() {
         name.to_token_stream()
     } else {
-        // The user's span throughout: of another, clippy takes the function for one that is called here.
+        // The user's span throughout: with another, clippy takes this for a call of the function.
         quote_spanned!(name.span()=> #name::<#(#arguments),*>)
     }
 }

@@ -61,7 +61,7 @@ impl ToTokens for Body {
     fn to_tokens(&self, tokens: &mut TokenStream) {
         match self {
             Self::Block(brace, body) => {
-                brace.surround(tokens, |tokens| tokens.extend(body.clone()))
+                brace.surround(tokens, |tokens| tokens.extend(body.clone()));
             }
             Self::Missing(semicolon) => semicolon.to_tokens(tokens),
         }

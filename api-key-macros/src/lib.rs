@@ -1,6 +1,6 @@
 //! The `#[require_app_key]` attribute of `api-key-runtime`, which re-exports it.
 //!
-//! Depend on `api-key-runtime`, never on this crate: exactly one version of it fits a given runtime.
+//! Depend on `api-key-runtime`, never on this crate: exactly one version of it fits a runtime.
 
 #![forbid(unsafe_code)]
 

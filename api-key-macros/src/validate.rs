@@ -49,21 +49,23 @@ fn arguments(sig: &Signature, faults: &mut Faults) {
         match input {
             FnArg::Receiver(receiver) => faults.on(
                 receiver.self_token,
-                "a handler has no `self`: take what it needs as an argument, such as `web::Data<T>`",
+                "a handler has no `self`: \
+                 take what it needs as an argument, such as `web::Data<T>`",
             ),
             FnArg::Typed(argument) => {
                 if let Some(keyword) = find_impl(argument.ty.to_token_stream()) {
                     faults.on(
                         keyword,
-                        "the arguments of a handler cannot be `impl Trait`: name the type, or a type parameter",
+                        "the arguments of a handler cannot be `impl Trait`: \
+                         name the type, or a type parameter",
                     );
                 }
             }
         }
     }
     // One that a `#[cfg]` may remove does not count; if it stays, the compiler refuses it.
-    let certain = sig.inputs.iter().filter(|input| !has_cfg(input));
-    if let Some(first_too_many) = certain.skip(MOST_ARGUMENTS).next() {
+    let mut certain = sig.inputs.iter().filter(|input| !has_cfg(input));
+    if let Some(first_too_many) = certain.nth(MOST_ARGUMENTS) {
         faults.on(
             first_too_many,
             format!(

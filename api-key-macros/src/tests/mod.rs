@@ -1,1 +1,83 @@
-//! tests
+//! What the attribute makes of tokens. What the compiler and actix-web make of the result is tested
+//! in the package `tests`.
+
+use std::str::FromStr;
+
+use proc_macro2::{Delimiter, Group, TokenStream, TokenTree};
+use quote::quote;
+use syn::LitStr;
+
+use crate::expand::expand;
+
+mod arguments;
+mod attributes;
+mod expansion;
+mod faults;
+mod macro_rules;
+
+fn tokens(source: &str) -> TokenStream {
+    TokenStream::from_str(source).unwrap()
+}
+
+/// The messages of all `compile_error!`s, in order.
+fn messages(output: TokenStream) -> Vec<String> {
+    let mut messages = Vec::new();
+    let mut after_name = false;
+    for token in output {
+        match token {
+            TokenTree::Ident(ident) => after_name = ident == "compile_error",
+            TokenTree::Group(group) if after_name => {
+                let message: LitStr = syn::parse2(group.stream()).unwrap();
+                messages.push(message.value());
+                after_name = false;
+            }
+            TokenTree::Group(group) => messages.extend(self::messages(group.stream())),
+            _ => {}
+        }
+    }
+    messages
+}
+
+/// Asserts that an item is expanded to exactly this, faults included.
+#[track_caller]
+fn assert_expands(args: &str, item: TokenStream, expected: &TokenStream) {
+    let output = expand(tokens(args), item);
+    assert_eq!(output.to_string(), expected.to_string());
+}
+
+/// Asserts that an expansion contains this somewhere.
+#[track_caller]
+fn assert_contains(output: &TokenStream, expected: &TokenStream) {
+    // How tokens are spaced depends on where they come from.
+    let [text, part] = [output, expected].map(|tokens| tokens.to_string().replace(' ', ""));
+    assert!(text.contains(&part), "{output}");
+}
+
+/// The guarded form of a handler without arguments, given what stands at the places that vary.
+fn guarded(outer: &TokenStream, inner: &TokenStream, policy: &TokenStream) -> TokenStream {
+    quote! {
+        #outer
+        fn list(
+            __request: ::api_key_runtime::__private::HttpRequest,
+            __payload: ::api_key_runtime::__private::Payload,
+        ) -> ::api_key_runtime::__private::BoxFuture {
+            #inner
+            async fn list() -> &'static str { "all" }
+            ::api_key_runtime::__private::authenticated(
+                {
+                    static POLICY: ::api_key_runtime::__private::Policy =
+                        ::api_key_runtime::__private::Policy::new() #policy;
+                    &POLICY
+                },
+                __request,
+                __payload,
+                list,
+            )
+        }
+    }
+}
+
+/// An invisible group, as the compiler puts around a fragment of a `macro_rules!`.
+fn fragment(tokens: TokenStream) -> TokenTree {
+    Group::new(Delimiter::None, tokens).into()
+}

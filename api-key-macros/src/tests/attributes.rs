@@ -1,0 +1,169 @@
+use proc_macro2::TokenStream;
+use quote::quote;
+
+use super::{assert_contains, assert_expands, guarded, messages, tokens};
+use crate::attributes::{BUILTINS, ROUTES};
+use crate::expand::expand;
+
+/// Expands a handler under `attrs`, and asserts which stay on it and which go to the function around it.
+#[track_caller]
+fn assert_placed(attrs: &TokenStream, outer: &TokenStream, inner: &TokenStream) {
+    let item = quote!(#attrs async fn list() -> &'static str { "all" });
+    assert_expands("", item, &guarded(outer, inner, &quote!()));
+}
+
+#[test]
+fn route_macros_go_to_the_outer_function() {
+    let expected = [
+        "get", "post", "put", "delete", "head", "connect", "options", "trace", "patch", "query",
+        "route", "routes",
+    ];
+    assert_eq!(ROUTES, expected);
+    for route in ROUTES {
+        for path in ["", "actix_web::", "::actix_web::", "web::"] {
+            let attr = tokens(&format!(r#"#[{path}{route}("/list", name = "list")]"#));
+            assert_placed(&attr, &attr, &quote!());
+        }
+    }
+}
+
+#[test]
+fn builtins_go_to_the_outer_function() {
+    let expected = [
+        "doc",
+        "cfg",
+        "allow",
+        "warn",
+        "deny",
+        "forbid",
+        "expect",
+        "deprecated",
+        "must_use",
+        "inline",
+        "cold",
+    ];
+    assert_eq!(BUILTINS, expected);
+    for builtin in BUILTINS {
+        for arguments in ["", "(unix)", r#" = "text""#] {
+            let attr = tokens(&format!("#[{builtin}{arguments}]"));
+            assert_placed(&attr, &attr, &quote!());
+        }
+        // Somebody's macro of the same name.
+        let attr = tokens(&format!("#[somebody::{builtin}]"));
+        assert_placed(&attr, &quote!(), &attr);
+    }
+    assert_placed(
+        &tokens("/// Lists.\n"),
+        &quote!(#[doc = " Lists."]),
+        &quote!(),
+    );
+}
+
+#[test]
+fn all_others_stay() {
+    for attr in [
+        quote!(#[tracing::instrument]),
+        quote!(#[instrument(skip_all, fields(get = 1))]),
+        quote!(#[protect("ADMIN")]),
+        quote!(#[get::other]),
+        quote!(#[track_caller]),
+        quote!(#[rustfmt::skip]),
+        quote!(#[clippy::cognitive_complexity = "50"]),
+        quote!(#[path = "list.rs"]),
+        quote!(#[unsafe(no_mangle)]),
+    ] {
+        assert_placed(&attr, &quote!(), &attr);
+    }
+}
+
+#[test]
+fn the_order_is_kept() {
+    assert_placed(
+        &quote!(#[first] #[doc = "one"] #[second] #[routes] #[get("/a")] #[third] #[get("/b")] #[cold]),
+        &quote!(#[doc = "one"] #[routes] #[get("/a")] #[get("/b")] #[cold]),
+        &quote!(#[first] #[second] #[third]),
+    );
+}
+
+#[test]
+fn the_content_of_cfg_attr_decides() {
+    assert_placed(
+        &quote!(#[cfg_attr(unix, get("/"), doc = "text")]),
+        &quote!(#[cfg_attr(unix, get("/"), doc = "text")]),
+        &quote!(),
+    );
+    assert_placed(
+        &quote!(#[cfg_attr(all(unix, feature = "trace"), tracing::instrument,)]),
+        &quote!(),
+        &quote!(#[cfg_attr(all(unix, feature = "trace"), tracing::instrument)]),
+    );
+    assert_placed(
+        &quote!(#[cfg_attr(true, get("/"), instrument, allow(dead_code), unsafe(no_mangle))]),
+        &quote!(#[cfg_attr(true, get("/"), allow(dead_code))]),
+        &quote!(#[cfg_attr(true, instrument, unsafe(no_mangle))]),
+    );
+    assert_placed(
+        &quote!(#[cfg_attr(unix, cfg_attr(windows, get("/"), instrument))]),
+        &quote!(#[cfg_attr(unix, cfg_attr(windows, get("/")))]),
+        &quote!(#[cfg_attr(unix, cfg_attr(windows, instrument))]),
+    );
+    assert_placed(&quote!(#[cfg_attr(unix,)]), &quote!(), &quote!());
+}
+
+#[test]
+fn a_broken_cfg_attr_is_left_to_the_compiler() {
+    for attr in [
+        quote!(#[cfg_attr]),
+        quote!(#[cfg_attr = "unix"]),
+        quote!(#[cfg_attr()]),
+        quote!(#[cfg_attr(unix)]),
+        quote!(#[cfg_attr(unix, 3)]),
+    ] {
+        let output = expand(
+            quote!(),
+            quote!(#attr async fn list() -> &'static str { "all" }),
+        );
+        assert_contains(&output, &attr);
+        assert_eq!(messages(output), [""; 0]);
+    }
+}
+
+#[test]
+fn the_attribute_stands_once() {
+    let message = "`#[require_app_key]` is here twice: write one, with the arguments of both";
+    for own in [
+        quote!(#[require_app_key]),
+        quote!(#[require_app_key(scopes = "a")]),
+        quote!(#[api_key_runtime::require_app_key(optional)]),
+        quote!(#[cfg_attr(unix, require_app_key)]),
+    ] {
+        let handler = guarded(&quote!(#[get("/")]), &quote!(#[instrument]), &quote!());
+        assert_expands(
+            "",
+            quote!(#[get("/")] #own #[instrument] async fn list() -> &'static str { "all" }),
+            &quote!(#handler ::core::compile_error! { #message }),
+        );
+    }
+}
+
+#[test]
+fn utoipa_stands_above() {
+    let message =
+        "`utoipa::path` must see the handler as it was written: move it above `#[require_app_key]`";
+    for openapi in [
+        quote!(#[utoipa::path(get, path = "/", responses((status = 200)))]),
+        quote!(#[utoipa::path]),
+        quote!(#[path(get)]),
+        quote!(#[cfg_attr(feature = "openapi", utoipa::path(get))]),
+    ] {
+        // On the outer function, so that what it generates is found where it is named.
+        let handler = guarded(&quote!(#openapi #[get("/")]), &quote!(), &quote!());
+        let item = quote!(#openapi #[get("/")] async fn list() -> &'static str { "all" });
+        assert_eq!(messages(expand(quote!(), item.clone())), [message]);
+        assert_expands(
+            "",
+            item,
+            &quote!(#handler ::core::compile_error! { #message }),
+        );
+    }
+}

@@ -1,0 +1,241 @@
+use proc_macro2::TokenStream;
+use quote::quote;
+
+use super::{assert_contains, assert_expands, messages, tokens};
+use crate::expand::expand;
+
+const NO_FUNCTION: &str = "`#[require_app_key]` guards handlers: write it above each `fn` to guard";
+const CONST: &str = "a handler cannot be `const`: remove `const`";
+const UNSAFE: &str = "a handler cannot be `unsafe`: remove it, and write an `unsafe` block inside";
+const EXTERN: &str = "a handler has Rust's own ABI: remove `extern`";
+const RECEIVER: &str =
+    "a handler has no `self`: take what it needs as an argument, such as `web::Data<T>`";
+const IMPL: &str =
+    "the arguments of a handler cannot be `impl Trait`: name the type, or a type parameter";
+const TOO_MANY: &str =
+    "a handler has at most 16 arguments: take several as one tuple, such as `(a, b): (A, B)`";
+const VARIADIC: &str = "a handler has a fixed number of arguments: remove `...`";
+const NO_RETURN: &str =
+    "a handler needs a return type: write what it answers, such as `-> impl Responder`";
+const NO_BODY: &str =
+    "a handler needs a body: write `#[require_app_key]` above the function that has it";
+
+#[track_caller]
+fn assert_faults(item: &str, expected: &[&str]) {
+    assert_eq!(
+        messages(expand(TokenStream::new(), tokens(item))),
+        expected,
+        "{item}"
+    );
+}
+
+#[test]
+fn only_functions() {
+    for item in [
+        "struct S;",
+        "pub struct S { get: u8 }",
+        "pub(crate) enum E {}",
+        "union U { a: u8 }",
+        "impl S { fn list() -> u8 { 1 } }",
+        "unsafe impl Send for S {}",
+        "trait T { fn list() -> u8; }",
+        "unsafe trait T {}",
+        "mod m { fn list() -> u8 { 1 } }",
+        "const LIST: u8 = 1;",
+        "const _: fn() = || ();",
+        "static LIST: u8 = 1;",
+        "type List = fn() -> u8;",
+        "use a::list;",
+        "extern crate list;",
+        r#"extern "C" { fn list() -> u8; }"#,
+        "macro_rules! list { () => {} }",
+        "list!();",
+    ] {
+        assert_faults(item, &[NO_FUNCTION]);
+        let item = tokens(item);
+        assert_expands(
+            "",
+            item.clone(),
+            &quote!(#item ::core::compile_error! { #NO_FUNCTION }),
+        );
+    }
+}
+
+#[test]
+fn one_by_one() {
+    for (item, message) in [
+        ("const fn f() -> u8 { 1 }", CONST),
+        ("unsafe fn f() -> u8 { 1 }", UNSAFE),
+        ("async unsafe fn f() -> u8 { 1 }", UNSAFE),
+        ("extern fn f() -> u8 { 1 }", EXTERN),
+        (r#"extern "C" fn f() -> u8 { 1 }"#, EXTERN),
+        (r#"extern "Rust" fn f() -> u8 { 1 }"#, EXTERN),
+        ("fn f(self) -> u8 { 1 }", RECEIVER),
+        ("fn f(&self) -> u8 { 1 }", RECEIVER),
+        ("fn f(&mut self, a: A) -> u8 { 1 }", RECEIVER),
+        ("fn f(self: Box<Self>) -> u8 { 1 }", RECEIVER),
+        ("fn f(a: impl Into<String>) -> u8 { 1 }", IMPL),
+        ("fn f(a: &impl Into<String>) -> u8 { 1 }", IMPL),
+        ("fn f(a: Json<Vec<impl Into<String>>>) -> u8 { 1 }", IMPL),
+        ("fn f(a: (A, [impl Sized; 2])) -> u8 { 1 }", IMPL),
+        ("fn f(a: A, ...) -> u8 { 1 }", VARIADIC),
+        ("fn f(a: A, rest: ...) -> u8 { 1 }", VARIADIC),
+        ("fn f() {}", NO_RETURN),
+        ("async fn f<T>(a: A) where T: Clone {}", NO_RETURN),
+        ("fn f() -> u8;", NO_BODY),
+    ] {
+        assert_faults(item, &[message]);
+    }
+}
+
+#[test]
+fn at_most_sixteen_arguments() {
+    let list = |count: usize| "_: Bytes, ".repeat(count);
+    assert_faults(&format!("fn f({}) -> u8 {{ 1 }}", list(16)), &[]);
+    assert_faults(&format!("fn f({}) -> u8 {{ 1 }}", list(17)), &[TOO_MANY]);
+    assert_faults(&format!("fn f({}) -> u8 {{ 1 }}", list(40)), &[TOO_MANY]);
+    assert_faults(
+        &format!(
+            "fn f({} #[cfg(unix)] _: Bytes, #[cfg(windows)] _: Bytes) -> u8 {{ 1 }}",
+            list(15)
+        ),
+        &[],
+    );
+}
+
+#[test]
+fn what_is_valid() {
+    for item in [
+        "fn f() -> impl Future<Output = impl Responder> { ready(1) }",
+        "async fn f() -> Result<impl Responder, impl ResponseError> { Ok(1) }",
+        "async fn f((mut a, _): (A, B), [b, ..]: C, D { d, .. }: D) -> u8 { 1 }",
+        "async fn f(implement: Impl) -> u8 { 1 }",
+        "pub(in super::orders) async fn f<'a, T: 'a, const N: usize>(a: A<'a, T, N>) -> u8 where T: Clone { 1 }",
+        "async fn r#match() -> u8 { 1 }",
+        "async fn f() -> u8 { #![allow(unused)] fn g(a: impl Sized) {} 1 }",
+    ] {
+        assert_faults(item, &[]);
+    }
+}
+
+#[test]
+fn all_at_once() {
+    assert_faults(
+        r#"const unsafe extern "C" fn f(&self, a: impl A, b: impl B, ...);"#,
+        &[
+            CONST, UNSAFE, EXTERN, RECEIVER, IMPL, IMPL, VARIADIC, NO_RETURN, NO_BODY,
+        ],
+    );
+    let output = expand(
+        tokens("optional = 1"),
+        tokens("#[utoipa::path] #[require_app_key] const fn f() {}"),
+    );
+    assert_eq!(
+        messages(output),
+        [
+            "`optional` takes no value: write `optional` alone",
+            "`utoipa::path` must see the handler as it was written: move it above `#[require_app_key]`",
+            "`#[require_app_key]` is here twice: write one, with the arguments of both",
+            CONST,
+            NO_RETURN,
+        ],
+    );
+}
+
+#[test]
+fn faults_of_the_arguments_are_reported_beside_no_function() {
+    let output = expand(tokens("optional = 1"), tokens("struct S;"));
+    assert_eq!(
+        messages(output),
+        [
+            "`optional` takes no value: write `optional` alone",
+            NO_FUNCTION
+        ]
+    );
+}
+
+/// It keeps its outer form, so that neither the route macro nor a use of it reports anything else.
+#[test]
+fn an_unfit_function_is_never_called() {
+    assert_expands(
+        "",
+        quote! { #[get("/")] #[instrument] pub async fn list<T: A>(a: T) { a.b() } },
+        &quote! {
+            #[get("/")]
+            pub fn list<T: A + 'static>(
+                __request: ::api_key_runtime::__private::HttpRequest,
+                __payload: ::api_key_runtime::__private::Payload,
+            ) -> ::api_key_runtime::__private::BoxFuture {
+                #[instrument]
+                async fn list<T: A>(a: T) { a.b() }
+                ::core::unreachable!()
+            }
+            ::core::compile_error! { #NO_RETURN }
+        },
+    );
+}
+
+#[test]
+fn what_cannot_be_nested_is_left_as_it_is() {
+    for item in [
+        quote!(
+            #[get]
+            #[a]
+            pub async fn f(&self) -> u8 {
+                1
+            }
+        ),
+        quote!(
+            #[a]
+            async fn f() -> u8;
+        ),
+    ] {
+        let output = expand(quote!(), item.clone());
+        assert!(
+            output.to_string().starts_with(&item.to_string()),
+            "{output}"
+        );
+    }
+}
+
+#[test]
+fn a_signature_being_typed_is_left_as_it_is() {
+    for item in [
+        "#[get] pub",
+        "async fn",
+        "async fn list",
+        "async fn list()",
+        "async fn list() -> ",
+        "async fn list() -> u8",
+        "async fn list() -> { 1 }",
+        "async fn list(id) -> u8 { 1 }",
+        "async fn list(id: ) -> u8 { 1 }",
+        "async fn list<T: (id: T) -> u8 { 1 }",
+    ] {
+        let item = tokens(item);
+        let output = expand(quote!(), item.clone());
+        assert!(
+            output.to_string().starts_with(&item.to_string()),
+            "{output}"
+        );
+        assert_eq!(messages(output.clone()).len(), 1, "{output}");
+    }
+}
+
+#[test]
+fn a_body_being_typed_is_not_looked_into() {
+    for body in [
+        "key.",
+        "let a = ;",
+        "match key { AppKey }",
+        "if",
+        "#",
+        "struct fn impl",
+        "web::Json(&)",
+    ] {
+        let body = tokens(body);
+        let output = expand(quote!(), quote!(async fn list() -> u8 { #body }));
+        assert_contains(&output, &quote!({ #body }));
+        assert_eq!(messages(output), [""; 0]);
+    }
+}

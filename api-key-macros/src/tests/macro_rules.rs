@@ -1,0 +1,41 @@
+//! Handlers made by a `macro_rules!`, whose fragments arrive in invisible groups.
+
+use quote::quote;
+
+use super::{assert_expands, fragment};
+
+#[test]
+fn every_kind_of_fragment() {
+    let [attr, vis, ty, ret, body] = [
+        quote!(get("/orders")),
+        quote!(pub(crate)),
+        quote!(web::Path<u64>),
+        quote!(Result<String, Error>),
+        quote!({ Ok(id.to_string()) }),
+    ]
+    .map(fragment);
+    assert_expands(
+        "",
+        quote!(#[#attr] #[doc = "Made."] #vis async fn order(id: #ty) -> #ret #body),
+        &quote! {
+            #[get("/orders")]
+            #[doc = "Made."]
+            pub(crate) fn order(
+                __request: ::api_key_runtime::__private::HttpRequest,
+                __payload: ::api_key_runtime::__private::Payload,
+            ) -> ::api_key_runtime::__private::BoxFuture {
+                async fn order(id: #ty) -> #ret { Ok(id.to_string()) }
+                ::api_key_runtime::__private::authenticated(
+                    {
+                        static POLICY: ::api_key_runtime::__private::Policy =
+                            ::api_key_runtime::__private::Policy::new();
+                        &POLICY
+                    },
+                    __request,
+                    __payload,
+                    order,
+                )
+            }
+        },
+    );
+}
