@@ -4,10 +4,10 @@ use std::{sync::Arc, time::Duration};
 
 use actix_web::{HttpRequest, web};
 
-#[cfg(feature = "test-util")]
-use crate::TestClock;
 #[cfg(feature = "_diesel")]
-use crate::store::{Connection, Database, DieselStore, check, claim_digest_key};
+use crate::store::{Database, DieselStore};
+#[cfg(feature = "test-util")]
+use crate::test_util::TestClock;
 use crate::{
     Error, KeyStore, Source,
     clock::Clock,
@@ -284,7 +284,9 @@ impl AppKeysBuilder {
         let store: Box<dyn KeyStore> = match self.store {
             StoreSetting::Own(store) => store,
             #[cfg(feature = "_diesel")]
-            StoreSetting::Url(url) => Box::new(open_store(&url, &digester)?),
+            StoreSetting::Url(url) => {
+                Box::new(DieselStore::connect(&Database::parse(&url)?, &digester)?)
+            }
             StoreSetting::None => {
                 return Err(Error::setting(
                     "no key store is named: call AppKeysBuilder::database_url or AppKeysBuilder::store",
@@ -346,15 +348,6 @@ impl AppKeysBuilder {
             digester,
         ))
     }
-}
-
-#[cfg(feature = "_diesel")]
-fn open_store(url: &str, digester: &Digester) -> Result<DieselStore, Error> {
-    let database = Database::parse(url)?;
-    let mut connection = Connection::open(&database)?;
-    check(&database, &mut connection)?;
-    claim_digest_key(&database, &mut connection, digester)?;
-    Ok(DieselStore::new(database, connection))
 }
 
 #[cfg(feature = "_diesel")]

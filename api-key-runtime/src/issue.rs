@@ -1,9 +1,11 @@
-//! What is asked for when a key is issued.
+//! Issuing: what is asked for, and making a key of it. Where it is put is a store's business.
 
 use chrono::{DateTime, Utc};
 
 use crate::{
-    AddressRules, Digest, DigestKey, Error, KeyFormat, KeyRecord, ScopeSet, clock::to_stored,
+    AddressRules, Error, KeyFormat, KeyRecord, KeySecret, ScopeSet,
+    clock::to_stored,
+    key::{Digester, KeyForm},
 };
 
 /// Longest name and owner, in characters: what the table's constraints allow.
@@ -25,7 +27,7 @@ pub struct NewKey {
     scopes: ScopeSet,
     owner: Option<String>,
     expires_at: Option<DateTime<Utc>>,
-    pub(super) format: KeyFormat,
+    format: KeyFormat,
 }
 
 impl NewKey {
@@ -65,7 +67,7 @@ impl NewKey {
         self
     }
 
-    pub(super) fn check(&self, now: DateTime<Utc>) -> Result<(), Error> {
+    fn check(&self, now: DateTime<Utc>) -> Result<(), Error> {
         check_text("name", &self.name)?;
         if let Some(owner) = &self.owner {
             check_text("owner", owner)?;
@@ -83,23 +85,40 @@ impl NewKey {
         }
     }
 
-    pub(super) fn record(
+    /// A new key and what is to be kept of it, under an id that the store gives.
+    pub(crate) fn make(
         &self,
-        digest: Digest,
-        digest_key: DigestKey,
-        hint: String,
+        form: &KeyForm,
+        digester: &Digester,
         now: DateTime<Utc>,
-    ) -> KeyRecord {
-        let mut record = KeyRecord::new(0, digest, self.allowed_ips.clone());
-        record.digest_key = digest_key;
-        record.hint = hint;
+    ) -> Result<IssuedKey, Error> {
+        let now = to_stored(now);
+        self.check(now)?;
+        let secret = form.generate(self.format)?;
+        let mut record = KeyRecord::new(
+            0,
+            digester.digest(secret.expose()),
+            self.allowed_ips.clone(),
+        );
+        record.digest_key = digester.current_key().clone();
+        record.hint = form.hint(&secret);
         record.name.clone_from(&self.name);
         record.owner.clone_from(&self.owner);
         record.scopes = self.scopes.clone();
         record.created_at = now;
         record.expires_at = self.expires_at.map(to_stored);
-        record
+        Ok(IssuedKey { secret, record })
     }
+}
+
+/// A key that was just issued: the only time its secret is seen.
+#[derive(Debug)]
+#[non_exhaustive]
+pub struct IssuedKey {
+    /// The key itself, for whom it was issued to.
+    pub secret: KeySecret,
+    /// What is kept of it.
+    pub record: KeyRecord,
 }
 
 fn check_text(what: &str, text: &str) -> Result<(), Error> {

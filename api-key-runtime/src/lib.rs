@@ -50,6 +50,7 @@ mod app_keys;
 mod authenticate;
 mod clock;
 mod error;
+mod issue;
 mod key;
 mod lookup;
 mod network;
@@ -60,23 +61,26 @@ mod request;
 mod response;
 mod scope;
 mod store;
+#[cfg(feature = "test-util")]
+pub mod test_util;
 mod verdict;
 
 pub use api_key_macros::require_app_key;
 
 #[cfg(feature = "_diesel")]
-pub use admin::{Admin, IssuedKey, NewKey};
+pub use admin::Admin;
 pub use app_key::AppKey;
 pub use app_keys::{AppKeys, AppKeysBuilder};
-#[cfg(feature = "test-util")]
-pub use clock::TestClock;
 pub use error::Error;
+pub use issue::{IssuedKey, NewKey};
 pub use key::{Digest, DigestKey, KeyFormat, KeySecret};
 pub use network::AddressRules;
 pub use policy::Policy;
 pub use record::{KeyRecord, KeyState};
 pub use request::Source;
 pub use scope::ScopeSet;
+#[cfg(feature = "_diesel")]
+pub use store::DieselStore;
 #[cfg(feature = "postgres")]
 pub use store::postgres;
 #[cfg(feature = "sqlite")]

@@ -258,6 +258,7 @@ fn parse_prefix(digits: &str, most: u8) -> Option<u8> {
 mod tests {
     use super::*;
 
+    #[allow(clippy::unnecessary_wraps, reason = "as `allow` takes it")]
     fn ip(text: &str) -> Option<IpAddr> {
         Some(text.parse().unwrap())
     }

@@ -1,5 +1,14 @@
 //! What crosses crates, on both databases and over the wire. `tests/run` runs it; GUARANTEES.md lists what it shows.
+#![allow(missing_docs, clippy::unwrap_used)]
 
 mod support;
 
-mod request;
+mod addresses;
+mod answers;
+mod at_rest;
+mod expiry;
+mod failures;
+mod presented;
+mod stores;
+mod tables;
+mod untouched;

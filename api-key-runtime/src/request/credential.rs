@@ -299,7 +299,8 @@ mod tests {
     #[test]
     fn more_than_one_credential_is_never_a_choice_even_if_equal() {
         let sources = everything();
-        let cases: &[(&[(&str, &[u8])], &str)] = &[
+        type Lines<'a> = &'a [(&'a str, &'a [u8])];
+        let cases: &[(Lines<'_>, &str)] = &[
             (&[("Authorization", b"Bearer K"), ("X-API-Key", b"K")], ""),
             (
                 &[

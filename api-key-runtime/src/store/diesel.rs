@@ -2,12 +2,15 @@
 
 use std::sync::{Mutex, PoisonError};
 
-use super::{Connection, Database, KeyStore, StoreError, on_either};
-use crate::{Digest, KeyRecord};
+use super::{Connection, Database, KeyStore, StoreError, check, claim_digest_key, on_either};
+use crate::{Digest, Error, KeyRecord, key::Digester};
 
-/// Looks keys up over connections of its own: one for each look-up thread that asks at the same time.
+/// The key table of a Postgres or SQLite database.
+///
+/// [`AppKeysBuilder::database_url`](crate::AppKeysBuilder::database_url) makes one by itself; by hand it is for stores that wrap it.
+/// It keeps a connection of its own for each look-up that runs at the same time.
 #[derive(Debug)]
-pub(crate) struct DieselStore {
+pub struct DieselStore {
     database: Database,
     /// Connections nobody uses at the moment. Taken out while in use, so that a stuck one holds no lock.
     idle: Mutex<Vec<Connection>>,
@@ -17,12 +20,24 @@ pub(crate) struct DieselStore {
 const MAX_IDLE: usize = 2;
 
 impl DieselStore {
-    /// A store that begins with this connection.
-    pub(crate) fn new(database: Database, connection: Connection) -> Self {
-        Self {
-            database,
+    /// Connects to a database whose keys are digested without a pepper, and checks its tables.
+    ///
+    /// # Errors
+    /// When the URL is unusable, the database away, its tables are missing, incompatible or without their triggers, or its keys are
+    /// under a pepper.
+    pub fn open(database_url: &str) -> Result<Self, Error> {
+        Self::connect(&Database::parse(database_url)?, &Digester::default())
+    }
+
+    /// Connects, checks the tables, and makes this way of digesting the table's.
+    pub(crate) fn connect(database: &Database, digester: &Digester) -> Result<Self, Error> {
+        let mut connection = Connection::open(database)?;
+        check(database, &mut connection)?;
+        claim_digest_key(database, &mut connection, digester)?;
+        Ok(Self {
+            database: database.clone(),
             idle: Mutex::new(vec![connection]),
-        }
+        })
     }
 
     fn take_idle(&self) -> Option<Connection> {

@@ -20,10 +20,11 @@ mod schema_check;
 pub mod sqlite;
 
 #[cfg(feature = "_diesel")]
+pub use self::diesel::DieselStore;
+#[cfg(feature = "_diesel")]
 pub(crate) use self::{
     connection::{Connection, on_either},
     database::Database,
-    diesel::DieselStore,
     migrations::migrate,
     schema_check::{aborted, check, claim_digest_key},
 };

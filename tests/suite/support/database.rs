@@ -9,7 +9,7 @@ use std::{
     sync::atomic::{AtomicUsize, Ordering},
 };
 
-use api_key_runtime::{Admin, AppKeys, AppKeysBuilder, KeyFormat, NewKey};
+use api_key_runtime::{Admin, AppKeys, AppKeysBuilder, NewKey};
 use diesel::{
     Connection as _, PgConnection, RunQueryDsl as _, SqliteConnection,
     connection::SimpleConnection as _, prelude::QueryableByName, sql_query, sql_types,
@@ -29,12 +29,12 @@ macro_rules! database_test {
                 test(database);
             }
 
-            #[test]
+            #[::core::prelude::v1::test]
             fn postgres() {
                 run($test, $crate::support::Database::postgres());
             }
 
-            #[test]
+            #[::core::prelude::v1::test]
             fn sqlite() {
                 run($test, $crate::support::Database::sqlite());
             }
@@ -126,11 +126,11 @@ impl Database {
 
     /// Issues a native key without scopes and answers it with its id.
     pub(crate) fn issue(&self, allowed_ips: &str) -> (String, i64) {
-        self.issue_with(NewKey::new("test", allowed_ips.parse().unwrap()).format(KeyFormat::Native))
+        self.issue_with(&NewKey::new("test", allowed_ips.parse().unwrap()))
     }
 
-    pub(crate) fn issue_with(&self, new: NewKey) -> (String, i64) {
-        let issued = self.admin().issue(&new).unwrap();
+    pub(crate) fn issue_with(&self, new: &NewKey) -> (String, i64) {
+        let issued = self.admin().issue(new).unwrap();
         (issued.secret.expose().to_owned(), issued.record.id)
     }
 

@@ -120,19 +120,6 @@ impl Client {
         })
     }
 
-    /// Whether the server has closed the connection, or does so within a moment.
-    pub(crate) fn is_closed(&mut self) -> bool {
-        self.stream
-            .set_read_timeout(Some(Duration::from_millis(500)))
-            .unwrap();
-        let mut byte = [0];
-        match self.stream.read(&mut byte) {
-            Ok(0) => true,
-            Ok(_) => panic!("an answer nobody asked for"),
-            Err(error) => !matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut),
-        }
-    }
-
     fn receive(&mut self) -> bool {
         let mut buffer = [0; 16_384];
         match self.stream.read(&mut buffer) {
@@ -203,7 +190,7 @@ pub(crate) fn request(
 
 /// The head of a request.
 pub(crate) fn head(method: &str, target: &str, headers: &[&str]) -> String {
-    let lines: String = headers.iter().map(|line| format!("{line}\r\n")).collect();
+    let lines: String = headers.iter().flat_map(|line| [line, "\r\n"]).collect();
     format!("{method} {target} HTTP/1.1\r\nHost: localhost\r\n{lines}\r\n")
 }
 

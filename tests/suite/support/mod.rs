@@ -1,9 +1,12 @@
 //! What the tests stand on: a database of their own each, a real server on loopback, a client that sends raw bytes, and the log.
 
+pub(crate) mod allocator;
 pub(crate) mod database;
+pub(crate) mod fixtures;
 pub(crate) mod http;
 pub(crate) mod log;
 pub(crate) mod server;
 
 pub(crate) use database::{Database, database_test};
+pub(crate) use fixtures::{Counting, Fixtures};
 pub(crate) use server::Server;

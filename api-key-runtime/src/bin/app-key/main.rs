@@ -1,2 +1,52 @@
-//! stub
-fn main() {}
+//! The command `app-key`: a thin shell over [`Admin`](api_key_runtime::Admin).
+//!
+//! Standard output carries what was asked for and nothing else: the new key, the table, JSON. All that is said about it goes to
+//! standard error.
+#![forbid(unsafe_code)]
+#![deny(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::unreachable,
+    clippy::indexing_slicing,
+    clippy::string_slice,
+    clippy::print_stdout,
+    clippy::print_stderr
+)]
+
+#[cfg(not(any(feature = "postgres", feature = "sqlite")))]
+compile_error!(
+    "app-key needs a database: build it with the feature `postgres` or `sqlite` besides `cli`"
+);
+
+mod arguments;
+mod commands;
+mod expiry;
+mod failure;
+mod json;
+mod text;
+
+use std::{io::Write as _, process::ExitCode};
+
+use clap::Parser as _;
+
+fn main() -> ExitCode {
+    let arguments = arguments::Arguments::parse();
+    log_to_standard_error();
+    match commands::run(&arguments.command) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => failure.report(),
+    }
+}
+
+/// The warnings of the library, in the form of the command's own messages; `RUST_LOG` asks for more or less.
+fn log_to_standard_error() {
+    let settings = env_logger::Env::default().default_filter_or("warn");
+    env_logger::Builder::from_env(settings)
+        .format(|line, record| {
+            let level = record.level().as_str().to_ascii_lowercase();
+            let message = text::one_line(&record.args().to_string());
+            writeln!(line, "app-key: {level}: {message}")
+        })
+        .init();
+}

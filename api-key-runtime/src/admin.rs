@@ -1,15 +1,11 @@
 //! Administration of keys: the API that the `app-key` command is a thin shell over. Knows nothing of HTTP.
 
-mod new_key;
-
 use crate::{
-    Error, KeyRecord, KeySecret,
+    Error, IssuedKey, KeyRecord, NewKey,
     clock::{Clock, to_stored},
     key::{Digester, KeyForm},
     store::{Aborted, Connection, Database, aborted, check, on_either},
 };
-
-pub use new_key::NewKey;
 
 /// Issues, lists and changes the keys of a database.
 ///
@@ -21,16 +17,6 @@ pub struct Admin {
     form: KeyForm,
     digester: Digester,
     clock: Clock,
-}
-
-/// A key that was just issued: the only time its secret is seen.
-#[derive(Debug)]
-#[non_exhaustive]
-pub struct IssuedKey {
-    /// The key itself, for whom it was issued to.
-    pub secret: KeySecret,
-    /// What the table holds of it.
-    pub record: KeyRecord,
 }
 
 impl Admin {
@@ -49,20 +35,11 @@ impl Admin {
     /// When what is asked for is unusable, the operating system gives no entropy, the table's keys are under another pepper, or the
     /// database fails. No key exists then.
     pub fn issue(&self, new: &NewKey) -> Result<IssuedKey, Error> {
-        let now = to_stored(self.clock.now());
-        new.check(now)?;
+        let mut issued = new.make(&self.form, &self.digester, self.clock.now())?;
         let mut connection = self.connect()?;
-        let secret = self.form.generate(new.format)?;
-        let digest = self.digester.digest(secret.expose());
-        let record = new.record(
-            digest,
-            self.digester.current_key().clone(),
-            self.form.hint(&secret),
-            now,
-        );
-        let record = on_either!(&mut connection, queries::issue(&record))
+        issued.record = on_either!(&mut connection, queries::issue(&issued.record))
             .map_err(|source| self.aborted(source))?;
-        Ok(IssuedKey { secret, record })
+        Ok(issued)
     }
 
     /// Every key there is or was, oldest first.

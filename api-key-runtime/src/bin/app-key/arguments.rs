@@ -1,0 +1,218 @@
+//! What can be asked for on the command line.
+
+use api_key_runtime::{AddressRules, Error, KeyFormat, NewKey, ScopeSet};
+use chrono::{DateTime, Utc};
+use clap::{Args, Parser, Subcommand, ValueEnum, value_parser};
+
+use crate::{expiry, failure::Failure};
+
+const MAIN_AFTER_HELP: &str = "\
+Environment (the service reads the same, so give both the same values):
+  DATABASE_URL             postgres://USER@HOST/DATABASE or the path of an SQLite file; required
+  APP_KEY_PREFIX           what new keys begin with; ak_live_ unless set
+  APP_KEY_PEPPER           the service's pepper, if it has one: 32 random bytes or more in base64
+  APP_KEY_PEPPER_PREVIOUS  while the pepper is being changed, the one before, or `none`
+  APP_KEY_ACCEPT_IMPORTED  1 where the service accepts keys of other forms, such as UUIDs
+  RUST_LOG                 which messages of the library are shown; warn unless set
+
+Exit codes:
+  0  done
+  1  refused, not found, or the database failed
+  2  not understood; nothing was changed
+
+A beginning:
+  app-key migrate
+  KEY=$(app-key issue --name me --ip 127.0.0.1)
+  app-key list";
+
+const MIGRATE_AFTER_HELP: &str = "\
+Makes the SQLite file where there is none. Safe to run again, and from several machines at once. Leave it out where
+the application's own Diesel migrations hold a copy of these.
+
+Example:
+  DATABASE_URL=postgres://cakes@db.example/cakes app-key migrate";
+
+const ISSUE_AFTER_HELP: &str = "\
+The key is the only line on standard output, and it is shown this once.
+
+Examples:
+  app-key issue --name billing --ip 10.0.0.0/8 --scope cakes:read --expires 90d
+  KEY=$(app-key issue --name me --ip 127.0.0.1 --scope \"cakes:write cakes:delete\")";
+
+const LIST_AFTER_HELP: &str = "\
+Long texts are cut; `show` and --json give them whole. No key can be shown, only its first characters.
+
+Examples:
+  app-key list
+  app-key list --json | jq '.[] | select(.expires_at != null) | .id'";
+
+const SHOW_AFTER_HELP: &str = "\
+Example:
+  app-key show 17";
+
+const DISABLE_AFTER_HELP: &str = "\
+`app-key enable` undoes it.
+
+Example:
+  app-key disable 17";
+
+const ENABLE_AFTER_HELP: &str = "\
+Example:
+  app-key enable 17";
+
+const REVOKE_AFTER_HELP: &str = "\
+Asks first where standard input and standard error are a terminal. `app-key disable` is what can be undone.
+
+Examples:
+  app-key revoke 17
+  app-key revoke 17 --yes";
+
+/// Issues, lists and revokes the API keys of a database
+#[derive(Debug, Parser)]
+#[command(
+    name = "app-key",
+    version,
+    arg_required_else_help = true,
+    max_term_width = 120,
+    after_help = MAIN_AFTER_HELP
+)]
+pub(crate) struct Arguments {
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Make the tables, or bring them to the newest version
+    #[command(after_help = MIGRATE_AFTER_HELP)]
+    Migrate,
+    /// Issue a key and print it, this once
+    #[command(after_help = ISSUE_AFTER_HELP)]
+    Issue(Issue),
+    /// List every key there is or was, oldest first
+    #[command(after_help = LIST_AFTER_HELP)]
+    List(List),
+    /// Show what is known of a key
+    #[command(after_help = SHOW_AFTER_HELP)]
+    Show(Show),
+    /// Switch a key off until it is enabled again
+    #[command(after_help = DISABLE_AFTER_HELP)]
+    Disable(Key),
+    /// Switch a disabled key on again
+    #[command(after_help = ENABLE_AFTER_HELP)]
+    Enable(Key),
+    /// Revoke a key for good
+    #[command(after_help = REVOKE_AFTER_HELP)]
+    Revoke(Revoke),
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Issue {
+    /// What the key is for
+    #[arg(long)]
+    name: String,
+    /// An address or CIDR block the key may be used from, or `any`; repeatable
+    #[arg(long, required = true, value_name = "ADDR|CIDR|any", value_parser = address_rule)]
+    ip: Vec<AddressRules>,
+    /// What the key may be used for; repeatable, or several separated by spaces
+    #[arg(long = "scope", value_name = "SCOPE", value_parser = scopes)]
+    scopes: Vec<ScopeSet>,
+    /// The user of your application that the key belongs to
+    #[arg(long)]
+    owner: Option<String>,
+    /// When the key stops working: after a time such as 12h, 90d or 2w, or at a moment such as 2030-01-31T00:00:00Z
+    #[arg(long, value_name = "90d|RFC3339", value_parser = expiry::parse)]
+    expires: Option<DateTime<Utc>>,
+    /// The form of the key; a UUID only for a client that demands one
+    #[arg(long, value_enum, default_value_t)]
+    format: Format,
+    /// Print one JSON object: the columns of the table, and the key
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Clone, Copy, Debug, Default, ValueEnum)]
+enum Format {
+    #[default]
+    Native,
+    Uuid,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct List {
+    /// Print a JSON array of the columns of the table
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Show {
+    #[command(flatten)]
+    pub(crate) key: Key,
+    /// Print one JSON object of the columns of the table
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Revoke {
+    #[command(flatten)]
+    pub(crate) key: Key,
+    /// Do not ask
+    #[arg(long, short)]
+    pub(crate) yes: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Key {
+    /// The number of the key, as `app-key list` shows it
+    #[arg(value_parser = value_parser!(i64).range(1..))]
+    pub(crate) id: i64,
+}
+
+impl Issue {
+    pub(crate) fn new_key(&self) -> Result<NewKey, Failure> {
+        let mut new = NewKey::new(&self.name, join_addresses(&self.ip)?)
+            .scopes(join_scopes(&self.scopes)?)
+            .format(match self.format {
+                Format::Native => KeyFormat::Native,
+                Format::Uuid => KeyFormat::Uuid,
+            });
+        if let Some(owner) = &self.owner {
+            new = new.owner(owner);
+        }
+        if let Some(end) = self.expires {
+            new = new.expires_at(end);
+        }
+        Ok(new)
+    }
+}
+
+fn address_rule(text: &str) -> Result<AddressRules, Error> {
+    if text == "any" {
+        return Ok(AddressRules::any());
+    }
+    text.parse()
+}
+
+fn scopes(text: &str) -> Result<ScopeSet, String> {
+    if text.is_empty() {
+        return Err("it is empty; for a key without scopes, leave --scope out".to_owned());
+    }
+    text.parse().map_err(|error: Error| error.to_string())
+}
+
+fn join_addresses(rules: &[AddressRules]) -> Result<AddressRules, Failure> {
+    if rules.len() > 1 && rules.contains(&AddressRules::any()) {
+        return Err(Failure::usage(
+            "--ip any admits every address by itself: leave the other --ip out, or `any`",
+        ));
+    }
+    let texts: Vec<&str> = rules.iter().map(AddressRules::as_str).collect();
+    Ok(texts.join(" ").parse()?)
+}
+
+fn join_scopes(sets: &[ScopeSet]) -> Result<ScopeSet, Error> {
+    let texts: Vec<&str> = sets.iter().map(ScopeSet::as_str).collect();
+    texts.join(" ").parse()
+}

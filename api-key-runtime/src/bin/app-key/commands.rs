@@ -1,0 +1,163 @@
+//! What each subcommand does.
+
+use std::{
+    fmt,
+    io::{self, BufWriter, IsTerminal as _, Write as _},
+};
+
+use api_key_runtime::{Admin, AppKeysBuilder, KeyRecord, KeyState};
+use chrono::Utc;
+
+use crate::{
+    arguments::{Command, Issue, List, Revoke, Show},
+    failure::Failure,
+    json,
+    text::{self, named, time},
+};
+
+pub(crate) fn run(command: &Command) -> Result<(), Failure> {
+    let admin = AppKeysBuilder::from_env()?.build_admin()?;
+    match command {
+        Command::Migrate => migrate(&admin),
+        Command::Issue(asked) => issue(&admin, asked),
+        Command::List(asked) => list(&admin, asked),
+        Command::Show(asked) => show(&admin, asked),
+        Command::Disable(key) => disable(&admin, key.id),
+        Command::Enable(key) => enable(&admin, key.id),
+        Command::Revoke(asked) => revoke(&admin, asked),
+    }
+}
+
+fn migrate(admin: &Admin) -> Result<(), Failure> {
+    let versions = admin.migrate()?;
+    if versions.is_empty() {
+        say(format_args!("The tables are up to date."));
+    } else {
+        say(format_args!("Ran the migrations {}.", versions.join(", ")));
+    }
+    Ok(())
+}
+
+fn issue(admin: &Admin, asked: &Issue) -> Result<(), Failure> {
+    let issued = admin.issue(&asked.new_key()?)?;
+    // A key that is in the table must reach its owner, whatever becomes of the words about it.
+    let _ = text::write_issued(&mut io::stderr().lock(), &issued.record);
+    say(format_args!(
+        "The key itself is on standard output. This is the only time it is shown."
+    ));
+    let mut out = io::stdout().lock();
+    let printed = if asked.json {
+        json::write_issued(&mut out, &issued)
+    } else {
+        writeln!(out, "{}", issued.secret.expose())
+    };
+    printed
+        .and_then(|()| out.flush())
+        .map_err(|source| Failure::Unprinted {
+            id: issued.record.id,
+            source,
+        })
+}
+
+fn list(admin: &Admin, asked: &List) -> Result<(), Failure> {
+    let records = admin.list()?;
+    let mut out = BufWriter::new(io::stdout().lock());
+    if asked.json {
+        json::write_records(&mut out, &records)?;
+    } else if records.is_empty() {
+        say(format_args!(
+            "There is no key yet. `app-key issue` makes one; see `app-key issue --help`."
+        ));
+    } else {
+        text::write_table(&mut out, &records, Utc::now())?;
+    }
+    Ok(out.flush()?)
+}
+
+fn show(admin: &Admin, asked: &Show) -> Result<(), Failure> {
+    let record = admin.get(asked.key.id)?;
+    let mut out = BufWriter::new(io::stdout().lock());
+    if asked.json {
+        json::write_record(&mut out, &record)?;
+    } else {
+        text::write_details(&mut out, &record, Utc::now())?;
+    }
+    Ok(out.flush()?)
+}
+
+fn disable(admin: &Admin, id: i64) -> Result<(), Failure> {
+    let before = admin.get(id)?;
+    let after = admin.disable(id)?;
+    match before.disabled_at {
+        None => say(format_args!("Disabled {}.", named(&after))),
+        Some(at) => say(format_args!(
+            "Nothing to do: {} was disabled already, at {}.",
+            named(&after),
+            time(at)
+        )),
+    }
+    Ok(())
+}
+
+fn enable(admin: &Admin, id: i64) -> Result<(), Failure> {
+    let before = admin.get(id)?;
+    let after = admin.enable(id)?;
+    if before.disabled_at.is_none() {
+        say(format_args!(
+            "Nothing to do: {} was not disabled.",
+            named(&after)
+        ));
+    } else {
+        say(format_args!("Enabled {}.", named(&after)));
+    }
+    match after.expires_at {
+        Some(end) if after.state(Utc::now()) == KeyState::Expired => {
+            say(format_args!(
+                "It stays refused, because it expired at {}.",
+                time(end)
+            ));
+        }
+        _ => {}
+    }
+    Ok(())
+}
+
+fn revoke(admin: &Admin, asked: &Revoke) -> Result<(), Failure> {
+    let before = admin.get(asked.key.id)?;
+    if let Some(at) = before.revoked_at {
+        say(format_args!(
+            "Nothing to do: {} was revoked already, at {}.",
+            named(&before),
+            time(at)
+        ));
+        return Ok(());
+    }
+    if !asked.yes && !confirmed(&before) {
+        return Err(Failure::Declined);
+    }
+    let after = admin.revoke(before.id)?;
+    say(format_args!("Revoked {}, for good.", named(&after)));
+    Ok(())
+}
+
+/// Asks where there is somebody to ask. A script that says `revoke` means it.
+fn confirmed(record: &KeyRecord) -> bool {
+    if !io::stdin().is_terminal() || !io::stderr().is_terminal() {
+        return true;
+    }
+    let mut question = io::stderr();
+    let asked = write!(
+        question,
+        "Revoke {}? It cannot be undone. [y/N] ",
+        named(record)
+    );
+    let mut answer = String::new();
+    asked.and_then(|()| question.flush()).is_ok()
+        && io::stdin().read_line(&mut answer).is_ok()
+        && ["y", "yes"].contains(&answer.trim().to_ascii_lowercase().as_str())
+}
+
+/// Says something about what was done, to people. Where nobody can be told, it is done nonetheless.
+fn say(message: fmt::Arguments<'_>) {
+    let _ = writeln!(io::stderr(), "{message}");
+}

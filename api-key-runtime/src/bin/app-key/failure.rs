@@ -1,0 +1,78 @@
+//! How the command ends when it does not do what it was asked to.
+
+use std::{
+    fmt,
+    io::{self, ErrorKind, Write as _},
+    process::ExitCode,
+};
+
+use api_key_runtime::Error;
+
+use crate::text;
+
+const REFUSED: u8 = 1;
+const USAGE: u8 = 2;
+
+#[derive(Debug)]
+pub(crate) enum Failure {
+    /// The library refused or could not.
+    Keys(Error),
+    /// The arguments make no sense together.
+    Usage(&'static str),
+    /// The answer to a question was no.
+    Declined,
+    /// Standard output could not be written.
+    Output(io::Error),
+    /// A key was issued that nobody has seen.
+    Unprinted { id: i64, source: io::Error },
+}
+
+impl Failure {
+    pub(crate) fn usage(message: &'static str) -> Self {
+        Self::Usage(message)
+    }
+
+    /// Says what is wrong, unless there is nothing wrong, and answers the exit code.
+    pub(crate) fn report(&self) -> ExitCode {
+        if matches!(self, Self::Output(source) if source.kind() == ErrorKind::BrokenPipe) {
+            // The reader has seen enough: `app-key list | head -1`.
+            return ExitCode::SUCCESS;
+        }
+        let message = text::one_line(&self.to_string());
+        // Where standard error is closed as well, the exit code is all that can be said.
+        let _ = writeln!(io::stderr(), "app-key: {message}");
+        ExitCode::from(match self {
+            Self::Keys(error) if error.is_input() => USAGE,
+            Self::Usage(_) => USAGE,
+            _ => REFUSED,
+        })
+    }
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Keys(error) => error.fmt(formatter),
+            Self::Usage(message) => formatter.write_str(message),
+            Self::Declined => formatter.write_str("nothing was changed"),
+            Self::Output(source) => write!(formatter, "cannot write to standard output: {source}"),
+            Self::Unprinted { id, source } => write!(
+                formatter,
+                "key {id} was issued, but could not be written to standard output and cannot be shown again: `app-key revoke {id}`, then \
+                 issue another ({source})"
+            ),
+        }
+    }
+}
+
+impl From<Error> for Failure {
+    fn from(error: Error) -> Self {
+        Self::Keys(error)
+    }
+}
+
+impl From<io::Error> for Failure {
+    fn from(source: io::Error) -> Self {
+        Self::Output(source)
+    }
+}

@@ -1,0 +1,109 @@
+//! Keys as programs read them: the columns of `api_keys` but the digest, and beside them the key that was just issued.
+
+use std::io::{self, Write};
+
+use api_key_runtime::{IssuedKey, KeyRecord};
+use chrono::{DateTime, SecondsFormat, Utc};
+use serde::Serialize;
+
+use crate::text::is_deceptive;
+
+#[derive(Serialize)]
+struct Columns<'a> {
+    id: i64,
+    digest_key: &'a str,
+    hint: &'a str,
+    name: &'a str,
+    owner: Option<&'a str>,
+    allowed_ips: &'a str,
+    scopes: &'a str,
+    created_at: String,
+    expires_at: Option<String>,
+    disabled_at: Option<String>,
+    revoked_at: Option<String>,
+    replaced_by: Option<i64>,
+}
+
+impl<'a> Columns<'a> {
+    fn of(record: &'a KeyRecord) -> Self {
+        Self {
+            id: record.id,
+            digest_key: record.digest_key.as_str(),
+            hint: &record.hint,
+            name: &record.name,
+            owner: record.owner.as_deref(),
+            allowed_ips: record.allowed_ips.as_str(),
+            scopes: record.scopes.as_str(),
+            created_at: time(record.created_at),
+            expires_at: record.expires_at.map(time),
+            disabled_at: record.disabled_at.map(time),
+            revoked_at: record.revoked_at.map(time),
+            replaced_by: record.replaced_by,
+        }
+    }
+}
+
+#[derive(Serialize)]
+struct Issued<'a> {
+    #[serde(flatten)]
+    columns: Columns<'a>,
+    key: &'a str,
+}
+
+/// To the microsecond, which is what the tables hold, so that all are of one length and sort as texts.
+fn time(time: DateTime<Utc>) -> String {
+    time.to_rfc3339_opts(SecondsFormat::Micros, true)
+}
+
+/// One object, in one line.
+pub(crate) fn write_issued(out: &mut impl Write, issued: &IssuedKey) -> io::Result<()> {
+    let object = Issued {
+        columns: Columns::of(&issued.record),
+        key: issued.secret.expose(),
+    };
+    write(out, &object)?;
+    writeln!(out)
+}
+
+/// One object, in one line.
+pub(crate) fn write_record(out: &mut impl Write, record: &KeyRecord) -> io::Result<()> {
+    write(out, &Columns::of(record))?;
+    writeln!(out)
+}
+
+/// An array, with a line for each key.
+pub(crate) fn write_records(out: &mut impl Write, records: &[KeyRecord]) -> io::Result<()> {
+    let mut separator = "[";
+    for record in records {
+        out.write_all(separator.as_bytes())?;
+        write(out, &Columns::of(record))?;
+        separator = ",\n ";
+    }
+    writeln!(out, "{}", if records.is_empty() { "[]" } else { "]" })
+}
+
+fn write(out: &mut impl Write, object: &impl Serialize) -> io::Result<()> {
+    let mut serializer = serde_json::Serializer::with_formatter(out, Visible);
+    Ok(object.serialize(&mut serializer)?)
+}
+
+/// Compact, with the characters escaped that JSON allows in a string and a terminal should not be sent.
+struct Visible;
+
+impl serde_json::ser::Formatter for Visible {
+    fn write_string_fragment<W: ?Sized + Write>(
+        &mut self,
+        out: &mut W,
+        fragment: &str,
+    ) -> io::Result<()> {
+        let mut units = [0; 2];
+        for part in fragment.split_inclusive(is_deceptive) {
+            let last = part.chars().next_back().filter(|&last| is_deceptive(last));
+            out.write_all(part.trim_end_matches(is_deceptive).as_bytes())?;
+            for unit in last.iter().flat_map(|last| last.encode_utf16(&mut units)) {
+                write!(out, "\\u{unit:04x}")?;
+            }
+        }
+        Ok(())
+    }
+}

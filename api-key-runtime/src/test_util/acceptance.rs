@@ -1,0 +1,187 @@
+//! The suite that every store must pass.
+#![allow(clippy::panic, reason = "a suite of tests fails by panicking")]
+
+use std::{collections::HashSet, thread};
+
+use chrono::{DateTime, Utc};
+
+use crate::{AddressRules, Digest, KeyRecord, KeyStore, ScopeSet};
+
+/// A store under test, and how keys get into it: by the means of its own table.
+pub trait Subject {
+    /// The store, empty at first.
+    fn store(&self) -> &dyn KeyStore;
+
+    /// Puts a record with a digest that is new to the table, and answers the id it got. The record's own id means nothing.
+    fn insert(&self, record: &KeyRecord) -> i64;
+
+    /// Revokes the key of this id at this time.
+    fn revoke(&self, id: i64, at: DateTime<Utc>);
+}
+
+/// Runs everything a [`KeyStore`] must do against an empty store.
+///
+/// # Panics
+/// Where the store does otherwise; the message says what was expected.
+pub fn acceptance_suite(subject: &impl Subject) {
+    an_empty_store_knows_nothing(subject);
+    every_column_comes_back(subject);
+    only_the_very_digest_is_found(subject);
+    many_are_found_at_once(subject);
+    a_revocation_is_seen_by_the_next_look_up(subject);
+    look_ups_run_side_by_side(subject);
+}
+
+fn find(subject: &impl Subject, digests: &[Digest]) -> Vec<KeyRecord> {
+    subject
+        .store()
+        .find(digests)
+        .unwrap_or_else(|error| panic!("the store failed: {error}"))
+}
+
+fn digest(kind: u8, number: u16) -> Digest {
+    let [high, low] = number.to_be_bytes();
+    let mut bytes = [kind; 32];
+    let [.., before_last, last] = &mut bytes;
+    (*before_last, *last) = (high, low);
+    Digest::from_bytes(bytes)
+}
+
+fn plain(digest: Digest) -> KeyRecord {
+    let mut record = KeyRecord::new(0, digest, AddressRules::any());
+    record.name = "acceptance".into();
+    record.hint = "ak_live_Abcd".into();
+    record
+}
+
+fn an_empty_store_knows_nothing(subject: &impl Subject) {
+    assert!(
+        find(subject, &[]).is_empty(),
+        "nothing asked, something answered"
+    );
+    assert!(
+        find(subject, &[digest(1, 0)]).is_empty(),
+        "an empty store answered a record"
+    );
+}
+
+fn every_column_comes_back(subject: &impl Subject) {
+    let moment = DateTime::from_timestamp_micros(1_900_000_000_123_456).unwrap_or_default();
+    let mut record = plain(digest(2, 0));
+    record.name = "\u{43a}\u{43b}\u{44e}\u{447} \u{1f511}".into();
+    record.owner = Some("user 17".to_owned());
+    record.allowed_ips = AddressRules::from_stored("10.0.0.0/8 2001:db8::1");
+    record.scopes = ScopeSet::from_stored("cakes:read cakes:write");
+    record.created_at = moment;
+    record.expires_at = Some(moment);
+    record.disabled_at = Some(moment);
+    let id = subject.insert(&record);
+    let [found] = find(subject, &[record.digest])
+        .try_into()
+        .unwrap_or_else(|found| panic!("not one record: {found:?}"));
+    assert_eq!(found.id, id, "id");
+    assert_eq!(found.digest, record.digest, "digest");
+    assert_eq!(found.digest_key, record.digest_key, "digest_key");
+    assert_eq!(
+        (found.hint, found.name, found.owner),
+        (record.hint, record.name, record.owner),
+        "hint, name, owner"
+    );
+    assert_eq!(
+        (found.allowed_ips, found.scopes),
+        (record.allowed_ips, record.scopes),
+        "allowed_ips, scopes"
+    );
+    assert_eq!(
+        found.created_at, record.created_at,
+        "created_at, to the microsecond"
+    );
+    assert_eq!(
+        (found.expires_at, found.disabled_at),
+        (record.expires_at, record.disabled_at),
+        "to the microsecond"
+    );
+    assert_eq!(
+        (found.revoked_at, found.replaced_by),
+        (None, None),
+        "revoked_at, replaced_by"
+    );
+}
+
+fn only_the_very_digest_is_found(subject: &impl Subject) {
+    let stored = digest(3, 0);
+    subject.insert(&plain(stored));
+    for position in 0..32 {
+        let mut bytes = *stored.as_bytes();
+        if let Some(byte) = bytes.get_mut(position) {
+            *byte ^= 1;
+        }
+        assert!(
+            find(subject, &[Digest::from_bytes(bytes)]).is_empty(),
+            "a digest that differs at byte {position} was found"
+        );
+    }
+}
+
+fn many_are_found_at_once(subject: &impl Subject) {
+    let stored: Vec<Digest> = (0..256).map(|number| digest(4, number)).collect();
+    let ids: HashSet<i64> = stored
+        .iter()
+        .map(|&digest| subject.insert(&plain(digest)))
+        .collect();
+    assert_eq!(ids.len(), stored.len(), "ids are not unique");
+    // As many unknown ones among them, which must not get in the way.
+    let asked: Vec<Digest> = stored
+        .iter()
+        .copied()
+        .chain((0..256).map(|number| digest(5, number)))
+        .collect();
+    let found: HashSet<i64> = find(subject, &asked)
+        .iter()
+        .map(|record| record.id)
+        .collect();
+    assert_eq!(found, ids, "512 asked for, of which 256 are there");
+}
+
+fn a_revocation_is_seen_by_the_next_look_up(subject: &impl Subject) {
+    let at = DateTime::from_timestamp_micros(1_900_000_000_654_321).unwrap_or_default();
+    let revoked = digest(6, 0);
+    let id = subject.insert(&plain(revoked));
+    assert_eq!(
+        find(subject, &[revoked])
+            .first()
+            .map(|record| record.revoked_at),
+        Some(None),
+        "active at first"
+    );
+    subject.revoke(id, at);
+    assert_eq!(
+        find(subject, &[revoked])
+            .first()
+            .map(|record| record.revoked_at),
+        Some(Some(at)),
+        "then revoked"
+    );
+}
+
+fn look_ups_run_side_by_side(subject: &impl Subject) {
+    let known = digest(7, 0);
+    let id = subject.insert(&plain(known));
+    let store = subject.store();
+    thread::scope(|scope| {
+        for _ in 0..8 {
+            scope.spawn(|| {
+                for _ in 0..25 {
+                    let found = store
+                        .find(&[known, digest(8, 0)])
+                        .unwrap_or_else(|error| panic!("the store failed: {error}"));
+                    assert_eq!(
+                        found.iter().map(|record| record.id).collect::<Vec<_>>(),
+                        [id],
+                        "found by eight threads at once"
+                    );
+                }
+            });
+        }
+    });
+}

@@ -1,0 +1,30 @@
+//! A clock that can be set.
+
+use std::sync::{Arc, Mutex, PoisonError};
+
+use chrono::{DateTime, Utc};
+
+/// A clock for tests, which stands still until it is set.
+///
+/// Clones share the time; hand one to [`AppKeysBuilder::clock`](crate::AppKeysBuilder::clock) and keep the other.
+#[derive(Clone, Debug)]
+pub struct TestClock(Arc<Mutex<DateTime<Utc>>>);
+
+impl TestClock {
+    /// A clock that stands at this time.
+    #[must_use]
+    pub fn at(now: DateTime<Utc>) -> Self {
+        Self(Arc::new(Mutex::new(now)))
+    }
+
+    /// The time it stands at.
+    #[must_use]
+    pub fn now(&self) -> DateTime<Utc> {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Sets it, forwards or back.
+    pub fn set(&self, now: DateTime<Utc>) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = now;
+    }
+}

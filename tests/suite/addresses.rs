@@ -1,0 +1,178 @@
+//! Where the caller comes from.
+
+use std::net::SocketAddr;
+
+use actix_web::{App, HttpResponse, get, http::StatusCode, rt::System, test, web};
+use api_key_runtime::{AppKey, AppKeys, require_app_key};
+
+use crate::support::{Database, Server, database_test, http};
+
+#[get("/from")]
+#[require_app_key]
+async fn from(key: AppKey) -> HttpResponse {
+    HttpResponse::Ok().body(
+        key.client_ip()
+            .map_or_else(|| "unknown".to_owned(), |ip| ip.to_string()),
+    )
+}
+
+fn routes(config: &mut web::ServiceConfig) {
+    config.service(from);
+}
+
+/// What a caller from this address is answered: in process, because loopback has one address.
+fn answer(keys: &AppKeys, peer: Option<&str>, key: &str) -> (StatusCode, String) {
+    System::new().block_on(async {
+        let app = test::init_service(App::new().app_data(keys.clone()).configure(routes)).await;
+        let mut request = test::TestRequest::get()
+            .uri("/from")
+            .insert_header(("X-API-Key", key));
+        if let Some(peer) = peer {
+            request = request.peer_addr(SocketAddr::new(peer.parse().unwrap(), 1234));
+        }
+        let response = test::call_service(&app, request.to_request()).await;
+        let status = response.status();
+        (
+            status,
+            String::from_utf8(test::read_body(response).await.to_vec()).unwrap(),
+        )
+    })
+}
+
+fn is_let_in(keys: &AppKeys, peer: Option<&str>, key: &str) -> bool {
+    let (status, _) = answer(keys, peer, key);
+    assert!(matches!(status.as_u16(), 200 | 401), "{status}");
+    status == 200
+}
+
+// C1, C6
+database_test!(
+    the_address_is_the_peer_s_and_no_header_changes_it,
+    |database: Database| {
+        let server = Server::start(database.keys(), routes);
+        let (elsewhere, _) = database.issue("203.0.113.7");
+        let (here, _) = database.issue("127.0.0.1");
+        let spoofs = [
+            "X-Forwarded-For: 203.0.113.7",
+            "X-Forwarded-For: 203.0.113.7, 127.0.0.1",
+            "Forwarded: for=203.0.113.7",
+            "X-Real-IP: 203.0.113.7",
+            "CF-Connecting-IP: 203.0.113.7",
+            "True-Client-IP: 203.0.113.7",
+            "X-Client-IP: 203.0.113.7",
+            "X-Cluster-Client-IP: 203.0.113.7",
+            "Client-IP: 203.0.113.7",
+            "Via: 203.0.113.7",
+            "X-Forwarded-Host: 203.0.113.7",
+        ];
+        for spoof in spoofs {
+            assert_eq!(
+                http::get(
+                    server.address,
+                    "/from",
+                    &[&format!("X-API-Key: {elsewhere}"), spoof]
+                )
+                .status,
+                401,
+                "{spoof}"
+            );
+            let answer = http::get(
+                server.address,
+                "/from",
+                &[&format!("X-API-Key: {here}"), spoof],
+            );
+            assert_eq!(
+                (answer.status, answer.text().as_str()),
+                (200, "127.0.0.1"),
+                "{spoof}"
+            );
+        }
+    }
+);
+
+// C7, C8
+database_test!(
+    addresses_are_compared_as_numbers_and_mapped_ones_as_ipv4,
+    |database: Database| {
+        let keys = database.keys();
+        let (v4, _) = database.issue("203.0.113.7");
+        let (v6, _) = database.issue("2001:db8::1");
+        let (network, _) = database.issue("10.0.0.0/8 2001:db8:1::/48");
+        assert!(is_let_in(&keys, Some("203.0.113.7"), &v4));
+        assert_eq!(
+            answer(&keys, Some("::ffff:203.0.113.7"), &v4),
+            (StatusCode::OK, "203.0.113.7".to_owned())
+        );
+        for other in [
+            "203.0.113.70",
+            "203.0.113.17",
+            "20.3.0.113",
+            "2001:db8::1",
+            "::203.0.113.7",
+        ] {
+            assert!(!is_let_in(&keys, Some(other), &v4), "{other}");
+        }
+        assert!(is_let_in(&keys, Some("2001:0db8:0:0:0:0:0:1"), &v6));
+        assert!(!is_let_in(&keys, Some("2001:db8::10"), &v6));
+        for (peer, inside) in [
+            ("10.255.0.1", true),
+            ("11.0.0.1", false),
+            ("::ffff:10.0.0.1", true),
+            ("2001:db8:1:ffff::9", true),
+            ("2001:db8:2::", false),
+        ] {
+            assert_eq!(is_let_in(&keys, Some(peer), &network), inside, "{peer}");
+        }
+    }
+);
+
+// C11, C13
+database_test!(
+    the_literal_0_0_0_0_alone_is_any_address_of_both_families,
+    |database: Database| {
+        let keys = database.keys();
+        let (any, _) = database.issue("0.0.0.0");
+        let (any_v4, _) = database.issue("0.0.0.0/0");
+        let (any_v6, _) = database.issue("::/0");
+        for (peer, by_v4, by_v6) in [
+            (Some("203.0.113.7"), true, false),
+            (Some("2001:db8::1"), false, true),
+            (Some("::ffff:10.0.0.1"), true, false),
+            (None, false, false),
+        ] {
+            assert!(is_let_in(&keys, peer, &any), "{peer:?}");
+            assert_eq!(is_let_in(&keys, peer, &any_v4), by_v4, "{peer:?}");
+            assert_eq!(is_let_in(&keys, peer, &any_v6), by_v6, "{peer:?}");
+        }
+    }
+);
+
+// C11, C12
+database_test!(
+    a_rule_that_is_empty_or_unreadable_in_the_table_admits_nobody,
+    |database: Database| {
+        let keys = database.keys();
+        let rules = [
+            "",
+            "::ffff:0.0.0.0",
+            "0.0.0.0 127.0.0.1",
+            "127.0.0.1 junk",
+            "127.0.0.1/8",
+            "127.000.000.001",
+            "127.0.0.1,127.0.0.1",
+            " 127.0.0.1",
+            "::",
+        ];
+        for rule in rules {
+            let (key, id) = database.issue("127.0.0.1");
+            assert!(is_let_in(&keys, Some("127.0.0.1"), &key));
+            database
+                .execute(&format!(
+                    "UPDATE api_keys SET allowed_ips = '{rule}' WHERE id = {id}"
+                ))
+                .unwrap();
+            assert!(!is_let_in(&keys, Some("127.0.0.1"), &key), "{rule:?}");
+            assert!(!is_let_in(&keys, None, &key), "{rule:?}");
+        }
+    }
+);

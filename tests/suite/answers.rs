@@ -1,0 +1,409 @@
+//! What is answered and logged.
+
+use actix_web::{HttpRequest, HttpResponse, get, head, web};
+use api_key_runtime::{
+    AppKey, AppKeys, Digest, KeyRecord, KeyStore, NewKey, StoreError, require_app_key,
+};
+
+use crate::support::{Database, Fixtures, Server, database_test, fixtures, http, log};
+
+#[get("/answers/{id}")]
+#[require_app_key]
+async fn plain(_request: HttpRequest) -> HttpResponse {
+    HttpResponse::Ok().body("cake")
+}
+
+#[get("/scoped")]
+#[require_app_key(scopes = "cakes:write cakes:delete")]
+async fn scoped() -> HttpResponse {
+    HttpResponse::Ok().body("cake")
+}
+
+#[get("/any")]
+#[require_app_key(any_scope = "cakes:write cakes:read")]
+async fn any() -> HttpResponse {
+    HttpResponse::Ok().body("cake")
+}
+
+#[head("/head")]
+#[require_app_key]
+async fn head() -> HttpResponse {
+    HttpResponse::Ok().finish()
+}
+
+#[get("/own-headers")]
+#[require_app_key]
+async fn own_headers() -> HttpResponse {
+    HttpResponse::Ok()
+        .insert_header(("Cache-Control", "max-age=60"))
+        .insert_header(("Vary", "Accept"))
+        .body("cake")
+}
+
+#[get("/no-attribute")]
+async fn no_attribute(key: AppKey) -> HttpResponse {
+    HttpResponse::Ok().body(key.name().to_owned())
+}
+
+fn routes(config: &mut web::ServiceConfig) {
+    config
+        .service(plain)
+        .service(scoped)
+        .service(any)
+        .service(head)
+        .service(own_headers)
+        .service(no_attribute);
+}
+
+/// What every refusal carries.
+fn assert_refusal(answer: &http::Response, status: u16, challenge: Option<&str>) {
+    assert_eq!(answer.status, status, "{answer:?}");
+    assert_eq!(answer.header("www-authenticate"), challenge);
+    assert_eq!(
+        answer.header("content-type"),
+        Some("application/problem+json")
+    );
+    assert_eq!(answer.header("cache-control"), Some("no-store"));
+    assert_eq!(answer.header("x-content-type-options"), Some("nosniff"));
+    let body: serde_json::Value = serde_json::from_slice(&answer.body).unwrap();
+    let members: Vec<&str> = body
+        .as_object()
+        .unwrap()
+        .keys()
+        .map(String::as_str)
+        .collect();
+    assert_eq!(members, ["detail", "status", "title", "type"]);
+    assert_eq!(
+        (body["status"].as_u64(), body["type"].as_str()),
+        (Some(status.into()), Some("about:blank"))
+    );
+}
+
+// D1, D4
+database_test!(
+    each_case_is_answered_as_the_table_says,
+    |database: Database| {
+        let server = Server::start(database.keys(), routes);
+        let fixtures = Fixtures::new(&database);
+        let bearer = |key: &str| format!("Authorization: Bearer {key}");
+        let answer = |target: &str, headers: &[&str]| http::get(server.address, target, headers);
+        assert_refusal(
+            &answer("/answers/1", &[]),
+            401,
+            Some("Bearer realm=\"api\""),
+        );
+        for (_, key) in fixtures.invalid() {
+            assert_refusal(
+                &answer("/answers/1", &[&bearer(key)]),
+                401,
+                Some("Bearer realm=\"api\", error=\"invalid_token\""),
+            );
+        }
+        let twice = [
+            bearer(&fixtures.active),
+            format!("X-API-Key: {}", fixtures.active),
+        ];
+        assert_refusal(
+            &answer("/answers/1", &[&twice[0], &twice[1]]),
+            400,
+            Some("Bearer realm=\"api\", error=\"invalid_request\""),
+        );
+        let active = bearer(&fixtures.active);
+        assert_refusal(
+            &answer("/scoped", &[&active]),
+            403,
+            Some(
+                "Bearer realm=\"api\", error=\"insufficient_scope\", scope=\"cakes:write cakes:delete\"",
+            ),
+        );
+        assert_refusal(
+            &answer("/any", &[&active]),
+            403,
+            Some(
+                "Bearer realm=\"api\", error=\"insufficient_scope\", scope=\"cakes:write cakes:read\"",
+            ),
+        );
+        let passed = answer("/answers/1", &[&active]);
+        assert_eq!((passed.status, passed.text().as_str()), (200, "cake"));
+    }
+);
+
+// D1
+database_test!(
+    scopes_are_all_of_the_one_list_and_one_of_the_other,
+    |database: Database| {
+        let server = Server::start(database.keys(), routes);
+        for (scopes, with_all, with_any) in [
+            ("cakes:write", 403, 200),
+            ("cakes:write cakes:delete", 200, 200),
+            ("cakes:read", 403, 200),
+            ("cakes", 403, 403),
+            ("", 403, 403),
+        ] {
+            let (key, _) = database.issue_with(
+                &NewKey::new("scoped", "0.0.0.0".parse().unwrap()).scopes(scopes.parse().unwrap()),
+            );
+            assert_eq!(
+                http::get_with(server.address, "/scoped", &key).status,
+                with_all,
+                "{scopes}"
+            );
+            assert_eq!(
+                http::get_with(server.address, "/any", &key).status,
+                with_any,
+                "{scopes}"
+            );
+        }
+    }
+);
+
+// D2
+database_test!(
+    every_401_for_a_presented_key_is_the_same_to_the_byte,
+    |database: Database| {
+        let server = Server::start(database.keys(), routes);
+        let fixtures = Fixtures::new(&database);
+        let expected =
+            http::get_with(server.address, "/answers/1", &fixtures.unknown).without_date();
+        let malformed = [
+            fixtures::mistyped(&fixtures.active),
+            "x".to_owned(),
+            "k".repeat(300),
+        ];
+        for key in fixtures
+            .invalid()
+            .map(|(_, key)| key.to_owned())
+            .into_iter()
+            .chain(malformed)
+        {
+            for target in ["/answers/1", "/scoped"] {
+                assert_eq!(
+                    http::get_with(server.address, target, &key).without_date(),
+                    expected,
+                    "{target} {key}"
+                );
+            }
+        }
+    }
+);
+
+// D3
+#[test]
+fn trouble_in_the_store_is_503_and_never_says_what() {
+    struct Broken;
+    impl KeyStore for Broken {
+        fn find(&self, _: &[Digest]) -> Result<Vec<KeyRecord>, StoreError> {
+            Err(StoreError::new(
+                "could not connect to db.internal:5432 as cakes: SELECT secret",
+            ))
+        }
+    }
+    let server = Server::start(AppKeys::builder().store(Broken).build().unwrap(), routes);
+    let answer = http::get_with(server.address, "/answers/1", &fixtures::unknown());
+    assert_refusal(&answer, 503, None);
+    assert_eq!(answer.header("retry-after"), Some("1"));
+    for word in ["db.internal", "5432", "SELECT", "connect"] {
+        assert!(!format!("{answer:?}").contains(word), "{answer:?}");
+    }
+}
+
+// D4
+database_test!(nothing_of_the_request_is_echoed, |database: Database| {
+    let server = Server::start(database.keys(), routes);
+    let (bound, id) = database.issue("203.0.113.7");
+    for (key, target) in [
+        (bound.as_str(), "/answers/echo-me?and=me-too"),
+        ("echo-me", "/answers/echo-me"),
+    ] {
+        let answer = format!(
+            "{:?}{}",
+            http::get_with(server.address, target, key),
+            http::get_with(server.address, target, key).text()
+        );
+        for word in [
+            "echo-me",
+            "me-too",
+            key,
+            &key[..key.len().min(12)],
+            "203.0.113.7",
+            "127.0.0.1",
+            &format!("\"{id}\""),
+        ] {
+            assert!(!answer.contains(word), "{word} in {answer}");
+        }
+    }
+});
+
+// D5
+database_test!(
+    a_guarded_answer_is_private_unless_it_says_otherwise,
+    |database: Database| {
+        let server = Server::start(database.keys(), routes);
+        let (key, _) = database.issue("0.0.0.0");
+        let ordinary = http::get_with(server.address, "/answers/1", &key);
+        assert_eq!(
+            (ordinary.header("cache-control"), ordinary.header("vary")),
+            (Some("private"), Some("authorization, x-api-key"))
+        );
+        let own = http::get_with(server.address, "/own-headers", &key);
+        assert_eq!(own.header("cache-control"), Some("max-age=60"));
+        let vary: Vec<&str> = own
+            .headers
+            .iter()
+            .filter(|(name, _)| name == "vary")
+            .map(|(_, value)| value.as_str())
+            .collect();
+        assert_eq!(vary, ["Accept", "authorization, x-api-key"]);
+        assert_eq!(
+            http::get(server.address, "/answers/1", &[]).header("vary"),
+            Some("authorization, x-api-key")
+        );
+    }
+);
+
+// D5
+database_test!(
+    after_a_key_in_the_query_nothing_is_stored_or_referred,
+    |database: Database| {
+        database.migrate();
+        let keys = database
+            .builder()
+            .sources([api_key_runtime::Source::query("key")])
+            .build()
+            .unwrap();
+        let server = Server::start(keys, routes);
+        let (key, _) = database.issue("0.0.0.0");
+        for target in [
+            format!("/answers/1?key={key}"),
+            format!("/own-headers?key={key}"),
+            "/answers/1?key=bad".to_owned(),
+        ] {
+            let answer = http::get(server.address, &target, &[]);
+            assert_eq!(
+                (
+                    answer.header("cache-control"),
+                    answer.header("referrer-policy")
+                ),
+                (Some("no-store"), Some("no-referrer")),
+                "{target}"
+            );
+        }
+    }
+);
+
+// D6
+database_test!(
+    a_head_refusal_has_the_headers_and_no_body_and_the_connection_goes_on,
+    |database: Database| {
+        let server = Server::start(database.keys(), routes);
+        let (key, _) = database.issue("0.0.0.0");
+        let mut client = http::Client::connect(server.address);
+        client.send(http::head("HEAD", "/head", &[]));
+        let refusal = client.read(true).unwrap();
+        assert_eq!(
+            (refusal.status, refusal.header("www-authenticate")),
+            (401, Some("Bearer realm=\"api\""))
+        );
+        client.send(http::head(
+            "GET",
+            "/answers/1",
+            &[&format!("X-API-Key: {key}")],
+        ));
+        assert_eq!(client.read(false).unwrap().status, 200);
+    }
+);
+
+// D1, A12
+#[test]
+fn without_app_keys_in_the_application_the_handler_does_not_run() {
+    let server = Server::configured(|config| {
+        config.service(web::scope("/unconfigured").configure(routes));
+    });
+    let answer = http::get_with(
+        server.address,
+        "/unconfigured/answers/1",
+        &fixtures::unknown(),
+    );
+    assert_refusal(&answer, 500, None);
+    let lines = log::lines_with("/unconfigured/answers/{id}");
+    assert!(
+        lines
+            .iter()
+            .any(|line| line.contains("no AppKeys in the application")),
+        "{lines:?}"
+    );
+}
+
+// D1
+database_test!(
+    an_app_key_on_a_route_without_the_attribute_is_500,
+    |database: Database| {
+        let server = Server::start(database.keys(), routes);
+        let (key, _) = database.issue("0.0.0.0");
+        assert_refusal(
+            &http::get_with(server.address, "/no-attribute", &key),
+            500,
+            None,
+        );
+        assert!(
+            !log::lines_with(
+                "the handler of /no-attribute takes an AppKey but has no #[require_app_key]"
+            )
+            .is_empty()
+        );
+    }
+);
+
+// A10, G1, G4
+database_test!(
+    a_refusal_is_one_warning_with_reason_and_key_id_and_without_the_key,
+    |database: Database| {
+        let place = if database.is_postgres() {
+            "/logged-postgres"
+        } else {
+            "/logged-sqlite"
+        };
+        let keys = database.keys();
+        let server = Server::configured(move |config| {
+            config.service(web::scope(place).app_data(keys.clone()).configure(routes));
+        });
+        let fixtures = Fixtures::new(&database);
+        for (reason, key) in fixtures.invalid() {
+            let before = log::lines_with(place).len();
+            http::get_with(
+                server.address,
+                &format!("{place}/answers/1?q=secret-query"),
+                key,
+            );
+            let lines = log::lines_with(place);
+            let [line] = &lines[before..] else {
+                panic!("not one line: {:?}", &lines[before..])
+            };
+            assert!(line.starts_with("WARN "), "{line}");
+            assert!(
+                line.contains(&format!(
+                    "Unauthorized address trying to use API: 127.0.0.1 ({reason}"
+                )),
+                "{line}"
+            );
+            assert!(
+                line.contains(&format!("GET {place}/answers/{{id}})")),
+                "{line}"
+            );
+            assert_eq!(
+                line.contains(&format!(" {}, GET", &key[..12])),
+                reason != "unknown key",
+                "{line}"
+            );
+            assert!(!line.contains("secret-query"), "{line}");
+        }
+        for (_, key) in fixtures.invalid() {
+            for start in (8..key.len() - 8).filter(|start| *start >= 12) {
+                assert!(
+                    log::lines_with(&key[start..start + 8]).is_empty(),
+                    "a piece of a key was logged"
+                );
+            }
+        }
+    }
+);

@@ -1,0 +1,329 @@
+//! Keys at rest: what is kept of a key, and what is not.
+
+use actix_web::{HttpResponse, get, web};
+use api_key_runtime::{AppKeysBuilder, NewKey, require_app_key};
+
+use crate::support::{Database, Server, allocator, database_test, fixtures, http};
+
+#[get("/cake")]
+#[require_app_key]
+async fn cake() -> HttpResponse {
+    HttpResponse::Ok().finish()
+}
+
+fn routes(config: &mut web::ServiceConfig) {
+    config.service(cake);
+}
+
+const PEPPER: &str = "q1oJ5sVxCw0dQm3pN8yZkT2uB7hL4fEaG6iR9nXcYtM=";
+const NEXT_PEPPER: &str = "Zk8rN2pQ7vX4cT1mY6wB3jH9sL5dF0gAeUoKiCnRxVE=";
+
+fn new_key() -> NewKey {
+    NewKey::new("pepper", "0.0.0.0".parse().unwrap())
+}
+
+fn issue(builder: AppKeysBuilder) -> Result<String, api_key_runtime::Error> {
+    Ok(builder
+        .build_admin()?
+        .issue(&new_key())?
+        .secret
+        .expose()
+        .to_owned())
+}
+
+fn status(builder: AppKeysBuilder, key: &str) -> u16 {
+    http::get_with(
+        Server::start(builder.build().unwrap(), routes).address,
+        "/cake",
+        key,
+    )
+    .status
+}
+
+// A4
+database_test!(nothing_of_a_secret_is_in_the_table, |database: Database| {
+    let keys: Vec<String> = (0..20).map(|_| database.issue("0.0.0.0").0).collect();
+    let columns = "hint || ' ' || name || ' ' || coalesce(owner, '') || ' ' || allowed_ips || ' ' || scopes || ' ' || digest_key";
+    let digest = if database.is_postgres() {
+        "encode(digest, 'escape') || encode(digest, 'hex')"
+    } else {
+        "CAST(digest AS TEXT) || hex(digest)"
+    };
+    let rows = database.texts(&format!("SELECT {columns} FROM api_keys"));
+    assert_eq!(rows.len(), keys.len());
+    let digests = if database.is_postgres() {
+        database.texts(&format!("SELECT {digest} FROM api_keys"))
+    } else {
+        database.texts("SELECT hex(digest) FROM api_keys")
+    };
+    let all = [rows, digests].concat().join("\n");
+    for key in &keys {
+        let body = &key["ak_live_".len()..];
+        for piece in (0..=body.len() - 8).map(|start| &body[start..start + 8]) {
+            assert!(
+                !all.contains(piece),
+                "8 characters of a secret are in the table"
+            );
+        }
+    }
+});
+
+// A5
+database_test!(a_digest_a_hint_or_an_id_is_no_key, |database: Database| {
+    let (key, id) = database.issue("0.0.0.0");
+    let hex = if database.is_postgres() {
+        "encode(digest, 'hex')"
+    } else {
+        "lower(hex(digest))"
+    };
+    let digest = database
+        .texts(&format!("SELECT {hex} FROM api_keys"))
+        .remove(0);
+    assert_eq!(digest.len(), 64);
+    let server = Server::start(
+        database.builder().accept_imported_keys().build().unwrap(),
+        routes,
+    );
+    for other in [
+        digest.clone(),
+        digest.to_uppercase(),
+        key[..12].to_owned(),
+        id.to_string(),
+        "sha256".to_owned(),
+    ] {
+        assert_eq!(
+            http::get_with(server.address, "/cake", &other).status,
+            401,
+            "{other}"
+        );
+    }
+    assert_eq!(http::get_with(server.address, "/cake", &key).status, 200);
+});
+
+// A8
+database_test!(
+    a_key_in_another_case_or_look_alike_letters_is_refused,
+    |database: Database| {
+        let server = Server::start(database.keys(), routes);
+        let (key, _) = database.issue("0.0.0.0");
+        let flipped: String = key
+            .chars()
+            .map(|c| {
+                if c.is_ascii_lowercase() {
+                    c.to_ascii_uppercase()
+                } else {
+                    c.to_ascii_lowercase()
+                }
+            })
+            .collect();
+        for other in [
+            key.to_uppercase(),
+            key.to_lowercase(),
+            flipped,
+            key.replace('a', "\u{430}"),
+            format!("{key}\u{200b}"),
+        ] {
+            assert_eq!(
+                http::get_with(server.address, "/cake", &other).status,
+                401,
+                "{other}"
+            );
+        }
+    }
+);
+
+// A6
+database_test!(
+    current_and_previous_pepper_both_work_and_switching_one_on_locks_nobody_out,
+    |database: Database| {
+        database.migrate();
+        let plain = issue(database.builder()).unwrap();
+        let peppered = || database.builder().pepper(PEPPER).previous_pepper("none");
+        assert_eq!(
+            status(peppered(), &plain),
+            200,
+            "a key from before the pepper"
+        );
+        let second = issue(peppered()).unwrap();
+        assert_eq!(status(peppered(), &second), 200);
+        let next = || {
+            database
+                .builder()
+                .pepper(NEXT_PEPPER)
+                .previous_pepper(PEPPER)
+        };
+        assert_eq!(
+            status(next(), &second),
+            200,
+            "a key under the previous pepper"
+        );
+        let third = issue(next()).unwrap();
+        assert_eq!(status(next(), &third), 200);
+        let ways = database.texts("SELECT digest_key FROM api_keys ORDER BY id");
+        assert_eq!(ways[0], "sha256");
+        assert!(
+            ways[1].starts_with("hmac-sha256:")
+                && ways[2].starts_with("hmac-sha256:")
+                && ways[1] != ways[2],
+            "new keys use the current way: {ways:?}"
+        );
+        assert_eq!(
+            status(next(), &plain),
+            401,
+            "the way before the previous one is no longer asked for"
+        );
+    }
+);
+
+// A6
+database_test!(
+    a_service_under_another_pepper_than_the_table_s_refuses_to_start,
+    |database: Database| {
+        database.migrate();
+        database.builder().pepper(PEPPER).build().unwrap();
+        for builder in [
+            database.builder(),
+            database.builder().pepper(NEXT_PEPPER),
+            database
+                .builder()
+                .pepper(NEXT_PEPPER)
+                .previous_pepper("none"),
+        ] {
+            let error = builder.build().unwrap_err();
+            assert!(
+                error.is_setting() && error.to_string().contains("APP_KEY_PEPPER_PREVIOUS"),
+                "{error}"
+            );
+        }
+        database.builder().pepper(PEPPER).build().unwrap();
+    }
+);
+
+// A6
+database_test!(
+    issuing_under_another_pepper_than_the_service_s_is_refused,
+    |database: Database| {
+        database.migrate();
+        database.builder().pepper(PEPPER).build().unwrap();
+        for builder in [
+            database.builder(),
+            database.builder().pepper(NEXT_PEPPER),
+            database
+                .builder()
+                .pepper(NEXT_PEPPER)
+                .previous_pepper(PEPPER),
+        ] {
+            let error = issue(builder).unwrap_err();
+            assert!(
+                error.is_refused() && error.to_string().contains("APP_KEY_PEPPER"),
+                "{error}"
+            );
+        }
+        assert!(database.rows().is_empty(), "nothing was issued");
+        issue(database.builder().pepper(PEPPER)).unwrap();
+    }
+);
+
+// A6
+#[test]
+fn an_unusable_pepper_refuses_to_start() {
+    let database = Database::sqlite();
+    database.migrate();
+    for bad in ["", "   ", "not base64!", "c2hvcnQ="] {
+        assert!(
+            database
+                .builder()
+                .pepper(bad)
+                .build()
+                .unwrap_err()
+                .is_setting(),
+            "{bad:?}"
+        );
+        assert!(
+            database
+                .builder()
+                .pepper(bad)
+                .build_admin()
+                .unwrap_err()
+                .is_setting(),
+            "{bad:?}"
+        );
+        assert!(
+            database
+                .builder()
+                .pepper(PEPPER)
+                .previous_pepper(bad)
+                .build()
+                .unwrap_err()
+                .is_setting(),
+            "{bad:?}"
+        );
+    }
+}
+
+// A10
+database_test!(
+    a_key_is_shown_once_and_records_and_debug_show_id_and_hint,
+    |database: Database| {
+        let admin = database.admin();
+        let issued = admin.issue(&new_key()).unwrap();
+        let secret = issued.secret.expose().to_owned();
+        let shown = format!(
+            "{issued:?} {:?} {:?} {admin:?}",
+            admin.list().unwrap(),
+            admin.get(issued.record.id).unwrap()
+        );
+        let body = &secret["ak_live_".len()..];
+        for piece in (0..=body.len() - 8).map(|start| &body[start..start + 8]) {
+            assert!(!shown.contains(piece), "{shown}");
+        }
+        assert_eq!(issued.record.hint, secret[..12]);
+        let digest = issued.record.digest.as_bytes();
+        assert!(!shown.contains(&format!("{digest:?}")), "a digest is shown");
+    }
+);
+
+// A12
+database_test!(a_fresh_installation_accepts_no_key, |database: Database| {
+    let server = Server::start(database.keys(), routes);
+    assert!(database.rows().is_empty());
+    for key in [
+        fixtures::unknown().as_str(),
+        "ak_live_",
+        "admin",
+        "test",
+        "edd1c9f034335f136f87ad84b625c8f1",
+        "",
+    ] {
+        assert_eq!(
+            http::get_with(server.address, "/cake", key).status,
+            401,
+            "{key}"
+        );
+    }
+});
+
+// A13
+#[test]
+fn the_memory_of_a_secret_is_overwritten_when_it_is_dropped() {
+    let store = api_key_runtime::test_util::MemoryStore::default();
+    for _ in 0..20 {
+        let watched = allocator::watch_for("ak_live_", || {
+            let issued = store.issue(&new_key()).unwrap();
+            assert!(issued.secret.expose().starts_with("ak_live_"));
+        });
+        // The prefix alone is in no other text of that length: only a key is.
+        assert_eq!(
+            watched.freed_with_needle, 0,
+            "a key was still in memory that was given back"
+        );
+        assert!(watched.freed > 0, "the watch watches");
+    }
+    let kept = allocator::watch_for("ak_live_", || {
+        drop(std::hint::black_box("ak_live_".repeat(8)));
+    });
+    assert_eq!(
+        kept.freed_with_needle, 1,
+        "the watch sees what is not overwritten"
+    );
+}
