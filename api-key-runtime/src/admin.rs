@@ -29,6 +29,14 @@ impl Admin {
         }
     }
 
+    /// Brings the tables to the newest version; see [`AppKeys::migrate`](crate::AppKeys::migrate).
+    ///
+    /// # Errors
+    /// When the database is away or a migration fails; nothing is changed then.
+    pub fn migrate(&self) -> Result<Vec<String>, Error> {
+        crate::store::migrate(&self.database)
+    }
+
     /// Issues a key.
     ///
     /// # Errors

@@ -2,19 +2,20 @@
 
 use std::{sync::Arc, time::Duration};
 
-use actix_web::{HttpRequest, web};
+use actix_web::{HttpRequest, middleware::Logger, web};
 
 #[cfg(feature = "_diesel")]
 use crate::store::{Database, DieselStore};
 #[cfg(feature = "test-util")]
 use crate::test_util::TestClock;
 use crate::{
-    Error, KeyStore, Source,
+    Error, KeyStore, RefusalClass, Source, access_log,
     clock::Clock,
     key::{Digester, KeyForm, Prefix},
     lookup::Lookups,
-    request::Sources,
-    response::Responses,
+    refusal_log::RefusalLog,
+    request::{Callers, Sources},
+    response::{Bodies, Responses},
 };
 
 const DEFAULT_REALM: &str = "api";
@@ -49,6 +50,8 @@ pub(crate) struct Inner {
     pub(crate) digester: Digester,
     pub(crate) lookups: Lookups,
     pub(crate) responses: Responses,
+    pub(crate) callers: Callers,
+    pub(crate) refusal_log: RefusalLog,
     pub(crate) clock: Clock,
     #[cfg(feature = "_diesel")]
     admin: Option<crate::Admin>,
@@ -88,21 +91,46 @@ impl AppKeys {
         self.inner.admin.as_ref()
     }
 
+    /// An access log whose lines hold no key: `App::new().wrap(keys.access_log())`.
+    ///
+    /// It redacts the query parameters a key may be presented in, and whatever looks like a native key wherever it stands. The stock
+    /// `Logger` writes both (`%r`), and `{:?}` of a request writes every header but `Authorization` and cookies.
+    #[must_use]
+    pub fn access_log(&self) -> Logger {
+        access_log::logger(
+            self.inner.sources.clone(),
+            self.inner.form.prefix.as_str().to_owned(),
+        )
+    }
+
     pub(crate) fn inner(&self) -> &Inner {
         &self.inner
     }
 }
 
-/// The keys that apply to a request: those of its innermost scope.
+/// The keys that apply to a request: those of its innermost scope. `None`, which is logged, where that is unclear.
 pub(crate) fn of(request: &HttpRequest) -> Option<AppKeys> {
     let plain = request.app_data::<AppKeys>();
     let data = request
         .app_data::<web::Data<AppKeys>>()
         .map(web::Data::get_ref);
+    let route = || {
+        request
+            .match_pattern()
+            .unwrap_or_else(|| "(default service)".to_owned())
+    };
     match (plain, data) {
         (Some(plain), Some(data)) if !Arc::ptr_eq(&plain.inner, &data.inner) => {
             log::error!(
-                "the application has both AppKeys and web::Data<AppKeys>, and which of them is meant here is unclear: use one"
+                "{} has both AppKeys and web::Data<AppKeys>, and which of them is meant is unclear, so its handler was not run: use one",
+                route()
+            );
+            None
+        }
+        (None, None) => {
+            log::error!(
+                "{} has #[require_app_key] but no AppKeys in the application, so its handler was not run: add .app_data(keys.clone())",
+                route()
             );
             None
         }
@@ -120,7 +148,10 @@ pub struct AppKeysBuilder {
     previous_pepper: Option<Secret>,
     accept_imported: bool,
     sources: Option<Vec<Source>>,
+    trusted_proxies: Vec<String>,
+    forwarded_header: Option<String>,
     realm: Option<String>,
+    bodies: Bodies,
     lookup_timeout: Option<Duration>,
     clock: Clock,
 }
@@ -156,7 +187,8 @@ impl std::fmt::Debug for Secret {
 
 impl AppKeysBuilder {
     /// Settings from the environment, so that a service and the command agree: `DATABASE_URL` (required), `APP_KEY_PREFIX`,
-    /// `APP_KEY_PEPPER`, `APP_KEY_PEPPER_PREVIOUS` and `APP_KEY_ACCEPT_IMPORTED` (`1` or `0`).
+    /// `APP_KEY_PEPPER`, `APP_KEY_PEPPER_PREVIOUS`, `APP_KEY_ACCEPT_IMPORTED` (`1` or `0`), `APP_KEY_TRUSTED_PROXIES` (separated by
+    /// spaces) and `APP_KEY_FORWARDED_HEADER`.
     ///
     /// # Errors
     /// When `DATABASE_URL` is missing, or a variable is not Unicode or has a value it cannot have.
@@ -178,6 +210,12 @@ impl AppKeysBuilder {
                 )));
             }
         };
+        let proxies = variable("APP_KEY_TRUSTED_PROXIES")?.unwrap_or_default();
+        builder.trusted_proxies = proxies
+            .split_ascii_whitespace()
+            .map(str::to_owned)
+            .collect();
+        builder.forwarded_header = variable("APP_KEY_FORWARDED_HEADER")?;
         Ok(builder)
     }
 
@@ -228,6 +266,42 @@ impl AppKeysBuilder {
         self
     }
 
+    /// The addresses of the proxies in front of this service: addresses and CIDR blocks, or `unix` for a listener on a Unix socket.
+    ///
+    /// Only what such a proxy adds to its header is believed; without any, the caller is the peer of the connection and every
+    /// forwarding header is ignored. Name the proxies' own addresses, not the network they stand in.
+    pub fn trusted_proxies<P: Into<String>>(
+        mut self,
+        proxies: impl IntoIterator<Item = P>,
+    ) -> Self {
+        self.trusted_proxies = proxies.into_iter().map(Into::into).collect();
+        self
+    }
+
+    /// The one header that the trusted proxies append the caller's address to; `X-Forwarded-For` by default.
+    pub fn forwarded_header(mut self, name: impl Into<String>) -> Self {
+        self.forwarded_header = Some(name.into());
+        self
+    }
+
+    /// The bodies of refusals in the application's own dialect, with their content type, instead of problem details (RFC 9457).
+    ///
+    /// It is called once for each class, before any request comes: status, headers and what tells two refusals apart stay ours.
+    ///
+    /// ```
+    /// use api_key_runtime::AppKeys;
+    ///
+    /// let builder = AppKeys::builder()
+    ///     .refusal_body(|class| ("application/json", format!(r#"{{"status":"fail","data":{{"key":"{class}"}}}}"#)));
+    /// ```
+    pub fn refusal_body<C: Into<String>, B: Into<web::Bytes>>(
+        mut self,
+        body: impl FnMut(RefusalClass) -> (C, B),
+    ) -> Self {
+        self.bodies = Bodies::make(body);
+        self
+    }
+
     /// The realm that the challenge of a 401 names (RFC 9110, section 11.5); `api` by default.
     pub fn realm(mut self, realm: impl Into<String>) -> Self {
         self.realm = Some(realm.into());
@@ -260,10 +334,9 @@ impl AppKeysBuilder {
             .clone()
             .unwrap_or_else(|| vec![Source::bearer(), Source::header("X-API-Key")]);
         let sources = Sources::check(&sources)?;
-        let responses = Responses::new(
-            self.realm.as_deref().unwrap_or(DEFAULT_REALM),
-            &sources.header_fields(),
-        )?;
+        let realm = self.realm.as_deref().unwrap_or(DEFAULT_REALM);
+        let responses = Responses::new(realm, &sources.header_fields(), self.bodies.clone())?;
+        let callers = Callers::check(&self.trusted_proxies, self.forwarded_header.as_deref())?;
         let (form, digester) = self.form_and_digester()?;
         let timeout = self.lookup_timeout.unwrap_or(DEFAULT_LOOKUP_TIMEOUT);
         if timeout.is_zero() {
@@ -301,6 +374,8 @@ impl AppKeysBuilder {
                 digester,
                 lookups,
                 responses,
+                callers,
+                refusal_log: RefusalLog::default(),
                 clock: self.clock,
                 #[cfg(feature = "_diesel")]
                 admin,

@@ -7,8 +7,9 @@ use actix_web::{
 };
 
 use crate::{
-    AppKey, AppKeys, KeyRecord, Policy, app_keys, refusal_log,
-    request::{Presented, client_address, present},
+    AppKey, AppKeys, KeyRecord, Policy, app_keys,
+    refusal_log::RefusalLog,
+    request::{Presented, present},
     response::misconfigured,
     verdict::{Reason, judge},
 };
@@ -65,18 +66,16 @@ pub(crate) async fn authenticate(
     request: &HttpRequest,
 ) -> Result<Admitted, HttpResponse> {
     let Some(keys) = app_keys::of(request) else {
-        refusal_log::refused(
-            Reason::NotConfigured,
-            request,
-            client_address(request),
-            None,
-        );
         return Err(misconfigured());
     };
     let inner = keys.inner();
-    let address = client_address(request);
+    let peer = request.peer_addr().map(|peer| peer.ip());
+    let address = inner.callers.address(peer, request.headers());
     let refuse = |reason: Reason, in_query: bool, record: Option<&KeyRecord>| {
-        refusal_log::refused(reason, request, address, record);
+        inner.refusal_log.refused(reason, request, address, record);
+        if reason == Reason::WrongAddress && !inner.callers.trust_proxies() {
+            hint_at_proxy(&inner.refusal_log, address, request);
+        }
         inner.responses.refusal(reason.class(), policy, in_query)
     };
     let (key, in_query) = match present(&inner.sources, request.headers(), request.query_string()) {
@@ -99,6 +98,19 @@ pub(crate) async fn authenticate(
             Ok(Admitted { keys, in_query })
         }
         Err((reason, record)) => Err(refuse(reason, in_query, record.as_deref())),
+    }
+}
+
+/// A bound key refused to a private peer that forwards for somebody: probably a proxy nobody told us of.
+fn hint_at_proxy(log: &RefusalLog, address: Option<IpAddr>, request: &HttpRequest) {
+    let private = |address: &IpAddr| match address {
+        IpAddr::V4(address) => address.is_private() || address.is_loopback(),
+        IpAddr::V6(address) => address.is_unique_local() || address.is_loopback(),
+    };
+    if let Some(peer) = address.filter(private)
+        && request.headers().contains_key("x-forwarded-for")
+    {
+        log.hint_at_proxy(peer);
     }
 }
 

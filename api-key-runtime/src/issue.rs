@@ -1,6 +1,6 @@
 //! Issuing: what is asked for, and making a key of it. Where it is put is a store's business.
 
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, Datelike as _, Utc};
 
 use crate::{
     AddressRules, Error, KeyFormat, KeyRecord, KeySecret, ScopeSet,
@@ -10,6 +10,9 @@ use crate::{
 
 /// Longest name and owner, in characters: what the table's constraints allow.
 const MAX_TEXT_CHARS: usize = 200;
+/// Longest text of address rules, and last year of an expiry, likewise.
+const MAX_ADDRESSES_CHARS: usize = 4000;
+const LAST_YEAR: i32 = 9999;
 
 /// What is asked for when a key is issued: what it is for, and where it may be used from.
 ///
@@ -77,7 +80,15 @@ impl NewKey {
                 "name the addresses the key may be used from; 0.0.0.0 means any",
             ));
         }
+        if self.allowed_ips.as_str().len() > MAX_ADDRESSES_CHARS {
+            return Err(Error::input(format!(
+                "the addresses are more than the table holds ({MAX_ADDRESSES_CHARS} characters): name blocks instead, or issue several keys"
+            )));
+        }
         match self.expires_at {
+            Some(end) if end.year() > LAST_YEAR => Err(Error::input(format!(
+                "the key would expire after the year {LAST_YEAR}, which the table does not hold: leave the end out"
+            ))),
             Some(end) if to_stored(end) <= now => Err(Error::input(format!(
                 "the key would have expired already: {end} is not in the future"
             ))),

@@ -43,6 +43,7 @@
     )
 )]
 
+mod access_log;
 #[cfg(feature = "_diesel")]
 mod admin;
 mod app_key;
@@ -78,15 +79,15 @@ pub use network::AddressRules;
 pub use policy::Policy;
 pub use record::{KeyRecord, KeyState};
 pub use request::Source;
+pub use response::RefusalClass;
 pub use scope::ScopeSet;
-#[cfg(feature = "_diesel")]
-pub use store::DieselStore;
 #[cfg(feature = "postgres")]
 pub use store::postgres;
 #[cfg(feature = "sqlite")]
 pub use store::sqlite;
+#[cfg(feature = "_diesel")]
+pub use store::{Backend, DieselStore, copy_migrations};
 pub use store::{KeyStore, StoreError};
-pub use verdict::RefusalClass;
 
 /// What the attribute expands to; not for use by hand.
 #[doc(hidden)]

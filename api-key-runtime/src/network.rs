@@ -191,6 +191,29 @@ impl Block {
         }
     }
 
+    pub(crate) fn is_ipv4(self) -> bool {
+        self.base.is_ipv4()
+    }
+
+    /// How many leading bits count.
+    pub(crate) fn prefix(self) -> u8 {
+        self.prefix
+    }
+
+    /// Its first and last address as numbers of its family.
+    pub(crate) fn range(self) -> (u128, u128) {
+        match self.base {
+            IpAddr::V4(base) => {
+                let first = base.to_bits() & mask_v4(self.prefix);
+                (first.into(), (first | !mask_v4(self.prefix)).into())
+            }
+            IpAddr::V6(base) => {
+                let first = base.to_bits() & mask_v6(self.prefix);
+                (first, first | !mask_v6(self.prefix))
+            }
+        }
+    }
+
     fn network(self) -> Self {
         let base = match self.base {
             IpAddr::V4(base) => {

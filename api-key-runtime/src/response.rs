@@ -11,16 +11,114 @@ use actix_web::{
             WWW_AUTHENTICATE, X_CONTENT_TYPE_OPTIONS,
         },
     },
+    web::Bytes,
 };
 
-use crate::{Error, Policy, RefusalClass};
+use crate::{Error, Policy};
 
 /// Seconds after which a caller may try again when the key could not be checked.
 const RETRY_AFTER_SECONDS: HeaderValue = HeaderValue::from_static("1");
+const PROBLEM: HeaderValue = HeaderValue::from_static("application/problem+json");
+
+/// What a caller may learn about a refusal, and an application's own refusal body about it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum RefusalClass {
+    /// No key was presented: 401.
+    NoKey,
+    /// The key is malformed, unknown, disabled, revoked, expired or used from another address: 401, the same for all of them.
+    InvalidKey,
+    /// More than one key was presented: 400.
+    SeveralKeys,
+    /// The key is good, but not for this: 403.
+    MissingScope,
+    /// The key could not be checked: 503.
+    Unavailable,
+}
+
+impl RefusalClass {
+    const ALL: [Self; 5] = [
+        Self::NoKey,
+        Self::InvalidKey,
+        Self::SeveralKeys,
+        Self::MissingScope,
+        Self::Unavailable,
+    ];
+
+    /// The status it is answered with.
+    #[must_use]
+    pub const fn status(self) -> StatusCode {
+        match self {
+            Self::NoKey | Self::InvalidKey => StatusCode::UNAUTHORIZED,
+            Self::SeveralKeys => StatusCode::BAD_REQUEST,
+            Self::MissingScope => StatusCode::FORBIDDEN,
+            Self::Unavailable => StatusCode::SERVICE_UNAVAILABLE,
+        }
+    }
+
+    /// One sentence for the caller, the same for everyone.
+    #[must_use]
+    pub const fn detail(self) -> &'static str {
+        match self {
+            Self::NoKey => "This resource needs an API key.",
+            Self::InvalidKey => "The API key is not valid here.",
+            Self::SeveralKeys => "Present exactly one API key.",
+            Self::MissingScope => "The API key lacks a scope that this resource needs.",
+            Self::Unavailable => "The API key cannot be checked at the moment. Try again.",
+        }
+    }
+}
+
+impl fmt::Display for RefusalClass {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str(self.detail())
+    }
+}
+
+/// Content type and bytes of each class's body, made before any request comes: nothing of a request can be in them.
+#[derive(Clone, Debug)]
+pub(crate) struct Bodies(Vec<(RefusalClass, String, Bytes)>);
+
+impl Bodies {
+    pub(crate) fn make<C: Into<String>, B: Into<Bytes>>(
+        mut make: impl FnMut(RefusalClass) -> (C, B),
+    ) -> Self {
+        Self(
+            RefusalClass::ALL
+                .into_iter()
+                .map(|class| {
+                    let (content_type, bytes) = make(class);
+                    (class, content_type.into(), bytes.into())
+                })
+                .collect(),
+        )
+    }
+}
+
+/// Problem details (RFC 9457).
+impl Default for Bodies {
+    fn default() -> Self {
+        Self::make(|class| {
+            (
+                "application/problem+json",
+                problem(class.status(), class.detail()),
+            )
+        })
+    }
+}
+
+fn problem(status: StatusCode, detail: &str) -> String {
+    let title = status.canonical_reason().unwrap_or_default();
+    format!(
+        r#"{{"type":"about:blank","title":"{title}","status":{},"detail":"{detail}"}}"#,
+        status.as_u16()
+    )
+}
 
 /// The responses of one application: whatever can be made before a request comes is.
 #[derive(Clone, Debug)]
 pub(crate) struct Responses {
+    bodies: Vec<(RefusalClass, HeaderValue, Bytes)>,
     no_key: HeaderValue,
     invalid_token: HeaderValue,
     invalid_request: HeaderValue,
@@ -30,7 +128,7 @@ pub(crate) struct Responses {
 
 impl Responses {
     /// `header_fields`: what is consulted to find a key, for `Vary`.
-    pub(crate) fn new(realm: &str, header_fields: &str) -> Result<Self, Error> {
+    pub(crate) fn new(realm: &str, header_fields: &str, bodies: Bodies) -> Result<Self, Error> {
         // `qdtext` of RFC 9110, section 5.6.4, in ASCII.
         if !realm
             .bytes()
@@ -40,7 +138,12 @@ impl Responses {
                 "the realm {realm:?} is unusable: it is printable ASCII without quotes and backslashes"
             )));
         }
+        let bodies = bodies
+            .0
+            .into_iter()
+            .map(|(class, content_type, bytes)| Ok((class, value(&content_type)?, bytes)));
         Ok(Self {
+            bodies: bodies.collect::<Result<_, Error>>()?,
             no_key: challenge(realm, "")?,
             invalid_token: challenge(realm, ", error=\"invalid_token\"")?,
             invalid_request: challenge(realm, ", error=\"invalid_request\"")?,
@@ -61,10 +164,6 @@ impl Responses {
         in_query: bool,
     ) -> HttpResponse {
         let mut response = HttpResponse::build(class.status());
-        response.insert_header((
-            CONTENT_TYPE,
-            HeaderValue::from_static("application/problem+json"),
-        ));
         response.insert_header((CACHE_CONTROL, HeaderValue::from_static("no-store")));
         response.insert_header((X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff")));
         match class {
@@ -79,9 +178,14 @@ impl Responses {
                 response.insert_header((WWW_AUTHENTICATE, self.insufficient_scope(policy)))
             }
             RefusalClass::Unavailable => response.insert_header((RETRY_AFTER, RETRY_AFTER_SECONDS)),
-            RefusalClass::Misconfigured => &mut response,
         };
-        let mut response = response.body(class.body());
+        let own = self.bodies.iter().find(|(own, ..)| *own == class);
+        let (content_type, bytes) = own
+            .map_or((PROBLEM, Bytes::new()), |(_, content_type, bytes)| {
+                (content_type.clone(), bytes.clone())
+            });
+        response.insert_header((CONTENT_TYPE, content_type));
+        let mut response = response.body(bytes);
         self.finish(&mut response, in_query);
         response
     }
@@ -114,61 +218,17 @@ impl Responses {
     }
 }
 
-/// The refusal where the application has no [`AppKeys`](crate::AppKeys): nothing is known of realm and sources.
+/// The refusal where no [`AppKeys`](crate::AppKeys) could check anything: nothing is known of realm and sources.
 pub(crate) fn misconfigured() -> HttpResponse {
-    let class = RefusalClass::Misconfigured;
-    HttpResponse::build(class.status())
-        .insert_header((
-            CONTENT_TYPE,
-            HeaderValue::from_static("application/problem+json"),
-        ))
+    let status = StatusCode::INTERNAL_SERVER_ERROR;
+    HttpResponse::build(status)
+        .insert_header((CONTENT_TYPE, PROBLEM))
         .insert_header((CACHE_CONTROL, HeaderValue::from_static("no-store")))
         .insert_header((X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff")))
-        .body(class.body())
-}
-
-impl RefusalClass {
-    /// The status it is answered with.
-    #[must_use]
-    pub const fn status(self) -> StatusCode {
-        match self {
-            Self::NoKey | Self::InvalidKey => StatusCode::UNAUTHORIZED,
-            Self::SeveralKeys => StatusCode::BAD_REQUEST,
-            Self::MissingScope => StatusCode::FORBIDDEN,
-            Self::Unavailable => StatusCode::SERVICE_UNAVAILABLE,
-            Self::Misconfigured => StatusCode::INTERNAL_SERVER_ERROR,
-        }
-    }
-
-    /// Problem details (RFC 9457), the same bytes for everyone.
-    const fn body(self) -> &'static str {
-        match self {
-            Self::NoKey => {
-                r#"{"type":"about:blank","title":"Unauthorized","status":401,"detail":"This resource needs an API key."}"#
-            }
-            Self::InvalidKey => {
-                r#"{"type":"about:blank","title":"Unauthorized","status":401,"detail":"The API key is not valid here."}"#
-            }
-            Self::SeveralKeys => {
-                r#"{"type":"about:blank","title":"Bad Request","status":400,"detail":"Present exactly one API key."}"#
-            }
-            Self::MissingScope => {
-                r#"{"type":"about:blank","title":"Forbidden","status":403,"detail":"The API key lacks a scope that this resource needs."}"#
-            }
-            Self::Unavailable => {
-                r#"{"type":"about:blank","title":"Service Unavailable","status":503,"detail":"The API key cannot be checked at the moment. Try again."}"#
-            }
-            Self::Misconfigured => {
-                r#"{"type":"about:blank","title":"Internal Server Error","status":500,"detail":"The service is not set up to check API keys."}"#
-            }
-        }
-    }
-}
-
-impl fmt::Display for RefusalClass {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(formatter, "{}", self.status())
-    }
+        .body(problem(
+            status,
+            "The service is not set up to check API keys.",
+        ))
 }
 
 /// A challenge of the Bearer scheme (RFC 6750, section 3).

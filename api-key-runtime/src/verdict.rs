@@ -4,7 +4,7 @@ use std::net::IpAddr;
 
 use chrono::{DateTime, Utc};
 
-use crate::{KeyRecord, KeyState, Policy};
+use crate::{KeyRecord, KeyState, Policy, RefusalClass};
 
 /// Why a request was refused: for the operator. The caller sees its [`class`](Reason::class) alone.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -22,25 +22,6 @@ pub(crate) enum Reason {
     Unavailable,
     Overloaded,
     TooLate,
-    NotConfigured,
-}
-
-/// What a caller may learn about a refusal, and an application's own refusal body about it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-#[non_exhaustive]
-pub enum RefusalClass {
-    /// No key was presented: 401.
-    NoKey,
-    /// The key is malformed, unknown, disabled, revoked, expired or used from another address: 401, the same for all of them.
-    InvalidKey,
-    /// More than one key was presented: 400.
-    SeveralKeys,
-    /// The key is good, but not for this: 403.
-    MissingScope,
-    /// The key could not be checked: 503.
-    Unavailable,
-    /// The service is not set up: 500.
-    Misconfigured,
 }
 
 impl Reason {
@@ -57,7 +38,6 @@ impl Reason {
             | Self::UnreadableAddressRule => RefusalClass::InvalidKey,
             Self::MissingScope => RefusalClass::MissingScope,
             Self::Unavailable | Self::Overloaded | Self::TooLate => RefusalClass::Unavailable,
-            Self::NotConfigured => RefusalClass::Misconfigured,
         }
     }
 
@@ -77,7 +57,6 @@ impl Reason {
             Self::Unavailable => "key store unavailable",
             Self::Overloaded => "look-up queue full",
             Self::TooLate => "look-up deadline passed",
-            Self::NotConfigured => "no AppKeys in the application",
         }
     }
 }

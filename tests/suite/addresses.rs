@@ -22,11 +22,24 @@ fn routes(config: &mut web::ServiceConfig) {
 
 /// What a caller from this address is answered: in process, because loopback has one address.
 fn answer(keys: &AppKeys, peer: Option<&str>, key: &str) -> (StatusCode, String) {
+    forwarded(keys, peer, key, &[])
+}
+
+/// What a caller is answered behind this peer, with these header lines.
+fn forwarded(
+    keys: &AppKeys,
+    peer: Option<&str>,
+    key: &str,
+    lines: &[(&str, &str)],
+) -> (StatusCode, String) {
     System::new().block_on(async {
         let app = test::init_service(App::new().app_data(keys.clone()).configure(routes)).await;
         let mut request = test::TestRequest::get()
             .uri("/from")
             .insert_header(("X-API-Key", key));
+        for line in lines {
+            request = request.append_header(*line);
+        }
         if let Some(peer) = peer {
             request = request.peer_addr(SocketAddr::new(peer.parse().unwrap(), 1234));
         }
@@ -176,3 +189,137 @@ database_test!(
         }
     }
 );
+
+// C3, C4, C5, C6
+database_test!(
+    behind_trusted_proxies_the_first_untrusted_hop_is_the_caller,
+    |database: Database| {
+        database.migrate();
+        let keys = database
+            .builder()
+            .trusted_proxies(["10.0.0.5", "10.0.1.0/24"])
+            .build()
+            .unwrap();
+        let (any, _) = database.issue("0.0.0.0");
+        let (bound, _) = database.issue("203.0.113.7");
+        let (to_proxy, _) = database.issue("10.0.0.5");
+        let header = "X-Forwarded-For";
+        let proxy = Some("10.0.0.5");
+        let ok = |caller: &str| (StatusCode::OK, caller.to_owned());
+        for lines in [
+            vec![(header, "203.0.113.7")],
+            vec![(header, "198.51.100.1"), (header, "203.0.113.7, 10.0.1.2")],
+            vec![(header, "junk,203.0.113.7:4711")],
+        ] {
+            assert_eq!(
+                forwarded(&keys, proxy, &bound, &lines),
+                ok("203.0.113.7"),
+                "{lines:?}"
+            );
+            assert_eq!(
+                forwarded(&keys, Some("10.0.2.5"), &any, &lines),
+                ok("10.0.2.5"),
+                "not a trusted peer"
+            );
+            assert_eq!(
+                forwarded(&keys, Some("10.0.2.5"), &bound, &lines).0,
+                401,
+                "not a trusted peer"
+            );
+        }
+        let unknown = [
+            vec![],
+            vec![(header, "203.0.113.7, unknown")],
+            vec![(header, "203.0.113.7,")],
+            vec![(header, "10.0.1.2")],
+            vec![("Forwarded", "for=203.0.113.7")],
+            vec![("X-Real-IP", "203.0.113.7")],
+            vec![("CF-Connecting-IP", "203.0.113.7")],
+        ];
+        for lines in unknown {
+            assert_eq!(forwarded(&keys, proxy, &bound, &lines).0, 401, "{lines:?}");
+            assert_eq!(
+                forwarded(&keys, proxy, &to_proxy, &lines).0,
+                401,
+                "the proxy's own address is nobody's: {lines:?}"
+            );
+            assert_eq!(
+                forwarded(&keys, proxy, &any, &lines),
+                ok("unknown"),
+                "{lines:?}"
+            );
+        }
+    }
+);
+
+// C13
+database_test!(
+    a_listener_without_peer_addresses_can_be_declared_a_proxy,
+    |database: Database| {
+        database.migrate();
+        let (any, _) = database.issue("0.0.0.0");
+        let (bound, _) = database.issue("203.0.113.7");
+        let line = [("X-Forwarded-For", "203.0.113.7")];
+        let undeclared = database.builder().build().unwrap();
+        assert_eq!(forwarded(&undeclared, None, &bound, &line).0, 401);
+        assert_eq!(
+            forwarded(&undeclared, None, &any, &line),
+            (StatusCode::OK, "unknown".to_owned())
+        );
+        let declared = database
+            .builder()
+            .trusted_proxies(["unix"])
+            .build()
+            .unwrap();
+        assert_eq!(forwarded(&declared, None, &bound, &line).0, 200);
+        assert_eq!(forwarded(&declared, None, &bound, &[]).0, 401);
+    }
+);
+
+// C15
+#[::core::prelude::v1::test]
+fn trusting_everybody_refuses_to_start() {
+    let database = Database::sqlite();
+    database.migrate();
+    for wide in ["0.0.0.0/0", "10.0.0.0/7", "::/0", "junk"] {
+        assert!(
+            database
+                .builder()
+                .trusted_proxies([wide])
+                .build()
+                .unwrap_err()
+                .is_setting(),
+            "{wide}"
+        );
+    }
+    assert!(
+        database
+            .builder()
+            .forwarded_header("X-Real-IP")
+            .build()
+            .unwrap_err()
+            .is_setting(),
+        "a header nobody is trusted to write"
+    );
+}
+
+// C3
+#[::core::prelude::v1::test]
+fn a_bound_key_refused_behind_an_untrusted_private_peer_hints_at_a_proxy_once() {
+    let database = Database::sqlite();
+    let keys = database.keys();
+    let (bound, _) = database.issue("203.0.113.7");
+    crate::support::log::install();
+    let hints = || {
+        crate::support::log::lines_with("refused to 192.168.77.1, which is a private address").len()
+    };
+    for _ in 0..3 {
+        forwarded(
+            &keys,
+            Some("192.168.77.1"),
+            &bound,
+            &[("X-Forwarded-For", "203.0.113.7")],
+        );
+    }
+    assert_eq!(hints(), 1);
+}

@@ -5,7 +5,7 @@ use api_key_runtime::{
     AppKey, AppKeys, Digest, KeyRecord, KeyStore, NewKey, StoreError, require_app_key,
 };
 
-use crate::support::{Database, Fixtures, Server, database_test, fixtures, http, log};
+use crate::support::{Database, Fixtures, Server, database_test, fixtures, http, leaks, log};
 
 #[get("/answers/{id}")]
 #[require_app_key]
@@ -405,5 +405,175 @@ database_test!(
                 );
             }
         }
+    }
+);
+
+// D7
+database_test!(
+    an_application_s_own_body_changes_neither_status_nor_headers_nor_tells_401s_apart,
+    |database: Database| {
+        database.migrate();
+        let keys = database
+            .builder()
+            .refusal_body(|class| {
+                (
+                    "application/json",
+                    format!(r#"{{"status":"fail","data":"{class:?}"}}"#),
+                )
+            })
+            .build()
+            .unwrap();
+        let own = Server::start(keys, routes);
+        let stock = Server::start(database.keys(), routes);
+        let fixtures = Fixtures::new(&database);
+        let bearer = |key: &str| format!("Authorization: Bearer {key}");
+        let twice = [
+            bearer(&fixtures.active),
+            format!("X-API-Key: {}", fixtures.active),
+        ];
+        let malformed = bearer("malformed");
+        let mut cases: Vec<(&str, Vec<String>, &str)> = vec![
+            ("/answers/1", vec![], "NoKey"),
+            ("/answers/1", twice.to_vec(), "SeveralKeys"),
+            ("/scoped", vec![bearer(&fixtures.active)], "MissingScope"),
+            ("/answers/1", vec![malformed], "InvalidKey"),
+        ];
+        cases.extend(
+            fixtures
+                .invalid()
+                .map(|(_, key)| ("/answers/1", vec![bearer(key)], "InvalidKey")),
+        );
+        for (target, headers, class) in cases {
+            let headers: Vec<&str> = headers.iter().map(String::as_str).collect();
+            let [mut own, mut stock] = [&own, &stock]
+                .map(|server| http::get(server.address, target, &headers).without_date());
+            assert_eq!(
+                own.text(),
+                format!(r#"{{"status":"fail","data":"{class}"}}"#)
+            );
+            assert_eq!(
+                (own.status, own.header("content-type")),
+                (stock.status, Some("application/json"))
+            );
+            for answer in [&mut own, &mut stock] {
+                answer
+                    .headers
+                    .retain(|(name, _)| name != "content-type" && name != "content-length");
+                answer.headers.sort();
+            }
+            assert_eq!(own.headers, stock.headers, "{class}");
+        }
+    }
+);
+
+// G2, G3
+#[test]
+fn the_access_log_holds_no_key_and_no_raw_bytes() {
+    let database = Database::sqlite();
+    database.migrate();
+    let keys = database
+        .builder()
+        .sources([
+            api_key_runtime::Source::query("key"),
+            api_key_runtime::Source::bearer(),
+        ])
+        .build()
+        .unwrap();
+    let (key, _) = database.issue("0.0.0.0");
+    let server = Server::logged(keys, routes);
+    for target in [
+        format!("/answers/access-log?key={key}"),
+        format!("/answers/access-log?x=1&%6bey={key}"),
+        format!("/answers/access-log?other={key}"),
+        format!("/answers/{key}?access-log"),
+    ] {
+        http::get(server.address, &target, &[]);
+    }
+    http::get(
+        server.address,
+        "/answers/access-log",
+        &[&format!("Authorization: Bearer {key}")],
+    );
+    let lines = log::lines_with("access-log");
+    let access: Vec<&String> = lines
+        .iter()
+        .filter(|line| line.contains("actix_web::middleware::logger"))
+        .collect();
+    assert_eq!(access.len(), 5, "{lines:?}");
+    assert!(
+        access[0].contains("GET /answers/access-log?key=[redacted] HTTP/1.1"),
+        "{access:?}"
+    );
+    assert!(
+        access[3].contains("/answers/ak_live_[redacted]?access-log"),
+        "{access:?}"
+    );
+    let body = &key["ak_live_".len() + 4..];
+    for piece in (0..=body.len() - 8).map(|start| &body[start..start + 8]) {
+        assert!(
+            access.iter().all(|line| !line.contains(piece)),
+            "{access:?}"
+        );
+    }
+}
+
+// G4
+#[test]
+fn a_flood_of_refusals_is_ten_lines_and_a_summary_a_second() {
+    let database = Database::sqlite();
+    let keys = database.keys();
+    let server = Server::configured(move |config| {
+        config.service(
+            web::scope("/flooded")
+                .app_data(keys.clone())
+                .configure(routes),
+        );
+    });
+    let key = fixtures::unknown();
+    let summaries = || log::lines_with("more within a second (unknown key)").len();
+    let before = summaries();
+    let mut client = http::Client::connect(server.address);
+    for _ in 0..200 {
+        client.send(http::head(
+            "GET",
+            "/flooded/answers/1",
+            &[&format!("X-API-Key: {key}")],
+        ));
+        assert_eq!(client.read(false).unwrap().status, 401);
+    }
+    let lines = log::lines_with("/flooded/answers/{id}").len();
+    assert!((10..=40).contains(&lines), "{lines} lines for 200 refusals");
+    std::thread::sleep(std::time::Duration::from_millis(1500));
+    assert!(summaries() > before, "no summary");
+}
+
+// G1
+database_test!(
+    what_is_issued_is_searched_for_in_every_log_line_and_answer,
+    |database: Database| {
+        let (key, _) = database.issue("0.0.0.0");
+        let hex = if database.is_postgres() {
+            "encode(digest, 'hex')"
+        } else {
+            "hex(digest)"
+        };
+        let digest = database
+            .texts(&format!("SELECT {hex} FROM api_keys"))
+            .remove(0);
+        for piece in [
+            &key[20..28],
+            &key[key.len() - 8..],
+            &digest[..8],
+            &digest[31..45],
+        ] {
+            assert!(
+                leaks::found_in(format!("somewhere {piece} within").as_bytes()),
+                "the search does not find {piece}"
+            );
+        }
+        assert!(
+            !leaks::found_in(&key.as_bytes()[..12]),
+            "the hint is no secret"
+        );
     }
 );

@@ -1,7 +1,9 @@
 //! Keys at rest: what is kept of a key, and what is not.
 
+use std::{collections::HashSet, fs, process::Command};
+
 use actix_web::{HttpResponse, get, web};
-use api_key_runtime::{AppKeysBuilder, NewKey, require_app_key};
+use api_key_runtime::{AppKeysBuilder, NewKey, require_app_key, test_util::MemoryStore};
 
 use crate::support::{Database, Server, allocator, database_test, fixtures, http};
 
@@ -40,33 +42,98 @@ fn status(builder: AppKeysBuilder, key: &str) -> u16 {
     .status
 }
 
-// A4
-database_test!(nothing_of_a_secret_is_in_the_table, |database: Database| {
-    let keys: Vec<String> = (0..20).map(|_| database.issue("0.0.0.0").0).collect();
-    let columns = "hint || ' ' || name || ' ' || coalesce(owner, '') || ' ' || allowed_ips || ' ' || scopes || ' ' || digest_key";
-    let digest = if database.is_postgres() {
-        "encode(digest, 'escape') || encode(digest, 'hex')"
+/// Everything the database has written anywhere: on Postgres a dump and the server's log, on SQLite the bytes of its files.
+fn all_that_was_written(database: &Database) -> Vec<u8> {
+    if database.is_postgres() {
+        let dump = Command::new(format!(
+            "{}/pg_dump",
+            std::env::var("TEST_POSTGRES_BIN").unwrap()
+        ))
+        .args(["--column-inserts", "--dbname", database.url()])
+        .output()
+        .unwrap();
+        assert!(dump.status.success(), "{dump:?}");
+        let log = fs::read(std::env::var("TEST_POSTGRES_LOG").unwrap()).unwrap();
+        assert!(
+            String::from_utf8_lossy(&log).contains("api_key_meta"),
+            "the server logs every statement"
+        );
+        [dump.stdout, log].concat()
     } else {
-        "CAST(digest AS TEXT) || hex(digest)"
-    };
-    let rows = database.texts(&format!("SELECT {columns} FROM api_keys"));
-    assert_eq!(rows.len(), keys.len());
-    let digests = if database.is_postgres() {
-        database.texts(&format!("SELECT {digest} FROM api_keys"))
-    } else {
-        database.texts("SELECT hex(digest) FROM api_keys")
-    };
-    let all = [rows, digests].concat().join("\n");
-    for key in &keys {
-        let body = &key["ak_live_".len()..];
-        for piece in (0..=body.len() - 8).map(|start| &body[start..start + 8]) {
-            assert!(
-                !all.contains(piece),
-                "8 characters of a secret are in the table"
-            );
+        ["", "-wal", "-shm", "-journal"]
+            .iter()
+            .filter_map(|suffix| fs::read(format!("{}{suffix}", database.url())).ok())
+            .flatten()
+            .collect()
+    }
+}
+
+// A4, B7
+database_test!(
+    nothing_of_a_secret_is_in_anything_the_database_writes,
+    |database: Database| {
+        database.migrate();
+        if database.is_postgres() {
+            let name = database.url().rsplit_once('/').unwrap().1;
+            database.execute(&format!("ALTER DATABASE {name} SET log_statement = 'all'; ALTER DATABASE {name} SET log_min_duration_statement = 0")).unwrap();
+        }
+        let server = Server::start(database.keys(), routes);
+        let keys: Vec<String> = (0..20).map(|_| database.issue("0.0.0.0").0).collect();
+        for key in &keys {
+            assert_eq!(http::get_with(server.address, "/cake", key).status, 200);
+        }
+        let written = all_that_was_written(&database);
+        let contains = |piece: &str| {
+            written
+                .windows(piece.len())
+                .any(|window| window == piece.as_bytes())
+        };
+        assert!(
+            contains(&keys[0][..12]),
+            "the hint is there, so this is the right place to look"
+        );
+        let pieces: HashSet<&[u8]> = keys
+            .iter()
+            .flat_map(|key| key.as_bytes()["ak_live_".len()..].windows(8))
+            .collect();
+        assert!(
+            !written.windows(8).any(|window| pieces.contains(window)),
+            "8 characters of a secret were written"
+        );
+    }
+);
+
+// A7
+#[test]
+fn two_digests_that_differ_in_one_bit_are_two_keys() {
+    use api_key_runtime::{Digest, KeyRecord, KeyStore, StoreError};
+    // A store that answers a record whose digest differs in one bit from what was asked for, as a cache keyed by a hash of it might.
+    struct OneBitOff(MemoryStore, usize);
+    impl KeyStore for OneBitOff {
+        fn find(&self, digests: &[Digest]) -> Result<Vec<KeyRecord>, StoreError> {
+            let mut found = self.0.find(digests)?;
+            for record in &mut found {
+                let mut bytes = *record.digest.as_bytes();
+                bytes[self.1 / 8] ^= 1 << (self.1 % 8);
+                record.digest = Digest::from_bytes(bytes);
+            }
+            Ok(found)
         }
     }
-});
+    let store = MemoryStore::default();
+    let key = store.issue(&new_key()).unwrap().secret.expose().to_owned();
+    for bit in (0..256).step_by(17) {
+        let keys = api_key_runtime::AppKeys::builder()
+            .store(OneBitOff(store.clone(), bit))
+            .build()
+            .unwrap();
+        assert_eq!(
+            http::get_with(Server::start(keys, routes).address, "/cake", &key).status,
+            401,
+            "bit {bit}"
+        );
+    }
+}
 
 // A5
 database_test!(a_digest_a_hint_or_an_id_is_no_key, |database: Database| {
@@ -306,7 +373,7 @@ database_test!(a_fresh_installation_accepts_no_key, |database: Database| {
 // A13
 #[test]
 fn the_memory_of_a_secret_is_overwritten_when_it_is_dropped() {
-    let store = api_key_runtime::test_util::MemoryStore::default();
+    let store = MemoryStore::default();
     for _ in 0..20 {
         let watched = allocator::watch_for("ak_live_", || {
             let issued = store.issue(&new_key()).unwrap();

@@ -511,3 +511,81 @@ fn a_writer_that_holds_an_sqlite_file_does_not_stop_reads() {
     }
     writer.batch_execute("ROLLBACK").unwrap();
 }
+
+// E8
+#[test]
+fn an_sqlite_file_that_is_replaced_or_deleted_is_not_read_on() {
+    let database = Database::sqlite();
+    let server = Server::start(database.keys(), routes);
+    // Another file, in which the same key is revoked, takes the place of one in which it is not.
+    let other = Database::sqlite();
+    other.migrate();
+    drop(server);
+    let server = Server::start(other.keys(), routes);
+    let (key, id) = other.issue("0.0.0.0");
+    assert_eq!(http::get_with(server.address, "/guarded", &key).status, 200);
+    other.execute("PRAGMA wal_checkpoint(TRUNCATE)").unwrap();
+    std::fs::copy(other.url(), format!("{}.copy", other.url())).unwrap();
+    let replacement = Database::sqlite();
+    std::fs::rename(format!("{}.copy", other.url()), replacement.url()).unwrap();
+    replacement.admin().revoke(id).unwrap();
+    replacement
+        .execute("PRAGMA wal_checkpoint(TRUNCATE)")
+        .unwrap();
+    for leftover in ["-wal", "-shm"] {
+        let _ = std::fs::remove_file(format!("{}{leftover}", other.url()));
+    }
+    std::fs::rename(replacement.url(), other.url()).unwrap();
+    assert_eq!(
+        http::get_with(server.address, "/guarded", &key).status,
+        401,
+        "the file that was replaced is read on"
+    );
+    std::fs::remove_file(other.url()).unwrap();
+    assert_eq!(
+        http::get_with(server.address, "/guarded", &key).status,
+        503,
+        "the file that was deleted is read on"
+    );
+}
+
+// E14
+database_test!(
+    a_row_that_cannot_be_decoded_refuses_its_own_key_alone,
+    |database: Database| {
+        let server = Server::start(database.keys(), routes);
+        let keys: Vec<(String, i64)> = (0..20).map(|_| database.issue("0.0.0.0")).collect();
+        let (_, bad) = keys[7];
+        // What the constraints exclude, as far as a database can express it; on SQLite a text that is not UTF-8 gets past them.
+        let break_it = if database.is_postgres() {
+            format!(
+                "ALTER TABLE api_keys DROP CONSTRAINT api_keys_expires_at_is_a_utc_time; UPDATE api_keys SET expires_at = 'infinity' WHERE id = {bad}"
+            )
+        } else {
+            format!("UPDATE api_keys SET name = CAST(x'ff41' AS TEXT) WHERE id = {bad}")
+        };
+        database.execute(&break_it).unwrap();
+        let statuses = thread::scope(|scope| {
+            let address = server.address;
+            let requests: Vec<_> = keys
+                .iter()
+                .map(|(key, id)| {
+                    scope.spawn(move || (*id, http::get_with(address, "/guarded", key).status))
+                })
+                .collect();
+            requests
+                .into_iter()
+                .map(|request| request.join().unwrap())
+                .collect::<Vec<_>>()
+        });
+        for (id, status) in statuses {
+            assert_eq!(status, if id == bad { 401 } else { 200 }, "key {id}");
+        }
+        assert_eq!(
+            database.admin().list().unwrap().len(),
+            19,
+            "the others are listed"
+        );
+        assert!(!log::lines_with(&format!("the row of key {bad} cannot be read")).is_empty());
+    }
+);

@@ -6,6 +6,7 @@ mod support;
 mod addresses;
 mod answers;
 mod at_rest;
+mod command;
 mod expiry;
 mod failures;
 mod presented;

@@ -2,7 +2,8 @@
 
 use std::thread;
 
-use api_key_runtime::AppKeys;
+use api_key_runtime::{AppKeys, DieselStore, KeyStore as _, NewKey};
+use diesel::{Connection as _, PgConnection, connection::SimpleConnection as _};
 
 use crate::support::{Database, database_test};
 
@@ -164,4 +165,149 @@ fn a_replaced_row_on_sqlite_is_logged_and_a_revoked_one_is_not_replaced() {
         ))
         .unwrap();
     assert!(replace(id).unwrap_err().contains("revocation is final"));
+}
+
+/// What a service's own role needs, as SECURITY.md says it; the last line is for one that issues keys itself.
+const GRANTS: &str = "\
+    GRANT SELECT ON api_keys, api_key_changes TO {role}; \
+    GRANT SELECT, UPDATE ON api_key_meta TO {role}; \
+    GRANT SELECT, INSERT, UPDATE ON api_key_usage TO {role}; \
+    GRANT INSERT, UPDATE ON api_keys TO {role};";
+
+/// A role of this test's own with exactly the documented rights, and the URL to connect as it.
+fn role_with_the_documented_grants(database: &Database) -> String {
+    let (place, name) = database.url().rsplit_once('/').unwrap();
+    let role = format!("role_{name}");
+    database
+        .execute(&format!(
+            "CREATE ROLE {role} LOGIN; {}",
+            GRANTS.replace("{role}", &role)
+        ))
+        .unwrap();
+    let (scheme, rest) = place.split_once("://").unwrap();
+    let host = rest.rsplit_once('@').map_or(rest, |(_, host)| host);
+    format!("{scheme}://{role}@{host}/{name}")
+}
+
+// E9
+#[test]
+fn a_role_with_only_the_documented_grants_serves_and_administers() {
+    let database = Database::postgres();
+    database.migrate();
+    let url = role_with_the_documented_grants(&database);
+    let keys = AppKeys::builder().database_url(&url).build().unwrap();
+    let admin = keys.admin().unwrap();
+    let issued = admin
+        .issue(&NewKey::new("granted", "0.0.0.0".parse().unwrap()))
+        .unwrap();
+    assert_eq!(
+        logged(&database).len(),
+        1,
+        "logged for a role that may not write the log"
+    );
+    let id = issued.record.id;
+    admin.disable(id).unwrap();
+    admin.enable(id).unwrap();
+    admin.revoke(id).unwrap();
+    assert_eq!(logged(&database).len(), 3);
+    assert_eq!(admin.list().unwrap().len(), 1);
+    assert_eq!(
+        DieselStore::open(&url)
+            .unwrap()
+            .find(&[issued.record.digest])
+            .unwrap()
+            .len(),
+        1
+    );
+    let as_role = |sql: &str| {
+        PgConnection::establish(&url)
+            .unwrap()
+            .batch_execute(sql)
+            .map_err(|error| error.to_string())
+    };
+    for forbidden in [
+        "DELETE FROM api_keys",
+        "INSERT INTO api_key_changes DEFAULT VALUES",
+        "DELETE FROM api_key_changes",
+        "ALTER TABLE api_keys DISABLE TRIGGER ALL",
+        "TRUNCATE api_keys CASCADE",
+    ] {
+        assert!(as_role(forbidden).is_err(), "{forbidden}");
+    }
+    // What a role can shadow: a search path of its own, temporary tables of the same names, functions and operators.
+    let (_, id) = database.issue("0.0.0.0");
+    logged(&database);
+    let digest = digest_of(&database, id);
+    let schema = "public";
+    for hostile in [
+        "SET search_path = ''".to_owned(),
+        "CREATE TEMPORARY TABLE api_key_changes (seq int, digest bytea); CREATE TEMPORARY TABLE old_rows (id int); CREATE TEMPORARY TABLE new_rows (id int)".to_owned(),
+        "SET search_path = pg_temp, public; CREATE TEMPORARY TABLE pg_class (oid int)".to_owned(),
+    ] {
+        as_role(&format!("{hostile}; UPDATE {schema}.api_keys SET scopes = scopes || 'x' WHERE id = {id}")).unwrap();
+        assert_eq!(logged(&database), [digest.as_str()], "{hostile}");
+    }
+    database
+        .execute(&format!(
+            "DROP OWNED BY role_{0}; DROP ROLE role_{0}",
+            database.url().rsplit_once('/').unwrap().1
+        ))
+        .unwrap();
+}
+
+// E9
+#[test]
+fn upserts_merges_cascades_and_bulk_changes_on_postgres_are_logged_and_none_is_aborted() {
+    let database = Database::postgres();
+    database.migrate();
+    let row = |n: u32| format!("(sha256('{n}'::bytea), 'sha256', 'h', 'n', '0.0.0.0')");
+    let columns = "(digest, digest_key, hint, name, allowed_ips)";
+    database
+        .execute(&format!(
+            "INSERT INTO api_keys {columns} VALUES {}, {}",
+            row(1),
+            row(2)
+        ))
+        .unwrap();
+    assert_eq!(logged(&database).len(), 2);
+    database.execute(&format!("INSERT INTO api_keys {columns} VALUES {}, {} ON CONFLICT (digest) DO UPDATE SET scopes = 'a'", row(2), row(3))).unwrap();
+    assert_eq!(logged(&database).len(), 2, "one inserted, one updated");
+    database
+        .execute(&format!(
+            "INSERT INTO api_keys {columns} VALUES {} ON CONFLICT DO NOTHING",
+            row(1)
+        ))
+        .unwrap();
+    assert!(logged(&database).is_empty());
+    let version: u32 = database
+        .texts("SELECT current_setting('server_version_num')")
+        .remove(0)
+        .parse()
+        .unwrap();
+    if version >= 150_000 {
+        database.execute("MERGE INTO api_keys USING (VALUES ('n')) AS v(name) ON api_keys.name = v.name WHEN MATCHED THEN UPDATE SET scopes = 'merged'").unwrap();
+        assert_eq!(logged(&database).len(), 3);
+    }
+    database
+        .execute("CREATE TABLE users (id int PRIMARY KEY); INSERT INTO users VALUES (1); ALTER TABLE api_keys ADD COLUMN user_id int REFERENCES users ON DELETE CASCADE, ADD COLUMN extra json; UPDATE api_keys SET user_id = 1, extra = '{\"a\": \"\\u0000\"}'")
+        .unwrap();
+    assert_eq!(
+        logged(&database).len(),
+        3,
+        "a column of the application's own counts"
+    );
+    database
+        .execute("UPDATE api_keys SET hint = 'other'")
+        .unwrap();
+    assert!(logged(&database).is_empty(), "a hint alters no verdict");
+    database.execute("DELETE FROM users").unwrap();
+    assert_eq!(logged(&database).len(), 3, "cascaded");
+    database
+        .execute(&format!("INSERT INTO api_keys {columns} SELECT sha256(n::text::bytea), 'sha256', 'h', 'n', '0.0.0.0' FROM generate_series(1, 100000) n"))
+        .unwrap();
+    assert_eq!(logged(&database), ["everything"]);
+    database
+        .execute("UPDATE api_keys SET revoked_at = now()")
+        .unwrap();
+    assert_eq!(logged(&database), ["everything"], "100 000 revoked at once");
 }

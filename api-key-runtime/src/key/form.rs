@@ -56,6 +56,12 @@ impl Prefix {
     }
 }
 
+impl Prefix {
+    pub(crate) fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
 impl Default for Prefix {
     fn default() -> Self {
         Self(DEFAULT_PREFIX.into())

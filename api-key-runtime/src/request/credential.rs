@@ -150,9 +150,7 @@ fn bearer_value(line: &[u8]) -> Option<Option<Cow<'_, [u8]>>> {
 fn parameters<'a>(query: &'a str, name: &'a str) -> impl Iterator<Item = Found<'a>> {
     query.split('&').filter_map(move |pair| {
         let (encoded_name, encoded_value) = pair.split_once('=').unwrap_or((pair, ""));
-        let is_named =
-            percent_decode(encoded_name).is_some_and(|decoded| *decoded == *name.as_bytes());
-        is_named.then(|| {
+        decoded_name_is(encoded_name, name).then(|| {
             // Each character takes three bytes at most: what is longer cannot be a key, and is not copied.
             let value = Some(encoded_value)
                 .filter(|value| value.len() <= 3 * MAX_CREDENTIAL_BYTES)
@@ -163,6 +161,11 @@ fn parameters<'a>(query: &'a str, name: &'a str) -> impl Iterator<Item = Found<'
             }
         })
     })
+}
+
+/// Whether this is the name of that query parameter, however it is encoded.
+pub(crate) fn decoded_name_is(encoded: &str, name: &str) -> bool {
+    percent_decode(encoded).is_some_and(|decoded| *decoded == *name.as_bytes())
 }
 
 fn percent_decode(text: &str) -> Option<Cow<'_, [u8]>> {
@@ -242,6 +245,8 @@ mod tests {
         }
     }
 
+    type Lines<'a> = &'a [(&'a str, &'a [u8])];
+
     const MALFORMED: Presented<'static> = Presented::Malformed { in_query: false };
 
     // B1
@@ -299,7 +304,6 @@ mod tests {
     #[test]
     fn more_than_one_credential_is_never_a_choice_even_if_equal() {
         let sources = everything();
-        type Lines<'a> = &'a [(&'a str, &'a [u8])];
         let cases: &[(Lines<'_>, &str)] = &[
             (&[("Authorization", b"Bearer K"), ("X-API-Key", b"K")], ""),
             (

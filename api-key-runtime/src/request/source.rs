@@ -86,6 +86,14 @@ impl Sources {
         Ok(Self(checked.into()))
     }
 
+    /// The query parameters a key may be presented in.
+    pub(crate) fn query_names(&self) -> impl Iterator<Item = &str> {
+        self.0.iter().filter_map(|source| match source {
+            Checked::Query(name) => Some(&**name),
+            _ => None,
+        })
+    }
+
     /// The header fields consulted, for `Vary`.
     pub(crate) fn header_fields(&self) -> String {
         let mut names: Vec<&str> = Vec::new();

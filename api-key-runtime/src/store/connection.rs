@@ -1,6 +1,10 @@
 //! One connection to either kind of database, opened in the one way that is right for keys.
 
-use crate::{Error, store::Database};
+#[cfg(feature = "sqlite")]
+use std::{
+    thread,
+    time::{Duration, Instant},
+};
 
 use diesel::Connection as _;
 #[cfg(feature = "postgres")]
@@ -8,9 +12,17 @@ use diesel::{PgConnection, connection::CacheSize};
 #[cfg(feature = "sqlite")]
 use diesel::{SqliteConnection, connection::SimpleConnection as _};
 
+#[cfg(feature = "postgres")]
+use super::database::after_credentials;
+use crate::{Error, store::Database};
+
 /// Seconds until a server that does not answer counts as away; libpq rounds less than 2 up.
 #[cfg(feature = "postgres")]
 const CONNECT_TIMEOUT_SECONDS: u8 = 2;
+
+/// How long a new SQLite file may be held by others that open it; the same as its busy timeout.
+#[cfg(feature = "sqlite")]
+const SQLITE_PATIENCE: Duration = Duration::from_secs(5);
 
 /// A connection of ours.
 pub(crate) enum Connection {
@@ -56,10 +68,8 @@ impl Connection {
         match database {
             #[cfg(feature = "postgres")]
             Database::Postgres(url) => {
-                let unreachable =
-                    |source| Error::database(format!("cannot connect to {database}"), source);
-                let mut connection =
-                    PgConnection::establish(&with_connect_timeout(url)).map_err(unreachable)?;
+                let mut connection = PgConnection::establish(&with_connect_timeout(url))
+                    .map_err(|source| unreachable(database, source))?;
                 // A transaction pooler hands the statements of one client to another.
                 connection.set_prepared_statement_cache_size(CacheSize::Disabled);
                 Ok(Self::Postgres(Box::new(connection)))
@@ -76,9 +86,7 @@ impl Connection {
                 };
                 let mut connection = SqliteConnection::establish(&sqlite_uri(path, missing))
                     .map_err(|source| unusable(source.into()))?;
-                connection
-                    .batch_execute(SQLITE_SETTINGS)
-                    .map_err(|source| unusable(source.into()))?;
+                apply_settings(&mut connection).map_err(|source| unusable(source.into()))?;
                 Ok(Self::Sqlite(Box::new(connection)))
             }
         }
@@ -95,6 +103,20 @@ const SQLITE_SETTINGS: &str = "\
     PRAGMA foreign_keys = ON; \
     PRAGMA recursive_triggers = ON;";
 
+/// Waits for others that open a new file at the same moment: only one can switch it to WAL, and SQLite fails the rest without waiting.
+#[cfg(feature = "sqlite")]
+fn apply_settings(connection: &mut SqliteConnection) -> diesel::QueryResult<()> {
+    let until = Instant::now() + SQLITE_PATIENCE;
+    loop {
+        match connection.batch_execute(SQLITE_SETTINGS) {
+            Err(error) if error.to_string() == "database is locked" && Instant::now() < until => {
+                thread::sleep(Duration::from_millis(10));
+            }
+            done => return done,
+        }
+    }
+}
+
 /// A URI, because only that can say that a missing file is not to be made.
 #[cfg(feature = "sqlite")]
 fn sqlite_uri(path: &str, missing: Missing) -> String {
@@ -110,15 +132,38 @@ fn sqlite_uri(path: &str, missing: Missing) -> String {
     format!("file:{path}?mode={mode}")
 }
 
+/// Whether this is about a server. From a URL that libpq cannot read it quotes pieces, and those may be the password's.
+#[cfg(feature = "postgres")]
+fn is_about_a_server(message: &str) -> bool {
+    let begins = |beginning: &str| message.starts_with(beginning);
+    begins("connection to server ")
+        || begins("could not connect to server")
+        || begins("FATAL:")
+        || begins("could not translate host name ") && !message.contains('@')
+        || message.trim_end().ends_with("support is not compiled in")
+}
+
+#[cfg(feature = "postgres")]
+fn unreachable(database: &Database, source: diesel::ConnectionError) -> Error {
+    if is_about_a_server(&source.to_string()) {
+        Error::database(format!("cannot connect to {database}"), source)
+    } else {
+        Error::setting(format!(
+            "cannot connect to {database}: libpq cannot read its URL (what it says may quote the password and is left out); in user and \
+             password write % as %25, @ as %40, : as %3A and / as %2F"
+        ))
+    }
+}
+
 #[cfg(feature = "postgres")]
 fn with_connect_timeout(url: &str) -> String {
     if url.contains("connect_timeout=") {
         return url.to_owned();
     }
-    let separator = match (url.contains("://"), url.contains('?')) {
-        (true, false) => '?',
-        (true, true) => '&',
-        (false, _) => ' ',
+    let separator = match url.split_once("://") {
+        Some((_, rest)) if after_credentials(rest).contains('?') => '&',
+        Some(_) => '?',
+        None => ' ',
     };
     format!("{url}{separator}connect_timeout={CONNECT_TIMEOUT_SECONDS}")
 }
@@ -136,6 +181,10 @@ mod tests {
                 "postgres://h/d?sslmode=require",
                 "postgres://h/d?sslmode=require&connect_timeout=2",
             ),
+            (
+                "postgres://u:p?w@h/d",
+                "postgres://u:p?w@h/d?connect_timeout=2",
+            ),
             ("host=h dbname=d", "host=h dbname=d connect_timeout=2"),
             (
                 "postgres://h/d?connect_timeout=9",
@@ -145,6 +194,55 @@ mod tests {
         for (url, expected) in cases {
             assert_eq!(with_connect_timeout(url), expected);
         }
+    }
+
+    #[cfg(feature = "postgres")]
+    #[test]
+    fn what_libpq_quotes_from_an_unreadable_url_is_not_passed_on() {
+        for url in [
+            "postgres://u:s3%zzcret@h/d",
+            "postgres://u:s3cret@[::1/d",
+            "postgres://u:s3/cret@h/d",
+            "host=h password=s3 cret",
+        ] {
+            let error = Connection::open(&Database::parse(url).unwrap())
+                .err()
+                .unwrap();
+            assert!(error.is_setting());
+            let message = error.to_string();
+            assert!(
+                !message.contains("s3") && !message.contains("cret"),
+                "{message}"
+            );
+        }
+        // postgres://u:s3@cret@h/d
+        assert!(!is_about_a_server(
+            "could not translate host name \"cret@h\" to address: Name or service not known"
+        ));
+        assert!(is_about_a_server(
+            "could not translate host name \"h\" to address: Name or service not known"
+        ));
+    }
+
+    #[cfg(feature = "sqlite")]
+    #[test]
+    fn many_may_open_a_new_file_at_once() {
+        let folder = std::env::temp_dir().join(format!("app-key-{}-at-once", std::process::id()));
+        std::fs::create_dir_all(&folder).unwrap();
+        for round in 0..20 {
+            let path = folder.join(format!("{round}.db"));
+            let database = Database::Sqlite(path.to_str().unwrap().to_owned());
+            thread::scope(|scope| {
+                for _ in 0..10 {
+                    scope.spawn(|| {
+                        Connection::open_or(&database, Missing::Create)
+                            .map(drop)
+                            .unwrap();
+                    });
+                }
+            });
+        }
+        std::fs::remove_dir_all(folder).unwrap();
     }
 
     #[cfg(feature = "sqlite")]

@@ -59,12 +59,42 @@ impl Database {
     }
 }
 
+impl Database {
+    /// What a connection must have been opened on to be used still: of an SQLite file, which file it is.
+    pub(crate) fn identity(&self) -> Identity {
+        match self {
+            #[cfg(feature = "postgres")]
+            Self::Postgres(_) => Identity::Server,
+            #[cfg(feature = "sqlite")]
+            Self::Sqlite(path) => Identity::File(super::sqlite::FileIdentity::of(path)),
+        }
+    }
+}
+
+/// See [`Database::identity`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Identity {
+    #[cfg(feature = "postgres")]
+    Server,
+    #[cfg(feature = "sqlite")]
+    File(Option<super::sqlite::FileIdentity>),
+}
+
 /// URLs, and libpq's `keyword=value` strings.
 fn is_postgres(url: &str) -> bool {
     let keyword = |word: &str| url.starts_with(word) || url.contains(&format!(" {word}"));
     url.starts_with("postgres://")
         || url.starts_with("postgresql://")
         || ["host=", "dbname=", "service="].into_iter().any(keyword)
+}
+
+/// What follows user and password in a URL without its scheme: as libpq reads it, they end at the first `@` unless a `/` precedes it.
+#[cfg(feature = "postgres")]
+pub(super) fn after_credentials(url: &str) -> &str {
+    match url.split_once('@') {
+        Some((credentials, place)) if !credentials.contains('/') => place,
+        _ => url,
+    }
 }
 
 /// What kind it is and where, for messages: host and database of a URL, the path of a file, nothing of a connection string.
@@ -74,8 +104,13 @@ impl fmt::Display for Database {
             #[cfg(feature = "postgres")]
             Self::Postgres(url) => match url.split_once("://") {
                 Some((_, rest)) => {
-                    let place = rest.rsplit_once('@').map_or(rest, |(_, place)| place);
-                    let place = place.split_once('?').map_or(place, |(place, _)| place);
+                    let place = after_credentials(rest);
+                    let (place, parameters) = place.split_once('?').unwrap_or((place, ""));
+                    // A password may hold what separates the parts: of what is in doubt, nothing is shown.
+                    if parameters.contains('@') {
+                        return formatter.write_str("Postgres");
+                    }
+                    let place = place.rsplit_once('@').map_or(place, |(_, place)| place);
                     write!(formatter, "Postgres at {place}")
                 }
                 None => formatter.write_str("Postgres"),
@@ -102,6 +137,18 @@ mod tests {
         let url = "postgres://cakes:s3cr@t@db.example:5433/cakes?sslmode=require&password=s3cret";
         let shown = Database::parse(url).unwrap().to_string();
         assert_eq!(shown, "Postgres at db.example:5433/cakes");
+        for url in [
+            "postgres://u:s3/cret@h/d",
+            "postgres://u:s3?cret@h/d",
+            "postgres://u:s3/c?r@et@h/d",
+            "postgres://h/d?password=s3cr@et",
+        ] {
+            let shown = Database::parse(url).unwrap().to_string();
+            assert!(
+                !["s3", "cr", "et"].iter().any(|part| shown.contains(part)),
+                "{shown}"
+            );
+        }
         assert_eq!(
             Database::parse("host=/tmp password=s3cret")
                 .unwrap()

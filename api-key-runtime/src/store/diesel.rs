@@ -2,7 +2,10 @@
 
 use std::sync::{Mutex, PoisonError};
 
-use super::{Connection, Database, KeyStore, StoreError, check, claim_digest_key, on_either};
+use super::{
+    Connection, Database, KeyStore, StoreError, check, claim_digest_key, database::Identity,
+    on_either,
+};
 use crate::{Digest, Error, KeyRecord, key::Digester};
 
 /// The key table of a Postgres or SQLite database.
@@ -13,7 +16,14 @@ use crate::{Digest, Error, KeyRecord, key::Digester};
 pub struct DieselStore {
     database: Database,
     /// Connections nobody uses at the moment. Taken out while in use, so that a stuck one holds no lock.
-    idle: Mutex<Vec<Connection>>,
+    idle: Mutex<Vec<Idle>>,
+}
+
+#[derive(Debug)]
+struct Idle {
+    connection: Connection,
+    /// Which file or server it was opened on.
+    identity: Identity,
 }
 
 /// More would only be left over from threads that were replaced.
@@ -31,37 +41,53 @@ impl DieselStore {
 
     /// Connects, checks the tables, and makes this way of digesting the table's.
     pub(crate) fn connect(database: &Database, digester: &Digester) -> Result<Self, Error> {
+        let identity = database.identity();
         let mut connection = Connection::open(database)?;
         check(database, &mut connection)?;
         claim_digest_key(database, &mut connection, digester)?;
         Ok(Self {
             database: database.clone(),
-            idle: Mutex::new(vec![connection]),
+            idle: Mutex::new(vec![Idle {
+                connection,
+                identity,
+            }]),
         })
     }
 
-    fn take_idle(&self) -> Option<Connection> {
-        self.idle
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .pop()
+    /// A connection to what the URL names now: none to a file that was replaced or deleted meanwhile.
+    fn take_idle(&self) -> Option<Idle> {
+        let mut idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner);
+        let identity = self.database.identity();
+        idle.retain(|idle| idle.identity == identity);
+        idle.pop()
     }
 
-    fn put_back(&self, connection: Connection) {
+    fn put_back(&self, connection: Idle) {
         let mut idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner);
         if idle.len() < MAX_IDLE {
             idle.push(connection);
         }
+    }
+
+    /// A new connection, whose tables are checked: a restored file may be of another release, or without its triggers.
+    fn open_another(&self) -> Result<Idle, Error> {
+        let identity = self.database.identity();
+        let mut connection = Connection::open(&self.database)?;
+        check(&self.database, &mut connection)?;
+        Ok(Idle {
+            connection,
+            identity,
+        })
     }
 }
 
 impl KeyStore for DieselStore {
     fn find(&self, digests: &[Digest]) -> Result<Vec<KeyRecord>, StoreError> {
         // A connection that lay idle may have died meanwhile, which is no reason to refuse anyone: ask once more over a new one.
-        if let Some(mut connection) = self.take_idle() {
-            match on_either!(&mut connection, queries::find(digests)) {
+        if let Some(mut idle) = self.take_idle() {
+            match on_either!(&mut idle.connection, queries::find(digests)) {
                 Ok(records) => {
-                    self.put_back(connection);
+                    self.put_back(idle);
                     return Ok(records);
                 }
                 Err(error) => {
@@ -69,10 +95,10 @@ impl KeyStore for DieselStore {
                 }
             }
         }
-        let mut connection = Connection::open(&self.database).map_err(StoreError::new)?;
+        let mut another = self.open_another().map_err(StoreError::new)?;
         let records =
-            on_either!(&mut connection, queries::find(digests)).map_err(StoreError::new)?;
-        self.put_back(connection);
+            on_either!(&mut another.connection, queries::find(digests)).map_err(StoreError::new)?;
+        self.put_back(another);
         Ok(records)
     }
 }

@@ -11,6 +11,8 @@ mod database;
 #[cfg(feature = "_diesel")]
 mod diesel;
 #[cfg(feature = "_diesel")]
+mod migration_files;
+#[cfg(feature = "_diesel")]
 mod migrations;
 #[cfg(feature = "postgres")]
 pub mod postgres;
@@ -20,13 +22,16 @@ mod schema_check;
 pub mod sqlite;
 
 #[cfg(feature = "_diesel")]
-pub use self::diesel::DieselStore;
-#[cfg(feature = "_diesel")]
 pub(crate) use self::{
     connection::{Connection, on_either},
     database::Database,
     migrations::migrate,
     schema_check::{aborted, check, claim_digest_key},
+};
+#[cfg(feature = "_diesel")]
+pub use self::{
+    diesel::DieselStore,
+    migration_files::{Backend, copy_migrations},
 };
 
 /// Where keys are looked up.

@@ -1,7 +1,9 @@
 //! Every query on the key table but the ones that differ between the databases.
 
+use std::array::TryFromSliceError;
+
 use chrono::{DateTime, Utc};
-use diesel::{OptionalExtension as _, prelude::*};
+use diesel::{OptionalExtension as _, prelude::*, result::Error::DeserializationError};
 
 use super::{
     Connection,
@@ -45,9 +47,9 @@ impl std::fmt::Debug for KeyRow {
 
 /// Fails where the digest is not of 32 bytes, which the table's own constraint excludes.
 impl TryFrom<KeyRow> for KeyRecord {
-    type Error = std::array::TryFromSliceError;
+    type Error = TryFromSliceError;
 
-    fn try_from(row: KeyRow) -> Result<Self, std::array::TryFromSliceError> {
+    fn try_from(row: KeyRow) -> Result<Self, TryFromSliceError> {
         Ok(Self {
             id: row.id,
             digest: Digest::from_bytes(row.digest.as_slice().try_into()?),
@@ -86,21 +88,40 @@ pub(crate) fn find(connection: &mut Connection, digests: &[Digest]) -> QueryResu
         .iter()
         .map(|digest| digest.as_bytes().as_slice())
         .collect();
-    records(
-        api_keys::table
-            .filter(api_keys::digest.eq_any(bytes))
-            .select(KeyRow::as_select())
-            .load(connection)?,
-    )
+    let found = || api_keys::table.filter(api_keys::digest.eq_any(&bytes));
+    match records(found().select(KeyRow::as_select()).load(connection)) {
+        Err(DeserializationError(_)) => {
+            let ids = found().select(api_keys::id).load(connection)?;
+            one_by_one(connection, ids)
+        }
+        records => records,
+    }
 }
 
 pub(crate) fn list(connection: &mut Connection) -> QueryResult<Vec<KeyRecord>> {
-    records(
-        api_keys::table
-            .order(api_keys::id)
-            .select(KeyRow::as_select())
-            .load(connection)?,
-    )
+    let all = api_keys::table.order(api_keys::id);
+    match records(all.select(KeyRow::as_select()).load(connection)) {
+        Err(DeserializationError(_)) => {
+            let ids = all.select(api_keys::id).load(connection)?;
+            one_by_one(connection, ids)
+        }
+        records => records,
+    }
+}
+
+/// Where a row cannot be decoded, which the table's constraints should exclude, its own key alone is as good as not there.
+fn one_by_one(connection: &mut Connection, ids: Vec<i64>) -> QueryResult<Vec<KeyRecord>> {
+    let mut records = Vec::with_capacity(ids.len());
+    for id in ids {
+        match get(connection, id) {
+            Ok(record) => records.extend(record),
+            Err(DeserializationError(error)) => {
+                log::error!("the row of key {id} cannot be read, so the key is refused: {error}");
+            }
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(records)
 }
 
 pub(crate) fn get(connection: &mut Connection, id: i64) -> QueryResult<Option<KeyRecord>> {
@@ -243,13 +264,11 @@ pub(crate) fn claim_digest_key(
     Ok(changed == 1)
 }
 
-fn records(rows: Vec<KeyRow>) -> QueryResult<Vec<KeyRecord>> {
-    rows.into_iter().map(record).collect()
+fn records(rows: QueryResult<Vec<KeyRow>>) -> QueryResult<Vec<KeyRecord>> {
+    rows?.into_iter().map(record).collect()
 }
 
 fn record(row: KeyRow) -> QueryResult<KeyRecord> {
     row.try_into()
-        .map_err(|source: std::array::TryFromSliceError| {
-            diesel::result::Error::DeserializationError(source.into())
-        })
+        .map_err(|source: TryFromSliceError| DeserializationError(source.into()))
 }

@@ -131,6 +131,7 @@ impl Database {
 
     pub(crate) fn issue_with(&self, new: &NewKey) -> (String, i64) {
         let issued = self.admin().issue(new).unwrap();
+        super::leaks::watch(&issued);
         (issued.secret.expose().to_owned(), issued.record.id)
     }
 

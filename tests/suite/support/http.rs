@@ -6,6 +6,8 @@ use std::{
     time::Duration,
 };
 
+use super::leaks;
+
 /// How long a test waits for an answer before it fails.
 const PATIENCE: Duration = Duration::from_secs(10);
 
@@ -113,6 +115,8 @@ impl Client {
             let length = length.expect("a response has a length or comes in chunks");
             self.read_exactly(length)
         };
+        leaks::search("an answer", head.as_bytes());
+        leaks::search("an answer", &body);
         Some(Response {
             status,
             headers,

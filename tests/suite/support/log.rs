@@ -4,6 +4,8 @@ use std::sync::{Mutex, Once};
 
 use log::{LevelFilter, Log, Metadata, Record};
 
+use super::leaks;
+
 static LINES: Mutex<Vec<String>> = Mutex::new(Vec::new());
 static INSTALLED: Once = Once::new();
 
@@ -15,12 +17,9 @@ impl Log for Recorder {
     }
 
     fn log(&self, record: &Record<'_>) {
-        LINES.lock().unwrap().push(format!(
-            "{} {}: {}",
-            record.level(),
-            record.target(),
-            record.args()
-        ));
+        let line = format!("{} {}: {}", record.level(), record.target(), record.args());
+        leaks::search("the log", line.as_bytes());
+        LINES.lock().unwrap().push(line);
     }
 
     fn flush(&self) {}

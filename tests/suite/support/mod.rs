@@ -4,6 +4,7 @@ pub(crate) mod allocator;
 pub(crate) mod database;
 pub(crate) mod fixtures;
 pub(crate) mod http;
+pub(crate) mod leaks;
 pub(crate) mod log;
 pub(crate) mod server;
 

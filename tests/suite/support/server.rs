@@ -20,6 +20,16 @@ impl Server {
         })
     }
 
+    /// As [`start`](Self::start), with the access log of these keys.
+    pub(crate) fn logged(keys: AppKeys, routes: fn(&mut ServiceConfig)) -> Self {
+        Self::configured(move |config| {
+            let scope = actix_web::web::scope("")
+                .app_data(keys.clone())
+                .wrap(keys.access_log());
+            config.service(scope.configure(routes));
+        })
+    }
+
     /// Serves whatever this configures, without keys unless it brings them.
     pub(crate) fn configured(
         configure: impl Fn(&mut ServiceConfig) + Clone + Send + 'static,

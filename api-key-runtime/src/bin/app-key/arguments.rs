@@ -204,7 +204,7 @@ fn scopes(text: &str) -> Result<ScopeSet, String> {
 
 fn join_addresses(rules: &[AddressRules]) -> Result<AddressRules, Failure> {
     if rules.len() > 1 && rules.contains(&AddressRules::any()) {
-        return Err(Failure::usage(
+        return Err(Failure::Usage(
             "--ip any admits every address by itself: leave the other --ip out, or `any`",
         ));
     }

@@ -41,7 +41,7 @@ fn migrate(admin: &Admin) -> Result<(), Failure> {
 fn issue(admin: &Admin, asked: &Issue) -> Result<(), Failure> {
     let issued = admin.issue(&asked.new_key()?)?;
     // A key that is in the table must reach its owner, whatever becomes of the words about it.
-    let _ = text::write_issued(&mut io::stderr().lock(), &issued.record);
+    let _ = text::write_issued(&mut BufWriter::new(io::stderr().lock()), &issued.record);
     say(format_args!(
         "The key itself is on standard output. This is the only time it is shown."
     ));
@@ -158,6 +158,8 @@ fn confirmed(record: &KeyRecord) -> bool {
 }
 
 /// Says something about what was done, to people. Where nobody can be told, it is done nonetheless.
+///
+/// In one piece: standard error has no buffer, and lines of several processes would mingle.
 fn say(message: fmt::Arguments<'_>) {
-    let _ = writeln!(io::stderr(), "{message}");
+    let _ = io::stderr().write_all(format!("{message}\n").as_bytes());
 }

@@ -4,8 +4,9 @@ use chrono::{DateTime, TimeDelta, Utc};
 
 /// Reads a time from now such as `90d`, or a moment of RFC 3339.
 pub(crate) fn parse(text: &str) -> Result<DateTime<Utc>, String> {
-    match text.chars().last() {
-        Some(unit @ ('s' | 'm' | 'h' | 'd' | 'w')) => after(text.trim_end_matches(unit), unit),
+    let time = text.strip_suffix(['s', 'm', 'h', 'd', 'w']);
+    match (time, text.chars().last()) {
+        (Some(number), Some(unit)) => after(number, unit),
         _ => moment(text),
     }
     .ok_or_else(|| {

@@ -28,10 +28,6 @@ pub(crate) enum Failure {
 }
 
 impl Failure {
-    pub(crate) fn usage(message: &'static str) -> Self {
-        Self::Usage(message)
-    }
-
     /// Says what is wrong, unless there is nothing wrong, and answers the exit code.
     pub(crate) fn report(&self) -> ExitCode {
         if matches!(self, Self::Output(source) if source.kind() == ErrorKind::BrokenPipe) {
@@ -40,7 +36,7 @@ impl Failure {
         }
         let message = text::one_line(&self.to_string());
         // Where standard error is closed as well, the exit code is all that can be said.
-        let _ = writeln!(io::stderr(), "app-key: {message}");
+        let _ = io::stderr().write_all(format!("app-key: {message}\n").as_bytes());
         ExitCode::from(match self {
             Self::Keys(error) if error.is_input() => USAGE,
             Self::Usage(_) => USAGE,

@@ -96,11 +96,10 @@ impl serde_json::ser::Formatter for Visible {
         out: &mut W,
         fragment: &str,
     ) -> io::Result<()> {
-        let mut units = [0; 2];
         for part in fragment.split_inclusive(is_deceptive) {
-            let last = part.chars().next_back().filter(|&last| is_deceptive(last));
-            out.write_all(part.trim_end_matches(is_deceptive).as_bytes())?;
-            for unit in last.iter().flat_map(|last| last.encode_utf16(&mut units)) {
+            let shown = part.trim_end_matches(is_deceptive);
+            out.write_all(shown.as_bytes())?;
+            for unit in part.encode_utf16().skip(shown.encode_utf16().count()) {
                 write!(out, "\\u{unit:04x}")?;
             }
         }

@@ -161,7 +161,7 @@ pub(crate) fn write_details(
                     .replaced_by
                     .map_or_else(|| "-".to_owned(), |id| id.to_string()),
             ),
-            ("digest", visible(record.digest_key.as_str())),
+            ("digest key", visible(record.digest_key.as_str())),
         ],
     )
 }

@@ -1,5 +1,6 @@
 //! The tables on SQLite, for reading them with Diesel.
 
+mod file;
 pub mod schema;
 
 use diesel::{RunQueryDsl as _, prelude::QueryableByName, sql_query, sql_types};
@@ -14,6 +15,7 @@ type Connection = diesel::SqliteConnection;
 #[path = "../queries.rs"]
 pub(crate) mod queries;
 
+pub(crate) use file::FileIdentity;
 pub use queries::KeyRow;
 
 /// Runs a change in a transaction that takes the write lock at once: one that turned into a write later would fail without waiting.

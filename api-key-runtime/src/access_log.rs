@@ -1,0 +1,104 @@
+//! A request line that may stand in a log: credentials in it are redacted.
+
+use actix_web::{dev::ServiceRequest, middleware::Logger};
+
+use crate::request::{Sources, decoded_name_is};
+
+const REDACTED: &str = "[redacted]";
+
+/// Address, request line, status, bytes and seconds. Neither the referrer, which may hold a query, nor anything else a caller sent.
+const FORMAT: &str = "%a \"%{request}xi\" %s %b %T";
+
+/// An access log whose lines hold no key.
+pub(crate) fn logger(sources: Sources, prefix: String) -> Logger {
+    Logger::new(FORMAT)
+        .custom_request_replace("request", move |request| line(request, &sources, &prefix))
+}
+
+fn line(request: &ServiceRequest, sources: &Sources, prefix: &str) -> String {
+    let target = redact_target(request.path(), request.query_string(), sources);
+    let line = format!("{} {target} {:?}", request.method(), request.version());
+    redact_keys(&line, prefix).escape_default().collect()
+}
+
+/// The path and the query, without the values of the parameters a key may be presented in.
+fn redact_target(path: &str, query: &str, sources: &Sources) -> String {
+    if query.is_empty() {
+        return path.to_owned();
+    }
+    let pairs = query.split('&').map(|pair| match pair.split_once('=') {
+        Some((name, _))
+            if sources
+                .query_names()
+                .any(|secret| decoded_name_is(name, secret)) =>
+        {
+            format!("{name}={REDACTED}")
+        }
+        _ => pair.to_owned(),
+    });
+    format!("{path}?{}", pairs.collect::<Vec<_>>().join("&"))
+}
+
+/// Whatever looks like a native key, wherever a caller put it by mistake.
+fn redact_keys(text: &str, prefix: &str) -> String {
+    let mut pieces = text.split(prefix);
+    let mut redacted = pieces.next().unwrap_or_default().to_owned();
+    for piece in pieces {
+        let rest = piece.trim_start_matches(|character: char| character.is_ascii_alphanumeric());
+        redacted.push_str(prefix);
+        if rest.len() < piece.len() {
+            redacted.push_str(REDACTED);
+        }
+        redacted.push_str(rest);
+    }
+    redacted
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::Source;
+
+    fn redacted(query: &str) -> String {
+        let sources = Sources::check(&[Source::query("key"), Source::bearer()]).unwrap();
+        redact_keys(&redact_target("/cakes", query, &sources), "ak_live_")
+    }
+
+    // G2
+    #[test]
+    fn the_value_of_a_key_parameter_is_redacted_however_its_name_is_written() {
+        let cases = [
+            ("", "/cakes"),
+            ("a=b", "/cakes?a=b"),
+            ("key=SECRET", "/cakes?key=[redacted]"),
+            ("a=b&key=SECRET&c=d", "/cakes?a=b&key=[redacted]&c=d"),
+            ("key=ONE&key=TWO", "/cakes?key=[redacted]&key=[redacted]"),
+            (
+                "%6bey=SECRET&k%65y=SECRET",
+                "/cakes?%6bey=[redacted]&k%65y=[redacted]",
+            ),
+            ("key=SE=CRET", "/cakes?key=[redacted]"),
+            ("keys=shown&xkey=shown", "/cakes?keys=shown&xkey=shown"),
+        ];
+        for (query, expected) in cases {
+            assert_eq!(redacted(query), expected);
+        }
+    }
+
+    // G2
+    #[test]
+    fn what_looks_like_a_native_key_is_redacted_anywhere() {
+        assert_eq!(
+            redacted("token=ak_live_AbC123&x=1"),
+            "/cakes?token=ak_live_[redacted]&x=1"
+        );
+        assert_eq!(
+            redact_keys("/hook/ak_live_AbC123/x?ak_live_Z", "ak_live_"),
+            "/hook/ak_live_[redacted]/x?ak_live_[redacted]"
+        );
+        assert_eq!(
+            redact_keys("/about/ak_live_", "ak_live_"),
+            "/about/ak_live_"
+        );
+    }
+}

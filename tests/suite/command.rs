@@ -1,0 +1,130 @@
+//! The command `app-key`, run as people and scripts run it: a process with a clean environment, its streams and its exit code.
+
+mod keys;
+mod output;
+mod refused;
+mod setup;
+#[cfg(unix)]
+mod terminal;
+
+use std::{
+    path::{Path, PathBuf},
+    process::{Command, Stdio},
+    sync::OnceLock,
+};
+
+use actix_web::{HttpResponse, get, web};
+use api_key_runtime::{AppKeysBuilder, require_app_key};
+use serde_json::Value;
+
+use crate::support::{Database, Server, http};
+
+/// The command, built once.
+fn program() -> &'static Path {
+    static PROGRAM: OnceLock<PathBuf> = OnceLock::new();
+    PROGRAM.get_or_init(|| {
+        let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
+        let output = Command::new(cargo)
+            .current_dir(Path::new(env!("CARGO_MANIFEST_DIR")).join(".."))
+            .args([
+                "build",
+                "--quiet",
+                "--locked",
+                "--package",
+                "api-key-runtime",
+                "--bin",
+                "app-key",
+            ])
+            .args(["--features", "cli,sqlite-bundled,postgres-bundled"])
+            .args(["--message-format", "json-render-diagnostics"])
+            .stderr(Stdio::inherit())
+            .output()
+            .unwrap();
+        assert!(output.status.success(), "app-key does not build");
+        String::from_utf8(output.stdout)
+            .unwrap()
+            .lines()
+            .map(|line| serde_json::from_str::<Value>(line).unwrap())
+            .filter(|message| message["target"]["name"] == "app-key")
+            .find_map(|message| message["executable"].as_str().map(PathBuf::from))
+            .expect("cargo says where it put app-key")
+    })
+}
+
+/// The command with these arguments, separated by spaces, and nothing in its environment but where the keys are.
+fn command(database_url: &str, line: &str) -> Command {
+    let mut command = Command::new(program());
+    command
+        .env_clear()
+        .env("DATABASE_URL", database_url)
+        .args(line.split_whitespace())
+        .stdin(Stdio::null());
+    command
+}
+
+/// How the command ended, and what it said.
+#[derive(Debug)]
+struct Ran {
+    code: Option<i32>,
+    stdout: String,
+    stderr: String,
+}
+
+impl Ran {
+    fn all(&self) -> String {
+        format!("{}{}", self.stdout, self.stderr)
+    }
+
+    /// Its standard output, after a success.
+    fn succeeded(self) -> String {
+        assert_eq!(self.code, Some(0), "{self:?}");
+        self.stdout
+    }
+
+    /// That nothing was done, for this reason, said in one line.
+    fn refused(&self, reason: &str) {
+        assert_eq!((self.code, self.stdout.as_str()), (Some(1), ""), "{self:?}");
+        assert!(self.stderr.starts_with("app-key: "), "{self:?}");
+        assert_eq!(self.stderr.lines().count(), 1, "{self:?}");
+        assert!(self.stderr.contains(reason), "{reason}: {self:?}");
+    }
+
+    fn json(self) -> Value {
+        serde_json::from_str(&self.succeeded()).unwrap()
+    }
+}
+
+fn outcome(command: &mut Command) -> Ran {
+    let output = command.output().unwrap();
+    let ran = Ran {
+        code: output.status.code(),
+        stdout: String::from_utf8(output.stdout).unwrap(),
+        stderr: String::from_utf8(output.stderr).unwrap(),
+    };
+    assert!(!ran.stderr.contains("panicked"), "{ran:?}");
+    ran
+}
+
+fn app_key(database: &Database, line: &str) -> Ran {
+    outcome(&mut command(database.url(), line))
+}
+
+fn app_key_with(database: &Database, setting: (&str, &str), line: &str) -> Ran {
+    outcome(command(database.url(), line).env(setting.0, setting.1))
+}
+
+#[get("/cake")]
+#[require_app_key]
+async fn cake() -> HttpResponse {
+    HttpResponse::Ok().finish()
+}
+
+fn routes(config: &mut web::ServiceConfig) {
+    config.service(cake);
+}
+
+/// How a service that has just started answers this key.
+fn status(builder: AppKeysBuilder, key: &str) -> u16 {
+    let server = Server::start(builder.build().unwrap(), routes);
+    http::get_with(server.address, "/cake", key.trim_end()).status
+}

@@ -1,0 +1,232 @@
+//! What is refused: with which exit code, in which words, and that nothing was changed.
+
+use std::path::Path;
+
+use super::{app_key, app_key_with, command, outcome};
+use crate::support::{Database, database_test};
+
+/// What is asked for beside `--name n --ip any`, unless it names them itself; and what the message must hold.
+const BAD_INPUT: &[(&[&str], &str)] = &[
+    (&["--ip", "junk"], "not an IPv4 or IPv6 address"),
+    (&["--ip", ""], "it is empty"),
+    (&["--ip", "10.1.2.3/8"], "10.0.0.0/8 is the block"),
+    (&["--ip", "010.0.0.0/8"], "not an IPv4 or IPv6 address"),
+    (
+        &["--ip", "10.0.0.1,10.0.0.2"],
+        "not an IPv4 or IPv6 address",
+    ),
+    (
+        &["--ip", "any", "--ip", "10.0.0.1"],
+        "--ip any admits every address",
+    ),
+    (
+        &["--ip", "10.0.0.1", "--ip", "0.0.0.0"],
+        "--ip any admits every address",
+    ),
+    (&["--ip", "10.0.0.1 0.0.0.0"], "0.0.0.0 standing alone"),
+    (&["--ip", "Any"], "not an IPv4 or IPv6 address"),
+    (&["--name", ""], "the name is unusable"),
+    (&["--name", " \t"], "the name is unusable"),
+    (&["--owner", ""], "the owner is unusable"),
+    (&["--scope", "a\"b"], "RFC 6749"),
+    (&["--scope", "a  b"], "RFC 6749"),
+    (&["--scope", "é"], "RFC 6749"),
+    (&["--scope", ""], "leave --scope out"),
+    (&["--expires", "2020-01-01T00:00:00Z"], "not in the future"),
+    (&["--expires", "0d"], "not in the future"),
+    (&["--expires", "junk"], "write a time from now"),
+    (&["--expires", ""], "write a time from now"),
+    (&["--expires", "d"], "write a time from now"),
+    (&["--expires", "90"], "write a time from now"),
+    (&["--expires", "9dd"], "write a time from now"),
+    (&["--expires", "1.5d"], "write a time from now"),
+    (&["--expires", "+5d"], "write a time from now"),
+    (&["--expires", "5é"], "write a time from now"),
+    (&["--expires", "2030-01-31"], "write a time from now"),
+    (
+        &["--expires", "2030-02-31T00:00:00Z"],
+        "write a time from now",
+    ),
+    (
+        &["--expires", "99999999999999999999d"],
+        "write a time from now",
+    ),
+    (
+        &["--expires", "9223372036854775807w"],
+        "write a time from now",
+    ),
+    (
+        &["--expires", "9223372036854775807s"],
+        "write a time from now",
+    ),
+    (&["--expires", "3650000d"], "after the year 9999"),
+    (
+        &["--expires", "9999-12-31T23:59:59-01:00"],
+        "after the year 9999",
+    ),
+    (&["--expires", "-5d"], "unexpected argument"),
+    (&["--format", "uuid"], "APP_KEY_ACCEPT_IMPORTED"),
+    (&["--format", "md5"], "possible values: native, uuid"),
+    (&["--nmae", "n"], "unexpected argument"),
+];
+
+database_test!(
+    input_that_makes_no_sense_is_named_and_changes_nothing,
+    |database: Database| {
+        database.issue("10.0.0.0/8");
+        let before = database.rows();
+        let refused = |line: &str, arguments: &[&str], reason: &str| {
+            let ran = outcome(command(database.url(), line).args(arguments));
+            assert_eq!(ran.code, Some(2), "{arguments:?}: {ran:?}");
+            assert_eq!(ran.stdout, "", "{arguments:?}");
+            assert!(ran.stderr.contains(reason), "{arguments:?}: {ran:?}");
+            let named = ran.stderr.starts_with("app-key: ") || ran.stderr.starts_with("error: ");
+            assert!(named, "{arguments:?}: {ran:?}");
+            assert_eq!(database.rows(), before, "{arguments:?}");
+        };
+        for (bad, reason) in BAD_INPUT {
+            let mut line = "issue".to_owned();
+            for (option, value) in [("--name", "n"), ("--ip", "any")] {
+                if !bad.contains(&option) {
+                    line = format!("{line} {option} {value}");
+                }
+            }
+            refused(&line, bad, reason);
+        }
+        refused(
+            "issue --ip any --name",
+            &[&"x".repeat(201)],
+            "1 to 200 characters",
+        );
+        let many: Vec<String> = (0..400)
+            .map(|n| format!("10.100.{}.{}", n / 200, n % 200))
+            .collect();
+        refused(
+            "issue --name n --ip",
+            &[&many.join(" ")],
+            "more than the table holds",
+        );
+        refused("issue --name n", &[], "--ip <");
+        refused("issue --ip any", &[], "--name <");
+        for id in ["0", "-1", "x", "", "99999999999999999999", "1 OR 1=1"] {
+            for change in ["show", "disable", "enable", "revoke"] {
+                refused(change, &[id], "error: ");
+            }
+        }
+    }
+);
+
+database_test!(an_id_that_no_key_has_is_not_found, |database: Database| {
+    database.issue("0.0.0.0");
+    let before = database.rows();
+    for line in [
+        "show 99",
+        "show 99 --json",
+        "disable 99",
+        "enable 99",
+        "revoke 99",
+        "revoke 99 --yes",
+    ] {
+        app_key(&database, line)
+            .refused("there is no key 99; `app-key list` shows the keys there are");
+    }
+    assert_eq!(database.rows(), before);
+});
+
+const READERS_AND_WRITERS: [&str; 7] = [
+    "list",
+    "list --json",
+    "show 1",
+    "issue --name n --ip any",
+    "disable 1",
+    "enable 1",
+    "revoke 1",
+];
+
+// F8
+database_test!(
+    a_database_without_tables_is_refused_and_says_how_to_make_them,
+    |database: Database| {
+        for line in READERS_AND_WRITERS {
+            app_key(&database, line).refused("`app-key migrate`");
+        }
+        if !database.is_postgres() {
+            assert!(
+                !Path::new(database.url()).exists(),
+                "only `migrate` makes a file"
+            );
+        }
+    }
+);
+
+// F8
+#[test]
+fn a_database_that_is_not_there_is_refused_without_showing_its_password() {
+    for (url, reason) in [
+        (
+            "postgres://cakes:s3cretword@127.0.0.1:1/cakes",
+            "Postgres at 127.0.0.1:1/cakes",
+        ),
+        (
+            "postgres://cakes:s3cretword%zz@127.0.0.1:1/cakes",
+            "libpq cannot read its URL",
+        ),
+        (
+            "postgres://cakes:s3cretword@[::1/cakes",
+            "libpq cannot read its URL",
+        ),
+        (
+            "postgres://cakes:s3cretword/12@127.0.0.1:1/cakes",
+            "Postgres at 127.0.0.1:1/cakes",
+        ),
+        (
+            "postgres://cakes:12?s3cretword@127.0.0.1:1/cakes",
+            "Postgres at 127.0.0.1:1/cakes",
+        ),
+        (
+            "postgres://127.0.0.1:1/cakes?password=12@s3cretword",
+            "cannot connect to Postgres:",
+        ),
+        (
+            "host=127.0.0.1 port=1 password=12 s3cretword",
+            "cannot connect to Postgres:",
+        ),
+        ("mysql://cakes:s3cretword@127.0.0.1/cakes", "mysql://"),
+        ("", "DATABASE_URL is empty"),
+        (":memory:", "the path of a file"),
+        ("/nowhere/at/all.db", "SQLite file /nowhere/at/all.db"),
+        ("/", "SQLite file /"),
+    ] {
+        for line in ["list", "migrate", "issue --name n --ip any"] {
+            let ran = outcome(&mut command(url, line));
+            ran.refused(reason);
+            assert!(!ran.stderr.contains("s3cretword"), "{ran:?}");
+        }
+    }
+    outcome(command("", "list").env_remove("DATABASE_URL")).refused("DATABASE_URL is not set");
+}
+
+// A6
+database_test!(
+    an_unusable_setting_is_refused_and_changes_nothing,
+    |database: Database| {
+        database.issue("0.0.0.0");
+        let before = database.rows();
+        for (name, value) in [
+            ("APP_KEY_PEPPER", ""),
+            ("APP_KEY_PEPPER", "  "),
+            ("APP_KEY_PEPPER", "not base64!"),
+            ("APP_KEY_PEPPER", "c2hvcnQ="),
+            ("APP_KEY_PEPPER_PREVIOUS", "c2hvcnQ="),
+            ("APP_KEY_PREFIX", "AK-"),
+            ("APP_KEY_ACCEPT_IMPORTED", "yes"),
+        ] {
+            for line in READERS_AND_WRITERS {
+                let ran = app_key_with(&database, (name, value), line);
+                ran.refused(name);
+                assert!(!ran.stderr.contains("c2hvcnQ="), "{ran:?}");
+            }
+        }
+        assert_eq!(database.rows(), before);
+    }
+);

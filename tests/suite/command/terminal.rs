@@ -1,0 +1,108 @@
+//! Revoking where a person sits before a terminal.
+
+use std::{
+    fs::{File, OpenOptions},
+    io::{Read as _, Write as _},
+    process::{Child, Stdio},
+};
+
+use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
+
+use super::{command, status};
+use crate::support::Database;
+
+/// The end of a terminal that people see, and a process at the other one.
+struct Session {
+    screen: File,
+    shown: String,
+    process: Child,
+}
+
+impl Session {
+    fn start(database: &Database, line: &str) -> Self {
+        let screen = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY).unwrap();
+        grantpt(&screen).unwrap();
+        unlockpt(&screen).unwrap();
+        let name = ptsname(&screen, Vec::new()).unwrap().into_string().unwrap();
+        let terminal = OpenOptions::new()
+            .read(true)
+            .write(true)
+            .open(name)
+            .unwrap();
+        let process = command(database.url(), line)
+            .stdin(terminal.try_clone().unwrap())
+            .stderr(terminal)
+            .stdout(Stdio::null())
+            .spawn()
+            .unwrap();
+        Self {
+            screen: screen.into(),
+            shown: String::new(),
+            process,
+        }
+    }
+
+    /// Reads until this is shown, or the process has ended.
+    fn wait_for(&mut self, text: &str) {
+        let mut bytes = [0; 1024];
+        while !self.shown.contains(text) {
+            match self.screen.read(&mut bytes) {
+                Ok(length) if length > 0 => self
+                    .shown
+                    .push_str(&String::from_utf8_lossy(&bytes[..length])),
+                _ => break,
+            }
+        }
+    }
+
+    /// What was shown, and the exit code.
+    fn finish(mut self) -> (String, Option<i32>) {
+        let status = self.process.wait().unwrap();
+        self.wait_for("what is never shown");
+        (self.shown, status.code())
+    }
+}
+
+#[test]
+fn revoking_asks_first_and_only_yes_is_yes() {
+    let database = Database::sqlite();
+    let (key, _) = database.issue("0.0.0.0");
+    let before = database.rows();
+    let question = format!(
+        "Revoke key 1 {} (test)? It cannot be undone. [y/N] ",
+        &key[.."ak_live_".len() + 4]
+    );
+    for answer in ["\n", "n\n", "no\n", "yo\n", "revoke\n", "\u{4}"] {
+        let mut session = Session::start(&database, "revoke 1");
+        session.wait_for("[y/N] ");
+        assert_eq!(session.shown, question);
+        session.screen.write_all(answer.as_bytes()).unwrap();
+        let (shown, code) = session.finish();
+        assert_eq!(code, Some(1), "{answer:?}");
+        assert!(shown.contains("app-key: nothing was changed"), "{shown}");
+        assert_eq!(database.rows(), before, "{answer:?}");
+    }
+    let mut session = Session::start(&database, "revoke 1");
+    session.wait_for("[y/N] ");
+    session.screen.write_all(b"Yes\n").unwrap();
+    let (shown, code) = session.finish();
+    assert_eq!(code, Some(0), "{shown}");
+    assert_eq!(status(database.builder(), &key), 401);
+}
+
+#[test]
+fn revoking_does_not_ask_when_told_yes_or_when_nothing_is_left_to_do() {
+    let database = Database::sqlite();
+    database.issue("0.0.0.0");
+    for _ in 0..2 {
+        let (shown, code) = Session::start(&database, "revoke 1 --yes").finish();
+        assert!(!shown.contains("[y/N]"), "{shown}");
+        assert_eq!(code, Some(0), "{shown}");
+    }
+    let (shown, code) = Session::start(&database, "revoke 1").finish();
+    assert!(
+        !shown.contains("[y/N]") && shown.contains("revoked already"),
+        "{shown}"
+    );
+    assert_eq!(code, Some(0), "{shown}");
+}
