@@ -1,7 +1,7 @@
 //! Where the handler's other attributes go: to the outer function, or to the inner one with the
 //! rest of it.
 
-use proc_macro2::{TokenStream, TokenTree};
+use proc_macro2::{Delimiter, TokenStream, TokenTree};
 use quote::quote;
 use syn::parse::ParseStream;
 use syn::punctuated::Punctuated;
@@ -154,8 +154,29 @@ fn is_openapi(meta: &Meta) -> bool {
         && (meta.path().segments.len() > 1 || matches!(meta, Meta::List(_)))
 }
 
+/// A route macro of actix-web by its shape too: `("/path", ..)`, or `routes` alone. A tracing crate's `trace` must stay inside, where
+/// it sees the handler's arguments and not the request.
 fn is_route(meta: &Meta) -> bool {
-    ROUTES.contains(&last_segment(meta).as_str())
+    let name = last_segment(meta);
+    let fits = match meta {
+        Meta::Path(_) => name == "routes",
+        Meta::List(list) => {
+            matches!(
+                list.tokens.clone().into_iter().next(),
+                Some(TokenTree::Literal(literal)) if literal.to_string().contains('"')
+            ) || begins_with_none_group(list)
+        }
+        Meta::NameValue(_) => false,
+    };
+    fits && ROUTES.contains(&name.as_str())
+}
+
+/// A literal that came through `macro_rules!` arrives in an invisible group.
+fn begins_with_none_group(list: &MetaList) -> bool {
+    matches!(
+        list.tokens.clone().into_iter().next(),
+        Some(TokenTree::Group(group)) if group.delimiter() == Delimiter::None
+    )
 }
 
 fn is_builtin(meta: &Meta) -> bool {

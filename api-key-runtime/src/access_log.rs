@@ -2,7 +2,7 @@
 
 use actix_web::{dev::ServiceRequest, middleware::Logger};
 
-use crate::request::{Sources, decoded_name_is};
+use crate::request::{Sources, decoded_name_is, percent_decode};
 
 const REDACTED: &str = "[redacted]";
 
@@ -16,13 +16,14 @@ pub(crate) fn logger(sources: Sources, prefix: String) -> Logger {
 }
 
 fn line(request: &ServiceRequest, sources: &Sources, prefix: &str) -> String {
-    let target = redact_target(request.path(), request.query_string(), sources);
+    let target = redact_target(request.path(), request.query_string(), sources, prefix);
     let line = format!("{} {target} {:?}", request.method(), request.version());
     redact_keys(&line, prefix).escape_default().collect()
 }
 
 /// The path and the query, without the values of the parameters a key may be presented in.
-fn redact_target(path: &str, query: &str, sources: &Sources) -> String {
+fn redact_target(path: &str, query: &str, sources: &Sources, prefix: &str) -> String {
+    let path = if hides(path, prefix) { REDACTED } else { path };
     if query.is_empty() {
         return path.to_owned();
     }
@@ -34,9 +35,18 @@ fn redact_target(path: &str, query: &str, sources: &Sources) -> String {
         {
             format!("{name}={REDACTED}")
         }
+        _ if hides(pair, prefix) => REDACTED.to_owned(),
         _ => pair.to_owned(),
     });
     format!("{path}?{}", pairs.collect::<Vec<_>>().join("&"))
+}
+
+/// Whether percent-encoding hides what looks like a native key.
+fn hides(text: &str, prefix: &str) -> bool {
+    let Some(decoded) = percent_decode(text) else {
+        return false;
+    };
+    !text.contains(prefix) && String::from_utf8_lossy(&decoded).contains(prefix)
 }
 
 /// Whatever looks like a native key, wherever a caller put it by mistake.
@@ -61,7 +71,10 @@ mod tests {
 
     fn redacted(query: &str) -> String {
         let sources = Sources::check(&[Source::query("key"), Source::bearer()]).unwrap();
-        redact_keys(&redact_target("/cakes", query, &sources), "ak_live_")
+        redact_keys(
+            &redact_target("/cakes", query, &sources, "ak_live_"),
+            "ak_live_",
+        )
     }
 
     // G2
@@ -88,6 +101,10 @@ mod tests {
     // G2
     #[test]
     fn what_looks_like_a_native_key_is_redacted_anywhere() {
+        assert_eq!(
+            redacted("token=ak%5flive_AbC123&x=1"),
+            "/cakes?[redacted]&x=1"
+        );
         assert_eq!(
             redacted("token=ak_live_AbC123&x=1"),
             "/cakes?token=ak_live_[redacted]&x=1"

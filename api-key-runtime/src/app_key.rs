@@ -12,7 +12,9 @@ use actix_web::{
 };
 use chrono::{DateTime, Utc};
 
-use crate::{KeyRecord, ScopeSet, response::misconfigured};
+use crate::{
+    KeyRecord, ScopeSet, once::OncePerHour, refusal_log::route_of, response::misconfigured,
+};
 
 /// The key a request was let through with: an extractor for handlers below `#[require_app_key]`.
 ///
@@ -82,35 +84,58 @@ impl AppKey {
     }
 }
 
+/// In a request's extensions: the attribute was there and let it pass without a key.
+pub(crate) struct PassedWithoutKey;
+
+static LOGGED: OncePerHour<String> = OncePerHour::new();
+
 impl FromRequest for AppKey {
     type Error = actix_web::Error;
     type Future = Ready<Result<Self, Self::Error>>;
 
     fn from_request(request: &HttpRequest, _: &mut Payload) -> Self::Future {
-        ready(request.extensions().get::<Self>().cloned().ok_or_else(|| {
-            let route = request.match_pattern().unwrap_or_else(|| "a default service".to_owned());
-            log::error!("the handler of {route} takes an AppKey but has no #[require_app_key], so it was not run");
-            NotGuarded.into()
-        }))
+        let extensions = request.extensions();
+        if let Some(key) = extensions.get::<Self>() {
+            return ready(Ok(key.clone()));
+        }
+        let route = route_of(request);
+        let optional = extensions.get::<PassedWithoutKey>().is_some();
+        // Behind `optional` this is ordinary, and `Option<AppKey>` is `None`: only who lets it become an answer is told.
+        if !optional && LOGGED.is_due(route.clone()) {
+            log::error!(
+                "the handler of {route} takes an AppKey but has no #[require_app_key], so it was not run with one"
+            );
+        }
+        ready(Err(NoAppKey { route, optional }.into()))
     }
 }
 
-/// The handler takes an `AppKey`, and nothing above it checked one.
+/// The handler takes an `AppKey`, and there is none.
 #[derive(Debug)]
-struct NotGuarded;
+struct NoAppKey {
+    route: String,
+    optional: bool,
+}
 
-impl std::fmt::Display for NotGuarded {
+impl std::fmt::Display for NoAppKey {
     fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         formatter.write_str("no key was checked for this route")
     }
 }
 
-impl ResponseError for NotGuarded {
+impl ResponseError for NoAppKey {
     fn status_code(&self) -> StatusCode {
         StatusCode::INTERNAL_SERVER_ERROR
     }
 
     fn error_response(&self) -> HttpResponse {
+        if self.optional && LOGGED.is_due(self.route.clone()) {
+            log::error!(
+                "the handler of {} takes an AppKey, which there is none of for a caller without a key: below \
+                 #[require_app_key(optional)] take an Option<AppKey>",
+                self.route
+            );
+        }
         misconfigured()
     }
 }

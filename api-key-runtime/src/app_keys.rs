@@ -9,11 +9,12 @@ use crate::store::{Database, DieselStore};
 #[cfg(feature = "test-util")]
 use crate::test_util::TestClock;
 use crate::{
-    Error, KeyStore, RefusalClass, Source, access_log,
+    Error, IssuedKey, KeyStore, NewKey, RefusalClass, Source, access_log,
     clock::Clock,
     key::{Digester, KeyForm, Prefix},
     lookup::Lookups,
-    refusal_log::RefusalLog,
+    once::OncePerHour,
+    refusal_log::{RefusalLog, route_of},
     request::{Callers, Sources},
     response::{Bodies, Responses},
 };
@@ -84,6 +85,20 @@ impl AppKeys {
         crate::store::migrate(&Database::parse(database_url)?)
     }
 
+    /// Makes a new key and the record of it, for a store of your own to keep: nothing accepts it before the record is there.
+    ///
+    /// The record's id is 0; a store gives its own. Keys of a database are issued by `Admin::issue`.
+    ///
+    /// # Errors
+    /// When what is asked for is unusable or the operating system gives no entropy.
+    pub fn make_key(&self, new: &NewKey) -> Result<IssuedKey, Error> {
+        new.make(
+            &self.inner.form,
+            &self.inner.digester,
+            self.inner.clock.now(),
+        )
+    }
+
     /// Issues, lists and changes keys; `None` where they are in a store of the application's own.
     #[cfg(feature = "_diesel")]
     #[must_use]
@@ -114,29 +129,23 @@ pub(crate) fn of(request: &HttpRequest) -> Option<AppKeys> {
     let data = request
         .app_data::<web::Data<AppKeys>>()
         .map(web::Data::get_ref);
-    let route = || {
-        request
-            .match_pattern()
-            .unwrap_or_else(|| "(default service)".to_owned())
-    };
-    match (plain, data) {
+    let fault = match (plain, data) {
         (Some(plain), Some(data)) if !Arc::ptr_eq(&plain.inner, &data.inner) => {
-            log::error!(
-                "{} has both AppKeys and web::Data<AppKeys>, and which of them is meant is unclear, so its handler was not run: use one",
-                route()
-            );
-            None
+            "both AppKeys and web::Data<AppKeys>, and which of them is meant is unclear: use one of them throughout"
         }
         (None, None) => {
-            log::error!(
-                "{} has #[require_app_key] but no AppKeys in the application, so its handler was not run: add .app_data(keys.clone())",
-                route()
-            );
-            None
+            "#[require_app_key] but no AppKeys in the application: add .app_data(keys.clone())"
         }
-        (plain, data) => plain.or(data).cloned(),
+        (plain, data) => return plain.or(data).cloned(),
+    };
+    let route = route_of(request);
+    if LOGGED.is_due(route.clone()) {
+        log::error!("{route} has {fault}; its handler was not run");
     }
+    None
 }
+
+static LOGGED: OncePerHour<String> = OncePerHour::new();
 
 /// Sets up [`AppKeys`]. What a setter is given is checked by [`build`](Self::build).
 #[derive(Debug, Default)]
@@ -188,7 +197,7 @@ impl std::fmt::Debug for Secret {
 impl AppKeysBuilder {
     /// Settings from the environment, so that a service and the command agree: `DATABASE_URL` (required), `APP_KEY_PREFIX`,
     /// `APP_KEY_PEPPER`, `APP_KEY_PEPPER_PREVIOUS`, `APP_KEY_ACCEPT_IMPORTED` (`1` or `0`), `APP_KEY_TRUSTED_PROXIES` (separated by
-    /// spaces) and `APP_KEY_FORWARDED_HEADER`.
+    /// spaces) and `APP_KEY_FORWARDED_HEADER`. An empty variable counts as unset, but for the two peppers, where it is refused.
     ///
     /// # Errors
     /// When `DATABASE_URL` is missing, or a variable is not Unicode or has a value it cannot have.
@@ -199,8 +208,8 @@ impl AppKeysBuilder {
         })?;
         let mut builder = Self::default().database_url(url);
         builder.prefix = variable("APP_KEY_PREFIX")?;
-        builder.pepper = variable("APP_KEY_PEPPER")?.map(secret);
-        builder.previous_pepper = variable("APP_KEY_PEPPER_PREVIOUS")?.map(secret);
+        builder.pepper = secret_variable("APP_KEY_PEPPER")?.map(secret);
+        builder.previous_pepper = secret_variable("APP_KEY_PEPPER_PREVIOUS")?.map(secret);
         builder.accept_imported = match variable("APP_KEY_ACCEPT_IMPORTED")?.as_deref() {
             None | Some("0") => false,
             Some("1") => true,
@@ -222,7 +231,11 @@ impl AppKeysBuilder {
     /// Keeps keys in this database: `postgres://..` or the path of an SQLite file.
     ///
     /// Recommended whatever the application itself uses to reach its database. It takes up to two connections of its own to look keys
-    /// up, and one more while keys are administered.
+    /// up (up to ten for a while when queries hang and their threads are replaced), and one more while keys are administered.
+    ///
+    /// A Postgres must be the writable primary. Its role needs SELECT on `api_keys` and `api_key_changes`, SELECT and UPDATE on
+    /// `api_key_meta`, and SELECT, INSERT and UPDATE on `api_key_usage`; one that issues and changes keys also INSERT and UPDATE on
+    /// `api_keys`. An SQLite file is switched to write-ahead logging, which stays with the file.
     #[cfg(feature = "_diesel")]
     pub fn database_url(mut self, url: impl Into<String>) -> Self {
         self.store = StoreSetting::Url(url.into());
@@ -249,6 +262,10 @@ impl AppKeysBuilder {
     }
 
     /// The pepper that was in use before, or `none` for none: its keys go on working while the pepper is changed.
+    ///
+    /// To change the pepper of several processes: first start all of them with the old one as the pepper and the new one as the previous
+    /// one, so that each knows the keys of both; then start all with the two exchanged. What was issued under a pepper that is
+    /// configured as neither is unknown; starting warns of how many keys that are.
     pub fn previous_pepper(mut self, pepper: &str) -> Self {
         self.previous_pepper = Some(secret(pepper.to_owned()));
         self
@@ -408,13 +425,12 @@ impl AppKeysBuilder {
             .prefix
             .as_deref()
             .map_or_else(|| Ok(Prefix::default()), Prefix::parse)?;
-        let text = |secret: &Option<Secret>| secret.as_ref().map(|secret| secret.0.clone());
-        let digester = Digester::parse(
-            text(&self.pepper).as_ref().map(|text| text.as_str()),
-            text(&self.previous_pepper)
-                .as_ref()
-                .map(|text| text.as_str()),
-        )?;
+        let pepper = self.pepper.as_ref().map(|secret| secret.0.as_str());
+        let previous = self
+            .previous_pepper
+            .as_ref()
+            .map(|secret| secret.0.as_str());
+        let digester = Digester::parse(pepper, previous)?;
         Ok((
             KeyForm {
                 prefix,
@@ -425,8 +441,14 @@ impl AppKeysBuilder {
     }
 }
 
+/// A variable that is set. An empty one counts as unset, as deployment tools write those, but for a secret.
 #[cfg(feature = "_diesel")]
 fn variable(name: &str) -> Result<Option<String>, Error> {
+    Ok(secret_variable(name)?.filter(|value| !value.is_empty()))
+}
+
+#[cfg(feature = "_diesel")]
+fn secret_variable(name: &str) -> Result<Option<String>, Error> {
     match std::env::var(name) {
         Ok(value) => Ok(Some(value)),
         Err(std::env::VarError::NotPresent) => Ok(None),

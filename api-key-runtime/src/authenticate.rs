@@ -7,7 +7,9 @@ use actix_web::{
 };
 
 use crate::{
-    AppKey, AppKeys, KeyRecord, Policy, app_keys,
+    AppKey, AppKeys, KeyRecord, Policy,
+    app_key::PassedWithoutKey,
+    app_keys,
     refusal_log::RefusalLog,
     request::{Presented, present},
     response::misconfigured,
@@ -81,6 +83,7 @@ pub(crate) async fn authenticate(
     let (key, in_query) = match present(&inner.sources, request.headers(), request.query_string()) {
         Presented::Key { key, in_query } => (key, in_query),
         Presented::Nothing if policy.is_optional() => {
+            request.extensions_mut().insert(PassedWithoutKey);
             return Ok(Admitted {
                 keys,
                 in_query: false,
@@ -88,6 +91,7 @@ pub(crate) async fn authenticate(
         }
         Presented::Nothing => return Err(refuse(Reason::NoKey, false, None)),
         Presented::Malformed { in_query } => return Err(refuse(Reason::Malformed, in_query, None)),
+        // One of them may stand in the query, so the answer is not to be kept anywhere.
         Presented::Several => return Err(refuse(Reason::SeveralCredentials, true, None)),
     };
     match admit(&keys, policy, &key, address).await {

@@ -14,7 +14,7 @@
 //!
 //! Authentication comes strictly first: no extractor of the handler is made, and no byte of the body is read, before the caller is
 //! known. Keys are kept as digests in tables managed by Diesel migrations, on Postgres or SQLite ([`AppKeys`]), or in a store of your
-//! own ([`KeyStore`]). The command `app-key` issues, lists and revokes them; [`Admin`](crate::Admin) is the same as an API.
+//! own ([`KeyStore`]). The command `app-key` issues, lists and revokes them; `Admin` is the same as an API.
 //!
 //! # Features
 //!
@@ -51,10 +51,14 @@ mod app_keys;
 mod authenticate;
 mod clock;
 mod error;
+#[cfg(fuzzing)]
+#[doc(hidden)]
+pub mod fuzz;
 mod issue;
 mod key;
 mod lookup;
 mod network;
+mod once;
 mod policy;
 mod record;
 mod refusal_log;
@@ -66,6 +70,50 @@ mod store;
 pub mod test_util;
 mod verdict;
 
+/// Runs an actix-web handler only for a caller who presents a good key, from an address it may be used from.
+///
+/// Authentication comes strictly first: neither an extractor of the handler is made nor a byte of the body read before it. It stands
+/// above or below the route macro (`#[get(..)]`, ..), on any function that actix-web takes for a handler; the application holds its
+/// [`AppKeys`] in `app_data`.
+///
+/// | argument | the key must |
+/// | --- | --- |
+/// | none | be good |
+/// | `scopes = "a b"` | have all of these scopes |
+/// | `any_scope = "a b"` | have at least one of these |
+/// | `optional` | be good if there is one; **who presents none is let through**, and the handler takes `Option<AppKey>` |
+/// | `crate = path` | (where this crate has another name) |
+///
+/// ```
+/// use actix_web::{HttpResponse, Responder, delete, get, web::Path};
+/// use api_key_runtime::{AppKey, require_app_key};
+///
+/// #[delete("/cakes/{id}")]
+/// #[require_app_key(scopes = "cakes:delete")]
+/// async fn delete_cake(id: Path<i64>, key: AppKey) -> impl Responder {
+///     HttpResponse::Ok().body(format!("cake {id} deleted by {}", key.name()))
+/// }
+///
+/// #[get("/menu")]
+/// #[require_app_key(optional)]
+/// async fn menu(key: Option<AppKey>) -> &'static str {
+///     if key.is_some() { "cakes, with prices for bakers" } else { "cakes" }
+/// }
+/// ```
+///
+/// What is no handler is refused where it stands:
+///
+/// ```compile_fail
+/// # use api_key_runtime::require_app_key;
+/// #[require_app_key]
+/// struct Cake;
+/// ```
+///
+/// ```compile_fail
+/// # use api_key_runtime::require_app_key;
+/// #[require_app_key("cakes:delete")] // write scopes = "cakes:delete"
+/// async fn delete_cake() -> &'static str { "" }
+/// ```
 pub use api_key_macros::require_app_key;
 
 #[cfg(feature = "_diesel")]

@@ -81,8 +81,9 @@ impl RefusalLog {
                 thread::sleep(WINDOW);
                 log.0.summarise(reason);
             });
-        if let Err(error) = summarising {
-            log::debug!("no summary of refusals will be written: {error}");
+        if summarising.is_err() {
+            // At once then: without a summary to come, the next lines would be suppressed for good.
+            self.0.summarise(reason);
         }
     }
 }
@@ -130,10 +131,17 @@ impl Shared {
     }
 }
 
+/// The template of the route that a request matched, as the application wrote it.
+pub(crate) fn route_of(request: &HttpRequest) -> String {
+    request
+        .match_pattern()
+        .unwrap_or_else(|| "(default service)".to_owned())
+}
+
 struct Line<'a> {
     reason: Reason,
     method: &'a Method,
-    route: Option<String>,
+    route: String,
     address: Option<IpAddr>,
     record: Option<&'a KeyRecord>,
 }
@@ -148,7 +156,7 @@ impl<'a> Line<'a> {
         Self {
             reason,
             method: request.method(),
-            route: request.match_pattern(),
+            route: route_of(request),
             address,
             record,
         }
@@ -177,11 +185,7 @@ impl fmt::Display for Line<'_> {
             .as_str()
             .get(..16)
             .unwrap_or(self.method.as_str());
-        write!(
-            formatter,
-            ", {method} {})",
-            self.route.as_deref().unwrap_or("(default service)")
-        )
+        write!(formatter, ", {method} {})", self.route)
     }
 }
 

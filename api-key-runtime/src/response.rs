@@ -77,21 +77,16 @@ impl fmt::Display for RefusalClass {
 
 /// Content type and bytes of each class's body, made before any request comes: nothing of a request can be in them.
 #[derive(Clone, Debug)]
-pub(crate) struct Bodies(Vec<(RefusalClass, String, Bytes)>);
+pub(crate) struct Bodies([(String, Bytes); RefusalClass::ALL.len()]);
 
 impl Bodies {
     pub(crate) fn make<C: Into<String>, B: Into<Bytes>>(
         mut make: impl FnMut(RefusalClass) -> (C, B),
     ) -> Self {
-        Self(
-            RefusalClass::ALL
-                .into_iter()
-                .map(|class| {
-                    let (content_type, bytes) = make(class);
-                    (class, content_type.into(), bytes.into())
-                })
-                .collect(),
-        )
+        Self(RefusalClass::ALL.map(|class| {
+            let (content_type, bytes) = make(class);
+            (content_type.into(), bytes.into())
+        }))
     }
 }
 
@@ -118,7 +113,7 @@ fn problem(status: StatusCode, detail: &str) -> String {
 /// The responses of one application: whatever can be made before a request comes is.
 #[derive(Clone, Debug)]
 pub(crate) struct Responses {
-    bodies: Vec<(RefusalClass, HeaderValue, Bytes)>,
+    bodies: [(HeaderValue, Bytes); RefusalClass::ALL.len()],
     no_key: HeaderValue,
     invalid_token: HeaderValue,
     invalid_request: HeaderValue,
@@ -138,12 +133,12 @@ impl Responses {
                 "the realm {realm:?} is unusable: it is printable ASCII without quotes and backslashes"
             )));
         }
-        let bodies = bodies
-            .0
-            .into_iter()
-            .map(|(class, content_type, bytes)| Ok((class, value(&content_type)?, bytes)));
+        let mut checked = [const { (PROBLEM, Bytes::new()) }; RefusalClass::ALL.len()];
+        for (checked, (content_type, bytes)) in checked.iter_mut().zip(bodies.0) {
+            *checked = (value(&content_type)?, bytes);
+        }
         Ok(Self {
-            bodies: bodies.collect::<Result<_, Error>>()?,
+            bodies: checked,
             no_key: challenge(realm, "")?,
             invalid_token: challenge(realm, ", error=\"invalid_token\"")?,
             invalid_request: challenge(realm, ", error=\"invalid_request\"")?,
@@ -179,15 +174,28 @@ impl Responses {
             }
             RefusalClass::Unavailable => response.insert_header((RETRY_AFTER, RETRY_AFTER_SECONDS)),
         };
-        let own = self.bodies.iter().find(|(own, ..)| *own == class);
-        let (content_type, bytes) = own
-            .map_or((PROBLEM, Bytes::new()), |(_, content_type, bytes)| {
-                (content_type.clone(), bytes.clone())
-            });
-        response.insert_header((CONTENT_TYPE, content_type));
-        let mut response = response.body(bytes);
+        let (content_type, bytes) = self.body(class);
+        response.insert_header((CONTENT_TYPE, content_type.clone()));
+        let mut response = response.body(bytes.clone());
         self.finish(&mut response, in_query);
         response
+    }
+
+    fn body(&self, class: RefusalClass) -> &(HeaderValue, Bytes) {
+        let [
+            no_key,
+            invalid_key,
+            several_keys,
+            missing_scope,
+            unavailable,
+        ] = &self.bodies;
+        match class {
+            RefusalClass::NoKey => no_key,
+            RefusalClass::InvalidKey => invalid_key,
+            RefusalClass::SeveralKeys => several_keys,
+            RefusalClass::MissingScope => missing_scope,
+            RefusalClass::Unavailable => unavailable,
+        }
     }
 
     fn insufficient_scope(&self, policy: &Policy) -> HeaderValue {

@@ -5,7 +5,7 @@ use std::{collections::HashSet, fs, process::Command};
 use actix_web::{HttpResponse, get, web};
 use api_key_runtime::{AppKeysBuilder, NewKey, require_app_key, test_util::MemoryStore};
 
-use crate::support::{Database, Server, allocator, database_test, fixtures, http};
+use crate::support::{Database, Server, allocator, database_test, fixtures, http, log};
 
 #[get("/cake")]
 #[require_app_key]
@@ -263,6 +263,37 @@ database_test!(
             );
         }
         database.builder().pepper(PEPPER).build().unwrap();
+    }
+);
+
+// A6
+database_test!(
+    start_up_warns_of_keys_that_no_configured_pepper_knows,
+    |database: Database| {
+        database.migrate();
+        issue(database.builder()).unwrap();
+        database
+            .builder()
+            .pepper(PEPPER)
+            .previous_pepper("none")
+            .build()
+            .unwrap();
+        let place = if database.is_postgres() {
+            database.url().rsplit_once('@').unwrap().1.to_owned()
+        } else {
+            database.url().to_owned()
+        };
+        let warnings = || {
+            let lines = log::lines_with("1 active keys of");
+            lines
+                .iter()
+                .filter(|line| line.starts_with("WARN") && line.contains(&place))
+                .count()
+        };
+        log::install();
+        assert_eq!(warnings(), 0, "both ways were configured");
+        database.builder().pepper(PEPPER).build().unwrap();
+        assert_eq!(warnings(), 1);
     }
 );
 

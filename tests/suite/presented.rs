@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use actix_web::{HttpResponse, get, web};
 use api_key_runtime::{AppKey, AppKeys, DieselStore, Source, require_app_key};
 
-use crate::support::{Counting, Database, Server, database_test, fixtures, http};
+use crate::support::{Counting, Database, Fixtures, Server, database_test, fixtures, http, log};
 
 #[get("/cake")]
 #[require_app_key]
@@ -13,8 +13,30 @@ async fn cake(key: AppKey) -> HttpResponse {
     HttpResponse::Ok().body(format!("cake for {}", key.id()))
 }
 
+#[get("/optional")]
+#[require_app_key(optional)]
+async fn optional(key: Option<AppKey>) -> HttpResponse {
+    HttpResponse::Ok().body(key.map_or_else(|| "nobody".to_owned(), |key| key.name().to_owned()))
+}
+
+#[get("/optional-scoped")]
+#[require_app_key(optional, scopes = "cakes:write")]
+async fn optional_scoped(key: Option<AppKey>) -> HttpResponse {
+    HttpResponse::Ok().body(key.map_or_else(|| "nobody".to_owned(), |key| key.name().to_owned()))
+}
+
+#[get("/optional-mistaken")]
+#[require_app_key(optional)]
+async fn optional_mistaken(key: AppKey) -> HttpResponse {
+    HttpResponse::Ok().body(key.name().to_owned())
+}
+
 fn routes(config: &mut web::ServiceConfig) {
-    config.service(cake);
+    config
+        .service(cake)
+        .service(optional)
+        .service(optional_scoped)
+        .service(optional_mistaken);
 }
 
 fn status(server: &Server, target: &str, headers: &[&str]) -> u16 {
@@ -185,6 +207,62 @@ database_test!(
                 "{value} beside X-API-Key"
             );
         }
+    }
+);
+
+// B3
+database_test!(
+    an_optional_route_passes_who_presents_nothing_and_refuses_all_that_is_bad,
+    |database: Database| {
+        let server = Server::start(database.keys(), routes);
+        let fixtures = Fixtures::new(&database);
+        let answer = |target: &str, headers: &[&str]| {
+            let answer = http::get(server.address, target, headers);
+            (
+                answer.status,
+                if answer.status == 200 {
+                    answer.text()
+                } else {
+                    String::new()
+                },
+            )
+        };
+        let active = format!("X-API-Key: {}", fixtures.active);
+        assert_eq!(answer("/optional", &[]), (200, "nobody".to_owned()));
+        assert_eq!(
+            answer("/optional", &["Authorization: Basic QWxhZGRpbg=="]),
+            (200, "nobody".to_owned())
+        );
+        assert_eq!(answer("/optional", &[&active]), (200, "test".to_owned()));
+        for bad in [
+            "X-API-Key:",
+            "Authorization:",
+            "Authorization: Bearer",
+            "X-API-Key: junk",
+            "Authorization: Bearer a b",
+        ] {
+            assert_eq!(answer("/optional", &[bad]).0, 401, "{bad}");
+        }
+        for (_, key) in fixtures.invalid() {
+            assert_eq!(answer("/optional", &[&format!("X-API-Key: {key}")]).0, 401);
+        }
+        assert_eq!(answer("/optional", &[&active, &active]).0, 400);
+        assert_eq!(answer("/optional-scoped", &[]).0, 200);
+        assert_eq!(answer("/optional-scoped", &[&active]).0, 403);
+        // A handler that insists on a key it need not get is told so, and answers nobody.
+        assert_eq!(answer("/optional-mistaken", &[&active]).0, 200);
+        assert_eq!(answer("/optional-mistaken", &[]).0, 500);
+        assert!(
+            log::lines_with("the handler of /optional takes an AppKey").is_empty(),
+            "anonymous callers are no error"
+        );
+        assert_eq!(
+            log::lines_with(
+                "the handler of /optional-mistaken takes an AppKey, which there is none of"
+            )
+            .len(),
+            1
+        );
     }
 );
 

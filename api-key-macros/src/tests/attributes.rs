@@ -21,9 +21,28 @@ fn route_macros_go_to_the_outer_function() {
     assert_eq!(ROUTES, expected);
     for route in ROUTES {
         for path in ["", "actix_web::", "::actix_web::", "web::"] {
-            let attr = tokens(&format!(r#"#[{path}{route}("/list", name = "list")]"#));
+            let shape = if route == "routes" {
+                ""
+            } else {
+                r#"("/list", name = "list")"#
+            };
+            let attr = tokens(&format!("#[{path}{route}{shape}]"));
             assert_placed(&attr, &attr, &quote!());
         }
+    }
+}
+
+#[test]
+fn other_crates_attributes_of_the_same_name_stay_on_the_inner_function() {
+    for attr in [
+        "#[fastrace::trace]",
+        "#[trace(name = \"x\")]",
+        "#[other::query]",
+        "#[get]",
+        "#[route = \"x\"]",
+    ] {
+        let attr = tokens(attr);
+        assert_placed(&attr, &quote!(), &attr);
     }
 }
 

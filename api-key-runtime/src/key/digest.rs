@@ -219,6 +219,11 @@ impl Digester {
         self.previous.as_ref().map(|way| &way.id)
     }
 
+    /// Every configured way, the current one first.
+    pub(crate) fn keys(&self) -> impl Iterator<Item = &DigestKey> {
+        std::iter::once(&self.current.id).chain(self.previous_key())
+    }
+
     /// The digest that is stored of a new key.
     pub(crate) fn digest(&self, key: &str) -> Digest {
         self.current.digest(key)

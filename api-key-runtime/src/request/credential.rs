@@ -165,10 +165,11 @@ fn parameters<'a>(query: &'a str, name: &'a str) -> impl Iterator<Item = Found<'
 
 /// Whether this is the name of that query parameter, however it is encoded.
 pub(crate) fn decoded_name_is(encoded: &str, name: &str) -> bool {
-    percent_decode(encoded).is_some_and(|decoded| *decoded == *name.as_bytes())
+    encoded.len() <= name.len().saturating_mul(3)
+        && percent_decode(encoded).is_some_and(|decoded| *decoded == *name.as_bytes())
 }
 
-fn percent_decode(text: &str) -> Option<Cow<'_, [u8]>> {
+pub(crate) fn percent_decode(text: &str) -> Option<Cow<'_, [u8]>> {
     if !text.contains('%') {
         return Some(Cow::Borrowed(text.as_bytes()));
     }
@@ -195,13 +196,12 @@ fn cookies<'a>(headers: &'a HeaderMap, name: &'a str) -> impl Iterator<Item = Fo
         .get_all(COOKIE)
         .flat_map(|line| line.as_bytes().split(|&byte| byte == b';'));
     pairs.filter_map(move |pair| {
-        let pair = pair.trim_ascii_start();
         let equals = pair
             .iter()
             .position(|&byte| byte == b'=')
             .unwrap_or(pair.len());
         let (own_name, value) = pair.split_at(equals);
-        (own_name == name.as_bytes())
+        (own_name.trim_ascii() == name.as_bytes())
             .then(|| header_value(value.strip_prefix(b"=").unwrap_or(value)))
     })
 }
@@ -330,6 +330,7 @@ mod tests {
                 &[("Cookie", b"app_key=K"), ("Cookie", b"a=b; app_key=K")],
                 "",
             ),
+            (&[("Cookie", b"app_key=K; app_key =K")], ""),
             (&[], "key=K&key=K"),
             (&[], "key=K&%6Bey=K"),
             (&[], "key=K&%6b%65%79="),

@@ -5,6 +5,6 @@ mod credential;
 mod source;
 
 pub(crate) use address::Callers;
-pub(crate) use credential::{Presented, decoded_name_is, present};
+pub(crate) use credential::{Presented, decoded_name_is, percent_decode, present};
 pub use source::Source;
 pub(crate) use source::Sources;

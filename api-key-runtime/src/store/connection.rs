@@ -64,6 +64,10 @@ impl Connection {
         Self::open_or(database, Missing::Refuse)
     }
 
+    #[cfg_attr(
+        not(feature = "sqlite"),
+        expect(unused_variables, reason = "only a file can be made")
+    )]
     pub(crate) fn open_or(database: &Database, missing: Missing) -> Result<Self, Error> {
         match database {
             #[cfg(feature = "postgres")]
@@ -109,6 +113,7 @@ fn apply_settings(connection: &mut SqliteConnection) -> diesel::QueryResult<()> 
     let until = Instant::now() + SQLITE_PATIENCE;
     loop {
         match connection.batch_execute(SQLITE_SETTINGS) {
+            // Diesel has no code for it.
             Err(error) if error.to_string() == "database is locked" && Instant::now() < until => {
                 thread::sleep(Duration::from_millis(10));
             }
@@ -129,7 +134,9 @@ fn sqlite_uri(path: &str, missing: Missing) -> String {
         .replace('%', "%25")
         .replace('?', "%3f")
         .replace('#', "%23");
-    format!("file:{path}?mode={mode}")
+    // An absolute path follows an empty authority, or its own leading slashes would be taken for one.
+    let authority = if path.starts_with('/') { "//" } else { "" };
+    format!("file:{authority}{path}?mode={mode}")
 }
 
 /// Whether this is about a server. From a URL that libpq cannot read it quotes pieces, and those may be the password's.
@@ -149,8 +156,8 @@ fn unreachable(database: &Database, source: diesel::ConnectionError) -> Error {
         Error::database(format!("cannot connect to {database}"), source)
     } else {
         Error::setting(format!(
-            "cannot connect to {database}: libpq cannot read its URL (what it says may quote the password and is left out); in user and \
-             password write % as %25, @ as %40, : as %3A and / as %2F"
+            "cannot connect to {database}: libpq cannot read its URL or service settings (what it says may quote the password and is left out); in \
+             user and password of a URL write % as %25, @ as %40, : as %3A and / as %2F"
         ))
     }
 }

@@ -31,10 +31,15 @@ impl Database {
                 "this build has no Postgres: enable the feature `postgres` of api-key-runtime",
             ));
         }
-        let path = url
+        let after_scheme = url
             .strip_prefix("sqlite://")
-            .or_else(|| url.strip_prefix("sqlite:"))
-            .unwrap_or(url);
+            .or_else(|| url.strip_prefix("sqlite:"));
+        if after_scheme.is_some_and(|path| path.contains('?')) {
+            return Err(Error::setting(
+                "an sqlite:// URL names a file and takes no parameters: leave out what begins with `?`",
+            ));
+        }
+        let path = after_scheme.unwrap_or(url);
         if let Some((scheme, _)) = path.split_once("://") {
             return Err(Error::setting(format!(
                 "the database URL begins with {scheme}://, which is neither postgres:// nor sqlite://"
@@ -80,12 +85,19 @@ pub(crate) enum Identity {
     File(Option<super::sqlite::FileIdentity>),
 }
 
-/// URLs, and libpq's `keyword=value` strings.
+/// URLs, and libpq's `keyword = value` strings, which begin with a keyword.
 fn is_postgres(url: &str) -> bool {
-    let keyword = |word: &str| url.starts_with(word) || url.contains(&format!(" {word}"));
+    let is_keyword = |text: &str| {
+        !text.is_empty()
+            && text
+                .bytes()
+                .all(|byte| byte.is_ascii_lowercase() || byte == b'_')
+    };
     url.starts_with("postgres://")
         || url.starts_with("postgresql://")
-        || ["host=", "dbname=", "service="].into_iter().any(keyword)
+        || url
+            .split_once('=')
+            .is_some_and(|(keyword, _)| is_keyword(keyword.trim_end()))
 }
 
 /// What follows user and password in a URL without its scheme: as libpq reads it, they end at the first `@` unless a `/` precedes it.
@@ -157,6 +169,22 @@ mod tests {
         );
     }
 
+    #[test]
+    fn a_connection_string_is_never_taken_for_a_path() {
+        for text in [
+            "user=app password=hunter2",
+            "hostaddr=10.0.0.1 user=a password=hunter2",
+            "host = h password=hunter2",
+        ] {
+            assert!(
+                is_postgres(text) && !is_postgres(&format!("./{text}")),
+                "{text}"
+            );
+            #[cfg(feature = "postgres")]
+            assert_eq!(Database::parse(text).unwrap().to_string(), "Postgres");
+        }
+    }
+
     #[cfg(feature = "sqlite")]
     #[test]
     fn a_path_is_a_file_whichever_way_it_is_written() {
@@ -181,6 +209,7 @@ mod tests {
             "mysql://h/d",
             "postgre://h/d",
             "sqlite://",
+            "sqlite://cakes.db?mode=rwc",
         ] {
             assert!(Database::parse(bad).unwrap_err().is_setting(), "{bad:?}");
         }

@@ -1,6 +1,9 @@
 //! The store over Diesel, on either database.
 
-use std::sync::{Mutex, PoisonError};
+use std::{
+    sync::{Mutex, PoisonError},
+    time::{Duration, Instant},
+};
 
 use super::{
     Connection, Database, KeyStore, StoreError, check, claim_digest_key, database::Identity,
@@ -24,59 +27,70 @@ struct Idle {
     connection: Connection,
     /// Which file or server it was opened on.
     identity: Identity,
+    since: Instant,
 }
 
 /// More would only be left over from threads that were replaced.
 const MAX_IDLE: usize = 2;
+/// Shorter than the idle time after which firewalls and balancers forget a connection without a word.
+const MAX_IDLE_TIME: Duration = Duration::from_secs(60);
 
 impl DieselStore {
-    /// Connects to a database whose keys are digested without a pepper, and checks its tables.
+    /// Connects to a database and checks its tables, but not under which pepper its keys are.
     ///
     /// # Errors
-    /// When the URL is unusable, the database away, its tables are missing, incompatible or without their triggers, or its keys are
-    /// under a pepper.
+    /// When the URL is unusable, the database away, or its tables are missing, incompatible or without their triggers.
     pub fn open(database_url: &str) -> Result<Self, Error> {
-        Self::connect(&Database::parse(database_url)?, &Digester::default())
+        Self::new(&Database::parse(database_url)?, |_| Ok(()))
     }
 
     /// Connects, checks the tables, and makes this way of digesting the table's.
     pub(crate) fn connect(database: &Database, digester: &Digester) -> Result<Self, Error> {
-        let identity = database.identity();
-        let mut connection = Connection::open(database)?;
-        check(database, &mut connection)?;
-        claim_digest_key(database, &mut connection, digester)?;
-        Ok(Self {
-            database: database.clone(),
-            idle: Mutex::new(vec![Idle {
-                connection,
-                identity,
-            }]),
+        Self::new(database, |connection| {
+            claim_digest_key(database, connection, digester)
         })
     }
 
-    /// A connection to what the URL names now: none to a file that was replaced or deleted meanwhile.
+    fn new(
+        database: &Database,
+        prepare: impl FnOnce(&mut Connection) -> Result<(), Error>,
+    ) -> Result<Self, Error> {
+        let mut first = Idle::open(database)?;
+        prepare(&mut first.connection)?;
+        Ok(Self {
+            database: database.clone(),
+            idle: Mutex::new(vec![first]),
+        })
+    }
+
+    /// A connection to what the URL names now that was used lately: none to a file that was replaced or deleted meanwhile, and none
+    /// that a firewall may have forgotten.
     fn take_idle(&self) -> Option<Idle> {
-        let mut idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner);
         let identity = self.database.identity();
-        idle.retain(|idle| idle.identity == identity);
+        let mut idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner);
+        idle.retain(|idle| idle.identity == identity && idle.since.elapsed() < MAX_IDLE_TIME);
         idle.pop()
     }
 
-    fn put_back(&self, connection: Idle) {
+    fn put_back(&self, mut used: Idle) {
+        used.since = Instant::now();
         let mut idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner);
         if idle.len() < MAX_IDLE {
-            idle.push(connection);
+            idle.push(used);
         }
     }
+}
 
+impl Idle {
     /// A new connection, whose tables are checked: a restored file may be of another release, or without its triggers.
-    fn open_another(&self) -> Result<Idle, Error> {
-        let identity = self.database.identity();
-        let mut connection = Connection::open(&self.database)?;
-        check(&self.database, &mut connection)?;
-        Ok(Idle {
+    fn open(database: &Database) -> Result<Self, Error> {
+        let identity = database.identity();
+        let mut connection = Connection::open(database)?;
+        check(database, &mut connection)?;
+        Ok(Self {
             connection,
             identity,
+            since: Instant::now(),
         })
     }
 }
@@ -95,7 +109,7 @@ impl KeyStore for DieselStore {
                 }
             }
         }
-        let mut another = self.open_another().map_err(StoreError::new)?;
+        let mut another = Idle::open(&self.database).map_err(StoreError::new)?;
         let records =
             on_either!(&mut another.connection, queries::find(digests)).map_err(StoreError::new)?;
         self.put_back(another);

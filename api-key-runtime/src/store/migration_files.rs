@@ -88,7 +88,7 @@ pub fn copy_migrations(directory: &Path, backend: Backend) -> Result<Vec<PathBuf
                     )));
                 }
                 Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
-                    missing.push((folder.clone(), path, text))
+                    missing.push((folder.clone(), path, text));
                 }
                 Err(error) => {
                     return Err(Error::system(
@@ -102,13 +102,20 @@ pub fn copy_migrations(directory: &Path, backend: Backend) -> Result<Vec<PathBuf
     let mut made = Vec::new();
     for (folder, path, text) in missing {
         fs::create_dir_all(&folder)
-            .and_then(|()| fs::write(&path, text))
+            .and_then(|()| write_whole(&path, text))
             .map_err(|error| Error::system(format!("cannot write {}", path.display()), error))?;
         if !made.contains(&folder) {
             made.push(folder);
         }
     }
     Ok(made)
+}
+
+/// By another name first: a file that was cut short would look like one that somebody changed.
+fn write_whole(path: &Path, text: &str) -> std::io::Result<()> {
+    let unfinished = path.with_extension("sql.part");
+    fs::write(&unfinished, text)?;
+    fs::rename(unfinished, path)
 }
 
 #[cfg(test)]

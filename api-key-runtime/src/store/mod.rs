@@ -36,8 +36,9 @@ pub use self::{
 
 /// Where keys are looked up.
 ///
-/// The crate's own store is made by [`AppKeysBuilder::database_url`](crate::AppKeysBuilder::database_url); implement this trait to
-/// keep keys elsewhere. It is synchronous and called on the crate's own look-up threads, never on a worker of actix-web: it may block.
+/// The crate's own store is made by `AppKeysBuilder::database_url`; implement this trait to keep keys elsewhere. Keys for it are made by
+/// [`AppKeys::make_key`](crate::AppKeys::make_key), whose record it keeps whole: a `digest_key` that does not say how the digest was
+/// made refuses the key. It is synchronous and called on the crate's own look-up threads, never on a worker of actix-web: it may block.
 /// A panic in it is a store failure, and the caller gets 503.
 pub trait KeyStore: Send + Sync + 'static {
     /// The records with these digests, in any order; a digest without a record is unknown.

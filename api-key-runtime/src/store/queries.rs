@@ -10,7 +10,9 @@ use super::{
     schema::{api_key_meta, api_keys},
     write,
 };
-use crate::{AddressRules, Digest, DigestKey, Error, KeyRecord, ScopeSet, store::Aborted};
+use crate::{
+    AddressRules, Digest, DigestKey, Error, KeyRecord, ScopeSet, once::OncePerHour, store::Aborted,
+};
 
 /// A row of `api_keys` as it stands in the table.
 #[derive(Clone, Queryable, Selectable)]
@@ -109,6 +111,8 @@ pub(crate) fn list(connection: &mut Connection) -> QueryResult<Vec<KeyRecord>> {
     }
 }
 
+static UNREADABLE: OncePerHour<i64> = OncePerHour::new();
+
 /// Where a row cannot be decoded, which the table's constraints should exclude, its own key alone is as good as not there.
 fn one_by_one(connection: &mut Connection, ids: Vec<i64>) -> QueryResult<Vec<KeyRecord>> {
     let mut records = Vec::with_capacity(ids.len());
@@ -116,7 +120,11 @@ fn one_by_one(connection: &mut Connection, ids: Vec<i64>) -> QueryResult<Vec<Key
         match get(connection, id) {
             Ok(record) => records.extend(record),
             Err(DeserializationError(error)) => {
-                log::error!("the row of key {id} cannot be read, so the key is refused: {error}");
+                if UNREADABLE.is_due(id) {
+                    log::error!(
+                        "the row of key {id} cannot be read, so the key is refused: {error}"
+                    );
+                }
             }
             Err(error) => return Err(error),
         }
@@ -221,6 +229,23 @@ pub(crate) fn set_disabled(
         };
         existing(connection, id)
     })
+}
+
+/// How many keys are neither revoked nor expired and digested in none of these ways.
+pub(crate) fn count_live_except(
+    connection: &mut Connection,
+    ways: &[&str],
+    now: DateTime<Utc>,
+) -> QueryResult<i64> {
+    let live = api_keys::revoked_at.is_null().and(
+        api_keys::expires_at
+            .is_null()
+            .or(api_keys::expires_at.gt(now)),
+    );
+    api_keys::table
+        .filter(live.and(api_keys::digest_key.ne_all(ways)))
+        .count()
+        .get_result(connection)
 }
 
 fn existing(connection: &mut Connection, id: i64) -> Result<KeyRecord, Aborted> {

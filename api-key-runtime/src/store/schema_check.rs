@@ -15,6 +15,14 @@ const TABLES: [&str; 4] = [
 /// Refuses tables that are missing, incompatible, or without their triggers; warns of newer ones, as rolling deploys meet them.
 pub(crate) fn check(database: &Database, connection: &mut Connection) -> Result<(), Error> {
     let failed = |source| Error::database(format!("cannot read the tables of {database}"), source);
+    if on_either!(connection, is_standby()).map_err(failed)? {
+        return Err(Error::database(
+            format!(
+                "{database} is a hot standby, which may be behind: a revoked key would go on working"
+            ),
+            "name the writable primary, or add target_session_attrs=read-write to its URL",
+        ));
+    }
     let existing = on_either!(connection, existing_tables(&TABLES)).map_err(failed)?;
     if let Some(missing) = TABLES
         .into_iter()
@@ -91,7 +99,9 @@ pub(crate) fn claim_digest_key(
     for _ in 0..2 {
         let theirs = on_either!(connection, queries::digest_key()).map_err(failed)?;
         match theirs.as_deref() {
-            Some(theirs) if theirs == ours => return Ok(()),
+            Some(theirs) if theirs == ours => {
+                return warn_of_unknown_ways(database, connection, digester);
+            }
             Some(theirs) if Some(theirs) != previous => break,
             before => {
                 if on_either!(connection, queries::claim_digest_key(before, ours))
@@ -104,8 +114,30 @@ pub(crate) fn claim_digest_key(
     }
     Err(Error::setting(format!(
         "the keys of {database} are digested under another pepper than APP_KEY_PEPPER says: nobody's key would be known. To change the \
-         pepper, set the old one in APP_KEY_PEPPER_PREVIOUS (`none` where there was none)"
+         pepper, set the old one in APP_KEY_PEPPER_PREVIOUS (`none` where there was none); with several processes, first start them all with \
+         the new one as the previous one"
     )))
+}
+
+/// Keys that were digested in a way nobody configured are unknown, and their holders would be the first to notice.
+fn warn_of_unknown_ways(
+    database: &Database,
+    connection: &mut Connection,
+    digester: &Digester,
+) -> Result<(), Error> {
+    let known: Vec<&str> = digester.keys().map(crate::DigestKey::as_str).collect();
+    let lost = on_either!(
+        connection,
+        queries::count_live_except(&known, chrono::Utc::now())
+    )
+    .map_err(|source| Error::database(format!("cannot read the keys of {database}"), source))?;
+    if lost > 0 {
+        log::warn!(
+            "{lost} active keys of {database} were digested under a pepper that is neither APP_KEY_PEPPER nor APP_KEY_PEPPER_PREVIOUS, so \
+             they are unknown: configure that pepper as the previous one, or replace and revoke them"
+        );
+    }
+    Ok(())
 }
 
 /// Turns a rolled-back change into what the operator is told.

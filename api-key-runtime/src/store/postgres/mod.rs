@@ -3,8 +3,8 @@
 pub mod schema;
 
 use diesel::{
-    Connection as _, RunQueryDsl as _, connection::SimpleConnection as _, prelude::QueryableByName,
-    sql_query, sql_types,
+    Connection as _, RunQueryDsl as _, connection::SimpleConnection as _, dsl::sql,
+    prelude::QueryableByName, sql_query, sql_types,
 };
 
 use super::Aborted;
@@ -25,7 +25,10 @@ fn write<T>(
     change: impl FnOnce(&mut Connection) -> Result<T, Aborted>,
 ) -> Result<T, Aborted> {
     connection.transaction(|connection| {
-        connection.batch_execute("SET LOCAL synchronous_commit = on")?;
+        connection.batch_execute(
+            "SELECT set_config('synchronous_commit', 'on', true) \
+             WHERE current_setting('synchronous_commit') IN ('off', 'local', 'remote_write')",
+        )?;
         change(connection)
     })
 }
@@ -43,6 +46,11 @@ pub(crate) const TRIGGERS: &[&str] = &[
 struct Name {
     #[diesel(sql_type = sql_types::Text)]
     name: String,
+}
+
+/// Whether this server only follows another one, and may be behind it.
+pub(crate) fn is_standby(connection: &mut Connection) -> diesel::QueryResult<bool> {
+    diesel::select(sql::<sql_types::Bool>("pg_is_in_recovery()")).get_result(connection)
 }
 
 /// The tables there are, of those asked for, as the connection's search path finds them.

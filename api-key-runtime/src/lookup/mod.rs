@@ -4,8 +4,10 @@
 //! its answer up to the deadline. It joins a look-up that is still queued, never one that was already sent: what was read before the
 //! request began may be older than a revocation that was complete by then.
 
+mod queue;
+
 use std::{
-    collections::{HashMap, VecDeque},
+    collections::HashMap,
     fmt,
     panic::{AssertUnwindSafe, catch_unwind},
     sync::{
@@ -19,9 +21,11 @@ use std::{
 use actix_web::rt::time::timeout;
 use futures_channel::oneshot;
 
+use self::queue::{Batch, Full, Queue};
 use crate::{
     Digest, Error, KeyRecord, KeyStore, StoreError,
     key::{Digester, Digests},
+    once::OncePerHour,
     verdict::Reason,
 };
 
@@ -29,16 +33,11 @@ use crate::{
 const THREADS: usize = 2;
 /// How long a thread may be at its batch before another one takes the next.
 const SPARE_AFTER: Duration = Duration::from_millis(25);
-/// Digests asked for in one query.
-const MAX_BATCH: usize = 256;
-/// Keys that may wait for a thread; past that the answer is 503 at once.
-const MAX_QUEUED: usize = 1024;
 /// Stuck threads that are replaced by new ones; past that the rest of the queue waits for them.
 const MAX_ABANDONED: usize = 8;
 
 /// What a look-up found: the record, or that there is none.
-type Found = Option<Arc<KeyRecord>>;
-type Answer = Result<Found, Reason>;
+type Answer = Result<Option<Arc<KeyRecord>>, Reason>;
 
 /// The queue of look-ups and its threads, which end when this is dropped.
 pub(crate) struct Lookups {
@@ -54,12 +53,12 @@ struct Shared {
     wake: Condvar,
     /// So that an outage is logged when it begins and ends, not per request.
     failing: AtomicBool,
+    logged: OncePerHour<i64>,
 }
 
 #[derive(Default)]
 struct State {
-    queue: VecDeque<Digests>,
-    waiting: HashMap<Digests, Vec<oneshot::Sender<Answer>>>,
+    queue: Queue,
     /// Threads at work on a batch, and since when.
     running: HashMap<ThreadNumber, Instant>,
     abandoned: Vec<ThreadNumber>,
@@ -68,9 +67,6 @@ struct State {
 }
 
 type ThreadNumber = usize;
-
-/// Look-ups that one query answers, each with those who wait for it.
-type Batch = Vec<(Digests, Vec<oneshot::Sender<Answer>>)>;
 
 impl fmt::Debug for Lookups {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -93,6 +89,7 @@ impl Lookups {
             state: Mutex::default(),
             wake: Condvar::new(),
             failing: AtomicBool::new(false),
+            logged: OncePerHour::new(),
         });
         let lookups = Self { shared, deadline };
         for _ in 0..THREADS {
@@ -103,16 +100,35 @@ impl Lookups {
 
     /// The record with one of these digests, as it stood after this call began.
     pub(crate) async fn find(&self, digests: Digests) -> Answer {
-        let receiver = self.shared.enqueue(digests)?;
+        let receiver = match self.shared.enqueue(digests) {
+            Err(Reason::Overloaded) => {
+                self.replace_stuck_threads();
+                return Err(Reason::Overloaded);
+            }
+            queued => queued?,
+        };
         match timeout(self.deadline, receiver).await {
             Ok(Ok(answer)) => answer,
             // The thread ended without an answer, which it does only at shut-down.
             Ok(Err(_)) => Err(Reason::Unavailable),
             Err(_) => {
-                self.shared
-                    .replace_stuck_threads(self.deadline.saturating_mul(2));
+                self.replace_stuck_threads();
                 Err(Reason::TooLate)
             }
+        }
+    }
+
+    /// Whoever is refused because nobody answers sees to it that somebody does.
+    fn replace_stuck_threads(&self) {
+        let longer_than = self.deadline.saturating_mul(2);
+        let (replaced, failed) = self.shared.replace_stuck_threads(longer_than);
+        for _ in 0..replaced {
+            log::warn!(
+                "a look-up has been stuck for {longer_than:?}, another thread takes its place"
+            );
+        }
+        if let Some(error) = failed {
+            log::error!("{error}");
         }
     }
 }
@@ -122,7 +138,6 @@ impl Drop for Lookups {
         let mut state = self.shared.lock();
         state.ended = true;
         state.queue.clear();
-        state.waiting.clear();
         drop(state);
         self.shared.wake.notify_all();
     }
@@ -135,20 +150,14 @@ impl Shared {
     }
 
     fn enqueue(&self, digests: Digests) -> Result<oneshot::Receiver<Answer>, Reason> {
-        let (sender, receiver) = oneshot::channel();
         let mut state = self.lock();
         if state.ended {
             return Err(Reason::Unavailable);
         }
-        if let Some(waiting) = state.waiting.get_mut(&digests) {
-            waiting.push(sender);
-            return Ok(receiver);
-        }
-        if state.queue.len() >= MAX_QUEUED {
-            return Err(Reason::Overloaded);
-        }
-        state.queue.push_back(digests);
-        state.waiting.insert(digests, vec![sender]);
+        let receiver = state
+            .queue
+            .push(digests)
+            .map_err(|Full| Reason::Overloaded)?;
         drop(state);
         self.wake.notify_all();
         Ok(receiver)
@@ -196,13 +205,14 @@ impl Shared {
                     .wait(state)
                     .unwrap_or_else(PoisonError::into_inner),
                 Some(busy_for) if busy_for < SPARE_AFTER => {
+                    let patience = SPARE_AFTER.saturating_sub(busy_for);
                     self.wake
-                        .wait_timeout(state, SPARE_AFTER.saturating_sub(busy_for))
+                        .wait_timeout(state, patience)
                         .unwrap_or_else(PoisonError::into_inner)
                         .0
                 }
                 _ => {
-                    let batch = state.take_batch();
+                    let batch = state.queue.take_batch();
                     if batch.is_empty() {
                         continue;
                     }
@@ -221,11 +231,11 @@ impl Shared {
         // A panic in a store is a store that cannot tell; the thread goes on, and no lock is held here.
         let found = catch_unwind(AssertUnwindSafe(|| self.store.find(&digests)))
             .unwrap_or_else(|_| Err(StoreError::new("the store panicked")));
-        let records = found.and_then(by_digest);
-        self.log_change_of_state(records.as_ref().err());
+        self.log_change_of_state(found.as_ref().err());
+        let records = found.map(|records| self.by_digest(records));
         for (digests, waiting) in batch {
             let answer = match &records {
-                Ok(records) => Ok(self.record_of(&digests, records)),
+                Ok(records) => self.record_of(&digests, records),
                 Err(_) => Err(Reason::Unavailable),
             };
             for sender in waiting {
@@ -235,92 +245,94 @@ impl Shared {
         }
     }
 
+    /// The records by their digests. Two for one digest are no answer for that key: one of them may be revoked.
+    fn by_digest(&self, records: Vec<KeyRecord>) -> HashMap<Digest, Option<Arc<KeyRecord>>> {
+        let mut by_digest = HashMap::with_capacity(records.len());
+        for record in records {
+            let id = record.id;
+            if !record.allowed_ips.is_readable() && self.logged.is_due(id) {
+                log::error!(
+                    "the column allowed_ips of key {id} cannot be read, so the key is refused everywhere: {:?}",
+                    record.allowed_ips.as_str()
+                );
+            }
+            let digest = record.digest;
+            if by_digest.insert(digest, Some(Arc::new(record))).is_some() {
+                by_digest.insert(digest, None);
+                if self.logged.is_due(id) {
+                    log::error!(
+                        "the store answered two records for the digest of key {id}, so the key is refused"
+                    );
+                }
+            }
+        }
+        by_digest
+    }
+
     /// The record under the current digest, else under the previous one; one digested in another way than it claims is none.
-    fn record_of(&self, digests: &Digests, records: &HashMap<Digest, Arc<KeyRecord>>) -> Found {
-        let candidates = digests.iter().filter_map(|digest| records.get(&digest));
-        candidates
-            .filter(|record| {
-                self.digester
-                    .made(digests, &record.digest, &record.digest_key)
-            })
-            .map(Arc::clone)
-            .next()
+    fn record_of(
+        &self,
+        digests: &Digests,
+        records: &HashMap<Digest, Option<Arc<KeyRecord>>>,
+    ) -> Answer {
+        for found in digests.iter().filter_map(|digest| records.get(&digest)) {
+            let Some(record) = found else {
+                return Err(Reason::Unavailable);
+            };
+            if self
+                .digester
+                .made(digests, &record.digest, &record.digest_key)
+            {
+                return Ok(Some(Arc::clone(record)));
+            }
+            if self.logged.is_due(record.id) {
+                log::error!(
+                    "key {} says that it was digested by {}, which is not how its digest was made, so the key is refused",
+                    record.id,
+                    record.digest_key
+                );
+            }
+        }
+        Ok(None)
     }
 
     fn log_change_of_state(&self, error: Option<&StoreError>) {
         let was_failing = self.failing.swap(error.is_some(), Ordering::Relaxed);
         match error {
-            Some(error) if !was_failing => log::error!(
-                "keys cannot be looked up, callers get 503 until they can be again: {error}"
-            ),
+            Some(error) if !was_failing => {
+                log::error!(
+                    "keys cannot be looked up, callers get 503 until they can be again: {error}"
+                );
+            }
             Some(error) => log::debug!("keys still cannot be looked up: {error}"),
             None if was_failing => log::info!("keys can be looked up again"),
             None => {}
         }
     }
 
-    /// Gives up threads that have been at one batch for longer than this, and starts others, up to a bound.
-    fn replace_stuck_threads(self: &Arc<Self>, longer_than: Duration) {
+    /// Gives up threads that have been at one batch for longer than this, and starts others, up to a bound; how many it replaced.
+    fn replace_stuck_threads(self: &Arc<Self>, longer_than: Duration) -> (usize, Option<Error>) {
         let mut state = self.lock();
+        let is_stuck = |(number, since): &(&ThreadNumber, &Instant)| {
+            since.elapsed() > longer_than && !state.abandoned.contains(number)
+        };
         let stuck: Vec<ThreadNumber> = state
             .running
             .iter()
-            .filter(|(number, since)| {
-                since.elapsed() > longer_than && !state.abandoned.contains(number)
-            })
+            .filter(is_stuck)
             .map(|(&number, _)| number)
             .collect();
+        let mut replaced = 0_usize;
         for number in stuck {
             if state.ended || state.abandoned.len() >= MAX_ABANDONED {
-                return;
+                break;
             }
-            match self.start_thread(&mut state) {
-                Ok(()) => {
-                    state.abandoned.push(number);
-                    log::warn!(
-                        "a look-up has been stuck for {longer_than:?}, another thread takes its place"
-                    );
-                }
-                Err(error) => log::error!("{error}"),
+            if let Err(error) = self.start_thread(&mut state) {
+                return (replaced, Some(error));
             }
+            state.abandoned.push(number);
+            replaced = replaced.saturating_add(1);
         }
+        (replaced, None)
     }
-}
-
-impl State {
-    /// The oldest look-ups somebody still waits for.
-    fn take_batch(&mut self) -> Batch {
-        let mut batch = Batch::new();
-        while batch.len() < MAX_BATCH
-            && let Some(digests) = self.queue.pop_front()
-        {
-            let mut waiting = self.waiting.remove(&digests).unwrap_or_default();
-            waiting.retain(|sender| !sender.is_canceled());
-            if !waiting.is_empty() {
-                batch.push((digests, waiting));
-            }
-        }
-        batch
-    }
-}
-
-/// Two records for one digest are no answer: one of them may be revoked.
-fn by_digest(records: Vec<KeyRecord>) -> Result<HashMap<Digest, Arc<KeyRecord>>, StoreError> {
-    let mut by_digest = HashMap::with_capacity(records.len());
-    for record in records {
-        if !record.allowed_ips.is_readable() {
-            log::error!(
-                "the column allowed_ips of key {} cannot be read, so the key is refused everywhere: {:?}",
-                record.id,
-                record.allowed_ips.as_str()
-            );
-        }
-        if let Some(other) = by_digest.insert(record.digest, Arc::new(record)) {
-            return Err(StoreError::new(format!(
-                "the store answered two records for one digest, among them key {}",
-                other.id
-            )));
-        }
-    }
-    Ok(by_digest)
 }

@@ -1,0 +1,132 @@
+//! What the fuzz targets of `tests/fuzz` call: the parsers a caller or an operator reaches, each with what must hold of any input.
+//! Compiled only with `--cfg fuzzing`, as cargo-fuzz does.
+#![allow(
+    missing_docs,
+    clippy::missing_panics_doc,
+    clippy::unwrap_used,
+    reason = "a fuzz target fails by panicking"
+)]
+
+use std::net::IpAddr;
+
+use actix_web::http::header::{AUTHORIZATION, COOKIE, HeaderMap, HeaderName, HeaderValue};
+
+use crate::{
+    AddressRules, KeyFormat, Source,
+    key::{KeyForm, is_key_character},
+    request::{Callers, Presented, Sources, present},
+};
+
+/// No text but a key of this form is admitted, and every key that is made of it is.
+pub fn key(data: &[u8]) {
+    let Ok(text) = std::str::from_utf8(data) else {
+        return;
+    };
+    let strict = KeyForm::default();
+    let lenient = KeyForm {
+        accept_imported: true,
+        ..KeyForm::default()
+    };
+    if strict.admits(text) {
+        assert_eq!(text.len(), 52);
+        assert!(
+            text.starts_with("ak_live_")
+                && text
+                    .bytes()
+                    .skip(8)
+                    .all(|byte| byte.is_ascii_alphanumeric())
+        );
+        assert!(lenient.admits(text));
+    }
+    // One edit of a good key at a place the input names is never a key, also where imported ones are accepted.
+    if let [place, character, kind, ..] = *data {
+        let key = strict.generate(KeyFormat::Native).unwrap();
+        let mut edited = key.expose().as_bytes().to_vec();
+        let place = usize::from(place) % edited.len();
+        match kind % 3 {
+            0 => drop(edited.remove(place)),
+            1 => edited.insert(place, character),
+            _ => edited[place] = character,
+        }
+        if edited != key.expose().as_bytes()
+            && let Ok(edited) = std::str::from_utf8(&edited)
+        {
+            assert!(!strict.admits(edited) && !lenient.admits(edited));
+        }
+    }
+}
+
+/// Whatever headers and query a caller sends, what comes out is one plausible key or none.
+pub fn credential(data: &[u8]) {
+    let sources = [
+        Source::bearer(),
+        Source::header("X-API-Key"),
+        Source::query("key"),
+        Source::cookie("app_key"),
+    ];
+    let sources = Sources::check(&sources).unwrap();
+    let mut headers = HeaderMap::new();
+    let mut query = "";
+    for line in data.split(|&byte| byte == b'\n') {
+        let Some((&kind, value)) = line.split_first() else {
+            continue;
+        };
+        let name = match kind % 4 {
+            0 => AUTHORIZATION,
+            1 => HeaderName::from_static("x-api-key"),
+            2 => COOKIE,
+            _ => {
+                query = std::str::from_utf8(value).unwrap_or(query);
+                continue;
+            }
+        };
+        if let Ok(value) = HeaderValue::from_bytes(value) {
+            headers.append(name, value);
+        }
+    }
+    if let Presented::Key { key, .. } = present(&sources, &headers, query) {
+        assert!((1..=256).contains(&key.len()) && key.bytes().all(is_key_character));
+    }
+}
+
+/// What parses is written in one way, which parses to the same; what does not admits nobody when it is found in a table.
+pub fn address_rules(data: &[u8]) {
+    let Ok(text) = std::str::from_utf8(data) else {
+        return;
+    };
+    let some: [IpAddr; 4] =
+        ["0.0.0.0", "10.1.2.3", "2001:db8::1", "::"].map(|address| address.parse().unwrap());
+    match text.parse::<AddressRules>() {
+        Ok(rules) => {
+            assert!(rules.is_readable());
+            assert_eq!(rules.as_str().parse::<AddressRules>().unwrap(), rules);
+            assert_eq!(AddressRules::from_stored(text), rules);
+            assert_eq!(rules.allow(None), text == "0.0.0.0");
+        }
+        Err(_) => assert!(
+            some.into_iter()
+                .map(Some)
+                .chain([None])
+                .all(|address| !AddressRules::from_stored(text).allow(address))
+        ),
+    }
+}
+
+/// Nothing to the left of the true caller changes the result.
+pub fn forwarding_header(data: &[u8]) {
+    let proxies = ["10.0.0.0/24".to_owned()];
+    let callers = Callers::check(&proxies, None).unwrap();
+    let peer: Option<IpAddr> = "10.0.0.1".parse().ok();
+    let name = HeaderName::from_static("x-forwarded-for");
+    let mut headers = HeaderMap::new();
+    for line in data.split(|&byte| byte == b'\n') {
+        if let Ok(value) = HeaderValue::from_bytes(line) {
+            headers.append(name.clone(), value);
+        }
+    }
+    if let Some(caller) = callers.address(peer, &headers) {
+        assert_eq!(caller, caller.to_canonical());
+    }
+    headers.append(name, HeaderValue::from_static("203.0.113.7, 10.0.0.9"));
+    assert_eq!(callers.address(peer, &headers), "203.0.113.7".parse().ok());
+}

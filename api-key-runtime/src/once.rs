@@ -1,0 +1,60 @@
+//! Log lines that a caller could repeat at will are written once an hour for each subject.
+
+use std::{
+    collections::HashMap,
+    hash::Hash,
+    sync::{LazyLock, Mutex, PoisonError},
+    time::{Duration, Instant},
+};
+
+const SILENCE: Duration = Duration::from_secs(3600);
+/// Subjects that are remembered; past that all are forgotten, so that memory stays bounded.
+const MAX_SUBJECTS: usize = 1024;
+
+/// Which subjects were logged within the hour.
+#[derive(Debug)]
+pub(crate) struct OncePerHour<K>(LazyLock<Mutex<HashMap<K, Instant>>>);
+
+impl<K: Eq + Hash> OncePerHour<K> {
+    pub(crate) const fn new() -> Self {
+        Self(LazyLock::new(Mutex::default))
+    }
+
+    /// Whether this is the subject's first within the hour.
+    pub(crate) fn is_due(&self, subject: K) -> bool {
+        self.is_due_at(subject, Instant::now())
+    }
+
+    fn is_due_at(&self, subject: K, now: Instant) -> bool {
+        let mut logged = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if logged
+            .get(&subject)
+            .is_some_and(|at| now.saturating_duration_since(*at) < SILENCE)
+        {
+            return false;
+        }
+        if logged.len() >= MAX_SUBJECTS {
+            logged.clear();
+        }
+        logged.insert(subject, now);
+        true
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_subject_is_due_once_an_hour_and_memory_is_bounded() {
+        let once = OncePerHour::new();
+        let start = Instant::now();
+        assert!(once.is_due_at(1, start) && once.is_due_at(2, start));
+        assert!(!once.is_due_at(1, start + SILENCE / 2));
+        assert!(once.is_due_at(1, start + SILENCE));
+        for subject in 0..10_000 {
+            once.is_due_at(subject, start);
+        }
+        assert!(once.0.lock().unwrap().len() <= MAX_SUBJECTS);
+    }
+}
