@@ -11,9 +11,10 @@ use std::{
 
 use api_key_runtime::{Admin, AppKeys, AppKeysBuilder, NewKey};
 use diesel::{
-    Connection as _, PgConnection, RunQueryDsl as _, SqliteConnection,
+    Connection as _, PgConnection, RunQueryDsl as _, SqliteConnection, backend::Backend,
     connection::SimpleConnection as _, prelude::QueryableByName, sql_query, sql_types,
 };
+use diesel_migrations::{FileBasedMigrations, MigrationHarness};
 
 /// The same test on Postgres and on SQLite, each with an empty database.
 macro_rules! database_test {
@@ -133,6 +134,38 @@ impl Database {
         let issued = self.admin().issue(new).unwrap();
         super::leaks::watch(&issued);
         (issued.secret.expose().to_owned(), issued.record.id)
+    }
+
+    /// Runs these migrations and reverts the last one; the versions that ran, and the one that was reverted.
+    pub(crate) fn run_and_revert_last(
+        &self,
+        migrations: &FileBasedMigrations,
+    ) -> (Vec<String>, String) {
+        fn both<B: Backend>(
+            connection: &mut impl MigrationHarness<B>,
+            migrations: &FileBasedMigrations,
+        ) -> (Vec<String>, String) {
+            let ran = connection
+                .run_pending_migrations(migrations.clone())
+                .unwrap();
+            let ran = ran.iter().map(ToString::to_string).collect();
+            (
+                ran,
+                connection
+                    .revert_last_migration(migrations.clone())
+                    .unwrap()
+                    .to_string(),
+            )
+        }
+        match self.place {
+            Place::Postgres { .. } => {
+                both(&mut PgConnection::establish(&self.url).unwrap(), migrations)
+            }
+            Place::Sqlite { .. } => both(
+                &mut SqliteConnection::establish(&self.url).unwrap(),
+                migrations,
+            ),
+        }
     }
 
     /// Runs SQL, as an operator at the prompt would.

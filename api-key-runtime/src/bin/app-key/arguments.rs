@@ -1,6 +1,8 @@
 //! What can be asked for on the command line.
 
-use api_key_runtime::{AddressRules, Error, KeyFormat, NewKey, ScopeSet};
+use std::path::PathBuf;
+
+use api_key_runtime::{AddressRules, Backend, Error, KeyFormat, NewKey, ScopeSet};
 use chrono::{DateTime, Utc};
 use clap::{Args, Parser, Subcommand, ValueEnum, value_parser};
 
@@ -31,6 +33,13 @@ the application's own Diesel migrations hold a copy of these.
 
 Example:
   DATABASE_URL=postgres://cakes@db.example/cakes app-key migrate";
+
+const COPY_AFTER_HELP: &str = "\
+For an application that runs its own Diesel migrations: the stock `diesel` command then owns ours as well. They sort
+before yours, so that yours can refer to the tables, and what is there already is left alone. Needs no database.
+
+Example:
+  app-key migrations copy migrations --backend postgres && diesel migration run";
 
 const ISSUE_AFTER_HELP: &str = "\
 The key is the only line on standard output, and it is shown this once.
@@ -86,6 +95,9 @@ pub(crate) enum Command {
     /// Make the tables, or bring them to the newest version
     #[command(after_help = MIGRATE_AFTER_HELP)]
     Migrate,
+    /// The migrations as files, for your own Diesel migrations
+    #[command(subcommand)]
+    Migrations(Migrations),
     /// Issue a key and print it, this once
     #[command(after_help = ISSUE_AFTER_HELP)]
     Issue(Issue),
@@ -104,6 +116,38 @@ pub(crate) enum Command {
     /// Revoke a key for good
     #[command(after_help = REVOKE_AFTER_HELP)]
     Revoke(Revoke),
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Migrations {
+    /// Write the migrations into a folder of Diesel migrations
+    #[command(after_help = COPY_AFTER_HELP)]
+    Copy(Copy),
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Copy {
+    /// The folder of your Diesel migrations
+    #[arg(value_name = "DIR")]
+    pub(crate) directory: PathBuf,
+    /// Which database they are for
+    #[arg(long)]
+    backend: CopyBackend,
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum CopyBackend {
+    Postgres,
+    Sqlite,
+}
+
+impl Copy {
+    pub(crate) fn backend(&self) -> Backend {
+        match self.backend {
+            CopyBackend::Postgres => Backend::Postgres,
+            CopyBackend::Sqlite => Backend::Sqlite,
+        }
+    }
 }
 
 #[derive(Debug, Args)]

@@ -5,26 +5,28 @@ use std::{
     io::{self, BufWriter, IsTerminal as _, Write as _},
 };
 
-use api_key_runtime::{Admin, AppKeysBuilder, KeyRecord, KeyState};
+use api_key_runtime::{Admin, AppKeysBuilder, KeyRecord, KeyState, copy_migrations};
 use chrono::Utc;
 
 use crate::{
-    arguments::{Command, Issue, List, Revoke, Show},
+    arguments::{Command, Copy, Issue, List, Migrations, Revoke, Show},
     failure::Failure,
     json,
     text::{self, named, time},
 };
 
 pub(crate) fn run(command: &Command) -> Result<(), Failure> {
-    let admin = AppKeysBuilder::from_env()?.build_admin()?;
+    // Copying alone needs no database.
+    let admin = || Ok::<_, Failure>(AppKeysBuilder::from_env()?.build_admin()?);
     match command {
-        Command::Migrate => migrate(&admin),
-        Command::Issue(asked) => issue(&admin, asked),
-        Command::List(asked) => list(&admin, asked),
-        Command::Show(asked) => show(&admin, asked),
-        Command::Disable(key) => disable(&admin, key.id),
-        Command::Enable(key) => enable(&admin, key.id),
-        Command::Revoke(asked) => revoke(&admin, asked),
+        Command::Migrations(Migrations::Copy(asked)) => copy(asked),
+        Command::Migrate => migrate(&admin()?),
+        Command::Issue(asked) => issue(&admin()?, asked),
+        Command::List(asked) => list(&admin()?, asked),
+        Command::Show(asked) => show(&admin()?, asked),
+        Command::Disable(key) => disable(&admin()?, key.id),
+        Command::Enable(key) => enable(&admin()?, key.id),
+        Command::Revoke(asked) => revoke(&admin()?, asked),
     }
 }
 
@@ -34,6 +36,20 @@ fn migrate(admin: &Admin) -> Result<(), Failure> {
         say(format_args!("The tables are up to date."));
     } else {
         say(format_args!("Ran the migrations {}.", versions.join(", ")));
+    }
+    Ok(())
+}
+
+fn copy(asked: &Copy) -> Result<(), Failure> {
+    let made = copy_migrations(&asked.directory, asked.backend())?;
+    if made.is_empty() {
+        say(format_args!("The migrations are there already."));
+    }
+    for folder in made {
+        say(format_args!(
+            "Wrote {}.",
+            text::one_line(&folder.display().to_string())
+        ));
     }
     Ok(())
 }
