@@ -1,2 +1,106 @@
-//! stub
-fn main() {}
+//! A bakery's API behind `#[require_app_key]`: `cargo run --example cakes`.
+//!
+//! Everyone may look at the cakes; to bake or delete one takes a key. `DATABASE_URL` says where cakes and keys are kept, a Postgres
+//! server or an SQLite file, and `BIND` where to listen.
+
+mod cake;
+mod connection;
+mod database;
+mod handlers;
+mod jsend;
+mod settings;
+mod welcome;
+
+use std::{error::Error, process::ExitCode};
+
+use actix_web::{App, HttpServer, dev::Server, web::Data};
+use api_key_runtime::{AppKeys, AppKeysBuilder, Source};
+
+use crate::{database::Database, settings::Settings};
+
+/// Seconds that requests in hand get to finish.
+const SHUTDOWN_TIMEOUT: u64 = 5;
+
+#[actix_web::main]
+async fn main() -> ExitCode {
+    env_logger::init_from_env(env_logger::Env::default().default_filter_or("info"));
+    match serve().await {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("cakes: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+async fn serve() -> Result<(), Box<dyn Error>> {
+    let settings = Settings::from_env()?;
+    AppKeys::migrate(&settings.database_url)?;
+    let database = Data::new(Database::open(&settings.database_url)?);
+    let keys = AppKeysBuilder::from_env()?
+        // `?key=` is how the recipe's clients present theirs. A new service leaves it out: URLs end up in browser histories, in the
+        // logs of every proxy on the way, and in the `Referer` of the next request. The access log below is only the one log we write.
+        .sources([
+            Source::bearer(),
+            Source::header("X-API-Key"),
+            Source::query("key"),
+        ])
+        .refusal_body(jsend::refusal)
+        .build()?;
+
+    let shared = keys.clone();
+    let server = HttpServer::new(move || {
+        App::new()
+            .app_data(shared.clone())
+            .app_data(database.clone())
+            .configure(handlers::routes)
+            .wrap(jsend::errors())
+            .wrap(shared.access_log())
+    })
+    .shutdown_timeout(SHUTDOWN_TIMEOUT)
+    .disable_signals()
+    .bind(&settings.bind)
+    .map_err(|error| settings.cannot_listen(&error))?;
+
+    let listening = server
+        .addrs()
+        .first()
+        .copied()
+        .ok_or("the server listens nowhere")?;
+    welcome::print(&keys, listening)?;
+    let server = server.run();
+    stop_when_asked(&server)?;
+    server.await?;
+    log::info!("stopped");
+    Ok(())
+}
+
+/// Lets requests in hand finish on Ctrl-C as on SIGTERM; by itself actix-web cuts them off on Ctrl-C.
+#[cfg(unix)]
+fn stop_when_asked(server: &Server) -> std::io::Result<()> {
+    use actix_web::rt::{
+        self,
+        signal::unix::{SignalKind, signal},
+    };
+    for kind in [SignalKind::interrupt(), SignalKind::terminate()] {
+        let mut asked = signal(kind)?;
+        let server = server.handle();
+        rt::spawn(async move {
+            asked.recv().await;
+            server.stop(true).await;
+        });
+    }
+    Ok(())
+}
+
+#[cfg(not(unix))]
+fn stop_when_asked(server: &Server) -> std::io::Result<()> {
+    use actix_web::rt::{self, signal::ctrl_c};
+    let server = server.handle();
+    rt::spawn(async move {
+        if ctrl_c().await.is_ok() {
+            server.stop(true).await;
+        }
+    });
+    Ok(())
+}

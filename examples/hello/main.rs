@@ -1,2 +1,26 @@
-//! stub
-fn main() {}
+//! The least there is to it: one handler for everyone, and one for callers with a key.
+
+use actix_web::{App, HttpServer, get};
+use api_key_runtime::{AppKey, AppKeys, require_app_key};
+
+#[get("/")]
+async fn hello() -> &'static str {
+    "Hello, whoever you are.\n"
+}
+
+#[get("/me")]
+#[require_app_key]
+async fn me(key: AppKey) -> String {
+    format!("Hello, {}.\n", key.name())
+}
+
+#[actix_web::main]
+async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    AppKeys::migrate(&std::env::var("DATABASE_URL")?)?;
+    let keys = AppKeys::from_env()?;
+    let bind = std::env::var("BIND").unwrap_or_else(|_| "127.0.0.1:8080".to_owned());
+    let server =
+        HttpServer::new(move || App::new().app_data(keys.clone()).service(hello).service(me));
+    server.bind(bind)?.run().await?;
+    Ok(())
+}

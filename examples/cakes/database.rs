@@ -1,0 +1,139 @@
+//! The service's own database connections: a pool, for Postgres and SQLite alike.
+//!
+//! The keys have connections of their own, so that a slow query of ours never keeps a key from being checked.
+
+use std::{error::Error, thread, time::Duration};
+
+use actix_web::web;
+use diesel::{
+    Connection as _, ConnectionResult, PgConnection, QueryResult, RunQueryDsl as _,
+    SqliteConnection,
+    connection::SimpleConnection as _,
+    r2d2::{self, ManageConnection, Pool, R2D2Connection as _},
+    sql_query,
+};
+use diesel_migrations::{EmbeddedMigrations, MigrationHarness, embed_migrations};
+
+use crate::{connection::AnyConnection, jsend::Failure};
+
+const POSTGRES_MIGRATIONS: EmbeddedMigrations = embed_migrations!("cakes/migrations/postgres");
+const SQLITE_MIGRATIONS: EmbeddedMigrations = embed_migrations!("cakes/migrations/sqlite");
+/// Any number will do that nothing else locks in this database.
+const MIGRATION_LOCK: &str = "SELECT pg_advisory_xact_lock(20260101)";
+
+const CONNECTIONS: u32 = 4;
+/// How long a request waits for a connection.
+const PATIENCE: Duration = Duration::from_secs(2);
+
+pub(crate) struct Database(Pool<Place>);
+
+impl Database {
+    /// Connects, and brings our own tables to the newest version.
+    pub(crate) fn open(url: &str) -> Result<Self, Box<dyn Error>> {
+        let place = Place::parse(url);
+        migrate(&mut place.connect()?)
+            .map_err(|source| format!("the migrations of the cakes did not run: {source}"))?;
+        let pool = Pool::builder()
+            .max_size(CONNECTIONS)
+            .connection_timeout(PATIENCE)
+            .build(place)?;
+        Ok(Self(pool))
+    }
+
+    /// Runs queries on a thread where they may block. What the driver has to say goes to the log, not to the caller.
+    pub(crate) async fn run<T: Send + 'static>(
+        &self,
+        queries: impl FnOnce(&mut AnyConnection) -> QueryResult<T> + Send + 'static,
+    ) -> Result<T, Failure> {
+        let pool = self.0.clone();
+        let done = web::block(move || {
+            let mut connection = pool.get().map_err(|error| {
+                log::error!("no database connection: {error}");
+                Failure::Busy
+            })?;
+            queries(&mut connection).map_err(|error| {
+                log::error!("a query failed: {error}");
+                Failure::Database
+            })
+        });
+        done.await.unwrap_or_else(|error| {
+            log::error!("the queries were not run: {error}");
+            Err(Failure::Busy)
+        })
+    }
+}
+
+/// Where the database is. Diesel's own `ConnectionManager<Connection>` would try one kind after the other, and so turn a server that
+/// is away into an SQLite file of that name.
+#[derive(Debug)]
+enum Place {
+    Postgres(String),
+    Sqlite(String),
+}
+
+impl Place {
+    /// Reads a URL as `AppKeys` reads it: URLs and `keyword=value` strings are Postgres, all else is the path of a file.
+    fn parse(url: &str) -> Self {
+        let url = url.trim();
+        let is_postgres = url.starts_with("postgres://")
+            || url.starts_with("postgresql://")
+            || ["host=", "dbname=", "service="]
+                .iter()
+                .any(|keyword| url.contains(keyword));
+        if is_postgres {
+            return Self::Postgres(url.to_owned());
+        }
+        let path = url.strip_prefix("sqlite:").unwrap_or(url);
+        Self::Sqlite(path.strip_prefix("//").unwrap_or(path).to_owned())
+    }
+}
+
+impl ManageConnection for Place {
+    type Connection = AnyConnection;
+    type Error = r2d2::Error;
+
+    fn connect(&self) -> Result<AnyConnection, r2d2::Error> {
+        match self {
+            Self::Postgres(url) => {
+                connected(PgConnection::establish(url)).map(AnyConnection::Postgres)
+            }
+            Self::Sqlite(path) => {
+                let mut connection = connected(SqliteConnection::establish(path))?;
+                // For readers beside a writer, `AppKeys::migrate` has put the file in WAL mode.
+                connection
+                    .batch_execute("PRAGMA busy_timeout = 2000; PRAGMA foreign_keys = ON")
+                    .map_err(r2d2::Error::QueryError)?;
+                Ok(AnyConnection::Sqlite(connection))
+            }
+        }
+    }
+
+    fn is_valid(&self, connection: &mut AnyConnection) -> Result<(), r2d2::Error> {
+        connection.ping().map_err(r2d2::Error::QueryError)
+    }
+
+    fn has_broken(&self, connection: &mut AnyConnection) -> bool {
+        thread::panicking() || connection.is_broken()
+    }
+}
+
+fn connected<C>(result: ConnectionResult<C>) -> Result<C, r2d2::Error> {
+    result.map_err(r2d2::Error::ConnectionError)
+}
+
+/// Under a lock, because several processes may start at once on a fresh database.
+fn migrate(connection: &mut AnyConnection) -> Result<(), Box<dyn Error + Send + Sync>> {
+    match connection {
+        AnyConnection::Postgres(connection) => connection.transaction(|connection| {
+            sql_query(MIGRATION_LOCK).execute(connection)?;
+            connection
+                .run_pending_migrations(POSTGRES_MIGRATIONS)
+                .map(drop)
+        }),
+        AnyConnection::Sqlite(connection) => connection.exclusive_transaction(|connection| {
+            connection
+                .run_pending_migrations(SQLITE_MIGRATIONS)
+                .map(drop)
+        }),
+    }
+}

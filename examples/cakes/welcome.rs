@@ -1,0 +1,102 @@
+//! What is printed at the start: where the service is, and how to get at a key.
+
+use std::{
+    error::Error,
+    fmt::Write as _,
+    io::{self, Write as _},
+    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
+};
+
+use api_key_runtime::{AppKeys, NewKey};
+
+const SCOPES: &str = "cakes:write cakes:delete";
+
+/// Where the table has no key yet, issues the first one and prints it, this once. Two processes that start at once on a fresh database
+/// may issue one each.
+pub(crate) fn print(keys: &AppKeys, listening: SocketAddr) -> Result<(), Box<dyn Error>> {
+    let admin = keys.admin().ok_or("the keys are not in a database")?;
+    let service = callable(listening);
+    let mut text = format!("\nThe cakes are served on http://{service} (Ctrl-C stops it).\n\n");
+    if admin.list()?.is_empty() {
+        // Who calls from this machine calls from the address it calls.
+        let new = NewKey::new("first", service.ip().to_string().parse()?).scopes(SCOPES.parse()?);
+        let issued = admin.issue(&new)?;
+        text += &first_key(service, issued.secret.expose())?;
+    }
+    writeln!(
+        text,
+        "To get another key, with the same DATABASE_URL:\ncargo app-key issue --name me --ip {} --scope {}\n",
+        service.ip(),
+        SCOPES.replace(' ', " --scope ")
+    )?;
+    let mut out = io::stdout().lock();
+    out.write_all(text.as_bytes())?;
+    Ok(out.flush()?)
+}
+
+fn first_key(service: SocketAddr, key: &str) -> Result<String, std::fmt::Error> {
+    let mut text = format!(
+        "This is the first key. It may be used from {} and is shown this once:\n\n{key}\n\nTo try it, paste these lines one by one.\n\n",
+        service.ip()
+    );
+    let cakes = format!("http://{service}/api/v1/cakes");
+    let form = "-d name=Carrot -d price_cents=450";
+    let json = r#"-H 'Content-Type: application/json' -d '{"name":"Lemon","price_cents":390}'"#;
+    let with_key = format!("-H 'Authorization: Bearer {key}'");
+    let with_header = format!("-H 'X-API-Key: {key}'");
+    let with_typo = format!("-H 'Authorization: Bearer {}'", mistyped(key));
+    let mut line = |what: &str, status: u16, arguments: String| {
+        let curl = r"curl -sS -w '  HTTP %{http_code}\n'";
+        writeln!(text, "{what} ({status}):\n{curl} {arguments}\n")
+    };
+    line("Everyone may look at the cakes", 200, cakes.clone())?;
+    line(
+        "Without a key nobody bakes one",
+        401,
+        format!("{form} {cakes}"),
+    )?;
+    line(
+        "With the key it works",
+        201,
+        format!("{with_key} {form} {cakes}"),
+    )?;
+    line(
+        "JSON is as good as a form, and X-API-Key as Authorization",
+        201,
+        format!("{with_header} {json} {cakes}"),
+    )?;
+    line(
+        "With one character changed it does not",
+        401,
+        format!("{with_typo} {form} {cakes}"),
+    )?;
+    line(
+        "The recipe's way, which a new service leaves out",
+        200,
+        format!("'http://{service}/whoami?key={key}'"),
+    )?;
+    line(
+        "To delete a cake takes a key, too",
+        200,
+        format!("{with_key} -X DELETE {cakes}/1"),
+    )?;
+    Ok(text)
+}
+
+/// An address that reaches a server which listens here, from this machine.
+fn callable(mut listening: SocketAddr) -> SocketAddr {
+    match listening.ip() {
+        IpAddr::V4(Ipv4Addr::UNSPECIFIED) => listening.set_ip(Ipv4Addr::LOCALHOST.into()),
+        IpAddr::V6(Ipv6Addr::UNSPECIFIED) => listening.set_ip(Ipv6Addr::LOCALHOST.into()),
+        _ => {}
+    }
+    listening
+}
+
+/// The key with its last character changed.
+fn mistyped(key: &str) -> String {
+    let mut changed = key.to_owned();
+    let last = changed.pop();
+    changed.push(if last == Some('a') { 'b' } else { 'a' });
+    changed
+}

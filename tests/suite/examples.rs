@@ -1,0 +1,687 @@
+//! The examples as people run them: a process, what it prints, and requests over the wire.
+
+use std::{
+    io::{BufRead as _, BufReader, Read},
+    net::SocketAddr,
+    path::{Path, PathBuf},
+    process::{Child, Command, ExitStatus, Stdio},
+    sync::{Arc, Mutex, OnceLock},
+    thread,
+    time::{Duration, Instant},
+};
+
+use api_key_runtime::NewKey;
+use serde_json::{Value, json};
+
+use crate::support::{
+    Database, database_test, fixtures,
+    http::{self, Client, Response},
+};
+
+/// Long enough for `cargo run` to wait for another build and to link.
+const PATIENCE: Duration = Duration::from_secs(300);
+/// What is printed last at every start of `cakes`.
+const ANOTHER_KEY: &str =
+    "cargo app-key issue --name me --ip 127.0.0.1 --scope cakes:write --scope cakes:delete";
+
+/// An example that runs; ended when it is dropped.
+pub(crate) struct Example {
+    child: Child,
+    pub(crate) printed: Arc<Mutex<String>>,
+    pub(crate) logged: Arc<Mutex<String>>,
+}
+
+impl Example {
+    /// Starts it without waiting for anything.
+    pub(crate) fn spawn(command: &mut Command) -> Self {
+        let mut child = command
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let printed = collect(child.stdout.take().unwrap());
+        let logged = collect(child.stderr.take().unwrap());
+        Self {
+            child,
+            printed,
+            logged,
+        }
+    }
+
+    /// `cakes` with nothing in its environment but where its database is, on a free port and with everything in its log.
+    fn cakes(database: &Database) -> Self {
+        let cakes = Self::spawn(
+            program("cakes")
+                .env("DATABASE_URL", database.url())
+                .env("BIND", "127.0.0.1:0")
+                .env("RUST_LOG", "trace"),
+        );
+        cakes.wait_until_printed(ANOTHER_KEY);
+        cakes
+    }
+
+    /// Waits for these words on standard output, and answers all of it.
+    pub(crate) fn wait_until_printed(&self, words: &str) -> String {
+        self.wait_for(&self.printed, words)
+    }
+
+    /// Waits for these words on standard error, and answers all of it.
+    pub(crate) fn wait_until_logged(&self, words: &str) -> String {
+        self.wait_for(&self.logged, words)
+    }
+
+    fn wait_for(&self, stream: &Mutex<String>, words: &str) -> String {
+        let until = Instant::now() + PATIENCE;
+        loop {
+            let text = stream.lock().unwrap().clone();
+            if text.contains(words) {
+                return text;
+            }
+            assert!(
+                Instant::now() < until && !self.has_ended(),
+                "{words:?} did not come: {} {}",
+                self.printed.lock().unwrap(),
+                self.logged.lock().unwrap()
+            );
+            thread::sleep(Duration::from_millis(10));
+        }
+    }
+
+    /// Whether it closed its standard error, after all that was on it was collected.
+    fn has_ended(&self) -> bool {
+        Arc::strong_count(&self.logged) == 1 && Arc::strong_count(&self.printed) == 1
+    }
+
+    /// Where it says it is served.
+    pub(crate) fn address(&self) -> SocketAddr {
+        let printed = self.wait_until_printed(" (Ctrl-C stops it)");
+        let (_, place) = printed.split_once("http://").unwrap();
+        let (place, _) = place.split_once(' ').unwrap();
+        place.parse().unwrap()
+    }
+
+    /// The first key, where one was printed, as a line of its own.
+    fn first_key(&self) -> Option<String> {
+        let printed = self.wait_until_printed("cargo app-key issue");
+        printed
+            .lines()
+            .find(|line| line.starts_with("ak_live_"))
+            .map(str::to_owned)
+    }
+
+    #[cfg(unix)]
+    pub(crate) fn signal(&self, name: &str) {
+        let kill = format!("kill -s {name} {}", self.child.id());
+        assert!(
+            Command::new("bash")
+                .args(["-c", &kill])
+                .status()
+                .unwrap()
+                .success()
+        );
+    }
+
+    fn wait_for_its_end(&mut self) -> ExitStatus {
+        let until = Instant::now() + PATIENCE;
+        loop {
+            if let Some(status) = self.child.try_wait().unwrap()
+                && self.has_ended()
+            {
+                return status;
+            }
+            assert!(Instant::now() < until, "it does not end");
+            thread::sleep(Duration::from_millis(10));
+        }
+    }
+}
+
+impl Drop for Example {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// Collects what is written to a stream, line by line.
+fn collect(stream: impl Read + Send + 'static) -> Arc<Mutex<String>> {
+    let text = Arc::<Mutex<String>>::default();
+    let collected = Arc::clone(&text);
+    thread::spawn(move || {
+        let mut stream = BufReader::new(stream);
+        let mut line = Vec::new();
+        while stream.read_until(b'\n', &mut line).unwrap() > 0 {
+            collected
+                .lock()
+                .unwrap()
+                .push_str(&String::from_utf8_lossy(&line));
+            line.clear();
+        }
+    });
+    text
+}
+
+/// The root of the repository.
+pub(crate) fn root() -> &'static Path {
+    Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/.."))
+}
+
+pub(crate) fn cargo() -> Command {
+    let mut cargo = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+    cargo.current_dir(root());
+    cargo
+}
+
+/// An example, as `cargo run` builds it, with an empty environment.
+pub(crate) fn program(name: &str) -> Command {
+    static BUILT: OnceLock<Vec<PathBuf>> = OnceLock::new();
+    let mut program = BUILT
+        .get_or_init(build)
+        .iter()
+        .find(|path| path.file_stem().is_some_and(|stem| stem == name))
+        .map(Command::new)
+        .expect("cargo says where it put the example");
+    program.env_clear();
+    program
+}
+
+/// Builds the examples, and answers where they are.
+fn build() -> Vec<PathBuf> {
+    let output = cargo()
+        .args(["build", "--quiet", "--locked", "--examples"])
+        .args(["--message-format", "json-render-diagnostics"])
+        .stderr(Stdio::inherit())
+        .output()
+        .unwrap();
+    assert!(output.status.success(), "the examples do not build");
+    String::from_utf8(output.stdout)
+        .unwrap()
+        .lines()
+        .map(|line| serde_json::from_str::<Value>(line).unwrap())
+        .filter_map(|message| message["executable"].as_str().map(PathBuf::from))
+        .collect()
+}
+
+/// What a line for the shell prints, run by bash from the root of the repository.
+pub(crate) fn shell(line: &str, settings: &[(&str, &str)]) -> String {
+    let output = Command::new("bash")
+        .args(["-euo", "pipefail", "-c", line])
+        .current_dir(root())
+        .envs(settings.iter().copied())
+        .env("NO_PROXY", "*")
+        .env("no_proxy", "*")
+        .stdin(Stdio::null())
+        .output()
+        .expect("bash runs");
+    assert!(
+        output.status.success(),
+        "{line}: {} {}",
+        output.status,
+        String::from_utf8_lossy(&output.stderr)
+    );
+    String::from_utf8(output.stdout).unwrap()
+}
+
+/// The lines to paste, with the status that the line before each says.
+fn lines_to_paste(printed: &str) -> Vec<(u16, String)> {
+    let lines: Vec<&str> = printed.lines().collect();
+    lines
+        .windows(2)
+        .filter(|pair| pair[1].starts_with("curl "))
+        .map(|pair| {
+            let (_, status) = pair[0].rsplit_once('(').unwrap();
+            let status = status.strip_suffix("):").unwrap().parse().unwrap();
+            (status, pair[1].to_owned())
+        })
+        .collect()
+}
+
+/// Pastes them one by one, in their order; every one of them answers with the status that is printed above it, and shows it.
+pub(crate) fn paste_lines(printed: &str) -> Vec<u16> {
+    let curl = Command::new("curl").arg("--version").output();
+    assert!(
+        curl.is_ok_and(|output| output.status.success()),
+        "this test pastes the lines that `cakes` prints, and they need curl: install it"
+    );
+    let mut statuses = Vec::new();
+    for (status, line) in lines_to_paste(printed) {
+        let shown = shell(&line, &[]);
+        assert!(
+            shown.trim_end().ends_with(&format!("  HTTP {status}")),
+            "{line}\n{shown}"
+        );
+        statuses.push(status);
+    }
+    statuses
+}
+
+/// Fails where a piece of eight characters of the key is in this, past the four that are shown.
+pub(crate) fn assert_no_piece_of(key: &str, text: &str) {
+    let secret = &key["ak_live_".len() + 4..];
+    for start in 0..=secret.len() - 8 {
+        let piece = &secret[start..start + 8];
+        let line = text.lines().find(|line| line.contains(piece));
+        assert_eq!(line, None, "a piece of the key");
+    }
+}
+
+fn bearer(key: &str) -> String {
+    format!("Authorization: Bearer {key}")
+}
+
+fn post(address: SocketAddr, key: &str, content_type: &str, body: &str) -> Response {
+    let head = http::head(
+        "POST",
+        "/api/v1/cakes",
+        &[
+            &bearer(key),
+            &format!("Content-Type: {content_type}"),
+            &format!("Content-Length: {}", body.len()),
+        ],
+    );
+    let mut client = Client::connect(address);
+    client.send(head).send(body);
+    client.read(false).unwrap()
+}
+
+fn bake(address: SocketAddr, key: &str) -> Response {
+    post(
+        address,
+        key,
+        "application/x-www-form-urlencoded",
+        "name=Carrot&price_cents=450",
+    )
+}
+
+fn body(response: &Response) -> Value {
+    assert_eq!(response.header("content-type"), Some("application/json"));
+    serde_json::from_slice(&response.body).unwrap()
+}
+
+fn issue(database: &Database, addresses: &str, scopes: &str) -> String {
+    let new = NewKey::new("test", addresses.parse().unwrap()).scopes(scopes.parse().unwrap());
+    database.issue_with(&new).0
+}
+
+const SCOPES: &str = "cakes:write cakes:delete";
+
+// A10, A12, G1, G2
+database_test!(
+    the_first_start_prints_a_key_once_and_every_line_to_paste_does_what_it_says,
+    |database: Database| {
+        let cakes = Example::cakes(&database);
+        let printed = cakes.wait_until_printed(ANOTHER_KEY);
+        let key = cakes.first_key().expect("the first start prints a key");
+        assert_eq!(key.len(), "ak_live_".len() + 44, "{printed}");
+        let statuses = paste_lines(&printed);
+        assert_eq!(statuses, [200, 401, 201, 201, 401, 200, 200]);
+        assert_eq!(database.texts("SELECT name FROM cakes"), ["Lemon"]);
+        let log = cakes.wait_until_logged("\"DELETE /api/v1/cakes/1 HTTP/1.1\" 200");
+        assert!(
+            log.contains("\"GET /whoami?key=[redacted] HTTP/1.1\" 200"),
+            "{log}"
+        );
+        assert_no_piece_of(&key, &log);
+        drop(cakes);
+
+        let again = Example::cakes(&database);
+        assert_eq!(again.first_key(), None);
+        let printed = again.wait_until_printed(ANOTHER_KEY);
+        assert_eq!(lines_to_paste(&printed), []);
+        assert_no_piece_of(&key, &printed);
+        assert_eq!(
+            http::get_with(again.address(), "/whoami", &key).status,
+            200,
+            "the first key goes on working"
+        );
+    }
+);
+
+// A12
+database_test!(
+    the_first_key_is_another_one_in_every_installation,
+    |database: Database| {
+        let other = Database::sqlite();
+        let (here, there) = (Example::cakes(&database), Example::cakes(&other));
+        let (one, two) = (here.first_key().unwrap(), there.first_key().unwrap());
+        assert_ne!(one, two);
+        assert_eq!(
+            http::get_with(here.address(), "/whoami", &two).status,
+            401,
+            "nor is it good for another"
+        );
+        assert_eq!(http::get_with(here.address(), "/whoami", &one).status, 200);
+    }
+);
+
+// A12
+#[test]
+fn nothing_that_looks_like_a_key_is_in_the_programs() {
+    for name in ["cakes", "hello"] {
+        let bytes = std::fs::read(program(name).get_program()).unwrap();
+        let prefix = b"ak_live_";
+        let keys = bytes
+            .windows(prefix.len() + 44)
+            .filter(|window| window.starts_with(prefix))
+            .filter(|window| window[prefix.len()..].iter().all(u8::is_ascii_alphanumeric))
+            .count();
+        assert_eq!(keys, 0, "{name}");
+    }
+}
+
+// F14
+database_test!(
+    two_that_start_at_once_on_a_fresh_database_both_serve,
+    |database: Database| {
+        drop(program("cakes"));
+        let both = thread::scope(|scope| {
+            [(); 2]
+                .map(|()| scope.spawn(|| Example::cakes(&database)))
+                .map(|starting| starting.join().unwrap())
+        });
+        let keys: Vec<String> = both.iter().filter_map(Example::first_key).collect();
+        assert!((1..=2).contains(&keys.len()), "{}", keys.len());
+        assert_eq!(database.rows().len(), keys.len());
+        for example in &both {
+            for key in &keys {
+                assert_eq!(bake(example.address(), key).status, 201);
+            }
+        }
+    }
+);
+
+database_test!(
+    a_key_opens_what_its_scopes_allow_and_nothing_else,
+    |database: Database| {
+        let any = issue(&database, "127.0.0.1", "");
+        let writer = issue(&database, "127.0.0.1", "cakes:write");
+        let both = issue(&database, "127.0.0.1", SCOPES);
+        let cakes = Example::cakes(&database);
+        assert_eq!(cakes.first_key(), None, "the table has keys already");
+        let address = cakes.address();
+        let delete =
+            |key: &str| http::request(address, "DELETE", "/api/v1/cakes/1", &[&bearer(key)]).status;
+        assert_eq!(bake(address, &any).status, 403);
+        assert_eq!(bake(address, &writer).status, 201);
+        assert_eq!(delete(&any), 403);
+        assert_eq!(delete(&writer), 403);
+        assert_eq!(http::get(address, "/api/v1/cakes/1", &[]).status, 200);
+        assert_eq!(delete(&both), 200);
+        assert_eq!(delete(&both), 404);
+        assert_eq!(http::get(address, "/api/v1/cakes/1", &[]).status, 404);
+        for route in ["/version", "/whoami"] {
+            assert_eq!(http::get_with(address, route, &any).status, 200, "{route}");
+            let mistyped = fixtures::mistyped(&any);
+            assert_eq!(http::get_with(address, route, &mistyped).status, 401);
+            assert_eq!(http::get(address, route, &[]).status, 401, "{route}");
+        }
+        for route in ["/", "/health", "/api/v1/cakes"] {
+            assert_eq!(http::get(address, route, &[]).status, 200, "{route}");
+        }
+    }
+);
+
+// G1, G4
+database_test!(
+    a_key_for_another_address_is_refused_with_one_warning_that_does_not_hold_it,
+    |database: Database| {
+        let key = issue(&database, "203.0.113.7", SCOPES);
+        let cakes = Example::cakes(&database);
+        assert_eq!(bake(cakes.address(), &key).status, 401);
+        let log = cakes.wait_until_logged("\"POST /api/v1/cakes HTTP/1.1\" 401");
+        let warnings: Vec<&str> = log.lines().filter(|line| line.contains("WARN")).collect();
+        assert_eq!(warnings.len(), 1, "{warnings:?}");
+        let hint = &key[.."ak_live_".len() + 4];
+        assert!(
+            warnings[0].ends_with(&format!(
+                "Unauthorized address trying to use API: 127.0.0.1 (wrong address, key 1 {hint}, POST /api/v1/cakes)"
+            )),
+            "{warnings:?}"
+        );
+        assert_no_piece_of(&key, &log);
+        assert_eq!(
+            database.texts("SELECT name FROM cakes"),
+            Vec::<String>::new()
+        );
+    }
+);
+
+// D1, D7
+database_test!(every_answer_is_jsend, |database: Database| {
+    let key = issue(&database, "127.0.0.1", SCOPES);
+    let powerless = issue(&database, "127.0.0.1", "");
+    let cakes = Example::cakes(&database);
+    let address = cakes.address();
+    let json = |text: &str| post(address, &key, "application/json", text);
+    let form = |text: &str| post(address, &key, "application/x-www-form-urlencoded", text);
+    let success = |data: Value| json!({ "status": "success", "data": data });
+    let fail = |about: &str, why: &str| json!({ "status": "fail", "data": { about: why } });
+    let carrot = json!({ "id": 1, "name": "Carrot", "price_cents": 450 });
+    let lemon = json!({ "id": 2, "name": "Lemon", "price_cents": 390 });
+    let not_a_cake = fail(
+        "body",
+        "a cake has a `name` and a `price_cents`, and nothing else: send them as JSON or as a form",
+    );
+    let no_name = fail("name", "a name has 1 to 100 characters");
+    let no_price = fail("price_cents", "a price is 0 to 1000000 cents");
+    let no_such_cake = fail("cake", "there is no such cake");
+    let long = "x".repeat(101);
+    for (answer, status, expected) in [
+        (
+            form("name=Carrot&price_cents=450"),
+            201,
+            success(json!({ "cake": carrot })),
+        ),
+        (
+            json(r#"{"name":"Lemon","price_cents":390}"#),
+            201,
+            success(json!({ "cake": lemon })),
+        ),
+        (
+            http::get(address, "/api/v1/cakes", &[]),
+            200,
+            success(json!({ "cakes": [lemon, carrot] })),
+        ),
+        (
+            http::get(address, "/api/v1/cakes/1", &[]),
+            200,
+            success(json!({ "cake": carrot })),
+        ),
+        (
+            http::get(address, "/health", &[]),
+            200,
+            success(json!(null)),
+        ),
+        (
+            http::get_with(address, "/version", &key),
+            200,
+            success(json!({ "version": env!("CARGO_PKG_VERSION") })),
+        ),
+        (
+            http::get_with(address, "/whoami", &key),
+            200,
+            success(
+                json!({ "id": 1, "name": "test", "owner": null, "scopes": SCOPES, "address": "127.0.0.1" }),
+            ),
+        ),
+        (json("{"), 400, not_a_cake.clone()),
+        (
+            json(r#"{"name":"Plum","price_cents":1,"id":7}"#),
+            400,
+            not_a_cake.clone(),
+        ),
+        (form("name=Plum"), 400, not_a_cake.clone()),
+        (
+            post(address, &key, "text/plain", "name=Plum&price_cents=1"),
+            400,
+            not_a_cake,
+        ),
+        (form("name=+&price_cents=1"), 400, no_name.clone()),
+        (form("name=a%00b&price_cents=1"), 400, no_name.clone()),
+        (form(&format!("name={long}&price_cents=1")), 400, no_name),
+        (form("name=Plum&price_cents=-1"), 400, no_price.clone()),
+        (form("name=Plum&price_cents=1000001"), 400, no_price),
+        (
+            form(&"x".repeat(16 * 1024 + 1)),
+            413,
+            fail("request", "payload reached size limit"),
+        ),
+        (
+            http::get(address, "/nowhere", &[]),
+            404,
+            fail("request", "Not Found"),
+        ),
+        (
+            http::get(address, "/api/v1/cakes/99", &[]),
+            404,
+            no_such_cake.clone(),
+        ),
+        (
+            http::get(address, "/api/v1/cakes/carrot", &[]),
+            404,
+            no_such_cake,
+        ),
+        (
+            http::get(address, "/whoami", &[]),
+            401,
+            fail("key", "This resource needs an API key."),
+        ),
+        (
+            http::get_with(address, "/whoami", &fixtures::unknown()),
+            401,
+            fail("key", "The API key is not valid here."),
+        ),
+        (
+            http::get(address, "/whoami", &[&bearer(&key), &bearer(&key)]),
+            400,
+            fail("key", "Present exactly one API key."),
+        ),
+        (
+            bake(address, &powerless),
+            403,
+            fail("key", "The API key lacks a scope that this resource needs."),
+        ),
+    ] {
+        assert_eq!((answer.status, body(&answer)), (status, expected));
+    }
+    let front_page = http::get(address, "/", &[]);
+    assert_eq!(
+        front_page.header("content-type"),
+        Some("text/html; charset=utf-8")
+    );
+    assert!(front_page.text().contains("<h1>Cakes</h1>"));
+});
+
+// D3
+database_test!(
+    a_failing_query_is_told_to_the_log_and_not_to_the_caller,
+    |database: Database| {
+        let cakes = Example::cakes(&database);
+        database.execute("DROP TABLE cakes").unwrap();
+        let answer = http::get(cakes.address(), "/api/v1/cakes", &[]);
+        assert_eq!(answer.status, 500);
+        assert_eq!(
+            body(&answer),
+            json!({ "status": "error", "message": "the database failed" })
+        );
+        let log = cakes.wait_until_logged("a query failed: ");
+        assert!(
+            log.contains("cakes\" does not exist") || log.contains("no such table: cakes"),
+            "{log}"
+        );
+    }
+);
+
+#[test]
+fn a_taken_port_is_said_plainly_and_no_key_is_issued() {
+    let database = Database::sqlite();
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let bind = taken.local_addr().unwrap().to_string();
+    let mut cakes = Example::spawn(
+        program("cakes")
+            .env("DATABASE_URL", database.url())
+            .env("BIND", &bind),
+    );
+    assert_eq!(cakes.wait_for_its_end().code(), Some(1));
+    let logged = cakes.logged.lock().unwrap().clone();
+    assert!(
+        logged.contains(&format!("cakes: {bind} is taken")),
+        "{logged}"
+    );
+    assert!(logged.contains("BIND=127.0.0.1:"), "{logged}");
+    assert_eq!(*cakes.printed.lock().unwrap(), "");
+    assert!(database.rows().is_empty());
+}
+
+// F8
+#[test]
+fn without_a_usable_setting_it_says_which_and_does_not_serve() {
+    let database = Database::sqlite();
+    let nobody_listens = "postgres://127.0.0.1:1/cakes";
+    for (settings, said) in [
+        (vec![], "DATABASE_URL is not set"),
+        (
+            vec![("DATABASE_URL", nobody_listens)],
+            "cannot connect to Postgres at 127.0.0.1:1/cakes",
+        ),
+        (
+            vec![("DATABASE_URL", ":memory:")],
+            "named by the path of a file",
+        ),
+        (
+            vec![("DATABASE_URL", database.url()), ("BIND", "8080")],
+            "BIND names an address and a port",
+        ),
+        (
+            vec![("DATABASE_URL", database.url()), ("APP_KEY_PEPPER", "x")],
+            "pepper",
+        ),
+    ] {
+        let mut cakes = Example::spawn(
+            program("cakes")
+                .env("BIND", "127.0.0.1:0")
+                .envs(settings.clone()),
+        );
+        assert_eq!(cakes.wait_for_its_end().code(), Some(1), "{settings:?}");
+        let logged = cakes.logged.lock().unwrap().clone();
+        assert!(
+            logged
+                .lines()
+                .any(|line| line.starts_with("cakes: ") && line.contains(said)),
+            "{logged}"
+        );
+        assert_eq!(*cakes.printed.lock().unwrap(), "");
+    }
+}
+
+#[cfg(unix)]
+#[test]
+fn when_asked_to_stop_it_finishes_the_request_in_hand() {
+    let database = Database::sqlite();
+    let key = issue(&database, "127.0.0.1", SCOPES);
+    for signal in ["INT", "TERM"] {
+        let mut cakes = Example::cakes(&database);
+        let body = "name=Carrot&price_cents=450";
+        let (begun, rest) = body.split_at(9);
+        let head = http::head(
+            "POST",
+            "/api/v1/cakes",
+            &[
+                &bearer(&key),
+                "Content-Type: application/x-www-form-urlencoded",
+                &format!("Content-Length: {}", body.len()),
+            ],
+        );
+        let mut client = Client::connect(cakes.address());
+        client.send(head).send(begun);
+        // Until the handler waits for the rest of the body, and then until the signal arrived.
+        thread::sleep(Duration::from_millis(500));
+        cakes.signal(signal);
+        thread::sleep(Duration::from_millis(500));
+        client.send(rest);
+        let answer = client.read(false).expect("the request is answered");
+        assert_eq!(answer.status, 201, "{signal}");
+        assert!(cakes.wait_for_its_end().success(), "{signal}");
+        assert!(cakes.logged.lock().unwrap().contains("stopped"));
+    }
+}
