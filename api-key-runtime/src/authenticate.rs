@@ -91,8 +91,11 @@ pub(crate) async fn authenticate(
         }
         Presented::Nothing => return Err(refuse(Reason::NoKey, false, None)),
         Presented::Malformed { in_query } => return Err(refuse(Reason::Malformed, in_query, None)),
-        // One of them may stand in the query, so the answer is not to be kept anywhere.
-        Presented::Several => return Err(refuse(Reason::SeveralCredentials, true, None)),
+        Presented::Several => {
+            // One of them may stand in the query, where the application reads it.
+            let in_query = inner.sources.query_names().next().is_some();
+            return Err(refuse(Reason::SeveralCredentials, in_query, None));
+        }
     };
     match admit(&keys, policy, &key, address).await {
         Ok(record) => {

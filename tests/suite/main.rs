@@ -7,6 +7,7 @@ mod addresses;
 mod answers;
 mod at_rest;
 mod command;
+mod conformance;
 mod examples;
 mod expiry;
 mod failures;

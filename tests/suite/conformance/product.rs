@@ -1,0 +1,250 @@
+//! The project's own service, on each of the stores.
+
+use std::sync::Arc;
+
+use actix_web::{HttpResponse, get, head, post, web};
+use api_key_runtime::{
+    AddressRules, AppKey, AppKeys, AppKeysBuilder, Digest, KeyRecord, KeyStore, NewKey, Source,
+    StoreError, require_app_key,
+    test_util::{MemoryStore, TestClock},
+};
+use chrono::{DateTime, TimeDelta, Utc};
+
+use super::{
+    routes::{self, Cake, Run, Search},
+    serving::{Configure, Entrances, Served, cors},
+    target::{Guard, Keys, State, TRUSTED_PROXIES, Target, Wanted},
+};
+use crate::support::Database;
+
+#[require_app_key]
+async fn guarded(run: Run) -> HttpResponse {
+    run.cake()
+}
+
+#[get("/get-only")]
+#[require_app_key]
+async fn get_only(run: Run) -> HttpResponse {
+    run.cake()
+}
+
+// The attribute above the route macro guards alike.
+#[require_app_key]
+#[head("/head-only")]
+async fn head_only(run: Run) -> HttpResponse {
+    run.cake()
+}
+
+#[post("/json")]
+#[require_app_key]
+async fn json(run: Run, _: web::Json<Cake>) -> HttpResponse {
+    run.cake()
+}
+
+#[post("/text")]
+#[require_app_key]
+async fn text(run: Run, _: String) -> HttpResponse {
+    run.cake()
+}
+
+#[get("/search")]
+#[require_app_key]
+async fn search(run: Run, _: web::Query<Search>) -> HttpResponse {
+    run.cake()
+}
+
+#[get("/number/{number}")]
+#[require_app_key]
+async fn number(run: Run, _: web::Path<u32>) -> HttpResponse {
+    run.cake()
+}
+
+#[get("/scopes/all")]
+#[require_app_key(scopes = "cakes:write cakes:delete")]
+async fn all_scopes(run: Run) -> HttpResponse {
+    run.cake()
+}
+
+#[get("/scopes/any")]
+#[require_app_key(any_scope = "cakes:write cakes:read")]
+async fn any_scope(run: Run) -> HttpResponse {
+    run.cake()
+}
+
+#[post("/scopes/body")]
+#[require_app_key(scopes = "cakes:write")]
+async fn scoped_body(run: Run, _: web::Json<Cake>) -> HttpResponse {
+    run.cake()
+}
+
+#[get("/optional")]
+#[require_app_key(optional)]
+async fn optional(run: Run, _: Option<AppKey>) -> HttpResponse {
+    run.cake()
+}
+
+#[get("/from")]
+#[require_app_key]
+async fn from(run: Run, key: AppKey) -> HttpResponse {
+    run.caller(key.client_ip())
+}
+
+#[get("/socket")]
+#[require_app_key]
+async fn socket(run: Run) -> HttpResponse {
+    run.upgrade()
+}
+
+fn routes(config: &mut web::ServiceConfig) {
+    config
+        .route("/public", web::get().to(routes::public))
+        .route("/public", web::post().to(routes::public))
+        .service(web::resource("/guarded").to(guarded))
+        .service(web::resource("/files/{path:.*}").to(guarded))
+        .service(get_only)
+        .service(head_only)
+        .service(json)
+        .service(text)
+        .service(search)
+        .service(number)
+        .service(all_scopes)
+        .service(any_scope)
+        .service(scoped_body)
+        .service(optional)
+        .service(from)
+        .service(socket);
+}
+
+/// Keys in tables of this database.
+pub(super) fn on_database(database: Database) -> Served {
+    database.migrate();
+    let url = database.url().to_owned();
+    let builder = move || AppKeys::builder().database_url(&url);
+    let (clock, now) = clock();
+    let admin = database.admin();
+    let keys = Keys::new(now, |wanted| {
+        let (key, id) = database.issue_with(&new_key(&wanted));
+        match wanted.state {
+            State::Active => {}
+            State::Disabled => drop(admin.disable(id).unwrap()),
+            State::Revoked => drop(admin.revoke(id).unwrap()),
+            State::Unreadable => database
+                .execute(&format!(
+                    "UPDATE api_keys SET allowed_ips = '127.0.0.1 junk' WHERE id = {id}"
+                ))
+                .unwrap(),
+        }
+        key
+    });
+    served(builder, Some(database), keys, clock, now)
+}
+
+/// Keys in memory.
+pub(super) fn in_memory() -> Served {
+    let store = MemoryStore::default();
+    let (clock, now) = clock();
+    let keys = Keys::new(now, |wanted| {
+        let issued = store.issue(&new_key(&wanted)).unwrap();
+        store.change(issued.record.id, |record| match wanted.state {
+            State::Active => {}
+            State::Disabled => record.disabled_at = Some(now),
+            State::Revoked => record.revoked_at = Some(now),
+            State::Unreadable => record.allowed_ips = AddressRules::from_stored("127.0.0.1 junk"),
+        });
+        issued.secret.expose().to_owned()
+    });
+    served(
+        move || AppKeys::builder().store(store.clone()),
+        None,
+        keys,
+        clock,
+        now,
+    )
+}
+
+fn new_key(wanted: &Wanted<'_>) -> NewKey {
+    let new = NewKey::new("conformance", wanted.allowed_ips.parse().unwrap())
+        .scopes(wanted.scopes.parse().unwrap());
+    match wanted.expires_at {
+        Some(end) => new.expires_at(end),
+        None => new,
+    }
+}
+
+/// A clock that stands a while after the keys are issued, at no whole second.
+pub(super) fn clock() -> (TestClock, DateTime<Utc>) {
+    let now = Utc::now() + TimeDelta::hours(1);
+    let now = DateTime::from_timestamp_micros(now.timestamp() * 1_000_000 + 123_456).unwrap();
+    (TestClock::at(now), now)
+}
+
+/// A key table that is away.
+struct Away;
+
+impl KeyStore for Away {
+    fn find(&self, _: &[Digest]) -> Result<Vec<KeyRecord>, StoreError> {
+        Err(StoreError::new("the table is away"))
+    }
+}
+
+fn served(
+    builder: impl Fn() -> AppKeysBuilder,
+    database: Option<Database>,
+    keys: Keys,
+    clock: TestClock,
+    now: DateTime<Utc>,
+) -> Served {
+    let guard = Guard::default();
+    let build = |builder: AppKeysBuilder| builder.clock(clock.clone()).build().unwrap();
+    let door = |keys: &AppKeys| -> Configure {
+        let (keys, guard) = (keys.clone(), guard.clone());
+        Arc::new(move |config| {
+            config.app_data(keys.clone()).app_data(guard.clone());
+            routes(config);
+        })
+    };
+    let plain = build(builder());
+    let recipe = build(
+        builder()
+            .sources([
+                Source::bearer(),
+                Source::header("X-API-Key"),
+                Source::query("key"),
+                Source::cookie("app_key"),
+            ])
+            .accept_imported_keys(),
+    );
+    let proxied = build(builder().trusted_proxies(TRUSTED_PROXIES));
+    let within_cors: Configure = {
+        let (keys, guard) = (plain.clone(), guard.clone());
+        Arc::new(move |config| {
+            let within = web::scope("")
+                .wrap(cors())
+                .app_data(keys.clone())
+                .app_data(guard.clone());
+            config.service(within.configure(routes));
+        })
+    };
+    let unconfigured: Configure = {
+        let guard = guard.clone();
+        Arc::new(move |config| {
+            config.app_data(guard.clone());
+            routes(config);
+        })
+    };
+    let entrances = Entrances {
+        plain: door(&plain),
+        recipe: door(&recipe),
+        proxied: door(&proxied),
+        cors: within_cors,
+        failing: door(&build(AppKeys::builder().store(Away))),
+        unconfigured,
+    };
+    Served::new(entrances, database, |doors| Target {
+        doors,
+        keys,
+        guard,
+        clock,
+        now,
+    })
+}
