@@ -192,7 +192,7 @@ fn a_database_that_is_not_there_is_refused_without_showing_its_password() {
             "cannot connect to Postgres:",
         ),
         ("mysql://cakes:s3cretword@127.0.0.1/cakes", "mysql://"),
-        ("", "DATABASE_URL is empty"),
+        ("", "DATABASE_URL is not set"),
         (":memory:", "the path of a file"),
         ("/nowhere/at/all.db", "SQLite file /nowhere/at/all.db"),
         ("/", "SQLite file /"),
