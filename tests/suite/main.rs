@@ -8,6 +8,7 @@ mod answers;
 mod at_rest;
 mod command;
 mod conformance;
+mod diesel_command;
 mod examples;
 mod expiry;
 mod failures;

@@ -65,6 +65,13 @@ fn own_name() -> String {
     )
 }
 
+/// An empty folder nobody else uses; who asks for it removes it.
+pub(crate) fn own_folder() -> PathBuf {
+    let folder = std::env::temp_dir().join(own_name());
+    fs::create_dir_all(&folder).unwrap();
+    folder
+}
+
 impl Database {
     /// An empty database on the server of `TEST_POSTGRES_URL`, which `tests/run` starts.
     pub(crate) fn postgres() -> Self {
@@ -86,8 +93,7 @@ impl Database {
 
     /// A file that does not exist yet, in a folder of its own.
     pub(crate) fn sqlite() -> Self {
-        let folder = std::env::temp_dir().join(own_name());
-        fs::create_dir_all(&folder).unwrap();
+        let folder = own_folder();
         let url = folder.join("keys.db").to_str().unwrap().to_owned();
         Self {
             url,

@@ -1,4 +1,5 @@
-//! The tables, as `diesel print-schema` prints them.
+//! The tables, as `diesel print-schema` prints them with `sqlite_integer_primary_key_is_bigint`; but for the times, of which it cannot tell
+//! that they name their zone.
 #![allow(
     missing_docs,
     reason = "the columns are described by `KeyRecord` and the migrations"
@@ -6,7 +7,7 @@
 
 diesel::table! {
     api_key_meta (id) {
-        id -> Integer,
+        id -> BigInt,
         schema_version -> Integer,
         compatible_from -> Integer,
         digest_key -> Nullable<Text>,
