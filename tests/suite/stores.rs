@@ -6,7 +6,10 @@ use api_key_runtime::{
 };
 use chrono::{DateTime, Utc};
 
-use crate::support::{Database, database_test};
+use crate::{
+    support::{Database, database_test},
+    tables::role_with_the_documented_grants,
+};
 
 struct InDatabase<'a> {
     database: &'a Database,
@@ -83,6 +86,22 @@ database_test!(
         });
     }
 );
+
+// E9
+#[test]
+fn a_role_with_only_the_documented_grants_passes_the_acceptance_suite() {
+    let database = Database::postgres();
+    let role = role_with_the_documented_grants(database.migrate());
+    let store = DieselStore::open(&role).unwrap();
+    acceptance_suite(&InDatabase {
+        database: &database,
+        store,
+    });
+    let name = database.url().rsplit_once('/').unwrap().1;
+    database
+        .execute(&format!("DROP OWNED BY role_{name}; DROP ROLE role_{name}"))
+        .unwrap();
+}
 
 struct InMemory(MemoryStore);
 

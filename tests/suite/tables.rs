@@ -175,7 +175,7 @@ const GRANTS: &str = "\
     GRANT INSERT, UPDATE ON api_keys TO {role};";
 
 /// A role of this test's own with exactly the documented rights, and the URL to connect as it.
-fn role_with_the_documented_grants(database: &Database) -> String {
+pub(crate) fn role_with_the_documented_grants(database: &Database) -> String {
     let (place, name) = database.url().rsplit_once('/').unwrap();
     let role = format!("role_{name}");
     database

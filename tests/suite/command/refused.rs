@@ -230,3 +230,25 @@ database_test!(
         assert_eq!(database.rows(), before);
     }
 );
+
+// F10
+#[cfg(unix)]
+#[test]
+fn a_full_disk_refuses_to_issue_changes_nothing_and_leaves_keys_readable() {
+    let database = Database::sqlite();
+    let (key, _) = database.issue("0.0.0.0");
+    let before = database.rows();
+    // No file may grow: what a full disk answers, without one.
+    let full = r#"trap "" XFSZ; ulimit -f 0; exec "$0" issue --name n --ip any"#;
+    let mut command = std::process::Command::new("bash");
+    command
+        .env_clear()
+        .env("DATABASE_URL", database.url())
+        .args(["-c", full])
+        .arg(super::program());
+    let ran = super::outcome(&mut command);
+    assert_eq!((ran.code, ran.stdout.as_str()), (Some(1), ""), "{ran:?}");
+    assert!(ran.stderr.contains("SQLite file"), "{ran:?}");
+    assert_eq!(database.rows(), before);
+    assert_eq!(super::status(database.builder(), &key), 200);
+}
