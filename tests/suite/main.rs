@@ -6,6 +6,7 @@ mod support;
 mod addresses;
 mod answers;
 mod at_rest;
+mod code;
 mod command;
 mod conformance;
 mod diesel_command;

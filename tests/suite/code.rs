@@ -1,0 +1,147 @@
+//! What must be true of the code itself and of what it depends on.
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    process::Command,
+};
+
+fn root() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("..")
+}
+
+/// Every source file of the product, with its path.
+fn sources() -> Vec<(PathBuf, String)> {
+    let mut folders = vec![
+        root().join("api-key-runtime/src"),
+        root().join("api-key-macros/src"),
+    ];
+    let mut files = Vec::new();
+    while let Some(folder) = folders.pop() {
+        for entry in fs::read_dir(folder).unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_dir() {
+                folders.push(path);
+            } else if path.extension().is_some_and(|extension| extension == "rs") {
+                files.push((path.clone(), fs::read_to_string(path).unwrap()));
+            }
+        }
+    }
+    assert!(files.len() > 30, "the sources are elsewhere");
+    files
+}
+
+/// The code of a line, without its comment.
+fn code(line: &str) -> &str {
+    line.split_once("//").map_or(line, |(code, _)| code)
+}
+
+// C2
+#[test]
+fn nothing_believes_actix_s_connection_info() {
+    for (path, text) in sources() {
+        for line in text.lines() {
+            for leftmost in ["connection_info", "ConnectionInfo", "realip_remote_addr"] {
+                assert!(!code(line).contains(leftmost), "{}: {line}", path.display());
+            }
+        }
+    }
+}
+
+// H1
+#[test]
+fn unsafe_code_is_forbidden_and_what_can_panic_is_denied() {
+    let read = |file: &str| fs::read_to_string(root().join(file)).unwrap();
+    for file in [
+        "api-key-macros/src/lib.rs",
+        "api-key-runtime/src/lib.rs",
+        "api-key-runtime/src/bin/app-key/main.rs",
+    ] {
+        assert!(read(file).contains("#![forbid(unsafe_code)]"), "{file}");
+    }
+    for file in [
+        "api-key-runtime/src/lib.rs",
+        "api-key-runtime/src/bin/app-key/main.rs",
+    ] {
+        let text = read(file);
+        let denied = &text[text.find("#![deny(").unwrap()..];
+        let denied = &denied[..denied.find(")]").unwrap()];
+        for lint in [
+            "unwrap_used",
+            "expect_used",
+            "panic",
+            "unreachable",
+            "indexing_slicing",
+            "string_slice",
+        ] {
+            assert!(
+                denied.contains(&format!("clippy::{lint}")),
+                "{file} does not deny {lint}"
+            );
+        }
+    }
+    // Only tests, and what fails by panicking because it is a suite of tests, are let off.
+    for (path, text) in sources() {
+        let is_for_tests = ["test_util", "tests", "fuzz.rs", "lib.rs"]
+            .iter()
+            .any(|name| path.components().any(|part| part.as_os_str() == *name));
+        for lint in [
+            "clippy::unwrap_used",
+            "clippy::expect_used",
+            "clippy::panic",
+            "clippy::indexing_slicing",
+        ] {
+            let let_off = text
+                .lines()
+                .any(|line| code(line).contains("allow(") && line.contains(lint));
+            assert!(is_for_tests || !let_off, "{} allows {lint}", path.display());
+        }
+    }
+}
+
+// H2
+#[test]
+fn actix_web_comes_without_http2_and_nothing_vulnerable_or_copyleft_is_allowed_in() {
+    let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
+    let tree = Command::new(cargo)
+        .current_dir(root())
+        .args([
+            "tree",
+            "--locked",
+            "--offline",
+            "--package",
+            "api-key-runtime",
+            "--all-features",
+            "--edges",
+            "normal",
+            "--prefix",
+            "none",
+        ])
+        .output()
+        .unwrap();
+    assert!(tree.status.success(), "{tree:?}");
+    let tree = String::from_utf8(tree.stdout).unwrap();
+    assert!(
+        tree.lines().any(|line| line.starts_with("actix-web v4.")),
+        "{tree}"
+    );
+    for unwanted in ["h2 v", "actix-governor v", "actix-tls v"] {
+        assert!(
+            !tree.lines().any(|line| line.starts_with(unwanted)),
+            "{unwanted}"
+        );
+    }
+    let manifest = fs::read_to_string(root().join("Cargo.toml")).unwrap();
+    for bound in [
+        "actix-web = { version = \"4.18\", default-features = false",
+        // Request smuggling and Host handling; five advisories of Diesel in 2026.
+        "actix-http = { version = \"3.18.11\"",
+        "diesel = { version = \"2.3.14\"",
+    ] {
+        assert!(manifest.contains(bound), "{bound}");
+    }
+    let deny = fs::read_to_string(root().join("deny.toml")).unwrap();
+    for section in ["[advisories]", "[licenses]", "[bans]", "[sources]"] {
+        assert!(deny.contains(section), "{section}");
+    }
+}
