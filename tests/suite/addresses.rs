@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use actix_web::{App, HttpResponse, get, http::StatusCode, rt::System, test, web};
 use api_key_runtime::{AppKey, AppKeys, require_app_key};
 
-use crate::support::{Database, Server, database_test, http};
+use crate::support::{Database, Server, database_test, http, log};
 
 #[get("/from")]
 #[require_app_key]
@@ -187,6 +187,34 @@ database_test!(
             assert!(!is_let_in(&keys, Some("127.0.0.1"), &key), "{rule:?}");
             assert!(!is_let_in(&keys, None, &key), "{rule:?}");
         }
+    }
+);
+
+// C12
+database_test!(
+    a_rule_that_cannot_be_read_is_logged_as_an_error,
+    |database: Database| {
+        let keys = database.keys();
+        let _server = Server::start(keys.clone(), routes);
+        let (key, id) = database.issue("127.0.0.1");
+        let rule = if database.is_postgres() {
+            "127.0.0.1 junk-on-postgres"
+        } else {
+            "127.0.0.1 junk-on-sqlite"
+        };
+        database
+            .execute(&format!(
+                "UPDATE api_keys SET allowed_ips = '{rule}' WHERE id = {id}"
+            ))
+            .unwrap();
+        assert!(!is_let_in(&keys, Some("127.0.0.1"), &key));
+        let lines = log::lines_with(rule);
+        assert!(
+            lines
+                .iter()
+                .any(|line| line.starts_with("ERROR") && line.contains(&format!("key {id} "))),
+            "{lines:?}"
+        );
     }
 );
 

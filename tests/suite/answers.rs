@@ -40,6 +40,18 @@ async fn own_headers() -> HttpResponse {
         .body("cake")
 }
 
+#[get("/fails/{number}")]
+#[require_app_key]
+async fn fails(number: web::Path<u32>) -> Result<HttpResponse, actix_web::Error> {
+    Err(actix_web::error::ErrorConflict(number.to_string()))
+}
+
+#[get("/upgrade")]
+#[require_app_key]
+async fn upgrade() -> HttpResponse {
+    HttpResponse::SwitchingProtocols().upgrade("echo").finish()
+}
+
 #[get("/no-attribute")]
 async fn no_attribute(key: AppKey) -> HttpResponse {
     HttpResponse::Ok().body(key.name().to_owned())
@@ -52,6 +64,8 @@ fn routes(config: &mut web::ServiceConfig) {
         .service(any)
         .service(head)
         .service(own_headers)
+        .service(fails)
+        .service(upgrade)
         .service(no_attribute);
 }
 
@@ -138,6 +152,7 @@ database_test!(
             ("cakes:write cakes:delete", 200, 200),
             ("cakes:read", 403, 200),
             ("cakes", 403, 403),
+            ("cakes:writes not-cakes:write cakes:deletes", 403, 403),
             ("", 403, 403),
         ] {
             let (key, _) = database.issue_with(
@@ -202,8 +217,9 @@ fn trouble_in_the_store_is_503_and_never_says_what() {
     let answer = http::get_with(server.address, "/answers/1", &fixtures::unknown());
     assert_refusal(&answer, 503, None);
     assert_eq!(answer.header("retry-after"), Some("1"));
+    let said = format!("{:?} {}", answer.headers, answer.text());
     for word in ["db.internal", "5432", "SELECT", "connect"] {
-        assert!(!format!("{answer:?}").contains(word), "{answer:?}");
+        assert!(!said.contains(word), "{said}");
     }
 }
 
@@ -258,6 +274,37 @@ database_test!(
             http::get(server.address, "/answers/1", &[]).header("vary"),
             Some("authorization, x-api-key")
         );
+    }
+);
+
+// D5
+database_test!(
+    errors_of_a_guarded_handler_are_private_as_well_and_an_upgrade_is_left_alone,
+    |database: Database| {
+        let server = Server::start(database.keys(), routes);
+        let (key, _) = database.issue("0.0.0.0");
+        for (target, status) in [("/fails/1", 409), ("/fails/not-a-number", 404)] {
+            let answer = http::get_with(server.address, target, &key);
+            assert_eq!(
+                (
+                    answer.status,
+                    answer.header("cache-control"),
+                    answer.header("vary")
+                ),
+                (status, Some("private"), Some("authorization, x-api-key")),
+                "{target}"
+            );
+        }
+        let switched = http::get_with(server.address, "/upgrade", &key);
+        assert_eq!(
+            (
+                switched.status,
+                switched.header("cache-control"),
+                switched.header("vary")
+            ),
+            (101, None, None)
+        );
+        assert_eq!(http::get(server.address, "/upgrade", &[]).status, 401);
     }
 );
 
@@ -515,6 +562,31 @@ fn the_access_log_holds_no_key_and_no_raw_bytes() {
             "{access:?}"
         );
     }
+}
+
+// G3
+#[test]
+fn a_request_line_in_the_log_is_neither_decoded_nor_ended_by_the_caller() {
+    let database = Database::sqlite();
+    let server = Server::logged(database.keys(), routes);
+    let target = r#"/answers/raw-%0aWARN%1b[31m"-200?raw-%0d%0a\"#;
+    assert_eq!(http::get(server.address, target, &[]).status, 401);
+    let lines = log::lines_with("/answers/raw-");
+    let access: Vec<&String> = lines
+        .iter()
+        .filter(|line| line.contains("middleware::logger"))
+        .collect();
+    assert_eq!(access.len(), 1, "{lines:?}");
+    assert!(
+        access[0].contains(r#""GET /answers/raw-%0aWARN%1b[31m\"-200?raw-%0d%0a\\ HTTP/1.1" 401 "#),
+        "{access:?}"
+    );
+    assert!(
+        lines
+            .iter()
+            .all(|line| line.chars().all(|c| !c.is_control())),
+        "{lines:?}"
+    );
 }
 
 // G4

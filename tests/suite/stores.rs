@@ -1,7 +1,9 @@
 //! One suite that every store runs.
 
+use std::{sync::mpsc, thread, time::Duration};
+
 use api_key_runtime::{
-    DieselStore, KeyRecord, KeyStore,
+    DieselStore, KeyRecord, KeyStore, NewKey,
     test_util::{MemoryStore, Subject, acceptance_suite},
 };
 use chrono::{DateTime, Utc};
@@ -155,5 +157,110 @@ database_test!(
             assert!(admin.get(unknown).unwrap_err().is_not_found());
         }
         assert_eq!(admin.list().unwrap().len(), 1);
+    }
+);
+
+// E13
+#[test]
+fn a_change_on_postgres_is_durable_whatever_the_server_s_default() {
+    let database = Database::postgres();
+    let (_, id) = database.issue("0.0.0.0");
+    database
+        .execute(
+            "CREATE TABLE seen (setting text); \
+             CREATE FUNCTION see() RETURNS trigger LANGUAGE plpgsql AS \
+             $$ BEGIN INSERT INTO seen VALUES (current_setting('synchronous_commit')); RETURN NULL; END $$; \
+             CREATE TRIGGER see AFTER INSERT OR UPDATE ON api_keys FOR EACH ROW EXECUTE FUNCTION see(); \
+             DO $$ BEGIN EXECUTE format('ALTER DATABASE %I SET synchronous_commit = off', current_database()); END $$",
+        )
+        .unwrap();
+    let admin = database.admin();
+    admin.disable(id).unwrap();
+    admin.enable(id).unwrap();
+    admin.revoke(id).unwrap();
+    database.issue("0.0.0.0");
+    assert_eq!(
+        database.texts("SELECT setting FROM seen"),
+        ["on", "on", "on", "on"]
+    );
+}
+
+// E13
+#[test]
+fn a_revocation_on_postgres_waits_for_no_open_transaction_of_another_key() {
+    use diesel::{Connection as _, PgConnection, connection::SimpleConnection as _};
+    let database = Database::postgres();
+    let (_, id) = database.issue("0.0.0.0");
+    let (_, other) = database.issue("0.0.0.0");
+    // A sign-up, an import and a change by hand that nobody has finished.
+    let mut open = PgConnection::establish(database.url()).unwrap();
+    open.batch_execute(&format!(
+        "BEGIN; \
+         INSERT INTO api_keys (digest, digest_key, hint, name, allowed_ips) \
+         SELECT sha256(n::text::bytea), 'sha256', 'h', 'n', '0.0.0.0' FROM generate_series(1, 100) n; \
+         UPDATE api_keys SET name = 'other' WHERE id = {other}"
+    ))
+    .unwrap();
+    let admin = database.admin();
+    let (sender, receiver) = mpsc::channel();
+    thread::spawn(move || sender.send(admin.revoke(id).map(|record| record.revoked_at)));
+    let revoked = receiver
+        .recv_timeout(Duration::from_secs(5))
+        .expect("the revocation waits for another key's transaction");
+    assert!(revoked.unwrap().is_some());
+    open.batch_execute("ROLLBACK").unwrap();
+}
+
+// E13, F10
+database_test!(
+    many_changes_at_once_wait_for_each_other_and_none_fails,
+    |database: Database| {
+        let admin = database.admin();
+        admin.revoke(database.issue("0.0.0.0").1).unwrap();
+        thread::scope(|scope| {
+            for _ in 0..6 {
+                scope.spawn(|| {
+                    for _ in 0..10 {
+                        let (_, id) = database.issue("0.0.0.0");
+                        admin.disable(id).unwrap();
+                        admin.enable(id).unwrap();
+                        admin.revoke(id).unwrap();
+                    }
+                });
+            }
+        });
+        let records = admin.list().unwrap();
+        assert_eq!(records.len(), 61);
+        assert!(records.iter().all(|record| record.revoked_at.is_some()));
+    }
+);
+
+// E13
+database_test!(
+    a_change_that_fails_leaves_nothing_half_done,
+    |database: Database| {
+        let admin = database.admin();
+        database
+            .execute(if database.is_postgres() {
+                "CREATE FUNCTION fail() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RAISE 'no room'; END $$; \
+                 CREATE TRIGGER fail AFTER INSERT ON api_keys EXECUTE FUNCTION fail()"
+            } else {
+                "CREATE TRIGGER fail AFTER INSERT ON api_keys BEGIN SELECT RAISE(ABORT, 'no room'); END"
+            })
+            .unwrap();
+        let before = database.texts("SELECT coalesce(digest_key, 'nobody') FROM api_key_meta");
+        let error = admin
+            .issue(&NewKey::new("test", "0.0.0.0".parse().unwrap()))
+            .unwrap_err();
+        assert!(
+            error.is_database() && error.to_string().contains("nothing was changed"),
+            "{error}"
+        );
+        assert!(database.rows().is_empty());
+        assert_eq!(
+            database.texts("SELECT coalesce(digest_key, 'nobody') FROM api_key_meta"),
+            before,
+            "how keys are digested was decided by a key that does not exist"
+        );
     }
 );

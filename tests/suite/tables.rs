@@ -1,6 +1,6 @@
 //! The tables: what their triggers log, what they refuse, and that many may migrate at once.
 
-use std::thread;
+use std::{sync::Barrier, thread};
 
 use api_key_runtime::{AppKeys, DieselStore, KeyStore as _, NewKey};
 use diesel::{Connection as _, PgConnection, connection::SimpleConnection as _};
@@ -56,6 +56,40 @@ database_test!(
     }
 );
 
+// F14
+database_test!(
+    ten_may_migrate_at_once_a_database_that_has_migrations_of_its_own,
+    |database: Database| {
+        // The table as Diesel makes it, as an application's own migrations leave it behind.
+        database
+            .execute(
+                "CREATE TABLE __diesel_schema_migrations (version VARCHAR(50) PRIMARY KEY NOT NULL, run_on TIMESTAMP NOT NULL DEFAULT CURRENT_TIMESTAMP); \
+                 INSERT INTO __diesel_schema_migrations (version) VALUES ('20260101000000')",
+            )
+            .unwrap();
+        let start = Barrier::new(10);
+        let ran: Vec<usize> = thread::scope(|scope| {
+            let ran: Vec<_> = (0..10)
+                .map(|_| {
+                    scope.spawn(|| {
+                        start.wait();
+                        AppKeys::migrate(database.url()).unwrap().len()
+                    })
+                })
+                .collect();
+            ran.into_iter()
+                .map(|thread| thread.join().unwrap())
+                .collect()
+        });
+        assert_eq!(
+            ran.iter().filter(|versions| **versions > 0).count(),
+            1,
+            "{ran:?}"
+        );
+        database.builder().build().unwrap();
+    }
+);
+
 // E6
 database_test!(
     every_change_that_can_alter_a_verdict_is_logged_also_by_direct_sql,
@@ -75,7 +109,7 @@ database_test!(
             "name = 'other'",
             "owner = 'me'",
             "digest_key = 'hmac-sha256:0123456789abcdef'",
-            "revoked_at = '2026-01-01 00:00:00+00:00'",
+            "disabled_at = '2026-01-01 00:00:00+00:00'",
         ];
         for change in changes {
             database
@@ -83,6 +117,23 @@ database_test!(
                 .unwrap();
             assert_eq!(logged(&database), [digest.as_str()], "{change}");
         }
+        let other = "cd".repeat(32);
+        let literal = if database.is_postgres() {
+            format!("'\\x{other}'")
+        } else {
+            format!("x'{other}'")
+        };
+        database
+            .execute(&format!(
+                "UPDATE api_keys SET digest = {literal} WHERE id = {id}"
+            ))
+            .unwrap();
+        let mut entries = logged(&database);
+        entries.sort();
+        let mut both = vec![digest.clone(), other.clone()];
+        both.sort();
+        assert_eq!(entries, both, "the old key and the new one");
+        let digest = other;
         database
             .execute("UPDATE api_keys SET name = 'nobody' WHERE id = -1")
             .unwrap();
@@ -91,9 +142,22 @@ database_test!(
             "nothing changed, nothing logged"
         );
         database
+            .execute(&format!(
+                "UPDATE api_keys SET revoked_at = '2026-01-01 00:00:00+00:00' WHERE id = {id}"
+            ))
+            .unwrap();
+        assert_eq!(logged(&database), [digest.as_str()], "revoking");
+        database
             .execute(&format!("DELETE FROM api_keys WHERE id = {id}"))
             .unwrap();
-        assert_eq!(logged(&database), [digest], "deleting");
+        assert_eq!(logged(&database), [digest.as_str()], "deleting");
+        let (_, active) = database.issue("0.0.0.0");
+        let digest = digest_of(&database, active);
+        logged(&database);
+        database
+            .execute(&format!("DELETE FROM api_keys WHERE id = {active}"))
+            .unwrap();
+        assert_eq!(logged(&database), [digest], "deleting an active one");
     }
 );
 
@@ -104,9 +168,19 @@ database_test!(
         let (_, id) = database.issue("0.0.0.0");
         database.admin().revoke(id).unwrap();
         let before = database.rows();
+        let other = "ab".repeat(32);
+        let (digest, renumber) = if database.is_postgres() {
+            (format!("digest = '\\x{other}'"), "id = DEFAULT")
+        } else {
+            (format!("digest = x'{other}'"), "id = 4711")
+        };
+        // A revoked row that takes another digest or id would set the revoked key free of it.
         for change in [
             "revoked_at = NULL",
             "revoked_at = '2030-01-01 00:00:00+00:00'",
+            "revoked_at = NULL, disabled_at = '2026-01-01 00:00:00+00:00'",
+            digest.as_str(),
+            renumber,
         ] {
             let refusal = database
                 .execute(&format!("UPDATE api_keys SET {change} WHERE id = {id}"))
@@ -165,6 +239,13 @@ fn a_replaced_row_on_sqlite_is_logged_and_a_revoked_one_is_not_replaced() {
         ))
         .unwrap();
     assert!(replace(id).unwrap_err().contains("revocation is final"));
+    // The same row by its id alone, and by its digest alone.
+    for (id, digest) in [(id, "bb".repeat(32)), (id + 100, other.clone())] {
+        let refusal = database
+            .execute(&format!("INSERT OR REPLACE INTO api_keys (id, digest, digest_key, hint, name, allowed_ips) VALUES ({id}, x'{digest}', 'sha256', 'h', 'n', '0.0.0.0')"))
+            .unwrap_err();
+        assert!(refusal.contains("revocation is final"), "{refusal}");
+    }
 }
 
 /// What a service's own role needs, as SECURITY.md says it; the last line is for one that issues keys itself.
@@ -231,6 +312,7 @@ fn a_role_with_only_the_documented_grants_serves_and_administers() {
         "DELETE FROM api_key_changes",
         "ALTER TABLE api_keys DISABLE TRIGGER ALL",
         "TRUNCATE api_keys CASCADE",
+        "CREATE TEMPORARY TABLE own (digest bytea); CREATE TRIGGER forge AFTER TRUNCATE ON own EXECUTE FUNCTION api_keys_log_changes()",
     ] {
         assert!(as_role(forbidden).is_err(), "{forbidden}");
     }
@@ -243,6 +325,7 @@ fn a_role_with_only_the_documented_grants_serves_and_administers() {
         "SET search_path = ''".to_owned(),
         "CREATE TEMPORARY TABLE api_key_changes (seq int, digest bytea); CREATE TEMPORARY TABLE old_rows (id int); CREATE TEMPORARY TABLE new_rows (id int)".to_owned(),
         "SET search_path = pg_temp, public; CREATE TEMPORARY TABLE pg_class (oid int)".to_owned(),
+        "CREATE TEMPORARY TABLE pg_attribute (attrelid oid, attnum int2, attname name, attisdropped bool, attgenerated \"char\")".to_owned(),
     ] {
         as_role(&format!("{hostile}; UPDATE {schema}.api_keys SET scopes = scopes || 'x' WHERE id = {id}")).unwrap();
         assert_eq!(logged(&database), [digest.as_str()], "{hostile}");

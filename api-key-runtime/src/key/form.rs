@@ -198,6 +198,7 @@ mod tests {
     use std::collections::HashSet;
 
     use super::*;
+    use crate::key::Digester;
 
     fn form() -> KeyForm {
         KeyForm::default()
@@ -289,6 +290,30 @@ mod tests {
             assert!(form().admits(&key));
             assert!(key.len() <= 55, "one SHA-256 block");
         }
+    }
+
+    // A2, A3
+    #[test]
+    fn the_form_is_that_of_keys_already_issued() {
+        // Made once, from bytes that are not random: whatever becomes of this code, keys that people hold must go on working.
+        let key = concat!("ak_live_", "ASZLcJW63wQpTnOYveIHLFF2m8DlCi9UeZ7D6A2WaXTg");
+        let intact = |prefix: &str, key: &str| {
+            let prefix = Prefix::parse(prefix).unwrap();
+            let form = KeyForm {
+                prefix,
+                accept_imported: false,
+            };
+            form.admits(key)
+        };
+        assert!(intact("ak_live_", key));
+        // The checksum covers the prefix: the same body under another one is another application's key.
+        let body = key.strip_prefix("ak_live_").unwrap();
+        assert!(!intact("ak_test_", &format!("ak_test_{body}")));
+        assert_eq!(
+            Digester::default().digest(key).as_bytes()[..4],
+            [0x9d, 0xca, 0x0a, 0xbe],
+            "and so does its digest"
+        );
     }
 
     // A3

@@ -252,6 +252,40 @@ mod tests {
         std::fs::remove_dir_all(folder).unwrap();
     }
 
+    // E13, F10
+    #[cfg(feature = "sqlite")]
+    #[test]
+    fn every_sqlite_connection_waits_survives_a_power_cut_and_fires_every_trigger() {
+        use diesel::{RunQueryDsl as _, sql_query, sql_types};
+        #[derive(diesel::QueryableByName)]
+        struct Setting {
+            #[diesel(sql_type = sql_types::Text)]
+            value: String,
+        }
+        let folder = std::env::temp_dir().join(format!("app-key-{}-settings", std::process::id()));
+        std::fs::create_dir_all(&folder).unwrap();
+        let database = Database::Sqlite(folder.join("keys.db").to_str().unwrap().to_owned());
+        for missing in [Missing::Create, Missing::Refuse] {
+            let mut connection = match Connection::open_or(&database, missing).unwrap() {
+                Connection::Sqlite(connection) => connection,
+                #[cfg(feature = "postgres")]
+                Connection::Postgres(_) => panic!("not SQLite"),
+            };
+            for (pragma, column, expected) in [
+                ("busy_timeout", "timeout", "5000"),
+                ("journal_mode", "journal_mode", "wal"),
+                ("synchronous", "synchronous", "2"),
+                ("foreign_keys", "foreign_keys", "1"),
+                ("recursive_triggers", "recursive_triggers", "1"),
+            ] {
+                let query = format!("SELECT CAST({column} AS TEXT) AS value FROM pragma_{pragma}");
+                let setting: Setting = sql_query(query).get_result(&mut *connection).unwrap();
+                assert_eq!(setting.value, expected, "{pragma}");
+            }
+        }
+        std::fs::remove_dir_all(folder).unwrap();
+    }
+
     #[cfg(feature = "sqlite")]
     #[test]
     fn a_path_with_the_characters_of_a_uri_names_that_file() {

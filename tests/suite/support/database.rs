@@ -208,9 +208,12 @@ impl Database {
                 let sql = sql
                     .replacen("SELECT text FROM (", "WITH answer(text) AS (", 1)
                     .replacen(") AS answer(text)", ") SELECT text FROM answer", 1);
-                sql_query(sql)
-                    .load(&mut SqliteConnection::establish(&self.url).unwrap())
-                    .unwrap()
+                let mut connection = SqliteConnection::establish(&self.url).unwrap();
+                // The last connection of another thread may be folding the write-ahead log back as it closes.
+                connection
+                    .batch_execute("PRAGMA busy_timeout = 5000")
+                    .unwrap();
+                sql_query(sql).load(&mut connection).unwrap()
             }
         };
         rows.into_iter().map(|row| row.text).collect()

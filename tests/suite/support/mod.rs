@@ -7,7 +7,9 @@ pub(crate) mod http;
 pub(crate) mod leaks;
 pub(crate) mod log;
 pub(crate) mod server;
+pub(crate) mod tap;
 
 pub(crate) use database::{Database, database_test};
 pub(crate) use fixtures::{Counting, Fixtures};
 pub(crate) use server::Server;
+pub(crate) use tap::Tap;
