@@ -105,6 +105,25 @@ fn a_role_with_only_the_documented_grants_passes_the_acceptance_suite() {
         .unwrap();
 }
 
+// A6
+database_test!(
+    the_first_keys_of_a_table_may_be_issued_at_the_same_time,
+    |database: Database| {
+        let admin = database.admin();
+        let start = std::sync::Barrier::new(8);
+        let new = api_key_runtime::NewKey::new("first", "0.0.0.0".parse().unwrap());
+        std::thread::scope(|scope| {
+            for _ in 0..8 {
+                scope.spawn(|| {
+                    start.wait();
+                    admin.issue(&new).unwrap();
+                });
+            }
+        });
+        assert_eq!(admin.list().unwrap().len(), 8);
+    }
+);
+
 struct InMemory(MemoryStore);
 
 impl Subject for InMemory {

@@ -173,17 +173,17 @@ pub(crate) fn issue_within(
     new: &KeyRecord,
 ) -> Result<KeyRecord, Aborted> {
     let ours = new.digest_key.as_str();
-    match digest_key(connection)? {
-        Some(theirs) if theirs == ours => {}
-        None if claim_digest_key(connection, None, ours)? => {}
-        _ => {
-            return Err(Error::refused(
-                "no key was issued: the keys of this table are digested under another pepper than APP_KEY_PEPPER says here, and the \
-                 service would not know the new one; set the service's pepper here. To change the pepper, start the service with the \
-                 new one and the old one in APP_KEY_PEPPER_PREVIOUS first",
-            )
-            .into());
-        }
+    if digest_key(connection)?.is_none() {
+        // Whoever issues the first key at the same time may have decided it meanwhile, and as we would.
+        claim_digest_key(connection, None, ours)?;
+    }
+    if digest_key(connection)?.as_deref() != Some(ours) {
+        return Err(Error::refused(
+            "no key was issued: the keys of this table are digested under another pepper than APP_KEY_PEPPER says here, and the \
+             service would not know the new one; set the service's pepper here. To change the pepper, start the service with the \
+             new one and the old one in APP_KEY_PEPPER_PREVIOUS first",
+        )
+        .into());
     }
     Ok(insert(connection, new)?)
 }
