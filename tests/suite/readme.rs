@@ -55,7 +55,8 @@ fn its_blocks_are_of_the_kinds_that_are_tried() {
         .iter()
         .map(|(language, _)| *language)
         .collect();
-    let tried = ["python", "rust", "rust,no_run", "sh", "text", "toml"];
+    // The rights in the `sql` block are what tables.rs grants.
+    let tried = ["python", "rust", "rust,no_run", "sh", "sql", "text", "toml"];
     assert_eq!(kinds, BTreeSet::from(tried));
     assert_eq!(
         blocks_in("python").len(),

@@ -248,12 +248,14 @@ fn a_replaced_row_on_sqlite_is_logged_and_a_revoked_one_is_not_replaced() {
     }
 }
 
-/// What a service's own role needs, as SECURITY.md says it; the last line is for one that issues keys itself.
-const GRANTS: &str = "\
-    GRANT SELECT ON api_keys, api_key_changes TO {role}; \
-    GRANT SELECT, UPDATE ON api_key_meta TO {role}; \
-    GRANT SELECT, INSERT, UPDATE ON api_key_usage TO {role}; \
-    GRANT INSERT, UPDATE ON api_keys TO {role};";
+/// What a service's own role needs: the very lines of the README.
+fn documented_grants(role: &str) -> String {
+    let readme = include_str!("../../README.md");
+    let (_, block) = readme.split_once("```sql\n").unwrap();
+    let (grants, _) = block.split_once("```").unwrap();
+    assert_eq!(grants.matches("GRANT").count(), 4, "{grants}");
+    grants.replace("TO service", &format!("TO {role}"))
+}
 
 /// A role of this test's own with exactly the documented rights, and the URL to connect as it.
 pub(crate) fn role_with_the_documented_grants(database: &Database) -> String {
@@ -262,7 +264,7 @@ pub(crate) fn role_with_the_documented_grants(database: &Database) -> String {
     database
         .execute(&format!(
             "CREATE ROLE {role} LOGIN; {}",
-            GRANTS.replace("{role}", &role)
+            documented_grants(&role)
         ))
         .unwrap();
     let (scheme, rest) = place.split_once("://").unwrap();
