@@ -470,4 +470,75 @@ mod tests {
             "2001:db8::/32 10.0.0.1"
         );
     }
+
+    /// The leading bits of an address as text: slow, and too plain to be wrong.
+    fn leading_bits(address: IpAddr, count: usize) -> String {
+        let bits = match address {
+            IpAddr::V4(address) => format!("4:{:032b}", address.to_bits()),
+            IpAddr::V6(address) => format!("6:{:0128b}", address.to_bits()),
+        };
+        bits[..count + 2].to_owned()
+    }
+
+    // C7, C8, C10
+    #[test]
+    fn any_block_holds_the_addresses_that_a_plain_reference_says_it_holds() {
+        let mut seed = 11_u128;
+        let mut draw = || {
+            seed = seed
+                .wrapping_mul(0x2360_ed05_1fc6_5da4_4385_df64_9fcc_f645)
+                .wrapping_add(1);
+            seed ^ (seed >> 64)
+        };
+        let mut held = 0;
+        for _ in 0..50_000 {
+            let (base, width) = if draw() % 2 == 0 {
+                (
+                    IpAddr::V4(Ipv4Addr::from_bits(u32::try_from(draw() >> 96).unwrap())),
+                    32,
+                )
+            } else {
+                (IpAddr::V6(Ipv6Addr::from_bits(draw())), 128)
+            };
+            let prefix = usize::try_from(draw() % (width + 1)).unwrap();
+            // An address that differs from the base in one bit, which stands within the prefix or after it.
+            let flipped = 1_u128 << (draw() % width);
+            let other = match base {
+                IpAddr::V4(base) => IpAddr::V4(Ipv4Addr::from_bits(
+                    base.to_bits() ^ u32::try_from(flipped).unwrap(),
+                )),
+                IpAddr::V6(base) => IpAddr::V6(Ipv6Addr::from_bits(base.to_bits() ^ flipped)),
+            };
+            let block = Block {
+                base,
+                prefix: u8::try_from(prefix).unwrap(),
+            };
+            let expected = leading_bits(base, prefix) == leading_bits(other, prefix);
+            assert_eq!(block.contains(other), expected, "{base}/{prefix} {other}");
+            assert!(block.contains(base));
+            held += usize::from(expected);
+            // As it is written: accepted exactly where no bit is set after the prefix.
+            let after_prefix =
+                leading_bits(base, usize::try_from(width).unwrap())[prefix + 2..].contains('1');
+            let whole_and_unspecified =
+                base.is_unspecified() && prefix == usize::try_from(width).unwrap();
+            let parsed = Block::parse(&format!("{base}/{prefix}"));
+            assert_eq!(
+                parsed.is_ok(),
+                !after_prefix && !whole_and_unspecified,
+                "{base}/{prefix}"
+            );
+            let network = block.network();
+            if !(network.base.is_unspecified() && prefix == usize::try_from(width).unwrap()) {
+                assert_eq!(
+                    Block::parse(&format!("{}/{prefix}", network.base)).unwrap(),
+                    network
+                );
+            }
+        }
+        assert!(
+            (10_000..40_000).contains(&held),
+            "{held} of 50 000 held: the draw is lopsided"
+        );
+    }
 }
