@@ -635,8 +635,8 @@ database_test!(
         for piece in [
             &key[20..28],
             &key[key.len() - 8..],
-            &digest[..8],
-            &digest[31..45],
+            &digest[..16],
+            &digest[31..50],
         ] {
             assert!(
                 leaks::found_in(format!("somewhere {piece} within").as_bytes()),

@@ -1,19 +1,22 @@
 //! Every log line, at every level, and every answer of the whole suite is searched for every secret it has issued: the key's body, in
-//! pieces of eight characters, and its digest in hexadecimal. The first leak ends the run.
+//! pieces of eight characters, and its digest in hexadecimal, in pieces of sixteen. The first leak ends the run.
 
 use std::{
     collections::HashSet,
+    io::{self, Write as _},
     sync::{LazyLock, RwLock},
 };
 
 use api_key_runtime::IssuedKey;
 
-/// Short enough to find a piece, long enough never to be found by chance: 62^8 is 2e14.
-const PIECE: usize = 8;
+/// Of a key: 62^8 is 2e14, never found by chance.
+const KEY_PIECE: usize = 8;
+/// Of a digest: eight of its characters are often a number, which many a log line holds.
+const DIGEST_PIECE: usize = 16;
 /// Prefix and hint, which are shown.
 const SHOWN: usize = "ak_live_".len() + 4;
 
-static PIECES: LazyLock<RwLock<HashSet<[u8; PIECE]>>> = LazyLock::new(RwLock::default);
+static PIECES: LazyLock<RwLock<HashSet<Vec<u8>>>> = LazyLock::new(RwLock::default);
 
 /// Searches everything from now on for this key.
 pub(crate) fn watch(issued: &IssuedKey) {
@@ -23,35 +26,34 @@ pub(crate) fn watch(issued: &IssuedKey) {
         .as_bytes()
         .iter()
         .fold(String::new(), |hex, byte| hex + &format!("{byte:02x}"));
+    let secrets = [
+        (&issued.secret.expose()[SHOWN..], KEY_PIECE),
+        (&digest, DIGEST_PIECE),
+        (&digest.to_uppercase(), DIGEST_PIECE),
+    ];
     let mut pieces = PIECES.write().unwrap();
-    for secret in [
-        &issued.secret.expose()[SHOWN..],
-        &digest,
-        &digest.to_uppercase(),
-    ] {
-        pieces.extend(
-            secret
-                .as_bytes()
-                .windows(PIECE)
-                .filter_map(|piece| <[u8; PIECE]>::try_from(piece).ok()),
-        );
+    for (secret, length) in secrets {
+        pieces.extend(secret.as_bytes().windows(length).map(<[u8]>::to_vec));
     }
 }
 
 /// Whether a piece of a secret is in this.
 pub(crate) fn found_in(text: &[u8]) -> bool {
     let pieces = PIECES.read().unwrap();
-    text.windows(PIECE)
-        .any(|window| <[u8; PIECE]>::try_from(window).is_ok_and(|window| pieces.contains(&window)))
+    [KEY_PIECE, DIGEST_PIECE]
+        .into_iter()
+        .any(|length| text.windows(length).any(|window| pieces.contains(window)))
 }
 
 /// Ends the run when a piece of a secret is in this, whichever test is to blame.
 pub(crate) fn search(what: &str, text: &[u8]) {
     if found_in(text) {
-        eprintln!(
-            "a secret leaked into {what}: {}",
+        // Past the test's own output, which would be lost.
+        let leaked = format!(
+            "a secret leaked into {what}: {}\n",
             String::from_utf8_lossy(text)
         );
+        let _ = io::stderr().write_all(leaked.as_bytes());
         std::process::exit(101);
     }
 }
