@@ -287,6 +287,9 @@ impl AppKeysBuilder {
     ///
     /// Only what such a proxy adds to its header is believed; without any, the caller is the peer of the connection and every
     /// forwarding header is ignored. Name the proxies' own addresses, not the network they stand in.
+    ///
+    /// Say `unix` only where every listener of the application is a Unix socket: a caller over TCP who resets the connection at once has
+    /// no address either.
     pub fn trusted_proxies<P: Into<String>>(
         mut self,
         proxies: impl IntoIterator<Item = P>,

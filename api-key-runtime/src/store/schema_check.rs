@@ -107,7 +107,7 @@ pub(crate) fn claim_digest_key(
                 if on_either!(connection, queries::claim_digest_key(before, ours))
                     .map_err(failed)?
                 {
-                    return Ok(());
+                    return warn_of_unknown_ways(database, connection, digester);
                 }
             }
         }
