@@ -41,12 +41,34 @@ fn redact_target(path: &str, query: &str, sources: &Sources, prefix: &str) -> St
     format!("{path}?{}", pairs.collect::<Vec<_>>().join("&"))
 }
 
-/// Whether percent-encoding hides what looks like a native key.
+/// Whether percent-encoding hides what looks like a native key, or a part of one. A bad sequence stands for itself: it hides nothing else.
 fn hides(text: &str, prefix: &str) -> bool {
-    let Some(decoded) = percent_decode(text) else {
-        return false;
-    };
-    !text.contains(prefix) && String::from_utf8_lossy(&decoded).contains(prefix)
+    let decoded = decode_leniently(text);
+    decoded != text.as_bytes() && String::from_utf8_lossy(&decoded).contains(prefix)
+}
+
+fn decode_leniently(text: &str) -> Vec<u8> {
+    let mut decoded = Vec::with_capacity(text.len());
+    let mut rest = text;
+    while let Some(first) = rest.chars().next() {
+        let piece = rest
+            .get(..3)
+            .filter(|_| first == '%')
+            .and_then(percent_decode);
+        let (taken, length) = piece.map_or(
+            (
+                rest.as_bytes()
+                    .get(..first.len_utf8())
+                    .unwrap_or_default()
+                    .to_vec(),
+                first.len_utf8(),
+            ),
+            |piece| (piece.into_owned(), 3),
+        );
+        decoded.extend(taken);
+        rest = rest.get(length..).unwrap_or_default();
+    }
+    decoded
 }
 
 /// Whatever looks like a native key, wherever a caller put it by mistake.
@@ -101,6 +123,23 @@ mod tests {
     // G2
     #[test]
     fn what_looks_like_a_native_key_is_redacted_anywhere() {
+        for hidden in [
+            "token=ak_live_%41bC123",
+            "token=ak%5flive_AbC123%",
+            "token=%zzak%5Flive_AbC123",
+        ] {
+            assert_eq!(
+                redacted(&format!("{hidden}&x=1")),
+                "/cakes?[redacted]&x=1",
+                "{hidden}"
+            );
+        }
+        assert!(hides("/ak_live_/ak%5flive_AbC123", "ak_live_"));
+        assert_eq!(
+            redacted("q=100%&r=a%20b"),
+            "/cakes?q=100%&r=a%20b",
+            "nothing is hidden here"
+        );
         assert_eq!(
             redacted("token=ak%5flive_AbC123&x=1"),
             "/cakes?[redacted]&x=1"
