@@ -16,9 +16,9 @@ use crate::{
     KeyRecord, ScopeSet, once::OncePerHour, refusal_log::route_of, response::misconfigured,
 };
 
-/// The key a request was let through with: an extractor for handlers below `#[require_app_key]`.
+/// The key a request was let through with: an extractor for handlers below `#[require_app_key]` or [`RequireAppKey`](crate::RequireAppKey).
 ///
-/// It never authenticates by itself. On a route without the attribute it answers 500 and logs what is missing.
+/// It never authenticates by itself. On a route without either it answers 500 and logs what is missing.
 ///
 /// ```
 /// use actix_web::get;
@@ -103,7 +103,8 @@ impl FromRequest for AppKey {
         // Behind `optional` this is ordinary, and `Option<AppKey>` is `None`: only who lets it become an answer is told.
         if !optional && LOGGED.is_due(route.clone()) {
             log::error!(
-                "the handler of {route} takes an AppKey but has no #[require_app_key], so it was not run with one"
+                "the handler of {route} takes an AppKey but has no #[require_app_key], and no RequireAppKey is wrapped around it, so it was \
+                 not run with one"
             );
         }
         ready(Err(NoAppKey { route, optional }.into()))
@@ -132,7 +133,7 @@ impl ResponseError for NoAppKey {
         if self.optional && LOGGED.is_due(self.route.clone()) {
             log::error!(
                 "the handler of {} takes an AppKey, which there is none of for a caller without a key: below \
-                 #[require_app_key(optional)] take an Option<AppKey>",
+                 #[require_app_key(optional)] or RequireAppKey::new().optional() take an Option<AppKey>",
                 self.route
             );
         }

@@ -24,8 +24,7 @@ const DEFAULT_LOOKUP_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// The keys of an application: put a clone into its `app_data`, and `#[require_app_key]` finds it there.
 ///
-/// A handle is cheap to clone; its threads end when the last one is dropped. `web::Data::new(keys)` works as well as the plain value,
-/// and `web::scope(..).app_data(other_keys)` gives a part of the application keys of its own.
+/// A handle is cheap to clone; its threads end when the last one is dropped. `web::Data::new(keys)` works as well as the plain value.
 ///
 #[cfg_attr(feature = "sqlite", doc = "```no_run")]
 #[cfg_attr(not(feature = "sqlite"), doc = "```ignore")]
@@ -39,6 +38,62 @@ const DEFAULT_LOOKUP_TIMEOUT: Duration = Duration::from_secs(1);
 /// # Ok(())
 /// # }
 /// ```
+///
+/// # Several sets of keys
+///
+/// A scope with keys in its own `app_data` knows these alone: a partner's key opens nothing outside of `/partner`, and the application's
+/// own keys open nothing within. A prefix for each set tells them apart at sight.
+///
+/// ```
+/// use actix_web::{App, HttpResponse, get, web};
+/// use api_key_runtime::{AppKey, AppKeys, require_app_key};
+///
+/// #[get("/whoami")]
+/// #[require_app_key]
+/// async fn whoami(key: AppKey) -> HttpResponse {
+///     HttpResponse::Ok().body(key.name().to_owned())
+/// }
+///
+/// # use api_key_runtime::{Digest, KeyRecord, KeyStore, NewKey, StoreError};
+/// # struct Everybody(&'static str);
+/// # impl KeyStore for Everybody {
+/// #     fn find(&self, digests: &[Digest]) -> Result<Vec<KeyRecord>, StoreError> {
+/// #         let mut record = KeyRecord::new(1, digests[0], "0.0.0.0".parse().unwrap());
+/// #         record.name = self.0.into();
+/// #         Ok(vec![record])
+/// #     }
+/// # }
+/// # #[actix_web::main]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # let (store, partners) = (Everybody("own"), Everybody("partner"));
+/// let keys = AppKeys::builder().store(store).build()?;
+/// let partner_keys = AppKeys::builder().store(partners).prefix("partner_").build()?;
+/// let app = App::new()
+///     .app_data(keys.clone())
+///     .service(whoami)
+///     .service(web::scope("/partner").app_data(partner_keys.clone()).service(whoami));
+/// # use actix_web::test::{TestRequest, call_service, init_service, read_body};
+/// # let app = init_service(app).await;
+/// # let new = NewKey::new("test", "0.0.0.0".parse()?);
+/// # for (made_by, path, answer) in [
+/// #     (&keys, "/whoami", Some("own")),
+/// #     (&keys, "/partner/whoami", None),
+/// #     (&partner_keys, "/whoami", None),
+/// #     (&partner_keys, "/partner/whoami", Some("partner")),
+/// # ] {
+/// #     let key = made_by.make_key(&new)?;
+/// #     let request = TestRequest::get().uri(path).insert_header(("X-API-Key", key.secret.expose())).to_request();
+/// #     let response = call_service(&app, request).await;
+/// #     assert_eq!(response.status() == 200, answer.is_some(), "{path}");
+/// #     if let Some(name) = answer {
+/// #         assert_eq!(read_body(response).await, name);
+/// #     }
+/// # }
+/// # Ok(())
+/// # }
+/// ```
+///
+/// Use either the plain value or `web::Data` throughout: where a request finds both, and they are not the same, it is answered 500.
 #[derive(Clone, Debug)]
 pub struct AppKeys {
     inner: Arc<Inner>,
@@ -134,13 +189,14 @@ pub(crate) fn of(request: &HttpRequest) -> Option<AppKeys> {
             "both AppKeys and web::Data<AppKeys>, and which of them is meant is unclear: use one of them throughout"
         }
         (None, None) => {
-            "#[require_app_key] but no AppKeys in the application: add .app_data(keys.clone())"
+            "a check for API keys but no AppKeys in the application, or none that reaches it: add .app_data(keys.clone()) to the App, or \
+             to the scope or resource that #[require_app_key] stands in or RequireAppKey wraps"
         }
         (plain, data) => return plain.or(data).cloned(),
     };
     let route = route_of(request);
     if LOGGED.is_due(route.clone()) {
-        log::error!("{route} has {fault}; its handler was not run");
+        log::error!("{route} has {fault}; it was answered 500, and no handler was run");
     }
     None
 }

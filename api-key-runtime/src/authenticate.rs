@@ -51,13 +51,14 @@ where
 }
 
 /// A request that was let through, and what its response needs.
+#[must_use = "the response of a guarded handler is finished"]
 pub(crate) struct Admitted {
     keys: AppKeys,
     in_query: bool,
 }
 
 impl Admitted {
-    pub(crate) fn finish(&self, response: &mut HttpResponse) {
+    pub(crate) fn finish<B>(&self, response: &mut HttpResponse<B>) {
         self.keys.inner().responses.finish(response, self.in_query);
     }
 }
@@ -83,7 +84,10 @@ pub(crate) async fn authenticate(
     let (key, in_query) = match present(&inner.sources, request.headers(), request.query_string()) {
         Presented::Key { key, in_query } => (key, in_query),
         Presented::Nothing if policy.is_optional() => {
-            request.extensions_mut().insert(PassedWithoutKey);
+            let mut extensions = request.extensions_mut();
+            // An outer scope may have other keys and have found one of them, which is no key of these.
+            extensions.remove::<AppKey>();
+            extensions.insert(PassedWithoutKey);
             return Ok(Admitted {
                 keys,
                 in_query: false,

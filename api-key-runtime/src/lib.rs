@@ -57,6 +57,7 @@ pub mod fuzz;
 mod issue;
 mod key;
 mod lookup;
+mod middleware;
 mod network;
 mod once;
 mod policy;
@@ -83,6 +84,9 @@ mod verdict;
 /// | `any_scope = "a b"` | have at least one of these |
 /// | `optional` | be good if there is one; **who presents none is let through**, and the handler takes `Option<AppKey>` |
 /// | `crate = path` | (where this crate has another name) |
+///
+/// What has no handler to stand above, such as files, and whole scopes are guarded by the same check as a middleware:
+/// [`RequireAppKey`].
 ///
 /// ```
 /// use actix_web::{HttpResponse, Responder, delete, get, web::Path};
@@ -123,6 +127,7 @@ pub use app_keys::{AppKeys, AppKeysBuilder};
 pub use error::Error;
 pub use issue::{IssuedKey, NewKey};
 pub use key::{Digest, DigestKey, KeyFormat, KeySecret};
+pub use middleware::RequireAppKey;
 pub use network::AddressRules;
 pub use policy::Policy;
 pub use record::{KeyRecord, KeyState};

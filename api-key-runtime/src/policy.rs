@@ -1,6 +1,9 @@
-//! What a route asks of a key. Written by the attribute.
+//! What a route asks of a key. Written by the attribute and by the middleware.
 
-use crate::scope::ScopeSet;
+use crate::{
+    Error,
+    scope::{ScopeSet, is_scope},
+};
 
 /// What a route asks of a key beyond being good: the arguments of the attribute.
 ///
@@ -11,8 +14,8 @@ use crate::scope::ScopeSet;
 /// ```
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Policy {
-    scopes: &'static [&'static str],
-    any_scope: &'static [&'static str],
+    scopes: Option<&'static [&'static str]>,
+    any_scope: Option<&'static [&'static str]>,
     optional: bool,
 }
 
@@ -21,8 +24,8 @@ impl Policy {
     #[must_use]
     pub const fn new() -> Self {
         Self {
-            scopes: &[],
-            any_scope: &[],
+            scopes: None,
+            any_scope: None,
             optional: false,
         }
     }
@@ -30,14 +33,14 @@ impl Policy {
     /// A key that has all of these scopes.
     #[must_use]
     pub const fn scopes(mut self, scopes: &'static [&'static str]) -> Self {
-        self.scopes = scopes;
+        self.scopes = Some(scopes);
         self
     }
 
-    /// A key that has at least one of these scopes.
+    /// A key that has at least one of these scopes; of none, no key has one.
     #[must_use]
     pub const fn any_scope(mut self, scopes: &'static [&'static str]) -> Self {
-        self.any_scope = scopes;
+        self.any_scope = Some(scopes);
         self
     }
 
@@ -54,15 +57,36 @@ impl Policy {
 
     /// Whether these scopes are enough: all of the one list and, where there is another, one of it.
     pub(crate) fn is_met_by(&self, scopes: &ScopeSet) -> bool {
-        let all = self.scopes.iter().all(|scope| scopes.contains(scope));
-        let any =
-            self.any_scope.is_empty() || self.any_scope.iter().any(|scope| scopes.contains(scope));
-        all && any
+        let has = |scope: &&str| scopes.contains(scope);
+        self.scopes.is_none_or(|all| all.iter().all(has))
+            && self.any_scope.is_none_or(|any| any.iter().any(has))
     }
 
     /// Every scope the route names, for the challenge of a 403.
     pub(crate) fn named_scopes(&self) -> impl Iterator<Item = &'static str> {
-        self.scopes.iter().chain(self.any_scope).copied()
+        [self.scopes, self.any_scope]
+            .into_iter()
+            .flatten()
+            .flatten()
+            .copied()
+    }
+
+    /// Whether there can be a key that meets it. The attribute asks the same while it is compiled.
+    pub(crate) fn check(&self) -> Result<(), Error> {
+        for (setter, list) in [("scopes", self.scopes), ("any_scope", self.any_scope)] {
+            if list.is_some_and(<[_]>::is_empty) {
+                return Err(Error::setting(format!(
+                    "{setter} names no scope: name at least one, or leave {setter} out where any good key will do"
+                )));
+            }
+        }
+        match self.named_scopes().find(|scope| !is_scope(scope)) {
+            None => Ok(()),
+            Some(scope) => Err(Error::setting(format!(
+                "no key can have the scope {scope:?}: a scope is printable ASCII without spaces, quotes and backslashes (RFC 6749); write \
+                 several as several, such as &[\"a\", \"b\"]"
+            ))),
+        }
     }
 }
 
@@ -70,24 +94,74 @@ impl Policy {
 mod tests {
     use super::*;
 
+    const NAMES: [&str; 4] = ["a", "b", "c", "d"];
+
+    /// The names of a set of bits.
+    fn names(bits: u8) -> Vec<&'static str> {
+        let chosen = |(bit, _): &(usize, &&str)| bits & (1 << bit) != 0;
+        NAMES
+            .iter()
+            .enumerate()
+            .filter(chosen)
+            .map(|(_, name)| *name)
+            .collect()
+    }
+
+    // D1
     #[test]
-    fn all_of_one_list_and_one_of_the_other() {
-        const ALL: Policy = Policy::new().scopes(&["a", "b"]);
-        const ANY: Policy = Policy::new().any_scope(&["c", "d"]);
-        const BOTH: Policy = Policy::new().scopes(&["a", "b"]).any_scope(&["c", "d"]);
-        for bits in 0..16_u8 {
-            let [a, b, c, d] = [1, 2, 4, 8].map(|bit| bits & bit != 0);
-            let text = [("a", a), ("b", b), ("c", c), ("d", d)]
-                .iter()
-                .filter(|(_, has)| *has)
-                .map(|(name, _)| *name)
-                .collect::<Vec<_>>()
-                .join(" ");
-            let scopes = ScopeSet::from_stored(&text);
-            assert!(Policy::new().is_met_by(&scopes));
-            assert_eq!(ALL.is_met_by(&scopes), a && b, "{text}");
-            assert_eq!(ANY.is_met_by(&scopes), c || d, "{text}");
-            assert_eq!(BOTH.is_met_by(&scopes), (a && b) && (c || d), "{text}");
+    fn all_of_one_list_and_one_of_the_other_for_every_list_and_key() {
+        let lists = || (0..16_u8).map(Some).chain([None]);
+        for all in lists() {
+            for any in lists() {
+                let mut policy = Policy::new();
+                if let Some(all) = all {
+                    policy = policy.scopes(names(all).leak());
+                }
+                if let Some(any) = any {
+                    policy = policy.any_scope(names(any).leak());
+                }
+                for key in 0..16_u8 {
+                    let expected = all.is_none_or(|all| all & key == all)
+                        && any.is_none_or(|any| any & key != 0);
+                    let scopes = ScopeSet::from_stored(&names(key).join(" "));
+                    for policy in [policy, policy.optional()] {
+                        assert_eq!(policy.is_met_by(&scopes), expected, "{policy:?} {scopes}");
+                    }
+                }
+            }
         }
+    }
+
+    // D1
+    #[test]
+    fn a_policy_that_no_key_can_meet_or_that_names_nothing_is_refused() {
+        const NOTHING: &[&str] = &[];
+        assert!(Policy::new().optional().check().is_ok());
+        assert!(
+            Policy::new()
+                .scopes(&NAMES)
+                .any_scope(&NAMES)
+                .check()
+                .is_ok()
+        );
+        for bad in [
+            "", " ", "a b", "a ", "a\tb", "a\"b", "a\\b", "\u{e9}", "a\n", "a\0",
+        ] {
+            for list in [vec![bad], vec!["a", bad]] {
+                let list: &'static [&'static str] = list.leak();
+                for policy in [Policy::new().scopes(list), Policy::new().any_scope(list)] {
+                    let message = policy.check().unwrap_err().to_string();
+                    assert!(message.contains(&format!("{bad:?}")), "{message}");
+                }
+            }
+        }
+        for policy in [
+            Policy::new().scopes(NOTHING),
+            Policy::new().any_scope(NOTHING).optional(),
+        ] {
+            assert!(policy.check().unwrap_err().is_setting());
+        }
+        let no_key = Policy::new().any_scope(NOTHING);
+        assert!(!no_key.is_met_by(&ScopeSet::from_stored("a b c d")));
     }
 }

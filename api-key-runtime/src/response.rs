@@ -209,7 +209,9 @@ impl Responses {
     }
 
     /// Keeps shared caches from handing one caller's answer to another (RFC 9111 protects only what came with `Authorization`).
-    pub(crate) fn finish(&self, response: &mut HttpResponse, in_query: bool) {
+    ///
+    /// A response may come through several checks, of a middleware and of an attribute below it.
+    pub(crate) fn finish<B>(&self, response: &mut HttpResponse<B>, in_query: bool) {
         if response.status() == StatusCode::SWITCHING_PROTOCOLS {
             return;
         }
@@ -220,7 +222,9 @@ impl Responses {
         } else if !headers.contains_key(CACHE_CONTROL) {
             headers.insert(CACHE_CONTROL, HeaderValue::from_static("private"));
         }
-        if let Some(vary) = &self.vary {
+        if let Some(vary) = &self.vary
+            && !headers.get_all(VARY).any(|own| own == vary)
+        {
             headers.append(VARY, vary.clone());
         }
     }

@@ -55,7 +55,7 @@ impl FromStr for ScopeSet {
     fn from_str(text: &str) -> Result<Self, Error> {
         let mut scopes: Vec<&str> = Vec::new();
         for scope in text.split(' ').filter(|_| !text.is_empty()) {
-            if scope.is_empty() || !scope.bytes().all(is_scope_character) {
+            if !is_scope(scope) {
                 return Err(Error::input(format!(
                     "the scope {scope:?} is unusable: a scope is printable ASCII without spaces, quotes and backslashes (RFC 6749), \
                      several are separated by single spaces"
@@ -67,6 +67,11 @@ impl FromStr for ScopeSet {
         }
         Ok(Self(scopes.join(" ").into()))
     }
+}
+
+/// Whether this is one scope token of RFC 6749, section 3.3.
+pub(crate) fn is_scope(text: &str) -> bool {
+    !text.is_empty() && text.bytes().all(is_scope_character)
 }
 
 fn is_scope_character(byte: u8) -> bool {

@@ -170,4 +170,36 @@ mod tests {
         record.revoked_at = later;
         assert_eq!(judge(&record, &policy, HERE, now()), Err(Reason::Revoked));
     }
+
+    // D1, D2
+    #[test]
+    fn scopes_are_judged_last_and_optional_excuses_no_key_from_anything() {
+        let elsewhere = Some("203.0.113.8".parse().unwrap());
+        for policy in [
+            Policy::new(),
+            Policy::new().scopes(&["a"]),
+            Policy::new().any_scope(&["a", "b"]),
+            Policy::new().scopes(&["a"]).any_scope(&["b", "c"]),
+        ] {
+            for scopes in ["", "a", "b", "a b", "c"] {
+                let mut record = record();
+                record.scopes = ScopeSet::from_stored(scopes);
+                let met = policy.is_met_by(&record.scopes);
+                for policy in [policy, policy.optional()] {
+                    let verdict = if met {
+                        Ok(())
+                    } else {
+                        Err(Reason::MissingScope)
+                    };
+                    assert_eq!(judge(&record, &policy, HERE, now()), verdict);
+                    let wrong = judge(&record, &policy, elsewhere, now());
+                    assert_eq!(wrong, Err(Reason::WrongAddress));
+                    let mut record = record.clone();
+                    record.revoked_at = Some(now());
+                    let revoked = judge(&record, &policy, HERE, now());
+                    assert_eq!(revoked, Err(Reason::Revoked));
+                }
+            }
+        }
+    }
 }
