@@ -2,7 +2,7 @@
 //!
 //! A [`Target`] describes a service: where it listens, its keys, what its guarded handlers count, its clock. The cases are data, by
 //! theme; each has a name that stays, the requirements it stands for, and what it does to a target. They run against the project's own
-//! service on Postgres, on SQLite and in memory, and against services that are broken on purpose, to see that the cases notice.
+//! service on Postgres, on SQLite and in memory, guarded by the attribute and by the middleware, and against services that are broken on purpose, to see that the cases notice.
 #![allow(clippy::too_many_lines, reason = "lists of cases are long")]
 
 mod answers;
@@ -24,6 +24,7 @@ mod serving;
 mod smuggling;
 mod target;
 mod wire;
+mod wrapped;
 
 use std::{collections::HashSet, fmt};
 
@@ -132,13 +133,13 @@ fn holds(target: &Target, cases: &[Case]) {
 
 /// One theme against the project's own service, on both databases and in memory.
 macro_rules! conformance_test {
-    ($theme:ident) => {
+    ($theme:ident, $routes:path) => {
         mod $theme {
             use super::*;
 
             database_test!(on, |database: Database| {
                 holds(
-                    &product::on_database(database).target,
+                    &product::on_database(database, $routes).target,
                     &crate::conformance::$theme::cases(),
                 );
             });
@@ -146,7 +147,7 @@ macro_rules! conformance_test {
             #[test]
             fn in_memory() {
                 holds(
-                    &product::in_memory().target,
+                    &product::in_memory($routes).target,
                     &crate::conformance::$theme::cases(),
                 );
             }
@@ -158,48 +159,87 @@ mod product_conforms {
     use super::*;
 
     // A5, A8, B1, B2, B3, B5, B7, B10
-    conformance_test!(credentials);
+    conformance_test!(credentials, product::attributed);
 
     // A8, B4, B5, B6, B9
-    conformance_test!(characters);
+    conformance_test!(characters, product::attributed);
 
     // B9, B11
-    conformance_test!(paths);
+    conformance_test!(paths, product::attributed);
 
     // B12, D6
-    conformance_test!(methods);
+    conformance_test!(methods, product::attributed);
 
     // C1, C3, C4, C5, C6, C7, C8, C11, C16
-    conformance_test!(proxies);
+    conformance_test!(proxies, product::attributed);
 
     // B8
-    conformance_test!(bodies);
+    conformance_test!(bodies, product::attributed);
 
     // B14, D6
-    conformance_test!(connections);
+    conformance_test!(connections, product::attributed);
 
     // B10, B11, B14
-    conformance_test!(smuggling);
+    conformance_test!(smuggling, product::attributed);
 
     // D1, D2, D3, D4, D5
-    conformance_test!(answers);
+    conformance_test!(answers, product::attributed);
 
     // D1, D2, E5
-    conformance_test!(rights);
+    conformance_test!(rights, product::attributed);
+}
+
+/// The same service, whose handlers have no attribute.
+mod middleware_conforms {
+    use super::*;
+
+    // A5, A8, B1, B2, B3, B5, B7, B10
+    conformance_test!(credentials, wrapped::routes);
+
+    // A8, B4, B5, B6, B9
+    conformance_test!(characters, wrapped::routes);
+
+    // B9, B11
+    conformance_test!(paths, wrapped::routes);
+
+    // B12, D6
+    conformance_test!(methods, wrapped::routes);
+
+    // C1, C3, C4, C5, C6, C7, C8, C11, C16
+    conformance_test!(proxies, wrapped::routes);
+
+    // B8
+    conformance_test!(bodies, wrapped::routes);
+
+    // B14, D6
+    conformance_test!(connections, wrapped::routes);
+
+    // B10, B11, B14
+    conformance_test!(smuggling, wrapped::routes);
+
+    // D1, D2, D3, D4, D5
+    conformance_test!(answers, wrapped::routes);
+
+    // D1, D2, E5
+    conformance_test!(rights, wrapped::routes);
 }
 
 // B9
 database_test!(
     no_value_of_a_header_or_query_is_the_server_s_fault,
     |database: Database| {
-        fuzzed::never_a_fault(&product::on_database(database).target).unwrap();
+        fuzzed::never_a_fault(&product::on_database(database, product::attributed).target).unwrap();
     }
 );
 
 // B3, B6, B9, C3, C4
 #[test]
 fn random_requests_are_answered_as_the_model_answers_them() {
-    fuzzed::answer_alike(&model::serve(None).target, &product::in_memory().target).unwrap();
+    fuzzed::answer_alike(
+        &model::serve(None).target,
+        &product::in_memory(product::attributed).target,
+    )
+    .unwrap();
 }
 
 #[test]

@@ -1,4 +1,4 @@
-//! The project's own service, on each of the stores.
+//! The project's own service, on each of the stores, guarded by the attribute or, in `wrapped.rs`, by the middleware.
 
 use std::sync::Arc;
 
@@ -95,7 +95,8 @@ async fn socket(run: Run) -> HttpResponse {
     run.upgrade()
 }
 
-fn routes(config: &mut web::ServiceConfig) {
+/// Handlers below the attribute.
+pub(super) fn attributed(config: &mut web::ServiceConfig) {
     config
         .route("/public", web::get().to(routes::public))
         .route("/public", web::post().to(routes::public))
@@ -115,8 +116,11 @@ fn routes(config: &mut web::ServiceConfig) {
         .service(socket);
 }
 
+/// What configures the routes of the service.
+pub(super) type Routes = fn(&mut web::ServiceConfig);
+
 /// Keys in tables of this database.
-pub(super) fn on_database(database: Database) -> Served {
+pub(super) fn on_database(database: Database, routes: Routes) -> Served {
     database.migrate();
     let url = database.url().to_owned();
     let builder = move || AppKeys::builder().database_url(&url);
@@ -136,11 +140,11 @@ pub(super) fn on_database(database: Database) -> Served {
         }
         key
     });
-    served(builder, Some(database), keys, clock, now)
+    served(routes, builder, Some(database), keys, clock, now)
 }
 
 /// Keys in memory.
-pub(super) fn in_memory() -> Served {
+pub(super) fn in_memory(routes: Routes) -> Served {
     let store = MemoryStore::default();
     let (clock, now) = clock();
     let keys = Keys::new(now, |wanted| {
@@ -154,6 +158,7 @@ pub(super) fn in_memory() -> Served {
         issued.secret.expose().to_owned()
     });
     served(
+        routes,
         move || AppKeys::builder().store(store.clone()),
         None,
         keys,
@@ -188,6 +193,7 @@ impl KeyStore for Away {
 }
 
 fn served(
+    routes: Routes,
     builder: impl Fn() -> AppKeysBuilder,
     database: Option<Database>,
     keys: Keys,

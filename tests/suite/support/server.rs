@@ -34,18 +34,26 @@ impl Server {
     pub(crate) fn configured(
         configure: impl Fn(&mut ServiceConfig) + Clone + Send + 'static,
     ) -> Self {
+        Self::built(move || {
+            let server = HttpServer::new(move || App::new().configure(configure.clone()))
+                .workers(1)
+                .shutdown_timeout(1)
+                .disable_signals()
+                .bind("127.0.0.1:0")
+                .unwrap();
+            (server.addrs()[0], server.run())
+        })
+    }
+
+    /// Serves what this builds and tells the address of, such as an application with layers of its own.
+    pub(crate) fn built(
+        build: impl FnOnce() -> (SocketAddr, actix_web::dev::Server) + Send + 'static,
+    ) -> Self {
         super::log::install();
         let (sender, receiver) = mpsc::channel();
         let thread = thread::spawn(move || {
             System::new().block_on(async move {
-                let server = HttpServer::new(move || App::new().configure(configure.clone()))
-                    .workers(1)
-                    .shutdown_timeout(1)
-                    .disable_signals()
-                    .bind("127.0.0.1:0")
-                    .unwrap();
-                let address = server.addrs()[0];
-                let server = server.run();
+                let (address, server) = build();
                 sender.send((address, server.handle())).unwrap();
                 server.await.unwrap();
             });

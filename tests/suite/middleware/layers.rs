@@ -1,0 +1,387 @@
+//! Among other middlewares, and how it starts.
+
+use std::{
+    fmt,
+    future::Future,
+    net::TcpStream,
+    pin::{Pin, pin},
+    sync::{Arc, Mutex},
+    task::{Context, Poll, Waker},
+};
+
+use actix_cors::Cors;
+use actix_web::{
+    App, Error, HttpResponse, HttpServer, ResponseError,
+    dev::{Service, ServiceRequest, ServiceResponse, Transform},
+    http::{Method, StatusCode},
+    middleware::{Compat, Condition, DefaultHeaders, NormalizePath},
+    rt::System,
+    web,
+};
+use api_key_runtime::{AppKey, RequireAppKey};
+
+use super::{ANY_KEY, Touched, bearer, cake};
+use crate::support::{Database, Server, database_test, fixtures, http, log};
+
+const ORIGIN: &str = "Origin: https://shop.example";
+
+// B12
+database_test!(
+    a_preflight_needs_no_key_and_refusals_carry_the_headers_of_an_outer_cors,
+    |database: Database| {
+        let (keys, touched) = (database.keys(), Touched::default());
+        let (key, _) = database.issue("0.0.0.0");
+        let counting = touched.clone();
+        let server = Server::built(move || {
+            let server = HttpServer::new(move || {
+                let cors = Cors::default()
+                    .allowed_origin("https://shop.example")
+                    .allow_any_method()
+                    .allowed_header("authorization");
+                let writes = RequireAppKey::new().scopes(&["cakes:write"]);
+                App::new()
+                    .app_data(keys.clone())
+                    .app_data(counting.clone())
+                    .wrap(ANY_KEY)
+                    .wrap(cors)
+                    .route("/cake", web::to(cake))
+                    .service(web::resource("/writes").wrap(writes).to(cake))
+            })
+            .workers(1)
+            .disable_signals()
+            .bind("127.0.0.1:0")
+            .unwrap();
+            (server.addrs()[0], server.run())
+        });
+        let preflight = [
+            ORIGIN,
+            "Access-Control-Request-Method: DELETE",
+            "Access-Control-Request-Headers: authorization",
+        ];
+        let answer = http::request(server.address, "OPTIONS", "/cake", &preflight);
+        assert_eq!(answer.status, 200);
+        assert_eq!(touched.count(), 0, "a preflight runs nothing");
+        let (good, unknown) = (bearer(&key), bearer(&fixtures::unknown()));
+        for (path, lines, status) in [
+            ("/cake", &[ORIGIN][..], 401),
+            ("/cake", &[ORIGIN, &unknown], 401),
+            ("/cake", &[ORIGIN, &good, &good], 400),
+            ("/writes", &[ORIGIN, &good], 403),
+        ] {
+            let answer = http::get(server.address, path, lines);
+            assert_eq!(answer.status, status);
+            let origin = answer.header("access-control-allow-origin");
+            assert_eq!(origin, Some("https://shop.example"), "{path} {status}");
+        }
+        // It is no preflight without the method that is asked for.
+        assert_eq!(
+            http::request(server.address, "OPTIONS", "/cake", &[ORIGIN]).status,
+            401
+        );
+        assert_eq!(touched.count(), 0);
+        let answer = http::get(server.address, "/cake", &[ORIGIN, &good]);
+        assert_eq!((answer.status, touched.count()), (200, 1));
+    }
+);
+
+// B11
+#[test]
+fn it_composes_with_the_middlewares_of_actix() {
+    let database = Database::sqlite();
+    let keys = database.keys();
+    let (key, _) = database.issue("0.0.0.0");
+    let server = Server::built(move || {
+        let server = HttpServer::new(move || {
+            let layered = web::scope("/layered")
+                .wrap(Condition::new(true, ANY_KEY))
+                .wrap(Compat::new(ANY_KEY))
+                .wrap(DefaultHeaders::new().add(("X-Layer", "outside")))
+                .route("", web::get().to(cake));
+            App::new()
+                .app_data(keys.clone())
+                .wrap(DefaultHeaders::new().add(("X-Below", "inside")))
+                .wrap(Condition::new(false, ANY_KEY))
+                .wrap(NormalizePath::trim())
+                .wrap(keys.access_log())
+                .service(layered)
+                .service(
+                    web::scope("/off")
+                        .wrap(Condition::new(false, ANY_KEY))
+                        .route("", web::get().to(cake)),
+                )
+        })
+        .workers(1)
+        .disable_signals()
+        .bind("127.0.0.1:0")
+        .unwrap();
+        (server.addrs()[0], server.run())
+    });
+    for path in [
+        "/layered",
+        "//layered",
+        "/layered/",
+        "/layered//",
+        "/%6cayered",
+    ] {
+        let answer = http::get(server.address, path, &[]);
+        assert_eq!(answer.status, 401, "{path}");
+        assert_eq!(answer.header("x-layer"), Some("outside"), "{path}");
+        assert_eq!(
+            http::get_with(server.address, path, &key).status,
+            200,
+            "{path}"
+        );
+    }
+    assert_eq!(http::get(server.address, "/off", &[]).status, 200);
+    let logged = log::lines_with("\"GET /layered// HTTP/1.1\" 401");
+    assert_eq!(logged.len(), 1, "the access log sees refusals");
+}
+
+/// The error of somebody else's middleware.
+#[derive(Debug)]
+struct NoTea;
+
+impl fmt::Display for NoTea {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str("no tea")
+    }
+}
+
+impl ResponseError for NoTea {
+    fn status_code(&self) -> StatusCode {
+        StatusCode::IM_A_TEAPOT
+    }
+}
+
+// D5
+#[test]
+fn an_error_of_a_middleware_inside_stays_that_error_and_is_kept_from_shared_caches() {
+    let database = Database::sqlite();
+    let keys = database.keys();
+    let (key, _) = database.issue("0.0.0.0");
+    let (inside, outside) = (Touched::default(), Arc::new(Mutex::new(Vec::new())));
+    let (counting, seen) = (inside.clone(), Arc::clone(&outside));
+    let server = Server::configured(move |config| {
+        let (counting, seen) = (counting.clone(), Arc::clone(&seen));
+        let scope = web::scope("/tea")
+            .app_data(keys.clone())
+            .wrap_fn(move |_, _| {
+                counting.touch();
+                async { Err::<ServiceResponse, Error>(NoTea.into()) }
+            })
+            .wrap(ANY_KEY)
+            .wrap_fn(move |request, service| {
+                let (seen, response) = (Arc::clone(&seen), service.call(request));
+                async move {
+                    let response = response.await;
+                    let error = response.as_ref().err().and_then(Error::as_error::<NoTea>);
+                    seen.lock().unwrap().push(error.is_some());
+                    response
+                }
+            });
+        config.service(scope.route("", web::get().to(cake)));
+    });
+    assert_eq!(http::get(server.address, "/tea", &[]).status, 401);
+    assert_eq!(inside.count(), 0);
+    let answer = http::get_with(server.address, "/tea", &key);
+    assert_eq!((answer.status, answer.text().as_str()), (418, "no tea"));
+    assert_eq!(answer.header("cache-control"), Some("private"));
+    assert_eq!(answer.header("vary"), Some("authorization, x-api-key"));
+    assert_eq!(
+        *outside.lock().unwrap(),
+        [false, true],
+        "a refusal is no error, and another's error is still its own"
+    );
+}
+
+// D5
+#[test]
+fn a_response_that_says_how_it_may_be_kept_is_believed() {
+    let database = Database::sqlite();
+    let server = Server::start(database.keys(), |config| {
+        let own = || async {
+            HttpResponse::Ok()
+                .insert_header(("Cache-Control", "max-age=60"))
+                .insert_header(("Vary", "accept"))
+                .finish()
+        };
+        let upgrade = || async { HttpResponse::SwitchingProtocols().upgrade("echo").finish() };
+        config.service(
+            web::scope("/own")
+                .wrap(ANY_KEY)
+                .route("/headers", web::get().to(own))
+                .route("/upgrade", web::get().to(upgrade)),
+        );
+    });
+    let key = bearer(&database.issue("0.0.0.0").0);
+    let answer = http::get(server.address, "/own/headers", &[&key]);
+    assert_eq!(answer.header("cache-control"), Some("max-age=60"));
+    let vary: Vec<&str> = answer
+        .headers
+        .iter()
+        .filter(|(name, _)| name == "vary")
+        .map(|(_, value)| value.as_str())
+        .collect();
+    assert_eq!(vary, ["accept", "authorization, x-api-key"]);
+    let asking = ["Connection: Upgrade", "Upgrade: echo"];
+    let answer = http::get(server.address, "/own/upgrade", &asking);
+    assert_eq!(answer.status, 401, "judged before it is upgraded");
+    let answer = http::get(
+        server.address,
+        "/own/upgrade",
+        &[asking[0], asking[1], &key],
+    );
+    assert_eq!((answer.status, answer.header("cache-control")), (101, None));
+}
+
+// B8
+#[test]
+fn the_key_is_for_the_handler_of_its_own_request() {
+    let database = Database::sqlite();
+    let server = Server::start(database.keys(), |config| {
+        let who = |key: Option<AppKey>| async move { key.map_or(0, |key| key.id()).to_string() };
+        config.service(
+            web::scope("/who")
+                .wrap(ANY_KEY.optional())
+                .route("", web::get().to(who)),
+        );
+    });
+    let (first, second) = (database.issue("0.0.0.0"), database.issue("0.0.0.0"));
+    let mut client = http::Client::connect(server.address);
+    for (line, id) in [
+        (bearer(&first.0), first.1),
+        ("X-Nothing: presented".to_owned(), 0),
+        (bearer(&second.0), second.1),
+        ("X-Nothing: presented".to_owned(), 0),
+    ] {
+        client.send(http::head("GET", "/who", &[&line]));
+        assert_eq!(client.read(false).unwrap().text(), id.to_string());
+    }
+}
+
+/// Serves with this guard; what became of starting it.
+fn starting(guard: RequireAppKey) -> std::io::Result<()> {
+    log::install();
+    let database = Database::sqlite();
+    let keys = database.keys();
+    System::new().block_on(async move {
+        let server = HttpServer::new(move || {
+            App::new().app_data(keys.clone()).service(
+                web::scope("")
+                    .service(web::scope("/deep").wrap(guard).route("", web::to(cake)))
+                    .route("/open", web::to(cake)),
+            )
+        })
+        .workers(2)
+        .disable_signals()
+        .bind("127.0.0.1:0")?;
+        let address = server.addrs()[0];
+        let server = server.run();
+        let handle = server.handle();
+        let stopping = actix_web::rt::spawn(async move {
+            actix_web::rt::time::sleep(std::time::Duration::from_millis(300)).await;
+            handle.stop(false).await;
+        });
+        let ended = server.await;
+        stopping.abort();
+        assert!(TcpStream::connect(address).is_err(), "it still listens");
+        ended
+    })
+}
+
+// D1
+#[test]
+fn with_a_scope_that_no_key_can_have_the_server_does_not_start() {
+    for (guard, fault) in [
+        (
+            RequireAppKey::new().scopes(&["cakes:write cakes:delete"]),
+            "the scope \"cakes:write cakes:delete\"",
+        ),
+        (RequireAppKey::new().scopes(&["fine", ""]), "the scope \"\""),
+        (
+            RequireAppKey::new().any_scope(&["k\u{e9}y"]),
+            "the scope \"k\u{e9}y\"",
+        ),
+        (
+            RequireAppKey::new()
+                .any_scope(&["fine", "quo\"te"])
+                .optional(),
+            "the scope \"quo\\\"te\"",
+        ),
+        (
+            RequireAppKey::new().scopes(&[]),
+            "RequireAppKey: scopes names no scope",
+        ),
+        (
+            RequireAppKey::new().any_scope(&[]),
+            "RequireAppKey: any_scope names no scope",
+        ),
+    ] {
+        assert!(starting(guard).is_err(), "{fault}");
+        let lines = log::lines_with(fault);
+        assert!(
+            lines.iter().any(|line| line.starts_with("ERROR")
+                && line.contains("RequireAppKey")
+                && line.ends_with("the server does not start")),
+            "{fault}: {lines:?}"
+        );
+    }
+    starting(RequireAppKey::new().scopes(&["fine"])).unwrap();
+}
+
+/// A service that is ready when it says so.
+struct Readiness(Poll<Result<(), ()>>);
+
+impl Service<ServiceRequest> for Readiness {
+    type Response = ServiceResponse;
+    type Error = Error;
+    type Future = Pin<Box<dyn Future<Output = Result<ServiceResponse, Error>>>>;
+
+    fn poll_ready(&self, _: &mut Context<'_>) -> Poll<Result<(), Error>> {
+        self.0.map_err(|()| NoTea.into())
+    }
+
+    fn call(&self, request: ServiceRequest) -> Self::Future {
+        Box::pin(async { Ok(request.into_response(HttpResponse::Ok())) })
+    }
+}
+
+// F1
+#[test]
+fn it_is_ready_when_what_it_is_wrapped_around_is() {
+    let mut context = Context::from_waker(Waker::noop());
+    let mut ready = |inner| {
+        let mut guarded = pin!(ANY_KEY.new_transform(Readiness(inner)));
+        let Poll::Ready(Ok(guarded)) = guarded.as_mut().poll(&mut context) else {
+            panic!("a transform is made at once");
+        };
+        guarded
+            .poll_ready(&mut context)
+            .map_err(|error| error.as_error::<NoTea>().is_some())
+    };
+    assert_eq!(ready(Poll::Pending), Poll::Pending);
+    assert_eq!(ready(Poll::Ready(Ok(()))), Poll::Ready(Ok(())));
+    assert_eq!(ready(Poll::Ready(Err(()))), Poll::Ready(Err(true)));
+}
+
+// B12
+#[test]
+fn a_scope_chosen_by_a_guard_of_actix_is_judged_where_it_is_chosen() {
+    let database = Database::sqlite();
+    let server = Server::start(database.keys(), |config| {
+        let reads = web::scope("/chosen")
+            .guard(actix_web::guard::fn_guard(|context| {
+                context.head().method == Method::GET
+            }))
+            .route("", web::to(cake));
+        let others = web::scope("/chosen").wrap(ANY_KEY).route("", web::to(cake));
+        config.service(reads).service(others);
+    });
+    assert_eq!(http::get(server.address, "/chosen", &[]).status, 200);
+    for method in ["HEAD", "POST", "OPTIONS"] {
+        assert_eq!(
+            http::request(server.address, method, "/chosen", &[]).status,
+            401
+        );
+    }
+}

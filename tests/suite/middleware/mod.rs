@@ -1,0 +1,64 @@
+//! The middleware: what it is wrapped around, beside the attribute, around files, and among other middlewares.
+
+mod files;
+mod layers;
+mod nested;
+mod places;
+
+use std::{
+    future::{Ready, ready},
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+};
+
+use actix_web::{FromRequest, HttpRequest, HttpResponse, dev::Payload};
+use api_key_runtime::{NewKey, RequireAppKey};
+
+use crate::support::Database;
+
+const ANY_KEY: RequireAppKey = RequireAppKey::new();
+
+/// How often something behind the guard was touched.
+#[derive(Clone, Debug, Default)]
+struct Touched(Arc<AtomicUsize>);
+
+impl Touched {
+    fn touch(&self) {
+        self.0.fetch_add(1, Ordering::SeqCst);
+    }
+
+    fn count(&self) -> usize {
+        self.0.load(Ordering::SeqCst)
+    }
+}
+
+/// An extractor that counts itself.
+struct Probe;
+
+impl FromRequest for Probe {
+    type Error = actix_web::Error;
+    type Future = Ready<Result<Self, actix_web::Error>>;
+
+    fn from_request(request: &HttpRequest, _: &mut Payload) -> Self::Future {
+        if let Some(touched) = request.app_data::<Touched>() {
+            touched.touch();
+        }
+        ready(Ok(Self))
+    }
+}
+
+async fn cake(_: Probe) -> HttpResponse {
+    HttpResponse::Ok().body("cake")
+}
+
+fn bearer(key: &str) -> String {
+    format!("Authorization: Bearer {key}")
+}
+
+/// A key with these scopes, from any address.
+fn key_with(database: &Database, scopes: &str) -> String {
+    let new = NewKey::new("scoped", "0.0.0.0".parse().unwrap()).scopes(scopes.parse().unwrap());
+    database.issue_with(&new).0
+}
