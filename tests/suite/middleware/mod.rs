@@ -4,6 +4,7 @@ mod files;
 mod layers;
 mod nested;
 mod places;
+mod unrouted;
 
 use std::{
     future::{Ready, ready},
