@@ -1,7 +1,7 @@
 //! From the handler as it was written to the function that authenticates before it.
 
-use proc_macro2::{Delimiter, Group, Span, TokenStream};
-use quote::{ToTokens, quote, quote_spanned};
+use proc_macro2::{Delimiter, Group, Span, TokenStream, TokenTree};
+use quote::{ToTokens, format_ident, quote, quote_spanned};
 use syn::punctuated::Punctuated;
 use syn::{
     Attribute, GenericParam, Generics, Ident, Lifetime, Signature, Token, Type, TypeParamBound,
@@ -53,6 +53,10 @@ struct Expansion<'a> {
     site: Span,
     /// `::api_key_runtime::__private`
     private: TokenStream,
+    /// The arguments of the outer function. No argument can be named as a unit struct in reach, which
+    /// a route macro makes of a handler: they are named after this one, and longer.
+    request: Ident,
+    payload: Ident,
 }
 
 impl<'a> Expansion<'a> {
@@ -63,12 +67,15 @@ impl<'a> Expansion<'a> {
             ToTokens::to_token_stream,
         );
         let private = quote_spanned!(site=> #runtime::__private);
+        let name = &handler.sig.ident;
         Self {
             handler,
             args,
             attrs,
             site,
             private,
+            request: format_ident!("__{}_request", name, span = site),
+            payload: format_ident!("__{}_payload", name, span = site),
         }
     }
 
@@ -79,19 +86,28 @@ impl<'a> Expansion<'a> {
     //
     // Output:
     //     #[get("/orders/{id}")]
-    //     pub fn order<T: Store + 'static>(__request: HttpRequest, __payload: Payload) -> BoxFuture
-    //     {
+    //     pub fn order<T: Store + 'static>(
+    //         __order_request: HttpRequest,
+    //         __order_payload: Payload,
+    //     ) -> BoxFuture {
     //         #[tracing::instrument]
     //         async fn order<T: Store>(id: Path<u64>, key: AppKey) -> impl Responder { BODY }
     //         CALL
     //     }
     fn outer(&self, call: &TokenStream) -> TokenStream {
-        let Self { private, site, .. } = self;
+        let Self {
+            private,
+            site,
+            request,
+            payload,
+            ..
+        } = self;
         let Handler { vis, sig, .. } = self.handler;
         let attrs = &self.attrs.outer;
         let fn_token = &sig.fn_token;
         let name = &sig.ident;
-        let generics = outlive_requests(&sig.generics, *site);
+        let mut generics = outlive_requests(&sig.generics, *site);
+        drop_unused_lifetimes(&mut generics);
         let where_clause = &generics.where_clause;
         // Like `fn`, the end of the head and the braces have the user's span: of a macro's function
         // the compiler reports neither that it is never used nor that it has no documentation.
@@ -102,8 +118,8 @@ impl<'a> Expansion<'a> {
         quote_spanned! {*site=>
             #(#attrs)*
             #vis #fn_token #name #generics(
-                __request: #private::HttpRequest,
-                __payload: #private::Payload,
+                #request: #private::HttpRequest,
+                #payload: #private::Payload,
             ) -> #private::#future #where_clause #body
         }
     }
@@ -118,14 +134,20 @@ impl<'a> Expansion<'a> {
     // Output:
     //     authenticated(
     //         { static POLICY: Policy = Policy::new(); &POLICY },
-    //         __request,
-    //         __payload,
+    //         __order_request,
+    //         __order_payload,
     //         order::<T>,
     //     )
     //
     // The static has a block of its own: items are not hygienic, the user's function would see it.
     fn authenticated(&self) -> TokenStream {
-        let Self { private, site, .. } = self;
+        let Self {
+            private,
+            site,
+            request,
+            payload,
+            ..
+        } = self;
         let policy = self.policy();
         let handler = instantiated(&self.handler.sig);
         quote_spanned! {*site=>
@@ -134,8 +156,8 @@ impl<'a> Expansion<'a> {
                     static POLICY: #private::Policy = #policy;
                     &POLICY
                 },
-                __request,
-                __payload,
+                #request,
+                #payload,
                 #handler,
             )
         }
@@ -195,6 +217,42 @@ fn outlive_requests(generics: &Generics, site: Span) -> Generics {
             .push(TypeParamBound::Lifetime(lifetime));
     }
     generics
+}
+
+// Input:  <'a, 'b: 'a, 'c, T: 'c>
+// Output: <'c, T: 'c>
+//
+// The others are in the handler's arguments and its answer alone, of which the outer function has
+// none: clippy would call them unused.
+fn drop_unused_lifetimes(generics: &mut Generics) {
+    // Without one, the only other that named it may be unused as well.
+    while let Some(unused) = unused_lifetime(generics) {
+        let parameters = std::mem::take(&mut generics.params).into_iter();
+        let used = parameters.enumerate().filter(|(at, _)| *at != unused);
+        generics.params = used.map(|(_, parameter)| parameter).collect();
+    }
+}
+
+fn unused_lifetime(generics: &Generics) -> Option<usize> {
+    let mut tokens = generics.params.to_token_stream();
+    generics.where_clause.to_tokens(&mut tokens);
+    generics.params.iter().position(|parameter| {
+        matches!(
+            parameter,
+            GenericParam::Lifetime(parameter)
+                if occurrences(&parameter.lifetime.ident, tokens.clone()) == 1
+        )
+    })
+}
+
+/// How often a name stands in these tokens.
+fn occurrences(name: &Ident, tokens: TokenStream) -> usize {
+    let count = |token| match token {
+        TokenTree::Ident(ident) => usize::from(ident == *name),
+        TokenTree::Group(group) => occurrences(name, group.stream()),
+        _ => 0,
+    };
+    tokens.into_iter().map(count).sum()
 }
 
 type Bounds = Punctuated<TypeParamBound, Token![+]>;

@@ -105,6 +105,23 @@ mod verdict;
 /// }
 /// ```
 ///
+/// An associated function without `self` is a handler too, registered as `.to(Api::list)`. In it, types are named: `Self`, and what its
+/// `impl` is generic over, are out of the handler's reach, as they are in any function within a function, and do not compile:
+///
+/// ```compile_fail,E0401
+/// # use api_key_runtime::require_app_key;
+/// struct Api;
+///
+/// impl Api {
+///     const MENU: &'static str = "cakes";
+///
+///     #[require_app_key]
+///     async fn menu() -> &'static str {
+///         Self::MENU // write Api::MENU
+///     }
+/// }
+/// ```
+///
 /// What is no handler is refused where it stands:
 ///
 /// ```compile_fail

@@ -121,14 +121,14 @@ fn crate_is_a_path() {
         (r#"crate = "::keys""#, quote!(::keys)),
     ] {
         let expected = quote! {
-            fn list(__request: #path::__private::HttpRequest, __payload: #path::__private::Payload,)
+            fn list(__list_request: #path::__private::HttpRequest, __list_payload: #path::__private::Payload,)
                 -> #path::__private::BoxFuture
             {
                 async fn list() -> &'static str { "all" }
                 #path::__private::authenticated(
                     { static POLICY: #path::__private::Policy = #path::__private::Policy::new(); &POLICY },
-                    __request,
-                    __payload,
+                    __list_request,
+                    __list_payload,
                     list,
                 )
             }

@@ -12,8 +12,8 @@ fn of_a_handler() {
         },
         &quote! {
             fn order(
-                __request: ::api_key_runtime::__private::HttpRequest,
-                __payload: ::api_key_runtime::__private::Payload,
+                __order_request: ::api_key_runtime::__private::HttpRequest,
+                __order_payload: ::api_key_runtime::__private::Payload,
             ) -> ::api_key_runtime::__private::BoxFuture {
                 async fn order(id: web::Path<u64>, key: AppKey) -> Result<impl Responder, Error> { find(*id, &key).await? }
                 ::api_key_runtime::__private::authenticated(
@@ -21,8 +21,8 @@ fn of_a_handler() {
                         static POLICY: ::api_key_runtime::__private::Policy = ::api_key_runtime::__private::Policy::new();
                         &POLICY
                     },
-                    __request,
-                    __payload,
+                    __order_request,
+                    __order_payload,
                     order,
                 )
             }
@@ -53,8 +53,8 @@ fn of_a_generic_handler() {
             /// One.
             #[inline]
             pub(crate) fn order<'a, S: Store + Clone + 'static, T, U, const N: usize>(
-                __request: ::api_key_runtime::__private::HttpRequest,
-                __payload: ::api_key_runtime::__private::Payload,
+                __order_request: ::api_key_runtime::__private::HttpRequest,
+                __order_payload: ::api_key_runtime::__private::Payload,
             ) -> ::api_key_runtime::__private::BoxFuture
             where
                 T: Responder + 'static,
@@ -79,8 +79,8 @@ fn of_a_generic_handler() {
                             ::api_key_runtime::__private::Policy::new().scopes(&["orders:read"]);
                         &POLICY
                     },
-                    __request,
-                    __payload,
+                    __order_request,
+                    __order_payload,
                     order::<S, T, U, N>,
                 )
             }
@@ -95,7 +95,7 @@ fn bounds_every_type_parameter() {
         ("<T,>", "<T: 'static,>"),
         ("<T: A>", "<T: A + 'static>"),
         ("<T: A +>", "<T: A + 'static>"),
-        ("<'a>", "<'a>"),
+        ("<'a, T: 'a>", "<'a, T: 'a + 'static>"),
         ("<const N: usize>", "<const N: usize>"),
     ] {
         let output = expand(
@@ -104,6 +104,39 @@ fn bounds_every_type_parameter() {
         );
         assert_contains(&output, &tokens(&format!("fn list{expected}")));
     }
+}
+
+#[test]
+fn has_no_lifetimes_that_only_the_handler_needs() {
+    for (generics, expected) in [
+        ("<'a>", "()"),
+        ("<'a, 'b: 'a, 'c: 'b + 'a>", "()"),
+        ("<'a, 'b: 'a, 'c, T: 'c>", "<'c, T: 'c + 'static>()"),
+        (
+            "<'a, T: Of<[&'a u8; 2]>, 'b>",
+            "<'a, T: Of<[&'a u8; 2]> + 'static>()",
+        ),
+        ("<'a, const N: usize>", "<const N: usize>()"),
+    ] {
+        let handler = tokens(&format!("fn list{generics}() -> &'a u8 {{ 1 }}"));
+        let arguments = "(__list_request: ::api_key_runtime::__private::HttpRequest,";
+        let expected = expected.replace("()", arguments);
+        let output = expand(quote!(), handler).to_string().replace(' ', "");
+        let expected = format!("fn list{expected}").replace(' ', "");
+        assert!(output.starts_with(&expected), "{output}");
+    }
+    let output = expand(
+        quote!(),
+        quote!(
+            fn list<'a, 'b, T>() -> &'b u8
+            where
+                T: 'a,
+            {
+                1
+            }
+        ),
+    );
+    assert_contains(&output, &quote!(fn list<'a, T>));
 }
 
 #[test]
@@ -121,7 +154,7 @@ fn names_the_types_and_constants_of_the_handler() {
         );
         assert_contains(
             &output,
-            &tokens(&format!("__request, __payload, {expected},")),
+            &tokens(&format!("__list_request, __list_payload, {expected},")),
         );
     }
 }
@@ -139,4 +172,19 @@ fn is_the_same_above_and_below_a_route_macro() {
         above.to_string(),
         quote!(#[get("/list")] #below).to_string()
     );
+}
+
+// Of `fn __request` a route macro makes a struct, which no argument in its reach can be named as.
+#[test]
+fn names_its_arguments_after_the_handler() {
+    for (name, expected) in [
+        ("__request", "__request_request"),
+        ("__request_request", "__request_request_request"),
+        ("r#type", "type_request"),
+    ] {
+        let output = expand(quote!(), tokens(&format!("fn {name}() -> u8 {{ 1 }}")));
+        let output = output.to_string().replace(' ', "");
+        let expected = format!("fn{name}(__{expected}:::api_key_runtime::");
+        assert!(output.starts_with(&expected), "{output}");
+    }
 }

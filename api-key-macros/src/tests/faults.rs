@@ -163,8 +163,8 @@ fn an_unfit_function_is_never_called() {
         &quote! {
             #[get("/")]
             pub fn list<T: A + 'static>(
-                __request: ::api_key_runtime::__private::HttpRequest,
-                __payload: ::api_key_runtime::__private::Payload,
+                __list_request: ::api_key_runtime::__private::HttpRequest,
+                __list_payload: ::api_key_runtime::__private::Payload,
             ) -> ::api_key_runtime::__private::BoxFuture {
                 #[instrument]
                 async fn list<T: A>(a: T) { a.b() }

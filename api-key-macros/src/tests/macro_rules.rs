@@ -21,8 +21,8 @@ fn every_kind_of_fragment() {
             #[get("/orders")]
             #[doc = "Made."]
             pub(crate) fn order(
-                __request: ::api_key_runtime::__private::HttpRequest,
-                __payload: ::api_key_runtime::__private::Payload,
+                __order_request: ::api_key_runtime::__private::HttpRequest,
+                __order_payload: ::api_key_runtime::__private::Payload,
             ) -> ::api_key_runtime::__private::BoxFuture {
                 async fn order(id: #ty) -> #ret { Ok(id.to_string()) }
                 ::api_key_runtime::__private::authenticated(
@@ -31,8 +31,8 @@ fn every_kind_of_fragment() {
                             ::api_key_runtime::__private::Policy::new();
                         &POLICY
                     },
-                    __request,
-                    __payload,
+                    __order_request,
+                    __order_payload,
                     order,
                 )
             }

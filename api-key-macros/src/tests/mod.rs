@@ -58,8 +58,8 @@ fn guarded(outer: &TokenStream, inner: &TokenStream, policy: &TokenStream) -> To
     quote! {
         #outer
         fn list(
-            __request: ::api_key_runtime::__private::HttpRequest,
-            __payload: ::api_key_runtime::__private::Payload,
+            __list_request: ::api_key_runtime::__private::HttpRequest,
+            __list_payload: ::api_key_runtime::__private::Payload,
         ) -> ::api_key_runtime::__private::BoxFuture {
             #inner
             async fn list() -> &'static str { "all" }
@@ -69,8 +69,8 @@ fn guarded(outer: &TokenStream, inner: &TokenStream, policy: &TokenStream) -> To
                         ::api_key_runtime::__private::Policy::new() #policy;
                     &POLICY
                 },
-                __request,
-                __payload,
+                __list_request,
+                __list_payload,
                 list,
             )
         }
