@@ -13,6 +13,7 @@ mod diesel_command;
 mod examples;
 mod expiry;
 mod failures;
+mod handlers;
 mod key_sets;
 mod middleware;
 mod presented;

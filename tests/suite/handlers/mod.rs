@@ -1,0 +1,146 @@
+//! Handlers of every shape that actix-web takes, each served with the attribute over a real connection: without a good key it is refused
+//! and its body does not run, and with one it answers as it would without the attribute.
+
+mod generics;
+mod hygiene;
+mod made;
+mod methods;
+mod neighbours;
+mod orders;
+mod returns;
+mod shapes;
+mod sockets;
+mod spans;
+
+use std::{
+    collections::HashMap,
+    net::SocketAddr,
+    sync::{LazyLock, Mutex},
+};
+
+use actix_web::web::ServiceConfig;
+
+use crate::support::{Database, Server, fixtures, http};
+
+static RUNS: LazyLock<Mutex<HashMap<String, usize>>> = LazyLock::new(Mutex::default);
+
+/// Every handler calls this with the path it is served on, and most answer what it returns: the path again.
+fn ran(path: &str) -> String {
+    *RUNS.lock().unwrap().entry(path.to_owned()).or_default() += 1;
+    path.to_owned()
+}
+
+/// How often the handler on this path ran.
+fn runs(path: &str) -> usize {
+    RUNS.lock().unwrap().get(path).copied().unwrap_or_default()
+}
+
+/// A request to a guarded route, and what it answers to a good key.
+#[derive(Clone)]
+struct Case {
+    method: &'static str,
+    /// What the handler calls itself, and its path.
+    path: &'static str,
+    target: &'static str,
+    lines: Vec<&'static str>,
+    body: &'static str,
+    status: u16,
+    answer: String,
+}
+
+/// `GET`, answered with 200 and the path.
+fn get(path: &'static str) -> Case {
+    case("GET", path)
+}
+
+fn case(method: &'static str, path: &'static str) -> Case {
+    Case {
+        method,
+        path,
+        target: path,
+        lines: Vec::new(),
+        body: "",
+        status: 200,
+        // A response to HEAD has none.
+        answer: if method == "HEAD" { "" } else { path }.to_owned(),
+    }
+}
+
+impl Case {
+    /// Asks for this instead of the path the handler calls itself.
+    fn at(mut self, target: &'static str) -> Self {
+        self.target = target;
+        self
+    }
+
+    fn line(mut self, line: &'static str) -> Self {
+        self.lines.push(line);
+        self
+    }
+
+    fn sends(mut self, body: &'static str) -> Self {
+        self.body = body;
+        self
+    }
+
+    fn answers(mut self, status: u16, answer: impl Into<String>) -> Self {
+        self.status = status;
+        self.answer = answer.into();
+        self
+    }
+
+    fn ask(&self, address: SocketAddr, key: Option<&str>) -> http::Response {
+        // Not as a bearer: that header alone is hidden when somebody prints a request.
+        let key = key.map(|key| format!("X-API-Key: {key}"));
+        let length = format!("Content-Length: {}", self.body.len());
+        let mut lines = self.lines.clone();
+        lines.extend(key.as_deref());
+        if !self.body.is_empty() {
+            lines.push(&length);
+        }
+        let mut client = http::Client::connect(address);
+        client.send(http::head(self.method, self.target, &lines) + self.body);
+        client
+            .read(self.method == "HEAD")
+            .expect("the connection was closed without an answer")
+    }
+
+    /// Refused without a good key, before the handler runs; with one it runs once and answers.
+    fn is_guarded(&self, address: SocketAddr, key: &str) {
+        let Self { method, target, .. } = self;
+        let before = runs(self.path);
+        for (what, presented) in [
+            ("no key", None),
+            ("an unknown key", Some(fixtures::unknown())),
+        ] {
+            let refusal = self.ask(address, presented.as_deref());
+            assert_eq!(refusal.status, 401, "{method} {target} with {what}");
+            assert!(
+                refusal.header("www-authenticate").is_some(),
+                "{method} {target} with {what}"
+            );
+        }
+        assert_eq!(runs(self.path), before, "{method} {target} ran without key");
+        let answer = self.ask(address, Some(key));
+        assert_eq!(
+            (answer.status, answer.text()),
+            (self.status, self.answer.clone()),
+            "{method} {target} with a good key"
+        );
+        assert_eq!(
+            runs(self.path),
+            before + 1,
+            "{method} {target} with a good key"
+        );
+    }
+}
+
+/// Serves these routes under a key of its own, and sees that each case is guarded.
+fn guarded(routes: fn(&mut ServiceConfig), cases: &[Case]) {
+    let database = Database::sqlite();
+    let server = Server::start(database.keys(), routes);
+    let (key, _) = database.issue("0.0.0.0");
+    for case in cases {
+        case.is_guarded(server.address, &key);
+    }
+}
