@@ -5,7 +5,7 @@ use proc_macro2::{Delimiter, TokenStream, TokenTree};
 use quote::quote;
 use syn::parse::ParseStream;
 use syn::punctuated::Punctuated;
-use syn::{Attribute, Meta, MetaList, Result, Token};
+use syn::{Attribute, LitStr, Meta, MetaList, Result, Token};
 
 use crate::faults::Faults;
 
@@ -100,6 +100,15 @@ fn place_meta(meta: Meta, faults: &mut Faults) -> Placed<Meta> {
     match &meta {
         Meta::List(list) if meta.path().is_ident("cfg_attr") => place_conditional(list, faults),
         _ if is_route(&meta) || is_builtin(&meta) => Placed::outer(meta),
+        Meta::List(list) if begins_with_path(list) => {
+            // It might register the function it stands on, which is the unguarded one here.
+            faults.on(
+                meta.path(),
+                "this looks like a route macro under another name: \
+                 move it above `#[require_app_key]`",
+            );
+            Placed::outer(meta)
+        }
         _ => Placed::inner(meta),
     }
 }
@@ -169,6 +178,17 @@ fn is_route(meta: &Meta) -> bool {
         Meta::NameValue(_) => false,
     };
     fits && ROUTES.contains(&name.as_str())
+}
+
+/// Whether the first argument is a literal that only routes have: `"/path"`.
+fn begins_with_path(list: &MetaList) -> bool {
+    let first = |input: ParseStream<'_>| {
+        let literal: LitStr = input.parse()?;
+        input.parse::<TokenStream>()?;
+        Ok(literal)
+    };
+    list.parse_args_with(first)
+        .is_ok_and(|literal| literal.value().starts_with('/'))
 }
 
 /// A literal that came through `macro_rules!` arrives in an invisible group.

@@ -1,7 +1,7 @@
 use proc_macro2::TokenStream;
 use quote::quote;
 
-use super::{assert_contains, assert_expands, guarded, messages, tokens};
+use super::{assert_contains, assert_expands, fragment, guarded, messages, tokens};
 use crate::attributes::{BUILTINS, ROUTES};
 use crate::expand::expand;
 
@@ -162,6 +162,34 @@ fn the_attribute_stands_once() {
             quote!(#[get("/")] #own #[instrument] async fn list() -> &'static str { "all" }),
             &quote!(#handler ::core::compile_error! { #message }),
         );
+    }
+}
+
+#[test]
+fn what_may_be_a_route_macro_under_another_name_stands_above() {
+    let message = "this looks like a route macro under another name: \
+                   move it above `#[require_app_key]`";
+    let literal = fragment(quote!("/list"));
+    for route in [
+        quote!(#[fetch("/list")]),
+        quote!(#[fetch("/list", name = "list")]),
+        quote!(#[somebody::fetch(r"/list/{id:.*}")]),
+        quote!(#[fetch(#literal)]),
+        quote!(#[cfg_attr(unix, fetch("/list"))]),
+    ] {
+        let handler = guarded(&route, &quote!(#[instrument]), &quote!());
+        assert_expands(
+            "",
+            quote!(#route #[instrument] async fn list() -> &'static str { "all" }),
+            &quote!(#handler ::core::compile_error! { #message }),
+        );
+    }
+    for other in [
+        quote!(#[protect("ADMIN", "/list")]),
+        quote!(#[fetch(path = "/list")]),
+        quote!(#[fetch(b"/list")]),
+    ] {
+        assert_placed(&other, &quote!(), &other);
     }
 }
 
