@@ -46,6 +46,28 @@ pub async fn through_a_facade(request: HttpRequest, ran: web::Data<Ran>) -> Stri
     request.path().to_owned()
 }
 
+/// A handler that an application's own framework makes for it, wherever that application is.
+#[macro_export]
+macro_rules! made_elsewhere {
+    ($name:ident) => {
+        #[$crate::facade::keys::require_app_key(crate = $crate::facade::keys)]
+        async fn $name(request: actix_web::HttpRequest) -> String {
+            super::ran(request.path())
+        }
+    };
+}
+
+#[deny(unfulfilled_lint_expectations)]
+mod expectations {
+    use super::require_app_key;
+
+    #[require_app_key(crate = renamed_keys)]
+    #[expect(dead_code, reason = "nobody registers it, which the compiler notices")]
+    async fn never_registered() -> &'static str {
+        "never"
+    }
+}
+
 /// Registers all of them.
 pub fn routes(config: &mut web::ServiceConfig, paths: [&str; 4], ran: Ran) {
     let [first, second, third, fourth] = paths;

@@ -69,7 +69,11 @@ fn future_of_a_type<T>(path: web::Path<String>) -> impl Future<Output = String> 
 where
     T: Fruit,
 {
-    std::future::ready(format!("{} {}", ran(&format!("/{path}")), T::NAME))
+    std::future::ready(format!(
+        "{} {}",
+        ran(&format!("/{}", path.into_inner())),
+        T::NAME
+    ))
 }
 
 #[require_app_key]

@@ -323,13 +323,13 @@ fn attributes_of_the_language_are_kept() {
         config
             .service(levels)
             .route("/builtin/deprecated", web::get().to(deprecated))
-            .route("/builtin/deprecated/below", web::get().to(deprecated_below))
             .route("/builtin/conditional", web::get().to(conditional))
             .route("/builtin/tools", web::get().to(tools))
             .route(
                 "/builtin/attribute",
                 web::get().to(attribute_under_a_condition),
-            );
+            )
+            .configure(expectations::routes);
     }
     guarded(
         routes,
@@ -342,6 +342,28 @@ fn attributes_of_the_language_are_kept() {
             asks("/builtin/attribute"),
         ],
     );
+}
+
+/// What the compiler says of a handler it says of the function that applications use.
+#[deny(unfulfilled_lint_expectations)]
+mod expectations {
+    use actix_web::web;
+
+    #[expect(deprecated)]
+    pub(super) fn routes(config: &mut web::ServiceConfig) {
+        config.route(
+            "/builtin/deprecated/below",
+            web::get().to(super::deprecated_below),
+        );
+    }
+}
+
+mod elsewhere {
+    api_key_renamed::made_elsewhere!(handler);
+
+    pub(super) fn routes(config: &mut actix_web::web::ServiceConfig) {
+        config.route("/renamed/elsewhere", actix_web::web::get().to(handler));
+    }
 }
 
 // B13
@@ -358,12 +380,14 @@ fn with_the_runtime_and_actix_web_under_other_names_handlers_are_guarded() {
             api_key_renamed::routes(config, paths, |path| {
                 ran(path);
             });
+            elsewhere::routes(config);
         },
         &[
             asks("/renamed/plain"),
             asks("/renamed/keyed").answers(200, "test"),
             asks("/renamed/quoted"),
             asks("/renamed/facade"),
+            asks("/renamed/elsewhere"),
         ],
     );
 }
