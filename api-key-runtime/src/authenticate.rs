@@ -12,7 +12,7 @@ use crate::{
     app_keys,
     refusal_log::RefusalLog,
     request::{Presented, present},
-    response::misconfigured,
+    response::{Mark, at_handler, marked, misconfigured},
     verdict::{Reason, judge},
 };
 
@@ -34,7 +34,7 @@ where
     Box::pin(async move {
         let admitted = match authenticate(policy, &request).await {
             Ok(admitted) => admitted,
-            Err(refusal) => return refusal,
+            Err(refusal) => return at_handler(refusal),
         };
         let mut payload = payload.into_inner();
         let mut response = match Args::from_request(&request, &mut payload).await {
@@ -69,7 +69,7 @@ pub(crate) async fn authenticate(
     request: &HttpRequest,
 ) -> Result<Admitted, HttpResponse> {
     let Some(keys) = app_keys::of(request) else {
-        return Err(misconfigured());
+        return Err(marked(misconfigured(), Mark::NoAppKeys));
     };
     let inner = keys.inner();
     let peer = request.peer_addr().map(|peer| peer.ip());

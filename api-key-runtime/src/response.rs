@@ -178,7 +178,7 @@ impl Responses {
         response.insert_header((CONTENT_TYPE, content_type.clone()));
         let mut response = response.body(bytes.clone());
         self.finish(&mut response, in_query);
-        response
+        marked(response, Mark::Refused)
     }
 
     fn body(&self, class: RefusalClass) -> &(HeaderValue, Bytes) {
@@ -241,6 +241,36 @@ pub(crate) fn misconfigured() -> HttpResponse {
             status,
             "The service is not set up to check API keys.",
         ))
+}
+
+/// What the test kit tells a response of ours by: a handler's own 401 has no mark.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Mark {
+    /// Refused, by whatever asked.
+    Refused,
+    /// Refused by the attribute, which speaks for its own handler alone.
+    RefusedAtHandler,
+    /// Nothing could be checked: the application has no `AppKeys`.
+    NoAppKeys,
+}
+
+/// The response with this mark in its extensions, in place of another; services are built without the test kit, and bear no marks.
+#[cfg_attr(
+    not(feature = "test-util"),
+    allow(unused_mut, unused_variables, clippy::needless_pass_by_value)
+)]
+pub(crate) fn marked(mut response: HttpResponse, mark: Mark) -> HttpResponse {
+    #[cfg(feature = "test-util")]
+    response.extensions_mut().insert(mark);
+    response
+}
+
+/// The refusal, marked as the attribute's.
+pub(crate) fn at_handler(refusal: HttpResponse) -> HttpResponse {
+    if refusal.status() == StatusCode::INTERNAL_SERVER_ERROR {
+        return refusal;
+    }
+    marked(refusal, Mark::RefusedAtHandler)
 }
 
 /// A challenge of the Bearer scheme (RFC 6750, section 3).

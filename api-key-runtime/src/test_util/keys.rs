@@ -1,0 +1,168 @@
+//! Keys for tests of handlers, and requests that present them.
+
+use std::fmt;
+
+use actix_web::{http::header::AUTHORIZATION, test::TestRequest};
+use chrono::{TimeDelta, Utc};
+
+use super::{MemoryStore, TestClock};
+use crate::{AddressRules, AppKeys, AppKeysBuilder, IssuedKey, KeySecret, NewKey};
+
+/// How long a key of [`TestKeys::issue`] is good.
+const LIFETIME: TimeDelta = TimeDelta::hours(1);
+
+/// Everything a test of handlers needs of keys: where they are kept, the time they are judged by, and what goes into the application.
+///
+/// The store is in memory and the clock stands still, so no database and no waiting is needed.
+///
+/// ```
+/// use actix_web::App;
+/// use api_key_runtime::test_util::TestKeys;
+///
+/// let keys = TestKeys::new();
+/// let app = App::new().app_data(keys.app_keys.clone());
+/// let reader = keys.issue("cakes:read");
+/// keys.revoke(&reader);
+/// ```
+#[derive(Clone, Debug)]
+pub struct TestKeys {
+    /// For the application's `app_data`.
+    pub app_keys: AppKeys,
+    /// What expiry is judged by. It stands still.
+    pub clock: TestClock,
+    /// Where the keys are.
+    pub store: MemoryStore,
+}
+
+impl TestKeys {
+    /// Keys of an application with no settings of its own.
+    #[must_use]
+    pub fn new() -> Self {
+        Self::with(|builder| builder)
+    }
+
+    /// Keys of an application with these settings: `TestKeys::with(|builder| builder.prefix("shop_"))`.
+    ///
+    /// The store and the clock are the test's, whatever the settings say.
+    ///
+    /// ```
+    /// use api_key_runtime::{Source, test_util::TestKeys};
+    ///
+    /// let keys = TestKeys::with(|builder| builder.prefix("shop_").sources([Source::bearer()]));
+    /// assert!(keys.issue("").secret.expose().starts_with("shop_"));
+    /// ```
+    ///
+    /// # Panics
+    /// Where `build` refuses the settings.
+    #[must_use]
+    #[track_caller]
+    pub fn with(settings: impl FnOnce(AppKeysBuilder) -> AppKeysBuilder) -> Self {
+        let clock = TestClock::at(Utc::now());
+        let store = MemoryStore::default();
+        let builder = settings(AppKeys::builder())
+            .store(store.clone())
+            .clock(clock.clone());
+        Self {
+            app_keys: or_fail(builder.build()),
+            clock,
+            store,
+        }
+    }
+
+    /// A key with these scopes, separated by spaces; `""` is none. It may be used from any address, and for one hour of the clock.
+    ///
+    /// # Panics
+    /// Where one of them is no scope.
+    #[must_use]
+    #[track_caller]
+    pub fn issue(&self, scopes: &str) -> IssuedKey {
+        let new = NewKey::new("test", AddressRules::any())
+            .scopes(or_fail(scopes.parse()))
+            .expires_at(self.clock.now() + LIFETIME);
+        self.issue_new(&new)
+    }
+
+    /// A key of any other kind.
+    ///
+    /// # Panics
+    /// Where what is asked for is unusable.
+    #[must_use]
+    #[track_caller]
+    pub fn issue_new(&self, new: &NewKey) -> IssuedKey {
+        let mut issued = or_fail(self.app_keys.make_key(new));
+        issued.record.id = self.store.put(issued.record.clone());
+        issued
+    }
+
+    /// Revokes a key, from now on.
+    pub fn revoke(&self, key: &IssuedKey) {
+        let now = self.clock.now();
+        self.store
+            .change(key.record.id, |record| record.revoked_at = Some(now));
+    }
+}
+
+impl Default for TestKeys {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+#[track_caller]
+fn or_fail<T, E: fmt::Display>(result: Result<T, E>) -> T {
+    #[allow(clippy::panic, reason = "a test fails by panicking")]
+    result.unwrap_or_else(|error| panic!("{error}"))
+}
+
+/// Presents keys in actix-web's test requests.
+pub trait TestRequestExt {
+    /// Presents this key, as `Authorization: Bearer`.
+    ///
+    /// An application whose `sources` are others gets it by `insert_header`, `cookie` or `uri`, from `key.secret.expose()`.
+    ///
+    /// ```
+    /// use actix_web::test::TestRequest;
+    /// use api_key_runtime::test_util::{TestKeys, TestRequestExt as _};
+    ///
+    /// let key = TestKeys::new().issue("cakes:read");
+    /// let request = TestRequest::get().uri("/cakes").app_key(&key).to_request();
+    /// ```
+    #[must_use]
+    fn app_key<K: Presentable + ?Sized>(self, key: &K) -> Self;
+}
+
+impl TestRequestExt for TestRequest {
+    fn app_key<K: Presentable + ?Sized>(self, key: &K) -> Self {
+        self.insert_header((AUTHORIZATION, format!("Bearer {}", key.presented())))
+    }
+}
+
+/// What [`TestRequestExt::app_key`] presents: a key as it was issued, or a text of the test's own.
+pub trait Presentable {
+    /// The key in the clear.
+    fn presented(&self) -> &str;
+}
+
+impl Presentable for IssuedKey {
+    fn presented(&self) -> &str {
+        self.secret.expose()
+    }
+}
+
+impl Presentable for KeySecret {
+    fn presented(&self) -> &str {
+        self.expose()
+    }
+}
+
+impl Presentable for str {
+    fn presented(&self) -> &str {
+        self
+    }
+}
+
+impl Presentable for String {
+    fn presented(&self) -> &str {
+        self
+    }
+}

@@ -1,0 +1,473 @@
+//! Calls every route in every way, and judges what was answered.
+
+use std::collections::HashMap;
+
+use actix_web::{
+    dev::ResourceDef,
+    http::{Method, StatusCode},
+};
+
+use super::{
+    ProtectionReport,
+    exceptions::{Exceptions, Kind},
+    paths::{self, UNMATCHED},
+    probe::{Answer, Open, Prober, What},
+    routes::{self, METHODS, Route},
+    wording::{PATH_OF_DEFAULT, label, open_fault},
+};
+
+pub(super) async fn judge(prober: &Prober, exceptions: Exceptions) -> ProtectionReport {
+    let Some(tree) = &prober.tree else {
+        return ProtectionReport {
+            faults: vec!["actix-web did not list the routes, so none was looked at".to_owned()],
+            ..ProtectionReport::default()
+        };
+    };
+    let routes = routes::of(tree);
+    let mut judge = Judge {
+        prober,
+        exceptions,
+        report: ProtectionReport::default(),
+        routes: &routes,
+        defaults: HashMap::new(),
+        without_keys: Vec::new(),
+    };
+    judge.application_default().await;
+    for route in &routes {
+        judge.route(route).await;
+    }
+    for external in &tree.externals {
+        let patterns = external.patterns.join(", ");
+        judge.report.unseen.push(format!(
+            "{patterns} (an external resource: nothing is served there)"
+        ));
+    }
+    if prober.has_middleware {
+        judge.report.unseen.push(
+            "what a middleware of the application answers by itself, at paths that are no routes"
+                .to_owned(),
+        );
+    }
+    judge.finish()
+}
+
+struct Judge<'a> {
+    prober: &'a Prober,
+    exceptions: Exceptions,
+    report: ProtectionReport,
+    routes: &'a [Route],
+    /// What the application answers where no route matches, by method.
+    defaults: HashMap<Method, What>,
+    /// Routes that found no `AppKeys`.
+    without_keys: Vec<String>,
+}
+
+/// What a call tells of the route it was meant for. A greater one counts for more.
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Standing {
+    /// The route did not answer: actix-web did, or a default service.
+    Nothing,
+    /// Another route answered.
+    Elsewhere(String),
+    Refused,
+    Open(What),
+    NoAppKeys,
+}
+
+impl Standing {
+    fn weight(&self) -> u8 {
+        match self {
+            Self::Nothing => 0,
+            Self::Elsewhere(_) => 1,
+            Self::Refused => 2,
+            Self::Open(_) => 3,
+            Self::NoAppKeys => 4,
+        }
+    }
+}
+
+/// How one route is called.
+struct Ways {
+    paths: Vec<String>,
+    headers: Vec<Vec<(String, String)>>,
+    /// It takes what is below its path as well, as files do.
+    is_prefix: bool,
+}
+
+impl Judge<'_> {
+    async fn application_default(&mut self) {
+        let path = format!("/{UNMATCHED}");
+        let mut standings = Vec::new();
+        for method in methods(&[]) {
+            let answer = self.prober.call(&method, &path, &[]).await;
+            standings.push((method.clone(), unmatched(&answer)));
+            self.defaults.insert(method, answer.what);
+        }
+        self.record(PATH_OF_DEFAULT, &standings);
+    }
+
+    async fn route(&mut self, route: &Route) {
+        if let Some(guard) = route.opaque_guard() {
+            self.opaque(route, guard);
+        }
+        let Some(ways) = self.ways(route).await else {
+            return;
+        };
+        if route.is_resource {
+            self.resource(route, &ways).await;
+        }
+        if route.is_scope {
+            self.scope_default(route, &ways).await;
+        }
+    }
+
+    /// `None`, which is a fault or an exception, where it cannot be called.
+    async fn ways(&mut self, route: &Route) -> Option<Ways> {
+        let mut paths = match self.exceptions.samples.remove(&route.path) {
+            Some(sample) if !fits(route, &sample) => {
+                self.report.faults.push(format!(
+                    "the sample {sample:?} is no path that the pattern {} matches",
+                    route.path
+                ));
+                return None;
+            }
+            Some(sample) => vec![sample],
+            None => paths::of(&route.path),
+        };
+        let Some(first) = paths.first().cloned() else {
+            self.unseen(
+                route,
+                "no path is known that this pattern matches",
+                &format!(
+                    "name one: .sample({:?}, \"/a/path/it/matches\")",
+                    route.path
+                ),
+            );
+            return None;
+        };
+        let Some(headers) = route.headers(self.routes) else {
+            self.unseen(
+                route,
+                "its guards ask for too many headers to call it with all combinations",
+                "test it by itself",
+            );
+            return None;
+        };
+        let below = format!("{}/{UNMATCHED}", first.trim_end_matches('/'));
+        let mut is_prefix = false;
+        if route.is_resource {
+            for headers in &headers {
+                let answer = self.prober.call(&Method::GET, &below, headers).await;
+                is_prefix |= answer
+                    .prefix()
+                    .is_some_and(|pattern| is_pattern_of(pattern, route));
+            }
+        }
+        if is_prefix {
+            paths = vec![first, below];
+        }
+        Some(Ways {
+            paths,
+            headers,
+            is_prefix,
+        })
+    }
+
+    async fn resource(&mut self, route: &Route, ways: &Ways) {
+        let mut standings = Vec::new();
+        for method in methods(&route.methods) {
+            let standing = self.standing(route, ways, &method).await;
+            standings.push((method, standing));
+        }
+        self.record(&route.path, &standings);
+        self.unreached(route, ways, &standings);
+    }
+
+    /// The weightiest of all ways to call it.
+    async fn standing(&self, route: &Route, ways: &Ways, method: &Method) -> Standing {
+        let mut weightiest = Standing::Nothing;
+        for headers in &ways.headers {
+            for path in &ways.paths {
+                let answer = self.prober.call(method, path, headers).await;
+                let standing = self.of_route(route, ways.is_prefix, method, path, &answer);
+                let elsewhere = matches!(standing, Standing::Elsewhere(_));
+                if standing.weight() > weightiest.weight() {
+                    weightiest = standing;
+                }
+                // Other values of the parameters are tried only to get past other routes.
+                if !elsewhere && !ways.is_prefix {
+                    break;
+                }
+            }
+        }
+        weightiest
+    }
+
+    fn of_route(
+        &self,
+        route: &Route,
+        is_prefix: bool,
+        method: &Method,
+        path: &str,
+        answer: &Answer,
+    ) -> Standing {
+        if let Some(pattern) = answer.resource()
+            && !is_pattern_of(pattern, route)
+        {
+            return Standing::Elsewhere(pattern.to_owned());
+        }
+        let reached = answer.resource().is_some();
+        match &answer.what {
+            What::NoAppKeys => Standing::NoAppKeys,
+            What::Refused => Standing::Refused,
+            // The attribute on a default service, or on what files fall back to, says nothing of the rest.
+            What::RefusedAtHandler if reached && !is_prefix => Standing::Refused,
+            What::Empty(StatusCode::NOT_FOUND) if reached && !is_prefix && !self.is_scope(path) => {
+                Standing::Open(What::Open(Open::empty(StatusCode::NOT_FOUND)))
+            }
+            What::RefusedAtHandler | What::Empty(_) => Standing::Nothing,
+            what if !reached && self.defaults.get(method) == Some(what) => Standing::Nothing,
+            what => Standing::Open(what.clone()),
+        }
+    }
+
+    /// Whether a scope takes this very path: then its default service may have answered.
+    fn is_scope(&self, path: &str) -> bool {
+        self.routes
+            .iter()
+            .any(|route| route.is_scope && ResourceDef::new(route.path.as_str()).is_match(path))
+    }
+
+    async fn scope_default(&mut self, scope: &Route, ways: &Ways) {
+        let Some(path) = ways.paths.first() else {
+            return;
+        };
+        let path = format!("{}/{UNMATCHED}", path.trim_end_matches('/'));
+        let mut standings = Vec::new();
+        for method in methods(&[]) {
+            let mut weightiest = Standing::Nothing;
+            for headers in &ways.headers {
+                let answer = self.prober.call(&method, &path, headers).await;
+                // What it has from the application was judged there.
+                if self.defaults.get(&method) == Some(&answer.what) {
+                    continue;
+                }
+                let standing = unmatched(&answer);
+                if standing.weight() > weightiest.weight() {
+                    weightiest = standing;
+                }
+            }
+            standings.push((method, weightiest));
+        }
+        let name = format!("{}{PATH_OF_DEFAULT}", scope.path.trim_end_matches('/'));
+        self.record(&name, &standings);
+    }
+
+    /// Sorts the methods of a route into what was answered.
+    fn record(&mut self, path: &str, standings: &[(Method, Standing)]) {
+        let mut refused = Vec::new();
+        let mut without_keys = Vec::new();
+        let mut open: Vec<(What, Vec<&Method>)> = Vec::new();
+        for (method, standing) in standings {
+            match standing {
+                Standing::Refused => {
+                    self.exceptions.refused(method.as_str(), path);
+                    refused.push(method);
+                }
+                Standing::NoAppKeys => without_keys.push(method),
+                Standing::Open(what) => match open.iter_mut().find(|(known, _)| known == what) {
+                    Some((_, methods)) => methods.push(method),
+                    None => open.push((what.clone(), vec![method])),
+                },
+                Standing::Nothing | Standing::Elsewhere(_) => {}
+            }
+        }
+        let tried = standings.len();
+        if !refused.is_empty() {
+            let label = label(&refused, tried);
+            self.report.protected.push(format!("{label} {path}"));
+        }
+        if !without_keys.is_empty() {
+            let label = label(&without_keys, tried);
+            self.without_keys.push(format!("{label} {path}"));
+        }
+        for (what, methods) in open {
+            self.open(path, &what, methods, tried);
+        }
+    }
+
+    fn open(&mut self, path: &str, what: &What, methods: Vec<&Method>, tried: usize) {
+        let mut named: Vec<(String, Vec<&Method>)> = Vec::new();
+        let mut open = Vec::new();
+        for method in methods {
+            match self.exceptions.reason(Kind::Public, method.as_str(), path) {
+                None => open.push(method),
+                Some(reason) => match named.iter_mut().find(|(known, _)| *known == reason) {
+                    Some((_, methods)) => methods.push(method),
+                    None => named.push((reason, vec![method])),
+                },
+            }
+        }
+        for (reason, methods) in named {
+            let label = label(&methods, tried);
+            self.report
+                .public
+                .push(format!("{label} {path} ({reason})"));
+        }
+        if !open.is_empty() {
+            let fault = open_fault(path, what, &open, tried);
+            self.report.faults.push(fault);
+        }
+    }
+
+    /// What the route says it answers to, and nothing of it did.
+    fn unreached(&mut self, route: &Route, ways: &Ways, standings: &[(Method, Standing)]) {
+        // The guard itself is listed.
+        if route.is_behind_opaque_guard(self.routes) {
+            return;
+        }
+        let answered = |standing: &Standing| standing.weight() >= Standing::Refused.weight();
+        if route.methods.is_empty() {
+            if !standings.iter().any(|(_, standing)| answered(standing)) {
+                self.unreached_as("*", route, ways, &Standing::Nothing);
+            }
+            return;
+        }
+        for (method, standing) in standings {
+            if route.methods.contains(method) && !answered(standing) {
+                self.unreached_as(method.as_str(), route, ways, standing);
+            }
+        }
+    }
+
+    fn unreached_as(&mut self, method: &str, route: &Route, ways: &Ways, standing: &Standing) {
+        let path = &route.path;
+        if let Some(reason) = self.exceptions.reason(Kind::Unseen, method, path) {
+            self.report
+                .unseen
+                .push(format!("{method} {path} ({reason})"));
+            return;
+        }
+        let (what, advice) = match standing {
+            Standing::Elsewhere(other) => (
+                format!("was not reached: {other} took every path that was tried"),
+                format!("register it before {other}, or name a path that it alone takes: .sample({path:?}, \"..\")"),
+            ),
+            _ if ways.is_prefix => (
+                "serves what is below a path, as files do; what it has there cannot be seen, and the path alone is not refused".to_owned(),
+                "put it into a scope behind a middleware that asks for a key".to_owned(),
+            ),
+            _ if !route.notes.is_empty() => (
+                format!("was not reached; actix-web says {}", route.notes.join(", ")),
+                "take it out, or register it where it is reached".to_owned(),
+            ),
+            _ => (
+                "was not reached: no call that was tried led to it".to_owned(),
+                "look for a middleware that changes paths, or a scope of the same path before it".to_owned(),
+            ),
+        };
+        self.report.faults.push(format!(
+            "{method} {path} {what}\n     {advice}, or say why it need not be seen: .unseen([(\"{method} {path}\", \"..\")])"
+        ));
+    }
+
+    fn opaque(&mut self, route: &Route, guard: &str) {
+        let whose = if route.is_resource {
+            ""
+        } else {
+            "the scope, with all that is in it, "
+        };
+        self.unseen(
+            route,
+            &format!("{whose}stands behind a guard that cannot be satisfied on purpose: {guard}"),
+            "test it by itself",
+        );
+    }
+
+    /// A fault, unless there is a reason for each of its methods.
+    fn unseen(&mut self, route: &Route, what: &str, advice: &str) {
+        let path = &route.path;
+        let mut methods: Vec<&str> = route.methods.iter().map(Method::as_str).collect();
+        if methods.is_empty() || !route.is_resource {
+            methods = vec!["*"];
+        }
+        for method in methods {
+            match self.exceptions.reason(Kind::Unseen, method, path) {
+                Some(reason) => self.report.unseen.push(format!("{method} {path} ({reason})")),
+                None => self.report.faults.push(format!(
+                    "{method} {path} was not seen: {what}\n     {advice}, and say so: .unseen([(\"{method} {path}\", \"..\")])"
+                )),
+            }
+        }
+    }
+
+    fn finish(mut self) -> ProtectionReport {
+        let mut faults = std::mem::take(&mut self.exceptions.faults);
+        if !self.without_keys.is_empty() {
+            faults.push(format!(
+                "the application under test has no AppKeys, or two, so nothing could be checked at {}\n     \
+                 add .app_data(keys) to it; TestKeys::new().app_keys is one",
+                self.without_keys.join("; ")
+            ));
+        }
+        faults.append(&mut self.report.faults);
+        faults.extend(self.exceptions.stale());
+        let samples = self.exceptions.samples.keys();
+        faults.extend(samples.map(|pattern| {
+            format!("there is a sample for {pattern}, and no route has this pattern: take it out")
+        }));
+        self.report.faults = faults;
+        self.report
+    }
+}
+
+/// Those a route names, after all that there are.
+fn methods(named: &[Method]) -> Vec<Method> {
+    let mut methods: Vec<Method> = METHODS
+        .iter()
+        .filter_map(|name| Method::from_bytes(name.as_bytes()).ok())
+        .collect();
+    for method in named {
+        if !methods.contains(method) {
+            methods.push(method.clone());
+        }
+    }
+    methods
+}
+
+fn unmatched(answer: &Answer) -> Standing {
+    // A resource with a tail, say, is called by itself.
+    if answer.resource().is_some() {
+        return Standing::Nothing;
+    }
+    match &answer.what {
+        What::NoAppKeys => Standing::NoAppKeys,
+        What::Refused | What::RefusedAtHandler => Standing::Refused,
+        What::Empty(StatusCode::NOT_FOUND) => Standing::Nothing,
+        What::Empty(status) => Standing::Open(What::Open(Open::empty(*status))),
+        what => Standing::Open(what.clone()),
+    }
+}
+
+/// A resource of several patterns is reported under each of them, and matched under the first.
+fn is_pattern_of(pattern: &str, route: &Route) -> bool {
+    let plain = |text: &str| match text.replace("//", "/") {
+        root if root.is_empty() => "/".to_owned(),
+        path => path,
+    };
+    plain(pattern) == plain(&route.path)
+        || route.patterns.len() > 1
+            && route
+                .patterns
+                .iter()
+                .any(|own| !own.is_empty() && pattern.ends_with(own.as_str()))
+}
+
+fn fits(route: &Route, sample: &str) -> bool {
+    let definition = if route.is_resource {
+        ResourceDef::new(route.path.as_str())
+    } else {
+        ResourceDef::prefix(route.path.as_str())
+    };
+    sample.starts_with('/') && definition.is_match(sample)
+}

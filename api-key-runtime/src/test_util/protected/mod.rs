@@ -1,0 +1,108 @@
+//! Whether every route of an application refuses a caller without a key.
+
+mod exceptions;
+mod judge;
+mod paths;
+mod probe;
+mod report;
+mod routes;
+mod wording;
+
+use std::{future::Future, panic::Location};
+
+use actix_web::{
+    App, Error,
+    body::MessageBody,
+    dev::{ServiceFactory, ServiceRequest, ServiceResponse},
+};
+
+pub use exceptions::{Exceptions, public};
+pub use report::ProtectionReport;
+
+/// Fails for each route of the application that neither refuses a caller without a key nor is named as [`public`] with a reason.
+///
+/// Hand it the application that the service serves: `App::new().app_data(keys).configure(routes)`. Every route is called without a key
+/// and without a body, with its own method and all others, and what was answered must be a refusal of this crate: a 401 of the
+/// handler's own, a 400, a 404 or a redirect is none. Handlers that are not guarded do run.
+///
+/// ```
+/// use actix_web::{App, get, web};
+/// use api_key_runtime::{require_app_key, test_util::{TestKeys, assert_protected, public}};
+///
+/// #[get("/health")]
+/// async fn health() -> &'static str { "ok" }
+///
+/// #[get("/cakes/{id}")]
+/// #[require_app_key]
+/// async fn cake(id: web::Path<i64>) -> String { format!("cake {id}") }
+///
+/// fn routes(config: &mut web::ServiceConfig) {
+///     config.service(health).service(cake);
+/// }
+///
+/// # #[actix_web::main] async fn main() {
+/// let app = App::new().app_data(TestKeys::new().app_keys).configure(routes);
+/// assert_protected(app, public([("GET /health", "the load balancer asks it")])).await;
+/// # }
+/// ```
+///
+/// What it looks at is everything that is registered with actix-web: services, scopes, resources, `route()`, redirects, files and other
+/// services with a prefix, and the default services of the application, of scopes (`GET /api/<unmatched>`) and of resources. Header,
+/// host, method and `Acceptable` guards are satisfied in every combination.
+///
+/// What it cannot see fails as well, unless [`Exceptions::unseen`] says why it may: a route behind a guard that is a function of your own,
+/// one that another takes the requests of, one whose parameters no path is known for (see [`Exceptions::sample`]), a service with a
+/// prefix that refuses some paths by itself. Two things cannot even be listed: what a middleware answers by itself at paths that are
+/// no routes, and a default service that answers as actix-web's own does, 404 without a body.
+///
+/// # Panics
+/// With the list of these routes, and what to do about each. [`protection_report`] returns it instead.
+#[track_caller]
+pub fn assert_protected<T, B>(
+    app: App<T>,
+    exceptions: Exceptions,
+) -> impl Future<Output = ProtectionReport>
+where
+    T: ServiceFactory<
+            ServiceRequest,
+            Config = (),
+            Response = ServiceResponse<B>,
+            Error = Error,
+            InitError = (),
+        > + 'static,
+    B: MessageBody + 'static,
+{
+    let place = Location::caller();
+    async move {
+        let report = protection_report(app, exceptions).await;
+        assert!(report.is_protected(), "{report}\n\nchecked at {place}");
+        report
+    }
+}
+
+/// What [`assert_protected`] asserts, as a report.
+///
+/// ```
+/// # use actix_web::{App, web};
+/// # use api_key_runtime::test_util::{TestKeys, protection_report, public};
+/// # #[actix_web::main] async fn main() {
+/// let app = App::new().app_data(TestKeys::new().app_keys).route("/cakes", web::get().to(async || "cakes"));
+/// let report = protection_report(app, public([])).await;
+/// assert!(!report.is_protected());
+/// assert!(report.faults()[0].starts_with("GET /cakes answered 200 OK"));
+/// # }
+/// ```
+pub async fn protection_report<T, B>(app: App<T>, exceptions: Exceptions) -> ProtectionReport
+where
+    T: ServiceFactory<
+            ServiceRequest,
+            Config = (),
+            Response = ServiceResponse<B>,
+            Error = Error,
+            InitError = (),
+        > + 'static,
+    B: MessageBody + 'static,
+{
+    let prober = probe::Prober::new(app).await;
+    judge::judge(&prober, exceptions).await
+}

@@ -1,0 +1,226 @@
+//! Calls without a key, and what they were answered with.
+
+use std::{cell::RefCell, fmt, future::Future, pin::Pin, rc::Rc, time::Duration};
+
+use actix_http::Request;
+use actix_web::{
+    App, Error, HttpMessage as _, HttpRequest,
+    body::{BodySize, MessageBody},
+    dev::{Service as _, ServiceFactory, ServiceRequest, ServiceResponse},
+    http::{
+        Method, StatusCode,
+        header::{CONTENT_TYPE, HeaderValue},
+    },
+    introspection::IntrospectionTree,
+    rt::time::timeout,
+    test::{TestRequest, init_service, try_call_service},
+    web::Data,
+};
+
+use super::paths::UNMATCHED;
+use crate::{app_key::PassedWithoutKey, response::Mark};
+
+/// A handler that has not begun to answer by then is taken for one that runs.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+type Answering = Pin<Box<dyn Future<Output = Answer>>>;
+
+/// An application that can be called, and the tree of its routes.
+pub(super) struct Prober {
+    call: Box<dyn Fn(Request) -> Answering>,
+    pub(super) tree: Option<Data<IntrospectionTree>>,
+    pub(super) has_middleware: bool,
+}
+
+impl Prober {
+    pub(super) async fn new<T, B>(app: App<T>) -> Self
+    where
+        T: ServiceFactory<
+                ServiceRequest,
+                Config = (),
+                Response = ServiceResponse<B>,
+                Error = Error,
+                InitError = (),
+            > + 'static,
+        B: MessageBody + 'static,
+    {
+        let tree = Rc::new(RefCell::new(None));
+        let found = Rc::clone(&tree);
+        // The outermost middleware sees the data of the application before any scope's can hide it.
+        let app = app.wrap_fn(move |request, next| {
+            let data = request.app_data::<Data<IntrospectionTree>>().cloned();
+            if data.is_some() {
+                *found.borrow_mut() = data;
+            }
+            next.call(request)
+        });
+        let app = Rc::new(init_service(app).await);
+        let mut prober = Self {
+            call: Box::new(move |request| {
+                let app = Rc::clone(&app);
+                Box::pin(async move {
+                    match timeout(PATIENCE, try_call_service(&*app, request)).await {
+                        Ok(Ok(response)) => Answer::of(&response),
+                        Ok(Err(error)) => Answer::of_error(error.as_response_error().status_code()),
+                        Err(_) => Answer::silent(),
+                    }
+                })
+            }),
+            tree: None,
+            // `App::new` has no type that can be named; a middleware wraps it in others.
+            has_middleware: !std::any::type_name::<T>().ends_with("::AppEntry"),
+        };
+        prober
+            .call(&Method::GET, &format!("/{UNMATCHED}"), &[])
+            .await;
+        prober.tree = tree.take();
+        prober
+    }
+
+    /// Calls without a key and without a body. `path` is percent-encoded.
+    pub(super) async fn call(
+        &self,
+        method: &Method,
+        path: &str,
+        headers: &[(String, String)],
+    ) -> Answer {
+        let mut request = TestRequest::with_uri(path).method(method.clone());
+        for (name, value) in headers {
+            request = request.insert_header((name.as_str(), value.as_str()));
+        }
+        (self.call)(request.to_request()).await
+    }
+}
+
+/// What a call was answered with, and how far it was routed.
+pub(super) struct Answer {
+    pub(super) what: What,
+    /// The pattern that the path led to; where not the whole path did, that of a service with a prefix, or what the path alone would match.
+    pattern: Option<String>,
+    is_whole: bool,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum What {
+    Refused,
+    /// By the attribute, on behalf of one handler.
+    RefusedAtHandler,
+    NoAppKeys,
+    /// Let through by `#[require_app_key(optional)]`.
+    Optional,
+    /// 404 or 405 without a body, as actix-web answers by itself.
+    Empty(StatusCode),
+    Open(Open),
+}
+
+/// An answer that is no refusal of ours, as far as two can be told apart without reading them.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Open {
+    status: Option<StatusCode>,
+    body: BodySize,
+    content_type: Option<HeaderValue>,
+}
+
+impl fmt::Display for Open {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.status {
+            Some(status) => write!(formatter, "answered {status} to a caller without a key"),
+            None => write!(
+                formatter,
+                "did not answer a caller without a key within {} s",
+                PATIENCE.as_secs()
+            ),
+        }
+    }
+}
+
+impl Open {
+    pub(super) fn has_status(&self, status: StatusCode) -> bool {
+        self.status == Some(status)
+    }
+
+    /// An empty answer of a handler's own.
+    pub(super) fn empty(status: StatusCode) -> Self {
+        Self {
+            status: Some(status),
+            body: BodySize::None,
+            content_type: None,
+        }
+    }
+}
+
+impl Answer {
+    /// The pattern of the resource that the whole path led to; `None` where it led to none, or to a prefix.
+    pub(super) fn resource(&self) -> Option<&str> {
+        self.pattern.as_deref().filter(|_| self.is_whole)
+    }
+
+    /// The pattern of the service that took a part of the path, as a resource never does.
+    pub(super) fn prefix(&self) -> Option<&str> {
+        self.pattern.as_deref().filter(|_| !self.is_whole)
+    }
+
+    fn of<B: MessageBody>(response: &ServiceResponse<B>) -> Self {
+        let request = response.request();
+        let info = request.match_info();
+        Self {
+            what: What::of(response),
+            pattern: request.match_pattern(),
+            is_whole: info.unprocessed().is_empty(),
+        }
+    }
+
+    fn of_error(status: StatusCode) -> Self {
+        Self {
+            what: What::Open(Open::empty(status)),
+            pattern: None,
+            is_whole: false,
+        }
+    }
+
+    fn silent() -> Self {
+        Self {
+            what: What::Open(Open {
+                status: None,
+                body: BodySize::None,
+                content_type: None,
+            }),
+            pattern: None,
+            is_whole: false,
+        }
+    }
+}
+
+impl What {
+    fn of<B: MessageBody>(response: &ServiceResponse<B>) -> Self {
+        let status = response.status();
+        let body = response.response().body().size();
+        match response.response().extensions().get::<Mark>() {
+            Some(Mark::Refused) => return Self::Refused,
+            Some(Mark::RefusedAtHandler) => return Self::RefusedAtHandler,
+            Some(Mark::NoAppKeys) => return Self::NoAppKeys,
+            None => {}
+        }
+        if passed_without_key(response.request()) {
+            return Self::Optional;
+        }
+        let nothing = matches!(body, BodySize::None | BodySize::Sized(0));
+        if nothing
+            && matches!(
+                status,
+                StatusCode::NOT_FOUND | StatusCode::METHOD_NOT_ALLOWED
+            )
+        {
+            return Self::Empty(status);
+        }
+        Self::Open(Open {
+            status: Some(status),
+            body,
+            content_type: response.headers().get(CONTENT_TYPE).cloned(),
+        })
+    }
+}
+
+fn passed_without_key(request: &HttpRequest) -> bool {
+    request.extensions().get::<PassedWithoutKey>().is_some()
+}

@@ -1,0 +1,103 @@
+//! What an application's own tests have at hand: keys without a database, requests that present them, a clock that is set.
+
+use actix_web::{App, Responder, delete, test, test::TestRequest, web};
+use api_key_runtime::{
+    NewKey, Source, require_app_key,
+    test_util::{TestKeys, TestRequestExt as _},
+};
+use chrono::TimeDelta;
+
+#[delete("/cakes/{id}")]
+#[require_app_key(scopes = "cakes:delete")]
+async fn delete_cake(id: web::Path<i64>) -> impl Responder {
+    format!("cake {id} is gone")
+}
+
+/// The status of a request to an application with these keys.
+async fn status(keys: &TestKeys, request: TestRequest) -> u16 {
+    let app = App::new().app_data(keys.app_keys.clone());
+    let app = test::init_service(app.service(delete_cake)).await;
+    request.send_request(&app).await.status().as_u16()
+}
+
+fn request() -> TestRequest {
+    TestRequest::delete().uri("/cakes/1")
+}
+
+// B15
+#[actix_web::test]
+async fn a_test_needs_ten_lines_and_no_database() {
+    let keys = TestKeys::new();
+    let (deleter, reader) = (keys.issue("cakes:delete"), keys.issue("cakes:read"));
+    assert_eq!(status(&keys, request()).await, 401);
+    assert_eq!(status(&keys, request().app_key(&reader)).await, 403);
+    assert_eq!(status(&keys, request().app_key(&deleter)).await, 200);
+    keys.clock.advance(TimeDelta::hours(2));
+    assert_eq!(status(&keys, request().app_key(&deleter)).await, 401);
+}
+
+// B15
+#[actix_web::test]
+async fn a_key_is_presented_in_whatever_form_a_test_has_it() {
+    let keys = TestKeys::new();
+    let key = keys.issue("cakes:delete");
+    let text: String = key.secret.expose().to_owned();
+    assert_eq!(status(&keys, request().app_key(&key.secret)).await, 200);
+    assert_eq!(status(&keys, request().app_key(&text)).await, 200);
+    assert_eq!(status(&keys, request().app_key(text.as_str())).await, 200);
+    assert_eq!(status(&keys, request().app_key("no key")).await, 401);
+}
+
+// B15
+#[actix_web::test]
+async fn an_expired_key_is_good_again_when_the_clock_goes_back_but_a_revoked_one_is_not() {
+    let keys = TestKeys::new();
+    let key = keys.issue("cakes:delete");
+    keys.clock.advance(TimeDelta::minutes(59));
+    assert_eq!(status(&keys, request().app_key(&key)).await, 200);
+    keys.clock.advance(TimeDelta::minutes(1));
+    assert_eq!(status(&keys, request().app_key(&key)).await, 401);
+    keys.clock.advance(TimeDelta::minutes(-1));
+    assert_eq!(status(&keys, request().app_key(&key)).await, 200);
+    keys.revoke(&key);
+    assert_eq!(status(&keys, request().app_key(&key)).await, 401);
+}
+
+// B15
+#[actix_web::test]
+async fn a_key_of_any_other_kind_is_bound_to_addresses() {
+    let keys = TestKeys::new();
+    let new =
+        NewKey::new("bound", "10.0.0.0/8".parse().unwrap()).scopes("cakes:delete".parse().unwrap());
+    let key = keys.issue_new(&new);
+    let from = |peer: &str| request().app_key(&key).peer_addr(peer.parse().unwrap());
+    assert_eq!(status(&keys, from("10.1.2.3:4000")).await, 200);
+    assert_eq!(status(&keys, from("192.0.2.1:4000")).await, 401);
+    assert_eq!(status(&keys, request().app_key(&key)).await, 401);
+}
+
+// B15
+#[actix_web::test]
+async fn keys_follow_the_settings_of_the_application() {
+    let pepper = "MDEyMzQ1Njc4OWFiY2RlZjAxMjM0NTY3ODlhYmNkZWY=";
+    let keys = TestKeys::with(|builder| {
+        builder
+            .prefix("shop_")
+            .pepper(pepper)
+            .sources([Source::header("x-shop-key")])
+    });
+    let key = keys.issue("cakes:delete");
+    assert!(key.secret.expose().starts_with("shop_"));
+    let presented = request().insert_header(("x-shop-key", key.secret.expose()));
+    assert_eq!(status(&keys, presented).await, 200);
+    assert_eq!(status(&keys, request().app_key(&key)).await, 401);
+}
+
+// B15
+#[actix_web::test]
+async fn keys_of_two_tests_know_nothing_of_each_other() {
+    let (ours, theirs) = (TestKeys::new(), TestKeys::new());
+    let key = ours.issue("cakes:delete");
+    assert_eq!(status(&theirs, request().app_key(&key)).await, 401);
+    assert_eq!(status(&ours, request().app_key(&key)).await, 200);
+}
