@@ -1,11 +1,15 @@
 //! What an application's own tests have at hand: keys without a database, requests that present them, a clock that is set.
 
+use std::time::Duration;
+
 use actix_web::{App, Responder, delete, test, test::TestRequest, web};
 use api_key_runtime::{
     NewKey, Source, require_app_key,
     test_util::{TestKeys, TestRequestExt as _},
 };
 use chrono::TimeDelta;
+
+mod service;
 
 #[delete("/cakes/{id}")]
 #[require_app_key(scopes = "cakes:delete")]
@@ -32,7 +36,7 @@ async fn a_test_needs_ten_lines_and_no_database() {
     assert_eq!(status(&keys, request()).await, 401);
     assert_eq!(status(&keys, request().app_key(&reader)).await, 403);
     assert_eq!(status(&keys, request().app_key(&deleter)).await, 200);
-    keys.clock.advance(TimeDelta::hours(2));
+    keys.clock.advance(Duration::from_secs(2 * 3600));
     assert_eq!(status(&keys, request().app_key(&deleter)).await, 401);
 }
 
@@ -53,11 +57,11 @@ async fn a_key_is_presented_in_whatever_form_a_test_has_it() {
 async fn an_expired_key_is_good_again_when_the_clock_goes_back_but_a_revoked_one_is_not() {
     let keys = TestKeys::new();
     let key = keys.issue("cakes:delete");
-    keys.clock.advance(TimeDelta::minutes(59));
+    keys.clock.advance(Duration::from_secs(59 * 60));
     assert_eq!(status(&keys, request().app_key(&key)).await, 200);
-    keys.clock.advance(TimeDelta::minutes(1));
+    keys.clock.advance(Duration::from_secs(60));
     assert_eq!(status(&keys, request().app_key(&key)).await, 401);
-    keys.clock.advance(TimeDelta::minutes(-1));
+    keys.clock.set(keys.clock.now() - TimeDelta::minutes(1));
     assert_eq!(status(&keys, request().app_key(&key)).await, 200);
     keys.revoke(&key);
     assert_eq!(status(&keys, request().app_key(&key)).await, 401);
@@ -100,4 +104,11 @@ async fn keys_of_two_tests_know_nothing_of_each_other() {
     let key = ours.issue("cakes:delete");
     assert_eq!(status(&theirs, request().app_key(&key)).await, 401);
     assert_eq!(status(&ours, request().app_key(&key)).await, 200);
+}
+
+// B15
+#[core::prelude::v1::test]
+fn the_tests_that_the_readme_shows_are_those_that_run_here() {
+    let shown = format!("```rust\n{}```", include_str!("test_kit/service.rs"));
+    assert!(include_str!("../../README.md").contains(&shown));
 }

@@ -1,8 +1,11 @@
 //! A clock that can be set.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::{
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
 
-use chrono::{DateTime, TimeDelta, Utc};
+use chrono::{DateTime, Utc};
 
 /// A clock for tests, which stands still until it is set.
 ///
@@ -29,7 +32,7 @@ impl TestClock {
     }
 
     /// Sets it forwards by this much.
-    pub fn advance(&self, by: TimeDelta) {
+    pub fn advance(&self, by: Duration) {
         *self.0.lock().unwrap_or_else(PoisonError::into_inner) += by;
     }
 }

@@ -13,9 +13,10 @@
 //! No database is needed: [`TestKeys`] keeps keys in memory, and its clock stands still until it is set.
 //!
 //! ```
+//! use std::time::Duration;
+//!
 //! use actix_web::{App, Responder, delete, test, web};
 //! use api_key_runtime::{require_app_key, test_util::{TestKeys, TestRequestExt as _}};
-//! use chrono::TimeDelta;
 //!
 //! #[delete("/cakes/{id}")]
 //! #[require_app_key(scopes = "cakes:delete")]
@@ -32,7 +33,7 @@
 //! assert_eq!(request().send_request(&app).await.status(), 401);
 //! assert_eq!(request().app_key(&reader).send_request(&app).await.status(), 403);
 //! assert_eq!(request().app_key(&deleter).send_request(&app).await.status(), 200);
-//! keys.clock.advance(TimeDelta::hours(2));
+//! keys.clock.advance(Duration::from_secs(2 * 3600));
 //! assert_eq!(request().app_key(&deleter).send_request(&app).await.status(), 401);
 //! # }
 //! ```
