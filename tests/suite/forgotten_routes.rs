@@ -334,6 +334,30 @@ async fn forgotten_files_are_caught() {
 
 // B15
 #[actix_web::test]
+async fn files_that_refuse_only_what_is_not_there_are_not_passed() {
+    let folder = folder("default");
+    let files = Files::new("/static", &folder)
+        .index_file("no-index.html")
+        .default_handler(web::to(guarded));
+    let others = "POST, PUT, PATCH, DELETE, OPTIONS, TRACE, CONNECT, QUERY, PROBE";
+    let named: Vec<String> = others
+        .split(", ")
+        .map(|method| format!("{method} /static"))
+        .collect();
+    let named = named.iter().map(|route| (route.as_str(), "not allowed"));
+    let faults = faults(App::new().service(files), public(named)).await;
+    let [fault] = faults.as_slice() else {
+        panic!("{faults:?}")
+    };
+    assert!(
+        fault.starts_with("* /static serves what is below a path, as files do"),
+        "{fault}"
+    );
+    fs::remove_dir_all(folder).unwrap();
+}
+
+// B15
+#[actix_web::test]
 async fn a_forgotten_redirect_is_caught() {
     let app = App::new().service(web::redirect("/old", "/new"));
     assert_eq!(

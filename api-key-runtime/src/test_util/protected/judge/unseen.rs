@@ -19,7 +19,12 @@ impl Judge<'_> {
         }
         let answered = |standing: &Standing| standing.weight() >= Standing::Refused.weight();
         if route.methods.is_empty() {
-            if !standings.iter().any(|(_, standing)| answered(standing)) {
+            // Files answer other methods than GET by themselves, which tells nothing of the files.
+            let telling = |method: &Method| !ways.is_prefix || method == Method::GET;
+            if !standings
+                .iter()
+                .any(|(method, standing)| telling(method) && answered(standing))
+            {
                 self.unreached_as("*", route, ways, &Standing::Nothing);
             }
             return;
