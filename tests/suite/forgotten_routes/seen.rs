@@ -1,0 +1,171 @@
+//! Routes that are hard to reach are reached, or listed as unseen.
+
+use super::*;
+
+// B15
+#[actix_web::test]
+async fn a_route_behind_actix_webs_own_guards_is_called_with_what_they_ask_for() {
+    let app = App::new()
+        .service(
+            web::resource("/versioned")
+                .route(
+                    web::get()
+                        .guard(guard::Header("x-version", "2"))
+                        .to(forgotten),
+                )
+                .route(web::get().to(guarded)),
+        )
+        .service(
+            web::scope("/hosted")
+                .guard(guard::Host("admin.example.com"))
+                .route("/x", web::get().to(forgotten)),
+        )
+        .service(
+            web::resource("/page")
+                .guard(guard::Acceptable::new("text/html".parse().unwrap()))
+                .to(guarded),
+        );
+    assert_open(app, &["GET /hosted/x", "GET /versioned"]).await;
+}
+
+// B15
+#[actix_web::test]
+async fn a_route_behind_a_guard_of_ones_own_is_listed_as_unseen_and_fails() {
+    let app = || {
+        App::new().service(
+            web::resource("/beta")
+                .route(
+                    web::get()
+                        .guard(guard::fn_guard(|context| {
+                            context.head().uri.query() == Some("x")
+                        }))
+                        .to(forgotten),
+                )
+                .route(web::get().to(guarded)),
+        )
+    };
+    let found = faults(app(), public([])).await;
+    let [fault] = found.as_slice() else {
+        panic!("{found:?}")
+    };
+    assert!(fault.starts_with("GET /beta was not seen"), "{fault}");
+    assert!(fault.contains("FnGuard"), "{fault}");
+    let exceptions = public([]).unseen([("GET /beta", "tests/beta.rs calls it")]);
+    let report = report(app(), exceptions).await;
+    assert_eq!(report.faults(), [""; 0]);
+    assert_eq!(report.unseen(), ["GET /beta (tests/beta.rs calls it)"]);
+}
+
+// B15
+#[actix_web::test]
+async fn a_scope_behind_a_guard_of_ones_own_is_listed_as_unseen_and_fails() {
+    let scope = web::scope("/beta")
+        .guard(guard::fn_guard(|_| false))
+        .route("/x", web::get().to(forgotten));
+    let found = faults(App::new().service(scope), public([])).await;
+    assert_eq!(found.len(), 1, "{found:?}");
+    assert!(found[0].starts_with("* /beta was not seen"), "{found:?}");
+}
+
+// B15
+#[actix_web::test]
+async fn being_unseen_excuses_nothing_that_is_seen_to_be_open() {
+    let app = App::new().service(
+        web::resource("/beta").route(web::get().guard(guard::fn_guard(|_| true)).to(forgotten)),
+    );
+    let exceptions = public([]).unseen([("GET /beta", "tests/beta.rs calls it")]);
+    assert_eq!(faults(app, exceptions).await, [format!("GET /beta {OPEN}")]);
+}
+
+// B15
+#[actix_web::test]
+async fn a_pattern_that_no_path_is_known_for_fails_until_one_is_named() {
+    const PATTERN: &str = r"/code/{code:ck-\d{3}[xyz]}";
+    let app = || App::new().route(PATTERN, web::get().to(forgotten));
+    let found = faults(app(), public([])).await;
+    assert!(
+        found[0].ends_with("was not seen: no path is known that this pattern matches"),
+        "{found:?}"
+    );
+    let sample = |path: &str| public([]).sample(PATTERN, path);
+    assert_eq!(
+        faults(app(), sample("/code/ck-123x")).await,
+        [format!("GET {PATTERN} {OPEN}")]
+    );
+    assert_eq!(
+        faults(app(), sample("/code/1")).await,
+        [format!(
+            "the sample \"/code/1\" is no path that the pattern {PATTERN} matches"
+        )]
+    );
+    let app = App::new().service(guarded_service);
+    let stale = faults(app, sample("/code/ck-123x")).await;
+    assert!(stale[0].contains("no route has this pattern"), "{stale:?}");
+}
+
+// B15
+#[actix_web::test]
+async fn parameters_get_values_that_their_expressions_match() {
+    let app = App::new()
+        .route("/a/{id:\\d+}/{word:[a-z]{3,}}", web::get().to(forgotten))
+        .route("/b/{tail:.*}", web::get().to(forgotten))
+        .route("/c/{tail}*", web::get().to(forgotten))
+        .route("/d/{name}.{ending:txt|png}", web::get().to(forgotten));
+    assert_open(
+        app,
+        &[
+            "GET /a/{id:\\d+}/{word:[a-z]{3,}}",
+            "GET /b/{tail:.*}",
+            "GET /c/{tail}*",
+            "GET /d/{name}.{ending:txt|png}",
+        ],
+    )
+    .await;
+}
+
+// B15
+#[actix_web::test]
+async fn a_route_is_reached_past_others_that_take_some_of_its_paths() {
+    let app = App::new()
+        .route("/x/{id:\\d+}", web::get().to(guarded))
+        .route("/x/probe", web::get().to(guarded))
+        .route("/x/{name}", web::get().to(forgotten));
+    assert_open(app, &["GET /x/{name}"]).await;
+}
+
+// B15
+#[actix_web::test]
+async fn a_resource_before_a_scope_that_takes_any_path_passes() {
+    let app = App::new()
+        .service(guarded_service)
+        .service(guarded_report)
+        .service(web::scope("/{tenant}").route("/x", web::get().to(guarded)));
+    assert_eq!(faults(app, public([])).await, [""; 0]);
+}
+
+// B15
+#[actix_web::test]
+async fn a_route_that_another_takes_every_request_of_is_not_passed_for_its_refusal() {
+    let app = App::new()
+        .service(web::resource("/{any}").to(guarded))
+        .route("/x", web::get().to(forgotten));
+    let found = faults(app, public([])).await;
+    assert_eq!(
+        found,
+        ["GET /x was not reached: /{any} took every path that was tried"]
+    );
+}
+
+// B15
+#[actix_web::test]
+async fn a_route_of_a_scope_that_another_scope_hides_is_not_passed() {
+    let app = App::new()
+        .service(web::scope("/x").route("/a", web::get().to(guarded)))
+        .service(web::scope("/x").route("/b", web::get().to(forgotten)));
+    let found = faults(app, public([])).await;
+    assert_eq!(found.len(), 1, "{found:?}");
+    assert!(
+        found[0].starts_with("GET /x/b was not reached"),
+        "{found:?}"
+    );
+}
