@@ -2,7 +2,7 @@
 //! rest of it.
 
 use proc_macro2::{Delimiter, TokenStream, TokenTree};
-use quote::quote;
+use quote::{ToTokens, quote};
 use syn::parse::ParseStream;
 use syn::punctuated::Punctuated;
 use syn::{Attribute, LitStr, Meta, MetaList, Result, Token};
@@ -95,20 +95,25 @@ fn place_meta(meta: Meta, faults: &mut Faults) -> Placed<Meta> {
             "`utoipa::path` must see the handler as it was written: \
              move it above `#[require_app_key]`",
         );
+        // Left there, a bare `path` would be reported once more: the language has one of its own.
+        let is_bare = meta.path().get_ident().is_some();
+        return if is_bare {
+            Placed::nowhere()
+        } else {
+            Placed::outer(meta)
+        };
+    }
+    if is_renamed_route(&meta) {
+        faults.on(
+            meta.path(),
+            "this looks like a route macro under another name: \
+             write it above `#[require_app_key]`",
+        );
         return Placed::outer(meta);
     }
     match &meta {
         Meta::List(list) if meta.path().is_ident("cfg_attr") => place_conditional(list, faults),
         _ if is_route(&meta) || is_builtin(&meta) => Placed::outer(meta),
-        Meta::List(list) if begins_with_path(list) => {
-            // It might register the function it stands on, which is the unguarded one here.
-            faults.on(
-                meta.path(),
-                "this looks like a route macro under another name: \
-                 move it above `#[require_app_key]`",
-            );
-            Placed::outer(meta)
-        }
         _ => Placed::inner(meta),
     }
 }
@@ -163,40 +168,40 @@ fn is_openapi(meta: &Meta) -> bool {
         && (meta.path().segments.len() > 1 || matches!(meta, Meta::List(_)))
 }
 
-/// A route macro of actix-web by its shape too: `("/path", ..)`, or `routes` alone. A tracing crate's `trace` must stay inside, where
-/// it sees the handler's arguments and not the request.
+/// A route macro of actix-web, by its shape too: `("/path", ..)`, or `routes` alone. A tracing crate's `trace` must stay inside,
+/// where it sees the handler's arguments and not the request.
 fn is_route(meta: &Meta) -> bool {
     let name = last_segment(meta);
     let fits = match meta {
         Meta::Path(_) => name == "routes",
-        Meta::List(list) => {
-            matches!(
-                list.tokens.clone().into_iter().next(),
-                Some(TokenTree::Literal(literal)) if literal.to_string().contains('"')
-            ) || begins_with_none_group(list)
-        }
+        Meta::List(list) => first_string(&list.tokens).is_some(),
         Meta::NameValue(_) => false,
     };
     fits && ROUTES.contains(&name.as_str())
 }
 
-/// Whether the first argument is a literal that only routes have: `"/path"`.
-fn begins_with_path(list: &MetaList) -> bool {
-    let first = |input: ParseStream<'_>| {
-        let literal: LitStr = input.parse()?;
-        input.parse::<TokenStream>()?;
-        Ok(literal)
+/// An unknown name with a path of actix-web for its first argument, as after `use actix_web::get as fetch`. On the inner function a
+/// route macro makes a type of it, which the compiler would refuse in words about traits.
+fn is_renamed_route(meta: &Meta) -> bool {
+    let Meta::List(list) = meta else {
+        return false;
     };
-    list.parse_args_with(first)
-        .is_ok_and(|literal| literal.value().starts_with('/'))
+    let is_path = |path: String| path.is_empty() || path.starts_with(['/', '{']);
+    !is_route(meta) && !is_builtin(meta) && first_string(&list.tokens).is_some_and(is_path)
 }
 
-/// A literal that came through `macro_rules!` arrives in an invisible group.
-fn begins_with_none_group(list: &MetaList) -> bool {
-    matches!(
-        list.tokens.clone().into_iter().next(),
-        Some(TokenTree::Group(group)) if group.delimiter() == Delimiter::None
-    )
+/// The value of a string literal at the beginning. One that came through `macro_rules!` is in an invisible group.
+fn first_string(tokens: &TokenStream) -> Option<String> {
+    match tokens.clone().into_iter().next()? {
+        TokenTree::Group(group) if group.delimiter() == Delimiter::None => {
+            first_string(&group.stream())
+        }
+        TokenTree::Literal(literal) => {
+            let literal: LitStr = syn::parse2(literal.to_token_stream()).ok()?;
+            Some(literal.value())
+        }
+        _ => None,
+    }
 }
 
 fn is_builtin(meta: &Meta) -> bool {

@@ -124,10 +124,15 @@ impl<'a> Expansion<'a> {
         }
     }
 
-    /// The user's function, whole, without what has moved to the outer one.
+    /// The user's function, whole, without what has moved to the outer one. Not `const` either: that fault is reported, and what
+    /// such a function may contain would be another.
     fn inner(&self) -> TokenStream {
         let Handler { sig, body, .. } = self.handler;
         let attrs = &self.attrs.inner;
+        let sig = Signature {
+            constness: None,
+            ..sig.clone()
+        };
         quote!(#(#attrs)* #sig #body)
     }
 

@@ -19,17 +19,41 @@ use crate::{
 /// What the attribute's outer function returns.
 pub type BoxFuture = Pin<Box<dyn Future<Output = HttpResponse>>>;
 
+/// What actix-web takes for a handler. Only the words are ours: of a function that returns no future the compiler would say that it
+/// lacks a trait with an argument it cannot name.
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` is no handler",
+    label = "no handler",
+    note = "a handler is an `async fn`, or a function that returns a future: write `async fn`"
+)]
+pub trait ProtectedHandler<Args>: 'static {
+    type Output;
+    type Future: Future<Output = Self::Output>;
+
+    fn call(&self, arguments: Args) -> Self::Future;
+}
+
+#[diagnostic::do_not_recommend]
+impl<F: Handler<Args>, Args> ProtectedHandler<Args> for F {
+    type Output = F::Output;
+    type Future = F::Future;
+
+    fn call(&self, arguments: Args) -> Self::Future {
+        Handler::call(self, arguments)
+    }
+}
+
 /// Authenticates, and only then runs the extractors and the handler. Called by what the attribute expands to.
-pub fn authenticated<F, Args>(
+pub fn authenticated<F, Args, Answer>(
     policy: &'static Policy,
     request: HttpRequest,
     payload: web::Payload,
     handler: F,
 ) -> BoxFuture
 where
-    F: Handler<Args>,
+    F: ProtectedHandler<Args, Output = Answer>,
     Args: FromRequest + 'static,
-    F::Output: Responder + 'static,
+    Answer: Responder + 'static,
 {
     Box::pin(async move {
         let admitted = match authenticate(policy, &request).await {

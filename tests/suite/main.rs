@@ -23,4 +23,5 @@ mod scopes;
 mod stores;
 mod tables;
 mod test_kit;
+mod ui;
 mod untouched;

@@ -166,41 +166,12 @@ fn the_attribute_stands_once() {
 }
 
 #[test]
-fn what_may_be_a_route_macro_under_another_name_stands_above() {
-    let message = "this looks like a route macro under another name: \
-                   move it above `#[require_app_key]`";
-    let literal = fragment(quote!("/list"));
-    for route in [
-        quote!(#[fetch("/list")]),
-        quote!(#[fetch("/list", name = "list")]),
-        quote!(#[somebody::fetch(r"/list/{id:.*}")]),
-        quote!(#[fetch(#literal)]),
-        quote!(#[cfg_attr(unix, fetch("/list"))]),
-    ] {
-        let handler = guarded(&route, &quote!(#[instrument]), &quote!());
-        assert_expands(
-            "",
-            quote!(#route #[instrument] async fn list() -> &'static str { "all" }),
-            &quote!(#handler ::core::compile_error! { #message }),
-        );
-    }
-    for other in [
-        quote!(#[protect("ADMIN", "/list")]),
-        quote!(#[fetch(path = "/list")]),
-        quote!(#[fetch(b"/list")]),
-    ] {
-        assert_placed(&other, &quote!(), &other);
-    }
-}
-
-#[test]
 fn utoipa_stands_above() {
     let message =
         "`utoipa::path` must see the handler as it was written: move it above `#[require_app_key]`";
     for openapi in [
         quote!(#[utoipa::path(get, path = "/", responses((status = 200)))]),
         quote!(#[utoipa::path]),
-        quote!(#[path(get)]),
         quote!(#[cfg_attr(feature = "openapi", utoipa::path(get))]),
     ] {
         // On the outer function, so that what it generates is found where it is named.
@@ -212,5 +183,60 @@ fn utoipa_stands_above() {
             item,
             &quote!(#handler ::core::compile_error! { #message }),
         );
+    }
+}
+
+/// A bare `path` is ambiguous to the compiler, which would report it as well.
+#[test]
+fn a_bare_path_is_reported_once() {
+    let message =
+        "`utoipa::path` must see the handler as it was written: move it above `#[require_app_key]`";
+    let handler = guarded(&quote!(#[get("/")]), &quote!(), &quote!());
+    assert_expands(
+        "",
+        quote!(
+            #[path(get)]
+            #[get("/")]
+            async fn list() -> &'static str {
+                "all"
+            }
+        ),
+        &quote!(#handler ::core::compile_error! { #message }),
+    );
+}
+
+// B13
+#[test]
+fn a_route_macro_under_another_name_stands_above() {
+    let message =
+        "this looks like a route macro under another name: write it above `#[require_app_key]`";
+    let literal = fragment(quote!("/list"));
+    for route in [
+        quote!(#[fetch("/list")]),
+        quote!(#[fetch("/list", name = "list")]),
+        quote!(#[fetch(r"/list")]),
+        quote!(#[fetch("")]),
+        quote!(#[fetch("{rest:.*}")]),
+        quote!(#[fetch(#literal)]),
+        quote!(#[routes::fetch("/list")]),
+        quote!(#[cfg_attr(unix, fetch("/list"))]),
+    ] {
+        // On the outer function, so that what it makes is found where it is registered.
+        let handler = guarded(&route, &quote!(), &quote!());
+        assert_expands(
+            "",
+            quote!(#route async fn list() -> &'static str { "all" }),
+            &quote!(#handler ::core::compile_error! { #message }),
+        );
+    }
+    for other in [
+        quote!(#[protect("ADMIN", "/list")]),
+        quote!(#[protect(path = "/list")]),
+        quote!(#[instrument("GET /list")]),
+        quote!(#[cached]),
+        quote!(#[cached(b"/list")]),
+        quote!(#[cached = "/list"]),
+    ] {
+        assert_placed(&other, &quote!(), &other);
     }
 }

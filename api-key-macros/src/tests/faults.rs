@@ -175,6 +175,22 @@ fn an_unfit_function_is_never_called() {
     );
 }
 
+/// What a `const` function may contain would be a second fault.
+#[test]
+fn a_const_function_is_reported_once() {
+    let output = expand(
+        quote!(),
+        quote!(
+            const fn list() -> Ready<u8> {
+                ready(1)
+            }
+        ),
+    );
+    assert_eq!(messages(output.clone()), [CONST]);
+    assert!(!output.to_string().contains("const fn"), "{output}");
+    assert_contains(&output, &quote!({ ready(1) }));
+}
+
 #[test]
 fn what_cannot_be_nested_is_left_as_it_is() {
     for item in [

@@ -1,0 +1,12 @@
+use actix_web::{get, App, Responder};
+use api_key_runtime::require_app_key;
+
+#[get("/orders")]
+#[require_app_key]
+async fn order(_id: impl actix_web::FromRequest) -> impl Responder {
+    "order"
+}
+
+fn main() {
+    let _ = App::new().service(order);
+}

@@ -1,0 +1,12 @@
+#![deny(missing_docs)]
+//! Documented, but for the handler.
+
+use actix_web::Responder;
+use api_key_runtime::require_app_key;
+
+#[require_app_key]
+pub async fn order() -> impl Responder {
+    "order"
+}
+
+fn main() {}
