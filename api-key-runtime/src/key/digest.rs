@@ -220,6 +220,7 @@ impl Digester {
     }
 
     /// Every configured way, the current one first.
+    #[cfg(feature = "_diesel")]
     pub(crate) fn keys(&self) -> impl Iterator<Item = &DigestKey> {
         std::iter::once(&self.current.id).chain(self.previous_key())
     }
