@@ -108,7 +108,6 @@ fn actix_web_comes_without_http2_and_nothing_vulnerable_or_copyleft_is_allowed_i
         .args([
             "tree",
             "--locked",
-            "--offline",
             "--package",
             "api-key-runtime",
             "--all-features",
