@@ -140,7 +140,7 @@ fn write_services(folder: &Path) {
             "[package]\nname = {name:?}\nedition = \"2024\"\n\n[dependencies]\n\
              actix-web = {{ version = \"4\", default-features = false, features = [\"macros\"] }}\n\
              api-key-runtime = {{ path = {:?} }}\nserde = {{ version = \"1\", features = [\"derive\"] }}\n",
-            ours.join("api-key-runtime"),
+            ours.join("api-key-runtime").display().to_string(),
         );
         fs::write(package.join("Cargo.toml"), manifest).unwrap();
         fs::write(package.join("src/main.rs"), service(attribute)).unwrap();
@@ -203,8 +203,6 @@ fn main() {
             }
         }
         let [plain, decorated] = [plain, decorated].map(median);
-        println!("plain_{figure} {plain:.2} s");
-        println!("decorated_{figure} {decorated:.2} s");
         println!("decorated_{figure}_ratio {:.2} x", decorated / plain);
     }
 }
