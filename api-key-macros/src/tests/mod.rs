@@ -13,6 +13,7 @@ mod arguments;
 mod attributes;
 mod expansion;
 mod faults;
+mod half_typed;
 mod macro_rules;
 
 fn tokens(source: &str) -> TokenStream {

@@ -1,0 +1,49 @@
+//! What an editor hands over while somebody types: the item stays whole, so completion and navigation live on.
+
+use proc_macro2::{TokenStream, TokenTree};
+
+use super::{messages, tokens};
+use crate::expand::expand;
+
+/// The tokens of the innermost braces that hold this word.
+fn innermost(output: TokenStream, word: &str) -> Option<TokenStream> {
+    let holds = |tokens: &TokenStream| {
+        let mut tokens = tokens.clone().into_iter();
+        tokens.any(|token| matches!(token, TokenTree::Ident(ident) if ident == word))
+    };
+    output.into_iter().find_map(|token| match token {
+        TokenTree::Group(group) => innermost(group.stream(), word)
+            .or_else(|| Some(group.stream()).filter(|stream| holds(stream))),
+        _ => None,
+    })
+}
+
+#[test]
+fn a_body_that_is_no_rust_yet_is_kept_token_by_token_and_no_fault_of_ours() {
+    // An editor closes what is open before it asks for an expansion.
+    for body in [
+        "half.",
+        "let half = ;",
+        "half(key,)",
+        "if half == {}",
+        "match half { Some() }",
+        "half key name",
+        "let x: = half.await?. ; x",
+    ] {
+        let item = format!("async fn order(key: AppKey) -> impl Responder {{ {body} }}");
+        let output = expand(TokenStream::new(), tokens(&item));
+        assert_eq!(messages(output.clone()), [] as [&str; 0], "{body}");
+        let kept = innermost(output, "half").unwrap();
+        assert_eq!(kept.to_string(), tokens(body).to_string());
+    }
+}
+
+#[test]
+fn half_typed_arguments_of_the_attribute_leave_the_handler_whole() {
+    for args in ["sco", "scopes =", "scopes = ", "optional, any_"] {
+        let output = expand(tokens(args), tokens("async fn order() -> u8 { answer }"));
+        assert!(!messages(output.clone()).is_empty(), "{args}");
+        let body = innermost(output, "answer").unwrap();
+        assert_eq!(body.to_string(), "answer", "{args}");
+    }
+}
