@@ -13,7 +13,8 @@ use actix_web::{
 use chrono::{DateTime, Utc};
 
 use crate::{
-    KeyRecord, ScopeSet, once::OncePerHour, refusal_log::route_of, response::misconfigured,
+    ScopeSet, known_key::KnownKey, once::OncePerHour, refusal_log::route_of,
+    response::misconfigured,
 };
 
 /// The key a request was let through with: an extractor for handlers below `#[require_app_key]` or [`RequireAppKey`](crate::RequireAppKey).
@@ -32,49 +33,49 @@ use crate::{
 /// ```
 #[derive(Clone, Debug)]
 pub struct AppKey {
-    record: Arc<KeyRecord>,
+    key: Arc<KnownKey>,
     client_ip: Option<IpAddr>,
 }
 
 impl AppKey {
-    pub(crate) fn new(record: Arc<KeyRecord>, client_ip: Option<IpAddr>) -> Self {
-        Self { record, client_ip }
+    pub(crate) fn new(key: Arc<KnownKey>, client_ip: Option<IpAddr>) -> Self {
+        Self { key, client_ip }
     }
 
     /// The id that logs and the command name it by.
     #[must_use]
     pub fn id(&self) -> i64 {
-        self.record.id
+        self.key.record.id
     }
 
     /// What it was issued for.
     #[must_use]
     pub fn name(&self) -> &str {
-        &self.record.name
+        &self.key.record.name
     }
 
     /// The application's own user, where the key was issued for one.
     #[must_use]
     pub fn owner(&self) -> Option<&str> {
-        self.record.owner.as_deref()
+        self.key.record.owner.as_deref()
     }
 
     /// What it may be used for.
     #[must_use]
     pub fn scopes(&self) -> &ScopeSet {
-        &self.record.scopes
+        &self.key.record.scopes
     }
 
     /// Whether it has this very scope.
     #[must_use]
     pub fn has_scope(&self, scope: &str) -> bool {
-        self.record.scopes.contains(scope)
+        self.key.record.scopes.contains(scope)
     }
 
     /// From when on it is refused; `None` is never.
     #[must_use]
     pub fn expires_at(&self) -> Option<DateTime<Utc>> {
-        self.record.expires_at
+        self.key.record.expires_at
     }
 
     /// Where this request came from; `None` where that is unknown, as on a Unix socket.

@@ -10,6 +10,7 @@ use crate::{
     AppKey, AppKeys, KeyRecord, Policy,
     app_key::PassedWithoutKey,
     app_keys,
+    known_key::KnownKey,
     refusal_log::RefusalLog,
     request::{Presented, present},
     response::{Mark, at_handler, marked, misconfigured},
@@ -126,13 +127,14 @@ pub(crate) async fn authenticate(
         }
     };
     match admit(&keys, policy, &key, address).await {
-        Ok(record) => {
-            request
-                .extensions_mut()
-                .insert(AppKey::new(record, address));
+        Ok(known) => {
+            request.extensions_mut().insert(AppKey::new(known, address));
             Ok(Admitted { keys, in_query })
         }
-        Err((reason, record)) => Err(refuse(reason, in_query, record.as_deref())),
+        Err((reason, key)) => {
+            let record = key.as_deref().map(|key| &key.record);
+            Err(refuse(reason, in_query, record))
+        }
     }
 }
 
@@ -155,21 +157,21 @@ async fn admit(
     policy: &Policy,
     key: &str,
     address: Option<IpAddr>,
-) -> Result<Arc<KeyRecord>, (Reason, Option<Arc<KeyRecord>>)> {
+) -> Result<Arc<KnownKey>, (Reason, Option<Arc<KnownKey>>)> {
     let inner = keys.inner();
     if !inner.form.admits(key) {
         return Err((Reason::Malformed, None));
     }
-    let record = inner
+    let known = inner
         .lookups
         .find(inner.digester.digests(key))
         .await
         .map_err(|reason| (reason, None))?;
-    let Some(record) = record else {
+    let Some(known) = known else {
         return Err((Reason::Unknown, None));
     };
-    match judge(&record, policy, address, inner.clock.now()) {
-        Ok(()) => Ok(record),
-        Err(reason) => Err((reason, Some(record))),
+    match judge(&known.record, policy, address, inner.clock.now()) {
+        Ok(()) => Ok(known),
+        Err(reason) => Err((reason, Some(known))),
     }
 }

@@ -56,6 +56,7 @@ mod error;
 pub mod fuzz;
 mod issue;
 mod key;
+mod known_key;
 mod lookup;
 mod middleware;
 mod network;
@@ -157,7 +158,7 @@ pub use store::postgres;
 pub use store::sqlite;
 #[cfg(feature = "_diesel")]
 pub use store::{Backend, DieselStore, copy_migrations};
-pub use store::{KeyStore, StoreError};
+pub use store::{ChangeCursor, Changes, KeyStore, StoreError};
 
 /// What the attribute expands to; not for use by hand.
 #[doc(hidden)]

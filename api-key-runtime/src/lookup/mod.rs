@@ -25,6 +25,7 @@ use self::queue::{Batch, Full, Queue};
 use crate::{
     Digest, Error, KeyRecord, KeyStore, StoreError,
     key::{Digester, Digests},
+    known_key::KnownKey,
     once::OncePerHour,
     verdict::Reason,
 };
@@ -37,7 +38,7 @@ const SPARE_AFTER: Duration = Duration::from_millis(25);
 const MAX_ABANDONED: usize = 8;
 
 /// What a look-up found: the record, or that there is none.
-type Answer = Result<Option<Arc<KeyRecord>>, Reason>;
+type Answer = Result<Option<Arc<KnownKey>>, Reason>;
 
 /// The queue of look-ups and its threads, which end when this is dropped.
 pub(crate) struct Lookups {
@@ -246,7 +247,7 @@ impl Shared {
     }
 
     /// The records by their digests. Two for one digest are no answer for that key: one of them may be revoked.
-    fn by_digest(&self, records: Vec<KeyRecord>) -> HashMap<Digest, Option<Arc<KeyRecord>>> {
+    fn by_digest(&self, records: Vec<KeyRecord>) -> HashMap<Digest, Option<Arc<KnownKey>>> {
         let mut by_digest = HashMap::with_capacity(records.len());
         for record in records {
             let id = record.id;
@@ -257,7 +258,10 @@ impl Shared {
                 );
             }
             let digest = record.digest;
-            if by_digest.insert(digest, Some(Arc::new(record))).is_some() {
+            if by_digest
+                .insert(digest, Some(Arc::new(KnownKey::new(record))))
+                .is_some()
+            {
                 by_digest.insert(digest, None);
                 if self.logged.is_due(id) {
                     log::error!(
@@ -273,17 +277,18 @@ impl Shared {
     fn record_of(
         &self,
         digests: &Digests,
-        records: &HashMap<Digest, Option<Arc<KeyRecord>>>,
+        records: &HashMap<Digest, Option<Arc<KnownKey>>>,
     ) -> Answer {
         for found in digests.iter().filter_map(|digest| records.get(&digest)) {
-            let Some(record) = found else {
+            let Some(known) = found else {
                 return Err(Reason::Unavailable);
             };
+            let record = &known.record;
             if self
                 .digester
                 .made(digests, &record.digest, &record.digest_key)
             {
-                return Ok(Some(Arc::clone(record)));
+                return Ok(Some(Arc::clone(known)));
             }
             if self.logged.is_due(record.id) {
                 log::error!(

@@ -1,9 +1,10 @@
 //! Where keys are kept: the trait every store implements, and the one over Diesel.
 
-use std::{error, fmt};
+use std::{error, fmt, thread, time::Duration};
 
 use crate::{Digest, KeyRecord};
 
+mod changes;
 #[cfg(feature = "_diesel")]
 mod connection;
 #[cfg(feature = "_diesel")]
@@ -21,6 +22,8 @@ mod schema_check;
 #[cfg(feature = "sqlite")]
 pub mod sqlite;
 
+pub(crate) use self::changes::Changed;
+pub use self::changes::{ChangeCursor, Changes};
 #[cfg(feature = "_diesel")]
 pub(crate) use self::{
     connection::{Connection, on_either},
@@ -48,6 +51,24 @@ pub trait KeyStore: Send + Sync + 'static {
     /// # Errors
     /// When the store cannot tell. An error is answered with 503 and never remembered, so never answer "unknown" for "cannot tell".
     fn find(&self, digests: &[Digest]) -> Result<Vec<KeyRecord>, StoreError>;
+
+    /// What changed since this cursor of an earlier answer; `None`, which is the default, where the store does not tell.
+    ///
+    /// It must read the current state, by a read that begins after the call does, and name every key whose change was complete by then:
+    /// a cached key is trusted for as long as this keeps answering. Called on one thread of the crate's own at a time, but for a call
+    /// that was given up because it hung.
+    ///
+    /// # Errors
+    /// When the store cannot tell. Cached keys are then used until they are `max_staleness` old.
+    fn changes(&self, since: Option<&ChangeCursor>) -> Result<Option<Changes>, StoreError> {
+        let _ = since;
+        Ok(None)
+    }
+
+    /// Returns when something may have changed, and at the latest after this time. It is only a wake-up: nothing rests on it.
+    fn wait_for_change(&self, at_most: Duration) {
+        thread::sleep(at_most);
+    }
 }
 
 /// Why a change was rolled back.
