@@ -9,8 +9,11 @@ use crate::store::{Database, DieselStore};
 #[cfg(feature = "test-util")]
 use crate::test_util::TestClock;
 use crate::{
-    Error, IssuedKey, KeyStore, NewKey, RefusalClass, Source, access_log,
-    clock::Clock,
+    Error, Health, IssuedKey, KeyStore, NewKey, RefusalClass, Source, access_log,
+    availability::Availability,
+    cache::{Bounds, Cache},
+    clock::{Clock, Moment},
+    feed::Feed,
     key::{Digester, KeyForm, Prefix},
     lookup::Lookups,
     once::OncePerHour,
@@ -21,6 +24,8 @@ use crate::{
 
 const DEFAULT_REALM: &str = "api";
 const DEFAULT_LOOKUP_TIMEOUT: Duration = Duration::from_secs(1);
+const DEFAULT_MAX_STALENESS: Duration = Duration::from_secs(1);
+const DEFAULT_CACHE_CAPACITY: usize = 250_000;
 
 /// The keys of an application: put a clone into its `app_data`, and `#[require_app_key]` finds it there.
 ///
@@ -104,7 +109,9 @@ pub(crate) struct Inner {
     pub(crate) sources: Sources,
     pub(crate) form: KeyForm,
     pub(crate) digester: Digester,
-    pub(crate) lookups: Lookups,
+    pub(crate) cache: Arc<Cache>,
+    pub(crate) lookups: Arc<Lookups>,
+    feed: Feed,
     pub(crate) responses: Responses,
     pub(crate) callers: Callers,
     pub(crate) refusal_log: RefusalLog,
@@ -173,6 +180,12 @@ impl AppKeys {
         )
     }
 
+    /// Whether keys can be judged at the moment, and how fresh what is known of them is: for a readiness route.
+    #[must_use]
+    pub fn health(&self) -> Health {
+        self.inner.feed.health(Moment::now())
+    }
+
     pub(crate) fn inner(&self) -> &Inner {
         &self.inner
     }
@@ -218,6 +231,9 @@ pub struct AppKeysBuilder {
     realm: Option<String>,
     bodies: Bodies,
     lookup_timeout: Option<Duration>,
+    max_staleness: Option<Duration>,
+    stale_if_error: Duration,
+    cache_capacity: Option<usize>,
     clock: Clock,
 }
 
@@ -227,7 +243,7 @@ enum StoreSetting {
     None,
     #[cfg(feature = "_diesel")]
     Url(String),
-    Own(Box<dyn KeyStore>),
+    Own(Arc<dyn KeyStore>),
 }
 
 impl std::fmt::Debug for StoreSetting {
@@ -300,7 +316,7 @@ impl AppKeysBuilder {
 
     /// Keeps keys in a store of your own.
     pub fn store(mut self, store: impl KeyStore) -> Self {
-        self.store = StoreSetting::Own(Box::new(store));
+        self.store = StoreSetting::Own(Arc::new(store));
         self
     }
 
@@ -390,6 +406,31 @@ impl AppKeysBuilder {
         self
     }
 
+    /// How long a key may be used by what was last known of it; one second by default.
+    ///
+    /// It is the bound for a revocation to reach every process, whatever happens to the database and to the network in between; usually it
+    /// takes milliseconds. Of a store that does not tell its changes, each key is asked for again when it was read this long ago. Zero
+    /// asks the store for every request.
+    pub fn max_staleness(mut self, bound: Duration) -> Self {
+        self.max_staleness = Some(bound);
+        self
+    }
+
+    /// While the store is away, lets keys that have not expired pass until this long after they were last known to be good
+    /// (the idea of RFC 5861, section 4). Off by default: then they are answered 503 once `max_staleness` has passed.
+    ///
+    /// A key that is revoked while a process cannot reach the store goes on working there for as long.
+    pub fn stale_if_error(mut self, bound: Duration) -> Self {
+        self.stale_if_error = bound;
+        self
+    }
+
+    /// How many keys are cached at most; 250 000 by default. Each takes a few hundred bytes once it is used.
+    pub fn cache_capacity(mut self, keys: usize) -> Self {
+        self.cache_capacity = Some(keys);
+        self
+    }
+
     /// Judges expiry by this clock.
     #[cfg(feature = "test-util")]
     pub fn clock(mut self, clock: TestClock) -> Self {
@@ -420,21 +461,28 @@ impl AppKeysBuilder {
                 "the look-up timeout is zero, so every request would be refused",
             ));
         }
+        let cache = Arc::new(Cache::new(
+            self.bounds()?,
+            self.cache_capacity.unwrap_or(DEFAULT_CACHE_CAPACITY).max(1),
+        ));
         #[cfg(feature = "_diesel")]
         let admin = match &self.store {
-            StoreSetting::Url(url) => Some(crate::Admin::new(
-                Database::parse(url)?,
-                form.clone(),
-                digester.clone(),
-                self.clock.clone(),
-            )),
+            StoreSetting::Url(url) => Some(
+                crate::Admin::new(
+                    Database::parse(url)?,
+                    form.clone(),
+                    digester.clone(),
+                    self.clock.clone(),
+                )
+                .forgetting_in(Arc::clone(&cache)),
+            ),
             _ => None,
         };
-        let store: Box<dyn KeyStore> = match self.store {
+        let store: Arc<dyn KeyStore> = match self.store {
             StoreSetting::Own(store) => store,
             #[cfg(feature = "_diesel")]
             StoreSetting::Url(url) => {
-                Box::new(DieselStore::connect(&Database::parse(&url)?, &digester)?)
+                Arc::new(DieselStore::connect(&Database::parse(&url)?, &digester)?)
             }
             StoreSetting::None => {
                 return Err(Error::setting(
@@ -442,13 +490,29 @@ impl AppKeysBuilder {
                 ));
             }
         };
-        let lookups = Lookups::start(store, digester.clone(), timeout)?;
+        let availability = Arc::new(Availability::new(patience(cache.bounds(), timeout)));
+        let lookups = Arc::new(Lookups::start(
+            Arc::clone(&store),
+            digester.clone(),
+            Arc::clone(&cache),
+            Arc::clone(&availability),
+            timeout,
+        )?);
+        let feed = Feed::start(
+            store,
+            Arc::clone(&cache),
+            availability,
+            timeout,
+            Arc::downgrade(&lookups),
+        )?;
         Ok(AppKeys {
             inner: Arc::new(Inner {
                 sources,
                 form,
                 digester,
+                cache,
                 lookups,
+                feed,
                 responses,
                 callers,
                 refusal_log: RefusalLog::default(),
@@ -479,6 +543,20 @@ impl AppKeysBuilder {
         }
     }
 
+    fn bounds(&self) -> Result<Bounds, Error> {
+        let max_staleness = self.max_staleness.unwrap_or(DEFAULT_MAX_STALENESS);
+        let stale_if_error = self.stale_if_error;
+        if !stale_if_error.is_zero() && stale_if_error < max_staleness {
+            return Err(Error::setting(format!(
+                "stale_if_error is {stale_if_error:?} and shorter than max_staleness, {max_staleness:?}: while the store is away a key would                  pass for less long than while it answers; make it longer, or leave it out"
+            )));
+        }
+        Ok(Bounds {
+            max_staleness,
+            stale_if_error,
+        })
+    }
+
     fn form_and_digester(&self) -> Result<(KeyForm, Digester), Error> {
         let prefix = self
             .prefix
@@ -498,6 +576,17 @@ impl AppKeysBuilder {
             digester,
         ))
     }
+}
+
+/// How long a store may leave every call unanswered until it counts as away: less than it takes until nothing cached is believed any
+/// more, so that those who are refused then are refused at once.
+fn patience(bounds: Bounds, deadline: Duration) -> Duration {
+    let longest = if bounds.max_staleness.is_zero() {
+        deadline
+    } else {
+        deadline.min(bounds.max_staleness)
+    };
+    longest.saturating_mul(5) / 8
 }
 
 /// A variable that is set. An empty one counts as unset, as deployment tools write those, but for a secret.

@@ -49,8 +49,11 @@ mod admin;
 mod app_key;
 mod app_keys;
 mod authenticate;
+mod availability;
+mod cache;
 mod clock;
 mod error;
+mod feed;
 #[cfg(fuzzing)]
 #[doc(hidden)]
 pub mod fuzz;
@@ -143,6 +146,7 @@ pub use admin::Admin;
 pub use app_key::AppKey;
 pub use app_keys::{AppKeys, AppKeysBuilder};
 pub use error::Error;
+pub use feed::{FeedState, Health};
 pub use issue::{IssuedKey, NewKey};
 pub use key::{Digest, DigestKey, KeyFormat, KeySecret};
 pub use middleware::RequireAppKey;
