@@ -10,6 +10,7 @@ use crate::{
     AppKey, AppKeys, KeyRecord, Policy,
     app_key::PassedWithoutKey,
     app_keys,
+    clock::Moment,
     known_key::KnownKey,
     refusal_log::RefusalLog,
     request::{Presented, present},
@@ -128,6 +129,9 @@ pub(crate) async fn authenticate(
     };
     match admit(&keys, policy, &key, address).await {
         Ok(known) => {
+            if let Some(usage) = &inner.usage {
+                usage.note(&known, Moment::now(), address);
+            }
             request.extensions_mut().insert(AppKey::new(known, address));
             Ok(Admitted { keys, in_query })
         }

@@ -47,7 +47,7 @@ pub(crate) struct Lookups {
 }
 
 struct Shared {
-    store: Box<dyn KeyStore>,
+    store: Arc<dyn KeyStore>,
     digester: Digester,
     state: Mutex<State>,
     /// Signalled when there is work, and when it is time to end.
@@ -80,7 +80,7 @@ impl fmt::Debug for Lookups {
 
 impl Lookups {
     pub(crate) fn start(
-        store: Box<dyn KeyStore>,
+        store: Arc<dyn KeyStore>,
         digester: Digester,
         deadline: Duration,
     ) -> Result<Self, Error> {
