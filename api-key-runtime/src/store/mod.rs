@@ -21,6 +21,8 @@ pub mod postgres;
 mod schema_check;
 #[cfg(feature = "sqlite")]
 pub mod sqlite;
+#[cfg(feature = "_diesel")]
+mod usage;
 
 pub(crate) use self::changes::Changed;
 pub use self::changes::{ChangeCursor, Changes};

@@ -90,3 +90,6 @@ impl Drop for Usage {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -128,6 +128,12 @@ impl Writer {
         }
     }
 
+    /// Uses that were lost and not logged yet.
+    #[cfg(test)]
+    pub(super) fn lost(&self) -> u64 {
+        self.lost.load(Ordering::Relaxed)
+    }
+
     fn ask(&self, for_the_last_time: bool) -> Ticket {
         let mut state = self.lock();
         state.asked = state.asked.saturating_add(1);
