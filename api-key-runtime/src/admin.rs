@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use crate::{
-    Error, IssuedKey, KeyRecord, NewKey,
+    Error, IssuedKey, KeyRecord, KeyUse, NewKey,
     cache::Cache,
     clock::{Clock, Moment, to_stored},
     key::{Digester, KeyForm},
@@ -80,6 +80,26 @@ impl Admin {
         on_either!(&mut connection, queries::get(id))
             .map_err(|source| self.unreadable(source))?
             .ok_or_else(|| Error::not_found(id))
+    }
+
+    /// How the keys were used, by id: of each that ever was when and from where the last time, and how often.
+    ///
+    /// Services record uses every few seconds; see [`AppKeysBuilder::usage_interval`](crate::AppKeysBuilder::usage_interval).
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub fn usage(&self) -> Result<Vec<KeyUse>, Error> {
+        let mut connection = self.connect()?;
+        on_either!(&mut connection, queries::usage()).map_err(|source| self.unreadable(source))
+    }
+
+    /// How one key was used; `None` where it never was, or is not there.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub fn usage_of(&self, id: i64) -> Result<Option<KeyUse>, Error> {
+        let mut connection = self.connect()?;
+        on_either!(&mut connection, queries::usage_of(id)).map_err(|source| self.unreadable(source))
     }
 
     /// Revokes a key for good. One that is revoked already stays as it is.

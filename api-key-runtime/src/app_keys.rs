@@ -20,6 +20,7 @@ use crate::{
     refusal_log::{RefusalLog, route_of},
     request::{Callers, Sources},
     response::{Bodies, Responses},
+    usage::{self, Usage},
 };
 
 const DEFAULT_REALM: &str = "api";
@@ -112,6 +113,8 @@ pub(crate) struct Inner {
     pub(crate) cache: Arc<Cache>,
     pub(crate) lookups: Arc<Lookups>,
     feed: Feed,
+    /// None where the application wants none.
+    pub(crate) usage: Option<Usage>,
     pub(crate) responses: Responses,
     pub(crate) callers: Callers,
     pub(crate) refusal_log: RefusalLog,
@@ -166,6 +169,37 @@ impl AppKeys {
     #[must_use]
     pub fn admin(&self) -> Option<&crate::Admin> {
         self.inner.admin.as_ref()
+    }
+
+    /// Records the uses of keys that were not recorded yet, trying for at most this long, and answers whether it could.
+    ///
+    /// Call it when the server has ended: after SIGTERM or Ctrl-C its `run().await` returns. It blocks. Dropping the last handle does the
+    /// same but tries once and waits for two seconds at most. Requests that come later are served and recorded all the same.
+    ///
+    #[cfg_attr(feature = "sqlite", doc = "```no_run")]
+    #[cfg_attr(not(feature = "sqlite"), doc = "```ignore")]
+    /// use std::time::Duration;
+    ///
+    /// use actix_web::{App, HttpServer};
+    /// use api_key_runtime::AppKeys;
+    ///
+    /// # async fn serve() -> Result<(), Box<dyn std::error::Error>> {
+    /// let keys = AppKeys::builder().database_url("cakes.db").build()?;
+    /// let served = keys.clone();
+    /// HttpServer::new(move || App::new().app_data(served.clone())).bind("127.0.0.1:8080")?.run().await?;
+    /// keys.shutdown(Duration::from_secs(5));
+    /// # Ok(())
+    /// # }
+    /// ```
+    #[allow(
+        clippy::must_use_candidate,
+        reason = "a process that ends has nobody left to tell"
+    )]
+    pub fn shutdown(&self, timeout: Duration) -> bool {
+        self.inner
+            .usage
+            .as_ref()
+            .is_none_or(|usage| usage.flush(timeout))
     }
 
     /// An access log whose lines hold no key: `App::new().wrap(keys.access_log())`.
@@ -234,6 +268,7 @@ pub struct AppKeysBuilder {
     max_staleness: Option<Duration>,
     stale_if_error: Duration,
     cache_capacity: Option<usize>,
+    usage_interval: Option<Duration>,
     clock: Clock,
 }
 
@@ -431,6 +466,15 @@ impl AppKeysBuilder {
         self
     }
 
+    /// How often uses of keys are recorded: when a key was used last, from where and how often. Every ten seconds by default; zero
+    /// records none.
+    ///
+    /// It is what a process that is killed loses at most. One that ends records the rest: see [`AppKeys::shutdown`].
+    pub fn usage_interval(mut self, interval: Duration) -> Self {
+        self.usage_interval = Some(interval);
+        self
+    }
+
     /// Judges expiry by this clock.
     #[cfg(feature = "test-util")]
     pub fn clock(mut self, clock: TestClock) -> Self {
@@ -490,6 +534,14 @@ impl AppKeysBuilder {
                 ));
             }
         };
+        let usage = match self.usage_interval.unwrap_or(usage::DEFAULT_INTERVAL) {
+            Duration::ZERO => None,
+            interval => Some(Usage::start(
+                Arc::clone(&store),
+                self.clock.clone(),
+                interval,
+            )?),
+        };
         let availability = Arc::new(Availability::new(patience(cache.bounds(), timeout)));
         let lookups = Arc::new(Lookups::start(
             Arc::clone(&store),
@@ -513,6 +565,7 @@ impl AppKeysBuilder {
                 cache,
                 lookups,
                 feed,
+                usage,
                 responses,
                 callers,
                 refusal_log: RefusalLog::default(),

@@ -130,7 +130,10 @@ pub(crate) async fn authenticate(
         }
     };
     match admit(&keys, policy, &key, address).await {
-        Ok(known) => {
+        Ok((known, arrived)) => {
+            if let Some(usage) = &inner.usage {
+                usage.note(&known, arrived, address);
+            }
             request.extensions_mut().insert(AppKey::new(known, address));
             Ok(Admitted { keys, in_query })
         }
@@ -151,13 +154,14 @@ fn hint_at_proxy(log: &RefusalLog, address: Option<IpAddr>, request: &HttpReques
     }
 }
 
-/// Credential, digest, record, verdict. A refusal comes with the key it is about, for the log.
+/// Credential, digest, record, verdict: the key, and when the request came to be judged. A refusal comes with the key it is about, for
+/// the log.
 async fn admit(
     keys: &AppKeys,
     policy: &Policy,
     key: &str,
     address: Option<IpAddr>,
-) -> Result<Arc<KnownKey>, (Reason, Option<Arc<KnownKey>>)> {
+) -> Result<(Arc<KnownKey>, Moment), (Reason, Option<Arc<KnownKey>>)> {
     let inner = keys.inner();
     let digest = inner.digester.digest(key);
     // The lease before the entry it vouches for, and both after the request arrived: see `cache`.
@@ -171,7 +175,7 @@ async fn admit(
             .map_err(|reason| (reason, None))?,
     };
     match judge(&known, policy, address, || inner.clock.now()) {
-        Ok(()) => Ok(known),
+        Ok(()) => Ok((known, now)),
         Err(reason) => {
             if reason == Reason::Expired {
                 inner.cache.ended(&digest, &known, now);

@@ -34,23 +34,20 @@ pub(crate) fn to_stored(time: DateTime<Utc>) -> DateTime<Utc> {
     time.trunc_subsecs(6)
 }
 
-/// A moment of this process's own monotonic time, small enough for an atomic: nanoseconds since about its start.
+/// What moments are counted from. An `Instant` cannot be kept in an atomic, a number can.
+static BEGINNING: LazyLock<Instant> = LazyLock::new(Instant::now);
+
+/// A monotonic time: nanoseconds since this process first asked for one. They last for 584 years.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(crate) struct Moment(u64);
-
-static START: LazyLock<Instant> = LazyLock::new(Instant::now);
 
 impl Moment {
     /// Before every other moment.
     pub(crate) const START: Self = Self(0);
 
     pub(crate) fn now() -> Self {
-        // Longer than u64 holds is 584 years.
-        Self(
-            u64::try_from(START.elapsed().as_nanos())
-                .unwrap_or(u64::MAX)
-                .saturating_add(1),
-        )
+        let beginning = *BEGINNING;
+        Self(1).after(Instant::now().saturating_duration_since(beginning))
     }
 
     pub(crate) const fn from_nanos(nanos: u64) -> Self {
@@ -61,8 +58,41 @@ impl Moment {
         self.0
     }
 
-    /// How long after the other it is; nothing where it is not.
+    /// The time that passed since an earlier moment; zero where that one is later.
     pub(crate) const fn since(self, earlier: Self) -> Duration {
         Duration::from_nanos(self.0.saturating_sub(earlier.0))
+    }
+
+    /// This much later.
+    pub(crate) const fn after(self, time: Duration) -> Self {
+        // Cheaper than `as_nanos`, which is of 128 bits.
+        let nanos = time
+            .as_secs()
+            .saturating_mul(1_000_000_000)
+            .saturating_add(time.subsec_nanos() as u64);
+        Self(self.0.saturating_add(nanos))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn moments_go_forward_with_the_time_that_passes() {
+        let (before, began) = (Moment::now(), Instant::now());
+        std::thread::sleep(Duration::from_millis(20));
+        let after = Moment::now();
+        assert!(
+            (Duration::from_millis(20)..=began.elapsed() + Duration::from_millis(10))
+                .contains(&after.since(before)),
+            "{:?}",
+            after.since(before)
+        );
+        assert_eq!(before.since(after), Duration::ZERO);
+        let later = after.after(Duration::from_millis(1500));
+        assert_eq!(later.as_nanos() - after.as_nanos(), 1_500_000_000);
+        assert_eq!(Moment::from_nanos(later.as_nanos()), later);
+        assert_eq!(later.after(Duration::MAX).as_nanos(), u64::MAX);
     }
 }

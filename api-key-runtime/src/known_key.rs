@@ -4,7 +4,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use chrono::{DateTime, Utc};
 
-use crate::{AddressRules, KeyRecord, KeyState, ScopeSet};
+use crate::{AddressRules, KeyRecord, KeyState, ScopeSet, usage::UsageCell};
 
 /// What a look-up found, shared by every request that presents the key.
 #[derive(Debug)]
@@ -20,6 +20,8 @@ pub(crate) struct KnownKey {
     revoked: bool,
     /// Whether it was refused as expired: then a wall clock that steps back does not bring it back.
     ended: AtomicBool,
+    /// The uses that were not written yet.
+    pub(crate) usage: UsageCell,
 }
 
 impl KnownKey {
@@ -36,6 +38,7 @@ impl KnownKey {
             disabled: record.disabled_at.is_some(),
             revoked: record.revoked_at.is_some(),
             ended: AtomicBool::new(false),
+            usage: UsageCell::default(),
         }
     }
 

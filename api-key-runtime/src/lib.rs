@@ -73,6 +73,7 @@ mod scope;
 mod store;
 #[cfg(feature = "test-util")]
 pub mod test_util;
+mod usage;
 mod verdict;
 
 /// Runs an actix-web handler only for a caller who presents a good key, from an address it may be used from.
@@ -163,6 +164,7 @@ pub use store::sqlite;
 #[cfg(feature = "_diesel")]
 pub use store::{Backend, DieselStore, copy_migrations};
 pub use store::{ChangeCursor, Changes, KeyStore, StoreError};
+pub use usage::KeyUse;
 
 /// What the attribute expands to; not for use by hand.
 #[doc(hidden)]

@@ -214,6 +214,50 @@ impl Model {
             if !seen.insert((world, cache.print())) {
                 continue;
             }
+            self.steps(&world, &cache, &path, &mut next)?;
+            open.append(&mut next);
+        }
+        Ok(seen.len())
+    }
+
+    fn steps(
+        &self,
+        world: &World,
+        cache: &Rc<Cache>,
+        path: &Path,
+        next: &mut Vec<Node>,
+    ) -> Result<(), String> {
+        let go = |next: &mut Vec<Node>, what: &str, world: World, cache: Rc<Cache>| {
+            next.push((world, cache, path.then(format!("{what}@{}", world.tick))));
+        };
+        if world.tick < self.last {
+            let tick = world.tick + 1;
+            let later = World { tick, ..*world };
+            go(next, "tick", later, Rc::clone(cache));
+        }
+        self.change(world, cache, &mut |what, world, cache| {
+            go(next, what, world, cache);
+        });
+        self.feed(world, cache, &mut |what, world, cache| {
+            go(next, what, world, cache);
+        });
+        for number in 0..self.look_ups {
+            self.look_up(number, world, cache, path, &mut |what, world, cache| {
+                go(next, what, world, cache);
+            })?;
+        }
+        self.request(world, cache, path, &mut |what, world, cache| {
+            go(next, what, world, cache);
+        })
+    }
+
+    fn change(&self, world: &World, cache: &Rc<Cache>, go: &mut dyn FnMut(&str, World, Rc<Cache>)) {
+        let mut after = *world;
+        if self.change != Change::RevokedHere {
+            if !world.over {
+                (after.over, after.done) = (true, Some(world.tick));
+                go("changed", after, Rc::clone(cache));
+            }
             return;
         }
         let take_back = || {

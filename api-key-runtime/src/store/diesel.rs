@@ -7,24 +7,25 @@ use std::{
 
 use super::{
     Connection, Database, KeyStore, StoreError, check, claim_digest_key, database::Identity,
-    on_either,
+    on_either, usage::UsageConnection,
 };
-use crate::{Digest, Error, KeyRecord, key::Digester};
+use crate::{Digest, Error, KeyRecord, KeyUse, key::Digester};
 
 /// The key table of a Postgres or SQLite database.
 ///
 /// [`AppKeysBuilder::database_url`](crate::AppKeysBuilder::database_url) makes one by itself; by hand it is for stores that wrap it.
-/// It keeps a connection of its own for each look-up that runs at the same time.
+/// It keeps a connection of its own for each look-up that runs at the same time, and one to record uses of keys.
 #[derive(Debug)]
 pub struct DieselStore {
     database: Database,
     /// Connections nobody uses at the moment. Taken out while in use, so that a stuck one holds no lock.
     idle: Mutex<Vec<Idle>>,
+    usage: UsageConnection,
 }
 
 #[derive(Debug)]
-struct Idle {
-    connection: Connection,
+pub(super) struct Idle {
+    pub(super) connection: Connection,
     /// Which file or server it was opened on.
     identity: Identity,
     since: Instant,
@@ -60,6 +61,7 @@ impl DieselStore {
         Ok(Self {
             database: database.clone(),
             idle: Mutex::new(vec![first]),
+            usage: UsageConnection::default(),
         })
     }
 
@@ -68,12 +70,12 @@ impl DieselStore {
     fn take_idle(&self) -> Option<Idle> {
         let identity = self.database.identity();
         let mut idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner);
-        idle.retain(|idle| idle.identity == identity && idle.since.elapsed() < MAX_IDLE_TIME);
+        idle.retain(|idle| idle.is_usable(identity));
         idle.pop()
     }
 
-    fn put_back(&self, mut used: Idle) {
-        used.since = Instant::now();
+    fn put_back(&self, used: Idle) {
+        let used = used.used_now();
         let mut idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner);
         if idle.len() < MAX_IDLE {
             idle.push(used);
@@ -83,7 +85,7 @@ impl DieselStore {
 
 impl Idle {
     /// A new connection, whose tables are checked: a restored file may be of another release, or without its triggers.
-    fn open(database: &Database) -> Result<Self, Error> {
+    pub(super) fn open(database: &Database) -> Result<Self, Error> {
         let identity = database.identity();
         let mut connection = Connection::open(database)?;
         check(database, &mut connection)?;
@@ -92,6 +94,17 @@ impl Idle {
             identity,
             since: Instant::now(),
         })
+    }
+
+    pub(super) fn is_usable(&self, identity: Identity) -> bool {
+        self.identity == identity && self.since.elapsed() < MAX_IDLE_TIME
+    }
+
+    pub(super) fn used_now(self) -> Self {
+        Self {
+            since: Instant::now(),
+            ..self
+        }
     }
 }
 
@@ -114,5 +127,9 @@ impl KeyStore for DieselStore {
             on_either!(&mut another.connection, queries::find(digests)).map_err(StoreError::new)?;
         self.put_back(another);
         Ok(records)
+    }
+
+    fn record_usage(&self, uses: &[KeyUse]) -> Result<(), StoreError> {
+        self.usage.record(&self.database, uses)
     }
 }

@@ -1,6 +1,7 @@
 //! The tables on Postgres, for reading them with Diesel.
 
 pub mod schema;
+pub(crate) mod usage;
 
 use diesel::{
     Connection as _, RunQueryDsl as _, connection::SimpleConnection as _, dsl::sql,

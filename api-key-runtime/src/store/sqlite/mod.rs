@@ -2,6 +2,7 @@
 
 mod file;
 pub mod schema;
+pub(crate) mod usage;
 
 use diesel::{RunQueryDsl as _, prelude::QueryableByName, sql_query, sql_types};
 
