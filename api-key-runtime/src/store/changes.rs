@@ -57,4 +57,19 @@ impl Changes {
             changed: Changed::Everything,
         }
     }
+
+    /// Up to where they were told: what to ask with next.
+    #[must_use]
+    pub fn cursor(&self) -> &ChangeCursor {
+        &self.cursor
+    }
+
+    /// The keys that may have changed; `None` where any may have.
+    #[must_use]
+    pub fn digests(&self) -> Option<&[Digest]> {
+        match &self.changed {
+            Changed::Everything => None,
+            Changed::Keys(digests) => Some(digests),
+        }
+    }
 }

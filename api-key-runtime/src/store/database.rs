@@ -64,27 +64,6 @@ impl Database {
     }
 }
 
-impl Database {
-    /// What a connection must have been opened on to be used still: of an SQLite file, which file it is.
-    pub(crate) fn identity(&self) -> Identity {
-        match self {
-            #[cfg(feature = "postgres")]
-            Self::Postgres(_) => Identity::Server,
-            #[cfg(feature = "sqlite")]
-            Self::Sqlite(path) => Identity::File(super::sqlite::FileIdentity::of(path)),
-        }
-    }
-}
-
-/// See [`Database::identity`].
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Identity {
-    #[cfg(feature = "postgres")]
-    Server,
-    #[cfg(feature = "sqlite")]
-    File(Option<super::sqlite::FileIdentity>),
-}
-
 /// URLs, and libpq's `keyword = value` strings, which begin with a keyword.
 fn is_postgres(url: &str) -> bool {
     let is_keyword = |text: &str| {

@@ -1,33 +1,43 @@
 //! The store over Diesel, on either database.
 
 use std::{
-    sync::{Mutex, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, PoisonError, atomic::AtomicBool},
+    thread,
     time::{Duration, Instant},
 };
 
 use super::{
-    Connection, Database, KeyStore, StoreError, check, claim_digest_key, database::Identity,
-    on_either, usage::UsageConnection,
+    ChangeCursor, Changes, Connection, Database, KeyStore, StoreError,
+    change_reader::{ChangeReader, ReaderSlot},
+    claim_digest_key, on_either,
+    opened::Opened,
+    usage::UsageConnection,
 };
 use crate::{Digest, Error, KeyRecord, KeyUse, key::Digester};
 
 /// The key table of a Postgres or SQLite database.
 ///
 /// [`AppKeysBuilder::database_url`](crate::AppKeysBuilder::database_url) makes one by itself; by hand it is for stores that wrap it.
-/// It keeps a connection of its own for each look-up that runs at the same time, and one to record uses of keys.
+/// It keeps a connection of its own for each look-up that runs at the same time, one for reading changes, and one to record uses of keys.
 #[derive(Debug)]
 pub struct DieselStore {
     database: Database,
     /// Connections nobody uses at the moment. Taken out while in use, so that a stuck one holds no lock.
     idle: Mutex<Vec<Idle>>,
     usage: UsageConnection,
+    changes: ReaderSlot,
+    /// Whether it was said that notifications do not arrive.
+    #[cfg_attr(
+        not(feature = "postgres"),
+        expect(dead_code, reason = "only Postgres notifies")
+    )]
+    is_polling_said: Arc<AtomicBool>,
 }
 
+/// A connection that was used before, and when.
 #[derive(Debug)]
 pub(super) struct Idle {
-    pub(super) connection: Connection,
-    /// Which file or server it was opened on.
-    identity: Identity,
+    opened: Opened,
     since: Instant,
 }
 
@@ -56,55 +66,71 @@ impl DieselStore {
         database: &Database,
         prepare: impl FnOnce(&mut Connection) -> Result<(), Error>,
     ) -> Result<Self, Error> {
-        let mut first = Idle::open(database)?;
+        let mut first = Opened::open(database)?;
         prepare(&mut first.connection)?;
-        Ok(Self {
+        let store = Self {
             database: database.clone(),
-            idle: Mutex::new(vec![first]),
+            idle: Mutex::default(),
             usage: UsageConnection::default(),
-        })
+            changes: ReaderSlot::default(),
+            is_polling_said: Arc::default(),
+        };
+        store.put_back(first);
+        Ok(store)
     }
 
     /// A connection to what the URL names now that was used lately: none to a file that was replaced or deleted meanwhile, and none
     /// that a firewall may have forgotten.
-    fn take_idle(&self) -> Option<Idle> {
-        let identity = self.database.identity();
-        let mut idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner);
-        idle.retain(|idle| idle.is_usable(identity));
-        idle.pop()
+    fn take_idle(&self) -> Option<Opened> {
+        self.usable().pop().map(|idle| idle.opened)
     }
 
-    fn put_back(&self, used: Idle) {
-        let used = used.used_now();
+    fn usable(&self) -> MutexGuard<'_, Vec<Idle>> {
+        let mut idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner);
+        idle.retain(|idle| idle.is_usable());
+        idle
+    }
+
+    fn put_back(&self, opened: Opened) {
         let mut idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner);
         if idle.len() < MAX_IDLE {
-            idle.push(used);
+            idle.push(Idle::now(opened));
         }
+    }
+
+    fn open_reader(&self) -> Result<Box<dyn ChangeReader>, StoreError> {
+        // What is open of a file that was replaced may hold a lock on the one that took its place.
+        drop(self.usable());
+        let reader: Box<dyn ChangeReader> = match &self.database {
+            #[cfg(feature = "postgres")]
+            database @ Database::Postgres(_) => Box::new(
+                super::postgres::changes::Reader::open(database, &self.is_polling_said)
+                    .map_err(StoreError::new)?,
+            ),
+            #[cfg(feature = "sqlite")]
+            database @ Database::Sqlite(_) => {
+                Box::new(super::sqlite::changes::Reader::open(database).map_err(StoreError::new)?)
+            }
+        };
+        Ok(reader)
     }
 }
 
 impl Idle {
-    /// A new connection, whose tables are checked: a restored file may be of another release, or without its triggers.
-    pub(super) fn open(database: &Database) -> Result<Self, Error> {
-        let identity = database.identity();
-        let mut connection = Connection::open(database)?;
-        check(database, &mut connection)?;
-        Ok(Self {
-            connection,
-            identity,
-            since: Instant::now(),
-        })
-    }
-
-    pub(super) fn is_usable(&self, identity: Identity) -> bool {
-        self.identity == identity && self.since.elapsed() < MAX_IDLE_TIME
-    }
-
-    pub(super) fn used_now(self) -> Self {
+    pub(super) fn now(opened: Opened) -> Self {
         Self {
+            opened,
             since: Instant::now(),
-            ..self
         }
+    }
+
+    /// The connection, if it reads what its URL names now and no firewall can have forgotten it.
+    pub(super) fn usable(self) -> Option<Opened> {
+        self.is_usable().then_some(self.opened)
+    }
+
+    fn is_usable(&self) -> bool {
+        self.opened.is_current() && self.since.elapsed() < MAX_IDLE_TIME
     }
 }
 
@@ -122,7 +148,7 @@ impl KeyStore for DieselStore {
                 }
             }
         }
-        let mut another = Idle::open(&self.database).map_err(StoreError::new)?;
+        let mut another = Opened::open(&self.database).map_err(StoreError::new)?;
         let records =
             on_either!(&mut another.connection, queries::find(digests)).map_err(StoreError::new)?;
         self.put_back(another);
@@ -131,5 +157,23 @@ impl KeyStore for DieselStore {
 
     fn record_usage(&self, uses: &[KeyUse]) -> Result<(), StoreError> {
         self.usage.record(&self.database, uses)
+    }
+
+    fn changes(&self, since: Option<&ChangeCursor>) -> Result<Option<Changes>, StoreError> {
+        self.changes
+            .with_reader(|| self.open_reader(), |reader| reader.read(since))
+            .map(Some)
+    }
+
+    fn wait_for_change(&self, at_most: Duration) {
+        match self.changes.with_open_reader(|reader| reader.wait(at_most)) {
+            Ok(true) => {}
+            Ok(false) => thread::sleep(at_most),
+            // The next read opens another one.
+            Err(error) => log::debug!(
+                "the connection for changes of {} failed: {error}",
+                self.database
+            ),
+        }
     }
 }

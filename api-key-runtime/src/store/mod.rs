@@ -4,6 +4,8 @@ use std::{error, fmt, thread, time::Duration};
 
 use crate::{Digest, KeyRecord, KeyUse};
 
+#[cfg(feature = "_diesel")]
+mod change_reader;
 mod changes;
 #[cfg(feature = "_diesel")]
 mod connection;
@@ -15,6 +17,8 @@ mod diesel;
 mod migration_files;
 #[cfg(feature = "_diesel")]
 mod migrations;
+#[cfg(feature = "_diesel")]
+mod opened;
 #[cfg(feature = "postgres")]
 pub mod postgres;
 #[cfg(feature = "_diesel")]

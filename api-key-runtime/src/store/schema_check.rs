@@ -16,12 +16,7 @@ const TABLES: [&str; 4] = [
 pub(crate) fn check(database: &Database, connection: &mut Connection) -> Result<(), Error> {
     let failed = |source| Error::database(format!("cannot read the tables of {database}"), source);
     if on_either!(connection, is_standby()).map_err(failed)? {
-        return Err(Error::database(
-            format!(
-                "{database} is a hot standby, which may be behind: a revoked key would go on working"
-            ),
-            "name the writable primary, or add target_session_attrs=read-write to its URL",
-        ));
+        return Err(hot_standby(database));
     }
     let existing = on_either!(connection, existing_tables(&TABLES)).map_err(failed)?;
     if let Some(missing) = TABLES
@@ -58,6 +53,15 @@ pub(crate) fn check(database: &Database, connection: &mut Connection) -> Result<
     check_triggers(database, connection)
 }
 
+pub(super) fn hot_standby(database: &Database) -> Error {
+    Error::database(
+        format!(
+            "{database} is a hot standby, which may be behind: a revoked key would go on working"
+        ),
+        "name the writable primary, or add target_session_attrs=read-write to its URL",
+    )
+}
+
 /// Without its triggers a database forgets to say what changed, and a revoked key would go on.
 fn check_triggers(database: &Database, connection: &mut Connection) -> Result<(), Error> {
     let enabled = on_either!(connection, enabled_triggers()).map_err(|source| {
@@ -69,6 +73,15 @@ fn check_triggers(database: &Database, connection: &mut Connection) -> Result<()
         #[cfg(feature = "sqlite")]
         Connection::Sqlite(_) => super::sqlite::TRIGGERS,
     };
+    require_triggers(database, wanted, &enabled)
+}
+
+/// Refuses where one of the wanted triggers is not among those that are enabled.
+pub(super) fn require_triggers(
+    database: &Database,
+    wanted: &[&str],
+    enabled: &[String],
+) -> Result<(), Error> {
     match wanted
         .iter()
         .find(|trigger| !enabled.iter().any(|name| name == *trigger))

@@ -2,7 +2,7 @@
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use super::{Database, StoreError, diesel::Idle, on_either};
+use super::{Database, StoreError, diesel::Idle, on_either, opened::Opened};
 use crate::KeyUse;
 
 /// The connection, where it is not in use: opened when it is needed and let go when it fails.
@@ -15,20 +15,24 @@ impl UsageConnection {
     pub(super) fn record(&self, database: &Database, uses: &[KeyUse]) -> Result<(), StoreError> {
         // Nobody else uses it, but for a write that was given up because it hung.
         let held = self.slot().take();
-        if let Some(mut idle) = held.filter(|idle| idle.is_usable(database.identity())) {
-            match on_either!(&mut idle.connection, usage::record(uses)) {
+        if let Some(mut opened) = held.and_then(Idle::usable) {
+            match on_either!(&mut opened.connection, usage::record(uses)) {
                 Ok(()) => {
-                    *self.slot() = Some(idle.used_now());
+                    self.put_back(opened);
                     return Ok(());
                 }
                 // It may have died while it lay idle, or a key may have been deleted in between: once more, over a new one.
                 Err(error) => log::debug!("recording uses of keys in {database} failed: {error}"),
             }
         }
-        let mut idle = Idle::open(database).map_err(StoreError::new)?;
-        on_either!(&mut idle.connection, usage::record(uses)).map_err(StoreError::new)?;
-        *self.slot() = Some(idle.used_now());
+        let mut opened = Opened::open(database).map_err(StoreError::new)?;
+        on_either!(&mut opened.connection, usage::record(uses)).map_err(StoreError::new)?;
+        self.put_back(opened);
         Ok(())
+    }
+
+    fn put_back(&self, opened: Opened) {
+        *self.slot() = Some(Idle::now(opened));
     }
 
     fn slot(&self) -> MutexGuard<'_, Option<Idle>> {

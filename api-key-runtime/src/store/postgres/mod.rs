@@ -1,5 +1,6 @@
 //! The tables on Postgres, for reading them with Diesel.
 
+pub(crate) mod changes;
 pub mod schema;
 pub(crate) mod usage;
 

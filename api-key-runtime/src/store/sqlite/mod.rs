@@ -1,5 +1,6 @@
 //! The tables on SQLite, for reading them with Diesel.
 
+pub(crate) mod changes;
 mod file;
 pub mod schema;
 pub(crate) mod usage;
@@ -16,7 +17,7 @@ type Connection = diesel::SqliteConnection;
 #[path = "../queries.rs"]
 pub(crate) mod queries;
 
-pub(crate) use file::FileIdentity;
+pub(crate) use file::{FileIdentity, OpenFiles};
 pub use queries::KeyRow;
 
 /// Runs a change in a transaction that takes the write lock at once: one that turned into a write later would fail without waiting.

@@ -1,0 +1,101 @@
+//! The connection that changes are read over: one of its own, held from one read to the next.
+
+use std::{
+    fmt,
+    sync::{Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
+
+use super::{ChangeCursor, Changes, StoreError};
+
+/// Something that changes are read over, of either database.
+pub(super) trait ChangeReader: Send {
+    /// Whether it reads what its URL still names. Asked before each read, and so after what that read must not miss.
+    fn is_current(&self) -> bool {
+        true
+    }
+
+    /// As [`KeyStore::changes`](super::KeyStore::changes); the first answer is always "everything". After an error it is not used again.
+    fn read(&mut self, since: Option<&ChangeCursor>) -> Result<Changes, StoreError>;
+
+    /// As [`KeyStore::wait_for_change`](super::KeyStore::wait_for_change). After an error it is not used again.
+    fn wait(&mut self, at_most: Duration) -> Result<(), StoreError>;
+}
+
+/// Where the reader is kept between two calls. It is taken out while in use, so that a stuck one holds no lock, and one that is given up
+/// and returns later does not take the place of the one that was opened instead.
+#[derive(Default)]
+pub(super) struct ReaderSlot(Mutex<Slot>);
+
+#[derive(Default)]
+struct Slot {
+    opened: u64,
+    reader: Option<NumberedReader>,
+}
+
+/// A reader, and which one it is of those opened so far.
+pub(super) struct NumberedReader {
+    number: u64,
+    reader: Box<dyn ChangeReader>,
+}
+
+impl ReaderSlot {
+    /// Runs this with the reader, which is opened first where there is none, and kept unless it fails.
+    pub(super) fn with_reader<T>(
+        &self,
+        open: impl FnOnce() -> Result<Box<dyn ChangeReader>, StoreError>,
+        run: impl FnOnce(&mut dyn ChangeReader) -> Result<T, StoreError>,
+    ) -> Result<T, StoreError> {
+        // One that is outdated is closed before another is opened: it may hold a lock on the file.
+        let mut numbered = match self.take().filter(|kept| kept.reader.is_current()) {
+            Some(numbered) => numbered,
+            None => NumberedReader {
+                number: self.next_number(),
+                reader: open()?,
+            },
+        };
+        let done = run(&mut *numbered.reader)?;
+        self.put_back(numbered);
+        Ok(done)
+    }
+
+    /// Runs this with the reader, if there is one, and keeps it unless it fails; whether there was one and it did not fail.
+    pub(super) fn with_open_reader(
+        &self,
+        run: impl FnOnce(&mut dyn ChangeReader) -> Result<(), StoreError>,
+    ) -> Result<bool, StoreError> {
+        let Some(mut numbered) = self.take() else {
+            return Ok(false);
+        };
+        run(&mut *numbered.reader)?;
+        self.put_back(numbered);
+        Ok(true)
+    }
+
+    fn take(&self) -> Option<NumberedReader> {
+        self.lock().reader.take()
+    }
+
+    fn next_number(&self) -> u64 {
+        let mut slot = self.lock();
+        slot.opened = slot.opened.wrapping_add(1);
+        slot.opened
+    }
+
+    fn put_back(&self, numbered: NumberedReader) {
+        let mut slot = self.lock();
+        if numbered.number == slot.opened {
+            slot.reader = Some(numbered);
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Slot> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl fmt::Debug for ReaderSlot {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str("ReaderSlot(..)")
+    }
+}

@@ -1,0 +1,95 @@
+//! What changed, on SQLite: read by number and token.
+
+mod cursor;
+mod read;
+
+use std::{
+    thread,
+    time::{Duration, Instant},
+};
+
+use diesel::{
+    QueryResult, RunQueryDsl as _, SqliteConnection, prelude::QueryableByName, sql_query,
+    sql_types::BigInt,
+};
+
+use self::read::read;
+use crate::{
+    Error,
+    store::{
+        ChangeCursor, Changes, Connection, Database, StoreError, change_reader::ChangeReader,
+        opened::Opened, sqlite::OpenFiles,
+    },
+};
+
+/// How often the file is looked at.
+const POLL_INTERVAL: Duration = Duration::from_millis(10);
+
+/// Reads changes over a connection of its own.
+pub(crate) struct Reader {
+    database: Database,
+    connection: Box<SqliteConnection>,
+    files: OpenFiles,
+    is_fresh: bool,
+    /// What tells that another connection has written; from before the last read.
+    data_version: i64,
+}
+
+impl Reader {
+    /// Opens the file and checks the tables.
+    pub(crate) fn open(database: &Database) -> Result<Self, Error> {
+        match Opened::open(database)? {
+            Opened {
+                connection: Connection::Sqlite(connection),
+                files: Some(files),
+            } => Ok(Self {
+                database: database.clone(),
+                connection,
+                files,
+                is_fresh: true,
+                data_version: 0,
+            }),
+            _ => Err(Error::setting("this is no SQLite")),
+        }
+    }
+}
+
+impl ChangeReader for Reader {
+    fn is_current(&self) -> bool {
+        self.files.are_current()
+    }
+
+    fn read(&mut self, since: Option<&ChangeCursor>) -> Result<Changes, StoreError> {
+        // Before the read: of what is written after it, one of the two must tell.
+        self.data_version = data_version(&mut self.connection).map_err(StoreError::new)?;
+        let since = since.filter(|_| !self.is_fresh);
+        let changes = read(&mut self.connection, &self.database, &self.files, since)?;
+        self.is_fresh = false;
+        Ok(changes)
+    }
+
+    fn wait(&mut self, at_most: Duration) -> Result<(), StoreError> {
+        let until = Instant::now() + at_most;
+        loop {
+            let left = until.saturating_duration_since(Instant::now());
+            thread::sleep(POLL_INTERVAL.min(left));
+            if left <= POLL_INTERVAL
+                || !self.files.are_current()
+                || data_version(&mut self.connection).map_err(StoreError::new)? != self.data_version
+            {
+                return Ok(());
+            }
+        }
+    }
+}
+
+/// Changes when another connection commits, whether it is of this process or not.
+fn data_version(connection: &mut SqliteConnection) -> QueryResult<i64> {
+    #[derive(QueryableByName)]
+    struct Version {
+        #[diesel(sql_type = BigInt)]
+        data_version: i64,
+    }
+    let version: Version = sql_query("PRAGMA data_version").get_result(connection)?;
+    Ok(version.data_version)
+}

@@ -1,0 +1,142 @@
+//! One read of the change log.
+//!
+//! There is one writer at a time, so numbers are in the order of commits, and what has a higher number than the last that was read was
+//! not read yet. Everything is read in one transaction, and so in one state of the file. That the log goes on from where it was read is
+//! checked each time, and everything may have changed where it does not:
+//!
+//! - The row with the last number must have the same token: a restored backup gives out the same numbers again.
+//! - There must be a row for every number since: others were pruned.
+//! - The files must be the same, and the version of their schema: a table that was rebuilt has lost its triggers, for a while at least.
+
+use diesel::{
+    Connection as _, RunQueryDsl as _, SqliteConnection,
+    prelude::QueryableByName,
+    sql_query,
+    sql_types::{BigInt, Binary, Nullable, Text},
+};
+
+use super::cursor::Cursor;
+use crate::{
+    Digest, Error,
+    store::{
+        ChangeCursor, Changes, Database, StoreError,
+        schema_check::require_triggers,
+        sqlite::{OpenFiles, TRIGGERS, enabled_triggers},
+    },
+};
+
+/// Past that, forgetting everything is cheaper than a list.
+const MAX_KEYS: i64 = 1000;
+
+/// Without a cursor `?1` is -1, a number no row has.
+const STATE: &str = "\
+    SELECT (SELECT schema_version FROM pragma_schema_version) AS schema_version, \
+           last.seq AS sequence, \
+           coalesce((SELECT hex(token) FROM api_key_changes WHERE seq = last.seq), '') AS token, \
+           coalesce((SELECT hex(token) FROM api_key_changes WHERE seq = ?1), '') AS token_since \
+      FROM (SELECT coalesce((SELECT seq FROM sqlite_sequence WHERE name = 'api_key_changes'), 0) AS seq) AS last";
+
+#[derive(QueryableByName)]
+struct State {
+    #[diesel(sql_type = BigInt)]
+    schema_version: i64,
+    #[diesel(sql_type = BigInt)]
+    sequence: i64,
+    #[diesel(sql_type = Text)]
+    token: String,
+    #[diesel(sql_type = Text)]
+    token_since: String,
+}
+
+/// What changed since a cursor; without one, everything.
+pub(super) fn read(
+    connection: &mut SqliteConnection,
+    database: &Database,
+    files: &OpenFiles,
+    since: Option<&ChangeCursor>,
+) -> Result<Changes, StoreError> {
+    connection
+        .transaction(|connection| read_within(connection, database, files, since))
+        .map_err(|Failed(error)| error)
+}
+
+fn read_within(
+    connection: &mut SqliteConnection,
+    database: &Database,
+    files: &OpenFiles,
+    since: Option<&ChangeCursor>,
+) -> Result<Changes, Failed> {
+    let since = since.and_then(Cursor::parse);
+    let state: State = sql_query(STATE)
+        .bind::<BigInt, _>(since.as_ref().map_or(-1, |since| since.sequence))
+        .get_result(connection)?;
+    let place = format!("{files}{}", state.schema_version);
+    let cursor = Cursor {
+        sequence: state.sequence,
+        token: &state.token,
+        place: &place,
+    }
+    .format();
+    let Some(since) = since.filter(|since| since.place == place) else {
+        require_triggers(database, TRIGGERS, &enabled_triggers(connection)?)?;
+        return Ok(Changes::everything(cursor));
+    };
+    let keys = if since.token == state.token_since {
+        keys(connection, since.sequence, state.sequence)?
+    } else {
+        None
+    };
+    Ok(match keys {
+        Some(keys) => Changes::keys(cursor, keys),
+        None => Changes::everything(cursor),
+    })
+}
+
+/// The keys that the log names after one number up to another; none where everything may have changed.
+fn keys(
+    connection: &mut SqliteConnection,
+    after: i64,
+    up_to: i64,
+) -> diesel::QueryResult<Option<Vec<Digest>>> {
+    #[derive(QueryableByName)]
+    struct Row {
+        #[diesel(sql_type = Nullable<Binary>)]
+        digest: Option<Vec<u8>>,
+    }
+    let expected = up_to.saturating_sub(after);
+    if expected == 0 {
+        return Ok(Some(Vec::new()));
+    }
+    if !(1..=MAX_KEYS).contains(&expected) {
+        return Ok(None);
+    }
+    let rows: Vec<Row> = sql_query("SELECT digest FROM api_key_changes WHERE seq > ?1")
+        .bind::<BigInt, _>(after)
+        .load(connection)?;
+    if i64::try_from(rows.len()) != Ok(expected) {
+        return Ok(None);
+    }
+    let digest = |row: &Row| {
+        row.digest
+            .as_deref()?
+            .try_into()
+            .ok()
+            .map(Digest::from_bytes)
+    };
+    Ok(rows.iter().map(digest).collect())
+}
+
+/// Either kind of error, for one that can come out of a transaction.
+struct Failed(StoreError);
+
+impl From<diesel::result::Error> for Failed {
+    fn from(error: diesel::result::Error) -> Self {
+        Self(StoreError::new(error))
+    }
+}
+
+impl From<Error> for Failed {
+    fn from(error: Error) -> Self {
+        Self(StoreError::new(error))
+    }
+}

@@ -1,0 +1,95 @@
+//! What a store tells of its changes: each that was complete before it is asked, whoever made it and in whatever way.
+
+mod everyone;
+mod postgres;
+mod sqlite;
+
+use api_key_runtime::{ChangeCursor, DieselStore, KeyStore, StoreError};
+
+use crate::support::Database;
+
+/// What a store told.
+#[derive(Debug, PartialEq, Eq)]
+enum Seen {
+    Everything,
+    /// Digests in hexadecimal, sorted, each once.
+    Keys(Vec<String>),
+}
+
+fn nothing() -> Seen {
+    Seen::Keys(Vec::new())
+}
+
+fn keys<'a>(digests: impl IntoIterator<Item = &'a String>) -> Seen {
+    let mut digests: Vec<String> = digests.into_iter().cloned().collect();
+    digests.sort();
+    digests.dedup();
+    Seen::Keys(digests)
+}
+
+/// Reads the changes of a store, one read after the other.
+struct Reader {
+    store: DieselStore,
+    cursor: Option<ChangeCursor>,
+}
+
+impl Reader {
+    /// A reader that is up to date.
+    fn new(database: &Database) -> Self {
+        Self::at(database.url())
+    }
+
+    fn at(url: &str) -> Self {
+        let mut reader = Self {
+            store: DieselStore::open(url).unwrap(),
+            cursor: None,
+        };
+        assert_eq!(reader.read(), Seen::Everything, "the first answer");
+        reader
+    }
+
+    fn read(&mut self) -> Seen {
+        self.try_read().unwrap()
+    }
+
+    fn try_read(&mut self) -> Result<Seen, StoreError> {
+        let changes = self.store.changes(self.cursor.as_ref())?.unwrap();
+        self.cursor = Some(changes.cursor().clone());
+        Ok(match changes.digests() {
+            None => Seen::Everything,
+            Some(digests) => {
+                let hex: Vec<String> = digests
+                    .iter()
+                    .map(|digest| hex(digest.as_bytes()))
+                    .collect();
+                keys(&hex)
+            }
+        })
+    }
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+/// Puts a key into the table by SQL and answers its digest in hexadecimal.
+fn insert(database: &Database, number: u32) -> String {
+    let digest = format!("{number:064x}");
+    database.execute(&insertion(database, &digest)).unwrap();
+    digest
+}
+
+fn insertion(database: &Database, digest: &str) -> String {
+    format!(
+        "INSERT INTO api_keys (digest, digest_key, hint, name, allowed_ips) VALUES ({}, 'sha256', 'h', 'n', '0.0.0.0')",
+        literal(database, digest)
+    )
+}
+
+fn literal(database: &Database, digest: &str) -> String {
+    if database.is_postgres() {
+        format!("'\\x{digest}'::bytea")
+    } else {
+        format!("x'{digest}'")
+    }
+}

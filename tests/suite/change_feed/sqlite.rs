@@ -1,0 +1,185 @@
+//! On SQLite.
+
+use std::fs;
+
+use super::{Reader, Seen, insert, keys, nothing};
+use crate::support::Database;
+
+fn migrated() -> Database {
+    let database = Database::sqlite();
+    database.migrate();
+    database
+}
+
+/// A copy of the whole database in one file, as a backup makes it.
+fn back_up(database: &Database) -> String {
+    let copy = format!("{}.copy", database.url());
+    let _ = fs::remove_file(&copy);
+    database.execute(&format!("VACUUM INTO '{copy}'")).unwrap();
+    copy
+}
+
+fn remove_logs(database: &Database) {
+    for log in ["-wal", "-shm"] {
+        let _ = fs::remove_file(format!("{}{log}", database.url()));
+    }
+}
+
+// E8
+#[test]
+fn a_file_that_takes_the_place_of_another_is_everything_and_a_deleted_one_an_error() {
+    let database = migrated();
+    insert(&database, 1);
+    let mut reader = Reader::new(&database);
+    let copy = back_up(&database);
+    insert(&database, 2);
+    remove_logs(&database);
+    fs::rename(&copy, database.url()).unwrap();
+    assert_eq!(reader.read(), Seen::Everything);
+    let digest = insert(&database, 3);
+    assert_eq!(reader.read(), keys([&digest]), "the new one is read");
+    fs::remove_file(database.url()).unwrap();
+    for _ in 0..2 {
+        let error = reader.try_read().unwrap_err().to_string();
+        assert!(error.contains("there is no SQLite file"), "{error}");
+    }
+}
+
+// E8
+#[test]
+fn a_backup_that_is_copied_over_the_file_is_everything() {
+    let database = migrated();
+    insert(&database, 1);
+    let mut reader = Reader::new(&database);
+    let copy = back_up(&database);
+    insert(&database, 2);
+    reader.read();
+    // The file stays the same one; the log that is open is not the one that others write to any more.
+    remove_logs(&database);
+    fs::write(database.url(), fs::read(copy).unwrap()).unwrap();
+    assert_eq!(reader.read(), Seen::Everything);
+    let digest = insert(&database, 3);
+    assert_eq!(reader.read(), keys([&digest]));
+}
+
+// E8
+#[test]
+fn a_restored_backup_that_gives_out_the_same_numbers_again_is_everything() {
+    let database = migrated();
+    insert(&database, 1);
+    let backup = back_up(&database);
+    insert(&database, 2);
+    let mut reader = Reader::new(&database);
+    // In place, as the backup API does it: the same file, and the numbers go on from where the backup was.
+    let restore = |then: &str| {
+        database
+            .execute(&format!(
+                "ATTACH '{backup}' AS backup; BEGIN IMMEDIATE; \
+                 DELETE FROM main.api_keys; DELETE FROM main.api_key_changes; \
+                 INSERT INTO main.api_keys SELECT * FROM backup.api_keys; DELETE FROM main.api_key_changes; \
+                 INSERT INTO main.api_key_changes SELECT * FROM backup.api_key_changes; \
+                 UPDATE sqlite_sequence SET seq = (SELECT max(seq) FROM main.api_key_changes) WHERE name = 'api_key_changes'; \
+                 {then} COMMIT"
+            ))
+            .unwrap();
+    };
+    restore("");
+    assert_eq!(reader.read(), Seen::Everything, "fewer numbers");
+    insert(&database, 3);
+    reader.read();
+    restore(&format!(
+        "{};",
+        super::insertion(&database, &"4".repeat(64))
+    ));
+    assert_eq!(
+        reader.read(),
+        Seen::Everything,
+        "the same number, another token"
+    );
+    reader.read();
+    restore(&format!(
+        "{}; {};",
+        super::insertion(&database, &"5".repeat(64)),
+        super::insertion(&database, &"6".repeat(64))
+    ));
+    assert_eq!(reader.read(), Seen::Everything, "more numbers");
+    assert_eq!(reader.read(), nothing());
+}
+
+// E8
+#[test]
+fn a_log_that_was_pruned_since_is_everything() {
+    let database = migrated();
+    let prune = |rows: &str| {
+        database
+            .execute(&format!("DELETE FROM api_key_changes WHERE {rows}"))
+            .unwrap();
+    };
+    insert(&database, 1);
+    let mut reader = Reader::new(&database);
+    prune("true");
+    assert_eq!(
+        reader.read(),
+        Seen::Everything,
+        "the row it stood at is gone"
+    );
+    assert_eq!(reader.read(), nothing(), "of an empty log");
+    let digest = insert(&database, 2);
+    assert_eq!(reader.read(), keys([&digest]), "from an empty log on");
+    prune("true");
+    reader.read();
+    for number in 3..6 {
+        insert(&database, number);
+    }
+    prune("seq IN (SELECT min(seq) FROM api_key_changes)");
+    assert_eq!(reader.read(), Seen::Everything, "one was pruned unread");
+}
+
+// E8
+#[test]
+fn a_table_that_was_rebuilt_without_its_triggers_is_an_error_and_with_them_everything() {
+    let database = migrated();
+    insert(&database, 1);
+    let mut reader = Reader::new(&database);
+    let triggers = database.texts(
+        "SELECT sql || ';' FROM sqlite_master WHERE type = 'trigger' AND tbl_name = 'api_keys'",
+    );
+    let rebuild = "PRAGMA foreign_keys = OFF; PRAGMA legacy_alter_table = ON; BEGIN; \
+        CREATE TABLE new_keys (id INTEGER NOT NULL PRIMARY KEY AUTOINCREMENT, digest BLOB NOT NULL UNIQUE, digest_key TEXT NOT NULL, \
+            hint TEXT NOT NULL, name TEXT NOT NULL, owner TEXT, allowed_ips TEXT NOT NULL, scopes TEXT NOT NULL DEFAULT '', \
+            created_at TIMESTAMP NOT NULL DEFAULT CURRENT_TIMESTAMP, expires_at TIMESTAMP, disabled_at TIMESTAMP, revoked_at TIMESTAMP, \
+            replaced_by BIGINT); \
+        INSERT INTO new_keys SELECT * FROM api_keys; \
+        DROP TABLE api_keys; \
+        ALTER TABLE new_keys RENAME TO api_keys;";
+    database.execute(&format!("{rebuild} COMMIT")).unwrap();
+    for _ in 0..2 {
+        let error = reader.try_read().unwrap_err().to_string();
+        assert!(error.contains("the trigger api_keys_"), "{error}");
+    }
+    database.execute(&triggers.concat()).unwrap();
+    assert_eq!(reader.read(), Seen::Everything);
+    database
+        .execute(&format!("{rebuild} {} COMMIT", triggers.concat()))
+        .unwrap();
+    assert_eq!(reader.read(), Seen::Everything, "rebuilt with all it had");
+    assert_eq!(reader.read(), nothing());
+}
+
+// E8
+#[test]
+fn a_link_that_is_pointed_at_another_file_is_everything() {
+    let (one, other) = (migrated(), migrated());
+    insert(&one, 1);
+    let link = format!("{}.link", one.url());
+    std::os::unix::fs::symlink(one.url(), &link).unwrap();
+    let mut reader = Reader::at(&link);
+    assert_eq!(reader.read(), nothing());
+    let digest = insert(&one, 2);
+    assert_eq!(reader.read(), keys([&digest]));
+    fs::remove_file(&link).unwrap();
+    std::os::unix::fs::symlink(other.url(), &link).unwrap();
+    assert_eq!(reader.read(), Seen::Everything);
+    let digest = insert(&other, 3);
+    assert_eq!(reader.read(), keys([&digest]));
+}
