@@ -2,6 +2,9 @@
 
 mod lookup;
 mod outage;
+mod pooler;
+#[cfg(unix)]
+mod recovery;
 mod startup;
 
 use actix_web::{HttpResponse, get, web};
