@@ -630,15 +630,15 @@ fn start_up_without_a_database_is_a_clear_error_without_the_password() {
 }
 
 /// Passes bytes between clients and a server of Postgres until it is told to swallow them.
-struct Proxy {
-    address: SocketAddr,
-    swallowing: Arc<AtomicBool>,
+pub(crate) struct Proxy {
+    pub(crate) address: SocketAddr,
+    pub(crate) swallowing: Arc<AtomicBool>,
     /// Whether the server is gone: connections are cut and new ones refused.
-    gone: Arc<AtomicBool>,
+    pub(crate) gone: Arc<AtomicBool>,
 }
 
 impl Proxy {
-    fn start(to: SocketAddr) -> Self {
+    pub(crate) fn start(to: SocketAddr) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = listener.local_addr().unwrap();
         let swallowing = Arc::new(AtomicBool::new(false));

@@ -25,3 +25,4 @@ mod tables;
 mod test_kit;
 mod ui;
 mod untouched;
+mod usage;
