@@ -26,3 +26,4 @@ mod tables;
 mod test_kit;
 mod ui;
 mod untouched;
+mod usage;
