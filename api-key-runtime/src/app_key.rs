@@ -45,37 +45,37 @@ impl AppKey {
     /// The id that logs and the command name it by.
     #[must_use]
     pub fn id(&self) -> i64 {
-        self.key.record.id
+        self.key.id
     }
 
     /// What it was issued for.
     #[must_use]
     pub fn name(&self) -> &str {
-        &self.key.record.name
+        &self.key.name
     }
 
     /// The application's own user, where the key was issued for one.
     #[must_use]
     pub fn owner(&self) -> Option<&str> {
-        self.key.record.owner.as_deref()
+        self.key.owner.as_deref()
     }
 
     /// What it may be used for.
     #[must_use]
     pub fn scopes(&self) -> &ScopeSet {
-        &self.key.record.scopes
+        &self.key.scopes
     }
 
     /// Whether it has this very scope.
     #[must_use]
     pub fn has_scope(&self, scope: &str) -> bool {
-        self.key.record.scopes.contains(scope)
+        self.key.scopes.contains(scope)
     }
 
     /// From when on it is refused; `None` is never.
     #[must_use]
     pub fn expires_at(&self) -> Option<DateTime<Utc>> {
-        self.key.record.expires_at
+        self.key.expires_at
     }
 
     /// Where this request came from; `None` where that is unknown, as on a Unix socket.

@@ -11,18 +11,24 @@ use crate::store::{Database, DieselStore};
 #[cfg(feature = "test-util")]
 use crate::test_util::TestClock;
 use crate::{
-    Error, IssuedKey, KeyStore, NewKey, RefusalClass, Source, access_log,
-    clock::Clock,
+    Error, Health, IssuedKey, KeyStore, NewKey, RefusalClass, Source, access_log,
+    availability::Availability,
+    cache::{Bounds, Cache},
+    clock::{Clock, Moment},
+    feed::Feed,
     key::{Digester, KeyForm, Prefix},
     lookup::Lookups,
     once::OncePerHour,
     refusal_log::{RefusalLog, route_of},
     request::{Callers, Sources},
     response::{Bodies, Responses},
+    usage::{self, Usage},
 };
 
 const DEFAULT_REALM: &str = "api";
 const DEFAULT_LOOKUP_TIMEOUT: Duration = Duration::from_secs(1);
+const DEFAULT_MAX_STALENESS: Duration = Duration::from_secs(1);
+const DEFAULT_CACHE_CAPACITY: usize = 250_000;
 
 /// The keys of an application: put a clone into its `app_data`, and `#[require_app_key]` finds it there.
 ///
@@ -106,7 +112,11 @@ pub(crate) struct Inner {
     pub(crate) sources: Sources,
     pub(crate) form: KeyForm,
     pub(crate) digester: Digester,
-    pub(crate) lookups: Lookups,
+    pub(crate) cache: Arc<Cache>,
+    pub(crate) lookups: Arc<Lookups>,
+    feed: Feed,
+    /// None where the application wants none.
+    pub(crate) usage: Option<Usage>,
     pub(crate) responses: Responses,
     pub(crate) callers: Callers,
     pub(crate) refusal_log: RefusalLog,
@@ -163,6 +173,37 @@ impl AppKeys {
         self.inner.admin.as_ref()
     }
 
+    /// Records the uses of keys that were not recorded yet, trying for at most this long, and answers whether it could.
+    ///
+    /// Call it when the server has ended: after SIGTERM or Ctrl-C its `run().await` returns. It blocks. Dropping the last handle does the
+    /// same but tries once and waits for two seconds at most. Requests that come later are served and recorded all the same.
+    ///
+    #[cfg_attr(feature = "sqlite", doc = "```no_run")]
+    #[cfg_attr(not(feature = "sqlite"), doc = "```ignore")]
+    /// use std::time::Duration;
+    ///
+    /// use actix_web::{App, HttpServer};
+    /// use api_key_runtime::AppKeys;
+    ///
+    /// # async fn serve() -> Result<(), Box<dyn std::error::Error>> {
+    /// let keys = AppKeys::builder().database_url("cakes.db").build()?;
+    /// let served = keys.clone();
+    /// HttpServer::new(move || App::new().app_data(served.clone())).bind("127.0.0.1:8080")?.run().await?;
+    /// keys.shutdown(Duration::from_secs(5));
+    /// # Ok(())
+    /// # }
+    /// ```
+    #[allow(
+        clippy::must_use_candidate,
+        reason = "a process that ends has nobody left to tell"
+    )]
+    pub fn shutdown(&self, timeout: Duration) -> bool {
+        self.inner
+            .usage
+            .as_ref()
+            .is_none_or(|usage| usage.flush(timeout))
+    }
+
     /// An access log whose lines hold no key: `App::new().wrap(keys.access_log())`.
     ///
     /// It redacts the query parameters a key may be presented in, and whatever looks like a native key wherever it stands. The stock
@@ -173,6 +214,12 @@ impl AppKeys {
             self.inner.sources.clone(),
             self.inner.form.prefix.as_str().to_owned(),
         )
+    }
+
+    /// Whether keys can be judged at the moment, and how fresh what is known of them is: for a readiness route.
+    #[must_use]
+    pub fn health(&self) -> Health {
+        self.inner.feed.health(Moment::now())
     }
 
     pub(crate) fn inner(&self) -> &Inner {
@@ -222,6 +269,10 @@ pub struct AppKeysBuilder {
     realm: Option<String>,
     bodies: Bodies,
     lookup_timeout: Option<Duration>,
+    max_staleness: Option<Duration>,
+    stale_if_error: Duration,
+    cache_capacity: Option<usize>,
+    usage_interval: Option<Duration>,
     clock: Clock,
 }
 
@@ -235,7 +286,7 @@ enum StoreSetting {
     PostgresPool(Pool<ConnectionManager<diesel::PgConnection>>),
     #[cfg(feature = "sqlite")]
     SqlitePool(Pool<ConnectionManager<diesel::SqliteConnection>>),
-    Own(Box<dyn KeyStore>),
+    Own(Arc<dyn KeyStore>),
 }
 
 #[cfg(feature = "_diesel")]
@@ -390,7 +441,7 @@ impl AppKeysBuilder {
 
     /// Keeps keys in a store of your own.
     pub fn store(mut self, store: impl KeyStore) -> Self {
-        self.store = StoreSetting::Own(Box::new(store));
+        self.store = StoreSetting::Own(Arc::new(store));
         self
     }
 
@@ -480,6 +531,40 @@ impl AppKeysBuilder {
         self
     }
 
+    /// How long a key may be used by what was last known of it; one second by default.
+    ///
+    /// It is the bound for a revocation to reach every process, whatever happens to the database and to the network in between; usually it
+    /// takes milliseconds. Of a store that does not tell its changes, each key is asked for again when it was read this long ago. Zero
+    /// asks the store for every request.
+    pub fn max_staleness(mut self, bound: Duration) -> Self {
+        self.max_staleness = Some(bound);
+        self
+    }
+
+    /// While the store is away, lets keys that have not expired pass until this long after they were last known to be good
+    /// (the idea of RFC 5861, section 4). Off by default: then they are answered 503 once `max_staleness` has passed.
+    ///
+    /// A key that is revoked while a process cannot reach the store goes on working there for as long.
+    pub fn stale_if_error(mut self, bound: Duration) -> Self {
+        self.stale_if_error = bound;
+        self
+    }
+
+    /// How many keys are cached at most; 250 000 by default. Each takes a few hundred bytes once it is used.
+    pub fn cache_capacity(mut self, keys: usize) -> Self {
+        self.cache_capacity = Some(keys);
+        self
+    }
+
+    /// How often uses of keys are recorded: when a key was used last, from where and how often. Every ten seconds by default; zero
+    /// records none.
+    ///
+    /// It is what a process that is killed loses at most. One that ends records the rest: see [`AppKeys::shutdown`].
+    pub fn usage_interval(mut self, interval: Duration) -> Self {
+        self.usage_interval = Some(interval);
+        self
+    }
+
     /// Judges expiry by this clock.
     #[cfg(feature = "test-util")]
     pub fn clock(mut self, clock: TestClock) -> Self {
@@ -510,6 +595,10 @@ impl AppKeysBuilder {
                 "the look-up timeout is zero, so every request would be refused",
             ));
         }
+        let cache = Arc::new(Cache::new(
+            self.bounds()?,
+            self.cache_capacity.unwrap_or(DEFAULT_CACHE_CAPACITY).max(1),
+        ));
         #[cfg(feature = "_diesel")]
         let database = self.store.database()?;
         #[cfg(feature = "_diesel")]
@@ -522,6 +611,7 @@ impl AppKeysBuilder {
                 digester.clone(),
                 self.clock.clone(),
             )
+            .forgetting_in(Arc::clone(&cache))
         });
         let store = match self.store {
             StoreSetting::Own(store) => Some(store),
@@ -531,7 +621,7 @@ impl AppKeysBuilder {
         let store = match &database {
             Some(database) => {
                 let store = DieselStore::connect(database, listen.as_ref(), &digester)?;
-                Some(Box::new(store) as Box<dyn KeyStore>)
+                Some(Arc::new(store) as Arc<dyn KeyStore>)
             }
             None => store,
         };
@@ -540,13 +630,38 @@ impl AppKeysBuilder {
                 "no key store is named: call AppKeysBuilder::database_url or AppKeysBuilder::store",
             )
         })?;
-        let lookups = Lookups::start(store, digester.clone(), timeout)?;
+        let usage = match self.usage_interval.unwrap_or(usage::DEFAULT_INTERVAL) {
+            Duration::ZERO => None,
+            interval => Some(Usage::start(
+                Arc::clone(&store),
+                self.clock.clone(),
+                interval,
+            )?),
+        };
+        let availability = Arc::new(Availability::new(patience(cache.bounds(), timeout)));
+        let lookups = Arc::new(Lookups::start(
+            Arc::clone(&store),
+            digester.clone(),
+            Arc::clone(&cache),
+            Arc::clone(&availability),
+            timeout,
+        )?);
+        let feed = Feed::start(
+            store,
+            Arc::clone(&cache),
+            availability,
+            timeout,
+            Arc::downgrade(&lookups),
+        )?;
         Ok(AppKeys {
             inner: Arc::new(Inner {
                 sources,
                 form,
                 digester,
+                cache,
                 lookups,
+                feed,
+                usage,
                 responses,
                 callers,
                 refusal_log: RefusalLog::default(),
@@ -587,6 +702,20 @@ impl AppKeysBuilder {
         ))
     }
 
+    fn bounds(&self) -> Result<Bounds, Error> {
+        let max_staleness = self.max_staleness.unwrap_or(DEFAULT_MAX_STALENESS);
+        let stale_if_error = self.stale_if_error;
+        if !stale_if_error.is_zero() && stale_if_error < max_staleness {
+            return Err(Error::setting(format!(
+                "stale_if_error is {stale_if_error:?} and shorter than max_staleness, {max_staleness:?}: while the store is away a key would                  pass for less long than while it answers; make it longer, or leave it out"
+            )));
+        }
+        Ok(Bounds {
+            max_staleness,
+            stale_if_error,
+        })
+    }
+
     fn form_and_digester(&self) -> Result<(KeyForm, Digester), Error> {
         let prefix = self
             .prefix
@@ -606,6 +735,17 @@ impl AppKeysBuilder {
             digester,
         ))
     }
+}
+
+/// How long a store may leave every call unanswered until it counts as away: less than it takes until nothing cached is believed any
+/// more, so that those who are refused then are refused at once.
+fn patience(bounds: Bounds, deadline: Duration) -> Duration {
+    let longest = if bounds.max_staleness.is_zero() {
+        deadline
+    } else {
+        deadline.min(bounds.max_staleness)
+    };
+    longest.saturating_mul(5) / 8
 }
 
 /// A variable that is set. An empty one counts as unset, as deployment tools write those, but for a secret.

@@ -7,9 +7,12 @@ use actix_web::{
 };
 
 use crate::{
-    AppKey, AppKeys, KeyRecord, Policy,
+    AppKey, AppKeys, Digest, Policy,
     app_key::PassedWithoutKey,
     app_keys,
+    cache::Probe,
+    clock::Moment,
+    key::Digests,
     known_key::KnownKey,
     refusal_log::RefusalLog,
     request::{Presented, present},
@@ -99,8 +102,8 @@ pub(crate) async fn authenticate(
     let inner = keys.inner();
     let peer = request.peer_addr().map(|peer| peer.ip());
     let address = inner.callers.address(peer, request.headers());
-    let refuse = |reason: Reason, in_query: bool, record: Option<&KeyRecord>| {
-        inner.refusal_log.refused(reason, request, address, record);
+    let refuse = |reason: Reason, in_query: bool, key: Option<&KnownKey>| {
+        inner.refusal_log.refused(reason, request, address, key);
         if reason == Reason::WrongAddress && !inner.callers.trust_proxies() {
             hint_at_proxy(&inner.refusal_log, address, request);
         }
@@ -127,14 +130,14 @@ pub(crate) async fn authenticate(
         }
     };
     match admit(&keys, policy, &key, address).await {
-        Ok(known) => {
+        Ok((known, arrived)) => {
+            if let Some(usage) = &inner.usage {
+                usage.note(&known, arrived, address);
+            }
             request.extensions_mut().insert(AppKey::new(known, address));
             Ok(Admitted { keys, in_query })
         }
-        Err((reason, key)) => {
-            let record = key.as_deref().map(|key| &key.record);
-            Err(refuse(reason, in_query, record))
-        }
+        Err((reason, known)) => Err(refuse(reason, in_query, known.as_deref())),
     }
 }
 
@@ -151,27 +154,67 @@ fn hint_at_proxy(log: &RefusalLog, address: Option<IpAddr>, request: &HttpReques
     }
 }
 
-/// Credential, digest, record, verdict. A refusal comes with the key it is about, for the log.
+/// Credential, digest, record, verdict: the key, and when the request came to be judged. A refusal comes with the key it is about, for
+/// the log.
 async fn admit(
     keys: &AppKeys,
     policy: &Policy,
     key: &str,
     address: Option<IpAddr>,
-) -> Result<Arc<KnownKey>, (Reason, Option<Arc<KnownKey>>)> {
+) -> Result<(Arc<KnownKey>, Moment), (Reason, Option<Arc<KnownKey>>)> {
     let inner = keys.inner();
-    if !inner.form.admits(key) {
-        return Err((Reason::Malformed, None));
-    }
-    let known = inner
-        .lookups
-        .find(inner.digester.digests(key))
-        .await
-        .map_err(|reason| (reason, None))?;
-    let Some(known) = known else {
-        return Err((Reason::Unknown, None));
+    let digest = inner.digester.digest(key);
+    // The lease before the entry it vouches for, and both after the request arrived: see `cache`.
+    let lease = inner.cache.lease();
+    let now = Moment::now();
+    let (known, digest) = match inner.cache.probe(&digest, lease, now) {
+        Probe::Known(known) => (known, digest),
+        // Boxed, so that a request that hits carries none of it along.
+        probe => Box::pin(look_up(inner, key, (digest, probe), lease, now))
+            .await
+            .map_err(|reason| (reason, None))?,
     };
-    match judge(&known.record, policy, address, inner.clock.now()) {
-        Ok(()) => Ok(known),
-        Err(reason) => Err((reason, Some(known))),
+    match judge(&known, policy, address, || inner.clock.now()) {
+        Ok(()) => Ok((known, now)),
+        Err(reason) => {
+            if reason == Reason::Expired {
+                inner.cache.ended(&digest, &known, now);
+            }
+            Err((reason, Some(known)))
+        }
     }
+}
+
+/// A key that is not known under its current digest: under the previous one, or in the store.
+async fn look_up(
+    inner: &app_keys::Inner,
+    key: &str,
+    (current, probe): (Digest, Probe),
+    lease: Moment,
+    now: Moment,
+) -> Result<(Arc<KnownKey>, Digest), Reason> {
+    let previous = inner
+        .digester
+        .previous_digest(key)
+        .map(|digest| (digest, inner.cache.probe(&digest, lease, now)));
+    let digests = Digests {
+        current,
+        previous: previous.as_ref().map(|(digest, _)| *digest),
+    };
+    let outdated = match (probe, previous) {
+        (Probe::Unknown, Some((digest, Probe::Known(known)))) => return Ok((known, digest)),
+        (Probe::Unknown, None | Some((_, Probe::Unknown))) => return Err(Reason::Unknown),
+        (Probe::Outdated(outdated), _) => Some((outdated, current)),
+        (_, Some((digest, Probe::Outdated(outdated)))) => Some((outdated, digest)),
+        _ => None,
+    };
+    // A hit proves the key, so its checksum is computed only now.
+    if !inner.form.admits(key) {
+        return Err(Reason::Malformed);
+    }
+    inner
+        .lookups
+        .find(digests, outdated)
+        .await?
+        .ok_or(Reason::Unknown)
 }

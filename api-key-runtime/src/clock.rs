@@ -1,4 +1,9 @@
-//! Where the time of day comes from.
+//! Where time comes from: the time of day, which expiry is judged by, and the monotonic one, which freshness is.
+
+use std::{
+    sync::LazyLock,
+    time::{Duration, Instant},
+};
 
 use chrono::{DateTime, SubsecRound as _, Utc};
 
@@ -27,4 +32,67 @@ impl Clock {
 /// A time as both databases keep it: to the microsecond.
 pub(crate) fn to_stored(time: DateTime<Utc>) -> DateTime<Utc> {
     time.trunc_subsecs(6)
+}
+
+/// What moments are counted from. An `Instant` cannot be kept in an atomic, a number can.
+static BEGINNING: LazyLock<Instant> = LazyLock::new(Instant::now);
+
+/// A monotonic time: nanoseconds since this process first asked for one. They last for 584 years.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(crate) struct Moment(u64);
+
+impl Moment {
+    /// Before every other moment.
+    pub(crate) const START: Self = Self(0);
+
+    pub(crate) fn now() -> Self {
+        let beginning = *BEGINNING;
+        Self(1).after(Instant::now().saturating_duration_since(beginning))
+    }
+
+    pub(crate) const fn from_nanos(nanos: u64) -> Self {
+        Self(nanos)
+    }
+
+    pub(crate) const fn as_nanos(self) -> u64 {
+        self.0
+    }
+
+    /// The time that passed since an earlier moment; zero where that one is later.
+    pub(crate) const fn since(self, earlier: Self) -> Duration {
+        Duration::from_nanos(self.0.saturating_sub(earlier.0))
+    }
+
+    /// This much later.
+    pub(crate) const fn after(self, time: Duration) -> Self {
+        // Cheaper than `as_nanos`, which is of 128 bits.
+        let nanos = time
+            .as_secs()
+            .saturating_mul(1_000_000_000)
+            .saturating_add(time.subsec_nanos() as u64);
+        Self(self.0.saturating_add(nanos))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn moments_go_forward_with_the_time_that_passes() {
+        let (before, began) = (Moment::now(), Instant::now());
+        std::thread::sleep(Duration::from_millis(20));
+        let after = Moment::now();
+        assert!(
+            (Duration::from_millis(20)..=began.elapsed() + Duration::from_millis(10))
+                .contains(&after.since(before)),
+            "{:?}",
+            after.since(before)
+        );
+        assert_eq!(before.since(after), Duration::ZERO);
+        let later = after.after(Duration::from_millis(1500));
+        assert_eq!(later.as_nanos() - after.as_nanos(), 1_500_000_000);
+        assert_eq!(Moment::from_nanos(later.as_nanos()), later);
+        assert_eq!(later.after(Duration::MAX).as_nanos(), u64::MAX);
+    }
 }

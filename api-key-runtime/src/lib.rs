@@ -49,8 +49,11 @@ mod admin;
 mod app_key;
 mod app_keys;
 mod authenticate;
+mod availability;
+mod cache;
 mod clock;
 mod error;
+mod feed;
 #[cfg(fuzzing)]
 #[doc(hidden)]
 pub mod fuzz;
@@ -70,6 +73,7 @@ mod scope;
 mod store;
 #[cfg(feature = "test-util")]
 pub mod test_util;
+mod usage;
 mod verdict;
 
 /// Runs an actix-web handler only for a caller who presents a good key, from an address it may be used from.
@@ -143,6 +147,7 @@ pub use admin::Admin;
 pub use app_key::AppKey;
 pub use app_keys::{AppKeys, AppKeysBuilder};
 pub use error::Error;
+pub use feed::{FeedState, Health};
 pub use issue::{IssuedKey, NewKey};
 pub use key::{Digest, DigestKey, KeyFormat, KeySecret};
 pub use middleware::RequireAppKey;
@@ -159,6 +164,7 @@ pub use store::sqlite;
 #[cfg(feature = "_diesel")]
 pub use store::{Backend, DieselStore, copy_migrations};
 pub use store::{ChangeCursor, Changes, KeyStore, StoreError};
+pub use usage::KeyUse;
 
 /// What the attribute expands to; not for use by hand.
 #[doc(hidden)]

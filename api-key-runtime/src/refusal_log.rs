@@ -14,7 +14,7 @@ use std::{
 
 use actix_web::{HttpRequest, http::Method};
 
-use crate::{KeyRecord, verdict::Reason};
+use crate::{known_key::KnownKey, verdict::Reason};
 
 /// Lines that one reason may write within [`WINDOW`]; the others are counted and told in one summary.
 const LINES_PER_WINDOW: usize = 10;
@@ -53,10 +53,10 @@ impl RefusalLog {
         reason: Reason,
         request: &HttpRequest,
         address: Option<IpAddr>,
-        record: Option<&KeyRecord>,
+        key: Option<&KnownKey>,
     ) {
         match self.0.turn(reason, Instant::now()) {
-            Turn::Write => log::warn!("{}", Line::new(reason, request, address, record)),
+            Turn::Write => log::warn!("{}", Line::new(reason, request, address, key)),
             Turn::SuppressAndSummarise => self.summarise_later(reason),
             Turn::Suppress => {}
         }
@@ -143,7 +143,7 @@ struct Line<'a> {
     method: &'a Method,
     route: String,
     address: Option<IpAddr>,
-    record: Option<&'a KeyRecord>,
+    key: Option<&'a KnownKey>,
 }
 
 impl<'a> Line<'a> {
@@ -151,14 +151,14 @@ impl<'a> Line<'a> {
         reason: Reason,
         request: &'a HttpRequest,
         address: Option<IpAddr>,
-        record: Option<&'a KeyRecord>,
+        key: Option<&'a KnownKey>,
     ) -> Self {
         Self {
             reason,
             method: request.method(),
             route: route_of(request),
             address,
-            record,
+            key,
         }
     }
 }
@@ -171,13 +171,8 @@ impl fmt::Display for Line<'_> {
             None => formatter.write_str("unknown")?,
         }
         write!(formatter, " ({}", self.reason.as_str())?;
-        if let Some(record) = self.record {
-            write!(
-                formatter,
-                ", key {} {}",
-                record.id,
-                record.hint.escape_default()
-            )?;
+        if let Some(key) = self.key {
+            write!(formatter, ", key {} {}", key.id, key.hint.escape_default())?;
         }
         // A method's characters are those of a token, and may still be long; a route's template is the application's own.
         let method = self

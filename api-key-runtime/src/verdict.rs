@@ -4,7 +4,7 @@ use std::net::IpAddr;
 
 use chrono::{DateTime, Utc};
 
-use crate::{KeyRecord, KeyState, Policy, RefusalClass};
+use crate::{KeyState, Policy, RefusalClass, known_key::KnownKey};
 
 /// Why a request was refused: for the operator. The caller sees its [`class`](Reason::class) alone.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -62,27 +62,29 @@ impl Reason {
 }
 
 /// Judges a key that was found, on every request. All refusals but a missing scope look alike to the caller.
+///
+/// The time of day is asked for only where the key has an end.
 pub(crate) fn judge(
-    record: &KeyRecord,
+    key: &KnownKey,
     policy: &Policy,
     address: Option<IpAddr>,
-    now: DateTime<Utc>,
+    now: impl FnOnce() -> DateTime<Utc>,
 ) -> Result<(), Reason> {
-    match record.state(now) {
+    match key.state(now) {
         KeyState::Active => {}
         KeyState::Expired => return Err(Reason::Expired),
         KeyState::Disabled => return Err(Reason::Disabled),
         KeyState::Revoked => return Err(Reason::Revoked),
     }
-    if !record.allowed_ips.allow(address) {
-        let readable = record.allowed_ips.is_readable();
+    if !key.allowed_ips.allow(address) {
+        let readable = key.allowed_ips.is_readable();
         return Err(if readable {
             Reason::WrongAddress
         } else {
             Reason::UnreadableAddressRule
         });
     }
-    if !policy.is_met_by(&record.scopes) {
+    if !policy.is_met_by(&key.scopes) {
         return Err(Reason::MissingScope);
     }
     Ok(())
@@ -92,8 +94,17 @@ pub(crate) fn judge(
 mod tests {
     use chrono::TimeDelta;
 
-    use super::*;
-    use crate::{AddressRules, Digest, ScopeSet};
+    use super::{judge as judge_known, *};
+    use crate::{AddressRules, Digest, KeyRecord, ScopeSet};
+
+    fn judge(
+        record: &KeyRecord,
+        policy: &Policy,
+        address: Option<IpAddr>,
+        now: DateTime<Utc>,
+    ) -> Result<(), Reason> {
+        judge_known(&KnownKey::new(record.clone()), policy, address, || now)
+    }
 
     fn now() -> DateTime<Utc> {
         DateTime::from_timestamp_micros(1_800_000_000_123_456).unwrap()

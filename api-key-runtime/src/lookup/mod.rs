@@ -1,29 +1,31 @@
 //! Look-ups: requests queue a key's digests, and threads of our own ask the store for many at once.
 //!
 //! The store is never called on a worker of actix-web, so a frozen database holds these threads and nothing else. A request waits for
-//! its answer up to the deadline. It joins a look-up that is still queued, never one that was already sent: what was read before the
-//! request began may be older than a revocation that was complete by then.
+//! its answer up to the deadline, and not at all while the store is away and somebody is asking it already. One that came before the
+//! query was sent takes what it found; who joined later takes it only if it is still current, and is asked for again otherwise.
 
+mod found;
 mod queue;
+mod threads;
 
 use std::{
-    collections::HashMap,
     fmt,
-    panic::{AssertUnwindSafe, catch_unwind},
-    sync::{
-        Arc, Condvar, Mutex, MutexGuard, PoisonError,
-        atomic::{AtomicBool, Ordering},
-    },
-    thread,
-    time::{Duration, Instant},
+    sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError},
+    time::Duration,
 };
 
 use actix_web::rt::time::timeout;
 use futures_channel::oneshot;
 
-use self::queue::{Batch, Full, Queue};
+use self::{
+    queue::{Full, Lane, Queue},
+    threads::Threads,
+};
 use crate::{
-    Digest, Error, KeyRecord, KeyStore, StoreError,
+    Digest, Error, KeyStore,
+    availability::Availability,
+    cache::{Cache, Outdated},
+    clock::Moment,
     key::{Digester, Digests},
     known_key::KnownKey,
     once::OncePerHour,
@@ -32,42 +34,35 @@ use crate::{
 
 /// Threads that ask the store: one, and one more for while that one is stuck. More were measured to be slower.
 const THREADS: usize = 2;
-/// How long a thread may be at its batch before another one takes the next.
-const SPARE_AFTER: Duration = Duration::from_millis(25);
-/// Stuck threads that are replaced by new ones; past that the rest of the queue waits for them.
-const MAX_ABANDONED: usize = 8;
 
-/// What a look-up found: the record, or that there is none.
-type Answer = Result<Option<Arc<KnownKey>>, Reason>;
+/// What a look-up found: the key and the digest it stands under, or that there is none.
+pub(crate) type Answer = Result<Option<(Arc<KnownKey>, Digest)>, Reason>;
 
 /// The queue of look-ups and its threads, which end when this is dropped.
 pub(crate) struct Lookups {
     shared: Arc<Shared>,
     deadline: Duration,
+    /// How long a look-up that was sent is joined.
+    joined_for: Duration,
 }
 
 struct Shared {
-    store: Box<dyn KeyStore>,
+    store: Arc<dyn KeyStore>,
     digester: Digester,
+    cache: Arc<Cache>,
+    availability: Arc<Availability>,
     state: Mutex<State>,
     /// Signalled when there is work, and when it is time to end.
     wake: Condvar,
-    /// So that an outage is logged when it begins and ends, not per request.
-    failing: AtomicBool,
     logged: OncePerHour<i64>,
 }
 
 #[derive(Default)]
 struct State {
     queue: Queue,
-    /// Threads at work on a batch, and since when.
-    running: HashMap<ThreadNumber, Instant>,
-    abandoned: Vec<ThreadNumber>,
-    started: ThreadNumber,
+    threads: Threads,
     ended: bool,
 }
-
-type ThreadNumber = usize;
 
 impl fmt::Debug for Lookups {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -80,57 +75,100 @@ impl fmt::Debug for Lookups {
 
 impl Lookups {
     pub(crate) fn start(
-        store: Box<dyn KeyStore>,
+        store: Arc<dyn KeyStore>,
         digester: Digester,
+        cache: Arc<Cache>,
+        availability: Arc<Availability>,
         deadline: Duration,
     ) -> Result<Self, Error> {
+        // An answer older than that is worth nothing to who joined, and one that takes so long may never come.
+        let joined_for = cache.bounds().max_staleness.min(deadline) / 2;
         let shared = Arc::new(Shared {
             store,
             digester,
+            cache,
+            availability,
             state: Mutex::default(),
             wake: Condvar::new(),
-            failing: AtomicBool::new(false),
             logged: OncePerHour::new(),
         });
-        let lookups = Self { shared, deadline };
+        let lookups = Self {
+            shared,
+            deadline,
+            joined_for,
+        };
         for _ in 0..THREADS {
             lookups.shared.start_thread(&mut lookups.shared.lock())?;
         }
         Ok(lookups)
     }
 
-    /// The record with one of these digests, as it stood after this call began.
-    pub(crate) async fn find(&self, digests: Digests) -> Answer {
-        let receiver = match self.shared.enqueue(digests) {
-            Err(Reason::Overloaded) => {
-                self.replace_stuck_threads();
-                return Err(Reason::Overloaded);
-            }
-            queued => queued?,
+    /// The key with one of these digests, as it stood after this call began; or what is still known of it, where the store is away and
+    /// the application said that this will do.
+    pub(crate) async fn find(
+        &self,
+        digests: Digests,
+        outdated: Option<(Outdated, Digest)>,
+    ) -> Answer {
+        let lane = match outdated {
+            Some(_) => Lane::Known,
+            None => Lane::Unknown,
         };
+        let answer = self.ask(digests, lane).await;
+        if let Err(Reason::Unavailable | Reason::Overloaded | Reason::TooLate) = answer
+            && let Some((outdated, digest)) = outdated
+        {
+            let now = Moment::now();
+            if let Some(key) = self.shared.cache.despite_outage(&outdated, now) {
+                self.shared.availability.let_through(now);
+                return Ok(Some((key, digest)));
+            }
+        }
+        answer
+    }
+
+    async fn ask(&self, digests: Digests, lane: Lane) -> Answer {
+        let now = Moment::now();
+        let availability = &self.shared.availability;
+        if availability.is_away(now) && availability.is_asked() {
+            return Err(Reason::Unavailable);
+        }
+        let receiver = self.enqueue(digests, lane, now)?;
         match timeout(self.deadline, receiver).await {
             Ok(Ok(answer)) => answer,
             // The thread ended without an answer, which it does only at shut-down.
             Ok(Err(_)) => Err(Reason::Unavailable),
-            Err(_) => {
-                self.replace_stuck_threads();
-                Err(Reason::TooLate)
-            }
+            Err(_) => Err(Reason::TooLate),
         }
     }
 
-    /// Whoever is refused because nobody answers sees to it that somebody does.
-    fn replace_stuck_threads(&self) {
-        let longer_than = self.deadline.saturating_mul(2);
-        let (replaced, failed) = self.shared.replace_stuck_threads(longer_than);
-        for _ in 0..replaced {
-            log::warn!(
-                "a look-up has been stuck for {longer_than:?}, another thread takes its place"
-            );
+    fn enqueue(
+        &self,
+        digests: Digests,
+        lane: Lane,
+        now: Moment,
+    ) -> Result<oneshot::Receiver<Answer>, Reason> {
+        let shared = &self.shared;
+        let mut state = shared.lock();
+        if state.ended {
+            return Err(Reason::Unavailable);
         }
-        if let Some(error) = failed {
-            log::error!("{error}");
+        let receiver = state
+            .queue
+            .push(digests, lane, now, self.joined_for)
+            .map_err(|Full| Reason::Overloaded)?;
+        let somebody_wakes = state.threads.somebody_wakes();
+        drop(state);
+        if !somebody_wakes {
+            shared.wake.notify_one();
         }
+        Ok(receiver)
+    }
+
+    /// Gives up threads that have been at one batch for twice the deadline, and starts others, up to a bound.
+    pub(crate) fn replace_stuck_threads(&self) {
+        self.shared
+            .replace_stuck_threads(self.deadline.saturating_mul(2));
     }
 }
 
@@ -148,196 +186,5 @@ impl Shared {
     fn lock(&self) -> MutexGuard<'_, State> {
         // Nothing that can panic runs under this lock; should it all the same, the state is still whole.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn enqueue(&self, digests: Digests) -> Result<oneshot::Receiver<Answer>, Reason> {
-        let mut state = self.lock();
-        if state.ended {
-            return Err(Reason::Unavailable);
-        }
-        let receiver = state
-            .queue
-            .push(digests)
-            .map_err(|Full| Reason::Overloaded)?;
-        drop(state);
-        self.wake.notify_all();
-        Ok(receiver)
-    }
-
-    fn start_thread(self: &Arc<Self>, state: &mut State) -> Result<(), Error> {
-        let number = state.started;
-        let shared = Arc::clone(self);
-        thread::Builder::new()
-            .name(format!("app-key-lookup-{number}"))
-            .spawn(move || shared.work(number))
-            .map_err(|source| Error::system("cannot start a look-up thread", source))?;
-        state.started = number.saturating_add(1);
-        Ok(())
-    }
-
-    /// A thread's life: batch after batch, until the end or until it was given up.
-    fn work(&self, number: ThreadNumber) {
-        while let Some(batch) = self.next_batch(number) {
-            self.answer(batch);
-            let mut state = self.lock();
-            state.running.remove(&number);
-            if let Some(index) = state
-                .abandoned
-                .iter()
-                .position(|&abandoned| abandoned == number)
-            {
-                state.abandoned.swap_remove(index);
-                return;
-            }
-        }
-    }
-
-    /// Waits until there is work and no other thread is about to take it.
-    fn next_batch(&self, number: ThreadNumber) -> Option<Batch> {
-        let mut state = self.lock();
-        loop {
-            if state.ended {
-                return None;
-            }
-            let busy_for = state.running.values().map(Instant::elapsed).min();
-            state = match busy_for {
-                _ if state.queue.is_empty() => self
-                    .wake
-                    .wait(state)
-                    .unwrap_or_else(PoisonError::into_inner),
-                Some(busy_for) if busy_for < SPARE_AFTER => {
-                    let patience = SPARE_AFTER.saturating_sub(busy_for);
-                    self.wake
-                        .wait_timeout(state, patience)
-                        .unwrap_or_else(PoisonError::into_inner)
-                        .0
-                }
-                _ => {
-                    let batch = state.queue.take_batch();
-                    if batch.is_empty() {
-                        continue;
-                    }
-                    state.running.insert(number, Instant::now());
-                    return Some(batch);
-                }
-            };
-        }
-    }
-
-    fn answer(&self, batch: Batch) {
-        let digests: Vec<Digest> = batch
-            .iter()
-            .flat_map(|(digests, _)| digests.iter())
-            .collect();
-        // A panic in a store is a store that cannot tell; the thread goes on, and no lock is held here.
-        let found = catch_unwind(AssertUnwindSafe(|| self.store.find(&digests)))
-            .unwrap_or_else(|_| Err(StoreError::new("the store panicked")));
-        self.log_change_of_state(found.as_ref().err());
-        let records = found.map(|records| self.by_digest(records));
-        for (digests, waiting) in batch {
-            let answer = match &records {
-                Ok(records) => self.record_of(&digests, records),
-                Err(_) => Err(Reason::Unavailable),
-            };
-            for sender in waiting {
-                // Who no longer waits needs no answer.
-                let _ = sender.send(answer.clone());
-            }
-        }
-    }
-
-    /// The records by their digests. Two for one digest are no answer for that key: one of them may be revoked.
-    fn by_digest(&self, records: Vec<KeyRecord>) -> HashMap<Digest, Option<Arc<KnownKey>>> {
-        let mut by_digest = HashMap::with_capacity(records.len());
-        for record in records {
-            let id = record.id;
-            if !record.allowed_ips.is_readable() && self.logged.is_due(id) {
-                log::error!(
-                    "the column allowed_ips of key {id} cannot be read, so the key is refused everywhere: {:?}",
-                    record.allowed_ips.as_str()
-                );
-            }
-            let digest = record.digest;
-            if by_digest
-                .insert(digest, Some(Arc::new(KnownKey::new(record))))
-                .is_some()
-            {
-                by_digest.insert(digest, None);
-                if self.logged.is_due(id) {
-                    log::error!(
-                        "the store answered two records for the digest of key {id}, so the key is refused"
-                    );
-                }
-            }
-        }
-        by_digest
-    }
-
-    /// The record under the current digest, else under the previous one; one digested in another way than it claims is none.
-    fn record_of(
-        &self,
-        digests: &Digests,
-        records: &HashMap<Digest, Option<Arc<KnownKey>>>,
-    ) -> Answer {
-        for found in digests.iter().filter_map(|digest| records.get(&digest)) {
-            let Some(known) = found else {
-                return Err(Reason::Unavailable);
-            };
-            let record = &known.record;
-            if self
-                .digester
-                .made(digests, &record.digest, &record.digest_key)
-            {
-                return Ok(Some(Arc::clone(known)));
-            }
-            if self.logged.is_due(record.id) {
-                log::error!(
-                    "key {} says that it was digested by {}, which is not how its digest was made, so the key is refused",
-                    record.id,
-                    record.digest_key
-                );
-            }
-        }
-        Ok(None)
-    }
-
-    fn log_change_of_state(&self, error: Option<&StoreError>) {
-        let was_failing = self.failing.swap(error.is_some(), Ordering::Relaxed);
-        match error {
-            Some(error) if !was_failing => {
-                log::error!(
-                    "keys cannot be looked up, callers get 503 until they can be again: {error}"
-                );
-            }
-            Some(error) => log::debug!("keys still cannot be looked up: {error}"),
-            None if was_failing => log::info!("keys can be looked up again"),
-            None => {}
-        }
-    }
-
-    /// Gives up threads that have been at one batch for longer than this, and starts others, up to a bound; how many it replaced.
-    fn replace_stuck_threads(self: &Arc<Self>, longer_than: Duration) -> (usize, Option<Error>) {
-        let mut state = self.lock();
-        let is_stuck = |(number, since): &(&ThreadNumber, &Instant)| {
-            since.elapsed() > longer_than && !state.abandoned.contains(number)
-        };
-        let stuck: Vec<ThreadNumber> = state
-            .running
-            .iter()
-            .filter(is_stuck)
-            .map(|(&number, _)| number)
-            .collect();
-        let mut replaced = 0_usize;
-        for number in stuck {
-            if state.ended || state.abandoned.len() >= MAX_ABANDONED {
-                break;
-            }
-            if let Err(error) = self.start_thread(&mut state) {
-                return (replaced, Some(error));
-            }
-            state.abandoned.push(number);
-            replaced = replaced.saturating_add(1);
-        }
-        (replaced, None)
     }
 }

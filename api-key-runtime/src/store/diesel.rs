@@ -15,13 +15,14 @@ use super::{
     change_reader::{ChangeReader, ReaderSlot},
     claim_digest_key, on_either,
     opened::Opened,
+    usage::UsageConnection,
 };
-use crate::{Digest, Error, KeyRecord, key::Digester};
+use crate::{Digest, Error, KeyRecord, KeyUse, key::Digester};
 
 /// The key table of a Postgres or SQLite database.
 ///
 /// [`AppKeysBuilder::database_url`](crate::AppKeysBuilder::database_url) makes one by itself; by hand it is for stores that wrap it.
-/// It keeps a connection of its own for each look-up that runs at the same time, and one for reading changes.
+/// It keeps a connection of its own for each look-up that runs at the same time, one for reading changes, and one to record uses of keys.
 #[derive(Debug)]
 pub struct DieselStore {
     database: Database,
@@ -29,6 +30,7 @@ pub struct DieselStore {
     listen: Option<Database>,
     /// Connections nobody uses at the moment. Taken out while in use, so that a stuck one holds no lock.
     idle: Mutex<Vec<Idle>>,
+    usage: UsageConnection,
     changes: ReaderSlot,
     /// Whether it was said that notifications do not arrive.
     #[cfg_attr(
@@ -38,8 +40,9 @@ pub struct DieselStore {
     is_polling_said: Arc<AtomicBool>,
 }
 
+/// A connection that was used before, and when.
 #[derive(Debug)]
-struct Idle {
+pub(super) struct Idle {
     opened: Opened,
     since: Instant,
 }
@@ -88,6 +91,7 @@ impl DieselStore {
             database: database.clone(),
             listen: listen.cloned(),
             idle: Mutex::default(),
+            usage: UsageConnection::default(),
             changes: ReaderSlot::default(),
             is_polling_said: Arc::default(),
         };
@@ -103,7 +107,7 @@ impl DieselStore {
 
     fn usable(&self) -> MutexGuard<'_, Vec<Idle>> {
         let mut idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner);
-        idle.retain(|idle| idle.opened.is_current() && idle.since.elapsed() < MAX_IDLE_TIME);
+        idle.retain(|idle| idle.is_usable());
         idle
     }
 
@@ -114,10 +118,7 @@ impl DieselStore {
         }
         let mut idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner);
         if idle.len() < MAX_IDLE {
-            idle.push(Idle {
-                opened,
-                since: Instant::now(),
-            });
+            idle.push(Idle::now(opened));
         }
     }
 
@@ -150,6 +151,24 @@ impl DieselStore {
     }
 }
 
+impl Idle {
+    pub(super) fn now(opened: Opened) -> Self {
+        Self {
+            opened,
+            since: Instant::now(),
+        }
+    }
+
+    /// The connection, if it reads what its URL names now and no firewall can have forgotten it.
+    pub(super) fn usable(self) -> Option<Opened> {
+        self.is_usable().then_some(self.opened)
+    }
+
+    fn is_usable(&self) -> bool {
+        self.opened.is_current() && self.since.elapsed() < MAX_IDLE_TIME
+    }
+}
+
 impl KeyStore for DieselStore {
     fn find(&self, digests: &[Digest]) -> Result<Vec<KeyRecord>, StoreError> {
         // A connection that lay idle may have died meanwhile, which is no reason to refuse anyone: ask once more over a new one.
@@ -169,6 +188,10 @@ impl KeyStore for DieselStore {
         })?;
         self.put_back(opened);
         Ok(records)
+    }
+
+    fn record_usage(&self, uses: &[KeyUse]) -> Result<(), StoreError> {
+        self.usage.record(&self.database, uses)
     }
 
     fn changes(&self, since: Option<&ChangeCursor>) -> Result<Option<Changes>, StoreError> {

@@ -2,7 +2,7 @@
 
 use std::{error, fmt, thread, time::Duration};
 
-use crate::{Digest, KeyRecord};
+use crate::{Digest, KeyRecord, KeyUse};
 
 #[cfg(feature = "_diesel")]
 mod change_reader;
@@ -27,6 +27,8 @@ pub mod postgres;
 mod schema_check;
 #[cfg(feature = "sqlite")]
 pub mod sqlite;
+#[cfg(feature = "_diesel")]
+mod usage;
 
 pub(crate) use self::changes::Changed;
 pub use self::changes::{ChangeCursor, Changes};
@@ -74,6 +76,21 @@ pub trait KeyStore: Send + Sync + 'static {
     /// Returns when something may have changed, and at the latest after this time. It is only a wake-up: nothing rests on it.
     fn wait_for_change(&self, at_most: Duration) {
         thread::sleep(at_most);
+    }
+
+    /// Adds uses of keys to what is recorded of them; by default nothing is recorded.
+    ///
+    /// Each key comes once, the one with the lowest id first. Counts add up, and of two times the later one stands with its address: other
+    /// processes record uses of the same keys, of earlier and of later ones. A key that is no longer there is left out.
+    ///
+    /// Called every few seconds on a thread of the crate's own, one call at a time but for one that was given up because it hung. No
+    /// request waits for it, and no answer depends on it.
+    ///
+    /// # Errors
+    /// When nothing of it was recorded: the same uses come again, with those that were added since.
+    fn record_usage(&self, uses: &[KeyUse]) -> Result<(), StoreError> {
+        let _ = uses;
+        Ok(())
     }
 }
 

@@ -13,11 +13,12 @@ use diesel::{
 
 use super::{
     Connection, IS_STANDBY,
-    schema::{api_key_meta, api_keys},
+    schema::{api_key_meta, api_key_usage, api_keys},
     write,
 };
 use crate::{
-    AddressRules, Digest, DigestKey, Error, KeyRecord, ScopeSet, once::OncePerHour, store::Aborted,
+    AddressRules, Digest, DigestKey, Error, KeyRecord, KeyUse, ScopeSet, once::OncePerHour,
+    store::Aborted,
 };
 
 /// A row of `api_keys` as it stands in the table.
@@ -159,6 +160,28 @@ pub(crate) fn get(connection: &mut Connection, id: i64) -> QueryResult<Option<Ke
         .first(connection)
         .optional()?;
     row.map(record).transpose()
+}
+
+/// Columns of `api_key_usage`.
+type UsageRow = (i64, DateTime<Utc>, Option<String>, i64);
+
+/// How every key was used that ever was, by the key's id.
+pub(crate) fn usage(connection: &mut Connection) -> QueryResult<Vec<KeyUse>> {
+    let rows: Vec<UsageRow> = api_key_usage::table
+        .order(api_key_usage::key_id)
+        .load(connection)?;
+    Ok(rows.into_iter().map(key_use).collect())
+}
+
+/// How one key was used; none where it never was.
+pub(crate) fn usage_of(connection: &mut Connection, id: i64) -> QueryResult<Option<KeyUse>> {
+    let row: Option<UsageRow> = api_key_usage::table.find(id).first(connection).optional()?;
+    Ok(row.map(key_use))
+}
+
+fn key_use((key_id, at, address, count): UsageRow) -> KeyUse {
+    let address = address.and_then(|address| address.parse().ok());
+    KeyUse::new(key_id, at, address, u64::try_from(count).unwrap_or(0))
 }
 
 /// Inserts what `new` says and answers it as it stands in the table.

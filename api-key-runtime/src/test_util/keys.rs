@@ -1,6 +1,6 @@
 //! Keys for tests of handlers, and requests that present them.
 
-use std::fmt;
+use std::{fmt, time::Duration};
 
 use actix_web::{http::header::AUTHORIZATION, test::TestRequest};
 use chrono::{TimeDelta, Utc};
@@ -61,6 +61,8 @@ impl TestKeys {
         let store = MemoryStore::default();
         let builder = settings(AppKeys::builder())
             .store(store.clone())
+            // What a test changes holds for its next request.
+            .max_staleness(Duration::ZERO)
             .clock(clock.clone());
         Self {
             app_keys: or_fail(builder.build()),

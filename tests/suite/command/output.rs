@@ -9,7 +9,7 @@ use serde_json::Value;
 use super::{app_key, app_key_with, command, outcome, status};
 use crate::support::{Database, database_test};
 
-const COLUMNS: [&str; 12] = [
+const COLUMNS: [&str; 15] = [
     "id",
     "digest_key",
     "hint",
@@ -22,6 +22,9 @@ const COLUMNS: [&str; 12] = [
     "disabled_at",
     "revoked_at",
     "replaced_by",
+    "last_used_at",
+    "last_used_ip",
+    "use_count",
 ];
 
 // A10
@@ -93,7 +96,7 @@ database_test!(
 
 // A10
 database_test!(
-    json_has_the_columns_of_the_table_but_the_digest,
+    json_has_the_columns_of_the_tables_but_the_digest,
     |database: Database| {
         app_key(&database, "migrate").succeeded();
         let bare = app_key(&database, "issue --json --name bare --ip any");
@@ -117,14 +120,17 @@ database_test!(
             "disabled_at",
             "revoked_at",
             "replaced_by",
+            "last_used_at",
+            "last_used_ip",
         ] {
             assert_eq!(bare[column], Value::Null, "{column}");
         }
+        assert_eq!(bare["use_count"], 0);
         assert_eq!(app_key(&database, "show 1 --json").json(), bare);
 
         let listed = app_key(&database, "list --json");
         let places = COLUMNS.map(|column| listed.stdout.find(&format!("\"{column}\":")).unwrap());
-        assert!(places.is_sorted(), "in the order of the table: {listed:?}");
+        assert!(places.is_sorted(), "in the order of the tables: {listed:?}");
         let listed = listed.json();
         assert_eq!(listed[0], bare);
         assert_eq!(listed[1]["id"], full["id"]);
@@ -186,7 +192,7 @@ database_test!(
         let shown = app_key(&database, "show 1").succeeded();
         assert_eq!(
             shown.lines().count(),
-            13,
+            16,
             "a name makes no line of its own: {shown}"
         );
         let record = app_key(&database, "show 1 --json").json();
@@ -215,7 +221,7 @@ fn the_list_is_aligned_and_cuts_what_is_long() {
     assert_eq!(lines.len(), 4, "{listed}");
     assert_eq!(
         lines[0].split_whitespace().collect::<Vec<_>>().join(" "),
-        "ID HINT NAME OWNER ADDRESSES SCOPES CREATED EXPIRES STATE"
+        "ID HINT NAME OWNER ADDRESSES SCOPES CREATED EXPIRES LAST USED FROM USES STATE"
     );
     // A Chinese character takes two cells.
     let cells = |text: &str| {

@@ -1,12 +1,17 @@
-//! Revoking where a person sits before a terminal.
+//! Revoking and listing where a person sits before a terminal.
 
 use std::{
     fs::{File, OpenOptions},
     io::{Read as _, Write as _},
-    process::{Child, Stdio},
+    process::{Child, Command, Stdio},
 };
 
-use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
+use rustix::{
+    pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt},
+    termios::{Winsize, tcsetwinsize},
+};
+
+use api_key_runtime::NewKey;
 
 use super::{command, status};
 use crate::support::Database;
@@ -20,6 +25,30 @@ struct Session {
 
 impl Session {
     fn start(database: &Database, line: &str) -> Self {
+        Self::start_with(database, line, |command, _| {
+            command.stdout(Stdio::null());
+        })
+    }
+
+    /// One of so many columns, which shows standard output as well.
+    fn of_width(columns: u16, database: &Database, line: &str) -> Self {
+        Self::start_with(database, line, |command, terminal| {
+            let size = Winsize {
+                ws_row: 24,
+                ws_col: columns,
+                ws_xpixel: 0,
+                ws_ypixel: 0,
+            };
+            tcsetwinsize(&terminal, size).unwrap();
+            command.stdout(terminal);
+        })
+    }
+
+    fn start_with(
+        database: &Database,
+        line: &str,
+        attach_stdout: impl FnOnce(&mut Command, File),
+    ) -> Self {
         let screen = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY).unwrap();
         grantpt(&screen).unwrap();
         unlockpt(&screen).unwrap();
@@ -29,10 +58,11 @@ impl Session {
             .write(true)
             .open(name)
             .unwrap();
-        let process = command(database.url(), line)
+        let mut command = command(database.url(), line);
+        attach_stdout(&mut command, terminal.try_clone().unwrap());
+        let process = command
             .stdin(terminal.try_clone().unwrap())
             .stderr(terminal)
-            .stdout(Stdio::null())
             .spawn()
             .unwrap();
         Self {
@@ -106,4 +136,38 @@ fn revoking_does_not_ask_when_told_yes_or_when_nothing_is_left_to_do() {
         "{shown}"
     );
     assert_eq!(code, Some(0), "{shown}");
+}
+
+// F11
+#[test]
+fn a_list_fits_the_terminal_and_says_what_it_left_out() {
+    let database = Database::sqlite();
+    for number in 0..3 {
+        let new = NewKey::new(format!("billing {number}"), "10.0.0.0/8".parse().unwrap())
+            .owner("user 17")
+            .scopes("cakes:write cakes:delete".parse().unwrap());
+        database.issue_with(&new);
+    }
+    for (columns, left_out) in [(200, None), (120, Some("CREATED")), (80, Some("SCOPES"))] {
+        let (shown, code) = Session::of_width(columns, &database, "list").finish();
+        assert_eq!(code, Some(0), "{shown}");
+        let lines: Vec<&str> = shown.lines().map(str::trim_end).collect();
+        let (table, said) = lines.split_at(4);
+        for line in table {
+            assert!(line.len() <= usize::from(columns), "{columns}: {shown}");
+        }
+        for heading in ["LAST USED", "FROM", "USES", "STATE"] {
+            assert!(table[0].contains(heading), "{columns}: {shown}");
+        }
+        match left_out {
+            None => assert!(said.is_empty(), "{shown}"),
+            Some(heading) => {
+                assert!(!table[0].contains(heading), "{shown}");
+                assert!(
+                    said[0].starts_with("There was no room for ") && said[0].contains(heading),
+                    "{shown}"
+                );
+            }
+        }
+    }
 }

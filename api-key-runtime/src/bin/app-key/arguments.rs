@@ -49,11 +49,13 @@ Examples:
   KEY=$(app-key issue --name me --ip 127.0.0.1 --scope \"cakes:write cakes:delete\")";
 
 const LIST_AFTER_HELP: &str = "\
-Long texts are cut; `show` and --json give them whole. No key can be shown, only its first characters.
+Long texts are cut, and a terminal that is too narrow goes without some columns; `show` and --json give all. No key
+can be shown, only its first characters. Services record uses every few seconds.
 
 Examples:
   app-key list
-  app-key list --json | jq '.[] | select(.expires_at != null) | .id'";
+  app-key list --json | jq '.[] | select(.expires_at != null) | .id'
+  app-key list --json | jq '.[] | select(.last_used_at == null) | .id'";
 
 const SHOW_AFTER_HELP: &str = "\
 Example:
@@ -104,7 +106,7 @@ pub(crate) enum Command {
     /// List every key there is or was, oldest first
     #[command(after_help = LIST_AFTER_HELP)]
     List(List),
-    /// Show what is known of a key
+    /// Show what is known of a key, and how it was used
     #[command(after_help = SHOW_AFTER_HELP)]
     Show(Show),
     /// Switch a key off until it is enabled again
@@ -170,7 +172,7 @@ pub(crate) struct Issue {
     /// The form of the key; a UUID only for a client that demands one
     #[arg(long, value_enum, default_value_t)]
     format: Format,
-    /// Print one JSON object: the columns of the table, and the key
+    /// Print one JSON object: the columns of the tables, and the key
     #[arg(long)]
     pub(crate) json: bool,
 }
@@ -184,7 +186,7 @@ enum Format {
 
 #[derive(Debug, Args)]
 pub(crate) struct List {
-    /// Print a JSON array of the columns of the table
+    /// Print a JSON array of the columns of the tables
     #[arg(long)]
     pub(crate) json: bool,
 }
@@ -193,7 +195,7 @@ pub(crate) struct List {
 pub(crate) struct Show {
     #[command(flatten)]
     pub(crate) key: Key,
-    /// Print one JSON object of the columns of the table
+    /// Print one JSON object of the columns of the tables
     #[arg(long)]
     pub(crate) json: bool,
 }

@@ -1,17 +1,19 @@
 //! What each subcommand does.
 
 use std::{
+    collections::HashMap,
     fmt,
     io::{self, BufWriter, IsTerminal as _, Write as _},
 };
 
-use api_key_runtime::{Admin, AppKeysBuilder, KeyRecord, KeyState, copy_migrations};
+use api_key_runtime::{Admin, AppKeysBuilder, KeyRecord, KeyState, KeyUse, copy_migrations};
 use chrono::Utc;
 
 use crate::{
     arguments::{Command, Copy, Issue, List, Migrations, Revoke, Show},
     failure::Failure,
     json,
+    table::{self, Row},
     text::{self, named, time},
 };
 
@@ -76,27 +78,44 @@ fn issue(admin: &Admin, asked: &Issue) -> Result<(), Failure> {
 }
 
 fn list(admin: &Admin, asked: &List) -> Result<(), Failure> {
-    let records = admin.list()?;
+    let (records, usage) = (admin.list()?, admin.usage()?);
+    let usage: HashMap<i64, KeyUse> = usage.into_iter().map(|uses| (uses.key_id, uses)).collect();
+    let now = Utc::now();
+    let row = |record| Row {
+        record,
+        usage: usage.get(&record.id),
+        now,
+    };
+    let rows: Vec<Row<'_>> = records.iter().map(row).collect();
     let mut out = BufWriter::new(io::stdout().lock());
     if asked.json {
-        json::write_records(&mut out, &records)?;
-    } else if records.is_empty() {
+        json::write_rows(&mut out, &rows)?;
+    } else if rows.is_empty() {
         say(format_args!(
             "There is no key yet. `app-key issue` makes one; see `app-key issue --help`."
         ));
     } else {
-        text::write_table(&mut out, &records, Utc::now())?;
+        let width = terminal_size::terminal_size_of(io::stdout()).map(|(width, _)| width.0.into());
+        let left_out = table::write(&mut out, &rows, width)?;
+        out.flush()?;
+        if !left_out.is_empty() {
+            say(format_args!(
+                "There was no room for {}: `app-key show ID` and `app-key list --json` have them.",
+                left_out.join(", ")
+            ));
+        }
     }
     Ok(out.flush()?)
 }
 
 fn show(admin: &Admin, asked: &Show) -> Result<(), Failure> {
     let record = admin.get(asked.key.id)?;
+    let usage = admin.usage_of(record.id)?;
     let mut out = BufWriter::new(io::stdout().lock());
     if asked.json {
-        json::write_record(&mut out, &record)?;
+        json::write_record(&mut out, &record, usage.as_ref())?;
     } else {
-        text::write_details(&mut out, &record, Utc::now())?;
+        text::write_details(&mut out, &record, usage.as_ref(), Utc::now())?;
     }
     Ok(out.flush()?)
 }

@@ -1,12 +1,13 @@
-//! Keys as programs read them: the columns of `api_keys` but the digest, and beside them the key that was just issued.
+//! Keys as programs read them: the columns of `api_keys` but the digest and those of `api_key_usage`, and beside them the key that was just
+//! issued.
 
 use std::io::{self, Write};
 
-use api_key_runtime::{IssuedKey, KeyRecord};
+use api_key_runtime::{IssuedKey, KeyRecord, KeyUse};
 use chrono::{DateTime, SecondsFormat, Utc};
 use serde::Serialize;
 
-use crate::text::is_deceptive;
+use crate::{table::Row, text::is_deceptive};
 
 #[derive(Serialize)]
 struct Columns<'a> {
@@ -22,10 +23,13 @@ struct Columns<'a> {
     disabled_at: Option<String>,
     revoked_at: Option<String>,
     replaced_by: Option<i64>,
+    last_used_at: Option<String>,
+    last_used_ip: Option<String>,
+    use_count: u64,
 }
 
 impl<'a> Columns<'a> {
-    fn of(record: &'a KeyRecord) -> Self {
+    fn of(record: &'a KeyRecord, usage: Option<&KeyUse>) -> Self {
         Self {
             id: record.id,
             digest_key: record.digest_key.as_str(),
@@ -39,6 +43,11 @@ impl<'a> Columns<'a> {
             disabled_at: record.disabled_at.map(time),
             revoked_at: record.revoked_at.map(time),
             replaced_by: record.replaced_by,
+            last_used_at: usage.map(|usage| time(usage.last_used_at)),
+            last_used_ip: usage
+                .and_then(|usage| usage.last_used_ip)
+                .map(|address| address.to_string()),
+            use_count: usage.map_or(0, |usage| usage.count),
         }
     }
 }
@@ -58,7 +67,7 @@ fn time(time: DateTime<Utc>) -> String {
 /// One object, in one line.
 pub(crate) fn write_issued(out: &mut impl Write, issued: &IssuedKey) -> io::Result<()> {
     let object = Issued {
-        columns: Columns::of(&issued.record),
+        columns: Columns::of(&issued.record, None),
         key: issued.secret.expose(),
     };
     write(out, &object)?;
@@ -66,20 +75,24 @@ pub(crate) fn write_issued(out: &mut impl Write, issued: &IssuedKey) -> io::Resu
 }
 
 /// One object, in one line.
-pub(crate) fn write_record(out: &mut impl Write, record: &KeyRecord) -> io::Result<()> {
-    write(out, &Columns::of(record))?;
+pub(crate) fn write_record(
+    out: &mut impl Write,
+    record: &KeyRecord,
+    usage: Option<&KeyUse>,
+) -> io::Result<()> {
+    write(out, &Columns::of(record, usage))?;
     writeln!(out)
 }
 
 /// An array, with a line for each key.
-pub(crate) fn write_records(out: &mut impl Write, records: &[KeyRecord]) -> io::Result<()> {
+pub(crate) fn write_rows(out: &mut impl Write, rows: &[Row<'_>]) -> io::Result<()> {
     let mut separator = "[";
-    for record in records {
+    for row in rows {
         out.write_all(separator.as_bytes())?;
-        write(out, &Columns::of(record))?;
+        write(out, &Columns::of(row.record, row.usage))?;
         separator = ",\n ";
     }
-    writeln!(out, "{}", if records.is_empty() { "[]" } else { "]" })
+    writeln!(out, "{}", if rows.is_empty() { "[]" } else { "]" })
 }
 
 fn write(out: &mut impl Write, object: &impl Serialize) -> io::Result<()> {

@@ -24,6 +24,7 @@ mod commands;
 mod expiry;
 mod failure;
 mod json;
+mod table;
 mod text;
 
 use std::{io::Write as _, process::ExitCode};

@@ -1,27 +1,9 @@
 //! Keys as people read them. What comes out of a table is data: it never reaches a terminal as an instruction.
 
-use std::{
-    fmt::Write as _,
-    io::{self, Write},
-};
+use std::io::{self, Write};
 
-use api_key_runtime::{AddressRules, KeyRecord, ScopeSet};
+use api_key_runtime::{AddressRules, KeyRecord, KeyUse, ScopeSet};
 use chrono::{DateTime, SecondsFormat, Utc};
-use unicode_width::{UnicodeWidthChar as _, UnicodeWidthStr as _};
-
-/// Where the list cuts a text.
-const MAX_CELL_WIDTH: usize = 40;
-const HEADINGS: [&str; 9] = [
-    "ID",
-    "HINT",
-    "NAME",
-    "OWNER",
-    "ADDRESSES",
-    "SCOPES",
-    "CREATED",
-    "EXPIRES",
-    "STATE",
-];
 
 /// Whether a character could do anything but appear: control a terminal, turn the text around it, or hide.
 pub(crate) fn is_deceptive(character: char) -> bool {
@@ -68,62 +50,6 @@ pub(crate) fn time(time: DateTime<Utc>) -> String {
     time.to_rfc3339_opts(SecondsFormat::Secs, true)
 }
 
-/// Every key in a line of an aligned table.
-pub(crate) fn write_table(
-    out: &mut impl Write,
-    records: &[KeyRecord],
-    now: DateTime<Utc>,
-) -> io::Result<()> {
-    let mut rows = vec![HEADINGS.map(str::to_owned)];
-    rows.extend(records.iter().map(|record| cells(record, now).map(cut)));
-    let mut widths = [0; HEADINGS.len()];
-    for row in &rows {
-        for (width, cell) in widths.iter_mut().zip(row) {
-            *width = cell.width().max(*width);
-        }
-    }
-    for row in &rows {
-        let mut line = String::new();
-        for (width, cell) in widths.iter().zip(row) {
-            let padding = width - cell.width() + 2;
-            // Writing to a String cannot fail.
-            let _ = write!(line, "{cell}{:padding$}", "");
-        }
-        writeln!(out, "{}", line.trim_end())?;
-    }
-    Ok(())
-}
-
-fn cells(record: &KeyRecord, now: DateTime<Utc>) -> [String; HEADINGS.len()] {
-    [
-        record.id.to_string(),
-        visible(&record.hint),
-        visible(&record.name),
-        owner(record),
-        addresses(&record.allowed_ips),
-        scopes(&record.scopes),
-        time(record.created_at),
-        expires(record),
-        record.state(now).as_str().to_owned(),
-    ]
-}
-
-fn cut(cell: String) -> String {
-    if cell.width() <= MAX_CELL_WIDTH {
-        return cell;
-    }
-    let mut width = 0;
-    let mut shown: String = cell
-        .chars()
-        .take_while(|character| {
-            width += character.width().unwrap_or(0);
-            width < MAX_CELL_WIDTH
-        })
-        .collect();
-    shown.push('…');
-    shown
-}
-
 /// What a key was issued as, one field a line.
 pub(crate) fn write_issued(out: &mut impl Write, record: &KeyRecord) -> io::Result<()> {
     write_fields(
@@ -145,6 +71,7 @@ pub(crate) fn write_issued(out: &mut impl Write, record: &KeyRecord) -> io::Resu
 pub(crate) fn write_details(
     out: &mut impl Write,
     record: &KeyRecord,
+    usage: Option<&KeyUse>,
     now: DateTime<Utc>,
 ) -> io::Result<()> {
     write_issued(out, record)?;
@@ -162,6 +89,12 @@ pub(crate) fn write_details(
                     .map_or_else(|| "-".to_owned(), |id| id.to_string()),
             ),
             ("digest key", visible(record.digest_key.as_str())),
+            (
+                "last used",
+                usage.map_or_else(|| "never".to_owned(), |usage| time(usage.last_used_at)),
+            ),
+            ("used from", used_from(usage)),
+            ("uses", uses(usage)),
         ],
     )
 }
@@ -176,7 +109,7 @@ fn write_fields<const N: usize>(
     Ok(())
 }
 
-fn owner(record: &KeyRecord) -> String {
+pub(crate) fn owner(record: &KeyRecord) -> String {
     record
         .owner
         .as_deref()
@@ -184,7 +117,7 @@ fn owner(record: &KeyRecord) -> String {
 }
 
 /// In the words of `--ip`; an empty text admits nobody, and so does one that cannot be read.
-fn addresses(rules: &AddressRules) -> String {
+pub(crate) fn addresses(rules: &AddressRules) -> String {
     if *rules == AddressRules::any() {
         "any".to_owned()
     } else if rules.as_str().is_empty() {
@@ -196,7 +129,7 @@ fn addresses(rules: &AddressRules) -> String {
     }
 }
 
-fn scopes(scopes: &ScopeSet) -> String {
+pub(crate) fn scopes(scopes: &ScopeSet) -> String {
     if scopes.as_str().is_empty() {
         "-".to_owned()
     } else {
@@ -206,4 +139,20 @@ fn scopes(scopes: &ScopeSet) -> String {
 
 fn expires(record: &KeyRecord) -> String {
     record.expires_at.map_or_else(|| "never".to_owned(), time)
+}
+
+/// The last address, which a service may not have known.
+pub(crate) fn used_from(usage: Option<&KeyUse>) -> String {
+    usage.map_or_else(
+        || "-".to_owned(),
+        |usage| {
+            usage
+                .last_used_ip
+                .map_or_else(|| "unknown".to_owned(), |address| address.to_string())
+        },
+    )
+}
+
+pub(crate) fn uses(usage: Option<&KeyUse>) -> String {
+    usage.map_or(0, |usage| usage.count).to_string()
 }

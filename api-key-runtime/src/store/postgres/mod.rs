@@ -2,6 +2,7 @@
 
 pub(crate) mod changes;
 pub mod schema;
+pub(crate) mod usage;
 
 use diesel::{
     Connection as _, RunQueryDsl as _, connection::SimpleConnection as _, dsl::sql,

@@ -3,6 +3,7 @@
 pub(crate) mod changes;
 mod file;
 pub mod schema;
+pub(crate) mod usage;
 
 use diesel::{
     RunQueryDsl as _, connection::SimpleConnection as _, prelude::QueryableByName, sql_query,

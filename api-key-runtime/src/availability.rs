@@ -1,0 +1,241 @@
+//! Whether the store answers: noted by everyone who asks it, so that nobody waits in vain for one that is away.
+
+use std::{
+    collections::HashMap,
+    sync::{Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
+
+use crate::{StoreError, clock::Moment};
+
+/// An outage is over when nothing has failed for this long, so that one that comes and goes is one.
+const OVER_AFTER: Duration = Duration::from_secs(1);
+
+/// What is noted of the calls to a store.
+#[derive(Debug)]
+pub(crate) struct Availability {
+    /// How long the store may leave every call unanswered until it counts as away.
+    patience: Duration,
+    state: Mutex<State>,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    /// Calls that are under way, and since when.
+    under_way: HashMap<CallId, Moment>,
+    next: CallId,
+    last_answer: Moment,
+    outage: Option<Outage>,
+}
+
+#[derive(Debug)]
+struct Outage {
+    since: Moment,
+    last_failure: Moment,
+    failures: u64,
+    let_through: u64,
+}
+
+type CallId = u64;
+
+/// A call that is under way.
+#[derive(Debug)]
+#[must_use = "a call that never ends counts as unanswered"]
+pub(crate) struct Call(CallId);
+
+impl Availability {
+    pub(crate) fn new(patience: Duration) -> Self {
+        Self {
+            patience,
+            state: Mutex::default(),
+        }
+    }
+
+    /// Somebody asks the store.
+    pub(crate) fn asked(&self, now: Moment) -> Call {
+        let mut state = self.state();
+        let id = state.next;
+        state.next = id.saturating_add(1);
+        state.under_way.insert(id, now);
+        Call(id)
+    }
+
+    /// The store answered, or failed and said so.
+    pub(crate) fn answered(&self, call: &Call, error: Option<&StoreError>, now: Moment) {
+        let mut state = self.state();
+        state.under_way.remove(&call.0);
+        match error {
+            None => {
+                state.last_answer = now;
+                if let Some(over) = state.end_outage(now) {
+                    drop(state);
+                    over.log(now);
+                }
+            }
+            Some(error) => {
+                let is_first = state.failed(now);
+                drop(state);
+                if is_first {
+                    log::error!(
+                        "the key store cannot be asked; callers whose keys are not known get 503 until it can be again: {error}"
+                    );
+                } else {
+                    log::debug!("the key store still cannot be asked: {error}");
+                }
+            }
+        }
+    }
+
+    /// Nobody waits for this call any more.
+    pub(crate) fn given_up(&self, call: &Call) {
+        self.state().under_way.remove(&call.0);
+    }
+
+    /// Whether the store has left every call unanswered for too long. Who asks it all the same waits in vain, most likely.
+    pub(crate) fn is_away(&self, now: Moment) -> bool {
+        self.state().unanswered_for(now) > self.patience
+    }
+
+    /// Whether anybody is asking it at the moment.
+    pub(crate) fn is_asked(&self) -> bool {
+        !self.state().under_way.is_empty()
+    }
+
+    /// A request was let through by what was known before the store was away; the first one is logged, and all are counted.
+    pub(crate) fn let_through(&self, now: Moment) {
+        let mut state = self.state();
+        let outage = state.outage.get_or_insert_with(|| Outage::beginning(now));
+        outage.last_failure = now;
+        outage.let_through = outage.let_through.saturating_add(1);
+        let is_first = outage.let_through == 1;
+        drop(state);
+        if is_first {
+            log::warn!(
+                "the key store is away: keys are let through as they were last known, as stale_if_error says"
+            );
+        }
+    }
+
+    /// Notes a store that leaves everything unanswered, which no call will say.
+    pub(crate) fn check(&self, now: Moment) {
+        let mut state = self.state();
+        let silent_for = state.unanswered_for(now);
+        if silent_for <= self.patience {
+            return;
+        }
+        let is_first = state.failed(now);
+        drop(state);
+        if is_first {
+            log::error!(
+                "the key store has not answered for {} ms; callers whose keys are not known get 503 until it does",
+                silent_for.as_millis()
+            );
+        }
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl State {
+    /// How long nothing has been answered although something was asked.
+    fn unanswered_for(&self, now: Moment) -> Duration {
+        let oldest = self.under_way.values().min();
+        oldest.map_or(Duration::ZERO, |&oldest| {
+            now.since(oldest.max(self.last_answer))
+        })
+    }
+
+    /// Whether this begins an outage.
+    fn failed(&mut self, now: Moment) -> bool {
+        let is_first = self.outage.is_none();
+        let outage = self.outage.get_or_insert_with(|| Outage::beginning(now));
+        outage.last_failure = now;
+        outage.failures = outage.failures.saturating_add(1);
+        is_first
+    }
+
+    fn end_outage(&mut self, now: Moment) -> Option<Outage> {
+        self.outage
+            .take_if(|outage| now.since(outage.last_failure) >= OVER_AFTER)
+    }
+}
+
+impl Outage {
+    fn beginning(now: Moment) -> Self {
+        Self {
+            since: now,
+            last_failure: now,
+            failures: 0,
+            let_through: 0,
+        }
+    }
+
+    fn log(&self, now: Moment) {
+        let away_for = now.since(self.since).as_secs_f64();
+        log::info!(
+            "the key store answers again, after {away_for:.1} s; {} requests were let through meanwhile as keys were last known",
+            self.let_through
+        );
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const PATIENCE: Duration = Duration::from_millis(600);
+
+    fn at(millis: u64) -> Moment {
+        Moment::from_nanos(millis * 1_000_000)
+    }
+
+    // F1, F6
+    #[test]
+    fn a_store_is_away_once_every_call_has_been_unanswered_for_too_long() {
+        let availability = Availability::new(PATIENCE);
+        assert!(!availability.is_away(at(100_000)), "nobody asked");
+        let first = availability.asked(at(1000));
+        assert!(!availability.is_away(at(1600)));
+        assert!(availability.is_away(at(1601)));
+        let second = availability.asked(at(1500));
+        availability.answered(&second, None, at(1700));
+        assert!(
+            !availability.is_away(at(2300)),
+            "one that hangs says nothing while others are answered"
+        );
+        assert!(availability.is_away(at(2301)));
+        availability.given_up(&first);
+        assert!(!availability.is_away(at(100_000)));
+    }
+
+    // F3
+    #[test]
+    fn an_outage_that_comes_and_goes_is_one() {
+        let availability = Availability::new(PATIENCE);
+        let fails = |millis| {
+            let call = availability.asked(at(millis));
+            let error = StoreError::new("test");
+            availability.answered(&call, Some(&error), at(millis));
+        };
+        let answers = |millis| {
+            let call = availability.asked(at(millis));
+            availability.answered(&call, None, at(millis));
+        };
+        let failures = || {
+            availability
+                .state()
+                .outage
+                .as_ref()
+                .map(|outage| outage.failures)
+        };
+        fails(0);
+        answers(500);
+        fails(900);
+        answers(1899);
+        assert_eq!(failures(), Some(2));
+        answers(1900);
+        assert_eq!(failures(), None);
+    }
+}

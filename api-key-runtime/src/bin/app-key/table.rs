@@ -1,0 +1,243 @@
+//! The list of keys: a line for each, in aligned columns.
+
+use std::{
+    fmt::Write as _,
+    io::{self, Write},
+};
+
+use api_key_runtime::{KeyRecord, KeyUse};
+use chrono::{DateTime, Utc};
+use unicode_width::{UnicodeWidthChar as _, UnicodeWidthStr as _};
+
+use crate::text::{addresses, owner, scopes, used_from, uses, visible};
+
+/// Where the list cuts a text.
+const MAX_CELL_WIDTH: usize = 40;
+/// Between two columns.
+const GAP: usize = 2;
+
+/// What a line is made of.
+pub(crate) struct Row<'a> {
+    pub(crate) record: &'a KeyRecord,
+    /// None where the key was never used.
+    pub(crate) usage: Option<&'a KeyUse>,
+    pub(crate) now: DateTime<Utc>,
+}
+
+struct Column {
+    heading: &'static str,
+    /// Where there is no room, columns with higher numbers are left out first, and those with none never are.
+    dispensable: u8,
+    cell: fn(&Row<'_>) -> String,
+}
+
+const COLUMNS: [Column; 12] = [
+    column("ID", 0, |row| row.record.id.to_string()),
+    column("HINT", 0, |row| visible(&row.record.hint)),
+    column("NAME", 0, |row| visible(&row.record.name)),
+    column("OWNER", 6, |row| owner(row.record)),
+    column("ADDRESSES", 5, |row| addresses(&row.record.allowed_ips)),
+    column("SCOPES", 7, |row| scopes(&row.record.scopes)),
+    column("CREATED", 8, |row| day(row.record.created_at)),
+    column("EXPIRES", 2, |row| {
+        row.record
+            .expires_at
+            .map_or_else(|| "never".to_owned(), day)
+    }),
+    column("LAST USED", 1, |row| {
+        let ago = |usage: &KeyUse| ago(usage.last_used_at, row.now);
+        row.usage.map_or_else(|| "never".to_owned(), ago)
+    }),
+    column("FROM", 4, |row| used_from(row.usage)),
+    column("USES", 3, |row| uses(row.usage)),
+    column("STATE", 0, |row| {
+        row.record.state(row.now).as_str().to_owned()
+    }),
+];
+
+const fn column(heading: &'static str, dispensable: u8, cell: fn(&Row<'_>) -> String) -> Column {
+    Column {
+        heading,
+        dispensable,
+        cell,
+    }
+}
+
+/// Writes the list, and answers the columns it left out because a line would be wider than this.
+pub(crate) fn write(
+    out: &mut impl Write,
+    rows: &[Row<'_>],
+    width: Option<usize>,
+) -> io::Result<Vec<&'static str>> {
+    let columns: Vec<Laid> = COLUMNS
+        .iter()
+        .map(|column| Laid::out(column, rows))
+        .collect();
+    let fits = |most: &u8| {
+        let kept = columns
+            .iter()
+            .filter(|laid| laid.column.dispensable <= *most);
+        let needed = kept.map(|laid| laid.width + GAP).sum::<usize>() - GAP;
+        width.is_none_or(|width| needed <= width)
+    };
+    let most = (1..=u8::MAX).rev().find(fits).unwrap_or(0);
+    let (kept, left_out): (Vec<_>, Vec<_>) = columns
+        .into_iter()
+        .partition(|laid| laid.column.dispensable <= most);
+    let mut lines = vec![String::new(); rows.len() + 1];
+    for laid in kept {
+        for (line, cell) in lines.iter_mut().zip(&laid.cells) {
+            let padding = laid.width + GAP - cell.width();
+            // Writing to a String cannot fail.
+            let _ = write!(line, "{cell}{:padding$}", "");
+        }
+    }
+    for line in lines {
+        writeln!(out, "{}", line.trim_end())?;
+    }
+    Ok(left_out.iter().map(|laid| laid.column.heading).collect())
+}
+
+/// A column with what stands in it, the heading first.
+struct Laid {
+    column: &'static Column,
+    cells: Vec<String>,
+    width: usize,
+}
+
+impl Laid {
+    fn out(column: &'static Column, rows: &[Row<'_>]) -> Self {
+        let mut cells = vec![column.heading.to_owned()];
+        cells.extend(rows.iter().map(|row| cut((column.cell)(row))));
+        let width = cells.iter().map(|cell| cell.width()).max().unwrap_or(0);
+        Self {
+            column,
+            cells,
+            width,
+        }
+    }
+}
+
+fn day(time: DateTime<Utc>) -> String {
+    time.format("%Y-%m-%d").to_string()
+}
+
+/// How long ago that was, in its largest unit.
+fn ago(time: DateTime<Utc>, now: DateTime<Utc>) -> String {
+    // Another machine's clock may be ahead.
+    let seconds = (now - time).num_seconds().max(0);
+    match seconds {
+        0..60 => format!("{seconds} s ago"),
+        60..3600 => format!("{} min ago", seconds / 60),
+        3600..86_400 => format!("{} h ago", seconds / 3600),
+        _ => format!("{} d ago", seconds / 86_400),
+    }
+}
+
+fn cut(cell: String) -> String {
+    if cell.width() <= MAX_CELL_WIDTH {
+        return cell;
+    }
+    let mut width = 0;
+    let mut shown: String = cell
+        .chars()
+        .take_while(|character| {
+            width += character.width().unwrap_or(0);
+            width < MAX_CELL_WIDTH
+        })
+        .collect();
+    shown.push('…');
+    shown
+}
+
+#[cfg(test)]
+mod tests {
+    use api_key_runtime::{AddressRules, Digest};
+    use chrono::TimeDelta;
+
+    use super::*;
+
+    fn now() -> DateTime<Utc> {
+        DateTime::from_timestamp_micros(1_800_000_000_123_456).unwrap()
+    }
+
+    /// A key with all that a key has, as wide as they usually are.
+    fn record() -> KeyRecord {
+        let mut record = KeyRecord::new(
+            17,
+            Digest::from_bytes([1; 32]),
+            AddressRules::from_stored("10.0.0.0/8"),
+        );
+        record.hint = "ak_live_Ab3d".to_owned();
+        record.name = "billing".to_owned();
+        record.owner = Some("user 17".to_owned());
+        record.scopes = "cakes:write cakes:delete".parse().unwrap();
+        record.created_at = now() - TimeDelta::days(100);
+        record.expires_at = Some(now() + TimeDelta::days(100));
+        record
+    }
+
+    fn listed(width: Option<usize>) -> (Vec<String>, Vec<&'static str>) {
+        let record = record();
+        let address = "203.0.113.200".parse().ok();
+        let usage = KeyUse::new(17, now() - TimeDelta::minutes(3), address, 1_048_576);
+        let row = Row {
+            record: &record,
+            usage: Some(&usage),
+            now: now(),
+        };
+        let mut out = Vec::new();
+        let left_out = write(&mut out, &[row], width).unwrap();
+        let lines = String::from_utf8(out).unwrap();
+        (lines.lines().map(str::to_owned).collect(), left_out)
+    }
+
+    // F11
+    #[test]
+    fn a_line_fits_a_terminal_by_leaving_out_what_matters_least_and_no_other_is_cut() {
+        let (lines, left_out) = listed(None);
+        assert_eq!(left_out, [""; 0]);
+        let natural = lines[0].width().max(lines[1].width());
+        assert_eq!(listed(Some(natural)).1, [""; 0]);
+        assert_eq!(listed(Some(natural - 1)).1, ["CREATED"]);
+        for width in [120, 80, 60] {
+            let (lines, left_out) = listed(Some(width));
+            assert!(
+                lines.iter().all(|line| line.width() <= width),
+                "{width}: {lines:?}"
+            );
+            for (column, word) in [("LAST USED", "3 min ago"), ("USES", "1048576")] {
+                let shown = !left_out.contains(&column);
+                assert!(lines[1].contains(word) == shown, "{width}: {lines:?}");
+            }
+            assert!(width < 80 || !left_out.contains(&"LAST USED"), "{lines:?}");
+        }
+        let (lines, left_out) = listed(Some(1));
+        assert_eq!(left_out.len(), 8);
+        assert_eq!(
+            lines,
+            [
+                "ID  HINT          NAME     STATE",
+                "17  ak_live_Ab3d  billing  active"
+            ]
+        );
+    }
+
+    // F11
+    #[test]
+    fn the_time_since_the_last_use_is_said_in_its_largest_unit() {
+        for (seconds, said) in [
+            (-5, "0 s ago"),
+            (0, "0 s ago"),
+            (59, "59 s ago"),
+            (60, "1 min ago"),
+            (3599, "59 min ago"),
+            (3600, "1 h ago"),
+            (86_399, "23 h ago"),
+            (86_400, "1 d ago"),
+            (86_400 * 1000, "1000 d ago"),
+        ] {
+            assert_eq!(ago(now() - TimeDelta::seconds(seconds), now()), said);
+        }
+    }
+}

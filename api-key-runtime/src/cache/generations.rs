@@ -1,0 +1,96 @@
+//! When each key was last said to have changed, in generations: a read that was sent before is worth nothing for that key.
+
+use std::collections::HashMap;
+
+use crate::Digest;
+
+/// Changed keys that are told apart; past that a read under way counts as outdated for every key.
+const MAX_RECENT: usize = 4096;
+
+/// Counts changes. A generation is a point between two of them.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Generations {
+    current: u64,
+    recent: HashMap<Digest, u64>,
+    /// Reads of an earlier generation are outdated for every key.
+    all_before: u64,
+}
+
+impl Generations {
+    pub(super) fn current(&self) -> u64 {
+        self.current
+    }
+
+    /// These keys have changed.
+    pub(super) fn keys_changed(&mut self, digests: &[Digest]) {
+        if digests.is_empty() {
+            return;
+        }
+        self.current = self.current.saturating_add(1);
+        if self.recent.len().saturating_add(digests.len()) > MAX_RECENT {
+            self.recent.clear();
+            self.all_before = self.current;
+            return;
+        }
+        for &digest in digests {
+            self.recent.insert(digest, self.current);
+        }
+    }
+
+    /// Every key may have changed; the generation it has been since.
+    pub(super) fn everything_changed(&mut self) -> u64 {
+        self.current = self.current.saturating_add(1);
+        self.recent.clear();
+        self.all_before = self.current;
+        self.current
+    }
+
+    /// Whether this key may have changed since a generation.
+    pub(super) fn moved(&self, since: u64, digest: &Digest) -> bool {
+        since < self.all_before || self.recent.get(digest).is_some_and(|&at| since < at)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn digest(number: u32) -> Digest {
+        let mut bytes = [7; 32];
+        bytes[..4].copy_from_slice(&number.to_le_bytes());
+        Digest::from_bytes(bytes)
+    }
+
+    // E3
+    #[test]
+    fn a_read_is_outdated_for_the_keys_that_changed_since_and_for_no_others() {
+        let mut generations = Generations::default();
+        let before = generations.current();
+        generations.keys_changed(&[digest(1)]);
+        assert!(generations.moved(before, &digest(1)));
+        assert!(!generations.moved(before, &digest(2)));
+        assert!(!generations.moved(generations.current(), &digest(1)));
+        generations.keys_changed(&[]);
+        assert_eq!(generations.current(), before + 1, "nothing is no change");
+        let between = generations.current();
+        generations.everything_changed();
+        assert!(generations.moved(between, &digest(2)));
+        assert!(!generations.moved(generations.current(), &digest(2)));
+    }
+
+    // E3
+    #[test]
+    fn what_is_no_longer_told_apart_is_outdated_and_memory_is_bounded() {
+        let mut generations = Generations::default();
+        let before = generations.current();
+        for number in 0..10_000 {
+            generations.keys_changed(&[digest(number)]);
+            assert!(generations.moved(before, &digest(0)));
+            assert!(generations.recent.len() <= MAX_RECENT);
+        }
+        let many: Vec<Digest> = (0..10_000).map(digest).collect();
+        let before = generations.current();
+        generations.keys_changed(&many);
+        assert!(many.iter().all(|digest| generations.moved(before, digest)));
+    }
+}

@@ -1,0 +1,351 @@
+//! The keys this process knows, and the rule by which it may believe them: without I/O, and given the time, so that a model can drive it.
+//!
+//! A request may use an entry only while either the lease or the entry's own read is no older than `max_staleness`. The lease is the
+//! moment up to which every change is known to have been applied: the feed takes the time, *then* reads the changes, applies them, and
+//! only then publishes the time it took first ([`apply`](Cache::apply), [`renew`](Cache::renew)). A look-up takes its ticket
+//! ([`begin`](Cache::begin)) before its query is sent; what it read is kept, and handed to whoever joined it later, only if the key has
+//! not changed since, and it is not older than the bound ([`fill`](Cache::fill)). A request reads the lease before it looks at an entry
+//! ([`probe`](Cache::probe)). `model.rs` explores every interleaving of these steps, and those of their wrong neighbours.
+
+mod generations;
+#[cfg(test)]
+mod model;
+mod tombstones;
+
+use std::{
+    collections::HashMap,
+    fmt,
+    hash::{BuildHasher, RandomState},
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
+};
+
+use quick_cache::{DefaultHashBuilder, UnitWeighter, sync::DefaultLifecycle};
+
+use self::{
+    generations::Generations,
+    tombstones::{Tombstone, Tombstones},
+};
+use crate::{Digest, KeyRecord, clock::Moment, known_key::KnownKey, store::Changed};
+
+/// Digests that are known to be in no table. Anyone can make them up, so they are few, and displace nothing else.
+const MAX_UNKNOWN: usize = 65_536;
+
+/// How long a key may be believed without asking.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Bounds {
+    /// Since it was last known to be current; zero is never.
+    pub(crate) max_staleness: Duration,
+    /// The same while the store is away; no shorter than the other.
+    pub(crate) stale_if_error: Duration,
+}
+
+/// What is believed of a digest: the key, or that there is none, and since when.
+#[derive(Clone, Debug)]
+struct Entry<T> {
+    what: T,
+    /// When the query was sent that read it.
+    sent: Moment,
+    /// What had changed by then.
+    generation: u64,
+}
+
+/// A map by digest, of which the least used go when it is full.
+type Bounded<T, B> = quick_cache::sync::Cache<Digest, Entry<T>, UnitWeighter, B>;
+
+/// Everything this process knows of keys.
+pub(crate) struct Cache {
+    known: Bounded<Arc<KnownKey>, DefaultHashBuilder>,
+    /// Hashed with a secret: here the digests are the caller's choice.
+    unknown: Bounded<(), RandomState>,
+    /// Up to when every change is known to have been applied.
+    lease: AtomicU64,
+    /// Entries of earlier generations are not believed.
+    believed_from: AtomicU64,
+    /// Held by whoever changes anything, never by a request that hits.
+    writer: Mutex<Writer>,
+    bounds: Bounds,
+}
+
+#[derive(Clone, Debug, Default)]
+struct Writer {
+    generations: Generations,
+    tombstones: Tombstones,
+}
+
+/// What a request learns of its digest.
+#[derive(Debug)]
+pub(crate) enum Probe {
+    /// A key that is believed.
+    Known(Arc<KnownKey>),
+    /// No such key, which is believed.
+    Unknown,
+    /// A key that was good when it was last read: a reason to be asked for first, and while the store is away perhaps enough.
+    Outdated(Outdated),
+    Nothing,
+}
+
+#[derive(Debug)]
+pub(crate) struct Outdated {
+    key: Arc<KnownKey>,
+    /// When it was last known to be current; none if it may have changed since.
+    current_at: Option<Moment>,
+}
+
+/// What is noted before a query is sent, so that its answer can be judged.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) struct Ticket {
+    pub(crate) sent: Moment,
+    generation: u64,
+}
+
+/// What a query found for one digest.
+#[derive(Clone, Debug)]
+pub(crate) struct Found {
+    pub(crate) key: Option<Arc<KnownKey>>,
+    /// Whether it holds for who came after the query was sent, as well.
+    pub(crate) is_current: bool,
+}
+
+impl fmt::Debug for Cache {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter
+            .debug_struct("Cache")
+            .field("known", &self.known.len())
+            .field("unknown", &self.unknown.len())
+            .field("bounds", &self.bounds)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Cache {
+    pub(crate) fn new(bounds: Bounds, max_known: usize) -> Self {
+        Self {
+            known: bounded(max_known, DefaultHashBuilder::default()),
+            unknown: bounded(MAX_UNKNOWN.min(max_known), RandomState::new()),
+            lease: AtomicU64::new(Moment::START.as_nanos()),
+            believed_from: AtomicU64::new(0),
+            writer: Mutex::default(),
+            bounds,
+        }
+    }
+
+    pub(crate) fn bounds(&self) -> Bounds {
+        self.bounds
+    }
+
+    // ---- requests ---------------------------------------------------------------------------------------------------------------
+
+    /// Up to when every change is known to have been applied. To be read before the entry that it is to vouch for.
+    pub(crate) fn lease(&self) -> Moment {
+        // Acquire: who sees the lease sees the drops that came before it.
+        Moment::from_nanos(self.lease.load(Ordering::Acquire))
+    }
+
+    /// What is believed of a digest, by a lease that was read before and a time that was read after the request began.
+    pub(crate) fn probe(&self, digest: &Digest, lease: Moment, now: Moment) -> Probe {
+        if let Some(entry) = self.known.get(digest) {
+            let current_at = self.current_at(&entry, lease);
+            return match current_at {
+                Some(at) if self.is_fresh(at, now) => Probe::Known(entry.what),
+                current_at => Probe::Outdated(Outdated {
+                    key: entry.what,
+                    current_at,
+                }),
+            };
+        }
+        match self.unknown.get(digest) {
+            Some(entry)
+                if self
+                    .current_at(&entry, lease)
+                    .is_some_and(|at| self.is_fresh(at, now)) =>
+            {
+                Probe::Unknown
+            }
+            _ => Probe::Nothing,
+        }
+    }
+
+    /// When an entry was last known to be current: when it was read, or when the feed last said that nothing else has changed.
+    fn current_at<T>(&self, entry: &Entry<T>, lease: Moment) -> Option<Moment> {
+        let believed = entry.generation >= self.believed_from.load(Ordering::Acquire);
+        believed.then(|| lease.max(entry.sent))
+    }
+
+    fn is_fresh(&self, current_at: Moment, now: Moment) -> bool {
+        // Zero is for those who want every request asked for, and not for two in the same nanosecond.
+        !self.bounds.max_staleness.is_zero() && now.since(current_at) <= self.bounds.max_staleness
+    }
+
+    /// The key, if it may still pass while the store is away.
+    pub(crate) fn despite_outage(&self, outdated: &Outdated, now: Moment) -> Option<Arc<KnownKey>> {
+        let bound = self.bounds.stale_if_error;
+        outdated
+            .current_at
+            .is_some_and(|at| !bound.is_zero() && now.since(at) <= bound)
+            .then(|| Arc::clone(&outdated.key))
+    }
+
+    /// Notes that a key was refused as expired: a wall clock that steps back must not bring it back.
+    pub(crate) fn ended(&self, digest: &Digest, key: &KnownKey, now: Moment) {
+        let Some(end) = key.expires_at else { return };
+        if !key.end() {
+            return;
+        }
+        let mut writer = self.writer();
+        writer.tombstones.put(*digest, Tombstone::Ended(end), now);
+        // It may have been read again meanwhile.
+        if let Some(there) = self.known.peek(digest)
+            && there.what.expires_at.is_some_and(|other| other <= end)
+        {
+            there.what.end();
+        }
+    }
+
+    // ---- look-ups ---------------------------------------------------------------------------------------------------------------
+
+    /// Begins a query that is sent after this call.
+    pub(crate) fn begin(&self, now: Moment) -> Ticket {
+        Ticket {
+            sent: now,
+            generation: self.writer().generations.current(),
+        }
+    }
+
+    /// Keeps what a query found, unless it may be outdated already, and says of each digest what to answer.
+    pub(crate) fn fill(
+        &self,
+        ticket: Ticket,
+        found: Vec<(Digest, Option<KeyRecord>)>,
+        now: Moment,
+    ) -> HashMap<Digest, Found> {
+        let in_time = !self.bounds.max_staleness.is_zero()
+            && now.since(ticket.sent) <= self.bounds.max_staleness;
+        let mut writer = self.writer();
+        let found = found.into_iter().map(|(digest, record)| {
+            let is_current = in_time && !writer.generations.moved(ticket.generation, &digest);
+            let key = record.map(|record| Arc::new(writer.buried(&digest, record, now)));
+            if is_current {
+                self.keep(digest, key.clone(), ticket);
+            }
+            if key.as_ref().is_some_and(|key| key.is_revoked()) {
+                self.forget_unless_revoked(&digest);
+            }
+            (digest, Found { key, is_current })
+        });
+        found.collect()
+    }
+
+    fn keep(&self, digest: Digest, key: Option<Arc<KnownKey>>, ticket: Ticket) {
+        let Ticket { sent, generation } = ticket;
+        // Another read of it may have been sent later and come earlier.
+        let is_later = |there: Option<Moment>| there.is_none_or(|there| there <= sent);
+        if !is_later(self.known.peek(&digest).map(|entry| entry.sent))
+            || !is_later(self.unknown.peek(&digest).map(|entry| entry.sent))
+        {
+            return;
+        }
+        match key {
+            Some(what) => {
+                self.unknown.remove(&digest);
+                let entry = Entry {
+                    what,
+                    sent,
+                    generation,
+                };
+                self.known.insert(digest, entry);
+            }
+            None => {
+                self.known.remove(&digest);
+                let entry = Entry {
+                    what: (),
+                    sent,
+                    generation,
+                };
+                self.unknown.insert(digest, entry);
+            }
+        }
+    }
+
+    /// Whatever else is believed of a key that is revoked, by a read that was sent later and yet came before the revocation.
+    fn forget_unless_revoked(&self, digest: &Digest) {
+        self.known
+            .remove_if(digest, |entry| !entry.what.is_revoked());
+    }
+
+    // ---- changes ----------------------------------------------------------------------------------------------------------------
+
+    /// Forgets what has changed. Everything is only marked: which keys there were says whom to ask for first.
+    pub(crate) fn apply(&self, changed: &Changed) {
+        let mut writer = self.writer();
+        match changed {
+            Changed::Everything => {
+                let generation = writer.generations.everything_changed();
+                self.believed_from.store(generation, Ordering::Release);
+            }
+            Changed::Keys(digests) => {
+                writer.generations.keys_changed(digests);
+                for digest in digests {
+                    self.known.remove(digest);
+                    self.unknown.remove(digest);
+                }
+            }
+        }
+    }
+
+    /// Says that every change that was complete at this moment has been applied. Only after [`apply`](Self::apply), and only with a
+    /// time that was taken before the changes were read.
+    pub(crate) fn renew(&self, taken: Moment) {
+        // Release: see `lease`.
+        self.lease.fetch_max(taken.as_nanos(), Ordering::Release);
+    }
+
+    /// A change of our own, before whoever made it is told that it is done.
+    pub(crate) fn changed(&self, record: &KeyRecord, now: Moment) {
+        self.apply(&Changed::Keys(vec![record.digest]));
+        if record.revoked_at.is_some() {
+            self.writer()
+                .tombstones
+                .put(record.digest, Tombstone::Revoked, now);
+        }
+    }
+
+    fn writer(&self) -> MutexGuard<'_, Writer> {
+        // What is half-written by a panic is at worst a key dropped too many.
+        self.writer.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Writer {
+    /// A key as it was read, but never better than this process has seen it: a read that is behind, or a database that was put back,
+    /// does not revive what was refused for good.
+    fn buried(&mut self, digest: &Digest, record: KeyRecord, now: Moment) -> KnownKey {
+        let key = KnownKey::new(record);
+        if key.is_revoked() {
+            self.tombstones.put(*digest, Tombstone::Revoked, now);
+            return key;
+        }
+        match self.tombstones.get(digest) {
+            Some(Tombstone::Revoked) => return key.revoked(),
+            Some(Tombstone::Ended(at)) if key.expires_at.is_some_and(|end| end <= at) => {
+                key.end();
+            }
+            _ => {}
+        }
+        key
+    }
+}
+
+fn bounded<T: Clone, B: BuildHasher + Clone>(max: usize, hasher: B) -> Bounded<T, B> {
+    let weight = u64::try_from(max).unwrap_or(u64::MAX);
+    Bounded::with(
+        max,
+        weight,
+        UnitWeighter,
+        hasher,
+        DefaultLifecycle::default(),
+    )
+}

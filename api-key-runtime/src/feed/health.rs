@@ -1,0 +1,87 @@
+//! What an application may ask of its keys' freshness, for a readiness route.
+
+use std::{fmt, time::Duration};
+
+/// Whether keys can be judged at the moment, and how fresh what is known of them is.
+///
+/// ```
+/// use actix_web::{HttpResponse, get, web};
+/// use api_key_runtime::AppKeys;
+///
+/// #[get("/ready")]
+/// async fn ready(keys: web::Data<AppKeys>) -> HttpResponse {
+///     let health = keys.health();
+///     if health.is_ready() {
+///         HttpResponse::Ok().body(health.to_string())
+///     } else {
+///         HttpResponse::ServiceUnavailable().body(health.to_string())
+///     }
+/// }
+/// ```
+#[derive(Clone, Copy, Debug)]
+pub struct Health {
+    feed: FeedState,
+    lease_age: Option<Duration>,
+    answers: bool,
+}
+
+/// What the feed of changed keys is at.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum FeedState {
+    /// It has not completed a round yet.
+    Starting,
+    /// Every change is applied that was complete within the last `max_staleness`.
+    Fresh,
+    /// It is behind by more: each key is asked for anew when it was last read longer ago than that.
+    Late,
+    /// There is none: the store does not tell its changes, or nothing is cached.
+    Without,
+}
+
+impl Health {
+    pub(super) fn new(feed: FeedState, lease_age: Option<Duration>, answers: bool) -> Self {
+        Self {
+            feed,
+            lease_age,
+            answers,
+        }
+    }
+
+    /// Whether requests can be sent here: the store answers and, where there is a feed, it is up to date.
+    #[must_use]
+    pub fn is_ready(&self) -> bool {
+        self.answers && matches!(self.feed, FeedState::Fresh | FeedState::Without)
+    }
+
+    /// What the feed is at.
+    #[must_use]
+    pub fn feed(&self) -> FeedState {
+        self.feed
+    }
+
+    /// How long ago the moment is up to which every change has been applied; `None` before the first round, and without a feed.
+    #[must_use]
+    pub fn lease_age(&self) -> Option<Duration> {
+        self.lease_age
+    }
+}
+
+/// One line for people, with nothing secret in it.
+impl fmt::Display for Health {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str(match self.feed {
+            FeedState::Starting => "starting",
+            FeedState::Fresh => "fresh",
+            FeedState::Late => "late",
+            FeedState::Without => "without feed",
+        })?;
+        if let Some(age) = self.lease_age {
+            write!(formatter, ", {} ms", age.as_millis())?;
+        }
+        if !self.answers {
+            formatter.write_str(", the key store does not answer")?;
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,341 @@
+//! The feed: one thread that asks the store what has changed, and a supervisor that replaces it when it hangs.
+//!
+//! A round takes the time, asks, applies what the store says, and only then publishes the time it took first: never on a notification,
+//! never by the time an answer arrived. Whoever hangs is replaced, and what it brings home later counts for nothing.
+
+mod health;
+
+use std::{
+    fmt,
+    panic::{AssertUnwindSafe, catch_unwind},
+    sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, Weak},
+    thread,
+    time::Duration,
+};
+
+pub use self::health::{FeedState, Health};
+use crate::{
+    ChangeCursor, Changes, Error, KeyStore, StoreError,
+    availability::{Availability, Call},
+    cache::Cache,
+    clock::Moment,
+    lookup::Lookups,
+};
+
+/// How often the supervisor looks.
+const LOOK_EVERY: Duration = Duration::from_millis(200);
+/// Threads that hang and are replaced; past that no more are started until one comes back.
+const MAX_ABANDONED: usize = 4;
+/// The pause after the first failed round; it doubles up to the interval.
+const FIRST_PAUSE: Duration = Duration::from_millis(20);
+/// The longest pause between rounds while a store cannot be asked: what is cached is not believed then, and recovery waits for it.
+const LONGEST_PAUSE: Duration = Duration::from_millis(250);
+
+/// The feed, which ends when this is dropped.
+pub(crate) struct Feed {
+    shared: Arc<Shared>,
+}
+
+struct Shared {
+    store: Arc<dyn KeyStore>,
+    cache: Arc<Cache>,
+    availability: Arc<Availability>,
+    /// Between rounds, unless the store wakes us.
+    interval: Duration,
+    /// How long a thread may hang until it is replaced.
+    patience: Duration,
+    state: Mutex<State>,
+    /// Signalled when it is time to end.
+    ending: Condvar,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    /// The thread whose word counts; those of earlier ones were given up.
+    epoch: u64,
+    /// Since when it has been at what it does.
+    busy_since: Option<Busy>,
+    abandoned: usize,
+    /// Whether the store tells its changes; unknown until it was asked.
+    tells: Option<bool>,
+    /// So that a failure is logged when it begins and ends, not per round.
+    failing: bool,
+    ended: bool,
+}
+
+#[derive(Debug)]
+struct Busy {
+    since: Moment,
+    /// How long that may take without being a fault.
+    allowed: Duration,
+    /// The call that is under way, if it is one.
+    call: Option<Call>,
+}
+
+impl fmt::Debug for Feed {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter
+            .debug_struct("Feed")
+            .field("interval", &self.shared.interval)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Feed {
+    /// Starts the feed and its supervisor, which also sees to the look-ups' threads.
+    pub(crate) fn start(
+        store: Arc<dyn KeyStore>,
+        cache: Arc<Cache>,
+        availability: Arc<Availability>,
+        deadline: Duration,
+        lookups: Weak<Lookups>,
+    ) -> Result<Self, Error> {
+        let max_staleness = cache.bounds().max_staleness;
+        let shared = Arc::new(Shared {
+            store,
+            cache,
+            availability,
+            interval: max_staleness.checked_div(4).unwrap_or(max_staleness),
+            patience: deadline.saturating_mul(2),
+            state: Mutex::default(),
+            ending: Condvar::new(),
+        });
+        // Where nothing is cached there is nothing to drop.
+        if !max_staleness.is_zero() {
+            shared.start_thread(&mut shared.lock())?;
+        }
+        let feed = Self { shared };
+        let supervised = Arc::clone(&feed.shared);
+        spawn("app-key-supervisor", move || supervised.supervise(&lookups))?;
+        Ok(feed)
+    }
+
+    /// How fresh what is cached is.
+    pub(crate) fn health(&self, now: Moment) -> Health {
+        let shared = &self.shared;
+        let lease = shared.cache.lease();
+        let age = (lease != Moment::START).then(|| now.since(lease));
+        let tells = shared.lock().tells;
+        let state = match (tells, age) {
+            _ if shared.cache.bounds().max_staleness.is_zero() => FeedState::Without,
+            (Some(false), _) => FeedState::Without,
+            (_, Some(age)) if age <= shared.cache.bounds().max_staleness => FeedState::Fresh,
+            (_, Some(_)) => FeedState::Late,
+            (_, None) => FeedState::Starting,
+        };
+        Health::new(state, age, !shared.availability.is_away(now))
+    }
+}
+
+impl Drop for Feed {
+    fn drop(&mut self) {
+        self.shared.lock().ended = true;
+        self.shared.ending.notify_all();
+    }
+}
+
+fn spawn(name: &str, run: impl FnOnce() + Send + 'static) -> Result<(), Error> {
+    thread::Builder::new()
+        .name(name.to_owned())
+        .spawn(run)
+        .map(drop)
+        .map_err(|source| Error::system(format!("cannot start the thread {name}"), source))
+}
+
+impl Shared {
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn start_thread(self: &Arc<Self>, state: &mut State) -> Result<(), Error> {
+        let epoch = state.epoch.saturating_add(1);
+        let shared = Arc::clone(self);
+        spawn("app-key-feed", move || shared.work(epoch))?;
+        state.epoch = epoch;
+        state.busy_since = None;
+        Ok(())
+    }
+
+    /// A thread's life: round after round, until the end, until it was given up, or because the store tells nothing.
+    fn work(&self, epoch: u64) {
+        let mut cursor = None;
+        let mut pause = FIRST_PAUSE;
+        loop {
+            let wait = match self.round(epoch, &mut cursor) {
+                Round::Over => return,
+                Round::Done => {
+                    pause = FIRST_PAUSE;
+                    None
+                }
+                Round::Failed => {
+                    let wait = pause;
+                    let longest = self.interval.min(LONGEST_PAUSE);
+                    pause = pause.saturating_mul(2).min(longest);
+                    Some(wait)
+                }
+            };
+            if self.pause(epoch, wait).is_none() {
+                return;
+            }
+        }
+    }
+
+    /// One round, in the one order that is right.
+    fn round(&self, epoch: u64, cursor: &mut Option<ChangeCursor>) -> Round {
+        let taken = Moment::now();
+        let call = self.availability.asked(taken);
+        if !self.begin(epoch, Duration::ZERO, Some(call)) {
+            return Round::Over;
+        }
+        let answer = catch_unwind(AssertUnwindSafe(|| self.store.changes(cursor.as_ref())))
+            .unwrap_or_else(|_| Err(StoreError::new("the store panicked")));
+        let Some((mut state, call)) = self.finish(epoch) else {
+            return Round::Over;
+        };
+        if let Some(call) = call {
+            match &answer {
+                Ok(_) => self.availability.answered(&call, None, Moment::now()),
+                // Look-ups may go on all the same, and say themselves if they do not.
+                Err(_) => self.availability.given_up(&call),
+            }
+        }
+        self.log_change(&mut state, answer.as_ref().err());
+        match answer {
+            Ok(Some(Changes {
+                cursor: next,
+                changed,
+            })) => {
+                state.tells = Some(true);
+                // Under the lock, so that one that was given up meanwhile changes nothing.
+                self.cache.apply(&changed);
+                self.cache.renew(taken);
+                *cursor = Some(next);
+                Round::Done
+            }
+            Ok(None) => {
+                state.tells = Some(false);
+                Round::Over
+            }
+            Err(_) => Round::Failed,
+        }
+    }
+
+    fn log_change(&self, state: &mut State, error: Option<&StoreError>) {
+        let was_failing = std::mem::replace(&mut state.failing, error.is_some());
+        match error {
+            Some(error) if !was_failing => log::error!(
+                "the changes of keys cannot be read, so each key is asked for anew after {:?}: {error}",
+                self.cache.bounds().max_staleness
+            ),
+            Some(error) => log::debug!("the changes of keys still cannot be read: {error}"),
+            None if was_failing => log::info!("the changes of keys are read again"),
+            None => {}
+        }
+    }
+
+    /// Waits for the next round: until the store says that something changed, or after a failure for a while.
+    fn pause(&self, epoch: u64, after_failure: Option<Duration>) -> Option<()> {
+        if let Some(pause) = after_failure {
+            let state = self.lock();
+            let (state, _) = self
+                .ending
+                .wait_timeout_while(state, pause, |state| !state.ended)
+                .unwrap_or_else(PoisonError::into_inner);
+            return (state.epoch == epoch && !state.ended).then_some(());
+        }
+        if !self.begin(epoch, self.interval, None) {
+            return None;
+        }
+        let waited = catch_unwind(AssertUnwindSafe(|| {
+            self.store.wait_for_change(self.interval);
+        }));
+        drop(self.finish(epoch)?);
+        if waited.is_err() {
+            log::error!("the key store panicked while it waited for a change");
+            thread::sleep(self.interval);
+        }
+        Some(())
+    }
+
+    /// Notes what this thread is at; `false`: it was given up, or it is time to end.
+    fn begin(&self, epoch: u64, allowed: Duration, call: Option<Call>) -> bool {
+        let mut state = self.lock();
+        if state.epoch != epoch || state.ended {
+            if let Some(call) = call {
+                self.availability.given_up(&call);
+            }
+            return false;
+        }
+        state.busy_since = Some(Busy {
+            since: Moment::now(),
+            allowed,
+            call,
+        });
+        true
+    }
+
+    /// Notes that this thread is done with it; none where it was given up meanwhile.
+    fn finish(&self, epoch: u64) -> Option<(MutexGuard<'_, State>, Option<Call>)> {
+        let mut state = self.lock();
+        if state.epoch != epoch {
+            state.abandoned = state.abandoned.saturating_sub(1);
+            return None;
+        }
+        let call = state.busy_since.take().and_then(|busy| busy.call);
+        Some((state, call))
+    }
+
+    /// The supervisor's life.
+    fn supervise(self: &Arc<Self>, lookups: &Weak<Lookups>) {
+        let mut state = self.lock();
+        loop {
+            (state, _) = self
+                .ending
+                .wait_timeout(state, LOOK_EVERY)
+                .unwrap_or_else(PoisonError::into_inner);
+            if state.ended {
+                return;
+            }
+            self.replace_if_stuck(&mut state);
+            drop(state);
+            self.availability.check(Moment::now());
+            if let Some(lookups) = lookups.upgrade() {
+                lookups.replace_stuck_threads();
+            }
+            state = self.lock();
+        }
+    }
+
+    fn replace_if_stuck(self: &Arc<Self>, state: &mut State) {
+        let now = Moment::now();
+        let is_stuck =
+            |busy: &mut Busy| now.since(busy.since) > self.patience.saturating_add(busy.allowed);
+        if state.abandoned >= MAX_ABANDONED {
+            return;
+        }
+        let Some(stuck) = state.busy_since.take_if(is_stuck) else {
+            return;
+        };
+        if let Some(call) = &stuck.call {
+            self.availability.given_up(call);
+        }
+        log::warn!(
+            "the feed of changed keys has been stuck for {} ms, another thread takes its place",
+            now.since(stuck.since).as_millis()
+        );
+        match self.start_thread(state) {
+            Ok(()) => state.abandoned = state.abandoned.saturating_add(1),
+            Err(error) => {
+                log::error!("{error}");
+                state.busy_since = Some(stuck);
+            }
+        }
+    }
+}
+
+enum Round {
+    Done,
+    Failed,
+    /// The thread is no longer wanted.
+    Over,
+}

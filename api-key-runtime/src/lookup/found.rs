@@ -1,0 +1,124 @@
+//! What a store answered to a batch: checked, kept, and handed to everyone who waits.
+
+use std::collections::{HashMap, HashSet};
+
+use super::{
+    Answer, Shared,
+    queue::{Batch, Waiter},
+};
+use crate::{
+    Digest, DigestKey, KeyRecord,
+    cache::{Found, Ticket},
+    clock::Moment,
+    key::Digests,
+    verdict::Reason,
+};
+
+impl Shared {
+    /// Keeps what was found of each digest; those of which the store said two things are missing in the answer.
+    pub(super) fn keep(
+        &self,
+        batch: &Batch,
+        records: Vec<KeyRecord>,
+        ticket: Ticket,
+        now: Moment,
+    ) -> HashMap<Digest, Found> {
+        let mut unclear = HashSet::new();
+        let mut by_digest = HashMap::with_capacity(records.len());
+        for record in records {
+            let (id, digest) = (record.id, record.digest);
+            self.warn_of_unreadable_addresses(&record);
+            if by_digest.insert(digest, record).is_some() {
+                // One of them may be revoked.
+                unclear.insert(digest);
+                self.log_once(id, "the store answered two records for its digest");
+            }
+        }
+        let asked = batch
+            .iter()
+            .flat_map(|(_, digests)| digests.iter().zip(self.digester.keys()));
+        let found =
+            asked
+                .filter(|(digest, _)| !unclear.contains(digest))
+                .map(|(digest, made_by)| {
+                    let record = by_digest
+                        .remove(&digest)
+                        .filter(|record| self.is_made_by(record, made_by));
+                    (digest, record)
+                });
+        self.cache.fill(ticket, found.collect(), now)
+    }
+
+    /// A record that claims another way of digesting than the one its digest was asked for by is none.
+    fn is_made_by(&self, record: &KeyRecord, made_by: &DigestKey) -> bool {
+        let is = record.digest_key == *made_by;
+        if !is {
+            self.log_once(
+                record.id,
+                "its digest_key names another way than its digest was made by",
+            );
+        }
+        is
+    }
+
+    fn warn_of_unreadable_addresses(&self, record: &KeyRecord) {
+        if !record.allowed_ips.is_readable() && self.logged.is_due(record.id) {
+            log::error!(
+                "the column allowed_ips of key {} cannot be read, so the key is refused everywhere: {:?}",
+                record.id,
+                record.allowed_ips.as_str()
+            );
+        }
+    }
+
+    fn log_once(&self, id: i64, why: &str) {
+        if self.logged.is_due(id) {
+            log::error!("key {id} is refused: {why}");
+        }
+    }
+
+    /// Answers those who came before the query was sent, and everyone else if it is still current; the others are asked for again.
+    pub(super) fn hand_out(&self, batch: Batch, found: &HashMap<Digest, Found>, sent: Moment) {
+        let now = Moment::now();
+        let mut answers: Vec<(Answer, Vec<Waiter>)> = Vec::with_capacity(batch.len());
+        let mut state = self.lock();
+        let mut again = false;
+        for (flight, digests) in batch {
+            let (answer, is_current) = answer_of(&digests, found);
+            let (in_time, too_late): (Vec<_>, Vec<_>) = state
+                .queue
+                .land(flight)
+                .into_iter()
+                .partition(|waiter| is_current || waiter.since < sent);
+            if !too_late.is_empty() {
+                state.queue.again(digests, too_late, now);
+                again = true;
+            }
+            answers.push((answer, in_time));
+        }
+        drop(state);
+        if again {
+            self.wake.notify_one();
+        }
+        for (answer, waiters) in answers {
+            for waiter in waiters {
+                waiter.answer(answer.clone());
+            }
+        }
+    }
+}
+
+/// The key under the current digest, else under the previous one; and whether that holds for who came later, too.
+fn answer_of(digests: &Digests, found: &HashMap<Digest, Found>) -> (Answer, bool) {
+    let mut is_current = true;
+    for digest in digests.iter() {
+        let Some(found) = found.get(&digest) else {
+            return (Err(Reason::Unavailable), true);
+        };
+        is_current &= found.is_current;
+        if let Some(key) = &found.key {
+            return (Ok(Some((key.clone(), digest))), is_current);
+        }
+    }
+    (Ok(None), is_current)
+}

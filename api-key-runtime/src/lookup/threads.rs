@@ -1,0 +1,180 @@
+//! The threads that ask the store: who is at work, who is stuck, who takes the next batch.
+
+use std::{
+    collections::HashMap,
+    panic::{AssertUnwindSafe, catch_unwind},
+    sync::{Arc, PoisonError},
+    thread,
+    time::Duration,
+};
+
+use super::{Shared, State, queue::Batch};
+use crate::{Digest, Error, StoreError, availability::Call, clock::Moment, verdict::Reason};
+
+/// How long a thread may be at its batch before another one takes the next.
+const SPARE_AFTER: Duration = Duration::from_millis(25);
+/// Stuck threads that are replaced by new ones; past that the rest of the queue waits for them.
+const MAX_ABANDONED: usize = 8;
+
+type ThreadNumber = usize;
+
+#[derive(Default)]
+pub(super) struct Threads {
+    /// At work on a batch.
+    running: HashMap<ThreadNumber, Work>,
+    abandoned: Vec<ThreadNumber>,
+    started: ThreadNumber,
+    /// Waiting, and will look into the queue by themselves soon.
+    patient: usize,
+}
+
+struct Work {
+    since: Moment,
+    call: Call,
+}
+
+impl Threads {
+    /// Whether what was queued just now will be seen without waking anybody.
+    pub(super) fn somebody_wakes(&self) -> bool {
+        self.patient > 0 && !self.running.is_empty()
+    }
+
+    /// How long the one has been at work that took up a batch last.
+    fn busy_for(&self, now: Moment) -> Option<Duration> {
+        self.running
+            .values()
+            .map(|work| now.since(work.since))
+            .min()
+    }
+}
+
+impl Shared {
+    pub(super) fn start_thread(self: &Arc<Self>, state: &mut State) -> Result<(), Error> {
+        let number = state.threads.started;
+        let shared = Arc::clone(self);
+        thread::Builder::new()
+            .name(format!("app-key-lookup-{number}"))
+            .spawn(move || shared.work(number))
+            .map_err(|source| Error::system("cannot start a look-up thread", source))?;
+        state.threads.started = number.saturating_add(1);
+        Ok(())
+    }
+
+    /// A thread's life: batch after batch, until the end or until it was given up.
+    fn work(&self, number: ThreadNumber) {
+        while let Some(batch) = self.next_batch(number) {
+            self.answer(number, batch);
+            let mut state = self.lock();
+            let threads = &mut state.threads;
+            threads.running.remove(&number);
+            if let Some(index) = threads
+                .abandoned
+                .iter()
+                .position(|&abandoned| abandoned == number)
+            {
+                threads.abandoned.swap_remove(index);
+                return;
+            }
+        }
+    }
+
+    /// Waits until there is work and no other thread is about to take it.
+    fn next_batch(&self, number: ThreadNumber) -> Option<Batch> {
+        let mut state = self.lock();
+        loop {
+            if state.ended {
+                return None;
+            }
+            if state.queue.is_empty() {
+                state = self
+                    .wake
+                    .wait(state)
+                    .unwrap_or_else(PoisonError::into_inner);
+                continue;
+            }
+            let now = Moment::now();
+            if let Some(busy_for) = state.threads.busy_for(now)
+                && busy_for < SPARE_AFTER
+            {
+                state.threads.patient = state.threads.patient.saturating_add(1);
+                (state, _) = self
+                    .wake
+                    .wait_timeout(state, SPARE_AFTER.saturating_sub(busy_for))
+                    .unwrap_or_else(PoisonError::into_inner);
+                state.threads.patient = state.threads.patient.saturating_sub(1);
+                continue;
+            }
+            let batch = state.queue.take_batch(now);
+            if batch.is_empty() {
+                continue;
+            }
+            let call = self.availability.asked(now);
+            let work = Work { since: now, call };
+            state.threads.running.insert(number, work);
+            return Some(batch);
+        }
+    }
+
+    /// Asks the store, keeps what it says, and answers everyone who waits.
+    fn answer(&self, number: ThreadNumber, batch: Batch) {
+        let digests: Vec<Digest> = batch
+            .iter()
+            .flat_map(|(_, digests)| digests.iter())
+            .collect();
+        let ticket = self.cache.begin(Moment::now());
+        // A panic in a store is a store that cannot tell; the thread goes on, and no lock is held here.
+        let found = catch_unwind(AssertUnwindSafe(|| self.store.find(&digests)))
+            .unwrap_or_else(|_| Err(StoreError::new("the store panicked")));
+        let now = Moment::now();
+        if let Some(work) = self.lock().threads.running.get(&number) {
+            self.availability
+                .answered(&work.call, found.as_ref().err(), now);
+        }
+        match found {
+            Ok(records) => {
+                let found = self.keep(&batch, records, ticket, now);
+                self.hand_out(batch, &found, ticket.sent);
+            }
+            Err(_) => {
+                for (flight, _) in batch {
+                    let waiters = self.lock().queue.land(flight);
+                    for waiter in waiters {
+                        waiter.answer(Err(Reason::Unavailable));
+                    }
+                }
+            }
+        }
+    }
+
+    /// Gives up threads that have been at one batch for longer than this, and starts others, up to a bound.
+    pub(super) fn replace_stuck_threads(self: &Arc<Self>, longer_than: Duration) {
+        let mut state = self.lock();
+        let now = Moment::now();
+        let stuck: Vec<ThreadNumber> = state
+            .threads
+            .running
+            .iter()
+            .filter(|(number, work)| {
+                now.since(work.since) > longer_than && !state.threads.abandoned.contains(number)
+            })
+            .map(|(&number, _)| number)
+            .collect();
+        for number in stuck {
+            if state.ended || state.threads.abandoned.len() >= MAX_ABANDONED {
+                return;
+            }
+            if let Err(error) = self.start_thread(&mut state) {
+                drop(state);
+                log::error!("{error}");
+                return;
+            }
+            if let Some(work) = state.threads.running.get(&number) {
+                self.availability.given_up(&work.call);
+            }
+            state.threads.abandoned.push(number);
+            log::warn!(
+                "a look-up has been stuck for {longer_than:?}, another thread takes its place"
+            );
+        }
+    }
+}

@@ -1,0 +1,49 @@
+//! How uses of keys are recorded on SQLite.
+
+use diesel::{
+    QueryResult, RunQueryDsl as _, sql_query,
+    sql_types::{BigInt, Nullable, Text, TimestamptzSqlite},
+    sqlite::Sqlite,
+};
+
+use super::Connection;
+use crate::{KeyUse, store::usage::stored_count};
+
+/// SQLite binds up to 32766 values to a statement.
+const MAX_ROWS: usize = 1000;
+
+/// Uses of a key that is gone are left out. Times are texts of one form, which compare as the times do.
+const AROUND_VALUES: [&str; 2] = [
+    "WITH new (key_id, last_used_at, last_used_ip, use_count) AS (VALUES ",
+    ") INSERT INTO api_key_usage (key_id, last_used_at, last_used_ip, use_count) \
+    SELECT key_id, last_used_at, last_used_ip, use_count \
+      FROM new \
+     WHERE EXISTS (SELECT 1 FROM api_keys WHERE id = new.key_id) \
+    ON CONFLICT (key_id) DO UPDATE SET \
+        use_count = api_key_usage.use_count + excluded.use_count, \
+        last_used_ip = CASE WHEN excluded.last_used_at >= api_key_usage.last_used_at \
+                            THEN excluded.last_used_ip ELSE api_key_usage.last_used_ip END, \
+        last_used_at = max(excluded.last_used_at, api_key_usage.last_used_at)",
+];
+
+/// Adds these uses, all or none.
+pub(crate) fn record(connection: &mut Connection, uses: &[KeyUse]) -> QueryResult<()> {
+    connection.immediate_transaction(|connection| {
+        uses.chunks(MAX_ROWS)
+            .try_for_each(|uses| record_some(connection, uses))
+    })
+}
+
+fn record_some(connection: &mut Connection, uses: &[KeyUse]) -> QueryResult<()> {
+    let [before, after] = AROUND_VALUES;
+    let values = vec!["(?, ?, ?, ?)"; uses.len()].join(", ");
+    let mut statement = sql_query(format!("{before}{values}{after}")).into_boxed::<Sqlite>();
+    for uses in uses {
+        statement = statement
+            .bind::<BigInt, _>(uses.key_id)
+            .bind::<TimestamptzSqlite, _>(uses.last_used_at)
+            .bind::<Nullable<Text>, _>(uses.last_used_ip.map(|address| address.to_string()))
+            .bind::<BigInt, _>(stored_count(uses));
+    }
+    statement.execute(connection).map(drop)
+}

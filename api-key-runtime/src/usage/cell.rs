@@ -1,0 +1,208 @@
+//! What a request touches of usage: a few atomics of the key that it presented.
+
+use std::{
+    net::{IpAddr, Ipv6Addr},
+    sync::{
+        Mutex, PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
+};
+
+use crate::clock::Moment;
+
+/// The uses of a key since they were last taken. Of uses within microseconds of each other, any may be named as the last one.
+#[derive(Debug, Default)]
+pub(crate) struct UsageCell {
+    count: AtomicU64,
+    /// Nanoseconds of a [`Moment`].
+    last: AtomicU64,
+    /// The last address as one of IPv6, where one of IPv4 is mapped; `::`, which nobody comes from, where it is unknown.
+    address: [AtomicU64; 2],
+    /// Held while the address changes or is taken, so that nobody takes one half of it; a use from the same address needs no lock.
+    changing: Mutex<()>,
+}
+
+/// What was in a cell.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Taken {
+    pub(super) count: u64,
+    pub(super) last: Moment,
+    pub(super) address: Option<IpAddr>,
+}
+
+impl UsageCell {
+    /// Counts a use; `true` when it is the first since they were taken.
+    #[inline]
+    pub(super) fn note(&self, now: Moment, address: Option<IpAddr>) -> bool {
+        if self.last.load(Ordering::Relaxed) <= now.as_nanos() {
+            self.last.store(now.as_nanos(), Ordering::Relaxed);
+            let new = halves(address);
+            if self.halves() != new {
+                self.change_address(new);
+            }
+        }
+        // Last, and with release: whoever takes this use finds its time and address, or those of a later one.
+        self.count.fetch_add(1, Ordering::Release) == 0
+    }
+
+    /// Takes the uses out; `None` when there are none.
+    pub(super) fn take(&self) -> Option<Taken> {
+        let count = self.count.swap(0, Ordering::Acquire);
+        if count == 0 {
+            return None;
+        }
+        let changing = self.changing.lock().unwrap_or_else(PoisonError::into_inner);
+        let [high, low] = self.halves();
+        drop(changing);
+        let bits = u128::from(high) << 64 | u128::from(low);
+        Some(Taken {
+            count,
+            last: Moment::from_nanos(self.last.load(Ordering::Relaxed)),
+            address: (bits != 0).then(|| Ipv6Addr::from_bits(bits).to_canonical()),
+        })
+    }
+
+    fn halves(&self) -> [u64; 2] {
+        self.address
+            .each_ref()
+            .map(|half| half.load(Ordering::Relaxed))
+    }
+
+    #[cold]
+    fn change_address(&self, new: [u64; 2]) {
+        let changing = self.changing.lock().unwrap_or_else(PoisonError::into_inner);
+        for (half, new) in self.address.iter().zip(new) {
+            half.store(new, Ordering::Relaxed);
+        }
+        drop(changing);
+    }
+}
+
+#[allow(
+    clippy::cast_possible_truncation,
+    reason = "each half is what the other leaves out"
+)]
+fn halves(address: Option<IpAddr>) -> [u64; 2] {
+    let bits = match address {
+        None => 0,
+        Some(IpAddr::V4(address)) => address.to_ipv6_mapped().to_bits(),
+        Some(IpAddr::V6(address)) => address.to_bits(),
+    };
+    [(bits >> 64) as u64, bits as u64]
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{
+        sync::atomic::{AtomicBool, Ordering},
+        thread,
+    };
+
+    use super::*;
+
+    fn at(nanos: u64) -> Moment {
+        Moment::from_nanos(nanos)
+    }
+
+    fn ip(text: &str) -> Option<IpAddr> {
+        text.parse().ok()
+    }
+
+    // F11
+    #[test]
+    fn the_last_use_is_taken_with_its_exact_address_and_the_first_says_so() {
+        let cell = UsageCell::default();
+        assert_eq!(cell.take(), None);
+        for address in [
+            ip("203.0.113.7"),
+            ip("2001:db8:1:2:3:4:5:6"),
+            // Equal in one half each.
+            ip("2001:db8:1:2::6"),
+            ip("2001:db9:1:2::6"),
+            ip("::1"),
+            ip("255.255.255.255"),
+            None,
+        ] {
+            assert!(cell.note(at(1), ip("10.0.0.1")), "the first");
+            assert!(!cell.note(at(2), address), "the second");
+            let taken = Taken {
+                count: 2,
+                last: at(2),
+                address,
+            };
+            assert_eq!(cell.take(), Some(taken));
+            assert_eq!(cell.take(), None);
+            cell.last.store(0, Ordering::Relaxed);
+        }
+    }
+
+    // F11
+    #[test]
+    fn a_use_that_comes_late_counts_and_is_not_the_last_one() {
+        let cell = UsageCell::default();
+        cell.note(at(7), ip("10.0.0.7"));
+        cell.note(at(6), ip("10.0.0.6"));
+        let taken = cell.take().unwrap();
+        assert_eq!((taken.count, taken.last), (2, at(7)));
+        assert_eq!(taken.address, ip("10.0.0.7"));
+    }
+
+    // F11
+    #[test]
+    fn of_many_threads_every_use_is_taken_once_and_no_address_is_mixed_of_two() {
+        const THREADS: u64 = 4;
+        const USES: u64 = 20_000;
+        let cell = UsageCell::default();
+        let ended = AtomicBool::new(false);
+        // Both halves of each name its thread.
+        let address = |thread: u64| {
+            let bits = u128::from(thread) << 64 | u128::from(thread);
+            Some(IpAddr::V6(Ipv6Addr::from_bits(bits)))
+        };
+        let addresses: Vec<_> = (1..=THREADS).map(address).collect();
+        let (firsts, taken) = thread::scope(|scope| {
+            let threads: Vec<_> = addresses
+                .iter()
+                .map(|address| {
+                    let cell = &cell;
+                    scope.spawn(move || {
+                        (0..USES)
+                            .filter(|use_| cell.note(at(*use_), *address))
+                            .count()
+                    })
+                })
+                .collect();
+            let taker = scope.spawn(|| {
+                let mut taken = Vec::new();
+                while !ended.load(Ordering::Relaxed) {
+                    taken.extend(cell.take());
+                }
+                taken.extend(cell.take());
+                taken
+            });
+            let firsts: usize = threads
+                .into_iter()
+                .map(|thread| thread.join().unwrap())
+                .sum();
+            ended.store(true, Ordering::Relaxed);
+            (firsts, taker.join().unwrap())
+        });
+        assert_eq!(
+            taken.iter().map(|taken| taken.count).sum::<u64>(),
+            THREADS * USES
+        );
+        assert_eq!(
+            firsts,
+            taken.len(),
+            "one first use for each time they were taken"
+        );
+        for taken in taken {
+            assert!(addresses.contains(&taken.address), "{:?}", taken.address);
+        }
+    }
+
+    #[test]
+    fn a_cell_is_small() {
+        assert!(size_of::<UsageCell>() <= 48);
+    }
+}

@@ -1,0 +1,95 @@
+//! When each key was used last, from where and how often: noted by requests in passing, written by a thread of its own.
+//!
+//! A request touches atomics of the key it presented, and a list of keys when it is that key's first since the last write. Nothing that
+//! goes wrong with writing reaches it: what cannot be written is kept, up to a bound, and tried again.
+
+mod cell;
+mod key_use;
+mod uses;
+mod writer;
+
+use std::{
+    fmt,
+    net::IpAddr,
+    sync::Arc,
+    thread,
+    time::{Duration, Instant},
+};
+
+pub(crate) use self::cell::UsageCell;
+pub use self::key_use::KeyUse;
+use self::writer::Writer;
+use crate::{
+    Error, KeyStore,
+    clock::{Clock, Moment},
+    known_key::KnownKey,
+};
+
+/// How often uses are written unless the application says otherwise.
+pub(crate) const DEFAULT_INTERVAL: Duration = Duration::from_secs(10);
+/// Of a shorter one the thread would do nothing else.
+const MIN_INTERVAL: Duration = Duration::from_millis(1);
+/// How long a write is waited for before the next one may begin: longer than a live database takes.
+const STUCK_AFTER: Duration = Duration::from_secs(30);
+/// How long dropping waits for the last uses to be written.
+const PATIENCE_AT_DROP: Duration = Duration::from_secs(2);
+/// How long a flush that failed waits before it tries again.
+const RETRY_AFTER: Duration = Duration::from_millis(100);
+
+/// Counts uses; its thread ends when this is dropped.
+pub(crate) struct Usage {
+    writer: Arc<Writer>,
+}
+
+impl fmt::Debug for Usage {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.debug_struct("Usage").finish_non_exhaustive()
+    }
+}
+
+impl Usage {
+    /// Starts the thread that has the store write uses this often.
+    pub(crate) fn start(
+        store: Arc<dyn KeyStore>,
+        clock: Clock,
+        interval: Duration,
+    ) -> Result<Self, Error> {
+        Ok(Self {
+            writer: Writer::start(store, clock, interval.max(MIN_INTERVAL), STUCK_AFTER)?,
+        })
+    }
+
+    /// Notes that a request was let through with this key. It neither waits for the store nor, but for a key's first use since the last
+    /// write and for a change of address, takes a lock.
+    #[inline]
+    pub(crate) fn note(&self, key: &Arc<KnownKey>, now: Moment, address: Option<IpAddr>) {
+        if key.usage.note(now, address) {
+            self.writer.enlist(key);
+        }
+    }
+
+    /// Writes what was noted so far, trying again until the time is over; whether all of it was written.
+    pub(crate) fn flush(&self, timeout: Duration) -> bool {
+        let began = Instant::now();
+        let left = || timeout.saturating_sub(began.elapsed());
+        while !self.writer.flush(left(), false) {
+            if left().is_zero() {
+                return false;
+            }
+            thread::sleep(RETRY_AFTER.min(left()));
+        }
+        true
+    }
+}
+
+impl Drop for Usage {
+    fn drop(&mut self) {
+        // Tried once: a database that is away is no reason to hold up whoever lets go of the keys.
+        if !self.writer.flush(PATIENCE_AT_DROP, true) {
+            log::warn!("the last uses of keys could not be recorded");
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

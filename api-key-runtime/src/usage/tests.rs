@@ -1,0 +1,325 @@
+use std::{
+    collections::BTreeMap,
+    sync::{
+        Condvar, Mutex,
+        atomic::{AtomicU64, Ordering},
+    },
+};
+
+use chrono::Utc;
+
+use super::{uses::MAX_KEYS, *};
+use crate::{AddressRules, Digest, KeyRecord, StoreError};
+
+/// Never comes by itself within a test.
+const LONG: Duration = Duration::from_secs(3600);
+const PATIENCE: Duration = Duration::from_secs(20);
+
+/// Records uses in memory, unless it fails, panics or hangs.
+#[derive(Default)]
+struct Store {
+    batches: Mutex<Vec<Vec<KeyUse>>>,
+    fault: Mutex<Option<fn(&[KeyUse]) -> bool>>,
+    panics: AtomicU64,
+    /// Writes that are yet to hang, and how often those that did were let go.
+    hanging: Mutex<(u32, u32)>,
+    let_go: Condvar,
+}
+
+impl Store {
+    fn recorded(&self) -> BTreeMap<i64, KeyUse> {
+        let mut recorded = BTreeMap::<i64, KeyUse>::new();
+        for uses in self.batches.lock().unwrap().iter().flatten() {
+            recorded
+                .entry(uses.key_id)
+                .and_modify(|known| known.add(uses))
+                .or_insert_with(|| uses.clone());
+        }
+        recorded
+    }
+
+    fn count(&self) -> u64 {
+        self.recorded().values().map(|uses| uses.count).sum()
+    }
+
+    /// From now on what this says of a batch is a failure.
+    fn fail(&self, fault: Option<fn(&[KeyUse]) -> bool>) {
+        *self.fault.lock().unwrap() = fault;
+    }
+
+    /// The next write hangs until it is let go.
+    fn hang(&self) {
+        self.hanging.lock().unwrap().0 = 1;
+    }
+
+    fn hangs(&self) -> bool {
+        self.hanging.lock().unwrap().0 == 0
+    }
+
+    fn let_go(&self) {
+        let mut hanging = self.hanging.lock().unwrap();
+        *hanging = (0, hanging.1 + 1);
+        drop(hanging);
+        self.let_go.notify_all();
+    }
+}
+
+impl KeyStore for Store {
+    fn find(&self, _: &[Digest]) -> Result<Vec<KeyRecord>, StoreError> {
+        Ok(Vec::new())
+    }
+
+    fn record_usage(&self, uses: &[KeyUse]) -> Result<(), StoreError> {
+        let mut hanging = self.hanging.lock().unwrap();
+        if hanging.0 > 0 {
+            hanging.0 -= 1;
+            let before = hanging.1;
+            hanging = self
+                .let_go
+                .wait_while(hanging, |hanging| hanging.1 == before)
+                .unwrap();
+        }
+        drop(hanging);
+        if self.panics.load(Ordering::SeqCst) > 0 {
+            self.panics.fetch_sub(1, Ordering::SeqCst);
+            panic!("a bug in somebody's store");
+        }
+        if self.fault.lock().unwrap().is_some_and(|fault| fault(uses)) {
+            return Err(StoreError::new("away"));
+        }
+        self.batches.lock().unwrap().push(uses.to_vec());
+        Ok(())
+    }
+}
+
+fn start(interval: Duration, stuck_after: Duration) -> (Arc<Store>, Usage) {
+    let store = Arc::<Store>::default();
+    let writer = Writer::start(
+        Arc::<Store>::clone(&store),
+        Clock::default(),
+        interval,
+        stuck_after,
+    );
+    let usage = Usage {
+        writer: writer.unwrap(),
+    };
+    (store, usage)
+}
+
+fn key(id: i64) -> Arc<KnownKey> {
+    let record = KeyRecord::new(id, Digest::from_bytes([1; 32]), AddressRules::any());
+    Arc::new(KnownKey::new(record))
+}
+
+fn until(done: impl Fn() -> bool) {
+    let began = Instant::now();
+    while !done() {
+        assert!(began.elapsed() < PATIENCE, "it did not happen");
+        thread::sleep(Duration::from_millis(1));
+    }
+}
+
+const HERE: Option<IpAddr> = Some(IpAddr::V4(std::net::Ipv4Addr::new(203, 0, 113, 7)));
+
+// F11
+#[test]
+fn a_flush_writes_each_key_once_by_id_with_the_time_of_day_of_its_last_use() {
+    let (store, usage) = start(LONG, LONG);
+    let began = Utc::now();
+    let used = Moment::now();
+    // The record of key 2 was read twice: both are the same key, and one of them is in no cache any more.
+    let keys = [key(3), key(2), key(1), key(2)];
+    for key in &keys {
+        usage.note(key, used, None);
+        usage.note(key, used, HERE);
+    }
+    drop(keys);
+    thread::sleep(Duration::from_millis(400));
+    assert!(usage.flush(PATIENCE));
+    let batches = store.batches.lock().unwrap();
+    let [batch] = batches.as_slice() else {
+        panic!("not one batch: {batches:?}")
+    };
+    let written: Vec<_> = batch.iter().map(|uses| (uses.key_id, uses.count)).collect();
+    assert_eq!(written, [(1, 2), (2, 4), (3, 2)]);
+    for uses in batch {
+        assert_eq!(uses.last_used_ip, HERE);
+        let after = uses.last_used_at - began;
+        assert!(
+            after.num_milliseconds().abs() < 300,
+            "when it was used, not when it was written: {after}"
+        );
+    }
+}
+
+// F11
+#[test]
+fn uses_are_written_by_themselves_and_nothing_is_written_twice() {
+    let (store, usage) = start(Duration::from_millis(10), LONG);
+    let key = key(1);
+    for round in 1..=5 {
+        usage.note(&key, Moment::now(), HERE);
+        until(|| store.count() == round);
+    }
+    thread::sleep(Duration::from_millis(50));
+    assert_eq!(store.batches.lock().unwrap().len(), 5);
+}
+
+// F11
+#[test]
+fn what_a_store_cannot_write_is_kept_with_what_comes_and_written_when_it_can() {
+    let (store, usage) = start(LONG, LONG);
+    let key = key(1);
+    store.fail(Some(|_| true));
+    for _ in 0..3 {
+        usage.note(&key, Moment::now(), HERE);
+        assert!(!usage.flush(Duration::ZERO));
+    }
+    store.panics.store(2, Ordering::SeqCst);
+    usage.note(&key, Moment::now(), None);
+    assert!(!usage.flush(Duration::from_millis(250)), "tried, and again");
+    store.fail(None);
+    assert!(usage.flush(PATIENCE));
+    let recorded = store.recorded();
+    assert_eq!((recorded[&1].count, recorded[&1].last_used_ip), (4, None));
+}
+
+// F11
+#[test]
+fn a_batch_that_fails_keeps_no_other_and_a_second_one_is_reason_to_stop() {
+    let (store, usage) = start(LONG, LONG);
+    let keys: Vec<_> = (1..=2000).map(key).collect();
+    let note_all = || {
+        for key in &keys {
+            usage.note(key, Moment::now(), HERE);
+        }
+    };
+    note_all();
+    store.fail(Some(|uses| uses.iter().any(|uses| uses.key_id == 700)));
+    assert!(!usage.flush(Duration::ZERO));
+    usage.flush(Duration::from_millis(100));
+    assert_eq!(store.count(), 1500, "all but the batch of 700");
+    store.fail(Some(|uses| uses.iter().any(|uses| uses.key_id % 500 == 0)));
+    note_all();
+    assert!(!usage.flush(Duration::from_millis(100)));
+    store.fail(None);
+    assert!(usage.flush(PATIENCE));
+    let recorded = store.recorded();
+    assert_eq!(recorded.len(), 2000);
+    assert!(recorded.values().all(|uses| uses.count == 2));
+}
+
+// F11
+#[test]
+fn many_keys_are_written_before_their_time() {
+    let (store, usage) = start(LONG, LONG);
+    let most = i64::try_from(MAX_KEYS).unwrap();
+    for id in 1..=most / 2 + 1 {
+        usage.note(&key(id), Moment::now(), HERE);
+    }
+    until(|| store.count() > 0);
+}
+
+// F11
+#[test]
+fn memory_is_bounded_while_the_store_hangs_and_what_had_room_is_not_lost() {
+    let (store, usage) = start(LONG, LONG);
+    let first = key(0);
+    store.hang();
+    usage.note(&first, Moment::now(), HERE);
+    assert!(!usage.flush(Duration::ZERO));
+    until(|| store.hangs());
+    let most = i64::try_from(MAX_KEYS).unwrap();
+    for id in 1..=most {
+        usage.note(&key(id), Moment::now(), HERE);
+    }
+    let late = key(most + 1);
+    for _ in 0..3 {
+        usage.note(&late, Moment::now(), HERE);
+    }
+    assert_eq!(Arc::strong_count(&late), 1, "it is not held");
+    assert_eq!(usage.writer.lost(), 3);
+    store.let_go();
+    assert!(usage.flush(PATIENCE));
+    assert_eq!(store.count(), u64::try_from(most).unwrap() + 1);
+    usage.note(&late, Moment::now(), HERE);
+    assert!(usage.flush(PATIENCE));
+    assert_eq!(store.recorded()[&late.id].count, 1, "there is room again");
+}
+
+// F11
+#[test]
+fn a_write_that_is_stuck_stops_no_other_and_is_neither_lost_nor_written_twice() {
+    let (store, usage) = start(LONG, Duration::from_millis(20));
+    let key = key(1);
+    for write in 1..=6 {
+        store.hang();
+        usage.note(&key, Moment::now(), HERE);
+        assert!(!usage.flush(Duration::from_millis(50)), "write {write}");
+    }
+    // Four are stuck; the uses of the others are kept.
+    usage.note(&key, Moment::now(), HERE);
+    assert!(!usage.flush(Duration::from_millis(50)));
+    assert_eq!(store.count(), 0);
+    store.let_go();
+    assert!(usage.flush(PATIENCE));
+    assert_eq!(store.count(), 7);
+}
+
+// F11
+#[test]
+fn dropping_writes_what_is_left_and_ends_the_thread() {
+    let (store, usage) = start(LONG, LONG);
+    usage.note(&key(1), Moment::now(), HERE);
+    let writer = Arc::downgrade(&usage.writer);
+    drop(usage);
+    assert_eq!(store.count(), 1);
+    until(|| writer.strong_count() == 0);
+}
+
+// F11
+#[test]
+fn dropping_does_not_wait_for_a_store_that_hangs_and_one_that_fails_is_asked_once() {
+    let (store, usage) = start(LONG, LONG);
+    store.fail(Some(|_| true));
+    usage.note(&key(1), Moment::now(), HERE);
+    let began = Instant::now();
+    drop(usage);
+    assert!(began.elapsed() < PATIENCE_AT_DROP, "{:?}", began.elapsed());
+
+    let (store, usage) = start(LONG, LONG);
+    store.hang();
+    usage.note(&key(1), Moment::now(), HERE);
+    let began = Instant::now();
+    drop(usage);
+    let took = began.elapsed();
+    assert!(
+        (PATIENCE_AT_DROP..PATIENCE_AT_DROP * 2).contains(&took),
+        "{took:?}"
+    );
+    store.let_go();
+    until(|| store.count() == 1);
+}
+
+// F11
+#[test]
+fn of_many_threads_that_use_many_keys_every_use_is_written_once() {
+    let (store, usage) = start(Duration::from_millis(1), LONG);
+    let keys: Vec<_> = (0..50).map(key).collect();
+    thread::scope(|scope| {
+        for _ in 0..4 {
+            scope.spawn(|| {
+                for number in 0..20_000 {
+                    usage.note(&keys[number % keys.len()], Moment::now(), HERE);
+                }
+            });
+        }
+    });
+    assert!(usage.flush(PATIENCE));
+    let recorded = store.recorded();
+    assert_eq!(recorded.len(), 50);
+    assert!(
+        recorded.values().all(|uses| uses.count == 4 * 400),
+        "{recorded:?}"
+    );
+}

@@ -1,0 +1,87 @@
+//! Uses that wait to be written, one entry a key: plain data, without threads or I/O.
+
+use std::collections::BTreeMap;
+
+use super::KeyUse;
+
+/// Keys whose uses may wait; past that those of further keys are lost.
+pub(super) const MAX_KEYS: usize = 100_000;
+
+/// By the key's id, which is the order they are written in.
+#[derive(Debug, Default)]
+pub(super) struct Uses(BTreeMap<i64, KeyUse>);
+
+impl Uses {
+    pub(super) fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// Adds uses of a key to those that wait; how many are lost because there is no room.
+    pub(super) fn add(&mut self, more: KeyUse) -> u64 {
+        let room = self.0.len() < MAX_KEYS;
+        match self.0.get_mut(&more.key_id) {
+            Some(uses) => uses.add(&more),
+            None if room => {
+                self.0.insert(more.key_id, more);
+            }
+            None => return more.count,
+        }
+        0
+    }
+
+    /// The uses, ordered by the key's id, each key once.
+    pub(super) fn into_ordered(self) -> Vec<KeyUse> {
+        self.0.into_values().collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use chrono::{DateTime, Utc};
+
+    use super::*;
+
+    fn at(micros: i64) -> DateTime<Utc> {
+        DateTime::from_timestamp_micros(micros).unwrap()
+    }
+
+    fn uses(key_id: i64, micros: i64, address: &str, count: u64) -> KeyUse {
+        KeyUse::new(key_id, at(micros), address.parse().ok(), count)
+    }
+
+    // F11
+    #[test]
+    fn the_uses_of_one_key_become_one_with_the_last_time_and_its_address() {
+        let mut waiting = Uses::default();
+        for more in [
+            uses(2, 5, "10.0.0.5", 3),
+            uses(1, 9, "10.0.0.9", 1),
+            uses(2, 7, "2001:db8::7", 10),
+            uses(2, 6, "10.0.0.6", 100),
+            uses(1, 10, "unknown", 1),
+        ] {
+            assert_eq!(waiting.add(more), 0);
+        }
+        assert_eq!(
+            waiting.into_ordered(),
+            [uses(1, 10, "unknown", 2), uses(2, 7, "2001:db8::7", 113)]
+        );
+    }
+
+    // F11
+    #[test]
+    fn there_is_room_for_so_many_keys_and_what_is_lost_is_told() {
+        let mut waiting = Uses::default();
+        let most = i64::try_from(MAX_KEYS).unwrap();
+        for id in 1..=most {
+            assert_eq!(waiting.add(uses(id, 1, "::1", 1)), 0);
+        }
+        assert_eq!(waiting.add(uses(most + 1, 1, "::1", 7)), 7);
+        assert_eq!(
+            waiting.add(uses(1, 1, "::1", 7)),
+            0,
+            "joining takes no room"
+        );
+        assert_eq!(waiting.into_ordered().len(), MAX_KEYS);
+    }
+}

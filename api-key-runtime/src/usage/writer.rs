@@ -1,0 +1,321 @@
+//! The threads that write uses: one that waits until it is time, and one for each write, so that a stuck one stops nothing.
+
+use std::{
+    mem,
+    panic::{AssertUnwindSafe, catch_unwind},
+    sync::{
+        Arc, Condvar, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
+    thread,
+    time::Duration,
+};
+
+use chrono::{DateTime, TimeDelta, Utc};
+
+use super::{
+    KeyUse,
+    uses::{MAX_KEYS, Uses},
+};
+use crate::{
+    Error, KeyStore, StoreError,
+    clock::{Clock, Moment, to_stored},
+    known_key::KnownKey,
+};
+
+/// Keys that one call of the store writes: many to a statement, and few enough to hold their rows for some milliseconds only.
+const MAX_BATCH: usize = 500;
+/// Keys that are worth writing before their time.
+const MANY: usize = MAX_KEYS / 2;
+/// Writes that may be stuck at the same time; past that uses are kept, up to their bound, until one of them returns.
+const MAX_STUCK: usize = 4;
+
+pub(super) struct Writer {
+    store: Arc<dyn KeyStore>,
+    clock: Clock,
+    interval: Duration,
+    /// How long a write is waited for.
+    stuck_after: Duration,
+    /// Keys that were used since the last write, each once. They are held here whatever becomes of them in a cache.
+    used: Mutex<Vec<Arc<KnownKey>>>,
+    /// Uses that were lost because too many keys waited, and were not told to the log yet.
+    lost: AtomicU64,
+    state: Mutex<State>,
+    /// Signalled when a write is asked for and when one is over.
+    changed: Condvar,
+}
+
+#[derive(Default)]
+struct State {
+    /// What could not be written yet.
+    kept: Uses,
+    /// So that an outage is logged when it begins and ends, not every few seconds.
+    failing: bool,
+    /// Flushes that were asked for, and the last of those that are over.
+    asked: Ticket,
+    done: Ticket,
+    /// Nobody notes uses any more: the next write is the last one.
+    ended: bool,
+    /// Writes that were begun, the one that is waited for, what it is given, and what it answered.
+    begun: WriteNumber,
+    waited_for: Option<WriteNumber>,
+    handed_over: Vec<KeyUse>,
+    failure: Option<StoreError>,
+    /// Writes that are no longer waited for. What they write is written once, and what they cannot is kept when they return.
+    stuck: usize,
+}
+
+type Ticket = u64;
+type WriteNumber = u64;
+
+/// What there is to write when it is time to.
+struct Due {
+    uses: Vec<KeyUse>,
+    /// Up to which flush was asked for by then.
+    ticket: Ticket,
+    is_last: bool,
+}
+
+impl Writer {
+    pub(super) fn start(
+        store: Arc<dyn KeyStore>,
+        clock: Clock,
+        interval: Duration,
+        stuck_after: Duration,
+    ) -> Result<Arc<Self>, Error> {
+        let writer = Arc::new(Self {
+            store,
+            clock,
+            interval,
+            stuck_after,
+            used: Mutex::default(),
+            lost: AtomicU64::new(0),
+            state: Mutex::default(),
+            changed: Condvar::new(),
+        });
+        let shared = Arc::clone(&writer);
+        thread::Builder::new()
+            .name("app-key-usage".to_owned())
+            .spawn(move || shared.work())
+            .map_err(|source| Error::system("cannot start the usage thread", source))?;
+        Ok(writer)
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        // No store is called under this lock, and nothing under it panics; should it all the same, the state is still whole.
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn used(&self) -> MutexGuard<'_, Vec<Arc<KnownKey>>> {
+        self.used.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Puts a key on the list of those to write, for its first use since it was written.
+    pub(super) fn enlist(&self, key: &Arc<KnownKey>) {
+        let mut used = self.used();
+        let waiting = used.len();
+        if waiting < MAX_KEYS {
+            used.push(Arc::clone(key));
+            drop(used);
+        } else {
+            drop(used);
+            // Emptied, so that the key's next use is its first again and finds room, should there be some by then.
+            let lost = key.usage.take().map_or(0, |taken| taken.count);
+            self.lost.fetch_add(lost, Ordering::Relaxed);
+        }
+        if waiting == MANY {
+            self.ask(false);
+        }
+    }
+
+    /// Uses that were lost and not logged yet.
+    #[cfg(test)]
+    pub(super) fn lost(&self) -> u64 {
+        self.lost.load(Ordering::Relaxed)
+    }
+
+    fn ask(&self, for_the_last_time: bool) -> Ticket {
+        let mut state = self.lock();
+        state.asked = state.asked.saturating_add(1);
+        state.ended |= for_the_last_time;
+        let ticket = state.asked;
+        drop(state);
+        self.changed.notify_all();
+        ticket
+    }
+
+    /// Has everything written that was noted so far; whether that was done within this time. After the last time the thread ends.
+    pub(super) fn flush(&self, within: Duration, for_the_last_time: bool) -> bool {
+        let ticket = self.ask(for_the_last_time);
+        let (state, _) = self
+            .changed
+            .wait_timeout_while(self.lock(), within, |state| state.done < ticket)
+            .unwrap_or_else(PoisonError::into_inner);
+        state.done >= ticket && state.kept.is_empty() && state.stuck == 0
+    }
+
+    fn work(self: &Arc<Self>) {
+        loop {
+            let due = self.wait_until_due();
+            if !due.uses.is_empty() {
+                let outcome = self.write(due.uses);
+                self.log(outcome);
+            }
+            self.lock().done = due.ticket;
+            self.changed.notify_all();
+            if due.is_last {
+                return;
+            }
+        }
+    }
+
+    /// Waits until it is time to write, and takes what there is to be written.
+    fn wait_until_due(&self) -> Due {
+        let (mut state, _) = self
+            .changed
+            .wait_timeout_while(self.lock(), self.interval, |state| {
+                state.asked == state.done
+            })
+            .unwrap_or_else(PoisonError::into_inner);
+        let mut uses = mem::take(&mut state.kept);
+        let (ticket, is_last) = (state.asked, state.ended);
+        drop(state);
+        self.take_used(&mut uses);
+        Due {
+            uses: uses.into_ordered(),
+            ticket,
+            is_last,
+        }
+    }
+
+    /// Adds what the keys on the list were used for.
+    fn take_used(&self, uses: &mut Uses) {
+        let keys = mem::take(&mut *self.used());
+        let (now, moment) = (self.clock.now(), Moment::now());
+        for key in keys {
+            if let Some(taken) = key.usage.take() {
+                let at = to_stored(before(now, moment.since(taken.last)));
+                self.keep(uses, KeyUse::new(key.id, at, taken.address, taken.count));
+            }
+        }
+    }
+
+    fn keep(&self, uses: &mut Uses, more: KeyUse) {
+        self.lost.fetch_add(uses.add(more), Ordering::Relaxed);
+    }
+
+    fn keep_all(&self, state: &mut State, uses: Vec<KeyUse>) {
+        for more in uses {
+            self.keep(&mut state.kept, more);
+        }
+    }
+
+    /// Writes uses on a thread of their own and waits for it, but not for ever: a store may hang on a connection that died unnoticed.
+    fn write(self: &Arc<Self>, uses: Vec<KeyUse>) -> Result<(), StoreError> {
+        let mut state = self.lock();
+        if state.stuck >= MAX_STUCK {
+            self.keep_all(&mut state, uses);
+            return Err(StoreError::new("the writes before it are stuck"));
+        }
+        state.begun = state.begun.wrapping_add(1);
+        let number = state.begun;
+        state.waited_for = Some(number);
+        state.handed_over = uses;
+        drop(state);
+        let writer = Arc::clone(self);
+        let started = thread::Builder::new()
+            .name("app-key-usage-w".to_owned())
+            .spawn(move || writer.write_and_report(number));
+        let mut state = self.lock();
+        if let Err(error) = started {
+            state.waited_for = None;
+            let uses = mem::take(&mut state.handed_over);
+            self.keep_all(&mut state, uses);
+            return Err(StoreError::new(error));
+        }
+        let is_under_way = |state: &mut State| state.waited_for == Some(number);
+        (state, _) = self
+            .changed
+            .wait_timeout_while(state, self.stuck_after, is_under_way)
+            .unwrap_or_else(PoisonError::into_inner);
+        if is_under_way(&mut state) {
+            state.waited_for = None;
+            state.stuck = state.stuck.saturating_add(1);
+            let not_begun = mem::take(&mut state.handed_over);
+            self.keep_all(&mut state, not_begun);
+            let patience = self.stuck_after;
+            return Err(StoreError::new(format!("no answer within {patience:?}")));
+        }
+        state.failure.take().map_or(Ok(()), Err)
+    }
+
+    fn write_and_report(&self, number: WriteNumber) {
+        let mut state = self.lock();
+        if state.waited_for == Some(number) {
+            let uses = mem::take(&mut state.handed_over);
+            drop(state);
+            let (kept, failure) = self.write_in_batches(uses);
+            state = self.lock();
+            self.keep_all(&mut state, kept);
+            if state.waited_for == Some(number) {
+                state.waited_for = None;
+                state.failure = failure;
+                drop(state);
+                self.changed.notify_all();
+                return;
+            }
+        }
+        state.stuck = state.stuck.saturating_sub(1);
+    }
+
+    /// What could not be written, and why. One batch that fails keeps no other; a second one is reason enough to stop.
+    fn write_in_batches(&self, mut uses: Vec<KeyUse>) -> (Vec<KeyUse>, Option<StoreError>) {
+        let mut kept = Vec::new();
+        let mut failure = None;
+        while !uses.is_empty() {
+            let rest = uses.split_off(MAX_BATCH.min(uses.len()));
+            let batch = mem::replace(&mut uses, rest);
+            // A panic in a store is a store that cannot write; no lock is held here.
+            let written = catch_unwind(AssertUnwindSafe(|| self.store.record_usage(&batch)))
+                .unwrap_or_else(|_| Err(StoreError::new("the store panicked")));
+            if let Err(error) = written {
+                kept.extend(batch);
+                if failure.is_some() {
+                    kept.append(&mut uses);
+                }
+                failure = Some(error);
+            }
+        }
+        (kept, failure)
+    }
+
+    fn log(&self, outcome: Result<(), StoreError>) {
+        let was_failing = mem::replace(&mut self.lock().failing, outcome.is_err());
+        let lost = if outcome.is_ok() {
+            self.lost.swap(0, Ordering::Relaxed)
+        } else {
+            0
+        };
+        match outcome {
+            Err(error) if !was_failing => log::error!(
+                "uses of keys cannot be recorded; those of up to {MAX_KEYS} keys are kept until they can be again: {error}"
+            ),
+            Err(error) => log::debug!("uses of keys still cannot be recorded: {error}"),
+            Ok(()) if was_failing => log::info!("uses of keys can be recorded again"),
+            Ok(()) => {}
+        }
+        if lost > 0 {
+            log::warn!(
+                "{lost} uses of keys were lost: those of more than {MAX_KEYS} keys waited to be recorded"
+            );
+        }
+    }
+}
+
+/// The time of day that it was when a monotonic time stood this much lower.
+fn before(now: DateTime<Utc>, ago: Duration) -> DateTime<Utc> {
+    TimeDelta::from_std(ago)
+        .ok()
+        .and_then(|ago| now.checked_sub_signed(ago))
+        .unwrap_or(now)
+}
