@@ -147,7 +147,9 @@ impl Admin {
                 Ok(record) => cache.changed(record, Moment::now()),
                 Err(Aborted::Refused(_)) => {}
                 // It may have been done all the same, and the answer lost.
-                Err(Aborted::Database(_)) => cache.apply(&Changed::Everything),
+                Err(Aborted::Database(_) | Aborted::Unknown(_)) => {
+                    cache.apply(&Changed::Everything)
+                }
             }
         }
         done.map_err(|source| aborted(&self.database, source))

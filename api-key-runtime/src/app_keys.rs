@@ -3,6 +3,8 @@
 use std::{sync::Arc, time::Duration};
 
 use actix_web::{HttpRequest, middleware::Logger, web};
+#[cfg(feature = "_diesel")]
+use diesel::r2d2::{ConnectionManager, Pool};
 
 #[cfg(feature = "_diesel")]
 use crate::store::{Database, DieselStore};
@@ -255,6 +257,8 @@ static LOGGED: OncePerHour<String> = OncePerHour::new();
 #[must_use = "nothing happens until it is built"]
 pub struct AppKeysBuilder {
     store: StoreSetting,
+    #[cfg(feature = "_diesel")]
+    listen_url: Option<Secret>,
     prefix: Option<String>,
     pepper: Option<Secret>,
     previous_pepper: Option<Secret>,
@@ -278,7 +282,26 @@ enum StoreSetting {
     None,
     #[cfg(feature = "_diesel")]
     Url(String),
+    #[cfg(feature = "postgres")]
+    PostgresPool(Pool<ConnectionManager<diesel::PgConnection>>),
+    #[cfg(feature = "sqlite")]
+    SqlitePool(Pool<ConnectionManager<diesel::SqliteConnection>>),
     Own(Arc<dyn KeyStore>),
+}
+
+#[cfg(feature = "_diesel")]
+impl StoreSetting {
+    /// The database that keys are kept in, unless they are elsewhere.
+    fn database(&self) -> Result<Option<Database>, Error> {
+        Ok(match self {
+            Self::Url(url) => Some(Database::parse(url)?),
+            #[cfg(feature = "postgres")]
+            Self::PostgresPool(pool) => Some(Database::postgres_pool(pool.clone())),
+            #[cfg(feature = "sqlite")]
+            Self::SqlitePool(pool) => Some(Database::sqlite_pool(pool.clone())?),
+            Self::None | Self::Own(_) => None,
+        })
+    }
 }
 
 impl std::fmt::Debug for StoreSetting {
@@ -287,6 +310,10 @@ impl std::fmt::Debug for StoreSetting {
             Self::None => "None",
             #[cfg(feature = "_diesel")]
             Self::Url(_) => "Url(..)",
+            #[cfg(feature = "postgres")]
+            Self::PostgresPool(_) => "PostgresPool(..)",
+            #[cfg(feature = "sqlite")]
+            Self::SqlitePool(_) => "SqlitePool(..)",
             Self::Own(_) => "Own(..)",
         })
     }
@@ -337,8 +364,9 @@ impl AppKeysBuilder {
 
     /// Keeps keys in this database: `postgres://..` or the path of an SQLite file.
     ///
-    /// Recommended whatever the application itself uses to reach its database. It takes up to two connections of its own to look keys
-    /// up (up to ten for a while when queries hang and their threads are replaced), and one more while keys are administered.
+    /// Recommended whatever the application itself uses to reach its database. Each process takes up to two connections of its own to look
+    /// keys up (up to ten for a while when queries hang and their threads are replaced) and one to hear of changes; one more for a moment
+    /// when that one is opened, and while keys are administered. So plan for three to four times the number of processes.
     ///
     /// A Postgres must be the writable primary. Its role needs SELECT on `api_keys` and `api_key_changes`, SELECT and UPDATE on
     /// `api_key_meta`, and SELECT, INSERT and UPDATE on `api_key_usage`; one that issues and changes keys also INSERT and UPDATE on
@@ -346,6 +374,68 @@ impl AppKeysBuilder {
     #[cfg(feature = "_diesel")]
     pub fn database_url(mut self, url: impl Into<String>) -> Self {
         self.store = StoreSetting::Url(url.into());
+        self
+    }
+
+    /// Keeps keys in the Postgres that this pool of the application's leads to, in place of [`database_url`](Self::database_url).
+    ///
+    /// A connection is borrowed for each batch of look-ups and each read of the changes, and never held: a pool of `max_size(1)` serves
+    /// the application and this. What that costs:
+    ///
+    /// - Nothing wakes this process when a key changes: it asks several times within `max_staleness`, so a revocation is in force within
+    ///   that and not within milliseconds. [`listen_url`](Self::listen_url) has both.
+    /// - How soon a database that was away is asked again, and how long a dead connection goes unnoticed, are the pool's to say. A
+    ///   `connection_timeout` of a second is advised; starting warns of a longer one.
+    /// - While the application holds every connection, keys cannot be looked up: after a second those who wait are answered 503.
+    ///   Administration waits for as long as the pool does. So never call it while you hold the only connection; a key that belongs to
+    ///   your transaction is issued by `Admin::issue_within`.
+    /// - Behind a transaction pooler such as PgBouncer, prepared statements have to be switched off by a `connection_customizer`:
+    ///   `connection.set_prepared_statement_cache_size(CacheSize::Disabled)`. On our own connections they are.
+    ///
+    #[cfg_attr(feature = "_diesel", doc = "```no_run")]
+    /// use std::time::Duration;
+    ///
+    /// use api_key_runtime::AppKeys;
+    /// use diesel::{PgConnection, r2d2::{ConnectionManager, Pool}};
+    ///
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// let manager = ConnectionManager::<PgConnection>::new("postgres://shop@pooler.example/shop");
+    /// let pool = Pool::builder().connection_timeout(Duration::from_secs(1)).build(manager)?;
+    /// let keys = AppKeys::builder()
+    ///     .postgres_pool(pool.clone())
+    ///     .listen_url("postgres://shop@db.example/shop")
+    ///     .build()?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    #[cfg(feature = "postgres")]
+    pub fn postgres_pool(mut self, pool: Pool<ConnectionManager<diesel::PgConnection>>) -> Self {
+        self.store = StoreSetting::PostgresPool(pool);
+        self
+    }
+
+    /// Keeps keys in the SQLite file that this pool of the application's leads to, in place of [`database_url`](Self::database_url).
+    ///
+    /// A connection is borrowed for each batch of look-ups and each read of the changes, and never held: a pool of `max_size(1)` serves
+    /// the application and this. The file is switched to write-ahead logging, which stays with it. Administration waits for other writers
+    /// and is durable, whatever the settings of the pool's connections are, and leaves them as they were; set a `busy_timeout`,
+    /// `foreign_keys` and `recursive_triggers` by a `connection_customizer` for what the application writes itself. What it costs:
+    ///
+    /// - A change by another process is seen within `max_staleness`, and not within milliseconds.
+    /// - Nobody can tell which file a borrowed connection still has open: once the file is replaced or deleted, keys are answered 503
+    ///   until the process is started anew. One that is overwritten in place is not noticed.
+    /// - Waiting and recovery are the pool's, as with `postgres_pool`.
+    #[cfg(feature = "sqlite")]
+    pub fn sqlite_pool(mut self, pool: Pool<ConnectionManager<diesel::SqliteConnection>>) -> Self {
+        self.store = StoreSetting::SqlitePool(pool);
+        self
+    }
+
+    /// Hears of changes over a direct connection to this URL, where keys are looked up through a connection pooler or a pool of the
+    /// application's: of the same Postgres and database, which is checked. Neither lets a change through by itself.
+    #[cfg(feature = "postgres")]
+    pub fn listen_url(mut self, url: impl Into<String>) -> Self {
+        self.listen_url = Some(secret(url.into()));
         self
     }
 
@@ -510,30 +600,36 @@ impl AppKeysBuilder {
             self.cache_capacity.unwrap_or(DEFAULT_CACHE_CAPACITY).max(1),
         ));
         #[cfg(feature = "_diesel")]
-        let admin = match &self.store {
-            StoreSetting::Url(url) => Some(
-                crate::Admin::new(
-                    Database::parse(url)?,
-                    form.clone(),
-                    digester.clone(),
-                    self.clock.clone(),
-                )
-                .forgetting_in(Arc::clone(&cache)),
-            ),
+        let database = self.store.database()?;
+        #[cfg(feature = "_diesel")]
+        let listen = self.listen_database(database.as_ref())?;
+        #[cfg(feature = "_diesel")]
+        let admin = database.as_ref().map(|database| {
+            crate::Admin::new(
+                database.clone(),
+                form.clone(),
+                digester.clone(),
+                self.clock.clone(),
+            )
+            .forgetting_in(Arc::clone(&cache))
+        });
+        let store = match self.store {
+            StoreSetting::Own(store) => Some(store),
             _ => None,
         };
-        let store: Arc<dyn KeyStore> = match self.store {
-            StoreSetting::Own(store) => store,
-            #[cfg(feature = "_diesel")]
-            StoreSetting::Url(url) => {
-                Arc::new(DieselStore::connect(&Database::parse(&url)?, &digester)?)
+        #[cfg(feature = "_diesel")]
+        let store = match &database {
+            Some(database) => {
+                let store = DieselStore::connect(database, listen.as_ref(), &digester)?;
+                Some(Arc::new(store) as Arc<dyn KeyStore>)
             }
-            StoreSetting::None => {
-                return Err(Error::setting(
-                    "no key store is named: call AppKeysBuilder::database_url or AppKeysBuilder::store",
-                ));
-            }
+            None => store,
         };
+        let store = store.ok_or_else(|| {
+            Error::setting(
+                "no key store is named: call AppKeysBuilder::database_url or AppKeysBuilder::store",
+            )
+        })?;
         let usage = match self.usage_interval.unwrap_or(usage::DEFAULT_INTERVAL) {
             Duration::ZERO => None,
             interval => Some(Usage::start(
@@ -583,17 +679,27 @@ impl AppKeysBuilder {
     #[cfg(feature = "_diesel")]
     pub fn build_admin(self) -> Result<crate::Admin, Error> {
         let (form, digester) = self.form_and_digester()?;
-        match self.store {
-            StoreSetting::Url(url) => Ok(crate::Admin::new(
-                Database::parse(&url)?,
-                form,
-                digester,
-                self.clock,
-            )),
-            _ => Err(Error::setting(
+        match self.store.database()? {
+            Some(database) => Ok(crate::Admin::new(database, form, digester, self.clock)),
+            None => Err(Error::setting(
                 "no database is named: call AppKeysBuilder::database_url",
             )),
         }
+    }
+
+    /// Where changes are heard of, if not where keys are looked up.
+    #[cfg(feature = "_diesel")]
+    fn listen_database(&self, keys: Option<&Database>) -> Result<Option<Database>, Error> {
+        let Some(url) = &self.listen_url else {
+            return Ok(None);
+        };
+        let listen = Database::parse(&url.0)?;
+        if listen.is_postgres() && keys.is_some_and(Database::is_postgres) {
+            return Ok(Some(listen));
+        }
+        Err(Error::setting(
+            "listen_url is for keys in a Postgres, and names that Postgres by a URL",
+        ))
     }
 
     fn bounds(&self) -> Result<Bounds, Error> {

@@ -6,7 +6,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use diesel::Connection as _;
+use diesel::{Connection as _, r2d2::R2D2Connection as _};
 #[cfg(feature = "postgres")]
 use diesel::{PgConnection, connection::CacheSize};
 #[cfg(feature = "sqlite")]
@@ -14,22 +14,40 @@ use diesel::{SqliteConnection, connection::SimpleConnection as _};
 
 #[cfg(feature = "postgres")]
 use super::database::after_credentials;
-use crate::{Error, store::Database};
+use crate::{
+    Error,
+    store::{
+        Database,
+        pool::{self, PATIENCE, Pooled},
+    },
+};
 
-/// Seconds until a server that does not answer counts as away; libpq rounds less than 2 up.
+/// So that a path that died without a word holds a thread for seconds and not for hours; each only where the URL names none. A server
+/// that does not answer counts as away after two seconds, which is the least libpq takes; a connection after five to eight.
 #[cfg(feature = "postgres")]
-const CONNECT_TIMEOUT_SECONDS: u8 = 2;
+const TIMEOUTS: [(&str, &str); 5] = [
+    ("connect_timeout", "2"),
+    ("keepalives_idle", "5"),
+    ("keepalives_interval", "1"),
+    ("keepalives_count", "3"),
+    // Milliseconds.
+    ("tcp_user_timeout", "5000"),
+];
 
 /// How long a new SQLite file may be held by others that open it; the same as its busy timeout.
 #[cfg(feature = "sqlite")]
 const SQLITE_PATIENCE: Duration = Duration::from_secs(5);
 
-/// A connection of ours.
+/// A connection of ours, or one that is borrowed from the application's pool until it is dropped.
 pub(crate) enum Connection {
     #[cfg(feature = "postgres")]
     Postgres(Box<PgConnection>),
     #[cfg(feature = "sqlite")]
     Sqlite(Box<SqliteConnection>),
+    #[cfg(feature = "postgres")]
+    PooledPostgres(Pooled<PgConnection>),
+    #[cfg(feature = "sqlite")]
+    PooledSqlite(Pooled<SqliteConnection>),
 }
 
 impl std::fmt::Debug for Connection {
@@ -46,6 +64,10 @@ macro_rules! on_either {
             $crate::store::Connection::Postgres(connection) => $crate::store::postgres::$($function)::+(connection, $($argument),*),
             #[cfg(feature = "sqlite")]
             $crate::store::Connection::Sqlite(connection) => $crate::store::sqlite::$($function)::+(connection, $($argument),*),
+            #[cfg(feature = "postgres")]
+            $crate::store::Connection::PooledPostgres(connection) => $crate::store::postgres::$($function)::+(connection, $($argument),*),
+            #[cfg(feature = "sqlite")]
+            $crate::store::Connection::PooledSqlite(connection) => $crate::store::sqlite::$($function)::+(connection, $($argument),*),
         }
     };
 }
@@ -59,7 +81,7 @@ pub(crate) enum Missing {
 }
 
 impl Connection {
-    /// Connects to a database that must be there.
+    /// Connects to a database that must be there, or borrows a connection to it.
     pub(crate) fn open(database: &Database) -> Result<Self, Error> {
         Self::open_or(database, Missing::Refuse)
     }
@@ -72,7 +94,7 @@ impl Connection {
         match database {
             #[cfg(feature = "postgres")]
             Database::Postgres(url) => {
-                let mut connection = PgConnection::establish(&with_connect_timeout(url))
+                let mut connection = PgConnection::establish(&with_timeouts(url))
                     .map_err(|source| unreachable(database, source))?;
                 // A transaction pooler hands the statements of one client to another.
                 connection.set_prepared_statement_cache_size(CacheSize::Disabled);
@@ -93,6 +115,70 @@ impl Connection {
                 apply_settings(&mut connection).map_err(|source| unusable(source.into()))?;
                 Ok(Self::Sqlite(Box::new(connection)))
             }
+            #[cfg(feature = "postgres")]
+            Database::PostgresPool(pool) => pool.get(pool.patience()).map(Self::PooledPostgres),
+            #[cfg(feature = "sqlite")]
+            Database::SqlitePool(pool) => pool.get(pool.patience()).map(Self::PooledSqlite),
+        }
+    }
+
+    /// As [`open`](Self::open), for those who are waited for: a pool's own patience may be far longer.
+    pub(crate) fn open_soon(database: &Database) -> Result<Self, Error> {
+        match database {
+            #[cfg(feature = "postgres")]
+            Database::PostgresPool(pool) => pool.get(PATIENCE).map(Self::PooledPostgres),
+            #[cfg(feature = "sqlite")]
+            Database::SqlitePool(pool) => pool.get(PATIENCE).map(Self::PooledSqlite),
+            database => Self::open(database),
+        }
+    }
+
+    /// Whether it goes back to a pool.
+    pub(crate) fn is_borrowed(&self) -> bool {
+        match self {
+            #[cfg(feature = "postgres")]
+            Self::Postgres(_) => false,
+            #[cfg(feature = "sqlite")]
+            Self::Sqlite(_) => false,
+            #[cfg(feature = "postgres")]
+            Self::PooledPostgres(_) => true,
+            #[cfg(feature = "sqlite")]
+            Self::PooledSqlite(_) => true,
+        }
+    }
+
+    /// Whether its tables were checked before, of one that is borrowed once more.
+    pub(crate) fn is_checked(&self) -> bool {
+        match self {
+            #[cfg(feature = "postgres")]
+            Self::PooledPostgres(connection) => pool::is_checked(connection),
+            #[cfg(feature = "sqlite")]
+            Self::PooledSqlite(connection) => pool::is_checked(connection),
+            _ => false,
+        }
+    }
+
+    pub(crate) fn set_checked(&mut self) {
+        match self {
+            #[cfg(feature = "postgres")]
+            Self::PooledPostgres(connection) => pool::set_checked(connection),
+            #[cfg(feature = "sqlite")]
+            Self::PooledSqlite(connection) => pool::set_checked(connection),
+            _ => {}
+        }
+    }
+
+    /// Whether it is of no further use, as far as is known.
+    pub(crate) fn is_broken(&mut self) -> bool {
+        match self {
+            #[cfg(feature = "postgres")]
+            Self::Postgres(connection) => connection.is_broken(),
+            #[cfg(feature = "sqlite")]
+            Self::Sqlite(connection) => connection.is_broken(),
+            #[cfg(feature = "postgres")]
+            Self::PooledPostgres(connection) => connection.is_broken(),
+            #[cfg(feature = "sqlite")]
+            Self::PooledSqlite(connection) => connection.is_broken(),
         }
     }
 }
@@ -163,16 +249,23 @@ fn unreachable(database: &Database, source: diesel::ConnectionError) -> Error {
 }
 
 #[cfg(feature = "postgres")]
-fn with_connect_timeout(url: &str) -> String {
-    if url.contains("connect_timeout=") {
-        return url.to_owned();
+fn with_timeouts(url: &str) -> String {
+    let mut url = url.to_owned();
+    for (name, value) in TIMEOUTS {
+        if url.contains(&format!("{name}=")) {
+            continue;
+        }
+        let separator = match url.split_once("://") {
+            Some((_, rest)) if after_credentials(rest).contains('?') => '&',
+            Some(_) => '?',
+            None => ' ',
+        };
+        url.push(separator);
+        url.push_str(name);
+        url.push('=');
+        url.push_str(value);
     }
-    let separator = match url.split_once("://") {
-        Some((_, rest)) if after_credentials(rest).contains('?') => '&',
-        Some(_) => '?',
-        None => ' ',
-    };
-    format!("{url}{separator}connect_timeout={CONNECT_TIMEOUT_SECONDS}")
+    url
 }
 
 #[cfg(test)]
@@ -181,26 +274,31 @@ mod tests {
 
     #[cfg(feature = "postgres")]
     #[test]
-    fn a_connect_timeout_is_added_where_none_is_named() {
+    fn timeouts_are_added_where_none_are_named() {
+        const REST: &str =
+            "keepalives_idle=5&keepalives_interval=1&keepalives_count=3&tcp_user_timeout=5000";
         let cases = [
-            ("postgres://h/d", "postgres://h/d?connect_timeout=2"),
+            ("postgres://h/d", "postgres://h/d?connect_timeout=2&"),
             (
                 "postgres://h/d?sslmode=require",
-                "postgres://h/d?sslmode=require&connect_timeout=2",
+                "postgres://h/d?sslmode=require&connect_timeout=2&",
             ),
             (
                 "postgres://u:p?w@h/d",
-                "postgres://u:p?w@h/d?connect_timeout=2",
+                "postgres://u:p?w@h/d?connect_timeout=2&",
             ),
-            ("host=h dbname=d", "host=h dbname=d connect_timeout=2"),
             (
                 "postgres://h/d?connect_timeout=9",
-                "postgres://h/d?connect_timeout=9",
+                "postgres://h/d?connect_timeout=9&",
             ),
         ];
         for (url, expected) in cases {
-            assert_eq!(with_connect_timeout(url), expected);
+            assert_eq!(with_timeouts(url), format!("{expected}{REST}"));
         }
+        assert_eq!(
+            with_timeouts("host=h dbname=d keepalives_count=9 tcp_user_timeout=0"),
+            "host=h dbname=d keepalives_count=9 tcp_user_timeout=0 connect_timeout=2 keepalives_idle=5 keepalives_interval=1"
+        );
     }
 
     #[cfg(feature = "postgres")]

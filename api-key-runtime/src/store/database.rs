@@ -2,9 +2,15 @@
 
 use std::fmt;
 
+use diesel::r2d2::{ConnectionManager, Pool};
+
+#[cfg(feature = "postgres")]
+use super::pool::PostgresPool;
+#[cfg(feature = "sqlite")]
+use super::pool::SqlitePool;
 use crate::Error;
 
-/// A database by its address.
+/// A database by its address, or by the application's own way to it.
 #[derive(Clone)]
 pub(crate) enum Database {
     /// A URL or connection string for libpq.
@@ -13,6 +19,10 @@ pub(crate) enum Database {
     /// A file, as a path.
     #[cfg(feature = "sqlite")]
     Sqlite(String),
+    #[cfg(feature = "postgres")]
+    PostgresPool(PostgresPool),
+    #[cfg(feature = "sqlite")]
+    SqlitePool(SqlitePool),
 }
 
 impl Database {
@@ -64,6 +74,40 @@ impl Database {
     }
 }
 
+impl Database {
+    #[cfg(feature = "postgres")]
+    pub(crate) fn postgres_pool(pool: Pool<ConnectionManager<diesel::PgConnection>>) -> Self {
+        Self::PostgresPool(PostgresPool::new(pool))
+    }
+
+    #[cfg(feature = "sqlite")]
+    pub(crate) fn sqlite_pool(
+        pool: Pool<ConnectionManager<diesel::SqliteConnection>>,
+    ) -> Result<Self, Error> {
+        SqlitePool::new(pool).map(Self::SqlitePool)
+    }
+
+    pub(crate) fn is_postgres(&self) -> bool {
+        match self {
+            #[cfg(feature = "postgres")]
+            Self::Postgres(_) | Self::PostgresPool(_) => true,
+            #[cfg(feature = "sqlite")]
+            Self::Sqlite(_) | Self::SqlitePool(_) => false,
+        }
+    }
+
+    /// How many connections lie unused in the application's pool, of which it may not know that they are dead.
+    pub(super) fn idle_in_pool(&self) -> u32 {
+        match self {
+            #[cfg(feature = "postgres")]
+            Self::PostgresPool(pool) => pool.idle(),
+            #[cfg(feature = "sqlite")]
+            Self::SqlitePool(pool) => pool.idle(),
+            _ => 0,
+        }
+    }
+}
+
 /// URLs, and libpq's `keyword = value` strings, which begin with a keyword.
 fn is_postgres(url: &str) -> bool {
     let is_keyword = |text: &str| {
@@ -108,6 +152,10 @@ impl fmt::Display for Database {
             },
             #[cfg(feature = "sqlite")]
             Self::Sqlite(path) => write!(formatter, "SQLite file {path}"),
+            #[cfg(feature = "postgres")]
+            Self::PostgresPool(_) => formatter.write_str("the Postgres of the application's pool"),
+            #[cfg(feature = "sqlite")]
+            Self::SqlitePool(pool) => write!(formatter, "SQLite file {}", pool.path()),
         }
     }
 }

@@ -6,6 +6,10 @@ use std::{
     time::{Duration, Instant},
 };
 
+#[cfg(feature = "postgres")]
+use super::postgres;
+#[cfg(feature = "sqlite")]
+use super::sqlite;
 use super::{
     ChangeCursor, Changes, Connection, Database, KeyStore, StoreError,
     change_reader::{ChangeReader, ReaderSlot},
@@ -22,6 +26,8 @@ use crate::{Digest, Error, KeyRecord, KeyUse, key::Digester};
 #[derive(Debug)]
 pub struct DieselStore {
     database: Database,
+    /// Where changes are read and listened for, if not where keys are looked up.
+    listen: Option<Database>,
     /// Connections nobody uses at the moment. Taken out while in use, so that a stuck one holds no lock.
     idle: Mutex<Vec<Idle>>,
     usage: UsageConnection,
@@ -52,24 +58,38 @@ impl DieselStore {
     /// # Errors
     /// When the URL is unusable, the database away, or its tables are missing, incompatible or without their triggers.
     pub fn open(database_url: &str) -> Result<Self, Error> {
-        Self::new(&Database::parse(database_url)?, |_| Ok(()))
+        Self::new(&Database::parse(database_url)?, None, |_| Ok(()))
     }
 
     /// Connects, checks the tables, and makes this way of digesting the table's.
-    pub(crate) fn connect(database: &Database, digester: &Digester) -> Result<Self, Error> {
-        Self::new(database, |connection| {
+    pub(crate) fn connect(
+        database: &Database,
+        listen: Option<&Database>,
+        digester: &Digester,
+    ) -> Result<Self, Error> {
+        let store = Self::new(database, listen, |connection| {
             claim_digest_key(database, connection, digester)
-        })
+        })?;
+        if listen.is_some() {
+            // What is named wrongly is better told at the start.
+            store
+                .changes
+                .with_reader(|| store.open_reader(), |_| Ok(()))
+                .map_err(|source| Error::database("changes of keys cannot be read", source))?;
+        }
+        Ok(store)
     }
 
     fn new(
         database: &Database,
+        listen: Option<&Database>,
         prepare: impl FnOnce(&mut Connection) -> Result<(), Error>,
     ) -> Result<Self, Error> {
         let mut first = Opened::open(database)?;
         prepare(&mut first.connection)?;
         let store = Self {
             database: database.clone(),
+            listen: listen.cloned(),
             idle: Mutex::default(),
             usage: UsageConnection::default(),
             changes: ReaderSlot::default(),
@@ -91,7 +111,11 @@ impl DieselStore {
         idle
     }
 
+    /// Keeps a connection of ours; one that was borrowed goes back to its pool.
     fn put_back(&self, opened: Opened) {
+        if opened.connection.is_borrowed() {
+            return;
+        }
         let mut idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner);
         if idle.len() < MAX_IDLE {
             idle.push(Idle::now(opened));
@@ -101,18 +125,29 @@ impl DieselStore {
     fn open_reader(&self) -> Result<Box<dyn ChangeReader>, StoreError> {
         // What is open of a file that was replaced may hold a lock on the one that took its place.
         drop(self.usable());
-        let reader: Box<dyn ChangeReader> = match &self.database {
+        match self.listen.as_ref().unwrap_or(&self.database) {
             #[cfg(feature = "postgres")]
-            database @ Database::Postgres(_) => Box::new(
-                super::postgres::changes::Reader::open(database, &self.is_polling_said)
-                    .map_err(StoreError::new)?,
-            ),
-            #[cfg(feature = "sqlite")]
-            database @ Database::Sqlite(_) => {
-                Box::new(super::sqlite::changes::Reader::open(database).map_err(StoreError::new)?)
+            database @ Database::Postgres(_) => {
+                let mut reader = postgres::changes::Reader::open(database, &self.is_polling_said)
+                    .map_err(StoreError::new)?;
+                if self.listen.is_some() {
+                    reader.require_same(&self.database)?;
+                }
+                Ok(Box::new(reader))
             }
-        };
-        Ok(reader)
+            #[cfg(feature = "postgres")]
+            database @ Database::PostgresPool(_) => {
+                Ok(Box::new(postgres::changes::PooledReader::new(database)))
+            }
+            #[cfg(feature = "sqlite")]
+            database @ Database::Sqlite(_) => Ok(Box::new(
+                sqlite::changes::Reader::open(database).map_err(StoreError::new)?,
+            )),
+            #[cfg(feature = "sqlite")]
+            database @ Database::SqlitePool(_) => {
+                Ok(Box::new(sqlite::changes::PooledReader::new(database)))
+            }
+        }
     }
 }
 
@@ -148,10 +183,10 @@ impl KeyStore for DieselStore {
                 }
             }
         }
-        let mut another = Opened::open(&self.database).map_err(StoreError::new)?;
-        let records =
-            on_either!(&mut another.connection, queries::find(digests)).map_err(StoreError::new)?;
-        self.put_back(another);
+        let (records, opened) = Opened::run(&self.database, |connection| {
+            on_either!(connection, queries::find(digests)).map_err(StoreError::new)
+        })?;
+        self.put_back(opened);
         Ok(records)
     }
 

@@ -28,22 +28,32 @@ pub(crate) fn migrate(database: &Database) -> Result<Vec<String>, Error> {
     };
     match Connection::open_or(database, Missing::Create)? {
         #[cfg(feature = "postgres")]
-        Connection::Postgres(mut connection) => {
-            use diesel::{Connection as _, RunQueryDsl as _, sql_query, sql_types};
-            connection.transaction(|connection| {
-                sql_query("SELECT pg_advisory_xact_lock($1)")
-                    .bind::<sql_types::BigInt, _>(ADVISORY_LOCK)
-                    .execute(connection)
-                    .map_err(Failed::from)?;
-                run(connection, POSTGRES)
-            })
-        }
+        Connection::Postgres(mut connection) => migrate_postgres(&mut connection),
+        #[cfg(feature = "postgres")]
+        Connection::PooledPostgres(mut connection) => migrate_postgres(&mut connection),
         #[cfg(feature = "sqlite")]
-        Connection::Sqlite(mut connection) => {
-            connection.exclusive_transaction(|connection| run(connection, SQLITE))
-        }
+        Connection::Sqlite(mut connection) => migrate_sqlite(&mut connection),
+        #[cfg(feature = "sqlite")]
+        Connection::PooledSqlite(mut connection) => migrate_sqlite(&mut connection),
     }
     .map_err(|Failed(source)| failed(source))
+}
+
+#[cfg(feature = "postgres")]
+fn migrate_postgres(connection: &mut diesel::PgConnection) -> Result<Vec<String>, Failed> {
+    use diesel::{Connection as _, RunQueryDsl as _, sql_query, sql_types};
+    connection.transaction(|connection| {
+        sql_query("SELECT pg_advisory_xact_lock($1)")
+            .bind::<sql_types::BigInt, _>(ADVISORY_LOCK)
+            .execute(connection)
+            .map_err(Failed::from)?;
+        run(connection, POSTGRES)
+    })
+}
+
+#[cfg(feature = "sqlite")]
+fn migrate_sqlite(connection: &mut diesel::SqliteConnection) -> Result<Vec<String>, Failed> {
+    connection.exclusive_transaction(|connection| run(connection, SQLITE))
 }
 
 fn run<DB, C>(connection: &mut C, migrations: EmbeddedMigrations) -> Result<Vec<String>, Failed>

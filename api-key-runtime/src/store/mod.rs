@@ -19,6 +19,8 @@ mod migration_files;
 mod migrations;
 #[cfg(feature = "_diesel")]
 mod opened;
+#[cfg(feature = "_diesel")]
+mod pool;
 #[cfg(feature = "postgres")]
 pub mod postgres;
 #[cfg(feature = "_diesel")]
@@ -92,11 +94,13 @@ pub trait KeyStore: Send + Sync + 'static {
     }
 }
 
-/// Why a change was rolled back.
+/// Why a change was rolled back, or may have been.
 #[cfg(feature = "_diesel")]
 pub(crate) enum Aborted {
     Refused(crate::Error),
     Database(::diesel::result::Error),
+    /// It failed as it was committed, and the database did not say that it was not.
+    Unknown(::diesel::result::Error),
 }
 
 #[cfg(feature = "_diesel")]
@@ -110,6 +114,29 @@ impl From<crate::Error> for Aborted {
 impl From<::diesel::result::Error> for Aborted {
     fn from(error: ::diesel::result::Error) -> Self {
         Self::Database(error)
+    }
+}
+
+/// What became of a transaction whose change went well and that failed all the same.
+#[cfg(feature = "_diesel")]
+fn not_committed(aborted: Aborted) -> Aborted {
+    use ::diesel::result::{DatabaseErrorKind as Kind, Error::DatabaseError};
+    match aborted {
+        // A constraint that is checked as late as that.
+        Aborted::Database(
+            error @ DatabaseError(
+                Kind::CheckViolation
+                | Kind::ExclusionViolation
+                | Kind::ForeignKeyViolation
+                | Kind::NotNullViolation
+                | Kind::RestrictViolation
+                | Kind::SerializationFailure
+                | Kind::UniqueViolation,
+                _,
+            ),
+        ) => Aborted::Database(error),
+        Aborted::Database(error) => Aborted::Unknown(error),
+        other => other,
     }
 }
 

@@ -1,6 +1,6 @@
-//! A connection of the store's own: opened, checked, and known to read what its URL still names.
+//! A connection for look-ups and changes: opened or borrowed, its tables checked, and known to read what its URL still names.
 
-use super::{Connection, Database, check};
+use super::{Connection, Database, StoreError, check};
 use crate::Error;
 
 /// A connection whose tables were checked when it was opened: a restored database may be of another release, or without its triggers.
@@ -17,18 +17,19 @@ impl Opened {
         #[cfg(feature = "sqlite")]
         let named_before = match database {
             Database::Sqlite(path) => super::sqlite::FileIdentity::of(path),
-            #[cfg(feature = "postgres")]
-            Database::Postgres(_) => None,
+            _ => None,
         };
-        let mut connection = Connection::open(database)?;
-        check(database, &mut connection)?;
+        let mut connection = Connection::open_soon(database)?;
+        if !connection.is_checked() {
+            check(database, &mut connection)?;
+            connection.set_checked();
+        }
         #[cfg(feature = "sqlite")]
         let files = match (&mut connection, database) {
             (Connection::Sqlite(connection), Database::Sqlite(path)) => Some(
                 super::sqlite::OpenFiles::new(connection, path, named_before)
                     .map_err(|source| Error::database(format!("cannot read {database}"), source))?,
             ),
-            #[cfg(feature = "postgres")]
             _ => None,
         };
         Ok(Self {
@@ -36,6 +37,26 @@ impl Opened {
             #[cfg(feature = "sqlite")]
             files,
         })
+    }
+
+    /// Opens or borrows a connection and runs this over it; over another one where a borrowed one turns out to be dead, as often as there
+    /// may be dead ones in the pool. A new one is no reason to try again. It is answered as well, to be kept or dropped.
+    pub(super) fn run<T>(
+        database: &Database,
+        mut run: impl FnMut(&mut Connection) -> Result<T, StoreError>,
+    ) -> Result<(T, Self), StoreError> {
+        let mut others = database.idle_in_pool();
+        loop {
+            let mut opened = Self::open(database).map_err(StoreError::new)?;
+            match run(&mut opened.connection) {
+                Ok(done) => return Ok((done, opened)),
+                Err(error) if others > 0 && opened.connection.is_broken() => {
+                    log::debug!("a connection of {database} failed: {error}");
+                    others = others.saturating_sub(1);
+                }
+                Err(error) => return Err(error),
+            }
+        }
     }
 
     /// Whether it reads what the URL names now: not a file that was replaced or deleted meanwhile.

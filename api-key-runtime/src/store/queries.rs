@@ -3,10 +3,16 @@
 use std::array::TryFromSliceError;
 
 use chrono::{DateTime, Utc};
-use diesel::{OptionalExtension as _, prelude::*, result::Error::DeserializationError};
+use diesel::{
+    OptionalExtension as _,
+    dsl::sql,
+    prelude::*,
+    result::Error::{DeserializationError, QueryBuilderError},
+    sql_types::Bool,
+};
 
 use super::{
-    Connection,
+    Connection, IS_STANDBY,
     schema::{api_key_meta, api_key_usage, api_keys},
     write,
 };
@@ -86,19 +92,33 @@ struct NewRow<'a> {
     expires_at: Option<DateTime<Utc>>,
 }
 
+/// The keys with these digests, as the primary knows them. That it is one is asked with each: behind a connection pooler the server may
+/// become another one from one statement to the next, and a key that a standby has not seen revoked must not pass.
 pub(crate) fn find(connection: &mut Connection, digests: &[Digest]) -> QueryResult<Vec<KeyRecord>> {
     let bytes: Vec<&[u8]> = digests
         .iter()
         .map(|digest| digest.as_bytes().as_slice())
         .collect();
     let found = || api_keys::table.filter(api_keys::digest.eq_any(&bytes));
-    match records(found().select(KeyRow::as_select()).load(connection)) {
+    let is_standby = || sql::<Bool>(IS_STANDBY);
+    let rows = found().select((KeyRow::as_select(), is_standby()));
+    match of_primary(rows.load(connection)) {
         Err(DeserializationError(_)) => {
-            let ids = found().select(api_keys::id).load(connection)?;
+            let ids = found().select((api_keys::id, is_standby()));
+            let ids = of_primary(ids.load(connection))?;
             one_by_one(connection, ids)
         }
-        records => records,
+        rows => records(rows),
     }
+}
+
+fn of_primary<T>(rows: QueryResult<Vec<(T, bool)>>) -> QueryResult<Vec<T>> {
+    let keep = |(row, is_standby)| if is_standby { None } else { Some(row) };
+    rows?
+        .into_iter()
+        .map(keep)
+        .collect::<Option<Vec<T>>>()
+        .ok_or_else(|| QueryBuilderError("the server is a hot standby".into()))
 }
 
 pub(crate) fn list(connection: &mut Connection) -> QueryResult<Vec<KeyRecord>> {

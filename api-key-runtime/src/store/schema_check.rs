@@ -69,9 +69,9 @@ fn check_triggers(database: &Database, connection: &mut Connection) -> Result<()
     })?;
     let wanted: &[&str] = match connection {
         #[cfg(feature = "postgres")]
-        Connection::Postgres(_) => super::postgres::TRIGGERS,
+        Connection::Postgres(_) | Connection::PooledPostgres(_) => super::postgres::TRIGGERS,
         #[cfg(feature = "sqlite")]
-        Connection::Sqlite(_) => super::sqlite::TRIGGERS,
+        Connection::Sqlite(_) | Connection::PooledSqlite(_) => super::sqlite::TRIGGERS,
     };
     require_triggers(database, wanted, &enabled)
 }
@@ -153,12 +153,19 @@ fn warn_of_unknown_ways(
     Ok(())
 }
 
-/// Turns a rolled-back change into what the operator is told.
+/// Turns a change that failed into what the operator is told.
 pub(crate) fn aborted(database: &Database, aborted: Aborted) -> Error {
     match aborted {
         Aborted::Refused(error) => error,
         Aborted::Database(source) => {
             Error::database(format!("nothing was changed in {database}"), source)
         }
+        Aborted::Unknown(source) => Error::database(
+            format!(
+                "the connection failed just as {database} was to keep the change, so it may be there or not: look with `app-key list` before \
+                 you try again"
+            ),
+            source,
+        ),
     }
 }

@@ -25,13 +25,18 @@ impl UsageConnection {
                 Err(error) => log::debug!("recording uses of keys in {database} failed: {error}"),
             }
         }
-        let mut opened = Opened::open(database).map_err(StoreError::new)?;
-        on_either!(&mut opened.connection, usage::record(uses)).map_err(StoreError::new)?;
+        let ((), opened) = Opened::run(database, |connection| {
+            on_either!(connection, usage::record(uses)).map_err(StoreError::new)
+        })?;
         self.put_back(opened);
         Ok(())
     }
 
+    /// Keeps a connection of ours; one that was borrowed goes back to its pool.
     fn put_back(&self, opened: Opened) {
+        if opened.connection.is_borrowed() {
+            return;
+        }
         *self.slot() = Some(Idle::now(opened));
     }
 

@@ -9,7 +9,7 @@ use diesel::{
     prelude::QueryableByName, sql_query, sql_types,
 };
 
-use super::Aborted;
+use super::{Aborted, not_committed};
 
 /// The connection that `queries.rs` is written against.
 type Connection = diesel::PgConnection;
@@ -26,13 +26,17 @@ fn write<T>(
     connection: &mut Connection,
     change: impl FnOnce(&mut Connection) -> Result<T, Aborted>,
 ) -> Result<T, Aborted> {
-    connection.transaction(|connection| {
+    let mut is_done = false;
+    let committed = connection.transaction(|connection| {
         connection.batch_execute(
             "SELECT set_config('synchronous_commit', 'on', true) \
              WHERE current_setting('synchronous_commit') IN ('off', 'local', 'remote_write')",
         )?;
-        change(connection)
-    })
+        let changed = change(connection)?;
+        is_done = true;
+        Ok(changed)
+    });
+    committed.map_err(|error| if is_done { not_committed(error) } else { error })
 }
 
 /// The triggers without which the key table forgets to say what changed, or lets a revocation be undone.
@@ -50,9 +54,11 @@ struct Name {
     name: String,
 }
 
-/// Whether this server only follows another one, and may be behind it.
+/// Says in a query whether this server only follows another one, and may be behind it.
+const IS_STANDBY: &str = "pg_is_in_recovery()";
+
 pub(crate) fn is_standby(connection: &mut Connection) -> diesel::QueryResult<bool> {
-    diesel::select(sql::<sql_types::Bool>("pg_is_in_recovery()")).get_result(connection)
+    diesel::select(sql::<sql_types::Bool>(IS_STANDBY)).get_result(connection)
 }
 
 /// The tables there are, of those asked for, as the connection's search path finds them.

@@ -1,6 +1,6 @@
 //! Which files a connection reads: it goes on reading one that was replaced or deleted, and would let in whom it let in.
 
-use std::{ffi::OsString, fs, path::Path};
+use std::{ffi::OsString, fmt, fs, path::Path};
 
 use diesel::{RunQueryDsl as _, prelude::QueryableByName, sql_query, sql_types};
 
@@ -84,15 +84,23 @@ impl OpenFiles {
 }
 
 /// As part of a cursor.
-impl std::fmt::Display for OpenFiles {
-    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let files = [self.database]
-            .into_iter()
-            .chain(self.logs.iter().map(|(_, log)| *log));
-        for file in files {
+impl fmt::Display for FileIdentity {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(formatter, "{:x}.{:x}", self.device, self.inode)
+    }
+}
+
+/// As part of a cursor.
+impl fmt::Display for OpenFiles {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let logs = self.logs.iter().map(|(_, log)| *log);
+        for (position, file) in [self.database].into_iter().chain(logs).enumerate() {
+            if position > 0 {
+                formatter.write_str("/")?;
+            }
             match file {
-                Some(FileIdentity { device, inode }) => write!(formatter, "{device:x}.{inode:x}/")?,
-                None => formatter.write_str("-/")?,
+                Some(file) => fmt::Display::fmt(&file, formatter)?,
+                None => formatter.write_str("-")?,
             }
         }
         Ok(())

@@ -5,9 +5,12 @@ mod file;
 pub mod schema;
 pub(crate) mod usage;
 
-use diesel::{RunQueryDsl as _, prelude::QueryableByName, sql_query, sql_types};
+use diesel::{
+    RunQueryDsl as _, connection::SimpleConnection as _, prelude::QueryableByName, sql_query,
+    sql_types,
+};
 
-use super::Aborted;
+use super::{Aborted, not_committed};
 
 /// The connection that `queries.rs` is written against.
 type Connection = diesel::SqliteConnection;
@@ -20,12 +23,66 @@ pub(crate) mod queries;
 pub(crate) use file::{FileIdentity, OpenFiles};
 pub use queries::KeyRow;
 
-/// Runs a change in a transaction that takes the write lock at once: one that turned into a write later would fail without waiting.
+/// Runs a change in a transaction that takes the write lock at once: one that turned into a write later would fail without waiting. It is
+/// durable before it is acknowledged and waits for other writers, however the application has set its own connections.
 fn write<T>(
     connection: &mut Connection,
     change: impl FnOnce(&mut Connection) -> Result<T, Aborted>,
 ) -> Result<T, Aborted> {
-    connection.immediate_transaction(change)
+    let before: Settings = sql_query(SETTINGS).get_result(connection)?;
+    let needed = Settings {
+        synchronous: before.synchronous.max(FULL),
+        busy_timeout: if before.busy_timeout == 0 {
+            BUSY_TIMEOUT
+        } else {
+            before.busy_timeout
+        },
+    };
+    if needed != before {
+        needed.apply(connection)?;
+    }
+    let mut is_done = false;
+    let committed = connection.immediate_transaction(|connection| {
+        let changed = change(connection)?;
+        is_done = true;
+        Ok(changed)
+    });
+    if needed != before {
+        // The change itself is done or not; of this the application hears by its own queries.
+        if let Err(error) = before.apply(connection) {
+            log::warn!(
+                "the settings of an SQLite connection of the application's pool could not be put back: {error}"
+            );
+        }
+    }
+    committed.map_err(|error| if is_done { not_committed(error) } else { error })
+}
+
+/// What a write needs of a connection. The names are those of the pragmas.
+#[derive(Clone, Copy, PartialEq, Eq, QueryableByName)]
+struct Settings {
+    #[diesel(sql_type = sql_types::BigInt)]
+    synchronous: i64,
+    #[diesel(sql_type = sql_types::BigInt)]
+    busy_timeout: i64,
+}
+
+const SETTINGS: &str =
+    "SELECT synchronous, timeout AS busy_timeout FROM pragma_synchronous, pragma_busy_timeout";
+/// Survives a power cut.
+const FULL: i64 = 2;
+const BUSY_TIMEOUT: i64 = 5000;
+
+impl Settings {
+    fn apply(self, connection: &mut Connection) -> diesel::QueryResult<()> {
+        let Self {
+            synchronous,
+            busy_timeout,
+        } = self;
+        connection.batch_execute(&format!(
+            "PRAGMA busy_timeout = {busy_timeout}; PRAGMA synchronous = {synchronous}"
+        ))
+    }
 }
 
 /// The triggers without which the key table forgets to say what changed, or lets a revocation be undone.
@@ -46,6 +103,8 @@ struct Name {
 }
 
 /// A file follows nobody.
+const IS_STANDBY: &str = "FALSE";
+
 #[allow(clippy::unnecessary_wraps, reason = "as on Postgres")]
 pub(crate) fn is_standby(_: &mut Connection) -> diesel::QueryResult<bool> {
     Ok(false)

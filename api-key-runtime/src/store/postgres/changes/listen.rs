@@ -136,8 +136,7 @@ fn send_proof(database: &Database) -> Result<String, Box<dyn std::error::Error>>
                 .bind::<Text, _>(&payload)
                 .execute(&mut *connection)?;
         }
-        #[cfg(feature = "sqlite")]
-        Connection::Sqlite(_) => {}
+        _ => return Err("only a URL of a Postgres can be listened to".into()),
     }
     Ok(payload)
 }

@@ -13,7 +13,7 @@
 //!   as not seen for ever, and are left out: a row of this server that is visible has a number below the end of its snapshot.
 
 use diesel::{
-    PgConnection, RunQueryDsl as _,
+    PgConnection, QueryResult, RunQueryDsl as _,
     prelude::QueryableByName,
     sql_query,
     sql_types::{Array, BigInt, Bool, Bytea, Nullable, Text},
@@ -34,16 +34,25 @@ const MAX_KEYS: usize = 1000;
 /// An older cursor is of a process that slept, and what it missed may no longer be in the log, which is pruned by age.
 const MAX_AGE_SECONDS: i64 = 3600;
 
+/// Which start of which server this is, which database, and which tables the names stand for.
+macro_rules! server {
+    () => {
+        "concat_ws('/', extract(epoch FROM pg_postmaster_start_time()), \
+                   (SELECT oid FROM pg_catalog.pg_database WHERE datname = current_database()), \
+                   to_regclass('api_keys')::oid, to_regclass('api_key_changes')::oid)"
+    };
+}
+
 /// Without a cursor `$1` is null, and so is every comparison with it.
-const QUERY: &str = "\
+const QUERY: &str = concat!(
+    "\
     SELECT pg_is_in_recovery() AS is_standby, \
            coalesce(row_security_active(to_regclass('api_key_changes')), true) AS hides_rows, \
            pg_current_snapshot()::text AS snapshot, \
            floor(extract(epoch FROM clock_timestamp()))::bigint AS read_at, \
-           concat_ws('/', extract(epoch FROM pg_postmaster_start_time()), \
-                     (SELECT oid FROM pg_catalog.pg_database WHERE datname = current_database()), \
-                     to_regclass('api_keys')::oid, to_regclass('api_key_changes')::oid, \
-                     triggers.versions) AS place, \
+           ",
+    server!(),
+    " || '/' || coalesce(triggers.versions, '') AS place, \
            triggers.names AS triggers, \
            ARRAY(SELECT digest FROM api_key_changes \
                   WHERE xid >= pg_snapshot_xmin($1::pg_snapshot) \
@@ -54,7 +63,8 @@ const QUERY: &str = "\
                    string_agg(xmin::text, '.' ORDER BY tgname) AS versions \
               FROM pg_catalog.pg_trigger \
              WHERE tgrelid = to_regclass('api_keys') AND NOT tgisinternal AND tgenabled IN ('O', 'A') \
-               AND tgname = ANY($3)) AS triggers";
+               AND tgname = ANY($3)) AS triggers"
+);
 
 #[derive(QueryableByName)]
 struct Answer {
@@ -113,6 +123,18 @@ pub(super) fn read(
         Some(keys) => Changes::keys(cursor, keys),
         None => Changes::everything(cursor),
     })
+}
+
+/// See [`server!`].
+pub(super) fn server(connection: &mut PgConnection) -> QueryResult<String> {
+    #[derive(QueryableByName)]
+    struct Server {
+        #[diesel(sql_type = Text)]
+        server: String,
+    }
+    let Server { server } =
+        sql_query(concat!("SELECT ", server!(), " AS server")).get_result(connection)?;
+    Ok(server)
 }
 
 fn is_of_the_same_history(since: &Cursor<'_>, now: &Cursor<'_>) -> bool {

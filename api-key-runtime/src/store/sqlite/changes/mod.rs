@@ -83,6 +83,42 @@ impl ChangeReader for Reader {
     }
 }
 
+/// Reads changes over connections that are borrowed for a moment each.
+pub(crate) struct PooledReader {
+    database: Database,
+    is_fresh: bool,
+}
+
+impl PooledReader {
+    pub(crate) fn new(database: &Database) -> Self {
+        Self {
+            database: database.clone(),
+            is_fresh: true,
+        }
+    }
+}
+
+impl ChangeReader for PooledReader {
+    fn read(&mut self, since: Option<&ChangeCursor>) -> Result<Changes, StoreError> {
+        let since = since.filter(|_| !self.is_fresh);
+        let database = &self.database;
+        let (changes, _) = Opened::run(database, |connection| match (connection, database) {
+            (Connection::PooledSqlite(connection), Database::SqlitePool(pool)) => {
+                read(connection, database, &pool.file(), since)
+            }
+            _ => Err(StoreError::new("this is no pool of SQLite")),
+        })?;
+        self.is_fresh = false;
+        Ok(changes)
+    }
+
+    /// `data_version` tells of each connection what others wrote, and which connection is lent next is the pool's to say.
+    fn wait(&mut self, at_most: Duration) -> Result<(), StoreError> {
+        thread::sleep(at_most);
+        Ok(())
+    }
+}
+
 /// Changes when another connection commits, whether it is of this process or not.
 fn data_version(connection: &mut SqliteConnection) -> QueryResult<i64> {
     #[derive(QueryableByName)]

@@ -8,6 +8,8 @@
 //! - There must be a row for every number since: others were pruned.
 //! - The files must be the same, and the version of their schema: a table that was rebuilt has lost its triggers, for a while at least.
 
+use std::fmt::Display;
+
 use diesel::{
     Connection as _, RunQueryDsl as _, SqliteConnection,
     prelude::QueryableByName,
@@ -21,7 +23,7 @@ use crate::{
     store::{
         ChangeCursor, Changes, Database, StoreError,
         schema_check::require_triggers,
-        sqlite::{OpenFiles, TRIGGERS, enabled_triggers},
+        sqlite::{TRIGGERS, enabled_triggers},
     },
 };
 
@@ -52,7 +54,7 @@ struct State {
 pub(super) fn read(
     connection: &mut SqliteConnection,
     database: &Database,
-    files: &OpenFiles,
+    files: &impl Display,
     since: Option<&ChangeCursor>,
 ) -> Result<Changes, StoreError> {
     connection
@@ -63,14 +65,14 @@ pub(super) fn read(
 fn read_within(
     connection: &mut SqliteConnection,
     database: &Database,
-    files: &OpenFiles,
+    files: &impl Display,
     since: Option<&ChangeCursor>,
 ) -> Result<Changes, Failed> {
     let since = since.and_then(Cursor::parse);
     let state: State = sql_query(STATE)
         .bind::<BigInt, _>(since.as_ref().map_or(-1, |since| since.sequence))
         .get_result(connection)?;
-    let place = format!("{files}{}", state.schema_version);
+    let place = format!("{files}/{}", state.schema_version);
     let cursor = Cursor {
         sequence: state.sequence,
         token: &state.token,
