@@ -10,6 +10,7 @@ pub(crate) mod log;
 #[cfg(unix)]
 pub(crate) mod own_server;
 pub(crate) mod proxy;
+pub(crate) mod random;
 pub(crate) mod server;
 pub(crate) mod tap;
 
