@@ -12,9 +12,7 @@ use actix_web::{
 use api_key_runtime::AppKeys;
 
 use self::support::{
-    Database, Key, Postgres, authenticate,
-    figures::{self, Progress},
-    heading, make_keys, ratio, request,
+    Database, Key, Postgres, authenticate, figures, heading, make_keys, ratio, request,
 };
 
 #[allow(dead_code, unused_imports, reason = "no bench uses all of it")]
@@ -26,8 +24,6 @@ const WARM_ROUNDS: usize = 31;
 const WARM_USES: usize = 20;
 const COLD_ROUNDS: usize = 31;
 const IN_FLIGHT: usize = 64;
-/// The large table is filled in so many parts.
-const PARTS: usize = 100;
 
 fn main() {
     heading();
@@ -63,13 +59,7 @@ impl Table {
     /// Every round uses others, which lie scattered over the table.
     fn large(database: Database) -> Self {
         let known = make_keys(SMALL * COLD_ROUNDS);
-        let mut progress = Progress::new("rows", LARGE);
-        for keys in known.chunks(known.len() / PARTS) {
-            database.insert(keys);
-            database.insert_strangers(LARGE / PARTS - keys.len());
-            progress.advance(LARGE / PARTS);
-        }
-        drop(progress);
+        database.insert_among(LARGE, &known);
         database.settle();
         let mut rounds: Vec<Vec<Key>> = iter::repeat_with(Vec::new).take(COLD_ROUNDS).collect();
         for (number, key) in known.into_iter().enumerate() {

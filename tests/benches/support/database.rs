@@ -15,7 +15,7 @@ use diesel::{
     sql_types::{Array, BigInt, Binary},
 };
 
-use super::{Key, Postgres};
+use super::{Key, Postgres, figures::Progress};
 
 /// Rows for one statement: more than the change log lists one by one, so that it says "everything" once.
 const CHUNK: usize = 10_000;
@@ -109,9 +109,21 @@ impl Database {
         }
     }
 
-    /// Inserts keys that nobody has.
-    pub(crate) fn insert_strangers(&self, count: usize) {
-        self.connect().insert_strangers(count).unwrap();
+    /// Inserts these keys, evenly spread among so many that nobody has that there are `rows` in all.
+    pub(crate) fn insert_among(&self, rows: usize, keys: &[Key]) {
+        let mut connection = self.connect();
+        if let Connection::Sqlite(_) = connection {
+            // The whole index, which takes its entries in no order.
+            connection.execute("PRAGMA cache_size = -500000");
+        }
+        let mut progress = Progress::new("rows", rows);
+        let parts = rows / CHUNK;
+        for keys in keys.chunks(keys.len() / parts) {
+            let digests: Vec<Digest> = keys.iter().map(|key| key.digest).collect();
+            connection.insert(&digests).unwrap();
+            connection.insert_strangers(CHUNK - keys.len()).unwrap();
+            progress.advance(CHUNK);
+        }
     }
 
     /// Leaves nothing to be tidied up behind a measurement.
