@@ -1,19 +1,14 @@
 //! The check alone, in process: a request as a server would hand it to a guarded handler, and the function that the attribute awaits.
 
-use std::collections::HashMap;
-
 use actix_web::{
-    FromRequest as _, HttpRequest, HttpResponse, dev,
+    HttpRequest,
     http::{
         StatusCode,
         header::{ACCEPT, ACCEPT_ENCODING, AUTHORIZATION, HOST, USER_AGENT},
     },
     test::TestRequest,
-    web::Payload,
 };
-use api_key_runtime::{__private::authenticated, AppKeys, Digest, Policy};
-
-use super::Key;
+use api_key_runtime::{AppKeys, Policy, test_util::bench};
 
 /// What `#[require_app_key]` without arguments asks.
 static POLICY: Policy = Policy::new();
@@ -34,27 +29,5 @@ pub(crate) fn request(keys: &AppKeys, key: &str) -> HttpRequest {
 
 /// The very function that the attribute awaits; the status of a refusal.
 pub(crate) async fn authenticate(request: &HttpRequest) -> Result<(), StatusCode> {
-    async fn handler() -> HttpResponse {
-        HttpResponse::Ok().finish()
-    }
-    let payload = Payload::from_request(request, &mut dev::Payload::None);
-    let payload = payload.await.unwrap();
-    let response = authenticated(&POLICY, request.clone(), payload, handler).await;
-    match response.status() {
-        StatusCode::OK => Ok(()),
-        refused => Err(refused),
-    }
-}
-
-/// The map that known keys are kept in, with nothing around it.
-pub(crate) struct CacheProbe(HashMap<Digest, i64>);
-
-impl CacheProbe {
-    pub(crate) fn of(keys: &[Key]) -> Self {
-        Self(keys.iter().map(|key| (key.digest, 1)).collect())
-    }
-
-    pub(crate) fn knows(&self, digest: &Digest) -> bool {
-        self.0.contains_key(digest)
-    }
+    bench::authenticate(&POLICY, request).await
 }

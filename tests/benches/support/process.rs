@@ -1,8 +1,11 @@
 //! What the operating system says of this process. Linux only: elsewhere there is nothing to read, and the figures are left out.
 
-use std::{fs, path::PathBuf};
+use std::{fs, path::PathBuf, time::Duration};
 
-use rustix::process::{Resource, getrlimit, setrlimit};
+use rustix::{
+    process::{Resource, getrlimit, setrlimit},
+    time::{ClockId, clock_gettime},
+};
 
 /// Memory of this process that is in use, in megabytes (1e6 bytes).
 pub(crate) fn resident_mb() -> Option<f64> {
@@ -10,6 +13,14 @@ pub(crate) fn resident_mb() -> Option<f64> {
     let line = status.lines().find(|line| line.starts_with("VmRSS:"))?;
     let kib: f64 = line.split_whitespace().nth(1)?.parse().ok()?;
     Some(kib * 1024.0 / 1e6)
+}
+
+/// Processor time that all of this process took for something, in seconds: what else runs on the machine changes it little.
+pub(crate) fn cpu_seconds_for(run: impl FnOnce()) -> f64 {
+    let now = || Duration::try_from(clock_gettime(ClockId::ProcessCPUTime)).unwrap();
+    let before = now();
+    run();
+    (now() - before).as_secs_f64()
 }
 
 /// A thread of this process.

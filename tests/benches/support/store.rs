@@ -11,7 +11,7 @@ use std::{
 };
 
 use api_key_runtime::{
-    ChangeCursor, Changes, DieselStore, Digest, KeyRecord, KeyStore, StoreError,
+    ChangeCursor, Changes, DieselStore, Digest, KeyRecord, KeyStore, KeyUse, StoreError,
 };
 
 /// The key table of a database, watched.
@@ -67,5 +67,9 @@ impl KeyStore for Watched {
 
     fn wait_for_change(&self, at_most: Duration) {
         self.store.wait_for_change(at_most);
+    }
+
+    fn record_usage(&self, uses: &[KeyUse]) -> Result<(), StoreError> {
+        self.store.record_usage(uses)
     }
 }
