@@ -366,8 +366,7 @@ mod tests {
         for missing in [Missing::Create, Missing::Refuse] {
             let mut connection = match Connection::open_or(&database, missing).unwrap() {
                 Connection::Sqlite(connection) => connection,
-                #[cfg(feature = "postgres")]
-                Connection::Postgres(_) => panic!("not SQLite"),
+                _ => panic!("not a connection of ours to SQLite"),
             };
             for (pragma, column, expected) in [
                 ("busy_timeout", "timeout", "5000"),
