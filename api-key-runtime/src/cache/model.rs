@@ -45,6 +45,17 @@ enum Change {
     DisabledElsewhere,
     /// By this very process.
     RevokedHere,
+    DisabledHere,
+}
+
+impl Change {
+    fn is_final(self) -> bool {
+        matches!(self, Self::RevokedElsewhere | Self::RevokedHere)
+    }
+
+    fn is_here(self) -> bool {
+        matches!(self, Self::RevokedHere | Self::DisabledHere)
+    }
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -148,12 +159,23 @@ type Node = (World, Rc<Cache>, Path);
 struct Print {
     database: (bool, Option<u64>, bool, bool),
     feed: (Option<u64>, Option<(bool, Told)>),
-    look_ups: [Option<(u64, bool, Option<bool>)>; 2],
-    request: (u8, Option<u64>, Option<(usize, bool)>, bool, bool, bool),
+    /// In order, because which of two it is makes no difference.
+    look_ups: [LookUpPrint; 2],
+    request: (
+        u8,
+        Option<u64>,
+        Option<(LookUpPrint, bool)>,
+        bool,
+        bool,
+        bool,
+    ),
     lease: u64,
     entry: Option<(bool, u64, bool)>,
     is_buried: bool,
 }
+
+/// How long ago it was sent, whether the key has changed since, and what it read.
+type LookUpPrint = Option<(u64, bool, Option<bool>)>;
 
 impl Cache {
     fn small() -> Self {
@@ -210,6 +232,9 @@ impl Cache {
             Request::Probed { over } => (3, Some(over.into()), None),
             Request::Waiting(joined) => (4, None, joined),
         };
+        let joined = joined.map(|(number, is_early)| (look_up(world.look_ups[number]), is_early));
+        let mut look_ups = world.look_ups.map(look_up);
+        look_ups.sort_unstable();
         Print {
             database: (
                 world.over,
@@ -223,7 +248,7 @@ impl Cache {
                 Feed::Read { taken, told } => (Some(age(taken)), Some((false, told))),
                 Feed::HalfDone { taken, told } => (Some(age(taken)), Some((true, told))),
             },
-            look_ups: world.look_ups.map(look_up),
+            look_ups,
             request: (
                 kind,
                 lease,
@@ -251,6 +276,8 @@ struct Model {
     wrong: Option<Wrong>,
     /// Look-ups that may be under way at the same time.
     look_ups: usize,
+    /// Whether the feed may say "everything" at any time.
+    everything: bool,
 }
 
 impl Model {
@@ -306,7 +333,7 @@ impl Model {
 
     fn change(&self, world: &World, cache: &Rc<Cache>, go: &mut dyn FnMut(&str, World, Rc<Cache>)) {
         let mut after = *world;
-        if self.change != Change::RevokedHere {
+        if !self.change.is_here() {
             if !world.over {
                 (after.over, after.done) = (true, Some(world.tick));
                 go("changed", after, Rc::clone(cache));
@@ -357,10 +384,11 @@ impl Model {
             Feed::Taken(taken) => {
                 after.told = world.over;
                 let changed = world.over != world.told;
-                for told in [
-                    if changed { Told::Key } else { Told::Nothing },
-                    Told::Everything,
-                ] {
+                let told = if changed { Told::Key } else { Told::Nothing };
+                for told in [told]
+                    .into_iter()
+                    .chain(self.everything.then_some(Told::Everything))
+                {
                     after.feed = Feed::Read { taken, told };
                     go("feed reads", after, Rc::clone(cache));
                 }
@@ -533,7 +561,7 @@ impl Model {
         let (is_late, refused_before) = (world.is_late, world.refused_before);
         (world.request, world.is_late, world.refused_before) = (Request::None, false, false);
         if over {
-            world.refused |= self.change != Change::DisabledElsewhere;
+            world.refused |= self.change.is_final();
             return Ok(());
         }
         if is_late || refused_before {
@@ -548,19 +576,17 @@ impl Model {
 
     /// How long after the change was complete a request may begin and get in.
     fn bound(&self) -> u64 {
-        match self.change {
-            Change::RevokedHere => 0,
-            _ => BOUND,
-        }
+        if self.change.is_here() { 0 } else { BOUND }
     }
 }
 
 fn record(change: Change, over: bool) -> KeyRecord {
     let mut record = KeyRecord::new(1, DIGEST, AddressRules::any());
     let then = over.then_some(record.created_at);
-    match change {
-        Change::DisabledElsewhere => record.disabled_at = then,
-        Change::RevokedElsewhere | Change::RevokedHere => record.revoked_at = then,
+    if change.is_final() {
+        record.revoked_at = then;
+    } else {
+        record.disabled_at = then;
     }
     record
 }
@@ -572,12 +598,14 @@ fn no_interleaving_lets_in_what_is_over() {
         Change::RevokedElsewhere,
         Change::DisabledElsewhere,
         Change::RevokedHere,
+        Change::DisabledHere,
     ] {
-        for look_ups in [1, 2] {
+        for (look_ups, everything) in [(1, true), (2, false)] {
             let model = Model {
                 change,
                 wrong: None,
                 look_ups,
+                everything,
             };
             let states = model
                 .explore()
@@ -591,7 +619,7 @@ fn no_interleaving_lets_in_what_is_over() {
 // E1, E3, E7
 #[test]
 fn each_wrong_order_lets_somebody_in() {
-    use Change::{DisabledElsewhere, RevokedElsewhere, RevokedHere};
+    use Change::{DisabledElsewhere, DisabledHere, RevokedElsewhere};
     for (wrong, change) in [
         (Wrong::LeaseStampedOnArrival, RevokedElsewhere),
         (Wrong::ProbedBeforeTheLease, RevokedElsewhere),
@@ -601,12 +629,13 @@ fn each_wrong_order_lets_somebody_in() {
         (Wrong::ClockReadEarlier, RevokedElsewhere),
         (Wrong::LookUpsFromAServerBehind, DisabledElsewhere),
         (Wrong::FeedFromAServerBehind, RevokedElsewhere),
-        (Wrong::TakenBackBeforeTheCommit, RevokedHere),
+        (Wrong::TakenBackBeforeTheCommit, DisabledHere),
     ] {
         let model = Model {
             change,
             wrong: Some(wrong),
             look_ups: 1,
+            everything: false,
         };
         let violation = model
             .explore()
