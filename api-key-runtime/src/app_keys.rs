@@ -25,7 +25,8 @@ const DEFAULT_LOOKUP_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// The keys of an application: put a clone into its `app_data`, and `#[require_app_key]` finds it there.
 ///
-/// A handle is cheap to clone; its threads end when the last one is dropped. `web::Data::new(keys)` works as well as the plain value.
+/// A handle is cheap to clone; its threads end when the last one is dropped, which records the last uses of keys. `web::Data::new(keys)`
+/// works as well as the plain value.
 ///
 #[cfg_attr(feature = "sqlite", doc = "```no_run")]
 #[cfg_attr(not(feature = "sqlite"), doc = "```ignore")]
@@ -322,7 +323,8 @@ impl AppKeysBuilder {
     /// Keeps keys in this database: `postgres://..` or the path of an SQLite file.
     ///
     /// Recommended whatever the application itself uses to reach its database. It takes up to two connections of its own to look keys
-    /// up (up to ten for a while when queries hang and their threads are replaced), and one more while keys are administered.
+    /// up (up to ten for a while when queries hang and their threads are replaced), one to record uses (up to five when those writes
+    /// hang), and one more while keys are administered.
     ///
     /// A Postgres must be the writable primary. Its role needs SELECT on `api_keys` and `api_key_changes`, SELECT and UPDATE on
     /// `api_key_meta`, and SELECT, INSERT and UPDATE on `api_key_usage`; one that issues and changes keys also INSERT and UPDATE on
@@ -441,7 +443,7 @@ impl AppKeysBuilder {
         self
     }
 
-    /// Checks every setting and the database, and starts the look-up threads.
+    /// Checks every setting and the database, and starts the threads that look keys up and record their uses.
     ///
     /// It blocks while it connects: call it before the server runs.
     ///
