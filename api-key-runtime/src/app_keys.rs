@@ -32,7 +32,8 @@ const DEFAULT_CACHE_CAPACITY: usize = 250_000;
 
 /// The keys of an application: put a clone into its `app_data`, and `#[require_app_key]` finds it there.
 ///
-/// A handle is cheap to clone; its threads end when the last one is dropped. `web::Data::new(keys)` works as well as the plain value.
+/// A handle is cheap to clone; its threads end when the last one is dropped, which records the last uses of keys. `web::Data::new(keys)`
+/// works as well as the plain value.
 ///
 #[cfg_attr(feature = "sqlite", doc = "```no_run")]
 #[cfg_attr(not(feature = "sqlite"), doc = "```ignore")]
@@ -365,8 +366,9 @@ impl AppKeysBuilder {
     /// Keeps keys in this database: `postgres://..` or the path of an SQLite file.
     ///
     /// Recommended whatever the application itself uses to reach its database. Each process takes up to two connections of its own to look
-    /// keys up (up to ten for a while when queries hang and their threads are replaced) and one to hear of changes; one more for a moment
-    /// when that one is opened, and while keys are administered. So plan for three to four times the number of processes.
+    /// keys up (up to ten for a while when queries hang and their threads are replaced), one to hear of changes and one to record uses (up
+    /// to five when those writes hang); one more for a moment when the feed is opened, and while keys are administered. So plan for four
+    /// to five times the number of processes.
     ///
     /// A Postgres must be the writable primary. Its role needs SELECT on `api_keys` and `api_key_changes`, SELECT and UPDATE on
     /// `api_key_meta`, and SELECT, INSERT and UPDATE on `api_key_usage`; one that issues and changes keys also INSERT and UPDATE on
@@ -572,7 +574,7 @@ impl AppKeysBuilder {
         self
     }
 
-    /// Checks every setting and the database, and starts the look-up threads.
+    /// Checks every setting and the database, and starts the threads that look keys up and record their uses.
     ///
     /// It blocks while it connects: call it before the server runs.
     ///
