@@ -42,6 +42,11 @@ impl AppKey {
         Self { key, client_ip }
     }
 
+    /// Whether it is this key, though its record may have been read twice.
+    pub(crate) fn is(&self, key: &KnownKey) -> bool {
+        self.key.record.digest == key.record.digest
+    }
+
     /// The id that logs and the command name it by.
     #[must_use]
     pub fn id(&self) -> i64 {

@@ -131,10 +131,18 @@ pub(crate) async fn authenticate(
     };
     match admit(&keys, policy, &key, address).await {
         Ok((known, arrived)) => {
-            if let Some(usage) = &inner.usage {
+            let mut extensions = request.extensions_mut();
+            // Where one guard stands within another, the request is one use.
+            let is_counted = extensions
+                .get::<AppKey>()
+                .is_some_and(|outer| outer.is(&known));
+            if let Some(usage) = &inner.usage
+                && !is_counted
+            {
                 usage.note(&known, arrived, address);
             }
-            request.extensions_mut().insert(AppKey::new(known, address));
+            extensions.insert(AppKey::new(known, address));
+            drop(extensions);
             Ok(Admitted { keys, in_query })
         }
         Err((reason, known)) => Err(refuse(reason, in_query, known.as_deref())),

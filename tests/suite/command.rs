@@ -6,6 +6,7 @@ mod refused;
 mod setup;
 #[cfg(unix)]
 mod terminal;
+mod usage;
 
 use std::{
     path::{Path, PathBuf},

@@ -16,6 +16,8 @@ mod expiry;
 mod failures;
 mod forgotten_routes;
 mod handlers;
+#[cfg(unix)]
+mod history;
 mod key_sets;
 mod middleware;
 mod presented;
@@ -26,3 +28,4 @@ mod tables;
 mod test_kit;
 mod ui;
 mod untouched;
+mod usage;

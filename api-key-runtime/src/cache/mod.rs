@@ -180,6 +180,12 @@ impl Cache {
         !self.bounds.max_staleness.is_zero() && now.since(current_at) <= self.bounds.max_staleness
     }
 
+    /// One probe, with nothing around it.
+    #[cfg(feature = "test-util")]
+    pub(crate) fn holds(&self, digest: &Digest) -> bool {
+        self.known.get(digest).is_some()
+    }
+
     /// The key, if it may still pass while the store is away.
     pub(crate) fn despite_outage(&self, outdated: &Outdated, now: Moment) -> Option<Arc<KnownKey>> {
         let bound = self.bounds.stale_if_error;

@@ -46,6 +46,8 @@
 //! attribute.
 
 mod acceptance;
+#[doc(hidden)]
+pub mod bench;
 mod clock;
 mod keys;
 mod memory_store;

@@ -12,13 +12,13 @@ use std::{
     fmt,
     net::IpAddr,
     sync::Arc,
-    thread,
+    thread::{self, JoinHandle},
     time::{Duration, Instant},
 };
 
 pub(crate) use self::cell::UsageCell;
 pub use self::key_use::KeyUse;
-use self::writer::Writer;
+use self::writer::{Flush, Writer};
 use crate::{
     Error, KeyStore,
     clock::{Clock, Moment},
@@ -39,6 +39,7 @@ const RETRY_AFTER: Duration = Duration::from_millis(100);
 /// Counts uses; its thread ends when this is dropped.
 pub(crate) struct Usage {
     writer: Arc<Writer>,
+    thread: Option<JoinHandle<()>>,
 }
 
 impl fmt::Debug for Usage {
@@ -54,8 +55,11 @@ impl Usage {
         clock: Clock,
         interval: Duration,
     ) -> Result<Self, Error> {
+        let interval = interval.max(MIN_INTERVAL);
+        let (writer, thread) = Writer::start(store, clock, interval, STUCK_AFTER)?;
         Ok(Self {
-            writer: Writer::start(store, clock, interval.max(MIN_INTERVAL), STUCK_AFTER)?,
+            writer,
+            thread: Some(thread),
         })
     }
 
@@ -72,7 +76,7 @@ impl Usage {
     pub(crate) fn flush(&self, timeout: Duration) -> bool {
         let began = Instant::now();
         let left = || timeout.saturating_sub(began.elapsed());
-        while !self.writer.flush(left(), false) {
+        while self.writer.flush(left(), false) != Flush::Clean {
             if left().is_zero() {
                 return false;
             }
@@ -85,8 +89,15 @@ impl Usage {
 impl Drop for Usage {
     fn drop(&mut self) {
         // Tried once: a database that is away is no reason to hold up whoever lets go of the keys.
-        if !self.writer.flush(PATIENCE_AT_DROP, true) {
+        let end = self.writer.flush(PATIENCE_AT_DROP, true);
+        if end != Flush::Clean {
             log::warn!("the last uses of keys could not be recorded");
+        }
+        // Once it is done, it has nothing left to do but to let go of the store.
+        if end != Flush::Late
+            && let Some(thread) = self.thread.take()
+        {
+            let _ = thread.join();
         }
     }
 }

@@ -7,7 +7,7 @@ use std::{
         Arc, Condvar, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicU64, Ordering},
     },
-    thread,
+    thread::{self, JoinHandle},
     time::Duration,
 };
 
@@ -65,6 +65,17 @@ struct State {
     stuck: usize,
 }
 
+/// How it went to write everything there was.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Flush {
+    /// All is written.
+    Clean,
+    /// Some of it could not be, and is kept.
+    Failed,
+    /// It was not over in time.
+    Late,
+}
+
 type Ticket = u64;
 type WriteNumber = u64;
 
@@ -82,7 +93,7 @@ impl Writer {
         clock: Clock,
         interval: Duration,
         stuck_after: Duration,
-    ) -> Result<Arc<Self>, Error> {
+    ) -> Result<(Arc<Self>, JoinHandle<()>), Error> {
         let writer = Arc::new(Self {
             store,
             clock,
@@ -94,11 +105,11 @@ impl Writer {
             changed: Condvar::new(),
         });
         let shared = Arc::clone(&writer);
-        thread::Builder::new()
+        let thread = thread::Builder::new()
             .name("app-key-usage".to_owned())
             .spawn(move || shared.work())
             .map_err(|source| Error::system("cannot start the usage thread", source))?;
-        Ok(writer)
+        Ok((writer, thread))
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
@@ -144,14 +155,20 @@ impl Writer {
         ticket
     }
 
-    /// Has everything written that was noted so far; whether that was done within this time. After the last time the thread ends.
-    pub(super) fn flush(&self, within: Duration, for_the_last_time: bool) -> bool {
+    /// Has everything written that was noted so far. After the last time the thread ends.
+    pub(super) fn flush(&self, within: Duration, for_the_last_time: bool) -> Flush {
         let ticket = self.ask(for_the_last_time);
         let (state, _) = self
             .changed
             .wait_timeout_while(self.lock(), within, |state| state.done < ticket)
             .unwrap_or_else(PoisonError::into_inner);
-        state.done >= ticket && state.kept.is_empty() && state.stuck == 0
+        if state.done < ticket {
+            Flush::Late
+        } else if state.kept.is_empty() && state.stuck == 0 {
+            Flush::Clean
+        } else {
+            Flush::Failed
+        }
     }
 
     fn work(self: &Arc<Self>) {
@@ -227,12 +244,15 @@ impl Writer {
             .name("app-key-usage-w".to_owned())
             .spawn(move || writer.write_and_report(number));
         let mut state = self.lock();
-        if let Err(error) = started {
-            state.waited_for = None;
-            let uses = mem::take(&mut state.handed_over);
-            self.keep_all(&mut state, uses);
-            return Err(StoreError::new(error));
-        }
+        let thread = match started {
+            Ok(thread) => thread,
+            Err(error) => {
+                state.waited_for = None;
+                let uses = mem::take(&mut state.handed_over);
+                self.keep_all(&mut state, uses);
+                return Err(StoreError::new(error));
+            }
+        };
         let is_under_way = |state: &mut State| state.waited_for == Some(number);
         (state, _) = self
             .changed
@@ -246,7 +266,11 @@ impl Writer {
             let patience = self.stuck_after;
             return Err(StoreError::new(format!("no answer within {patience:?}")));
         }
-        state.failure.take().map_or(Ok(()), Err)
+        let failure = state.failure.take();
+        drop(state);
+        // It has nothing left to do but to let go of the store.
+        let _ = thread.join();
+        failure.map_or(Ok(()), Err)
     }
 
     fn write_and_report(&self, number: WriteNumber) {

@@ -2,10 +2,10 @@
 
 use super::{
     Case, case,
-    random::Random,
     target::{Counts, Target},
     wire::{Answer, Connection, Request},
 };
+use crate::support::random::Random;
 
 pub(super) fn cases() -> Vec<Case> {
     vec![

@@ -3,10 +3,10 @@
 use std::{collections::VecDeque, net::SocketAddr};
 
 use super::{
-    random::Random,
     target::{Doors, Target},
     wire::{Answer, Connection, Request},
 };
+use crate::support::random::Random;
 
 /// Requests to each door, in writes of this many.
 const REQUESTS: usize = 1000;

@@ -17,7 +17,6 @@ mod model;
 mod paths;
 mod product;
 mod proxies;
-mod random;
 mod rights;
 mod routes;
 mod serving;

@@ -4,10 +4,10 @@ use std::net::SocketAddr;
 
 use super::{
     Case, case,
-    random::Random,
     target::{Caller, Target},
     wire::Request,
 };
+use crate::support::random::Random;
 
 /// The address that the bound key is bound to.
 const ELSEWHERE: &str = "203.0.113.7";

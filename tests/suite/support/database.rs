@@ -3,7 +3,8 @@
 //! `database_test!(name, |database| { .. });` runs the same test on both, as `name::postgres` and `name::sqlite`.
 
 use std::{
-    fs,
+    fmt, fs,
+    net::SocketAddr,
     path::PathBuf,
     process,
     sync::atomic::{AtomicUsize, Ordering},
@@ -51,8 +52,14 @@ pub(crate) struct Database {
 }
 
 enum Place {
-    Postgres { server: String, name: String },
-    Sqlite { folder: PathBuf },
+    /// `dropped_at` is the URL to drop it by; one on a server of the test's own goes with that server.
+    Postgres {
+        dropped_at: Option<String>,
+        name: String,
+    },
+    Sqlite {
+        folder: PathBuf,
+    },
 }
 
 static NUMBER: AtomicUsize = AtomicUsize::new(0);
@@ -65,6 +72,19 @@ fn own_name() -> String {
     )
 }
 
+/// What `tests/run` tells the tests about this run.
+pub(crate) fn setting(name: &str) -> String {
+    std::env::var(name)
+        .unwrap_or_else(|_| panic!("{name} is not set: run the tests with `tests/run`"))
+}
+
+/// A URL's scheme and credentials, its host with port, and its database.
+fn split_url(url: &str) -> (&str, &str, &str) {
+    let (credentials, place) = url.split_once('@').expect("a URL of Postgres with a user");
+    let (address, name) = place.split_once('/').expect("the URL names a database");
+    (credentials, address, name)
+}
+
 /// An empty folder nobody else uses; who asks for it removes it.
 pub(crate) fn own_folder() -> PathBuf {
     let folder = std::env::temp_dir().join(own_name());
@@ -75,19 +95,28 @@ pub(crate) fn own_folder() -> PathBuf {
 impl Database {
     /// An empty database on the server of `TEST_POSTGRES_URL`, which `tests/run` starts.
     pub(crate) fn postgres() -> Self {
-        let server = std::env::var("TEST_POSTGRES_URL")
-            .expect("TEST_POSTGRES_URL is not set: run the tests with `tests/run`");
+        let server = setting("TEST_POSTGRES_URL");
+        let mut database = Self::postgres_at(&server);
+        if let Place::Postgres { dropped_at, .. } = &mut database.place {
+            *dropped_at = Some(server);
+        }
+        database
+    }
+
+    /// An empty database on a server of the test's own, with which it goes. The URL names a database that is there already.
+    pub(crate) fn postgres_at(server: &str) -> Self {
         let name = own_name();
-        PgConnection::establish(&server)
+        PgConnection::establish(server)
             .unwrap()
             .batch_execute(&format!("CREATE DATABASE {name}"))
             .unwrap();
-        let (place, _) = server
-            .rsplit_once('/')
-            .expect("TEST_POSTGRES_URL names a database");
+        let (place, _) = server.rsplit_once('/').expect("the URL names a database");
         Self {
             url: format!("{place}/{name}"),
-            place: Place::Postgres { server, name },
+            place: Place::Postgres {
+                dropped_at: None,
+                name,
+            },
         }
     }
 
@@ -104,6 +133,32 @@ impl Database {
     /// Where it is, as `DATABASE_URL` says it.
     pub(crate) fn url(&self) -> &str {
         &self.url
+    }
+
+    /// Where its server listens; on Postgres only.
+    pub(crate) fn server(&self) -> SocketAddr {
+        self.split_url().1.parse().unwrap()
+    }
+
+    /// Its URL at another address: that of a proxy before it, or of a copy of its server.
+    pub(crate) fn url_at(&self, address: impl fmt::Display) -> String {
+        let (credentials, _, name) = self.split_url();
+        format!("{credentials}@{address}/{name}")
+    }
+
+    /// Its URL through the `PgBouncer` in transaction mode of `TEST_PGBOUNCER_URL`, which `tests/run` starts.
+    pub(crate) fn pooled_url(&self) -> String {
+        let pooler = setting("TEST_PGBOUNCER_URL");
+        self.url_at(split_url(&pooler).1)
+    }
+
+    /// Its name on its server; on Postgres only.
+    pub(crate) fn name(&self) -> &str {
+        self.split_url().2
+    }
+
+    fn split_url(&self) -> (&str, &str, &str) {
+        split_url(&self.url)
     }
 
     pub(crate) fn is_postgres(&self) -> bool {
@@ -140,6 +195,18 @@ impl Database {
         let issued = self.admin().issue(new).unwrap();
         super::leaks::watch(&issued);
         (issued.secret.expose().to_owned(), issued.record.id)
+    }
+
+    /// As [`issue`](Self::issue), from any address, so many at once.
+    pub(crate) fn issue_many(&self, number: usize) -> Vec<(String, i64)> {
+        let admin = self.admin();
+        let new = NewKey::new("test", "0.0.0.0".parse().unwrap());
+        let issue = |_| {
+            let issued = admin.issue(&new).unwrap();
+            super::leaks::watch(&issued);
+            (issued.secret.expose().to_owned(), issued.record.id)
+        };
+        (0..number).map(issue).collect()
     }
 
     /// Runs these migrations and reverts the last one; the versions that ran, and the one that was reverted.
@@ -229,9 +296,11 @@ impl Database {
 impl Drop for Database {
     fn drop(&mut self) {
         match &self.place {
-            Place::Postgres { server, name } => {
+            Place::Postgres { dropped_at, name } => {
                 // Threads of the service under test may still be connected for a moment.
-                if let Ok(mut connection) = PgConnection::establish(server) {
+                if let Some(server) = dropped_at
+                    && let Ok(mut connection) = PgConnection::establish(server)
+                {
                     let _ = connection
                         .batch_execute(&format!("DROP DATABASE IF EXISTS {name} WITH (FORCE)"));
                 }

@@ -1,10 +1,10 @@
 //! Numbers that are the same in every run.
 
 /// The generator `xorshift64*`.
-pub(super) struct Random(u64);
+pub(crate) struct Random(u64);
 
 impl Random {
-    pub(super) fn new(seed: u64) -> Self {
+    pub(crate) fn new(seed: u64) -> Self {
         Self(seed.wrapping_mul(0x9E37_79B9_7F4A_7C15) | 1)
     }
 
@@ -15,12 +15,17 @@ impl Random {
         self.0.wrapping_mul(0x2545_F491_4F6C_DD1D) >> 32
     }
 
+    /// A generator of numbers that have nothing to do with those of this one.
+    pub(crate) fn another(&mut self) -> Self {
+        Self::new(self.next())
+    }
+
     /// A number less than this one.
-    pub(super) fn below(&mut self, end: usize) -> usize {
+    pub(crate) fn below(&mut self, end: usize) -> usize {
         usize::try_from(self.next()).unwrap_or_default() % end
     }
 
-    pub(super) fn byte(&mut self) -> u8 {
+    pub(crate) fn byte(&mut self) -> u8 {
         self.next().to_le_bytes()[0]
     }
 }

@@ -1,0 +1,20 @@
+//! What the benches measure, and what they measure it against. Not for use by hand, and free to change.
+#![allow(clippy::missing_errors_doc, missing_docs)]
+
+use actix_web::{HttpRequest, http::StatusCode};
+
+use crate::{AppKeys, Digest, Policy};
+
+/// The very function that the attribute awaits; of a refusal only the status.
+pub async fn authenticate(policy: &Policy, request: &HttpRequest) -> Result<(), StatusCode> {
+    match crate::authenticate::authenticate(policy, request).await {
+        Ok(_) => Ok(()),
+        Err(refusal) => Err(refusal.status()),
+    }
+}
+
+/// One probe of the map that keys are kept in, with nothing around it: whether this one is there, believed or not.
+#[must_use]
+pub fn probe(keys: &AppKeys, digest: &Digest) -> bool {
+    keys.inner().cache.holds(digest)
+}

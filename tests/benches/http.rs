@@ -1,0 +1,224 @@
+//! What a guarded route costs over real HTTP, against the same route unguarded and against keys written by hand:
+//! `cargo bench -p api-key-tests --bench http`.
+//!
+//! One worker, keep-alive connections over loopback, and the three routes in one application, measured in turn.
+#![allow(missing_docs, clippy::unwrap_used, clippy::cast_precision_loss)]
+
+use std::{fmt, iter, time::Duration};
+
+use actix_web::{get, web};
+use api_key_runtime::{AppKeys, require_app_key};
+
+use self::support::{
+    Database, Key, Load, Postgres, Server, Watched, figure,
+    figures::{self, Progress, Side},
+    heading, load, make_keys,
+    process::{self, Thread},
+    ratio,
+};
+
+mod rival;
+#[allow(dead_code, unused_imports, reason = "no bench uses all of it")]
+mod support;
+
+const IN_FLIGHT: usize = 64;
+const HOT: usize = 100;
+const ROUNDS: usize = 15;
+const WINDOW: Duration = Duration::from_millis(300);
+/// Keys that are used for the first time in one round.
+const COLD: usize = 10_000;
+const COLD_ROUNDS: usize = 7;
+/// First requests of one key, at once.
+const STORM: usize = 1000;
+const STORM_ROUNDS: usize = 10;
+const SLOW: Duration = Duration::from_millis(200);
+
+const BODY: &str = "An order for seventeen cakes.\n";
+
+#[get("/bare")]
+async fn bare() -> &'static str {
+    BODY
+}
+
+#[get("/guarded")]
+#[require_app_key]
+async fn guarded() -> &'static str {
+    BODY
+}
+
+#[get("/handwritten")]
+async fn handwritten(caller: rival::Caller) -> &'static str {
+    assert!(caller.id > 0);
+    BODY
+}
+
+fn serve(keys: AppKeys, rival: rival::Keys) -> Server {
+    let rival = web::Data::new(rival);
+    Server::start(move |config| {
+        config
+            .app_data(keys.clone())
+            .app_data(rival.clone())
+            .service(bare)
+            .service(guarded)
+            .service(handwritten);
+    })
+}
+
+fn requests(path: &str, keys: &[Key]) -> Vec<Vec<u8>> {
+    keys.iter()
+        .map(|key| load::get(path, &key.secret))
+        .collect()
+}
+
+fn main() {
+    heading();
+    let server = Postgres::start();
+    on_postgres(&server);
+    on_sqlite();
+    storm(&server);
+    println!("# load average {} at the end", figures::load_average());
+}
+
+fn on_postgres(server: &Postgres) {
+    let database = Database::postgres(server);
+    let hot = make_keys(HOT);
+    let cold = make_keys(COLD * COLD_ROUNDS);
+    database.insert(&hot);
+    database.insert(&cold);
+    database.settle();
+    let server = serve(database.keys(), rival::Keys::connect(database.url()));
+    let mut load = Load::connect(server.address, IN_FLIGHT);
+    warm(&mut load, "warm_route_over_bare", "/bare", &hot);
+    warm(&mut load, "warm_over_handwritten_pg", "/handwritten", &hot);
+    cold_against(&mut load, &cold);
+}
+
+fn on_sqlite() {
+    let database = Database::sqlite();
+    let hot = make_keys(HOT);
+    database.insert(&hot);
+    database.settle();
+    let server = serve(database.keys(), rival::Keys::connect(database.url()));
+    let mut load = Load::connect(server.address, IN_FLIGHT);
+    warm(
+        &mut load,
+        "warm_over_handwritten_sqlite",
+        "/handwritten",
+        &hot,
+    );
+}
+
+/// Throughput of the guarded route by that of another one, the same keys in use.
+fn warm(load: &mut Load, name: &str, other: &str, hot: &[Key]) {
+    let requests = [requests("/guarded", hot), requests(other, hot)];
+    // Every key is known, every connection open, every thread started.
+    for requests in &requests {
+        load.run_for(WINDOW, requests);
+    }
+    measure(load, name, ROUNDS, |load, side, _| {
+        load.run_for(WINDOW, &requests[side as usize])
+    });
+}
+
+/// Keys that are used once each: the same ones of the rival, who keeps nothing.
+fn cold_against(load: &mut Load, cold: &[Key]) {
+    let requests = [requests("/guarded", cold), requests("/handwritten", cold)];
+    measure(
+        load,
+        "cold_over_handwritten_pg",
+        COLD_ROUNDS,
+        |load, side, round| {
+            let mut requests = requests[side as usize][round * COLD..][..COLD].iter();
+            load.run(|| requests.next().map(Vec::as_slice))
+        },
+    );
+}
+
+fn measure(
+    load: &mut Load,
+    name: &str,
+    rounds: usize,
+    mut run: impl FnMut(&mut Load, Side, usize) -> load::Run,
+) {
+    let mut shares = [Share::default(), Share::default()];
+    ratio(name, rounds, |side, round| {
+        let run = shares[side as usize].of(|| run(load, side, round));
+        run.per_second()
+    });
+    let [one, other] = shares;
+    println!("#   {one}, against {other}");
+}
+
+/// Requests of many connections at once for one key that nobody used yet: the most queries that any of them led to.
+fn storm(server: &Postgres) {
+    let database = Database::postgres(server);
+    let keys = make_keys(2 * STORM_ROUNDS);
+    database.insert(&keys);
+    database.settle();
+    process::allow_open_files(4 * STORM);
+    let mut most = 0;
+    let mut progress = Progress::new("cold_storm_queries", keys.len());
+    let (first, second) = keys.split_at(STORM_ROUNDS);
+    // As fast as the database is, and so slow that all of them wait for it.
+    for (delay, keys) in [(Duration::ZERO, first), (SLOW, second)] {
+        let store = Watched::open(database.url()).delayed(delay);
+        let guards = AppKeys::builder().store(store.clone()).build().unwrap();
+        let server = Server::start(move |config| {
+            config
+                .app_data(guards.clone())
+                .service(bare)
+                .service(guarded);
+        });
+        let mut load = Load::connect(server.address, STORM);
+        let mut run = |path, key| {
+            let request = load::get(path, key);
+            let mut requests = iter::repeat_n(request.as_slice(), STORM);
+            load.run(|| requests.next())
+        };
+        run("/bare", "");
+        for key in keys {
+            store.watch([key.digest]);
+            assert_eq!(run("/guarded", &key.secret).answers, STORM);
+            most = most.max(store.queries());
+            progress.step();
+        }
+    }
+    drop(progress);
+    figure("cold_storm_queries", most as f64, "queries");
+}
+
+/// How much of the time the server's worker and the load's thread were at work, so that it is seen which of them was the limit.
+#[derive(Default)]
+struct Share {
+    worker: f64,
+    load: f64,
+    seconds: f64,
+    answers: usize,
+}
+
+impl Share {
+    fn of(&mut self, run: impl FnOnce() -> load::Run) -> load::Run {
+        let (workers, myself) = (Server::workers(), Thread::current());
+        let worker = process::cpu_seconds(&workers);
+        let load = process::cpu_seconds(&myself);
+        let run = run();
+        self.worker += process::cpu_seconds(&workers) - worker;
+        self.load += process::cpu_seconds(&myself) - load;
+        self.seconds += run.seconds;
+        self.answers += run.answers;
+        run
+    }
+}
+
+impl fmt::Display for Share {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let percent = |part: f64| 100.0 * part / self.seconds;
+        write!(
+            formatter,
+            "{:.0} a second (worker {:.0} % busy, load {:.0} %)",
+            self.answers as f64 / self.seconds,
+            percent(self.worker),
+            percent(self.load)
+        )
+    }
+}

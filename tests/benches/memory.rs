@@ -1,0 +1,166 @@
+//! What a known key takes in memory: `cargo bench -p api-key-tests --bench memory`.
+//!
+//! The bytes asked of the allocator that are still held once everything else is gone, by the number of keys.
+#![allow(missing_docs, clippy::unwrap_used, clippy::cast_precision_loss)]
+
+use std::{
+    alloc::{self, GlobalAlloc, Layout},
+    sync::{
+        Arc,
+        atomic::{AtomicI64, AtomicUsize, Ordering},
+    },
+};
+
+use actix_web::rt::System;
+use api_key_runtime::{AppKeys, ChangeCursor, Changes, Digest, KeyRecord, KeyStore, StoreError};
+
+use self::support::{authenticate, figure, figures::Progress, heading, keys::Maker, request};
+
+#[allow(dead_code, unused_imports, reason = "no bench uses all of it")]
+mod support;
+
+/// Tables of keys grow by doubling, so how much is in use depends on how many there are: the figure is the worst from the first of these
+/// numbers on.
+const KEYS: [usize; 10] = [
+    10_000, 15_000, 20_000, 25_000, 30_000, 40_000, 50_000, 60_000, 80_000, 100_000,
+];
+
+struct Counting;
+
+static ALLOCATED: AtomicI64 = AtomicI64::new(0);
+
+#[global_allocator]
+static ALLOCATOR: Counting = Counting;
+
+fn count(bytes: usize) -> i64 {
+    i64::try_from(bytes).unwrap_or(i64::MAX)
+}
+
+// SAFETY: every call goes on to the system's allocator unchanged.
+#[allow(unsafe_code)]
+unsafe impl GlobalAlloc for Counting {
+    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
+        ALLOCATED.fetch_add(count(layout.size()), Ordering::Relaxed);
+        // SAFETY: as above.
+        unsafe { alloc::System.alloc(layout) }
+    }
+
+    unsafe fn dealloc(&self, block: *mut u8, layout: Layout) {
+        ALLOCATED.fetch_sub(count(layout.size()), Ordering::Relaxed);
+        // SAFETY: as above.
+        unsafe { alloc::System.dealloc(block, layout) }
+    }
+}
+
+/// Knows every key, keeps none, and never has a change to tell.
+#[derive(Clone, Default)]
+struct Everyone {
+    found: Arc<AtomicUsize>,
+}
+
+impl KeyStore for Everyone {
+    fn find(&self, digests: &[Digest]) -> Result<Vec<KeyRecord>, StoreError> {
+        self.found.fetch_add(digests.len(), Ordering::Relaxed);
+        Ok(digests.iter().map(|digest| record(*digest)).collect())
+    }
+
+    fn changes(&self, since: Option<&ChangeCursor>) -> Result<Option<Changes>, StoreError> {
+        let cursor = ChangeCursor::new("unchanged");
+        Ok(Some(match since {
+            None => Changes::everything(cursor),
+            Some(_) => Changes::keys(cursor, []),
+        }))
+    }
+}
+
+/// A key as services issue them.
+fn record(digest: Digest) -> KeyRecord {
+    let mut record = KeyRecord::new(17, digest, "203.0.113.0/24 127.0.0.1".parse().unwrap());
+    record.hint = "ak_live_Ab3d".to_owned();
+    record.name = "billing service".to_owned();
+    record.owner = Some("customer 12345".to_owned());
+    record.scopes = "cakes:read cakes:write".parse().unwrap();
+    record
+}
+
+/// A service, and some of the keys that it has seen.
+struct Service {
+    store: Everyone,
+    keys: AppKeys,
+    maker: Maker,
+    used: usize,
+    sample: Vec<String>,
+}
+
+impl Service {
+    fn new() -> Self {
+        let store = Everyone::default();
+        Self {
+            keys: AppKeys::builder().store(store.clone()).build().unwrap(),
+            store,
+            maker: Maker::new(),
+            used: 0,
+            sample: Vec::new(),
+        }
+    }
+
+    /// Uses new keys until there were so many.
+    fn use_new(&mut self, wanted: usize, progress: &mut Progress) {
+        // In a runtime of its own, of which nothing is left.
+        System::new().block_on(async {
+            while self.used < wanted {
+                let key = self.maker.make();
+                assert_eq!(
+                    authenticate(&request(&self.keys, &key.secret)).await,
+                    Ok(())
+                );
+                if self.used % 1000 == 0 {
+                    self.sample.push(key.secret);
+                }
+                self.used += 1;
+                progress.step();
+            }
+        });
+    }
+
+    /// Whether keys that were used are known still, so that what is held is held for all of them.
+    fn knows_all(&self) -> bool {
+        let before = self.store.found.load(Ordering::Relaxed);
+        System::new().block_on(async {
+            for secret in &self.sample {
+                assert_eq!(authenticate(&request(&self.keys, secret)).await, Ok(()));
+            }
+        });
+        let asked_again = self.store.found.load(Ordering::Relaxed) - before;
+        // Few are, where this process had to wait for so long that what it knew was too old.
+        asked_again * 2 < self.sample.len()
+    }
+}
+
+fn main() {
+    heading();
+    let mut service = Service::new();
+    let mut progress = Progress::new("keys", KEYS[KEYS.len() - 1]);
+    // What is made once, for the first key, is not counted.
+    service.use_new(1, &mut progress);
+    let before = ALLOCATED.load(Ordering::Relaxed);
+    let (mut worst, mut worst_at) = (0.0, 0);
+    for wanted in KEYS {
+        service.use_new(wanted, &mut progress);
+        let held = ALLOCATED.load(Ordering::Relaxed) - before;
+        if !service.knows_all() {
+            println!("#   {wanted} keys are more than it keeps");
+            break;
+        }
+        let each = held as f64 / wanted as f64;
+        if each > worst {
+            (worst, worst_at) = (each, wanted);
+        }
+    }
+    drop(progress);
+    figure("bytes_per_cached_key", worst, "bytes");
+    println!(
+        "#   the worst of {} numbers of keys, at {worst_at}",
+        KEYS.len()
+    );
+}

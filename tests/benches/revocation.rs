@@ -1,0 +1,180 @@
+//! How long a revoked key still works in another process: `cargo bench -p api-key-tests --bench revocation`.
+//!
+//! A service runs in a process of its own. A client of it uses a key without a pause while this process revokes the key: by the API, and
+//! by plain SQL. Measured is the time from when that has returned to the first refusal the client reads, which is none where the refusal
+//! came first.
+#![allow(missing_docs, clippy::unwrap_used, clippy::cast_precision_loss)]
+
+use std::{
+    collections::HashMap,
+    env,
+    io::{self, BufRead as _, BufReader},
+    net::SocketAddr,
+    process::{Child, Command, Stdio},
+    sync::atomic::{AtomicUsize, Ordering},
+    thread,
+    time::{Duration, Instant},
+};
+
+use actix_web::get;
+use api_key_runtime::{AppKeys, require_app_key};
+
+use self::support::{
+    Client, Database, Key, Postgres, Server, figure,
+    figures::{self, Progress, quantile},
+    heading, load, make_keys,
+};
+
+#[allow(dead_code, unused_imports, reason = "no bench uses all of it")]
+mod support;
+
+/// Names the database to the process that serves.
+const SERVE: &str = "BENCH_SERVES";
+const REVOCATIONS: usize = 250;
+/// Uses of a key before it is revoked, and after it was refused.
+const USES: usize = 20;
+/// How long it may take before the bench fails.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+#[get("/guarded")]
+#[require_app_key]
+async fn guarded() -> &'static str {
+    "An order for seventeen cakes.\n"
+}
+
+fn main() {
+    if let Ok(database_url) = env::var(SERVE) {
+        return serve(&database_url);
+    }
+    heading();
+    let server = Postgres::start();
+    for database in [Database::postgres(&server), Database::sqlite()] {
+        on(&database);
+    }
+    println!("# load average {} at the end", figures::load_average());
+}
+
+fn on(database: &Database) {
+    let keys = make_keys(2 * REVOCATIONS);
+    database.insert(&keys);
+    database.settle();
+    let service = Service::start(database.url());
+    let admin = database.builder().build_admin().unwrap();
+    let ids: HashMap<_, _> = admin
+        .list()
+        .unwrap()
+        .iter()
+        .map(|record| (record.digest, record.id))
+        .collect();
+    let mut connection = database.connect();
+    let (first, second) = keys.split_at(REVOCATIONS);
+    let suffix = database.suffix();
+    measure(&format!("{suffix}_api"), &service, first, |key| {
+        admin.revoke(ids[&key.digest]).unwrap();
+    });
+    measure(&format!("{suffix}_sql"), &service, second, |key| {
+        connection.revoke(ids[&key.digest]);
+    });
+}
+
+fn measure(way: &str, service: &Service, keys: &[Key], mut revoke: impl FnMut(&Key)) {
+    let mut client = Client::connect(service.address);
+    let mut progress = Progress::new(&format!("revocations, {way}"), keys.len());
+    let mut times: Vec<f64> = Vec::new();
+    for (number, key) in keys.iter().enumerate() {
+        // At every moment of whatever the service does in turns.
+        let pause = Duration::from_micros(number as u64 * 7919 % 25_000);
+        times.push(milliseconds(&mut client, key, pause, || revoke(key)));
+        progress.step();
+    }
+    drop(progress);
+    times.sort_by(f64::total_cmp);
+    for (name, part) in [("p50", 0.5), ("p99", 0.99), ("max", 1.0)] {
+        figure(
+            &format!("revocation_ms_{way}_{name}"),
+            quantile(&times, part),
+            "ms",
+        );
+    }
+    println!("#   {} revocations", times.len());
+}
+
+fn milliseconds(client: &mut Client, key: &Key, pause: Duration, revoke: impl FnOnce()) -> f64 {
+    let accepted = AtomicUsize::new(0);
+    thread::scope(|scope| {
+        let refused =
+            scope.spawn(|| until_refused(client, &load::get("/guarded", &key.secret), &accepted));
+        while accepted.load(Ordering::Relaxed) < USES && !refused.is_finished() {
+            thread::sleep(Duration::from_micros(200));
+        }
+        thread::sleep(pause);
+        revoke();
+        let returned = Instant::now();
+        let refused = refused.join().unwrap();
+        refused.saturating_duration_since(returned).as_secs_f64() * 1e3
+    })
+}
+
+/// Uses a key without a pause; when the first refusal was there. What was refused once stays refused.
+fn until_refused(client: &mut Client, request: &[u8], accepted: &AtomicUsize) -> Instant {
+    let began = Instant::now();
+    while client.status(request) == 200 {
+        accepted.fetch_add(1, Ordering::Relaxed);
+        assert!(
+            began.elapsed() < PATIENCE,
+            "a revoked key is still accepted"
+        );
+    }
+    let refused = Instant::now();
+    assert!(
+        accepted.load(Ordering::Relaxed) >= USES,
+        "a good key was refused"
+    );
+    for _ in 0..USES {
+        assert_eq!(client.status(request), 401);
+    }
+    refused
+}
+
+/// The process that serves.
+struct Service {
+    process: Child,
+    address: SocketAddr,
+}
+
+impl Service {
+    fn start(database_url: &str) -> Self {
+        let mut process = Command::new(env::current_exe().unwrap())
+            .env(SERVE, database_url)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let mut line = String::new();
+        BufReader::new(process.stdout.take().unwrap())
+            .read_line(&mut line)
+            .unwrap();
+        let address = line.trim().parse().expect("the service starts");
+        Self { process, address }
+    }
+}
+
+impl Drop for Service {
+    fn drop(&mut self) {
+        drop(self.process.stdin.take());
+        let _ = self.process.wait();
+    }
+}
+
+/// Until whoever started it ends, or ends it.
+fn serve(database_url: &str) {
+    let keys = AppKeys::builder()
+        .database_url(database_url)
+        .build()
+        .unwrap();
+    let server = Server::start(move |config| {
+        config.app_data(keys.clone()).service(guarded);
+    });
+    println!("{}", server.address);
+    let _ = io::stdin().lines().count();
+}

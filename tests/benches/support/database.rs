@@ -1,0 +1,225 @@
+//! Databases with many keys, gone when they are dropped.
+
+use std::{
+    env, fs,
+    path::PathBuf,
+    process,
+    sync::atomic::{AtomicUsize, Ordering},
+};
+
+use api_key_runtime::{AppKeys, AppKeysBuilder, Digest};
+use diesel::{
+    Connection as _, PgConnection, QueryResult, RunQueryDsl as _, SqliteConnection,
+    connection::SimpleConnection as _,
+    sql_query,
+    sql_types::{Array, BigInt, Binary},
+};
+
+use super::{Key, Postgres, figures::Progress};
+
+/// Rows for one statement: more than the change log lists one by one, so that it says "everything" once.
+const CHUNK: usize = 10_000;
+
+/// A database nobody else uses, with the tables in it.
+pub(crate) struct Database {
+    url: String,
+    place: Place,
+}
+
+enum Place {
+    Postgres { server: String, name: String },
+    Sqlite { folder: PathBuf },
+}
+
+static NUMBER: AtomicUsize = AtomicUsize::new(0);
+
+fn own_name() -> String {
+    let number = NUMBER.fetch_add(1, Ordering::Relaxed);
+    format!("bench_{}_{number}", process::id())
+}
+
+impl Database {
+    pub(crate) fn postgres(server: &Postgres) -> Self {
+        let name = own_name();
+        PgConnection::establish(server.url())
+            .unwrap()
+            .batch_execute(&format!("CREATE DATABASE {name}"))
+            .unwrap();
+        let place = Place::Postgres {
+            server: server.url().to_owned(),
+            name: name.clone(),
+        };
+        Self::migrated(server.url_of(&name), place)
+    }
+
+    pub(crate) fn sqlite() -> Self {
+        let folder = env::temp_dir().join(own_name());
+        fs::create_dir(&folder).unwrap();
+        let url = folder.join("keys.db").to_str().unwrap().to_owned();
+        Self::migrated(url, Place::Sqlite { folder })
+    }
+
+    fn migrated(url: String, place: Place) -> Self {
+        AppKeys::migrate(&url).unwrap();
+        Self { url, place }
+    }
+
+    pub(crate) fn url(&self) -> &str {
+        &self.url
+    }
+
+    /// How figures on it end.
+    pub(crate) fn suffix(&self) -> &'static str {
+        match self.place {
+            Place::Postgres { .. } => "pg",
+            Place::Sqlite { .. } => "sqlite",
+        }
+    }
+
+    /// The settings of a service on it, all others at their defaults.
+    pub(crate) fn builder(&self) -> AppKeysBuilder {
+        AppKeys::builder().database_url(&self.url)
+    }
+
+    pub(crate) fn keys(&self) -> AppKeys {
+        self.builder().build().unwrap()
+    }
+
+    pub(crate) fn connect(&self) -> Connection {
+        match self.place {
+            Place::Postgres { .. } => {
+                Connection::Postgres(PgConnection::establish(&self.url).unwrap())
+            }
+            Place::Sqlite { .. } => {
+                let mut connection = SqliteConnection::establish(&self.url).unwrap();
+                connection
+                    .batch_execute("PRAGMA busy_timeout = 5000; PRAGMA foreign_keys = ON")
+                    .unwrap();
+                Connection::Sqlite(connection)
+            }
+        }
+    }
+
+    /// Inserts these keys, good from every address.
+    pub(crate) fn insert(&self, keys: &[Key]) {
+        let mut connection = self.connect();
+        for chunk in keys.chunks(CHUNK) {
+            let digests: Vec<Digest> = chunk.iter().map(|key| key.digest).collect();
+            connection.insert(&digests).unwrap();
+        }
+    }
+
+    /// Inserts these keys, evenly spread among so many that nobody has that there are `rows` in all.
+    pub(crate) fn insert_among(&self, rows: usize, keys: &[Key]) {
+        let mut connection = self.connect();
+        if let Connection::Sqlite(_) = connection {
+            // The whole index, which takes its entries in no order.
+            connection.execute("PRAGMA cache_size = -500000");
+        }
+        let mut progress = Progress::new("rows", rows);
+        let parts = rows / CHUNK;
+        for keys in keys.chunks(keys.len() / parts) {
+            let digests: Vec<Digest> = keys.iter().map(|key| key.digest).collect();
+            connection.insert(&digests).unwrap();
+            connection.insert_strangers(CHUNK - keys.len()).unwrap();
+            progress.advance(CHUNK);
+        }
+    }
+
+    /// Leaves nothing to be tidied up behind a measurement.
+    pub(crate) fn settle(&self) {
+        let sql = match self.place {
+            Place::Postgres { .. } => "VACUUM ANALYZE; CHECKPOINT",
+            Place::Sqlite { .. } => "PRAGMA wal_checkpoint(TRUNCATE); ANALYZE",
+        };
+        for statement in sql.split("; ") {
+            self.connect().execute(statement);
+        }
+    }
+}
+
+impl Drop for Database {
+    fn drop(&mut self) {
+        match &self.place {
+            Place::Postgres { server, name } => {
+                // Threads of the service may still be connected for a moment.
+                if let Ok(mut connection) = PgConnection::establish(server) {
+                    let _ = connection
+                        .batch_execute(&format!("DROP DATABASE IF EXISTS {name} WITH (FORCE)"));
+                }
+            }
+            Place::Sqlite { folder } => {
+                let _ = fs::remove_dir_all(folder);
+            }
+        }
+    }
+}
+
+/// A connection to either, for plain SQL.
+pub(crate) enum Connection {
+    Postgres(PgConnection),
+    Sqlite(SqliteConnection),
+}
+
+const COLUMNS: &str = "INSERT INTO api_keys (digest, digest_key, hint, name, allowed_ips, scopes)";
+const VALUES: &str =
+    "'sha256', 'ak_live_Ab3d', 'billing service', '0.0.0.0', 'cakes:read cakes:write'";
+
+impl Connection {
+    pub(crate) fn execute(&mut self, sql: &str) {
+        match self {
+            Self::Postgres(connection) => connection.batch_execute(sql),
+            Self::Sqlite(connection) => connection.batch_execute(sql),
+        }
+        .unwrap();
+    }
+
+    /// Revokes a key as an operator at the prompt would.
+    pub(crate) fn revoke(&mut self, id: i64) {
+        let now = match self {
+            Self::Postgres(_) => "now()",
+            Self::Sqlite(_) => "strftime('%Y-%m-%d %H:%M:%f+00:00', 'now')",
+        };
+        self.execute(&format!(
+            "UPDATE api_keys SET revoked_at = {now} WHERE id = {id}"
+        ));
+    }
+
+    fn insert(&mut self, digests: &[Digest]) -> QueryResult<usize> {
+        let bytes = || digests.iter().map(Digest::as_bytes);
+        match self {
+            Self::Postgres(connection) => {
+                let bytes: Vec<&[u8]> = bytes().map(<[u8; 32]>::as_slice).collect();
+                sql_query(format!(
+                    "{COLUMNS} SELECT digest, {VALUES} FROM unnest($1) AS digest"
+                ))
+                .bind::<Array<Binary>, _>(bytes)
+                .execute(connection)
+            }
+            Self::Sqlite(connection) => {
+                let bytes: Vec<u8> = bytes().flatten().copied().collect();
+                sql_query(format!(
+                    "{COLUMNS} WITH RECURSIVE number(i) AS (SELECT 0 UNION ALL SELECT i + 1 FROM number WHERE i + 1 < ?2) \
+                     SELECT substr(?1, 32 * i + 1, 32), {VALUES} FROM number"
+                ))
+                .bind::<Binary, _>(bytes)
+                .bind::<BigInt, _>(i64::try_from(digests.len()).unwrap())
+                .execute(connection)
+            }
+        }
+    }
+
+    fn insert_strangers(&mut self, count: usize) -> QueryResult<usize> {
+        match self {
+            Self::Postgres(connection) => sql_query(format!(
+                "{COLUMNS} SELECT sha256(gen_random_uuid()::text::bytea), {VALUES} FROM generate_series(1, {count})"
+            ))
+            .execute(connection),
+            Self::Sqlite(connection) => sql_query(format!(
+                "{COLUMNS} WITH RECURSIVE number(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM number WHERE i < {count}) \
+                 SELECT randomblob(32), {VALUES} FROM number"
+            ))
+            .execute(connection),
+        }
+    }
+}

@@ -1,0 +1,161 @@
+//! Figures: one line each, `name value unit`, on standard output; what explains them begins with `#`, and progress goes to standard error.
+
+use std::{
+    env, fs,
+    io::{self, IsTerminal as _, Write as _},
+    path::Path,
+    thread,
+    time::{Duration, Instant},
+};
+
+/// Says what runs, and on what.
+pub(crate) fn heading() {
+    let name = env::current_exe().unwrap();
+    let name = name.file_stem().and_then(|name| name.to_str()).unwrap();
+    // Cargo appends a hash.
+    let name = name.rsplit_once('-').map_or(name, |(name, _)| name);
+    let cores = thread::available_parallelism().unwrap();
+    let kernel = read("/proc/sys/kernel/osrelease");
+    println!(
+        "# {name}: {cores} cores of {}, {} {}, load average {} before it began",
+        processor(),
+        env::consts::OS,
+        kernel.trim(),
+        load_average()
+    );
+}
+
+/// What else ran on the machine meanwhile is in here too.
+pub(crate) fn load_average() -> String {
+    let text = read("/proc/loadavg");
+    text.split(' ').next().unwrap_or_default().to_owned()
+}
+
+fn processor() -> String {
+    let text = read("/proc/cpuinfo");
+    let model = text.lines().find_map(|line| {
+        let (name, value) = line.split_once(':')?;
+        (name.trim() == "model name").then(|| value.trim().to_owned())
+    });
+    model.unwrap_or_else(|| env::consts::ARCH.to_owned())
+}
+
+/// Empty where the system has no such file.
+fn read(path: impl AsRef<Path>) -> String {
+    fs::read_to_string(path).unwrap_or_default()
+}
+
+/// One figure.
+pub(crate) fn figure(name: &str, value: f64, unit: &str) {
+    let decimals = match value.abs() {
+        value if value < 10.0 => 3,
+        value if value < 100.0 => 1,
+        _ => 0,
+    };
+    println!("{name} {value:.decimals$} {unit}");
+}
+
+/// Measures two things in turn, which of them goes first changing from round to round, and prints the median of the rounds' ratios.
+///
+/// Both sides of a round run under the same conditions, which another program on the machine changes from round to round.
+pub(crate) fn ratio(name: &str, rounds: usize, mut measure: impl FnMut(Side, usize) -> f64) -> f64 {
+    let mut progress = Progress::new(name, rounds);
+    let mut ratios = Vec::with_capacity(rounds);
+    for round in 0..rounds {
+        let (one, other) = if round % 2 == 0 {
+            let one = measure(Side::One, round);
+            (one, measure(Side::Other, round))
+        } else {
+            let other = measure(Side::Other, round);
+            (measure(Side::One, round), other)
+        };
+        ratios.push(one / other);
+        progress.step();
+    }
+    drop(progress);
+    ratios.sort_by(f64::total_cmp);
+    let median = quantile(&ratios, 0.5);
+    figure(name, median, "x");
+    println!(
+        "#   {rounds} rounds, the middle half of them {:.3} to {:.3}",
+        quantile(&ratios, 0.25),
+        quantile(&ratios, 0.75)
+    );
+    median
+}
+
+/// Which of the two things that are compared.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Side {
+    One,
+    Other,
+}
+
+/// The value below which this part of the sorted ones lies.
+pub(crate) fn quantile(sorted: &[f64], part: f64) -> f64 {
+    let last = sorted.len() - 1;
+    #[allow(
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        reason = "an index within the list"
+    )]
+    let index = (last as f64 * part).round() as usize;
+    sorted[index.min(last)]
+}
+
+/// How far a long run is, on standard error.
+pub(crate) struct Progress {
+    what: String,
+    done: usize,
+    of: usize,
+    shown: Instant,
+}
+
+impl Progress {
+    pub(crate) fn new(what: &str, of: usize) -> Self {
+        let progress = Self {
+            what: what.to_owned(),
+            done: 0,
+            of,
+            shown: Instant::now(),
+        };
+        progress.show();
+        progress
+    }
+
+    pub(crate) fn step(&mut self) {
+        self.advance(1);
+    }
+
+    pub(crate) fn advance(&mut self, by: usize) {
+        self.done += by;
+        let seldom = if io::stderr().is_terminal() {
+            250
+        } else {
+            10_000
+        };
+        if self.shown.elapsed() > Duration::from_millis(seldom) {
+            self.shown = Instant::now();
+            self.show();
+        }
+    }
+
+    fn show(&self) {
+        let line = format!("{}: {} of {}", self.what, self.done, self.of);
+        if io::stderr().is_terminal() {
+            eprint!("\r\x1b[K{line}");
+            let _ = io::stderr().flush();
+        } else {
+            eprintln!("{line}");
+        }
+    }
+}
+
+impl Drop for Progress {
+    /// The figure takes its line.
+    fn drop(&mut self) {
+        if io::stderr().is_terminal() {
+            eprint!("\r\x1b[K");
+        }
+    }
+}

@@ -1,0 +1,40 @@
+//! Keys with what a table keeps of them.
+
+use api_key_runtime::{AppKeys, Digest, NewKey, test_util::MemoryStore};
+
+/// A native key without a pepper, in no table yet.
+pub(crate) struct Key {
+    pub(crate) secret: String,
+    pub(crate) digest: Digest,
+}
+
+/// Makes keys that are well-formed, each another one.
+pub(crate) struct Maker {
+    keys: AppKeys,
+    new: NewKey,
+}
+
+impl Maker {
+    pub(crate) fn new() -> Self {
+        Self {
+            keys: AppKeys::builder()
+                .store(MemoryStore::default())
+                .build()
+                .unwrap(),
+            new: NewKey::new("bench", "0.0.0.0".parse().unwrap()),
+        }
+    }
+
+    pub(crate) fn make(&self) -> Key {
+        let issued = self.keys.make_key(&self.new).unwrap();
+        Key {
+            secret: issued.secret.expose().to_owned(),
+            digest: issued.record.digest,
+        }
+    }
+}
+
+pub(crate) fn make_keys(count: usize) -> Vec<Key> {
+    let maker = Maker::new();
+    (0..count).map(|_| maker.make()).collect()
+}

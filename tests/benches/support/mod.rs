@@ -1,0 +1,22 @@
+//! What the benches stand on: figures, a Postgres of their own, databases full of keys, a real server, and load for it.
+
+pub(crate) mod check;
+pub(crate) mod database;
+pub(crate) mod figures;
+pub(crate) mod keys;
+pub(crate) mod load;
+pub(crate) mod postgres;
+pub(crate) mod process;
+pub(crate) mod server;
+pub(crate) mod store;
+
+pub(crate) use self::{
+    check::{authenticate, request},
+    database::Database,
+    figures::{figure, heading, ratio},
+    keys::{Key, make_keys},
+    load::{Client, Load},
+    postgres::Postgres,
+    server::Server,
+    store::Watched,
+};

@@ -1,0 +1,75 @@
+//! A store that counts the queries for the keys it is told to watch.
+
+use std::{
+    collections::HashSet,
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicUsize, Ordering},
+    },
+    thread,
+    time::Duration,
+};
+
+use api_key_runtime::{
+    ChangeCursor, Changes, DieselStore, Digest, KeyRecord, KeyStore, KeyUse, StoreError,
+};
+
+/// The key table of a database, watched.
+#[derive(Clone)]
+pub(crate) struct Watched {
+    store: Arc<DieselStore>,
+    watched: Arc<Mutex<HashSet<Digest>>>,
+    queries: Arc<AtomicUsize>,
+    delay: Duration,
+}
+
+impl Watched {
+    pub(crate) fn open(database_url: &str) -> Self {
+        Self {
+            store: Arc::new(DieselStore::open(database_url).unwrap()),
+            watched: Arc::default(),
+            queries: Arc::default(),
+            delay: Duration::ZERO,
+        }
+    }
+
+    /// Every query takes this much longer.
+    pub(crate) fn delayed(mut self, delay: Duration) -> Self {
+        self.delay = delay;
+        self
+    }
+
+    /// Counts the queries for these keys from now on, and no others.
+    pub(crate) fn watch(&self, digests: impl IntoIterator<Item = Digest>) {
+        *self.watched.lock().unwrap() = digests.into_iter().collect();
+        self.queries.store(0, Ordering::SeqCst);
+    }
+
+    /// How often the database was asked for a watched key.
+    pub(crate) fn queries(&self) -> usize {
+        self.queries.load(Ordering::SeqCst)
+    }
+}
+
+impl KeyStore for Watched {
+    fn find(&self, digests: &[Digest]) -> Result<Vec<KeyRecord>, StoreError> {
+        let watched = self.watched.lock().unwrap();
+        let asked = digests.iter().filter(|digest| watched.contains(digest));
+        self.queries.fetch_add(asked.count(), Ordering::SeqCst);
+        drop(watched);
+        thread::sleep(self.delay);
+        self.store.find(digests)
+    }
+
+    fn changes(&self, since: Option<&ChangeCursor>) -> Result<Option<Changes>, StoreError> {
+        self.store.changes(since)
+    }
+
+    fn wait_for_change(&self, at_most: Duration) {
+        self.store.wait_for_change(at_most);
+    }
+
+    fn record_usage(&self, uses: &[KeyUse]) -> Result<(), StoreError> {
+        self.store.record_usage(uses)
+    }
+}

@@ -1,0 +1,26 @@
+//! What happens when something breaks: nothing is open, and little else stops.
+
+mod lookup;
+mod outage;
+mod pooler;
+#[cfg(unix)]
+mod recovery;
+mod startup;
+
+use actix_web::{HttpResponse, get, web};
+use api_key_runtime::require_app_key;
+
+#[get("/guarded")]
+#[require_app_key]
+async fn guarded() -> HttpResponse {
+    HttpResponse::Ok().finish()
+}
+
+#[get("/health")]
+async fn health() -> HttpResponse {
+    HttpResponse::Ok().finish()
+}
+
+fn routes(config: &mut web::ServiceConfig) {
+    config.service(guarded).service(health);
+}

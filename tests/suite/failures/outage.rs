@@ -1,0 +1,238 @@
+//! Databases that are away, frozen, cut off, replaced or damaged.
+
+use std::{
+    thread,
+    time::{Duration, Instant},
+};
+
+use api_key_runtime::AppKeys;
+
+use super::routes;
+use crate::support::{Database, Proxy, Server, database_test, http, log};
+
+// F1, F2, F3
+#[test]
+fn a_postgres_that_answers_nothing_is_503_within_the_deadline_and_health_is_200() {
+    let database = Database::postgres();
+    let (key, _) = database.issue("0.0.0.0");
+    let proxy = Proxy::start(database.server());
+    let keys = AppKeys::builder()
+        .database_url(database.url_at(proxy.address))
+        .lookup_timeout(Duration::from_millis(300))
+        .build()
+        .unwrap();
+    let service = Server::start(keys, routes);
+    assert_eq!(
+        http::get_with(service.address, "/guarded", &key).status,
+        200
+    );
+    proxy.hold();
+    for _ in 0..5 {
+        let started = Instant::now();
+        assert_eq!(
+            http::get_with(service.address, "/guarded", &key).status,
+            503
+        );
+        let took = started.elapsed();
+        assert!(
+            (Duration::from_millis(250)..Duration::from_secs(2)).contains(&took),
+            "{took:?}"
+        );
+        let started = Instant::now();
+        assert_eq!(http::get(service.address, "/health", &[]).status, 200);
+        assert!(
+            started.elapsed() < Duration::from_millis(250),
+            "health waited for the database"
+        );
+    }
+    proxy.pass();
+    let started = Instant::now();
+    while http::get_with(service.address, "/guarded", &key).status != 200 {
+        assert!(
+            started.elapsed() < Duration::from_secs(5),
+            "it did not recover"
+        );
+    }
+}
+
+// F3, F4
+#[test]
+fn a_postgres_that_is_gone_for_a_while_is_503_and_200_within_a_second_of_its_return() {
+    let database = Database::postgres();
+    let (key, _) = database.issue("0.0.0.0");
+    let proxy = Proxy::start(database.server());
+    let keys = AppKeys::builder()
+        .database_url(database.url_at(proxy.address))
+        .build()
+        .unwrap();
+    let service = Server::start(keys, routes);
+    let status = || http::get_with(service.address, "/guarded", &key).status;
+    assert_eq!(status(), 200);
+    proxy.cut();
+    let away = Instant::now();
+    while away.elapsed() < Duration::from_secs(4) {
+        let started = Instant::now();
+        assert_eq!(status(), 503);
+        assert!(
+            started.elapsed() < Duration::from_millis(1500),
+            "the deadline of a second did not hold: {:?}",
+            started.elapsed()
+        );
+        thread::sleep(Duration::from_millis(50));
+    }
+    proxy.pass();
+    let back = Instant::now();
+    while status() != 200 {
+        assert!(
+            back.elapsed() < Duration::from_secs(1),
+            "no success within a second"
+        );
+        thread::sleep(Duration::from_millis(20));
+    }
+}
+
+// F3, F4
+#[test]
+fn a_connection_that_was_cut_is_replaced_without_a_refusal() {
+    let database = Database::postgres();
+    let server = Server::start(database.keys(), routes);
+    let (key, _) = database.issue("0.0.0.0");
+    for _ in 0..5 {
+        assert_eq!(http::get_with(server.address, "/guarded", &key).status, 200);
+        database.texts("SELECT cast(pg_terminate_backend(pid) AS text) FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid()");
+    }
+    assert_eq!(http::get_with(server.address, "/guarded", &key).status, 200);
+}
+
+// F10
+#[test]
+fn a_writer_that_holds_an_sqlite_file_does_not_stop_reads() {
+    use diesel::{Connection as _, SqliteConnection, connection::SimpleConnection as _};
+    let database = Database::sqlite();
+    let server = Server::start(database.keys(), routes);
+    let (key, _) = database.issue("0.0.0.0");
+    let mut writer = SqliteConnection::establish(database.url()).unwrap();
+    writer
+        .batch_execute("BEGIN EXCLUSIVE; UPDATE api_keys SET name = 'held'")
+        .unwrap();
+    for _ in 0..20 {
+        assert_eq!(http::get_with(server.address, "/guarded", &key).status, 200);
+    }
+    writer.batch_execute("ROLLBACK").unwrap();
+}
+
+// E8
+#[test]
+fn an_sqlite_file_that_is_replaced_or_deleted_is_not_read_on() {
+    let database = Database::sqlite();
+    let server = Server::start(database.keys(), routes);
+    // Another file, in which the same key is revoked, takes the place of one in which it is not.
+    let other = Database::sqlite();
+    other.migrate();
+    drop(server);
+    let server = Server::start(other.keys(), routes);
+    let (key, id) = other.issue("0.0.0.0");
+    assert_eq!(http::get_with(server.address, "/guarded", &key).status, 200);
+    other.execute("PRAGMA wal_checkpoint(TRUNCATE)").unwrap();
+    std::fs::copy(other.url(), format!("{}.copy", other.url())).unwrap();
+    let replacement = Database::sqlite();
+    std::fs::rename(format!("{}.copy", other.url()), replacement.url()).unwrap();
+    replacement.admin().revoke(id).unwrap();
+    replacement
+        .execute("PRAGMA wal_checkpoint(TRUNCATE)")
+        .unwrap();
+    for leftover in ["-wal", "-shm"] {
+        let _ = std::fs::remove_file(format!("{}{leftover}", other.url()));
+    }
+    std::fs::rename(replacement.url(), other.url()).unwrap();
+    assert_eq!(
+        http::get_with(server.address, "/guarded", &key).status,
+        401,
+        "the file that was replaced is read on"
+    );
+    std::fs::remove_file(other.url()).unwrap();
+    assert_eq!(
+        http::get_with(server.address, "/guarded", &key).status,
+        503,
+        "the file that was deleted is read on"
+    );
+}
+
+// E12, F3
+database_test!(
+    a_query_that_fails_is_503_and_not_an_unknown_key,
+    |database: Database| {
+        let server = Server::start(database.keys(), routes);
+        let (key, _) = database.issue("0.0.0.0");
+        let status = || http::get_with(server.address, "/guarded", &key).status;
+        assert_eq!(status(), 200);
+        database
+            .execute("ALTER TABLE api_keys RENAME COLUMN hint TO other")
+            .unwrap();
+        assert_eq!([status(), status()], [503, 503]);
+        database
+            .execute("ALTER TABLE api_keys RENAME COLUMN other TO hint")
+            .unwrap();
+        assert_eq!(status(), 200);
+    }
+);
+
+// E8, F8
+#[test]
+fn an_sqlite_file_without_its_triggers_that_takes_the_place_of_another_is_503() {
+    let database = Database::sqlite();
+    let server = Server::start(database.keys(), routes);
+    let (key, _) = database.issue("0.0.0.0");
+    assert_eq!(http::get_with(server.address, "/guarded", &key).status, 200);
+    database
+        .execute("DROP TRIGGER api_keys_log_update; PRAGMA wal_checkpoint(TRUNCATE)")
+        .unwrap();
+    let copy = format!("{}.copy", database.url());
+    std::fs::copy(database.url(), &copy).unwrap();
+    for leftover in ["-wal", "-shm"] {
+        let _ = std::fs::remove_file(format!("{}{leftover}", database.url()));
+    }
+    std::fs::rename(copy, database.url()).unwrap();
+    assert_eq!(http::get_with(server.address, "/guarded", &key).status, 503);
+}
+
+// E14
+database_test!(
+    a_row_that_cannot_be_decoded_refuses_its_own_key_alone,
+    |database: Database| {
+        let server = Server::start(database.keys(), routes);
+        let keys: Vec<(String, i64)> = (0..20).map(|_| database.issue("0.0.0.0")).collect();
+        let (_, bad) = keys[7];
+        // What the constraints exclude, as far as a database can express it; on SQLite a text that is not UTF-8 gets past them.
+        let break_it = if database.is_postgres() {
+            format!(
+                "ALTER TABLE api_keys DROP CONSTRAINT api_keys_expires_at_is_a_utc_time; UPDATE api_keys SET expires_at = 'infinity' WHERE id = {bad}"
+            )
+        } else {
+            format!("UPDATE api_keys SET name = CAST(x'ff41' AS TEXT) WHERE id = {bad}")
+        };
+        database.execute(&break_it).unwrap();
+        let statuses = thread::scope(|scope| {
+            let address = server.address;
+            let requests: Vec<_> = keys
+                .iter()
+                .map(|(key, id)| {
+                    scope.spawn(move || (*id, http::get_with(address, "/guarded", key).status))
+                })
+                .collect();
+            requests
+                .into_iter()
+                .map(|request| request.join().unwrap())
+                .collect::<Vec<_>>()
+        });
+        for (id, status) in statuses {
+            assert_eq!(status, if id == bad { 401 } else { 200 }, "key {id}");
+        }
+        assert_eq!(
+            database.admin().list().unwrap().len(),
+            19,
+            "the others are listed"
+        );
+        assert!(!log::lines_with(&format!("the row of key {bad} cannot be read")).is_empty());
+    }
+);

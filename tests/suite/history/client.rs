@@ -1,0 +1,164 @@
+//! A client of one server: one connection, one request after another.
+
+use std::{
+    io::{Read as _, Write as _},
+    net::{SocketAddr, TcpStream},
+    sync::atomic::{AtomicBool, Ordering},
+    thread,
+    time::Duration,
+};
+
+use super::{
+    event::{Answer, Caller, Event, Request, Server, What},
+    pool::{Pool, Shown},
+    recorder::Recorder,
+    seat::Seat,
+    server::NUMBER_HEADER,
+};
+use crate::support::{leaks, random::Random};
+
+/// How long it waits for an answer: longer than a server is ever paused.
+const PATIENCE: Duration = Duration::from_secs(5);
+/// The longest time between two requests.
+const LONGEST_PAUSE_MILLISECONDS: usize = 60;
+
+pub(super) struct Client<'a> {
+    seat: &'a Seat,
+    recorder: &'a Recorder,
+    connection: Option<Connection>,
+}
+
+/// A connection to a process of the server.
+struct Connection {
+    to: SocketAddr,
+    stream: TcpStream,
+}
+
+/// The status of an answer, and which server it says it is from: another process may have got the port of one that ended.
+pub(super) struct Answered {
+    pub(super) status: u16,
+    pub(super) server: Server,
+}
+
+impl<'a> Client<'a> {
+    pub(super) fn new(seat: &'a Seat, recorder: &'a Recorder) -> Self {
+        Self {
+            seat,
+            recorder,
+            connection: None,
+        }
+    }
+
+    /// Presents keys until it is told to stop.
+    pub(super) fn run(mut self, pool: &Pool, mut random: Random, stop: &AtomicBool) {
+        while !stop.load(Ordering::Relaxed) {
+            let key = pool.choose(&mut random);
+            let from = match random.below(3) {
+                0 => Caller::Abroad,
+                _ => Caller::Home,
+            };
+            self.present(&key, from);
+            let pause = random.below(LONGEST_PAUSE_MILLISECONDS);
+            thread::sleep(Duration::from_millis(pause.try_into().unwrap()));
+        }
+    }
+
+    /// Presents a key once, and writes down what came of it.
+    pub(super) fn present(&mut self, key: &Shown, from: Caller) -> Answer {
+        let (number, address) = self.seat.now();
+        let head = format!(
+            "GET /guarded HTTP/1.1\r\nHost: localhost\r\nX-Forwarded-For: {}\r\nX-API-Key: {}\r\n\r\n",
+            from.address(),
+            key.secret
+        );
+        let began = self.recorder.now();
+        let answered = self.exchange(address, head.as_bytes());
+        let ended = self.recorder.now();
+        let (server, answer) = answered.map_or((number, Answer::Lost), |answered| {
+            (answered.server, answer_of(answered.status))
+        });
+        let what = What::Request(Request {
+            server,
+            key: key.number,
+            from,
+            answer,
+        });
+        self.recorder.write(&Event { began, ended, what });
+        answer
+    }
+
+    /// Asks the server for a change of its own.
+    pub(super) fn change(&mut self, id: i64, change: &str) -> Option<Answered> {
+        let (_, address) = self.seat.now();
+        let head = format!(
+            "POST /change/{id}/{change} HTTP/1.1\r\nHost: localhost\r\nContent-Length: 0\r\n\r\n"
+        );
+        self.exchange(address, head.as_bytes())
+    }
+
+    /// `None` when no answer came; the next request then has a connection of its own.
+    fn exchange(&mut self, address: SocketAddr, head: &[u8]) -> Option<Answered> {
+        let connection = match self.connection.take() {
+            Some(connection) if connection.to == address => Some(connection),
+            _ => Connection::open(address),
+        };
+        let mut connection = connection?;
+        let answered = connection.exchange(head)?;
+        self.connection = Some(connection);
+        Some(answered)
+    }
+}
+
+impl Connection {
+    fn open(to: SocketAddr) -> Option<Self> {
+        let stream = TcpStream::connect_timeout(&to, PATIENCE).ok()?;
+        stream.set_read_timeout(Some(PATIENCE)).ok()?;
+        stream.set_nodelay(true).ok()?;
+        Some(Self { to, stream })
+    }
+
+    fn exchange(&mut self, head: &[u8]) -> Option<Answered> {
+        self.stream.write_all(head).ok()?;
+        let mut received = Vec::new();
+        let mut buffer = [0; 4096];
+        loop {
+            let length = self
+                .stream
+                .read(&mut buffer)
+                .ok()
+                .filter(|length| *length > 0)?;
+            received.extend_from_slice(&buffer[..length]);
+            if let Some(answered) = read(&received) {
+                leaks::search("an answer", &received);
+                return Some(answered);
+            }
+        }
+    }
+}
+
+/// What a complete answer says; none while it is not complete.
+fn read(received: &[u8]) -> Option<Answered> {
+    let text = str::from_utf8(received).ok()?;
+    let (head, body) = text.split_once("\r\n\r\n")?;
+    let value = |name: &str| {
+        head.lines().find_map(|line| {
+            let (own, value) = line.split_once(':')?;
+            own.eq_ignore_ascii_case(name).then(|| value.trim())
+        })
+    };
+    let length: usize = value("content-length")?.parse().ok()?;
+    (body.len() >= length).then_some(())?;
+    Some(Answered {
+        status: head.split(' ').nth(1)?.parse().ok()?,
+        server: value(NUMBER_HEADER)?.parse().ok()?,
+    })
+}
+
+fn answer_of(status: u16) -> Answer {
+    match status {
+        200 => Answer::Accepted,
+        401 => Answer::Refused,
+        503 => Answer::Unavailable,
+        other => Answer::Other(other),
+    }
+}

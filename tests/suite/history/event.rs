@@ -1,0 +1,207 @@
+//! What a history is made of. It is written as it happens, one line of JSON an event, and can be read and judged again.
+
+use std::{fmt, time::Duration};
+
+use serde::{Deserialize, Serialize};
+
+/// Nanoseconds since a run began, by the one clock that everything in it is timed with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(transparent)]
+pub(super) struct Moment(pub(super) u64);
+
+impl Moment {
+    pub(super) const LAST: Self = Self(u64::MAX);
+
+    pub(super) fn before(self, by: Duration) -> Self {
+        Self(self.0.saturating_sub(nanoseconds(by)))
+    }
+
+    pub(super) fn after(self, by: Duration) -> Self {
+        Self(self.0.saturating_add(nanoseconds(by)))
+    }
+
+    /// How long this is after an earlier moment; zero where it is not.
+    pub(super) fn since(self, earlier: Self) -> Duration {
+        Duration::from_nanos(self.0.saturating_sub(earlier.0))
+    }
+}
+
+impl fmt::Display for Moment {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if *self == Self::LAST {
+            return formatter.pad("the end");
+        }
+        let microseconds = self.0 / 1000;
+        let text = format!(
+            "{}.{:06}",
+            microseconds / 1_000_000,
+            microseconds % 1_000_000
+        );
+        formatter.pad(&text)
+    }
+}
+
+fn nanoseconds(duration: Duration) -> u64 {
+    u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
+}
+
+/// A key, by its number in this run; the key itself is in no history.
+pub(super) type Key = usize;
+
+/// One process of a server, from its start to its end. What takes its place has another number.
+pub(super) type Server = usize;
+
+/// Something that began and ended.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Event {
+    pub(super) began: Moment,
+    pub(super) ended: Moment,
+    #[serde(flatten)]
+    pub(super) what: What,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "event", rename_all = "snake_case")]
+pub(super) enum What {
+    /// A server began to serve. No request that begins later than this bound after a change may be judged by what was before it.
+    Started {
+        server: Server,
+        kind: String,
+        bound: Duration,
+    },
+    /// It was ended.
+    Stopped { server: Server },
+    /// A request, from when it was about to be sent until its answer was there.
+    Request(Request),
+    /// A change of a key's row, from when it was about to be made until it was acknowledged.
+    Change {
+        key: Key,
+        change: Change,
+        by: By,
+        outcome: Outcome,
+    },
+    /// Something was broken for that long.
+    Fault { fault: String },
+    /// From its beginning nothing was broken or changed, and by its end every key had been presented to every server.
+    Quiet,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Request {
+    pub(super) server: Server,
+    pub(super) key: Key,
+    pub(super) from: Caller,
+    pub(super) answer: Answer,
+}
+
+/// Where a request comes from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(super) enum Caller {
+    Home,
+    Abroad,
+}
+
+impl Caller {
+    pub(super) fn address(self) -> &'static str {
+        match self {
+            Self::Home => "198.51.100.7",
+            Self::Abroad => "203.0.113.9",
+        }
+    }
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(super) enum Answer {
+    /// The handler ran.
+    Accepted,
+    /// 401: the server says that the key is not good.
+    Refused,
+    /// 503: the server says that it cannot tell.
+    Unavailable,
+    /// None came.
+    Lost,
+    /// Any other status, which no server should answer.
+    Other(u16),
+}
+
+/// What is done to a row. In JSON it is a word, or an object with one member.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(super) enum Change {
+    Issue(Allowed),
+    Revoke,
+    Disable,
+    Enable,
+    Allow(Allowed),
+    ExpireAt(Option<Moment>),
+    Delete,
+    /// A change that no verdict depends on, as of the name.
+    Rename,
+}
+
+/// Whom the addresses of a row let in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(super) enum Allowed {
+    Anyone,
+    Only(Caller),
+}
+
+/// Who makes a change.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(super) enum By {
+    /// A server, through the administration in its own process: it must know of it when the change returns.
+    Server(Server),
+    /// The administration in a process that serves nothing.
+    Admin,
+    /// Direct SQL.
+    Sql,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(super) enum Outcome {
+    /// It was acknowledged.
+    Done,
+    /// It certainly did not happen.
+    Undone,
+    /// It may have happened at any time since it began, or may yet.
+    Unknown,
+}
+
+impl fmt::Display for Event {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(formatter, "{:>11} .. {:>11}  ", self.began, self.ended)?;
+        match &self.what {
+            What::Started {
+                server,
+                kind,
+                bound,
+            } => write!(
+                formatter,
+                "server {server} ({kind}) started; at most {bound:?} behind"
+            ),
+            What::Stopped { server } => write!(formatter, "server {server} stopped"),
+            What::Request(Request {
+                server,
+                key,
+                from,
+                answer,
+            }) => write!(
+                formatter,
+                "server {server}: key {key} from {from:?}: {answer:?}"
+            ),
+            What::Change {
+                key,
+                change,
+                by,
+                outcome,
+            } => write!(formatter, "key {key}: {change:?} by {by:?}: {outcome:?}"),
+            What::Fault { fault } => write!(formatter, "FAULT {fault}"),
+            What::Quiet => write!(formatter, "quiet"),
+        }
+    }
+}

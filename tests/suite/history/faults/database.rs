@@ -1,0 +1,122 @@
+//! Databases that freeze, crash, restart or are gone, and changes of everything at once.
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    sync::atomic::{AtomicBool, Ordering},
+    thread,
+    time::Duration,
+};
+
+use super::{
+    super::{
+        place::Place,
+        sql::{End, Sql},
+    },
+    Breaker,
+};
+use crate::support::OwnServer;
+
+/// Rows besides those of a run, more than the change log names one by one.
+pub(in super::super) const FILLERS: usize = 100;
+
+const END_CONNECTIONS: &str = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid()";
+
+#[derive(Clone, Copy)]
+enum Fault {
+    ChangeAll,
+    Postgres(fn(&OwnServer, &str, Duration), &'static str),
+    Sqlite(fn(&Path, Duration), &'static str),
+}
+
+const POSTGRES: [Fault; 6] = [
+    Fault::ChangeAll,
+    Fault::Postgres(freeze, "the database server was frozen"),
+    Fault::Postgres(freeze, "the database server was frozen"),
+    Fault::Postgres(crash, "the database server lost its power"),
+    Fault::Postgres(restart, "the database server was shut down and started"),
+    Fault::Postgres(
+        end_connections,
+        "the database server ended every connection",
+    ),
+];
+const SQLITE: [Fault; 4] = [
+    Fault::ChangeAll,
+    Fault::Sqlite(hold, "another process held the file for writing"),
+    Fault::Sqlite(fold, "the write-ahead log was folded back and cut off"),
+    Fault::Sqlite(take_away, "the folder of the file was gone"),
+];
+
+pub(in super::super) fn break_database(mut breaker: Breaker<'_>, place: &Place, stop: &AtomicBool) {
+    let all: &[Fault] = match place.own_server() {
+        Some(_) => &POSTGRES,
+        None => &SQLITE,
+    };
+    let mut deck = Vec::new();
+    while !stop.load(Ordering::Relaxed) {
+        thread::sleep(breaker.milliseconds(300, 1800));
+        let length = breaker.milliseconds(50, 2500);
+        match breaker.deal(&mut deck, all) {
+            Fault::ChangeAll => {
+                breaker.fault(format!("{FILLERS} rows and more were changed"), || {
+                    run_sql(place.url(), "UPDATE api_keys SET name = 'all ' || random()");
+                });
+            }
+            Fault::Postgres(damage, fault) => breaker.fault(fault, || {
+                if let Some(server) = place.own_server() {
+                    damage(server, place.url(), length);
+                }
+            }),
+            Fault::Sqlite(damage, fault) => {
+                breaker.fault(fault, || damage(Path::new(place.url()), length));
+            }
+        }
+    }
+}
+
+fn freeze(server: &OwnServer, _: &str, length: Duration) {
+    server.freeze();
+    thread::sleep(length);
+    server.thaw();
+}
+
+fn crash(server: &OwnServer, _: &str, length: Duration) {
+    server.crash();
+    thread::sleep(length / 4);
+    server.start_again();
+}
+
+fn restart(server: &OwnServer, _: &str, length: Duration) {
+    server.shut_down();
+    thread::sleep(length / 4);
+    server.start_again();
+}
+
+fn end_connections(_: &OwnServer, url: &str, _: Duration) {
+    run_sql(url, END_CONNECTIONS);
+}
+
+fn hold(file: &Path, length: Duration) {
+    if let Some(mut writer) = Sql::connect(file.to_str().unwrap()) {
+        let hold = "UPDATE api_keys SET name = 'held'";
+        writer.transaction(hold, length, End::Rollback);
+    }
+}
+
+fn fold(file: &Path, _: Duration) {
+    run_sql(file.to_str().unwrap(), "PRAGMA wal_checkpoint(TRUNCATE)");
+}
+
+fn take_away(file: &Path, length: Duration) {
+    let folder = file.parent().unwrap();
+    let away = PathBuf::from(format!("{}.away", folder.display()));
+    fs::rename(folder, &away).unwrap();
+    thread::sleep(length / 2);
+    fs::rename(&away, folder).unwrap();
+}
+
+fn run_sql(url: &str, sql: &str) {
+    if let Some(mut connection) = Sql::connect(url) {
+        let _ = connection.execute(sql);
+    }
+}

@@ -1,0 +1,46 @@
+//! What is broken during a run: servers, their ways to the database, and the database.
+
+mod database;
+mod servers;
+
+use std::time::Duration;
+
+pub(super) use self::{
+    database::{FILLERS, break_database},
+    servers::break_servers,
+};
+use super::{event::What, recorder::Recorder};
+use crate::support::random::Random;
+
+/// Breaks one thing after another, and mends it.
+pub(super) struct Breaker<'a> {
+    recorder: &'a Recorder,
+    random: Random,
+}
+
+impl<'a> Breaker<'a> {
+    pub(super) fn new(recorder: &'a Recorder, random: Random) -> Self {
+        Self { recorder, random }
+    }
+
+    fn milliseconds(&mut self, least: usize, most: usize) -> Duration {
+        let number = least + self.random.below(most - least);
+        Duration::from_millis(u64::try_from(number).unwrap())
+    }
+
+    /// Writes down that this was broken for as long as it takes to break it, let time pass and mend it.
+    fn fault(&self, fault: impl Into<String>, break_and_mend: impl FnOnce()) {
+        let began = self.recorder.now();
+        break_and_mend();
+        let fault = fault.into();
+        self.recorder.ended(began, What::Fault { fault });
+    }
+
+    /// One of these in turn, in an order of chance, so that a short run sees each of them.
+    fn deal<T: Copy>(&mut self, deck: &mut Vec<T>, all: &[T]) -> T {
+        if deck.is_empty() {
+            deck.extend_from_slice(all);
+        }
+        deck.swap_remove(self.random.below(deck.len()))
+    }
+}

@@ -1,0 +1,84 @@
+//! Servers that are paused or killed, and ways to the database that are damaged.
+
+use std::{
+    sync::atomic::{AtomicBool, Ordering},
+    thread,
+};
+
+use super::{
+    super::seat::{Seat, Seated},
+    Breaker,
+};
+use crate::support::Proxy;
+
+#[derive(Clone, Copy)]
+enum Fault {
+    Pause,
+    Kill,
+    Way(&'static str, fn(&Proxy)),
+}
+
+const OF_A_SERVER: [Fault; 3] = [Fault::Pause, Fault::Kill, Fault::Pause];
+const OF_A_WAY: [Fault; 4] = [
+    Fault::Way("its connections were cut and none made", Proxy::cut),
+    Fault::Way("nothing came through", Proxy::hold),
+    Fault::Way("all was lost", Proxy::swallow),
+    Fault::Way(
+        "its connections died without a word",
+        Proxy::swallow_existing,
+    ),
+];
+
+/// It is also who starts servers, and they end with the thread that did: it runs on the one that lives longest.
+pub(in super::super) fn break_servers(
+    mut breaker: Breaker<'_>,
+    seats: &[Seat],
+    seated: &mut [Seated],
+    stop: &AtomicBool,
+) {
+    let mut all = OF_A_SERVER.to_vec();
+    if seated[0].proxy.is_some() {
+        all.extend(OF_A_WAY);
+    }
+    let mut deck = Vec::new();
+    while !stop.load(Ordering::Relaxed) {
+        thread::sleep(breaker.milliseconds(200, 800));
+        let fault = breaker.deal(&mut deck, &all);
+        let chosen = breaker.random.below(seats.len());
+        breaker.break_server(fault, &seats[chosen], &mut seated[chosen]);
+    }
+}
+
+impl Breaker<'_> {
+    fn break_server(&mut self, fault: Fault, seat: &Seat, seated: &mut Seated) {
+        let name = format!("server {}", seat.now().0);
+        match fault {
+            Fault::Pause => {
+                let length = self.milliseconds(50, 2500);
+                self.fault(format!("{name} was paused"), || {
+                    seated.pause();
+                    thread::sleep(length);
+                    seated.resume();
+                });
+            }
+            Fault::Kill => {
+                let length = self.milliseconds(1, 400);
+                self.fault(format!("{name} was killed and replaced"), || {
+                    seated.kill(seat, self.recorder);
+                    thread::sleep(length);
+                    seated.start(seat, self.recorder);
+                });
+            }
+            Fault::Way(what, damage) => {
+                let length = self.milliseconds(50, 2000);
+                let fault = format!("on the way from {name} to the database {what}");
+                self.fault(fault, || {
+                    let Some(proxy) = &seated.proxy else { return };
+                    damage(proxy);
+                    thread::sleep(length);
+                    proxy.pass();
+                });
+            }
+        }
+    }
+}

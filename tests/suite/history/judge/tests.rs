@@ -1,0 +1,461 @@
+//! Histories made by hand, good ones and bad ones. Times are milliseconds; the servers may be a second behind.
+
+use std::{ops::RangeInclusive, time::Duration};
+
+use super::{
+    super::event::{Allowed, Answer, By, Caller, Change, Event, Moment, Outcome, Request, What},
+    Rule, judge,
+};
+use Answer::{Accepted, Lost, Other, Refused, Unavailable};
+use Outcome::{Done, Undone, Unknown};
+
+const BOUND: u64 = 1000;
+/// The key and the server that all is about where none is named.
+const KEY: usize = 7;
+const SERVER: usize = 1;
+
+/// A history that is being told.
+struct Story(Vec<Event>);
+
+impl Story {
+    /// Servers 1 and 2 run, and the key is issued from 100 to 110, for anyone.
+    fn new() -> Self {
+        Self(Vec::new())
+            .started(1)
+            .started(2)
+            .changed(100..=110, Change::Issue(Allowed::Anyone))
+    }
+
+    fn tell(mut self, times: RangeInclusive<u64>, what: What) -> Self {
+        self.0.push(Event {
+            began: ms(*times.start()),
+            ended: ms(*times.end()),
+            what,
+        });
+        self
+    }
+
+    fn started(self, server: usize) -> Self {
+        self.tell(
+            0..=10,
+            What::Started {
+                server,
+                kind: "plain".to_owned(),
+                bound: Duration::from_millis(BOUND),
+            },
+        )
+    }
+
+    fn stopped(self, at: u64, server: usize) -> Self {
+        self.tell(at..=at, What::Stopped { server })
+    }
+
+    fn change(self, times: RangeInclusive<u64>, change: Change, by: By, outcome: Outcome) -> Self {
+        self.tell(
+            times,
+            What::Change {
+                key: KEY,
+                change,
+                by,
+                outcome,
+            },
+        )
+    }
+
+    fn changed(self, times: RangeInclusive<u64>, change: Change) -> Self {
+        self.change(times, change, By::Admin, Done)
+    }
+
+    fn asked(self, times: RangeInclusive<u64>, answer: Answer) -> Self {
+        self.asked_of(SERVER, times, answer)
+    }
+
+    fn asked_of(self, server: usize, times: RangeInclusive<u64>, answer: Answer) -> Self {
+        self.request(server, KEY, Caller::Home, times, answer)
+    }
+
+    fn request(
+        self,
+        server: usize,
+        key: usize,
+        from: Caller,
+        times: RangeInclusive<u64>,
+        answer: Answer,
+    ) -> Self {
+        let request = Request {
+            server,
+            key,
+            from,
+            answer,
+        };
+        self.tell(times, What::Request(request))
+    }
+
+    fn quiet(self, times: RangeInclusive<u64>) -> Self {
+        self.tell(times, What::Quiet)
+    }
+
+    #[track_caller]
+    fn breaks_nothing(self) {
+        let judgement = judge(&self.0);
+        assert!(judgement.count.is_empty(), "{judgement}");
+    }
+
+    #[track_caller]
+    fn breaks(self, rule: Rule) {
+        self.breaks_all(&[rule]);
+    }
+
+    #[track_caller]
+    fn breaks_all(self, rules: &[Rule]) {
+        let judgement = judge(&self.0);
+        let broken: Vec<Rule> = judgement.count.keys().copied().collect();
+        assert_eq!(broken, rules, "{judgement}");
+    }
+}
+
+fn ms(milliseconds: u64) -> Moment {
+    Moment(0).after(Duration::from_millis(milliseconds))
+}
+
+#[test]
+fn a_revoked_key_may_be_accepted_until_the_bound_and_not_a_millisecond_longer() {
+    let story = |began| {
+        Story::new()
+            .changed(2000..=2010, Change::Revoke)
+            .asked(began..=9000, Accepted)
+    };
+    // While it is being revoked both is right, and what began in time may end whenever it does.
+    story(1000).breaks_nothing();
+    story(2005).breaks_nothing();
+    story(2010 + BOUND).breaks_nothing();
+    story(2010 + BOUND + 1).breaks(Rule::NoneTooLate);
+    story(8000).breaks(Rule::NoneTooLate);
+}
+
+#[test]
+fn a_key_that_is_disabled_narrowed_or_deleted_is_bound_as_one_that_is_revoked() {
+    for change in [
+        Change::Disable,
+        Change::Delete,
+        Change::Allow(Allowed::Only(Caller::Abroad)),
+    ] {
+        let story = |began| {
+            Story::new()
+                .changed(2000..=2010, change)
+                .asked(began..=9000, Accepted)
+        };
+        story(2010 + BOUND).breaks_nothing();
+        story(2010 + BOUND + 1).breaks(Rule::NoneTooLate);
+    }
+}
+
+#[test]
+fn a_key_that_was_let_in_again_may_be_refused_until_the_bound_and_no_longer() {
+    for (first, then) in [
+        (Change::Disable, Change::Enable),
+        (
+            Change::Allow(Allowed::Only(Caller::Abroad)),
+            Change::Allow(Allowed::Anyone),
+        ),
+        (
+            Change::ExpireAt(Some(ms(1500))),
+            Change::ExpireAt(Some(ms(90_000))),
+        ),
+    ] {
+        let story = |at| {
+            Story::new()
+                .changed(1000..=1010, first)
+                .changed(4000..=4010, then)
+                .asked(at..=at + 5, Refused)
+        };
+        story(3900).breaks_nothing();
+        story(4010 + BOUND).breaks_nothing();
+        story(4010 + BOUND + 1).breaks(Rule::NoneForNothing);
+    }
+}
+
+#[test]
+fn a_key_that_is_good_all_along_is_never_refused() {
+    Story::new()
+        .asked(110 + BOUND..=1200, Refused)
+        .breaks_nothing();
+    Story::new()
+        .asked(110 + BOUND + 1..=1200, Refused)
+        .breaks(Rule::NoneForNothing);
+    Story::new()
+        .changed(1000..=1010, Change::Rename)
+        .asked(1500..=1510, Refused)
+        .breaks(Rule::NoneForNothing);
+}
+
+#[test]
+fn a_key_that_was_never_issued_or_is_not_yet_is_never_accepted() {
+    Story::new()
+        .request(SERVER, 8, Caller::Home, 500..=510, Accepted)
+        .breaks(Rule::NoneTooLate);
+    Story::new()
+        .request(SERVER, 8, Caller::Home, 500..=510, Refused)
+        .breaks_nothing();
+    Story::new()
+        .asked(90..=99, Accepted)
+        .breaks(Rule::NoneTooLate);
+    Story::new().asked(90..=100, Accepted).breaks_nothing();
+}
+
+#[test]
+fn addresses_are_judged_by_where_a_request_comes_from() {
+    let story = |from, answer| {
+        Story::new()
+            .changed(1000..=1010, Change::Allow(Allowed::Only(Caller::Home)))
+            .request(SERVER, KEY, from, 5000..=5010, answer)
+    };
+    story(Caller::Home, Accepted).breaks_nothing();
+    story(Caller::Abroad, Refused).breaks_nothing();
+    story(Caller::Home, Refused).breaks(Rule::NoneForNothing);
+    story(Caller::Abroad, Accepted).breaks(Rule::NoneTooLate);
+}
+
+#[test]
+fn an_expired_key_is_accepted_no_moment_longer_whatever_a_server_may_be_behind() {
+    let story = |began, answer| {
+        Story::new()
+            .changed(1000..=1010, Change::ExpireAt(Some(ms(5000))))
+            .asked(began..=began + 10, answer)
+    };
+    story(4990, Accepted).breaks_nothing();
+    story(5200, Accepted).breaks(Rule::NoneTooLate);
+    story(5200, Refused).breaks_nothing();
+    story(4800, Refused).breaks(Rule::NoneForNothing);
+}
+
+#[test]
+fn a_change_of_unknown_outcome_makes_both_right_and_one_that_was_undone_neither() {
+    let story = |outcome, answer| {
+        Story::new()
+            .change(1000..=1010, Change::Revoke, By::Sql, outcome)
+            .asked(8000..=8010, answer)
+    };
+    story(Unknown, Accepted).breaks_nothing();
+    story(Unknown, Refused).breaks_nothing();
+    story(Undone, Accepted).breaks_nothing();
+    story(Undone, Refused).breaks(Rule::NoneForNothing);
+    // It may happen late, after a change that was acknowledged.
+    let late = |answer| {
+        Story::new()
+            .change(1000..=1010, Change::Enable, By::Sql, Unknown)
+            .changed(2000..=2010, Change::Disable)
+            .asked(8000..=8010, answer)
+    };
+    late(Accepted).breaks_nothing();
+    late(Refused).breaks_nothing();
+    // But nothing that is under way makes a revoked key good.
+    Story::new()
+        .change(1000..=1010, Change::Enable, By::Sql, Unknown)
+        .changed(2000..=2010, Change::Revoke)
+        .asked(8000..=8010, Accepted)
+        .breaks(Rule::NoneTooLate);
+    Story::new()
+        .change(200..=210, Change::Issue(Allowed::Anyone), By::Sql, Unknown)
+        .changed(2000..=2010, Change::Revoke)
+        .asked(8000..=8010, Accepted)
+        .breaks(Rule::NoneTooLate);
+}
+
+#[test]
+fn a_server_is_behind_by_nothing_for_what_it_changed_itself() {
+    let story = |server| {
+        Story::new()
+            .change(2000..=2010, Change::Revoke, By::Server(SERVER), Done)
+            .asked_of(server, 2011..=2012, Accepted)
+    };
+    story(SERVER).breaks(Rule::NoneTooLate);
+    story(2).breaks_nothing();
+    Story::new()
+        .change(2000..=2010, Change::Revoke, By::Server(SERVER), Done)
+        .asked(2010..=2012, Accepted)
+        .breaks_nothing();
+    Story::new()
+        .changed(1000..=1010, Change::Disable)
+        .change(2000..=2010, Change::Enable, By::Server(SERVER), Done)
+        .asked(2011..=2012, Refused)
+        .breaks(Rule::NoneForNothing);
+    // What others changed since then it may be behind.
+    Story::new()
+        .change(2000..=2010, Change::Rename, By::Server(SERVER), Done)
+        .changed(2020..=2030, Change::Revoke)
+        .asked(2500..=2510, Accepted)
+        .breaks_nothing();
+}
+
+#[test]
+fn what_a_server_refused_as_revoked_it_never_accepts_again() {
+    let revoked = || Story::new().changed(2000..=2010, Change::Revoke);
+    revoked()
+        .asked(2100..=2110, Refused)
+        .asked(2111..=2120, Accepted)
+        .breaks(Rule::NeverRevived);
+    // The refusal was not answered yet, or another server's, or another process's.
+    revoked()
+        .asked(2100..=2110, Refused)
+        .asked(2110..=2120, Accepted)
+        .breaks_nothing();
+    revoked()
+        .asked_of(2, 2100..=2110, Refused)
+        .asked(2111..=2120, Accepted)
+        .breaks_nothing();
+    // An answer that is written down late counts from when it was there.
+    revoked()
+        .asked(2050..=2300, Refused)
+        .asked(2100..=2110, Refused)
+        .asked(2200..=2210, Accepted)
+        .breaks(Rule::NeverRevived);
+    // A refusal that something else explains is none of a revoked key.
+    Story::new()
+        .changed(1500..=1510, Change::Disable)
+        .changed(2000..=2010, Change::Enable)
+        .changed(2020..=2030, Change::Revoke)
+        .asked(2100..=2110, Refused)
+        .asked(2111..=2120, Accepted)
+        .breaks_nothing();
+    Story::new()
+        .changed(2000..=2010, Change::Disable)
+        .asked(2100..=2110, Refused)
+        .asked(2111..=2120, Accepted)
+        .breaks_nothing();
+}
+
+#[test]
+fn unavailable_and_lost_say_nothing_of_a_key_and_any_other_status_is_wrong() {
+    for answer in [Unavailable, Lost] {
+        Story::new().asked(5000..=5010, answer).breaks_nothing();
+        Story::new()
+            .changed(1000..=1010, Change::Revoke)
+            .asked(5000..=5010, answer)
+            .breaks_nothing();
+    }
+    for status in [400, 403, 500] {
+        Story::new()
+            .asked(5000..=5010, Other(status))
+            .breaks(Rule::NothingElse);
+    }
+}
+
+#[test]
+fn when_all_is_quiet_every_server_that_runs_answers_what_the_row_says() {
+    let both = |answer| {
+        Story::new()
+            .asked_of(1, 5000..=5010, answer)
+            .asked_of(2, 5000..=5010, Accepted)
+            .quiet(4000..=6000)
+    };
+    both(Accepted).breaks_nothing();
+    both(Unavailable).breaks(Rule::AllComeBack);
+    both(Lost).breaks(Rule::AllComeBack);
+    both(Refused).breaks_all(&[Rule::NoneForNothing, Rule::AllComeBack]);
+    // The last answer counts, and of servers that run.
+    both(Unavailable)
+        .asked(5100..=5110, Accepted)
+        .breaks_nothing();
+    both(Unavailable).stopped(5500, 1).breaks_nothing();
+    // Nothing was asked of one.
+    Story::new()
+        .asked(5000..=5010, Accepted)
+        .quiet(4000..=6000)
+        .breaks(Rule::AllComeBack);
+    Story::new()
+        .asked(5000..=5010, Accepted)
+        .stopped(1000, 2)
+        .quiet(4000..=6000)
+        .breaks_nothing();
+    // A server that takes no key for good is not right either.
+    Story::new()
+        .changed(1000..=1010, Change::Revoke)
+        .asked_of(1, 5000..=5010, Refused)
+        .asked_of(2, 5000..=5010, Unavailable)
+        .quiet(4000..=6000)
+        .breaks(Rule::AllComeBack);
+}
+
+#[test]
+fn the_order_in_which_events_were_written_does_not_matter() {
+    let mut story = Story::new()
+        .changed(2000..=2010, Change::Disable)
+        .changed(3000..=3010, Change::Enable)
+        .changed(5000..=5010, Change::Revoke)
+        .asked(2500..=2600, Refused)
+        .asked(4500..=4510, Accepted)
+        .asked(5500..=5510, Accepted);
+    story.0.reverse();
+    story.breaks_nothing();
+}
+
+#[test]
+fn how_far_a_server_was_behind_is_measured() {
+    let story = Story::new()
+        .changed(2000..=2010, Change::Revoke)
+        .asked(2030..=2040, Accepted)
+        .asked_of(2, 2017..=2040, Accepted);
+    let seen = judge(&story.0).seen;
+    assert_eq!((seen.accepted, seen.changes, seen.behind), (2, 2, 2));
+    assert_eq!(seen.most_behind, Duration::from_millis(20));
+}
+
+#[test]
+fn a_violation_shows_the_changes_of_the_key_and_what_the_server_answered() {
+    let story = Story::new()
+        .changed(2000..=2010, Change::Revoke)
+        .asked(2100..=2110, Accepted)
+        .asked_of(2, 2100..=2110, Accepted)
+        .asked(8000..=8010, Accepted);
+    let judgement = judge(&story.0).to_string();
+    let (_, excerpt) = judgement.split_once("\nVIOLATION: ").unwrap();
+    assert!(excerpt.starts_with("server 1 accepted a key that was not good any more"));
+    for line in [
+        "key 7: Issue(Anyone) by Admin: Done",
+        "   2.000000 ..    2.010000  key 7: Revoke by Admin: Done",
+        "server 1: key 7 from Home: Accepted\n> ",
+        "server 1 (plain) started; at most 1s behind",
+    ] {
+        assert!(excerpt.contains(line), "{line}\n{excerpt}");
+    }
+    assert!(!excerpt.contains("server 2"), "{excerpt}");
+}
+
+#[test]
+#[should_panic(expected = "changes of one key overlap")]
+fn changes_of_one_key_that_overlap_cannot_be_judged() {
+    let story = Story::new()
+        .changed(2000..=2010, Change::Revoke)
+        .changed(2005..=2015, Change::Disable);
+    judge(&story.0);
+}
+
+#[test]
+fn a_history_that_was_written_is_read_again_as_it_was() {
+    let story = Story::new()
+        .changed(2000..=2010, Change::Allow(Allowed::Only(Caller::Home)))
+        .changed(2020..=2030, Change::ExpireAt(Some(ms(9000))))
+        .change(2040..=2050, Change::Revoke, By::Server(2), Unknown)
+        .asked(2100..=2110, Accepted)
+        .asked(2120..=2130, Other(500))
+        .stopped(3000, 1)
+        .tell(
+            1..=2,
+            What::Fault {
+                fault: "a\nb".to_owned(),
+            },
+        )
+        .quiet(4000..=5000);
+    let lines: Vec<String> = story
+        .0
+        .iter()
+        .map(|event| serde_json::to_string(event).unwrap())
+        .collect();
+    assert!(lines.iter().all(|line| !line.contains('\n')));
+    let read: Vec<Event> = lines
+        .iter()
+        .map(|line| serde_json::from_str(line).unwrap())
+        .collect();
+    assert_eq!(read, story.0);
+}

@@ -1,0 +1,135 @@
+//! Histories of several servers on one database, and what is wrong with them (E2).
+//!
+//! A run starts servers as processes of their own, presents keys to them from many clients, changes those keys in every way there is,
+//! and meanwhile breaks the servers, their ways to the database and the database. Every request and change is written down with
+//! the moments at which it began and ended, by the one clock of the process that does all this. The judge then looks whether any
+//! server accepted or refused a key that it should not have. Servers that are wrong on purpose show that it notices.
+//!
+//! | variable | |
+//! | --- | --- |
+//! | `TEST_HISTORY_MINUTES` | how long a run goes on, instead of some seconds |
+//! | `TEST_HISTORY_SEED` | repeats the choices of a run, though not its timing |
+
+mod client;
+mod event;
+mod faults;
+mod judge;
+mod operator;
+mod place;
+mod pool;
+mod recorder;
+mod row;
+mod run;
+mod seat;
+mod server;
+mod sql;
+mod stores;
+
+use std::{
+    env,
+    time::{Duration, SystemTime},
+};
+
+use self::{
+    judge::Rule,
+    place::Place,
+    run::{Finished, Plan},
+    seat::Kind,
+    server::Store,
+};
+use crate::support::{Database, database_test};
+
+const SHORT: Duration = Duration::from_secs(12);
+const VERY_SHORT: Duration = Duration::from_secs(5);
+
+fn number<T: std::str::FromStr>(variable: &str) -> Option<T> {
+    let text = env::var(variable).ok()?;
+    Some(text.parse().ok().expect("a number"))
+}
+
+fn seed() -> u64 {
+    let now = || SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
+    number("TEST_HISTORY_SEED").unwrap_or_else(|| now().unwrap().as_secs())
+}
+
+fn kind(name: &'static str, store: Store, max_staleness_ms: u64, stale_if_error_ms: u64) -> Kind {
+    Kind {
+        name,
+        store,
+        max_staleness: Duration::from_millis(max_staleness_ms),
+        stale_if_error: Duration::from_millis(stale_if_error_ms),
+    }
+}
+
+fn run_under_faults(place: Place) {
+    let length = number("TEST_HISTORY_MINUTES").map_or(SHORT, |minutes: f64| {
+        Duration::from_secs_f64(minutes * 60.0)
+    });
+    let plan = Plan {
+        place,
+        servers: vec![
+            kind("plain", Store::Own, 300, 0),
+            kind("lenient", Store::Own, 300, 1300),
+            kind("slow", Store::Slow, 500, 0),
+        ],
+        length,
+        with_faults: true,
+        seed: seed(),
+    };
+    let finished = plan.run();
+    println!("seed {}: {}", finished.seed, finished.judgement);
+    finished.assert_good();
+    let seen = finished.judgement.seen;
+    assert!(
+        seen.accepted > 300 && seen.refused > 200 && seen.changes > 40 && seen.faults > 5,
+        "too little happened to show anything"
+    );
+    finished.remove();
+}
+
+// E2
+mod whatever_breaks_no_server_accepts_what_was_revoked_or_refuses_what_is_good {
+    use super::*;
+
+    #[test]
+    fn postgres() {
+        run_under_faults(Place::postgres());
+    }
+
+    #[test]
+    fn sqlite() {
+        run_under_faults(Place::sqlite());
+    }
+}
+
+/// What comes of servers with this store while nothing is broken.
+fn run_with(database: Database, name: &'static str, store: Store) -> Finished {
+    let plan = Plan {
+        place: Place::shared(database),
+        servers: vec![kind(name, store, 300, 0), kind(name, store, 300, 0)],
+        length: VERY_SHORT,
+        with_faults: false,
+        seed: seed(),
+    };
+    plan.run()
+}
+
+// E2
+database_test!(
+    a_server_that_hears_of_no_change_is_caught,
+    |database: Database| {
+        let finished = run_with(database, "deaf", Store::Deaf);
+        finished.assert_breaks(Rule::NoneTooLate);
+        finished.remove();
+    }
+);
+
+// E2
+database_test!(
+    a_server_that_looks_keys_up_in_a_copy_that_is_behind_is_caught,
+    |database: Database| {
+        let finished = run_with(database, "lagging", Store::Lagging);
+        finished.assert_breaks(Rule::NoneTooLate);
+        finished.remove();
+    }
+);

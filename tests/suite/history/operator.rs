@@ -1,0 +1,318 @@
+//! Whoever changes keys: by the administration in a server's process or in another one, and by direct SQL.
+//!
+//! Each operator has keys of its own, and makes one change at a time. A key of which it does not know what became of a change is
+//! revoked, as often as it takes.
+
+use std::{
+    fmt::Write as _,
+    sync::atomic::{AtomicBool, Ordering},
+    thread,
+    time::Duration,
+};
+
+use api_key_runtime::Admin;
+use chrono::{DateTime, TimeDelta, Utc};
+
+use super::{
+    client::Client,
+    event::{Allowed, By, Caller, Change, Outcome, What},
+    pool::{Pool, Shown},
+    recorder::Recorder,
+    row::Row,
+    sql::{End, Sql},
+};
+use crate::support::random::Random;
+
+/// Keys an operator has at a time that are not over.
+const LIVE: usize = 6;
+
+pub(super) struct Operator<'a> {
+    pub(super) recorder: &'a Recorder,
+    pub(super) pool: &'a Pool,
+    pub(super) random: Random,
+    pub(super) database_url: &'a str,
+    pub(super) admin: &'a Admin,
+    /// To the servers that administrate in their own process.
+    pub(super) servers: Vec<Client<'a>>,
+    pub(super) keys: Vec<Owned>,
+}
+
+/// A key, and what this operator knows of its row.
+pub(super) struct Owned {
+    pub(super) shown: Shown,
+    /// As an SQL literal.
+    digest: String,
+    id: Option<i64>,
+    pub(super) row: Row,
+    /// Whether the row may be another one, or yet become it.
+    pub(super) is_doubtful: bool,
+}
+
+impl Operator<'_> {
+    /// Issues and changes keys until it is told to stop.
+    pub(super) fn run(mut self, stop: &AtomicBool) -> Vec<Owned> {
+        while !stop.load(Ordering::Relaxed) {
+            if self.keys.len() < LIVE {
+                self.issue();
+            } else {
+                self.change_some();
+            }
+            self.rest(30, 150);
+        }
+        self.keys
+    }
+
+    fn rest(&mut self, least: u64, most: u64) {
+        let more = self.random.below(usize::try_from(most - least).unwrap());
+        thread::sleep(Duration::from_millis(least + u64::try_from(more).unwrap()));
+    }
+
+    fn one_in(&mut self, number: usize) -> bool {
+        self.random.below(number) == 0
+    }
+
+    /// Issues a key; now and then one that callers have presented already, so that servers know it as unknown.
+    fn issue(&mut self) {
+        let (shown, issued) = self.pool.make();
+        let was_presented = self.one_in(2);
+        if was_presented {
+            self.pool.add(&shown);
+            self.rest(50, 300);
+        }
+        let allowed = self.some_allowed();
+        let digest = literal(issued.record.digest.as_bytes(), self.database_url);
+        let insert = format!(
+            "INSERT INTO api_keys (digest, digest_key, hint, name, allowed_ips) VALUES ({digest}, '{}', '{}', 'history', '{}')",
+            issued.record.digest_key,
+            issued.record.hint,
+            addresses(allowed)
+        );
+        let mut key = Owned {
+            shown,
+            digest,
+            id: None,
+            row: Row::NONE,
+            is_doubtful: false,
+        };
+        let outcome = self.by_sql(&mut key, Change::Issue(allowed), &insert, End::Commit);
+        if !was_presented {
+            self.pool.add(&key.shown);
+        }
+        self.keep_unless(outcome == Outcome::Undone, key);
+    }
+
+    fn change_some(&mut self) {
+        let mut key = self.keys.swap_remove(self.random.below(LIVE));
+        self.pool.attend_to(&key.shown);
+        let mut change = Change::Revoke;
+        if !key.is_doubtful {
+            self.rest(0, 120);
+            if self.one_in(3) {
+                // Whatever servers know of it is asked again, and while they do it is changed.
+                self.change(&mut key, Change::Rename);
+                self.rest(0, 60);
+            }
+            if !key.is_doubtful {
+                change = self.some_change(key.row);
+            }
+        }
+        let outcome = self.change(&mut key, change);
+        let is_final = matches!(change, Change::Revoke | Change::Delete);
+        self.keep_unless(is_final && outcome == Outcome::Done, key);
+    }
+
+    fn keep_unless(&mut self, is_over: bool, key: Owned) {
+        if is_over {
+            self.pool.is_over(&key.shown);
+        } else {
+            self.keys.push(key);
+        }
+    }
+
+    fn some_allowed(&mut self) -> Allowed {
+        match self.random.below(4) {
+            0 => Allowed::Only(Caller::Home),
+            1 => Allowed::Only(Caller::Abroad),
+            _ => Allowed::Anyone,
+        }
+    }
+
+    fn some_change(&mut self, row: Row) -> Change {
+        match self.random.below(100) {
+            0..35 if row.disabled => Change::Enable,
+            0..35 => Change::Disable,
+            35..60 => Change::Allow(self.some_allowed()),
+            60..70 if row.expires_at.is_some() => Change::ExpireAt(None),
+            60..70 => {
+                let left = Duration::from_millis(200 + self.random.below(1200) as u64);
+                Change::ExpireAt(Some(self.recorder.now().after(left)))
+            }
+            70..74 => Change::Delete,
+            74..80 => Change::Rename,
+            _ => Change::Revoke,
+        }
+    }
+
+    /// Makes a change in one of the ways there are for it.
+    fn change(&mut self, key: &mut Owned, change: Change) -> Outcome {
+        let word = match change {
+            Change::Revoke => Some("revoke"),
+            Change::Disable => Some("disable"),
+            Change::Enable => Some("enable"),
+            _ => None,
+        };
+        let id = self.id(key);
+        match (word, id, self.random.below(3)) {
+            (Some(word), Some(id), 0) if !self.servers.is_empty() => {
+                self.by_server(key, change, id, word)
+            }
+            (Some(_), Some(id), 1) => self.by_admin(key, change, id),
+            _ => {
+                let statement = self.statement(key, change);
+                let end = if !key.is_doubtful && self.one_in(10) {
+                    End::Rollback
+                } else {
+                    End::Commit
+                };
+                self.by_sql(key, change, &statement, end)
+            }
+        }
+    }
+
+    fn id(&self, key: &mut Owned) -> Option<i64> {
+        if key.id.is_none() {
+            let find = format!(
+                "SELECT id AS number FROM api_keys WHERE digest = {}",
+                key.digest
+            );
+            key.id = Sql::connect(self.database_url)?.number(&find);
+        }
+        key.id
+    }
+
+    fn statement(&mut self, key: &Owned, change: Change) -> String {
+        let now = time(Utc::now());
+        let set = match change {
+            // The database refuses to move the moment of a revocation.
+            Change::Revoke => format!("revoked_at = coalesce(revoked_at, '{now}')"),
+            Change::Disable => format!("disabled_at = '{now}'"),
+            Change::Enable => "disabled_at = NULL".to_owned(),
+            Change::Allow(allowed) => format!("allowed_ips = '{}'", addresses(allowed)),
+            Change::ExpireAt(None) => "expires_at = NULL".to_owned(),
+            Change::ExpireAt(Some(end)) => {
+                let left = end.since(self.recorder.now());
+                let end = Utc::now() + TimeDelta::from_std(left).unwrap();
+                format!("expires_at = '{}'", time(end))
+            }
+            Change::Rename => format!("name = 'renamed {}'", self.random.below(1_000_000)),
+            Change::Issue(_) | Change::Delete => {
+                return format!("DELETE FROM api_keys WHERE digest = {}", key.digest);
+            }
+        };
+        format!("UPDATE api_keys SET {set} WHERE digest = {}", key.digest)
+    }
+
+    /// Now and then in a transaction that stays open, so that others that began later commit before it.
+    fn by_sql(&mut self, key: &mut Owned, change: Change, statement: &str, end: End) -> Outcome {
+        let open_for = if self.one_in(3) {
+            Duration::from_millis(self.random.below(150) as u64)
+        } else {
+            Duration::ZERO
+        };
+        let url = self.database_url;
+        self.make(key, change, || {
+            let outcome = match Sql::connect(url) {
+                Some(mut sql) => sql.transaction(statement, open_for, end),
+                None => Outcome::Undone,
+            };
+            (By::Sql, outcome)
+        })
+    }
+
+    fn by_admin(&mut self, key: &mut Owned, change: Change, id: i64) -> Outcome {
+        let admin = self.admin;
+        self.make(key, change, || {
+            let changed = match change {
+                Change::Disable => admin.disable(id),
+                Change::Enable => admin.enable(id),
+                _ => admin.revoke(id),
+            };
+            let outcome = match changed {
+                Ok(_) => Outcome::Done,
+                Err(error) if error.is_refused() || error.is_not_found() => Outcome::Undone,
+                Err(_) => Outcome::Unknown,
+            };
+            (By::Admin, outcome)
+        })
+    }
+
+    fn by_server(&mut self, key: &mut Owned, change: Change, id: i64, word: &str) -> Outcome {
+        let mut server = self
+            .servers
+            .swap_remove(self.random.below(self.servers.len()));
+        let outcome = self.make(key, change, || match server.change(id, word) {
+            Some(answered) => {
+                let outcome = match answered.status {
+                    200 => Outcome::Done,
+                    409 => Outcome::Undone,
+                    _ => Outcome::Unknown,
+                };
+                (By::Server(answered.server), outcome)
+            }
+            // Whichever it was: of a change that was not acknowledged a server need not know.
+            None => (By::Admin, Outcome::Unknown),
+        });
+        self.servers.push(server);
+        outcome
+    }
+
+    /// Makes the change, writes it down, and keeps what is known of the row.
+    fn make(
+        &self,
+        key: &mut Owned,
+        change: Change,
+        make: impl FnOnce() -> (By, Outcome),
+    ) -> Outcome {
+        let began = self.recorder.now();
+        let (by, outcome) = make();
+        let number = key.shown.number;
+        self.recorder.ended(
+            began,
+            What::Change {
+                key: number,
+                change,
+                by,
+                outcome,
+            },
+        );
+        match outcome {
+            Outcome::Done => key.row = key.row.after(change),
+            Outcome::Undone => {}
+            Outcome::Unknown => key.is_doubtful = true,
+        }
+        outcome
+    }
+}
+
+fn literal(digest: &[u8], database_url: &str) -> String {
+    let mut hex = String::new();
+    for byte in digest {
+        let _ = write!(hex, "{byte:02x}");
+    }
+    if database_url.starts_with("postgres:") {
+        format!("'\\x{hex}'::bytea")
+    } else {
+        format!("x'{hex}'")
+    }
+}
+
+fn addresses(allowed: Allowed) -> &'static str {
+    match allowed {
+        Allowed::Anyone => "0.0.0.0",
+        Allowed::Only(caller) => caller.address(),
+    }
+}
+
+fn time(time: DateTime<Utc>) -> String {
+    time.format("%Y-%m-%d %H:%M:%S%.6f+00:00").to_string()
+}

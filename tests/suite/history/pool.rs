@@ -1,0 +1,120 @@
+//! The keys of a run: what clients choose from.
+
+use std::{
+    collections::VecDeque,
+    sync::{Mutex, MutexGuard},
+};
+
+use api_key_runtime::{AppKeys, IssuedKey, NewKey, test_util::MemoryStore};
+
+use super::event::Key;
+use crate::support::{leaks, random::Random};
+
+/// Keys that are presented more often than others because something was just done to them.
+const RECENT: usize = 4;
+/// Keys that are over, which clients go on to present now and then; older ones are forgotten.
+const OVER: usize = 200;
+
+pub(super) struct Pool {
+    maker: AppKeys,
+    keys: Mutex<Keys>,
+}
+
+#[derive(Default)]
+struct Keys {
+    made: Key,
+    /// Such as may be issued, changed and revoked.
+    live: Vec<Shown>,
+    recent: VecDeque<Shown>,
+    over: VecDeque<Shown>,
+    never_issued: Vec<Shown>,
+}
+
+/// A key as clients present it.
+#[derive(Clone, PartialEq, Eq)]
+pub(super) struct Shown {
+    pub(super) number: Key,
+    pub(super) secret: String,
+}
+
+impl Pool {
+    pub(super) fn new() -> Self {
+        let pool = Self {
+            maker: AppKeys::builder()
+                .store(MemoryStore::default())
+                .build()
+                .unwrap(),
+            keys: Mutex::default(),
+        };
+        for _ in 0..20 {
+            let (shown, _) = pool.make();
+            pool.lock().never_issued.push(shown);
+        }
+        pool
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Keys> {
+        self.keys.lock().unwrap()
+    }
+
+    /// A key that nobody knows yet, not even a database.
+    pub(super) fn make(&self) -> (Shown, IssuedKey) {
+        let issued = self
+            .maker
+            .make_key(&NewKey::new("history", "0.0.0.0".parse().unwrap()))
+            .unwrap();
+        leaks::watch(&issued);
+        let mut keys = self.lock();
+        keys.made += 1;
+        let shown = Shown {
+            number: keys.made,
+            secret: issued.secret.expose().to_owned(),
+        };
+        (shown, issued)
+    }
+
+    /// From now on clients present it.
+    pub(super) fn add(&self, key: &Shown) {
+        self.lock().live.push(key.clone());
+        self.attend_to(key);
+    }
+
+    /// Something is about to happen to this key.
+    pub(super) fn attend_to(&self, key: &Shown) {
+        let mut keys = self.lock();
+        keys.recent.retain(|other| other != key);
+        keys.recent.push_front(key.clone());
+        keys.recent.truncate(RECENT);
+    }
+
+    /// Nothing will be done to it any more.
+    pub(super) fn is_over(&self, key: &Shown) {
+        let mut keys = self.lock();
+        keys.live.retain(|other| other != key);
+        keys.over.push_front(key.clone());
+        keys.over.truncate(OVER);
+    }
+
+    pub(super) fn choose(&self, random: &mut Random) -> Shown {
+        let keys = self.lock();
+        let (recent, live) = (keys.recent.iter().collect(), keys.live.iter().collect());
+        let (over, never): (Vec<&Shown>, _) = (
+            keys.over.iter().collect(),
+            keys.never_issued.iter().collect(),
+        );
+        let of: Vec<&Shown> = match random.below(100) {
+            0..50 if !keys.recent.is_empty() => recent,
+            0..80 if !keys.live.is_empty() => live,
+            0..93 if !keys.over.is_empty() => over,
+            _ => never,
+        };
+        of[random.below(of.len())].clone()
+    }
+
+    /// Keys that are good for nothing: over, or never issued.
+    pub(super) fn some_bad(&self) -> Vec<Shown> {
+        let keys = self.lock();
+        let bad = keys.over.iter().take(10).chain(&keys.never_issued[..2]);
+        bad.cloned().collect()
+    }
+}

@@ -1,0 +1,210 @@
+//! The state of a key in the database, as far as a history tells it.
+
+use std::time::Duration;
+
+use super::event::{Allowed, By, Caller, Change, Moment, Outcome, Server};
+
+/// The least there is between two moments.
+const INSTANT: Duration = Duration::from_nanos(1);
+
+/// How far the wall clock, which expiry is judged by, may have moved against the clock of the history since an expiry was set.
+const WALL_CLOCK_TOLERANCE: Duration = Duration::from_millis(50);
+
+/// What the row of a key says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Row {
+    pub(super) exists: bool,
+    pub(super) revoked: bool,
+    pub(super) disabled: bool,
+    pub(super) allowed: Allowed,
+    pub(super) expires_at: Option<Moment>,
+}
+
+impl Row {
+    pub(super) const NONE: Self = Self {
+        exists: false,
+        revoked: false,
+        disabled: false,
+        allowed: Allowed::Anyone,
+        expires_at: None,
+    };
+
+    pub(super) fn after(self, change: Change) -> Self {
+        match change {
+            Change::Issue(allowed) if !self.exists => Self {
+                exists: true,
+                allowed,
+                ..Self::NONE
+            },
+            _ if !self.exists => self,
+            Change::Revoke => Self {
+                revoked: true,
+                ..self
+            },
+            Change::Disable => Self {
+                disabled: true,
+                ..self
+            },
+            Change::Enable => Self {
+                disabled: false,
+                ..self
+            },
+            Change::Allow(allowed) => Self { allowed, ..self },
+            Change::ExpireAt(expires_at) => Self { expires_at, ..self },
+            Change::Delete => Self::NONE,
+            Change::Rename | Change::Issue(_) => self,
+        }
+    }
+
+    /// Whether it lets this caller in, were it not for its expiry.
+    fn lets_in(&self, caller: Caller) -> bool {
+        let here = match self.allowed {
+            Allowed::Anyone => true,
+            Allowed::Only(one) => one == caller,
+        };
+        self.exists && !self.revoked && !self.disabled && here
+    }
+
+    /// Whether a request from there that was judged at or after this moment may have been accepted.
+    pub(super) fn may_accept(&self, caller: Caller, judged_after: Moment) -> bool {
+        self.lets_in(caller)
+            && self
+                .expires_at
+                .is_none_or(|end| end.after(WALL_CLOCK_TOLERANCE) > judged_after)
+    }
+
+    /// Whether a request from there that was judged at or before this moment may have been refused.
+    pub(super) fn may_refuse(&self, caller: Caller, judged_before: Moment) -> bool {
+        !self.lets_in(caller)
+            || self
+                .expires_at
+                .is_some_and(|end| end.before(WALL_CLOCK_TOLERANCE) <= judged_before)
+    }
+}
+
+/// A change of one key's row.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Made {
+    pub(super) began: Moment,
+    pub(super) ended: Moment,
+    pub(super) change: Change,
+    pub(super) by: By,
+    pub(super) outcome: Outcome,
+}
+
+/// A time, both ends included, throughout which a row was one of these.
+#[derive(Debug)]
+struct Span {
+    from: Moment,
+    until: Moment,
+    rows: Vec<Row>,
+}
+
+/// What the row of one key may have been at every moment.
+#[derive(Debug)]
+pub(super) struct Timeline {
+    spans: Vec<Span>,
+    /// When changes that a server made itself were acknowledged to it.
+    own: Vec<(Server, Moment)>,
+}
+
+impl Timeline {
+    /// From the changes of one key, in their order. They do not overlap.
+    pub(super) fn of(changes: &[Made]) -> Self {
+        let mut line = Self {
+            spans: Vec::new(),
+            own: Vec::new(),
+        };
+        let mut rows = vec![Row::NONE];
+        // Changes of which nobody knows whether and when they happen.
+        let mut open: Vec<Change> = Vec::new();
+        for made in changes {
+            line.extend(made.began.before(INSTANT), &rows);
+            let before = rows.clone();
+            match made.outcome {
+                Outcome::Undone => {}
+                Outcome::Done => {
+                    let after = rows.iter().map(|row| row.after(made.change));
+                    rows = any_of(after, &open);
+                    if let By::Server(server) = made.by {
+                        line.own.push((server, made.ended));
+                    }
+                }
+                Outcome::Unknown => {
+                    open.push(made.change);
+                    rows = any_of(rows, &open);
+                }
+            }
+            line.extend(
+                made.ended,
+                &any_of(before.into_iter().chain(rows.clone()), &[]),
+            );
+        }
+        line.extend(Moment::LAST, &rows);
+        line
+    }
+
+    fn extend(&mut self, until: Moment, rows: &[Row]) {
+        let from = self
+            .spans
+            .last()
+            .map_or(Moment(0), |last| last.until.after(INSTANT));
+        // Changes of one key may touch, so a time between them may be none.
+        if from <= until {
+            self.spans.push(Span {
+                from,
+                until,
+                rows: rows.to_vec(),
+            });
+        }
+    }
+
+    /// What a server that is at most this much behind may have read of the row, for a request that it judged within this time.
+    pub(super) fn readable(
+        &self,
+        server: Server,
+        began: Moment,
+        ended: Moment,
+        bound: Duration,
+    ) -> Vec<Row> {
+        let own = self
+            .own
+            .iter()
+            .filter(|(by, acknowledged)| *by == server && *acknowledged < began)
+            .map(|(_, acknowledged)| acknowledged.after(INSTANT))
+            .max();
+        let from = began.before(bound).max(own.unwrap_or(Moment(0)));
+        let spans = self
+            .spans
+            .iter()
+            .filter(|span| span.from <= ended && from <= span.until);
+        any_of(spans.flat_map(|span| span.rows.iter().copied()), &[])
+    }
+
+    /// The last moment up to this one at which the row may have been like this.
+    pub(super) fn last_time(&self, until: Moment, is: impl Fn(&Row) -> bool) -> Option<Moment> {
+        self.spans
+            .iter()
+            .rev()
+            .find(|span| span.from <= until && span.rows.iter().any(&is))
+            .map(|span| span.until.min(until))
+    }
+
+    /// What the row may be after all changes.
+    pub(super) fn at_last(&self) -> &[Row] {
+        self.spans.last().map_or(&[], |span| &span.rows)
+    }
+}
+
+/// Each of these rows once, and what any of the open changes, in any order, would make of them.
+fn any_of(rows: impl IntoIterator<Item = Row>, open: &[Change]) -> Vec<Row> {
+    let mut all: Vec<Row> = Vec::new();
+    let mut new: Vec<Row> = rows.into_iter().collect();
+    while let Some(row) = new.pop() {
+        if !all.contains(&row) {
+            all.push(row);
+            new.extend(open.iter().map(|change| row.after(*change)));
+        }
+    }
+    all
+}

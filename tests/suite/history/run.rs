@@ -1,0 +1,213 @@
+//! A run: servers, clients, operators and faults at once, then quiet; and the history of it.
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    sync::atomic::{AtomicBool, Ordering},
+    thread,
+    time::{Duration, Instant},
+};
+
+use super::{
+    client::Client,
+    event::{Answer, Caller, What},
+    faults::{Breaker, FILLERS, break_database, break_servers},
+    judge::{Judgement, Rule, judge},
+    operator::{Operator, Owned},
+    place::Place,
+    pool::{Pool, Shown},
+    recorder::Recorder,
+    seat::{Kind, Seat, Seated},
+};
+use crate::support::{database::own_folder, random::Random};
+
+const CLIENTS_OF_A_SERVER: usize = 3;
+const OPERATORS: usize = 2;
+/// How long servers may take to be well again once nothing is broken any more.
+const RECOVERY: Duration = Duration::from_secs(20);
+
+/// What a run is made of.
+pub(super) struct Plan {
+    pub(super) place: Place,
+    pub(super) servers: Vec<Kind>,
+    /// How long it goes on before it is quiet.
+    pub(super) length: Duration,
+    /// Whether anything is broken meanwhile.
+    pub(super) with_faults: bool,
+    pub(super) seed: u64,
+}
+
+/// What came of a run.
+pub(super) struct Finished {
+    pub(super) judgement: Judgement,
+    /// The history and the servers' logs; to be removed when all is well.
+    pub(super) folder: PathBuf,
+    pub(super) seed: u64,
+}
+
+impl Finished {
+    #[track_caller]
+    pub(super) fn assert_good(&self) {
+        let broken = self.judgement.count.keys().copied().collect::<Vec<_>>();
+        assert!(
+            broken.is_empty(),
+            "seed {}, all of it in {}: {}",
+            self.seed,
+            self.folder.display(),
+            self.judgement
+        );
+    }
+
+    #[track_caller]
+    pub(super) fn assert_breaks(&self, rule: Rule) {
+        assert!(
+            self.judgement.count.contains_key(&rule),
+            "seed {}, all of it in {}: nobody noticed. {}",
+            self.seed,
+            self.folder.display(),
+            self.judgement
+        );
+    }
+
+    /// Once all is as it was expected.
+    pub(super) fn remove(self) {
+        fs::remove_dir_all(self.folder).unwrap();
+    }
+}
+
+impl Plan {
+    pub(super) fn run(self) -> Finished {
+        let folder = own_folder();
+        let recorder = Recorder::new(folder.join("history"));
+        let pool = Pool::new();
+        self.place.database().migrate();
+        self.add_fillers();
+        let seats: Vec<Seat> = self.servers.iter().copied().map(Seat::new).collect();
+        let mut seated = self.seat_all(&seats, &folder, &recorder);
+        let keys = self.go_on(&pool, &seats, &mut seated, &recorder);
+        be_quiet(&pool, &seats, &recorder, &keys);
+        drop(seated);
+        Finished {
+            judgement: judge(&recorder.finish()),
+            folder,
+            seed: self.seed,
+        }
+    }
+
+    /// Rows that nobody presents, so that a statement can change more than the log names one by one.
+    fn add_fillers(&self) {
+        self.place.database().issue_many(FILLERS);
+    }
+
+    fn seat_all(&self, seats: &[Seat], folder: &Path, recorder: &Recorder) -> Vec<Seated> {
+        let mut all = Vec::new();
+        for (number, seat) in seats.iter().enumerate() {
+            let proxy = self.place.proxy();
+            let database_url = proxy.as_ref().map_or_else(
+                || self.place.url().to_owned(),
+                |proxy| self.place.database().url_at(proxy.address),
+            );
+            let log = folder.join(format!("log-{}-{number}", seat.kind.name));
+            let mut seated = Seated::new(proxy, database_url, log);
+            seated.start(seat, recorder);
+            all.push(seated);
+        }
+        all
+    }
+
+    /// Everything at once, until the time is over; the keys that are not.
+    fn go_on(
+        &self,
+        pool: &Pool,
+        seats: &[Seat],
+        seated: &mut [Seated],
+        recorder: &Recorder,
+    ) -> Vec<Owned> {
+        let admin = self.place.database().builder().build_admin().unwrap();
+        let mut random = Random::new(self.seed);
+        let stop = Stop::default();
+        thread::scope(|scope| {
+            for seat in seats.iter().flat_map(|seat| [seat; CLIENTS_OF_A_SERVER]) {
+                let random = random.another();
+                scope.spawn(|| Client::new(seat, recorder).run(pool, random, &stop.requests));
+            }
+            let operators = [(); OPERATORS].map(|()| {
+                let operator = Operator {
+                    recorder,
+                    pool,
+                    random: random.another(),
+                    database_url: self.place.url(),
+                    admin: &admin,
+                    servers: clients_of_administrators(seats, recorder),
+                    keys: Vec::new(),
+                };
+                scope.spawn(|| operator.run(&stop.changes))
+            });
+            let timer = scope.spawn(|| {
+                thread::sleep(self.length);
+                stop.faults.store(true, Ordering::Relaxed);
+            });
+            if self.with_faults {
+                let breaker = Breaker::new(recorder, random.another());
+                let (place, stop) = (&self.place, &stop.faults);
+                let breaking = scope.spawn(move || break_database(breaker, place, stop));
+                break_servers(Breaker::new(recorder, random), seats, seated, stop);
+                breaking.join().unwrap();
+            }
+            timer.join().unwrap();
+            stop.changes.store(true, Ordering::Relaxed);
+            let keys = operators.map(|operator| operator.join().unwrap());
+            stop.requests.store(true, Ordering::Relaxed);
+            keys.into_iter().flatten().collect()
+        })
+    }
+}
+
+/// What ends first, second and last.
+#[derive(Default)]
+struct Stop {
+    faults: AtomicBool,
+    changes: AtomicBool,
+    requests: AtomicBool,
+}
+
+fn clients_of_administrators<'a>(seats: &'a [Seat], recorder: &'a Recorder) -> Vec<Client<'a>> {
+    let administrators = seats.iter().filter(|seat| seat.kind.administrates());
+    administrators
+        .map(|seat| Client::new(seat, recorder))
+        .collect()
+}
+
+/// Presents every key to every server until it answers what the row says, or has had its time.
+fn be_quiet(pool: &Pool, seats: &[Seat], recorder: &Recorder, keys: &[Owned]) {
+    let began = recorder.now();
+    let until = Instant::now() + RECOVERY;
+    let certain = keys.iter().filter(|key| !key.is_doubtful);
+    let mut expected: Vec<(Shown, Caller, bool)> = Vec::new();
+    for key in certain {
+        for caller in [Caller::Home, Caller::Abroad] {
+            // It does not expire meanwhile, or has.
+            let is_good = key.row.may_accept(caller, began.after(RECOVERY));
+            expected.push((key.shown.clone(), caller, is_good));
+        }
+    }
+    expected.extend(
+        pool.some_bad()
+            .into_iter()
+            .map(|key| (key, Caller::Home, false)),
+    );
+    for seat in seats {
+        let mut client = Client::new(seat, recorder);
+        for (key, caller, is_good) in &expected {
+            let right = if *is_good {
+                Answer::Accepted
+            } else {
+                Answer::Refused
+            };
+            while client.present(key, *caller) != right && Instant::now() < until {
+                thread::sleep(Duration::from_millis(20));
+            }
+        }
+    }
+    recorder.ended(began, What::Quiet);
+}

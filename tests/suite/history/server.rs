@@ -1,0 +1,261 @@
+//! A server that is a process of its own: this very program, started once more for one test of it.
+
+use std::{
+    env,
+    fs::File,
+    io::{self, BufRead as _, BufReader, Read as _, Write as _},
+    net::SocketAddr,
+    path::Path,
+    process::{self, Child, Command, Stdio},
+    thread,
+    time::Duration,
+};
+
+use actix_web::{
+    App, HttpRequest, HttpResponse, HttpServer, get, middleware::DefaultHeaders, post, rt::System,
+    web,
+};
+use api_key_runtime::{AppKeys, DieselStore, require_app_key};
+use rustix::process::{Pid, Signal, kill_process};
+use serde::{Deserialize, Serialize};
+
+use super::stores::{Deaf, Lagging, Slow};
+
+/// Where a process is told to be a server, and what kind of one.
+const SETTINGS: &str = "TEST_HISTORY_SERVER";
+/// Where it says on standard output that it serves.
+const SERVING: &str = "serving on ";
+/// The header in which it says which server it is.
+pub(super) const NUMBER_HEADER: &str = "server-number";
+
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(super) struct Settings {
+    pub(super) number: usize,
+    pub(super) database_url: String,
+    pub(super) store: Store,
+    pub(super) max_staleness: Duration,
+    pub(super) stale_if_error: Duration,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) enum Store {
+    /// The library's own, and with it administration in the server's process.
+    Own,
+    Slow,
+    Deaf,
+    Lagging,
+}
+
+/// A server that runs, or is paused; killed when it is dropped.
+pub(super) struct Process {
+    child: Child,
+    pub(super) address: SocketAddr,
+}
+
+impl Process {
+    /// Starts one, and waits until it serves. `None` when it could not, such as without its database.
+    ///
+    /// It ends with the thread that started it.
+    pub(super) fn start(settings: &Settings, log: &Path) -> Option<Self> {
+        let log = File::options().create(true).append(true).open(log).unwrap();
+        let mut child = Command::new(env::current_exe().unwrap())
+            .args([test_name(), "--exact", "--nocapture", "--test-threads=1"])
+            .env(SETTINGS, serde_json::to_string(settings).unwrap())
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(log)
+            .spawn()
+            .unwrap();
+        let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
+        let address = lines
+            .by_ref()
+            .map_while(Result::ok)
+            .find_map(|line| Some(line.split_once(SERVING)?.1.parse().unwrap()));
+        // It goes on to say nothing, but would fail if nobody listened.
+        thread::spawn(move || lines.for_each(drop));
+        let Some(address) = address else {
+            child.wait().unwrap();
+            return None;
+        };
+        Some(Self { child, address })
+    }
+
+    pub(super) fn pause(&self) {
+        self.send(Signal::STOP);
+    }
+
+    pub(super) fn resume(&self) {
+        self.send(Signal::CONT);
+    }
+
+    fn send(&self, signal: Signal) {
+        kill_process(Pid::from_child(&self.child), signal).unwrap();
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// How the test below is called on the command line.
+fn test_name() -> &'static str {
+    let path = concat!(module_path!(), "::a_server_answers_until_it_is_ended");
+    path.split_once("::").unwrap().1
+}
+
+#[test]
+fn a_server_answers_until_it_is_ended() {
+    // It is such a server that this process was started to be.
+    if let Ok(settings) = env::var(SETTINGS) {
+        serve(&serde_json::from_str(&settings).unwrap());
+    }
+    let database = crate::support::Database::sqlite();
+    let (key, id) = database.issue("0.0.0.0");
+    let folder = crate::support::database::own_folder();
+    let settings = Settings {
+        number: 17,
+        database_url: database.url().to_owned(),
+        store: Store::Own,
+        max_staleness: Duration::from_secs(1),
+        stale_if_error: Duration::ZERO,
+    };
+    let start = |settings: &Settings| Process::start(settings, &folder.join("log"));
+    let server = start(&settings).unwrap();
+    let ask = |server: &Process| crate::support::http::get_with(server.address, "/guarded", &key);
+    assert_eq!(ask(&server).status, 200);
+    assert_eq!(ask(&server).header(NUMBER_HEADER), Some("17"));
+    server.pause();
+    thread::scope(|scope| {
+        let answer = scope.spawn(|| ask(&server).status);
+        thread::sleep(Duration::from_millis(100));
+        assert!(!answer.is_finished(), "a paused server answered");
+        server.resume();
+        assert_eq!(answer.join().unwrap(), 200);
+    });
+    let revoked = crate::support::http::request(
+        server.address,
+        "POST",
+        &format!("/change/{id}/revoke"),
+        &["Content-Length: 0"],
+    );
+    assert_eq!(revoked.status, 200);
+    assert_eq!(ask(&server).status, 401);
+    let address = server.address;
+    drop(server);
+    assert!(std::net::TcpStream::connect(address).is_err());
+    let nowhere = Settings {
+        database_url: "/nonexistent/keys.db".to_owned(),
+        ..settings
+    };
+    assert!(start(&nowhere).is_none());
+    std::fs::remove_dir_all(folder).unwrap();
+}
+
+#[get("/guarded")]
+#[require_app_key]
+async fn guarded() -> HttpResponse {
+    HttpResponse::Ok().finish()
+}
+
+/// Changes a key by the administration in the server's own process.
+#[post("/change/{id}/{change}")]
+async fn change(path: web::Path<(i64, String)>, request: HttpRequest) -> HttpResponse {
+    let Some(admin) = request
+        .app_data::<AppKeys>()
+        .and_then(|keys| keys.admin().cloned())
+    else {
+        return HttpResponse::NotFound().finish();
+    };
+    let changed = web::block(move || match path.1.as_str() {
+        "revoke" => admin.revoke(path.0),
+        "disable" => admin.disable(path.0),
+        "enable" => admin.enable(path.0),
+        other => panic!("no such change: {other}"),
+    });
+    match changed.await.unwrap() {
+        Ok(_) => HttpResponse::Ok().finish(),
+        Err(error) if error.is_refused() || error.is_not_found() => {
+            HttpResponse::Conflict().finish()
+        }
+        Err(error) => {
+            log::warn!("{error}");
+            HttpResponse::InternalServerError().finish()
+        }
+    }
+}
+
+/// What a process does that was started to be a server.
+fn serve(settings: &Settings) -> ! {
+    end_with_the_starter();
+    log_to_standard_error();
+    let keys = match keys(settings) {
+        Ok(keys) => keys,
+        Err(error) => {
+            log::warn!("{error}");
+            process::exit(1);
+        }
+    };
+    let number = (NUMBER_HEADER, settings.number.to_string());
+    System::new()
+        .block_on(async move {
+            let server = HttpServer::new(move || {
+                App::new()
+                    .app_data(keys.clone())
+                    .wrap(DefaultHeaders::new().add(number.clone()))
+                    .service(guarded)
+                    .service(change)
+            })
+            .workers(1)
+            .disable_signals()
+            .bind("127.0.0.1:0")?;
+            println!("\n{SERVING}{}", server.addrs()[0]);
+            server.run().await
+        })
+        .unwrap();
+    process::exit(0);
+}
+
+fn keys(settings: &Settings) -> Result<AppKeys, api_key_runtime::Error> {
+    let url = settings.database_url.as_str();
+    let builder = AppKeys::builder();
+    let builder = match settings.store {
+        Store::Own => builder.database_url(url),
+        Store::Slow => builder.store(Slow::new(DieselStore::open(url)?)),
+        Store::Deaf => builder.store(Deaf(DieselStore::open(url)?)),
+        Store::Lagging => builder.store(Lagging::new(DieselStore::open(url)?)),
+    };
+    // Where the requests of a history come from is told by a header, so that one machine can play several callers.
+    builder.trusted_proxies(["127.0.0.1/32"]).build()
+}
+
+/// Also when it is paused then, or when its starter was killed.
+fn end_with_the_starter() {
+    #[cfg(target_os = "linux")]
+    rustix::process::set_parent_process_death_signal(Some(Signal::KILL)).unwrap();
+    thread::spawn(|| {
+        let _ = io::stdin().read_to_end(&mut Vec::new());
+        process::exit(0);
+    });
+}
+
+fn log_to_standard_error() {
+    struct Lines;
+    impl log::Log for Lines {
+        fn enabled(&self, _: &log::Metadata<'_>) -> bool {
+            true
+        }
+
+        fn log(&self, record: &log::Record<'_>) {
+            let time = chrono::Utc::now().format("%H:%M:%S%.3f");
+            let line = format!("{time} {} {}\n", record.level(), record.args());
+            let _ = io::stderr().write_all(line.as_bytes());
+        }
+
+        fn flush(&self) {}
+    }
+    log::set_logger(&Lines).unwrap();
+    log::set_max_level(log::LevelFilter::Info);
+}

@@ -1,0 +1,266 @@
+//! What happens to uses, and to requests, when they cannot be recorded.
+
+use std::{
+    thread,
+    time::{Duration, Instant},
+};
+
+use api_key_runtime::{AppKeys, DieselStore, KeyStore as _, KeyUse};
+use diesel::{Connection, PgConnection, SqliteConnection, connection::SimpleConnection as _};
+
+use super::{NEVER, PATIENCE, SOON, count, recording, routes, usage, wait_until};
+use crate::{
+    support::{Database, Server, database_test, fixtures, http, log, proxy::Proxy},
+    tables::role_with_the_documented_grants,
+};
+
+const ONCE: &str = "uses of keys cannot be recorded";
+
+/// The URL of a Postgres database as reached through the proxy.
+fn through(proxy: &Proxy, database: &Database) -> String {
+    let (credentials, place) = database.url().split_once('@').unwrap();
+    let (_, name) = place.split_once('/').unwrap();
+    format!("{credentials}@{}/{name}", proxy.address)
+}
+
+fn proxy_of(database: &Database) -> Proxy {
+    let (_, place) = database.url().split_once('@').unwrap();
+    Proxy::start(place.split_once('/').unwrap().0.parse().unwrap())
+}
+
+// F11
+database_test!(
+    an_outage_is_logged_once_loses_no_use_and_refuses_nobody,
+    |database: Database| {
+        let keys = recording(&database, SOON).build().unwrap();
+        let server = Server::start(keys.clone(), routes);
+        let (key, id) = database.issue("0.0.0.0");
+        let (_, idle) = database.issue("0.0.0.0");
+        let use_it = || assert_eq!(http::get_with(server.address, "/guarded", &key).status, 200);
+        use_it();
+        wait_until("a use was recorded", || count(&database, id) == 1);
+        let name = format!("lost_{}", database.url().len());
+        database
+            .execute(&format!("ALTER TABLE api_key_usage RENAME TO {name}"))
+            .unwrap();
+        let logged = || {
+            let lines = log::lines_with(ONCE);
+            lines
+                .iter()
+                .filter(|line| line.contains("api_key_usage"))
+                .count()
+        };
+        let before = logged();
+        for _ in 0..20 {
+            use_it();
+            thread::sleep(Duration::from_millis(10));
+        }
+        assert!(!keys.shutdown(Duration::from_millis(300)));
+        assert!(logged() > before, "it is logged");
+        database
+            .execute(&format!("ALTER TABLE {name} RENAME TO api_key_usage"))
+            .unwrap();
+        assert!(keys.shutdown(PATIENCE));
+        assert_eq!(count(&database, id), 21);
+        assert_eq!(usage(&database, idle), None);
+    }
+);
+
+// F11
+#[test]
+fn a_postgres_that_is_gone_and_comes_back_loses_no_use() {
+    let database = Database::postgres();
+    let (key, id) = database.issue("0.0.0.0");
+    let proxy = proxy_of(&database);
+    let keys = AppKeys::builder()
+        .database_url(through(&proxy, &database))
+        .usage_interval(SOON)
+        .build()
+        .unwrap();
+    let server = Server::start(keys.clone(), routes);
+    let mut let_through = 0;
+    for round in 0..3 {
+        for _ in 0..10 {
+            let status = http::get_with(server.address, "/guarded", &key).status;
+            let_through += u64::from(status == 200);
+        }
+        proxy.cut();
+        for _ in 0..10 {
+            let status = http::get_with(server.address, "/guarded", &key).status;
+            let_through += u64::from(status == 200);
+            thread::sleep(Duration::from_millis(20));
+        }
+        proxy.pass();
+        assert!(keys.shutdown(PATIENCE), "round {round}");
+    }
+    assert!(let_through >= 20, "{let_through}");
+    let recorded = count(&database, id);
+    // A connection that was cut while it committed may have recorded what comes again.
+    assert!(recorded >= let_through, "{recorded} of {let_through}");
+}
+
+// F11
+database_test!(
+    a_table_that_somebody_locks_holds_up_no_request_and_loses_no_use,
+    |database: Database| {
+        fn hold<C: Connection>(database: &Database, sql: &str, meanwhile: impl FnOnce()) {
+            let mut connection = C::establish(database.url()).unwrap();
+            connection.batch_execute(sql).unwrap();
+            meanwhile();
+            connection.batch_execute("ROLLBACK").unwrap();
+        }
+        let keys = recording(&database, SOON).build().unwrap();
+        let server = Server::start(keys.clone(), routes);
+        let (key, id) = database.issue("0.0.0.0");
+        let meanwhile = || {
+            for _ in 0..30 {
+                let began = Instant::now();
+                assert_eq!(http::get_with(server.address, "/guarded", &key).status, 200);
+                let took = began.elapsed();
+                assert!(took < Duration::from_secs(2), "a request waited {took:?}");
+                thread::sleep(Duration::from_millis(20));
+            }
+            assert!(!keys.shutdown(Duration::from_millis(300)));
+        };
+        if database.is_postgres() {
+            hold::<PgConnection>(&database, "BEGIN; LOCK TABLE api_key_usage", meanwhile);
+        } else {
+            hold::<SqliteConnection>(&database, "BEGIN EXCLUSIVE", meanwhile);
+        }
+        assert!(keys.shutdown(PATIENCE));
+        assert_eq!(count(&database, id), 30);
+    }
+);
+
+// F11
+database_test!(
+    a_key_that_was_deleted_meanwhile_fails_no_other,
+    |database: Database| {
+        let keys = recording(&database, NEVER).build().unwrap();
+        let server = Server::start(keys.clone(), routes);
+        let issued: Vec<(String, i64)> = (0..3).map(|_| database.issue("0.0.0.0")).collect();
+        let use_them = |expected: [u16; 3]| {
+            for ((key, _), expected) in issued.iter().zip(expected) {
+                let status = http::get_with(server.address, "/guarded", key).status;
+                assert_eq!(status, expected);
+            }
+        };
+        let deleted = issued[1].1;
+        use_them([200; 3]);
+        assert!(keys.shutdown(PATIENCE));
+        use_them([200; 3]);
+        database
+            .execute(&format!("DELETE FROM api_keys WHERE id = {deleted}"))
+            .unwrap();
+        assert!(keys.shutdown(PATIENCE));
+        let known: Vec<(i64, u64)> = (database.admin().usage().unwrap().iter())
+            .map(|usage| (usage.key_id, usage.count))
+            .collect();
+        assert_eq!(known, [(issued[0].1, 2), (issued[2].1, 2)]);
+    }
+);
+
+// F11, E9
+#[test]
+fn a_role_that_may_not_record_uses_serves_and_records_them_once_it_may() {
+    let database = Database::postgres();
+    let role = role_with_the_documented_grants(database.migrate());
+    let name = database.url().rsplit_once('/').unwrap().1.to_owned();
+    let sql = |sql: &str| database.execute(&sql.replace("ITS_ROLE", &format!("role_{name}")));
+    sql("REVOKE ALL ON api_key_usage FROM ITS_ROLE").unwrap();
+    let keys = AppKeys::builder()
+        .database_url(role)
+        .usage_interval(SOON)
+        .build()
+        .unwrap();
+    let server = Server::start(keys.clone(), routes);
+    let (key, id) = database.issue("0.0.0.0");
+    for _ in 0..20 {
+        assert_eq!(http::get_with(server.address, "/guarded", &key).status, 200);
+        thread::sleep(Duration::from_millis(5));
+    }
+    assert!(!keys.shutdown(Duration::from_millis(200)));
+    let denied = "permission denied for table api_key_usage";
+    assert!(
+        log::lines_with(ONCE)
+            .iter()
+            .any(|line| line.contains(denied))
+    );
+    sql("GRANT SELECT, INSERT, UPDATE ON api_key_usage TO ITS_ROLE").unwrap();
+    assert!(keys.shutdown(PATIENCE));
+    assert_eq!(count(&database, id), 20);
+    drop((server, keys));
+    sql("DROP OWNED BY ITS_ROLE; DROP ROLE ITS_ROLE").unwrap();
+}
+
+// F11
+#[test]
+fn dropping_the_last_handle_does_not_wait_for_a_postgres_that_answers_nothing() {
+    let database = Database::postgres();
+    let (key, id) = database.issue("0.0.0.0");
+    let proxy = proxy_of(&database);
+    let keys = AppKeys::builder()
+        .database_url(through(&proxy, &database))
+        .usage_interval(NEVER)
+        .build()
+        .unwrap();
+    let server = Server::start(keys.clone(), routes);
+    assert_eq!(http::get_with(server.address, "/guarded", &key).status, 200);
+    assert!(keys.shutdown(PATIENCE));
+    assert_eq!(http::get_with(server.address, "/guarded", &key).status, 200);
+    drop(server);
+    proxy.hold();
+    let began = Instant::now();
+    assert!(!keys.shutdown(Duration::from_millis(500)));
+    drop(keys);
+    let took = began.elapsed();
+    assert!(took < Duration::from_secs(5), "{took:?}");
+    proxy.pass();
+    wait_until("what was under way was recorded", || {
+        count(&database, id) == 2
+    });
+}
+
+// F11
+#[test]
+fn dropping_the_last_handle_does_not_wait_for_a_lock_of_an_sqlite_file() {
+    let database = Database::sqlite();
+    let (key, _) = database.issue("0.0.0.0");
+    let keys = recording(&database, NEVER).build().unwrap();
+    let server = Server::start(keys.clone(), routes);
+    assert_eq!(http::get_with(server.address, "/guarded", &key).status, 200);
+    drop(server);
+    let mut writer = SqliteConnection::establish(database.url()).unwrap();
+    writer.batch_execute("BEGIN EXCLUSIVE").unwrap();
+    let began = Instant::now();
+    drop(keys);
+    let took = began.elapsed();
+    assert!(took < Duration::from_secs(4), "{took:?}");
+}
+
+// F11, E13
+#[test]
+fn whoever_deletes_keys_never_loses_a_deadlock_to_a_count_of_their_uses() {
+    let database = Database::postgres();
+    database.migrate();
+    let [first, second] = [0, 1].map(|_| database.issue("0.0.0.0").1);
+    let store = DieselStore::open(database.url()).unwrap();
+    let uses = [first, second].map(|id| KeyUse::new(id, fixtures::moment(), None, 1));
+    store.record_usage(&uses).unwrap();
+    let mut operator = PgConnection::establish(database.url()).unwrap();
+    let delete = |id: i64| format!("DELETE FROM api_keys WHERE id = {id}");
+    operator.batch_execute("BEGIN").unwrap();
+    operator.batch_execute(&delete(second)).unwrap();
+    thread::scope(|scope| {
+        // It has the row of the first key and waits for that of the second.
+        let recording = scope.spawn(|| store.record_usage(&uses));
+        thread::sleep(Duration::from_millis(200));
+        operator
+            .batch_execute(&format!("{}; COMMIT", delete(first)))
+            .expect("the operator's transaction was chosen to fail");
+        // It gave up, or its second attempt found both keys gone.
+        let _ = recording.join().unwrap();
+    });
+    store.record_usage(&uses).unwrap();
+    assert_eq!(database.admin().usage().unwrap(), []);
+}
