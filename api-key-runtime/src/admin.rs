@@ -7,7 +7,7 @@ use crate::{
     cache::Cache,
     clock::{Clock, Moment, to_stored},
     key::{Digester, KeyForm},
-    store::{Aborted, Changed, Connection, Database, aborted, check, on_either},
+    store::{Aborted, Changed, Connection, Database, KeyConnection, aborted, check, on_either},
 };
 
 /// Issues, lists and changes the keys of a database.
@@ -59,6 +59,51 @@ impl Admin {
         let mut connection = self.connect()?;
         let done = on_either!(&mut connection, queries::issue(&issued.record));
         issued.record = self.done(done)?;
+        Ok(issued)
+    }
+
+    /// Issues a key within a transaction of yours: one for a new user, so that neither is there without the other.
+    ///
+    /// It is there when you commit, and this process and all others learn of it then, as of any change. It is not checked that the
+    /// connection leads to the same database as this. After an error roll back; on SQLite begin with `immediate_transaction`, because a
+    /// transaction that turns into a write later fails where another one writes.
+    ///
+    #[cfg_attr(feature = "sqlite", doc = "```")]
+    #[cfg_attr(not(feature = "sqlite"), doc = "```ignore")]
+    /// use api_key_runtime::{AppKeys, NewKey};
+    /// use diesel::{RunQueryDsl as _, SqliteConnection, connection::SimpleConnection as _, prelude::*};
+    ///
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let folder = std::env::temp_dir().join(format!("issue-within-{}", std::process::id()));
+    /// # std::fs::create_dir_all(&folder)?;
+    /// # let url = folder.join("shop.db").to_str().ok_or("not Unicode")?.to_owned();
+    /// # AppKeys::migrate(&url)?;
+    /// let admin = AppKeys::builder().database_url(&url).build_admin()?;
+    /// let mut connection = SqliteConnection::establish(&url)?;
+    /// # connection.batch_execute("CREATE TABLE users (name TEXT NOT NULL PRIMARY KEY)")?;
+    /// let key = connection.immediate_transaction(|connection| {
+    ///     diesel::sql_query("INSERT INTO users (name) VALUES ('ada')").execute(connection)?;
+    ///     let new = NewKey::new("first key", "0.0.0.0".parse()?).owner("ada");
+    ///     let issued = admin.issue_within(connection, &new)?;
+    ///     Ok::<_, Box<dyn std::error::Error>>(issued.secret)
+    /// })?;
+    /// # assert_eq!(admin.list()?.len(), 1);
+    /// # drop(key);
+    /// # drop(connection);
+    /// # std::fs::remove_dir_all(folder)?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    /// Those of [`issue`](Self::issue).
+    pub fn issue_within(
+        &self,
+        connection: &mut impl KeyConnection,
+        new: &NewKey,
+    ) -> Result<IssuedKey, Error> {
+        let mut issued = new.make(&self.form, &self.digester, self.clock.now())?;
+        issued.record = connection.issue_within(&issued.record)?;
         Ok(issued)
     }
 

@@ -162,7 +162,7 @@ pub use store::postgres;
 #[cfg(feature = "sqlite")]
 pub use store::sqlite;
 #[cfg(feature = "_diesel")]
-pub use store::{Backend, DieselStore, copy_migrations};
+pub use store::{Backend, DieselStore, KeyConnection, copy_migrations};
 pub use store::{ChangeCursor, Changes, KeyStore, StoreError};
 pub use usage::KeyUse;
 

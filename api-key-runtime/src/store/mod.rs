@@ -14,6 +14,8 @@ mod database;
 #[cfg(feature = "_diesel")]
 mod diesel;
 #[cfg(feature = "_diesel")]
+mod key_connection;
+#[cfg(feature = "_diesel")]
 mod migration_files;
 #[cfg(feature = "_diesel")]
 mod migrations;
@@ -42,6 +44,7 @@ pub(crate) use self::{
 #[cfg(feature = "_diesel")]
 pub use self::{
     diesel::DieselStore,
+    key_connection::KeyConnection,
     migration_files::{Backend, copy_migrations},
 };
 

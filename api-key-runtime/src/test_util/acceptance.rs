@@ -1,11 +1,15 @@
 //! The suite that every store must pass.
 #![allow(clippy::panic, reason = "a suite of tests fails by panicking")]
 
-use std::{collections::HashSet, thread};
+use std::{
+    collections::HashSet,
+    thread,
+    time::{Duration, Instant},
+};
 
 use chrono::{DateTime, Utc};
 
-use crate::{AddressRules, Digest, KeyRecord, KeyStore, ScopeSet};
+use crate::{AddressRules, ChangeCursor, Changes, Digest, KeyRecord, KeyStore, ScopeSet};
 
 /// A store under test, and how keys get into it: by the means of its own table.
 pub trait Subject {
@@ -19,7 +23,7 @@ pub trait Subject {
     fn revoke(&self, id: i64, at: DateTime<Utc>);
 }
 
-/// Runs everything a [`KeyStore`] must do against an empty store.
+/// Runs everything a [`KeyStore`] must do against an empty store; what it must tell of its changes, where it tells of them at all.
 ///
 /// # Panics
 /// Where the store does otherwise; the message says what was expected.
@@ -30,6 +34,12 @@ pub fn acceptance_suite(subject: &impl Subject) {
     many_are_found_at_once(subject);
     a_revocation_is_seen_by_the_next_look_up(subject);
     look_ups_run_side_by_side(subject);
+    if changes(subject, None).is_some() {
+        every_change_that_was_complete_is_told(subject);
+        to_an_unknown_cursor_everything_has_changed(subject);
+        changes_are_told_from_every_cursor(subject);
+        waiting_ends_in_time(subject);
+    }
 }
 
 fn find(subject: &impl Subject, digests: &[Digest]) -> Vec<KeyRecord> {
@@ -37,6 +47,40 @@ fn find(subject: &impl Subject, digests: &[Digest]) -> Vec<KeyRecord> {
         .store()
         .find(digests)
         .unwrap_or_else(|error| panic!("the store failed: {error}"))
+}
+
+/// What the store tells, where it tells anything.
+fn changes(subject: &impl Subject, since: Option<&ChangeCursor>) -> Option<Changes> {
+    subject
+        .store()
+        .changes(since)
+        .unwrap_or_else(|error| panic!("the store failed: {error}"))
+}
+
+/// Up to where the store has told its changes.
+fn up_to_date(subject: &impl Subject) -> ChangeCursor {
+    match changes(subject, None) {
+        Some(changes) => changes.cursor().clone(),
+        None => panic!("a store that has told its changes once tells none any more"),
+    }
+}
+
+/// Asks what has changed, which has to be these keys at least, and answers the next cursor.
+fn told(
+    subject: &impl Subject,
+    since: &ChangeCursor,
+    expected: &[Digest],
+    what: &str,
+) -> ChangeCursor {
+    let Some(changes) = changes(subject, Some(since)) else {
+        panic!("a store that has told its changes once tells none any more");
+    };
+    if let Some(told) = changes.digests() {
+        for digest in expected {
+            assert!(told.contains(digest), "{what}: the key is not named");
+        }
+    }
+    changes.cursor().clone()
 }
 
 fn digest(kind: u8, number: u16) -> Digest {
@@ -184,4 +228,62 @@ fn look_ups_run_side_by_side(subject: &impl Subject) {
             });
         }
     });
+}
+
+fn every_change_that_was_complete_is_told(subject: &impl Subject) {
+    let at = DateTime::from_timestamp_micros(1_900_000_000_000_000).unwrap_or_default();
+    let (one, other) = (digest(9, 0), digest(9, 1));
+    let mut cursor = up_to_date(subject);
+    // So that not everything counts as changed because it is the first time.
+    cursor = told(subject, &cursor, &[], "nothing");
+    let id = subject.insert(&plain(one));
+    cursor = told(subject, &cursor, &[one], "inserted");
+    subject.insert(&plain(other));
+    subject.revoke(id, at);
+    cursor = told(
+        subject,
+        &cursor,
+        &[one, other],
+        "revoked, and another inserted",
+    );
+    told(subject, &cursor, &[], "nothing");
+}
+
+fn to_an_unknown_cursor_everything_has_changed(subject: &impl Subject) {
+    for text in [
+        "",
+        "\0",
+        "no cursor of anyone's",
+        "1 1 1 1",
+        "-1",
+        "99999999999999999999",
+    ] {
+        let unknown = ChangeCursor::new(text);
+        let all = changes(subject, Some(&unknown)).is_some_and(|told| told.digests().is_none());
+        assert!(all, "not everything has changed since {text:?}");
+    }
+}
+
+fn changes_are_told_from_every_cursor(subject: &impl Subject) {
+    let first = up_to_date(subject);
+    let first = told(subject, &first, &[], "nothing");
+    let one = digest(10, 0);
+    subject.insert(&plain(one));
+    let second = told(subject, &first, &[one], "inserted");
+    let other = digest(10, 1);
+    subject.insert(&plain(other));
+    told(subject, &second, &[other], "the later one");
+    // The answer to a call that was given up is never read, and the next call has the cursor of before.
+    told(subject, &first, &[one, other], "from an older cursor");
+}
+
+fn waiting_ends_in_time(subject: &impl Subject) {
+    let cursor = up_to_date(subject);
+    told(subject, &cursor, &[], "nothing");
+    let began = Instant::now();
+    subject.store().wait_for_change(Duration::from_millis(50));
+    assert!(
+        began.elapsed() < Duration::from_secs(10),
+        "it waited for longer than it was told to"
+    );
 }

@@ -2,17 +2,22 @@
 
 use std::{
     collections::HashMap,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    fmt,
+    sync::{
+        Arc, Condvar, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::{Duration, Instant},
 };
 
 use chrono::Utc;
 
 use crate::{
-    Digest, Error, IssuedKey, KeyRecord, KeyStore, NewKey, StoreError,
+    ChangeCursor, Changes, Digest, Error, IssuedKey, KeyRecord, KeyStore, NewKey, StoreError,
     key::{Digester, KeyForm},
 };
 
-/// Keys in memory, for tests without a database. Clones share the keys.
+/// Keys in memory, for tests without a database. Clones share the keys. It tells its changes, so keys are cached until they change.
 ///
 /// ```
 /// use api_key_runtime::{AppKeys, NewKey, test_util::MemoryStore};
@@ -22,8 +27,26 @@ use crate::{
 /// let keys = AppKeys::builder().store(store).build()?;
 /// # Ok::<(), api_key_runtime::Error>(())
 /// ```
-#[derive(Clone, Debug, Default)]
-pub struct MemoryStore(Arc<Mutex<HashMap<Digest, KeyRecord>>>);
+#[derive(Default)]
+pub struct MemoryStore {
+    shared: Arc<Shared>,
+    /// How much of the log this clone told last: each application has one of its own.
+    told: AtomicUsize,
+}
+
+#[derive(Default)]
+struct Shared {
+    table: Mutex<Table>,
+    /// Signalled when something changed.
+    changed: Condvar,
+}
+
+#[derive(Default)]
+struct Table {
+    records: HashMap<Digest, KeyRecord>,
+    /// The digest of every change there was.
+    log: Vec<Digest>,
+}
 
 impl MemoryStore {
     /// Issues a key of the default prefix, digested without a pepper.
@@ -39,9 +62,10 @@ impl MemoryStore {
     /// Puts a record, in place of one with the same digest, and answers its id: its own, or the next one where that is zero.
     #[allow(clippy::must_use_candidate, reason = "the id is often of no interest")]
     pub fn put(&self, mut record: KeyRecord) -> i64 {
-        let mut records = self.records();
+        let mut table = self.table();
         if record.id == 0 {
-            record.id = records
+            record.id = table
+                .records
                 .values()
                 .map(|record| record.id)
                 .max()
@@ -49,28 +73,79 @@ impl MemoryStore {
                 .saturating_add(1);
         }
         let id = record.id;
-        records.insert(record.digest, record);
+        table.log.push(record.digest);
+        table.records.insert(record.digest, record);
+        self.shared.changed.notify_all();
         id
     }
 
-    /// Changes the record of this id, if there is one.
+    /// Changes the record of this id, if there is one. Its digest stays what it is.
     pub fn change(&self, id: i64, change: impl FnOnce(&mut KeyRecord)) {
-        if let Some(record) = self.records().values_mut().find(|record| record.id == id) {
+        let mut table = self.table();
+        let Table { records, log } = &mut *table;
+        if let Some((digest, record)) = records.iter_mut().find(|(_, record)| record.id == id) {
+            log.push(*digest);
             change(record);
+            self.shared.changed.notify_all();
         }
     }
 
-    fn records(&self) -> MutexGuard<'_, HashMap<Digest, KeyRecord>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    fn table(&self) -> MutexGuard<'_, Table> {
+        self.shared
+            .table
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Clone for MemoryStore {
+    fn clone(&self) -> Self {
+        Self {
+            shared: Arc::clone(&self.shared),
+            told: AtomicUsize::default(),
+        }
+    }
+}
+
+impl fmt::Debug for MemoryStore {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str("MemoryStore(..)")
     }
 }
 
 impl KeyStore for MemoryStore {
     fn find(&self, digests: &[Digest]) -> Result<Vec<KeyRecord>, StoreError> {
-        let records = self.records();
+        let table = self.table();
         Ok(digests
             .iter()
-            .filter_map(|digest| records.get(digest).cloned())
+            .filter_map(|digest| table.records.get(digest).cloned())
             .collect())
+    }
+
+    fn changes(&self, since: Option<&ChangeCursor>) -> Result<Option<Changes>, StoreError> {
+        let table = self.table();
+        let told = table.log.len();
+        self.told.store(told, Ordering::Relaxed);
+        let cursor = ChangeCursor::new(format!("memory {told}"));
+        let since = since
+            .and_then(|since| since.as_str().strip_prefix("memory "))
+            .and_then(|position| position.parse::<usize>().ok());
+        Ok(Some(match since.and_then(|since| table.log.get(since..)) {
+            Some(changed) => Changes::keys(cursor, changed.iter().copied()),
+            None => Changes::everything(cursor),
+        }))
+    }
+
+    fn wait_for_change(&self, at_most: Duration) {
+        let until = Instant::now() + at_most;
+        let mut table = self.table();
+        while table.log.len() == self.told.load(Ordering::Relaxed) {
+            let left = until.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                return;
+            }
+            let waited = self.shared.changed.wait_timeout(table, left);
+            table = waited.unwrap_or_else(PoisonError::into_inner).0;
+        }
     }
 }

@@ -1,0 +1,54 @@
+//! Connections of the application's, in whose transactions keys are issued.
+
+use super::Aborted;
+use crate::{Error, KeyRecord};
+
+/// A connection that [`Admin::issue_within`](crate::Admin::issue_within) takes: Diesel's own to Postgres or SQLite, or one that is
+/// borrowed from a pool of those.
+pub trait KeyConnection: sealed::Issue {}
+
+mod sealed {
+    use super::{Error, KeyRecord};
+
+    pub trait Issue {
+        /// Inserts a new key in the transaction that is open, if one is.
+        fn issue_within(&mut self, new: &KeyRecord) -> Result<KeyRecord, Error>;
+    }
+}
+
+fn not_issued(aborted: Aborted) -> Error {
+    match aborted {
+        Aborted::Refused(error) => error,
+        Aborted::Database(source) | Aborted::Unknown(source) => {
+            Error::database("no key was issued: roll the transaction back", source)
+        }
+    }
+}
+
+macro_rules! key_connection {
+    ($connection:ty, $queries:path) => {
+        impl KeyConnection for $connection {}
+
+        impl sealed::Issue for $connection {
+            fn issue_within(&mut self, new: &KeyRecord) -> Result<KeyRecord, Error> {
+                use $queries as queries;
+                queries::issue_within(self, new).map_err(not_issued)
+            }
+        }
+    };
+}
+
+#[cfg(feature = "postgres")]
+key_connection!(diesel::PgConnection, super::postgres::queries);
+#[cfg(feature = "postgres")]
+key_connection!(
+    super::pool::Pooled<diesel::PgConnection>,
+    super::postgres::queries
+);
+#[cfg(feature = "sqlite")]
+key_connection!(diesel::SqliteConnection, super::sqlite::queries);
+#[cfg(feature = "sqlite")]
+key_connection!(
+    super::pool::Pooled<diesel::SqliteConnection>,
+    super::sqlite::queries
+);
