@@ -640,7 +640,7 @@ impl AppKeysBuilder {
                 interval,
             )?),
         };
-        let availability = Arc::new(Availability::new(patience(cache.bounds(), timeout)));
+        let availability = Arc::new(Availability::new(patience(timeout)));
         let lookups = Arc::new(Lookups::start(
             Arc::clone(&store),
             digester.clone(),
@@ -739,15 +739,10 @@ impl AppKeysBuilder {
     }
 }
 
-/// How long a store may leave every call unanswered until it counts as away: less than it takes until nothing cached is believed any
-/// more, so that those who are refused then are refused at once.
-fn patience(bounds: Bounds, deadline: Duration) -> Duration {
-    let longest = if bounds.max_staleness.is_zero() {
-        deadline
-    } else {
-        deadline.min(bounds.max_staleness)
-    };
-    longest.saturating_mul(5) / 8
+/// How long a store may leave every call unanswered until it counts as away: less than the deadline, so that those who come then are
+/// refused at once, and by default no more than it takes until nothing cached is believed any longer.
+fn patience(deadline: Duration) -> Duration {
+    deadline.saturating_mul(5) / 8
 }
 
 /// A variable that is set. An empty one counts as unset, as deployment tools write those, but for a secret.
