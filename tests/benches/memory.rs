@@ -5,6 +5,7 @@
 
 use std::{
     alloc::{self, GlobalAlloc, Layout},
+    iter,
     sync::{
         Arc,
         atomic::{AtomicI64, AtomicUsize, Ordering},
@@ -144,7 +145,7 @@ fn main() {
     // What is made once, for the first key, is not counted.
     service.use_new(1, &mut progress);
     let before = ALLOCATED.load(Ordering::Relaxed);
-    let (mut worst, mut worst_at) = (0.0, 0);
+    let mut each = Vec::new();
     for wanted in KEYS {
         service.use_new(wanted, &mut progress);
         let held = ALLOCATED.load(Ordering::Relaxed) - before;
@@ -152,15 +153,12 @@ fn main() {
             println!("#   {wanted} keys are more than it keeps");
             break;
         }
-        let each = held as f64 / wanted as f64;
-        if each > worst {
-            (worst, worst_at) = (each, wanted);
-        }
+        each.push(held as f64 / wanted as f64);
     }
     drop(progress);
+    let worst = each.iter().copied().fold(0.0, f64::max);
     figure("bytes_per_cached_key", worst, "bytes");
-    println!(
-        "#   the worst of {} numbers of keys, at {worst_at}",
-        KEYS.len()
-    );
+    for (keys, each) in iter::zip(KEYS, each) {
+        println!("#   {each:.0} with {keys} keys");
+    }
 }

@@ -45,6 +45,11 @@ impl Thread {
         threads.into_iter().map(Self).collect()
     }
 
+    pub(crate) fn name(&self) -> String {
+        let name = fs::read_to_string(self.0.join("comm")).unwrap_or_default();
+        name.trim_end().to_owned()
+    }
+
     /// Processor time it took so far, in seconds; none of a thread that ended.
     pub(crate) fn cpu_seconds(&self) -> f64 {
         // In nanoseconds, where `stat` counts ticks of ten milliseconds.
