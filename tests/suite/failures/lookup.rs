@@ -435,7 +435,9 @@ fn a_request_begun_after_a_revocation_does_not_pass_by_an_older_look_up() {
     let after = thread::spawn(move || http::get_with(address, "/guarded", &key).status);
     thread::sleep(Duration::from_millis(100));
     slow.0.thaw();
-    assert_eq!((before.join().unwrap(), after.join().unwrap()), (200, 401));
+    assert_eq!(after.join().unwrap(), 401);
+    // What began before may go either way: by now the process may have seen that the key is revoked.
+    assert!(matches!(before.join().unwrap(), 200 | 401));
 }
 
 // E1, E6
