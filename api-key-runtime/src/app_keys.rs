@@ -391,7 +391,7 @@ impl AppKeysBuilder {
     /// - While the application holds every connection, keys cannot be looked up: after a second those who wait are answered 503.
     ///   Administration waits for as long as the pool does. So never call it while you hold the only connection; a key that belongs to
     ///   your transaction is issued by `Admin::issue_within`.
-    /// - Behind a transaction pooler such as PgBouncer, prepared statements have to be switched off by a `connection_customizer`:
+    /// - Behind a transaction pooler such as `PgBouncer`, prepared statements have to be switched off by a `connection_customizer`:
     ///   `connection.set_prepared_statement_cache_size(CacheSize::Disabled)`. On our own connections they are.
     ///
     #[cfg_attr(feature = "_diesel", doc = "```no_run")]

@@ -15,11 +15,14 @@ use crate::{AddressRules, Digest, KeyRecord, StoreError};
 const LONG: Duration = Duration::from_secs(3600);
 const PATIENCE: Duration = Duration::from_secs(20);
 
+/// Whether a write of these uses fails.
+type Fault = fn(&[KeyUse]) -> bool;
+
 /// Records uses in memory, unless it fails, panics or hangs.
 #[derive(Default)]
 struct Store {
     batches: Mutex<Vec<Vec<KeyUse>>>,
-    fault: Mutex<Option<fn(&[KeyUse]) -> bool>>,
+    fault: Mutex<Option<Fault>>,
     panics: AtomicU64,
     /// Writes that are yet to hang, and how often those that did were let go.
     hanging: Mutex<(u32, u32)>,

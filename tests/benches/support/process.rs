@@ -20,7 +20,7 @@ pub(crate) fn cpu_seconds_for(run: impl FnOnce()) -> f64 {
     let now = || Duration::try_from(clock_gettime(ClockId::ProcessCPUTime)).unwrap();
     let before = now();
     run();
-    (now() - before).as_secs_f64()
+    now().saturating_sub(before).as_secs_f64()
 }
 
 /// A thread of this process.

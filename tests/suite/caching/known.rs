@@ -71,9 +71,10 @@ database_test!(
 database_test!(
     scopes_are_judged_on_every_request_known_or_not,
     |database: Database| {
-        let writes =
+        let may_write =
             NewKey::new("w", "0.0.0.0".parse().unwrap()).scopes("cakes:write".parse().unwrap());
-        let ((reader, _), (writer, _)) = (database.issue("0.0.0.0"), database.issue_with(&writes));
+        let ((reader, _), (writer, _)) =
+            (database.issue("0.0.0.0"), database.issue_with(&may_write));
         let server = Server::start(database.keys(), routes);
         for _ in 0..3 {
             for (key, path, expected) in [

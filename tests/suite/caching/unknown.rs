@@ -95,9 +95,10 @@ fn an_error_is_never_remembered_as_unknown() {
             &self,
             digests: &[api_key_runtime::Digest],
         ) -> Result<Vec<api_key_runtime::KeyRecord>, StoreError> {
-            match self.1.load(Ordering::SeqCst) {
-                true => Err(StoreError::new("it fails")),
-                false => self.0.find(digests),
+            if self.1.load(Ordering::SeqCst) {
+                Err(StoreError::new("it fails"))
+            } else {
+                self.0.find(digests)
             }
         }
     }
