@@ -77,8 +77,8 @@ impl KeyStore for Everyone {
 /// A key as services issue them.
 fn record(digest: Digest) -> KeyRecord {
     let mut record = KeyRecord::new(17, digest, "203.0.113.0/24 127.0.0.1".parse().unwrap());
-    record.hint = "ak_live_Ab3d".to_owned();
-    record.name = "billing service".to_owned();
+    record.hint = "ak_live_Ab3d".into();
+    record.name = "billing service".into();
     record.owner = Some("customer 12345".to_owned());
     record.scopes = "cakes:read cakes:write".parse().unwrap();
     record
@@ -115,7 +115,7 @@ impl Service {
                     authenticate(&request(&self.keys, &key.secret)).await,
                     Ok(())
                 );
-                if self.used % 1000 == 0 {
+                if self.used.is_multiple_of(1000) {
                     self.sample.push(key.secret);
                 }
                 self.used += 1;
