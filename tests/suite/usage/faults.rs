@@ -243,24 +243,40 @@ fn dropping_the_last_handle_does_not_wait_for_a_lock_of_an_sqlite_file() {
 fn whoever_deletes_keys_never_loses_a_deadlock_to_a_count_of_their_uses() {
     let database = Database::postgres();
     database.migrate();
-    let [first, second] = [0, 1].map(|_| database.issue("0.0.0.0").1);
+    let [first, second, third] = [0, 1, 2].map(|_| database.issue("0.0.0.0").1);
     let store = DieselStore::open(database.url()).unwrap();
-    let uses = [first, second].map(|id| KeyUse::new(id, fixtures::moment(), None, 1));
+    let uses = [first, second, third].map(|id| KeyUse::new(id, fixtures::moment(), None, 1));
     store.record_usage(&uses).unwrap();
-    let mut operator = PgConnection::establish(database.url()).unwrap();
+    let begin = |sql: &str| {
+        let mut connection = PgConnection::establish(database.url()).unwrap();
+        connection.batch_execute(&format!("BEGIN; {sql}")).unwrap();
+        connection
+    };
     let delete = |id: i64| format!("DELETE FROM api_keys WHERE id = {id}");
-    operator.batch_execute("BEGIN").unwrap();
-    operator.batch_execute(&delete(second)).unwrap();
+    let wait_for = |waiting: &str| {
+        wait_until("a lock was waited for", || {
+            let count = "SELECT cast(count(*) AS text) FROM pg_stat_activity \
+                WHERE datname = current_database() AND wait_event_type = 'Lock'";
+            database.texts(count) == [waiting]
+        });
+    };
+    let mut operator = begin(&delete(third));
+    let lock = format!("SELECT FROM api_key_usage WHERE key_id = {second} FOR UPDATE");
+    let mut other = begin(&lock);
     thread::scope(|scope| {
         // It has the row of the first key and waits for that of the second.
         let recording = scope.spawn(|| store.record_usage(&uses));
-        thread::sleep(Duration::from_millis(200));
-        operator
-            .batch_execute(&format!("{}; COMMIT", delete(first)))
-            .expect("the operator's transaction was chosen to fail");
-        // It gave up, or its second attempt found both keys gone.
+        wait_for("1");
+        let deleting =
+            scope.spawn(|| operator.batch_execute(&format!("{}; COMMIT", delete(first))));
+        wait_for("2");
+        // Now it waits for the third, and each of the two for the other: the operator longer, whom Postgres would choose.
+        other.batch_execute("ROLLBACK").unwrap();
+        deleting.join().unwrap().unwrap();
         let _ = recording.join().unwrap();
     });
     store.record_usage(&uses).unwrap();
-    assert_eq!(database.admin().usage().unwrap(), []);
+    let known = database.admin().usage().unwrap();
+    assert_eq!(known.len(), 1);
+    assert_eq!(known[0].key_id, second);
 }
