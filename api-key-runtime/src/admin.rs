@@ -190,11 +190,9 @@ impl Admin {
         if let Some(cache) = &self.cache {
             match &done {
                 Ok(record) => cache.changed(record, Moment::now()),
-                Err(Aborted::Refused(_)) => {}
+                Err(Aborted::Refused(_) | Aborted::Database(_)) => {}
                 // It may have been done all the same, and the answer lost.
-                Err(Aborted::Database(_) | Aborted::Unknown(_)) => {
-                    cache.apply(&Changed::Everything);
-                }
+                Err(Aborted::Unknown(_)) => cache.apply(&Changed::Everything),
             }
         }
         done.map_err(|source| aborted(&self.database, source))

@@ -600,6 +600,7 @@ impl AppKeysBuilder {
         let cache = Arc::new(Cache::new(
             self.bounds()?,
             self.cache_capacity.unwrap_or(DEFAULT_CACHE_CAPACITY).max(1),
+            digester.previous_key().is_some(),
         ));
         #[cfg(feature = "_diesel")]
         let database = self.store.database()?;
@@ -709,8 +710,15 @@ impl AppKeysBuilder {
         let stale_if_error = self.stale_if_error;
         if !stale_if_error.is_zero() && stale_if_error < max_staleness {
             return Err(Error::setting(format!(
-                "stale_if_error is {stale_if_error:?} and shorter than max_staleness, {max_staleness:?}: while the store is away a key would                  pass for less long than while it answers; make it longer, or leave it out"
+                "stale_if_error is {stale_if_error:?} and shorter than max_staleness, {max_staleness:?}: while the store is away a key \
+                 would pass for less long than while it answers; make it longer, or leave it out"
             )));
+        }
+        if !stale_if_error.is_zero() && max_staleness.is_zero() {
+            return Err(Error::setting(
+                "stale_if_error is set and max_staleness is zero, so that nothing is kept that could pass: set both, or leave \
+                 stale_if_error out",
+            ));
         }
         Ok(Bounds {
             max_staleness,

@@ -14,6 +14,7 @@ use crate::{
     clock::Moment,
     key::Digests,
     known_key::KnownKey,
+    lookup::Lane,
     refusal_log::RefusalLog,
     request::{Presented, present},
     response::{Mark, at_handler, marked, misconfigured},
@@ -206,12 +207,12 @@ async fn look_up(
         current,
         previous: previous.as_ref().map(|(digest, _)| *digest),
     };
-    let outdated = match (probe, previous) {
+    let lane = match (probe, previous) {
         (Probe::Unknown, Some((digest, Probe::Known(known)))) => return Ok((known, digest)),
         (Probe::Unknown, None | Some((_, Probe::Unknown))) => return Err(Reason::Unknown),
-        (Probe::Outdated(outdated), _) => Some((outdated, current)),
-        (_, Some((digest, Probe::Outdated(outdated)))) => Some((outdated, digest)),
-        _ => None,
+        // Good under the previous digest is not enough: a revoked one may stand under the current.
+        (Probe::Outdated, _) | (_, Some((_, Probe::Known(_) | Probe::Outdated))) => Lane::Known,
+        _ => Lane::Unknown,
     };
     // A hit proves the key, so its checksum is computed only now.
     if !inner.form.admits(key) {
@@ -219,7 +220,7 @@ async fn look_up(
     }
     inner
         .lookups
-        .find(digests, outdated)
+        .find(digests, lane)
         .await?
         .ok_or(Reason::Unknown)
 }

@@ -84,15 +84,8 @@ pub(crate) enum Probe {
     /// No such key, which is believed.
     Unknown,
     /// A key that was good when it was last read: a reason to be asked for first, and while the store is away perhaps enough.
-    Outdated(Outdated),
+    Outdated,
     Nothing,
-}
-
-#[derive(Debug)]
-pub(crate) struct Outdated {
-    key: Arc<KnownKey>,
-    /// When it was last known to be current; none if it may have changed since.
-    current_at: Option<Moment>,
 }
 
 /// What is noted before a query is sent, so that its answer can be judged.
@@ -102,12 +95,21 @@ pub(crate) struct Ticket {
     generation: u64,
 }
 
-/// What a query found for one digest.
-#[derive(Clone, Debug)]
-pub(crate) struct Found {
-    pub(crate) key: Option<Arc<KnownKey>>,
-    /// Whether it holds for who came after the query was sent, as well.
-    pub(crate) is_current: bool,
+/// Whether what a query found still holds for who came after it was sent. While there is one nothing changes.
+pub(crate) struct Holding<'a> {
+    writer: MutexGuard<'a, Writer>,
+    ticket: Ticket,
+    in_time: bool,
+}
+
+impl Holding<'_> {
+    pub(crate) fn of(&self, digest: &Digest) -> bool {
+        self.in_time
+            && !self
+                .writer
+                .generations
+                .moved(self.ticket.generation, digest)
+    }
 }
 
 impl fmt::Debug for Cache {
@@ -122,10 +124,17 @@ impl fmt::Debug for Cache {
 }
 
 impl Cache {
-    pub(crate) fn new(bounds: Bounds, max_known: usize) -> Self {
+    /// Of a key under a previous pepper it has to be known as well that nothing stands under the current one: then the unknown ones
+    /// get as much room as the known.
+    pub(crate) fn new(bounds: Bounds, max_known: usize, two_digests: bool) -> Self {
+        let max_unknown = if two_digests {
+            MAX_UNKNOWN.max(max_known)
+        } else {
+            MAX_UNKNOWN.min(max_known)
+        };
         Self {
             known: bounded(max_known, DefaultHashBuilder::default()),
-            unknown: bounded(MAX_UNKNOWN.min(max_known), RandomState::new()),
+            unknown: bounded(max_unknown, RandomState::new()),
             lease: AtomicU64::new(Moment::START.as_nanos()),
             believed_from: AtomicU64::new(0),
             writer: Mutex::default(),
@@ -148,13 +157,13 @@ impl Cache {
     /// What is believed of a digest, by a lease that was read before and a time that was read after the request began.
     pub(crate) fn probe(&self, digest: &Digest, lease: Moment, now: Moment) -> Probe {
         if let Some(entry) = self.known.get(digest) {
-            let current_at = self.current_at(&entry, lease);
-            return match current_at {
-                Some(at) if self.is_fresh(at, now) => Probe::Known(entry.what),
-                current_at => Probe::Outdated(Outdated {
-                    key: entry.what,
-                    current_at,
-                }),
+            let is_fresh = self
+                .current_at(&entry, lease)
+                .is_some_and(|at| self.is_fresh(at, now));
+            return if is_fresh {
+                Probe::Known(entry.what)
+            } else {
+                Probe::Outdated
             };
         }
         match self.unknown.get(digest) {
@@ -186,13 +195,13 @@ impl Cache {
         self.known.get(digest).is_some()
     }
 
-    /// The key, if it may still pass while the store is away.
-    pub(crate) fn despite_outage(&self, outdated: &Outdated, now: Moment) -> Option<Arc<KnownKey>> {
+    /// The key, if it may still pass while the store cannot be asked.
+    pub(crate) fn despite_outage(&self, digest: &Digest, now: Moment) -> Option<Arc<KnownKey>> {
         let bound = self.bounds.stale_if_error;
-        outdated
-            .current_at
-            .is_some_and(|at| !bound.is_zero() && now.since(at) <= bound)
-            .then(|| Arc::clone(&outdated.key))
+        let lease = self.lease();
+        let entry = self.known.get(digest)?;
+        let at = self.current_at(&entry, lease)?;
+        (!bound.is_zero() && now.since(at) <= bound).then_some(entry.what)
     }
 
     /// Notes that a key was refused as expired: a wall clock that steps back must not bring it back.
@@ -227,22 +236,30 @@ impl Cache {
         ticket: Ticket,
         found: Vec<(Digest, Option<KeyRecord>)>,
         now: Moment,
-    ) -> HashMap<Digest, Found> {
-        let in_time = !self.bounds.max_staleness.is_zero()
-            && now.since(ticket.sent) <= self.bounds.max_staleness;
-        let mut writer = self.writer();
+    ) -> HashMap<Digest, Option<Arc<KnownKey>>> {
+        let mut holding = self.holding(ticket, now);
         let found = found.into_iter().map(|(digest, record)| {
-            let is_current = in_time && !writer.generations.moved(ticket.generation, &digest);
-            let key = record.map(|record| Arc::new(writer.buried(&digest, record, now)));
-            if is_current {
+            let key = record.map(|record| Arc::new(holding.writer.buried(&digest, record, now)));
+            if holding.of(&digest) {
                 self.keep(digest, key.clone(), ticket);
             }
             if key.as_ref().is_some_and(|key| key.is_revoked()) {
                 self.forget_unless_revoked(&digest);
             }
-            (digest, Found { key, is_current })
+            (digest, key)
         });
         found.collect()
+    }
+
+    /// To be asked when an answer is handed out to who joined the query, once nobody can join it any more: it may have changed since
+    /// it was kept.
+    pub(crate) fn holding(&self, ticket: Ticket, now: Moment) -> Holding<'_> {
+        let bound = self.bounds.max_staleness;
+        Holding {
+            writer: self.writer(),
+            ticket,
+            in_time: !bound.is_zero() && now.since(ticket.sent) <= bound,
+        }
     }
 
     fn keep(&self, digest: Digest, key: Option<Arc<KnownKey>>, ticket: Ticket) {

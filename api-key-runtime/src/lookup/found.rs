@@ -1,16 +1,16 @@
 //! What a store answered to a batch: checked, kept, and handed to everyone who waits.
 
-use std::collections::{HashMap, HashSet};
+use std::{
+    collections::{HashMap, HashSet},
+    sync::Arc,
+};
 
 use super::{
     Answer, Shared,
     queue::{Batch, Waiter},
 };
 use crate::{
-    Digest, DigestKey, KeyRecord,
-    cache::{Found, Ticket},
-    clock::Moment,
-    key::Digests,
+    Digest, DigestKey, KeyRecord, cache::Ticket, clock::Moment, key::Digests, known_key::KnownKey,
     verdict::Reason,
 };
 
@@ -22,7 +22,7 @@ impl Shared {
         records: Vec<KeyRecord>,
         ticket: Ticket,
         now: Moment,
-    ) -> HashMap<Digest, Found> {
+    ) -> HashMap<Digest, Option<Arc<KnownKey>>> {
         let mut unclear = HashSet::new();
         let mut by_digest = HashMap::with_capacity(records.len());
         for record in records {
@@ -77,26 +77,33 @@ impl Shared {
         }
     }
 
-    /// Answers those who came before the query was sent, and everyone else if it is still current; the others are asked for again.
-    pub(super) fn hand_out(&self, batch: Batch, found: &HashMap<Digest, Found>, sent: Moment) {
+    /// Answers those who came before the query was sent, and everyone else if it still holds; the others are asked for again.
+    pub(super) fn hand_out(
+        &self,
+        batch: Batch,
+        found: &HashMap<Digest, Option<Arc<KnownKey>>>,
+        ticket: Ticket,
+    ) {
         let now = Moment::now();
         let mut answers: Vec<(Answer, Vec<Waiter>)> = Vec::with_capacity(batch.len());
-        let mut state = self.lock();
         let mut again = false;
+        // Nobody joins from here on, and so nobody who comes after a change that is not seen below.
+        let mut state = self.lock();
+        let holding = self.cache.holding(ticket, now);
         for (flight, digests) in batch {
-            let (answer, is_current) = answer_of(&digests, found);
-            let (in_time, too_late): (Vec<_>, Vec<_>) = state
-                .queue
-                .land(flight)
+            let holds = digests.iter().all(|digest| holding.of(&digest));
+            let landed = state.queue.land(flight);
+            let (in_time, too_late): (Vec<_>, Vec<_>) = landed
+                .waiters
                 .into_iter()
-                .partition(|waiter| is_current || waiter.since < sent);
+                .partition(|waiter| holds || waiter.since < ticket.sent);
             if !too_late.is_empty() {
-                state.queue.again(digests, too_late, now);
+                state.queue.again(digests, landed.lane, too_late, now);
                 again = true;
             }
-            answers.push((answer, in_time));
+            answers.push((answer_of(&digests, found), in_time));
         }
-        drop(state);
+        drop((holding, state));
         if again {
             self.wake.notify_one();
         }
@@ -108,17 +115,14 @@ impl Shared {
     }
 }
 
-/// The key under the current digest, else under the previous one; and whether that holds for who came later, too.
-fn answer_of(digests: &Digests, found: &HashMap<Digest, Found>) -> (Answer, bool) {
-    let mut is_current = true;
+/// The key under the current digest, else under the previous one.
+fn answer_of(digests: &Digests, found: &HashMap<Digest, Option<Arc<KnownKey>>>) -> Answer {
     for digest in digests.iter() {
-        let Some(found) = found.get(&digest) else {
-            return (Err(Reason::Unavailable), true);
-        };
-        is_current &= found.is_current;
-        if let Some(key) = &found.key {
-            return (Ok(Some((key.clone(), digest))), is_current);
+        match found.get(&digest) {
+            None => return Err(Reason::Unavailable),
+            Some(Some(key)) => return Ok(Some((Arc::clone(key), digest))),
+            Some(None) => {}
         }
     }
-    (Ok(None), is_current)
+    Ok(None)
 }

@@ -17,14 +17,15 @@ use std::{
 use actix_web::rt::time::timeout;
 use futures_channel::oneshot;
 
+pub(crate) use self::queue::Lane;
 use self::{
-    queue::{Full, Lane, Queue},
+    queue::{Full, Queue},
     threads::Threads,
 };
 use crate::{
     Digest, Error, KeyStore,
     availability::Availability,
-    cache::{Cache, Outdated},
+    cache::Cache,
     clock::Moment,
     key::{Digester, Digests},
     known_key::KnownKey,
@@ -103,25 +104,16 @@ impl Lookups {
         Ok(lookups)
     }
 
-    /// The key with one of these digests, as it stood after this call began; or what is still known of it, where the store is away and
-    /// the application said that this will do.
-    pub(crate) async fn find(
-        &self,
-        digests: Digests,
-        outdated: Option<(Outdated, Digest)>,
-    ) -> Answer {
-        let lane = match outdated {
-            Some(_) => Lane::Known,
-            None => Lane::Unknown,
-        };
+    /// The key with one of these digests, as it stood after this call began; or what is still known of it, where the store cannot be
+    /// asked and the application said that this will do.
+    pub(crate) async fn find(&self, digests: Digests, lane: Lane) -> Answer {
         let answer = self.ask(digests, lane).await;
-        if let Err(Reason::Unavailable | Reason::Overloaded | Reason::TooLate) = answer
-            && let Some((outdated, digest)) = outdated
-        {
-            let now = Moment::now();
-            if let Some(key) = self.shared.cache.despite_outage(&outdated, now) {
+        if let Err(Reason::Unavailable | Reason::Overloaded | Reason::TooLate) = answer {
+            let (cache, now) = (&self.shared.cache, Moment::now());
+            let known = |digest| cache.despite_outage(&digest, now).zip(Some(digest));
+            if let Some(found) = digests.iter().find_map(known) {
                 self.shared.availability.let_through(now);
-                return Ok(Some((key, digest)));
+                return Ok(Some(found));
             }
         }
         answer

@@ -25,7 +25,7 @@ const PURGE_EVERY: Duration = Duration::from_millis(10);
 
 /// Whom to ask for first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Lane {
+pub(crate) enum Lane {
     /// Keys that were good when they were last read.
     Known,
     /// All others.
@@ -54,10 +54,17 @@ impl Waiter {
 #[derive(Debug)]
 struct Flight {
     digests: Digests,
+    lane: Lane,
     waiters: Vec<Waiter>,
     /// When its query was sent.
     sent: Option<Moment>,
     purged: Moment,
+}
+
+/// A look-up that is over: whose it was, and who waits for it.
+pub(super) struct Landed {
+    pub(super) lane: Lane,
+    pub(super) waiters: Vec<Waiter>,
 }
 
 pub(super) type FlightId = u64;
@@ -105,7 +112,7 @@ impl Queue {
         if self.is_full(lane) {
             return Err(Full);
         }
-        let id = self.begin(digests, vec![waiter], now);
+        let id = self.begin(digests, lane, vec![waiter], now);
         self.lane(lane).push_back(id);
         Ok(receiver)
     }
@@ -121,12 +128,19 @@ impl Queue {
         is_joinable.then_some(flight)
     }
 
-    fn begin(&mut self, digests: Digests, waiters: Vec<Waiter>, now: Moment) -> FlightId {
+    fn begin(
+        &mut self,
+        digests: Digests,
+        lane: Lane,
+        waiters: Vec<Waiter>,
+        now: Moment,
+    ) -> FlightId {
         let id = self.next;
         self.next = id.wrapping_add(1);
         self.newest.insert(digests, id);
         let flight = Flight {
             digests,
+            lane,
             waiters,
             sent: None,
             purged: now,
@@ -180,24 +194,36 @@ impl Queue {
     }
 
     /// Takes out a look-up that is over, with everyone who waits for it.
-    pub(super) fn land(&mut self, id: FlightId) -> Vec<Waiter> {
+    pub(super) fn land(&mut self, id: FlightId) -> Landed {
         let Some(flight) = self.flights.remove(&id) else {
-            return Vec::new();
+            return Landed {
+                lane: Lane::Unknown,
+                waiters: Vec::new(),
+            };
         };
         if self.newest.get(&flight.digests) == Some(&id) {
             self.newest.remove(&flight.digests);
         }
-        flight.waiters
+        Landed {
+            lane: flight.lane,
+            waiters: flight.waiters,
+        }
     }
 
-    /// Asks again, and first, for those who came too late for an answer that has become outdated.
-    pub(super) fn again(&mut self, digests: Digests, waiters: Vec<Waiter>, now: Moment) {
+    /// Asks again, and first of its lane, for those who came too late for an answer that has become outdated.
+    pub(super) fn again(
+        &mut self,
+        digests: Digests,
+        lane: Lane,
+        waiters: Vec<Waiter>,
+        now: Moment,
+    ) {
         if let Some(flight) = self.joinable(&digests, now, Duration::ZERO) {
             flight.waiters.extend(waiters);
             return;
         }
-        let id = self.begin(digests, waiters, now);
-        self.known.push_front(id);
+        let id = self.begin(digests, lane, waiters, now);
+        self.lane(lane).push_front(id);
     }
 
     /// Drops the queued look-ups that nobody waits for any more. Who waits in a queue that no thread drains gives up after the deadline.
@@ -284,7 +310,7 @@ mod tests {
         drop(push(&mut queue, 1000, Lane::Unknown).unwrap());
         let batch = queue.take_batch(at(1));
         assert_eq!((batch.len(), batch[0].1), (MAX_BATCH, digests(0)));
-        assert_eq!(queue.land(batch[1].0).len(), 2);
+        assert_eq!(queue.land(batch[1].0).waiters.len(), 2);
         assert_eq!(
             queue.take_batch(at(1)).len(),
             300 - MAX_BATCH,
@@ -314,10 +340,10 @@ mod tests {
         let later = queue.take_batch(at(501));
         assert_eq!(later.len(), 1, "a new one");
         join(&mut queue, 502);
-        assert_eq!(queue.land(sent[0].0).len(), 2);
+        assert_eq!(queue.land(sent[0].0).waiters.len(), 2);
         join(&mut queue, 503);
         assert_eq!(
-            queue.land(later[0].0).len(),
+            queue.land(later[0].0).waiters.len(),
             3,
             "that the earlier one landed leaves the later one to be joined"
         );
@@ -348,17 +374,17 @@ mod tests {
 
     // E1
     #[test]
-    fn those_who_came_too_late_are_asked_for_again_before_all_others() {
+    fn those_who_came_too_late_are_asked_for_again_before_others_of_their_lane() {
         let mut queue = Queue::default();
         let mut kept = vec![push(&mut queue, 1, Lane::Unknown).unwrap()];
         let sent = queue.take_batch(at(0));
-        kept.push(push(&mut queue, 2, Lane::Known).unwrap());
-        let waiters = queue.land(sent[0].0);
-        queue.again(digests(1), waiters, at(1));
+        kept.push(push(&mut queue, 2, Lane::Unknown).unwrap());
+        let landed = queue.land(sent[0].0);
+        queue.again(digests(1), landed.lane, landed.waiters, at(1));
         kept.push(push(&mut queue, 1, Lane::Unknown).unwrap());
         let batch = queue.take_batch(at(2));
         assert_eq!((batch.len(), batch[0].1), (2, digests(1)));
-        assert_eq!(queue.land(batch[0].0).len(), 2);
+        assert_eq!(queue.land(batch[0].0).waiters.len(), 2);
     }
 
     // F6

@@ -133,12 +133,12 @@ impl Shared {
         match found {
             Ok(records) => {
                 let found = self.keep(&batch, records, ticket, now);
-                self.hand_out(batch, &found, ticket.sent);
+                self.hand_out(batch, &found, ticket);
             }
             Err(_) => {
                 for (flight, _) in batch {
-                    let waiters = self.lock().queue.land(flight);
-                    for waiter in waiters {
+                    let landed = self.lock().queue.land(flight);
+                    for waiter in landed.waiters {
                         waiter.answer(Err(Reason::Unavailable));
                     }
                 }

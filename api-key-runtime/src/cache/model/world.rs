@@ -164,7 +164,7 @@ impl Cache {
             max_staleness: Duration::from_secs(BOUND),
             stale_if_error: Duration::ZERO,
         };
-        Self::new(bounds, 4)
+        Self::new(bounds, 4, false)
     }
 
     /// The same, to be changed by itself.
