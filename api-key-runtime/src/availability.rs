@@ -21,8 +21,8 @@ pub(crate) struct Availability {
 
 #[derive(Debug, Default)]
 struct State {
-    /// Calls that are under way, and since when.
-    under_way: HashMap<CallId, Moment>,
+    /// Calls that are under way, by whom and since when.
+    under_way: HashMap<CallId, (Asker, Moment)>,
     next: CallId,
     last_answer: Moment,
     outage: Option<Outage>,
@@ -38,8 +38,15 @@ struct Outage {
 
 type CallId = u64;
 
+/// Who asks the store.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Asker {
+    Feed,
+    LookUp,
+}
+
 /// A call that is under way.
-#[derive(Debug)]
+#[derive(Clone, Copy, Debug)]
 #[must_use = "a call that never ends counts as unanswered"]
 pub(crate) struct Call(CallId);
 
@@ -52,19 +59,21 @@ impl Availability {
     }
 
     /// Somebody asks the store.
-    pub(crate) fn asked(&self, now: Moment) -> Call {
+    pub(crate) fn asked(&self, by: Asker, now: Moment) -> Call {
         let mut state = self.state();
         let id = state.next;
         state.next = id.saturating_add(1);
-        state.under_way.insert(id, now);
+        state.under_way.insert(id, (by, now));
         Call(id)
     }
 
-    /// The store answered, or failed and said so.
-    pub(crate) fn answered(&self, call: &Call, error: Option<&StoreError>, now: Moment) {
+    /// The store answered, or failed and said so. Logs, and so is called without a lock.
+    pub(crate) fn answered(&self, call: Call, error: Option<&StoreError>, now: Moment) {
         let mut state = self.state();
-        state.under_way.remove(&call.0);
+        let was_waited_for = state.under_way.remove(&call.0).is_some();
         match error {
+            // What somebody gave up long ago says nothing of today.
+            Some(_) if !was_waited_for => {}
             None => {
                 state.last_answer = now;
                 if let Some(over) = state.end_outage(now) {
@@ -87,18 +96,21 @@ impl Availability {
     }
 
     /// Nobody waits for this call any more.
-    pub(crate) fn given_up(&self, call: &Call) {
+    pub(crate) fn given_up(&self, call: Call) {
         self.state().under_way.remove(&call.0);
     }
 
-    /// Whether the store has left every call unanswered for too long. Who asks it all the same waits in vain, most likely.
+    /// Whether the store has left every call unanswered for too long.
     pub(crate) fn is_away(&self, now: Moment) -> bool {
         self.state().unanswered_for(now) > self.patience
     }
 
-    /// Whether anybody is asking it at the moment.
-    pub(crate) fn is_asked(&self) -> bool {
-        !self.state().under_way.is_empty()
+    /// Whether who asks now waits in vain, most likely: the store is away, and a look-up is under way that will tell when it is back.
+    /// Silence towards the feed alone may be that of its connection; then it is look-ups that find out.
+    pub(crate) fn is_in_vain(&self, now: Moment) -> bool {
+        let state = self.state();
+        let is_tried = || state.under_way.values().any(|(by, _)| *by == Asker::LookUp);
+        state.unanswered_for(now) > self.patience && is_tried()
     }
 
     /// A request was let through by what was known before the store was away; the first one is logged, and all are counted.
@@ -111,7 +123,7 @@ impl Availability {
         drop(state);
         if is_first {
             log::warn!(
-                "the key store is away: keys are let through as they were last known, as stale_if_error says"
+                "the key store does not answer in time: keys are let through as they were last known, as stale_if_error says"
             );
         }
     }
@@ -141,8 +153,8 @@ impl Availability {
 impl State {
     /// How long nothing has been answered although something was asked.
     fn unanswered_for(&self, now: Moment) -> Duration {
-        let oldest = self.under_way.values().min();
-        oldest.map_or(Duration::ZERO, |&oldest| {
+        let oldest = self.under_way.values().map(|&(_, since)| since).min();
+        oldest.map_or(Duration::ZERO, |oldest| {
             now.since(oldest.max(self.last_answer))
         })
     }
@@ -196,18 +208,32 @@ mod tests {
     fn a_store_is_away_once_every_call_has_been_unanswered_for_too_long() {
         let availability = Availability::new(PATIENCE);
         assert!(!availability.is_away(at(100_000)), "nobody asked");
-        let first = availability.asked(at(1000));
+        let first = availability.asked(Asker::LookUp, at(1000));
         assert!(!availability.is_away(at(1600)));
         assert!(availability.is_away(at(1601)));
-        let second = availability.asked(at(1500));
-        availability.answered(&second, None, at(1700));
+        let second = availability.asked(Asker::LookUp, at(1500));
+        availability.answered(second, None, at(1700));
         assert!(
             !availability.is_away(at(2300)),
             "one that hangs says nothing while others are answered"
         );
         assert!(availability.is_away(at(2301)));
-        availability.given_up(&first);
+        availability.given_up(first);
         assert!(!availability.is_away(at(100_000)));
+    }
+
+    // E7, F3
+    #[test]
+    fn a_store_that_is_silent_to_the_feed_alone_is_tried_by_one_look_up_at_a_time() {
+        let availability = Availability::new(PATIENCE);
+        let feed = availability.asked(Asker::Feed, at(1000));
+        assert!(availability.is_away(at(1601)) && !availability.is_in_vain(at(1601)));
+        let trial = availability.asked(Asker::LookUp, at(1601));
+        assert!(availability.is_in_vain(at(1602)));
+        availability.answered(trial, None, at(1603));
+        assert!(!availability.is_away(at(2203)));
+        assert!(availability.is_away(at(2204)) && !availability.is_in_vain(at(2204)));
+        availability.given_up(feed);
     }
 
     // F3
@@ -215,13 +241,13 @@ mod tests {
     fn an_outage_that_comes_and_goes_is_one() {
         let availability = Availability::new(PATIENCE);
         let fails = |millis| {
-            let call = availability.asked(at(millis));
+            let call = availability.asked(Asker::LookUp, at(millis));
             let error = StoreError::new("test");
-            availability.answered(&call, Some(&error), at(millis));
+            availability.answered(call, Some(&error), at(millis));
         };
         let answers = |millis| {
-            let call = availability.asked(at(millis));
-            availability.answered(&call, None, at(millis));
+            let call = availability.asked(Asker::LookUp, at(millis));
+            availability.answered(call, None, at(millis));
         };
         let failures = || {
             availability

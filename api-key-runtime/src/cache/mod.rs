@@ -239,12 +239,17 @@ impl Cache {
     ) -> HashMap<Digest, Option<Arc<KnownKey>>> {
         let mut holding = self.holding(ticket, now);
         let found = found.into_iter().map(|(digest, record)| {
+            let was_buried = holding.writer.is_buried(&digest);
             let key = record.map(|record| Arc::new(holding.writer.buried(&digest, record, now)));
             if holding.of(&digest) {
                 self.keep(digest, key.clone(), ticket);
             }
             if key.as_ref().is_some_and(|key| key.is_revoked()) {
                 self.forget_unless_revoked(&digest);
+                if !was_buried {
+                    // Another read of it may be kept already and not yet handed out.
+                    holding.writer.generations.keys_changed(&[digest]);
+                }
             }
             (digest, key)
         });
@@ -340,6 +345,10 @@ impl Cache {
 }
 
 impl Writer {
+    fn is_buried(&self, digest: &Digest) -> bool {
+        self.tombstones.get(digest) == Some(Tombstone::Revoked)
+    }
+
     /// A key as it was read, but never better than this process has seen it: a read that is behind, or a database that was put back,
     /// does not revive what was refused for good.
     fn buried(&mut self, digest: &Digest, record: KeyRecord, now: Moment) -> KnownKey {

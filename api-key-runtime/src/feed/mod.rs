@@ -16,10 +16,11 @@ use std::{
 pub use self::health::{FeedState, Health};
 use crate::{
     ChangeCursor, Changes, Error, KeyStore, StoreError,
-    availability::{Availability, Call},
+    availability::{Asker, Availability, Call},
     cache::Cache,
     clock::Moment,
     lookup::Lookups,
+    once::OncePerHour,
 };
 
 /// How often the supervisor looks.
@@ -28,6 +29,17 @@ const LOOK_EVERY: Duration = Duration::from_millis(200);
 const MAX_ABANDONED: usize = 4;
 /// The pause after the first failed round; it doubles up to the interval.
 const FIRST_PAUSE: Duration = Duration::from_millis(20);
+/// The bounds of the time between two rounds that nothing woke.
+const SHORTEST_INTERVAL: Duration = Duration::from_millis(10);
+const LONGEST_INTERVAL: Duration = Duration::from_secs(1);
+/// The least time from one round to the next, should a store wake us all the time.
+const LEAST_PAUSE: Duration = Duration::from_millis(1);
+/// How long a thread may hang at the least, and at the most, until it is replaced. It doubles while none completes a round: where a new
+/// connection takes long, each would be replaced before it got that far.
+const LEAST_PATIENCE: Duration = Duration::from_secs(2);
+const MOST_PATIENCE: Duration = Duration::from_secs(32);
+/// A failure is over when nothing has failed for this long, so that one that comes and goes is one.
+const OVER_AFTER: Duration = Duration::from_secs(1);
 /// The longest pause between rounds while a store cannot be asked: what is cached is not believed then, and recovery waits for it.
 const LONGEST_PAUSE: Duration = Duration::from_millis(250);
 
@@ -56,10 +68,12 @@ struct State {
     /// Since when it has been at what it does.
     busy_since: Option<Busy>,
     abandoned: usize,
+    /// Threads that were replaced since a round was completed.
+    replaced_in_vain: u32,
     /// Whether the store tells its changes; unknown until it was asked.
     tells: Option<bool>,
-    /// So that a failure is logged when it begins and ends, not per round.
-    failing: bool,
+    /// When it failed last, so that a failure is logged when it begins and ends, not per round.
+    failing_since: Option<Moment>,
     ended: bool,
 }
 
@@ -95,8 +109,8 @@ impl Feed {
             store,
             cache,
             availability,
-            interval: max_staleness.checked_div(4).unwrap_or(max_staleness),
-            patience: deadline.saturating_mul(2),
+            interval: (max_staleness / 4).clamp(SHORTEST_INTERVAL, LONGEST_INTERVAL),
+            patience: deadline.saturating_mul(2).max(LEAST_PATIENCE),
             state: Mutex::default(),
             ending: Condvar::new(),
         });
@@ -183,7 +197,7 @@ impl Shared {
     /// One round, in the one order that is right.
     fn round(&self, epoch: u64, cursor: &mut Option<ChangeCursor>) -> Round {
         let taken = Moment::now();
-        let call = self.availability.asked(taken);
+        let call = self.availability.asked(Asker::Feed, taken);
         if !self.begin(epoch, Duration::ZERO, Some(call)) {
             return Round::Over;
         }
@@ -192,24 +206,15 @@ impl Shared {
         let Some((mut state, call)) = self.finish(epoch) else {
             return Round::Over;
         };
-        if let Some(call) = call {
-            match &answer {
-                Ok(_) => self.availability.answered(&call, None, Moment::now()),
-                // Look-ups may go on all the same, and say themselves if they do not.
-                Err(_) => self.availability.given_up(&call),
-            }
-        }
-        self.log_change(&mut state, answer.as_ref().err());
-        match answer {
-            Ok(Some(Changes {
-                cursor: next,
-                changed,
-            })) => {
+        let error = answer.as_ref().err();
+        let log = state.log_of(error, Moment::now());
+        let round = match &answer {
+            Ok(Some(Changes { changed, .. })) => {
                 state.tells = Some(true);
+                state.replaced_in_vain = 0;
                 // Under the lock, so that one that was given up meanwhile changes nothing.
-                self.cache.apply(&changed);
+                self.cache.apply(changed);
                 self.cache.renew(taken);
-                *cursor = Some(next);
                 Round::Done
             }
             Ok(None) => {
@@ -217,19 +222,33 @@ impl Shared {
                 Round::Over
             }
             Err(_) => Round::Failed,
+        };
+        drop(state);
+        if let Some(call) = call {
+            match error {
+                None => self.availability.answered(call, None, Moment::now()),
+                // Look-ups may go on all the same, and say themselves if they do not.
+                Some(_) => self.availability.given_up(call),
+            }
         }
+        self.log(log, error);
+        if let Ok(Some(Changes { cursor: next, .. })) = answer {
+            *cursor = Some(next);
+        }
+        round
     }
 
-    fn log_change(&self, state: &mut State, error: Option<&StoreError>) {
-        let was_failing = std::mem::replace(&mut state.failing, error.is_some());
-        match error {
-            Some(error) if !was_failing => log::error!(
+    fn log(&self, log: Log, error: Option<&StoreError>) {
+        match (log, error) {
+            (Log::Begins, Some(error)) => log::error!(
                 "the changes of keys cannot be read, so each key is asked for anew after {:?}: {error}",
                 self.cache.bounds().max_staleness
             ),
-            Some(error) => log::debug!("the changes of keys still cannot be read: {error}"),
-            None if was_failing => log::info!("the changes of keys are read again"),
-            None => {}
+            (Log::GoesOn, Some(error)) => {
+                log::debug!("the changes of keys still cannot be read: {error}");
+            }
+            (Log::Ends, _) => log::info!("the changes of keys are read again"),
+            _ => {}
         }
     }
 
@@ -246,6 +265,7 @@ impl Shared {
         if !self.begin(epoch, self.interval, None) {
             return None;
         }
+        let began = Moment::now();
         let waited = catch_unwind(AssertUnwindSafe(|| {
             self.store.wait_for_change(self.interval);
         }));
@@ -254,6 +274,7 @@ impl Shared {
             log::error!("the key store panicked while it waited for a change");
             thread::sleep(self.interval);
         }
+        thread::sleep(LEAST_PAUSE.saturating_sub(Moment::now().since(began)));
         Some(())
     }
 
@@ -262,7 +283,7 @@ impl Shared {
         let mut state = self.lock();
         if state.epoch != epoch || state.ended {
             if let Some(call) = call {
-                self.availability.given_up(&call);
+                self.availability.given_up(call);
             }
             return false;
         }
@@ -296,8 +317,17 @@ impl Shared {
             if state.ended {
                 return;
             }
-            self.replace_if_stuck(&mut state);
+            let replaced = self.replace_if_stuck(&mut state);
             drop(state);
+            match replaced {
+                Ok(None) => {}
+                Ok(Some(stuck_for)) => log::warn!(
+                    "the feed of changed keys has been stuck for {} ms, another thread takes its place",
+                    stuck_for.as_millis()
+                ),
+                Err(error) if NOT_STARTED.is_due(()) => log::error!("{error}"),
+                Err(_) => {}
+            }
             self.availability.check(Moment::now());
             if let Some(lookups) = lookups.upgrade() {
                 lookups.replace_stuck_threads();
@@ -306,31 +336,60 @@ impl Shared {
         }
     }
 
-    fn replace_if_stuck(self: &Arc<Self>, state: &mut State) {
+    /// How long the one was stuck that was replaced, if one was.
+    fn replace_if_stuck(self: &Arc<Self>, state: &mut State) -> Result<Option<Duration>, Error> {
         let now = Moment::now();
-        let is_stuck =
-            |busy: &mut Busy| now.since(busy.since) > self.patience.saturating_add(busy.allowed);
-        if state.abandoned >= MAX_ABANDONED {
-            return;
-        }
-        let Some(stuck) = state.busy_since.take_if(is_stuck) else {
-            return;
+        let doubled = 1_u32
+            .checked_shl(state.replaced_in_vain)
+            .unwrap_or(u32::MAX);
+        let longest = MOST_PATIENCE.max(self.patience);
+        let patience = self.patience.saturating_mul(doubled).min(longest);
+        let Some(busy) = &state.busy_since else {
+            return Ok(None);
         };
-        if let Some(call) = &stuck.call {
+        let (stuck_for, call) = (now.since(busy.since), busy.call);
+        if stuck_for <= patience.saturating_add(busy.allowed) || state.abandoned >= MAX_ABANDONED {
+            return Ok(None);
+        }
+        self.start_thread(state)?;
+        state.abandoned = state.abandoned.saturating_add(1);
+        state.replaced_in_vain = state.replaced_in_vain.saturating_add(1);
+        if let Some(call) = call {
             self.availability.given_up(call);
         }
-        log::warn!(
-            "the feed of changed keys has been stuck for {} ms, another thread takes its place",
-            now.since(stuck.since).as_millis()
-        );
-        match self.start_thread(state) {
-            Ok(()) => state.abandoned = state.abandoned.saturating_add(1),
-            Err(error) => {
-                log::error!("{error}");
-                state.busy_since = Some(stuck);
-            }
+        Ok(Some(stuck_for))
+    }
+}
+
+static NOT_STARTED: OncePerHour<()> = OncePerHour::new();
+
+impl State {
+    /// What is to be logged after a round.
+    fn log_of(&mut self, error: Option<&StoreError>, now: Moment) -> Log {
+        if error.is_some() {
+            let before = self.failing_since.replace(now);
+            return if before.is_none() {
+                Log::Begins
+            } else {
+                Log::GoesOn
+            };
+        }
+        let is_over = |at: &mut Moment| now.since(*at) >= OVER_AFTER;
+        if self.failing_since.take_if(is_over).is_some() {
+            Log::Ends
+        } else {
+            Log::Nothing
         }
     }
+}
+
+/// What became of a failure.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Log {
+    Nothing,
+    Begins,
+    GoesOn,
+    Ends,
 }
 
 enum Round {

@@ -91,7 +91,10 @@ impl Shared {
         let mut state = self.lock();
         let holding = self.cache.holding(ticket, now);
         for (flight, digests) in batch {
-            let holds = digests.iter().all(|digest| holding.of(&digest));
+            let answer = answer_of(&digests, found);
+            // Revocation is final.
+            let is_final = matches!(&answer, Ok(Some((key, _))) if key.is_revoked());
+            let holds = is_final || digests.iter().all(|digest| holding.of(&digest));
             let landed = state.queue.land(flight);
             let (in_time, too_late): (Vec<_>, Vec<_>) = landed
                 .waiters
@@ -101,7 +104,7 @@ impl Shared {
                 state.queue.again(digests, landed.lane, too_late, now);
                 again = true;
             }
-            answers.push((answer_of(&digests, found), in_time));
+            answers.push((answer, in_time));
         }
         drop((holding, state));
         if again {

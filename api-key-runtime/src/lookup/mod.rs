@@ -36,6 +36,9 @@ use crate::{
 /// Threads that ask the store: one, and one more for while that one is stuck. More were measured to be slower.
 const THREADS: usize = 2;
 
+/// How long a call may take at the least until its thread is given up, however short the deadline of requests is.
+const LEAST_PATIENCE: Duration = Duration::from_secs(1);
+
 /// What a look-up found: the key and the digest it stands under, or that there is none.
 pub(crate) type Answer = Result<Option<(Arc<KnownKey>, Digest)>, Reason>;
 
@@ -122,7 +125,7 @@ impl Lookups {
     async fn ask(&self, digests: Digests, lane: Lane) -> Answer {
         let now = Moment::now();
         let availability = &self.shared.availability;
-        if availability.is_away(now) && availability.is_asked() {
+        if availability.is_in_vain(now) {
             return Err(Reason::Unavailable);
         }
         let receiver = self.enqueue(digests, lane, now)?;
@@ -157,10 +160,10 @@ impl Lookups {
         Ok(receiver)
     }
 
-    /// Gives up threads that have been at one batch for twice the deadline, and starts others, up to a bound.
+    /// Gives up threads that have been at one batch for twice the deadline, or a second where that is longer, and starts others, up to a bound.
     pub(crate) fn replace_stuck_threads(&self) {
         self.shared
-            .replace_stuck_threads(self.deadline.saturating_mul(2));
+            .replace_stuck_threads(self.deadline.saturating_mul(2).max(LEAST_PATIENCE));
     }
 }
 

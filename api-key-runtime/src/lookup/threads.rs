@@ -9,7 +9,13 @@ use std::{
 };
 
 use super::{Shared, State, queue::Batch};
-use crate::{Digest, Error, StoreError, availability::Call, clock::Moment, verdict::Reason};
+use crate::{
+    Digest, Error, StoreError,
+    availability::{Asker, Call},
+    clock::Moment,
+    once::OncePerHour,
+    verdict::Reason,
+};
 
 /// How long a thread may be at its batch before another one takes the next.
 const SPARE_AFTER: Duration = Duration::from_millis(25);
@@ -62,8 +68,8 @@ impl Shared {
 
     /// A thread's life: batch after batch, until the end or until it was given up.
     fn work(&self, number: ThreadNumber) {
-        while let Some(batch) = self.next_batch(number) {
-            self.answer(number, batch);
+        while let Some((call, batch)) = self.next_batch(number) {
+            self.answer(call, batch);
             let mut state = self.lock();
             let threads = &mut state.threads;
             threads.running.remove(&number);
@@ -79,7 +85,7 @@ impl Shared {
     }
 
     /// Waits until there is work and no other thread is about to take it.
-    fn next_batch(&self, number: ThreadNumber) -> Option<Batch> {
+    fn next_batch(&self, number: ThreadNumber) -> Option<(Call, Batch)> {
         let mut state = self.lock();
         loop {
             if state.ended {
@@ -108,15 +114,15 @@ impl Shared {
             if batch.is_empty() {
                 continue;
             }
-            let call = self.availability.asked(now);
+            let call = self.availability.asked(Asker::LookUp, now);
             let work = Work { since: now, call };
             state.threads.running.insert(number, work);
-            return Some(batch);
+            return Some((call, batch));
         }
     }
 
     /// Asks the store, keeps what it says, and answers everyone who waits.
-    fn answer(&self, number: ThreadNumber, batch: Batch) {
+    fn answer(&self, call: Call, batch: Batch) {
         let digests: Vec<Digest> = batch
             .iter()
             .flat_map(|(_, digests)| digests.iter())
@@ -126,10 +132,7 @@ impl Shared {
         let found = catch_unwind(AssertUnwindSafe(|| self.store.find(&digests)))
             .unwrap_or_else(|_| Err(StoreError::new("the store panicked")));
         let now = Moment::now();
-        if let Some(work) = self.lock().threads.running.get(&number) {
-            self.availability
-                .answered(&work.call, found.as_ref().err(), now);
-        }
+        self.availability.answered(call, found.as_ref().err(), now);
         match found {
             Ok(records) => {
                 let found = self.keep(&batch, records, ticket, now);
@@ -148,33 +151,45 @@ impl Shared {
 
     /// Gives up threads that have been at one batch for longer than this, and starts others, up to a bound.
     pub(super) fn replace_stuck_threads(self: &Arc<Self>, longer_than: Duration) {
+        let (replaced, failed) = self.try_to_replace(longer_than);
+        if replaced > 0 {
+            log::warn!(
+                "{replaced} look-ups have been stuck for {longer_than:?}, other threads take their place"
+            );
+        }
+        if let Some(error) = failed
+            && NOT_STARTED.is_due(())
+        {
+            log::error!("{error}");
+        }
+    }
+
+    fn try_to_replace(self: &Arc<Self>, longer_than: Duration) -> (usize, Option<Error>) {
         let mut state = self.lock();
         let now = Moment::now();
-        let stuck: Vec<ThreadNumber> = state
+        let stuck: Vec<(ThreadNumber, Call)> = state
             .threads
             .running
             .iter()
             .filter(|(number, work)| {
                 now.since(work.since) > longer_than && !state.threads.abandoned.contains(number)
             })
-            .map(|(&number, _)| number)
+            .map(|(&number, work)| (number, work.call))
             .collect();
-        for number in stuck {
+        let mut replaced = 0_usize;
+        for (number, call) in stuck {
             if state.ended || state.threads.abandoned.len() >= MAX_ABANDONED {
-                return;
+                break;
             }
             if let Err(error) = self.start_thread(&mut state) {
-                drop(state);
-                log::error!("{error}");
-                return;
+                return (replaced, Some(error));
             }
-            if let Some(work) = state.threads.running.get(&number) {
-                self.availability.given_up(&work.call);
-            }
+            self.availability.given_up(call);
             state.threads.abandoned.push(number);
-            log::warn!(
-                "a look-up has been stuck for {longer_than:?}, another thread takes its place"
-            );
+            replaced = replaced.saturating_add(1);
         }
+        (replaced, None)
     }
 }
+
+static NOT_STARTED: OncePerHour<()> = OncePerHour::new();

@@ -55,7 +55,16 @@ pub(super) enum Told {
 pub(super) enum LookUp {
     Idle,
     Sent(Ticket),
-    Read { ticket: Ticket, over: bool },
+    Read {
+        ticket: Ticket,
+        over: bool,
+    },
+    /// In the cache, and not yet handed out.
+    Kept {
+        ticket: Ticket,
+        over: bool,
+        held: bool,
+    },
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -155,8 +164,8 @@ pub(super) struct RequestPrint {
     refused_before: bool,
 }
 
-/// How long ago it was sent, whether the key has changed since, and what it read.
-pub(super) type LookUpPrint = Option<(u64, bool, Option<bool>)>;
+/// How long ago it was sent, whether the key has changed since, and what it read: that it is over, whether it is kept, and what held then.
+pub(super) type LookUpPrint = Option<(u64, bool, Option<(bool, bool, bool)>)>;
 
 impl Cache {
     pub(super) fn small() -> Self {
@@ -203,7 +212,8 @@ impl Cache {
             match look_up {
                 LookUp::Idle => None,
                 LookUp::Sent(ticket) => print(ticket, None),
-                LookUp::Read { ticket, over } => print(ticket, Some(over)),
+                LookUp::Read { ticket, over } => print(ticket, Some((over, false, false))),
+                LookUp::Kept { ticket, over, held } => print(ticket, Some((over, true, held))),
             }
         };
         let (kind, lease, joined) = match world.request {
