@@ -320,13 +320,12 @@ impl Shared {
             let replaced = self.replace_if_stuck(&mut state);
             drop(state);
             match replaced {
-                Ok(None) => {}
                 Ok(Some(stuck_for)) => log::warn!(
                     "the feed of changed keys has been stuck for {} ms, another thread takes its place",
                     stuck_for.as_millis()
                 ),
                 Err(error) if NOT_STARTED.is_due(()) => log::error!("{error}"),
-                Err(_) => {}
+                Ok(None) | Err(_) => {}
             }
             self.availability.check(Moment::now());
             if let Some(lookups) = lookups.upgrade() {

@@ -384,7 +384,7 @@ fn no_interleaving_lets_in_what_is_over() {
             // Minutes, for what two look-ups add where the change is not seen by a look-up first.
             if look_ups == 2
                 && change != Change::RevokedElsewhere
-                && !EVERYTHING.is_some_and(|all| all == "1")
+                && EVERYTHING.is_none_or(|all| all != "1")
             {
                 continue;
             }
