@@ -50,7 +50,7 @@ impl Example {
     }
 
     /// `cakes` with nothing in its environment but where its database is, on a free port and with everything in its log.
-    fn cakes(database: &Database) -> Self {
+    pub(crate) fn cakes(database: &Database) -> Self {
         let cakes = Self::spawn(
             program("cakes")
                 .env("DATABASE_URL", database.url())
@@ -108,6 +108,13 @@ impl Example {
             .lines()
             .find(|line| line.starts_with("ak_live_"))
             .map(str::to_owned)
+    }
+
+    /// How many threads it has.
+    #[cfg(target_os = "linux")]
+    pub(crate) fn threads(&self) -> usize {
+        let threads = std::fs::read_dir(format!("/proc/{}/task", self.child.id()));
+        threads.unwrap().count()
     }
 
     #[cfg(unix)]

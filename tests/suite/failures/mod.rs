@@ -1,10 +1,16 @@
 //! What happens when something breaks: nothing is open, and little else stops.
 
+#[cfg(target_os = "linux")]
+mod feed;
+mod killed;
+mod load;
 mod lookup;
 mod outage;
 mod pooler;
-#[cfg(unix)]
+#[cfg(target_os = "linux")]
 mod recovery;
+#[cfg(target_os = "linux")]
+mod silence;
 mod startup;
 
 use actix_web::{HttpResponse, get, web};

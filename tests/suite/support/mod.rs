@@ -7,7 +7,7 @@ pub(crate) mod fixtures;
 pub(crate) mod http;
 pub(crate) mod leaks;
 pub(crate) mod log;
-#[cfg(unix)]
+#[cfg(target_os = "linux")]
 pub(crate) mod own_server;
 pub(crate) mod proxy;
 pub(crate) mod random;
@@ -16,7 +16,7 @@ pub(crate) mod tap;
 
 pub(crate) use database::{Database, database_test};
 pub(crate) use fixtures::{Counting, Fixtures};
-#[cfg(unix)]
+#[cfg(target_os = "linux")]
 pub(crate) use own_server::OwnServer;
 pub(crate) use proxy::Proxy;
 pub(crate) use server::Server;

@@ -117,14 +117,23 @@ impl OwnServer {
         send(postmaster, Signal::CONT);
     }
 
+    /// Stops one process of it where it stands, for ever.
+    pub(crate) fn freeze_process(&self, pid: &str) {
+        send(self.process(pid), Signal::STOP);
+    }
+
     /// Kills one process of it, as the system does when memory is short; the server then ends all others and begins anew.
     pub(crate) fn kill_process(&self, pid: &str) {
+        send(self.process(pid), Signal::KILL);
+    }
+
+    fn process(&self, pid: &str) -> Pid {
         let process = Pid::from_raw(pid.parse().unwrap()).unwrap();
         assert!(
             children_of(self.postmaster()).contains(&process),
             "a process of this server"
         );
-        send(process, Signal::KILL);
+        process
     }
 
     /// After a process was killed: it takes none until it has begun anew.

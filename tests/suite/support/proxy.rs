@@ -45,6 +45,8 @@ enum Path {
 
 struct Connection {
     client: TcpStream,
+    /// Where the server sees it come from.
+    port: u16,
     /// Whether whatever it carries from now on is thrown away.
     dead: Arc<AtomicBool>,
 }
@@ -90,6 +92,17 @@ impl Proxy {
     /// The connections there are died without a word; new ones are served.
     pub(crate) fn swallow_existing(&self) {
         self.shared.lock().bury_connections();
+    }
+
+    /// One connection died without a word: the one that the server sees come from this port.
+    pub(crate) fn swallow_one(&self, port: u16) {
+        let state = self.shared.lock();
+        let found = state
+            .connections
+            .iter()
+            .find(|connection| connection.port == port);
+        let dead = &found.expect("the server's view of a connection").dead;
+        dead.store(true, Ordering::SeqCst);
     }
 
     /// A server that is gone: connections are cut and new ones refused.
@@ -186,6 +199,7 @@ impl Shared {
             .retain(|connection| Arc::strong_count(&connection.dead) > 1);
         state.connections.push(Connection {
             client: client.try_clone().unwrap(),
+            port: server.local_addr().unwrap().port(),
             dead: Arc::clone(&dead),
         });
         drop(state);

@@ -1,0 +1,149 @@
+//! The connection that changes are read over is lost, dead or stuck, while look-ups go on.
+
+use std::{
+    thread,
+    time::{Duration, Instant},
+};
+
+use api_key_runtime::AppKeys;
+
+use super::routes;
+use crate::support::{Database, OwnServer, Proxy, Server, http};
+
+/// How old what a service knows may be.
+const MAX_STALENESS: Duration = Duration::from_secs(1);
+/// What a busy machine may add to any time.
+const SLACK: Duration = Duration::from_secs(1);
+
+/// A service on a server of its own, behind a proxy.
+struct Scene {
+    server: OwnServer,
+    proxy: Proxy,
+    database: Database,
+    keys: AppKeys,
+    service: Server,
+    known: Vec<(String, i64)>,
+}
+
+impl Scene {
+    fn new() -> Self {
+        let server = OwnServer::start();
+        let database = server.database();
+        let known = database.issue_many(10);
+        let proxy = Proxy::start(server.address());
+        let keys = AppKeys::builder()
+            .database_url(database.url_at(proxy.address))
+            .max_staleness(MAX_STALENESS)
+            .build()
+            .unwrap();
+        let service = Server::start(keys.clone(), routes);
+        let scene = Self {
+            server,
+            proxy,
+            database,
+            keys,
+            service,
+            known,
+        };
+        scene.wait_until_ready();
+        scene
+    }
+
+    fn status(&self, key: &str) -> u16 {
+        http::get_with(self.service.address, "/guarded", key).status
+    }
+
+    /// How long it takes until the feed is up to date.
+    fn wait_until_ready(&self) -> Duration {
+        let began = Instant::now();
+        while !self.keys.health().is_ready() {
+            assert!(
+                began.elapsed() < Duration::from_secs(15),
+                "{}",
+                self.keys.health()
+            );
+            thread::sleep(Duration::from_millis(5));
+        }
+        began.elapsed()
+    }
+
+    /// What the server knows of the connection that the changes are read over.
+    fn of_the_feed(&self, column: &str) -> String {
+        let sql = format!(
+            "SELECT cast({column} AS text) FROM pg_stat_activity WHERE datname = '{}' AND query LIKE '%pg_current_snapshot%' AND pid <> pg_backend_pid()",
+            self.database.name()
+        );
+        let mut found = self.database.texts(&sql);
+        assert_eq!(found.len(), 1, "one connection reads changes");
+        found.remove(0)
+    }
+
+    /// Breaks something while a key is in use, and revokes it by SQL at once; how long it is accepted from then on.
+    fn revoke_as_it_breaks(&mut self, break_it: impl Fn(&Self)) -> Duration {
+        let (key, id) = self.known.pop().unwrap();
+        assert_eq!(self.status(&key), 200);
+        break_it(self);
+        self.database
+            .execute(&format!(
+                "UPDATE api_keys SET revoked_at = now() WHERE id = {id}"
+            ))
+            .unwrap();
+        let revoked = Instant::now();
+        let mut last_accepted = Duration::ZERO;
+        while revoked.elapsed() < MAX_STALENESS + SLACK {
+            let sent = revoked.elapsed();
+            match self.status(&key) {
+                200 => last_accepted = sent,
+                status => assert_eq!(status, 401, "look-ups go on"),
+            }
+            thread::sleep(Duration::from_millis(5));
+        }
+        last_accepted
+    }
+
+    /// What must be seen whenever the feed alone breaks.
+    fn assert_bounded(&mut self, what: &str, break_it: impl Fn(&Self)) {
+        let accepted = self.revoke_as_it_breaks(break_it);
+        let ready = self.wait_until_ready();
+        let afterwards = self.revoke_as_it_breaks(|_| {});
+        println!(
+            "{what}: a key revoked at that moment is accepted for {accepted:?}; the feed is up to date {ready:?} later; then for {afterwards:?}"
+        );
+        assert!(accepted <= MAX_STALENESS, "{what}: {accepted:?}");
+        // No slack is needed: with the feed back it takes milliseconds.
+        assert!(afterwards <= MAX_STALENESS / 2, "{what}: {afterwards:?}");
+        let (other, _) = self.known.pop().unwrap();
+        assert_eq!(self.status(&other), 200, "{what}: other keys go on");
+    }
+}
+
+// E7, E2
+#[test]
+fn a_feed_whose_connection_is_lost_is_bounded_and_connects_again() {
+    let mut scene = Scene::new();
+    scene.assert_bounded("lost", |scene| {
+        let pid = scene.of_the_feed("pid");
+        scene
+            .database
+            .texts(&format!("SELECT cast(pg_terminate_backend({pid}) AS text)"));
+    });
+}
+
+// E7, E2
+#[test]
+fn a_feed_whose_connection_is_silent_is_bounded_and_replaced() {
+    let mut scene = Scene::new();
+    scene.assert_bounded("silent", |scene| {
+        scene.server.freeze_process(&scene.of_the_feed("pid"));
+    });
+}
+
+// E7, E2
+#[test]
+fn a_feed_whose_connection_is_swallowed_is_bounded_and_replaced() {
+    let mut scene = Scene::new();
+    scene.assert_bounded("swallowed", |scene| {
+        let port = scene.of_the_feed("client_port");
+        scene.proxy.swallow_one(port.parse().unwrap());
+    });
+}

@@ -1,0 +1,95 @@
+//! Connections that are ended again and again, those of the feed among them.
+
+use std::{
+    sync::atomic::{AtomicBool, Ordering},
+    thread,
+    time::{Duration, Instant},
+};
+
+use super::{
+    load::{Sample, share, steady, with_key},
+    routes,
+};
+use crate::support::{Database, Server, fixtures};
+
+// F5, E7
+#[test]
+fn connections_that_are_ended_five_times_a_second_cost_few_refusals_and_let_nobody_in() {
+    const KILL_EVERY: Duration = Duration::from_millis(200);
+    const EVERY: Duration = Duration::from_millis(20);
+    let database = Database::postgres();
+    let known = database.issue_many(20);
+    let (revoked, id) = database.issue("0.0.0.0");
+    database.admin().revoke(id).unwrap();
+    let (revoked_later, later_id) = database.issue("0.0.0.0");
+    let service = Server::start(database.keys(), routes);
+    let address = service.address;
+    let stop = &AtomicBool::new(false);
+    let (good, bad, later, revoked_at) = thread::scope(|scope| {
+        let known = &known;
+        let good: Vec<_> = (0..4_usize)
+            .map(|first| {
+                let mut turn = first;
+                let next = move || {
+                    turn += 1;
+                    with_key(&known[turn % known.len()].0)
+                };
+                scope.spawn(move || steady(address, EVERY, stop, next))
+            })
+            .collect();
+        let bad = [
+            scope.spawn(|| steady(address, EVERY, stop, || with_key(&revoked))),
+            scope.spawn(|| {
+                let head = || with_key(&fixtures::unknown());
+                steady(address, EVERY, stop, head)
+            }),
+        ];
+        let later = scope.spawn(|| steady(address, EVERY, stop, || with_key(&revoked_later)));
+        let began = Instant::now();
+        let mut revoked_at = None;
+        let mut kills = 0;
+        while began.elapsed() < Duration::from_secs(5) {
+            thread::sleep(KILL_EVERY);
+            kills += database.texts("SELECT cast(pg_terminate_backend(pid) AS text) FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid()").len();
+            if revoked_at.is_none() && began.elapsed() > Duration::from_secs(2) {
+                database
+                    .execute(&format!(
+                        "UPDATE api_keys SET revoked_at = now() WHERE id = {later_id}"
+                    ))
+                    .unwrap();
+                revoked_at = Some(Instant::now());
+            }
+        }
+        println!("{kills} connections were ended");
+        assert!(kills > 20, "the service connects again each time: {kills}");
+        stop.store(true, Ordering::SeqCst);
+        let all = |samples: Vec<thread::ScopedJoinHandle<'_, Vec<Sample>>>| -> Vec<Sample> {
+            samples
+                .into_iter()
+                .flat_map(|samples| samples.join().unwrap())
+                .collect()
+        };
+        (
+            all(good),
+            all(bad.into()),
+            later.join().unwrap(),
+            revoked_at.unwrap(),
+        )
+    });
+    let refused = share("known keys", &good, 503);
+    assert!(good.iter().all(|sample| matches!(sample.status, 200 | 503)));
+    assert!(refused < 0.01, "{refused}");
+    share("a revoked and unknown keys", &bad, 401);
+    assert!(bad.iter().all(|sample| matches!(sample.status, 401 | 503)));
+    share("a key that is revoked meanwhile", &later, 401);
+    let accepted = later.iter().filter(|sample| sample.status == 200);
+    let last = accepted.map(|sample| sample.sent).max().unwrap();
+    println!(
+        "it was accepted for {:?} after that",
+        last.saturating_duration_since(revoked_at)
+    );
+    assert!(
+        last <= revoked_at + Duration::from_secs(1),
+        "a revoked key passes on"
+    );
+}
