@@ -83,10 +83,9 @@ impl DieselStore {
     fn new(
         database: &Database,
         listen: Option<&Database>,
-        prepare: impl FnOnce(&mut Connection) -> Result<(), Error>,
+        prepare: impl FnMut(&mut Connection) -> Result<(), Error>,
     ) -> Result<Self, Error> {
-        let mut first = Opened::open(database)?;
-        prepare(&mut first.connection)?;
+        let ((), first) = Opened::run(database, prepare)?;
         let store = Self {
             database: database.clone(),
             listen: listen.cloned(),
