@@ -197,7 +197,7 @@ impl Admin {
                 Err(Aborted::Refused(_)) => {}
                 // It may have been done all the same, and the answer lost.
                 Err(Aborted::Database(_) | Aborted::Unknown(_)) => {
-                    cache.apply(&Changed::Everything)
+                    cache.apply(&Changed::Everything);
                 }
             }
         }

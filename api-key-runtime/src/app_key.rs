@@ -42,9 +42,9 @@ impl AppKey {
         Self { key, client_ip }
     }
 
-    /// Whether it is this key, though its record may have been read twice.
-    pub(crate) fn is(&self, key: &KnownKey) -> bool {
-        self.key.record.digest == key.record.digest
+    /// Whether it is this key, as it was read in one piece.
+    pub(crate) fn is(&self, key: &Arc<KnownKey>) -> bool {
+        Arc::ptr_eq(&self.key, key)
     }
 
     /// The id that logs and the command name it by.

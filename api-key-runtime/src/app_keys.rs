@@ -32,7 +32,8 @@ const DEFAULT_CACHE_CAPACITY: usize = 250_000;
 
 /// The keys of an application: put a clone into its `app_data`, and `#[require_app_key]` finds it there.
 ///
-/// A handle is cheap to clone; its threads end when the last one is dropped. `web::Data::new(keys)` works as well as the plain value.
+/// A handle is cheap to clone; its threads end when the last one is dropped, which records the last uses of keys. `web::Data::new(keys)`
+/// works as well as the plain value.
 ///
 #[cfg_attr(feature = "sqlite", doc = "```no_run")]
 #[cfg_attr(not(feature = "sqlite"), doc = "```ignore")]
@@ -365,8 +366,9 @@ impl AppKeysBuilder {
     /// Keeps keys in this database: `postgres://..` or the path of an SQLite file.
     ///
     /// Recommended whatever the application itself uses to reach its database. Each process takes up to two connections of its own to look
-    /// keys up (up to ten for a while when queries hang and their threads are replaced) and one to hear of changes; one more for a moment
-    /// when that one is opened, and while keys are administered. So plan for three to four times the number of processes.
+    /// keys up (up to ten for a while when queries hang and their threads are replaced), one to hear of changes and one to record uses (up
+    /// to five when those writes hang); one more for a moment when the feed is opened, and while keys are administered. So plan for four
+    /// to five times the number of processes.
     ///
     /// A Postgres must be the writable primary. Its role needs SELECT on `api_keys` and `api_key_changes`, SELECT and UPDATE on
     /// `api_key_meta`, and SELECT, INSERT and UPDATE on `api_key_usage`; one that issues and changes keys also INSERT and UPDATE on
@@ -389,7 +391,7 @@ impl AppKeysBuilder {
     /// - While the application holds every connection, keys cannot be looked up: after a second those who wait are answered 503.
     ///   Administration waits for as long as the pool does. So never call it while you hold the only connection; a key that belongs to
     ///   your transaction is issued by `Admin::issue_within`.
-    /// - Behind a transaction pooler such as PgBouncer, prepared statements have to be switched off by a `connection_customizer`:
+    /// - Behind a transaction pooler such as `PgBouncer`, prepared statements have to be switched off by a `connection_customizer`:
     ///   `connection.set_prepared_statement_cache_size(CacheSize::Disabled)`. On our own connections they are.
     ///
     #[cfg_attr(feature = "_diesel", doc = "```no_run")]
@@ -572,7 +574,7 @@ impl AppKeysBuilder {
         self
     }
 
-    /// Checks every setting and the database, and starts the look-up threads.
+    /// Checks every setting and the database, and starts the threads that look keys up and record their uses.
     ///
     /// It blocks while it connects: call it before the server runs.
     ///
@@ -638,7 +640,7 @@ impl AppKeysBuilder {
                 interval,
             )?),
         };
-        let availability = Arc::new(Availability::new(patience(cache.bounds(), timeout)));
+        let availability = Arc::new(Availability::new(patience(timeout)));
         let lookups = Arc::new(Lookups::start(
             Arc::clone(&store),
             digester.clone(),
@@ -737,15 +739,10 @@ impl AppKeysBuilder {
     }
 }
 
-/// How long a store may leave every call unanswered until it counts as away: less than it takes until nothing cached is believed any
-/// more, so that those who are refused then are refused at once.
-fn patience(bounds: Bounds, deadline: Duration) -> Duration {
-    let longest = if bounds.max_staleness.is_zero() {
-        deadline
-    } else {
-        deadline.min(bounds.max_staleness)
-    };
-    longest.saturating_mul(5) / 8
+/// How long a store may leave every call unanswered until it counts as away: less than the deadline, so that those who come then are
+/// refused at once, and by default no more than it takes until nothing cached is believed any longer.
+fn patience(deadline: Duration) -> Duration {
+    deadline.saturating_mul(5) / 8
 }
 
 /// A variable that is set. An empty one counts as unset, as deployment tools write those, but for a secret.

@@ -131,18 +131,15 @@ pub(crate) async fn authenticate(
     };
     match admit(&keys, policy, &key, address).await {
         Ok((known, arrived)) => {
-            let mut extensions = request.extensions_mut();
+            let key = AppKey::new(Arc::clone(&known), address);
+            let outer = request.extensions_mut().insert(key);
             // Where one guard stands within another, the request is one use.
-            let is_counted = extensions
-                .get::<AppKey>()
-                .is_some_and(|outer| outer.is(&known));
+            let is_counted = outer.is_some_and(|outer| outer.is(&known));
             if let Some(usage) = &inner.usage
                 && !is_counted
             {
                 usage.note(&known, arrived, address);
             }
-            extensions.insert(AppKey::new(known, address));
-            drop(extensions);
             Ok(Admitted { keys, in_query })
         }
         Err((reason, known)) => Err(refuse(reason, in_query, known.as_deref())),

@@ -106,11 +106,11 @@ impl Flood {
             }
             self.begun.set(number + 1);
             self.unknown().await;
-            if number % HOT_EVERY == 0 {
+            if number.is_multiple_of(HOT_EVERY) {
                 let hot = &self.hot[number / HOT_EVERY % HOT];
                 assert_eq!(authenticate(hot).await, Ok(()));
             }
-            if number % 50_000 == 0 {
+            if number.is_multiple_of(50_000) {
                 self.sample_memory();
             }
             if let Some(progress) = &mut *self.progress.borrow_mut() {

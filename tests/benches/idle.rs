@@ -1,16 +1,20 @@
 //! What the feed costs while nothing happens: `cargo bench -p api-key-tests --bench idle`.
+//!
+//! Processor time of all threads of the library, in percent of one core; the feed is the one that does anything.
 #![allow(missing_docs, clippy::unwrap_used, clippy::cast_precision_loss)]
 
 use std::{
-    thread,
+    iter, thread,
     time::{Duration, Instant},
 };
+
+use api_key_runtime::AppKeys;
 
 use self::support::{
     Database, Postgres, figure,
     figures::{self, Progress},
     heading,
-    process::{self, Thread},
+    process::Thread,
 };
 
 #[allow(dead_code, unused_imports, reason = "no bench uses all of it")]
@@ -20,27 +24,52 @@ const SECONDS: u16 = 20;
 /// Until what happens at the start is over.
 const SETTLING: Duration = Duration::from_secs(2);
 
+/// A service that nobody calls, and the threads that the library started for it.
+struct Service {
+    database: Database,
+    _keys: AppKeys,
+    threads: Vec<Thread>,
+}
+
+impl Service {
+    fn start(database: Database) -> Self {
+        let ours = || Thread::named(|name| name.starts_with("app-key"));
+        let before = ours();
+        let keys = database.keys();
+        thread::sleep(SETTLING);
+        let mut threads = ours();
+        threads.retain(|thread| !before.contains(thread));
+        Self {
+            database,
+            _keys: keys,
+            threads,
+        }
+    }
+
+    /// Processor time of each thread so far.
+    fn cpu_seconds(&self) -> Vec<f64> {
+        self.threads.iter().map(Thread::cpu_seconds).collect()
+    }
+
+    /// What they took in this time, each of them and all together.
+    fn report(&self, before: &[f64], seconds: f64) {
+        let percents: Vec<f64> = iter::zip(self.cpu_seconds(), before)
+            .map(|(now, before)| 100.0 * (now - before) / seconds)
+            .collect();
+        let suffix = self.database.suffix();
+        let all = percents.iter().sum();
+        figure(&format!("feed_idle_cpu_percent_{suffix}"), all, "%");
+        for (thread, percent) in iter::zip(&self.threads, percents) {
+            println!("#   {} {percent:.3} %", thread.name());
+        }
+    }
+}
+
 fn main() {
     heading();
     let server = Postgres::start();
-    let databases = [Database::postgres(&server), Database::sqlite()];
-    let mut kept = Vec::new();
-    let mut threads: Vec<Vec<Thread>> = Vec::new();
-    for database in &databases {
-        let before = ours();
-        kept.push(database.keys());
-        thread::sleep(SETTLING);
-        let mut started = ours();
-        started.retain(|thread| !before.contains(thread));
-        threads.push(started);
-    }
-    let used = || -> Vec<f64> {
-        threads
-            .iter()
-            .map(|threads| process::cpu_seconds(threads))
-            .collect()
-    };
-    let before = used();
+    let services = [Database::postgres(&server), Database::sqlite()].map(Service::start);
+    let before = services.each_ref().map(Service::cpu_seconds);
     let began = Instant::now();
     let mut progress = Progress::new("idle seconds", SECONDS.into());
     for _ in 0..SECONDS {
@@ -49,22 +78,8 @@ fn main() {
     }
     drop(progress);
     let seconds = began.elapsed().as_secs_f64();
-    for (index, database) in databases.iter().enumerate() {
-        let percent = 100.0 * (used()[index] - before[index]) / seconds;
-        figure(
-            &format!("feed_idle_cpu_percent_{}", database.suffix()),
-            percent,
-            "%",
-        );
-        println!(
-            "#   of one core, over {seconds:.0} s, all {} threads of the library",
-            threads[index].len()
-        );
+    for (service, before) in iter::zip(&services, before) {
+        service.report(&before, seconds);
     }
     println!("# load average {} at the end", figures::load_average());
-}
-
-/// Every thread that the library started.
-fn ours() -> Vec<Thread> {
-    Thread::named(|name| name.starts_with("app-key"))
 }

@@ -5,6 +5,7 @@
 
 use std::{
     alloc::{self, GlobalAlloc, Layout},
+    iter,
     sync::{
         Arc,
         atomic::{AtomicI64, AtomicUsize, Ordering},
@@ -76,8 +77,8 @@ impl KeyStore for Everyone {
 /// A key as services issue them.
 fn record(digest: Digest) -> KeyRecord {
     let mut record = KeyRecord::new(17, digest, "203.0.113.0/24 127.0.0.1".parse().unwrap());
-    record.hint = "ak_live_Ab3d".to_owned();
-    record.name = "billing service".to_owned();
+    record.hint = "ak_live_Ab3d".into();
+    record.name = "billing service".into();
     record.owner = Some("customer 12345".to_owned());
     record.scopes = "cakes:read cakes:write".parse().unwrap();
     record
@@ -114,7 +115,7 @@ impl Service {
                     authenticate(&request(&self.keys, &key.secret)).await,
                     Ok(())
                 );
-                if self.used % 1000 == 0 {
+                if self.used.is_multiple_of(1000) {
                     self.sample.push(key.secret);
                 }
                 self.used += 1;
@@ -144,7 +145,7 @@ fn main() {
     // What is made once, for the first key, is not counted.
     service.use_new(1, &mut progress);
     let before = ALLOCATED.load(Ordering::Relaxed);
-    let (mut worst, mut worst_at) = (0.0, 0);
+    let mut each = Vec::new();
     for wanted in KEYS {
         service.use_new(wanted, &mut progress);
         let held = ALLOCATED.load(Ordering::Relaxed) - before;
@@ -152,15 +153,12 @@ fn main() {
             println!("#   {wanted} keys are more than it keeps");
             break;
         }
-        let each = held as f64 / wanted as f64;
-        if each > worst {
-            (worst, worst_at) = (each, wanted);
-        }
+        each.push(held as f64 / wanted as f64);
     }
     drop(progress);
+    let worst = each.iter().copied().fold(0.0, f64::max);
     figure("bytes_per_cached_key", worst, "bytes");
-    println!(
-        "#   the worst of {} numbers of keys, at {worst_at}",
-        KEYS.len()
-    );
+    for (keys, each) in iter::zip(KEYS, each) {
+        println!("#   {each:.0} with {keys} keys");
+    }
 }

@@ -37,14 +37,7 @@ database_test!(
         );
         let server = Server::start(keys, routes);
         // Twice each, so that the second finds whatever the first may have left.
-        for (offset, expected) in [
-            (-1000, 200),
-            (-1, 200),
-            (0, 401),
-            (1, 401),
-            (1000, 401),
-            (-1000, 200),
-        ] {
+        for (offset, expected) in [(-1000, 200), (-1, 200), (0, 401), (1, 401), (1000, 401)] {
             clock.set(moment() + TimeDelta::microseconds(offset));
             for _ in 0..2 {
                 assert_eq!(
@@ -102,9 +95,10 @@ database_test!(
             }
             update(format!("{end}+00:00")).unwrap();
         }
-        assert_eq!(http::get_with(server.address, "/cake", &key).status, 401);
         clock.set(moment() - TimeDelta::microseconds(1));
         assert_eq!(http::get_with(server.address, "/cake", &key).status, 200);
+        clock.set(moment());
+        assert_eq!(http::get_with(server.address, "/cake", &key).status, 401);
     }
 );
 

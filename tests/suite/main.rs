@@ -6,6 +6,7 @@ mod support;
 mod addresses;
 mod answers;
 mod at_rest;
+mod caching;
 mod change_feed;
 mod code;
 mod command;

@@ -254,25 +254,22 @@ impl Cache {
         {
             return;
         }
-        match key {
-            Some(what) => {
-                self.unknown.remove(&digest);
-                let entry = Entry {
-                    what,
-                    sent,
-                    generation,
-                };
-                self.known.insert(digest, entry);
-            }
-            None => {
-                self.known.remove(&digest);
-                let entry = Entry {
-                    what: (),
-                    sent,
-                    generation,
-                };
-                self.unknown.insert(digest, entry);
-            }
+        if let Some(what) = key {
+            self.unknown.remove(&digest);
+            let entry = Entry {
+                what,
+                sent,
+                generation,
+            };
+            self.known.insert(digest, entry);
+        } else {
+            self.known.remove(&digest);
+            let entry = Entry {
+                what: (),
+                sent,
+                generation,
+            };
+            self.unknown.insert(digest, entry);
         }
     }
 

@@ -189,9 +189,33 @@ fn tail(text: &str, length: usize) -> Option<&str> {
 }
 
 /// The characters any key may hold: the `token68` of RFC 9110, section 11.2.
-pub(crate) fn is_key_character(byte: u8) -> bool {
+pub(crate) const fn is_key_character(byte: u8) -> bool {
     byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_' | b'~' | b'+' | b'/' | b'=')
 }
+
+/// Whether all of these bytes are [`is_key_character`]. One look into a table each, without a branch: every request pays for it.
+pub(crate) fn are_key_characters(bytes: &[u8]) -> bool {
+    bytes.iter().fold(true, |all, &byte| {
+        all & KEY_CHARACTERS
+            .get(usize::from(byte))
+            .copied()
+            .unwrap_or(false)
+    })
+}
+
+const KEY_CHARACTERS: [bool; 256] = {
+    let mut table = [false; 256];
+    let mut byte = 0_u8;
+    while byte < 128 {
+        // A key holds ASCII alone.
+        #[allow(clippy::indexing_slicing, reason = "evaluated by the compiler")]
+        {
+            table[byte as usize] = is_key_character(byte);
+        }
+        byte += 1;
+    }
+    table
+};
 
 #[cfg(test)]
 mod tests {
@@ -263,6 +287,18 @@ mod tests {
             assert!(failed.unwrap_err().is_entropy());
             assert_eq!(asked, 1, "no second source, no second try");
         }
+    }
+
+    // B5
+    #[test]
+    fn the_table_of_characters_says_what_the_rule_says() {
+        for byte in 0..=u8::MAX {
+            assert_eq!(
+                are_key_characters(&[b'a', byte, b'z']),
+                is_key_character(byte)
+            );
+        }
+        assert!(are_key_characters(b""));
     }
 
     // A1

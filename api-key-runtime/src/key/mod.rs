@@ -7,5 +7,7 @@ mod secret;
 pub use digest::{Digest, DigestKey};
 pub(crate) use digest::{Digester, Digests};
 pub use form::KeyFormat;
-pub(crate) use form::{KeyForm, Prefix, is_key_character};
+#[cfg(fuzzing)]
+pub(crate) use form::is_key_character;
+pub(crate) use form::{KeyForm, Prefix, are_key_characters};
 pub use secret::KeySecret;

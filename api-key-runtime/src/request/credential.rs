@@ -7,7 +7,7 @@ use std::borrow::Cow;
 use actix_web::http::header::{AUTHORIZATION, COOKIE, HeaderMap};
 
 use super::source::{Checked, Sources, is_token_character};
-use crate::key::is_key_character;
+use crate::key::are_key_characters;
 
 /// Longest credential: nothing longer is hashed, copied or looked up.
 const MAX_CREDENTIAL_BYTES: usize = 256;
@@ -88,8 +88,7 @@ fn header_value(value: &[u8]) -> Found<'_> {
 }
 
 fn key_text(value: Cow<'_, [u8]>) -> Option<Cow<'_, str>> {
-    let plausible = (1..=MAX_CREDENTIAL_BYTES).contains(&value.len())
-        && value.iter().all(|&byte| is_key_character(byte));
+    let plausible = (1..=MAX_CREDENTIAL_BYTES).contains(&value.len()) && are_key_characters(&value);
     if !plausible {
         return None;
     }

@@ -364,10 +364,10 @@ mod tests {
         std::fs::create_dir_all(&folder).unwrap();
         let database = Database::Sqlite(folder.join("keys.db").to_str().unwrap().to_owned());
         for missing in [Missing::Create, Missing::Refuse] {
-            let mut connection = match Connection::open_or(&database, missing).unwrap() {
-                Connection::Sqlite(connection) => connection,
-                #[cfg(feature = "postgres")]
-                Connection::Postgres(_) => panic!("not SQLite"),
+            let Connection::Sqlite(mut connection) =
+                Connection::open_or(&database, missing).unwrap()
+            else {
+                panic!("not a connection of ours to SQLite");
             };
             for (pragma, column, expected) in [
                 ("busy_timeout", "timeout", "5000"),

@@ -106,7 +106,7 @@ impl DieselStore {
 
     fn usable(&self) -> MutexGuard<'_, Vec<Idle>> {
         let mut idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner);
-        idle.retain(|idle| idle.is_usable());
+        idle.retain(Idle::is_usable);
         idle
     }
 

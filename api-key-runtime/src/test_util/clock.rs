@@ -9,6 +9,8 @@ use chrono::{DateTime, Utc};
 
 /// A clock for tests, which stands still until it is set.
 ///
+/// A key that was refused as expired stays refused when it is set back, as it does when the wall clock of a service steps back.
+///
 /// Clones share the time; hand one to [`AppKeysBuilder::clock`](crate::AppKeysBuilder::clock) and keep the other.
 #[derive(Clone, Debug)]
 pub struct TestClock(Arc<Mutex<DateTime<Utc>>>);

@@ -96,6 +96,7 @@ mod tests {
     use std::{
         sync::atomic::{AtomicBool, Ordering},
         thread,
+        time::Duration,
     };
 
     use super::*;
@@ -166,9 +167,8 @@ mod tests {
                 .map(|address| {
                     let cell = &cell;
                     scope.spawn(move || {
-                        (0..USES)
-                            .filter(|use_| cell.note(at(*use_), *address))
-                            .count()
+                        // At the same moment, so that each of them changes the address.
+                        (0..USES).filter(|_| cell.note(at(1), *address)).count()
                     })
                 })
                 .collect();
@@ -199,6 +199,24 @@ mod tests {
         for taken in taken {
             assert!(addresses.contains(&taken.address), "{:?}", taken.address);
         }
+    }
+
+    // F11
+    #[test]
+    fn an_address_that_changes_at_the_moment_is_not_taken_by_half() {
+        let cell = UsageCell::default();
+        cell.note(at(1), ip("2001:db8::1"));
+        let changing = cell.changing.lock().unwrap();
+        let [high, low] = halves(ip("2001:db9::2"));
+        cell.address[0].store(high, Ordering::Relaxed);
+        let taken = thread::scope(|scope| {
+            let taken = scope.spawn(|| cell.take());
+            thread::sleep(Duration::from_millis(100));
+            cell.address[1].store(low, Ordering::Relaxed);
+            drop(changing);
+            taken.join().unwrap()
+        });
+        assert_eq!(taken.unwrap().address, ip("2001:db9::2"));
     }
 
     #[test]

@@ -150,7 +150,7 @@ impl FromRequest for Caller {
     type Future = Pin<Box<dyn Future<Output = Result<Self, Refused>>>>;
 
     fn from_request(request: &HttpRequest, _: &mut Payload) -> Self::Future {
-        let digest = key_of(request).map(|key| Sha256::digest(key));
+        let digest = key_of(request).map(Sha256::digest);
         let address = request.peer_addr().map(|peer| peer.ip());
         let keys = request.app_data::<web::Data<Keys>>().cloned();
         Box::pin(async move {

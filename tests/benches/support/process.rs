@@ -20,7 +20,7 @@ pub(crate) fn cpu_seconds_for(run: impl FnOnce()) -> f64 {
     let now = || Duration::try_from(clock_gettime(ClockId::ProcessCPUTime)).unwrap();
     let before = now();
     run();
-    (now() - before).as_secs_f64()
+    now().saturating_sub(before).as_secs_f64()
 }
 
 /// A thread of this process.
@@ -43,6 +43,11 @@ impl Thread {
             fs::read_to_string(path.join("comm")).is_ok_and(|name| is_meant(name.trim_end()))
         });
         threads.into_iter().map(Self).collect()
+    }
+
+    pub(crate) fn name(&self) -> String {
+        let name = fs::read_to_string(self.0.join("comm")).unwrap_or_default();
+        name.trim_end().to_owned()
     }
 
     /// Processor time it took so far, in seconds; none of a thread that ended.

@@ -18,7 +18,7 @@ use api_key_runtime::{
 #[derive(Clone)]
 pub(crate) struct Watched {
     store: Arc<DieselStore>,
-    watched: Arc<Mutex<HashSet<Digest>>>,
+    digests: Arc<Mutex<HashSet<Digest>>>,
     queries: Arc<AtomicUsize>,
     delay: Duration,
 }
@@ -27,7 +27,7 @@ impl Watched {
     pub(crate) fn open(database_url: &str) -> Self {
         Self {
             store: Arc::new(DieselStore::open(database_url).unwrap()),
-            watched: Arc::default(),
+            digests: Arc::default(),
             queries: Arc::default(),
             delay: Duration::ZERO,
         }
@@ -41,7 +41,7 @@ impl Watched {
 
     /// Counts the queries for these keys from now on, and no others.
     pub(crate) fn watch(&self, digests: impl IntoIterator<Item = Digest>) {
-        *self.watched.lock().unwrap() = digests.into_iter().collect();
+        *self.digests.lock().unwrap() = digests.into_iter().collect();
         self.queries.store(0, Ordering::SeqCst);
     }
 
@@ -53,7 +53,7 @@ impl Watched {
 
 impl KeyStore for Watched {
     fn find(&self, digests: &[Digest]) -> Result<Vec<KeyRecord>, StoreError> {
-        let watched = self.watched.lock().unwrap();
+        let watched = self.digests.lock().unwrap();
         let asked = digests.iter().filter(|digest| watched.contains(digest));
         self.queries.fetch_add(asked.count(), Ordering::SeqCst);
         drop(watched);

@@ -361,7 +361,7 @@ fn a_full_queue_is_503_at_once_and_recovers() {
         .build()
         .unwrap();
     let server = Server::start(keys, routes);
-    // 1024 may wait, and two threads are at one or a few each: some of these are too many.
+    // 512 of which nothing is known may wait, and two threads are at one or a few each: some of these are too many.
     let mut clients: Vec<http::Client> = (0..1700)
         .map(|_| {
             let mut client = http::Client::connect(server.address);
@@ -389,7 +389,7 @@ fn a_full_queue_is_503_at_once_and_recovers() {
         .collect();
     let refused = statuses.iter().filter(|status| **status == 503).count();
     assert!(
-        statuses.iter().all(|status| matches!(status, 401 | 503)) && (1..700).contains(&refused),
+        statuses.iter().all(|status| matches!(status, 401 | 503)) && (1..1200).contains(&refused),
         "{refused} of 1700 were too many"
     );
     assert_eq!(http::get_with(server.address, "/guarded", &key).status, 200);
@@ -415,10 +415,12 @@ fn a_request_begun_after_a_revocation_does_not_pass_by_an_older_look_up() {
         .issue(&NewKey::new("test", "0.0.0.0".parse().unwrap()))
         .unwrap();
     let key = issued.secret.expose().to_owned();
-    let server = Server::start(
-        AppKeys::builder().store(slow.clone()).build().unwrap(),
-        routes,
-    );
+    let keys = AppKeys::builder()
+        .store(slow.clone())
+        .max_staleness(Duration::ZERO)
+        .build()
+        .unwrap();
+    let server = Server::start(keys, routes);
     let address = server.address;
     let before = {
         let key = key.clone();
@@ -433,14 +435,18 @@ fn a_request_begun_after_a_revocation_does_not_pass_by_an_older_look_up() {
     let after = thread::spawn(move || http::get_with(address, "/guarded", &key).status);
     thread::sleep(Duration::from_millis(100));
     slow.0.thaw();
-    assert_eq!((before.join().unwrap(), after.join().unwrap()), (200, 401));
+    assert_eq!(after.join().unwrap(), 401);
+    // What began before may go either way: by now the process may have seen that the key is revoked.
+    assert!(matches!(before.join().unwrap(), 200 | 401));
 }
 
 // E1, E6
 database_test!(
-    a_change_is_in_force_for_the_next_request,
+    where_nothing_is_cached_a_change_is_in_force_for_the_next_request,
     |database: Database| {
-        let keys = database.keys();
+        database.migrate();
+        let builder = database.builder().max_staleness(Duration::ZERO);
+        let keys = builder.build().unwrap();
         let admin = keys.admin().unwrap();
         let server = Server::start(keys.clone(), routes);
         let status = |key: &str| http::get_with(server.address, "/guarded", key).status;

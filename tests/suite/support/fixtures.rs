@@ -1,11 +1,18 @@
 //! The keys that the requirements speak of.
 
-use std::sync::{
-    Arc,
-    atomic::{AtomicUsize, Ordering},
+use std::{
+    fmt,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+    thread,
+    time::{Duration, Instant},
 };
 
-use api_key_runtime::{Digest, KeyRecord, KeyStore, NewKey, StoreError, test_util::TestClock};
+use api_key_runtime::{
+    ChangeCursor, Changes, Digest, KeyRecord, KeyStore, NewKey, StoreError, test_util::TestClock,
+};
 use chrono::{DateTime, TimeDelta, Utc};
 
 use super::Database;
@@ -110,6 +117,27 @@ impl KeyStore for Counting {
     fn find(&self, digests: &[Digest]) -> Result<Vec<KeyRecord>, StoreError> {
         self.queries.fetch_add(1, Ordering::SeqCst);
         self.store.find(digests)
+    }
+
+    fn changes(&self, since: Option<&ChangeCursor>) -> Result<Option<Changes>, StoreError> {
+        self.store.changes(since)
+    }
+
+    fn wait_for_change(&self, at_most: Duration) {
+        self.store.wait_for_change(at_most);
+    }
+}
+
+/// How long a change by somebody else may take until every process judges by it: the bound, and a second for a busy machine.
+const BOUND: Duration = Duration::from_secs(2);
+
+/// Waits until this holds, as it must within the bound after a change.
+#[track_caller]
+pub(crate) fn holds_soon(what: impl fmt::Display, holds: impl Fn() -> bool) {
+    let began = Instant::now();
+    while !holds() {
+        assert!(began.elapsed() < BOUND, "not within {BOUND:?}: {what}");
+        thread::sleep(Duration::from_millis(5));
     }
 }
 

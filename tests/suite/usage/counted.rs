@@ -21,9 +21,9 @@ database_test!(
         const REQUESTS: usize = 300;
         let keys = recording(&database, SOON).build().unwrap();
         let issued: Vec<(String, i64)> = (0..3).map(|_| database.issue("0.0.0.0")).collect();
-        let served = keys.clone();
+        let in_app = keys.clone();
         let server = Server::built(move || {
-            let app = move || App::new().app_data(served.clone()).configure(routes);
+            let app = move || App::new().app_data(in_app.clone()).configure(routes);
             let server = HttpServer::new(app)
                 .workers(4)
                 .shutdown_timeout(1)

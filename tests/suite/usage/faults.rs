@@ -10,7 +10,7 @@ use diesel::{Connection, PgConnection, SqliteConnection, connection::SimpleConne
 
 use super::{NEVER, PATIENCE, SOON, count, recording, routes, usage, wait_until};
 use crate::{
-    support::{Database, Server, database_test, fixtures, http, log, proxy::Proxy},
+    support::{Database, Proxy, Server, database_test, fixtures, http, log},
     tables::role_with_the_documented_grants,
 };
 

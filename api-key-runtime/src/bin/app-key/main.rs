@@ -13,6 +13,7 @@
     clippy::print_stdout,
     clippy::print_stderr
 )]
+#![cfg_attr(test, allow(clippy::unwrap_used, clippy::indexing_slicing))]
 
 #[cfg(not(any(feature = "postgres", feature = "sqlite")))]
 compile_error!(

@@ -37,9 +37,8 @@ impl Reader {
     ///
     /// `is_said` is kept from one reader to the next: that notifications do not arrive is said once.
     pub(crate) fn open(database: &Database, is_said: &Arc<AtomicBool>) -> Result<Self, Error> {
-        let mut connection = match Opened::open(database)?.connection {
-            Connection::Postgres(connection) => connection,
-            _ => return Err(Error::setting("this is no URL of a Postgres")),
+        let Connection::Postgres(mut connection) = Opened::open(database)?.connection else {
+            return Err(Error::setting("this is no URL of a Postgres"));
         };
         let listening = Listening::start(&mut connection, Arc::clone(is_said));
         Ok(Self {

@@ -1,0 +1,137 @@
+//! Every change reaches every process.
+
+use std::time::{Duration, Instant};
+
+use api_key_runtime::NewKey;
+
+use super::{routes, status};
+use crate::support::{Database, Server, database_test, fixtures::holds_soon, http};
+
+// E1
+database_test!(
+    what_is_changed_here_holds_for_the_next_request_here,
+    |database: Database| {
+        let keys = database.keys();
+        let server = Server::start(keys.clone(), routes);
+        let admin = keys.admin().unwrap();
+        let is = |key: &str| status(server.address, key);
+        for _ in 0..20 {
+            let new = NewKey::new("test", "0.0.0.0".parse().unwrap());
+            let issued = admin.issue(&new).unwrap();
+            let (key, id) = (issued.secret.expose(), issued.record.id);
+            assert_eq!(is(key), 200);
+            admin.disable(id).unwrap();
+            assert_eq!(is(key), 401, "disabled");
+            admin.enable(id).unwrap();
+            assert_eq!(is(key), 200, "enabled");
+            admin.revoke(id).unwrap();
+            assert_eq!(is(key), 401, "revoked");
+        }
+    }
+);
+
+// E1, E6
+database_test!(
+    what_another_process_changes_reaches_this_one,
+    |database: Database| {
+        let server = Server::start(database.keys(), routes);
+        let other = database.keys();
+        let admin = other.admin().unwrap();
+        let is = |key: &str| status(server.address, key);
+        let mut took = Vec::new();
+        let mut reaches = |what: &str, key: &str, expected: u16| {
+            let began = Instant::now();
+            holds_soon(what, || is(key) == expected);
+            took.push(began.elapsed());
+        };
+        for _ in 0..5 {
+            let (key, id) = database.issue("0.0.0.0");
+            assert_eq!(is(&key), 200);
+            admin.disable(id).unwrap();
+            reaches("disabled", &key, 401);
+            admin.enable(id).unwrap();
+            reaches("enabled", &key, 200);
+            admin.revoke(id).unwrap();
+            reaches("revoked", &key, 401);
+        }
+        took.sort();
+        println!(
+            "seen by the other process after {:?} (median), {:?} at most",
+            took[took.len() / 2],
+            took.last().unwrap()
+        );
+        // Woken and not only by polling, which takes a quarter of the bound.
+        assert!(took[took.len() / 2] < Duration::from_millis(200));
+    }
+);
+
+// E6
+database_test!(
+    every_kind_of_change_by_plain_sql_reaches_every_process,
+    |database: Database| {
+        let servers = [
+            Server::start(database.keys(), routes),
+            Server::start(database.keys(), routes),
+        ];
+        let writes =
+            NewKey::new("w", "0.0.0.0".parse().unwrap()).scopes("cakes:write".parse().unwrap());
+        let are = |path: &str, key: &str, expected: u16| {
+            servers
+                .iter()
+                .all(|server| http::get_with(server.address, path, key).status == expected)
+        };
+        let past = "'2020-01-01 00:00:00+00:00'";
+        for (sql, path, expected) in [
+            (format!("SET revoked_at = {past}"), "/guarded", 401),
+            (format!("SET disabled_at = {past}"), "/guarded", 401),
+            (format!("SET expires_at = {past}"), "/guarded", 401),
+            ("SET allowed_ips = '203.0.113.7'".into(), "/guarded", 401),
+            ("SET scopes = 'cakes:read'".into(), "/writers", 403),
+            ("SET digest = DIGEST".into(), "/guarded", 401),
+            ("DELETE".into(), "/guarded", 401),
+        ] {
+            let (key, id) = database.issue_with(&writes);
+            let other = if database.is_postgres() {
+                format!("decode(repeat('{:02x}', 32), 'hex')", id % 256)
+            } else {
+                format!("x'{}'", format!("{:02x}", id % 256).repeat(32))
+            };
+            assert!(are(path, &key, 200), "{sql}");
+            let change = if sql == "DELETE" {
+                format!("DELETE FROM api_keys WHERE id = {id}")
+            } else {
+                let set = sql.replace("DIGEST", &other);
+                format!("UPDATE api_keys {set} WHERE id = {id}")
+            };
+            database.execute(&change).unwrap();
+            holds_soon(&sql, || are(path, &key, expected));
+        }
+        let (key, _) = database.issue_with(&writes);
+        assert!(are("/guarded", &key, 200));
+        let all = if database.is_postgres() {
+            "TRUNCATE api_keys CASCADE"
+        } else {
+            "DELETE FROM api_keys"
+        };
+        database.execute(all).unwrap();
+        holds_soon("every key is gone", || are("/guarded", &key, 401));
+    }
+);
+
+// E6
+database_test!(
+    a_bulk_revocation_reaches_every_key_that_is_known,
+    |database: Database| {
+        let server = Server::start(database.keys(), routes);
+        let keys: Vec<String> = (0..100).map(|_| database.issue("0.0.0.0").0).collect();
+        for key in &keys {
+            assert_eq!(status(server.address, key), 200);
+        }
+        database
+            .execute("UPDATE api_keys SET revoked_at = '2020-01-01 00:00:00+00:00'")
+            .unwrap();
+        holds_soon("all are revoked", || {
+            keys.iter().all(|key| status(server.address, key) == 401)
+        });
+    }
+);

@@ -1,0 +1,141 @@
+//! A key that was used is known without asking, and judged on every request all the same.
+
+use std::{thread, time::Duration};
+
+use api_key_runtime::{DieselStore, FeedState, NewKey, test_util::TestClock};
+use chrono::TimeDelta;
+
+use super::{routes, status};
+use crate::support::{
+    Counting, Database, Server, database_test,
+    fixtures::{holds_soon, moment},
+    http,
+};
+
+// E7
+database_test!(
+    a_key_that_was_used_is_known_without_asking_for_longer_than_the_bound,
+    |database: Database| {
+        let (key, _) = database.issue("0.0.0.0");
+        let store = Counting::new(DieselStore::open(database.url()).unwrap());
+        let bound = Duration::from_millis(800);
+        let keys = database
+            .builder()
+            .store(store.clone())
+            .max_staleness(bound)
+            .build()
+            .unwrap();
+        let server = Server::start(keys.clone(), routes);
+        holds_soon("the feed runs", || keys.health().feed() == FeedState::Fresh);
+        assert_eq!(status(server.address, &key), 200);
+        let asked = store.queries();
+        for _ in 0..20 {
+            thread::sleep(bound / 8);
+            assert_eq!(status(server.address, &key), 200);
+        }
+        assert_eq!(store.queries(), asked, "the feed renewed what was known");
+        assert!(keys.health().is_ready(), "{}", keys.health());
+        assert!(keys.health().lease_age().unwrap() < bound);
+    }
+);
+
+// C14
+database_test!(
+    the_address_is_judged_on_every_request_known_or_not,
+    |database: Database| {
+        let (here, _) = database.issue("127.0.0.1");
+        let (elsewhere, _) = database.issue("203.0.113.7");
+        let keys = database
+            .builder()
+            .trusted_proxies(["127.0.0.1"])
+            .build()
+            .unwrap();
+        let server = Server::start(keys, routes);
+        let from = |key: &str, address: &str| {
+            let headers = [
+                format!("X-API-Key: {key}"),
+                format!("X-Forwarded-For: {address}"),
+            ];
+            let headers: Vec<&str> = headers.iter().map(String::as_str).collect();
+            http::get(server.address, "/guarded", &headers).status
+        };
+        for _ in 0..3 {
+            assert_eq!(from(&elsewhere, "203.0.113.7"), 200);
+            assert_eq!(from(&elsewhere, "203.0.113.8"), 401);
+            assert_eq!(from(&here, "203.0.113.7"), 401);
+        }
+    }
+);
+
+// D1
+database_test!(
+    scopes_are_judged_on_every_request_known_or_not,
+    |database: Database| {
+        let may_write =
+            NewKey::new("w", "0.0.0.0".parse().unwrap()).scopes("cakes:write".parse().unwrap());
+        let ((reader, _), (writer, _)) =
+            (database.issue("0.0.0.0"), database.issue_with(&may_write));
+        let server = Server::start(database.keys(), routes);
+        for _ in 0..3 {
+            for (key, path, expected) in [
+                (&reader, "/guarded", 200),
+                (&reader, "/writers", 403),
+                (&writer, "/writers", 200),
+            ] {
+                assert_eq!(http::get_with(server.address, path, key).status, expected);
+            }
+        }
+    }
+);
+
+// E5, F12
+database_test!(
+    a_wall_clock_that_steps_back_revives_nothing_and_one_that_steps_forward_forgets_nothing,
+    |database: Database| {
+        database.migrate();
+        let clock = TestClock::at(moment() - TimeDelta::days(1));
+        let store = Counting::new(DieselStore::open(database.url()).unwrap());
+        let keys = database
+            .builder()
+            .clock(clock.clone())
+            .store(store.clone())
+            .build()
+            .unwrap();
+        let admin = database
+            .builder()
+            .clock(clock.clone())
+            .build_admin()
+            .unwrap();
+        let any = || "0.0.0.0".parse().unwrap();
+        let ending = admin
+            .issue(&NewKey::new("ending", any()).expires_at(moment()))
+            .unwrap();
+        let endless = admin.issue(&NewKey::new("endless", any())).unwrap();
+        let server = Server::start(keys.clone(), routes);
+        holds_soon("the feed runs", || keys.health().feed() == FeedState::Fresh);
+        let ending_is = || status(server.address, ending.secret.expose());
+        let endless_is = || status(server.address, endless.secret.expose());
+        assert_eq!((ending_is(), endless_is()), (200, 200));
+        let asked = store.queries();
+        clock.set(moment() + TimeDelta::days(3650));
+        assert_eq!((ending_is(), endless_is()), (401, 200));
+        assert_eq!(store.queries(), asked, "both were known all the time");
+        clock.set(moment() - TimeDelta::days(1));
+        assert_eq!((ending_is(), endless_is()), (401, 200), "known");
+        // Changed in what does not matter, it is read again.
+        let id = ending.record.id;
+        let change = |set: &str| {
+            let sql = format!("UPDATE api_keys SET {set} WHERE id = {id}");
+            database.execute(&sql).unwrap();
+        };
+        change("name = 'renamed'");
+        holds_soon("it is read again", || {
+            assert_eq!(ending_is(), 401, "read again");
+            store.queries() > asked
+        });
+        assert_eq!(ending_is(), 401);
+        let later = (moment() + TimeDelta::days(1)).format("%Y-%m-%d %H:%M:%S%.6f+00:00");
+        change(&format!("expires_at = '{later}'"));
+        holds_soon("a later end lets it in again", || ending_is() == 200);
+    }
+);

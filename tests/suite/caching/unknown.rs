@@ -1,0 +1,118 @@
+//! Keys that are in no table are remembered as such, and stand in nobody's way.
+
+use api_key_runtime::{AppKeys, DieselStore, NewKey, StoreError, test_util::MemoryStore};
+
+use super::{routes, status};
+use crate::support::{
+    Counting, Database, Server, database_test,
+    fixtures::{holds_soon, unknown},
+};
+
+// E10
+database_test!(
+    an_unknown_key_is_asked_for_once_and_known_when_it_is_issued,
+    |database: Database| {
+        database.migrate();
+        let store = Counting::new(DieselStore::open(database.url()).unwrap());
+        let keys = database.builder().store(store.clone()).build().unwrap();
+        let server = Server::start(keys.clone(), routes);
+        holds_soon("the feed runs", || keys.health().is_ready());
+        let stranger = unknown();
+        assert_eq!(status(server.address, &stranger), 401);
+        let asked = store.queries();
+        for _ in 0..20 {
+            assert_eq!(status(server.address, &stranger), 401);
+        }
+        assert_eq!(store.queries(), asked, "remembered");
+        // The very key is put into the table by another process.
+        let (other, id) = database.issue("0.0.0.0");
+        assert_eq!(status(server.address, &other), 200);
+        database
+            .execute(&format!("DELETE FROM api_keys WHERE id = {id}"))
+            .unwrap();
+        holds_soon("it is unknown", || status(server.address, &other) == 401);
+        let digest = digest_sql(&database, &other);
+        database
+            .execute(&format!(
+                "INSERT INTO api_keys (digest, digest_key, hint, name, allowed_ips) VALUES ({digest}, 'sha256', '', 'again', '0.0.0.0')"
+            ))
+            .unwrap();
+        holds_soon("it is known again", || {
+            status(server.address, &other) == 200
+        });
+    }
+);
+
+fn digest_sql(database: &Database, key: &str) -> String {
+    use sha2::{Digest as _, Sha256};
+    let hex: String = Sha256::digest(key)
+        .iter()
+        .fold(String::new(), |hex, byte| hex + &format!("{byte:02x}"));
+    if database.is_postgres() {
+        format!("'\\x{hex}'::bytea")
+    } else {
+        format!("x'{hex}'")
+    }
+}
+
+// E10
+#[test]
+fn a_flood_of_unknown_keys_displaces_no_key_that_is_known() {
+    let database = Database::sqlite();
+    let known: Vec<String> = (0..20).map(|_| database.issue("0.0.0.0").0).collect();
+    let store = Counting::new(DieselStore::open(database.url()).unwrap());
+    let keys = database
+        .builder()
+        .store(store.clone())
+        .cache_capacity(64)
+        .build()
+        .unwrap();
+    let server = Server::start(keys.clone(), routes);
+    holds_soon("the feed runs", || keys.health().is_ready());
+    let all_known = || known.iter().all(|key| status(server.address, key) == 200);
+    assert!(all_known());
+    let new = NewKey::new("flood", "0.0.0.0".parse().unwrap());
+    for _ in 0..1000 {
+        let stranger = keys.make_key(&new).unwrap();
+        assert_eq!(status(server.address, stranger.secret.expose()), 401);
+    }
+    let asked = store.queries();
+    assert!(all_known());
+    assert_eq!(store.queries(), asked, "all of them are still known");
+}
+
+// E12
+#[test]
+fn an_error_is_never_remembered_as_unknown() {
+    use std::sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    };
+    #[derive(Clone)]
+    struct Failing(MemoryStore, Arc<AtomicBool>);
+    impl api_key_runtime::KeyStore for Failing {
+        fn find(
+            &self,
+            digests: &[api_key_runtime::Digest],
+        ) -> Result<Vec<api_key_runtime::KeyRecord>, StoreError> {
+            if self.1.load(Ordering::SeqCst) {
+                Err(StoreError::new("it fails"))
+            } else {
+                self.0.find(digests)
+            }
+        }
+    }
+    let store = Failing(MemoryStore::default(), Arc::default());
+    let new = NewKey::new("test", "0.0.0.0".parse().unwrap());
+    let key = store.0.issue(&new).unwrap();
+    let keys = AppKeys::builder().store(store.clone()).build().unwrap();
+    let server = Server::start(keys, routes);
+    let is = || status(server.address, key.secret.expose());
+    for _ in 0..3 {
+        store.1.store(true, Ordering::SeqCst);
+        assert_eq!(is(), 503);
+        store.1.store(false, Ordering::SeqCst);
+        assert_eq!(is(), 200);
+        std::thread::sleep(std::time::Duration::from_millis(1100));
+    }
+}
