@@ -385,3 +385,21 @@ fn a_direct_connection_is_for_keys_in_a_postgres() {
         assert!(error.is_setting(), "{error}");
     }
 }
+
+// D3
+#[test]
+fn a_pool_with_a_url_that_cannot_be_read_is_an_error_without_its_password() {
+    let pool = Pool::builder()
+        .max_size(1)
+        .connection_timeout(Duration::from_millis(200))
+        .build_unchecked(ConnectionManager::<PgConnection>::new(
+            "postgres://u:s3%zzcret@h/d",
+        ));
+    let error = AppKeys::builder().postgres_pool(pool).build().unwrap_err();
+    let message = error.to_string();
+    assert!(error.is_database(), "{message}");
+    assert!(
+        !message.contains("s3") && !message.contains("cret"),
+        "{message}"
+    );
+}

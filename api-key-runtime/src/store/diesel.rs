@@ -127,8 +127,8 @@ impl DieselStore {
         match self.listen.as_ref().unwrap_or(&self.database) {
             #[cfg(feature = "postgres")]
             database @ Database::Postgres(_) => {
-                let mut reader = postgres::changes::Reader::open(database, &self.is_polling_said)
-                    .map_err(StoreError::new)?;
+                let mut reader =
+                    postgres::changes::Reader::open(database, &self.is_polling_said)?;
                 if self.listen.is_some() {
                     reader.require_same(&self.database)?;
                 }
@@ -139,9 +139,9 @@ impl DieselStore {
                 Ok(Box::new(postgres::changes::PooledReader::new(database)))
             }
             #[cfg(feature = "sqlite")]
-            database @ Database::Sqlite(_) => Ok(Box::new(
-                sqlite::changes::Reader::open(database).map_err(StoreError::new)?,
-            )),
+            database @ Database::Sqlite(_) => {
+                Ok(Box::new(sqlite::changes::Reader::open(database)?))
+            }
             #[cfg(feature = "sqlite")]
             database @ Database::SqlitePool(_) => {
                 Ok(Box::new(sqlite::changes::PooledReader::new(database)))
