@@ -7,7 +7,9 @@ use crate::{
     cache::Cache,
     clock::{Clock, Moment, to_stored},
     key::{Digester, KeyForm},
-    store::{Aborted, Changed, Connection, Database, KeyConnection, aborted, check, on_either},
+    store::{
+        Aborted, Changed, Connection, Database, KeyConnection, aborted, check, on_either, over_live,
+    },
 };
 
 /// Issues, lists and changes the keys of a database.
@@ -180,8 +182,10 @@ impl Admin {
     }
 
     fn connect(&self) -> Result<Connection, Error> {
-        let mut connection = Connection::open(&self.database)?;
-        check(&self.database, &mut connection)?;
+        let database = &self.database;
+        let ((), connection) = over_live(database, Connection::open, |connection| {
+            check(database, connection)
+        })?;
         Ok(connection)
     }
 

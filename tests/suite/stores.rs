@@ -283,3 +283,29 @@ database_test!(
         );
     }
 );
+
+// E13
+#[test]
+fn a_change_whose_commit_was_not_answered_is_not_said_to_have_changed_nothing() {
+    let database = Database::postgres();
+    let (_, id) = database.issue("0.0.0.0");
+    let admin = database.admin();
+    let at_the_end = |what: &str| {
+        database
+            .execute(&format!(
+                "CREATE OR REPLACE FUNCTION at_the_end() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN {what}; RETURN NULL; END $$; \
+                 DROP TRIGGER IF EXISTS at_the_end ON api_keys; \
+                 CREATE CONSTRAINT TRIGGER at_the_end AFTER UPDATE ON api_keys DEFERRABLE INITIALLY DEFERRED \
+                     FOR EACH ROW EXECUTE FUNCTION at_the_end()"
+            ))
+            .unwrap();
+        admin.disable(id).unwrap_err().to_string()
+    };
+    let error = at_the_end("PERFORM pg_terminate_backend(pg_backend_pid()); PERFORM pg_sleep(5)");
+    assert!(
+        error.contains("may be there or not") && !error.contains("nothing was changed"),
+        "{error}"
+    );
+    let error = at_the_end("RAISE check_violation");
+    assert!(error.contains("nothing was changed"), "{error}");
+}

@@ -99,3 +99,88 @@ impl fmt::Debug for ReaderSlot {
         formatter.write_str("ReaderSlot(..)")
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicU32, Ordering};
+
+    use super::*;
+
+    /// Answers which of the readers it is.
+    struct Numbered(u32);
+
+    impl ChangeReader for Numbered {
+        fn read(&mut self, _: Option<&ChangeCursor>) -> Result<Changes, StoreError> {
+            Ok(Changes::keys(ChangeCursor::new(self.0.to_string()), []))
+        }
+
+        fn wait(&mut self, _: Duration) -> Result<(), StoreError> {
+            Ok(())
+        }
+    }
+
+    #[derive(Default)]
+    struct Store {
+        slot: ReaderSlot,
+        opened: AtomicU32,
+    }
+
+    impl Store {
+        fn with(
+            &self,
+            meanwhile: impl FnOnce() -> Result<(), StoreError>,
+        ) -> Result<String, StoreError> {
+            let open = || {
+                let number = self.opened.fetch_add(1, Ordering::Relaxed);
+                Ok(Box::new(Numbered(number)) as Box<dyn ChangeReader>)
+            };
+            self.slot.with_reader(open, |reader| {
+                meanwhile()?;
+                Ok(reader.read(None)?.cursor().as_str().to_owned())
+            })
+        }
+
+        fn read(&self) -> String {
+            self.with(|| Ok(())).unwrap()
+        }
+    }
+
+    // E7
+    #[test]
+    fn a_call_that_was_given_up_and_returns_later_does_not_disturb_the_one_that_replaced_it() {
+        let store = Store::default();
+        assert_eq!([store.read(), store.read()], ["0", "0"], "it is kept");
+        let late = store.with(|| {
+            // It hangs, and another thread takes over.
+            assert_eq!([store.read(), store.read()], ["1", "1"]);
+            Ok(())
+        });
+        assert_eq!(late.unwrap(), "0");
+        assert_eq!(store.read(), "1", "the late one took its place");
+        let late = store.with(|| {
+            assert_eq!(store.read(), "2");
+            Err(StoreError::new("away"))
+        });
+        assert!(late.is_err());
+        assert_eq!(store.read(), "2");
+    }
+
+    // E7
+    #[test]
+    fn one_that_fails_is_not_used_again() {
+        let store = Store::default();
+        assert_eq!(store.read(), "0");
+        assert!(store.with(|| Err(StoreError::new("away"))).is_err());
+        assert_eq!(store.read(), "1");
+        let failed = store
+            .slot
+            .with_open_reader(|_| Err(StoreError::new("away")));
+        assert!(failed.is_err());
+        assert!(
+            !store.slot.with_open_reader(|_| Ok(())).unwrap(),
+            "there is none"
+        );
+        assert_eq!(store.read(), "2");
+        assert!(store.slot.with_open_reader(|_| Ok(())).unwrap());
+    }
+}

@@ -227,7 +227,7 @@ fn sqlite_uri(path: &str, missing: Missing) -> String {
 
 /// Whether this is about a server. From a URL that libpq cannot read it quotes pieces, and those may be the password's.
 #[cfg(feature = "postgres")]
-fn is_about_a_server(message: &str) -> bool {
+pub(super) fn is_about_a_server(message: &str) -> bool {
     let begins = |beginning: &str| message.starts_with(beginning);
     begins("connection to server ")
         || begins("could not connect to server")

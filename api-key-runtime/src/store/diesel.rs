@@ -83,10 +83,9 @@ impl DieselStore {
     fn new(
         database: &Database,
         listen: Option<&Database>,
-        prepare: impl FnOnce(&mut Connection) -> Result<(), Error>,
+        prepare: impl FnMut(&mut Connection) -> Result<(), Error>,
     ) -> Result<Self, Error> {
-        let mut first = Opened::open(database)?;
-        prepare(&mut first.connection)?;
+        let ((), first) = Opened::run(database, prepare)?;
         let store = Self {
             database: database.clone(),
             listen: listen.cloned(),
@@ -128,8 +127,8 @@ impl DieselStore {
         match self.listen.as_ref().unwrap_or(&self.database) {
             #[cfg(feature = "postgres")]
             database @ Database::Postgres(_) => {
-                let mut reader = postgres::changes::Reader::open(database, &self.is_polling_said)
-                    .map_err(StoreError::new)?;
+                let mut reader =
+                    postgres::changes::Reader::open(database, &self.is_polling_said)?;
                 if self.listen.is_some() {
                     reader.require_same(&self.database)?;
                 }
@@ -140,9 +139,9 @@ impl DieselStore {
                 Ok(Box::new(postgres::changes::PooledReader::new(database)))
             }
             #[cfg(feature = "sqlite")]
-            database @ Database::Sqlite(_) => Ok(Box::new(
-                sqlite::changes::Reader::open(database).map_err(StoreError::new)?,
-            )),
+            database @ Database::Sqlite(_) => {
+                Ok(Box::new(sqlite::changes::Reader::open(database)?))
+            }
             #[cfg(feature = "sqlite")]
             database @ Database::SqlitePool(_) => {
                 Ok(Box::new(sqlite::changes::PooledReader::new(database)))

@@ -39,6 +39,7 @@ pub(crate) use self::{
     connection::{Connection, on_either},
     database::Database,
     migrations::migrate,
+    opened::over_live,
     schema_check::{aborted, check, claim_digest_key},
 };
 #[cfg(feature = "_diesel")]
@@ -94,6 +95,13 @@ pub trait KeyStore: Send + Sync + 'static {
     fn record_usage(&self, uses: &[KeyUse]) -> Result<(), StoreError> {
         let _ = uses;
         Ok(())
+    }
+}
+
+#[cfg(feature = "_diesel")]
+impl From<crate::Error> for StoreError {
+    fn from(error: crate::Error) -> Self {
+        Self::new(error)
     }
 }
 

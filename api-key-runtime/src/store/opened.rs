@@ -1,6 +1,8 @@
 //! A connection for look-ups and changes: opened or borrowed, its tables checked, and known to read what its URL still names.
 
-use super::{Connection, Database, StoreError, check};
+use std::fmt::Display;
+
+use super::{Connection, Database, check};
 use crate::Error;
 
 /// A connection whose tables were checked when it was opened: a restored database may be of another release, or without its triggers.
@@ -14,16 +16,28 @@ pub(super) struct Opened {
 
 impl Opened {
     pub(super) fn open(database: &Database) -> Result<Self, Error> {
+        Self::run(database, |_| Ok(())).map(|((), opened)| opened)
+    }
+
+    /// Opens or borrows a connection, checks its tables unless that was done before, and runs this over it. The connection is answered
+    /// as well, to be kept or dropped.
+    pub(super) fn run<T, E: From<Error> + Display>(
+        database: &Database,
+        mut run: impl FnMut(&mut Connection) -> Result<T, E>,
+    ) -> Result<(T, Self), E> {
         #[cfg(feature = "sqlite")]
         let named_before = match database {
             Database::Sqlite(path) => super::sqlite::FileIdentity::of(path),
             _ => None,
         };
-        let mut connection = Connection::open_soon(database)?;
-        if !connection.is_checked() {
-            check(database, &mut connection)?;
-            connection.set_checked();
-        }
+        #[cfg_attr(not(feature = "sqlite"), expect(unused_mut))]
+        let (done, mut connection) = over_live(database, Connection::open_soon, |connection| {
+            if !connection.is_checked() {
+                check(database, connection)?;
+                connection.set_checked();
+            }
+            run(connection)
+        })?;
         #[cfg(feature = "sqlite")]
         let files = match (&mut connection, database) {
             (Connection::Sqlite(connection), Database::Sqlite(path)) => Some(
@@ -32,31 +46,12 @@ impl Opened {
             ),
             _ => None,
         };
-        Ok(Self {
+        let opened = Self {
             connection,
             #[cfg(feature = "sqlite")]
             files,
-        })
-    }
-
-    /// Opens or borrows a connection and runs this over it; over another one where a borrowed one turns out to be dead, as often as there
-    /// may be dead ones in the pool. A new one is no reason to try again. It is answered as well, to be kept or dropped.
-    pub(super) fn run<T>(
-        database: &Database,
-        mut run: impl FnMut(&mut Connection) -> Result<T, StoreError>,
-    ) -> Result<(T, Self), StoreError> {
-        let mut others = database.idle_in_pool();
-        loop {
-            let mut opened = Self::open(database).map_err(StoreError::new)?;
-            match run(&mut opened.connection) {
-                Ok(done) => return Ok((done, opened)),
-                Err(error) if others > 0 && opened.connection.is_broken() => {
-                    log::debug!("a connection of {database} failed: {error}");
-                    others = others.saturating_sub(1);
-                }
-                Err(error) => return Err(error),
-            }
-        }
+        };
+        Ok((done, opened))
     }
 
     /// Whether it reads what the URL names now: not a file that was replaced or deleted meanwhile.
@@ -72,5 +67,26 @@ impl Opened {
             .is_none_or(super::sqlite::OpenFiles::are_current);
         #[cfg(not(feature = "sqlite"))]
         true
+    }
+}
+
+/// Opens a connection and runs this over it; over another one where a borrowed one turns out to be dead, as often as there may be dead
+/// ones in the pool. Of a new one, that would be no reason to try again.
+pub(crate) fn over_live<T, E: From<Error> + Display>(
+    database: &Database,
+    open: impl Fn(&Database) -> Result<Connection, Error>,
+    mut run: impl FnMut(&mut Connection) -> Result<T, E>,
+) -> Result<(T, Connection), E> {
+    let mut others = database.idle_in_pool();
+    loop {
+        let mut connection = open(database)?;
+        match run(&mut connection) {
+            Ok(done) => return Ok((done, connection)),
+            Err(error) if others > 0 && connection.is_broken() => {
+                log::debug!("a connection of {database} failed: {error}");
+                others = others.saturating_sub(1);
+            }
+            Err(error) => return Err(error),
+        }
     }
 }

@@ -143,8 +143,27 @@ fn get<C: R2D2Connection + Send + 'static>(
     pool: &Pool<ConnectionManager<C>>,
     patience: Duration,
 ) -> Result<Pooled<C>, Error> {
-    pool.get_timeout(patience)
-        .map_err(|source| Error::database("the application's pool gave no connection", source))
+    pool.get_timeout(patience).map_err(|error| {
+        let message = error.to_string();
+        let reason = message.trim_start_matches(WAITED).trim_start_matches(": ");
+        let reason = if is_harmless(reason) {
+            message
+        } else {
+            format!("{WAITED} (the reason may quote the password of its URL and is left out)")
+        };
+        Error::database("the application's pool gave no connection", reason)
+    })
+}
+
+/// How r2d2's only error begins; why it could not connect may follow.
+const WAITED: &str = "timed out waiting for connection";
+
+fn is_harmless(reason: &str) -> bool {
+    #[cfg(feature = "postgres")]
+    let is_harmless = super::connection::is_about_a_server(reason);
+    #[cfg(not(feature = "postgres"))]
+    let is_harmless = false;
+    is_harmless || reason.is_empty()
 }
 
 fn warn_of_patience<C: R2D2Connection + Send + 'static>(pool: &Pool<ConnectionManager<C>>) {

@@ -31,7 +31,8 @@ use crate::{
 
 /// Past that, forgetting everything is cheaper than a list.
 const MAX_KEYS: usize = 1000;
-/// An older cursor is of a process that slept, and what it missed may no longer be in the log, which is pruned by age.
+/// An older cursor is of a process that slept, and what it missed may no longer be in the log. So rows stay there for longer than this
+/// after their transaction has ended.
 const MAX_AGE_SECONDS: i64 = 3600;
 
 /// Which start of which server this is, which database, and which tables the names stand for.
@@ -109,7 +110,7 @@ pub(super) fn read(
             "row-level security hides rows of api_key_changes of {database} from this role, so revocations would go unnoticed"
         )));
     }
-    require_triggers(database, TRIGGERS, &answer.triggers).map_err(StoreError::new)?;
+    require_triggers(database, TRIGGERS, &answer.triggers)?;
     let now = Cursor {
         snapshot: &answer.snapshot,
         read_at: answer.read_at,
@@ -151,4 +152,46 @@ fn keys(digests: &[Option<Vec<u8>>]) -> Option<Vec<Digest>> {
         .iter()
         .map(|digest| digest.as_deref()?.try_into().ok().map(Digest::from_bytes))
         .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    // E7
+    #[test]
+    fn a_cursor_of_another_history_or_of_long_ago_is_not_gone_on_from() {
+        let cursor = |read_at, place| Cursor {
+            snapshot: "1:1:",
+            read_at,
+            place,
+        };
+        let is_of = |read_at, place| {
+            is_of_the_same_history(&cursor(read_at, place), &cursor(10_000, "here"))
+        };
+        for read_at in [10_000, 10_000 - MAX_AGE_SECONDS, 10_001] {
+            assert!(is_of(read_at, "here"), "{read_at}");
+        }
+        // By a clock that was set back as well.
+        for read_at in [9_999 - MAX_AGE_SECONDS, 0, i64::MIN, i64::MAX] {
+            assert!(!is_of(read_at, "here"), "{read_at}");
+        }
+        assert!(!is_of(10_000, "there"));
+    }
+
+    #[test]
+    fn what_names_no_key_names_all() {
+        let digest = |byte| Some(vec![byte; 32]);
+        assert_eq!(
+            keys(&[digest(1), digest(2)]).map(|keys| keys.len()),
+            Some(2)
+        );
+        for everything in [
+            vec![digest(1), None],
+            vec![Some(vec![1; 31])],
+            vec![digest(1); MAX_KEYS + 1],
+        ] {
+            assert!(keys(&everything).is_none());
+        }
+    }
 }

@@ -22,8 +22,8 @@ use crate::{
     },
 };
 
-/// How often the file is looked at.
-const POLL_INTERVAL: Duration = Duration::from_millis(10);
+/// How often the file is looked at; SQLite tells nobody that it was written to.
+const POLL_INTERVAL: Duration = Duration::from_millis(20);
 
 /// Reads changes over a connection of its own.
 pub(crate) struct Reader {

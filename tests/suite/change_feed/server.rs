@@ -1,0 +1,148 @@
+//! Servers that are restarted, that follow another one, and that stand behind a pooler.
+
+use std::time::{Duration, Instant};
+
+use api_key_runtime::{DieselStore, KeyStore as _};
+
+use super::{Reader, Seen, insert, keys, nothing};
+use crate::support::{Database, OwnServer, log};
+
+// E7, F5
+#[test]
+fn a_restart_of_the_server_is_everything() {
+    let server = OwnServer::start();
+    let database = server.database();
+    database.migrate();
+    let mut reader = Reader::new(&database);
+    for crash in [false, true] {
+        let digest = insert(&database, u32::from(crash));
+        assert_eq!(reader.read(), keys([&digest]));
+        if crash {
+            server.crash();
+        } else {
+            server.shut_down();
+        }
+        assert!(reader.try_read().is_err(), "it is away");
+        assert!(reader.try_read().is_err(), "it is still away");
+        server.start_again();
+        assert_eq!(reader.read(), Seen::Everything);
+        assert_eq!(reader.read(), nothing());
+    }
+}
+
+// E7
+#[test]
+fn to_a_cursor_of_another_start_of_the_server_everything_has_changed() {
+    let server = OwnServer::start();
+    let database = server.database();
+    database.migrate();
+    let mut before = Reader::new(&database);
+    server.shut_down();
+    server.start_again();
+    let mut reader = Reader::new(&database);
+    assert_eq!(reader.read(), nothing());
+    // The connection is not new, the cursor is of before.
+    std::mem::swap(&mut reader.cursor, &mut before.cursor);
+    assert_eq!(reader.read(), Seen::Everything);
+}
+
+// E9
+#[test]
+fn a_standby_is_an_error_and_says_nothing_of_changes() {
+    let primary = OwnServer::start();
+    let database = primary.database();
+    database.migrate();
+    let standby = OwnServer::standby_of(primary.address());
+    let error = DieselStore::open(&database.url_at(standby.address())).unwrap_err();
+    assert!(error.to_string().contains("hot standby"), "{error}");
+}
+
+/// Behind a transaction pooler the server may become a standby from one statement to the next. Here its own word for that is
+/// replaced, as the search path allows.
+// E9
+#[test]
+fn a_server_that_turns_into_a_standby_under_an_open_connection_is_an_error() {
+    let database = Database::postgres();
+    database.migrate();
+    database
+        .execute(
+            "CREATE TABLE standby AS SELECT false AS is_standby; \
+             CREATE FUNCTION public.pg_is_in_recovery() RETURNS boolean LANGUAGE sql AS 'SELECT is_standby FROM public.standby'; \
+             DO $$ BEGIN EXECUTE format('ALTER DATABASE %I SET search_path = public, pg_catalog', current_database()); END $$",
+        )
+        .unwrap();
+    let (_, id) = database.issue("0.0.0.0");
+    let digest = database.admin().get(id).unwrap().digest;
+    let mut reader = Reader::new(&database);
+    assert_eq!(reader.store.find(&[digest]).unwrap().len(), 1);
+    assert_eq!(reader.read(), nothing());
+    database
+        .execute("UPDATE standby SET is_standby = true")
+        .unwrap();
+    for _ in 0..2 {
+        let error = reader.try_read().unwrap_err().to_string();
+        assert!(error.contains("hot standby"), "{error}");
+        let error = reader.store.find(&[digest]).unwrap_err().to_string();
+        assert!(error.contains("hot standby"), "{error}");
+    }
+    database
+        .execute("UPDATE standby SET is_standby = false")
+        .unwrap();
+    assert_eq!(reader.read(), Seen::Everything);
+    assert_eq!(reader.store.find(&[digest]).unwrap().len(), 1);
+}
+
+/// What the log says of notifications from this database: those of its process, by its name.
+fn said(database: &Database) -> Vec<String> {
+    log::lines_with("arrive")
+        .into_iter()
+        .filter(|line| line.contains(database.name()))
+        .collect()
+}
+
+/// Reads and waits, as a feed does, for this long.
+fn feed(reader: &mut Reader, time: Duration) {
+    let until = Instant::now() + time;
+    while Instant::now() < until {
+        reader.try_read().unwrap();
+        reader.store.wait_for_change(Duration::from_millis(100));
+    }
+}
+
+// E9
+#[test]
+fn through_a_transaction_pooler_changes_are_told_and_that_nothing_wakes_is_said_once() {
+    log::install();
+    let database = Database::postgres();
+    database.migrate();
+    let mut reader = Reader::at(&database.pooled_url());
+    let digest = insert(&database, 1);
+    assert_eq!(reader.read(), keys([&digest]));
+    assert_eq!(reader.read(), nothing());
+    // Until a notification of its own has not arrived for long enough.
+    feed(&mut reader, Duration::from_secs(4));
+    let lines = said(&database);
+    assert_eq!(lines.len(), 1, "{lines:?}");
+    assert!(
+        lines[0].starts_with("WARN") && lines[0].contains("listen_url"),
+        "{lines:?}"
+    );
+    // A new connection, and the same again.
+    database.texts("SELECT cast(pg_terminate_backend(pid) AS text) FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid()");
+    let _ = reader.try_read();
+    feed(&mut reader, Duration::from_secs(4));
+    let digest = insert(&database, 2);
+    assert_eq!(reader.read(), keys([&digest]));
+    assert_eq!(said(&database).len(), 1, "{:?}", said(&database));
+}
+
+// E9
+#[test]
+fn of_a_direct_connection_nothing_is_said() {
+    log::install();
+    let database = Database::postgres();
+    database.migrate();
+    let mut reader = Reader::new(&database);
+    feed(&mut reader, Duration::from_secs(4));
+    assert!(said(&database).is_empty(), "{:?}", said(&database));
+}

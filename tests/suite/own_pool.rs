@@ -1,0 +1,405 @@
+//! Keys over the application's own pool: borrowed for a moment, and never held.
+
+use std::{
+    fs, thread,
+    time::{Duration, Instant},
+};
+
+use actix_web::{HttpResponse, get, web};
+use api_key_runtime::{AppKeys, AppKeysBuilder, NewKey, require_app_key};
+use diesel::{
+    PgConnection, RunQueryDsl as _, SqliteConnection,
+    prelude::QueryableByName,
+    r2d2::{ConnectionManager, CustomizeConnection, Pool},
+    sql_query, sql_types,
+};
+
+use crate::support::{Database, Server, database_test, http, log};
+
+#[derive(Clone)]
+enum AnyPool {
+    Postgres(Pool<ConnectionManager<PgConnection>>),
+    Sqlite(Pool<ConnectionManager<SqliteConnection>>),
+}
+
+impl AnyPool {
+    /// A pool of this many connections, as an application makes it.
+    fn new(database: &Database, size: u32) -> Self {
+        Self::with_patience(database, size, Duration::from_secs(1))
+    }
+
+    fn with_patience(database: &Database, size: u32, patience: Duration) -> Self {
+        let url = database.url();
+        if database.is_postgres() {
+            let builder = Pool::builder().max_size(size).connection_timeout(patience);
+            Self::Postgres(builder.build(ConnectionManager::new(url)).unwrap())
+        } else {
+            let builder = Pool::builder().max_size(size).connection_timeout(patience);
+            Self::Sqlite(builder.build(ConnectionManager::new(url)).unwrap())
+        }
+    }
+
+    fn builder(&self) -> AppKeysBuilder {
+        match self.clone() {
+            Self::Postgres(pool) => AppKeys::builder().postgres_pool(pool),
+            Self::Sqlite(pool) => AppKeys::builder().sqlite_pool(pool),
+        }
+    }
+
+    /// What the application itself asks its database.
+    fn count_of_users(&self) -> i64 {
+        #[derive(QueryableByName)]
+        struct Count {
+            #[diesel(sql_type = sql_types::BigInt)]
+            users: i64,
+        }
+        let query = sql_query("SELECT count(*) AS users FROM users");
+        let count: Count = match self {
+            Self::Postgres(pool) => query.get_result(&mut pool.get().unwrap()).unwrap(),
+            Self::Sqlite(pool) => query.get_result(&mut pool.get().unwrap()).unwrap(),
+        };
+        count.users
+    }
+}
+
+#[get("/guarded")]
+#[require_app_key]
+async fn guarded() -> HttpResponse {
+    HttpResponse::Ok().finish()
+}
+
+fn routes(config: &mut web::ServiceConfig) {
+    config.service(guarded);
+}
+
+fn wait_for(what: &str, mut is_so: impl FnMut() -> bool) {
+    let began = Instant::now();
+    while !is_so() {
+        assert!(began.elapsed() < Duration::from_secs(10), "{what}");
+        thread::sleep(Duration::from_millis(10));
+    }
+}
+
+// F14
+database_test!(
+    a_pool_of_one_connection_serves_the_application_and_the_look_ups,
+    |database: Database| {
+        let pool = {
+            database.migrate();
+            database
+                .execute("CREATE TABLE users (name TEXT); INSERT INTO users VALUES ('ada')")
+                .unwrap();
+            AnyPool::new(&database, 1)
+        };
+        let server = Server::start(pool.builder().build().unwrap(), routes);
+        let keys: Vec<(String, i64)> = (0..20).map(|_| database.issue("0.0.0.0")).collect();
+        thread::scope(|scope| {
+            scope.spawn(|| {
+                for _ in 0..200 {
+                    assert_eq!(pool.count_of_users(), 1);
+                }
+            });
+            for (key, _) in &keys {
+                assert_eq!(http::get_with(server.address, "/guarded", key).status, 200);
+            }
+        });
+        assert_eq!(pool.count_of_users(), 1, "nothing holds the connection");
+        let (key, id) = &keys[0];
+        database
+            .execute(&format!(
+                "UPDATE api_keys SET disabled_at = '2026-01-01 00:00:00+00:00' WHERE id = {id}"
+            ))
+            .unwrap();
+        wait_for("a disabled key goes on", || {
+            http::get_with(server.address, "/guarded", key).status == 401
+        });
+    }
+);
+
+// F14
+database_test!(
+    administration_works_over_a_pool_of_one_connection,
+    |database: Database| {
+        database.migrate();
+        let pool = AnyPool::new(&database, 1);
+        let keys = pool.builder().build().unwrap();
+        for admin in [
+            keys.admin().unwrap().clone(),
+            pool.builder().build_admin().unwrap(),
+        ] {
+            let new = NewKey::new("test", "0.0.0.0".parse().unwrap());
+            let id = admin.issue(&new).unwrap().record.id;
+            assert!(admin.disable(id).unwrap().disabled_at.is_some());
+            assert!(admin.enable(id).unwrap().disabled_at.is_none());
+            assert!(admin.revoke(id).unwrap().revoked_at.is_some());
+            assert!(admin.get(id).is_ok());
+            assert!(admin.list().unwrap().iter().any(|record| record.id == id));
+            assert!(admin.migrate().unwrap().is_empty(), "nothing left to run");
+        }
+    }
+);
+
+// F8
+database_test!(
+    start_up_refuses_a_pool_whose_tables_are_missing,
+    |database: Database| {
+        database.execute("CREATE TABLE users (name TEXT)").unwrap();
+        let pool = AnyPool::new(&database, 1);
+        let error = pool.builder().build().unwrap_err();
+        assert!(error.is_schema(), "{error}");
+        pool.builder().build_admin().unwrap().migrate().unwrap();
+        pool.builder().build().unwrap();
+    }
+);
+
+// F4, F5
+#[test]
+fn dead_connections_that_the_pool_does_not_know_of_refuse_nobody() {
+    let database = Database::postgres();
+    database.migrate();
+    let pool = match AnyPool::new(&database, 4) {
+        AnyPool::Postgres(pool) => pool,
+        AnyPool::Sqlite(_) => unreachable!(),
+    };
+    assert!(pool.test_on_check_out(), "r2d2's default");
+    let unchecked = Pool::builder()
+        .max_size(4)
+        .test_on_check_out(false)
+        .connection_timeout(Duration::from_secs(1))
+        .build(ConnectionManager::<PgConnection>::new(database.url()))
+        .unwrap();
+    for pool in [pool, unchecked] {
+        let keys = AppKeys::builder()
+            .postgres_pool(pool.clone())
+            .max_staleness(Duration::ZERO)
+            .build()
+            .unwrap();
+        let server = Server::start(keys, routes);
+        let (key, _) = database.issue("0.0.0.0");
+        for _ in 0..5 {
+            assert_eq!(http::get_with(server.address, "/guarded", &key).status, 200);
+            database.texts("SELECT cast(pg_terminate_backend(pid) AS text) FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid()");
+        }
+        assert_eq!(http::get_with(server.address, "/guarded", &key).status, 200);
+    }
+}
+
+// F4
+database_test!(
+    start_up_warns_of_a_pool_that_is_patient_for_longer_than_a_request,
+    |database: Database| {
+        database.migrate();
+        let patience = if database.is_postgres() {
+            Duration::from_millis(7001)
+        } else {
+            Duration::from_millis(7002)
+        };
+        log::install();
+        AnyPool::with_patience(&database, 1, Duration::from_secs(1))
+            .builder()
+            .build()
+            .unwrap();
+        let warnings = || log::lines_with(&format!("pool is {patience:?}"));
+        assert!(warnings().is_empty());
+        AnyPool::with_patience(&database, 1, patience)
+            .builder()
+            .build()
+            .unwrap();
+        assert_eq!(warnings().len(), 1, "{:?}", warnings());
+    }
+);
+
+// F10
+#[test]
+fn a_pool_of_databases_in_memory_is_refused() {
+    let pool = Pool::builder()
+        .max_size(1)
+        .build(ConnectionManager::<SqliteConnection>::new(":memory:"))
+        .unwrap();
+    let error = AppKeys::builder().sqlite_pool(pool).build().unwrap_err();
+    assert!(error.is_setting(), "{error}");
+}
+
+// E13, F10
+#[test]
+fn a_change_over_an_sqlite_pool_is_durable_and_leaves_the_connection_as_it_was() {
+    #[derive(Debug)]
+    struct Careless;
+    impl CustomizeConnection<SqliteConnection, diesel::r2d2::Error> for Careless {
+        fn on_acquire(&self, connection: &mut SqliteConnection) -> Result<(), diesel::r2d2::Error> {
+            sql_query("PRAGMA synchronous = OFF").execute(connection)?;
+            Ok(())
+        }
+    }
+    #[derive(QueryableByName, Debug, PartialEq)]
+    struct Settings {
+        #[diesel(sql_type = sql_types::BigInt)]
+        synchronous: i64,
+        #[diesel(sql_type = sql_types::BigInt)]
+        timeout: i64,
+    }
+    let database = Database::sqlite();
+    database.migrate();
+    // The trigger sees what the transaction that changes a key was set to.
+    database
+        .execute(
+            "CREATE TABLE seen (synchronous INTEGER, timeout INTEGER); \
+             CREATE TRIGGER see AFTER INSERT ON api_keys BEGIN \
+                 INSERT INTO seen SELECT synchronous, timeout FROM pragma_synchronous, pragma_busy_timeout; \
+             END",
+        )
+        .unwrap();
+    let pool = Pool::builder()
+        .max_size(1)
+        .connection_timeout(Duration::from_secs(1))
+        .connection_customizer(Box::new(Careless))
+        .build(ConnectionManager::<SqliteConnection>::new(database.url()))
+        .unwrap();
+    log::install();
+    let admin = AppKeys::builder()
+        .sqlite_pool(pool.clone())
+        .build_admin()
+        .unwrap();
+    assert!(!log::lines_with("have no busy_timeout").is_empty());
+    let held = {
+        let mut writer =
+            <SqliteConnection as diesel::Connection>::establish(database.url()).unwrap();
+        sql_query("BEGIN IMMEDIATE").execute(&mut writer).unwrap();
+        thread::spawn(move || {
+            thread::sleep(Duration::from_millis(200));
+            sql_query("COMMIT").execute(&mut writer).unwrap();
+        })
+    };
+    admin
+        .issue(&NewKey::new("test", "0.0.0.0".parse().unwrap()))
+        .expect("it waits for another writer");
+    held.join().unwrap();
+    let mut connection = pool.get().unwrap();
+    let seen: Settings = sql_query("SELECT synchronous, timeout FROM seen")
+        .get_result(&mut connection)
+        .unwrap();
+    assert_eq!((seen.synchronous, seen.timeout), (2, 5000));
+    let after: Settings =
+        sql_query("SELECT synchronous, timeout FROM pragma_synchronous, pragma_busy_timeout")
+            .get_result(&mut connection)
+            .unwrap();
+    assert_eq!((after.synchronous, after.timeout), (0, 0));
+}
+
+// E8
+#[test]
+fn an_sqlite_file_that_is_replaced_under_a_pool_is_503() {
+    let database = Database::sqlite();
+    let (key, _) = database.issue("0.0.0.0");
+    let pool = AnyPool::new(&database, 2);
+    let server = Server::start(pool.builder().build().unwrap(), routes);
+    let status = || http::get_with(server.address, "/guarded", &key).status;
+    assert_eq!(status(), 200);
+    let copy = format!("{}.copy", database.url());
+    database.execute(&format!("VACUUM INTO '{copy}'")).unwrap();
+    fs::rename(copy, database.url()).unwrap();
+    wait_for("a file that was replaced is read on", || status() == 503);
+    assert_eq!(status(), 503);
+}
+
+/// Sees a change long before the poll that keeps a bound of a minute.
+fn sees_changes_by_notification(keys: AppKeys, database: &Database) {
+    let server = Server::start(keys, routes);
+    for _ in 0..3 {
+        let (key, id) = database.issue("0.0.0.0");
+        let status = || http::get_with(server.address, "/guarded", &key).status;
+        assert_eq!(status(), 200);
+        database
+            .execute(&format!(
+                "UPDATE api_keys SET revoked_at = now() WHERE id = {id}"
+            ))
+            .unwrap();
+        wait_for("a revoked key goes on", || status() == 401);
+    }
+}
+
+// E1
+#[test]
+fn a_direct_connection_beside_a_pool_or_a_pooler_hears_of_changes_at_once() {
+    const BOUND: Duration = Duration::from_secs(60);
+    let database = Database::postgres();
+    database.migrate();
+    let pool = AnyPool::new(&database, 1).builder();
+    let pooler = AppKeys::builder().database_url(database.pooled_url());
+    for builder in [pool, pooler] {
+        let keys = builder
+            .listen_url(database.url())
+            .max_staleness(BOUND)
+            .build()
+            .unwrap();
+        sees_changes_by_notification(keys, &database);
+    }
+}
+
+// E6
+#[test]
+fn a_direct_connection_to_another_database_or_other_tables_is_refused() {
+    let (database, other) = (Database::postgres(), Database::postgres());
+    database.migrate();
+    other.migrate();
+    for builder in [AnyPool::new(&database, 1).builder(), database.builder()] {
+        let error = builder.listen_url(other.url()).build().unwrap_err();
+        assert!(
+            error.is_database() && error.to_string().contains("another database"),
+            "{error}"
+        );
+    }
+    // The same database, and tables of the same names that the keys are not looked up in.
+    database
+        .execute("CREATE SCHEMA elsewhere; CREATE ROLE elsewhere_role LOGIN; GRANT ALL ON SCHEMA elsewhere TO elsewhere_role; ALTER ROLE elsewhere_role SET search_path = elsewhere")
+        .unwrap();
+    let elsewhere = database.url().replace("postgres@", "elsewhere_role@");
+    AppKeys::migrate(&elsewhere).unwrap();
+    let error = database
+        .builder()
+        .listen_url(elsewhere)
+        .build()
+        .unwrap_err();
+    assert!(error.to_string().contains("another database"), "{error}");
+    database
+        .execute(
+            "DROP SCHEMA elsewhere CASCADE; DROP OWNED BY elsewhere_role; DROP ROLE elsewhere_role",
+        )
+        .unwrap();
+}
+
+#[test]
+fn a_direct_connection_is_for_keys_in_a_postgres() {
+    let database = Database::postgres();
+    database.migrate();
+    let file = Database::sqlite();
+    file.migrate();
+    for builder in [
+        file.builder().listen_url(database.url()),
+        database.builder().listen_url(file.url()),
+        AppKeys::builder()
+            .store(api_key_runtime::test_util::MemoryStore::default())
+            .listen_url(database.url()),
+    ] {
+        let error = builder.build().unwrap_err();
+        assert!(error.is_setting(), "{error}");
+    }
+}
+
+// D3
+#[test]
+fn a_pool_with_a_url_that_cannot_be_read_is_an_error_without_its_password() {
+    let pool = Pool::builder()
+        .max_size(1)
+        .connection_timeout(Duration::from_millis(200))
+        .build_unchecked(ConnectionManager::<PgConnection>::new(
+            "postgres://u:s3%zzcret@h/d",
+        ));
+    let error = AppKeys::builder().postgres_pool(pool).build().unwrap_err();
+    let message = error.to_string();
+    assert!(error.is_database(), "{message}");
+    assert!(
+        !message.contains("s3") && !message.contains("cret"),
+        "{message}"
+    );
+}

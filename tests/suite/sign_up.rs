@@ -1,0 +1,156 @@
+//! A key issued within a transaction of the application's own: there with the rest of it, or not at all.
+
+use actix_web::{HttpResponse, get, web};
+use api_key_runtime::{Admin, Error, KeyConnection, NewKey, require_app_key};
+use diesel::{
+    Connection, PgConnection, SqliteConnection,
+    r2d2::{ConnectionManager, Pool},
+};
+
+use crate::support::{Database, Server, database_test, http};
+
+#[get("/guarded")]
+#[require_app_key]
+async fn guarded() -> HttpResponse {
+    HttpResponse::Ok().finish()
+}
+
+fn routes(config: &mut web::ServiceConfig) {
+    config.service(guarded);
+}
+
+/// Why a sign-up was rolled back.
+#[derive(Debug)]
+enum Failed {
+    Key(Error),
+    Database,
+    Rethought,
+}
+
+impl From<diesel::result::Error> for Failed {
+    fn from(_: diesel::result::Error) -> Self {
+        Self::Database
+    }
+}
+
+/// A user and a key in one transaction, which fails at the end if it is to.
+fn sign_up<C: Connection + KeyConnection>(
+    connection: &mut C,
+    admin: &Admin,
+    before_the_end: impl FnOnce(&str) -> Result<(), Failed>,
+) -> Result<String, Failed> {
+    connection.transaction(|connection| {
+        connection.batch_execute("INSERT INTO users (name) VALUES ('ada')")?;
+        let new = NewKey::new("first", "0.0.0.0".parse().unwrap()).owner("ada");
+        let issued = admin.issue_within(connection, &new).map_err(Failed::Key)?;
+        let key = issued.secret.expose().to_owned();
+        before_the_end(&key)?;
+        Ok(key)
+    })
+}
+
+fn on(
+    database: &Database,
+    admin: &Admin,
+    before_the_end: impl FnOnce(&str) -> Result<(), Failed>,
+) -> Result<String, Failed> {
+    if database.is_postgres() {
+        sign_up(
+            &mut PgConnection::establish(database.url()).unwrap(),
+            admin,
+            before_the_end,
+        )
+    } else {
+        sign_up(
+            &mut SqliteConnection::establish(database.url()).unwrap(),
+            admin,
+            before_the_end,
+        )
+    }
+}
+
+// E6
+database_test!(
+    a_key_and_its_user_are_there_together_from_the_commit_on,
+    |database: Database| {
+        let keys = database.keys();
+        database.execute("CREATE TABLE users (name TEXT)").unwrap();
+        let admin = keys.admin().unwrap();
+        let server = Server::start(keys.clone(), routes);
+        let status = |key: &str| http::get_with(server.address, "/guarded", key).status;
+        let key = on(&database, admin, |key| {
+            assert_eq!(status(key), 401, "it is not there yet");
+            Ok(())
+        })
+        .unwrap();
+        // What was said of it before is forgotten as soon as it is there.
+        let began = std::time::Instant::now();
+        while status(&key) != 200 {
+            assert!(began.elapsed() < std::time::Duration::from_secs(5));
+        }
+        let [record] = admin.list().unwrap().try_into().unwrap();
+        assert_eq!(record.owner.as_deref(), Some("ada"));
+        assert_eq!(database.texts("SELECT name FROM users"), ["ada"]);
+    }
+);
+
+// E13
+database_test!(
+    a_sign_up_that_is_rolled_back_leaves_neither_user_nor_key,
+    |database: Database| {
+        let keys = database.keys();
+        database.execute("CREATE TABLE users (name TEXT)").unwrap();
+        let admin = keys.admin().unwrap();
+        let failed = on(&database, admin, |_| Err(Failed::Rethought)).unwrap_err();
+        assert!(matches!(failed, Failed::Rethought), "{failed:?}");
+        assert!(admin.list().unwrap().is_empty());
+        assert!(database.texts("SELECT name FROM users").is_empty());
+        assert_eq!(
+            on(&database, admin, |_| Ok(())).map(drop).map_err(|_| ()),
+            Ok(())
+        );
+        assert_eq!(admin.list().unwrap().len(), 1);
+    }
+);
+
+// A6
+database_test!(
+    a_key_under_another_pepper_than_the_table_s_is_refused_within_a_transaction_too,
+    |database: Database| {
+        database.issue("0.0.0.0");
+        database.execute("CREATE TABLE users (name TEXT)").unwrap();
+        let pepper = "AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8=";
+        let admin = database.builder().pepper(pepper).build_admin().unwrap();
+        let failed = on(&database, &admin, |_| Ok(())).unwrap_err();
+        assert!(
+            matches!(&failed, Failed::Key(error) if error.is_refused()),
+            "{failed:?}"
+        );
+        assert_eq!(admin.list().unwrap().len(), 1);
+        assert!(database.texts("SELECT name FROM users").is_empty());
+    }
+);
+
+// F14
+database_test!(
+    a_sign_up_over_the_only_connection_of_a_pool_needs_no_other,
+    |database: Database| {
+        database.migrate();
+        database.execute("CREATE TABLE users (name TEXT)").unwrap();
+        if database.is_postgres() {
+            let manager = ConnectionManager::<PgConnection>::new(database.url());
+            let pool = Pool::builder().max_size(1).build(manager).unwrap();
+            let builder = api_key_runtime::AppKeys::builder().postgres_pool(pool.clone());
+            let admin = builder.build_admin().unwrap();
+            sign_up(&mut pool.get().unwrap(), &admin, |_| Ok(())).unwrap();
+        } else {
+            let manager = ConnectionManager::<SqliteConnection>::new(database.url());
+            let pool = Pool::builder().max_size(1).build(manager).unwrap();
+            let builder = api_key_runtime::AppKeys::builder().sqlite_pool(pool.clone());
+            let admin = builder.build_admin().unwrap();
+            sign_up(&mut pool.get().unwrap(), &admin, |_| Ok(())).unwrap();
+        }
+        assert_eq!(database.admin().list().unwrap().len(), 1);
+        assert_eq!(database.texts("SELECT name FROM users"), ["ada"]);
+    }
+);
