@@ -127,8 +127,7 @@ impl DieselStore {
         match self.listen.as_ref().unwrap_or(&self.database) {
             #[cfg(feature = "postgres")]
             database @ Database::Postgres(_) => {
-                let mut reader =
-                    postgres::changes::Reader::open(database, &self.is_polling_said)?;
+                let mut reader = postgres::changes::Reader::open(database, &self.is_polling_said)?;
                 if self.listen.is_some() {
                     reader.require_same(&self.database)?;
                 }
