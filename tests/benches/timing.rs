@@ -1,0 +1,160 @@
+//! Whether time tells what the answer does not: `cargo bench -p api-key-tests --bench timing`.
+//!
+//! Refusals of every kind of bad key, warm and over loopback, by their medians; and the comparison of two digests by the test of dudect
+//! (Reparaz, Balasch and Verbauwhede, "Dude, is my code constant time?", 2017), which calls a difference found from |t| = 4.5 on.
+#![allow(missing_docs, clippy::unwrap_used, clippy::cast_precision_loss)]
+
+use std::{hint::black_box, time::Instant};
+
+use actix_web::{HttpResponse, web};
+use api_key_runtime::{AppKeys, Digest, NewKey, require_app_key, test_util::MemoryStore};
+use chrono::{DateTime, TimeDelta, Utc};
+
+use self::support::{
+    Client, Server,
+    figures::{Progress, figure, heading, quantile},
+    load,
+};
+
+#[allow(dead_code, unused_imports, reason = "no bench uses all of it")]
+mod support;
+
+/// Requests of each kind.
+const REQUESTS: usize = 8000;
+/// Samples of the comparison, and comparisons within each.
+const SAMPLES: usize = 400_000;
+const COMPARISONS: usize = 16;
+/// Of the samples, those that something else interrupted are left out.
+const KEPT: f64 = 0.9;
+
+#[actix_web::get("/guarded")]
+#[require_app_key]
+async fn guarded() -> HttpResponse {
+    HttpResponse::Ok().finish()
+}
+
+fn main() {
+    heading();
+    refusals();
+    comparison();
+}
+
+/// The medians of how long each kind of bad key takes to be refused, and how far apart they are.
+fn refusals() {
+    let store = MemoryStore::default();
+    let keys = AppKeys::builder().store(store.clone()).build().unwrap();
+    let issue = |addresses: &str| {
+        let new = NewKey::new("timing", addresses.parse().unwrap());
+        store.issue(&new).unwrap()
+    };
+    let long_ago = Some(DateTime::<Utc>::UNIX_EPOCH + TimeDelta::days(1));
+    let changed = |change: fn(&mut api_key_runtime::KeyRecord, Option<DateTime<Utc>>)| {
+        let issued = issue("0.0.0.0");
+        store.change(issued.record.id, |record| change(record, long_ago));
+        issued.secret.expose().to_owned()
+    };
+    let unknown = keys
+        .make_key(&NewKey::new("timing", "0.0.0.0".parse().unwrap()))
+        .unwrap();
+    let unknown = unknown.secret.expose().to_owned();
+    let mut malformed = unknown.clone();
+    let last = malformed.pop().unwrap();
+    malformed.push(if last == 'a' { 'b' } else { 'a' });
+    let kinds = [
+        ("unknown", unknown),
+        ("revoked", changed(|record, at| record.revoked_at = at)),
+        ("disabled", changed(|record, at| record.disabled_at = at)),
+        ("expired", changed(|record, at| record.expires_at = at)),
+        ("malformed", malformed),
+        (
+            "wrong address",
+            issue("203.0.113.7").secret.expose().to_owned(),
+        ),
+    ];
+    let server = Server::start(move |config: &mut web::ServiceConfig| {
+        config.app_data(keys.clone()).service(guarded);
+    });
+    let mut client = Client::connect(server.address);
+    let requests: Vec<_> = kinds
+        .iter()
+        .map(|(_, key)| load::get("/guarded", key))
+        .collect();
+    let mut samples = vec![Vec::with_capacity(REQUESTS); kinds.len()];
+    let mut progress = Progress::new("refusals", REQUESTS);
+    for round in 0..REQUESTS {
+        for turn in 0..requests.len() {
+            // Each is the first, the second, .. as often as the others.
+            let kind = (turn + round) % requests.len();
+            let began = Instant::now();
+            assert_eq!(client.status(&requests[kind]), 401);
+            samples[kind].push(began.elapsed().as_secs_f64() * 1e6);
+        }
+        progress.step();
+    }
+    drop(progress);
+    let mut medians = Vec::new();
+    for (samples, (name, _)) in samples.iter_mut().zip(&kinds) {
+        samples.sort_by(f64::total_cmp);
+        medians.push(quantile(samples, 0.5));
+        println!("#   {name}: {:.2} us (median)", quantile(samples, 0.5));
+    }
+    medians.sort_by(f64::total_cmp);
+    figure(
+        "refusal_medians_apart_us",
+        medians[medians.len() - 1] - medians[0],
+        "us",
+    );
+}
+
+/// Welch's t of two classes: digests that differ in their first byte, and digests that differ in their last.
+fn comparison() {
+    let stored = Digest::from_bytes([0x5a; 32]);
+    let classes = [0, 31].map(|position| {
+        let mut bytes = [0x5a; 32];
+        bytes[position] ^= 1;
+        Digest::from_bytes(bytes)
+    });
+    let mut samples = [Vec::new(), Vec::new()];
+    let mut random = 0x9e37_79b9_7f4a_7c15_u64;
+    let mut progress = Progress::new("comparison", SAMPLES);
+    for number in 0..SAMPLES {
+        random ^= random << 13;
+        random ^= random >> 7;
+        random ^= random << 17;
+        let class = usize::from(random & 1 == 1);
+        let digest = black_box(classes[class]);
+        let began = Instant::now();
+        for _ in 0..COMPARISONS {
+            black_box(black_box(&stored) == black_box(&digest));
+        }
+        samples[class].push(began.elapsed().as_nanos() as f64);
+        if number.is_multiple_of(10_000) {
+            progress.advance(10_000);
+        }
+    }
+    drop(progress);
+    let [one, other] = samples.map(|mut samples| {
+        samples.sort_by(f64::total_cmp);
+        let bound = quantile(&samples, KEPT);
+        samples.retain(|sample| *sample <= bound);
+        mean_and_error(&samples)
+    });
+    let t = (one.0 - other.0) / (one.1 + other.1).sqrt();
+    figure("digest_comparison_t", t, "");
+    println!(
+        "#   {:.2} ns and {:.2} ns for {COMPARISONS} comparisons",
+        one.0, other.0
+    );
+}
+
+/// The mean, and the square of its standard error.
+fn mean_and_error(samples: &[f64]) -> (f64, f64) {
+    let count = samples.len() as f64;
+    let mean = samples.iter().sum::<f64>() / count;
+    let variance = samples
+        .iter()
+        .map(|sample| (sample - mean).powi(2))
+        .sum::<f64>()
+        / (count - 1.0);
+    (mean, variance / count)
+}
