@@ -227,8 +227,12 @@ fn keys(settings: &Settings) -> Result<AppKeys, api_key_runtime::Error> {
         Store::Deaf => builder.store(Deaf(DieselStore::open(url)?)),
         Store::Lagging => builder.store(Lagging::new(DieselStore::open(url)?)),
     };
-    // Where the requests of a history come from is told by a header, so that one machine can play several callers.
-    builder.trusted_proxies(["127.0.0.1/32"]).build()
+    builder
+        .max_staleness(settings.max_staleness)
+        .stale_if_error(settings.stale_if_error)
+        // Where the requests of a history come from is told by a header, so that one machine can play several callers.
+        .trusted_proxies(["127.0.0.1/32"])
+        .build()
 }
 
 /// Also when it is paused then, or when its starter was killed.
