@@ -229,7 +229,8 @@ impl AppKeys {
 }
 
 /// The keys that apply to a request: those of its innermost scope. `None`, which is logged, where that is unclear.
-pub(crate) fn of(request: &HttpRequest) -> Option<AppKeys> {
+#[inline]
+pub(crate) fn of(request: &HttpRequest) -> Option<&AppKeys> {
     let plain = request.app_data::<AppKeys>();
     let data = request
         .app_data::<web::Data<AppKeys>>()
@@ -242,7 +243,7 @@ pub(crate) fn of(request: &HttpRequest) -> Option<AppKeys> {
             "a check for API keys but no AppKeys in the application, or none that reaches it: add .app_data(keys.clone()) to the App, or \
              to the scope or resource that #[require_app_key] stands in or RequireAppKey wraps"
         }
-        (plain, data) => return plain.or(data).cloned(),
+        (plain, data) => return plain.or(data),
     };
     let route = route_of(request);
     if LOGGED.is_due(route.clone()) {

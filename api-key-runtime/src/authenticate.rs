@@ -1,6 +1,6 @@
 //! The join of everything a guarded request passes through: request, credential, digest, record, verdict, response.
 
-use std::{future::Future, net::IpAddr, pin::Pin, sync::Arc};
+use std::{borrow::Borrow, future::Future, net::IpAddr, pin::Pin, sync::Arc};
 
 use actix_web::{
     FromRequest, Handler, HttpMessage as _, HttpRequest, HttpResponse, Responder, web,
@@ -63,7 +63,7 @@ where
     Box::pin(async move {
         let admitted = match authenticate(policy, &request).await {
             Ok(admitted) => admitted,
-            Err(refusal) => return at_handler(refusal),
+            Err(refusal) => return at_handler(*refusal),
         };
         let mut payload = payload.into_inner();
         let mut response = match Args::from_request(&request, &mut payload).await {
@@ -79,71 +79,179 @@ where
     })
 }
 
+/// What a refused request is answered. Boxed, so that a request that passes does not move the room for it about.
+pub(crate) type Refusal = Box<HttpResponse>;
+
 /// A request that was let through, and what its response needs.
 #[must_use = "the response of a guarded handler is finished"]
-pub(crate) struct Admitted {
-    keys: AppKeys,
+pub(crate) struct Admitted<K = AppKeys> {
+    keys: K,
     in_query: bool,
 }
 
-impl Admitted {
+impl<K: Borrow<AppKeys>> Admitted<K> {
     pub(crate) fn finish<B>(&self, response: &mut HttpResponse<B>) {
-        self.keys.inner().responses.finish(response, self.in_query);
+        let inner = self.keys.borrow().inner();
+        inner.responses.finish(response, self.in_query);
+    }
+}
+
+impl Admitted<&AppKeys> {
+    /// For who hands the request on, of which this borrows, before there is a response.
+    pub(crate) fn detach(&self) -> Admitted {
+        Admitted {
+            keys: self.keys.clone(),
+            in_query: self.in_query,
+        }
     }
 }
 
 /// Lets a request through, with its key in the extensions, or answers the refusal. Neither reads a byte of the body.
-pub(crate) async fn authenticate(
-    policy: &Policy,
-    request: &HttpRequest,
-) -> Result<Admitted, HttpResponse> {
+pub(crate) async fn authenticate<'a>(
+    policy: &'a Policy,
+    request: &'a HttpRequest,
+) -> Result<Admitted<&'a AppKeys>, Refusal> {
     let Some(keys) = app_keys::of(request) else {
-        return Err(marked(misconfigured(), Mark::NoAppKeys));
+        return Err(Box::new(marked(misconfigured(), Mark::NoAppKeys)));
     };
-    let inner = keys.inner();
-    let peer = request.peer_addr().map(|peer| peer.ip());
-    let address = inner.callers.address(peer, request.headers());
-    let refuse = |reason: Reason, in_query: bool, key: Option<&KnownKey>| {
-        inner.refusal_log.refused(reason, request, address, key);
-        if reason == Reason::WrongAddress && !inner.callers.trust_proxies() {
-            hint_at_proxy(&inner.refusal_log, address, request);
-        }
-        inner.responses.refusal(reason.class(), policy, in_query)
-    };
-    let (key, in_query) = match present(&inner.sources, request.headers(), request.query_string()) {
-        Presented::Key { key, in_query } => (key, in_query),
-        Presented::Nothing if policy.is_optional() => {
-            let mut extensions = request.extensions_mut();
-            // An outer scope may have other keys and have found one of them, which is no key of these.
-            extensions.remove::<AppKey>();
-            extensions.insert(PassedWithoutKey);
-            return Ok(Admitted {
-                keys,
-                in_query: false,
-            });
-        }
-        Presented::Nothing => return Err(refuse(Reason::NoKey, false, None)),
-        Presented::Malformed { in_query } => return Err(refuse(Reason::Malformed, in_query, None)),
-        Presented::Several => {
-            // One of them may stand in the query, where the application reads it.
-            let in_query = inner.sources.query_names().next().is_some();
-            return Err(refuse(Reason::SeveralCredentials, in_query, None));
-        }
-    };
-    match admit(&keys, policy, &key, address).await {
-        Ok((known, arrived)) => {
-            let key = AppKey::new(Arc::clone(&known), address);
-            let outer = request.extensions_mut().insert(key);
-            // Where one guard stands within another, the request is one use.
-            let is_counted = outer.is_some_and(|outer| outer.is(&known));
-            if let Some(usage) = &inner.usage
-                && !is_counted
-            {
-                usage.note(&known, arrived, address);
-            }
+    // Gone before anything is awaited, for the same reason as below.
+    let begun = Check::new(keys, policy, request).begin();
+    match begun {
+        Begun::Ended(in_query) => Ok(Admitted { keys, in_query }),
+        Begun::Refused(refusal) => Err(refusal),
+        Begun::Unknown(look_up) => {
+            let in_query = look_up.await?;
             Ok(Admitted { keys, in_query })
         }
-        Err((reason, known)) => Err(refuse(reason, in_query, known.as_deref())),
+    }
+}
+
+/// One request at one guard.
+#[derive(Clone, Copy)]
+struct Check<'a> {
+    keys: &'a AppKeys,
+    policy: &'a Policy,
+    request: &'a HttpRequest,
+    address: Option<IpAddr>,
+}
+
+/// How far a check came without waiting.
+enum Begun<'a> {
+    /// Admitted; whether the credential stands in the query.
+    Ended(bool),
+    Refused(Refusal),
+    /// To the end of what this process knows by itself. Boxed, so that a request that hits carries none of it along.
+    Unknown(Pin<Box<dyn Future<Output = Result<bool, Refusal>> + 'a>>),
+}
+
+impl<'a> Check<'a> {
+    #[inline]
+    fn new(keys: &'a AppKeys, policy: &'a Policy, request: &'a HttpRequest) -> Self {
+        let peer = request.peer_addr().map(|peer| peer.ip());
+        Self {
+            keys,
+            policy,
+            request,
+            address: keys.inner().callers.address(peer, request.headers()),
+        }
+    }
+
+    /// Credential, digest, record, verdict. Not part of a future: what one of these keeps, it keeps in memory, and moves about.
+    #[inline]
+    fn begin(&self) -> Begun<'a> {
+        let inner = self.keys.inner();
+        let (headers, query) = (self.request.headers(), self.request.query_string());
+        let (key, in_query) = match present(&inner.sources, headers, query) {
+            Presented::Key { key, in_query } => (key, in_query),
+            other => return self.without_key(&other),
+        };
+        let digest = inner.digester.digest(&key);
+        // The lease before the entry it vouches for, and both after the request arrived: see `cache`.
+        let lease = inner.cache.lease();
+        let now = Moment::now();
+        match inner.cache.probe(&digest, lease, now) {
+            Probe::Known(known) => match self.end(known, &digest, now, in_query) {
+                Ok(()) => Begun::Ended(in_query),
+                Err(refusal) => Begun::Refused(refusal),
+            },
+            probe => {
+                let check = *self;
+                Begun::Unknown(Box::pin(async move {
+                    match look_up(inner, &key, (digest, probe), lease, now).await {
+                        Ok((known, digest)) => check.end(known, &digest, now, in_query)?,
+                        Err(reason) => return Err(check.refuse(reason, in_query, None)),
+                    }
+                    Ok(in_query)
+                }))
+            }
+        }
+    }
+
+    /// Nothing that could be a key was presented.
+    #[inline(never)]
+    fn without_key(&self, presented: &Presented<'_>) -> Begun<'a> {
+        let (reason, in_query) = match *presented {
+            Presented::Nothing if self.policy.is_optional() => {
+                let mut extensions = self.request.extensions_mut();
+                // An outer scope may have other keys and have found one of them, which is no key of these.
+                extensions.remove::<AppKey>();
+                extensions.insert(PassedWithoutKey);
+                return Begun::Ended(false);
+            }
+            Presented::Nothing => (Reason::NoKey, false),
+            Presented::Malformed { in_query } | Presented::Key { in_query, .. } => {
+                (Reason::Malformed, in_query)
+            }
+            // One of them may stand in the query, where the application reads it.
+            Presented::Several => {
+                let in_query = self.keys.inner().sources.query_names().next().is_some();
+                (Reason::SeveralCredentials, in_query)
+            }
+        };
+        Begun::Refused(self.refuse(reason, in_query, None))
+    }
+
+    /// The verdict on a key that is known.
+    #[inline]
+    fn end(
+        &self,
+        known: Arc<KnownKey>,
+        digest: &Digest,
+        now: Moment,
+        in_query: bool,
+    ) -> Result<(), Refusal> {
+        let inner = self.keys.inner();
+        if let Err(reason) = judge(&known, self.policy, self.address, || inner.clock.now()) {
+            if reason == Reason::Expired {
+                inner.cache.ended(digest, &known, now);
+            }
+            return Err(self.refuse(reason, in_query, Some(&known)));
+        }
+        let mut extensions = self.request.extensions_mut();
+        if let Some(usage) = &inner.usage
+            // Where one guard stands within another, the request is one use.
+            && extensions.get::<AppKey>().is_none_or(|outer| !outer.is(&known))
+        {
+            usage.note(&known, now, self.address);
+        }
+        extensions.insert(AppKey::new(known, self.address));
+        Ok(())
+    }
+
+    #[cold]
+    fn refuse(&self, reason: Reason, in_query: bool, key: Option<&KnownKey>) -> Refusal {
+        let inner = self.keys.inner();
+        inner
+            .refusal_log
+            .refused(reason, self.request, self.address, key);
+        if reason == Reason::WrongAddress && !inner.callers.trust_proxies() {
+            hint_at_proxy(&inner.refusal_log, self.address, self.request);
+        }
+        Box::new(
+            inner
+                .responses
+                .refusal(reason.class(), self.policy, in_query),
+        )
     }
 }
 
@@ -160,41 +268,10 @@ fn hint_at_proxy(log: &RefusalLog, address: Option<IpAddr>, request: &HttpReques
     }
 }
 
-/// Credential, digest, record, verdict: the key, and when the request came to be judged. A refusal comes with the key it is about, for
-/// the log.
-async fn admit(
-    keys: &AppKeys,
-    policy: &Policy,
-    key: &str,
-    address: Option<IpAddr>,
-) -> Result<(Arc<KnownKey>, Moment), (Reason, Option<Arc<KnownKey>>)> {
-    let inner = keys.inner();
-    let digest = inner.digester.digest(key);
-    // The lease before the entry it vouches for, and both after the request arrived: see `cache`.
-    let lease = inner.cache.lease();
-    let now = Moment::now();
-    let (known, digest) = match inner.cache.probe(&digest, lease, now) {
-        Probe::Known(known) => (known, digest),
-        // Boxed, so that a request that hits carries none of it along.
-        probe => Box::pin(look_up(inner, key, (digest, probe), lease, now))
-            .await
-            .map_err(|reason| (reason, None))?,
-    };
-    match judge(&known, policy, address, || inner.clock.now()) {
-        Ok(()) => Ok((known, now)),
-        Err(reason) => {
-            if reason == Reason::Expired {
-                inner.cache.ended(&digest, &known, now);
-            }
-            Err((reason, Some(known)))
-        }
-    }
-}
-
 /// A key that is not known under its current digest: under the previous one, or in the store.
 async fn look_up(
     inner: &app_keys::Inner,
-    key: &str,
+    key: &[u8],
     (current, probe): (Digest, Probe),
     lease: Moment,
     now: Moment,
@@ -215,7 +292,7 @@ async fn look_up(
         _ => Lane::Unknown,
     };
     // A hit proves the key, so its checksum is computed only now.
-    if !inner.form.admits(key) {
+    if !std::str::from_utf8(key).is_ok_and(|key| inner.form.admits(key)) {
         return Err(Reason::Malformed);
     }
     inner

@@ -45,6 +45,7 @@ impl Moment {
     /// Before every other moment.
     pub(crate) const START: Self = Self(0);
 
+    #[inline]
     pub(crate) fn now() -> Self {
         let beginning = *BEGINNING;
         Self(1).after(Instant::now().saturating_duration_since(beginning))
@@ -59,11 +60,13 @@ impl Moment {
     }
 
     /// The time that passed since an earlier moment; zero where that one is later.
+    #[inline]
     pub(crate) const fn since(self, earlier: Self) -> Duration {
         Duration::from_nanos(self.0.saturating_sub(earlier.0))
     }
 
     /// This much later.
+    #[inline]
     pub(crate) const fn after(self, time: Duration) -> Self {
         // Cheaper than `as_nanos`, which is of 128 bits.
         let nanos = time

@@ -85,7 +85,7 @@ pub fn credential(data: &[u8]) {
         }
     }
     if let Presented::Key { key, .. } = present(&sources, &headers, query) {
-        assert!((1..=256).contains(&key.len()) && key.bytes().all(is_key_character));
+        assert!((1..=256).contains(&key.len()) && key.iter().copied().all(is_key_character));
     }
 }
 

@@ -58,6 +58,7 @@ impl KnownKey {
     }
 
     /// The state at a moment, which is asked for only where the key has an end.
+    #[inline]
     pub(crate) fn state(&self, now: impl FnOnce() -> DateTime<Utc>) -> KeyState {
         if self.revoked {
             KeyState::Revoked

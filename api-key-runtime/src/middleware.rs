@@ -193,8 +193,8 @@ where
         Box::pin(async move {
             // Borrowed and never cloned: actix's routing panics where somebody else holds the request.
             let admitted = match authenticate(&policy, request.request()).await {
-                Ok(admitted) => admitted,
-                Err(refusal) => return Ok(refused(request, refusal)),
+                Ok(admitted) => admitted.detach(),
+                Err(refusal) => return Ok(refused(request, *refusal)),
             };
             match service.call(request).await {
                 Ok(mut response) => {

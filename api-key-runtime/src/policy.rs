@@ -56,6 +56,7 @@ impl Policy {
     }
 
     /// Whether these scopes are enough: all of the one list and, where there is another, one of it.
+    #[inline]
     pub(crate) fn is_met_by(&self, scopes: &ScopeSet) -> bool {
         let has = |scope: &&str| scopes.contains(scope);
         self.scopes.is_none_or(|all| all.iter().all(has))

@@ -64,6 +64,7 @@ impl Reason {
 /// Judges a key that was found, on every request. All refusals but a missing scope look alike to the caller.
 ///
 /// The time of day is asked for only where the key has an end.
+#[inline]
 pub(crate) fn judge(
     key: &KnownKey,
     policy: &Policy,

@@ -149,12 +149,14 @@ impl Cache {
     // ---- requests ---------------------------------------------------------------------------------------------------------------
 
     /// Up to when every change is known to have been applied. To be read before the entry that it is to vouch for.
+    #[inline]
     pub(crate) fn lease(&self) -> Moment {
         // Acquire: who sees the lease sees the drops that came before it.
         Moment::from_nanos(self.lease.load(Ordering::Acquire))
     }
 
     /// What is believed of a digest, by a lease that was read before and a time that was read after the request began.
+    #[inline]
     pub(crate) fn probe(&self, digest: &Digest, lease: Moment, now: Moment) -> Probe {
         if let Some(entry) = self.known.get(digest) {
             let is_fresh = self
@@ -179,11 +181,13 @@ impl Cache {
     }
 
     /// When an entry was last known to be current: when it was read, or when the feed last said that nothing else has changed.
+    #[inline]
     fn current_at<T>(&self, entry: &Entry<T>, lease: Moment) -> Option<Moment> {
         let believed = entry.generation >= self.believed_from.load(Ordering::Acquire);
         believed.then(|| lease.max(entry.sent))
     }
 
+    #[inline]
     fn is_fresh(&self, current_at: Moment, now: Moment) -> bool {
         // Zero is for those who want every request asked for, and not for two in the same nanosecond.
         !self.bounds.max_staleness.is_zero() && now.since(current_at) <= self.bounds.max_staleness

@@ -153,7 +153,7 @@ impl Way {
         })
     }
 
-    fn digest(&self, key: &str) -> Digest {
+    fn digest(&self, key: &[u8]) -> Digest {
         Digest(match &self.mac {
             None => Sha256::digest(key).into(),
             Some(mac) => mac.clone().chain_update(key).finalize().into_bytes().into(),
@@ -235,8 +235,8 @@ impl Digester {
     }
 
     /// The digest that is stored of a new key, and looked for first.
-    pub(crate) fn digest(&self, key: &str) -> Digest {
-        self.current.digest(key)
+    pub(crate) fn digest(&self, key: impl AsRef<[u8]>) -> Digest {
+        self.current.digest(key.as_ref())
     }
 
     #[cfg(test)]
@@ -248,8 +248,8 @@ impl Digester {
     }
 
     /// The digest it may still stand under while a pepper is being changed.
-    pub(crate) fn previous_digest(&self, key: &str) -> Option<Digest> {
-        self.previous.as_ref().map(|way| way.digest(key))
+    pub(crate) fn previous_digest(&self, key: impl AsRef<[u8]>) -> Option<Digest> {
+        self.previous.as_ref().map(|way| way.digest(key.as_ref()))
     }
 }
 
@@ -383,7 +383,7 @@ mod tests {
             mac: Some(mac),
         };
         assert_eq!(
-            hex(way.digest("Test Using Larger Than Block-Size Key - Hash Key First")),
+            hex(way.digest(b"Test Using Larger Than Block-Size Key - Hash Key First")),
             "60e431591ee0b67f0d8a26aacbf5b77f8e0bc6213728c5140546040f0ee37f54"
         );
     }

@@ -72,6 +72,7 @@ impl Callers {
     }
 
     /// The caller's canonical address; `None` where it is unknown.
+    #[inline]
     pub(crate) fn address(&self, peer: Option<IpAddr>, headers: &HeaderMap) -> Option<IpAddr> {
         let peer = peer.map(|peer| peer.to_canonical());
         match &self.proxies {

@@ -20,9 +20,9 @@ pub(crate) enum Presented<'a> {
     Malformed {
         in_query: bool,
     },
-    /// 1 to 256 characters that a key may hold.
+    /// 1 to 256 characters that a key may hold, which are ASCII.
     Key {
-        key: Cow<'a, str>,
+        key: Cow<'a, [u8]>,
         in_query: bool,
     },
     /// More than one credential, even if equal.
@@ -62,9 +62,9 @@ pub(crate) fn present<'a>(
     let Some(Found { value, in_query }) = only else {
         return Presented::Nothing;
     };
-    match value.and_then(key_text) {
-        Some(key) => Presented::Key { key, in_query },
-        None => Presented::Malformed { in_query },
+    match value {
+        Some(key) if is_key(&key) => Presented::Key { key, in_query },
+        _ => Presented::Malformed { in_query },
     }
 }
 
@@ -87,15 +87,8 @@ fn header_value(value: &[u8]) -> Found<'_> {
     }
 }
 
-fn key_text(value: Cow<'_, [u8]>) -> Option<Cow<'_, str>> {
-    let plausible = (1..=MAX_CREDENTIAL_BYTES).contains(&value.len()) && are_key_characters(&value);
-    if !plausible {
-        return None;
-    }
-    match value {
-        Cow::Borrowed(bytes) => std::str::from_utf8(bytes).ok().map(Cow::Borrowed),
-        Cow::Owned(bytes) => String::from_utf8(bytes).ok().map(Cow::Owned),
-    }
+fn is_key(value: &[u8]) -> bool {
+    (1..=MAX_CREDENTIAL_BYTES).contains(&value.len()) && are_key_characters(value)
 }
 
 /// `Authorization: Bearer KEY`. Another scheme is nothing presented; beside it a bearer is one of several lines, which RFC 9110 forbids.
@@ -124,6 +117,12 @@ fn bearer(headers: &HeaderMap) -> Result<Option<Found<'_>>, TooMany> {
     reason = "absent, unreadable and present are three things"
 )]
 fn bearer_value(line: &[u8]) -> Option<Option<Cow<'_, [u8]>>> {
+    // As nearly every client writes it.
+    if let Some(value) = line.strip_prefix(b"Bearer ")
+        && value.first() != Some(&b' ')
+    {
+        return Some(Some(Cow::Borrowed(value)));
+    }
     let end = line
         .iter()
         .position(|&byte| !is_token_character(byte))
@@ -244,7 +243,7 @@ mod tests {
 
     fn key(text: &str) -> Presented<'_> {
         Presented::Key {
-            key: text.into(),
+            key: text.as_bytes().into(),
             in_query: false,
         }
     }

@@ -1,20 +1,49 @@
 //! The check alone, in process: a request as a server would hand it to a guarded handler, and the function that the attribute awaits.
 
+use std::{cell::RefCell, future::ready, rc::Rc};
+
 use actix_web::{
-    HttpRequest,
+    App, HttpRequest, HttpResponse,
     http::{
         StatusCode,
         header::{ACCEPT, ACCEPT_ENCODING, AUTHORIZATION, HOST, USER_AGENT},
     },
-    test::TestRequest,
+    test::{TestRequest, call_service, init_service},
+    web,
 };
 use api_key_runtime::{AppKeys, Policy, test_util::bench};
+
+use super::Key;
 
 /// What `#[require_app_key]` without arguments asks.
 static POLICY: Policy = Policy::new();
 
 /// A request as a common client sends it, with this key as `Authorization: Bearer`.
 pub(crate) fn request(keys: &AppKeys, key: &str) -> HttpRequest {
+    sent(key).app_data(keys.clone()).to_http_request()
+}
+
+/// The same as an application hands them to a handler, which share what the application holds: one for each of these keys.
+pub(crate) async fn requests(keys: &AppKeys, presented: &[Key]) -> Vec<HttpRequest> {
+    let handed_over = Rc::new(RefCell::new(Vec::new()));
+    let handler = {
+        let handed_over = Rc::clone(&handed_over);
+        move |request| {
+            handed_over.borrow_mut().push(request);
+            ready(HttpResponse::Ok())
+        }
+    };
+    let app = App::new()
+        .app_data(keys.clone())
+        .route("/orders/{id}", web::get().to(handler));
+    let app = init_service(app).await;
+    for key in presented {
+        call_service(&app, sent(&key.secret).to_request()).await;
+    }
+    handed_over.take()
+}
+
+fn sent(key: &str) -> TestRequest {
     TestRequest::get()
         .uri("/orders/17")
         .peer_addr("127.0.0.1:40000".parse().unwrap())
@@ -23,8 +52,6 @@ pub(crate) fn request(keys: &AppKeys, key: &str) -> HttpRequest {
         .insert_header((ACCEPT, "*/*"))
         .insert_header((ACCEPT_ENCODING, "gzip, deflate"))
         .insert_header((AUTHORIZATION, format!("Bearer {key}")))
-        .app_data(keys.clone())
-        .to_http_request()
 }
 
 /// The very function that the attribute awaits; the status of a refusal.

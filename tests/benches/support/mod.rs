@@ -11,7 +11,7 @@ pub(crate) mod server;
 pub(crate) mod store;
 
 pub(crate) use self::{
-    check::{authenticate, request},
+    check::{authenticate, request, requests},
     database::Database,
     figures::{figure, heading, ratio},
     keys::{Key, make_keys},
