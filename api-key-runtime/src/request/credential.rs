@@ -510,7 +510,7 @@ mod tests {
         let sources = everything();
         let none = headers(&[]);
         let in_query = |text: &str| Presented::Key {
-            key: text.to_owned().into(),
+            key: text.as_bytes().into(),
             in_query: true,
         };
         assert_eq!(present(&sources, &none, "a=b&key=K%2dK&c"), in_query("K-K"));

@@ -28,7 +28,7 @@ pub(crate) async fn requests(keys: &AppKeys, presented: &[Key]) -> Vec<HttpReque
     let handed_over = Rc::new(RefCell::new(Vec::new()));
     let handler = {
         let handed_over = Rc::clone(&handed_over);
-        move |request| {
+        move |request: HttpRequest| {
             handed_over.borrow_mut().push(request);
             ready(HttpResponse::Ok())
         }
