@@ -117,9 +117,9 @@ pub(crate) async fn authenticate<'a>(
     // Gone before anything is awaited, for the same reason as below.
     let begun = Check::new(keys, policy, request).begin();
     match begun {
-        Begun::Ended(in_query) => Ok(Admitted { keys, in_query }),
+        Begun::Admitted(in_query) => Ok(Admitted { keys, in_query }),
         Begun::Refused(refusal) => Err(refusal),
-        Begun::Unknown(look_up) => {
+        Begun::LookUp(look_up) => {
             let in_query = look_up.await?;
             Ok(Admitted { keys, in_query })
         }
@@ -137,11 +137,11 @@ struct Check<'a> {
 
 /// How far a check came without waiting.
 enum Begun<'a> {
-    /// Admitted; whether the credential stands in the query.
-    Ended(bool),
+    /// Whether the credential stands in the query.
+    Admitted(bool),
     Refused(Refusal),
-    /// To the end of what this process knows by itself. Boxed, so that a request that hits carries none of it along.
-    Unknown(Pin<Box<dyn Future<Output = Result<bool, Refusal>> + 'a>>),
+    /// What this process does not know by itself. Boxed, so that a request that hits carries none of it along.
+    LookUp(Pin<Box<dyn Future<Output = Result<bool, Refusal>> + 'a>>),
 }
 
 impl<'a> Check<'a> {
@@ -171,12 +171,12 @@ impl<'a> Check<'a> {
         let now = Moment::now();
         match inner.cache.probe(&digest, lease, now) {
             Probe::Known(known) => match self.end(known, &digest, now, in_query) {
-                Ok(()) => Begun::Ended(in_query),
+                Ok(()) => Begun::Admitted(in_query),
                 Err(refusal) => Begun::Refused(refusal),
             },
             probe => {
                 let check = *self;
-                Begun::Unknown(Box::pin(async move {
+                Begun::LookUp(Box::pin(async move {
                     match look_up(inner, &key, (digest, probe), lease, now).await {
                         Ok((known, digest)) => check.end(known, &digest, now, in_query)?,
                         Err(reason) => return Err(check.refuse(reason, in_query, None)),
@@ -196,7 +196,7 @@ impl<'a> Check<'a> {
                 // An outer scope may have other keys and have found one of them, which is no key of these.
                 extensions.remove::<AppKey>();
                 extensions.insert(PassedWithoutKey);
-                return Begun::Ended(false);
+                return Begun::Admitted(false);
             }
             Presented::Nothing => (Reason::NoKey, false),
             Presented::Malformed { in_query } | Presented::Key { in_query, .. } => {
@@ -239,6 +239,7 @@ impl<'a> Check<'a> {
     }
 
     #[cold]
+    #[expect(clippy::unnecessary_box_returns, reason = "see `Refusal`")]
     fn refuse(&self, reason: Reason, in_query: bool, key: Option<&KnownKey>) -> Refusal {
         let inner = self.keys.inner();
         inner

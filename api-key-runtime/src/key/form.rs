@@ -190,6 +190,7 @@ fn tail(text: &str, length: usize) -> Option<&str> {
 
 /// Whether any key may hold this character: those of the `token68` of RFC 9110, section 11.2. Arithmetic without a branch: see
 /// [`are_key_characters`].
+#[expect(clippy::needless_bitwise_bool, reason = "without a branch")]
 pub(crate) const fn is_key_character(byte: u8) -> bool {
     let is_letter = (byte | 0x20).wrapping_sub(b'a') < 26;
     // `-`, `.`, `/` and the digits follow each other.

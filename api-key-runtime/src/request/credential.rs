@@ -507,12 +507,14 @@ mod tests {
     // B6
     #[test]
     fn a_query_is_decoded_once_and_plus_and_semicolon_mean_nothing() {
+        fn in_query(text: &str) -> Presented<'_> {
+            Presented::Key {
+                key: text.as_bytes().into(),
+                in_query: true,
+            }
+        }
         let sources = everything();
         let none = headers(&[]);
-        let in_query = |text: &str| Presented::Key {
-            key: text.as_bytes().into(),
-            in_query: true,
-        };
         assert_eq!(present(&sources, &none, "a=b&key=K%2dK&c"), in_query("K-K"));
         assert_eq!(present(&sources, &none, "%6bey=K"), in_query("K"));
         assert_eq!(present(&sources, &none, "key=K+K"), in_query("K+K"));
