@@ -2,6 +2,8 @@
 
 mod everyone;
 mod postgres;
+#[cfg(unix)]
+mod servers;
 mod sqlite;
 
 use api_key_runtime::{ChangeCursor, DieselStore, KeyStore, StoreError};
