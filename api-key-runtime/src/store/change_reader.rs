@@ -18,6 +18,11 @@ pub(super) trait ChangeReader: Send {
     /// As [`KeyStore::changes`](super::KeyStore::changes); the first answer is always "everything". After an error it is not used again.
     fn read(&mut self, since: Option<&ChangeCursor>) -> Result<Changes, StoreError>;
 
+    /// The number of the server that the last read was of, where keys could be looked up in another one.
+    fn server(&self) -> Option<i64> {
+        None
+    }
+
     /// As [`KeyStore::wait_for_change`](super::KeyStore::wait_for_change). After an error it is not used again.
     fn wait(&mut self, at_most: Duration) -> Result<(), StoreError>;
 }
@@ -31,6 +36,14 @@ pub(super) struct ReaderSlot(Mutex<Slot>);
 struct Slot {
     opened: u64,
     reader: Option<NumberedReader>,
+    /// None before the first read, and after a reader failed: the next one begins with "everything", whatever was looked up meanwhile.
+    last_read: Option<LastRead>,
+}
+
+/// Which server was read last, and by which reader.
+struct LastRead {
+    server: i64,
+    number: u64,
 }
 
 /// A reader, and which one it is of those opened so far.
@@ -54,9 +67,14 @@ impl ReaderSlot {
                 reader: open()?,
             },
         };
-        let done = run(&mut *numbered.reader)?;
-        self.put_back(numbered);
-        Ok(done)
+        let done = run(&mut *numbered.reader).inspect_err(|_| self.forget(numbered.number))?;
+        if self.put_back(numbered) {
+            Ok(done)
+        } else {
+            Err(StoreError::new(
+                "the connection for changes was given up while it was read",
+            ))
+        }
     }
 
     /// Runs this with the reader, if there is one, and keeps it unless it fails; whether there was one and it did not fail.
@@ -67,9 +85,30 @@ impl ReaderSlot {
         let Some(mut numbered) = self.take() else {
             return Ok(false);
         };
-        run(&mut *numbered.reader)?;
+        run(&mut *numbered.reader).inspect_err(|_| self.forget(numbered.number))?;
         self.put_back(numbered);
         Ok(true)
+    }
+
+    /// Whether this is the server that changes were read in last; where none was read yet there is nothing it could differ from.
+    pub(super) fn reads(&self, server: i64) -> bool {
+        let slot = self.lock();
+        let last_read = slot.last_read.as_ref();
+        last_read.is_none_or(|last_read| last_read.server == server)
+    }
+
+    /// Drops the reader, which reads another server than this one, so that the next read opens another and begins with "everything". One
+    /// that was opened since, and is about to read for the first time, stays.
+    pub(super) fn give_up_other_than(&self, server: i64) {
+        let mut slot = self.lock();
+        let is_other =
+            |last_read: &LastRead| last_read.server != server && last_read.number == slot.opened;
+        if slot.last_read.as_ref().is_some_and(is_other) {
+            slot.opened = slot.opened.wrapping_add(1);
+            let given_up = slot.reader.take();
+            drop(slot);
+            drop(given_up);
+        }
     }
 
     fn take(&self) -> Option<NumberedReader> {
@@ -82,10 +121,25 @@ impl ReaderSlot {
         slot.opened
     }
 
-    fn put_back(&self, numbered: NumberedReader) {
+    /// `false`: it was given up meanwhile.
+    fn put_back(&self, numbered: NumberedReader) -> bool {
         let mut slot = self.lock();
-        if numbered.number == slot.opened {
-            slot.reader = Some(numbered);
+        let number = numbered.number;
+        if number != slot.opened {
+            return false;
+        }
+        if let Some(server) = numbered.reader.server() {
+            slot.last_read = Some(LastRead { server, number });
+        }
+        slot.reader = Some(numbered);
+        true
+    }
+
+    /// Notes that this reader failed.
+    fn forget(&self, number: u64) {
+        let mut slot = self.lock();
+        if number == slot.opened {
+            slot.last_read = None;
         }
     }
 

@@ -1,7 +1,7 @@
 //! The store over Diesel, on either database.
 
 use std::{
-    sync::{Arc, Mutex, MutexGuard, PoisonError, atomic::AtomicBool},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
     thread,
     time::{Duration, Instant},
 };
@@ -32,12 +32,8 @@ pub struct DieselStore {
     idle: Mutex<Vec<Idle>>,
     usage: UsageConnection,
     changes: ReaderSlot,
-    /// Whether it was said that notifications do not arrive.
-    #[cfg_attr(
-        not(feature = "postgres"),
-        expect(dead_code, reason = "only Postgres notifies")
-    )]
-    is_polling_said: Arc<AtomicBool>,
+    #[cfg(feature = "postgres")]
+    notifications: Arc<postgres::changes::Notifications>,
 }
 
 /// A connection that was used before, and when.
@@ -92,7 +88,8 @@ impl DieselStore {
             idle: Mutex::default(),
             usage: UsageConnection::default(),
             changes: ReaderSlot::default(),
-            is_polling_said: Arc::default(),
+            #[cfg(feature = "postgres")]
+            notifications: Arc::default(),
         };
         store.put_back(first);
         Ok(store)
@@ -121,13 +118,28 @@ impl DieselStore {
         }
     }
 
+    /// Refuses what another server says than the one that changes are read in: its revocations would go unnoticed. Which of the two is
+    /// the right one the next read tells, over a new connection.
+    fn require_changes_of(&self, server: i64) -> Result<(), StoreError> {
+        if self.changes.reads(server) {
+            return Ok(());
+        }
+        self.changes.give_up_other_than(server);
+        Err(StoreError::new(format!(
+            "keys are looked up in another server, database or tables ({}) than changes of keys were read in last ({}), so revocations would \
+             go unnoticed. After a restart or a switch-over this passes by itself; where it stays, name one and the same writable primary",
+            self.database,
+            self.listen.as_ref().unwrap_or(&self.database)
+        )))
+    }
+
     fn open_reader(&self) -> Result<Box<dyn ChangeReader>, StoreError> {
         // What is open of a file that was replaced may hold a lock on the one that took its place.
         drop(self.usable());
         match self.listen.as_ref().unwrap_or(&self.database) {
             #[cfg(feature = "postgres")]
             database @ Database::Postgres(_) => {
-                let mut reader = postgres::changes::Reader::open(database, &self.is_polling_said)?;
+                let mut reader = postgres::changes::Reader::open(database, &self.notifications)?;
                 if self.listen.is_some() {
                     reader.require_same(&self.database)?;
                 }
@@ -172,18 +184,23 @@ impl KeyStore for DieselStore {
         // A connection that lay idle may have died meanwhile, which is no reason to refuse anyone: ask once more over a new one.
         if let Some(mut idle) = self.take_idle() {
             match on_either!(&mut idle.connection, queries::find(digests)) {
-                Ok(records) => {
+                Ok((server, records)) if self.changes.reads(server) => {
                     self.put_back(idle);
                     return Ok(records);
                 }
+                Ok(_) => log::debug!(
+                    "an idle connection to {} leads to another server than changes are read in",
+                    self.database
+                ),
                 Err(error) => {
                     log::debug!("an idle connection to {} failed: {error}", self.database);
                 }
             }
         }
-        let (records, opened) = Opened::run(&self.database, |connection| {
+        let ((server, records), opened) = Opened::run(&self.database, |connection| {
             on_either!(connection, queries::find(digests)).map_err(StoreError::new)
         })?;
+        self.require_changes_of(server)?;
         self.put_back(opened);
         Ok(records)
     }

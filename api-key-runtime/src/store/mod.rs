@@ -60,6 +60,9 @@ pub trait KeyStore: Send + Sync + 'static {
     ///
     /// It must read the current state, not a copy that may be behind, and answer for all digests from one moment.
     ///
+    /// A call that takes longer than twice the look-up timeout, and at least a second, counts as hung: another thread takes its place, and
+    /// its answer is of no use any more.
+    ///
     /// # Errors
     /// When the store cannot tell. An error is answered with 503 and never remembered, so never answer "unknown" for "cannot tell".
     fn find(&self, digests: &[Digest]) -> Result<Vec<KeyRecord>, StoreError>;
@@ -68,7 +71,8 @@ pub trait KeyStore: Send + Sync + 'static {
     ///
     /// It must read the current state, by a read that begins after the call does, and name every key whose change was complete by then:
     /// a cached key is trusted for as long as this keeps answering. Called on one thread of the crate's own at a time, but for a call
-    /// that was given up because it hung.
+    /// that was given up because it hung: it took more than twice the look-up timeout, and at least two seconds. That time doubles for as
+    /// long as no call completes.
     ///
     /// # Errors
     /// When the store cannot tell. Cached keys are then used until they are `max_staleness` old.
@@ -77,7 +81,8 @@ pub trait KeyStore: Send + Sync + 'static {
         Ok(None)
     }
 
-    /// Returns when something may have changed, and at the latest after this time. It is only a wake-up: nothing rests on it.
+    /// Returns when something may have changed, and at the latest after this time. It is only a wake-up: nothing rests on it. One that
+    /// takes longer by as much as a call of [`changes`](Self::changes) may take counts as hung and is given up.
     fn wait_for_change(&self, at_most: Duration) {
         thread::sleep(at_most);
     }

@@ -5,14 +5,14 @@ use std::array::TryFromSliceError;
 use chrono::{DateTime, Utc};
 use diesel::{
     OptionalExtension as _,
-    dsl::sql,
+    dsl::{auto_type, sql},
     prelude::*,
     result::Error::{DeserializationError, QueryBuilderError},
-    sql_types::Bool,
+    sql_types::{BigInt, Nullable},
 };
 
 use super::{
-    Connection, IS_STANDBY,
+    Connection, PRIMARY,
     schema::{api_key_meta, api_key_usage, api_keys},
     write,
 };
@@ -92,33 +92,88 @@ struct NewRow<'a> {
     expires_at: Option<DateTime<Utc>>,
 }
 
-/// The keys with these digests, as the primary knows them. That it is one is asked with each: behind a connection pooler the server may
-/// become another one from one statement to the next, and a key that a standby has not seen revoked must not pass.
-pub(crate) fn find(connection: &mut Connection, digests: &[Digest]) -> QueryResult<Vec<KeyRecord>> {
-    let bytes: Vec<&[u8]> = digests
+/// The keys with these digests, and the number of the primary that answered. That it is one is asked with each, also of an answer without
+/// keys: behind a connection pooler the server may become another one from one statement to the next, and a key that a standby has not
+/// seen revoked must not pass, nor one be refused that it has not seen issued.
+pub(crate) fn find(
+    connection: &mut Connection,
+    digests: &[Digest],
+) -> QueryResult<(i64, Vec<KeyRecord>)> {
+    let digests: Vec<&[u8]> = digests
         .iter()
         .map(|digest| digest.as_bytes().as_slice())
         .collect();
-    let found = || api_keys::table.filter(api_keys::digest.eq_any(&bytes));
-    let is_standby = || sql::<Bool>(IS_STANDBY);
-    let rows = found().select((KeyRow::as_select(), is_standby()));
-    match of_primary(rows.load(connection)) {
-        Err(DeserializationError(_)) => {
-            let ids = found().select((api_keys::id, is_standby()));
-            let ids = of_primary(ids.load(connection))?;
-            one_by_one(connection, ids)
-        }
-        rows => records(rows),
+    match find_at_once(connection, &digests) {
+        Err(DeserializationError(_)) => find_one_by_one(connection, &digests),
+        found => found,
     }
 }
 
-fn of_primary<T>(rows: QueryResult<Vec<(T, bool)>>) -> QueryResult<Vec<T>> {
-    let keep = |(row, is_standby)| if is_standby { None } else { Some(row) };
-    rows?
-        .into_iter()
-        .map(keep)
-        .collect::<Option<Vec<T>>>()
-        .ok_or_else(|| QueryBuilderError("the server is a hot standby".into()))
+/// The one row of `api_key_meta` with each of the keys, or without a key where there is none: at least one row in any case.
+#[auto_type]
+fn keys_beside_meta<'a>(digests: &'a [&'a [u8]]) -> _ {
+    let keys = api_keys::table.on(api_keys::digest.eq_any(digests));
+    api_key_meta::table.left_join(keys)
+}
+
+fn find_at_once(
+    connection: &mut Connection,
+    digests: &[&[u8]],
+) -> QueryResult<(i64, Vec<KeyRecord>)> {
+    let rows = keys_beside_meta(digests)
+        .filter(api_key_meta::id.eq(1))
+        .select((
+            sql::<Nullable<BigInt>>(PRIMARY),
+            Option::<KeyRow>::as_select(),
+        ))
+        .load(connection)?;
+    let (primary, rows) = of_primary(rows)?;
+    Ok((primary, records(Ok(rows))?))
+}
+
+/// As [`one_by_one`], of the same primary throughout.
+fn find_one_by_one(
+    connection: &mut Connection,
+    digests: &[&[u8]],
+) -> QueryResult<(i64, Vec<KeyRecord>)> {
+    let rows = keys_beside_meta(digests)
+        .filter(api_key_meta::id.eq(1))
+        .select((
+            sql::<Nullable<BigInt>>(PRIMARY),
+            (api_keys::id, api_keys::digest).nullable(),
+        ))
+        .load(connection)?;
+    let (primary, keys) = of_primary::<(i64, Vec<u8>)>(rows)?;
+    let mut records = Vec::with_capacity(keys.len());
+    for (id, digest) in keys {
+        match find_at_once(connection, &[&digest]) {
+            Ok((same, found)) if same == primary => records.extend(found),
+            Ok(_) => return Err(refused("the server became another one between two queries")),
+            Err(DeserializationError(error)) => log_unreadable(id, &*error),
+            Err(error) => return Err(error),
+        }
+    }
+    Ok((primary, records))
+}
+
+/// The number of the primary, and what it knows.
+fn of_primary<T>(rows: Vec<(Option<i64>, Option<T>)>) -> QueryResult<(i64, Vec<T>)> {
+    let Some(&(primary, _)) = rows.first() else {
+        return Err(refused(
+            "the table api_key_meta is empty, which no migration leaves it: restore its row",
+        ));
+    };
+    let primary = primary.ok_or_else(|| {
+        refused("the server is a hot standby, which may be behind: name the writable primary")
+    })?;
+    Ok((
+        primary,
+        rows.into_iter().filter_map(|(_, row)| row).collect(),
+    ))
+}
+
+fn refused(why: &'static str) -> diesel::result::Error {
+    QueryBuilderError(why.into())
 }
 
 pub(crate) fn list(connection: &mut Connection) -> QueryResult<Vec<KeyRecord>> {
@@ -140,17 +195,17 @@ fn one_by_one(connection: &mut Connection, ids: Vec<i64>) -> QueryResult<Vec<Key
     for id in ids {
         match get(connection, id) {
             Ok(record) => records.extend(record),
-            Err(DeserializationError(error)) => {
-                if UNREADABLE.is_due(id) {
-                    log::error!(
-                        "the row of key {id} cannot be read, so the key is refused: {error}"
-                    );
-                }
-            }
+            Err(DeserializationError(error)) => log_unreadable(id, &*error),
             Err(error) => return Err(error),
         }
     }
     Ok(records)
+}
+
+fn log_unreadable(id: i64, error: &dyn std::error::Error) {
+    if UNREADABLE.is_due(id) {
+        log::error!("the row of key {id} cannot be read, so the key is refused: {error}");
+    }
 }
 
 pub(crate) fn get(connection: &mut Connection, id: i64) -> QueryResult<Option<KeyRecord>> {

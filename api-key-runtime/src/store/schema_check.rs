@@ -1,10 +1,12 @@
 //! What must be true of a database before keys are looked up in it: start-up refuses otherwise, and nothing is open meanwhile.
 
 use super::{Aborted, Connection, Database, on_either};
-use crate::{Error, key::Digester};
+use crate::{Error, key::Digester, once::OncePerHour};
 
 /// The version of the tables this release writes.
 const SCHEMA_VERSION: i32 = 1;
+/// Of which databases it was said that their tables are newer.
+static NEWER: OncePerHour<String> = OncePerHour::new();
 const TABLES: [&str; 4] = [
     "api_key_changes",
     "api_key_meta",
@@ -45,7 +47,8 @@ pub(crate) fn check(database: &Database, connection: &mut Connection) -> Result<
              {SCHEMA_VERSION}: update api-key-runtime"
         )));
     }
-    if version > SCHEMA_VERSION {
+    // Each new connection is checked, and a rolling deploy may take long.
+    if version > SCHEMA_VERSION && NEWER.is_due(format!("{version} {database}")) {
         log::warn!(
             "{database} has tables of version {version}, newer than this release ({SCHEMA_VERSION}) but said to be compatible"
         );

@@ -4,6 +4,7 @@ mod everyone;
 mod postgres;
 #[cfg(unix)]
 mod server;
+mod servers;
 mod sqlite;
 
 use api_key_runtime::{ChangeCursor, DieselStore, KeyStore, StoreError};

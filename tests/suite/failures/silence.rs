@@ -215,7 +215,7 @@ fn a_postgres_that_answers_late_is_waited_for_until_the_deadline_and_no_longer()
     let url = database.url_at(proxy.address);
     let late = || proxy.delay_answers(Duration::from_secs(2));
     let seen = observe(&database, &url, late, Duration::from_secs(6), || {
-        proxy.pass()
+        proxy.pass();
     });
     seen.assert_no_more_than_the_default("Postgres that is 2 s late");
 }

@@ -4,7 +4,7 @@ use std::net::TcpListener;
 
 use api_key_runtime::{AppKeys, NewKey};
 
-use crate::support::{Database, database_test};
+use crate::support::{Database, database_test, log};
 
 // F8
 database_test!(
@@ -31,6 +31,29 @@ database_test!(
         assert!(refusal("a newer schema").contains("update api-key-runtime"));
         database.execute("DELETE FROM api_key_meta").unwrap();
         assert!(refusal("an empty meta table").contains("api_key_meta"));
+    }
+);
+
+// F8
+database_test!(
+    newer_tables_are_warned_of_once_and_not_at_every_connection,
+    |database: Database| {
+        database.migrate();
+        database
+            .execute("UPDATE api_key_meta SET schema_version = 4711, compatible_from = 1")
+            .unwrap();
+        log::install();
+        for _ in 0..3 {
+            database.builder().build().unwrap();
+        }
+        let place = if database.is_postgres() {
+            database.name()
+        } else {
+            database.url()
+        };
+        let warnings = log::lines_with("tables of version 4711");
+        let ours = warnings.iter().filter(|line| line.contains(place)).count();
+        assert_eq!(ours, 1, "{warnings:?}");
     }
 );
 

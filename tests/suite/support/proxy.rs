@@ -20,7 +20,8 @@ pub(crate) struct Proxy {
 }
 
 struct Shared {
-    to: SocketAddr,
+    /// Where new connections lead.
+    to: Mutex<SocketAddr>,
     state: Mutex<State>,
     changed: Condvar,
     /// Milliseconds by which every answer is late.
@@ -57,7 +58,7 @@ impl Proxy {
         let listener = bind_below_ephemeral_ports();
         let address = listener.local_addr().unwrap();
         let shared = Arc::new(Shared {
-            to,
+            to: Mutex::new(to),
             state: Mutex::new(State {
                 path: Path::Open,
                 listening: true,
@@ -103,6 +104,16 @@ impl Proxy {
             .find(|connection| connection.port == port);
         let dead = &found.expect("the server's view of a connection").dead;
         dead.store(true, Ordering::SeqCst);
+    }
+
+    /// New connections are taken and what they carry is lost for ever; those there are go on.
+    pub(crate) fn swallow_new(&self) {
+        drop(self.shared.set_path(Path::Swallowed));
+    }
+
+    /// New connections lead to another server; those there are go on.
+    pub(crate) fn lead_to(&self, server: SocketAddr) {
+        *self.shared.to.lock().unwrap() = server;
     }
 
     /// A server that is gone: connections are cut and new ones refused.
@@ -184,7 +195,7 @@ impl Shared {
     /// Starts to carry bytes both ways between this client and the server.
     fn carry(self: &Arc<Self>, client: TcpStream) {
         client.set_nonblocking(false).unwrap();
-        let Ok(server) = TcpStream::connect(self.to) else {
+        let Ok(server) = TcpStream::connect(*self.to.lock().unwrap()) else {
             return;
         };
         client.set_nodelay(true).unwrap();

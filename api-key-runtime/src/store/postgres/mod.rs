@@ -2,6 +2,7 @@
 
 pub(crate) mod changes;
 pub mod schema;
+mod server;
 pub(crate) mod usage;
 
 use diesel::{
@@ -9,6 +10,7 @@ use diesel::{
     prelude::QueryableByName, sql_query, sql_types,
 };
 
+use self::server::PRIMARY;
 use super::{Aborted, not_committed};
 
 /// The connection that `queries.rs` is written against.
@@ -54,11 +56,9 @@ struct Name {
     name: String,
 }
 
-/// Says in a query whether this server only follows another one, and may be behind it.
-const IS_STANDBY: &str = "pg_is_in_recovery()";
-
+/// Whether this server only follows another one, and may be behind it.
 pub(crate) fn is_standby(connection: &mut Connection) -> diesel::QueryResult<bool> {
-    diesel::select(sql::<sql_types::Bool>(IS_STANDBY)).get_result(connection)
+    diesel::select(sql::<sql_types::Bool>("pg_is_in_recovery()")).get_result(connection)
 }
 
 /// The tables there are, of those asked for, as the connection's search path finds them.

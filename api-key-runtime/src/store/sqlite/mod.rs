@@ -102,8 +102,8 @@ struct Name {
     name: String,
 }
 
-/// A file follows nobody.
-const IS_STANDBY: &str = "FALSE";
+/// A file follows nobody, and which one it is is known without asking.
+const PRIMARY: &str = "0";
 
 #[allow(clippy::unnecessary_wraps, reason = "as on Postgres")]
 pub(crate) fn is_standby(_: &mut Connection) -> diesel::QueryResult<bool> {

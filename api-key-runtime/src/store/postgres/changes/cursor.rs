@@ -9,8 +9,10 @@ const VERSION: &str = "pg1";
 pub(super) struct Cursor<'a> {
     /// The snapshot that the changes were read in, as the server writes it.
     pub(super) snapshot: &'a str,
-    /// Seconds since 1970 by the server's clock.
+    /// Microseconds since 1970 by the server's clock.
     pub(super) read_at: i64,
+    /// The server's process that read them, by its number.
+    pub(super) process: i32,
     /// Of which server, database and tables, and of which state of their triggers.
     pub(super) place: &'a str,
 }
@@ -19,7 +21,8 @@ impl<'a> Cursor<'a> {
     /// `None` where it is not of our making: then nothing is known to have been read.
     pub(super) fn parse(cursor: &'a ChangeCursor) -> Option<Self> {
         let mut parts = cursor.as_str().split(' ');
-        let (Some(VERSION), Some(snapshot), Some(read_at), Some(place), None) = (
+        let (Some(VERSION), Some(snapshot), Some(read_at), Some(process), Some(place), None) = (
+            parts.next(),
             parts.next(),
             parts.next(),
             parts.next(),
@@ -29,9 +32,11 @@ impl<'a> Cursor<'a> {
             return None;
         };
         let read_at = read_at.parse().ok()?;
+        let process = process.parse().ok()?;
         is_snapshot(snapshot).then_some(Self {
             snapshot,
             read_at,
+            process,
             place,
         })
     }
@@ -40,9 +45,15 @@ impl<'a> Cursor<'a> {
         let Self {
             snapshot,
             read_at,
+            process,
             place,
         } = self;
-        ChangeCursor::new(format!("{VERSION} {snapshot} {read_at} {place}"))
+        ChangeCursor::new(format!("{VERSION} {snapshot} {read_at} {process} {place}"))
+    }
+
+    /// The first number that no transaction had when the snapshot was taken.
+    pub(super) fn end(&self) -> Option<u64> {
+        self.snapshot.split(':').nth(1).and_then(xid)
     }
 }
 
@@ -82,8 +93,9 @@ mod tests {
     fn a_cursor_reads_back_what_it_was_made_of() {
         let cursor = Cursor {
             snapshot: "740:745:740,742",
-            read_at: 1_800_000_000,
-            place: "1.5/5/16385",
+            read_at: 1_800_000_000_000_000,
+            process: 4711,
+            place: "-5/740.741",
         };
         assert_eq!(Cursor::parse(&cursor.format()), Some(cursor));
     }
@@ -91,7 +103,7 @@ mod tests {
     #[test]
     fn what_the_server_would_refuse_is_no_cursor() {
         for snapshot in ["740:740:", "740:745:", "740:745:740", "740:745:741,741,744"] {
-            let text = format!("pg1 {snapshot} 1 x");
+            let text = format!("pg1 {snapshot} 1 2 x");
             assert!(
                 Cursor::parse(&ChangeCursor::new(text)).is_some(),
                 "{snapshot}"
@@ -112,7 +124,7 @@ mod tests {
             "740:745:740:",
             "740:99999999999999999999:",
         ] {
-            let text = format!("pg1 {snapshot} 1 x");
+            let text = format!("pg1 {snapshot} 1 2 x");
             assert!(
                 Cursor::parse(&ChangeCursor::new(text)).is_none(),
                 "{snapshot}"
@@ -121,10 +133,11 @@ mod tests {
         for text in [
             "",
             "pg1",
-            "pg2 1:1: 1 x",
-            "pg1 1:1: x x",
-            "pg1 1:1: 1",
+            "pg2 1:1: 1 2 x",
+            "pg1 1:1: x 2 x",
             "pg1 1:1: 1 x x",
+            "pg1 1:1: 1 2",
+            "pg1 1:1: 1 2 x x",
         ] {
             assert!(Cursor::parse(&ChangeCursor::new(text)).is_none(), "{text}");
         }

@@ -3,7 +3,7 @@
 use std::{
     fmt::Write as _,
     sync::{
-        Arc,
+        Arc, OnceLock,
         atomic::{AtomicBool, Ordering},
     },
     thread,
@@ -31,8 +31,16 @@ const RETRY_AFTER: Duration = Duration::from_secs(60);
 /// pooler passes it on with the answer of the statement that sent it, and never any other.
 pub(super) struct Listening {
     proof: Proof,
-    /// Whether it was said that none arrive, be it of an earlier connection.
-    is_said: Arc<AtomicBool>,
+    notifications: Arc<Notifications>,
+}
+
+/// What is known of notifications from one connection to the next.
+#[derive(Debug, Default)]
+pub(crate) struct Notifications {
+    /// Whether it was said that none arrive.
+    is_said: AtomicBool,
+    /// Whether a thread is sending one of our own.
+    is_sending: AtomicBool,
 }
 
 enum Proof {
@@ -40,19 +48,22 @@ enum Proof {
     Due(Instant),
     Sent {
         payload: String,
-        at: Instant,
+        outcome: Outcome,
     },
     Arrived,
 }
 
+/// When our notification had been sent; none where it could not be. Not set yet: it is on its way.
+type Outcome = Arc<OnceLock<Option<Instant>>>;
+
 impl Listening {
-    pub(super) fn start(connection: &mut PgConnection, is_said: Arc<AtomicBool>) -> Self {
+    pub(super) fn start(connection: &mut PgConnection, notifications: Arc<Notifications>) -> Self {
         if let Err(error) = connection.batch_execute(&format!("LISTEN {CHANNEL}")) {
             log::debug!("LISTEN failed: {error}");
         }
         Self {
             proof: Proof::Due(Instant::now()),
-            is_said,
+            notifications,
         }
     }
 
@@ -86,58 +97,109 @@ impl Listening {
 
     fn see_to_proof(&mut self, database: &Database) {
         match &self.proof {
-            Proof::Due(at) if *at <= Instant::now() => {
-                self.proof = match send_proof(database) {
-                    Ok(payload) => Proof::Sent {
-                        payload,
-                        at: Instant::now(),
-                    },
-                    Err(error) => {
-                        log::debug!(
-                            "no notification could be sent to see whether it arrives: {error}"
-                        );
-                        Proof::Due(Instant::now() + RETRY_AFTER)
-                    }
-                };
-            }
-            Proof::Sent { at, .. } if at.elapsed() > PATIENCE => {
-                self.proof = Proof::Due(Instant::now() + RETRY_AFTER);
-                if !self.is_said.swap(true, Ordering::Relaxed) {
-                    log::warn!(
-                        "notifications of {database} do not arrive, as through a connection pooler: changes of keys are seen by asking for \
-                         them several times within max_staleness, and not within milliseconds; to have both, name a direct connection \
-                         with AppKeysBuilder::listen_url"
-                    );
+            Proof::Due(at) if *at <= Instant::now() => self.send_proof(database),
+            Proof::Sent { outcome, .. } => match outcome.get() {
+                Some(None) => self.proof = Proof::Due(Instant::now() + RETRY_AFTER),
+                Some(Some(sent_at)) if sent_at.elapsed() > PATIENCE => {
+                    self.proof = Proof::Due(Instant::now() + RETRY_AFTER);
+                    self.warn_once(database);
                 }
+                None | Some(Some(_)) => {}
+            },
+            Proof::Due(_) | Proof::Arrived => {}
+        }
+    }
+
+    /// Has a thread send it, because to connect may take long, and the reads of changes do not wait for that. One of an earlier
+    /// connection's is waited for.
+    fn send_proof(&mut self, database: &Database) {
+        if self.notifications.is_sending.swap(true, Ordering::AcqRel) {
+            return;
+        }
+        let sending = Sending(Arc::clone(&self.notifications));
+        self.proof = match start_sending(database.clone(), sending) {
+            Ok(proof) => proof,
+            Err(error) => {
+                log_unsent(&*error);
+                Proof::Due(Instant::now() + RETRY_AFTER)
             }
-            Proof::Due(_) | Proof::Sent { .. } | Proof::Arrived => {}
+        };
+    }
+
+    fn warn_once(&self, database: &Database) {
+        if !self.notifications.is_said.swap(true, Ordering::Relaxed) {
+            log::warn!(
+                "notifications of {database} do not arrive, as through a connection pooler: changes of keys are seen by asking for \
+                 them several times within max_staleness, and not within milliseconds; to have both, name a direct connection \
+                 with AppKeysBuilder::listen_url"
+            );
         }
     }
 
     fn arrived(&mut self, database: &Database) {
         self.proof = Proof::Arrived;
-        if self.is_said.swap(false, Ordering::Relaxed) {
+        if self.notifications.is_said.swap(false, Ordering::Relaxed) {
             log::info!("notifications of {database} arrive again");
         }
     }
 }
 
-/// Sends a notification that no one else sends, over a connection of its own, and answers its payload.
-fn send_proof(database: &Database) -> Result<String, Box<dyn std::error::Error>> {
+/// Held while a notification of our own is being sent.
+struct Sending(Arc<Notifications>);
+
+impl Drop for Sending {
+    fn drop(&mut self) {
+        self.0.is_sending.store(false, Ordering::Release);
+    }
+}
+
+type AnyError = Box<dyn std::error::Error + Send + Sync>;
+
+/// Starts a thread that sends a notification which no one else sends, over a connection of its own.
+fn start_sending(database: Database, sending: Sending) -> Result<Proof, AnyError> {
+    let payload = random_payload()?;
+    let outcome = Outcome::default();
+    let (ours, set) = (payload.clone(), Arc::clone(&outcome));
+    thread::Builder::new()
+        .name("app-key-notify".to_owned())
+        .spawn(move || {
+            let sent_at = match send(&database, &ours) {
+                Ok(()) => Some(Instant::now()),
+                Err(error) => {
+                    log_unsent(&*error);
+                    None
+                }
+            };
+            // Nobody else sets it.
+            let _ = set.set(sent_at);
+            drop(sending);
+        })?;
+    Ok(Proof::Sent { payload, outcome })
+}
+
+fn log_unsent(error: &dyn std::error::Error) {
+    log::debug!("no notification could be sent to see whether it arrives: {error}");
+}
+
+fn random_payload() -> Result<String, AnyError> {
     let mut payload = String::new();
     let mut random = [0; 16];
     getrandom::fill(&mut random)?;
     for byte in random {
         write!(payload, "{byte:02x}")?;
     }
+    Ok(payload)
+}
+
+fn send(database: &Database, payload: &str) -> Result<(), AnyError> {
     match Connection::open(database)? {
         Connection::Postgres(mut connection) => {
             sql_query("SELECT pg_notify($1, $2)")
                 .bind::<Text, _>(CHANNEL)
-                .bind::<Text, _>(&payload)
+                .bind::<Text, _>(payload)
                 .execute(&mut *connection)?;
+            Ok(())
         }
-        _ => return Err("only a URL of a Postgres can be listened to".into()),
+        _ => Err("only a URL of a Postgres can be listened to".into()),
     }
-    Ok(payload)
 }

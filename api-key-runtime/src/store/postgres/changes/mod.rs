@@ -4,23 +4,17 @@ mod cursor;
 mod listen;
 mod read;
 
-use std::{
-    sync::{Arc, atomic::AtomicBool},
-    thread,
-    time::Duration,
-};
+use std::{sync::Arc, thread, time::Duration};
 
 use diesel::PgConnection;
 
-use self::{
-    listen::Listening,
-    read::{read, server},
-};
+pub(crate) use self::listen::Notifications;
+use self::{listen::Listening, read::read};
 use crate::{
     Error,
     store::{
         ChangeCursor, Changes, Connection, Database, StoreError, change_reader::ChangeReader,
-        opened::Opened,
+        opened::Opened, postgres::server::server,
     },
 };
 
@@ -28,23 +22,27 @@ use crate::{
 pub(crate) struct Reader {
     database: Database,
     connection: Box<PgConnection>,
-    is_fresh: bool,
+    /// None before the first read.
+    server: Option<i64>,
     listening: Listening,
 }
 
 impl Reader {
     /// Connects and checks the tables. It listens before anything is read, so that no change falls between the two.
     ///
-    /// `is_said` is kept from one reader to the next: that notifications do not arrive is said once.
-    pub(crate) fn open(database: &Database, is_said: &Arc<AtomicBool>) -> Result<Self, Error> {
+    /// What is known of notifications is kept from one reader to the next.
+    pub(crate) fn open(
+        database: &Database,
+        notifications: &Arc<Notifications>,
+    ) -> Result<Self, Error> {
         let Connection::Postgres(mut connection) = Opened::open(database)?.connection else {
             return Err(Error::setting("this is no URL of a Postgres"));
         };
-        let listening = Listening::start(&mut connection, Arc::clone(is_said));
+        let listening = Listening::start(&mut connection, Arc::clone(notifications));
         Ok(Self {
             database: database.clone(),
             connection,
-            is_fresh: true,
+            server: None,
             listening,
         })
     }
@@ -74,10 +72,14 @@ impl Reader {
 impl ChangeReader for Reader {
     fn read(&mut self, since: Option<&ChangeCursor>) -> Result<Changes, StoreError> {
         // A new connection may lead to another server than the cursor is of.
-        let since = since.filter(|_| !self.is_fresh);
-        let changes = read(&mut self.connection, &self.database, since)?;
-        self.is_fresh = false;
+        let since = since.filter(|_| self.server.is_some());
+        let (server, changes) = read(&mut self.connection, &self.database, since)?;
+        self.server = Some(server);
         Ok(changes)
+    }
+
+    fn server(&self) -> Option<i64> {
+        self.server
     }
 
     fn wait(&mut self, at_most: Duration) -> Result<(), StoreError> {
@@ -89,27 +91,32 @@ impl ChangeReader for Reader {
 /// Reads changes over connections that are borrowed for a moment each.
 pub(crate) struct PooledReader {
     database: Database,
-    is_fresh: bool,
+    /// None before the first read.
+    server: Option<i64>,
 }
 
 impl PooledReader {
     pub(crate) fn new(database: &Database) -> Self {
         Self {
             database: database.clone(),
-            is_fresh: true,
+            server: None,
         }
     }
 }
 
 impl ChangeReader for PooledReader {
     fn read(&mut self, since: Option<&ChangeCursor>) -> Result<Changes, StoreError> {
-        let since = since.filter(|_| !self.is_fresh);
-        let (changes, _) = Opened::run(&self.database, |connection| match connection {
+        let since = since.filter(|_| self.server.is_some());
+        let ((server, changes), _) = Opened::run(&self.database, |connection| match connection {
             Connection::PooledPostgres(connection) => read(connection, &self.database, since),
             _ => Err(StoreError::new("this is no pool of Postgres")),
         })?;
-        self.is_fresh = false;
+        self.server = Some(server);
         Ok(changes)
+    }
+
+    fn server(&self) -> Option<i64> {
+        self.server
     }
 
     /// A connection that listened would have to be held.

@@ -9,14 +9,18 @@
 //! - A transaction that is prepared (two-phase commit) is running until it is committed.
 //! - A snapshot is of one server's history. Another start of the server, another database or other tables behind the same names, and
 //!   triggers that were made or switched on since (they may have been off meanwhile): everything may have changed.
+//! - A server that lost a process ends all others and begins anew from its log. What was committed and had not reached the log yet is gone,
+//!   and its numbers are given out again: they count as seen. That start does not show, but no process outlives it: one that is at work now
+//!   and was at the last read proves that there was none in between. A pool that replaces its connections regularly costs an "everything"
+//!   now and then.
 //! - Rows from another server's history, as a restored dump has them, may have numbers that this server has not reached. They would count
 //!   as not seen for ever, and are left out: a row of this server that is visible has a number below the end of its snapshot.
 
 use diesel::{
-    PgConnection, QueryResult, RunQueryDsl as _,
+    PgConnection, RunQueryDsl as _,
     prelude::QueryableByName,
     sql_query,
-    sql_types::{Array, BigInt, Bool, Bytea, Nullable, Text},
+    sql_types::{Array, BigInt, Bool, Bytea, Integer, Nullable, Text},
 };
 
 use super::cursor::Cursor;
@@ -24,7 +28,7 @@ use crate::{
     Digest,
     store::{
         ChangeCursor, Changes, Database, StoreError,
-        postgres::TRIGGERS,
+        postgres::{TRIGGERS, server::server_number},
         schema_check::{hot_standby, require_triggers},
     },
 };
@@ -32,28 +36,26 @@ use crate::{
 /// Past that, forgetting everything is cheaper than a list.
 const MAX_KEYS: usize = 1000;
 /// An older cursor is of a process that slept, and what it missed may no longer be in the log. So rows stay there for longer than this
-/// after their transaction has ended.
-const MAX_AGE_SECONDS: i64 = 3600;
+/// after their transaction has ended. Microseconds.
+const MAX_AGE: i64 = 3_600_000_000;
 
-/// Which start of which server this is, which database, and which tables the names stand for.
-macro_rules! server {
-    () => {
-        "concat_ws('/', extract(epoch FROM pg_postmaster_start_time()), \
-                   (SELECT oid FROM pg_catalog.pg_database WHERE datname = current_database()), \
-                   to_regclass('api_keys')::oid, to_regclass('api_key_changes')::oid)"
-    };
-}
-
-/// Without a cursor `$1` is null, and so is every comparison with it.
+/// Without a cursor `$1` is null, and so is every comparison with it. When a process began is hidden from a role that is not the one it
+/// logged in as.
 const QUERY: &str = concat!(
     "\
     SELECT pg_is_in_recovery() AS is_standby, \
            coalesce(row_security_active(to_regclass('api_key_changes')), true) AS hides_rows, \
+           (SELECT count(DISTINCT relnamespace) = 1 AND bool_and(relpersistence <> 't') FROM pg_catalog.pg_class \
+             WHERE oid IN (to_regclass('api_keys'), to_regclass('api_key_changes'))) AS is_in_one_schema, \
            pg_current_snapshot()::text AS snapshot, \
-           floor(extract(epoch FROM clock_timestamp()))::bigint AS read_at, \
+           (extract(epoch FROM clock_timestamp()) * 1000000)::bigint AS read_at, \
+           pg_backend_pid() AS process, \
+           (SELECT (extract(epoch FROM backend_start) * 1000000)::bigint \
+              FROM pg_stat_get_activity(pg_backend_pid())) AS process_began_at, \
            ",
-    server!(),
-    " || '/' || coalesce(triggers.versions, '') AS place, \
+    server_number!(),
+    " AS server, \
+           coalesce(triggers.versions, '') AS trigger_versions, \
            triggers.names AS triggers, \
            ARRAY(SELECT digest FROM api_key_changes \
                   WHERE xid >= pg_snapshot_xmin($1::pg_snapshot) \
@@ -73,24 +75,32 @@ struct Answer {
     is_standby: bool,
     #[diesel(sql_type = Bool)]
     hides_rows: bool,
+    #[diesel(sql_type = Bool)]
+    is_in_one_schema: bool,
     #[diesel(sql_type = Text)]
     snapshot: String,
     #[diesel(sql_type = BigInt)]
     read_at: i64,
+    #[diesel(sql_type = Integer)]
+    process: i32,
+    #[diesel(sql_type = Nullable<BigInt>)]
+    process_began_at: Option<i64>,
+    #[diesel(sql_type = BigInt)]
+    server: i64,
     #[diesel(sql_type = Text)]
-    place: String,
+    trigger_versions: String,
     #[diesel(sql_type = Array<Text>)]
     triggers: Vec<String>,
     #[diesel(sql_type = Array<Nullable<Bytea>>)]
     digests: Vec<Option<Vec<u8>>>,
 }
 
-/// What changed since a cursor, by one statement; without one, everything.
+/// What changed since a cursor, by one statement, and the number of the server that said so; without a cursor, everything.
 pub(super) fn read(
     connection: &mut PgConnection,
     database: &Database,
     since: Option<&ChangeCursor>,
-) -> Result<Changes, StoreError> {
+) -> Result<(i64, Changes), StoreError> {
     let since = since.and_then(Cursor::parse);
     let answer: Answer = sql_query(QUERY)
         .bind::<Nullable<Text>, _>(since.as_ref().map(|since| since.snapshot))
@@ -102,45 +112,61 @@ pub(super) fn read(
         .bind::<Array<Text>, _>(TRIGGERS)
         .get_result(connection)
         .map_err(StoreError::new)?;
-    if answer.is_standby {
-        return Err(StoreError::new(hot_standby(database)));
-    }
-    if answer.hides_rows {
-        return Err(StoreError::new(format!(
-            "row-level security hides rows of api_key_changes of {database} from this role, so revocations would go unnoticed"
-        )));
-    }
-    require_triggers(database, TRIGGERS, &answer.triggers)?;
+    answer.require_whole_log(database)?;
+    let place = format!("{}/{}", answer.server, answer.trigger_versions);
     let now = Cursor {
         snapshot: &answer.snapshot,
         read_at: answer.read_at,
-        place: &answer.place,
+        process: answer.process,
+        place: &place,
     };
     let cursor = now.format();
     let keys = since
-        .filter(|since| is_of_the_same_history(since, &now))
+        .filter(|since| is_of_the_same_history(since, &now, answer.process_began_at))
         .and_then(|_| keys(&answer.digests));
-    Ok(match keys {
+    let changes = match keys {
         Some(keys) => Changes::keys(cursor, keys),
         None => Changes::everything(cursor),
-    })
+    };
+    Ok((answer.server, changes))
 }
 
-/// See [`server!`].
-pub(super) fn server(connection: &mut PgConnection) -> QueryResult<String> {
-    #[derive(QueryableByName)]
-    struct Server {
-        #[diesel(sql_type = Text)]
-        server: String,
+impl Answer {
+    /// Refuses where the log that was read may lack what changed.
+    fn require_whole_log(&self, database: &Database) -> Result<(), StoreError> {
+        if self.is_standby {
+            return Err(StoreError::new(hot_standby(database)));
+        }
+        if !self.is_in_one_schema {
+            return Err(StoreError::new(format!(
+                "api_keys and api_key_changes of {database} are found in two schemas, or are temporary tables, so revocations would go \
+                 unnoticed: set a search_path that finds both in the schema of the migrations"
+            )));
+        }
+        if self.hides_rows {
+            return Err(StoreError::new(format!(
+                "row-level security hides rows of api_key_changes of {database} from this role, so revocations would go unnoticed"
+            )));
+        }
+        require_triggers(database, TRIGGERS, &self.triggers).map_err(StoreError::new)
     }
-    let Server { server } =
-        sql_query(concat!("SELECT ", server!(), " AS server")).get_result(connection)?;
-    Ok(server)
 }
 
-fn is_of_the_same_history(since: &Cursor<'_>, now: &Cursor<'_>) -> bool {
+/// Whether what the later read saw goes on from what the earlier one saw.
+fn is_of_the_same_history(
+    since: &Cursor<'_>,
+    now: &Cursor<'_>,
+    process_began_at: Option<i64>,
+) -> bool {
     let age = now.read_at.saturating_sub(since.read_at);
-    since.place == now.place && (-MAX_AGE_SECONDS..=MAX_AGE_SECONDS).contains(&age)
+    let outlived_both = match process_began_at {
+        Some(began_at) => began_at < since.read_at,
+        None => since.process == now.process,
+    };
+    since.place == now.place
+        && (-MAX_AGE..=MAX_AGE).contains(&age)
+        && outlived_both
+        && since.end() <= now.end()
 }
 
 /// The keys that are named; none where everything may have changed.
@@ -158,27 +184,6 @@ fn keys(digests: &[Option<Vec<u8>>]) -> Option<Vec<Digest>> {
 mod tests {
     use super::*;
 
-    // E7
-    #[test]
-    fn a_cursor_of_another_history_or_of_long_ago_is_not_gone_on_from() {
-        let cursor = |read_at, place| Cursor {
-            snapshot: "1:1:",
-            read_at,
-            place,
-        };
-        let is_of = |read_at, place| {
-            is_of_the_same_history(&cursor(read_at, place), &cursor(10_000, "here"))
-        };
-        for read_at in [10_000, 10_000 - MAX_AGE_SECONDS, 10_001] {
-            assert!(is_of(read_at, "here"), "{read_at}");
-        }
-        // By a clock that was set back as well.
-        for read_at in [9_999 - MAX_AGE_SECONDS, 0, i64::MIN, i64::MAX] {
-            assert!(!is_of(read_at, "here"), "{read_at}");
-        }
-        assert!(!is_of(10_000, "there"));
-    }
-
     #[test]
     fn what_names_no_key_names_all() {
         let digest = |byte| Some(vec![byte; 32]);
@@ -192,6 +197,55 @@ mod tests {
             vec![digest(1); MAX_KEYS + 1],
         ] {
             assert!(keys(&everything).is_none());
+        }
+    }
+
+    const SINCE: Cursor<'_> = Cursor {
+        snapshot: "740:745:740",
+        read_at: 1_800_000_000_000_000,
+        process: 4711,
+        place: "5/16385",
+    };
+
+    /// A read a second later over a connection that began before both.
+    fn follows(change: impl FnOnce(&mut Cursor<'_>)) -> bool {
+        let mut now = Cursor {
+            snapshot: "741:746:",
+            read_at: SINCE.read_at + 1_000_000,
+            ..SINCE
+        };
+        change(&mut now);
+        is_of_the_same_history(&SINCE, &now, Some(SINCE.read_at - 1))
+    }
+
+    // E7
+    #[test]
+    fn a_read_goes_on_from_another_only_where_nothing_says_otherwise() {
+        assert!(follows(|_| {}));
+        assert!(follows(|now| now.snapshot = SINCE.snapshot));
+        assert!(follows(|now| now.process = 1), "another one of a pool");
+        assert!(!follows(|now| now.place = "5/16386"));
+        assert!(!follows(|now| now.snapshot = "740:744:"), "backwards");
+        assert!(!follows(|now| now.read_at += MAX_AGE));
+        assert!(!follows(|now| now.read_at -= MAX_AGE + 2_000_000));
+    }
+
+    // E7
+    #[test]
+    fn a_read_goes_on_only_over_a_process_that_outlived_both() {
+        let now = |process| Cursor { process, ..SINCE };
+        for (process, began_at, expected) in [
+            (1, Some(SINCE.read_at - 1), true),
+            (1, Some(SINCE.read_at), false),
+            (SINCE.process, Some(SINCE.read_at + 1), false),
+            (SINCE.process, None, true),
+            (1, None, false),
+        ] {
+            assert_eq!(
+                is_of_the_same_history(&SINCE, &now(process), began_at),
+                expected,
+                "{process} {began_at:?}"
+            );
         }
     }
 }

@@ -1,0 +1,28 @@
+//! Which server answers: keys and their changes must be read in the same one, or revocations go unnoticed.
+
+use diesel::{QueryResult, RunQueryDsl as _, dsl::sql, sql_types::BigInt};
+
+use super::Connection;
+
+/// Which start of which server this is, which database, and which tables the names stand for: a number, so that it costs little to send.
+macro_rules! server_number {
+    () => {
+        "hashtextextended(concat_ws('/', \
+                   (extract(epoch FROM pg_postmaster_start_time()) * 1000000)::bigint, \
+                   (SELECT oid FROM pg_catalog.pg_database WHERE datname = current_database()), \
+                   to_regclass('api_keys')::oid, to_regclass('api_key_changes')::oid), 0)"
+    };
+}
+pub(super) use server_number;
+
+/// The number of this server, null where it only follows another one and may be behind it; worked out once a statement.
+pub(super) const PRIMARY: &str = concat!(
+    "(SELECT CASE WHEN NOT pg_is_in_recovery() THEN ",
+    server_number!(),
+    " END)"
+);
+
+/// See [`server_number!`].
+pub(super) fn server(connection: &mut Connection) -> QueryResult<i64> {
+    diesel::select(sql::<BigInt>(server_number!())).get_result(connection)
+}

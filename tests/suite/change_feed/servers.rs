@@ -1,0 +1,187 @@
+//! On Postgres, where more than one server, or more than one life of it, stands behind a URL.
+
+use std::time::{Duration, Instant};
+
+use api_key_runtime::{AppKeys, ChangeCursor, DieselStore, KeyStore as _};
+
+use super::{Reader, Seen, insert, keys, nothing};
+use crate::support::{Database, OwnServer, Proxy};
+
+fn migrated() -> Database {
+    let database = Database::postgres();
+    database.migrate();
+    database
+}
+
+/// The digest of a key that is in no table.
+fn unknown() -> api_key_runtime::Digest {
+    api_key_runtime::Digest::from_bytes([7; 32])
+}
+
+// E7, E9
+#[test]
+fn keys_of_another_server_than_changes_are_read_in_are_an_error_until_both_are_of_one() {
+    let servers = [(); 2].map(|()| OwnServer::start());
+    let database = servers[0].database();
+    database.migrate();
+    let elsewhere = database.url_at(servers[1].address());
+    servers[1]
+        .database()
+        .execute(&format!("CREATE DATABASE {}", database.name()))
+        .unwrap();
+    AppKeys::migrate(&elsewhere).unwrap();
+    let proxy = Proxy::start(servers[0].address());
+    let mut reader = Reader::at(&database.url_at(proxy.address));
+    let find = |reader: &Reader| reader.store.find(&[unknown()]);
+    find(&reader).unwrap();
+    proxy.lead_to(servers[1].address());
+    find(&reader).expect("the connections there are lead where they did");
+    // Of the store's two connections the one that keys are looked up over.
+    database.texts(
+        "SELECT cast(pg_terminate_backend(pid) AS text) FROM pg_stat_activity \
+          WHERE datname = current_database() AND pid <> pg_backend_pid() AND query NOT LIKE '%pg_current_snapshot%'",
+    );
+    let error = find(&reader).unwrap_err().to_string();
+    assert!(error.contains("another server"), "{error}");
+    assert!(find(&reader).is_err(), "nothing was read since");
+    assert_eq!(reader.read(), Seen::Everything, "of the other server");
+    find(&reader).unwrap();
+    assert_eq!(reader.read(), nothing());
+}
+
+// E7, F4
+#[test]
+fn after_a_restart_keys_are_looked_up_once_changes_were_read_anew() {
+    let server = OwnServer::start();
+    let database = server.database();
+    database.migrate();
+    let mut reader = Reader::new(&database);
+    reader.store.find(&[unknown()]).unwrap();
+    server.shut_down();
+    server.start_again();
+    assert!(reader.store.find(&[unknown()]).is_err());
+    assert_eq!(reader.read(), Seen::Everything);
+    reader.store.find(&[unknown()]).unwrap();
+}
+
+// E9
+#[test]
+fn a_standby_that_knows_none_of_the_keys_is_an_error_and_not_an_answer() {
+    let database = migrated();
+    // Found before the server's own, so that it can turn into a standby while a connection lasts, as it does behind a pooler.
+    database
+        .execute(&format!(
+            "CREATE TABLE pretended (is_standby bool); INSERT INTO pretended VALUES (false); \
+             CREATE FUNCTION public.pg_is_in_recovery() RETURNS bool LANGUAGE sql AS 'SELECT is_standby FROM public.pretended'; \
+             ALTER DATABASE {} SET search_path = public, pg_catalog",
+            database.name()
+        ))
+        .unwrap();
+    let store = DieselStore::open(database.url()).unwrap();
+    assert!(store.find(&[unknown()]).unwrap().is_empty());
+    database
+        .execute("UPDATE pretended SET is_standby = true")
+        .unwrap();
+    let error = store.find(&[unknown()]).unwrap_err().to_string();
+    assert!(error.contains("hot standby"), "{error}");
+}
+
+// E5, E9
+#[test]
+fn a_pooler_s_new_connection_may_be_to_a_server_that_began_anew_so_everything_is_told() {
+    let database = migrated();
+    let digest = insert(&database, 1);
+    let mut reader = Reader::at(&database.pooled_url());
+    assert_eq!(reader.read(), nothing());
+    let change = "UPDATE api_keys SET scopes = scopes || 'x'";
+    database.execute(change).unwrap();
+    assert_eq!(reader.read(), keys([&digest]));
+    // As a server does that lost a process. The pooler connects again and tells its client nothing.
+    database.texts("SELECT cast(pg_terminate_backend(pid) AS text) FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid()");
+    database.execute(change).unwrap();
+    let seen = reader.try_read().or_else(|_| reader.try_read()).unwrap();
+    assert_eq!(seen, Seen::Everything);
+    assert_eq!(reader.read(), nothing());
+}
+
+// E7
+#[test]
+fn transaction_numbers_that_are_given_out_again_are_everything() {
+    let database = migrated();
+    let mut reader = Reader::new(&database);
+    assert_eq!(reader.read(), nothing());
+    // What was read last ended far after what the server has got to.
+    let cursor = reader.cursor.take().unwrap();
+    let mut parts: Vec<&str> = cursor.as_str().split(' ').collect();
+    let begin = parts[1].split(':').next().unwrap();
+    let later = format!("{begin}:9000000000:");
+    parts[1] = &later;
+    reader.cursor = Some(ChangeCursor::new(parts.join(" ")));
+    assert_eq!(reader.read(), Seen::Everything);
+    assert_eq!(reader.read(), nothing());
+}
+
+// E9
+#[test]
+fn a_role_that_was_switched_to_hides_when_its_connection_began_and_changes_are_told_all_the_same() {
+    let database = migrated();
+    let name = database.name();
+    database
+        .execute(&format!(
+            "CREATE ROLE group_{name}; GRANT SELECT ON api_keys, api_key_changes, api_key_meta TO group_{name}; \
+             CREATE ROLE login_{name} LOGIN IN ROLE group_{name} NOINHERIT"
+        ))
+        .unwrap();
+    let (_, place) = database.url().split_once('@').unwrap();
+    let url = format!("postgres://login_{name}@{place}?options=-crole%3Dgroup_{name}");
+    let mut reader = Reader::at(&url);
+    let digest = insert(&database, 1);
+    assert_eq!(reader.read(), keys([&digest]));
+    assert_eq!(reader.read(), nothing());
+    database
+        .execute(&format!(
+            "DROP OWNED BY group_{name}; DROP ROLE login_{name}, group_{name}"
+        ))
+        .unwrap();
+}
+
+// E9
+#[test]
+fn a_log_in_another_schema_than_the_keys_is_an_error() {
+    let database = migrated();
+    database
+        .execute(&format!(
+            "CREATE SCHEMA earlier; CREATE TABLE earlier.api_key_changes (LIKE public.api_key_changes); \
+             ALTER DATABASE {} SET search_path = earlier, public",
+            database.name()
+        ))
+        .unwrap();
+    let store = DieselStore::open(database.url()).unwrap();
+    let error = store.changes(None).unwrap_err().to_string();
+    assert!(error.contains("two schemas"), "{error}");
+    database
+        .execute(&format!(
+            "ALTER DATABASE {} SET search_path = public",
+            database.name()
+        ))
+        .unwrap();
+    store.changes(None).unwrap();
+}
+
+// E5, F5
+#[test]
+fn that_nobody_answers_new_connections_does_not_hold_up_the_one_that_changes_are_read_over() {
+    let database = migrated();
+    let proxy = Proxy::start(database.server());
+    let mut reader = Reader::at(&database.url_at(proxy.address));
+    proxy.swallow_new();
+    let began = Instant::now();
+    for number in 1..=5 {
+        reader.store.wait_for_change(Duration::from_millis(10));
+        let digest = insert(&database, number);
+        assert_eq!(reader.read(), keys([&digest]));
+    }
+    // To connect is given up after two seconds.
+    let took = began.elapsed();
+    assert!(took < Duration::from_millis(1500), "{took:?}");
+}
