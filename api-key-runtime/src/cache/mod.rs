@@ -10,6 +10,8 @@
 mod generations;
 #[cfg(test)]
 mod model;
+#[cfg(test)]
+mod tests;
 mod tombstones;
 
 use std::{

@@ -4,6 +4,8 @@
 //! never by the time an answer arrived. Whoever hangs is replaced, and what it brings home later counts for nothing.
 
 mod health;
+#[cfg(test)]
+mod tests;
 
 use std::{
     fmt,

@@ -6,6 +6,8 @@
 
 mod found;
 mod queue;
+#[cfg(test)]
+mod tests;
 mod threads;
 
 use std::{

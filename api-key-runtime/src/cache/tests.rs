@@ -1,0 +1,155 @@
+//! What is believed to the nanosecond, and how much of what anyone can make up is kept.
+
+use super::*;
+use crate::{AddressRules, KeyState};
+
+const STALE_IF_ERROR: u64 = 5_000_000_000;
+const MAX_STALENESS: u64 = 1_000_000_000;
+
+fn at(nanos: u64) -> Moment {
+    Moment::from_nanos(nanos)
+}
+
+fn digest(number: u32) -> Digest {
+    let mut bytes = [7; 32];
+    bytes[..4].copy_from_slice(&number.to_le_bytes());
+    Digest::from_bytes(bytes)
+}
+
+fn cache(max_known: usize, stale_if_error: u64) -> Cache {
+    let bounds = Bounds {
+        max_staleness: Duration::from_nanos(MAX_STALENESS),
+        stale_if_error: Duration::from_nanos(stale_if_error),
+    };
+    Cache::new(bounds, max_known, false)
+}
+
+/// One that knows the key 1, whose query was sent at 10 and answered at 500.
+fn knowing(stale_if_error: u64) -> Cache {
+    let cache = cache(16, stale_if_error);
+    let ticket = cache.begin(at(10));
+    let record = KeyRecord::new(1, digest(1), AddressRules::any());
+    cache.fill(ticket, vec![(digest(1), Some(record))], at(500));
+    cache
+}
+
+fn is_known(cache: &Cache, now: u64) -> bool {
+    matches!(
+        cache.probe(&digest(1), cache.lease(), at(now)),
+        Probe::Known(_)
+    )
+}
+
+// E15
+#[test]
+fn a_key_is_believed_until_the_bound_after_its_query_was_sent_or_after_the_lease() {
+    let cache = knowing(0);
+    assert!(is_known(&cache, 10 + MAX_STALENESS));
+    assert!(!is_known(&cache, 11 + MAX_STALENESS));
+    cache.renew(at(700));
+    assert!(is_known(&cache, 700 + MAX_STALENESS));
+    assert!(!is_known(&cache, 701 + MAX_STALENESS));
+    cache.renew(at(600));
+    assert!(is_known(&cache, 700 + MAX_STALENESS), "no step back");
+}
+
+// F3
+#[test]
+fn the_bound_for_outages_ends_to_the_nanosecond_and_makes_nothing_fresh() {
+    let cache = knowing(STALE_IF_ERROR);
+    assert!(!is_known(&cache, 11 + MAX_STALENESS));
+    let passes = |cache: &Cache, now| cache.despite_outage(&digest(1), at(now)).is_some();
+    assert!(passes(&cache, 10 + STALE_IF_ERROR));
+    assert!(!passes(&cache, 11 + STALE_IF_ERROR));
+    assert!(!passes(&knowing(0), 500), "off by default");
+    cache.apply(&Changed::Everything);
+    assert!(!passes(&cache, 500), "what may have changed is not enough");
+}
+
+// E10
+#[test]
+fn of_unknown_digests_a_bounded_number_is_kept_and_known_keys_stay() {
+    const KNOWN: u32 = 1000;
+    let max = usize::try_from(KNOWN).unwrap();
+    let cache = cache(max, 0);
+    let fill = |numbers: std::ops::Range<u32>, is_known: bool| {
+        let record =
+            |number: u32| KeyRecord::new(i64::from(number), digest(number), AddressRules::any());
+        let found = numbers.map(|number| (digest(number), is_known.then(|| record(number))));
+        cache.fill(cache.begin(at(1)), found.collect(), at(2));
+    };
+    fill(0..KNOWN / 2, true);
+    for number in 1..100 {
+        fill(number * KNOWN..(number + 1) * KNOWN, false);
+        assert!(cache.unknown.len() <= max, "{}", cache.unknown.len());
+    }
+    let is_known = |number| matches!(cache.probe(&digest(number), at(1), at(2)), Probe::Known(_));
+    assert!((0..KNOWN / 2).all(is_known));
+}
+
+// E1, E3, E10
+#[test]
+fn what_changed_is_dropped_known_or_unknown_and_a_read_under_way_is_not_kept() {
+    let cache = knowing(STALE_IF_ERROR);
+    let under_way = cache.begin(at(20));
+    let unknown = cache.begin(at(20));
+    cache.fill(unknown, vec![(digest(2), None)], at(21));
+    assert!(matches!(
+        cache.probe(&digest(2), cache.lease(), at(30)),
+        Probe::Unknown
+    ));
+    cache.apply(&Changed::Keys(vec![digest(1), digest(2)]));
+    let is_nothing = |number| {
+        matches!(
+            cache.probe(&digest(number), cache.lease(), at(30)),
+            Probe::Nothing
+        )
+    };
+    assert!(is_nothing(1) && is_nothing(2));
+    assert!(cache.despite_outage(&digest(1), at(30)).is_none());
+    let record = KeyRecord::new(1, digest(1), AddressRules::any());
+    cache.fill(under_way, vec![(digest(1), Some(record))], at(30));
+    assert!(is_nothing(1), "it was read before the change");
+}
+
+// E2, E4
+#[test]
+fn of_two_reads_the_one_that_was_sent_later_counts_unless_the_other_saw_the_key_revoked() {
+    let read = |cache: &Cache, ticket, change: fn(&mut KeyRecord)| {
+        let mut record = KeyRecord::new(1, digest(1), AddressRules::any());
+        change(&mut record);
+        let found = cache.fill(ticket, vec![(digest(1), Some(record))], at(30));
+        let key = found.get(&digest(1)).unwrap().as_ref().unwrap();
+        key.state(chrono::Utc::now)
+    };
+    let state = |cache: &Cache| match cache.probe(&digest(1), cache.lease(), at(40)) {
+        Probe::Known(key) => Some(key.state(chrono::Utc::now)),
+        _ => None,
+    };
+    let cache = cache(16, 0);
+    let (first, second) = (cache.begin(at(10)), cache.begin(at(20)));
+    read(&cache, second, |record| {
+        record.disabled_at = Some(record.created_at);
+    });
+    assert_eq!(state(&cache), Some(KeyState::Disabled));
+    read(&cache, first, |_| {});
+    assert_eq!(state(&cache), Some(KeyState::Disabled), "read before");
+
+    let cache = self::cache(16, 0);
+    let (first, second) = (cache.begin(at(10)), cache.begin(at(20)));
+    read(&cache, second, |_| {});
+    assert_eq!(state(&cache), Some(KeyState::Active));
+    let revoked: fn(&mut KeyRecord) = |record| record.revoked_at = Some(record.created_at);
+    assert_eq!(read(&cache, first, revoked), KeyState::Revoked);
+    assert_ne!(state(&cache), Some(KeyState::Active), "seen revoked");
+    assert!(
+        !cache.holding(second, at(40)).of(&digest(1)),
+        "nor handed out"
+    );
+    let third = cache.begin(at(35));
+    assert_eq!(
+        read(&cache, third, |_| {}),
+        KeyState::Revoked,
+        "nor revived"
+    );
+}

@@ -1,0 +1,71 @@
+//! A store whose changes never come.
+
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use super::*;
+use crate::{Digest, KeyRecord, cache::Bounds};
+
+/// The first to ask waits until the end of the test, all others are answered.
+#[derive(Default)]
+struct Stuck {
+    asked: AtomicUsize,
+    is_over: Mutex<bool>,
+    over: Condvar,
+}
+
+struct Shared(Arc<Stuck>);
+
+impl KeyStore for Shared {
+    fn find(&self, _: &[Digest]) -> Result<Vec<KeyRecord>, StoreError> {
+        Ok(Vec::new())
+    }
+
+    fn changes(&self, _: Option<&ChangeCursor>) -> Result<Option<Changes>, StoreError> {
+        if self.0.asked.fetch_add(1, Ordering::SeqCst) == 0 {
+            let is_over = self.0.is_over.lock().unwrap();
+            drop(self.0.over.wait_while(is_over, |over| !*over).unwrap());
+        }
+        Ok(Some(Changes::everything(ChangeCursor::new("here"))))
+    }
+
+    fn wait_for_change(&self, at_most: Duration) {
+        thread::sleep(at_most);
+    }
+}
+
+// E7
+#[test]
+fn a_round_that_never_ends_renews_nothing_and_is_replaced() {
+    let bounds = Bounds {
+        max_staleness: Duration::from_secs(1),
+        stale_if_error: Duration::ZERO,
+    };
+    let cache = Arc::new(Cache::new(bounds, 16, false));
+    let stuck = Arc::new(Stuck::default());
+    let began = Moment::now();
+    let feed = Feed::start(
+        Arc::new(Shared(Arc::clone(&stuck))),
+        Arc::clone(&cache),
+        Arc::new(Availability::new(Duration::from_secs(1))),
+        Duration::from_secs(1),
+        Weak::new(),
+    )
+    .unwrap();
+    let asked = || stuck.asked.load(Ordering::SeqCst);
+    let seconds = |since: Moment| Moment::now().since(since).as_secs();
+    while asked() < 2 {
+        let lease = cache.lease();
+        if asked() < 2 {
+            assert_eq!(lease, Moment::START, "nothing was answered yet");
+            assert!(seconds(began) < 60, "nobody takes its place");
+        }
+        thread::sleep(Duration::from_millis(10));
+    }
+    while cache.lease() == Moment::START {
+        assert!(seconds(began) < 60, "the other one renews");
+        thread::sleep(Duration::from_millis(10));
+    }
+    *stuck.is_over.lock().unwrap() = true;
+    stuck.over.notify_all();
+    drop(feed);
+}

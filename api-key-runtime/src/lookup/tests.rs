@@ -1,0 +1,102 @@
+//! An answer that has become outdated while it was under way.
+
+use super::*;
+use crate::{
+    AddressRules, KeyRecord, StoreError,
+    cache::{Bounds, Probe},
+    store::Changed,
+};
+
+/// Far longer than the test takes on any machine.
+const LONG: Duration = Duration::from_secs(60);
+
+/// A store of one key, whose answers are held back until it is opened; what they say was read before.
+#[derive(Default)]
+struct Held {
+    state: Mutex<HeldState>,
+    changed: Condvar,
+}
+
+#[derive(Default)]
+struct HeldState {
+    is_open: bool,
+    is_revoked: bool,
+    asked: usize,
+}
+
+impl Held {
+    fn set(&self, set: impl FnOnce(&mut HeldState)) {
+        set(&mut self.state.lock().unwrap());
+        self.changed.notify_all();
+    }
+
+    fn wait_until_asked(&self) {
+        let state = self.state.lock().unwrap();
+        let nobody = |state: &mut HeldState| state.asked == 0;
+        drop(self.changed.wait_while(state, nobody).unwrap());
+    }
+}
+
+impl KeyStore for Held {
+    fn find(&self, digests: &[Digest]) -> Result<Vec<KeyRecord>, StoreError> {
+        let mut state = self.state.lock().unwrap();
+        let mut record = KeyRecord::new(1, digests[0], AddressRules::any());
+        record.revoked_at = state.is_revoked.then_some(record.created_at);
+        state.asked += 1;
+        self.changed.notify_all();
+        let is_closed = |state: &mut HeldState| !state.is_open;
+        drop(self.changed.wait_while(state, is_closed).unwrap());
+        Ok(vec![record])
+    }
+}
+
+struct Shared(Arc<Held>);
+
+impl KeyStore for Shared {
+    fn find(&self, digests: &[Digest]) -> Result<Vec<KeyRecord>, StoreError> {
+        self.0.find(digests)
+    }
+}
+
+// E1, E3
+#[test]
+fn who_joins_after_a_change_is_asked_for_again_and_what_was_read_before_is_not_kept() {
+    for somebody_joins in [false, true] {
+        let bounds = Bounds {
+            max_staleness: LONG,
+            stale_if_error: Duration::ZERO,
+        };
+        let cache = Arc::new(Cache::new(bounds, 16, false));
+        let held = Arc::new(Held::default());
+        let lookups = Lookups::start(
+            Arc::new(Shared(Arc::clone(&held))),
+            Digester::default(),
+            Arc::clone(&cache),
+            Arc::new(Availability::new(LONG)),
+            LONG,
+        )
+        .unwrap();
+        let digests = Digester::default().digests("key");
+        let ask = || {
+            let asked = lookups.enqueue(digests, Lane::Unknown, Moment::now());
+            asked.unwrap()
+        };
+        let is_revoked = |receiver: oneshot::Receiver<Answer>| {
+            let answer = actix_web::rt::System::new().block_on(receiver);
+            answer.unwrap().unwrap().unwrap().0.is_revoked()
+        };
+        let early = ask();
+        held.wait_until_asked();
+        held.set(|state| state.is_revoked = true);
+        cache.apply(&Changed::Keys(vec![digests.current]));
+        let late = somebody_joins.then(ask);
+        held.set(|state| state.is_open = true);
+        assert!(!is_revoked(early), "it came before");
+        if let Some(late) = late {
+            assert!(is_revoked(late), "it came after");
+        } else {
+            let probe = cache.probe(&digests.current, cache.lease(), Moment::now());
+            assert!(matches!(probe, Probe::Nothing), "{probe:?}");
+        }
+    }
+}
