@@ -69,11 +69,12 @@ fn run_under_faults(place: Place) {
         place,
         servers: vec![
             kind("plain", Store::Own, 300, 0),
-            kind("lenient", Store::Own, 300, 1300),
+            kind("lenient", Store::Own, 300, 700),
             kind("slow", Store::Slow, 500, 0),
         ],
         length,
         with_faults: true,
+        recovery: Duration::from_secs(20),
         seed: seed(),
     };
     let finished = plan.run();
@@ -109,6 +110,7 @@ fn run_with(database: Database, name: &'static str, store: Store) -> Finished {
         servers: vec![kind(name, store, 300, 0), kind(name, store, 300, 0)],
         length: VERY_SHORT,
         with_faults: false,
+        recovery: Duration::ZERO,
         seed: seed(),
     };
     plan.run()

@@ -262,6 +262,10 @@ impl Operator<'_> {
             // Whichever it was: of a change that was not acknowledged a server need not know.
             None => (By::Admin, Outcome::Unknown),
         });
+        if outcome == Outcome::Done {
+            // It must know of it already.
+            server.present(&key.shown, Caller::Home);
+        }
         self.servers.push(server);
         outcome
     }

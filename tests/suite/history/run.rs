@@ -3,7 +3,8 @@
 use std::{
     fs,
     path::{Path, PathBuf},
-    sync::atomic::{AtomicBool, Ordering},
+    process,
+    sync::atomic::{AtomicBool, AtomicUsize, Ordering},
     thread,
     time::{Duration, Instant},
 };
@@ -19,13 +20,10 @@ use super::{
     recorder::Recorder,
     seat::{Kind, Seat, Seated},
 };
-use crate::support::{database::own_folder, random::Random};
+use crate::support::random::Random;
 
 const CLIENTS_OF_A_SERVER: usize = 3;
 const OPERATORS: usize = 2;
-/// How long servers may take to be well again once nothing is broken any more.
-const RECOVERY: Duration = Duration::from_secs(20);
-
 /// What a run is made of.
 pub(super) struct Plan {
     pub(super) place: Place,
@@ -34,6 +32,8 @@ pub(super) struct Plan {
     pub(super) length: Duration,
     /// Whether anything is broken meanwhile.
     pub(super) with_faults: bool,
+    /// How long servers may take to be well again once nothing is broken any more.
+    pub(super) recovery: Duration,
     pub(super) seed: u64,
 }
 
@@ -77,7 +77,7 @@ impl Finished {
 
 impl Plan {
     pub(super) fn run(self) -> Finished {
-        let folder = own_folder();
+        let folder = folder(self.seed);
         let recorder = Recorder::new(folder.join("history"));
         let pool = Pool::new();
         self.place.database().migrate();
@@ -85,7 +85,7 @@ impl Plan {
         let seats: Vec<Seat> = self.servers.iter().copied().map(Seat::new).collect();
         let mut seated = self.seat_all(&seats, &folder, &recorder);
         let keys = self.go_on(&pool, &seats, &mut seated, &recorder);
-        be_quiet(&pool, &seats, &recorder, &keys);
+        self.be_quiet(&pool, &seats, &recorder, &keys);
         drop(seated);
         Finished {
             judgement: judge(&recorder.finish()),
@@ -161,6 +161,50 @@ impl Plan {
             keys.into_iter().flatten().collect()
         })
     }
+
+    /// Presents every key to every server until it answers what the row says, or has had its time.
+    fn be_quiet(&self, pool: &Pool, seats: &[Seat], recorder: &Recorder, keys: &[Owned]) {
+        let began = recorder.now();
+        let until = Instant::now() + self.recovery;
+        let certain = keys.iter().filter(|key| !key.is_doubtful);
+        let mut expected: Vec<(Shown, Caller, bool)> = Vec::new();
+        for key in certain {
+            for caller in [Caller::Home, Caller::Abroad] {
+                // It does not expire meanwhile, or has.
+                let is_good = key.row.may_accept(caller, began.after(self.recovery));
+                expected.push((key.shown.clone(), caller, is_good));
+            }
+        }
+        expected.extend(
+            pool.some_bad()
+                .into_iter()
+                .map(|key| (key, Caller::Home, false)),
+        );
+        for seat in seats {
+            let mut client = Client::new(seat, recorder);
+            for (key, caller, is_good) in &expected {
+                let right = if *is_good {
+                    Answer::Accepted
+                } else {
+                    Answer::Refused
+                };
+                while client.present(key, *caller) != right && Instant::now() < until {
+                    thread::sleep(Duration::from_millis(20));
+                }
+            }
+        }
+        recorder.ended(began, What::Quiet);
+    }
+}
+
+/// An empty folder that outlives the run, so that a history that is wrong can be looked at.
+fn folder(seed: u64) -> PathBuf {
+    static NUMBER: AtomicUsize = AtomicUsize::new(1);
+    let number = NUMBER.fetch_add(1, Ordering::Relaxed);
+    let name = format!("history-{seed}-{}-{number}", process::id());
+    let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join(name);
+    fs::create_dir_all(&folder).unwrap();
+    folder
 }
 
 /// What ends first, second and last.
@@ -176,38 +220,4 @@ fn clients_of_administrators<'a>(seats: &'a [Seat], recorder: &'a Recorder) -> V
     administrators
         .map(|seat| Client::new(seat, recorder))
         .collect()
-}
-
-/// Presents every key to every server until it answers what the row says, or has had its time.
-fn be_quiet(pool: &Pool, seats: &[Seat], recorder: &Recorder, keys: &[Owned]) {
-    let began = recorder.now();
-    let until = Instant::now() + RECOVERY;
-    let certain = keys.iter().filter(|key| !key.is_doubtful);
-    let mut expected: Vec<(Shown, Caller, bool)> = Vec::new();
-    for key in certain {
-        for caller in [Caller::Home, Caller::Abroad] {
-            // It does not expire meanwhile, or has.
-            let is_good = key.row.may_accept(caller, began.after(RECOVERY));
-            expected.push((key.shown.clone(), caller, is_good));
-        }
-    }
-    expected.extend(
-        pool.some_bad()
-            .into_iter()
-            .map(|key| (key, Caller::Home, false)),
-    );
-    for seat in seats {
-        let mut client = Client::new(seat, recorder);
-        for (key, caller, is_good) in &expected {
-            let right = if *is_good {
-                Answer::Accepted
-            } else {
-                Answer::Refused
-            };
-            while client.present(key, *caller) != right && Instant::now() < until {
-                thread::sleep(Duration::from_millis(20));
-            }
-        }
-    }
-    recorder.ended(began, What::Quiet);
 }

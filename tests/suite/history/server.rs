@@ -25,6 +25,8 @@ use super::stores::{Deaf, Lagging, Slow};
 const SETTINGS: &str = "TEST_HISTORY_SERVER";
 /// Where it says on standard output that it serves.
 const SERVING: &str = "serving on ";
+/// Often, so that it is under way when a server is paused or killed.
+const USAGE_INTERVAL: Duration = Duration::from_secs(1);
 /// The header in which it says which server it is.
 pub(super) const NUMBER_HEADER: &str = "server-number";
 
@@ -220,19 +222,18 @@ fn serve(settings: &Settings) -> ! {
 
 fn keys(settings: &Settings) -> Result<AppKeys, api_key_runtime::Error> {
     let url = settings.database_url.as_str();
-    let builder = AppKeys::builder();
+    let builder = AppKeys::builder()
+        .max_staleness(settings.max_staleness)
+        .stale_if_error(settings.stale_if_error)
+        .usage_interval(USAGE_INTERVAL);
     let builder = match settings.store {
         Store::Own => builder.database_url(url),
         Store::Slow => builder.store(Slow::new(DieselStore::open(url)?)),
         Store::Deaf => builder.store(Deaf(DieselStore::open(url)?)),
         Store::Lagging => builder.store(Lagging::new(DieselStore::open(url)?)),
     };
-    builder
-        .max_staleness(settings.max_staleness)
-        .stale_if_error(settings.stale_if_error)
-        // Where the requests of a history come from is told by a header, so that one machine can play several callers.
-        .trusted_proxies(["127.0.0.1/32"])
-        .build()
+    // Where the requests of a history come from is told by a header, so that one machine can play several callers.
+    builder.trusted_proxies(["127.0.0.1/32"]).build()
 }
 
 /// Also when it is paused then, or when its starter was killed.

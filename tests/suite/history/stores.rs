@@ -11,11 +11,12 @@ use std::{
 };
 
 use api_key_runtime::{
-    ChangeCursor, Changes, DieselStore, Digest, KeyRecord, KeyStore, StoreError,
+    ChangeCursor, Changes, DieselStore, Digest, KeyRecord, KeyStore, KeyUse, StoreError,
 };
 
 /// The longest that what was read lies before it is handed out.
-const SLOWEST_MILLISECONDS: u64 = 60;
+const SLOWEST_FIND_MILLISECONDS: u64 = 60;
+const SLOWEST_CHANGES_MILLISECONDS: u64 = 300;
 /// How far the copy is behind.
 const LAG: Duration = Duration::from_secs(4);
 
@@ -32,22 +33,32 @@ impl Slow {
             reads: AtomicU64::new(0),
         }
     }
+
+    fn hesitate(&self, longest_milliseconds: u64) {
+        let number = self.reads.fetch_add(1, Ordering::Relaxed);
+        thread::sleep(Duration::from_millis(number * 71 % longest_milliseconds));
+    }
 }
 
 impl KeyStore for Slow {
     fn find(&self, digests: &[Digest]) -> Result<Vec<KeyRecord>, StoreError> {
         let found = self.store.find(digests);
-        let number = self.reads.fetch_add(1, Ordering::Relaxed);
-        thread::sleep(Duration::from_millis(number * 7 % SLOWEST_MILLISECONDS));
+        self.hesitate(SLOWEST_FIND_MILLISECONDS);
         found
     }
 
     fn changes(&self, since: Option<&ChangeCursor>) -> Result<Option<Changes>, StoreError> {
-        self.store.changes(since)
+        let changes = self.store.changes(since);
+        self.hesitate(SLOWEST_CHANGES_MILLISECONDS);
+        changes
     }
 
     fn wait_for_change(&self, at_most: Duration) {
         self.store.wait_for_change(at_most);
+    }
+
+    fn record_usage(&self, uses: &[KeyUse]) -> Result<(), StoreError> {
+        self.store.record_usage(uses)
     }
 }
 

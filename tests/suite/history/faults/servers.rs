@@ -3,6 +3,7 @@
 use std::{
     sync::atomic::{AtomicBool, Ordering},
     thread,
+    time::Duration,
 };
 
 use super::{
@@ -10,6 +11,9 @@ use super::{
     Breaker,
 };
 use crate::support::Proxy;
+
+/// How late answers of the database are: less than a server may be behind, so that it is not away.
+const LATE: Duration = Duration::from_millis(200);
 
 #[derive(Clone, Copy)]
 enum Fault {
@@ -19,10 +23,13 @@ enum Fault {
 }
 
 const OF_A_SERVER: [Fault; 3] = [Fault::Pause, Fault::Kill, Fault::Pause];
-const OF_A_WAY: [Fault; 4] = [
+const OF_A_WAY: [Fault; 5] = [
     Fault::Way("its connections were cut and none made", Proxy::cut),
     Fault::Way("nothing came through", Proxy::hold),
     Fault::Way("all was lost", Proxy::swallow),
+    Fault::Way("every answer was late", |proxy| {
+        proxy.delay_answers(LATE);
+    }),
     Fault::Way(
         "its connections died without a word",
         Proxy::swallow_existing,
