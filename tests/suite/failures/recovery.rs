@@ -141,7 +141,7 @@ fn a_postgres_that_was_away_is_used_within_a_second_whatever_had_become_of_it() 
     for (what, away, back) in outages {
         let took = scene.outage(away, back);
         println!("first success after Postgres {what}: {took:?}");
-        assert!(took < RECOVERY + SLACK, "{what}: {took:?}");
+        assert!(took < RECOVERY, "{what}: {took:?}");
     }
 }
 
@@ -155,9 +155,10 @@ fn a_postgres_that_lost_a_process_and_restarts_itself_is_used_within_a_second() 
             "SELECT cast(pid AS text) FROM pg_stat_activity WHERE datname = '{name}' AND pid <> pg_backend_pid()"
         ));
         scene.server.kill_process(&backends[0]);
+        scene.server.wait_until_it_takes_connections();
         let took = scene.first_success();
         println!("first success after a process of Postgres was killed: {took:?}");
-        assert!(took < RECOVERY + SLACK, "{took:?}");
+        assert!(took < RECOVERY, "{took:?}");
         scene.revocation_reaches_the_service();
     }
 }
@@ -166,7 +167,7 @@ fn a_postgres_that_lost_a_process_and_restarts_itself_is_used_within_a_second() 
 #[test]
 fn connections_that_died_without_a_word_are_given_up_and_new_ones_used() {
     // Whoever is stuck is given up after twice the deadline.
-    const BOUND: Duration = Duration::from_secs(4);
+    const BOUND: Duration = Duration::from_secs(3);
     let mut scene = Scene::new();
     let key = scene.next_cold().0;
     assert_eq!(scene.status(&key), 200);

@@ -135,7 +135,6 @@ impl Client {
             Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut) => {
                 panic!("no answer within {PATIENCE:?}")
             }
-            Err(error) if error.kind() == ErrorKind::Interrupted => true,
             Err(_) => false,
         }
     }

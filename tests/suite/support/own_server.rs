@@ -15,7 +15,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use diesel::{Connection as _, PgConnection, connection::SimpleConnection as _};
+use diesel::{Connection as _, PgConnection};
 use rustix::process::{Pid, Signal, kill_process};
 
 use super::{
@@ -122,17 +122,9 @@ impl OwnServer {
         send(self.process(pid), Signal::STOP);
     }
 
-    /// Kills one process of it, as the system does when memory is short; the server then ends all others and begins anew. Returns when
-    /// it takes connections again.
+    /// Kills one process of it, as the system does when memory is short; the server then ends all others and begins anew.
     pub(crate) fn kill_process(&self, pid: &str) {
-        let mut witness = PgConnection::establish(&url(self.port)).unwrap();
         send(self.process(pid), Signal::KILL);
-        while witness.batch_execute("SELECT 1").is_ok() {
-            thread::sleep(Duration::from_millis(1));
-        }
-        wait_until("up again", || {
-            PgConnection::establish(&url(self.port)).is_ok()
-        });
     }
 
     fn process(&self, pid: &str) -> Pid {
@@ -142,6 +134,13 @@ impl OwnServer {
             "a process of this server"
         );
         process
+    }
+
+    /// After a process was killed: it takes none until it has begun anew.
+    pub(crate) fn wait_until_it_takes_connections(&self) {
+        wait_until("up again", || {
+            PgConnection::establish(&url(self.port)).is_ok()
+        });
     }
 
     /// Kills every process of it, as when its machine loses power.
