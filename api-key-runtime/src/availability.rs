@@ -25,8 +25,6 @@ struct State {
     under_way: HashMap<CallId, (Asker, Moment)>,
     next: CallId,
     last_answer: Moment,
-    /// Whether a look-up ended without an answer after too long, and nothing has been answered since.
-    silent: bool,
     outage: Option<Outage>,
 }
 
@@ -72,23 +70,18 @@ impl Availability {
     /// The store answered, or failed and said so. Logs, and so is called without a lock.
     pub(crate) fn answered(&self, call: Call, error: Option<&StoreError>, now: Moment) {
         let mut state = self.state();
-        let ended = state.under_way.remove(&call.0);
+        let was_waited_for = state.under_way.remove(&call.0).is_some();
         match error {
             // What somebody gave up long ago says nothing of today.
-            Some(_) if ended.is_none() => {}
+            Some(_) if !was_waited_for => {}
             None => {
                 state.last_answer = now;
-                state.silent = false;
                 if let Some(over) = state.end_outage(now) {
                     drop(state);
                     over.log(now);
                 }
             }
             Some(error) => {
-                // One that fails at once costs nobody any time.
-                state.silent |= ended.is_some_and(|(by, since)| {
-                    by == Asker::LookUp && now.since(since) > self.patience
-                });
                 let is_first = state.failed(now);
                 drop(state);
                 if is_first {
@@ -104,9 +97,7 @@ impl Availability {
 
     /// Nobody waits for this call any more.
     pub(crate) fn given_up(&self, call: Call) {
-        let mut state = self.state();
-        let ended = state.under_way.remove(&call.0);
-        state.silent |= ended.is_some_and(|(by, _)| by == Asker::LookUp);
+        self.state().under_way.remove(&call.0);
     }
 
     /// Whether the store has left every call unanswered for too long.
@@ -114,12 +105,12 @@ impl Availability {
         self.state().unanswered_for(now) > self.patience
     }
 
-    /// Whether who asks now waits in vain, most likely: the store is away, or left the last look-up without an answer, and another one is
-    /// under way that will tell when it is back. Silence towards the feed alone may be that of its connection; then look-ups find out.
+    /// Whether who asks now waits in vain, most likely: the store is away, and a look-up is under way that will tell when it is back.
+    /// Silence towards the feed alone may be that of its connection; then it is look-ups that find out.
     pub(crate) fn is_in_vain(&self, now: Moment) -> bool {
         let state = self.state();
         let is_tried = || state.under_way.values().any(|(by, _)| *by == Asker::LookUp);
-        (state.silent || state.unanswered_for(now) > self.patience) && is_tried()
+        state.unanswered_for(now) > self.patience && is_tried()
     }
 
     /// A request was let through by what was known before the store was away; the first one is logged, and all are counted.
@@ -243,30 +234,6 @@ mod tests {
         assert!(!availability.is_away(at(2203)));
         assert!(availability.is_away(at(2204)) && !availability.is_in_vain(at(2204)));
         availability.given_up(feed);
-    }
-
-    // F1, F6
-    #[test]
-    fn after_one_without_an_answer_one_look_up_at_a_time_tries_until_any_call_is_answered() {
-        let availability = Availability::new(PATIENCE);
-        let ask = |millis| availability.asked(Asker::LookUp, at(millis));
-        let fail = |call, millis| {
-            availability.answered(call, Some(&StoreError::new("test")), at(millis));
-        };
-        fail(ask(0), 600);
-        let next = ask(600);
-        assert!(!availability.is_in_vain(at(600)), "it failed in time");
-        fail(next, 1201);
-        assert!(!availability.is_in_vain(at(1202)), "nobody tries");
-        let trial = ask(1203);
-        assert!(availability.is_in_vain(at(1204)));
-        availability.given_up(trial);
-        let trial = ask(1205);
-        assert!(availability.is_in_vain(at(1206)));
-        let feed = availability.asked(Asker::Feed, at(1207));
-        availability.answered(feed, None, at(1208));
-        assert!(!availability.is_in_vain(at(1209)));
-        availability.given_up(trial);
     }
 
     // F3
