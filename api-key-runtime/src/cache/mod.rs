@@ -335,6 +335,7 @@ impl Cache {
     }
 
     /// A change of our own, before whoever made it is told that it is done.
+    #[cfg(any(test, feature = "_diesel"))]
     pub(crate) fn changed(&self, record: &KeyRecord, now: Moment) {
         self.apply(&Changed::Keys(vec![record.digest]));
         if record.revoked_at.is_some() {

@@ -1,7 +1,9 @@
 //! The store over Diesel, on either database.
 
+#[cfg(feature = "postgres")]
+use std::sync::Arc;
 use std::{
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{Mutex, MutexGuard, PoisonError},
     thread,
     time::{Duration, Instant},
 };
