@@ -157,7 +157,13 @@ database_test!(
         let (key, _) = database.issue("0.0.0.0");
         let held = Held::new(&database);
         let store = Counting::new(held.clone());
-        let keys = database.builder().store(store.clone()).build().unwrap();
+        // However long a busy machine takes to send them all.
+        let patient = Duration::from_secs(20);
+        let builder = database.builder().store(store.clone());
+        let builder = builder.lookup_timeout(patient).max_staleness(patient);
+        let keys = builder.build().unwrap();
+        // The feed's first word is that anything may have changed, and who joined before it is asked for again.
+        holds_soon("the feed is up to date", || keys.health().is_ready());
         let server = Server::start(keys, routes);
         held.close();
         let (address, key) = (server.address, key.as_str());
