@@ -56,13 +56,13 @@ impl AppKey {
     /// What it was issued for.
     #[must_use]
     pub fn name(&self) -> &str {
-        &self.key.name
+        self.key.name()
     }
 
     /// The application's own user, where the key was issued for one.
     #[must_use]
     pub fn owner(&self) -> Option<&str> {
-        self.key.owner.as_deref()
+        self.key.owner()
     }
 
     /// What it may be used for.

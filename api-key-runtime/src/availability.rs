@@ -10,6 +10,8 @@ use crate::{StoreError, clock::Moment};
 
 /// An outage is over when nothing has failed for this long, so that one that comes and goes is one.
 const OVER_AFTER: Duration = Duration::from_secs(1);
+/// How long whoever is sent to try a silent store has until the call shows.
+const TRY_EVERY: Duration = Duration::from_millis(20);
 
 /// What is noted of the calls to a store.
 #[derive(Debug)]
@@ -25,7 +27,17 @@ struct State {
     under_way: HashMap<CallId, (Asker, Moment)>,
     next: CallId,
     last_answer: Moment,
+    /// While the store left everything unanswered, and has answered nothing since.
+    silence: Option<Silence>,
     outage: Option<Outage>,
+}
+
+#[derive(Debug)]
+struct Silence {
+    /// When it last showed.
+    seen: Moment,
+    /// When somebody was last sent to try the store.
+    tried: Moment,
 }
 
 #[derive(Debug)]
@@ -76,12 +88,16 @@ impl Availability {
             Some(_) if !was_waited_for => {}
             None => {
                 state.last_answer = now;
+                state.silence = None;
                 if let Some(over) = state.end_outage(now) {
                     drop(state);
                     over.log(now);
                 }
             }
             Some(error) => {
+                if let Some(silence) = &mut state.silence {
+                    silence.seen = now;
+                }
                 let is_first = state.failed(now);
                 drop(state);
                 if is_first {
@@ -105,12 +121,21 @@ impl Availability {
         self.state().unanswered_for(now) > self.patience
     }
 
-    /// Whether who asks now waits in vain, most likely: the store is away, and a look-up is under way that will tell when it is back.
-    /// Silence towards the feed alone may be that of its connection; then it is look-ups that find out.
+    /// Whether who asks now waits in vain, most likely: the store is silent, and somebody else is trying whether it still is. A connection
+    /// that gives up for now, and is made anew, ends no silence: only an answer does.
     pub(crate) fn is_in_vain(&self, now: Moment) -> bool {
-        let state = self.state();
-        let is_tried = || state.under_way.values().any(|(by, _)| *by == Asker::LookUp);
-        state.unanswered_for(now) > self.patience && is_tried()
+        let mut state = self.state();
+        state.note_silence(self.patience, now);
+        // Silence towards the feed alone may be that of its connection: look-ups find out.
+        let is_tried = state.is_tried();
+        let Some(silence) = &mut state.silence else {
+            return false;
+        };
+        let in_vain = is_tried || now.since(silence.tried) < TRY_EVERY;
+        if !in_vain {
+            silence.tried = now;
+        }
+        in_vain
     }
 
     /// A request was let through by what was known before the store was away; the first one is logged, and all are counted.
@@ -157,6 +182,23 @@ impl State {
         oldest.map_or(Duration::ZERO, |oldest| {
             now.since(oldest.max(self.last_answer))
         })
+    }
+
+    fn is_tried(&self) -> bool {
+        self.under_way.values().any(|(by, _)| *by == Asker::LookUp)
+    }
+
+    /// Silence that has not shown for as long as it took to be noticed may be over, and nobody has asked since.
+    fn note_silence(&mut self, patience: Duration, now: Moment) {
+        if self.unanswered_for(now) > patience {
+            let silence = self.silence.get_or_insert(Silence {
+                seen: now,
+                tried: Moment::START,
+            });
+            silence.seen = now;
+        }
+        self.silence
+            .take_if(|silence| now.since(silence.seen) > patience);
     }
 
     /// Whether this begins an outage.
@@ -234,6 +276,43 @@ mod tests {
         assert!(!availability.is_away(at(2203)));
         assert!(availability.is_away(at(2204)) && !availability.is_in_vain(at(2204)));
         availability.given_up(feed);
+    }
+
+    // F1
+    #[test]
+    fn a_connection_that_gives_up_ends_no_silence_and_only_one_at_a_time_finds_out_whether_it_is_over()
+     {
+        let availability = Availability::new(PATIENCE);
+        let first = availability.asked(Asker::LookUp, at(1000));
+        assert!(availability.is_in_vain(at(1601)));
+        availability.answered(first, Some(&StoreError::new("timed out")), at(2000));
+        assert!(!availability.is_in_vain(at(2001)), "sent to try");
+        assert!(availability.is_in_vain(at(2002)), "who tries is on the way");
+        let trial = availability.asked(Asker::LookUp, at(2003));
+        assert!(availability.is_in_vain(at(2100)));
+        availability.answered(trial, None, at(2101));
+        assert!(!availability.is_in_vain(at(2102)) && !availability.is_in_vain(at(2102)));
+    }
+
+    // F4
+    #[test]
+    fn a_silence_nobody_has_asked_since_holds_up_no_more_than_one_patience() {
+        let availability = Availability::new(PATIENCE);
+        let call = availability.asked(Asker::LookUp, at(1000));
+        assert!(availability.is_in_vain(at(1700)));
+        availability.answered(call, Some(&StoreError::new("timed out")), at(2000));
+        assert!(!availability.is_in_vain(at(2601)) && !availability.is_in_vain(at(2602)));
+    }
+
+    // F5
+    #[test]
+    fn a_store_that_fails_and_says_so_is_not_silent() {
+        let availability = Availability::new(PATIENCE);
+        for millis in 1000..1100 {
+            let call = availability.asked(Asker::LookUp, at(millis));
+            availability.answered(call, Some(&StoreError::new("closed")), at(millis));
+            assert!(!availability.is_in_vain(at(millis)));
+        }
     }
 
     // F3

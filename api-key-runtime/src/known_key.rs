@@ -1,21 +1,23 @@
 //! A key as requests are judged by it: what they need of its record, in as little memory as that takes, and what is noted of it.
 
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::{
+    ops::Range,
+    sync::atomic::{AtomicBool, Ordering},
+};
 
 use chrono::{DateTime, Utc};
 
-use crate::{AddressRules, KeyRecord, KeyState, ScopeSet, usage::UsageCell};
+use crate::{KeyRecord, KeyState, ScopeSet, network::Rules, usage::UsageCell};
 
 /// What a look-up found, shared by every request that presents the key.
 #[derive(Debug)]
 pub(crate) struct KnownKey {
     pub(crate) id: i64,
-    pub(crate) hint: Box<str>,
-    pub(crate) name: Box<str>,
-    pub(crate) owner: Option<Box<str>>,
-    pub(crate) allowed_ips: AddressRules,
+    words: Words,
+    pub(crate) allowed_ips: Rules,
     pub(crate) scopes: ScopeSet,
     pub(crate) expires_at: Option<DateTime<Utc>>,
+    has_owner: bool,
     disabled: bool,
     revoked: bool,
     /// Whether it was refused as expired: then a wall clock that steps back does not bring it back.
@@ -26,12 +28,12 @@ pub(crate) struct KnownKey {
 
 impl KnownKey {
     pub(crate) fn new(record: KeyRecord) -> Self {
+        let owner = record.owner.as_deref();
         Self {
             id: record.id,
-            hint: record.hint.into(),
-            name: record.name.into(),
-            owner: record.owner.map(Into::into),
-            allowed_ips: record.allowed_ips,
+            words: Words::new(&record.hint, &record.name, owner.unwrap_or_default()),
+            has_owner: owner.is_some(),
+            allowed_ips: record.allowed_ips.into_rules(),
             scopes: record.scopes,
             expires_at: record.expires_at,
             // A time in the future counts as well: of two readings the one that lets fewer in.
@@ -40,6 +42,18 @@ impl KnownKey {
             ended: AtomicBool::new(false),
             usage: UsageCell::default(),
         }
+    }
+
+    pub(crate) fn hint(&self) -> &str {
+        self.words.hint()
+    }
+
+    pub(crate) fn name(&self) -> &str {
+        self.words.name()
+    }
+
+    pub(crate) fn owner(&self) -> Option<&str> {
+        self.has_owner.then(|| self.words.owner())
     }
 
     pub(crate) fn is_revoked(&self) -> bool {
@@ -71,6 +85,66 @@ impl KnownKey {
             KeyState::Expired
         } else {
             KeyState::Active
+        }
+    }
+}
+
+/// Hint, name and owner in one piece of memory: a piece for each costs more than many of them are long.
+#[derive(Debug)]
+struct Words {
+    text: Box<str>,
+    hint_ends: u32,
+    name_ends: u32,
+}
+
+impl Words {
+    fn new(hint: &str, name: &str, owner: &str) -> Self {
+        // Longer ones come from no table of ours; what is beyond reads as empty, and no verdict rests on it.
+        let end = |length: usize| u32::try_from(length).unwrap_or(u32::MAX);
+        Self {
+            text: [hint, name, owner].concat().into(),
+            hint_ends: end(hint.len()),
+            name_ends: end(hint.len().saturating_add(name.len())),
+        }
+    }
+
+    fn hint(&self) -> &str {
+        self.part(0..self.hint_ends)
+    }
+
+    fn name(&self) -> &str {
+        self.part(self.hint_ends..self.name_ends)
+    }
+
+    fn owner(&self) -> &str {
+        let end = u32::try_from(self.text.len()).unwrap_or(u32::MAX);
+        self.part(self.name_ends..end)
+    }
+
+    fn part(&self, Range { start, end }: Range<u32>) -> &str {
+        let index = |at: u32| usize::try_from(at).unwrap_or(usize::MAX);
+        self.text.get(index(start)..index(end)).unwrap_or_default()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{AddressRules, Digest};
+
+    #[test]
+    fn it_tells_its_words_apart_and_no_owner_from_an_empty_one() {
+        for (hint, name, owner) in [
+            ("ak_live_Ab3d", "billing", Some("customer 1")),
+            ("", "K\u{fc}che", None),
+            ("ak_live_Ab3d", "", Some("")),
+        ] {
+            let mut record = KeyRecord::new(1, Digest::from_bytes([1; 32]), AddressRules::any());
+            record.hint = hint.to_owned();
+            record.name = name.to_owned();
+            record.owner = owner.map(str::to_owned);
+            let key = KnownKey::new(record);
+            assert_eq!((key.hint(), key.name(), key.owner()), (hint, name, owner));
         }
     }
 }

@@ -37,8 +37,9 @@ pub struct AddressRules {
     rules: Rules,
 }
 
+/// What the text means; all that requests are judged by.
 #[derive(Clone, Debug, PartialEq, Eq)]
-enum Rules {
+pub(crate) enum Rules {
     Any,
     Blocks(Box<[Block]>),
     /// A text nobody could have written through us. It admits nobody: a rule is never skipped.
@@ -73,7 +74,7 @@ impl AddressRules {
     /// Whether the text could be read. Where it could not, the rules admit nobody.
     #[must_use]
     pub fn is_readable(&self) -> bool {
-        self.rules != Rules::Unreadable
+        self.rules.are_readable()
     }
 
     /// The text of the column `allowed_ips`.
@@ -85,13 +86,28 @@ impl AddressRules {
     /// Whether a caller from this address is admitted; `None` is a caller whose address is unknown.
     #[must_use]
     pub fn allow(&self, address: Option<IpAddr>) -> bool {
-        match (&self.rules, address) {
-            (Rules::Any, _) => true,
-            (Rules::Blocks(blocks), Some(address)) => {
+        self.rules.allow(address)
+    }
+
+    pub(crate) fn into_rules(self) -> Rules {
+        self.rules
+    }
+}
+
+impl Rules {
+    pub(crate) fn are_readable(&self) -> bool {
+        *self != Self::Unreadable
+    }
+
+    #[inline]
+    pub(crate) fn allow(&self, address: Option<IpAddr>) -> bool {
+        match (self, address) {
+            (Self::Any, _) => true,
+            (Self::Blocks(blocks), Some(address)) => {
                 let address = address.to_canonical();
                 blocks.iter().any(|block| block.contains(address))
             }
-            (Rules::Blocks(_), None) | (Rules::Unreadable, _) => false,
+            (Self::Blocks(_), None) | (Self::Unreadable, _) => false,
         }
     }
 }

@@ -172,7 +172,12 @@ impl fmt::Display for Line<'_> {
         }
         write!(formatter, " ({}", self.reason.as_str())?;
         if let Some(key) = self.key {
-            write!(formatter, ", key {} {}", key.id, key.hint.escape_default())?;
+            write!(
+                formatter,
+                ", key {} {}",
+                key.id,
+                key.hint().escape_default()
+            )?;
         }
         // A method's characters are those of a token, and may still be long; a route's template is the application's own.
         let method = self

@@ -78,7 +78,7 @@ pub(crate) fn judge(
         KeyState::Revoked => return Err(Reason::Revoked),
     }
     if !key.allowed_ips.allow(address) {
-        let readable = key.allowed_ips.is_readable();
+        let readable = key.allowed_ips.are_readable();
         return Err(if readable {
             Reason::WrongAddress
         } else {

@@ -162,10 +162,11 @@ impl Lookups {
         Ok(receiver)
     }
 
-    /// Gives up threads that have been at one batch for twice the deadline, or a second where that is longer, and starts others, up to a bound.
+    /// Gives up threads that have been at one batch for the deadline, when nobody waits for its answer any more, or a second where that
+    /// is longer; and starts others, up to a bound.
     pub(crate) fn replace_stuck_threads(&self) {
         self.shared
-            .replace_stuck_threads(self.deadline.saturating_mul(2).max(LEAST_PATIENCE));
+            .replace_stuck_threads(self.deadline.max(LEAST_PATIENCE));
     }
 }
 

@@ -166,7 +166,7 @@ fn a_postgres_that_lost_a_process_and_restarts_itself_is_used_within_a_second() 
 // F2, F3, F4
 #[test]
 fn connections_that_died_without_a_word_are_given_up_and_new_ones_used() {
-    // Whoever is stuck is given up after twice the deadline.
+    // Whoever is stuck is given up after the deadline, and a busy machine takes its time.
     const BOUND: Duration = Duration::from_secs(3);
     let mut scene = Scene::new();
     let key = scene.next_cold().0;
