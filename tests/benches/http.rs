@@ -4,7 +4,7 @@
 //! One worker, keep-alive connections over loopback, and the three routes in one application, measured in turn.
 #![allow(missing_docs, clippy::unwrap_used, clippy::cast_precision_loss)]
 
-use std::{fmt, iter, time::Duration};
+use std::{fmt, iter, thread, time::Duration};
 
 use actix_web::{get, web};
 use api_key_runtime::{AppKeys, require_app_key};
