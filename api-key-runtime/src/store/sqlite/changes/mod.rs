@@ -23,7 +23,7 @@ use crate::{
 };
 
 /// How often the file is looked at; SQLite tells nobody that it was written to.
-const POLL_INTERVAL: Duration = Duration::from_millis(20);
+const POLL_INTERVAL: Duration = Duration::from_millis(30);
 
 /// Reads changes over a connection of its own.
 pub(crate) struct Reader {
