@@ -1,0 +1,79 @@
+//! A service behind nginx: who is calling, what is logged, when it is ready and how it stops.
+//!
+//! ```sh
+//! DATABASE_URL=behind_proxy.db cargo run --example behind_proxy
+//! mkdir -p target/nginx && nginx -p target/nginx -c "$PWD/examples/behind_proxy/nginx.conf"
+//! ```
+//!
+//! the second line in a terminal of its own. In a third one, with the same `DATABASE_URL`:
+//!
+//! ```sh
+//! KEY=$(cargo app-key issue --name me --ip 127.0.0.2)
+//! curl -sS --interface 127.0.0.2 -H "Authorization: Bearer $KEY" http://127.0.0.1:8000/whoami
+//! curl -sS --interface 127.0.0.3 -H "Authorization: Bearer $KEY" http://127.0.0.1:8000/whoami
+//! curl -sS --interface 127.0.0.3 -H "Authorization: Bearer $KEY" -H "X-Forwarded-For: 127.0.0.2" http://127.0.0.1:8000/whoami
+//! curl -sS http://127.0.0.1:8080/ready
+//! ```
+//!
+//! The first is answered, the next two are 401: the key is bound to the caller's address, and what a caller says of it is not believed.
+//! nginx has 127.0.0.1 here, so callers on the same machine take another address of loopback (`--interface`, on Linux).
+
+use std::{env, error::Error, time::Duration};
+
+use actix_web::{App, HttpResponse, HttpServer, get, web::Data};
+use api_key_runtime::{AppKey, AppKeys, AppKeysBuilder, require_app_key};
+
+/// How long requests in hand may take when it is told to stop; less than what kills it then waits, which is 10 s with Docker and 30 s with
+/// Kubernetes.
+const SHUTDOWN_SECONDS: u64 = 5;
+
+#[get("/whoami")]
+#[require_app_key]
+async fn whoami(key: AppKey) -> String {
+    let from = key
+        .client_ip()
+        .map_or("nowhere".to_owned(), |ip| ip.to_string());
+    format!("{} from {from}\n", key.name())
+}
+
+/// For who decides where requests are sent. nginx does not pass it on.
+#[get("/ready")]
+async fn ready(keys: Data<AppKeys>) -> HttpResponse {
+    let health = keys.health();
+    let mut answer = if health.is_ready() {
+        HttpResponse::Ok()
+    } else {
+        HttpResponse::ServiceUnavailable()
+    };
+    answer.body(format!("{health}\n"))
+}
+
+#[actix_web::main]
+async fn main() -> Result<(), Box<dyn Error>> {
+    env_logger::init_from_env(env_logger::Env::default().default_filter_or("info"));
+    AppKeys::migrate(&env::var("DATABASE_URL")?)?;
+    let keys = AppKeysBuilder::from_env()?
+        // The proxy's own address, never the network it stands in: whoever has one of these says where a request comes from.
+        .trusted_proxies(["127.0.0.1/32"])
+        // The one header that nginx.conf sets. No other is read.
+        .forwarded_header("X-Forwarded-For")
+        .build()?;
+    let bind = env::var("BIND").unwrap_or_else(|_| "127.0.0.1:8080".to_owned());
+    let shared = Data::new(keys.clone());
+    let server = HttpServer::new(move || {
+        App::new()
+            .app_data(shared.clone())
+            .service(whoami)
+            .service(ready)
+            // Redacts what looks like a key, wherever in the request line a caller put it.
+            .wrap(shared.access_log())
+    })
+    .shutdown_timeout(SHUTDOWN_SECONDS);
+    // SIGTERM ends this once the requests in hand are answered.
+    server.bind(bind)?.run().await?;
+    if !keys.shutdown(Duration::from_secs(SHUTDOWN_SECONDS)) {
+        log::warn!("the last uses of keys were not recorded");
+    }
+    log::info!("stopped");
+    Ok(())
+}

@@ -1,0 +1,60 @@
+//! What no attribute can stand above: a whole scope, and the files of a folder, behind `RequireAppKey`. One route stays open.
+//!
+//! ```sh
+//! DATABASE_URL=middleware.db cargo run --example middleware
+//! ```
+//!
+//! or with the `DATABASE_URL` of a Postgres. In another terminal, with the same `DATABASE_URL`:
+//!
+//! ```sh
+//! KEY=$(cargo app-key issue --name me --ip 127.0.0.1 --scope reports:read)
+//! curl -sS http://127.0.0.1:8080/health
+//! curl -sS -H "Authorization: Bearer $KEY" http://127.0.0.1:8080/reports/2026
+//! curl -sS -H "Authorization: Bearer $KEY" http://127.0.0.1:8080/files/
+//! curl -sS http://127.0.0.1:8080/files/prices.txt
+//! curl -sS http://127.0.0.1:8080/reports/no-such-page/at-all
+//! ```
+//!
+//! The last two answer 401: without a key nobody learns which files and routes there are. A key without the scope reads the files, and
+//! none of the reports.
+
+use std::{env, error::Error};
+
+use actix_files::Files;
+use actix_web::{App, HttpServer, get, web};
+use api_key_runtime::{AppKey, AppKeys, RequireAppKey};
+
+/// The load balancer asks it. It stands outside of both scopes.
+#[get("/health")]
+async fn health() -> &'static str {
+    "ok\n"
+}
+
+/// No attribute: the scope that it is registered in guards it, and hands it the key.
+#[get("/{year}")]
+async fn report(year: web::Path<u16>, key: AppKey) -> String {
+    format!("The report of {year}, for {}.\n", key.name())
+}
+
+fn routes(config: &mut web::ServiceConfig) {
+    let reports = web::scope("/reports")
+        .wrap(RequireAppKey::new().scopes(&["reports:read"]))
+        .service(report);
+    // Never a folder within one that is served without a key: it would be open there.
+    let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/middleware/files");
+    let files = web::scope("/files")
+        .wrap(RequireAppKey::new())
+        .service(Files::new("/", folder).index_file("index.html"));
+    config.service(health).service(reports).service(files);
+}
+
+#[actix_web::main]
+async fn main() -> Result<(), Box<dyn Error>> {
+    env_logger::init_from_env(env_logger::Env::default().default_filter_or("info"));
+    AppKeys::migrate(&env::var("DATABASE_URL")?)?;
+    let keys = AppKeys::from_env()?;
+    let bind = env::var("BIND").unwrap_or_else(|_| "127.0.0.1:8080".to_owned());
+    let server = HttpServer::new(move || App::new().app_data(keys.clone()).configure(routes));
+    server.bind(bind)?.run().await?;
+    Ok(())
+}

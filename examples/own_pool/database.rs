@@ -1,0 +1,110 @@
+//! The application's pool and tables. A service has one of the two kinds of database, and so half of this.
+
+use std::{error::Error, time::Duration};
+
+use api_key_runtime::{AddressRules, Admin, AppKeys, AppKeysBuilder, KeySecret, NewKey};
+use diesel::{
+    connection::SimpleConnection as _,
+    prelude::*,
+    r2d2::{self, ConnectionManager, CustomizeConnection, Pool},
+    result::{DatabaseErrorKind, Error::DatabaseError},
+};
+use diesel_migrations::{EmbeddedMigrations, MigrationHarness as _, embed_migrations};
+
+diesel::table! {
+    users (id) {
+        id -> BigInt,
+        email -> Text,
+    }
+}
+
+/// Both have the migrations of the keys among them, so that nothing calls `AppKeys::migrate`.
+const POSTGRES_MIGRATIONS: EmbeddedMigrations = embed_migrations!("own_pool/migrations/postgres");
+const SQLITE_MIGRATIONS: EmbeddedMigrations = embed_migrations!("own_pool/migrations/sqlite");
+
+const CONNECTIONS: u32 = 4;
+/// r2d2 waits for half a minute, and so would a key that cannot be looked up meanwhile.
+const PATIENCE: Duration = Duration::from_secs(1);
+
+pub(crate) type Failure = Box<dyn Error + Send + Sync>;
+
+pub(crate) enum Database {
+    Postgres(Pool<ConnectionManager<PgConnection>>),
+    Sqlite(Pool<ConnectionManager<SqliteConnection>>),
+}
+
+impl Database {
+    /// Connects, and runs the migrations; where several processes start at once they need a lock around these, as in `cakes`.
+    pub(crate) fn open(url: &str) -> Result<Self, Failure> {
+        if url.starts_with("postgres") {
+            let pool = Pool::builder()
+                .max_size(CONNECTIONS)
+                .connection_timeout(PATIENCE)
+                .build(ConnectionManager::<PgConnection>::new(url))?;
+            pool.get()?.run_pending_migrations(POSTGRES_MIGRATIONS)?;
+            Ok(Self::Postgres(pool))
+        } else {
+            let pool = Pool::builder()
+                .max_size(CONNECTIONS)
+                .connection_timeout(PATIENCE)
+                .connection_customizer(Box::new(Settings))
+                .build(ConnectionManager::<SqliteConnection>::new(url))?;
+            pool.get()?.run_pending_migrations(SQLITE_MIGRATIONS)?;
+            Ok(Self::Sqlite(pool))
+        }
+    }
+
+    /// The keys, looked up over this pool. On Postgres one more connection hears of changes at once; a pool alone learns of them within
+    /// `max_staleness`.
+    pub(crate) fn keys(&self, url: &str) -> Result<AppKeys, api_key_runtime::Error> {
+        let settings = AppKeysBuilder::from_env()?;
+        match self {
+            Self::Postgres(pool) => settings.postgres_pool(pool.clone()).listen_url(url),
+            Self::Sqlite(pool) => settings.sqlite_pool(pool.clone()),
+        }
+        .build()
+    }
+
+    /// A user and the first key, in one transaction.
+    pub(crate) fn sign_up(&self, admin: &Admin, email: &str) -> Result<KeySecret, Failure> {
+        let user = diesel::insert_into(users::table)
+            .values(users::email.eq(email))
+            .returning(users::id);
+        match self {
+            Self::Postgres(pool) => pool.get()?.transaction(|connection| {
+                let id: i64 = user.get_result(connection)?;
+                Ok(admin.issue_within(connection, &first_key(id))?.secret)
+            }),
+            // Not `transaction`: one that begins by reading fails where another writer was in between.
+            Self::Sqlite(pool) => pool.get()?.immediate_transaction(|connection| {
+                let id: i64 = user.get_result(connection)?;
+                Ok(admin.issue_within(connection, &first_key(id))?.secret)
+            }),
+        }
+    }
+}
+
+fn first_key(user: i64) -> NewKey {
+    NewKey::new("first", AddressRules::any()).owner(user.to_string())
+}
+
+pub(crate) fn is_taken(failure: &Failure) -> bool {
+    matches!(
+        failure.downcast_ref(),
+        Some(DatabaseError(DatabaseErrorKind::UniqueViolation, _))
+    )
+}
+
+/// What each connection to SQLite is set to: it waits for other writers, and keeps what the tables of the keys rely on.
+#[derive(Debug)]
+struct Settings;
+
+impl CustomizeConnection<SqliteConnection, r2d2::Error> for Settings {
+    fn on_acquire(&self, connection: &mut SqliteConnection) -> Result<(), r2d2::Error> {
+        connection
+            .batch_execute(
+                "PRAGMA busy_timeout = 1000; PRAGMA foreign_keys = ON; PRAGMA recursive_triggers = ON",
+            )
+            .map_err(r2d2::Error::QueryError)
+    }
+}

@@ -1,0 +1,86 @@
+//! The application's own pool and migrations, and a sign-up: the user and the first key are there together or not at all.
+//!
+//! ```sh
+//! DATABASE_URL=own_pool.db cargo run --example own_pool
+//! ```
+//!
+//! or with the `DATABASE_URL` of a Postgres. In another terminal:
+//!
+//! ```sh
+//! KEY=$(curl -sS -d email=ada@example.org http://127.0.0.1:8080/users)
+//! curl -sS -H "Authorization: Bearer $KEY" http://127.0.0.1:8080/me
+//! curl -sS -d email=ada@example.org http://127.0.0.1:8080/users
+//! ```
+//!
+//! The second line answers `Hello, user 1.`; the third that there is such a user already, and then no key was issued either.
+//!
+//! In the folder `migrations/sqlite` the migrations of the keys stand beside the application's own. This put them there:
+//! `cargo app-key migrations copy examples/own_pool/migrations/sqlite --backend sqlite`. A newer release adds its own the same way.
+
+mod database;
+
+use std::env;
+
+use actix_web::{
+    App, HttpResponse, HttpServer, get,
+    http::header::CACHE_CONTROL,
+    post,
+    web::{self, Data, Form},
+};
+use api_key_runtime::{Admin, AppKey, require_app_key};
+use serde::Deserialize;
+
+use crate::database::{Database, Failure, is_taken};
+
+#[derive(Deserialize)]
+struct SignUp {
+    email: String,
+}
+
+#[post("/users")]
+async fn sign_up(
+    form: Form<SignUp>,
+    database: Data<Database>,
+    admin: Data<Admin>,
+) -> actix_web::Result<HttpResponse> {
+    let done = web::block(move || database.sign_up(&admin, &form.email)).await?;
+    Ok(match done {
+        Ok(key) => HttpResponse::Created()
+            .insert_header((CACHE_CONTROL, "no-store"))
+            .body(format!("{}\n", key.expose())),
+        Err(failure) if is_taken(&failure) => {
+            HttpResponse::Conflict().body("There is a user with this address already.\n")
+        }
+        Err(failure) => {
+            log::error!("nobody was signed up: {failure}");
+            HttpResponse::InternalServerError().finish()
+        }
+    })
+}
+
+#[get("/me")]
+#[require_app_key]
+async fn me(key: AppKey) -> String {
+    format!("Hello, user {}.\n", key.owner().unwrap_or("without a name"))
+}
+
+#[actix_web::main]
+async fn main() -> Result<(), Failure> {
+    env_logger::init_from_env(env_logger::Env::default().default_filter_or("info"));
+    let url = env::var("DATABASE_URL")?;
+    let bind = env::var("BIND").unwrap_or_else(|_| "127.0.0.1:8080".to_owned());
+    let database = Database::open(&url)?;
+    let keys = database.keys(&url)?;
+    let admin = keys.admin().ok_or("the keys are not in a database")?;
+    let (database, admin) = (Data::new(database), Data::new(admin.clone()));
+    let server = HttpServer::new(move || {
+        App::new()
+            .app_data(keys.clone())
+            .app_data(admin.clone())
+            .app_data(database.clone())
+            .service(sign_up)
+            .service(me)
+    });
+    server.bind(bind)?.run().await?;
+    Ok(())
+}

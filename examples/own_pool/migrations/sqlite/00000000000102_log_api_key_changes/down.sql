@@ -1,0 +1,9 @@
+DROP TRIGGER api_keys_revocation_is_final;
+DROP TRIGGER api_keys_before_update;
+DROP TRIGGER api_keys_revoked_is_not_replaced;
+DROP TRIGGER api_keys_before_insert;
+DROP TRIGGER api_keys_log_delete;
+DROP TRIGGER api_keys_log_update;
+DROP TRIGGER api_keys_log_insert;
+DROP TABLE api_key_conflicts;
+DROP TABLE api_key_changes;

@@ -1,0 +1,82 @@
+//! A row of the table, and the record that the runtime knows it as.
+
+use api_key_runtime::{AddressRules, Digest, DigestKey, KeyRecord, ScopeSet};
+use chrono::{DateTime, Utc};
+use diesel::prelude::*;
+
+diesel::table! {
+    partner_tokens (number) {
+        number -> BigInt,
+        fingerprint -> Binary,
+        fingerprint_kind -> Text,
+        starts_with -> Text,
+        label -> Text,
+        partner -> Nullable<Text>,
+        networks -> Text,
+        rights -> Text,
+        issued_at -> TimestamptzSqlite,
+        valid_until -> Nullable<TimestamptzSqlite>,
+        paused_at -> Nullable<TimestamptzSqlite>,
+        ended_at -> Nullable<TimestamptzSqlite>,
+    }
+}
+
+#[derive(Insertable, Queryable, Selectable)]
+#[diesel(table_name = partner_tokens)]
+pub(crate) struct Row {
+    #[diesel(skip_insertion)]
+    number: i64,
+    fingerprint: Vec<u8>,
+    fingerprint_kind: String,
+    starts_with: String,
+    label: String,
+    partner: Option<String>,
+    networks: String,
+    rights: String,
+    issued_at: DateTime<Utc>,
+    valid_until: Option<DateTime<Utc>>,
+    paused_at: Option<DateTime<Utc>>,
+    ended_at: Option<DateTime<Utc>>,
+}
+
+impl Row {
+    /// `None` where it is of no key: 32 bytes are what the table's constraint asks for.
+    pub(crate) fn into_record(self) -> Option<KeyRecord> {
+        // What cannot be read among the networks admits nobody.
+        let networks = AddressRules::from_stored(&self.networks);
+        let mut record = KeyRecord::new(self.number, digest(&self.fingerprint)?, networks);
+        record.digest_key = DigestKey::from_stored(&self.fingerprint_kind);
+        record.hint = self.starts_with;
+        record.name = self.label;
+        record.owner = self.partner;
+        record.scopes = ScopeSet::from_stored(&self.rights);
+        record.created_at = self.issued_at;
+        record.expires_at = self.valid_until;
+        record.disabled_at = self.paused_at;
+        record.revoked_at = self.ended_at;
+        Some(record)
+    }
+}
+
+impl From<&KeyRecord> for Row {
+    fn from(record: &KeyRecord) -> Self {
+        Self {
+            number: record.id,
+            fingerprint: record.digest.as_bytes().to_vec(),
+            fingerprint_kind: record.digest_key.to_string(),
+            starts_with: record.hint.clone(),
+            label: record.name.clone(),
+            partner: record.owner.clone(),
+            networks: record.allowed_ips.as_str().to_owned(),
+            rights: record.scopes.as_str().to_owned(),
+            issued_at: record.created_at,
+            valid_until: record.expires_at,
+            paused_at: record.disabled_at,
+            ended_at: record.revoked_at,
+        }
+    }
+}
+
+pub(crate) fn digest(fingerprint: &[u8]) -> Option<Digest> {
+    fingerprint.try_into().ok().map(Digest::from_bytes)
+}

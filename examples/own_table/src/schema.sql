@@ -1,0 +1,47 @@
+-- Readers and a writer do not wait for each other.
+PRAGMA journal_mode = WAL;
+
+-- As an application might have it: other names than the runtime's own table, and the same facts. Times are text in UTC, as Diesel's
+-- TimestamptzSqlite writes them.
+CREATE TABLE IF NOT EXISTS partner_tokens (
+    number           INTEGER   NOT NULL PRIMARY KEY AUTOINCREMENT,
+    fingerprint      BLOB      NOT NULL UNIQUE CHECK (typeof(fingerprint) = 'blob' AND length(fingerprint) = 32),
+    fingerprint_kind TEXT      NOT NULL,
+    starts_with      TEXT      NOT NULL,
+    label            TEXT      NOT NULL,
+    partner          TEXT,
+    networks         TEXT      NOT NULL,
+    rights           TEXT      NOT NULL,
+    issued_at        TIMESTAMP NOT NULL,
+    valid_until      TIMESTAMP,
+    paused_at        TIMESTAMP,
+    ended_at         TIMESTAMP
+);
+
+-- What changed, in the order of commits: SQLite has one writer at a time. Old rows may be deleted; whoever had read no further than
+-- these is told that everything changed.
+CREATE TABLE IF NOT EXISTS partner_token_changes (
+    number      INTEGER NOT NULL PRIMARY KEY AUTOINCREMENT,
+    -- A reader's place. Random, because a restored backup gives out the same numbers again.
+    place       TEXT    NOT NULL UNIQUE DEFAULT (hex(randomblob(16))),
+    -- Null in the first row, which is there so that there is a place before the first change.
+    fingerprint BLOB
+);
+
+INSERT INTO partner_token_changes (fingerprint)
+SELECT NULL WHERE NOT EXISTS (SELECT 1 FROM partner_token_changes);
+
+CREATE TRIGGER IF NOT EXISTS partner_tokens_log_insert AFTER INSERT ON partner_tokens
+BEGIN
+    INSERT INTO partner_token_changes (fingerprint) VALUES (NEW.fingerprint);
+END;
+
+CREATE TRIGGER IF NOT EXISTS partner_tokens_log_update AFTER UPDATE ON partner_tokens
+BEGIN
+    INSERT INTO partner_token_changes (fingerprint) VALUES (OLD.fingerprint), (NEW.fingerprint);
+END;
+
+CREATE TRIGGER IF NOT EXISTS partner_tokens_log_delete AFTER DELETE ON partner_tokens
+BEGIN
+    INSERT INTO partner_token_changes (fingerprint) VALUES (OLD.fingerprint);
+END;

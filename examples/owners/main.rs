@@ -1,0 +1,118 @@
+//! Users and their keys: whose key it is stands in a column that the application's own migration adds, and who is deleted takes the keys along.
+//!
+//! ```sh
+//! DATABASE_URL=owners.db cargo run --example owners
+//! ```
+//!
+//! or with the `DATABASE_URL` of a Postgres. In another terminal:
+//!
+//! ```sh
+//! KEY=$(curl -sS -d name=ada http://127.0.0.1:8080/users)
+//! curl -sS -H "Authorization: Bearer $KEY" http://127.0.0.1:8080/me
+//! curl -sS -H "Authorization: Bearer $KEY" -X DELETE http://127.0.0.1:8080/me
+//! sleep 1
+//! curl -sS -H "Authorization: Bearer $KEY" http://127.0.0.1:8080/me
+//! ```
+//!
+//! The second line answers `Hello, ada. Your keys: first.` and the last one 401: no code here says so, the foreign key and the triggers
+//! on the table of the keys do. It holds for every process that serves from this database, usually within milliseconds and at the latest
+//! after `AppKeysBuilder::max_staleness`, a second.
+
+mod connection;
+mod users;
+
+use std::env;
+
+use actix_web::{
+    App, HttpResponse, HttpServer, delete,
+    error::{ErrorInternalServerError, ErrorNotFound},
+    get,
+    http::header::CACHE_CONTROL,
+    post,
+    web::{self, Data, Form},
+};
+use api_key_runtime::{Admin, AppKey, AppKeys, require_app_key};
+use serde::Deserialize;
+
+use crate::{
+    connection::AnyConnection,
+    users::{Failure, Place},
+};
+
+#[derive(Deserialize)]
+struct SignUp {
+    name: String,
+}
+
+#[post("/users")]
+async fn sign_up(
+    form: Form<SignUp>,
+    place: Data<Place>,
+    admin: Data<Admin>,
+) -> actix_web::Result<HttpResponse> {
+    let key = run(place, move |connection| {
+        users::sign_up(connection, &admin, &form.name)
+    })
+    .await?;
+    Ok(HttpResponse::Created()
+        .insert_header((CACHE_CONTROL, "no-store"))
+        .body(format!("{}\n", key.expose())))
+}
+
+#[get("/me")]
+#[require_app_key]
+async fn me(key: AppKey, place: Data<Place>) -> actix_web::Result<String> {
+    let owner = run(place, move |connection| users::of_key(connection, key.id())).await?;
+    let owner = owner.ok_or_else(|| ErrorNotFound("This key belongs to no user.\n"))?;
+    Ok(format!(
+        "Hello, {}. Your keys: {}.\n",
+        owner.name,
+        owner.keys.join(", ")
+    ))
+}
+
+#[delete("/me")]
+#[require_app_key]
+async fn delete_me(key: AppKey, place: Data<Place>) -> actix_web::Result<HttpResponse> {
+    run(place, move |connection| {
+        users::delete_owner_of(connection, key.id())
+    })
+    .await?;
+    Ok(HttpResponse::NoContent().finish())
+}
+
+/// Runs queries on a thread where they may block, over a connection of their own; pools are what `own_pool` is about.
+async fn run<T: Send + 'static>(
+    place: Data<Place>,
+    queries: impl FnOnce(&mut AnyConnection) -> Result<T, Failure> + Send + 'static,
+) -> actix_web::Result<T> {
+    let done = web::block(move || queries(&mut place.connect()?)).await?;
+    done.map_err(|failure| {
+        log::error!("the queries failed: {failure}");
+        ErrorInternalServerError("The database failed.\n")
+    })
+}
+
+#[actix_web::main]
+async fn main() -> Result<(), Failure> {
+    env_logger::init_from_env(env_logger::Env::default().default_filter_or("info"));
+    let url = env::var("DATABASE_URL")?;
+    let bind = env::var("BIND").unwrap_or_else(|_| "127.0.0.1:8080".to_owned());
+    // First the tables of the keys, which the migration of the users then refers to.
+    AppKeys::migrate(&url)?;
+    let place = Place::migrated(url)?;
+    let keys = AppKeys::from_env()?;
+    let admin = keys.admin().ok_or("the keys are not in a database")?;
+    let (place, admin) = (Data::new(place), Data::new(admin.clone()));
+    let server = HttpServer::new(move || {
+        App::new()
+            .app_data(keys.clone())
+            .app_data(admin.clone())
+            .app_data(place.clone())
+            .service(sign_up)
+            .service(me)
+            .service(delete_me)
+    });
+    server.bind(bind)?.run().await?;
+    Ok(())
+}

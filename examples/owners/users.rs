@@ -1,0 +1,130 @@
+//! The users, joined to the keys: what `diesel print-schema` prints of both tables, and the queries.
+
+use std::error::Error;
+
+use api_key_runtime::{AddressRules, Admin, KeySecret, NewKey};
+use diesel::{connection::SimpleConnection as _, prelude::*};
+use diesel_migrations::{EmbeddedMigrations, MigrationHarness as _, embed_migrations};
+
+use crate::connection::AnyConnection;
+
+diesel::table! {
+    users (id) {
+        id -> BigInt,
+        name -> Text,
+    }
+}
+
+// As many of its columns as are used here. `api_key_runtime::postgres::schema` has all that are ours, and cannot be joined to a table
+// of another crate.
+diesel::table! {
+    api_keys (id) {
+        id -> BigInt,
+        name -> Text,
+        user_id -> Nullable<BigInt>,
+    }
+}
+
+diesel::joinable!(api_keys -> users (user_id));
+diesel::allow_tables_to_appear_in_same_query!(api_keys, users);
+
+const POSTGRES_MIGRATIONS: EmbeddedMigrations = embed_migrations!("owners/migrations/postgres");
+const SQLITE_MIGRATIONS: EmbeddedMigrations = embed_migrations!("owners/migrations/sqlite");
+
+pub(crate) type Failure = Box<dyn Error + Send + Sync>;
+
+/// Where the database is.
+pub(crate) struct Place(String);
+
+impl Place {
+    /// After running the migrations of the users.
+    pub(crate) fn migrated(url: String) -> Result<Self, Failure> {
+        let place = Self(url);
+        match &mut place.connect()? {
+            AnyConnection::Postgres(connection) => {
+                connection.run_pending_migrations(POSTGRES_MIGRATIONS)?;
+            }
+            AnyConnection::Sqlite(connection) => {
+                connection.run_pending_migrations(SQLITE_MIGRATIONS)?;
+            }
+        }
+        Ok(place)
+    }
+
+    pub(crate) fn connect(&self) -> Result<AnyConnection, Failure> {
+        if self.0.starts_with("postgres") {
+            let connection = PgConnection::establish(&self.0)?;
+            return Ok(AnyConnection::Postgres(connection));
+        }
+        let mut connection = SqliteConnection::establish(&self.0)?;
+        // Without foreign keys SQLite deletes a user and leaves the keys.
+        connection.batch_execute("PRAGMA busy_timeout = 1000; PRAGMA foreign_keys = ON")?;
+        Ok(AnyConnection::Sqlite(connection))
+    }
+}
+
+/// A user with the first key.
+pub(crate) fn sign_up(
+    connection: &mut AnyConnection,
+    admin: &Admin,
+    name: &str,
+) -> Result<KeySecret, Failure> {
+    let user = diesel::insert_into(users::table)
+        .values(users::name.eq(name))
+        .returning(users::id);
+    let new = NewKey::new("first", AddressRules::any());
+    connection.transaction(|connection| {
+        let (id, issued): (i64, _) = match connection {
+            AnyConnection::Postgres(connection) => (
+                user.get_result(connection)?,
+                admin.issue_within(connection, &new)?,
+            ),
+            AnyConnection::Sqlite(connection) => (
+                user.get_result(connection)?,
+                admin.issue_within(connection, &new)?,
+            ),
+        };
+        diesel::update(api_keys::table.find(issued.record.id))
+            .set(api_keys::user_id.eq(id))
+            .execute(connection)?;
+        Ok(issued.secret)
+    })
+}
+
+/// A user, and the names of all of the user's keys.
+pub(crate) struct Owner {
+    pub(crate) name: String,
+    pub(crate) keys: Vec<String>,
+}
+
+/// Whose key it is; `None` where it is nobody's, or gone meanwhile.
+pub(crate) fn of_key(connection: &mut AnyConnection, key: i64) -> Result<Option<Owner>, Failure> {
+    let found: Option<(i64, String)> = api_keys::table
+        .inner_join(users::table)
+        .filter(api_keys::id.eq(key))
+        .select((users::id, users::name))
+        .first(connection)
+        .optional()?;
+    let Some((user, name)) = found else {
+        return Ok(None);
+    };
+    let keys = api_keys::table
+        .filter(api_keys::user_id.eq(user))
+        .order(api_keys::id)
+        .select(api_keys::name)
+        .load(connection)?;
+    Ok(Some(Owner { name, keys }))
+}
+
+/// Deletes the user whose key it is; the keys go with the user.
+pub(crate) fn delete_owner_of(connection: &mut AnyConnection, key: i64) -> Result<(), Failure> {
+    let user: Option<Option<i64>> = api_keys::table
+        .find(key)
+        .select(api_keys::user_id)
+        .first(connection)
+        .optional()?;
+    if let Some(user) = user.flatten() {
+        diesel::delete(users::table.find(user)).execute(connection)?;
+    }
+    Ok(())
+}

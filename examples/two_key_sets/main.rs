@@ -1,0 +1,55 @@
+//! Two sets of keys in one service, each in a database of its own: colleagues' keys open `/internal`, partners' keys open `/partner`.
+//!
+//! ```sh
+//! DATABASE_URL=internal.db PARTNER_DATABASE_URL=partner.db cargo run --example two_key_sets
+//! ```
+//!
+//! or with the URL of a Postgres for either. In another terminal, with the same two variables:
+//!
+//! ```sh
+//! OURS=$(cargo app-key issue --name backup --ip 127.0.0.1)
+//! THEIRS=$(DATABASE_URL=$PARTNER_DATABASE_URL APP_KEY_PREFIX=partner_ cargo app-key issue --name shop --ip 127.0.0.1)
+//! curl -sS -H "Authorization: Bearer $OURS" http://127.0.0.1:8080/internal/whoami
+//! curl -sS -H "Authorization: Bearer $THEIRS" http://127.0.0.1:8080/partner/whoami
+//! curl -sS -H "Authorization: Bearer $THEIRS" http://127.0.0.1:8080/internal/whoami
+//! ```
+//!
+//! The last one is 401, as any unknown key is. The prefix tells people which set a key is of; what keeps them apart is the database.
+
+use std::{env, error::Error};
+
+use actix_web::{App, HttpServer, get, web};
+use api_key_runtime::{AppKey, AppKeys, require_app_key};
+
+/// Registered in both scopes; the keys that count are those of the scope it is called in.
+#[get("/whoami")]
+#[require_app_key]
+async fn whoami(key: AppKey) -> String {
+    format!("Hello, {}.\n", key.name())
+}
+
+#[actix_web::main]
+async fn main() -> Result<(), Box<dyn Error>> {
+    env_logger::init_from_env(env_logger::Env::default().default_filter_or("info"));
+    let partner_url = env::var("PARTNER_DATABASE_URL")?;
+    AppKeys::migrate(&env::var("DATABASE_URL")?)?;
+    AppKeys::migrate(&partner_url)?;
+    let internal = AppKeys::from_env()?;
+    let partner = AppKeys::builder()
+        .database_url(partner_url)
+        .prefix("partner_")
+        // The challenge of a 401 names it.
+        .realm("partner")
+        .build()?;
+    let bind = env::var("BIND").unwrap_or_else(|_| "127.0.0.1:8080".to_owned());
+    let server = HttpServer::new(move || {
+        // In the scopes and not in the application, where a scope without keys of its own would inherit them.
+        let internal = web::scope("/internal").app_data(internal.clone());
+        let partner = web::scope("/partner").app_data(partner.clone());
+        App::new()
+            .service(internal.service(whoami))
+            .service(partner.service(whoami))
+    });
+    server.bind(bind)?.run().await?;
+    Ok(())
+}
