@@ -23,7 +23,7 @@ pub(crate) use server::Server;
 pub(crate) use tap::Tap;
 
 /// Ports to try, below those that systems hand out by themselves.
-fn free_ports() -> impl Iterator<Item = u16> {
+pub(crate) fn free_ports() -> impl Iterator<Item = u16> {
     use std::hash::{BuildHasher as _, RandomState};
     (0..100_u16).map(|number| 20_000 + (RandomState::new().hash_one(number) % 12_000) as u16)
 }

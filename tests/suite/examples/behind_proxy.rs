@@ -1,0 +1,221 @@
+//! A service behind a real nginx, with the configuration that stands beside the program.
+#![cfg(target_os = "linux")]
+
+use std::{
+    fs,
+    net::{SocketAddr, TcpStream},
+    path::PathBuf,
+    process::{Child, Command, Stdio},
+    thread,
+    time::{Duration, Instant},
+};
+
+use rustix::process::{Pid, Signal, kill_process};
+
+use super::{Example, assert_no_piece_of, header, shell};
+use crate::support::{
+    Database,
+    database::{own_folder, setting},
+    database_test, free_ports, http,
+};
+
+const SOURCE: &str = include_str!("../../../examples/behind_proxy/main.rs");
+const CONFIGURATION: &str = include_str!("../../../examples/behind_proxy/nginx.conf");
+
+/// How long nginx may take to start or to end on a busy machine.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// An nginx before a service; it ends, and its files are removed, when it is dropped.
+struct Nginx {
+    address: SocketAddr,
+    child: Child,
+    folder: PathBuf,
+}
+
+impl Nginx {
+    fn before(service: SocketAddr) -> Self {
+        let folder = own_folder();
+        free_ports()
+            .find_map(|port| Self::start(&folder, service, ([127, 0, 0, 1], port).into()))
+            .expect("some port is free")
+    }
+
+    /// `None` where the port is taken.
+    fn start(folder: &PathBuf, service: SocketAddr, address: SocketAddr) -> Option<Self> {
+        let configuration = [("127.0.0.1:8080", service), ("127.0.0.1:8000", address)]
+            .iter()
+            .fold(CONFIGURATION.to_owned(), |text, (written, here)| {
+                assert!(text.contains(written), "{written} is not in nginx.conf");
+                text.replace(written, &here.to_string())
+            });
+        let file = folder.join("nginx.conf");
+        fs::write(&file, configuration).unwrap();
+        let child = Command::new(setting("TEST_NGINX"))
+            .arg("-p")
+            .arg(folder)
+            .arg("-c")
+            .arg(&file)
+            .current_dir(folder)
+            .stdin(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
+            .unwrap();
+        let mut nginx = Self {
+            address,
+            child,
+            folder: folder.clone(),
+        };
+        let until = Instant::now() + PATIENCE;
+        while TcpStream::connect(address).is_err() {
+            if nginx.child.try_wait().unwrap().is_some() {
+                let log = nginx.log("error.log");
+                assert!(log.contains("Address already in use"), "{log}");
+                return None;
+            }
+            assert!(Instant::now() < until, "nginx did not start");
+            thread::sleep(Duration::from_millis(10));
+        }
+        Some(nginx)
+    }
+
+    fn log(&self, name: &str) -> String {
+        fs::read_to_string(self.folder.join(name)).unwrap_or_default()
+    }
+}
+
+impl Drop for Nginx {
+    fn drop(&mut self) {
+        // It ends its workers, which a killed one would leave behind.
+        let _ = kill_process(Pid::from_child(&self.child), Signal::TERM);
+        let _ = self.child.wait();
+        let _ = fs::remove_dir_all(&self.folder);
+    }
+}
+
+/// The status and the body of a request from this address of loopback.
+fn get_from(caller: &str, address: SocketAddr, target: &str, headers: &[String]) -> String {
+    let headers: String = headers
+        .iter()
+        .map(|header| format!(" -H '{header}'"))
+        .collect();
+    let line = format!(
+        "curl -sS --interface {caller} -w ' %{{http_code}}'{headers} 'http://{address}{target}'"
+    );
+    shell(&line, &[])
+}
+
+fn serve(database: &Database) -> (Example, Nginx) {
+    let example = Example::serving("behind_proxy", &[("DATABASE_URL", database.url())]);
+    let nginx = Nginx::before(example.listens_at());
+    (example, nginx)
+}
+
+// C1, C3
+database_test!(
+    a_key_is_bound_to_the_caller_and_not_to_nginx_as_its_header_says,
+    |database: Database| {
+        let (example, nginx) = serve(&database);
+        let shown = header::paste(
+            SOURCE,
+            "cargo run --example behind_proxy",
+            &[
+                ("127.0.0.1:8000", &nginx.address.to_string()),
+                ("127.0.0.1:8080", &example.listens_at().to_string()),
+            ],
+            &[("DATABASE_URL", database.url())],
+        );
+        let refused = header::NOT_GOOD;
+        let answers = format!("me from 127.0.0.2\n{refused}{refused}fresh, ");
+        assert!(shown.starts_with(&answers), "{shown}");
+        let log = example.wait_until_logged("\"GET /ready HTTP/1.1\" 200");
+        let warned = "Unauthorized address trying to use API: 127.0.0.3 (wrong address, key 1 ";
+        assert_eq!(log.matches(warned).count(), 2, "{log}");
+    }
+);
+
+// C1, C3, C5
+database_test!(
+    what_a_caller_says_of_the_address_is_believed_neither_through_nginx_nor_past_it,
+    |database: Database| {
+        let (key, _) = database.issue("127.0.0.2");
+        let (example, nginx) = serve(&database);
+        let (through, past) = (nginx.address, example.listens_at());
+        let bearer = format!("Authorization: Bearer {key}");
+        let said = |header: &str| vec![bearer.clone(), format!("{header}: 127.0.0.2")];
+        let forwarded = said("X-Forwarded-For");
+        for (caller, address, headers, status) in [
+            ("127.0.0.2", through, vec![bearer.clone()], 200),
+            ("127.0.0.2", past, vec![bearer.clone()], 200),
+            ("127.0.0.3", through, vec![bearer.clone()], 401),
+            ("127.0.0.3", through, forwarded.clone(), 401),
+            ("127.0.0.3", through, said("X-Real-IP"), 401),
+            ("127.0.0.3", through, said("Forwarded"), 401),
+            ("127.0.0.3", past, forwarded.clone(), 401),
+            // A caller at the proxy's own address, who is all that it says: nobody's address.
+            ("127.0.0.1", through, vec![bearer.clone()], 401),
+        ] {
+            let shown = get_from(caller, address, "/whoami", &headers);
+            assert!(
+                shown.ends_with(&format!(" {status}")),
+                "{caller} {headers:?}: {shown}"
+            );
+        }
+        let rewritten = vec![bearer, "X-Forwarded-For: 127.0.0.3, junk".to_owned()];
+        assert_eq!(
+            get_from("127.0.0.2", through, "/whoami", &rewritten),
+            "me from 127.0.0.2\n 200".replace("me", "test"),
+            "nor does it take the caller's own address away"
+        );
+    }
+);
+
+// G2
+database_test!(
+    a_key_in_a_request_line_is_in_no_access_log,
+    |database: Database| {
+        let (key, _) = database.issue("127.0.0.2");
+        let (example, nginx) = serve(&database);
+        let target = format!("/whoami?token={key}&page=2");
+        let shown = get_from("127.0.0.2", nginx.address, &target, &[]);
+        assert_eq!(shown, format!("{} 401", header::NO_KEY));
+        let log = example.wait_until_logged(" 401 ");
+        assert!(
+            log.contains("\"GET /whoami?token=ak_live_[redacted]&page=2 HTTP/1.1\" 401"),
+            "{log}"
+        );
+        assert_no_piece_of(&key, &log);
+        let log = nginx.log("access.log");
+        assert!(log.contains("127.0.0.2 ["), "{log}");
+        assert!(log.contains("\"GET /whoami HTTP/1.1\" 401"), "{log}");
+        assert_no_piece_of(&key, &(log + &nginx.log("error.log")));
+    }
+);
+
+// F11
+database_test!(
+    it_is_ready_for_who_asks_it_directly_and_records_the_uses_when_it_is_told_to_stop,
+    |database: Database| {
+        let (key, _) = database.issue("127.0.0.2");
+        let (mut example, nginx) = serve(&database);
+        let ready = |address| http::get(address, "/ready", &[]).status;
+        assert_eq!(
+            (ready(example.listens_at()), ready(nginx.address)),
+            (200, 404)
+        );
+        let bearer = [format!("Authorization: Bearer {key}")];
+        for _ in 0..3 {
+            get_from("127.0.0.2", nginx.address, "/whoami", &bearer);
+        }
+        example.signal("TERM");
+        assert!(example.wait_for_its_end().success());
+        let log = example.logged.lock().unwrap().clone();
+        assert!(
+            log.contains("stopped") && !log.contains("not recorded"),
+            "{log}"
+        );
+        assert_eq!(
+            database.texts("SELECT use_count || ' ' || last_used_ip FROM api_key_usage"),
+            ["3 127.0.0.2"]
+        );
+    }
+);

@@ -1,0 +1,282 @@
+//! The examples as people run them: a process, what it prints, the lines of its header, and requests over the wire.
+
+mod behind_proxy;
+mod cakes;
+mod header;
+mod middleware;
+mod own_pool;
+mod own_table;
+mod owners;
+mod two_key_sets;
+
+use std::{
+    fs,
+    io::{BufRead as _, BufReader, Read},
+    net::SocketAddr,
+    path::{Path, PathBuf},
+    process::{Child, Command, ExitStatus, Stdio},
+    sync::{Arc, Mutex, OnceLock},
+    thread,
+    time::{Duration, Instant},
+};
+
+use serde_json::Value;
+
+pub(crate) use self::cakes::paste_lines;
+
+/// Long enough for `cargo run` to wait for another build and to link.
+const PATIENCE: Duration = Duration::from_secs(300);
+/// What actix-web logs of each address.
+const LISTENING: &str = ", listening on: ";
+
+/// An example that runs; ended when it is dropped.
+pub(crate) struct Example {
+    child: Child,
+    pub(crate) printed: Arc<Mutex<String>>,
+    pub(crate) logged: Arc<Mutex<String>>,
+}
+
+impl Example {
+    /// Starts it without waiting for anything.
+    pub(crate) fn spawn(command: &mut Command) -> Self {
+        let mut child = command
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let printed = collect(child.stdout.take().unwrap());
+        let logged = collect(child.stderr.take().unwrap());
+        Self {
+            child,
+            printed,
+            logged,
+        }
+    }
+
+    /// One with nothing in its environment but this, on a free port, once it listens there.
+    fn serving(name: &str, settings: &[(&str, &str)]) -> Self {
+        let mut command = program(name);
+        command.envs(settings.iter().copied());
+        let example = Self::spawn(command.env("BIND", "127.0.0.1:0"));
+        example.wait_until_logged(LISTENING);
+        example
+    }
+
+    /// Where it says in its log that it listens.
+    fn listens_at(&self) -> SocketAddr {
+        let logged = self.wait_until_logged(LISTENING);
+        let (_, place) = logged.split_once(LISTENING).unwrap();
+        place.lines().next().unwrap().parse().unwrap()
+    }
+
+    /// Waits for these words on standard output, and answers all of it.
+    pub(crate) fn wait_until_printed(&self, words: &str) -> String {
+        self.wait_for(&self.printed, words)
+    }
+
+    /// Waits for these words on standard error, and answers all of it.
+    pub(crate) fn wait_until_logged(&self, words: &str) -> String {
+        self.wait_for(&self.logged, words)
+    }
+
+    fn wait_for(&self, stream: &Mutex<String>, words: &str) -> String {
+        let until = Instant::now() + PATIENCE;
+        loop {
+            let text = stream.lock().unwrap().clone();
+            if text.contains(words) {
+                return text;
+            }
+            assert!(
+                Instant::now() < until && !self.has_ended(),
+                "{words:?} did not come: {} {}",
+                self.printed.lock().unwrap(),
+                self.logged.lock().unwrap()
+            );
+            thread::sleep(Duration::from_millis(10));
+        }
+    }
+
+    /// Whether it closed its standard error, after all that was on it was collected.
+    fn has_ended(&self) -> bool {
+        Arc::strong_count(&self.logged) == 1 && Arc::strong_count(&self.printed) == 1
+    }
+
+    /// How many threads it has.
+    #[cfg(target_os = "linux")]
+    pub(crate) fn threads(&self) -> usize {
+        let threads = fs::read_dir(format!("/proc/{}/task", self.child.id()));
+        threads.unwrap().count()
+    }
+
+    #[cfg(unix)]
+    pub(crate) fn signal(&self, name: &str) {
+        let kill = format!("kill -s {name} {}", self.child.id());
+        assert!(
+            Command::new("bash")
+                .args(["-c", &kill])
+                .status()
+                .unwrap()
+                .success()
+        );
+    }
+
+    fn wait_for_its_end(&mut self) -> ExitStatus {
+        let until = Instant::now() + PATIENCE;
+        loop {
+            if let Some(status) = self.child.try_wait().unwrap()
+                && self.has_ended()
+            {
+                return status;
+            }
+            assert!(Instant::now() < until, "it does not end");
+            thread::sleep(Duration::from_millis(10));
+        }
+    }
+}
+
+impl Drop for Example {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// Collects what is written to a stream, line by line.
+fn collect(stream: impl Read + Send + 'static) -> Arc<Mutex<String>> {
+    let text = Arc::<Mutex<String>>::default();
+    let collected = Arc::clone(&text);
+    thread::spawn(move || {
+        let mut stream = BufReader::new(stream);
+        let mut line = Vec::new();
+        while stream.read_until(b'\n', &mut line).unwrap() > 0 {
+            collected
+                .lock()
+                .unwrap()
+                .push_str(&String::from_utf8_lossy(&line));
+            line.clear();
+        }
+    });
+    text
+}
+
+/// The root of the repository.
+pub(crate) fn root() -> &'static Path {
+    Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/.."))
+}
+
+pub(crate) fn cargo() -> Command {
+    let mut cargo = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+    cargo.current_dir(root());
+    cargo
+}
+
+/// An example, as `cargo run` builds it, with an empty environment.
+pub(crate) fn program(name: &str) -> Command {
+    static BUILT: OnceLock<Vec<PathBuf>> = OnceLock::new();
+    let mut program = BUILT
+        .get_or_init(build)
+        .iter()
+        .find(|path| path.file_stem().is_some_and(|stem| stem == name))
+        .map(Command::new)
+        .expect("cargo says where it put the example");
+    program.env_clear();
+    program
+}
+
+/// Builds the examples, and answers where they are.
+fn build() -> Vec<PathBuf> {
+    let of_packages = ["-p", "app-key-examples", "-p", "app-key-own-table"];
+    [&["--examples"][..], &of_packages]
+        .iter()
+        .flat_map(|what| built(what))
+        .collect()
+}
+
+fn built(what: &[&str]) -> Vec<PathBuf> {
+    let output = cargo()
+        .args(["build", "--quiet", "--locked"])
+        .args(["--message-format", "json-render-diagnostics"])
+        .args(what)
+        .stderr(Stdio::inherit())
+        .output()
+        .unwrap();
+    assert!(output.status.success(), "the examples do not build");
+    String::from_utf8(output.stdout)
+        .unwrap()
+        .lines()
+        .map(|line| serde_json::from_str::<Value>(line).unwrap())
+        .filter_map(|message| message["executable"].as_str().map(PathBuf::from))
+        .collect()
+}
+
+/// What a line for the shell prints, run by bash from the root of the repository.
+pub(crate) fn shell(line: &str, settings: &[(&str, &str)]) -> String {
+    let output = Command::new("bash")
+        .args(["-euo", "pipefail", "-c", line])
+        .current_dir(root())
+        .envs(settings.iter().copied())
+        .env("NO_PROXY", "*")
+        .env("no_proxy", "*")
+        .stdin(Stdio::null())
+        .output()
+        .expect("bash runs");
+    assert!(
+        output.status.success(),
+        "{line}: {} {}",
+        output.status,
+        String::from_utf8_lossy(&output.stderr)
+    );
+    String::from_utf8(output.stdout).unwrap()
+}
+
+/// Fails where a piece of eight characters of the key is in this, past the four that are shown.
+pub(crate) fn assert_no_piece_of(key: &str, text: &str) {
+    let secret = &key["ak_live_".len() + 4..];
+    for start in 0..=secret.len() - 8 {
+        let piece = &secret[start..start + 8];
+        let line = text.lines().find(|line| line.contains(piece));
+        assert_eq!(line, None, "a piece of the key");
+    }
+}
+
+/// The names of the examples: those of their folders.
+fn names() -> Vec<String> {
+    let folders = fs::read_dir(root().join("examples")).unwrap();
+    let mut names: Vec<String> = folders
+        .map(|entry| entry.unwrap())
+        .filter(|entry| entry.file_type().unwrap().is_dir())
+        .map(|entry| entry.file_name().into_string().unwrap())
+        .collect();
+    names.sort();
+    names
+}
+
+// A12
+#[test]
+fn nothing_that_looks_like_a_key_is_in_the_programs() {
+    for name in names() {
+        let bytes = fs::read(program(&name).get_program()).unwrap();
+        let prefix = b"ak_live_";
+        let keys = bytes
+            .windows(prefix.len() + 44)
+            .filter(|window| window.starts_with(prefix))
+            .filter(|window| window[prefix.len()..].iter().all(u8::is_ascii_alphanumeric))
+            .count();
+        assert_eq!(keys, 0, "{name}");
+    }
+}
+
+#[test]
+fn the_index_has_every_example_once() {
+    let index = fs::read_to_string(root().join("examples/README.md")).unwrap();
+    let mut listed: Vec<&str> = index
+        .lines()
+        .filter_map(|line| line.strip_prefix("| [`")?.split('`').next())
+        .collect();
+    listed.sort_unstable();
+    assert_eq!(listed, names());
+    for name in names() {
+        assert!(index.contains(&format!("[`{name}`]({name}/")), "{name}");
+    }
+}

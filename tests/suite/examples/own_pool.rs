@@ -1,0 +1,80 @@
+//! A pool and migrations of the application's own.
+
+use std::path::PathBuf;
+
+use api_key_runtime::{Backend, copy_migrations};
+use diesel_migrations::FileBasedMigrations;
+
+use super::{Example, header, root};
+use crate::support::{Database, database_test, fixtures::holds_soon, http};
+
+const SOURCE: &str = include_str!("../../../examples/own_pool/main.rs");
+
+fn serve(database: &Database) -> Example {
+    Example::serving("own_pool", &[("DATABASE_URL", database.url())])
+}
+
+/// The folder of its migrations for this database.
+fn migrations(database: &Database) -> (PathBuf, Backend) {
+    let (name, backend) = if database.is_postgres() {
+        ("postgres", Backend::Postgres)
+    } else {
+        ("sqlite", Backend::Sqlite)
+    };
+    let folder = root().join("examples/own_pool/migrations").join(name);
+    (folder, backend)
+}
+
+// F14
+database_test!(
+    a_user_signs_up_as_its_header_says_and_who_is_refused_leaves_no_key,
+    |database: Database| {
+        let example = serve(&database);
+        let shown = header::paste_at(SOURCE, "own_pool", example.listens_at(), &database);
+        assert_eq!(
+            shown,
+            "Hello, user 1.\nThere is a user with this address already.\n"
+        );
+        assert_eq!(
+            database.texts("SELECT email FROM users"),
+            ["ada@example.org"]
+        );
+        assert_eq!(
+            database.texts("SELECT name || ' ' || owner FROM api_keys"),
+            ["first 1"]
+        );
+    }
+);
+
+// E6
+database_test!(
+    over_its_pool_a_revocation_is_in_force_within_the_bound,
+    |database: Database| {
+        let example = serve(&database);
+        let (key, id) = database.issue("127.0.0.1");
+        let status = || http::get_with(example.listens_at(), "/me", &key).status;
+        holds_soon("the key is there", || status() == 200);
+        database
+            .execute(&format!(
+                "UPDATE api_keys SET revoked_at = created_at WHERE id = {id}"
+            ))
+            .unwrap();
+        holds_soon("the key is revoked", || status() == 401);
+    }
+);
+
+// F14
+database_test!(
+    its_copy_of_our_migrations_is_that_of_this_release_and_its_own_reverts_alone,
+    |database: Database| {
+        let (folder, backend) = migrations(&database);
+        assert!(
+            copy_migrations(&folder, backend).unwrap().is_empty(),
+            "one is missing"
+        );
+        let all = FileBasedMigrations::from_path(folder).unwrap();
+        let (ran, reverted) = database.run_and_revert_last(&all);
+        assert_eq!((ran.len(), reverted.as_str()), (3, "20260102000000"));
+        assert!(database.rows().is_empty(), "the keys' table is still there");
+    }
+);

@@ -1,0 +1,77 @@
+//! A store over a table of the application's own. That it passes the suite of all stores is a test of its own package.
+
+use super::{Example, header, program};
+use crate::support::{Database, fixtures::holds_soon, http};
+
+const SOURCE: &str = include_str!("../../../examples/own_table/src/main.rs");
+
+fn serve(database: &Database) -> Example {
+    Example::serving("own_table", &[("DATABASE_URL", database.url())])
+}
+
+/// Runs its command with this argument, and answers what it prints.
+fn run(database: &Database, command: &str, argument: &str) -> String {
+    let output = program("own_table")
+        .env("DATABASE_URL", database.url())
+        .args([command, argument])
+        .output()
+        .unwrap();
+    assert!(output.status.success(), "{output:?}");
+    String::from_utf8(output.stdout)
+        .unwrap()
+        .trim_end()
+        .to_owned()
+}
+
+// E6
+#[test]
+fn a_token_opens_until_it_is_ended_as_its_header_says() {
+    let database = Database::sqlite();
+    let example = serve(&database);
+    let address = example.listens_at().to_string();
+    let built = program("own_table");
+    let shown = header::paste(
+        SOURCE,
+        "cargo run -p app-key-own-table",
+        &[
+            ("127.0.0.1:8080", &address),
+            (
+                "cargo run -q -p app-key-own-table",
+                built.get_program().to_str().unwrap(),
+            ),
+        ],
+        &[("DATABASE_URL", database.url())],
+    );
+    assert_eq!(shown, format!("Hello, shop.\n{}", header::NOT_GOOD));
+}
+
+// E6
+#[test]
+fn a_token_that_is_changed_by_plain_sql_is_judged_anew() {
+    let database = Database::sqlite();
+    let example = serve(&database);
+    let key = run(&database, "issue", "shop");
+    assert!(key.starts_with("partner_"), "{key}");
+    let status = || http::get_with(example.listens_at(), "/whoami", &key).status;
+    holds_soon("it is there", || status() == 200);
+    for (change, expected) in [
+        ("networks = '203.0.113.7'", 401),
+        ("networks = '127.0.0.0/8'", 200),
+        ("paused_at = issued_at", 401),
+        ("paused_at = NULL", 200),
+        ("valid_until = issued_at", 401),
+        ("valid_until = NULL", 200),
+        ("networks = 'no network'", 401),
+    ] {
+        database
+            .execute(&format!("UPDATE partner_tokens SET {change}"))
+            .unwrap();
+        holds_soon(change, || status() == expected);
+    }
+    database
+        .execute("UPDATE partner_tokens SET networks = '0.0.0.0'")
+        .unwrap();
+    holds_soon("back", || status() == 200);
+    database.execute("DELETE FROM partner_tokens").unwrap();
+    holds_soon("deleted", || status() == 401);
+}
