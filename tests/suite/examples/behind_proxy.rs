@@ -94,12 +94,13 @@ impl Drop for Nginx {
 
 /// The status and the body of a request from this address of loopback.
 fn get_from(caller: &str, address: SocketAddr, target: &str, headers: &[String]) -> String {
-    let headers: String = headers
+    let headers: Vec<String> = headers
         .iter()
-        .map(|header| format!(" -H '{header}'"))
+        .map(|header| format!("-H '{header}'"))
         .collect();
+    let headers = headers.join(" ");
     let line = format!(
-        "curl -sS --interface {caller} -w ' %{{http_code}}'{headers} 'http://{address}{target}'"
+        "curl -sS --interface {caller} -w ' %{{http_code}}' {headers} 'http://{address}{target}'"
     );
     shell(&line, &[])
 }
