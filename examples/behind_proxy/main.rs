@@ -5,7 +5,8 @@
 //! mkdir -p target/nginx && nginx -p target/nginx -c "$PWD/examples/behind_proxy/nginx.conf"
 //! ```
 //!
-//! the second line in a terminal of its own. In a third one, with the same `DATABASE_URL`:
+//! or with the `DATABASE_URL` of a Postgres; the second line in a terminal of its own (Debian has nginx in `/usr/sbin`, package
+//! `nginx-light`). In a third one, with the same `DATABASE_URL`:
 //!
 //! ```sh
 //! KEY=$(cargo app-key issue --name me --ip 127.0.0.2)

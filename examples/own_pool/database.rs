@@ -75,7 +75,7 @@ impl Database {
                 let id: i64 = user.get_result(connection)?;
                 Ok(admin.issue_within(connection, &first_key(id))?.secret)
             }),
-            // Not `transaction`: one that begins by reading fails where another writer was in between.
+            // It takes the lock of a writer when it begins: one that comes to write later fails where another did in between.
             Self::Sqlite(pool) => pool.get()?.immediate_transaction(|connection| {
                 let id: i64 = user.get_result(connection)?;
                 Ok(admin.issue_within(connection, &first_key(id))?.secret)

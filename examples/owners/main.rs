@@ -1,4 +1,4 @@
-//! Users and their keys: whose key it is stands in a column that the application's own migration adds, and who is deleted takes the keys along.
+//! Users and their keys: whose key it is stands in a column that the application's own migration adds, and keys go with their user.
 //!
 //! ```sh
 //! DATABASE_URL=owners.db cargo run --example owners

@@ -63,7 +63,7 @@ impl Place {
     }
 }
 
-/// A user with the first key.
+/// A user with the first key. The transaction begins with a write, as it should on SQLite: `own_pool` says why.
 pub(crate) fn sign_up(
     connection: &mut AnyConnection,
     admin: &Admin,

@@ -46,20 +46,26 @@ database_test!(
     }
 );
 
-// E6
+// E6, F14
 database_test!(
-    over_its_pool_a_revocation_is_in_force_within_the_bound,
+    keys_take_no_connection_beside_its_pool_but_the_one_that_listens,
     |database: Database| {
         let example = serve(&database);
-        let (key, id) = database.issue("127.0.0.1");
+        let (key, _) = database.issue("127.0.0.1");
         let status = || http::get_with(example.listens_at(), "/me", &key).status;
         holds_soon("the key is there", || status() == 200);
-        database
-            .execute(&format!(
-                "UPDATE api_keys SET revoked_at = created_at WHERE id = {id}"
-            ))
-            .unwrap();
-        holds_soon("the key is revoked", || status() == 401);
+        if database.is_postgres() {
+            let connections = "SELECT cast(count(*) AS text) FROM pg_stat_activity \
+                 WHERE datname = current_database() AND pid <> pg_backend_pid()";
+            holds_soon("four of the pool and one", || {
+                database.texts(connections) == ["5"]
+            });
+        }
+        let log = example.logged.lock().unwrap().clone();
+        assert!(
+            !log.contains("WARN"),
+            "the pool is set up as advised: {log}"
+        );
     }
 );
 
