@@ -1,0 +1,129 @@
+//! The crates as they are published, and that `tests/features` builds them in every way that users may.
+
+use std::{collections::BTreeSet, fs, path::Path, process::Command};
+
+const RUNTIME_MANIFEST: &str = include_str!("../../api-key-runtime/Cargo.toml");
+const SCRIPT: &str = include_str!("../features");
+
+fn root() -> &'static Path {
+    Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/.."))
+}
+
+/// What a command prints, which must be well.
+fn output(program: &str, arguments: &[&str]) -> String {
+    let output = Command::new(program)
+        .current_dir(root())
+        .args(arguments)
+        .output()
+        .unwrap();
+    assert!(output.status.success(), "{output:?}");
+    String::from_utf8(output.stdout).unwrap()
+}
+
+/// The features that users are told of.
+fn features() -> BTreeSet<&'static str> {
+    let (_, features) = RUNTIME_MANIFEST.split_once("[features]").unwrap();
+    let (features, _) = features.split_once("\n[").unwrap();
+    features
+        .lines()
+        .filter_map(|line| line.split_once(" = "))
+        .map(|(name, _)| name)
+        .filter(|name| *name != "default" && !name.starts_with('_'))
+        .collect()
+}
+
+// H4
+#[test]
+fn every_feature_is_built_alone_and_with_the_others() {
+    let combinations = output("tests/features", &["--list"]);
+    let combinations: BTreeSet<&str> = combinations.lines().collect();
+    let features = features();
+    assert!(features.contains("sqlite"), "{features:?}");
+    for combination in features.iter().chain(&["none", "all"]) {
+        assert!(combinations.contains(combination), "{combination}");
+    }
+    for combination in combinations {
+        for feature in combination.split(',') {
+            let known = features.contains(feature) || ["none", "all"].contains(&feature);
+            assert!(known, "{combination} has a feature that is not there");
+        }
+    }
+}
+
+// H4
+#[test]
+fn lowest_versions_the_rust_version_and_documentation_are_checked_by_ci() {
+    let ci = fs::read_to_string(root().join(".ci/run")).unwrap();
+    let runs = |line: &str| !line.starts_with('#') && line.contains("tests/features");
+    assert!(ci.lines().any(runs), "{ci}");
+    assert!(
+        !ci.contains("tests/features "),
+        "with a part named, others are left out"
+    );
+    for checked in [
+        "-Z direct-minimal-versions",
+        "-D clippy::incompatible_msrv",
+        "--cfg docsrs -D warnings",
+        "cargo package",
+    ] {
+        let is_code = |line: &str| !line.starts_with('#') && line.contains(checked);
+        assert!(SCRIPT.lines().any(is_code), "{checked}");
+    }
+    let manifest = fs::read_to_string(root().join("Cargo.toml")).unwrap();
+    assert!(
+        manifest.contains("\nrust-version = \"1."),
+        "clippy::incompatible_msrv has nothing to go by"
+    );
+    let contributing = fs::read_to_string(root().join("CONTRIBUTING.md")).unwrap();
+    let (_, unrun) = contributing
+        .split_once("What nothing runs")
+        .expect("CONTRIBUTING.md says what is not run");
+    for unrun_check in ["rust-version", "semver"] {
+        assert!(unrun.contains(unrun_check), "{unrun_check}");
+    }
+}
+
+/// Whether a file belongs into the package of the runtime.
+fn is_of_the_runtime(file: &str) -> bool {
+    let ends_in = |ending: &str| file.ends_with(ending);
+    file.starts_with("src/") && (ends_in(".rs") || ends_in(".md"))
+        || file.starts_with("guide/") && ends_in(".md")
+        || file.starts_with("migrations/") && (ends_in("/up.sql") || ends_in("/down.sql"))
+}
+
+#[test]
+fn the_packages_hold_code_migrations_and_licences_and_nothing_else() {
+    let cargo = std::env::var("CARGO").unwrap_or_else(|_| "cargo".to_owned());
+    for (name, is_of_it) in [
+        ("api-key-runtime", is_of_the_runtime as fn(&str) -> bool),
+        ("api-key-macros", |file| {
+            file.starts_with("src/") && file.ends_with(".rs")
+        }),
+    ] {
+        let files = output(
+            &cargo,
+            &["package", "--list", "--allow-dirty", "--package", name],
+        );
+        let mut by_cargo = BTreeSet::new();
+        let mut ours = 0;
+        for file in files.lines() {
+            if is_of_it(file) {
+                ours += 1;
+            } else {
+                by_cargo.insert(file);
+            }
+        }
+        assert!(ours > 6, "{name} has {ours} files");
+        // The first is there only where git is.
+        by_cargo.remove(".cargo_vcs_info.json");
+        let beside = [
+            "Cargo.lock",
+            "Cargo.toml",
+            "Cargo.toml.orig",
+            "LICENSE-APACHE",
+            "LICENSE-MIT",
+            "README.md",
+        ];
+        assert_eq!(by_cargo, BTreeSet::from(beside), "{name}");
+    }
+}
