@@ -48,6 +48,82 @@ fn nothing_believes_actix_s_connection_info() {
     }
 }
 
+// A14
+#[test]
+fn the_library_registers_no_route() {
+    for (path, text) in sources() {
+        // What tests are given calls routes and has none; unit tests have what they need.
+        let is_for_tests = ["test_util", "tests.rs"]
+            .iter()
+            .any(|name| path.components().any(|part| part.as_os_str() == *name));
+        let product = text.split("#[cfg(test)]\nmod tests {").next().unwrap();
+        for line in product.lines().filter(|_| !is_for_tests) {
+            for registers in [
+                "HttpServiceFactory",
+                "ServiceConfig",
+                "AppService",
+                "web::resource(",
+                "web::scope(",
+                "web::route(",
+                ".service(",
+                ".route(",
+                ".default_service(",
+            ] {
+                assert!(
+                    !code(line).contains(registers),
+                    "{}: {line}",
+                    path.display()
+                );
+            }
+        }
+    }
+}
+
+/// The places that ARCHITECTURE.md lists, each with what it says they know nothing of.
+fn walls() -> Vec<(String, Vec<String>)> {
+    let map = fs::read_to_string(root().join("ARCHITECTURE.md")).unwrap();
+    let rows = map.lines().filter(|line| line.starts_with("| `"));
+    rows.flat_map(|row| {
+        let cells: Vec<&str> = row.split('|').map(str::trim).collect();
+        let unknown: Vec<String> = cells[3].split(", ").map(str::to_owned).collect();
+        let places = cells[1].split(", ").map(|place| place.replace('`', ""));
+        places
+            .map(|place| (place, unknown.clone()))
+            .collect::<Vec<_>>()
+    })
+    .collect()
+}
+
+#[test]
+fn each_place_knows_nothing_of_what_the_map_says() {
+    let product = root().join("api-key-runtime/src");
+    let mut seen = 0;
+    for (place, unknown) in walls() {
+        let (file, folder) = (product.join(format!("{place}.rs")), product.join(&place));
+        assert!(
+            file.exists() || folder.exists() || root().join(&place).exists(),
+            "{place} is not there"
+        );
+        for (path, text) in sources() {
+            if path != file && !path.starts_with(&folder) {
+                continue;
+            }
+            seen += 1;
+            for (name, words) in [
+                ("HTTP", &["actix_web", "actix_http"][..]),
+                ("SQL", &["diesel::", "diesel_migrations"]),
+                ("policy", &["Policy", "policy::"]),
+            ] {
+                for line in text.lines().filter(|_| unknown.iter().any(|un| un == name)) {
+                    let found = words.iter().any(|word| code(line).contains(word));
+                    assert!(!found, "{} knows {name}: {line}", path.display());
+                }
+            }
+        }
+    }
+    assert!(seen > 60, "the map shows few of the sources: {seen}");
+}
+
 // H1
 #[test]
 fn unsafe_code_is_forbidden_and_what_can_panic_is_denied() {

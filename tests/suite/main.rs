@@ -4,6 +4,7 @@
 mod support;
 
 mod addresses;
+mod administration;
 mod answers;
 mod at_rest;
 mod caching;
@@ -22,6 +23,7 @@ mod history;
 mod key_sets;
 mod middleware;
 mod own_pool;
+mod packages;
 mod presented;
 mod readme;
 mod scopes;
