@@ -289,6 +289,7 @@ fn its_dependency_lines_resolve_for_each_database() {
 fn the_files_it_and_its_neighbours_link_to_are_there() {
     for name in [
         "README.md",
+        "ARCHITECTURE.md",
         "CHANGELOG.md",
         "CONTRIBUTING.md",
         "SECURITY.md",
