@@ -68,36 +68,33 @@ fn serve(keys: AppKeys) -> Server {
 }
 
 // A14
-database_test!(
-    no_request_makes_or_changes_a_key,
-    |database: Database| {
-        let new = NewKey::new("test", "0.0.0.0".parse().unwrap())
-            .scopes("admin keys:write".parse().unwrap());
-        let (key, _) = database.issue_with(&new);
-        let logged = || database.texts("SELECT cast(count(*) AS text) FROM api_key_changes");
-        let before = (database.rows(), logged());
-        let server = serve(database.keys());
-        assert_eq!(
-            http::get_with(server.address, "/guarded", &key).status,
-            200,
-            "the service is up"
-        );
-        let mut client = http::Client::connect(server.address);
-        for path in PATHS {
-            for method in METHODS {
-                for (kind, body) in BODIES {
-                    let lines = [
-                        format!("Authorization: Bearer {key}"),
-                        format!("Content-Type: {kind}"),
-                        format!("Content-Length: {}", body.len()),
-                    ];
-                    let lines = lines.each_ref().map(String::as_str);
-                    client.send(http::head(method, path, &lines)).send(body);
-                    let answer = client.read(false).unwrap();
-                    assert_eq!(answer.status, 404, "{method} {path}: {answer:?}");
-                }
+database_test!(no_request_makes_or_changes_a_key, |database: Database| {
+    let new =
+        NewKey::new("test", "0.0.0.0".parse().unwrap()).scopes("admin keys:write".parse().unwrap());
+    let (key, _) = database.issue_with(&new);
+    let logged = || database.texts("SELECT cast(count(*) AS text) FROM api_key_changes");
+    let before = (database.rows(), logged());
+    let server = serve(database.keys());
+    assert_eq!(
+        http::get_with(server.address, "/guarded", &key).status,
+        200,
+        "the service is up"
+    );
+    let mut client = http::Client::connect(server.address);
+    for path in PATHS {
+        for method in METHODS {
+            for (kind, body) in BODIES {
+                let lines = [
+                    format!("Authorization: Bearer {key}"),
+                    format!("Content-Type: {kind}"),
+                    format!("Content-Length: {}", body.len()),
+                ];
+                let lines = lines.each_ref().map(String::as_str);
+                client.send(http::head(method, path, &lines)).send(body);
+                let answer = client.read(false).unwrap();
+                assert_eq!(answer.status, 404, "{method} {path}: {answer:?}");
             }
         }
-        assert_eq!((database.rows(), logged()), before);
     }
-);
+    assert_eq!((database.rows(), logged()), before);
+});
