@@ -210,7 +210,7 @@ fn actix_web_comes_without_http2_and_nothing_vulnerable_or_copyleft_is_allowed_i
     for bound in [
         "actix-web = { version = \"4.18\", default-features = false",
         // Request smuggling and Host handling; five advisories of Diesel in 2026.
-        "actix-http = { version = \"3.18.11\"",
+        "actix-http = { version = \"3.19\"",
         "diesel = { version = \"2.3.14\"",
     ] {
         assert!(manifest.contains(bound), "{bound}");
