@@ -20,8 +20,10 @@
 //!
 //! None is on by default. `postgres` and `sqlite` use the system's client libraries; `postgres-bundled` (without TLS: development and
 //! tests) and `sqlite-bundled` build them from source and need a C compiler only. `cli` is the command, `test-util` what tests need.
-#![cfg_attr(docsrs, feature(doc_cfg), doc(auto_cfg(hide(feature = "_diesel"))))]
+#![cfg_attr(docsrs, feature(doc_cfg))]
 #![forbid(unsafe_code)]
+// Users name a database instead.
+#![cfg_attr(docsrs, doc(auto_cfg(hide(feature = "_diesel"))))]
 #![deny(
     clippy::unwrap_used,
     clippy::expect_used,
