@@ -12,14 +12,84 @@
 //! }
 //! ```
 //!
-//! Authentication comes strictly first: no extractor of the handler is made, and no byte of the body is read, before the caller is
-//! known. Keys are kept as digests in tables managed by Diesel migrations, on Postgres or SQLite ([`AppKeys`]), or in a store of your
-//! own ([`KeyStore`]). The command `app-key` issues, lists and revokes them; `Admin` is the same as an API.
+//! - It comes first: no extractor of the handler is made, and no byte of the body is read, before the caller is known.
+//! - Keys are kept as digests, in tables that Diesel migrations manage, on Postgres or SQLite, or in a [`KeyStore`] of your own.
+//! - A key that was used before is judged without a query, and a revoked one is refused everywhere within milliseconds.
+//! - The command `app-key` issues, lists and revokes keys; [`Admin`] is the same as an API.
+//!
+//! # Five minutes
+//!
+//! ```toml
+//! [dependencies]
+//! actix-web = { version = "4.18", default-features = false, features = ["macros"] }
+//! api-key-runtime = { path = "../require_app_key/api-key-runtime", features = ["sqlite-bundled"] }
+//! ```
+//!
+#![cfg_attr(feature = "_diesel", doc = "```no_run")]
+#![cfg_attr(not(feature = "_diesel"), doc = "```ignore")]
+//! use actix_web::{App, HttpServer, get};
+//! use api_key_runtime::{AppKey, AppKeys, require_app_key};
+//!
+//! #[get("/me")]
+//! #[require_app_key]
+//! async fn me(key: AppKey) -> String {
+//!     format!("Hello, {}.\n", key.name())
+//! }
+//!
+//! #[actix_web::main]
+//! async fn main() -> Result<(), Box<dyn std::error::Error>> {
+//!     AppKeys::migrate(&std::env::var("DATABASE_URL")?)?;
+//!     let keys = AppKeys::from_env()?;
+//!     HttpServer::new(move || App::new().app_data(keys.clone()).service(me)).bind("127.0.0.1:8080")?.run().await?;
+//!     Ok(())
+//! }
+//! ```
+//!
+//! ```text
+//! export DATABASE_URL=shop.db
+//! cargo run
+//! ```
+//!
+//! and in another terminal, with the same `DATABASE_URL`:
+//!
+//! ```sh
+//! KEY=$(app-key issue --name me --ip 127.0.0.1)
+//! curl -sS -H "Authorization: Bearer $KEY" http://127.0.0.1:8080/me
+//! ```
+//!
+//! The chapter [`start`](guide::start) goes slowly, and says how to install the command.
+//!
+//! # The guide
+//!
+//! | chapter | answers |
+//! | --- | --- |
+//! | [`concepts`](guide::concepts) | what a key is, how a request is judged, what is answered |
+//! | [`start`](guide::start) | from an empty folder to a handler behind a key |
+//! | [`sources`](guide::sources) | where a key may be presented; keys in logs; CORS |
+//! | [`addresses`](guide::addresses) | where a key may be used from; proxies |
+//! | [`freshness`](guide::freshness) | how soon a revocation is in force; what happens while the database is away |
+//! | [`migrations`](guide::migrations) | our tables among yours |
+//! | [`joins`](guide::joins) | from a key to your user |
+//! | [`testing`](guide::testing) | tests without a database; the test that finds a forgotten route |
+//! | [`operations`](guide::operations) | settings, rights, connections, readiness, shutdown, the image, the pepper: one page |
+//! | [`flask`](guide::flask) | from the Flask decorator of the same name to this crate |
+//! | [`faq`](guide::faq) | what users ask |
 //!
 //! # Features
 //!
-//! None is on by default. `postgres` and `sqlite` use the system's client libraries; `postgres-bundled` (without TLS: development and
-//! tests) and `sqlite-bundled` build them from source and need a C compiler only. `cli` is the command, `test-util` what tests need.
+//! None is on by default.
+//!
+//! | feature | for |
+//! | --- | --- |
+//! | `postgres`, `sqlite` | the system's libpq (with TLS) and libsqlite3 |
+//! | `postgres-bundled`, `sqlite-bundled` | the same, built from source with a C compiler; this libpq has no TLS: development and tests |
+//! | `cli` | the command `app-key` |
+//! | `test-util` | what tests need, and services must not have: [`test_util`] |
+// The guide speaks of what some features alone have; with all of them every link is checked.
+#![cfg_attr(
+    not(all(feature = "postgres", feature = "sqlite", feature = "test-util")),
+    allow(rustdoc::broken_intra_doc_links)
+)]
 #![cfg_attr(docsrs, feature(doc_cfg))]
 #![forbid(unsafe_code)]
 // Users name a database instead.
@@ -59,6 +129,8 @@ mod feed;
 #[cfg(fuzzing)]
 #[doc(hidden)]
 pub mod fuzz;
+#[cfg(any(doc, doctest))]
+pub mod guide;
 mod issue;
 mod key;
 mod known_key;
