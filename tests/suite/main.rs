@@ -17,6 +17,7 @@ mod examples;
 mod expiry;
 mod failures;
 mod forgotten_routes;
+mod guide;
 mod handlers;
 #[cfg(unix)]
 mod history;

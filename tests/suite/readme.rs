@@ -4,71 +4,27 @@ use std::{collections::BTreeSet, fs, net::TcpListener, process::Command};
 
 use crate::{
     examples::{Example, assert_no_piece_of, cargo, paste_lines, program, root, shell},
-    support::{Database, http},
+    support::{Database, http, markdown},
 };
 
 const README: &str = include_str!("../../README.md");
 const HELLO: &str = include_str!("../../examples/hello/main.rs");
-const SETTINGS_SOURCE: &str = include_str!("../../api-key-runtime/src/app_keys.rs");
-const RUNTIME_MANIFEST: &str = include_str!("../../api-key-runtime/Cargo.toml");
-
-/// The blocks of code of a text: language and code.
-fn blocks(text: &str) -> Vec<(&str, &str)> {
-    text.split("```")
-        .skip(1)
-        .step_by(2)
-        .map(|block| block.split_once('\n').unwrap())
-        .collect()
-}
 
 fn blocks_in(language: &str) -> Vec<&'static str> {
-    blocks(README)
-        .into_iter()
-        .filter(|(own, _)| *own == language)
-        .map(|(_, code)| code)
-        .collect()
-}
-
-/// What stands in backticks within the text.
-fn spans() -> Vec<&'static str> {
-    README
-        .split("```")
-        .step_by(2)
-        .flat_map(|text| text.split('`').skip(1).step_by(2))
-        .collect()
-}
-
-/// The first cells of the table whose heading begins with this word, without backticks.
-fn first_cells(heading: &str) -> Vec<String> {
-    README
-        .lines()
-        .skip_while(|line| !line.starts_with(&format!("| {heading} |")))
-        .skip(2)
-        .take_while(|line| line.starts_with('|'))
-        .map(|line| line.split('|').nth(1).unwrap().replace('`', ""))
-        .collect()
+    markdown::blocks_in(README, language)
 }
 
 #[test]
 fn its_blocks_are_of_the_kinds_that_are_tried() {
-    let kinds: BTreeSet<&str> = blocks(README)
-        .iter()
-        .map(|(language, _)| *language)
-        .collect();
-    // The rights in the `sql` block are what tables.rs grants.
-    let tried = ["python", "rust", "rust,no_run", "sh", "sql", "text", "toml"];
-    assert_eq!(kinds, BTreeSet::from(tried));
     assert_eq!(
-        blocks_in("python").len(),
-        1,
-        "the decorator, beside the attribute"
+        markdown::kinds(README),
+        BTreeSet::from(["rust,no_run", "sh", "text", "toml"])
     );
 }
 
 #[test]
-fn its_first_code_is_the_example_hello() {
-    // The other code is compiled by `cargo test -p app-key-examples`.
-    assert_eq!(blocks_in("rust,no_run")[0], HELLO);
+fn its_code_is_the_example_hello() {
+    assert_eq!(blocks_in("rust,no_run"), [HELLO]);
 }
 
 /// Every block for the shell, in its order, word for word but for the port.
@@ -102,10 +58,6 @@ fn its_commands_do_what_it_says() {
     );
     drop(cakes);
 
-    // That runs this test. `tests/run --help` shows that it is there and knows the option.
-    assert_eq!(next(), "tests/run --install\n");
-    assert!(shell("tests/run --help", &[]).contains("--install"));
-
     let line = next();
     assert_eq!(line, "cargo run --example hello\n");
     program("hello");
@@ -124,6 +76,10 @@ fn its_commands_do_what_it_says() {
     assert_eq!(http::get(address, "/me", &[]).status, 401);
     assert_eq!(http::get(address, "/", &[]).status, 200);
     drop(hello);
+
+    // That runs this test. `tests/run --help` shows that it is there and knows the option.
+    assert_eq!(next(), "tests/run --install\n");
+    assert!(shell("tests/run --help", &[]).contains("--install"));
 
     assert_eq!(commands.next(), None, "a command that is not run");
 }
@@ -145,7 +101,7 @@ fn its_commands_for_keys_do_what_it_says() {
     let database = Database::sqlite();
     let settings = [("DATABASE_URL", database.url())];
     let run = |line: &str| shell(&line.replace("COMMENT", "'floor 3'"), &settings);
-    let lines: Vec<&str> = spans()
+    let lines: Vec<&str> = markdown::spans(README)
         .into_iter()
         .filter(|span| span.starts_with("cargo app-key "))
         .collect();
@@ -188,64 +144,12 @@ fn its_commands_for_keys_do_what_it_says() {
     for option in ["--ip", "--scope", "--owner", "--expires", "--json"] {
         assert!(help.contains(option), "{option}");
         assert!(
-            spans().iter().any(|span| span.starts_with(option)),
+            markdown::spans(README)
+                .iter()
+                .any(|span| span.starts_with(option)),
             "{option}"
         );
     }
-}
-
-#[test]
-fn its_command_for_the_migrations_writes_them() {
-    let line = spans()
-        .into_iter()
-        .find(|span| span.starts_with("app-key migrations copy"))
-        .unwrap();
-    let database = Database::sqlite();
-    let folder = format!("{}-migrations", database.url());
-    fs::create_dir(&folder).unwrap();
-    let here = line.replace("copy migrations", &format!("copy {folder}"));
-    assert_ne!(line, here);
-    shell(
-        &format!("cargo {here}"),
-        &[("DATABASE_URL", database.url())],
-    );
-    let written = fs::read_dir(folder)
-        .unwrap()
-        .map(|entry| entry.unwrap().path());
-    assert!(written.count() > 0);
-}
-
-#[test]
-fn its_settings_are_those_that_are_read() {
-    let read: BTreeSet<String> = SETTINGS_SOURCE
-        .split("variable(\"")
-        .skip(1)
-        .map(|rest| rest.split('"').next().unwrap().to_owned())
-        .collect();
-    let told: BTreeSet<String> = first_cells("variable")
-        .iter()
-        .map(|cell| cell.trim().to_owned())
-        .collect();
-    assert_eq!(told, read);
-}
-
-#[test]
-fn its_features_are_those_of_the_manifest() {
-    let (_, features) = RUNTIME_MANIFEST.split_once("[features]").unwrap();
-    let (features, _) = features.split_once("\n[").unwrap();
-    let there: BTreeSet<&str> = features
-        .lines()
-        .filter_map(|line| line.split_once(" = "))
-        .map(|(name, _)| name)
-        .filter(|name| *name != "default" && !name.starts_with('_'))
-        .collect();
-    let cells = first_cells("feature");
-    let told: BTreeSet<&str> = cells
-        .iter()
-        .flat_map(|cell| cell.split(','))
-        .map(str::trim)
-        .collect();
-    assert_eq!(told, there);
 }
 
 #[test]
@@ -302,7 +206,7 @@ fn the_files_it_and_its_neighbours_link_to_are_there() {
         for link in links.filter(|link| !link.starts_with("https://")) {
             assert!(root().join(link).exists(), "{name} links to {link}");
         }
-        for (_, line) in blocks(&text)
+        for (_, line) in markdown::blocks(&text)
             .iter()
             .filter(|(kind, _)| *kind == "sh" && name != "README.md")
         {

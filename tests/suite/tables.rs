@@ -5,7 +5,7 @@ use std::{sync::Barrier, thread};
 use api_key_runtime::{AppKeys, DieselStore, KeyStore as _, NewKey};
 use diesel::{Connection as _, PgConnection, connection::SimpleConnection as _};
 
-use crate::support::{Database, database_test};
+use crate::support::{Database, database_test, markdown};
 
 /// The digests logged since the last call, as hex, `everything` for null, oldest first.
 fn logged(database: &Database) -> Vec<String> {
@@ -248,11 +248,10 @@ fn a_replaced_row_on_sqlite_is_logged_and_a_revoked_one_is_not_replaced() {
     }
 }
 
-/// What a service's own role needs: the very lines of the README.
+/// What a service's own role needs: the very lines of the guide.
 fn documented_grants(role: &str) -> String {
-    let readme = include_str!("../../README.md");
-    let (_, block) = readme.split_once("```sql\n").unwrap();
-    let (grants, _) = block.split_once("```").unwrap();
+    let operations = include_str!("../../api-key-runtime/guide/operations.md");
+    let grants = markdown::blocks_in(operations, "sql")[0];
     assert_eq!(grants.matches("GRANT").count(), 4, "{grants}");
     grants.replace("TO service", &format!("TO {role}"))
 }

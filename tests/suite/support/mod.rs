@@ -7,6 +7,7 @@ pub(crate) mod fixtures;
 pub(crate) mod http;
 pub(crate) mod leaks;
 pub(crate) mod log;
+pub(crate) mod markdown;
 #[cfg(target_os = "linux")]
 pub(crate) mod own_server;
 pub(crate) mod proxy;

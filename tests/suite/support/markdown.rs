@@ -1,0 +1,60 @@
+//! The parts of a text in Markdown that tests try out.
+
+use std::collections::BTreeSet;
+
+/// Text and blocks of code in turn, beginning with text. A fence is a line of its own.
+fn pieces(text: &str) -> Vec<&str> {
+    let mut pieces = Vec::new();
+    let (mut begin, mut end) = (0, 0);
+    for line in text.split_inclusive('\n') {
+        if line.trim_start().starts_with("```") {
+            pieces.push(&text[begin..end]);
+            begin = end + line.find("```").unwrap() + 3;
+        }
+        end += line.len();
+    }
+    pieces.push(&text[begin..]);
+    pieces
+}
+
+/// The blocks of code: language and code.
+pub(crate) fn blocks(text: &str) -> Vec<(&str, &str)> {
+    let blocks = pieces(text).into_iter().skip(1).step_by(2);
+    blocks
+        .map(|block| block.split_once('\n').unwrap())
+        .collect()
+}
+
+/// The code of the blocks in this language.
+pub(crate) fn blocks_in<'a>(text: &'a str, language: &str) -> Vec<&'a str> {
+    blocks(text)
+        .into_iter()
+        .filter(|(own, _)| *own == language)
+        .map(|(_, code)| code)
+        .collect()
+}
+
+/// Every language there is a block in.
+pub(crate) fn kinds(text: &str) -> BTreeSet<&str> {
+    blocks(text)
+        .into_iter()
+        .map(|(language, _)| language)
+        .collect()
+}
+
+/// What stands in backticks within the text.
+pub(crate) fn spans(text: &str) -> Vec<&str> {
+    let text = pieces(text).into_iter().step_by(2);
+    text.flat_map(|text| text.split('`').skip(1).step_by(2))
+        .collect()
+}
+
+/// The first cells of the table whose heading begins with this word, without backticks.
+pub(crate) fn first_cells(text: &str, heading: &str) -> Vec<String> {
+    text.lines()
+        .skip_while(|line| !line.starts_with(&format!("| {heading} |")))
+        .skip(2)
+        .take_while(|line| line.starts_with('|'))
+        .map(|line| line.split('|').nth(1).unwrap().trim().replace('`', ""))
+        .collect()
+}
