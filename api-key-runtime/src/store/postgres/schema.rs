@@ -1,4 +1,4 @@
-//! The tables, as `diesel print-schema` prints them.
+//! The tables that are queried, as `diesel print-schema` prints them: without those of the change log.
 #![allow(
     missing_docs,
     reason = "the columns are described by `KeyRecord` and the migrations"

@@ -35,8 +35,8 @@ use crate::{
 
 /// Past that, forgetting everything is cheaper than a list.
 const MAX_KEYS: usize = 1000;
-/// An older cursor is of a process that slept, and what it missed may no longer be in the log. So rows stay there for longer than this
-/// after their transaction has ended. Microseconds.
+/// An older cursor is of a process that slept, and what it missed may no longer be in the log. Nothing here deletes old rows; whoever does
+/// keeps them for longer than this after their transaction has ended. Microseconds.
 const MAX_AGE: i64 = 3_600_000_000;
 
 /// Without a cursor `$1` is null, and so is every comparison with it. When a process began is hidden from a role that is not the one it

@@ -5,7 +5,7 @@
 //! checked each time, and everything may have changed where it does not:
 //!
 //! - The row with the last number must have the same token: a restored backup gives out the same numbers again.
-//! - There must be a row for every number since: others were pruned.
+//! - There must be a row for every number since. Nothing here deletes old rows, but somebody else may; the newest one has to stay.
 //! - The files must be the same, and the version of their schema: a table that was rebuilt has lost its triggers, for a while at least.
 
 use std::fmt::Display;
