@@ -14,6 +14,14 @@ use crate::{
     verdict::Reason,
 };
 
+/// What may be wrong with what a store answers of one key.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(super) enum Fault {
+    UnreadableAddresses,
+    TwoRecords,
+    OtherDigestKey,
+}
+
 impl Shared {
     /// Keeps what was found of each digest; those of which the store said two things are missing in the answer.
     pub(super) fn keep(
@@ -27,11 +35,13 @@ impl Shared {
         let mut by_digest = HashMap::with_capacity(records.len());
         for record in records {
             let (id, digest) = (record.id, record.digest);
-            self.warn_of_unreadable_addresses(&record);
+            if !record.allowed_ips.is_readable() {
+                self.log_once(id, Fault::UnreadableAddresses, record.allowed_ips.as_str());
+            }
             if by_digest.insert(digest, record).is_some() {
                 // One of them may be revoked.
                 unclear.insert(digest);
-                self.log_once(id, "the store answered two records for its digest");
+                self.log_once(id, Fault::TwoRecords, "");
             }
         }
         let asked = batch
@@ -53,27 +63,26 @@ impl Shared {
     fn is_made_by(&self, record: &KeyRecord, made_by: &DigestKey) -> bool {
         let is = record.digest_key == *made_by;
         if !is {
-            self.log_once(
-                record.id,
-                "its digest_key names another way than its digest was made by",
-            );
+            self.log_once(record.id, Fault::OtherDigestKey, record.digest_key.as_str());
         }
         is
     }
 
-    fn warn_of_unreadable_addresses(&self, record: &KeyRecord) {
-        if !record.allowed_ips.is_readable() && self.logged.is_due(record.id) {
-            log::error!(
-                "the column allowed_ips of key {} cannot be read, so the key is refused everywhere: {:?}",
-                record.id,
-                record.allowed_ips.as_str()
-            );
+    /// Each fault of a key for itself: one that was logged before says nothing of another.
+    fn log_once(&self, id: i64, fault: Fault, value: &str) {
+        if !self.logged.is_due((id, fault)) {
+            return;
         }
-    }
-
-    fn log_once(&self, id: i64, why: &str) {
-        if self.logged.is_due(id) {
-            log::error!("key {id} is refused: {why}");
+        match fault {
+            Fault::UnreadableAddresses => log::error!(
+                "the column allowed_ips of key {id} cannot be read, so the key is refused everywhere: {value:?}"
+            ),
+            Fault::TwoRecords => {
+                log::error!("key {id} is refused: the store answered two records for its digest");
+            }
+            Fault::OtherDigestKey => log::error!(
+                "key {id} is refused: its digest_key, {value:?}, names another way than its digest was made by"
+            ),
         }
     }
 

@@ -21,6 +21,7 @@ use futures_channel::oneshot;
 
 pub(crate) use self::queue::Lane;
 use self::{
+    found::Fault,
     queue::{Full, Queue},
     threads::Threads,
 };
@@ -60,7 +61,7 @@ struct Shared {
     state: Mutex<State>,
     /// Signalled when there is work, and when it is time to end.
     wake: Condvar,
-    logged: OncePerHour<i64>,
+    logged: OncePerHour<(i64, Fault)>,
 }
 
 #[derive(Default)]

@@ -1,4 +1,4 @@
-//! An answer that has become outdated while it was under way.
+//! An answer that has become outdated while it was under way, and one with more than one fault.
 
 use super::*;
 use crate::{
@@ -50,6 +50,18 @@ impl KeyStore for Held {
     }
 }
 
+/// A store that answers two records for each digest, whose addresses cannot be read.
+struct Faulty;
+
+impl KeyStore for Faulty {
+    fn find(&self, digests: &[Digest]) -> Result<Vec<KeyRecord>, StoreError> {
+        let record = |digest: &Digest| {
+            KeyRecord::new(1, *digest, AddressRules::from_stored("not an address"))
+        };
+        Ok(digests.iter().chain(digests).map(record).collect())
+    }
+}
+
 struct Shared(Arc<Held>);
 
 impl KeyStore for Shared {
@@ -58,24 +70,44 @@ impl KeyStore for Shared {
     }
 }
 
+fn start(store: impl KeyStore) -> (Lookups, Arc<Cache>) {
+    let bounds = Bounds {
+        max_staleness: LONG,
+        stale_if_error: Duration::ZERO,
+    };
+    let cache = Arc::new(Cache::new(bounds, 16, false));
+    let availability = Arc::new(Availability::new(LONG));
+    let lookups = Lookups::start(
+        Arc::new(store),
+        Digester::default(),
+        Arc::clone(&cache),
+        availability,
+        LONG,
+    );
+    (lookups.unwrap(), cache)
+}
+
+#[test]
+fn each_fault_of_a_key_is_logged_whatever_was_logged_of_it_before() {
+    let (lookups, _) = start(Faulty);
+    let asked = lookups.enqueue(
+        Digester::default().digests("key"),
+        Lane::Unknown,
+        Moment::now(),
+    );
+    let answer = actix_web::rt::System::new().block_on(asked.unwrap());
+    assert_eq!(answer.unwrap().unwrap_err(), Reason::Unavailable);
+    let is_logged = |fault| !lookups.shared.logged.is_due((1, fault));
+    assert!(!is_logged(Fault::OtherDigestKey));
+    assert!(is_logged(Fault::UnreadableAddresses) && is_logged(Fault::TwoRecords));
+}
+
 // E1, E3
 #[test]
 fn who_joins_after_a_change_is_asked_for_again_and_what_was_read_before_is_not_kept() {
     for somebody_joins in [false, true] {
-        let bounds = Bounds {
-            max_staleness: LONG,
-            stale_if_error: Duration::ZERO,
-        };
-        let cache = Arc::new(Cache::new(bounds, 16, false));
         let held = Arc::new(Held::default());
-        let lookups = Lookups::start(
-            Arc::new(Shared(Arc::clone(&held))),
-            Digester::default(),
-            Arc::clone(&cache),
-            Arc::new(Availability::new(LONG)),
-            LONG,
-        )
-        .unwrap();
+        let (lookups, cache) = start(Shared(Arc::clone(&held)));
         let digests = Digester::default().digests("key");
         let ask = || {
             let asked = lookups.enqueue(digests, Lane::Unknown, Moment::now());
