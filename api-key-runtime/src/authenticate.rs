@@ -7,7 +7,7 @@ use actix_web::{
 };
 
 use crate::{
-    AppKey, AppKeys, Digest, Policy,
+    AppKey, AppKeys, Digest,
     app_key::PassedWithoutKey,
     app_keys,
     cache::Probe,
@@ -15,6 +15,7 @@ use crate::{
     key::Digests,
     known_key::KnownKey,
     lookup::Lane,
+    policy::Policy,
     refusal_log::RefusalLog,
     request::{Presented, present},
     response::{Mark, at_handler, marked, misconfigured},
@@ -114,7 +115,7 @@ pub(crate) async fn authenticate<'a>(
     let Some(keys) = app_keys::of(request) else {
         return Err(Box::new(marked(misconfigured(), Mark::NoAppKeys)));
     };
-    // Gone before anything is awaited, for the same reason as below.
+    // Gone before anything is awaited: what lives across an await is kept in the future, and moved about with it.
     let begun = Check::new(keys, policy, request).begin();
     match begun {
         Begun::Admitted(in_query) => Ok(Admitted { keys, in_query }),

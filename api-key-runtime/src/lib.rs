@@ -226,7 +226,6 @@ pub use issue::{IssuedKey, NewKey};
 pub use key::{Digest, DigestKey, KeyFormat, KeySecret};
 pub use middleware::RequireAppKey;
 pub use network::AddressRules;
-pub use policy::Policy;
 pub use record::{KeyRecord, KeyState};
 pub use request::Source;
 pub use response::RefusalClass;
@@ -246,7 +245,7 @@ pub mod __private {
     pub use actix_web::{HttpRequest, web::Payload};
 
     pub use crate::{
-        Policy,
         authenticate::{BoxFuture, authenticated},
+        policy::Policy,
     };
 }

@@ -13,8 +13,8 @@ use actix_web::{
 };
 
 use crate::{
-    Policy,
     authenticate::{Admitted, authenticate},
+    policy::Policy,
 };
 
 /// The check of `#[require_app_key]` as a middleware: a whole scope, resource, route or application behind a key.

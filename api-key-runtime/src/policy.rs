@@ -6,12 +6,6 @@ use crate::{
 };
 
 /// What a route asks of a key beyond being good: the arguments of the attribute.
-///
-/// ```
-/// use api_key_runtime::Policy;
-///
-/// static POLICY: Policy = Policy::new().scopes(&["cakes:write"]).any_scope(&["eu", "us"]);
-/// ```
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Policy {
     scopes: Option<&'static [&'static str]>,
@@ -131,6 +125,13 @@ mod tests {
                 }
             }
         }
+    }
+
+    #[test]
+    fn a_policy_is_made_while_it_is_compiled() {
+        static POLICY: Policy = Policy::new().scopes(&["a"]).any_scope(&["b", "c"]);
+        assert!(POLICY.is_met_by(&ScopeSet::from_stored("a c")));
+        assert!(!POLICY.is_met_by(&ScopeSet::from_stored("b c")));
     }
 
     // D1

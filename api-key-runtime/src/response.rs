@@ -14,7 +14,7 @@ use actix_web::{
     web::Bytes,
 };
 
-use crate::{Error, Policy};
+use crate::{Error, policy::Policy};
 
 /// Seconds after which a caller may try again when the key could not be checked.
 const RETRY_AFTER_SECONDS: HeaderValue = HeaderValue::from_static("1");

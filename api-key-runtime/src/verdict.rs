@@ -4,7 +4,7 @@ use std::net::IpAddr;
 
 use chrono::{DateTime, Utc};
 
-use crate::{KeyState, Policy, RefusalClass, known_key::KnownKey};
+use crate::{KeyState, RefusalClass, known_key::KnownKey, policy::Policy};
 
 /// Why a request was refused: for the operator. The caller sees its [`class`](Reason::class) alone.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]

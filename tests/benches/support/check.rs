@@ -11,7 +11,7 @@ use actix_web::{
     test::{TestRequest, call_service, init_service},
     web,
 };
-use api_key_runtime::{AppKeys, Policy, test_util::bench};
+use api_key_runtime::{__private::Policy, AppKeys, test_util::bench};
 
 use super::Key;
 
