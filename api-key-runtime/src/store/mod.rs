@@ -55,6 +55,38 @@ pub use self::{
 /// [`AppKeys::make_key`](crate::AppKeys::make_key), whose record it keeps whole: a `digest_key` that does not say how the digest was
 /// made refuses the key. It is synchronous and called on the crate's own look-up threads, never on a worker of actix-web: it may block.
 /// A panic in it is a store failure, and the caller gets 503.
+///
+/// ```
+/// use std::{
+///     collections::HashMap,
+///     sync::{Arc, Mutex},
+/// };
+///
+/// use api_key_runtime::{AppKeys, Digest, KeyRecord, KeyStore, NewKey, StoreError};
+///
+/// #[derive(Clone, Default)]
+/// struct Shelf(Arc<Mutex<HashMap<Digest, KeyRecord>>>);
+///
+/// impl KeyStore for Shelf {
+///     fn find(&self, digests: &[Digest]) -> Result<Vec<KeyRecord>, StoreError> {
+///         // Not to be able to tell is an error, and no empty answer.
+///         let records = self.0.lock().map_err(|_| StoreError::new("the shelf is poisoned"))?;
+///         Ok(digests.iter().filter_map(|digest| records.get(digest)).cloned().collect())
+///     }
+/// }
+///
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// let shelf = Shelf::default();
+/// let keys = AppKeys::builder().store(shelf.clone()).build()?;
+/// let issued = keys.make_key(&NewKey::new("baker", "0.0.0.0".parse()?))?;
+/// let (digest, mut record) = (issued.record.digest, issued.record);
+/// record.id = 1;
+/// shelf.0.lock().map_err(|_| "poisoned")?.insert(digest, record);
+/// println!("give this to the baker: {}", issued.secret.expose());
+/// # assert_eq!(shelf.find(&[digest])?.len(), 1);
+/// # Ok(())
+/// # }
+/// ```
 pub trait KeyStore: Send + Sync + 'static {
     /// The records with these digests, in any order; a digest without a record is unknown.
     ///
@@ -68,6 +100,8 @@ pub trait KeyStore: Send + Sync + 'static {
     fn find(&self, digests: &[Digest]) -> Result<Vec<KeyRecord>, StoreError>;
 
     /// What changed since this cursor of an earlier answer; `None`, which is the default, where the store does not tell.
+    ///
+    /// `None` is for good: it is not asked again. Answer an error while the store cannot tell.
     ///
     /// It must read the current state, by a read that begins after the call does, and name every key whose change was complete by then:
     /// a cached key is trusted for as long as this keeps answering. Called on one thread of the crate's own at a time, but for a call

@@ -23,7 +23,9 @@ pub trait Subject {
     fn revoke(&self, id: i64, at: DateTime<Utc>);
 }
 
-/// Runs everything a [`KeyStore`] must do against an empty store; what it must tell of its changes, where it tells of them at all.
+/// Runs what look-ups ask of a [`KeyStore`] against an empty store; what it must tell of its changes, where it tells of them at all.
+///
+/// Recorded uses are not among it: no answer depends on them, and each application keeps them as it likes.
 ///
 /// # Panics
 /// Where the store does otherwise; the message says what was expected.
