@@ -4,8 +4,8 @@ use std::fmt;
 
 /// What went wrong while setting up, migrating or administering keys.
 ///
-/// Its message is for the operator: what is wrong, where, and what to do. It never holds a key, a pepper or a password. Ask it what
-/// it is about with the `is_*` predicates.
+/// Its message is for the operator: what is wrong, where, and what to do. It never holds a key, a pepper or a password. The cause is part
+/// of it, and so not in [`source`](std::error::Error::source) as well. Ask it what it is about with the `is_*` predicates.
 #[derive(Debug)]
 pub struct Error {
     kind: Kind,
@@ -130,6 +130,12 @@ impl Error {
     #[must_use]
     pub fn is_entropy(&self) -> bool {
         self.kind == Kind::Entropy
+    }
+
+    /// The operating system could not start a thread, or read or write a file.
+    #[must_use]
+    pub fn is_system(&self) -> bool {
+        self.kind == Kind::System
     }
 }
 

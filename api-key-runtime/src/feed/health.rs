@@ -54,6 +54,12 @@ impl Health {
         self.answers && matches!(self.feed, FeedState::Fresh | FeedState::Without)
     }
 
+    /// Whether the store answers what it is asked; while it has not been asked, it is taken to.
+    #[must_use]
+    pub fn store_answers(&self) -> bool {
+        self.answers
+    }
+
     /// What the feed is at.
     #[must_use]
     pub fn feed(&self) -> FeedState {
