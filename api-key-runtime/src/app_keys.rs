@@ -457,8 +457,8 @@ impl AppKeysBuilder {
 
     /// Digests keys with HMAC-SHA-256 under this pepper: 32 bytes or more, in base64. Whoever copies the table without the pepper
     /// cannot even tell whether a key is in it.
-    pub fn pepper(mut self, pepper: &str) -> Self {
-        self.pepper = Some(secret(pepper.to_owned()));
+    pub fn pepper(mut self, pepper: impl Into<String>) -> Self {
+        self.pepper = Some(secret(pepper.into()));
         self
     }
 
@@ -467,8 +467,8 @@ impl AppKeysBuilder {
     /// To change the pepper of several processes: first start all of them with the old one as the pepper and the new one as the previous
     /// one, so that each knows the keys of both; then start all with the two exchanged. What was issued under a pepper that is
     /// configured as neither is unknown; starting warns of how many keys that are.
-    pub fn previous_pepper(mut self, pepper: &str) -> Self {
-        self.previous_pepper = Some(secret(pepper.to_owned()));
+    pub fn previous_pepper(mut self, pepper: impl Into<String>) -> Self {
+        self.previous_pepper = Some(secret(pepper.into()));
         self
     }
 
