@@ -15,8 +15,10 @@ mod handler;
 mod tests;
 mod validate;
 
-// Public API docs are in api-key-runtime.
-/// Runs an actix-web handler only for callers who present a valid key.
+#[allow(
+    missing_docs,
+    reason = "they stand where api-key-runtime re-exports it"
+)]
 #[proc_macro_attribute]
 pub fn require_app_key(args: TokenStream, item: TokenStream) -> TokenStream {
     expand::expand(args.into(), item.into()).into()

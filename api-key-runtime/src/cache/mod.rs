@@ -5,7 +5,7 @@
 //! only then publishes the time it took first ([`apply`](Cache::apply), [`renew`](Cache::renew)). A look-up takes its ticket
 //! ([`begin`](Cache::begin)) before its query is sent; what it read is kept, and handed to whoever joined it later, only if the key has
 //! not changed since, and it is not older than the bound ([`fill`](Cache::fill)). A request reads the lease before it looks at an entry
-//! ([`probe`](Cache::probe)). `model.rs` explores every interleaving of these steps, and those of their wrong neighbours.
+//! ([`probe`](Cache::probe)). The folder `model` explores every interleaving of these steps, and those of their wrong neighbours.
 
 mod generations;
 #[cfg(test)]
@@ -85,7 +85,7 @@ pub(crate) enum Probe {
     Known(Arc<KnownKey>),
     /// No such key, which is believed.
     Unknown,
-    /// A key that was good when it was last read: a reason to be asked for first, and while the store is away perhaps enough.
+    /// A key that was in the table when it was last read, good or not: a reason to be asked for first, and while the store is away perhaps enough.
     Outdated,
     Nothing,
 }

@@ -26,7 +26,7 @@ const PURGE_EVERY: Duration = Duration::from_millis(10);
 /// Whom to ask for first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Lane {
-    /// Keys that were good when they were last read.
+    /// Keys that were in the table when they were last read, good or not.
     Known,
     /// All others.
     Unknown,
@@ -61,7 +61,7 @@ struct Flight {
     purged: Moment,
 }
 
-/// A look-up that is over: whose it was, and who waits for it.
+/// A look-up that is over: which lane it was of, and who waits for it.
 pub(super) struct Landed {
     pub(super) lane: Lane,
     pub(super) waiters: Vec<Waiter>,

@@ -115,7 +115,7 @@ impl Exceptions {
         }
     }
 
-    /// Names that excepted nothing, and names of one method that is refused already.
+    /// Names that excepted nothing.
     pub(super) fn stale(&self) -> impl Iterator<Item = String> {
         self.entries.iter().filter(|entry| !entry.used).map(|entry| {
             let Entry { method, path, .. } = entry;
