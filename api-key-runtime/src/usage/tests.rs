@@ -280,6 +280,31 @@ fn a_write_that_is_stuck_stops_no_other_and_is_neither_lost_nor_written_twice() 
 
 // F11
 #[test]
+fn a_flush_that_failed_says_so_although_the_next_one_is_writing_what_was_kept() {
+    let (store, usage) = start(LONG, LONG);
+    store.fail(Some(|_| true));
+    store.hanging.lock().unwrap().0 = 2;
+    let hanging = |yet: u32| until(|| store.hanging.lock().unwrap().0 == yet);
+    usage.note(&key(1), Moment::now(), HERE);
+    thread::scope(|scope| {
+        let first = scope.spawn(|| usage.writer.flush(PATIENCE, false));
+        hanging(1);
+        let second = scope.spawn(|| usage.writer.flush(PATIENCE, false));
+        until(|| usage.writer.asked() == 2);
+        store.hanging.lock().unwrap().1 += 1;
+        store.let_go.notify_all();
+        hanging(0);
+        assert_eq!(first.join().unwrap(), Flush::Failed);
+        store.let_go();
+        assert_eq!(second.join().unwrap(), Flush::Failed);
+    });
+    store.fail(None);
+    assert!(usage.flush(PATIENCE));
+    assert_eq!(store.count(), 1);
+}
+
+// F11
+#[test]
 fn dropping_writes_what_is_left_and_ends_the_thread() {
     let (store, usage) = start(LONG, LONG);
     usage.note(&key(1), Moment::now(), HERE);

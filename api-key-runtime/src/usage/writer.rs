@@ -54,6 +54,8 @@ struct State {
     /// Flushes that were asked for, and the last of those that are over.
     asked: Ticket,
     done: Ticket,
+    /// Whether nothing was left to write when that one was over.
+    clean: bool,
     /// Nobody notes uses any more: the next write is the last one.
     ended: bool,
     /// Writes that were begun, the one that is waited for, what it is given, and what it answered.
@@ -139,6 +141,12 @@ impl Writer {
         }
     }
 
+    /// Flushes that were asked for.
+    #[cfg(test)]
+    pub(super) fn asked(&self) -> u64 {
+        self.lock().asked
+    }
+
     /// Uses that were lost and not logged yet.
     #[cfg(test)]
     pub(super) fn lost(&self) -> u64 {
@@ -164,7 +172,7 @@ impl Writer {
             .unwrap_or_else(PoisonError::into_inner);
         if state.done < ticket {
             Flush::Late
-        } else if state.kept.is_empty() && state.stuck == 0 {
+        } else if state.clean {
             Flush::Clean
         } else {
             Flush::Failed
@@ -178,7 +186,11 @@ impl Writer {
                 let outcome = self.write(due.uses);
                 self.log(outcome);
             }
-            self.lock().done = due.ticket;
+            let mut state = self.lock();
+            state.done = due.ticket;
+            // In one piece with that: who wakes later may find that the next write has taken what is kept.
+            state.clean = state.kept.is_empty() && state.stuck == 0;
+            drop(state);
             self.changed.notify_all();
             if due.is_last {
                 return;
