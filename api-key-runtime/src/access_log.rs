@@ -9,42 +9,52 @@ const REDACTED: &str = "[redacted]";
 /// Address, request line, status, bytes and seconds. Neither the referrer, which may hold a query, nor anything else a caller sent.
 const FORMAT: &str = "%a \"%{request}xi\" %s %b %T";
 
-/// An access log whose lines hold no key.
-pub(crate) fn logger(sources: Sources, prefix: String) -> Logger {
-    Logger::new(FORMAT)
-        .custom_request_replace("request", move |request| line(request, &sources, &prefix))
+/// What the keys of one set are known by in a request line.
+pub(crate) struct Marks {
+    pub(crate) sources: Sources,
+    pub(crate) prefix: String,
 }
 
-fn line(request: &ServiceRequest, sources: &Sources, prefix: &str) -> String {
-    let target = redact_target(request.path(), request.query_string(), sources, prefix);
+/// An access log whose lines hold no key of these sets.
+pub(crate) fn logger(sets: Vec<Marks>) -> Logger {
+    Logger::new(FORMAT).custom_request_replace("request", move |request| line(request, &sets))
+}
+
+fn line(request: &ServiceRequest, sets: &[Marks]) -> String {
+    let target = redact_target(request.path(), request.query_string(), sets);
     let line = format!("{} {target} {:?}", request.method(), request.version());
-    redact_keys(&line, prefix).escape_default().collect()
+    redact_keys(&line, sets).escape_default().collect()
 }
 
 /// The path and the query, without the values of the parameters a key may be presented in.
-fn redact_target(path: &str, query: &str, sources: &Sources, prefix: &str) -> String {
-    let path = if hides(path, prefix) { REDACTED } else { path };
+fn redact_target(path: &str, query: &str, sets: &[Marks]) -> String {
+    let path = if hides(path, sets) { REDACTED } else { path };
     if query.is_empty() {
         return path.to_owned();
     }
     let pairs = query.split('&').map(|pair| match pair.split_once('=') {
-        Some((name, _))
-            if sources
-                .query_names()
-                .any(|secret| decoded_name_is(name, secret)) =>
-        {
+        Some((name, _)) if names(sets).any(|secret| decoded_name_is(name, secret)) => {
             format!("{name}={REDACTED}")
         }
-        _ if hides(pair, prefix) => REDACTED.to_owned(),
+        _ if hides(pair, sets) => REDACTED.to_owned(),
         _ => pair.to_owned(),
     });
     format!("{path}?{}", pairs.collect::<Vec<_>>().join("&"))
 }
 
+/// The query parameters that hold a key.
+fn names(sets: &[Marks]) -> impl Iterator<Item = &str> {
+    sets.iter().flat_map(|set| set.sources.query_names())
+}
+
 /// Whether percent-encoding hides what looks like a native key, or a part of one. A bad sequence stands for itself: it hides nothing else.
-fn hides(text: &str, prefix: &str) -> bool {
+fn hides(text: &str, sets: &[Marks]) -> bool {
     let decoded = decode_leniently(text);
-    decoded != text.as_bytes() && String::from_utf8_lossy(&decoded).contains(prefix)
+    if decoded == text.as_bytes() {
+        return false;
+    }
+    let decoded = String::from_utf8_lossy(&decoded);
+    sets.iter().any(|set| decoded.contains(&set.prefix))
 }
 
 fn decode_leniently(text: &str) -> Vec<u8> {
@@ -71,17 +81,21 @@ fn decode_leniently(text: &str) -> Vec<u8> {
     decoded
 }
 
-/// Whatever looks like a native key, wherever a caller put it by mistake.
-fn redact_keys(text: &str, prefix: &str) -> String {
-    let mut pieces = text.split(prefix);
-    let mut redacted = pieces.next().unwrap_or_default().to_owned();
-    for piece in pieces {
-        let rest = piece.trim_start_matches(|character: char| character.is_ascii_alphanumeric());
-        redacted.push_str(prefix);
-        if rest.len() < piece.len() {
-            redacted.push_str(REDACTED);
+/// Whatever looks like a native key, wherever a caller put it by mistake: letters and digits after the prefix of one of the sets, of
+/// which one may begin or end as another.
+fn redact_keys(text: &str, sets: &[Marks]) -> String {
+    let mut redacted = String::with_capacity(text.len());
+    let mut in_key = false;
+    for (at, character) in text.char_indices() {
+        let before = text.get(..at).unwrap_or_default();
+        let begins = || sets.iter().any(|set| before.ends_with(&set.prefix));
+        let was_in_key = in_key;
+        in_key = character.is_ascii_alphanumeric() && (in_key || begins());
+        match (was_in_key, in_key) {
+            (_, false) => redacted.push(character),
+            (false, true) => redacted.push_str(REDACTED),
+            (true, true) => {}
         }
-        redacted.push_str(rest);
     }
     redacted
 }
@@ -91,12 +105,18 @@ mod tests {
     use super::*;
     use crate::Source;
 
+    /// Those of the sets with these query parameters and prefixes.
+    fn marks(sets: &[(&str, &str)]) -> Vec<Marks> {
+        let marks = |(name, prefix): &(&str, &str)| Marks {
+            sources: Sources::check(&[Source::query(*name), Source::bearer()]).unwrap(),
+            prefix: (*prefix).to_owned(),
+        };
+        sets.iter().map(marks).collect()
+    }
+
     fn redacted(query: &str) -> String {
-        let sources = Sources::check(&[Source::query("key"), Source::bearer()]).unwrap();
-        redact_keys(
-            &redact_target("/cakes", query, &sources, "ak_live_"),
-            "ak_live_",
-        )
+        let sets = marks(&[("key", "ak_live_")]);
+        redact_keys(&redact_target("/cakes", query, &sets), &sets)
     }
 
     // G2
@@ -134,7 +154,8 @@ mod tests {
                 "{hidden}"
             );
         }
-        assert!(hides("/ak_live_/ak%5flive_AbC123", "ak_live_"));
+        let own = marks(&[("key", "ak_live_")]);
+        assert!(hides("/ak_live_/ak%5flive_AbC123", &own));
         assert_eq!(
             redacted("q=100%&r=a%20b"),
             "/cakes?q=100%&r=a%20b",
@@ -149,12 +170,26 @@ mod tests {
             "/cakes?token=ak_live_[redacted]&x=1"
         );
         assert_eq!(
-            redact_keys("/hook/ak_live_AbC123/x?ak_live_Z", "ak_live_"),
+            redact_keys("/hook/ak_live_AbC123/x?ak_live_Z", &own),
             "/hook/ak_live_[redacted]/x?ak_live_[redacted]"
         );
+        assert_eq!(redact_keys("/about/ak_live_", &own), "/about/ak_live_");
+    }
+
+    // G2
+    #[test]
+    fn keys_of_every_set_are_redacted_also_where_one_prefix_is_a_part_of_another() {
+        let sets = marks(&[("key", "ak_"), ("token", "ak_live_"), ("pin", "ive_")]);
+        let redacted =
+            |path: &str, query: &str| redact_keys(&redact_target(path, query, &sets), &sets);
         assert_eq!(
-            redact_keys("/about/ak_live_", "ak_live_"),
-            "/about/ak_live_"
+            redacted("/a", "key=ONE&token=TWO&pin=THREE&x=1"),
+            "/a?key=[redacted]&token=[redacted]&pin=[redacted]&x=1"
         );
+        assert_eq!(
+            redacted("/ak_AbC/ak_live_AbC/ive_AbC/AbC", ""),
+            "/ak_[redacted]/ak_[redacted]_[redacted]/ive_[redacted]/AbC"
+        );
+        assert_eq!(redacted("/a", "q=iv%65_AbC&r=ok"), "/a?[redacted]&r=ok");
     }
 }

@@ -13,7 +13,7 @@ use actix_web::{
 use chrono::{DateTime, Utc};
 
 use crate::{
-    ScopeSet, known_key::KnownKey, once::OncePerHour, refusal_log::route_of,
+    ScopeSet, app_keys::SetNumber, known_key::KnownKey, once::OncePerHour, refusal_log::route_of,
     response::misconfigured,
 };
 
@@ -35,16 +35,22 @@ use crate::{
 pub struct AppKey {
     key: Arc<KnownKey>,
     client_ip: Option<IpAddr>,
+    /// Which set of keys it is of.
+    set: SetNumber,
 }
 
 impl AppKey {
-    pub(crate) fn new(key: Arc<KnownKey>, client_ip: Option<IpAddr>) -> Self {
-        Self { key, client_ip }
+    pub(crate) fn new(key: Arc<KnownKey>, client_ip: Option<IpAddr>, set: SetNumber) -> Self {
+        Self {
+            key,
+            client_ip,
+            set,
+        }
     }
 
-    /// Whether it is this key, as it was read in one piece.
-    pub(crate) fn is(&self, key: &Arc<KnownKey>) -> bool {
-        Arc::ptr_eq(&self.key, key)
+    /// Whether it is the key of this id in this set, however often it was read: two sets may have keys of the same id.
+    pub(crate) fn is(&self, id: i64, set: SetNumber) -> bool {
+        (self.key.id, self.set) == (id, set)
     }
 
     /// The id that logs and the command name it by.

@@ -1,6 +1,12 @@
 //! The application's handle on its keys, and how it is set up.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
+};
 
 use actix_web::{HttpRequest, middleware::Logger, web};
 #[cfg(feature = "_diesel")]
@@ -51,7 +57,8 @@ const DEFAULT_CACHE_CAPACITY: usize = 250_000;
 /// # Several sets of keys
 ///
 /// A scope with keys in its own `app_data` knows these alone: a partner's key opens nothing outside of `/partner`, and the application's
-/// own keys open nothing within. A prefix for each set tells them apart at sight.
+/// own keys open nothing within. A prefix for each set tells them apart at sight. The access log is made for all of them, by
+/// [`access_log_with`](Self::access_log_with).
 ///
 /// ```
 /// use actix_web::{App, HttpResponse, get, web};
@@ -108,8 +115,20 @@ pub struct AppKeys {
     inner: Arc<Inner>,
 }
 
+/// Tells a set of keys from every other one of this process.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct SetNumber(u64);
+
+impl SetNumber {
+    fn next() -> Self {
+        static NEXT: AtomicU64 = AtomicU64::new(0);
+        Self(NEXT.fetch_add(1, Ordering::Relaxed))
+    }
+}
+
 #[derive(Debug)]
 pub(crate) struct Inner {
+    pub(crate) number: SetNumber,
     pub(crate) sources: Sources,
     pub(crate) form: KeyForm,
     pub(crate) digester: Digester,
@@ -205,16 +224,30 @@ impl AppKeys {
             .is_none_or(|usage| usage.flush(timeout))
     }
 
-    /// An access log whose lines hold no key: `App::new().wrap(keys.access_log())`.
+    /// An access log whose lines hold no key of this set: `App::new().wrap(keys.access_log())`. Where an application has several sets of
+    /// keys, its log is that of all of them: [`access_log_with`](Self::access_log_with).
     ///
     /// It redacts the query parameters a key may be presented in, and whatever looks like a native key wherever it stands. The stock
     /// `Logger` writes both (`%r`), and `{:?}` of a request writes every header but `Authorization` and cookies.
     #[must_use]
     pub fn access_log(&self) -> Logger {
-        access_log::logger(
-            self.inner.sources.clone(),
-            self.inner.form.prefix.as_str().to_owned(),
-        )
+        self.access_log_with(&[])
+    }
+
+    /// As [`access_log`](Self::access_log), but that it holds no key of these other sets either:
+    /// `App::new().wrap(keys.access_log_with(&[&partner_keys]))`.
+    #[must_use]
+    pub fn access_log_with(&self, others: &[&Self]) -> Logger {
+        let sets = std::iter::once(&self).chain(others);
+        access_log::logger(sets.map(|keys| keys.marks()).collect())
+    }
+
+    fn marks(&self) -> access_log::Marks {
+        let inner = self.inner();
+        access_log::Marks {
+            sources: inner.sources.clone(),
+            prefix: inner.form.prefix.as_str().to_owned(),
+        }
     }
 
     /// Whether keys can be judged at the moment, and how fresh what is known of them is: for a readiness route.
@@ -660,6 +693,7 @@ impl AppKeysBuilder {
         )?;
         Ok(AppKeys {
             inner: Arc::new(Inner {
+                number: SetNumber::next(),
                 sources,
                 form,
                 digester,

@@ -231,11 +231,11 @@ impl<'a> Check<'a> {
         let mut extensions = self.request.extensions_mut();
         if let Some(usage) = &inner.usage
             // Where one guard stands within another, the request is one use.
-            && extensions.get::<AppKey>().is_none_or(|outer| !outer.is(&known))
+            && extensions.get::<AppKey>().is_none_or(|outer| !outer.is(known.id, inner.number))
         {
             usage.note(&known, now, self.address);
         }
-        extensions.insert(AppKey::new(known, self.address));
+        extensions.insert(AppKey::new(known, self.address, inner.number));
         Ok(())
     }
 

@@ -243,3 +243,28 @@ fn a_key_of_an_outer_set_is_nobody_to_an_inner_one() {
         );
     }
 }
+
+// G2
+#[test]
+fn the_access_log_of_several_sets_holds_no_key_of_any() {
+    let own = Set::on(Database::sqlite(), "own", "own_");
+    let partner = Set::on(Database::sqlite(), "partner", "partner_");
+    let sets = [own.keys.clone(), partner.keys.clone()];
+    let server = Server::configured(move |config| {
+        let [own, partner] = sets.clone();
+        let log = own.access_log_with(&[&partner]);
+        config.service(web::scope("").wrap(log).app_data(own).configure(routes));
+    });
+    for set in [&own, &partner] {
+        let target = format!("/log-of-sets/{}?x={}", set.key, set.key);
+        assert_eq!(http::get(server.address, &target, &[]).status, 404);
+    }
+    let lines: Vec<String> = (log::lines_with("/log-of-sets/").into_iter())
+        .filter(|line| line.contains("middleware::logger"))
+        .collect();
+    assert_eq!(lines.len(), 2, "{lines:?}");
+    for (prefix, line) in ["own_", "partner_"].iter().zip(&lines) {
+        let shown = format!("/log-of-sets/{prefix}[redacted]?x={prefix}[redacted] HTTP/1.1");
+        assert!(line.contains(&shown), "{line}");
+    }
+}

@@ -6,8 +6,8 @@ use std::{
     time::{Duration, Instant},
 };
 
-use actix_web::{App, HttpServer};
-use api_key_runtime::{KeyUse, test_util::TestClock};
+use actix_web::{App, HttpServer, web};
+use api_key_runtime::{KeyUse, RequireAppKey, Source, test_util::TestClock};
 use chrono::{TimeDelta, Utc};
 
 use super::{NEVER, PATIENCE, SOON, count, recording, routes, usage, wait_until};
@@ -141,6 +141,33 @@ database_test!(
         assert_eq!(counts, [3]);
     }
 );
+
+// F11
+#[test]
+fn one_guard_within_another_is_one_use_also_when_each_reads_the_key_for_itself_but_each_set_has_its_own()
+ {
+    let (database, other) = (Database::sqlite(), Database::sqlite());
+    let keys = |database| recording(database, NEVER).max_staleness(Duration::ZERO);
+    let outer = keys(&database).build().unwrap();
+    let inner = keys(&other).sources([Source::header("X-Inner")]).build();
+    let inner = inner.unwrap();
+    let sets = [outer.clone(), inner.clone()];
+    let server = Server::configured(move |config| {
+        let [outer, inner] = sets.clone();
+        let within = web::scope("/inner").app_data(inner).configure(routes);
+        let twice = web::scope("").wrap(RequireAppKey::new()).service(within);
+        config.app_data(outer).service(twice.configure(routes));
+    });
+    // Both are the first of their table, and so of the same id.
+    let ((key, id), (inner_key, inner_id)) = (database.issue("0.0.0.0"), other.issue("0.0.0.0"));
+    assert_eq!(id, inner_id);
+    let line = format!("X-Inner: {inner_key}");
+    let bearer = format!("Authorization: Bearer {key}");
+    let get = |path| http::get(server.address, path, &[&bearer, &line]).status;
+    assert_eq!((get("/guarded"), get("/inner/guarded")), (200, 200));
+    assert!(outer.shutdown(PATIENCE) && inner.shutdown(PATIENCE));
+    assert_eq!((count(&database, id), count(&other, inner_id)), (2, 1));
+}
 
 // F11
 database_test!(
