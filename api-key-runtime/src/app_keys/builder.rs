@@ -1,0 +1,307 @@
+//! The settings, and what each of them is for.
+
+use std::{sync::Arc, time::Duration};
+
+use actix_web::web;
+#[cfg(feature = "_diesel")]
+use diesel::r2d2::{ConnectionManager, Pool};
+
+#[cfg(feature = "_diesel")]
+use crate::store::Database;
+#[cfg(feature = "test-util")]
+use crate::test_util::TestClock;
+use crate::{Error, KeyStore, RefusalClass, Source, clock::Clock, response::Bodies};
+
+/// Sets up [`AppKeys`]. What a setter is given is checked by [`build`](Self::build).
+#[derive(Debug, Default)]
+#[must_use = "nothing happens until it is built"]
+pub struct AppKeysBuilder {
+    pub(super) store: StoreSetting,
+    #[cfg(feature = "_diesel")]
+    pub(super) listen_url: Option<Secret>,
+    pub(super) prefix: Option<String>,
+    pub(super) pepper: Option<Secret>,
+    pub(super) previous_pepper: Option<Secret>,
+    pub(super) accept_imported: bool,
+    pub(super) sources: Option<Vec<Source>>,
+    pub(super) trusted_proxies: Vec<String>,
+    pub(super) forwarded_header: Option<String>,
+    pub(super) realm: Option<String>,
+    pub(super) bodies: Bodies,
+    pub(super) lookup_timeout: Option<Duration>,
+    pub(super) max_staleness: Option<Duration>,
+    pub(super) stale_if_error: Duration,
+    pub(super) cache_capacity: Option<usize>,
+    pub(super) usage_interval: Option<Duration>,
+    pub(super) clock: Clock,
+}
+
+#[derive(Default)]
+pub(super) enum StoreSetting {
+    #[default]
+    None,
+    #[cfg(feature = "_diesel")]
+    Url(String),
+    #[cfg(feature = "postgres")]
+    PostgresPool(Pool<ConnectionManager<diesel::PgConnection>>),
+    #[cfg(feature = "sqlite")]
+    SqlitePool(Pool<ConnectionManager<diesel::SqliteConnection>>),
+    Own(Arc<dyn KeyStore>),
+}
+
+#[cfg(feature = "_diesel")]
+impl StoreSetting {
+    /// The database that keys are kept in, unless they are elsewhere.
+    pub(super) fn database(&self) -> Result<Option<Database>, Error> {
+        Ok(match self {
+            Self::Url(url) => Some(Database::parse(url)?),
+            #[cfg(feature = "postgres")]
+            Self::PostgresPool(pool) => Some(Database::postgres_pool(pool.clone())),
+            #[cfg(feature = "sqlite")]
+            Self::SqlitePool(pool) => Some(Database::sqlite_pool(pool.clone())?),
+            Self::None | Self::Own(_) => None,
+        })
+    }
+}
+
+impl std::fmt::Debug for StoreSetting {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter.write_str(match self {
+            Self::None => "None",
+            #[cfg(feature = "_diesel")]
+            Self::Url(_) => "Url(..)",
+            #[cfg(feature = "postgres")]
+            Self::PostgresPool(_) => "PostgresPool(..)",
+            #[cfg(feature = "sqlite")]
+            Self::SqlitePool(_) => "SqlitePool(..)",
+            Self::Own(_) => "Own(..)",
+        })
+    }
+}
+
+/// A setting that `Debug` does not show.
+pub(super) struct Secret(pub(super) zeroize::Zeroizing<String>);
+
+impl std::fmt::Debug for Secret {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter.write_str("..")
+    }
+}
+
+impl AppKeysBuilder {
+    /// Keeps keys in this database: `postgres://..` or the path of an SQLite file.
+    ///
+    /// Recommended whatever the application itself uses to reach its database. Each process takes up to two connections of its own to look
+    /// keys up (up to ten for a while when queries hang and their threads are replaced), one to hear of changes and one to record uses (up
+    /// to five when those writes hang); one more for a moment when the feed is opened, and while keys are administered. So plan for four
+    /// to five times the number of processes.
+    ///
+    /// A Postgres must be the writable primary. Its role needs SELECT on `api_keys` and `api_key_changes`, SELECT and UPDATE on
+    /// `api_key_meta`, and SELECT, INSERT and UPDATE on `api_key_usage`; one that issues and changes keys also INSERT and UPDATE on
+    /// `api_keys`. An SQLite file is switched to write-ahead logging, which stays with the file. It may be replaced by
+    /// renaming another one over it, which is noticed; one that is overwritten in place is not supported.
+    #[cfg(feature = "_diesel")]
+    pub fn database_url(mut self, url: impl Into<String>) -> Self {
+        self.store = StoreSetting::Url(url.into());
+        self
+    }
+
+    /// Keeps keys in the Postgres that this pool of the application's leads to, in place of [`database_url`](Self::database_url).
+    ///
+    /// A connection is borrowed for each batch of look-ups and each read of the changes, and never held: a pool of `max_size(1)` serves
+    /// the application and this. What that costs:
+    ///
+    /// - Nothing wakes this process when a key changes: it asks several times within `max_staleness`, so a revocation is in force within
+    ///   that and not within milliseconds. [`listen_url`](Self::listen_url) has both.
+    /// - How soon a database that was away is asked again, and how long a dead connection goes unnoticed, are the pool's to say. A
+    ///   `connection_timeout` of a second is advised; starting warns of a longer one.
+    /// - While the application holds every connection, keys cannot be looked up: after a second those who wait are answered 503.
+    ///   Administration waits for as long as the pool does. So never call it while you hold the only connection; a key that belongs to
+    ///   your transaction is issued by `Admin::issue_within`.
+    /// - Behind a transaction pooler such as `PgBouncer`, prepared statements have to be switched off by a `connection_customizer`:
+    ///   `connection.set_prepared_statement_cache_size(CacheSize::Disabled)`. On our own connections they are.
+    ///
+    #[cfg_attr(feature = "_diesel", doc = "```no_run")]
+    /// use std::time::Duration;
+    ///
+    /// use api_key_runtime::AppKeys;
+    /// use diesel::{PgConnection, r2d2::{ConnectionManager, Pool}};
+    ///
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// let manager = ConnectionManager::<PgConnection>::new("postgres://shop@pooler.example/shop");
+    /// let pool = Pool::builder().connection_timeout(Duration::from_secs(1)).build(manager)?;
+    /// let keys = AppKeys::builder()
+    ///     .postgres_pool(pool.clone())
+    ///     .listen_url("postgres://shop@db.example/shop")
+    ///     .build()?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    #[cfg(feature = "postgres")]
+    pub fn postgres_pool(mut self, pool: Pool<ConnectionManager<diesel::PgConnection>>) -> Self {
+        self.store = StoreSetting::PostgresPool(pool);
+        self
+    }
+
+    /// Keeps keys in the SQLite file that this pool of the application's leads to, in place of [`database_url`](Self::database_url).
+    ///
+    /// A connection is borrowed for each batch of look-ups and each read of the changes, and never held: a pool of `max_size(1)` serves
+    /// the application and this. The file is switched to write-ahead logging, which stays with it. Administration waits for other writers
+    /// and is durable, whatever the settings of the pool's connections are, and leaves them as they were; set a `busy_timeout`,
+    /// `foreign_keys` and `recursive_triggers` by a `connection_customizer` for what the application writes itself. What it costs:
+    ///
+    /// - A change by another process is seen within `max_staleness`, and not within milliseconds.
+    /// - Nobody can tell which file a borrowed connection still has open: once the file is replaced or deleted, keys are answered 503
+    ///   until the process is started anew. One that is overwritten in place is not noticed.
+    /// - Waiting and recovery are the pool's, as with `postgres_pool`.
+    #[cfg(feature = "sqlite")]
+    pub fn sqlite_pool(mut self, pool: Pool<ConnectionManager<diesel::SqliteConnection>>) -> Self {
+        self.store = StoreSetting::SqlitePool(pool);
+        self
+    }
+
+    /// Hears of changes over a direct connection to this URL, where keys are looked up through a connection pooler or a pool of the
+    /// application's: of the same Postgres and database, which is checked. Neither lets a change through by itself.
+    #[cfg(feature = "postgres")]
+    pub fn listen_url(mut self, url: impl Into<String>) -> Self {
+        self.listen_url = Some(secret(url.into()));
+        self
+    }
+
+    /// Keeps keys in a store of your own.
+    pub fn store(mut self, store: impl KeyStore) -> Self {
+        self.store = StoreSetting::Own(Arc::new(store));
+        self
+    }
+
+    /// The literal text every native key begins with; `ak_live_` by default. Up to 11 characters keep a key in one block of SHA-256.
+    pub fn prefix(mut self, prefix: impl Into<String>) -> Self {
+        self.prefix = Some(prefix.into());
+        self
+    }
+
+    /// Digests keys with HMAC-SHA-256 under this pepper: 32 bytes or more, in base64. Whoever copies the table without the pepper
+    /// cannot even tell whether a key is in it.
+    pub fn pepper(mut self, pepper: impl Into<String>) -> Self {
+        self.pepper = Some(secret(pepper.into()));
+        self
+    }
+
+    /// The pepper that was in use before, or `none` for none: its keys go on working while the pepper is changed.
+    ///
+    /// To change the pepper of several processes: first start all of them with the old one as the pepper and the new one as the previous
+    /// one, so that each knows the keys of both; then start all with the two exchanged. What was issued under a pepper that is
+    /// configured as neither is unknown; starting warns of how many keys that are.
+    pub fn previous_pepper(mut self, pepper: impl Into<String>) -> Self {
+        self.previous_pepper = Some(secret(pepper.into()));
+        self
+    }
+
+    /// Accepts keys of other forms than the native one, which were imported or issued as UUIDs.
+    pub fn accept_imported_keys(mut self) -> Self {
+        self.accept_imported = true;
+        self
+    }
+
+    /// Where a key may be presented, instead of `Authorization: Bearer` and `X-API-Key`.
+    pub fn sources(mut self, sources: impl IntoIterator<Item = Source>) -> Self {
+        self.sources = Some(sources.into_iter().collect());
+        self
+    }
+
+    /// The addresses of the proxies in front of this service: addresses and CIDR blocks, or `unix` for a listener on a Unix socket.
+    ///
+    /// Only what such a proxy adds to its header is believed; without any, the caller is the peer of the connection and every
+    /// forwarding header is ignored. Name the proxies' own addresses, not the network they stand in.
+    ///
+    /// Say `unix` only where every listener of the application is a Unix socket: a caller over TCP who resets the connection at once has
+    /// no address either.
+    pub fn trusted_proxies<P: Into<String>>(
+        mut self,
+        proxies: impl IntoIterator<Item = P>,
+    ) -> Self {
+        self.trusted_proxies = proxies.into_iter().map(Into::into).collect();
+        self
+    }
+
+    /// The one header that the trusted proxies append the caller's address to; `X-Forwarded-For` by default.
+    pub fn forwarded_header(mut self, name: impl Into<String>) -> Self {
+        self.forwarded_header = Some(name.into());
+        self
+    }
+
+    /// The bodies of refusals in the application's own dialect, with their content type, instead of problem details (RFC 9457).
+    ///
+    /// It is called once for each class, before any request comes: status, headers and what tells two refusals apart stay ours.
+    ///
+    /// ```
+    /// use api_key_runtime::AppKeys;
+    ///
+    /// let builder = AppKeys::builder()
+    ///     .refusal_body(|class| ("application/json", format!(r#"{{"status":"fail","data":{{"key":"{class}"}}}}"#)));
+    /// ```
+    pub fn refusal_body<C: Into<String>, B: Into<web::Bytes>>(
+        mut self,
+        body: impl FnMut(RefusalClass) -> (C, B),
+    ) -> Self {
+        self.bodies = Bodies::make(body);
+        self
+    }
+
+    /// The realm that the challenge of a 401 names (RFC 9110, section 11.5); `api` by default.
+    pub fn realm(mut self, realm: impl Into<String>) -> Self {
+        self.realm = Some(realm.into());
+        self
+    }
+
+    /// How long a request waits for its key to be looked up before it is answered 503; one second by default.
+    pub fn lookup_timeout(mut self, timeout: Duration) -> Self {
+        self.lookup_timeout = Some(timeout);
+        self
+    }
+
+    /// How long a key may be used by what was last known of it; one second by default.
+    ///
+    /// It is the bound for a revocation to reach every process, whatever happens to the database and to the network in between; usually it
+    /// takes milliseconds. Of a store that does not tell its changes, each key is asked for again when it was read this long ago. Zero
+    /// asks the store for every request.
+    pub fn max_staleness(mut self, bound: Duration) -> Self {
+        self.max_staleness = Some(bound);
+        self
+    }
+
+    /// While the store is away, lets keys that have not expired pass until this long after they were last known to be good
+    /// (the idea of RFC 5861, section 4). Off by default: then they are answered 503 once `max_staleness` has passed.
+    ///
+    /// A key that is revoked while a process cannot reach the store goes on working there for as long.
+    pub fn stale_if_error(mut self, bound: Duration) -> Self {
+        self.stale_if_error = bound;
+        self
+    }
+
+    /// How many keys are cached at most; 250 000 by default. Each takes a few hundred bytes once it is used.
+    pub fn cache_capacity(mut self, keys: usize) -> Self {
+        self.cache_capacity = Some(keys);
+        self
+    }
+
+    /// How often uses of keys are recorded: when a key was used last, from where and how often. Every ten seconds by default; zero
+    /// records none.
+    ///
+    /// It is what a process that is killed loses at most. One that ends records the rest: see [`AppKeys::shutdown`].
+    pub fn usage_interval(mut self, interval: Duration) -> Self {
+        self.usage_interval = Some(interval);
+        self
+    }
+
+    /// Judges expiry by this clock.
+    #[cfg(feature = "test-util")]
+    pub fn clock(mut self, clock: TestClock) -> Self {
+        self.clock = Clock::Test(clock);
+        self
+    }
+}
+
+pub(super) fn secret(text: String) -> Secret {
+    Secret(zeroize::Zeroizing::new(text))
+}

@@ -1,0 +1,284 @@
+//! The application's handle on its keys: what it may ask of them, and which of several a request means.
+
+mod build;
+mod builder;
+#[cfg(feature = "_diesel")]
+mod environment;
+
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
+};
+
+use actix_web::{HttpRequest, middleware::Logger, web};
+
+pub use self::builder::AppKeysBuilder;
+#[cfg(feature = "_diesel")]
+use crate::store::Database;
+use crate::{
+    Error, Health, IssuedKey, NewKey, access_log,
+    cache::Cache,
+    clock::{Clock, Moment},
+    feed::Feed,
+    key::{Digester, KeyForm},
+    lookup::Lookups,
+    once::OncePerHour,
+    refusal_log::{RefusalLog, route_of},
+    request::{Callers, Sources},
+    response::Responses,
+    usage::Usage,
+};
+
+static LOGGED: OncePerHour<String> = OncePerHour::new();
+
+/// The keys of an application: put a clone into its `app_data`, and `#[require_app_key]` finds it there.
+///
+/// A handle is cheap to clone; its threads end when the last one is dropped, which records the last uses of keys. `web::Data::new(keys)`
+/// works as well as the plain value.
+///
+#[cfg_attr(feature = "sqlite", doc = "```no_run")]
+#[cfg_attr(not(feature = "sqlite"), doc = "```ignore")]
+/// use actix_web::{App, HttpServer};
+/// use api_key_runtime::AppKeys;
+///
+/// # async fn serve() -> Result<(), Box<dyn std::error::Error>> {
+/// AppKeys::migrate("cakes.db")?;
+/// let keys = AppKeys::builder().database_url("cakes.db").build()?;
+/// HttpServer::new(move || App::new().app_data(keys.clone())).bind("127.0.0.1:8080")?.run().await?;
+/// # Ok(())
+/// # }
+/// ```
+///
+/// # Several sets of keys
+///
+/// A scope with keys in its own `app_data` knows these alone: a partner's key opens nothing outside of `/partner`, and the application's
+/// own keys open nothing within. A prefix for each set tells them apart at sight. The access log is made for all of them, by
+/// [`access_log_with`](Self::access_log_with).
+///
+/// ```
+/// use actix_web::{App, HttpResponse, get, web};
+/// use api_key_runtime::{AppKey, AppKeys, require_app_key};
+///
+/// #[get("/whoami")]
+/// #[require_app_key]
+/// async fn whoami(key: AppKey) -> HttpResponse {
+///     HttpResponse::Ok().body(key.name().to_owned())
+/// }
+///
+/// # use api_key_runtime::{Digest, KeyRecord, KeyStore, NewKey, StoreError};
+/// # struct Everybody(&'static str);
+/// # impl KeyStore for Everybody {
+/// #     fn find(&self, digests: &[Digest]) -> Result<Vec<KeyRecord>, StoreError> {
+/// #         let mut record = KeyRecord::new(1, digests[0], "0.0.0.0".parse().unwrap());
+/// #         record.name = self.0.into();
+/// #         Ok(vec![record])
+/// #     }
+/// # }
+/// # #[actix_web::main]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # let (store, partners) = (Everybody("own"), Everybody("partner"));
+/// let keys = AppKeys::builder().store(store).build()?;
+/// let partner_keys = AppKeys::builder().store(partners).prefix("partner_").build()?;
+/// let app = App::new()
+///     .app_data(keys.clone())
+///     .service(whoami)
+///     .service(web::scope("/partner").app_data(partner_keys.clone()).service(whoami));
+/// # use actix_web::test::{TestRequest, call_service, init_service, read_body};
+/// # let app = init_service(app).await;
+/// # let new = NewKey::new("test", "0.0.0.0".parse()?);
+/// # for (made_by, path, answer) in [
+/// #     (&keys, "/whoami", Some("own")),
+/// #     (&keys, "/partner/whoami", None),
+/// #     (&partner_keys, "/whoami", None),
+/// #     (&partner_keys, "/partner/whoami", Some("partner")),
+/// # ] {
+/// #     let key = made_by.make_key(&new)?;
+/// #     let request = TestRequest::get().uri(path).insert_header(("X-API-Key", key.secret.expose())).to_request();
+/// #     let response = call_service(&app, request).await;
+/// #     assert_eq!(response.status() == 200, answer.is_some(), "{path}");
+/// #     if let Some(name) = answer {
+/// #         assert_eq!(read_body(response).await, name);
+/// #     }
+/// # }
+/// # Ok(())
+/// # }
+/// ```
+///
+/// Use either the plain value or `web::Data` throughout: where a request finds both, and they are not the same, it is answered 500.
+#[derive(Clone, Debug)]
+pub struct AppKeys {
+    inner: Arc<Inner>,
+}
+
+/// Tells a set of keys from every other one of this process.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct SetNumber(u64);
+
+impl SetNumber {
+    fn next() -> Self {
+        static NEXT: AtomicU64 = AtomicU64::new(0);
+        Self(NEXT.fetch_add(1, Ordering::Relaxed))
+    }
+}
+
+#[derive(Debug)]
+pub(crate) struct Inner {
+    pub(crate) number: SetNumber,
+    pub(crate) sources: Sources,
+    pub(crate) form: KeyForm,
+    pub(crate) digester: Digester,
+    pub(crate) cache: Arc<Cache>,
+    pub(crate) lookups: Arc<Lookups>,
+    feed: Feed,
+    /// None where the application wants none.
+    pub(crate) usage: Option<Usage>,
+    pub(crate) responses: Responses,
+    pub(crate) callers: Callers,
+    pub(crate) refusal_log: RefusalLog,
+    pub(crate) clock: Clock,
+    #[cfg(feature = "_diesel")]
+    admin: Option<crate::Admin>,
+}
+
+impl AppKeys {
+    /// Starts setting up.
+    pub fn builder() -> AppKeysBuilder {
+        AppKeysBuilder::default()
+    }
+
+    /// Set up by the environment alone; see [`AppKeysBuilder::from_env`].
+    ///
+    /// # Errors
+    /// Those of [`AppKeysBuilder::from_env`] and [`AppKeysBuilder::build`].
+    #[cfg(feature = "_diesel")]
+    pub fn from_env() -> Result<Self, Error> {
+        AppKeysBuilder::from_env()?.build()
+    }
+
+    /// Brings the tables of a database to the newest version, making an SQLite file where there is none, and answers the versions it
+    /// ran.
+    ///
+    /// Safe to call from many processes at once. An application whose own Diesel migrations hold a copy of ours does not call it.
+    ///
+    /// # Errors
+    /// When the URL is unusable, the database away, or a migration fails; nothing is changed then.
+    #[cfg(feature = "_diesel")]
+    pub fn migrate(database_url: &str) -> Result<Vec<String>, Error> {
+        crate::store::migrate(&Database::parse(database_url)?)
+    }
+
+    /// Makes a new key and the record of it, for a store of your own to keep: nothing accepts it before the record is there.
+    ///
+    /// The record's id is 0; a store gives its own. Keys of a database are issued by `Admin::issue`.
+    ///
+    /// # Errors
+    /// When what is asked for is unusable or the operating system gives no entropy.
+    pub fn make_key(&self, new: &NewKey) -> Result<IssuedKey, Error> {
+        new.make(
+            &self.inner.form,
+            &self.inner.digester,
+            self.inner.clock.now(),
+        )
+    }
+
+    /// Issues, lists and changes keys; `None` where they are in a store of the application's own.
+    #[cfg(feature = "_diesel")]
+    #[must_use]
+    pub fn admin(&self) -> Option<&crate::Admin> {
+        self.inner.admin.as_ref()
+    }
+
+    /// Records the uses of keys that were not recorded yet, trying for at most this long, and answers whether it could.
+    ///
+    /// Call it when the server has ended: after SIGTERM or Ctrl-C its `run().await` returns. It blocks. Dropping the last handle does the
+    /// same but tries once and waits for two seconds at most. Requests that come later are served and recorded all the same.
+    ///
+    #[cfg_attr(feature = "sqlite", doc = "```no_run")]
+    #[cfg_attr(not(feature = "sqlite"), doc = "```ignore")]
+    /// use std::time::Duration;
+    ///
+    /// use actix_web::{App, HttpServer};
+    /// use api_key_runtime::AppKeys;
+    ///
+    /// # async fn serve() -> Result<(), Box<dyn std::error::Error>> {
+    /// let keys = AppKeys::builder().database_url("cakes.db").build()?;
+    /// let served = keys.clone();
+    /// HttpServer::new(move || App::new().app_data(served.clone())).bind("127.0.0.1:8080")?.run().await?;
+    /// keys.shutdown(Duration::from_secs(5));
+    /// # Ok(())
+    /// # }
+    /// ```
+    #[allow(
+        clippy::must_use_candidate,
+        reason = "a process that ends has nobody left to tell"
+    )]
+    pub fn shutdown(&self, timeout: Duration) -> bool {
+        self.inner
+            .usage
+            .as_ref()
+            .is_none_or(|usage| usage.flush(timeout))
+    }
+
+    /// An access log whose lines hold no key of this set: `App::new().wrap(keys.access_log())`. Where an application has several sets of
+    /// keys, its log is that of all of them: [`access_log_with`](Self::access_log_with).
+    ///
+    /// It redacts the query parameters a key may be presented in, and whatever looks like a native key wherever it stands. The stock
+    /// `Logger` writes both (`%r`), and `{:?}` of a request writes every header but `Authorization` and cookies.
+    #[must_use]
+    pub fn access_log(&self) -> Logger {
+        self.access_log_with(&[])
+    }
+
+    /// As [`access_log`](Self::access_log), but that it holds no key of these other sets either:
+    /// `App::new().wrap(keys.access_log_with(&[&partner_keys]))`.
+    #[must_use]
+    pub fn access_log_with(&self, others: &[&Self]) -> Logger {
+        let sets = std::iter::once(&self).chain(others);
+        access_log::logger(sets.map(|keys| keys.marks()).collect())
+    }
+
+    fn marks(&self) -> access_log::Marks {
+        let inner = self.inner();
+        access_log::Marks {
+            sources: inner.sources.clone(),
+            prefix: inner.form.prefix.as_str().to_owned(),
+        }
+    }
+
+    /// Whether keys can be judged at the moment, and how fresh what is known of them is: for a readiness route.
+    #[must_use]
+    pub fn health(&self) -> Health {
+        self.inner.feed.health(Moment::now())
+    }
+
+    pub(crate) fn inner(&self) -> &Inner {
+        &self.inner
+    }
+}
+
+/// The keys that apply to a request: those of its innermost scope. `None`, which is logged, where that is unclear.
+#[inline]
+pub(crate) fn of(request: &HttpRequest) -> Option<&AppKeys> {
+    let plain = request.app_data::<AppKeys>();
+    let data = request
+        .app_data::<web::Data<AppKeys>>()
+        .map(web::Data::get_ref);
+    let fault = match (plain, data) {
+        (Some(plain), Some(data)) if !Arc::ptr_eq(&plain.inner, &data.inner) => {
+            "both AppKeys and web::Data<AppKeys>, and which of them is meant is unclear: use one of them throughout"
+        }
+        (None, None) => {
+            "a check for API keys but no AppKeys in the application, or none that reaches it: add .app_data(keys.clone()) to the App, or \
+             to the scope or resource that #[require_app_key] stands in or RequireAppKey wraps"
+        }
+        (plain, data) => return plain.or(data),
+    };
+    let route = route_of(request);
+    if LOGGED.is_due(route.clone()) {
+        log::error!("{route} has {fault}; it was answered 500, and no handler was run");
+    }
+    None
+}
