@@ -3,28 +3,37 @@
 use std::{sync::Arc, time::Duration};
 
 use super::{AppKeys, AppKeysBuilder, Inner, SetNumber, builder::StoreSetting};
+#[cfg(feature = "_diesel")]
+use crate::store::{Database, DieselStore};
 use crate::{
-    Error, Source,
+    Error, KeyStore,
     availability::Availability,
     cache::{Bounds, Cache},
     feed::Feed,
-    key::{Digester, KeyForm, Prefix},
+    key::{Digester, KeyForm, Prefix, Secret},
     lookup::Lookups,
     refusal_log::RefusalLog,
     request::{Callers, Sources},
     response::Responses,
-    usage::{self, Usage},
-};
-#[cfg(feature = "_diesel")]
-use crate::{
-    KeyStore,
-    store::{Database, DieselStore},
+    usage::Usage,
 };
 
-const DEFAULT_REALM: &str = "api";
-const DEFAULT_LOOKUP_TIMEOUT: Duration = Duration::from_secs(1);
-const DEFAULT_MAX_STALENESS: Duration = Duration::from_secs(1);
-const DEFAULT_CACHE_CAPACITY: usize = 250_000;
+/// The settings, once they are known to be usable.
+struct Checked {
+    sources: Sources,
+    responses: Responses,
+    callers: Callers,
+    form: KeyForm,
+    digester: Digester,
+    bounds: Bounds,
+}
+
+/// Where keys are looked up, and which database that is if it is one.
+struct Connected {
+    store: Arc<dyn KeyStore>,
+    #[cfg(feature = "_diesel")]
+    database: Option<Database>,
+}
 
 impl AppKeysBuilder {
     /// Checks every setting and the database, and starts the threads that look keys up and record their uses.
@@ -35,98 +44,9 @@ impl AppKeysBuilder {
     /// When a setting is unusable, the database is away, its tables are missing, incompatible or without their triggers, its keys are
     /// under another pepper, or a thread cannot be started.
     pub fn build(self) -> Result<AppKeys, Error> {
-        let sources = self
-            .sources
-            .clone()
-            .unwrap_or_else(|| vec![Source::bearer(), Source::header("X-API-Key")]);
-        let sources = Sources::check(&sources)?;
-        let realm = self.realm.as_deref().unwrap_or(DEFAULT_REALM);
-        let responses = Responses::new(realm, &sources.header_fields(), self.bodies.clone())?;
-        let callers = Callers::check(&self.trusted_proxies, self.forwarded_header.as_deref())?;
-        let (form, digester) = self.form_and_digester()?;
-        let timeout = self.lookup_timeout.unwrap_or(DEFAULT_LOOKUP_TIMEOUT);
-        if timeout.is_zero() {
-            return Err(Error::setting(
-                "the look-up timeout is zero, so every request would be refused",
-            ));
-        }
-        let cache = Arc::new(Cache::new(
-            self.bounds()?,
-            self.cache_capacity.unwrap_or(DEFAULT_CACHE_CAPACITY).max(1),
-            digester.previous_key().is_some(),
-        ));
-        #[cfg(feature = "_diesel")]
-        let database = self.store.database()?;
-        #[cfg(feature = "_diesel")]
-        let listen = self.listen_database(database.as_ref())?;
-        #[cfg(feature = "_diesel")]
-        let admin = database.as_ref().map(|database| {
-            crate::Admin::new(
-                database.clone(),
-                form.clone(),
-                digester.clone(),
-                self.clock.clone(),
-            )
-            .forgetting_in(Arc::clone(&cache))
-        });
-        let store = match self.store {
-            StoreSetting::Own(store) => Some(store),
-            _ => None,
-        };
-        #[cfg(feature = "_diesel")]
-        let store = match &database {
-            Some(database) => {
-                let store = DieselStore::connect(database, listen.as_ref(), &digester)?;
-                Some(Arc::new(store) as Arc<dyn KeyStore>)
-            }
-            None => store,
-        };
-        let store = store.ok_or_else(|| {
-            Error::setting(
-                "no key store is named: call AppKeysBuilder::database_url or AppKeysBuilder::store",
-            )
-        })?;
-        let usage = match self.usage_interval.unwrap_or(usage::DEFAULT_INTERVAL) {
-            Duration::ZERO => None,
-            interval => Some(Usage::start(
-                Arc::clone(&store),
-                self.clock.clone(),
-                interval,
-            )?),
-        };
-        let availability = Arc::new(Availability::new(patience(timeout)));
-        let lookups = Arc::new(Lookups::start(
-            Arc::clone(&store),
-            digester.clone(),
-            Arc::clone(&cache),
-            Arc::clone(&availability),
-            timeout,
-        )?);
-        let feed = Feed::start(
-            store,
-            Arc::clone(&cache),
-            availability,
-            timeout,
-            Arc::downgrade(&lookups),
-        )?;
-        Ok(AppKeys {
-            inner: Arc::new(Inner {
-                number: SetNumber::next(),
-                sources,
-                form,
-                digester,
-                cache,
-                lookups,
-                feed,
-                usage,
-                responses,
-                callers,
-                refusal_log: RefusalLog::default(),
-                clock: self.clock,
-                #[cfg(feature = "_diesel")]
-                admin,
-            }),
-        })
+        let checked = self.check()?;
+        let connected = self.connect(&checked.digester)?;
+        self.start(checked, connected)
     }
 
     /// Issues, lists and changes keys without serving any: what the command does.
@@ -144,13 +64,121 @@ impl AppKeysBuilder {
         }
     }
 
+    fn check(&self) -> Result<Checked, Error> {
+        let sources = Sources::check(&self.sources)?;
+        let responses = Responses::new(&self.realm, &sources.header_fields(), self.bodies.clone())?;
+        let callers = Callers::check(&self.trusted_proxies, self.forwarded_header.as_deref())?;
+        let (form, digester) = self.form_and_digester()?;
+        if self.lookup_timeout.is_zero() {
+            return Err(Error::setting(
+                "the look-up timeout is zero, so every request would be refused",
+            ));
+        }
+        Ok(Checked {
+            sources,
+            responses,
+            callers,
+            form,
+            digester,
+            bounds: self.bounds()?,
+        })
+    }
+
+    #[cfg_attr(
+        not(feature = "_diesel"),
+        expect(
+            unused_variables,
+            reason = "only a table says how its keys are digested"
+        )
+    )]
+    fn connect(&self, digester: &Digester) -> Result<Connected, Error> {
+        #[cfg(feature = "_diesel")]
+        let database = self.store.database()?;
+        #[cfg(feature = "_diesel")]
+        let listen = self.listen_database(database.as_ref())?;
+        #[cfg(feature = "_diesel")]
+        if let Some(database) = database {
+            let store = DieselStore::connect(&database, listen.as_ref(), digester)?;
+            return Ok(Connected {
+                store: Arc::new(store),
+                database: Some(database),
+            });
+        }
+        match &self.store {
+            StoreSetting::Own(store) => Ok(Connected {
+                store: Arc::clone(store),
+                #[cfg(feature = "_diesel")]
+                database: None,
+            }),
+            _ => Err(Error::setting(
+                "no key store is named: call AppKeysBuilder::database_url or AppKeysBuilder::store",
+            )),
+        }
+    }
+
+    fn start(self, checked: Checked, connected: Connected) -> Result<AppKeys, Error> {
+        let (form, digester, store) = (checked.form, checked.digester, connected.store);
+        let cache = Arc::new(Cache::new(
+            checked.bounds,
+            self.cache_capacity.max(1),
+            digester.previous_key().is_some(),
+        ));
+        #[cfg(feature = "_diesel")]
+        let admin = connected.database.map(|database| {
+            crate::Admin::new(database, form.clone(), digester.clone(), self.clock.clone())
+                .forgetting_in(Arc::clone(&cache))
+        });
+        let usage = match self.usage_interval {
+            Duration::ZERO => None,
+            interval => Some(Usage::start(
+                Arc::clone(&store),
+                self.clock.clone(),
+                interval,
+            )?),
+        };
+        let deadline = self.lookup_timeout;
+        let availability = Arc::new(Availability::new(patience(deadline)));
+        let lookups = Arc::new(Lookups::start(
+            Arc::clone(&store),
+            digester.clone(),
+            Arc::clone(&cache),
+            Arc::clone(&availability),
+            deadline,
+        )?);
+        let feed = Feed::start(
+            store,
+            Arc::clone(&cache),
+            availability,
+            deadline,
+            Arc::downgrade(&lookups),
+        )?;
+        Ok(AppKeys {
+            inner: Arc::new(Inner {
+                number: SetNumber::next(),
+                sources: checked.sources,
+                form,
+                digester,
+                cache,
+                lookups,
+                feed,
+                usage,
+                responses: checked.responses,
+                callers: checked.callers,
+                refusal_log: RefusalLog::default(),
+                clock: self.clock,
+                #[cfg(feature = "_diesel")]
+                admin,
+            }),
+        })
+    }
+
     /// Where changes are heard of, if not where keys are looked up.
     #[cfg(feature = "_diesel")]
     fn listen_database(&self, keys: Option<&Database>) -> Result<Option<Database>, Error> {
         let Some(url) = &self.listen_url else {
             return Ok(None);
         };
-        let listen = Database::parse(&url.0)?;
+        let listen = Database::parse(url.as_str())?;
         if listen.is_postgres() && keys.is_some_and(Database::is_postgres) {
             return Ok(Some(listen));
         }
@@ -160,8 +188,7 @@ impl AppKeysBuilder {
     }
 
     fn bounds(&self) -> Result<Bounds, Error> {
-        let max_staleness = self.max_staleness.unwrap_or(DEFAULT_MAX_STALENESS);
-        let stale_if_error = self.stale_if_error;
+        let (max_staleness, stale_if_error) = (self.max_staleness, self.stale_if_error);
         if !stale_if_error.is_zero() && stale_if_error < max_staleness {
             return Err(Error::setting(format!(
                 "stale_if_error is {stale_if_error:?} and shorter than max_staleness, {max_staleness:?}: while the store is away a key \
@@ -185,11 +212,8 @@ impl AppKeysBuilder {
             .prefix
             .as_deref()
             .map_or_else(|| Ok(Prefix::default()), Prefix::parse)?;
-        let pepper = self.pepper.as_ref().map(|secret| secret.0.as_str());
-        let previous = self
-            .previous_pepper
-            .as_ref()
-            .map(|secret| secret.0.as_str());
+        let pepper = self.pepper.as_ref().map(Secret::as_str);
+        let previous = self.previous_pepper.as_ref().map(Secret::as_str);
         let digester = Digester::parse(pepper, previous)?;
         Ok((
             KeyForm {

@@ -6,14 +6,14 @@ use actix_web::web;
 #[cfg(feature = "_diesel")]
 use diesel::r2d2::{ConnectionManager, Pool};
 
-#[cfg(feature = "_diesel")]
-use crate::store::Database;
 #[cfg(feature = "test-util")]
 use crate::test_util::TestClock;
-use crate::{Error, KeyStore, RefusalClass, Source, clock::Clock, response::Bodies};
+#[cfg(feature = "_diesel")]
+use crate::{Error, store::Database};
+use crate::{KeyStore, RefusalClass, Source, clock::Clock, key::Secret, response::Bodies};
 
 /// Sets up [`AppKeys`]. What a setter is given is checked by [`build`](Self::build).
-#[derive(Debug, Default)]
+#[derive(Debug)]
 #[must_use = "nothing happens until it is built"]
 pub struct AppKeysBuilder {
     pub(super) store: StoreSetting,
@@ -23,25 +23,48 @@ pub struct AppKeysBuilder {
     pub(super) pepper: Option<Secret>,
     pub(super) previous_pepper: Option<Secret>,
     pub(super) accept_imported: bool,
-    pub(super) sources: Option<Vec<Source>>,
+    pub(super) sources: Vec<Source>,
     pub(super) trusted_proxies: Vec<String>,
     pub(super) forwarded_header: Option<String>,
-    pub(super) realm: Option<String>,
+    pub(super) realm: String,
     pub(super) bodies: Bodies,
-    pub(super) lookup_timeout: Option<Duration>,
-    pub(super) max_staleness: Option<Duration>,
+    pub(super) lookup_timeout: Duration,
+    pub(super) max_staleness: Duration,
     pub(super) stale_if_error: Duration,
-    pub(super) cache_capacity: Option<usize>,
-    pub(super) usage_interval: Option<Duration>,
+    pub(super) cache_capacity: usize,
+    pub(super) usage_interval: Duration,
     pub(super) clock: Clock,
 }
 
-#[derive(Default)]
+impl Default for AppKeysBuilder {
+    fn default() -> Self {
+        Self {
+            store: StoreSetting::None,
+            #[cfg(feature = "_diesel")]
+            listen_url: None,
+            prefix: None,
+            pepper: None,
+            previous_pepper: None,
+            accept_imported: false,
+            sources: vec![Source::bearer(), Source::header("X-API-Key")],
+            trusted_proxies: Vec::new(),
+            forwarded_header: None,
+            realm: "api".to_owned(),
+            bodies: Bodies::default(),
+            lookup_timeout: Duration::from_secs(1),
+            max_staleness: Duration::from_secs(1),
+            stale_if_error: Duration::ZERO,
+            cache_capacity: 250_000,
+            usage_interval: Duration::from_secs(10),
+            clock: Clock::default(),
+        }
+    }
+}
+
 pub(super) enum StoreSetting {
-    #[default]
     None,
     #[cfg(feature = "_diesel")]
-    Url(String),
+    Url(Secret),
     #[cfg(feature = "postgres")]
     PostgresPool(Pool<ConnectionManager<diesel::PgConnection>>),
     #[cfg(feature = "sqlite")]
@@ -54,7 +77,7 @@ impl StoreSetting {
     /// The database that keys are kept in, unless they are elsewhere.
     pub(super) fn database(&self) -> Result<Option<Database>, Error> {
         Ok(match self {
-            Self::Url(url) => Some(Database::parse(url)?),
+            Self::Url(url) => Some(Database::parse(url.as_str())?),
             #[cfg(feature = "postgres")]
             Self::PostgresPool(pool) => Some(Database::postgres_pool(pool.clone())),
             #[cfg(feature = "sqlite")]
@@ -79,15 +102,6 @@ impl std::fmt::Debug for StoreSetting {
     }
 }
 
-/// A setting that `Debug` does not show.
-pub(super) struct Secret(pub(super) zeroize::Zeroizing<String>);
-
-impl std::fmt::Debug for Secret {
-    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        formatter.write_str("..")
-    }
-}
-
 impl AppKeysBuilder {
     /// Keeps keys in this database: `postgres://..` or the path of an SQLite file.
     ///
@@ -102,7 +116,7 @@ impl AppKeysBuilder {
     /// renaming another one over it, which is noticed; one that is overwritten in place is not supported.
     #[cfg(feature = "_diesel")]
     pub fn database_url(mut self, url: impl Into<String>) -> Self {
-        self.store = StoreSetting::Url(url.into());
+        self.store = StoreSetting::Url(Secret::new(url.into()));
         self
     }
 
@@ -164,7 +178,7 @@ impl AppKeysBuilder {
     /// application's: of the same Postgres and database, which is checked. Neither lets a change through by itself.
     #[cfg(feature = "postgres")]
     pub fn listen_url(mut self, url: impl Into<String>) -> Self {
-        self.listen_url = Some(secret(url.into()));
+        self.listen_url = Some(Secret::new(url.into()));
         self
     }
 
@@ -183,7 +197,7 @@ impl AppKeysBuilder {
     /// Digests keys with HMAC-SHA-256 under this pepper: 32 bytes or more, in base64. Whoever copies the table without the pepper
     /// cannot even tell whether a key is in it.
     pub fn pepper(mut self, pepper: impl Into<String>) -> Self {
-        self.pepper = Some(secret(pepper.into()));
+        self.pepper = Some(Secret::new(pepper.into()));
         self
     }
 
@@ -193,7 +207,7 @@ impl AppKeysBuilder {
     /// one, so that each knows the keys of both; then start all with the two exchanged. What was issued under a pepper that is
     /// configured as neither is unknown; starting warns of how many keys that are.
     pub fn previous_pepper(mut self, pepper: impl Into<String>) -> Self {
-        self.previous_pepper = Some(secret(pepper.into()));
+        self.previous_pepper = Some(Secret::new(pepper.into()));
         self
     }
 
@@ -205,7 +219,7 @@ impl AppKeysBuilder {
 
     /// Where a key may be presented, instead of `Authorization: Bearer` and `X-API-Key`.
     pub fn sources(mut self, sources: impl IntoIterator<Item = Source>) -> Self {
-        self.sources = Some(sources.into_iter().collect());
+        self.sources = sources.into_iter().collect();
         self
     }
 
@@ -250,13 +264,13 @@ impl AppKeysBuilder {
 
     /// The realm that the challenge of a 401 names (RFC 9110, section 11.5); `api` by default.
     pub fn realm(mut self, realm: impl Into<String>) -> Self {
-        self.realm = Some(realm.into());
+        self.realm = realm.into();
         self
     }
 
     /// How long a request waits for its key to be looked up before it is answered 503; one second by default.
     pub fn lookup_timeout(mut self, timeout: Duration) -> Self {
-        self.lookup_timeout = Some(timeout);
+        self.lookup_timeout = timeout;
         self
     }
 
@@ -266,7 +280,7 @@ impl AppKeysBuilder {
     /// takes milliseconds. Of a store that does not tell its changes, each key is asked for again when it was read this long ago. Zero
     /// asks the store for every request.
     pub fn max_staleness(mut self, bound: Duration) -> Self {
-        self.max_staleness = Some(bound);
+        self.max_staleness = bound;
         self
     }
 
@@ -281,7 +295,7 @@ impl AppKeysBuilder {
 
     /// How many keys are cached at most; 250 000 by default. Each takes a few hundred bytes once it is used.
     pub fn cache_capacity(mut self, keys: usize) -> Self {
-        self.cache_capacity = Some(keys);
+        self.cache_capacity = keys;
         self
     }
 
@@ -290,7 +304,7 @@ impl AppKeysBuilder {
     ///
     /// It is what a process that is killed loses at most. One that ends records the rest: see [`AppKeys::shutdown`].
     pub fn usage_interval(mut self, interval: Duration) -> Self {
-        self.usage_interval = Some(interval);
+        self.usage_interval = interval;
         self
     }
 
@@ -300,8 +314,4 @@ impl AppKeysBuilder {
         self.clock = Clock::Test(clock);
         self
     }
-}
-
-pub(super) fn secret(text: String) -> Secret {
-    Secret(zeroize::Zeroizing::new(text))
 }

@@ -1,7 +1,7 @@
 //! Settings from the environment.
 
-use super::{AppKeysBuilder, builder::secret};
-use crate::Error;
+use super::AppKeysBuilder;
+use crate::{Error, key::Secret};
 
 impl AppKeysBuilder {
     /// Settings from the environment, so that a service and the command agree: `DATABASE_URL` (required), `APP_KEY_PREFIX`,
@@ -16,8 +16,8 @@ impl AppKeysBuilder {
         })?;
         let mut builder = Self::default().database_url(url);
         builder.prefix = variable("APP_KEY_PREFIX")?;
-        builder.pepper = secret_variable("APP_KEY_PEPPER")?.map(secret);
-        builder.previous_pepper = secret_variable("APP_KEY_PEPPER_PREVIOUS")?.map(secret);
+        builder.pepper = secret_variable("APP_KEY_PEPPER")?.map(Secret::new);
+        builder.previous_pepper = secret_variable("APP_KEY_PEPPER_PREVIOUS")?.map(Secret::new);
         builder.accept_imported = match variable("APP_KEY_ACCEPT_IMPORTED")?.as_deref() {
             None | Some("0") => false,
             Some("1") => true,

@@ -11,3 +11,4 @@ pub use form::KeyFormat;
 pub(crate) use form::is_key_character;
 pub(crate) use form::{KeyForm, Prefix, are_key_characters};
 pub use secret::KeySecret;
+pub(crate) use secret::Secret;

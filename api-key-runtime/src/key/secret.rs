@@ -1,4 +1,4 @@
-//! The one type that holds a key in the clear.
+//! What is held in the clear: a key, and settings that nobody else may read.
 
 use std::fmt;
 
@@ -31,5 +31,24 @@ impl KeySecret {
 impl fmt::Debug for KeySecret {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         formatter.write_str("KeySecret(..)")
+    }
+}
+
+/// A setting that `Debug` does not show: a pepper, or a URL that may hold a password.
+pub(crate) struct Secret(Zeroizing<String>);
+
+impl Secret {
+    pub(crate) fn new(text: String) -> Self {
+        Self(Zeroizing::new(text))
+    }
+
+    pub(crate) fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Debug for Secret {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str("..")
     }
 }

@@ -25,8 +25,6 @@ use crate::{
     known_key::KnownKey,
 };
 
-/// How often uses are written unless the application says otherwise.
-pub(crate) const DEFAULT_INTERVAL: Duration = Duration::from_secs(10);
 /// Of a shorter one the thread would do nothing else.
 const MIN_INTERVAL: Duration = Duration::from_millis(1);
 /// How long a write is waited for before the next one may begin: longer than a live database takes.
