@@ -13,7 +13,7 @@ use actix_web::{
 use chrono::{DateTime, Utc};
 
 use crate::{
-    ScopeSet, app_keys::SetNumber, known_key::KnownKey, once::OncePerHour, refusal_log::route_of,
+    ScopeSet, app_keys::SetNumber, known_key::KnownKey, once::OncePerHour, request::route_of,
     response::misconfigured,
 };
 

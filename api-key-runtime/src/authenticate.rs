@@ -16,10 +16,11 @@ use crate::{
     known_key::KnownKey,
     lookup::Lane,
     policy::Policy,
+    reason::Reason,
     refusal_log::RefusalLog,
     request::{Presented, present},
     response::{Mark, at_handler, marked, misconfigured},
-    verdict::{Reason, judge},
+    verdict::judge,
 };
 
 /// What the attribute's outer function returns.

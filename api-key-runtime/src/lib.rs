@@ -139,6 +139,7 @@ mod middleware;
 mod network;
 mod once;
 mod policy;
+mod reason;
 mod record;
 mod refusal_log;
 mod request;

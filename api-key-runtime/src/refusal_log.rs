@@ -14,7 +14,7 @@ use std::{
 
 use actix_web::{HttpRequest, http::Method};
 
-use crate::{known_key::KnownKey, verdict::Reason};
+use crate::{known_key::KnownKey, reason::Reason, request::route_of};
 
 /// Lines that one reason may write within [`WINDOW`]; the others are counted and told in one summary.
 const LINES_PER_WINDOW: usize = 10;
@@ -129,13 +129,6 @@ impl Shared {
             );
         }
     }
-}
-
-/// The template of the route that a request matched, as the application wrote it.
-pub(crate) fn route_of(request: &HttpRequest) -> String {
-    request
-        .match_pattern()
-        .unwrap_or_else(|| "(default service)".to_owned())
 }
 
 struct Line<'a> {

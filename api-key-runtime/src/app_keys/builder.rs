@@ -7,7 +7,7 @@ use actix_web::web;
 use diesel::r2d2::{ConnectionManager, Pool};
 
 #[cfg(feature = "test-util")]
-use crate::test_util::TestClock;
+use crate::clock::TestClock;
 #[cfg(feature = "_diesel")]
 use crate::{Error, store::Database};
 use crate::{KeyStore, RefusalClass, Source, clock::Clock, key::Secret, response::Bodies};

@@ -26,8 +26,8 @@ use crate::{
     key::{Digester, KeyForm},
     lookup::Lookups,
     once::OncePerHour,
-    refusal_log::{RefusalLog, route_of},
-    request::{Callers, Sources},
+    refusal_log::RefusalLog,
+    request::{Callers, Sources, route_of},
     response::Responses,
     usage::Usage,
 };

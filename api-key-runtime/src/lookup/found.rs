@@ -11,7 +11,7 @@ use super::{
 };
 use crate::{
     Digest, DigestKey, KeyRecord, cache::Ticket, clock::Moment, key::Digests, known_key::KnownKey,
-    verdict::Reason,
+    reason::Reason,
 };
 
 /// What may be wrong with what a store answers of one key.

@@ -33,7 +33,7 @@ use crate::{
     key::{Digester, Digests},
     known_key::KnownKey,
     once::OncePerHour,
-    verdict::Reason,
+    reason::Reason,
 };
 
 /// Threads that ask the store: one, and one more for while that one is stuck. More were measured to be slower.

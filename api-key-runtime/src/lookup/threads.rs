@@ -14,7 +14,7 @@ use crate::{
     availability::{Asker, Call},
     clock::Moment,
     once::OncePerHour,
-    verdict::Reason,
+    reason::Reason,
 };
 
 /// How long a thread may be at its batch before another one takes the next.

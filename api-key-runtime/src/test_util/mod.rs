@@ -48,13 +48,12 @@
 mod acceptance;
 #[doc(hidden)]
 pub mod bench;
-mod clock;
 mod keys;
 mod memory_store;
 mod protected;
 
+pub use crate::clock::TestClock;
 pub use acceptance::{Subject, acceptance_suite};
-pub use clock::TestClock;
 pub use keys::{Presentable, TestKeys, TestRequestExt};
 pub use memory_store::MemoryStore;
 pub use protected::{Exceptions, ProtectionReport, assert_protected, protection_report, public};

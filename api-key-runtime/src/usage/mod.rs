@@ -3,7 +3,6 @@
 //! A request touches atomics of the key it presented, and a list of keys when it is that key's first since the last write. Nothing that
 //! goes wrong with writing reaches it: what cannot be written is kept, up to a bound, and tried again.
 
-mod cell;
 mod key_use;
 mod uses;
 mod writer;
@@ -16,7 +15,6 @@ use std::{
     time::{Duration, Instant},
 };
 
-pub(crate) use self::cell::UsageCell;
 pub use self::key_use::KeyUse;
 use self::writer::{Flush, Writer};
 use crate::{

@@ -1,5 +1,8 @@
 //! Where time comes from: the time of day, which expiry is judged by, and the monotonic one, which freshness is.
 
+#[cfg(feature = "test-util")]
+mod test_clock;
+
 use std::{
     sync::LazyLock,
     time::{Duration, Instant},
@@ -8,7 +11,7 @@ use std::{
 use chrono::{DateTime, SubsecRound as _, Utc};
 
 #[cfg(feature = "test-util")]
-use crate::test_util::TestClock;
+pub use self::test_clock::TestClock;
 
 /// The clock that expiry is judged by.
 #[derive(Clone, Debug, Default)]

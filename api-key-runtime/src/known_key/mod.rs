@@ -1,5 +1,7 @@
 //! A key as requests are judged by it: what they need of its record, in as little memory as that takes, and what is noted of it.
 
+mod usage_cell;
+
 use std::{
     ops::Range,
     sync::atomic::{AtomicBool, Ordering},
@@ -7,7 +9,8 @@ use std::{
 
 use chrono::{DateTime, Utc};
 
-use crate::{KeyRecord, KeyState, ScopeSet, network::Rules, usage::UsageCell};
+use self::usage_cell::UsageCell;
+use crate::{KeyRecord, KeyState, ScopeSet, network::Rules};
 
 /// What a look-up found, shared by every request that presents the key.
 #[derive(Debug)]

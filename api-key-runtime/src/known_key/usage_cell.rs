@@ -24,16 +24,16 @@ pub(crate) struct UsageCell {
 
 /// What was in a cell.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Taken {
-    pub(super) count: u64,
-    pub(super) last: Moment,
-    pub(super) address: Option<IpAddr>,
+pub(crate) struct Taken {
+    pub(crate) count: u64,
+    pub(crate) last: Moment,
+    pub(crate) address: Option<IpAddr>,
 }
 
 impl UsageCell {
     /// Counts a use; `true` when it is the first since they were taken.
     #[inline]
-    pub(super) fn note(&self, now: Moment, address: Option<IpAddr>) -> bool {
+    pub(crate) fn note(&self, now: Moment, address: Option<IpAddr>) -> bool {
         if self.last.load(Ordering::Relaxed) <= now.as_nanos() {
             self.last.store(now.as_nanos(), Ordering::Relaxed);
             let new = halves(address);
@@ -46,7 +46,7 @@ impl UsageCell {
     }
 
     /// Takes the uses out; `None` when there are none.
-    pub(super) fn take(&self) -> Option<Taken> {
+    pub(crate) fn take(&self) -> Option<Taken> {
         let count = self.count.swap(0, Ordering::Acquire);
         if count == 0 {
             return None;

@@ -1,0 +1,260 @@
+use super::*;
+
+#[allow(clippy::unnecessary_wraps, reason = "as `allow` takes it")]
+fn ip(text: &str) -> Option<IpAddr> {
+    Some(text.parse().unwrap())
+}
+
+fn rules(text: &str) -> AddressRules {
+    text.parse().unwrap()
+}
+
+// C11
+#[test]
+fn the_literal_0_0_0_0_alone_is_any_address_of_both_families() {
+    let any = rules("0.0.0.0");
+    for address in [
+        ip("203.0.113.7"),
+        ip("::1"),
+        ip("::ffff:10.0.0.1"),
+        ip("0.0.0.0"),
+        None,
+    ] {
+        assert!(any.allow(address), "{address:?}");
+    }
+    let v4 = rules("0.0.0.0/0");
+    assert!(v4.allow(ip("203.0.113.7")) && v4.allow(ip("::ffff:203.0.113.7")));
+    assert!(!v4.allow(ip("2001:db8::1")) && !v4.allow(None));
+    let v6 = rules("::/0");
+    assert!(v6.allow(ip("2001:db8::1")));
+    assert!(!v6.allow(ip("203.0.113.7")) && !v6.allow(ip("::ffff:203.0.113.7")) && !v6.allow(None));
+}
+
+// C11
+#[test]
+fn an_empty_rule_is_nobody_and_near_misses_of_any_are_refused() {
+    let nobody = AddressRules::from_stored("");
+    assert!(nobody.is_readable());
+    for address in [ip("203.0.113.7"), ip("0.0.0.0"), ip("::1"), None] {
+        assert!(!nobody.allow(address));
+    }
+    for near in [
+        "",
+        " ",
+        "::ffff:0.0.0.0",
+        "0.0.0.0 10.0.0.1",
+        "10.0.0.1 0.0.0.0",
+        "0.0.0.0 0.0.0.0",
+        "0.0.0.0/32",
+        "::",
+        "::/128",
+        " 0.0.0.0",
+        "0.0.0.0 ",
+        "any",
+        "*",
+    ] {
+        assert!(
+            near.parse::<AddressRules>().unwrap_err().is_input(),
+            "{near:?} was accepted"
+        );
+        assert!(
+            !AddressRules::from_stored(near).allow(ip("10.0.0.1")),
+            "{near:?} in a table admits somebody"
+        );
+        assert!(
+            !AddressRules::from_stored(near).allow(ip("0.0.0.0")),
+            "{near:?} in a table admits somebody"
+        );
+    }
+}
+
+// C8
+#[test]
+fn addresses_are_compared_as_numbers() {
+    assert!(rules("2001:db8::1").allow(ip("2001:0DB8:0:0:0:0:0:1")));
+    assert!(rules("2001:0db8:0000::0001").allow(ip("2001:db8::1")));
+    assert!(!rules("10.0.0.1").allow(ip("10.0.0.10")));
+    assert!(!rules("10.0.0.0/24").allow(ip("10.0.10.1")));
+}
+
+// C7
+#[test]
+fn ipv4_mapped_addresses_and_rules_are_ipv4() {
+    assert!(rules("203.0.113.7").allow(ip("::ffff:203.0.113.7")));
+    assert!(rules("::ffff:203.0.113.7").allow(ip("203.0.113.7")));
+    assert_eq!(rules("::ffff:10.0.0.0/104").as_str(), "10.0.0.0/8");
+    assert!(rules("::ffff:10.0.0.0/104").allow(ip("10.255.0.1")));
+    for wide in ["::ffff:0:0/95", "::ffff:10.0.0.0/8", "::ffff:0.0.0.0/0"] {
+        assert!(wide.parse::<AddressRules>().is_err(), "{wide}");
+    }
+}
+
+// C9
+#[test]
+fn rules_that_programs_read_differently_are_refused() {
+    let bad = [
+        "010.0.0.0/8",
+        "10.0.0.01",
+        "0x0a.0.0.1",
+        "0x7f000001",
+        "167772161",
+        "10.1",
+        "10.0.0.1:80",
+        "[::1]",
+        "[::1]:80",
+        "10.0.0.1 ",
+        " 10.0.0.1",
+        "10.0.0.1  10.0.0.2",
+        "10.0.0.1\t",
+        "10.0.0.1,10.0.0.2",
+        "fe80::1%eth0",
+        "fe80::1%1",
+        "10.0.0.0/08",
+        "10.0.0.0/33",
+        "::/129",
+        "10.0.0.0/255.0.0.0",
+        "10.0.0.0/",
+        "10.0.0.0/+8",
+        "10.0.0.0/-1",
+        "10.0.0.0/8/8",
+        "/8",
+        "10.0.0.0/ 8",
+        "localhost",
+        "1.2.3.4.5",
+        ":::",
+        "10.0.0.0/256",
+        "10.0.0.0/99999999999",
+        "１０.0.0.1",
+    ];
+    for text in bad {
+        assert!(
+            text.parse::<AddressRules>().unwrap_err().is_input(),
+            "{text:?} was accepted"
+        );
+        assert!(!AddressRules::from_stored(text).is_readable());
+    }
+}
+
+// C10
+#[test]
+fn host_bits_are_refused_with_the_block_that_was_probably_meant() {
+    let message = "10.1.2.3/8"
+        .parse::<AddressRules>()
+        .unwrap_err()
+        .to_string();
+    assert!(
+        message.contains("10.0.0.0/8") && message.contains("10.1.2.3"),
+        "{message}"
+    );
+    let message = "2001:db8::1/32"
+        .parse::<AddressRules>()
+        .unwrap_err()
+        .to_string();
+    assert!(message.contains("2001:db8::/32"), "{message}");
+}
+
+// C12
+#[test]
+fn an_unreadable_rule_in_a_table_admits_nobody_even_beside_a_good_one() {
+    let rules = AddressRules::from_stored("10.0.0.1 junk");
+    assert!(!rules.is_readable());
+    assert!(!rules.allow(ip("10.0.0.1")));
+    assert_eq!(rules.as_str(), "10.0.0.1 junk");
+}
+
+#[test]
+fn a_block_contains_exactly_its_addresses() {
+    let block = rules("10.1.0.0/16");
+    for (address, inside) in [
+        ("10.0.255.255", false),
+        ("10.1.0.0", true),
+        ("10.1.255.255", true),
+        ("10.2.0.0", false),
+    ] {
+        assert_eq!(block.allow(ip(address)), inside, "{address}");
+    }
+    let block = rules("2001:db8::/33");
+    for (address, inside) in [
+        ("2001:db8:7fff::", true),
+        ("2001:db8:8000::", false),
+        ("::", false),
+    ] {
+        assert_eq!(block.allow(ip(address)), inside, "{address}");
+    }
+    assert!(rules("255.255.255.255").allow(ip("255.255.255.255")));
+    assert_eq!(
+        rules("2001:DB8::/32 10.0.0.1/32").as_str(),
+        "2001:db8::/32 10.0.0.1"
+    );
+}
+
+/// The leading bits of an address as text: slow, and too plain to be wrong.
+fn leading_bits(address: IpAddr, count: usize) -> String {
+    let bits = match address {
+        IpAddr::V4(address) => format!("4:{:032b}", address.to_bits()),
+        IpAddr::V6(address) => format!("6:{:0128b}", address.to_bits()),
+    };
+    bits[..count + 2].to_owned()
+}
+
+// C7, C8, C10
+#[test]
+fn any_block_holds_the_addresses_that_a_plain_reference_says_it_holds() {
+    let mut seed = 11_u128;
+    let mut draw = || {
+        seed = seed
+            .wrapping_mul(0x2360_ed05_1fc6_5da4_4385_df64_9fcc_f645)
+            .wrapping_add(1);
+        seed ^ (seed >> 64)
+    };
+    let mut held = 0;
+    for _ in 0..50_000 {
+        let (base, width) = if draw() % 2 == 0 {
+            (
+                IpAddr::V4(Ipv4Addr::from_bits(u32::try_from(draw() >> 96).unwrap())),
+                32,
+            )
+        } else {
+            (IpAddr::V6(Ipv6Addr::from_bits(draw())), 128)
+        };
+        let prefix = usize::try_from(draw() % (width + 1)).unwrap();
+        // An address that differs from the base in one bit, which stands within the prefix or after it.
+        let flipped = 1_u128 << (draw() % width);
+        let other = match base {
+            IpAddr::V4(base) => IpAddr::V4(Ipv4Addr::from_bits(
+                base.to_bits() ^ u32::try_from(flipped).unwrap(),
+            )),
+            IpAddr::V6(base) => IpAddr::V6(Ipv6Addr::from_bits(base.to_bits() ^ flipped)),
+        };
+        let block = Block {
+            base,
+            prefix: u8::try_from(prefix).unwrap(),
+        };
+        let expected = leading_bits(base, prefix) == leading_bits(other, prefix);
+        assert_eq!(block.contains(other), expected, "{base}/{prefix} {other}");
+        assert!(block.contains(base));
+        held += usize::from(expected);
+        // As it is written: accepted exactly where no bit is set after the prefix.
+        let after_prefix =
+            leading_bits(base, usize::try_from(width).unwrap())[prefix + 2..].contains('1');
+        let whole_and_unspecified =
+            base.is_unspecified() && prefix == usize::try_from(width).unwrap();
+        let parsed = Block::parse(&format!("{base}/{prefix}"));
+        assert_eq!(
+            parsed.is_ok(),
+            !after_prefix && !whole_and_unspecified,
+            "{base}/{prefix}"
+        );
+        let network = block.network();
+        if !(network.base.is_unspecified() && prefix == usize::try_from(width).unwrap()) {
+            assert_eq!(
+                Block::parse(&format!("{}/{prefix}", network.base)).unwrap(),
+                network
+            );
+        }
+    }
+    assert!(
+        (10_000..40_000).contains(&held),
+        "{held} of 50 000 held: the draw is lopsided"
+    );
+}

@@ -1,0 +1,58 @@
+//! Why a request is refused, in the operator's words: what its credential, the look-up or the verdict says.
+
+use crate::RefusalClass;
+
+/// Why a request was refused: for the operator. The caller sees its [`class`](Reason::class) alone.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) enum Reason {
+    NoKey,
+    SeveralCredentials,
+    Malformed,
+    Unknown,
+    Revoked,
+    Disabled,
+    Expired,
+    WrongAddress,
+    UnreadableAddressRule,
+    MissingScope,
+    Unavailable,
+    Overloaded,
+    TooLate,
+}
+
+impl Reason {
+    pub(crate) const fn class(self) -> RefusalClass {
+        match self {
+            Self::NoKey => RefusalClass::NoKey,
+            Self::SeveralCredentials => RefusalClass::SeveralKeys,
+            Self::Malformed
+            | Self::Unknown
+            | Self::Revoked
+            | Self::Disabled
+            | Self::Expired
+            | Self::WrongAddress
+            | Self::UnreadableAddressRule => RefusalClass::InvalidKey,
+            Self::MissingScope => RefusalClass::MissingScope,
+            Self::Unavailable | Self::Overloaded | Self::TooLate => RefusalClass::Unavailable,
+        }
+    }
+
+    /// As it stands in the log.
+    pub(crate) const fn as_str(self) -> &'static str {
+        match self {
+            Self::NoKey => "no key",
+            Self::SeveralCredentials => "several credentials",
+            Self::Malformed => "malformed",
+            Self::Unknown => "unknown key",
+            Self::Revoked => "revoked",
+            Self::Disabled => "disabled",
+            Self::Expired => "expired",
+            Self::WrongAddress => "wrong address",
+            Self::UnreadableAddressRule => "unreadable address rule",
+            Self::MissingScope => "scope missing",
+            Self::Unavailable => "key store unavailable",
+            Self::Overloaded => "look-up queue full",
+            Self::TooLate => "look-up deadline passed",
+        }
+    }
+}

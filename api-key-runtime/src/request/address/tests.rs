@@ -1,0 +1,314 @@
+use std::time::{Duration, Instant};
+
+use super::*;
+
+fn ip(text: &str) -> IpAddr {
+    text.parse().unwrap()
+}
+
+fn trusting(proxies: &[&str]) -> Callers {
+    let proxies: Vec<String> = proxies.iter().map(ToString::to_string).collect();
+    Callers::check(&proxies, None).unwrap()
+}
+
+fn forwarded(lines: &[&str]) -> HeaderMap {
+    let mut headers = HeaderMap::new();
+    for line in lines {
+        headers.append(
+            HeaderName::from_static("x-forwarded-for"),
+            HeaderValue::from_str(line).unwrap(),
+        );
+    }
+    headers
+}
+
+fn caller(callers: &Callers, peer: &str, lines: &[&str]) -> Option<IpAddr> {
+    callers.address(Some(ip(peer)), &forwarded(lines))
+}
+
+// C1
+#[test]
+fn without_trusted_proxies_every_header_is_ignored() {
+    let callers = Callers::default();
+    assert_eq!(
+        caller(&callers, "10.0.0.5", &["203.0.113.7"]),
+        Some(ip("10.0.0.5"))
+    );
+    assert_eq!(callers.address(None, &forwarded(&["203.0.113.7"])), None);
+    let callers = trusting(&["10.0.0.5"]);
+    assert_eq!(
+        caller(&callers, "10.0.0.6", &["203.0.113.7"]),
+        Some(ip("10.0.0.6")),
+        "not the trusted peer"
+    );
+}
+
+// C3
+#[test]
+fn the_first_untrusted_hop_from_the_right_is_the_caller() {
+    let callers = trusting(&["10.0.0.5", "10.0.1.0/24"]);
+    let cases: [(&[&str], &str); 6] = [
+        (&["203.0.113.7"], "203.0.113.7"),
+        (&["198.51.100.1, 203.0.113.7"], "203.0.113.7"),
+        (&["203.0.113.7, 10.0.1.9"], "203.0.113.7"),
+        (
+            &["198.51.100.1", "203.0.113.7, 10.0.1.9", "10.0.1.8"],
+            "203.0.113.7",
+        ),
+        (&["junk, 203.0.113.7\t,\t10.0.1.9 "], "203.0.113.7"),
+        (&["203.0.113.7, 10.0.2.1"], "10.0.2.1"),
+    ];
+    for (lines, expected) in cases {
+        assert_eq!(
+            caller(&callers, "10.0.0.5", lines),
+            Some(ip(expected)),
+            "{lines:?}"
+        );
+    }
+}
+
+// C3
+#[test]
+fn nothing_to_the_left_of_the_true_caller_changes_the_result() {
+    let callers = trusting(&["10.0.0.0/24"]);
+    let pieces = [
+        "203.0.113.9",
+        "10.0.0.1",
+        "junk",
+        "",
+        " ",
+        "unknown",
+        "\"",
+        "[",
+        "for=1.1.1.1",
+        "::1",
+        "10.0.0.1:80",
+        ";",
+        "\t",
+        "0.0.0.0",
+    ];
+    let mut seed = 7_u64;
+    let mut draw = |bound: usize| {
+        seed = seed
+            .wrapping_mul(6_364_136_223_846_793_005)
+            .wrapping_add(1_442_695_040_888_963_407);
+        usize::try_from(seed >> 33).unwrap() % bound
+    };
+    for _ in 0..20_000 {
+        let mut lines: Vec<String> = Vec::new();
+        for _ in 0..draw(4) {
+            lines.push(
+                (0..draw(6))
+                    .map(|_| pieces[draw(pieces.len())])
+                    .collect::<Vec<_>>()
+                    .join(if draw(2) == 0 { "," } else { ", " }),
+            );
+        }
+        let mut tail = "203.0.113.7".to_owned();
+        for _ in 0..draw(4) {
+            tail = format!("{tail}, 10.0.0.{}", draw(256));
+        }
+        if draw(2) == 0 || lines.is_empty() {
+            lines.push(tail);
+        } else if let Some(last) = lines.last_mut() {
+            last.push(',');
+            last.push_str(&tail);
+        }
+        let lines: Vec<&str> = lines.iter().map(String::as_str).collect();
+        assert_eq!(
+            caller(&callers, "10.0.0.1", &lines),
+            Some(ip("203.0.113.7")),
+            "{lines:?}"
+        );
+    }
+}
+
+// C3
+#[test]
+fn all_trusted_or_more_than_32_hops_are_nobody() {
+    let callers = trusting(&["10.0.0.0/24"]);
+    assert_eq!(caller(&callers, "10.0.0.1", &["10.0.0.2, 10.0.0.3"]), None);
+    let chain = |trusted: usize| format!("203.0.113.7{}", ", 10.0.0.2".repeat(trusted));
+    assert_eq!(
+        caller(&callers, "10.0.0.1", &[&chain(31)]),
+        Some(ip("203.0.113.7"))
+    );
+    assert_eq!(caller(&callers, "10.0.0.1", &[&chain(32)]), None);
+}
+
+// C4
+#[test]
+fn a_hop_that_does_not_parse_makes_the_caller_unknown() {
+    let callers = trusting(&["10.0.0.1"]);
+    let bad = [
+        "unknown",
+        "_hidden",
+        "",
+        " ",
+        "junk",
+        "203.0.113.7:",
+        "203.0.113.7:x",
+        "203.0.113.7:99999",
+        "203.0.113.7:+80",
+        "203.0.113.07",
+        "203.0.113",
+        "0x7f.0.0.1",
+        "[::1",
+        "::1]",
+        "[::1]80",
+        "[::1]:",
+        "[203.0.113.7]",
+        "[::1]:80:80",
+        "fe80::1%eth0",
+        "203.0.113.7/32",
+        "\"203.0.113.7\"",
+        "for=203.0.113.7",
+        "203.0.113.7;",
+        "203.0.113.7 203.0.113.8",
+        "2001:db8::1:443:99999",
+    ];
+    for hop in bad {
+        assert_eq!(
+            caller(&callers, "10.0.0.1", &[&format!("203.0.113.9, {hop}")]),
+            None,
+            "{hop:?}"
+        );
+    }
+    for (hop, expected) in [
+        ("203.0.113.7:443", "203.0.113.7"),
+        ("[2001:db8::1]:443", "2001:db8::1"),
+        ("[2001:db8::1]", "2001:db8::1"),
+        ("2001:db8::1", "2001:db8::1"),
+        ("::ffff:203.0.113.7", "203.0.113.7"),
+        ("[::ffff:203.0.113.7]:80", "203.0.113.7"),
+    ] {
+        assert_eq!(
+            caller(&callers, "10.0.0.1", &[hop]),
+            Some(ip(expected)),
+            "{hop}"
+        );
+    }
+}
+
+// C5
+#[test]
+fn a_trusted_peer_without_the_header_is_nobody_and_not_the_proxy() {
+    assert_eq!(caller(&trusting(&["10.0.0.1"]), "10.0.0.1", &[]), None);
+}
+
+// C6
+#[test]
+fn exactly_the_one_configured_header_is_read() {
+    let callers = Callers::check(&["10.0.0.1".to_owned()], Some("CF-Connecting-IP")).unwrap();
+    let mut headers = forwarded(&["198.51.100.1"]);
+    for name in ["forwarded", "x-real-ip", "true-client-ip"] {
+        headers.append(
+            HeaderName::from_static(name),
+            HeaderValue::from_static("198.51.100.1"),
+        );
+    }
+    assert_eq!(callers.address(Some(ip("10.0.0.1")), &headers), None);
+    headers.append(
+        HeaderName::from_static("cf-connecting-ip"),
+        HeaderValue::from_static("203.0.113.7"),
+    );
+    assert_eq!(
+        callers.address(Some(ip("10.0.0.1")), &headers),
+        Some(ip("203.0.113.7"))
+    );
+}
+
+// C7
+#[test]
+fn a_mapped_peer_is_the_ipv4_proxy() {
+    let callers = trusting(&["10.0.0.0/24"]);
+    assert_eq!(
+        caller(&callers, "::ffff:10.0.0.1", &["203.0.113.7"]),
+        Some(ip("203.0.113.7"))
+    );
+    assert_eq!(
+        caller(&callers, "10.0.0.1", &["203.0.113.7, ::ffff:10.0.0.9"]),
+        Some(ip("203.0.113.7"))
+    );
+}
+
+// C13
+#[test]
+fn a_unix_socket_is_unknown_unless_it_is_declared_a_proxy() {
+    assert_eq!(
+        trusting(&["10.0.0.1"]).address(None, &forwarded(&["203.0.113.7"])),
+        None
+    );
+    let callers = trusting(&["unix"]);
+    assert_eq!(
+        callers.address(None, &forwarded(&["203.0.113.7"])),
+        Some(ip("203.0.113.7"))
+    );
+    assert_eq!(callers.address(None, &forwarded(&[])), None);
+    assert_eq!(
+        caller(&callers, "10.0.0.1", &["203.0.113.7"]),
+        Some(ip("10.0.0.1"))
+    );
+}
+
+// C15
+#[test]
+fn trusting_everybody_refuses_to_start() {
+    let refused = |proxies: &[String], header: Option<&str>| {
+        Callers::check(proxies, header).unwrap_err().is_setting()
+    };
+    for wide in [
+        "0.0.0.0/0",
+        "0.0.0.0",
+        "10.0.0.0/7",
+        "::/0",
+        "2000::/15",
+        "::ffff:0:0/96",
+        "10.0.0.5/8",
+        "junk",
+        "",
+        "any",
+        "localhost",
+    ] {
+        assert!(refused(&[wide.to_owned()], None), "{wide}");
+    }
+    let everything: Vec<String> = (0..=255).map(|first| format!("{first}.0.0.0/8")).collect();
+    assert!(refused(&everything, None), "256 blocks of /8");
+    assert!(
+        Callers::check(&everything[1..], None).is_ok(),
+        "all but one"
+    );
+    assert!(
+        refused(&[], Some("X-Forwarded-For")),
+        "a header that nobody writes"
+    );
+    assert!(refused(&["10.0.0.1".to_owned()], Some("Forwarded")));
+    assert!(refused(&["10.0.0.1".to_owned()], Some("X Forwarded")));
+}
+
+// C16
+#[test]
+fn ten_thousand_hops_and_a_hundred_kilobytes_are_bounded_work() {
+    let callers = trusting(&["10.0.0.0/24"]);
+    let inputs = [
+        "10.0.0.2,".repeat(10_000),
+        "1".repeat(100_000),
+        ",".repeat(100_000),
+        format!("{}, 203.0.113.7", "junk,".repeat(20_000)),
+    ];
+    for (input, expected) in inputs
+        .iter()
+        .zip([None, None, None, Some(ip("203.0.113.7"))])
+    {
+        let headers = forwarded(&[input]);
+        // The best of many, so that a busy machine does not count: a thousand times the bound is still far off.
+        let best = (0..50)
+            .map(|_| {
+                let started = Instant::now();
+                assert_eq!(callers.address(Some(ip("10.0.0.1")), &headers), expected);
+                started.elapsed()
+            })
+            .min();
+        assert!(best < Some(Duration::from_millis(10)), "{best:?}");
+    }
+}

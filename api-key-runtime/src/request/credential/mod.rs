@@ -1,0 +1,208 @@
+//! What was presented: one credential, none, or too many.
+//!
+//! A source is present when its header, parameter or cookie exists, even empty. More than one is an error, never a choice.
+
+#[cfg(test)]
+mod tests;
+
+use std::borrow::Cow;
+
+use actix_web::http::header::{AUTHORIZATION, COOKIE, HeaderMap};
+
+use super::source::{Checked, Sources, is_token_character};
+use crate::key::are_key_characters;
+
+/// Longest credential: nothing longer is hashed, copied or looked up.
+const MAX_CREDENTIAL_BYTES: usize = 256;
+
+/// What a request presents.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Presented<'a> {
+    Nothing,
+    /// Present, but nothing that could be a key.
+    Malformed {
+        in_query: bool,
+    },
+    /// 1 to 256 characters that a key may hold, which are ASCII.
+    Key {
+        key: Cow<'a, [u8]>,
+        in_query: bool,
+    },
+    /// More than one credential, even if equal.
+    Several,
+}
+
+/// One credential as it was found; `None` is one that cannot even be read.
+struct Found<'a> {
+    value: Option<Cow<'a, [u8]>>,
+    in_query: bool,
+}
+
+/// Reads the sources of an application, and nothing else, from a request.
+pub(crate) fn present<'a>(
+    sources: &'a Sources,
+    headers: &'a HeaderMap,
+    query: &'a str,
+) -> Presented<'a> {
+    let mut only: Option<Found<'a>> = None;
+    for source in &sources.0 {
+        let found = match source {
+            Checked::Bearer => bearer(headers),
+            Checked::Header(name) => at_most_one(
+                headers
+                    .get_all(name)
+                    .map(|value| header_value(value.as_bytes())),
+            ),
+            Checked::Query(name) => at_most_one(parameters(query, name)),
+            Checked::Cookie(name) => at_most_one(cookies(headers, name)),
+        };
+        match found {
+            Ok(None) => {}
+            Ok(Some(found)) if only.is_none() => only = Some(found),
+            Ok(Some(_)) | Err(TooMany) => return Presented::Several,
+        }
+    }
+    let Some(Found { value, in_query }) = only else {
+        return Presented::Nothing;
+    };
+    match value {
+        Some(key) if is_key(&key) => Presented::Key { key, in_query },
+        _ => Presented::Malformed { in_query },
+    }
+}
+
+struct TooMany;
+
+fn at_most_one<'a>(
+    mut found: impl Iterator<Item = Found<'a>>,
+) -> Result<Option<Found<'a>>, TooMany> {
+    let first = found.next();
+    match found.next() {
+        None => Ok(first),
+        Some(_) => Err(TooMany),
+    }
+}
+
+fn header_value(value: &[u8]) -> Found<'_> {
+    Found {
+        value: Some(Cow::Borrowed(value)),
+        in_query: false,
+    }
+}
+
+fn is_key(value: &[u8]) -> bool {
+    (1..=MAX_CREDENTIAL_BYTES).contains(&value.len()) && are_key_characters(value)
+}
+
+/// `Authorization: Bearer KEY`. Another scheme is nothing presented; beside it a bearer is one of several lines, which RFC 9110 forbids.
+fn bearer(headers: &HeaderMap) -> Result<Option<Found<'_>>, TooMany> {
+    let mut lines = 0_usize;
+    let mut only = None;
+    for line in headers.get_all(AUTHORIZATION) {
+        lines = lines.saturating_add(1);
+        if let Some(value) = bearer_value(line.as_bytes()) {
+            only = Some(Found {
+                value,
+                in_query: false,
+            });
+        }
+    }
+    if only.is_some() && lines > 1 {
+        Err(TooMany)
+    } else {
+        Ok(only)
+    }
+}
+
+/// `None`: another scheme. `Some(None)`: a bearer, or nothing legible, without a value.
+#[expect(
+    clippy::option_option,
+    reason = "absent, unreadable and present are three things"
+)]
+fn bearer_value(line: &[u8]) -> Option<Option<Cow<'_, [u8]>>> {
+    // As nearly every client writes it.
+    if let Some(value) = line.strip_prefix(b"Bearer ")
+        && value.first() != Some(&b' ')
+    {
+        return Some(Some(Cow::Borrowed(value)));
+    }
+    let end = line
+        .iter()
+        .position(|&byte| !is_token_character(byte))
+        .unwrap_or(line.len());
+    let (scheme, rest) = line.split_at(end);
+    match rest.first() {
+        // A scheme ends at a space or with the line; anything else is no credentials of any scheme, and so not ignored.
+        None if scheme.is_empty() => Some(None),
+        Some(&byte) if byte != b' ' => Some(None),
+        _ if scheme.eq_ignore_ascii_case(b"bearer") => {
+            let start = rest
+                .iter()
+                .position(|&byte| byte != b' ')
+                .unwrap_or(rest.len());
+            Some(rest.get(start..).map(Cow::Borrowed))
+        }
+        _ if scheme.is_empty() => Some(None),
+        _ => None,
+    }
+}
+
+/// The values of every query parameter of this name. Percent-encoding is decoded once, in names too; `+` and `;` mean nothing special.
+fn parameters<'a>(query: &'a str, name: &'a str) -> impl Iterator<Item = Found<'a>> {
+    query.split('&').filter_map(move |pair| {
+        let (encoded_name, encoded_value) = pair.split_once('=').unwrap_or((pair, ""));
+        decoded_name_is(encoded_name, name).then(|| {
+            // Each character takes three bytes at most: what is longer cannot be a key, and is not copied.
+            let value = Some(encoded_value)
+                .filter(|value| value.len() <= 3 * MAX_CREDENTIAL_BYTES)
+                .and_then(percent_decode);
+            Found {
+                value,
+                in_query: true,
+            }
+        })
+    })
+}
+
+/// Whether this is the name of that query parameter, however it is encoded.
+pub(crate) fn decoded_name_is(encoded: &str, name: &str) -> bool {
+    encoded.len() <= name.len().saturating_mul(3)
+        && percent_decode(encoded).is_some_and(|decoded| *decoded == *name.as_bytes())
+}
+
+pub(crate) fn percent_decode(text: &str) -> Option<Cow<'_, [u8]>> {
+    if !text.contains('%') {
+        return Some(Cow::Borrowed(text.as_bytes()));
+    }
+    let mut decoded = Vec::with_capacity(text.len());
+    let mut bytes = text.bytes();
+    while let Some(byte) = bytes.next() {
+        decoded.push(match byte {
+            b'%' => hex_value(bytes.next()?)? * 16 + hex_value(bytes.next()?)?,
+            other => other,
+        });
+    }
+    Some(Cow::Owned(decoded))
+}
+
+fn hex_value(digit: u8) -> Option<u8> {
+    char::from(digit)
+        .to_digit(16)
+        .and_then(|value| u8::try_from(value).ok())
+}
+
+/// The values of every cookie of this name, in all lines (RFC 6265, section 5.4).
+fn cookies<'a>(headers: &'a HeaderMap, name: &'a str) -> impl Iterator<Item = Found<'a>> {
+    let pairs = headers
+        .get_all(COOKIE)
+        .flat_map(|line| line.as_bytes().split(|&byte| byte == b';'));
+    pairs.filter_map(move |pair| {
+        let equals = pair
+            .iter()
+            .position(|&byte| byte == b'=')
+            .unwrap_or(pair.len());
+        let (own_name, value) = pair.split_at(equals);
+        (own_name.trim_ascii() == name.as_bytes())
+            .then(|| header_value(value.strip_prefix(b"=").unwrap_or(value)))
+    })
+}
