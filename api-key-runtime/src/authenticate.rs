@@ -207,7 +207,7 @@ impl<'a> Check<'a> {
             // One of them may stand in the query, where the application reads it.
             Presented::Several => {
                 let in_query = self.keys.inner().sources.query_names().next().is_some();
-                (Reason::SeveralCredentials, in_query)
+                (Reason::SeveralKeys, in_query)
             }
         };
         Begun::Refused(self.refuse(reason, in_query, None))

@@ -6,7 +6,7 @@ use crate::RefusalClass;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) enum Reason {
     NoKey,
-    SeveralCredentials,
+    SeveralKeys,
     Malformed,
     Unknown,
     Revoked,
@@ -24,7 +24,7 @@ impl Reason {
     pub(crate) const fn class(self) -> RefusalClass {
         match self {
             Self::NoKey => RefusalClass::NoKey,
-            Self::SeveralCredentials => RefusalClass::SeveralKeys,
+            Self::SeveralKeys => RefusalClass::SeveralKeys,
             Self::Malformed
             | Self::Unknown
             | Self::Revoked
@@ -41,7 +41,7 @@ impl Reason {
     pub(crate) const fn as_str(self) -> &'static str {
         match self {
             Self::NoKey => "no key",
-            Self::SeveralCredentials => "several credentials",
+            Self::SeveralKeys => "several keys",
             Self::Malformed => "malformed",
             Self::Unknown => "unknown key",
             Self::Revoked => "revoked",
