@@ -7,9 +7,7 @@ use crate::{
     cache::Cache,
     clock::{Clock, Moment, to_stored},
     key::{Digester, KeyForm},
-    store::{
-        Aborted, Changed, Connection, Database, KeyConnection, aborted, check, on_either, over_live,
-    },
+    store::{Aborted, Changed, Connection, Database, KeyConnection, check, on_either, over_live},
 };
 
 /// Issues, lists and changes the keys of a database.
@@ -199,7 +197,7 @@ impl Admin {
                 Err(Aborted::Unknown(_)) => cache.apply(&Changed::Everything),
             }
         }
-        done.map_err(|source| aborted(&self.database, source))
+        done.map_err(|aborted| aborted.into_error(&self.database))
     }
 
     fn unreadable(&self, source: diesel::result::Error) -> Error {

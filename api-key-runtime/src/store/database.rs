@@ -5,9 +5,9 @@ use std::fmt;
 use diesel::r2d2::{ConnectionManager, Pool};
 
 #[cfg(feature = "postgres")]
-use super::pool::PostgresPool;
+use super::postgres::{PostgresPool, after_credentials};
 #[cfg(feature = "sqlite")]
-use super::pool::SqlitePool;
+use super::sqlite::SqlitePool;
 use crate::Error;
 
 /// A database by its address, or by the application's own way to it.
@@ -72,9 +72,7 @@ impl Database {
             "this build has no SQLite: enable the feature `sqlite` of api-key-runtime",
         ));
     }
-}
 
-impl Database {
     #[cfg(feature = "postgres")]
     pub(crate) fn postgres_pool(pool: Pool<ConnectionManager<diesel::PgConnection>>) -> Self {
         Self::PostgresPool(PostgresPool::new(pool))
@@ -121,15 +119,6 @@ fn is_postgres(url: &str) -> bool {
         || url
             .split_once('=')
             .is_some_and(|(keyword, _)| is_keyword(keyword.trim_end()))
-}
-
-/// What follows user and password in a URL without its scheme: as libpq reads it, they end at the first `@` unless a `/` precedes it.
-#[cfg(feature = "postgres")]
-pub(super) fn after_credentials(url: &str) -> &str {
-    match url.split_once('@') {
-        Some((credentials, place)) if !credentials.contains('/') => place,
-        _ => url,
-    }
 }
 
 /// What kind it is and where, for messages: host and database of a URL, the path of a file, nothing of a connection string.

@@ -16,15 +16,6 @@ mod sealed {
     }
 }
 
-fn not_issued(aborted: Aborted) -> Error {
-    match aborted {
-        Aborted::Refused(error) => error,
-        Aborted::Database(source) | Aborted::Unknown(source) => {
-            Error::database("no key was issued: roll the transaction back", source)
-        }
-    }
-}
-
 macro_rules! key_connection {
     ($connection:ty, $queries:path) => {
         impl KeyConnection for $connection {}
@@ -32,7 +23,7 @@ macro_rules! key_connection {
         impl sealed::Issue for $connection {
             fn issue_within(&mut self, new: &KeyRecord) -> Result<KeyRecord, Error> {
                 use $queries as queries;
-                queries::issue_within(self, new).map_err(not_issued)
+                queries::issue_within(self, new).map_err(Aborted::into_error_of_yours)
             }
         }
     };

@@ -5,6 +5,8 @@ use std::{error, fmt, thread, time::Duration};
 use crate::{Digest, KeyRecord, KeyUse};
 
 #[cfg(feature = "_diesel")]
+mod aborted;
+#[cfg(feature = "_diesel")]
 mod change_reader;
 mod changes;
 #[cfg(feature = "_diesel")]
@@ -12,7 +14,9 @@ mod connection;
 #[cfg(feature = "_diesel")]
 mod database;
 #[cfg(feature = "_diesel")]
-mod diesel;
+mod diesel_store;
+#[cfg(feature = "_diesel")]
+mod digest_key;
 #[cfg(feature = "_diesel")]
 mod key_connection;
 #[cfg(feature = "_diesel")]
@@ -36,15 +40,17 @@ pub(crate) use self::changes::Changed;
 pub use self::changes::{ChangeCursor, Changes};
 #[cfg(feature = "_diesel")]
 pub(crate) use self::{
+    aborted::Aborted,
     connection::{Connection, on_either},
     database::Database,
+    digest_key::claim_digest_key,
     migrations::migrate,
     opened::over_live,
-    schema_check::{aborted, check, claim_digest_key},
+    schema_check::check,
 };
 #[cfg(feature = "_diesel")]
 pub use self::{
-    diesel::DieselStore,
+    diesel_store::DieselStore,
     key_connection::KeyConnection,
     migration_files::{Backend, copy_migrations},
 };
@@ -141,52 +147,6 @@ pub trait KeyStore: Send + Sync + 'static {
 impl From<crate::Error> for StoreError {
     fn from(error: crate::Error) -> Self {
         Self::new(error)
-    }
-}
-
-/// Why a change was rolled back, or may have been.
-#[cfg(feature = "_diesel")]
-pub(crate) enum Aborted {
-    Refused(crate::Error),
-    Database(::diesel::result::Error),
-    /// It failed as it was committed, and the database did not say that it was not.
-    Unknown(::diesel::result::Error),
-}
-
-#[cfg(feature = "_diesel")]
-impl From<crate::Error> for Aborted {
-    fn from(error: crate::Error) -> Self {
-        Self::Refused(error)
-    }
-}
-
-#[cfg(feature = "_diesel")]
-impl From<::diesel::result::Error> for Aborted {
-    fn from(error: ::diesel::result::Error) -> Self {
-        Self::Database(error)
-    }
-}
-
-/// What became of a transaction whose change went well and that failed all the same.
-#[cfg(feature = "_diesel")]
-fn not_committed(aborted: Aborted) -> Aborted {
-    use ::diesel::result::{DatabaseErrorKind as Kind, Error::DatabaseError};
-    match aborted {
-        // A constraint that is checked as late as that.
-        Aborted::Database(
-            error @ DatabaseError(
-                Kind::CheckViolation
-                | Kind::ExclusionViolation
-                | Kind::ForeignKeyViolation
-                | Kind::NotNullViolation
-                | Kind::RestrictViolation
-                | Kind::SerializationFailure
-                | Kind::UniqueViolation,
-                _,
-            ),
-        ) => Aborted::Database(error),
-        Aborted::Database(error) => Aborted::Unknown(error),
-        other => other,
     }
 }
 

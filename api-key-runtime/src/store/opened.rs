@@ -1,9 +1,15 @@
 //! A connection for look-ups and changes: opened or borrowed, its tables checked, and known to read what its URL still names.
 
-use std::fmt::Display;
+use std::{
+    fmt::Display,
+    time::{Duration, Instant},
+};
 
 use super::{Connection, Database, check};
 use crate::Error;
+
+/// Shorter than the idle time after which firewalls and balancers forget a connection without a word.
+const MAX_IDLE_TIME: Duration = Duration::from_secs(60);
 
 /// A connection whose tables were checked when it was opened: a restored database may be of another release, or without its triggers.
 #[derive(Debug)]
@@ -12,6 +18,13 @@ pub(super) struct Opened {
     /// Which files it reads, of an SQLite file.
     #[cfg(feature = "sqlite")]
     pub(super) files: Option<super::sqlite::OpenFiles>,
+}
+
+/// A connection that was used before, and when.
+#[derive(Debug)]
+pub(super) struct Idle {
+    pub(super) opened: Opened,
+    since: Instant,
 }
 
 impl Opened {
@@ -67,6 +80,24 @@ impl Opened {
             .is_none_or(super::sqlite::OpenFiles::are_current);
         #[cfg(not(feature = "sqlite"))]
         true
+    }
+}
+
+impl Idle {
+    pub(super) fn now(opened: Opened) -> Self {
+        Self {
+            opened,
+            since: Instant::now(),
+        }
+    }
+
+    /// The connection, if it reads what its URL names now and no firewall can have forgotten it.
+    pub(super) fn usable(self) -> Option<Opened> {
+        self.is_usable().then_some(self.opened)
+    }
+
+    pub(super) fn is_usable(&self) -> bool {
+        self.opened.is_current() && self.since.elapsed() < MAX_IDLE_TIME
     }
 }
 

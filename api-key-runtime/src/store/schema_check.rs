@@ -1,18 +1,19 @@
 //! What must be true of a database before keys are looked up in it: start-up refuses otherwise, and nothing is open meanwhile.
 
-use super::{Aborted, Connection, Database, on_either};
-use crate::{Error, key::Digester, once::OncePerHour};
+use super::{Connection, Database, on_either};
+use crate::{Error, once::OncePerHour};
 
 /// The version of the tables this release writes.
 const SCHEMA_VERSION: i32 = 1;
-/// Of which databases it was said that their tables are newer.
-static NEWER: OncePerHour<String> = OncePerHour::new();
 const TABLES: [&str; 4] = [
     "api_key_changes",
     "api_key_meta",
     "api_key_usage",
     "api_keys",
 ];
+
+/// Of which databases it was said that their tables are newer.
+static NEWER: OncePerHour<String> = OncePerHour::new();
 
 /// Refuses tables that are missing, incompatible, or without their triggers; warns of newer ones, as rolling deploys meet them.
 pub(crate) fn check(database: &Database, connection: &mut Connection) -> Result<(), Error> {
@@ -94,81 +95,5 @@ pub(super) fn require_triggers(
             "the trigger {missing} on the table api_keys of {database} is missing or disabled, so revocations would go unnoticed: enable it, or \
              revert and run the migrations"
         ))),
-    }
-}
-
-/// Makes the service's way of digesting the table's, so that nobody issues keys the service would not know.
-pub(crate) fn claim_digest_key(
-    database: &Database,
-    connection: &mut Connection,
-    digester: &Digester,
-) -> Result<(), Error> {
-    let ours = digester.current_key().as_str();
-    let previous = digester.previous_key().map(crate::DigestKey::as_str);
-    let failed = |source| {
-        Error::database(
-            format!("cannot read how the keys of {database} are digested"),
-            source,
-        )
-    };
-    // Twice, because another replica may start at the same time.
-    for _ in 0..2 {
-        let theirs = on_either!(connection, queries::digest_key()).map_err(failed)?;
-        match theirs.as_deref() {
-            Some(theirs) if theirs == ours => {
-                return warn_of_unknown_ways(database, connection, digester);
-            }
-            Some(theirs) if Some(theirs) != previous => break,
-            before => {
-                if on_either!(connection, queries::claim_digest_key(before, ours))
-                    .map_err(failed)?
-                {
-                    return warn_of_unknown_ways(database, connection, digester);
-                }
-            }
-        }
-    }
-    Err(Error::setting(format!(
-        "the keys of {database} are digested under another pepper than APP_KEY_PEPPER says: nobody's key would be known. To change the \
-         pepper, set the old one in APP_KEY_PEPPER_PREVIOUS (`none` where there was none); with several processes, first start them all with \
-         the new one as the previous one"
-    )))
-}
-
-/// Keys that were digested in a way nobody configured are unknown, and their holders would be the first to notice.
-fn warn_of_unknown_ways(
-    database: &Database,
-    connection: &mut Connection,
-    digester: &Digester,
-) -> Result<(), Error> {
-    let known: Vec<&str> = digester.keys().map(crate::DigestKey::as_str).collect();
-    let lost = on_either!(
-        connection,
-        queries::count_live_except(&known, chrono::Utc::now())
-    )
-    .map_err(|source| Error::database(format!("cannot read the keys of {database}"), source))?;
-    if lost > 0 {
-        log::warn!(
-            "{lost} active keys of {database} were digested under a pepper that is neither APP_KEY_PEPPER nor APP_KEY_PEPPER_PREVIOUS, so \
-             they are unknown: configure that pepper as the previous one, or replace and revoke them"
-        );
-    }
-    Ok(())
-}
-
-/// Turns a change that failed into what the operator is told.
-pub(crate) fn aborted(database: &Database, aborted: Aborted) -> Error {
-    match aborted {
-        Aborted::Refused(error) => error,
-        Aborted::Database(source) => {
-            Error::database(format!("nothing was changed in {database}"), source)
-        }
-        Aborted::Unknown(source) => Error::database(
-            format!(
-                "the connection failed just as {database} was to keep the change, so it may be there or not: look with `app-key list` before \
-                 you try again"
-            ),
-            source,
-        ),
     }
 }

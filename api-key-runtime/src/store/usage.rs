@@ -2,7 +2,10 @@
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use super::{Database, StoreError, diesel::Idle, on_either, opened::Opened};
+use super::{
+    Database, StoreError, on_either,
+    opened::{Idle, Opened},
+};
 use crate::KeyUse;
 
 /// The connection, where it is not in use: opened when it is needed and let go when it fails.

@@ -1,6 +1,8 @@
 //! The tables on Postgres, for reading them with Diesel.
 
 pub(crate) mod changes;
+mod connect;
+mod pool;
 pub mod schema;
 mod server;
 pub(crate) mod usage;
@@ -11,7 +13,7 @@ use diesel::{
 };
 
 use self::server::PRIMARY;
-use super::{Aborted, not_committed};
+use super::{Aborted, aborted::not_committed};
 
 /// The connection that `queries.rs` is written against.
 type Connection = diesel::PgConnection;
@@ -21,6 +23,8 @@ type Connection = diesel::PgConnection;
 #[path = "../queries.rs"]
 pub(crate) mod queries;
 
+pub(crate) use connect::{after_credentials, connect, is_about_a_server};
+pub(crate) use pool::PostgresPool;
 pub use queries::KeyRow;
 
 /// Runs a change in a transaction that is durable before it is acknowledged, whatever the server's default.

@@ -1,7 +1,9 @@
 //! The tables on SQLite, for reading them with Diesel.
 
 pub(crate) mod changes;
+mod connect;
 mod file;
+mod pool;
 pub mod schema;
 pub(crate) mod usage;
 
@@ -10,7 +12,7 @@ use diesel::{
     sql_types,
 };
 
-use super::{Aborted, not_committed};
+use super::{Aborted, aborted::not_committed};
 
 /// The connection that `queries.rs` is written against.
 type Connection = diesel::SqliteConnection;
@@ -20,7 +22,9 @@ type Connection = diesel::SqliteConnection;
 #[path = "../queries.rs"]
 pub(crate) mod queries;
 
+pub(crate) use connect::connect;
 pub(crate) use file::{FileIdentity, OpenFiles};
+pub(crate) use pool::SqlitePool;
 pub use queries::KeyRow;
 
 /// Runs a change in a transaction that takes the write lock at once: one that turned into a write later would fail without waiting. It is

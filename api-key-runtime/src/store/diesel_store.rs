@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::{
     sync::{Mutex, MutexGuard, PoisonError},
     thread,
-    time::{Duration, Instant},
+    time::Duration,
 };
 
 #[cfg(feature = "postgres")]
@@ -16,10 +16,13 @@ use super::{
     ChangeCursor, Changes, Connection, Database, KeyStore, StoreError,
     change_reader::{ChangeReader, ReaderSlot},
     claim_digest_key, on_either,
-    opened::Opened,
+    opened::{Idle, Opened},
     usage::UsageConnection,
 };
 use crate::{Digest, Error, KeyRecord, KeyUse, key::Digester};
+
+/// More would only be left over from threads that were replaced.
+const MAX_IDLE: usize = 2;
 
 /// The key table of a Postgres or SQLite database.
 ///
@@ -37,18 +40,6 @@ pub struct DieselStore {
     #[cfg(feature = "postgres")]
     notifications: Arc<postgres::changes::Notifications>,
 }
-
-/// A connection that was used before, and when.
-#[derive(Debug)]
-pub(super) struct Idle {
-    opened: Opened,
-    since: Instant,
-}
-
-/// More would only be left over from threads that were replaced.
-const MAX_IDLE: usize = 2;
-/// Shorter than the idle time after which firewalls and balancers forget a connection without a word.
-const MAX_IDLE_TIME: Duration = Duration::from_secs(60);
 
 impl DieselStore {
     /// Connects to a database and checks its tables, but not under which pepper its keys are.
@@ -160,24 +151,6 @@ impl DieselStore {
                 Ok(Box::new(sqlite::changes::PooledReader::new(database)))
             }
         }
-    }
-}
-
-impl Idle {
-    pub(super) fn now(opened: Opened) -> Self {
-        Self {
-            opened,
-            since: Instant::now(),
-        }
-    }
-
-    /// The connection, if it reads what its URL names now and no firewall can have forgotten it.
-    pub(super) fn usable(self) -> Option<Opened> {
-        self.is_usable().then_some(self.opened)
-    }
-
-    fn is_usable(&self) -> bool {
-        self.opened.is_current() && self.since.elapsed() < MAX_IDLE_TIME
     }
 }
 

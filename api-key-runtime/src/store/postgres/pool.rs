@@ -1,0 +1,36 @@
+//! The application's own pool of connections to a Postgres.
+
+use std::time::Duration;
+
+use diesel::{
+    PgConnection,
+    r2d2::{ConnectionManager, Pool},
+};
+
+use crate::{
+    Error,
+    store::pool::{Pooled, get, warn_of_patience},
+};
+
+/// A pool of connections to a Postgres.
+#[derive(Clone)]
+pub(crate) struct PostgresPool(Pool<ConnectionManager<PgConnection>>);
+
+impl PostgresPool {
+    pub(crate) fn new(pool: Pool<ConnectionManager<PgConnection>>) -> Self {
+        warn_of_patience(&pool);
+        Self(pool)
+    }
+
+    pub(crate) fn get(&self, patience: Duration) -> Result<Pooled<PgConnection>, Error> {
+        get(&self.0, patience)
+    }
+
+    pub(crate) fn patience(&self) -> Duration {
+        self.0.connection_timeout()
+    }
+
+    pub(crate) fn idle(&self) -> u32 {
+        self.0.state().idle_connections
+    }
+}

@@ -1,0 +1,155 @@
+//! A connection to an SQLite file, opened in the one way that is right for keys.
+
+use std::{
+    path::Path,
+    thread,
+    time::{Duration, Instant},
+};
+
+use diesel::{Connection as _, SqliteConnection, connection::SimpleConnection as _};
+
+use crate::{
+    Error,
+    store::{Database, connection::Missing},
+};
+
+/// How long a new SQLite file may be held by others that open it; the same as its busy timeout.
+const SQLITE_PATIENCE: Duration = Duration::from_secs(5);
+
+/// The busy timeout comes first, so that the others wait for a writer as well. `FULL`: an acknowledged revocation survives a power
+/// cut. `recursive_triggers`: REPLACE fires delete triggers.
+const SQLITE_SETTINGS: &str = "\
+    PRAGMA busy_timeout = 5000; \
+    PRAGMA journal_mode = WAL; \
+    PRAGMA synchronous = FULL; \
+    PRAGMA foreign_keys = ON; \
+    PRAGMA recursive_triggers = ON;";
+
+/// Opens the file at this path.
+pub(crate) fn connect(
+    database: &Database,
+    path: &str,
+    missing: Missing,
+) -> Result<SqliteConnection, Error> {
+    if missing == Missing::Refuse && !Path::new(path).exists() {
+        return Err(Error::schema(format!(
+            "there is no {database}: `app-key migrate` makes it (DATABASE_URL says where)"
+        )));
+    }
+    let unusable = |source: Box<dyn std::error::Error + Send + Sync>| {
+        Error::database(format!("cannot open {database}"), source)
+    };
+    let mut connection = SqliteConnection::establish(&sqlite_uri(path, missing))
+        .map_err(|source| unusable(source.into()))?;
+    apply_settings(&mut connection).map_err(|source| unusable(source.into()))?;
+    Ok(connection)
+}
+
+/// Waits for others that open a new file at the same moment: only one can switch it to WAL, and SQLite fails the rest without waiting.
+fn apply_settings(connection: &mut SqliteConnection) -> diesel::QueryResult<()> {
+    let until = Instant::now() + SQLITE_PATIENCE;
+    loop {
+        match connection.batch_execute(SQLITE_SETTINGS) {
+            // Diesel has no code for it.
+            Err(error) if error.to_string() == "database is locked" && Instant::now() < until => {
+                thread::sleep(Duration::from_millis(10));
+            }
+            done => return done,
+        }
+    }
+}
+
+/// A URI, because only that can say that a missing file is not to be made.
+fn sqlite_uri(path: &str, missing: Missing) -> String {
+    let mode = if missing == Missing::Create {
+        "rwc"
+    } else {
+        "rw"
+    };
+    let path = path
+        .replace('%', "%25")
+        .replace('?', "%3f")
+        .replace('#', "%23");
+    // An absolute path follows an empty authority, or its own leading slashes would be taken for one.
+    let authority = if path.starts_with('/') { "//" } else { "" };
+    format!("file:{authority}{path}?mode={mode}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::store::Connection;
+
+    #[test]
+    fn many_may_open_a_new_file_at_once() {
+        let folder = std::env::temp_dir().join(format!("app-key-{}-at-once", std::process::id()));
+        std::fs::create_dir_all(&folder).unwrap();
+        for round in 0..20 {
+            let path = folder.join(format!("{round}.db"));
+            let database = Database::Sqlite(path.to_str().unwrap().to_owned());
+            thread::scope(|scope| {
+                for _ in 0..10 {
+                    scope.spawn(|| {
+                        Connection::open_or(&database, Missing::Create)
+                            .map(drop)
+                            .unwrap();
+                    });
+                }
+            });
+        }
+        std::fs::remove_dir_all(folder).unwrap();
+    }
+
+    // E13, F10
+    #[test]
+    fn every_sqlite_connection_waits_survives_a_power_cut_and_fires_every_trigger() {
+        use diesel::{RunQueryDsl as _, sql_query, sql_types};
+        #[derive(diesel::QueryableByName)]
+        struct Setting {
+            #[diesel(sql_type = sql_types::Text)]
+            value: String,
+        }
+        let folder = std::env::temp_dir().join(format!("app-key-{}-settings", std::process::id()));
+        std::fs::create_dir_all(&folder).unwrap();
+        let database = Database::Sqlite(folder.join("keys.db").to_str().unwrap().to_owned());
+        for missing in [Missing::Create, Missing::Refuse] {
+            let Connection::Sqlite(mut connection) =
+                Connection::open_or(&database, missing).unwrap()
+            else {
+                panic!("not a connection of ours to SQLite");
+            };
+            for (pragma, column, expected) in [
+                ("busy_timeout", "timeout", "5000"),
+                ("journal_mode", "journal_mode", "wal"),
+                ("synchronous", "synchronous", "2"),
+                ("foreign_keys", "foreign_keys", "1"),
+                ("recursive_triggers", "recursive_triggers", "1"),
+            ] {
+                let query = format!("SELECT CAST({column} AS TEXT) AS value FROM pragma_{pragma}");
+                let setting: Setting = sql_query(query).get_result(&mut *connection).unwrap();
+                assert_eq!(setting.value, expected, "{pragma}");
+            }
+        }
+        std::fs::remove_dir_all(folder).unwrap();
+    }
+
+    #[test]
+    fn a_path_with_the_characters_of_a_uri_names_that_file() {
+        let folder =
+            std::env::temp_dir().join(format!("app-key-{}-50% off? #1", std::process::id()));
+        std::fs::create_dir_all(&folder).unwrap();
+        let path = folder.join("keys.db");
+        let database = Database::Sqlite(path.to_str().unwrap().to_owned());
+        assert!(
+            Connection::open(&database).err().unwrap().is_schema(),
+            "a missing file is not made"
+        );
+        assert!(!path.exists());
+        Connection::open_or(&database, Missing::Create)
+            .map(drop)
+            .unwrap();
+        assert!(path.exists());
+        Connection::open(&database).map(drop).unwrap();
+        std::fs::remove_dir_all(folder).unwrap();
+    }
+}
