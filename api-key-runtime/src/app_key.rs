@@ -17,6 +17,9 @@ use crate::{
     response::misconfigured,
 };
 
+/// Routes of which it was said that nothing checks their keys.
+static LOGGED: OncePerHour<String> = OncePerHour::new();
+
 /// The key a request was let through with: an extractor for handlers below `#[require_app_key]` or [`RequireAppKey`](crate::RequireAppKey).
 ///
 /// It never authenticates by itself. On a route without either it answers 500 and logs what is missing.
@@ -98,8 +101,6 @@ impl AppKey {
 
 /// In a request's extensions: the attribute was there and let it pass without a key.
 pub(crate) struct PassedWithoutKey;
-
-static LOGGED: OncePerHour<String> = OncePerHour::new();
 
 impl FromRequest for AppKey {
     type Error = actix_web::Error;

@@ -32,6 +32,7 @@ use crate::{
     usage::Usage,
 };
 
+/// Routes of which it was said that it is unclear which keys are meant.
 static LOGGED: OncePerHour<String> = OncePerHour::new();
 
 /// The keys of an application: put a clone into its `app_data`, and `#[require_app_key]` finds it there.

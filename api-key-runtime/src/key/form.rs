@@ -54,9 +54,7 @@ impl Prefix {
         }
         Ok(Self(text.into()))
     }
-}
 
-impl Prefix {
     pub(crate) fn as_str(&self) -> &str {
         &self.0
     }

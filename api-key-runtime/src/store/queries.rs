@@ -1,4 +1,7 @@
 //! Every query on the key table but the ones that differ between the databases.
+//!
+//! Included by `postgres/mod.rs` and by `sqlite/mod.rs`, each of which gives it `Connection`, `PRIMARY`, `schema` and `write` by `super`.
+//! So `KeyRow` is two types, and `UNREADABLE` two statics.
 
 use std::array::TryFromSliceError;
 
@@ -20,6 +23,9 @@ use crate::{
     AddressRules, Digest, DigestKey, Error, KeyRecord, KeyUse, ScopeSet, once::OncePerHour,
     store::Aborted,
 };
+
+/// Of which keys it was said that their rows cannot be read.
+static UNREADABLE: OncePerHour<i64> = OncePerHour::new();
 
 /// A row of `api_keys` as it stands in the table.
 #[derive(Clone, Queryable, Selectable)]
@@ -186,8 +192,6 @@ pub(crate) fn list(connection: &mut Connection) -> QueryResult<Vec<KeyRecord>> {
         records => records,
     }
 }
-
-static UNREADABLE: OncePerHour<i64> = OncePerHour::new();
 
 /// Where a row cannot be decoded, which the table's constraints should exclude, its own key alone is as good as not there.
 fn one_by_one(connection: &mut Connection, ids: Vec<i64>) -> QueryResult<Vec<KeyRecord>> {

@@ -27,6 +27,15 @@ pub(crate) use connect::{after_credentials, connect, is_about_a_server};
 pub(crate) use pool::PostgresPool;
 pub use queries::KeyRow;
 
+/// The triggers without which the key table forgets to say what changed, or lets a revocation be undone.
+pub(crate) const TRIGGERS: &[&str] = &[
+    "api_keys_log_insert",
+    "api_keys_log_update",
+    "api_keys_log_delete",
+    "api_keys_log_truncate",
+    "api_keys_revocation_is_final",
+];
+
 /// Runs a change in a transaction that is durable before it is acknowledged, whatever the server's default.
 fn write<T>(
     connection: &mut Connection,
@@ -44,15 +53,6 @@ fn write<T>(
     });
     committed.map_err(|error| if is_done { not_committed(error) } else { error })
 }
-
-/// The triggers without which the key table forgets to say what changed, or lets a revocation be undone.
-pub(crate) const TRIGGERS: &[&str] = &[
-    "api_keys_log_insert",
-    "api_keys_log_update",
-    "api_keys_log_delete",
-    "api_keys_log_truncate",
-    "api_keys_revocation_is_final",
-];
 
 #[derive(QueryableByName)]
 struct Name {

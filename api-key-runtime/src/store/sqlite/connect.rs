@@ -13,13 +13,11 @@ use crate::{
     store::{Database, connection::Missing},
 };
 
-/// How long a new SQLite file may be held by others that open it; the same as its busy timeout.
-const SQLITE_PATIENCE: Duration = Duration::from_secs(5);
+/// How long a statement waits for others that write, and an opening for others that open the same new file.
+pub(super) const BUSY_TIMEOUT_MILLIS: u32 = 5000;
 
-/// The busy timeout comes first, so that the others wait for a writer as well. `FULL`: an acknowledged revocation survives a power
-/// cut. `recursive_triggers`: REPLACE fires delete triggers.
-const SQLITE_SETTINGS: &str = "\
-    PRAGMA busy_timeout = 5000; \
+/// `FULL`: an acknowledged revocation survives a power cut. `recursive_triggers`: REPLACE fires delete triggers.
+const SETTINGS: &str = "\
     PRAGMA journal_mode = WAL; \
     PRAGMA synchronous = FULL; \
     PRAGMA foreign_keys = ON; \
@@ -47,9 +45,11 @@ pub(crate) fn connect(
 
 /// Waits for others that open a new file at the same moment: only one can switch it to WAL, and SQLite fails the rest without waiting.
 fn apply_settings(connection: &mut SqliteConnection) -> diesel::QueryResult<()> {
-    let until = Instant::now() + SQLITE_PATIENCE;
+    let until = Instant::now() + Duration::from_millis(BUSY_TIMEOUT_MILLIS.into());
+    // First, so that the others wait for a writer as well.
+    let settings = format!("PRAGMA busy_timeout = {BUSY_TIMEOUT_MILLIS}; {SETTINGS}");
     loop {
-        match connection.batch_execute(SQLITE_SETTINGS) {
+        match connection.batch_execute(&settings) {
             // Diesel has no code for it.
             Err(error) if error.to_string() == "database is locked" && Instant::now() < until => {
                 thread::sleep(Duration::from_millis(10));

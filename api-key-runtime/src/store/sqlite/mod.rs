@@ -22,10 +22,31 @@ type Connection = diesel::SqliteConnection;
 #[path = "../queries.rs"]
 pub(crate) mod queries;
 
+use connect::BUSY_TIMEOUT_MILLIS;
 pub(crate) use connect::connect;
 pub(crate) use file::{FileIdentity, OpenFiles};
 pub(crate) use pool::SqlitePool;
 pub use queries::KeyRow;
+
+/// The triggers without which the key table forgets to say what changed, or lets a revocation be undone.
+pub(crate) const TRIGGERS: &[&str] = &[
+    "api_keys_log_insert",
+    "api_keys_log_update",
+    "api_keys_log_delete",
+    "api_keys_before_insert",
+    "api_keys_before_update",
+    "api_keys_revoked_is_not_replaced",
+    "api_keys_revocation_is_final",
+];
+
+/// A file follows nobody, and which one it is is known without asking.
+const PRIMARY: &str = "0";
+
+/// What a write needs to know of its connection. The names are those of the pragmas.
+const SETTINGS: &str =
+    "SELECT synchronous, timeout AS busy_timeout FROM pragma_synchronous, pragma_busy_timeout";
+/// Survives a power cut.
+const FULL: i64 = 2;
 
 /// Runs a change in a transaction that takes the write lock at once: one that turned into a write later would fail without waiting. It is
 /// durable before it is acknowledged and waits for other writers, however the application has set its own connections.
@@ -37,7 +58,7 @@ fn write<T>(
     let needed = Settings {
         synchronous: before.synchronous.max(FULL),
         busy_timeout: if before.busy_timeout == 0 {
-            BUSY_TIMEOUT
+            BUSY_TIMEOUT_MILLIS.into()
         } else {
             before.busy_timeout
         },
@@ -71,12 +92,6 @@ struct Settings {
     busy_timeout: i64,
 }
 
-const SETTINGS: &str =
-    "SELECT synchronous, timeout AS busy_timeout FROM pragma_synchronous, pragma_busy_timeout";
-/// Survives a power cut.
-const FULL: i64 = 2;
-const BUSY_TIMEOUT: i64 = 5000;
-
 impl Settings {
     fn apply(self, connection: &mut Connection) -> diesel::QueryResult<()> {
         let Self {
@@ -89,25 +104,11 @@ impl Settings {
     }
 }
 
-/// The triggers without which the key table forgets to say what changed, or lets a revocation be undone.
-pub(crate) const TRIGGERS: &[&str] = &[
-    "api_keys_log_insert",
-    "api_keys_log_update",
-    "api_keys_log_delete",
-    "api_keys_before_insert",
-    "api_keys_before_update",
-    "api_keys_revoked_is_not_replaced",
-    "api_keys_revocation_is_final",
-];
-
 #[derive(QueryableByName)]
 struct Name {
     #[diesel(sql_type = sql_types::Text)]
     name: String,
 }
-
-/// A file follows nobody, and which one it is is known without asking.
-const PRIMARY: &str = "0";
 
 #[allow(clippy::unnecessary_wraps, reason = "as on Postgres")]
 pub(crate) fn is_standby(_: &mut Connection) -> diesel::QueryResult<bool> {
