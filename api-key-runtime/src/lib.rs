@@ -146,6 +146,7 @@ mod request;
 mod response;
 mod scope;
 mod store;
+mod supervisor;
 #[cfg(feature = "test-util")]
 pub mod test_util;
 mod usage;

@@ -15,6 +15,7 @@ use crate::{
     refusal_log::RefusalLog,
     request::{Callers, Sources},
     response::Responses,
+    supervisor::Supervisor,
     usage::Usage,
 };
 
@@ -145,13 +146,13 @@ impl AppKeysBuilder {
             Arc::clone(&availability),
             deadline,
         )?);
-        let feed = Feed::start(
+        let feed = Arc::new(Feed::start(
             store,
             Arc::clone(&cache),
-            availability,
+            Arc::clone(&availability),
             deadline,
-            Arc::downgrade(&lookups),
-        )?;
+        )?);
+        let supervisor = Supervisor::start(&feed, &lookups, availability)?;
         Ok(AppKeys {
             inner: Arc::new(Inner {
                 number: SetNumber::next(),
@@ -161,6 +162,7 @@ impl AppKeysBuilder {
                 cache,
                 lookups,
                 feed,
+                _supervisor: supervisor,
                 usage,
                 responses: checked.responses,
                 callers: checked.callers,

@@ -29,6 +29,7 @@ use crate::{
     refusal_log::RefusalLog,
     request::{Callers, Sources, route_of},
     response::Responses,
+    supervisor::Supervisor,
     usage::Usage,
 };
 
@@ -133,7 +134,8 @@ pub(crate) struct Inner {
     pub(crate) digester: Digester,
     pub(crate) cache: Arc<Cache>,
     pub(crate) lookups: Arc<Lookups>,
-    feed: Feed,
+    feed: Arc<Feed>,
+    _supervisor: Supervisor,
     /// None where the application wants none.
     pub(crate) usage: Option<Usage>,
     pub(crate) responses: Responses,

@@ -1,4 +1,4 @@
-//! The feed: one thread that asks the store what has changed, and a supervisor that replaces it when it hangs.
+//! The feed: one thread that asks the store what has changed, and is replaced when it hangs.
 //!
 //! A round takes the time, asks, applies what the store says, and only then publishes the time it took first: never on a notification,
 //! never by the time an answer arrived. Whoever hangs is replaced, and what it brings home later counts for nothing.
@@ -10,7 +10,7 @@ mod tests;
 use std::{
     fmt,
     panic::{AssertUnwindSafe, catch_unwind},
-    sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, Weak},
+    sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError},
     thread,
     time::Duration,
 };
@@ -21,12 +21,9 @@ use crate::{
     availability::{Asker, Availability, Call},
     cache::Cache,
     clock::Moment,
-    lookup::Lookups,
     once::OncePerHour,
 };
 
-/// How often the supervisor looks.
-const LOOK_EVERY: Duration = Duration::from_millis(200);
 /// Threads that hang and are replaced; past that no more are started until one comes back.
 const MAX_ABANDONED: usize = 4;
 /// The pause after the first failed round; it doubles up to the interval.
@@ -44,6 +41,8 @@ const MOST_PATIENCE: Duration = Duration::from_secs(32);
 const OVER_AFTER: Duration = Duration::from_secs(1);
 /// The longest pause between rounds while a store cannot be asked: what is cached is not believed then, and recovery waits for it.
 const LONGEST_PAUSE: Duration = Duration::from_millis(250);
+
+static NOT_STARTED: OncePerHour<()> = OncePerHour::new();
 
 /// The feed, which ends when this is dropped.
 pub(crate) struct Feed {
@@ -98,13 +97,12 @@ impl fmt::Debug for Feed {
 }
 
 impl Feed {
-    /// Starts the feed and its supervisor, which also sees to the look-ups' threads.
+    /// Starts the feed. Somebody has to look after its thread: see [`replace_stuck_thread`](Self::replace_stuck_thread).
     pub(crate) fn start(
         store: Arc<dyn KeyStore>,
         cache: Arc<Cache>,
         availability: Arc<Availability>,
         deadline: Duration,
-        lookups: Weak<Lookups>,
     ) -> Result<Self, Error> {
         let max_staleness = cache.bounds().max_staleness;
         let shared = Arc::new(Shared {
@@ -120,10 +118,20 @@ impl Feed {
         if !max_staleness.is_zero() {
             shared.start_thread(&mut shared.lock())?;
         }
-        let feed = Self { shared };
-        let supervised = Arc::clone(&feed.shared);
-        spawn("app-key-supervisor", move || supervised.supervise(&lookups))?;
-        Ok(feed)
+        Ok(Self { shared })
+    }
+
+    /// Gives up a thread that hangs, and starts another one in its place, up to a bound.
+    pub(crate) fn replace_stuck_thread(&self) {
+        let replaced = self.shared.replace_if_stuck(&mut self.shared.lock());
+        match replaced {
+            Ok(Some(stuck_for)) => log::warn!(
+                "the feed of changed keys has been stuck for {} ms, another thread takes its place",
+                stuck_for.as_millis()
+            ),
+            Err(error) if NOT_STARTED.is_due(()) => log::error!("{error}"),
+            Ok(None) | Err(_) => {}
+        }
     }
 
     /// How fresh what is cached is.
@@ -150,14 +158,6 @@ impl Drop for Feed {
     }
 }
 
-fn spawn(name: &str, run: impl FnOnce() + Send + 'static) -> Result<(), Error> {
-    thread::Builder::new()
-        .name(name.to_owned())
-        .spawn(run)
-        .map(drop)
-        .map_err(|source| Error::system(format!("cannot start the thread {name}"), source))
-}
-
 impl Shared {
     fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
@@ -166,7 +166,10 @@ impl Shared {
     fn start_thread(self: &Arc<Self>, state: &mut State) -> Result<(), Error> {
         let epoch = state.epoch.saturating_add(1);
         let shared = Arc::clone(self);
-        spawn("app-key-feed", move || shared.work(epoch))?;
+        thread::Builder::new()
+            .name("app-key-feed".to_owned())
+            .spawn(move || shared.work(epoch))
+            .map_err(|source| Error::system("cannot start the feed's thread", source))?;
         state.epoch = epoch;
         state.busy_since = None;
         Ok(())
@@ -308,35 +311,6 @@ impl Shared {
         Some((state, call))
     }
 
-    /// The supervisor's life.
-    fn supervise(self: &Arc<Self>, lookups: &Weak<Lookups>) {
-        let mut state = self.lock();
-        loop {
-            (state, _) = self
-                .ending
-                .wait_timeout(state, LOOK_EVERY)
-                .unwrap_or_else(PoisonError::into_inner);
-            if state.ended {
-                return;
-            }
-            let replaced = self.replace_if_stuck(&mut state);
-            drop(state);
-            match replaced {
-                Ok(Some(stuck_for)) => log::warn!(
-                    "the feed of changed keys has been stuck for {} ms, another thread takes its place",
-                    stuck_for.as_millis()
-                ),
-                Err(error) if NOT_STARTED.is_due(()) => log::error!("{error}"),
-                Ok(None) | Err(_) => {}
-            }
-            self.availability.check(Moment::now());
-            if let Some(lookups) = lookups.upgrade() {
-                lookups.replace_stuck_threads();
-            }
-            state = self.lock();
-        }
-    }
-
     /// How long the one was stuck that was replaced, if one was.
     fn replace_if_stuck(self: &Arc<Self>, state: &mut State) -> Result<Option<Duration>, Error> {
         let now = Moment::now();
@@ -361,8 +335,6 @@ impl Shared {
         Ok(Some(stuck_for))
     }
 }
-
-static NOT_STARTED: OncePerHour<()> = OncePerHour::new();
 
 impl State {
     /// What is to be logged after a round.

@@ -48,12 +48,12 @@ fn a_round_that_never_ends_renews_nothing_and_is_replaced() {
         Arc::clone(&cache),
         Arc::new(Availability::new(Duration::from_secs(1))),
         Duration::from_secs(1),
-        Weak::new(),
     )
     .unwrap();
     let asked = || stuck.asked.load(Ordering::SeqCst);
     let seconds = |since: Moment| Moment::now().since(since).as_secs();
     while asked() < 2 {
+        feed.replace_stuck_thread();
         let lease = cache.lease();
         if asked() < 2 {
             assert_eq!(lease, Moment::START, "nothing was answered yet");

@@ -22,6 +22,8 @@ const SPARE_AFTER: Duration = Duration::from_millis(25);
 /// Stuck threads that are replaced by new ones; past that the rest of the queue waits for them.
 const MAX_ABANDONED: usize = 8;
 
+static NOT_STARTED: OncePerHour<()> = OncePerHour::new();
+
 type ThreadNumber = usize;
 
 #[derive(Default)]
@@ -45,7 +47,7 @@ impl Threads {
         self.patient > 0 && !self.running.is_empty()
     }
 
-    /// How long the one has been at work that took up a batch last.
+    /// How long the newest running batch has been under way.
     fn busy_for(&self, now: Moment) -> Option<Duration> {
         self.running
             .values()
@@ -191,5 +193,3 @@ impl Shared {
         (replaced, None)
     }
 }
-
-static NOT_STARTED: OncePerHour<()> = OncePerHour::new();

@@ -1,0 +1,99 @@
+//! The thread that looks after the others: it replaces those of the feed and of the look-ups that hang, and notes a silent store.
+
+use std::{
+    fmt,
+    sync::{Arc, Condvar, Mutex, PoisonError, Weak},
+    thread,
+    time::Duration,
+};
+
+use crate::{Error, availability::Availability, clock::Moment, feed::Feed, lookup::Lookups};
+
+/// How often it looks.
+const LOOK_EVERY: Duration = Duration::from_millis(200);
+
+/// The supervisor, which ends when this is dropped.
+pub(crate) struct Supervisor {
+    ending: Arc<Ending>,
+}
+
+#[derive(Default)]
+struct Ending {
+    is_due: Mutex<bool>,
+    /// Signalled when it is.
+    signal: Condvar,
+}
+
+/// What it looks after. It holds up neither's end.
+struct Watched {
+    feed: Weak<Feed>,
+    lookups: Weak<Lookups>,
+    availability: Arc<Availability>,
+}
+
+impl fmt::Debug for Supervisor {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.debug_struct("Supervisor").finish_non_exhaustive()
+    }
+}
+
+impl Supervisor {
+    pub(crate) fn start(
+        feed: &Arc<Feed>,
+        lookups: &Arc<Lookups>,
+        availability: Arc<Availability>,
+    ) -> Result<Self, Error> {
+        let watched = Watched {
+            feed: Arc::downgrade(feed),
+            lookups: Arc::downgrade(lookups),
+            availability,
+        };
+        let ending = Arc::<Ending>::default();
+        let shared = Arc::clone(&ending);
+        thread::Builder::new()
+            .name("app-key-supervisor".to_owned())
+            .spawn(move || shared.supervise(&watched))
+            .map_err(|source| Error::system("cannot start the supervisor's thread", source))?;
+        Ok(Self { ending })
+    }
+}
+
+impl Drop for Supervisor {
+    fn drop(&mut self) {
+        *self
+            .ending
+            .is_due
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner) = true;
+        self.ending.signal.notify_all();
+    }
+}
+
+impl Ending {
+    fn supervise(&self, watched: &Watched) {
+        while !self.comes_within(LOOK_EVERY) {
+            watched.look();
+        }
+    }
+
+    fn comes_within(&self, time: Duration) -> bool {
+        let is_due = self.is_due.lock().unwrap_or_else(PoisonError::into_inner);
+        let (is_due, _) = self
+            .signal
+            .wait_timeout_while(is_due, time, |is_due| !*is_due)
+            .unwrap_or_else(PoisonError::into_inner);
+        *is_due
+    }
+}
+
+impl Watched {
+    fn look(&self) {
+        if let Some(feed) = self.feed.upgrade() {
+            feed.replace_stuck_thread();
+        }
+        self.availability.check(Moment::now());
+        if let Some(lookups) = self.lookups.upgrade() {
+            lookups.replace_stuck_threads();
+        }
+    }
+}
