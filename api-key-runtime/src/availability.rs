@@ -2,11 +2,11 @@
 
 use std::{
     collections::HashMap,
-    sync::{Mutex, MutexGuard, PoisonError},
+    sync::{Mutex, MutexGuard},
     time::Duration,
 };
 
-use crate::{StoreError, clock::Moment};
+use crate::{StoreError, clock::Moment, sync::lock};
 
 /// An outage is over when nothing has failed for this long, so that one that comes and goes is one.
 const OVER_AFTER: Duration = Duration::from_secs(1);
@@ -171,7 +171,7 @@ impl Availability {
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.state)
     }
 }
 

@@ -147,6 +147,7 @@ mod response;
 mod scope;
 mod store;
 mod supervisor;
+mod sync;
 #[cfg(feature = "test-util")]
 pub mod test_util;
 mod usage;

@@ -3,9 +3,11 @@
 use std::{
     collections::HashMap,
     hash::Hash,
-    sync::{LazyLock, Mutex, PoisonError},
+    sync::{LazyLock, Mutex},
     time::{Duration, Instant},
 };
+
+use crate::sync::lock;
 
 const SILENCE: Duration = Duration::from_secs(3600);
 /// Subjects that are remembered; past that all are forgotten, so that memory stays bounded.
@@ -26,7 +28,7 @@ impl<K: Eq + Hash> OncePerHour<K> {
     }
 
     fn is_due_at(&self, subject: K, now: Instant) -> bool {
-        let mut logged = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut logged = lock(&self.0);
         if logged
             .get(&subject)
             .is_some_and(|at| now.saturating_duration_since(*at) < SILENCE)

@@ -5,7 +5,7 @@ use std::{
     fmt,
     net::IpAddr,
     sync::{
-        Arc, Mutex, MutexGuard, PoisonError,
+        Arc, Mutex, MutexGuard,
         atomic::{AtomicBool, Ordering},
     },
     thread,
@@ -14,7 +14,7 @@ use std::{
 
 use actix_web::{HttpRequest, http::Method};
 
-use crate::{known_key::KnownKey, reason::Reason, request::route_of};
+use crate::{known_key::KnownKey, reason::Reason, request::route_of, sync::lock};
 
 /// Lines that one reason may write within [`WINDOW`]; the others are counted and told in one summary.
 const LINES_PER_WINDOW: usize = 10;
@@ -90,7 +90,7 @@ impl RefusalLog {
 
 impl Shared {
     fn windows(&self) -> MutexGuard<'_, HashMap<Reason, Window>> {
-        self.windows.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.windows)
     }
 
     fn turn(&self, reason: Reason, now: Instant) -> Turn {

@@ -2,12 +2,19 @@
 
 use std::{
     fmt,
-    sync::{Arc, Condvar, Mutex, PoisonError, Weak},
+    sync::{Arc, Condvar, Mutex, Weak},
     thread,
     time::Duration,
 };
 
-use crate::{Error, availability::Availability, clock::Moment, feed::Feed, lookup::Lookups};
+use crate::{
+    Error,
+    availability::Availability,
+    clock::Moment,
+    feed::Feed,
+    lookup::Lookups,
+    sync::{lock, wait_timeout_while},
+};
 
 /// How often it looks.
 const LOOK_EVERY: Duration = Duration::from_millis(200);
@@ -60,11 +67,7 @@ impl Supervisor {
 
 impl Drop for Supervisor {
     fn drop(&mut self) {
-        *self
-            .ending
-            .is_due
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner) = true;
+        *lock(&self.ending.is_due) = true;
         self.ending.signal.notify_all();
     }
 }
@@ -77,11 +80,8 @@ impl Ending {
     }
 
     fn comes_within(&self, time: Duration) -> bool {
-        let is_due = self.is_due.lock().unwrap_or_else(PoisonError::into_inner);
-        let (is_due, _) = self
-            .signal
-            .wait_timeout_while(is_due, time, |is_due| !*is_due)
-            .unwrap_or_else(PoisonError::into_inner);
+        let is_due = lock(&self.is_due);
+        let is_due = wait_timeout_while(&self.signal, is_due, time, |is_due| !*is_due);
         *is_due
     }
 }

@@ -19,7 +19,7 @@ use std::{
     fmt,
     hash::{BuildHasher, RandomState},
     sync::{
-        Arc, Mutex, MutexGuard, PoisonError,
+        Arc, Mutex, MutexGuard,
         atomic::{AtomicU64, Ordering},
     },
     time::Duration,
@@ -31,7 +31,7 @@ use self::{
     generations::Generations,
     tombstones::{Tombstone, Tombstones},
 };
-use crate::{Digest, KeyRecord, clock::Moment, known_key::KnownKey, store::Changed};
+use crate::{Digest, KeyRecord, clock::Moment, known_key::KnownKey, store::Changed, sync::lock};
 
 /// Digests that are known to be in no table. Anyone can make them up, so they are few, and displace nothing else.
 const MAX_UNKNOWN: usize = 65_536;
@@ -347,7 +347,7 @@ impl Cache {
 
     fn writer(&self) -> MutexGuard<'_, Writer> {
         // What is half-written by a panic is at worst a key dropped too many.
-        self.writer.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.writer)
     }
 }
 

@@ -10,7 +10,7 @@ mod tests;
 use std::{
     fmt,
     panic::{AssertUnwindSafe, catch_unwind},
-    sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError},
+    sync::{Arc, Condvar, Mutex, MutexGuard},
     thread,
     time::Duration,
 };
@@ -22,6 +22,7 @@ use crate::{
     cache::Cache,
     clock::Moment,
     once::OncePerHour,
+    sync::{lock, wait_timeout_while},
 };
 
 /// Threads that hang and are replaced; past that no more are started until one comes back.
@@ -160,7 +161,7 @@ impl Drop for Feed {
 
 impl Shared {
     fn lock(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.state)
     }
 
     fn start_thread(self: &Arc<Self>, state: &mut State) -> Result<(), Error> {
@@ -261,10 +262,7 @@ impl Shared {
     fn pause(&self, epoch: u64, after_failure: Option<Duration>) -> Option<()> {
         if let Some(pause) = after_failure {
             let state = self.lock();
-            let (state, _) = self
-                .ending
-                .wait_timeout_while(state, pause, |state| !state.ended)
-                .unwrap_or_else(PoisonError::into_inner);
+            let state = wait_timeout_while(&self.ending, state, pause, |state| !state.ended);
             return (state.epoch == epoch && !state.ended).then_some(());
         }
         if !self.begin(epoch, self.interval, None) {

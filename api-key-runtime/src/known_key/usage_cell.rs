@@ -3,12 +3,12 @@
 use std::{
     net::{IpAddr, Ipv6Addr},
     sync::{
-        Mutex, PoisonError,
+        Mutex,
         atomic::{AtomicU64, Ordering},
     },
 };
 
-use crate::clock::Moment;
+use crate::{clock::Moment, sync::lock};
 
 /// The uses of a key since they were last taken. Of uses within microseconds of each other, any may be named as the last one.
 #[derive(Debug, Default)]
@@ -51,7 +51,7 @@ impl UsageCell {
         if count == 0 {
             return None;
         }
-        let changing = self.changing.lock().unwrap_or_else(PoisonError::into_inner);
+        let changing = lock(&self.changing);
         let [high, low] = self.halves();
         drop(changing);
         let bits = u128::from(high) << 64 | u128::from(low);
@@ -70,7 +70,7 @@ impl UsageCell {
 
     #[cold]
     fn change_address(&self, new: [u64; 2]) {
-        let changing = self.changing.lock().unwrap_or_else(PoisonError::into_inner);
+        let changing = lock(&self.changing);
         for (half, new) in self.address.iter().zip(new) {
             half.store(new, Ordering::Relaxed);
         }

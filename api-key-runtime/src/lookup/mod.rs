@@ -12,7 +12,7 @@ mod threads;
 
 use std::{
     fmt,
-    sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError},
+    sync::{Arc, Condvar, Mutex, MutexGuard},
     time::Duration,
 };
 
@@ -34,6 +34,7 @@ use crate::{
     known_key::KnownKey,
     once::OncePerHour,
     reason::Reason,
+    sync::lock,
 };
 
 /// Threads that ask the store: one, and one more for while that one is stuck. More were measured to be slower.
@@ -183,7 +184,6 @@ impl Drop for Lookups {
 
 impl Shared {
     fn lock(&self) -> MutexGuard<'_, State> {
-        // Nothing that can panic runs under this lock; should it all the same, the state is still whole.
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.state)
     }
 }

@@ -3,7 +3,7 @@
 use std::{
     collections::HashMap,
     panic::{AssertUnwindSafe, catch_unwind},
-    sync::{Arc, PoisonError},
+    sync::Arc,
     thread,
     time::Duration,
 };
@@ -15,6 +15,7 @@ use crate::{
     clock::Moment,
     once::OncePerHour,
     reason::Reason,
+    sync::{wait, wait_timeout},
 };
 
 /// How long a thread may be at its batch before another one takes the next.
@@ -94,10 +95,7 @@ impl Shared {
                 return None;
             }
             if state.queue.is_empty() {
-                state = self
-                    .wake
-                    .wait(state)
-                    .unwrap_or_else(PoisonError::into_inner);
+                state = wait(&self.wake, state);
                 continue;
             }
             let now = Moment::now();
@@ -105,10 +103,8 @@ impl Shared {
                 && busy_for < SPARE_AFTER
             {
                 state.threads.patient = state.threads.patient.saturating_add(1);
-                (state, _) = self
-                    .wake
-                    .wait_timeout(state, SPARE_AFTER.saturating_sub(busy_for))
-                    .unwrap_or_else(PoisonError::into_inner);
+                let left = SPARE_AFTER.saturating_sub(busy_for);
+                state = wait_timeout(&self.wake, state, left);
                 state.threads.patient = state.threads.patient.saturating_sub(1);
                 continue;
             }

@@ -2,11 +2,12 @@
 
 use std::{
     fmt,
-    sync::{Mutex, MutexGuard, PoisonError},
+    sync::{Mutex, MutexGuard},
     time::Duration,
 };
 
 use super::{ChangeCursor, Changes, StoreError};
+use crate::sync::lock;
 
 /// Something that changes are read over, of either database.
 pub(super) trait ChangeReader: Send {
@@ -144,7 +145,7 @@ impl ReaderSlot {
     }
 
     fn lock(&self) -> MutexGuard<'_, Slot> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.0)
     }
 }
 

@@ -3,7 +3,7 @@
 #[cfg(feature = "postgres")]
 use std::sync::Arc;
 use std::{
-    sync::{Mutex, MutexGuard, PoisonError},
+    sync::{Mutex, MutexGuard},
     thread,
     time::Duration,
 };
@@ -19,7 +19,7 @@ use super::{
     opened::{Idle, Opened},
     usage::UsageConnection,
 };
-use crate::{Digest, Error, KeyRecord, KeyUse, key::Digester};
+use crate::{Digest, Error, KeyRecord, KeyUse, key::Digester, sync::lock};
 
 /// More would only be left over from threads that were replaced.
 const MAX_IDLE: usize = 2;
@@ -95,7 +95,7 @@ impl DieselStore {
     }
 
     fn usable(&self) -> MutexGuard<'_, Vec<Idle>> {
-        let mut idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut idle = lock(&self.idle);
         idle.retain(Idle::is_usable);
         idle
     }
@@ -105,7 +105,7 @@ impl DieselStore {
         if opened.connection.is_borrowed() {
             return;
         }
-        let mut idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut idle = lock(&self.idle);
         if idle.len() < MAX_IDLE {
             idle.push(Idle::now(opened));
         }

@@ -1,12 +1,12 @@
 //! Uses of keys in a database: over a connection of its own, so that recording them never stands in the way of a look-up.
 
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Mutex, MutexGuard};
 
 use super::{
     Database, StoreError, on_either,
     opened::{Idle, Opened},
 };
-use crate::KeyUse;
+use crate::{KeyUse, sync::lock};
 
 /// The connection, where it is not in use: opened when it is needed and let go when it fails.
 #[derive(Debug, Default)]
@@ -44,7 +44,7 @@ impl UsageConnection {
     }
 
     fn slot(&self) -> MutexGuard<'_, Option<Idle>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.0)
     }
 }
 

@@ -4,7 +4,7 @@ use std::{
     collections::HashMap,
     fmt,
     sync::{
-        Arc, Condvar, Mutex, MutexGuard, PoisonError,
+        Arc, Condvar, Mutex, MutexGuard,
         atomic::{AtomicUsize, Ordering},
     },
     time::{Duration, Instant},
@@ -15,6 +15,7 @@ use chrono::Utc;
 use crate::{
     ChangeCursor, Changes, Digest, Error, IssuedKey, KeyRecord, KeyStore, NewKey, StoreError,
     key::{Digester, KeyForm},
+    sync::{lock, wait_timeout},
 };
 
 /// Keys in memory, for tests without a database. Clones share the keys. It tells its changes, so keys are cached until they change.
@@ -91,10 +92,7 @@ impl MemoryStore {
     }
 
     fn table(&self) -> MutexGuard<'_, Table> {
-        self.shared
-            .table
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
+        lock(&self.shared.table)
     }
 }
 
@@ -144,8 +142,7 @@ impl KeyStore for MemoryStore {
             if left.is_zero() {
                 return;
             }
-            let waited = self.shared.changed.wait_timeout(table, left);
-            table = waited.unwrap_or_else(PoisonError::into_inner).0;
+            table = wait_timeout(&self.shared.changed, table, left);
         }
     }
 }

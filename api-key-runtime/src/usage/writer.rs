@@ -4,7 +4,7 @@ use std::{
     mem,
     panic::{AssertUnwindSafe, catch_unwind},
     sync::{
-        Arc, Condvar, Mutex, MutexGuard, PoisonError,
+        Arc, Condvar, Mutex, MutexGuard,
         atomic::{AtomicU64, Ordering},
     },
     thread::{self, JoinHandle},
@@ -21,6 +21,7 @@ use crate::{
     Error, KeyStore, StoreError,
     clock::{Clock, Moment, to_stored},
     known_key::KnownKey,
+    sync::{lock, wait_timeout_while},
 };
 
 /// Keys that one call of the store writes: many to a statement, and few enough to hold their rows for some milliseconds only.
@@ -115,12 +116,11 @@ impl Writer {
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
-        // No store is called under this lock, and nothing under it panics; should it all the same, the state is still whole.
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.state)
     }
 
     fn used(&self) -> MutexGuard<'_, Vec<Arc<KnownKey>>> {
-        self.used.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.used)
     }
 
     /// Puts a key on the list of those to write, for its first use since it was written.
@@ -166,10 +166,9 @@ impl Writer {
     /// Has everything written that was noted so far. After the last time the thread ends.
     pub(super) fn flush(&self, within: Duration, for_the_last_time: bool) -> Flush {
         let ticket = self.ask(for_the_last_time);
-        let (state, _) = self
-            .changed
-            .wait_timeout_while(self.lock(), within, |state| state.done < ticket)
-            .unwrap_or_else(PoisonError::into_inner);
+        let state = wait_timeout_while(&self.changed, self.lock(), within, |state| {
+            state.done < ticket
+        });
         if state.done < ticket {
             Flush::Late
         } else if state.clean {
@@ -200,12 +199,9 @@ impl Writer {
 
     /// Waits until it is time to write, and takes what there is to be written.
     fn wait_until_due(&self) -> Due {
-        let (mut state, _) = self
-            .changed
-            .wait_timeout_while(self.lock(), self.interval, |state| {
-                state.asked == state.done
-            })
-            .unwrap_or_else(PoisonError::into_inner);
+        let mut state = wait_timeout_while(&self.changed, self.lock(), self.interval, |state| {
+            state.asked == state.done
+        });
         let mut uses = mem::take(&mut state.kept);
         let (ticket, is_last) = (state.asked, state.ended);
         drop(state);
@@ -266,10 +262,7 @@ impl Writer {
             }
         };
         let is_under_way = |state: &mut State| state.waited_for == Some(number);
-        (state, _) = self
-            .changed
-            .wait_timeout_while(state, self.stuck_after, is_under_way)
-            .unwrap_or_else(PoisonError::into_inner);
+        state = wait_timeout_while(&self.changed, state, self.stuck_after, is_under_way);
         if is_under_way(&mut state) {
             state.waited_for = None;
             state.stuck = state.stuck.saturating_add(1);
