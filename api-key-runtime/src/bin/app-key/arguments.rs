@@ -111,10 +111,10 @@ pub(crate) enum Command {
     Show(Show),
     /// Switch a key off until it is enabled again
     #[command(after_help = DISABLE_AFTER_HELP)]
-    Disable(Key),
+    Disable(KeyId),
     /// Switch a disabled key on again
     #[command(after_help = ENABLE_AFTER_HELP)]
-    Enable(Key),
+    Enable(KeyId),
     /// Revoke a key for good
     #[command(after_help = REVOKE_AFTER_HELP)]
     Revoke(Revoke),
@@ -124,11 +124,11 @@ pub(crate) enum Command {
 pub(crate) enum Migrations {
     /// Write the migrations into a folder of Diesel migrations
     #[command(after_help = COPY_AFTER_HELP)]
-    Copy(Copy),
+    Copy(CopyMigrations),
 }
 
 #[derive(Debug, Args)]
-pub(crate) struct Copy {
+pub(crate) struct CopyMigrations {
     /// The folder of your Diesel migrations
     #[arg(value_name = "DIR")]
     pub(crate) directory: PathBuf,
@@ -143,7 +143,7 @@ enum CopyBackend {
     Sqlite,
 }
 
-impl Copy {
+impl CopyMigrations {
     pub(crate) fn backend(&self) -> Backend {
         match self.backend {
             CopyBackend::Postgres => Backend::Postgres,
@@ -194,7 +194,7 @@ pub(crate) struct List {
 #[derive(Debug, Args)]
 pub(crate) struct Show {
     #[command(flatten)]
-    pub(crate) key: Key,
+    pub(crate) key: KeyId,
     /// Print one JSON object of the columns of the tables
     #[arg(long)]
     pub(crate) json: bool,
@@ -203,14 +203,14 @@ pub(crate) struct Show {
 #[derive(Debug, Args)]
 pub(crate) struct Revoke {
     #[command(flatten)]
-    pub(crate) key: Key,
+    pub(crate) key: KeyId,
     /// Do not ask
     #[arg(long, short)]
     pub(crate) yes: bool,
 }
 
 #[derive(Debug, Args)]
-pub(crate) struct Key {
+pub(crate) struct KeyId {
     /// The number of the key, as `app-key list` shows it
     #[arg(value_parser = value_parser!(i64).range(1..))]
     pub(crate) id: i64,

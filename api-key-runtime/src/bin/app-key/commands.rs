@@ -10,7 +10,7 @@ use api_key_runtime::{Admin, AppKeysBuilder, KeyRecord, KeyState, KeyUse, copy_m
 use chrono::Utc;
 
 use crate::{
-    arguments::{Command, Copy, Issue, List, Migrations, Revoke, Show},
+    arguments::{Command, CopyMigrations, Issue, List, Migrations, Revoke, Show},
     failure::Failure,
     json,
     table::{self, Row},
@@ -42,7 +42,7 @@ fn migrate(admin: &Admin) -> Result<(), Failure> {
     Ok(())
 }
 
-fn copy(asked: &Copy) -> Result<(), Failure> {
+fn copy(asked: &CopyMigrations) -> Result<(), Failure> {
     let made = copy_migrations(&asked.directory, asked.backend())?;
     if made.is_empty() {
         say(format_args!("The migrations are there already."));
