@@ -108,7 +108,7 @@ impl Admitted<&AppKeys> {
     }
 }
 
-/// Lets a request through, with its key in the extensions, or answers the refusal. Neither reads a byte of the body.
+/// Lets a request through, with its key in the extensions, or answers the refusal. The body is not read.
 pub(crate) async fn authenticate<'a>(
     policy: &'a Policy,
     request: &'a HttpRequest,
@@ -172,7 +172,7 @@ impl<'a> Check<'a> {
         let lease = inner.cache.lease();
         let now = Moment::now();
         match inner.cache.probe(&digest, lease, now) {
-            Probe::Known(known) => match self.end(known, &digest, now, in_query) {
+            Probe::Known(known) => match self.judge_known(known, &digest, now, in_query) {
                 Ok(()) => Begun::Admitted(in_query),
                 Err(refusal) => Begun::Refused(refusal),
             },
@@ -180,7 +180,7 @@ impl<'a> Check<'a> {
                 let check = *self;
                 Begun::LookUp(Box::pin(async move {
                     match look_up(inner, &key, (digest, probe), lease, now).await {
-                        Ok((known, digest)) => check.end(known, &digest, now, in_query)?,
+                        Ok((known, digest)) => check.judge_known(known, &digest, now, in_query)?,
                         Err(reason) => return Err(check.refuse(reason, in_query, None)),
                     }
                     Ok(in_query)
@@ -215,7 +215,7 @@ impl<'a> Check<'a> {
 
     /// The verdict on a key that is known.
     #[inline]
-    fn end(
+    fn judge_known(
         &self,
         known: Arc<KnownKey>,
         digest: &Digest,
@@ -225,7 +225,7 @@ impl<'a> Check<'a> {
         let inner = self.keys.inner();
         if let Err(reason) = judge(&known, self.policy, self.address, || inner.clock.now()) {
             if reason == Reason::Expired {
-                inner.cache.ended(digest, &known, now);
+                inner.cache.note_expired(digest, &known, now);
             }
             return Err(self.refuse(reason, in_query, Some(&known)));
         }

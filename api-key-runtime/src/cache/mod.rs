@@ -3,7 +3,7 @@
 //! A request may use an entry only while either the lease or the entry's own read is no older than `max_staleness`. The lease is the
 //! moment up to which every change is known to have been applied: the feed takes the time, *then* reads the changes, applies them, and
 //! only then publishes the time it took first ([`apply`](Cache::apply), [`renew`](Cache::renew)). A look-up takes its ticket
-//! ([`begin`](Cache::begin)) before its query is sent; what it read is kept, and handed to whoever joined it later, only if the key has
+//! ([`ticket`](Cache::ticket)) before its query is sent; what it read is kept, and handed to whoever joined it later, only if the key has
 //! not changed since, and it is not older than the bound ([`fill`](Cache::fill)). A request reads the lease before it looks at an entry
 //! ([`probe`](Cache::probe)). The folder `model` explores every interleaving of these steps, and those of their wrong neighbours.
 
@@ -105,7 +105,7 @@ pub(crate) struct Holding<'a> {
 }
 
 impl Holding<'_> {
-    pub(crate) fn of(&self, digest: &Digest) -> bool {
+    pub(crate) fn still_holds(&self, digest: &Digest) -> bool {
         self.in_time
             && !self
                 .writer
@@ -211,9 +211,9 @@ impl Cache {
     }
 
     /// Notes that a key was refused as expired: a wall clock that steps back must not bring it back.
-    pub(crate) fn ended(&self, digest: &Digest, key: &KnownKey, now: Moment) {
+    pub(crate) fn note_expired(&self, digest: &Digest, key: &KnownKey, now: Moment) {
         let Some(end) = key.expires_at else { return };
-        if !key.end() {
+        if !key.mark_expired() {
             return;
         }
         let mut writer = self.writer();
@@ -222,14 +222,14 @@ impl Cache {
         if let Some(there) = self.known.peek(digest)
             && there.what.expires_at.is_some_and(|other| other <= end)
         {
-            there.what.end();
+            there.what.mark_expired();
         }
     }
 
     // ---- look-ups ---------------------------------------------------------------------------------------------------------------
 
-    /// Begins a query that is sent after this call.
-    pub(crate) fn begin(&self, now: Moment) -> Ticket {
+    /// The ticket of a query that is sent after this call.
+    pub(crate) fn ticket(&self, now: Moment) -> Ticket {
         Ticket {
             sent: now,
             generation: self.writer().generations.current(),
@@ -247,7 +247,7 @@ impl Cache {
         let found = found.into_iter().map(|(digest, record)| {
             let was_buried = holding.writer.is_buried(&digest);
             let key = record.map(|record| Arc::new(holding.writer.buried(&digest, record, now)));
-            if holding.of(&digest) {
+            if holding.still_holds(&digest) {
                 self.keep(digest, key.clone(), ticket);
             }
             if key.as_ref().is_some_and(|key| key.is_revoked()) {
@@ -262,8 +262,8 @@ impl Cache {
         found.collect()
     }
 
-    /// To be asked when an answer is handed out to who joined the query, once nobody can join it any more: it may have changed since
-    /// it was kept.
+    /// Take this lock when handing an answer to requests that joined the query, once none can join any more: the key may have changed
+    /// since [`fill`](Self::fill).
     pub(crate) fn holding(&self, ticket: Ticket, now: Moment) -> Holding<'_> {
         let bound = self.bounds.max_staleness;
         Holding {
@@ -367,7 +367,7 @@ impl Writer {
         match self.tombstones.get(digest) {
             Some(Tombstone::Revoked) => return key.revoked(),
             Some(Tombstone::Ended(at)) if key.expires_at.is_some_and(|end| end <= at) => {
-                key.end();
+                key.mark_expired();
             }
             _ => {}
         }

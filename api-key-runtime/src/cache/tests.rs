@@ -27,7 +27,7 @@ fn cache(max_known: usize, stale_if_error: u64) -> Cache {
 /// One that knows the key 1, whose query was sent at 10 and answered at 500.
 fn knowing(stale_if_error: u64) -> Cache {
     let cache = cache(16, stale_if_error);
-    let ticket = cache.begin(at(10));
+    let ticket = cache.ticket(at(10));
     let record = KeyRecord::new(1, digest(1), AddressRules::any());
     cache.fill(ticket, vec![(digest(1), Some(record))], at(500));
     cache
@@ -76,7 +76,7 @@ fn of_unknown_digests_a_bounded_number_is_kept_and_known_keys_stay() {
         let record =
             |number: u32| KeyRecord::new(i64::from(number), digest(number), AddressRules::any());
         let found = numbers.map(|number| (digest(number), is_known.then(|| record(number))));
-        cache.fill(cache.begin(at(1)), found.collect(), at(2));
+        cache.fill(cache.ticket(at(1)), found.collect(), at(2));
     };
     fill(0..KNOWN / 2, true);
     for number in 1..100 {
@@ -91,8 +91,8 @@ fn of_unknown_digests_a_bounded_number_is_kept_and_known_keys_stay() {
 #[test]
 fn what_changed_is_dropped_known_or_unknown_and_a_read_under_way_is_not_kept() {
     let cache = knowing(STALE_IF_ERROR);
-    let under_way = cache.begin(at(20));
-    let unknown = cache.begin(at(20));
+    let under_way = cache.ticket(at(20));
+    let unknown = cache.ticket(at(20));
     cache.fill(unknown, vec![(digest(2), None)], at(21));
     assert!(matches!(
         cache.probe(&digest(2), cache.lease(), at(30)),
@@ -127,7 +127,7 @@ fn of_two_reads_the_one_that_was_sent_later_counts_unless_the_other_saw_the_key_
         _ => None,
     };
     let cache = cache(16, 0);
-    let (first, second) = (cache.begin(at(10)), cache.begin(at(20)));
+    let (first, second) = (cache.ticket(at(10)), cache.ticket(at(20)));
     read(&cache, second, |record| {
         record.disabled_at = Some(record.created_at);
     });
@@ -136,17 +136,17 @@ fn of_two_reads_the_one_that_was_sent_later_counts_unless_the_other_saw_the_key_
     assert_eq!(state(&cache), Some(KeyState::Disabled), "read before");
 
     let cache = self::cache(16, 0);
-    let (first, second) = (cache.begin(at(10)), cache.begin(at(20)));
+    let (first, second) = (cache.ticket(at(10)), cache.ticket(at(20)));
     read(&cache, second, |_| {});
     assert_eq!(state(&cache), Some(KeyState::Active));
     let revoked: fn(&mut KeyRecord) = |record| record.revoked_at = Some(record.created_at);
     assert_eq!(read(&cache, first, revoked), KeyState::Revoked);
     assert_ne!(state(&cache), Some(KeyState::Active), "seen revoked");
     assert!(
-        !cache.holding(second, at(40)).of(&digest(1)),
+        !cache.holding(second, at(40)).still_holds(&digest(1)),
         "nor handed out"
     );
-    let third = cache.begin(at(35));
+    let third = cache.ticket(at(35));
     assert_eq!(
         read(&cache, third, |_| {}),
         KeyState::Revoked,

@@ -36,8 +36,8 @@ const LONGEST_INTERVAL: Duration = Duration::from_secs(1);
 const LEAST_PAUSE: Duration = Duration::from_millis(1);
 /// How long a thread may hang at the least, and at the most, until it is replaced. It doubles while none completes a round: where a new
 /// connection takes long, each would be replaced before it got that far.
-const LEAST_PATIENCE: Duration = Duration::from_secs(2);
-const MOST_PATIENCE: Duration = Duration::from_secs(32);
+const LEAST_ROUND_PATIENCE: Duration = Duration::from_secs(2);
+const MOST_ROUND_PATIENCE: Duration = Duration::from_secs(32);
 /// A failure is over when nothing has failed for this long, so that one that comes and goes is one.
 const OVER_AFTER: Duration = Duration::from_secs(1);
 /// The longest pause between rounds while a store cannot be asked: what is cached is not believed then, and recovery waits for it.
@@ -76,7 +76,7 @@ struct State {
     tells: Option<bool>,
     /// When it failed last, so that a failure is logged when it begins and ends, not per round.
     failing_since: Option<Moment>,
-    ended: bool,
+    shut_down: bool,
 }
 
 #[derive(Debug)]
@@ -111,7 +111,7 @@ impl Feed {
             cache,
             availability,
             interval: (max_staleness / 4).clamp(SHORTEST_INTERVAL, LONGEST_INTERVAL),
-            patience: deadline.saturating_mul(2).max(LEAST_PATIENCE),
+            patience: deadline.saturating_mul(2).max(LEAST_ROUND_PATIENCE),
             state: Mutex::default(),
             ending: Condvar::new(),
         });
@@ -154,7 +154,7 @@ impl Feed {
 
 impl Drop for Feed {
     fn drop(&mut self) {
-        self.shared.lock().ended = true;
+        self.shared.lock().shut_down = true;
         self.shared.ending.notify_all();
     }
 }
@@ -179,22 +179,22 @@ impl Shared {
     /// A thread's life: round after round, until the end, until it was given up, or because the store tells nothing.
     fn work(&self, epoch: u64) {
         let mut cursor = None;
-        let mut pause = FIRST_PAUSE;
+        let mut backoff = FIRST_PAUSE;
         loop {
-            let wait = match self.round(epoch, &mut cursor) {
+            let after_failure = match self.round(epoch, &mut cursor) {
                 Round::Over => return,
                 Round::Done => {
-                    pause = FIRST_PAUSE;
+                    backoff = FIRST_PAUSE;
                     None
                 }
                 Round::Failed => {
-                    let wait = pause;
+                    let pause = backoff;
                     let longest = self.interval.min(LONGEST_PAUSE);
-                    pause = pause.saturating_mul(2).min(longest);
-                    Some(wait)
+                    backoff = backoff.saturating_mul(2).min(longest);
+                    Some(pause)
                 }
             };
-            if self.pause(epoch, wait).is_none() {
+            if !self.wait_for_next_round(epoch, after_failure) {
                 return;
             }
         }
@@ -258,33 +258,35 @@ impl Shared {
         }
     }
 
-    /// Waits for the next round: until the store says that something changed, or after a failure for a while.
-    fn pause(&self, epoch: u64, after_failure: Option<Duration>) -> Option<()> {
+    /// Waits until the store says that something changed, or after a failure for a while; `false`: this thread is no longer wanted.
+    fn wait_for_next_round(&self, epoch: u64, after_failure: Option<Duration>) -> bool {
         if let Some(pause) = after_failure {
             let state = self.lock();
-            let state = wait_timeout_while(&self.ending, state, pause, |state| !state.ended);
-            return (state.epoch == epoch && !state.ended).then_some(());
+            let state = wait_timeout_while(&self.ending, state, pause, |state| !state.shut_down);
+            return state.epoch == epoch && !state.shut_down;
         }
         if !self.begin(epoch, self.interval, None) {
-            return None;
+            return false;
         }
         let began = Moment::now();
         let waited = catch_unwind(AssertUnwindSafe(|| {
             self.store.wait_for_change(self.interval);
         }));
-        drop(self.finish(epoch)?);
+        if self.finish(epoch).is_none() {
+            return false;
+        }
         if waited.is_err() {
             log::error!("the key store panicked while it waited for a change");
             thread::sleep(self.interval);
         }
         thread::sleep(LEAST_PAUSE.saturating_sub(Moment::now().since(began)));
-        Some(())
+        true
     }
 
     /// Notes what this thread is at; `false`: it was given up, or it is time to end.
     fn begin(&self, epoch: u64, allowed: Duration, call: Option<Call>) -> bool {
         let mut state = self.lock();
-        if state.epoch != epoch || state.ended {
+        if state.epoch != epoch || state.shut_down {
             if let Some(call) = call {
                 self.availability.given_up(call);
             }
@@ -315,7 +317,7 @@ impl Shared {
         let doubled = 1_u32
             .checked_shl(state.replaced_in_vain)
             .unwrap_or(u32::MAX);
-        let longest = MOST_PATIENCE.max(self.patience);
+        let longest = MOST_ROUND_PATIENCE.max(self.patience);
         let patience = self.patience.saturating_mul(doubled).min(longest);
         let Some(busy) = &state.busy_since else {
             return Ok(None);

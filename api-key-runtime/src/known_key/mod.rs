@@ -24,7 +24,7 @@ pub(crate) struct KnownKey {
     disabled: bool,
     revoked: bool,
     /// Whether it was refused as expired: then a wall clock that steps back does not bring it back.
-    ended: AtomicBool,
+    seen_expired: AtomicBool,
     /// The uses that were not written yet.
     pub(crate) usage: UsageCell,
 }
@@ -42,7 +42,7 @@ impl KnownKey {
             // A time in the future counts as well: of two readings the one that lets fewer in.
             disabled: record.disabled_at.is_some(),
             revoked: record.revoked_at.is_some(),
-            ended: AtomicBool::new(false),
+            seen_expired: AtomicBool::new(false),
             usage: UsageCell::default(),
         }
     }
@@ -70,8 +70,8 @@ impl KnownKey {
     }
 
     /// Marks that it was refused as expired; whether it is the first time.
-    pub(crate) fn end(&self) -> bool {
-        !self.ended.swap(true, Ordering::Relaxed)
+    pub(crate) fn mark_expired(&self) -> bool {
+        !self.seen_expired.swap(true, Ordering::Relaxed)
     }
 
     /// The state at a moment, which is asked for only where the key has an end.
@@ -83,7 +83,7 @@ impl KnownKey {
             KeyState::Disabled
         } else if self
             .expires_at
-            .is_some_and(|end| self.ended.load(Ordering::Relaxed) || now() >= end)
+            .is_some_and(|end| self.seen_expired.load(Ordering::Relaxed) || now() >= end)
         {
             KeyState::Expired
         } else {

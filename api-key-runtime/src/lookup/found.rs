@@ -103,7 +103,7 @@ impl Shared {
             let answer = answer_of(&digests, found);
             // Revocation is final.
             let is_final = matches!(&answer, Ok(Some((key, _))) if key.is_revoked());
-            let holds = is_final || digests.iter().all(|digest| holding.of(&digest));
+            let holds = is_final || digests.iter().all(|digest| holding.still_holds(&digest));
             let landed = state.queue.land(flight);
             let (in_time, too_late): (Vec<_>, Vec<_>) = landed
                 .waiters

@@ -41,7 +41,7 @@ use crate::{
 const THREADS: usize = 2;
 
 /// How long a call may take at the least until its thread is given up, however short the deadline of requests is.
-const LEAST_PATIENCE: Duration = Duration::from_secs(1);
+const LEAST_BATCH_PATIENCE: Duration = Duration::from_secs(1);
 
 /// What a look-up found: the key and the digest it stands under, or that there is none.
 pub(crate) type Answer = Result<Option<(Arc<KnownKey>, Digest)>, Reason>;
@@ -69,7 +69,7 @@ struct Shared {
 struct State {
     queue: Queue,
     threads: Threads,
-    ended: bool,
+    shut_down: bool,
 }
 
 impl fmt::Debug for Lookups {
@@ -149,7 +149,7 @@ impl Lookups {
     ) -> Result<oneshot::Receiver<Answer>, Reason> {
         let shared = &self.shared;
         let mut state = shared.lock();
-        if state.ended {
+        if state.shut_down {
             return Err(Reason::Unavailable);
         }
         let receiver = state
@@ -168,14 +168,14 @@ impl Lookups {
     /// is longer; and starts others, up to a bound.
     pub(crate) fn replace_stuck_threads(&self) {
         self.shared
-            .replace_stuck_threads(self.deadline.max(LEAST_PATIENCE));
+            .replace_stuck_threads(self.deadline.max(LEAST_BATCH_PATIENCE));
     }
 }
 
 impl Drop for Lookups {
     fn drop(&mut self) {
         let mut state = self.shared.lock();
-        state.ended = true;
+        state.shut_down = true;
         state.queue.clear();
         drop(state);
         self.shared.wake.notify_all();

@@ -91,7 +91,7 @@ impl Shared {
     fn next_batch(&self, number: ThreadNumber) -> Option<(Call, Batch)> {
         let mut state = self.lock();
         loop {
-            if state.ended {
+            if state.shut_down {
                 return None;
             }
             if state.queue.is_empty() {
@@ -125,7 +125,7 @@ impl Shared {
             .iter()
             .flat_map(|(_, digests)| digests.iter())
             .collect();
-        let ticket = self.cache.begin(Moment::now());
+        let ticket = self.cache.ticket(Moment::now());
         // A panic in a store is a store that cannot tell; the thread goes on, and no lock is held here.
         let found = catch_unwind(AssertUnwindSafe(|| self.store.find(&digests)))
             .unwrap_or_else(|_| Err(StoreError::new("the store panicked")));
@@ -176,7 +176,7 @@ impl Shared {
             .collect();
         let mut replaced = 0_usize;
         for (number, call) in stuck {
-            if state.ended || state.threads.abandoned.len() >= MAX_ABANDONED {
+            if state.shut_down || state.threads.abandoned.len() >= MAX_ABANDONED {
                 break;
             }
             if let Err(error) = self.start_thread(&mut state) {

@@ -29,7 +29,7 @@ const MAX_BATCH: usize = 500;
 /// Keys that are worth writing before their time.
 const MANY: usize = MAX_KEYS / 2;
 /// Writes that may be stuck at the same time; past that uses are kept, up to their bound, until one of them returns.
-const MAX_STUCK: usize = 4;
+const MAX_ABANDONED: usize = 4;
 
 pub(super) struct Writer {
     store: Arc<dyn KeyStore>,
@@ -52,20 +52,24 @@ struct State {
     kept: Uses,
     /// So that an outage is logged when it begins and ends, not every few seconds.
     failing: bool,
-    /// Flushes that were asked for, and the last of those that are over.
+    /// The last flush that was asked for.
     asked: Ticket,
+    /// The last flush that is over.
     done: Ticket,
     /// Whether nothing was left to write when that one was over.
     clean: bool,
     /// Nobody notes uses any more: the next write is the last one.
-    ended: bool,
-    /// Writes that were begun, the one that is waited for, what it is given, and what it answered.
+    shut_down: bool,
+    /// The last write that was begun.
     begun: WriteNumber,
+    /// The write that is waited for, if one is.
     waited_for: Option<WriteNumber>,
+    /// What it is to write, until its thread takes it.
     handed_over: Vec<KeyUse>,
+    /// Why it failed, once it has.
     failure: Option<StoreError>,
     /// Writes that are no longer waited for. What they write is written once, and what they cannot is kept when they return.
-    stuck: usize,
+    abandoned: usize,
 }
 
 /// How it went to write everything there was.
@@ -156,7 +160,7 @@ impl Writer {
     fn ask(&self, for_the_last_time: bool) -> Ticket {
         let mut state = self.lock();
         state.asked = state.asked.saturating_add(1);
-        state.ended |= for_the_last_time;
+        state.shut_down |= for_the_last_time;
         let ticket = state.asked;
         drop(state);
         self.changed.notify_all();
@@ -188,7 +192,7 @@ impl Writer {
             let mut state = self.lock();
             state.done = due.ticket;
             // In one piece with that: who wakes later may find that the next write has taken what is kept.
-            state.clean = state.kept.is_empty() && state.stuck == 0;
+            state.clean = state.kept.is_empty() && state.abandoned == 0;
             drop(state);
             self.changed.notify_all();
             if due.is_last {
@@ -203,7 +207,7 @@ impl Writer {
             state.asked == state.done
         });
         let mut uses = mem::take(&mut state.kept);
-        let (ticket, is_last) = (state.asked, state.ended);
+        let (ticket, is_last) = (state.asked, state.shut_down);
         drop(state);
         self.take_used(&mut uses);
         Due {
@@ -238,7 +242,7 @@ impl Writer {
     /// Writes uses on a thread of their own and waits for it, but not for ever: a store may hang on a connection that died unnoticed.
     fn write(self: &Arc<Self>, uses: Vec<KeyUse>) -> Result<(), StoreError> {
         let mut state = self.lock();
-        if state.stuck >= MAX_STUCK {
+        if state.abandoned >= MAX_ABANDONED {
             self.keep_all(&mut state, uses);
             return Err(StoreError::new("the writes before it are stuck"));
         }
@@ -265,7 +269,7 @@ impl Writer {
         state = wait_timeout_while(&self.changed, state, self.stuck_after, is_under_way);
         if is_under_way(&mut state) {
             state.waited_for = None;
-            state.stuck = state.stuck.saturating_add(1);
+            state.abandoned = state.abandoned.saturating_add(1);
             let not_begun = mem::take(&mut state.handed_over);
             self.keep_all(&mut state, not_begun);
             let patience = self.stuck_after;
@@ -294,7 +298,7 @@ impl Writer {
                 return;
             }
         }
-        state.stuck = state.stuck.saturating_sub(1);
+        state.abandoned = state.abandoned.saturating_sub(1);
     }
 
     /// What could not be written, and why. One batch that fails keeps no other; a second one is reason enough to stop.

@@ -202,7 +202,7 @@ impl Model {
             // Which of two that do nothing begins is all the same.
             LookUp::Idle if number == 1 && world.look_ups[0] == LookUp::Idle => {}
             LookUp::Idle => {
-                after.look_ups[number] = LookUp::Sent(cache.begin(at(world.tick)));
+                after.look_ups[number] = LookUp::Sent(cache.ticket(at(world.tick)));
                 if world.request == Request::Waiting(None) {
                     after.request = Request::Waiting(Some((number, true)));
                 }
@@ -222,7 +222,7 @@ impl Model {
                 let cache = Rc::new(cache.fork());
                 let now = at(world.tick);
                 let ticket = if self.is(Wrong::GenerationReadOnArrival) {
-                    let Ticket { generation, .. } = cache.begin(now);
+                    let Ticket { generation, .. } = cache.ticket(now);
                     Ticket {
                         generation,
                         ..ticket
@@ -233,8 +233,8 @@ impl Model {
                 let record = record(self.change, over);
                 let found = cache.fill(ticket, vec![(DIGEST, Some(record))], now);
                 let over = found[&DIGEST].as_deref().is_some_and(is_over);
-                let held =
-                    self.is(Wrong::HandedOutAsItWasKept) && cache.holding(ticket, now).of(&DIGEST);
+                let held = self.is(Wrong::HandedOutAsItWasKept)
+                    && cache.holding(ticket, now).still_holds(&DIGEST);
                 after.look_ups[number] = LookUp::Kept { ticket, over, held };
                 go("look-up is kept", after, cache);
             }
@@ -246,7 +246,7 @@ impl Model {
                     let holds = if self.is(Wrong::HandedOutAsItWasKept) {
                         held
                     } else {
-                        cache.holding(ticket, at(world.tick)).of(&DIGEST)
+                        cache.holding(ticket, at(world.tick)).still_holds(&DIGEST)
                     };
                     let is_final = over && self.change.is_final();
                     if holds || is_early || is_final || self.is(Wrong::LateJoinersAnsweredUnchecked)

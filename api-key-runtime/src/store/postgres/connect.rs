@@ -4,10 +4,11 @@ use diesel::{Connection as _, PgConnection, connection::CacheSize};
 
 use crate::{Error, store::Database};
 
-/// So that a path that died without a word holds a thread for seconds and not for hours; each only where the URL names none. A server
-/// that does not answer counts as away after two seconds, which is the least libpq takes; a connection after five to eight.
+/// Parameters that are added where the URL does not name them: a path that died without a word holds a thread for seconds, not for hours.
 const TIMEOUTS: [(&str, &str); 5] = [
+    // The least that libpq takes.
     ("connect_timeout", "2"),
+    // Together: a silent connection is dead after five to eight seconds.
     ("keepalives_idle", "5"),
     ("keepalives_interval", "1"),
     ("keepalives_count", "3"),
