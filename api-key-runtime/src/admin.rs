@@ -7,7 +7,7 @@ use crate::{
     cache::Cache,
     clock::{Clock, Moment, to_stored},
     key::{Digester, KeyForm},
-    store::{Aborted, Changed, Connection, Database, KeyConnection, check, on_either, over_live},
+    store::{Changed, Database, KeyConnection, Table, Unchanged},
 };
 
 /// Issues, lists and changes the keys of a database.
@@ -16,7 +16,7 @@ use crate::{
 /// request, call it through [`actix_web::web::block`].
 #[derive(Clone, Debug)]
 pub struct Admin {
-    database: Database,
+    table: Table,
     form: KeyForm,
     digester: Digester,
     clock: Clock,
@@ -27,7 +27,7 @@ pub struct Admin {
 impl Admin {
     pub(crate) fn new(database: Database, form: KeyForm, digester: Digester, clock: Clock) -> Self {
         Self {
-            database,
+            table: Table::new(database),
             form,
             digester,
             clock,
@@ -46,7 +46,7 @@ impl Admin {
     /// # Errors
     /// When the database is away or a migration fails; nothing is changed then.
     pub fn migrate(&self) -> Result<Vec<String>, Error> {
-        crate::store::migrate(&self.database)
+        self.table.migrate()
     }
 
     /// Issues a key.
@@ -56,9 +56,7 @@ impl Admin {
     /// database fails. No key exists then.
     pub fn issue(&self, new: &NewKey) -> Result<IssuedKey, Error> {
         let mut issued = new.make(&self.form, &self.digester, self.clock.now())?;
-        let mut connection = self.connect()?;
-        let done = on_either!(&mut connection, queries::issue(&issued.record));
-        issued.record = self.done(done)?;
+        issued.record = self.done(self.table.issue(&issued.record))?;
         Ok(issued)
     }
 
@@ -112,8 +110,7 @@ impl Admin {
     /// # Errors
     /// When the database fails.
     pub fn list(&self) -> Result<Vec<KeyRecord>, Error> {
-        let mut connection = self.connect()?;
-        on_either!(&mut connection, queries::list()).map_err(|source| self.unreadable(source))
+        self.table.list()
     }
 
     /// One key.
@@ -121,10 +118,7 @@ impl Admin {
     /// # Errors
     /// When there is no such key or the database fails.
     pub fn get(&self, id: i64) -> Result<KeyRecord, Error> {
-        let mut connection = self.connect()?;
-        on_either!(&mut connection, queries::get(id))
-            .map_err(|source| self.unreadable(source))?
-            .ok_or_else(|| Error::not_found(id))
+        self.table.get(id)?.ok_or_else(|| Error::not_found(id))
     }
 
     /// How the keys were used, by id: of each that ever was when and from where the last time, and how often.
@@ -134,8 +128,7 @@ impl Admin {
     /// # Errors
     /// When the database fails.
     pub fn usage(&self) -> Result<Vec<KeyUse>, Error> {
-        let mut connection = self.connect()?;
-        on_either!(&mut connection, queries::usage()).map_err(|source| self.unreadable(source))
+        self.table.usage()
     }
 
     /// How one key was used; `None` where it never was, or is not there.
@@ -143,8 +136,7 @@ impl Admin {
     /// # Errors
     /// When the database fails.
     pub fn usage_of(&self, id: i64) -> Result<Option<KeyUse>, Error> {
-        let mut connection = self.connect()?;
-        on_either!(&mut connection, queries::usage_of(id)).map_err(|source| self.unreadable(source))
+        self.table.usage_of(id)
     }
 
     /// Revokes a key for good. One that is revoked already stays as it is.
@@ -152,10 +144,7 @@ impl Admin {
     /// # Errors
     /// When there is no such key or the database fails.
     pub fn revoke(&self, id: i64) -> Result<KeyRecord, Error> {
-        let now = to_stored(self.clock.now());
-        let mut connection = self.connect()?;
-        let done = on_either!(&mut connection, queries::revoke(id, now));
-        self.done(done)
+        self.done(self.table.revoke(id, to_stored(self.clock.now())))
     }
 
     /// Switches a key off until it is enabled again. One that is disabled already stays as it is.
@@ -164,9 +153,7 @@ impl Admin {
     /// When there is no such key, it is revoked, or the database fails.
     pub fn disable(&self, id: i64) -> Result<KeyRecord, Error> {
         let now = to_stored(self.clock.now());
-        let mut connection = self.connect()?;
-        let done = on_either!(&mut connection, queries::set_disabled(id, Some(now)));
-        self.done(done)
+        self.done(self.table.set_disabled(id, Some(now)))
     }
 
     /// Switches a disabled key on again.
@@ -174,33 +161,18 @@ impl Admin {
     /// # Errors
     /// When there is no such key, it is revoked, or the database fails.
     pub fn enable(&self, id: i64) -> Result<KeyRecord, Error> {
-        let mut connection = self.connect()?;
-        let done = on_either!(&mut connection, queries::set_disabled(id, None));
-        self.done(done)
-    }
-
-    fn connect(&self) -> Result<Connection, Error> {
-        let database = &self.database;
-        let ((), connection) = over_live(database, Connection::open, |connection| {
-            check(database, connection)
-        })?;
-        Ok(connection)
+        self.done(self.table.set_disabled(id, None))
     }
 
     /// Has this process forget the key, before whoever changed it is told that it is done.
-    fn done(&self, done: Result<KeyRecord, Aborted>) -> Result<KeyRecord, Error> {
+    fn done(&self, done: Result<KeyRecord, Unchanged>) -> Result<KeyRecord, Error> {
         if let Some(cache) = &self.cache {
             match &done {
                 Ok(record) => cache.changed(record, Moment::now()),
-                Err(Aborted::Refused(_) | Aborted::Database(_)) => {}
-                // It may have been done all the same, and the answer lost.
-                Err(Aborted::Unknown(_)) => cache.apply(&Changed::Everything),
+                Err(unchanged) if unchanged.perhaps_changed => cache.apply(&Changed::Everything),
+                Err(_) => {}
             }
         }
-        done.map_err(|aborted| aborted.into_error(&self.database))
-    }
-
-    fn unreadable(&self, source: diesel::result::Error) -> Error {
-        Error::database(format!("cannot read the keys of {}", self.database), source)
+        done.map_err(|unchanged| unchanged.error)
     }
 }

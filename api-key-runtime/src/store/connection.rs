@@ -42,7 +42,7 @@ macro_rules! on_either {
         }
     };
 }
-pub(crate) use on_either;
+pub(super) use on_either;
 
 /// Whether a missing SQLite file is made.
 #[derive(Clone, Copy, PartialEq, Eq)]

@@ -15,7 +15,8 @@ use super::sqlite;
 use super::{
     ChangeCursor, Changes, Connection, Database, KeyStore, StoreError,
     change_reader::{ChangeReader, ReaderSlot},
-    claim_digest_key, on_either,
+    digest_key::claim_digest_key,
+    on_either,
     opened::{Idle, Opened},
     usage::UsageConnection,
 };

@@ -34,19 +34,22 @@ mod schema_check;
 #[cfg(feature = "sqlite")]
 pub mod sqlite;
 #[cfg(feature = "_diesel")]
+mod table;
+#[cfg(feature = "_diesel")]
 mod usage;
 
 pub(crate) use self::changes::Changed;
 pub use self::changes::{ChangeCursor, Changes};
 #[cfg(feature = "_diesel")]
-pub(crate) use self::{
+use self::{
     aborted::Aborted,
     connection::{Connection, on_either},
+};
+#[cfg(feature = "_diesel")]
+pub(crate) use self::{
     database::Database,
-    digest_key::claim_digest_key,
     migrations::migrate,
-    opened::over_live,
-    schema_check::check,
+    table::{Table, Unchanged},
 };
 #[cfg(feature = "_diesel")]
 pub use self::{

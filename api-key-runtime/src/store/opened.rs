@@ -5,7 +5,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use super::{Connection, Database, check};
+use super::{Connection, Database, schema_check::check};
 use crate::Error;
 
 /// Shorter than the idle time after which firewalls and balancers forget a connection without a word.
@@ -103,7 +103,7 @@ impl Idle {
 
 /// Opens a connection and runs this over it; over another one where a borrowed one turns out to be dead, as often as there may be dead
 /// ones in the pool. Of a new one, that would be no reason to try again.
-pub(crate) fn over_live<T, E: From<Error> + Display>(
+pub(super) fn over_live<T, E: From<Error> + Display>(
     database: &Database,
     open: impl Fn(&Database) -> Result<Connection, Error>,
     mut run: impl FnMut(&mut Connection) -> Result<T, E>,
