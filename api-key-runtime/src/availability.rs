@@ -2,14 +2,13 @@
 
 use std::{
     collections::HashMap,
+    mem,
     sync::{Mutex, MutexGuard},
     time::Duration,
 };
 
-use crate::{StoreError, clock::Moment, sync::lock};
+use crate::{StoreError, clock::Moment, spell::Spell, sync::lock};
 
-/// An outage is over when nothing has failed for this long, so that one that comes and goes is one.
-const OVER_AFTER: Duration = Duration::from_secs(1);
 /// How long whoever is sent to try a silent store has until the call shows.
 const TRY_EVERY: Duration = Duration::from_millis(20);
 
@@ -29,7 +28,9 @@ struct State {
     last_answer: Moment,
     /// While the store left everything unanswered, and has answered nothing since.
     silence: Option<Silence>,
-    outage: Option<Outage>,
+    outage: Spell,
+    /// Requests that were let through since it began.
+    let_through: u64,
 }
 
 #[derive(Debug)]
@@ -38,14 +39,6 @@ struct Silence {
     seen: Moment,
     /// When somebody was last sent to try the store.
     tried: Moment,
-}
-
-#[derive(Debug)]
-struct Outage {
-    since: Moment,
-    last_failure: Moment,
-    failures: u64,
-    let_through: u64,
 }
 
 type CallId = u64;
@@ -89,16 +82,20 @@ impl Availability {
             None => {
                 state.last_answer = now;
                 state.silence = None;
-                if let Some(over) = state.end_outage(now) {
+                if let Some(away_for) = state.outage.went_well(now) {
+                    let let_through = mem::take(&mut state.let_through);
                     drop(state);
-                    over.log(now);
+                    log::info!(
+                        "the key store answers again, after {:.1} s; {let_through} requests were let through meanwhile as keys were last known",
+                        away_for.as_secs_f64()
+                    );
                 }
             }
             Some(error) => {
                 if let Some(silence) = &mut state.silence {
                     silence.seen = now;
                 }
-                let is_first = state.failed(now);
+                let is_first = state.outage.failed(now);
                 drop(state);
                 if is_first {
                     log::error!(
@@ -141,10 +138,9 @@ impl Availability {
     /// A request was let through by what was known before the store was away; the first one is logged, and all are counted.
     pub(crate) fn let_through(&self, now: Moment) {
         let mut state = self.state();
-        let outage = state.outage.get_or_insert_with(|| Outage::beginning(now));
-        outage.last_failure = now;
-        outage.let_through = outage.let_through.saturating_add(1);
-        let is_first = outage.let_through == 1;
+        state.outage.failed(now);
+        state.let_through = state.let_through.saturating_add(1);
+        let is_first = state.let_through == 1;
         drop(state);
         if is_first {
             log::warn!(
@@ -160,7 +156,7 @@ impl Availability {
         if silent_for <= self.patience {
             return;
         }
-        let is_first = state.failed(now);
+        let is_first = state.outage.failed(now);
         drop(state);
         if is_first {
             log::error!(
@@ -199,39 +195,6 @@ impl State {
         }
         self.silence
             .take_if(|silence| now.since(silence.seen) > patience);
-    }
-
-    /// Whether this begins an outage.
-    fn failed(&mut self, now: Moment) -> bool {
-        let is_first = self.outage.is_none();
-        let outage = self.outage.get_or_insert_with(|| Outage::beginning(now));
-        outage.last_failure = now;
-        outage.failures = outage.failures.saturating_add(1);
-        is_first
-    }
-
-    fn end_outage(&mut self, now: Moment) -> Option<Outage> {
-        self.outage
-            .take_if(|outage| now.since(outage.last_failure) >= OVER_AFTER)
-    }
-}
-
-impl Outage {
-    fn beginning(now: Moment) -> Self {
-        Self {
-            since: now,
-            last_failure: now,
-            failures: 0,
-            let_through: 0,
-        }
-    }
-
-    fn log(&self, now: Moment) {
-        let away_for = now.since(self.since).as_secs_f64();
-        log::info!(
-            "the key store answers again, after {away_for:.1} s; {} requests were let through meanwhile as keys were last known",
-            self.let_through
-        );
     }
 }
 
@@ -313,34 +276,5 @@ mod tests {
             availability.answered(call, Some(&StoreError::new("closed")), at(millis));
             assert!(!availability.is_in_vain(at(millis)));
         }
-    }
-
-    // F3
-    #[test]
-    fn an_outage_that_comes_and_goes_is_one() {
-        let availability = Availability::new(PATIENCE);
-        let fails = |millis| {
-            let call = availability.asked(Asker::LookUp, at(millis));
-            let error = StoreError::new("test");
-            availability.answered(call, Some(&error), at(millis));
-        };
-        let answers = |millis| {
-            let call = availability.asked(Asker::LookUp, at(millis));
-            availability.answered(call, None, at(millis));
-        };
-        let failures = || {
-            availability
-                .state()
-                .outage
-                .as_ref()
-                .map(|outage| outage.failures)
-        };
-        fails(0);
-        answers(500);
-        fails(900);
-        answers(1899);
-        assert_eq!(failures(), Some(2));
-        answers(1900);
-        assert_eq!(failures(), None);
     }
 }

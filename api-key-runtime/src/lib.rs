@@ -145,6 +145,7 @@ mod refusal_log;
 mod request;
 mod response;
 mod scope;
+mod spell;
 mod store;
 mod supervisor;
 mod sync;

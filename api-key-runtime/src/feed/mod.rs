@@ -22,6 +22,7 @@ use crate::{
     cache::Cache,
     clock::Moment,
     once::OncePerHour,
+    spell::Spell,
     sync::{lock, wait_timeout_while},
 };
 
@@ -38,8 +39,6 @@ const LEAST_PAUSE: Duration = Duration::from_millis(1);
 /// connection takes long, each would be replaced before it got that far.
 const LEAST_ROUND_PATIENCE: Duration = Duration::from_secs(2);
 const MOST_ROUND_PATIENCE: Duration = Duration::from_secs(32);
-/// A failure is over when nothing has failed for this long, so that one that comes and goes is one.
-const OVER_AFTER: Duration = Duration::from_secs(1);
 /// The longest pause between rounds while a store cannot be asked: what is cached is not believed then, and recovery waits for it.
 const LONGEST_PAUSE: Duration = Duration::from_millis(250);
 
@@ -74,8 +73,7 @@ struct State {
     replaced_in_vain: u32,
     /// Whether the store tells its changes; unknown until it was asked.
     tells: Option<bool>,
-    /// When it failed last, so that a failure is logged when it begins and ends, not per round.
-    failing_since: Option<Moment>,
+    failing: Spell,
     shut_down: bool,
 }
 
@@ -213,7 +211,7 @@ impl Shared {
             return Round::Over;
         };
         let error = answer.as_ref().err();
-        let log = state.log_of(error, Moment::now());
+        let (begins, is_over) = state.note_failure(error, Moment::now());
         let round = match &answer {
             Ok(Some(Changes { changed, .. })) => {
                 state.tells = Some(true);
@@ -237,24 +235,22 @@ impl Shared {
                 Some(_) => self.availability.given_up(call),
             }
         }
-        self.log(log, error);
+        self.log(error, begins, is_over);
         if let Ok(Some(Changes { cursor: next, .. })) = answer {
             *cursor = Some(next);
         }
         round
     }
 
-    fn log(&self, log: Log, error: Option<&StoreError>) {
-        match (log, error) {
-            (Log::Begins, Some(error)) => log::error!(
+    fn log(&self, error: Option<&StoreError>, begins: bool, is_over: bool) {
+        match error {
+            Some(error) if begins => log::error!(
                 "the changes of keys cannot be read, so each key is asked for anew after {:?}: {error}",
                 self.cache.bounds().max_staleness
             ),
-            (Log::GoesOn, Some(error)) => {
-                log::debug!("the changes of keys still cannot be read: {error}");
-            }
-            (Log::Ends, _) => log::info!("the changes of keys are read again"),
-            _ => {}
+            Some(error) => log::debug!("the changes of keys still cannot be read: {error}"),
+            None if is_over => log::info!("the changes of keys are read again"),
+            None => {}
         }
     }
 
@@ -337,32 +333,13 @@ impl Shared {
 }
 
 impl State {
-    /// What is to be logged after a round.
-    fn log_of(&mut self, error: Option<&StoreError>, now: Moment) -> Log {
-        if error.is_some() {
-            let before = self.failing_since.replace(now);
-            return if before.is_none() {
-                Log::Begins
-            } else {
-                Log::GoesOn
-            };
-        }
-        let is_over = |at: &mut Moment| now.since(*at) >= OVER_AFTER;
-        if self.failing_since.take_if(is_over).is_some() {
-            Log::Ends
-        } else {
-            Log::Nothing
+    /// Whether a failure begins with this round, and whether one is over.
+    fn note_failure(&mut self, error: Option<&StoreError>, now: Moment) -> (bool, bool) {
+        match error {
+            Some(_) => (self.failing.failed(now), false),
+            None => (false, self.failing.went_well(now).is_some()),
         }
     }
-}
-
-/// What became of a failure.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Log {
-    Nothing,
-    Begins,
-    GoesOn,
-    Ends,
 }
 
 enum Round {
