@@ -85,7 +85,8 @@ pub(crate) enum Probe {
     Known(Arc<KnownKey>),
     /// No such key, which is believed.
     Unknown,
-    /// A key that was in the table when it was last read, good or not: a reason to be asked for first, and while the store is away perhaps enough.
+    /// A key that was in the table when it was last read, good or not: a reason to be asked for first, and while the store is away perhaps
+    /// enough.
     Outdated,
     Nothing,
 }

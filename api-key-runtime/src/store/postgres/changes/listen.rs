@@ -17,8 +17,8 @@ use diesel::{
 use crate::store::{Connection, Database, StoreError};
 
 const CHANNEL: &str = "api_key_changes";
-/// How often a connection is looked at for notifications, which takes no query: Diesel has no way to wait for them. Most of what that costs is
-/// waking up.
+/// How often a connection is looked at for notifications, which takes no query: Diesel has no way to wait for them. Most of what that costs
+/// is waking up.
 const POLL_INTERVAL: Duration = Duration::from_millis(10);
 /// How long a notification of our own may take.
 const PATIENCE: Duration = Duration::from_secs(2);
