@@ -1,9 +1,11 @@
 //! The arguments of the attribute: `scopes = "a b", any_scope = "c d", optional, crate = path`.
 
 use proc_macro2::{TokenStream, TokenTree};
-use syn::ext::IdentExt;
-use syn::parse::{Parse, ParseStream, Parser};
-use syn::{Error, Ident, LitStr, Path, Result, Token};
+use syn::{
+    Error, Ident, LitStr, Path, Result, Token,
+    ext::IdentExt,
+    parse::{Parse, ParseStream, Parser},
+};
 
 use crate::faults::Faults;
 

@@ -3,9 +3,9 @@
 
 use proc_macro2::{Delimiter, TokenStream, TokenTree};
 use quote::{ToTokens, quote};
-use syn::parse::ParseStream;
-use syn::punctuated::Punctuated;
-use syn::{Attribute, LitStr, Meta, MetaList, Result, Token};
+use syn::{
+    Attribute, LitStr, Meta, MetaList, Result, Token, parse::ParseStream, punctuated::Punctuated,
+};
 
 use crate::faults::Faults;
 

@@ -2,17 +2,18 @@
 
 use proc_macro2::{Delimiter, Group, Span, TokenStream, TokenTree};
 use quote::{ToTokens, format_ident, quote, quote_spanned};
-use syn::punctuated::Punctuated;
 use syn::{
     Attribute, GenericParam, Generics, Ident, Lifetime, Signature, Token, Type, TypeParamBound,
-    WherePredicate,
+    WherePredicate, punctuated::Punctuated,
 };
 
-use crate::args::Args;
-use crate::attributes::{self, Placed};
-use crate::faults::Faults;
-use crate::handler::Handler;
-use crate::validate::validate;
+use crate::{
+    args::Args,
+    attributes::{self, Placed},
+    faults::Faults,
+    handler::Handler,
+    validate::validate,
+};
 
 pub(crate) fn expand(args: TokenStream, item: TokenStream) -> TokenStream {
     let mut faults = Faults::default();

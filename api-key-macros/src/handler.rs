@@ -2,8 +2,11 @@
 
 use proc_macro2::{TokenStream, TokenTree};
 use quote::ToTokens;
-use syn::parse::{Parse, ParseStream};
-use syn::{Attribute, LitStr, Result, Signature, Token, Visibility, braced, token};
+use syn::{
+    Attribute, LitStr, Result, Signature, Token, Visibility, braced,
+    parse::{Parse, ParseStream},
+    token,
+};
 
 /// A function as it was written.
 pub(crate) struct Handler {

@@ -4,8 +4,10 @@ use proc_macro2::{Ident, TokenStream, TokenTree};
 use quote::ToTokens;
 use syn::{Attribute, FnArg, ReturnType, Safety, Signature};
 
-use crate::faults::Faults;
-use crate::handler::{Body, Handler};
+use crate::{
+    faults::Faults,
+    handler::{Body, Handler},
+};
 
 /// How many arguments actix-web's `Handler` knows.
 const MOST_ARGUMENTS: usize = 16;

@@ -2,8 +2,10 @@ use proc_macro2::TokenStream;
 use quote::quote;
 
 use super::{assert_contains, assert_expands, fragment, guarded, messages, tokens};
-use crate::attributes::{BUILTINS, ROUTES};
-use crate::expand::expand;
+use crate::{
+    attributes::{BUILTINS, ROUTES},
+    expand::expand,
+};
 
 /// Expands a handler under `attrs`, and asserts which stay on it and which go to the function around it.
 #[track_caller]
