@@ -57,8 +57,7 @@ static LOGGED: OncePerHour<String> = OncePerHour::new();
 /// # Several sets of keys
 ///
 /// A scope with keys in its own `app_data` knows these alone: a partner's key opens nothing outside of `/partner`, and the application's
-/// own keys open nothing within. A prefix for each set tells them apart at sight. The access log is made for all of them, by
-/// [`access_log_with`](Self::access_log_with).
+/// own keys open nothing within. A prefix for each set tells them apart at sight. One access log is made for all of them.
 ///
 /// ```
 /// use actix_web::{App, HttpResponse, get, web};
@@ -85,6 +84,7 @@ static LOGGED: OncePerHour<String> = OncePerHour::new();
 /// let keys = AppKeys::builder().store(store).build()?;
 /// let partner_keys = AppKeys::builder().store(partners).prefix("partner_").build()?;
 /// let app = App::new()
+///     .wrap(keys.access_log_with(&[&partner_keys]))
 ///     .app_data(keys.clone())
 ///     .service(whoami)
 ///     .service(web::scope("/partner").app_data(partner_keys.clone()).service(whoami));
