@@ -13,6 +13,9 @@ use chrono::{DateTime, SubsecRound as _, Utc};
 #[cfg(feature = "test-util")]
 pub use self::test_clock::TestClock;
 
+/// What moments are counted from. An `Instant` cannot be kept in an atomic, a number can.
+static BEGINNING: LazyLock<Instant> = LazyLock::new(Instant::now);
+
 /// The clock that expiry is judged by.
 #[derive(Clone, Debug, Default)]
 pub(crate) enum Clock {
@@ -36,9 +39,6 @@ impl Clock {
 pub(crate) fn to_stored(time: DateTime<Utc>) -> DateTime<Utc> {
     time.trunc_subsecs(6)
 }
-
-/// What moments are counted from. An `Instant` cannot be kept in an atomic, a number can.
-static BEGINNING: LazyLock<Instant> = LazyLock::new(Instant::now);
 
 /// A monotonic time: nanoseconds since this process first asked for one. They last for 584 years.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]

@@ -25,6 +25,9 @@ type HmacSha256 = Hmac<Sha256>;
 const PEPPER_BYTES: usize = 32;
 /// What a pepper's public id is derived from: never something a caller can present, which holds no space.
 const PEPPER_ID_INPUT: &[u8] = b"api-key-runtime pepper id";
+/// Both alphabets of RFC 4648, with or without padding: what people paste.
+const PEPPER_ENCODINGS: [GeneralPurpose; 2] =
+    [lenient(&alphabet::STANDARD), lenient(&alphabet::URL_SAFE)];
 
 /// The SHA-256 or HMAC-SHA-256 of a key: what the table holds and what look-ups ask for.
 ///
@@ -160,10 +163,6 @@ impl Way {
         })
     }
 }
-
-/// Both alphabets of RFC 4648, with or without padding: what people paste.
-const PEPPER_ENCODINGS: [GeneralPurpose; 2] =
-    [lenient(&alphabet::STANDARD), lenient(&alphabet::URL_SAFE)];
 
 const fn lenient(alphabet: &alphabet::Alphabet) -> GeneralPurpose {
     GeneralPurpose::new(
