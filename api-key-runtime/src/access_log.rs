@@ -2,12 +2,12 @@
 
 use actix_web::{dev::ServiceRequest, middleware::Logger};
 
-use crate::request::{Sources, decoded_name_is, percent_decode};
+use crate::request::{Callers, Sources, decoded_name_is, percent_decode};
 
 const REDACTED: &str = "[redacted]";
 
-/// Address, request line, status, bytes and seconds. Neither the referrer, which may hold a query, nor anything else a caller sent.
-const FORMAT: &str = "%a \"%{request}xi\" %s %b %T";
+/// The caller's address as keys are judged by it, request line, status, bytes and seconds. Neither the referrer, which may hold a query, nor anything else a caller sent.
+const FORMAT: &str = "%{caller}xi \"%{request}xi\" %s %b %T";
 
 /// What the keys of one set are known by in a request line.
 pub(crate) struct Marks {
@@ -15,9 +15,17 @@ pub(crate) struct Marks {
     pub(crate) prefix: String,
 }
 
-/// An access log whose lines hold no key of these sets.
-pub(crate) fn logger(sets: Vec<Marks>) -> Logger {
-    Logger::new(FORMAT).custom_request_replace("request", move |request| line(request, &sets))
+/// An access log whose lines hold no key of these sets, and name callers as trusted proxies do.
+pub(crate) fn logger(callers: Callers, sets: Vec<Marks>) -> Logger {
+    Logger::new(FORMAT)
+        .custom_request_replace("caller", move |request| caller(request, &callers))
+        .custom_request_replace("request", move |request| line(request, &sets))
+}
+
+fn caller(request: &ServiceRequest, callers: &Callers) -> String {
+    let peer = request.peer_addr().map(|peer| peer.ip());
+    let address = callers.address(peer, request.headers());
+    address.map_or_else(|| "-".to_owned(), |address| address.to_string())
 }
 
 fn line(request: &ServiceRequest, sets: &[Marks]) -> String {

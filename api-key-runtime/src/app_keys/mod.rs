@@ -229,7 +229,8 @@ impl AppKeys {
     /// keys, its log is that of all of them: [`access_log_with`](Self::access_log_with).
     ///
     /// It redacts the query parameters a key may be presented in, and whatever looks like a native key wherever it stands. The stock
-    /// `Logger` writes both (`%r`), and `{:?}` of a request writes every header but `Authorization` and cookies.
+    /// `Logger` writes both (`%r`), and `{:?}` of a request writes every header but `Authorization` and cookies. Lines begin with the
+    /// caller's address, as [`trusted_proxies`](AppKeysBuilder::trusted_proxies) tell it; `-` is an unknown one.
     #[must_use]
     pub fn access_log(&self) -> Logger {
         self.access_log_with(&[])
@@ -240,7 +241,8 @@ impl AppKeys {
     #[must_use]
     pub fn access_log_with(&self, others: &[&Self]) -> Logger {
         let sets = std::iter::once(&self).chain(others);
-        access_log::logger(sets.map(|keys| keys.marks()).collect())
+        let callers = self.inner().callers.clone();
+        access_log::logger(callers, sets.map(|keys| keys.marks()).collect())
     }
 
     fn marks(&self) -> access_log::Marks {
