@@ -12,7 +12,7 @@ use crate::clock::TestClock;
 use crate::{Error, store::Database};
 use crate::{KeyStore, RefusalClass, Source, clock::Clock, key::Secret, response::Bodies};
 
-/// Sets up [`AppKeys`]. What a setter is given is checked by [`build`](Self::build).
+/// Sets up [`AppKeys`](crate::AppKeys). What a setter is given is checked by [`build`](Self::build).
 #[derive(Debug)]
 #[must_use = "nothing happens until it is built"]
 pub struct AppKeysBuilder {
@@ -302,7 +302,7 @@ impl AppKeysBuilder {
     /// How often uses of keys are recorded: when a key was used last, from where and how often. Every ten seconds by default; zero
     /// records none.
     ///
-    /// It is what a process that is killed loses at most. One that ends records the rest: see [`AppKeys::shutdown`].
+    /// It is what a process that is killed loses at most. One that ends records the rest: see [`AppKeys::shutdown`](crate::AppKeys::shutdown).
     pub fn usage_interval(mut self, interval: Duration) -> Self {
         self.usage_interval = interval;
         self
