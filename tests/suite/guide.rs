@@ -25,7 +25,7 @@ use crate::{
 
 const CRATE: &str = include_str!("../../api-key-runtime/src/lib.rs");
 const MODULE: &str = include_str!("../../api-key-runtime/src/guide.rs");
-const SETTINGS: &str = include_str!("../../api-key-runtime/src/app_keys.rs");
+const SETTINGS: &str = include_str!("../../api-key-runtime/src/app_keys/environment.rs");
 const MANIFEST: &str = include_str!("../../api-key-runtime/Cargo.toml");
 
 /// The chapters, by name.

@@ -1,5 +1,6 @@
 -- A log and not a counter: one row that every writer updates would let any open transaction
--- block a revocation. Nothing is ever updated here; old rows are deleted by age.
+-- block a revocation. Nothing is ever updated here, and nothing of ours deletes old rows. Whoever
+-- does keeps those whose transaction ended within the last two hours.
 CREATE TABLE api_key_changes (
     seq        bigint      GENERATED ALWAYS AS IDENTITY,
     -- Sequences commit out of order; only snapshots tell which changes a reader has not seen yet.

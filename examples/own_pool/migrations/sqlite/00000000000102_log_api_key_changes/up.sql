@@ -1,4 +1,5 @@
--- A log and not a counter, as on Postgres. Old rows are deleted by age.
+-- A log and not a counter, as on Postgres. Nothing of ours deletes old rows; whoever does keeps the
+-- newest one.
 CREATE TABLE api_key_changes (
     seq        INTEGER   NOT NULL PRIMARY KEY AUTOINCREMENT,
     -- Tells a restored backup, whose numbers start again where they once were, from the original.
