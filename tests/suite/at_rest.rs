@@ -8,7 +8,7 @@ use api_key_runtime::{
     test_util::MemoryStore,
 };
 
-use crate::support::{Database, Server, Tap, allocator, database_test, fixtures, http, log};
+use crate::support::{Database, Server, Tap, allocator, database_test, fixtures, hex, http, log};
 
 #[get("/cake")]
 #[require_app_key]
@@ -56,9 +56,12 @@ fn all_that_was_written(database: &Database) -> Vec<u8> {
         .output()
         .unwrap();
         assert!(dump.status.success(), "{dump:?}");
+        // The log is that of all databases of the server.
+        let marker = format!("the last statement of {}", database.name());
+        database.texts(&format!("SELECT '{marker}'"));
         let log = fs::read(std::env::var("TEST_POSTGRES_LOG").unwrap()).unwrap();
         assert!(
-            String::from_utf8_lossy(&log).contains("api_key_meta"),
+            String::from_utf8_lossy(&log).contains(&marker),
             "the server logs every statement"
         );
         [dump.stdout, log].concat()
@@ -126,9 +129,7 @@ fn of_a_key_postgres_is_told_its_digest_alone_and_that_as_a_parameter() {
     let issued = keys.admin().unwrap().issue(&new_key()).unwrap();
     let key = issued.secret.expose();
     let digest = issued.record.digest.as_bytes();
-    let hex: String = digest
-        .iter()
-        .fold(String::new(), |hex, byte| hex + &format!("{byte:02x}"));
+    let hex = hex(digest);
     for ask in [false, true] {
         if ask {
             tap.take();

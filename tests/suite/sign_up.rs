@@ -7,7 +7,7 @@ use diesel::{
     r2d2::{ConnectionManager, Pool},
 };
 
-use crate::support::{Database, Server, database_test, http};
+use crate::support::{Database, Server, database_test, http, wait_until};
 
 #[get("/guarded")]
 #[require_app_key]
@@ -84,10 +84,7 @@ database_test!(
         })
         .unwrap();
         // What was said of it before is forgotten as soon as it is there.
-        let began = std::time::Instant::now();
-        while status(&key) != 200 {
-            assert!(began.elapsed() < std::time::Duration::from_secs(5));
-        }
+        wait_until("it is accepted", || status(&key) == 200);
         let [record] = admin.list().unwrap().try_into().unwrap();
         assert_eq!(record.owner.as_deref(), Some("ada"));
         assert_eq!(database.texts("SELECT name FROM users"), ["ada"]);

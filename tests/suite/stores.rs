@@ -1,6 +1,6 @@
 //! One suite that every store runs.
 
-use std::{sync::mpsc, thread, time::Duration};
+use std::{sync::mpsc, thread};
 
 use api_key_runtime::{
     DieselStore, KeyRecord, KeyStore, NewKey,
@@ -9,7 +9,7 @@ use api_key_runtime::{
 use chrono::{DateTime, Utc};
 
 use crate::{
-    support::{Database, database_test},
+    support::{Database, PATIENCE, database_test, hex},
     tables::role_with_the_documented_grants,
 };
 
@@ -24,16 +24,7 @@ impl Subject for InDatabase<'_> {
     }
 
     fn insert(&self, record: &KeyRecord) -> i64 {
-        let hex: String = record
-            .digest
-            .as_bytes()
-            .iter()
-            .fold(String::new(), |hex, byte| hex + &format!("{byte:02x}"));
-        let digest = if self.database.is_postgres() {
-            format!("'\\x{hex}'::bytea")
-        } else {
-            format!("x'{hex}'")
-        };
+        let digest = self.database.literal(&hex(record.digest.as_bytes()));
         let time = |time: Option<DateTime<Utc>>| {
             time.map_or_else(
                 || "NULL".to_owned(),
@@ -224,7 +215,7 @@ fn a_revocation_on_postgres_waits_for_no_open_transaction_of_another_key() {
     let (sender, receiver) = mpsc::channel();
     thread::spawn(move || sender.send(admin.revoke(id).map(|record| record.revoked_at)));
     let revoked = receiver
-        .recv_timeout(Duration::from_secs(5))
+        .recv_timeout(PATIENCE)
         .expect("the revocation waits for another key's transaction");
     assert!(revoked.unwrap().is_some());
     open.batch_execute("ROLLBACK").unwrap();

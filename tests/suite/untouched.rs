@@ -5,13 +5,13 @@ use std::{
     pin::Pin,
     sync::atomic::{AtomicUsize, Ordering},
     task::{Context, Poll},
-    time::{Duration, Instant},
+    time::Instant,
 };
 
 use actix_web::{FromRequest, HttpRequest, HttpResponse, dev::Payload, get, post, web};
 use api_key_runtime::require_app_key;
 
-use crate::support::{Database, Server, database_test, fixtures, http};
+use crate::support::{Database, PATIENCE, Server, database_test, fixtures, http};
 
 static CONSTRUCTED: AtomicUsize = AtomicUsize::new(0);
 static POLLED: AtomicUsize = AtomicUsize::new(0);
@@ -92,7 +92,7 @@ fn status(server: &Server, bytes: &[&[u8]]) -> u16 {
         client.send(part);
     }
     let status = client.read(false).expect("closed without an answer").status;
-    assert!(started.elapsed() < Duration::from_secs(5), "not promptly");
+    assert!(started.elapsed() < PATIENCE, "not promptly");
     status
 }
 

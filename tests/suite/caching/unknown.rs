@@ -1,11 +1,11 @@
 //! Keys that are in no table are remembered as such, and stand in nobody's way.
 
 use api_key_runtime::{AppKeys, DieselStore, NewKey, StoreError, test_util::MemoryStore};
+use sha2::{Digest as _, Sha256};
 
 use super::{routes, status};
 use crate::support::{
-    Counting, Database, Server, database_test,
-    fixtures::{holds_soon, unknown},
+    Counting, Database, PATIENCE, Server, database_test, fixtures::unknown, hex, wait_until,
 };
 
 // E10
@@ -14,9 +14,10 @@ database_test!(
     |database: Database| {
         database.migrate();
         let store = Counting::new(DieselStore::open(database.url()).unwrap());
-        let keys = database.builder().store(store.clone()).build().unwrap();
+        let builder = database.builder().store(store.clone());
+        let keys = builder.max_staleness(PATIENCE).build().unwrap();
         let server = Server::start(keys.clone(), routes);
-        holds_soon("the feed runs", || keys.health().is_ready());
+        wait_until("the feed runs", || keys.health().is_ready());
         let stranger = unknown();
         assert_eq!(status(server.address, &stranger), 401);
         let asked = store.queries();
@@ -30,30 +31,18 @@ database_test!(
         database
             .execute(&format!("DELETE FROM api_keys WHERE id = {id}"))
             .unwrap();
-        holds_soon("it is unknown", || status(server.address, &other) == 401);
-        let digest = digest_sql(&database, &other);
+        wait_until("it is unknown", || status(server.address, &other) == 401);
+        let digest = database.literal(&hex(&Sha256::digest(&other)));
         database
             .execute(&format!(
                 "INSERT INTO api_keys (digest, digest_key, hint, name, allowed_ips) VALUES ({digest}, 'sha256', '', 'again', '0.0.0.0')"
             ))
             .unwrap();
-        holds_soon("it is known again", || {
+        wait_until("it is known again", || {
             status(server.address, &other) == 200
         });
     }
 );
-
-fn digest_sql(database: &Database, key: &str) -> String {
-    use sha2::{Digest as _, Sha256};
-    let hex: String = Sha256::digest(key)
-        .iter()
-        .fold(String::new(), |hex, byte| hex + &format!("{byte:02x}"));
-    if database.is_postgres() {
-        format!("'\\x{hex}'::bytea")
-    } else {
-        format!("x'{hex}'")
-    }
-}
 
 // E10
 #[test]
@@ -65,10 +54,11 @@ fn a_flood_of_unknown_keys_displaces_no_key_that_is_known() {
         .builder()
         .store(store.clone())
         .cache_capacity(64)
+        .max_staleness(PATIENCE)
         .build()
         .unwrap();
     let server = Server::start(keys.clone(), routes);
-    holds_soon("the feed runs", || keys.health().is_ready());
+    wait_until("the feed runs", || keys.health().is_ready());
     let all_known = || known.iter().all(|key| status(server.address, key) == 200);
     assert!(all_known());
     let new = NewKey::new("flood", "0.0.0.0".parse().unwrap());

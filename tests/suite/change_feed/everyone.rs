@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use api_key_runtime::{ChangeCursor, KeyStore as _};
 
-use super::{Reader, Seen, hex, insert, insertion, keys, literal, nothing};
+use super::{Reader, Seen, hex, insert, insertion, keys, nothing};
 use crate::support::{Database, database_test};
 
 // E6
@@ -16,7 +16,7 @@ database_test!(
         let digest = insert(&database, 2);
         let mut reader = Reader::new(&database);
         assert_eq!(reader.read(), nothing());
-        let row = format!("digest = {}", literal(&database, &digest));
+        let row = format!("digest = {}", database.literal(&digest));
         for change in [
             "allowed_ips = '10.0.0.1'",
             "scopes = 'a'",

@@ -9,7 +9,7 @@ mod sqlite;
 
 use api_key_runtime::{ChangeCursor, DieselStore, KeyStore, StoreError};
 
-use crate::support::Database;
+use crate::support::{Database, hex};
 
 /// What a store told.
 #[derive(Debug, PartialEq, Eq)]
@@ -71,12 +71,6 @@ impl Reader {
     }
 }
 
-fn hex(bytes: &[u8]) -> String {
-    bytes
-        .iter()
-        .fold(String::new(), |hex, byte| hex + &format!("{byte:02x}"))
-}
-
 /// Puts a key into the table by SQL and answers its digest in hexadecimal.
 fn insert(database: &Database, number: u32) -> String {
     let digest = format!("{number:064x}");
@@ -87,14 +81,6 @@ fn insert(database: &Database, number: u32) -> String {
 fn insertion(database: &Database, digest: &str) -> String {
     format!(
         "INSERT INTO api_keys (digest, digest_key, hint, name, allowed_ips) VALUES ({}, 'sha256', 'h', 'n', '0.0.0.0')",
-        literal(database, digest)
+        database.literal(digest)
     )
-}
-
-fn literal(database: &Database, digest: &str) -> String {
-    if database.is_postgres() {
-        format!("'\\x{digest}'::bytea")
-    } else {
-        format!("x'{digest}'")
-    }
 }

@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 
 use diesel::{Connection as _, PgConnection, connection::SimpleConnection as _};
 
-use super::{Reader, Seen, insert, insertion, keys, literal, nothing};
+use super::{Reader, Seen, insert, insertion, keys, nothing};
 use crate::{support::Database, tables::role_with_the_documented_grants};
 
 fn migrated() -> Database {
@@ -19,7 +19,7 @@ fn session(database: &Database) -> PgConnection {
 
 /// An update of the key with this digest.
 fn change(database: &Database, digest: &str) -> String {
-    let digest = literal(database, digest);
+    let digest = database.literal(&digest);
     format!("UPDATE api_keys SET scopes = scopes || 'x' WHERE digest = {digest}")
 }
 
@@ -120,7 +120,7 @@ fn upserts_merges_cascades_truncation_and_bulk_changes_are_told() {
         .parse()
         .unwrap();
     if version >= 150_000 {
-        let digest = literal(&database, &digest);
+        let digest = database.literal(&digest);
         database
             .execute(&format!("MERGE INTO api_keys USING (VALUES ({digest})) AS v(digest) ON api_keys.digest = v.digest WHEN MATCHED THEN DELETE"))
             .unwrap();
@@ -266,7 +266,7 @@ fn a_connection_that_was_cut_is_an_error_or_everything_and_never_old_news() {
     let mut reader = Reader::new(&database);
     for _ in 0..5 {
         database.execute(&change(&database, &digest)).unwrap();
-        database.texts("SELECT cast(pg_terminate_backend(pid) AS text) FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid()");
+        database.end_connections();
         let answers = [reader.try_read(), reader.try_read()];
         assert!(
             answers

@@ -8,12 +8,12 @@ use std::{
 use api_key_runtime::AppKeys;
 
 use super::routes;
-use crate::support::{Database, OwnServer, Proxy, Server, http};
+use crate::support::{Database, MAX_STALENESS, OwnServer, Proxy, Server, http, wait_until};
 
-/// How old what a service knows may be.
-const MAX_STALENESS: Duration = Duration::from_secs(1);
-/// What a busy machine may add to any time.
-const SLACK: Duration = Duration::from_secs(1);
+/// For how long a key is presented after it was revoked.
+const WATCHED: Duration = Duration::from_secs(2);
+/// Look-ups wait this long on a busy machine; a feed that is stuck is replaced after twice that.
+const DEADLINE: Duration = Duration::from_secs(4);
 
 /// A service on a server of its own, behind a proxy.
 struct Scene {
@@ -34,6 +34,7 @@ impl Scene {
         let keys = AppKeys::builder()
             .database_url(database.url_at(proxy.address))
             .max_staleness(MAX_STALENESS)
+            .lookup_timeout(DEADLINE)
             .build()
             .unwrap();
         let service = Server::start(keys.clone(), routes);
@@ -56,14 +57,7 @@ impl Scene {
     /// How long it takes until the feed is up to date.
     fn wait_until_ready(&self) -> Duration {
         let began = Instant::now();
-        while !self.keys.health().is_ready() {
-            assert!(
-                began.elapsed() < Duration::from_secs(15),
-                "{}",
-                self.keys.health()
-            );
-            thread::sleep(Duration::from_millis(5));
-        }
+        wait_until("the feed is up to date", || self.keys.health().is_ready());
         began.elapsed()
     }
 
@@ -90,7 +84,7 @@ impl Scene {
             .unwrap();
         let revoked = Instant::now();
         let mut last_accepted = Duration::ZERO;
-        while revoked.elapsed() < MAX_STALENESS + SLACK {
+        while revoked.elapsed() < WATCHED {
             let sent = revoked.elapsed();
             match self.status(&key) {
                 200 => last_accepted = sent,
@@ -110,8 +104,8 @@ impl Scene {
             "{what}: a key revoked at that moment is accepted for {accepted:?}; the feed is up to date {ready:?} later; then for {afterwards:?}"
         );
         assert!(accepted <= MAX_STALENESS, "{what}: {accepted:?}");
-        // No slack is needed: with the feed back it takes milliseconds.
-        assert!(afterwards <= MAX_STALENESS / 2, "{what}: {afterwards:?}");
+        // With the feed back it takes milliseconds.
+        assert!(afterwards <= MAX_STALENESS, "{what}: {afterwards:?}");
         let (other, _) = self.known.pop().unwrap();
         assert_eq!(self.status(&other), 200, "{what}: other keys go on");
     }

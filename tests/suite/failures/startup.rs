@@ -4,7 +4,7 @@ use std::net::TcpListener;
 
 use api_key_runtime::{AppKeys, NewKey};
 
-use crate::support::{Database, database_test, log};
+use crate::support::{Database, database_test, free_ports, log};
 
 // F8
 database_test!(
@@ -118,11 +118,10 @@ database_test!(
 // F8
 #[test]
 fn start_up_without_a_database_is_a_clear_error_without_the_password() {
-    let closed = TcpListener::bind("127.0.0.1:0")
-        .unwrap()
-        .local_addr()
-        .unwrap()
-        .port();
+    // A port that the system gives nobody by itself, so that it stays closed.
+    let closed = free_ports()
+        .find(|port| TcpListener::bind(("127.0.0.1", *port)).is_ok())
+        .unwrap();
     let error = AppKeys::builder()
         .database_url(format!("postgres://cakes:s3cret@127.0.0.1:{closed}/cakes"))
         .build()

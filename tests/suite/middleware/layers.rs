@@ -261,6 +261,17 @@ fn the_key_is_for_the_handler_of_its_own_request() {
     }
 }
 
+/// Whether a request is answered; otherwise its connection was closed, or refused.
+fn answers(address: std::net::SocketAddr) -> bool {
+    use std::io::{Read as _, Write as _};
+    let ask = || {
+        let mut stream = TcpStream::connect(address)?;
+        stream.write_all(http::head("GET", "/open", &[]).as_bytes())?;
+        stream.read(&mut [0; 64])
+    };
+    ask().is_ok_and(|read| read > 0)
+}
+
 /// Serves with this guard; what became of starting it.
 fn starting(guard: RequireAppKey) -> std::io::Result<()> {
     log::install();
@@ -280,9 +291,12 @@ fn starting(guard: RequireAppKey) -> std::io::Result<()> {
         let address = server.addrs()[0];
         let server = server.run();
         let handle = server.handle();
+        // One that starts is stopped once it has answered.
         let stopping = actix_web::rt::spawn(async move {
-            actix_web::rt::time::sleep(std::time::Duration::from_millis(300)).await;
-            handle.stop(false).await;
+            let answered = actix_web::rt::task::spawn_blocking(move || answers(address));
+            if answered.await.unwrap() {
+                handle.stop(false).await;
+            }
         });
         let ended = server.await;
         stopping.abort();

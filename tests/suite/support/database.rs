@@ -3,7 +3,7 @@
 //! `database_test!(name, |database| { .. });` runs the same test on both, as `name::postgres` and `name::sqlite`.
 
 use std::{
-    fmt, fs,
+    env, fmt, fs,
     net::SocketAddr,
     path::PathBuf,
     process,
@@ -16,6 +16,8 @@ use diesel::{
     connection::SimpleConnection as _, prelude::QueryableByName, sql_query, sql_types,
 };
 use diesel_migrations::{FileBasedMigrations, MigrationHarness};
+
+use super::LONG_DEADLINE;
 
 /// The same test on Postgres and on SQLite, each with an empty database.
 macro_rules! database_test {
@@ -87,7 +89,8 @@ fn split_url(url: &str) -> (&str, &str, &str) {
 
 /// An empty folder nobody else uses; who asks for it removes it.
 pub(crate) fn own_folder() -> PathBuf {
-    let folder = std::env::temp_dir().join(own_name());
+    let parent = env::var_os("TEST_DATABASES").map_or_else(env::temp_dir, PathBuf::from);
+    let folder = parent.join(own_name());
     fs::create_dir_all(&folder).unwrap();
     folder
 }
@@ -171,9 +174,11 @@ impl Database {
         self
     }
 
-    /// The settings of a service on it, all others at their defaults.
+    /// The settings of a service on it, which waits long for its answers; all others at their defaults.
     pub(crate) fn builder(&self) -> AppKeysBuilder {
-        AppKeys::builder().database_url(&self.url)
+        AppKeys::builder()
+            .database_url(&self.url)
+            .lookup_timeout(LONG_DEADLINE)
     }
 
     /// A service's keys, after migrating.
@@ -238,6 +243,24 @@ impl Database {
                 &mut SqliteConnection::establish(&self.url).unwrap(),
                 migrations,
             ),
+        }
+    }
+
+    /// Ends every other connection to it, and answers how many there were; on Postgres only.
+    pub(crate) fn end_connections(&self) -> usize {
+        self.texts(
+            "SELECT cast(pg_terminate_backend(pid) AS text) FROM pg_stat_activity \
+             WHERE datname = current_database() AND pid <> pg_backend_pid()",
+        )
+        .len()
+    }
+
+    /// These bytes, in hexadecimal, as a literal of its SQL.
+    pub(crate) fn literal(&self, hex: &str) -> String {
+        if self.is_postgres() {
+            format!("'\\x{hex}'::bytea")
+        } else {
+            format!("x'{hex}'")
         }
     }
 

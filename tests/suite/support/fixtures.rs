@@ -1,18 +1,6 @@
 //! The keys that the requirements speak of.
 
-use std::{
-    fmt,
-    sync::{
-        Arc,
-        atomic::{AtomicUsize, Ordering},
-    },
-    thread,
-    time::{Duration, Instant},
-};
-
-use api_key_runtime::{
-    ChangeCursor, Changes, Digest, KeyRecord, KeyStore, NewKey, StoreError, test_util::TestClock,
-};
+use api_key_runtime::{NewKey, test_util::TestClock};
 use chrono::{DateTime, TimeDelta, Utc};
 
 use super::Database;
@@ -91,54 +79,6 @@ pub(crate) fn unknown() -> String {
 pub(crate) fn mistyped(key: &str) -> String {
     let (head, last) = key.split_at(key.len() - 1);
     format!("{head}{}", if last == "a" { "b" } else { "a" })
-}
-
-/// Counts the look-ups that reach a store.
-#[derive(Clone)]
-pub(crate) struct Counting {
-    store: Arc<dyn KeyStore>,
-    queries: Arc<AtomicUsize>,
-}
-
-impl Counting {
-    pub(crate) fn new(store: impl KeyStore) -> Self {
-        Self {
-            store: Arc::new(store),
-            queries: Arc::default(),
-        }
-    }
-
-    pub(crate) fn queries(&self) -> usize {
-        self.queries.load(Ordering::SeqCst)
-    }
-}
-
-impl KeyStore for Counting {
-    fn find(&self, digests: &[Digest]) -> Result<Vec<KeyRecord>, StoreError> {
-        self.queries.fetch_add(1, Ordering::SeqCst);
-        self.store.find(digests)
-    }
-
-    fn changes(&self, since: Option<&ChangeCursor>) -> Result<Option<Changes>, StoreError> {
-        self.store.changes(since)
-    }
-
-    fn wait_for_change(&self, at_most: Duration) {
-        self.store.wait_for_change(at_most);
-    }
-}
-
-/// How long a change by somebody else may take until every process judges by it: the bound, and a second for a busy machine.
-const BOUND: Duration = Duration::from_secs(2);
-
-/// Waits until this holds, as it must within the bound after a change.
-#[track_caller]
-pub(crate) fn holds_soon(what: impl fmt::Display, holds: impl Fn() -> bool) {
-    let began = Instant::now();
-    while !holds() {
-        assert!(began.elapsed() < BOUND, "not within {BOUND:?}: {what}");
-        thread::sleep(Duration::from_millis(5));
-    }
 }
 
 /// A moment to set clocks to.

@@ -20,12 +20,7 @@ static PIECES: LazyLock<RwLock<HashSet<Vec<u8>>>> = LazyLock::new(RwLock::defaul
 
 /// Searches everything from now on for this key.
 pub(crate) fn watch(issued: &IssuedKey) {
-    let digest = issued
-        .record
-        .digest
-        .as_bytes()
-        .iter()
-        .fold(String::new(), |hex, byte| hex + &format!("{byte:02x}"));
+    let digest = super::hex(issued.record.digest.as_bytes());
     let secrets = [
         (&issued.secret.expose()[SHOWN..], KEY_PIECE),
         (&digest, DIGEST_PIECE),

@@ -2,6 +2,7 @@
 //! for what breaks, a proxy that damages the path and a database server that can be frozen and killed.
 
 pub(crate) mod allocator;
+mod counted;
 pub(crate) mod database;
 pub(crate) mod fixtures;
 pub(crate) mod http;
@@ -13,15 +14,40 @@ pub(crate) mod own_server;
 pub(crate) mod proxy;
 pub(crate) mod random;
 pub(crate) mod server;
+mod stores;
 pub(crate) mod tap;
+mod wait;
 
+pub(crate) use counted::CountedServer;
 pub(crate) use database::{Database, database_test};
-pub(crate) use fixtures::{Counting, Fixtures};
+pub(crate) use fixtures::Fixtures;
 #[cfg(target_os = "linux")]
 pub(crate) use own_server::OwnServer;
 pub(crate) use proxy::Proxy;
 pub(crate) use server::Server;
+pub(crate) use stores::{Counting, Frozen};
 pub(crate) use tap::Tap;
+pub(crate) use wait::{LONG_DEADLINE, MAX_STALENESS, PATIENCE, refused_in_time, wait_until};
+
+/// Bytes in hexadecimal.
+pub(crate) fn hex(bytes: &[u8]) -> String {
+    bytes
+        .iter()
+        .fold(String::new(), |hex, byte| hex + &format!("{byte:02x}"))
+}
+
+/// Raises the number of files and connections this process may have open, as far as the system lets it.
+pub(crate) fn allow_open_files(count: u64) {
+    #[cfg(unix)]
+    {
+        use rustix::process::{Resource, getrlimit, setrlimit};
+        let mut limit = getrlimit(Resource::Nofile);
+        if limit.current.is_some_and(|current| current < count) {
+            limit.current = Some(limit.maximum.map_or(count, |maximum| maximum.min(count)));
+            setrlimit(Resource::Nofile, limit).unwrap();
+        }
+    }
+}
 
 /// Ports to try, below those that systems hand out by themselves.
 pub(crate) fn free_ports() -> impl Iterator<Item = u16> {

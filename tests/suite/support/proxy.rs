@@ -31,6 +31,8 @@ struct Shared {
 struct State {
     path: Path,
     listening: bool,
+    /// Why it could not take its port again.
+    fault: Option<String>,
     connections: Vec<Connection>,
 }
 
@@ -62,6 +64,7 @@ impl Proxy {
             state: Mutex::new(State {
                 path: Path::Open,
                 listening: true,
+                fault: None,
                 connections: Vec::new(),
             }),
             changed: Condvar::new(),
@@ -76,8 +79,11 @@ impl Proxy {
     pub(crate) fn pass(&self) {
         self.delay_answers(Duration::ZERO);
         let state = self.shared.set_path(Path::Open);
-        let listening = |state: &mut State| !state.listening;
-        drop(self.shared.changed.wait_while(state, listening).unwrap());
+        let closed = |state: &mut State| !state.listening && state.fault.is_none();
+        let state = self.shared.changed.wait_while(state, closed).unwrap();
+        let fault = state.fault.clone();
+        drop(state);
+        assert_eq!(fault, None);
     }
 
     /// A path that stands still: connections stay open and new ones are taken, nothing arrives until it is told to pass.
@@ -173,7 +179,14 @@ impl Shared {
                 self.set_listening(false);
                 let cut = |state: &mut State| state.path == Path::Cut;
                 drop(self.changed.wait_while(self.lock(), cut).unwrap());
-                listener = bind(address);
+                listener = match bind(address) {
+                    Ok(listener) => listener,
+                    Err(fault) => {
+                        self.lock().fault = Some(fault);
+                        self.changed.notify_all();
+                        return;
+                    }
+                };
                 self.set_listening(true);
             }
             if self.lock().path == Path::Ended {
@@ -227,7 +240,7 @@ impl Shared {
             && length > 0
         {
             if answers {
-                thread::sleep(Duration::from_millis(self.delay.load(Ordering::SeqCst)));
+                self.wait_for_the_delay();
             }
             let held = |state: &mut State| state.path == Path::Held;
             drop(self.changed.wait_while(self.lock(), held).unwrap());
@@ -236,6 +249,20 @@ impl Shared {
             }
         }
         let _ = (from.shutdown(Shutdown::Both), to.shutdown(Shutdown::Both));
+    }
+
+    /// Until an answer that came now is as late as it is to be, or answers are late no more.
+    fn wait_for_the_delay(&self) {
+        let came = Instant::now();
+        let mut state = self.lock();
+        loop {
+            let delay = Duration::from_millis(self.delay.load(Ordering::SeqCst));
+            let left = delay.saturating_sub(came.elapsed());
+            if left.is_zero() {
+                return;
+            }
+            (state, _) = self.changed.wait_timeout(state, left).unwrap();
+        }
     }
 }
 
@@ -248,15 +275,18 @@ fn bind_below_ephemeral_ports() -> TcpListener {
     listener
 }
 
-fn bind(address: SocketAddr) -> TcpListener {
-    let until = Instant::now() + Duration::from_secs(5);
+fn bind(address: SocketAddr) -> Result<TcpListener, String> {
+    let until = Instant::now() + super::PATIENCE;
     loop {
         match TcpListener::bind(address) {
             Ok(listener) => {
                 listener.set_nonblocking(true).unwrap();
-                return listener;
+                return Ok(listener);
             }
-            Err(error) => assert!(Instant::now() < until, "{address} was taken: {error}"),
+            Err(error) if Instant::now() > until => {
+                return Err(format!("{address} was taken: {error}"));
+            }
+            Err(_) => {}
         }
         thread::sleep(ACCEPTING);
     }

@@ -8,7 +8,7 @@ use std::{
 
 use actix_web::{App, HttpServer, web};
 use api_key_runtime::{KeyUse, RequireAppKey, Source, test_util::TestClock};
-use chrono::{TimeDelta, Utc};
+use chrono::TimeDelta;
 
 use super::{NEVER, PATIENCE, SOON, count, recording, routes, usage, wait_until};
 use crate::support::{Database, Fixtures, Server, database_test, fixtures, http};
@@ -59,7 +59,9 @@ database_test!(
 database_test!(
     the_last_time_and_address_are_those_of_the_last_request_exactly,
     |database: Database| {
+        let clock = TestClock::at(fixtures::moment());
         let keys = recording(&database, NEVER)
+            .clock(clock.clone())
             .trusted_proxies(["127.0.0.1"])
             .build()
             .unwrap();
@@ -78,32 +80,34 @@ database_test!(
         ] {
             // From somewhere else first: the last one stands.
             let forwarded = forwarded.map(|address| format!("X-Forwarded-For: {address}"));
-            let mut stamps = Vec::new();
+            let mut sent = Instant::now();
+            let mut answered = sent;
             for line in [Some("X-Forwarded-For: 192.0.2.1".to_owned()), forwarded] {
                 let key = format!("X-API-Key: {key}");
                 let lines: Vec<&str> = [Some(key.as_str()), line.as_deref()]
                     .into_iter()
                     .flatten()
                     .collect();
-                stamps.push(Utc::now());
+                sent = Instant::now();
                 assert_eq!(http::get(server.address, "/guarded", &lines).status, 200);
-                stamps.push(Utc::now());
+                answered = Instant::now();
             }
-            // Written later than it was used, which must not show.
+            // Written later than it was used, which must not show: by how much is told by a clock that stands still.
+            clock.advance(Duration::from_secs(3600));
             thread::sleep(Duration::from_millis(300));
+            let least = answered.elapsed();
             assert!(keys.shutdown(PATIENCE));
+            let most = sent.elapsed();
             expected += 2;
             let known = usage(&database, id).unwrap();
             let address = address.map(|address| address.parse::<IpAddr>().unwrap());
             assert_eq!((known.count, known.last_used_ip), (expected, address));
-            // Monotonic time and time of day are read one after the other.
-            let slack = TimeDelta::milliseconds(100);
+            let ago = (clock.now() - known.last_used_at).to_std().unwrap();
+            // What is recorded has microseconds.
+            let slack = Duration::from_micros(1);
             assert!(
-                (stamps[2] - slack..=stamps[3] + slack).contains(&known.last_used_at),
-                "{} is not within {} and {}",
-                known.last_used_at,
-                stamps[2],
-                stamps[3]
+                (least - slack..=most + slack).contains(&ago),
+                "{ago:?} ago is not within {least:?} and {most:?}"
             );
         }
     }

@@ -5,18 +5,17 @@ mod faults;
 #[cfg(unix)]
 mod processes;
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use actix_web::{HttpResponse, get, web};
 use api_key_runtime::{AppKeysBuilder, KeyUse, RequireAppKey, require_app_key};
 
-use crate::support::Database;
+use crate::support::{Database, PATIENCE, wait_until};
 
 /// No use is recorded by itself within a test.
 const NEVER: Duration = Duration::from_secs(3600);
 /// How often uses are recorded where a test waits for it.
 const SOON: Duration = Duration::from_millis(20);
-const PATIENCE: Duration = Duration::from_secs(20);
 
 #[get("/guarded")]
 #[require_app_key]
@@ -60,12 +59,4 @@ fn usage(database: &Database, id: i64) -> Option<KeyUse> {
 /// How often a key was used, as far as that is recorded.
 fn count(database: &Database, id: i64) -> u64 {
     usage(database, id).map_or(0, |usage| usage.count)
-}
-
-fn wait_until(what: &str, done: impl Fn() -> bool) {
-    let began = Instant::now();
-    while !done() {
-        assert!(began.elapsed() < PATIENCE, "{what} did not happen");
-        std::thread::sleep(Duration::from_millis(10));
-    }
 }

@@ -164,8 +164,7 @@ database_test!(
         let (key, id) = database.issue("0.0.0.0");
         let service = Service::start(&database, Duration::from_millis(500), End::Drop);
         service.use_key(&key, 50);
-        // As many intervals again as a busy machine may need.
-        thread::sleep(Duration::from_millis(2500));
+        wait_until("the uses were recorded", || count(&database, id) == 50);
         service.use_key(&key, 20);
         service.end(Signal::KILL);
         let recorded = count(&database, id);
