@@ -30,13 +30,7 @@ use std::{
     time::{Duration, SystemTime},
 };
 
-use self::{
-    judge::Rule,
-    place::Place,
-    run::{Finished, Plan},
-    seat::Kind,
-    server::Store,
-};
+use self::{judge::Rule, place::Place, run::Plan, seat::Kind, server::Store};
 use crate::support::{Database, database_test};
 
 const SHORT: Duration = Duration::from_secs(12);
@@ -74,7 +68,14 @@ fn run_under_faults(place: Place) {
         ],
         length,
         with_faults: true,
-        recovery: Duration::from_secs(20),
+        enough: |counts| {
+            counts.accepted > 300
+                && counts.refused > 200
+                && counts.changes > 40
+                && counts.faults > 5
+        },
+        // A feed that is stuck again and again is replaced after half a minute at the latest.
+        recovery: Duration::from_secs(120),
         seed: seed(),
     };
     let finished = plan.run();
@@ -103,26 +104,38 @@ mod whatever_breaks_no_server_accepts_what_was_revoked_or_refuses_what_is_good {
     }
 }
 
-/// What comes of servers with this store while nothing is broken.
-fn run_with(database: Database, name: &'static str, store: Store) -> Finished {
-    let plan = Plan {
-        place: Place::shared(database),
-        servers: vec![kind(name, store, 300, 0), kind(name, store, 300, 0)],
-        length: VERY_SHORT,
-        with_faults: false,
-        recovery: Duration::ZERO,
-        seed: seed(),
-    };
-    plan.run()
+/// Servers with this store break this rule while nothing else is broken: in a short run, or in one of a few, where the machine is slow.
+fn assert_caught(database: Database, name: &'static str, store: Store, rule: Rule) {
+    const RUNS: u64 = 10;
+    let mut place = Place::shared(database);
+    for number in 1..=RUNS {
+        let plan = Plan {
+            place,
+            servers: vec![kind(name, store, 300, 0), kind(name, store, 300, 0)],
+            length: VERY_SHORT,
+            enough: |_| true,
+            with_faults: false,
+            recovery: Duration::ZERO,
+            seed: seed() + number,
+        };
+        let finished = plan.run();
+        println!("seed {}: {}", finished.seed, finished.judgement);
+        if number == RUNS {
+            finished.assert_breaks(rule);
+        }
+        let is_caught = finished.judgement.count.contains_key(&rule);
+        place = finished.remove();
+        if is_caught {
+            return;
+        }
+    }
 }
 
 // E2
 database_test!(
     a_server_that_hears_of_no_change_is_caught,
     |database: Database| {
-        let finished = run_with(database, "deaf", Store::Deaf);
-        finished.assert_breaks(Rule::NoneTooLate);
-        finished.remove();
+        assert_caught(database, "deaf", Store::Deaf, Rule::NoneTooLate);
     }
 );
 
@@ -130,8 +143,6 @@ database_test!(
 database_test!(
     a_server_that_looks_keys_up_in_a_copy_that_is_behind_is_caught,
     |database: Database| {
-        let finished = run_with(database, "lagging", Store::Lagging);
-        finished.assert_breaks(Rule::NoneTooLate);
-        finished.remove();
+        assert_caught(database, "lagging", Store::Lagging, Rule::NoneTooLate);
     }
 );

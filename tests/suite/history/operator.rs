@@ -4,7 +4,6 @@
 //! revoked, as often as it takes.
 
 use std::{
-    fmt::Write as _,
     sync::atomic::{AtomicBool, Ordering},
     thread,
     time::Duration,
@@ -15,13 +14,13 @@ use chrono::{DateTime, TimeDelta, Utc};
 
 use super::{
     client::Client,
-    event::{Allowed, By, Caller, Change, Outcome, What},
+    event::{Allowed, By, Caller, Change, Moment, Outcome, What},
     pool::{Pool, Shown},
     recorder::Recorder,
     row::Row,
     sql::{End, Sql},
 };
-use crate::support::random::Random;
+use crate::support::{hex, random::Random};
 
 /// Keys an operator has at a time that are not over.
 const LIVE: usize = 6;
@@ -80,7 +79,7 @@ impl Operator<'_> {
             self.rest(50, 300);
         }
         let allowed = self.some_allowed();
-        let digest = literal(issued.record.digest.as_bytes(), self.database_url);
+        let digest = literal(&hex(issued.record.digest.as_bytes()), self.database_url);
         let insert = format!(
             "INSERT INTO api_keys (digest, digest_key, hint, name, allowed_ips) VALUES ({digest}, '{}', '{}', 'history', '{}')",
             issued.record.digest_key,
@@ -200,9 +199,7 @@ impl Operator<'_> {
             Change::Allow(allowed) => format!("allowed_ips = '{}'", addresses(allowed)),
             Change::ExpireAt(None) => "expires_at = NULL".to_owned(),
             Change::ExpireAt(Some(end)) => {
-                let left = end.since(self.recorder.now());
-                let end = Utc::now() + TimeDelta::from_std(left).unwrap();
-                format!("expires_at = '{}'", time(end))
+                format!("expires_at = '{}'", time(self.by_the_wall_clock(end)))
             }
             Change::Rename => format!("name = 'renamed {}'", self.random.below(1_000_000)),
             Change::Issue(_) | Change::Delete => {
@@ -210,6 +207,18 @@ impl Operator<'_> {
             }
         };
         format!("UPDATE api_keys SET {set} WHERE digest = {}", key.digest)
+    }
+
+    /// Both clocks are read at almost the same moment, also on a machine that stands still now and then.
+    fn by_the_wall_clock(&self, moment: Moment) -> DateTime<Utc> {
+        const APART: Duration = Duration::from_millis(5);
+        loop {
+            let before = self.recorder.now();
+            let wall = Utc::now();
+            if self.recorder.now().since(before) < APART {
+                return wall + TimeDelta::from_std(moment.since(before)).unwrap();
+            }
+        }
     }
 
     /// Now and then in a transaction that stays open, so that others that began later commit before it.
@@ -298,11 +307,7 @@ impl Operator<'_> {
     }
 }
 
-fn literal(digest: &[u8], database_url: &str) -> String {
-    let mut hex = String::new();
-    for byte in digest {
-        let _ = write!(hex, "{byte:02x}");
-    }
+fn literal(hex: &str, database_url: &str) -> String {
     if database_url.starts_with("postgres:") {
         format!("'\\x{hex}'::bytea")
     } else {

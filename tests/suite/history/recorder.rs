@@ -4,17 +4,30 @@ use std::{
     fs::{self, File},
     io::{BufWriter, Write as _},
     path::{Path, PathBuf},
-    sync::Mutex,
+    sync::{
+        Mutex,
+        atomic::{AtomicUsize, Ordering},
+    },
     time::Instant,
 };
 
-use super::event::{Event, Moment, What};
+use super::event::{Answer, Event, Moment, Request, What};
 
 /// Everything that is timed is timed here, in the process that sends the requests and makes the changes.
 pub(super) struct Recorder {
     began: Instant,
     path: PathBuf,
     file: Mutex<BufWriter<File>>,
+    counts: [AtomicUsize; 4],
+}
+
+/// How much happened.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Counts {
+    pub(super) accepted: usize,
+    pub(super) refused: usize,
+    pub(super) changes: usize,
+    pub(super) faults: usize,
 }
 
 impl Recorder {
@@ -23,6 +36,21 @@ impl Recorder {
             began: Instant::now(),
             file: Mutex::new(BufWriter::new(File::create(&path).unwrap())),
             path,
+            counts: Default::default(),
+        }
+    }
+
+    /// How much has happened so far.
+    pub(super) fn counts(&self) -> Counts {
+        let [accepted, refused, changes, faults] = self
+            .counts
+            .each_ref()
+            .map(|count| count.load(Ordering::Relaxed));
+        Counts {
+            accepted,
+            refused,
+            changes,
+            faults,
         }
     }
 
@@ -37,6 +65,19 @@ impl Recorder {
     }
 
     pub(super) fn write(&self, event: &Event) {
+        let count = match event.what {
+            What::Request(Request { answer, .. }) => match answer {
+                Answer::Accepted => Some(0),
+                Answer::Refused => Some(1),
+                _ => None,
+            },
+            What::Change { .. } => Some(2),
+            What::Fault { .. } => Some(3),
+            _ => None,
+        };
+        if let Some(count) = count {
+            self.counts[count].fetch_add(1, Ordering::Relaxed);
+        }
         let mut line = serde_json::to_vec(event).unwrap();
         line.push(b'\n');
         self.file.lock().unwrap().write_all(&line).unwrap();

@@ -17,19 +17,23 @@ use super::{
     operator::{Operator, Owned},
     place::Place,
     pool::{Pool, Shown},
-    recorder::Recorder,
+    recorder::{Counts, Recorder},
     seat::{Kind, Seat, Seated},
 };
 use crate::support::random::Random;
 
 const CLIENTS_OF_A_SERVER: usize = 3;
 const OPERATORS: usize = 2;
+/// How long a run waits for enough to happen.
+const LONGEST: Duration = Duration::from_secs(180);
 /// What a run is made of.
 pub(super) struct Plan {
     pub(super) place: Place,
     pub(super) servers: Vec<Kind>,
     /// How long it goes on before it is quiet.
     pub(super) length: Duration,
+    /// What must have happened until then; on a slow machine it goes on until it has, or for as long as [`LONGEST`].
+    pub(super) enough: fn(Counts) -> bool,
     /// Whether anything is broken meanwhile.
     pub(super) with_faults: bool,
     /// How long servers may take to be well again once nothing is broken any more.
@@ -43,6 +47,7 @@ pub(super) struct Finished {
     /// The history and the servers' logs; to be removed when all is well.
     pub(super) folder: PathBuf,
     pub(super) seed: u64,
+    place: Place,
 }
 
 impl Finished {
@@ -69,9 +74,10 @@ impl Finished {
         );
     }
 
-    /// Once all is as it was expected.
-    pub(super) fn remove(self) {
+    /// Once all is as it was expected; where another run may take place.
+    pub(super) fn remove(self) -> Place {
         fs::remove_dir_all(self.folder).unwrap();
+        self.place
     }
 }
 
@@ -91,6 +97,7 @@ impl Plan {
             judgement: judge(&recorder.finish()),
             folder,
             seed: self.seed,
+            place: self.place,
         }
     }
 
@@ -145,6 +152,10 @@ impl Plan {
             });
             let timer = scope.spawn(|| {
                 thread::sleep(self.length);
+                let until = Instant::now() + LONGEST;
+                while !(self.enough)(recorder.counts()) && Instant::now() < until {
+                    thread::sleep(Duration::from_millis(100));
+                }
                 stop.faults.store(true, Ordering::Relaxed);
             });
             if self.with_faults {
@@ -165,13 +176,15 @@ impl Plan {
     /// Presents every key to every server until it answers what the row says, or has had its time.
     fn be_quiet(&self, pool: &Pool, seats: &[Seat], recorder: &Recorder, keys: &[Owned]) {
         let began = recorder.now();
-        let until = Instant::now() + self.recovery;
         let certain = keys.iter().filter(|key| !key.is_doubtful);
         let mut expected: Vec<(Shown, Caller, bool)> = Vec::new();
         for key in certain {
             for caller in [Caller::Home, Caller::Abroad] {
                 // It does not expire meanwhile, or has.
-                let is_good = key.row.may_accept(caller, began.after(self.recovery));
+                let is_good = key.row.may_accept(
+                    caller,
+                    began.after(self.recovery * u32::try_from(seats.len()).unwrap()),
+                );
                 expected.push((key.shown.clone(), caller, is_good));
             }
         }
@@ -181,6 +194,8 @@ impl Plan {
                 .map(|key| (key, Caller::Home, false)),
         );
         for seat in seats {
+            // Each has its own time, since one after the other is asked.
+            let until = Instant::now() + self.recovery;
             let mut client = Client::new(seat, recorder);
             for (key, caller, is_good) in &expected {
                 let right = if *is_good {
