@@ -9,7 +9,7 @@ use super::{
 };
 
 /// A refusal waits for nothing the caller sends.
-const PROMPTLY: Duration = Duration::from_secs(5);
+const PROMPTLY: Duration = Duration::from_secs(60);
 
 type Make = fn() -> Request;
 

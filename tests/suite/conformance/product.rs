@@ -15,7 +15,7 @@ use super::{
     serving::{Configure, Entrances, Served, cors},
     target::{Guard, Keys, State, TRUSTED_PROXIES, Target, Wanted},
 };
-use crate::support::Database;
+use crate::support::{Database, LONG_DEADLINE};
 
 #[require_app_key]
 async fn guarded(run: Run) -> HttpResponse {
@@ -123,7 +123,11 @@ pub(super) type Routes = fn(&mut web::ServiceConfig);
 pub(super) fn on_database(database: Database, routes: Routes) -> Served {
     database.migrate();
     let url = database.url().to_owned();
-    let builder = move || AppKeys::builder().database_url(&url);
+    let builder = move || {
+        AppKeys::builder()
+            .database_url(&url)
+            .lookup_timeout(LONG_DEADLINE)
+    };
     let (clock, now) = clock();
     let admin = database.admin();
     let keys = Keys::new(now, |wanted| {
@@ -159,7 +163,11 @@ pub(super) fn in_memory(routes: Routes) -> Served {
     });
     served(
         routes,
-        move || AppKeys::builder().store(store.clone()),
+        move || {
+            AppKeys::builder()
+                .store(store.clone())
+                .lookup_timeout(LONG_DEADLINE)
+        },
         None,
         keys,
         clock,

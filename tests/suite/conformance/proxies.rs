@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 
 use super::{
     Case, case,
+    serving::without_ipv6,
     target::{Caller, Target},
     wire::Request,
 };
@@ -263,7 +264,7 @@ pub(super) fn cases() -> Vec<Case> {
             "C7",
             |target| {
                 let Some(dual) = &target.doors.dual else {
-                    return Ok(());
+                    return without_ipv6();
                 };
                 at_dual_listener(target, dual.plain_by_v4)?;
                 let mut caller = target.caller(dual.proxied_by_v4);
@@ -282,7 +283,7 @@ pub(super) fn cases() -> Vec<Case> {
             |target| {
                 let Some(address) = target.doors.dual.as_ref().and_then(|dual| dual.plain_by_v6)
                 else {
-                    return Ok(());
+                    return without_ipv6();
                 };
                 let mut caller = target.caller(address);
                 comes_from(&mut caller, &target.keys.any_v6, &[], "::1")?;

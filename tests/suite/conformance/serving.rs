@@ -143,6 +143,16 @@ fn listen_on_both() -> Option<TcpListener> {
     Some(listener)
 }
 
+/// What becomes of a case that needs such a listener where there is none: it fails, unless whoever runs it says that there can be none.
+pub(super) fn without_ipv6() -> Result<(), String> {
+    match std::env::var_os("TEST_NO_IPV6") {
+        Some(_) => Ok(()),
+        None => {
+            Err("no listener on [::]; TEST_NO_IPV6=1 says that this machine has none".to_owned())
+        }
+    }
+}
+
 fn by_v4(listener: &TcpListener) -> SocketAddr {
     SocketAddr::from(([127, 0, 0, 1], listener.local_addr().unwrap().port()))
 }

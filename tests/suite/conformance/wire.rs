@@ -8,8 +8,10 @@ use std::{
     time::Duration,
 };
 
+/// What is said of a server that is silent.
+pub(super) const NO_ANSWER: &str = "no answer";
 /// How long an answer may take before the server counts as silent.
-const PATIENCE: Duration = Duration::from_secs(10);
+const PATIENCE: Duration = Duration::from_secs(60);
 
 /// A request, put together line by line; what a client library would refuse to send is sent.
 #[derive(Clone, Debug)]
@@ -284,7 +286,7 @@ impl Connection {
                 Ok(true)
             }
             Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut) => {
-                Err(format!("no answer within {PATIENCE:?}"))
+                Err(format!("{NO_ANSWER} within {PATIENCE:?}"))
             }
             // A reset is a server that closed while bytes for it were still on their way.
             Err(_) => Ok(false),
