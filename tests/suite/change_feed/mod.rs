@@ -3,7 +3,7 @@
 mod everyone;
 mod postgres;
 #[cfg(unix)]
-mod server;
+mod restarts;
 mod servers;
 mod sqlite;
 

@@ -1,6 +1,6 @@
 //! The bakery: what it prints, and what its keys open.
 
-use std::{net::SocketAddr, process::Command, thread, time::Duration};
+use std::{net::SocketAddr, process::Command, thread};
 
 use api_key_runtime::NewKey;
 use serde_json::{Value, json};
@@ -228,7 +228,9 @@ database_test!(
         let cakes = Example::cakes(&database);
         assert_eq!(bake(cakes.address(), &key).status, 401);
         let log = cakes.wait_until_logged("\"POST /api/v1/cakes HTTP/1.1\" 401");
-        let warnings: Vec<&str> = log.lines().filter(|line| line.contains("WARN")).collect();
+        let is_refusal =
+            |line: &&str| line.contains("WARN") && line.contains("Unauthorized address");
+        let warnings: Vec<&str> = log.lines().filter(is_refusal).collect();
         assert_eq!(warnings.len(), 1, "{warnings:?}");
         let hint = &key[.."ak_live_".len() + 4];
         assert!(
@@ -469,14 +471,16 @@ fn when_asked_to_stop_it_finishes_the_request_in_hand() {
                 &bearer(&key),
                 "Content-Type: application/x-www-form-urlencoded",
                 &format!("Content-Length: {}", body.len()),
+                "Expect: 100-continue",
             ],
         );
         let mut client = Client::connect(cakes.address());
-        client.send(head).send(begun);
-        // Until the handler waits for the rest of the body, and then until the signal arrived.
-        thread::sleep(Duration::from_millis(500));
+        client.send(head);
+        let going_on = client.read(false).expect("it waits for the body");
+        assert_eq!(going_on.status, 100, "{signal}");
+        client.send(begun);
         cakes.signal(signal);
-        thread::sleep(Duration::from_millis(500));
+        cakes.wait_until_logged("graceful worker shutdown; finishing 1 connections");
         client.send(rest);
         let answer = client.read(false).expect("the request is answered");
         assert_eq!(answer.status, 201, "{signal}");

@@ -6,7 +6,7 @@ use api_key_runtime::{Backend, copy_migrations};
 use diesel_migrations::FileBasedMigrations;
 
 use super::{Example, header, root};
-use crate::support::{Database, database_test, fixtures::holds_soon, http};
+use crate::support::{Database, database_test, http, wait_until};
 
 const SOURCE: &str = include_str!("../../../examples/own_pool/main.rs");
 
@@ -53,11 +53,11 @@ database_test!(
         let example = serve(&database);
         let (key, _) = database.issue("127.0.0.1");
         let status = || http::get_with(example.listens_at(), "/me", &key).status;
-        holds_soon("the key is there", || status() == 200);
+        wait_until("the key is there", || status() == 200);
         if database.is_postgres() {
             let connections = "SELECT cast(count(*) AS text) FROM pg_stat_activity \
                  WHERE datname = current_database() AND pid <> pg_backend_pid()";
-            holds_soon("four of the pool and one", || {
+            wait_until("four of the pool and one", || {
                 database.texts(connections) == ["5"]
             });
         }

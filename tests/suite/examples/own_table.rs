@@ -1,7 +1,7 @@
 //! A store over a table of the application's own. That it passes the suite of all stores is a test of its own package.
 
 use super::{Example, header, program};
-use crate::support::{Database, fixtures::holds_soon, http};
+use crate::support::{Database, http, wait_until};
 
 const SOURCE: &str = include_str!("../../../examples/own_table/src/main.rs");
 
@@ -53,7 +53,7 @@ fn a_token_that_is_changed_by_plain_sql_is_judged_anew() {
     let key = run(&database, "issue", "shop");
     assert!(key.starts_with("partner_"), "{key}");
     let status = || http::get_with(example.listens_at(), "/whoami", &key).status;
-    holds_soon("it is there", || status() == 200);
+    wait_until("it is there", || status() == 200);
     for (change, expected) in [
         ("networks = '203.0.113.7'", 401),
         ("networks = '127.0.0.0/8'", 200),
@@ -66,12 +66,12 @@ fn a_token_that_is_changed_by_plain_sql_is_judged_anew() {
         database
             .execute(&format!("UPDATE partner_tokens SET {change}"))
             .unwrap();
-        holds_soon(change, || status() == expected);
+        wait_until(change, || status() == expected);
     }
     database
         .execute("UPDATE partner_tokens SET networks = '0.0.0.0'")
         .unwrap();
-    holds_soon("back", || status() == 200);
+    wait_until("back", || status() == 200);
     database.execute("DELETE FROM partner_tokens").unwrap();
-    holds_soon("deleted", || status() == 401);
+    wait_until("deleted", || status() == 401);
 }

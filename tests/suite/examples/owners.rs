@@ -5,8 +5,8 @@ use diesel_migrations::FileBasedMigrations;
 use super::{Example, header, root, shell};
 use crate::support::{
     Database, database_test,
-    fixtures::holds_soon,
     http::{self, request},
+    wait_until,
 };
 
 const SOURCE: &str = include_str!("../../../examples/owners/main.rs");
@@ -45,7 +45,7 @@ database_test!(
         let status = |place, key: &String| http::get_with(place, "/me", key).status;
         for place in places {
             for key in &keys {
-                holds_soon("a new key is known", || status(place, key) == 200);
+                wait_until("a new key is known", || status(place, key) == 200);
             }
         }
         let [ada, grace] = &keys;
@@ -53,7 +53,7 @@ database_test!(
         let deleted = request(places[0], "DELETE", "/me", &[&bearer]);
         assert_eq!(deleted.status, 204);
         for place in places {
-            holds_soon("the key ended with its user", || status(place, ada) == 401);
+            wait_until("the key ended with its user", || status(place, ada) == 401);
             assert_eq!(status(place, grace), 200);
         }
     }
@@ -66,7 +66,7 @@ database_test!(
         let (key, _) = database.issue("127.0.0.1");
         let bearer = format!("Authorization: Bearer {key}");
         let status = |method: &str| request(example.listens_at(), method, "/me", &[&bearer]).status;
-        holds_soon("the key is there", || status("GET") == 404);
+        wait_until("the key is there", || status("GET") == 404);
         assert_eq!(status("DELETE"), 204);
         assert_eq!(status("GET"), 404);
     }

@@ -19,12 +19,10 @@ use diesel::{Connection as _, PgConnection};
 use rustix::process::{Pid, Signal, kill_process};
 
 use super::{
-    Database,
+    Database, PATIENCE,
     database::{own_folder, setting},
+    wait_until,
 };
-
-/// How long a server may take to start or to end on a busy machine.
-const PATIENCE: Duration = Duration::from_secs(60);
 
 const SETTINGS: &str = "
 fsync = off
@@ -99,11 +97,13 @@ impl OwnServer {
     pub(crate) fn freeze(&self) {
         let postmaster = self.postmaster();
         send(postmaster, Signal::STOP);
-        wait_until("stopped", || state_of(postmaster) == Some('T'));
+        wait_until("the server is stopped", || {
+            state_of(postmaster) == Some('T')
+        });
         // Whoever it started last is among these.
         for child in children_of(postmaster) {
             send(child, Signal::STOP);
-            wait_until("stopped", || {
+            wait_until("the server is stopped", || {
                 matches!(state_of(child), None | Some('T' | 'Z'))
             });
         }
@@ -138,7 +138,7 @@ impl OwnServer {
 
     /// After a process was killed: it takes none until it has begun anew.
     pub(crate) fn wait_until_it_takes_connections(&self) {
-        wait_until("up again", || {
+        wait_until("the server is up again", || {
             PgConnection::establish(&url(self.port)).is_ok()
         });
     }
@@ -153,7 +153,7 @@ impl OwnServer {
         }
         self.running.lock().unwrap().wait().unwrap();
         let gone = |&process: &Pid| matches!(state_of(process), None | Some('Z'));
-        wait_until("killed", || processes.iter().all(gone));
+        wait_until("the server is killed", || processes.iter().all(gone));
     }
 
     /// Shuts it down in order, as for an update.
@@ -301,14 +301,6 @@ fn server_user() -> (u32, u32) {
 fn send(process: Pid, signal: Signal) {
     // It may have ended by itself meanwhile.
     let _ = kill_process(process, signal);
-}
-
-fn wait_until(what: &str, done: impl Fn() -> bool) {
-    let until = Instant::now() + PATIENCE;
-    while !done() {
-        assert!(Instant::now() < until, "the server was not {what}");
-        thread::sleep(Duration::from_millis(1));
-    }
 }
 
 /// A process's state letter and its parent, from `/proc`.
