@@ -28,7 +28,7 @@ enum AnyPool {
 impl AnyPool {
     /// A pool of this many connections, as an application makes it.
     fn new(database: &Database, size: u32) -> Self {
-        Self::with_patience(database, size, Duration::from_secs(1))
+        Self::with_patience(database, size, PATIENCE)
     }
 
     fn with_patience(database: &Database, size: u32, patience: Duration) -> Self {
@@ -84,7 +84,7 @@ database_test!(
             database
                 .execute("CREATE TABLE users (name TEXT); INSERT INTO users VALUES ('ada')")
                 .unwrap();
-            AnyPool::with_patience(&database, 1, PATIENCE)
+            AnyPool::new(&database, 1)
         };
         let builder = pool.builder().lookup_timeout(PATIENCE);
         let server = Server::start(builder.build().unwrap(), routes);

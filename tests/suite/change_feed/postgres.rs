@@ -19,7 +19,7 @@ fn session(database: &Database) -> PgConnection {
 
 /// An update of the key with this digest.
 fn change(database: &Database, digest: &str) -> String {
-    let digest = database.literal(&digest);
+    let digest = database.literal(digest);
     format!("UPDATE api_keys SET scopes = scopes || 'x' WHERE digest = {digest}")
 }
 

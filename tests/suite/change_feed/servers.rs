@@ -171,10 +171,10 @@ fn a_log_in_another_schema_than_the_keys_is_an_error() {
 // E5, F5
 #[test]
 fn that_nobody_answers_new_connections_does_not_hold_up_the_one_that_changes_are_read_over() {
-    let database = migrated();
-    let proxy = Proxy::start(database.server());
     // To connect is given up after two seconds: one reader that takes less shows it, where a busy machine may take as long.
     const CONNECTING: Duration = Duration::from_millis(1500);
+    let database = migrated();
+    let proxy = Proxy::start(database.server());
     let mut number = 0;
     let mut times = (0..5).map(|_| {
         let mut reader = Reader::at(&database.url_at(proxy.address));

@@ -100,9 +100,10 @@ pub(super) fn assert_prompt<'a>(
     times.sort_unstable();
     let at = |hundredth: usize| times[(times.len() - 1) * hundredth / 100];
     println!(
-        "{what}: {} requests, p50 {:?}, p99 {:?}, max {:?}",
+        "{what}: {} requests, p50 {:?}, p90 {:?}, p99 {:?}, max {:?}",
         times.len(),
         at(50),
+        at(90),
         at(99),
         at(100)
     );
