@@ -103,6 +103,7 @@ impl Seen {
             passed_for > MAX_STALENESS,
             "{lenient}: given up after {passed_for:?}"
         );
+        self.assert_prompt(&format!("{what}, known key"), &self.strict);
         self.assert_prompt(&format!("{lenient}, known key"), &self.lenient);
         self.assert_no_more_than_the_default(what);
         for sample in self.during(&self.unknown) {
@@ -120,7 +121,7 @@ impl Seen {
         assert!(unavailable.count() > 0, "{what}: no unknown key is 503");
         assert!(self.health.iter().all(|sample| sample.status == 200));
         self.assert_prompt(&format!("{what}, /health"), &self.health);
-        self.assert_prompt(&format!("{what}, known key"), &self.strict);
+        self.assert_answered(&format!("{what}, known key"), &self.strict);
         self.assert_answered(&format!("{what}, an unknown key"), &self.unknown);
     }
 
