@@ -267,11 +267,12 @@ pub(crate) fn marked(mut response: HttpResponse, mark: Mark) -> HttpResponse {
 
 /// A refusal of the attribute's, marked as such; what could not be checked keeps its mark.
 pub(crate) fn at_handler(refusal: HttpResponse) -> HttpResponse {
-    #[cfg(feature = "test-util")]
-    if refusal.extensions().get() == Some(&Mark::Refused) {
-        return marked(refusal, Mark::RefusedAtHandler);
+    let is_marked = refusal.extensions().get() == Some(&Mark::Refused);
+    if is_marked {
+        marked(refusal, Mark::RefusedAtHandler)
+    } else {
+        refusal
     }
-    refusal
 }
 
 /// A challenge of the Bearer scheme (RFC 6750, section 3).
