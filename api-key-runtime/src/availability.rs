@@ -17,6 +17,8 @@ const TRY_EVERY: Duration = Duration::from_millis(20);
 pub(crate) struct Availability {
     /// How long the store may leave every call unanswered until it counts as away.
     patience: Duration,
+    /// What takes longer is answered too late for whoever asked.
+    deadline: Duration,
     state: Mutex<State>,
 }
 
@@ -56,9 +58,12 @@ pub(crate) enum Asker {
 pub(crate) struct Call(CallId);
 
 impl Availability {
-    pub(crate) fn new(patience: Duration) -> Self {
+    /// The patience is less than the deadline, so that those who come later are refused at once, and by default no more than it takes
+    /// until nothing cached is believed any longer.
+    pub(crate) fn new(deadline: Duration) -> Self {
         Self {
-            patience,
+            patience: deadline.saturating_mul(5) / 8,
+            deadline,
             state: Mutex::default(),
         }
     }
@@ -75,13 +80,19 @@ impl Availability {
     /// The store answered, or failed and said so. Logs, and so is called without a lock.
     pub(crate) fn answered(&self, call: Call, error: Option<&StoreError>, now: Moment) {
         let mut state = self.state();
-        let was_waited_for = state.under_way.remove(&call.0).is_some();
+        let asked = state.under_way.remove(&call.0).map(|(_, since)| since);
+        let was_waited_for = asked.is_some();
         match error {
             // What somebody gave up long ago says nothing of today.
             Some(_) if !was_waited_for => {}
             None => {
                 state.last_answer = now;
-                state.silence = None;
+                if asked.is_some_and(|asked| now.since(asked) <= self.deadline) {
+                    state.silence = None;
+                } else if let Some(silence) = &mut state.silence {
+                    // It came too late for who asked, and so will the next.
+                    silence.seen = now;
+                }
                 if let Some(away_for) = state.outage.went_well(now) {
                     let let_through = mem::take(&mut state.let_through);
                     drop(state);
@@ -119,7 +130,7 @@ impl Availability {
     }
 
     /// Whether who asks now waits in vain, most likely: the store is silent, and somebody else is trying whether it still is. A connection
-    /// that gives up for now, and is made anew, ends no silence: only an answer does.
+    /// that gives up for now, and is made anew, ends no silence: only an answer in time does.
     pub(crate) fn is_in_vain(&self, now: Moment) -> bool {
         let mut state = self.state();
         state.note_silence(self.patience, now);
@@ -202,7 +213,8 @@ impl State {
 mod tests {
     use super::*;
 
-    const PATIENCE: Duration = Duration::from_millis(600);
+    /// Of it 600 ms are the patience.
+    const DEADLINE: Duration = Duration::from_millis(960);
 
     fn at(millis: u64) -> Moment {
         Moment::from_nanos(millis * 1_000_000)
@@ -211,7 +223,7 @@ mod tests {
     // F1, F6
     #[test]
     fn a_store_is_away_once_every_call_has_been_unanswered_for_too_long() {
-        let availability = Availability::new(PATIENCE);
+        let availability = Availability::new(DEADLINE);
         assert!(!availability.is_away(at(100_000)), "nobody asked");
         let first = availability.asked(Asker::LookUp, at(1000));
         assert!(!availability.is_away(at(1600)));
@@ -230,7 +242,7 @@ mod tests {
     // E7, F3
     #[test]
     fn a_store_that_is_silent_to_the_feed_alone_is_tried_by_one_look_up_at_a_time() {
-        let availability = Availability::new(PATIENCE);
+        let availability = Availability::new(DEADLINE);
         let feed = availability.asked(Asker::Feed, at(1000));
         assert!(availability.is_away(at(1601)) && !availability.is_in_vain(at(1601)));
         let trial = availability.asked(Asker::LookUp, at(1601));
@@ -245,7 +257,7 @@ mod tests {
     #[test]
     fn a_connection_that_gives_up_ends_no_silence_and_only_one_at_a_time_finds_out_whether_it_is_over()
      {
-        let availability = Availability::new(PATIENCE);
+        let availability = Availability::new(DEADLINE);
         let first = availability.asked(Asker::LookUp, at(1000));
         assert!(availability.is_in_vain(at(1601)));
         availability.answered(first, Some(&StoreError::new("timed out")), at(2000));
@@ -257,10 +269,24 @@ mod tests {
         assert!(!availability.is_in_vain(at(2102)) && !availability.is_in_vain(at(2102)));
     }
 
+    // F6
+    #[test]
+    fn an_answer_that_comes_too_late_ends_no_silence_and_one_in_time_does() {
+        let availability = Availability::new(DEADLINE);
+        let late = availability.asked(Asker::LookUp, at(1000));
+        assert!(availability.is_in_vain(at(1601)));
+        availability.answered(late, None, at(3000));
+        assert!(!availability.is_in_vain(at(3001)), "sent to try");
+        assert!(availability.is_in_vain(at(3002)));
+        let slow = availability.asked(Asker::LookUp, at(3003));
+        availability.answered(slow, None, at(3900));
+        assert!(!availability.is_in_vain(at(3901)) && !availability.is_in_vain(at(3901)));
+    }
+
     // F4
     #[test]
     fn a_silence_nobody_has_asked_since_holds_up_no_more_than_one_patience() {
-        let availability = Availability::new(PATIENCE);
+        let availability = Availability::new(DEADLINE);
         let call = availability.asked(Asker::LookUp, at(1000));
         assert!(availability.is_in_vain(at(1700)));
         availability.answered(call, Some(&StoreError::new("timed out")), at(2000));
@@ -270,7 +296,7 @@ mod tests {
     // F5
     #[test]
     fn a_store_that_fails_and_says_so_is_not_silent() {
-        let availability = Availability::new(PATIENCE);
+        let availability = Availability::new(DEADLINE);
         for millis in 1000..1100 {
             let call = availability.asked(Asker::LookUp, at(millis));
             availability.answered(call, Some(&StoreError::new("closed")), at(millis));

@@ -568,6 +568,29 @@ fn the_access_log_holds_no_key_and_no_raw_bytes() {
     }
 }
 
+// C1, G2
+#[test]
+fn the_access_log_names_callers_as_trusted_proxies_do_and_nobody_else() {
+    let database = Database::sqlite();
+    database.migrate();
+    let forwarded = ["X-Forwarded-For: 192.0.2.9, 203.0.113.7"];
+    for (trusted, target, named) in [
+        (Some("127.0.0.1"), "/answers/behind-a-proxy", "203.0.113.7 "),
+        (None, "/answers/behind-nothing", "127.0.0.1 "),
+    ] {
+        let builder = database.builder().trusted_proxies(trusted);
+        let server = Server::logged(builder.build().unwrap(), routes);
+        http::get(server.address, target, &forwarded);
+        let lines = log::lines_with(target);
+        let mut access = lines
+            .iter()
+            .filter(|line| line.contains("middleware::logger"));
+        let line = access.next().expect("it was logged");
+        assert!(line.contains(&format!("{named}\"GET")), "{line}");
+        assert!(!line.contains("192.0.2.9"), "{line}");
+    }
+}
+
 // G3
 #[test]
 fn a_request_line_in_the_log_is_neither_decoded_nor_ended_by_the_caller() {

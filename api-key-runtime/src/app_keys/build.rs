@@ -138,7 +138,7 @@ impl AppKeysBuilder {
             )?),
         };
         let deadline = self.lookup_timeout;
-        let availability = Arc::new(Availability::new(patience(deadline)));
+        let availability = Arc::new(Availability::new(deadline));
         let lookups = Arc::new(Lookups::start(
             Arc::clone(&store),
             digester.clone(),
@@ -225,10 +225,4 @@ impl AppKeysBuilder {
             digester,
         ))
     }
-}
-
-/// How long a store may leave every call unanswered until it counts as away: less than the deadline, so that those who come then are
-/// refused at once, and by default no more than it takes until nothing cached is believed any longer.
-fn patience(deadline: Duration) -> Duration {
-    deadline.saturating_mul(5) / 8
 }
