@@ -107,10 +107,3 @@ async fn keys_of_two_tests_know_nothing_of_each_other() {
     assert_eq!(status(&theirs, request().app_key(&key)).await, 401);
     assert_eq!(status(&ours, request().app_key(&key)).await, 200);
 }
-
-// B15
-#[core::prelude::v1::test]
-fn the_tests_that_the_readme_shows_are_those_that_run_here() {
-    let shown = format!("```rust\n{}```", include_str!("test_kit/service.rs"));
-    assert!(include_str!("../../README.md").contains(&shown));
-}
