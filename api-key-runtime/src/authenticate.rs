@@ -15,6 +15,7 @@ use crate::{
     key::Digests,
     known_key::KnownKey,
     lookup::Lane,
+    metrics::{JudgedBy, Outcome},
     policy::Policy,
     reason::Reason,
     refusal_log::RefusalLog,
@@ -172,16 +173,23 @@ impl<'a> Check<'a> {
         let lease = inner.cache.lease();
         let now = Moment::now();
         match inner.cache.probe(&digest, lease, now) {
-            Probe::Known(known) => match self.judge_known(known, &digest, now, in_query) {
-                Ok(()) => Begun::Admitted(in_query),
-                Err(refusal) => Begun::Refused(refusal),
-            },
+            Probe::Known(known) => {
+                let found = Found {
+                    known,
+                    digest,
+                    by: JudgedBy::Cache,
+                };
+                match self.judge_found(found, now, in_query) {
+                    Ok(()) => Begun::Admitted(in_query),
+                    Err(refusal) => Begun::Refused(refusal),
+                }
+            }
             probe => {
                 let check = *self;
                 Begun::LookUp(Box::pin(async move {
                     match look_up(inner, &key, (digest, probe), lease, now).await {
-                        Ok((known, digest)) => check.judge_known(known, &digest, now, in_query)?,
-                        Err(reason) => return Err(check.refuse(reason, in_query, None)),
+                        Ok(found) => check.judge_found(found, now, in_query)?,
+                        Err((reason, by)) => return Err(check.refuse(reason, by, in_query, None)),
                     }
                     Ok(in_query)
                 }))
@@ -198,6 +206,8 @@ impl<'a> Check<'a> {
                 // An outer scope may have other keys and have found one of them, which is no key of these.
                 extensions.remove::<AppKey>();
                 extensions.insert(PassedWithoutKey);
+                let counters = &self.keys.inner().counters;
+                counters.count(Outcome::WithoutKey, JudgedBy::Request);
                 return Begun::Admitted(false);
             }
             Presented::Nothing => (Reason::NoKey, false),
@@ -210,25 +220,21 @@ impl<'a> Check<'a> {
                 (Reason::SeveralKeys, in_query)
             }
         };
-        Begun::Refused(self.refuse(reason, in_query, None))
+        Begun::Refused(self.refuse(reason, JudgedBy::Request, in_query, None))
     }
 
-    /// The verdict on a key that is known.
+    /// The verdict on a key that was found.
     #[inline]
-    fn judge_known(
-        &self,
-        known: Arc<KnownKey>,
-        digest: &Digest,
-        now: Moment,
-        in_query: bool,
-    ) -> Result<(), Refusal> {
+    fn judge_found(&self, found: Found, now: Moment, in_query: bool) -> Result<(), Refusal> {
         let inner = self.keys.inner();
+        let Found { known, digest, by } = found;
         if let Err(reason) = judge(&known, self.policy, self.address, || inner.clock.now()) {
             if reason == Reason::Expired {
-                inner.cache.note_expired(digest, &known, now);
+                inner.cache.note_expired(&digest, &known, now);
             }
-            return Err(self.refuse(reason, in_query, Some(&known)));
+            return Err(self.refuse(reason, by, in_query, Some(&known)));
         }
+        inner.counters.count(Outcome::Admitted, by);
         let mut extensions = self.request.extensions_mut();
         if let Some(usage) = &inner.usage
             // Where one guard stands within another, the request is one use.
@@ -242,8 +248,15 @@ impl<'a> Check<'a> {
 
     #[cold]
     #[expect(clippy::unnecessary_box_returns, reason = "see `Refusal`")]
-    fn refuse(&self, reason: Reason, in_query: bool, key: Option<&KnownKey>) -> Refusal {
+    fn refuse(
+        &self,
+        reason: Reason,
+        by: JudgedBy,
+        in_query: bool,
+        key: Option<&KnownKey>,
+    ) -> Refusal {
         let inner = self.keys.inner();
+        inner.counters.count(Outcome::Refused(reason), by);
         inner
             .refusal_log
             .refused(reason, self.request, self.address, key);
@@ -271,6 +284,13 @@ fn hint_at_proxy(log: &RefusalLog, address: Option<IpAddr>, request: &HttpReques
     }
 }
 
+/// A key, the digest it stands under, and how it was found.
+struct Found {
+    known: Arc<KnownKey>,
+    digest: Digest,
+    by: JudgedBy,
+}
+
 /// A key that is not known under its current digest: under the previous one, or in the store.
 async fn look_up(
     inner: &app_keys::Inner,
@@ -278,7 +298,7 @@ async fn look_up(
     (current, probe): (Digest, Probe),
     lease: Moment,
     now: Moment,
-) -> Result<(Arc<KnownKey>, Digest), Reason> {
+) -> Result<Found, (Reason, JudgedBy)> {
     let previous = inner
         .digester
         .previous_digest(key)
@@ -288,19 +308,25 @@ async fn look_up(
         previous: previous.as_ref().map(|(digest, _)| *digest),
     };
     let lane = match (probe, previous) {
-        (Probe::Unknown, Some((digest, Probe::Known(known)))) => return Ok((known, digest)),
-        (Probe::Unknown, None | Some((_, Probe::Unknown))) => return Err(Reason::Unknown),
+        (Probe::Unknown, Some((digest, Probe::Known(known)))) => {
+            let by = JudgedBy::Cache;
+            return Ok(Found { known, digest, by });
+        }
+        (Probe::Unknown, None | Some((_, Probe::Unknown))) => {
+            return Err((Reason::Unknown, JudgedBy::Cache));
+        }
         // Good under the previous digest is not enough: a revoked one may stand under the current.
         (Probe::Outdated, _) | (_, Some((_, Probe::Known(_) | Probe::Outdated))) => Lane::Known,
         _ => Lane::Unknown,
     };
     // A hit proves the key, so its checksum is computed only now.
     if !std::str::from_utf8(key).is_ok_and(|key| inner.form.admits(key)) {
-        return Err(Reason::Malformed);
+        return Err((Reason::Malformed, JudgedBy::Request));
     }
-    inner
-        .lookups
-        .find(digests, lane)
-        .await?
-        .ok_or(Reason::Unknown)
+    let by = JudgedBy::Store;
+    match inner.lookups.find(digests, lane).await {
+        Ok(Some((known, digest))) => Ok(Found { known, digest, by }),
+        Ok(None) => Err((Reason::Unknown, by)),
+        Err(reason) => Err((reason, by)),
+    }
 }

@@ -21,6 +21,23 @@ pub(crate) enum Reason {
 }
 
 impl Reason {
+    /// In the order of their declaration.
+    pub(crate) const ALL: [Self; 13] = [
+        Self::NoKey,
+        Self::SeveralKeys,
+        Self::Malformed,
+        Self::Unknown,
+        Self::Revoked,
+        Self::Disabled,
+        Self::Expired,
+        Self::WrongAddress,
+        Self::UnreadableAddressRule,
+        Self::MissingScope,
+        Self::Unavailable,
+        Self::Overloaded,
+        Self::TooLate,
+    ];
+
     pub(crate) const fn class(self) -> RefusalClass {
         match self {
             Self::NoKey => RefusalClass::NoKey,

@@ -22,6 +22,7 @@ mod handlers;
 #[cfg(unix)]
 mod history;
 mod key_sets;
+mod metrics;
 mod middleware;
 mod own_pool;
 mod packages;

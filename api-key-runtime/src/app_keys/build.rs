@@ -12,6 +12,7 @@ use crate::{
     feed::Feed,
     key::{Digester, KeyForm, Prefix, Secret},
     lookup::Lookups,
+    metrics::Counters,
     refusal_log::RefusalLog,
     request::{Callers, Sources},
     response::Responses,
@@ -167,6 +168,7 @@ impl AppKeysBuilder {
                 responses: checked.responses,
                 callers: checked.callers,
                 refusal_log: RefusalLog::default(),
+                counters: Counters::default(),
                 clock: self.clock,
                 #[cfg(feature = "_diesel")]
                 admin,

@@ -19,12 +19,13 @@ pub use self::builder::AppKeysBuilder;
 #[cfg(feature = "_diesel")]
 use crate::store::Database;
 use crate::{
-    Error, Health, IssuedKey, NewKey, access_log,
+    Error, Health, IssuedKey, Metrics, NewKey, access_log,
     cache::Cache,
     clock::{Clock, Moment},
     feed::Feed,
     key::{Digester, KeyForm},
     lookup::Lookups,
+    metrics::{Counters, Gauges},
     once::OncePerHour,
     refusal_log::RefusalLog,
     request::{Callers, Sources, route_of},
@@ -141,6 +142,7 @@ pub(crate) struct Inner {
     pub(crate) responses: Responses,
     pub(crate) callers: Callers,
     pub(crate) refusal_log: RefusalLog,
+    pub(crate) counters: Counters,
     pub(crate) clock: Clock,
     #[cfg(feature = "_diesel")]
     admin: Option<crate::Admin>,
@@ -257,6 +259,22 @@ impl AppKeys {
     #[must_use]
     pub fn health(&self) -> Health {
         self.inner.feed.health(Moment::now())
+    }
+
+    /// What has been counted so far, and what stands so at the moment: for a route that a collector reads. The store is not
+    /// asked for anything.
+    #[must_use]
+    pub fn metrics(&self) -> Metrics {
+        let inner = self.inner();
+        let (known, unknown) = inner.cache.sizes();
+        let gauges = Gauges {
+            waiting: inner.lookups.waiting(),
+            known,
+            unknown,
+            lost_uses: inner.usage.as_ref().map_or(0, Usage::lost),
+            health: self.health(),
+        };
+        Metrics::new(&inner.counters, inner.lookups.times(), gauges)
     }
 
     pub(crate) fn inner(&self) -> &Inner {

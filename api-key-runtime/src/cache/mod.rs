@@ -149,6 +149,11 @@ impl Cache {
         self.bounds
     }
 
+    /// How many keys are known, and how many digests to be in no table, believed or not.
+    pub(crate) fn sizes(&self) -> (usize, usize) {
+        (self.known.len(), self.unknown.len())
+    }
+
     // ---- requests ---------------------------------------------------------------------------------------------------------------
 
     /// Up to when every change is known to have been applied. To be read before the entry that it is to vouch for.

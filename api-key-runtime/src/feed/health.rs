@@ -39,6 +39,19 @@ pub enum FeedState {
     Without,
 }
 
+impl FeedState {
+    pub(crate) const ALL: [Self; 4] = [Self::Starting, Self::Fresh, Self::Late, Self::Without];
+
+    pub(crate) const fn as_str(self) -> &'static str {
+        match self {
+            Self::Starting => "starting",
+            Self::Fresh => "fresh",
+            Self::Late => "late",
+            Self::Without => "without feed",
+        }
+    }
+}
+
 impl Health {
     pub(super) fn new(feed: FeedState, lease_age: Option<Duration>, answers: bool) -> Self {
         Self {
@@ -76,12 +89,7 @@ impl Health {
 /// One line for people, with nothing secret in it.
 impl fmt::Display for Health {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter.write_str(match self.feed {
-            FeedState::Starting => "starting",
-            FeedState::Fresh => "fresh",
-            FeedState::Late => "late",
-            FeedState::Without => "without feed",
-        })?;
+        formatter.write_str(self.feed.as_str())?;
         if let Some(age) = self.lease_age {
             write!(formatter, ", {} ms", age.as_millis())?;
         }

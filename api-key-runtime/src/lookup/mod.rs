@@ -32,6 +32,7 @@ use crate::{
     clock::Moment,
     key::{Digester, Digests},
     known_key::KnownKey,
+    metrics::{LookupTimes, Times},
     once::OncePerHour,
     reason::Reason,
     sync::lock,
@@ -63,6 +64,7 @@ struct Shared {
     /// Signalled when there is work, and when it is time to end.
     wake: Condvar,
     logged: OncePerHour<(i64, Fault)>,
+    times: LookupTimes,
 }
 
 #[derive(Default)]
@@ -99,6 +101,7 @@ impl Lookups {
             state: Mutex::default(),
             wake: Condvar::new(),
             logged: OncePerHour::new(),
+            times: LookupTimes::default(),
         });
         let lookups = Self {
             shared,
@@ -162,6 +165,16 @@ impl Lookups {
             shared.wake.notify_one();
         }
         Ok(receiver)
+    }
+
+    /// How long the store took so far.
+    pub(crate) fn times(&self) -> Times {
+        self.shared.times.times()
+    }
+
+    /// Keys that wait to be looked up or are being looked up.
+    pub(crate) fn waiting(&self) -> usize {
+        self.shared.lock().queue.len()
     }
 
     /// Gives up threads that have been at one batch for the deadline, when nobody waits for its answer any more, or a second where that

@@ -88,6 +88,12 @@ pub(super) struct Queue {
 }
 
 impl Queue {
+    /// Look-ups that wait or are under way.
+    pub(super) fn len(&self) -> usize {
+        self.flights.len()
+    }
+
+    /// Whether none waits to be sent.
     pub(super) fn is_empty(&self) -> bool {
         self.known.is_empty() && self.unknown.is_empty()
     }

@@ -125,11 +125,13 @@ impl Shared {
             .iter()
             .flat_map(|(_, digests)| digests.iter())
             .collect();
-        let ticket = self.cache.ticket(Moment::now());
+        let began = Moment::now();
+        let ticket = self.cache.ticket(began);
         // A panic in a store is a store that cannot tell; the thread goes on, and no lock is held here.
         let found = catch_unwind(AssertUnwindSafe(|| self.store.find(&digests)))
             .unwrap_or_else(|_| Err(StoreError::new("the store panicked")));
         let now = Moment::now();
+        self.times.count(now.since(began), found.is_ok());
         self.availability.answered(call, found.as_ref().err(), now);
         match found {
             Ok(records) => {

@@ -68,6 +68,11 @@ impl Usage {
         }
     }
 
+    /// Uses that were lost because too many keys waited.
+    pub(crate) fn lost(&self) -> u64 {
+        self.writer.lost()
+    }
+
     /// Writes what was noted so far, trying again until the time is over; whether all of it was written.
     pub(crate) fn flush(&self, timeout: Duration) -> bool {
         let began = Instant::now();

@@ -239,13 +239,14 @@ fn memory_is_bounded_while_the_store_hangs_and_what_had_room_is_not_lost() {
         usage.note(&late, Moment::now(), HERE);
     }
     assert_eq!(Arc::strong_count(&late), 1, "it is not held");
-    assert_eq!(usage.writer.lost(), 3);
+    assert_eq!(usage.lost(), 3);
     store.let_go();
     assert!(usage.flush(PATIENCE));
     assert_eq!(store.count(), u64::try_from(most).unwrap() + 1);
     usage.note(&late, Moment::now(), HERE);
     assert!(usage.flush(PATIENCE));
     assert_eq!(store.recorded()[&late.id].count, 1, "there is room again");
+    assert_eq!(usage.lost(), 3, "what was lost stays so");
 }
 
 // F11

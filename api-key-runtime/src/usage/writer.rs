@@ -39,7 +39,7 @@ pub(super) struct Writer {
     stuck_after: Duration,
     /// Keys that were used since the last write, each once. They are held here whatever becomes of them in a cache.
     used: Mutex<Vec<Arc<KnownKey>>>,
-    /// Uses that were lost because too many keys waited, and were not told to the log yet.
+    /// Uses that were lost because too many keys waited.
     lost: AtomicU64,
     state: Mutex<State>,
     /// Signalled when a write is asked for and when one is over.
@@ -52,6 +52,8 @@ struct State {
     kept: Uses,
     /// So that an outage is logged when it begins and ends, not every few seconds.
     failing: bool,
+    /// How many lost ones the log was told of.
+    told: u64,
     /// The last flush that was asked for.
     asked: Ticket,
     /// The last flush that is over.
@@ -151,8 +153,7 @@ impl Writer {
         self.lock().asked
     }
 
-    /// Uses that were lost and not logged yet.
-    #[cfg(test)]
+    /// Uses that were lost so far.
     pub(super) fn lost(&self) -> u64 {
         self.lost.load(Ordering::Relaxed)
     }
@@ -323,12 +324,15 @@ impl Writer {
     }
 
     fn log(&self, outcome: Result<(), StoreError>) {
-        let was_failing = mem::replace(&mut self.lock().failing, outcome.is_err());
+        let mut state = self.lock();
+        let was_failing = mem::replace(&mut state.failing, outcome.is_err());
         let lost = if outcome.is_ok() {
-            self.lost.swap(0, Ordering::Relaxed)
+            let so_far = self.lost();
+            so_far.saturating_sub(mem::replace(&mut state.told, so_far))
         } else {
             0
         };
+        drop(state);
         match outcome {
             Err(error) if !was_failing => log::error!(
                 "uses of keys cannot be recorded; those of up to {MAX_KEYS} keys are kept until they can be again: {error}"

@@ -1,0 +1,163 @@
+//! What requests count in passing.
+
+use std::{
+    array,
+    sync::atomic::{AtomicU64, AtomicUsize, Ordering},
+};
+
+use crate::reason::Reason;
+
+/// Counters are kept so many times over, so that threads that serve requests rarely write to the same one.
+const STRIPES: usize = 16;
+
+/// What became of a request at a guard.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Outcome {
+    Admitted,
+    /// Let through by `optional`.
+    WithoutKey,
+    Refused(Reason),
+}
+
+/// What a request was judged by.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum JudgedBy {
+    /// What this process knew of the key.
+    Cache,
+    /// What the store was asked for, whether or not it answered.
+    Store,
+    /// The request alone: it presented nothing that could be a key.
+    Request,
+}
+
+const OUTCOMES: usize = Reason::ALL.len() + 2;
+const JUDGES: usize = 3;
+
+impl Outcome {
+    pub(super) fn all() -> impl Iterator<Item = Self> {
+        [Self::Admitted, Self::WithoutKey]
+            .into_iter()
+            .chain(Reason::ALL.map(Self::Refused))
+    }
+
+    const fn index(self) -> usize {
+        match self {
+            Self::Admitted => 0,
+            Self::WithoutKey => 1,
+            Self::Refused(reason) => reason as usize + 2,
+        }
+    }
+
+    /// As it stands in a label; of a refusal the very words that stand in the log.
+    pub(super) const fn as_str(self) -> &'static str {
+        match self {
+            Self::Admitted => "admitted",
+            Self::WithoutKey => "admitted without key",
+            Self::Refused(reason) => reason.as_str(),
+        }
+    }
+}
+
+impl JudgedBy {
+    pub(super) const ALL: [Self; JUDGES] = [Self::Cache, Self::Store, Self::Request];
+
+    pub(super) const fn as_str(self) -> &'static str {
+        match self {
+            Self::Cache => "cache",
+            Self::Store => "store",
+            Self::Request => "request",
+        }
+    }
+}
+
+/// Counts of requests, by what became of them and what they were judged by.
+#[derive(Debug)]
+pub(crate) struct Counters([Stripe; STRIPES]);
+
+/// Begins on a cache line of its own, with the next one, which processors fetch along.
+#[repr(align(128))]
+#[derive(Debug)]
+struct Stripe([[AtomicU64; JUDGES]; OUTCOMES]);
+
+impl Default for Counters {
+    fn default() -> Self {
+        let zeros = |_| array::from_fn(|_| AtomicU64::new(0));
+        Self(array::from_fn(|_| Stripe(array::from_fn(zeros))))
+    }
+}
+
+impl Counters {
+    /// Counts a request.
+    #[inline]
+    pub(crate) fn count(&self, outcome: Outcome, by: JudgedBy) {
+        let stripe = self.0.get(own_stripe());
+        if let Some(counter) = stripe.and_then(|stripe| stripe.counter(outcome, by)) {
+            counter.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    /// How many were counted of this kind.
+    pub(super) fn total(&self, outcome: Outcome, by: JudgedBy) -> u64 {
+        let counters = self
+            .0
+            .iter()
+            .filter_map(|stripe| stripe.counter(outcome, by));
+        counters.fold(0, |total, counter| {
+            total.wrapping_add(counter.load(Ordering::Relaxed))
+        })
+    }
+}
+
+impl Stripe {
+    #[inline]
+    fn counter(&self, outcome: Outcome, by: JudgedBy) -> Option<&AtomicU64> {
+        self.0.get(outcome.index())?.get(by as usize)
+    }
+}
+
+/// The stripe of the thread that calls.
+#[inline]
+fn own_stripe() -> usize {
+    static NEXT: AtomicUsize = AtomicUsize::new(0);
+    thread_local! {
+        static OWN: usize = NEXT.fetch_add(1, Ordering::Relaxed) % STRIPES;
+    }
+    OWN.try_with(|&own| own).unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{collections::HashSet, thread};
+
+    use super::*;
+
+    // G5
+    #[test]
+    fn every_kind_has_a_counter_and_a_name_of_its_own() {
+        let counters = Counters::default();
+        let kinds = || Outcome::all().flat_map(|outcome| JudgedBy::ALL.map(|by| (outcome, by)));
+        for (times, (outcome, by)) in (1..).zip(kinds()) {
+            (0..times).for_each(|_| counters.count(outcome, by));
+        }
+        for (times, (outcome, by)) in (1..).zip(kinds()) {
+            assert_eq!(counters.total(outcome, by), times, "{outcome:?} {by:?}");
+        }
+        let names: HashSet<_> = Outcome::all().map(Outcome::as_str).collect();
+        assert_eq!(names.len(), OUTCOMES);
+    }
+
+    // G5
+    #[test]
+    fn of_more_threads_than_stripes_every_request_is_counted() {
+        let counters = Counters::default();
+        thread::scope(|scope| {
+            for _ in 0..2 * STRIPES {
+                scope.spawn(|| {
+                    (0..1000).for_each(|_| counters.count(Outcome::Admitted, JudgedBy::Cache));
+                });
+            }
+        });
+        let total = counters.total(Outcome::Admitted, JudgedBy::Cache);
+        assert_eq!(total, 1000 * 2 * STRIPES as u64);
+    }
+}

@@ -1,0 +1,89 @@
+//! How long the store took to answer.
+
+use std::{
+    sync::atomic::{AtomicU64, Ordering},
+    time::Duration,
+};
+
+/// Upper bounds of the ranges that times are counted in, in microseconds; what took longer is in the total alone.
+const BOUNDS: [u64; 12] = [
+    250, 500, 1_000, 2_500, 5_000, 10_000, 25_000, 50_000, 100_000, 250_000, 500_000, 1_000_000,
+];
+
+/// Calls of the store, by how long they took; each asks for many keys at once.
+#[derive(Debug, Default)]
+pub(crate) struct LookupTimes {
+    ranges: [AtomicU64; BOUNDS.len()],
+    calls: AtomicU64,
+    failed: AtomicU64,
+    nanos: AtomicU64,
+}
+
+/// What was counted by some moment.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Times {
+    /// Of each bound, how many calls took no longer: those of all lower bounds are among them.
+    pub(super) within: Vec<(Duration, u64)>,
+    pub(super) calls: u64,
+    pub(super) failed: u64,
+    pub(super) total: Duration,
+}
+
+impl LookupTimes {
+    /// Counts a call of the store that took so long and answered, or did not.
+    pub(crate) fn count(&self, took: Duration, answered: bool) {
+        let range = BOUNDS
+            .iter()
+            .position(|&bound| took <= Duration::from_micros(bound));
+        if let Some(range) = range.and_then(|index| self.ranges.get(index)) {
+            range.fetch_add(1, Ordering::Relaxed);
+        }
+        self.calls.fetch_add(1, Ordering::Relaxed);
+        self.failed
+            .fetch_add(u64::from(!answered), Ordering::Relaxed);
+        let nanos = u64::try_from(took.as_nanos()).unwrap_or(u64::MAX);
+        self.nanos.fetch_add(nanos, Ordering::Relaxed);
+    }
+
+    pub(crate) fn times(&self) -> Times {
+        let mut so_far = 0_u64;
+        let within = BOUNDS.iter().zip(&self.ranges).map(|(&bound, range)| {
+            so_far = so_far.saturating_add(range.load(Ordering::Relaxed));
+            (Duration::from_micros(bound), so_far)
+        });
+        let within: Vec<_> = within.collect();
+        Times {
+            // A call that is being counted right now may be in its range and not yet in the total.
+            calls: self.calls.load(Ordering::Relaxed).max(so_far),
+            within,
+            failed: self.failed.load(Ordering::Relaxed),
+            total: Duration::from_nanos(self.nanos.load(Ordering::Relaxed)),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    // G5
+    #[test]
+    fn each_range_holds_those_below_it_and_what_took_longer_is_in_the_total() {
+        let times = LookupTimes::default();
+        assert!(BOUNDS.is_sorted());
+        for (micros, answered) in [
+            (0, true),
+            (250, true),
+            (251, true),
+            (400_000, false),
+            (9_000_000, true),
+        ] {
+            times.count(Duration::from_micros(micros), answered);
+        }
+        let counted = times.times();
+        assert_eq!((counted.calls, counted.failed), (5, 1));
+        assert_eq!(counted.total, Duration::from_micros(9_400_501));
+        let within: Vec<u64> = counted.within.iter().map(|&(_, calls)| calls).collect();
+        assert_eq!(within, [2, 3, 3, 3, 3, 3, 3, 3, 3, 3, 4, 4]);
+    }
+}

@@ -1,0 +1,158 @@
+//! Figures of one application's keys, for whatever collects them: plain numbers, and a text for Prometheus.
+//!
+//! Labels are words of ours alone, so that no caller makes a series: no key, address or path stands in them.
+
+mod counters;
+mod lookup_times;
+mod prometheus;
+
+use std::time::Duration;
+
+pub(crate) use self::{
+    counters::{Counters, JudgedBy, Outcome},
+    lookup_times::{LookupTimes, Times},
+};
+use crate::Health;
+
+/// What has been counted since these keys were built, as of one moment; made by [`AppKeys::metrics`](crate::AppKeys::metrics).
+///
+/// [`prometheus`](Self::prometheus) writes all of it. The numbers themselves are for other collectors: counts only grow, so
+/// that they fit an observable counter of OpenTelemetry or `counter!(..).absolute(..)` of the `metrics` crate.
+///
+/// ```
+/// use actix_web::{get, web};
+/// use api_key_runtime::{AppKeys, require_app_key};
+///
+/// #[get("/metrics")]
+/// #[require_app_key(scopes = "metrics:read")]
+/// async fn metrics(keys: web::Data<AppKeys>) -> String {
+///     keys.metrics().prometheus()
+/// }
+/// ```
+#[derive(Clone, Debug)]
+pub struct Metrics {
+    /// How many requests came to each end, by what they were judged by; those that none came to are left out.
+    requests: Vec<(Outcome, JudgedBy, u64)>,
+    lookups: Times,
+    gauges: Gauges,
+}
+
+/// What is not counted but stands so at the moment.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Gauges {
+    pub(crate) waiting: usize,
+    pub(crate) known: usize,
+    pub(crate) unknown: usize,
+    pub(crate) lost_uses: u64,
+    pub(crate) health: Health,
+}
+
+impl Metrics {
+    pub(crate) fn new(counters: &Counters, lookups: Times, gauges: Gauges) -> Self {
+        let kinds = Outcome::all().flat_map(|outcome| JudgedBy::ALL.map(|by| (outcome, by)));
+        let counted = kinds.map(|(outcome, by)| (outcome, by, counters.total(outcome, by)));
+        Self {
+            requests: counted.filter(|&(.., count)| count > 0).collect(),
+            lookups,
+            gauges,
+        }
+    }
+
+    /// Requests that were let through with a key. One with two guards in its way, such as an attribute below a middleware, counts at
+    /// each, here and below.
+    #[must_use]
+    pub fn admitted(&self) -> u64 {
+        self.sum(|outcome, _| outcome == Outcome::Admitted)
+    }
+
+    /// Requests without a key that `optional` let through.
+    #[must_use]
+    pub fn admitted_without_key(&self) -> u64 {
+        self.sum(|outcome, _| outcome == Outcome::WithoutKey)
+    }
+
+    /// Requests that were refused, by the reason in the very words of the log, such as `wrong address`. Reasons that none was
+    /// refused for are left out.
+    pub fn refused(&self) -> impl Iterator<Item = (&'static str, u64)> {
+        Outcome::all().filter_map(|outcome| match outcome {
+            Outcome::Refused(reason) => {
+                let count = self.sum(|other, _| other == outcome);
+                (count > 0).then_some((reason.as_str(), count))
+            }
+            _ => None,
+        })
+    }
+
+    /// Requests that were judged by what this process knew of their key, without a query.
+    #[must_use]
+    pub fn hits(&self) -> u64 {
+        self.sum(|_, by| by == JudgedBy::Cache)
+    }
+
+    /// Requests whose key the store was asked for, whether or not it answered.
+    #[must_use]
+    pub fn misses(&self) -> u64 {
+        self.sum(|_, by| by == JudgedBy::Store)
+    }
+
+    /// Calls of the store that looked up keys. Each is for many keys at once, and each key for many requests.
+    #[must_use]
+    pub fn lookups(&self) -> u64 {
+        self.lookups.calls
+    }
+
+    /// Calls of the store that failed.
+    #[must_use]
+    pub fn failed_lookups(&self) -> u64 {
+        self.lookups.failed
+    }
+
+    /// How long all of the calls took together.
+    #[must_use]
+    pub fn lookup_time(&self) -> Duration {
+        self.lookups.total
+    }
+
+    /// How many of the calls took no longer than each of these times, the lower times first: as a histogram of Prometheus counts.
+    pub fn lookups_within(&self) -> impl Iterator<Item = (Duration, u64)> {
+        self.lookups.within.iter().copied()
+    }
+
+    /// Keys that wait to be looked up or are being looked up at the moment.
+    #[must_use]
+    pub fn waiting_lookups(&self) -> usize {
+        self.gauges.waiting
+    }
+
+    /// Keys of the table that this process knows at the moment, good or not.
+    #[must_use]
+    pub fn known_keys(&self) -> usize {
+        self.gauges.known
+    }
+
+    /// Digests of which this process knows at the moment that they are in no table.
+    #[must_use]
+    pub fn unknown_keys(&self) -> usize {
+        self.gauges.unknown
+    }
+
+    /// Uses of keys that are not and will not be recorded, because those of too many keys were waiting to be.
+    #[must_use]
+    pub fn lost_uses(&self) -> u64 {
+        self.gauges.lost_uses
+    }
+
+    /// Whether keys can be judged at the moment, what the feed of changed keys is at, and the age of its lease.
+    #[must_use]
+    pub fn health(&self) -> Health {
+        self.gauges.health
+    }
+
+    fn sum(&self, is_meant: impl Fn(Outcome, JudgedBy) -> bool) -> u64 {
+        let meant = self
+            .requests
+            .iter()
+            .filter(|&&(outcome, by, _)| is_meant(outcome, by));
+        meant.fold(0, |sum, &(.., count)| sum.wrapping_add(count))
+    }
+}

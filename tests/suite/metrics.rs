@@ -1,0 +1,299 @@
+//! What is counted, and the text that Prometheus reads of it.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
+
+use actix_web::{HttpResponse, get, web};
+use api_key_runtime::{
+    AppKeys, Digest, KeyRecord, KeyStore, Metrics, NewKey, RequireAppKey, StoreError,
+    require_app_key, test_util::MemoryStore,
+};
+
+use crate::support::{
+    Database, Fixtures, Frozen, LONG_DEADLINE, Server, database_test, fixtures, http, wait_until,
+};
+
+/// Longer than a test takes, so that the store is asked for a key once.
+const LONG: Duration = Duration::from_secs(3600);
+
+#[get("/guarded")]
+#[require_app_key]
+async fn guarded() -> HttpResponse {
+    HttpResponse::Ok().finish()
+}
+
+#[get("/optional")]
+#[require_app_key(optional)]
+async fn optional() -> HttpResponse {
+    HttpResponse::Ok().finish()
+}
+
+#[get("/scoped")]
+#[require_app_key(scopes = "cakes:delete")]
+async fn scoped() -> HttpResponse {
+    HttpResponse::Ok().finish()
+}
+
+#[get("/metrics")]
+async fn figures(keys: web::Data<AppKeys>) -> String {
+    keys.metrics().prometheus()
+}
+
+fn routes(config: &mut web::ServiceConfig) {
+    let twice = web::scope("/twice").wrap(RequireAppKey::new());
+    config
+        .service(twice.service(guarded))
+        .service(guarded)
+        .service(optional)
+        .service(scoped)
+        .service(figures);
+}
+
+/// A server whose keys are `Data`, which its own route takes as well.
+fn serve(keys: &AppKeys) -> Server {
+    let data = web::Data::new(keys.clone());
+    Server::configured(move |config| {
+        config.app_data(data.clone()).configure(routes);
+    })
+}
+
+/// The value of each series, as strictly as the format is described.
+fn read(text: &str) -> BTreeMap<String, String> {
+    let mut series = BTreeMap::new();
+    let mut families = BTreeSet::new();
+    let (mut family, mut kind) = ("", "");
+    assert!(text.ends_with('\n'));
+    for line in text.lines() {
+        if let Some(help) = line.strip_prefix("# HELP ") {
+            family = help.split_once(' ').unwrap().0;
+            assert!(families.insert(family), "{family} comes twice");
+        } else if let Some(name_and_kind) = line.strip_prefix("# TYPE ") {
+            let (name, is) = name_and_kind.split_once(' ').unwrap();
+            assert_eq!(name, family, "its help comes right before it");
+            kind = is;
+            assert!(["counter", "gauge", "histogram"].contains(&kind));
+            assert_eq!(kind == "counter", name.ends_with("_total"), "{name}");
+        } else {
+            let (name, value) = line.rsplit_once(' ').unwrap();
+            let (metric, labels) = match name.split_once('{') {
+                Some((metric, labels)) => (metric, labels.strip_suffix('}').unwrap()),
+                None => (name, ""),
+            };
+            let of_histogram = ["_bucket", "_sum", "_count"].map(|part| format!("{family}{part}"));
+            assert!(
+                metric == family
+                    || kind == "histogram" && of_histogram.iter().any(|of| of == metric),
+                "{line} is not of {family}"
+            );
+            for label in labels.split(',').filter(|label| !label.is_empty()) {
+                let (label, value) = label.split_once('=').unwrap();
+                assert!(
+                    label.bytes().all(|byte| byte.is_ascii_lowercase()),
+                    "{line}"
+                );
+                let value = value
+                    .strip_prefix('"')
+                    .and_then(|value| value.strip_suffix('"'));
+                let plain = |byte: u8| byte.is_ascii_alphanumeric() || b" -+.".contains(&byte);
+                assert!(value.unwrap().bytes().all(plain), "{line}");
+            }
+            let number: f64 = value.parse().unwrap();
+            assert!(number >= 0.0 && number.is_finite(), "{line}");
+            assert_eq!(
+                series.insert(name.to_owned(), value.to_owned()),
+                None,
+                "{name} comes twice"
+            );
+        }
+    }
+    series
+}
+
+fn requests(metrics: &Metrics) -> BTreeMap<(String, String), String> {
+    let of_requests = read(&metrics.prometheus())
+        .into_iter()
+        .filter_map(|(name, value)| {
+            let labels = name.strip_prefix("app_key_requests_total{outcome=\"")?;
+            let (outcome, by) = labels.strip_suffix("\"}")?.split_once("\",by=\"")?;
+            Some(((outcome.to_owned(), by.to_owned()), value))
+        });
+    of_requests.collect()
+}
+
+// G5
+database_test!(
+    each_request_counts_by_what_became_of_it_and_by_whether_a_query_was_needed,
+    |database: Database| {
+        let builder = database.migrate().builder();
+        // Before there is a feed, which would say of each that it has changed.
+        let fixtures = Fixtures::new(&database);
+        let keys = (builder.max_staleness(LONG).lookup_timeout(LONG_DEADLINE))
+            .build()
+            .unwrap();
+        // Else its first word is that everything may have changed.
+        wait_until("the feed is fresh", || keys.health().is_ready());
+        let server = serve(&keys);
+        let get = |path: &str, key: &str| http::get_with(server.address, path, key).status;
+        assert_eq!(requests(&keys.metrics()), BTreeMap::new());
+
+        for _ in 0..2 {
+            assert_eq!(http::get(server.address, "/guarded", &[]).status, 401);
+        }
+        assert_eq!(get("/guarded", &fixtures::mistyped(&fixtures.active)), 401);
+        let line = format!("X-API-Key: {}", fixtures.active);
+        let twice = http::get(server.address, "/guarded", &[&line, &line]);
+        assert_eq!(twice.status, 400);
+        assert_eq!(http::get(server.address, "/optional", &[]).status, 200);
+        for _ in 0..5 {
+            assert_eq!(get("/guarded", &fixtures.active), 200);
+        }
+        assert_eq!(get("/twice/guarded", &fixtures.active), 200);
+        assert_eq!(get("/scoped", &fixtures.active), 403);
+        for (_, key) in fixtures.invalid() {
+            assert_eq!((get("/guarded", key), get("/guarded", key)), (401, 401));
+        }
+
+        let counted = keys.metrics();
+        let expected = [
+            ("admitted", "cache", 6),
+            ("admitted", "store", 1),
+            ("admitted without key", "request", 1),
+            ("no key", "request", 2),
+            ("several keys", "request", 1),
+            ("malformed", "request", 1),
+            ("scope missing", "cache", 1),
+            ("unknown key", "cache", 1),
+            ("unknown key", "store", 1),
+            ("revoked", "cache", 1),
+            ("revoked", "store", 1),
+            ("disabled", "cache", 1),
+            ("disabled", "store", 1),
+            ("expired", "cache", 1),
+            ("expired", "store", 1),
+            ("wrong address", "cache", 2),
+            ("wrong address", "store", 2),
+        ];
+        let expected = expected
+            .map(|(outcome, by, count)| ((outcome.to_owned(), by.to_owned()), count.to_string()));
+        assert_eq!(requests(&counted), BTreeMap::from(expected));
+        assert_eq!((counted.admitted(), counted.admitted_without_key()), (7, 1));
+        assert_eq!((counted.hits(), counted.misses()), (13, 7));
+        let refused: BTreeMap<_, _> = counted.refused().collect();
+        assert_eq!((refused["no key"], refused["wrong address"]), (2, 4));
+        assert_eq!((counted.lookups(), counted.failed_lookups()), (7, 0));
+        assert!(counted.lookup_time() > Duration::ZERO);
+        assert_eq!((counted.known_keys(), counted.unknown_keys()), (6, 1));
+        assert_eq!((counted.waiting_lookups(), counted.lost_uses()), (0, 0));
+        assert!(counted.health().is_ready());
+        let series = read(&counted.prometheus());
+        assert_eq!(series["app_key_feed_state{state=\"fresh\"}"], "1");
+        assert_eq!(series["app_key_ready"], "1");
+        assert!(series.contains_key("app_key_lease_age_seconds"));
+    }
+);
+
+// G5, G1
+#[test]
+fn callers_make_no_series_however_much_they_make_up() {
+    let store = MemoryStore::default();
+    let good = (store.issue(&NewKey::new("good", "0.0.0.0".parse().unwrap()))).unwrap();
+    let keys = (AppKeys::builder().store(store).max_staleness(LONG))
+        .build()
+        .unwrap();
+    let server = serve(&keys);
+    let scraped = || {
+        let answer = http::get(server.address, "/metrics", &[]);
+        assert_eq!(answer.status, 200);
+        read(std::str::from_utf8(&answer.body).unwrap())
+    };
+    let request = |number: usize, key: &str| {
+        let line = format!("X-API-Key: {key}");
+        let forwarded = format!("X-Forwarded-For: 203.0.113.{}", number % 250);
+        let path = format!("/guarded?x={number}");
+        http::get(server.address, &path, &[&line, &forwarded]).status
+    };
+    assert_eq!(request(0, good.secret.expose()), 200);
+    assert_eq!(request(0, good.secret.expose()), 200);
+    assert_eq!(request(0, &fixtures::unknown()), 401);
+    assert_eq!(request(0, "nonsense"), 401);
+    let few: Vec<String> = scraped().into_keys().collect();
+    for number in 1..300 {
+        assert_eq!(request(number, &fixtures::unknown()), 401);
+        assert_eq!(request(number, &format!("nonsense-{number}")), 401);
+    }
+    let many = scraped();
+    assert_eq!(many.keys().cloned().collect::<Vec<_>>(), few);
+    assert_eq!(many["app_key_cached_keys{kind=\"unknown\"}"], "300");
+}
+
+// G5
+#[test]
+fn what_the_store_takes_is_seen_while_it_takes_it_and_afterwards() {
+    let store = Frozen::new(MemoryStore::default());
+    let issued = (store
+        .store
+        .issue(&NewKey::new("good", "0.0.0.0".parse().unwrap())))
+    .unwrap();
+    let keys = (AppKeys::builder()
+        .store(store.clone())
+        .lookup_timeout(LONG_DEADLINE))
+    .build()
+    .unwrap();
+    let server = serve(&keys);
+    let held = Duration::from_millis(300);
+    std::thread::scope(|scope| {
+        let get = || http::get_with(server.address, "/guarded", issued.secret.expose()).status;
+        let waiting = scope.spawn(get);
+        store.wait_until_inside(1);
+        assert_eq!(keys.metrics().waiting_lookups(), 1);
+        assert_eq!((keys.metrics().lookups(), keys.metrics().misses()), (0, 0));
+        std::thread::sleep(held);
+        store.thaw();
+        assert_eq!(waiting.join().unwrap(), 200);
+    });
+    wait_until("it is counted", || keys.metrics().lookups() == 1);
+    let counted = keys.metrics();
+    assert_eq!((counted.waiting_lookups(), counted.misses()), (0, 1));
+    assert!(counted.lookup_time() >= held, "{:?}", counted.lookup_time());
+    let within: Vec<_> = counted.lookups_within().collect();
+    assert!(
+        within
+            .iter()
+            .all(|&(bound, calls)| calls == 0 || bound >= held)
+    );
+    let series = read(&counted.prometheus());
+    assert_eq!(series["app_key_lookup_seconds_bucket{le=\"0.25\"}"], "0");
+    assert_eq!(series["app_key_lookup_seconds_bucket{le=\"+Inf\"}"], "1");
+    assert_eq!(series["app_key_lookup_seconds_count"], "1");
+    let sum: f64 = series["app_key_lookup_seconds_sum"].parse().unwrap();
+    assert!(sum >= 0.3);
+}
+
+struct Broken;
+
+impl KeyStore for Broken {
+    fn find(&self, _: &[Digest]) -> Result<Vec<KeyRecord>, StoreError> {
+        Err(StoreError::new("out of order"))
+    }
+}
+
+// G5
+#[test]
+fn a_store_that_fails_counts_as_such() {
+    let keys = AppKeys::builder().store(Broken).build().unwrap();
+    let server = serve(&keys);
+    let status = http::get_with(server.address, "/guarded", &fixtures::unknown()).status;
+    assert_eq!(status, 503);
+    let counted = keys.metrics();
+    assert_eq!((counted.lookups(), counted.failed_lookups()), (1, 1));
+    assert_eq!(
+        counted.refused().collect::<Vec<_>>(),
+        [("key store unavailable", 1)]
+    );
+    assert_eq!((counted.hits(), counted.misses()), (0, 1));
+    let series = read(&counted.prometheus());
+    assert_eq!(series["app_key_lookup_failures_total"], "1");
+    assert_eq!(series["app_key_feed_state{state=\"without feed\"}"], "1");
+}
