@@ -15,7 +15,7 @@ use api_key_runtime::{
 };
 
 /// The longest that what was read lies before it is handed out.
-const SLOWEST_FIND_MILLISECONDS: u64 = 60;
+const SLOWEST_FIND_MILLISECONDS: u64 = 150;
 const SLOWEST_CHANGES_MILLISECONDS: u64 = 300;
 /// How far the copy is behind.
 const LAG: Duration = Duration::from_secs(4);
@@ -23,33 +23,40 @@ const LAG: Duration = Duration::from_secs(4);
 /// Reads at once and answers late, so that a change may come between the two.
 pub(super) struct Slow {
     store: DieselStore,
-    reads: AtomicU64,
+    finds: AtomicU64,
+    rounds: AtomicU64,
 }
 
 impl Slow {
     pub(super) fn new(store: DieselStore) -> Self {
         Self {
             store,
-            reads: AtomicU64::new(0),
+            finds: AtomicU64::new(0),
+            rounds: AtomicU64::new(0),
         }
     }
+}
 
-    fn hesitate(&self, longest_milliseconds: u64) {
-        let number = self.reads.fetch_add(1, Ordering::Relaxed);
-        thread::sleep(Duration::from_millis(number * 71 % longest_milliseconds));
-    }
+/// Sleeps up to this long, now for shorter and now for longer.
+fn hesitate(number: u64, longest_milliseconds: u64) {
+    thread::sleep(Duration::from_millis(number * 71 % longest_milliseconds));
 }
 
 impl KeyStore for Slow {
     fn find(&self, digests: &[Digest]) -> Result<Vec<KeyRecord>, StoreError> {
         let found = self.store.find(digests);
-        self.hesitate(SLOWEST_FIND_MILLISECONDS);
+        let number = self.finds.fetch_add(1, Ordering::Relaxed);
+        hesitate(number, SLOWEST_FIND_MILLISECONDS);
         found
     }
 
     fn changes(&self, since: Option<&ChangeCursor>) -> Result<Option<Changes>, StoreError> {
         let changes = self.store.changes(since);
-        self.hesitate(SLOWEST_CHANGES_MILLISECONDS);
+        let number = self.rounds.fetch_add(1, Ordering::Relaxed);
+        // Else a change would be applied after what was read before it, and never between reading and keeping.
+        if number.is_multiple_of(2) {
+            hesitate(number / 2, SLOWEST_CHANGES_MILLISECONDS);
+        }
         changes
     }
 
