@@ -94,6 +94,14 @@ mod tests {
     }
 
     #[test]
+    fn scopes_are_shown_as_they_are_stored() {
+        let scopes: ScopeSet = "cakes:write cakes:read".parse().unwrap();
+        assert_eq!(scopes.to_string(), scopes.as_str());
+        assert_eq!(ScopeSet::from_stored(scopes.as_str()), scopes);
+        assert!(scopes.as_str().contains("cakes:read"));
+    }
+
+    #[test]
     fn a_text_that_is_no_list_of_scopes_is_refused_and_grants_none_when_found() {
         for bad in [" ", "a  b", " a", "a ", "a\tb", "a\"b", "a\\b", "é", "a\n"] {
             assert!(bad.parse::<ScopeSet>().unwrap_err().is_input(), "{bad:?}");

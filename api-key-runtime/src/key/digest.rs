@@ -343,6 +343,34 @@ mod tests {
         }
     }
 
+    // A6
+    #[test]
+    fn a_pepper_has_the_same_id_in_every_release() {
+        // printf 'api-key-runtime pepper id' | openssl dgst -sha256 -mac HMAC -macopt hexkey:.. | cut -c -16
+        let digester = Digester::parse(Some(PEPPER), Some("none")).unwrap();
+        assert_eq!(
+            digester.current_key().to_string(),
+            "hmac-sha256:5c624e5d6eca73a1"
+        );
+        let ways: Vec<_> = digester.keys().map(DigestKey::as_str).collect();
+        assert_eq!(ways, ["hmac-sha256:5c624e5d6eca73a1", "sha256"]);
+        let digests = digester.digests("k");
+        let both = [digests.current, digester.previous_digest("k").unwrap()];
+        assert_eq!(digests.iter().collect::<Vec<_>>(), both);
+        assert_eq!(
+            format!("{digester:?}"),
+            "Digester { current: DigestKey(\"hmac-sha256:5c624e5d6eca73a1\"), previous: Some(DigestKey(\"sha256\")) }"
+        );
+    }
+
+    #[test]
+    fn digests_are_spread_by_their_hash() {
+        let state = std::hash::RandomState::new();
+        let hash = |byte| std::hash::BuildHasher::hash_one(&state, Digest::from_bytes([byte; 32]));
+        assert_eq!(hash(1), hash(1));
+        assert_ne!(hash(1), hash(2));
+    }
+
     #[test]
     fn the_same_pepper_in_either_alphabet_is_the_same_way() {
         let url_safe = PEPPER.replace('+', "-").replace('/', "_");

@@ -95,11 +95,11 @@ impl KeyForm {
         }
         let mut decoded = [0_u8; RANDOM_BYTES + CHECKSUM_BYTES];
         let intact = match URL_SAFE_NO_PAD.decode_slice(body, &mut decoded) {
-            Ok(length) if length == decoded.len() => {
+            Ok(_) => {
                 let (random, checksum) = decoded.split_at(RANDOM_BYTES);
                 checksum == self.checksum(random)
             }
-            _ => false,
+            Err(_) => false,
         };
         decoded.zeroize();
         intact
@@ -384,6 +384,21 @@ mod tests {
     }
 
     #[test]
+    fn a_body_holds_letters_and_digits_alone_whatever_its_checksum_says() {
+        let form = form();
+        let mut seen = 0;
+        for byte in 0..=u8::MAX {
+            let random = [byte; RANDOM_BYTES];
+            let bytes = [&random[..], &form.checksum(&random)].concat();
+            let body = URL_SAFE_NO_PAD.encode(bytes);
+            let is_plain = body.bytes().all(|byte| byte.is_ascii_alphanumeric());
+            assert_eq!(form.admits(&format!("ak_live_{body}")), is_plain, "{body}");
+            seen += usize::from(!is_plain);
+        }
+        assert!(seen > 10, "{seen}");
+    }
+
+    #[test]
     fn keys_of_other_forms_are_admitted_only_where_the_application_said_so() {
         let recipe = "Zm9vYmFyYmF6cXV4cXV1eGNvcmdlZ3JhdWx0Z2FycGx5";
         let uuid = "2f1b8a4e-8d3c-4c57-9a6e-0d9b1f3c7e21";
@@ -406,6 +421,16 @@ mod tests {
         assert!(matches!(&key[19..20], "8" | "9" | "a" | "b"));
         assert!(lenient().admits(key));
         assert!(form().generate(KeyFormat::Uuid).unwrap_err().is_input());
+        for (drawn, expected) in [
+            (0x00, "00000000-0000-4000-8000-000000000000"),
+            (0xff, "ffffffff-ffff-4fff-bfff-ffffffffffff"),
+        ] {
+            let key = lenient().generate_from(KeyFormat::Uuid, &mut |buffer| {
+                buffer.fill(drawn);
+                Ok(())
+            });
+            assert_eq!(key.unwrap().expose(), expected);
+        }
     }
 
     #[test]

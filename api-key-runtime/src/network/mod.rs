@@ -223,11 +223,11 @@ impl Block {
     pub(crate) fn range(self) -> (u128, u128) {
         match self.base {
             IpAddr::V4(base) => {
-                let first = base.to_bits() & mask_v4(self.prefix);
+                let first = base.to_bits();
                 (first.into(), (first | !mask_v4(self.prefix)).into())
             }
             IpAddr::V6(base) => {
-                let first = base.to_bits() & mask_v6(self.prefix);
+                let first = base.to_bits();
                 (first, first | !mask_v6(self.prefix))
             }
         }

@@ -258,3 +258,16 @@ fn any_block_holds_the_addresses_that_a_plain_reference_says_it_holds() {
         "{held} of 50 000 held: the draw is lopsided"
     );
 }
+
+#[test]
+fn what_is_shown_is_the_canonical_text() {
+    for text in ["0.0.0.0", "", "10.0.0.0/8 2001:db8::1"] {
+        assert_eq!(AddressRules::from_stored(text).to_string(), text);
+    }
+    let block = Block::parse("::ffff:192.0.2.0/120").unwrap();
+    assert_eq!(block.to_string(), "192.0.2.0/24");
+    assert_eq!(block.range(), (0xc000_0200, 0xc000_02ff));
+    let block = Block::parse("2001:db8::/127").unwrap();
+    let first = 0x2001_0db8_u128 << 96;
+    assert_eq!(block.range(), (first, first + 1));
+}

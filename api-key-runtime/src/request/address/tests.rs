@@ -278,6 +278,14 @@ fn trusting_everybody_refuses_to_start() {
         Callers::check(&everything[1..], None).is_ok(),
         "all but one"
     );
+    let everything: Vec<String> = (0..=u16::MAX)
+        .map(|first| format!("{first:x}::/16"))
+        .collect();
+    assert!(refused(&everything, None), "65536 blocks of /16");
+    assert!(
+        Callers::check(&everything[1..], None).is_ok(),
+        "all but one"
+    );
     assert!(
         refused(&[], Some("X-Forwarded-For")),
         "a header that nobody writes"
