@@ -133,7 +133,6 @@ fn bearer_value(line: &[u8]) -> Option<Option<Cow<'_, [u8]>>> {
     let (scheme, rest) = line.split_at(end);
     match rest.first() {
         // A scheme ends at a space or with the line; anything else is no credentials of any scheme, and so not ignored.
-        None if scheme.is_empty() => Some(None),
         Some(&byte) if byte != b' ' => Some(None),
         _ if scheme.eq_ignore_ascii_case(b"bearer") => {
             let start = rest
@@ -142,6 +141,7 @@ fn bearer_value(line: &[u8]) -> Option<Option<Cow<'_, [u8]>>> {
                 .unwrap_or(rest.len());
             Some(rest.get(start..).map(Cow::Borrowed))
         }
+        // Nothing at all, or a space first.
         _ if scheme.is_empty() => Some(None),
         _ => None,
     }

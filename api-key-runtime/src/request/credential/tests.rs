@@ -144,7 +144,13 @@ fn more_than_one_credential_is_never_a_choice_even_if_equal() {
 #[test]
 fn the_scheme_is_case_insensitive_and_what_follows_it_must_be_a_key() {
     let sources = defaults();
-    for line in ["Bearer K", "bearer K", "BEARER K", "bEaReR  K"] {
+    for line in [
+        "Bearer K",
+        "bearer K",
+        "BEARER K",
+        "bEaReR  K",
+        "Bearer   K",
+    ] {
         assert_eq!(
             present(
                 &sources,
@@ -167,6 +173,9 @@ fn the_scheme_is_case_insensitive_and_what_follows_it_must_be_a_key() {
         ", Bearer K",
         "Bearer, K",
         "Bearer:K",
+        "Basic:K",
+        "Basic\tK",
+        " Bearer K",
     ] {
         assert_eq!(
             present(
@@ -311,6 +320,8 @@ fn a_query_is_decoded_once_and_plus_and_semicolon_mean_nothing() {
     assert_eq!(present(&sources, &none, "%6bey=K"), in_query("K"));
     assert_eq!(present(&sources, &none, "key=K+K"), in_query("K+K"));
     assert_eq!(present(&sources, &none, "key=K="), in_query("K="));
+    let whole = format!("key={}", "%4b".repeat(256));
+    assert_eq!(present(&sources, &none, &whole), in_query(&"K".repeat(256)));
     for query in [
         "key=%",
         "key=%2",
