@@ -356,4 +356,17 @@ fn a_bound_key_refused_behind_an_untrusted_private_peer_hints_at_a_proxy_once() 
         );
     }
     assert_eq!(hints(), 1);
+
+    let told = (database.builder().trusted_proxies(["192.168.78.1"]))
+        .build()
+        .unwrap();
+    let caller = [("X-Forwarded-For", "192.168.79.5")];
+    forwarded(&told, Some("192.168.78.1"), &bound, &caller);
+    let lines = |text: &str| crate::support::log::lines_with(text).len();
+    assert_eq!(lines("trying to use API: 192.168.79.5 (wrong address"), 1);
+    assert_eq!(
+        lines("refused to 192.168.79.5"),
+        0,
+        "it was told of the proxy"
+    );
 }

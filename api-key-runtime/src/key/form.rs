@@ -465,5 +465,7 @@ mod tests {
     fn a_secret_s_debug_shows_nothing_of_it() {
         let key = native();
         assert_eq!(format!("{:?}", KeySecret::new(key)), "KeySecret(..)");
+        let pepper = crate::key::Secret::new("pepper".to_owned());
+        assert_eq!(format!("{pepper:?}"), "..");
     }
 }
