@@ -6,7 +6,6 @@ use std::fmt;
 ///
 /// Its message is for the operator: what is wrong, where, and what to do. It never holds a key, a pepper or a password. The cause is part
 /// of it, and so not in [`source`](std::error::Error::source) as well. Ask it what it is about with the `is_*` predicates.
-#[derive(Debug)]
 pub struct Error {
     kind: Kind,
     message: String,
@@ -146,6 +145,13 @@ impl fmt::Display for Error {
             Some(source) => write!(formatter, ": {source}"),
             None => Ok(()),
         }
+    }
+}
+
+/// As it is displayed: for `main`, which shows an error it returns by this, and for `unwrap`.
+impl fmt::Debug for Error {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, formatter)
     }
 }
 

@@ -28,7 +28,7 @@
 #![cfg_attr(feature = "_diesel", doc = "```no_run")]
 #![cfg_attr(not(feature = "_diesel"), doc = "```ignore")]
 //! use actix_web::{App, HttpServer, get};
-//! use api_key_runtime::{AppKey, AppKeys, require_app_key};
+//! use api_key_runtime::{AppKey, AppKeysBuilder, require_app_key};
 //!
 //! #[get("/me")]
 //! #[require_app_key]
@@ -38,8 +38,7 @@
 //!
 //! #[actix_web::main]
 //! async fn main() -> Result<(), Box<dyn std::error::Error>> {
-//!     AppKeys::migrate(&std::env::var("DATABASE_URL")?)?;
-//!     let keys = AppKeys::from_env()?;
+//!     let keys = AppKeysBuilder::from_env()?.migrate()?.build()?;
 //!     HttpServer::new(move || App::new().app_data(keys.clone()).service(me)).bind("127.0.0.1:8080")?.run().await?;
 //!     Ok(())
 //! }

@@ -52,8 +52,8 @@ async fn ready(keys: Data<AppKeys>) -> HttpResponse {
 #[actix_web::main]
 async fn main() -> Result<(), Box<dyn Error>> {
     env_logger::init_from_env(env_logger::Env::default().default_filter_or("info"));
-    AppKeys::migrate(&env::var("DATABASE_URL")?)?;
     let keys = AppKeysBuilder::from_env()?
+        .migrate()?
         // The proxy's own address, never the network it stands in: whoever has one of these says where a request comes from.
         .trusted_proxies(["127.0.0.1/32"])
         // The one header that nginx.conf sets. No other is read.

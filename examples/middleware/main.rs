@@ -22,7 +22,7 @@ use std::{env, error::Error};
 
 use actix_files::Files;
 use actix_web::{App, HttpServer, get, web};
-use api_key_runtime::{AppKey, AppKeys, RequireAppKey};
+use api_key_runtime::{AppKey, AppKeysBuilder, RequireAppKey};
 
 /// The load balancer asks it. It stands outside of both scopes.
 #[get("/health")]
@@ -51,8 +51,7 @@ fn routes(config: &mut web::ServiceConfig) {
 #[actix_web::main]
 async fn main() -> Result<(), Box<dyn Error>> {
     env_logger::init_from_env(env_logger::Env::default().default_filter_or("info"));
-    AppKeys::migrate(&env::var("DATABASE_URL")?)?;
-    let keys = AppKeys::from_env()?;
+    let keys = AppKeysBuilder::from_env()?.migrate()?.build()?;
     let bind = env::var("BIND").unwrap_or_else(|_| "127.0.0.1:8080".to_owned());
     let server = HttpServer::new(move || App::new().app_data(keys.clone()).configure(routes));
     server.bind(bind)?.run().await?;

@@ -51,6 +51,24 @@ impl AppKeysBuilder {
         self.start(checked, connected)
     }
 
+    /// Brings the tables of the database that is named to the newest version before anything else; see [`AppKeys::migrate`].
+    ///
+    #[cfg_attr(feature = "sqlite", doc = "```no_run")]
+    #[cfg_attr(not(feature = "sqlite"), doc = "```ignore")]
+    /// # fn keys() -> Result<api_key_runtime::AppKeys, api_key_runtime::Error> {
+    /// let keys = api_key_runtime::AppKeysBuilder::from_env()?.migrate()?.build()?;
+    /// # Ok(keys)
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    /// When the keys are not in a database that is named, its URL is unusable, it is away, or a migration fails; nothing is changed then.
+    #[cfg(feature = "_diesel")]
+    pub fn migrate(self) -> Result<Self, Error> {
+        crate::store::migrate(&self.named_database()?)?;
+        Ok(self)
+    }
+
     /// Issues, lists and changes keys without serving any: what the command does.
     ///
     /// # Errors
@@ -58,12 +76,15 @@ impl AppKeysBuilder {
     #[cfg(feature = "_diesel")]
     pub fn build_admin(self) -> Result<crate::Admin, Error> {
         let (form, digester) = self.form_and_digester()?;
-        match self.store.database()? {
-            Some(database) => Ok(crate::Admin::new(database, form, digester, self.clock)),
-            None => Err(Error::setting(
-                "no database is named: call AppKeysBuilder::database_url",
-            )),
-        }
+        let database = self.named_database()?;
+        Ok(crate::Admin::new(database, form, digester, self.clock))
+    }
+
+    #[cfg(feature = "_diesel")]
+    fn named_database(&self) -> Result<Database, Error> {
+        self.store.database()?.ok_or_else(|| {
+            Error::setting("no database is named: call AppKeysBuilder::database_url")
+        })
     }
 
     fn check(&self) -> Result<Checked, Error> {

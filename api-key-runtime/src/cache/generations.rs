@@ -92,5 +92,6 @@ mod tests {
         let before = generations.current();
         generations.keys_changed(&many);
         assert!(many.iter().all(|digest| generations.moved(before, digest)));
+        assert!(generations.recent.len() <= MAX_RECENT);
     }
 }

@@ -16,7 +16,7 @@ use super::{Example, assert_no_piece_of, header, shell};
 use crate::support::{
     Database,
     database::{own_folder, setting},
-    database_test, free_ports, http,
+    database_test, free_ports, http, wait_until,
 };
 
 const SOURCE: &str = include_str!("../../../examples/behind_proxy/main.rs");
@@ -185,6 +185,10 @@ database_test!(
             "{log}"
         );
         assert_no_piece_of(&key, &log);
+        // It writes when it has answered.
+        wait_until("nginx has logged it", || {
+            nginx.log("access.log").contains("/whoami")
+        });
         let log = nginx.log("access.log");
         assert!(log.contains("127.0.0.2 ["), "{log}");
         assert!(log.contains("\"GET /whoami HTTP/1.1\" 401"), "{log}");
@@ -199,10 +203,8 @@ database_test!(
         let (key, _) = database.issue("127.0.0.2");
         let (mut example, nginx) = serve(&database);
         let ready = |address| http::get(address, "/ready", &[]).status;
-        assert_eq!(
-            (ready(example.listens_at()), ready(nginx.address)),
-            (200, 404)
-        );
+        wait_until("it is ready", || ready(example.listens_at()) == 200);
+        assert_eq!(ready(nginx.address), 404);
         let bearer = [format!("Authorization: Bearer {key}")];
         for _ in 0..3 {
             get_from("127.0.0.2", nginx.address, "/whoami", &bearer);

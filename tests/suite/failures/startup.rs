@@ -2,7 +2,7 @@
 
 use std::net::TcpListener;
 
-use api_key_runtime::{AppKeys, NewKey};
+use api_key_runtime::{AppKeys, NewKey, test_util::MemoryStore};
 
 use crate::support::{Database, database_test, free_ports, log};
 
@@ -31,6 +31,35 @@ database_test!(
         assert!(refusal("a newer schema").contains("update api-key-runtime"));
         database.execute("DELETE FROM api_key_meta").unwrap();
         assert!(refusal("an empty meta table").contains("api_key_meta"));
+    }
+);
+
+// F8
+database_test!(
+    a_service_makes_its_tables_first_where_it_says_so_and_says_what_stops_it,
+    |database: Database| {
+        database.builder().build().expect_err("no tables");
+        for _ in 0..2 {
+            let builder = database.builder().migrate().unwrap();
+            builder.build().unwrap();
+        }
+        let elsewhere = AppKeys::builder().store(MemoryStore::default());
+        assert!(elsewhere.migrate().expect_err("no database").is_setting());
+        let port = free_ports().next().unwrap();
+        let away = format!("postgres://somebody:secret@127.0.0.1:{port}/shop");
+        let error = AppKeys::builder()
+            .database_url(away)
+            .migrate()
+            .expect_err("nobody is there");
+        assert!(error.is_database(), "{error}");
+        // As `main` shows it, and without the password.
+        assert_eq!(format!("{error:?}"), error.to_string());
+        assert!(
+            error
+                .to_string()
+                .contains(&format!("127.0.0.1:{port}/shop: "))
+        );
+        assert!(!error.to_string().contains("secret"));
     }
 );
 
