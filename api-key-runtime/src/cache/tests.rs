@@ -53,6 +53,26 @@ fn a_key_is_believed_until_the_bound_after_its_query_was_sent_or_after_the_lease
     assert!(is_known(&cache, 700 + MAX_STALENESS), "no step back");
 }
 
+// E15
+#[test]
+fn that_there_is_no_such_key_is_believed_for_as_long_as_a_key_is() {
+    let cache = cache(16, STALE_IF_ERROR);
+    cache.fill(cache.ticket(at(10)), vec![(digest(1), None)], at(500));
+    let is_unknown = |now| {
+        let probe = cache.probe(&digest(1), cache.lease(), at(now));
+        assert!(matches!(probe, Probe::Unknown | Probe::Nothing));
+        matches!(probe, Probe::Unknown)
+    };
+    assert!(is_unknown(10 + MAX_STALENESS));
+    assert!(!is_unknown(11 + MAX_STALENESS));
+    cache.renew(at(700));
+    assert!(is_unknown(700 + MAX_STALENESS));
+    assert!(!is_unknown(701 + MAX_STALENESS));
+    assert_eq!(cache.sizes(), (0, 1));
+    cache.apply(&Changed::Everything);
+    assert!(!is_unknown(701));
+}
+
 // F3
 #[test]
 fn the_bound_for_outages_ends_to_the_nanosecond_and_makes_nothing_fresh() {
@@ -152,4 +172,44 @@ fn of_two_reads_the_one_that_was_sent_later_counts_unless_the_other_saw_the_key_
         KeyState::Revoked,
         "nor revived"
     );
+
+    let under_way = cache.ticket(at(36));
+    read(&cache, cache.ticket(at(36)), revoked);
+    assert!(
+        cache.holding(under_way, at(40)).still_holds(&digest(1)),
+        "known to be revoked already, it has not changed"
+    );
+}
+
+// F12
+#[test]
+fn what_was_refused_as_expired_once_stays_so_however_it_is_read_until_its_end_is_moved() {
+    let end = chrono::DateTime::from_timestamp(1_900_000_000, 0).unwrap();
+    // As if the clock had been set back.
+    let now = || end - chrono::TimeDelta::hours(1);
+    let cache = cache(16, 0);
+    let read = |sent: u64, end| {
+        let mut record = KeyRecord::new(1, digest(1), AddressRules::any());
+        record.expires_at = Some(end);
+        let found = cache.fill(
+            cache.ticket(at(sent)),
+            vec![(digest(1), Some(record))],
+            at(sent),
+        );
+        Arc::clone(found.get(&digest(1)).unwrap().as_ref().unwrap())
+    };
+    let refused = read(10, end);
+    let meanwhile = read(20, end);
+    assert_eq!(refused.state(now), KeyState::Active);
+    cache.note_expired(&digest(1), &refused, at(30));
+    assert_eq!(refused.state(now), KeyState::Expired);
+    assert_eq!(meanwhile.state(now), KeyState::Expired);
+    assert_eq!(read(40, end).state(now), KeyState::Expired);
+    let earlier = end - chrono::TimeDelta::minutes(1);
+    assert_eq!(read(50, earlier).state(now), KeyState::Expired);
+    let later = end + chrono::TimeDelta::nanoseconds(1000);
+    let extended = read(60, later);
+    assert_eq!(extended.state(now), KeyState::Active);
+    cache.note_expired(&digest(1), &read(10, end), at(70));
+    assert_eq!(extended.state(now), KeyState::Active);
 }
