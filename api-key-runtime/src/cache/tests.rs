@@ -51,6 +51,7 @@ fn a_key_is_believed_until_the_bound_after_its_query_was_sent_or_after_the_lease
     assert!(!is_known(&cache, 701 + MAX_STALENESS));
     cache.renew(at(600));
     assert!(is_known(&cache, 700 + MAX_STALENESS), "no step back");
+    assert_eq!(cache.sizes(), (1, 0));
 }
 
 // E15

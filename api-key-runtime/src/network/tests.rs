@@ -197,7 +197,7 @@ fn leading_bits(address: IpAddr, count: usize) -> String {
     bits[..count + 2].to_owned()
 }
 
-// C7, C8, C10
+// C7, C8, C10, H3
 #[test]
 fn any_block_holds_the_addresses_that_a_plain_reference_says_it_holds() {
     let mut seed = 11_u128;
