@@ -17,7 +17,8 @@ use crate::Health;
 /// What has been counted since these keys were built, as of one moment; made by [`AppKeys::metrics`](crate::AppKeys::metrics).
 ///
 /// [`prometheus`](Self::prometheus) writes all of it. The numbers themselves are for other collectors: counts only grow, so
-/// that they fit an observable counter of OpenTelemetry or `counter!(..).absolute(..)` of the `metrics` crate.
+/// that they fit an observable counter of OpenTelemetry or `counter!(..).absolute(..)` of the `metrics` crate. A request whose caller
+/// leaves while its key is looked up is in none of them.
 ///
 /// ```
 /// use actix_web::{get, web};
