@@ -1,6 +1,7 @@
 //! The verified key, as the handler sees it.
 
 use std::{
+    fmt,
     future::{Ready, ready},
     net::IpAddr,
     sync::Arc,
@@ -34,7 +35,7 @@ static LOGGED: OncePerHour<String> = OncePerHour::new();
 ///     format!("{} from {:?}", key.name(), key.client_ip())
 /// }
 /// ```
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct AppKey {
     key: Arc<KnownKey>,
     client_ip: Option<IpAddr>,
@@ -96,6 +97,21 @@ impl AppKey {
     #[must_use]
     pub fn client_ip(&self) -> Option<IpAddr> {
         self.client_ip
+    }
+}
+
+/// What its methods tell.
+impl fmt::Debug for AppKey {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter
+            .debug_struct("AppKey")
+            .field("id", &self.id())
+            .field("name", &self.name())
+            .field("owner", &self.owner())
+            .field("scopes", self.scopes())
+            .field("expires_at", &self.expires_at())
+            .field("client_ip", &self.client_ip())
+            .finish()
     }
 }
 

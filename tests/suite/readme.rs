@@ -171,7 +171,7 @@ fn its_dependency_lines_resolve_for_each_database() {
     ] {
         let lines = lines
             .replace(named, runtime.to_str().unwrap())
-            .replace("\"postgres\"", &format!("\"{feature}\""));
+            .replace("\"sqlite-bundled\"", &format!("\"{feature}\""));
         let manifest = format!("[package]\nname = \"own-service\"\nedition = \"2024\"\n\n{lines}");
         fs::write(folder.join("Cargo.toml"), manifest).unwrap();
         let output = cargo()
