@@ -16,7 +16,7 @@ use actix_web::{
     web,
 };
 use api_key_runtime::{AppKeys, DieselStore, require_app_key};
-use rustix::process::{Pid, Signal, kill_process};
+use rustix::process::{Pid, Signal, WaitId, WaitIdOptions, kill_process, waitid};
 use serde::{Deserialize, Serialize};
 
 use super::stores::{Deaf, Lagging, Slow};
@@ -131,6 +131,12 @@ fn a_server_answers_until_it_is_ended() {
     assert_eq!(ask(&server).header(NUMBER_HEADER), Some("17"));
     server.pause();
     thread::scope(|scope| {
+        // The signal is sent, and may not have reached every thread.
+        let stopped = WaitIdOptions::STOPPED | WaitIdOptions::NOHANG;
+        let process = Pid::from_child(&server.child);
+        crate::support::wait_until("it is paused", || {
+            waitid(WaitId::Pid(process), stopped).unwrap().is_some()
+        });
         let answer = scope.spawn(|| ask(&server).status);
         thread::sleep(Duration::from_millis(100));
         assert!(!answer.is_finished(), "a paused server answered");
