@@ -147,8 +147,8 @@ struct NoAppKey {
     optional: bool,
 }
 
-impl std::fmt::Display for NoAppKey {
-    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+impl fmt::Display for NoAppKey {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         formatter.write_str("no key was checked for this route")
     }
 }

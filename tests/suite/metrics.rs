@@ -5,57 +5,30 @@ use std::{
     time::Duration,
 };
 
-use actix_web::{HttpResponse, get, web};
-use api_key_runtime::{
-    AppKeys, Digest, KeyRecord, KeyStore, Metrics, NewKey, RequireAppKey, StoreError,
-    require_app_key, test_util::MemoryStore,
-};
+use actix_web::{get, web};
+use api_key_runtime::{AppKeys, Metrics, NewKey, test_util::MemoryStore};
 
 use crate::support::{
-    Database, Fixtures, Frozen, LONG_DEADLINE, Server, database_test, fixtures, http, wait_until,
+    Away, Database, Fixtures, Frozen, LONG_DEADLINE, Server, database_test, fixtures,
+    guarded_routes, http, wait_until,
 };
 
 /// Longer than a test takes, so that the store is asked for a key once.
 const LONG: Duration = Duration::from_secs(3600);
-
-#[get("/guarded")]
-#[require_app_key]
-async fn guarded() -> HttpResponse {
-    HttpResponse::Ok().finish()
-}
-
-#[get("/optional")]
-#[require_app_key(optional)]
-async fn optional() -> HttpResponse {
-    HttpResponse::Ok().finish()
-}
-
-#[get("/scoped")]
-#[require_app_key(scopes = "cakes:delete")]
-async fn scoped() -> HttpResponse {
-    HttpResponse::Ok().finish()
-}
 
 #[get("/metrics")]
 async fn figures(keys: web::Data<AppKeys>) -> String {
     keys.metrics().prometheus()
 }
 
-fn routes(config: &mut web::ServiceConfig) {
-    let twice = web::scope("/twice").wrap(RequireAppKey::new());
-    config
-        .service(twice.service(guarded))
-        .service(guarded)
-        .service(optional)
-        .service(scoped)
-        .service(figures);
-}
-
 /// A server whose keys are `Data`, which its own route takes as well.
 fn serve(keys: &AppKeys) -> Server {
     let data = web::Data::new(keys.clone());
     Server::configured(move |config| {
-        config.app_data(data.clone()).configure(routes);
+        config
+            .app_data(data.clone())
+            .configure(guarded_routes)
+            .service(figures);
     })
 }
 
@@ -271,18 +244,10 @@ fn what_the_store_takes_is_seen_while_it_takes_it_and_afterwards() {
     assert!(sum >= 0.3);
 }
 
-struct Broken;
-
-impl KeyStore for Broken {
-    fn find(&self, _: &[Digest]) -> Result<Vec<KeyRecord>, StoreError> {
-        Err(StoreError::new("out of order"))
-    }
-}
-
 // G5
 #[test]
 fn a_store_that_fails_counts_as_such() {
-    let keys = AppKeys::builder().store(Broken).build().unwrap();
+    let keys = AppKeys::builder().store(Away).build().unwrap();
     let server = serve(&keys);
     let status = http::get_with(server.address, "/guarded", &fixtures::unknown()).status;
     assert_eq!(status, 503);

@@ -4,8 +4,7 @@ use std::sync::Arc;
 
 use actix_web::{HttpResponse, get, head, post, web};
 use api_key_runtime::{
-    AddressRules, AppKey, AppKeys, AppKeysBuilder, Digest, KeyRecord, KeyStore, NewKey, Source,
-    StoreError, require_app_key,
+    AddressRules, AppKey, AppKeys, AppKeysBuilder, NewKey, Source, require_app_key,
     test_util::{MemoryStore, TestClock},
 };
 use chrono::{DateTime, TimeDelta, Utc};
@@ -15,7 +14,7 @@ use super::{
     serving::{Configure, Entrances, Served, cors},
     target::{Guard, Keys, State, TRUSTED_PROXIES, Target, Wanted},
 };
-use crate::support::{Database, LONG_DEADLINE};
+use crate::support::{Away, Database, LONG_DEADLINE};
 
 #[require_app_key]
 async fn guarded(run: Run) -> HttpResponse {
@@ -189,15 +188,6 @@ pub(super) fn clock() -> (TestClock, DateTime<Utc>) {
     let now = Utc::now() + TimeDelta::hours(1);
     let now = DateTime::from_timestamp_micros(now.timestamp() * 1_000_000 + 123_456).unwrap();
     (TestClock::at(now), now)
-}
-
-/// A key table that is away.
-struct Away;
-
-impl KeyStore for Away {
-    fn find(&self, _: &[Digest]) -> Result<Vec<KeyRecord>, StoreError> {
-        Err(StoreError::new("the table is away"))
-    }
 }
 
 fn served(

@@ -20,6 +20,7 @@ use rustix::process::{Pid, Signal, WaitId, WaitIdOptions, kill_process, waitid};
 use serde::{Deserialize, Serialize};
 
 use super::stores::{Deaf, Lagging, Slow};
+use crate::support::wait_until;
 
 /// Where a process is told to be a server, and what kind of one.
 const SETTINGS: &str = "TEST_HISTORY_SERVER";
@@ -82,8 +83,14 @@ impl Process {
         Some(Self { child, address })
     }
 
+    /// The signal is sent at once, and has stopped every thread when this returns.
     pub(super) fn pause(&self) {
         self.send(Signal::STOP);
+        let process = WaitId::Pid(Pid::from_child(&self.child));
+        let stopped = WaitIdOptions::STOPPED | WaitIdOptions::NOHANG;
+        wait_until("a server is paused", || {
+            waitid(process.clone(), stopped).unwrap().is_some()
+        });
     }
 
     pub(super) fn resume(&self) {
@@ -131,12 +138,6 @@ fn a_server_answers_until_it_is_ended() {
     assert_eq!(ask(&server).header(NUMBER_HEADER), Some("17"));
     server.pause();
     thread::scope(|scope| {
-        // The signal is sent, and may not have reached every thread.
-        let stopped = WaitIdOptions::STOPPED | WaitIdOptions::NOHANG;
-        let process = Pid::from_child(&server.child);
-        crate::support::wait_until("it is paused", || {
-            waitid(WaitId::Pid(process), stopped).unwrap().is_some()
-        });
         let answer = scope.spawn(|| ask(&server).status);
         thread::sleep(Duration::from_millis(100));
         assert!(!answer.is_finished(), "a paused server answered");

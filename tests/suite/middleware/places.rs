@@ -3,12 +3,10 @@
 use std::time::Instant;
 
 use actix_web::{HttpResponse, web};
-use api_key_runtime::{
-    AppKeys, Digest, KeyRecord, KeyStore, RequireAppKey, Source, StoreError, require_app_key,
-};
+use api_key_runtime::{AppKeys, RequireAppKey, Source, require_app_key};
 
 use super::{ANY_KEY, Probe, Touched, bearer, cake, key_with};
-use crate::support::{Database, Fixtures, PATIENCE, Server, database_test, http, log};
+use crate::support::{Away, Database, Fixtures, PATIENCE, Server, database_test, http, log};
 
 const SCOPED: RequireAppKey = RequireAppKey::new().scopes(&["cakes:write", "cakes:delete"]);
 const ANY_OF: RequireAppKey = RequireAppKey::new().any_scope(&["cakes:write", "cakes:read"]);
@@ -87,15 +85,6 @@ fn served(keys: AppKeys, touched: &Touched) -> Server {
             .app_data(touched.clone())
             .configure(routes);
     })
-}
-
-/// A store that is away.
-struct Away;
-
-impl KeyStore for Away {
-    fn find(&self, _: &[Digest]) -> Result<Vec<KeyRecord>, StoreError> {
-        Err(StoreError::new("the table is away"))
-    }
 }
 
 /// Callers of every kind: a query and header lines.

@@ -13,6 +13,7 @@ pub(crate) mod markdown;
 pub(crate) mod own_server;
 pub(crate) mod proxy;
 pub(crate) mod random;
+mod routes;
 pub(crate) mod server;
 mod stores;
 pub(crate) mod tap;
@@ -24,8 +25,9 @@ pub(crate) use fixtures::Fixtures;
 #[cfg(target_os = "linux")]
 pub(crate) use own_server::OwnServer;
 pub(crate) use proxy::Proxy;
+pub(crate) use routes::guarded_routes;
 pub(crate) use server::Server;
-pub(crate) use stores::{Counting, Frozen};
+pub(crate) use stores::{Away, Counting, Frozen};
 pub(crate) use tap::Tap;
 pub(crate) use wait::{LONG_DEADLINE, MAX_STALENESS, PATIENCE, refused_in_time, wait_until};
 

@@ -75,6 +75,15 @@ impl KeyStore for Counting {
     }
 }
 
+/// A store that is away.
+pub(crate) struct Away;
+
+impl KeyStore for Away {
+    fn find(&self, _: &[Digest]) -> Result<Vec<KeyRecord>, StoreError> {
+        Err(StoreError::new("the table is away"))
+    }
+}
+
 /// A store that answers nothing until it is let go.
 #[derive(Clone)]
 pub(crate) struct Frozen {

@@ -7,44 +7,14 @@ mod processes;
 
 use std::time::Duration;
 
-use actix_web::{HttpResponse, get, web};
-use api_key_runtime::{AppKeysBuilder, KeyUse, RequireAppKey, require_app_key};
+use api_key_runtime::{AppKeysBuilder, KeyUse};
 
-use crate::support::{Database, PATIENCE, wait_until};
+use crate::support::{Database, PATIENCE, guarded_routes as routes, wait_until};
 
 /// No use is recorded by itself within a test.
 const NEVER: Duration = Duration::from_secs(3600);
 /// How often uses are recorded where a test waits for it.
 const SOON: Duration = Duration::from_millis(20);
-
-#[get("/guarded")]
-#[require_app_key]
-async fn guarded() -> HttpResponse {
-    HttpResponse::Ok().finish()
-}
-
-#[get("/optional")]
-#[require_app_key(optional)]
-async fn optional() -> HttpResponse {
-    HttpResponse::Ok().finish()
-}
-
-#[get("/scoped")]
-#[require_app_key(scopes = "cakes:delete")]
-async fn scoped() -> HttpResponse {
-    HttpResponse::Ok().finish()
-}
-
-fn routes(config: &mut web::ServiceConfig) {
-    let twice = web::scope("/twice")
-        .wrap(RequireAppKey::new())
-        .service(guarded);
-    config
-        .service(twice)
-        .service(guarded)
-        .service(optional)
-        .service(scoped);
-}
 
 /// A service that records uses this often.
 fn recording(database: &Database, interval: Duration) -> AppKeysBuilder {
