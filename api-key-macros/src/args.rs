@@ -153,19 +153,14 @@ fn value<T>(
 fn split_scopes(name: &Ident, literal: &LitStr) -> std::result::Result<Vec<LitStr>, String> {
     let value = literal.value();
     if value.is_empty() {
-        return Err(format!(
-            "`{name}` is empty: name at least one scope, or leave `{name}` out"
-        ));
+        return Err(format!("`{name}` is empty: name at least one scope, or leave `{name}` out"));
     }
     let scopes: Vec<&str> = value.split(' ').collect();
     if scopes.contains(&"") {
         return Err("write one space between two scopes, and none before or after".to_owned());
     }
     for (index, scope) in scopes.iter().enumerate() {
-        if let Some(character) = scope
-            .chars()
-            .find(|character| !is_scope_character(*character))
-        {
+        if let Some(character) = scope.chars().find(|character| !is_scope_character(*character)) {
             return Err(format!(
                 "{character:?} cannot stand in a scope: \
                  write printable ASCII without spaces, quotes and backslashes"

@@ -39,24 +39,15 @@ pub(crate) struct Placed<T> {
 
 impl<T> Placed<T> {
     fn outer(thing: T) -> Self {
-        Self {
-            outer: vec![thing],
-            inner: Vec::new(),
-        }
+        Self { outer: vec![thing], inner: Vec::new() }
     }
 
     fn inner(thing: T) -> Self {
-        Self {
-            outer: Vec::new(),
-            inner: vec![thing],
-        }
+        Self { outer: Vec::new(), inner: vec![thing] }
     }
 
     fn nowhere() -> Self {
-        Self {
-            outer: Vec::new(),
-            inner: Vec::new(),
-        }
+        Self { outer: Vec::new(), inner: Vec::new() }
     }
 
     fn append(&mut self, other: Self) {
@@ -68,10 +59,7 @@ impl<T> Placed<T> {
 pub(crate) fn place(attrs: &[Attribute], faults: &mut Faults) -> Placed<Attribute> {
     let mut placed = Placed::nowhere();
     for attr in attrs {
-        let with = |meta| Attribute {
-            meta,
-            ..attr.clone()
-        };
+        let with = |meta| Attribute { meta, ..attr.clone() };
         let metas = place_meta(attr.meta.clone(), faults);
         placed.append(Placed {
             outer: metas.outer.into_iter().map(with).collect(),
@@ -97,11 +85,7 @@ fn place_meta(meta: Meta, faults: &mut Faults) -> Placed<Meta> {
         );
         // Left there, a bare `path` would be reported once more: the language has one of its own.
         let is_bare = meta.path().get_ident().is_some();
-        return if is_bare {
-            Placed::nowhere()
-        } else {
-            Placed::outer(meta)
-        };
+        return if is_bare { Placed::nowhere() } else { Placed::outer(meta) };
     }
     if is_renamed_route(&meta) {
         faults.on(
@@ -143,10 +127,7 @@ fn under(predicate: &TokenStream, metas: Vec<Meta>, list: &MetaList) -> Vec<Meta
         return metas;
     }
     let tokens = quote!(#predicate, #(#metas),*);
-    vec![Meta::List(MetaList {
-        tokens,
-        ..list.clone()
-    })]
+    vec![Meta::List(MetaList { tokens, ..list.clone() })]
 }
 
 fn conditional(input: ParseStream<'_>) -> Result<(TokenStream, Punctuated<Meta, Token![,]>)> {
@@ -209,9 +190,5 @@ fn is_builtin(meta: &Meta) -> bool {
 }
 
 fn last_segment(meta: &Meta) -> String {
-    meta.path()
-        .segments
-        .last()
-        .map(|segment| segment.ident.to_string())
-        .unwrap_or_default()
+    meta.path().segments.last().map(|segment| segment.ident.to_string()).unwrap_or_default()
 }

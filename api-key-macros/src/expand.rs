@@ -38,11 +38,7 @@ fn expand_handler(handler: &Handler, args: &Args, faults: &mut Faults) -> Option
         return None;
     }
     let expansion = Expansion::new(handler, args, attrs);
-    let call = if is_fit {
-        expansion.authenticated()
-    } else {
-        expansion.unreachable()
-    };
+    let call = if is_fit { expansion.authenticated() } else { expansion.unreachable() };
     Some(expansion.outer(&call))
 }
 
@@ -63,10 +59,10 @@ struct Expansion<'a> {
 impl<'a> Expansion<'a> {
     fn new(handler: &'a Handler, args: &'a Args, attrs: Placed<Attribute>) -> Self {
         let site = Span::mixed_site().located_at(handler.sig.ident.span());
-        let runtime = args.runtime.as_ref().map_or_else(
-            || quote_spanned!(site=> ::api_key_runtime),
-            ToTokens::to_token_stream,
-        );
+        let runtime = args
+            .runtime
+            .as_ref()
+            .map_or_else(|| quote_spanned!(site=> ::api_key_runtime), ToTokens::to_token_stream);
         let private = quote_spanned!(site=> #runtime::__private);
         let name = &handler.sig.ident;
         Self {
@@ -96,13 +92,7 @@ impl<'a> Expansion<'a> {
     //         CALL
     //     }
     fn outer(&self, call: &TokenStream) -> TokenStream {
-        let Self {
-            private,
-            site,
-            request,
-            payload,
-            ..
-        } = self;
+        let Self { private, site, request, payload, .. } = self;
         let Handler { vis, sig, .. } = self.handler;
         let attrs = &self.attrs.outer;
         let fn_token = &sig.fn_token;
@@ -130,10 +120,7 @@ impl<'a> Expansion<'a> {
     fn inner(&self) -> TokenStream {
         let Handler { sig, body, .. } = self.handler;
         let attrs = &self.attrs.inner;
-        let sig = Signature {
-            constness: None,
-            ..sig.clone()
-        };
+        let sig = Signature { constness: None, ..sig.clone() };
         quote!(#(#attrs)* #sig #body)
     }
 
@@ -147,13 +134,7 @@ impl<'a> Expansion<'a> {
     //
     // The static has a block of its own: items are not hygienic, the user's function would see it.
     fn authenticated(&self) -> TokenStream {
-        let Self {
-            private,
-            site,
-            request,
-            payload,
-            ..
-        } = self;
+        let Self { private, site, request, payload, .. } = self;
         let policy = self.policy();
         let handler = instantiated(&self.handler.sig);
         quote_spanned! {*site=>
@@ -180,12 +161,7 @@ impl<'a> Expansion<'a> {
     // Output:
     //     Policy::new().scopes(&["orders:read", "orders:write"]).optional()
     fn policy(&self) -> TokenStream {
-        let Self {
-            private,
-            site,
-            args,
-            ..
-        } = self;
+        let Self { private, site, args, .. } = self;
         let mut policy = quote_spanned!(*site=> #private::Policy::new());
         if let scopes @ [_, ..] = args.scopes.as_slice() {
             policy.extend(quote_spanned!(*site=> .scopes(&[#(#scopes),*])));
@@ -204,10 +180,7 @@ impl<'a> Expansion<'a> {
 // Output: <T: Store + 'static, U, const N: usize> .. where U: Clock + 'static
 fn outlive_requests(generics: &Generics, site: Span) -> Generics {
     let mut generics = generics.clone();
-    let mut predicates = generics
-        .where_clause
-        .as_mut()
-        .map(|clause| &mut clause.predicates);
+    let mut predicates = generics.where_clause.as_mut().map(|clause| &mut clause.predicates);
     for parameter in &mut generics.params {
         let GenericParam::Type(parameter) = parameter else {
             continue;
@@ -218,9 +191,7 @@ fn outlive_requests(generics: &Generics, site: Span) -> Generics {
             .flat_map(|predicates| predicates.iter_mut())
             .find_map(|predicate| bounds_of(&parameter.ident, predicate));
         let lifetime = Lifetime::new("'static", site);
-        bounds
-            .unwrap_or(&mut parameter.bounds)
-            .push(TypeParamBound::Lifetime(lifetime));
+        bounds.unwrap_or(&mut parameter.bounds).push(TypeParamBound::Lifetime(lifetime));
     }
     generics
 }

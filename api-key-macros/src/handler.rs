@@ -39,12 +39,7 @@ impl Parse for Handler {
             let message = "`#[require_app_key]` guards handlers: write it above each `fn` to guard";
             return Err(input.error(message));
         }
-        Ok(Self {
-            attrs,
-            vis,
-            sig: input.parse()?,
-            body: input.parse()?,
-        })
+        Ok(Self { attrs, vis, sig: input.parse()?, body: input.parse()? })
     }
 }
 

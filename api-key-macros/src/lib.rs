@@ -15,10 +15,7 @@ mod handler;
 mod tests;
 mod validate;
 
-#[allow(
-    missing_docs,
-    reason = "they stand where api-key-runtime re-exports it"
-)]
+#[allow(missing_docs, reason = "they stand where api-key-runtime re-exports it")]
 #[proc_macro_attribute]
 pub fn require_app_key(args: TokenStream, item: TokenStream) -> TokenStream {
     expand::expand(args.into(), item.into()).into()

@@ -77,10 +77,7 @@ fn arguments(sig: &Signature, faults: &mut Faults) {
         );
     }
     if let Some(variadic) = &sig.variadic {
-        faults.on(
-            variadic.dots,
-            "a handler has a fixed number of arguments: remove `...`",
-        );
+        faults.on(variadic.dots, "a handler has a fixed number of arguments: remove `...`");
     }
 }
 

@@ -26,13 +26,7 @@ pub struct Admin {
 
 impl Admin {
     pub(crate) fn new(database: Database, form: KeyForm, digester: Digester, clock: Clock) -> Self {
-        Self {
-            table: Table::new(database),
-            form,
-            digester,
-            clock,
-            cache: None,
-        }
+        Self { table: Table::new(database), form, digester, clock, cache: None }
     }
 
     /// Has this process forget at once what it changes here.

@@ -45,11 +45,7 @@ pub struct AppKey {
 
 impl AppKey {
     pub(crate) fn new(key: Arc<KnownKey>, client_ip: Option<IpAddr>, set: SetNumber) -> Self {
-        Self {
-            key,
-            client_ip,
-            set,
-        }
+        Self { key, client_ip, set }
     }
 
     /// Whether it is the key of this id in this set, however often it was read: two sets may have keys of the same id.

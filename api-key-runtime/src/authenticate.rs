@@ -70,11 +70,9 @@ where
         };
         let mut payload = payload.into_inner();
         let mut response = match Args::from_request(&request, &mut payload).await {
-            Ok(arguments) => handler
-                .call(arguments)
-                .await
-                .respond_to(&request)
-                .map_into_boxed_body(),
+            Ok(arguments) => {
+                handler.call(arguments).await.respond_to(&request).map_into_boxed_body()
+            }
             Err(error) => HttpResponse::from_error(error),
         };
         admitted.finish(&mut response);
@@ -102,10 +100,7 @@ impl<K: Borrow<AppKeys>> Admitted<K> {
 impl Admitted<&AppKeys> {
     /// For who hands the request on, of which this borrows, before there is a response.
     pub(crate) fn detach(&self) -> Admitted {
-        Admitted {
-            keys: self.keys.clone(),
-            in_query: self.in_query,
-        }
+        Admitted { keys: self.keys.clone(), in_query: self.in_query }
     }
 }
 
@@ -174,11 +169,7 @@ impl<'a> Check<'a> {
         let now = Moment::now();
         match inner.cache.probe(&digest, lease, now) {
             Probe::Known(known) => {
-                let found = Found {
-                    known,
-                    digest,
-                    by: JudgedBy::Cache,
-                };
+                let found = Found { known, digest, by: JudgedBy::Cache };
                 match self.judge_found(found, now, in_query) {
                     Ok(()) => Begun::Admitted(in_query),
                     Err(refusal) => Begun::Refused(refusal),
@@ -257,17 +248,11 @@ impl<'a> Check<'a> {
     ) -> Refusal {
         let inner = self.keys.inner();
         inner.counters.count(Outcome::Refused(reason), by);
-        inner
-            .refusal_log
-            .refused(reason, self.request, self.address, key);
+        inner.refusal_log.refused(reason, self.request, self.address, key);
         if reason == Reason::WrongAddress && !inner.callers.trust_proxies() {
             hint_at_proxy(&inner.refusal_log, self.address, self.request);
         }
-        Box::new(
-            inner
-                .responses
-                .refusal(reason.class(), self.policy, in_query),
-        )
+        Box::new(inner.responses.refusal(reason.class(), self.policy, in_query))
     }
 }
 
@@ -303,10 +288,7 @@ async fn look_up(
         .digester
         .previous_digest(key)
         .map(|digest| (digest, inner.cache.probe(&digest, lease, now)));
-    let digests = Digests {
-        current,
-        previous: previous.as_ref().map(|(digest, _)| *digest),
-    };
+    let digests = Digests { current, previous: previous.as_ref().map(|(digest, _)| *digest) };
     let lane = match (probe, previous) {
         (Probe::Unknown, Some((digest, Probe::Known(known)))) => {
             let by = JudgedBy::Cache;

@@ -61,11 +61,7 @@ impl Availability {
     /// The patience is less than the deadline, so that those who come later are refused at once, and by default no more than it takes
     /// until nothing cached is believed any longer.
     pub(crate) fn new(deadline: Duration) -> Self {
-        Self {
-            patience: deadline.saturating_mul(5) / 8,
-            deadline,
-            state: Mutex::default(),
-        }
+        Self { patience: deadline.saturating_mul(5) / 8, deadline, state: Mutex::default() }
     }
 
     /// Somebody asks the store.
@@ -186,9 +182,7 @@ impl State {
     /// How long nothing has been answered although something was asked.
     fn unanswered_for(&self, now: Moment) -> Duration {
         let oldest = self.under_way.values().map(|&(_, since)| since).min();
-        oldest.map_or(Duration::ZERO, |oldest| {
-            now.since(oldest.max(self.last_answer))
-        })
+        oldest.map_or(Duration::ZERO, |oldest| now.since(oldest.max(self.last_answer)))
     }
 
     fn is_tried(&self) -> bool {
@@ -198,14 +192,10 @@ impl State {
     /// Silence that has not shown for as long as it took to be noticed may be over, and nobody has asked since.
     fn note_silence(&mut self, patience: Duration, now: Moment) {
         if self.unanswered_for(now) > patience {
-            let silence = self.silence.get_or_insert(Silence {
-                seen: now,
-                tried: Moment::START,
-            });
+            let silence = self.silence.get_or_insert(Silence { seen: now, tried: Moment::START });
             silence.seen = now;
         }
-        self.silence
-            .take_if(|silence| now.since(silence.seen) > patience);
+        self.silence.take_if(|silence| now.since(silence.seen) > patience);
     }
 }
 

@@ -26,11 +26,7 @@ enum Kind {
 
 impl Error {
     fn new(kind: Kind, message: impl Into<String>) -> Self {
-        Self {
-            kind,
-            message: message.into(),
-            source: None,
-        }
+        Self { kind, message: message.into(), source: None }
     }
 
     /// A setting of the application or its environment is unusable.
@@ -54,10 +50,7 @@ impl Error {
     }
 
     pub(crate) fn system(message: impl Into<String>, source: std::io::Error) -> Self {
-        Self {
-            source: Some(Box::new(source)),
-            ..Self::new(Kind::System, message)
-        }
+        Self { source: Some(Box::new(source)), ..Self::new(Kind::System, message) }
     }
 
     #[cfg(feature = "_diesel")]
@@ -65,10 +58,7 @@ impl Error {
         message: impl Into<String>,
         source: impl Into<Box<dyn std::error::Error + Send + Sync>>,
     ) -> Self {
-        Self {
-            source: Some(source.into()),
-            ..Self::new(Kind::Database, message)
-        }
+        Self { source: Some(source.into()), ..Self::new(Kind::Database, message) }
     }
 
     #[cfg(feature = "_diesel")]

@@ -23,18 +23,12 @@ pub fn key(data: &[u8]) {
         return;
     };
     let strict = KeyForm::default();
-    let lenient = KeyForm {
-        accept_imported: true,
-        ..KeyForm::default()
-    };
+    let lenient = KeyForm { accept_imported: true, ..KeyForm::default() };
     if strict.admits(text) {
         assert_eq!(text.len(), 52);
         assert!(
             text.starts_with("ak_live_")
-                && text
-                    .bytes()
-                    .skip(8)
-                    .all(|byte| byte.is_ascii_alphanumeric())
+                && text.bytes().skip(8).all(|byte| byte.is_ascii_alphanumeric())
         );
         assert!(lenient.admits(text));
     }

@@ -106,11 +106,8 @@ impl NewKey {
         let now = to_stored(now);
         self.check(now)?;
         let secret = form.generate(self.format)?;
-        let mut record = KeyRecord::new(
-            0,
-            digester.digest(secret.expose()),
-            self.allowed_ips.clone(),
-        );
+        let mut record =
+            KeyRecord::new(0, digester.digest(secret.expose()), self.allowed_ips.clone());
         record.digest_key = digester.current_key().clone();
         record.hint = form.hint(&secret);
         record.name.clone_from(&self.name);

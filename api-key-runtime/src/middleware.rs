@@ -118,9 +118,7 @@ pub struct RequireAppKey {
 impl RequireAppKey {
     /// Any good key.
     pub const fn new() -> Self {
-        Self {
-            policy: Policy::new(),
-        }
+        Self { policy: Policy::new() }
     }
 
     /// A key that has all of these scopes.
@@ -156,10 +154,7 @@ where
     /// With an error no service is made, and the server does not start.
     fn new_transform(&self, service: S) -> Self::Future {
         let guarded = match self.policy.check() {
-            Ok(()) => Ok(Guarded {
-                service: Rc::new(service),
-                policy: self.policy,
-            }),
+            Ok(()) => Ok(Guarded { service: Rc::new(service), policy: self.policy }),
             Err(error) => {
                 log::error!("RequireAppKey: {error}; the server does not start");
                 Err(())

@@ -29,10 +29,7 @@ impl<K: Eq + Hash> OncePerHour<K> {
 
     fn is_due_at(&self, subject: K, now: Instant) -> bool {
         let mut logged = lock(&self.0);
-        if logged
-            .get(&subject)
-            .is_some_and(|at| now.saturating_duration_since(*at) < SILENCE)
-        {
+        if logged.get(&subject).is_some_and(|at| now.saturating_duration_since(*at) < SILENCE) {
             return false;
         }
         if logged.len() >= MAX_SUBJECTS {

@@ -17,11 +17,7 @@ impl Policy {
     /// Any good key.
     #[must_use]
     pub const fn new() -> Self {
-        Self {
-            scopes: None,
-            any_scope: None,
-            optional: false,
-        }
+        Self { scopes: None, any_scope: None, optional: false }
     }
 
     /// A key that has all of these scopes.
@@ -59,11 +55,7 @@ impl Policy {
 
     /// Every scope the route names, for the challenge of a 403.
     pub(crate) fn named_scopes(&self) -> impl Iterator<Item = &'static str> {
-        [self.scopes, self.any_scope]
-            .into_iter()
-            .flatten()
-            .flatten()
-            .copied()
+        [self.scopes, self.any_scope].into_iter().flatten().flatten().copied()
     }
 
     /// Whether there can be a key that meets it. The attribute asks the same while it is compiled.
@@ -94,12 +86,7 @@ mod tests {
     /// The names of a set of bits.
     fn names(bits: u8) -> Vec<&'static str> {
         let chosen = |(bit, _): &(usize, &&str)| bits & (1 << bit) != 0;
-        NAMES
-            .iter()
-            .enumerate()
-            .filter(chosen)
-            .map(|(_, name)| *name)
-            .collect()
+        NAMES.iter().enumerate().filter(chosen).map(|(_, name)| *name).collect()
     }
 
     // D1
@@ -139,16 +126,8 @@ mod tests {
     fn a_policy_that_no_key_can_meet_or_that_names_nothing_is_refused() {
         const NOTHING: &[&str] = &[];
         assert!(Policy::new().optional().check().is_ok());
-        assert!(
-            Policy::new()
-                .scopes(&NAMES)
-                .any_scope(&NAMES)
-                .check()
-                .is_ok()
-        );
-        for bad in [
-            "", " ", "a b", "a ", "a\tb", "a\"b", "a\\b", "\u{e9}", "a\n", "a\0",
-        ] {
+        assert!(Policy::new().scopes(&NAMES).any_scope(&NAMES).check().is_ok());
+        for bad in ["", " ", "a b", "a ", "a\tb", "a\"b", "a\\b", "\u{e9}", "a\n", "a\0"] {
             for list in [vec![bad], vec!["a", bad]] {
                 let list: &'static [&'static str] = list.leak();
                 for policy in [Policy::new().scopes(list), Policy::new().any_scope(list)] {
@@ -157,10 +136,7 @@ mod tests {
                 }
             }
         }
-        for policy in [
-            Policy::new().scopes(NOTHING),
-            Policy::new().any_scope(NOTHING).optional(),
-        ] {
+        for policy in [Policy::new().scopes(NOTHING), Policy::new().any_scope(NOTHING).optional()] {
             assert!(policy.check().unwrap_err().is_setting());
         }
         let no_key = Policy::new().any_scope(NOTHING);

@@ -75,12 +75,10 @@ impl RefusalLog {
     /// From a thread of its own, at most one a second and reason: a flood may stop as suddenly as it began.
     fn summarise_later(&self, reason: Reason) {
         let log = self.clone();
-        let summarising = thread::Builder::new()
-            .name("app-key-log".to_owned())
-            .spawn(move || {
-                thread::sleep(WINDOW);
-                log.0.summarise(reason);
-            });
+        let summarising = thread::Builder::new().name("app-key-log".to_owned()).spawn(move || {
+            thread::sleep(WINDOW);
+            log.0.summarise(reason);
+        });
         if summarising.is_err() {
             // At once then: without a summary to come, the next lines would be suppressed for good.
             self.0.summarise(reason);
@@ -95,29 +93,18 @@ impl Shared {
 
     fn turn(&self, reason: Reason, now: Instant) -> Turn {
         let mut windows = self.windows();
-        let window = windows.entry(reason).or_insert(Window {
-            began: now,
-            lines: 0,
-            suppressed: 0,
-        });
+        let window =
+            windows.entry(reason).or_insert(Window { began: now, lines: 0, suppressed: 0 });
         // A window with a summary to come is ended by that summary alone, so that nothing is counted twice or lost.
         if window.suppressed == 0 && now.saturating_duration_since(window.began) >= WINDOW {
-            *window = Window {
-                began: now,
-                lines: 0,
-                suppressed: 0,
-            };
+            *window = Window { began: now, lines: 0, suppressed: 0 };
         }
         if window.lines < LINES_PER_WINDOW {
             window.lines = window.lines.saturating_add(1);
             return Turn::Write;
         }
         window.suppressed = window.suppressed.saturating_add(1);
-        if window.suppressed == 1 {
-            Turn::SuppressAndSummarise
-        } else {
-            Turn::Suppress
-        }
+        if window.suppressed == 1 { Turn::SuppressAndSummarise } else { Turn::Suppress }
     }
 
     fn summarise(&self, reason: Reason) {
@@ -146,13 +133,7 @@ impl<'a> Line<'a> {
         address: Option<IpAddr>,
         key: Option<&'a KnownKey>,
     ) -> Self {
-        Self {
-            reason,
-            method: request.method(),
-            route: route_of(request),
-            address,
-            key,
-        }
+        Self { reason, method: request.method(), route: route_of(request), address, key }
     }
 }
 
@@ -165,19 +146,10 @@ impl fmt::Display for Line<'_> {
         }
         write!(formatter, " ({}", self.reason.as_str())?;
         if let Some(key) = self.key {
-            write!(
-                formatter,
-                ", key {} {}",
-                key.id,
-                key.hint().escape_default()
-            )?;
+            write!(formatter, ", key {} {}", key.id, key.hint().escape_default())?;
         }
         // A method's characters are those of a token, and may still be long; a route's template is the application's own.
-        let method = self
-            .method
-            .as_str()
-            .get(..16)
-            .unwrap_or(self.method.as_str());
+        let method = self.method.as_str().get(..16).unwrap_or(self.method.as_str());
         write!(formatter, ", {method} {})", self.route)
     }
 }

@@ -37,13 +37,8 @@ pub enum RefusalClass {
 }
 
 impl RefusalClass {
-    const ALL: [Self; 5] = [
-        Self::NoKey,
-        Self::InvalidKey,
-        Self::SeveralKeys,
-        Self::MissingScope,
-        Self::Unavailable,
-    ];
+    const ALL: [Self; 5] =
+        [Self::NoKey, Self::InvalidKey, Self::SeveralKeys, Self::MissingScope, Self::Unavailable];
 
     /// The status it is answered with.
     #[must_use]
@@ -93,12 +88,7 @@ impl Bodies {
 /// Problem details (RFC 9457).
 impl Default for Bodies {
     fn default() -> Self {
-        Self::make(|class| {
-            (
-                "application/problem+json",
-                problem(class.status(), class.detail()),
-            )
-        })
+        Self::make(|class| ("application/problem+json", problem(class.status(), class.detail())))
     }
 }
 
@@ -125,10 +115,7 @@ impl Responses {
     /// `header_fields`: what is consulted to find a key, for `Vary`.
     pub(crate) fn new(realm: &str, header_fields: &str, bodies: Bodies) -> Result<Self, Error> {
         // `qdtext` of RFC 9110, section 5.6.4, in ASCII.
-        if !realm
-            .bytes()
-            .all(|byte| matches!(byte, b' '..=b'~') && byte != b'"' && byte != b'\\')
-        {
+        if !realm.bytes().all(|byte| matches!(byte, b' '..=b'~') && byte != b'"' && byte != b'\\') {
             return Err(Error::setting(format!(
                 "the realm {realm:?} is unusable: it is printable ASCII without quotes and backslashes"
             )));
@@ -143,11 +130,7 @@ impl Responses {
             invalid_token: challenge(realm, ", error=\"invalid_token\"")?,
             invalid_request: challenge(realm, ", error=\"invalid_request\"")?,
             realm: realm.into(),
-            vary: if header_fields.is_empty() {
-                None
-            } else {
-                Some(value(header_fields)?)
-            },
+            vary: if header_fields.is_empty() { None } else { Some(value(header_fields)?) },
         })
     }
 
@@ -182,13 +165,7 @@ impl Responses {
     }
 
     fn body(&self, class: RefusalClass) -> &(HeaderValue, Bytes) {
-        let [
-            no_key,
-            invalid_key,
-            several_keys,
-            missing_scope,
-            unavailable,
-        ] = &self.bodies;
+        let [no_key, invalid_key, several_keys, missing_scope, unavailable] = &self.bodies;
         match class {
             RefusalClass::NoKey => no_key,
             RefusalClass::InvalidKey => invalid_key,
@@ -201,11 +178,8 @@ impl Responses {
     fn insufficient_scope(&self, policy: &Policy) -> HeaderValue {
         let scopes = policy.named_scopes().collect::<Vec<_>>().join(" ");
         // The attribute has checked the scopes; a hand-made policy with others gets the challenge without them.
-        challenge(
-            &self.realm,
-            &format!(", error=\"insufficient_scope\", scope=\"{scopes}\""),
-        )
-        .unwrap_or_else(|_| self.no_key.clone())
+        challenge(&self.realm, &format!(", error=\"insufficient_scope\", scope=\"{scopes}\""))
+            .unwrap_or_else(|_| self.no_key.clone())
     }
 
     /// Keeps shared caches from handing one caller's answer to another (RFC 9111 protects only what came with `Authorization`).
@@ -237,10 +211,7 @@ pub(crate) fn misconfigured() -> HttpResponse {
         .insert_header((CONTENT_TYPE, PROBLEM))
         .insert_header((CACHE_CONTROL, HeaderValue::from_static("no-store")))
         .insert_header((X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff")))
-        .body(problem(
-            status,
-            "The service is not set up to check API keys.",
-        ))
+        .body(problem(status, "The service is not set up to check API keys."))
 }
 
 /// What the test kit tells a response of ours by: a handler's own 401 has no mark.
@@ -268,11 +239,7 @@ pub(crate) fn marked(mut response: HttpResponse, mark: Mark) -> HttpResponse {
 /// A refusal of the attribute's, marked as such; what could not be checked keeps its mark.
 pub(crate) fn at_handler(refusal: HttpResponse) -> HttpResponse {
     let is_marked = refusal.extensions().get() == Some(&Mark::Refused);
-    if is_marked {
-        marked(refusal, Mark::RefusedAtHandler)
-    } else {
-        refusal
-    }
+    if is_marked { marked(refusal, Mark::RefusedAtHandler) } else { refusal }
 }
 
 /// A challenge of the Bearer scheme (RFC 6750, section 3).

@@ -21,10 +21,7 @@ impl Spell {
     /// It failed; whether this is the beginning.
     pub(crate) fn failed(&mut self, now: Moment) -> bool {
         let is_first = self.0.is_none();
-        let beginning = Failing {
-            since: now,
-            last: now,
-        };
+        let beginning = Failing { since: now, last: now };
         self.0.get_or_insert(beginning).last = now;
         is_first
     }

@@ -50,11 +50,8 @@ impl Supervisor {
         lookups: &Arc<Lookups>,
         availability: Arc<Availability>,
     ) -> Result<Self, Error> {
-        let watched = Watched {
-            feed: Arc::downgrade(feed),
-            lookups: Arc::downgrade(lookups),
-            availability,
-        };
+        let watched =
+            Watched { feed: Arc::downgrade(feed), lookups: Arc::downgrade(lookups), availability };
         let ending = Arc::<Ending>::default();
         let shared = Arc::clone(&ending);
         thread::Builder::new()

@@ -14,9 +14,7 @@ pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 pub(crate) fn wait<'a, T>(condition: &Condvar, guard: MutexGuard<'a, T>) -> MutexGuard<'a, T> {
-    condition
-        .wait(guard)
-        .unwrap_or_else(PoisonError::into_inner)
+    condition.wait(guard).unwrap_or_else(PoisonError::into_inner)
 }
 
 pub(crate) fn wait_timeout<'a, T>(
@@ -24,10 +22,7 @@ pub(crate) fn wait_timeout<'a, T>(
     guard: MutexGuard<'a, T>,
     timeout: Duration,
 ) -> MutexGuard<'a, T> {
-    condition
-        .wait_timeout(guard, timeout)
-        .unwrap_or_else(PoisonError::into_inner)
-        .0
+    condition.wait_timeout(guard, timeout).unwrap_or_else(PoisonError::into_inner).0
 }
 
 /// Waits for as long as this holds of what is guarded, and for this long at most.
@@ -37,8 +32,5 @@ pub(crate) fn wait_timeout_while<'a, T>(
     timeout: Duration,
     holds: impl FnMut(&mut T) -> bool,
 ) -> MutexGuard<'a, T> {
-    condition
-        .wait_timeout_while(guard, timeout, holds)
-        .unwrap_or_else(PoisonError::into_inner)
-        .0
+    condition.wait_timeout_while(guard, timeout, holds).unwrap_or_else(PoisonError::into_inner).0
 }

@@ -24,11 +24,7 @@ pub(crate) fn judge(
     }
     if !key.allowed_ips.allow(address) {
         let readable = key.allowed_ips.are_readable();
-        return Err(if readable {
-            Reason::WrongAddress
-        } else {
-            Reason::UnreadableAddressRule
-        });
+        return Err(if readable { Reason::WrongAddress } else { Reason::UnreadableAddressRule });
     }
     if !policy.is_met_by(&key.scopes) {
         return Err(Reason::MissingScope);
@@ -57,11 +53,7 @@ mod tests {
     }
 
     fn record() -> KeyRecord {
-        KeyRecord::new(
-            1,
-            Digest::from_bytes([1; 32]),
-            AddressRules::from_stored("203.0.113.7"),
-        )
+        KeyRecord::new(1, Digest::from_bytes([1; 32]), AddressRules::from_stored("203.0.113.7"))
     }
 
     const HERE: Option<IpAddr> = Some(IpAddr::V4(std::net::Ipv4Addr::new(203, 0, 113, 7)));
@@ -76,18 +68,11 @@ mod tests {
             "null is never"
         );
         record.expires_at = Some(now());
-        for (offset, expected) in [
-            (-1, Ok(())),
-            (0, Err(Reason::Expired)),
-            (1, Err(Reason::Expired)),
-        ] {
+        for (offset, expected) in
+            [(-1, Ok(())), (0, Err(Reason::Expired)), (1, Err(Reason::Expired))]
+        {
             assert_eq!(
-                judge(
-                    &record,
-                    &Policy::new(),
-                    HERE,
-                    now() + TimeDelta::microseconds(offset)
-                ),
+                judge(&record, &Policy::new(), HERE, now() + TimeDelta::microseconds(offset)),
                 expected,
                 "{offset} us"
             );
@@ -100,25 +85,13 @@ mod tests {
         let mut record = record();
         let policy = const { Policy::new().scopes(&["cakes:write"]) };
         let elsewhere = Some("203.0.113.8".parse().unwrap());
-        assert_eq!(
-            judge(&record, &policy, elsewhere, now()),
-            Err(Reason::WrongAddress)
-        );
-        assert_eq!(
-            judge(&record, &policy, None, now()),
-            Err(Reason::WrongAddress)
-        );
-        assert_eq!(
-            judge(&record, &policy, HERE, now()),
-            Err(Reason::MissingScope)
-        );
+        assert_eq!(judge(&record, &policy, elsewhere, now()), Err(Reason::WrongAddress));
+        assert_eq!(judge(&record, &policy, None, now()), Err(Reason::WrongAddress));
+        assert_eq!(judge(&record, &policy, HERE, now()), Err(Reason::MissingScope));
         record.scopes = ScopeSet::from_stored("cakes:write");
         assert_eq!(judge(&record, &policy, HERE, now()), Ok(()));
         record.allowed_ips = AddressRules::from_stored("203.0.113.07");
-        assert_eq!(
-            judge(&record, &policy, HERE, now()),
-            Err(Reason::UnreadableAddressRule)
-        );
+        assert_eq!(judge(&record, &policy, HERE, now()), Err(Reason::UnreadableAddressRule));
         record.expires_at = Some(now());
         assert_eq!(judge(&record, &policy, HERE, now()), Err(Reason::Expired));
         // A stamp in the future counts as well: of two readings the one that lets fewer in.
@@ -143,11 +116,7 @@ mod tests {
                 record.scopes = ScopeSet::from_stored(scopes);
                 let met = policy.is_met_by(&record.scopes);
                 for policy in [policy, policy.optional()] {
-                    let verdict = if met {
-                        Ok(())
-                    } else {
-                        Err(Reason::MissingScope)
-                    };
+                    let verdict = if met { Ok(()) } else { Err(Reason::MissingScope) };
                     assert_eq!(judge(&record, &policy, HERE, now()), verdict);
                     let wrong = judge(&record, &policy, elsewhere, now());
                     assert_eq!(wrong, Err(Reason::WrongAddress));

@@ -31,9 +31,7 @@ const SHUTDOWN_SECONDS: u64 = 5;
 #[get("/whoami")]
 #[require_app_key]
 async fn whoami(key: AppKey) -> String {
-    let from = key
-        .client_ip()
-        .map_or("nowhere".to_owned(), |ip| ip.to_string());
+    let from = key.client_ip().map_or("nowhere".to_owned(), |ip| ip.to_string());
     format!("{} from {from}\n", key.name())
 }
 
@@ -41,11 +39,8 @@ async fn whoami(key: AppKey) -> String {
 #[get("/ready")]
 async fn ready(keys: Data<AppKeys>) -> HttpResponse {
     let health = keys.health();
-    let mut answer = if health.is_ready() {
-        HttpResponse::Ok()
-    } else {
-        HttpResponse::ServiceUnavailable()
-    };
+    let mut answer =
+        if health.is_ready() { HttpResponse::Ok() } else { HttpResponse::ServiceUnavailable() };
     answer.body(format!("{health}\n"))
 }
 

@@ -41,10 +41,7 @@ impl NewCake {
             || self.name.chars().count() > MAX_NAME_CHARS
             || self.name.contains('\0')
         {
-            return Err(Failure::Invalid {
-                field: "name",
-                why: "a name has 1 to 100 characters",
-            });
+            return Err(Failure::Invalid { field: "name", why: "a name has 1 to 100 characters" });
         }
         if !(0..=MAX_PRICE_CENTS).contains(&self.price_cents) {
             return Err(Failure::Invalid {
@@ -58,10 +55,7 @@ impl NewCake {
 
 /// The newest first.
 pub(crate) fn list(connection: &mut AnyConnection) -> QueryResult<Vec<Cake>> {
-    cakes::table
-        .order(cakes::id.desc())
-        .limit(MAX_LISTED)
-        .load(connection)
+    cakes::table.order(cakes::id.desc()).limit(MAX_LISTED).load(connection)
 }
 
 pub(crate) fn find(connection: &mut AnyConnection, id: i64) -> QueryResult<Option<Cake>> {
@@ -70,9 +64,7 @@ pub(crate) fn find(connection: &mut AnyConnection, id: i64) -> QueryResult<Optio
 
 /// `RETURNING` is the one thing here that Diesel does not write for both databases at once.
 pub(crate) fn insert(connection: &mut AnyConnection, cake: &NewCake) -> QueryResult<Cake> {
-    let statement = diesel::insert_into(cakes::table)
-        .values(cake)
-        .returning(cakes::all_columns);
+    let statement = diesel::insert_into(cakes::table).values(cake).returning(cakes::all_columns);
     match connection {
         AnyConnection::Postgres(connection) => statement.get_result(connection),
         AnyConnection::Sqlite(connection) => statement.get_result(connection),

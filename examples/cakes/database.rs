@@ -33,10 +33,8 @@ impl Database {
         let place = Place::parse(url);
         migrate(&mut place.connect()?)
             .map_err(|source| format!("the migrations of the cakes did not run: {source}"))?;
-        let pool = Pool::builder()
-            .max_size(CONNECTIONS)
-            .connection_timeout(PATIENCE)
-            .build(place)?;
+        let pool =
+            Pool::builder().max_size(CONNECTIONS).connection_timeout(PATIENCE).build(place)?;
         Ok(Self(pool))
     }
 
@@ -77,9 +75,7 @@ impl Place {
         let url = url.trim();
         let is_postgres = url.starts_with("postgres://")
             || url.starts_with("postgresql://")
-            || ["host=", "dbname=", "service="]
-                .iter()
-                .any(|keyword| url.contains(keyword));
+            || ["host=", "dbname=", "service="].iter().any(|keyword| url.contains(keyword));
         if is_postgres {
             return Self::Postgres(url.to_owned());
         }
@@ -126,14 +122,10 @@ fn migrate(connection: &mut AnyConnection) -> Result<(), Box<dyn Error + Send + 
     match connection {
         AnyConnection::Postgres(connection) => connection.transaction(|connection| {
             sql_query(MIGRATION_LOCK).execute(connection)?;
-            connection
-                .run_pending_migrations(POSTGRES_MIGRATIONS)
-                .map(drop)
+            connection.run_pending_migrations(POSTGRES_MIGRATIONS).map(drop)
         }),
         AnyConnection::Sqlite(connection) => connection.exclusive_transaction(|connection| {
-            connection
-                .run_pending_migrations(SQLITE_MIGRATIONS)
-                .map(drop)
+            connection.run_pending_migrations(SQLITE_MIGRATIONS).map(drop)
         }),
     }
 }

@@ -43,9 +43,7 @@ const NOT_A_CAKE: Failure = Failure::Invalid {
 
 #[get("/")]
 async fn front_page() -> impl Responder {
-    HttpResponse::Ok()
-        .insert_header(ContentType::html())
-        .body(include_str!("front_page.html"))
+    HttpResponse::Ok().insert_header(ContentType::html()).body(include_str!("front_page.html"))
 }
 
 #[get("/health")]
@@ -80,9 +78,7 @@ async fn list_cakes(database: Data<Database>) -> Result<impl Responder> {
 #[get("/cakes/{id}")]
 async fn show_cake(id: Path<i64>, database: Data<Database>) -> Result<impl Responder> {
     let id = id.into_inner();
-    let found = database
-        .run(move |connection| cake::find(connection, id))
-        .await?;
+    let found = database.run(move |connection| cake::find(connection, id)).await?;
     let cake = found.ok_or(Failure::NoSuchCake)?;
     Ok(Json(success(json!({ "cake": cake }))))
 }
@@ -96,9 +92,7 @@ async fn bake_cake(
     let new = match cake {
         Either::Left(Json(new)) | Either::Right(Form(new)) => new.check()?,
     };
-    let cake = database
-        .run(move |connection| cake::insert(connection, &new))
-        .await?;
+    let cake = database.run(move |connection| cake::insert(connection, &new)).await?;
     Ok(HttpResponse::Created()
         .insert_header((LOCATION, format!("/api/v1/cakes/{}", cake.id)))
         .json(success(json!({ "cake": cake }))))
@@ -112,10 +106,7 @@ async fn delete_cake(
     database: Data<Database>,
 ) -> Result<impl Responder> {
     let id = id.into_inner();
-    if !database
-        .run(move |connection| cake::delete(connection, id))
-        .await?
-    {
+    if !database.run(move |connection| cake::delete(connection, id)).await? {
         return Err(Failure::NoSuchCake.into());
     }
     log::info!("cake {id} deleted with key {} ({:?})", key.id(), key.name());

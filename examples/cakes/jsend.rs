@@ -49,13 +49,9 @@ pub(crate) fn success<T: Serialize>(data: T) -> Body<T> {
 
 fn failure(status: StatusCode, about: &str, why: &str) -> Body<()> {
     if status.is_server_error() {
-        return Body::Error {
-            message: why.to_owned(),
-        };
+        return Body::Error { message: why.to_owned() };
     }
-    Body::Fail {
-        data: Map::from_iter([(about.to_owned(), why.into())]),
-    }
+    Body::Fail { data: Map::from_iter([(about.to_owned(), why.into())]) }
 }
 
 /// The body of a refusal of `#[require_app_key]`; its status and headers stay as they are.
@@ -67,10 +63,7 @@ pub(crate) fn refusal(class: RefusalClass) -> (&'static str, String) {
 /// Why a handler of ours did not do what it was asked.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Failure {
-    Invalid {
-        field: &'static str,
-        why: &'static str,
-    },
+    Invalid { field: &'static str, why: &'static str },
     NoSuchCake,
     Busy,
     Database,

@@ -40,11 +40,7 @@ async fn serve() -> Result<(), Box<dyn Error>> {
     let keys = AppKeysBuilder::from_env()?
         // `?key=` is how the recipe's clients present theirs. A new service leaves it out: URLs end up in browser histories, in the
         // logs of every proxy on the way, and in the `Referer` of the next request. The access log below is only the one log we write.
-        .sources([
-            Source::bearer(),
-            Source::header("X-API-Key"),
-            Source::query("key"),
-        ])
+        .sources([Source::bearer(), Source::header("X-API-Key"), Source::query("key")])
         .refusal_body(jsend::refusal)
         .build()?;
 
@@ -62,11 +58,7 @@ async fn serve() -> Result<(), Box<dyn Error>> {
     .bind(&settings.bind)
     .map_err(|error| settings.cannot_listen(&error))?;
 
-    let listening = server
-        .addrs()
-        .first()
-        .copied()
-        .ok_or("the server listens nowhere")?;
+    let listening = server.addrs().first().copied().ok_or("the server listens nowhere")?;
     welcome::print(&keys, listening)?;
     let server = server.run();
     stop_when_asked(&server)?;

@@ -50,36 +50,20 @@ fn first_key(service: SocketAddr, key: &str) -> Result<String, std::fmt::Error> 
         writeln!(text, "{what} ({status}):\n{curl} {arguments}\n")
     };
     line("Everyone may look at the cakes", 200, cakes.clone())?;
-    line(
-        "Without a key nobody bakes one",
-        401,
-        format!("{form} {cakes}"),
-    )?;
-    line(
-        "With the key it works",
-        201,
-        format!("{with_key} {form} {cakes}"),
-    )?;
+    line("Without a key nobody bakes one", 401, format!("{form} {cakes}"))?;
+    line("With the key it works", 201, format!("{with_key} {form} {cakes}"))?;
     line(
         "JSON is as good as a form, and X-API-Key as Authorization",
         201,
         format!("{with_header} {json} {cakes}"),
     )?;
-    line(
-        "With one character changed it does not",
-        401,
-        format!("{with_typo} {form} {cakes}"),
-    )?;
+    line("With one character changed it does not", 401, format!("{with_typo} {form} {cakes}"))?;
     line(
         "The recipe's way, which a new service leaves out",
         200,
         format!("'http://{service}/whoami?key={key}'"),
     )?;
-    line(
-        "To delete a cake takes a key, too",
-        200,
-        format!("{with_key} -X DELETE {cakes}/1"),
-    )?;
+    line("To delete a cake takes a key, too", 200, format!("{with_key} -X DELETE {cakes}/1"))?;
     Ok(text)
 }
 

@@ -37,9 +37,8 @@ async fn report(year: web::Path<u16>, key: AppKey) -> String {
 }
 
 fn routes(config: &mut web::ServiceConfig) {
-    let reports = web::scope("/reports")
-        .wrap(RequireAppKey::new().scopes(&["reports:read"]))
-        .service(report);
+    let reports =
+        web::scope("/reports").wrap(RequireAppKey::new().scopes(&["reports:read"])).service(report);
     // Never a folder within one that is served without a key: it would be open there.
     let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/middleware/files");
     let files = web::scope("/files")

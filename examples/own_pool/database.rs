@@ -67,9 +67,8 @@ impl Database {
 
     /// A user and the first key, in one transaction.
     pub(crate) fn sign_up(&self, admin: &Admin, email: &str) -> Result<KeySecret, Failure> {
-        let user = diesel::insert_into(users::table)
-            .values(users::email.eq(email))
-            .returning(users::id);
+        let user =
+            diesel::insert_into(users::table).values(users::email.eq(email)).returning(users::id);
         match self {
             Self::Postgres(pool) => pool.get()?.transaction(|connection| {
                 let id: i64 = user.get_result(connection)?;
@@ -89,10 +88,7 @@ fn first_key(user: i64) -> NewKey {
 }
 
 pub(crate) fn is_taken(failure: &Failure) -> bool {
-    matches!(
-        failure.downcast_ref(),
-        Some(DatabaseError(DatabaseErrorKind::UniqueViolation, _))
-    )
+    matches!(failure.downcast_ref(), Some(DatabaseError(DatabaseErrorKind::UniqueViolation, _)))
 }
 
 /// What each connection to SQLite is set to: it waits for other writers, and keeps what the tables of the keys rely on.

@@ -50,10 +50,7 @@ async fn sign_up(
     place: Data<Place>,
     admin: Data<Admin>,
 ) -> actix_web::Result<HttpResponse> {
-    let key = run(place, move |connection| {
-        users::sign_up(connection, &admin, &form.name)
-    })
-    .await?;
+    let key = run(place, move |connection| users::sign_up(connection, &admin, &form.name)).await?;
     Ok(HttpResponse::Created()
         .insert_header((CACHE_CONTROL, "no-store"))
         .body(format!("{}\n", key.expose())))
@@ -64,20 +61,13 @@ async fn sign_up(
 async fn me(key: AppKey, place: Data<Place>) -> actix_web::Result<String> {
     let owner = run(place, move |connection| users::of_key(connection, key.id())).await?;
     let owner = owner.ok_or_else(|| ErrorNotFound("This key belongs to no user.\n"))?;
-    Ok(format!(
-        "Hello, {}. Your keys: {}.\n",
-        owner.name,
-        owner.keys.join(", ")
-    ))
+    Ok(format!("Hello, {}. Your keys: {}.\n", owner.name, owner.keys.join(", ")))
 }
 
 #[delete("/me")]
 #[require_app_key]
 async fn delete_me(key: AppKey, place: Data<Place>) -> actix_web::Result<HttpResponse> {
-    run(place, move |connection| {
-        users::delete_owner_of(connection, key.id())
-    })
-    .await?;
+    run(place, move |connection| users::delete_owner_of(connection, key.id())).await?;
     Ok(HttpResponse::NoContent().finish())
 }
 

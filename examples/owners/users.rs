@@ -69,20 +69,16 @@ pub(crate) fn sign_up(
     admin: &Admin,
     name: &str,
 ) -> Result<KeySecret, Failure> {
-    let user = diesel::insert_into(users::table)
-        .values(users::name.eq(name))
-        .returning(users::id);
+    let user = diesel::insert_into(users::table).values(users::name.eq(name)).returning(users::id);
     let new = NewKey::new("first", AddressRules::any());
     connection.transaction(|connection| {
         let (id, issued): (i64, _) = match connection {
-            AnyConnection::Postgres(connection) => (
-                user.get_result(connection)?,
-                admin.issue_within(connection, &new)?,
-            ),
-            AnyConnection::Sqlite(connection) => (
-                user.get_result(connection)?,
-                admin.issue_within(connection, &new)?,
-            ),
+            AnyConnection::Postgres(connection) => {
+                (user.get_result(connection)?, admin.issue_within(connection, &new)?)
+            }
+            AnyConnection::Sqlite(connection) => {
+                (user.get_result(connection)?, admin.issue_within(connection, &new)?)
+            }
         };
         diesel::update(api_keys::table.find(issued.record.id))
             .set(api_keys::user_id.eq(id))
@@ -118,11 +114,8 @@ pub(crate) fn of_key(connection: &mut AnyConnection, key: i64) -> Result<Option<
 
 /// Deletes the user whose key it is; the keys go with the user.
 pub(crate) fn delete_owner_of(connection: &mut AnyConnection, key: i64) -> Result<(), Failure> {
-    let user: Option<Option<i64>> = api_keys::table
-        .find(key)
-        .select(api_keys::user_id)
-        .first(connection)
-        .optional()?;
+    let user: Option<Option<i64>> =
+        api_keys::table.find(key).select(api_keys::user_id).first(connection).optional()?;
     if let Some(user) = user.flatten() {
         diesel::delete(users::table.find(user)).execute(connection)?;
     }

@@ -46,9 +46,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
         // In the scopes and not in the application, where a scope without keys of its own would inherit them.
         let internal = web::scope("/internal").app_data(internal.clone());
         let partner = web::scope("/partner").app_data(partner.clone());
-        App::new()
-            .service(internal.service(whoami))
-            .service(partner.service(whoami))
+        App::new().service(internal.service(whoami)).service(partner.service(whoami))
     });
     server.bind(bind)?.run().await?;
     Ok(())

@@ -80,10 +80,7 @@ fn over_floor(system: &SystemRunner) {
 }
 
 fn floor(keys: &AppKeys, request: &HttpRequest) -> bool {
-    let value = request
-        .headers()
-        .get(AUTHORIZATION)
-        .map(HeaderValue::as_bytes);
+    let value = request.headers().get(AUTHORIZATION).map(HeaderValue::as_bytes);
     let key = value.and_then(|value| value.strip_prefix(b"Bearer "));
     key.is_some_and(|key| bench::probe(keys, &Digest::from_bytes(Sha256::digest(key).into())))
 }
@@ -96,15 +93,9 @@ fn nanoseconds(pass: impl Fn()) -> f64 {
 
 /// A key that is too long costs no more to refuse than a short bad one.
 fn refusals(system: &SystemRunner) {
-    let keys = AppKeys::builder()
-        .store(MemoryStore::default())
-        .build()
-        .unwrap();
+    let keys = AppKeys::builder().store(MemoryStore::default()).build().unwrap();
     let short = request(&keys, "bad");
-    for (name, length) in [
-        ("refuse_257_bytes_over_3", 257),
-        ("refuse_100_kb_over_3", 100_000),
-    ] {
+    for (name, length) in [("refuse_257_bytes_over_3", 257), ("refuse_100_kb_over_3", 100_000)] {
         let long = request(&keys, &"k".repeat(length));
         ratio(name, ROUNDS, |side, _| {
             let request = if side == Side::One { &long } else { &short };

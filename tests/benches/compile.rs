@@ -104,21 +104,11 @@ fn service(attribute: &str) -> String {
         let kind = KINDS[number % KINDS.len()]
             .replace("KEY\n", attribute)
             .replace('@', &number.to_string());
-        let name = kind
-            .split("async fn ")
-            .nth(1)
-            .unwrap()
-            .split('(')
-            .next()
-            .unwrap();
+        let name = kind.split("async fn ").nth(1).unwrap().split('(').next().unwrap();
         writeln!(registered, "    config.service({name});").unwrap();
         writeln!(source, "{kind}").unwrap();
     }
-    writeln!(
-        source,
-        "fn register(config: &mut ServiceConfig) {{\n{registered}}}\n"
-    )
-    .unwrap();
+    writeln!(source, "fn register(config: &mut ServiceConfig) {{\n{registered}}}\n").unwrap();
     source.push_str(
         "fn main() {\n    let orders = Data::new(Orders(AtomicU64::new(0)));\n    \
          drop(HttpServer::new(move || App::new().app_data(orders.clone()).configure(register)));\n}\n",
@@ -169,11 +159,7 @@ fn seconds(folder: &Path, name: &str, incremental: &str) -> f64 {
         .env("CARGO_TARGET_DIR", folder.join("target"))
         .output()
         .unwrap();
-    assert!(
-        output.status.success(),
-        "{}",
-        String::from_utf8_lossy(&output.stderr)
-    );
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     // The second line is that of the children: `0m1.25s 0m0.31s`.
     let times = String::from_utf8(output.stdout).unwrap();
     let user = times.lines().nth(1).unwrap().split(' ').next().unwrap();

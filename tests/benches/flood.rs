@@ -66,9 +66,8 @@ fn main() {
             assert_eq!(authenticate(request).await, Ok(()));
         }
         let before_mb = process::resident_mb();
-        let under_way: Vec<_> = (0..IN_FLIGHT)
-            .map(|_| spawn(Rc::clone(&flood).one_after_another()))
-            .collect();
+        let under_way: Vec<_> =
+            (0..IN_FLIGHT).map(|_| spawn(Rc::clone(&flood).one_after_another())).collect();
         for one in under_way {
             one.await.unwrap();
         }

@@ -65,9 +65,7 @@ fn serve(keys: AppKeys, rival: rival::Keys) -> Server {
 }
 
 fn requests(path: &str, keys: &[Key]) -> Vec<Vec<u8>> {
-    keys.iter()
-        .map(|key| load::get(path, &key.secret))
-        .collect()
+    keys.iter().map(|key| load::get(path, &key.secret)).collect()
 }
 
 fn main() {
@@ -100,12 +98,7 @@ fn on_sqlite() {
     database.settle();
     let server = serve(database.keys(), rival::Keys::connect(database.url()));
     let mut load = Load::connect(server.address, IN_FLIGHT);
-    warm(
-        &mut load,
-        "warm_over_handwritten_sqlite",
-        "/handwritten",
-        &hot,
-    );
+    warm(&mut load, "warm_over_handwritten_sqlite", "/handwritten", &hot);
 }
 
 /// Throughput of the guarded route by that of another one, the same keys in use.
@@ -115,23 +108,16 @@ fn warm(load: &mut Load, name: &str, other: &str, hot: &[Key]) {
     for requests in &requests {
         load.run_for(WINDOW, requests);
     }
-    measure(load, name, ROUNDS, |load, side, _| {
-        load.run_for(WINDOW, &requests[side as usize])
-    });
+    measure(load, name, ROUNDS, |load, side, _| load.run_for(WINDOW, &requests[side as usize]));
 }
 
 /// Keys that are used once each: the same ones of the rival, who keeps nothing.
 fn cold_against(load: &mut Load, cold: &[Key]) {
     let requests = [requests("/guarded", cold), requests("/handwritten", cold)];
-    measure(
-        load,
-        "cold_over_handwritten_pg",
-        COLD_ROUNDS,
-        |load, side, round| {
-            let mut requests = requests[side as usize][round * COLD..][..COLD].iter();
-            load.run(|| requests.next().map(Vec::as_slice))
-        },
-    );
+    measure(load, "cold_over_handwritten_pg", COLD_ROUNDS, |load, side, round| {
+        let mut requests = requests[side as usize][round * COLD..][..COLD].iter();
+        load.run(|| requests.next().map(Vec::as_slice))
+    });
 }
 
 fn measure(
@@ -168,10 +154,7 @@ fn storm(server: &Postgres) {
             thread::sleep(Duration::from_millis(5));
         }
         let server = Server::start(move |config| {
-            config
-                .app_data(guards.clone())
-                .service(bare)
-                .service(guarded);
+            config.app_data(guards.clone()).service(bare).service(guarded);
         });
         let mut load = Load::connect(server.address, STORM);
         let mut run = |path, key| {

@@ -39,11 +39,7 @@ impl Service {
         thread::sleep(SETTLING);
         let mut threads = ours();
         threads.retain(|thread| !before.contains(thread));
-        Self {
-            database,
-            _keys: keys,
-            threads,
-        }
+        Self { database, _keys: keys, threads }
     }
 
     /// Processor time of each thread so far.

@@ -22,9 +22,8 @@ mod support;
 
 /// Tables of keys grow by doubling, so how much is in use depends on how many there are: the figure is the worst from the first of these
 /// numbers on.
-const KEYS: [usize; 10] = [
-    10_000, 15_000, 20_000, 25_000, 30_000, 40_000, 50_000, 60_000, 80_000, 100_000,
-];
+const KEYS: [usize; 10] =
+    [10_000, 15_000, 20_000, 25_000, 30_000, 40_000, 50_000, 60_000, 80_000, 100_000];
 
 struct Counting;
 
@@ -111,10 +110,7 @@ impl Service {
         System::new().block_on(async {
             while self.used < wanted {
                 let key = self.maker.make();
-                assert_eq!(
-                    authenticate(&request(&self.keys, &key.secret)).await,
-                    Ok(())
-                );
+                assert_eq!(authenticate(&request(&self.keys, &key.secret)).await, Ok(()));
                 if self.used.is_multiple_of(1000) {
                     self.sample.push(key.secret);
                 }

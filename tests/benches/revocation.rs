@@ -60,12 +60,8 @@ fn on(database: &Database) {
     database.settle();
     let service = Service::start(database.url());
     let admin = database.builder().build_admin().unwrap();
-    let ids: HashMap<_, _> = admin
-        .list()
-        .unwrap()
-        .iter()
-        .map(|record| (record.digest, record.id))
-        .collect();
+    let ids: HashMap<_, _> =
+        admin.list().unwrap().iter().map(|record| (record.digest, record.id)).collect();
     let mut connection = database.connect();
     let (first, second) = keys.split_at(REVOCATIONS);
     let suffix = database.suffix();
@@ -90,11 +86,7 @@ fn measure(way: &str, service: &Service, keys: &[Key], mut revoke: impl FnMut(&K
     drop(progress);
     times.sort_by(f64::total_cmp);
     for (name, part) in [("p50", 0.5), ("p99", 0.99), ("max", 1.0)] {
-        figure(
-            &format!("revocation_ms_{way}_{name}"),
-            quantile(&times, part),
-            "ms",
-        );
+        figure(&format!("revocation_ms_{way}_{name}"), quantile(&times, part), "ms");
     }
     println!("#   {} revocations", times.len());
 }
@@ -120,16 +112,10 @@ fn until_refused(client: &mut Client, request: &[u8], accepted: &AtomicUsize) ->
     let began = Instant::now();
     while client.status(request) == 200 {
         accepted.fetch_add(1, Ordering::Relaxed);
-        assert!(
-            began.elapsed() < PATIENCE,
-            "a revoked key is still accepted"
-        );
+        assert!(began.elapsed() < PATIENCE, "a revoked key is still accepted");
     }
     let refused = Instant::now();
-    assert!(
-        accepted.load(Ordering::Relaxed) >= USES,
-        "a good key was refused"
-    );
+    assert!(accepted.load(Ordering::Relaxed) >= USES, "a good key was refused");
     for _ in 0..USES {
         assert_eq!(client.status(request), 401);
     }
@@ -151,9 +137,7 @@ impl Service {
             .spawn()
             .unwrap();
         let mut line = String::new();
-        BufReader::new(process.stdout.take().unwrap())
-            .read_line(&mut line)
-            .unwrap();
+        BufReader::new(process.stdout.take().unwrap()).read_line(&mut line).unwrap();
         let address = line.trim().parse().expect("the service starts");
         Self { process, address }
     }
@@ -168,10 +152,7 @@ impl Drop for Service {
 
 /// Until whoever started it ends, or ends it.
 fn serve(database_url: &str) {
-    let keys = AppKeys::builder()
-        .database_url(database_url)
-        .build()
-        .unwrap();
+    let keys = AppKeys::builder().database_url(database_url).build().unwrap();
     let server = Server::start(move |config| {
         config.app_data(keys.clone()).service(guarded);
     });

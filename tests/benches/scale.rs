@@ -109,9 +109,8 @@ fn cold(system: &SystemRunner, name: &str, tables: &[Table; 2]) {
         let requests = Rc::new(RefCell::new(requests(&keys, table.of_round(round))));
         let began = Instant::now();
         system.block_on(async {
-            let users: Vec<_> = (0..IN_FLIGHT)
-                .map(|_| spawn(use_up(Rc::clone(&requests))))
-                .collect();
+            let users: Vec<_> =
+                (0..IN_FLIGHT).map(|_| spawn(use_up(Rc::clone(&requests)))).collect();
             for user in users {
                 user.await.unwrap();
             }

@@ -53,9 +53,7 @@ fn refusals() {
         store.change(issued.record.id, |record| change(record, long_ago));
         issued.secret.expose().to_owned()
     };
-    let unknown = keys
-        .make_key(&NewKey::new("timing", "0.0.0.0".parse().unwrap()))
-        .unwrap();
+    let unknown = keys.make_key(&NewKey::new("timing", "0.0.0.0".parse().unwrap())).unwrap();
     let unknown = unknown.secret.expose().to_owned();
     let mut malformed = unknown.clone();
     let last = malformed.pop().unwrap();
@@ -66,19 +64,13 @@ fn refusals() {
         ("disabled", changed(|record, at| record.disabled_at = at)),
         ("expired", changed(|record, at| record.expires_at = at)),
         ("malformed", malformed),
-        (
-            "wrong address",
-            issue("203.0.113.7").secret.expose().to_owned(),
-        ),
+        ("wrong address", issue("203.0.113.7").secret.expose().to_owned()),
     ];
     let server = Server::start(move |config: &mut web::ServiceConfig| {
         config.app_data(keys.clone()).service(guarded);
     });
     let mut client = Client::connect(server.address);
-    let requests: Vec<_> = kinds
-        .iter()
-        .map(|(_, key)| load::get("/guarded", key))
-        .collect();
+    let requests: Vec<_> = kinds.iter().map(|(_, key)| load::get("/guarded", key)).collect();
     let mut samples = vec![Vec::with_capacity(REQUESTS); kinds.len()];
     let mut progress = Progress::new("refusals", REQUESTS);
     for round in 0..REQUESTS {
@@ -99,11 +91,7 @@ fn refusals() {
         println!("#   {name}: {:.2} us (median)", quantile(samples, 0.5));
     }
     medians.sort_by(f64::total_cmp);
-    figure(
-        "refusal_medians_apart_us",
-        medians[medians.len() - 1] - medians[0],
-        "us",
-    );
+    figure("refusal_medians_apart_us", medians[medians.len() - 1] - medians[0], "us");
 }
 
 /// Welch's t of two classes: digests that differ in their first byte, and digests that differ in their last.
@@ -141,20 +129,14 @@ fn comparison() {
     });
     let t = (one.0 - other.0) / (one.1 + other.1).sqrt();
     figure("digest_comparison_t", t, "");
-    println!(
-        "#   {:.2} ns and {:.2} ns for {COMPARISONS} comparisons",
-        one.0, other.0
-    );
+    println!("#   {:.2} ns and {:.2} ns for {COMPARISONS} comparisons", one.0, other.0);
 }
 
 /// The mean, and the square of its standard error.
 fn mean_and_error(samples: &[f64]) -> (f64, f64) {
     let count = samples.len() as f64;
     let mean = samples.iter().sum::<f64>() / count;
-    let variance = samples
-        .iter()
-        .map(|sample| (sample - mean).powi(2))
-        .sum::<f64>()
-        / (count - 1.0);
+    let variance =
+        samples.iter().map(|sample| (sample - mean).powi(2)).sum::<f64>() / (count - 1.0);
     (mean, variance / count)
 }

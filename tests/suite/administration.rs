@@ -37,10 +37,7 @@ const BODIES: [(&str, &str); 2] = [
         "application/json",
         r#"{"name":"mine","ip":"any","allowed_ips":"0.0.0.0","scopes":"admin","userId":"1"}"#,
     ),
-    (
-        "application/x-www-form-urlencoded",
-        "name=mine&ip=any&allowed_ips=0.0.0.0&scopes=admin",
-    ),
+    ("application/x-www-form-urlencoded", "name=mine&ip=any&allowed_ips=0.0.0.0&scopes=admin"),
 ];
 
 #[get("/guarded")]
@@ -75,11 +72,7 @@ database_test!(no_request_makes_or_changes_a_key, |database: Database| {
     let logged = || database.texts("SELECT cast(count(*) AS text) FROM api_key_changes");
     let before = (database.rows(), logged());
     let server = serve(database.keys());
-    assert_eq!(
-        http::get_with(server.address, "/guarded", &key).status,
-        200,
-        "the service is up"
-    );
+    assert_eq!(http::get_with(server.address, "/guarded", &key).status, 200, "the service is up");
     for path in PATHS {
         for method in METHODS {
             for (kind, body) in BODIES {

@@ -28,42 +28,26 @@ fn new_key() -> NewKey {
 }
 
 fn issue(builder: AppKeysBuilder) -> Result<String, api_key_runtime::Error> {
-    Ok(builder
-        .build_admin()?
-        .issue(&new_key())?
-        .secret
-        .expose()
-        .to_owned())
+    Ok(builder.build_admin()?.issue(&new_key())?.secret.expose().to_owned())
 }
 
 fn status(builder: AppKeysBuilder, key: &str) -> u16 {
-    http::get_with(
-        Server::start(builder.build().unwrap(), routes).address,
-        "/cake",
-        key,
-    )
-    .status
+    http::get_with(Server::start(builder.build().unwrap(), routes).address, "/cake", key).status
 }
 
 /// Everything the database has written anywhere: on Postgres a dump and the server's log, on SQLite the bytes of its files.
 fn all_that_was_written(database: &Database) -> Vec<u8> {
     if database.is_postgres() {
-        let dump = Command::new(format!(
-            "{}/pg_dump",
-            std::env::var("TEST_POSTGRES_BIN").unwrap()
-        ))
-        .args(["--column-inserts", "--dbname", database.url()])
-        .output()
-        .unwrap();
+        let dump = Command::new(format!("{}/pg_dump", std::env::var("TEST_POSTGRES_BIN").unwrap()))
+            .args(["--column-inserts", "--dbname", database.url()])
+            .output()
+            .unwrap();
         assert!(dump.status.success(), "{dump:?}");
         // The log is that of all databases of the server.
         let marker = format!("the last statement of {}", database.name());
         database.texts(&format!("SELECT '{marker}'"));
         let log = fs::read(std::env::var("TEST_POSTGRES_LOG").unwrap()).unwrap();
-        assert!(
-            String::from_utf8_lossy(&log).contains(&marker),
-            "the server logs every statement"
-        );
+        assert!(String::from_utf8_lossy(&log).contains(&marker), "the server logs every statement");
         [dump.stdout, log].concat()
     } else {
         ["", "-wal", "-shm", "-journal"]
@@ -75,39 +59,28 @@ fn all_that_was_written(database: &Database) -> Vec<u8> {
 }
 
 // A4, B7
-database_test!(
-    nothing_of_a_secret_is_in_anything_the_database_writes,
-    |database: Database| {
-        database.migrate();
-        if database.is_postgres() {
-            let name = database.url().rsplit_once('/').unwrap().1;
-            database.execute(&format!("ALTER DATABASE {name} SET log_statement = 'all'; ALTER DATABASE {name} SET log_min_duration_statement = 0")).unwrap();
-        }
-        let server = Server::start(database.keys(), routes);
-        let keys: Vec<String> = (0..20).map(|_| database.issue("0.0.0.0").0).collect();
-        for key in &keys {
-            assert_eq!(http::get_with(server.address, "/cake", key).status, 200);
-        }
-        let written = all_that_was_written(&database);
-        let contains = |piece: &str| {
-            written
-                .windows(piece.len())
-                .any(|window| window == piece.as_bytes())
-        };
-        assert!(
-            contains(&keys[0][..12]),
-            "the hint is there, so this is the right place to look"
-        );
-        let pieces: HashSet<&[u8]> = keys
-            .iter()
-            .flat_map(|key| key.as_bytes()["ak_live_".len()..].windows(8))
-            .collect();
-        assert!(
-            !written.windows(8).any(|window| pieces.contains(window)),
-            "8 characters of a secret were written"
-        );
+database_test!(nothing_of_a_secret_is_in_anything_the_database_writes, |database: Database| {
+    database.migrate();
+    if database.is_postgres() {
+        let name = database.url().rsplit_once('/').unwrap().1;
+        database.execute(&format!("ALTER DATABASE {name} SET log_statement = 'all'; ALTER DATABASE {name} SET log_min_duration_statement = 0")).unwrap();
     }
-);
+    let server = Server::start(database.keys(), routes);
+    let keys: Vec<String> = (0..20).map(|_| database.issue("0.0.0.0").0).collect();
+    for key in &keys {
+        assert_eq!(http::get_with(server.address, "/cake", key).status, 200);
+    }
+    let written = all_that_was_written(&database);
+    let contains =
+        |piece: &str| written.windows(piece.len()).any(|window| window == piece.as_bytes());
+    assert!(contains(&keys[0][..12]), "the hint is there, so this is the right place to look");
+    let pieces: HashSet<&[u8]> =
+        keys.iter().flat_map(|key| key.as_bytes()["ak_live_".len()..].windows(8)).collect();
+    assert!(
+        !written.windows(8).any(|window| pieces.contains(window)),
+        "8 characters of a secret were written"
+    );
+});
 
 /// Whether any 8 characters of the key's body stand in these bytes.
 fn holds_a_piece(bytes: &[u8], key: &str) -> bool {
@@ -182,19 +155,10 @@ fn two_digests_that_differ_in_one_bit_are_two_keys() {
 // A5
 database_test!(a_digest_a_hint_or_an_id_is_no_key, |database: Database| {
     let (key, id) = database.issue("0.0.0.0");
-    let hex = if database.is_postgres() {
-        "encode(digest, 'hex')"
-    } else {
-        "lower(hex(digest))"
-    };
-    let digest = database
-        .texts(&format!("SELECT {hex} FROM api_keys"))
-        .remove(0);
+    let hex = if database.is_postgres() { "encode(digest, 'hex')" } else { "lower(hex(digest))" };
+    let digest = database.texts(&format!("SELECT {hex} FROM api_keys")).remove(0);
     assert_eq!(digest.len(), 64);
-    let server = Server::start(
-        database.builder().accept_imported_keys().build().unwrap(),
-        routes,
-    );
+    let server = Server::start(database.builder().accept_imported_keys().build().unwrap(), routes);
     for other in [
         digest.clone(),
         digest.to_uppercase(),
@@ -202,46 +166,31 @@ database_test!(a_digest_a_hint_or_an_id_is_no_key, |database: Database| {
         id.to_string(),
         "sha256".to_owned(),
     ] {
-        assert_eq!(
-            http::get_with(server.address, "/cake", &other).status,
-            401,
-            "{other}"
-        );
+        assert_eq!(http::get_with(server.address, "/cake", &other).status, 401, "{other}");
     }
     assert_eq!(http::get_with(server.address, "/cake", &key).status, 200);
 });
 
 // A8
-database_test!(
-    a_key_in_another_case_or_look_alike_letters_is_refused,
-    |database: Database| {
-        let server = Server::start(database.keys(), routes);
-        let (key, _) = database.issue("0.0.0.0");
-        let flipped: String = key
-            .chars()
+database_test!(a_key_in_another_case_or_look_alike_letters_is_refused, |database: Database| {
+    let server = Server::start(database.keys(), routes);
+    let (key, _) = database.issue("0.0.0.0");
+    let flipped: String =
+        key.chars()
             .map(|c| {
-                if c.is_ascii_lowercase() {
-                    c.to_ascii_uppercase()
-                } else {
-                    c.to_ascii_lowercase()
-                }
+                if c.is_ascii_lowercase() { c.to_ascii_uppercase() } else { c.to_ascii_lowercase() }
             })
             .collect();
-        for other in [
-            key.to_uppercase(),
-            key.to_lowercase(),
-            flipped,
-            key.replace('a', "\u{430}"),
-            format!("{key}\u{200b}"),
-        ] {
-            assert_eq!(
-                http::get_with(server.address, "/cake", &other).status,
-                401,
-                "{other}"
-            );
-        }
+    for other in [
+        key.to_uppercase(),
+        key.to_lowercase(),
+        flipped,
+        key.replace('a', "\u{430}"),
+        format!("{key}\u{200b}"),
+    ] {
+        assert_eq!(http::get_with(server.address, "/cake", &other).status, 401, "{other}");
     }
-);
+});
 
 // A8
 database_test!(
@@ -255,22 +204,13 @@ database_test!(
             .sources([Source::header("X-API-Key"), Source::query("key")])
             .build()
             .unwrap();
-        let issued = keys
-            .admin()
-            .unwrap()
-            .issue(&new_key().format(KeyFormat::Uuid))
-            .unwrap();
+        let issued = keys.admin().unwrap().issue(&new_key().format(KeyFormat::Uuid)).unwrap();
         let key = issued.secret.expose();
         let server = Server::start(keys.clone(), routes);
         let status = |key: &str| http::get(server.address, &format!("/cake?key={key}"), &[]).status;
         assert_eq!(status(key), 200);
         let at = key.find(|c: char| c.is_ascii_lowercase()).unwrap();
-        let one_letter = format!(
-            "{}{}{}",
-            &key[..at],
-            key[at..=at].to_uppercase(),
-            &key[at + 1..]
-        );
+        let one_letter = format!("{}{}{}", &key[..at], key[at..=at].to_uppercase(), &key[at + 1..]);
         for other in [
             key.to_uppercase(),
             one_letter,
@@ -294,24 +234,11 @@ database_test!(
         database.migrate();
         let plain = issue(database.builder()).unwrap();
         let peppered = || database.builder().pepper(PEPPER).previous_pepper("none");
-        assert_eq!(
-            status(peppered(), &plain),
-            200,
-            "a key from before the pepper"
-        );
+        assert_eq!(status(peppered(), &plain), 200, "a key from before the pepper");
         let second = issue(peppered()).unwrap();
         assert_eq!(status(peppered(), &second), 200);
-        let next = || {
-            database
-                .builder()
-                .pepper(NEXT_PEPPER)
-                .previous_pepper(PEPPER)
-        };
-        assert_eq!(
-            status(next(), &second),
-            200,
-            "a key under the previous pepper"
-        );
+        let next = || database.builder().pepper(NEXT_PEPPER).previous_pepper(PEPPER);
+        assert_eq!(status(next(), &second), 200, "a key under the previous pepper");
         let third = issue(next()).unwrap();
         assert_eq!(status(next(), &third), 200);
         let ways = database.texts("SELECT digest_key FROM api_keys ORDER BY id");
@@ -339,10 +266,7 @@ database_test!(
         for builder in [
             database.builder(),
             database.builder().pepper(NEXT_PEPPER),
-            database
-                .builder()
-                .pepper(NEXT_PEPPER)
-                .previous_pepper("none"),
+            database.builder().pepper(NEXT_PEPPER).previous_pepper("none"),
         ] {
             let error = builder.build().unwrap_err();
             assert!(
@@ -355,60 +279,40 @@ database_test!(
 );
 
 // A6
-database_test!(
-    start_up_warns_of_keys_that_no_configured_pepper_knows,
-    |database: Database| {
-        database.migrate();
-        issue(database.builder()).unwrap();
-        database
-            .builder()
-            .pepper(PEPPER)
-            .previous_pepper("none")
-            .build()
-            .unwrap();
-        let place = if database.is_postgres() {
-            database.url().rsplit_once('@').unwrap().1.to_owned()
-        } else {
-            database.url().to_owned()
-        };
-        let warnings = || {
-            let lines = log::lines_with("1 active keys of");
-            lines
-                .iter()
-                .filter(|line| line.starts_with("WARN") && line.contains(&place))
-                .count()
-        };
-        log::install();
-        assert_eq!(warnings(), 0, "both ways were configured");
-        database.builder().pepper(PEPPER).build().unwrap();
-        assert_eq!(warnings(), 1);
-    }
-);
+database_test!(start_up_warns_of_keys_that_no_configured_pepper_knows, |database: Database| {
+    database.migrate();
+    issue(database.builder()).unwrap();
+    database.builder().pepper(PEPPER).previous_pepper("none").build().unwrap();
+    let place = if database.is_postgres() {
+        database.url().rsplit_once('@').unwrap().1.to_owned()
+    } else {
+        database.url().to_owned()
+    };
+    let warnings = || {
+        let lines = log::lines_with("1 active keys of");
+        lines.iter().filter(|line| line.starts_with("WARN") && line.contains(&place)).count()
+    };
+    log::install();
+    assert_eq!(warnings(), 0, "both ways were configured");
+    database.builder().pepper(PEPPER).build().unwrap();
+    assert_eq!(warnings(), 1);
+});
 
 // A6
-database_test!(
-    issuing_under_another_pepper_than_the_service_s_is_refused,
-    |database: Database| {
-        database.migrate();
-        database.builder().pepper(PEPPER).build().unwrap();
-        for builder in [
-            database.builder(),
-            database.builder().pepper(NEXT_PEPPER),
-            database
-                .builder()
-                .pepper(NEXT_PEPPER)
-                .previous_pepper(PEPPER),
-        ] {
-            let error = issue(builder).unwrap_err();
-            assert!(
-                error.is_refused() && error.to_string().contains("APP_KEY_PEPPER"),
-                "{error}"
-            );
-        }
-        assert!(database.rows().is_empty(), "nothing was issued");
-        issue(database.builder().pepper(PEPPER)).unwrap();
+database_test!(issuing_under_another_pepper_than_the_service_s_is_refused, |database: Database| {
+    database.migrate();
+    database.builder().pepper(PEPPER).build().unwrap();
+    for builder in [
+        database.builder(),
+        database.builder().pepper(NEXT_PEPPER),
+        database.builder().pepper(NEXT_PEPPER).previous_pepper(PEPPER),
+    ] {
+        let error = issue(builder).unwrap_err();
+        assert!(error.is_refused() && error.to_string().contains("APP_KEY_PEPPER"), "{error}");
     }
-);
+    assert!(database.rows().is_empty(), "nothing was issued");
+    issue(database.builder().pepper(PEPPER)).unwrap();
+});
 
 // A6
 #[test]
@@ -416,24 +320,8 @@ fn an_unusable_pepper_refuses_to_start() {
     let database = Database::sqlite();
     database.migrate();
     for bad in ["", "   ", "not base64!", "c2hvcnQ="] {
-        assert!(
-            database
-                .builder()
-                .pepper(bad)
-                .build()
-                .unwrap_err()
-                .is_setting(),
-            "{bad:?}"
-        );
-        assert!(
-            database
-                .builder()
-                .pepper(bad)
-                .build_admin()
-                .unwrap_err()
-                .is_setting(),
-            "{bad:?}"
-        );
+        assert!(database.builder().pepper(bad).build().unwrap_err().is_setting(), "{bad:?}");
+        assert!(database.builder().pepper(bad).build_admin().unwrap_err().is_setting(), "{bad:?}");
         assert!(
             database
                 .builder()
@@ -448,26 +336,23 @@ fn an_unusable_pepper_refuses_to_start() {
 }
 
 // A10
-database_test!(
-    a_key_is_shown_once_and_records_and_debug_show_id_and_hint,
-    |database: Database| {
-        let admin = database.admin();
-        let issued = admin.issue(&new_key()).unwrap();
-        let secret = issued.secret.expose().to_owned();
-        let shown = format!(
-            "{issued:?} {:?} {:?} {admin:?}",
-            admin.list().unwrap(),
-            admin.get(issued.record.id).unwrap()
-        );
-        let body = &secret["ak_live_".len()..];
-        for piece in (0..=body.len() - 8).map(|start| &body[start..start + 8]) {
-            assert!(!shown.contains(piece), "{shown}");
-        }
-        assert_eq!(issued.record.hint, secret[..12]);
-        let digest = issued.record.digest.as_bytes();
-        assert!(!shown.contains(&format!("{digest:?}")), "a digest is shown");
+database_test!(a_key_is_shown_once_and_records_and_debug_show_id_and_hint, |database: Database| {
+    let admin = database.admin();
+    let issued = admin.issue(&new_key()).unwrap();
+    let secret = issued.secret.expose().to_owned();
+    let shown = format!(
+        "{issued:?} {:?} {:?} {admin:?}",
+        admin.list().unwrap(),
+        admin.get(issued.record.id).unwrap()
+    );
+    let body = &secret["ak_live_".len()..];
+    for piece in (0..=body.len() - 8).map(|start| &body[start..start + 8]) {
+        assert!(!shown.contains(piece), "{shown}");
     }
-);
+    assert_eq!(issued.record.hint, secret[..12]);
+    let digest = issued.record.digest.as_bytes();
+    assert!(!shown.contains(&format!("{digest:?}")), "a digest is shown");
+});
 
 // A12
 database_test!(a_fresh_installation_accepts_no_key, |database: Database| {
@@ -481,11 +366,7 @@ database_test!(a_fresh_installation_accepts_no_key, |database: Database| {
         "edd1c9f034335f136f87ad84b625c8f1",
         "",
     ] {
-        assert_eq!(
-            http::get_with(server.address, "/cake", key).status,
-            401,
-            "{key}"
-        );
+        assert_eq!(http::get_with(server.address, "/cake", key).status, 401, "{key}");
     }
 });
 
@@ -499,19 +380,13 @@ fn the_memory_of_a_secret_is_overwritten_when_it_is_dropped() {
             assert!(issued.secret.expose().starts_with("ak_live_"));
         });
         // The prefix alone is in no other text of that length: only a key is.
-        assert_eq!(
-            watched.freed_with_needle, 0,
-            "a key was still in memory that was given back"
-        );
+        assert_eq!(watched.freed_with_needle, 0, "a key was still in memory that was given back");
         assert!(watched.freed > 0, "the watch watches");
     }
     let kept = allocator::watch_for("ak_live_", || {
         drop(std::hint::black_box("ak_live_".repeat(8)));
     });
-    assert_eq!(
-        kept.freed_with_needle, 1,
-        "the watch sees what is not overwritten"
-    );
+    assert_eq!(kept.freed_with_needle, 1, "the watch sees what is not overwritten");
 }
 
 // A13

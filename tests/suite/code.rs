@@ -12,10 +12,7 @@ fn root() -> PathBuf {
 
 /// Every source file of the product, with its path.
 fn sources() -> Vec<(PathBuf, String)> {
-    let mut folders = vec![
-        root().join("api-key-runtime/src"),
-        root().join("api-key-macros/src"),
-    ];
+    let mut folders = vec![root().join("api-key-runtime/src"), root().join("api-key-macros/src")];
     let mut files = Vec::new();
     while let Some(folder) = folders.pop() {
         for entry in fs::read_dir(folder).unwrap() {
@@ -69,11 +66,7 @@ fn the_library_registers_no_route() {
                 ".route(",
                 ".default_service(",
             ] {
-                assert!(
-                    !code(line).contains(registers),
-                    "{}: {line}",
-                    path.display()
-                );
+                assert!(!code(line).contains(registers), "{}: {line}", path.display());
             }
         }
     }
@@ -87,9 +80,7 @@ fn walls() -> Vec<(String, Vec<String>)> {
         let cells: Vec<&str> = row.split('|').map(str::trim).collect();
         let unknown: Vec<String> = cells[3].split(", ").map(str::to_owned).collect();
         let places = cells[1].split(", ").map(|place| place.replace('`', ""));
-        places
-            .map(|place| (place, unknown.clone()))
-            .collect::<Vec<_>>()
+        places.map(|place| (place, unknown.clone())).collect::<Vec<_>>()
     })
     .collect()
 }
@@ -135,10 +126,7 @@ fn unsafe_code_is_forbidden_and_what_can_panic_is_denied() {
     ] {
         assert!(read(file).contains("#![forbid(unsafe_code)]"), "{file}");
     }
-    for file in [
-        "api-key-runtime/src/lib.rs",
-        "api-key-runtime/src/bin/app-key/main.rs",
-    ] {
+    for file in ["api-key-runtime/src/lib.rs", "api-key-runtime/src/bin/app-key/main.rs"] {
         let text = read(file);
         let denied = &text[text.find("#![deny(").unwrap()..];
         let denied = &denied[..denied.find(")]").unwrap()];
@@ -150,10 +138,7 @@ fn unsafe_code_is_forbidden_and_what_can_panic_is_denied() {
             "indexing_slicing",
             "string_slice",
         ] {
-            assert!(
-                denied.contains(&format!("clippy::{lint}")),
-                "{file} does not deny {lint}"
-            );
+            assert!(denied.contains(&format!("clippy::{lint}")), "{file} does not deny {lint}");
         }
     }
     // Only tests, and what fails by panicking because it is a suite of tests, are let off.
@@ -177,11 +162,7 @@ fn unsafe_code_is_forbidden_and_what_can_panic_is_denied() {
             "clippy::indexing_slicing",
         ] {
             let is_let_off = let_off.iter().any(|allowed| allowed.contains(lint));
-            assert!(
-                is_for_tests || !is_let_off,
-                "{} allows {lint}",
-                path.display()
-            );
+            assert!(is_for_tests || !is_let_off, "{} allows {lint}", path.display());
         }
     }
 }
@@ -207,15 +188,9 @@ fn actix_web_comes_without_http2_and_deny_toml_judges_what_it_brings() {
         .unwrap();
     assert!(tree.status.success(), "{tree:?}");
     let tree = String::from_utf8(tree.stdout).unwrap();
-    assert!(
-        tree.lines().any(|line| line.starts_with("actix-web v4.")),
-        "{tree}"
-    );
+    assert!(tree.lines().any(|line| line.starts_with("actix-web v4.")), "{tree}");
     for unwanted in ["h2 v", "actix-governor v", "actix-tls v"] {
-        assert!(
-            !tree.lines().any(|line| line.starts_with(unwanted)),
-            "{unwanted}"
-        );
+        assert!(!tree.lines().any(|line| line.starts_with(unwanted)), "{unwanted}");
     }
     let manifest = fs::read_to_string(root().join("Cargo.toml")).unwrap();
     for bound in [

@@ -35,10 +35,7 @@ impl Project {
             "[print_schema]\nsqlite_integer_primary_key_is_bigint = true\nfilter = {tables}\n"
         );
         fs::write(folder.join("diesel.toml"), settings).unwrap();
-        Self {
-            folder,
-            url: database.url().to_owned(),
-        }
+        Self { folder, url: database.url().to_owned() }
     }
 
     /// What the command prints; it must succeed.
@@ -79,25 +76,16 @@ database_test!(
             "ours come first"
         );
         let (key, _) = database.issue("0.0.0.0");
-        assert!(
-            key.starts_with("ak_live_"),
-            "the embedded migrations find nothing left to do"
-        );
+        assert!(key.starts_with("ak_live_"), "the embedded migrations find nothing left to do");
         assert_eq!(
             project.diesel("migration revert"),
             "Rolling back migration 2026-11-23-000000_users\n",
             "ours are not met"
         );
         assert_eq!(database.rows().len(), 1, "and the keys are still there");
-        assert_eq!(
-            project.diesel("migration run"),
-            "Running migration 2026-11-23-000000_users\n"
-        );
+        assert_eq!(project.diesel("migration run"), "Running migration 2026-11-23-000000_users\n");
         project.diesel("migration redo --all");
-        assert!(
-            database.rows().is_empty(),
-            "all were reverted and run again"
-        );
+        assert!(database.rows().is_empty(), "all were reverted and run again");
         database.builder().build().unwrap();
         assert_eq!(project.diesel("migration list").matches("[X]").count(), 3);
     }
@@ -105,11 +93,7 @@ database_test!(
 
 /// The text of the public schema module, from its first table on.
 fn module(database: &Database) -> String {
-    let backend = if database.is_postgres() {
-        "postgres"
-    } else {
-        "sqlite"
-    };
+    let backend = if database.is_postgres() { "postgres" } else { "sqlite" };
     let path = Path::new(env!("CARGO_MANIFEST_DIR"))
         .join(format!("../api-key-runtime/src/store/{backend}/schema.rs"));
     let text = fs::read_to_string(path).unwrap();
@@ -118,19 +102,13 @@ fn module(database: &Database) -> String {
 }
 
 // F14
-database_test!(
-    print_schema_prints_the_public_schema_module,
-    |database: Database| {
-        let project = Project::new(&database);
-        project.diesel("migration run");
-        let printed = project.diesel("print-schema");
-        let words = |text: &str| {
-            text.replace(",)", ")")
-                .split_whitespace()
-                .map(str::to_owned)
-                .collect::<Vec<_>>()
-        };
-        let printed = &printed[printed.find("diesel::table!").unwrap()..];
-        assert_eq!(words(printed), words(&module(&database)));
-    }
-);
+database_test!(print_schema_prints_the_public_schema_module, |database: Database| {
+    let project = Project::new(&database);
+    project.diesel("migration run");
+    let printed = project.diesel("print-schema");
+    let words = |text: &str| {
+        text.replace(",)", ")").split_whitespace().map(str::to_owned).collect::<Vec<_>>()
+    };
+    let printed = &printed[printed.find("diesel::table!").unwrap()..];
+    assert_eq!(words(printed), words(&module(&database)));
+});

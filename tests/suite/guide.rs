@@ -59,11 +59,8 @@ fn page_of_the_crate() -> String {
 fn its_chapters_are_the_files_and_the_page_of_the_crate_lists_them_all() {
     let files: BTreeSet<String> = chapters().into_keys().collect();
     let (_, list) = MODULE.split_once("chapters! {").unwrap();
-    let modules: BTreeSet<String> = list
-        .trim_end_matches(['}', '\n'])
-        .split_whitespace()
-        .map(str::to_owned)
-        .collect();
+    let modules: BTreeSet<String> =
+        list.trim_end_matches(['}', '\n']).split_whitespace().map(str::to_owned).collect();
     assert_eq!(modules, files);
     let cells = markdown::first_cells(&page_of_the_crate(), "chapter");
     let listed: BTreeSet<String> = cells
@@ -115,11 +112,8 @@ fn the_features_on_the_page_of_the_crate_are_those_of_the_manifest() {
         .filter(|name| *name != "default" && !name.starts_with('_'))
         .collect();
     let cells = markdown::first_cells(&page_of_the_crate(), "feature");
-    let told: BTreeSet<&str> = cells
-        .iter()
-        .flat_map(|cell| cell.split(','))
-        .map(str::trim)
-        .collect();
+    let told: BTreeSet<&str> =
+        cells.iter().flat_map(|cell| cell.split(',')).map(str::trim).collect();
     assert_eq!(told, there);
 }
 
@@ -134,10 +128,7 @@ impl Place {
         let folder = own_folder();
         // Where the stock command looks for migrations.
         fs::write(folder.join("diesel.toml"), "").unwrap();
-        Self {
-            folder,
-            database: Database::sqlite(),
-        }
+        Self { folder, database: Database::sqlite() }
     }
 
     /// What the lines print; each of them must succeed. `app-key` and `diesel` are there as if they were installed.
@@ -192,9 +183,7 @@ fn the_commands_of_the_start_do_what_it_says() {
     drop(free);
     // The chapter's code is that of `hello`, but for where it listens.
     let hello = Example::spawn(
-        program("hello")
-            .env("DATABASE_URL", place.database.url())
-            .env("BIND", address.to_string()),
+        program("hello").env("DATABASE_URL", place.database.url()).env("BIND", address.to_string()),
     );
     while std::net::TcpStream::connect(address).is_err() {
         thread::sleep(Duration::from_millis(20));
@@ -276,9 +265,7 @@ fn the_statement_that_takes_over_keys_of_the_recipe_makes_them_work_where_they_a
     );
     database.execute(&table).unwrap();
     let flask = chapter("flask");
-    database
-        .execute(markdown::blocks_in(&flask, "sql")[0])
-        .unwrap();
+    database.execute(markdown::blocks_in(&flask, "sql")[0]).unwrap();
     let named = database.texts("SELECT name || ', ' || hint FROM api_keys");
     assert_eq!(named, [format!("recipe: floor 3, {}", &KEY[..4])]);
     let status = |settings: AppKeysBuilder| {
@@ -292,9 +279,7 @@ fn the_statement_that_takes_over_keys_of_the_recipe_makes_them_work_where_they_a
 #[test]
 fn no_line_of_it_is_wider_than_the_code_may_be_but_in_tables() {
     for (name, text) in chapters() {
-        let wide = text
-            .lines()
-            .find(|line| line.chars().count() > 140 && !line.starts_with('|'));
+        let wide = text.lines().find(|line| line.chars().count() > 140 && !line.starts_with('|'));
         assert_eq!(wide, None, "{name}");
     }
 }

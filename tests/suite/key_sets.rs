@@ -51,9 +51,7 @@ impl Set {
 
     fn in_memory(name: &str) -> Self {
         let store = MemoryStore::default();
-        let issued = store
-            .issue(&NewKey::new(name, "0.0.0.0".parse().unwrap()))
-            .unwrap();
+        let issued = store.issue(&NewKey::new(name, "0.0.0.0".parse().unwrap())).unwrap();
         Self {
             keys: AppKeys::builder().store(store).build().unwrap(),
             key: issued.secret.expose().to_owned(),
@@ -83,47 +81,38 @@ fn assert_good_at(server: &Server, sets: &[(&str, &Set)], places: &[(&str, &str)
 
 /// Another database of the same kind.
 fn another(database: &Database) -> Database {
-    if database.is_postgres() {
-        Database::postgres()
-    } else {
-        Database::sqlite()
-    }
+    if database.is_postgres() { Database::postgres() } else { Database::sqlite() }
 }
 
 // A12, D1
-database_test!(
-    a_key_of_one_set_is_refused_by_the_other,
-    |database: Database| {
-        let partner = Set::on(another(&database), "partner", "partner_");
-        let own = Set::on(database, "own", "own_");
-        let inner = Set::in_memory("inner");
-        let all = [own.keys.clone(), partner.keys.clone(), inner.keys.clone()];
-        let server = Server::configured(move |config| {
-            let [own, partner, inner] = all.clone();
-            let deeper = web::scope("/deeper").configure(routes).service(
-                web::scope("/inner")
-                    .app_data(inner.clone())
-                    .configure(routes)
-                    .service(web::scope("/own").app_data(own.clone()).configure(routes)),
-            );
-            config.app_data(own).configure(routes).service(
-                web::scope("/partner")
-                    .app_data(partner)
-                    .configure(routes)
-                    .service(deeper),
-            );
-        });
-        let sets = [("own", &own), ("partner", &partner), ("inner", &inner)];
-        let places = [
-            ("", "own"),
-            ("/partner", "partner"),
-            ("/partner/deeper", "partner"),
-            ("/partner/deeper/inner", "inner"),
-            ("/partner/deeper/inner/own", "own"),
-        ];
-        assert_good_at(&server, &sets, &places);
-    }
-);
+database_test!(a_key_of_one_set_is_refused_by_the_other, |database: Database| {
+    let partner = Set::on(another(&database), "partner", "partner_");
+    let own = Set::on(database, "own", "own_");
+    let inner = Set::in_memory("inner");
+    let all = [own.keys.clone(), partner.keys.clone(), inner.keys.clone()];
+    let server = Server::configured(move |config| {
+        let [own, partner, inner] = all.clone();
+        let deeper = web::scope("/deeper").configure(routes).service(
+            web::scope("/inner")
+                .app_data(inner.clone())
+                .configure(routes)
+                .service(web::scope("/own").app_data(own.clone()).configure(routes)),
+        );
+        config
+            .app_data(own)
+            .configure(routes)
+            .service(web::scope("/partner").app_data(partner).configure(routes).service(deeper));
+    });
+    let sets = [("own", &own), ("partner", &partner), ("inner", &inner)];
+    let places = [
+        ("", "own"),
+        ("/partner", "partner"),
+        ("/partner/deeper", "partner"),
+        ("/partner/deeper/inner", "inner"),
+        ("/partner/deeper/inner/own", "own"),
+    ];
+    assert_good_at(&server, &sets, &places);
+});
 
 // A12, D1
 #[test]
@@ -151,25 +140,17 @@ fn a_plain_set_and_one_in_web_data_leave_it_unclear_and_nothing_runs() {
     let server = Server::configured(move |config| {
         let [own, partner] = all.clone();
         config.app_data(own).configure(routes).service(
-            web::scope("/unclear-partner")
-                .app_data(web::Data::new(partner))
-                .configure(routes),
+            web::scope("/unclear-partner").app_data(web::Data::new(partner)).configure(routes),
         );
     });
     for guard in ["attribute", "middleware"] {
         for set in [&own, &partner] {
             let target = format!("/unclear-partner/{guard}");
-            assert_eq!(
-                http::get_with(server.address, &target, &set.key).status,
-                500
-            );
+            assert_eq!(http::get_with(server.address, &target, &set.key).status, 500);
         }
         let line = format!("/unclear-partner/{guard} has both AppKeys and web::Data<AppKeys>");
         assert_eq!(log::lines_with(&line).len(), 1);
-        assert_eq!(
-            http::get_with(server.address, &format!("/{guard}"), &own.key).status,
-            200
-        );
+        assert_eq!(http::get_with(server.address, &format!("/{guard}"), &own.key).status, 200);
     }
 }
 
@@ -177,27 +158,19 @@ fn a_plain_set_and_one_in_web_data_leave_it_unclear_and_nothing_runs() {
 #[test]
 fn a_key_of_an_outer_set_is_nobody_to_an_inner_one() {
     let outer_store = MemoryStore::default();
-    let issued = outer_store
-        .issue(&NewKey::new("outer", "0.0.0.0".parse().unwrap()))
-        .unwrap();
-    let outer = AppKeys::builder()
-        .store(outer_store)
-        .sources([Source::header("X-Outer")])
-        .build()
-        .unwrap();
+    let issued = outer_store.issue(&NewKey::new("outer", "0.0.0.0".parse().unwrap())).unwrap();
+    let outer =
+        AppKeys::builder().store(outer_store).sources([Source::header("X-Outer")]).build().unwrap();
     let inner = Set::in_memory("inner");
     let inner_keys = inner.keys.clone();
     let server = Server::configured(move |config| {
         config.service(
-            web::scope("/outer")
-                .app_data(outer.clone())
-                .wrap(GUARD)
-                .service(
-                    web::scope("/inner")
-                        .app_data(inner_keys.clone())
-                        .service(web::resource("/strict").to(attributed))
-                        .service(web::resource("/optional").to(optional)),
-                ),
+            web::scope("/outer").app_data(outer.clone()).wrap(GUARD).service(
+                web::scope("/inner")
+                    .app_data(inner_keys.clone())
+                    .service(web::resource("/strict").to(attributed))
+                    .service(web::resource("/optional").to(optional)),
+            ),
         );
     });
     let outer = format!("X-Outer: {}", issued.secret.expose());
@@ -211,36 +184,19 @@ fn a_key_of_an_outer_set_is_nobody_to_an_inner_one() {
             .filter(|(name, _)| name == "vary")
             .map(|(_, value)| value)
             .collect();
-        (
-            answer.status,
-            if answer.status == 200 {
-                text
-            } else {
-                String::new()
-            },
-            vary,
-        )
+        (answer.status, if answer.status == 200 { text } else { String::new() }, vary)
     };
     let outer_vary = "x-outer".to_owned();
     let both = vec!["authorization, x-api-key".to_owned(), outer_vary.clone()];
-    assert_eq!(
-        answer("optional", &[&bearer]),
-        (401, String::new(), vec![outer_vary])
-    );
-    assert_eq!(
-        answer("strict", &[&outer]),
-        (401, String::new(), both.clone())
-    );
+    assert_eq!(answer("optional", &[&bearer]), (401, String::new(), vec![outer_vary]));
+    assert_eq!(answer("strict", &[&outer]), (401, String::new(), both.clone()));
     assert_eq!(
         answer("optional", &[&outer]),
         (200, "nobody".to_owned(), both.clone()),
         "the key of the outer set is not handed to the handler of the inner one"
     );
     for path in ["strict", "optional"] {
-        assert_eq!(
-            answer(path, &[&outer, &bearer]),
-            (200, "inner".to_owned(), both.clone())
-        );
+        assert_eq!(answer(path, &[&outer, &bearer]), (200, "inner".to_owned(), both.clone()));
     }
 }
 

@@ -25,10 +25,7 @@ async fn figures(keys: web::Data<AppKeys>) -> String {
 fn serve(keys: &AppKeys) -> Server {
     let data = web::Data::new(keys.clone());
     Server::configured(move |config| {
-        config
-            .app_data(data.clone())
-            .configure(guarded_routes)
-            .service(figures);
+        config.app_data(data.clone()).configure(guarded_routes).service(figures);
     })
 }
 
@@ -62,13 +59,8 @@ fn read(text: &str) -> BTreeMap<String, String> {
             );
             for label in labels.split(',').filter(|label| !label.is_empty()) {
                 let (label, value) = label.split_once('=').unwrap();
-                assert!(
-                    label.bytes().all(|byte| byte.is_ascii_lowercase()),
-                    "{line}"
-                );
-                let value = value
-                    .strip_prefix('"')
-                    .and_then(|value| value.strip_suffix('"'));
+                assert!(label.bytes().all(|byte| byte.is_ascii_lowercase()), "{line}");
+                let value = value.strip_prefix('"').and_then(|value| value.strip_suffix('"'));
                 let plain = |byte: u8| byte.is_ascii_alphanumeric() || b" -+.".contains(&byte);
                 assert!(value.unwrap().bytes().all(plain), "{line}");
             }
@@ -85,13 +77,11 @@ fn read(text: &str) -> BTreeMap<String, String> {
 }
 
 fn requests(metrics: &Metrics) -> BTreeMap<(String, String), String> {
-    let of_requests = read(&metrics.prometheus())
-        .into_iter()
-        .filter_map(|(name, value)| {
-            let labels = name.strip_prefix("app_key_requests_total{outcome=\"")?;
-            let (outcome, by) = labels.strip_suffix("\"}")?.split_once("\",by=\"")?;
-            Some(((outcome.to_owned(), by.to_owned()), value))
-        });
+    let of_requests = read(&metrics.prometheus()).into_iter().filter_map(|(name, value)| {
+        let labels = name.strip_prefix("app_key_requests_total{outcome=\"")?;
+        let (outcome, by) = labels.strip_suffix("\"}")?.split_once("\",by=\"")?;
+        Some(((outcome.to_owned(), by.to_owned()), value))
+    });
     of_requests.collect()
 }
 
@@ -102,9 +92,7 @@ database_test!(
         let builder = database.migrate().builder();
         // Before there is a feed, which would say of each that it has changed.
         let fixtures = Fixtures::new(&database);
-        let keys = (builder.max_staleness(LONG).lookup_timeout(LONG_DEADLINE))
-            .build()
-            .unwrap();
+        let keys = (builder.max_staleness(LONG).lookup_timeout(LONG_DEADLINE)).build().unwrap();
         // Else its first word is that everything may have changed.
         wait_until("the feed is fresh", || keys.health().is_ready());
         let server = serve(&keys);
@@ -172,9 +160,7 @@ database_test!(
 fn callers_make_no_series_however_much_they_make_up() {
     let store = MemoryStore::default();
     let good = (store.issue(&NewKey::new("good", "0.0.0.0".parse().unwrap()))).unwrap();
-    let keys = (AppKeys::builder().store(store).max_staleness(LONG))
-        .build()
-        .unwrap();
+    let keys = (AppKeys::builder().store(store).max_staleness(LONG)).build().unwrap();
     let server = serve(&keys);
     let scraped = || {
         let answer = http::get(server.address, "/metrics", &[]);
@@ -205,15 +191,9 @@ fn callers_make_no_series_however_much_they_make_up() {
 #[test]
 fn what_the_store_takes_is_seen_while_it_takes_it_and_afterwards() {
     let store = Frozen::new(MemoryStore::default());
-    let issued = (store
-        .store
-        .issue(&NewKey::new("good", "0.0.0.0".parse().unwrap())))
-    .unwrap();
-    let keys = (AppKeys::builder()
-        .store(store.clone())
-        .lookup_timeout(LONG_DEADLINE))
-    .build()
-    .unwrap();
+    let issued = (store.store.issue(&NewKey::new("good", "0.0.0.0".parse().unwrap()))).unwrap();
+    let keys =
+        (AppKeys::builder().store(store.clone()).lookup_timeout(LONG_DEADLINE)).build().unwrap();
     let server = serve(&keys);
     let held = Duration::from_millis(300);
     std::thread::scope(|scope| {
@@ -231,11 +211,7 @@ fn what_the_store_takes_is_seen_while_it_takes_it_and_afterwards() {
     assert_eq!((counted.waiting_lookups(), counted.misses()), (0, 1));
     assert!(counted.lookup_time() >= held, "{:?}", counted.lookup_time());
     let within: Vec<_> = counted.lookups_within().collect();
-    assert!(
-        within
-            .iter()
-            .all(|&(bound, calls)| calls == 0 || bound >= held)
-    );
+    assert!(within.iter().all(|&(bound, calls)| calls == 0 || bound >= held));
     let series = read(&counted.prometheus());
     assert_eq!(series["app_key_lookup_seconds_bucket{le=\"0.25\"}"], "0");
     assert_eq!(series["app_key_lookup_seconds_bucket{le=\"+Inf\"}"], "1");
@@ -253,10 +229,7 @@ fn a_store_that_fails_counts_as_such() {
     assert_eq!(status, 503);
     let counted = keys.metrics();
     assert_eq!((counted.lookups(), counted.failed_lookups()), (1, 1));
-    assert_eq!(
-        counted.refused().collect::<Vec<_>>(),
-        [("key store unavailable", 1)]
-    );
+    assert_eq!(counted.refused().collect::<Vec<_>>(), [("key store unavailable", 1)]);
     assert_eq!((counted.hits(), counted.misses()), (0, 1));
     let series = read(&counted.prometheus());
     assert_eq!(series["app_key_lookup_failures_total"], "1");

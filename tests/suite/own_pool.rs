@@ -115,40 +115,31 @@ database_test!(
 );
 
 // F14
-database_test!(
-    administration_works_over_a_pool_of_one_connection,
-    |database: Database| {
-        database.migrate();
-        let pool = AnyPool::new(&database, 1);
-        let keys = pool.builder().build().unwrap();
-        for admin in [
-            keys.admin().unwrap().clone(),
-            pool.builder().build_admin().unwrap(),
-        ] {
-            let new = NewKey::new("test", "0.0.0.0".parse().unwrap());
-            let id = admin.issue(&new).unwrap().record.id;
-            assert!(admin.disable(id).unwrap().disabled_at.is_some());
-            assert!(admin.enable(id).unwrap().disabled_at.is_none());
-            assert!(admin.revoke(id).unwrap().revoked_at.is_some());
-            assert!(admin.get(id).is_ok());
-            assert!(admin.list().unwrap().iter().any(|record| record.id == id));
-            assert!(admin.migrate().unwrap().is_empty(), "nothing left to run");
-        }
+database_test!(administration_works_over_a_pool_of_one_connection, |database: Database| {
+    database.migrate();
+    let pool = AnyPool::new(&database, 1);
+    let keys = pool.builder().build().unwrap();
+    for admin in [keys.admin().unwrap().clone(), pool.builder().build_admin().unwrap()] {
+        let new = NewKey::new("test", "0.0.0.0".parse().unwrap());
+        let id = admin.issue(&new).unwrap().record.id;
+        assert!(admin.disable(id).unwrap().disabled_at.is_some());
+        assert!(admin.enable(id).unwrap().disabled_at.is_none());
+        assert!(admin.revoke(id).unwrap().revoked_at.is_some());
+        assert!(admin.get(id).is_ok());
+        assert!(admin.list().unwrap().iter().any(|record| record.id == id));
+        assert!(admin.migrate().unwrap().is_empty(), "nothing left to run");
     }
-);
+});
 
 // F8
-database_test!(
-    start_up_refuses_a_pool_whose_tables_are_missing,
-    |database: Database| {
-        database.execute("CREATE TABLE users (name TEXT)").unwrap();
-        let pool = AnyPool::new(&database, 1);
-        let error = pool.builder().build().unwrap_err();
-        assert!(error.is_schema(), "{error}");
-        pool.builder().build_admin().unwrap().migrate().unwrap();
-        pool.builder().build().unwrap();
-    }
-);
+database_test!(start_up_refuses_a_pool_whose_tables_are_missing, |database: Database| {
+    database.execute("CREATE TABLE users (name TEXT)").unwrap();
+    let pool = AnyPool::new(&database, 1);
+    let error = pool.builder().build().unwrap_err();
+    assert!(error.is_schema(), "{error}");
+    pool.builder().build_admin().unwrap().migrate().unwrap();
+    pool.builder().build().unwrap();
+});
 
 // F4, F5
 #[test]
@@ -194,16 +185,10 @@ database_test!(
             Duration::from_millis(7002)
         };
         log::install();
-        AnyPool::with_patience(&database, 1, Duration::from_secs(1))
-            .builder()
-            .build()
-            .unwrap();
+        AnyPool::with_patience(&database, 1, Duration::from_secs(1)).builder().build().unwrap();
         let warnings = || log::lines_with(&format!("pool is {patience:?}"));
         assert!(warnings().is_empty());
-        AnyPool::with_patience(&database, 1, patience)
-            .builder()
-            .build()
-            .unwrap();
+        AnyPool::with_patience(&database, 1, patience).builder().build().unwrap();
         assert_eq!(warnings().len(), 1, "{:?}", warnings());
     }
 );
@@ -255,10 +240,7 @@ fn a_change_over_an_sqlite_pool_is_durable_and_leaves_the_connection_as_it_was()
         .build(ConnectionManager::<SqliteConnection>::new(database.url()))
         .unwrap();
     log::install();
-    let admin = AppKeys::builder()
-        .sqlite_pool(pool.clone())
-        .build_admin()
-        .unwrap();
+    let admin = AppKeys::builder().sqlite_pool(pool.clone()).build_admin().unwrap();
     assert!(!log::lines_with("have no busy_timeout").is_empty());
     let held = {
         let mut writer =
@@ -274,9 +256,8 @@ fn a_change_over_an_sqlite_pool_is_durable_and_leaves_the_connection_as_it_was()
         .expect("it waits for another writer");
     held.join().unwrap();
     let mut connection = pool.get().unwrap();
-    let seen: Settings = sql_query("SELECT synchronous, timeout FROM seen")
-        .get_result(&mut connection)
-        .unwrap();
+    let seen: Settings =
+        sql_query("SELECT synchronous, timeout FROM seen").get_result(&mut connection).unwrap();
     assert_eq!((seen.synchronous, seen.timeout), (2, 5000));
     let after: Settings =
         sql_query("SELECT synchronous, timeout FROM pragma_synchronous, pragma_busy_timeout")
@@ -348,10 +329,7 @@ fn a_direct_connection_to_another_database_or_other_tables_is_refused() {
     other.migrate();
     for builder in [AnyPool::new(&database, 1).builder(), database.builder()] {
         let error = builder.listen_url(other.url()).build().unwrap_err();
-        assert!(
-            error.is_database() && error.to_string().contains("another database"),
-            "{error}"
-        );
+        assert!(error.is_database() && error.to_string().contains("another database"), "{error}");
     }
     // The same database, and tables of the same names that the keys are not looked up in.
     database
@@ -359,11 +337,7 @@ fn a_direct_connection_to_another_database_or_other_tables_is_refused() {
         .unwrap();
     let elsewhere = database.url().replace("postgres@", "elsewhere_role@");
     AppKeys::migrate(&elsewhere).unwrap();
-    let error = database
-        .builder()
-        .listen_url(elsewhere)
-        .build()
-        .unwrap_err();
+    let error = database.builder().listen_url(elsewhere).build().unwrap_err();
     assert!(error.to_string().contains("another database"), "{error}");
     database
         .execute(
@@ -396,14 +370,9 @@ fn a_pool_with_a_url_that_cannot_be_read_is_an_error_without_its_password() {
     let pool = Pool::builder()
         .max_size(1)
         .connection_timeout(Duration::from_millis(200))
-        .build_unchecked(ConnectionManager::<PgConnection>::new(
-            "postgres://u:s3%zzcret@h/d",
-        ));
+        .build_unchecked(ConnectionManager::<PgConnection>::new("postgres://u:s3%zzcret@h/d"));
     let error = AppKeys::builder().postgres_pool(pool).build().unwrap_err();
     let message = error.to_string();
     assert!(error.is_database(), "{message}");
-    assert!(
-        !message.contains("s3") && !message.contains("cret"),
-        "{message}"
-    );
+    assert!(!message.contains("s3") && !message.contains("cret"), "{message}");
 }

@@ -11,11 +11,7 @@ fn root() -> &'static Path {
 
 /// What a command prints, which must be well.
 fn output(program: &str, arguments: &[&str]) -> String {
-    let output = Command::new(program)
-        .current_dir(root())
-        .args(arguments)
-        .output()
-        .unwrap();
+    let output = Command::new(program).current_dir(root()).args(arguments).output().unwrap();
     assert!(output.status.success(), "{output:?}");
     String::from_utf8(output.stdout).unwrap()
 }
@@ -56,10 +52,7 @@ fn lowest_versions_the_rust_version_and_documentation_are_checked_by_ci() {
     let ci = fs::read_to_string(root().join(".ci/run")).unwrap();
     let runs = |line: &str| !line.starts_with('#') && line.contains("tests/features");
     assert!(ci.lines().any(runs), "{ci}");
-    assert!(
-        !ci.contains("tests/features "),
-        "with a part named, others are left out"
-    );
+    assert!(!ci.contains("tests/features "), "with a part named, others are left out");
     for checked in [
         "-Z direct-minimal-versions",
         "-D clippy::incompatible_msrv",
@@ -75,9 +68,8 @@ fn lowest_versions_the_rust_version_and_documentation_are_checked_by_ci() {
         "clippy::incompatible_msrv has nothing to go by"
     );
     let contributing = fs::read_to_string(root().join("CONTRIBUTING.md")).unwrap();
-    let (_, unrun) = contributing
-        .split_once("What nothing runs")
-        .expect("CONTRIBUTING.md says what is not run");
+    let (_, unrun) =
+        contributing.split_once("What nothing runs").expect("CONTRIBUTING.md says what is not run");
     for unrun_check in ["rust-version", "semver"] {
         assert!(unrun.contains(unrun_check), "{unrun_check}");
     }
@@ -97,10 +89,7 @@ fn is_ours(file: &str) -> bool {
 fn the_packages_hold_code_migrations_and_licences_and_nothing_else() {
     let cargo = std::env::var("CARGO").unwrap_or_else(|_| "cargo".to_owned());
     for name in ["api-key-macros", "api-key-runtime"] {
-        let files = output(
-            &cargo,
-            &["package", "--list", "--allow-dirty", "--package", name],
-        );
+        let files = output(&cargo, &["package", "--list", "--allow-dirty", "--package", name]);
         let mut by_cargo = BTreeSet::new();
         let mut ours = 0;
         for file in files.lines() {

@@ -16,10 +16,7 @@ fn blocks_in(language: &str) -> Vec<&'static str> {
 
 #[test]
 fn its_blocks_are_of_the_kinds_that_are_tried() {
-    assert_eq!(
-        markdown::kinds(README),
-        BTreeSet::from(["rust,no_run", "sh", "text", "toml"])
-    );
+    assert_eq!(markdown::kinds(README), BTreeSet::from(["rust,no_run", "sh", "text", "toml"]));
 }
 
 #[test]
@@ -39,23 +36,13 @@ fn its_commands_do_what_it_says() {
     program("cakes");
     let cakes = served(line, &database, "127.0.0.1:0");
     let printed = cakes.wait_until_printed("cargo app-key issue");
-    assert_eq!(
-        paste_lines(&printed),
-        [200, 401, 201, 201, 401, 200, 200],
-        "{printed}"
-    );
+    assert_eq!(paste_lines(&printed), [200, 401, 201, 201, 401, 200, 200], "{printed}");
     let log = cakes.wait_until_logged("\"DELETE /api/v1/cakes/1 HTTP/1.1\" 200");
     let refused = blocks_in("text")[0].trim_end();
     assert!(log.lines().any(|line| line.ends_with(refused)), "{log}");
-    let another = printed
-        .lines()
-        .find(|line| line.starts_with("cargo app-key issue"))
-        .unwrap();
+    let another = printed.lines().find(|line| line.starts_with("cargo app-key issue")).unwrap();
     let key = shell(another, &[("DATABASE_URL", database.url())]);
-    assert_eq!(
-        http::get_with(cakes.address(), "/version", key.trim_end()).status,
-        200
-    );
+    assert_eq!(http::get_with(cakes.address(), "/version", key.trim_end()).status, 200);
     drop(cakes);
 
     let line = next();
@@ -143,12 +130,7 @@ fn its_commands_for_keys_do_what_it_says() {
     let help = run(lines[8]);
     for option in ["--ip", "--scope", "--owner", "--expires", "--json"] {
         assert!(help.contains(option), "{option}");
-        assert!(
-            markdown::spans(README)
-                .iter()
-                .any(|span| span.starts_with(option)),
-            "{option}"
-        );
+        assert!(markdown::spans(README).iter().any(|span| span.starts_with(option)), "{option}");
     }
 }
 
@@ -162,13 +144,7 @@ fn its_dependency_lines_resolve_for_each_database() {
     let runtime = root().canonicalize().unwrap().join("api-key-runtime");
     let named = "../require_app_key/api-key-runtime";
     assert!(lines.contains(named));
-    for feature in [
-        "postgres",
-        "sqlite",
-        "postgres-bundled",
-        "sqlite-bundled",
-        "test-util",
-    ] {
+    for feature in ["postgres", "sqlite", "postgres-bundled", "sqlite-bundled", "test-util"] {
         let lines = lines
             .replace(named, runtime.to_str().unwrap())
             .replace("\"sqlite-bundled\"", &format!("\"{feature}\""));
@@ -191,30 +167,17 @@ fn its_dependency_lines_resolve_for_each_database() {
 
 #[test]
 fn the_files_it_and_its_neighbours_link_to_are_there() {
-    for name in [
-        "README.md",
-        "ARCHITECTURE.md",
-        "CHANGELOG.md",
-        "CONTRIBUTING.md",
-        "SECURITY.md",
-    ] {
+    for name in ["README.md", "ARCHITECTURE.md", "CHANGELOG.md", "CONTRIBUTING.md", "SECURITY.md"] {
         let text = fs::read_to_string(root().join(name)).unwrap();
-        let links = text
-            .split("](")
-            .skip(1)
-            .map(|rest| rest.split(')').next().unwrap());
+        let links = text.split("](").skip(1).map(|rest| rest.split(')').next().unwrap());
         for link in links.filter(|link| !link.starts_with("https://")) {
             assert!(root().join(link).exists(), "{name} links to {link}");
         }
-        for (_, line) in markdown::blocks(&text)
-            .iter()
-            .filter(|(kind, _)| *kind == "sh" && name != "README.md")
+        for (_, line) in
+            markdown::blocks(&text).iter().filter(|(kind, _)| *kind == "sh" && name != "README.md")
         {
             let program = line.split_whitespace().next().unwrap();
-            assert!(
-                root().join(program).exists(),
-                "{name} says to run {program}"
-            );
+            assert!(root().join(program).exists(), "{name} says to run {program}");
         }
     }
 }

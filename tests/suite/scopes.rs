@@ -96,11 +96,7 @@ database_test!(
                     let answer = http::get(server.address, &format!("/{guard}/{ask}"), &[line]);
                     assert_eq!(answer.status, *status, "{who}, {guard}, {ask}");
                     if *status == 200 {
-                        let name = if line.starts_with("X-API-Key") {
-                            "scoped"
-                        } else {
-                            "nobody"
-                        };
+                        let name = if line.starts_with("X-API-Key") { "scoped" } else { "nobody" };
                         assert_eq!(answer.text(), name, "{who}, {guard}, {ask}");
                     }
                 }

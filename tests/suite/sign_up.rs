@@ -55,60 +55,43 @@ fn on(
     before_the_end: impl FnOnce(&str) -> Result<(), Failed>,
 ) -> Result<String, Failed> {
     if database.is_postgres() {
-        sign_up(
-            &mut PgConnection::establish(database.url()).unwrap(),
-            admin,
-            before_the_end,
-        )
+        sign_up(&mut PgConnection::establish(database.url()).unwrap(), admin, before_the_end)
     } else {
-        sign_up(
-            &mut SqliteConnection::establish(database.url()).unwrap(),
-            admin,
-            before_the_end,
-        )
+        sign_up(&mut SqliteConnection::establish(database.url()).unwrap(), admin, before_the_end)
     }
 }
 
 // E6
-database_test!(
-    a_key_and_its_user_are_there_together_from_the_commit_on,
-    |database: Database| {
-        let keys = database.keys();
-        database.execute("CREATE TABLE users (name TEXT)").unwrap();
-        let admin = keys.admin().unwrap();
-        let server = Server::start(keys.clone(), routes);
-        let status = |key: &str| http::get_with(server.address, "/guarded", key).status;
-        let key = on(&database, admin, |key| {
-            assert_eq!(status(key), 401, "it is not there yet");
-            Ok(())
-        })
-        .unwrap();
-        // What was said of it before is forgotten as soon as it is there.
-        wait_until("it is accepted", || status(&key) == 200);
-        let [record] = admin.list().unwrap().try_into().unwrap();
-        assert_eq!(record.owner.as_deref(), Some("ada"));
-        assert_eq!(database.texts("SELECT name FROM users"), ["ada"]);
-    }
-);
+database_test!(a_key_and_its_user_are_there_together_from_the_commit_on, |database: Database| {
+    let keys = database.keys();
+    database.execute("CREATE TABLE users (name TEXT)").unwrap();
+    let admin = keys.admin().unwrap();
+    let server = Server::start(keys.clone(), routes);
+    let status = |key: &str| http::get_with(server.address, "/guarded", key).status;
+    let key = on(&database, admin, |key| {
+        assert_eq!(status(key), 401, "it is not there yet");
+        Ok(())
+    })
+    .unwrap();
+    // What was said of it before is forgotten as soon as it is there.
+    wait_until("it is accepted", || status(&key) == 200);
+    let [record] = admin.list().unwrap().try_into().unwrap();
+    assert_eq!(record.owner.as_deref(), Some("ada"));
+    assert_eq!(database.texts("SELECT name FROM users"), ["ada"]);
+});
 
 // E13
-database_test!(
-    a_sign_up_that_is_rolled_back_leaves_neither_user_nor_key,
-    |database: Database| {
-        let keys = database.keys();
-        database.execute("CREATE TABLE users (name TEXT)").unwrap();
-        let admin = keys.admin().unwrap();
-        let failed = on(&database, admin, |_| Err(Failed::Rethought)).unwrap_err();
-        assert!(matches!(failed, Failed::Rethought), "{failed:?}");
-        assert!(admin.list().unwrap().is_empty());
-        assert!(database.texts("SELECT name FROM users").is_empty());
-        assert_eq!(
-            on(&database, admin, |_| Ok(())).map(drop).map_err(|_| ()),
-            Ok(())
-        );
-        assert_eq!(admin.list().unwrap().len(), 1);
-    }
-);
+database_test!(a_sign_up_that_is_rolled_back_leaves_neither_user_nor_key, |database: Database| {
+    let keys = database.keys();
+    database.execute("CREATE TABLE users (name TEXT)").unwrap();
+    let admin = keys.admin().unwrap();
+    let failed = on(&database, admin, |_| Err(Failed::Rethought)).unwrap_err();
+    assert!(matches!(failed, Failed::Rethought), "{failed:?}");
+    assert!(admin.list().unwrap().is_empty());
+    assert!(database.texts("SELECT name FROM users").is_empty());
+    assert_eq!(on(&database, admin, |_| Ok(())).map(drop).map_err(|_| ()), Ok(()));
+    assert_eq!(admin.list().unwrap().len(), 1);
+});
 
 // A6
 database_test!(
@@ -119,10 +102,7 @@ database_test!(
         let pepper = "AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8=";
         let admin = database.builder().pepper(pepper).build_admin().unwrap();
         let failed = on(&database, &admin, |_| Ok(())).unwrap_err();
-        assert!(
-            matches!(&failed, Failed::Key(error) if error.is_refused()),
-            "{failed:?}"
-        );
+        assert!(matches!(&failed, Failed::Key(error) if error.is_refused()), "{failed:?}");
         assert_eq!(admin.list().unwrap().len(), 1);
         assert!(database.texts("SELECT name FROM users").is_empty());
     }

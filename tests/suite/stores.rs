@@ -31,10 +31,8 @@ impl Subject for InDatabase<'_> {
                 |time| format!("'{}'", time.format("%Y-%m-%d %H:%M:%S%.6f+00:00")),
             )
         };
-        let owner = record
-            .owner
-            .as_ref()
-            .map_or_else(|| "NULL".to_owned(), |owner| format!("'{owner}'"));
+        let owner =
+            record.owner.as_ref().map_or_else(|| "NULL".to_owned(), |owner| format!("'{owner}'"));
         let values = format!(
             "{digest}, '{}', '{}', '{}', {owner}, '{}', '{}', {}, {}, {}",
             record.digest_key,
@@ -51,11 +49,7 @@ impl Subject for InDatabase<'_> {
                 "INSERT INTO api_keys (digest, digest_key, hint, name, owner, allowed_ips, scopes, created_at, expires_at, disabled_at) VALUES ({values})"
             ))
             .unwrap();
-        self.database
-            .texts("SELECT cast(max(id) AS text) FROM api_keys")
-            .remove(0)
-            .parse()
-            .unwrap()
+        self.database.texts("SELECT cast(max(id) AS text) FROM api_keys").remove(0).parse().unwrap()
     }
 
     fn revoke(&self, id: i64, at: DateTime<Utc>) {
@@ -69,16 +63,10 @@ impl Subject for InDatabase<'_> {
 }
 
 // B7
-database_test!(
-    the_store_over_diesel_passes_the_acceptance_suite,
-    |database: Database| {
-        let store = DieselStore::open(database.migrate().url()).unwrap();
-        acceptance_suite(&InDatabase {
-            database: &database,
-            store,
-        });
-    }
-);
+database_test!(the_store_over_diesel_passes_the_acceptance_suite, |database: Database| {
+    let store = DieselStore::open(database.migrate().url()).unwrap();
+    acceptance_suite(&InDatabase { database: &database, store });
+});
 
 // E9
 #[test]
@@ -86,34 +74,26 @@ fn a_role_with_only_the_documented_grants_passes_the_acceptance_suite() {
     let database = Database::postgres();
     let role = role_with_the_documented_grants(database.migrate());
     let store = DieselStore::open(&role).unwrap();
-    acceptance_suite(&InDatabase {
-        database: &database,
-        store,
-    });
+    acceptance_suite(&InDatabase { database: &database, store });
     let name = database.url().rsplit_once('/').unwrap().1;
-    database
-        .execute(&format!("DROP OWNED BY role_{name}; DROP ROLE role_{name}"))
-        .unwrap();
+    database.execute(&format!("DROP OWNED BY role_{name}; DROP ROLE role_{name}")).unwrap();
 }
 
 // A6
-database_test!(
-    the_first_keys_of_a_table_may_be_issued_at_the_same_time,
-    |database: Database| {
-        let admin = database.admin();
-        let start = std::sync::Barrier::new(8);
-        let new = api_key_runtime::NewKey::new("first", "0.0.0.0".parse().unwrap());
-        std::thread::scope(|scope| {
-            for _ in 0..8 {
-                scope.spawn(|| {
-                    start.wait();
-                    admin.issue(&new).unwrap();
-                });
-            }
-        });
-        assert_eq!(admin.list().unwrap().len(), 8);
-    }
-);
+database_test!(the_first_keys_of_a_table_may_be_issued_at_the_same_time, |database: Database| {
+    let admin = database.admin();
+    let start = std::sync::Barrier::new(8);
+    let new = api_key_runtime::NewKey::new("first", "0.0.0.0".parse().unwrap());
+    std::thread::scope(|scope| {
+        for _ in 0..8 {
+            scope.spawn(|| {
+                start.wait();
+                admin.issue(&new).unwrap();
+            });
+        }
+    });
+    assert_eq!(admin.list().unwrap().len(), 8);
+});
 
 struct InMemory(MemoryStore);
 
@@ -137,38 +117,35 @@ fn the_store_in_memory_passes_the_acceptance_suite() {
 }
 
 // E13
-database_test!(
-    administration_does_what_it_says_and_revocation_is_final,
-    |database: Database| {
-        let admin = database.admin();
-        let (_, id) = database.issue("0.0.0.0");
-        let disabled = admin.disable(id).unwrap();
-        assert!(disabled.disabled_at.is_some());
-        assert_eq!(
-            admin.disable(id).unwrap().disabled_at,
-            disabled.disabled_at,
-            "disabling twice changes nothing"
-        );
-        assert_eq!(admin.enable(id).unwrap().disabled_at, None);
-        assert_eq!(admin.enable(id).unwrap().disabled_at, None);
-        let revoked = admin.revoke(id).unwrap();
-        assert!(revoked.revoked_at.is_some());
-        assert_eq!(
-            admin.revoke(id).unwrap().revoked_at,
-            revoked.revoked_at,
-            "revoking twice changes nothing"
-        );
-        assert!(admin.enable(id).unwrap_err().is_refused());
-        assert!(admin.disable(id).unwrap_err().is_refused());
-        for unknown in [0, -1, id + 1, i64::MAX] {
-            assert!(admin.revoke(unknown).unwrap_err().is_not_found());
-            assert!(admin.disable(unknown).unwrap_err().is_not_found());
-            assert!(admin.enable(unknown).unwrap_err().is_not_found());
-            assert!(admin.get(unknown).unwrap_err().is_not_found());
-        }
-        assert_eq!(admin.list().unwrap().len(), 1);
+database_test!(administration_does_what_it_says_and_revocation_is_final, |database: Database| {
+    let admin = database.admin();
+    let (_, id) = database.issue("0.0.0.0");
+    let disabled = admin.disable(id).unwrap();
+    assert!(disabled.disabled_at.is_some());
+    assert_eq!(
+        admin.disable(id).unwrap().disabled_at,
+        disabled.disabled_at,
+        "disabling twice changes nothing"
+    );
+    assert_eq!(admin.enable(id).unwrap().disabled_at, None);
+    assert_eq!(admin.enable(id).unwrap().disabled_at, None);
+    let revoked = admin.revoke(id).unwrap();
+    assert!(revoked.revoked_at.is_some());
+    assert_eq!(
+        admin.revoke(id).unwrap().revoked_at,
+        revoked.revoked_at,
+        "revoking twice changes nothing"
+    );
+    assert!(admin.enable(id).unwrap_err().is_refused());
+    assert!(admin.disable(id).unwrap_err().is_refused());
+    for unknown in [0, -1, id + 1, i64::MAX] {
+        assert!(admin.revoke(unknown).unwrap_err().is_not_found());
+        assert!(admin.disable(unknown).unwrap_err().is_not_found());
+        assert!(admin.enable(unknown).unwrap_err().is_not_found());
+        assert!(admin.get(unknown).unwrap_err().is_not_found());
     }
-);
+    assert_eq!(admin.list().unwrap().len(), 1);
+});
 
 // E13
 #[test]
@@ -189,10 +166,7 @@ fn a_change_on_postgres_is_durable_whatever_the_server_s_default() {
     admin.enable(id).unwrap();
     admin.revoke(id).unwrap();
     database.issue("0.0.0.0");
-    assert_eq!(
-        database.texts("SELECT setting FROM seen"),
-        ["on", "on", "on", "on"]
-    );
+    assert_eq!(database.texts("SELECT setting FROM seen"), ["on", "on", "on", "on"]);
 }
 
 // E13
@@ -222,35 +196,30 @@ fn a_revocation_on_postgres_waits_for_no_open_transaction_of_another_key() {
 }
 
 // E13, F10
-database_test!(
-    many_changes_at_once_wait_for_each_other_and_none_fails,
-    |database: Database| {
-        let admin = database.admin();
-        admin.revoke(database.issue("0.0.0.0").1).unwrap();
-        thread::scope(|scope| {
-            for _ in 0..6 {
-                scope.spawn(|| {
-                    for _ in 0..10 {
-                        let (_, id) = database.issue("0.0.0.0");
-                        admin.disable(id).unwrap();
-                        admin.enable(id).unwrap();
-                        admin.revoke(id).unwrap();
-                    }
-                });
-            }
-        });
-        let records = admin.list().unwrap();
-        assert_eq!(records.len(), 61);
-        assert!(records.iter().all(|record| record.revoked_at.is_some()));
-    }
-);
+database_test!(many_changes_at_once_wait_for_each_other_and_none_fails, |database: Database| {
+    let admin = database.admin();
+    admin.revoke(database.issue("0.0.0.0").1).unwrap();
+    thread::scope(|scope| {
+        for _ in 0..6 {
+            scope.spawn(|| {
+                for _ in 0..10 {
+                    let (_, id) = database.issue("0.0.0.0");
+                    admin.disable(id).unwrap();
+                    admin.enable(id).unwrap();
+                    admin.revoke(id).unwrap();
+                }
+            });
+        }
+    });
+    let records = admin.list().unwrap();
+    assert_eq!(records.len(), 61);
+    assert!(records.iter().all(|record| record.revoked_at.is_some()));
+});
 
 // E13
-database_test!(
-    a_change_that_fails_leaves_nothing_half_done,
-    |database: Database| {
-        let admin = database.admin();
-        database
+database_test!(a_change_that_fails_leaves_nothing_half_done, |database: Database| {
+    let admin = database.admin();
+    database
             .execute(if database.is_postgres() {
                 "CREATE FUNCTION fail() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RAISE 'no room'; END $$; \
                  CREATE TRIGGER fail AFTER INSERT ON api_keys EXECUTE FUNCTION fail()"
@@ -258,22 +227,16 @@ database_test!(
                 "CREATE TRIGGER fail AFTER INSERT ON api_keys BEGIN SELECT RAISE(ABORT, 'no room'); END"
             })
             .unwrap();
-        let before = database.texts("SELECT coalesce(digest_key, 'nobody') FROM api_key_meta");
-        let error = admin
-            .issue(&NewKey::new("test", "0.0.0.0".parse().unwrap()))
-            .unwrap_err();
-        assert!(
-            error.is_database() && error.to_string().contains("nothing was changed"),
-            "{error}"
-        );
-        assert!(database.rows().is_empty());
-        assert_eq!(
-            database.texts("SELECT coalesce(digest_key, 'nobody') FROM api_key_meta"),
-            before,
-            "how keys are digested was decided by a key that does not exist"
-        );
-    }
-);
+    let before = database.texts("SELECT coalesce(digest_key, 'nobody') FROM api_key_meta");
+    let error = admin.issue(&NewKey::new("test", "0.0.0.0".parse().unwrap())).unwrap_err();
+    assert!(error.is_database() && error.to_string().contains("nothing was changed"), "{error}");
+    assert!(database.rows().is_empty());
+    assert_eq!(
+        database.texts("SELECT coalesce(digest_key, 'nobody') FROM api_key_meta"),
+        before,
+        "how keys are digested was decided by a key that does not exist"
+    );
+});
 
 // E13
 #[test]

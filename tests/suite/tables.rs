@@ -9,52 +9,33 @@ use crate::support::{Database, database_test, markdown};
 
 /// The digests logged since the last call, as hex, `everything` for null, oldest first.
 fn logged(database: &Database) -> Vec<String> {
-    let hex = if database.is_postgres() {
-        "encode(digest, 'hex')"
-    } else {
-        "lower(hex(digest))"
-    };
+    let hex = if database.is_postgres() { "encode(digest, 'hex')" } else { "lower(hex(digest))" };
     let entries = database.texts(&format!("SELECT CASE WHEN digest IS NULL THEN 'everything' ELSE {hex} END FROM api_key_changes ORDER BY seq"));
     database.execute("DELETE FROM api_key_changes").unwrap();
     entries
 }
 
 fn digest_of(database: &Database, id: i64) -> String {
-    let hex = if database.is_postgres() {
-        "encode(digest, 'hex')"
-    } else {
-        "lower(hex(digest))"
-    };
-    database
-        .texts(&format!("SELECT {hex} FROM api_keys WHERE id = {id}"))
-        .remove(0)
+    let hex = if database.is_postgres() { "encode(digest, 'hex')" } else { "lower(hex(digest))" };
+    database.texts(&format!("SELECT {hex} FROM api_keys WHERE id = {id}")).remove(0)
 }
 
 // F14
-database_test!(
-    ten_may_migrate_a_fresh_database_at_once,
-    |database: Database| {
-        thread::scope(|scope| {
-            let ran: Vec<_> = (0..10)
-                .map(|_| scope.spawn(|| AppKeys::migrate(database.url())))
-                .collect();
-            let ran: Vec<usize> = ran
-                .into_iter()
-                .map(|thread| thread.join().unwrap().unwrap().len())
-                .collect();
-            assert_eq!(
-                ran.iter().filter(|versions| **versions > 0).count(),
-                1,
-                "one of them ran the migrations: {ran:?}"
-            );
-        });
-        database.builder().build().unwrap();
-        assert!(
-            AppKeys::migrate(database.url()).unwrap().is_empty(),
-            "nothing is left to run"
+database_test!(ten_may_migrate_a_fresh_database_at_once, |database: Database| {
+    thread::scope(|scope| {
+        let ran: Vec<_> =
+            (0..10).map(|_| scope.spawn(|| AppKeys::migrate(database.url()))).collect();
+        let ran: Vec<usize> =
+            ran.into_iter().map(|thread| thread.join().unwrap().unwrap().len()).collect();
+        assert_eq!(
+            ran.iter().filter(|versions| **versions > 0).count(),
+            1,
+            "one of them ran the migrations: {ran:?}"
         );
-    }
-);
+    });
+    database.builder().build().unwrap();
+    assert!(AppKeys::migrate(database.url()).unwrap().is_empty(), "nothing is left to run");
+});
 
 // F14
 database_test!(
@@ -77,15 +58,9 @@ database_test!(
                     })
                 })
                 .collect();
-            ran.into_iter()
-                .map(|thread| thread.join().unwrap())
-                .collect()
+            ran.into_iter().map(|thread| thread.join().unwrap()).collect()
         });
-        assert_eq!(
-            ran.iter().filter(|versions| **versions > 0).count(),
-            1,
-            "{ran:?}"
-        );
+        assert_eq!(ran.iter().filter(|versions| **versions > 0).count(), 1, "{ran:?}");
         database.builder().build().unwrap();
     }
 );
@@ -112,21 +87,14 @@ database_test!(
             "disabled_at = '2026-01-01 00:00:00+00:00'",
         ];
         for change in changes {
-            database
-                .execute(&format!("UPDATE api_keys SET {change} WHERE id = {id}"))
-                .unwrap();
+            database.execute(&format!("UPDATE api_keys SET {change} WHERE id = {id}")).unwrap();
             assert_eq!(logged(&database), [digest.as_str()], "{change}");
         }
         let other = "cd".repeat(32);
-        let literal = if database.is_postgres() {
-            format!("'\\x{other}'")
-        } else {
-            format!("x'{other}'")
-        };
+        let literal =
+            if database.is_postgres() { format!("'\\x{other}'") } else { format!("x'{other}'") };
         database
-            .execute(&format!(
-                "UPDATE api_keys SET digest = {literal} WHERE id = {id}"
-            ))
+            .execute(&format!("UPDATE api_keys SET digest = {literal} WHERE id = {id}"))
             .unwrap();
         let mut entries = logged(&database);
         entries.sort();
@@ -134,62 +102,49 @@ database_test!(
         both.sort();
         assert_eq!(entries, both, "the old key and the new one");
         let digest = other;
-        database
-            .execute("UPDATE api_keys SET name = 'nobody' WHERE id = -1")
-            .unwrap();
-        assert!(
-            logged(&database).is_empty(),
-            "nothing changed, nothing logged"
-        );
+        database.execute("UPDATE api_keys SET name = 'nobody' WHERE id = -1").unwrap();
+        assert!(logged(&database).is_empty(), "nothing changed, nothing logged");
         database
             .execute(&format!(
                 "UPDATE api_keys SET revoked_at = '2026-01-01 00:00:00+00:00' WHERE id = {id}"
             ))
             .unwrap();
         assert_eq!(logged(&database), [digest.as_str()], "revoking");
-        database
-            .execute(&format!("DELETE FROM api_keys WHERE id = {id}"))
-            .unwrap();
+        database.execute(&format!("DELETE FROM api_keys WHERE id = {id}")).unwrap();
         assert_eq!(logged(&database), [digest.as_str()], "deleting");
         let (_, active) = database.issue("0.0.0.0");
         let digest = digest_of(&database, active);
         logged(&database);
-        database
-            .execute(&format!("DELETE FROM api_keys WHERE id = {active}"))
-            .unwrap();
+        database.execute(&format!("DELETE FROM api_keys WHERE id = {active}")).unwrap();
         assert_eq!(logged(&database), [digest], "deleting an active one");
     }
 );
 
 // E4
-database_test!(
-    the_database_refuses_to_clear_a_revocation,
-    |database: Database| {
-        let (_, id) = database.issue("0.0.0.0");
-        database.admin().revoke(id).unwrap();
-        let before = database.rows();
-        let other = "ab".repeat(32);
-        let (digest, renumber) = if database.is_postgres() {
-            (format!("digest = '\\x{other}'"), "id = DEFAULT")
-        } else {
-            (format!("digest = x'{other}'"), "id = 4711")
-        };
-        // A revoked row that takes another digest or id would set the revoked key free of it.
-        for change in [
-            "revoked_at = NULL",
-            "revoked_at = '2030-01-01 00:00:00+00:00'",
-            "revoked_at = NULL, disabled_at = '2026-01-01 00:00:00+00:00'",
-            digest.as_str(),
-            renumber,
-        ] {
-            let refusal = database
-                .execute(&format!("UPDATE api_keys SET {change} WHERE id = {id}"))
-                .unwrap_err();
-            assert!(refusal.contains("revocation is final"), "{refusal}");
-        }
-        assert_eq!(database.rows(), before);
+database_test!(the_database_refuses_to_clear_a_revocation, |database: Database| {
+    let (_, id) = database.issue("0.0.0.0");
+    database.admin().revoke(id).unwrap();
+    let before = database.rows();
+    let other = "ab".repeat(32);
+    let (digest, renumber) = if database.is_postgres() {
+        (format!("digest = '\\x{other}'"), "id = DEFAULT")
+    } else {
+        (format!("digest = x'{other}'"), "id = 4711")
+    };
+    // A revoked row that takes another digest or id would set the revoked key free of it.
+    for change in [
+        "revoked_at = NULL",
+        "revoked_at = '2030-01-01 00:00:00+00:00'",
+        "revoked_at = NULL, disabled_at = '2026-01-01 00:00:00+00:00'",
+        digest.as_str(),
+        renumber,
+    ] {
+        let refusal =
+            database.execute(&format!("UPDATE api_keys SET {change} WHERE id = {id}")).unwrap_err();
+        assert!(refusal.contains("revocation is final"), "{refusal}");
     }
-);
+    assert_eq!(database.rows(), before);
+});
 
 // E9
 #[test]
@@ -208,9 +163,7 @@ fn a_bulk_change_on_postgres_is_one_entry_for_everything() {
     assert_eq!(logged(&database).len(), 64);
     insert(65, 129);
     assert_eq!(logged(&database), ["everything"]);
-    database
-        .execute("UPDATE api_keys SET revoked_at = now()")
-        .unwrap();
+    database.execute("UPDATE api_keys SET revoked_at = now()").unwrap();
     assert_eq!(logged(&database), ["everything"]);
     database.execute("TRUNCATE api_keys CASCADE").unwrap();
     assert_eq!(logged(&database), ["everything"]);
@@ -229,10 +182,7 @@ fn a_replaced_row_on_sqlite_is_logged_and_a_revoked_one_is_not_replaced() {
     };
     replace(id).unwrap();
     let entries = logged(&database);
-    assert!(
-        entries.contains(&old) && entries.contains(&other),
-        "{entries:?}"
-    );
+    assert!(entries.contains(&old) && entries.contains(&other), "{entries:?}");
     database
         .execute(&format!(
             "UPDATE api_keys SET revoked_at = '2026-01-01 00:00:00+00:00' WHERE id = {id}"
@@ -260,12 +210,7 @@ fn documented_grants(role: &str) -> String {
 pub(crate) fn role_with_the_documented_grants(database: &Database) -> String {
     let (place, name) = database.url().rsplit_once('/').unwrap();
     let role = format!("role_{name}");
-    database
-        .execute(&format!(
-            "CREATE ROLE {role} LOGIN; {}",
-            documented_grants(&role)
-        ))
-        .unwrap();
+    database.execute(&format!("CREATE ROLE {role} LOGIN; {}", documented_grants(&role))).unwrap();
     let (scheme, rest) = place.split_once("://").unwrap();
     let host = rest.rsplit_once('@').map_or(rest, |(_, host)| host);
     format!("{scheme}://{role}@{host}/{name}")
@@ -279,33 +224,17 @@ fn a_role_with_only_the_documented_grants_serves_and_administers() {
     let url = role_with_the_documented_grants(&database);
     let keys = AppKeys::builder().database_url(&url).build().unwrap();
     let admin = keys.admin().unwrap();
-    let issued = admin
-        .issue(&NewKey::new("granted", "0.0.0.0".parse().unwrap()))
-        .unwrap();
-    assert_eq!(
-        logged(&database).len(),
-        1,
-        "logged for a role that may not write the log"
-    );
+    let issued = admin.issue(&NewKey::new("granted", "0.0.0.0".parse().unwrap())).unwrap();
+    assert_eq!(logged(&database).len(), 1, "logged for a role that may not write the log");
     let id = issued.record.id;
     admin.disable(id).unwrap();
     admin.enable(id).unwrap();
     admin.revoke(id).unwrap();
     assert_eq!(logged(&database).len(), 3);
     assert_eq!(admin.list().unwrap().len(), 1);
-    assert_eq!(
-        DieselStore::open(&url)
-            .unwrap()
-            .find(&[issued.record.digest])
-            .unwrap()
-            .len(),
-        1
-    );
+    assert_eq!(DieselStore::open(&url).unwrap().find(&[issued.record.digest]).unwrap().len(), 1);
     let as_role = |sql: &str| {
-        PgConnection::establish(&url)
-            .unwrap()
-            .batch_execute(sql)
-            .map_err(|error| error.to_string())
+        PgConnection::establish(&url).unwrap().batch_execute(sql).map_err(|error| error.to_string())
     };
     for forbidden in [
         "DELETE FROM api_keys",
@@ -347,11 +276,7 @@ fn upserts_merges_cascades_and_bulk_changes_on_postgres_are_logged_and_none_is_a
     let row = |n: u32| format!("(sha256('{n}'::bytea), 'sha256', 'h', 'n', '0.0.0.0')");
     let columns = "(digest, digest_key, hint, name, allowed_ips)";
     database
-        .execute(&format!(
-            "INSERT INTO api_keys {columns} VALUES {}, {}",
-            row(1),
-            row(2)
-        ))
+        .execute(&format!("INSERT INTO api_keys {columns} VALUES {}, {}", row(1), row(2)))
         .unwrap();
     assert_eq!(logged(&database).len(), 2);
     database.execute(&format!("INSERT INTO api_keys {columns} VALUES {}, {} ON CONFLICT (digest) DO UPDATE SET scopes = 'a'", row(2), row(3))).unwrap();
@@ -363,11 +288,8 @@ fn upserts_merges_cascades_and_bulk_changes_on_postgres_are_logged_and_none_is_a
         ))
         .unwrap();
     assert!(logged(&database).is_empty());
-    let version: u32 = database
-        .texts("SELECT current_setting('server_version_num')")
-        .remove(0)
-        .parse()
-        .unwrap();
+    let version: u32 =
+        database.texts("SELECT current_setting('server_version_num')").remove(0).parse().unwrap();
     if version >= 150_000 {
         database.execute("MERGE INTO api_keys USING (VALUES ('n')) AS v(name) ON api_keys.name = v.name WHEN MATCHED THEN UPDATE SET scopes = 'merged'").unwrap();
         assert_eq!(logged(&database).len(), 3);
@@ -375,14 +297,8 @@ fn upserts_merges_cascades_and_bulk_changes_on_postgres_are_logged_and_none_is_a
     database
         .execute("CREATE TABLE users (id int PRIMARY KEY); INSERT INTO users VALUES (1); ALTER TABLE api_keys ADD COLUMN user_id int REFERENCES users ON DELETE CASCADE, ADD COLUMN extra json; UPDATE api_keys SET user_id = 1, extra = '{\"a\": \"\\u0000\"}'")
         .unwrap();
-    assert_eq!(
-        logged(&database).len(),
-        3,
-        "a column of the application's own counts"
-    );
-    database
-        .execute("UPDATE api_keys SET hint = 'other'")
-        .unwrap();
+    assert_eq!(logged(&database).len(), 3, "a column of the application's own counts");
+    database.execute("UPDATE api_keys SET hint = 'other'").unwrap();
     assert!(logged(&database).is_empty(), "a hint alters no verdict");
     database.execute("DELETE FROM users").unwrap();
     assert_eq!(logged(&database).len(), 3, "cascaded");
@@ -390,8 +306,6 @@ fn upserts_merges_cascades_and_bulk_changes_on_postgres_are_logged_and_none_is_a
         .execute(&format!("INSERT INTO api_keys {columns} SELECT sha256(n::text::bytea), 'sha256', 'h', 'n', '0.0.0.0' FROM generate_series(1, 100000) n"))
         .unwrap();
     assert_eq!(logged(&database), ["everything"]);
-    database
-        .execute("UPDATE api_keys SET revoked_at = now()")
-        .unwrap();
+    database.execute("UPDATE api_keys SET revoked_at = now()").unwrap();
     assert_eq!(logged(&database), ["everything"], "100 000 revoked at once");
 }

@@ -87,10 +87,7 @@ async fn a_key_of_any_other_kind_is_bound_to_addresses() {
 async fn keys_follow_the_settings_of_the_application() {
     let pepper = "MDEyMzQ1Njc4OWFiY2RlZjAxMjM0NTY3ODlhYmNkZWY=";
     let keys = TestKeys::with(|builder| {
-        builder
-            .prefix("shop_")
-            .pepper(pepper)
-            .sources([Source::header("x-shop-key")])
+        builder.prefix("shop_").pepper(pepper).sources([Source::header("x-shop-key")])
     });
     let key = keys.issue("cakes:delete");
     assert!(key.secret.expose().starts_with("shop_"));

@@ -26,11 +26,7 @@ fn faults_are_reported_where_they_stand() {
     }
     let filters = env::args().filter(|argument| argument.starts_with("trybuild="));
     let cases = Command::new(env::current_exe().unwrap())
-        .args([
-            "ui::faults_are_reported_where_they_stand",
-            "--exact",
-            "--nocapture",
-        ])
+        .args(["ui::faults_are_reported_where_they_stand", "--exact", "--nocapture"])
         .args(filters)
         .env(PACKAGE, package())
         .current_dir(package())
@@ -48,17 +44,11 @@ fn each_fault_is_one_error() {
     let mut cases = 0;
     for entry in fs::read_dir(package().join("fail")).unwrap() {
         let path = entry.unwrap().path();
-        if path
-            .extension()
-            .is_none_or(|extension| extension != "stderr")
-        {
+        if path.extension().is_none_or(|extension| extension != "stderr") {
             continue;
         }
         let said = fs::read_to_string(&path).unwrap();
-        let errors = said
-            .lines()
-            .filter(|line| line.starts_with("error"))
-            .count();
+        let errors = said.lines().filter(|line| line.starts_with("error")).count();
         let expected = match path.file_stem().unwrap().to_str().unwrap() {
             "everything_at_once" => 10,
             "two_errors_in_a_body" => 2,

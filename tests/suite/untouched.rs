@@ -77,11 +77,7 @@ async fn path(_: Probe, _: web::Path<u32>) -> HttpResponse {
 }
 
 fn routes(config: &mut web::ServiceConfig) {
-    config
-        .service(json)
-        .service(text)
-        .service(query)
-        .service(path);
+    config.service(json).service(text).service(query).service(path);
 }
 
 /// Sends bytes on a connection of its own and answers the status, which must come promptly.
@@ -105,41 +101,17 @@ fn broken(credential: &str) -> Vec<(&'static str, Vec<u8>)> {
     let is_json = "Content-Type: application/json";
     let huge = vec![b'a'; 3_000_000];
     vec![
-        (
-            "bad JSON",
-            post(
-                "/json",
-                &[credential, is_json, "Content-Length: 5"],
-                b"{bad}",
-            ),
-        ),
+        ("bad JSON", post("/json", &[credential, is_json, "Content-Length: 5"], b"{bad}")),
         (
             "a wrong content type",
-            post(
-                "/json",
-                &[credential, "Content-Type: text/plain", "Content-Length: 2"],
-                b"{}",
-            ),
+            post("/json", &[credential, "Content-Type: text/plain", "Content-Length: 2"], b"{}"),
         ),
-        (
-            "a body of 3 MB",
-            post("/text", &[credential, "Content-Length: 3000000"], &huge),
-        ),
-        (
-            "a missing query field",
-            http::head("GET", "/query?other=1", &[credential]).into_bytes(),
-        ),
-        (
-            "a bad path",
-            http::head("GET", "/path/not-a-number", &[credential]).into_bytes(),
-        ),
+        ("a body of 3 MB", post("/text", &[credential, "Content-Length: 3000000"], &huge)),
+        ("a missing query field", http::head("GET", "/query?other=1", &[credential]).into_bytes()),
+        ("a bad path", http::head("GET", "/path/not-a-number", &[credential]).into_bytes()),
         (
             "a chunked body that never ends",
-            post(
-                "/text",
-                &[credential, "Transfer-Encoding: chunked"],
-                b"5\r\nhello\r\n",
-            ),
+            post("/text", &[credential, "Transfer-Encoding: chunked"], b"5\r\nhello\r\n"),
         ),
         (
             "a body that never comes",
@@ -147,33 +119,21 @@ fn broken(credential: &str) -> Vec<(&'static str, Vec<u8>)> {
         ),
         (
             "a body announced with Expect",
-            post(
-                "/json",
-                &[
-                    credential,
-                    is_json,
-                    "Content-Length: 100",
-                    "Expect: nothing",
-                ],
-                b"",
-            ),
+            post("/json", &[credential, is_json, "Content-Length: 100", "Expect: nothing"], b""),
         ),
     ]
 }
 
 // B8
-database_test!(
-    without_a_good_key_nothing_of_the_request_matters,
-    |database: Database| {
-        let server = Server::start(database.keys(), routes);
-        let unknown = format!("X-API-Key: {}", fixtures::unknown());
-        for credential in ["X-Nothing: presented", &unknown, "X-API-Key: malformed"] {
-            for (what, request) in broken(credential) {
-                assert_eq!(status(&server, &[&request]), 401, "{what}, {credential}");
-            }
+database_test!(without_a_good_key_nothing_of_the_request_matters, |database: Database| {
+    let server = Server::start(database.keys(), routes);
+    let unknown = format!("X-API-Key: {}", fixtures::unknown());
+    for credential in ["X-Nothing: presented", &unknown, "X-API-Key: malformed"] {
+        for (what, request) in broken(credential) {
+            assert_eq!(status(&server, &[&request]), 401, "{what}, {credential}");
         }
     }
-);
+});
 
 // B8
 #[test]
@@ -183,10 +143,7 @@ fn a_probing_extractor_is_neither_constructed_nor_polled_before_the_key_is_good(
         config.service(probed);
     });
     assert_eq!(http::get(server.address, "/probed", &[]).status, 401);
-    assert_eq!(
-        http::get_with(server.address, "/probed", &fixtures::unknown()).status,
-        401
-    );
+    assert_eq!(http::get_with(server.address, "/probed", &fixtures::unknown()).status, 401);
     assert_eq!(
         [&PROBED_CONSTRUCTED, &PROBED_RAN].map(|count| count.load(Ordering::SeqCst)),
         [0, 0]
@@ -223,33 +180,30 @@ async fn probed(_: OwnProbe) -> HttpResponse {
 }
 
 // B8
-database_test!(
-    with_a_good_key_the_extractors_answer_as_ever,
-    |database: Database| {
-        let server = Server::start(database.keys(), routes);
-        let (key, _) = database.issue("0.0.0.0");
-        let credential = format!("X-API-Key: {key}");
-        let statuses: Vec<(&str, u16)> = broken(&credential)
-            .into_iter()
-            .take(5)
-            .map(|(what, request)| (what, status(&server, &[&request])))
-            .collect();
-        assert_eq!(
-            statuses,
-            [
-                ("bad JSON", 400),
-                ("a wrong content type", 400),
-                ("a body of 3 MB", 413),
-                ("a missing query field", 400),
-                ("a bad path", 404)
-            ]
-        );
-        let good = post("/text", &[&credential, "Content-Length: 5"], b"hello");
-        assert_eq!(status(&server, &[&good]), 200);
-        assert!(
-            CONSTRUCTED.load(Ordering::SeqCst) > 0
-                && POLLED.load(Ordering::SeqCst) > 0
-                && RAN.load(Ordering::SeqCst) > 0
-        );
-    }
-);
+database_test!(with_a_good_key_the_extractors_answer_as_ever, |database: Database| {
+    let server = Server::start(database.keys(), routes);
+    let (key, _) = database.issue("0.0.0.0");
+    let credential = format!("X-API-Key: {key}");
+    let statuses: Vec<(&str, u16)> = broken(&credential)
+        .into_iter()
+        .take(5)
+        .map(|(what, request)| (what, status(&server, &[&request])))
+        .collect();
+    assert_eq!(
+        statuses,
+        [
+            ("bad JSON", 400),
+            ("a wrong content type", 400),
+            ("a body of 3 MB", 413),
+            ("a missing query field", 400),
+            ("a bad path", 404)
+        ]
+    );
+    let good = post("/text", &[&credential, "Content-Length: 5"], b"hello");
+    assert_eq!(status(&server, &[&good]), 200);
+    assert!(
+        CONSTRUCTED.load(Ordering::SeqCst) > 0
+            && POLLED.load(Ordering::SeqCst) > 0
+            && RAN.load(Ordering::SeqCst) > 0
+    );
+});

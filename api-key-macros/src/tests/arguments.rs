@@ -28,10 +28,7 @@ fn become_the_policy() {
     assert_policy("optional", &quote!(.optional()));
     assert_policy("optional,", &quote!(.optional()));
     assert_policy(r#"scopes = "a""#, &quote!(.scopes(&["a"])));
-    assert_policy(
-        r#"scopes = "a b:c d""#,
-        &quote!(.scopes(&["a", "b:c", "d"])),
-    );
+    assert_policy(r#"scopes = "a b:c d""#, &quote!(.scopes(&["a", "b:c", "d"])));
     assert_policy(r#"any_scope = "a b""#, &quote!(.any_scope(&["a", "b"])));
     assert_policy(
         r#"optional, any_scope = "c", scopes = "a b","#,
@@ -42,14 +39,10 @@ fn become_the_policy() {
 #[test]
 fn scopes_are_rfc_6749_tokens() {
     // Every character there is, in one scope: %x21 / %x23-5B / %x5D-7E.
-    let all: String = ('\x21'..='\x7E')
-        .filter(|c| !['"', '\\'].contains(c))
-        .collect();
+    let all: String = ('\x21'..='\x7E').filter(|c| !['"', '\\'].contains(c)).collect();
     assert_policy(&format!("scopes = r#\"{all}\"#"), &quote!(.scopes(&[#all])));
 
-    for refused in [
-        '"', '\\', '\t', '\n', '\0', '\x7F', 'é', '\u{A0}', '\u{200B}',
-    ] {
+    for refused in ['"', '\\', '\t', '\n', '\0', '\x7F', 'é', '\u{A0}', '\u{200B}'] {
         let scopes = format!("orders:read a{refused}");
         let message = format!(
             "{refused:?} cannot stand in a scope: write printable ASCII without spaces, quotes and backslashes"
@@ -70,10 +63,7 @@ fn scopes_are_separated_by_one_space() {
         }
         let empty = format!("`{name}` is empty: name at least one scope, or leave `{name}` out");
         assert_faults(&format!(r#"{name} = """#), &[&empty]);
-        assert_faults(
-            &format!(r#"{name} = "a b a""#),
-            &["`a` is named twice: write it once"],
-        );
+        assert_faults(&format!(r#"{name} = "a b a""#), &["`a` is named twice: write it once"]);
     }
 }
 
@@ -104,10 +94,7 @@ fn scope_lists_are_string_literals() {
 fn optional_is_a_flag() {
     for value in [" = true", "(true)", r#" = "yes""#, " true"] {
         let args = format!("optional{value}");
-        assert_faults(
-            &args,
-            &["`optional` takes no value: write `optional` alone"],
-        );
+        assert_faults(&args, &["`optional` takes no value: write `optional` alone"]);
     }
 }
 
@@ -135,21 +122,11 @@ fn crate_is_a_path() {
         };
         assert_expands(args, item(), &expected);
     }
-    for value in [
-        "",
-        " =",
-        " keys",
-        "(keys)",
-        " = 3",
-        " = keys::",
-        r#" = "not a path""#,
-        r#" = """#,
-    ] {
+    for value in
+        ["", " =", " keys", "(keys)", " = 3", " = keys::", r#" = "not a path""#, r#" = """#]
+    {
         let args = format!("crate{value}");
-        assert_faults(
-            &args,
-            &["`crate` takes a path: write `crate = path::to::api_key_runtime`"],
-        );
+        assert_faults(&args, &["`crate` takes a path: write `crate = path::to::api_key_runtime`"]);
     }
 }
 
@@ -163,10 +140,7 @@ fn are_given_once() {
     ] {
         let message = format!("`{name}` is given twice: write it once");
         assert_faults(&format!("{argument}, {argument}"), &[&message]);
-        assert_faults(
-            &format!("{argument}, {argument}, {argument}"),
-            &[&message, &message],
-        );
+        assert_faults(&format!("{argument}, {argument}, {argument}"), &[&message, &message]);
     }
     // Also where the first was faulty.
     assert_faults(
@@ -180,10 +154,7 @@ fn are_given_once() {
 
 #[test]
 fn have_names() {
-    assert_faults(
-        r#""a b""#,
-        &[r#"arguments have names: write `scopes = "a b"`"#],
-    );
+    assert_faults(r#""a b""#, &[r#"arguments have names: write `scopes = "a b"`"#]);
     assert_faults(
         r#""/orders", optional"#,
         &[r#"arguments have names: write `scopes = "/orders"`"#],
@@ -252,8 +223,5 @@ fn may_be_fragments() {
     let scopes = fragment(quote!("a b"));
     let path = fragment(quote!(::keys));
     let output = expand(quote!(scopes = #scopes, crate = #path), item());
-    assert_contains(
-        &output,
-        &quote!(::keys::__private::Policy::new().scopes(&["a", "b"])),
-    );
+    assert_contains(&output, &quote!(::keys::__private::Policy::new().scopes(&["a", "b"])));
 }

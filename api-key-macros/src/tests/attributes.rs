@@ -23,11 +23,7 @@ fn route_macros_go_to_the_outer_function() {
     assert_eq!(ROUTES, expected);
     for route in ROUTES {
         for path in ["", "actix_web::", "::actix_web::", "web::"] {
-            let shape = if route == "routes" {
-                ""
-            } else {
-                r#"("/list", name = "list")"#
-            };
+            let shape = if route == "routes" { "" } else { r#"("/list", name = "list")"# };
             let attr = tokens(&format!("#[{path}{route}{shape}]"));
             assert_placed(&attr, &attr, &quote!());
         }
@@ -73,11 +69,7 @@ fn builtins_go_to_the_outer_function() {
         let attr = tokens(&format!("#[somebody::{builtin}]"));
         assert_placed(&attr, &quote!(), &attr);
     }
-    assert_placed(
-        &tokens("/// Lists.\n"),
-        &quote!(#[doc = " Lists."]),
-        &quote!(),
-    );
+    assert_placed(&tokens("/// Lists.\n"), &quote!(#[doc = " Lists."]), &quote!());
 }
 
 #[test]
@@ -140,10 +132,7 @@ fn a_broken_cfg_attr_is_left_to_the_compiler() {
         quote!(#[cfg_attr(unix)]),
         quote!(#[cfg_attr(unix, 3)]),
     ] {
-        let output = expand(
-            quote!(),
-            quote!(#attr async fn list() -> &'static str { "all" }),
-        );
+        let output = expand(quote!(), quote!(#attr async fn list() -> &'static str { "all" }));
         assert_contains(&output, &attr);
         assert_eq!(messages(output), [""; 0]);
     }
@@ -180,11 +169,7 @@ fn utoipa_stands_above() {
         let handler = guarded(&quote!(#openapi #[get("/")]), &quote!(), &quote!());
         let item = quote!(#openapi #[get("/")] async fn list() -> &'static str { "all" });
         assert_eq!(messages(expand(quote!(), item.clone())), [message]);
-        assert_expands(
-            "",
-            item,
-            &quote!(#handler ::core::compile_error! { #message }),
-        );
+        assert_expands("", item, &quote!(#handler ::core::compile_error! { #message }));
     }
 }
 

@@ -98,10 +98,7 @@ fn bounds_every_type_parameter() {
         ("<'a, T: 'a>", "<'a, T: 'a + 'static>"),
         ("<const N: usize>", "<const N: usize>"),
     ] {
-        let output = expand(
-            quote!(),
-            tokens(&format!("fn list{generics}() -> u8 {{ 1 }}")),
-        );
+        let output = expand(quote!(), tokens(&format!("fn list{generics}() -> u8 {{ 1 }}")));
         assert_contains(&output, &tokens(&format!("fn list{expected}")));
     }
 }
@@ -112,10 +109,7 @@ fn has_no_lifetimes_that_only_the_handler_needs() {
         ("<'a>", "()"),
         ("<'a, 'b: 'a, 'c: 'b + 'a>", "()"),
         ("<'a, 'b: 'a, 'c, T: 'c>", "<'c, T: 'c + 'static>()"),
-        (
-            "<'a, T: Of<[&'a u8; 2]>, 'b>",
-            "<'a, T: Of<[&'a u8; 2]> + 'static>()",
-        ),
+        ("<'a, T: Of<[&'a u8; 2]>, 'b>", "<'a, T: Of<[&'a u8; 2]> + 'static>()"),
         ("<'a, const N: usize>", "<const N: usize>()"),
     ] {
         let handler = tokens(&format!("fn list{generics}() -> &'a u8 {{ 1 }}"));
@@ -148,14 +142,8 @@ fn names_the_types_and_constants_of_the_handler() {
         ("<T>", "list::<T>"),
         ("<'a, T: 'a, const N: usize, U,>", "list::<T, N, U>"),
     ] {
-        let output = expand(
-            quote!(),
-            tokens(&format!("fn list{generics}() -> u8 {{ 1 }}")),
-        );
-        assert_contains(
-            &output,
-            &tokens(&format!("__list_request, __list_payload, {expected},")),
-        );
+        let output = expand(quote!(), tokens(&format!("fn list{generics}() -> u8 {{ 1 }}")));
+        assert_contains(&output, &tokens(&format!("__list_request, __list_payload, {expected},")));
     }
 }
 
@@ -168,10 +156,7 @@ fn is_the_same_above_and_below_a_route_macro() {
     );
     let below = expand(quote!(), handler.clone());
     let above = expand(quote!(), quote!(#[get("/list")] #handler));
-    assert_eq!(
-        above.to_string(),
-        quote!(#[get("/list")] #below).to_string()
-    );
+    assert_eq!(above.to_string(), quote!(#[get("/list")] #below).to_string());
 }
 
 // Of `fn __request` a route macro makes a struct, which no argument in its reach can be named as.

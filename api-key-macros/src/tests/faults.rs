@@ -22,11 +22,7 @@ const NO_BODY: &str =
 
 #[track_caller]
 fn assert_faults(item: &str, expected: &[&str]) {
-    assert_eq!(
-        messages(expand(TokenStream::new(), tokens(item))),
-        expected,
-        "{item}"
-    );
+    assert_eq!(messages(expand(TokenStream::new(), tokens(item))), expected, "{item}");
 }
 
 #[test]
@@ -53,11 +49,7 @@ fn only_functions() {
     ] {
         assert_faults(item, &[NO_FUNCTION]);
         let item = tokens(item);
-        assert_expands(
-            "",
-            item.clone(),
-            &quote!(#item ::core::compile_error! { #NO_FUNCTION }),
-        );
+        assert_expands("", item.clone(), &quote!(#item ::core::compile_error! { #NO_FUNCTION }));
     }
 }
 
@@ -122,9 +114,7 @@ fn what_is_valid() {
 fn all_at_once() {
     assert_faults(
         r#"const unsafe extern "C" fn f(&self, a: impl A, b: impl B, ...);"#,
-        &[
-            CONST, UNSAFE, EXTERN, RECEIVER, IMPL, IMPL, VARIADIC, NO_RETURN, NO_BODY,
-        ],
+        &[CONST, UNSAFE, EXTERN, RECEIVER, IMPL, IMPL, VARIADIC, NO_RETURN, NO_BODY],
     );
     let output = expand(
         tokens("optional = 1"),
@@ -147,10 +137,7 @@ fn faults_of_the_arguments_are_reported_beside_no_function() {
     let output = expand(tokens("optional = 1"), tokens("struct S;"));
     assert_eq!(
         messages(output),
-        [
-            "`optional` takes no value: write `optional` alone",
-            NO_FUNCTION
-        ]
+        ["`optional` takes no value: write `optional` alone", NO_FUNCTION]
     );
 }
 
@@ -207,10 +194,7 @@ fn what_cannot_be_nested_is_left_as_it_is() {
         ),
     ] {
         let output = expand(quote!(), item.clone());
-        assert!(
-            output.to_string().starts_with(&item.to_string()),
-            "{output}"
-        );
+        assert!(output.to_string().starts_with(&item.to_string()), "{output}");
     }
 }
 
@@ -230,25 +214,16 @@ fn a_signature_being_typed_is_left_as_it_is() {
     ] {
         let item = tokens(item);
         let output = expand(quote!(), item.clone());
-        assert!(
-            output.to_string().starts_with(&item.to_string()),
-            "{output}"
-        );
+        assert!(output.to_string().starts_with(&item.to_string()), "{output}");
         assert_eq!(messages(output.clone()).len(), 1, "{output}");
     }
 }
 
 #[test]
 fn a_body_being_typed_is_not_looked_into() {
-    for body in [
-        "key.",
-        "let a = ;",
-        "match key { AppKey }",
-        "if",
-        "#",
-        "struct fn impl",
-        "web::Json(&)",
-    ] {
+    for body in
+        ["key.", "let a = ;", "match key { AppKey }", "if", "#", "struct fn impl", "web::Json(&)"]
+    {
         let body = tokens(body);
         let output = expand(quote!(), quote!(async fn list() -> u8 { #body }));
         assert_contains(&output, &quote!({ #body }));

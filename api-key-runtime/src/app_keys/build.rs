@@ -97,22 +97,12 @@ impl AppKeysBuilder {
                 "the look-up timeout is zero, so every request would be refused",
             ));
         }
-        Ok(Checked {
-            sources,
-            responses,
-            callers,
-            form,
-            digester,
-            bounds: self.bounds()?,
-        })
+        Ok(Checked { sources, responses, callers, form, digester, bounds: self.bounds()? })
     }
 
     #[cfg_attr(
         not(feature = "_diesel"),
-        expect(
-            unused_variables,
-            reason = "only a table says how its keys are digested"
-        )
+        expect(unused_variables, reason = "only a table says how its keys are digested")
     )]
     fn connect(&self, digester: &Digester) -> Result<Connected, Error> {
         #[cfg(feature = "_diesel")]
@@ -122,10 +112,7 @@ impl AppKeysBuilder {
         #[cfg(feature = "_diesel")]
         if let Some(database) = database {
             let store = DieselStore::connect(&database, listen.as_ref(), digester)?;
-            return Ok(Connected {
-                store: Arc::new(store),
-                database: Some(database),
-            });
+            return Ok(Connected { store: Arc::new(store), database: Some(database) });
         }
         match &self.store {
             StoreSetting::Own(store) => Ok(Connected {
@@ -153,11 +140,7 @@ impl AppKeysBuilder {
         });
         let usage = match self.usage_interval {
             Duration::ZERO => None,
-            interval => Some(Usage::start(
-                Arc::clone(&store),
-                self.clock.clone(),
-                interval,
-            )?),
+            interval => Some(Usage::start(Arc::clone(&store), self.clock.clone(), interval)?),
         };
         let deadline = self.lookup_timeout;
         let availability = Arc::new(Availability::new(deadline));
@@ -168,12 +151,8 @@ impl AppKeysBuilder {
             Arc::clone(&availability),
             deadline,
         )?);
-        let feed = Arc::new(Feed::start(
-            store,
-            Arc::clone(&cache),
-            Arc::clone(&availability),
-            deadline,
-        )?);
+        let feed =
+            Arc::new(Feed::start(store, Arc::clone(&cache), Arc::clone(&availability), deadline)?);
         let supervisor = Supervisor::start(&feed, &lookups, availability)?;
         Ok(AppKeys {
             inner: Arc::new(Inner {
@@ -226,26 +205,14 @@ impl AppKeysBuilder {
                  stale_if_error out",
             ));
         }
-        Ok(Bounds {
-            max_staleness,
-            stale_if_error,
-        })
+        Ok(Bounds { max_staleness, stale_if_error })
     }
 
     fn form_and_digester(&self) -> Result<(KeyForm, Digester), Error> {
-        let prefix = self
-            .prefix
-            .as_deref()
-            .map_or_else(|| Ok(Prefix::default()), Prefix::parse)?;
+        let prefix = self.prefix.as_deref().map_or_else(|| Ok(Prefix::default()), Prefix::parse)?;
         let pepper = self.pepper.as_ref().map(Secret::as_str);
         let previous = self.previous_pepper.as_ref().map(Secret::as_str);
         let digester = Digester::parse(pepper, previous)?;
-        Ok((
-            KeyForm {
-                prefix,
-                accept_imported: self.accept_imported,
-            },
-            digester,
-        ))
+        Ok((KeyForm { prefix, accept_imported: self.accept_imported }, digester))
     }
 }

@@ -28,10 +28,7 @@ impl AppKeysBuilder {
             }
         };
         let proxies = variable("APP_KEY_TRUSTED_PROXIES")?.unwrap_or_default();
-        builder.trusted_proxies = proxies
-            .split_ascii_whitespace()
-            .map(str::to_owned)
-            .collect();
+        builder.trusted_proxies = proxies.split_ascii_whitespace().map(str::to_owned).collect();
         builder.forwarded_header = variable("APP_KEY_FORWARDED_HEADER")?;
         Ok(builder)
     }

@@ -182,11 +182,7 @@ impl AppKeys {
     /// # Errors
     /// When what is asked for is unusable or the operating system gives no entropy.
     pub fn make_key(&self, new: &NewKey) -> Result<IssuedKey, Error> {
-        new.make(
-            &self.inner.form,
-            &self.inner.digester,
-            self.inner.clock.now(),
-        )
+        new.make(&self.inner.form, &self.inner.digester, self.inner.clock.now())
     }
 
     /// Issues, lists and changes keys; `None` where they are in a store of the application's own.
@@ -216,15 +212,9 @@ impl AppKeys {
     /// # Ok(())
     /// # }
     /// ```
-    #[allow(
-        clippy::must_use_candidate,
-        reason = "a process that ends has nobody left to tell"
-    )]
+    #[allow(clippy::must_use_candidate, reason = "a process that ends has nobody left to tell")]
     pub fn shutdown(&self, timeout: Duration) -> bool {
-        self.inner
-            .usage
-            .as_ref()
-            .is_none_or(|usage| usage.flush(timeout))
+        self.inner.usage.as_ref().is_none_or(|usage| usage.flush(timeout))
     }
 
     /// An access log whose lines hold no key of this set: `App::new().wrap(keys.access_log())`. Where an application has several sets of
@@ -286,9 +276,7 @@ impl AppKeys {
 #[inline]
 pub(crate) fn of(request: &HttpRequest) -> Option<&AppKeys> {
     let plain = request.app_data::<AppKeys>();
-    let data = request
-        .app_data::<web::Data<AppKeys>>()
-        .map(web::Data::get_ref);
+    let data = request.app_data::<web::Data<AppKeys>>().map(web::Data::get_ref);
     let fault = match (plain, data) {
         (Some(plain), Some(data)) if !Arc::ptr_eq(&plain.inner, &data.inner) => {
             "both AppKeys and web::Data<AppKeys>, and which of them is meant is unclear: use one of them throughout"

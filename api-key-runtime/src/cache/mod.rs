@@ -107,11 +107,7 @@ pub(crate) struct Holding<'a> {
 
 impl Holding<'_> {
     pub(crate) fn still_holds(&self, digest: &Digest) -> bool {
-        self.in_time
-            && !self
-                .writer
-                .generations
-                .moved(self.ticket.generation, digest)
+        self.in_time && !self.writer.generations.moved(self.ticket.generation, digest)
     }
 }
 
@@ -130,11 +126,8 @@ impl Cache {
     /// Of a key under a previous pepper it has to be known as well that nothing stands under the current one: then the unknown ones
     /// get as much room as the known.
     pub(crate) fn new(bounds: Bounds, max_known: usize, two_digests: bool) -> Self {
-        let max_unknown = if two_digests {
-            MAX_UNKNOWN.max(max_known)
-        } else {
-            MAX_UNKNOWN.min(max_known)
-        };
+        let max_unknown =
+            if two_digests { MAX_UNKNOWN.max(max_known) } else { MAX_UNKNOWN.min(max_known) };
         Self {
             known: bounded(max_known, DefaultHashBuilder::default()),
             unknown: bounded(max_unknown, RandomState::new()),
@@ -167,20 +160,12 @@ impl Cache {
     #[inline]
     pub(crate) fn probe(&self, digest: &Digest, lease: Moment, now: Moment) -> Probe {
         if let Some(entry) = self.known.get(digest) {
-            let is_fresh = self
-                .current_at(&entry, lease)
-                .is_some_and(|at| self.is_fresh(at, now));
-            return if is_fresh {
-                Probe::Known(entry.what)
-            } else {
-                Probe::Outdated
-            };
+            let is_fresh = self.current_at(&entry, lease).is_some_and(|at| self.is_fresh(at, now));
+            return if is_fresh { Probe::Known(entry.what) } else { Probe::Outdated };
         }
         match self.unknown.get(digest) {
             Some(entry)
-                if self
-                    .current_at(&entry, lease)
-                    .is_some_and(|at| self.is_fresh(at, now)) =>
+                if self.current_at(&entry, lease).is_some_and(|at| self.is_fresh(at, now)) =>
             {
                 Probe::Unknown
             }
@@ -236,10 +221,7 @@ impl Cache {
 
     /// The ticket of a query that is sent after this call.
     pub(crate) fn ticket(&self, now: Moment) -> Ticket {
-        Ticket {
-            sent: now,
-            generation: self.writer().generations.current(),
-        }
+        Ticket { sent: now, generation: self.writer().generations.current() }
     }
 
     /// Keeps what a query found, unless it may be outdated already, and says of each digest what to answer.
@@ -290,27 +272,18 @@ impl Cache {
         }
         if let Some(what) = key {
             self.unknown.remove(&digest);
-            let entry = Entry {
-                what,
-                sent,
-                generation,
-            };
+            let entry = Entry { what, sent, generation };
             self.known.insert(digest, entry);
         } else {
             self.known.remove(&digest);
-            let entry = Entry {
-                what: (),
-                sent,
-                generation,
-            };
+            let entry = Entry { what: (), sent, generation };
             self.unknown.insert(digest, entry);
         }
     }
 
     /// Whatever else is believed of a key that is revoked, by a read that was sent later and yet came before the revocation.
     fn forget_unless_revoked(&self, digest: &Digest) {
-        self.known
-            .remove_if(digest, |entry| !entry.what.is_revoked());
+        self.known.remove_if(digest, |entry| !entry.what.is_revoked());
     }
 
     // ---- changes ----------------------------------------------------------------------------------------------------------------
@@ -345,9 +318,7 @@ impl Cache {
     pub(crate) fn changed(&self, record: &KeyRecord, now: Moment) {
         self.apply(&Changed::Keys(vec![record.digest]));
         if record.revoked_at.is_some() {
-            self.writer()
-                .tombstones
-                .put(record.digest, Tombstone::Revoked, now);
+            self.writer().tombstones.put(record.digest, Tombstone::Revoked, now);
         }
     }
 
@@ -383,11 +354,5 @@ impl Writer {
 
 fn bounded<T: Clone, B: BuildHasher + Clone>(max: usize, hasher: B) -> Bounded<T, B> {
     let weight = u64::try_from(max).unwrap_or(u64::MAX);
-    Bounded::with(
-        max,
-        weight,
-        UnitWeighter,
-        hasher,
-        DefaultLifecycle::default(),
-    )
+    Bounded::with(max, weight, UnitWeighter, hasher, DefaultLifecycle::default())
 }

@@ -34,10 +34,7 @@ fn knowing(stale_if_error: u64) -> Cache {
 }
 
 fn is_known(cache: &Cache, now: u64) -> bool {
-    matches!(
-        cache.probe(&digest(1), cache.lease(), at(now)),
-        Probe::Known(_)
-    )
+    matches!(cache.probe(&digest(1), cache.lease(), at(now)), Probe::Known(_))
 }
 
 // E15
@@ -115,17 +112,10 @@ fn what_changed_is_dropped_known_or_unknown_and_a_read_under_way_is_not_kept() {
     let under_way = cache.ticket(at(20));
     let unknown = cache.ticket(at(20));
     cache.fill(unknown, vec![(digest(2), None)], at(21));
-    assert!(matches!(
-        cache.probe(&digest(2), cache.lease(), at(30)),
-        Probe::Unknown
-    ));
+    assert!(matches!(cache.probe(&digest(2), cache.lease(), at(30)), Probe::Unknown));
     cache.apply(&Changed::Keys(vec![digest(1), digest(2)]));
-    let is_nothing = |number| {
-        matches!(
-            cache.probe(&digest(number), cache.lease(), at(30)),
-            Probe::Nothing
-        )
-    };
+    let is_nothing =
+        |number| matches!(cache.probe(&digest(number), cache.lease(), at(30)), Probe::Nothing);
     assert!(is_nothing(1) && is_nothing(2));
     assert!(cache.despite_outage(&digest(1), at(30)).is_none());
     let record = KeyRecord::new(1, digest(1), AddressRules::any());
@@ -163,16 +153,9 @@ fn of_two_reads_the_one_that_was_sent_later_counts_unless_the_other_saw_the_key_
     let revoked: fn(&mut KeyRecord) = |record| record.revoked_at = Some(record.created_at);
     assert_eq!(read(&cache, first, revoked), KeyState::Revoked);
     assert_ne!(state(&cache), Some(KeyState::Active), "seen revoked");
-    assert!(
-        !cache.holding(second, at(40)).still_holds(&digest(1)),
-        "nor handed out"
-    );
+    assert!(!cache.holding(second, at(40)).still_holds(&digest(1)), "nor handed out");
     let third = cache.ticket(at(35));
-    assert_eq!(
-        read(&cache, third, |_| {}),
-        KeyState::Revoked,
-        "nor revived"
-    );
+    assert_eq!(read(&cache, third, |_| {}), KeyState::Revoked, "nor revived");
 
     let under_way = cache.ticket(at(36));
     read(&cache, cache.ticket(at(36)), revoked);
@@ -192,11 +175,7 @@ fn what_was_refused_as_expired_once_stays_so_however_it_is_read_until_its_end_is
     let read = |sent: u64, end| {
         let mut record = KeyRecord::new(1, digest(1), AddressRules::any());
         record.expires_at = Some(end);
-        let found = cache.fill(
-            cache.ticket(at(sent)),
-            vec![(digest(1), Some(record))],
-            at(sent),
-        );
+        let found = cache.fill(cache.ticket(at(sent)), vec![(digest(1), Some(record))], at(sent));
         Arc::clone(found.get(&digest(1)).unwrap().as_ref().unwrap())
     };
     let refused = read(10, end);

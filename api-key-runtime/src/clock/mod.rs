@@ -72,10 +72,8 @@ impl Moment {
     #[inline]
     pub(crate) const fn after(self, time: Duration) -> Self {
         // Cheaper than `as_nanos`, which is of 128 bits.
-        let nanos = time
-            .as_secs()
-            .saturating_mul(1_000_000_000)
-            .saturating_add(time.subsec_nanos() as u64);
+        let nanos =
+            time.as_secs().saturating_mul(1_000_000_000).saturating_add(time.subsec_nanos() as u64);
         Self(self.0.saturating_add(nanos))
     }
 }

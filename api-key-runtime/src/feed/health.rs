@@ -54,11 +54,7 @@ impl FeedState {
 
 impl Health {
     pub(super) fn new(feed: FeedState, lease_age: Option<Duration>, answers: bool) -> Self {
-        Self {
-            feed,
-            lease_age,
-            answers,
-        }
+        Self { feed, lease_age, answers }
     }
 
     /// Whether requests can be sent here: the store answers and, where there is a feed, it is up to date.

@@ -288,11 +288,7 @@ impl Shared {
             }
             return false;
         }
-        state.busy_since = Some(Busy {
-            since: Moment::now(),
-            allowed,
-            call,
-        });
+        state.busy_since = Some(Busy { since: Moment::now(), allowed, call });
         true
     }
 
@@ -310,9 +306,7 @@ impl Shared {
     /// How long the one was stuck that was replaced, if one was.
     fn replace_if_stuck(self: &Arc<Self>, state: &mut State) -> Result<Option<Duration>, Error> {
         let now = Moment::now();
-        let doubled = 1_u32
-            .checked_shl(state.replaced_in_vain)
-            .unwrap_or(u32::MAX);
+        let doubled = 1_u32.checked_shl(state.replaced_in_vain).unwrap_or(u32::MAX);
         let longest = MOST_ROUND_PATIENCE.max(self.patience);
         let patience = self.patience.saturating_mul(doubled).min(longest);
         let Some(busy) = &state.busy_since else {

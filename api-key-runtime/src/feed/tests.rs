@@ -36,10 +36,7 @@ impl KeyStore for Shared {
 // E7
 #[test]
 fn a_round_that_never_ends_renews_nothing_and_is_replaced() {
-    let bounds = Bounds {
-        max_staleness: Duration::from_secs(1),
-        stale_if_error: Duration::ZERO,
-    };
+    let bounds = Bounds { max_staleness: Duration::from_secs(1), stale_if_error: Duration::ZERO };
     let cache = Arc::new(Cache::new(bounds, 16, false));
     let stuck = Arc::new(Stuck::default());
     let began = Moment::now();

@@ -113,10 +113,7 @@ struct Way {
 
 impl Way {
     fn plain() -> Self {
-        Self {
-            id: DigestKey("sha256".into()),
-            mac: None,
-        }
+        Self { id: DigestKey("sha256".into()), mac: None }
     }
 
     fn peppered(text: &str, setting: &str) -> Result<Self, Error> {
@@ -141,19 +138,9 @@ impl Way {
             return Err(unusable("one byte repeated"));
         }
         let mac = HmacSha256::new_from_slice(&pepper).map_err(|_| unusable("unusable"))?;
-        let id = mac
-            .clone()
-            .chain_update(PEPPER_ID_INPUT)
-            .finalize()
-            .into_bytes();
-        let id = id
-            .iter()
-            .take(8)
-            .fold(0_u64, |id, &byte| (id << 8) | u64::from(byte));
-        Ok(Self {
-            id: DigestKey(format!("hmac-sha256:{id:016x}").into()),
-            mac: Some(mac),
-        })
+        let id = mac.clone().chain_update(PEPPER_ID_INPUT).finalize().into_bytes();
+        let id = id.iter().take(8).fold(0_u64, |id, &byte| (id << 8) | u64::from(byte));
+        Ok(Self { id: DigestKey(format!("hmac-sha256:{id:016x}").into()), mac: Some(mac) })
     }
 
     fn digest(&self, key: &[u8]) -> Digest {
@@ -180,10 +167,7 @@ pub(crate) struct Digester {
 
 impl Default for Digester {
     fn default() -> Self {
-        Self {
-            current: Way::plain(),
-            previous: None,
-        }
+        Self { current: Way::plain(), previous: None }
     }
 }
 
@@ -240,10 +224,7 @@ impl Digester {
 
     #[cfg(test)]
     pub(crate) fn digests(&self, key: &str) -> Digests {
-        Digests {
-            current: self.digest(key),
-            previous: self.previous_digest(key),
-        }
+        Digests { current: self.digest(key), previous: self.previous_digest(key) }
     }
 
     /// The digest it may still stand under while a pepper is being changed.
@@ -305,12 +286,7 @@ mod tests {
     #[test]
     fn the_message_about_a_pepper_does_not_hold_it() {
         let short = "c2hvcnQtcGVwcGVyLXZhbHVl";
-        assert!(
-            !Digester::parse(Some(short), None)
-                .unwrap_err()
-                .to_string()
-                .contains(short)
-        );
+        assert!(!Digester::parse(Some(short), None).unwrap_err().to_string().contains(short));
     }
 
     // A6
@@ -325,10 +301,7 @@ mod tests {
         assert_ne!(after.digest("k"), before.digest("k"));
         assert_eq!(plain.current_key().as_str(), "sha256");
         assert!(before.current_key().as_str().starts_with("hmac-sha256:"));
-        assert_eq!(
-            before.current_key().as_str().len(),
-            "hmac-sha256:".len() + 16
-        );
+        assert_eq!(before.current_key().as_str().len(), "hmac-sha256:".len() + 16);
     }
 
     // A7
@@ -348,10 +321,7 @@ mod tests {
     fn a_pepper_has_the_same_id_in_every_release() {
         // printf 'api-key-runtime pepper id' | openssl dgst -sha256 -mac HMAC -macopt hexkey:.. | cut -c -16
         let digester = Digester::parse(Some(PEPPER), Some("none")).unwrap();
-        assert_eq!(
-            digester.current_key().to_string(),
-            "hmac-sha256:5c624e5d6eca73a1"
-        );
+        assert_eq!(digester.current_key().to_string(), "hmac-sha256:5c624e5d6eca73a1");
         let ways: Vec<_> = digester.keys().map(DigestKey::as_str).collect();
         assert_eq!(ways, ["hmac-sha256:5c624e5d6eca73a1", "sha256"]);
         let digests = digester.digests("k");
@@ -383,9 +353,7 @@ mod tests {
             );
         }
         assert!(
-            Digester::parse(Some(PEPPER), Some(unpadded))
-                .unwrap_err()
-                .is_setting(),
+            Digester::parse(Some(PEPPER), Some(unpadded)).unwrap_err().is_setting(),
             "the previous way is the current one"
         );
     }
@@ -393,10 +361,7 @@ mod tests {
     #[test]
     fn sha256_and_hmac_are_those_of_their_standards() {
         let hex = |digest: Digest| {
-            digest
-                .as_bytes()
-                .iter()
-                .fold(String::new(), |hex, byte| hex + &format!("{byte:02x}"))
+            digest.as_bytes().iter().fold(String::new(), |hex, byte| hex + &format!("{byte:02x}"))
         };
         // FIPS 180-4, the example "abc".
         assert_eq!(
@@ -405,10 +370,7 @@ mod tests {
         );
         // RFC 4231, test case 7, whose key is 131 bytes of 0xaa: refused as a pepper, so through the way itself.
         let mac = HmacSha256::new_from_slice(&[0xaa; 131]).unwrap();
-        let way = Way {
-            id: DigestKey("test".into()),
-            mac: Some(mac),
-        };
+        let way = Way { id: DigestKey("test".into()), mac: Some(mac) };
         assert_eq!(
             hex(way.digest(b"Test Using Larger Than Block-Size Key - Hash Key First")),
             "60e431591ee0b67f0d8a26aacbf5b77f8e0bc6213728c5140546040f0ee37f54"

@@ -181,9 +181,7 @@ fn uuid(entropy: Entropy<'_>) -> Result<KeySecret, Error> {
 
 /// The last `length` bytes of an ASCII text.
 fn tail(text: &str, length: usize) -> Option<&str> {
-    text.len()
-        .checked_sub(length)
-        .and_then(|start| text.get(start..))
+    text.len().checked_sub(length).and_then(|start| text.get(start..))
 }
 
 /// Whether any key may hold this character: those of the `token68` of RFC 9110, section 11.2. Arithmetic without a branch: see
@@ -225,18 +223,11 @@ mod tests {
     }
 
     fn lenient() -> KeyForm {
-        KeyForm {
-            accept_imported: true,
-            ..KeyForm::default()
-        }
+        KeyForm { accept_imported: true, ..KeyForm::default() }
     }
 
     fn native() -> String {
-        form()
-            .generate(KeyFormat::Native)
-            .unwrap()
-            .expose()
-            .to_owned()
+        form().generate(KeyFormat::Native).unwrap().expose().to_owned()
     }
 
     // A1
@@ -252,10 +243,7 @@ mod tests {
             for (position, &byte) in body.iter().enumerate() {
                 counts[position][usize::from(byte)] += 1;
             }
-            assert!(
-                seen.insert(<[u8; BODY_CHARS]>::try_from(body).unwrap()),
-                "a key came twice"
-            );
+            assert!(seen.insert(<[u8; BODY_CHARS]>::try_from(body).unwrap()), "a key came twice");
         }
         // Chi-square over 62 characters: 61 degrees of freedom, so 61 expected with a deviation of 11; 150 is 8 deviations away.
         let expected = KEYS as f64 / 62.0;
@@ -264,10 +252,7 @@ mod tests {
             let chi_square: f64 = characters
                 .map(|c| (f64::from(counts[usize::from(c)]) - expected).powi(2) / expected)
                 .sum();
-            assert!(
-                chi_square < 150.0,
-                "position {position} is biased: chi-square {chi_square}"
-            );
+            assert!(chi_square < 150.0, "position {position} is biased: chi-square {chi_square}");
         }
     }
 
@@ -336,10 +321,7 @@ mod tests {
         let key = concat!("ak_live_", "ASZLcJW63wQpTnOYveIHLFF2m8DlCi9UeZ7D6A2WaXTg");
         let intact = |prefix: &str, key: &str| {
             let prefix = Prefix::parse(prefix).unwrap();
-            let form = KeyForm {
-                prefix,
-                accept_imported: false,
-            };
+            let form = KeyForm { prefix, accept_imported: false };
             form.admits(key)
         };
         assert!(intact("ak_live_", key));
@@ -356,10 +338,8 @@ mod tests {
     // A3
     #[test]
     fn any_one_character_changed_dropped_or_added_is_no_key() {
-        let characters: Vec<char> = (0..=127_u8)
-            .filter(|&byte| is_key_character(byte))
-            .map(char::from)
-            .collect();
+        let characters: Vec<char> =
+            (0..=127_u8).filter(|&byte| is_key_character(byte)).map(char::from).collect();
         for form in [form(), lenient()] {
             for _ in 0..20 {
                 let key = native();
@@ -413,10 +393,7 @@ mod tests {
         let secret = lenient().generate(KeyFormat::Uuid).unwrap();
         let key = secret.expose();
         assert_eq!(key.len(), 36);
-        assert_eq!(
-            key.split('-').map(str::len).collect::<Vec<_>>(),
-            [8, 4, 4, 4, 12]
-        );
+        assert_eq!(key.split('-').map(str::len).collect::<Vec<_>>(), [8, 4, 4, 4, 12]);
         assert_eq!(&key[14..15], "4");
         assert!(matches!(&key[19..20], "8" | "9" | "a" | "b"));
         assert!(lenient().admits(key));
@@ -438,17 +415,7 @@ mod tests {
         for good in ["a_", "ak_live_", "cakes2_", "abcdefghijklmnopqrst_"] {
             assert!(Prefix::parse(good).is_ok(), "{good}");
         }
-        for bad in [
-            "",
-            "_",
-            "ak",
-            "Ak_",
-            "1k_",
-            "a-k_",
-            "ak_ ",
-            "é_",
-            "abcdefghijklmnopqrstu_",
-        ] {
+        for bad in ["", "_", "ak", "Ak_", "1k_", "a-k_", "ak_ ", "é_", "abcdefghijklmnopqrstu_"] {
             assert!(Prefix::parse(bad).unwrap_err().is_setting(), "{bad}");
         }
     }

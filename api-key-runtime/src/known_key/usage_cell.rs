@@ -63,9 +63,7 @@ impl UsageCell {
     }
 
     fn halves(&self) -> [u64; 2] {
-        self.address
-            .each_ref()
-            .map(|half| half.load(Ordering::Relaxed))
+        self.address.each_ref().map(|half| half.load(Ordering::Relaxed))
     }
 
     #[cold]
@@ -78,10 +76,7 @@ impl UsageCell {
     }
 }
 
-#[allow(
-    clippy::cast_possible_truncation,
-    reason = "each half is what the other leaves out"
-)]
+#[allow(clippy::cast_possible_truncation, reason = "each half is what the other leaves out")]
 fn halves(address: Option<IpAddr>) -> [u64; 2] {
     let bits = match address {
         None => 0,
@@ -126,11 +121,7 @@ mod tests {
         ] {
             assert!(cell.note(at(1), ip("10.0.0.1")), "the first");
             assert!(!cell.note(at(2), address), "the second");
-            let taken = Taken {
-                count: 2,
-                last: at(2),
-                address,
-            };
+            let taken = Taken { count: 2, last: at(2), address };
             assert_eq!(cell.take(), Some(taken));
             assert_eq!(cell.take(), None);
             cell.last.store(0, Ordering::Relaxed);
@@ -180,22 +171,12 @@ mod tests {
                 taken.extend(cell.take());
                 taken
             });
-            let firsts: usize = threads
-                .into_iter()
-                .map(|thread| thread.join().unwrap())
-                .sum();
+            let firsts: usize = threads.into_iter().map(|thread| thread.join().unwrap()).sum();
             ended.store(true, Ordering::Relaxed);
             (firsts, taker.join().unwrap())
         });
-        assert_eq!(
-            taken.iter().map(|taken| taken.count).sum::<u64>(),
-            THREADS * USES
-        );
-        assert_eq!(
-            firsts,
-            taken.len(),
-            "one first use for each time they were taken"
-        );
+        assert_eq!(taken.iter().map(|taken| taken.count).sum::<u64>(), THREADS * USES);
+        assert_eq!(firsts, taken.len(), "one first use for each time they were taken");
         for taken in taken {
             assert!(addresses.contains(&taken.address), "{:?}", taken.address);
         }

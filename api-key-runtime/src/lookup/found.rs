@@ -44,18 +44,13 @@ impl Shared {
                 self.log_once(id, Fault::TwoRecords, "");
             }
         }
-        let asked = batch
-            .iter()
-            .flat_map(|(_, digests)| digests.iter().zip(self.digester.keys()));
+        let asked = batch.iter().flat_map(|(_, digests)| digests.iter().zip(self.digester.keys()));
         let found =
-            asked
-                .filter(|(digest, _)| !unclear.contains(digest))
-                .map(|(digest, made_by)| {
-                    let record = by_digest
-                        .remove(&digest)
-                        .filter(|record| self.is_made_by(record, made_by));
-                    (digest, record)
-                });
+            asked.filter(|(digest, _)| !unclear.contains(digest)).map(|(digest, made_by)| {
+                let record =
+                    by_digest.remove(&digest).filter(|record| self.is_made_by(record, made_by));
+                (digest, record)
+            });
         self.cache.fill(ticket, found.collect(), now)
     }
 
@@ -105,10 +100,8 @@ impl Shared {
             let is_final = matches!(&answer, Ok(Some((key, _))) if key.is_revoked());
             let holds = is_final || digests.iter().all(|digest| holding.still_holds(&digest));
             let landed = state.queue.land(flight);
-            let (in_time, too_late): (Vec<_>, Vec<_>) = landed
-                .waiters
-                .into_iter()
-                .partition(|waiter| holds || waiter.since < ticket.sent);
+            let (in_time, too_late): (Vec<_>, Vec<_>) =
+                landed.waiters.into_iter().partition(|waiter| holds || waiter.since < ticket.sent);
             if !too_late.is_empty() {
                 state.queue.again(digests, landed.lane, too_late, now);
                 again = true;

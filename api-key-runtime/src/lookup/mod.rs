@@ -76,10 +76,7 @@ struct State {
 
 impl fmt::Debug for Lookups {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter
-            .debug_struct("Lookups")
-            .field("deadline", &self.deadline)
-            .finish_non_exhaustive()
+        formatter.debug_struct("Lookups").field("deadline", &self.deadline).finish_non_exhaustive()
     }
 }
 
@@ -103,11 +100,7 @@ impl Lookups {
             logged: OncePerHour::new(),
             times: LookupTimes::default(),
         });
-        let lookups = Self {
-            shared,
-            deadline,
-            joined_for,
-        };
+        let lookups = Self { shared, deadline, joined_for };
         for _ in 0..THREADS {
             lookups.shared.start_thread(&mut lookups.shared.lock())?;
         }
@@ -180,8 +173,7 @@ impl Lookups {
     /// Gives up threads that have been at one batch for the deadline, when nobody waits for its answer any more, or a second where that
     /// is longer; and starts others, up to a bound.
     pub(crate) fn replace_stuck_threads(&self) {
-        self.shared
-            .replace_stuck_threads(self.deadline.max(LEAST_BATCH_PATIENCE));
+        self.shared.replace_stuck_threads(self.deadline.max(LEAST_BATCH_PATIENCE));
     }
 }
 

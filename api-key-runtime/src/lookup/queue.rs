@@ -144,13 +144,7 @@ impl Queue {
         let id = self.next;
         self.next = id.wrapping_add(1);
         self.newest.insert(digests, id);
-        let flight = Flight {
-            digests,
-            lane,
-            waiters,
-            sent: None,
-            purged: now,
-        };
+        let flight = Flight { digests, lane, waiters, sent: None, purged: now };
         self.flights.insert(id, flight);
         id
     }
@@ -172,12 +166,7 @@ impl Queue {
     pub(super) fn take_batch(&mut self, now: Moment) -> Batch {
         let mut batch = Batch::new();
         let reserved = self.unknown.len().min(MIN_UNKNOWN_IN_BATCH);
-        self.take(
-            Lane::Known,
-            MAX_BATCH.saturating_sub(reserved),
-            now,
-            &mut batch,
-        );
+        self.take(Lane::Known, MAX_BATCH.saturating_sub(reserved), now, &mut batch);
         self.take(Lane::Unknown, MAX_BATCH, now, &mut batch);
         batch
     }
@@ -202,18 +191,12 @@ impl Queue {
     /// Takes out a look-up that is over, with everyone who waits for it.
     pub(super) fn land(&mut self, id: FlightId) -> Landed {
         let Some(flight) = self.flights.remove(&id) else {
-            return Landed {
-                lane: Lane::Unknown,
-                waiters: Vec::new(),
-            };
+            return Landed { lane: Lane::Unknown, waiters: Vec::new() };
         };
         if self.newest.get(&flight.digests) == Some(&id) {
             self.newest.remove(&flight.digests);
         }
-        Landed {
-            lane: flight.lane,
-            waiters: flight.waiters,
-        }
+        Landed { lane: flight.lane, waiters: flight.waiters }
     }
 
     /// Asks again, and first of its lane, for those who came too late for an answer that has become outdated.
@@ -309,9 +292,8 @@ mod tests {
     #[test]
     fn a_batch_holds_the_oldest_that_somebody_waits_for_and_each_key_once() {
         let mut queue = Queue::default();
-        let kept: Vec<_> = (0..300)
-            .map(|number| push(&mut queue, number, Lane::Unknown).unwrap())
-            .collect();
+        let kept: Vec<_> =
+            (0..300).map(|number| push(&mut queue, number, Lane::Unknown).unwrap()).collect();
         let joined = push(&mut queue, 1, Lane::Unknown).unwrap();
         drop(push(&mut queue, 1000, Lane::Unknown).unwrap());
         let batch = queue.take_batch(at(1));
@@ -334,11 +316,7 @@ mod tests {
         let mut waiting = vec![push(&mut queue, 1, Lane::Unknown).unwrap()];
         let sent = queue.take_batch(at(0));
         let mut join = |queue: &mut Queue, millis| {
-            waiting.push(
-                queue
-                    .push(digests(1), Lane::Unknown, at(millis), JOINED_FOR)
-                    .unwrap(),
-            );
+            waiting.push(queue.push(digests(1), Lane::Unknown, at(millis), JOINED_FOR).unwrap());
         };
         join(&mut queue, 499);
         assert!(queue.is_empty(), "joined");
@@ -397,22 +375,14 @@ mod tests {
     #[test]
     fn a_full_queue_refuses_until_those_who_gave_up_are_gone() {
         let mut queue = Queue::default();
-        let mut kept: Vec<_> = (0..MAX_QUEUED)
-            .map(|number| push(&mut queue, number, Lane::Known).unwrap())
-            .collect();
+        let mut kept: Vec<_> =
+            (0..MAX_QUEUED).map(|number| push(&mut queue, number, Lane::Known).unwrap()).collect();
         assert_eq!(push(&mut queue, MAX_QUEUED, Lane::Known).unwrap_err(), Full);
         kept.truncate(MAX_QUEUED / 2);
         for number in MAX_QUEUED..MAX_QUEUED * 3 / 2 {
-            kept.push(
-                queue
-                    .push(digests(number), Lane::Known, at(20), JOINED_FOR)
-                    .unwrap(),
-            );
+            kept.push(queue.push(digests(number), Lane::Known, at(20), JOINED_FOR).unwrap());
         }
-        assert!(
-            push(&mut queue, 0, Lane::Known).is_ok(),
-            "joining takes no place"
-        );
+        assert!(push(&mut queue, 0, Lane::Known).is_ok(), "joining takes no place");
         assert_eq!(queue.flights.len(), MAX_QUEUED);
     }
 
@@ -425,9 +395,7 @@ mod tests {
             drop(push(&mut queue, 0, Lane::Known).unwrap());
         }
         assert!(queue.flights[&0].waiters.capacity() < 16);
-        let patient: Vec<_> = (0..)
-            .map_while(|_| push(&mut queue, 0, Lane::Known).ok())
-            .collect();
+        let patient: Vec<_> = (0..).map_while(|_| push(&mut queue, 0, Lane::Known).ok()).collect();
         assert!(patient.len() <= MAX_WAITING);
         drop(kept);
     }

@@ -71,10 +71,7 @@ impl KeyStore for Shared {
 }
 
 fn start(store: impl KeyStore) -> (Lookups, Arc<Cache>) {
-    let bounds = Bounds {
-        max_staleness: LONG,
-        stale_if_error: Duration::ZERO,
-    };
+    let bounds = Bounds { max_staleness: LONG, stale_if_error: Duration::ZERO };
     let cache = Arc::new(Cache::new(bounds, 16, false));
     let availability = Arc::new(Availability::new(LONG));
     let lookups = Lookups::start(
@@ -90,11 +87,7 @@ fn start(store: impl KeyStore) -> (Lookups, Arc<Cache>) {
 #[test]
 fn each_fault_of_a_key_is_logged_whatever_was_logged_of_it_before() {
     let (lookups, _) = start(Faulty);
-    let asked = lookups.enqueue(
-        Digester::default().digests("key"),
-        Lane::Unknown,
-        Moment::now(),
-    );
+    let asked = lookups.enqueue(Digester::default().digests("key"), Lane::Unknown, Moment::now());
     let answer = actix_web::rt::System::new().block_on(asked.unwrap());
     assert_eq!(answer.unwrap().unwrap_err(), Reason::Unavailable);
     let is_logged = |fault| !lookups.shared.logged.is_due((1, fault));

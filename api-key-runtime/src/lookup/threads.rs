@@ -50,10 +50,7 @@ impl Threads {
 
     /// How long the newest running batch has been under way.
     fn busy_for(&self, now: Moment) -> Option<Duration> {
-        self.running
-            .values()
-            .map(|work| now.since(work.since))
-            .min()
+        self.running.values().map(|work| now.since(work.since)).min()
     }
 }
 
@@ -76,10 +73,7 @@ impl Shared {
             let mut state = self.lock();
             let threads = &mut state.threads;
             threads.running.remove(&number);
-            if let Some(index) = threads
-                .abandoned
-                .iter()
-                .position(|&abandoned| abandoned == number)
+            if let Some(index) = threads.abandoned.iter().position(|&abandoned| abandoned == number)
             {
                 threads.abandoned.swap_remove(index);
                 return;
@@ -121,10 +115,7 @@ impl Shared {
 
     /// Asks the store, keeps what it says, and answers everyone who waits.
     fn answer(&self, call: Call, batch: Batch) {
-        let digests: Vec<Digest> = batch
-            .iter()
-            .flat_map(|(_, digests)| digests.iter())
-            .collect();
+        let digests: Vec<Digest> = batch.iter().flat_map(|(_, digests)| digests.iter()).collect();
         let began = Moment::now();
         let ticket = self.cache.ticket(began);
         // A panic in a store is a store that cannot tell; the thread goes on, and no lock is held here.

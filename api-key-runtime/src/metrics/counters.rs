@@ -35,9 +35,7 @@ const JUDGES: usize = 3;
 
 impl Outcome {
     pub(super) fn all() -> impl Iterator<Item = Self> {
-        [Self::Admitted, Self::WithoutKey]
-            .into_iter()
-            .chain(Reason::ALL.map(Self::Refused))
+        [Self::Admitted, Self::WithoutKey].into_iter().chain(Reason::ALL.map(Self::Refused))
     }
 
     const fn index(self) -> usize {
@@ -98,13 +96,8 @@ impl Counters {
 
     /// How many were counted of this kind.
     pub(super) fn total(&self, outcome: Outcome, by: JudgedBy) -> u64 {
-        let counters = self
-            .0
-            .iter()
-            .filter_map(|stripe| stripe.counter(outcome, by));
-        counters.fold(0, |total, counter| {
-            total.wrapping_add(counter.load(Ordering::Relaxed))
-        })
+        let counters = self.0.iter().filter_map(|stripe| stripe.counter(outcome, by));
+        counters.fold(0, |total, counter| total.wrapping_add(counter.load(Ordering::Relaxed)))
     }
 }
 

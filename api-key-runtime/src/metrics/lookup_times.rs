@@ -6,9 +6,8 @@ use std::{
 };
 
 /// Upper bounds of the ranges that times are counted in, in microseconds; what took longer is in the total alone.
-const BOUNDS: [u64; 12] = [
-    250, 500, 1_000, 2_500, 5_000, 10_000, 25_000, 50_000, 100_000, 250_000, 500_000, 1_000_000,
-];
+const BOUNDS: [u64; 12] =
+    [250, 500, 1_000, 2_500, 5_000, 10_000, 25_000, 50_000, 100_000, 250_000, 500_000, 1_000_000];
 
 /// Calls of the store, by how long they took; each asks for many keys at once.
 #[derive(Debug, Default)]
@@ -32,15 +31,12 @@ pub(crate) struct Times {
 impl LookupTimes {
     /// Counts a call of the store that took so long and answered, or did not.
     pub(crate) fn count(&self, took: Duration, answered: bool) {
-        let range = BOUNDS
-            .iter()
-            .position(|&bound| took <= Duration::from_micros(bound));
+        let range = BOUNDS.iter().position(|&bound| took <= Duration::from_micros(bound));
         if let Some(range) = range.and_then(|index| self.ranges.get(index)) {
             range.fetch_add(1, Ordering::Relaxed);
         }
         self.calls.fetch_add(1, Ordering::Relaxed);
-        self.failed
-            .fetch_add(u64::from(!answered), Ordering::Relaxed);
+        self.failed.fetch_add(u64::from(!answered), Ordering::Relaxed);
         let nanos = u64::try_from(took.as_nanos()).unwrap_or(u64::MAX);
         self.nanos.fetch_add(nanos, Ordering::Relaxed);
     }
@@ -71,13 +67,9 @@ mod tests {
     fn each_range_holds_those_below_it_and_what_took_longer_is_in_the_total() {
         let times = LookupTimes::default();
         assert!(BOUNDS.is_sorted());
-        for (micros, answered) in [
-            (0, true),
-            (250, true),
-            (251, true),
-            (400_000, false),
-            (9_000_000, true),
-        ] {
+        for (micros, answered) in
+            [(0, true), (250, true), (251, true), (400_000, false), (9_000_000, true)]
+        {
             times.count(Duration::from_micros(micros), answered);
         }
         let counted = times.times();

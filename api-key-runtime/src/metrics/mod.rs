@@ -52,11 +52,7 @@ impl Metrics {
     pub(crate) fn new(counters: &Counters, lookups: Times, gauges: Gauges) -> Self {
         let kinds = Outcome::all().flat_map(|outcome| JudgedBy::ALL.map(|by| (outcome, by)));
         let counted = kinds.map(|(outcome, by)| (outcome, by, counters.total(outcome, by)));
-        Self {
-            requests: counted.filter(|&(.., count)| count > 0).collect(),
-            lookups,
-            gauges,
-        }
+        Self { requests: counted.filter(|&(.., count)| count > 0).collect(), lookups, gauges }
     }
 
     /// Requests that were let through with a key. One with two guards in its way, such as an attribute below a middleware, counts at
@@ -150,10 +146,7 @@ impl Metrics {
     }
 
     fn sum(&self, is_meant: impl Fn(Outcome, JudgedBy) -> bool) -> u64 {
-        let meant = self
-            .requests
-            .iter()
-            .filter(|&&(outcome, by, _)| is_meant(outcome, by));
+        let meant = self.requests.iter().filter(|&&(outcome, by, _)| is_meant(outcome, by));
         meant.fold(0, |sum, &(.., count)| sum.wrapping_add(count))
     }
 }

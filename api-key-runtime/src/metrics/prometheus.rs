@@ -26,10 +26,7 @@ impl Metrics {
         head(text, "requests_total", "counter", "Requests at a guard.")?;
         for (outcome, by, count) in &self.requests {
             let (outcome, by) = (outcome.as_str(), by.as_str());
-            writeln!(
-                text,
-                "app_key_requests_total{{outcome=\"{outcome}\",by=\"{by}\"}} {count}"
-            )?;
+            writeln!(text, "app_key_requests_total{{outcome=\"{outcome}\",by=\"{by}\"}} {count}")?;
         }
         lookups(text, &self.lookups)?;
         gauges(text, &self.gauges)
@@ -37,12 +34,7 @@ impl Metrics {
 }
 
 fn lookups(text: &mut String, times: &Times) -> fmt::Result {
-    let Times {
-        within,
-        calls,
-        failed,
-        total,
-    } = times;
+    let Times { within, calls, failed, total } = times;
     head(
         text,
         "lookup_seconds",
@@ -51,31 +43,16 @@ fn lookups(text: &mut String, times: &Times) -> fmt::Result {
     )?;
     for (bound, calls) in within {
         let bound = bound.as_secs_f64();
-        writeln!(
-            text,
-            "app_key_lookup_seconds_bucket{{le=\"{bound}\"}} {calls}"
-        )?;
+        writeln!(text, "app_key_lookup_seconds_bucket{{le=\"{bound}\"}} {calls}")?;
     }
     writeln!(text, "app_key_lookup_seconds_bucket{{le=\"+Inf\"}} {calls}")?;
     writeln!(text, "app_key_lookup_seconds_sum {}", total.as_secs_f64())?;
     writeln!(text, "app_key_lookup_seconds_count {calls}")?;
-    single(
-        text,
-        "lookup_failures_total",
-        "counter",
-        "Calls of the key store that failed.",
-        failed,
-    )
+    single(text, "lookup_failures_total", "counter", "Calls of the key store that failed.", failed)
 }
 
 fn gauges(text: &mut String, gauges: &Gauges) -> fmt::Result {
-    let Gauges {
-        waiting,
-        known,
-        unknown,
-        lost_uses,
-        health,
-    } = gauges;
+    let Gauges { waiting, known, unknown, lost_uses, health } = gauges;
     single(
         text,
         "lookups_waiting",
@@ -86,26 +63,11 @@ fn gauges(text: &mut String, gauges: &Gauges) -> fmt::Result {
     head(text, "cached_keys", "gauge", "Keys this process knows of.")?;
     writeln!(text, "app_key_cached_keys{{kind=\"known\"}} {known}")?;
     writeln!(text, "app_key_cached_keys{{kind=\"unknown\"}} {unknown}")?;
-    single(
-        text,
-        "ready",
-        "gauge",
-        "Whether keys can be judged.",
-        u8::from(health.is_ready()),
-    )?;
-    head(
-        text,
-        "feed_state",
-        "gauge",
-        "What the feed of changed keys is at.",
-    )?;
+    single(text, "ready", "gauge", "Whether keys can be judged.", u8::from(health.is_ready()))?;
+    head(text, "feed_state", "gauge", "What the feed of changed keys is at.")?;
     for state in FeedState::ALL {
         let is = u8::from(state == health.feed());
-        writeln!(
-            text,
-            "app_key_feed_state{{state=\"{}\"}} {is}",
-            state.as_str()
-        )?;
+        writeln!(text, "app_key_feed_state{{state=\"{}\"}} {is}", state.as_str())?;
     }
     if let Some(age) = health.lease_age() {
         single(

@@ -53,25 +53,16 @@ impl AddressRules {
     /// Any address of either family, and callers whose address is unknown.
     #[must_use]
     pub fn any() -> Self {
-        Self {
-            text: ANY.into(),
-            rules: Rules::Any,
-        }
+        Self { text: ANY.into(), rules: Rules::Any }
     }
 
     /// The rules in a table's column. A text that does not parse admits nobody; see [`is_readable`](Self::is_readable).
     #[must_use]
     pub fn from_stored(text: &str) -> Self {
         if text.is_empty() {
-            return Self {
-                text: text.into(),
-                rules: Rules::Blocks(Box::default()),
-            };
+            return Self { text: text.into(), rules: Rules::Blocks(Box::default()) };
         }
-        text.parse().unwrap_or_else(|_| Self {
-            text: text.into(),
-            rules: Rules::Unreadable,
-        })
+        text.parse().unwrap_or_else(|_| Self { text: text.into(), rules: Rules::Unreadable })
     }
 
     /// Whether the text could be read. Where it could not, the rules admit nobody.
@@ -129,19 +120,9 @@ impl FromStr for AddressRules {
         if text == ANY {
             return Ok(Self::any());
         }
-        let blocks = text
-            .split(' ')
-            .map(Block::parse)
-            .collect::<Result<Vec<_>, _>>()?;
-        let text = blocks
-            .iter()
-            .map(ToString::to_string)
-            .collect::<Vec<_>>()
-            .join(" ");
-        Ok(Self {
-            text: text.into(),
-            rules: Rules::Blocks(blocks.into()),
-        })
+        let blocks = text.split(' ').map(Block::parse).collect::<Result<Vec<_>, _>>()?;
+        let text = blocks.iter().map(ToString::to_string).collect::<Vec<_>>().join(" ");
+        Ok(Self { text: text.into(), rules: Rules::Blocks(blocks.into()) })
     }
 }
 
@@ -162,9 +143,8 @@ impl Block {
                 "it is empty; write addresses separated by single spaces".to_owned(),
             ));
         }
-        let (address, prefix) = text
-            .split_once('/')
-            .map_or((text, None), |(address, prefix)| (address, Some(prefix)));
+        let (address, prefix) =
+            text.split_once('/').map_or((text, None), |(address, prefix)| (address, Some(prefix)));
         // std's parser is strict: no leading zeros, no hex, no short forms, no zone, no port, no space.
         let written: IpAddr = address
             .parse()
@@ -199,14 +179,10 @@ impl Block {
     /// `::ffff:a.b.c.d` is `a.b.c.d`; none where the block reaches beyond the mapped addresses.
     fn canonical(written: IpAddr, prefix: u8) -> Option<Self> {
         match (written, written.to_canonical()) {
-            (IpAddr::V6(_), base @ IpAddr::V4(_)) => Some(Self {
-                base,
-                prefix: prefix.checked_sub(MAPPED_PREFIX)?,
-            }),
-            _ => Some(Self {
-                base: written,
-                prefix,
-            }),
+            (IpAddr::V6(_), base @ IpAddr::V4(_)) => {
+                Some(Self { base, prefix: prefix.checked_sub(MAPPED_PREFIX)? })
+            }
+            _ => Some(Self { base: written, prefix }),
         }
     }
 
@@ -242,10 +218,7 @@ impl Block {
                 IpAddr::V6(Ipv6Addr::from_bits(base.to_bits() & mask_v6(self.prefix)))
             }
         };
-        Self {
-            base,
-            prefix: self.prefix,
-        }
+        Self { base, prefix: self.prefix }
     }
 
     /// Whether a canonical address lies in this block: compared as numbers, never as text.
@@ -290,8 +263,5 @@ fn mask_v6(prefix: u8) -> u128 {
 fn parse_prefix(digits: &str, most: u8) -> Option<u8> {
     let canonical = digits == "0"
         || (!digits.starts_with('0') && digits.bytes().all(|byte| byte.is_ascii_digit()));
-    digits
-        .parse()
-        .ok()
-        .filter(|&prefix| canonical && prefix <= most)
+    digits.parse().ok().filter(|&prefix| canonical && prefix <= most)
 }

@@ -13,13 +13,7 @@ fn rules(text: &str) -> AddressRules {
 #[test]
 fn the_literal_0_0_0_0_alone_is_any_address_of_both_families() {
     let any = rules("0.0.0.0");
-    for address in [
-        ip("203.0.113.7"),
-        ip("::1"),
-        ip("::ffff:10.0.0.1"),
-        ip("0.0.0.0"),
-        None,
-    ] {
+    for address in [ip("203.0.113.7"), ip("::1"), ip("::ffff:10.0.0.1"), ip("0.0.0.0"), None] {
         assert!(any.allow(address), "{address:?}");
     }
     let v4 = rules("0.0.0.0/0");
@@ -53,10 +47,7 @@ fn an_empty_rule_is_nobody_and_near_misses_of_any_are_refused() {
         "any",
         "*",
     ] {
-        assert!(
-            near.parse::<AddressRules>().unwrap_err().is_input(),
-            "{near:?} was accepted"
-        );
+        assert!(near.parse::<AddressRules>().unwrap_err().is_input(), "{near:?} was accepted");
         assert!(
             !AddressRules::from_stored(near).allow(ip("10.0.0.1")),
             "{near:?} in a table admits somebody"
@@ -127,10 +118,7 @@ fn rules_that_programs_read_differently_are_refused() {
         "１０.0.0.1",
     ];
     for text in bad {
-        assert!(
-            text.parse::<AddressRules>().unwrap_err().is_input(),
-            "{text:?} was accepted"
-        );
+        assert!(text.parse::<AddressRules>().unwrap_err().is_input(), "{text:?} was accepted");
         assert!(!AddressRules::from_stored(text).is_readable());
     }
 }
@@ -138,18 +126,9 @@ fn rules_that_programs_read_differently_are_refused() {
 // C10
 #[test]
 fn host_bits_are_refused_with_the_block_that_was_probably_meant() {
-    let message = "10.1.2.3/8"
-        .parse::<AddressRules>()
-        .unwrap_err()
-        .to_string();
-    assert!(
-        message.contains("10.0.0.0/8") && message.contains("10.1.2.3"),
-        "{message}"
-    );
-    let message = "2001:db8::1/32"
-        .parse::<AddressRules>()
-        .unwrap_err()
-        .to_string();
+    let message = "10.1.2.3/8".parse::<AddressRules>().unwrap_err().to_string();
+    assert!(message.contains("10.0.0.0/8") && message.contains("10.1.2.3"), "{message}");
+    let message = "2001:db8::1/32".parse::<AddressRules>().unwrap_err().to_string();
     assert!(message.contains("2001:db8::/32"), "{message}");
 }
 
@@ -165,27 +144,18 @@ fn an_unreadable_rule_in_a_table_admits_nobody_even_beside_a_good_one() {
 #[test]
 fn a_block_contains_exactly_its_addresses() {
     let block = rules("10.1.0.0/16");
-    for (address, inside) in [
-        ("10.0.255.255", false),
-        ("10.1.0.0", true),
-        ("10.1.255.255", true),
-        ("10.2.0.0", false),
-    ] {
+    for (address, inside) in
+        [("10.0.255.255", false), ("10.1.0.0", true), ("10.1.255.255", true), ("10.2.0.0", false)]
+    {
         assert_eq!(block.allow(ip(address)), inside, "{address}");
     }
     let block = rules("2001:db8::/33");
-    for (address, inside) in [
-        ("2001:db8:7fff::", true),
-        ("2001:db8:8000::", false),
-        ("::", false),
-    ] {
+    for (address, inside) in [("2001:db8:7fff::", true), ("2001:db8:8000::", false), ("::", false)]
+    {
         assert_eq!(block.allow(ip(address)), inside, "{address}");
     }
     assert!(rules("255.255.255.255").allow(ip("255.255.255.255")));
-    assert_eq!(
-        rules("2001:DB8::/32 10.0.0.1/32").as_str(),
-        "2001:db8::/32 10.0.0.1"
-    );
+    assert_eq!(rules("2001:DB8::/32 10.0.0.1/32").as_str(), "2001:db8::/32 10.0.0.1");
 }
 
 /// The leading bits of an address as text: slow, and too plain to be wrong.
@@ -202,18 +172,13 @@ fn leading_bits(address: IpAddr, count: usize) -> String {
 fn any_block_holds_the_addresses_that_a_plain_reference_says_it_holds() {
     let mut seed = 11_u128;
     let mut draw = || {
-        seed = seed
-            .wrapping_mul(0x2360_ed05_1fc6_5da4_4385_df64_9fcc_f645)
-            .wrapping_add(1);
+        seed = seed.wrapping_mul(0x2360_ed05_1fc6_5da4_4385_df64_9fcc_f645).wrapping_add(1);
         seed ^ (seed >> 64)
     };
     let mut held = 0;
     for _ in 0..50_000 {
         let (base, width) = if draw() % 2 == 0 {
-            (
-                IpAddr::V4(Ipv4Addr::from_bits(u32::try_from(draw() >> 96).unwrap())),
-                32,
-            )
+            (IpAddr::V4(Ipv4Addr::from_bits(u32::try_from(draw() >> 96).unwrap())), 32)
         } else {
             (IpAddr::V6(Ipv6Addr::from_bits(draw())), 128)
         };
@@ -221,15 +186,12 @@ fn any_block_holds_the_addresses_that_a_plain_reference_says_it_holds() {
         // An address that differs from the base in one bit, which stands within the prefix or after it.
         let flipped = 1_u128 << (draw() % width);
         let other = match base {
-            IpAddr::V4(base) => IpAddr::V4(Ipv4Addr::from_bits(
-                base.to_bits() ^ u32::try_from(flipped).unwrap(),
-            )),
+            IpAddr::V4(base) => {
+                IpAddr::V4(Ipv4Addr::from_bits(base.to_bits() ^ u32::try_from(flipped).unwrap()))
+            }
             IpAddr::V6(base) => IpAddr::V6(Ipv6Addr::from_bits(base.to_bits() ^ flipped)),
         };
-        let block = Block {
-            base,
-            prefix: u8::try_from(prefix).unwrap(),
-        };
+        let block = Block { base, prefix: u8::try_from(prefix).unwrap() };
         let expected = leading_bits(base, prefix) == leading_bits(other, prefix);
         assert_eq!(block.contains(other), expected, "{base}/{prefix} {other}");
         assert!(block.contains(base));
@@ -240,23 +202,13 @@ fn any_block_holds_the_addresses_that_a_plain_reference_says_it_holds() {
         let whole_and_unspecified =
             base.is_unspecified() && prefix == usize::try_from(width).unwrap();
         let parsed = Block::parse(&format!("{base}/{prefix}"));
-        assert_eq!(
-            parsed.is_ok(),
-            !after_prefix && !whole_and_unspecified,
-            "{base}/{prefix}"
-        );
+        assert_eq!(parsed.is_ok(), !after_prefix && !whole_and_unspecified, "{base}/{prefix}");
         let network = block.network();
         if !(network.base.is_unspecified() && prefix == usize::try_from(width).unwrap()) {
-            assert_eq!(
-                Block::parse(&format!("{}/{prefix}", network.base)).unwrap(),
-                network
-            );
+            assert_eq!(Block::parse(&format!("{}/{prefix}", network.base)).unwrap(), network);
         }
     }
-    assert!(
-        (10_000..40_000).contains(&held),
-        "{held} of 50 000 held: the draw is lopsided"
-    );
+    assert!((10_000..40_000).contains(&held), "{held} of 50 000 held: the draw is lopsided");
 }
 
 #[test]

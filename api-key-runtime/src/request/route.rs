@@ -4,7 +4,5 @@ use actix_web::HttpRequest;
 
 /// The template of the route that a request matched, as the application wrote it.
 pub(crate) fn route_of(request: &HttpRequest) -> String {
-    request
-        .match_pattern()
-        .unwrap_or_else(|| "(default service)".to_owned())
+    request.match_pattern().unwrap_or_else(|| "(default service)".to_owned())
 }

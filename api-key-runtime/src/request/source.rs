@@ -71,10 +71,7 @@ impl Sources {
                 Place::Cookie(name) => Checked::Cookie(token(name, "cookie")?),
             };
             if checked.contains(&place) {
-                return Err(Error::setting(format!(
-                    "the source {:?} is named twice",
-                    source.0
-                )));
+                return Err(Error::setting(format!("the source {:?} is named twice", source.0)));
             }
             checked.push(place);
         }
@@ -170,10 +167,7 @@ mod tests {
             vec![Source::cookie("a;b")],
         ];
         for sources in bad {
-            assert!(
-                Sources::check(&sources).unwrap_err().is_setting(),
-                "{sources:?}"
-            );
+            assert!(Sources::check(&sources).unwrap_err().is_setting(), "{sources:?}");
         }
     }
 

@@ -63,18 +63,13 @@ impl ReaderSlot {
         // One that is outdated is closed before another is opened: it may hold a lock on the file.
         let mut numbered = match self.take().filter(|kept| kept.reader.is_current()) {
             Some(numbered) => numbered,
-            None => NumberedReader {
-                number: self.next_number(),
-                reader: open()?,
-            },
+            None => NumberedReader { number: self.next_number(), reader: open()? },
         };
         let done = run(&mut *numbered.reader).inspect_err(|_| self.forget(numbered.number))?;
         if self.put_back(numbered) {
             Ok(done)
         } else {
-            Err(StoreError::new(
-                "the connection for changes was given up while it was read",
-            ))
+            Err(StoreError::new("the connection for changes was given up while it was read"))
         }
     }
 
@@ -227,14 +222,9 @@ mod tests {
         assert_eq!(store.read(), "0");
         assert!(store.with(|| Err(StoreError::new("away"))).is_err());
         assert_eq!(store.read(), "1");
-        let failed = store
-            .slot
-            .with_open_reader(|_| Err(StoreError::new("away")));
+        let failed = store.slot.with_open_reader(|_| Err(StoreError::new("away")));
         assert!(failed.is_err());
-        assert!(
-            !store.slot.with_open_reader(|_| Ok(())).unwrap(),
-            "there is none"
-        );
+        assert!(!store.slot.with_open_reader(|_| Ok(())).unwrap(), "there is none");
         assert_eq!(store.read(), "2");
         assert!(store.slot.with_open_reader(|_| Ok(())).unwrap());
     }

@@ -44,18 +44,12 @@ pub(crate) enum Changed {
 impl Changes {
     /// The keys with these digests may have changed, and no others; of none, nothing has.
     pub fn keys(cursor: ChangeCursor, digests: impl IntoIterator<Item = Digest>) -> Self {
-        Self {
-            cursor,
-            changed: Changed::Keys(digests.into_iter().collect()),
-        }
+        Self { cursor, changed: Changed::Keys(digests.into_iter().collect()) }
     }
 
     /// Any key may have changed: always the answer to who has no cursor yet, and to one that the store can no longer read.
     pub fn everything(cursor: ChangeCursor) -> Self {
-        Self {
-            cursor,
-            changed: Changed::Everything,
-        }
+        Self { cursor, changed: Changed::Everything }
     }
 
     /// Up to where they were told: what to ask with next.

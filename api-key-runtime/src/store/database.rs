@@ -41,9 +41,7 @@ impl Database {
                 "this build has no Postgres: enable the feature `postgres` of api-key-runtime",
             ));
         }
-        let after_scheme = url
-            .strip_prefix("sqlite://")
-            .or_else(|| url.strip_prefix("sqlite:"));
+        let after_scheme = url.strip_prefix("sqlite://").or_else(|| url.strip_prefix("sqlite:"));
         if after_scheme.is_some_and(|path| path.contains('?')) {
             return Err(Error::setting(
                 "an sqlite:// URL names a file and takes no parameters: leave out what begins with `?`",
@@ -109,16 +107,11 @@ impl Database {
 /// URLs, and libpq's `keyword = value` strings, which begin with a keyword.
 fn is_postgres(url: &str) -> bool {
     let is_keyword = |text: &str| {
-        !text.is_empty()
-            && text
-                .bytes()
-                .all(|byte| byte.is_ascii_lowercase() || byte == b'_')
+        !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_lowercase() || byte == b'_')
     };
     url.starts_with("postgres://")
         || url.starts_with("postgresql://")
-        || url
-            .split_once('=')
-            .is_some_and(|(keyword, _)| is_keyword(keyword.trim_end()))
+        || url.split_once('=').is_some_and(|(keyword, _)| is_keyword(keyword.trim_end()))
 }
 
 /// What kind it is and where, for messages: host and database of a URL, the path of a file, nothing of a connection string.
@@ -172,17 +165,9 @@ mod tests {
             "postgres://h/d?password=s3cr@et",
         ] {
             let shown = Database::parse(url).unwrap().to_string();
-            assert!(
-                !["s3", "cr", "et"].iter().any(|part| shown.contains(part)),
-                "{shown}"
-            );
+            assert!(!["s3", "cr", "et"].iter().any(|part| shown.contains(part)), "{shown}");
         }
-        assert_eq!(
-            Database::parse("host=/tmp password=s3cret")
-                .unwrap()
-                .to_string(),
-            "Postgres"
-        );
+        assert_eq!(Database::parse("host=/tmp password=s3cret").unwrap().to_string(), "Postgres");
     }
 
     #[test]
@@ -192,10 +177,7 @@ mod tests {
             "hostaddr=10.0.0.1 user=a password=hunter2",
             "host = h password=hunter2",
         ] {
-            assert!(
-                is_postgres(text) && !is_postgres(&format!("./{text}")),
-                "{text}"
-            );
+            assert!(is_postgres(text) && !is_postgres(&format!("./{text}")), "{text}");
             #[cfg(feature = "postgres")]
             assert_eq!(Database::parse(text).unwrap().to_string(), "Postgres");
         }
@@ -205,10 +187,7 @@ mod tests {
     #[test]
     fn a_path_is_a_file_whichever_way_it_is_written() {
         for url in ["cakes.db", "sqlite://cakes.db", "sqlite:cakes.db"] {
-            assert_eq!(
-                Database::parse(url).unwrap().to_string(),
-                "SQLite file cakes.db"
-            );
+            assert_eq!(Database::parse(url).unwrap().to_string(), "SQLite file cakes.db");
         }
     }
 

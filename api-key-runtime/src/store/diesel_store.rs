@@ -186,9 +186,7 @@ impl KeyStore for DieselStore {
     }
 
     fn changes(&self, since: Option<&ChangeCursor>) -> Result<Option<Changes>, StoreError> {
-        self.changes
-            .with_reader(|| self.open_reader(), |reader| reader.read(since))
-            .map(Some)
+        self.changes.with_reader(|| self.open_reader(), |reader| reader.read(since)).map(Some)
     }
 
     fn wait_for_change(&self, at_most: Duration) {
@@ -196,10 +194,9 @@ impl KeyStore for DieselStore {
             Ok(true) => {}
             Ok(false) => thread::sleep(at_most),
             // The next read opens another one.
-            Err(error) => log::debug!(
-                "the connection for changes of {} failed: {error}",
-                self.database
-            ),
+            Err(error) => {
+                log::debug!("the connection for changes of {} failed: {error}", self.database)
+            }
         }
     }
 }

@@ -12,10 +12,7 @@ pub(crate) fn claim_digest_key(
     let ours = digester.current_key().as_str();
     let previous = digester.previous_key().map(DigestKey::as_str);
     let failed = |source| {
-        Error::database(
-            format!("cannot read how the keys of {database} are digested"),
-            source,
-        )
+        Error::database(format!("cannot read how the keys of {database} are digested"), source)
     };
     // Twice, because another replica may start at the same time.
     for _ in 0..2 {
@@ -48,11 +45,8 @@ fn warn_of_unknown_ways(
     digester: &Digester,
 ) -> Result<(), Error> {
     let known: Vec<&str> = digester.keys().map(DigestKey::as_str).collect();
-    let lost = on_either!(
-        connection,
-        queries::count_live_except(&known, chrono::Utc::now())
-    )
-    .map_err(|source| Error::database(format!("cannot read the keys of {database}"), source))?;
+    let lost = on_either!(connection, queries::count_live_except(&known, chrono::Utc::now()))
+        .map_err(|source| Error::database(format!("cannot read the keys of {database}"), source))?;
     if lost > 0 {
         log::warn!(
             "{lost} active keys of {database} were digested under a pepper that is neither APP_KEY_PEPPER nor APP_KEY_PEPPER_PREVIOUS, so \

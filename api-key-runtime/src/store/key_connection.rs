@@ -32,14 +32,8 @@ macro_rules! key_connection {
 #[cfg(feature = "postgres")]
 key_connection!(diesel::PgConnection, super::postgres::queries);
 #[cfg(feature = "postgres")]
-key_connection!(
-    super::pool::Pooled<diesel::PgConnection>,
-    super::postgres::queries
-);
+key_connection!(super::pool::Pooled<diesel::PgConnection>, super::postgres::queries);
 #[cfg(feature = "sqlite")]
 key_connection!(diesel::SqliteConnection, super::sqlite::queries);
 #[cfg(feature = "sqlite")]
-key_connection!(
-    super::pool::Pooled<diesel::SqliteConnection>,
-    super::sqlite::queries
-);
+key_connection!(super::pool::Pooled<diesel::SqliteConnection>, super::sqlite::queries);

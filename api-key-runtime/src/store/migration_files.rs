@@ -27,20 +27,8 @@ macro_rules! migration {
     ($backend:literal, $folder:literal) => {
         Migration {
             folder: $folder,
-            up: include_str!(concat!(
-                "../../migrations/",
-                $backend,
-                "/",
-                $folder,
-                "/up.sql"
-            )),
-            down: include_str!(concat!(
-                "../../migrations/",
-                $backend,
-                "/",
-                $folder,
-                "/down.sql"
-            )),
+            up: include_str!(concat!("../../migrations/", $backend, "/", $folder, "/up.sql")),
+            down: include_str!(concat!("../../migrations/", $backend, "/", $folder, "/down.sql")),
         }
     };
 }
@@ -91,10 +79,7 @@ pub fn copy_migrations(directory: &Path, backend: Backend) -> Result<Vec<PathBuf
                     missing.push((folder.clone(), path, text));
                 }
                 Err(error) => {
-                    return Err(Error::system(
-                        format!("cannot read {}", path.display()),
-                        error,
-                    ));
+                    return Err(Error::system(format!("cannot read {}", path.display()), error));
                 }
             }
         }
@@ -125,9 +110,7 @@ mod tests {
     #[test]
     fn every_migration_of_the_folders_is_copied() {
         for (backend, migrations) in [("postgres", &POSTGRES), ("sqlite", &SQLITE)] {
-            let folder = Path::new(env!("CARGO_MANIFEST_DIR"))
-                .join("migrations")
-                .join(backend);
+            let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("migrations").join(backend);
             let mut names: Vec<String> = fs::read_dir(folder)
                 .unwrap()
                 .map(|entry| entry.unwrap().file_name().into_string().unwrap())
@@ -135,10 +118,7 @@ mod tests {
             names.sort();
             assert_eq!(
                 names,
-                migrations
-                    .iter()
-                    .map(|migration| migration.folder)
-                    .collect::<Vec<_>>()
+                migrations.iter().map(|migration| migration.folder).collect::<Vec<_>>()
             );
         }
     }
@@ -147,26 +127,16 @@ mod tests {
     fn a_second_copy_changes_nothing_and_a_different_file_is_never_overwritten() {
         let folder = std::env::temp_dir().join(format!("app-key-copy-{}", std::process::id()));
         assert!(
-            copy_migrations(&folder, Backend::Sqlite)
-                .unwrap_err()
-                .is_input(),
+            copy_migrations(&folder, Backend::Sqlite).unwrap_err().is_input(),
             "a missing folder is not made"
         );
         fs::create_dir_all(&folder).unwrap();
         assert_eq!(copy_migrations(&folder, Backend::Sqlite).unwrap().len(), 2);
-        assert!(
-            copy_migrations(&folder, Backend::Sqlite)
-                .unwrap()
-                .is_empty()
-        );
+        assert!(copy_migrations(&folder, Backend::Sqlite).unwrap().is_empty());
         let changed = folder.join(SQLITE[1].folder).join("down.sql");
         fs::write(&changed, "-- changed").unwrap();
         fs::remove_file(folder.join(SQLITE[0].folder).join("up.sql")).unwrap();
-        assert!(
-            copy_migrations(&folder, Backend::Sqlite)
-                .unwrap_err()
-                .is_refused()
-        );
+        assert!(copy_migrations(&folder, Backend::Sqlite).unwrap_err().is_refused());
         assert_eq!(fs::read_to_string(&changed).unwrap(), "-- changed");
         assert!(
             !folder.join(SQLITE[0].folder).join("up.sql").exists(),

@@ -62,9 +62,7 @@ where
     C: MigrationHarness<DB>,
     EmbeddedMigrations: diesel::migration::MigrationSource<DB>,
 {
-    let versions = connection
-        .run_pending_migrations(migrations)
-        .map_err(Failed)?;
+    let versions = connection.run_pending_migrations(migrations).map_err(Failed)?;
     Ok(versions.iter().map(ToString::to_string).collect())
 }
 

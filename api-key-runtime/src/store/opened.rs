@@ -74,10 +74,7 @@ impl Opened {
     )]
     pub(super) fn is_current(&self) -> bool {
         #[cfg(feature = "sqlite")]
-        return self
-            .files
-            .as_ref()
-            .is_none_or(super::sqlite::OpenFiles::are_current);
+        return self.files.as_ref().is_none_or(super::sqlite::OpenFiles::are_current);
         #[cfg(not(feature = "sqlite"))]
         true
     }
@@ -85,10 +82,7 @@ impl Opened {
 
 impl Idle {
     pub(super) fn now(opened: Opened) -> Self {
-        Self {
-            opened,
-            since: Instant::now(),
-        }
+        Self { opened, since: Instant::now() }
     }
 
     /// The connection, if it reads what its URL names now and no firewall can have forgotten it.

@@ -18,9 +18,7 @@ const WAITED: &str = "timed out waiting for connection";
 struct Checked;
 
 pub(super) fn is_checked<C: R2D2Connection + Send + 'static>(connection: &Pooled<C>) -> bool {
-    PooledConnection::extensions(connection)
-        .get::<Checked>()
-        .is_some()
+    PooledConnection::extensions(connection).get::<Checked>().is_some()
 }
 
 pub(super) fn set_checked<C: R2D2Connection + Send + 'static>(connection: &mut Pooled<C>) {

@@ -105,10 +105,7 @@ pub(crate) fn find(
     connection: &mut Connection,
     digests: &[Digest],
 ) -> QueryResult<(i64, Vec<KeyRecord>)> {
-    let digests: Vec<&[u8]> = digests
-        .iter()
-        .map(|digest| digest.as_bytes().as_slice())
-        .collect();
+    let digests: Vec<&[u8]> = digests.iter().map(|digest| digest.as_bytes().as_slice()).collect();
     match find_at_once(connection, &digests) {
         Err(DeserializationError(_)) => find_one_by_one(connection, &digests),
         found => found,
@@ -128,10 +125,7 @@ fn find_at_once(
 ) -> QueryResult<(i64, Vec<KeyRecord>)> {
     let rows = keys_beside_meta(digests)
         .filter(api_key_meta::id.eq(1))
-        .select((
-            sql::<Nullable<BigInt>>(PRIMARY),
-            Option::<KeyRow>::as_select(),
-        ))
+        .select((sql::<Nullable<BigInt>>(PRIMARY), Option::<KeyRow>::as_select()))
         .load(connection)?;
     let (primary, rows) = of_primary(rows)?;
     Ok((primary, records(Ok(rows))?))
@@ -144,10 +138,7 @@ fn find_one_by_one(
 ) -> QueryResult<(i64, Vec<KeyRecord>)> {
     let rows = keys_beside_meta(digests)
         .filter(api_key_meta::id.eq(1))
-        .select((
-            sql::<Nullable<BigInt>>(PRIMARY),
-            (api_keys::id, api_keys::digest).nullable(),
-        ))
+        .select((sql::<Nullable<BigInt>>(PRIMARY), (api_keys::id, api_keys::digest).nullable()))
         .load(connection)?;
     let (primary, keys) = of_primary::<(i64, Vec<u8>)>(rows)?;
     let mut records = Vec::with_capacity(keys.len());
@@ -172,10 +163,7 @@ fn of_primary<T>(rows: Vec<(Option<i64>, Option<T>)>) -> QueryResult<(i64, Vec<T
     let primary = primary.ok_or_else(|| {
         refused("the server is a hot standby, which may be behind: name the writable primary")
     })?;
-    Ok((
-        primary,
-        rows.into_iter().filter_map(|(_, row)| row).collect(),
-    ))
+    Ok((primary, rows.into_iter().filter_map(|(_, row)| row).collect()))
 }
 
 fn refused(why: &'static str) -> diesel::result::Error {
@@ -213,11 +201,7 @@ fn log_unreadable(id: i64, error: &dyn std::error::Error) {
 }
 
 pub(crate) fn get(connection: &mut Connection, id: i64) -> QueryResult<Option<KeyRecord>> {
-    let row = api_keys::table
-        .find(id)
-        .select(KeyRow::as_select())
-        .first(connection)
-        .optional()?;
+    let row = api_keys::table.find(id).select(KeyRow::as_select()).first(connection).optional()?;
     row.map(record).transpose()
 }
 
@@ -226,9 +210,7 @@ type UsageRow = (i64, DateTime<Utc>, Option<String>, i64);
 
 /// How every key was used that ever was, by the key's id.
 pub(crate) fn usage(connection: &mut Connection) -> QueryResult<Vec<KeyUse>> {
-    let rows: Vec<UsageRow> = api_key_usage::table
-        .order(api_key_usage::key_id)
-        .load(connection)?;
+    let rows: Vec<UsageRow> = api_key_usage::table.order(api_key_usage::key_id).load(connection)?;
     Ok(rows.into_iter().map(key_use).collect())
 }
 
@@ -297,12 +279,8 @@ pub(crate) fn revoke(
     now: DateTime<Utc>,
 ) -> Result<KeyRecord, Aborted> {
     write(connection, |connection| {
-        let live = api_keys::table
-            .find(id)
-            .filter(api_keys::revoked_at.is_null());
-        diesel::update(live)
-            .set(api_keys::revoked_at.eq(now))
-            .execute(connection)?;
+        let live = api_keys::table.find(id).filter(api_keys::revoked_at.is_null());
+        diesel::update(live).set(api_keys::revoked_at.eq(now)).execute(connection)?;
         existing(connection, id)
     })
 }
@@ -339,11 +317,9 @@ pub(crate) fn count_live_except(
     ways: &[&str],
     now: DateTime<Utc>,
 ) -> QueryResult<i64> {
-    let live = api_keys::revoked_at.is_null().and(
-        api_keys::expires_at
-            .is_null()
-            .or(api_keys::expires_at.gt(now)),
-    );
+    let live = api_keys::revoked_at
+        .is_null()
+        .and(api_keys::expires_at.is_null().or(api_keys::expires_at.gt(now)));
     api_keys::table
         .filter(live.and(api_keys::digest_key.ne_all(ways)))
         .count()
@@ -364,11 +340,7 @@ pub(crate) fn schema_version(connection: &mut Connection) -> QueryResult<Option<
 
 /// How the table's keys are digested; none while nobody has said.
 pub(crate) fn digest_key(connection: &mut Connection) -> QueryResult<Option<String>> {
-    Ok(api_key_meta::table
-        .select(api_key_meta::digest_key)
-        .first(connection)
-        .optional()?
-        .flatten())
+    Ok(api_key_meta::table.select(api_key_meta::digest_key).first(connection).optional()?.flatten())
 }
 
 /// Writes how the table's keys are digested from now on; `false`: it was no longer as `before` says.
@@ -396,6 +368,5 @@ fn records(rows: QueryResult<Vec<KeyRow>>) -> QueryResult<Vec<KeyRecord>> {
 }
 
 fn record(row: KeyRow) -> QueryResult<KeyRecord> {
-    row.try_into()
-        .map_err(|source: TryFromSliceError| DeserializationError(source.into()))
+    row.try_into().map_err(|source: TryFromSliceError| DeserializationError(source.into()))
 }

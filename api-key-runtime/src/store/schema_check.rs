@@ -5,12 +5,7 @@ use crate::{Error, once::OncePerHour};
 
 /// The version of the tables this release writes.
 const SCHEMA_VERSION: i32 = 1;
-const TABLES: [&str; 4] = [
-    "api_key_changes",
-    "api_key_meta",
-    "api_key_usage",
-    "api_keys",
-];
+const TABLES: [&str; 4] = ["api_key_changes", "api_key_meta", "api_key_usage", "api_keys"];
 
 /// Of which databases it was said that their tables are newer.
 static NEWER: OncePerHour<String> = OncePerHour::new();
@@ -22,9 +17,8 @@ pub(crate) fn check(database: &Database, connection: &mut Connection) -> Result<
         return Err(hot_standby(database));
     }
     let existing = on_either!(connection, existing_tables(&TABLES)).map_err(failed)?;
-    if let Some(missing) = TABLES
-        .into_iter()
-        .find(|table| !existing.iter().any(|name| name == table))
+    if let Some(missing) =
+        TABLES.into_iter().find(|table| !existing.iter().any(|name| name == table))
     {
         return Err(Error::schema(format!(
             "{database} has no table {missing}: run `app-key migrate`, or your own copy of the migrations, or call AppKeys::migrate"
@@ -86,10 +80,7 @@ pub(super) fn require_triggers(
     wanted: &[&str],
     enabled: &[String],
 ) -> Result<(), Error> {
-    match wanted
-        .iter()
-        .find(|trigger| !enabled.iter().any(|name| name == *trigger))
-    {
+    match wanted.iter().find(|trigger| !enabled.iter().any(|name| name == *trigger)) {
         None => Ok(()),
         Some(missing) => Err(Error::schema(format!(
             "the trigger {missing} on the table api_keys of {database} is missing or disabled, so revocations would go unnoticed: enable it, or \

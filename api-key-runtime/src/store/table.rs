@@ -65,11 +65,10 @@ impl Table {
         change: impl FnOnce(&mut Connection) -> Result<KeyRecord, Aborted>,
     ) -> Result<KeyRecord, Unchanged> {
         let done = self.connect().map_err(Aborted::Refused);
-        done.and_then(|mut connection| change(&mut connection))
-            .map_err(|aborted| Unchanged {
-                perhaps_changed: matches!(aborted, Aborted::Unknown(_)),
-                error: aborted.into_error(&self.0),
-            })
+        done.and_then(|mut connection| change(&mut connection)).map_err(|aborted| Unchanged {
+            perhaps_changed: matches!(aborted, Aborted::Unknown(_)),
+            error: aborted.into_error(&self.0),
+        })
     }
 
     fn read<T>(
@@ -83,9 +82,8 @@ impl Table {
 
     fn connect(&self) -> Result<Connection, Error> {
         let database = &self.0;
-        let ((), connection) = over_live(database, Connection::open, |connection| {
-            check(database, connection)
-        })?;
+        let ((), connection) =
+            over_live(database, Connection::open, |connection| check(database, connection))?;
         Ok(connection)
     }
 }

@@ -45,18 +45,12 @@ pub fn acceptance_suite(subject: &impl Subject) {
 }
 
 fn find(subject: &impl Subject, digests: &[Digest]) -> Vec<KeyRecord> {
-    subject
-        .store()
-        .find(digests)
-        .unwrap_or_else(|error| panic!("the store failed: {error}"))
+    subject.store().find(digests).unwrap_or_else(|error| panic!("the store failed: {error}"))
 }
 
 /// What the store tells, where it tells anything.
 fn changes(subject: &impl Subject, since: Option<&ChangeCursor>) -> Option<Changes> {
-    subject
-        .store()
-        .changes(since)
-        .unwrap_or_else(|error| panic!("the store failed: {error}"))
+    subject.store().changes(since).unwrap_or_else(|error| panic!("the store failed: {error}"))
 }
 
 /// Up to where the store has told its changes.
@@ -101,14 +95,8 @@ fn plain(digest: Digest) -> KeyRecord {
 }
 
 fn an_empty_store_knows_nothing(subject: &impl Subject) {
-    assert!(
-        find(subject, &[]).is_empty(),
-        "nothing asked, something answered"
-    );
-    assert!(
-        find(subject, &[digest(1, 0)]).is_empty(),
-        "an empty store answered a record"
-    );
+    assert!(find(subject, &[]).is_empty(), "nothing asked, something answered");
+    assert!(find(subject, &[digest(1, 0)]).is_empty(), "an empty store answered a record");
 }
 
 fn every_column_comes_back(subject: &impl Subject) {
@@ -138,20 +126,13 @@ fn every_column_comes_back(subject: &impl Subject) {
         (record.allowed_ips, record.scopes),
         "allowed_ips, scopes"
     );
-    assert_eq!(
-        found.created_at, record.created_at,
-        "created_at, to the microsecond"
-    );
+    assert_eq!(found.created_at, record.created_at, "created_at, to the microsecond");
     assert_eq!(
         (found.expires_at, found.disabled_at),
         (record.expires_at, record.disabled_at),
         "to the microsecond"
     );
-    assert_eq!(
-        (found.revoked_at, found.replaced_by),
-        (None, None),
-        "revoked_at, replaced_by"
-    );
+    assert_eq!((found.revoked_at, found.replaced_by), (None, None), "revoked_at, replaced_by");
 }
 
 fn only_the_very_digest_is_found(subject: &impl Subject) {
@@ -171,21 +152,12 @@ fn only_the_very_digest_is_found(subject: &impl Subject) {
 
 fn many_are_found_at_once(subject: &impl Subject) {
     let stored: Vec<Digest> = (0..256).map(|number| digest(4, number)).collect();
-    let ids: HashSet<i64> = stored
-        .iter()
-        .map(|&digest| subject.insert(&plain(digest)))
-        .collect();
+    let ids: HashSet<i64> = stored.iter().map(|&digest| subject.insert(&plain(digest))).collect();
     assert_eq!(ids.len(), stored.len(), "ids are not unique");
     // As many unknown ones among them, which must not get in the way.
-    let asked: Vec<Digest> = stored
-        .iter()
-        .copied()
-        .chain((0..256).map(|number| digest(5, number)))
-        .collect();
-    let found: HashSet<i64> = find(subject, &asked)
-        .iter()
-        .map(|record| record.id)
-        .collect();
+    let asked: Vec<Digest> =
+        stored.iter().copied().chain((0..256).map(|number| digest(5, number))).collect();
+    let found: HashSet<i64> = find(subject, &asked).iter().map(|record| record.id).collect();
     assert_eq!(found, ids, "512 asked for, of which 256 are there");
 }
 
@@ -194,17 +166,13 @@ fn a_revocation_is_seen_by_the_next_look_up(subject: &impl Subject) {
     let revoked = digest(6, 0);
     let id = subject.insert(&plain(revoked));
     assert_eq!(
-        find(subject, &[revoked])
-            .first()
-            .map(|record| record.revoked_at),
+        find(subject, &[revoked]).first().map(|record| record.revoked_at),
         Some(None),
         "active at first"
     );
     subject.revoke(id, at);
     assert_eq!(
-        find(subject, &[revoked])
-            .first()
-            .map(|record| record.revoked_at),
+        find(subject, &[revoked]).first().map(|record| record.revoked_at),
         Some(Some(at)),
         "then revoked"
     );
@@ -242,24 +210,12 @@ fn every_change_that_was_complete_is_told(subject: &impl Subject) {
     cursor = told(subject, &cursor, &[one], "inserted");
     subject.insert(&plain(other));
     subject.revoke(id, at);
-    cursor = told(
-        subject,
-        &cursor,
-        &[one, other],
-        "revoked, and another inserted",
-    );
+    cursor = told(subject, &cursor, &[one, other], "revoked, and another inserted");
     told(subject, &cursor, &[], "nothing");
 }
 
 fn to_an_unknown_cursor_everything_has_changed(subject: &impl Subject) {
-    for text in [
-        "",
-        "\0",
-        "no cursor of anyone's",
-        "1 1 1 1",
-        "-1",
-        "99999999999999999999",
-    ] {
+    for text in ["", "\0", "no cursor of anyone's", "1 1 1 1", "-1", "99999999999999999999"] {
         let unknown = ChangeCursor::new(text);
         let all = changes(subject, Some(&unknown)).is_some_and(|told| told.digests().is_none());
         assert!(all, "not everything has changed since {text:?}");
@@ -284,8 +240,5 @@ fn waiting_ends_in_time(subject: &impl Subject) {
     told(subject, &cursor, &[], "nothing");
     let began = Instant::now();
     subject.store().wait_for_change(Duration::from_millis(50));
-    assert!(
-        began.elapsed() < Duration::from_secs(10),
-        "it waited for longer than it was told to"
-    );
+    assert!(began.elapsed() < Duration::from_secs(10), "it waited for longer than it was told to");
 }

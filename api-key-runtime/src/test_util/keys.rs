@@ -64,11 +64,7 @@ impl TestKeys {
             // What a test changes holds for its next request.
             .max_staleness(Duration::ZERO)
             .clock(clock.clone());
-        Self {
-            app_keys: or_fail(builder.build()),
-            clock,
-            store,
-        }
+        Self { app_keys: or_fail(builder.build()), clock, store }
     }
 
     /// A key with these scopes, separated by spaces; `""` is none. It may be used from any address, and for one hour of the clock.
@@ -99,8 +95,7 @@ impl TestKeys {
     /// Revokes a key, from now on.
     pub fn revoke(&self, key: &IssuedKey) {
         let now = self.clock.now();
-        self.store
-            .change(key.record.id, |record| record.revoked_at = Some(now));
+        self.store.change(key.record.id, |record| record.revoked_at = Some(now));
     }
 }
 

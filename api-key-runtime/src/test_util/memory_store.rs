@@ -65,13 +65,8 @@ impl MemoryStore {
     pub fn put(&self, mut record: KeyRecord) -> i64 {
         let mut table = self.table();
         if record.id == 0 {
-            record.id = table
-                .records
-                .values()
-                .map(|record| record.id)
-                .max()
-                .unwrap_or(0)
-                .saturating_add(1);
+            record.id =
+                table.records.values().map(|record| record.id).max().unwrap_or(0).saturating_add(1);
         }
         let id = record.id;
         table.log.push(record.digest);
@@ -98,10 +93,7 @@ impl MemoryStore {
 
 impl Clone for MemoryStore {
     fn clone(&self) -> Self {
-        Self {
-            shared: Arc::clone(&self.shared),
-            told: AtomicUsize::default(),
-        }
+        Self { shared: Arc::clone(&self.shared), told: AtomicUsize::default() }
     }
 }
 
@@ -114,10 +106,7 @@ impl fmt::Debug for MemoryStore {
 impl KeyStore for MemoryStore {
     fn find(&self, digests: &[Digest]) -> Result<Vec<KeyRecord>, StoreError> {
         let table = self.table();
-        Ok(digests
-            .iter()
-            .filter_map(|digest| table.records.get(digest).cloned())
-            .collect())
+        Ok(digests.iter().filter_map(|digest| table.records.get(digest).cloned()).collect())
     }
 
     fn changes(&self, since: Option<&ChangeCursor>) -> Result<Option<Changes>, StoreError> {

@@ -29,12 +29,7 @@ impl KeyUse {
         last_used_ip: Option<IpAddr>,
         count: u64,
     ) -> Self {
-        Self {
-            key_id,
-            last_used_at,
-            last_used_ip,
-            count,
-        }
+        Self { key_id, last_used_at, last_used_ip, count }
     }
 
     /// Adds uses of the same key: the counts add up, and the later time stands, with its address.

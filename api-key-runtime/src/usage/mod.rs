@@ -53,10 +53,7 @@ impl Usage {
     ) -> Result<Self, Error> {
         let interval = interval.max(MIN_INTERVAL);
         let (writer, thread) = Writer::start(store, clock, interval, STUCK_AFTER)?;
-        Ok(Self {
-            writer,
-            thread: Some(thread),
-        })
+        Ok(Self { writer, thread: Some(thread) })
     }
 
     /// Notes that a request was let through with this key. It neither waits for the store nor, but for a key's first use since the last

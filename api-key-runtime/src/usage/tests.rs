@@ -77,10 +77,7 @@ impl KeyStore for Store {
         if hanging.0 > 0 {
             hanging.0 -= 1;
             let before = hanging.1;
-            hanging = self
-                .let_go
-                .wait_while(hanging, |hanging| hanging.1 == before)
-                .unwrap();
+            hanging = self.let_go.wait_while(hanging, |hanging| hanging.1 == before).unwrap();
         }
         drop(hanging);
         if self.panics.load(Ordering::SeqCst) > 0 {
@@ -99,10 +96,7 @@ fn start(interval: Duration, stuck_after: Duration) -> (Arc<Store>, Usage) {
     let store = Arc::<Store>::default();
     let shared = Arc::<Store>::clone(&store);
     let (writer, thread) = Writer::start(shared, Clock::default(), interval, stuck_after).unwrap();
-    let usage = Usage {
-        writer,
-        thread: Some(thread),
-    };
+    let usage = Usage { writer, thread: Some(thread) };
     (store, usage)
 }
 
@@ -137,9 +131,7 @@ fn a_flush_writes_each_key_once_by_id_with_the_time_of_day_of_its_last_use() {
     thread::sleep(Duration::from_millis(400));
     assert!(usage.flush(PATIENCE));
     let batches = store.batches.lock().unwrap();
-    let [batch] = batches.as_slice() else {
-        panic!("not one batch: {batches:?}")
-    };
+    let [batch] = batches.as_slice() else { panic!("not one batch: {batches:?}") };
     let written: Vec<_> = batch.iter().map(|uses| (uses.key_id, uses.count)).collect();
     assert_eq!(written, [(1, 2), (2, 4), (3, 2)]);
     for uses in batch {
@@ -331,10 +323,7 @@ fn dropping_does_not_wait_for_a_store_that_hangs_and_one_that_fails_is_asked_onc
     let began = Instant::now();
     drop(usage);
     let took = began.elapsed();
-    assert!(
-        (Duration::from_secs(1)..Duration::from_secs(4)).contains(&took),
-        "{took:?}"
-    );
+    assert!((Duration::from_secs(1)..Duration::from_secs(4)).contains(&took), "{took:?}");
     store.let_go();
     until(|| store.count() == 1);
 }
@@ -356,8 +345,5 @@ fn of_many_threads_that_use_many_keys_every_use_is_written_once() {
     assert!(usage.flush(PATIENCE));
     let recorded = store.recorded();
     assert_eq!(recorded.len(), 50);
-    assert!(
-        recorded.values().all(|uses| uses.count == 4 * 400),
-        "{recorded:?}"
-    );
+    assert!(recorded.values().all(|uses| uses.count == 4 * 400), "{recorded:?}");
 }

@@ -171,9 +171,8 @@ impl Writer {
     /// Has everything written that was noted so far. After the last time the thread ends.
     pub(super) fn flush(&self, within: Duration, for_the_last_time: bool) -> Flush {
         let ticket = self.ask(for_the_last_time);
-        let state = wait_timeout_while(&self.changed, self.lock(), within, |state| {
-            state.done < ticket
-        });
+        let state =
+            wait_timeout_while(&self.changed, self.lock(), within, |state| state.done < ticket);
         if state.done < ticket {
             Flush::Late
         } else if state.clean {
@@ -211,11 +210,7 @@ impl Writer {
         let (ticket, is_last) = (state.asked, state.shut_down);
         drop(state);
         self.take_used(&mut uses);
-        Due {
-            uses: uses.into_ordered(),
-            ticket,
-            is_last,
-        }
+        Due { uses: uses.into_ordered(), ticket, is_last }
     }
 
     /// Adds what the keys on the list were used for.
@@ -351,8 +346,5 @@ impl Writer {
 
 /// The time of day that it was when a monotonic time stood this much lower.
 fn before(now: DateTime<Utc>, ago: Duration) -> DateTime<Utc> {
-    TimeDelta::from_std(ago)
-        .ok()
-        .and_then(|ago| now.checked_sub_signed(ago))
-        .unwrap_or(now)
+    TimeDelta::from_std(ago).ok().and_then(|ago| now.checked_sub_signed(ago)).unwrap_or(now)
 }

@@ -20,10 +20,8 @@ pub(crate) fn read(
 ) -> QueryResult<Changes> {
     use self::partner_token_changes::dsl::{fingerprint, number, partner_token_changes, place};
 
-    let last: String = partner_token_changes
-        .order(number.desc())
-        .select(place)
-        .first(connection)?;
+    let last: String =
+        partner_token_changes.order(number.desc()).select(place).first(connection)?;
     let cursor = ChangeCursor::new(last);
     let read_up_to: Option<i64> = partner_token_changes
         .filter(place.eq(since.map_or("", ChangeCursor::as_str)))
@@ -33,14 +31,10 @@ pub(crate) fn read(
     let Some(read_up_to) = read_up_to else {
         return Ok(Changes::everything(cursor));
     };
-    let changed: Vec<Option<Vec<u8>>> = partner_token_changes
-        .filter(number.gt(read_up_to))
-        .select(fingerprint)
-        .load(connection)?;
-    let digests: Option<Vec<Digest>> = changed
-        .iter()
-        .map(|bytes| row::digest(bytes.as_deref()?))
-        .collect();
+    let changed: Vec<Option<Vec<u8>>> =
+        partner_token_changes.filter(number.gt(read_up_to)).select(fingerprint).load(connection)?;
+    let digests: Option<Vec<Digest>> =
+        changed.iter().map(|bytes| row::digest(bytes.as_deref()?)).collect();
     Ok(match digests {
         Some(digests) => Changes::keys(cursor, digests),
         None => Changes::everything(cursor),

@@ -43,10 +43,7 @@ impl PartnerTokens {
             .build(Manager::new(path))
             .map_err(StoreError::new)?;
         let tokens = Self(pool);
-        tokens
-            .connection()?
-            .batch_execute(include_str!("schema.sql"))
-            .map_err(StoreError::new)?;
+        tokens.connection()?.batch_execute(include_str!("schema.sql")).map_err(StoreError::new)?;
         Ok(tokens)
     }
 

@@ -34,10 +34,7 @@ async fn whoami(key: AppKey) -> String {
 async fn main() -> Result<(), Box<dyn Error>> {
     env_logger::init_from_env(env_logger::Env::default().default_filter_or("info"));
     let tokens = PartnerTokens::open(&env::var("DATABASE_URL")?)?;
-    let keys = AppKeys::builder()
-        .store(tokens.clone())
-        .prefix("partner_")
-        .build()?;
+    let keys = AppKeys::builder().store(tokens.clone()).prefix("partner_").build()?;
     let arguments: Vec<String> = env::args().skip(1).collect();
     match arguments.iter().map(String::as_str).collect::<Vec<_>>()[..] {
         [] => serve(keys).await,

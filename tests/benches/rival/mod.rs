@@ -98,10 +98,7 @@ impl Row {
 
     fn allows(&self, caller: Option<IpAddr>) -> bool {
         self.allowed_ips == "0.0.0.0"
-            || self
-                .allowed_ips
-                .split(' ')
-                .any(|rule| rule.parse().ok() == caller)
+            || self.allowed_ips.split(' ').any(|rule| rule.parse().ok() == caller)
     }
 }
 

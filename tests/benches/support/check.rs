@@ -33,9 +33,7 @@ pub(crate) async fn requests(keys: &AppKeys, presented: &[Key]) -> Vec<HttpReque
             ready(HttpResponse::Ok())
         }
     };
-    let app = App::new()
-        .app_data(keys.clone())
-        .route("/orders/{id}", web::get().to(handler));
+    let app = App::new().app_data(keys.clone()).route("/orders/{id}", web::get().to(handler));
     let app = init_service(app).await;
     for key in presented {
         call_service(&app, sent(&key.secret).to_request()).await;

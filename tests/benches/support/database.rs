@@ -45,10 +45,7 @@ impl Database {
             .unwrap()
             .batch_execute(&format!("CREATE DATABASE {name}"))
             .unwrap();
-        let place = Place::Postgres {
-            server: server.url().to_owned(),
-            name: name.clone(),
-        };
+        let place = Place::Postgres { server: server.url().to_owned(), name: name.clone() };
         Self::migrated(server.url_of(&name), place)
     }
 
@@ -180,9 +177,7 @@ impl Connection {
             Self::Postgres(_) => "now()",
             Self::Sqlite(_) => "strftime('%Y-%m-%d %H:%M:%f+00:00', 'now')",
         };
-        self.execute(&format!(
-            "UPDATE api_keys SET revoked_at = {now} WHERE id = {id}"
-        ));
+        self.execute(&format!("UPDATE api_keys SET revoked_at = {now} WHERE id = {id}"));
     }
 
     fn insert(&mut self, digests: &[Digest]) -> QueryResult<usize> {
@@ -190,11 +185,9 @@ impl Connection {
         match self {
             Self::Postgres(connection) => {
                 let bytes: Vec<&[u8]> = bytes().map(<[u8; 32]>::as_slice).collect();
-                sql_query(format!(
-                    "{COLUMNS} SELECT digest, {VALUES} FROM unnest($1) AS digest"
-                ))
-                .bind::<Array<Binary>, _>(bytes)
-                .execute(connection)
+                sql_query(format!("{COLUMNS} SELECT digest, {VALUES} FROM unnest($1) AS digest"))
+                    .bind::<Array<Binary>, _>(bytes)
+                    .execute(connection)
             }
             Self::Sqlite(connection) => {
                 let bytes: Vec<u8> = bytes().flatten().copied().collect();

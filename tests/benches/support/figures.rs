@@ -113,12 +113,7 @@ pub(crate) struct Progress {
 
 impl Progress {
     pub(crate) fn new(what: &str, of: usize) -> Self {
-        let progress = Self {
-            what: what.to_owned(),
-            done: 0,
-            of,
-            shown: Instant::now(),
-        };
+        let progress = Self { what: what.to_owned(), done: 0, of, shown: Instant::now() };
         progress.show();
         progress
     }
@@ -129,11 +124,7 @@ impl Progress {
 
     pub(crate) fn advance(&mut self, by: usize) {
         self.done += by;
-        let seldom = if io::stderr().is_terminal() {
-            250
-        } else {
-            10_000
-        };
+        let seldom = if io::stderr().is_terminal() { 250 } else { 10_000 };
         if self.shown.elapsed() > Duration::from_millis(seldom) {
             self.shown = Instant::now();
             self.show();

@@ -17,20 +17,14 @@ pub(crate) struct Maker {
 impl Maker {
     pub(crate) fn new() -> Self {
         Self {
-            keys: AppKeys::builder()
-                .store(MemoryStore::default())
-                .build()
-                .unwrap(),
+            keys: AppKeys::builder().store(MemoryStore::default()).build().unwrap(),
             new: NewKey::new("bench", "0.0.0.0".parse().unwrap()),
         }
     }
 
     pub(crate) fn make(&self) -> Key {
         let issued = self.keys.make_key(&self.new).unwrap();
-        Key {
-            secret: issued.secret.expose().to_owned(),
-            digest: issued.record.digest,
-        }
+        Key { secret: issued.secret.expose().to_owned(), digest: issued.record.digest }
     }
 }
 

@@ -50,15 +50,10 @@ impl Load {
             stream.set_nonblocking(true).unwrap();
             let mut stream = TcpStream::from_std(stream);
             let token = Token(number);
-            poll.registry()
-                .register(&mut stream, token, Interest::READABLE)
-                .unwrap();
+            poll.registry().register(&mut stream, token, Interest::READABLE).unwrap();
             Connection::new(stream)
         });
-        Self {
-            connections: connections.collect(),
-            poll,
-        }
+        Self { connections: connections.collect(), poll }
     }
 
     /// Sends what `next` hands out until it has no more, over every connection at once, and reads the answers, which are all 200.
@@ -88,10 +83,7 @@ impl Load {
                 }
             }
         }
-        Run {
-            answers,
-            seconds: started.elapsed().as_secs_f64(),
-        }
+        Run { answers, seconds: started.elapsed().as_secs_f64() }
     }
 
     /// As [`run`](Self::run), these requests in turn for this long.
@@ -140,11 +132,7 @@ struct Connection<S> {
 
 impl<S: Read> Connection<S> {
     fn new(stream: S) -> Self {
-        Self {
-            stream,
-            buffer: Box::new([0; MAX_ANSWER]),
-            received: 0,
-        }
+        Self { stream, buffer: Box::new([0; MAX_ANSWER]), received: 0 }
     }
 
     /// Reads once, which empties the socket as the buffer is never filled; the status of an answer that is there as a whole.

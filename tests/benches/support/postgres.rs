@@ -42,10 +42,7 @@ pub(crate) struct Postgres {
 impl Postgres {
     pub(crate) fn start() -> Self {
         if let Ok(url) = env::var("TEST_POSTGRES_URL") {
-            return Self {
-                url,
-                guardian: None,
-            };
+            return Self { url, guardian: None };
         }
         let programs = programs();
         let user = User::of_server();
@@ -155,18 +152,12 @@ impl User {
         }
         let number = |what: &str, user: &str| {
             let output = Command::new("id").args([what, user]).output().unwrap();
-            String::from_utf8(output.stdout)
-                .unwrap()
-                .trim()
-                .parse()
-                .ok()
+            String::from_utf8(output.stdout).unwrap().trim().parse().ok()
         };
         let ids = ["postgres", "nobody"]
             .into_iter()
             .find_map(|user| Some((number("-u", user)?, number("-g", user)?)));
-        Self(Some(
-            ids.expect("this system has a user postgres or nobody"),
-        ))
+        Self(Some(ids.expect("this system has a user postgres or nobody")))
     }
 
     fn own(&self, folder: &Path) {

@@ -30,11 +30,7 @@ impl Server {
             });
         });
         let (address, handle) = receiver.recv().unwrap();
-        Self {
-            address,
-            handle,
-            thread: Some(thread),
-        }
+        Self { address, handle, thread: Some(thread) }
     }
 
     /// The thread that requests are answered on.

@@ -10,160 +10,131 @@ use crate::support::{
 };
 
 // E1
-database_test!(
-    what_is_changed_here_holds_for_the_next_request_here,
-    |database: Database| {
-        let keys = database.keys();
-        let server = Server::start(keys.clone(), routes);
-        let admin = keys.admin().unwrap();
-        let is = |key: &str| status(server.address, key);
-        for _ in 0..20 {
-            let new = NewKey::new("test", "0.0.0.0".parse().unwrap());
-            let issued = admin.issue(&new).unwrap();
-            let (key, id) = (issued.secret.expose(), issued.record.id);
-            assert_eq!(is(key), 200);
-            admin.disable(id).unwrap();
-            assert_eq!(is(key), 401, "disabled");
-            admin.enable(id).unwrap();
-            assert_eq!(is(key), 200, "enabled");
-            admin.revoke(id).unwrap();
-            assert_eq!(is(key), 401, "revoked");
-        }
+database_test!(what_is_changed_here_holds_for_the_next_request_here, |database: Database| {
+    let keys = database.keys();
+    let server = Server::start(keys.clone(), routes);
+    let admin = keys.admin().unwrap();
+    let is = |key: &str| status(server.address, key);
+    for _ in 0..20 {
+        let new = NewKey::new("test", "0.0.0.0".parse().unwrap());
+        let issued = admin.issue(&new).unwrap();
+        let (key, id) = (issued.secret.expose(), issued.record.id);
+        assert_eq!(is(key), 200);
+        admin.disable(id).unwrap();
+        assert_eq!(is(key), 401, "disabled");
+        admin.enable(id).unwrap();
+        assert_eq!(is(key), 200, "enabled");
+        admin.revoke(id).unwrap();
+        assert_eq!(is(key), 401, "revoked");
     }
-);
+});
 
 // E1, E6
-database_test!(
-    what_another_process_changes_reaches_this_one,
-    |database: Database| {
-        let server = Server::start(database.keys(), routes);
-        let other = database.keys();
-        let admin = other.admin().unwrap();
-        let is = |key: &str| status(server.address, key);
-        for _ in 0..5 {
-            let (key, id) = database.issue("0.0.0.0");
-            assert_eq!(is(&key), 200);
-            admin.disable(id).unwrap();
-            refused_in_time("disabled", Instant::now(), 401, || is(&key));
-            admin.enable(id).unwrap();
-            wait_until("enabled", || is(&key) == 200);
-            admin.revoke(id).unwrap();
-            refused_in_time("revoked", Instant::now(), 401, || is(&key));
-        }
+database_test!(what_another_process_changes_reaches_this_one, |database: Database| {
+    let server = Server::start(database.keys(), routes);
+    let other = database.keys();
+    let admin = other.admin().unwrap();
+    let is = |key: &str| status(server.address, key);
+    for _ in 0..5 {
+        let (key, id) = database.issue("0.0.0.0");
+        assert_eq!(is(&key), 200);
+        admin.disable(id).unwrap();
+        refused_in_time("disabled", Instant::now(), 401, || is(&key));
+        admin.enable(id).unwrap();
+        wait_until("enabled", || is(&key) == 200);
+        admin.revoke(id).unwrap();
+        refused_in_time("revoked", Instant::now(), 401, || is(&key));
     }
-);
+});
 
 // E1
-database_test!(
-    a_change_by_another_process_wakes_this_one,
-    |database: Database| {
-        // It reads changes each second if nothing wakes it; each is made right after the one before was seen.
-        const WOKEN: Duration = Duration::from_millis(500);
-        let builder = database.migrate().builder().max_staleness(PATIENCE);
-        let server = Server::start(builder.build().unwrap(), routes);
-        let other = database.keys();
-        let admin = other.admin().unwrap();
-        let (key, id) = database.issue("0.0.0.0");
-        let is = |expected: u16| status(server.address, &key) == expected;
-        wait_until("it is accepted", || is(200));
-        let mut took = Vec::new();
-        for _ in 0..10 {
-            let began = Instant::now();
-            admin.disable(id).unwrap();
-            wait_until("disabled", || is(401));
-            took.push(began.elapsed());
-            let began = Instant::now();
-            admin.enable(id).unwrap();
-            wait_until("enabled", || is(200));
-            took.push(began.elapsed());
-        }
-        took.sort();
-        println!(
-            "seen by the other process after {:?} at least, {:?} (median), {:?} at most",
-            took[0],
-            took[took.len() / 2],
-            took.last().unwrap()
-        );
-        assert!(took[0] < WOKEN, "{:?}", took[0]);
+database_test!(a_change_by_another_process_wakes_this_one, |database: Database| {
+    // It reads changes each second if nothing wakes it; each is made right after the one before was seen.
+    const WOKEN: Duration = Duration::from_millis(500);
+    let builder = database.migrate().builder().max_staleness(PATIENCE);
+    let server = Server::start(builder.build().unwrap(), routes);
+    let other = database.keys();
+    let admin = other.admin().unwrap();
+    let (key, id) = database.issue("0.0.0.0");
+    let is = |expected: u16| status(server.address, &key) == expected;
+    wait_until("it is accepted", || is(200));
+    let mut took = Vec::new();
+    for _ in 0..10 {
+        let began = Instant::now();
+        admin.disable(id).unwrap();
+        wait_until("disabled", || is(401));
+        took.push(began.elapsed());
+        let began = Instant::now();
+        admin.enable(id).unwrap();
+        wait_until("enabled", || is(200));
+        took.push(began.elapsed());
     }
-);
+    took.sort();
+    println!(
+        "seen by the other process after {:?} at least, {:?} (median), {:?} at most",
+        took[0],
+        took[took.len() / 2],
+        took.last().unwrap()
+    );
+    assert!(took[0] < WOKEN, "{:?}", took[0]);
+});
 
 // E6
-database_test!(
-    every_kind_of_change_by_plain_sql_reaches_every_process,
-    |database: Database| {
-        let servers = [
-            Server::start(database.keys(), routes),
-            Server::start(database.keys(), routes),
-        ];
-        let writes =
-            NewKey::new("w", "0.0.0.0".parse().unwrap()).scopes("cakes:write".parse().unwrap());
-        let are = |path: &str, key: &str, expected: u16| {
-            servers
-                .iter()
-                .all(|server| http::get_with(server.address, path, key).status == expected)
-        };
-        let past = "'2020-01-01 00:00:00+00:00'";
-        for (sql, path, expected) in [
-            (format!("SET revoked_at = {past}"), "/guarded", 401),
-            (format!("SET disabled_at = {past}"), "/guarded", 401),
-            (format!("SET expires_at = {past}"), "/guarded", 401),
-            ("SET allowed_ips = '203.0.113.7'".into(), "/guarded", 401),
-            ("SET scopes = 'cakes:read'".into(), "/writers", 403),
-            ("SET digest = DIGEST".into(), "/guarded", 401),
-            ("DELETE".into(), "/guarded", 401),
-        ] {
-            let (key, id) = database.issue_with(&writes);
-            let other = database.literal(&format!("{:02x}", id % 256).repeat(32));
-            assert!(are(path, &key, 200), "{sql}");
-            let change = if sql == "DELETE" {
-                format!("DELETE FROM api_keys WHERE id = {id}")
-            } else {
-                let set = sql.replace("DIGEST", &other);
-                format!("UPDATE api_keys {set} WHERE id = {id}")
-            };
-            database.execute(&change).unwrap();
-            let changed = Instant::now();
-            for server in &servers {
-                refused_in_time(&sql, changed, expected, || {
-                    http::get_with(server.address, path, &key).status
-                });
-            }
-        }
-        let (key, _) = database.issue_with(&writes);
-        assert!(are("/guarded", &key, 200));
-        let all = if database.is_postgres() {
-            "TRUNCATE api_keys CASCADE"
+database_test!(every_kind_of_change_by_plain_sql_reaches_every_process, |database: Database| {
+    let servers = [Server::start(database.keys(), routes), Server::start(database.keys(), routes)];
+    let writes =
+        NewKey::new("w", "0.0.0.0".parse().unwrap()).scopes("cakes:write".parse().unwrap());
+    let are = |path: &str, key: &str, expected: u16| {
+        servers.iter().all(|server| http::get_with(server.address, path, key).status == expected)
+    };
+    let past = "'2020-01-01 00:00:00+00:00'";
+    for (sql, path, expected) in [
+        (format!("SET revoked_at = {past}"), "/guarded", 401),
+        (format!("SET disabled_at = {past}"), "/guarded", 401),
+        (format!("SET expires_at = {past}"), "/guarded", 401),
+        ("SET allowed_ips = '203.0.113.7'".into(), "/guarded", 401),
+        ("SET scopes = 'cakes:read'".into(), "/writers", 403),
+        ("SET digest = DIGEST".into(), "/guarded", 401),
+        ("DELETE".into(), "/guarded", 401),
+    ] {
+        let (key, id) = database.issue_with(&writes);
+        let other = database.literal(&format!("{:02x}", id % 256).repeat(32));
+        assert!(are(path, &key, 200), "{sql}");
+        let change = if sql == "DELETE" {
+            format!("DELETE FROM api_keys WHERE id = {id}")
         } else {
-            "DELETE FROM api_keys"
+            let set = sql.replace("DIGEST", &other);
+            format!("UPDATE api_keys {set} WHERE id = {id}")
         };
-        database.execute(all).unwrap();
+        database.execute(&change).unwrap();
         let changed = Instant::now();
         for server in &servers {
-            refused_in_time("every key is gone", changed, 401, || {
-                status(server.address, &key)
+            refused_in_time(&sql, changed, expected, || {
+                http::get_with(server.address, path, &key).status
             });
         }
     }
-);
+    let (key, _) = database.issue_with(&writes);
+    assert!(are("/guarded", &key, 200));
+    let all =
+        if database.is_postgres() { "TRUNCATE api_keys CASCADE" } else { "DELETE FROM api_keys" };
+    database.execute(all).unwrap();
+    let changed = Instant::now();
+    for server in &servers {
+        refused_in_time("every key is gone", changed, 401, || status(server.address, &key));
+    }
+});
 
 // E6
-database_test!(
-    a_bulk_revocation_reaches_every_key_that_is_known,
-    |database: Database| {
-        let server = Server::start(database.keys(), routes);
-        let keys: Vec<String> = (0..100).map(|_| database.issue("0.0.0.0").0).collect();
-        for key in &keys {
-            assert_eq!(status(server.address, key), 200);
-        }
-        database
-            .execute("UPDATE api_keys SET revoked_at = '2020-01-01 00:00:00+00:00'")
-            .unwrap();
-        let revoked = Instant::now();
-        for key in &keys {
-            refused_in_time("all are revoked", revoked, 401, || {
-                status(server.address, key)
-            });
-        }
+database_test!(a_bulk_revocation_reaches_every_key_that_is_known, |database: Database| {
+    let server = Server::start(database.keys(), routes);
+    let keys: Vec<String> = (0..100).map(|_| database.issue("0.0.0.0").0).collect();
+    for key in &keys {
+        assert_eq!(status(server.address, key), 200);
     }
-);
+    database.execute("UPDATE api_keys SET revoked_at = '2020-01-01 00:00:00+00:00'").unwrap();
+    let revoked = Instant::now();
+    for key in &keys {
+        refused_in_time("all are revoked", revoked, 401, || status(server.address, key));
+    }
+});

@@ -20,12 +20,7 @@ database_test!(
         let (key, _) = database.issue("0.0.0.0");
         let store = Counting::new(DieselStore::open(database.url()).unwrap());
         let bound = Duration::from_millis(800);
-        let keys = database
-            .builder()
-            .store(store.clone())
-            .max_staleness(bound)
-            .build()
-            .unwrap();
+        let keys = database.builder().store(store.clone()).max_staleness(bound).build().unwrap();
         let server = Server::start(keys.clone(), routes);
         let began = Instant::now();
         loop {
@@ -53,53 +48,37 @@ database_test!(
 );
 
 // C14
-database_test!(
-    the_address_is_judged_on_every_request_known_or_not,
-    |database: Database| {
-        let (here, _) = database.issue("127.0.0.1");
-        let (elsewhere, _) = database.issue("203.0.113.7");
-        let keys = database
-            .builder()
-            .trusted_proxies(["127.0.0.1"])
-            .build()
-            .unwrap();
-        let server = Server::start(keys, routes);
-        let from = |key: &str, address: &str| {
-            let headers = [
-                format!("X-API-Key: {key}"),
-                format!("X-Forwarded-For: {address}"),
-            ];
-            let headers: Vec<&str> = headers.iter().map(String::as_str).collect();
-            http::get(server.address, "/guarded", &headers).status
-        };
-        for _ in 0..3 {
-            assert_eq!(from(&elsewhere, "203.0.113.7"), 200);
-            assert_eq!(from(&elsewhere, "203.0.113.8"), 401);
-            assert_eq!(from(&here, "203.0.113.7"), 401);
-        }
+database_test!(the_address_is_judged_on_every_request_known_or_not, |database: Database| {
+    let (here, _) = database.issue("127.0.0.1");
+    let (elsewhere, _) = database.issue("203.0.113.7");
+    let keys = database.builder().trusted_proxies(["127.0.0.1"]).build().unwrap();
+    let server = Server::start(keys, routes);
+    let from = |key: &str, address: &str| {
+        let headers = [format!("X-API-Key: {key}"), format!("X-Forwarded-For: {address}")];
+        let headers: Vec<&str> = headers.iter().map(String::as_str).collect();
+        http::get(server.address, "/guarded", &headers).status
+    };
+    for _ in 0..3 {
+        assert_eq!(from(&elsewhere, "203.0.113.7"), 200);
+        assert_eq!(from(&elsewhere, "203.0.113.8"), 401);
+        assert_eq!(from(&here, "203.0.113.7"), 401);
     }
-);
+});
 
 // D1
-database_test!(
-    scopes_are_judged_on_every_request_known_or_not,
-    |database: Database| {
-        let may_write =
-            NewKey::new("w", "0.0.0.0".parse().unwrap()).scopes("cakes:write".parse().unwrap());
-        let ((reader, _), (writer, _)) =
-            (database.issue("0.0.0.0"), database.issue_with(&may_write));
-        let server = Server::start(database.keys(), routes);
-        for _ in 0..3 {
-            for (key, path, expected) in [
-                (&reader, "/guarded", 200),
-                (&reader, "/writers", 403),
-                (&writer, "/writers", 200),
-            ] {
-                assert_eq!(http::get_with(server.address, path, key).status, expected);
-            }
+database_test!(scopes_are_judged_on_every_request_known_or_not, |database: Database| {
+    let may_write =
+        NewKey::new("w", "0.0.0.0".parse().unwrap()).scopes("cakes:write".parse().unwrap());
+    let ((reader, _), (writer, _)) = (database.issue("0.0.0.0"), database.issue_with(&may_write));
+    let server = Server::start(database.keys(), routes);
+    for _ in 0..3 {
+        for (key, path, expected) in
+            [(&reader, "/guarded", 200), (&reader, "/writers", 403), (&writer, "/writers", 200)]
+        {
+            assert_eq!(http::get_with(server.address, path, key).status, expected);
         }
     }
-);
+});
 
 // E5, F12
 database_test!(
@@ -108,15 +87,9 @@ database_test!(
         database.migrate();
         let clock = TestClock::at(moment() - TimeDelta::days(1));
         let store = Counting::new(DieselStore::open(database.url()).unwrap());
-        let admin = database
-            .builder()
-            .clock(clock.clone())
-            .build_admin()
-            .unwrap();
+        let admin = database.builder().clock(clock.clone()).build_admin().unwrap();
         let any = || "0.0.0.0".parse().unwrap();
-        let ending = admin
-            .issue(&NewKey::new("ending", any()).expires_at(moment()))
-            .unwrap();
+        let ending = admin.issue(&NewKey::new("ending", any()).expires_at(moment())).unwrap();
         let endless = admin.issue(&NewKey::new("endless", any())).unwrap();
         let keys = database
             .builder()

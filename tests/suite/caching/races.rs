@@ -180,33 +180,30 @@ database_test!(
 );
 
 // E11
-database_test!(
-    a_thousand_first_requests_of_a_key_are_one_query,
-    |database: Database| {
-        const REQUESTS: usize = 1000;
-        allow_open_files(8192);
-        let (key, _) = database.issue("0.0.0.0");
-        let held = Held::new(&database);
-        let store = Counting::new(held.clone());
-        // A look-up that was sent is joined for half of the shorter one.
-        let builder = database.builder().store(store.clone());
-        let builder = builder.lookup_timeout(PATIENCE).max_staleness(PATIENCE);
-        let keys = builder.build().unwrap();
-        // The feed's first word is that anything may have changed, and who joined before it is asked for again.
-        wait_until("the feed is up to date", || keys.health().is_ready());
-        let server = CountedServer::start(keys, routes);
-        held.close();
-        let before = store.queries();
-        let mut requests: Vec<_> = (0..REQUESTS).map(|_| send(&server, &key)).collect();
-        server.wait_for(REQUESTS);
-        held.wait_until_something_is_held();
-        held.open();
-        for request in &mut requests {
-            assert_eq!(request.read(false).unwrap().status, 200);
-        }
-        assert_eq!(store.queries() - before, 1);
+database_test!(a_thousand_first_requests_of_a_key_are_one_query, |database: Database| {
+    const REQUESTS: usize = 1000;
+    allow_open_files(8192);
+    let (key, _) = database.issue("0.0.0.0");
+    let held = Held::new(&database);
+    let store = Counting::new(held.clone());
+    // A look-up that was sent is joined for half of the shorter one.
+    let builder = database.builder().store(store.clone());
+    let builder = builder.lookup_timeout(PATIENCE).max_staleness(PATIENCE);
+    let keys = builder.build().unwrap();
+    // The feed's first word is that anything may have changed, and who joined before it is asked for again.
+    wait_until("the feed is up to date", || keys.health().is_ready());
+    let server = CountedServer::start(keys, routes);
+    held.close();
+    let before = store.queries();
+    let mut requests: Vec<_> = (0..REQUESTS).map(|_| send(&server, &key)).collect();
+    server.wait_for(REQUESTS);
+    held.wait_until_something_is_held();
+    held.open();
+    for request in &mut requests {
+        assert_eq!(request.read(false).unwrap().status, 200);
     }
-);
+    assert_eq!(store.queries() - before, 1);
+});
 
 // E11
 #[test]

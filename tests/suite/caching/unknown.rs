@@ -28,9 +28,7 @@ database_test!(
         // The very key is put into the table by another process.
         let (other, id) = database.issue("0.0.0.0");
         assert_eq!(status(server.address, &other), 200);
-        database
-            .execute(&format!("DELETE FROM api_keys WHERE id = {id}"))
-            .unwrap();
+        database.execute(&format!("DELETE FROM api_keys WHERE id = {id}")).unwrap();
         wait_until("it is unknown", || status(server.address, &other) == 401);
         let digest = database.literal(&hex(&Sha256::digest(&other)));
         database
@@ -38,9 +36,7 @@ database_test!(
                 "INSERT INTO api_keys (digest, digest_key, hint, name, allowed_ips) VALUES ({digest}, 'sha256', '', 'again', '0.0.0.0')"
             ))
             .unwrap();
-        wait_until("it is known again", || {
-            status(server.address, &other) == 200
-        });
+        wait_until("it is known again", || status(server.address, &other) == 200);
     }
 );
 

@@ -8,48 +8,37 @@ use super::{Reader, Seen, hex, insert, insertion, keys, nothing};
 use crate::support::{Database, database_test};
 
 // E6
-database_test!(
-    every_kind_of_change_by_direct_sql_is_told_once,
-    |database: Database| {
-        database.migrate();
-        let bystander = insert(&database, 1);
-        let digest = insert(&database, 2);
-        let mut reader = Reader::new(&database);
-        assert_eq!(reader.read(), nothing());
-        let row = format!("digest = {}", database.literal(&digest));
-        for change in [
-            "allowed_ips = '10.0.0.1'",
-            "scopes = 'a'",
-            "expires_at = '2027-01-01 00:00:00+00:00'",
-            "disabled_at = '2026-01-01 00:00:00+00:00'",
-            "disabled_at = NULL",
-            "name = 'other'",
-            "owner = 'me'",
-            "digest_key = 'hmac-sha256:0123456789abcdef'",
-            "revoked_at = '2026-01-01 00:00:00+00:00'",
-        ] {
-            database
-                .execute(&format!("UPDATE api_keys SET {change} WHERE {row}"))
-                .unwrap();
-            assert_eq!(reader.read(), keys([&digest]), "{change}");
-            assert_eq!(reader.read(), nothing(), "once");
-        }
-        database
-            .execute(&format!("DELETE FROM api_keys WHERE {row}"))
-            .unwrap();
-        assert_eq!(reader.read(), keys([&digest]), "deleting");
-        let added = insert(&database, 3);
-        assert_eq!(reader.read(), keys([&added]), "issuing");
-        database
-            .execute("UPDATE api_keys SET scopes = 'b'")
-            .unwrap();
-        assert_eq!(reader.read(), keys([&bystander, &added]), "several");
-        database
-            .execute("UPDATE api_keys SET scopes = 'c' WHERE id = -1")
-            .unwrap();
-        assert_eq!(reader.read(), nothing());
+database_test!(every_kind_of_change_by_direct_sql_is_told_once, |database: Database| {
+    database.migrate();
+    let bystander = insert(&database, 1);
+    let digest = insert(&database, 2);
+    let mut reader = Reader::new(&database);
+    assert_eq!(reader.read(), nothing());
+    let row = format!("digest = {}", database.literal(&digest));
+    for change in [
+        "allowed_ips = '10.0.0.1'",
+        "scopes = 'a'",
+        "expires_at = '2027-01-01 00:00:00+00:00'",
+        "disabled_at = '2026-01-01 00:00:00+00:00'",
+        "disabled_at = NULL",
+        "name = 'other'",
+        "owner = 'me'",
+        "digest_key = 'hmac-sha256:0123456789abcdef'",
+        "revoked_at = '2026-01-01 00:00:00+00:00'",
+    ] {
+        database.execute(&format!("UPDATE api_keys SET {change} WHERE {row}")).unwrap();
+        assert_eq!(reader.read(), keys([&digest]), "{change}");
+        assert_eq!(reader.read(), nothing(), "once");
     }
-);
+    database.execute(&format!("DELETE FROM api_keys WHERE {row}")).unwrap();
+    assert_eq!(reader.read(), keys([&digest]), "deleting");
+    let added = insert(&database, 3);
+    assert_eq!(reader.read(), keys([&added]), "issuing");
+    database.execute("UPDATE api_keys SET scopes = 'b'").unwrap();
+    assert_eq!(reader.read(), keys([&bystander, &added]), "several");
+    database.execute("UPDATE api_keys SET scopes = 'c' WHERE id = -1").unwrap();
+    assert_eq!(reader.read(), nothing());
+});
 
 // E6
 database_test!(what_administration_changes_is_told, |database: Database| {
@@ -69,27 +58,17 @@ database_test!(what_administration_changes_is_told, |database: Database| {
 });
 
 // E7
-database_test!(
-    to_a_cursor_that_cannot_be_read_everything_has_changed,
-    |database: Database| {
-        database.migrate();
-        let mut reader = Reader::new(&database);
-        for unreadable in [
-            "",
-            "x",
-            "pg1 0:0: 0 0",
-            "pg1 9:1: 1 1",
-            "sqlite1 1 zz 1",
-            "\0",
-        ] {
-            reader.cursor = Some(ChangeCursor::new(unreadable));
-            assert_eq!(reader.read(), Seen::Everything, "{unreadable:?}");
-            assert_eq!(reader.read(), nothing());
-        }
-        reader.cursor = None;
-        assert_eq!(reader.read(), Seen::Everything);
+database_test!(to_a_cursor_that_cannot_be_read_everything_has_changed, |database: Database| {
+    database.migrate();
+    let mut reader = Reader::new(&database);
+    for unreadable in ["", "x", "pg1 0:0: 0 0", "pg1 9:1: 1 1", "sqlite1 1 zz 1", "\0"] {
+        reader.cursor = Some(ChangeCursor::new(unreadable));
+        assert_eq!(reader.read(), Seen::Everything, "{unreadable:?}");
+        assert_eq!(reader.read(), nothing());
     }
-);
+    reader.cursor = None;
+    assert_eq!(reader.read(), Seen::Everything);
+});
 
 // E7
 database_test!(
@@ -118,9 +97,7 @@ database_test!(
         let insert_each = |numbers: std::ops::RangeInclusive<u32>| {
             let digests: Vec<String> = numbers.map(|number| format!("{number:064x}")).collect();
             let statements = digests.iter().map(|digest| insertion(&database, digest));
-            database
-                .execute(&statements.collect::<Vec<String>>().join("; "))
-                .unwrap();
+            database.execute(&statements.collect::<Vec<String>>().join("; ")).unwrap();
             digests
         };
         assert_eq!(reader.read(), nothing());

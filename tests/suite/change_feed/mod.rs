@@ -43,10 +43,7 @@ impl Reader {
     }
 
     fn at(url: &str) -> Self {
-        let mut reader = Self {
-            store: DieselStore::open(url).unwrap(),
-            cursor: None,
-        };
+        let mut reader = Self { store: DieselStore::open(url).unwrap(), cursor: None };
         assert_eq!(reader.read(), Seen::Everything, "the first answer");
         reader
     }
@@ -61,10 +58,8 @@ impl Reader {
         Ok(match changes.digests() {
             None => Seen::Everything,
             Some(digests) => {
-                let hex: Vec<String> = digests
-                    .iter()
-                    .map(|digest| hex(digest.as_bytes()))
-                    .collect();
+                let hex: Vec<String> =
+                    digests.iter().map(|digest| hex(digest.as_bytes())).collect();
                 keys(&hex)
             }
         })

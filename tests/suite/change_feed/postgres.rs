@@ -30,13 +30,9 @@ fn a_transaction_that_began_before_others_and_commits_after_them_is_told_when_it
     let digests: Vec<String> = (1..=6).map(|number| insert(&database, number)).collect();
     let mut reader = Reader::new(&database);
     let mut early = session(&database);
-    early
-        .batch_execute(&format!("BEGIN; {}", change(&database, &digests[0])))
-        .unwrap();
+    early.batch_execute(&format!("BEGIN; {}", change(&database, &digests[0]))).unwrap();
     let mut earlier_still = session(&database);
-    earlier_still
-        .batch_execute(&format!("BEGIN; {}", change(&database, &digests[1])))
-        .unwrap();
+    earlier_still.batch_execute(&format!("BEGIN; {}", change(&database, &digests[1]))).unwrap();
     assert_eq!(reader.read(), nothing(), "not committed");
     for digest in &digests[2..] {
         database.execute(&change(&database, digest)).unwrap();
@@ -46,9 +42,7 @@ fn a_transaction_that_began_before_others_and_commits_after_them_is_told_when_it
     earlier_still.batch_execute("COMMIT").unwrap();
     assert_eq!(reader.read(), keys([&digests[1]]));
     assert_eq!(reader.read(), nothing());
-    early
-        .batch_execute(&format!("{}; COMMIT", change(&database, &digests[2])))
-        .unwrap();
+    early.batch_execute(&format!("{}; COMMIT", change(&database, &digests[2]))).unwrap();
     assert_eq!(reader.read(), keys([&digests[0], &digests[2]]));
     assert_eq!(reader.read(), nothing());
 }
@@ -72,24 +66,14 @@ fn what_savepoints_kept_is_told_and_what_they_rolled_back_is_not() {
     // More than a snapshot lists of a transaction's own.
     let mut many = String::new();
     for number in 0..100 {
-        write!(
-            many,
-            "SAVEPOINT s{number}; {}; ",
-            change(&database, &digests[3])
-        )
-        .unwrap();
+        write!(many, "SAVEPOINT s{number}; {}; ", change(&database, &digests[3])).unwrap();
     }
     session.batch_execute(&many).unwrap();
     assert_eq!(reader.read(), nothing());
     session.batch_execute("COMMIT").unwrap();
     assert_eq!(reader.read(), keys([&digests[0], &digests[2], &digests[3]]));
     assert_eq!(reader.read(), nothing());
-    session
-        .batch_execute(&format!(
-            "BEGIN; {}; ROLLBACK",
-            change(&database, &digests[0])
-        ))
-        .unwrap();
+    session.batch_execute(&format!("BEGIN; {}; ROLLBACK", change(&database, &digests[0]))).unwrap();
     assert_eq!(reader.read(), nothing(), "rolled back");
 }
 
@@ -114,11 +98,8 @@ fn upserts_merges_cascades_truncation_and_bulk_changes_are_told() {
         ))
         .unwrap();
     assert_eq!(reader.read(), keys([&other]), "an upsert that inserts");
-    let version: u32 = database
-        .texts("SELECT current_setting('server_version_num')")
-        .remove(0)
-        .parse()
-        .unwrap();
+    let version: u32 =
+        database.texts("SELECT current_setting('server_version_num')").remove(0).parse().unwrap();
     if version >= 150_000 {
         let digest = database.literal(&digest);
         database
@@ -139,9 +120,7 @@ fn upserts_merges_cascades_truncation_and_bulk_changes_are_told() {
         .execute("INSERT INTO api_keys (digest, digest_key, hint, name, allowed_ips) SELECT sha256(n::text::bytea), 'sha256', 'h', 'n', '0.0.0.0' FROM generate_series(1, 100000) n")
         .unwrap();
     assert_eq!(reader.read(), Seen::Everything, "100 000 at once");
-    database
-        .execute("UPDATE api_keys SET revoked_at = now()")
-        .unwrap();
+    database.execute("UPDATE api_keys SET revoked_at = now()").unwrap();
     assert_eq!(reader.read(), Seen::Everything, "100 000 revoked at once");
     assert_eq!(reader.read(), nothing());
     database.execute("TRUNCATE api_keys CASCADE").unwrap();
@@ -154,9 +133,7 @@ fn upserts_merges_cascades_truncation_and_bulk_changes_are_told() {
 fn rows_of_another_server_s_history_are_not_told_for_ever() {
     let database = migrated();
     let digest = insert(&database, 1);
-    database
-        .execute("UPDATE api_key_changes SET xid = '9000000000'")
-        .unwrap();
+    database.execute("UPDATE api_key_changes SET xid = '9000000000'").unwrap();
     let mut reader = Reader::new(&database);
     assert_eq!(reader.read(), nothing());
     database.execute(&change(&database, &digest)).unwrap();
@@ -191,9 +168,7 @@ fn a_trigger_that_is_dropped_or_disabled_under_the_feed_is_an_error_and_everythi
         assert_eq!(reader.read(), nothing());
         // Off and on again between two reads, as a data-only restore has it.
         database
-            .execute(&format!(
-                "BEGIN; {off}; UPDATE api_keys SET scopes = 'unseen'; {on}; COMMIT"
-            ))
+            .execute(&format!("BEGIN; {off}; UPDATE api_keys SET scopes = 'unseen'; {on}; COMMIT"))
             .unwrap();
         assert_eq!(reader.read(), Seen::Everything, "{off}, and on again");
         assert_eq!(reader.read(), nothing());
@@ -206,9 +181,7 @@ fn tables_that_were_made_anew_are_everything() {
     let database = migrated();
     insert(&database, 1);
     let mut reader = Reader::new(&database);
-    database
-        .execute("DROP SCHEMA public CASCADE; CREATE SCHEMA public")
-        .unwrap();
+    database.execute("DROP SCHEMA public CASCADE; CREATE SCHEMA public").unwrap();
     assert!(reader.try_read().is_err(), "there are none");
     database.migrate();
     assert_eq!(reader.read(), Seen::Everything);
@@ -221,14 +194,10 @@ fn row_level_security_that_would_hide_the_log_is_an_error() {
     let database = migrated();
     let role = role_with_the_documented_grants(&database);
     let mut reader = Reader::at(&role);
-    database
-        .execute("ALTER TABLE api_key_changes ENABLE ROW LEVEL SECURITY")
-        .unwrap();
+    database.execute("ALTER TABLE api_key_changes ENABLE ROW LEVEL SECURITY").unwrap();
     let error = reader.try_read().unwrap_err().to_string();
     assert!(error.contains("row-level security"), "{error}");
-    database
-        .execute("ALTER TABLE api_key_changes DISABLE ROW LEVEL SECURITY")
-        .unwrap();
+    database.execute("ALTER TABLE api_key_changes DISABLE ROW LEVEL SECURITY").unwrap();
     assert_eq!(reader.read(), Seen::Everything);
     drop_role(&database);
 }
@@ -253,9 +222,7 @@ fn a_role_with_only_the_documented_grants_reads_changes_and_is_woken() {
 
 fn drop_role(database: &Database) {
     let name = database.url().rsplit_once('/').unwrap().1;
-    database
-        .execute(&format!("DROP OWNED BY role_{name}; DROP ROLE role_{name}"))
-        .unwrap();
+    database.execute(&format!("DROP OWNED BY role_{name}; DROP ROLE role_{name}")).unwrap();
 }
 
 // E5, F5
@@ -268,12 +235,6 @@ fn a_connection_that_was_cut_is_an_error_or_everything_and_never_old_news() {
         database.execute(&change(&database, &digest)).unwrap();
         database.end_connections();
         let answers = [reader.try_read(), reader.try_read()];
-        assert!(
-            answers
-                .iter()
-                .flatten()
-                .any(|seen| *seen == Seen::Everything),
-            "{answers:?}"
-        );
+        assert!(answers.iter().flatten().any(|seen| *seen == Seen::Everything), "{answers:?}");
     }
 }

@@ -76,28 +76,21 @@ fn a_server_that_turns_into_a_standby_under_an_open_connection_is_an_error() {
     let mut reader = Reader::new(&database);
     assert_eq!(reader.store.find(&[digest]).unwrap().len(), 1);
     assert_eq!(reader.read(), nothing());
-    database
-        .execute("UPDATE standby SET is_standby = true")
-        .unwrap();
+    database.execute("UPDATE standby SET is_standby = true").unwrap();
     for _ in 0..2 {
         let error = reader.try_read().unwrap_err().to_string();
         assert!(error.contains("hot standby"), "{error}");
         let error = reader.store.find(&[digest]).unwrap_err().to_string();
         assert!(error.contains("hot standby"), "{error}");
     }
-    database
-        .execute("UPDATE standby SET is_standby = false")
-        .unwrap();
+    database.execute("UPDATE standby SET is_standby = false").unwrap();
     assert_eq!(reader.read(), Seen::Everything);
     assert_eq!(reader.store.find(&[digest]).unwrap().len(), 1);
 }
 
 /// What the log says of notifications from this database: those of its process, by its name.
 fn said(database: &Database) -> Vec<String> {
-    log::lines_with("arrive")
-        .into_iter()
-        .filter(|line| line.contains(database.name()))
-        .collect()
+    log::lines_with("arrive").into_iter().filter(|line| line.contains(database.name())).collect()
 }
 
 /// Reads and waits, as a feed does, until what the log says of this database ends it, or for so long that a notification of its own
@@ -135,10 +128,7 @@ fn through_a_transaction_pooler_changes_are_told_and_that_nothing_wakes_is_said_
     });
     let lines = said(&database);
     assert_eq!(lines.len(), 1, "{lines:?}");
-    assert!(
-        lines[0].starts_with("WARN") && lines[0].contains("listen_url"),
-        "{lines:?}"
-    );
+    assert!(lines[0].starts_with("WARN") && lines[0].contains("listen_url"), "{lines:?}");
     // A new connection, and the same again.
     database.end_connections();
     let _ = reader.try_read();

@@ -25,10 +25,7 @@ fn keys_of_another_server_than_changes_are_read_in_are_an_error_until_both_are_o
     let database = servers[0].database();
     database.migrate();
     let elsewhere = database.url_at(servers[1].address());
-    servers[1]
-        .database()
-        .execute(&format!("CREATE DATABASE {}", database.name()))
-        .unwrap();
+    servers[1].database().execute(&format!("CREATE DATABASE {}", database.name())).unwrap();
     AppKeys::migrate(&elsewhere).unwrap();
     let proxy = Proxy::start(servers[0].address());
     let mut reader = Reader::at(&database.url_at(proxy.address));
@@ -79,9 +76,7 @@ fn a_standby_that_knows_none_of_the_keys_is_an_error_and_not_an_answer() {
         .unwrap();
     let store = DieselStore::open(database.url()).unwrap();
     assert!(store.find(&[unknown()]).unwrap().is_empty());
-    database
-        .execute("UPDATE pretended SET is_standby = true")
-        .unwrap();
+    database.execute("UPDATE pretended SET is_standby = true").unwrap();
     let error = store.find(&[unknown()]).unwrap_err().to_string();
     assert!(error.contains("hot standby"), "{error}");
 }
@@ -139,9 +134,7 @@ fn a_role_that_was_switched_to_hides_when_its_connection_began_and_changes_are_t
     assert_eq!(reader.read(), keys([&digest]));
     assert_eq!(reader.read(), nothing());
     database
-        .execute(&format!(
-            "DROP OWNED BY group_{name}; DROP ROLE login_{name}, group_{name}"
-        ))
+        .execute(&format!("DROP OWNED BY group_{name}; DROP ROLE login_{name}, group_{name}"))
         .unwrap();
 }
 
@@ -160,10 +153,7 @@ fn a_log_in_another_schema_than_the_keys_is_an_error() {
     let error = store.changes(None).unwrap_err().to_string();
     assert!(error.contains("two schemas"), "{error}");
     database
-        .execute(&format!(
-            "ALTER DATABASE {} SET search_path = public",
-            database.name()
-        ))
+        .execute(&format!("ALTER DATABASE {} SET search_path = public", database.name()))
         .unwrap();
     store.changes(None).unwrap();
 }

@@ -88,15 +88,8 @@ fn a_restored_backup_that_gives_out_the_same_numbers_again_is_everything() {
     assert_eq!(reader.read(), Seen::Everything, "fewer numbers");
     insert(&database, 3);
     reader.read();
-    restore(&format!(
-        "{};",
-        super::insertion(&database, &"4".repeat(64))
-    ));
-    assert_eq!(
-        reader.read(),
-        Seen::Everything,
-        "the same number, another token"
-    );
+    restore(&format!("{};", super::insertion(&database, &"4".repeat(64))));
+    assert_eq!(reader.read(), Seen::Everything, "the same number, another token");
     reader.read();
     restore(&format!(
         "{}; {};",
@@ -112,18 +105,12 @@ fn a_restored_backup_that_gives_out_the_same_numbers_again_is_everything() {
 fn a_log_that_was_pruned_since_is_everything() {
     let database = migrated();
     let prune = |rows: &str| {
-        database
-            .execute(&format!("DELETE FROM api_key_changes WHERE {rows}"))
-            .unwrap();
+        database.execute(&format!("DELETE FROM api_key_changes WHERE {rows}")).unwrap();
     };
     insert(&database, 1);
     let mut reader = Reader::new(&database);
     prune("true");
-    assert_eq!(
-        reader.read(),
-        Seen::Everything,
-        "the row it stood at is gone"
-    );
+    assert_eq!(reader.read(), Seen::Everything, "the row it stood at is gone");
     assert_eq!(reader.read(), nothing(), "of an empty log");
     let digest = insert(&database, 2);
     assert_eq!(reader.read(), keys([&digest]), "from an empty log on");
@@ -160,9 +147,7 @@ fn a_table_that_was_rebuilt_without_its_triggers_is_an_error_and_with_them_every
     }
     database.execute(&triggers.concat()).unwrap();
     assert_eq!(reader.read(), Seen::Everything);
-    database
-        .execute(&format!("{rebuild} {} COMMIT", triggers.concat()))
-        .unwrap();
+    database.execute(&format!("{rebuild} {} COMMIT", triggers.concat())).unwrap();
     assert_eq!(reader.read(), Seen::Everything, "rebuilt with all it had");
     assert_eq!(reader.read(), nothing());
 }

@@ -5,42 +5,36 @@ use chrono::{DateTime, TimeDelta, Utc};
 use super::{app_key, status};
 use crate::support::{Database, database_test};
 
-database_test!(
-    a_key_is_issued_disabled_enabled_and_revoked,
-    |database: Database| {
-        app_key(&database, "migrate").succeeded();
-        let key = app_key(&database, "issue --name billing --ip 127.0.0.0/8 --ip ::1").succeeded();
-        let state = |expected: &str, answered: u16| {
-            let listed = app_key(&database, "list").succeeded();
-            let line = listed.lines().nth(1).unwrap();
-            assert!(line.ends_with(expected), "{listed}");
-            let shown = app_key(&database, "show 1").succeeded();
-            assert!(
-                shown.contains(&format!("state        {expected}\n")),
-                "{shown}"
-            );
-            assert_eq!(status(database.builder(), &key), answered);
-        };
-        let said = |line: &str| {
-            let ran = app_key(&database, line);
-            assert_eq!((ran.code, ran.stdout.as_str()), (Some(0), ""), "{ran:?}");
-            ran.stderr
-        };
-        state("active", 200);
-        assert!(said("disable 1").starts_with("Disabled key 1 ak_live_"));
-        state("disabled", 401);
-        assert!(said("disable 1").contains("was disabled already, at 20"));
-        state("disabled", 401);
-        assert!(said("enable 1").starts_with("Enabled key 1 ak_live_"));
-        state("active", 200);
-        assert!(said("enable 1").contains("was not disabled"));
-        state("active", 200);
-        let revoked = said("revoke 1");
-        assert!(revoked.starts_with("Revoked key 1 ak_live_"), "{revoked}");
-        assert!(revoked.contains("(billing)"), "{revoked}");
-        state("revoked", 401);
-    }
-);
+database_test!(a_key_is_issued_disabled_enabled_and_revoked, |database: Database| {
+    app_key(&database, "migrate").succeeded();
+    let key = app_key(&database, "issue --name billing --ip 127.0.0.0/8 --ip ::1").succeeded();
+    let state = |expected: &str, answered: u16| {
+        let listed = app_key(&database, "list").succeeded();
+        let line = listed.lines().nth(1).unwrap();
+        assert!(line.ends_with(expected), "{listed}");
+        let shown = app_key(&database, "show 1").succeeded();
+        assert!(shown.contains(&format!("state        {expected}\n")), "{shown}");
+        assert_eq!(status(database.builder(), &key), answered);
+    };
+    let said = |line: &str| {
+        let ran = app_key(&database, line);
+        assert_eq!((ran.code, ran.stdout.as_str()), (Some(0), ""), "{ran:?}");
+        ran.stderr
+    };
+    state("active", 200);
+    assert!(said("disable 1").starts_with("Disabled key 1 ak_live_"));
+    state("disabled", 401);
+    assert!(said("disable 1").contains("was disabled already, at 20"));
+    state("disabled", 401);
+    assert!(said("enable 1").starts_with("Enabled key 1 ak_live_"));
+    state("active", 200);
+    assert!(said("enable 1").contains("was not disabled"));
+    state("active", 200);
+    let revoked = said("revoke 1");
+    assert!(revoked.starts_with("Revoked key 1 ak_live_"), "{revoked}");
+    assert!(revoked.contains("(billing)"), "{revoked}");
+    state("revoked", 401);
+});
 
 database_test!(
     revoking_twice_says_when_it_was_revoked_and_revocation_is_final,
@@ -49,11 +43,7 @@ database_test!(
         app_key(&database, "revoke 1").succeeded();
         let before = database.rows();
         let record = app_key(&database, "show 1 --json").json();
-        let (second, _) = record["revoked_at"]
-            .as_str()
-            .unwrap()
-            .split_once('.')
-            .unwrap();
+        let (second, _) = record["revoked_at"].as_str().unwrap().split_once('.').unwrap();
         for again in ["revoke 1", "revoke 1 --yes"] {
             let ran = app_key(&database, again);
             assert!(ran.stderr.contains("revoked already"), "{ran:?}");
@@ -75,18 +65,9 @@ fn enabling_an_expired_key_says_that_it_stays_refused() {
     app_key(&database, "disable 1").succeeded();
     std::thread::sleep(std::time::Duration::from_millis(1100));
     let ran = app_key(&database, "enable 1");
-    assert!(
-        ran.stderr
-            .contains("It stays refused, because it expired at 20"),
-        "{ran:?}"
-    );
+    assert!(ran.stderr.contains("It stays refused, because it expired at 20"), "{ran:?}");
     ran.succeeded();
-    assert!(
-        app_key(&database, "list")
-            .succeeded()
-            .trim_end()
-            .ends_with("expired")
-    );
+    assert!(app_key(&database, "list").succeeded().trim_end().ends_with("expired"));
 }
 
 #[test]

@@ -34,21 +34,11 @@ database_test!(
         app_key(&database, "migrate").succeeded();
         for (id, format, prefix, length) in [(1, "native", "ak_live_", 44), (2, "uuid", "", 36)] {
             let issued = outcome(
-                command(
-                    database.url(),
-                    "issue --ip 10.0.0.0/8 --ip 2001:db8::/32 --expires 90d",
-                )
-                .args([
-                    "--format", format, "--name", "billing", "--owner", "user 17",
-                ])
-                .args([
-                    "--scope",
-                    "cakes:read",
-                    "--scope",
-                    "cakes:write cakes:delete",
-                ])
-                .env("APP_KEY_ACCEPT_IMPORTED", "1")
-                .env("RUST_LOG", "trace"),
+                command(database.url(), "issue --ip 10.0.0.0/8 --ip 2001:db8::/32 --expires 90d")
+                    .args(["--format", format, "--name", "billing", "--owner", "user 17"])
+                    .args(["--scope", "cakes:read", "--scope", "cakes:write cakes:delete"])
+                    .env("APP_KEY_ACCEPT_IMPORTED", "1")
+                    .env("RUST_LOG", "trace"),
             );
             for said in [
                 "billing",
@@ -63,9 +53,7 @@ database_test!(
             let secret = key.strip_prefix(prefix).unwrap();
             assert_eq!(secret.len(), length);
             assert!(
-                secret
-                    .bytes()
-                    .all(|byte| byte.is_ascii_alphanumeric() || byte == b'-'),
+                secret.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-'),
                 "{key}"
             );
 
@@ -95,114 +83,101 @@ database_test!(
 );
 
 // A10
-database_test!(
-    json_has_the_columns_of_the_tables_but_the_digest,
-    |database: Database| {
-        app_key(&database, "migrate").succeeded();
-        let bare = app_key(&database, "issue --json --name bare --ip any");
-        assert_eq!(bare.stdout.lines().count(), 1, "{bare:?}");
-        let mut bare = bare.json();
-        let full = outcome(command(database.url(), "issue --json --name full --ip 10.0.0.0/8 --ip ::1 --expires 2030-01-31T02:00:00.5+02:00")
+database_test!(json_has_the_columns_of_the_tables_but_the_digest, |database: Database| {
+    app_key(&database, "migrate").succeeded();
+    let bare = app_key(&database, "issue --json --name bare --ip any");
+    assert_eq!(bare.stdout.lines().count(), 1, "{bare:?}");
+    let mut bare = bare.json();
+    let full = outcome(command(database.url(), "issue --json --name full --ip 10.0.0.0/8 --ip ::1 --expires 2030-01-31T02:00:00.5+02:00")
             .args(["--owner", "user 17", "--scope", "b a", "--scope", "c", "--scope", "a"]))
         .json();
-        let key = bare.as_object_mut().unwrap().remove("key").unwrap();
-        assert!(key.as_str().unwrap().starts_with("ak_live_"));
-        assert_eq!(full["allowed_ips"], "10.0.0.0/8 ::1");
-        assert_eq!(full["scopes"], "b a c");
-        assert_eq!(full["owner"], "user 17");
-        assert_eq!(full["expires_at"], "2030-01-31T00:00:00.500000Z");
-        assert_eq!(bare["allowed_ips"], "0.0.0.0");
-        assert_eq!(bare["scopes"], "");
-        assert_eq!(bare["digest_key"], "sha256");
-        for column in [
-            "owner",
-            "expires_at",
-            "disabled_at",
-            "revoked_at",
-            "replaced_by",
-            "last_used_at",
-            "last_used_ip",
-        ] {
-            assert_eq!(bare[column], Value::Null, "{column}");
-        }
-        assert_eq!(bare["use_count"], 0);
-        assert_eq!(app_key(&database, "show 1 --json").json(), bare);
-
-        let listed = app_key(&database, "list --json");
-        let places = COLUMNS.map(|column| listed.stdout.find(&format!("\"{column}\":")).unwrap());
-        assert!(places.is_sorted(), "in the order of the tables: {listed:?}");
-        let listed = listed.json();
-        assert_eq!(listed[0], bare);
-        assert_eq!(listed[1]["id"], full["id"]);
-        for record in listed.as_array().unwrap() {
-            let fields = record.as_object().unwrap().keys().map(String::as_str);
-            assert_eq!(fields.collect::<BTreeSet<_>>(), BTreeSet::from(COLUMNS));
-            let created = record["created_at"].as_str().unwrap();
-            assert!(created.ends_with('Z'), "{created}");
-            let age = Utc::now() - created.parse::<DateTime<Utc>>().unwrap();
-            assert!(age < TimeDelta::minutes(1), "{created}");
-        }
+    let key = bare.as_object_mut().unwrap().remove("key").unwrap();
+    assert!(key.as_str().unwrap().starts_with("ak_live_"));
+    assert_eq!(full["allowed_ips"], "10.0.0.0/8 ::1");
+    assert_eq!(full["scopes"], "b a c");
+    assert_eq!(full["owner"], "user 17");
+    assert_eq!(full["expires_at"], "2030-01-31T00:00:00.500000Z");
+    assert_eq!(bare["allowed_ips"], "0.0.0.0");
+    assert_eq!(bare["scopes"], "");
+    assert_eq!(bare["digest_key"], "sha256");
+    for column in [
+        "owner",
+        "expires_at",
+        "disabled_at",
+        "revoked_at",
+        "replaced_by",
+        "last_used_at",
+        "last_used_ip",
+    ] {
+        assert_eq!(bare[column], Value::Null, "{column}");
     }
-);
+    assert_eq!(bare["use_count"], 0);
+    assert_eq!(app_key(&database, "show 1 --json").json(), bare);
+
+    let listed = app_key(&database, "list --json");
+    let places = COLUMNS.map(|column| listed.stdout.find(&format!("\"{column}\":")).unwrap());
+    assert!(places.is_sorted(), "in the order of the tables: {listed:?}");
+    let listed = listed.json();
+    assert_eq!(listed[0], bare);
+    assert_eq!(listed[1]["id"], full["id"]);
+    for record in listed.as_array().unwrap() {
+        let fields = record.as_object().unwrap().keys().map(String::as_str);
+        assert_eq!(fields.collect::<BTreeSet<_>>(), BTreeSet::from(COLUMNS));
+        let created = record["created_at"].as_str().unwrap();
+        assert!(created.ends_with('Z'), "{created}");
+        let age = Utc::now() - created.parse::<DateTime<Utc>>().unwrap();
+        assert!(age < TimeDelta::minutes(1), "{created}");
+    }
+});
 
 /// What would ring, recolour, hide, reverse or forge lines where it reached a terminal, behind what is only text.
 const DECEPTIVE: &str = "é名 a\u{7}\u{1b}[31m\r\n\t\u{7f}\u{9b}2J\u{85}\u{ad}\u{61c}\u{200b}\u{200d}\u{200e}\u{2028}\u{202e}\u{2066}\u{2069}\u{feff}\u{e0041}";
 const TEXT: &str = "é名 a[31m2J";
 
-database_test!(
-    what_the_table_holds_reaches_a_terminal_as_text_alone,
-    |database: Database| {
-        let new = NewKey::new(DECEPTIVE, "0.0.0.0".parse().unwrap()).owner(DECEPTIVE);
-        database.admin().issue(&new).unwrap();
-        for line in [
-            "issue --ip any",
-            "issue --ip any --json",
-            "list",
-            "list --json",
-            "show 1",
-            "show 1 --json",
-            "disable 1",
-            "disable 1",
-            "enable 1",
-            "enable 1",
-            "revoke 1",
-            "revoke 1",
-        ] {
-            let mut command = command(database.url(), line);
-            if line.starts_with("issue") {
-                command.args(["--name", DECEPTIVE, "--owner", DECEPTIVE]);
-            }
-            let ran = outcome(&mut command);
-            let said = ran.all();
-            for character in DECEPTIVE.chars() {
-                let may_be_shown = TEXT.contains(character) || character == '\n';
-                assert!(
-                    may_be_shown || !said.contains(character),
-                    "{character:?} in {said}"
-                );
-            }
-            let escaped = if line.contains("--json") {
-                r"é名 a\u0007\u001b[31m\r\n\t"
-            } else {
-                r"é名 a\u{7}\u{1b}[31m\r\n\t"
-            };
-            assert!(said.contains(escaped), "{said}");
-            ran.succeeded();
+database_test!(what_the_table_holds_reaches_a_terminal_as_text_alone, |database: Database| {
+    let new = NewKey::new(DECEPTIVE, "0.0.0.0".parse().unwrap()).owner(DECEPTIVE);
+    database.admin().issue(&new).unwrap();
+    for line in [
+        "issue --ip any",
+        "issue --ip any --json",
+        "list",
+        "list --json",
+        "show 1",
+        "show 1 --json",
+        "disable 1",
+        "disable 1",
+        "enable 1",
+        "enable 1",
+        "revoke 1",
+        "revoke 1",
+    ] {
+        let mut command = command(database.url(), line);
+        if line.starts_with("issue") {
+            command.args(["--name", DECEPTIVE, "--owner", DECEPTIVE]);
         }
-        let shown = app_key(&database, "show 1").succeeded();
-        assert_eq!(
-            shown.lines().count(),
-            16,
-            "a name makes no line of its own: {shown}"
-        );
-        let record = app_key(&database, "show 1 --json").json();
-        assert_eq!(
-            (&record["name"], &record["owner"]),
-            (&DECEPTIVE.into(), &DECEPTIVE.into()),
-            "escaped, and not changed"
-        );
+        let ran = outcome(&mut command);
+        let said = ran.all();
+        for character in DECEPTIVE.chars() {
+            let may_be_shown = TEXT.contains(character) || character == '\n';
+            assert!(may_be_shown || !said.contains(character), "{character:?} in {said}");
+        }
+        let escaped = if line.contains("--json") {
+            r"é名 a\u0007\u001b[31m\r\n\t"
+        } else {
+            r"é名 a\u{7}\u{1b}[31m\r\n\t"
+        };
+        assert!(said.contains(escaped), "{said}");
+        ran.succeeded();
     }
-);
+    let shown = app_key(&database, "show 1").succeeded();
+    assert_eq!(shown.lines().count(), 16, "a name makes no line of its own: {shown}");
+    let record = app_key(&database, "show 1 --json").json();
+    assert_eq!(
+        (&record["name"], &record["owner"]),
+        (&DECEPTIVE.into(), &DECEPTIVE.into()),
+        "escaped, and not changed"
+    );
+});
 
 #[test]
 fn the_list_is_aligned_and_cuts_what_is_long() {
@@ -211,11 +186,7 @@ fn the_list_is_aligned_and_cuts_what_is_long() {
     let long = "x".repeat(200);
     app_key(&database, "issue --name b --ip any").succeeded();
     app_key(&database, "issue --name 名前 --ip 10.0.0.0/8 --owner é").succeeded();
-    app_key(
-        &database,
-        &format!("issue --name {long} --ip any --scope a"),
-    )
-    .succeeded();
+    app_key(&database, &format!("issue --name {long} --ip any --scope a")).succeeded();
     let listed = app_key(&database, "list").succeeded();
     let lines: Vec<&str> = listed.lines().collect();
     assert_eq!(lines.len(), 4, "{listed}");
@@ -224,20 +195,14 @@ fn the_list_is_aligned_and_cuts_what_is_long() {
         "ID HINT NAME OWNER ADDRESSES SCOPES CREATED EXPIRES LAST USED FROM USES STATE"
     );
     // A Chinese character takes two cells.
-    let cells = |text: &str| {
-        text.chars()
-            .map(|c| if "名前".contains(c) { 2 } else { 1 })
-            .sum::<usize>()
-    };
+    let cells =
+        |text: &str| text.chars().map(|c| if "名前".contains(c) { 2 } else { 1 }).sum::<usize>();
     let place = |line: &str, word: &str| cells(line.split_once(word).unwrap().0);
     for line in &lines[1..] {
         assert_eq!(place(line, "active"), place(lines[0], "STATE"), "{listed}");
         assert_eq!(line.trim_end(), *line);
     }
-    assert!(
-        lines[3].contains(&format!("  {}…  ", &long[..39])),
-        "{listed}"
-    );
+    assert!(lines[3].contains(&format!("  {}…  ", &long[..39])), "{listed}");
     assert!(app_key(&database, "show 3").succeeded().contains(&long));
 }
 
@@ -267,10 +232,7 @@ fn a_key_that_could_not_be_printed_is_named_so_that_it_is_revoked() {
         let id = database.rows().len();
         let expected = format!("\napp-key: key {id} was issued, but could not be written");
         assert!(ran.stderr.contains(&expected), "{ran:?}");
-        assert!(
-            ran.stderr.contains(&format!("`app-key revoke {id}`")),
-            "{ran:?}"
-        );
+        assert!(ran.stderr.contains(&format!("`app-key revoke {id}`")), "{ran:?}");
     }
 }
 
@@ -286,15 +248,8 @@ fn a_closed_standard_error_does_not_cost_the_key() {
 fn help_teaches_and_goes_where_it_was_asked_for() {
     let database = Database::sqlite();
     let alone = app_key(&database, "");
-    assert_eq!(
-        (alone.code, alone.stdout.as_str()),
-        (Some(2), ""),
-        "{alone:?}"
-    );
-    assert!(
-        alone.stderr.contains("Usage: app-key <COMMAND>"),
-        "{alone:?}"
-    );
+    assert_eq!((alone.code, alone.stdout.as_str()), (Some(2), ""), "{alone:?}");
+    assert!(alone.stderr.contains("Usage: app-key <COMMAND>"), "{alone:?}");
     let help = app_key(&database, "--help").succeeded();
     for taught in [
         "  DATABASE_URL ",
@@ -306,20 +261,11 @@ fn help_teaches_and_goes_where_it_was_asked_for() {
     ] {
         assert!(help.contains(taught), "{taught}: {help}");
     }
-    for command in [
-        "migrate", "issue", "list", "show", "disable", "enable", "revoke",
-    ] {
-        assert!(
-            help.contains(&format!("\n  {command} ")),
-            "{command}: {help}"
-        );
+    for command in ["migrate", "issue", "list", "show", "disable", "enable", "revoke"] {
+        assert!(help.contains(&format!("\n  {command} ")), "{command}: {help}");
         let help = app_key(&database, &format!("{command} --help")).succeeded();
         let (_, examples) = help.split_once("\nExample").unwrap();
         assert!(examples.contains(&format!("app-key {command}")), "{help}");
     }
-    assert!(
-        app_key(&database, "--version")
-            .succeeded()
-            .starts_with("app-key ")
-    );
+    assert!(app_key(&database, "--version").succeeded().starts_with("app-key "));
 }

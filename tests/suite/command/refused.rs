@@ -11,18 +11,9 @@ const BAD_INPUT: &[(&[&str], &str)] = &[
     (&["--ip", ""], "it is empty"),
     (&["--ip", "10.1.2.3/8"], "10.0.0.0/8 is the block"),
     (&["--ip", "010.0.0.0/8"], "not an IPv4 or IPv6 address"),
-    (
-        &["--ip", "10.0.0.1,10.0.0.2"],
-        "not an IPv4 or IPv6 address",
-    ),
-    (
-        &["--ip", "any", "--ip", "10.0.0.1"],
-        "--ip any admits every address",
-    ),
-    (
-        &["--ip", "10.0.0.1", "--ip", "0.0.0.0"],
-        "--ip any admits every address",
-    ),
+    (&["--ip", "10.0.0.1,10.0.0.2"], "not an IPv4 or IPv6 address"),
+    (&["--ip", "any", "--ip", "10.0.0.1"], "--ip any admits every address"),
+    (&["--ip", "10.0.0.1", "--ip", "0.0.0.0"], "--ip any admits every address"),
     (&["--ip", "10.0.0.1 0.0.0.0"], "0.0.0.0 standing alone"),
     (&["--ip", "Any"], "not an IPv4 or IPv6 address"),
     (&["--name", ""], "the name is unusable"),
@@ -43,90 +34,57 @@ const BAD_INPUT: &[(&[&str], &str)] = &[
     (&["--expires", "+5d"], "write a time from now"),
     (&["--expires", "5é"], "write a time from now"),
     (&["--expires", "2030-01-31"], "write a time from now"),
-    (
-        &["--expires", "2030-02-31T00:00:00Z"],
-        "write a time from now",
-    ),
-    (
-        &["--expires", "99999999999999999999d"],
-        "write a time from now",
-    ),
-    (
-        &["--expires", "9223372036854775807w"],
-        "write a time from now",
-    ),
-    (
-        &["--expires", "9223372036854775807s"],
-        "write a time from now",
-    ),
+    (&["--expires", "2030-02-31T00:00:00Z"], "write a time from now"),
+    (&["--expires", "99999999999999999999d"], "write a time from now"),
+    (&["--expires", "9223372036854775807w"], "write a time from now"),
+    (&["--expires", "9223372036854775807s"], "write a time from now"),
     (&["--expires", "3650000d"], "after the year 9999"),
-    (
-        &["--expires", "9999-12-31T23:59:59-01:00"],
-        "after the year 9999",
-    ),
+    (&["--expires", "9999-12-31T23:59:59-01:00"], "after the year 9999"),
     (&["--expires", "-5d"], "unexpected argument"),
     (&["--format", "uuid"], "APP_KEY_ACCEPT_IMPORTED"),
     (&["--format", "md5"], "possible values: native, uuid"),
     (&["--nmae", "n"], "unexpected argument"),
 ];
 
-database_test!(
-    input_that_makes_no_sense_is_named_and_changes_nothing,
-    |database: Database| {
-        database.issue("10.0.0.0/8");
-        let before = database.rows();
-        let refused = |line: &str, arguments: &[&str], reason: &str| {
-            let ran = outcome(command(database.url(), line).args(arguments));
-            assert_eq!(ran.code, Some(2), "{arguments:?}: {ran:?}");
-            assert_eq!(ran.stdout, "", "{arguments:?}");
-            assert!(ran.stderr.contains(reason), "{arguments:?}: {ran:?}");
-            let named = ran.stderr.starts_with("app-key: ") || ran.stderr.starts_with("error: ");
-            assert!(named, "{arguments:?}: {ran:?}");
-            assert_eq!(database.rows(), before, "{arguments:?}");
-        };
-        for (bad, reason) in BAD_INPUT {
-            let mut line = "issue".to_owned();
-            for (option, value) in [("--name", "n"), ("--ip", "any")] {
-                if !bad.contains(&option) {
-                    line = format!("{line} {option} {value}");
-                }
+database_test!(input_that_makes_no_sense_is_named_and_changes_nothing, |database: Database| {
+    database.issue("10.0.0.0/8");
+    let before = database.rows();
+    let refused = |line: &str, arguments: &[&str], reason: &str| {
+        let ran = outcome(command(database.url(), line).args(arguments));
+        assert_eq!(ran.code, Some(2), "{arguments:?}: {ran:?}");
+        assert_eq!(ran.stdout, "", "{arguments:?}");
+        assert!(ran.stderr.contains(reason), "{arguments:?}: {ran:?}");
+        let named = ran.stderr.starts_with("app-key: ") || ran.stderr.starts_with("error: ");
+        assert!(named, "{arguments:?}: {ran:?}");
+        assert_eq!(database.rows(), before, "{arguments:?}");
+    };
+    for (bad, reason) in BAD_INPUT {
+        let mut line = "issue".to_owned();
+        for (option, value) in [("--name", "n"), ("--ip", "any")] {
+            if !bad.contains(&option) {
+                line = format!("{line} {option} {value}");
             }
-            refused(&line, bad, reason);
         }
-        refused(
-            "issue --ip any --name",
-            &[&"x".repeat(201)],
-            "1 to 200 characters",
-        );
-        let many: Vec<String> = (0..400)
-            .map(|n| format!("10.100.{}.{}", n / 200, n % 200))
-            .collect();
-        refused(
-            "issue --name n --ip",
-            &[&many.join(" ")],
-            "more than the table holds",
-        );
-        refused("issue --name n", &[], "--ip <");
-        refused("issue --ip any", &[], "--name <");
-        for id in ["0", "-1", "x", "", "99999999999999999999", "1 OR 1=1"] {
-            for change in ["show", "disable", "enable", "revoke"] {
-                refused(change, &[id], "error: ");
-            }
+        refused(&line, bad, reason);
+    }
+    refused("issue --ip any --name", &[&"x".repeat(201)], "1 to 200 characters");
+    let many: Vec<String> = (0..400).map(|n| format!("10.100.{}.{}", n / 200, n % 200)).collect();
+    refused("issue --name n --ip", &[&many.join(" ")], "more than the table holds");
+    refused("issue --name n", &[], "--ip <");
+    refused("issue --ip any", &[], "--name <");
+    for id in ["0", "-1", "x", "", "99999999999999999999", "1 OR 1=1"] {
+        for change in ["show", "disable", "enable", "revoke"] {
+            refused(change, &[id], "error: ");
         }
     }
-);
+});
 
 database_test!(an_id_that_no_key_has_is_not_found, |database: Database| {
     database.issue("0.0.0.0");
     let before = database.rows();
-    for line in [
-        "show 99",
-        "show 99 --json",
-        "disable 99",
-        "enable 99",
-        "revoke 99",
-        "revoke 99 --yes",
-    ] {
+    for line in
+        ["show 99", "show 99 --json", "disable 99", "enable 99", "revoke 99", "revoke 99 --yes"]
+    {
         app_key(&database, line)
             .refused("there is no key 99; `app-key list` shows the keys there are");
     }
@@ -151,10 +109,7 @@ database_test!(
             app_key(&database, line).refused("`app-key migrate`");
         }
         if !database.is_postgres() {
-            assert!(
-                !Path::new(database.url()).exists(),
-                "only `migrate` makes a file"
-            );
+            assert!(!Path::new(database.url()).exists(), "only `migrate` makes a file");
         }
     }
 );
@@ -163,34 +118,13 @@ database_test!(
 #[test]
 fn a_database_that_is_not_there_is_refused_without_showing_its_password() {
     for (url, reason) in [
-        (
-            "postgres://cakes:s3cretword@127.0.0.1:1/cakes",
-            "Postgres at 127.0.0.1:1/cakes",
-        ),
-        (
-            "postgres://cakes:s3cretword%zz@127.0.0.1:1/cakes",
-            "libpq cannot read its URL",
-        ),
-        (
-            "postgres://cakes:s3cretword@[::1/cakes",
-            "libpq cannot read its URL",
-        ),
-        (
-            "postgres://cakes:s3cretword/12@127.0.0.1:1/cakes",
-            "Postgres at 127.0.0.1:1/cakes",
-        ),
-        (
-            "postgres://cakes:12?s3cretword@127.0.0.1:1/cakes",
-            "Postgres at 127.0.0.1:1/cakes",
-        ),
-        (
-            "postgres://127.0.0.1:1/cakes?password=12@s3cretword",
-            "cannot connect to Postgres:",
-        ),
-        (
-            "host=127.0.0.1 port=1 password=12 s3cretword",
-            "cannot connect to Postgres:",
-        ),
+        ("postgres://cakes:s3cretword@127.0.0.1:1/cakes", "Postgres at 127.0.0.1:1/cakes"),
+        ("postgres://cakes:s3cretword%zz@127.0.0.1:1/cakes", "libpq cannot read its URL"),
+        ("postgres://cakes:s3cretword@[::1/cakes", "libpq cannot read its URL"),
+        ("postgres://cakes:s3cretword/12@127.0.0.1:1/cakes", "Postgres at 127.0.0.1:1/cakes"),
+        ("postgres://cakes:12?s3cretword@127.0.0.1:1/cakes", "Postgres at 127.0.0.1:1/cakes"),
+        ("postgres://127.0.0.1:1/cakes?password=12@s3cretword", "cannot connect to Postgres:"),
+        ("host=127.0.0.1 port=1 password=12 s3cretword", "cannot connect to Postgres:"),
         ("mysql://cakes:s3cretword@127.0.0.1/cakes", "mysql://"),
         ("", "DATABASE_URL is not set"),
         (":memory:", "the path of a file"),
@@ -207,29 +141,26 @@ fn a_database_that_is_not_there_is_refused_without_showing_its_password() {
 }
 
 // A6
-database_test!(
-    an_unusable_setting_is_refused_and_changes_nothing,
-    |database: Database| {
-        database.issue("0.0.0.0");
-        let before = database.rows();
-        for (name, value) in [
-            ("APP_KEY_PEPPER", ""),
-            ("APP_KEY_PEPPER", "  "),
-            ("APP_KEY_PEPPER", "not base64!"),
-            ("APP_KEY_PEPPER", "c2hvcnQ="),
-            ("APP_KEY_PEPPER_PREVIOUS", "c2hvcnQ="),
-            ("APP_KEY_PREFIX", "AK-"),
-            ("APP_KEY_ACCEPT_IMPORTED", "yes"),
-        ] {
-            for line in READERS_AND_WRITERS {
-                let ran = app_key_with(&database, (name, value), line);
-                ran.refused(name);
-                assert!(!ran.stderr.contains("c2hvcnQ="), "{ran:?}");
-            }
+database_test!(an_unusable_setting_is_refused_and_changes_nothing, |database: Database| {
+    database.issue("0.0.0.0");
+    let before = database.rows();
+    for (name, value) in [
+        ("APP_KEY_PEPPER", ""),
+        ("APP_KEY_PEPPER", "  "),
+        ("APP_KEY_PEPPER", "not base64!"),
+        ("APP_KEY_PEPPER", "c2hvcnQ="),
+        ("APP_KEY_PEPPER_PREVIOUS", "c2hvcnQ="),
+        ("APP_KEY_PREFIX", "AK-"),
+        ("APP_KEY_ACCEPT_IMPORTED", "yes"),
+    ] {
+        for line in READERS_AND_WRITERS {
+            let ran = app_key_with(&database, (name, value), line);
+            ran.refused(name);
+            assert!(!ran.stderr.contains("c2hvcnQ="), "{ran:?}");
         }
-        assert_eq!(database.rows(), before);
     }
-);
+    assert_eq!(database.rows(), before);
+});
 
 // F10
 #[cfg(unix)]

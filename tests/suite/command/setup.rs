@@ -12,86 +12,58 @@ const PEPPER: &str = "3n0mKq8tYwZb1cVxL5sRf7uHjP2dGaE9oIiN4kMvQyU=";
 const OTHER_PEPPER: &str = "8hWc2LxT6qPzJr0vNfY4bKd1sGmA7uEoXi5jRtQnV9w=";
 
 // A12
-database_test!(
-    nothing_is_listed_before_a_key_is_issued,
-    |database: Database| {
-        assert_eq!(app_key(&database, "migrate").succeeded(), "");
-        let listed = app_key(&database, "list");
-        assert!(
-            listed
-                .stderr
-                .contains("There is no key yet. `app-key issue` makes one"),
-            "{listed:?}"
-        );
-        assert_eq!(listed.succeeded(), "");
-        assert_eq!(
-            app_key(&database, "list --json").json(),
-            Value::Array(Vec::new())
-        );
-    }
-);
+database_test!(nothing_is_listed_before_a_key_is_issued, |database: Database| {
+    assert_eq!(app_key(&database, "migrate").succeeded(), "");
+    let listed = app_key(&database, "list");
+    assert!(listed.stderr.contains("There is no key yet. `app-key issue` makes one"), "{listed:?}");
+    assert_eq!(listed.succeeded(), "");
+    assert_eq!(app_key(&database, "list --json").json(), Value::Array(Vec::new()));
+});
 
 // F14
-database_test!(
-    ten_processes_migrate_a_fresh_database_at_once,
-    |database: Database| {
-        program();
-        let ran = thread::scope(|scope| {
-            let start = || scope.spawn(|| app_key(&database, "migrate"));
-            let running: Vec<_> = (0..10).map(|_| start()).collect();
-            running
-                .into_iter()
-                .map(|thread| thread.join().unwrap())
-                .collect::<Vec<_>>()
-        });
-        for one in &ran {
-            assert_eq!((one.code, one.stdout.as_str()), (Some(0), ""), "{one:?}");
-        }
-        let made_the_tables = ran
-            .iter()
-            .filter(|one| one.stderr.starts_with("Ran the migrations 00000000000101"));
-        assert_eq!(made_the_tables.count(), 1, "{ran:?}");
-        app_key(&database, "issue --name n --ip any").succeeded();
+database_test!(ten_processes_migrate_a_fresh_database_at_once, |database: Database| {
+    program();
+    let ran = thread::scope(|scope| {
+        let start = || scope.spawn(|| app_key(&database, "migrate"));
+        let running: Vec<_> = (0..10).map(|_| start()).collect();
+        running.into_iter().map(|thread| thread.join().unwrap()).collect::<Vec<_>>()
+    });
+    for one in &ran {
+        assert_eq!((one.code, one.stdout.as_str()), (Some(0), ""), "{one:?}");
     }
-);
+    let made_the_tables =
+        ran.iter().filter(|one| one.stderr.starts_with("Ran the migrations 00000000000101"));
+    assert_eq!(made_the_tables.count(), 1, "{ran:?}");
+    app_key(&database, "issue --name n --ip any").succeeded();
+});
 
 // A6
-database_test!(
-    a_key_is_issued_under_the_pepper_of_the_table_and_no_other,
-    |database: Database| {
-        database.migrate();
-        let line = "issue --name n --ip any";
-        let key = app_key_with(&database, ("APP_KEY_PEPPER", PEPPER), line).succeeded();
-        let before = database.rows();
-        app_key_with(&database, ("APP_KEY_PEPPER", OTHER_PEPPER), line).refused("another pepper");
-        app_key(&database, line).refused("another pepper");
-        assert_eq!(database.rows(), before);
-        assert_eq!(status(database.builder().pepper(PEPPER), &key), 200);
-        app_key_with(&database, ("APP_KEY_PEPPER", PEPPER), line).succeeded();
-    }
-);
+database_test!(a_key_is_issued_under_the_pepper_of_the_table_and_no_other, |database: Database| {
+    database.migrate();
+    let line = "issue --name n --ip any";
+    let key = app_key_with(&database, ("APP_KEY_PEPPER", PEPPER), line).succeeded();
+    let before = database.rows();
+    app_key_with(&database, ("APP_KEY_PEPPER", OTHER_PEPPER), line).refused("another pepper");
+    app_key(&database, line).refused("another pepper");
+    assert_eq!(database.rows(), before);
+    assert_eq!(status(database.builder().pepper(PEPPER), &key), 200);
+    app_key_with(&database, ("APP_KEY_PEPPER", PEPPER), line).succeeded();
+});
 
-database_test!(
-    the_prefix_of_the_environment_begins_the_key_and_the_hint,
-    |database: Database| {
-        database.migrate();
-        let line = "issue --json --name n --ip any";
-        let issued = app_key_with(&database, ("APP_KEY_PREFIX", "cakes_"), line).json();
-        let key = issued["key"].as_str().unwrap();
-        assert!(key.starts_with("cakes_"), "{key}");
-        assert_eq!(issued["hint"], key[.."cakes_".len() + 4]);
-    }
-);
+database_test!(the_prefix_of_the_environment_begins_the_key_and_the_hint, |database: Database| {
+    database.migrate();
+    let line = "issue --json --name n --ip any";
+    let issued = app_key_with(&database, ("APP_KEY_PREFIX", "cakes_"), line).json();
+    let key = issued["key"].as_str().unwrap();
+    assert!(key.starts_with("cakes_"), "{key}");
+    assert_eq!(issued["hint"], key[.."cakes_".len() + 4]);
+});
 
 // F14
 database_test!(
     the_migrations_copied_into_an_application_s_own_are_those_that_run,
     |database: Database| {
-        let backend = if database.is_postgres() {
-            "postgres"
-        } else {
-            "sqlite"
-        };
+        let backend = if database.is_postgres() { "postgres" } else { "sqlite" };
         let folder =
             std::env::temp_dir().join(format!("app-key-copied-{backend}-{}", std::process::id()));
         std::fs::create_dir_all(&folder).unwrap();
@@ -123,11 +95,7 @@ database_test!(
         );
         app_key(&database, "issue --name n --ip any").succeeded();
         let refused = app_key(&database, "migrations copy /nonexistent --backend sqlite");
-        assert_eq!(
-            (refused.code, refused.stdout.as_str()),
-            (Some(2), ""),
-            "{refused:?}"
-        );
+        assert_eq!((refused.code, refused.stdout.as_str()), (Some(2), ""), "{refused:?}");
         std::fs::remove_dir_all(folder).unwrap();
     }
 );

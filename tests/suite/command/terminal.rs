@@ -33,12 +33,7 @@ impl Session {
     /// One of so many columns, which shows standard output as well.
     fn of_width(columns: u16, database: &Database, line: &str) -> Self {
         Self::start_with(database, line, |command, terminal| {
-            let size = Winsize {
-                ws_row: 24,
-                ws_col: columns,
-                ws_xpixel: 0,
-                ws_ypixel: 0,
-            };
+            let size = Winsize { ws_row: 24, ws_col: columns, ws_xpixel: 0, ws_ypixel: 0 };
             tcsetwinsize(&terminal, size).unwrap();
             command.stdout(terminal);
         })
@@ -53,23 +48,12 @@ impl Session {
         grantpt(&screen).unwrap();
         unlockpt(&screen).unwrap();
         let name = ptsname(&screen, Vec::new()).unwrap().into_string().unwrap();
-        let terminal = OpenOptions::new()
-            .read(true)
-            .write(true)
-            .open(name)
-            .unwrap();
+        let terminal = OpenOptions::new().read(true).write(true).open(name).unwrap();
         let mut command = command(database.url(), line);
         attach_stdout(&mut command, terminal.try_clone().unwrap());
-        let process = command
-            .stdin(terminal.try_clone().unwrap())
-            .stderr(terminal)
-            .spawn()
-            .unwrap();
-        Self {
-            screen: screen.into(),
-            shown: String::new(),
-            process,
-        }
+        let process =
+            command.stdin(terminal.try_clone().unwrap()).stderr(terminal).spawn().unwrap();
+        Self { screen: screen.into(), shown: String::new(), process }
     }
 
     /// Reads until this is shown, or the process has ended.
@@ -77,9 +61,9 @@ impl Session {
         let mut bytes = [0; 1024];
         while !self.shown.contains(text) {
             match self.screen.read(&mut bytes) {
-                Ok(length) if length > 0 => self
-                    .shown
-                    .push_str(&String::from_utf8_lossy(&bytes[..length])),
+                Ok(length) if length > 0 => {
+                    self.shown.push_str(&String::from_utf8_lossy(&bytes[..length]))
+                }
                 _ => break,
             }
         }
@@ -131,10 +115,7 @@ fn revoking_does_not_ask_when_told_yes_or_when_nothing_is_left_to_do() {
         assert_eq!(code, Some(0), "{shown}");
     }
     let (shown, code) = Session::start(&database, "revoke 1").finish();
-    assert!(
-        !shown.contains("[y/N]") && shown.contains("revoked already"),
-        "{shown}"
-    );
+    assert!(!shown.contains("[y/N]") && shown.contains("revoked already"), "{shown}");
     assert_eq!(code, Some(0), "{shown}");
 }
 

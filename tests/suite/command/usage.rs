@@ -10,21 +10,14 @@ use crate::support::{Database, Server, database_test, http};
 database_test!(
     list_and_show_say_when_from_where_and_how_often_a_key_was_used,
     |database: Database| {
-        let keys = database
-            .migrate()
-            .builder()
-            .trusted_proxies(["127.0.0.1"])
-            .build()
-            .unwrap();
+        let keys = database.migrate().builder().trusted_proxies(["127.0.0.1"]).build().unwrap();
         let server = Server::start(keys.clone(), routes);
         let issued: Vec<String> = (0..3).map(|_| database.issue("0.0.0.0").0).collect();
         let use_key = |key: &str, from: Option<&str>| {
             let key = format!("X-API-Key: {key}");
             let from = from.map(|address| format!("X-Forwarded-For: {address}"));
-            let lines: Vec<&str> = [Some(key.as_str()), from.as_deref()]
-                .into_iter()
-                .flatten()
-                .collect();
+            let lines: Vec<&str> =
+                [Some(key.as_str()), from.as_deref()].into_iter().flatten().collect();
             assert_eq!(http::get(server.address, "/cake", &lines).status, 200);
         };
         let before = Utc::now() - TimeDelta::seconds(1);
@@ -43,11 +36,9 @@ database_test!(
             assert!(line.join(" ").ends_with(words), "{words}: {listed}");
         }
         let shown = |id: i64| app_key(&database, &format!("show {id}")).succeeded();
-        for (id, last, from, uses) in [
-            (1, "20", "2001:db8::7", "2"),
-            (2, "20", "unknown", "1"),
-            (3, "never", "-", "0"),
-        ] {
+        for (id, last, from, uses) in
+            [(1, "20", "2001:db8::7", "2"), (2, "20", "unknown", "1"), (3, "never", "-", "0")]
+        {
             let shown = shown(id);
             for line in [
                 format!("\nlast used    {last}"),
@@ -59,19 +50,13 @@ database_test!(
         }
 
         let listed = app_key(&database, "list --json").json();
-        for (index, (from, uses)) in [
-            (Value::from("2001:db8::7"), 2),
-            (Value::Null, 1),
-            (Value::Null, 0),
-        ]
-        .into_iter()
-        .enumerate()
+        for (index, (from, uses)) in
+            [(Value::from("2001:db8::7"), 2), (Value::Null, 1), (Value::Null, 0)]
+                .into_iter()
+                .enumerate()
         {
             let record = &listed[index];
-            assert_eq!(
-                (&record["last_used_ip"], &record["use_count"]),
-                (&from, &uses.into())
-            );
+            assert_eq!((&record["last_used_ip"], &record["use_count"]), (&from, &uses.into()));
             match record["last_used_at"].as_str() {
                 Some(at) => {
                     let at: DateTime<Utc> = at.parse().unwrap();

@@ -11,37 +11,19 @@ use super::{
 pub(super) fn cases() -> Vec<Case> {
     let mut cases = vec![
         case("nothing presented", "D1 D4 D5", |target| {
-            row(
-                target,
-                target.doors.plain,
-                &Request::get("/guarded"),
-                401,
-                Some(""),
-            )
+            row(target, target.doors.plain, &Request::get("/guarded"), 401, Some(""))
         }),
         case("a key that is not good", "D1 D4 D5", |target| {
             for (_, key) in target.keys.invalid() {
                 let request = Request::get("/guarded").bearer(&key);
-                row(
-                    target,
-                    target.doors.plain,
-                    &request,
-                    401,
-                    Some(", error=\"invalid_token\""),
-                )?;
+                row(target, target.doors.plain, &request, 401, Some(", error=\"invalid_token\""))?;
             }
             Ok(())
         }),
         case("more than one credential", "D1 D4 D5", |target| {
             let key = &target.keys.active;
             let request = Request::get("/guarded").bearer(key).api_key(key);
-            row(
-                target,
-                target.doors.plain,
-                &request,
-                400,
-                Some(", error=\"invalid_request\""),
-            )
+            row(target, target.doors.plain, &request, 400, Some(", error=\"invalid_request\""))
         }),
         case("a missing scope", "D1 D4 D5", |target| {
             for (path, scopes) in [("/scopes/all", ALL_OF), ("/scopes/any", ANY_OF)] {
@@ -54,30 +36,14 @@ pub(super) fn cases() -> Vec<Case> {
         case("a key table that is away", "D1 D3", |target| {
             let request = Request::get("/guarded").bearer(&target.keys.active);
             let answer = target.caller(target.doors.failing).refused(&request, 503)?;
-            if answer
-                .header("retry-after")
-                .and_then(|value| value.parse::<u32>().ok())
-                .is_none()
-            {
+            if answer.header("retry-after").and_then(|value| value.parse::<u32>().ok()).is_none() {
                 return Err(format!("no Retry-After in seconds: {answer:?}"));
             }
             row(target, target.doors.failing, &request, 503, None)?;
             // What needs no table is answered as ever.
-            row(
-                target,
-                target.doors.failing,
-                &Request::get("/guarded"),
-                401,
-                Some(""),
-            )?;
+            row(target, target.doors.failing, &Request::get("/guarded"), 401, Some(""))?;
             let malformed = Request::get("/guarded").bearer("malformed");
-            row(
-                target,
-                target.doors.failing,
-                &malformed,
-                401,
-                Some(", error=\"invalid_token\""),
-            )
+            row(target, target.doors.failing, &malformed, 401, Some(", error=\"invalid_token\""))
         }),
         case("a service that was given no keys", "D1", |target| {
             for request in [
@@ -85,9 +51,7 @@ pub(super) fn cases() -> Vec<Case> {
                 Request::get("/guarded").bearer(&target.keys.active),
                 Request::get("/optional"),
             ] {
-                let answer = target
-                    .caller(target.doors.unconfigured)
-                    .refused(&request, 500)?;
+                let answer = target.caller(target.doors.unconfigured).refused(&request, 500)?;
                 problem(&answer)?;
             }
             Ok(())
@@ -99,55 +63,37 @@ pub(super) fn cases() -> Vec<Case> {
                     .invalid(&Request::get(path).bearer(&target.keys.unknown))?
                     .without_date();
                 for (why, key) in target.keys.invalid() {
-                    for request in [
-                        Request::get(path).bearer(&key),
-                        Request::get(path).api_key(&key),
-                    ] {
+                    for request in
+                        [Request::get(path).bearer(&key), Request::get(path).api_key(&key)]
+                    {
                         same_bytes(why, &expected, &caller.invalid(&request)?)?;
                     }
                 }
-                for key in [
-                    "",
-                    " ",
-                    "k k",
-                    "k%41",
-                    "\u{e9}",
-                    &"k".repeat(257),
-                    &"k".repeat(100_000),
-                ] {
-                    same_bytes(
-                        key,
-                        &expected,
-                        &caller.invalid(&Request::get(path).api_key(key))?,
-                    )?;
+                for key in
+                    ["", " ", "k k", "k%41", "\u{e9}", &"k".repeat(257), &"k".repeat(100_000)]
+                {
+                    same_bytes(key, &expected, &caller.invalid(&Request::get(path).api_key(key))?)?;
                 }
             }
             Ok(())
         }),
-        case(
-            "every invalid key gets the same bytes in the query and a cookie",
-            "D2",
-            |target| {
-                let mut caller = target.caller(target.doors.recipe);
-                let in_query = |key: &str| Request::get(format!("/guarded?key={key}"));
-                let in_cookie =
-                    |key: &str| Request::get("/guarded").line(format!("Cookie: app_key={key}"));
-                let expected_in_query = caller
-                    .invalid(&in_query(&target.keys.unknown))?
-                    .without_date();
-                let expected_in_cookie = caller
-                    .invalid(&in_cookie(&target.keys.unknown))?
-                    .without_date();
-                for (why, key) in target.keys.invalid() {
-                    same_bytes(why, &expected_in_query, &caller.invalid(&in_query(&key))?)?;
-                    same_bytes(why, &expected_in_cookie, &caller.invalid(&in_cookie(&key))?)?;
-                }
-                for key in ["", "%", "%zz", "%00", "%25", &"k".repeat(300)] {
-                    same_bytes(key, &expected_in_query, &caller.invalid(&in_query(key))?)?;
-                }
-                Ok(())
-            },
-        ),
+        case("every invalid key gets the same bytes in the query and a cookie", "D2", |target| {
+            let mut caller = target.caller(target.doors.recipe);
+            let in_query = |key: &str| Request::get(format!("/guarded?key={key}"));
+            let in_cookie =
+                |key: &str| Request::get("/guarded").line(format!("Cookie: app_key={key}"));
+            let expected_in_query = caller.invalid(&in_query(&target.keys.unknown))?.without_date();
+            let expected_in_cookie =
+                caller.invalid(&in_cookie(&target.keys.unknown))?.without_date();
+            for (why, key) in target.keys.invalid() {
+                same_bytes(why, &expected_in_query, &caller.invalid(&in_query(&key))?)?;
+                same_bytes(why, &expected_in_cookie, &caller.invalid(&in_cookie(&key))?)?;
+            }
+            for key in ["", "%", "%zz", "%00", "%25", &"k".repeat(300)] {
+                same_bytes(key, &expected_in_query, &caller.invalid(&in_query(key))?)?;
+            }
+            Ok(())
+        }),
         case("an unknown caller gets the same bytes", "D2 C5", |target| {
             let mut caller = target.caller(target.doors.proxied);
             let expected = caller
@@ -159,11 +105,7 @@ pub(super) fn cases() -> Vec<Case> {
                 "X-Forwarded-For: 10.0.1.2",
                 "X-Forwarded-For: 198.51.100.1",
             ] {
-                for key in [
-                    &target.keys.here,
-                    &target.keys.elsewhere,
-                    &target.keys.any_v6,
-                ] {
+                for key in [&target.keys.here, &target.keys.elsewhere, &target.keys.any_v6] {
                     let answer =
                         caller.invalid(&Request::get("/guarded").bearer(key).line(line))?;
                     same_bytes(line, &expected, &answer)?;
@@ -172,86 +114,65 @@ pub(super) fn cases() -> Vec<Case> {
             Ok(())
         }),
         case("nothing of the request is echoed", "D4", nothing_echoed),
-        case(
-            "a guarded answer is private and says what was consulted",
-            "D5",
-            |target| {
-                let mut caller = target.caller(target.doors.plain);
-                let answer =
-                    caller.passes(&Request::get("/guarded").bearer(&target.keys.active))?;
-                has(&answer, "cache-control", "private")?;
-                consulted(&answer)
-            },
-        ),
-        case(
-            "after a key in the query nothing is stored or referred",
-            "D5",
-            |target| {
-                let mut caller = target.caller(target.doors.recipe);
-                let passed = caller.passes(&Request::get(format!(
-                    "/guarded?key={}",
-                    target.keys.active
-                )))?;
-                let refused = caller.invalid(&Request::get(format!(
-                    "/guarded?key={}",
-                    target.keys.unknown
-                )))?;
-                for answer in [passed, refused] {
-                    has(&answer, "cache-control", "no-store")?;
-                    has(&answer, "referrer-policy", "no-referrer")?;
-                }
-                Ok(())
-            },
-        ),
-        case(
-            "a public route is none of the guard's business",
-            "D1",
-            |target| {
-                for (_, door) in doors(target) {
-                    for request in [
-                        Request::get("/public"),
-                        Request::get("/public").bearer("bad").api_key("worse"),
-                    ] {
-                        let (answer, counts) = target.caller(door).ask(&request)?;
-                        if answer.status != 200
-                            || counts.ran > 0
-                            || answer.header("www-authenticate").is_some()
-                        {
-                            return Err(format!("{request}: {answer:?}"));
-                        }
-                    }
-                }
-                Ok(())
-            },
-        ),
-    ];
-    cases.push(case(
-        "every door refuses without a key",
-        "D1 A12",
-        |target| {
-            for (name, door) in doors(target) {
-                let mut caller = target.caller(door);
-                for path in [
-                    "/guarded",
-                    "/get-only",
-                    "/scopes/all",
-                    "/scopes/any",
-                    "/from",
-                    "/number/1",
-                    "/search?limit=1",
-                    "/socket",
-                    "/files/a/b",
+        case("a guarded answer is private and says what was consulted", "D5", |target| {
+            let mut caller = target.caller(target.doors.plain);
+            let answer = caller.passes(&Request::get("/guarded").bearer(&target.keys.active))?;
+            has(&answer, "cache-control", "private")?;
+            consulted(&answer)
+        }),
+        case("after a key in the query nothing is stored or referred", "D5", |target| {
+            let mut caller = target.caller(target.doors.recipe);
+            let passed =
+                caller.passes(&Request::get(format!("/guarded?key={}", target.keys.active)))?;
+            let refused =
+                caller.invalid(&Request::get(format!("/guarded?key={}", target.keys.unknown)))?;
+            for answer in [passed, refused] {
+                has(&answer, "cache-control", "no-store")?;
+                has(&answer, "referrer-policy", "no-referrer")?;
+            }
+            Ok(())
+        }),
+        case("a public route is none of the guard's business", "D1", |target| {
+            for (_, door) in doors(target) {
+                for request in [
+                    Request::get("/public"),
+                    Request::get("/public").bearer("bad").api_key("worse"),
                 ] {
-                    let (answer, counts) = caller.ask(&Request::get(path))?;
-                    let expected = if name == "unconfigured" { 500 } else { 401 };
-                    if answer.status != expected || counts.ran + counts.extracted > 0 {
-                        return Err(format!("{name} {path}: {} and {counts:?}", answer.status));
+                    let (answer, counts) = target.caller(door).ask(&request)?;
+                    if answer.status != 200
+                        || counts.ran > 0
+                        || answer.header("www-authenticate").is_some()
+                    {
+                        return Err(format!("{request}: {answer:?}"));
                     }
                 }
             }
             Ok(())
-        },
-    ));
+        }),
+    ];
+    cases.push(case("every door refuses without a key", "D1 A12", |target| {
+        for (name, door) in doors(target) {
+            let mut caller = target.caller(door);
+            for path in [
+                "/guarded",
+                "/get-only",
+                "/scopes/all",
+                "/scopes/any",
+                "/from",
+                "/number/1",
+                "/search?limit=1",
+                "/socket",
+                "/files/a/b",
+            ] {
+                let (answer, counts) = caller.ask(&Request::get(path))?;
+                let expected = if name == "unconfigured" { 500 } else { 401 };
+                if answer.status != expected || counts.ran + counts.extracted > 0 {
+                    return Err(format!("{name} {path}: {} and {counts:?}", answer.status));
+                }
+            }
+        }
+        Ok(())
+    }));
     cases
 }
 
@@ -280,17 +201,14 @@ fn row(
     let expected = match (parameters, challenge) {
         (None, None) => true,
         (Some(parameters), Some(challenge)) => {
-            let realm = challenge
-                .strip_prefix("Bearer realm=\"")
-                .and_then(|rest| rest.split_once('"'));
+            let realm =
+                challenge.strip_prefix("Bearer realm=\"").and_then(|rest| rest.split_once('"'));
             realm.is_some_and(|(_, rest)| rest == parameters)
         }
         _ => false,
     };
     if !expected {
-        return Err(format!(
-            "{request}: the challenge is {challenge:?}, expected {parameters:?}"
-        ));
+        return Err(format!("{request}: the challenge is {challenge:?}, expected {parameters:?}"));
     }
     problem(&answer).map_err(|error| format!("{request}: {error}"))?;
     consulted(&answer)?;
@@ -307,11 +225,7 @@ fn row(
         "www-authenticate",
         "x-content-type-options",
     ];
-    let mut names: Vec<&str> = answer
-        .headers
-        .iter()
-        .map(|(name, _)| name.as_str())
-        .collect();
+    let mut names: Vec<&str> = answer.headers.iter().map(|(name, _)| name.as_str()).collect();
     names.sort_unstable();
     let count = names.len();
     names.dedup();
@@ -336,11 +250,7 @@ fn problem(answer: &Answer) -> Result<(), String> {
         && body["type"] == "about:blank"
         && body["title"].is_string()
         && body["detail"].is_string();
-    if right {
-        Ok(())
-    } else {
-        Err(format!("not the body of a refusal: {body}"))
-    }
+    if right { Ok(()) } else { Err(format!("not the body of a refusal: {body}")) }
 }
 
 fn has(answer: &Answer, name: &str, expected: &str) -> Result<(), String> {
@@ -353,23 +263,14 @@ fn has(answer: &Answer, name: &str, expected: &str) -> Result<(), String> {
     if values == [expected] {
         Ok(())
     } else {
-        Err(format!(
-            "{}: {name} is {values:?}, expected {expected:?}",
-            answer.status
-        ))
+        Err(format!("{}: {name} is {values:?}, expected {expected:?}", answer.status))
     }
 }
 
 /// `Vary` names every header that a key may be in.
 fn consulted(answer: &Answer) -> Result<(), String> {
-    let vary = answer
-        .header("vary")
-        .unwrap_or_default()
-        .to_ascii_lowercase();
-    if ["authorization", "x-api-key"]
-        .iter()
-        .all(|name| vary.contains(name))
-    {
+    let vary = answer.header("vary").unwrap_or_default().to_ascii_lowercase();
+    if ["authorization", "x-api-key"].iter().all(|name| vary.contains(name)) {
         Ok(())
     } else {
         Err(format!("{}: Vary is {vary:?}", answer.status))
@@ -382,11 +283,7 @@ fn same_bytes(why: &str, expected: &[u8], answer: &Answer) -> Result<(), String>
         Ok(())
     } else {
         let why = &why[..why.len().min(40)];
-        Err(format!(
-            "{why}: {}\ninstead of {}",
-            own.escape_ascii(),
-            expected.escape_ascii()
-        ))
+        Err(format!("{why}: {}\ninstead of {}", own.escape_ascii(), expected.escape_ascii()))
     }
 }
 
@@ -401,13 +298,8 @@ fn nothing_echoed(target: &Target) -> Result<(), String> {
             .line("Accept: echo/accept")
             .body("text/plain", "echo-body")
     };
-    for key in [
-        &*keys.unknown,
-        &keys.elsewhere,
-        &keys.expired,
-        "echo-key",
-        "<script>echo</script>",
-    ] {
+    for key in [&*keys.unknown, &keys.elsewhere, &keys.expired, "echo-key", "<script>echo</script>"]
+    {
         let answer = caller.invalid(&request(key))?;
         let pieces = [
             "echo",
@@ -428,9 +320,7 @@ fn nothing_echoed(target: &Target) -> Result<(), String> {
     for answer in [several, lacking] {
         if answer.contains("echo") || answer.contains(&keys.reader) || answer.contains("cakes:read")
         {
-            return Err(format!(
-                "something of the request is in the answer: {answer:?}"
-            ));
+            return Err(format!("something of the request is in the answer: {answer:?}"));
         }
     }
     Ok(())

@@ -15,11 +15,7 @@ type Make = fn() -> Request;
 
 /// Requests that no extractor takes, and what a good key gets for them; none where the body never ends.
 const BROKEN: [(&str, Make, Option<u16>); 14] = [
-    (
-        "bad JSON",
-        || Request::new("POST", "/json").body("application/json", "{bad}"),
-        Some(400),
-    ),
+    ("bad JSON", || Request::new("POST", "/json").body("application/json", "{bad}"), Some(400)),
     (
         "JSON without its field",
         || Request::new("POST", "/json").body("application/json", "{}"),
@@ -45,11 +41,7 @@ const BROKEN: [(&str, Make, Option<u16>); 14] = [
     ),
     (
         "no content type",
-        || {
-            Request::new("POST", "/json")
-                .line("Content-Length: 2")
-                .tail("{}")
-        },
+        || Request::new("POST", "/json").line("Content-Length: 2").tail("{}"),
         Some(400),
     ),
     (
@@ -57,21 +49,9 @@ const BROKEN: [(&str, Make, Option<u16>); 14] = [
         || Request::new("POST", "/text").body("text/plain", vec![b'a'; 3_000_000]),
         Some(413),
     ),
-    (
-        "a missing query field",
-        || Request::get("/search?other=1"),
-        Some(400),
-    ),
-    (
-        "a query field of another type",
-        || Request::get("/search?limit=many"),
-        Some(400),
-    ),
-    (
-        "a path that is no number",
-        || Request::get("/number/not-a-number"),
-        Some(404),
-    ),
+    ("a missing query field", || Request::get("/search?other=1"), Some(400)),
+    ("a query field of another type", || Request::get("/search?limit=many"), Some(400)),
+    ("a path that is no number", || Request::get("/number/not-a-number"), Some(404)),
     (
         "a body that never comes",
         || {
@@ -83,29 +63,17 @@ const BROKEN: [(&str, Make, Option<u16>); 14] = [
     ),
     (
         "a body that stops half-way",
-        || {
-            Request::new("POST", "/text")
-                .line("Content-Length: 100")
-                .tail("half")
-        },
+        || Request::new("POST", "/text").line("Content-Length: 100").tail("half"),
         None,
     ),
     (
         "a chunked body that never ends",
-        || {
-            Request::new("POST", "/text")
-                .line("Transfer-Encoding: chunked")
-                .tail("5\r\nhello\r\n")
-        },
+        || Request::new("POST", "/text").line("Transfer-Encoding: chunked").tail("5\r\nhello\r\n"),
         None,
     ),
     (
         "a body of terabytes",
-        || {
-            Request::new("POST", "/text")
-                .line("Content-Length: 9999999999999")
-                .tail("begun")
-        },
+        || Request::new("POST", "/text").line("Content-Length: 9999999999999").tail("begun"),
         None,
     ),
 ];
@@ -114,38 +82,29 @@ pub(super) fn cases() -> Vec<Case> {
     let mut cases: Vec<Case> = BROKEN
         .into_iter()
         .map(|(name, make, with_key)| {
-            case(
-                format!("{name} is 401 without a good key"),
-                "B8",
-                move |target| {
-                    let keys = &target.keys;
-                    for request in [
-                        make(),
-                        make().bearer(&keys.unknown),
-                        make().api_key("malformed"),
-                        make().bearer(&keys.revoked),
-                    ] {
-                        promptly(target, &request, 401)?;
+            case(format!("{name} is 401 without a good key"), "B8", move |target| {
+                let keys = &target.keys;
+                for request in [
+                    make(),
+                    make().bearer(&keys.unknown),
+                    make().api_key("malformed"),
+                    make().bearer(&keys.revoked),
+                ] {
+                    promptly(target, &request, 401)?;
+                }
+                promptly(target, &make().bearer(&keys.active).api_key(&keys.active), 400)?;
+                if let Some(status) = with_key {
+                    let (answer, counts) =
+                        target.caller(target.doors.plain).ask(&make().bearer(&keys.active))?;
+                    if (answer.status, counts.ran) != (status, 0) {
+                        return Err(format!(
+                            "with a good key: {}, expected {status} of the extractor",
+                            answer.status
+                        ));
                     }
-                    promptly(
-                        target,
-                        &make().bearer(&keys.active).api_key(&keys.active),
-                        400,
-                    )?;
-                    if let Some(status) = with_key {
-                        let (answer, counts) = target
-                            .caller(target.doors.plain)
-                            .ask(&make().bearer(&keys.active))?;
-                        if (answer.status, counts.ran) != (status, 0) {
-                            return Err(format!(
-                                "with a good key: {}, expected {status} of the extractor",
-                                answer.status
-                            ));
-                        }
-                    }
-                    Ok(())
-                },
-            )
+                }
+                Ok(())
+            })
         })
         .collect();
     cases.extend([
@@ -157,15 +116,10 @@ pub(super) fn cases() -> Vec<Case> {
                     .bearer(key)
                     .body("application/json", "{\"name\":\"a\"}"),
             )?;
-            caller.passes(
-                &Request::new("POST", "/text")
-                    .bearer(key)
-                    .body("text/plain", "hello"),
-            )?;
-            caller.passes(&Request::get("/search?limit=1").bearer(key))?;
             caller
-                .passes(&Request::get("/number/1").bearer(key))
-                .map(drop)
+                .passes(&Request::new("POST", "/text").bearer(key).body("text/plain", "hello"))?;
+            caller.passes(&Request::get("/search?limit=1").bearer(key))?;
+            caller.passes(&Request::get("/number/1").bearer(key)).map(drop)
         }),
         case("a good body is 401 without a good key", "B8", |target| {
             let mut caller = target.caller(target.doors.plain);
@@ -180,44 +134,27 @@ pub(super) fn cases() -> Vec<Case> {
                 .nothing_presented(&Request::new("POST", "/text").body("text/plain", "hello"))
                 .map(drop)
         }),
-        case(
-            "a missing scope is 403 before the body is read",
-            "B8",
-            |target| {
-                let keys = &target.keys;
-                let request = Request::new("POST", "/scopes/body")
-                    .bearer(&keys.reader)
-                    .line("Content-Type: application/json")
-                    .line("Content-Length: 100");
-                promptly(target, &request, 403)
-            },
-        ),
-        case(
-            "an endless body is answered while it is still being sent",
-            "B8",
-            endless,
-        ),
-        case(
-            "a body announced with Expect is refused with 401",
-            "B8",
-            |target| {
-                let request = Request::new("POST", "/json")
-                    .line("Expect: 100-continue")
-                    .line("Content-Type: application/json")
-                    .line("Content-Length: 100");
-                promptly(target, &request, 401)
-            },
-        ),
-        case(
-            "an expectation nobody can meet changes nothing",
-            "B8",
-            |target| {
-                let request = Request::new("POST", "/json")
-                    .line("Expect: a miracle")
-                    .line("Content-Length: 100");
-                promptly(target, &request, 401)
-            },
-        ),
+        case("a missing scope is 403 before the body is read", "B8", |target| {
+            let keys = &target.keys;
+            let request = Request::new("POST", "/scopes/body")
+                .bearer(&keys.reader)
+                .line("Content-Type: application/json")
+                .line("Content-Length: 100");
+            promptly(target, &request, 403)
+        }),
+        case("an endless body is answered while it is still being sent", "B8", endless),
+        case("a body announced with Expect is refused with 401", "B8", |target| {
+            let request = Request::new("POST", "/json")
+                .line("Expect: 100-continue")
+                .line("Content-Type: application/json")
+                .line("Content-Length: 100");
+            promptly(target, &request, 401)
+        }),
+        case("an expectation nobody can meet changes nothing", "B8", |target| {
+            let request =
+                Request::new("POST", "/json").line("Expect: a miracle").line("Content-Length: 100");
+            promptly(target, &request, 401)
+        }),
     ]);
     cases
 }
@@ -227,10 +164,7 @@ fn promptly(target: &Target, request: &Request, status: u16) -> Result<(), Strin
     let started = Instant::now();
     target.caller(target.doors.plain).refused(request, status)?;
     if started.elapsed() > PROMPTLY {
-        return Err(format!(
-            "{request}: answered only after {:?}",
-            started.elapsed()
-        ));
+        return Err(format!("{request}: answered only after {:?}", started.elapsed()));
     }
     Ok(())
 }
@@ -249,9 +183,5 @@ fn endless(target: &Target) -> Result<(), String> {
         connection.send(b"\r\n400\r\n");
         connection.send(&[b'a'; 0x400]);
     }
-    if answer.status == 401 {
-        Ok(())
-    } else {
-        Err(format!("{head}: {}", answer.status))
-    }
+    if answer.status == 401 { Ok(()) } else { Err(format!("{head}: {}", answer.status)) }
 }

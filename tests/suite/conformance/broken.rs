@@ -24,10 +24,8 @@ macro_rules! broken_test {
 }
 
 fn caught(fault: Fault, names: &[&str]) {
-    let cases: Vec<Case> = all_cases()
-        .into_iter()
-        .filter(|case| names.contains(&case.name.as_str()))
-        .collect();
+    let cases: Vec<Case> =
+        all_cases().into_iter().filter(|case| names.contains(&case.name.as_str())).collect();
     assert_eq!(cases.len(), names.len(), "each of {names:?} is a case");
     let sound = model::serve(None);
     if fault == Fault::MappedNotUnwrapped
@@ -70,11 +68,7 @@ broken_test!(
 );
 
 // B10
-broken_test!(
-    an_underscore_is_a_hyphen,
-    UnderscoreIsHyphen,
-    "X_API_Key is not a credential"
-);
+broken_test!(an_underscore_is_a_hyphen, UnderscoreIsHyphen, "X_API_Key is not a credential");
 
 // B1
 broken_test!(
@@ -91,32 +85,16 @@ broken_test!(
 );
 
 // B6
-broken_test!(
-    decoding_twice,
-    DecodedTwice,
-    "percent-encoding is decoded, once"
-);
+broken_test!(decoding_twice, DecodedTwice, "percent-encoding is decoded, once");
 
 // A8
-broken_test!(
-    keys_in_any_case,
-    CaseInsensitiveKeys,
-    "every key that is not good is 401"
-);
+broken_test!(keys_in_any_case, CaseInsensitiveKeys, "every key that is not good is 401");
 
 // A3
-broken_test!(
-    the_checksum_as_proof,
-    ChecksumAsProof,
-    "every key that is not good is 401"
-);
+broken_test!(the_checksum_as_proof, ChecksumAsProof, "every key that is not good is 401");
 
 // B9
-broken_test!(
-    an_error_on_odd_bytes,
-    ErrorOnOddBytes,
-    "every byte within a key in X-API-Key"
-);
+broken_test!(an_error_on_odd_bytes, ErrorOnOddBytes, "every byte within a key in X-API-Key");
 
 // B3
 broken_test!(
@@ -163,18 +141,10 @@ broken_test!(
 );
 
 // C6
-broken_test!(
-    other_headers_believed,
-    OtherHeadersBelieved,
-    "only the configured header is read"
-);
+broken_test!(other_headers_believed, OtherHeadersBelieved, "only the configured header is read");
 
 // C8
-broken_test!(
-    addresses_as_text,
-    AddressesAsText,
-    "an address is compared as a number"
-);
+broken_test!(addresses_as_text, AddressesAsText, "an address is compared as a number");
 
 // C7
 broken_test!(
@@ -198,40 +168,19 @@ broken_test!(
 );
 
 // D2
-broken_test!(
-    a_status_by_reason,
-    StatusByReason,
-    "every invalid key gets the same bytes"
-);
+broken_test!(a_status_by_reason, StatusByReason, "every invalid key gets the same bytes");
 
 // D2
-broken_test!(
-    a_body_by_reason,
-    BodyByReason,
-    "every invalid key gets the same bytes"
-);
+broken_test!(a_body_by_reason, BodyByReason, "every invalid key gets the same bytes");
 
 // D2
-broken_test!(
-    a_header_by_reason,
-    HeaderByReason,
-    "every invalid key gets the same bytes"
-);
+broken_test!(a_header_by_reason, HeaderByReason, "every invalid key gets the same bytes");
 
 // D1
-broken_test!(
-    no_challenge,
-    NoChallenge,
-    "nothing presented",
-    "a key that is not good"
-);
+broken_test!(no_challenge, NoChallenge, "nothing presented", "a key that is not good");
 
 // D4
-broken_test!(
-    the_key_echoed,
-    KeyEchoed,
-    "nothing of the request is echoed"
-);
+broken_test!(the_key_echoed, KeyEchoed, "nothing of the request is echoed");
 
 // D5
 broken_test!(
@@ -241,28 +190,16 @@ broken_test!(
 );
 
 // D3
-broken_test!(
-    a_table_away_is_401,
-    AwayIsUnauthorized,
-    "a key table that is away"
-);
+broken_test!(a_table_away_is_401, AwayIsUnauthorized, "a key table that is away");
 
 // D3
 broken_test!(a_table_away_lets_in, AwayLetsIn, "a key table that is away");
 
 // E5
-broken_test!(
-    expiry_on_load_only,
-    ExpiryOnLoadOnly,
-    "a key ends at its very moment, warm and cold"
-);
+broken_test!(expiry_on_load_only, ExpiryOnLoadOnly, "a key ends at its very moment, warm and cold");
 
 // E5
-broken_test!(
-    expiry_in_seconds,
-    ExpiryInSeconds,
-    "a key ends at its very moment, warm and cold"
-);
+broken_test!(expiry_in_seconds, ExpiryInSeconds, "a key ends at its very moment, warm and cold");
 
 // D1
 broken_test!(
@@ -272,11 +209,7 @@ broken_test!(
 );
 
 // D1
-broken_test!(
-    a_scope_by_substring,
-    ScopeBySubstring,
-    "a scope is a whole word"
-);
+broken_test!(a_scope_by_substring, ScopeBySubstring, "a scope is a whole word");
 
 // B11
 broken_test!(
@@ -301,11 +234,7 @@ broken_test!(head_unguarded, HeadUnguarded, "HEAD is guarded");
 broken_test!(options_unguarded, OptionsUnguarded, "OPTIONS is guarded");
 
 // B14
-broken_test!(
-    upgrades_unjudged,
-    UpgradeUnjudged,
-    "a WebSocket upgrade is judged before 101"
-);
+broken_test!(upgrades_unjudged, UpgradeUnjudged, "a WebSocket upgrade is judged before 101");
 
 // B12
 broken_test!(

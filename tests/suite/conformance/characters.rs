@@ -18,11 +18,9 @@ pub(super) fn cases() -> Vec<Case> {
         case("every byte within a key in X-API-Key", "B5 B9", |target| {
             every_byte(target, |key| [b"X-API-Key: ", key].concat())
         }),
-        case(
-            "every byte within a key in Authorization",
-            "B5 B9",
-            |target| every_byte(target, |key| [b"Authorization: Bearer ", key].concat()),
-        ),
+        case("every byte within a key in Authorization", "B5 B9", |target| {
+            every_byte(target, |key| [b"Authorization: Bearer ", key].concat())
+        }),
         case("every byte within a key in a cookie", "B5 B9", |target| {
             every_byte(target, |key| [b"Cookie: app_key=", key].concat())
         }),
@@ -35,49 +33,34 @@ pub(super) fn cases() -> Vec<Case> {
             }
             Ok(())
         }),
-        case(
-            "every byte percent-encoded within a key",
-            "B5 B6",
-            |target| every_byte_encoded(target, |_| 20..21),
-        ),
-        case(
-            "every byte percent-encoded before a key",
-            "B5 B6",
-            |target| every_byte_encoded(target, |_| 0..0),
-        ),
-        case(
-            "every byte percent-encoded after a key",
-            "B5 B6",
-            |target| every_byte_encoded(target, |key| key.len()..key.len()),
-        ),
-        case(
-            "every byte as it is within a key in the query",
-            "B5 B9",
-            |target| {
-                let mut caller = target.caller(target.doors.recipe);
-                let (head, tail) = cut(&target.keys.active);
-                for byte in other_bytes(&target.keys.active) {
-                    let path =
-                        [b"/guarded?key=", head.as_bytes(), &[byte], tail.as_bytes()].concat();
-                    caller.refused_somehow(&Request::get(path), &REFUSED)?;
-                }
-                Ok(())
-            },
-        ),
-        case(
-            "every byte as it is in the name of a header",
-            "B9 B10",
-            |target| {
-                let mut caller = target.caller(target.doors.plain);
-                let key = &target.keys.active;
-                // A `-` is the name itself, and bytes at a line's end begin another one.
-                for byte in (0..=u8::MAX).filter(|byte| !matches!(byte, b'-')) {
-                    let line = [b"X-API", &[byte][..], b"Key: ", key.as_bytes()].concat();
-                    caller.refused_somehow(&Request::get("/guarded").line(line), &REFUSED)?;
-                }
-                Ok(())
-            },
-        ),
+        case("every byte percent-encoded within a key", "B5 B6", |target| {
+            every_byte_encoded(target, |_| 20..21)
+        }),
+        case("every byte percent-encoded before a key", "B5 B6", |target| {
+            every_byte_encoded(target, |_| 0..0)
+        }),
+        case("every byte percent-encoded after a key", "B5 B6", |target| {
+            every_byte_encoded(target, |key| key.len()..key.len())
+        }),
+        case("every byte as it is within a key in the query", "B5 B9", |target| {
+            let mut caller = target.caller(target.doors.recipe);
+            let (head, tail) = cut(&target.keys.active);
+            for byte in other_bytes(&target.keys.active) {
+                let path = [b"/guarded?key=", head.as_bytes(), &[byte], tail.as_bytes()].concat();
+                caller.refused_somehow(&Request::get(path), &REFUSED)?;
+            }
+            Ok(())
+        }),
+        case("every byte as it is in the name of a header", "B9 B10", |target| {
+            let mut caller = target.caller(target.doors.plain);
+            let key = &target.keys.active;
+            // A `-` is the name itself, and bytes at a line's end begin another one.
+            for byte in (0..=u8::MAX).filter(|byte| !matches!(byte, b'-')) {
+                let line = [b"X-API", &[byte][..], b"Key: ", key.as_bytes()].concat();
+                caller.refused_somehow(&Request::get("/guarded").line(line), &REFUSED)?;
+            }
+            Ok(())
+        }),
         case("percent-encoding is decoded, once", "B6", decoded_once),
         case("a key in look-alike letters is 401", "A8 B5", |target| {
             let mut caller = target.caller(target.doors.recipe);
@@ -97,47 +80,27 @@ pub(super) fn cases() -> Vec<Case> {
             Ok(())
         }),
     ];
-    cases.extend(
-        [
-            1, 7, 8, 51, 52, 53, 255, 256, 257, 258, 768, 769, 4096, 65_536, 100_000,
-        ]
-        .map(|length| {
-            case(
-                format!("{length} bytes in a header are 401"),
-                "B4",
-                move |target| {
-                    let mut caller = target.caller(target.doors.recipe);
-                    let key = of_length(&target.keys.active, length);
-                    caller.invalid(&Request::get("/guarded").api_key(&key))?;
-                    caller.invalid(&Request::get("/guarded").bearer(&key))?;
-                    caller.invalid(
-                        &Request::get("/guarded").line(format!("Cookie: app_key={key}")),
-                    )?;
-                    caller
-                        .passes(&Request::get("/guarded").bearer(&target.keys.active))
-                        .map(drop)
-                },
-            )
-        }),
-    );
-    cases.extend([255, 256, 257, 768, 769, 60_000].map(|length| {
-        case(
-            format!("{length} bytes in the query are 401"),
-            "B4",
-            move |target| {
+    cases.extend([1, 7, 8, 51, 52, 53, 255, 256, 257, 258, 768, 769, 4096, 65_536, 100_000].map(
+        |length| {
+            case(format!("{length} bytes in a header are 401"), "B4", move |target| {
                 let mut caller = target.caller(target.doors.recipe);
                 let key = of_length(&target.keys.active, length);
-                caller.invalid(&Request::get(format!("/guarded?key={key}")))?;
-                let encoded = percent_encoded(&key[..length / 3]);
-                caller.invalid(&Request::get(format!("/guarded?key={encoded}")))?;
-                caller
-                    .passes(&Request::get(format!(
-                        "/guarded?key={}",
-                        target.keys.active
-                    )))
-                    .map(drop)
-            },
-        )
+                caller.invalid(&Request::get("/guarded").api_key(&key))?;
+                caller.invalid(&Request::get("/guarded").bearer(&key))?;
+                caller.invalid(&Request::get("/guarded").line(format!("Cookie: app_key={key}")))?;
+                caller.passes(&Request::get("/guarded").bearer(&target.keys.active)).map(drop)
+            })
+        },
+    ));
+    cases.extend([255, 256, 257, 768, 769, 60_000].map(|length| {
+        case(format!("{length} bytes in the query are 401"), "B4", move |target| {
+            let mut caller = target.caller(target.doors.recipe);
+            let key = of_length(&target.keys.active, length);
+            caller.invalid(&Request::get(format!("/guarded?key={key}")))?;
+            let encoded = percent_encoded(&key[..length / 3]);
+            caller.invalid(&Request::get(format!("/guarded?key={encoded}")))?;
+            caller.passes(&Request::get(format!("/guarded?key={}", target.keys.active))).map(drop)
+        })
     }));
     cases.push(case(
         "what is too long for HTTP is refused by whoever reads it",
@@ -154,9 +117,7 @@ pub(super) fn cases() -> Vec<Case> {
                 request.line(format!("X-{number}: {number}"))
             });
             caller.refused_somehow(&many, &TOO_LONG)?;
-            caller
-                .passes(&Request::get("/guarded").bearer(&target.keys.active))
-                .map(drop)
+            caller.passes(&Request::get("/guarded").bearer(&target.keys.active)).map(drop)
         },
     ));
     cases.extend(BAD_QUERIES.map(|(name, query)| {
@@ -235,9 +196,7 @@ fn every_byte(target: &Target, line: impl Fn(&[u8]) -> Vec<u8>) -> Result<(), St
             caller.refused_somehow(&Request::get("/guarded").line(line(&key)), statuses(byte))?;
         }
     }
-    caller
-        .passes(&Request::get("/guarded").line(line(target.keys.active.as_bytes())))
-        .map(drop)
+    caller.passes(&Request::get("/guarded").line(line(target.keys.active.as_bytes()))).map(drop)
 }
 
 /// Percent-encoded in the query, in place of a piece of a good key: all but the character that stands there is 401.
@@ -271,7 +230,5 @@ fn decoded_once(target: &Target) -> Result<(), String> {
     }
     // A header is not encoded at all.
     caller.invalid(&Request::get("/guarded").api_key(&once))?;
-    caller
-        .invalid(&Request::get("/guarded").bearer(&once))
-        .map(drop)
+    caller.invalid(&Request::get("/guarded").bearer(&once)).map(drop)
 }

@@ -9,34 +9,26 @@ use crate::support::random::Random;
 
 pub(super) fn cases() -> Vec<Case> {
     vec![
-        case(
-            "a good key does not stay with its connection",
-            "B14",
-            |target| {
-                let mut caller = target.caller(target.doors.plain);
-                let key = &target.keys.active;
-                for _ in 0..3 {
-                    caller.passes(&Request::get("/guarded").bearer(key))?;
-                    caller.nothing_presented(&Request::get("/guarded"))?;
-                    caller.invalid(&Request::get("/guarded").api_key(&target.keys.unknown))?;
-                    caller.several(&Request::get("/guarded").api_key(key).bearer(key))?;
-                    caller.nothing_presented(&Request::new("POST", "/guarded"))?;
-                }
-                stays_open(caller.is_connected())
-            },
-        ),
-        case(
-            "a bad key does not stay with its connection either",
-            "B14",
-            |target| {
-                let mut caller = target.caller(target.doors.plain);
-                for (_, bad) in target.keys.invalid() {
-                    caller.invalid(&Request::get("/guarded").bearer(&bad))?;
-                    caller.passes(&Request::get("/guarded").bearer(&target.keys.active))?;
-                }
-                stays_open(caller.is_connected())
-            },
-        ),
+        case("a good key does not stay with its connection", "B14", |target| {
+            let mut caller = target.caller(target.doors.plain);
+            let key = &target.keys.active;
+            for _ in 0..3 {
+                caller.passes(&Request::get("/guarded").bearer(key))?;
+                caller.nothing_presented(&Request::get("/guarded"))?;
+                caller.invalid(&Request::get("/guarded").api_key(&target.keys.unknown))?;
+                caller.several(&Request::get("/guarded").api_key(key).bearer(key))?;
+                caller.nothing_presented(&Request::new("POST", "/guarded"))?;
+            }
+            stays_open(caller.is_connected())
+        }),
+        case("a bad key does not stay with its connection either", "B14", |target| {
+            let mut caller = target.caller(target.doors.plain);
+            for (_, bad) in target.keys.invalid() {
+                caller.invalid(&Request::get("/guarded").bearer(&bad))?;
+                caller.passes(&Request::get("/guarded").bearer(&target.keys.active))?;
+            }
+            stays_open(caller.is_connected())
+        }),
         case("scopes do not stay with a connection", "B14", |target| {
             let mut caller = target.caller(target.doors.plain);
             for _ in 0..3 {
@@ -49,54 +41,41 @@ pub(super) fn cases() -> Vec<Case> {
             }
             Ok(())
         }),
-        case(
-            "requests in one write are judged one by one",
-            "B14",
-            |target| {
-                let keys = &target.keys;
-                let key = &keys.active;
-                let requests = [
-                    (Request::get("/guarded").bearer(key), 200),
-                    (Request::get("/guarded"), 401),
-                    (Request::get("/guarded").bearer(&keys.unknown), 401),
-                    (Request::get("/guarded").api_key(key), 200),
-                    (Request::get("/guarded").api_key(key).bearer(key), 400),
-                    (Request::get("/scopes/all").bearer(key), 403),
-                    (
-                        Request::get("/scopes/all").bearer(&keys.writer_and_deleter),
-                        200,
-                    ),
-                    (Request::get("/guarded"), 401),
-                ];
-                pipelined(target, &requests)
-            },
-        ),
-        case(
-            "any order of good and bad requests in one write",
-            "B14",
-            |target| {
-                let mut random = Random::new(0xB14);
-                let keys = &target.keys;
-                for _ in 0..20 {
-                    let requests: Vec<(Request, u16)> = (0..8)
-                        .map(|_| match random.below(5) {
-                            0 => (Request::get("/guarded").bearer(&keys.active), 200),
-                            1 => (Request::get("/guarded").api_key(&keys.here), 200),
-                            2 => (Request::get("/guarded"), 401),
-                            3 => (Request::get("/guarded").bearer(&keys.elsewhere), 401),
-                            _ => (
-                                Request::new("DELETE", "/guarded")
-                                    .bearer(&keys.active)
-                                    .api_key(""),
-                                400,
-                            ),
-                        })
-                        .collect();
-                    pipelined(target, &requests)?;
-                }
-                Ok(())
-            },
-        ),
+        case("requests in one write are judged one by one", "B14", |target| {
+            let keys = &target.keys;
+            let key = &keys.active;
+            let requests = [
+                (Request::get("/guarded").bearer(key), 200),
+                (Request::get("/guarded"), 401),
+                (Request::get("/guarded").bearer(&keys.unknown), 401),
+                (Request::get("/guarded").api_key(key), 200),
+                (Request::get("/guarded").api_key(key).bearer(key), 400),
+                (Request::get("/scopes/all").bearer(key), 403),
+                (Request::get("/scopes/all").bearer(&keys.writer_and_deleter), 200),
+                (Request::get("/guarded"), 401),
+            ];
+            pipelined(target, &requests)
+        }),
+        case("any order of good and bad requests in one write", "B14", |target| {
+            let mut random = Random::new(0xB14);
+            let keys = &target.keys;
+            for _ in 0..20 {
+                let requests: Vec<(Request, u16)> = (0..8)
+                    .map(|_| match random.below(5) {
+                        0 => (Request::get("/guarded").bearer(&keys.active), 200),
+                        1 => (Request::get("/guarded").api_key(&keys.here), 200),
+                        2 => (Request::get("/guarded"), 401),
+                        3 => (Request::get("/guarded").bearer(&keys.elsewhere), 401),
+                        _ => (
+                            Request::new("DELETE", "/guarded").bearer(&keys.active).api_key(""),
+                            400,
+                        ),
+                    })
+                    .collect();
+                pipelined(target, &requests)?;
+            }
+            Ok(())
+        }),
         case(
             "a body in one write with the next request is not that request's",
             "B14 D6",
@@ -104,39 +83,30 @@ pub(super) fn cases() -> Vec<Case> {
                 let keys = &target.keys;
                 let body = |request: Request| request.body("text/plain", "hello");
                 let requests = [
-                    (
-                        body(Request::new("POST", "/text").bearer(&keys.active)),
-                        200,
-                    ),
+                    (body(Request::new("POST", "/text").bearer(&keys.active)), 200),
                     (Request::get("/guarded"), 401),
                     (Request::get("/guarded").bearer(&keys.active), 200),
                 ];
                 pipelined(target, &requests)
             },
         ),
-        case(
-            "a request sent byte by byte is judged as a whole",
-            "B14",
-            |target| {
-                for (request, status) in [
-                    (Request::get("/guarded").bearer(&target.keys.active), 200),
-                    (Request::get("/guarded"), 401),
-                ] {
-                    let mut connection = Connection::open(target.doors.plain)?;
-                    for byte in request.bytes() {
-                        connection.send(&[byte]);
-                    }
-                    let answer = connection.read(false)?.ok_or("closed without an answer")?;
-                    expect(&request, &answer, status)?;
+        case("a request sent byte by byte is judged as a whole", "B14", |target| {
+            for (request, status) in [
+                (Request::get("/guarded").bearer(&target.keys.active), 200),
+                (Request::get("/guarded"), 401),
+            ] {
+                let mut connection = Connection::open(target.doors.plain)?;
+                for byte in request.bytes() {
+                    connection.send(&[byte]);
                 }
-                Ok(())
-            },
-        ),
+                let answer = connection.read(false)?.ok_or("closed without an answer")?;
+                expect(&request, &answer, status)?;
+            }
+            Ok(())
+        }),
         case("HTTP/1.0 is guarded", "B14", |target| {
-            let good = format!(
-                "GET /guarded HTTP/1.0\r\nX-API-Key: {}\r\n\r\n",
-                target.keys.active
-            );
+            let good =
+                format!("GET /guarded HTTP/1.0\r\nX-API-Key: {}\r\n\r\n", target.keys.active);
             let (answers, counts) = target.exchange(target.doors.plain, good.as_bytes())?;
             if !matches!(answers.as_slice(), [answer] if answer.status == 200) || counts.ran != 1 {
                 return Err(format!("with a good key: {answers:?}, {counts:?}"));
@@ -150,48 +120,30 @@ pub(super) fn cases() -> Vec<Case> {
             }
             Ok(())
         }),
-        case(
-            "a request that is cut short runs nothing",
-            "B14",
-            |target| {
-                let whole = Request::get("/guarded").bearer(&target.keys.active).bytes();
-                for end in [1, 10, 30, whole.len() - 2, whole.len() - 1] {
-                    target.never_runs(target.doors.plain, &whole[..end])?;
-                }
-                Ok(())
-            },
-        ),
-        case(
-            "an unread body leaves the connection usable or closed",
-            "D6",
-            unread_bodies,
-        ),
+        case("a request that is cut short runs nothing", "B14", |target| {
+            let whole = Request::get("/guarded").bearer(&target.keys.active).bytes();
+            for end in [1, 10, 30, whole.len() - 2, whole.len() - 1] {
+                target.never_runs(target.doors.plain, &whole[..end])?;
+            }
+            Ok(())
+        }),
+        case("an unread body leaves the connection usable or closed", "D6", unread_bodies),
         case("a WebSocket upgrade is judged before 101", "B14", upgrades),
-        case(
-            "an upgrade to anything else is judged as well",
-            "B14",
-            |target| {
-                for protocol in ["h2c", "HTTP/2.0", "TLS/1.0", "websocket, h2c"] {
-                    let request = Request::get("/guarded")
-                        .line(format!("Upgrade: {protocol}"))
-                        .line("Connection: Upgrade, HTTP2-Settings")
-                        .line("HTTP2-Settings: AAMAAABkAARAAAAAAAIAAAAA");
-                    target
-                        .caller(target.doors.plain)
-                        .nothing_presented(&request)?;
-                }
-                Ok(())
-            },
-        ),
+        case("an upgrade to anything else is judged as well", "B14", |target| {
+            for protocol in ["h2c", "HTTP/2.0", "TLS/1.0", "websocket, h2c"] {
+                let request = Request::get("/guarded")
+                    .line(format!("Upgrade: {protocol}"))
+                    .line("Connection: Upgrade, HTTP2-Settings")
+                    .line("HTTP2-Settings: AAMAAABkAARAAAAAAAIAAAAA");
+                target.caller(target.doors.plain).nothing_presented(&request)?;
+            }
+            Ok(())
+        }),
     ]
 }
 
 fn stays_open(open: bool) -> Result<(), String> {
-    if open {
-        Ok(())
-    } else {
-        Err("the connection was closed after a refusal".to_owned())
-    }
+    if open { Ok(()) } else { Err("the connection was closed after a refusal".to_owned()) }
 }
 
 fn expect(request: &Request, answer: &Answer, status: u16) -> Result<(), String> {
@@ -204,44 +156,27 @@ fn expect(request: &Request, answer: &Answer, status: u16) -> Result<(), String>
 
 /// All requests in one write: each is answered in its turn as it would be alone, and only the good ones run.
 fn pipelined(target: &Target, requests: &[(Request, u16)]) -> Result<(), String> {
-    let bytes: Vec<u8> = requests
-        .iter()
-        .flat_map(|(request, _)| request.bytes())
-        .collect();
+    let bytes: Vec<u8> = requests.iter().flat_map(|(request, _)| request.bytes()).collect();
     let (answers, counts) = target.exchange(target.doors.plain, &bytes)?;
     let got: Vec<u16> = answers.iter().map(|answer| answer.status).collect();
     let expected: Vec<u16> = requests.iter().map(|&(_, status)| status).collect();
     let good = expected.iter().filter(|&&status| status == 200).count();
-    if got == expected
-        && counts
-            == (Counts {
-                ran: good,
-                extracted: good,
-            })
-    {
+    if got == expected && counts == (Counts { ran: good, extracted: good }) {
         Ok(())
     } else {
-        Err(format!(
-            "{got:?} and {counts:?}, expected {expected:?} and {good} runs"
-        ))
+        Err(format!("{got:?} and {counts:?}, expected {expected:?} and {good} runs"))
     }
 }
 
 /// A refusal leaves its request's body unread: it must never be taken for a request of its own.
 fn unread_bodies(target: &Target) -> Result<(), String> {
     let hidden = Request::get("/guarded").bearer(&target.keys.active).bytes();
-    let chunked = [
-        format!("{:x}\r\n", hidden.len()).as_bytes(),
-        &hidden,
-        b"\r\n0\r\n\r\n",
-    ]
-    .concat();
+    let chunked =
+        [format!("{:x}\r\n", hidden.len()).as_bytes(), &hidden, b"\r\n0\r\n\r\n"].concat();
     let bodies = [
         Request::new("POST", "/text").body("text/plain", hidden.clone()),
         Request::new("POST", "/json").body("application/json", hidden.repeat(50)),
-        Request::new("POST", "/text")
-            .line("Transfer-Encoding: chunked")
-            .tail(chunked),
+        Request::new("POST", "/text").line("Transfer-Encoding: chunked").tail(chunked),
         Request::get("/guarded").body("text/plain", hidden.clone()),
     ];
     for request in bodies {

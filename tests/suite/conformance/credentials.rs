@@ -8,37 +8,21 @@ use super::{
 
 pub(super) fn cases() -> Vec<Case> {
     let mut cases = vec![
-        case(
-            "each default source lets in",
-            "B1",
-            each_default_source_lets_in,
-        ),
-        case(
-            "nothing at all is 401 without an error",
-            "B1 D1",
-            |target| {
-                let mut caller = target.caller(target.doors.plain);
-                caller
-                    .nothing_presented(&Request::get("/guarded"))
-                    .map(drop)
-            },
-        ),
-        case(
-            "a query and a cookie count where they are enabled",
-            "B1",
-            |target| {
-                let mut caller = target.caller(target.doors.recipe);
-                let key = &target.keys.active;
-                caller.passes(&Request::get(format!("/guarded?key={key}")))?;
-                caller.passes(
-                    &Request::get("/guarded").line(format!("Cookie: a=b; app_key={key}; c=d")),
-                )?;
-                caller.passes(&Request::get("/guarded").bearer(key))?;
-                caller
-                    .passes(&Request::get("/guarded").api_key(key))
-                    .map(drop)
-            },
-        ),
+        case("each default source lets in", "B1", each_default_source_lets_in),
+        case("nothing at all is 401 without an error", "B1 D1", |target| {
+            let mut caller = target.caller(target.doors.plain);
+            caller.nothing_presented(&Request::get("/guarded")).map(drop)
+        }),
+        case("a query and a cookie count where they are enabled", "B1", |target| {
+            let mut caller = target.caller(target.doors.recipe);
+            let key = &target.keys.active;
+            caller.passes(&Request::get(format!("/guarded?key={key}")))?;
+            caller.passes(
+                &Request::get("/guarded").line(format!("Cookie: a=b; app_key={key}; c=d")),
+            )?;
+            caller.passes(&Request::get("/guarded").bearer(key))?;
+            caller.passes(&Request::get("/guarded").api_key(key)).map(drop)
+        }),
         case("the scheme is case-insensitive", "B3", |target| {
             let mut caller = target.caller(target.doors.plain);
             let key = &target.keys.active;
@@ -59,110 +43,69 @@ pub(super) fn cases() -> Vec<Case> {
             }
             Ok(())
         }),
-        case(
-            "an optional route passes nothing and refuses what is bad",
-            "B3",
-            optional,
-        ),
-        case(
-            "a key of SQL is refused and changes nothing",
-            "B5 B7",
-            sql_in_a_key,
-        ),
+        case("an optional route passes nothing and refuses what is bad", "B3", optional),
+        case("a key of SQL is refused and changes nothing", "B5 B7", sql_in_a_key),
     ];
     cases.extend(NOT_CREDENTIALS.map(|(name, line)| {
-        case(
-            format!("{name} is not a credential"),
-            "B10",
-            move |target| {
-                let line = line.replace("KEY", &target.keys.active);
-                for door in [target.doors.plain, target.doors.recipe] {
-                    // A cookie of the enabled name is one only where it is enabled.
-                    if door == target.doors.plain || !line.starts_with("Cookie: app_key=") {
-                        target
-                            .caller(door)
-                            .nothing_presented(&Request::get("/guarded").line(&*line))?;
-                    }
+        case(format!("{name} is not a credential"), "B10", move |target| {
+            let line = line.replace("KEY", &target.keys.active);
+            for door in [target.doors.plain, target.doors.recipe] {
+                // A cookie of the enabled name is one only where it is enabled.
+                if door == target.doors.plain || !line.starts_with("Cookie: app_key=") {
+                    target
+                        .caller(door)
+                        .nothing_presented(&Request::get("/guarded").line(&*line))?;
                 }
-                Ok(())
-            },
-        )
-    }));
-    cases.extend(NOT_PARAMETERS.map(|(name, query)| {
-        case(
-            format!("{name} is not a credential"),
-            "B1 B6 B10",
-            move |target| {
-                let path = format!("/guarded{}", query.replace("KEY", &target.keys.active));
-                target
-                    .caller(target.doors.recipe)
-                    .nothing_presented(&Request::get(path))
-                    .map(drop)
-            },
-        )
-    }));
-    cases.push(case(
-        "a key in the query is nothing where it is not enabled",
-        "B1",
-        |target| {
-            let key = &target.keys.active;
-            let mut caller = target.caller(target.doors.plain);
-            for name in ["key", "api_key", "access_token", "token", "X-API-Key"] {
-                caller.nothing_presented(&Request::get(format!("/guarded?{name}={key}")))?;
-            }
-            // Nor does it count as a second one.
-            caller
-                .passes(&Request::get(format!("/guarded?key={key}")).bearer(key))
-                .map(drop)
-        },
-    ));
-    cases.push(case(
-        "a key in a body is not a credential",
-        "B10",
-        |target| {
-            let key = &target.keys.active;
-            let mut caller = target.caller(target.doors.recipe);
-            for (content_type, body) in [
-                (
-                    "application/x-www-form-urlencoded",
-                    format!("key={key}&access_token={key}"),
-                ),
-                ("application/json", format!("{{\"key\":\"{key}\"}}")),
-                ("text/plain", key.clone()),
-            ] {
-                caller.nothing_presented(
-                    &Request::new("POST", "/guarded").body(content_type, body),
-                )?;
             }
             Ok(())
-        },
-    ));
-    cases.push(case(
-        "a key in a trailer is not a credential",
-        "B10",
-        |target| {
-            let key = &target.keys.active;
-            let chunks = format!("0\r\nX-API-Key: {key}\r\nAuthorization: Bearer {key}\r\n\r\n");
-            let request = Request::new("POST", "/guarded")
-                .line("Transfer-Encoding: chunked")
-                .line("Trailer: X-API-Key")
-                .tail(chunks);
-            target
-                .never_runs(target.doors.plain, &request.bytes())
-                .and_then(|answers| match answers.first() {
-                    Some(answer) if answer.status == 401 => Ok(()),
-                    other => Err(format!("{other:?}")),
-                })
-        },
-    ));
+        })
+    }));
+    cases.extend(NOT_PARAMETERS.map(|(name, query)| {
+        case(format!("{name} is not a credential"), "B1 B6 B10", move |target| {
+            let path = format!("/guarded{}", query.replace("KEY", &target.keys.active));
+            target.caller(target.doors.recipe).nothing_presented(&Request::get(path)).map(drop)
+        })
+    }));
+    cases.push(case("a key in the query is nothing where it is not enabled", "B1", |target| {
+        let key = &target.keys.active;
+        let mut caller = target.caller(target.doors.plain);
+        for name in ["key", "api_key", "access_token", "token", "X-API-Key"] {
+            caller.nothing_presented(&Request::get(format!("/guarded?{name}={key}")))?;
+        }
+        // Nor does it count as a second one.
+        caller.passes(&Request::get(format!("/guarded?key={key}")).bearer(key)).map(drop)
+    }));
+    cases.push(case("a key in a body is not a credential", "B10", |target| {
+        let key = &target.keys.active;
+        let mut caller = target.caller(target.doors.recipe);
+        for (content_type, body) in [
+            ("application/x-www-form-urlencoded", format!("key={key}&access_token={key}")),
+            ("application/json", format!("{{\"key\":\"{key}\"}}")),
+            ("text/plain", key.clone()),
+        ] {
+            caller.nothing_presented(&Request::new("POST", "/guarded").body(content_type, body))?;
+        }
+        Ok(())
+    }));
+    cases.push(case("a key in a trailer is not a credential", "B10", |target| {
+        let key = &target.keys.active;
+        let chunks = format!("0\r\nX-API-Key: {key}\r\nAuthorization: Bearer {key}\r\n\r\n");
+        let request = Request::new("POST", "/guarded")
+            .line("Transfer-Encoding: chunked")
+            .line("Trailer: X-API-Key")
+            .tail(chunks);
+        target.never_runs(target.doors.plain, &request.bytes()).and_then(|answers| {
+            match answers.first() {
+                Some(answer) if answer.status == 401 => Ok(()),
+                other => Err(format!("{other:?}")),
+            }
+        })
+    }));
     cases.extend(UNUSABLE.map(|(name, value)| {
         case(format!("{name} is 401"), "B3", move |target| {
             let value = value.replace("KEY", &target.keys.active);
             let request = Request::get("/guarded").line(format!("Authorization:{value}"));
-            target
-                .caller(target.doors.plain)
-                .refused(&request, 401)
-                .map(drop)
+            target.caller(target.doors.plain).refused(&request, 401).map(drop)
         })
     }));
     cases.extend(
@@ -175,37 +118,26 @@ pub(super) fn cases() -> Vec<Case> {
             ("with a comment", "KEY;v=1"),
         ]
         .map(|(name, value)| {
-            case(
-                format!("an X-API-Key that is {name} is 401"),
-                "B3 B5",
-                move |target| {
-                    let value = value.replace("KEY", &target.keys.active);
-                    let request = Request::get("/guarded").line(format!("X-API-Key: {value}"));
-                    target
-                        .caller(target.doors.plain)
-                        .invalid(&request)
-                        .map(drop)
-                },
-            )
+            case(format!("an X-API-Key that is {name} is 401"), "B3 B5", move |target| {
+                let value = value.replace("KEY", &target.keys.active);
+                let request = Request::get("/guarded").line(format!("X-API-Key: {value}"));
+                target.caller(target.doors.plain).invalid(&request).map(drop)
+            })
         }),
     );
     cases.extend(duplicates());
-    cases.push(case(
-        "every key that is not good is 401",
-        "D1 A5 A8",
-        |target| {
-            let mut caller = target.caller(target.doors.plain);
-            for (why, key) in target.keys.invalid() {
-                caller
-                    .invalid(&Request::get("/guarded").bearer(&key))
-                    .map_err(|error| format!("{why}: {error}"))?;
-                caller
-                    .invalid(&Request::get("/guarded").api_key(&key))
-                    .map_err(|error| format!("{why}: {error}"))?;
-            }
-            Ok(())
-        },
-    ));
+    cases.push(case("every key that is not good is 401", "D1 A5 A8", |target| {
+        let mut caller = target.caller(target.doors.plain);
+        for (why, key) in target.keys.invalid() {
+            caller
+                .invalid(&Request::get("/guarded").bearer(&key))
+                .map_err(|error| format!("{why}: {error}"))?;
+            caller
+                .invalid(&Request::get("/guarded").api_key(&key))
+                .map_err(|error| format!("{why}: {error}"))?;
+        }
+        Ok(())
+    }));
     cases.push(case(
         "every key that is not good is 401 where imported keys are accepted",
         "A3 B6",
@@ -213,13 +145,9 @@ pub(super) fn cases() -> Vec<Case> {
             let mut caller = target.caller(target.doors.recipe);
             for (why, key) in target.keys.invalid() {
                 let query = Request::get(format!("/guarded?key={key}"));
-                caller
-                    .invalid(&query)
-                    .map_err(|error| format!("{why}: {error}"))?;
+                caller.invalid(&query).map_err(|error| format!("{why}: {error}"))?;
                 let cookie = Request::get("/guarded").line(format!("Cookie: app_key={key}"));
-                caller
-                    .invalid(&cookie)
-                    .map_err(|error| format!("{why}: {error}"))?;
+                caller.invalid(&cookie).map_err(|error| format!("{why}: {error}"))?;
             }
             Ok(())
         },
@@ -236,19 +164,10 @@ const NOT_CREDENTIALS: [(&str, &str); 17] = [
     ("X-App-Key", "X-App-Key: KEY"),
     ("X-Auth-Token", "X-Auth-Token: KEY"),
     ("Proxy-Authorization", "Proxy-Authorization: Bearer KEY"),
-    (
-        "X-Forwarded-Authorization",
-        "X-Forwarded-Authorization: Bearer KEY",
-    ),
-    (
-        "X-Original-Authorization",
-        "X-Original-Authorization: Bearer KEY",
-    ),
+    ("X-Forwarded-Authorization", "X-Forwarded-Authorization: Bearer KEY"),
+    ("X-Original-Authorization", "X-Original-Authorization: Bearer KEY"),
     ("a cookie that is not enabled", "Cookie: app_key=KEY"),
-    (
-        "a cookie of another name",
-        "Cookie: key=KEY; App_Key=KEY; xapp_key=KEY",
-    ),
+    ("a cookie of another name", "Cookie: key=KEY; App_Key=KEY; xapp_key=KEY"),
     ("a cookie of the header's name", "Cookie: x-api-key=KEY"),
     ("Basic with the key", "Authorization: Basic KEY"),
     ("Token with the key", "Authorization: Token KEY"),
@@ -293,9 +212,7 @@ fn each_default_source_lets_in(target: &Target) -> Result<(), String> {
         caller.passes(&Request::get("/guarded").line(format!("{name}: {key}")))?;
     }
     // White space around a value is not part of it (RFC 9110, section 5.5).
-    caller
-        .passes(&Request::get("/guarded").line(format!("X-API-Key:{key} \t")))
-        .map(drop)
+    caller.passes(&Request::get("/guarded").line(format!("X-API-Key:{key} \t"))).map(drop)
 }
 
 /// A credential in more than one place, or more than once in one: a good one and another, in either order.
@@ -304,9 +221,7 @@ fn duplicates() -> Vec<Case> {
     const PLACES: [Place; 3] = [
         ("a bearer", |request, key| request.bearer(key)),
         ("an X-API-Key", |request, key| request.api_key(key)),
-        ("a cookie", |request, key| {
-            request.line(format!("Cookie: app_key={key}"))
-        }),
+        ("a cookie", |request, key| request.line(format!("Cookie: app_key={key}"))),
     ];
     let mut cases = Vec::new();
     for (first_name, first) in PLACES {
@@ -317,11 +232,9 @@ fn duplicates() -> Vec<Case> {
                 move |target| {
                     let mut caller = target.caller(target.doors.recipe);
                     let good = &target.keys.active;
-                    for (one, other) in [
-                        (good, good),
-                        (good, &target.keys.unknown),
-                        (&target.keys.unknown, good),
-                    ] {
+                    for (one, other) in
+                        [(good, good), (good, &target.keys.unknown), (&target.keys.unknown, good)]
+                    {
                         caller.several(&second(first(Request::get("/guarded"), one), other))?;
                     }
                     if second_name != "a cookie" {
@@ -353,49 +266,35 @@ fn duplicates() -> Vec<Case> {
         ));
     }
     cases.extend([
-        case(
-            "a repeated header is 400 where nothing else is enabled",
-            "B2",
-            |target| {
-                let mut caller = target.caller(target.doors.plain);
-                let (good, bad) = (&target.keys.active, &target.keys.unknown);
-                for (one, other) in [(good, good), (good, bad), (bad, good)] {
-                    caller.several(&Request::get("/guarded").bearer(one).bearer(other))?;
-                    caller.several(&Request::get("/guarded").api_key(one).api_key(other))?;
-                    caller.several(&Request::get("/guarded").bearer(one).api_key(other))?;
-                    let apart = Request::get("/guarded").api_key(one).line("Accept: */*");
-                    caller.several(&apart.line(format!("x-api-key: {other}")))?;
-                }
-                Ok(())
-            },
-        ),
-        case(
-            "a bearer beside another Authorization line is 400",
-            "B2",
-            |target| {
-                let mut caller = target.caller(target.doors.plain);
-                let key = &target.keys.active;
-                let basic = "Authorization: Basic QTpC";
-                caller.several(&Request::get("/guarded").bearer(key).line(basic))?;
-                caller
-                    .several(&Request::get("/guarded").line(basic).bearer(key))
-                    .map(drop)
-            },
-        ),
-        case(
-            "a repeated query parameter is 400, however its name is encoded",
-            "B2",
-            |target| {
-                let mut caller = target.caller(target.doors.recipe);
-                let key = &target.keys.active;
-                for second in ["key", "%6bey", "k%65y", "%6B%65%79"] {
-                    caller.several(&Request::get(format!("/guarded?key={key}&{second}={key}")))?;
-                    caller.several(&Request::get(format!("/guarded?{second}=bad&key={key}")))?;
-                    caller.several(&Request::get(format!("/guarded?key={key}&{second}")))?;
-                }
-                Ok(())
-            },
-        ),
+        case("a repeated header is 400 where nothing else is enabled", "B2", |target| {
+            let mut caller = target.caller(target.doors.plain);
+            let (good, bad) = (&target.keys.active, &target.keys.unknown);
+            for (one, other) in [(good, good), (good, bad), (bad, good)] {
+                caller.several(&Request::get("/guarded").bearer(one).bearer(other))?;
+                caller.several(&Request::get("/guarded").api_key(one).api_key(other))?;
+                caller.several(&Request::get("/guarded").bearer(one).api_key(other))?;
+                let apart = Request::get("/guarded").api_key(one).line("Accept: */*");
+                caller.several(&apart.line(format!("x-api-key: {other}")))?;
+            }
+            Ok(())
+        }),
+        case("a bearer beside another Authorization line is 400", "B2", |target| {
+            let mut caller = target.caller(target.doors.plain);
+            let key = &target.keys.active;
+            let basic = "Authorization: Basic QTpC";
+            caller.several(&Request::get("/guarded").bearer(key).line(basic))?;
+            caller.several(&Request::get("/guarded").line(basic).bearer(key)).map(drop)
+        }),
+        case("a repeated query parameter is 400, however its name is encoded", "B2", |target| {
+            let mut caller = target.caller(target.doors.recipe);
+            let key = &target.keys.active;
+            for second in ["key", "%6bey", "k%65y", "%6B%65%79"] {
+                caller.several(&Request::get(format!("/guarded?key={key}&{second}={key}")))?;
+                caller.several(&Request::get(format!("/guarded?{second}=bad&key={key}")))?;
+                caller.several(&Request::get(format!("/guarded?key={key}&{second}")))?;
+            }
+            Ok(())
+        }),
         case("a repeated cookie is 400", "B2", |target| {
             let mut caller = target.caller(target.doors.recipe);
             let key = &target.keys.active;
@@ -406,9 +305,7 @@ fn duplicates() -> Vec<Case> {
                 &Request::get("/guarded").line(format!("Cookie: app_key={key};app_key=")),
             )?;
             let two_lines = Request::get("/guarded").line(format!("Cookie: app_key={key}"));
-            caller
-                .several(&two_lines.line("Cookie: a=b; app_key=bad"))
-                .map(drop)
+            caller.several(&two_lines.line("Cookie: a=b; app_key=bad")).map(drop)
         }),
     ]);
     cases
@@ -463,7 +360,5 @@ fn sql_in_a_key(target: &Target) -> Result<(), String> {
 
 /// A good key is good after all that.
 fn still_lets_in(caller: &mut Caller<'_>, target: &Target) -> Result<(), String> {
-    caller
-        .passes(&Request::get("/guarded").bearer(&target.keys.active))
-        .map(drop)
+    caller.passes(&Request::get("/guarded").bearer(&target.keys.active)).map(drop)
 }

@@ -52,26 +52,15 @@ const NAMES: [&str; 9] = [
     "Forwarded",
     "Proxy-Authorization",
 ];
-const PATHS: [&str; 7] = [
-    "/guarded",
-    "/optional",
-    "/scopes/all",
-    "/from",
-    "/public",
-    "/nowhere",
-    "/number/1",
-];
+const PATHS: [&str; 7] =
+    ["/guarded", "/optional", "/scopes/all", "/from", "/public", "/nowhere", "/number/1"];
 
 /// Thousands of values that HTTP can carry, over one connection to each of three doors: an answer to each, and none of them a 5xx.
 pub(super) fn never_a_fault(target: &Target) -> Result<(), String> {
     let doors = &target.doors;
     for door in [doors.plain, doors.recipe, doors.proxied] {
         each_answer(target, door, |request, answer| {
-            if answer.status < 500 {
-                Ok(())
-            } else {
-                Err(format!("{request}: {}", answer.status))
-            }
+            if answer.status < 500 { Ok(()) } else { Err(format!("{request}: {}", answer.status)) }
         })?;
     }
     Ok(())
@@ -79,11 +68,8 @@ pub(super) fn never_a_fault(target: &Target) -> Result<(), String> {
 
 /// Two services that were written apart answer alike: the same status, the same challenge, the same caller.
 pub(super) fn answer_alike(one: &Target, other: &Target) -> Result<(), String> {
-    let doors: [fn(&Doors) -> SocketAddr; 3] = [
-        |doors| doors.plain,
-        |doors| doors.recipe,
-        |doors| doors.proxied,
-    ];
+    let doors: [fn(&Doors) -> SocketAddr; 3] =
+        [|doors| doors.plain, |doors| doors.recipe, |doors| doors.proxied];
     for door in doors {
         let mut expected = VecDeque::new();
         each_answer(one, door(&one.doors), |_, answer| {
@@ -95,9 +81,7 @@ pub(super) fn answer_alike(one: &Target, other: &Target) -> Result<(), String> {
             if own == expected {
                 Ok(())
             } else {
-                Err(format!(
-                    "{request}: {own:?}, and the other one {expected:?}"
-                ))
+                Err(format!("{request}: {own:?}, and the other one {expected:?}"))
             }
         })?;
     }
@@ -111,11 +95,7 @@ fn essence(answer: &Answer) -> (u16, Option<String>, Vec<u8>) {
         let parameters = challenge.split_once(", ");
         parameters.map_or_else(String::new, |(_, parameters)| parameters.to_owned())
     });
-    let told = if answer.status == 200 {
-        answer.body.clone()
-    } else {
-        Vec::new()
-    };
+    let told = if answer.status == 200 { answer.body.clone() } else { Vec::new() };
     (answer.status, parameters, told)
 }
 
@@ -128,9 +108,8 @@ fn each_answer(
     let mut random = Random::new(0xB9);
     let mut connection = Connection::open(door)?;
     for _ in 0..REQUESTS / IN_ONE_WRITE {
-        let requests: Vec<Request> = (0..IN_ONE_WRITE)
-            .map(|_| request(&mut random, &target.keys.active))
-            .collect();
+        let requests: Vec<Request> =
+            (0..IN_ONE_WRITE).map(|_| request(&mut random, &target.keys.active)).collect();
         let bytes: Vec<u8> = requests.iter().flat_map(Request::bytes).collect();
         connection.send(&bytes);
         for request in &requests {
@@ -162,11 +141,7 @@ fn value(random: &mut Random, key: &str) -> Vec<u8> {
     for _ in 0..random.below(8) {
         match random.below(3) {
             0 => value.extend((0..random.below(12)).map(|_| random.byte())),
-            1 => value.extend(
-                PIECES[random.below(PIECES.len())]
-                    .replace("KEY", key)
-                    .bytes(),
-            ),
+            1 => value.extend(PIECES[random.below(PIECES.len())].replace("KEY", key).bytes()),
             _ => {
                 let end = random.below(key.len() + 1);
                 value.extend_from_slice(&key.as_bytes()[..end]);
@@ -186,12 +161,10 @@ fn in_query(value: &[u8]) -> String {
         |byte: u8| byte.is_ascii_alphanumeric() || b"-._~!$&'()*+,;=:@/?%[]|\\^`{}".contains(&byte);
     value
         .iter()
-        .map(|&byte| {
-            if as_it_is(byte) {
-                char::from(byte).to_string()
-            } else {
-                format!("%{byte:02X}")
-            }
-        })
+        .map(
+            |&byte| {
+                if as_it_is(byte) { char::from(byte).to_string() } else { format!("%{byte:02X}") }
+            },
+        )
         .collect()
 }

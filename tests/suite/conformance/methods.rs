@@ -50,78 +50,47 @@ pub(super) fn cases() -> Vec<Case> {
         })
         .collect();
     cases.extend([
-        case(
-            "CONNECT never runs the handler without a key",
-            "B12",
-            |target| {
-                let mut caller = target.caller(target.doors.plain);
-                for path in ["/guarded", "localhost:80", "http://localhost/guarded"] {
-                    let request = Request::new("CONNECT", path);
-                    for request in [request.clone(), request.bearer(&target.keys.unknown)] {
-                        caller.refused_somehow(&request, &REFUSED)?;
-                    }
+        case("CONNECT never runs the handler without a key", "B12", |target| {
+            let mut caller = target.caller(target.doors.plain);
+            for path in ["/guarded", "localhost:80", "http://localhost/guarded"] {
+                let request = Request::new("CONNECT", path);
+                for request in [request.clone(), request.bearer(&target.keys.unknown)] {
+                    caller.refused_somehow(&request, &REFUSED)?;
                 }
-                Ok(())
-            },
-        ),
-        case(
-            "a method of odd characters or thousands of letters is guarded",
-            "B9 B12",
-            |target| {
-                let mut caller = target.caller(target.doors.plain);
-                for method in [
-                    "X!#$%&'*+.^_`|~",
-                    "G/T",
-                    "G\"T",
-                    "GET:",
-                    "\u{e9}",
-                    &"M".repeat(5000),
-                ] {
-                    caller.refused_somehow(&Request::new(method, "/guarded"), &REFUSED)?;
-                }
-                Ok(())
-            },
-        ),
+            }
+            Ok(())
+        }),
+        case("a method of odd characters or thousands of letters is guarded", "B9 B12", |target| {
+            let mut caller = target.caller(target.doors.plain);
+            for method in ["X!#$%&'*+.^_`|~", "G/T", "G\"T", "GET:", "\u{e9}", &"M".repeat(5000)] {
+                caller.refused_somehow(&Request::new(method, "/guarded"), &REFUSED)?;
+            }
+            Ok(())
+        }),
         case("a method in a header changes nothing", "B12", |target| {
             let mut caller = target.caller(target.doors.plain);
-            for name in [
-                "X-HTTP-Method-Override",
-                "X-HTTP-Method",
-                "X-Method-Override",
-            ] {
+            for name in ["X-HTTP-Method-Override", "X-HTTP-Method", "X-Method-Override"] {
                 for method in ["OPTIONS", "HEAD"] {
                     caller.nothing_presented(
                         &Request::get("/guarded").line(format!("{name}: {method}")),
                     )?;
                 }
             }
-            caller
-                .nothing_presented(&Request::new("POST", "/guarded?_method=OPTIONS"))
-                .map(drop)
+            caller.nothing_presented(&Request::new("POST", "/guarded?_method=OPTIONS")).map(drop)
         }),
-        case(
-            "routes of one method answer no other without a key",
-            "B12",
-            |target| {
-                let mut caller = target.caller(target.doors.plain);
-                for path in ["/get-only", "/head-only"] {
-                    for method in METHODS {
-                        let (answer, counts) = caller.ask(&Request::new(method, path))?;
-                        if !(400..500).contains(&answer.status) || counts.ran + counts.extracted > 0
-                        {
-                            return Err(format!(
-                                "{method} {path}: {} and {counts:?}",
-                                answer.status
-                            ));
-                        }
+        case("routes of one method answer no other without a key", "B12", |target| {
+            let mut caller = target.caller(target.doors.plain);
+            for path in ["/get-only", "/head-only"] {
+                for method in METHODS {
+                    let (answer, counts) = caller.ask(&Request::new(method, path))?;
+                    if !(400..500).contains(&answer.status) || counts.ran + counts.extracted > 0 {
+                        return Err(format!("{method} {path}: {} and {counts:?}", answer.status));
                     }
                 }
-                caller.nothing_presented(&Request::new("HEAD", "/head-only"))?;
-                caller
-                    .passes(&Request::new("HEAD", "/head-only").bearer(&target.keys.active))
-                    .map(drop)
-            },
-        ),
+            }
+            caller.nothing_presented(&Request::new("HEAD", "/head-only"))?;
+            caller.passes(&Request::new("HEAD", "/head-only").bearer(&target.keys.active)).map(drop)
+        }),
         case("TRACE echoes nothing", "B12 D4", |target| {
             let mut caller = target.caller(target.doors.plain);
             let request = Request::new("TRACE", "/guarded")
@@ -133,29 +102,13 @@ pub(super) fn cases() -> Vec<Case> {
             }
             Ok(())
         }),
-        case(
-            "a HEAD refusal is a GET refusal without its body",
-            "B12 D6",
-            head_refusals,
-        ),
-        case(
-            "without CORS a preflight is a request like any other",
-            "B12",
-            |target| {
-                let mut caller = target.caller(target.doors.plain);
-                caller.nothing_presented(&preflight("GET")).map(drop)
-            },
-        ),
-        case(
-            "with CORS a preflight needs no key and runs nothing",
-            "B12",
-            preflights,
-        ),
-        case(
-            "refusals carry the headers of the CORS around them",
-            "B12",
-            cors_on_refusals,
-        ),
+        case("a HEAD refusal is a GET refusal without its body", "B12 D6", head_refusals),
+        case("without CORS a preflight is a request like any other", "B12", |target| {
+            let mut caller = target.caller(target.doors.plain);
+            caller.nothing_presented(&preflight("GET")).map(drop)
+        }),
+        case("with CORS a preflight needs no key and runs nothing", "B12", preflights),
+        case("refusals carry the headers of the CORS around them", "B12", cors_on_refusals),
         case("with CORS the handler is still guarded", "B12", |target| {
             let mut caller = target.caller(target.doors.cors);
             // No preflight: one of the two headers is missing, or the method is another.
@@ -165,13 +118,9 @@ pub(super) fn cases() -> Vec<Case> {
             )?;
             let not_options = Request::get("/guarded").line(format!("Origin: {ORIGIN}"));
             caller.nothing_presented(
-                &not_options
-                    .clone()
-                    .line("Access-Control-Request-Method: GET"),
+                &not_options.clone().line("Access-Control-Request-Method: GET"),
             )?;
-            caller
-                .passes(&not_options.bearer(&target.keys.active))
-                .map(drop)
+            caller.passes(&not_options.bearer(&target.keys.active)).map(drop)
         }),
     ]);
     cases
@@ -213,12 +162,8 @@ fn cors_on_refusals(target: &Target) -> Result<(), String> {
     let active = &target.keys.active;
     let answers = [
         caller.nothing_presented(&with_origin(Request::get("/guarded")))?,
-        caller.invalid(&with_origin(
-            Request::get("/guarded").bearer(&target.keys.unknown),
-        ))?,
-        caller.several(&with_origin(
-            Request::get("/guarded").bearer(active).api_key(active),
-        ))?,
+        caller.invalid(&with_origin(Request::get("/guarded").bearer(&target.keys.unknown)))?,
+        caller.several(&with_origin(Request::get("/guarded").bearer(active).api_key(active)))?,
         caller.lacks_scope(
             &with_origin(Request::get("/scopes/all").bearer(active)),
             super::target::ALL_OF,

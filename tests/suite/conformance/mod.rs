@@ -46,11 +46,7 @@ fn case(
     requirements: &'static str,
     holds: impl Fn(&Target) -> Result<(), String> + 'static,
 ) -> Case {
-    Case {
-        name: name.into(),
-        requirements,
-        holds: Box::new(holds),
-    }
+    Case { name: name.into(), requirements, holds: Box::new(holds) }
 }
 
 /// What became of the cases.
@@ -67,18 +63,8 @@ struct Failure {
 
 impl fmt::Display for Report {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        writeln!(
-            formatter,
-            "{} cases passed, {} failed",
-            self.passed,
-            self.failed.len()
-        )?;
-        for Failure {
-            name,
-            requirements,
-            why,
-        } in &self.failed
-        {
+        writeln!(formatter, "{} cases passed, {} failed", self.passed, self.failed.len())?;
+        for Failure { name, requirements, why } in &self.failed {
             writeln!(formatter, "- {name} ({requirements}): {why}")?;
         }
         Ok(())
@@ -87,10 +73,7 @@ impl fmt::Display for Report {
 
 /// Runs the cases one after the other: they share the target's counters and clock.
 fn run(target: &Target, cases: &[Case]) -> Report {
-    let mut report = Report {
-        passed: 0,
-        failed: Vec::new(),
-    };
+    let mut report = Report { passed: 0, failed: Vec::new() };
     for case in cases {
         match (case.holds)(target) {
             Ok(()) => report.passed += 1,
@@ -145,10 +128,7 @@ macro_rules! conformance_test {
 
             #[test]
             fn in_memory() {
-                holds(
-                    &product::in_memory($routes).target,
-                    &crate::conformance::$theme::cases(),
-                );
+                holds(&product::in_memory($routes).target, &crate::conformance::$theme::cases());
             }
         }
     };
@@ -224,12 +204,9 @@ mod middleware_conforms {
 }
 
 // B9
-database_test!(
-    no_value_of_a_header_or_query_is_the_server_s_fault,
-    |database: Database| {
-        fuzzed::never_a_fault(&product::on_database(database, product::attributed).target).unwrap();
-    }
-);
+database_test!(no_value_of_a_header_or_query_is_the_server_s_fault, |database: Database| {
+    fuzzed::never_a_fault(&product::on_database(database, product::attributed).target).unwrap();
+});
 
 // B3, B6, B9, C3, C4
 #[test]
@@ -250,10 +227,6 @@ fn every_case_has_a_name_of_its_own() {
     let mut names = HashSet::new();
     for case in &cases {
         assert!(names.insert(&case.name), "{} twice", case.name);
-        assert!(
-            !case.requirements.is_empty(),
-            "{} stands for nothing",
-            case.name
-        );
+        assert!(!case.requirements.is_empty(), "{} stands for nothing", case.name);
     }
 }

@@ -1,9 +1,6 @@
 //! A service written by hand to the same requirements, plainly and slowly: the cases must hold of it as they do of the project's own.
 //! With a [`Fault`] it is broken in one place, as real services were, and a case must notice.
-#![allow(
-    clippy::result_large_err,
-    reason = "a refusal is a response, and rare enough"
-)]
+#![allow(clippy::result_large_err, reason = "a refusal is a response, and rare enough")]
 
 use std::{
     collections::HashMap,
@@ -182,10 +179,7 @@ pub(super) fn serve(fault: Option<Fault>) -> Served {
         expired_when_loaded: Mutex::default(),
         of_connections: Mutex::default(),
     });
-    let door = |kind| Door {
-        shared: shared.clone(),
-        kind,
-    };
+    let door = |kind| Door { shared: shared.clone(), kind };
     let entrance = |kind| -> Configure {
         let door = door(kind);
         Arc::new(move |config| door.configure(config))
@@ -202,13 +196,7 @@ pub(super) fn serve(fault: Option<Fault>) -> Served {
         failing: entrance(Kind::Failing),
         unconfigured: entrance(Kind::Unconfigured),
     };
-    Served::new(entrances, None, |doors| Target {
-        doors,
-        keys,
-        guard,
-        clock,
-        now,
-    })
+    Served::new(entrances, None, |doors| Target { doors, keys, guard, clock, now })
 }
 
 fn row(wanted: &Wanted<'_>) -> Row {
@@ -262,32 +250,16 @@ impl Door {
                     .configure(|config| self.routes(config)),
             );
         } else {
-            config.service(
-                web::scope("")
-                    .wrap(cors())
-                    .configure(|config| self.configure(config)),
-            );
+            config.service(web::scope("").wrap(cors()).configure(|config| self.configure(config)));
         }
     }
 
     fn routes(&self, config: &mut web::ServiceConfig) {
         let any_key = Policy::default();
-        let all = Policy {
-            all_of: ALL_OF,
-            ..any_key
-        };
-        let any = Policy {
-            any_of: ANY_OF,
-            ..any_key
-        };
-        let write = Policy {
-            all_of: "cakes:write",
-            ..any_key
-        };
-        let optional = Policy {
-            optional: true,
-            ..any_key
-        };
+        let all = Policy { all_of: ALL_OF, ..any_key };
+        let any = Policy { any_of: ANY_OF, ..any_key };
+        let write = Policy { all_of: "cakes:write", ..any_key };
+        let optional = Policy { optional: true, ..any_key };
         config
             .app_data(self.shared.guard.clone())
             .route("/public", web::get().to(routes::public))
@@ -303,27 +275,15 @@ impl Door {
                 routes::cake,
             )))
             .route("/get-only", self.guarded(web::get(), any_key, routes::cake))
-            .route(
-                "/head-only",
-                self.guarded(web::head(), any_key, routes::cake),
-            )
+            .route("/head-only", self.guarded(web::head(), any_key, routes::cake))
             .route("/json", self.guarded(web::post(), any_key, routes::json))
             .route("/text", self.guarded(web::post(), any_key, routes::text))
             .route("/search", self.guarded(web::get(), any_key, routes::search))
-            .route(
-                "/number/{number}",
-                self.guarded(web::get(), any_key, routes::number),
-            )
+            .route("/number/{number}", self.guarded(web::get(), any_key, routes::number))
             .route("/scopes/all", self.guarded(web::get(), all, routes::cake))
             .route("/scopes/any", self.guarded(web::get(), any, routes::cake))
-            .route(
-                "/scopes/body",
-                self.guarded(web::post(), write, routes::json),
-            )
-            .route(
-                "/optional",
-                self.guarded(web::get(), optional, routes::cake),
-            )
+            .route("/scopes/body", self.guarded(web::post(), write, routes::json))
+            .route("/optional", self.guarded(web::get(), optional, routes::cake))
             .route("/from", self.guarded(web::get(), any_key, from))
             .route("/socket", self.guarded(web::get(), any_key, routes::socket));
     }
@@ -393,14 +353,8 @@ impl Door {
             "authorization, x-api-key"
         };
         let headers = response.headers_mut();
-        headers.insert(
-            actix_web::http::header::CACHE_CONTROL,
-            HeaderValue::from_static(cache),
-        );
-        headers.append(
-            actix_web::http::header::VARY,
-            HeaderValue::from_static(vary),
-        );
+        headers.insert(actix_web::http::header::CACHE_CONTROL, HeaderValue::from_static(cache));
+        headers.append(actix_web::http::header::VARY, HeaderValue::from_static(vary));
         if in_query {
             headers.insert(
                 actix_web::http::header::REFERRER_POLICY,
@@ -427,22 +381,10 @@ impl Door {
         ];
         let path = request.path();
         let policy = match path {
-            "/scopes/all" => Policy {
-                all_of: ALL_OF,
-                ..Policy::default()
-            },
-            "/scopes/any" => Policy {
-                any_of: ANY_OF,
-                ..Policy::default()
-            },
-            "/scopes/body" => Policy {
-                all_of: "cakes:write",
-                ..Policy::default()
-            },
-            "/optional" => Policy {
-                optional: true,
-                ..Policy::default()
-            },
+            "/scopes/all" => Policy { all_of: ALL_OF, ..Policy::default() },
+            "/scopes/any" => Policy { any_of: ANY_OF, ..Policy::default() },
+            "/scopes/body" => Policy { all_of: "cakes:write", ..Policy::default() },
+            "/optional" => Policy { optional: true, ..Policy::default() },
             path if GUARDED.iter().any(|guarded| path.starts_with(guarded)) => Policy::default(),
             _ => return Ok(request),
         };
@@ -514,15 +456,13 @@ impl Door {
                 ));
             }
         };
-        self.judge_key(&value, caller, policy, in_query)
-            .map(|()| in_query)
-            .or_else(|refusal| {
-                if policy.optional && self.has(Fault::OptionalLetsBadIn) {
-                    Ok(false)
-                } else {
-                    Err(refusal)
-                }
-            })
+        self.judge_key(&value, caller, policy, in_query).map(|()| in_query).or_else(|refusal| {
+            if policy.optional && self.has(Fault::OptionalLetsBadIn) {
+                Ok(false)
+            } else {
+                Err(refusal)
+            }
+        })
     }
 
     fn judge_key(
@@ -532,18 +472,9 @@ impl Door {
         policy: Policy,
         in_query: bool,
     ) -> Result<(), HttpResponse> {
-        let invalid = || {
-            self.invalid(
-                value,
-                ", error=\"invalid_token\"",
-                "Not valid here.",
-                in_query,
-            )
-        };
-        let key = std::str::from_utf8(value)
-            .ok()
-            .filter(|key| is_key(key))
-            .ok_or_else(invalid)?;
+        let invalid =
+            || self.invalid(value, ", error=\"invalid_token\"", "Not valid here.", in_query);
+        let key = std::str::from_utf8(value).ok().filter(|key| is_key(key)).ok_or_else(invalid)?;
         let same = |row: &&Row| {
             row.key == key
                 || (self.has(Fault::CaseInsensitiveKeys) && row.key.eq_ignore_ascii_case(key))
@@ -561,12 +492,9 @@ impl Door {
             return match self.shared.fault {
                 Some(Fault::AwayLetsIn) => Ok(()),
                 Some(Fault::AwayIsUnauthorized) => Err(invalid()),
-                _ => Err(self.problem(
-                    StatusCode::SERVICE_UNAVAILABLE,
-                    None,
-                    "Try again.",
-                    in_query,
-                )),
+                _ => {
+                    Err(self.problem(StatusCode::SERVICE_UNAVAILABLE, None, "Try again.", in_query))
+                }
             };
         }
         let Some(row) = row else {
@@ -596,11 +524,7 @@ impl Door {
             });
         }
         if !self.grants(row, policy) {
-            let scopes = if policy.all_of.is_empty() {
-                policy.any_of
-            } else {
-                policy.all_of
-            };
+            let scopes = if policy.all_of.is_empty() { policy.any_of } else { policy.all_of };
             let challenge = format!(", error=\"insufficient_scope\", scope=\"{scopes}\"");
             return Err(self.refusal(StatusCode::FORBIDDEN, &challenge, in_query));
         }
@@ -658,9 +582,7 @@ impl Door {
 /// 1 to 256 characters of `token68`.
 fn is_key(text: &str) -> bool {
     (1..=256).contains(&text.len())
-        && text
-            .bytes()
-            .all(|byte| byte.is_ascii_alphanumeric() || b"-._~+/=".contains(&byte))
+        && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-._~+/=".contains(&byte))
 }
 
 fn checksum_holds(key: &str) -> bool {
@@ -681,34 +603,22 @@ impl Door {
     fn presented(&self, request: &HttpRequest) -> Presented {
         let headers = request.headers();
         let mut found: Vec<(Vec<u8>, bool)> = Vec::new();
-        let lines: Vec<&[u8]> = headers
-            .get_all("authorization")
-            .map(HeaderValue::as_bytes)
-            .collect();
+        let lines: Vec<&[u8]> =
+            headers.get_all("authorization").map(HeaderValue::as_bytes).collect();
         let bearers: Vec<&[u8]> = lines.iter().filter_map(|line| bearer(line)).collect();
         // A bearer is alone in its header, and a header comes once.
-        let beside = if bearers.is_empty() {
-            0
-        } else {
-            lines.len() - bearers.len()
-        };
+        let beside = if bearers.is_empty() { 0 } else { lines.len() - bearers.len() };
         found.extend(bearers.iter().map(|value| (value.to_vec(), false)));
         let mut names = vec!["x-api-key"];
         if self.has(Fault::UnderscoreIsHyphen) {
             names.push("x_api_key");
         }
         for name in names {
-            found.extend(
-                headers
-                    .get_all(name)
-                    .map(|value| (value.as_bytes().to_vec(), false)),
-            );
+            found.extend(headers.get_all(name).map(|value| (value.as_bytes().to_vec(), false)));
         }
         if self.kind == Kind::Recipe || self.has(Fault::QueryNotEnabled) {
             found.extend(
-                self.parameters(request.query_string())
-                    .into_iter()
-                    .map(|value| (value, true)),
+                self.parameters(request.query_string()).into_iter().map(|value| (value, true)),
             );
         }
         if self.kind == Kind::Recipe {
@@ -723,11 +633,9 @@ impl Door {
             let mut remembered = self.shared.of_connections.lock().unwrap();
             match found.first() {
                 Some((value, _)) => drop(remembered.insert(connection, value.clone())),
-                None => found.extend(
-                    remembered
-                        .get(&connection)
-                        .map(|value| (value.clone(), false)),
-                ),
+                None => {
+                    found.extend(remembered.get(&connection).map(|value| (value.clone(), false)))
+                }
             }
         }
         let several = found.len() + beside > 1 && !self.has(Fault::FirstOfTwoHeaders);
@@ -749,39 +657,26 @@ impl Door {
                 .into_iter()
                 .collect();
         }
-        let pairs = query
-            .split('&')
-            .map(|pair| pair.split_once('=').unwrap_or((pair, "")));
+        let pairs = query.split('&').map(|pair| pair.split_once('=').unwrap_or((pair, "")));
         let values =
             pairs.filter(|(name, _)| decode(name.as_bytes()).is_some_and(|name| name == b"key"));
         let decoded = values.map(|(_, value)| {
             let once = decode(value.as_bytes());
-            if self.has(Fault::DecodedTwice) {
-                once.and_then(|once| decode(&once))
-            } else {
-                once
-            }
+            if self.has(Fault::DecodedTwice) { once.and_then(|once| decode(&once)) } else { once }
         });
-        decoded
-            .map(|value| value.unwrap_or_else(|| b"%".to_vec()))
-            .collect()
+        decoded.map(|value| value.unwrap_or_else(|| b"%".to_vec())).collect()
     }
 }
 
 /// The value of a bearer; none of another scheme. What begins with no scheme at all is a bearer that holds no key.
 fn bearer(line: &[u8]) -> Option<&[u8]> {
     let is_token = |&byte: &u8| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte);
-    let end = line
-        .iter()
-        .position(|byte| *byte == b' ')
-        .unwrap_or(line.len());
+    let end = line.iter().position(|byte| *byte == b' ').unwrap_or(line.len());
     let (scheme, value) = line.split_at(end);
     if scheme.is_empty() || !scheme.iter().all(is_token) {
         return Some(b"");
     }
-    scheme
-        .eq_ignore_ascii_case(b"bearer")
-        .then(|| value.trim_ascii())
+    scheme.eq_ignore_ascii_case(b"bearer").then(|| value.trim_ascii())
 }
 
 fn cookies(request: &HttpRequest) -> Vec<Vec<u8>> {
@@ -816,11 +711,7 @@ fn decode(text: &[u8]) -> Option<Vec<u8>> {
 impl Door {
     fn caller(&self, request: &HttpRequest) -> Option<IpAddr> {
         let peer = request.peer_addr().map(|peer| {
-            if self.has(Fault::MappedNotUnwrapped) {
-                peer.ip()
-            } else {
-                peer.ip().to_canonical()
-            }
+            if self.has(Fault::MappedNotUnwrapped) { peer.ip() } else { peer.ip().to_canonical() }
         });
         let lines: Vec<String> = request
             .headers()
@@ -848,16 +739,12 @@ impl Door {
                     .get("x-real-ip")
                     .and_then(|value| value.to_str().ok()?.parse().ok());
             }
-            Some(Fault::FirstForwardedForLine) => lines
-                .iter()
-                .take(1)
-                .flat_map(|line| line.split(','))
-                .map(str::trim)
-                .collect(),
-            Some(Fault::UnreadableHopSkipped) => hops
-                .into_iter()
-                .filter(|hop| hop_address(hop).is_some())
-                .collect(),
+            Some(Fault::FirstForwardedForLine) => {
+                lines.iter().take(1).flat_map(|line| line.split(',')).map(str::trim).collect()
+            }
+            Some(Fault::UnreadableHopSkipped) => {
+                hops.into_iter().filter(|hop| hop_address(hop).is_some()).collect()
+            }
             _ => hops,
         };
         for hop in hops.iter().rev().take(32) {
@@ -922,10 +809,8 @@ impl Door {
             .content_type("application/problem+json")
             .insert_header(("X-Content-Type-Options", "nosniff"));
         if let Some(parameters) = parameters.filter(|_| !self.has(Fault::NoChallenge)) {
-            response.insert_header((
-                "WWW-Authenticate",
-                format!("Bearer realm=\"model\"{parameters}"),
-            ));
+            response
+                .insert_header(("WWW-Authenticate", format!("Bearer realm=\"model\"{parameters}")));
         }
         if status == StatusCode::SERVICE_UNAVAILABLE {
             response.insert_header(("Retry-After", "1"));

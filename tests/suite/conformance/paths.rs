@@ -17,18 +17,34 @@ pub(super) fn cases() -> Vec<Case> {
     cases.extend([
         case("an encoded path leads to the handler, with a key", "B11", |target| {
             let mut caller = target.caller(target.doors.plain);
-            for path in ["/%67uarded", "/%67%75%61%72%64%65%64", "/guarde%64", "http://localhost/guarded", "/guarded?/public", "/files/../public"] {
+            for path in [
+                "/%67uarded",
+                "/%67%75%61%72%64%65%64",
+                "/guarde%64",
+                "http://localhost/guarded",
+                "/guarded?/public",
+                "/files/../public",
+            ] {
                 caller.passes(&Request::get(path).bearer(&target.keys.active))?;
             }
             Ok(())
         }),
         case("headers that name another path change nothing", "B11", |target| {
             let mut caller = target.caller(target.doors.plain);
-            for header in ["X-Original-URL", "X-Rewrite-URL", "X-Forwarded-Uri", "X-Forwarded-Path", "X-Forwarded-Prefix"] {
+            for header in [
+                "X-Original-URL",
+                "X-Rewrite-URL",
+                "X-Forwarded-Uri",
+                "X-Forwarded-Path",
+                "X-Forwarded-Prefix",
+            ] {
                 for path in ["/guarded", "/%67uarded"] {
-                    caller.nothing_presented(&Request::get(path).line(format!("{header}: /public")))?;
+                    caller.nothing_presented(
+                        &Request::get(path).line(format!("{header}: /public")),
+                    )?;
                 }
-                let (answer, counts) = caller.ask(&Request::get("/public").line(format!("{header}: /guarded")))?;
+                let (answer, counts) =
+                    caller.ask(&Request::get("/public").line(format!("{header}: /guarded")))?;
                 if (answer.status, counts.ran) != (200, 0) {
                     return Err(format!("{header}: {} and {counts:?}", answer.status));
                 }
@@ -64,7 +80,9 @@ pub(super) fn cases() -> Vec<Case> {
         }),
         case("an encoded path is refused to every method", "B11 B12", |target| {
             for method in ["HEAD", "POST", "OPTIONS", "TRACE", "QUERY"] {
-                for path in ["/%67uarded", "/guarded/", "//guarded", "/./guarded", "/files/..%2fpublic"] {
+                for path in
+                    ["/%67uarded", "/guarded/", "//guarded", "/./guarded", "/files/..%2fpublic"]
+                {
                     never_without_a_key(target, method, path)?;
                 }
             }
@@ -118,14 +136,8 @@ const TARGETS: [(&str, &str); 47] = [
     ("overlong letter", "/%c1%a7uarded"),
     ("absolute form", "http://localhost/guarded"),
     ("absolute form of another scheme", "ftp://localhost/guarded"),
-    (
-        "absolute form with an encoded letter",
-        "http://localhost/%67uarded",
-    ),
-    (
-        "absolute form with a doubled slash",
-        "http://localhost//guarded",
-    ),
+    ("absolute form with an encoded letter", "http://localhost/%67uarded"),
+    ("absolute form with a doubled slash", "http://localhost//guarded"),
     ("no slash", "guarded"),
     ("authority before the path", "//localhost/guarded"),
 ];
@@ -134,16 +146,13 @@ const TARGETS: [(&str, &str); 47] = [
 fn never_without_a_key(target: &Target, method: &str, path: &str) -> Result<(), String> {
     let mut caller = target.caller(target.doors.plain);
     caller.refused_somehow(&Request::new(method, path), &REFUSED)?;
-    caller.refused_somehow(
-        &Request::new(method, path).bearer(&target.keys.unknown),
-        &REFUSED,
-    )?;
+    caller.refused_somehow(&Request::new(method, path).bearer(&target.keys.unknown), &REFUSED)?;
     // Whether a key opens it or there is nothing there: never a fault of the server, and 200 only from the handler itself.
     let (answer, counts) = caller.ask(&Request::new(method, path).bearer(&target.keys.active))?;
     match (answer.status, counts.ran) {
         (200, 1) | (400..=499, 0) => Ok(()),
-        (status, ran) => Err(format!(
-            "{method} {path} with a good key: {status}, and {ran} handlers ran"
-        )),
+        (status, ran) => {
+            Err(format!("{method} {path} with a good key: {status}, and {ran} handlers ran"))
+        }
     }
 }

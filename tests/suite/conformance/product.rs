@@ -122,11 +122,7 @@ pub(super) type Routes = fn(&mut web::ServiceConfig);
 pub(super) fn on_database(database: Database, routes: Routes) -> Served {
     database.migrate();
     let url = database.url().to_owned();
-    let builder = move || {
-        AppKeys::builder()
-            .database_url(&url)
-            .lookup_timeout(LONG_DEADLINE)
-    };
+    let builder = move || AppKeys::builder().database_url(&url).lookup_timeout(LONG_DEADLINE);
     let (clock, now) = clock();
     let admin = database.admin();
     let keys = Keys::new(now, |wanted| {
@@ -162,11 +158,7 @@ pub(super) fn in_memory(routes: Routes) -> Served {
     });
     served(
         routes,
-        move || {
-            AppKeys::builder()
-                .store(store.clone())
-                .lookup_timeout(LONG_DEADLINE)
-        },
+        move || AppKeys::builder().store(store.clone()).lookup_timeout(LONG_DEADLINE),
         None,
         keys,
         clock,
@@ -222,10 +214,7 @@ fn served(
     let within_cors: Configure = {
         let (keys, guard) = (plain.clone(), guard.clone());
         Arc::new(move |config| {
-            let within = web::scope("")
-                .wrap(cors())
-                .app_data(keys.clone())
-                .app_data(guard.clone());
+            let within = web::scope("").wrap(cors()).app_data(keys.clone()).app_data(guard.clone());
             config.service(within.configure(routes));
         })
     };
@@ -244,11 +233,5 @@ fn served(
         failing: door(&build(AppKeys::builder().store(Away))),
         unconfigured,
     };
-    Served::new(entrances, database, |doors| Target {
-        doors,
-        keys,
-        guard,
-        clock,
-        now,
-    })
+    Served::new(entrances, database, |doors| Target { doors, keys, guard, clock, now })
 }

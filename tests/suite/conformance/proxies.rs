@@ -15,37 +15,25 @@ const ELSEWHERE: &str = "203.0.113.7";
 
 pub(super) fn cases() -> Vec<Case> {
     let mut cases = vec![
-        case(
-            "without trusted proxies the caller is the peer",
-            "C1",
-            |target| {
-                let mut caller = target.caller(target.doors.plain);
-                comes_from(&mut caller, &target.keys.active, &[], "127.0.0.1")?;
-                comes_from(&mut caller, &target.keys.here, &[], "127.0.0.1")?;
-                caller.invalid(&from(&target.keys.elsewhere, &[])).map(drop)
-            },
-        ),
-        case(
-            "without trusted proxies every forwarding header is ignored",
-            "C1 C6",
-            |target| {
-                let mut caller = target.caller(target.doors.plain);
-                for claim in [
-                    "203.0.113.7",
-                    "127.0.0.1, 203.0.113.7",
-                    "203.0.113.7, 127.0.0.1",
-                    "junk",
-                ] {
-                    let x_forwarded_for = format!("X-Forwarded-For: {claim}");
-                    let others = CLAIMS.map(|line| line.replace(ELSEWHERE, claim));
-                    for line in others.iter().chain([&x_forwarded_for]) {
-                        caller.invalid(&from(&target.keys.elsewhere, &[line]))?;
-                        comes_from(&mut caller, &target.keys.here, &[line], "127.0.0.1")?;
-                    }
+        case("without trusted proxies the caller is the peer", "C1", |target| {
+            let mut caller = target.caller(target.doors.plain);
+            comes_from(&mut caller, &target.keys.active, &[], "127.0.0.1")?;
+            comes_from(&mut caller, &target.keys.here, &[], "127.0.0.1")?;
+            caller.invalid(&from(&target.keys.elsewhere, &[])).map(drop)
+        }),
+        case("without trusted proxies every forwarding header is ignored", "C1 C6", |target| {
+            let mut caller = target.caller(target.doors.plain);
+            for claim in ["203.0.113.7", "127.0.0.1, 203.0.113.7", "203.0.113.7, 127.0.0.1", "junk"]
+            {
+                let x_forwarded_for = format!("X-Forwarded-For: {claim}");
+                let others = CLAIMS.map(|line| line.replace(ELSEWHERE, claim));
+                for line in others.iter().chain([&x_forwarded_for]) {
+                    caller.invalid(&from(&target.keys.elsewhere, &[line]))?;
+                    comes_from(&mut caller, &target.keys.here, &[line], "127.0.0.1")?;
                 }
-                Ok(())
-            },
-        ),
+            }
+            Ok(())
+        }),
         case("an address is compared as a number", "C8", |target| {
             let mut caller = target.caller(target.doors.proxied);
             for alike in [
@@ -59,12 +47,9 @@ pub(super) fn cases() -> Vec<Case> {
             ] {
                 caller.invalid(&from(&target.keys.elsewhere, &[&forwarded(alike)]))?;
             }
-            for same in [
-                "2001:db8::1",
-                "2001:0DB8:0:0:0:0:0:1",
-                "2001:db8:0::1",
-                "2001:db8::0.0.0.1",
-            ] {
+            for same in
+                ["2001:db8::1", "2001:0DB8:0:0:0:0:0:1", "2001:db8:0::1", "2001:db8::0.0.0.1"]
+            {
                 comes_from(
                     &mut caller,
                     &target.keys.elsewhere_v6,
@@ -77,58 +62,50 @@ pub(super) fn cases() -> Vec<Case> {
             }
             Ok(())
         }),
-        case(
-            "a block holds its addresses and no others",
-            "C8",
-            |target| {
-                let mut caller = target.caller(target.doors.proxied);
-                for inside in ["10.0.0.0", "10.255.255.255", "10.9.9.9", "::ffff:10.9.9.9"] {
-                    caller.passes(&from(&target.keys.network, &[&forwarded(inside)]))?;
-                }
-                for outside in [
-                    "11.0.0.0",
-                    "9.255.255.255",
-                    "100.0.0.1",
-                    "1.10.0.0",
-                    "a00::",
-                    "::10.9.9.9",
-                    "100.0.0.0",
-                ] {
-                    caller.invalid(&from(&target.keys.network, &[&forwarded(outside)]))?;
-                }
-                Ok(())
-            },
-        ),
+        case("a block holds its addresses and no others", "C8", |target| {
+            let mut caller = target.caller(target.doors.proxied);
+            for inside in ["10.0.0.0", "10.255.255.255", "10.9.9.9", "::ffff:10.9.9.9"] {
+                caller.passes(&from(&target.keys.network, &[&forwarded(inside)]))?;
+            }
+            for outside in [
+                "11.0.0.0",
+                "9.255.255.255",
+                "100.0.0.1",
+                "1.10.0.0",
+                "a00::",
+                "::10.9.9.9",
+                "100.0.0.0",
+            ] {
+                caller.invalid(&from(&target.keys.network, &[&forwarded(outside)]))?;
+            }
+            Ok(())
+        }),
         case(
             "0.0.0.0 alone is any address, 0.0.0.0/0 any of IPv4, ::/0 any of IPv6",
             "C11",
             any_address,
         ),
-        case(
-            "the hop to the right of the trusted ones is the caller",
-            "C3",
-            |target| {
-                let mut caller = target.caller(target.doors.proxied);
-                let chains: [&[&str]; 9] = [
-                    &["203.0.113.7"],
-                    &["203.0.113.7, 10.0.1.2"],
-                    &["203.0.113.7,10.0.1.2,10.0.1.255 , 127.0.0.1"],
-                    &["198.51.100.1, 203.0.113.7"],
-                    &["198.51.100.1", "203.0.113.7"],
-                    &["127.0.0.1, 10.0.1.1, 203.0.113.7"],
-                    &["junk", "unknown, 203.0.113.7", "10.0.1.2"],
-                    &["203.0.113.7\t,\t10.0.1.2"],
-                    &["203.0.113.7", "10.0.1.2", "10.0.1.3, 10.0.1.4"],
-                ];
-                for chain in chains {
-                    let lines: Vec<String> = chain.iter().map(|hops| forwarded(hops)).collect();
-                    let lines: Vec<&str> = lines.iter().map(String::as_str).collect();
-                    comes_from(&mut caller, &target.keys.elsewhere, &lines, ELSEWHERE)?;
-                    caller.invalid(&from(&target.keys.here, &lines))?;
-                }
-                Ok(())
-            },
-        ),
+        case("the hop to the right of the trusted ones is the caller", "C3", |target| {
+            let mut caller = target.caller(target.doors.proxied);
+            let chains: [&[&str]; 9] = [
+                &["203.0.113.7"],
+                &["203.0.113.7, 10.0.1.2"],
+                &["203.0.113.7,10.0.1.2,10.0.1.255 , 127.0.0.1"],
+                &["198.51.100.1, 203.0.113.7"],
+                &["198.51.100.1", "203.0.113.7"],
+                &["127.0.0.1, 10.0.1.1, 203.0.113.7"],
+                &["junk", "unknown, 203.0.113.7", "10.0.1.2"],
+                &["203.0.113.7\t,\t10.0.1.2"],
+                &["203.0.113.7", "10.0.1.2", "10.0.1.3, 10.0.1.4"],
+            ];
+            for chain in chains {
+                let lines: Vec<String> = chain.iter().map(|hops| forwarded(hops)).collect();
+                let lines: Vec<&str> = lines.iter().map(String::as_str).collect();
+                comes_from(&mut caller, &target.keys.elsewhere, &lines, ELSEWHERE)?;
+                caller.invalid(&from(&target.keys.here, &lines))?;
+            }
+            Ok(())
+        }),
         case("the leftmost hop is anybody's to write", "C3", |target| {
             let mut caller = target.caller(target.doors.proxied);
             for line in [
@@ -142,86 +119,46 @@ pub(super) fn cases() -> Vec<Case> {
             caller.invalid(&from(&target.keys.elsewhere, &two_lines))?;
             comes_from(&mut caller, &target.keys.active, &two_lines, "198.51.100.1")
         }),
-        case(
-            "nothing to the left of the caller changes the result",
-            "C3",
-            left_of_the_caller,
-        ),
-        case(
-            "a trusted peer without the header is nobody",
-            "C5",
-            |target| {
-                let mut caller = target.caller(target.doors.proxied);
-                unknown_caller(&mut caller, target, &[])
-            },
-        ),
-        case(
-            "a chain of trusted hops alone is nobody's",
-            "C3",
-            |target| {
-                let mut caller = target.caller(target.doors.proxied);
-                for hops in [
-                    "127.0.0.1",
-                    "10.0.1.2",
-                    "10.0.1.2, 127.0.0.1",
-                    "::ffff:127.0.0.1, 10.0.1.7:80",
-                ] {
-                    unknown_caller(&mut caller, target, &[&forwarded(hops)])?;
-                }
-                Ok(())
-            },
-        ),
+        case("nothing to the left of the caller changes the result", "C3", left_of_the_caller),
+        case("a trusted peer without the header is nobody", "C5", |target| {
+            let mut caller = target.caller(target.doors.proxied);
+            unknown_caller(&mut caller, target, &[])
+        }),
+        case("a chain of trusted hops alone is nobody's", "C3", |target| {
+            let mut caller = target.caller(target.doors.proxied);
+            for hops in
+                ["127.0.0.1", "10.0.1.2", "10.0.1.2, 127.0.0.1", "::ffff:127.0.0.1, 10.0.1.7:80"]
+            {
+                unknown_caller(&mut caller, target, &[&forwarded(hops)])?;
+            }
+            Ok(())
+        }),
         case("at most 32 hops are walked", "C3 C16", |target| {
             let mut caller = target.caller(target.doors.proxied);
             let behind =
                 |trusted: usize| forwarded(&format!("{ELSEWHERE}{}", ", 10.0.1.2".repeat(trusted)));
-            comes_from(
-                &mut caller,
-                &target.keys.elsewhere,
-                &[&behind(31)],
-                ELSEWHERE,
-            )?;
+            comes_from(&mut caller, &target.keys.elsewhere, &[&behind(31)], ELSEWHERE)?;
             for trusted in [32, 33, 100] {
                 unknown_caller(&mut caller, target, &[&behind(trusted)])?;
             }
             Ok(())
         }),
-        case(
-            "ten thousand hops are answered as any others",
-            "C16",
-            |target| {
-                let mut caller = target.caller(target.doors.proxied);
-                let many = forwarded(&format!("{}{ELSEWHERE}", "1.2.3.4, ".repeat(10_000)));
-                comes_from(&mut caller, &target.keys.elsewhere, &[&many], ELSEWHERE)?;
-                unknown_caller(
-                    &mut caller,
-                    target,
-                    &[&forwarded(&"10.0.1.2,".repeat(10_000))],
-                )?;
-                unknown_caller(&mut caller, target, &[&forwarded(&",".repeat(100_000))])?;
-                unknown_caller(&mut caller, target, &[&forwarded(&"9".repeat(100_000))])
-            },
-        ),
+        case("ten thousand hops are answered as any others", "C16", |target| {
+            let mut caller = target.caller(target.doors.proxied);
+            let many = forwarded(&format!("{}{ELSEWHERE}", "1.2.3.4, ".repeat(10_000)));
+            comes_from(&mut caller, &target.keys.elsewhere, &[&many], ELSEWHERE)?;
+            unknown_caller(&mut caller, target, &[&forwarded(&"10.0.1.2,".repeat(10_000))])?;
+            unknown_caller(&mut caller, target, &[&forwarded(&",".repeat(100_000))])?;
+            unknown_caller(&mut caller, target, &[&forwarded(&"9".repeat(100_000))])
+        }),
         case("ports and brackets are read", "C4", |target| {
             let mut caller = target.caller(target.doors.proxied);
-            for hop in [
-                "203.0.113.7:4711",
-                "203.0.113.7:0",
-                "203.0.113.7:65535, 10.0.1.2:80",
-            ] {
-                comes_from(
-                    &mut caller,
-                    &target.keys.elsewhere,
-                    &[&forwarded(hop)],
-                    ELSEWHERE,
-                )?;
+            for hop in ["203.0.113.7:4711", "203.0.113.7:0", "203.0.113.7:65535, 10.0.1.2:80"] {
+                comes_from(&mut caller, &target.keys.elsewhere, &[&forwarded(hop)], ELSEWHERE)?;
             }
-            for hop in [
-                "[2001:db8::1]:4711",
-                "[2001:db8::1]",
-                "2001:db8::1",
-                "[2001:db8::1]:1, 10.0.1.2",
-            ] {
+            for hop in
+                ["[2001:db8::1]:4711", "[2001:db8::1]", "2001:db8::1", "[2001:db8::1]:1, 10.0.1.2"]
+            {
                 comes_from(
                     &mut caller,
                     &target.keys.elsewhere_v6,
@@ -239,12 +176,7 @@ pub(super) fn cases() -> Vec<Case> {
                 "[::ffff:203.0.113.7]:80",
                 "::ffff:203.0.113.7, ::ffff:10.0.1.2",
             ] {
-                comes_from(
-                    &mut caller,
-                    &target.keys.elsewhere,
-                    &[&forwarded(hop)],
-                    ELSEWHERE,
-                )?;
+                comes_from(&mut caller, &target.keys.elsewhere, &[&forwarded(hop)], ELSEWHERE)?;
                 caller.invalid(&from(&target.keys.any_v6, &[&forwarded(hop)]))?;
             }
             Ok(())
@@ -259,65 +191,39 @@ pub(super) fn cases() -> Vec<Case> {
             }
             Ok(())
         }),
-        case(
-            "an IPv4 caller of a listener on [::] is IPv4",
-            "C7",
-            |target| {
-                let Some(dual) = &target.doors.dual else {
-                    return without_ipv6();
-                };
-                at_dual_listener(target, dual.plain_by_v4)?;
-                let mut caller = target.caller(dual.proxied_by_v4);
-                comes_from(
-                    &mut caller,
-                    &target.keys.elsewhere,
-                    &[&forwarded(ELSEWHERE)],
-                    ELSEWHERE,
-                )?;
-                unknown_caller(&mut caller, target, &[])
-            },
-        ),
-        case(
-            "an IPv6 caller of a listener on [::] is not IPv4",
-            "C7",
-            |target| {
-                let Some(address) = target.doors.dual.as_ref().and_then(|dual| dual.plain_by_v6)
-                else {
-                    return without_ipv6();
-                };
-                let mut caller = target.caller(address);
-                comes_from(&mut caller, &target.keys.any_v6, &[], "::1")?;
-                caller.invalid(&from(&target.keys.here, &[]))?;
-                caller.invalid(&from(&target.keys.any_v4, &[])).map(drop)
-            },
-        ),
+        case("an IPv4 caller of a listener on [::] is IPv4", "C7", |target| {
+            let Some(dual) = &target.doors.dual else {
+                return without_ipv6();
+            };
+            at_dual_listener(target, dual.plain_by_v4)?;
+            let mut caller = target.caller(dual.proxied_by_v4);
+            comes_from(&mut caller, &target.keys.elsewhere, &[&forwarded(ELSEWHERE)], ELSEWHERE)?;
+            unknown_caller(&mut caller, target, &[])
+        }),
+        case("an IPv6 caller of a listener on [::] is not IPv4", "C7", |target| {
+            let Some(address) = target.doors.dual.as_ref().and_then(|dual| dual.plain_by_v6) else {
+                return without_ipv6();
+            };
+            let mut caller = target.caller(address);
+            comes_from(&mut caller, &target.keys.any_v6, &[], "::1")?;
+            caller.invalid(&from(&target.keys.here, &[]))?;
+            caller.invalid(&from(&target.keys.any_v4, &[])).map(drop)
+        }),
     ];
     cases.extend(UNREADABLE.map(|(name, hop)| {
-        case(
-            format!("a hop that is {name} is nobody"),
-            "C4",
-            move |target| {
-                let mut caller = target.caller(target.doors.proxied);
-                unknown_caller(&mut caller, target, &[&forwarded(hop)])?;
-                unknown_caller(
-                    &mut caller,
-                    target,
-                    &[&forwarded(&format!("{ELSEWHERE}, {hop}"))],
-                )?;
-                unknown_caller(
-                    &mut caller,
-                    target,
-                    &[&forwarded(ELSEWHERE), &forwarded(hop)],
-                )?;
-                // To the left of the caller it is never read.
-                comes_from(
-                    &mut caller,
-                    &target.keys.elsewhere,
-                    &[&forwarded(&format!("{hop}, {ELSEWHERE}"))],
-                    ELSEWHERE,
-                )
-            },
-        )
+        case(format!("a hop that is {name} is nobody"), "C4", move |target| {
+            let mut caller = target.caller(target.doors.proxied);
+            unknown_caller(&mut caller, target, &[&forwarded(hop)])?;
+            unknown_caller(&mut caller, target, &[&forwarded(&format!("{ELSEWHERE}, {hop}"))])?;
+            unknown_caller(&mut caller, target, &[&forwarded(ELSEWHERE), &forwarded(hop)])?;
+            // To the left of the caller it is never read.
+            comes_from(
+                &mut caller,
+                &target.keys.elsewhere,
+                &[&forwarded(&format!("{hop}, {ELSEWHERE}"))],
+                ELSEWHERE,
+            )
+        })
     }));
     cases
 }
@@ -370,11 +276,7 @@ fn forwarded(hops: &str) -> String {
 }
 
 fn from(key: &str, lines: &[&str]) -> Request {
-    lines
-        .iter()
-        .fold(Request::get("/from").api_key(key), |request, line| {
-            request.line(*line)
-        })
+    lines.iter().fold(Request::get("/from").api_key(key), |request, line| request.line(*line))
 }
 
 /// The key is let in, and the handler is told this address.
@@ -389,23 +291,14 @@ fn comes_from(
     if answer.body == expected.as_bytes() {
         Ok(())
     } else {
-        Err(format!(
-            "{request}: the caller is {}, expected {expected}",
-            answer.body.escape_ascii()
-        ))
+        Err(format!("{request}: the caller is {}, expected {expected}", answer.body.escape_ascii()))
     }
 }
 
 /// Nobody knows where this comes from: keys that are bound to any address are refused, others pass.
 fn unknown_caller(caller: &mut Caller<'_>, target: &Target, lines: &[&str]) -> Result<(), String> {
     let keys = &target.keys;
-    for bound in [
-        &keys.here,
-        &keys.elsewhere,
-        &keys.network,
-        &keys.any_v4,
-        &keys.any_v6,
-    ] {
+    for bound in [&keys.here, &keys.elsewhere, &keys.network, &keys.any_v4, &keys.any_v6] {
         caller.invalid(&from(bound, lines))?;
     }
     comes_from(caller, &keys.active, lines, "unknown")
@@ -421,19 +314,14 @@ fn any_address(target: &Target) -> Result<(), String> {
         ("2001:db8::1", false),
         ("::2", false),
     ] {
-        let (own, other) = if is_v4 {
-            (&keys.any_v4, &keys.any_v6)
-        } else {
-            (&keys.any_v6, &keys.any_v4)
-        };
+        let (own, other) =
+            if is_v4 { (&keys.any_v4, &keys.any_v6) } else { (&keys.any_v6, &keys.any_v4) };
         comes_from(&mut caller, &keys.active, &[&forwarded(hop)], hop)?;
         comes_from(&mut caller, own, &[&forwarded(hop)], hop)?;
         caller.invalid(&from(other, &[&forwarded(hop)]))?;
     }
     // A rule that only holds the text of the wildcard is none.
-    caller
-        .invalid(&from(&keys.network, &[&forwarded("203.0.113.7")]))
-        .map(drop)
+    caller.invalid(&from(&keys.network, &[&forwarded("203.0.113.7")])).map(drop)
 }
 
 fn at_dual_listener(target: &Target, address: SocketAddr) -> Result<(), String> {
@@ -470,15 +358,13 @@ fn left_of_the_caller(target: &Target) -> Result<(), String> {
     for _ in 0..100 {
         let mut lines: Vec<String> = (0..random.below(3))
             .map(|_| {
-                let hops: Vec<&str> = (0..random.below(40))
-                    .map(|_| PIECES[random.below(PIECES.len())])
-                    .collect();
+                let hops: Vec<&str> =
+                    (0..random.below(40)).map(|_| PIECES[random.below(PIECES.len())]).collect();
                 forwarded(&hops.join(","))
             })
             .collect();
-        let mut last: Vec<&str> = (0..random.below(5))
-            .map(|_| PIECES[random.below(PIECES.len())])
-            .collect();
+        let mut last: Vec<&str> =
+            (0..random.below(5)).map(|_| PIECES[random.below(PIECES.len())]).collect();
         last.push("198.51.100.1");
         last.extend((0..random.below(4)).map(|_| "10.0.1.9"));
         lines.push(forwarded(&last.join(", ")));

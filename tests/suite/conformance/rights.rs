@@ -10,67 +10,45 @@ use super::{
 
 pub(super) fn cases() -> Vec<Case> {
     vec![
-        case(
-            "all of the scopes are needed where all are asked for",
-            "D1",
-            |target| {
-                let mut caller = target.caller(target.doors.plain);
-                let keys = &target.keys;
-                caller.passes(&Request::get("/scopes/all").bearer(&keys.writer_and_deleter))?;
-                for lacking in [&keys.writer, &keys.reader, &keys.active] {
-                    caller.lacks_scope(&Request::get("/scopes/all").bearer(lacking), ALL_OF)?;
-                }
-                Ok(())
-            },
-        ),
-        case(
-            "one of the scopes is enough where one is asked for",
-            "D1",
-            |target| {
-                let mut caller = target.caller(target.doors.plain);
-                let keys = &target.keys;
-                for enough in [&keys.writer, &keys.reader, &keys.writer_and_deleter] {
-                    caller.passes(&Request::get("/scopes/any").bearer(enough))?;
-                }
-                caller
-                    .lacks_scope(&Request::get("/scopes/any").bearer(&keys.active), ANY_OF)
-                    .map(drop)
-            },
-        ),
+        case("all of the scopes are needed where all are asked for", "D1", |target| {
+            let mut caller = target.caller(target.doors.plain);
+            let keys = &target.keys;
+            caller.passes(&Request::get("/scopes/all").bearer(&keys.writer_and_deleter))?;
+            for lacking in [&keys.writer, &keys.reader, &keys.active] {
+                caller.lacks_scope(&Request::get("/scopes/all").bearer(lacking), ALL_OF)?;
+            }
+            Ok(())
+        }),
+        case("one of the scopes is enough where one is asked for", "D1", |target| {
+            let mut caller = target.caller(target.doors.plain);
+            let keys = &target.keys;
+            for enough in [&keys.writer, &keys.reader, &keys.writer_and_deleter] {
+                caller.passes(&Request::get("/scopes/any").bearer(enough))?;
+            }
+            caller.lacks_scope(&Request::get("/scopes/any").bearer(&keys.active), ANY_OF).map(drop)
+        }),
         case("a scope is a whole word", "D1", |target| {
             let mut caller = target.caller(target.doors.plain);
             let key = &target.keys.resembling;
             caller.lacks_scope(&Request::get("/scopes/all").bearer(key), ALL_OF)?;
             caller.lacks_scope(&Request::get("/scopes/any").bearer(key), ANY_OF)?;
-            caller
-                .passes(&Request::get("/guarded").bearer(key))
-                .map(drop)
+            caller.passes(&Request::get("/guarded").bearer(key)).map(drop)
         }),
-        case(
-            "a bad key learns nothing of the scopes",
-            "D1 D2",
-            |target| {
-                let mut caller = target.caller(target.doors.plain);
-                for (_, key) in target.keys.invalid() {
-                    let answer = caller.invalid(&Request::get("/scopes/all").bearer(&key))?;
-                    if answer.contains("cakes:") {
-                        return Err(format!("a 401 names scopes: {answer:?}"));
-                    }
+        case("a bad key learns nothing of the scopes", "D1 D2", |target| {
+            let mut caller = target.caller(target.doors.plain);
+            for (_, key) in target.keys.invalid() {
+                let answer = caller.invalid(&Request::get("/scopes/all").bearer(&key))?;
+                if answer.contains("cakes:") {
+                    return Err(format!("a 401 names scopes: {answer:?}"));
                 }
-                caller
-                    .nothing_presented(&Request::get("/scopes/all"))
-                    .map(drop)
-            },
-        ),
-        case(
-            "a key ends at its very moment, warm and cold",
-            "E5",
-            |target| {
-                let result = ends_at_its_moment(target);
-                target.clock.set(target.now);
-                result
-            },
-        ),
+            }
+            caller.nothing_presented(&Request::get("/scopes/all")).map(drop)
+        }),
+        case("a key ends at its very moment, warm and cold", "E5", |target| {
+            let result = ends_at_its_moment(target);
+            target.clock.set(target.now);
+            result
+        }),
         case("an expired key stays expired", "E5 F12", |target| {
             let mut caller = target.caller(target.doors.plain);
             for _ in 0..2 {
@@ -94,11 +72,7 @@ fn ends_at_its_moment(target: &Target) -> Result<(), String> {
     target.clock.set(keys.end);
     caller.invalid(&warm)?;
     caller.invalid(&Request::get("/guarded").bearer(&keys.ending_cold))?;
-    for after in [
-        TimeDelta::microseconds(1),
-        TimeDelta::milliseconds(1),
-        TimeDelta::days(36_500),
-    ] {
+    for after in [TimeDelta::microseconds(1), TimeDelta::milliseconds(1), TimeDelta::days(36_500)] {
         target.clock.set(keys.end + after);
         caller.invalid(&warm)?;
         // Null is never.

@@ -51,9 +51,7 @@ impl Run {
     /// As a WebSocket handler begins.
     pub(super) fn upgrade(&self) -> HttpResponse {
         self.0.ran();
-        HttpResponse::build(StatusCode::SWITCHING_PROTOCOLS)
-            .upgrade("websocket")
-            .finish()
+        HttpResponse::build(StatusCode::SWITCHING_PROTOCOLS).upgrade("websocket").finish()
     }
 }
 

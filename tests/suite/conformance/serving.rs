@@ -45,11 +45,7 @@ impl Served {
         describe: impl FnOnce(Doors) -> Target,
     ) -> Self {
         let (doors, servers) = serve(entrances);
-        Self {
-            target: describe(doors),
-            _servers: servers,
-            _database: database,
-        }
+        Self { target: describe(doors), _servers: servers, _database: database }
     }
 }
 
@@ -76,10 +72,7 @@ fn serve(entrances: Entrances) -> (Doors, Servers) {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = listener.local_addr().unwrap();
         let dual = dual.map(|listener| listener.try_clone().unwrap());
-        servers.push((
-            configure,
-            [Some(listener), dual].into_iter().flatten().collect(),
-        ));
+        servers.push((configure, [Some(listener), dual].into_iter().flatten().collect()));
         address
     };
     let (plain_dual, proxied_dual) = (listen_on_both(), listen_on_both());
@@ -103,9 +96,7 @@ fn serve(entrances: Entrances) -> (Doors, Servers) {
                 .into_iter()
                 .map(|(configure, listeners)| run(configure, listeners))
                 .collect();
-            sender
-                .send(servers.iter().map(actix_web::dev::Server::handle).collect())
-                .unwrap();
+            sender.send(servers.iter().map(actix_web::dev::Server::handle).collect()).unwrap();
             let running: Vec<_> = servers.into_iter().map(spawn).collect();
             for server in running {
                 server.await.unwrap().unwrap();
@@ -113,13 +104,7 @@ fn serve(entrances: Entrances) -> (Doors, Servers) {
         });
     });
     let handles = receiver.recv().unwrap();
-    (
-        doors,
-        Servers {
-            handles,
-            thread: Some(thread),
-        },
-    )
+    (doors, Servers { handles, thread: Some(thread) })
 }
 
 fn run(configure: Configure, listeners: Vec<TcpListener>) -> actix_web::dev::Server {
@@ -158,18 +143,17 @@ fn by_v4(listener: &TcpListener) -> SocketAddr {
 }
 
 fn by_v6(listener: &TcpListener) -> Option<SocketAddr> {
-    let address = SocketAddr::from((
-        [0, 0, 0, 0, 0, 0, 0, 1],
-        listener.local_addr().unwrap().port(),
-    ));
+    let address =
+        SocketAddr::from(([0, 0, 0, 0, 0, 0, 0, 1], listener.local_addr().unwrap().port()));
     TcpStream::connect(address).ok()?;
     Some(address)
 }
 
 /// The CORS of an application whose browser clients live at one origin.
 pub(super) fn cors() -> Cors {
-    Cors::default()
-        .allowed_origin(ORIGIN)
-        .allow_any_method()
-        .allowed_headers(["authorization", "x-api-key", "content-type"])
+    Cors::default().allowed_origin(ORIGIN).allow_any_method().allowed_headers([
+        "authorization",
+        "x-api-key",
+        "content-type",
+    ])
 }

@@ -37,18 +37,12 @@ const ATTEMPTS: [(&str, &str); 40] = [
         "a length with a sign",
         "POST /public HTTP/1.1\r\nHost: h\r\nContent-Length: +0\r\n\r\nHIDDEN",
     ),
-    (
-        "a negative length",
-        "POST /public HTTP/1.1\r\nHost: h\r\nContent-Length: -1\r\n\r\nHIDDEN",
-    ),
+    ("a negative length", "POST /public HTTP/1.1\r\nHost: h\r\nContent-Length: -1\r\n\r\nHIDDEN"),
     (
         "a length in hexadecimal",
         "POST /public HTTP/1.1\r\nHost: h\r\nContent-Length: 0x0\r\n\r\nHIDDEN",
     ),
-    (
-        "an empty length",
-        "POST /public HTTP/1.1\r\nHost: h\r\nContent-Length:\r\n\r\nHIDDEN",
-    ),
+    ("an empty length", "POST /public HTTP/1.1\r\nHost: h\r\nContent-Length:\r\n\r\nHIDDEN"),
     (
         "a length beyond all numbers",
         "POST /public HTTP/1.1\r\nHost: h\r\nContent-Length: 18446744073709551616\r\n\r\nHIDDEN",
@@ -125,91 +119,37 @@ const ATTEMPTS: [(&str, &str); 40] = [
         "bare LF at the ends of lines",
         "POST /public HTTP/1.1\nHost: h\nContent-Length: LENGTH\n\nHIDDEN",
     ),
-    (
-        "bare CR at the ends of lines",
-        "GET /public HTTP/1.1\rHost: h\r\rHIDDEN",
-    ),
-    (
-        "a bare LF within a header",
-        "GET /public HTTP/1.1\r\nHost: h\r\nX-A: b\n\nHIDDEN\r\n\r\n",
-    ),
-    (
-        "a NUL within a header",
-        "GET /public HTTP/1.1\r\nHost: h\r\nX-A: b\0\r\n\r\nHIDDEN",
-    ),
-    (
-        "a folded header",
-        "GET /public HTTP/1.1\r\nHost: h\r\nX-A: b\r\n HIDDEN\r\n\r\n",
-    ),
-    (
-        "a header without a name",
-        "GET /public HTTP/1.1\r\nHost: h\r\n: b\r\n\r\nHIDDEN",
-    ),
-    (
-        "two hosts",
-        "GET /public HTTP/1.1\r\nHost: h\r\nHost: i\r\n\r\nHIDDEN",
-    ),
+    ("bare CR at the ends of lines", "GET /public HTTP/1.1\rHost: h\r\rHIDDEN"),
+    ("a bare LF within a header", "GET /public HTTP/1.1\r\nHost: h\r\nX-A: b\n\nHIDDEN\r\n\r\n"),
+    ("a NUL within a header", "GET /public HTTP/1.1\r\nHost: h\r\nX-A: b\0\r\n\r\nHIDDEN"),
+    ("a folded header", "GET /public HTTP/1.1\r\nHost: h\r\nX-A: b\r\n HIDDEN\r\n\r\n"),
+    ("a header without a name", "GET /public HTTP/1.1\r\nHost: h\r\n: b\r\n\r\nHIDDEN"),
+    ("two hosts", "GET /public HTTP/1.1\r\nHost: h\r\nHost: i\r\n\r\nHIDDEN"),
     ("empty lines before a request", "\r\n\r\nHIDDEN"),
-    (
-        "a body of a GET",
-        "GET /public HTTP/1.1\r\nHost: h\r\nContent-Length: LENGTH\r\n\r\nHIDDEN",
-    ),
+    ("a body of a GET", "GET /public HTTP/1.1\r\nHost: h\r\nContent-Length: LENGTH\r\n\r\nHIDDEN"),
     (
         "a body of an upgrade",
         "GET /public HTTP/1.1\r\nHost: h\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nContent-Length: 0\r\n\r\nHIDDEN",
     ),
-    (
-        "a request line with spaces",
-        "GET  /public  HTTP/1.1\r\nHost: h\r\n\r\nHIDDEN",
-    ),
+    ("a request line with spaces", "GET  /public  HTTP/1.1\r\nHost: h\r\n\r\nHIDDEN"),
 ];
 
 /// A good key where it belongs to no request: `KEY` is a whole header line with it, `SHORT` the length of that, `VALUE` the key alone.
 const STRAY_KEYS: [(&str, &str); 12] = [
-    (
-        "folded onto the next line",
-        "GET /guarded HTTP/1.1\r\nHost: h\r\nX-A: b\r\n KEY\r\n\r\n",
-    ),
+    ("folded onto the next line", "GET /guarded HTTP/1.1\r\nHost: h\r\nX-A: b\r\n KEY\r\n\r\n"),
     (
         "folded within its own header",
         "GET /guarded HTTP/1.1\r\nHost: h\r\nX-API-Key:\r\n VALUE\r\n\r\n",
     ),
-    (
-        "before a space and a colon",
-        "GET /guarded HTTP/1.1\r\nHost: h\r\nX-API-Key : VALUE\r\n\r\n",
-    ),
-    (
-        "after a space",
-        "GET /guarded HTTP/1.1\r\nHost: h\r\n X-API-Key: VALUE\r\n\r\n",
-    ),
-    (
-        "before the request line",
-        "KEY\r\nGET /guarded HTTP/1.1\r\nHost: h\r\n\r\n",
-    ),
-    (
-        "after the head",
-        "GET /guarded HTTP/1.1\r\nHost: h\r\n\r\nKEY\r\n\r\n",
-    ),
-    (
-        "in the body",
-        "POST /guarded HTTP/1.1\r\nHost: h\r\nContent-Length: SHORT\r\n\r\nKEY",
-    ),
-    (
-        "after a bare CR",
-        "GET /guarded HTTP/1.1\r\nHost: h\r\nX-A: b\rKEY\r\n\r\n",
-    ),
-    (
-        "after a NUL",
-        "GET /guarded HTTP/1.1\r\nHost: h\r\nX-A: b\0KEY\r\n\r\n",
-    ),
-    (
-        "in the request line",
-        "GET /guarded KEY HTTP/1.1\r\nHost: h\r\n\r\n",
-    ),
-    (
-        "in the host",
-        "GET /guarded HTTP/1.1\r\nHost: h KEY\r\n\r\n",
-    ),
+    ("before a space and a colon", "GET /guarded HTTP/1.1\r\nHost: h\r\nX-API-Key : VALUE\r\n\r\n"),
+    ("after a space", "GET /guarded HTTP/1.1\r\nHost: h\r\n X-API-Key: VALUE\r\n\r\n"),
+    ("before the request line", "KEY\r\nGET /guarded HTTP/1.1\r\nHost: h\r\n\r\n"),
+    ("after the head", "GET /guarded HTTP/1.1\r\nHost: h\r\n\r\nKEY\r\n\r\n"),
+    ("in the body", "POST /guarded HTTP/1.1\r\nHost: h\r\nContent-Length: SHORT\r\n\r\nKEY"),
+    ("after a bare CR", "GET /guarded HTTP/1.1\r\nHost: h\r\nX-A: b\rKEY\r\n\r\n"),
+    ("after a NUL", "GET /guarded HTTP/1.1\r\nHost: h\r\nX-A: b\0KEY\r\n\r\n"),
+    ("in the request line", "GET /guarded KEY HTTP/1.1\r\nHost: h\r\n\r\n"),
+    ("in the host", "GET /guarded HTTP/1.1\r\nHost: h KEY\r\n\r\n"),
     (
         "in a trailer",
         "POST /guarded HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\n\r\n0\r\nKEY\r\n\r\n",
@@ -220,54 +160,39 @@ pub(super) fn cases() -> Vec<Case> {
     let mut cases: Vec<Case> = ATTEMPTS
         .into_iter()
         .map(|(name, bytes)| {
-            case(
-                format!("{name} runs nothing without a key"),
-                "B11 B14",
-                move |target| {
-                    for path in ["/guarded", "/%67uarded", "/scopes/all"] {
-                        let hidden = format!("GET {path} HTTP/1.1\r\nHost: h\r\n\r\n");
-                        target.never_runs(target.doors.plain, &filled(bytes, &hidden))?;
-                        // The first request is itself one that is refused.
-                        let refused = bytes.replace("/public", "/guarded");
-                        target.never_runs(target.doors.plain, &filled(&refused, &hidden))?;
-                    }
-                    Ok(())
-                },
-            )
+            case(format!("{name} runs nothing without a key"), "B11 B14", move |target| {
+                for path in ["/guarded", "/%67uarded", "/scopes/all"] {
+                    let hidden = format!("GET {path} HTTP/1.1\r\nHost: h\r\n\r\n");
+                    target.never_runs(target.doors.plain, &filled(bytes, &hidden))?;
+                    // The first request is itself one that is refused.
+                    let refused = bytes.replace("/public", "/guarded");
+                    target.never_runs(target.doors.plain, &filled(&refused, &hidden))?;
+                }
+                Ok(())
+            })
         })
         .collect();
     cases.extend(ATTEMPTS.into_iter().map(|(name, bytes)| {
-        case(
-            format!("{name} lends no key to the next request"),
-            "B14",
-            move |target| lends_nothing(target, bytes),
-        )
+        case(format!("{name} lends no key to the next request"), "B14", move |target| {
+            lends_nothing(target, bytes)
+        })
     }));
     cases.extend(STRAY_KEYS.map(|(name, bytes)| {
-        case(
-            format!("a key {name} counts for nothing"),
-            "B10 B14",
-            move |target| {
-                let line = format!("X-API-Key: {}", target.keys.active);
-                let bytes = bytes
-                    .replace("KEY", &line)
-                    .replace("VALUE", &target.keys.active)
-                    .replace("SHORT", &line.len().to_string());
-                target
-                    .never_runs(target.doors.plain, bytes.as_bytes())
-                    .map(drop)
-            },
-        )
+        case(format!("a key {name} counts for nothing"), "B10 B14", move |target| {
+            let line = format!("X-API-Key: {}", target.keys.active);
+            let bytes = bytes
+                .replace("KEY", &line)
+                .replace("VALUE", &target.keys.active)
+                .replace("SHORT", &line.len().to_string());
+            target.never_runs(target.doors.plain, bytes.as_bytes()).map(drop)
+        })
     }));
     cases
 }
 
 fn filled(bytes: &str, hidden: &str) -> Vec<u8> {
     // What a reader takes for the body where the length counts, whatever stands before the hidden request.
-    let body = bytes
-        .split_once("\r\n\r\n")
-        .map_or("", |(_, body)| body)
-        .replace("HIDDEN", hidden);
+    let body = bytes.split_once("\r\n\r\n").map_or("", |(_, body)| body).replace("HIDDEN", hidden);
     bytes
         .replace("LENGTH", &body.len().to_string())
         .replace("SIZE", &format!("{:x}", hidden.len()))
@@ -287,9 +212,7 @@ fn lends_nothing(target: &Target, bytes: &str) -> Result<(), String> {
     let let_in = answers.iter().filter(|answer| answer.status == 200).count();
     if counts.ran > 1 || let_in != counts.ran {
         let sent = keyed.escape_default();
-        return Err(format!(
-            "{counts:?} and {let_in} answers of 200 for one key: {sent}"
-        ));
+        return Err(format!("{counts:?} and {let_in} answers of 200 for one key: {sent}"));
     }
     // The service is none the worse for it.
     target

@@ -91,16 +91,10 @@ pub(super) struct Counts {
 }
 
 impl Counts {
-    const NONE: Self = Self {
-        ran: 0,
-        extracted: 0,
-    };
+    const NONE: Self = Self { ran: 0, extracted: 0 };
 
     fn since(self, before: Self) -> Self {
-        Self {
-            ran: self.ran - before.ran,
-            extracted: self.extracted - before.extracted,
-        }
+        Self { ran: self.ran - before.ran, extracted: self.extracted - before.extracted }
     }
 }
 
@@ -159,18 +153,9 @@ impl Keys {
     /// Puts them into a table, with the clock of the service standing at `now`.
     pub(super) fn new(now: DateTime<Utc>, mut put: impl FnMut(Wanted<'_>) -> String) -> Self {
         let end = now + TimeDelta::hours(1);
-        let plain = Wanted {
-            allowed_ips: "0.0.0.0",
-            scopes: "",
-            expires_at: None,
-            state: State::Active,
-        };
-        let mut from = |allowed_ips| {
-            put(Wanted {
-                allowed_ips,
-                ..plain
-            })
-        };
+        let plain =
+            Wanted { allowed_ips: "0.0.0.0", scopes: "", expires_at: None, state: State::Active };
+        let mut from = |allowed_ips| put(Wanted { allowed_ips, ..plain });
         let (active, here, elsewhere) = (from("0.0.0.0"), from("127.0.0.1"), from("203.0.113.7"));
         let (elsewhere_v6, network) = (from("2001:db8::1"), from("10.0.0.0/8"));
         let (any_v4, any_v6) = (from("0.0.0.0/0"), from("::/0"));
@@ -178,12 +163,7 @@ impl Keys {
         let revoked = in_state(State::Revoked);
         let disabled = in_state(State::Disabled);
         let unreadable = in_state(State::Unreadable);
-        let mut until = |end| {
-            put(Wanted {
-                expires_at: Some(end),
-                ..plain
-            })
-        };
+        let mut until = |end| put(Wanted { expires_at: Some(end), ..plain });
         let expired = until(now - TimeDelta::minutes(1));
         let (ending, ending_cold) = (until(end), until(end));
         let mut with = |scopes| put(Wanted { scopes, ..plain });
@@ -230,10 +210,7 @@ impl Keys {
             ("its hint", self.active[..12].to_owned()),
             ("its prefix", self.active[..8].to_owned()),
             ("without its prefix", self.active[8..].to_owned()),
-            (
-                "another form",
-                "6f1ed002ab5595859014ebf0951522d9".to_owned(),
-            ),
+            ("another form", "6f1ed002ab5595859014ebf0951522d9".to_owned()),
             ("one character", "k".to_owned()),
             ("two of it", format!("{0}{0}", self.active)),
         ]
@@ -243,11 +220,7 @@ impl Keys {
 impl Target {
     /// A caller at a door, with a connection that is kept alive as long as the server lets it.
     pub(super) fn caller(&self, door: SocketAddr) -> Caller<'_> {
-        Caller {
-            target: self,
-            door,
-            connection: None,
-        }
+        Caller { target: self, door, connection: None }
     }
 
     /// Sends bytes and nothing more, and waits until the server has answered all of it and closed.
@@ -271,9 +244,7 @@ impl Target {
             Ok(answers)
         } else {
             let sent = bytes[..bytes.len().min(300)].escape_ascii();
-            Err(format!(
-                "{counts:?} although no good key was presented: {sent}"
-            ))
+            Err(format!("{counts:?} although no good key was presented: {sent}"))
         }
     }
 }
@@ -307,9 +278,8 @@ impl Caller<'_> {
         request: &Request,
     ) -> Result<Option<Answer>, String> {
         connection.send(&request.bytes());
-        let answer = connection
-            .read(request.is_head())
-            .map_err(|error| format!("{request}: {error}"))?;
+        let answer =
+            connection.read(request.is_head()).map_err(|error| format!("{request}: {error}"))?;
         self.connection = connection.is_open().then_some(connection);
         Ok(answer)
     }
@@ -326,9 +296,7 @@ impl Caller<'_> {
             Ok(answer)
         } else {
             let status = answer.status;
-            Err(format!(
-                "{request}: {status} and {counts:?}, expected 200 from the handler"
-            ))
+            Err(format!("{request}: {status} and {counts:?}, expected 200 from the handler"))
         }
     }
 
@@ -339,9 +307,7 @@ impl Caller<'_> {
             Ok(answer)
         } else {
             let own = answer.status;
-            Err(format!(
-                "{request}: {own} and {counts:?}, expected {status} and nothing touched"
-            ))
+            Err(format!("{request}: {own} and {counts:?}, expected {status} and nothing touched"))
         }
     }
 
@@ -350,9 +316,7 @@ impl Caller<'_> {
         let answer = self.refused(request, 401)?;
         match answer.header("www-authenticate") {
             Some(challenge) if !challenge.contains("error") => Ok(answer),
-            other => Err(format!(
-                "{request}: the challenge of a 401 without a key is {other:?}"
-            )),
+            other => Err(format!("{request}: the challenge of a 401 without a key is {other:?}")),
         }
     }
 
@@ -400,8 +364,6 @@ impl Caller<'_> {
 fn challenged(request: &Request, answer: Answer, parameter: &str) -> Result<Answer, String> {
     match answer.header("www-authenticate") {
         Some(challenge) if challenge.contains(parameter) => Ok(answer),
-        other => Err(format!(
-            "{request}: the challenge {other:?} lacks {parameter}"
-        )),
+        other => Err(format!("{request}: the challenge {other:?} lacks {parameter}")),
     }
 }

@@ -90,9 +90,7 @@ impl fmt::Display for Request {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         let cut = |bytes: &[u8]| bytes[..bytes.len().min(120)].escape_ascii().to_string();
         write!(formatter, "{} {}", self.method, cut(&self.target))?;
-        self.lines
-            .iter()
-            .try_for_each(|line| write!(formatter, " | {}", cut(line)))
+        self.lines.iter().try_for_each(|line| write!(formatter, " | {}", cut(line)))
     }
 }
 
@@ -117,10 +115,7 @@ pub(super) struct Answer {
 impl Answer {
     /// The first value of a header.
     pub(super) fn header(&self, name: &str) -> Option<&str> {
-        self.headers
-            .iter()
-            .find(|(own, _)| own == name)
-            .map(|(_, value)| value.as_str())
+        self.headers.iter().find(|(own, _)| own == name).map(|(_, value)| value.as_str())
     }
 
     /// Every line of its head but that of the date, in order of the alphabet: in which order actix-web sends them depends on the worker
@@ -149,8 +144,7 @@ impl Answer {
 
     /// Whether the server says that it will close, or said nothing and is of HTTP/1.0.
     fn closes(&self) -> bool {
-        self.header("connection")
-            .is_some_and(|value| value.eq_ignore_ascii_case("close"))
+        self.header("connection").is_some_and(|value| value.eq_ignore_ascii_case("close"))
     }
 }
 
@@ -170,11 +164,7 @@ impl Connection {
             .and_then(|()| stream.set_write_timeout(Some(PATIENCE)))
             .and_then(|()| stream.set_nodelay(true))
             .map_err(|error| error.to_string())?;
-        Ok(Self {
-            stream,
-            received: Vec::new(),
-            closing: false,
-        })
+        Ok(Self { stream, received: Vec::new(), closing: false })
     }
 
     /// Sends these bytes. A server that has answered already may have closed, which is no fault.
@@ -232,21 +222,14 @@ impl Connection {
             .filter_map(|line| line.split_once(':'))
             .map(|(name, value)| (name.to_ascii_lowercase(), value.trim().to_owned()))
             .collect();
-        let mut answer = Answer {
-            status,
-            headers,
-            head,
-            body: Vec::new(),
-        };
+        let mut answer = Answer { status, headers, head, body: Vec::new() };
         if to_head || matches!(status, 100..200 | 204 | 304) {
             return Ok(Some(answer));
         }
         answer.body = if answer.header("transfer-encoding") == Some("chunked") {
             self.read_chunks()?
         } else if let Some(length) = answer.header("content-length") {
-            let length = length
-                .parse()
-                .map_err(|_| format!("not a length: {length:?}"))?;
+            let length = length.parse().map_err(|_| format!("not a length: {length:?}"))?;
             self.read_exactly(length)?
         } else {
             while self.receive()? {}
@@ -258,10 +241,7 @@ impl Connection {
     /// Where this text ends in what was received; none when the server closed before it came.
     fn receive_until(&mut self, text: &[u8]) -> Result<Option<usize>, String> {
         loop {
-            let found = self
-                .received
-                .windows(text.len())
-                .position(|window| window == text);
+            let found = self.received.windows(text.len()).position(|window| window == text);
             if let Some(position) = found {
                 return Ok(Some(position + text.len()));
             }
@@ -305,9 +285,7 @@ impl Connection {
     fn read_chunks(&mut self) -> Result<Vec<u8>, String> {
         let mut body = Vec::new();
         loop {
-            let end = self
-                .receive_until(b"\r\n")?
-                .ok_or("closed within a chunked body")?;
+            let end = self.receive_until(b"\r\n")?.ok_or("closed within a chunked body")?;
             let line: Vec<u8> = self.received.drain(..end).collect();
             let size = std::str::from_utf8(&line)
                 .ok()

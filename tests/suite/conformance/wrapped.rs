@@ -19,9 +19,8 @@ async fn from(run: Run, key: AppKey) -> HttpResponse {
 }
 
 pub(super) fn routes(config: &mut web::ServiceConfig) {
-    let files = web::scope("/files")
-        .wrap(ANY_KEY)
-        .route("/{path:.*}", web::route().to(routes::cake));
+    let files =
+        web::scope("/files").wrap(ANY_KEY).route("/{path:.*}", web::route().to(routes::cake));
     // Judged twice: each resource within a scope that asks for less.
     let scopes = web::scope("/scopes")
         .wrap(ANY_KEY)
@@ -43,11 +42,7 @@ pub(super) fn routes(config: &mut web::ServiceConfig) {
         .service(web::resource("/guarded").wrap(ANY_KEY).to(routes::cake))
         .route("/get-only", web::get().to(routes::cake).wrap(ANY_KEY))
         .route("/head-only", web::head().to(routes::cake).wrap(ANY_KEY))
-        .service(
-            web::resource("/optional")
-                .wrap(ANY_KEY.optional())
-                .get(optional),
-        )
+        .service(web::resource("/optional").wrap(ANY_KEY.optional()).get(optional))
         .service(files)
         .service(scopes)
         .service(others);

@@ -42,12 +42,13 @@ impl Nginx {
 
     /// `None` where the port is taken.
     fn start(folder: &PathBuf, service: SocketAddr, address: SocketAddr) -> Option<Self> {
-        let configuration = [("127.0.0.1:8080", service), ("127.0.0.1:8000", address)]
-            .iter()
-            .fold(CONFIGURATION.to_owned(), |text, (written, here)| {
+        let configuration = [("127.0.0.1:8080", service), ("127.0.0.1:8000", address)].iter().fold(
+            CONFIGURATION.to_owned(),
+            |text, (written, here)| {
                 assert!(text.contains(written), "{written} is not in nginx.conf");
                 text.replace(written, &here.to_string())
-            });
+            },
+        );
         let file = folder.join("nginx.conf");
         fs::write(&file, configuration).unwrap();
         let child = Command::new(setting("TEST_NGINX"))
@@ -60,11 +61,7 @@ impl Nginx {
             .stderr(Stdio::null())
             .spawn()
             .unwrap();
-        let mut nginx = Self {
-            address,
-            child,
-            folder: folder.clone(),
-        };
+        let mut nginx = Self { address, child, folder: folder.clone() };
         let until = Instant::now() + PATIENCE;
         while TcpStream::connect(address).is_err() {
             if nginx.child.try_wait().unwrap().is_some() {
@@ -94,10 +91,7 @@ impl Drop for Nginx {
 
 /// The status and the body of a request from this address of loopback.
 fn get_from(caller: &str, address: SocketAddr, target: &str, headers: &[String]) -> String {
-    let headers: Vec<String> = headers
-        .iter()
-        .map(|header| format!("-H '{header}'"))
-        .collect();
+    let headers: Vec<String> = headers.iter().map(|header| format!("-H '{header}'")).collect();
     let headers = headers.join(" ");
     let line = format!(
         "curl -sS --interface {caller} -w ' %{{http_code}}' {headers} 'http://{address}{target}'"
@@ -156,10 +150,7 @@ database_test!(
             ("127.0.0.1", through, vec![bearer.clone()], 401),
         ] {
             let shown = get_from(caller, address, "/whoami", &headers);
-            assert!(
-                shown.ends_with(&format!(" {status}")),
-                "{caller} {headers:?}: {shown}"
-            );
+            assert!(shown.ends_with(&format!(" {status}")), "{caller} {headers:?}: {shown}");
         }
         let rewritten = vec![bearer, "X-Forwarded-For: 127.0.0.3, junk".to_owned()];
         assert_eq!(
@@ -171,30 +162,22 @@ database_test!(
 );
 
 // G2
-database_test!(
-    a_key_in_a_request_line_is_in_no_access_log,
-    |database: Database| {
-        let (key, _) = database.issue("127.0.0.2");
-        let (example, nginx) = serve(&database);
-        let target = format!("/whoami?token={key}&page=2");
-        let shown = get_from("127.0.0.2", nginx.address, &target, &[]);
-        assert_eq!(shown, format!("{} 401", header::NO_KEY));
-        let log = example.wait_until_logged(" 401 ");
-        assert!(
-            log.contains("\"GET /whoami?token=ak_live_[redacted]&page=2 HTTP/1.1\" 401"),
-            "{log}"
-        );
-        assert_no_piece_of(&key, &log);
-        // It writes when it has answered.
-        wait_until("nginx has logged it", || {
-            nginx.log("access.log").contains("/whoami")
-        });
-        let log = nginx.log("access.log");
-        assert!(log.contains("127.0.0.2 ["), "{log}");
-        assert!(log.contains("\"GET /whoami HTTP/1.1\" 401"), "{log}");
-        assert_no_piece_of(&key, &(log + &nginx.log("error.log")));
-    }
-);
+database_test!(a_key_in_a_request_line_is_in_no_access_log, |database: Database| {
+    let (key, _) = database.issue("127.0.0.2");
+    let (example, nginx) = serve(&database);
+    let target = format!("/whoami?token={key}&page=2");
+    let shown = get_from("127.0.0.2", nginx.address, &target, &[]);
+    assert_eq!(shown, format!("{} 401", header::NO_KEY));
+    let log = example.wait_until_logged(" 401 ");
+    assert!(log.contains("\"GET /whoami?token=ak_live_[redacted]&page=2 HTTP/1.1\" 401"), "{log}");
+    assert_no_piece_of(&key, &log);
+    // It writes when it has answered.
+    wait_until("nginx has logged it", || nginx.log("access.log").contains("/whoami"));
+    let log = nginx.log("access.log");
+    assert!(log.contains("127.0.0.2 ["), "{log}");
+    assert!(log.contains("\"GET /whoami HTTP/1.1\" 401"), "{log}");
+    assert_no_piece_of(&key, &(log + &nginx.log("error.log")));
+});
 
 // F11
 database_test!(
@@ -212,10 +195,7 @@ database_test!(
         example.signal("TERM");
         assert!(example.wait_for_its_end().success());
         let log = example.logged.lock().unwrap().clone();
-        assert!(
-            log.contains("stopped") && !log.contains("not recorded"),
-            "{log}"
-        );
+        assert!(log.contains("stopped") && !log.contains("not recorded"), "{log}");
         assert_eq!(
             database.texts("SELECT use_count || ' ' || last_used_ip FROM api_key_usage"),
             ["3 127.0.0.2"]

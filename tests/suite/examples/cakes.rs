@@ -39,10 +39,7 @@ impl Example {
     /// The first key, where one was printed, as a line of its own.
     fn first_key(&self) -> Option<String> {
         let printed = self.wait_until_printed("cargo app-key issue");
-        printed
-            .lines()
-            .find(|line| line.starts_with("ak_live_"))
-            .map(str::to_owned)
+        printed.lines().find(|line| line.starts_with("ak_live_")).map(str::to_owned)
     }
 }
 
@@ -70,10 +67,7 @@ pub(crate) fn paste_lines(printed: &str) -> Vec<u16> {
     let mut statuses = Vec::new();
     for (status, line) in lines_to_paste(printed) {
         let shown = shell(&line, &[]);
-        assert!(
-            shown.trim_end().ends_with(&format!("  HTTP {status}")),
-            "{line}\n{shown}"
-        );
+        assert!(shown.trim_end().ends_with(&format!("  HTTP {status}")), "{line}\n{shown}");
         statuses.push(status);
     }
     statuses
@@ -99,12 +93,7 @@ fn post(address: SocketAddr, key: &str, content_type: &str, body: &str) -> Respo
 }
 
 fn bake(address: SocketAddr, key: &str) -> Response {
-    post(
-        address,
-        key,
-        "application/x-www-form-urlencoded",
-        "name=Carrot&price_cents=450",
-    )
+    post(address, key, "application/x-www-form-urlencoded", "name=Carrot&price_cents=450")
 }
 
 fn body(response: &Response) -> Value {
@@ -131,10 +120,7 @@ database_test!(
         assert_eq!(statuses, [200, 401, 201, 201, 401, 200, 200]);
         assert_eq!(database.texts("SELECT name FROM cakes"), ["Lemon"]);
         let log = cakes.wait_until_logged("\"DELETE /api/v1/cakes/1 HTTP/1.1\" 200");
-        assert!(
-            log.contains("\"GET /whoami?key=[redacted] HTTP/1.1\" 200"),
-            "{log}"
-        );
+        assert!(log.contains("\"GET /whoami?key=[redacted] HTTP/1.1\" 200"), "{log}");
         assert_no_piece_of(&key, &log);
         drop(cakes);
 
@@ -152,73 +138,64 @@ database_test!(
 );
 
 // A12
-database_test!(
-    the_first_key_is_another_one_in_every_installation,
-    |database: Database| {
-        let other = Database::sqlite();
-        let (here, there) = (Example::cakes(&database), Example::cakes(&other));
-        let (one, two) = (here.first_key().unwrap(), there.first_key().unwrap());
-        assert_ne!(one, two);
-        assert_eq!(
-            http::get_with(here.address(), "/whoami", &two).status,
-            401,
-            "nor is it good for another"
-        );
-        assert_eq!(http::get_with(here.address(), "/whoami", &one).status, 200);
-    }
-);
+database_test!(the_first_key_is_another_one_in_every_installation, |database: Database| {
+    let other = Database::sqlite();
+    let (here, there) = (Example::cakes(&database), Example::cakes(&other));
+    let (one, two) = (here.first_key().unwrap(), there.first_key().unwrap());
+    assert_ne!(one, two);
+    assert_eq!(
+        http::get_with(here.address(), "/whoami", &two).status,
+        401,
+        "nor is it good for another"
+    );
+    assert_eq!(http::get_with(here.address(), "/whoami", &one).status, 200);
+});
 
 // F14
-database_test!(
-    two_that_start_at_once_on_a_fresh_database_both_serve,
-    |database: Database| {
-        drop(program("cakes"));
-        let both = thread::scope(|scope| {
-            [(); 2]
-                .map(|()| scope.spawn(|| Example::cakes(&database)))
-                .map(|starting| starting.join().unwrap())
-        });
-        let keys: Vec<String> = both.iter().filter_map(Example::first_key).collect();
-        assert!((1..=2).contains(&keys.len()), "{}", keys.len());
-        assert_eq!(database.rows().len(), keys.len());
-        for example in &both {
-            for key in &keys {
-                assert_eq!(bake(example.address(), key).status, 201);
-            }
+database_test!(two_that_start_at_once_on_a_fresh_database_both_serve, |database: Database| {
+    drop(program("cakes"));
+    let both = thread::scope(|scope| {
+        [(); 2]
+            .map(|()| scope.spawn(|| Example::cakes(&database)))
+            .map(|starting| starting.join().unwrap())
+    });
+    let keys: Vec<String> = both.iter().filter_map(Example::first_key).collect();
+    assert!((1..=2).contains(&keys.len()), "{}", keys.len());
+    assert_eq!(database.rows().len(), keys.len());
+    for example in &both {
+        for key in &keys {
+            assert_eq!(bake(example.address(), key).status, 201);
         }
     }
-);
+});
 
-database_test!(
-    a_key_opens_what_its_scopes_allow_and_nothing_else,
-    |database: Database| {
-        let any = issue(&database, "127.0.0.1", "");
-        let writer = issue(&database, "127.0.0.1", "cakes:write");
-        let both = issue(&database, "127.0.0.1", SCOPES);
-        let cakes = Example::cakes(&database);
-        assert_eq!(cakes.first_key(), None, "the table has keys already");
-        let address = cakes.address();
-        let delete =
-            |key: &str| http::request(address, "DELETE", "/api/v1/cakes/1", &[&bearer(key)]).status;
-        assert_eq!(bake(address, &any).status, 403);
-        assert_eq!(bake(address, &writer).status, 201);
-        assert_eq!(delete(&any), 403);
-        assert_eq!(delete(&writer), 403);
-        assert_eq!(http::get(address, "/api/v1/cakes/1", &[]).status, 200);
-        assert_eq!(delete(&both), 200);
-        assert_eq!(delete(&both), 404);
-        assert_eq!(http::get(address, "/api/v1/cakes/1", &[]).status, 404);
-        for route in ["/version", "/whoami"] {
-            assert_eq!(http::get_with(address, route, &any).status, 200, "{route}");
-            let mistyped = fixtures::mistyped(&any);
-            assert_eq!(http::get_with(address, route, &mistyped).status, 401);
-            assert_eq!(http::get(address, route, &[]).status, 401, "{route}");
-        }
-        for route in ["/", "/health", "/api/v1/cakes"] {
-            assert_eq!(http::get(address, route, &[]).status, 200, "{route}");
-        }
+database_test!(a_key_opens_what_its_scopes_allow_and_nothing_else, |database: Database| {
+    let any = issue(&database, "127.0.0.1", "");
+    let writer = issue(&database, "127.0.0.1", "cakes:write");
+    let both = issue(&database, "127.0.0.1", SCOPES);
+    let cakes = Example::cakes(&database);
+    assert_eq!(cakes.first_key(), None, "the table has keys already");
+    let address = cakes.address();
+    let delete =
+        |key: &str| http::request(address, "DELETE", "/api/v1/cakes/1", &[&bearer(key)]).status;
+    assert_eq!(bake(address, &any).status, 403);
+    assert_eq!(bake(address, &writer).status, 201);
+    assert_eq!(delete(&any), 403);
+    assert_eq!(delete(&writer), 403);
+    assert_eq!(http::get(address, "/api/v1/cakes/1", &[]).status, 200);
+    assert_eq!(delete(&both), 200);
+    assert_eq!(delete(&both), 404);
+    assert_eq!(http::get(address, "/api/v1/cakes/1", &[]).status, 404);
+    for route in ["/version", "/whoami"] {
+        assert_eq!(http::get_with(address, route, &any).status, 200, "{route}");
+        let mistyped = fixtures::mistyped(&any);
+        assert_eq!(http::get_with(address, route, &mistyped).status, 401);
+        assert_eq!(http::get(address, route, &[]).status, 401, "{route}");
     }
-);
+    for route in ["/", "/health", "/api/v1/cakes"] {
+        assert_eq!(http::get(address, route, &[]).status, 200, "{route}");
+    }
+});
 
 // G1, G4
 database_test!(
@@ -240,10 +217,7 @@ database_test!(
             "{warnings:?}"
         );
         assert_no_piece_of(&key, &log);
-        assert_eq!(
-            database.texts("SELECT name FROM cakes"),
-            Vec::<String>::new()
-        );
+        assert_eq!(database.texts("SELECT name FROM cakes"), Vec::<String>::new());
     }
 );
 
@@ -268,31 +242,15 @@ database_test!(every_answer_is_jsend, |database: Database| {
     let no_such_cake = fail("cake", "there is no such cake");
     let long = "x".repeat(101);
     for (answer, status, expected) in [
-        (
-            form("name=Carrot&price_cents=450"),
-            201,
-            success(json!({ "cake": carrot })),
-        ),
-        (
-            json(r#"{"name":"Lemon","price_cents":390}"#),
-            201,
-            success(json!({ "cake": lemon })),
-        ),
+        (form("name=Carrot&price_cents=450"), 201, success(json!({ "cake": carrot }))),
+        (json(r#"{"name":"Lemon","price_cents":390}"#), 201, success(json!({ "cake": lemon }))),
         (
             http::get(address, "/api/v1/cakes", &[]),
             200,
             success(json!({ "cakes": [lemon, carrot] })),
         ),
-        (
-            http::get(address, "/api/v1/cakes/1", &[]),
-            200,
-            success(json!({ "cake": carrot })),
-        ),
-        (
-            http::get(address, "/health", &[]),
-            200,
-            success(json!(null)),
-        ),
+        (http::get(address, "/api/v1/cakes/1", &[]), 200, success(json!({ "cake": carrot }))),
+        (http::get(address, "/health", &[]), 200, success(json!(null))),
         (
             http::get_with(address, "/version", &key),
             200,
@@ -306,47 +264,19 @@ database_test!(every_answer_is_jsend, |database: Database| {
             ),
         ),
         (json("{"), 400, not_a_cake.clone()),
-        (
-            json(r#"{"name":"Plum","price_cents":1,"id":7}"#),
-            400,
-            not_a_cake.clone(),
-        ),
+        (json(r#"{"name":"Plum","price_cents":1,"id":7}"#), 400, not_a_cake.clone()),
         (form("name=Plum"), 400, not_a_cake.clone()),
-        (
-            post(address, &key, "text/plain", "name=Plum&price_cents=1"),
-            400,
-            not_a_cake,
-        ),
+        (post(address, &key, "text/plain", "name=Plum&price_cents=1"), 400, not_a_cake),
         (form("name=+&price_cents=1"), 400, no_name.clone()),
         (form("name=a%00b&price_cents=1"), 400, no_name.clone()),
         (form(&format!("name={long}&price_cents=1")), 400, no_name),
         (form("name=Plum&price_cents=-1"), 400, no_price.clone()),
         (form("name=Plum&price_cents=1000001"), 400, no_price),
-        (
-            form(&"x".repeat(16 * 1024 + 1)),
-            413,
-            fail("request", "payload reached size limit"),
-        ),
-        (
-            http::get(address, "/nowhere", &[]),
-            404,
-            fail("request", "Not Found"),
-        ),
-        (
-            http::get(address, "/api/v1/cakes/99", &[]),
-            404,
-            no_such_cake.clone(),
-        ),
-        (
-            http::get(address, "/api/v1/cakes/carrot", &[]),
-            404,
-            no_such_cake,
-        ),
-        (
-            http::get(address, "/whoami", &[]),
-            401,
-            fail("key", "This resource needs an API key."),
-        ),
+        (form(&"x".repeat(16 * 1024 + 1)), 413, fail("request", "payload reached size limit")),
+        (http::get(address, "/nowhere", &[]), 404, fail("request", "Not Found")),
+        (http::get(address, "/api/v1/cakes/99", &[]), 404, no_such_cake.clone()),
+        (http::get(address, "/api/v1/cakes/carrot", &[]), 404, no_such_cake),
+        (http::get(address, "/whoami", &[]), 401, fail("key", "This resource needs an API key.")),
         (
             http::get_with(address, "/whoami", &fixtures::unknown()),
             401,
@@ -366,49 +296,34 @@ database_test!(every_answer_is_jsend, |database: Database| {
         assert_eq!((answer.status, body(&answer)), (status, expected));
     }
     let front_page = http::get(address, "/", &[]);
-    assert_eq!(
-        front_page.header("content-type"),
-        Some("text/html; charset=utf-8")
-    );
+    assert_eq!(front_page.header("content-type"), Some("text/html; charset=utf-8"));
     assert!(front_page.text().contains("<h1>Cakes</h1>"));
 });
 
 // D3
-database_test!(
-    a_failing_query_is_told_to_the_log_and_not_to_the_caller,
-    |database: Database| {
-        let cakes = Example::cakes(&database);
-        database.execute("DROP TABLE cakes").unwrap();
-        let answer = http::get(cakes.address(), "/api/v1/cakes", &[]);
-        assert_eq!(answer.status, 500);
-        assert_eq!(
-            body(&answer),
-            json!({ "status": "error", "message": "the database failed" })
-        );
-        let log = cakes.wait_until_logged("a query failed: ");
-        assert!(
-            log.contains("cakes\" does not exist") || log.contains("no such table: cakes"),
-            "{log}"
-        );
-    }
-);
+database_test!(a_failing_query_is_told_to_the_log_and_not_to_the_caller, |database: Database| {
+    let cakes = Example::cakes(&database);
+    database.execute("DROP TABLE cakes").unwrap();
+    let answer = http::get(cakes.address(), "/api/v1/cakes", &[]);
+    assert_eq!(answer.status, 500);
+    assert_eq!(body(&answer), json!({ "status": "error", "message": "the database failed" }));
+    let log = cakes.wait_until_logged("a query failed: ");
+    assert!(
+        log.contains("cakes\" does not exist") || log.contains("no such table: cakes"),
+        "{log}"
+    );
+});
 
 #[test]
 fn a_taken_port_is_said_plainly_and_no_key_is_issued() {
     let database = Database::sqlite();
     let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let bind = taken.local_addr().unwrap().to_string();
-    let mut cakes = Example::spawn(
-        program("cakes")
-            .env("DATABASE_URL", database.url())
-            .env("BIND", &bind),
-    );
+    let mut cakes =
+        Example::spawn(program("cakes").env("DATABASE_URL", database.url()).env("BIND", &bind));
     assert_eq!(cakes.wait_for_its_end().code(), Some(1));
     let logged = cakes.logged.lock().unwrap().clone();
-    assert!(
-        logged.contains(&format!("cakes: {bind} is taken")),
-        "{logged}"
-    );
+    assert!(logged.contains(&format!("cakes: {bind} is taken")), "{logged}");
     assert!(logged.contains("BIND=127.0.0.1:"), "{logged}");
     assert_eq!(*cakes.printed.lock().unwrap(), "");
     assert!(database.rows().is_empty());
@@ -421,34 +336,20 @@ fn without_a_usable_setting_it_says_which_and_does_not_serve() {
     let nobody_listens = "postgres://127.0.0.1:1/cakes";
     for (settings, said) in [
         (vec![], "DATABASE_URL is not set"),
-        (
-            vec![("DATABASE_URL", nobody_listens)],
-            "cannot connect to Postgres at 127.0.0.1:1/cakes",
-        ),
-        (
-            vec![("DATABASE_URL", ":memory:")],
-            "named by the path of a file",
-        ),
+        (vec![("DATABASE_URL", nobody_listens)], "cannot connect to Postgres at 127.0.0.1:1/cakes"),
+        (vec![("DATABASE_URL", ":memory:")], "named by the path of a file"),
         (
             vec![("DATABASE_URL", database.url()), ("BIND", "8080")],
             "BIND names an address and a port",
         ),
-        (
-            vec![("DATABASE_URL", database.url()), ("APP_KEY_PEPPER", "x")],
-            "pepper",
-        ),
+        (vec![("DATABASE_URL", database.url()), ("APP_KEY_PEPPER", "x")], "pepper"),
     ] {
-        let mut cakes = Example::spawn(
-            program("cakes")
-                .env("BIND", "127.0.0.1:0")
-                .envs(settings.clone()),
-        );
+        let mut cakes =
+            Example::spawn(program("cakes").env("BIND", "127.0.0.1:0").envs(settings.clone()));
         assert_eq!(cakes.wait_for_its_end().code(), Some(1), "{settings:?}");
         let logged = cakes.logged.lock().unwrap().clone();
         assert!(
-            logged
-                .lines()
-                .any(|line| line.starts_with("cakes: ") && line.contains(said)),
+            logged.lines().any(|line| line.starts_with("cakes: ") && line.contains(said)),
             "{logged}"
         );
         assert_eq!(*cakes.printed.lock().unwrap(), "");

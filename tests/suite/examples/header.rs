@@ -11,9 +11,7 @@ pub(super) const NO_KEY: &str = r#"{"type":"about:blank","title":"Unauthorized",
 /// The blocks for the shell in the header of this source.
 pub(super) fn blocks(source: &str) -> Vec<String> {
     let header = source.lines().map_while(|line| line.strip_prefix("//!"));
-    let text: Vec<&str> = header
-        .map(|line| line.strip_prefix(' ').unwrap_or(line))
-        .collect();
+    let text: Vec<&str> = header.map(|line| line.strip_prefix(' ').unwrap_or(line)).collect();
     text.join("\n")
         .split("```")
         .filter_map(|block| block.strip_prefix("sh\n"))

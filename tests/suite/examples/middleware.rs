@@ -13,43 +13,30 @@ fn serve(database: &Database) -> Example {
 }
 
 // B11
-database_test!(
-    reports_and_files_take_a_key_as_its_header_says,
-    |database: Database| {
-        let example = serve(&database);
-        let shown = header::paste_at(SOURCE, "middleware", example.listens_at(), &database);
-        let no_key = header::NO_KEY;
-        assert_eq!(
-            shown,
-            format!("ok\nThe report of 2026, for me.\n{INDEX}{no_key}{no_key}")
-        );
-    }
-);
+database_test!(reports_and_files_take_a_key_as_its_header_says, |database: Database| {
+    let example = serve(&database);
+    let shown = header::paste_at(SOURCE, "middleware", example.listens_at(), &database);
+    let no_key = header::NO_KEY;
+    assert_eq!(shown, format!("ok\nThe report of 2026, for me.\n{INDEX}{no_key}{no_key}"));
+});
 
 // B11
-database_test!(
-    a_key_without_the_scope_opens_the_files_alone,
-    |database: Database| {
-        let new = NewKey::new("files", "127.0.0.1".parse().unwrap());
-        let (key, _) = database.issue_with(&new);
-        let example = serve(&database);
-        for (path, with_key, without) in [
-            ("/health", 200, 200),
-            ("/files/", 200, 401),
-            ("/files/prices.txt", 200, 401),
-            ("/files/no-such-file", 404, 401),
-            ("/files/../main.rs", 404, 401),
-            ("/reports/2026", 403, 401),
-            ("/reports/no-such-report", 403, 401),
-            ("/elsewhere", 404, 404),
-        ] {
-            let address = example.listens_at();
-            assert_eq!(
-                http::get_with(address, path, &key).status,
-                with_key,
-                "{path}"
-            );
-            assert_eq!(http::get(address, path, &[]).status, without, "{path}");
-        }
+database_test!(a_key_without_the_scope_opens_the_files_alone, |database: Database| {
+    let new = NewKey::new("files", "127.0.0.1".parse().unwrap());
+    let (key, _) = database.issue_with(&new);
+    let example = serve(&database);
+    for (path, with_key, without) in [
+        ("/health", 200, 200),
+        ("/files/", 200, 401),
+        ("/files/prices.txt", 200, 401),
+        ("/files/no-such-file", 404, 401),
+        ("/files/../main.rs", 404, 401),
+        ("/reports/2026", 403, 401),
+        ("/reports/no-such-report", 403, 401),
+        ("/elsewhere", 404, 404),
+    ] {
+        let address = example.listens_at();
+        assert_eq!(http::get_with(address, path, &key).status, with_key, "{path}");
+        assert_eq!(http::get(address, path, &[]).status, without, "{path}");
     }
-);
+});

@@ -47,11 +47,7 @@ impl Example {
             .unwrap();
         let printed = collect(child.stdout.take().unwrap());
         let logged = collect(child.stderr.take().unwrap());
-        Self {
-            child,
-            printed,
-            logged,
-        }
+        Self { child, printed, logged }
     }
 
     /// One with nothing in its environment but this, on a free port, once it listens there.
@@ -112,13 +108,7 @@ impl Example {
     #[cfg(unix)]
     pub(crate) fn signal(&self, name: &str) {
         let kill = format!("kill -s {name} {}", self.child.id());
-        assert!(
-            Command::new("bash")
-                .args(["-c", &kill])
-                .status()
-                .unwrap()
-                .success()
-        );
+        assert!(Command::new("bash").args(["-c", &kill]).status().unwrap().success());
     }
 
     fn wait_for_its_end(&mut self) -> ExitStatus {
@@ -150,10 +140,7 @@ fn collect(stream: impl Read + Send + 'static) -> Arc<Mutex<String>> {
         let mut stream = BufReader::new(stream);
         let mut line = Vec::new();
         while stream.read_until(b'\n', &mut line).unwrap() > 0 {
-            collected
-                .lock()
-                .unwrap()
-                .push_str(&String::from_utf8_lossy(&line));
+            collected.lock().unwrap().push_str(&String::from_utf8_lossy(&line));
             line.clear();
         }
     });
@@ -187,10 +174,7 @@ pub(crate) fn program(name: &str) -> Command {
 /// Builds the examples, and answers where they are.
 fn build() -> Vec<PathBuf> {
     let of_packages = ["-p", "app-key-examples", "-p", "app-key-own-table"];
-    [&["--examples"][..], &of_packages]
-        .iter()
-        .flat_map(|what| built(what))
-        .collect()
+    [&["--examples"][..], &of_packages].iter().flat_map(|what| built(what)).collect()
 }
 
 fn built(what: &[&str]) -> Vec<PathBuf> {
@@ -270,10 +254,8 @@ fn nothing_that_looks_like_a_key_is_in_the_programs() {
 #[test]
 fn the_index_has_every_example_once() {
     let index = fs::read_to_string(root().join("examples/README.md")).unwrap();
-    let mut listed: Vec<&str> = index
-        .lines()
-        .filter_map(|line| line.strip_prefix("| [`")?.split('`').next())
-        .collect();
+    let mut listed: Vec<&str> =
+        index.lines().filter_map(|line| line.strip_prefix("| [`")?.split('`').next()).collect();
     listed.sort_unstable();
     assert_eq!(listed, names());
     for link in index.split("](").skip(1) {

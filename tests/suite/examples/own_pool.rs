@@ -31,18 +31,9 @@ database_test!(
     |database: Database| {
         let example = serve(&database);
         let shown = header::paste_at(SOURCE, "own_pool", example.listens_at(), &database);
-        assert_eq!(
-            shown,
-            "Hello, user 1.\nThere is a user with this address already.\n"
-        );
-        assert_eq!(
-            database.texts("SELECT email FROM users"),
-            ["ada@example.org"]
-        );
-        assert_eq!(
-            database.texts("SELECT name || ' ' || owner FROM api_keys"),
-            ["first 1"]
-        );
+        assert_eq!(shown, "Hello, user 1.\nThere is a user with this address already.\n");
+        assert_eq!(database.texts("SELECT email FROM users"), ["ada@example.org"]);
+        assert_eq!(database.texts("SELECT name || ' ' || owner FROM api_keys"), ["first 1"]);
     }
 );
 
@@ -57,15 +48,10 @@ database_test!(
         if database.is_postgres() {
             let connections = "SELECT cast(count(*) AS text) FROM pg_stat_activity \
                  WHERE datname = current_database() AND pid <> pg_backend_pid()";
-            wait_until("four of the pool and one", || {
-                database.texts(connections) == ["5"]
-            });
+            wait_until("four of the pool and one", || database.texts(connections) == ["5"]);
         }
         let log = example.logged.lock().unwrap().clone();
-        assert!(
-            !log.contains("WARN"),
-            "the pool is set up as advised: {log}"
-        );
+        assert!(!log.contains("WARN"), "the pool is set up as advised: {log}");
     }
 );
 
@@ -74,10 +60,7 @@ database_test!(
     its_copy_of_our_migrations_is_that_of_this_release_and_its_own_reverts_alone,
     |database: Database| {
         let (folder, backend) = migrations(&database);
-        assert!(
-            copy_migrations(&folder, backend).unwrap().is_empty(),
-            "one is missing"
-        );
+        assert!(copy_migrations(&folder, backend).unwrap().is_empty(), "one is missing");
         let all = FileBasedMigrations::from_path(folder).unwrap();
         let (ran, reverted) = database.run_and_revert_last(&all);
         assert_eq!((ran.len(), reverted.as_str()), (3, "20260102000000"));

@@ -17,10 +17,7 @@ fn run(database: &Database, command: &str, argument: &str) -> String {
         .output()
         .unwrap();
     assert!(output.status.success(), "{output:?}");
-    String::from_utf8(output.stdout)
-        .unwrap()
-        .trim_end()
-        .to_owned()
+    String::from_utf8(output.stdout).unwrap().trim_end().to_owned()
 }
 
 // E6
@@ -35,10 +32,7 @@ fn a_token_opens_until_it_is_ended_as_its_header_says() {
         "cargo run -p app-key-own-table",
         &[
             ("127.0.0.1:8080", &address),
-            (
-                "cargo run -q -p app-key-own-table",
-                built.get_program().to_str().unwrap(),
-            ),
+            ("cargo run -q -p app-key-own-table", built.get_program().to_str().unwrap()),
         ],
         &[("DATABASE_URL", database.url())],
     );
@@ -63,14 +57,10 @@ fn a_token_that_is_changed_by_plain_sql_is_judged_anew() {
         ("valid_until = NULL", 200),
         ("networks = 'no network'", 401),
     ] {
-        database
-            .execute(&format!("UPDATE partner_tokens SET {change}"))
-            .unwrap();
+        database.execute(&format!("UPDATE partner_tokens SET {change}")).unwrap();
         wait_until(change, || status() == expected);
     }
-    database
-        .execute("UPDATE partner_tokens SET networks = '0.0.0.0'")
-        .unwrap();
+    database.execute("UPDATE partner_tokens SET networks = '0.0.0.0'").unwrap();
     wait_until("back", || status() == 200);
     database.execute("DELETE FROM partner_tokens").unwrap();
     wait_until("deleted", || status() == 401);

@@ -35,10 +35,7 @@ database_test!(
         let (here, there) = (serve(&database), serve(&database));
         let places = [here.listens_at(), there.listens_at()];
         let sign_up = |name: &str| {
-            let key = shell(
-                &format!("curl -sS -d name={name} http://{}/users", places[0]),
-                &[],
-            );
+            let key = shell(&format!("curl -sS -d name={name} http://{}/users", places[0]), &[]);
             key.trim_end().to_owned()
         };
         let keys = ["ada", "grace"].map(sign_up);
@@ -59,39 +56,26 @@ database_test!(
     }
 );
 
-database_test!(
-    a_key_of_nobody_finds_no_user_and_deletes_none,
-    |database: Database| {
-        let example = serve(&database);
-        let (key, _) = database.issue("127.0.0.1");
-        let bearer = format!("Authorization: Bearer {key}");
-        let status = |method: &str| request(example.listens_at(), method, "/me", &[&bearer]).status;
-        wait_until("the key is there", || status("GET") == 404);
-        assert_eq!(status("DELETE"), 204);
-        assert_eq!(status("GET"), 404);
-    }
-);
+database_test!(a_key_of_nobody_finds_no_user_and_deletes_none, |database: Database| {
+    let example = serve(&database);
+    let (key, _) = database.issue("127.0.0.1");
+    let bearer = format!("Authorization: Bearer {key}");
+    let status = |method: &str| request(example.listens_at(), method, "/me", &[&bearer]).status;
+    wait_until("the key is there", || status("GET") == 404);
+    assert_eq!(status("DELETE"), 204);
+    assert_eq!(status("GET"), 404);
+});
 
 // F14
-database_test!(
-    its_migration_reverts_and_leaves_ours_as_they_were,
-    |database: Database| {
-        let kind = if database.is_postgres() {
-            "postgres"
-        } else {
-            "sqlite"
-        };
-        let (key, _) = database.issue("127.0.0.1");
-        let folder = root().join("examples/owners/migrations").join(kind);
-        let own = FileBasedMigrations::from_path(folder).unwrap();
-        let (ran, reverted) = database.run_and_revert_last(&own);
-        assert_eq!(
-            (ran, reverted.as_str()),
-            (vec!["20260103000000".to_owned()], "20260103000000")
-        );
-        assert_eq!(database.rows().len(), 1);
-        let example = Example::serving("middleware", &[("DATABASE_URL", database.url())]);
-        let files = http::get_with(example.listens_at(), "/files/", &key);
-        assert_eq!(files.status, 200, "the table serves as before");
-    }
-);
+database_test!(its_migration_reverts_and_leaves_ours_as_they_were, |database: Database| {
+    let kind = if database.is_postgres() { "postgres" } else { "sqlite" };
+    let (key, _) = database.issue("127.0.0.1");
+    let folder = root().join("examples/owners/migrations").join(kind);
+    let own = FileBasedMigrations::from_path(folder).unwrap();
+    let (ran, reverted) = database.run_and_revert_last(&own);
+    assert_eq!((ran, reverted.as_str()), (vec!["20260103000000".to_owned()], "20260103000000"));
+    assert_eq!(database.rows().len(), 1);
+    let example = Example::serving("middleware", &[("DATABASE_URL", database.url())]);
+    let files = http::get_with(example.listens_at(), "/files/", &key);
+    assert_eq!(files.status, 200, "the table serves as before");
+});

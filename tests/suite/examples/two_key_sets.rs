@@ -11,10 +11,7 @@ database_test!(
     |database: Database| {
         // Beside a set on either kind of database, one in a file.
         let partners = Database::sqlite();
-        let settings = [
-            ("DATABASE_URL", database.url()),
-            ("PARTNER_DATABASE_URL", partners.url()),
-        ];
+        let settings = [("DATABASE_URL", database.url()), ("PARTNER_DATABASE_URL", partners.url())];
         let example = Example::serving("two_key_sets", &settings);
         let address = example.listens_at();
         let shown = header::paste(
@@ -26,13 +23,7 @@ database_test!(
         let refused = header::NOT_GOOD;
         assert_eq!(shown, format!("Hello, backup.\nHello, shop.\n{refused}"));
         let (ours, _) = database.issue("127.0.0.1");
-        assert_eq!(
-            http::get_with(address, "/internal/whoami", &ours).status,
-            200
-        );
-        assert_eq!(
-            http::get_with(address, "/partner/whoami", &ours).status,
-            401
-        );
+        assert_eq!(http::get_with(address, "/internal/whoami", &ours).status, 200);
+        assert_eq!(http::get_with(address, "/partner/whoami", &ours).status, 401);
     }
 );

@@ -38,14 +38,7 @@ impl Scene {
             .build()
             .unwrap();
         let service = Server::start(keys.clone(), routes);
-        let scene = Self {
-            server,
-            proxy,
-            database,
-            keys,
-            service,
-            known,
-        };
+        let scene = Self { server, proxy, database, keys, service, known };
         scene.wait_until_ready();
         scene
     }
@@ -78,9 +71,7 @@ impl Scene {
         assert_eq!(self.status(&key), 200);
         break_it(self);
         self.database
-            .execute(&format!(
-                "UPDATE api_keys SET revoked_at = now() WHERE id = {id}"
-            ))
+            .execute(&format!("UPDATE api_keys SET revoked_at = now() WHERE id = {id}"))
             .unwrap();
         let revoked = Instant::now();
         let mut last_accepted = Duration::ZERO;
@@ -117,9 +108,7 @@ fn a_feed_whose_connection_is_lost_is_bounded_and_connects_again() {
     let mut scene = Scene::new();
     scene.assert_bounded("lost", |scene| {
         let pid = scene.of_the_feed("pid");
-        scene
-            .database
-            .texts(&format!("SELECT cast(pg_terminate_backend({pid}) AS text)"));
+        scene.database.texts(&format!("SELECT cast(pg_terminate_backend({pid}) AS text)"));
     });
 }
 

@@ -76,11 +76,7 @@ fn ask(mut client: Client, head: &str) -> Option<(Client, Sample)> {
     let sent = Instant::now();
     let status = client.send(head).read(false)?.status;
     let answered = Instant::now();
-    let sample = Sample {
-        sent,
-        answered,
-        status,
-    };
+    let sample = Sample { sent, answered, status };
     Some((client, sample))
 }
 

@@ -45,15 +45,9 @@ impl KeyStore for Faulty {
     fn find(&self, digests: &[Digest]) -> Result<Vec<KeyRecord>, StoreError> {
         let faulty = self
             .faults_left
-            .fetch_update(Ordering::SeqCst, Ordering::SeqCst, |left| {
-                left.checked_sub(1)
-            })
+            .fetch_update(Ordering::SeqCst, Ordering::SeqCst, |left| left.checked_sub(1))
             .is_ok();
-        if faulty {
-            (self.fault)()
-        } else {
-            self.store.find(digests)
-        }
+        if faulty { (self.fault)() } else { self.store.find(digests) }
     }
 }
 
@@ -62,15 +56,11 @@ impl KeyStore for Faulty {
 fn an_error_is_503_and_never_remembered_as_unknown() {
     let store = MemoryStore::default();
     let key = issue(&store);
-    let faulty = Faulty {
-        store,
-        fault: || Err(StoreError::new("away")),
-        faults_left: AtomicUsize::new(2),
-    };
+    let faulty =
+        Faulty { store, fault: || Err(StoreError::new("away")), faults_left: AtomicUsize::new(2) };
     let server = Server::start(AppKeys::builder().store(faulty).build().unwrap(), routes);
-    let statuses: Vec<u16> = (0..4)
-        .map(|_| http::get_with(server.address, "/guarded", &key).status)
-        .collect();
+    let statuses: Vec<u16> =
+        (0..4).map(|_| http::get_with(server.address, "/guarded", &key).status).collect();
     assert_eq!(statuses, [503, 503, 200, 200]);
 }
 
@@ -85,19 +75,10 @@ fn a_panic_in_a_store_is_503_logged_and_the_next_request_is_fine() {
         faults_left: AtomicUsize::new(5),
     };
     let server = Server::start(AppKeys::builder().store(faulty).build().unwrap(), routes);
-    let statuses: Vec<u16> = (0..7)
-        .map(|_| http::get_with(server.address, "/guarded", &key).status)
-        .collect();
-    assert_eq!(
-        statuses,
-        [503, 503, 503, 503, 503, 200, 200],
-        "the look-up thread lives on"
-    );
-    assert!(
-        log::lines_with("the store panicked")
-            .iter()
-            .any(|line| line.starts_with("ERROR"))
-    );
+    let statuses: Vec<u16> =
+        (0..7).map(|_| http::get_with(server.address, "/guarded", &key).status).collect();
+    assert_eq!(statuses, [503, 503, 503, 503, 503, 200, 200], "the look-up thread lives on");
+    assert!(log::lines_with("the store panicked").iter().any(|line| line.starts_with("ERROR")));
 }
 
 // F9
@@ -112,10 +93,7 @@ fn a_store_that_answers_two_records_for_one_key_is_not_believed() {
     }
     let store = MemoryStore::default();
     let key = issue(&store);
-    let server = Server::start(
-        AppKeys::builder().store(Double(store)).build().unwrap(),
-        routes,
-    );
+    let server = Server::start(AppKeys::builder().store(Double(store)).build().unwrap(), routes);
     assert_eq!(http::get_with(server.address, "/guarded", &key).status, 503);
 }
 
@@ -199,10 +177,7 @@ fn a_frozen_store_holds_a_bounded_number_of_threads_and_nothing_else() {
         wait_until("a stranger is refused", || ask(&stranger) == 401);
     }
     let threads = store.take_threads();
-    assert!(
-        (1..=2).contains(&threads),
-        "{threads} threads go on, two are enough"
-    );
+    assert!((1..=2).contains(&threads), "{threads} threads go on, two are enough");
 }
 
 // E11
@@ -266,11 +241,7 @@ fn a_thousand_first_requests_of_a_key_are_asked_once_and_take_one_place_in_the_q
     const REQUESTS: usize = 1100;
     allow_open_files(FILES);
     let store = Asked(Frozen::new(MemoryStore::default()), Arc::default());
-    let issued = store
-        .0
-        .store
-        .issue(&NewKey::new("test", "0.0.0.0".parse().unwrap()))
-        .unwrap();
+    let issued = store.0.store.issue(&NewKey::new("test", "0.0.0.0".parse().unwrap())).unwrap();
     let key = issued.secret.expose();
     let server = CountedServer::start(patient(store.clone(), PATIENCE * 2), routes);
     let mut stuck = hold_both_threads(&server, &store.0);
@@ -284,10 +255,7 @@ fn a_thousand_first_requests_of_a_key_are_asked_once_and_take_one_place_in_the_q
         assert_eq!(client.read(false).unwrap().status, 401);
     }
     let asked = store.1.lock().unwrap();
-    let times = asked
-        .iter()
-        .filter(|asked| **asked == issued.record.digest)
-        .count();
+    let times = asked.iter().filter(|asked| **asked == issued.record.digest).count();
     assert_eq!(times, 1, "asked {times} times for {REQUESTS} requests");
 }
 
@@ -300,25 +268,19 @@ fn a_full_queue_is_503_at_once_and_recovers() {
     let key = issue(&store.store);
     let server = CountedServer::start(patient(store.clone(), PATIENCE * 2), routes);
     // 512 of which nothing is known may wait, and two threads are at one or a few each: some of these are too many.
-    let mut clients: Vec<http::Client> = (0..REQUESTS)
-        .map(|_| send(&server, &fixtures::unknown()))
-        .collect();
+    let mut clients: Vec<http::Client> =
+        (0..REQUESTS).map(|_| send(&server, &fixtures::unknown())).collect();
     server.wait_for(REQUESTS);
     let began = Instant::now();
     let refusal = http::get_with(server.address, "/guarded", &key);
-    assert_eq!(
-        (refusal.status, refusal.header("retry-after")),
-        (503, Some("1"))
-    );
+    assert_eq!((refusal.status, refusal.header("retry-after")), (503, Some("1")));
     let took = began.elapsed();
     println!("refused after {took:?}");
     assert!(took < PATIENCE, "it waited for the deadline: {took:?}");
     assert!(!log::lines_with("look-up queue full").is_empty());
     store.thaw();
-    let statuses: Vec<u16> = clients
-        .iter_mut()
-        .map(|client| client.read(false).unwrap().status)
-        .collect();
+    let statuses: Vec<u16> =
+        clients.iter_mut().map(|client| client.read(false).unwrap().status).collect();
     let refused = statuses.iter().filter(|status| **status == 503).count();
     assert!(
         statuses.iter().all(|status| matches!(status, 401 | 503)) && (1..1200).contains(&refused),
@@ -343,11 +305,7 @@ fn a_request_begun_after_a_revocation_does_not_pass_by_an_older_look_up() {
         }
     }
     let slow = Slow(Frozen::new(MemoryStore::default()));
-    let issued = slow
-        .0
-        .store
-        .issue(&NewKey::new("test", "0.0.0.0".parse().unwrap()))
-        .unwrap();
+    let issued = slow.0.store.issue(&NewKey::new("test", "0.0.0.0".parse().unwrap())).unwrap();
     let key = issued.secret.expose().to_owned();
     let keys = AppKeys::builder()
         .store(slow.clone())
@@ -380,9 +338,7 @@ database_test!(
         let server = Server::start(keys.clone(), routes);
         let status = |key: &str| http::get_with(server.address, "/guarded", key).status;
         let sql = |set: &str, id: i64| {
-            database
-                .execute(&format!("UPDATE api_keys SET {set} WHERE id = {id}"))
-                .unwrap();
+            database.execute(&format!("UPDATE api_keys SET {set} WHERE id = {id}")).unwrap();
         };
         let (key, id) = database.issue("0.0.0.0");
         for _ in 0..3 {
@@ -394,14 +350,8 @@ database_test!(
         }
         for (set, back) in [
             ("allowed_ips = '203.0.113.7'", "allowed_ips = '0.0.0.0'"),
-            (
-                "expires_at = '2001-01-01 00:00:00+00:00'",
-                "expires_at = NULL",
-            ),
-            (
-                "disabled_at = '2001-01-01 00:00:00+00:00'",
-                "disabled_at = NULL",
-            ),
+            ("expires_at = '2001-01-01 00:00:00+00:00'", "expires_at = NULL"),
+            ("disabled_at = '2001-01-01 00:00:00+00:00'", "disabled_at = NULL"),
         ] {
             sql(set, id);
             assert_eq!(status(&key), 401, "{set}");
@@ -416,9 +366,7 @@ database_test!(
         assert_eq!(status(&other), 401, "revoked by SQL");
         let (deleted, deleted_id) = database.issue("0.0.0.0");
         assert_eq!(status(&deleted), 200);
-        database
-            .execute(&format!("DELETE FROM api_keys WHERE id = {deleted_id}"))
-            .unwrap();
+        database.execute(&format!("DELETE FROM api_keys WHERE id = {deleted_id}")).unwrap();
         assert_eq!(status(&deleted), 401, "deleted");
     }
 );

@@ -64,9 +64,7 @@ fn a_writer_that_holds_an_sqlite_file_does_not_stop_reads() {
     let server = Server::start(database.keys(), routes);
     let (key, _) = database.issue("0.0.0.0");
     let mut writer = SqliteConnection::establish(database.url()).unwrap();
-    writer
-        .batch_execute("BEGIN EXCLUSIVE; UPDATE api_keys SET name = 'held'")
-        .unwrap();
+    writer.batch_execute("BEGIN EXCLUSIVE; UPDATE api_keys SET name = 'held'").unwrap();
     for _ in 0..20 {
         assert_eq!(http::get_with(server.address, "/guarded", &key).status, 200);
     }
@@ -90,9 +88,7 @@ fn an_sqlite_file_that_is_replaced_or_deleted_is_not_read_on() {
     let replacement = Database::sqlite();
     std::fs::rename(format!("{}.copy", other.url()), replacement.url()).unwrap();
     replacement.admin().revoke(id).unwrap();
-    replacement
-        .execute("PRAGMA wal_checkpoint(TRUNCATE)")
-        .unwrap();
+    replacement.execute("PRAGMA wal_checkpoint(TRUNCATE)").unwrap();
     for leftover in ["-wal", "-shm"] {
         let _ = std::fs::remove_file(format!("{}{leftover}", other.url()));
     }
@@ -100,31 +96,22 @@ fn an_sqlite_file_that_is_replaced_or_deleted_is_not_read_on() {
     std::fs::rename(replacement.url(), other.url()).unwrap();
     refused_in_time("the file that was replaced", Instant::now(), 401, status);
     std::fs::remove_file(other.url()).unwrap();
-    wait_until("the file that was deleted is read no more", || {
-        status() == 503
-    });
+    wait_until("the file that was deleted is read no more", || status() == 503);
 }
 
 // E12, F3
-database_test!(
-    a_query_that_fails_is_503_and_not_an_unknown_key,
-    |database: Database| {
-        // Every request asks, so that nothing is known.
-        let keys = database.migrate().builder().max_staleness(Duration::ZERO);
-        let server = Server::start(keys.build().unwrap(), routes);
-        let (key, _) = database.issue("0.0.0.0");
-        let status = || http::get_with(server.address, "/guarded", &key).status;
-        assert_eq!(status(), 200);
-        database
-            .execute("ALTER TABLE api_keys RENAME COLUMN hint TO other")
-            .unwrap();
-        assert_eq!([status(), status()], [503, 503]);
-        database
-            .execute("ALTER TABLE api_keys RENAME COLUMN other TO hint")
-            .unwrap();
-        assert_eq!(status(), 200);
-    }
-);
+database_test!(a_query_that_fails_is_503_and_not_an_unknown_key, |database: Database| {
+    // Every request asks, so that nothing is known.
+    let keys = database.migrate().builder().max_staleness(Duration::ZERO);
+    let server = Server::start(keys.build().unwrap(), routes);
+    let (key, _) = database.issue("0.0.0.0");
+    let status = || http::get_with(server.address, "/guarded", &key).status;
+    assert_eq!(status(), 200);
+    database.execute("ALTER TABLE api_keys RENAME COLUMN hint TO other").unwrap();
+    assert_eq!([status(), status()], [503, 503]);
+    database.execute("ALTER TABLE api_keys RENAME COLUMN other TO hint").unwrap();
+    assert_eq!(status(), 200);
+});
 
 // E8, F8
 #[test]
@@ -133,9 +120,7 @@ fn an_sqlite_file_without_its_triggers_that_takes_the_place_of_another_is_503() 
     let server = Server::start(database.keys(), routes);
     let (key, _) = database.issue("0.0.0.0");
     assert_eq!(http::get_with(server.address, "/guarded", &key).status, 200);
-    database
-        .execute("DROP TRIGGER api_keys_log_update; PRAGMA wal_checkpoint(TRUNCATE)")
-        .unwrap();
+    database.execute("DROP TRIGGER api_keys_log_update; PRAGMA wal_checkpoint(TRUNCATE)").unwrap();
     let copy = format!("{}.copy", database.url());
     std::fs::copy(database.url(), &copy).unwrap();
     for leftover in ["-wal", "-shm"] {
@@ -148,46 +133,36 @@ fn an_sqlite_file_without_its_triggers_that_takes_the_place_of_another_is_503() 
 }
 
 // E14
-database_test!(
-    a_row_that_cannot_be_decoded_refuses_its_own_key_alone,
-    |database: Database| {
-        let server = Server::start(database.keys(), routes);
-        let keys: Vec<(String, i64)> = (0..20).map(|_| database.issue("0.0.0.0")).collect();
-        let (_, bad) = keys[7];
-        // What the constraints exclude, as far as a database can express it; on SQLite a text that is not UTF-8 gets past them.
-        let break_it = if database.is_postgres() {
-            format!(
-                "ALTER TABLE api_keys DROP CONSTRAINT api_keys_expires_at_is_a_utc_time; UPDATE api_keys SET expires_at = 'infinity' WHERE id = {bad}"
-            )
-        } else {
-            format!("UPDATE api_keys SET name = CAST(x'ff41' AS TEXT) WHERE id = {bad}")
-        };
-        let records = database.admin().list().unwrap();
-        let digests: Vec<Digest> = records.iter().map(|record| record.digest).collect();
-        database.execute(&break_it).unwrap();
-        let store = DieselStore::open(database.url()).unwrap();
-        assert_eq!(store.find(&digests).unwrap().len(), 19, "in one query");
-        let statuses = thread::scope(|scope| {
-            let address = server.address;
-            let requests: Vec<_> = keys
-                .iter()
-                .map(|(key, id)| {
-                    scope.spawn(move || (*id, http::get_with(address, "/guarded", key).status))
-                })
-                .collect();
-            requests
-                .into_iter()
-                .map(|request| request.join().unwrap())
-                .collect::<Vec<_>>()
-        });
-        for (id, status) in statuses {
-            assert_eq!(status, if id == bad { 401 } else { 200 }, "key {id}");
-        }
-        assert_eq!(
-            database.admin().list().unwrap().len(),
-            19,
-            "the others are listed"
-        );
-        assert!(!log::lines_with(&format!("the row of key {bad} cannot be read")).is_empty());
+database_test!(a_row_that_cannot_be_decoded_refuses_its_own_key_alone, |database: Database| {
+    let server = Server::start(database.keys(), routes);
+    let keys: Vec<(String, i64)> = (0..20).map(|_| database.issue("0.0.0.0")).collect();
+    let (_, bad) = keys[7];
+    // What the constraints exclude, as far as a database can express it; on SQLite a text that is not UTF-8 gets past them.
+    let break_it = if database.is_postgres() {
+        format!(
+            "ALTER TABLE api_keys DROP CONSTRAINT api_keys_expires_at_is_a_utc_time; UPDATE api_keys SET expires_at = 'infinity' WHERE id = {bad}"
+        )
+    } else {
+        format!("UPDATE api_keys SET name = CAST(x'ff41' AS TEXT) WHERE id = {bad}")
+    };
+    let records = database.admin().list().unwrap();
+    let digests: Vec<Digest> = records.iter().map(|record| record.digest).collect();
+    database.execute(&break_it).unwrap();
+    let store = DieselStore::open(database.url()).unwrap();
+    assert_eq!(store.find(&digests).unwrap().len(), 19, "in one query");
+    let statuses = thread::scope(|scope| {
+        let address = server.address;
+        let requests: Vec<_> = keys
+            .iter()
+            .map(|(key, id)| {
+                scope.spawn(move || (*id, http::get_with(address, "/guarded", key).status))
+            })
+            .collect();
+        requests.into_iter().map(|request| request.join().unwrap()).collect::<Vec<_>>()
+    });
+    for (id, status) in statuses {
+        assert_eq!(status, if id == bad { 401 } else { 200 }, "key {id}");
     }
-);
+    assert_eq!(database.admin().list().unwrap().len(), 19, "the others are listed");
+    assert!(!log::lines_with(&format!("the row of key {bad} cannot be read")).is_empty());
+});

@@ -31,13 +31,8 @@ fn through_a_transaction_pooler_look_ups_administration_and_usage_are_without_an
     let database = Database::postgres();
     let known = database.issue_many(400);
     let keys = [(); 2].map(|()| pooled(&database));
-    let services = keys
-        .each_ref()
-        .map(|keys| Server::start(keys.clone(), routes));
-    let admin = AppKeys::builder()
-        .database_url(database.pooled_url())
-        .build_admin()
-        .unwrap();
+    let services = keys.each_ref().map(|keys| Server::start(keys.clone(), routes));
+    let admin = AppKeys::builder().database_url(database.pooled_url()).build_admin().unwrap();
     thread::scope(|scope| {
         for (number, keys) in known.chunks(known.len() / CLIENTS).enumerate() {
             let address = services[number % services.len()].address;
@@ -67,10 +62,7 @@ fn through_a_transaction_pooler_look_ups_administration_and_usage_are_without_an
             });
         }
     });
-    assert!(
-        keys.iter().all(|keys| keys.shutdown(PATIENCE)),
-        "every use is recorded"
-    );
+    assert!(keys.iter().all(|keys| keys.shutdown(PATIENCE)), "every use is recorded");
     let uses = admin.usage().unwrap();
     for (_, id) in &known {
         let count = uses.iter().find(|uses| uses.key_id == *id).unwrap().count;
@@ -104,14 +96,9 @@ fn through_a_transaction_pooler_a_revocation_reaches_every_service_within_a_seco
     revoke_all(&known[..5]);
     let name = database.name();
     let said = || {
-        let lines = log::lines_with(&format!(
-            "/{name} do not arrive, as through a connection pooler"
-        ));
-        assert!(
-            lines
-                .iter()
-                .all(|line| line.starts_with("WARN") && line.contains("listen_url"))
-        );
+        let lines =
+            log::lines_with(&format!("/{name} do not arrive, as through a connection pooler"));
+        assert!(lines.iter().all(|line| line.starts_with("WARN") && line.contains("listen_url")));
         lines.len()
     };
     wait_until("it is said", || said() == services.len());
@@ -132,19 +119,10 @@ fn a_hot_standby_is_refused_by_a_service_and_by_administration() {
     let standby = OwnServer::standby_of(primary.address());
     let there = AppKeys::builder().database_url(database.url_at(standby.address()));
     let error = there.build().unwrap_err();
-    assert!(
-        error.is_database() && error.to_string().contains("hot standby"),
-        "{error}"
-    );
-    let admin = AppKeys::builder()
-        .database_url(database.url_at(standby.address()))
-        .build_admin()
-        .unwrap();
-    let errors = [
-        admin.revoke(id).map(drop),
-        admin.get(id).map(drop),
-        admin.list().map(drop),
-    ];
+    assert!(error.is_database() && error.to_string().contains("hot standby"), "{error}");
+    let admin =
+        AppKeys::builder().database_url(database.url_at(standby.address())).build_admin().unwrap();
+    let errors = [admin.revoke(id).map(drop), admin.get(id).map(drop), admin.list().map(drop)];
     for error in errors {
         let error = error.expect_err("administration of a hot standby");
         assert!(error.to_string().contains("hot standby"), "{error}");

@@ -97,9 +97,7 @@ impl Scene {
         let (key, id) = self.next_cold();
         wait_until("a key is accepted", || self.status(&key) == 200);
         self.database
-            .execute(&format!(
-                "UPDATE api_keys SET revoked_at = now() WHERE id = {id}"
-            ))
+            .execute(&format!("UPDATE api_keys SET revoked_at = now() WHERE id = {id}"))
             .unwrap();
         let revoked = Instant::now();
         refused_in_time("a revoked key", revoked, 401, || self.status(&key));
@@ -111,27 +109,11 @@ impl Scene {
 fn a_postgres_that_was_away_is_used_within_a_second_whatever_had_become_of_it() {
     type Step = fn(&Scene);
     let outages: [(&str, Step, Step); 5] = [
-        (
-            "refused connections",
-            |at| at.proxy.cut(),
-            |at| at.proxy.pass(),
-        ),
-        (
-            "stood still on its way",
-            |at| at.proxy.hold(),
-            |at| at.proxy.pass(),
-        ),
+        ("refused connections", |at| at.proxy.cut(), |at| at.proxy.pass()),
+        ("stood still on its way", |at| at.proxy.hold(), |at| at.proxy.pass()),
         ("was frozen", |at| at.server.freeze(), |at| at.server.thaw()),
-        (
-            "was shut down",
-            |at| at.server.shut_down(),
-            |at| at.server.start_again(),
-        ),
-        (
-            "crashed",
-            |at| at.server.crash(),
-            |at| at.server.start_again(),
-        ),
+        ("was shut down", |at| at.server.shut_down(), |at| at.server.start_again()),
+        ("crashed", |at| at.server.crash(), |at| at.server.start_again()),
     ];
     let mut scene = Scene::new();
     for (what, away, back) in outages {

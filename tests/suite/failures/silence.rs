@@ -99,10 +99,7 @@ impl Seen {
     fn assert_the_outage_rule(&self, what: &str) {
         let lenient = format!("{what}, stale_if_error");
         let passed_for = self.assert_known(&lenient, &self.lenient, STALE_IF_ERROR);
-        assert!(
-            passed_for > MAX_STALENESS,
-            "{lenient}: given up after {passed_for:?}"
-        );
+        assert!(passed_for > MAX_STALENESS, "{lenient}: given up after {passed_for:?}");
         self.assert_prompt(&format!("{what}, known key"), &self.strict);
         self.assert_prompt(&format!("{lenient}, known key"), &self.lenient);
         self.assert_no_more_than_the_default(what);
@@ -115,9 +112,7 @@ impl Seen {
         self.assert_known(what, &self.strict, MAX_STALENESS);
         let refused = |sample: &Sample| matches!(sample.status, 401 | 503);
         assert!(self.unknown.iter().all(refused), "{what}: an unknown key");
-        let unavailable = self
-            .during(&self.unknown)
-            .filter(|sample| sample.status == 503);
+        let unavailable = self.during(&self.unknown).filter(|sample| sample.status == 503);
         assert!(unavailable.count() > 0, "{what}: no unknown key is 503");
         assert!(self.health.iter().all(|sample| sample.status == 200));
         self.assert_prompt(&format!("{what}, /health"), &self.health);
@@ -145,9 +140,7 @@ impl Seen {
 
     /// Who was still waiting when the database came back may have been answered by it, and is not among these.
     fn during<'a>(&'a self, samples: &'a [Sample]) -> impl Iterator<Item = &'a Sample> + Clone {
-        samples
-            .iter()
-            .filter(|sample| self.away <= sample.sent && sample.answered < self.back)
+        samples.iter().filter(|sample| self.away <= sample.sent && sample.answered < self.back)
     }
 
     /// A known key passes as long as it may be believed, not once more until the database is back, and soon then. How long it passed.
@@ -155,16 +148,9 @@ impl Seen {
         let passed = |sample: &&Sample| sample.status == 200;
         let refused = |sample: &&Sample| sample.status == 503;
         let before = samples.iter().filter(|sample| sample.answered < self.away);
-        assert!(
-            before.clone().filter(passed).count() > 0,
-            "{what}: before the outage"
-        );
+        assert!(before.clone().filter(passed).count() > 0, "{what}: before the outage");
         let during = self.during(samples);
-        assert!(
-            during
-                .clone()
-                .all(|sample| matches!(sample.status, 200 | 503))
-        );
+        assert!(during.clone().all(|sample| matches!(sample.status, 200 | 503)));
         let last = during.clone().filter(passed).map(|sample| sample.sent);
         let passed_for = last.max().map_or(Duration::ZERO, |last| last - self.away);
         let first_refused = during
@@ -181,10 +167,7 @@ impl Seen {
         );
         // No slack: both were taken by one clock, and what is believed was read before the outage.
         assert!(passed_for <= bound, "{what}: believed for {passed_for:?}");
-        assert!(
-            passed_for <= first_refused,
-            "{what}: refused and believed again"
-        );
+        assert!(passed_for <= first_refused, "{what}: refused and believed again");
         assert!(recovered < RECOVERY, "{what}: {recovered:?}");
         passed_for
     }
@@ -244,10 +227,8 @@ fn more_keys_than_a_late_postgres_can_answer_for_are_refused_within_the_deadline
         })
         .collect();
     let sent = Instant::now();
-    let statuses: Vec<u16> = clients
-        .iter_mut()
-        .map(|client| client.read(false).unwrap().status)
-        .collect();
+    let statuses: Vec<u16> =
+        clients.iter_mut().map(|client| client.read(false).unwrap().status).collect();
     let took = sent.elapsed();
     let refused = statuses.iter().filter(|status| **status == 503).count();
     println!(
@@ -259,9 +240,7 @@ fn more_keys_than_a_late_postgres_can_answer_for_are_refused_within_the_deadline
     assert!(took < ANSWERED, "{took:?}");
     proxy.pass();
     let back = Instant::now();
-    wait_until("it recovers", || {
-        http::get_with(service.address, "/guarded", &key).status == 200
-    });
+    wait_until("it recovers", || http::get_with(service.address, "/guarded", &key).status == 200);
     let took = back.elapsed();
     println!("first success after {took:?}");
     assert!(took < ANSWERED, "{took:?}");
@@ -300,10 +279,7 @@ fn a_service_without_its_database_says_so_once_and_has_no_more_threads_than_befo
         let _ = ask(&key);
         cakes.threads() <= base && outages(&cakes).last() == Some(&OVER)
     });
-    println!(
-        "threads: {base} at first, {most} at most while frozen, {} after",
-        cakes.threads()
-    );
+    println!("threads: {base} at first, {most} at most while frozen, {} after", cakes.threads());
     assert!(most <= base + ABANDONED, "{most} threads, at first {base}");
     assert!(begun.len() <= before.len() + 1, "{before:?}, {begun:?}");
     assert_eq!(begun.last(), Some(&BEGUN));
@@ -318,9 +294,7 @@ const OVER: &str = "over";
 /// What its log says of outages, in its order, without details.
 fn outages(cakes: &Example) -> Vec<&'static str> {
     let logged = cakes.logged.lock().unwrap();
-    let lines = logged
-        .lines()
-        .filter(|line| !line.contains("DEBUG") && !line.contains("TRACE"));
+    let lines = logged.lines().filter(|line| !line.contains("DEBUG") && !line.contains("TRACE"));
     lines
         .filter_map(|line| {
             let says = |words| line.contains(words);

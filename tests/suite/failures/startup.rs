@@ -7,32 +7,22 @@ use api_key_runtime::{AppKeys, NewKey, test_util::MemoryStore};
 use crate::support::{Database, database_test, free_ports, log};
 
 // F8
-database_test!(
-    start_up_refuses_missing_and_incompatible_tables,
-    |database: Database| {
-        let refusal = |what: &str| {
-            let error = database.builder().build().expect_err(what);
-            assert!(error.is_schema(), "{what}: {error}");
-            error.to_string()
-        };
-        assert!(refusal("no tables").contains("app-key migrate"));
-        database.migrate();
-        database.builder().build().unwrap();
-        database
-            .execute("UPDATE api_key_meta SET schema_version = 3, compatible_from = 1")
-            .unwrap();
-        database
-            .builder()
-            .build()
-            .expect("a newer schema that says it is compatible");
-        database
-            .execute("UPDATE api_key_meta SET schema_version = 3, compatible_from = 2")
-            .unwrap();
-        assert!(refusal("a newer schema").contains("update api-key-runtime"));
-        database.execute("DELETE FROM api_key_meta").unwrap();
-        assert!(refusal("an empty meta table").contains("api_key_meta"));
-    }
-);
+database_test!(start_up_refuses_missing_and_incompatible_tables, |database: Database| {
+    let refusal = |what: &str| {
+        let error = database.builder().build().expect_err(what);
+        assert!(error.is_schema(), "{what}: {error}");
+        error.to_string()
+    };
+    assert!(refusal("no tables").contains("app-key migrate"));
+    database.migrate();
+    database.builder().build().unwrap();
+    database.execute("UPDATE api_key_meta SET schema_version = 3, compatible_from = 1").unwrap();
+    database.builder().build().expect("a newer schema that says it is compatible");
+    database.execute("UPDATE api_key_meta SET schema_version = 3, compatible_from = 2").unwrap();
+    assert!(refusal("a newer schema").contains("update api-key-runtime"));
+    database.execute("DELETE FROM api_key_meta").unwrap();
+    assert!(refusal("an empty meta table").contains("api_key_meta"));
+});
 
 // F8
 database_test!(
@@ -47,18 +37,11 @@ database_test!(
         assert!(elsewhere.migrate().expect_err("no database").is_setting());
         let port = free_ports().next().unwrap();
         let away = format!("postgres://somebody:secret@127.0.0.1:{port}/shop");
-        let error = AppKeys::builder()
-            .database_url(away)
-            .migrate()
-            .expect_err("nobody is there");
+        let error = AppKeys::builder().database_url(away).migrate().expect_err("nobody is there");
         assert!(error.is_database(), "{error}");
         // As `main` shows it, and without the password.
         assert_eq!(format!("{error:?}"), error.to_string());
-        assert!(
-            error
-                .to_string()
-                .contains(&format!("127.0.0.1:{port}/shop: "))
-        );
+        assert!(error.to_string().contains(&format!("127.0.0.1:{port}/shop: ")));
         assert!(!error.to_string().contains("secret"));
     }
 );
@@ -75,11 +58,7 @@ database_test!(
         for _ in 0..3 {
             database.builder().build().unwrap();
         }
-        let place = if database.is_postgres() {
-            database.name()
-        } else {
-            database.url()
-        };
+        let place = if database.is_postgres() { database.name() } else { database.url() };
         let warnings = log::lines_with("tables of version 4711");
         let ours = warnings.iter().filter(|line| line.contains(place)).count();
         assert_eq!(ours, 1, "{warnings:?}");
@@ -87,92 +66,68 @@ database_test!(
 );
 
 // F8
-database_test!(
-    administration_refuses_missing_and_incompatible_tables,
-    |database: Database| {
-        if !database.is_postgres() {
-            // There is a file, and nothing in it.
-            std::fs::write(database.url(), "").unwrap();
-        }
-        let admin = database.builder().build_admin().unwrap();
-        let new = NewKey::new("test", "0.0.0.0".parse().unwrap());
-        let all_refuse = |what: &str| {
-            let errors = [
-                admin.issue(&new).map(drop),
-                admin.list().map(drop),
-                admin.get(1).map(drop),
-                admin.revoke(1).map(drop),
-                admin.disable(1).map(drop),
-                admin.enable(1).map(drop),
-            ];
-            for error in errors {
-                let error = error.expect_err(what);
-                assert!(error.is_schema(), "{what}: {error}");
-            }
-        };
-        all_refuse("no tables");
-        database.migrate();
-        admin.issue(&new).unwrap();
-        database
-            .execute("UPDATE api_key_meta SET schema_version = 3, compatible_from = 2")
-            .unwrap();
-        all_refuse("a newer schema");
+database_test!(administration_refuses_missing_and_incompatible_tables, |database: Database| {
+    if !database.is_postgres() {
+        // There is a file, and nothing in it.
+        std::fs::write(database.url(), "").unwrap();
     }
-);
+    let admin = database.builder().build_admin().unwrap();
+    let new = NewKey::new("test", "0.0.0.0".parse().unwrap());
+    let all_refuse = |what: &str| {
+        let errors = [
+            admin.issue(&new).map(drop),
+            admin.list().map(drop),
+            admin.get(1).map(drop),
+            admin.revoke(1).map(drop),
+            admin.disable(1).map(drop),
+            admin.enable(1).map(drop),
+        ];
+        for error in errors {
+            let error = error.expect_err(what);
+            assert!(error.is_schema(), "{what}: {error}");
+        }
+    };
+    all_refuse("no tables");
+    database.migrate();
+    admin.issue(&new).unwrap();
+    database.execute("UPDATE api_key_meta SET schema_version = 3, compatible_from = 2").unwrap();
+    all_refuse("a newer schema");
+});
 
 // F8
-database_test!(
-    start_up_refuses_a_table_that_lost_a_trigger,
-    |database: Database| {
-        database.migrate();
-        let (drop, disable) = if database.is_postgres() {
-            (
-                "DROP TRIGGER api_keys_log_update ON api_keys",
-                Some("ALTER TABLE api_keys DISABLE TRIGGER api_keys_log_update"),
-            )
-        } else {
-            ("DROP TRIGGER api_keys_log_update", None)
-        };
-        for sql in disable.into_iter().chain([drop]) {
-            database.execute(sql).unwrap();
-            let error = database.builder().build().unwrap_err();
-            assert!(
-                error.is_schema() && error.to_string().contains("api_keys_log_update"),
-                "{error}"
-            );
-        }
+database_test!(start_up_refuses_a_table_that_lost_a_trigger, |database: Database| {
+    database.migrate();
+    let (drop, disable) = if database.is_postgres() {
+        (
+            "DROP TRIGGER api_keys_log_update ON api_keys",
+            Some("ALTER TABLE api_keys DISABLE TRIGGER api_keys_log_update"),
+        )
+    } else {
+        ("DROP TRIGGER api_keys_log_update", None)
+    };
+    for sql in disable.into_iter().chain([drop]) {
+        database.execute(sql).unwrap();
+        let error = database.builder().build().unwrap_err();
+        assert!(error.is_schema() && error.to_string().contains("api_keys_log_update"), "{error}");
     }
-);
+});
 
 // F8
 #[test]
 fn start_up_without_a_database_is_a_clear_error_without_the_password() {
     // A port that the system gives nobody by itself, so that it stays closed.
-    let closed = free_ports()
-        .find(|port| TcpListener::bind(("127.0.0.1", *port)).is_ok())
-        .unwrap();
+    let closed = free_ports().find(|port| TcpListener::bind(("127.0.0.1", *port)).is_ok()).unwrap();
     let error = AppKeys::builder()
         .database_url(format!("postgres://cakes:s3cret@127.0.0.1:{closed}/cakes"))
         .build()
         .unwrap_err();
     assert!(error.is_database(), "{error}");
     assert!(
-        error
-            .to_string()
-            .contains(&format!("Postgres at 127.0.0.1:{closed}/cakes")),
+        error.to_string().contains(&format!("Postgres at 127.0.0.1:{closed}/cakes")),
         "{error}"
     );
     assert!(!error.to_string().contains("s3cret"), "{error}");
-    let error = AppKeys::builder()
-        .database_url("/nonexistent/keys.db")
-        .build()
-        .unwrap_err();
-    assert!(
-        error.is_schema() && error.to_string().contains("app-key migrate"),
-        "{error}"
-    );
-    assert!(
-        AppKeys::builder().build().unwrap_err().is_setting(),
-        "no store is named"
-    );
+    let error = AppKeys::builder().database_url("/nonexistent/keys.db").build().unwrap_err();
+    assert!(error.is_schema() && error.to_string().contains("app-key migrate"), "{error}");
+    assert!(AppKeys::builder().build().unwrap_err().is_setting(), "no store is named");
 }

@@ -35,9 +35,7 @@ async fn an_application_that_is_guarded_throughout_passes() {
     ];
     let mut protected = report.protected().to_vec();
     protected.sort();
-    let mut expected = expected
-        .map(|line| line.replacen("GET /a", "PATCH /a", 1))
-        .to_vec();
+    let mut expected = expected.map(|line| line.replacen("GET /a", "PATCH /a", 1)).to_vec();
     expected.sort();
     assert_eq!(protected, expected);
 }
@@ -51,11 +49,8 @@ async fn a_forgotten_service_is_caught() {
 // B15
 #[actix_web::test]
 async fn forgotten_routes_of_one_handler_are_all_caught() {
-    assert_open(
-        App::new().service(forgotten_routes),
-        &["GET /several", "POST /several/again"],
-    )
-    .await;
+    assert_open(App::new().service(forgotten_routes), &["GET /several", "POST /several/again"])
+        .await;
 }
 
 // B15
@@ -78,9 +73,8 @@ async fn a_forgotten_route_of_a_scope_in_a_scope_is_caught() {
 // B15
 #[actix_web::test]
 async fn a_forgotten_resource_is_caught_by_its_method() {
-    let resource = web::resource("/resource")
-        .route(web::get().to(guarded))
-        .route(web::delete().to(forgotten));
+    let resource =
+        web::resource("/resource").route(web::get().to(guarded)).route(web::delete().to(forgotten));
     assert_open(App::new().service(resource), &["DELETE /resource"]).await;
 }
 
@@ -104,9 +98,8 @@ async fn a_forgotten_route_for_every_method_is_caught() {
 // B15
 #[actix_web::test]
 async fn a_route_for_every_method_is_caught_behind_one_that_is_guarded() {
-    let resource = web::resource("/x")
-        .route(web::get().to(guarded))
-        .route(web::route().to(forgotten));
+    let resource =
+        web::resource("/x").route(web::get().to(guarded)).route(web::route().to(forgotten));
     assert_open(
         App::new().service(resource),
         &["HEAD, POST, PUT, PATCH, DELETE, OPTIONS, TRACE, CONNECT, QUERY, PROBE /x"],
@@ -140,9 +133,8 @@ async fn a_forgotten_default_service_is_caught() {
     assert_open(app, &["* /<unmatched>"]).await;
     let scope = web::scope("/scope/{id}").default_service(web::to(forgotten));
     assert_open(App::new().service(scope), &["* /scope/{id}/<unmatched>"]).await;
-    let resource = web::resource("/x")
-        .route(web::get().to(guarded))
-        .default_service(web::to(forgotten));
+    let resource =
+        web::resource("/x").route(web::get().to(guarded)).default_service(web::to(forgotten));
     assert_open(
         App::new().service(resource),
         &["HEAD, POST, PUT, PATCH, DELETE, OPTIONS, TRACE, CONNECT, QUERY, PROBE /x"],
@@ -203,17 +195,12 @@ async fn forgotten_files_are_caught() {
                 "/scope/static",
                 App::new().service(web::scope("/scope").service(files("/static", &folder))),
             ),
-            (
-                "/files",
-                App::new().service(web::scope("/files").service(files("", &folder))),
-            ),
+            ("/files", App::new().service(web::scope("/files").service(files("", &folder)))),
         ];
         for (path, app) in apps {
             let faults = faults(app.service(guarded_service), public([])).await;
             assert!(
-                faults
-                    .iter()
-                    .any(|fault| fault.contains(&format!(" {path} "))),
+                faults.iter().any(|fault| fault.contains(&format!(" {path} "))),
                 "kind {number} at {path}: {faults:?}"
             );
         }
@@ -229,19 +216,11 @@ async fn files_that_refuse_only_what_is_not_there_are_not_passed() {
         .index_file("no-index.html")
         .default_handler(web::to(guarded));
     let others = "POST, PUT, PATCH, DELETE, OPTIONS, TRACE, CONNECT, QUERY, PROBE";
-    let named: Vec<String> = others
-        .split(", ")
-        .map(|method| format!("{method} /static"))
-        .collect();
+    let named: Vec<String> = others.split(", ").map(|method| format!("{method} /static")).collect();
     let named = named.iter().map(|route| (route.as_str(), "not allowed"));
     let faults = faults(App::new().service(files), public(named)).await;
-    let [fault] = faults.as_slice() else {
-        panic!("{faults:?}")
-    };
-    assert!(
-        fault.starts_with("* /static serves what is below a path, as files do"),
-        "{fault}"
-    );
+    let [fault] = faults.as_slice() else { panic!("{faults:?}") };
+    assert!(fault.starts_with("* /static serves what is below a path, as files do"), "{fault}");
     fs::remove_dir_all(folder).unwrap();
 }
 
@@ -279,16 +258,10 @@ async fn what_stands_behind_the_middleware_is_guarded_and_what_stands_beside_it_
         .route("/beside", web::get().to(forgotten));
     let faults = faults(app, public([])).await;
     fs::remove_dir_all(folder).unwrap();
-    let open = |route: &str| {
-        faults
-            .iter()
-            .any(|fault| fault.starts_with(&format!("{route} ")))
-    };
+    let open = |route: &str| faults.iter().any(|fault| fault.starts_with(&format!("{route} ")));
     assert!(open("* /menu") && open("GET /beside"), "{faults:?}");
     assert!(
-        !faults
-            .iter()
-            .any(|fault| fault.contains("/api") || fault.contains("/files")),
+        !faults.iter().any(|fault| fault.contains("/api") || fault.contains("/files")),
         "{faults:?}"
     );
 }

@@ -110,9 +110,6 @@ const OPEN: &str = "answered 200 OK to a caller without a key";
 /// That exactly this is open, in an application that is guarded besides.
 async fn assert_open<T: Served>(app: App<T>, routes: &[&str]) {
     let app = app.service(guarded_service).service(guarded_report);
-    let expected: Vec<String> = routes
-        .iter()
-        .map(|route| format!("{route} {OPEN}"))
-        .collect();
+    let expected: Vec<String> = routes.iter().map(|route| format!("{route} {OPEN}")).collect();
     assert_eq!(faults(app, public([])).await, expected);
 }

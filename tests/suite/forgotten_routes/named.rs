@@ -17,9 +17,7 @@ async fn a_404_or_a_401_of_the_handlers_own_is_no_refusal() {
         .route("/none", web::get().to(none))
         .route("/own", web::get().to(own_401))
         .service(
-            web::resource("/mixed")
-                .route(web::get().to(guarded))
-                .route(web::route().to(none)),
+            web::resource("/mixed").route(web::get().to(guarded)).route(web::route().to(none)),
         );
     assert_eq!(
         faults(app, public([])).await,
@@ -92,9 +90,8 @@ async fn what_is_named_as_public_with_a_reason_passes() {
 // B15
 #[actix_web::test]
 async fn a_public_name_covers_its_own_method_alone() {
-    let resource = web::resource("/x")
-        .route(web::get().to(forgotten))
-        .route(web::delete().to(forgotten));
+    let resource =
+        web::resource("/x").route(web::get().to(forgotten)).route(web::delete().to(forgotten));
     let exceptions = public([("GET /x", "a page for everyone")]);
     assert_eq!(
         faults(App::new().service(resource), exceptions).await,
@@ -105,9 +102,7 @@ async fn a_public_name_covers_its_own_method_alone() {
 // B15
 #[actix_web::test]
 async fn a_name_that_fits_nothing_or_is_refused_or_has_no_reason_fails() {
-    let app = App::new()
-        .service(guarded_service)
-        .service(forgotten_service);
+    let app = App::new().service(guarded_service).service(forgotten_service);
     let exceptions = public([
         ("GET /service", "the load balancer asks it"),
         ("GET /gone", "it was public once"),
@@ -150,11 +145,7 @@ async fn an_application_without_keys_is_told_so() {
 async fn middleware_around_hides_neither_a_refusal_nor_a_forgotten_route() {
     let app = App::new()
         .service(guarded_service)
-        .service(
-            web::scope("/scope")
-                .wrap(Logger::default())
-                .route("/x", web::get().to(forgotten)),
-        )
+        .service(web::scope("/scope").wrap(Logger::default()).route("/x", web::get().to(forgotten)))
         .wrap(Logger::default())
         .wrap(Cors::permissive())
         .wrap(DefaultHeaders::new().add(("x-served-by", "cakes")))
@@ -173,17 +164,12 @@ async fn a_refusal_that_a_middleware_makes_anew_is_not_taken_for_ours() {
         actix_web::http::StatusCode::UNAUTHORIZED,
         |response: ServiceResponse<BoxBody>| {
             let response = response.into_response(HttpResponse::Unauthorized().body("no"));
-            Ok(ErrorHandlerResponse::Response(
-                response.map_into_left_body(),
-            ))
+            Ok(ErrorHandlerResponse::Response(response.map_into_left_body()))
         },
     );
     let report = report(App::new().service(guarded_service).wrap(anew), public([])).await;
     assert_eq!(report.faults().len(), 1, "{report}");
-    assert!(
-        report.faults()[0].contains("one that a middleware made anew"),
-        "{report}"
-    );
+    assert!(report.faults()[0].contains("one that a middleware made anew"), "{report}");
 }
 
 // B15

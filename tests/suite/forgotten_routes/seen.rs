@@ -8,11 +8,7 @@ async fn a_route_behind_actix_webs_own_guards_is_called_with_what_they_ask_for()
     let app = App::new()
         .service(
             web::resource("/versioned")
-                .route(
-                    web::get()
-                        .guard(guard::Header("x-version", "2"))
-                        .to(forgotten),
-                )
+                .route(web::get().guard(guard::Header("x-version", "2")).to(forgotten))
                 .route(web::get().to(guarded)),
         )
         .service(
@@ -36,18 +32,14 @@ async fn a_route_behind_a_guard_of_ones_own_is_listed_as_unseen_and_fails() {
             web::resource("/beta")
                 .route(
                     web::get()
-                        .guard(guard::fn_guard(|context| {
-                            context.head().uri.query() == Some("x")
-                        }))
+                        .guard(guard::fn_guard(|context| context.head().uri.query() == Some("x")))
                         .to(forgotten),
                 )
                 .route(web::get().to(guarded)),
         )
     };
     let found = faults(app(), public([])).await;
-    let [fault] = found.as_slice() else {
-        panic!("{found:?}")
-    };
+    let [fault] = found.as_slice() else { panic!("{found:?}") };
     assert!(fault.starts_with("GET /beta was not seen"), "{fault}");
     assert!(fault.contains("FnGuard"), "{fault}");
     let exceptions = public([]).unseen([("GET /beta", "tests/beta.rs calls it")]);
@@ -59,9 +51,8 @@ async fn a_route_behind_a_guard_of_ones_own_is_listed_as_unseen_and_fails() {
 // B15
 #[actix_web::test]
 async fn a_scope_behind_a_guard_of_ones_own_is_listed_as_unseen_and_fails() {
-    let scope = web::scope("/beta")
-        .guard(guard::fn_guard(|_| false))
-        .route("/x", web::get().to(forgotten));
+    let scope =
+        web::scope("/beta").guard(guard::fn_guard(|_| false)).route("/x", web::get().to(forgotten));
     let found = faults(App::new().service(scope), public([])).await;
     assert_eq!(found.len(), 1, "{found:?}");
     assert!(found[0].starts_with("* /beta was not seen"), "{found:?}");
@@ -88,15 +79,10 @@ async fn a_pattern_that_no_path_is_known_for_fails_until_one_is_named() {
         "{found:?}"
     );
     let sample = |path: &str| public([]).sample(PATTERN, path);
-    assert_eq!(
-        faults(app(), sample("/code/ck-123x")).await,
-        [format!("GET {PATTERN} {OPEN}")]
-    );
+    assert_eq!(faults(app(), sample("/code/ck-123x")).await, [format!("GET {PATTERN} {OPEN}")]);
     assert_eq!(
         faults(app(), sample("/code/1")).await,
-        [format!(
-            "the sample \"/code/1\" is no path that the pattern {PATTERN} matches"
-        )]
+        [format!("the sample \"/code/1\" is no path that the pattern {PATTERN} matches")]
     );
     let app = App::new().service(guarded_service);
     let stale = faults(app, sample("/code/ck-123x")).await;
@@ -150,10 +136,7 @@ async fn a_route_that_another_takes_every_request_of_is_not_passed_for_its_refus
         .service(web::resource("/{any}").to(guarded))
         .route("/x", web::get().to(forgotten));
     let found = faults(app, public([])).await;
-    assert_eq!(
-        found,
-        ["GET /x was not reached: /{any} took every path that was tried"]
-    );
+    assert_eq!(found, ["GET /x was not reached: /{any} took every path that was tried"]);
 }
 
 // B15
@@ -164,8 +147,5 @@ async fn a_route_of_a_scope_that_another_scope_hides_is_not_passed() {
         .service(web::scope("/x").route("/b", web::get().to(forgotten)));
     let found = faults(app, public([])).await;
     assert_eq!(found.len(), 1, "{found:?}");
-    assert!(
-        found[0].starts_with("GET /x/b was not reached"),
-        "{found:?}"
-    );
+    assert!(found[0].starts_with("GET /x/b was not reached"), "{found:?}");
 }

@@ -58,10 +58,7 @@ where
     let numbers: [usize; N] = std::array::from_fn(|at| numbers[at].1);
     let (first, second) = (T::name(), U::name());
     let path = ran(request.path());
-    Ok(HttpResponse::Ok().body(format!(
-        "{path} {first} {second} {numbers:?} {ASK} {}",
-        key.name()
-    )))
+    Ok(HttpResponse::Ok().body(format!("{path} {first} {second} {numbers:?} {ASK} {}", key.name())))
 }
 
 #[require_app_key]
@@ -69,11 +66,7 @@ fn future_of_a_type<T>(path: web::Path<String>) -> impl Future<Output = String> 
 where
     T: Fruit,
 {
-    std::future::ready(format!(
-        "{} {}",
-        ran(&format!("/{}", path.into_inner())),
-        T::NAME
-    ))
+    std::future::ready(format!("{} {}", ran(&format!("/{}", path.into_inner())), T::NAME))
 }
 
 #[require_app_key]
@@ -104,20 +97,11 @@ fn a_handler_may_have_types_and_constants() {
                 to("/generic/unbounded", web::get().to(unbounded::<u64>)),
                 to("/generic/three", web::get().to(of_a_constant::<3>)),
                 to("/generic/four", web::get().to(of_a_constant::<{ 2 + 2 }>)),
-                to(
-                    "/generic/several",
-                    web::get().to(of_several::<Apple, Pear, 2, true>),
-                ),
-                to(
-                    "/{path:generic/future}",
-                    web::get().to(future_of_a_type::<Pear>),
-                ),
+                to("/generic/several", web::get().to(of_several::<Apple, Pear, 2, true>)),
+                to("/{path:generic/future}", web::get().to(future_of_a_type::<Pear>)),
                 to("/generic/data", web::get().to(extracting::<Apple>)),
                 to("/generic/unsized", web::get().to(extracting::<str>)),
-                to(
-                    "/generic/argument",
-                    web::get().to(any_handler_s_argument::<web::Path<()>>),
-                ),
+                to("/generic/argument", web::get().to(any_handler_s_argument::<web::Path<()>>)),
             ];
             config
                 .app_data(web::Data::new(Apple))
@@ -231,10 +215,7 @@ fn a_handler_may_belong_to_a_type_or_a_trait() {
                 .route("/associated/show", web::get().to(Api::show::<Apple>))
                 .route("/associated/shelf", web::get().to(Shelf::<Pear>::count))
                 .route("/associated/trait", web::get().to(Api::provided))
-                .route(
-                    "/associated/qualified",
-                    web::get().to(<Pear as Routes>::provided),
-                );
+                .route("/associated/qualified", web::get().to(<Pear as Routes>::provided));
         },
         &[
             get("/associated/list").answers(200, "/associated/list hello"),

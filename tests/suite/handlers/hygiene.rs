@@ -5,11 +5,7 @@ use actix_web::web;
 use super::{get, guarded, ran};
 
 /// Arguments, functions and statics with the names of what the attribute makes or the runtime has.
-#[allow(
-    non_snake_case,
-    clippy::used_underscore_binding,
-    clippy::too_many_arguments
-)]
+#[allow(non_snake_case, clippy::used_underscore_binding, clippy::too_many_arguments)]
 mod namesakes {
     use actix_web::{HttpRequest, get, web};
     use api_key_runtime::{AppKey, require_app_key};
@@ -130,14 +126,8 @@ fn any_name_will_do_for_a_handler_and_its_arguments() {
                 .service(structs::r#type)
                 .service(structs::r#async)
                 .route("/names/policy", web::get().to(namesakes::POLICY))
-                .route(
-                    "/names/authenticated",
-                    web::get().to(namesakes::authenticated),
-                )
-                .route(
-                    "/names/attribute",
-                    web::get().to(namesakes::require_app_key_),
-                )
+                .route("/names/authenticated", web::get().to(namesakes::authenticated))
+                .route("/names/attribute", web::get().to(namesakes::require_app_key_))
                 .route("/names/main", web::get().to(namesakes::main))
                 .route("/names/letters", web::get().to(namesakes::größe))
                 .route("/names/statics", web::get().to(statics::beside_statics));
@@ -152,9 +142,7 @@ fn any_name_will_do_for_a_handler_and_its_arguments() {
             get("/names/authenticated"),
             get("/names/attribute"),
             get("/names/main"),
-            get("/names/type")
-                .at("/names/type/7")
-                .answers(200, "/names/type 7"),
+            get("/names/type").at("/names/type/7").answers(200, "/names/type 7"),
             get("/names/async"),
             get("/names/letters"),
             get("/names/statics").answers(200, "/names/statics 7"),
@@ -244,22 +232,13 @@ fn modules_and_types_of_any_name_are_beside_a_handler() {
                 .service(hostile::nested::deeper::handler);
             let _ = web::get().to(hostile::refusing);
         },
-        &[
-            get("/hostile/plain"),
-            get("/hostile/generic"),
-            get("/hostile/deeper"),
-        ],
+        &[get("/hostile/plain"), get("/hostile/generic"), get("/hostile/deeper")],
     );
 }
 
 /// As strict as a module can be: what the attribute makes gives no cause for a warning.
 #[deny(warnings, missing_docs, unused, unreachable_pub, let_underscore)]
-#[deny(
-    elided_lifetimes_in_paths,
-    unused_lifetimes,
-    unused_qualifications,
-    single_use_lifetimes
-)]
+#[deny(elided_lifetimes_in_paths, unused_lifetimes, unused_qualifications, single_use_lifetimes)]
 #[deny(
     missing_debug_implementations,
     missing_copy_implementations,
@@ -309,9 +288,6 @@ fn the_strictest_lints_find_nothing_in_what_the_attribute_makes() {
                 .route("/strict/generic", web::get().to(strict::generic::<u8, 3>));
             let _ = strict::optional;
         },
-        &[
-            get("/strict/above"),
-            get("/strict/generic").answers(200, "/strict/generic 03"),
-        ],
+        &[get("/strict/above"), get("/strict/generic").answers(200, "/strict/generic 03")],
     );
 }

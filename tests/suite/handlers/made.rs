@@ -113,9 +113,7 @@ fn handlers_made_by_macros_are_guarded() {
                 .configure(made_inside);
         },
         &[
-            get("/made/fragments")
-                .at("/made/fragments/7")
-                .answers(200, "/made/fragments 7"),
+            get("/made/fragments").at("/made/fragments/7").answers(200, "/made/fragments 7"),
             get("/made/above"),
             get("/made/item"),
             get("/made/tokens"),
@@ -132,8 +130,5 @@ fn a_macro_s_argument_and_its_user_s_of_one_name_are_two() {
         config.route("/made/contexts", web::get().to(contexts));
     });
     let answer = crate::support::http::get(server.address, "/made/contexts?a=1&b=2", &[]);
-    assert_eq!(
-        (answer.status, answer.text()),
-        (200, "/made/contexts GET 2".to_owned())
-    );
+    assert_eq!((answer.status, answer.text()), (200, "/made/contexts GET 2".to_owned()));
 }

@@ -77,10 +77,8 @@ fn every_method_is_guarded_however_the_handler_is_registered() {
         "/methods/scope/inner",
         "/methods/guarded",
     ];
-    let mut cases: Vec<Case> = paths
-        .into_iter()
-        .flat_map(|path| METHODS.map(|method| case(method, path)))
-        .collect();
+    let mut cases: Vec<Case> =
+        paths.into_iter().flat_map(|path| METHODS.map(|method| case(method, path))).collect();
     cases.extend(["PURGE", "FROBNICATE"].map(|method| case(method, "/methods/custom")));
     guarded(everywhere, &cases);
 }
@@ -128,21 +126,13 @@ fn a_preflight_needs_no_key_and_refusals_carry_the_headers_of_cors() {
             let answer =
                 http::request(server.address, "OPTIONS", path, &[&origin, &asked, headers]);
             assert_eq!(answer.status, 200, "{path}");
-            assert_eq!(
-                answer.header("access-control-allow-origin"),
-                Some(ORIGIN),
-                "{path}"
-            );
+            assert_eq!(answer.header("access-control-allow-origin"), Some(ORIGIN), "{path}");
         }
         assert_eq!(runs(path), 0, "{path}");
     }
     let allows = |path, lines: &[&str]| {
         let answer = http::get(server.address, path, lines);
-        assert_eq!(
-            answer.header("access-control-allow-origin"),
-            Some(ORIGIN),
-            "{path}"
-        );
+        assert_eq!(answer.header("access-control-allow-origin"), Some(ORIGIN), "{path}");
         answer.status
     };
     assert_eq!(allows("/cors/shared", &[&origin]), 401);

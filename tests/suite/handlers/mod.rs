@@ -100,25 +100,17 @@ impl Case {
         }
         let mut client = http::Client::connect(address);
         client.send(http::head(self.method, self.target, &lines) + self.body);
-        client
-            .read(self.method == "HEAD")
-            .expect("the connection was closed without an answer")
+        client.read(self.method == "HEAD").expect("the connection was closed without an answer")
     }
 
     /// Refused without a good key, before the handler runs; with one it runs once and answers.
     fn is_guarded(&self, address: SocketAddr, key: &str) {
         let Self { method, target, .. } = self;
         let before = runs(self.path);
-        for (what, presented) in [
-            ("no key", None),
-            ("an unknown key", Some(fixtures::unknown())),
-        ] {
+        for (what, presented) in [("no key", None), ("an unknown key", Some(fixtures::unknown()))] {
             let refusal = self.ask(address, presented.as_deref());
             assert_eq!(refusal.status, 401, "{method} {target} with {what}");
-            assert!(
-                refusal.header("www-authenticate").is_some(),
-                "{method} {target} with {what}"
-            );
+            assert!(refusal.header("www-authenticate").is_some(), "{method} {target} with {what}");
         }
         assert_eq!(runs(self.path), before, "{method} {target} ran without key");
         let answer = self.ask(address, Some(key));
@@ -127,11 +119,7 @@ impl Case {
             (self.status, self.answer.clone()),
             "{method} {target} with a good key"
         );
-        assert_eq!(
-            runs(self.path),
-            before + 1,
-            "{method} {target} with a good key"
-        );
+        assert_eq!(runs(self.path), before + 1, "{method} {target} with a good key");
     }
 }
 

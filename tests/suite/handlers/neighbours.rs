@@ -96,27 +96,15 @@ fn a_span_above_or_below_records_the_handler_s_own_arguments_and_never_the_reque
         ("span_above", "/span/above", vec!["number", "key"]),
         ("span_last", "/span/last", vec!["number", "key"]),
         ("span_first", "/span/first", vec!["number", "key"]),
-        (
-            "span_conditional",
-            "/span/conditional",
-            vec!["number", "key"],
-        ),
+        ("span_conditional", "/span/conditional", vec!["number", "key"]),
         ("span_full", "/span/full", vec!["number", "key", "id"]),
         ("span_future", "/span/future", vec!["number"]),
     ] {
         let target = format!("{path}/7");
-        assert_eq!(
-            http::get(server.address, &target, &[]).status,
-            401,
-            "{path}"
-        );
+        assert_eq!(http::get(server.address, &target, &[]).status, 401, "{path}");
         assert_eq!(spans::named(name), [""; 0], "{path}: without a key");
         let answer = http::get(server.address, &target, &[&credential]);
-        assert_eq!(
-            (answer.status, answer.text()),
-            (200, format!("{path} 7 {id}")),
-            "{path}"
-        );
+        assert_eq!((answer.status, answer.text()), (200, format!("{path} 7 {id}")), "{path}");
         let spans = spans::named(name);
         assert_eq!(spans.len(), 1, "{path}: {spans:?}");
         assert_eq!(fields(&spans[0]), expected, "{path}: {spans:?}");
@@ -149,24 +137,13 @@ fn a_handler_under_utoipa_s_path_is_described_and_guarded() {
     let description = serde_json::to_value(Description::openapi()).unwrap();
     let get = |path: &str| description["paths"][path]["get"].clone();
     assert_eq!(get("/described/{id}")["summary"], "One cake.");
-    assert_eq!(
-        get("/described/{id}")["responses"]["200"]["description"],
-        "a cake"
-    );
-    assert_eq!(
-        get("/listed")["responses"]["200"]["description"],
-        "all cakes"
-    );
+    assert_eq!(get("/described/{id}")["responses"]["200"]["description"], "a cake");
+    assert_eq!(get("/listed")["responses"]["200"]["description"], "all cakes");
     guarded(
         |config| {
             config.service(described).service(listed);
         },
-        &[
-            asks("/described")
-                .at("/described/7")
-                .answers(200, "/described 7"),
-            asks("/listed"),
-        ],
+        &[asks("/described").at("/described/7").answers(200, "/described 7"), asks("/listed")],
     );
 }
 
@@ -201,10 +178,7 @@ async fn protected_first(_: AppKey) -> HttpResponse {
 /// Whoever says so is a baker.
 async fn roles(request: &ServiceRequest) -> Result<HashSet<String>, actix_web::Error> {
     let roles = request.headers().get_all("x-role");
-    Ok(roles
-        .filter_map(|role| role.to_str().ok())
-        .map(str::to_owned)
-        .collect())
+    Ok(roles.filter_map(|role| role.to_str().ok()).map(str::to_owned).collect())
 }
 
 fn protected_routes(config: &mut web::ServiceConfig) {
@@ -222,24 +196,13 @@ fn protected_routes(config: &mut web::ServiceConfig) {
 #[test]
 fn a_handler_under_or_above_protect_asks_for_the_key_and_then_for_the_authority() {
     let paths = [
-        (
-            "/grants/protected/below",
-            "/grants/protected/below",
-            " test",
-        ),
-        (
-            "/grants/protected/above",
-            "/grants/protected/above",
-            " test",
-        ),
+        ("/grants/protected/below", "/grants/protected/below", " test"),
+        ("/grants/protected/above", "/grants/protected/above", " test"),
         ("/grants/protected/last", "/grants/protected/last/7", " 7"),
         ("/grants/protected/first", "/grants/protected/first", ""),
     ];
     let cases = paths.map(|(path, target, rest)| {
-        case("GET", path)
-            .at(target)
-            .line("X-Role: BAKER")
-            .answers(200, format!("{path}{rest}"))
+        case("GET", path).at(target).line("X-Role: BAKER").answers(200, format!("{path}{rest}"))
     });
     guarded(protected_routes, &cases);
     let database = Database::sqlite();
@@ -325,10 +288,7 @@ fn attributes_of_the_language_are_kept() {
             .route("/builtin/deprecated", web::get().to(deprecated))
             .route("/builtin/conditional", web::get().to(conditional))
             .route("/builtin/tools", web::get().to(tools))
-            .route(
-                "/builtin/attribute",
-                web::get().to(attribute_under_a_condition),
-            )
+            .route("/builtin/attribute", web::get().to(attribute_under_a_condition))
             .configure(expectations::routes);
     }
     guarded(
@@ -351,10 +311,7 @@ mod expectations {
 
     #[expect(deprecated)]
     pub(super) fn routes(config: &mut web::ServiceConfig) {
-        config.route(
-            "/builtin/deprecated/below",
-            web::get().to(super::deprecated_below),
-        );
+        config.route("/builtin/deprecated/below", web::get().to(super::deprecated_below));
     }
 }
 
@@ -371,12 +328,7 @@ mod elsewhere {
 fn with_the_runtime_and_actix_web_under_other_names_handlers_are_guarded() {
     guarded(
         |config| {
-            let paths = [
-                "/renamed/plain",
-                "/renamed/keyed",
-                "/renamed/quoted",
-                "/renamed/facade",
-            ];
+            let paths = ["/renamed/plain", "/renamed/keyed", "/renamed/quoted", "/renamed/facade"];
             api_key_renamed::routes(config, paths, |path| {
                 ran(path);
             });

@@ -179,10 +179,7 @@ fn above_below_and_between_the_macros_of_several_routes_all_are_guarded() {
         case("GET", "/raw").at("/raw/a/b"),
     ];
     for method in ["GET", "POST", "PURGE"] {
-        cases.extend([
-            answers(method, "/route/below"),
-            answers(method, "/route/above"),
-        ]);
+        cases.extend([answers(method, "/route/below"), answers(method, "/route/above")]);
     }
     guarded(
         |config| {
@@ -284,12 +281,7 @@ mod wrapped {
 
     use super::ran;
 
-    #[get(
-        "/wrapped/below",
-        name = "wrapped",
-        guard = "super::has_door",
-        wrap = "super::stamped()"
-    )]
+    #[get("/wrapped/below", name = "wrapped", guard = "super::has_door", wrap = "super::stamped()")]
     #[require_app_key]
     pub(super) async fn below() -> String {
         ran("/wrapped/below")
@@ -320,10 +312,7 @@ mod wrapped {
 }
 
 fn wrapped_routes(config: &mut web::ServiceConfig) {
-    config
-        .service(wrapped::below)
-        .service(wrapped::above)
-        .service(wrapped::route_above);
+    config.service(wrapped::below).service(wrapped::above).service(wrapped::route_above);
 }
 
 const WRAPPED: [&str; 3] = ["/wrapped/below", "/wrapped/above", "/wrapped/route"];
@@ -331,20 +320,16 @@ const WRAPPED: [&str; 3] = ["/wrapped/below", "/wrapped/above", "/wrapped/route"
 // B13
 #[test]
 fn a_route_macro_s_own_guard_and_middleware_stand_around_the_attribute() {
-    guarded(
-        wrapped_routes,
-        &WRAPPED.map(|path| case("GET", path).line("X-Door: open")),
-    );
+    guarded(wrapped_routes, &WRAPPED.map(|path| case("GET", path).line("X-Door: open")));
     let database = Database::sqlite();
     let server = Server::start(database.keys(), wrapped_routes);
     let (key, _) = database.issue("0.0.0.0");
     let credential = format!("X-API-Key: {key}");
     for path in WRAPPED {
         // Refusals are responses: the middleware sees them too.
-        for (lines, status) in [
-            (vec!["X-Door: open"], 401),
-            (vec!["X-Door: open", &*credential], 200),
-        ] {
+        for (lines, status) in
+            [(vec!["X-Door: open"], 401), (vec!["X-Door: open", &*credential], 200)]
+        {
             let answer = http::get(server.address, path, &lines);
             assert_eq!(
                 (answer.status, answer.header("x-stamped")),
@@ -353,11 +338,7 @@ fn a_route_macro_s_own_guard_and_middleware_stand_around_the_attribute() {
             );
         }
         for lines in [vec![], vec![&*credential]] {
-            assert_eq!(
-                http::get(server.address, path, &lines).status,
-                404,
-                "{path}"
-            );
+            assert_eq!(http::get(server.address, path, &lines).status, 404, "{path}");
         }
     }
 }

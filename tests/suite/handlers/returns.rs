@@ -254,9 +254,7 @@ fn the_attribute_adds_cache_headers_to_an_answer_and_changes_nothing_else() {
         let added = ["cache-control", "vary"];
         assert_eq!(answer.header(added[0]), Some("private"), "{path}");
         assert!(answer.header(added[1]).is_some(), "{path}");
-        answer
-            .headers
-            .retain(|(name, _)| !added.contains(&name.as_str()));
+        answer.headers.retain(|(name, _)| !added.contains(&name.as_str()));
         let mut expected = http::get(bare.address, path, &[]).without_date();
         for headers in [&mut answer.headers, &mut expected.headers] {
             headers.sort();
@@ -281,19 +279,9 @@ fn an_optional_handler_gets_the_key_if_there_is_one() {
     });
     let (key, _) = database.issue("0.0.0.0");
     let answer = http::get(server.address, "/optional", &[]);
-    assert_eq!(
-        (answer.status, answer.text()),
-        (200, "/optional nobody".to_owned())
-    );
+    assert_eq!((answer.status, answer.text()), (200, "/optional nobody".to_owned()));
     let answer = http::get_with(server.address, "/optional", &key);
-    assert_eq!(
-        (answer.status, answer.text()),
-        (200, "/optional test".to_owned())
-    );
-    let answer = http::get_with(
-        server.address,
-        "/optional",
-        &crate::support::fixtures::unknown(),
-    );
+    assert_eq!((answer.status, answer.text()), (200, "/optional test".to_owned()));
+    let answer = http::get_with(server.address, "/optional", &crate::support::fixtures::unknown());
     assert_eq!((answer.status, super::runs("/optional")), (401, 2));
 }

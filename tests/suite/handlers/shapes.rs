@@ -196,11 +196,7 @@ async fn key_twice((first, _): (AppKey, Argument), second: Option<AppKey>) -> St
 fn the_key_may_be_any_of_the_arguments() {
     guarded(
         |config| {
-            config
-                .service(key_first)
-                .service(key_amid)
-                .service(key_last)
-                .service(key_twice);
+            config.service(key_first).service(key_amid).service(key_last).service(key_twice);
         },
         &[
             get("/key/first").answers(200, "/key/first test"),
@@ -269,29 +265,20 @@ async fn echo(echo: Argument) -> String {
 fn bodies_may_leave_early_and_call_themselves() {
     guarded(
         |config| {
-            config
-                .service(early)
-                .service(question)
-                .service(inner_attribute)
-                .service(echo)
-                .service(
-                    web::resource("/countdown")
-                        .wrap_fn(|request, service| {
-                            request.extensions_mut().insert(3_u32);
-                            dev::Service::call(service, request)
-                        })
-                        .to(countdown),
-                );
+            config.service(early).service(question).service(inner_attribute).service(echo).service(
+                web::resource("/countdown")
+                    .wrap_fn(|request, service| {
+                        request.extensions_mut().insert(3_u32);
+                        dev::Service::call(service, request)
+                    })
+                    .to(countdown),
+            );
         },
         &[
             get("/return").at("/return/1"),
             get("/return").at("/return/-1").answers(418, "/return"),
-            get("/question")
-                .at("/question/7")
-                .answers(200, "/question 7"),
-            get("/question")
-                .at("/question/x")
-                .answers(409, "invalid digit found in string"),
+            get("/question").at("/question/7").answers(200, "/question 7"),
+            get("/question").at("/question/x").answers(409, "invalid digit found in string"),
             get("/inner-attribute"),
             get("/echo").answers(200, "/echo 0"),
             get("/countdown").answers(200, "/countdown done"),
@@ -353,12 +340,7 @@ fn a_body_reaches_the_handler_whole() {
     let post = |path| case("POST", path).sends("[1,2]");
     guarded(
         |config| {
-            config
-                .service(payload)
-                .service(stream)
-                .service(taken)
-                .service(text)
-                .service(json);
+            config.service(payload).service(stream).service(taken).service(text).service(json);
         },
         &[
             post("/body/payload").answers(200, "/body/payload 5"),

@@ -74,16 +74,12 @@ fn handshake(path: &str, credential: &str) -> String {
 }
 
 /// RFC 6455, section 5.7: a masked text message of "Hello".
-const HELLO: [u8; 11] = [
-    0x81, 0x85, 0x37, 0xfa, 0x21, 0x3d, 0x7f, 0x9f, 0x4d, 0x51, 0x58,
-];
+const HELLO: [u8; 11] = [0x81, 0x85, 0x37, 0xfa, 0x21, 0x3d, 0x7f, 0x9f, 0x4d, 0x51, 0x58];
 
 /// Sends one part and then the other, and answers what came back to each.
 fn exchange(server: &Server, parts: [&[u8]; 2]) -> Vec<u8> {
     let mut stream = TcpStream::connect(server.address).unwrap();
-    stream
-        .set_read_timeout(Some(Duration::from_secs(10)))
-        .unwrap();
+    stream.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
     let mut received = Vec::new();
     for part in parts {
         // A server that has refused may have closed already.
@@ -101,10 +97,7 @@ fn exchange(server: &Server, parts: [&[u8]; 2]) -> Vec<u8> {
 fn an_upgrade_is_judged_before_101() {
     let database = Database::sqlite();
     let server = Server::start(database.keys(), |config| {
-        config
-            .service(below)
-            .service(above)
-            .route("/socket/plain", web::get().to(plain));
+        config.service(below).service(above).route("/socket/plain", web::get().to(plain));
     });
     let (key, _) = database.issue("0.0.0.0");
     let good = format!("X-API-Key: {key}");

@@ -77,11 +77,5 @@ pub(super) fn install() {
 /// The spans of this name so far.
 pub(super) fn named(name: &str) -> Vec<String> {
     let start = format!("{name}:");
-    LINES
-        .lock()
-        .unwrap()
-        .iter()
-        .filter(|line| line.starts_with(&start))
-        .cloned()
-        .collect()
+    LINES.lock().unwrap().iter().filter(|line| line.starts_with(&start)).cloned().collect()
 }

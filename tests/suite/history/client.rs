@@ -42,11 +42,7 @@ pub(super) struct Answered {
 
 impl<'a> Client<'a> {
     pub(super) fn new(seat: &'a Seat, recorder: &'a Recorder) -> Self {
-        Self {
-            seat,
-            recorder,
-            connection: None,
-        }
+        Self { seat, recorder, connection: None }
     }
 
     /// Presents keys until it is told to stop.
@@ -77,12 +73,7 @@ impl<'a> Client<'a> {
         let (server, answer) = answered.map_or((number, Answer::Lost), |answered| {
             (answered.server, answer_of(answered.status))
         });
-        let what = What::Request(Request {
-            server,
-            key: key.number,
-            from,
-            answer,
-        });
+        let what = What::Request(Request { server, key: key.number, from, answer });
         self.recorder.write(&Event { began, ended, what });
         answer
     }
@@ -122,11 +113,7 @@ impl Connection {
         let mut received = Vec::new();
         let mut buffer = [0; 4096];
         loop {
-            let length = self
-                .stream
-                .read(&mut buffer)
-                .ok()
-                .filter(|length| *length > 0)?;
+            let length = self.stream.read(&mut buffer).ok().filter(|length| *length > 0)?;
             received.extend_from_slice(&buffer[..length]);
             if let Some(answered) = read(&received) {
                 leaks::search("an answer", &received);

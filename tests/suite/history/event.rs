@@ -32,11 +32,7 @@ impl fmt::Display for Moment {
             return formatter.pad("the end");
         }
         let microseconds = self.0 / 1000;
-        let text = format!(
-            "{}.{:06}",
-            microseconds / 1_000_000,
-            microseconds % 1_000_000
-        );
+        let text = format!("{}.{:06}", microseconds / 1_000_000, microseconds % 1_000_000);
         formatter.pad(&text)
     }
 }
@@ -64,22 +60,13 @@ pub(super) struct Event {
 #[serde(tag = "event", rename_all = "snake_case")]
 pub(super) enum What {
     /// A server began to serve. No request that begins later than this bound after a change may be judged by what was before it.
-    Started {
-        server: Server,
-        kind: String,
-        bound: Duration,
-    },
+    Started { server: Server, kind: String, bound: Duration },
     /// It was ended.
     Stopped { server: Server },
     /// A request, from when it was about to be sent until its answer was there.
     Request(Request),
     /// A change of a key's row, from when it was about to be made until it was acknowledged.
-    Change {
-        key: Key,
-        change: Change,
-        by: By,
-        outcome: Outcome,
-    },
+    Change { key: Key, change: Change, by: By, outcome: Outcome },
     /// Something was broken for that long.
     Fault { fault: String },
     /// From its beginning nothing was broken or changed, and by its end every key had been presented to every server.
@@ -176,30 +163,16 @@ impl fmt::Display for Event {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(formatter, "{:>11} .. {:>11}  ", self.began, self.ended)?;
         match &self.what {
-            What::Started {
-                server,
-                kind,
-                bound,
-            } => write!(
-                formatter,
-                "server {server} ({kind}) started; at most {bound:?} behind"
-            ),
+            What::Started { server, kind, bound } => {
+                write!(formatter, "server {server} ({kind}) started; at most {bound:?} behind")
+            }
             What::Stopped { server } => write!(formatter, "server {server} stopped"),
-            What::Request(Request {
-                server,
-                key,
-                from,
-                answer,
-            }) => write!(
-                formatter,
-                "server {server}: key {key} from {from:?}: {answer:?}"
-            ),
-            What::Change {
-                key,
-                change,
-                by,
-                outcome,
-            } => write!(formatter, "key {key}: {change:?} by {by:?}: {outcome:?}"),
+            What::Request(Request { server, key, from, answer }) => {
+                write!(formatter, "server {server}: key {key} from {from:?}: {answer:?}")
+            }
+            What::Change { key, change, by, outcome } => {
+                write!(formatter, "key {key}: {change:?} by {by:?}: {outcome:?}")
+            }
             What::Fault { fault } => write!(formatter, "FAULT {fault}"),
             What::Quiet => write!(formatter, "quiet"),
         }

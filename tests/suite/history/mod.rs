@@ -56,9 +56,8 @@ fn kind(name: &'static str, store: Store, max_staleness_ms: u64, stale_if_error_
 }
 
 fn run_under_faults(place: Place) {
-    let length = number("TEST_HISTORY_MINUTES").map_or(SHORT, |minutes: f64| {
-        Duration::from_secs_f64(minutes * 60.0)
-    });
+    let length = number("TEST_HISTORY_MINUTES")
+        .map_or(SHORT, |minutes: f64| Duration::from_secs_f64(minutes * 60.0));
     let plan = Plan {
         place,
         servers: vec![
@@ -132,12 +131,9 @@ fn assert_caught(database: Database, name: &'static str, store: Store, rule: Rul
 }
 
 // E2
-database_test!(
-    a_server_that_hears_of_no_change_is_caught,
-    |database: Database| {
-        assert_caught(database, "deaf", Store::Deaf, Rule::NoneTooLate);
-    }
-);
+database_test!(a_server_that_hears_of_no_change_is_caught, |database: Database| {
+    assert_caught(database, "deaf", Store::Deaf, Rule::NoneTooLate);
+});
 
 // E2
 database_test!(

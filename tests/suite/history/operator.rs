@@ -86,13 +86,7 @@ impl Operator<'_> {
             issued.record.hint,
             addresses(allowed)
         );
-        let mut key = Owned {
-            shown,
-            digest,
-            id: None,
-            row: Row::NONE,
-            is_doubtful: false,
-        };
+        let mut key = Owned { shown, digest, id: None, row: Row::NONE, is_doubtful: false };
         let outcome = self.by_sql(&mut key, Change::Issue(allowed), &insert, End::Commit);
         if !was_presented {
             self.pool.add(&key.shown);
@@ -168,11 +162,8 @@ impl Operator<'_> {
             (Some(_), Some(id), 1) => self.by_admin(key, change, id),
             _ => {
                 let statement = self.statement(key, change);
-                let end = if !key.is_doubtful && self.one_in(10) {
-                    End::Rollback
-                } else {
-                    End::Commit
-                };
+                let end =
+                    if !key.is_doubtful && self.one_in(10) { End::Rollback } else { End::Commit };
                 self.by_sql(key, change, &statement, end)
             }
         }
@@ -180,10 +171,7 @@ impl Operator<'_> {
 
     fn id(&self, key: &mut Owned) -> Option<i64> {
         if key.id.is_none() {
-            let find = format!(
-                "SELECT id AS number FROM api_keys WHERE digest = {}",
-                key.digest
-            );
+            let find = format!("SELECT id AS number FROM api_keys WHERE digest = {}", key.digest);
             key.id = Sql::connect(self.database_url)?.number(&find);
         }
         key.id
@@ -256,9 +244,7 @@ impl Operator<'_> {
     }
 
     fn by_server(&mut self, key: &mut Owned, change: Change, id: i64, word: &str) -> Outcome {
-        let mut server = self
-            .servers
-            .swap_remove(self.random.below(self.servers.len()));
+        let mut server = self.servers.swap_remove(self.random.below(self.servers.len()));
         let outcome = self.make(key, change, || match server.change(id, word) {
             Some(answered) => {
                 let outcome = match answered.status {
@@ -289,15 +275,7 @@ impl Operator<'_> {
         let began = self.recorder.now();
         let (by, outcome) = make();
         let number = key.shown.number;
-        self.recorder.ended(
-            began,
-            What::Change {
-                key: number,
-                change,
-                by,
-                outcome,
-            },
-        );
+        self.recorder.ended(began, What::Change { key: number, change, by, outcome });
         match outcome {
             Outcome::Done => key.row = key.row.after(change),
             Outcome::Undone => {}

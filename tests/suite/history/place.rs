@@ -12,10 +12,7 @@ impl Place {
     /// On a Postgres server of its own, which may be frozen, killed and started again.
     pub(super) fn postgres() -> Self {
         let own_server = OwnServer::start();
-        Self {
-            database: own_server.database(),
-            own_server: Some(own_server),
-        }
+        Self { database: own_server.database(), own_server: Some(own_server) }
     }
 
     /// In a file of its own.
@@ -25,10 +22,7 @@ impl Place {
 
     /// On a server that others use as well.
     pub(super) fn shared(database: Database) -> Self {
-        Self {
-            database,
-            own_server: None,
-        }
+        Self { database, own_server: None }
     }
 
     pub(super) fn database(&self) -> &Database {
@@ -45,8 +39,6 @@ impl Place {
 
     /// A way to its server that can be broken.
     pub(super) fn proxy(&self) -> Option<Proxy> {
-        self.own_server
-            .as_ref()
-            .map(|server| Proxy::start(server.address()))
+        self.own_server.as_ref().map(|server| Proxy::start(server.address()))
     }
 }

@@ -40,10 +40,7 @@ pub(super) struct Shown {
 impl Pool {
     pub(super) fn new() -> Self {
         let pool = Self {
-            maker: AppKeys::builder()
-                .store(MemoryStore::default())
-                .build()
-                .unwrap(),
+            maker: AppKeys::builder().store(MemoryStore::default()).build().unwrap(),
             keys: Mutex::default(),
         };
         for _ in 0..20 {
@@ -59,17 +56,12 @@ impl Pool {
 
     /// A key that nobody knows yet, not even a database.
     pub(super) fn make(&self) -> (Shown, IssuedKey) {
-        let issued = self
-            .maker
-            .make_key(&NewKey::new("history", "0.0.0.0".parse().unwrap()))
-            .unwrap();
+        let issued =
+            self.maker.make_key(&NewKey::new("history", "0.0.0.0".parse().unwrap())).unwrap();
         leaks::watch(&issued);
         let mut keys = self.lock();
         keys.made += 1;
-        let shown = Shown {
-            number: keys.made,
-            secret: issued.secret.expose().to_owned(),
-        };
+        let shown = Shown { number: keys.made, secret: issued.secret.expose().to_owned() };
         (shown, issued)
     }
 
@@ -98,10 +90,8 @@ impl Pool {
     pub(super) fn choose(&self, random: &mut Random) -> Shown {
         let keys = self.lock();
         let (recent, live) = (keys.recent.iter().collect(), keys.live.iter().collect());
-        let (over, never): (Vec<&Shown>, _) = (
-            keys.over.iter().collect(),
-            keys.never_issued.iter().collect(),
-        );
+        let (over, never): (Vec<&Shown>, _) =
+            (keys.over.iter().collect(), keys.never_issued.iter().collect());
         let of: Vec<&Shown> = match random.below(100) {
             0..50 if !keys.recent.is_empty() => recent,
             0..80 if !keys.live.is_empty() => live,

@@ -42,16 +42,9 @@ impl Recorder {
 
     /// How much has happened so far.
     pub(super) fn counts(&self) -> Counts {
-        let [accepted, refused, changes, faults] = self
-            .counts
-            .each_ref()
-            .map(|count| count.load(Ordering::Relaxed));
-        Counts {
-            accepted,
-            refused,
-            changes,
-            faults,
-        }
+        let [accepted, refused, changes, faults] =
+            self.counts.each_ref().map(|count| count.load(Ordering::Relaxed));
+        Counts { accepted, refused, changes, faults }
     }
 
     pub(super) fn now(&self) -> Moment {

@@ -31,24 +31,11 @@ impl Row {
 
     pub(super) fn after(self, change: Change) -> Self {
         match change {
-            Change::Issue(allowed) if !self.exists => Self {
-                exists: true,
-                allowed,
-                ..Self::NONE
-            },
+            Change::Issue(allowed) if !self.exists => Self { exists: true, allowed, ..Self::NONE },
             _ if !self.exists => self,
-            Change::Revoke => Self {
-                revoked: true,
-                ..self
-            },
-            Change::Disable => Self {
-                disabled: true,
-                ..self
-            },
-            Change::Enable => Self {
-                disabled: false,
-                ..self
-            },
+            Change::Revoke => Self { revoked: true, ..self },
+            Change::Disable => Self { disabled: true, ..self },
+            Change::Enable => Self { disabled: false, ..self },
             Change::Allow(allowed) => Self { allowed, ..self },
             Change::ExpireAt(expires_at) => Self { expires_at, ..self },
             Change::Delete => Self::NONE,
@@ -68,17 +55,13 @@ impl Row {
     /// Whether a request from there that was judged at or after this moment may have been accepted.
     pub(super) fn may_accept(&self, caller: Caller, judged_after: Moment) -> bool {
         self.lets_in(caller)
-            && self
-                .expires_at
-                .is_none_or(|end| end.after(WALL_CLOCK_TOLERANCE) > judged_after)
+            && self.expires_at.is_none_or(|end| end.after(WALL_CLOCK_TOLERANCE) > judged_after)
     }
 
     /// Whether a request from there that was judged at or before this moment may have been refused.
     pub(super) fn may_refuse(&self, caller: Caller, judged_before: Moment) -> bool {
         !self.lets_in(caller)
-            || self
-                .expires_at
-                .is_some_and(|end| end.before(WALL_CLOCK_TOLERANCE) <= judged_before)
+            || self.expires_at.is_some_and(|end| end.before(WALL_CLOCK_TOLERANCE) <= judged_before)
     }
 }
 
@@ -111,10 +94,7 @@ pub(super) struct Timeline {
 impl Timeline {
     /// From the changes of one key, in their order. They do not overlap.
     pub(super) fn of(changes: &[Made]) -> Self {
-        let mut line = Self {
-            spans: Vec::new(),
-            own: Vec::new(),
-        };
+        let mut line = Self { spans: Vec::new(), own: Vec::new() };
         let mut rows = vec![Row::NONE];
         // Changes of which nobody knows whether and when they happen.
         let mut open: Vec<Change> = Vec::new();
@@ -135,27 +115,17 @@ impl Timeline {
                     rows = any_of(rows, &open);
                 }
             }
-            line.extend(
-                made.ended,
-                &any_of(before.into_iter().chain(rows.clone()), &[]),
-            );
+            line.extend(made.ended, &any_of(before.into_iter().chain(rows.clone()), &[]));
         }
         line.extend(Moment::LAST, &rows);
         line
     }
 
     fn extend(&mut self, until: Moment, rows: &[Row]) {
-        let from = self
-            .spans
-            .last()
-            .map_or(Moment(0), |last| last.until.after(INSTANT));
+        let from = self.spans.last().map_or(Moment(0), |last| last.until.after(INSTANT));
         // Changes of one key may touch, so a time between them may be none.
         if from <= until {
-            self.spans.push(Span {
-                from,
-                until,
-                rows: rows.to_vec(),
-            });
+            self.spans.push(Span { from, until, rows: rows.to_vec() });
         }
     }
 
@@ -174,10 +144,7 @@ impl Timeline {
             .map(|(_, acknowledged)| acknowledged.after(INSTANT))
             .max();
         let from = began.before(bound).max(own.unwrap_or(Moment(0)));
-        let spans = self
-            .spans
-            .iter()
-            .filter(|span| span.from <= ended && from <= span.until);
+        let spans = self.spans.iter().filter(|span| span.from <= ended && from <= span.until);
         any_of(spans.flat_map(|span| span.rows.iter().copied()), &[])
     }
 

@@ -188,21 +188,13 @@ impl Plan {
                 expected.push((key.shown.clone(), caller, is_good));
             }
         }
-        expected.extend(
-            pool.some_bad()
-                .into_iter()
-                .map(|key| (key, Caller::Home, false)),
-        );
+        expected.extend(pool.some_bad().into_iter().map(|key| (key, Caller::Home, false)));
         for seat in seats {
             // Each has its own time, since one after the other is asked.
             let until = Instant::now() + self.recovery;
             let mut client = Client::new(seat, recorder);
             for (key, caller, is_good) in &expected {
-                let right = if *is_good {
-                    Answer::Accepted
-                } else {
-                    Answer::Refused
-                };
+                let right = if *is_good { Answer::Accepted } else { Answer::Refused };
                 while client.present(key, *caller) != right && Instant::now() < until {
                     thread::sleep(Duration::from_millis(20));
                 }
@@ -232,7 +224,5 @@ struct Stop {
 
 fn clients_of_administrators<'a>(seats: &'a [Seat], recorder: &'a Recorder) -> Vec<Client<'a>> {
     let administrators = seats.iter().filter(|seat| seat.kind.administrates());
-    administrators
-        .map(|seat| Client::new(seat, recorder))
-        .collect()
+    administrators.map(|seat| Client::new(seat, recorder)).collect()
 }

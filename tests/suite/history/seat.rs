@@ -50,10 +50,7 @@ pub(super) struct Seat {
 
 impl Seat {
     pub(super) fn new(kind: Kind) -> Self {
-        Self {
-            kind,
-            current: Mutex::new((0, ([127, 0, 0, 1], 1).into())),
-        }
+        Self { kind, current: Mutex::new((0, ([127, 0, 0, 1], 1).into())) }
     }
 
     /// Who serves there now, or did last.
@@ -73,12 +70,7 @@ pub(super) struct Seated {
 
 impl Seated {
     pub(super) fn new(proxy: Option<Proxy>, database_url: String, log: PathBuf) -> Self {
-        Self {
-            process: None,
-            proxy,
-            database_url,
-            log,
-        }
+        Self { process: None, proxy, database_url, log }
     }
 
     /// Starts a process, as often as it takes until its database is there.

@@ -88,9 +88,7 @@ impl Process {
         self.send(Signal::STOP);
         let process = WaitId::Pid(Pid::from_child(&self.child));
         let stopped = WaitIdOptions::STOPPED | WaitIdOptions::NOHANG;
-        wait_until("a server is paused", || {
-            waitid(process.clone(), stopped).unwrap().is_some()
-        });
+        wait_until("a server is paused", || waitid(process.clone(), stopped).unwrap().is_some());
     }
 
     pub(super) fn resume(&self) {
@@ -155,10 +153,7 @@ fn a_server_answers_until_it_is_ended() {
     let process = Pid::from_child(&server.child);
     drop(server);
     assert!(rustix::process::test_kill_process(process).is_err());
-    let nowhere = Settings {
-        database_url: "/nonexistent/keys.db".to_owned(),
-        ..settings
-    };
+    let nowhere = Settings { database_url: "/nonexistent/keys.db".to_owned(), ..settings };
     assert!(start(&nowhere).is_none());
     std::fs::remove_dir_all(folder).unwrap();
 }
@@ -172,10 +167,7 @@ async fn guarded() -> HttpResponse {
 /// Changes a key by the administration in the server's own process.
 #[post("/change/{id}/{change}")]
 async fn change(path: web::Path<(i64, String)>, request: HttpRequest) -> HttpResponse {
-    let Some(admin) = request
-        .app_data::<AppKeys>()
-        .and_then(|keys| keys.admin().cloned())
-    else {
+    let Some(admin) = request.app_data::<AppKeys>().and_then(|keys| keys.admin().cloned()) else {
         return HttpResponse::NotFound().finish();
     };
     let changed = web::block(move || match path.1.as_str() {

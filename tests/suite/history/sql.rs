@@ -28,9 +28,7 @@ impl Sql {
             return PgConnection::establish(url).ok().map(Self::Postgres);
         }
         let mut connection = SqliteConnection::establish(url).ok()?;
-        connection
-            .batch_execute("PRAGMA busy_timeout = 5000; PRAGMA foreign_keys = ON")
-            .ok()?;
+        connection.batch_execute("PRAGMA busy_timeout = 5000; PRAGMA foreign_keys = ON").ok()?;
         Some(Self::Sqlite(connection))
     }
 

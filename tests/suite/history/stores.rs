@@ -29,11 +29,7 @@ pub(super) struct Slow {
 
 impl Slow {
     pub(super) fn new(store: DieselStore) -> Self {
-        Self {
-            store,
-            finds: AtomicU64::new(0),
-            rounds: AtomicU64::new(0),
-        }
+        Self { store, finds: AtomicU64::new(0), rounds: AtomicU64::new(0) }
     }
 }
 
@@ -94,10 +90,7 @@ pub(super) struct Lagging {
 
 impl Lagging {
     pub(super) fn new(store: DieselStore) -> Self {
-        Self {
-            store,
-            copy: Mutex::default(),
-        }
+        Self { store, copy: Mutex::default() }
     }
 
     fn find_one(&self, digest: Digest) -> Result<Option<KeyRecord>, StoreError> {
@@ -115,10 +108,8 @@ impl Lagging {
 
 impl KeyStore for Lagging {
     fn find(&self, digests: &[Digest]) -> Result<Vec<KeyRecord>, StoreError> {
-        let found: Result<Vec<_>, _> = digests
-            .iter()
-            .map(|digest| self.find_one(*digest))
-            .collect();
+        let found: Result<Vec<_>, _> =
+            digests.iter().map(|digest| self.find_one(*digest)).collect();
         Ok(found?.into_iter().flatten().collect())
     }
 

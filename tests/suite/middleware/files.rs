@@ -40,11 +40,7 @@ fn served(keys: AppKeys, folder: PathBuf) -> Server {
         config
             .app_data(keys.clone())
             .service(web::scope("/files").wrap(ANY_KEY).service(files("/")))
-            .service(
-                web::scope("/mounted")
-                    .wrap(ANY_KEY)
-                    .service(files("/below")),
-            );
+            .service(web::scope("/mounted").wrap(ANY_KEY).service(files("/below")));
     })
 }
 
@@ -71,12 +67,9 @@ fn without_a_key_nothing_of_a_folder_is_shown() {
             "/cake.txt?key=",
         ] {
             for method in ["GET", "HEAD", "POST", "OPTIONS", "PROPFIND"] {
-                for lines in [
-                    &[][..],
-                    &["Range: bytes=0-3"],
-                    &["If-None-Match: *"],
-                    &["X-API-Key: guess"],
-                ] {
+                for lines in
+                    [&[][..], &["Range: bytes=0-3"], &["If-None-Match: *"], &["X-API-Key: guess"]]
+                {
                     let answer =
                         http::request(server.address, method, &format!("{root}{path}"), lines);
                     assert_eq!(answer.status, 401, "{method} {root}{path} {lines:?}");
@@ -127,18 +120,11 @@ fn with_a_key_files_are_served_as_ever_and_kept_from_shared_caches() {
         let lines = [&[key.as_str()], lines].concat();
         let answer = http::get(server.address, path, &lines);
         assert_eq!(answer.header("cache-control"), Some("private"), "{path}");
-        assert_eq!(
-            answer.header("vary"),
-            Some("authorization, x-api-key"),
-            "{path}"
-        );
+        assert_eq!(answer.header("vary"), Some("authorization, x-api-key"), "{path}");
         answer
     };
     let etag = get("/files/cake.txt", &[]);
-    assert_eq!(
-        (etag.status, etag.text().as_str()),
-        (200, "a secret recipe")
-    );
+    assert_eq!((etag.status, etag.text().as_str()), (200, "a secret recipe"));
     let etag = format!("If-None-Match: {}", etag.header("etag").unwrap());
     for (path, lines, status) in [
         ("/files/", &[][..], 200),
@@ -162,16 +148,9 @@ fn a_folder_within_one_that_is_open_is_open_there() {
     let server = Server::configured(move |config| {
         config
             .app_data(keys.clone())
-            .service(
-                web::scope("/sub")
-                    .wrap(ANY_KEY)
-                    .service(Files::new("/", open.join("sub"))),
-            )
+            .service(web::scope("/sub").wrap(ANY_KEY).service(Files::new("/", open.join("sub"))))
             .service(Files::new("/", &open));
     });
     assert_eq!(http::get(server.address, "/sub/crumb.txt", &[]).status, 401);
-    assert_eq!(
-        http::get(server.address, "//sub/crumb.txt", &[]).status,
-        200
-    );
+    assert_eq!(http::get(server.address, "//sub/crumb.txt", &[]).status, 200);
 }

@@ -74,10 +74,7 @@ database_test!(
             assert_eq!(origin, Some("https://shop.example"), "{path} {status}");
         }
         // It is no preflight without the method that is asked for.
-        assert_eq!(
-            http::request(server.address, "OPTIONS", "/cake", &[ORIGIN]).status,
-            401
-        );
+        assert_eq!(http::request(server.address, "OPTIONS", "/cake", &[ORIGIN]).status, 401);
         assert_eq!(touched.count(), 0);
         let answer = http::get(server.address, "/cake", &[ORIGIN, &good]);
         assert_eq!((answer.status, touched.count()), (200, 1));
@@ -116,21 +113,11 @@ fn it_composes_with_the_middlewares_of_actix() {
         .unwrap();
         (server.addrs()[0], server.run())
     });
-    for path in [
-        "/layered",
-        "//layered",
-        "/layered/",
-        "/layered//",
-        "/%6cayered",
-    ] {
+    for path in ["/layered", "//layered", "/layered/", "/layered//", "/%6cayered"] {
         let answer = http::get(server.address, path, &[]);
         assert_eq!(answer.status, 401, "{path}");
         assert_eq!(answer.header("x-layer"), Some("outside"), "{path}");
-        assert_eq!(
-            http::get_with(server.address, path, &key).status,
-            200,
-            "{path}"
-        );
+        assert_eq!(http::get_with(server.address, path, &key).status, 200, "{path}");
     }
     assert_eq!(http::get(server.address, "/off", &[]).status, 200);
     let logged = log::lines_with("\"GET /layered// HTTP/1.1\" 401");
@@ -175,9 +162,7 @@ fn an_error_of_a_middleware_inside_stays_that_error_and_is_kept_from_shared_cach
                 async move {
                     let response = response.await;
                     let is_tea = |error: &Error| error.as_error::<NoTea>().is_some();
-                    seen.lock()
-                        .unwrap()
-                        .push(response.as_ref().err().map(is_tea));
+                    seen.lock().unwrap().push(response.as_ref().err().map(is_tea));
                     response
                 }
             });
@@ -228,11 +213,7 @@ fn a_response_that_says_how_it_may_be_kept_is_believed() {
     let asking = ["Connection: Upgrade", "Upgrade: echo"];
     let answer = http::get(server.address, "/own/upgrade", &asking);
     assert_eq!(answer.status, 401, "judged before it is upgraded");
-    let answer = http::get(
-        server.address,
-        "/own/upgrade",
-        &[asking[0], asking[1], &key],
-    );
+    let answer = http::get(server.address, "/own/upgrade", &[asking[0], asking[1], &key]);
     assert_eq!((answer.status, answer.header("cache-control")), (101, None));
 }
 
@@ -242,11 +223,7 @@ fn the_key_is_for_the_handler_of_its_own_request() {
     let database = Database::sqlite();
     let server = Server::start(database.keys(), |config| {
         let who = |key: Option<AppKey>| async move { key.map_or(0, |key| key.id()).to_string() };
-        config.service(
-            web::scope("/who")
-                .wrap(ANY_KEY.optional())
-                .route("", web::get().to(who)),
-        );
+        config.service(web::scope("/who").wrap(ANY_KEY.optional()).route("", web::get().to(who)));
     });
     let (first, second) = (database.issue("0.0.0.0"), database.issue("0.0.0.0"));
     let mut client = http::Client::connect(server.address);
@@ -314,24 +291,13 @@ fn with_a_scope_that_no_key_can_have_the_server_does_not_start() {
             "the scope \"cakes:write cakes:delete\"",
         ),
         (RequireAppKey::new().scopes(&["fine", ""]), "the scope \"\""),
+        (RequireAppKey::new().any_scope(&["k\u{e9}y"]), "the scope \"k\u{e9}y\""),
         (
-            RequireAppKey::new().any_scope(&["k\u{e9}y"]),
-            "the scope \"k\u{e9}y\"",
-        ),
-        (
-            RequireAppKey::new()
-                .any_scope(&["fine", "quo\"te"])
-                .optional(),
+            RequireAppKey::new().any_scope(&["fine", "quo\"te"]).optional(),
             "the scope \"quo\\\"te\"",
         ),
-        (
-            RequireAppKey::new().scopes(&[]),
-            "RequireAppKey: scopes names no scope",
-        ),
-        (
-            RequireAppKey::new().any_scope(&[]),
-            "RequireAppKey: any_scope names no scope",
-        ),
+        (RequireAppKey::new().scopes(&[]), "RequireAppKey: scopes names no scope"),
+        (RequireAppKey::new().any_scope(&[]), "RequireAppKey: any_scope names no scope"),
     ] {
         assert!(starting(guard).is_err(), "{fault}");
         let lines = log::lines_with(fault);
@@ -371,9 +337,7 @@ fn it_is_ready_when_what_it_is_wrapped_around_is() {
         let Poll::Ready(Ok(guarded)) = guarded.as_mut().poll(&mut context) else {
             panic!("a transform is made at once");
         };
-        guarded
-            .poll_ready(&mut context)
-            .map_err(|error| error.as_error::<NoTea>().is_some())
+        guarded.poll_ready(&mut context).map_err(|error| error.as_error::<NoTea>().is_some())
     };
     assert_eq!(ready(Poll::Pending), Poll::Pending);
     assert_eq!(ready(Poll::Ready(Ok(()))), Poll::Ready(Ok(())));
@@ -386,18 +350,13 @@ fn a_scope_chosen_by_a_guard_of_actix_is_judged_where_it_is_chosen() {
     let database = Database::sqlite();
     let server = Server::start(database.keys(), |config| {
         let reads = web::scope("/chosen")
-            .guard(actix_web::guard::fn_guard(|context| {
-                context.head().method == Method::GET
-            }))
+            .guard(actix_web::guard::fn_guard(|context| context.head().method == Method::GET))
             .route("", web::to(cake));
         let others = web::scope("/chosen").wrap(ANY_KEY).route("", web::to(cake));
         config.service(reads).service(others);
     });
     assert_eq!(http::get(server.address, "/chosen", &[]).status, 200);
     for method in ["HEAD", "POST", "OPTIONS"] {
-        assert_eq!(
-            http::request(server.address, method, "/chosen", &[]).status,
-            401
-        );
+        assert_eq!(http::request(server.address, method, "/chosen", &[]).status, 401);
     }
 }

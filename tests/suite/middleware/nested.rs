@@ -37,9 +37,7 @@ const OPTIONAL: RequireAppKey = RequireAppKey::new().optional();
 const DELETES: RequireAppKey = RequireAppKey::new().scopes(&["cakes:delete"]);
 
 fn routes(config: &mut web::ServiceConfig) {
-    let deletes = web::scope("/deletes")
-        .wrap(DELETES)
-        .route("/writes", web::get().to(writes));
+    let deletes = web::scope("/deletes").wrap(DELETES).route("/writes", web::get().to(writes));
     config
         .service(
             web::scope("/strict")
@@ -59,54 +57,45 @@ fn routes(config: &mut web::ServiceConfig) {
                 .route("/optional", web::get().to(optional))
                 .route("/writes", web::get().to(writes))
                 .service(
-                    web::scope("/inner")
-                        .wrap(ANY_KEY)
-                        .route("/perhaps", web::get().to(perhaps)),
+                    web::scope("/inner").wrap(ANY_KEY).route("/perhaps", web::get().to(perhaps)),
                 ),
         );
 }
 
 // B3, D1
-database_test!(
-    of_two_checks_the_stricter_wins_whichever_is_outside,
-    |database: Database| {
-        let server = Server::start(database.keys(), routes);
-        let fixtures = Fixtures::new(&database);
-        let answer = |path: &str, lines: &[&str]| {
-            let answer = http::get(server.address, path, lines);
-            let text = if answer.status == 200 {
-                answer.text()
-            } else {
-                String::new()
-            };
-            (answer.status, text)
-        };
-        let (named, refused) = ((200, "test".to_owned()), (401, String::new()));
-        let nobody = (200, "nobody".to_owned());
-        let key = bearer(&fixtures.active);
-        for (path, anonymous) in [
-            ("/strict/named", &refused),
-            ("/strict/perhaps", &refused),
-            ("/strict/strict", &refused),
-            ("/strict/optional", &refused),
-            ("/optional/perhaps", &nobody),
-            ("/optional/strict", &refused),
-            ("/optional/optional", &nobody),
-            ("/optional/writes", &refused),
-            ("/optional/inner/perhaps", &refused),
-        ] {
-            assert_eq!(answer(path, &[]), *anonymous, "{path}");
-            assert_eq!(answer(path, &["X-API-Key:"]), refused, "{path}");
-            for (_, bad) in fixtures.invalid() {
-                assert_eq!(answer(path, &[&bearer(bad)]), refused, "{path}");
-            }
-            assert_eq!(answer(path, &[&key, &key]).0, 400, "{path}");
-            if path != "/optional/writes" {
-                assert_eq!(answer(path, &[&key]), named, "{path}");
-            }
+database_test!(of_two_checks_the_stricter_wins_whichever_is_outside, |database: Database| {
+    let server = Server::start(database.keys(), routes);
+    let fixtures = Fixtures::new(&database);
+    let answer = |path: &str, lines: &[&str]| {
+        let answer = http::get(server.address, path, lines);
+        let text = if answer.status == 200 { answer.text() } else { String::new() };
+        (answer.status, text)
+    };
+    let (named, refused) = ((200, "test".to_owned()), (401, String::new()));
+    let nobody = (200, "nobody".to_owned());
+    let key = bearer(&fixtures.active);
+    for (path, anonymous) in [
+        ("/strict/named", &refused),
+        ("/strict/perhaps", &refused),
+        ("/strict/strict", &refused),
+        ("/strict/optional", &refused),
+        ("/optional/perhaps", &nobody),
+        ("/optional/strict", &refused),
+        ("/optional/optional", &nobody),
+        ("/optional/writes", &refused),
+        ("/optional/inner/perhaps", &refused),
+    ] {
+        assert_eq!(answer(path, &[]), *anonymous, "{path}");
+        assert_eq!(answer(path, &["X-API-Key:"]), refused, "{path}");
+        for (_, bad) in fixtures.invalid() {
+            assert_eq!(answer(path, &[&bearer(bad)]), refused, "{path}");
+        }
+        assert_eq!(answer(path, &[&key, &key]).0, 400, "{path}");
+        if path != "/optional/writes" {
+            assert_eq!(answer(path, &[&key]), named, "{path}");
         }
     }
-);
+});
 
 // D1
 #[test]
@@ -131,10 +120,8 @@ fn the_scopes_of_both_are_needed_and_the_refusal_names_those_of_whom_it_comes_fr
 #[test]
 fn headers_are_added_once_however_many_checks_there_are() {
     let database = Database::sqlite();
-    let keys = database
-        .migrate()
-        .builder()
-        .sources([Source::header("X-API-Key"), Source::query("key")]);
+    let keys =
+        database.migrate().builder().sources([Source::header("X-API-Key"), Source::query("key")]);
     let server = Server::start(keys.build().unwrap(), routes);
     let (key, _) = database.issue("0.0.0.0");
     let good = format!("X-API-Key: {key}");
@@ -148,27 +135,15 @@ fn headers_are_added_once_however_many_checks_there_are() {
         let answer = http::get(server.address, path, lines);
         // Each of them panics where a header comes twice.
         assert_eq!(
-            (
-                answer.status,
-                answer.header("vary"),
-                answer.header("cache-control")
-            ),
-            (
-                status,
-                Some("x-api-key"),
-                Some(if status == 200 { "private" } else { "no-store" })
-            ),
+            (answer.status, answer.header("vary"), answer.header("cache-control")),
+            (status, Some("x-api-key"), Some(if status == 200 { "private" } else { "no-store" })),
             "{path}"
         );
     }
     for path in ["/strict/strict", "/optional/optional"] {
         let answer = http::get(server.address, &format!("{path}?key={key}"), &[]);
         assert_eq!(answer.header("cache-control"), Some("no-store"), "{path}");
-        assert_eq!(
-            answer.header("referrer-policy"),
-            Some("no-referrer"),
-            "{path}"
-        );
+        assert_eq!(answer.header("referrer-policy"), Some("no-referrer"), "{path}");
         assert_eq!(answer.header("vary"), Some("x-api-key"), "{path}");
     }
 }
@@ -181,10 +156,7 @@ fn a_handler_that_insists_on_a_key_below_an_optional_middleware_is_500_for_nobod
     let path = "/optional/mistaken-below-optional";
     assert_eq!(http::get(server.address, path, &[]).status, 500);
     let lines = log::lines_with(&format!("the handler of {path} takes an AppKey"));
-    assert!(
-        lines.len() == 1 && lines[0].contains("RequireAppKey::new().optional()"),
-        "{lines:?}"
-    );
+    assert!(lines.len() == 1 && lines[0].contains("RequireAppKey::new().optional()"), "{lines:?}");
     let (key, _) = database.issue("0.0.0.0");
     assert_eq!(http::get_with(server.address, path, &key).status, 200);
 }
@@ -199,9 +171,6 @@ fn a_refusal_by_the_outer_check_asks_the_store_no_second_time() {
     let server = Server::start(keys.build().unwrap(), routes);
     let unknown = crate::support::fixtures::unknown();
     let before = store.queries();
-    assert_eq!(
-        http::get_with(server.address, "/strict/strict", &unknown).status,
-        401
-    );
+    assert_eq!(http::get_with(server.address, "/strict/strict", &unknown).status, 401);
     assert_eq!(store.queries() - before, 1);
 }

@@ -56,11 +56,7 @@ fn routes(config: &mut web::ServiceConfig) {
                     .wrap(guard)
                     .service(web::resource("").to(cake)),
             )
-            .service(
-                web::resource(format!("/resource/{ask}"))
-                    .wrap(guard)
-                    .to(cake),
-            )
+            .service(web::resource(format!("/resource/{ask}")).wrap(guard).to(cake))
             .service(
                 web::resource(format!("/route/{ask}")).route(web::route().to(cake).wrap(guard)),
             )
@@ -80,10 +76,7 @@ fn routes(config: &mut web::ServiceConfig) {
 fn served(keys: AppKeys, touched: &Touched) -> Server {
     let touched = touched.clone();
     Server::configured(move |config| {
-        config
-            .app_data(keys.clone())
-            .app_data(touched.clone())
-            .configure(routes);
+        config.app_data(keys.clone()).app_data(touched.clone()).configure(routes);
     })
 }
 
@@ -107,18 +100,10 @@ fn callers(database: &Database) -> Vec<(String, Vec<String>)> {
         headers.push(vec![bearer(key)]);
         headers.push(vec![api_key(key)]);
     }
-    for scopes in [
-        "cakes:read",
-        "cakes:write",
-        "cakes:write cakes:delete",
-        "cakes",
-    ] {
+    for scopes in ["cakes:read", "cakes:write", "cakes:write cakes:delete", "cakes"] {
         headers.push(vec![bearer(&key_with(database, scopes))]);
     }
-    let mut callers: Vec<_> = headers
-        .into_iter()
-        .map(|lines| (String::new(), lines))
-        .collect();
+    let mut callers: Vec<_> = headers.into_iter().map(|lines| (String::new(), lines)).collect();
     for query in [
         format!("?key={key}"),
         "?key=".to_owned(),
@@ -144,11 +129,7 @@ fn compare(server: &Server, callers: &[(String, Vec<String>)]) -> Vec<u16> {
                 };
                 let expected = answer("attribute");
                 for place in PLACES {
-                    assert_eq!(
-                        answer(place),
-                        expected,
-                        "{method} /{place}/{ask}{query} {lines:?}"
-                    );
+                    assert_eq!(answer(place), expected, "{method} /{place}/{ask}{query} {lines:?}");
                 }
                 statuses.push(expected.status);
             }
@@ -160,20 +141,17 @@ fn compare(server: &Server, callers: &[(String, Vec<String>)]) -> Vec<u16> {
 }
 
 // B8, B12, D1, D2, D4, D5, D6
-database_test!(
-    everywhere_every_answer_is_the_attribute_s_byte_by_byte,
-    |database: Database| {
-        let builder = database.migrate().builder().sources([
-            Source::bearer(),
-            Source::header("X-API-Key"),
-            Source::query("key"),
-        ]);
-        let touched = Touched::default();
-        let server = served(builder.build().unwrap(), &touched);
-        let statuses = compare(&server, &callers(&database));
-        assert_eq!(statuses, [200, 400, 401, 403]);
-    }
-);
+database_test!(everywhere_every_answer_is_the_attribute_s_byte_by_byte, |database: Database| {
+    let builder = database.migrate().builder().sources([
+        Source::bearer(),
+        Source::header("X-API-Key"),
+        Source::query("key"),
+    ]);
+    let touched = Touched::default();
+    let server = served(builder.build().unwrap(), &touched);
+    let statuses = compare(&server, &callers(&database));
+    assert_eq!(statuses, [200, 400, 401, 403]);
+});
 
 // D3
 #[test]
@@ -181,10 +159,7 @@ fn a_store_that_is_away_is_503_everywhere() {
     let touched = Touched::default();
     let keys = AppKeys::builder().store(Away).build().unwrap();
     let server = served(keys, &touched);
-    let caller = (
-        String::new(),
-        vec![bearer(&crate::support::fixtures::unknown())],
-    );
+    let caller = (String::new(), vec![bearer(&crate::support::fixtures::unknown())]);
     assert_eq!(compare(&server, &[caller]), [503]);
     assert_eq!(touched.count(), 0);
 }
@@ -225,17 +200,12 @@ fn keys_further_inside_do_not_reach_it_and_everything_is_500() {
     let touched = Touched::default();
     let counting = touched.clone();
     let server = Server::configured(move |config| {
-        let inside = web::scope("/inside")
-            .app_data(keys.clone())
-            .route("", web::get().to(cake));
+        let inside = web::scope("/inside").app_data(keys.clone()).route("", web::get().to(cake));
         config
             .app_data(counting.clone())
             .service(web::scope("/outside").wrap(ANY_KEY).service(inside));
     });
-    assert_eq!(
-        http::get_with(server.address, "/outside/inside", &key).status,
-        500
-    );
+    assert_eq!(http::get_with(server.address, "/outside/inside", &key).status, 500);
     assert_eq!(touched.count(), 0);
 }
 
@@ -249,10 +219,7 @@ fn keys_of_the_very_scope_or_resource_that_it_is_wrapped_around_reach_it() {
         let keys = || keys.clone();
         config
             .service(
-                web::scope("/before")
-                    .app_data(keys())
-                    .wrap(ANY_KEY)
-                    .route("", web::get().to(cake)),
+                web::scope("/before").app_data(keys()).wrap(ANY_KEY).route("", web::get().to(cake)),
             )
             .service(
                 web::scope("/after")
@@ -260,20 +227,11 @@ fn keys_of_the_very_scope_or_resource_that_it_is_wrapped_around_reach_it() {
                     .app_data(web::Data::new(keys()))
                     .route("", web::get().to(cake)),
             )
-            .service(
-                web::resource("/resource")
-                    .wrap(ANY_KEY)
-                    .app_data(keys())
-                    .to(cake),
-            );
+            .service(web::resource("/resource").wrap(ANY_KEY).app_data(keys()).to(cake));
     });
     for path in ["/before", "/after", "/resource"] {
         assert_eq!(http::get(server.address, path, &[]).status, 401, "{path}");
-        assert_eq!(
-            http::get_with(server.address, path, &key).status,
-            200,
-            "{path}"
-        );
+        assert_eq!(http::get_with(server.address, path, &key).status, 200, "{path}");
     }
 }
 
@@ -284,10 +242,9 @@ fn a_body_that_never_ends_is_refused_promptly_everywhere() {
     let touched = Touched::default();
     let server = served(database.keys(), &touched);
     for place in PLACES {
-        for (line, body) in [
-            ("Transfer-Encoding: chunked", "5\r\nhello\r\n"),
-            ("Content-Length: 3000000", "hello"),
-        ] {
+        for (line, body) in
+            [("Transfer-Encoding: chunked", "5\r\nhello\r\n"), ("Content-Length: 3000000", "hello")]
+        {
             let started = Instant::now();
             let mut client = http::Client::connect(server.address);
             client.send(http::head("POST", &format!("/{place}/any-key"), &[line]));
@@ -308,10 +265,8 @@ fn requests_on_one_connection_are_judged_one_by_one_everywhere() {
     let (key, _) = database.issue("0.0.0.0");
     for place in PLACES {
         let target = format!("/{place}/any-key");
-        let (with, without) = (
-            http::head("GET", &target, &[&bearer(&key)]),
-            http::head("GET", &target, &[]),
-        );
+        let (with, without) =
+            (http::head("GET", &target, &[&bearer(&key)]), http::head("GET", &target, &[]));
         let mut client = http::Client::connect(server.address);
         client.send([with.as_str(), &without, &with, &without, &without].concat());
         let statuses = [(); 5].map(|()| client.read(false).unwrap().status);

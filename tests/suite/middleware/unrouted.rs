@@ -55,11 +55,7 @@ fn around_an_application_it_judges_every_request() {
     }
     assert_eq!(touched.count(), 0);
     for target in ["/cake", "/inside/x", "/nowhere"] {
-        assert_eq!(
-            http::get_with(server.address, target, &key).status,
-            200,
-            "{target}"
-        );
+        assert_eq!(http::get_with(server.address, target, &key).status, 200, "{target}");
     }
     assert_eq!(touched.count(), 3);
 }
@@ -75,16 +71,8 @@ fn within_a_scope_what_is_not_there_needs_a_key_as_well() {
         config
             .app_data(keys.clone())
             .app_data(counting.clone())
-            .service(
-                web::scope("/plain")
-                    .wrap(ANY_KEY)
-                    .route("/cake", web::get().to(cake)),
-            )
-            .service(
-                web::scope("/default")
-                    .wrap(ANY_KEY)
-                    .default_service(web::to(cake)),
-            )
+            .service(web::scope("/plain").wrap(ANY_KEY).route("/cake", web::get().to(cake)))
+            .service(web::scope("/default").wrap(ANY_KEY).default_service(web::to(cake)))
             .service(
                 web::resource("/resource")
                     .wrap(ANY_KEY)
@@ -129,9 +117,7 @@ fn the_log_names_the_template_of_the_route_and_never_the_path() {
     let keys = database.keys();
     let server = Server::configured(move |config| {
         config.app_data(keys.clone()).service(
-            web::scope("/logged-scope")
-                .wrap(ANY_KEY)
-                .route("/cakes/{id}", web::get().to(cake)),
+            web::scope("/logged-scope").wrap(ANY_KEY).route("/cakes/{id}", web::get().to(cake)),
         );
     });
     for path in ["/logged-scope/cakes/raw-part", "/logged-scope/raw-part"] {

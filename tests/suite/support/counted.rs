@@ -52,11 +52,7 @@ impl CountedServer {
             .unwrap();
             (server.addrs()[0], server.run())
         });
-        Self {
-            address: server.address,
-            begun,
-            _server: server,
-        }
+        Self { address: server.address, begun, _server: server }
     }
 
     /// Waits until so many requests wait for their answer, or have it.

@@ -67,11 +67,7 @@ enum Place {
 static NUMBER: AtomicUsize = AtomicUsize::new(0);
 
 fn own_name() -> String {
-    format!(
-        "test_{}_{}",
-        process::id(),
-        NUMBER.fetch_add(1, Ordering::Relaxed)
-    )
+    format!("test_{}_{}", process::id(), NUMBER.fetch_add(1, Ordering::Relaxed))
 }
 
 /// What `tests/run` tells the tests about this run.
@@ -114,23 +110,14 @@ impl Database {
             .batch_execute(&format!("CREATE DATABASE {name}"))
             .unwrap();
         let (place, _) = server.rsplit_once('/').expect("the URL names a database");
-        Self {
-            url: format!("{place}/{name}"),
-            place: Place::Postgres {
-                dropped_at: None,
-                name,
-            },
-        }
+        Self { url: format!("{place}/{name}"), place: Place::Postgres { dropped_at: None, name } }
     }
 
     /// A file that does not exist yet, in a folder of its own.
     pub(crate) fn sqlite() -> Self {
         let folder = own_folder();
         let url = folder.join("keys.db").to_str().unwrap().to_owned();
-        Self {
-            url,
-            place: Place::Sqlite { folder },
-        }
+        Self { url, place: Place::Sqlite { folder } }
     }
 
     /// Where it is, as `DATABASE_URL` says it.
@@ -176,9 +163,7 @@ impl Database {
 
     /// The settings of a service on it, which waits long for its answers; all others at their defaults.
     pub(crate) fn builder(&self) -> AppKeysBuilder {
-        AppKeys::builder()
-            .database_url(&self.url)
-            .lookup_timeout(LONG_DEADLINE)
+        AppKeys::builder().database_url(&self.url).lookup_timeout(LONG_DEADLINE)
     }
 
     /// A service's keys, after migrating.
@@ -223,26 +208,17 @@ impl Database {
             connection: &mut impl MigrationHarness<B>,
             migrations: &FileBasedMigrations,
         ) -> (Vec<String>, String) {
-            let ran = connection
-                .run_pending_migrations(migrations.clone())
-                .unwrap();
+            let ran = connection.run_pending_migrations(migrations.clone()).unwrap();
             let ran = ran.iter().map(ToString::to_string).collect();
-            (
-                ran,
-                connection
-                    .revert_last_migration(migrations.clone())
-                    .unwrap()
-                    .to_string(),
-            )
+            (ran, connection.revert_last_migration(migrations.clone()).unwrap().to_string())
         }
         match self.place {
             Place::Postgres { .. } => {
                 both(&mut PgConnection::establish(&self.url).unwrap(), migrations)
             }
-            Place::Sqlite { .. } => both(
-                &mut SqliteConnection::establish(&self.url).unwrap(),
-                migrations,
-            ),
+            Place::Sqlite { .. } => {
+                both(&mut SqliteConnection::establish(&self.url).unwrap(), migrations)
+            }
         }
     }
 
@@ -257,19 +233,15 @@ impl Database {
 
     /// These bytes, in hexadecimal, as a literal of its SQL.
     pub(crate) fn literal(&self, hex: &str) -> String {
-        if self.is_postgres() {
-            format!("'\\x{hex}'::bytea")
-        } else {
-            format!("x'{hex}'")
-        }
+        if self.is_postgres() { format!("'\\x{hex}'::bytea") } else { format!("x'{hex}'") }
     }
 
     /// Runs SQL, as an operator at the prompt would.
     pub(crate) fn execute(&self, sql: &str) -> Result<(), String> {
         match self.place {
-            Place::Postgres { .. } => PgConnection::establish(&self.url)
-                .unwrap()
-                .batch_execute(sql),
+            Place::Postgres { .. } => {
+                PgConnection::establish(&self.url).unwrap().batch_execute(sql)
+            }
             Place::Sqlite { .. } => {
                 let mut connection = SqliteConnection::establish(&self.url).unwrap();
                 connection
@@ -289,23 +261,22 @@ impl Database {
             text: String,
         }
         let sql = format!("SELECT text FROM ({sql}) AS answer(text)");
-        let rows: Vec<Row> = match self.place {
-            Place::Postgres { .. } => sql_query(sql)
-                .load(&mut PgConnection::establish(&self.url).unwrap())
-                .unwrap(),
-            Place::Sqlite { .. } => {
-                // SQLite has no column aliases on a subquery, but a WITH clause names them.
-                let sql = sql
-                    .replacen("SELECT text FROM (", "WITH answer(text) AS (", 1)
-                    .replacen(") AS answer(text)", ") SELECT text FROM answer", 1);
-                let mut connection = SqliteConnection::establish(&self.url).unwrap();
-                // The last connection of another thread may be folding the write-ahead log back as it closes.
-                connection
-                    .batch_execute("PRAGMA busy_timeout = 5000")
-                    .unwrap();
-                sql_query(sql).load(&mut connection).unwrap()
-            }
-        };
+        let rows: Vec<Row> =
+            match self.place {
+                Place::Postgres { .. } => {
+                    sql_query(sql).load(&mut PgConnection::establish(&self.url).unwrap()).unwrap()
+                }
+                Place::Sqlite { .. } => {
+                    // SQLite has no column aliases on a subquery, but a WITH clause names them.
+                    let sql = sql
+                        .replacen("SELECT text FROM (", "WITH answer(text) AS (", 1)
+                        .replacen(") AS answer(text)", ") SELECT text FROM answer", 1);
+                    let mut connection = SqliteConnection::establish(&self.url).unwrap();
+                    // The last connection of another thread may be folding the write-ahead log back as it closes.
+                    connection.batch_execute("PRAGMA busy_timeout = 5000").unwrap();
+                    sql_query(sql).load(&mut connection).unwrap()
+                }
+            };
         rows.into_iter().map(|row| row.text).collect()
     }
 

@@ -54,11 +54,7 @@ impl Fixtures {
 /// A key of a service whose clock was an hour ago, when it had a minute left.
 fn expired(database: &Database) -> String {
     let then = Utc::now() - TimeDelta::hours(1);
-    let admin = database
-        .builder()
-        .clock(TestClock::at(then))
-        .build_admin()
-        .unwrap();
+    let admin = database.builder().clock(TestClock::at(then)).build_admin().unwrap();
     let new =
         NewKey::new("expired", "0.0.0.0".parse().unwrap()).expires_at(then + TimeDelta::minutes(1));
     admin.issue(&new).unwrap().secret.expose().to_owned()

@@ -23,17 +23,10 @@ pub(crate) struct Response {
 impl Response {
     /// The value of a header that comes at most once.
     pub(crate) fn header(&self, name: &str) -> Option<&str> {
-        let mut values = self
-            .headers
-            .iter()
-            .filter(|(own, _)| own == name)
-            .map(|(_, value)| value.as_str());
+        let mut values =
+            self.headers.iter().filter(|(own, _)| own == name).map(|(_, value)| value.as_str());
         let first = values.next();
-        assert!(
-            values.next().is_none(),
-            "{name} came twice: {:?}",
-            self.headers
-        );
+        assert!(values.next().is_none(), "{name} came twice: {:?}", self.headers);
         first
     }
 
@@ -59,10 +52,7 @@ impl Client {
         let stream = TcpStream::connect(address).unwrap();
         stream.set_read_timeout(Some(PATIENCE)).unwrap();
         stream.set_nodelay(true).unwrap();
-        Self {
-            stream,
-            received: Vec::new(),
-        }
+        Self { stream, received: Vec::new() }
     }
 
     /// Sends these bytes and nothing else. A server that has answered already may have closed: not an error.
@@ -74,10 +64,8 @@ impl Client {
     /// Reads one response. `None` when the connection was closed before one came.
     pub(crate) fn read(&mut self, to_head: bool) -> Option<Response> {
         let head_end = loop {
-            if let Some(position) = self
-                .received
-                .windows(4)
-                .position(|window| window == b"\r\n\r\n")
+            if let Some(position) =
+                self.received.windows(4).position(|window| window == b"\r\n\r\n")
             {
                 break position + 4;
             }
@@ -87,14 +75,7 @@ impl Client {
         };
         let head = String::from_utf8_lossy(&self.received[..head_end]).into_owned();
         let mut lines = head.split("\r\n");
-        let status = lines
-            .next()
-            .unwrap()
-            .split(' ')
-            .nth(1)
-            .unwrap()
-            .parse()
-            .unwrap();
+        let status = lines.next().unwrap().split(' ').nth(1).unwrap().parse().unwrap();
         let headers: Vec<(String, String)> = lines
             .filter_map(|line| line.split_once(':'))
             .map(|(name, value)| (name.to_ascii_lowercase(), value.trim().to_owned()))
@@ -104,9 +85,8 @@ impl Client {
             .iter()
             .find(|(name, _)| name == "content-length")
             .map(|(_, value)| value.parse::<usize>().unwrap());
-        let chunked = headers
-            .iter()
-            .any(|(name, value)| name == "transfer-encoding" && value == "chunked");
+        let chunked =
+            headers.iter().any(|(name, value)| name == "transfer-encoding" && value == "chunked");
         let body = if to_head || status == 204 || status == 304 || (100..200).contains(&status) {
             Vec::new()
         } else if chunked {
@@ -117,11 +97,7 @@ impl Client {
         };
         leaks::search("an answer", head.as_bytes());
         leaks::search("an answer", &body);
-        Some(Response {
-            status,
-            headers,
-            body,
-        })
+        Some(Response { status, headers, body })
     }
 
     fn receive(&mut self) -> bool {
@@ -150,10 +126,8 @@ impl Client {
         let mut body = Vec::new();
         loop {
             let line_end = loop {
-                if let Some(position) = self
-                    .received
-                    .windows(2)
-                    .position(|window| window == b"\r\n")
+                if let Some(position) =
+                    self.received.windows(2).position(|window| window == b"\r\n")
                 {
                     break position;
                 }
@@ -187,9 +161,7 @@ pub(crate) fn request(
 ) -> Response {
     let mut client = Client::connect(address);
     client.send(head(method, target, headers));
-    client
-        .read(method == "HEAD")
-        .expect("the connection was closed without an answer")
+    client.read(method == "HEAD").expect("the connection was closed without an answer")
 }
 
 /// The head of a request.

@@ -28,10 +28,7 @@ pub(crate) fn watch(issued: &IssuedKey) {
     ];
     let mut pieces = PIECES.write().unwrap();
     let all = secrets.iter().flat_map(|(secret, _)| secret.bytes());
-    assert!(
-        all.into_iter().all(is_of_a_secret),
-        "else it would not be found"
-    );
+    assert!(all.into_iter().all(is_of_a_secret), "else it would not be found");
     for (secret, length) in secrets {
         pieces.extend(secret.as_bytes().windows(length).map(<[u8]>::to_vec));
     }
@@ -62,10 +59,7 @@ fn is_of_a_secret(byte: u8) -> bool {
 pub(crate) fn search(what: &str, text: &[u8]) {
     if found_in(text) {
         // Past the test's own output, which would be lost.
-        let leaked = format!(
-            "a secret leaked into {what}: {}\n",
-            String::from_utf8_lossy(text)
-        );
+        let leaked = format!("a secret leaked into {what}: {}\n", String::from_utf8_lossy(text));
         let _ = io::stderr().write_all(leaked.as_bytes());
         std::process::exit(101);
     }

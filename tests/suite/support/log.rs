@@ -35,11 +35,5 @@ pub(crate) fn install() {
 
 /// The lines so far that hold this word.
 pub(crate) fn lines_with(word: &str) -> Vec<String> {
-    LINES
-        .lock()
-        .unwrap()
-        .iter()
-        .filter(|line| line.contains(word))
-        .cloned()
-        .collect()
+    LINES.lock().unwrap().iter().filter(|line| line.contains(word)).cloned().collect()
 }

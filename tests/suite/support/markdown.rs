@@ -20,33 +20,23 @@ fn pieces(text: &str) -> Vec<&str> {
 /// The blocks of code: language and code.
 pub(crate) fn blocks(text: &str) -> Vec<(&str, &str)> {
     let blocks = pieces(text).into_iter().skip(1).step_by(2);
-    blocks
-        .map(|block| block.split_once('\n').unwrap())
-        .collect()
+    blocks.map(|block| block.split_once('\n').unwrap()).collect()
 }
 
 /// The code of the blocks in this language.
 pub(crate) fn blocks_in<'a>(text: &'a str, language: &str) -> Vec<&'a str> {
-    blocks(text)
-        .into_iter()
-        .filter(|(own, _)| *own == language)
-        .map(|(_, code)| code)
-        .collect()
+    blocks(text).into_iter().filter(|(own, _)| *own == language).map(|(_, code)| code).collect()
 }
 
 /// Every language there is a block in.
 pub(crate) fn kinds(text: &str) -> BTreeSet<&str> {
-    blocks(text)
-        .into_iter()
-        .map(|(language, _)| language)
-        .collect()
+    blocks(text).into_iter().map(|(language, _)| language).collect()
 }
 
 /// What stands in backticks within the text.
 pub(crate) fn spans(text: &str) -> Vec<&str> {
     let text = pieces(text).into_iter().step_by(2);
-    text.flat_map(|text| text.split('`').skip(1).step_by(2))
-        .collect()
+    text.flat_map(|text| text.split('`').skip(1).step_by(2)).collect()
 }
 
 /// The first cells of the table whose heading begins with this word, without backticks.

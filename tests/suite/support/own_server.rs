@@ -46,12 +46,8 @@ impl OwnServer {
     pub(crate) fn start() -> Self {
         let template = template();
         let folder = Folder::new();
-        let copied = program("/bin/cp")
-            .arg("-r")
-            .arg(template.data())
-            .arg(folder.data())
-            .status()
-            .unwrap();
+        let copied =
+            program("/bin/cp").arg("-r").arg(template.data()).arg(folder.data()).status().unwrap();
         assert!(copied.success(), "the data folder was not copied");
         Self::start_in(folder, Some(template))
     }
@@ -76,12 +72,7 @@ impl OwnServer {
         let (port, child) = super::free_ports()
             .find_map(|port| Some((port, run(&folder, port)?)))
             .expect("some port is free");
-        Self {
-            folder,
-            port,
-            running: Mutex::new(child),
-            _template: template,
-        }
+        Self { folder, port, running: Mutex::new(child), _template: template }
     }
 
     pub(crate) fn address(&self) -> SocketAddr {
@@ -97,9 +88,7 @@ impl OwnServer {
     pub(crate) fn freeze(&self) {
         let postmaster = self.postmaster();
         send(postmaster, Signal::STOP);
-        wait_until("the server is stopped", || {
-            state_of(postmaster) == Some('T')
-        });
+        wait_until("the server is stopped", || state_of(postmaster) == Some('T'));
         // Whoever it started last is among these.
         for child in children_of(postmaster) {
             send(child, Signal::STOP);
@@ -129,18 +118,13 @@ impl OwnServer {
 
     fn process(&self, pid: &str) -> Pid {
         let process = Pid::from_raw(pid.parse().unwrap()).unwrap();
-        assert!(
-            children_of(self.postmaster()).contains(&process),
-            "a process of this server"
-        );
+        assert!(children_of(self.postmaster()).contains(&process), "a process of this server");
         process
     }
 
     /// After a process was killed: it takes none until it has begun anew.
     pub(crate) fn wait_until_it_takes_connections(&self) {
-        wait_until("the server is up again", || {
-            PgConnection::establish(&url(self.port)).is_ok()
-        });
+        wait_until("the server is up again", || PgConnection::establish(&url(self.port)).is_ok());
     }
 
     /// Kills every process of it, as when its machine loses power.
@@ -216,22 +200,8 @@ fn template() -> Arc<Folder> {
     }
     let template = Arc::new(Folder::new());
     let made = postgres_program("initdb")
-        .args([
-            "--username",
-            "postgres",
-            "--auth",
-            "trust",
-            "--encoding",
-            "UTF8",
-        ])
-        .args([
-            "--locale",
-            "C",
-            "--no-sync",
-            "--wal-segsize",
-            "1",
-            "--pgdata",
-        ])
+        .args(["--username", "postgres", "--auth", "trust", "--encoding", "UTF8"])
+        .args(["--locale", "C", "--no-sync", "--wal-segsize", "1", "--pgdata"])
         .arg(template.data())
         .output()
         .unwrap();
@@ -245,11 +215,7 @@ fn template() -> Arc<Folder> {
 
 /// Runs the server of this folder until it takes connections. `None` when the port is taken.
 fn run(folder: &Folder, port: u16) -> Option<Child> {
-    let log = File::options()
-        .create(true)
-        .append(true)
-        .open(folder.log())
-        .unwrap();
+    let log = File::options().create(true).append(true).open(folder.log()).unwrap();
     let mut child = postgres_program("postgres")
         .arg("-D")
         .arg(folder.data())
@@ -282,10 +248,7 @@ fn postgres_program(name: &str) -> Command {
 /// A program that runs as the user of the run's own server: Postgres refuses to run as root.
 fn program(path: impl AsRef<Path>) -> Command {
     let mut command = Command::new(path.as_ref());
-    command
-        .env("LC_ALL", "C")
-        .current_dir(std::env::temp_dir())
-        .stdin(Stdio::null());
+    command.env("LC_ALL", "C").current_dir(std::env::temp_dir()).stdin(Stdio::null());
     if rustix::process::geteuid().is_root() {
         let (user, group) = server_user();
         command.uid(user).gid(group);

@@ -104,10 +104,7 @@ impl Proxy {
     /// One connection died without a word: the one that the server sees come from this port.
     pub(crate) fn swallow_one(&self, port: u16) {
         let state = self.shared.lock();
-        let found = state
-            .connections
-            .iter()
-            .find(|connection| connection.port == port);
+        let found = state.connections.iter().find(|connection| connection.port == port);
         let dead = &found.expect("the server's view of a connection").dead;
         dead.store(true, Ordering::SeqCst);
     }
@@ -218,9 +215,7 @@ impl Shared {
         if matches!(state.path, Path::Cut | Path::Ended) {
             return;
         }
-        state
-            .connections
-            .retain(|connection| Arc::strong_count(&connection.dead) > 1);
+        state.connections.retain(|connection| Arc::strong_count(&connection.dead) > 1);
         state.connections.push(Connection {
             client: client.try_clone().unwrap(),
             port: server.local_addr().unwrap().port(),

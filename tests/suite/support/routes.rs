@@ -23,12 +23,6 @@ async fn scoped() -> HttpResponse {
 
 /// They are at `/guarded`, `/optional`, `/scoped`, and behind two guards at `/twice/guarded`.
 pub(crate) fn guarded_routes(config: &mut web::ServiceConfig) {
-    let twice = web::scope("/twice")
-        .wrap(RequireAppKey::new())
-        .service(guarded);
-    config
-        .service(twice)
-        .service(guarded)
-        .service(optional)
-        .service(scoped);
+    let twice = web::scope("/twice").wrap(RequireAppKey::new()).service(guarded);
+    config.service(twice).service(guarded).service(optional).service(scoped);
 }

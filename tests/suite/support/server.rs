@@ -23,9 +23,7 @@ impl Server {
     /// As [`start`](Self::start), with the access log of these keys.
     pub(crate) fn logged(keys: AppKeys, routes: fn(&mut ServiceConfig)) -> Self {
         Self::configured(move |config| {
-            let scope = actix_web::web::scope("")
-                .app_data(keys.clone())
-                .wrap(keys.access_log());
+            let scope = actix_web::web::scope("").app_data(keys.clone()).wrap(keys.access_log());
             config.service(scope.configure(routes));
         })
     }
@@ -59,11 +57,7 @@ impl Server {
             });
         });
         let (address, handle) = receiver.recv().unwrap();
-        Self {
-            address,
-            handle,
-            thread: Some(thread),
-        }
+        Self { address, handle, thread: Some(thread) }
     }
 }
 

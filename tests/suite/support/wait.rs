@@ -18,10 +18,7 @@ pub(crate) const MAX_STALENESS: Duration = Duration::from_secs(1);
 pub(crate) fn wait_until(what: impl fmt::Display, mut holds: impl FnMut() -> bool) {
     let began = Instant::now();
     while !holds() {
-        assert!(
-            began.elapsed() < PATIENCE,
-            "not within {PATIENCE:?}: {what}"
-        );
+        assert!(began.elapsed() < PATIENCE, "not within {PATIENCE:?}: {what}");
         thread::sleep(Duration::from_millis(5));
     }
 }
@@ -45,10 +42,7 @@ pub(crate) fn refused_in_time(
         assert!(matches!(status, 200 | 503), "{what}: {status}");
         if status == 200 {
             accepted_for = sent;
-            assert!(
-                sent <= MAX_STALENESS,
-                "{what}: what was sent {sent:?} later was accepted"
-            );
+            assert!(sent <= MAX_STALENESS, "{what}: what was sent {sent:?} later was accepted");
         }
         false
     });

@@ -46,9 +46,7 @@ mod tests {
 
     #[actix_web::test]
     async fn no_route_is_forgotten() {
-        let app = App::new()
-            .app_data(TestKeys::new().app_keys)
-            .configure(routes);
+        let app = App::new().app_data(TestKeys::new().app_keys).configure(routes);
         assert_protected(app, public([("GET /health", "the load balancer asks it")])).await;
     }
 }

@@ -48,9 +48,8 @@ database_test!(
         assert!(keys.shutdown(PATIENCE));
         let counts: Vec<u64> = issued.iter().map(|(_, id)| count(&database, *id)).collect();
         assert_eq!(counts, [(CLIENTS * REQUESTS / 3) as u64; 3]);
-        let in_all: Vec<i64> = (database.admin().usage().unwrap().iter())
-            .map(|usage| usage.key_id)
-            .collect();
+        let in_all: Vec<i64> =
+            (database.admin().usage().unwrap().iter()).map(|usage| usage.key_id).collect();
         assert_eq!(in_all, issued.iter().map(|(_, id)| *id).collect::<Vec<_>>());
     }
 );
@@ -84,10 +83,8 @@ database_test!(
             let mut answered = sent;
             for line in [Some("X-Forwarded-For: 192.0.2.1".to_owned()), forwarded] {
                 let key = format!("X-API-Key: {key}");
-                let lines: Vec<&str> = [Some(key.as_str()), line.as_deref()]
-                    .into_iter()
-                    .flatten()
-                    .collect();
+                let lines: Vec<&str> =
+                    [Some(key.as_str()), line.as_deref()].into_iter().flatten().collect();
                 sent = Instant::now();
                 assert_eq!(http::get(server.address, "/guarded", &lines).status, 200);
                 answered = Instant::now();
@@ -127,10 +124,7 @@ database_test!(
         assert_eq!(get("/guarded", &fixtures::mistyped(&fixtures.active)), 401);
         assert_eq!(get("/scoped", &fixtures.active), 403);
         let twice = format!("X-API-Key: {}", fixtures.active);
-        assert_eq!(
-            http::get(server.address, "/guarded", &[&twice, &twice]).status,
-            400
-        );
+        assert_eq!(http::get(server.address, "/guarded", &[&twice, &twice]).status, 400);
         assert_eq!(http::get(server.address, "/optional", &[]).status, 200);
         assert!(keys.shutdown(PATIENCE));
         assert_eq!(database.admin().usage().unwrap(), []);
@@ -139,9 +133,8 @@ database_test!(
         assert_eq!(get("/guarded", &fixtures.active), 200);
         assert_eq!(get("/twice/guarded", &fixtures.active), 200);
         assert!(keys.shutdown(PATIENCE));
-        let counts: Vec<u64> = (database.admin().usage().unwrap().iter())
-            .map(|usage| usage.count)
-            .collect();
+        let counts: Vec<u64> =
+            (database.admin().usage().unwrap().iter()).map(|usage| usage.count).collect();
         assert_eq!(counts, [3]);
     }
 );
@@ -191,17 +184,11 @@ database_test!(
                 .build()
                 .unwrap();
             let server = Server::start(keys.clone(), routes);
-            let lines = [
-                format!("X-API-Key: {key}"),
-                format!("X-Forwarded-For: {address}"),
-            ];
+            let lines = [format!("X-API-Key: {key}"), format!("X-Forwarded-For: {address}")];
             for _ in 0..uses {
-                let status = http::get(
-                    server.address,
-                    "/guarded",
-                    &lines.each_ref().map(String::as_str),
-                )
-                .status;
+                let status =
+                    http::get(server.address, "/guarded", &lines.each_ref().map(String::as_str))
+                        .status;
                 assert_eq!(status, 200);
             }
             assert!(keys.shutdown(PATIENCE));
@@ -210,10 +197,7 @@ database_test!(
         assert_eq!(known.count, 9);
         assert_eq!(known.last_used_ip, "2001:db8::7".parse().ok());
         let late = now - known.last_used_at;
-        assert!(
-            (TimeDelta::zero()..TimeDelta::minutes(1)).contains(&late),
-            "{late}"
-        );
+        assert!((TimeDelta::zero()..TimeDelta::minutes(1)).contains(&late), "{late}");
     }
 );
 
@@ -234,9 +218,8 @@ database_test!(
                     let address = Some(IpAddr::from([203, 0, 113, process]));
                     for round in 0..ROUNDS {
                         let at = now + TimeDelta::seconds(i64::try_from(round).unwrap());
-                        let uses: Vec<KeyUse> = (ids.iter())
-                            .map(|id| KeyUse::new(*id, at, address, 1))
-                            .collect();
+                        let uses: Vec<KeyUse> =
+                            (ids.iter()).map(|id| KeyUse::new(*id, at, address, 1)).collect();
                         store.record_usage(&uses).unwrap();
                     }
                 });
@@ -260,11 +243,7 @@ database_test!(
         let (key, id) = database.issue("0.0.0.0");
         let state = || {
             // On Postgres also which transaction wrote the row last.
-            let version = if database.is_postgres() {
-                "cast(xmin as text)"
-            } else {
-                "'-'"
-            };
+            let version = if database.is_postgres() { "cast(xmin as text)" } else { "'-'" };
             (
                 database.rows(),
                 database.texts(&format!("SELECT {version} FROM api_keys")),
@@ -304,18 +283,15 @@ database_test!(
 );
 
 // F11
-database_test!(
-    dropping_the_last_handle_records_what_is_left,
-    |database: Database| {
-        let (key, id) = database.issue("0.0.0.0");
-        let server = Server::start(recording(&database, NEVER).build().unwrap(), routes);
-        for _ in 0..5 {
-            assert_eq!(http::get_with(server.address, "/guarded", &key).status, 200);
-        }
-        assert_eq!(count(&database, id), 0);
-        let began = Instant::now();
-        drop(server);
-        wait_until("the last uses were recorded", || count(&database, id) == 5);
-        assert!(began.elapsed() < PATIENCE);
+database_test!(dropping_the_last_handle_records_what_is_left, |database: Database| {
+    let (key, id) = database.issue("0.0.0.0");
+    let server = Server::start(recording(&database, NEVER).build().unwrap(), routes);
+    for _ in 0..5 {
+        assert_eq!(http::get_with(server.address, "/guarded", &key).status, 200);
     }
-);
+    assert_eq!(count(&database, id), 0);
+    let began = Instant::now();
+    drop(server);
+    wait_until("the last uses were recorded", || count(&database, id) == 5);
+    assert!(began.elapsed() < PATIENCE);
+});

@@ -17,50 +17,47 @@ use crate::{
 const ONCE: &str = "uses of keys cannot be recorded";
 
 // F11
-database_test!(
-    an_outage_is_logged_once_loses_no_use_and_refuses_nobody,
-    |database: Database| {
-        let keys = recording(&database, SOON).build().unwrap();
-        let server = Server::start(keys.clone(), routes);
-        let (key, id) = database.issue("0.0.0.0");
-        let (_, idle) = database.issue("0.0.0.0");
-        let use_it = || assert_eq!(http::get_with(server.address, "/guarded", &key).status, 200);
-        use_it();
-        wait_until("a use was recorded", || count(&database, id) == 1);
-        // An error of this test's own, since the log is that of all tests.
-        let words = format!("nothing is recorded in {}", database.url());
-        let (refuse, allow) = if database.is_postgres() {
-            (
-                format!(
-                    "CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RAISE EXCEPTION '{words}'; END $$; \
+database_test!(an_outage_is_logged_once_loses_no_use_and_refuses_nobody, |database: Database| {
+    let keys = recording(&database, SOON).build().unwrap();
+    let server = Server::start(keys.clone(), routes);
+    let (key, id) = database.issue("0.0.0.0");
+    let (_, idle) = database.issue("0.0.0.0");
+    let use_it = || assert_eq!(http::get_with(server.address, "/guarded", &key).status, 200);
+    use_it();
+    wait_until("a use was recorded", || count(&database, id) == 1);
+    // An error of this test's own, since the log is that of all tests.
+    let words = format!("nothing is recorded in {}", database.url());
+    let (refuse, allow) = if database.is_postgres() {
+        (
+            format!(
+                "CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RAISE EXCEPTION '{words}'; END $$; \
                      CREATE TRIGGER refuse BEFORE INSERT ON api_key_usage FOR EACH ROW EXECUTE FUNCTION refuse()"
-                ),
-                "DROP TRIGGER refuse ON api_key_usage",
-            )
-        } else {
-            (
-                format!(
-                    "CREATE TRIGGER refuse BEFORE INSERT ON api_key_usage BEGIN SELECT RAISE(ABORT, '{words}'); END"
-                ),
-                "DROP TRIGGER refuse",
-            )
-        };
-        database.execute(&refuse).unwrap();
-        for _ in 0..20 {
-            use_it();
-            thread::sleep(Duration::from_millis(10));
-        }
-        assert!(!keys.shutdown(Duration::from_millis(300)));
-        let said = log::lines_with(&words);
-        let errors = said.iter().filter(|line| line.contains(ONCE));
-        assert_eq!(errors.count(), 1, "{said:?}");
-        assert!(said.len() > 1, "it is tried again: {said:?}");
-        database.execute(allow).unwrap();
-        assert!(keys.shutdown(PATIENCE));
-        assert_eq!(count(&database, id), 21);
-        assert_eq!(usage(&database, idle), None);
+            ),
+            "DROP TRIGGER refuse ON api_key_usage",
+        )
+    } else {
+        (
+            format!(
+                "CREATE TRIGGER refuse BEFORE INSERT ON api_key_usage BEGIN SELECT RAISE(ABORT, '{words}'); END"
+            ),
+            "DROP TRIGGER refuse",
+        )
+    };
+    database.execute(&refuse).unwrap();
+    for _ in 0..20 {
+        use_it();
+        thread::sleep(Duration::from_millis(10));
     }
-);
+    assert!(!keys.shutdown(Duration::from_millis(300)));
+    let said = log::lines_with(&words);
+    let errors = said.iter().filter(|line| line.contains(ONCE));
+    assert_eq!(errors.count(), 1, "{said:?}");
+    assert!(said.len() > 1, "it is tried again: {said:?}");
+    database.execute(allow).unwrap();
+    assert!(keys.shutdown(PATIENCE));
+    assert_eq!(count(&database, id), 21);
+    assert_eq!(usage(&database, idle), None);
+});
 
 // F11
 #[test]
@@ -135,32 +132,27 @@ database_test!(
 );
 
 // F11
-database_test!(
-    a_key_that_was_deleted_meanwhile_fails_no_other,
-    |database: Database| {
-        let keys = recording(&database, NEVER).build().unwrap();
-        let server = Server::start(keys.clone(), routes);
-        let issued: Vec<(String, i64)> = (0..3).map(|_| database.issue("0.0.0.0")).collect();
-        let use_them = |expected: [u16; 3]| {
-            for ((key, _), expected) in issued.iter().zip(expected) {
-                let status = http::get_with(server.address, "/guarded", key).status;
-                assert_eq!(status, expected);
-            }
-        };
-        let deleted = issued[1].1;
-        use_them([200; 3]);
-        assert!(keys.shutdown(PATIENCE));
-        use_them([200; 3]);
-        database
-            .execute(&format!("DELETE FROM api_keys WHERE id = {deleted}"))
-            .unwrap();
-        assert!(keys.shutdown(PATIENCE));
-        let known: Vec<(i64, u64)> = (database.admin().usage().unwrap().iter())
-            .map(|usage| (usage.key_id, usage.count))
-            .collect();
-        assert_eq!(known, [(issued[0].1, 2), (issued[2].1, 2)]);
-    }
-);
+database_test!(a_key_that_was_deleted_meanwhile_fails_no_other, |database: Database| {
+    let keys = recording(&database, NEVER).build().unwrap();
+    let server = Server::start(keys.clone(), routes);
+    let issued: Vec<(String, i64)> = (0..3).map(|_| database.issue("0.0.0.0")).collect();
+    let use_them = |expected: [u16; 3]| {
+        for ((key, _), expected) in issued.iter().zip(expected) {
+            let status = http::get_with(server.address, "/guarded", key).status;
+            assert_eq!(status, expected);
+        }
+    };
+    let deleted = issued[1].1;
+    use_them([200; 3]);
+    assert!(keys.shutdown(PATIENCE));
+    use_them([200; 3]);
+    database.execute(&format!("DELETE FROM api_keys WHERE id = {deleted}")).unwrap();
+    assert!(keys.shutdown(PATIENCE));
+    let known: Vec<(i64, u64)> = (database.admin().usage().unwrap().iter())
+        .map(|usage| (usage.key_id, usage.count))
+        .collect();
+    assert_eq!(known, [(issued[0].1, 2), (issued[2].1, 2)]);
+});
 
 // F11, E9
 #[test]
@@ -170,11 +162,7 @@ fn a_role_that_may_not_record_uses_serves_and_records_them_once_it_may() {
     let name = database.url().rsplit_once('/').unwrap().1.to_owned();
     let sql = |sql: &str| database.execute(&sql.replace("ITS_ROLE", &format!("role_{name}")));
     sql("REVOKE ALL ON api_key_usage FROM ITS_ROLE").unwrap();
-    let keys = AppKeys::builder()
-        .database_url(role)
-        .usage_interval(SOON)
-        .build()
-        .unwrap();
+    let keys = AppKeys::builder().database_url(role).usage_interval(SOON).build().unwrap();
     let server = Server::start(keys.clone(), routes);
     let (key, id) = database.issue("0.0.0.0");
     for _ in 0..20 {
@@ -183,11 +171,7 @@ fn a_role_that_may_not_record_uses_serves_and_records_them_once_it_may() {
     }
     assert!(!keys.shutdown(Duration::from_millis(200)));
     let denied = "permission denied for table api_key_usage";
-    assert!(
-        log::lines_with(ONCE)
-            .iter()
-            .any(|line| line.contains(denied))
-    );
+    assert!(log::lines_with(ONCE).iter().any(|line| line.contains(denied)));
     sql("GRANT SELECT, INSERT, UPDATE ON api_key_usage TO ITS_ROLE").unwrap();
     assert!(keys.shutdown(PATIENCE));
     assert_eq!(count(&database, id), 20);
@@ -219,9 +203,7 @@ fn dropping_the_last_handle_does_not_wait_for_a_postgres_that_answers_nothing() 
     // The path stays held: whoever waited for the database would wait for minutes.
     assert!(took < Duration::from_secs(20), "{took:?}");
     proxy.pass();
-    wait_until("what was under way was recorded", || {
-        count(&database, id) == 2
-    });
+    wait_until("what was under way was recorded", || count(&database, id) == 2);
 }
 
 // F11

@@ -116,11 +116,7 @@ fn a_service_that_is_told_to_end_ends_cleanly() {
 fn serve(url: &str) {
     let setting = |name| std::env::var(name).unwrap();
     let interval = Duration::from_millis(setting(INTERVAL).parse().unwrap());
-    let keys = AppKeys::builder()
-        .database_url(url)
-        .usage_interval(interval)
-        .build()
-        .unwrap();
+    let keys = AppKeys::builder().database_url(url).usage_interval(interval).build().unwrap();
     let to_shut_down = (setting(END) == "Shutdown").then(|| keys.clone());
     System::new().block_on(async move {
         let server = HttpServer::new(move || App::new().app_data(keys.clone()).configure(routes))
@@ -142,11 +138,9 @@ database_test!(
     |database: Database| {
         let (key, id) = database.issue("0.0.0.0");
         let mut expected = 0;
-        for (end, signal) in [
-            (End::Shutdown, Signal::TERM),
-            (End::Drop, Signal::TERM),
-            (End::Drop, Signal::INT),
-        ] {
+        for (end, signal) in
+            [(End::Shutdown, Signal::TERM), (End::Drop, Signal::TERM), (End::Drop, Signal::INT)]
+        {
             let service = Service::start(&database, NEVER, end);
             service.use_key(&key, 200);
             assert_eq!(count(&database, id), expected, "{end:?}");
@@ -158,19 +152,16 @@ database_test!(
 );
 
 // F11
-database_test!(
-    sigkill_loses_no_use_that_is_older_than_an_interval,
-    |database: Database| {
-        let (key, id) = database.issue("0.0.0.0");
-        let service = Service::start(&database, Duration::from_millis(500), End::Drop);
-        service.use_key(&key, 50);
-        wait_until("the uses were recorded", || count(&database, id) == 50);
-        service.use_key(&key, 20);
-        service.end(Signal::KILL);
-        let recorded = count(&database, id);
-        assert!((50..=70).contains(&recorded), "{recorded} of 70");
-    }
-);
+database_test!(sigkill_loses_no_use_that_is_older_than_an_interval, |database: Database| {
+    let (key, id) = database.issue("0.0.0.0");
+    let service = Service::start(&database, Duration::from_millis(500), End::Drop);
+    service.use_key(&key, 50);
+    wait_until("the uses were recorded", || count(&database, id) == 50);
+    service.use_key(&key, 20);
+    service.end(Signal::KILL);
+    let recorded = count(&database, id);
+    assert!((50..=70).contains(&recorded), "{recorded} of 70");
+});
 
 // F11, F10
 #[test]
@@ -183,10 +174,7 @@ fn a_full_disk_refuses_nobody_and_loses_no_use() {
     // No file may grow or change: what a full disk answers, without one.
     let full = |is_full: bool| {
         let current = is_full.then_some(0);
-        let limit = Rlimit {
-            current,
-            maximum: None,
-        };
+        let limit = Rlimit { current, maximum: None };
         prlimit(Some(service.pid()), Resource::Fsize, limit).unwrap();
     };
     full(true);

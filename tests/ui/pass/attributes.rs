@@ -19,11 +19,7 @@ pub(crate) async fn under_a_renamed_route_macro() -> impl Responder {
 }
 
 #[require_app_key]
-#[cfg_attr(
-    all(),
-    actix_web::get("/conditional"),
-    doc = "Documented where it is built."
-)]
+#[cfg_attr(all(), actix_web::get("/conditional"), doc = "Documented where it is built.")]
 #[cfg(not(any()))]
 pub(crate) async fn conditional(#[cfg(any())] _never: u8) -> impl Responder {
     "conditional"

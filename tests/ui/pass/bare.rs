@@ -18,8 +18,6 @@ pub(crate) struct Policy;
 
 #[::api_key_runtime::require_app_key(scopes = "a", optional)]
 pub(crate) async fn bare() -> ::actix_web::HttpResponse {
-    ::actix_web::HttpResponse::Ok().json([::std::format!(
-        "{:?}",
-        (Box, Future, HttpRequest, Pin, Policy)
-    )])
+    ::actix_web::HttpResponse::Ok()
+        .json([::std::format!("{:?}", (Box, Future, HttpRequest, Pin, Policy))])
 }

@@ -48,10 +48,7 @@ fn copy(asked: &CopyMigrations) -> Result<(), Failure> {
         say(format_args!("The migrations are there already."));
     }
     for folder in made {
-        say(format_args!(
-            "Wrote {}.",
-            text::one_line(&folder.display().to_string())
-        ));
+        say(format_args!("Wrote {}.", text::one_line(&folder.display().to_string())));
     }
     Ok(())
 }
@@ -60,9 +57,7 @@ fn issue(admin: &Admin, asked: &Issue) -> Result<(), Failure> {
     let issued = admin.issue(&asked.new_key()?)?;
     // A key that is in the table must reach its owner, whatever becomes of the words about it.
     let _ = text::write_issued(&mut BufWriter::new(io::stderr().lock()), &issued.record);
-    say(format_args!(
-        "The key itself is on standard output. This is the only time it is shown."
-    ));
+    say(format_args!("The key itself is on standard output. This is the only time it is shown."));
     let mut out = io::stdout().lock();
     let printed = if asked.json {
         json::write_issued(&mut out, &issued)
@@ -71,21 +66,14 @@ fn issue(admin: &Admin, asked: &Issue) -> Result<(), Failure> {
     };
     printed
         .and_then(|()| out.flush())
-        .map_err(|source| Failure::Unprinted {
-            id: issued.record.id,
-            source,
-        })
+        .map_err(|source| Failure::Unprinted { id: issued.record.id, source })
 }
 
 fn list(admin: &Admin, asked: &List) -> Result<(), Failure> {
     let (records, usage) = (admin.list()?, admin.usage()?);
     let usage: HashMap<i64, KeyUse> = usage.into_iter().map(|uses| (uses.key_id, uses)).collect();
     let now = Utc::now();
-    let row = |record| Row {
-        record,
-        usage: usage.get(&record.id),
-        now,
-    };
+    let row = |record| Row { record, usage: usage.get(&record.id), now };
     let rows: Vec<Row<'_>> = records.iter().map(row).collect();
     let mut out = BufWriter::new(io::stdout().lock());
     if asked.json {
@@ -138,19 +126,13 @@ fn enable(admin: &Admin, id: i64) -> Result<(), Failure> {
     let before = admin.get(id)?;
     let after = admin.enable(id)?;
     if before.disabled_at.is_none() {
-        say(format_args!(
-            "Nothing to do: {} was not disabled.",
-            named(&after)
-        ));
+        say(format_args!("Nothing to do: {} was not disabled.", named(&after)));
     } else {
         say(format_args!("Enabled {}.", named(&after)));
     }
     match after.expires_at {
         Some(end) if after.state(Utc::now()) == KeyState::Expired => {
-            say(format_args!(
-                "It stays refused, because it expired at {}.",
-                time(end)
-            ));
+            say(format_args!("It stays refused, because it expired at {}.", time(end)));
         }
         _ => {}
     }
@@ -181,11 +163,7 @@ fn confirmed(record: &KeyRecord) -> bool {
         return true;
     }
     let mut question = io::stderr();
-    let asked = write!(
-        question,
-        "Revoke {}? It cannot be undone. [y/N] ",
-        named(record)
-    );
+    let asked = write!(question, "Revoke {}? It cannot be undone. [y/N] ", named(record));
     let mut answer = String::new();
     asked.and_then(|()| question.flush()).is_ok()
         && io::stdin().read_line(&mut answer).is_ok()

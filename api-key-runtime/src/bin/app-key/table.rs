@@ -39,28 +39,18 @@ const COLUMNS: [Column; 12] = [
     column("ADDRESSES", 5, |row| addresses(&row.record.allowed_ips)),
     column("SCOPES", 7, |row| scopes(&row.record.scopes)),
     column("CREATED", 8, |row| day(row.record.created_at)),
-    column("EXPIRES", 2, |row| {
-        row.record
-            .expires_at
-            .map_or_else(|| "never".to_owned(), day)
-    }),
+    column("EXPIRES", 2, |row| row.record.expires_at.map_or_else(|| "never".to_owned(), day)),
     column("LAST USED", 1, |row| {
         let ago = |usage: &KeyUse| ago(usage.last_used_at, row.now);
         row.usage.map_or_else(|| "never".to_owned(), ago)
     }),
     column("FROM", 4, |row| used_from(row.usage)),
     column("USES", 3, |row| uses(row.usage)),
-    column("STATE", 0, |row| {
-        row.record.state(row.now).as_str().to_owned()
-    }),
+    column("STATE", 0, |row| row.record.state(row.now).as_str().to_owned()),
 ];
 
 const fn column(heading: &'static str, dispensable: u8, cell: fn(&Row<'_>) -> String) -> Column {
-    Column {
-        heading,
-        dispensable,
-        cell,
-    }
+    Column { heading, dispensable, cell }
 }
 
 /// Writes the list, and answers the columns it left out because a line would be wider than this.
@@ -69,21 +59,15 @@ pub(crate) fn write(
     rows: &[Row<'_>],
     width: Option<usize>,
 ) -> io::Result<Vec<&'static str>> {
-    let columns: Vec<Laid> = COLUMNS
-        .iter()
-        .map(|column| Laid::out(column, rows))
-        .collect();
+    let columns: Vec<Laid> = COLUMNS.iter().map(|column| Laid::out(column, rows)).collect();
     let fits = |most: &u8| {
-        let kept = columns
-            .iter()
-            .filter(|laid| laid.column.dispensable <= *most);
+        let kept = columns.iter().filter(|laid| laid.column.dispensable <= *most);
         let needed = kept.map(|laid| laid.width + GAP).sum::<usize>() - GAP;
         width.is_none_or(|width| needed <= width)
     };
     let most = (1..=u8::MAX).rev().find(fits).unwrap_or(0);
-    let (kept, left_out): (Vec<_>, Vec<_>) = columns
-        .into_iter()
-        .partition(|laid| laid.column.dispensable <= most);
+    let (kept, left_out): (Vec<_>, Vec<_>) =
+        columns.into_iter().partition(|laid| laid.column.dispensable <= most);
     let mut lines = vec![String::new(); rows.len() + 1];
     for laid in kept {
         for (line, cell) in lines.iter_mut().zip(&laid.cells) {
@@ -110,11 +94,7 @@ impl Laid {
         let mut cells = vec![column.heading.to_owned()];
         cells.extend(rows.iter().map(|row| cut((column.cell)(row))));
         let width = cells.iter().map(|cell| cell.width()).max().unwrap_or(0);
-        Self {
-            column,
-            cells,
-            width,
-        }
+        Self { column, cells, width }
     }
 }
 
@@ -181,11 +161,7 @@ mod tests {
         let record = record();
         let address = "203.0.113.200".parse().ok();
         let usage = KeyUse::new(17, now() - TimeDelta::minutes(3), address, 1_048_576);
-        let row = Row {
-            record: &record,
-            usage: Some(&usage),
-            now: now(),
-        };
+        let row = Row { record: &record, usage: Some(&usage), now: now() };
         let mut out = Vec::new();
         let left_out = write(&mut out, &[row], width).unwrap();
         let lines = String::from_utf8(out).unwrap();
@@ -202,10 +178,7 @@ mod tests {
         assert_eq!(listed(Some(natural - 1)).1, ["CREATED"]);
         for width in [120, 80, 60] {
             let (lines, left_out) = listed(Some(width));
-            assert!(
-                lines.iter().all(|line| line.width() <= width),
-                "{width}: {lines:?}"
-            );
+            assert!(lines.iter().all(|line| line.width() <= width), "{width}: {lines:?}");
             for (column, word) in [("LAST USED", "3 min ago"), ("USES", "1048576")] {
                 let shown = !left_out.contains(&column);
                 assert!(lines[1].contains(word) == shown, "{width}: {lines:?}");
@@ -216,10 +189,7 @@ mod tests {
         assert_eq!(left_out.len(), 8);
         assert_eq!(
             lines,
-            [
-                "ID  HINT          NAME     STATE",
-                "17  ak_live_Ab3d  billing  active"
-            ]
+            ["ID  HINT          NAME     STATE", "17  ak_live_Ab3d  billing  active"]
         );
     }
 

@@ -38,12 +38,7 @@ pub(crate) fn one_line(text: &str) -> String {
 
 /// A key as sentences name it.
 pub(crate) fn named(record: &KeyRecord) -> String {
-    format!(
-        "key {} {} ({})",
-        record.id,
-        visible(&record.hint),
-        visible(&record.name)
-    )
+    format!("key {} {} ({})", record.id, visible(&record.hint), visible(&record.name))
 }
 
 pub(crate) fn time(time: DateTime<Utc>) -> String {
@@ -82,12 +77,7 @@ pub(crate) fn write_details(
             ("state", record.state(now).as_str().to_owned()),
             ("disabled", moment(record.disabled_at)),
             ("revoked", moment(record.revoked_at)),
-            (
-                "replaced by",
-                record
-                    .replaced_by
-                    .map_or_else(|| "-".to_owned(), |id| id.to_string()),
-            ),
+            ("replaced by", record.replaced_by.map_or_else(|| "-".to_owned(), |id| id.to_string())),
             ("digest key", visible(record.digest_key.as_str())),
             (
                 "last used",
@@ -110,10 +100,7 @@ fn write_fields<const N: usize>(
 }
 
 pub(crate) fn owner(record: &KeyRecord) -> String {
-    record
-        .owner
-        .as_deref()
-        .map_or_else(|| "-".to_owned(), visible)
+    record.owner.as_deref().map_or_else(|| "-".to_owned(), visible)
 }
 
 /// In the words of `--ip`; an empty text admits nobody, and so does one that cannot be read.
@@ -130,11 +117,7 @@ pub(crate) fn addresses(rules: &AddressRules) -> String {
 }
 
 pub(crate) fn scopes(scopes: &ScopeSet) -> String {
-    if scopes.as_str().is_empty() {
-        "-".to_owned()
-    } else {
-        visible(scopes.as_str())
-    }
+    if scopes.as_str().is_empty() { "-".to_owned() } else { visible(scopes.as_str()) }
 }
 
 fn expires(record: &KeyRecord) -> String {
@@ -146,9 +129,7 @@ pub(crate) fn used_from(usage: Option<&KeyUse>) -> String {
     usage.map_or_else(
         || "-".to_owned(),
         |usage| {
-            usage
-                .last_used_ip
-                .map_or_else(|| "unknown".to_owned(), |address| address.to_string())
+            usage.last_used_ip.map_or_else(|| "unknown".to_owned(), |address| address.to_string())
         },
     )
 }

@@ -152,10 +152,7 @@ impl Model {
                 after.told = world.over;
                 let changed = world.over != world.told;
                 let told = if changed { Told::Key } else { Told::Nothing };
-                for told in [told]
-                    .into_iter()
-                    .chain(self.everything.then_some(Told::Everything))
-                {
+                for told in [told].into_iter().chain(self.everything.then_some(Told::Everything)) {
                     after.feed = Feed::Read { taken, told };
                     go("feed reads", after, Rc::clone(cache));
                 }
@@ -223,10 +220,7 @@ impl Model {
                 let now = at(world.tick);
                 let ticket = if self.is(Wrong::GenerationReadOnArrival) {
                     let Ticket { generation, .. } = cache.ticket(now);
-                    Ticket {
-                        generation,
-                        ..ticket
-                    }
+                    Ticket { generation, ..ticket }
                 } else {
                     ticket
                 };
@@ -284,9 +278,7 @@ impl Model {
             Request::Begun if self.is(Wrong::ProbedBeforeTheLease) => {
                 let now = at(world.tick);
                 after.request = match cache.probe(&DIGEST, now, now) {
-                    Probe::Known(key) => Request::Probed {
-                        over: is_over(&key),
-                    },
+                    Probe::Known(key) => Request::Probed { over: is_over(&key) },
                     _ => Request::Waiting(None),
                 };
                 go("request probes", after);
@@ -388,15 +380,9 @@ fn no_interleaving_lets_in_what_is_over() {
             {
                 continue;
             }
-            let model = Model {
-                change,
-                wrong: None,
-                look_ups,
-                everything,
-            };
-            let states = model
-                .explore()
-                .unwrap_or_else(|violation| panic!("{change:?}: {violation}"));
+            let model = Model { change, wrong: None, look_ups, everything };
+            let states =
+                model.explore().unwrap_or_else(|violation| panic!("{change:?}: {violation}"));
             println!("{change:?}, {look_ups} look-ups: no violation in {states} states");
             assert!(states > 1000, "{states} states are hardly all");
         }
@@ -420,12 +406,7 @@ fn each_wrong_order_lets_somebody_in() {
         (Wrong::TakenBackBeforeTheCommit, DisabledHere),
         (Wrong::HandedOutAsItWasKept, RevokedHere),
     ] {
-        let model = Model {
-            change,
-            wrong: Some(wrong),
-            look_ups: 1,
-            everything: false,
-        };
+        let model = Model { change, wrong: Some(wrong), look_ups: 1, everything: false };
         let Err(violation) = model.explore() else {
             panic!("{wrong:?} lets nobody in");
         };

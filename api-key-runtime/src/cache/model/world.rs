@@ -169,10 +169,8 @@ pub(super) type LookUpPrint = Option<(u64, bool, Option<(bool, bool, bool)>)>;
 
 impl Cache {
     pub(super) fn small() -> Self {
-        let bounds = Bounds {
-            max_staleness: Duration::from_secs(BOUND),
-            stale_if_error: Duration::ZERO,
-        };
+        let bounds =
+            Bounds { max_staleness: Duration::from_secs(BOUND), stale_if_error: Duration::ZERO };
         Self::new(bounds, 4, false)
     }
 
@@ -180,20 +178,10 @@ impl Cache {
     pub(super) fn fork(&self) -> Self {
         let fork = Self::small();
         fork.lease.store(self.lease.load(Relaxed), SeqCst);
-        fork.believed_from
-            .store(self.believed_from.load(Relaxed), SeqCst);
+        fork.believed_from.store(self.believed_from.load(Relaxed), SeqCst);
         *fork.writer() = self.writer().clone();
-        if let Some(Entry {
-            what,
-            sent,
-            generation,
-        }) = self.known.peek(&DIGEST)
-        {
-            let entry = Entry {
-                what,
-                sent,
-                generation,
-            };
+        if let Some(Entry { what, sent, generation }) = self.known.peek(&DIGEST) {
+            let entry = Entry { what, sent, generation };
             fork.known.insert(DIGEST, entry);
         }
         fork
@@ -227,12 +215,7 @@ impl Cache {
         let mut look_ups = world.look_ups.map(look_up);
         look_ups.sort_unstable();
         Print {
-            database: (
-                world.over,
-                world.done.map(age),
-                world.told,
-                world.taken_back,
-            ),
+            database: (world.over, world.done.map(age), world.told, world.taken_back),
             feed: match world.feed {
                 Feed::Idle => (None, None),
                 Feed::Taken(taken) => (Some(age(taken)), None),

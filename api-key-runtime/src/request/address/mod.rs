@@ -60,13 +60,7 @@ impl Callers {
         }
         let unix_socket = proxies.iter().any(|proxy| proxy == UNIX_SOCKET);
         let header = forwarding_header(header.unwrap_or(DEFAULT_HEADER))?;
-        Ok(Self {
-            proxies: Some(Proxies {
-                blocks: blocks.into(),
-                unix_socket,
-                header,
-            }),
-        })
+        Ok(Self { proxies: Some(Proxies { blocks: blocks.into(), unix_socket, header }) })
     }
 
     /// Whether any proxy is trusted at all.
@@ -87,22 +81,14 @@ impl Callers {
 
 impl Proxies {
     fn trust(&self, hop: Option<IpAddr>) -> bool {
-        hop.map_or(self.unix_socket, |hop| {
-            self.blocks.iter().any(|block| block.contains(hop))
-        })
+        hop.map_or(self.unix_socket, |hop| self.blocks.iter().any(|block| block.contains(hop)))
     }
 
     /// The first hop from the right that is not a trusted proxy. Missing, unparsable, all trusted or too many: unknown.
     fn caller(&self, headers: &HeaderMap) -> Option<IpAddr> {
         // All lines joined in order are one list (RFC 9110, section 5.3); its end is the last line's.
-        let lines: Vec<&[u8]> = headers
-            .get_all(&self.header)
-            .map(HeaderValue::as_bytes)
-            .collect();
-        let hops = lines
-            .iter()
-            .rev()
-            .flat_map(|line| line.rsplit(|&byte| byte == b','));
+        let lines: Vec<&[u8]> = headers.get_all(&self.header).map(HeaderValue::as_bytes).collect();
+        let hops = lines.iter().rev().flat_map(|line| line.rsplit(|&byte| byte == b','));
         for hop in hops.take(MAX_HOPS) {
             let hop = parse_hop(hop)?;
             if !self.trust(Some(hop)) {
@@ -143,14 +129,9 @@ fn parse_hop(hop: &[u8]) -> Option<IpAddr> {
 
 fn trim(text: &[u8]) -> &[u8] {
     let is_space = |byte: &u8| matches!(byte, b' ' | b'\t');
-    let start = text
-        .iter()
-        .position(|byte| !is_space(byte))
-        .unwrap_or(text.len());
-    let end = text
-        .iter()
-        .rposition(|byte| !is_space(byte))
-        .map_or(start, |last| last.saturating_add(1));
+    let start = text.iter().position(|byte| !is_space(byte)).unwrap_or(text.len());
+    let end =
+        text.iter().rposition(|byte| !is_space(byte)).map_or(start, |last| last.saturating_add(1));
     text.get(start..end).unwrap_or_default()
 }
 
@@ -162,15 +143,9 @@ fn is_port(text: &str) -> bool {
 
 fn trusted_block(text: &str) -> Result<Block, Error> {
     let block = Block::parse(text).map_err(|error| {
-        Error::setting(format!(
-            "a trusted proxy (APP_KEY_TRUSTED_PROXIES) is unusable: {error}"
-        ))
+        Error::setting(format!("a trusted proxy (APP_KEY_TRUSTED_PROXIES) is unusable: {error}"))
     })?;
-    let least = if block.is_ipv4() {
-        MIN_PREFIX_V4
-    } else {
-        MIN_PREFIX_V6
-    };
+    let least = if block.is_ipv4() { MIN_PREFIX_V4 } else { MIN_PREFIX_V6 };
     if block.prefix() < least {
         return Err(Error::setting(format!(
             "the trusted proxies {block} are wider than /{least}: name the proxies' own addresses, not the network they stand in"
@@ -188,11 +163,7 @@ fn covers_a_family(blocks: &[Block]) -> bool {
             .map(|block| block.range())
             .collect();
         ranges.sort_unstable();
-        let last_address = if ipv4 {
-            u128::from(u32::MAX)
-        } else {
-            u128::MAX
-        };
+        let last_address = if ipv4 { u128::from(u32::MAX) } else { u128::MAX };
         let mut uncovered = 0_u128;
         for (first, last) in ranges {
             if first > uncovered {
@@ -209,9 +180,7 @@ fn covers_a_family(blocks: &[Block]) -> bool {
 
 fn forwarding_header(name: &str) -> Result<HeaderName, Error> {
     let header = HeaderName::try_from(name).map_err(|_| {
-        Error::setting(format!(
-            "{name:?} is no header name (APP_KEY_FORWARDED_HEADER)"
-        ))
+        Error::setting(format!("{name:?} is no header name (APP_KEY_FORWARDED_HEADER)"))
     })?;
     if header.as_str() == "forwarded" {
         return Err(Error::setting(

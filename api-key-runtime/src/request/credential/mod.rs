@@ -48,11 +48,9 @@ pub(crate) fn present<'a>(
     for source in &sources.0 {
         let found = match source {
             Checked::Bearer => bearer(headers),
-            Checked::Header(name) => at_most_one(
-                headers
-                    .get_all(name)
-                    .map(|value| header_value(value.as_bytes())),
-            ),
+            Checked::Header(name) => {
+                at_most_one(headers.get_all(name).map(|value| header_value(value.as_bytes())))
+            }
             Checked::Query(name) => at_most_one(parameters(query, name)),
             Checked::Cookie(name) => at_most_one(cookies(headers, name)),
         };
@@ -84,10 +82,7 @@ fn at_most_one<'a>(
 }
 
 fn header_value(value: &[u8]) -> Found<'_> {
-    Found {
-        value: Some(Cow::Borrowed(value)),
-        in_query: false,
-    }
+    Found { value: Some(Cow::Borrowed(value)), in_query: false }
 }
 
 fn is_key(value: &[u8]) -> bool {
@@ -101,24 +96,14 @@ fn bearer(headers: &HeaderMap) -> Result<Option<Found<'_>>, TooMany> {
     for line in headers.get_all(AUTHORIZATION) {
         lines = lines.saturating_add(1);
         if let Some(value) = bearer_value(line.as_bytes()) {
-            only = Some(Found {
-                value,
-                in_query: false,
-            });
+            only = Some(Found { value, in_query: false });
         }
     }
-    if only.is_some() && lines > 1 {
-        Err(TooMany)
-    } else {
-        Ok(only)
-    }
+    if only.is_some() && lines > 1 { Err(TooMany) } else { Ok(only) }
 }
 
 /// `None`: another scheme. `Some(None)`: a bearer, or nothing legible, without a value.
-#[expect(
-    clippy::option_option,
-    reason = "absent, unreadable and present are three things"
-)]
+#[expect(clippy::option_option, reason = "absent, unreadable and present are three things")]
 fn bearer_value(line: &[u8]) -> Option<Option<Cow<'_, [u8]>>> {
     // As nearly every client writes it.
     if let Some(value) = line.strip_prefix(b"Bearer ")
@@ -126,19 +111,13 @@ fn bearer_value(line: &[u8]) -> Option<Option<Cow<'_, [u8]>>> {
     {
         return Some(Some(Cow::Borrowed(value)));
     }
-    let end = line
-        .iter()
-        .position(|&byte| !is_token_character(byte))
-        .unwrap_or(line.len());
+    let end = line.iter().position(|&byte| !is_token_character(byte)).unwrap_or(line.len());
     let (scheme, rest) = line.split_at(end);
     match rest.first() {
         // A scheme ends at a space or with the line; anything else is no credentials of any scheme, and so not ignored.
         Some(&byte) if byte != b' ' => Some(None),
         _ if scheme.eq_ignore_ascii_case(b"bearer") => {
-            let start = rest
-                .iter()
-                .position(|&byte| byte != b' ')
-                .unwrap_or(rest.len());
+            let start = rest.iter().position(|&byte| byte != b' ').unwrap_or(rest.len());
             Some(rest.get(start..).map(Cow::Borrowed))
         }
         // Nothing at all, or a space first.
@@ -156,10 +135,7 @@ fn parameters<'a>(query: &'a str, name: &'a str) -> impl Iterator<Item = Found<'
             let value = Some(encoded_value)
                 .filter(|value| value.len() <= 3 * MAX_CREDENTIAL_BYTES)
                 .and_then(percent_decode);
-            Found {
-                value,
-                in_query: true,
-            }
+            Found { value, in_query: true }
         })
     })
 }
@@ -186,21 +162,15 @@ pub(crate) fn percent_decode(text: &str) -> Option<Cow<'_, [u8]>> {
 }
 
 fn hex_value(digit: u8) -> Option<u8> {
-    char::from(digit)
-        .to_digit(16)
-        .and_then(|value| u8::try_from(value).ok())
+    char::from(digit).to_digit(16).and_then(|value| u8::try_from(value).ok())
 }
 
 /// The values of every cookie of this name, in all lines (RFC 6265, section 5.4).
 fn cookies<'a>(headers: &'a HeaderMap, name: &'a str) -> impl Iterator<Item = Found<'a>> {
-    let pairs = headers
-        .get_all(COOKIE)
-        .flat_map(|line| line.as_bytes().split(|&byte| byte == b';'));
+    let pairs =
+        headers.get_all(COOKIE).flat_map(|line| line.as_bytes().split(|&byte| byte == b';'));
     pairs.filter_map(move |pair| {
-        let equals = pair
-            .iter()
-            .position(|&byte| byte == b'=')
-            .unwrap_or(pair.len());
+        let equals = pair.iter().position(|&byte| byte == b'=').unwrap_or(pair.len());
         let (own_name, value) = pair.split_at(equals);
         (own_name.trim_ascii() == name.as_bytes())
             .then(|| header_value(value.strip_prefix(b"=").unwrap_or(value)))

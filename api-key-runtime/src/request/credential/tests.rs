@@ -11,10 +11,8 @@ use crate::Source;
 fn headers(lines: &[(&str, &[u8])]) -> HeaderMap {
     let mut headers = HeaderMap::new();
     for (name, value) in lines {
-        headers.append(
-            HeaderName::try_from(*name).unwrap(),
-            HeaderValue::from_bytes(value).unwrap(),
-        );
+        headers
+            .append(HeaderName::try_from(*name).unwrap(), HeaderValue::from_bytes(value).unwrap());
     }
     headers
 }
@@ -34,10 +32,7 @@ fn everything() -> Sources {
 }
 
 fn key(text: &str) -> Presented<'_> {
-    Presented::Key {
-        key: text.as_bytes().into(),
-        in_query: false,
-    }
+    Presented::Key { key: text.as_bytes().into(), in_query: false }
 }
 
 type Lines<'a> = &'a [(&'a str, &'a [u8])];
@@ -48,25 +43,10 @@ const MALFORMED: Presented<'static> = Presented::Malformed { in_query: false };
 #[test]
 fn bearer_and_x_api_key_are_read_by_default_and_nothing_else() {
     let sources = defaults();
-    assert_eq!(
-        present(&sources, &headers(&[("Authorization", b"Bearer K")]), ""),
-        key("K")
-    );
-    assert_eq!(
-        present(&sources, &headers(&[("X-API-Key", b"K")]), ""),
-        key("K")
-    );
-    assert_eq!(
-        present(&sources, &headers(&[]), "key=K"),
-        Presented::Nothing
-    );
-    for other in [
-        "Cookie",
-        "X-App-Key",
-        "Proxy-Authorization",
-        "X_API_Key",
-        "Api-Key",
-    ] {
+    assert_eq!(present(&sources, &headers(&[("Authorization", b"Bearer K")]), ""), key("K"));
+    assert_eq!(present(&sources, &headers(&[("X-API-Key", b"K")]), ""), key("K"));
+    assert_eq!(present(&sources, &headers(&[]), "key=K"), Presented::Nothing);
+    for other in ["Cookie", "X-App-Key", "Proxy-Authorization", "X_API_Key", "Api-Key"] {
         assert_eq!(
             present(&sources, &headers(&[(other, b"app_key=K")]), ""),
             Presented::Nothing,
@@ -79,18 +59,10 @@ fn bearer_and_x_api_key_are_read_by_default_and_nothing_else() {
 #[test]
 fn sources_replace_the_list_and_what_is_not_in_it_is_nothing_presented() {
     let sources = Sources::check(&[Source::header("X-App-Key")]).unwrap();
-    let all = headers(&[
-        ("Authorization", b"Bearer T"),
-        ("X-API-Key", b"T"),
-        ("X-App-Key", b"K"),
-    ]);
+    let all = headers(&[("Authorization", b"Bearer T"), ("X-API-Key", b"T"), ("X-App-Key", b"K")]);
     assert_eq!(present(&sources, &all, "key=T"), key("K"));
     assert_eq!(
-        present(
-            &sources,
-            &headers(&[("Authorization", b"Bearer T"), ("X-API-Key", b"T")]),
-            ""
-        ),
+        present(&sources, &headers(&[("Authorization", b"Bearer T"), ("X-API-Key", b"T")]), ""),
         Presented::Nothing
     );
 }
@@ -101,30 +73,15 @@ fn more_than_one_credential_is_never_a_choice_even_if_equal() {
     let sources = everything();
     let cases: &[(Lines<'_>, &str)] = &[
         (&[("Authorization", b"Bearer K"), ("X-API-Key", b"K")], ""),
-        (
-            &[
-                ("Authorization", b"Bearer K"),
-                ("Authorization", b"Bearer K"),
-            ],
-            "",
-        ),
-        (
-            &[
-                ("Authorization", b"Basic QQ=="),
-                ("Authorization", b"Bearer K"),
-            ],
-            "",
-        ),
+        (&[("Authorization", b"Bearer K"), ("Authorization", b"Bearer K")], ""),
+        (&[("Authorization", b"Basic QQ=="), ("Authorization", b"Bearer K")], ""),
         (&[("X-API-Key", b"K"), ("X-API-Key", b"K")], ""),
         (&[("X-API-Key", b"K"), ("x-api-key", b"")], ""),
         (&[("X-API-Key", b"K")], "key=K"),
         (&[("X-API-Key", b"K")], "key"),
         (&[("Cookie", b"app_key=K")], "key=K"),
         (&[("Cookie", b"app_key=K; app_key=K")], ""),
-        (
-            &[("Cookie", b"app_key=K"), ("Cookie", b"a=b; app_key=K")],
-            "",
-        ),
+        (&[("Cookie", b"app_key=K"), ("Cookie", b"a=b; app_key=K")], ""),
         (&[("Cookie", b"app_key=K; app_key =K")], ""),
         (&[], "key=K&key=K"),
         (&[], "key=K&%6Bey=K"),
@@ -144,19 +101,9 @@ fn more_than_one_credential_is_never_a_choice_even_if_equal() {
 #[test]
 fn the_scheme_is_case_insensitive_and_what_follows_it_must_be_a_key() {
     let sources = defaults();
-    for line in [
-        "Bearer K",
-        "bearer K",
-        "BEARER K",
-        "bEaReR  K",
-        "Bearer   K",
-    ] {
+    for line in ["Bearer K", "bearer K", "BEARER K", "bEaReR  K", "Bearer   K"] {
         assert_eq!(
-            present(
-                &sources,
-                &headers(&[("Authorization", line.as_bytes())]),
-                ""
-            ),
+            present(&sources, &headers(&[("Authorization", line.as_bytes())]), ""),
             key("K"),
             "{line}"
         );
@@ -178,42 +125,23 @@ fn the_scheme_is_case_insensitive_and_what_follows_it_must_be_a_key() {
         " Bearer K",
     ] {
         assert_eq!(
-            present(
-                &sources,
-                &headers(&[("Authorization", line.as_bytes())]),
-                ""
-            ),
+            present(&sources, &headers(&[("Authorization", line.as_bytes())]), ""),
             MALFORMED,
             "{line}"
         );
     }
-    for line in [
-        "BearerK",
-        "Basic QWxhZGRpbg==",
-        "Basic",
-        "Digest a=b",
-        "BearerBearer K",
-        "Token K",
-    ] {
+    for line in
+        ["BearerK", "Basic QWxhZGRpbg==", "Basic", "Digest a=b", "BearerBearer K", "Token K"]
+    {
         assert_eq!(
-            present(
-                &sources,
-                &headers(&[("Authorization", line.as_bytes())]),
-                ""
-            ),
+            present(&sources, &headers(&[("Authorization", line.as_bytes())]), ""),
             Presented::Nothing,
             "{line}"
         );
     }
-    let both = headers(&[
-        ("Authorization", b"Basic QWxhZGRpbg=="),
-        ("X-API-Key", b"K"),
-    ]);
+    let both = headers(&[("Authorization", b"Basic QWxhZGRpbg=="), ("X-API-Key", b"K")]);
     assert_eq!(present(&sources, &both, ""), key("K"));
-    assert_eq!(
-        present(&sources, &headers(&[("X-API-Key", b"")]), ""),
-        MALFORMED
-    );
+    assert_eq!(present(&sources, &headers(&[("X-API-Key", b"")]), ""), MALFORMED);
 }
 
 // B4
@@ -221,16 +149,10 @@ fn the_scheme_is_case_insensitive_and_what_follows_it_must_be_a_key() {
 fn more_than_256_bytes_are_no_key() {
     let sources = everything();
     let fits = "k".repeat(256);
-    assert_eq!(
-        present(&sources, &headers(&[("X-API-Key", fits.as_bytes())]), ""),
-        key(&fits)
-    );
+    assert_eq!(present(&sources, &headers(&[("X-API-Key", fits.as_bytes())]), ""), key(&fits));
     for length in [257, 100_000] {
         let long = "k".repeat(length);
-        assert_eq!(
-            present(&sources, &headers(&[("X-API-Key", long.as_bytes())]), ""),
-            MALFORMED
-        );
+        assert_eq!(present(&sources, &headers(&[("X-API-Key", long.as_bytes())]), ""), MALFORMED);
         assert_eq!(
             present(
                 &sources,
@@ -245,10 +167,7 @@ fn more_than_256_bytes_are_no_key() {
         );
     }
     let encoded = format!("key={}", "%6B".repeat(257));
-    assert_eq!(
-        present(&sources, &headers(&[]), &encoded),
-        Presented::Malformed { in_query: true }
-    );
+    assert_eq!(present(&sources, &headers(&[]), &encoded), Presented::Malformed { in_query: true });
 }
 
 // B4
@@ -309,10 +228,7 @@ fn bytes_that_no_key_holds_are_no_key() {
 #[test]
 fn a_query_is_decoded_once_and_plus_and_semicolon_mean_nothing() {
     fn in_query(text: &str) -> Presented<'_> {
-        Presented::Key {
-            key: text.as_bytes().into(),
-            in_query: true,
-        }
+        Presented::Key { key: text.as_bytes().into(), in_query: true }
     }
     let sources = everything();
     let none = headers(&[]);
@@ -339,35 +255,15 @@ fn a_query_is_decoded_once_and_plus_and_semicolon_mean_nothing() {
             "{query}"
         );
     }
-    for query in [
-        "",
-        "&&",
-        "Key=K",
-        "key%=K",
-        "keys=K",
-        "%256bey=K",
-        "a=key=K",
-        "a;key=K",
-    ] {
-        assert_eq!(
-            present(&sources, &none, query),
-            Presented::Nothing,
-            "{query}"
-        );
+    for query in ["", "&&", "Key=K", "key%=K", "keys=K", "%256bey=K", "a=key=K", "a;key=K"] {
+        assert_eq!(present(&sources, &none, query), Presented::Nothing, "{query}");
     }
 }
 
 #[test]
 fn a_cookie_is_read_by_its_whole_name() {
     let sources = everything();
-    assert_eq!(
-        present(
-            &sources,
-            &headers(&[("Cookie", b"a=b; app_key=K; c=d")]),
-            ""
-        ),
-        key("K")
-    );
+    assert_eq!(present(&sources, &headers(&[("Cookie", b"a=b; app_key=K; c=d")]), ""), key("K"));
     for other in ["xapp_key=K", "app_keyx=K", "App_Key=K", "a=app_key=K"] {
         assert_eq!(
             present(&sources, &headers(&[("Cookie", other.as_bytes())]), ""),

@@ -84,18 +84,9 @@ mod tests {
             "keepalives_idle=5&keepalives_interval=1&keepalives_count=3&tcp_user_timeout=5000";
         let cases = [
             ("postgres://h/d", "postgres://h/d?connect_timeout=2&"),
-            (
-                "postgres://h/d?sslmode=require",
-                "postgres://h/d?sslmode=require&connect_timeout=2&",
-            ),
-            (
-                "postgres://u:p?w@h/d",
-                "postgres://u:p?w@h/d?connect_timeout=2&",
-            ),
-            (
-                "postgres://h/d?connect_timeout=9",
-                "postgres://h/d?connect_timeout=9&",
-            ),
+            ("postgres://h/d?sslmode=require", "postgres://h/d?sslmode=require&connect_timeout=2&"),
+            ("postgres://u:p?w@h/d", "postgres://u:p?w@h/d?connect_timeout=2&"),
+            ("postgres://h/d?connect_timeout=9", "postgres://h/d?connect_timeout=9&"),
         ];
         for (url, expected) in cases {
             assert_eq!(with_timeouts(url), format!("{expected}{REST}"));
@@ -114,15 +105,10 @@ mod tests {
             "postgres://u:s3/cret@h/d",
             "host=h password=s3 cret",
         ] {
-            let error = Connection::open(&Database::parse(url).unwrap())
-                .err()
-                .unwrap();
+            let error = Connection::open(&Database::parse(url).unwrap()).err().unwrap();
             assert!(error.is_setting());
             let message = error.to_string();
-            assert!(
-                !message.contains("s3") && !message.contains("cret"),
-                "{message}"
-            );
+            assert!(!message.contains("s3") && !message.contains("cret"), "{message}");
         }
         // postgres://u:s3@cret@h/d
         assert!(!is_about_a_server(

@@ -1,8 +1,5 @@
 //! The tables that are queried, as `diesel print-schema` prints them: without those of the change log.
-#![allow(
-    missing_docs,
-    reason = "the columns are described by `KeyRecord` and the migrations"
-)]
+#![allow(missing_docs, reason = "the columns are described by `KeyRecord` and the migrations")]
 
 diesel::table! {
     api_key_meta (id) {

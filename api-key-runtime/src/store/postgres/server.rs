@@ -16,11 +16,8 @@ macro_rules! server_number {
 pub(super) use server_number;
 
 /// The number of this server, null where it only follows another one and may be behind it; worked out once a statement.
-pub(super) const PRIMARY: &str = concat!(
-    "(SELECT CASE WHEN NOT pg_is_in_recovery() THEN ",
-    server_number!(),
-    " END)"
-);
+pub(super) const PRIMARY: &str =
+    concat!("(SELECT CASE WHEN NOT pg_is_in_recovery() THEN ", server_number!(), " END)");
 
 /// See [`server_number!`].
 pub(super) fn server(connection: &mut Connection) -> QueryResult<i64> {

@@ -34,10 +34,8 @@ const RECORD: &str = "\
 pub(crate) fn record(connection: &mut Connection, uses: &[KeyUse]) -> QueryResult<()> {
     let key_ids: Vec<_> = uses.iter().map(|uses| uses.key_id).collect();
     let times: Vec<_> = uses.iter().map(|uses| uses.last_used_at).collect();
-    let addresses: Vec<_> = uses
-        .iter()
-        .map(|uses| uses.last_used_ip.map(|address| address.to_string()))
-        .collect();
+    let addresses: Vec<_> =
+        uses.iter().map(|uses| uses.last_used_ip.map(|address| address.to_string())).collect();
     let counts: Vec<_> = uses.iter().map(stored_count).collect();
     connection.transaction(|connection| {
         connection.batch_execute(SETTINGS)?;

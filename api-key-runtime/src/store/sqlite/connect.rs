@@ -61,15 +61,8 @@ fn apply_settings(connection: &mut SqliteConnection) -> diesel::QueryResult<()> 
 
 /// A URI, because only that can say that a missing file is not to be made.
 fn sqlite_uri(path: &str, missing: Missing) -> String {
-    let mode = if missing == Missing::Create {
-        "rwc"
-    } else {
-        "rw"
-    };
-    let path = path
-        .replace('%', "%25")
-        .replace('?', "%3f")
-        .replace('#', "%23");
+    let mode = if missing == Missing::Create { "rwc" } else { "rw" };
+    let path = path.replace('%', "%25").replace('?', "%3f").replace('#', "%23");
     // An absolute path follows an empty authority, or its own leading slashes would be taken for one.
     let authority = if path.starts_with('/') { "//" } else { "" };
     format!("file:{authority}{path}?mode={mode}")
@@ -90,9 +83,7 @@ mod tests {
             thread::scope(|scope| {
                 for _ in 0..10 {
                     scope.spawn(|| {
-                        Connection::open_or(&database, Missing::Create)
-                            .map(drop)
-                            .unwrap();
+                        Connection::open_or(&database, Missing::Create).map(drop).unwrap();
                     });
                 }
             });
@@ -145,9 +136,7 @@ mod tests {
             "a missing file is not made"
         );
         assert!(!path.exists());
-        Connection::open_or(&database, Missing::Create)
-            .map(drop)
-            .unwrap();
+        Connection::open_or(&database, Missing::Create).map(drop).unwrap();
         assert!(path.exists());
         Connection::open(&database).map(drop).unwrap();
         std::fs::remove_dir_all(folder).unwrap();

@@ -18,19 +18,15 @@ impl FileIdentity {
     #[cfg(unix)]
     pub(crate) fn of(path: impl AsRef<Path>) -> Option<Self> {
         use std::os::unix::fs::MetadataExt as _;
-        fs::metadata(path).ok().map(|metadata| Self {
-            device: metadata.dev(),
-            inode: metadata.ino(),
-        })
+        fs::metadata(path)
+            .ok()
+            .map(|metadata| Self { device: metadata.dev(), inode: metadata.ino() })
     }
 
     /// Elsewhere an open file can be neither replaced nor deleted.
     #[cfg(not(unix))]
     pub(crate) fn of(path: impl AsRef<Path>) -> Option<Self> {
-        fs::metadata(path).ok().map(|_| Self {
-            device: 0,
-            inode: 0,
-        })
+        fs::metadata(path).ok().map(|_| Self { device: 0, inode: 0 })
     }
 }
 
@@ -65,21 +61,14 @@ impl OpenFiles {
             let identity = FileIdentity::of(&log);
             (log, identity)
         });
-        Ok(Self {
-            path: path.to_owned(),
-            database: named_before,
-            logs,
-        })
+        Ok(Self { path: path.to_owned(), database: named_before, logs })
     }
 
     /// Whether the paths still name these files.
     pub(crate) fn are_current(&self) -> bool {
         self.database.is_some()
             && FileIdentity::of(&self.path) == self.database
-            && self
-                .logs
-                .iter()
-                .all(|(path, identity)| FileIdentity::of(path) == *identity)
+            && self.logs.iter().all(|(path, identity)| FileIdentity::of(path) == *identity)
     }
 }
 

@@ -94,10 +94,7 @@ struct Settings {
 
 impl Settings {
     fn apply(self, connection: &mut Connection) -> diesel::QueryResult<()> {
-        let Self {
-            synchronous,
-            busy_timeout,
-        } = self;
+        let Self { synchronous, busy_timeout } = self;
         connection.batch_execute(&format!(
             "PRAGMA busy_timeout = {busy_timeout}; PRAGMA synchronous = {synchronous}"
         ))
@@ -120,10 +117,7 @@ pub(crate) fn existing_tables(
     connection: &mut Connection,
     wanted: &[&str],
 ) -> diesel::QueryResult<Vec<String>> {
-    let mut names = names_of(
-        connection,
-        "SELECT name FROM sqlite_master WHERE type = 'table'",
-    )?;
+    let mut names = names_of(connection, "SELECT name FROM sqlite_master WHERE type = 'table'")?;
     names.retain(|name| wanted.contains(&name.as_str()));
     Ok(names)
 }
@@ -137,9 +131,5 @@ pub(crate) fn enabled_triggers(connection: &mut Connection) -> diesel::QueryResu
 }
 
 fn names_of(connection: &mut Connection, query: &str) -> diesel::QueryResult<Vec<String>> {
-    Ok(sql_query(query)
-        .load::<Name>(connection)?
-        .into_iter()
-        .map(|row| row.name)
-        .collect())
+    Ok(sql_query(query).load::<Name>(connection)?.into_iter().map(|row| row.name).collect())
 }

@@ -53,15 +53,9 @@ impl SqlitePool {
                  connection_customizer"
             );
         }
-        sql_query("PRAGMA journal_mode = WAL")
-            .execute(&mut *connection)
-            .map_err(failed)?;
+        sql_query("PRAGMA journal_mode = WAL").execute(&mut *connection).map_err(failed)?;
         drop(connection);
-        Ok(Self {
-            pool,
-            path: asked.file,
-            file,
-        })
+        Ok(Self { pool, path: asked.file, file })
     }
 
     pub(crate) fn patience(&self) -> Duration {

@@ -1,9 +1,6 @@
 //! The tables that are queried, as `diesel print-schema` prints them with `sqlite_integer_primary_key_is_bigint`: without those of the
 //! change log, and but for the times, of which it cannot tell that they name their zone.
-#![allow(
-    missing_docs,
-    reason = "the columns are described by `KeyRecord` and the migrations"
-)]
+#![allow(missing_docs, reason = "the columns are described by `KeyRecord` and the migrations")]
 
 diesel::table! {
     api_key_meta (id) {

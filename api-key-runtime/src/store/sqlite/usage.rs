@@ -29,8 +29,7 @@ const AROUND_VALUES: [&str; 2] = [
 /// Adds these uses, all or none.
 pub(crate) fn record(connection: &mut Connection, uses: &[KeyUse]) -> QueryResult<()> {
     connection.immediate_transaction(|connection| {
-        uses.chunks(MAX_ROWS)
-            .try_for_each(|uses| record_some(connection, uses))
+        uses.chunks(MAX_ROWS).try_for_each(|uses| record_some(connection, uses))
     })
 }
 

@@ -40,9 +40,10 @@ pub(super) async fn judge(prober: &Prober, exceptions: Exceptions) -> Protection
     }
     for external in &tree.externals {
         let patterns = external.patterns.join(", ");
-        judge.report.unseen.push(format!(
-            "{patterns} (an external resource: nothing is served there)"
-        ));
+        judge
+            .report
+            .unseen
+            .push(format!("{patterns} (an external resource: nothing is served there)"));
     }
     if prober.has_middleware {
         judge.report.unseen.push(
@@ -140,10 +141,7 @@ impl Judge<'_> {
             self.unseen(
                 route,
                 "no path is known that this pattern matches",
-                &format!(
-                    "name one: .sample({:?}, \"/a/path/it/matches\")",
-                    route.path
-                ),
+                &format!("name one: .sample({:?}, \"/a/path/it/matches\")", route.path),
             );
             return None;
         };
@@ -160,19 +158,13 @@ impl Judge<'_> {
         if route.is_resource {
             for headers in &headers {
                 let answer = self.prober.call(&Method::GET, &below, headers).await;
-                is_prefix |= answer
-                    .prefix()
-                    .is_some_and(|pattern| is_pattern_of(pattern, route));
+                is_prefix |= answer.prefix().is_some_and(|pattern| is_pattern_of(pattern, route));
             }
         }
         if is_prefix {
             paths = vec![first, below];
         }
-        Some(Ways {
-            paths,
-            headers,
-            is_prefix,
-        })
+        Some(Ways { paths, headers, is_prefix })
     }
 
     async fn resource(&mut self, route: &Route, ways: &Ways) {
@@ -312,9 +304,7 @@ impl Judge<'_> {
         }
         for (reason, methods) in named {
             let label = label(&methods, tried);
-            self.report
-                .public
-                .push(format!("{label} {path} ({reason})"));
+            self.report.public.push(format!("{label} {path} ({reason})"));
         }
         if !open.is_empty() {
             let fault = open_fault(path, what, &open, tried);
@@ -344,10 +334,8 @@ impl Judge<'_> {
 
 /// Those a route names, after all that there are.
 fn methods(named: &[Method]) -> Vec<Method> {
-    let mut methods: Vec<Method> = METHODS
-        .iter()
-        .filter_map(|name| Method::from_bytes(name.as_bytes()).ok())
-        .collect();
+    let mut methods: Vec<Method> =
+        METHODS.iter().filter_map(|name| Method::from_bytes(name.as_bytes()).ok()).collect();
     for method in named {
         if !methods.contains(method) {
             methods.push(method.clone());
@@ -378,10 +366,7 @@ fn is_pattern_of(pattern: &str, route: &Route) -> bool {
     };
     plain(pattern) == plain(&route.path)
         || route.patterns.len() > 1
-            && route
-                .patterns
-                .iter()
-                .any(|own| !own.is_empty() && pattern.ends_with(own.as_str()))
+            && route.patterns.iter().any(|own| !own.is_empty() && pattern.ends_with(own.as_str()))
 }
 
 fn fits(route: &Route, sample: &str) -> bool {

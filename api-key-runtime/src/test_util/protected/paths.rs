@@ -79,9 +79,7 @@ pub(super) fn of(pattern: &str) -> Vec<String> {
                 Piece::Literal(text) => Some(*text),
                 Piece::Parameter(_) => {
                     let values = fillings.next()?;
-                    values
-                        .get(number.min(values.len().saturating_sub(1)))
-                        .copied()
+                    values.get(number.min(values.len().saturating_sub(1))).copied()
                 }
             })
             .collect();
@@ -190,10 +188,6 @@ mod tests {
                 assert!(path.parse::<actix_web::http::Uri>().is_ok(), "{path}");
             }
         }
-        assert_eq!(
-            of("/cakes/{code:ck-\\d{3}[xyz]}"),
-            [""; 0],
-            "none is made up"
-        );
+        assert_eq!(of("/cakes/{code:ck-\\d{3}[xyz]}"), [""; 0], "none is made up");
     }
 }

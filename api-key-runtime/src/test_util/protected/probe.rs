@@ -70,9 +70,7 @@ impl Prober {
             // `App::new` has no type that can be named; a middleware wraps it in others.
             has_middleware: !std::any::type_name::<T>().ends_with("::AppEntry"),
         };
-        prober
-            .call(&Method::GET, &format!("/{UNMATCHED}"), &[])
-            .await;
+        prober.call(&Method::GET, &format!("/{UNMATCHED}"), &[]).await;
         prober.tree = tree.take();
         prober
     }
@@ -141,11 +139,7 @@ impl Open {
 
     /// An empty answer of a handler's own.
     pub(super) fn empty(status: StatusCode) -> Self {
-        Self {
-            status: Some(status),
-            body: BodySize::None,
-            content_type: None,
-        }
+        Self { status: Some(status), body: BodySize::None, content_type: None }
     }
 }
 
@@ -171,20 +165,12 @@ impl Answer {
     }
 
     fn of_error(status: StatusCode) -> Self {
-        Self {
-            what: What::Open(Open::empty(status)),
-            pattern: None,
-            is_whole: false,
-        }
+        Self { what: What::Open(Open::empty(status)), pattern: None, is_whole: false }
     }
 
     fn silent() -> Self {
         Self {
-            what: What::Open(Open {
-                status: None,
-                body: BodySize::None,
-                content_type: None,
-            }),
+            what: What::Open(Open { status: None, body: BodySize::None, content_type: None }),
             pattern: None,
             is_whole: false,
         }
@@ -205,12 +191,7 @@ impl What {
             return Self::Optional;
         }
         let nothing = matches!(body, BodySize::None | BodySize::Sized(0));
-        if nothing
-            && matches!(
-                status,
-                StatusCode::NOT_FOUND | StatusCode::METHOD_NOT_ALLOWED
-            )
-        {
+        if nothing && matches!(status, StatusCode::NOT_FOUND | StatusCode::METHOD_NOT_ALLOWED) {
             return Self::Empty(status);
         }
         Self::Open(Open {

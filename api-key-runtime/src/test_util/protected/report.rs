@@ -56,11 +56,9 @@ impl fmt::Display for ProtectionReport {
         for (number, fault) in self.faults.iter().enumerate() {
             write!(formatter, "\n\n{:>3}. {fault}", number + 1)?;
         }
-        for (title, lines) in [
-            ("protected", &self.protected),
-            ("public", &self.public),
-            ("unseen", &self.unseen),
-        ] {
+        for (title, lines) in
+            [("protected", &self.protected), ("public", &self.public), ("unseen", &self.unseen)]
+        {
             write!(formatter, "\n\n{title}: {}", lines.len())?;
             for line in lines {
                 write!(formatter, "\n     {line}")?;

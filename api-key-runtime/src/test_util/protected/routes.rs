@@ -65,29 +65,20 @@ impl Route {
             std::ptr::eq(*route, self)
                 || route.is_scope
                     && (route.path == "/"
-                        || self
-                            .path
-                            .strip_prefix(route.path.as_str())
-                            .is_some_and(|rest| {
-                                rest.is_empty()
-                                    || rest.starts_with('/')
-                                    || route.path.ends_with('/')
-                            }))
+                        || self.path.strip_prefix(route.path.as_str()).is_some_and(|rest| {
+                            rest.is_empty() || rest.starts_with('/') || route.path.ends_with('/')
+                        }))
         })
     }
 
     /// A guard of its own that cannot be satisfied on purpose.
     pub(super) fn opaque_guard(&self) -> Option<&str> {
-        self.guards
-            .iter()
-            .map(|guard| guard.name.as_str())
-            .find(|name| !is_known(name, true))
+        self.guards.iter().map(|guard| guard.name.as_str()).find(|name| !is_known(name, true))
     }
 
     /// The same, of it or of a scope around it.
     pub(super) fn is_behind_opaque_guard(&self, routes: &[Route]) -> bool {
-        self.around(routes)
-            .any(|route| route.opaque_guard().is_some())
+        self.around(routes).any(|route| route.opaque_guard().is_some())
     }
 
     /// Every combination of the headers that the guards of it and around it ask for, absent ones too; `None` where these are too many.
@@ -119,10 +110,9 @@ impl Route {
 
 fn asked(detail: &GuardDetailReport) -> Vec<(String, String)> {
     match detail {
-        GuardDetailReport::Headers { headers } => headers
-            .iter()
-            .map(|header| (header.name.clone(), header.value.clone()))
-            .collect(),
+        GuardDetailReport::Headers { headers } => {
+            headers.iter().map(|header| (header.name.clone(), header.value.clone())).collect()
+        }
         // Of `Acceptable`.
         GuardDetailReport::Generic { value } => value
             .strip_prefix("mime=")
@@ -136,25 +126,15 @@ fn asked(detail: &GuardDetailReport) -> Vec<(String, String)> {
 /// Whether a guard is made of actix-web's own alone, by its name. What a `Not` forbids is left out, which needs no knowledge of it; what
 /// a `Not` within a `Not` asks for is not told.
 fn is_known(name: &str, may_be_not: bool) -> bool {
-    let inner = |prefix| {
-        name.strip_prefix(prefix)
-            .and_then(|rest: &str| rest.strip_suffix(')'))
-    };
+    let inner = |prefix| name.strip_prefix(prefix).and_then(|rest: &str| rest.strip_suffix(')'));
     if let Some(inner) = inner("AllGuard(").or_else(|| inner("AnyGuard(")) {
-        return split(inner)
-            .into_iter()
-            .all(|name| is_known(name, may_be_not));
+        return split(inner).into_iter().all(|name| is_known(name, may_be_not));
     }
     if let Some(inner) = inner("Not(") {
         return may_be_not && is_known(inner, false);
     }
-    ["Header(", "Host(", "Acceptable("]
-        .into_iter()
-        .any(|prefix| inner(prefix).is_some())
-        || !name.is_empty()
-            && name
-                .bytes()
-                .all(|byte| byte.is_ascii_uppercase() || byte == b'-')
+    ["Header(", "Host(", "Acceptable("].into_iter().any(|prefix| inner(prefix).is_some())
+        || !name.is_empty() && name.bytes().all(|byte| byte.is_ascii_uppercase() || byte == b'-')
 }
 
 /// Splits at the commas that stand in no parentheses.

@@ -21,10 +21,7 @@ pub(super) fn open_fault(path: &str, what: &What, methods: &[&Method], tried: us
     let names: Vec<String> = if label == "*" {
         vec![format!("(\"* {path}\", \"..\")")]
     } else {
-        methods
-            .iter()
-            .map(|method| format!("(\"{method} {path}\", \"..\")"))
-            .collect()
+        methods.iter().map(|method| format!("(\"{method} {path}\", \"..\")")).collect()
     };
     let (said, advice) = match what {
         What::Optional => (

@@ -35,10 +35,7 @@ const POSTGRES: [Fault; 6] = [
     Fault::Postgres(freeze, "the database server was frozen"),
     Fault::Postgres(crash, "the database server lost its power"),
     Fault::Postgres(restart, "the database server was shut down and started"),
-    Fault::Postgres(
-        end_connections,
-        "the database server ended every connection",
-    ),
+    Fault::Postgres(end_connections, "the database server ended every connection"),
 ];
 const SQLITE: [Fault; 4] = [
     Fault::ChangeAll,

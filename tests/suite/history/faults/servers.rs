@@ -30,10 +30,7 @@ const OF_A_WAY: [Fault; 5] = [
     Fault::Way("every answer was late", |proxy| {
         proxy.delay_answers(LATE);
     }),
-    Fault::Way(
-        "its connections died without a word",
-        Proxy::swallow_existing,
-    ),
+    Fault::Way("its connections died without a word", Proxy::swallow_existing),
 ];
 
 /// It is also who starts servers, and they end with the thread that did: it runs on the one that lives longest.

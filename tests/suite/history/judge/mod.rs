@@ -60,31 +60,16 @@ pub(super) fn judge(history: &[Event]) -> Judgement {
 fn timelines(events: &[&Event]) -> HashMap<Key, Timeline> {
     let mut changes: HashMap<Key, Vec<Made>> = HashMap::new();
     for event in events {
-        if let What::Change {
-            key,
-            change,
-            by,
-            outcome,
-        } = event.what
-        {
+        if let What::Change { key, change, by, outcome } = event.what {
             let of_key = changes.entry(key).or_default();
             assert!(
                 of_key.last().is_none_or(|last| last.ended <= event.began),
                 "changes of one key overlap: {event}"
             );
-            of_key.push(Made {
-                began: event.began,
-                ended: event.ended,
-                change,
-                by,
-                outcome,
-            });
+            of_key.push(Made { began: event.began, ended: event.ended, change, by, outcome });
         }
     }
-    changes
-        .into_iter()
-        .map(|(key, changes)| (key, Timeline::of(&changes)))
-        .collect()
+    changes.into_iter().map(|(key, changes)| (key, Timeline::of(&changes))).collect()
 }
 
 fn bounds(events: &[&Event]) -> HashMap<Server, Duration> {
@@ -142,20 +127,13 @@ impl Judge<'_> {
     }
 
     fn readable(&self, event: &Event, request: Request) -> Vec<Row> {
-        let bound = self
-            .bounds
-            .get(&request.server)
-            .copied()
-            .unwrap_or_default();
-        self.timeline(request.key)
-            .readable(request.server, event.began, event.ended, bound)
+        let bound = self.bounds.get(&request.server).copied().unwrap_or_default();
+        self.timeline(request.key).readable(request.server, event.began, event.ended, bound)
     }
 
     fn accepted(&mut self, event: &Event, request: Request) {
         let may_accept = |row: &Row| row.may_accept(request.from, event.began);
-        let last = self
-            .timeline(request.key)
-            .last_time(event.ended, may_accept);
+        let last = self.timeline(request.key).last_time(event.ended, may_accept);
         if let Some(last) = last {
             self.was_behind(event, last);
         }
@@ -176,9 +154,7 @@ impl Judge<'_> {
 
     fn refused(&mut self, event: &Event, request: Request) {
         let may_refuse = |row: &Row| row.may_refuse(request.from, event.ended);
-        let last = self
-            .timeline(request.key)
-            .last_time(event.ended, may_refuse);
+        let last = self.timeline(request.key).last_time(event.ended, may_refuse);
         let readable = self.readable(event, request);
         if !readable.iter().any(may_refuse) {
             let why = why_too_late(event, last, "bad");
@@ -191,10 +167,8 @@ impl Judge<'_> {
         }
         let by_revocation_alone = readable.iter().all(|row| row.revoked || !may_refuse(row));
         if by_revocation_alone {
-            let first = self
-                .refused_as_revoked
-                .entry((request.server, request.key))
-                .or_insert(event.ended);
+            let first =
+                self.refused_as_revoked.entry((request.server, request.key)).or_insert(event.ended);
             *first = event.ended.min(*first);
         }
     }
@@ -205,10 +179,7 @@ impl Judge<'_> {
             let What::Request(request) = event.what else {
                 continue;
             };
-            let refused = self
-                .refused_as_revoked
-                .get(&(request.server, request.key))
-                .copied();
+            let refused = self.refused_as_revoked.get(&(request.server, request.key)).copied();
             if request.answer == Answer::Accepted
                 && let Some(refused) = refused
                 && refused < event.began
@@ -238,24 +209,15 @@ impl Judge<'_> {
         for server in servers {
             if self.runs_at(server, quiet.ended) && !last.keys().any(|(asked, _)| *asked == server)
             {
-                let request = Request {
-                    server,
-                    key: 0,
-                    from: Caller::Home,
-                    answer: Answer::Lost,
-                };
+                let request = Request { server, key: 0, from: Caller::Home, answer: Answer::Lost };
                 let why = "it was asked nothing".to_owned();
                 self.violation(Rule::AllComeBack, quiet, request, quiet.began, why);
             }
         }
         for (event, request) in last.into_values() {
             let rows = self.timeline(request.key).at_last();
-            let good = rows
-                .iter()
-                .all(|row| !row.may_refuse(request.from, event.ended));
-            let bad = rows
-                .iter()
-                .all(|row| !row.may_accept(request.from, event.began));
+            let good = rows.iter().all(|row| !row.may_refuse(request.from, event.ended));
+            let bad = rows.iter().all(|row| !row.may_accept(request.from, event.began));
             if good && request.answer != Answer::Accepted
                 || bad && request.answer != Answer::Refused
             {
@@ -266,9 +228,7 @@ impl Judge<'_> {
     }
 
     fn runs_at(&self, server: Server, moment: Moment) -> bool {
-        self.stopped
-            .get(&server)
-            .is_none_or(|stopped| *stopped > moment)
+        self.stopped.get(&server).is_none_or(|stopped| *stopped > moment)
     }
 
     fn violation(
@@ -315,11 +275,7 @@ impl Judge<'_> {
             let _ = writeln!(text, "  (.. {dropped} earlier lines)");
         }
         for event in &lines[dropped..] {
-            let mark = if std::ptr::eq(**event, offender) {
-                '>'
-            } else {
-                ' '
-            };
+            let mark = if std::ptr::eq(**event, offender) { '>' } else { ' ' };
             let _ = writeln!(text, "{mark} {event}");
         }
         text

@@ -83,13 +83,7 @@ impl fmt::Display for Judgement {
             writeln!(formatter, "VIOLATION, {count} times: a server {rule}")?;
         }
         for violation in &self.violations {
-            let Violation {
-                rule,
-                server,
-                key,
-                why,
-                excerpt,
-            } = violation;
+            let Violation { rule, server, key, why, excerpt } = violation;
             writeln!(
                 formatter,
                 "\nVIOLATION: server {server} {rule} (key {key}): {why}\n{excerpt}"

@@ -20,29 +20,18 @@ struct Story(Vec<Event>);
 impl Story {
     /// Servers 1 and 2 run, and the key is issued from 100 to 110, for anyone.
     fn new() -> Self {
-        Self(Vec::new())
-            .started(1)
-            .started(2)
-            .changed(100..=110, Change::Issue(Allowed::Anyone))
+        Self(Vec::new()).started(1).started(2).changed(100..=110, Change::Issue(Allowed::Anyone))
     }
 
     fn tell(mut self, times: RangeInclusive<u64>, what: What) -> Self {
-        self.0.push(Event {
-            began: ms(*times.start()),
-            ended: ms(*times.end()),
-            what,
-        });
+        self.0.push(Event { began: ms(*times.start()), ended: ms(*times.end()), what });
         self
     }
 
     fn started(self, server: usize) -> Self {
         self.tell(
             0..=10,
-            What::Started {
-                server,
-                kind: "plain".to_owned(),
-                bound: Duration::from_millis(BOUND),
-            },
+            What::Started { server, kind: "plain".to_owned(), bound: Duration::from_millis(BOUND) },
         )
     }
 
@@ -51,15 +40,7 @@ impl Story {
     }
 
     fn change(self, times: RangeInclusive<u64>, change: Change, by: By, outcome: Outcome) -> Self {
-        self.tell(
-            times,
-            What::Change {
-                key: KEY,
-                change,
-                by,
-                outcome,
-            },
-        )
+        self.tell(times, What::Change { key: KEY, change, by, outcome })
     }
 
     fn changed(self, times: RangeInclusive<u64>, change: Change) -> Self {
@@ -82,12 +63,7 @@ impl Story {
         times: RangeInclusive<u64>,
         answer: Answer,
     ) -> Self {
-        let request = Request {
-            server,
-            key,
-            from,
-            answer,
-        };
+        let request = Request { server, key, from, answer };
         self.tell(times, What::Request(request))
     }
 
@@ -120,11 +96,8 @@ fn ms(milliseconds: u64) -> Moment {
 
 #[test]
 fn a_revoked_key_may_be_accepted_until_the_bound_and_not_a_millisecond_longer() {
-    let story = |began| {
-        Story::new()
-            .changed(2000..=2010, Change::Revoke)
-            .asked(began..=9000, Accepted)
-    };
+    let story =
+        |began| Story::new().changed(2000..=2010, Change::Revoke).asked(began..=9000, Accepted);
     // While it is being revoked both is right, and what began in time may end whenever it does.
     story(1000).breaks_nothing();
     story(2005).breaks_nothing();
@@ -135,16 +108,8 @@ fn a_revoked_key_may_be_accepted_until_the_bound_and_not_a_millisecond_longer() 
 
 #[test]
 fn a_key_that_is_disabled_narrowed_or_deleted_is_bound_as_one_that_is_revoked() {
-    for change in [
-        Change::Disable,
-        Change::Delete,
-        Change::Allow(Allowed::Only(Caller::Abroad)),
-    ] {
-        let story = |began| {
-            Story::new()
-                .changed(2000..=2010, change)
-                .asked(began..=9000, Accepted)
-        };
+    for change in [Change::Disable, Change::Delete, Change::Allow(Allowed::Only(Caller::Abroad))] {
+        let story = |began| Story::new().changed(2000..=2010, change).asked(began..=9000, Accepted);
         story(2010 + BOUND).breaks_nothing();
         story(2010 + BOUND + 1).breaks(Rule::NoneTooLate);
     }
@@ -154,14 +119,8 @@ fn a_key_that_is_disabled_narrowed_or_deleted_is_bound_as_one_that_is_revoked() 
 fn a_key_that_was_let_in_again_may_be_refused_until_the_bound_and_no_longer() {
     for (first, then) in [
         (Change::Disable, Change::Enable),
-        (
-            Change::Allow(Allowed::Only(Caller::Abroad)),
-            Change::Allow(Allowed::Anyone),
-        ),
-        (
-            Change::ExpireAt(Some(ms(1500))),
-            Change::ExpireAt(Some(ms(90_000))),
-        ),
+        (Change::Allow(Allowed::Only(Caller::Abroad)), Change::Allow(Allowed::Anyone)),
+        (Change::ExpireAt(Some(ms(1500))), Change::ExpireAt(Some(ms(90_000)))),
     ] {
         let story = |at| {
             Story::new()
@@ -177,12 +136,8 @@ fn a_key_that_was_let_in_again_may_be_refused_until_the_bound_and_no_longer() {
 
 #[test]
 fn a_key_that_is_good_all_along_is_never_refused() {
-    Story::new()
-        .asked(110 + BOUND..=1200, Refused)
-        .breaks_nothing();
-    Story::new()
-        .asked(110 + BOUND + 1..=1200, Refused)
-        .breaks(Rule::NoneForNothing);
+    Story::new().asked(110 + BOUND..=1200, Refused).breaks_nothing();
+    Story::new().asked(110 + BOUND + 1..=1200, Refused).breaks(Rule::NoneForNothing);
     Story::new()
         .changed(1000..=1010, Change::Rename)
         .asked(1500..=1510, Refused)
@@ -191,24 +146,22 @@ fn a_key_that_is_good_all_along_is_never_refused() {
 
 #[test]
 fn a_key_that_was_never_issued_or_is_not_yet_is_never_accepted() {
-    Story::new()
-        .request(SERVER, 8, Caller::Home, 500..=510, Accepted)
-        .breaks(Rule::NoneTooLate);
-    Story::new()
-        .request(SERVER, 8, Caller::Home, 500..=510, Refused)
-        .breaks_nothing();
-    Story::new()
-        .asked(90..=99, Accepted)
-        .breaks(Rule::NoneTooLate);
+    Story::new().request(SERVER, 8, Caller::Home, 500..=510, Accepted).breaks(Rule::NoneTooLate);
+    Story::new().request(SERVER, 8, Caller::Home, 500..=510, Refused).breaks_nothing();
+    Story::new().asked(90..=99, Accepted).breaks(Rule::NoneTooLate);
     Story::new().asked(90..=100, Accepted).breaks_nothing();
 }
 
 #[test]
 fn addresses_are_judged_by_where_a_request_comes_from() {
     let story = |from, answer| {
-        Story::new()
-            .changed(1000..=1010, Change::Allow(Allowed::Only(Caller::Home)))
-            .request(SERVER, KEY, from, 5000..=5010, answer)
+        Story::new().changed(1000..=1010, Change::Allow(Allowed::Only(Caller::Home))).request(
+            SERVER,
+            KEY,
+            from,
+            5000..=5010,
+            answer,
+        )
     };
     story(Caller::Home, Accepted).breaks_nothing();
     story(Caller::Abroad, Refused).breaks_nothing();
@@ -265,9 +218,11 @@ fn a_change_of_unknown_outcome_makes_both_right_and_one_that_was_undone_neither(
 #[test]
 fn a_server_is_behind_by_nothing_for_what_it_changed_itself() {
     let story = |server| {
-        Story::new()
-            .change(2000..=2010, Change::Revoke, By::Server(SERVER), Done)
-            .asked_of(server, 2011..=2012, Accepted)
+        Story::new().change(2000..=2010, Change::Revoke, By::Server(SERVER), Done).asked_of(
+            server,
+            2011..=2012,
+            Accepted,
+        )
     };
     story(SERVER).breaks(Rule::NoneTooLate);
     story(2).breaks_nothing();
@@ -291,19 +246,10 @@ fn a_server_is_behind_by_nothing_for_what_it_changed_itself() {
 #[test]
 fn what_a_server_refused_as_revoked_it_never_accepts_again() {
     let revoked = || Story::new().changed(2000..=2010, Change::Revoke);
-    revoked()
-        .asked(2100..=2110, Refused)
-        .asked(2111..=2120, Accepted)
-        .breaks(Rule::NeverRevived);
+    revoked().asked(2100..=2110, Refused).asked(2111..=2120, Accepted).breaks(Rule::NeverRevived);
     // The refusal was not answered yet, or another server's, or another process's.
-    revoked()
-        .asked(2100..=2110, Refused)
-        .asked(2110..=2120, Accepted)
-        .breaks_nothing();
-    revoked()
-        .asked_of(2, 2100..=2110, Refused)
-        .asked(2111..=2120, Accepted)
-        .breaks_nothing();
+    revoked().asked(2100..=2110, Refused).asked(2110..=2120, Accepted).breaks_nothing();
+    revoked().asked_of(2, 2100..=2110, Refused).asked(2111..=2120, Accepted).breaks_nothing();
     // An answer that is written down late counts from when it was there.
     revoked()
         .asked(2050..=2300, Refused)
@@ -335,9 +281,7 @@ fn unavailable_and_lost_say_nothing_of_a_key_and_any_other_status_is_wrong() {
             .breaks_nothing();
     }
     for status in [400, 403, 500] {
-        Story::new()
-            .asked(5000..=5010, Other(status))
-            .breaks(Rule::NothingElse);
+        Story::new().asked(5000..=5010, Other(status)).breaks(Rule::NothingElse);
     }
 }
 
@@ -354,20 +298,11 @@ fn when_all_is_quiet_every_server_that_runs_answers_what_the_row_says() {
     both(Lost).breaks(Rule::AllComeBack);
     both(Refused).breaks_all(&[Rule::NoneForNothing, Rule::AllComeBack]);
     // The last answer counts, and of servers that run.
-    both(Unavailable)
-        .asked(5100..=5110, Accepted)
-        .breaks_nothing();
+    both(Unavailable).asked(5100..=5110, Accepted).breaks_nothing();
     both(Unavailable).stopped(5500, 1).breaks_nothing();
     // Nothing was asked of one.
-    Story::new()
-        .asked(5000..=5010, Accepted)
-        .quiet(4000..=6000)
-        .breaks(Rule::AllComeBack);
-    Story::new()
-        .asked(5000..=5010, Accepted)
-        .stopped(1000, 2)
-        .quiet(4000..=6000)
-        .breaks_nothing();
+    Story::new().asked(5000..=5010, Accepted).quiet(4000..=6000).breaks(Rule::AllComeBack);
+    Story::new().asked(5000..=5010, Accepted).stopped(1000, 2).quiet(4000..=6000).breaks_nothing();
     // A server that takes no key for good is not right either.
     Story::new()
         .changed(1000..=1010, Change::Revoke)
@@ -425,9 +360,8 @@ fn a_violation_shows_the_changes_of_the_key_and_what_the_server_answered() {
 #[test]
 #[should_panic(expected = "changes of one key overlap")]
 fn changes_of_one_key_that_overlap_cannot_be_judged() {
-    let story = Story::new()
-        .changed(2000..=2010, Change::Revoke)
-        .changed(2005..=2015, Change::Disable);
+    let story =
+        Story::new().changed(2000..=2010, Change::Revoke).changed(2005..=2015, Change::Disable);
     judge(&story.0);
 }
 
@@ -440,22 +374,11 @@ fn a_history_that_was_written_is_read_again_as_it_was() {
         .asked(2100..=2110, Accepted)
         .asked(2120..=2130, Other(500))
         .stopped(3000, 1)
-        .tell(
-            1..=2,
-            What::Fault {
-                fault: "a\nb".to_owned(),
-            },
-        )
+        .tell(1..=2, What::Fault { fault: "a\nb".to_owned() })
         .quiet(4000..=5000);
-    let lines: Vec<String> = story
-        .0
-        .iter()
-        .map(|event| serde_json::to_string(event).unwrap())
-        .collect();
+    let lines: Vec<String> =
+        story.0.iter().map(|event| serde_json::to_string(event).unwrap()).collect();
     assert!(lines.iter().all(|line| !line.contains('\n')));
-    let read: Vec<Event> = lines
-        .iter()
-        .map(|line| serde_json::from_str(line).unwrap())
-        .collect();
+    let read: Vec<Event> = lines.iter().map(|line| serde_json::from_str(line).unwrap()).collect();
     assert_eq!(read, story.0);
 }

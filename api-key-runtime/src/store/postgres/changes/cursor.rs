@@ -21,33 +21,18 @@ impl<'a> Cursor<'a> {
     /// `None` where it is not of our making: then nothing is known to have been read.
     pub(super) fn parse(cursor: &'a ChangeCursor) -> Option<Self> {
         let mut parts = cursor.as_str().split(' ');
-        let (Some(VERSION), Some(snapshot), Some(read_at), Some(process), Some(place), None) = (
-            parts.next(),
-            parts.next(),
-            parts.next(),
-            parts.next(),
-            parts.next(),
-            parts.next(),
-        ) else {
+        let (Some(VERSION), Some(snapshot), Some(read_at), Some(process), Some(place), None) =
+            (parts.next(), parts.next(), parts.next(), parts.next(), parts.next(), parts.next())
+        else {
             return None;
         };
         let read_at = read_at.parse().ok()?;
         let process = process.parse().ok()?;
-        is_snapshot(snapshot).then_some(Self {
-            snapshot,
-            read_at,
-            process,
-            place,
-        })
+        is_snapshot(snapshot).then_some(Self { snapshot, read_at, process, place })
     }
 
     pub(super) fn format(&self) -> ChangeCursor {
-        let Self {
-            snapshot,
-            read_at,
-            process,
-            place,
-        } = self;
+        let Self { snapshot, read_at, process, place } = self;
         ChangeCursor::new(format!("{VERSION} {snapshot} {read_at} {process} {place}"))
     }
 
@@ -104,10 +89,7 @@ mod tests {
     fn what_the_server_would_refuse_is_no_cursor() {
         for snapshot in ["740:740:", "740:745:", "740:745:740", "740:745:741,741,744"] {
             let text = format!("pg1 {snapshot} 1 2 x");
-            assert!(
-                Cursor::parse(&ChangeCursor::new(text)).is_some(),
-                "{snapshot}"
-            );
+            assert!(Cursor::parse(&ChangeCursor::new(text)).is_some(), "{snapshot}");
         }
         for snapshot in [
             "",
@@ -125,10 +107,7 @@ mod tests {
             "740:99999999999999999999:",
         ] {
             let text = format!("pg1 {snapshot} 1 2 x");
-            assert!(
-                Cursor::parse(&ChangeCursor::new(text)).is_none(),
-                "{snapshot}"
-            );
+            assert!(Cursor::parse(&ChangeCursor::new(text)).is_none(), "{snapshot}");
         }
         for text in [
             "",

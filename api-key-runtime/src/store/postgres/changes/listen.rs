@@ -61,10 +61,7 @@ impl Listening {
         if let Err(error) = connection.batch_execute(&format!("LISTEN {CHANNEL}")) {
             log::debug!("LISTEN failed: {error}");
         }
-        Self {
-            proof: Proof::Due(Instant::now()),
-            notifications,
-        }
+        Self { proof: Proof::Due(Instant::now()), notifications }
     }
 
     /// Waits for a notification.
@@ -160,20 +157,18 @@ fn start_sending(database: Database, sending: Sending) -> Result<Proof, AnyError
     let payload = random_payload()?;
     let outcome = Outcome::default();
     let (ours, set) = (payload.clone(), Arc::clone(&outcome));
-    thread::Builder::new()
-        .name("app-key-notify".to_owned())
-        .spawn(move || {
-            let sent_at = match send(&database, &ours) {
-                Ok(()) => Some(Instant::now()),
-                Err(error) => {
-                    log_unsent(&*error);
-                    None
-                }
-            };
-            // Nobody else sets it.
-            let _ = set.set(sent_at);
-            drop(sending);
-        })?;
+    thread::Builder::new().name("app-key-notify".to_owned()).spawn(move || {
+        let sent_at = match send(&database, &ours) {
+            Ok(()) => Some(Instant::now()),
+            Err(error) => {
+                log_unsent(&*error);
+                None
+            }
+        };
+        // Nobody else sets it.
+        let _ = set.set(sent_at);
+        drop(sending);
+    })?;
     Ok(Proof::Sent { payload, outcome })
 }
 

@@ -39,12 +39,7 @@ impl Reader {
             return Err(Error::setting("this is no URL of a Postgres"));
         };
         let listening = Listening::start(&mut connection, Arc::clone(notifications));
-        Ok(Self {
-            database: database.clone(),
-            connection,
-            server: None,
-            listening,
-        })
+        Ok(Self { database: database.clone(), connection, server: None, listening })
     }
 
     /// Refuses where keys are looked up in another database than this one, for their changes would go unnoticed.
@@ -83,8 +78,7 @@ impl ChangeReader for Reader {
     }
 
     fn wait(&mut self, at_most: Duration) -> Result<(), StoreError> {
-        self.listening
-            .wait(&mut self.connection, &self.database, at_most)
+        self.listening.wait(&mut self.connection, &self.database, at_most)
     }
 }
 
@@ -97,10 +91,7 @@ pub(crate) struct PooledReader {
 
 impl PooledReader {
     pub(crate) fn new(database: &Database) -> Self {
-        Self {
-            database: database.clone(),
-            server: None,
-        }
+        Self { database: database.clone(), server: None }
     }
 }
 

@@ -104,11 +104,7 @@ pub(super) fn read(
     let since = since.and_then(Cursor::parse);
     let answer: Answer = sql_query(QUERY)
         .bind::<Nullable<Text>, _>(since.as_ref().map(|since| since.snapshot))
-        .bind::<BigInt, _>(
-            i64::try_from(MAX_KEYS)
-                .unwrap_or(i64::MAX)
-                .saturating_add(1),
-        )
+        .bind::<BigInt, _>(i64::try_from(MAX_KEYS).unwrap_or(i64::MAX).saturating_add(1))
         .bind::<Array<Text>, _>(TRIGGERS)
         .get_result(connection)
         .map_err(StoreError::new)?;
@@ -187,15 +183,10 @@ mod tests {
     #[test]
     fn what_names_no_key_names_all() {
         let digest = |byte| Some(vec![byte; 32]);
-        assert_eq!(
-            keys(&[digest(1), digest(2)]).map(|keys| keys.len()),
-            Some(2)
-        );
-        for everything in [
-            vec![digest(1), None],
-            vec![Some(vec![1; 31])],
-            vec![digest(1); MAX_KEYS + 1],
-        ] {
+        assert_eq!(keys(&[digest(1), digest(2)]).map(|keys| keys.len()), Some(2));
+        for everything in
+            [vec![digest(1), None], vec![Some(vec![1; 31])], vec![digest(1); MAX_KEYS + 1]]
+        {
             assert!(keys(&everything).is_none());
         }
     }
@@ -209,11 +200,7 @@ mod tests {
 
     /// A read a second later over a connection that began before both.
     fn follows(change: impl FnOnce(&mut Cursor<'_>)) -> bool {
-        let mut now = Cursor {
-            snapshot: "741:746:",
-            read_at: SINCE.read_at + 1_000_000,
-            ..SINCE
-        };
+        let mut now = Cursor { snapshot: "741:746:", read_at: SINCE.read_at + 1_000_000, ..SINCE };
         change(&mut now);
         is_of_the_same_history(&SINCE, &now, Some(SINCE.read_at - 1))
     }

@@ -19,29 +19,17 @@ impl<'a> Cursor<'a> {
     /// `None` where it is not of our making: then nothing is known to have been read.
     pub(super) fn parse(cursor: &'a ChangeCursor) -> Option<Self> {
         let mut parts = cursor.as_str().split(' ');
-        let (Some(VERSION), Some(sequence), Some(token), Some(place), None) = (
-            parts.next(),
-            parts.next(),
-            parts.next(),
-            parts.next(),
-            parts.next(),
-        ) else {
+        let (Some(VERSION), Some(sequence), Some(token), Some(place), None) =
+            (parts.next(), parts.next(), parts.next(), parts.next(), parts.next())
+        else {
             return None;
         };
         let sequence = sequence.parse().ok().filter(|&sequence| sequence >= 0)?;
-        Some(Self {
-            sequence,
-            token,
-            place,
-        })
+        Some(Self { sequence, token, place })
     }
 
     pub(super) fn format(&self) -> ChangeCursor {
-        let Self {
-            sequence,
-            token,
-            place,
-        } = self;
+        let Self { sequence, token, place } = self;
         ChangeCursor::new(format!("{VERSION} {sequence} {token} {place}"))
     }
 }
@@ -53,21 +41,12 @@ mod tests {
     #[test]
     fn a_cursor_reads_back_what_it_was_made_of_and_nothing_else_is_one() {
         for token in ["00ff", ""] {
-            let cursor = Cursor {
-                sequence: 17,
-                token,
-                place: "1.5/1.6/1.7/3",
-            };
+            let cursor = Cursor { sequence: 17, token, place: "1.5/1.6/1.7/3" };
             assert_eq!(Cursor::parse(&cursor.format()), Some(cursor));
         }
-        for text in [
-            "",
-            "sqlite1",
-            "sqlite1 x 00 p",
-            "sqlite1 -1 00 p",
-            "sqlite1 1 00",
-            "pg1 1 00 p",
-        ] {
+        for text in
+            ["", "sqlite1", "sqlite1 x 00 p", "sqlite1 -1 00 p", "sqlite1 1 00", "pg1 1 00 p"]
+        {
             assert!(Cursor::parse(&ChangeCursor::new(text)).is_none(), "{text}");
         }
     }

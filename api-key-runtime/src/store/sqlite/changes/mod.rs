@@ -39,10 +39,7 @@ impl Reader {
     /// Opens the file and checks the tables.
     pub(crate) fn open(database: &Database) -> Result<Self, Error> {
         match Opened::open(database)? {
-            Opened {
-                connection: Connection::Sqlite(connection),
-                files: Some(files),
-            } => Ok(Self {
+            Opened { connection: Connection::Sqlite(connection), files: Some(files) } => Ok(Self {
                 database: database.clone(),
                 connection,
                 files,
@@ -91,10 +88,7 @@ pub(crate) struct PooledReader {
 
 impl PooledReader {
     pub(crate) fn new(database: &Database) -> Self {
-        Self {
-            database: database.clone(),
-            is_fresh: true,
-        }
+        Self { database: database.clone(), is_fresh: true }
     }
 }
 

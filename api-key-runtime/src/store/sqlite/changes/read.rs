@@ -73,12 +73,7 @@ fn read_within(
         .bind::<BigInt, _>(since.as_ref().map_or(-1, |since| since.sequence))
         .get_result(connection)?;
     let place = format!("{files}/{}", state.schema_version);
-    let cursor = Cursor {
-        sequence: state.sequence,
-        token: &state.token,
-        place: &place,
-    }
-    .format();
+    let cursor = Cursor { sequence: state.sequence, token: &state.token, place: &place }.format();
     let Some(since) = since.filter(|since| since.place == place) else {
         require_triggers(database, TRIGGERS, &enabled_triggers(connection)?)?;
         return Ok(Changes::everything(cursor));
@@ -118,13 +113,7 @@ fn keys(
     if i64::try_from(rows.len()) != Ok(expected) {
         return Ok(None);
     }
-    let digest = |row: &Row| {
-        row.digest
-            .as_deref()?
-            .try_into()
-            .ok()
-            .map(Digest::from_bytes)
-    };
+    let digest = |row: &Row| row.digest.as_deref()?.try_into().ok().map(Digest::from_bytes);
     Ok(rows.iter().map(digest).collect())
 }
 

@@ -21,10 +21,7 @@ impl Judge<'_> {
         if route.methods.is_empty() {
             // Files answer other methods than GET by themselves, which tells nothing of the files.
             let telling = |method: &Method| !ways.is_prefix || method == Method::GET;
-            if !standings
-                .iter()
-                .any(|(method, standing)| telling(method) && answered(standing))
-            {
+            if !standings.iter().any(|(method, standing)| telling(method) && answered(standing)) {
                 self.unreached_as("*", route, ways, &Standing::Nothing);
             }
             return;
@@ -39,9 +36,7 @@ impl Judge<'_> {
     fn unreached_as(&mut self, method: &str, route: &Route, ways: &Ways, standing: &Standing) {
         let path = &route.path;
         if let Some(reason) = self.exceptions.reason(Kind::Unseen, method, path) {
-            self.report
-                .unseen
-                .push(format!("{method} {path} ({reason})"));
+            self.report.unseen.push(format!("{method} {path} ({reason})"));
             return;
         }
         let (what, advice) = match standing {
@@ -68,11 +63,7 @@ impl Judge<'_> {
     }
 
     pub(super) fn opaque(&mut self, route: &Route, guard: &str) {
-        let whose = if route.is_resource {
-            ""
-        } else {
-            "the scope, with all that is in it, "
-        };
+        let whose = if route.is_resource { "" } else { "the scope, with all that is in it, " };
         self.unseen(
             route,
             &format!("{whose}stands behind a guard that cannot be satisfied on purpose: {guard}"),
