@@ -82,7 +82,6 @@
 //! | --- | --- |
 //! | `postgres`, `sqlite` | the system's libpq (with TLS) and libsqlite3 |
 //! | `postgres-bundled`, `sqlite-bundled` | the same, built from source with a C compiler; this libpq has no TLS: development and tests |
-//! | `cli` | the command `app-key` |
 //! | `test-util` | what tests need, and services must not have: [`test_util`] |
 // The guide speaks of what some features alone have; with all of them every link is checked.
 #![cfg_attr(

@@ -27,16 +27,7 @@ fn program() -> &'static Path {
         let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
         let output = Command::new(cargo)
             .current_dir(Path::new(env!("CARGO_MANIFEST_DIR")).join(".."))
-            .args([
-                "build",
-                "--quiet",
-                "--locked",
-                "--package",
-                "api-key-runtime",
-                "--bin",
-                "app-key",
-            ])
-            .args(["--features", "cli,sqlite-bundled,postgres-bundled"])
+            .args(["build", "--quiet", "--locked", "--package", "app-key"])
             .args(["--message-format", "json-render-diagnostics"])
             .stderr(Stdio::inherit())
             .output()

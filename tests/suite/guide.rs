@@ -135,8 +135,8 @@ impl Place {
     fn run(&self, lines: &str) -> String {
         let manifest = root().canonicalize().unwrap().join("Cargo.toml");
         let programs = format!(
-            "app-key() {{ cargo run --quiet --manifest-path '{}' -p api-key-runtime \
-             --features cli,sqlite-bundled,postgres-bundled --bin app-key -- \"$@\"; }}\n\
+            "app-key() {{ cargo run --quiet --manifest-path '{}' -p app-key -- \
+             \"$@\"; }}\n\
              diesel() {{ '{}' \"$@\"; }}\n",
             manifest.display(),
             setting("TEST_DIESEL")

@@ -88,7 +88,7 @@ fn is_ours(file: &str) -> bool {
 #[test]
 fn the_packages_hold_code_migrations_and_licences_and_nothing_else() {
     let cargo = std::env::var("CARGO").unwrap_or_else(|_| "cargo".to_owned());
-    for name in ["api-key-macros", "api-key-runtime"] {
+    for name in ["api-key-macros", "api-key-runtime", "app-key"] {
         let files = output(&cargo, &["package", "--list", "--allow-dirty", "--package", name]);
         let mut by_cargo = BTreeSet::new();
         let mut ours = 0;

@@ -16,9 +16,7 @@
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::indexing_slicing))]
 
 #[cfg(not(any(feature = "postgres", feature = "sqlite")))]
-compile_error!(
-    "app-key needs a database: build it with the feature `postgres` or `sqlite` besides `cli`"
-);
+compile_error!("app-key needs a database: build it with the feature `postgres` or `sqlite`");
 
 mod arguments;
 mod commands;
