@@ -195,7 +195,7 @@ impl KeyStore for DieselStore {
             Ok(false) => thread::sleep(at_most),
             // The next read opens another one.
             Err(error) => {
-                log::debug!("the connection for changes of {} failed: {error}", self.database)
+                log::debug!("the connection for changes of {} failed: {error}", self.database);
             }
         }
     }

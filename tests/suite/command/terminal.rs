@@ -62,7 +62,7 @@ impl Session {
         while !self.shown.contains(text) {
             match self.screen.read(&mut bytes) {
                 Ok(length) if length > 0 => {
-                    self.shown.push_str(&String::from_utf8_lossy(&bytes[..length]))
+                    self.shown.push_str(&String::from_utf8_lossy(&bytes[..length]));
                 }
                 _ => break,
             }

@@ -634,7 +634,7 @@ impl Door {
             match found.first() {
                 Some((value, _)) => drop(remembered.insert(connection, value.clone())),
                 None => {
-                    found.extend(remembered.get(&connection).map(|value| (value.clone(), false)))
+                    found.extend(remembered.get(&connection).map(|value| (value.clone(), false)));
                 }
             }
         }
