@@ -83,7 +83,7 @@ fn list(admin: &Admin, asked: &List) -> Result<(), Failure> {
             "There is no key yet. `app-key issue` makes one; see `app-key issue --help`."
         ));
     } else {
-        let width = terminal_size::terminal_size_of(io::stdout()).map(|(width, _)| width.0.into());
+        let width = terminal_size::terminal_size_of(io::stdout()).map(|(width, _)| width.0);
         let left_out = table::write(&mut out, &rows, width)?;
         out.flush()?;
         if !left_out.is_empty() {

@@ -1,20 +1,17 @@
 //! The list of keys: a line for each, in aligned columns.
 
-use std::{
-    fmt::Write as _,
-    io::{self, Write},
-};
+use std::io::{self, Write};
 
 use api_key_runtime::{KeyRecord, KeyUse};
 use chrono::{DateTime, Utc};
-use unicode_width::{UnicodeWidthChar as _, UnicodeWidthStr as _};
+use comfy_table::{ColumnConstraint, Table, Width, presets};
 
 use crate::text::{addresses, owner, scopes, used_from, uses, visible};
 
 /// Where the list cuts a text.
-const MAX_CELL_WIDTH: usize = 40;
+const MAX_CELL_WIDTH: u16 = 40;
 /// Between two columns.
-const GAP: usize = 2;
+const GAP: u16 = 2;
 
 /// What a line is made of.
 pub(crate) struct Row<'a> {
@@ -53,49 +50,39 @@ const fn column(heading: &'static str, dispensable: u8, cell: fn(&Row<'_>) -> St
     Column { heading, dispensable, cell }
 }
 
-/// Writes the list, and answers the columns it left out because a line would be wider than this.
+/// Writes the list. Returns the headings of the columns that did not fit into this width.
 pub(crate) fn write(
     out: &mut impl Write,
     rows: &[Row<'_>],
-    width: Option<usize>,
+    width: Option<u16>,
 ) -> io::Result<Vec<&'static str>> {
-    let columns: Vec<Laid> = COLUMNS.iter().map(|column| Laid::out(column, rows)).collect();
+    let mut table = Table::new();
+    table.load_style(presets::NOTHING).set_header(COLUMNS.each_ref().map(|column| column.heading));
+    for row in rows {
+        let mut cells = comfy_table::Row::from(COLUMNS.each_ref().map(|column| (column.cell)(row)));
+        // Cut instead of wrapped, so that every key is one line.
+        cells.max_height(1);
+        table.add_row(cells);
+    }
+    let widths = table.column_max_content_widths();
+    let widths: Vec<u16> = widths.iter().map(|width| width.min(&MAX_CELL_WIDTH) + GAP).collect();
     let fits = |most: &u8| {
-        let kept = columns.iter().filter(|laid| laid.column.dispensable <= *most);
-        let needed = kept.map(|laid| laid.width + GAP).sum::<usize>() - GAP;
+        let kept = COLUMNS.iter().zip(&widths).filter(|(column, _)| column.dispensable <= *most);
+        let needed = kept.map(|(_, width)| width).sum::<u16>() - GAP;
         width.is_none_or(|width| needed <= width)
     };
     let most = (1..=u8::MAX).rev().find(fits).unwrap_or(0);
-    let (kept, left_out): (Vec<_>, Vec<_>) =
-        columns.into_iter().partition(|laid| laid.column.dispensable <= most);
-    let mut lines = vec![String::new(); rows.len() + 1];
-    for laid in kept {
-        for (line, cell) in lines.iter_mut().zip(&laid.cells) {
-            let padding = laid.width + GAP - cell.width();
-            // Writing to a String cannot fail.
-            let _ = write!(line, "{cell}{:padding$}", "");
-        }
+    for ((column, laid_out), width) in COLUMNS.iter().zip(table.column_iter_mut()).zip(widths) {
+        let constraint = if column.dispensable <= most {
+            ColumnConstraint::Absolute(Width::Fixed(width))
+        } else {
+            ColumnConstraint::Hidden
+        };
+        laid_out.set_padding((0, GAP)).set_constraint(constraint);
     }
-    for line in lines {
-        writeln!(out, "{}", line.trim_end())?;
-    }
-    Ok(left_out.iter().map(|laid| laid.column.heading).collect())
-}
-
-/// A column with what stands in it, the heading first.
-struct Laid {
-    column: &'static Column,
-    cells: Vec<String>,
-    width: usize,
-}
-
-impl Laid {
-    fn out(column: &'static Column, rows: &[Row<'_>]) -> Self {
-        let mut cells = vec![column.heading.to_owned()];
-        cells.extend(rows.iter().map(|row| cut((column.cell)(row))));
-        let width = cells.iter().map(|cell| cell.width()).max().unwrap_or(0);
-        Self { column, cells, width }
-    }
+    writeln!(out, "{}", table.trim_fmt())?;
+    let left_out = COLUMNS.iter().filter(|column| column.dispensable > most);
+    Ok(left_out.map(|column| column.heading).collect())
 }
 
 fn day(time: DateTime<Utc>) -> String {
@@ -112,22 +99,6 @@ fn ago(time: DateTime<Utc>, now: DateTime<Utc>) -> String {
         3600..86_400 => format!("{} h ago", seconds / 3600),
         _ => format!("{} d ago", seconds / 86_400),
     }
-}
-
-fn cut(cell: String) -> String {
-    if cell.width() <= MAX_CELL_WIDTH {
-        return cell;
-    }
-    let mut width = 0;
-    let mut shown: String = cell
-        .chars()
-        .take_while(|character| {
-            width += character.width().unwrap_or(0);
-            width < MAX_CELL_WIDTH
-        })
-        .collect();
-    shown.push('…');
-    shown
 }
 
 #[cfg(test)]
@@ -157,7 +128,7 @@ mod tests {
         record
     }
 
-    fn listed(width: Option<usize>) -> (Vec<String>, Vec<&'static str>) {
+    fn listed(width: Option<u16>) -> (Vec<String>, Vec<&'static str>) {
         let record = record();
         let address = "203.0.113.200".parse().ok();
         let usage = KeyUse::new(17, now() - TimeDelta::minutes(3), address, 1_048_576);
@@ -173,12 +144,15 @@ mod tests {
     fn a_line_fits_a_terminal_by_leaving_out_what_matters_least_and_no_other_is_cut() {
         let (lines, left_out) = listed(None);
         assert_eq!(left_out, [""; 0]);
-        let natural = lines[0].width().max(lines[1].width());
+        let natural = u16::try_from(lines[0].len().max(lines[1].len())).unwrap();
         assert_eq!(listed(Some(natural)).1, [""; 0]);
         assert_eq!(listed(Some(natural - 1)).1, ["CREATED"]);
         for width in [120, 80, 60] {
             let (lines, left_out) = listed(Some(width));
-            assert!(lines.iter().all(|line| line.width() <= width), "{width}: {lines:?}");
+            assert!(
+                lines.iter().all(|line| line.len() <= usize::from(width)),
+                "{width}: {lines:?}"
+            );
             for (column, word) in [("LAST USED", "3 min ago"), ("USES", "1048576")] {
                 let shown = !left_out.contains(&column);
                 assert!(lines[1].contains(word) == shown, "{width}: {lines:?}");
