@@ -7,7 +7,7 @@ use actix_web::{
 };
 
 use crate::{
-    AppKey, AppKeys, Digest,
+    AppKey, AppKeys, KeyDigest,
     app_key::PassedWithoutKey,
     app_keys,
     cache::Probe,
@@ -272,7 +272,7 @@ fn hint_at_proxy(log: &RefusalLog, address: Option<IpAddr>, request: &HttpReques
 /// A key, the digest it stands under, and how it was found.
 struct Found {
     known: Arc<KnownKey>,
-    digest: Digest,
+    digest: KeyDigest,
     by: JudgedBy,
 }
 
@@ -280,7 +280,7 @@ struct Found {
 async fn look_up(
     inner: &app_keys::Inner,
     key: &[u8],
-    (current, probe): (Digest, Probe),
+    (current, probe): (KeyDigest, Probe),
     lease: Moment,
     now: Moment,
 ) -> Result<Found, (Reason, JudgedBy)> {

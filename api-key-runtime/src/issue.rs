@@ -108,7 +108,7 @@ impl NewKey {
         let secret = form.generate(self.format)?;
         let mut record =
             KeyRecord::new(0, digester.digest(secret.expose()), self.allowed_ips.clone());
-        record.digest_key = digester.current_key().clone();
+        record.digest_algorithm = digester.current_algorithm().clone();
         record.hint = form.hint(&secret);
         record.name.clone_from(&self.name);
         record.owner.clone_from(&self.owner);

@@ -226,7 +226,7 @@ pub use app_keys::{AppKeys, AppKeysBuilder};
 pub use error::Error;
 pub use feed::{FeedState, Health};
 pub use issue::{IssuedKey, NewKey};
-pub use key::{Digest, DigestKey, KeyFormat, KeySecret};
+pub use key::{DigestAlgorithm, KeyDigest, KeyFormat, KeySecret};
 pub use metrics::Metrics;
 pub use middleware::RequireAppKey;
 pub use network::AddressRules;

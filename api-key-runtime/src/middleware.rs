@@ -40,7 +40,7 @@ use crate::{
 ///
 /// # struct NoKeys;
 /// # impl api_key_runtime::KeyStore for NoKeys {
-/// #     fn find(&self, _: &[api_key_runtime::Digest]) -> Result<Vec<api_key_runtime::KeyRecord>, api_key_runtime::StoreError> {
+/// #     fn find(&self, _: &[api_key_runtime::KeyDigest]) -> Result<Vec<api_key_runtime::KeyRecord>, api_key_runtime::StoreError> {
 /// #         Ok(Vec::new())
 /// #     }
 /// # }
@@ -84,7 +84,7 @@ use crate::{
 ///
 /// # struct NoKeys;
 /// # impl api_key_runtime::KeyStore for NoKeys {
-/// #     fn find(&self, _: &[api_key_runtime::Digest]) -> Result<Vec<api_key_runtime::KeyRecord>, api_key_runtime::StoreError> {
+/// #     fn find(&self, _: &[api_key_runtime::KeyDigest]) -> Result<Vec<api_key_runtime::KeyRecord>, api_key_runtime::StoreError> {
 /// #         Ok(Vec::new())
 /// #     }
 /// # }

@@ -2,16 +2,16 @@
 
 use chrono::{DateTime, Utc};
 
-use crate::{AddressRules, Digest, DigestKey, ScopeSet};
+use crate::{AddressRules, DigestAlgorithm, KeyDigest, ScopeSet};
 
 /// A row of the key table: everything that is known of a key, and nothing that would let anyone use it.
 ///
 /// A [`KeyStore`](crate::KeyStore) of your own makes one with [`new`](Self::new) and sets the rest:
 ///
 /// ```
-/// use api_key_runtime::{AddressRules, Digest, KeyRecord};
+/// use api_key_runtime::{AddressRules, KeyDigest, KeyRecord};
 ///
-/// let mut record = KeyRecord::new(17, Digest::from_bytes([7; 32]), AddressRules::from_stored("10.0.0.0/8"));
+/// let mut record = KeyRecord::new(17, KeyDigest::from_bytes([7; 32]), AddressRules::from_stored("10.0.0.0/8"));
 /// record.name = "billing".to_owned();
 /// ```
 #[derive(Clone, Debug)]
@@ -20,9 +20,9 @@ pub struct KeyRecord {
     /// Identifies the key to people and logs; never reused.
     pub id: i64,
     /// What the table holds instead of the key.
-    pub digest: Digest,
+    pub digest: KeyDigest,
     /// How the digest was made.
-    pub digest_key: DigestKey,
+    pub digest_algorithm: DigestAlgorithm,
     /// The prefix and first four characters, for people.
     pub hint: String,
     /// What the key is for.
@@ -48,11 +48,11 @@ pub struct KeyRecord {
 impl KeyRecord {
     /// A key without name, owner, scopes and end, whose digest is plain SHA-256.
     #[must_use]
-    pub fn new(id: i64, digest: Digest, allowed_ips: AddressRules) -> Self {
+    pub fn new(id: i64, digest: KeyDigest, allowed_ips: AddressRules) -> Self {
         Self {
             id,
             digest,
-            digest_key: DigestKey::from_stored("sha256"),
+            digest_algorithm: DigestAlgorithm::from_stored("sha256"),
             hint: String::new(),
             name: String::new(),
             owner: None,

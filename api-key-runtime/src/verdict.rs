@@ -37,7 +37,7 @@ mod tests {
     use chrono::TimeDelta;
 
     use super::{judge as judge_known, *};
-    use crate::{AddressRules, Digest, KeyRecord, ScopeSet};
+    use crate::{AddressRules, KeyDigest, KeyRecord, ScopeSet};
 
     fn judge(
         record: &KeyRecord,
@@ -53,7 +53,7 @@ mod tests {
     }
 
     fn record() -> KeyRecord {
-        KeyRecord::new(1, Digest::from_bytes([1; 32]), AddressRules::from_stored("203.0.113.7"))
+        KeyRecord::new(1, KeyDigest::from_bytes([1; 32]), AddressRules::from_stored("203.0.113.7"))
     }
 
     const HERE: Option<IpAddr> = Some(IpAddr::V4(std::net::Ipv4Addr::new(203, 0, 113, 7)));

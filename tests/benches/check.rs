@@ -15,7 +15,7 @@ use actix_web::{
     rt::{System, SystemRunner},
 };
 use api_key_runtime::{
-    AppKeys, Digest,
+    AppKeys, KeyDigest,
     test_util::{MemoryStore, bench},
 };
 use sha2::{Digest as _, Sha256};
@@ -82,7 +82,7 @@ fn over_floor(system: &SystemRunner) {
 fn floor(keys: &AppKeys, request: &HttpRequest) -> bool {
     let value = request.headers().get(AUTHORIZATION).map(HeaderValue::as_bytes);
     let key = value.and_then(|value| value.strip_prefix(b"Bearer "));
-    key.is_some_and(|key| bench::probe(keys, &Digest::from_bytes(Sha256::digest(key).into())))
+    key.is_some_and(|key| bench::probe(keys, &KeyDigest::from_bytes(Sha256::digest(key).into())))
 }
 
 /// For one request, over many uses of all of them.

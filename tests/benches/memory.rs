@@ -13,7 +13,7 @@ use std::{
 };
 
 use actix_web::rt::System;
-use api_key_runtime::{AppKeys, ChangeCursor, Changes, Digest, KeyRecord, KeyStore, StoreError};
+use api_key_runtime::{AppKeys, ChangeCursor, Changes, KeyDigest, KeyRecord, KeyStore, StoreError};
 
 use self::support::{authenticate, figure, figures::Progress, heading, keys::Maker, request};
 
@@ -59,7 +59,7 @@ struct Everyone {
 }
 
 impl KeyStore for Everyone {
-    fn find(&self, digests: &[Digest]) -> Result<Vec<KeyRecord>, StoreError> {
+    fn find(&self, digests: &[KeyDigest]) -> Result<Vec<KeyRecord>, StoreError> {
         self.found.fetch_add(digests.len(), Ordering::Relaxed);
         Ok(digests.iter().map(|digest| record(*digest)).collect())
     }
@@ -74,7 +74,7 @@ impl KeyStore for Everyone {
 }
 
 /// A key as services issue them.
-fn record(digest: Digest) -> KeyRecord {
+fn record(digest: KeyDigest) -> KeyRecord {
     let mut record = KeyRecord::new(17, digest, "203.0.113.0/24 127.0.0.1".parse().unwrap());
     record.hint = "ak_live_Ab3d".into();
     record.name = "billing service".into();

@@ -7,7 +7,7 @@
 use std::{hint::black_box, time::Instant};
 
 use actix_web::{HttpResponse, web};
-use api_key_runtime::{AppKeys, Digest, NewKey, require_app_key, test_util::MemoryStore};
+use api_key_runtime::{AppKeys, KeyDigest, NewKey, require_app_key, test_util::MemoryStore};
 use chrono::{DateTime, TimeDelta, Utc};
 
 use self::support::{
@@ -96,11 +96,11 @@ fn refusals() {
 
 /// Welch's t of two classes: digests that differ in their first byte, and digests that differ in their last.
 fn comparison() {
-    let stored = Digest::from_bytes([0x5a; 32]);
+    let stored = KeyDigest::from_bytes([0x5a; 32]);
     let classes = [0, 31].map(|position| {
         let mut bytes = [0x5a; 32];
         bytes[position] ^= 1;
-        Digest::from_bytes(bytes)
+        KeyDigest::from_bytes(bytes)
     });
     let mut samples = [Vec::new(), Vec::new()];
     let mut random = 0x9e37_79b9_7f4a_7c15_u64;

@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use actix_web::{HttpRequest, HttpResponse, get, head, web};
 use api_key_runtime::{
-    AppKey, AppKeys, Digest, KeyRecord, KeyStore, NewKey, StoreError, require_app_key,
+    AppKey, AppKeys, KeyDigest, KeyRecord, KeyStore, NewKey, StoreError, require_app_key,
 };
 
 use crate::support::{
@@ -169,7 +169,7 @@ database_test!(every_401_for_a_presented_key_is_the_same_to_the_byte, |database:
 fn trouble_in_the_store_is_503_and_never_says_what() {
     struct Broken;
     impl KeyStore for Broken {
-        fn find(&self, _: &[Digest]) -> Result<Vec<KeyRecord>, StoreError> {
+        fn find(&self, _: &[KeyDigest]) -> Result<Vec<KeyRecord>, StoreError> {
             Err(StoreError::new("could not connect to db.internal:5432 as cakes: SELECT secret"))
         }
     }

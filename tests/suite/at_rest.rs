@@ -123,16 +123,16 @@ fn of_a_key_postgres_is_told_its_digest_alone_and_that_as_a_parameter() {
 // A7
 #[test]
 fn two_digests_that_differ_in_one_bit_are_two_keys() {
-    use api_key_runtime::{Digest, KeyRecord, KeyStore, StoreError};
+    use api_key_runtime::{KeyDigest, KeyRecord, KeyStore, StoreError};
     // A store that answers a record whose digest differs in one bit from what was asked for, as a cache keyed by a hash of it might.
     struct OneBitOff(MemoryStore, usize);
     impl KeyStore for OneBitOff {
-        fn find(&self, digests: &[Digest]) -> Result<Vec<KeyRecord>, StoreError> {
+        fn find(&self, digests: &[KeyDigest]) -> Result<Vec<KeyRecord>, StoreError> {
             let mut found = self.0.find(digests)?;
             for record in &mut found {
                 let mut bytes = *record.digest.as_bytes();
                 bytes[self.1 / 8] ^= 1 << (self.1 % 8);
-                record.digest = Digest::from_bytes(bytes);
+                record.digest = KeyDigest::from_bytes(bytes);
             }
             Ok(found)
         }
@@ -241,7 +241,7 @@ database_test!(
         assert_eq!(status(next(), &second), 200, "a key under the previous pepper");
         let third = issue(next()).unwrap();
         assert_eq!(status(next(), &third), 200);
-        let ways = database.texts("SELECT digest_key FROM api_keys ORDER BY id");
+        let ways = database.texts("SELECT digest_algorithm FROM api_keys ORDER BY id");
         assert_eq!(ways[0], "sha256");
         assert!(
             ways[1].starts_with("hmac-sha256:")

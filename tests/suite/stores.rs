@@ -35,7 +35,7 @@ impl Subject for InDatabase<'_> {
             record.owner.as_ref().map_or_else(|| "NULL".to_owned(), |owner| format!("'{owner}'"));
         let values = format!(
             "{digest}, '{}', '{}', '{}', {owner}, '{}', '{}', {}, {}, {}",
-            record.digest_key,
+            record.digest_algorithm,
             record.hint,
             record.name,
             record.allowed_ips,
@@ -46,7 +46,7 @@ impl Subject for InDatabase<'_> {
         );
         self.database
             .execute(&format!(
-                "INSERT INTO api_keys (digest, digest_key, hint, name, owner, allowed_ips, scopes, created_at, expires_at, disabled_at) VALUES ({values})"
+                "INSERT INTO api_keys (digest, digest_algorithm, hint, name, owner, allowed_ips, scopes, created_at, expires_at, disabled_at) VALUES ({values})"
             ))
             .unwrap();
         self.database.texts("SELECT cast(max(id) AS text) FROM api_keys").remove(0).parse().unwrap()
@@ -180,7 +180,7 @@ fn a_revocation_on_postgres_waits_for_no_open_transaction_of_another_key() {
     let mut open = PgConnection::establish(database.url()).unwrap();
     open.batch_execute(&format!(
         "BEGIN; \
-         INSERT INTO api_keys (digest, digest_key, hint, name, allowed_ips) \
+         INSERT INTO api_keys (digest, digest_algorithm, hint, name, allowed_ips) \
          SELECT sha256(n::text::bytea), 'sha256', 'h', 'n', '0.0.0.0' FROM generate_series(1, 100) n; \
          UPDATE api_keys SET name = 'other' WHERE id = {other}"
     ))
@@ -227,12 +227,12 @@ database_test!(a_change_that_fails_leaves_nothing_half_done, |database: Database
                 "CREATE TRIGGER fail AFTER INSERT ON api_keys BEGIN SELECT RAISE(ABORT, 'no room'); END"
             })
             .unwrap();
-    let before = database.texts("SELECT coalesce(digest_key, 'nobody') FROM api_key_meta");
+    let before = database.texts("SELECT coalesce(digest_algorithm, 'nobody') FROM api_key_meta");
     let error = admin.issue(&NewKey::new("test", "0.0.0.0".parse().unwrap())).unwrap_err();
     assert!(error.is_database() && error.to_string().contains("nothing was changed"), "{error}");
     assert!(database.rows().is_empty());
     assert_eq!(
-        database.texts("SELECT coalesce(digest_key, 'nobody') FROM api_key_meta"),
+        database.texts("SELECT coalesce(digest_algorithm, 'nobody') FROM api_key_meta"),
         before,
         "how keys are digested was decided by a key that does not exist"
     );

@@ -83,7 +83,7 @@ database_test!(
             "expires_at = '2027-01-01 00:00:00+00:00'",
             "name = 'other'",
             "owner = 'me'",
-            "digest_key = 'hmac-sha256:0123456789abcdef'",
+            "digest_algorithm = 'hmac-sha256:0123456789abcdef'",
             "disabled_at = '2026-01-01 00:00:00+00:00'",
         ];
         for change in changes {
@@ -154,7 +154,7 @@ fn a_bulk_change_on_postgres_is_one_entry_for_everything() {
     let insert = |from: u32, to: u32| {
         database
             .execute(&format!(
-                "INSERT INTO api_keys (digest, digest_key, hint, name, allowed_ips) \
+                "INSERT INTO api_keys (digest, digest_algorithm, hint, name, allowed_ips) \
                  SELECT sha256(n::text::bytea), 'sha256', 'h', 'n', '0.0.0.0' FROM generate_series({from}, {to}) n"
             ))
             .unwrap();
@@ -178,7 +178,7 @@ fn a_replaced_row_on_sqlite_is_logged_and_a_revoked_one_is_not_replaced() {
     logged(&database);
     let other = "aa".repeat(32);
     let replace = |id: i64| {
-        database.execute(&format!("INSERT OR REPLACE INTO api_keys (id, digest, digest_key, hint, name, allowed_ips) VALUES ({id}, x'{other}', 'sha256', 'h', 'n', '0.0.0.0')"))
+        database.execute(&format!("INSERT OR REPLACE INTO api_keys (id, digest, digest_algorithm, hint, name, allowed_ips) VALUES ({id}, x'{other}', 'sha256', 'h', 'n', '0.0.0.0')"))
     };
     replace(id).unwrap();
     let entries = logged(&database);
@@ -192,7 +192,7 @@ fn a_replaced_row_on_sqlite_is_logged_and_a_revoked_one_is_not_replaced() {
     // The same row by its id alone, and by its digest alone.
     for (id, digest) in [(id, "bb".repeat(32)), (id + 100, other.clone())] {
         let refusal = database
-            .execute(&format!("INSERT OR REPLACE INTO api_keys (id, digest, digest_key, hint, name, allowed_ips) VALUES ({id}, x'{digest}', 'sha256', 'h', 'n', '0.0.0.0')"))
+            .execute(&format!("INSERT OR REPLACE INTO api_keys (id, digest, digest_algorithm, hint, name, allowed_ips) VALUES ({id}, x'{digest}', 'sha256', 'h', 'n', '0.0.0.0')"))
             .unwrap_err();
         assert!(refusal.contains("revocation is final"), "{refusal}");
     }
@@ -274,7 +274,7 @@ fn upserts_merges_cascades_and_bulk_changes_on_postgres_are_logged_and_none_is_a
     let database = Database::postgres();
     database.migrate();
     let row = |n: u32| format!("(sha256('{n}'::bytea), 'sha256', 'h', 'n', '0.0.0.0')");
-    let columns = "(digest, digest_key, hint, name, allowed_ips)";
+    let columns = "(digest, digest_algorithm, hint, name, allowed_ips)";
     database
         .execute(&format!("INSERT INTO api_keys {columns} VALUES {}, {}", row(1), row(2)))
         .unwrap();

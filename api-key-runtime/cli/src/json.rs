@@ -12,7 +12,7 @@ use crate::{table::Row, text::is_deceptive};
 #[derive(Serialize)]
 struct Columns<'a> {
     id: i64,
-    digest_key: &'a str,
+    digest_algorithm: &'a str,
     hint: &'a str,
     name: &'a str,
     owner: Option<&'a str>,
@@ -32,7 +32,7 @@ impl<'a> Columns<'a> {
     fn of(record: &'a KeyRecord, usage: Option<&KeyUse>) -> Self {
         Self {
             id: record.id,
-            digest_key: record.digest_key.as_str(),
+            digest_algorithm: record.digest_algorithm.as_str(),
             hint: &record.hint,
             name: &record.name,
             owner: record.owner.as_deref(),

@@ -103,7 +103,7 @@ fn ago(time: DateTime<Utc>, now: DateTime<Utc>) -> String {
 
 #[cfg(test)]
 mod tests {
-    use api_key_runtime::{AddressRules, Digest};
+    use api_key_runtime::{AddressRules, KeyDigest};
     use chrono::TimeDelta;
 
     use super::*;
@@ -116,7 +116,7 @@ mod tests {
     fn record() -> KeyRecord {
         let mut record = KeyRecord::new(
             17,
-            Digest::from_bytes([1; 32]),
+            KeyDigest::from_bytes([1; 32]),
             AddressRules::from_stored("10.0.0.0/8"),
         );
         record.hint = "ak_live_Ab3d".to_owned();

@@ -78,7 +78,7 @@ pub(crate) fn write_details(
             ("disabled", moment(record.disabled_at)),
             ("revoked", moment(record.revoked_at)),
             ("replaced by", record.replaced_by.map_or_else(|| "-".to_owned(), |id| id.to_string())),
-            ("digest key", visible(record.digest_key.as_str())),
+            ("digest key", visible(record.digest_algorithm.as_str())),
             (
                 "last used",
                 usage.map_or_else(|| "never".to_owned(), |usage| time(usage.last_used_at)),

@@ -131,7 +131,7 @@ impl AppKeysBuilder {
         let cache = Arc::new(Cache::new(
             checked.bounds,
             self.cache_capacity.max(1),
-            digester.previous_key().is_some(),
+            digester.previous_algorithm().is_some(),
         ));
         #[cfg(feature = "_diesel")]
         let admin = connected.database.map(|database| {

@@ -70,10 +70,10 @@ static LOGGED: OncePerHour<String> = OncePerHour::new();
 ///     HttpResponse::Ok().body(key.name().to_owned())
 /// }
 ///
-/// # use api_key_runtime::{Digest, KeyRecord, KeyStore, NewKey, StoreError};
+/// # use api_key_runtime::{KeyDigest, KeyRecord, KeyStore, NewKey, StoreError};
 /// # struct Everybody(&'static str);
 /// # impl KeyStore for Everybody {
-/// #     fn find(&self, digests: &[Digest]) -> Result<Vec<KeyRecord>, StoreError> {
+/// #     fn find(&self, digests: &[KeyDigest]) -> Result<Vec<KeyRecord>, StoreError> {
 /// #         let mut record = KeyRecord::new(1, digests[0], "0.0.0.0".parse().unwrap());
 /// #         record.name = self.0.into();
 /// #         Ok(vec![record])

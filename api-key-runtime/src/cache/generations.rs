@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use crate::Digest;
+use crate::KeyDigest;
 
 /// Changed keys that are told apart; past that a read under way counts as outdated for every key.
 const MAX_RECENT: usize = 4096;
@@ -11,7 +11,7 @@ const MAX_RECENT: usize = 4096;
 #[derive(Clone, Debug, Default)]
 pub(super) struct Generations {
     current: u64,
-    recent: HashMap<Digest, u64>,
+    recent: HashMap<KeyDigest, u64>,
     /// Reads of an earlier generation are outdated for every key.
     all_before: u64,
 }
@@ -22,7 +22,7 @@ impl Generations {
     }
 
     /// These keys have changed.
-    pub(super) fn keys_changed(&mut self, digests: &[Digest]) {
+    pub(super) fn keys_changed(&mut self, digests: &[KeyDigest]) {
         if digests.is_empty() {
             return;
         }
@@ -46,7 +46,7 @@ impl Generations {
     }
 
     /// Whether this key may have changed since a generation.
-    pub(super) fn moved(&self, since: u64, digest: &Digest) -> bool {
+    pub(super) fn moved(&self, since: u64, digest: &KeyDigest) -> bool {
         since < self.all_before || self.recent.get(digest).is_some_and(|&at| since < at)
     }
 }
@@ -55,10 +55,10 @@ impl Generations {
 mod tests {
     use super::*;
 
-    fn digest(number: u32) -> Digest {
+    fn digest(number: u32) -> KeyDigest {
         let mut bytes = [7; 32];
         bytes[..4].copy_from_slice(&number.to_le_bytes());
-        Digest::from_bytes(bytes)
+        KeyDigest::from_bytes(bytes)
     }
 
     // E3
@@ -88,7 +88,7 @@ mod tests {
             assert!(generations.moved(before, &digest(0)));
             assert!(generations.recent.len() <= MAX_RECENT);
         }
-        let many: Vec<Digest> = (0..10_000).map(digest).collect();
+        let many: Vec<KeyDigest> = (0..10_000).map(digest).collect();
         let before = generations.current();
         generations.keys_changed(&many);
         assert!(many.iter().all(|digest| generations.moved(before, digest)));

@@ -31,7 +31,7 @@ use self::{
     generations::Generations,
     tombstones::{Tombstone, Tombstones},
 };
-use crate::{Digest, KeyRecord, clock::Moment, known_key::KnownKey, store::Changed, sync::lock};
+use crate::{KeyDigest, KeyRecord, clock::Moment, known_key::KnownKey, store::Changed, sync::lock};
 
 /// Digests that are known to be in no table. Anyone can make them up, so they are few, and displace nothing else.
 const MAX_UNKNOWN: usize = 65_536;
@@ -56,7 +56,7 @@ struct Entry<T> {
 }
 
 /// A map by digest, of which the least used go when it is full.
-type Bounded<T, B> = quick_cache::sync::Cache<Digest, Entry<T>, UnitWeighter, B>;
+type Bounded<T, B> = quick_cache::sync::Cache<KeyDigest, Entry<T>, UnitWeighter, B>;
 
 /// Everything this process knows of keys.
 pub(crate) struct Cache {
@@ -106,7 +106,7 @@ pub(crate) struct Holding<'a> {
 }
 
 impl Holding<'_> {
-    pub(crate) fn still_holds(&self, digest: &Digest) -> bool {
+    pub(crate) fn still_holds(&self, digest: &KeyDigest) -> bool {
         self.in_time && !self.writer.generations.moved(self.ticket.generation, digest)
     }
 }
@@ -158,7 +158,7 @@ impl Cache {
 
     /// What is believed of a digest, by a lease that was read before and a time that was read after the request began.
     #[inline]
-    pub(crate) fn probe(&self, digest: &Digest, lease: Moment, now: Moment) -> Probe {
+    pub(crate) fn probe(&self, digest: &KeyDigest, lease: Moment, now: Moment) -> Probe {
         if let Some(entry) = self.known.get(digest) {
             let is_fresh = self.current_at(&entry, lease).is_some_and(|at| self.is_fresh(at, now));
             return if is_fresh { Probe::Known(entry.what) } else { Probe::Outdated };
@@ -188,12 +188,12 @@ impl Cache {
 
     /// One probe, with nothing around it.
     #[cfg(feature = "test-util")]
-    pub(crate) fn holds(&self, digest: &Digest) -> bool {
+    pub(crate) fn holds(&self, digest: &KeyDigest) -> bool {
         self.known.get(digest).is_some()
     }
 
     /// The key, if it may still pass while the store cannot be asked.
-    pub(crate) fn despite_outage(&self, digest: &Digest, now: Moment) -> Option<Arc<KnownKey>> {
+    pub(crate) fn despite_outage(&self, digest: &KeyDigest, now: Moment) -> Option<Arc<KnownKey>> {
         let bound = self.bounds.stale_if_error;
         let lease = self.lease();
         let entry = self.known.get(digest)?;
@@ -202,7 +202,7 @@ impl Cache {
     }
 
     /// Notes that a key was refused as expired: a wall clock that steps back must not bring it back.
-    pub(crate) fn note_expired(&self, digest: &Digest, key: &KnownKey, now: Moment) {
+    pub(crate) fn note_expired(&self, digest: &KeyDigest, key: &KnownKey, now: Moment) {
         let Some(end) = key.expires_at else { return };
         if !key.mark_expired() {
             return;
@@ -228,9 +228,9 @@ impl Cache {
     pub(crate) fn fill(
         &self,
         ticket: Ticket,
-        found: Vec<(Digest, Option<KeyRecord>)>,
+        found: Vec<(KeyDigest, Option<KeyRecord>)>,
         now: Moment,
-    ) -> HashMap<Digest, Option<Arc<KnownKey>>> {
+    ) -> HashMap<KeyDigest, Option<Arc<KnownKey>>> {
         let mut holding = self.holding(ticket, now);
         let found = found.into_iter().map(|(digest, record)| {
             let was_buried = holding.writer.is_buried(&digest);
@@ -261,7 +261,7 @@ impl Cache {
         }
     }
 
-    fn keep(&self, digest: Digest, key: Option<Arc<KnownKey>>, ticket: Ticket) {
+    fn keep(&self, digest: KeyDigest, key: Option<Arc<KnownKey>>, ticket: Ticket) {
         let Ticket { sent, generation } = ticket;
         // Another read of it may have been sent later and come earlier.
         let is_later = |there: Option<Moment>| there.is_none_or(|there| there <= sent);
@@ -282,7 +282,7 @@ impl Cache {
     }
 
     /// Whatever else is believed of a key that is revoked, by a read that was sent later and yet came before the revocation.
-    fn forget_unless_revoked(&self, digest: &Digest) {
+    fn forget_unless_revoked(&self, digest: &KeyDigest) {
         self.known.remove_if(digest, |entry| !entry.what.is_revoked());
     }
 
@@ -329,13 +329,13 @@ impl Cache {
 }
 
 impl Writer {
-    fn is_buried(&self, digest: &Digest) -> bool {
+    fn is_buried(&self, digest: &KeyDigest) -> bool {
         self.tombstones.get(digest) == Some(Tombstone::Revoked)
     }
 
     /// A key as it was read, but never better than this process has seen it: a read that is behind, or a database that was put back,
     /// does not revive what was refused for good.
-    fn buried(&mut self, digest: &Digest, record: KeyRecord, now: Moment) -> KnownKey {
+    fn buried(&mut self, digest: &KeyDigest, record: KeyRecord, now: Moment) -> KnownKey {
         let key = KnownKey::new(record);
         if key.is_revoked() {
             self.tombstones.put(*digest, Tombstone::Revoked, now);

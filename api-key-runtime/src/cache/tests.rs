@@ -10,10 +10,10 @@ fn at(nanos: u64) -> Moment {
     Moment::from_nanos(nanos)
 }
 
-fn digest(number: u32) -> Digest {
+fn digest(number: u32) -> KeyDigest {
     let mut bytes = [7; 32];
     bytes[..4].copy_from_slice(&number.to_le_bytes());
-    Digest::from_bytes(bytes)
+    KeyDigest::from_bytes(bytes)
 }
 
 fn cache(max_known: usize, stale_if_error: u64) -> Cache {

@@ -7,7 +7,7 @@ use std::{
 
 use chrono::{DateTime, Utc};
 
-use crate::{Digest, clock::Moment};
+use crate::{KeyDigest, clock::Moment};
 
 /// How many are kept, and how long: far more and far longer than any read is under way.
 const MAX: usize = 100_000;
@@ -25,18 +25,18 @@ pub(super) enum Tombstone {
 /// The newest [`MAX`] of the last hour.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Tombstones {
-    of: HashMap<Digest, (Tombstone, Moment)>,
+    of: HashMap<KeyDigest, (Tombstone, Moment)>,
     /// Oldest first; what was put up again since is skipped.
-    order: VecDeque<(Digest, Moment)>,
+    order: VecDeque<(KeyDigest, Moment)>,
 }
 
 impl Tombstones {
-    pub(super) fn get(&self, digest: &Digest) -> Option<Tombstone> {
+    pub(super) fn get(&self, digest: &KeyDigest) -> Option<Tombstone> {
         self.of.get(digest).map(|(tombstone, _)| *tombstone)
     }
 
     /// Puts one up. That a key is revoked outweighs that it ended.
-    pub(super) fn put(&mut self, digest: Digest, tombstone: Tombstone, now: Moment) {
+    pub(super) fn put(&mut self, digest: KeyDigest, tombstone: Tombstone, now: Moment) {
         if self.get(&digest) == Some(Tombstone::Revoked) {
             return;
         }
@@ -58,10 +58,10 @@ impl Tombstones {
 mod tests {
     use super::*;
 
-    fn digest(number: usize) -> Digest {
+    fn digest(number: usize) -> KeyDigest {
         let mut bytes = [0; 32];
         bytes[..8].copy_from_slice(&number.to_le_bytes());
-        Digest::from_bytes(bytes)
+        KeyDigest::from_bytes(bytes)
     }
 
     fn at(seconds: u64) -> Moment {

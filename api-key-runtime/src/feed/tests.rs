@@ -3,7 +3,7 @@
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use super::*;
-use crate::{Digest, KeyRecord, cache::Bounds};
+use crate::{KeyDigest, KeyRecord, cache::Bounds};
 
 /// The first to ask waits until the end of the test, all others are answered.
 #[derive(Default)]
@@ -16,7 +16,7 @@ struct Stuck {
 struct Shared(Arc<Stuck>);
 
 impl KeyStore for Shared {
-    fn find(&self, _: &[Digest]) -> Result<Vec<KeyRecord>, StoreError> {
+    fn find(&self, _: &[KeyDigest]) -> Result<Vec<KeyRecord>, StoreError> {
         Ok(Vec::new())
     }
 

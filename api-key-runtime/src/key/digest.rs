@@ -33,9 +33,9 @@ const PEPPER_ENCODINGS: [GeneralPurpose; 2] =
 ///
 /// Two digests are compared in constant time over all 32 bytes. `Debug` shows nothing of it.
 #[derive(Clone, Copy)]
-pub struct Digest([u8; 32]);
+pub struct KeyDigest([u8; 32]);
 
-impl Digest {
+impl KeyDigest {
     /// The digest with these bytes, as a store read them from its table.
     #[must_use]
     pub const fn from_bytes(bytes: [u8; 32]) -> Self {
@@ -49,7 +49,7 @@ impl Digest {
     }
 }
 
-impl PartialEq for Digest {
+impl PartialEq for KeyDigest {
     fn eq(&self, other: &Self) -> bool {
         // Byte by byte it would take as long as the hash itself.
         let ([low, high], []) = self.0.as_chunks::<16>() else {
@@ -65,55 +65,55 @@ impl PartialEq for Digest {
     }
 }
 
-impl Eq for Digest {}
+impl Eq for KeyDigest {}
 
-impl Hash for Digest {
+impl Hash for KeyDigest {
     fn hash<H: Hasher>(&self, state: &mut H) {
         self.0.hash(state);
     }
 }
 
-impl fmt::Debug for Digest {
+impl fmt::Debug for KeyDigest {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter.write_str("Digest(..)")
+        formatter.write_str("KeyDigest(..)")
     }
 }
 
 /// How a digest was made: `sha256`, or `hmac-sha256:` and the public id of the pepper.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct DigestKey(Box<str>);
+pub struct DigestAlgorithm(Box<str>);
 
-impl DigestKey {
-    /// The way named by the text of the column `digest_key`.
+impl DigestAlgorithm {
+    /// The algorithm named by the text of the column `digest_algorithm`.
     #[must_use]
     pub fn from_stored(text: &str) -> Self {
         Self(text.into())
     }
 
-    /// The text of the column `digest_key`.
+    /// The text of the column `digest_algorithm`.
     #[must_use]
     pub fn as_str(&self) -> &str {
         &self.0
     }
 }
 
-impl fmt::Display for DigestKey {
+impl fmt::Display for DigestAlgorithm {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         formatter.write_str(&self.0)
     }
 }
 
-/// One way of digesting a key.
+/// One algorithm of digesting a key.
 #[derive(Clone)]
-struct Way {
-    id: DigestKey,
+struct KeyHasher {
+    id: DigestAlgorithm,
     /// Keyed once, cloned per key; none for plain SHA-256.
     mac: Option<HmacSha256>,
 }
 
-impl Way {
+impl KeyHasher {
     fn plain() -> Self {
-        Self { id: DigestKey("sha256".into()), mac: None }
+        Self { id: DigestAlgorithm("sha256".into()), mac: None }
     }
 
     fn peppered(text: &str, setting: &str) -> Result<Self, Error> {
@@ -140,11 +140,11 @@ impl Way {
         let mac = HmacSha256::new_from_slice(&pepper).map_err(|_| unusable("unusable"))?;
         let id = mac.clone().chain_update(PEPPER_ID_INPUT).finalize().into_bytes();
         let id = id.iter().take(8).fold(0_u64, |id, &byte| (id << 8) | u64::from(byte));
-        Ok(Self { id: DigestKey(format!("hmac-sha256:{id:016x}").into()), mac: Some(mac) })
+        Ok(Self { id: DigestAlgorithm(format!("hmac-sha256:{id:016x}").into()), mac: Some(mac) })
     }
 
-    fn digest(&self, key: &[u8]) -> Digest {
-        Digest(match &self.mac {
+    fn digest(&self, key: &[u8]) -> KeyDigest {
+        KeyDigest(match &self.mac {
             None => Sha256::digest(key).into(),
             Some(mac) => mac.clone().chain_update(key).finalize().into_bytes().into(),
         })
@@ -158,22 +158,22 @@ const fn lenient(alphabet: &alphabet::Alphabet) -> GeneralPurpose {
     )
 }
 
-/// Digests keys in the current way, and in the previous one while a pepper is being changed.
+/// Digests keys in the current algorithm, and in the previous one while a pepper is being changed.
 #[derive(Clone)]
 pub(crate) struct Digester {
-    current: Way,
-    previous: Option<Way>,
+    current: KeyHasher,
+    previous: Option<KeyHasher>,
 }
 
 impl Default for Digester {
     fn default() -> Self {
-        Self { current: Way::plain(), previous: None }
+        Self { current: KeyHasher::plain(), previous: None }
     }
 }
 
 impl fmt::Debug for Digester {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let previous = self.previous.as_ref().map(|way| &way.id);
+        let previous = self.previous.as_ref().map(|algorithm| &algorithm.id);
         formatter
             .debug_struct("Digester")
             .field("current", &self.current.id)
@@ -186,15 +186,15 @@ impl Digester {
     /// From the two settings as they are written: base64, and for the previous one also `none` for "plain before".
     pub(crate) fn parse(pepper: Option<&str>, previous: Option<&str>) -> Result<Self, Error> {
         let current = match pepper {
-            None => Way::plain(),
-            Some(text) => Way::peppered(text, "APP_KEY_PEPPER")?,
+            None => KeyHasher::plain(),
+            Some(text) => KeyHasher::peppered(text, "APP_KEY_PEPPER")?,
         };
         let previous = match previous {
             None => None,
-            Some("none") => Some(Way::plain()),
-            Some(text) => Some(Way::peppered(text, "APP_KEY_PEPPER_PREVIOUS")?),
+            Some("none") => Some(KeyHasher::plain()),
+            Some(text) => Some(KeyHasher::peppered(text, "APP_KEY_PEPPER_PREVIOUS")?),
         };
-        if previous.as_ref().is_some_and(|way| way.id == current.id) {
+        if previous.as_ref().is_some_and(|algorithm| algorithm.id == current.id) {
             return Err(Error::setting(
                 "APP_KEY_PEPPER_PREVIOUS names what APP_KEY_PEPPER already says: leave it out, or set it to the pepper (or `none`) that \
                  was in use before",
@@ -203,22 +203,22 @@ impl Digester {
         Ok(Self { current, previous })
     }
 
-    /// The way in which new keys are digested.
-    pub(crate) fn current_key(&self) -> &DigestKey {
+    /// The algorithm in which new keys are digested.
+    pub(crate) fn current_algorithm(&self) -> &DigestAlgorithm {
         &self.current.id
     }
 
-    pub(crate) fn previous_key(&self) -> Option<&DigestKey> {
-        self.previous.as_ref().map(|way| &way.id)
+    pub(crate) fn previous_algorithm(&self) -> Option<&DigestAlgorithm> {
+        self.previous.as_ref().map(|algorithm| &algorithm.id)
     }
 
-    /// Every configured way, the current one first: as [`Digests::iter`] has them.
-    pub(crate) fn keys(&self) -> impl Iterator<Item = &DigestKey> {
-        std::iter::once(&self.current.id).chain(self.previous_key())
+    /// Every configured algorithm, the current one first: as [`Digests::iter`] has them.
+    pub(crate) fn algorithms(&self) -> impl Iterator<Item = &DigestAlgorithm> {
+        std::iter::once(&self.current.id).chain(self.previous_algorithm())
     }
 
     /// The digest that is stored of a new key, and looked for first.
-    pub(crate) fn digest(&self, key: impl AsRef<[u8]>) -> Digest {
+    pub(crate) fn digest(&self, key: impl AsRef<[u8]>) -> KeyDigest {
         self.current.digest(key.as_ref())
     }
 
@@ -228,21 +228,21 @@ impl Digester {
     }
 
     /// The digest it may still stand under while a pepper is being changed.
-    pub(crate) fn previous_digest(&self, key: impl AsRef<[u8]>) -> Option<Digest> {
-        self.previous.as_ref().map(|way| way.digest(key.as_ref()))
+    pub(crate) fn previous_digest(&self, key: impl AsRef<[u8]>) -> Option<KeyDigest> {
+        self.previous.as_ref().map(|algorithm| algorithm.digest(key.as_ref()))
     }
 }
 
-/// The digests of one presented key, in every configured way.
+/// The digests of one presented key, in every configured algorithm.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct Digests {
-    pub(crate) current: Digest,
-    pub(crate) previous: Option<Digest>,
+    pub(crate) current: KeyDigest,
+    pub(crate) previous: Option<KeyDigest>,
 }
 
 impl Digests {
     /// All of them, the current one first.
-    pub(crate) fn iter(&self) -> impl Iterator<Item = Digest> {
+    pub(crate) fn iter(&self) -> impl Iterator<Item = KeyDigest> {
         std::iter::once(self.current).chain(self.previous)
     }
 }
@@ -299,20 +299,20 @@ mod tests {
         assert_eq!(after.digests("k").previous, Some(before.digest("k")));
         assert_eq!(after.digests("k").current, after.digest("k"));
         assert_ne!(after.digest("k"), before.digest("k"));
-        assert_eq!(plain.current_key().as_str(), "sha256");
-        assert!(before.current_key().as_str().starts_with("hmac-sha256:"));
-        assert_eq!(before.current_key().as_str().len(), "hmac-sha256:".len() + 16);
+        assert_eq!(plain.current_algorithm().as_str(), "sha256");
+        assert!(before.current_algorithm().as_str().starts_with("hmac-sha256:"));
+        assert_eq!(before.current_algorithm().as_str().len(), "hmac-sha256:".len() + 16);
     }
 
     // A7
     #[test]
     fn digests_differ_where_any_one_bit_does() {
-        let digest = Digest::from_bytes([0x5a; 32]);
-        assert_eq!(digest, Digest::from_bytes([0x5a; 32]));
+        let digest = KeyDigest::from_bytes([0x5a; 32]);
+        assert_eq!(digest, KeyDigest::from_bytes([0x5a; 32]));
         for bit in 0..256 {
             let mut bytes = [0x5a; 32];
             bytes[bit / 8] ^= 1 << (bit % 8);
-            assert_ne!(digest, Digest::from_bytes(bytes), "bit {bit}");
+            assert_ne!(digest, KeyDigest::from_bytes(bytes), "bit {bit}");
         }
     }
 
@@ -321,22 +321,23 @@ mod tests {
     fn a_pepper_has_the_same_id_in_every_release() {
         // printf 'api-key-runtime pepper id' | openssl dgst -sha256 -mac HMAC -macopt hexkey:.. | cut -c -16
         let digester = Digester::parse(Some(PEPPER), Some("none")).unwrap();
-        assert_eq!(digester.current_key().to_string(), "hmac-sha256:5c624e5d6eca73a1");
-        let ways: Vec<_> = digester.keys().map(DigestKey::as_str).collect();
+        assert_eq!(digester.current_algorithm().to_string(), "hmac-sha256:5c624e5d6eca73a1");
+        let ways: Vec<_> = digester.algorithms().map(DigestAlgorithm::as_str).collect();
         assert_eq!(ways, ["hmac-sha256:5c624e5d6eca73a1", "sha256"]);
         let digests = digester.digests("k");
         let both = [digests.current, digester.previous_digest("k").unwrap()];
         assert_eq!(digests.iter().collect::<Vec<_>>(), both);
         assert_eq!(
             format!("{digester:?}"),
-            "Digester { current: DigestKey(\"hmac-sha256:5c624e5d6eca73a1\"), previous: Some(DigestKey(\"sha256\")) }"
+            "Digester { current: DigestAlgorithm(\"hmac-sha256:5c624e5d6eca73a1\"), previous: Some(DigestAlgorithm(\"sha256\")) }"
         );
     }
 
     #[test]
     fn digests_are_spread_by_their_hash() {
         let state = std::hash::RandomState::new();
-        let hash = |byte| std::hash::BuildHasher::hash_one(&state, Digest::from_bytes([byte; 32]));
+        let hash =
+            |byte| std::hash::BuildHasher::hash_one(&state, KeyDigest::from_bytes([byte; 32]));
         assert_eq!(hash(1), hash(1));
         assert_ne!(hash(1), hash(2));
     }
@@ -348,19 +349,19 @@ mod tests {
         for text in [&url_safe, unpadded] {
             let digester = Digester::parse(Some(text), None).unwrap();
             assert_eq!(
-                digester.current_key(),
-                Digester::parse(Some(PEPPER), None).unwrap().current_key()
+                digester.current_algorithm(),
+                Digester::parse(Some(PEPPER), None).unwrap().current_algorithm()
             );
         }
         assert!(
             Digester::parse(Some(PEPPER), Some(unpadded)).unwrap_err().is_setting(),
-            "the previous way is the current one"
+            "the previous algorithm is the current one"
         );
     }
 
     #[test]
     fn sha256_and_hmac_are_those_of_their_standards() {
-        let hex = |digest: Digest| {
+        let hex = |digest: KeyDigest| {
             digest.as_bytes().iter().fold(String::new(), |hex, byte| hex + &format!("{byte:02x}"))
         };
         // FIPS 180-4, the example "abc".
@@ -368,11 +369,11 @@ mod tests {
             hex(Digester::default().digest("abc")),
             "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
         );
-        // RFC 4231, test case 7, whose key is 131 bytes of 0xaa: refused as a pepper, so through the way itself.
+        // RFC 4231, test case 7, whose key is 131 bytes of 0xaa: refused as a pepper, so through the algorithm itself.
         let mac = HmacSha256::new_from_slice(&[0xaa; 131]).unwrap();
-        let way = Way { id: DigestKey("test".into()), mac: Some(mac) };
+        let algorithm = KeyHasher { id: DigestAlgorithm("test".into()), mac: Some(mac) };
         assert_eq!(
-            hex(way.digest(b"Test Using Larger Than Block-Size Key - Hash Key First")),
+            hex(algorithm.digest(b"Test Using Larger Than Block-Size Key - Hash Key First")),
             "60e431591ee0b67f0d8a26aacbf5b77f8e0bc6213728c5140546040f0ee37f54"
         );
     }
@@ -380,7 +381,7 @@ mod tests {
     #[test]
     fn debug_shows_neither_digest_nor_pepper() {
         let digester = Digester::parse(Some(PEPPER), None).unwrap();
-        assert_eq!(format!("{:?}", digester.digest("k")), "Digest(..)");
+        assert_eq!(format!("{:?}", digester.digest("k")), "KeyDigest(..)");
         assert!(!format!("{digester:?}").contains(&PEPPER[..8]));
     }
 }

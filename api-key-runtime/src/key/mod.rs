@@ -4,7 +4,7 @@ mod digest;
 mod form;
 mod secret;
 
-pub use digest::{Digest, DigestKey};
+pub use digest::{DigestAlgorithm, KeyDigest};
 pub(crate) use digest::{Digester, Digests};
 pub use form::KeyFormat;
 #[cfg(fuzzing)]

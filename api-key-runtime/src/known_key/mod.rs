@@ -133,7 +133,7 @@ impl Words {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{AddressRules, Digest};
+    use crate::{AddressRules, KeyDigest};
 
     #[test]
     fn it_tells_its_words_apart_and_no_owner_from_an_empty_one() {
@@ -142,7 +142,7 @@ mod tests {
             ("", "K\u{fc}che", None),
             ("ak_live_Ab3d", "", Some("")),
         ] {
-            let mut record = KeyRecord::new(1, Digest::from_bytes([1; 32]), AddressRules::any());
+            let mut record = KeyRecord::new(1, KeyDigest::from_bytes([1; 32]), AddressRules::any());
             record.hint = hint.to_owned();
             record.name = name.to_owned();
             record.owner = owner.map(str::to_owned);

@@ -10,8 +10,8 @@ use super::{
     queue::{Batch, Waiter},
 };
 use crate::{
-    Digest, DigestKey, KeyRecord, cache::Ticket, clock::Moment, key::Digests, known_key::KnownKey,
-    reason::Reason,
+    DigestAlgorithm, KeyDigest, KeyRecord, cache::Ticket, clock::Moment, key::Digests,
+    known_key::KnownKey, reason::Reason,
 };
 
 /// What may be wrong with what a store answers of one key.
@@ -19,7 +19,7 @@ use crate::{
 pub(super) enum Fault {
     UnreadableAddresses,
     TwoRecords,
-    OtherDigestKey,
+    OtherDigestAlgorithm,
 }
 
 impl Shared {
@@ -30,7 +30,7 @@ impl Shared {
         records: Vec<KeyRecord>,
         ticket: Ticket,
         now: Moment,
-    ) -> HashMap<Digest, Option<Arc<KnownKey>>> {
+    ) -> HashMap<KeyDigest, Option<Arc<KnownKey>>> {
         let mut unclear = HashSet::new();
         let mut by_digest = HashMap::with_capacity(records.len());
         for record in records {
@@ -44,7 +44,8 @@ impl Shared {
                 self.log_once(id, Fault::TwoRecords, "");
             }
         }
-        let asked = batch.iter().flat_map(|(_, digests)| digests.iter().zip(self.digester.keys()));
+        let asked =
+            batch.iter().flat_map(|(_, digests)| digests.iter().zip(self.digester.algorithms()));
         let found =
             asked.filter(|(digest, _)| !unclear.contains(digest)).map(|(digest, made_by)| {
                 let record =
@@ -55,10 +56,10 @@ impl Shared {
     }
 
     /// A record that claims another way of digesting than the one its digest was asked for by is none.
-    fn is_made_by(&self, record: &KeyRecord, made_by: &DigestKey) -> bool {
-        let is = record.digest_key == *made_by;
+    fn is_made_by(&self, record: &KeyRecord, made_by: &DigestAlgorithm) -> bool {
+        let is = record.digest_algorithm == *made_by;
         if !is {
-            self.log_once(record.id, Fault::OtherDigestKey, record.digest_key.as_str());
+            self.log_once(record.id, Fault::OtherDigestAlgorithm, record.digest_algorithm.as_str());
         }
         is
     }
@@ -75,8 +76,8 @@ impl Shared {
             Fault::TwoRecords => {
                 log::error!("key {id} is refused: the store answered two records for its digest");
             }
-            Fault::OtherDigestKey => log::error!(
-                "key {id} is refused: its digest_key, {value:?}, names another way than its digest was made by"
+            Fault::OtherDigestAlgorithm => log::error!(
+                "key {id} is refused: its digest_algorithm, {value:?}, names another way than its digest was made by"
             ),
         }
     }
@@ -85,7 +86,7 @@ impl Shared {
     pub(super) fn hand_out(
         &self,
         batch: Batch,
-        found: &HashMap<Digest, Option<Arc<KnownKey>>>,
+        found: &HashMap<KeyDigest, Option<Arc<KnownKey>>>,
         ticket: Ticket,
     ) {
         let now = Moment::now();
@@ -121,7 +122,7 @@ impl Shared {
 }
 
 /// The key under the current digest, else under the previous one.
-fn answer_of(digests: &Digests, found: &HashMap<Digest, Option<Arc<KnownKey>>>) -> Answer {
+fn answer_of(digests: &Digests, found: &HashMap<KeyDigest, Option<Arc<KnownKey>>>) -> Answer {
     for digest in digests.iter() {
         match found.get(&digest) {
             None => return Err(Reason::Unavailable),

@@ -26,7 +26,7 @@ use self::{
     threads::Threads,
 };
 use crate::{
-    Digest, Error, KeyStore,
+    Error, KeyDigest, KeyStore,
     availability::Availability,
     cache::Cache,
     clock::Moment,
@@ -45,7 +45,7 @@ const THREADS: usize = 2;
 const LEAST_BATCH_PATIENCE: Duration = Duration::from_secs(1);
 
 /// What a look-up found: the key and the digest it stands under, or that there is none.
-pub(crate) type Answer = Result<Option<(Arc<KnownKey>, Digest)>, Reason>;
+pub(crate) type Answer = Result<Option<(Arc<KnownKey>, KeyDigest)>, Reason>;
 
 /// The queue of look-ups and its threads, which end when this is dropped.
 pub(crate) struct Lookups {

@@ -38,7 +38,7 @@ impl Held {
 }
 
 impl KeyStore for Held {
-    fn find(&self, digests: &[Digest]) -> Result<Vec<KeyRecord>, StoreError> {
+    fn find(&self, digests: &[KeyDigest]) -> Result<Vec<KeyRecord>, StoreError> {
         let mut state = self.state.lock().unwrap();
         let mut record = KeyRecord::new(1, digests[0], AddressRules::any());
         record.revoked_at = state.is_revoked.then_some(record.created_at);
@@ -54,8 +54,8 @@ impl KeyStore for Held {
 struct Faulty;
 
 impl KeyStore for Faulty {
-    fn find(&self, digests: &[Digest]) -> Result<Vec<KeyRecord>, StoreError> {
-        let record = |digest: &Digest| {
+    fn find(&self, digests: &[KeyDigest]) -> Result<Vec<KeyRecord>, StoreError> {
+        let record = |digest: &KeyDigest| {
             KeyRecord::new(1, *digest, AddressRules::from_stored("not an address"))
         };
         Ok(digests.iter().chain(digests).map(record).collect())
@@ -65,7 +65,7 @@ impl KeyStore for Faulty {
 struct Shared(Arc<Held>);
 
 impl KeyStore for Shared {
-    fn find(&self, digests: &[Digest]) -> Result<Vec<KeyRecord>, StoreError> {
+    fn find(&self, digests: &[KeyDigest]) -> Result<Vec<KeyRecord>, StoreError> {
         self.0.find(digests)
     }
 }
@@ -91,7 +91,7 @@ fn each_fault_of_a_key_is_logged_whatever_was_logged_of_it_before() {
     let answer = actix_web::rt::System::new().block_on(asked.unwrap());
     assert_eq!(answer.unwrap().unwrap_err(), Reason::Unavailable);
     let is_logged = |fault| !lookups.shared.logged.is_due((1, fault));
-    assert!(!is_logged(Fault::OtherDigestKey));
+    assert!(!is_logged(Fault::OtherDigestAlgorithm));
     assert!(is_logged(Fault::UnreadableAddresses) && is_logged(Fault::TwoRecords));
 }
 

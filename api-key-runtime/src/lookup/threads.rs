@@ -10,7 +10,7 @@ use std::{
 
 use super::{Shared, State, queue::Batch};
 use crate::{
-    Digest, Error, StoreError,
+    Error, KeyDigest, StoreError,
     availability::{Asker, Call},
     clock::Moment,
     once::OncePerHour,
@@ -115,7 +115,8 @@ impl Shared {
 
     /// Asks the store, keeps what it says, and answers everyone who waits.
     fn answer(&self, call: Call, batch: Batch) {
-        let digests: Vec<Digest> = batch.iter().flat_map(|(_, digests)| digests.iter()).collect();
+        let digests: Vec<KeyDigest> =
+            batch.iter().flat_map(|(_, digests)| digests.iter()).collect();
         let began = Moment::now();
         let ticket = self.cache.ticket(began);
         // A panic in a store is a store that cannot tell; the thread goes on, and no lock is held here.

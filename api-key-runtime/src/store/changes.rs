@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use crate::Digest;
+use crate::KeyDigest;
 
 /// Up to where a store has told its changes: a text that only the store itself reads.
 #[derive(Clone, PartialEq, Eq)]
@@ -38,12 +38,12 @@ pub struct Changes {
 #[derive(Debug)]
 pub(crate) enum Changed {
     Everything,
-    Keys(Vec<Digest>),
+    Keys(Vec<KeyDigest>),
 }
 
 impl Changes {
     /// The keys with these digests may have changed, and no others; of none, nothing has.
-    pub fn keys(cursor: ChangeCursor, digests: impl IntoIterator<Item = Digest>) -> Self {
+    pub fn keys(cursor: ChangeCursor, digests: impl IntoIterator<Item = KeyDigest>) -> Self {
         Self { cursor, changed: Changed::Keys(digests.into_iter().collect()) }
     }
 
@@ -60,7 +60,7 @@ impl Changes {
 
     /// The keys that may have changed; `None` where any may have.
     #[must_use]
-    pub fn digests(&self) -> Option<&[Digest]> {
+    pub fn digests(&self) -> Option<&[KeyDigest]> {
         match &self.changed {
             Changed::Everything => None,
             Changed::Keys(digests) => Some(digests),

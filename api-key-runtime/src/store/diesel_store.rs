@@ -15,12 +15,12 @@ use super::sqlite;
 use super::{
     ChangeCursor, Changes, Connection, Database, KeyStore, StoreError,
     change_reader::{ChangeReader, ReaderSlot},
-    digest_key::claim_digest_key,
     on_either,
     opened::{Idle, Opened},
+    pepper_check::claim_digest_algorithm,
     usage::UsageConnection,
 };
-use crate::{Digest, Error, KeyRecord, KeyUse, key::Digester, sync::lock};
+use crate::{Error, KeyDigest, KeyRecord, KeyUse, key::Digester, sync::lock};
 
 /// More would only be left over from threads that were replaced.
 const MAX_IDLE: usize = 2;
@@ -58,7 +58,7 @@ impl DieselStore {
         digester: &Digester,
     ) -> Result<Self, Error> {
         let store = Self::new(database, listen, |connection| {
-            claim_digest_key(database, connection, digester)
+            claim_digest_algorithm(database, connection, digester)
         })?;
         if listen.is_some() {
             // What is named wrongly is better told at the start.
@@ -156,7 +156,7 @@ impl DieselStore {
 }
 
 impl KeyStore for DieselStore {
-    fn find(&self, digests: &[Digest]) -> Result<Vec<KeyRecord>, StoreError> {
+    fn find(&self, digests: &[KeyDigest]) -> Result<Vec<KeyRecord>, StoreError> {
         // A connection that lay idle may have died meanwhile, which is no reason to refuse anyone: ask once more over a new one.
         if let Some(mut idle) = self.take_idle() {
             match on_either!(&mut idle.connection, queries::find(digests)) {

@@ -2,7 +2,7 @@
 
 use std::{error, fmt, thread, time::Duration};
 
-use crate::{Digest, KeyRecord, KeyUse};
+use crate::{KeyDigest, KeyRecord, KeyUse};
 
 #[cfg(feature = "_diesel")]
 mod aborted;
@@ -16,8 +16,6 @@ mod database;
 #[cfg(feature = "_diesel")]
 mod diesel_store;
 #[cfg(feature = "_diesel")]
-mod digest_key;
-#[cfg(feature = "_diesel")]
 mod key_connection;
 #[cfg(feature = "_diesel")]
 mod migration_files;
@@ -25,6 +23,8 @@ mod migration_files;
 mod migrations;
 #[cfg(feature = "_diesel")]
 mod opened;
+#[cfg(feature = "_diesel")]
+mod pepper_check;
 #[cfg(feature = "_diesel")]
 mod pool;
 #[cfg(feature = "postgres")]
@@ -61,7 +61,7 @@ pub use self::{
 /// Where keys are looked up.
 ///
 /// The crate's own store is made by `AppKeysBuilder::database_url`; implement this trait to keep keys elsewhere. Keys for it are made by
-/// [`AppKeys::make_key`](crate::AppKeys::make_key), whose record it keeps whole: a `digest_key` that does not say how the digest was
+/// [`AppKeys::make_key`](crate::AppKeys::make_key), whose record it keeps whole: a `digest_algorithm` that does not say how the digest was
 /// made refuses the key. It is synchronous and called on the crate's own look-up threads, never on a worker of actix-web: it may block.
 /// A panic in it is a store failure, and the caller gets 503.
 ///
@@ -71,13 +71,13 @@ pub use self::{
 ///     sync::{Arc, Mutex},
 /// };
 ///
-/// use api_key_runtime::{AppKeys, Digest, KeyRecord, KeyStore, NewKey, StoreError};
+/// use api_key_runtime::{AppKeys, KeyDigest, KeyRecord, KeyStore, NewKey, StoreError};
 ///
 /// #[derive(Clone, Default)]
-/// struct Shelf(Arc<Mutex<HashMap<Digest, KeyRecord>>>);
+/// struct Shelf(Arc<Mutex<HashMap<KeyDigest, KeyRecord>>>);
 ///
 /// impl KeyStore for Shelf {
-///     fn find(&self, digests: &[Digest]) -> Result<Vec<KeyRecord>, StoreError> {
+///     fn find(&self, digests: &[KeyDigest]) -> Result<Vec<KeyRecord>, StoreError> {
 ///         // Not to be able to tell is an error, and no empty answer.
 ///         let records = self.0.lock().map_err(|_| StoreError::new("the shelf is poisoned"))?;
 ///         Ok(digests.iter().filter_map(|digest| records.get(digest)).cloned().collect())
@@ -106,7 +106,7 @@ pub trait KeyStore: Send + Sync + 'static {
     ///
     /// # Errors
     /// When the store cannot tell. An error is answered with 503 and never remembered, so never answer "unknown" for "cannot tell".
-    fn find(&self, digests: &[Digest]) -> Result<Vec<KeyRecord>, StoreError>;
+    fn find(&self, digests: &[KeyDigest]) -> Result<Vec<KeyRecord>, StoreError>;
 
     /// What changed since this cursor of an earlier answer; `None`, which is the default, where the store does not tell.
     ///

@@ -20,8 +20,8 @@ use super::{
     write,
 };
 use crate::{
-    AddressRules, Digest, DigestKey, Error, KeyRecord, KeyUse, ScopeSet, once::OncePerHour,
-    store::Aborted,
+    AddressRules, DigestAlgorithm, Error, KeyDigest, KeyRecord, KeyUse, ScopeSet,
+    once::OncePerHour, store::Aborted,
 };
 
 /// Of which keys it was said that their rows cannot be read.
@@ -35,7 +35,7 @@ static UNREADABLE: OncePerHour<i64> = OncePerHour::new();
 pub struct KeyRow {
     pub id: i64,
     pub digest: Vec<u8>,
-    pub digest_key: String,
+    pub digest_algorithm: String,
     pub hint: String,
     pub name: String,
     pub owner: Option<String>,
@@ -67,8 +67,8 @@ impl TryFrom<KeyRow> for KeyRecord {
     fn try_from(row: KeyRow) -> Result<Self, TryFromSliceError> {
         Ok(Self {
             id: row.id,
-            digest: Digest::from_bytes(row.digest.as_slice().try_into()?),
-            digest_key: DigestKey::from_stored(&row.digest_key),
+            digest: KeyDigest::from_bytes(row.digest.as_slice().try_into()?),
+            digest_algorithm: DigestAlgorithm::from_stored(&row.digest_algorithm),
             hint: row.hint,
             name: row.name,
             owner: row.owner,
@@ -88,7 +88,7 @@ impl TryFrom<KeyRow> for KeyRecord {
 #[diesel(table_name = api_keys)]
 struct NewRow<'a> {
     digest: &'a [u8],
-    digest_key: &'a str,
+    digest_algorithm: &'a str,
     hint: &'a str,
     name: &'a str,
     owner: Option<&'a str>,
@@ -103,7 +103,7 @@ struct NewRow<'a> {
 /// seen revoked must not pass, nor one be refused that it has not seen issued.
 pub(crate) fn find(
     connection: &mut Connection,
-    digests: &[Digest],
+    digests: &[KeyDigest],
 ) -> QueryResult<(i64, Vec<KeyRecord>)> {
     let digests: Vec<&[u8]> = digests.iter().map(|digest| digest.as_bytes().as_slice()).collect();
     match find_at_once(connection, &digests) {
@@ -229,7 +229,7 @@ fn key_use((key_id, at, address, count): UsageRow) -> KeyUse {
 fn insert(connection: &mut Connection, new: &KeyRecord) -> QueryResult<KeyRecord> {
     let row = NewRow {
         digest: new.digest.as_bytes(),
-        digest_key: new.digest_key.as_str(),
+        digest_algorithm: new.digest_algorithm.as_str(),
         hint: &new.hint,
         name: &new.name,
         owner: new.owner.as_deref(),
@@ -256,12 +256,12 @@ pub(crate) fn issue_within(
     connection: &mut Connection,
     new: &KeyRecord,
 ) -> Result<KeyRecord, Aborted> {
-    let ours = new.digest_key.as_str();
-    if digest_key(connection)?.is_none() {
+    let ours = new.digest_algorithm.as_str();
+    if digest_algorithm(connection)?.is_none() {
         // Whoever issues the first key at the same time may have decided it meanwhile, and as we would.
-        claim_digest_key(connection, None, ours)?;
+        claim_digest_algorithm(connection, None, ours)?;
     }
-    if digest_key(connection)?.as_deref() != Some(ours) {
+    if digest_algorithm(connection)?.as_deref() != Some(ours) {
         return Err(Error::refused(
             "no key was issued: the keys of this table are digested under another pepper than APP_KEY_PEPPER says here, and the \
              service would not know the new one; set the service's pepper here. To change the pepper, start the service with the \
@@ -321,7 +321,7 @@ pub(crate) fn count_live_except(
         .is_null()
         .and(api_keys::expires_at.is_null().or(api_keys::expires_at.gt(now)));
     api_keys::table
-        .filter(live.and(api_keys::digest_key.ne_all(ways)))
+        .filter(live.and(api_keys::digest_algorithm.ne_all(ways)))
         .count()
         .get_result(connection)
 }
@@ -339,23 +339,29 @@ pub(crate) fn schema_version(connection: &mut Connection) -> QueryResult<Option<
 }
 
 /// How the table's keys are digested; none while nobody has said.
-pub(crate) fn digest_key(connection: &mut Connection) -> QueryResult<Option<String>> {
-    Ok(api_key_meta::table.select(api_key_meta::digest_key).first(connection).optional()?.flatten())
+pub(crate) fn digest_algorithm(connection: &mut Connection) -> QueryResult<Option<String>> {
+    Ok(api_key_meta::table
+        .select(api_key_meta::digest_algorithm)
+        .first(connection)
+        .optional()?
+        .flatten())
 }
 
 /// Writes how the table's keys are digested from now on; `false`: it was no longer as `before` says.
-pub(crate) fn claim_digest_key(
+pub(crate) fn claim_digest_algorithm(
     connection: &mut Connection,
     before: Option<&str>,
     now: &str,
 ) -> QueryResult<bool> {
-    let set = api_key_meta::digest_key.eq(now);
+    let set = api_key_meta::digest_algorithm.eq(now);
     let changed = match before {
-        None => diesel::update(api_key_meta::table.filter(api_key_meta::digest_key.is_null()))
-            .set(set)
-            .execute(connection)?,
+        None => {
+            diesel::update(api_key_meta::table.filter(api_key_meta::digest_algorithm.is_null()))
+                .set(set)
+                .execute(connection)?
+        }
         Some(before) => {
-            diesel::update(api_key_meta::table.filter(api_key_meta::digest_key.eq(before)))
+            diesel::update(api_key_meta::table.filter(api_key_meta::digest_algorithm.eq(before)))
                 .set(set)
                 .execute(connection)?
         }

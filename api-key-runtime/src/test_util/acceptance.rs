@@ -9,7 +9,7 @@ use std::{
 
 use chrono::{DateTime, Utc};
 
-use crate::{AddressRules, ChangeCursor, Changes, Digest, KeyRecord, KeyStore, ScopeSet};
+use crate::{AddressRules, ChangeCursor, Changes, KeyDigest, KeyRecord, KeyStore, ScopeSet};
 
 /// A store under test, and how keys get into it: by the means of its own table.
 pub trait Subject {
@@ -44,7 +44,7 @@ pub fn acceptance_suite(subject: &impl Subject) {
     }
 }
 
-fn find(subject: &impl Subject, digests: &[Digest]) -> Vec<KeyRecord> {
+fn find(subject: &impl Subject, digests: &[KeyDigest]) -> Vec<KeyRecord> {
     subject.store().find(digests).unwrap_or_else(|error| panic!("the store failed: {error}"))
 }
 
@@ -65,7 +65,7 @@ fn up_to_date(subject: &impl Subject) -> ChangeCursor {
 fn told(
     subject: &impl Subject,
     since: &ChangeCursor,
-    expected: &[Digest],
+    expected: &[KeyDigest],
     what: &str,
 ) -> ChangeCursor {
     let Some(changes) = changes(subject, Some(since)) else {
@@ -79,15 +79,15 @@ fn told(
     changes.cursor().clone()
 }
 
-fn digest(kind: u8, number: u16) -> Digest {
+fn digest(kind: u8, number: u16) -> KeyDigest {
     let [high, low] = number.to_be_bytes();
     let mut bytes = [kind; 32];
     let [.., before_last, last] = &mut bytes;
     (*before_last, *last) = (high, low);
-    Digest::from_bytes(bytes)
+    KeyDigest::from_bytes(bytes)
 }
 
-fn plain(digest: Digest) -> KeyRecord {
+fn plain(digest: KeyDigest) -> KeyRecord {
     let mut record = KeyRecord::new(0, digest, AddressRules::any());
     record.name = "acceptance".into();
     record.hint = "ak_live_Abcd".into();
@@ -115,7 +115,7 @@ fn every_column_comes_back(subject: &impl Subject) {
         .unwrap_or_else(|found| panic!("not one record: {found:?}"));
     assert_eq!(found.id, id, "id");
     assert_eq!(found.digest, record.digest, "digest");
-    assert_eq!(found.digest_key, record.digest_key, "digest_key");
+    assert_eq!(found.digest_algorithm, record.digest_algorithm, "digest_algorithm");
     assert_eq!(
         (found.hint, found.name, found.owner),
         (record.hint, record.name, record.owner),
@@ -144,18 +144,18 @@ fn only_the_very_digest_is_found(subject: &impl Subject) {
             *byte ^= 1;
         }
         assert!(
-            find(subject, &[Digest::from_bytes(bytes)]).is_empty(),
+            find(subject, &[KeyDigest::from_bytes(bytes)]).is_empty(),
             "a digest that differs at byte {position} was found"
         );
     }
 }
 
 fn many_are_found_at_once(subject: &impl Subject) {
-    let stored: Vec<Digest> = (0..256).map(|number| digest(4, number)).collect();
+    let stored: Vec<KeyDigest> = (0..256).map(|number| digest(4, number)).collect();
     let ids: HashSet<i64> = stored.iter().map(|&digest| subject.insert(&plain(digest))).collect();
     assert_eq!(ids.len(), stored.len(), "ids are not unique");
     // As many unknown ones among them, which must not get in the way.
-    let asked: Vec<Digest> =
+    let asked: Vec<KeyDigest> =
         stored.iter().copied().chain((0..256).map(|number| digest(5, number))).collect();
     let found: HashSet<i64> = find(subject, &asked).iter().map(|record| record.id).collect();
     assert_eq!(found, ids, "512 asked for, of which 256 are there");

@@ -3,7 +3,7 @@
 
 use actix_web::{HttpRequest, http::StatusCode};
 
-use crate::{AppKeys, Digest, policy::Policy};
+use crate::{AppKeys, KeyDigest, policy::Policy};
 
 /// The very function that the attribute awaits; of a refusal only the status.
 pub async fn authenticate(policy: &Policy, request: &HttpRequest) -> Result<(), StatusCode> {
@@ -15,6 +15,6 @@ pub async fn authenticate(policy: &Policy, request: &HttpRequest) -> Result<(), 
 
 /// One probe of the map that keys are kept in, with nothing around it: whether this one is there, believed or not.
 #[must_use]
-pub fn probe(keys: &AppKeys, digest: &Digest) -> bool {
+pub fn probe(keys: &AppKeys, digest: &KeyDigest) -> bool {
     keys.inner().cache.holds(digest)
 }

@@ -13,7 +13,7 @@ use std::{
 use chrono::Utc;
 
 use crate::{
-    ChangeCursor, Changes, Digest, Error, IssuedKey, KeyRecord, KeyStore, NewKey, StoreError,
+    ChangeCursor, Changes, Error, IssuedKey, KeyDigest, KeyRecord, KeyStore, NewKey, StoreError,
     key::{Digester, KeyForm},
     sync::{lock, wait_timeout},
 };
@@ -44,9 +44,9 @@ struct Shared {
 
 #[derive(Default)]
 struct Table {
-    records: HashMap<Digest, KeyRecord>,
+    records: HashMap<KeyDigest, KeyRecord>,
     /// The digest of every change there was.
-    log: Vec<Digest>,
+    log: Vec<KeyDigest>,
 }
 
 impl MemoryStore {
@@ -104,7 +104,7 @@ impl fmt::Debug for MemoryStore {
 }
 
 impl KeyStore for MemoryStore {
-    fn find(&self, digests: &[Digest]) -> Result<Vec<KeyRecord>, StoreError> {
+    fn find(&self, digests: &[KeyDigest]) -> Result<Vec<KeyRecord>, StoreError> {
         let table = self.table();
         Ok(digests.iter().filter_map(|digest| table.records.get(digest).cloned()).collect())
     }

@@ -1,6 +1,6 @@
 //! The log of changes, which triggers write, and one read of it.
 
-use api_key_runtime::{ChangeCursor, Changes, Digest};
+use api_key_runtime::{ChangeCursor, Changes, KeyDigest};
 use diesel::prelude::*;
 
 use crate::row;
@@ -33,7 +33,7 @@ pub(crate) fn read(
     };
     let changed: Vec<Option<Vec<u8>>> =
         partner_token_changes.filter(number.gt(read_up_to)).select(fingerprint).load(connection)?;
-    let digests: Option<Vec<Digest>> =
+    let digests: Option<Vec<KeyDigest>> =
         changed.iter().map(|bytes| row::digest(bytes.as_deref()?)).collect();
     Ok(match digests {
         Some(digests) => Changes::keys(cursor, digests),

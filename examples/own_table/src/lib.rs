@@ -11,7 +11,7 @@ mod row;
 
 use std::{fmt, time::Duration};
 
-use api_key_runtime::{ChangeCursor, Changes, Digest, KeyRecord, KeyStore, StoreError};
+use api_key_runtime::{ChangeCursor, Changes, KeyDigest, KeyRecord, KeyStore, StoreError};
 use chrono::{DateTime, Utc};
 use diesel::{
     connection::SimpleConnection as _,
@@ -82,7 +82,7 @@ impl PartnerTokens {
 }
 
 impl KeyStore for PartnerTokens {
-    fn find(&self, digests: &[Digest]) -> Result<Vec<KeyRecord>, StoreError> {
+    fn find(&self, digests: &[KeyDigest]) -> Result<Vec<KeyRecord>, StoreError> {
         let fingerprints = digests.iter().map(|digest| digest.as_bytes().as_slice());
         let rows: Vec<Row> = partner_tokens::table
             .filter(partner_tokens::fingerprint.eq_any(fingerprints))

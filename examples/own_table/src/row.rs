@@ -1,6 +1,6 @@
 //! A row of the table, and the record that the runtime knows it as.
 
-use api_key_runtime::{AddressRules, Digest, DigestKey, KeyRecord, ScopeSet};
+use api_key_runtime::{AddressRules, DigestAlgorithm, KeyDigest, KeyRecord, ScopeSet};
 use chrono::{DateTime, Utc};
 use diesel::prelude::*;
 
@@ -45,7 +45,7 @@ impl Row {
         // What cannot be read among the networks admits nobody.
         let networks = AddressRules::from_stored(&self.networks);
         let mut record = KeyRecord::new(self.number, digest(&self.fingerprint)?, networks);
-        record.digest_key = DigestKey::from_stored(&self.fingerprint_kind);
+        record.digest_algorithm = DigestAlgorithm::from_stored(&self.fingerprint_kind);
         record.hint = self.starts_with;
         record.name = self.label;
         record.owner = self.partner;
@@ -63,7 +63,7 @@ impl From<&KeyRecord> for Row {
         Self {
             number: record.id,
             fingerprint: record.digest.as_bytes().to_vec(),
-            fingerprint_kind: record.digest_key.to_string(),
+            fingerprint_kind: record.digest_algorithm.to_string(),
             starts_with: record.hint.clone(),
             label: record.name.clone(),
             partner: record.owner.clone(),
@@ -77,6 +77,6 @@ impl From<&KeyRecord> for Row {
     }
 }
 
-pub(crate) fn digest(fingerprint: &[u8]) -> Option<Digest> {
-    fingerprint.try_into().ok().map(Digest::from_bytes)
+pub(crate) fn digest(fingerprint: &[u8]) -> Option<KeyDigest> {
+    fingerprint.try_into().ok().map(KeyDigest::from_bytes)
 }

@@ -7,7 +7,7 @@ use std::{
     sync::atomic::{AtomicUsize, Ordering},
 };
 
-use api_key_runtime::{AppKeys, AppKeysBuilder, Digest};
+use api_key_runtime::{AppKeys, AppKeysBuilder, KeyDigest};
 use diesel::{
     Connection as _, PgConnection, QueryResult, RunQueryDsl as _, SqliteConnection,
     connection::SimpleConnection as _,
@@ -101,7 +101,7 @@ impl Database {
     pub(crate) fn insert(&self, keys: &[Key]) {
         let mut connection = self.connect();
         for chunk in keys.chunks(CHUNK) {
-            let digests: Vec<Digest> = chunk.iter().map(|key| key.digest).collect();
+            let digests: Vec<KeyDigest> = chunk.iter().map(|key| key.digest).collect();
             connection.insert(&digests).unwrap();
         }
     }
@@ -116,7 +116,7 @@ impl Database {
         let mut progress = Progress::new("rows", rows);
         let parts = rows / CHUNK;
         for keys in keys.chunks(keys.len() / parts) {
-            let digests: Vec<Digest> = keys.iter().map(|key| key.digest).collect();
+            let digests: Vec<KeyDigest> = keys.iter().map(|key| key.digest).collect();
             connection.insert(&digests).unwrap();
             connection.insert_strangers(CHUNK - keys.len()).unwrap();
             progress.advance(CHUNK);
@@ -158,7 +158,8 @@ pub(crate) enum Connection {
     Sqlite(SqliteConnection),
 }
 
-const COLUMNS: &str = "INSERT INTO api_keys (digest, digest_key, hint, name, allowed_ips, scopes)";
+const COLUMNS: &str =
+    "INSERT INTO api_keys (digest, digest_algorithm, hint, name, allowed_ips, scopes)";
 const VALUES: &str =
     "'sha256', 'ak_live_Ab3d', 'billing service', '0.0.0.0', 'cakes:read cakes:write'";
 
@@ -180,8 +181,8 @@ impl Connection {
         self.execute(&format!("UPDATE api_keys SET revoked_at = {now} WHERE id = {id}"));
     }
 
-    fn insert(&mut self, digests: &[Digest]) -> QueryResult<usize> {
-        let bytes = || digests.iter().map(Digest::as_bytes);
+    fn insert(&mut self, digests: &[KeyDigest]) -> QueryResult<usize> {
+        let bytes = || digests.iter().map(KeyDigest::as_bytes);
         match self {
             Self::Postgres(connection) => {
                 let bytes: Vec<&[u8]> = bytes().map(<[u8; 32]>::as_slice).collect();

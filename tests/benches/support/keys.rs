@@ -1,11 +1,11 @@
 //! Keys with what a table keeps of them.
 
-use api_key_runtime::{AppKeys, Digest, NewKey, test_util::MemoryStore};
+use api_key_runtime::{AppKeys, KeyDigest, NewKey, test_util::MemoryStore};
 
 /// A native key without a pepper, in no table yet.
 pub(crate) struct Key {
     pub(crate) secret: String,
-    pub(crate) digest: Digest,
+    pub(crate) digest: KeyDigest,
 }
 
 /// Makes keys that are well-formed, each another one.

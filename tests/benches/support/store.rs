@@ -11,14 +11,14 @@ use std::{
 };
 
 use api_key_runtime::{
-    ChangeCursor, Changes, DieselStore, Digest, KeyRecord, KeyStore, KeyUse, StoreError,
+    ChangeCursor, Changes, DieselStore, KeyDigest, KeyRecord, KeyStore, KeyUse, StoreError,
 };
 
 /// The key table of a database, watched.
 #[derive(Clone)]
 pub(crate) struct Watched {
     store: Arc<DieselStore>,
-    digests: Arc<Mutex<HashSet<Digest>>>,
+    digests: Arc<Mutex<HashSet<KeyDigest>>>,
     queries: Arc<AtomicUsize>,
     delay: Duration,
 }
@@ -40,7 +40,7 @@ impl Watched {
     }
 
     /// Counts the queries for these keys from now on, and no others.
-    pub(crate) fn watch(&self, digests: impl IntoIterator<Item = Digest>) {
+    pub(crate) fn watch(&self, digests: impl IntoIterator<Item = KeyDigest>) {
         *self.digests.lock().unwrap() = digests.into_iter().collect();
         self.queries.store(0, Ordering::SeqCst);
     }
@@ -52,7 +52,7 @@ impl Watched {
 }
 
 impl KeyStore for Watched {
-    fn find(&self, digests: &[Digest]) -> Result<Vec<KeyRecord>, StoreError> {
+    fn find(&self, digests: &[KeyDigest]) -> Result<Vec<KeyRecord>, StoreError> {
         let watched = self.digests.lock().unwrap();
         let asked = digests.iter().filter(|digest| watched.contains(digest));
         self.queries.fetch_add(asked.count(), Ordering::SeqCst);

@@ -7,7 +7,7 @@ use std::{
 };
 
 use api_key_runtime::{
-    AppKeys, Digest, FeedState, KeyRecord, KeyStore, NewKey, StoreError, test_util::MemoryStore,
+    AppKeys, FeedState, KeyDigest, KeyRecord, KeyStore, NewKey, StoreError, test_util::MemoryStore,
 };
 
 use super::{routes, status};
@@ -54,7 +54,7 @@ impl Silent {
 }
 
 impl KeyStore for Silent {
-    fn find(&self, digests: &[Digest]) -> Result<Vec<KeyRecord>, StoreError> {
+    fn find(&self, digests: &[KeyDigest]) -> Result<Vec<KeyRecord>, StoreError> {
         let late_by = {
             let mut state = self.state.lock().unwrap();
             state.queries += 1;

@@ -10,7 +10,7 @@ use std::{
 };
 
 use api_key_runtime::{
-    AppKeys, ChangeCursor, Changes, DieselStore, Digest, KeyRecord, KeyStore, StoreError,
+    AppKeys, ChangeCursor, Changes, DieselStore, KeyDigest, KeyRecord, KeyStore, StoreError,
 };
 
 use super::{routes, status};
@@ -70,7 +70,7 @@ impl Held {
 }
 
 impl KeyStore for Held {
-    fn find(&self, digests: &[Digest]) -> Result<Vec<KeyRecord>, StoreError> {
+    fn find(&self, digests: &[KeyDigest]) -> Result<Vec<KeyRecord>, StoreError> {
         let found = self.store.find(digests);
         let mut state = self.gate.state.lock().unwrap();
         state.held += 1;

@@ -33,7 +33,7 @@ database_test!(
         let digest = database.literal(&hex(&Sha256::digest(&other)));
         database
             .execute(&format!(
-                "INSERT INTO api_keys (digest, digest_key, hint, name, allowed_ips) VALUES ({digest}, 'sha256', '', 'again', '0.0.0.0')"
+                "INSERT INTO api_keys (digest, digest_algorithm, hint, name, allowed_ips) VALUES ({digest}, 'sha256', '', 'again', '0.0.0.0')"
             ))
             .unwrap();
         wait_until("it is known again", || status(server.address, &other) == 200);
@@ -79,7 +79,7 @@ fn an_error_is_never_remembered_as_unknown() {
     impl api_key_runtime::KeyStore for Failing {
         fn find(
             &self,
-            digests: &[api_key_runtime::Digest],
+            digests: &[api_key_runtime::KeyDigest],
         ) -> Result<Vec<api_key_runtime::KeyRecord>, StoreError> {
             if self.1.load(Ordering::SeqCst) {
                 Err(StoreError::new("it fails"))

@@ -23,7 +23,7 @@ database_test!(every_kind_of_change_by_direct_sql_is_told_once, |database: Datab
         "disabled_at = NULL",
         "name = 'other'",
         "owner = 'me'",
-        "digest_key = 'hmac-sha256:0123456789abcdef'",
+        "digest_algorithm = 'hmac-sha256:0123456789abcdef'",
         "revoked_at = '2026-01-01 00:00:00+00:00'",
     ] {
         database.execute(&format!("UPDATE api_keys SET {change} WHERE {row}")).unwrap();

@@ -75,7 +75,7 @@ fn insert(database: &Database, number: u32) -> String {
 
 fn insertion(database: &Database, digest: &str) -> String {
     format!(
-        "INSERT INTO api_keys (digest, digest_key, hint, name, allowed_ips) VALUES ({}, 'sha256', 'h', 'n', '0.0.0.0')",
+        "INSERT INTO api_keys (digest, digest_algorithm, hint, name, allowed_ips) VALUES ({}, 'sha256', 'h', 'n', '0.0.0.0')",
         database.literal(digest)
     )
 }

@@ -117,7 +117,7 @@ fn upserts_merges_cascades_truncation_and_bulk_changes_are_told() {
     };
     assert!(cascaded.contains(&other), "a cascade: {cascaded:?}");
     database
-        .execute("INSERT INTO api_keys (digest, digest_key, hint, name, allowed_ips) SELECT sha256(n::text::bytea), 'sha256', 'h', 'n', '0.0.0.0' FROM generate_series(1, 100000) n")
+        .execute("INSERT INTO api_keys (digest, digest_algorithm, hint, name, allowed_ips) SELECT sha256(n::text::bytea), 'sha256', 'h', 'n', '0.0.0.0' FROM generate_series(1, 100000) n")
         .unwrap();
     assert_eq!(reader.read(), Seen::Everything, "100 000 at once");
     database.execute("UPDATE api_keys SET revoked_at = now()").unwrap();

@@ -14,8 +14,8 @@ fn migrated() -> Database {
 }
 
 /// The digest of a key that is in no table.
-fn unknown() -> api_key_runtime::Digest {
-    api_key_runtime::Digest::from_bytes([7; 32])
+fn unknown() -> api_key_runtime::KeyDigest {
+    api_key_runtime::KeyDigest::from_bytes([7; 32])
 }
 
 // E7, E9

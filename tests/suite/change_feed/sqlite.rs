@@ -133,7 +133,7 @@ fn a_table_that_was_rebuilt_without_its_triggers_is_an_error_and_with_them_every
         "SELECT sql || ';' FROM sqlite_master WHERE type = 'trigger' AND tbl_name = 'api_keys'",
     );
     let rebuild = "PRAGMA foreign_keys = OFF; PRAGMA legacy_alter_table = ON; BEGIN; \
-        CREATE TABLE new_keys (id INTEGER NOT NULL PRIMARY KEY AUTOINCREMENT, digest BLOB NOT NULL UNIQUE, digest_key TEXT NOT NULL, \
+        CREATE TABLE new_keys (id INTEGER NOT NULL PRIMARY KEY AUTOINCREMENT, digest BLOB NOT NULL UNIQUE, digest_algorithm TEXT NOT NULL, \
             hint TEXT NOT NULL, name TEXT NOT NULL, owner TEXT, allowed_ips TEXT NOT NULL, scopes TEXT NOT NULL DEFAULT '', \
             created_at TIMESTAMP NOT NULL DEFAULT CURRENT_TIMESTAMP, expires_at TIMESTAMP, disabled_at TIMESTAMP, revoked_at TIMESTAMP, \
             replaced_by BIGINT); \

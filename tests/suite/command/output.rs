@@ -11,7 +11,7 @@ use crate::support::{Database, database_test};
 
 const COLUMNS: [&str; 15] = [
     "id",
-    "digest_key",
+    "digest_algorithm",
     "hint",
     "name",
     "owner",
@@ -99,7 +99,7 @@ database_test!(json_has_the_columns_of_the_tables_but_the_digest, |database: Dat
     assert_eq!(full["expires_at"], "2030-01-31T00:00:00.500000Z");
     assert_eq!(bare["allowed_ips"], "0.0.0.0");
     assert_eq!(bare["scopes"], "");
-    assert_eq!(bare["digest_key"], "sha256");
+    assert_eq!(bare["digest_algorithm"], "sha256");
     for column in [
         "owner",
         "expires_at",

@@ -10,7 +10,7 @@ use std::{
 };
 
 use api_key_runtime::{
-    AppKeys, Digest, KeyRecord, KeyStore, NewKey, StoreError, test_util::MemoryStore,
+    AppKeys, KeyDigest, KeyRecord, KeyStore, NewKey, StoreError, test_util::MemoryStore,
 };
 
 use super::{
@@ -42,7 +42,7 @@ struct Faulty {
 }
 
 impl KeyStore for Faulty {
-    fn find(&self, digests: &[Digest]) -> Result<Vec<KeyRecord>, StoreError> {
+    fn find(&self, digests: &[KeyDigest]) -> Result<Vec<KeyRecord>, StoreError> {
         let faulty = self
             .faults_left
             .fetch_update(Ordering::SeqCst, Ordering::SeqCst, |left| left.checked_sub(1))
@@ -86,7 +86,7 @@ fn a_panic_in_a_store_is_503_logged_and_the_next_request_is_fine() {
 fn a_store_that_answers_two_records_for_one_key_is_not_believed() {
     struct Double(MemoryStore);
     impl KeyStore for Double {
-        fn find(&self, digests: &[Digest]) -> Result<Vec<KeyRecord>, StoreError> {
+        fn find(&self, digests: &[KeyDigest]) -> Result<Vec<KeyRecord>, StoreError> {
             let found = self.0.find(digests)?;
             Ok([found.clone(), found].concat())
         }
@@ -231,9 +231,9 @@ fn a_request_whose_time_is_up_does_not_fail_those_who_joined_it() {
 fn a_thousand_first_requests_of_a_key_are_asked_once_and_take_one_place_in_the_queue() {
     /// Keeps what was asked for.
     #[derive(Clone)]
-    struct Asked(Frozen, Arc<Mutex<Vec<Digest>>>);
+    struct Asked(Frozen, Arc<Mutex<Vec<KeyDigest>>>);
     impl KeyStore for Asked {
-        fn find(&self, digests: &[Digest]) -> Result<Vec<KeyRecord>, StoreError> {
+        fn find(&self, digests: &[KeyDigest]) -> Result<Vec<KeyRecord>, StoreError> {
             self.1.lock().unwrap().extend_from_slice(digests);
             self.0.find(digests)
         }
@@ -298,7 +298,7 @@ fn a_request_begun_after_a_revocation_does_not_pass_by_an_older_look_up() {
     #[derive(Clone)]
     struct Slow(Frozen);
     impl KeyStore for Slow {
-        fn find(&self, digests: &[Digest]) -> Result<Vec<KeyRecord>, StoreError> {
+        fn find(&self, digests: &[KeyDigest]) -> Result<Vec<KeyRecord>, StoreError> {
             let read = self.0.store.find(digests)?;
             self.0.find(&[])?;
             Ok(read)

@@ -5,7 +5,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use api_key_runtime::{AppKeys, DieselStore, Digest, KeyStore as _};
+use api_key_runtime::{AppKeys, DieselStore, KeyDigest, KeyStore as _};
 
 use super::routes;
 use crate::support::{
@@ -146,7 +146,7 @@ database_test!(a_row_that_cannot_be_decoded_refuses_its_own_key_alone, |database
         format!("UPDATE api_keys SET name = CAST(x'ff41' AS TEXT) WHERE id = {bad}")
     };
     let records = database.admin().list().unwrap();
-    let digests: Vec<Digest> = records.iter().map(|record| record.digest).collect();
+    let digests: Vec<KeyDigest> = records.iter().map(|record| record.digest).collect();
     database.execute(&break_it).unwrap();
     let store = DieselStore::open(database.url()).unwrap();
     assert_eq!(store.find(&digests).unwrap().len(), 19, "in one query");

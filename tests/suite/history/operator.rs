@@ -81,8 +81,8 @@ impl Operator<'_> {
         let allowed = self.some_allowed();
         let digest = literal(&hex(issued.record.digest.as_bytes()), self.database_url);
         let insert = format!(
-            "INSERT INTO api_keys (digest, digest_key, hint, name, allowed_ips) VALUES ({digest}, '{}', '{}', 'history', '{}')",
-            issued.record.digest_key,
+            "INSERT INTO api_keys (digest, digest_algorithm, hint, name, allowed_ips) VALUES ({digest}, '{}', '{}', 'history', '{}')",
+            issued.record.digest_algorithm,
             issued.record.hint,
             addresses(allowed)
         );

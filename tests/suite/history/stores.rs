@@ -11,7 +11,7 @@ use std::{
 };
 
 use api_key_runtime::{
-    ChangeCursor, Changes, DieselStore, Digest, KeyRecord, KeyStore, KeyUse, StoreError,
+    ChangeCursor, Changes, DieselStore, KeyDigest, KeyRecord, KeyStore, KeyUse, StoreError,
 };
 
 /// The longest that what was read lies before it is handed out.
@@ -39,7 +39,7 @@ fn hesitate(number: u64, longest_milliseconds: u64) {
 }
 
 impl KeyStore for Slow {
-    fn find(&self, digests: &[Digest]) -> Result<Vec<KeyRecord>, StoreError> {
+    fn find(&self, digests: &[KeyDigest]) -> Result<Vec<KeyRecord>, StoreError> {
         let found = self.store.find(digests);
         let number = self.finds.fetch_add(1, Ordering::Relaxed);
         hesitate(number, SLOWEST_FIND_MILLISECONDS);
@@ -69,7 +69,7 @@ impl KeyStore for Slow {
 pub(super) struct Deaf(pub(super) DieselStore);
 
 impl KeyStore for Deaf {
-    fn find(&self, digests: &[Digest]) -> Result<Vec<KeyRecord>, StoreError> {
+    fn find(&self, digests: &[KeyDigest]) -> Result<Vec<KeyRecord>, StoreError> {
         self.0.find(digests)
     }
 
@@ -85,7 +85,7 @@ impl KeyStore for Deaf {
 /// Looks keys up in a copy that is behind, while it hears of every change at once.
 pub(super) struct Lagging {
     store: DieselStore,
-    copy: Mutex<HashMap<Digest, (Instant, Option<KeyRecord>)>>,
+    copy: Mutex<HashMap<KeyDigest, (Instant, Option<KeyRecord>)>>,
 }
 
 impl Lagging {
@@ -93,7 +93,7 @@ impl Lagging {
         Self { store, copy: Mutex::default() }
     }
 
-    fn find_one(&self, digest: Digest) -> Result<Option<KeyRecord>, StoreError> {
+    fn find_one(&self, digest: KeyDigest) -> Result<Option<KeyRecord>, StoreError> {
         let mut copy = self.copy.lock().unwrap();
         if let Some((read, record)) = copy.get(&digest)
             && read.elapsed() < LAG
@@ -107,7 +107,7 @@ impl Lagging {
 }
 
 impl KeyStore for Lagging {
-    fn find(&self, digests: &[Digest]) -> Result<Vec<KeyRecord>, StoreError> {
+    fn find(&self, digests: &[KeyDigest]) -> Result<Vec<KeyRecord>, StoreError> {
         let found: Result<Vec<_>, _> =
             digests.iter().map(|digest| self.find_one(*digest)).collect();
         Ok(found?.into_iter().flatten().collect())

@@ -282,7 +282,7 @@ impl Database {
 
     /// Every key row as text, to see that nothing changed.
     pub(crate) fn rows(&self) -> Vec<String> {
-        let columns = "id || ' ' || digest_key || ' ' || name || ' ' || allowed_ips || ' ' || scopes || ' ' || coalesce(cast(expires_at as text), '-') || ' ' || coalesce(cast(disabled_at as text), '-') || ' ' || coalesce(cast(revoked_at as text), '-')";
+        let columns = "id || ' ' || digest_algorithm || ' ' || name || ' ' || allowed_ips || ' ' || scopes || ' ' || coalesce(cast(expires_at as text), '-') || ' ' || coalesce(cast(disabled_at as text), '-') || ' ' || coalesce(cast(revoked_at as text), '-')";
         self.texts(&format!("SELECT {columns} FROM api_keys ORDER BY id"))
     }
 }

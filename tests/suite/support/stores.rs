@@ -11,7 +11,7 @@ use std::{
 };
 
 use api_key_runtime::{
-    ChangeCursor, Changes, Digest, KeyRecord, KeyStore, StoreError, test_util::MemoryStore,
+    ChangeCursor, Changes, KeyDigest, KeyRecord, KeyStore, StoreError, test_util::MemoryStore,
 };
 
 use super::wait_until;
@@ -56,7 +56,7 @@ impl Counting {
 }
 
 impl KeyStore for Counting {
-    fn find(&self, digests: &[Digest]) -> Result<Vec<KeyRecord>, StoreError> {
+    fn find(&self, digests: &[KeyDigest]) -> Result<Vec<KeyRecord>, StoreError> {
         self.queries.fetch_add(1, Ordering::SeqCst);
         self.store.find(digests)
     }
@@ -79,7 +79,7 @@ impl KeyStore for Counting {
 pub(crate) struct Away;
 
 impl KeyStore for Away {
-    fn find(&self, _: &[Digest]) -> Result<Vec<KeyRecord>, StoreError> {
+    fn find(&self, _: &[KeyDigest]) -> Result<Vec<KeyRecord>, StoreError> {
         Err(StoreError::new("the table is away"))
     }
 }
@@ -125,7 +125,7 @@ impl Frozen {
 }
 
 impl KeyStore for Frozen {
-    fn find(&self, digests: &[Digest]) -> Result<Vec<KeyRecord>, StoreError> {
+    fn find(&self, digests: &[KeyDigest]) -> Result<Vec<KeyRecord>, StoreError> {
         self.inside.fetch_add(1, Ordering::SeqCst);
         self.threads.lock().unwrap().insert(thread::current().id());
         let guard = self.gate.0.lock().unwrap();

@@ -1,7 +1,7 @@
 CREATE TABLE api_keys (
     id          bigint      GENERATED ALWAYS AS IDENTITY,
     digest      bytea       NOT NULL,
-    digest_key  text        NOT NULL,
+    digest_algorithm text NOT NULL,
     hint        text        NOT NULL,
     name        text        NOT NULL,
     owner       text,
@@ -23,7 +23,7 @@ CREATE TABLE api_keys (
     CONSTRAINT api_keys_digest_is_32_bytes
         CHECK (octet_length(digest) = 32),
     CONSTRAINT api_keys_digest_key_is_sha256_or_hmac
-        CHECK (digest_key ~ '^(sha256|hmac-sha256:[0-9a-f]{16})$'),
+        CHECK (digest_algorithm ~ '^(sha256|hmac-sha256:[0-9a-f]{16})$'),
     CONSTRAINT api_keys_hint_is_short_ascii
         CHECK (hint ~ '^[ -~]{0,40}$'),
     CONSTRAINT api_keys_name_is_1_to_200_characters
@@ -77,7 +77,7 @@ CREATE TABLE api_key_meta (
     schema_version  integer NOT NULL,
     compatible_from integer NOT NULL,
     -- Null until the first service or the first issued key decides how keys are digested here.
-    digest_key      text,
+    digest_algorithm      text,
 
     CONSTRAINT api_key_meta_pkey
         PRIMARY KEY (id),
@@ -86,7 +86,7 @@ CREATE TABLE api_key_meta (
     CONSTRAINT api_key_meta_versions_are_in_order
         CHECK (compatible_from BETWEEN 1 AND schema_version),
     CONSTRAINT api_key_meta_digest_key_is_sha256_or_hmac
-        CHECK (digest_key ~ '^(sha256|hmac-sha256:[0-9a-f]{16})$')
+        CHECK (digest_algorithm ~ '^(sha256|hmac-sha256:[0-9a-f]{16})$')
 );
 
 INSERT INTO api_key_meta (id, schema_version, compatible_from) VALUES (1, 1, 1);

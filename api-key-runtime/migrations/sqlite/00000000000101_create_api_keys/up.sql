@@ -5,7 +5,7 @@
 CREATE TABLE api_keys (
     id          INTEGER   NOT NULL PRIMARY KEY AUTOINCREMENT,
     digest      BLOB      NOT NULL,
-    digest_key  TEXT      NOT NULL,
+    digest_algorithm TEXT NOT NULL,
     hint        TEXT      NOT NULL,
     name        TEXT      NOT NULL,
     owner       TEXT,
@@ -25,12 +25,12 @@ CREATE TABLE api_keys (
     CONSTRAINT api_keys_digest_is_32_bytes
         CHECK (typeof(digest) = 'blob' AND length(digest) = 32),
     CONSTRAINT api_keys_digest_key_is_sha256_or_hmac
-        CHECK (typeof(digest_key) = 'text'
-            AND instr(digest_key, char(0)) = 0
-            AND (digest_key = 'sha256'
-                OR length(digest_key) = 28
-                AND substr(digest_key, 1, 12) = 'hmac-sha256:'
-                AND substr(digest_key, 13) NOT GLOB '*[^0-9a-f]*')),
+        CHECK (typeof(digest_algorithm) = 'text'
+            AND instr(digest_algorithm, char(0)) = 0
+            AND (digest_algorithm = 'sha256'
+                OR length(digest_algorithm) = 28
+                AND substr(digest_algorithm, 1, 12) = 'hmac-sha256:'
+                AND substr(digest_algorithm, 13) NOT GLOB '*[^0-9a-f]*')),
     CONSTRAINT api_keys_hint_is_short_ascii
         CHECK (typeof(hint) = 'text'
             AND length(hint) <= 40
@@ -135,7 +135,7 @@ CREATE TABLE api_key_meta (
     schema_version  INTEGER NOT NULL,
     compatible_from INTEGER NOT NULL,
     -- Null until the first service or the first issued key decides how keys are digested here.
-    digest_key      TEXT,
+    digest_algorithm      TEXT,
 
     CONSTRAINT api_key_meta_has_one_row
         CHECK (id = 1),
@@ -145,12 +145,12 @@ CREATE TABLE api_key_meta (
             AND schema_version <= 2147483647
             AND compatible_from BETWEEN 1 AND schema_version),
     CONSTRAINT api_key_meta_digest_key_is_sha256_or_hmac
-        CHECK (digest_key IS NULL OR typeof(digest_key) = 'text'
-            AND instr(digest_key, char(0)) = 0
-            AND (digest_key = 'sha256'
-                OR length(digest_key) = 28
-                AND substr(digest_key, 1, 12) = 'hmac-sha256:'
-                AND substr(digest_key, 13) NOT GLOB '*[^0-9a-f]*'))
+        CHECK (digest_algorithm IS NULL OR typeof(digest_algorithm) = 'text'
+            AND instr(digest_algorithm, char(0)) = 0
+            AND (digest_algorithm = 'sha256'
+                OR length(digest_algorithm) = 28
+                AND substr(digest_algorithm, 1, 12) = 'hmac-sha256:'
+                AND substr(digest_algorithm, 13) NOT GLOB '*[^0-9a-f]*'))
 );
 
 INSERT INTO api_key_meta (id, schema_version, compatible_from) VALUES (1, 1, 1);

@@ -11,13 +11,13 @@ use std::{
 
 use self::world::{Change, Feed, LookUp, Node, Path, Request, Told, World, is_over};
 use super::{Cache, Probe, Ticket};
-use crate::{AddressRules, Digest, KeyRecord, clock::Moment, store::Changed};
+use crate::{AddressRules, KeyDigest, KeyRecord, clock::Moment, store::Changed};
 
 /// The bound, in ticks. Of what is older than that it makes no difference how old it is, so that there are finitely many states, however
 /// long it goes on.
 const BOUND: u64 = 1;
 
-const DIGEST: Digest = Digest::from_bytes([7; 32]);
+const DIGEST: KeyDigest = KeyDigest::from_bytes([7; 32]);
 
 fn at(tick: u64) -> Moment {
     Moment::from_nanos(tick * 1_000_000_000)

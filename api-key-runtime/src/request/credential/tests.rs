@@ -131,7 +131,7 @@ fn the_scheme_is_case_insensitive_and_what_follows_it_must_be_a_key() {
         );
     }
     for line in
-        ["BearerK", "Basic QWxhZGRpbg==", "Basic", "Digest a=b", "BearerBearer K", "Token K"]
+        ["BearerK", "Basic QWxhZGRpbg==", "Basic", "KeyDigest a=b", "BearerBearer K", "Token K"]
     {
         assert_eq!(
             present(&sources, &headers(&[("Authorization", line.as_bytes())]), ""),

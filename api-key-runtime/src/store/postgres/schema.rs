@@ -6,7 +6,7 @@ diesel::table! {
         id -> Int4,
         schema_version -> Int4,
         compatible_from -> Int4,
-        digest_key -> Nullable<Text>,
+        digest_algorithm -> Nullable<Text>,
     }
 }
 
@@ -23,7 +23,7 @@ diesel::table! {
     api_keys (id) {
         id -> Int8,
         digest -> Bytea,
-        digest_key -> Text,
+        digest_algorithm -> Text,
         hint -> Text,
         name -> Text,
         owner -> Nullable<Text>,

@@ -7,7 +7,7 @@ diesel::table! {
         id -> BigInt,
         schema_version -> Integer,
         compatible_from -> Integer,
-        digest_key -> Nullable<Text>,
+        digest_algorithm -> Nullable<Text>,
     }
 }
 
@@ -24,7 +24,7 @@ diesel::table! {
     api_keys (id) {
         id -> BigInt,
         digest -> Binary,
-        digest_key -> Text,
+        digest_algorithm -> Text,
         hint -> Text,
         name -> Text,
         owner -> Nullable<Text>,

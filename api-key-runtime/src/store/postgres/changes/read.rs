@@ -25,7 +25,7 @@ use diesel::{
 
 use super::cursor::Cursor;
 use crate::{
-    Digest,
+    KeyDigest,
     store::{
         ChangeCursor, Changes, Database, StoreError,
         postgres::{TRIGGERS, server::server_number},
@@ -166,13 +166,13 @@ fn is_of_the_same_history(
 }
 
 /// The keys that are named; none where everything may have changed.
-fn keys(digests: &[Option<Vec<u8>>]) -> Option<Vec<Digest>> {
+fn keys(digests: &[Option<Vec<u8>>]) -> Option<Vec<KeyDigest>> {
     if digests.len() > MAX_KEYS {
         return None;
     }
     digests
         .iter()
-        .map(|digest| digest.as_deref()?.try_into().ok().map(Digest::from_bytes))
+        .map(|digest| digest.as_deref()?.try_into().ok().map(KeyDigest::from_bytes))
         .collect()
 }
 

@@ -19,7 +19,7 @@ use diesel::{
 
 use super::cursor::Cursor;
 use crate::{
-    Digest, Error,
+    Error, KeyDigest,
     store::{
         ChangeCursor, Changes, Database, StoreError,
         schema_check::require_triggers,
@@ -94,7 +94,7 @@ fn keys(
     connection: &mut SqliteConnection,
     after: i64,
     up_to: i64,
-) -> diesel::QueryResult<Option<Vec<Digest>>> {
+) -> diesel::QueryResult<Option<Vec<KeyDigest>>> {
     #[derive(QueryableByName)]
     struct Row {
         #[diesel(sql_type = Nullable<Binary>)]
@@ -113,7 +113,7 @@ fn keys(
     if i64::try_from(rows.len()) != Ok(expected) {
         return Ok(None);
     }
-    let digest = |row: &Row| row.digest.as_deref()?.try_into().ok().map(Digest::from_bytes);
+    let digest = |row: &Row| row.digest.as_deref()?.try_into().ok().map(KeyDigest::from_bytes);
     Ok(rows.iter().map(digest).collect())
 }
 

@@ -1,29 +1,29 @@
 //! How the keys of a table are digested: in one way for all who issue keys, and told where a service knows another.
 
 use super::{Connection, Database, on_either};
-use crate::{DigestKey, Error, key::Digester};
+use crate::{DigestAlgorithm, Error, key::Digester};
 
 /// Makes the service's way of digesting the table's, so that nobody issues keys the service would not know.
-pub(crate) fn claim_digest_key(
+pub(crate) fn claim_digest_algorithm(
     database: &Database,
     connection: &mut Connection,
     digester: &Digester,
 ) -> Result<(), Error> {
-    let ours = digester.current_key().as_str();
-    let previous = digester.previous_key().map(DigestKey::as_str);
+    let ours = digester.current_algorithm().as_str();
+    let previous = digester.previous_algorithm().map(DigestAlgorithm::as_str);
     let failed = |source| {
         Error::database(format!("cannot read how the keys of {database} are digested"), source)
     };
     // Twice, because another replica may start at the same time.
     for _ in 0..2 {
-        let theirs = on_either!(connection, queries::digest_key()).map_err(failed)?;
+        let theirs = on_either!(connection, queries::digest_algorithm()).map_err(failed)?;
         match theirs.as_deref() {
             Some(theirs) if theirs == ours => {
                 return warn_of_unknown_ways(database, connection, digester);
             }
             Some(theirs) if Some(theirs) != previous => break,
             before => {
-                if on_either!(connection, queries::claim_digest_key(before, ours))
+                if on_either!(connection, queries::claim_digest_algorithm(before, ours))
                     .map_err(failed)?
                 {
                     return warn_of_unknown_ways(database, connection, digester);
@@ -44,7 +44,7 @@ fn warn_of_unknown_ways(
     connection: &mut Connection,
     digester: &Digester,
 ) -> Result<(), Error> {
-    let known: Vec<&str> = digester.keys().map(DigestKey::as_str).collect();
+    let known: Vec<&str> = digester.algorithms().map(DigestAlgorithm::as_str).collect();
     let lost = on_either!(connection, queries::count_live_except(&known, chrono::Utc::now()))
         .map_err(|source| Error::database(format!("cannot read the keys of {database}"), source))?;
     if lost > 0 {
