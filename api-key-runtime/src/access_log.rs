@@ -2,7 +2,7 @@
 
 use actix_web::{dev::ServiceRequest, middleware::Logger};
 
-use crate::request::{Callers, Sources, decoded_name_is, percent_decode};
+use crate::request::{Callers, KeyLocations, decoded_name_is, percent_decode};
 
 const REDACTED: &str = "[redacted]";
 
@@ -11,7 +11,7 @@ const FORMAT: &str = "%{caller}xi \"%{request}xi\" %s %b %T";
 
 /// What the keys of one set are known by in a request line.
 pub(crate) struct Marks {
-    pub(crate) sources: Sources,
+    pub(crate) key_locations: KeyLocations,
     pub(crate) prefix: String,
 }
 
@@ -52,7 +52,7 @@ fn redact_target(path: &str, query: &str, sets: &[Marks]) -> String {
 
 /// The query parameters that hold a key.
 fn names(sets: &[Marks]) -> impl Iterator<Item = &str> {
-    sets.iter().flat_map(|set| set.sources.query_names())
+    sets.iter().flat_map(|set| set.key_locations.query_names())
 }
 
 /// Whether percent-encoding hides what looks like a native key, or a part of one. A bad sequence stands for itself: it hides nothing else.
@@ -105,12 +105,13 @@ fn redact_keys(text: &str, sets: &[Marks]) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::Source;
+    use crate::KeyLocation;
 
     /// Those of the sets with these query parameters and prefixes.
     fn marks(sets: &[(&str, &str)]) -> Vec<Marks> {
         let marks = |(name, prefix): &(&str, &str)| Marks {
-            sources: Sources::check(&[Source::query(*name), Source::bearer()]).unwrap(),
+            key_locations: KeyLocations::check(&[KeyLocation::query(*name), KeyLocation::bearer()])
+                .unwrap(),
             prefix: (*prefix).to_owned(),
         };
         sets.iter().map(marks).collect()

@@ -159,7 +159,7 @@ impl<'a> Check<'a> {
     fn begin(&self) -> Begun<'a> {
         let inner = self.keys.inner();
         let (headers, query) = (self.request.headers(), self.request.query_string());
-        let (key, in_query) = match present(&inner.sources, headers, query) {
+        let (key, in_query) = match present(&inner.key_locations, headers, query) {
             Presented::Key { key, in_query } => (key, in_query),
             other => return self.without_key(&other),
         };
@@ -207,7 +207,7 @@ impl<'a> Check<'a> {
             }
             // One of them may stand in the query, where the application reads it.
             Presented::Several => {
-                let in_query = self.keys.inner().sources.query_names().next().is_some();
+                let in_query = self.keys.inner().key_locations.query_names().next().is_some();
                 (Reason::SeveralKeys, in_query)
             }
         };

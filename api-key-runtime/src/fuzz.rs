@@ -12,9 +12,9 @@ use std::net::IpAddr;
 use actix_web::http::header::{AUTHORIZATION, COOKIE, HeaderMap, HeaderName, HeaderValue};
 
 use crate::{
-    AddressRules, KeyFormat, Source,
+    AddressRules, KeyFormat, KeyLocation,
     key::{KeyForm, is_key_character},
-    request::{Callers, Presented, Sources, present},
+    request::{Callers, KeyLocations, Presented, present},
 };
 
 /// No text but a key of this form is admitted, and every key that is made of it is.
@@ -52,13 +52,13 @@ pub fn key(data: &[u8]) {
 
 /// Whatever headers and query a caller sends, what comes out is one plausible key or none.
 pub fn credential(data: &[u8]) {
-    let sources = [
-        Source::bearer(),
-        Source::header("X-API-Key"),
-        Source::query("key"),
-        Source::cookie("app_key"),
+    let key_locations = [
+        KeyLocation::bearer(),
+        KeyLocation::header("X-API-Key"),
+        KeyLocation::query("key"),
+        KeyLocation::cookie("app_key"),
     ];
-    let sources = Sources::check(&sources).unwrap();
+    let key_locations = KeyLocations::check(&key_locations).unwrap();
     let mut headers = HeaderMap::new();
     let mut query = "";
     for line in data.split(|&byte| byte == b'\n') {
@@ -78,7 +78,7 @@ pub fn credential(data: &[u8]) {
             headers.append(name, value);
         }
     }
-    if let Presented::Key { key, .. } = present(&sources, &headers, query) {
+    if let Presented::Key { key, .. } = present(&key_locations, &headers, query) {
         assert!((1..=256).contains(&key.len()) && key.iter().copied().all(is_key_character));
     }
 }

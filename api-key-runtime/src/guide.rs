@@ -26,7 +26,7 @@ macro_rules! chapters {
 chapters! {
     concepts
     start
-    sources
+    key_locations
     addresses
     freshness
     migrations

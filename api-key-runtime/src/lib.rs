@@ -64,7 +64,7 @@
 //! | --- | --- |
 //! | [`concepts`](guide::concepts) | what a key is, how a request is judged, what is answered |
 //! | [`start`](guide::start) | from an empty folder to a handler behind a key |
-//! | [`sources`](guide::sources) | where a key may be presented; keys in logs; CORS |
+//! | [`key_locations`](guide::key_locations) | where a key may be presented; keys in logs; CORS |
 //! | [`addresses`](guide::addresses) | where a key may be used from; proxies |
 //! | [`freshness`](guide::freshness) | how soon a revocation is in force; what happens while the database is away |
 //! | [`migrations`](guide::migrations) | our tables among yours |
@@ -231,7 +231,7 @@ pub use metrics::Metrics;
 pub use middleware::RequireAppKey;
 pub use network::AddressRules;
 pub use record::{KeyRecord, KeyState};
-pub use request::Source;
+pub use request::KeyLocation;
 pub use response::RefusalClass;
 pub use scope::ScopeSet;
 #[cfg(feature = "postgres")]

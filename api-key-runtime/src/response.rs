@@ -204,7 +204,7 @@ impl Responses {
     }
 }
 
-/// The refusal where no [`AppKeys`](crate::AppKeys) could check anything: nothing is known of realm and sources.
+/// The refusal where no [`AppKeys`](crate::AppKeys) could check anything: nothing is known of realm and key locations.
 pub(crate) fn misconfigured() -> HttpResponse {
     let status = StatusCode::INTERNAL_SERVER_ERROR;
     HttpResponse::build(status)

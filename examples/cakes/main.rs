@@ -14,7 +14,7 @@ mod welcome;
 use std::{error::Error, process::ExitCode};
 
 use actix_web::{App, HttpServer, dev::Server, web::Data};
-use api_key_runtime::{AppKeys, AppKeysBuilder, Source};
+use api_key_runtime::{AppKeys, AppKeysBuilder, KeyLocation};
 
 use crate::{database::Database, settings::Settings};
 
@@ -40,7 +40,11 @@ async fn serve() -> Result<(), Box<dyn Error>> {
     let keys = AppKeysBuilder::from_env()?
         // `?key=` is how the recipe's clients present theirs. A new service leaves it out: URLs end up in browser histories, in the
         // logs of every proxy on the way, and in the `Referer` of the next request. The access log below is only the one log we write.
-        .sources([Source::bearer(), Source::header("X-API-Key"), Source::query("key")])
+        .key_locations([
+            KeyLocation::bearer(),
+            KeyLocation::header("X-API-Key"),
+            KeyLocation::query("key"),
+        ])
         .refusal_body(jsend::refusal)
         .build()?;
 

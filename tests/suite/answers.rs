@@ -259,7 +259,11 @@ database_test!(
 // D5
 database_test!(after_a_key_in_the_query_nothing_is_stored_or_referred, |database: Database| {
     database.migrate();
-    let keys = database.builder().sources([api_key_runtime::Source::query("key")]).build().unwrap();
+    let keys = database
+        .builder()
+        .key_locations([api_key_runtime::KeyLocation::query("key")])
+        .build()
+        .unwrap();
     let server = Server::start(keys, routes);
     let (key, _) = database.issue("0.0.0.0");
     for target in [
@@ -414,7 +418,10 @@ fn the_access_log_holds_no_key_and_no_raw_bytes() {
     database.migrate();
     let keys = database
         .builder()
-        .sources([api_key_runtime::Source::query("key"), api_key_runtime::Source::bearer()])
+        .key_locations([
+            api_key_runtime::KeyLocation::query("key"),
+            api_key_runtime::KeyLocation::bearer(),
+        ])
         .build()
         .unwrap();
     let (key, _) = database.issue("0.0.0.0");

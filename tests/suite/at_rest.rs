@@ -4,7 +4,7 @@ use std::{collections::HashSet, fs, process::Command};
 
 use actix_web::{HttpResponse, get, web};
 use api_key_runtime::{
-    AppKeys, AppKeysBuilder, IssuedKey, KeyFormat, KeySecret, NewKey, Source, require_app_key,
+    AppKeys, AppKeysBuilder, IssuedKey, KeyFormat, KeyLocation, KeySecret, NewKey, require_app_key,
     test_util::MemoryStore,
 };
 
@@ -201,7 +201,7 @@ database_test!(
             .migrate()
             .builder()
             .accept_imported_keys()
-            .sources([Source::header("X-API-Key"), Source::query("key")])
+            .key_locations([KeyLocation::header("X-API-Key"), KeyLocation::query("key")])
             .build()
             .unwrap();
         let issued = keys.admin().unwrap().issue(&new_key().format(KeyFormat::Uuid)).unwrap();

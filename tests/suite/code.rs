@@ -14,7 +14,7 @@ fn root() -> PathBuf {
 }
 
 /// Every source file of the product, with its path.
-fn sources() -> Vec<(PathBuf, String)> {
+fn key_locations() -> Vec<(PathBuf, String)> {
     let mut folders: Vec<PathBuf> = PACKAGES.map(|package| root().join(package).join("src")).into();
     let mut files = Vec::new();
     while let Some(folder) = folders.pop() {
@@ -27,7 +27,7 @@ fn sources() -> Vec<(PathBuf, String)> {
             }
         }
     }
-    assert!(files.len() > 30, "the sources are elsewhere");
+    assert!(files.len() > 30, "the key_locations are elsewhere");
     files
 }
 
@@ -39,7 +39,7 @@ fn code(line: &str) -> &str {
 // C2
 #[test]
 fn nothing_believes_actix_s_connection_info() {
-    for (path, text) in sources() {
+    for (path, text) in key_locations() {
         for line in text.lines() {
             for leftmost in ["connection_info", "ConnectionInfo", "realip_remote_addr"] {
                 assert!(!code(line).contains(leftmost), "{}: {line}", path.display());
@@ -51,7 +51,7 @@ fn nothing_believes_actix_s_connection_info() {
 // A14
 #[test]
 fn the_library_registers_no_route() {
-    for (path, text) in sources() {
+    for (path, text) in key_locations() {
         // What tests are given calls routes and has none; unit tests have what they need.
         let is_for_tests = ["test_util", "tests.rs"]
             .iter()
@@ -96,7 +96,7 @@ fn each_place_knows_nothing_of_what_the_map_says() {
         let package = root().join(&place);
         let (file, folder) = (product.join(format!("{place}.rs")), product.join(&place));
         assert!(file.exists() || folder.exists() || package.exists(), "{place} is not there");
-        for (path, text) in sources() {
+        for (path, text) in key_locations() {
             if path != file && !path.starts_with(&folder) && !path.starts_with(&package) {
                 continue;
             }
@@ -113,7 +113,7 @@ fn each_place_knows_nothing_of_what_the_map_says() {
             }
         }
     }
-    assert!(seen > 60, "the map shows few of the sources: {seen}");
+    assert!(seen > 60, "the map shows few of the key_locations: {seen}");
 }
 
 // H1
@@ -143,7 +143,7 @@ fn unsafe_code_is_forbidden_and_what_can_panic_is_denied() {
         }
     }
     // Only tests, and what fails by panicking because it is a suite of tests, are let off.
-    for (path, text) in sources() {
+    for (path, text) in key_locations() {
         let is_for_tests = ["test_util", "tests", "tests.rs", "fuzz.rs"]
             .iter()
             .any(|name| path.components().any(|part| part.as_os_str() == *name));
@@ -203,7 +203,7 @@ fn actix_web_comes_without_http2_and_deny_toml_judges_what_it_brings() {
         assert!(manifest.contains(bound), "{bound}");
     }
     let deny = fs::read_to_string(root().join("deny.toml")).unwrap();
-    for section in ["[advisories]", "[licenses]", "[bans]", "[sources]"] {
+    for section in ["[advisories]", "[licenses]", "[bans]", "[key_locations]"] {
         assert!(deny.contains(section), "{section}");
     }
 }

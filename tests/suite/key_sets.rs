@@ -2,7 +2,7 @@
 
 use actix_web::{HttpResponse, web};
 use api_key_runtime::{
-    AppKey, AppKeys, NewKey, RequireAppKey, Source, require_app_key, test_util::MemoryStore,
+    AppKey, AppKeys, KeyLocation, NewKey, RequireAppKey, require_app_key, test_util::MemoryStore,
 };
 
 use crate::support::{Database, Server, database_test, http, log};
@@ -159,8 +159,11 @@ fn a_plain_set_and_one_in_web_data_leave_it_unclear_and_nothing_runs() {
 fn a_key_of_an_outer_set_is_nobody_to_an_inner_one() {
     let outer_store = MemoryStore::default();
     let issued = outer_store.issue(&NewKey::new("outer", "0.0.0.0".parse().unwrap())).unwrap();
-    let outer =
-        AppKeys::builder().store(outer_store).sources([Source::header("X-Outer")]).build().unwrap();
+    let outer = AppKeys::builder()
+        .store(outer_store)
+        .key_locations([KeyLocation::header("X-Outer")])
+        .build()
+        .unwrap();
     let inner = Set::in_memory("inner");
     let inner_keys = inner.keys.clone();
     let server = Server::configured(move |config| {

@@ -3,7 +3,7 @@
 use std::thread;
 
 use actix_web::{HttpResponse, get, web};
-use api_key_runtime::{AppKey, AppKeys, DieselStore, Source, require_app_key};
+use api_key_runtime::{AppKey, AppKeys, DieselStore, KeyLocation, require_app_key};
 
 use crate::support::{Counting, Database, Fixtures, Server, database_test, fixtures, http, log};
 
@@ -57,9 +57,13 @@ database_test!(
     a_query_parameter_a_cookie_and_other_names_only_where_enabled,
     |database: Database| {
         database.migrate();
-        let sources =
-            [Source::query("key"), Source::cookie("app_key"), Source::header("X-App-Key")];
-        let server = Server::start(database.builder().sources(sources).build().unwrap(), routes);
+        let key_locations = [
+            KeyLocation::query("key"),
+            KeyLocation::cookie("app_key"),
+            KeyLocation::header("X-App-Key"),
+        ];
+        let server =
+            Server::start(database.builder().key_locations(key_locations).build().unwrap(), routes);
         let (key, _) = database.issue("0.0.0.0");
         assert_eq!(status(&server, &format!("/cake?key={key}"), &[]), 200);
         assert_eq!(status(&server, "/cake", &[&format!("Cookie: app_key={key}")]), 200);
@@ -84,8 +88,10 @@ database_test!(
 // B2
 database_test!(more_than_one_credential_is_400_even_if_equal, |database: Database| {
     database.migrate();
-    let sources = [Source::bearer(), Source::header("X-API-Key"), Source::query("key")];
-    let server = Server::start(database.builder().sources(sources).build().unwrap(), routes);
+    let key_locations =
+        [KeyLocation::bearer(), KeyLocation::header("X-API-Key"), KeyLocation::query("key")];
+    let server =
+        Server::start(database.builder().key_locations(key_locations).build().unwrap(), routes);
     let (key, _) = database.issue("0.0.0.0");
     let bearer = format!("Authorization: Bearer {key}");
     let header = format!("X-API-Key: {key}");
@@ -206,7 +212,7 @@ database_test!(what_cannot_be_a_key_is_refused_without_a_query, |database: Datab
     for accept_imported in [false, true] {
         let mut builder = AppKeys::builder()
             .store(store.clone())
-            .sources([Source::header("X-API-Key"), Source::query("key")]);
+            .key_locations([KeyLocation::header("X-API-Key"), KeyLocation::query("key")]);
         if accept_imported {
             builder = builder.accept_imported_keys();
         }

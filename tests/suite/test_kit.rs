@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use actix_web::{App, Responder, delete, test, test::TestRequest, web};
 use api_key_runtime::{
-    NewKey, Source, require_app_key,
+    KeyLocation, NewKey, require_app_key,
     test_util::{TestKeys, TestRequestExt as _},
 };
 use chrono::TimeDelta;
@@ -87,7 +87,7 @@ async fn a_key_of_any_other_kind_is_bound_to_addresses() {
 async fn keys_follow_the_settings_of_the_application() {
     let pepper = "MDEyMzQ1Njc4OWFiY2RlZjAxMjM0NTY3ODlhYmNkZWY=";
     let keys = TestKeys::with(|builder| {
-        builder.prefix("shop_").pepper(pepper).sources([Source::header("x-shop-key")])
+        builder.prefix("shop_").pepper(pepper).key_locations([KeyLocation::header("x-shop-key")])
     });
     let key = keys.issue("cakes:delete");
     assert!(key.secret.expose().starts_with("shop_"));

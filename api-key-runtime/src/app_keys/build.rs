@@ -14,7 +14,7 @@ use crate::{
     lookup::Lookups,
     metrics::Counters,
     refusal_log::RefusalLog,
-    request::{Callers, Sources},
+    request::{Callers, KeyLocations},
     response::Responses,
     supervisor::Supervisor,
     usage::Usage,
@@ -22,7 +22,7 @@ use crate::{
 
 /// The settings, once they are known to be usable.
 struct Checked {
-    sources: Sources,
+    key_locations: KeyLocations,
     responses: Responses,
     callers: Callers,
     form: KeyForm,
@@ -88,8 +88,9 @@ impl AppKeysBuilder {
     }
 
     fn check(&self) -> Result<Checked, Error> {
-        let sources = Sources::check(&self.sources)?;
-        let responses = Responses::new(&self.realm, &sources.header_fields(), self.bodies.clone())?;
+        let key_locations = KeyLocations::check(&self.key_locations)?;
+        let responses =
+            Responses::new(&self.realm, &key_locations.header_fields(), self.bodies.clone())?;
         let callers = Callers::check(&self.trusted_proxies, self.forwarded_header.as_deref())?;
         let (form, digester) = self.form_and_digester()?;
         if self.lookup_timeout.is_zero() {
@@ -97,7 +98,7 @@ impl AppKeysBuilder {
                 "the look-up timeout is zero, so every request would be refused",
             ));
         }
-        Ok(Checked { sources, responses, callers, form, digester, bounds: self.bounds()? })
+        Ok(Checked { key_locations, responses, callers, form, digester, bounds: self.bounds()? })
     }
 
     #[cfg_attr(
@@ -157,7 +158,7 @@ impl AppKeysBuilder {
         Ok(AppKeys {
             inner: Arc::new(Inner {
                 number: SetNumber::next(),
-                sources: checked.sources,
+                key_locations: checked.key_locations,
                 form,
                 digester,
                 cache,

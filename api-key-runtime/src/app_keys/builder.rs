@@ -10,7 +10,7 @@ use diesel::r2d2::{ConnectionManager, Pool};
 use crate::clock::TestClock;
 #[cfg(feature = "_diesel")]
 use crate::{Error, store::Database};
-use crate::{KeyStore, RefusalClass, Source, clock::Clock, key::Secret, response::Bodies};
+use crate::{KeyLocation, KeyStore, RefusalClass, clock::Clock, key::Secret, response::Bodies};
 
 /// Sets up [`AppKeys`](crate::AppKeys). What a setter is given is checked by [`build`](Self::build).
 #[derive(Debug)]
@@ -23,7 +23,7 @@ pub struct AppKeysBuilder {
     pub(super) pepper: Option<Secret>,
     pub(super) previous_pepper: Option<Secret>,
     pub(super) accept_imported: bool,
-    pub(super) sources: Vec<Source>,
+    pub(super) key_locations: Vec<KeyLocation>,
     pub(super) trusted_proxies: Vec<String>,
     pub(super) forwarded_header: Option<String>,
     pub(super) realm: String,
@@ -46,7 +46,7 @@ impl Default for AppKeysBuilder {
             pepper: None,
             previous_pepper: None,
             accept_imported: false,
-            sources: vec![Source::bearer(), Source::header("X-API-Key")],
+            key_locations: vec![KeyLocation::bearer(), KeyLocation::header("X-API-Key")],
             trusted_proxies: Vec::new(),
             forwarded_header: None,
             realm: "api".to_owned(),
@@ -218,8 +218,8 @@ impl AppKeysBuilder {
     }
 
     /// Where a key may be presented, instead of `Authorization: Bearer` and `X-API-Key`.
-    pub fn sources(mut self, sources: impl IntoIterator<Item = Source>) -> Self {
-        self.sources = sources.into_iter().collect();
+    pub fn key_locations(mut self, key_locations: impl IntoIterator<Item = KeyLocation>) -> Self {
+        self.key_locations = key_locations.into_iter().collect();
         self
     }
 

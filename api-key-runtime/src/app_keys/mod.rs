@@ -28,7 +28,7 @@ use crate::{
     metrics::{Counters, Gauges},
     once::OncePerHour,
     refusal_log::RefusalLog,
-    request::{Callers, Sources, route_of},
+    request::{Callers, KeyLocations, route_of},
     response::Responses,
     supervisor::Supervisor,
     usage::Usage,
@@ -130,7 +130,7 @@ impl SetNumber {
 #[derive(Debug)]
 pub(crate) struct Inner {
     pub(crate) number: SetNumber,
-    pub(crate) sources: Sources,
+    pub(crate) key_locations: KeyLocations,
     pub(crate) form: KeyForm,
     pub(crate) digester: Digester,
     pub(crate) cache: Arc<Cache>,
@@ -240,7 +240,7 @@ impl AppKeys {
     fn marks(&self) -> access_log::Marks {
         let inner = self.inner();
         access_log::Marks {
-            sources: inner.sources.clone(),
+            key_locations: inner.key_locations.clone(),
             prefix: inner.form.prefix.as_str().to_owned(),
         }
     }

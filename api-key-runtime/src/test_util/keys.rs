@@ -46,9 +46,9 @@ impl TestKeys {
     /// The store and the clock are the test's, whatever the settings say.
     ///
     /// ```
-    /// use api_key_runtime::{Source, test_util::TestKeys};
+    /// use api_key_runtime::{KeyLocation, test_util::TestKeys};
     ///
-    /// let keys = TestKeys::with(|builder| builder.prefix("shop_").sources([Source::bearer()]));
+    /// let keys = TestKeys::with(|builder| builder.prefix("shop_").key_locations([KeyLocation::bearer()]));
     /// assert!(keys.issue("").secret.expose().starts_with("shop_"));
     /// ```
     ///
@@ -115,7 +115,7 @@ fn or_fail<T, E: fmt::Display>(result: Result<T, E>) -> T {
 pub trait TestRequestExt {
     /// Presents this key, as `Authorization: Bearer`.
     ///
-    /// An application whose `sources` are others gets it by `insert_header`, `cookie` or `uri`, from `key.secret.expose()`.
+    /// An application whose `key_locations` are others gets it by `insert_header`, `cookie` or `uri`, from `key.secret.expose()`.
     ///
     /// ```
     /// use actix_web::test::TestRequest;

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use actix_web::{HttpResponse, get, head, post, web};
 use api_key_runtime::{
-    AddressRules, AppKey, AppKeys, AppKeysBuilder, NewKey, Source, require_app_key,
+    AddressRules, AppKey, AppKeys, AppKeysBuilder, KeyLocation, NewKey, require_app_key,
     test_util::{MemoryStore, TestClock},
 };
 use chrono::{DateTime, TimeDelta, Utc};
@@ -202,11 +202,11 @@ fn served(
     let plain = build(builder());
     let recipe = build(
         builder()
-            .sources([
-                Source::bearer(),
-                Source::header("X-API-Key"),
-                Source::query("key"),
-                Source::cookie("app_key"),
+            .key_locations([
+                KeyLocation::bearer(),
+                KeyLocation::header("X-API-Key"),
+                KeyLocation::query("key"),
+                KeyLocation::cookie("app_key"),
             ])
             .accept_imported_keys(),
     );

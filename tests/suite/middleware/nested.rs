@@ -1,7 +1,7 @@
 //! Middleware and attribute one inside the other: both judge, and the handler sees the key.
 
 use actix_web::{HttpResponse, web};
-use api_key_runtime::{AppKey, RequireAppKey, Source, require_app_key};
+use api_key_runtime::{AppKey, KeyLocation, RequireAppKey, require_app_key};
 
 use super::{ANY_KEY, bearer, key_with};
 use crate::support::{Counting, Database, Fixtures, Server, database_test, http, log};
@@ -120,8 +120,10 @@ fn the_scopes_of_both_are_needed_and_the_refusal_names_those_of_whom_it_comes_fr
 #[test]
 fn headers_are_added_once_however_many_checks_there_are() {
     let database = Database::sqlite();
-    let keys =
-        database.migrate().builder().sources([Source::header("X-API-Key"), Source::query("key")]);
+    let keys = database
+        .migrate()
+        .builder()
+        .key_locations([KeyLocation::header("X-API-Key"), KeyLocation::query("key")]);
     let server = Server::start(keys.build().unwrap(), routes);
     let (key, _) = database.issue("0.0.0.0");
     let good = format!("X-API-Key: {key}");

@@ -3,7 +3,7 @@
 use std::time::Instant;
 
 use actix_web::{HttpResponse, web};
-use api_key_runtime::{AppKeys, RequireAppKey, Source, require_app_key};
+use api_key_runtime::{AppKeys, KeyLocation, RequireAppKey, require_app_key};
 
 use super::{ANY_KEY, Probe, Touched, bearer, cake, key_with};
 use crate::support::{Away, Database, Fixtures, PATIENCE, Server, database_test, http, log};
@@ -142,10 +142,10 @@ fn compare(server: &Server, callers: &[(String, Vec<String>)]) -> Vec<u16> {
 
 // B8, B12, D1, D2, D4, D5, D6
 database_test!(everywhere_every_answer_is_the_attribute_s_byte_by_byte, |database: Database| {
-    let builder = database.migrate().builder().sources([
-        Source::bearer(),
-        Source::header("X-API-Key"),
-        Source::query("key"),
+    let builder = database.migrate().builder().key_locations([
+        KeyLocation::bearer(),
+        KeyLocation::header("X-API-Key"),
+        KeyLocation::query("key"),
     ]);
     let touched = Touched::default();
     let server = served(builder.build().unwrap(), &touched);

@@ -7,7 +7,7 @@ use std::{
 };
 
 use actix_web::{App, HttpServer, web};
-use api_key_runtime::{KeyUse, RequireAppKey, Source, test_util::TestClock};
+use api_key_runtime::{KeyLocation, KeyUse, RequireAppKey, test_util::TestClock};
 use chrono::TimeDelta;
 
 use super::{NEVER, PATIENCE, SOON, count, recording, routes, usage, wait_until};
@@ -146,7 +146,7 @@ fn one_guard_within_another_is_one_use_also_when_each_reads_the_key_for_itself_b
     let (database, other) = (Database::sqlite(), Database::sqlite());
     let keys = |database| recording(database, NEVER).max_staleness(Duration::ZERO);
     let outer = keys(&database).build().unwrap();
-    let inner = keys(&other).sources([Source::header("X-Inner")]).build();
+    let inner = keys(&other).key_locations([KeyLocation::header("X-Inner")]).build();
     let inner = inner.unwrap();
     let sets = [outer.clone(), inner.clone()];
     let server = Server::configured(move |config| {

@@ -9,7 +9,7 @@ use std::borrow::Cow;
 
 use actix_web::http::header::{AUTHORIZATION, COOKIE, HeaderMap};
 
-use super::source::{Checked, Sources, is_token_character};
+use super::key_location::{Checked, KeyLocations, is_token_character};
 use crate::key::are_key_characters;
 
 /// Longest credential: nothing longer is hashed, copied or looked up.
@@ -38,14 +38,14 @@ struct Found<'a> {
     in_query: bool,
 }
 
-/// Reads the sources of an application, and nothing else, from a request.
+/// Reads the key locations of an application, and nothing else, from a request.
 pub(crate) fn present<'a>(
-    sources: &'a Sources,
+    key_locations: &'a KeyLocations,
     headers: &'a HeaderMap,
     query: &'a str,
 ) -> Presented<'a> {
     let mut only: Option<Found<'a>> = None;
-    for source in &sources.0 {
+    for source in &key_locations.0 {
         let found = match source {
             Checked::Bearer => bearer(headers),
             Checked::Header(name) => {

@@ -6,7 +6,7 @@ use std::{
 use actix_web::http::header::{HeaderName, HeaderValue};
 
 use super::*;
-use crate::Source;
+use crate::KeyLocation;
 
 fn headers(lines: &[(&str, &[u8])]) -> HeaderMap {
     let mut headers = HeaderMap::new();
@@ -17,16 +17,16 @@ fn headers(lines: &[(&str, &[u8])]) -> HeaderMap {
     headers
 }
 
-fn defaults() -> Sources {
-    Sources::check(&[Source::bearer(), Source::header("X-API-Key")]).unwrap()
+fn defaults() -> KeyLocations {
+    KeyLocations::check(&[KeyLocation::bearer(), KeyLocation::header("X-API-Key")]).unwrap()
 }
 
-fn everything() -> Sources {
-    Sources::check(&[
-        Source::bearer(),
-        Source::header("X-API-Key"),
-        Source::query("key"),
-        Source::cookie("app_key"),
+fn everything() -> KeyLocations {
+    KeyLocations::check(&[
+        KeyLocation::bearer(),
+        KeyLocation::header("X-API-Key"),
+        KeyLocation::query("key"),
+        KeyLocation::cookie("app_key"),
     ])
     .unwrap()
 }
@@ -42,13 +42,13 @@ const MALFORMED: Presented<'static> = Presented::Malformed { in_query: false };
 // B1
 #[test]
 fn bearer_and_x_api_key_are_read_by_default_and_nothing_else() {
-    let sources = defaults();
-    assert_eq!(present(&sources, &headers(&[("Authorization", b"Bearer K")]), ""), key("K"));
-    assert_eq!(present(&sources, &headers(&[("X-API-Key", b"K")]), ""), key("K"));
-    assert_eq!(present(&sources, &headers(&[]), "key=K"), Presented::Nothing);
+    let key_locations = defaults();
+    assert_eq!(present(&key_locations, &headers(&[("Authorization", b"Bearer K")]), ""), key("K"));
+    assert_eq!(present(&key_locations, &headers(&[("X-API-Key", b"K")]), ""), key("K"));
+    assert_eq!(present(&key_locations, &headers(&[]), "key=K"), Presented::Nothing);
     for other in ["Cookie", "X-App-Key", "Proxy-Authorization", "X_API_Key", "Api-Key"] {
         assert_eq!(
-            present(&sources, &headers(&[(other, b"app_key=K")]), ""),
+            present(&key_locations, &headers(&[(other, b"app_key=K")]), ""),
             Presented::Nothing,
             "{other}"
         );
@@ -58,11 +58,15 @@ fn bearer_and_x_api_key_are_read_by_default_and_nothing_else() {
 // B1
 #[test]
 fn sources_replace_the_list_and_what_is_not_in_it_is_nothing_presented() {
-    let sources = Sources::check(&[Source::header("X-App-Key")]).unwrap();
+    let key_locations = KeyLocations::check(&[KeyLocation::header("X-App-Key")]).unwrap();
     let all = headers(&[("Authorization", b"Bearer T"), ("X-API-Key", b"T"), ("X-App-Key", b"K")]);
-    assert_eq!(present(&sources, &all, "key=T"), key("K"));
+    assert_eq!(present(&key_locations, &all, "key=T"), key("K"));
     assert_eq!(
-        present(&sources, &headers(&[("Authorization", b"Bearer T"), ("X-API-Key", b"T")]), ""),
+        present(
+            &key_locations,
+            &headers(&[("Authorization", b"Bearer T"), ("X-API-Key", b"T")]),
+            ""
+        ),
         Presented::Nothing
     );
 }
@@ -70,7 +74,7 @@ fn sources_replace_the_list_and_what_is_not_in_it_is_nothing_presented() {
 // B2
 #[test]
 fn more_than_one_credential_is_never_a_choice_even_if_equal() {
-    let sources = everything();
+    let key_locations = everything();
     let cases: &[(Lines<'_>, &str)] = &[
         (&[("Authorization", b"Bearer K"), ("X-API-Key", b"K")], ""),
         (&[("Authorization", b"Bearer K"), ("Authorization", b"Bearer K")], ""),
@@ -90,7 +94,7 @@ fn more_than_one_credential_is_never_a_choice_even_if_equal() {
     ];
     for (lines, query) in cases {
         assert_eq!(
-            present(&sources, &headers(lines), query),
+            present(&key_locations, &headers(lines), query),
             Presented::Several,
             "{lines:?} {query}"
         );
@@ -100,10 +104,10 @@ fn more_than_one_credential_is_never_a_choice_even_if_equal() {
 // B3
 #[test]
 fn the_scheme_is_case_insensitive_and_what_follows_it_must_be_a_key() {
-    let sources = defaults();
+    let key_locations = defaults();
     for line in ["Bearer K", "bearer K", "BEARER K", "bEaReR  K", "Bearer   K"] {
         assert_eq!(
-            present(&sources, &headers(&[("Authorization", line.as_bytes())]), ""),
+            present(&key_locations, &headers(&[("Authorization", line.as_bytes())]), ""),
             key("K"),
             "{line}"
         );
@@ -125,7 +129,7 @@ fn the_scheme_is_case_insensitive_and_what_follows_it_must_be_a_key() {
         " Bearer K",
     ] {
         assert_eq!(
-            present(&sources, &headers(&[("Authorization", line.as_bytes())]), ""),
+            present(&key_locations, &headers(&[("Authorization", line.as_bytes())]), ""),
             MALFORMED,
             "{line}"
         );
@@ -134,53 +138,62 @@ fn the_scheme_is_case_insensitive_and_what_follows_it_must_be_a_key() {
         ["BearerK", "Basic QWxhZGRpbg==", "Basic", "KeyDigest a=b", "BearerBearer K", "Token K"]
     {
         assert_eq!(
-            present(&sources, &headers(&[("Authorization", line.as_bytes())]), ""),
+            present(&key_locations, &headers(&[("Authorization", line.as_bytes())]), ""),
             Presented::Nothing,
             "{line}"
         );
     }
     let both = headers(&[("Authorization", b"Basic QWxhZGRpbg=="), ("X-API-Key", b"K")]);
-    assert_eq!(present(&sources, &both, ""), key("K"));
-    assert_eq!(present(&sources, &headers(&[("X-API-Key", b"")]), ""), MALFORMED);
+    assert_eq!(present(&key_locations, &both, ""), key("K"));
+    assert_eq!(present(&key_locations, &headers(&[("X-API-Key", b"")]), ""), MALFORMED);
 }
 
 // B4
 #[test]
 fn more_than_256_bytes_are_no_key() {
-    let sources = everything();
+    let key_locations = everything();
     let fits = "k".repeat(256);
-    assert_eq!(present(&sources, &headers(&[("X-API-Key", fits.as_bytes())]), ""), key(&fits));
+    assert_eq!(
+        present(&key_locations, &headers(&[("X-API-Key", fits.as_bytes())]), ""),
+        key(&fits)
+    );
     for length in [257, 100_000] {
         let long = "k".repeat(length);
-        assert_eq!(present(&sources, &headers(&[("X-API-Key", long.as_bytes())]), ""), MALFORMED);
+        assert_eq!(
+            present(&key_locations, &headers(&[("X-API-Key", long.as_bytes())]), ""),
+            MALFORMED
+        );
         assert_eq!(
             present(
-                &sources,
+                &key_locations,
                 &headers(&[("Authorization", format!("Bearer {long}").as_bytes())]),
                 ""
             ),
             MALFORMED
         );
         assert_eq!(
-            present(&sources, &headers(&[]), &format!("key={long}")),
+            present(&key_locations, &headers(&[]), &format!("key={long}")),
             Presented::Malformed { in_query: true }
         );
     }
     let encoded = format!("key={}", "%6B".repeat(257));
-    assert_eq!(present(&sources, &headers(&[]), &encoded), Presented::Malformed { in_query: true });
+    assert_eq!(
+        present(&key_locations, &headers(&[]), &encoded),
+        Presented::Malformed { in_query: true }
+    );
 }
 
 // B4
 #[test]
 fn a_key_of_100_kb_costs_the_check_no_more_than_twice_a_short_bad_one() {
-    let sources = defaults();
+    let key_locations = defaults();
     // The best of many rounds: whatever else the machine does only adds to the others.
     let cost = |name: &str, value: &[u8]| {
         let headers = headers(&[(name, value)]);
         let round = |_| {
             let began = Instant::now();
             for _ in 0..100 {
-                let presented = present(black_box(&sources), black_box(&headers), "");
+                let presented = present(black_box(&key_locations), black_box(&headers), "");
                 assert_eq!(black_box(presented), MALFORMED);
             }
             began.elapsed()
@@ -200,7 +213,7 @@ fn a_key_of_100_kb_costs_the_check_no_more_than_twice_a_short_bad_one() {
 // B5
 #[test]
 fn bytes_that_no_key_holds_are_no_key() {
-    let sources = everything();
+    let key_locations = everything();
     // Listed here, and not asked of the code that decides: the base64url, base64 and UUID characters are all there is.
     let in_keys = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-._~+/=";
     for byte in 0..=255_u8 {
@@ -210,14 +223,14 @@ fn bytes_that_no_key_holds_are_no_key() {
         let value = [b'K', byte, b'K'];
         if let Ok(value) = HeaderValue::from_bytes(&value) {
             assert_eq!(
-                present(&sources, &headers(&[("X-API-Key", value.as_bytes())]), ""),
+                present(&key_locations, &headers(&[("X-API-Key", value.as_bytes())]), ""),
                 MALFORMED,
                 "{byte:#x}"
             );
         }
         let query = format!("key=K%{byte:02X}K");
         assert_eq!(
-            present(&sources, &headers(&[]), &query),
+            present(&key_locations, &headers(&[]), &query),
             Presented::Malformed { in_query: true },
             "{byte:#x}"
         );
@@ -230,14 +243,14 @@ fn a_query_is_decoded_once_and_plus_and_semicolon_mean_nothing() {
     fn in_query(text: &str) -> Presented<'_> {
         Presented::Key { key: text.as_bytes().into(), in_query: true }
     }
-    let sources = everything();
+    let key_locations = everything();
     let none = headers(&[]);
-    assert_eq!(present(&sources, &none, "a=b&key=K%2dK&c"), in_query("K-K"));
-    assert_eq!(present(&sources, &none, "%6bey=K"), in_query("K"));
-    assert_eq!(present(&sources, &none, "key=K+K"), in_query("K+K"));
-    assert_eq!(present(&sources, &none, "key=K="), in_query("K="));
+    assert_eq!(present(&key_locations, &none, "a=b&key=K%2dK&c"), in_query("K-K"));
+    assert_eq!(present(&key_locations, &none, "%6bey=K"), in_query("K"));
+    assert_eq!(present(&key_locations, &none, "key=K+K"), in_query("K+K"));
+    assert_eq!(present(&key_locations, &none, "key=K="), in_query("K="));
     let whole = format!("key={}", "%4b".repeat(256));
-    assert_eq!(present(&sources, &none, &whole), in_query(&"K".repeat(256)));
+    assert_eq!(present(&key_locations, &none, &whole), in_query(&"K".repeat(256)));
     for query in [
         "key=%",
         "key=%2",
@@ -250,30 +263,33 @@ fn a_query_is_decoded_once_and_plus_and_semicolon_mean_nothing() {
         "key",
     ] {
         assert_eq!(
-            present(&sources, &none, query),
+            present(&key_locations, &none, query),
             Presented::Malformed { in_query: true },
             "{query}"
         );
     }
     for query in ["", "&&", "Key=K", "key%=K", "keys=K", "%256bey=K", "a=key=K", "a;key=K"] {
-        assert_eq!(present(&sources, &none, query), Presented::Nothing, "{query}");
+        assert_eq!(present(&key_locations, &none, query), Presented::Nothing, "{query}");
     }
 }
 
 #[test]
 fn a_cookie_is_read_by_its_whole_name() {
-    let sources = everything();
-    assert_eq!(present(&sources, &headers(&[("Cookie", b"a=b; app_key=K; c=d")]), ""), key("K"));
+    let key_locations = everything();
+    assert_eq!(
+        present(&key_locations, &headers(&[("Cookie", b"a=b; app_key=K; c=d")]), ""),
+        key("K")
+    );
     for other in ["xapp_key=K", "app_keyx=K", "App_Key=K", "a=app_key=K"] {
         assert_eq!(
-            present(&sources, &headers(&[("Cookie", other.as_bytes())]), ""),
+            present(&key_locations, &headers(&[("Cookie", other.as_bytes())]), ""),
             Presented::Nothing,
             "{other}"
         );
     }
     for bad in ["app_key=", "app_key", "app_key=\"K\"", "app_key=K "] {
         assert_eq!(
-            present(&sources, &headers(&[("Cookie", bad.as_bytes())]), ""),
+            present(&key_locations, &headers(&[("Cookie", bad.as_bytes())]), ""),
             MALFORMED,
             "{bad}"
         );

@@ -7,20 +7,20 @@ use crate::Error;
 /// A place of the request where a key may be presented.
 ///
 /// By default these are [`bearer`](Self::bearer) and [`header("X-API-Key")`](Self::header);
-/// [`AppKeysBuilder::sources`](crate::AppKeysBuilder::sources) replaces the list.
+/// [`AppKeysBuilder::key_locations`](crate::AppKeysBuilder::key_locations) replaces the list.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Source(pub(super) Place);
+pub struct KeyLocation(pub(super) Place);
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Place {
     Bearer,
-    /// Validated by [`Source::check`], so that a setter need not return a `Result`.
+    /// Validated by [`KeyLocation::check`], so that a setter need not return a `Result`.
     Header(String),
     Query(String),
     Cookie(String),
 }
 
-impl Source {
+impl KeyLocation {
     /// `Authorization: Bearer KEY` (RFC 6750, section 2.1). Another scheme is nothing presented.
     #[must_use]
     pub const fn bearer() -> Self {
@@ -48,9 +48,9 @@ impl Source {
     }
 }
 
-/// The sources of an application, checked and in the form in which requests are read.
+/// The key locations of an application, checked and in the form in which requests are read.
 #[derive(Clone, Debug)]
-pub(crate) struct Sources(pub(super) Box<[Checked]>);
+pub(crate) struct KeyLocations(pub(super) Box<[Checked]>);
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Checked {
@@ -60,10 +60,10 @@ pub(super) enum Checked {
     Cookie(Box<str>),
 }
 
-impl Sources {
-    pub(crate) fn check(sources: &[Source]) -> Result<Self, Error> {
-        let mut checked = Vec::with_capacity(sources.len());
-        for source in sources {
+impl KeyLocations {
+    pub(crate) fn check(key_locations: &[KeyLocation]) -> Result<Self, Error> {
+        let mut checked = Vec::with_capacity(key_locations.len());
+        for source in key_locations {
             let place = match &source.0 {
                 Place::Bearer => Checked::Bearer,
                 Place::Header(name) => Checked::Header(header_name(name)?),
@@ -71,13 +71,16 @@ impl Sources {
                 Place::Cookie(name) => Checked::Cookie(token(name, "cookie")?),
             };
             if checked.contains(&place) {
-                return Err(Error::setting(format!("the source {:?} is named twice", source.0)));
+                return Err(Error::setting(format!(
+                    "the key location {:?} is named twice",
+                    source.0
+                )));
             }
             checked.push(place);
         }
         if checked.is_empty() {
             return Err(Error::setting(
-                "no source is left to present a key in; name at least one, such as Source::bearer()",
+                "no source is left to present a key in; name at least one, such as KeyLocation::bearer()",
             ));
         }
         Ok(Self(checked.into()))
@@ -112,7 +115,7 @@ impl Sources {
 fn header_name(name: &str) -> Result<HeaderName, Error> {
     let parsed = HeaderName::try_from(name)
         .map_err(|_| Error::setting(format!("{name:?} is no header name")))?;
-    // Hop-by-hop and framing fields never reach a handler as they were sent; the other two have sources of their own.
+    // Hop-by-hop and framing fields never reach a handler as they were sent; the other two have key locations of their own.
     let unusable = [
         "authorization",
         "connection",
@@ -127,7 +130,7 @@ fn header_name(name: &str) -> Result<HeaderName, Error> {
     ];
     if unusable.contains(&parsed.as_str()) {
         return Err(Error::setting(format!(
-            "the header {name:?} cannot hold a key by itself; use Source::bearer() for Authorization and Source::cookie(..) for a cookie"
+            "the header {name:?} cannot hold a key by itself; use KeyLocation::bearer() for Authorization and KeyLocation::cookie(..) for a cookie"
         )));
     }
     Ok(parsed)
@@ -155,33 +158,36 @@ mod tests {
     fn unusable_sources_are_refused_at_start_up() {
         let bad = [
             vec![],
-            vec![Source::bearer(), Source::bearer()],
-            vec![Source::header("X-Key"), Source::header("x-key")],
-            vec![Source::header("")],
-            vec![Source::header("X Key")],
-            vec![Source::header("Authorization")],
-            vec![Source::header("Cookie")],
-            vec![Source::header("Proxy-Authorization")],
-            vec![Source::query("")],
-            vec![Source::query("a=b")],
-            vec![Source::cookie("a;b")],
+            vec![KeyLocation::bearer(), KeyLocation::bearer()],
+            vec![KeyLocation::header("X-Key"), KeyLocation::header("x-key")],
+            vec![KeyLocation::header("")],
+            vec![KeyLocation::header("X Key")],
+            vec![KeyLocation::header("Authorization")],
+            vec![KeyLocation::header("Cookie")],
+            vec![KeyLocation::header("Proxy-Authorization")],
+            vec![KeyLocation::query("")],
+            vec![KeyLocation::query("a=b")],
+            vec![KeyLocation::cookie("a;b")],
         ];
-        for sources in bad {
-            assert!(Sources::check(&sources).unwrap_err().is_setting(), "{sources:?}");
+        for key_locations in bad {
+            assert!(
+                KeyLocations::check(&key_locations).unwrap_err().is_setting(),
+                "{key_locations:?}"
+            );
         }
     }
 
     #[test]
     fn vary_names_the_headers_consulted_once() {
-        let sources = [
-            Source::bearer(),
-            Source::header("X-API-Key"),
-            Source::query("key"),
-            Source::cookie("a"),
-            Source::cookie("b"),
+        let key_locations = [
+            KeyLocation::bearer(),
+            KeyLocation::header("X-API-Key"),
+            KeyLocation::query("key"),
+            KeyLocation::cookie("a"),
+            KeyLocation::cookie("b"),
         ];
         assert_eq!(
-            Sources::check(&sources).unwrap().header_fields(),
+            KeyLocations::check(&key_locations).unwrap().header_fields(),
             "authorization, x-api-key, cookie"
         );
     }
