@@ -238,9 +238,9 @@ pub use scope::ScopeSet;
 pub use store::postgres;
 #[cfg(feature = "sqlite")]
 pub use store::sqlite;
-#[cfg(feature = "_diesel")]
-pub use store::{Backend, DieselStore, KeyConnection, copy_migrations};
 pub use store::{ChangeCursor, Changes, KeyStore, StoreError};
+#[cfg(feature = "_diesel")]
+pub use store::{DatabaseKind, DieselStore, KeyConnection, copy_migrations};
 pub use usage::KeyUse;
 
 /// What the attribute expands to; not for use by hand.

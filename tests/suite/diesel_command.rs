@@ -20,9 +20,9 @@ impl Project {
         let migrations = folder.join("migrations");
         fs::create_dir(&migrations).unwrap();
         let kind = if database.is_postgres() {
-            api_key_runtime::Backend::Postgres
+            api_key_runtime::DatabaseKind::Postgres
         } else {
-            api_key_runtime::Backend::Sqlite
+            api_key_runtime::DatabaseKind::Sqlite
         };
         api_key_runtime::copy_migrations(&migrations, kind).unwrap();
         let own = migrations.join("2026-11-23-000000_users");

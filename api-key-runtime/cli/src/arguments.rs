@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use api_key_runtime::{AddressRules, Backend, Error, KeyFormat, NewKey, ScopeSet};
+use api_key_runtime::{AddressRules, DatabaseKind, Error, KeyFormat, NewKey, ScopeSet};
 use chrono::{DateTime, Utc};
 use clap::{Args, Parser, Subcommand, ValueEnum, value_parser};
 
@@ -144,10 +144,10 @@ enum CopyBackend {
 }
 
 impl CopyMigrations {
-    pub(crate) fn backend(&self) -> Backend {
+    pub(crate) fn backend(&self) -> DatabaseKind {
         match self.backend {
-            CopyBackend::Postgres => Backend::Postgres,
-            CopyBackend::Sqlite => Backend::Sqlite,
+            CopyBackend::Postgres => DatabaseKind::Postgres,
+            CopyBackend::Sqlite => DatabaseKind::Sqlite,
         }
     }
 }

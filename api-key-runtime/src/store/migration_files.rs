@@ -10,7 +10,7 @@ use crate::Error;
 /// A kind of database that the tables come for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
-pub enum Backend {
+pub enum DatabaseKind {
     /// Postgres 13 or newer.
     Postgres,
     /// SQLite 3.35 or newer.
@@ -50,7 +50,7 @@ const SQLITE: [Migration; 2] = [
 /// # Errors
 /// When there is no such folder, a file in it that we would write differs from ours, or the file system refuses. Where a file differs,
 /// nothing is written.
-pub fn copy_migrations(directory: &Path, backend: Backend) -> Result<Vec<PathBuf>, Error> {
+pub fn copy_migrations(directory: &Path, backend: DatabaseKind) -> Result<Vec<PathBuf>, Error> {
     if !directory.is_dir() {
         return Err(Error::input(format!(
             "there is no folder {}: name the folder of your Diesel migrations, usually `migrations`",
@@ -58,8 +58,8 @@ pub fn copy_migrations(directory: &Path, backend: Backend) -> Result<Vec<PathBuf
         )));
     }
     let migrations: &[Migration] = match backend {
-        Backend::Postgres => &POSTGRES,
-        Backend::Sqlite => &SQLITE,
+        DatabaseKind::Postgres => &POSTGRES,
+        DatabaseKind::Sqlite => &SQLITE,
     };
     let mut missing = Vec::new();
     for migration in migrations {
@@ -127,16 +127,16 @@ mod tests {
     fn a_second_copy_changes_nothing_and_a_different_file_is_never_overwritten() {
         let folder = std::env::temp_dir().join(format!("app-key-copy-{}", std::process::id()));
         assert!(
-            copy_migrations(&folder, Backend::Sqlite).unwrap_err().is_input(),
+            copy_migrations(&folder, DatabaseKind::Sqlite).unwrap_err().is_input(),
             "a missing folder is not made"
         );
         fs::create_dir_all(&folder).unwrap();
-        assert_eq!(copy_migrations(&folder, Backend::Sqlite).unwrap().len(), 2);
-        assert!(copy_migrations(&folder, Backend::Sqlite).unwrap().is_empty());
+        assert_eq!(copy_migrations(&folder, DatabaseKind::Sqlite).unwrap().len(), 2);
+        assert!(copy_migrations(&folder, DatabaseKind::Sqlite).unwrap().is_empty());
         let changed = folder.join(SQLITE[1].folder).join("down.sql");
         fs::write(&changed, "-- changed").unwrap();
         fs::remove_file(folder.join(SQLITE[0].folder).join("up.sql")).unwrap();
-        assert!(copy_migrations(&folder, Backend::Sqlite).unwrap_err().is_refused());
+        assert!(copy_migrations(&folder, DatabaseKind::Sqlite).unwrap_err().is_refused());
         assert_eq!(fs::read_to_string(&changed).unwrap(), "-- changed");
         assert!(
             !folder.join(SQLITE[0].folder).join("up.sql").exists(),

@@ -55,7 +55,7 @@ pub(crate) use self::{
 pub use self::{
     diesel_store::DieselStore,
     key_connection::KeyConnection,
-    migration_files::{Backend, copy_migrations},
+    migration_files::{DatabaseKind, copy_migrations},
 };
 
 /// Where keys are looked up.

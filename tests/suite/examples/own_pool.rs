@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use api_key_runtime::{Backend, copy_migrations};
+use api_key_runtime::{DatabaseKind, copy_migrations};
 use diesel_migrations::FileBasedMigrations;
 
 use super::{Example, header, root};
@@ -15,11 +15,11 @@ fn serve(database: &Database) -> Example {
 }
 
 /// The folder of its migrations for this database.
-fn migrations(database: &Database) -> (PathBuf, Backend) {
+fn migrations(database: &Database) -> (PathBuf, DatabaseKind) {
     let (name, backend) = if database.is_postgres() {
-        ("postgres", Backend::Postgres)
+        ("postgres", DatabaseKind::Postgres)
     } else {
-        ("sqlite", Backend::Sqlite)
+        ("sqlite", DatabaseKind::Sqlite)
     };
     let folder = root().join("examples/own_pool/migrations").join(name);
     (folder, backend)
