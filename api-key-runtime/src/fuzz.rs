@@ -12,7 +12,7 @@ use std::net::IpAddr;
 use actix_web::http::header::{AUTHORIZATION, COOKIE, HeaderMap, HeaderName, HeaderValue};
 
 use crate::{
-    AddressRules, KeyFormat, KeyLocation,
+    AllowedIps, KeyFormat, KeyLocation,
     key::{KeyForm, is_key_character},
     request::{Callers, KeyLocations, Presented, present},
 };
@@ -90,18 +90,18 @@ pub fn address_rules(data: &[u8]) {
     };
     let some: [IpAddr; 4] =
         ["0.0.0.0", "10.1.2.3", "2001:db8::1", "::"].map(|address| address.parse().unwrap());
-    match text.parse::<AddressRules>() {
+    match text.parse::<AllowedIps>() {
         Ok(rules) => {
             assert!(rules.is_readable());
-            assert_eq!(rules.as_str().parse::<AddressRules>().unwrap(), rules);
-            assert_eq!(AddressRules::from_stored(text), rules);
-            assert_eq!(rules.allow(None), text == "0.0.0.0");
+            assert_eq!(rules.as_str().parse::<AllowedIps>().unwrap(), rules);
+            assert_eq!(AllowedIps::from_stored(text), rules);
+            assert_eq!(rules.allows(None), text == "0.0.0.0");
         }
         Err(_) => assert!(
             some.into_iter()
                 .map(Some)
                 .chain([None])
-                .all(|address| !AddressRules::from_stored(text).allow(address))
+                .all(|address| !AllowedIps::from_stored(text).allows(address))
         ),
     }
 }

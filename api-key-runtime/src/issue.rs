@@ -3,7 +3,7 @@
 use chrono::{DateTime, Datelike as _, Utc};
 
 use crate::{
-    AddressRules, Error, KeyFormat, KeyRecord, KeySecret, ScopeSet,
+    AllowedIps, Error, KeyFormat, KeyRecord, KeySecret, ScopeSet,
     clock::to_stored,
     key::{Digester, KeyForm},
 };
@@ -26,7 +26,7 @@ const LAST_YEAR: i32 = 9999;
 #[must_use = "no key exists until it is issued"]
 pub struct NewKey {
     name: String,
-    allowed_ips: AddressRules,
+    allowed_ips: AllowedIps,
     scopes: ScopeSet,
     owner: Option<String>,
     expires_at: Option<DateTime<Utc>>,
@@ -35,7 +35,7 @@ pub struct NewKey {
 
 impl NewKey {
     /// A native key without scopes, owner and end.
-    pub fn new(name: impl Into<String>, allowed_ips: AddressRules) -> Self {
+    pub fn new(name: impl Into<String>, allowed_ips: AllowedIps) -> Self {
         Self {
             name: name.into(),
             allowed_ips,

@@ -116,6 +116,7 @@
 mod access_log;
 #[cfg(feature = "_diesel")]
 mod admin;
+mod allowed_ips;
 mod app_key;
 mod app_keys;
 mod authenticate;
@@ -135,7 +136,6 @@ mod known_key;
 mod lookup;
 mod metrics;
 mod middleware;
-mod network;
 mod once;
 mod policy;
 mod reason;
@@ -221,6 +221,7 @@ pub use api_key_macros::require_app_key;
 
 #[cfg(feature = "_diesel")]
 pub use admin::Admin;
+pub use allowed_ips::AllowedIps;
 pub use app_key::AppKey;
 pub use app_keys::{AppKeys, AppKeysBuilder};
 pub use error::Error;
@@ -229,7 +230,6 @@ pub use issue::{IssuedKey, NewKey};
 pub use key::{DigestAlgorithm, KeyDigest, KeyFormat, KeySecret};
 pub use metrics::Metrics;
 pub use middleware::RequireAppKey;
-pub use network::AddressRules;
 pub use record::{KeyRecord, KeyState};
 pub use request::KeyLocation;
 pub use response::RefusalClass;

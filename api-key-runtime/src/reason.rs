@@ -13,7 +13,7 @@ pub(crate) enum Reason {
     Disabled,
     Expired,
     WrongAddress,
-    UnreadableAddressRule,
+    UnreadableAllowedIps,
     MissingScope,
     Unavailable,
     Overloaded,
@@ -31,7 +31,7 @@ impl Reason {
         Self::Disabled,
         Self::Expired,
         Self::WrongAddress,
-        Self::UnreadableAddressRule,
+        Self::UnreadableAllowedIps,
         Self::MissingScope,
         Self::Unavailable,
         Self::Overloaded,
@@ -48,7 +48,7 @@ impl Reason {
             | Self::Disabled
             | Self::Expired
             | Self::WrongAddress
-            | Self::UnreadableAddressRule => RefusalClass::InvalidKey,
+            | Self::UnreadableAllowedIps => RefusalClass::InvalidKey,
             Self::MissingScope => RefusalClass::MissingScope,
             Self::Unavailable | Self::Overloaded | Self::TooLate => RefusalClass::Unavailable,
         }
@@ -65,7 +65,7 @@ impl Reason {
             Self::Disabled => "disabled",
             Self::Expired => "expired",
             Self::WrongAddress => "wrong address",
-            Self::UnreadableAddressRule => "unreadable address rule",
+            Self::UnreadableAllowedIps => "unreadable address rule",
             Self::MissingScope => "scope missing",
             Self::Unavailable => "key store unavailable",
             Self::Overloaded => "look-up queue full",

@@ -2,16 +2,16 @@
 
 use chrono::{DateTime, Utc};
 
-use crate::{AddressRules, DigestAlgorithm, KeyDigest, ScopeSet};
+use crate::{AllowedIps, DigestAlgorithm, KeyDigest, ScopeSet};
 
 /// A row of the key table: everything that is known of a key, and nothing that would let anyone use it.
 ///
 /// A [`KeyStore`](crate::KeyStore) of your own makes one with [`new`](Self::new) and sets the rest:
 ///
 /// ```
-/// use api_key_runtime::{AddressRules, KeyDigest, KeyRecord};
+/// use api_key_runtime::{AllowedIps, KeyDigest, KeyRecord};
 ///
-/// let mut record = KeyRecord::new(17, KeyDigest::from_bytes([7; 32]), AddressRules::from_stored("10.0.0.0/8"));
+/// let mut record = KeyRecord::new(17, KeyDigest::from_bytes([7; 32]), AllowedIps::from_stored("10.0.0.0/8"));
 /// record.name = "billing".to_owned();
 /// ```
 #[derive(Clone, Debug)]
@@ -30,7 +30,7 @@ pub struct KeyRecord {
     /// The application's own user, where it gave one.
     pub owner: Option<String>,
     /// Where the key may be used from.
-    pub allowed_ips: AddressRules,
+    pub allowed_ips: AllowedIps,
     /// What the key may be used for.
     pub scopes: ScopeSet,
     /// When it was issued.
@@ -48,7 +48,7 @@ pub struct KeyRecord {
 impl KeyRecord {
     /// A key without name, owner, scopes and end, whose digest is plain SHA-256.
     #[must_use]
-    pub fn new(id: i64, digest: KeyDigest, allowed_ips: AddressRules) -> Self {
+    pub fn new(id: i64, digest: KeyDigest, allowed_ips: AllowedIps) -> Self {
         Self {
             id,
             digest,

@@ -22,9 +22,9 @@ pub(crate) fn judge(
         KeyState::Disabled => return Err(Reason::Disabled),
         KeyState::Revoked => return Err(Reason::Revoked),
     }
-    if !key.allowed_ips.allow(address) {
+    if !key.allowed_ips.allows(address) {
         let readable = key.allowed_ips.are_readable();
-        return Err(if readable { Reason::WrongAddress } else { Reason::UnreadableAddressRule });
+        return Err(if readable { Reason::WrongAddress } else { Reason::UnreadableAllowedIps });
     }
     if !policy.is_met_by(&key.scopes) {
         return Err(Reason::MissingScope);
@@ -37,7 +37,7 @@ mod tests {
     use chrono::TimeDelta;
 
     use super::{judge as judge_known, *};
-    use crate::{AddressRules, KeyDigest, KeyRecord, ScopeSet};
+    use crate::{AllowedIps, KeyDigest, KeyRecord, ScopeSet};
 
     fn judge(
         record: &KeyRecord,
@@ -53,7 +53,7 @@ mod tests {
     }
 
     fn record() -> KeyRecord {
-        KeyRecord::new(1, KeyDigest::from_bytes([1; 32]), AddressRules::from_stored("203.0.113.7"))
+        KeyRecord::new(1, KeyDigest::from_bytes([1; 32]), AllowedIps::from_stored("203.0.113.7"))
     }
 
     const HERE: Option<IpAddr> = Some(IpAddr::V4(std::net::Ipv4Addr::new(203, 0, 113, 7)));
@@ -90,8 +90,8 @@ mod tests {
         assert_eq!(judge(&record, &policy, HERE, now()), Err(Reason::MissingScope));
         record.scopes = ScopeSet::from_stored("cakes:write");
         assert_eq!(judge(&record, &policy, HERE, now()), Ok(()));
-        record.allowed_ips = AddressRules::from_stored("203.0.113.07");
-        assert_eq!(judge(&record, &policy, HERE, now()), Err(Reason::UnreadableAddressRule));
+        record.allowed_ips = AllowedIps::from_stored("203.0.113.07");
+        assert_eq!(judge(&record, &policy, HERE, now()), Err(Reason::UnreadableAllowedIps));
         record.expires_at = Some(now());
         assert_eq!(judge(&record, &policy, HERE, now()), Err(Reason::Expired));
         // A stamp in the future counts as well: of two readings the one that lets fewer in.

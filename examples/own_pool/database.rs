@@ -2,7 +2,7 @@
 
 use std::{error::Error, time::Duration};
 
-use api_key_runtime::{AddressRules, Admin, AppKeys, AppKeysBuilder, KeySecret, NewKey};
+use api_key_runtime::{Admin, AllowedIps, AppKeys, AppKeysBuilder, KeySecret, NewKey};
 use diesel::{
     connection::SimpleConnection as _,
     prelude::*,
@@ -84,7 +84,7 @@ impl Database {
 }
 
 fn first_key(user: i64) -> NewKey {
-    NewKey::new("first", AddressRules::any()).owner(user.to_string())
+    NewKey::new("first", AllowedIps::any()).owner(user.to_string())
 }
 
 pub(crate) fn is_taken(failure: &Failure) -> bool {

@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use api_key_runtime::{AddressRules, DatabaseKind, Error, KeyFormat, NewKey, ScopeSet};
+use api_key_runtime::{AllowedIps, DatabaseKind, Error, KeyFormat, NewKey, ScopeSet};
 use chrono::{DateTime, Utc};
 use clap::{Args, Parser, Subcommand, ValueEnum, value_parser};
 
@@ -159,7 +159,7 @@ pub(crate) struct Issue {
     name: String,
     /// An address or CIDR block the key may be used from, or `any`; repeatable
     #[arg(long, required = true, value_name = "ADDR|CIDR|any", value_parser = address_rule)]
-    ip: Vec<AddressRules>,
+    ip: Vec<AllowedIps>,
     /// What the key may be used for; repeatable, or several separated by spaces
     #[arg(long = "scope", value_name = "SCOPE", value_parser = scopes)]
     scopes: Vec<ScopeSet>,
@@ -234,9 +234,9 @@ impl Issue {
     }
 }
 
-fn address_rule(text: &str) -> Result<AddressRules, Error> {
+fn address_rule(text: &str) -> Result<AllowedIps, Error> {
     if text == "any" {
-        return Ok(AddressRules::any());
+        return Ok(AllowedIps::any());
     }
     text.parse()
 }
@@ -248,13 +248,13 @@ fn scopes(text: &str) -> Result<ScopeSet, String> {
     text.parse().map_err(|error: Error| error.to_string())
 }
 
-fn join_addresses(rules: &[AddressRules]) -> Result<AddressRules, Failure> {
-    if rules.len() > 1 && rules.contains(&AddressRules::any()) {
+fn join_addresses(rules: &[AllowedIps]) -> Result<AllowedIps, Failure> {
+    if rules.len() > 1 && rules.contains(&AllowedIps::any()) {
         return Err(Failure::Usage(
             "--ip any admits every address by itself: leave the other --ip out, or `any`",
         ));
     }
-    let texts: Vec<&str> = rules.iter().map(AddressRules::as_str).collect();
+    let texts: Vec<&str> = rules.iter().map(AllowedIps::as_str).collect();
     Ok(texts.join(" ").parse()?)
 }
 

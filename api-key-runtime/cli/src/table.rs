@@ -103,7 +103,7 @@ fn ago(time: DateTime<Utc>, now: DateTime<Utc>) -> String {
 
 #[cfg(test)]
 mod tests {
-    use api_key_runtime::{AddressRules, KeyDigest};
+    use api_key_runtime::{AllowedIps, KeyDigest};
     use chrono::TimeDelta;
 
     use super::*;
@@ -117,7 +117,7 @@ mod tests {
         let mut record = KeyRecord::new(
             17,
             KeyDigest::from_bytes([1; 32]),
-            AddressRules::from_stored("10.0.0.0/8"),
+            AllowedIps::from_stored("10.0.0.0/8"),
         );
         record.hint = "ak_live_Ab3d".to_owned();
         record.name = "billing".to_owned();

@@ -2,7 +2,7 @@
 
 use std::io::{self, Write};
 
-use api_key_runtime::{AddressRules, KeyRecord, KeyUse, ScopeSet};
+use api_key_runtime::{AllowedIps, KeyRecord, KeyUse, ScopeSet};
 use chrono::{DateTime, SecondsFormat, Utc};
 
 /// Whether a character could do anything but appear: control a terminal, turn the text around it, or hide.
@@ -104,8 +104,8 @@ pub(crate) fn owner(record: &KeyRecord) -> String {
 }
 
 /// In the words of `--ip`; an empty text admits nobody, and so does one that cannot be read.
-pub(crate) fn addresses(rules: &AddressRules) -> String {
-    if *rules == AddressRules::any() {
+pub(crate) fn addresses(rules: &AllowedIps) -> String {
+    if *rules == AllowedIps::any() {
         "any".to_owned()
     } else if rules.as_str().is_empty() {
         "nobody".to_owned()

@@ -1,7 +1,7 @@
 //! What is believed to the nanosecond, and how much of what anyone can make up is kept.
 
 use super::*;
-use crate::{AddressRules, KeyState};
+use crate::{AllowedIps, KeyState};
 
 const STALE_IF_ERROR: u64 = 5_000_000_000;
 const MAX_STALENESS: u64 = 1_000_000_000;
@@ -28,7 +28,7 @@ fn cache(max_known: usize, stale_if_error: u64) -> Cache {
 fn knowing(stale_if_error: u64) -> Cache {
     let cache = cache(16, stale_if_error);
     let ticket = cache.ticket(at(10));
-    let record = KeyRecord::new(1, digest(1), AddressRules::any());
+    let record = KeyRecord::new(1, digest(1), AllowedIps::any());
     cache.fill(ticket, vec![(digest(1), Some(record))], at(500));
     cache
 }
@@ -92,7 +92,7 @@ fn of_unknown_digests_a_bounded_number_is_kept_and_known_keys_stay() {
     let cache = cache(max, 0);
     let fill = |numbers: std::ops::Range<u32>, is_known: bool| {
         let record =
-            |number: u32| KeyRecord::new(i64::from(number), digest(number), AddressRules::any());
+            |number: u32| KeyRecord::new(i64::from(number), digest(number), AllowedIps::any());
         let found = numbers.map(|number| (digest(number), is_known.then(|| record(number))));
         cache.fill(cache.ticket(at(1)), found.collect(), at(2));
     };
@@ -118,7 +118,7 @@ fn what_changed_is_dropped_known_or_unknown_and_a_read_under_way_is_not_kept() {
         |number| matches!(cache.probe(&digest(number), cache.lease(), at(30)), Probe::Nothing);
     assert!(is_nothing(1) && is_nothing(2));
     assert!(cache.despite_outage(&digest(1), at(30)).is_none());
-    let record = KeyRecord::new(1, digest(1), AddressRules::any());
+    let record = KeyRecord::new(1, digest(1), AllowedIps::any());
     cache.fill(under_way, vec![(digest(1), Some(record))], at(30));
     assert!(is_nothing(1), "it was read before the change");
 }
@@ -127,7 +127,7 @@ fn what_changed_is_dropped_known_or_unknown_and_a_read_under_way_is_not_kept() {
 #[test]
 fn of_two_reads_the_one_that_was_sent_later_counts_unless_the_other_saw_the_key_revoked() {
     let read = |cache: &Cache, ticket, change: fn(&mut KeyRecord)| {
-        let mut record = KeyRecord::new(1, digest(1), AddressRules::any());
+        let mut record = KeyRecord::new(1, digest(1), AllowedIps::any());
         change(&mut record);
         let found = cache.fill(ticket, vec![(digest(1), Some(record))], at(30));
         let key = found.get(&digest(1)).unwrap().as_ref().unwrap();
@@ -173,7 +173,7 @@ fn what_was_refused_as_expired_once_stays_so_however_it_is_read_until_its_end_is
     let now = || end - chrono::TimeDelta::hours(1);
     let cache = cache(16, 0);
     let read = |sent: u64, end| {
-        let mut record = KeyRecord::new(1, digest(1), AddressRules::any());
+        let mut record = KeyRecord::new(1, digest(1), AllowedIps::any());
         record.expires_at = Some(end);
         let found = cache.fill(cache.ticket(at(sent)), vec![(digest(1), Some(record))], at(sent));
         Arc::clone(found.get(&digest(1)).unwrap().as_ref().unwrap())

@@ -10,7 +10,7 @@ use std::{
 use chrono::{DateTime, Utc};
 
 use self::usage_cell::UsageCell;
-use crate::{KeyRecord, KeyState, ScopeSet, network::Rules};
+use crate::{KeyRecord, KeyState, ScopeSet, allowed_ips::Rules};
 
 /// What a look-up found, shared by every request that presents the key.
 #[derive(Debug)]
@@ -133,7 +133,7 @@ impl Words {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{AddressRules, KeyDigest};
+    use crate::{AllowedIps, KeyDigest};
 
     #[test]
     fn it_tells_its_words_apart_and_no_owner_from_an_empty_one() {
@@ -142,7 +142,7 @@ mod tests {
             ("", "K\u{fc}che", None),
             ("ak_live_Ab3d", "", Some("")),
         ] {
-            let mut record = KeyRecord::new(1, KeyDigest::from_bytes([1; 32]), AddressRules::any());
+            let mut record = KeyRecord::new(1, KeyDigest::from_bytes([1; 32]), AllowedIps::any());
             record.hint = hint.to_owned();
             record.name = name.to_owned();
             record.owner = owner.map(str::to_owned);

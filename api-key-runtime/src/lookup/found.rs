@@ -17,7 +17,7 @@ use crate::{
 /// What may be wrong with what a store answers of one key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(super) enum Fault {
-    UnreadableAddresses,
+    UnreadableAllowedIps,
     TwoRecords,
     OtherDigestAlgorithm,
 }
@@ -36,7 +36,7 @@ impl Shared {
         for record in records {
             let (id, digest) = (record.id, record.digest);
             if !record.allowed_ips.is_readable() {
-                self.log_once(id, Fault::UnreadableAddresses, record.allowed_ips.as_str());
+                self.log_once(id, Fault::UnreadableAllowedIps, record.allowed_ips.as_str());
             }
             if by_digest.insert(digest, record).is_some() {
                 // One of them may be revoked.
@@ -70,7 +70,7 @@ impl Shared {
             return;
         }
         match fault {
-            Fault::UnreadableAddresses => log::error!(
+            Fault::UnreadableAllowedIps => log::error!(
                 "the column allowed_ips of key {id} cannot be read, so the key is refused everywhere: {value:?}"
             ),
             Fault::TwoRecords => {

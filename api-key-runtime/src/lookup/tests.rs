@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::{
-    AddressRules, KeyRecord, StoreError,
+    AllowedIps, KeyRecord, StoreError,
     cache::{Bounds, Probe},
     store::Changed,
 };
@@ -40,7 +40,7 @@ impl Held {
 impl KeyStore for Held {
     fn find(&self, digests: &[KeyDigest]) -> Result<Vec<KeyRecord>, StoreError> {
         let mut state = self.state.lock().unwrap();
-        let mut record = KeyRecord::new(1, digests[0], AddressRules::any());
+        let mut record = KeyRecord::new(1, digests[0], AllowedIps::any());
         record.revoked_at = state.is_revoked.then_some(record.created_at);
         state.asked += 1;
         self.changed.notify_all();
@@ -56,7 +56,7 @@ struct Faulty;
 impl KeyStore for Faulty {
     fn find(&self, digests: &[KeyDigest]) -> Result<Vec<KeyRecord>, StoreError> {
         let record = |digest: &KeyDigest| {
-            KeyRecord::new(1, *digest, AddressRules::from_stored("not an address"))
+            KeyRecord::new(1, *digest, AllowedIps::from_stored("not an address"))
         };
         Ok(digests.iter().chain(digests).map(record).collect())
     }
@@ -92,7 +92,7 @@ fn each_fault_of_a_key_is_logged_whatever_was_logged_of_it_before() {
     assert_eq!(answer.unwrap().unwrap_err(), Reason::Unavailable);
     let is_logged = |fault| !lookups.shared.logged.is_due((1, fault));
     assert!(!is_logged(Fault::OtherDigestAlgorithm));
-    assert!(is_logged(Fault::UnreadableAddresses) && is_logged(Fault::TwoRecords));
+    assert!(is_logged(Fault::UnreadableAllowedIps) && is_logged(Fault::TwoRecords));
 }
 
 // E1, E3

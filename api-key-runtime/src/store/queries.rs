@@ -20,8 +20,8 @@ use super::{
     write,
 };
 use crate::{
-    AddressRules, DigestAlgorithm, Error, KeyDigest, KeyRecord, KeyUse, ScopeSet,
-    once::OncePerHour, store::Aborted,
+    AllowedIps, DigestAlgorithm, Error, KeyDigest, KeyRecord, KeyUse, ScopeSet, once::OncePerHour,
+    store::Aborted,
 };
 
 /// Of which keys it was said that their rows cannot be read.
@@ -72,7 +72,7 @@ impl TryFrom<KeyRow> for KeyRecord {
             hint: row.hint,
             name: row.name,
             owner: row.owner,
-            allowed_ips: AddressRules::from_stored(&row.allowed_ips),
+            allowed_ips: AllowedIps::from_stored(&row.allowed_ips),
             scopes: ScopeSet::from_stored(&row.scopes),
             created_at: row.created_at,
             expires_at: row.expires_at,

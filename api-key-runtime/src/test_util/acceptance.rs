@@ -9,7 +9,7 @@ use std::{
 
 use chrono::{DateTime, Utc};
 
-use crate::{AddressRules, ChangeCursor, Changes, KeyDigest, KeyRecord, KeyStore, ScopeSet};
+use crate::{AllowedIps, ChangeCursor, Changes, KeyDigest, KeyRecord, KeyStore, ScopeSet};
 
 /// A store under test, and how keys get into it: by the means of its own table.
 pub trait Subject {
@@ -88,7 +88,7 @@ fn digest(kind: u8, number: u16) -> KeyDigest {
 }
 
 fn plain(digest: KeyDigest) -> KeyRecord {
-    let mut record = KeyRecord::new(0, digest, AddressRules::any());
+    let mut record = KeyRecord::new(0, digest, AllowedIps::any());
     record.name = "acceptance".into();
     record.hint = "ak_live_Abcd".into();
     record
@@ -104,7 +104,7 @@ fn every_column_comes_back(subject: &impl Subject) {
     let mut record = plain(digest(2, 0));
     record.name = "\u{43a}\u{43b}\u{44e}\u{447} \u{1f511}".into();
     record.owner = Some("user 17".to_owned());
-    record.allowed_ips = AddressRules::from_stored("10.0.0.0/8 2001:db8::1");
+    record.allowed_ips = AllowedIps::from_stored("10.0.0.0/8 2001:db8::1");
     record.scopes = ScopeSet::from_stored("cakes:read cakes:write");
     record.created_at = moment;
     record.expires_at = Some(moment);

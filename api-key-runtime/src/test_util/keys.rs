@@ -6,7 +6,7 @@ use actix_web::{http::header::AUTHORIZATION, test::TestRequest};
 use chrono::{TimeDelta, Utc};
 
 use super::{MemoryStore, TestClock};
-use crate::{AddressRules, AppKeys, AppKeysBuilder, IssuedKey, KeySecret, NewKey};
+use crate::{AllowedIps, AppKeys, AppKeysBuilder, IssuedKey, KeySecret, NewKey};
 
 /// How long a key of [`TestKeys::issue`] is good.
 const LIFETIME: TimeDelta = TimeDelta::hours(1);
@@ -74,7 +74,7 @@ impl TestKeys {
     #[must_use]
     #[track_caller]
     pub fn issue(&self, scopes: &str) -> IssuedKey {
-        let new = NewKey::new("test", AddressRules::any())
+        let new = NewKey::new("test", AllowedIps::any())
             .scopes(or_fail(scopes.parse()))
             .expires_at(self.clock.now() + LIFETIME);
         self.issue_new(&new)

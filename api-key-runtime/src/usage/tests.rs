@@ -9,7 +9,7 @@ use std::{
 use chrono::Utc;
 
 use super::{uses::MAX_KEYS, *};
-use crate::{AddressRules, KeyDigest, KeyRecord, StoreError};
+use crate::{AllowedIps, KeyDigest, KeyRecord, StoreError};
 
 /// Never comes by itself within a test.
 const LONG: Duration = Duration::from_secs(3600);
@@ -101,7 +101,7 @@ fn start(interval: Duration, stuck_after: Duration) -> (Arc<Store>, Usage) {
 }
 
 fn key(id: i64) -> Arc<KnownKey> {
-    let record = KeyRecord::new(id, KeyDigest::from_bytes([1; 32]), AddressRules::any());
+    let record = KeyRecord::new(id, KeyDigest::from_bytes([1; 32]), AllowedIps::any());
     Arc::new(KnownKey::new(record))
 }
 

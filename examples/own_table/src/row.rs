@@ -1,6 +1,6 @@
 //! A row of the table, and the record that the runtime knows it as.
 
-use api_key_runtime::{AddressRules, DigestAlgorithm, KeyDigest, KeyRecord, ScopeSet};
+use api_key_runtime::{AllowedIps, DigestAlgorithm, KeyDigest, KeyRecord, ScopeSet};
 use chrono::{DateTime, Utc};
 use diesel::prelude::*;
 
@@ -43,7 +43,7 @@ impl Row {
     /// `None` where it is of no key: 32 bytes are what the table's constraint asks for.
     pub(crate) fn into_record(self) -> Option<KeyRecord> {
         // What cannot be read among the networks admits nobody.
-        let networks = AddressRules::from_stored(&self.networks);
+        let networks = AllowedIps::from_stored(&self.networks);
         let mut record = KeyRecord::new(self.number, digest(&self.fingerprint)?, networks);
         record.digest_algorithm = DigestAlgorithm::from_stored(&self.fingerprint_kind);
         record.hint = self.starts_with;

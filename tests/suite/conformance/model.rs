@@ -15,7 +15,7 @@ use actix_web::{
     http::{Method, StatusCode, header::HeaderValue},
     web,
 };
-use api_key_runtime::{AddressRules, test_util::TestClock};
+use api_key_runtime::{AllowedIps, test_util::TestClock};
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use chrono::{DateTime, Timelike as _, Utc};
 
@@ -120,7 +120,7 @@ struct Policy {
 
 struct Row {
     key: String,
-    allowed_ips: AddressRules,
+    allowed_ips: AllowedIps,
     scopes: String,
     expires_at: Option<DateTime<Utc>>,
     state: State,
@@ -203,7 +203,7 @@ fn row(wanted: &Wanted<'_>) -> Row {
     let unreadable = wanted.state == State::Unreadable;
     Row {
         key: fixtures::unknown(),
-        allowed_ips: AddressRules::from_stored(if unreadable {
+        allowed_ips: AllowedIps::from_stored(if unreadable {
             "127.0.0.1 junk"
         } else {
             wanted.allowed_ips
@@ -561,7 +561,7 @@ impl Door {
         }
         // The rules themselves take mapped addresses for what they are.
         let mapped = caller.is_some_and(|caller| caller.to_canonical() != caller);
-        row.allowed_ips.allow(if mapped { None } else { caller })
+        row.allowed_ips.allows(if mapped { None } else { caller })
     }
 
     fn grants(&self, row: &Row, policy: Policy) -> bool {

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use actix_web::{HttpResponse, get, head, post, web};
 use api_key_runtime::{
-    AddressRules, AppKey, AppKeys, AppKeysBuilder, KeyLocation, NewKey, require_app_key,
+    AllowedIps, AppKey, AppKeys, AppKeysBuilder, KeyLocation, NewKey, require_app_key,
     test_util::{MemoryStore, TestClock},
 };
 use chrono::{DateTime, TimeDelta, Utc};
@@ -152,7 +152,7 @@ pub(super) fn in_memory(routes: Routes) -> Served {
             State::Active => {}
             State::Disabled => record.disabled_at = Some(now),
             State::Revoked => record.revoked_at = Some(now),
-            State::Unreadable => record.allowed_ips = AddressRules::from_stored("127.0.0.1 junk"),
+            State::Unreadable => record.allowed_ips = AllowedIps::from_stored("127.0.0.1 junk"),
         });
         issued.secret.expose().to_owned()
     });

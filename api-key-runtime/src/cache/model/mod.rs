@@ -11,7 +11,7 @@ use std::{
 
 use self::world::{Change, Feed, LookUp, Node, Path, Request, Told, World, is_over};
 use super::{Cache, Probe, Ticket};
-use crate::{AddressRules, KeyDigest, KeyRecord, clock::Moment, store::Changed};
+use crate::{AllowedIps, KeyDigest, KeyRecord, clock::Moment, store::Changed};
 
 /// The bound, in ticks. Of what is older than that it makes no difference how old it is, so that there are finitely many states, however
 /// long it goes on.
@@ -349,7 +349,7 @@ impl Model {
 }
 
 fn record(change: Change, over: bool) -> KeyRecord {
-    let mut record = KeyRecord::new(1, DIGEST, AddressRules::any());
+    let mut record = KeyRecord::new(1, DIGEST, AllowedIps::any());
     let then = over.then_some(record.created_at);
     if change.is_final() {
         record.revoked_at = then;

@@ -25,17 +25,17 @@ const MAPPED_PREFIX: u8 = 96;
 /// single spaces. An empty text is nobody. `0.0.0.0/0` is any IPv4 address, `::/0` any IPv6 address.
 ///
 /// ```
-/// use api_key_runtime::AddressRules;
+/// use api_key_runtime::AllowedIps;
 ///
-/// let rules: AddressRules = "10.0.0.0/8 2001:db8::1".parse()?;
-/// assert!(rules.allow("10.1.2.3".parse().ok()));
-/// assert!(!rules.allow("11.1.2.3".parse().ok()));
-/// assert!(!rules.allow(None)); // a caller whose address is unknown
-/// assert!("10.1.2.3/8".parse::<AddressRules>().is_err());
+/// let rules: AllowedIps = "10.0.0.0/8 2001:db8::1".parse()?;
+/// assert!(rules.allows("10.1.2.3".parse().ok()));
+/// assert!(!rules.allows("11.1.2.3".parse().ok()));
+/// assert!(!rules.allows(None)); // a caller whose address is unknown
+/// assert!("10.1.2.3/8".parse::<AllowedIps>().is_err());
 /// # Ok::<(), api_key_runtime::Error>(())
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct AddressRules {
+pub struct AllowedIps {
     text: Box<str>,
     rules: Rules,
 }
@@ -49,7 +49,7 @@ pub(crate) enum Rules {
     Unreadable,
 }
 
-impl AddressRules {
+impl AllowedIps {
     /// Any address of either family, and callers whose address is unknown.
     #[must_use]
     pub fn any() -> Self {
@@ -79,8 +79,8 @@ impl AddressRules {
 
     /// Whether a caller from this address is admitted; `None` is a caller whose address is unknown.
     #[must_use]
-    pub fn allow(&self, address: Option<IpAddr>) -> bool {
-        self.rules.allow(address)
+    pub fn allows(&self, address: Option<IpAddr>) -> bool {
+        self.rules.allows(address)
     }
 
     pub(crate) fn into_rules(self) -> Rules {
@@ -94,7 +94,7 @@ impl Rules {
     }
 
     #[inline]
-    pub(crate) fn allow(&self, address: Option<IpAddr>) -> bool {
+    pub(crate) fn allows(&self, address: Option<IpAddr>) -> bool {
         match (self, address) {
             (Self::Any, _) => true,
             (Self::Blocks(blocks), Some(address)) => {
@@ -106,14 +106,14 @@ impl Rules {
     }
 }
 
-impl fmt::Display for AddressRules {
+impl fmt::Display for AllowedIps {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         formatter.write_str(&self.text)
     }
 }
 
 /// Parses rules as they are written by people, strictly, into their canonical text.
-impl FromStr for AddressRules {
+impl FromStr for AllowedIps {
     type Err = Error;
 
     fn from_str(text: &str) -> Result<Self, Error> {
