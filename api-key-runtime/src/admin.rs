@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use crate::{
-    Error, IssuedKey, KeyRecord, KeyUse, NewKey,
+    Error, IssuedKey, KeyRecord, KeyUsage, NewKey,
     cache::Cache,
     clock::{Clock, Moment, to_stored},
     key::{Digester, KeyForm},
@@ -117,11 +117,11 @@ impl Admin {
 
     /// How the keys were used, by id: of each that ever was when and from where the last time, and how often.
     ///
-    /// Services record uses every few seconds; see [`AppKeysBuilder::usage_interval`](crate::AppKeysBuilder::usage_interval).
+    /// Services record uses every few seconds; see [`AppKeysBuilder::usage_flush_interval`](crate::AppKeysBuilder::usage_flush_interval).
     ///
     /// # Errors
     /// When the database fails.
-    pub fn usage(&self) -> Result<Vec<KeyUse>, Error> {
+    pub fn usage(&self) -> Result<Vec<KeyUsage>, Error> {
         self.table.usage()
     }
 
@@ -129,7 +129,7 @@ impl Admin {
     ///
     /// # Errors
     /// When the database fails.
-    pub fn usage_of(&self, id: i64) -> Result<Option<KeyUse>, Error> {
+    pub fn usage_of(&self, id: i64) -> Result<Option<KeyUsage>, Error> {
         self.table.usage_of(id)
     }
 

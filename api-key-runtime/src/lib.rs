@@ -241,7 +241,7 @@ pub use store::sqlite;
 pub use store::{ChangeCursor, Changes, KeyStore, StoreError};
 #[cfg(feature = "_diesel")]
 pub use store::{DatabaseKind, DieselStore, KeyConnection, copy_migrations};
-pub use usage::KeyUse;
+pub use usage::KeyUsage;
 
 /// What the attribute expands to; not for use by hand.
 #[doc(hidden)]

@@ -146,7 +146,7 @@ database_test!(
         assert_eq!((counted.lookups(), counted.failed_lookups()), (7, 0));
         assert!(counted.lookup_time() > Duration::ZERO);
         assert_eq!((counted.known_keys(), counted.unknown_keys()), (6, 1));
-        assert_eq!((counted.waiting_lookups(), counted.lost_uses()), (0, 0));
+        assert_eq!((counted.waiting_lookups(), counted.dropped_usage()), (0, 0));
         assert!(counted.health().is_ready());
         let series = read(&counted.prometheus());
         assert_eq!(series["app_key_feed_state{state=\"fresh\"}"], "1");

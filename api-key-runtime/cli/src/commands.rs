@@ -6,7 +6,7 @@ use std::{
     io::{self, BufWriter, IsTerminal as _, Write as _},
 };
 
-use api_key_runtime::{Admin, AppKeysBuilder, KeyRecord, KeyState, KeyUse, copy_migrations};
+use api_key_runtime::{Admin, AppKeysBuilder, KeyRecord, KeyState, KeyUsage, copy_migrations};
 use chrono::Utc;
 
 use crate::{
@@ -71,7 +71,7 @@ fn issue(admin: &Admin, asked: &Issue) -> Result<(), Failure> {
 
 fn list(admin: &Admin, asked: &List) -> Result<(), Failure> {
     let (records, usage) = (admin.list()?, admin.usage()?);
-    let usage: HashMap<i64, KeyUse> = usage.into_iter().map(|uses| (uses.key_id, uses)).collect();
+    let usage: HashMap<i64, KeyUsage> = usage.into_iter().map(|uses| (uses.key_id, uses)).collect();
     let now = Utc::now();
     let row = |record| Row { record, usage: usage.get(&record.id), now };
     let rows: Vec<Row<'_>> = records.iter().map(row).collect();

@@ -3,7 +3,7 @@
 
 use std::io::{self, Write};
 
-use api_key_runtime::{IssuedKey, KeyRecord, KeyUse};
+use api_key_runtime::{IssuedKey, KeyRecord, KeyUsage};
 use chrono::{DateTime, SecondsFormat, Utc};
 use serde::Serialize;
 
@@ -29,7 +29,7 @@ struct Columns<'a> {
 }
 
 impl<'a> Columns<'a> {
-    fn of(record: &'a KeyRecord, usage: Option<&KeyUse>) -> Self {
+    fn of(record: &'a KeyRecord, usage: Option<&KeyUsage>) -> Self {
         Self {
             id: record.id,
             digest_algorithm: record.digest_algorithm.as_str(),
@@ -75,7 +75,7 @@ pub(crate) fn write_issued(out: &mut impl Write, issued: &IssuedKey) -> io::Resu
 pub(crate) fn write_record(
     out: &mut impl Write,
     record: &KeyRecord,
-    usage: Option<&KeyUse>,
+    usage: Option<&KeyUsage>,
 ) -> io::Result<()> {
     write(out, &Columns::of(record, usage))?;
     writeln!(out)

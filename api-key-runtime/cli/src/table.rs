@@ -2,7 +2,7 @@
 
 use std::io::{self, Write};
 
-use api_key_runtime::{KeyRecord, KeyUse};
+use api_key_runtime::{KeyRecord, KeyUsage};
 use chrono::{DateTime, Utc};
 use comfy_table::{ColumnConstraint, Table, Width, presets};
 
@@ -17,7 +17,7 @@ const GAP: u16 = 2;
 pub(crate) struct Row<'a> {
     pub(crate) record: &'a KeyRecord,
     /// None where the key was never used.
-    pub(crate) usage: Option<&'a KeyUse>,
+    pub(crate) usage: Option<&'a KeyUsage>,
     pub(crate) now: DateTime<Utc>,
 }
 
@@ -38,7 +38,7 @@ const COLUMNS: [Column; 12] = [
     column("CREATED", 8, |row| day(row.record.created_at)),
     column("EXPIRES", 2, |row| row.record.expires_at.map_or_else(|| "never".to_owned(), day)),
     column("LAST USED", 1, |row| {
-        let ago = |usage: &KeyUse| ago(usage.last_used_at, row.now);
+        let ago = |usage: &KeyUsage| ago(usage.last_used_at, row.now);
         row.usage.map_or_else(|| "never".to_owned(), ago)
     }),
     column("FROM", 4, |row| used_from(row.usage)),
@@ -131,7 +131,7 @@ mod tests {
     fn listed(width: Option<u16>) -> (Vec<String>, Vec<&'static str>) {
         let record = record();
         let address = "203.0.113.200".parse().ok();
-        let usage = KeyUse::new(17, now() - TimeDelta::minutes(3), address, 1_048_576);
+        let usage = KeyUsage::new(17, now() - TimeDelta::minutes(3), address, 1_048_576);
         let row = Row { record: &record, usage: Some(&usage), now: now() };
         let mut out = Vec::new();
         let left_out = write(&mut out, &[row], width).unwrap();

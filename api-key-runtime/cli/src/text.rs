@@ -2,7 +2,7 @@
 
 use std::io::{self, Write};
 
-use api_key_runtime::{AllowedIps, KeyRecord, KeyUse, ScopeSet};
+use api_key_runtime::{AllowedIps, KeyRecord, KeyUsage, ScopeSet};
 use chrono::{DateTime, SecondsFormat, Utc};
 
 /// Whether a character could do anything but appear: control a terminal, turn the text around it, or hide.
@@ -66,7 +66,7 @@ pub(crate) fn write_issued(out: &mut impl Write, record: &KeyRecord) -> io::Resu
 pub(crate) fn write_details(
     out: &mut impl Write,
     record: &KeyRecord,
-    usage: Option<&KeyUse>,
+    usage: Option<&KeyUsage>,
     now: DateTime<Utc>,
 ) -> io::Result<()> {
     write_issued(out, record)?;
@@ -125,7 +125,7 @@ fn expires(record: &KeyRecord) -> String {
 }
 
 /// The last address, which a service may not have known.
-pub(crate) fn used_from(usage: Option<&KeyUse>) -> String {
+pub(crate) fn used_from(usage: Option<&KeyUsage>) -> String {
     usage.map_or_else(
         || "-".to_owned(),
         |usage| {
@@ -134,6 +134,6 @@ pub(crate) fn used_from(usage: Option<&KeyUse>) -> String {
     )
 }
 
-pub(crate) fn uses(usage: Option<&KeyUse>) -> String {
+pub(crate) fn uses(usage: Option<&KeyUsage>) -> String {
     usage.map_or(0, |usage| usage.count).to_string()
 }

@@ -139,7 +139,7 @@ impl AppKeysBuilder {
             crate::Admin::new(database, form.clone(), digester.clone(), self.clock.clone())
                 .forgetting_in(Arc::clone(&cache))
         });
-        let usage = match self.usage_interval {
+        let usage = match self.usage_flush_interval {
             Duration::ZERO => None,
             interval => Some(Usage::start(Arc::clone(&store), self.clock.clone(), interval)?),
         };

@@ -32,7 +32,7 @@ pub struct AppKeysBuilder {
     pub(super) max_staleness: Duration,
     pub(super) stale_if_error: Duration,
     pub(super) cache_capacity: usize,
-    pub(super) usage_interval: Duration,
+    pub(super) usage_flush_interval: Duration,
     pub(super) clock: Clock,
 }
 
@@ -55,7 +55,7 @@ impl Default for AppKeysBuilder {
             max_staleness: Duration::from_secs(1),
             stale_if_error: Duration::ZERO,
             cache_capacity: 250_000,
-            usage_interval: Duration::from_secs(10),
+            usage_flush_interval: Duration::from_secs(10),
             clock: Clock::default(),
         }
     }
@@ -303,8 +303,8 @@ impl AppKeysBuilder {
     /// records none.
     ///
     /// It is what a process that is killed loses at most. One that ends records the rest: see [`AppKeys::shutdown`](crate::AppKeys::shutdown).
-    pub fn usage_interval(mut self, interval: Duration) -> Self {
-        self.usage_interval = interval;
+    pub fn usage_flush_interval(mut self, interval: Duration) -> Self {
+        self.usage_flush_interval = interval;
         self
     }
 

@@ -261,7 +261,7 @@ impl AppKeys {
             waiting: inner.lookups.waiting(),
             known,
             unknown,
-            lost_uses: inner.usage.as_ref().map_or(0, Usage::lost),
+            dropped_usage: inner.usage.as_ref().map_or(0, Usage::lost),
             health: self.health(),
         };
         Metrics::new(&inner.counters, inner.lookups.times(), gauges)

@@ -44,7 +44,7 @@ pub(crate) struct Gauges {
     pub(crate) waiting: usize,
     pub(crate) known: usize,
     pub(crate) unknown: usize,
-    pub(crate) lost_uses: u64,
+    pub(crate) dropped_usage: u64,
     pub(crate) health: Health,
 }
 
@@ -135,8 +135,8 @@ impl Metrics {
 
     /// Uses of keys that are not and will not be recorded, because those of too many keys were waiting to be.
     #[must_use]
-    pub fn lost_uses(&self) -> u64 {
-        self.gauges.lost_uses
+    pub fn dropped_usage(&self) -> u64 {
+        self.gauges.dropped_usage
     }
 
     /// Whether keys can be judged at the moment, what the feed of changed keys is at, and the age of its lease.

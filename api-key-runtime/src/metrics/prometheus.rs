@@ -52,7 +52,7 @@ fn lookups(text: &mut String, times: &Times) -> fmt::Result {
 }
 
 fn gauges(text: &mut String, gauges: &Gauges) -> fmt::Result {
-    let Gauges { waiting, known, unknown, lost_uses, health } = gauges;
+    let Gauges { waiting, known, unknown, dropped_usage, health } = gauges;
     single(
         text,
         "lookups_waiting",
@@ -80,10 +80,10 @@ fn gauges(text: &mut String, gauges: &Gauges) -> fmt::Result {
     }
     single(
         text,
-        "lost_uses_total",
+        "dropped_usage_total",
         "counter",
         "Uses of keys that will not be recorded, because too many waited to be.",
-        lost_uses,
+        dropped_usage,
     )
 }
 

@@ -20,7 +20,7 @@ use super::{
     pepper_check::claim_digest_algorithm,
     usage::UsageConnection,
 };
-use crate::{Error, KeyDigest, KeyRecord, KeyUse, key::Digester, sync::lock};
+use crate::{Error, KeyDigest, KeyRecord, KeyUsage, key::Digester, sync::lock};
 
 /// More would only be left over from threads that were replaced.
 const MAX_IDLE: usize = 2;
@@ -181,7 +181,7 @@ impl KeyStore for DieselStore {
         Ok(records)
     }
 
-    fn record_usage(&self, uses: &[KeyUse]) -> Result<(), StoreError> {
+    fn record_usage(&self, uses: &[KeyUsage]) -> Result<(), StoreError> {
         self.usage.record(&self.database, uses)
     }
 

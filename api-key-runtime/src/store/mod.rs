@@ -2,7 +2,7 @@
 
 use std::{error, fmt, thread, time::Duration};
 
-use crate::{KeyDigest, KeyRecord, KeyUse};
+use crate::{KeyDigest, KeyRecord, KeyUsage};
 
 #[cfg(feature = "_diesel")]
 mod aborted;
@@ -140,7 +140,7 @@ pub trait KeyStore: Send + Sync + 'static {
     ///
     /// # Errors
     /// When nothing of it was recorded: the same uses come again, with those that were added since.
-    fn record_usage(&self, uses: &[KeyUse]) -> Result<(), StoreError> {
+    fn record_usage(&self, uses: &[KeyUsage]) -> Result<(), StoreError> {
         let _ = uses;
         Ok(())
     }

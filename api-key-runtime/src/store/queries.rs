@@ -20,8 +20,8 @@ use super::{
     write,
 };
 use crate::{
-    AllowedIps, DigestAlgorithm, Error, KeyDigest, KeyRecord, KeyUse, ScopeSet, once::OncePerHour,
-    store::Aborted,
+    AllowedIps, DigestAlgorithm, Error, KeyDigest, KeyRecord, KeyUsage, ScopeSet,
+    once::OncePerHour, store::Aborted,
 };
 
 /// Of which keys it was said that their rows cannot be read.
@@ -209,20 +209,20 @@ pub(crate) fn get(connection: &mut Connection, id: i64) -> QueryResult<Option<Ke
 type UsageRow = (i64, DateTime<Utc>, Option<String>, i64);
 
 /// How every key was used that ever was, by the key's id.
-pub(crate) fn usage(connection: &mut Connection) -> QueryResult<Vec<KeyUse>> {
+pub(crate) fn usage(connection: &mut Connection) -> QueryResult<Vec<KeyUsage>> {
     let rows: Vec<UsageRow> = api_key_usage::table.order(api_key_usage::key_id).load(connection)?;
-    Ok(rows.into_iter().map(key_use).collect())
+    Ok(rows.into_iter().map(key_usage).collect())
 }
 
 /// How one key was used; none where it never was.
-pub(crate) fn usage_of(connection: &mut Connection, id: i64) -> QueryResult<Option<KeyUse>> {
+pub(crate) fn usage_of(connection: &mut Connection, id: i64) -> QueryResult<Option<KeyUsage>> {
     let row: Option<UsageRow> = api_key_usage::table.find(id).first(connection).optional()?;
-    Ok(row.map(key_use))
+    Ok(row.map(key_usage))
 }
 
-fn key_use((key_id, at, address, count): UsageRow) -> KeyUse {
+fn key_usage((key_id, at, address, count): UsageRow) -> KeyUsage {
     let address = address.and_then(|address| address.parse().ok());
-    KeyUse::new(key_id, at, address, u64::try_from(count).unwrap_or(0))
+    KeyUsage::new(key_id, at, address, u64::try_from(count).unwrap_or(0))
 }
 
 /// Inserts what `new` says and answers it as it stands in the table.

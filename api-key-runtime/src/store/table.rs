@@ -3,7 +3,7 @@
 use chrono::{DateTime, Utc};
 
 use super::{Aborted, Connection, Database, on_either, opened::over_live, schema_check::check};
-use crate::{Error, KeyRecord, KeyUse};
+use crate::{Error, KeyRecord, KeyUsage};
 
 /// The key table of a database.
 #[derive(Clone, Debug)]
@@ -52,11 +52,11 @@ impl Table {
         self.read(|connection| on_either!(connection, queries::get(id)))
     }
 
-    pub(crate) fn usage(&self) -> Result<Vec<KeyUse>, Error> {
+    pub(crate) fn usage(&self) -> Result<Vec<KeyUsage>, Error> {
         self.read(|connection| on_either!(connection, queries::usage()))
     }
 
-    pub(crate) fn usage_of(&self, id: i64) -> Result<Option<KeyUse>, Error> {
+    pub(crate) fn usage_of(&self, id: i64) -> Result<Option<KeyUsage>, Error> {
         self.read(|connection| on_either!(connection, queries::usage_of(id)))
     }
 

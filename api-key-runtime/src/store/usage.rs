@@ -6,7 +6,7 @@ use super::{
     Database, StoreError, on_either,
     opened::{Idle, Opened},
 };
-use crate::{KeyUse, sync::lock};
+use crate::{KeyUsage, sync::lock};
 
 /// The connection, where it is not in use: opened when it is needed and let go when it fails.
 #[derive(Debug, Default)]
@@ -15,7 +15,7 @@ pub(super) struct UsageConnection(Mutex<Option<Idle>>);
 impl UsageConnection {
     /// Adds these uses, all or none. Of a connection that breaks while it commits nobody knows which: then a use may count twice, and
     /// none is lost.
-    pub(super) fn record(&self, database: &Database, uses: &[KeyUse]) -> Result<(), StoreError> {
+    pub(super) fn record(&self, database: &Database, uses: &[KeyUsage]) -> Result<(), StoreError> {
         // Nobody else uses it, but for a write that was given up because it hung.
         let held = self.slot().take();
         if let Some(mut opened) = held.and_then(Idle::usable) {
@@ -49,6 +49,6 @@ impl UsageConnection {
 }
 
 /// The count as the tables hold it.
-pub(super) fn stored_count(uses: &KeyUse) -> i64 {
+pub(super) fn stored_count(uses: &KeyUsage) -> i64 {
     i64::try_from(uses.count).unwrap_or(i64::MAX)
 }

@@ -3,8 +3,8 @@
 //! A request touches atomics of the key it presented, and a list of keys when it is that key's first since the last write. Nothing that
 //! goes wrong with writing reaches it: what cannot be written is kept, up to a bound, and tried again.
 
-mod key_use;
-mod uses;
+mod key_usage;
+mod usage_buffer;
 mod writer;
 
 use std::{
@@ -15,7 +15,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-pub use self::key_use::KeyUse;
+pub use self::key_usage::KeyUsage;
 use self::writer::{Flush, Writer};
 use crate::{
     Error, KeyStore,

@@ -8,7 +8,7 @@ use std::{
 
 use chrono::Utc;
 
-use super::{uses::MAX_KEYS, *};
+use super::{usage_buffer::MAX_KEYS, *};
 use crate::{AllowedIps, KeyDigest, KeyRecord, StoreError};
 
 /// Never comes by itself within a test.
@@ -16,12 +16,12 @@ const LONG: Duration = Duration::from_secs(3600);
 const PATIENCE: Duration = Duration::from_secs(20);
 
 /// Whether a write of these uses fails.
-type Fault = fn(&[KeyUse]) -> bool;
+type Fault = fn(&[KeyUsage]) -> bool;
 
 /// Records uses in memory, unless it fails, panics or hangs.
 #[derive(Default)]
 struct Store {
-    batches: Mutex<Vec<Vec<KeyUse>>>,
+    batches: Mutex<Vec<Vec<KeyUsage>>>,
     fault: Mutex<Option<Fault>>,
     panics: AtomicU64,
     /// Writes that are yet to hang, and how often those that did were let go.
@@ -30,12 +30,12 @@ struct Store {
 }
 
 impl Store {
-    fn recorded(&self) -> BTreeMap<i64, KeyUse> {
-        let mut recorded = BTreeMap::<i64, KeyUse>::new();
+    fn recorded(&self) -> BTreeMap<i64, KeyUsage> {
+        let mut recorded = BTreeMap::<i64, KeyUsage>::new();
         for uses in self.batches.lock().unwrap().iter().flatten() {
             recorded
                 .entry(uses.key_id)
-                .and_modify(|known| known.add(uses))
+                .and_modify(|known| known.merge(uses))
                 .or_insert_with(|| uses.clone());
         }
         recorded
@@ -46,7 +46,7 @@ impl Store {
     }
 
     /// From now on what this says of a batch is a failure.
-    fn fail(&self, fault: Option<fn(&[KeyUse]) -> bool>) {
+    fn fail(&self, fault: Option<fn(&[KeyUsage]) -> bool>) {
         *self.fault.lock().unwrap() = fault;
     }
 
@@ -72,7 +72,7 @@ impl KeyStore for Store {
         Ok(Vec::new())
     }
 
-    fn record_usage(&self, uses: &[KeyUse]) -> Result<(), StoreError> {
+    fn record_usage(&self, uses: &[KeyUsage]) -> Result<(), StoreError> {
         let mut hanging = self.hanging.lock().unwrap();
         if hanging.0 > 0 {
             hanging.0 -= 1;

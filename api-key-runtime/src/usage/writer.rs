@@ -14,8 +14,8 @@ use std::{
 use chrono::{DateTime, TimeDelta, Utc};
 
 use super::{
-    KeyUse,
-    uses::{MAX_KEYS, Uses},
+    KeyUsage,
+    usage_buffer::{MAX_KEYS, UsageBuffer},
 };
 use crate::{
     Error, KeyStore, StoreError,
@@ -49,7 +49,7 @@ pub(super) struct Writer {
 #[derive(Default)]
 struct State {
     /// What could not be written yet.
-    kept: Uses,
+    kept: UsageBuffer,
     /// So that an outage is logged when it begins and ends, not every few seconds.
     failing: bool,
     /// How many lost ones the log was told of.
@@ -67,7 +67,7 @@ struct State {
     /// The write that is waited for, if one is.
     waited_for: Option<WriteNumber>,
     /// What it is to write, until its thread takes it.
-    handed_over: Vec<KeyUse>,
+    handed_over: Vec<KeyUsage>,
     /// Why it failed, once it has.
     failure: Option<StoreError>,
     /// Writes that are no longer waited for. What they write is written once, and what they cannot is kept when they return.
@@ -90,7 +90,7 @@ type WriteNumber = u64;
 
 /// What there is to write when it is time to.
 struct Due {
-    uses: Vec<KeyUse>,
+    uses: Vec<KeyUsage>,
     /// Up to which flush was asked for by then.
     ticket: Ticket,
     is_last: bool,
@@ -214,29 +214,29 @@ impl Writer {
     }
 
     /// Adds what the keys on the list were used for.
-    fn take_used(&self, uses: &mut Uses) {
+    fn take_used(&self, uses: &mut UsageBuffer) {
         let keys = mem::take(&mut *self.used());
         let (now, moment) = (self.clock.now(), Moment::now());
         for key in keys {
             if let Some(taken) = key.usage.take() {
                 let at = to_stored(before(now, moment.since(taken.last)));
-                self.keep(uses, KeyUse::new(key.id, at, taken.address, taken.count));
+                self.keep(uses, KeyUsage::new(key.id, at, taken.address, taken.count));
             }
         }
     }
 
-    fn keep(&self, uses: &mut Uses, more: KeyUse) {
+    fn keep(&self, uses: &mut UsageBuffer, more: KeyUsage) {
         self.lost.fetch_add(uses.add(more), Ordering::Relaxed);
     }
 
-    fn keep_all(&self, state: &mut State, uses: Vec<KeyUse>) {
+    fn keep_all(&self, state: &mut State, uses: Vec<KeyUsage>) {
         for more in uses {
             self.keep(&mut state.kept, more);
         }
     }
 
     /// Writes uses on a thread of their own and waits for it, but not for ever: a store may hang on a connection that died unnoticed.
-    fn write(self: &Arc<Self>, uses: Vec<KeyUse>) -> Result<(), StoreError> {
+    fn write(self: &Arc<Self>, uses: Vec<KeyUsage>) -> Result<(), StoreError> {
         let mut state = self.lock();
         if state.abandoned >= MAX_ABANDONED {
             self.keep_all(&mut state, uses);
@@ -298,7 +298,7 @@ impl Writer {
     }
 
     /// What could not be written, and why. One batch that fails keeps no other; a second one is reason enough to stop.
-    fn write_in_batches(&self, mut uses: Vec<KeyUse>) -> (Vec<KeyUse>, Option<StoreError>) {
+    fn write_in_batches(&self, mut uses: Vec<KeyUsage>) -> (Vec<KeyUsage>, Option<StoreError>) {
         let mut kept = Vec::new();
         let mut failure = None;
         while !uses.is_empty() {

@@ -11,7 +11,7 @@ use std::{
 };
 
 use api_key_runtime::{
-    ChangeCursor, Changes, DieselStore, KeyDigest, KeyRecord, KeyStore, KeyUse, StoreError,
+    ChangeCursor, Changes, DieselStore, KeyDigest, KeyRecord, KeyStore, KeyUsage, StoreError,
 };
 
 /// The key table of a database, watched.
@@ -69,7 +69,7 @@ impl KeyStore for Watched {
         self.store.wait_for_change(at_most);
     }
 
-    fn record_usage(&self, uses: &[KeyUse]) -> Result<(), StoreError> {
+    fn record_usage(&self, uses: &[KeyUsage]) -> Result<(), StoreError> {
         self.store.record_usage(uses)
     }
 }

@@ -18,7 +18,7 @@ use crate::support::{
 fn pooled(database: &Database) -> AppKeys {
     AppKeys::builder()
         .database_url(database.migrate().pooled_url())
-        .usage_interval(Duration::from_millis(100))
+        .usage_flush_interval(Duration::from_millis(100))
         .lookup_timeout(LONG_DEADLINE)
         .build()
         .unwrap()

@@ -224,7 +224,7 @@ fn keys(settings: &Settings) -> Result<AppKeys, api_key_runtime::Error> {
     let builder = AppKeys::builder()
         .max_staleness(settings.max_staleness)
         .stale_if_error(settings.stale_if_error)
-        .usage_interval(USAGE_INTERVAL);
+        .usage_flush_interval(USAGE_INTERVAL);
     let builder = match settings.store {
         Store::Own => builder.database_url(url),
         Store::Slow => builder.store(Slow::new(DieselStore::open(url)?)),

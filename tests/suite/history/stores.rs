@@ -11,7 +11,7 @@ use std::{
 };
 
 use api_key_runtime::{
-    ChangeCursor, Changes, DieselStore, KeyDigest, KeyRecord, KeyStore, KeyUse, StoreError,
+    ChangeCursor, Changes, DieselStore, KeyDigest, KeyRecord, KeyStore, KeyUsage, StoreError,
 };
 
 /// The longest that what was read lies before it is handed out.
@@ -60,7 +60,7 @@ impl KeyStore for Slow {
         self.store.wait_for_change(at_most);
     }
 
-    fn record_usage(&self, uses: &[KeyUse]) -> Result<(), StoreError> {
+    fn record_usage(&self, uses: &[KeyUsage]) -> Result<(), StoreError> {
         self.store.record_usage(uses)
     }
 }

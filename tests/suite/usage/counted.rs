@@ -7,7 +7,7 @@ use std::{
 };
 
 use actix_web::{App, HttpServer, web};
-use api_key_runtime::{KeyLocation, KeyUse, RequireAppKey, test_util::TestClock};
+use api_key_runtime::{KeyLocation, KeyUsage, RequireAppKey, test_util::TestClock};
 use chrono::TimeDelta;
 
 use super::{NEVER, PATIENCE, SOON, count, recording, routes, usage, wait_until};
@@ -218,8 +218,8 @@ database_test!(
                     let address = Some(IpAddr::from([203, 0, 113, process]));
                     for round in 0..ROUNDS {
                         let at = now + TimeDelta::seconds(i64::try_from(round).unwrap());
-                        let uses: Vec<KeyUse> =
-                            (ids.iter()).map(|id| KeyUse::new(*id, at, address, 1)).collect();
+                        let uses: Vec<KeyUsage> =
+                            (ids.iter()).map(|id| KeyUsage::new(*id, at, address, 1)).collect();
                         store.record_usage(&uses).unwrap();
                     }
                 });

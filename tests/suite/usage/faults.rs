@@ -5,7 +5,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use api_key_runtime::{AppKeys, DieselStore, KeyStore as _, KeyUse};
+use api_key_runtime::{AppKeys, DieselStore, KeyStore as _, KeyUsage};
 use diesel::{Connection, PgConnection, SqliteConnection, connection::SimpleConnection as _};
 
 use super::{NEVER, PATIENCE, SOON, count, recording, routes, usage, wait_until};
@@ -67,7 +67,7 @@ fn a_postgres_that_is_gone_and_comes_back_loses_no_use() {
     let proxy = Proxy::start(database.server());
     let keys = AppKeys::builder()
         .database_url(database.url_at(proxy.address))
-        .usage_interval(SOON)
+        .usage_flush_interval(SOON)
         .build()
         .unwrap();
     let server = Server::start(keys.clone(), routes);
@@ -162,7 +162,7 @@ fn a_role_that_may_not_record_uses_serves_and_records_them_once_it_may() {
     let name = database.url().rsplit_once('/').unwrap().1.to_owned();
     let sql = |sql: &str| database.execute(&sql.replace("ITS_ROLE", &format!("role_{name}")));
     sql("REVOKE ALL ON api_key_usage FROM ITS_ROLE").unwrap();
-    let keys = AppKeys::builder().database_url(role).usage_interval(SOON).build().unwrap();
+    let keys = AppKeys::builder().database_url(role).usage_flush_interval(SOON).build().unwrap();
     let server = Server::start(keys.clone(), routes);
     let (key, id) = database.issue("0.0.0.0");
     for _ in 0..20 {
@@ -187,7 +187,7 @@ fn dropping_the_last_handle_does_not_wait_for_a_postgres_that_answers_nothing() 
     let proxy = Proxy::start(database.server());
     let keys = AppKeys::builder()
         .database_url(database.url_at(proxy.address))
-        .usage_interval(NEVER)
+        .usage_flush_interval(NEVER)
         .build()
         .unwrap();
     let server = Server::start(keys.clone(), routes);
@@ -230,7 +230,7 @@ fn whoever_deletes_keys_never_loses_a_deadlock_to_a_count_of_their_uses() {
     database.migrate();
     let [first, second, third] = [0, 1, 2].map(|_| database.issue("0.0.0.0").1);
     let store = DieselStore::open(database.url()).unwrap();
-    let uses = [first, second, third].map(|id| KeyUse::new(id, fixtures::moment(), None, 1));
+    let uses = [first, second, third].map(|id| KeyUsage::new(id, fixtures::moment(), None, 1));
     store.record_usage(&uses).unwrap();
     let begin = |sql: &str| {
         let mut connection = PgConnection::establish(database.url()).unwrap();

@@ -7,7 +7,7 @@ mod processes;
 
 use std::time::Duration;
 
-use api_key_runtime::{AppKeysBuilder, KeyUse};
+use api_key_runtime::{AppKeysBuilder, KeyUsage};
 
 use crate::support::{Database, PATIENCE, guarded_routes as routes, wait_until};
 
@@ -18,11 +18,11 @@ const SOON: Duration = Duration::from_millis(20);
 
 /// A service that records uses this often.
 fn recording(database: &Database, interval: Duration) -> AppKeysBuilder {
-    database.migrate().builder().usage_interval(interval)
+    database.migrate().builder().usage_flush_interval(interval)
 }
 
 /// What is recorded of a key.
-fn usage(database: &Database, id: i64) -> Option<KeyUse> {
+fn usage(database: &Database, id: i64) -> Option<KeyUsage> {
     database.admin().usage_of(id).unwrap()
 }
 

@@ -116,7 +116,7 @@ fn a_service_that_is_told_to_end_ends_cleanly() {
 fn serve(url: &str) {
     let setting = |name| std::env::var(name).unwrap();
     let interval = Duration::from_millis(setting(INTERVAL).parse().unwrap());
-    let keys = AppKeys::builder().database_url(url).usage_interval(interval).build().unwrap();
+    let keys = AppKeys::builder().database_url(url).usage_flush_interval(interval).build().unwrap();
     let to_shut_down = (setting(END) == "Shutdown").then(|| keys.clone());
     System::new().block_on(async move {
         let server = HttpServer::new(move || App::new().app_data(keys.clone()).configure(routes))

@@ -8,7 +8,7 @@ use diesel::{
 };
 
 use super::Connection;
-use crate::{KeyUse, store::usage::stored_count};
+use crate::{KeyUsage, store::usage::stored_count};
 
 /// Neither a flush of the log to the disk nor a standby is waited for: usage is not worth it. And who changes or deletes keys never loses
 /// a deadlock to a count of uses, because the count gives up first (`deadlock_timeout` is a second).
@@ -31,7 +31,7 @@ const RECORD: &str = "\
         last_used_at = greatest(excluded.last_used_at, api_key_usage.last_used_at)";
 
 /// Adds these uses, all or none.
-pub(crate) fn record(connection: &mut Connection, uses: &[KeyUse]) -> QueryResult<()> {
+pub(crate) fn record(connection: &mut Connection, uses: &[KeyUsage]) -> QueryResult<()> {
     let key_ids: Vec<_> = uses.iter().map(|uses| uses.key_id).collect();
     let times: Vec<_> = uses.iter().map(|uses| uses.last_used_at).collect();
     let addresses: Vec<_> =

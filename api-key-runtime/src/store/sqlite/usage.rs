@@ -7,7 +7,7 @@ use diesel::{
 };
 
 use super::Connection;
-use crate::{KeyUse, store::usage::stored_count};
+use crate::{KeyUsage, store::usage::stored_count};
 
 /// SQLite binds up to 32766 values to a statement.
 const MAX_ROWS: usize = 1000;
@@ -27,13 +27,13 @@ const AROUND_VALUES: [&str; 2] = [
 ];
 
 /// Adds these uses, all or none.
-pub(crate) fn record(connection: &mut Connection, uses: &[KeyUse]) -> QueryResult<()> {
+pub(crate) fn record(connection: &mut Connection, uses: &[KeyUsage]) -> QueryResult<()> {
     connection.immediate_transaction(|connection| {
         uses.chunks(MAX_ROWS).try_for_each(|uses| record_some(connection, uses))
     })
 }
 
-fn record_some(connection: &mut Connection, uses: &[KeyUse]) -> QueryResult<()> {
+fn record_some(connection: &mut Connection, uses: &[KeyUsage]) -> QueryResult<()> {
     let [before, after] = AROUND_VALUES;
     let values = vec!["(?, ?, ?, ?)"; uses.len()].join(", ");
     let mut statement = sql_query(format!("{before}{values}{after}")).into_boxed::<Sqlite>();

@@ -2,25 +2,25 @@
 
 use std::collections::BTreeMap;
 
-use super::KeyUse;
+use super::KeyUsage;
 
 /// Keys whose uses may wait; past that those of further keys are lost.
 pub(super) const MAX_KEYS: usize = 100_000;
 
 /// By the key's id, which is the order they are written in.
 #[derive(Debug, Default)]
-pub(super) struct Uses(BTreeMap<i64, KeyUse>);
+pub(super) struct UsageBuffer(BTreeMap<i64, KeyUsage>);
 
-impl Uses {
+impl UsageBuffer {
     pub(super) fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
 
     /// Adds uses of a key to those that wait; how many are lost because there is no room.
-    pub(super) fn add(&mut self, more: KeyUse) -> u64 {
+    pub(super) fn add(&mut self, more: KeyUsage) -> u64 {
         let room = self.0.len() < MAX_KEYS;
         match self.0.get_mut(&more.key_id) {
-            Some(uses) => uses.add(&more),
+            Some(uses) => uses.merge(&more),
             None if room => {
                 self.0.insert(more.key_id, more);
             }
@@ -30,7 +30,7 @@ impl Uses {
     }
 
     /// The uses, ordered by the key's id, each key once.
-    pub(super) fn into_ordered(self) -> Vec<KeyUse> {
+    pub(super) fn into_ordered(self) -> Vec<KeyUsage> {
         self.0.into_values().collect()
     }
 }
@@ -45,14 +45,14 @@ mod tests {
         DateTime::from_timestamp_micros(micros).unwrap()
     }
 
-    fn uses(key_id: i64, micros: i64, address: &str, count: u64) -> KeyUse {
-        KeyUse::new(key_id, at(micros), address.parse().ok(), count)
+    fn uses(key_id: i64, micros: i64, address: &str, count: u64) -> KeyUsage {
+        KeyUsage::new(key_id, at(micros), address.parse().ok(), count)
     }
 
     // F11
     #[test]
     fn the_uses_of_one_key_become_one_with_the_last_time_and_its_address() {
-        let mut waiting = Uses::default();
+        let mut waiting = UsageBuffer::default();
         for more in [
             uses(2, 5, "10.0.0.5", 3),
             uses(1, 9, "10.0.0.9", 1),
@@ -71,7 +71,7 @@ mod tests {
     // F11
     #[test]
     fn there_is_room_for_so_many_keys_and_what_is_lost_is_told() {
-        let mut waiting = Uses::default();
+        let mut waiting = UsageBuffer::default();
         let most = i64::try_from(MAX_KEYS).unwrap();
         for id in 1..=most {
             assert_eq!(waiting.add(uses(id, 1, "::1", 1)), 0);

@@ -9,7 +9,7 @@ use chrono::{DateTime, Utc};
 /// [`KeyStore::record_usage`](crate::KeyStore::record_usage) is given what is new, `Admin::usage` answers all there was.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
-pub struct KeyUse {
+pub struct KeyUsage {
     /// Which key.
     pub key_id: i64,
     /// When it was let through for the last time, to the microsecond.
@@ -20,7 +20,7 @@ pub struct KeyUse {
     pub count: u64,
 }
 
-impl KeyUse {
+impl KeyUsage {
     /// These uses of this key.
     #[must_use]
     pub fn new(
@@ -35,15 +35,15 @@ impl KeyUse {
     /// Adds uses of the same key: the counts add up, and the later time stands, with its address.
     ///
     /// ```
-    /// use api_key_runtime::KeyUse;
+    /// use api_key_runtime::KeyUsage;
     /// use chrono::{TimeDelta, Utc};
     ///
     /// let now = Utc::now();
-    /// let mut uses = KeyUse::new(17, now, None, 40);
-    /// uses.add(&KeyUse::new(17, now - TimeDelta::hours(1), "203.0.113.7".parse().ok(), 2));
-    /// assert_eq!(uses, KeyUse::new(17, now, None, 42));
+    /// let mut uses = KeyUsage::new(17, now, None, 40);
+    /// uses.merge(&KeyUsage::new(17, now - TimeDelta::hours(1), "203.0.113.7".parse().ok(), 2));
+    /// assert_eq!(uses, KeyUsage::new(17, now, None, 42));
     /// ```
-    pub fn add(&mut self, other: &Self) {
+    pub fn merge(&mut self, other: &Self) {
         self.count = self.count.saturating_add(other.count);
         if other.last_used_at >= self.last_used_at {
             self.last_used_at = other.last_used_at;
