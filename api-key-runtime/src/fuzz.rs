@@ -35,14 +35,14 @@ pub fn key(data: &[u8]) {
     // One edit of a good key at a place the input names is never a key, also where imported ones are accepted.
     if let [place, character, kind, ..] = *data {
         let key = strict.generate(KeyFormat::Native).unwrap();
-        let mut edited = key.expose().as_bytes().to_vec();
+        let mut edited = key.expose_secret().as_bytes().to_vec();
         let place = usize::from(place) % edited.len();
         match kind % 3 {
             0 => drop(edited.remove(place)),
             1 => edited.insert(place, character),
             _ => edited[place] = character,
         }
-        if edited != key.expose().as_bytes()
+        if edited != key.expose_secret().as_bytes()
             && let Ok(edited) = std::str::from_utf8(&edited)
         {
             assert!(!strict.admits(edited) && !lenient.admits(edited));

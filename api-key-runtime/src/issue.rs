@@ -107,7 +107,7 @@ impl NewKey {
         self.check(now)?;
         let secret = form.generate(self.format)?;
         let mut record =
-            KeyRecord::new(0, digester.digest(secret.expose()), self.allowed_ips.clone());
+            KeyRecord::new(0, digester.digest(secret.expose_secret()), self.allowed_ips.clone());
         record.digest_algorithm = digester.current_algorithm().clone();
         record.hint = form.hint(&secret);
         record.name.clone_from(&self.name);

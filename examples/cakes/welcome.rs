@@ -21,7 +21,7 @@ pub(crate) fn print(keys: &AppKeys, listening: SocketAddr) -> Result<(), Box<dyn
         // Who calls from this machine calls from the address it calls.
         let new = NewKey::new("first", service.ip().to_string().parse()?).scopes(SCOPES.parse()?);
         let issued = admin.issue(&new)?;
-        text += &first_key(service, issued.secret.expose())?;
+        text += &first_key(service, issued.secret.expose_secret())?;
     }
     writeln!(
         text,

@@ -47,7 +47,7 @@ async fn sign_up(
     Ok(match done {
         Ok(key) => HttpResponse::Created()
             .insert_header((CACHE_CONTROL, "no-store"))
-            .body(format!("{}\n", key.expose())),
+            .body(format!("{}\n", key.expose_secret())),
         Err(failure) if is_taken(&failure) => {
             HttpResponse::Conflict().body("There is a user with this address already.\n")
         }

@@ -53,7 +53,7 @@ async fn sign_up(
     let key = run(place, move |connection| users::sign_up(connection, &admin, &form.name)).await?;
     Ok(HttpResponse::Created()
         .insert_header((CACHE_CONTROL, "no-store"))
-        .body(format!("{}\n", key.expose())))
+        .body(format!("{}\n", key.expose_secret())))
 }
 
 #[get("/me")]

@@ -51,10 +51,10 @@ fn refusals() {
     let changed = |change: fn(&mut api_key_runtime::KeyRecord, Option<DateTime<Utc>>)| {
         let issued = issue("0.0.0.0");
         store.change(issued.record.id, |record| change(record, long_ago));
-        issued.secret.expose().to_owned()
+        issued.secret.expose_secret().to_owned()
     };
     let unknown = keys.make_key(&NewKey::new("timing", "0.0.0.0".parse().unwrap())).unwrap();
-    let unknown = unknown.secret.expose().to_owned();
+    let unknown = unknown.secret.expose_secret().to_owned();
     let mut malformed = unknown.clone();
     let last = malformed.pop().unwrap();
     malformed.push(if last == 'a' { 'b' } else { 'a' });
@@ -64,7 +64,7 @@ fn refusals() {
         ("disabled", changed(|record, at| record.disabled_at = at)),
         ("expired", changed(|record, at| record.expires_at = at)),
         ("malformed", malformed),
-        ("wrong address", issue("203.0.113.7").secret.expose().to_owned()),
+        ("wrong address", issue("203.0.113.7").secret.expose_secret().to_owned()),
     ];
     let server = Server::start(move |config: &mut web::ServiceConfig| {
         config.app_data(keys.clone()).service(guarded);

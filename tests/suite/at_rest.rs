@@ -28,7 +28,7 @@ fn new_key() -> NewKey {
 }
 
 fn issue(builder: AppKeysBuilder) -> Result<String, api_key_runtime::Error> {
-    Ok(builder.build_admin()?.issue(&new_key())?.secret.expose().to_owned())
+    Ok(builder.build_admin()?.issue(&new_key())?.secret.expose_secret().to_owned())
 }
 
 fn status(builder: AppKeysBuilder, key: &str) -> u16 {
@@ -100,7 +100,7 @@ fn of_a_key_postgres_is_told_its_digest_alone_and_that_as_a_parameter() {
     let keys = AppKeys::builder().database_url(tapped).build().unwrap();
     let service = Server::start(keys.clone(), routes);
     let issued = keys.admin().unwrap().issue(&new_key()).unwrap();
-    let key = issued.secret.expose();
+    let key = issued.secret.expose_secret();
     let digest = issued.record.digest.as_bytes();
     let hex = hex(digest);
     for ask in [false, true] {
@@ -138,7 +138,7 @@ fn two_digests_that_differ_in_one_bit_are_two_keys() {
         }
     }
     let store = MemoryStore::default();
-    let key = store.issue(&new_key()).unwrap().secret.expose().to_owned();
+    let key = store.issue(&new_key()).unwrap().secret.expose_secret().to_owned();
     for bit in (0..256).step_by(17) {
         let keys = api_key_runtime::AppKeys::builder()
             .store(OneBitOff(store.clone(), bit))
@@ -205,7 +205,7 @@ database_test!(
             .build()
             .unwrap();
         let issued = keys.admin().unwrap().issue(&new_key().format(KeyFormat::Uuid)).unwrap();
-        let key = issued.secret.expose();
+        let key = issued.secret.expose_secret();
         let server = Server::start(keys.clone(), routes);
         let status = |key: &str| http::get(server.address, &format!("/cake?key={key}"), &[]).status;
         assert_eq!(status(key), 200);
@@ -339,7 +339,7 @@ fn an_unusable_pepper_refuses_to_start() {
 database_test!(a_key_is_shown_once_and_records_and_debug_show_id_and_hint, |database: Database| {
     let admin = database.admin();
     let issued = admin.issue(&new_key()).unwrap();
-    let secret = issued.secret.expose().to_owned();
+    let secret = issued.secret.expose_secret().to_owned();
     let shown = format!(
         "{issued:?} {:?} {:?} {admin:?}",
         admin.list().unwrap(),
@@ -377,7 +377,7 @@ fn the_memory_of_a_secret_is_overwritten_when_it_is_dropped() {
     for _ in 0..20 {
         let watched = allocator::watch_for("ak_live_", || {
             let issued = store.issue(&new_key()).unwrap();
-            assert!(issued.secret.expose().starts_with("ak_live_"));
+            assert!(issued.secret.expose_secret().starts_with("ak_live_"));
         });
         // The prefix alone is in no other text of that length: only a key is.
         assert_eq!(watched.freed_with_needle, 0, "a key was still in memory that was given back");

@@ -37,18 +37,18 @@ database_test!(a_key_ends_at_its_very_moment_and_null_is_never, |database: Datab
         clock.set(moment() + TimeDelta::microseconds(offset));
         for _ in 0..2 {
             assert_eq!(
-                http::get_with(server.address, "/cake", ending.secret.expose()).status,
+                http::get_with(server.address, "/cake", ending.secret.expose_secret()).status,
                 expected,
                 "{offset} us"
             );
             assert_eq!(
-                http::get_with(server.address, "/cake", endless.secret.expose()).status,
+                http::get_with(server.address, "/cake", endless.secret.expose_secret()).status,
                 200
             );
         }
     }
     clock.set(DateTime::<Utc>::MAX_UTC);
-    assert_eq!(http::get_with(server.address, "/cake", endless.secret.expose()).status, 200);
+    assert_eq!(http::get_with(server.address, "/cake", endless.secret.expose_secret()).status, 200);
 });
 
 // E5

@@ -44,7 +44,7 @@ impl Set {
         let issued = builder().build_admin().unwrap().issue(&new).unwrap();
         Self {
             keys: builder().build().unwrap(),
-            key: issued.secret.expose().to_owned(),
+            key: issued.secret.expose_secret().to_owned(),
             _database: Some(database),
         }
     }
@@ -54,7 +54,7 @@ impl Set {
         let issued = store.issue(&NewKey::new(name, "0.0.0.0".parse().unwrap())).unwrap();
         Self {
             keys: AppKeys::builder().store(store).build().unwrap(),
-            key: issued.secret.expose().to_owned(),
+            key: issued.secret.expose_secret().to_owned(),
             _database: None,
         }
     }
@@ -176,7 +176,7 @@ fn a_key_of_an_outer_set_is_nobody_to_an_inner_one() {
             ),
         );
     });
-    let outer = format!("X-Outer: {}", issued.secret.expose());
+    let outer = format!("X-Outer: {}", issued.secret.expose_secret());
     let bearer = format!("Authorization: Bearer {}", inner.key);
     let answer = |path: &str, lines: &[&str]| {
         let answer = http::get(server.address, &format!("/outer/inner/{path}"), lines);

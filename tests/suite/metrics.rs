@@ -173,8 +173,8 @@ fn callers_make_no_series_however_much_they_make_up() {
         let path = format!("/guarded?x={number}");
         http::get(server.address, &path, &[&line, &forwarded]).status
     };
-    assert_eq!(request(0, good.secret.expose()), 200);
-    assert_eq!(request(0, good.secret.expose()), 200);
+    assert_eq!(request(0, good.secret.expose_secret()), 200);
+    assert_eq!(request(0, good.secret.expose_secret()), 200);
     assert_eq!(request(0, &fixtures::unknown()), 401);
     assert_eq!(request(0, "nonsense"), 401);
     let few: Vec<String> = scraped().into_keys().collect();
@@ -197,7 +197,8 @@ fn what_the_store_takes_is_seen_while_it_takes_it_and_afterwards() {
     let server = serve(&keys);
     let held = Duration::from_millis(300);
     std::thread::scope(|scope| {
-        let get = || http::get_with(server.address, "/guarded", issued.secret.expose()).status;
+        let get =
+            || http::get_with(server.address, "/guarded", issued.secret.expose_secret()).status;
         let waiting = scope.spawn(get);
         store.wait_until_inside(1);
         assert_eq!(keys.metrics().waiting_lookups(), 1);

@@ -43,7 +43,7 @@ fn sign_up<C: Connection + KeyConnection>(
         connection.batch_execute("INSERT INTO users (name) VALUES ('ada')")?;
         let new = NewKey::new("first", "0.0.0.0".parse().unwrap()).owner("ada");
         let issued = admin.issue_within(connection, &new).map_err(Failed::Key)?;
-        let key = issued.secret.expose().to_owned();
+        let key = issued.secret.expose_secret().to_owned();
         before_the_end(&key)?;
         Ok(key)
     })

@@ -62,7 +62,7 @@ fn issue(admin: &Admin, asked: &Issue) -> Result<(), Failure> {
     let printed = if asked.json {
         json::write_issued(&mut out, &issued)
     } else {
-        writeln!(out, "{}", issued.secret.expose())
+        writeln!(out, "{}", issued.secret.expose_secret())
     };
     printed
         .and_then(|()| out.flush())

@@ -66,7 +66,8 @@ fn time(time: DateTime<Utc>) -> String {
 
 /// One object, in one line.
 pub(crate) fn write_issued(out: &mut impl Write, issued: &IssuedKey) -> io::Result<()> {
-    let object = Issued { columns: Columns::of(&issued.record, None), key: issued.secret.expose() };
+    let object =
+        Issued { columns: Columns::of(&issued.record, None), key: issued.secret.expose_secret() };
     write(out, &object)?;
     writeln!(out)
 }

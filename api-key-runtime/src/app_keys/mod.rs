@@ -99,7 +99,7 @@ static LOGGED: OncePerHour<String> = OncePerHour::new();
 /// #     (&partner_keys, "/partner/whoami", Some("partner")),
 /// # ] {
 /// #     let key = made_by.make_key(&new)?;
-/// #     let request = TestRequest::get().uri(path).insert_header(("X-API-Key", key.secret.expose())).to_request();
+/// #     let request = TestRequest::get().uri(path).insert_header(("X-API-Key", key.secret.expose_secret())).to_request();
 /// #     let response = call_service(&app, request).await;
 /// #     assert_eq!(response.status() == 200, answer.is_some(), "{path}");
 /// #     if let Some(name) = answer {

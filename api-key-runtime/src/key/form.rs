@@ -150,7 +150,7 @@ impl KeyForm {
 
     /// What people are shown of a key to tell it from others: the prefix and four characters, never more than a sixth of it.
     pub(crate) fn hint(&self, secret: &KeySecret) -> String {
-        let key = secret.expose();
+        let key = secret.expose_secret();
         let shown = if key.starts_with(&*self.prefix.0) {
             self.prefix.0.len() + HINT_CHARS
         } else {
@@ -227,7 +227,7 @@ mod tests {
     }
 
     fn native() -> String {
-        form().generate(KeyFormat::Native).unwrap().expose().to_owned()
+        form().generate(KeyFormat::Native).unwrap().expose_secret().to_owned()
     }
 
     // A1
@@ -239,7 +239,7 @@ mod tests {
         let mut counts = vec![[0_u32; 128]; BODY_CHARS];
         for _ in 0..KEYS {
             let secret = form.generate(KeyFormat::Native).unwrap();
-            let body = &secret.expose().as_bytes()[DEFAULT_PREFIX.len()..];
+            let body = &secret.expose_secret().as_bytes()[DEFAULT_PREFIX.len()..];
             for (position, &byte) in body.iter().enumerate() {
                 counts[position][usize::from(byte)] += 1;
             }
@@ -391,7 +391,7 @@ mod tests {
     #[test]
     fn a_uuid_is_random_of_version_4_and_needs_the_application_s_consent() {
         let secret = lenient().generate(KeyFormat::Uuid).unwrap();
-        let key = secret.expose();
+        let key = secret.expose_secret();
         assert_eq!(key.len(), 36);
         assert_eq!(key.split('-').map(str::len).collect::<Vec<_>>(), [8, 4, 4, 4, 12]);
         assert_eq!(&key[14..15], "4");
@@ -406,7 +406,7 @@ mod tests {
                 buffer.fill(drawn);
                 Ok(())
             });
-            assert_eq!(key.unwrap().expose(), expected);
+            assert_eq!(key.unwrap().expose_secret(), expected);
         }
     }
 
@@ -425,7 +425,7 @@ mod tests {
         let key = KeySecret::new(native());
         let hint = form().hint(&key);
         assert_eq!(hint.len(), "ak_live_".len() + 4);
-        assert!(key.expose().starts_with(&hint));
+        assert!(key.expose_secret().starts_with(&hint));
     }
 
     #[test]

@@ -7,7 +7,7 @@ use zeroize::Zeroizing;
 /// A key in the clear, as it exists exactly once: when it has just been issued.
 ///
 /// It can be neither cloned, displayed nor serialised, its `Debug` shows nothing of it, and its memory is overwritten when it is
-/// dropped. Hand [`expose`](Self::expose) to the person the key is for, and to nobody else.
+/// dropped. Hand [`expose_secret`](Self::expose_secret) to the person the key is for, and to nobody else.
 ///
 /// ```compile_fail
 /// fn print(secret: api_key_runtime::KeySecret) {
@@ -23,7 +23,7 @@ impl KeySecret {
 
     /// The key itself.
     #[must_use]
-    pub fn expose(&self) -> &str {
+    pub fn expose_secret(&self) -> &str {
         &self.0
     }
 }

@@ -91,7 +91,7 @@ pub use self::{
 /// let (digest, mut record) = (issued.record.digest, issued.record);
 /// record.id = 1;
 /// shelf.0.lock().map_err(|_| "poisoned")?.insert(digest, record);
-/// println!("give this to the baker: {}", issued.secret.expose());
+/// println!("give this to the baker: {}", issued.secret.expose_secret());
 /// # assert_eq!(shelf.find(&[digest])?.len(), 1);
 /// # Ok(())
 /// # }

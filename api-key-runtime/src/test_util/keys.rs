@@ -49,7 +49,7 @@ impl TestKeys {
     /// use api_key_runtime::{KeyLocation, test_util::TestKeys};
     ///
     /// let keys = TestKeys::with(|builder| builder.prefix("shop_").key_locations([KeyLocation::bearer()]));
-    /// assert!(keys.issue("").secret.expose().starts_with("shop_"));
+    /// assert!(keys.issue("").secret.expose_secret().starts_with("shop_"));
     /// ```
     ///
     /// # Panics
@@ -115,7 +115,7 @@ fn or_fail<T, E: fmt::Display>(result: Result<T, E>) -> T {
 pub trait TestRequestExt {
     /// Presents this key, as `Authorization: Bearer`.
     ///
-    /// An application whose `key_locations` are others gets it by `insert_header`, `cookie` or `uri`, from `key.secret.expose()`.
+    /// An application whose `key_locations` are others gets it by `insert_header`, `cookie` or `uri`, from `key.secret.expose_secret()`.
     ///
     /// ```
     /// use actix_web::test::TestRequest;
@@ -142,13 +142,13 @@ pub trait Presentable {
 
 impl Presentable for IssuedKey {
     fn presented(&self) -> &str {
-        self.secret.expose()
+        self.secret.expose_secret()
     }
 }
 
 impl Presentable for KeySecret {
     fn presented(&self) -> &str {
-        self.expose()
+        self.expose_secret()
     }
 }
 

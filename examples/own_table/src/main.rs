@@ -41,7 +41,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
         ["issue", label] => {
             let issued = keys.make_key(&NewKey::new(label, AllowedIps::any()))?;
             tokens.insert(&issued.record)?;
-            println!("{}", issued.secret.expose());
+            println!("{}", issued.secret.expose_secret());
             Ok(())
         }
         ["end", number] if tokens.end(number.parse()?, Utc::now())? => Ok(()),

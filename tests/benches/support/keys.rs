@@ -24,7 +24,7 @@ impl Maker {
 
     pub(crate) fn make(&self) -> Key {
         let issued = self.keys.make_key(&self.new).unwrap();
-        Key { secret: issued.secret.expose().to_owned(), digest: issued.record.digest }
+        Key { secret: issued.secret.expose_secret().to_owned(), digest: issued.record.digest }
     }
 }
 

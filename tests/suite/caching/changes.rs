@@ -18,7 +18,7 @@ database_test!(what_is_changed_here_holds_for_the_next_request_here, |database: 
     for _ in 0..20 {
         let new = NewKey::new("test", "0.0.0.0".parse().unwrap());
         let issued = admin.issue(&new).unwrap();
-        let (key, id) = (issued.secret.expose(), issued.record.id);
+        let (key, id) = (issued.secret.expose_secret(), issued.record.id);
         assert_eq!(is(key), 200);
         admin.disable(id).unwrap();
         assert_eq!(is(key), 401, "disabled");

@@ -100,8 +100,8 @@ database_test!(
             .unwrap();
         let server = Server::start(keys.clone(), routes);
         wait_until("the feed runs", || keys.health().feed() == FeedState::Fresh);
-        let ending_is = || status(server.address, ending.secret.expose());
-        let endless_is = || status(server.address, endless.secret.expose());
+        let ending_is = || status(server.address, ending.secret.expose_secret());
+        let endless_is = || status(server.address, endless.secret.expose_secret());
         assert_eq!((ending_is(), endless_is()), (200, 200));
         let asked = store.queries();
         clock.set(moment() + TimeDelta::days(3650));

@@ -85,7 +85,7 @@ fn a_key_is_believed_until_the_bound_after_its_query_was_sent() {
     let was_believed = || {
         let new = NewKey::new("test", "0.0.0.0".parse().unwrap());
         let issued = store.store.issue(&new).unwrap();
-        let is = || status(server.address, issued.secret.expose());
+        let is = || status(server.address, issued.secret.expose_secret());
         store.answer_late_by(LATE);
         let began = Instant::now();
         assert_eq!(is(), 200);
@@ -131,7 +131,7 @@ fn a_bound_of_zero_asks_for_every_request() {
         .unwrap();
     let server = Server::start(keys, routes);
     for _ in 0..10 {
-        assert_eq!(status(server.address, issued.secret.expose()), 200);
+        assert_eq!(status(server.address, issued.secret.expose_secret()), 200);
     }
     assert_eq!(store.asked(), 10);
 }

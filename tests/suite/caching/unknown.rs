@@ -60,7 +60,7 @@ fn a_flood_of_unknown_keys_displaces_no_key_that_is_known() {
     let new = NewKey::new("flood", "0.0.0.0".parse().unwrap());
     for _ in 0..1000 {
         let stranger = keys.make_key(&new).unwrap();
-        assert_eq!(status(server.address, stranger.secret.expose()), 401);
+        assert_eq!(status(server.address, stranger.secret.expose_secret()), 401);
     }
     let asked = store.queries();
     assert!(all_known());
@@ -93,7 +93,7 @@ fn an_error_is_never_remembered_as_unknown() {
     let key = store.0.issue(&new).unwrap();
     let keys = AppKeys::builder().store(store.clone()).build().unwrap();
     let server = Server::start(keys, routes);
-    let is = || status(server.address, key.secret.expose());
+    let is = || status(server.address, key.secret.expose_secret());
     for _ in 0..3 {
         store.1.store(true, Ordering::SeqCst);
         assert_eq!(is(), 503);

@@ -154,7 +154,7 @@ pub(super) fn in_memory(routes: Routes) -> Served {
             State::Revoked => record.revoked_at = Some(now),
             State::Unreadable => record.allowed_ips = AllowedIps::from_stored("127.0.0.1 junk"),
         });
-        issued.secret.expose().to_owned()
+        issued.secret.expose_secret().to_owned()
     });
     served(
         routes,

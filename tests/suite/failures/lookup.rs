@@ -30,7 +30,7 @@ fn issue(store: &MemoryStore) -> String {
         .issue(&NewKey::new("test", "0.0.0.0".parse().unwrap()))
         .unwrap()
         .secret
-        .expose()
+        .expose_secret()
         .to_owned()
 }
 
@@ -242,7 +242,7 @@ fn a_thousand_first_requests_of_a_key_are_asked_once_and_take_one_place_in_the_q
     allow_open_files(FILES);
     let store = Asked(Frozen::new(MemoryStore::default()), Arc::default());
     let issued = store.0.store.issue(&NewKey::new("test", "0.0.0.0".parse().unwrap())).unwrap();
-    let key = issued.secret.expose();
+    let key = issued.secret.expose_secret();
     let server = CountedServer::start(patient(store.clone(), PATIENCE * 2), routes);
     let mut stuck = hold_both_threads(&server, &store.0);
     let mut waiting: Vec<http::Client> = (0..REQUESTS).map(|_| send(&server, key)).collect();
@@ -306,7 +306,7 @@ fn a_request_begun_after_a_revocation_does_not_pass_by_an_older_look_up() {
     }
     let slow = Slow(Frozen::new(MemoryStore::default()));
     let issued = slow.0.store.issue(&NewKey::new("test", "0.0.0.0".parse().unwrap())).unwrap();
-    let key = issued.secret.expose().to_owned();
+    let key = issued.secret.expose_secret().to_owned();
     let keys = AppKeys::builder()
         .store(slow.clone())
         .max_staleness(Duration::ZERO)

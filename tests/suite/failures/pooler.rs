@@ -49,7 +49,7 @@ fn through_a_transaction_pooler_look_ups_administration_and_usage_are_without_an
                 let new = NewKey::new("pooled", "0.0.0.0".parse().unwrap());
                 for _ in 0..20 {
                     let issued = admin.issue(&new).unwrap();
-                    let (key, id) = (issued.secret.expose(), issued.record.id);
+                    let (key, id) = (issued.secret.expose_secret(), issued.record.id);
                     assert_eq!(admin.get(id).unwrap().hint, issued.record.hint);
                     admin.disable(id).unwrap();
                     admin.enable(id).unwrap();

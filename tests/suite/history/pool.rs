@@ -61,7 +61,7 @@ impl Pool {
         leaks::watch(&issued);
         let mut keys = self.lock();
         keys.made += 1;
-        let shown = Shown { number: keys.made, secret: issued.secret.expose().to_owned() };
+        let shown = Shown { number: keys.made, secret: issued.secret.expose_secret().to_owned() };
         (shown, issued)
     }
 

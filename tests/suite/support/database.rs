@@ -184,7 +184,7 @@ impl Database {
     pub(crate) fn issue_with(&self, new: &NewKey) -> (String, i64) {
         let issued = self.admin().issue(new).unwrap();
         super::leaks::watch(&issued);
-        (issued.secret.expose().to_owned(), issued.record.id)
+        (issued.secret.expose_secret().to_owned(), issued.record.id)
     }
 
     /// As [`issue`](Self::issue), from any address, so many at once.
@@ -194,7 +194,7 @@ impl Database {
         let issue = |_| {
             let issued = admin.issue(&new).unwrap();
             super::leaks::watch(&issued);
-            (issued.secret.expose().to_owned(), issued.record.id)
+            (issued.secret.expose_secret().to_owned(), issued.record.id)
         };
         (0..number).map(issue).collect()
     }

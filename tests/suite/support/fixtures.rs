@@ -57,7 +57,7 @@ fn expired(database: &Database) -> String {
     let admin = database.builder().clock(TestClock::at(then)).build_admin().unwrap();
     let new =
         NewKey::new("expired", "0.0.0.0".parse().unwrap()).expires_at(then + TimeDelta::minutes(1));
-    admin.issue(&new).unwrap().secret.expose().to_owned()
+    admin.issue(&new).unwrap().secret.expose_secret().to_owned()
 }
 
 /// A well-formed native key that no table has.
@@ -67,7 +67,7 @@ pub(crate) fn unknown() -> String {
         .issue(&NewKey::new("unknown", "0.0.0.0".parse().unwrap()))
         .unwrap()
         .secret
-        .expose()
+        .expose_secret()
         .to_owned()
 }
 

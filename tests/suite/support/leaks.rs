@@ -22,7 +22,7 @@ static PIECES: LazyLock<RwLock<HashSet<Vec<u8>>>> = LazyLock::new(RwLock::defaul
 pub(crate) fn watch(issued: &IssuedKey) {
     let digest = super::hex(issued.record.digest.as_bytes());
     let secrets = [
-        (&issued.secret.expose()[SHOWN..], KEY_PIECE),
+        (&issued.secret.expose_secret()[SHOWN..], KEY_PIECE),
         (&digest, DIGEST_PIECE),
         (&digest.to_uppercase(), DIGEST_PIECE),
     ];
