@@ -151,7 +151,7 @@ database_test!(
         let series = read(&counted.prometheus());
         assert_eq!(series["app_key_feed_state{state=\"fresh\"}"], "1");
         assert_eq!(series["app_key_ready"], "1");
-        assert!(series.contains_key("app_key_lease_age_seconds"));
+        assert!(series.contains_key("app_key_staleness_seconds"));
     }
 );
 

@@ -21,8 +21,8 @@ use std::{fmt, time::Duration};
 #[derive(Clone, Copy, Debug)]
 pub struct Health {
     feed: FeedState,
-    lease_age: Option<Duration>,
-    answers: bool,
+    staleness: Option<Duration>,
+    is_store_available: bool,
 }
 
 /// What the feed of changed keys is at.
@@ -34,39 +34,43 @@ pub enum FeedState {
     /// Every change is applied that was complete within the last `max_staleness`.
     Fresh,
     /// It is behind by more: each key is asked for anew when it was last read longer ago than that.
-    Late,
+    Stale,
     /// There is none: the store does not tell its changes, or nothing is cached.
-    Without,
+    Unsupported,
 }
 
 impl FeedState {
-    pub(crate) const ALL: [Self; 4] = [Self::Starting, Self::Fresh, Self::Late, Self::Without];
+    pub(crate) const ALL: [Self; 4] = [Self::Starting, Self::Fresh, Self::Stale, Self::Unsupported];
 
     pub(crate) const fn as_str(self) -> &'static str {
         match self {
             Self::Starting => "starting",
             Self::Fresh => "fresh",
-            Self::Late => "late",
-            Self::Without => "without feed",
+            Self::Stale => "stale",
+            Self::Unsupported => "unsupported",
         }
     }
 }
 
 impl Health {
-    pub(super) fn new(feed: FeedState, lease_age: Option<Duration>, answers: bool) -> Self {
-        Self { feed, lease_age, answers }
+    pub(super) fn new(
+        feed: FeedState,
+        staleness: Option<Duration>,
+        is_store_available: bool,
+    ) -> Self {
+        Self { feed, staleness, is_store_available }
     }
 
     /// Whether requests can be sent here: the store answers and, where there is a feed, it is up to date.
     #[must_use]
     pub fn is_ready(&self) -> bool {
-        self.answers && matches!(self.feed, FeedState::Fresh | FeedState::Without)
+        self.is_store_available && matches!(self.feed, FeedState::Fresh | FeedState::Unsupported)
     }
 
     /// Whether the store answers what it is asked; while it has not been asked, it is taken to.
     #[must_use]
-    pub fn store_answers(&self) -> bool {
-        self.answers
+    pub fn is_store_available(&self) -> bool {
+        self.is_store_available
     }
 
     /// What the feed is at.
@@ -77,8 +81,8 @@ impl Health {
 
     /// How long ago the moment is up to which every change has been applied; `None` before the first round, and without a feed.
     #[must_use]
-    pub fn lease_age(&self) -> Option<Duration> {
-        self.lease_age
+    pub fn staleness(&self) -> Option<Duration> {
+        self.staleness
     }
 }
 
@@ -86,10 +90,10 @@ impl Health {
 impl fmt::Display for Health {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         formatter.write_str(self.feed.as_str())?;
-        if let Some(age) = self.lease_age {
+        if let Some(age) = self.staleness {
             write!(formatter, ", {} ms", age.as_millis())?;
         }
-        if !self.answers {
+        if !self.is_store_available {
             formatter.write_str(", the key store does not answer")?;
         }
         Ok(())

@@ -140,10 +140,10 @@ impl Feed {
         let age = (lease != Moment::START).then(|| now.since(lease));
         let tells = shared.lock().tells;
         let state = match (tells, age) {
-            _ if shared.cache.bounds().max_staleness.is_zero() => FeedState::Without,
-            (Some(false), _) => FeedState::Without,
+            _ if shared.cache.bounds().max_staleness.is_zero() => FeedState::Unsupported,
+            (Some(false), _) => FeedState::Unsupported,
             (_, Some(age)) if age <= shared.cache.bounds().max_staleness => FeedState::Fresh,
-            (_, Some(_)) => FeedState::Late,
+            (_, Some(_)) => FeedState::Stale,
             (_, None) => FeedState::Starting,
         };
         Health::new(state, age, !shared.availability.is_away(now))

@@ -69,10 +69,10 @@ fn gauges(text: &mut String, gauges: &Gauges) -> fmt::Result {
         let is = u8::from(state == health.feed());
         writeln!(text, "app_key_feed_state{{state=\"{}\"}} {is}", state.as_str())?;
     }
-    if let Some(age) = health.lease_age() {
+    if let Some(age) = health.staleness() {
         single(
             text,
-            "lease_age_seconds",
+            "staleness_seconds",
             "gauge",
             "How long ago the moment is up to which every change is known to be applied.",
             age.as_secs_f64(),

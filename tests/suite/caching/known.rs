@@ -38,7 +38,7 @@ database_test!(
             if gap < bound {
                 assert_eq!(queries, asked, "the feed renewed what was known");
                 assert!(health.is_ready(), "{health}");
-                assert!(health.lease_age().unwrap() < bound);
+                assert!(health.staleness().unwrap() < bound);
                 break;
             }
             println!("the changes were read {gap:?} apart: once more");

@@ -113,7 +113,7 @@ fn a_key_is_believed_until_the_bound_after_its_query_was_sent() {
     };
     let mut tries = 0..100;
     assert!(tries.any(|_| was_believed()), "it was known for a while");
-    assert_eq!(keys.health().feed(), FeedState::Without);
+    assert_eq!(keys.health().feed(), FeedState::Unsupported);
     assert!(keys.health().is_ready());
 }
 
