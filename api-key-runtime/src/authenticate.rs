@@ -18,7 +18,7 @@ use crate::{
     metrics::{JudgedBy, Outcome},
     policy::Policy,
     reason::Reason,
-    refusal_log::RefusalLog,
+    rejection_log::RejectionLog,
     request::{Presented, present},
     response::{Mark, at_handler, marked, misconfigured},
     verdict::judge,
@@ -66,7 +66,7 @@ where
     Box::pin(async move {
         let admitted = match authenticate(policy, &request).await {
             Ok(admitted) => admitted,
-            Err(refusal) => return at_handler(*refusal),
+            Err(rejection) => return at_handler(*rejection),
         };
         let mut payload = payload.into_inner();
         let mut response = match Args::from_request(&request, &mut payload).await {
@@ -81,7 +81,7 @@ where
 }
 
 /// What a refused request is answered. Boxed, so that a request that passes does not move the room for it about.
-pub(crate) type Refusal = Box<HttpResponse>;
+pub(crate) type Rejection = Box<HttpResponse>;
 
 /// A request that was let through, and what its response needs.
 #[must_use = "the response of a guarded handler is finished"]
@@ -104,11 +104,11 @@ impl Admitted<&AppKeys> {
     }
 }
 
-/// Lets a request through, with its key in the extensions, or answers the refusal. The body is not read.
+/// Lets a request through, with its key in the extensions, or answers the rejection. The body is not read.
 pub(crate) async fn authenticate<'a>(
     policy: &'a Policy,
     request: &'a HttpRequest,
-) -> Result<Admitted<&'a AppKeys>, Refusal> {
+) -> Result<Admitted<&'a AppKeys>, Rejection> {
     let Some(keys) = app_keys::of(request) else {
         return Err(Box::new(marked(misconfigured(), Mark::NoAppKeys)));
     };
@@ -116,7 +116,7 @@ pub(crate) async fn authenticate<'a>(
     let begun = Check::new(keys, policy, request).begin();
     match begun {
         Begun::Admitted(in_query) => Ok(Admitted { keys, in_query }),
-        Begun::Refused(refusal) => Err(refusal),
+        Begun::Rejected(rejection) => Err(rejection),
         Begun::LookUp(look_up) => {
             let in_query = look_up.await?;
             Ok(Admitted { keys, in_query })
@@ -137,9 +137,9 @@ struct Check<'a> {
 enum Begun<'a> {
     /// Whether the credential stands in the query.
     Admitted(bool),
-    Refused(Refusal),
+    Rejected(Rejection),
     /// What this process does not know by itself. Boxed, so that a request that hits carries none of it along.
-    LookUp(Pin<Box<dyn Future<Output = Result<bool, Refusal>> + 'a>>),
+    LookUp(Pin<Box<dyn Future<Output = Result<bool, Rejection>> + 'a>>),
 }
 
 impl<'a> Check<'a> {
@@ -172,7 +172,7 @@ impl<'a> Check<'a> {
                 let found = Found { known, digest, by: JudgedBy::Cache };
                 match self.judge_found(found, now, in_query) {
                     Ok(()) => Begun::Admitted(in_query),
-                    Err(refusal) => Begun::Refused(refusal),
+                    Err(rejection) => Begun::Rejected(rejection),
                 }
             }
             probe => {
@@ -180,7 +180,7 @@ impl<'a> Check<'a> {
                 Begun::LookUp(Box::pin(async move {
                     match look_up(inner, &key, (digest, probe), lease, now).await {
                         Ok(found) => check.judge_found(found, now, in_query)?,
-                        Err((reason, by)) => return Err(check.refuse(reason, by, in_query, None)),
+                        Err((reason, by)) => return Err(check.reject(reason, by, in_query, None)),
                     }
                     Ok(in_query)
                 }))
@@ -211,19 +211,19 @@ impl<'a> Check<'a> {
                 (Reason::SeveralKeys, in_query)
             }
         };
-        Begun::Refused(self.refuse(reason, JudgedBy::Request, in_query, None))
+        Begun::Rejected(self.reject(reason, JudgedBy::Request, in_query, None))
     }
 
     /// The verdict on a key that was found.
     #[inline]
-    fn judge_found(&self, found: Found, now: Moment, in_query: bool) -> Result<(), Refusal> {
+    fn judge_found(&self, found: Found, now: Moment, in_query: bool) -> Result<(), Rejection> {
         let inner = self.keys.inner();
         let Found { known, digest, by } = found;
         if let Err(reason) = judge(&known, self.policy, self.address, || inner.clock.now()) {
             if reason == Reason::Expired {
                 inner.cache.note_expired(&digest, &known, now);
             }
-            return Err(self.refuse(reason, by, in_query, Some(&known)));
+            return Err(self.reject(reason, by, in_query, Some(&known)));
         }
         inner.counters.count(Outcome::Admitted, by);
         let mut extensions = self.request.extensions_mut();
@@ -238,26 +238,26 @@ impl<'a> Check<'a> {
     }
 
     #[cold]
-    #[expect(clippy::unnecessary_box_returns, reason = "see `Refusal`")]
-    fn refuse(
+    #[expect(clippy::unnecessary_box_returns, reason = "see `Rejection`")]
+    fn reject(
         &self,
         reason: Reason,
         by: JudgedBy,
         in_query: bool,
         key: Option<&KnownKey>,
-    ) -> Refusal {
+    ) -> Rejection {
         let inner = self.keys.inner();
-        inner.counters.count(Outcome::Refused(reason), by);
-        inner.refusal_log.refused(reason, self.request, self.address, key);
+        inner.counters.count(Outcome::Rejected(reason), by);
+        inner.rejection_log.rejected(reason, self.request, self.address, key);
         if reason == Reason::WrongAddress && !inner.callers.trust_proxies() {
-            hint_at_proxy(&inner.refusal_log, self.address, self.request);
+            hint_at_proxy(&inner.rejection_log, self.address, self.request);
         }
-        Box::new(inner.responses.refusal(reason.class(), self.policy, in_query))
+        Box::new(inner.responses.rejection(reason.kind(), self.policy, in_query))
     }
 }
 
 /// A bound key refused to a private peer that forwards for somebody: probably a proxy nobody told us of.
-fn hint_at_proxy(log: &RefusalLog, address: Option<IpAddr>, request: &HttpRequest) {
+fn hint_at_proxy(log: &RejectionLog, address: Option<IpAddr>, request: &HttpRequest) {
     let private = |address: &IpAddr| match address {
         IpAddr::V4(address) => address.is_private() || address.is_loopback(),
         IpAddr::V6(address) => address.is_unique_local() || address.is_loopback(),

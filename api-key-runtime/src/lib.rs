@@ -140,7 +140,7 @@ mod once;
 mod policy;
 mod reason;
 mod record;
-mod refusal_log;
+mod rejection_log;
 mod request;
 mod response;
 mod scope;
@@ -232,7 +232,7 @@ pub use metrics::Metrics;
 pub use middleware::RequireAppKey;
 pub use record::{KeyRecord, KeyState};
 pub use request::KeyLocation;
-pub use response::RefusalClass;
+pub use response::RejectionKind;
 pub use scope::ScopeSet;
 #[cfg(feature = "postgres")]
 pub use store::postgres;

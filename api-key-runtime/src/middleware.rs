@@ -189,7 +189,7 @@ where
             // Borrowed and never cloned: actix's routing panics where somebody else holds the request.
             let admitted = match authenticate(&policy, request.request()).await {
                 Ok(admitted) => admitted.detach(),
-                Err(refusal) => return Ok(refused(request, *refusal)),
+                Err(rejection) => return Ok(refused(request, *rejection)),
             };
             match service.call(request).await {
                 Ok(mut response) => {
@@ -203,9 +203,9 @@ where
 }
 
 /// A response and no error, so that the layers outside see it.
-fn refused<B>(request: ServiceRequest, refusal: HttpResponse) -> ServiceResponse<EitherBody<B>> {
+fn refused<B>(request: ServiceRequest, rejection: HttpResponse) -> ServiceResponse<EitherBody<B>> {
     let (request, _unread) = request.into_parts();
-    ServiceResponse::new(request, refusal).map_into_right_body()
+    ServiceResponse::new(request, rejection).map_into_right_body()
 }
 
 /// The error of another middleware inside remains what it is, and the response it becomes is one of a guarded handler.

@@ -1,8 +1,8 @@
 //! Why a request is refused, in the operator's words: what its credential, the look-up or the verdict says.
 
-use crate::RefusalClass;
+use crate::RejectionKind;
 
-/// Why a request was refused: for the operator. The caller sees its [`class`](Reason::class) alone.
+/// Why a request was refused: for the operator. The caller sees its [`kind`](Reason::kind) alone.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) enum Reason {
     NoKey,
@@ -38,19 +38,19 @@ impl Reason {
         Self::TooLate,
     ];
 
-    pub(crate) const fn class(self) -> RefusalClass {
+    pub(crate) const fn kind(self) -> RejectionKind {
         match self {
-            Self::NoKey => RefusalClass::NoKey,
-            Self::SeveralKeys => RefusalClass::SeveralKeys,
+            Self::NoKey => RejectionKind::NoKey,
+            Self::SeveralKeys => RejectionKind::SeveralKeys,
             Self::Malformed
             | Self::Unknown
             | Self::Revoked
             | Self::Disabled
             | Self::Expired
             | Self::WrongAddress
-            | Self::UnreadableAllowedIps => RefusalClass::InvalidKey,
-            Self::MissingScope => RefusalClass::MissingScope,
-            Self::Unavailable | Self::Overloaded | Self::TooLate => RefusalClass::Unavailable,
+            | Self::UnreadableAllowedIps => RejectionKind::InvalidKey,
+            Self::MissingScope => RejectionKind::MissingScope,
+            Self::Unavailable | Self::Overloaded | Self::TooLate => RejectionKind::Unavailable,
         }
     }
 

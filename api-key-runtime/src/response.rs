@@ -1,4 +1,4 @@
-//! The status, headers and body of every refusal, and what every response of a guarded handler carries.
+//! The status, headers and body of every rejection, and what every response of a guarded handler carries.
 
 use std::fmt;
 
@@ -20,10 +20,10 @@ use crate::{Error, policy::Policy};
 const RETRY_AFTER_SECONDS: HeaderValue = HeaderValue::from_static("1");
 const PROBLEM: HeaderValue = HeaderValue::from_static("application/problem+json");
 
-/// What a caller may learn about a refusal, and an application's own refusal body about it.
+/// What a caller may learn about a rejection, and an application's own rejection body about it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
-pub enum RefusalClass {
+pub enum RejectionKind {
     /// No key was presented: 401.
     NoKey,
     /// The key is malformed, unknown, disabled, revoked, expired or used from another address: 401, the same for all of them.
@@ -36,7 +36,7 @@ pub enum RefusalClass {
     Unavailable,
 }
 
-impl RefusalClass {
+impl RejectionKind {
     const ALL: [Self; 5] =
         [Self::NoKey, Self::InvalidKey, Self::SeveralKeys, Self::MissingScope, Self::Unavailable];
 
@@ -64,7 +64,7 @@ impl RefusalClass {
     }
 }
 
-impl fmt::Display for RefusalClass {
+impl fmt::Display for RejectionKind {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         formatter.write_str(self.detail())
     }
@@ -72,13 +72,13 @@ impl fmt::Display for RefusalClass {
 
 /// Content type and bytes of each class's body, made before any request comes: nothing of a request can be in them.
 #[derive(Clone, Debug)]
-pub(crate) struct Bodies([(String, Bytes); RefusalClass::ALL.len()]);
+pub(crate) struct Bodies([(String, Bytes); RejectionKind::ALL.len()]);
 
 impl Bodies {
     pub(crate) fn make<C: Into<String>, B: Into<Bytes>>(
-        mut make: impl FnMut(RefusalClass) -> (C, B),
+        mut make: impl FnMut(RejectionKind) -> (C, B),
     ) -> Self {
-        Self(RefusalClass::ALL.map(|class| {
+        Self(RejectionKind::ALL.map(|class| {
             let (content_type, bytes) = make(class);
             (content_type.into(), bytes.into())
         }))
@@ -103,7 +103,7 @@ fn problem(status: StatusCode, detail: &str) -> String {
 /// The responses of one application: whatever can be made before a request comes is.
 #[derive(Clone, Debug)]
 pub(crate) struct Responses {
-    bodies: [(HeaderValue, Bytes); RefusalClass::ALL.len()],
+    bodies: [(HeaderValue, Bytes); RejectionKind::ALL.len()],
     no_key: HeaderValue,
     invalid_token: HeaderValue,
     invalid_request: HeaderValue,
@@ -120,7 +120,7 @@ impl Responses {
                 "the realm {realm:?} is unusable: it is printable ASCII without quotes and backslashes"
             )));
         }
-        let mut checked = [const { (PROBLEM, Bytes::new()) }; RefusalClass::ALL.len()];
+        let mut checked = [const { (PROBLEM, Bytes::new()) }; RejectionKind::ALL.len()];
         for (checked, (content_type, bytes)) in checked.iter_mut().zip(bodies.0) {
             *checked = (value(&content_type)?, bytes);
         }
@@ -134,10 +134,10 @@ impl Responses {
         })
     }
 
-    /// The refusal of this class. It depends on the class, the route's policy and the source alone, and echoes nothing.
-    pub(crate) fn refusal(
+    /// The rejection of this class. It depends on the class, the route's policy and the source alone, and echoes nothing.
+    pub(crate) fn rejection(
         &self,
-        class: RefusalClass,
+        class: RejectionKind,
         policy: &Policy,
         in_query: bool,
     ) -> HttpResponse {
@@ -145,17 +145,19 @@ impl Responses {
         response.insert_header((CACHE_CONTROL, HeaderValue::from_static("no-store")));
         response.insert_header((X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff")));
         match class {
-            RefusalClass::NoKey => response.insert_header((WWW_AUTHENTICATE, self.no_key.clone())),
-            RefusalClass::InvalidKey => {
+            RejectionKind::NoKey => response.insert_header((WWW_AUTHENTICATE, self.no_key.clone())),
+            RejectionKind::InvalidKey => {
                 response.insert_header((WWW_AUTHENTICATE, self.invalid_token.clone()))
             }
-            RefusalClass::SeveralKeys => {
+            RejectionKind::SeveralKeys => {
                 response.insert_header((WWW_AUTHENTICATE, self.invalid_request.clone()))
             }
-            RefusalClass::MissingScope => {
+            RejectionKind::MissingScope => {
                 response.insert_header((WWW_AUTHENTICATE, self.insufficient_scope(policy)))
             }
-            RefusalClass::Unavailable => response.insert_header((RETRY_AFTER, RETRY_AFTER_SECONDS)),
+            RejectionKind::Unavailable => {
+                response.insert_header((RETRY_AFTER, RETRY_AFTER_SECONDS))
+            }
         };
         let (content_type, bytes) = self.body(class);
         response.insert_header((CONTENT_TYPE, content_type.clone()));
@@ -164,14 +166,14 @@ impl Responses {
         marked(response, Mark::Refused)
     }
 
-    fn body(&self, class: RefusalClass) -> &(HeaderValue, Bytes) {
+    fn body(&self, class: RejectionKind) -> &(HeaderValue, Bytes) {
         let [no_key, invalid_key, several_keys, missing_scope, unavailable] = &self.bodies;
         match class {
-            RefusalClass::NoKey => no_key,
-            RefusalClass::InvalidKey => invalid_key,
-            RefusalClass::SeveralKeys => several_keys,
-            RefusalClass::MissingScope => missing_scope,
-            RefusalClass::Unavailable => unavailable,
+            RejectionKind::NoKey => no_key,
+            RejectionKind::InvalidKey => invalid_key,
+            RejectionKind::SeveralKeys => several_keys,
+            RejectionKind::MissingScope => missing_scope,
+            RejectionKind::Unavailable => unavailable,
         }
     }
 
@@ -204,7 +206,7 @@ impl Responses {
     }
 }
 
-/// The refusal where no [`AppKeys`](crate::AppKeys) could check anything: nothing is known of realm and key locations.
+/// The rejection where no [`AppKeys`](crate::AppKeys) could check anything: nothing is known of realm and key locations.
 pub(crate) fn misconfigured() -> HttpResponse {
     let status = StatusCode::INTERNAL_SERVER_ERROR;
     HttpResponse::build(status)
@@ -236,10 +238,10 @@ pub(crate) fn marked(mut response: HttpResponse, mark: Mark) -> HttpResponse {
     response
 }
 
-/// A refusal of the attribute's, marked as such; what could not be checked keeps its mark.
-pub(crate) fn at_handler(refusal: HttpResponse) -> HttpResponse {
-    let is_marked = refusal.extensions().get() == Some(&Mark::Refused);
-    if is_marked { marked(refusal, Mark::RefusedAtHandler) } else { refusal }
+/// A rejection of the attribute's, marked as such; what could not be checked keeps its mark.
+pub(crate) fn at_handler(rejection: HttpResponse) -> HttpResponse {
+    let is_marked = rejection.extensions().get() == Some(&Mark::Refused);
+    if is_marked { marked(rejection, Mark::RefusedAtHandler) } else { rejection }
 }
 
 /// A challenge of the Bearer scheme (RFC 6750, section 3).

@@ -13,7 +13,7 @@ use actix_web::{
     },
     middleware::{ErrorHandlerResponse, ErrorHandlers},
 };
-use api_key_runtime::RefusalClass;
+use api_key_runtime::RejectionKind;
 use serde::Serialize;
 use serde_json::{Map, Value};
 
@@ -55,7 +55,7 @@ fn failure(status: StatusCode, about: &str, why: &str) -> Body<()> {
 }
 
 /// The body of a refusal of `#[require_app_key]`; its status and headers stay as they are.
-pub(crate) fn refusal(class: RefusalClass) -> (&'static str, String) {
+pub(crate) fn refusal(class: RejectionKind) -> (&'static str, String) {
     let body = failure(class.status(), "key", class.detail());
     ("application/json", body.to_string())
 }

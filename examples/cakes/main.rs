@@ -45,7 +45,7 @@ async fn serve() -> Result<(), Box<dyn Error>> {
             KeyLocation::header("X-API-Key"),
             KeyLocation::query("key"),
         ])
-        .refusal_body(jsend::refusal)
+        .rejection_body(jsend::refusal)
         .build()?;
 
     let shared = keys.clone();

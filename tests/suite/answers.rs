@@ -371,7 +371,7 @@ database_test!(
         database.migrate();
         let keys = database
             .builder()
-            .refusal_body(|class| {
+            .rejection_body(|class| {
                 ("application/json", format!(r#"{{"status":"fail","data":"{class:?}"}}"#))
             })
             .build()

@@ -141,7 +141,7 @@ database_test!(
         assert_eq!(requests(&counted), BTreeMap::from(expected));
         assert_eq!((counted.admitted(), counted.admitted_without_key()), (7, 1));
         assert_eq!((counted.hits(), counted.misses()), (13, 7));
-        let refused: BTreeMap<_, _> = counted.refused().collect();
+        let refused: BTreeMap<_, _> = counted.rejected().collect();
         assert_eq!((refused["no key"], refused["wrong address"]), (2, 4));
         assert_eq!((counted.lookups(), counted.failed_lookups()), (7, 0));
         assert!(counted.lookup_time() > Duration::ZERO);
@@ -230,7 +230,7 @@ fn a_store_that_fails_counts_as_such() {
     assert_eq!(status, 503);
     let counted = keys.metrics();
     assert_eq!((counted.lookups(), counted.failed_lookups()), (1, 1));
-    assert_eq!(counted.refused().collect::<Vec<_>>(), [("key store unavailable", 1)]);
+    assert_eq!(counted.rejected().collect::<Vec<_>>(), [("key store unavailable", 1)]);
     assert_eq!((counted.hits(), counted.misses()), (0, 1));
     let series = read(&counted.prometheus());
     assert_eq!(series["app_key_lookup_failures_total"], "1");

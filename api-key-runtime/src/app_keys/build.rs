@@ -13,7 +13,7 @@ use crate::{
     key::{Digester, KeyForm, Prefix, Secret},
     lookup::Lookups,
     metrics::Counters,
-    refusal_log::RefusalLog,
+    rejection_log::RejectionLog,
     request::{Callers, KeyLocations},
     response::Responses,
     supervisor::Supervisor,
@@ -168,7 +168,7 @@ impl AppKeysBuilder {
                 usage,
                 responses: checked.responses,
                 callers: checked.callers,
-                refusal_log: RefusalLog::default(),
+                rejection_log: RejectionLog::default(),
                 counters: Counters::default(),
                 clock: self.clock,
                 #[cfg(feature = "_diesel")]

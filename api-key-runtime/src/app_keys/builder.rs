@@ -10,7 +10,7 @@ use diesel::r2d2::{ConnectionManager, Pool};
 use crate::clock::TestClock;
 #[cfg(feature = "_diesel")]
 use crate::{Error, store::Database};
-use crate::{KeyLocation, KeyStore, RefusalClass, clock::Clock, key::Secret, response::Bodies};
+use crate::{KeyLocation, KeyStore, RejectionKind, clock::Clock, key::Secret, response::Bodies};
 
 /// Sets up [`AppKeys`](crate::AppKeys). What a setter is given is checked by [`build`](Self::build).
 #[derive(Debug)]
@@ -252,11 +252,11 @@ impl AppKeysBuilder {
     /// use api_key_runtime::AppKeys;
     ///
     /// let builder = AppKeys::builder()
-    ///     .refusal_body(|class| ("application/json", format!(r#"{{"status":"fail","data":{{"key":"{class}"}}}}"#)));
+    ///     .rejection_body(|class| ("application/json", format!(r#"{{"status":"fail","data":{{"key":"{class}"}}}}"#)));
     /// ```
-    pub fn refusal_body<C: Into<String>, B: Into<web::Bytes>>(
+    pub fn rejection_body<C: Into<String>, B: Into<web::Bytes>>(
         mut self,
-        body: impl FnMut(RefusalClass) -> (C, B),
+        body: impl FnMut(RejectionKind) -> (C, B),
     ) -> Self {
         self.bodies = Bodies::make(body);
         self

@@ -27,7 +27,7 @@ use crate::{
     lookup::Lookups,
     metrics::{Counters, Gauges},
     once::OncePerHour,
-    refusal_log::RefusalLog,
+    rejection_log::RejectionLog,
     request::{Callers, KeyLocations, route_of},
     response::Responses,
     supervisor::Supervisor,
@@ -141,7 +141,7 @@ pub(crate) struct Inner {
     pub(crate) usage: Option<Usage>,
     pub(crate) responses: Responses,
     pub(crate) callers: Callers,
-    pub(crate) refusal_log: RefusalLog,
+    pub(crate) rejection_log: RejectionLog,
     pub(crate) counters: Counters,
     pub(crate) clock: Clock,
     #[cfg(feature = "_diesel")]

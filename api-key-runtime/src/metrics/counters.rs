@@ -16,7 +16,7 @@ pub(crate) enum Outcome {
     Admitted,
     /// Let through by `optional`.
     WithoutKey,
-    Refused(Reason),
+    Rejected(Reason),
 }
 
 /// What a request was judged by.
@@ -35,14 +35,14 @@ const JUDGES: usize = 3;
 
 impl Outcome {
     pub(super) fn all() -> impl Iterator<Item = Self> {
-        [Self::Admitted, Self::WithoutKey].into_iter().chain(Reason::ALL.map(Self::Refused))
+        [Self::Admitted, Self::WithoutKey].into_iter().chain(Reason::ALL.map(Self::Rejected))
     }
 
     const fn index(self) -> usize {
         match self {
             Self::Admitted => 0,
             Self::WithoutKey => 1,
-            Self::Refused(reason) => reason as usize + 2,
+            Self::Rejected(reason) => reason as usize + 2,
         }
     }
 
@@ -51,7 +51,7 @@ impl Outcome {
         match self {
             Self::Admitted => "admitted",
             Self::WithoutKey => "admitted without key",
-            Self::Refused(reason) => reason.as_str(),
+            Self::Rejected(reason) => reason.as_str(),
         }
     }
 }

@@ -70,9 +70,9 @@ impl Metrics {
 
     /// Requests that were refused, by the reason in the very words of the log, such as `wrong address`. Reasons that none was
     /// refused for are left out.
-    pub fn refused(&self) -> impl Iterator<Item = (&'static str, u64)> {
+    pub fn rejected(&self) -> impl Iterator<Item = (&'static str, u64)> {
         Outcome::all().filter_map(|outcome| match outcome {
-            Outcome::Refused(reason) => {
+            Outcome::Rejected(reason) => {
                 let count = self.sum(|other, _| other == outcome);
                 (count > 0).then_some((reason.as_str(), count))
             }

@@ -1,4 +1,4 @@
-//! The log line of a refusal: one warning, everything in the message, nothing the caller sent.
+//! The log line of a rejection: one warning, everything in the message, nothing the caller sent.
 
 use std::{
     collections::HashMap,
@@ -22,7 +22,7 @@ const WINDOW: Duration = Duration::from_secs(1);
 
 /// Logs refusals, without letting a flood of them flood the log.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct RefusalLog(Arc<Shared>);
+pub(crate) struct RejectionLog(Arc<Shared>);
 
 #[derive(Debug, Default)]
 struct Shared {
@@ -37,7 +37,7 @@ struct Window {
     suppressed: usize,
 }
 
-/// What becomes of one refusal's line.
+/// What becomes of one rejection's line.
 #[derive(Debug, PartialEq, Eq)]
 enum Turn {
     Write,
@@ -46,9 +46,9 @@ enum Turn {
     Suppress,
 }
 
-impl RefusalLog {
-    /// Logs a refusal in the words of the recipe, with its reason, the key it is about and the route's template.
-    pub(crate) fn refused(
+impl RejectionLog {
+    /// Logs a rejection in the words of the recipe, with its reason, the key it is about and the route's template.
+    pub(crate) fn rejected(
         &self,
         reason: Reason,
         request: &HttpRequest,
