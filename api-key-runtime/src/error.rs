@@ -14,14 +14,14 @@ pub struct Error {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Kind {
-    Setting,
-    Input,
+    Config,
+    InvalidInput,
     Database,
     Schema,
     NotFound,
-    Refused,
+    Conflict,
     Entropy,
-    System,
+    Os,
 }
 
 impl Error {
@@ -30,13 +30,13 @@ impl Error {
     }
 
     /// A setting of the application or its environment is unusable.
-    pub(crate) fn setting(message: impl Into<String>) -> Self {
-        Self::new(Kind::Setting, message)
+    pub(crate) fn config(message: impl Into<String>) -> Self {
+        Self::new(Kind::Config, message)
     }
 
     /// Something a person wrote is unusable.
-    pub(crate) fn input(message: impl Into<String>) -> Self {
-        Self::new(Kind::Input, message)
+    pub(crate) fn invalid_input(message: impl Into<String>) -> Self {
+        Self::new(Kind::InvalidInput, message)
     }
 
     pub(crate) fn entropy(source: getrandom::Error) -> Self {
@@ -49,8 +49,8 @@ impl Error {
         }
     }
 
-    pub(crate) fn system(message: impl Into<String>, source: std::io::Error) -> Self {
-        Self { source: Some(Box::new(source)), ..Self::new(Kind::System, message) }
+    pub(crate) fn os(message: impl Into<String>, source: std::io::Error) -> Self {
+        Self { source: Some(Box::new(source)), ..Self::new(Kind::Os, message) }
     }
 
     #[cfg(feature = "_diesel")]
@@ -75,20 +75,20 @@ impl Error {
     }
 
     #[cfg(feature = "_diesel")]
-    pub(crate) fn refused(message: impl Into<String>) -> Self {
-        Self::new(Kind::Refused, message)
+    pub(crate) fn conflict(message: impl Into<String>) -> Self {
+        Self::new(Kind::Conflict, message)
     }
 
     /// A setting is unusable: a prefix, a pepper, a source, a database URL.
     #[must_use]
-    pub fn is_setting(&self) -> bool {
-        self.kind == Kind::Setting
+    pub fn is_config(&self) -> bool {
+        self.kind == Kind::Config
     }
 
     /// Something a person wrote is unusable: an address rule, a scope, a name, an expiry.
     #[must_use]
-    pub fn is_input(&self) -> bool {
-        self.kind == Kind::Input
+    pub fn is_invalid_input(&self) -> bool {
+        self.kind == Kind::InvalidInput
     }
 
     /// The database could not be reached or did not do what it was asked.
@@ -111,8 +111,8 @@ impl Error {
 
     /// The change is not allowed, such as enabling a revoked key.
     #[must_use]
-    pub fn is_refused(&self) -> bool {
-        self.kind == Kind::Refused
+    pub fn is_conflict(&self) -> bool {
+        self.kind == Kind::Conflict
     }
 
     /// The operating system gave no entropy for a new key.
@@ -123,8 +123,8 @@ impl Error {
 
     /// The operating system could not start a thread, or read or write a file.
     #[must_use]
-    pub fn is_system(&self) -> bool {
-        self.kind == Kind::System
+    pub fn is_os(&self) -> bool {
+        self.kind == Kind::Os
     }
 }
 

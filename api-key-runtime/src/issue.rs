@@ -76,20 +76,20 @@ impl NewKey {
             check_text("owner", owner)?;
         }
         if self.allowed_ips.as_str().is_empty() || !self.allowed_ips.is_readable() {
-            return Err(Error::input(
+            return Err(Error::invalid_input(
                 "name the addresses the key may be used from; 0.0.0.0 means any",
             ));
         }
         if self.allowed_ips.as_str().len() > MAX_ADDRESSES_CHARS {
-            return Err(Error::input(format!(
+            return Err(Error::invalid_input(format!(
                 "the addresses are more than the table holds ({MAX_ADDRESSES_CHARS} characters): name blocks instead, or issue several keys"
             )));
         }
         match self.expires_at {
-            Some(end) if end.year() > LAST_YEAR => Err(Error::input(format!(
+            Some(end) if end.year() > LAST_YEAR => Err(Error::invalid_input(format!(
                 "the key would expire after the year {LAST_YEAR}, which the table does not hold: leave the end out"
             ))),
-            Some(end) if to_stored(end) <= now => Err(Error::input(format!(
+            Some(end) if to_stored(end) <= now => Err(Error::invalid_input(format!(
                 "the key would have expired already: {end} is not in the future"
             ))),
             _ => Ok(()),
@@ -131,7 +131,7 @@ pub struct IssuedKey {
 
 fn check_text(what: &str, text: &str) -> Result<(), Error> {
     if text.trim().is_empty() || text.chars().count() > MAX_TEXT_CHARS || text.contains('\0') {
-        return Err(Error::input(format!(
+        return Err(Error::invalid_input(format!(
             "the {what} is unusable: it is 1 to {MAX_TEXT_CHARS} characters, not all blank and none of them NUL"
         )));
     }

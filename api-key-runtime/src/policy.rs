@@ -62,14 +62,14 @@ impl Policy {
     pub(crate) fn check(&self) -> Result<(), Error> {
         for (setter, list) in [("scopes", self.scopes), ("any_scope", self.any_scope)] {
             if list.is_some_and(<[_]>::is_empty) {
-                return Err(Error::setting(format!(
+                return Err(Error::config(format!(
                     "{setter} names no scope: name at least one, or leave {setter} out where any good key will do"
                 )));
             }
         }
         match self.named_scopes().find(|scope| !is_scope(scope)) {
             None => Ok(()),
-            Some(scope) => Err(Error::setting(format!(
+            Some(scope) => Err(Error::config(format!(
                 "no key can have the scope {scope:?}: a scope is printable ASCII without spaces, quotes and backslashes (RFC 6749); write \
                  several as several, such as &[\"a\", \"b\"]"
             ))),
@@ -137,7 +137,7 @@ mod tests {
             }
         }
         for policy in [Policy::new().scopes(NOTHING), Policy::new().any_scope(NOTHING).optional()] {
-            assert!(policy.check().unwrap_err().is_setting());
+            assert!(policy.check().unwrap_err().is_config());
         }
         let no_key = Policy::new().any_scope(NOTHING);
         assert!(!no_key.is_met_by(&ScopeSet::from_stored("a b c d")));

@@ -116,7 +116,7 @@ impl Responses {
     pub(crate) fn new(realm: &str, header_fields: &str, bodies: Bodies) -> Result<Self, Error> {
         // `qdtext` of RFC 9110, section 5.6.4, in ASCII.
         if !realm.bytes().all(|byte| matches!(byte, b' '..=b'~') && byte != b'"' && byte != b'\\') {
-            return Err(Error::setting(format!(
+            return Err(Error::config(format!(
                 "the realm {realm:?} is unusable: it is printable ASCII without quotes and backslashes"
             )));
         }
@@ -251,5 +251,5 @@ fn challenge(realm: &str, parameters: &str) -> Result<HeaderValue, Error> {
 
 fn value(text: &str) -> Result<HeaderValue, Error> {
     HeaderValue::from_str(text)
-        .map_err(|_| Error::setting(format!("{text:?} cannot stand in a header")))
+        .map_err(|_| Error::config(format!("{text:?} cannot stand in a header")))
 }

@@ -56,7 +56,7 @@ impl FromStr for ScopeSet {
         let mut scopes: Vec<&str> = Vec::new();
         for scope in text.split(' ').filter(|_| !text.is_empty()) {
             if !is_scope(scope) {
-                return Err(Error::input(format!(
+                return Err(Error::invalid_input(format!(
                     "the scope {scope:?} is unusable: a scope is printable ASCII without spaces, quotes and backslashes (RFC 6749), \
                      several are separated by single spaces"
                 )));
@@ -104,7 +104,7 @@ mod tests {
     #[test]
     fn a_text_that_is_no_list_of_scopes_is_refused_and_grants_none_when_found() {
         for bad in [" ", "a  b", " a", "a ", "a\tb", "a\"b", "a\\b", "é", "a\n"] {
-            assert!(bad.parse::<ScopeSet>().unwrap_err().is_input(), "{bad:?}");
+            assert!(bad.parse::<ScopeSet>().unwrap_err().is_invalid_input(), "{bad:?}");
             assert!(!ScopeSet::from_stored(bad).contains("a"));
         }
     }

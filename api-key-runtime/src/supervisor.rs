@@ -57,7 +57,7 @@ impl Supervisor {
         thread::Builder::new()
             .name("app-key-supervisor".to_owned())
             .spawn(move || shared.supervise(&watched))
-            .map_err(|source| Error::system("cannot start the supervisor's thread", source))?;
+            .map_err(|source| Error::os("cannot start the supervisor's thread", source))?;
         Ok(Self { ending })
     }
 }

@@ -247,12 +247,12 @@ fn trusting_everybody_refuses_to_start() {
     database.migrate();
     for wide in ["0.0.0.0/0", "10.0.0.0/7", "::/0", "junk"] {
         assert!(
-            database.builder().trusted_proxies([wide]).build().unwrap_err().is_setting(),
+            database.builder().trusted_proxies([wide]).build().unwrap_err().is_config(),
             "{wide}"
         );
     }
     assert!(
-        database.builder().forwarded_header("X-Real-IP").build().unwrap_err().is_setting(),
+        database.builder().forwarded_header("X-Real-IP").build().unwrap_err().is_config(),
         "a header nobody is trusted to write"
     );
 }

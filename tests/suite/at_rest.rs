@@ -270,7 +270,7 @@ database_test!(
         ] {
             let error = builder.build().unwrap_err();
             assert!(
-                error.is_setting() && error.to_string().contains("APP_KEY_PEPPER_PREVIOUS"),
+                error.is_config() && error.to_string().contains("APP_KEY_PEPPER_PREVIOUS"),
                 "{error}"
             );
         }
@@ -308,7 +308,7 @@ database_test!(issuing_under_another_pepper_than_the_service_s_is_refused, |data
         database.builder().pepper(NEXT_PEPPER).previous_pepper(PEPPER),
     ] {
         let error = issue(builder).unwrap_err();
-        assert!(error.is_refused() && error.to_string().contains("APP_KEY_PEPPER"), "{error}");
+        assert!(error.is_conflict() && error.to_string().contains("APP_KEY_PEPPER"), "{error}");
     }
     assert!(database.rows().is_empty(), "nothing was issued");
     issue(database.builder().pepper(PEPPER)).unwrap();
@@ -320,16 +320,10 @@ fn an_unusable_pepper_refuses_to_start() {
     let database = Database::sqlite();
     database.migrate();
     for bad in ["", "   ", "not base64!", "c2hvcnQ="] {
-        assert!(database.builder().pepper(bad).build().unwrap_err().is_setting(), "{bad:?}");
-        assert!(database.builder().pepper(bad).build_admin().unwrap_err().is_setting(), "{bad:?}");
+        assert!(database.builder().pepper(bad).build().unwrap_err().is_config(), "{bad:?}");
+        assert!(database.builder().pepper(bad).build_admin().unwrap_err().is_config(), "{bad:?}");
         assert!(
-            database
-                .builder()
-                .pepper(PEPPER)
-                .previous_pepper(bad)
-                .build()
-                .unwrap_err()
-                .is_setting(),
+            database.builder().pepper(PEPPER).previous_pepper(bad).build().unwrap_err().is_config(),
             "{bad:?}"
         );
     }

@@ -201,7 +201,7 @@ fn a_pool_of_databases_in_memory_is_refused() {
         .build(ConnectionManager::<SqliteConnection>::new(":memory:"))
         .unwrap();
     let error = AppKeys::builder().sqlite_pool(pool).build().unwrap_err();
-    assert!(error.is_setting(), "{error}");
+    assert!(error.is_config(), "{error}");
 }
 
 // E13, F10
@@ -360,7 +360,7 @@ fn a_direct_connection_is_for_keys_in_a_postgres() {
             .listen_url(database.url()),
     ] {
         let error = builder.build().unwrap_err();
-        assert!(error.is_setting(), "{error}");
+        assert!(error.is_config(), "{error}");
     }
 }
 

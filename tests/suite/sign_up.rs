@@ -102,7 +102,7 @@ database_test!(
         let pepper = "AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8=";
         let admin = database.builder().pepper(pepper).build_admin().unwrap();
         let failed = on(&database, &admin, |_| Ok(())).unwrap_err();
-        assert!(matches!(&failed, Failed::Key(error) if error.is_refused()), "{failed:?}");
+        assert!(matches!(&failed, Failed::Key(error) if error.is_conflict()), "{failed:?}");
         assert_eq!(admin.list().unwrap().len(), 1);
         assert!(database.texts("SELECT name FROM users").is_empty());
     }

@@ -136,8 +136,8 @@ database_test!(administration_does_what_it_says_and_revocation_is_final, |databa
         revoked.revoked_at,
         "revoking twice changes nothing"
     );
-    assert!(admin.enable(id).unwrap_err().is_refused());
-    assert!(admin.disable(id).unwrap_err().is_refused());
+    assert!(admin.enable(id).unwrap_err().is_conflict());
+    assert!(admin.disable(id).unwrap_err().is_conflict());
     for unknown in [0, -1, id + 1, i64::MAX] {
         assert!(admin.revoke(unknown).unwrap_err().is_not_found());
         assert!(admin.disable(unknown).unwrap_err().is_not_found());

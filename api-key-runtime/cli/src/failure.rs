@@ -38,7 +38,7 @@ impl Failure {
         // Where standard error is closed as well, the exit code is all that can be said.
         let _ = io::stderr().write_all(format!("app-key: {message}\n").as_bytes());
         ExitCode::from(match self {
-            Self::Keys(error) if error.is_input() => USAGE,
+            Self::Keys(error) if error.is_invalid_input() => USAGE,
             Self::Usage(_) => USAGE,
             _ => REFUSED,
         })

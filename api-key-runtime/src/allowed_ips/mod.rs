@@ -136,8 +136,9 @@ pub(crate) struct Block {
 impl Block {
     /// Reads `ADDRESS` or `ADDRESS/PREFIX`, and nothing that only resembles them.
     pub(crate) fn parse(text: &str) -> Result<Self, Error> {
-        let refuse =
-            |why: String| Error::input(format!("the address rule {text:?} is unusable: {why}"));
+        let refuse = |why: String| {
+            Error::invalid_input(format!("the address rule {text:?} is unusable: {why}"))
+        };
         if text.is_empty() {
             return Err(refuse(
                 "it is empty; write addresses separated by single spaces".to_owned(),

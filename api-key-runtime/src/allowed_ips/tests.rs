@@ -49,7 +49,10 @@ fn an_empty_rule_is_nobody_and_near_misses_of_any_are_refused() {
         "any",
         "*",
     ] {
-        assert!(near.parse::<AllowedIps>().unwrap_err().is_input(), "{near:?} was accepted");
+        assert!(
+            near.parse::<AllowedIps>().unwrap_err().is_invalid_input(),
+            "{near:?} was accepted"
+        );
         assert!(
             !AllowedIps::from_stored(near).allows(ip("10.0.0.1")),
             "{near:?} in a table admits somebody"
@@ -120,7 +123,10 @@ fn rules_that_programs_read_differently_are_refused() {
         "１０.0.0.1",
     ];
     for text in bad {
-        assert!(text.parse::<AllowedIps>().unwrap_err().is_input(), "{text:?} was accepted");
+        assert!(
+            text.parse::<AllowedIps>().unwrap_err().is_invalid_input(),
+            "{text:?} was accepted"
+        );
         assert!(!AllowedIps::from_stored(text).is_readable());
     }
 }

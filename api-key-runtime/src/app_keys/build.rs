@@ -82,9 +82,9 @@ impl AppKeysBuilder {
 
     #[cfg(feature = "_diesel")]
     fn named_database(&self) -> Result<Database, Error> {
-        self.store.database()?.ok_or_else(|| {
-            Error::setting("no database is named: call AppKeysBuilder::database_url")
-        })
+        self.store
+            .database()?
+            .ok_or_else(|| Error::config("no database is named: call AppKeysBuilder::database_url"))
     }
 
     fn check(&self) -> Result<Checked, Error> {
@@ -94,7 +94,7 @@ impl AppKeysBuilder {
         let callers = Callers::check(&self.trusted_proxies, self.forwarded_header.as_deref())?;
         let (form, digester) = self.form_and_digester()?;
         if self.lookup_timeout.is_zero() {
-            return Err(Error::setting(
+            return Err(Error::config(
                 "the look-up timeout is zero, so every request would be refused",
             ));
         }
@@ -121,7 +121,7 @@ impl AppKeysBuilder {
                 #[cfg(feature = "_diesel")]
                 database: None,
             }),
-            _ => Err(Error::setting(
+            _ => Err(Error::config(
                 "no key store is named: call AppKeysBuilder::database_url or AppKeysBuilder::store",
             )),
         }
@@ -187,21 +187,19 @@ impl AppKeysBuilder {
         if listen.is_postgres() && keys.is_some_and(Database::is_postgres) {
             return Ok(Some(listen));
         }
-        Err(Error::setting(
-            "listen_url is for keys in a Postgres, and names that Postgres by a URL",
-        ))
+        Err(Error::config("listen_url is for keys in a Postgres, and names that Postgres by a URL"))
     }
 
     fn bounds(&self) -> Result<Bounds, Error> {
         let (max_staleness, stale_if_error) = (self.max_staleness, self.stale_if_error);
         if !stale_if_error.is_zero() && stale_if_error < max_staleness {
-            return Err(Error::setting(format!(
+            return Err(Error::config(format!(
                 "stale_if_error is {stale_if_error:?} and shorter than max_staleness, {max_staleness:?}: while the store is away a key \
                  would pass for less long than while it answers; make it longer, or leave it out"
             )));
         }
         if !stale_if_error.is_zero() && max_staleness.is_zero() {
-            return Err(Error::setting(
+            return Err(Error::config(
                 "stale_if_error is set and max_staleness is zero, so that nothing is kept that could pass: set both, or leave \
                  stale_if_error out",
             ));

@@ -12,7 +12,7 @@ impl AppKeysBuilder {
     /// When `DATABASE_URL` is missing, or a variable is not Unicode or has a value it cannot have.
     pub fn from_env() -> Result<Self, Error> {
         let url = variable("DATABASE_URL")?.ok_or_else(|| {
-            Error::setting("DATABASE_URL is not set: set it to postgres://USER@HOST/DATABASE or to the path of an SQLite file")
+            Error::config("DATABASE_URL is not set: set it to postgres://USER@HOST/DATABASE or to the path of an SQLite file")
         })?;
         let mut builder = Self::default().database_url(url);
         builder.prefix = variable("APP_KEY_PREFIX")?;
@@ -22,7 +22,7 @@ impl AppKeysBuilder {
             None | Some("0") => false,
             Some("1") => true,
             Some(other) => {
-                return Err(Error::setting(format!(
+                return Err(Error::config(format!(
                     "APP_KEY_ACCEPT_IMPORTED is {other:?}, and can be 1 or 0"
                 )));
             }
@@ -44,7 +44,7 @@ fn secret_variable(name: &str) -> Result<Option<String>, Error> {
         Ok(value) => Ok(Some(value)),
         Err(std::env::VarError::NotPresent) => Ok(None),
         Err(std::env::VarError::NotUnicode(_)) => {
-            Err(Error::setting(format!("{name} is not Unicode")))
+            Err(Error::config(format!("{name} is not Unicode")))
         }
     }
 }

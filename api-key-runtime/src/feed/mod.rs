@@ -168,7 +168,7 @@ impl Shared {
         thread::Builder::new()
             .name("app-key-feed".to_owned())
             .spawn(move || shared.work(epoch))
-            .map_err(|source| Error::system("cannot start the feed's thread", source))?;
+            .map_err(|source| Error::os("cannot start the feed's thread", source))?;
         state.epoch = epoch;
         state.busy_since = None;
         Ok(())

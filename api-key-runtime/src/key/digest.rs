@@ -118,7 +118,7 @@ impl KeyHasher {
 
     fn peppered(text: &str, setting: &str) -> Result<Self, Error> {
         let unusable = |why: &str| {
-            Error::setting(format!(
+            Error::config(format!(
                 "{setting} is {why}: a pepper is {PEPPER_BYTES} random bytes or more in base64, such as `openssl rand -base64 32` prints"
             ))
         };
@@ -195,7 +195,7 @@ impl Digester {
             Some(text) => Some(KeyHasher::peppered(text, "APP_KEY_PEPPER_PREVIOUS")?),
         };
         if previous.as_ref().is_some_and(|algorithm| algorithm.id == current.id) {
-            return Err(Error::setting(
+            return Err(Error::config(
                 "APP_KEY_PEPPER_PREVIOUS names what APP_KEY_PEPPER already says: leave it out, or set it to the pepper (or `none`) that \
                  was in use before",
             ));
@@ -269,7 +269,7 @@ mod tests {
             "none",
         ] {
             let error = Digester::parse(Some(bad), None).unwrap_err();
-            assert!(error.is_setting(), "{bad:?}");
+            assert!(error.is_config(), "{bad:?}");
             assert!(error.to_string().contains("APP_KEY_PEPPER"), "{error}");
             if bad != "none" {
                 assert!(
@@ -354,7 +354,7 @@ mod tests {
             );
         }
         assert!(
-            Digester::parse(Some(PEPPER), Some(unpadded)).unwrap_err().is_setting(),
+            Digester::parse(Some(PEPPER), Some(unpadded)).unwrap_err().is_config(),
             "the previous algorithm is the current one"
         );
     }

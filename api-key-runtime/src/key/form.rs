@@ -47,7 +47,7 @@ impl Prefix {
             && bytes.next().is_some_and(|first| first.is_ascii_lowercase())
             && bytes.all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'_');
         if !well_formed {
-            return Err(Error::setting(format!(
+            return Err(Error::config(format!(
                 "the key prefix {text:?} is unusable: it is a lower-case letter, up to 19 more lower-case letters, digits or \
                  underscores, and an underscore at the end, such as \"ak_live_\" (APP_KEY_PREFIX)"
             )));
@@ -121,7 +121,7 @@ impl KeyForm {
         match format {
             KeyFormat::Native => self.native(entropy),
             KeyFormat::Uuid if self.accept_imported => uuid(entropy),
-            KeyFormat::Uuid => Err(Error::input(
+            KeyFormat::Uuid => Err(Error::invalid_input(
                 "a UUID is accepted as a key only where imported keys are: set APP_KEY_ACCEPT_IMPORTED=1 here and for the service, or \
                  issue a native key",
             )),
@@ -397,7 +397,7 @@ mod tests {
         assert_eq!(&key[14..15], "4");
         assert!(matches!(&key[19..20], "8" | "9" | "a" | "b"));
         assert!(lenient().admits(key));
-        assert!(form().generate(KeyFormat::Uuid).unwrap_err().is_input());
+        assert!(form().generate(KeyFormat::Uuid).unwrap_err().is_invalid_input());
         for (drawn, expected) in [
             (0x00, "00000000-0000-4000-8000-000000000000"),
             (0xff, "ffffffff-ffff-4fff-bfff-ffffffffffff"),
@@ -416,7 +416,7 @@ mod tests {
             assert!(Prefix::parse(good).is_ok(), "{good}");
         }
         for bad in ["", "_", "ak", "Ak_", "1k_", "a-k_", "ak_ ", "é_", "abcdefghijklmnopqrstu_"] {
-            assert!(Prefix::parse(bad).unwrap_err().is_setting(), "{bad}");
+            assert!(Prefix::parse(bad).unwrap_err().is_config(), "{bad}");
         }
     }
 

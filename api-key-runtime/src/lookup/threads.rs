@@ -61,7 +61,7 @@ impl Shared {
         thread::Builder::new()
             .name(format!("app-key-lookup-{number}"))
             .spawn(move || shared.work(number))
-            .map_err(|source| Error::system("cannot start a look-up thread", source))?;
+            .map_err(|source| Error::os("cannot start a look-up thread", source))?;
         state.threads.started = number.saturating_add(1);
         Ok(())
     }

@@ -71,7 +71,7 @@ impl KeyLocations {
                 Place::Cookie(name) => Checked::Cookie(token(name, "cookie")?),
             };
             if checked.contains(&place) {
-                return Err(Error::setting(format!(
+                return Err(Error::config(format!(
                     "the key location {:?} is named twice",
                     source.0
                 )));
@@ -79,7 +79,7 @@ impl KeyLocations {
             checked.push(place);
         }
         if checked.is_empty() {
-            return Err(Error::setting(
+            return Err(Error::config(
                 "no source is left to present a key in; name at least one, such as KeyLocation::bearer()",
             ));
         }
@@ -114,7 +114,7 @@ impl KeyLocations {
 
 fn header_name(name: &str) -> Result<HeaderName, Error> {
     let parsed = HeaderName::try_from(name)
-        .map_err(|_| Error::setting(format!("{name:?} is no header name")))?;
+        .map_err(|_| Error::config(format!("{name:?} is no header name")))?;
     // Hop-by-hop and framing fields never reach a handler as they were sent; the other two have key locations of their own.
     let unusable = [
         "authorization",
@@ -129,7 +129,7 @@ fn header_name(name: &str) -> Result<HeaderName, Error> {
         "upgrade",
     ];
     if unusable.contains(&parsed.as_str()) {
-        return Err(Error::setting(format!(
+        return Err(Error::config(format!(
             "the header {name:?} cannot hold a key by itself; use KeyLocation::bearer() for Authorization and KeyLocation::cookie(..) for a cookie"
         )));
     }
@@ -138,7 +138,7 @@ fn header_name(name: &str) -> Result<HeaderName, Error> {
 
 fn token(name: &str, what: &str) -> Result<Box<str>, Error> {
     if name.is_empty() || !name.bytes().all(is_token_character) {
-        return Err(Error::setting(format!(
+        return Err(Error::config(format!(
             "{name:?} is no name for a {what} that holds a key: use letters, digits, `-` and `_`"
         )));
     }
@@ -171,7 +171,7 @@ mod tests {
         ];
         for key_locations in bad {
             assert!(
-                KeyLocations::check(&key_locations).unwrap_err().is_setting(),
+                KeyLocations::check(&key_locations).unwrap_err().is_config(),
                 "{key_locations:?}"
             );
         }

@@ -29,7 +29,7 @@ impl Database {
     pub(crate) fn parse(url: &str) -> Result<Self, Error> {
         let url = url.trim();
         if url.is_empty() {
-            return Err(Error::setting(
+            return Err(Error::config(
                 "DATABASE_URL is empty: set it to postgres://USER@HOST/DATABASE or to the path of an SQLite file",
             ));
         }
@@ -37,19 +37,19 @@ impl Database {
             #[cfg(feature = "postgres")]
             return Ok(Self::Postgres(url.to_owned()));
             #[cfg(not(feature = "postgres"))]
-            return Err(Error::setting(
+            return Err(Error::config(
                 "this build has no Postgres: enable the feature `postgres` of api-key-runtime",
             ));
         }
         let after_scheme = url.strip_prefix("sqlite://").or_else(|| url.strip_prefix("sqlite:"));
         if after_scheme.is_some_and(|path| path.contains('?')) {
-            return Err(Error::setting(
+            return Err(Error::config(
                 "an sqlite:// URL names a file and takes no parameters: leave out what begins with `?`",
             ));
         }
         let path = after_scheme.unwrap_or(url);
         if let Some((scheme, _)) = path.split_once("://") {
-            return Err(Error::setting(format!(
+            return Err(Error::config(format!(
                 "the database URL begins with {scheme}://, which is neither postgres:// nor sqlite://"
             )));
         }
@@ -58,7 +58,7 @@ impl Database {
             || path.contains(":memory:")
             || path.contains('\0')
         {
-            return Err(Error::setting(
+            return Err(Error::config(
                 "an SQLite database is named by the path of a file; one in memory exists for a single connection, and keys are read \
                  through several",
             ));
@@ -66,7 +66,7 @@ impl Database {
         #[cfg(feature = "sqlite")]
         return Ok(Self::Sqlite(path.to_owned()));
         #[cfg(not(feature = "sqlite"))]
-        return Err(Error::setting(
+        return Err(Error::config(
             "this build has no SQLite: enable the feature `sqlite` of api-key-runtime",
         ));
     }
@@ -206,7 +206,7 @@ mod tests {
             "sqlite://",
             "sqlite://cakes.db?mode=rwc",
         ] {
-            assert!(Database::parse(bad).unwrap_err().is_setting(), "{bad:?}");
+            assert!(Database::parse(bad).unwrap_err().is_config(), "{bad:?}");
         }
     }
 }

@@ -52,7 +52,7 @@ const SQLITE: [Migration; 2] = [
 /// nothing is written.
 pub fn copy_migrations(directory: &Path, backend: DatabaseKind) -> Result<Vec<PathBuf>, Error> {
     if !directory.is_dir() {
-        return Err(Error::input(format!(
+        return Err(Error::invalid_input(format!(
             "there is no folder {}: name the folder of your Diesel migrations, usually `migrations`",
             directory.display()
         )));
@@ -69,7 +69,7 @@ pub fn copy_migrations(directory: &Path, backend: DatabaseKind) -> Result<Vec<Pa
             match fs::read_to_string(&path) {
                 Ok(there) if there == text => {}
                 Ok(_) => {
-                    return Err(Error::refused(format!(
+                    return Err(Error::conflict(format!(
                         "{} differs from the migration of this release, so nothing was written: a migration that has run must not change; \
                          move yours away if it never ran",
                         path.display()
@@ -79,7 +79,7 @@ pub fn copy_migrations(directory: &Path, backend: DatabaseKind) -> Result<Vec<Pa
                     missing.push((folder.clone(), path, text));
                 }
                 Err(error) => {
-                    return Err(Error::system(format!("cannot read {}", path.display()), error));
+                    return Err(Error::os(format!("cannot read {}", path.display()), error));
                 }
             }
         }
@@ -88,7 +88,7 @@ pub fn copy_migrations(directory: &Path, backend: DatabaseKind) -> Result<Vec<Pa
     for (folder, path, text) in missing {
         fs::create_dir_all(&folder)
             .and_then(|()| write_whole(&path, text))
-            .map_err(|error| Error::system(format!("cannot write {}", path.display()), error))?;
+            .map_err(|error| Error::os(format!("cannot write {}", path.display()), error))?;
         if !made.contains(&folder) {
             made.push(folder);
         }
@@ -127,7 +127,7 @@ mod tests {
     fn a_second_copy_changes_nothing_and_a_different_file_is_never_overwritten() {
         let folder = std::env::temp_dir().join(format!("app-key-copy-{}", std::process::id()));
         assert!(
-            copy_migrations(&folder, DatabaseKind::Sqlite).unwrap_err().is_input(),
+            copy_migrations(&folder, DatabaseKind::Sqlite).unwrap_err().is_invalid_input(),
             "a missing folder is not made"
         );
         fs::create_dir_all(&folder).unwrap();
@@ -136,7 +136,7 @@ mod tests {
         let changed = folder.join(SQLITE[1].folder).join("down.sql");
         fs::write(&changed, "-- changed").unwrap();
         fs::remove_file(folder.join(SQLITE[0].folder).join("up.sql")).unwrap();
-        assert!(copy_migrations(&folder, DatabaseKind::Sqlite).unwrap_err().is_refused());
+        assert!(copy_migrations(&folder, DatabaseKind::Sqlite).unwrap_err().is_conflict());
         assert_eq!(fs::read_to_string(&changed).unwrap(), "-- changed");
         assert!(
             !folder.join(SQLITE[0].folder).join("up.sql").exists(),

@@ -31,7 +31,7 @@ pub(crate) fn claim_digest_algorithm(
             }
         }
     }
-    Err(Error::setting(format!(
+    Err(Error::config(format!(
         "the keys of {database} are digested under another pepper than APP_KEY_PEPPER says: nobody's key would be known. To change the \
          pepper, set the old one in APP_KEY_PEPPER_PREVIOUS (`none` where there was none); with several processes, first start them all with \
          the new one as the previous one"

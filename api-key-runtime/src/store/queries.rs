@@ -262,7 +262,7 @@ pub(crate) fn issue_within(
         claim_digest_algorithm(connection, None, ours)?;
     }
     if digest_algorithm(connection)?.as_deref() != Some(ours) {
-        return Err(Error::refused(
+        return Err(Error::conflict(
             "no key was issued: the keys of this table are digested under another pepper than APP_KEY_PEPPER says here, and the \
              service would not know the new one; set the service's pepper here. To change the pepper, start the service with the \
              new one and the old one in APP_KEY_PEPPER_PREVIOUS first",
@@ -293,7 +293,7 @@ pub(crate) fn set_disabled(
 ) -> Result<KeyRecord, Aborted> {
     write(connection, |connection| {
         if existing(connection, id)?.revoked_at.is_some() {
-            return Err(Error::refused(format!(
+            return Err(Error::conflict(format!(
                 "key {id} is revoked, which is final: issue a new key instead"
             ))
             .into());

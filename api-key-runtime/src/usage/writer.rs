@@ -117,7 +117,7 @@ impl Writer {
         let thread = thread::Builder::new()
             .name("app-key-usage".to_owned())
             .spawn(move || shared.work())
-            .map_err(|source| Error::system("cannot start the usage thread", source))?;
+            .map_err(|source| Error::os("cannot start the usage thread", source))?;
         Ok((writer, thread))
     }
 

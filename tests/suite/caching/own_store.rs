@@ -145,5 +145,5 @@ fn a_bound_for_outages_that_is_shorter_than_the_one_without_is_refused() {
         .stale_if_error(Duration::from_secs(1))
         .build()
         .unwrap_err();
-    assert!(error.is_setting() && error.to_string().contains("stale_if_error"), "{error}");
+    assert!(error.is_config() && error.to_string().contains("stale_if_error"), "{error}");
 }

@@ -34,7 +34,7 @@ database_test!(
             builder.build().unwrap();
         }
         let elsewhere = AppKeys::builder().store(MemoryStore::default());
-        assert!(elsewhere.migrate().expect_err("no database").is_setting());
+        assert!(elsewhere.migrate().expect_err("no database").is_config());
         let port = free_ports().next().unwrap();
         let away = format!("postgres://somebody:secret@127.0.0.1:{port}/shop");
         let error = AppKeys::builder().database_url(away).migrate().expect_err("nobody is there");
@@ -129,5 +129,5 @@ fn start_up_without_a_database_is_a_clear_error_without_the_password() {
     assert!(!error.to_string().contains("s3cret"), "{error}");
     let error = AppKeys::builder().database_url("/nonexistent/keys.db").build().unwrap_err();
     assert!(error.is_schema() && error.to_string().contains("app-key migrate"), "{error}");
-    assert!(AppKeys::builder().build().unwrap_err().is_setting(), "no store is named");
+    assert!(AppKeys::builder().build().unwrap_err().is_config(), "no store is named");
 }

@@ -236,7 +236,7 @@ impl Operator<'_> {
             };
             let outcome = match changed {
                 Ok(_) => Outcome::Done,
-                Err(error) if error.is_refused() || error.is_not_found() => Outcome::Undone,
+                Err(error) if error.is_conflict() || error.is_not_found() => Outcome::Undone,
                 Err(_) => Outcome::Unknown,
             };
             (By::Admin, outcome)

@@ -178,7 +178,7 @@ async fn change(path: web::Path<(i64, String)>, request: HttpRequest) -> HttpRes
     });
     match changed.await.unwrap() {
         Ok(_) => HttpResponse::Ok().finish(),
-        Err(error) if error.is_refused() || error.is_not_found() => {
+        Err(error) if error.is_conflict() || error.is_not_found() => {
             HttpResponse::Conflict().finish()
         }
         Err(error) => {

@@ -43,7 +43,7 @@ impl Callers {
         if proxies.is_empty() {
             return match header {
                 None => Ok(Self::default()),
-                Some(_) => Err(Error::setting(
+                Some(_) => Err(Error::config(
                     "a forwarding header is named, but no trusted proxy that would write it: set trusted_proxies \
                      (APP_KEY_TRUSTED_PROXIES), or leave the header out",
                 )),
@@ -54,7 +54,7 @@ impl Callers {
             blocks.push(trusted_block(proxy)?);
         }
         if covers_a_family(&blocks) {
-            return Err(Error::setting(
+            return Err(Error::config(
                 "the trusted proxies cover every address, so that anyone could say where they are",
             ));
         }
@@ -143,11 +143,11 @@ fn is_port(text: &str) -> bool {
 
 fn trusted_block(text: &str) -> Result<Block, Error> {
     let block = Block::parse(text).map_err(|error| {
-        Error::setting(format!("a trusted proxy (APP_KEY_TRUSTED_PROXIES) is unusable: {error}"))
+        Error::config(format!("a trusted proxy (APP_KEY_TRUSTED_PROXIES) is unusable: {error}"))
     })?;
     let least = if block.is_ipv4() { MIN_PREFIX_V4 } else { MIN_PREFIX_V6 };
     if block.prefix() < least {
-        return Err(Error::setting(format!(
+        return Err(Error::config(format!(
             "the trusted proxies {block} are wider than /{least}: name the proxies' own addresses, not the network they stand in"
         )));
     }
@@ -180,10 +180,10 @@ fn covers_a_family(blocks: &[Block]) -> bool {
 
 fn forwarding_header(name: &str) -> Result<HeaderName, Error> {
     let header = HeaderName::try_from(name).map_err(|_| {
-        Error::setting(format!("{name:?} is no header name (APP_KEY_FORWARDED_HEADER)"))
+        Error::config(format!("{name:?} is no header name (APP_KEY_FORWARDED_HEADER)"))
     })?;
     if header.as_str() == "forwarded" {
-        return Err(Error::setting(
+        return Err(Error::config(
             "Forwarded (RFC 7239) is not read, because its quoted strings let a caller hide the hops that follow: let the proxy write \
              X-Forwarded-For, or another header that holds addresses alone",
         ));

@@ -216,7 +216,7 @@ fn a_unix_socket_is_unknown_unless_it_is_declared_a_proxy() {
 #[test]
 fn trusting_everybody_refuses_to_start() {
     let refused = |proxies: &[String], header: Option<&str>| {
-        Callers::check(proxies, header).unwrap_err().is_setting()
+        Callers::check(proxies, header).unwrap_err().is_config()
     };
     for wide in [
         "0.0.0.0/0",

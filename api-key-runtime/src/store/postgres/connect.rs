@@ -39,7 +39,7 @@ fn unreachable(database: &Database, source: diesel::ConnectionError) -> Error {
     if is_about_a_server(&source.to_string()) {
         Error::database(format!("cannot connect to {database}"), source)
     } else {
-        Error::setting(format!(
+        Error::config(format!(
             "cannot connect to {database}: libpq cannot read its URL or service settings (what it says may quote the password and is left out); in \
              user and password of a URL write % as %25, @ as %40, : as %3A and / as %2F"
         ))
@@ -106,7 +106,7 @@ mod tests {
             "host=h password=s3 cret",
         ] {
             let error = Connection::open(&Database::parse(url).unwrap()).err().unwrap();
-            assert!(error.is_setting());
+            assert!(error.is_config());
             let message = error.to_string();
             assert!(!message.contains("s3") && !message.contains("cret"), "{message}");
         }

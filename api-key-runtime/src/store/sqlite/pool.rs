@@ -43,7 +43,7 @@ impl SqlitePool {
         .get_result(&mut *connection)
         .map_err(failed)?;
         let file = FileIdentity::of(&asked.file).ok_or_else(|| {
-            Error::setting(
+            Error::config(
                 "the SQLite pool has no file: a database in memory exists for a single connection, and keys are read through several",
             )
         })?;

@@ -36,7 +36,7 @@ impl Reader {
         notifications: &Arc<Notifications>,
     ) -> Result<Self, Error> {
         let Connection::Postgres(mut connection) = Opened::open(database)?.connection else {
-            return Err(Error::setting("this is no URL of a Postgres"));
+            return Err(Error::config("this is no URL of a Postgres"));
         };
         let listening = Listening::start(&mut connection, Arc::clone(notifications));
         Ok(Self { database: database.clone(), connection, server: None, listening })

@@ -46,7 +46,7 @@ impl Reader {
                 is_fresh: true,
                 data_version: 0,
             }),
-            _ => Err(Error::setting("this is no SQLite")),
+            _ => Err(Error::config("this is no SQLite")),
         }
     }
 }
