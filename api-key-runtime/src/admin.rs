@@ -76,7 +76,7 @@ impl Admin {
     /// let key = connection.immediate_transaction(|connection| {
     ///     diesel::sql_query("INSERT INTO users (name) VALUES ('ada')").execute(connection)?;
     ///     let new = NewKey::new("first key", "0.0.0.0".parse()?).owner("ada");
-    ///     let issued = admin.issue_within(connection, &new)?;
+    ///     let issued = admin.issue_in_transaction(connection, &new)?;
     ///     Ok::<_, Box<dyn std::error::Error>>(issued.secret)
     /// })?;
     /// # assert_eq!(admin.list()?.len(), 1);
@@ -89,13 +89,13 @@ impl Admin {
     ///
     /// # Errors
     /// Those of [`issue`](Self::issue).
-    pub fn issue_within(
+    pub fn issue_in_transaction(
         &self,
         connection: &mut impl KeyConnection,
         new: &NewKey,
     ) -> Result<IssuedKey, Error> {
         let mut issued = new.make(&self.form, &self.digester, self.clock.now())?;
-        issued.record = connection.issue_within(&issued.record)?;
+        issued.record = connection.issue_in_transaction(&issued.record)?;
         Ok(issued)
     }
 

@@ -67,7 +67,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
     .shutdown_timeout(SHUTDOWN_SECONDS);
     // SIGTERM ends this once the requests in hand are answered.
     server.bind(bind)?.run().await?;
-    if !keys.shutdown(Duration::from_secs(SHUTDOWN_SECONDS)) {
+    if !keys.close(Duration::from_secs(SHUTDOWN_SECONDS)) {
         log::warn!("the last uses of keys were not recorded");
     }
     log::info!("stopped");

@@ -72,12 +72,12 @@ impl Database {
         match self {
             Self::Postgres(pool) => pool.get()?.transaction(|connection| {
                 let id: i64 = user.get_result(connection)?;
-                Ok(admin.issue_within(connection, &first_key(id))?.secret)
+                Ok(admin.issue_in_transaction(connection, &first_key(id))?.secret)
             }),
             // It takes the lock of a writer when it begins: one that comes to write later fails where another did in between.
             Self::Sqlite(pool) => pool.get()?.immediate_transaction(|connection| {
                 let id: i64 = user.get_result(connection)?;
-                Ok(admin.issue_within(connection, &first_key(id))?.secret)
+                Ok(admin.issue_in_transaction(connection, &first_key(id))?.secret)
             }),
         }
     }

@@ -74,10 +74,10 @@ pub(crate) fn sign_up(
     connection.transaction(|connection| {
         let (id, issued): (i64, _) = match connection {
             AnyConnection::Postgres(connection) => {
-                (user.get_result(connection)?, admin.issue_within(connection, &new)?)
+                (user.get_result(connection)?, admin.issue_in_transaction(connection, &new)?)
             }
             AnyConnection::Sqlite(connection) => {
-                (user.get_result(connection)?, admin.issue_within(connection, &new)?)
+                (user.get_result(connection)?, admin.issue_in_transaction(connection, &new)?)
             }
         };
         diesel::update(api_keys::table.find(issued.record.id))

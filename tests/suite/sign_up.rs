@@ -42,7 +42,7 @@ fn sign_up<C: Connection + KeyConnection>(
     connection.transaction(|connection| {
         connection.batch_execute("INSERT INTO users (name) VALUES ('ada')")?;
         let new = NewKey::new("first", "0.0.0.0".parse().unwrap()).owner("ada");
-        let issued = admin.issue_within(connection, &new).map_err(Failed::Key)?;
+        let issued = admin.issue_in_transaction(connection, &new).map_err(Failed::Key)?;
         let key = issued.secret.expose_secret().to_owned();
         before_the_end(&key)?;
         Ok(key)

@@ -131,7 +131,7 @@ impl AppKeysBuilder {
     ///   `connection_timeout` of a second is advised; starting warns of a longer one.
     /// - While the application holds every connection, keys cannot be looked up: after a second those who wait are answered 503.
     ///   Administration waits for as long as the pool does. So never call it while you hold the only connection; a key that belongs to
-    ///   your transaction is issued by `Admin::issue_within`.
+    ///   your transaction is issued by `Admin::issue_in_transaction`.
     /// - Behind a transaction pooler such as `PgBouncer`, prepared statements have to be switched off by a `connection_customizer`:
     ///   `connection.set_prepared_statement_cache_size(CacheSize::Disabled)`. On our own connections they are.
     ///
@@ -302,7 +302,7 @@ impl AppKeysBuilder {
     /// How often uses of keys are recorded: when a key was used last, from where and how often. Every ten seconds by default; zero
     /// records none.
     ///
-    /// It is what a process that is killed loses at most. One that ends records the rest: see [`AppKeys::shutdown`](crate::AppKeys::shutdown).
+    /// It is what a process that is killed loses at most. One that ends records the rest: see [`AppKeys::close`](crate::AppKeys::close).
     pub fn usage_flush_interval(mut self, interval: Duration) -> Self {
         self.usage_flush_interval = interval;
         self

@@ -208,12 +208,12 @@ impl AppKeys {
     /// let keys = AppKeys::builder().database_url("cakes.db").build()?;
     /// let served = keys.clone();
     /// HttpServer::new(move || App::new().app_data(served.clone())).bind("127.0.0.1:8080")?.run().await?;
-    /// keys.shutdown(Duration::from_secs(5));
+    /// keys.close(Duration::from_secs(5));
     /// # Ok(())
     /// # }
     /// ```
     #[allow(clippy::must_use_candidate, reason = "a process that ends has nobody left to tell")]
-    pub fn shutdown(&self, timeout: Duration) -> bool {
+    pub fn close(&self, timeout: Duration) -> bool {
         self.inner.usage.as_ref().is_none_or(|usage| usage.flush(timeout))
     }
 

@@ -3,7 +3,7 @@
 use super::Aborted;
 use crate::{Error, KeyRecord};
 
-/// A connection that [`Admin::issue_within`](crate::Admin::issue_within) takes: Diesel's own to Postgres or SQLite, or one that is
+/// A connection that [`Admin::issue_in_transaction`](crate::Admin::issue_in_transaction) takes: Diesel's own to Postgres or SQLite, or one that is
 /// borrowed from a pool of those.
 pub trait KeyConnection: sealed::Issue {}
 
@@ -12,7 +12,7 @@ mod sealed {
 
     pub trait Issue {
         /// Inserts a new key in the transaction that is open, if one is.
-        fn issue_within(&mut self, new: &KeyRecord) -> Result<KeyRecord, Error>;
+        fn issue_in_transaction(&mut self, new: &KeyRecord) -> Result<KeyRecord, Error>;
     }
 }
 
@@ -21,9 +21,9 @@ macro_rules! key_connection {
         impl KeyConnection for $connection {}
 
         impl sealed::Issue for $connection {
-            fn issue_within(&mut self, new: &KeyRecord) -> Result<KeyRecord, Error> {
+            fn issue_in_transaction(&mut self, new: &KeyRecord) -> Result<KeyRecord, Error> {
                 use $queries as queries;
-                queries::issue_within(self, new).map_err(Aborted::into_error_of_yours)
+                queries::issue_in_transaction(self, new).map_err(Aborted::into_error_of_yours)
             }
         }
     };

@@ -248,11 +248,11 @@ fn insert(connection: &mut Connection, new: &KeyRecord) -> QueryResult<KeyRecord
 
 /// Inserts a new key in a transaction of its own.
 pub(crate) fn issue(connection: &mut Connection, new: &KeyRecord) -> Result<KeyRecord, Aborted> {
-    write(connection, |connection| issue_within(connection, new))
+    write(connection, |connection| issue_in_transaction(connection, new))
 }
 
 /// Inserts a new key in the caller's transaction, unless the table's keys are digested in another way than this one.
-pub(crate) fn issue_within(
+pub(crate) fn issue_in_transaction(
     connection: &mut Connection,
     new: &KeyRecord,
 ) -> Result<KeyRecord, Aborted> {

@@ -24,7 +24,7 @@ database_test!(
         use_key(&issued[0], Some("203.0.113.7"));
         use_key(&issued[0], Some("2001:db8::7"));
         use_key(&issued[1], None);
-        assert!(keys.shutdown(crate::support::PATIENCE));
+        assert!(keys.close(crate::support::PATIENCE));
 
         let listed = app_key(&database, "list").succeeded();
         for (line, words) in listed.lines().skip(1).zip([

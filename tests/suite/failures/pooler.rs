@@ -62,7 +62,7 @@ fn through_a_transaction_pooler_look_ups_administration_and_usage_are_without_an
             });
         }
     });
-    assert!(keys.iter().all(|keys| keys.shutdown(PATIENCE)), "every use is recorded");
+    assert!(keys.iter().all(|keys| keys.close(PATIENCE)), "every use is recorded");
     let uses = admin.usage().unwrap();
     for (_, id) in &known {
         let count = uses.iter().find(|uses| uses.key_id == *id).unwrap().count;

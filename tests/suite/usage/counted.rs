@@ -45,7 +45,7 @@ database_test!(
                 });
             }
         });
-        assert!(keys.shutdown(PATIENCE));
+        assert!(keys.close(PATIENCE));
         let counts: Vec<u64> = issued.iter().map(|(_, id)| count(&database, *id)).collect();
         assert_eq!(counts, [(CLIENTS * REQUESTS / 3) as u64; 3]);
         let in_all: Vec<i64> =
@@ -93,7 +93,7 @@ database_test!(
             clock.advance(Duration::from_secs(3600));
             thread::sleep(Duration::from_millis(300));
             let least = answered.elapsed();
-            assert!(keys.shutdown(PATIENCE));
+            assert!(keys.close(PATIENCE));
             let most = sent.elapsed();
             expected += 2;
             let known = usage(&database, id).unwrap();
@@ -126,13 +126,13 @@ database_test!(
         let twice = format!("X-API-Key: {}", fixtures.active);
         assert_eq!(http::get(server.address, "/guarded", &[&twice, &twice]).status, 400);
         assert_eq!(http::get(server.address, "/optional", &[]).status, 200);
-        assert!(keys.shutdown(PATIENCE));
+        assert!(keys.close(PATIENCE));
         assert_eq!(database.admin().usage().unwrap(), []);
 
         assert_eq!(get("/optional", &fixtures.active), 200);
         assert_eq!(get("/guarded", &fixtures.active), 200);
         assert_eq!(get("/twice/guarded", &fixtures.active), 200);
-        assert!(keys.shutdown(PATIENCE));
+        assert!(keys.close(PATIENCE));
         let counts: Vec<u64> =
             (database.admin().usage().unwrap().iter()).map(|usage| usage.count).collect();
         assert_eq!(counts, [3]);
@@ -162,7 +162,7 @@ fn one_guard_within_another_is_one_use_also_when_each_reads_the_key_for_itself_b
     let bearer = format!("Authorization: Bearer {key}");
     let get = |path| http::get(server.address, path, &[&bearer, &line]).status;
     assert_eq!((get("/guarded"), get("/inner/guarded")), (200, 200));
-    assert!(outer.shutdown(PATIENCE) && inner.shutdown(PATIENCE));
+    assert!(outer.close(PATIENCE) && inner.close(PATIENCE));
     assert_eq!((count(&database, id), count(&other, inner_id)), (2, 1));
 }
 
@@ -191,7 +191,7 @@ database_test!(
                         .status;
                 assert_eq!(status, 200);
             }
-            assert!(keys.shutdown(PATIENCE));
+            assert!(keys.close(PATIENCE));
         }
         let known = usage(&database, id).unwrap();
         assert_eq!(known.count, 9);
@@ -253,7 +253,7 @@ database_test!(
         let before = state();
         for round in 1..=3 {
             assert_eq!(http::get_with(server.address, "/guarded", &key).status, 200);
-            assert!(keys.shutdown(PATIENCE));
+            assert!(keys.close(PATIENCE));
             assert_eq!(count(&database, id), round);
         }
         assert_eq!(state(), before);
@@ -276,7 +276,7 @@ database_test!(
         let keys = recording(&database, Duration::ZERO).build().unwrap();
         let server = Server::start(keys.clone(), routes);
         assert_eq!(http::get_with(server.address, "/guarded", &key).status, 200);
-        assert!(keys.shutdown(PATIENCE), "there is nothing to do");
+        assert!(keys.close(PATIENCE), "there is nothing to do");
         drop((server, keys));
         assert_eq!(count(&database, id), 3);
     }

@@ -48,13 +48,13 @@ database_test!(an_outage_is_logged_once_loses_no_use_and_refuses_nobody, |databa
         use_it();
         thread::sleep(Duration::from_millis(10));
     }
-    assert!(!keys.shutdown(Duration::from_millis(300)));
+    assert!(!keys.close(Duration::from_millis(300)));
     let said = log::lines_with(&words);
     let errors = said.iter().filter(|line| line.contains(ONCE));
     assert_eq!(errors.count(), 1, "{said:?}");
     assert!(said.len() > 1, "it is tried again: {said:?}");
     database.execute(allow).unwrap();
-    assert!(keys.shutdown(PATIENCE));
+    assert!(keys.close(PATIENCE));
     assert_eq!(count(&database, id), 21);
     assert_eq!(usage(&database, idle), None);
 });
@@ -88,7 +88,7 @@ fn a_postgres_that_is_gone_and_comes_back_loses_no_use() {
             thread::sleep(Duration::from_millis(20));
         }
         proxy.pass();
-        assert!(keys.shutdown(PATIENCE), "round {round}");
+        assert!(keys.close(PATIENCE), "round {round}");
     }
     assert!(let_through >= 20, "{let_through}");
     let recorded = count(&database, id);
@@ -119,14 +119,14 @@ database_test!(
                 thread::sleep(Duration::from_millis(20));
             }
             println!("a request took {longest:?} at most");
-            assert!(!keys.shutdown(Duration::from_millis(300)));
+            assert!(!keys.close(Duration::from_millis(300)));
         };
         if database.is_postgres() {
             hold::<PgConnection>(&database, "BEGIN; LOCK TABLE api_key_usage", meanwhile);
         } else {
             hold::<SqliteConnection>(&database, "BEGIN EXCLUSIVE", meanwhile);
         }
-        assert!(keys.shutdown(PATIENCE));
+        assert!(keys.close(PATIENCE));
         assert_eq!(count(&database, id), 30);
     }
 );
@@ -144,10 +144,10 @@ database_test!(a_key_that_was_deleted_meanwhile_fails_no_other, |database: Datab
     };
     let deleted = issued[1].1;
     use_them([200; 3]);
-    assert!(keys.shutdown(PATIENCE));
+    assert!(keys.close(PATIENCE));
     use_them([200; 3]);
     database.execute(&format!("DELETE FROM api_keys WHERE id = {deleted}")).unwrap();
-    assert!(keys.shutdown(PATIENCE));
+    assert!(keys.close(PATIENCE));
     let known: Vec<(i64, u64)> = (database.admin().usage().unwrap().iter())
         .map(|usage| (usage.key_id, usage.count))
         .collect();
@@ -169,11 +169,11 @@ fn a_role_that_may_not_record_uses_serves_and_records_them_once_it_may() {
         assert_eq!(http::get_with(server.address, "/guarded", &key).status, 200);
         thread::sleep(Duration::from_millis(5));
     }
-    assert!(!keys.shutdown(Duration::from_millis(200)));
+    assert!(!keys.close(Duration::from_millis(200)));
     let denied = "permission denied for table api_key_usage";
     assert!(log::lines_with(ONCE).iter().any(|line| line.contains(denied)));
     sql("GRANT SELECT, INSERT, UPDATE ON api_key_usage TO ITS_ROLE").unwrap();
-    assert!(keys.shutdown(PATIENCE));
+    assert!(keys.close(PATIENCE));
     assert_eq!(count(&database, id), 20);
     drop((server, keys));
     sql("DROP OWNED BY ITS_ROLE; DROP ROLE ITS_ROLE").unwrap();
@@ -192,12 +192,12 @@ fn dropping_the_last_handle_does_not_wait_for_a_postgres_that_answers_nothing() 
         .unwrap();
     let server = Server::start(keys.clone(), routes);
     assert_eq!(http::get_with(server.address, "/guarded", &key).status, 200);
-    assert!(keys.shutdown(PATIENCE));
+    assert!(keys.close(PATIENCE));
     assert_eq!(http::get_with(server.address, "/guarded", &key).status, 200);
     drop(server);
     proxy.hold();
     let began = Instant::now();
-    assert!(!keys.shutdown(Duration::from_millis(500)));
+    assert!(!keys.close(Duration::from_millis(500)));
     drop(keys);
     let took = began.elapsed();
     // The path stays held: whoever waited for the database would wait for minutes.

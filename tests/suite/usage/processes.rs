@@ -24,7 +24,7 @@ const END: &str = "USAGE_SERVICE_END";
 /// How a service ends once its server has.
 #[derive(Clone, Copy, Debug)]
 enum End {
-    /// By calling `shutdown`.
+    /// By calling `close`.
     Shutdown,
     /// By dropping its last handle, as a `main` does that says nothing about it.
     Drop,
@@ -128,7 +128,7 @@ fn serve(url: &str) {
         server.run().await.unwrap();
     });
     if let Some(keys) = to_shut_down {
-        assert!(keys.shutdown(PATIENCE));
+        assert!(keys.close(PATIENCE));
     }
 }
 
