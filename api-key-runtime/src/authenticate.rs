@@ -198,7 +198,7 @@ impl<'a> Check<'a> {
                 extensions.remove::<AppKey>();
                 extensions.insert(PassedWithoutKey);
                 let counters = &self.keys.inner().counters;
-                counters.count(Outcome::WithoutKey, JudgedBy::Request);
+                counters.count(Outcome::AcceptedWithoutKey, JudgedBy::Request);
                 return Begun::Admitted(false);
             }
             Presented::Nothing => (Reason::NoKey, false),
@@ -225,7 +225,7 @@ impl<'a> Check<'a> {
             }
             return Err(self.reject(reason, by, in_query, Some(&known)));
         }
-        inner.counters.count(Outcome::Admitted, by);
+        inner.counters.count(Outcome::Accepted, by);
         let mut extensions = self.request.extensions_mut();
         if let Some(usage) = &inner.usage
             // Where one guard stands within another, the request is one use.

@@ -118,9 +118,9 @@ database_test!(
 
         let counted = keys.metrics();
         let expected = [
-            ("admitted", "cache", 6),
-            ("admitted", "store", 1),
-            ("admitted without key", "request", 1),
+            ("accepted", "cache", 6),
+            ("accepted", "store", 1),
+            ("accepted without key", "request", 1),
             ("no key", "request", 2),
             ("several keys", "request", 1),
             ("malformed", "request", 1),
@@ -139,14 +139,14 @@ database_test!(
         let expected = expected
             .map(|(outcome, by, count)| ((outcome.to_owned(), by.to_owned()), count.to_string()));
         assert_eq!(requests(&counted), BTreeMap::from(expected));
-        assert_eq!((counted.admitted(), counted.admitted_without_key()), (7, 1));
+        assert_eq!((counted.accepted(), counted.accepted_without_key()), (7, 1));
         assert_eq!((counted.hits(), counted.misses()), (13, 7));
         let refused: BTreeMap<_, _> = counted.rejected().collect();
         assert_eq!((refused["no key"], refused["wrong address"]), (2, 4));
         assert_eq!((counted.lookups(), counted.failed_lookups()), (7, 0));
         assert!(counted.lookup_time() > Duration::ZERO);
-        assert_eq!((counted.known_keys(), counted.unknown_keys()), (6, 1));
-        assert_eq!((counted.waiting_lookups(), counted.dropped_usage()), (0, 0));
+        assert_eq!((counted.cached_keys(), counted.negative_entries()), (6, 1));
+        assert_eq!((counted.queued_lookups(), counted.dropped_usage()), (0, 0));
         assert!(counted.health().is_ready());
         let series = read(&counted.prometheus());
         assert_eq!(series["app_key_feed_state{state=\"fresh\"}"], "1");
@@ -201,7 +201,7 @@ fn what_the_store_takes_is_seen_while_it_takes_it_and_afterwards() {
             || http::get_with(server.address, "/guarded", issued.secret.expose_secret()).status;
         let waiting = scope.spawn(get);
         store.wait_until_inside(1);
-        assert_eq!(keys.metrics().waiting_lookups(), 1);
+        assert_eq!(keys.metrics().queued_lookups(), 1);
         assert_eq!((keys.metrics().lookups(), keys.metrics().misses()), (0, 0));
         std::thread::sleep(held);
         store.thaw();
@@ -209,9 +209,9 @@ fn what_the_store_takes_is_seen_while_it_takes_it_and_afterwards() {
     });
     wait_until("it is counted", || keys.metrics().lookups() == 1);
     let counted = keys.metrics();
-    assert_eq!((counted.waiting_lookups(), counted.misses()), (0, 1));
+    assert_eq!((counted.queued_lookups(), counted.misses()), (0, 1));
     assert!(counted.lookup_time() >= held, "{:?}", counted.lookup_time());
-    let within: Vec<_> = counted.lookups_within().collect();
+    let within: Vec<_> = counted.lookup_buckets().collect();
     assert!(within.iter().all(|&(bound, calls)| calls == 0 || bound >= held));
     let series = read(&counted.prometheus());
     assert_eq!(series["app_key_lookup_seconds_bucket{le=\"0.25\"}"], "0");

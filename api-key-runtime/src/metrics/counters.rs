@@ -13,9 +13,9 @@ const STRIPES: usize = 16;
 /// What became of a request at a guard.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Outcome {
-    Admitted,
+    Accepted,
     /// Let through by `optional`.
-    WithoutKey,
+    AcceptedWithoutKey,
     Rejected(Reason),
 }
 
@@ -35,13 +35,15 @@ const JUDGES: usize = 3;
 
 impl Outcome {
     pub(super) fn all() -> impl Iterator<Item = Self> {
-        [Self::Admitted, Self::WithoutKey].into_iter().chain(Reason::ALL.map(Self::Rejected))
+        [Self::Accepted, Self::AcceptedWithoutKey]
+            .into_iter()
+            .chain(Reason::ALL.map(Self::Rejected))
     }
 
     const fn index(self) -> usize {
         match self {
-            Self::Admitted => 0,
-            Self::WithoutKey => 1,
+            Self::Accepted => 0,
+            Self::AcceptedWithoutKey => 1,
             Self::Rejected(reason) => reason as usize + 2,
         }
     }
@@ -49,8 +51,8 @@ impl Outcome {
     /// As it stands in a label; of a refusal the very words that stand in the log.
     pub(super) const fn as_str(self) -> &'static str {
         match self {
-            Self::Admitted => "admitted",
-            Self::WithoutKey => "admitted without key",
+            Self::Accepted => "accepted",
+            Self::AcceptedWithoutKey => "accepted without key",
             Self::Rejected(reason) => reason.as_str(),
         }
     }
@@ -146,11 +148,11 @@ mod tests {
         thread::scope(|scope| {
             for _ in 0..2 * STRIPES {
                 scope.spawn(|| {
-                    (0..1000).for_each(|_| counters.count(Outcome::Admitted, JudgedBy::Cache));
+                    (0..1000).for_each(|_| counters.count(Outcome::Accepted, JudgedBy::Cache));
                 });
             }
         });
-        let total = counters.total(Outcome::Admitted, JudgedBy::Cache);
+        let total = counters.total(Outcome::Accepted, JudgedBy::Cache);
         assert_eq!(total, 1000 * 2 * STRIPES as u64);
     }
 }

@@ -58,14 +58,14 @@ impl Metrics {
     /// Requests that were let through with a key. One with two guards in its way, such as an attribute below a middleware, counts at
     /// each, here and below.
     #[must_use]
-    pub fn admitted(&self) -> u64 {
-        self.sum(|outcome, _| outcome == Outcome::Admitted)
+    pub fn accepted(&self) -> u64 {
+        self.sum(|outcome, _| outcome == Outcome::Accepted)
     }
 
     /// Requests without a key that `optional` let through.
     #[must_use]
-    pub fn admitted_without_key(&self) -> u64 {
-        self.sum(|outcome, _| outcome == Outcome::WithoutKey)
+    pub fn accepted_without_key(&self) -> u64 {
+        self.sum(|outcome, _| outcome == Outcome::AcceptedWithoutKey)
     }
 
     /// Requests that were refused, by the reason in the very words of the log, such as `wrong address`. Reasons that none was
@@ -111,25 +111,25 @@ impl Metrics {
     }
 
     /// How many of the calls took no longer than each of these times, the lower times first: as a histogram of Prometheus counts.
-    pub fn lookups_within(&self) -> impl Iterator<Item = (Duration, u64)> {
+    pub fn lookup_buckets(&self) -> impl Iterator<Item = (Duration, u64)> {
         self.lookups.within.iter().copied()
     }
 
     /// Keys that wait to be looked up or are being looked up at the moment.
     #[must_use]
-    pub fn waiting_lookups(&self) -> usize {
+    pub fn queued_lookups(&self) -> usize {
         self.gauges.waiting
     }
 
     /// Keys of the table that this process knows at the moment, good or not.
     #[must_use]
-    pub fn known_keys(&self) -> usize {
+    pub fn cached_keys(&self) -> usize {
         self.gauges.known
     }
 
     /// Digests of which this process knows at the moment that they are in no table.
     #[must_use]
-    pub fn unknown_keys(&self) -> usize {
+    pub fn negative_entries(&self) -> usize {
         self.gauges.unknown
     }
 

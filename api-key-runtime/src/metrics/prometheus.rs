@@ -8,7 +8,7 @@ use crate::FeedState;
 impl Metrics {
     /// All of it in the text format that Prometheus and what is compatible read (`text/plain; version=0.0.4`).
     ///
-    /// `app_key_requests_total` bears the labels `outcome`, `admitted` or the reason of a refusal in the words of the log, and `by`, which
+    /// `app_key_requests_total` bears the labels `outcome`, `accepted` or the reason of a refusal in the words of the log, and `by`, which
     /// is `cache` where no query was needed, `store` where one was, and `request` where nothing was presented that could be a key.
     /// So the share of requests without a query is
     /// `sum(rate(app_key_requests_total{by="cache"}[5m])) / sum(rate(app_key_requests_total{by!="request"}[5m]))`.
@@ -55,7 +55,7 @@ fn gauges(text: &mut String, gauges: &Gauges) -> fmt::Result {
     let Gauges { waiting, known, unknown, dropped_usage, health } = gauges;
     single(
         text,
-        "lookups_waiting",
+        "queued_lookups",
         "gauge",
         "Keys that wait to be looked up or are being looked up.",
         waiting,
