@@ -4,7 +4,7 @@ use std::{sync::mpsc, thread};
 
 use api_key_runtime::{
     DieselStore, KeyRecord, KeyStore, NewKey,
-    test_util::{MemoryStore, Subject, acceptance_suite},
+    test_util::{MemoryStore, StoreFactory, acceptance_suite},
 };
 use chrono::{DateTime, Utc};
 
@@ -18,7 +18,7 @@ struct InDatabase<'a> {
     store: DieselStore,
 }
 
-impl Subject for InDatabase<'_> {
+impl StoreFactory for InDatabase<'_> {
     fn store(&self) -> &dyn KeyStore {
         &self.store
     }
@@ -97,7 +97,7 @@ database_test!(the_first_keys_of_a_table_may_be_issued_at_the_same_time, |databa
 
 struct InMemory(MemoryStore);
 
-impl Subject for InMemory {
+impl StoreFactory for InMemory {
     fn store(&self) -> &dyn KeyStore {
         &self.0
     }

@@ -34,10 +34,10 @@ async fn a_test_needs_ten_lines_and_no_database() {
     let keys = TestKeys::new();
     let (deleter, reader) = (keys.issue("cakes:delete"), keys.issue("cakes:read"));
     assert_eq!(status(&keys, request()).await, 401);
-    assert_eq!(status(&keys, request().app_key(&reader)).await, 403);
-    assert_eq!(status(&keys, request().app_key(&deleter)).await, 200);
+    assert_eq!(status(&keys, request().with_app_key(&reader)).await, 403);
+    assert_eq!(status(&keys, request().with_app_key(&deleter)).await, 200);
     keys.clock.advance(Duration::from_secs(2 * 3600));
-    assert_eq!(status(&keys, request().app_key(&deleter)).await, 401);
+    assert_eq!(status(&keys, request().with_app_key(&deleter)).await, 401);
 }
 
 // B15
@@ -46,10 +46,10 @@ async fn a_key_is_presented_in_whatever_form_a_test_has_it() {
     let keys = TestKeys::new();
     let key = keys.issue("cakes:delete");
     let text: String = key.secret.expose_secret().to_owned();
-    assert_eq!(status(&keys, request().app_key(&key.secret)).await, 200);
-    assert_eq!(status(&keys, request().app_key(&text)).await, 200);
-    assert_eq!(status(&keys, request().app_key(text.as_str())).await, 200);
-    assert_eq!(status(&keys, request().app_key("no key")).await, 401);
+    assert_eq!(status(&keys, request().with_app_key(&key.secret)).await, 200);
+    assert_eq!(status(&keys, request().with_app_key(&text)).await, 200);
+    assert_eq!(status(&keys, request().with_app_key(text.as_str())).await, 200);
+    assert_eq!(status(&keys, request().with_app_key("no key")).await, 401);
 }
 
 // B15, F12
@@ -59,14 +59,14 @@ async fn a_key_that_was_refused_stays_refused_when_the_clock_goes_back_and_one_t
     let keys = TestKeys::new();
     let (refused, other) = (keys.issue("cakes:delete"), keys.issue("cakes:delete"));
     keys.clock.advance(Duration::from_secs(59 * 60));
-    assert_eq!(status(&keys, request().app_key(&refused)).await, 200);
+    assert_eq!(status(&keys, request().with_app_key(&refused)).await, 200);
     keys.clock.advance(Duration::from_secs(60));
-    assert_eq!(status(&keys, request().app_key(&refused)).await, 401);
+    assert_eq!(status(&keys, request().with_app_key(&refused)).await, 401);
     keys.clock.set(keys.clock.now() - TimeDelta::minutes(1));
-    assert_eq!(status(&keys, request().app_key(&refused)).await, 401);
-    assert_eq!(status(&keys, request().app_key(&other)).await, 200);
+    assert_eq!(status(&keys, request().with_app_key(&refused)).await, 401);
+    assert_eq!(status(&keys, request().with_app_key(&other)).await, 200);
     keys.revoke(&other);
-    assert_eq!(status(&keys, request().app_key(&other)).await, 401);
+    assert_eq!(status(&keys, request().with_app_key(&other)).await, 401);
 }
 
 // B15
@@ -76,10 +76,10 @@ async fn a_key_of_any_other_kind_is_bound_to_addresses() {
     let new =
         NewKey::new("bound", "10.0.0.0/8".parse().unwrap()).scopes("cakes:delete".parse().unwrap());
     let key = keys.issue_new(&new);
-    let from = |peer: &str| request().app_key(&key).peer_addr(peer.parse().unwrap());
+    let from = |peer: &str| request().with_app_key(&key).peer_addr(peer.parse().unwrap());
     assert_eq!(status(&keys, from("10.1.2.3:4000")).await, 200);
     assert_eq!(status(&keys, from("192.0.2.1:4000")).await, 401);
-    assert_eq!(status(&keys, request().app_key(&key)).await, 401);
+    assert_eq!(status(&keys, request().with_app_key(&key)).await, 401);
 }
 
 // B15
@@ -93,7 +93,7 @@ async fn keys_follow_the_settings_of_the_application() {
     assert!(key.secret.expose_secret().starts_with("shop_"));
     let presented = request().insert_header(("x-shop-key", key.secret.expose_secret()));
     assert_eq!(status(&keys, presented).await, 200);
-    assert_eq!(status(&keys, request().app_key(&key)).await, 401);
+    assert_eq!(status(&keys, request().with_app_key(&key)).await, 401);
 }
 
 // B15
@@ -101,6 +101,6 @@ async fn keys_follow_the_settings_of_the_application() {
 async fn keys_of_two_tests_know_nothing_of_each_other() {
     let (ours, theirs) = (TestKeys::new(), TestKeys::new());
     let key = ours.issue("cakes:delete");
-    assert_eq!(status(&theirs, request().app_key(&key)).await, 401);
-    assert_eq!(status(&ours, request().app_key(&key)).await, 200);
+    assert_eq!(status(&theirs, request().with_app_key(&key)).await, 401);
+    assert_eq!(status(&ours, request().with_app_key(&key)).await, 200);
 }

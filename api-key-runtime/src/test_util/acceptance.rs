@@ -12,7 +12,7 @@ use chrono::{DateTime, Utc};
 use crate::{AllowedIps, ChangeCursor, Changes, KeyDigest, KeyRecord, KeyStore, ScopeSet};
 
 /// A store under test, and how keys get into it: by the means of its own table.
-pub trait Subject {
+pub trait StoreFactory {
     /// The store, empty at first.
     fn store(&self) -> &dyn KeyStore;
 
@@ -29,7 +29,7 @@ pub trait Subject {
 ///
 /// # Panics
 /// Where the store does otherwise; the message says what was expected.
-pub fn acceptance_suite(subject: &impl Subject) {
+pub fn acceptance_suite(subject: &impl StoreFactory) {
     an_empty_store_knows_nothing(subject);
     every_column_comes_back(subject);
     only_the_very_digest_is_found(subject);
@@ -44,17 +44,17 @@ pub fn acceptance_suite(subject: &impl Subject) {
     }
 }
 
-fn find(subject: &impl Subject, digests: &[KeyDigest]) -> Vec<KeyRecord> {
+fn find(subject: &impl StoreFactory, digests: &[KeyDigest]) -> Vec<KeyRecord> {
     subject.store().find(digests).unwrap_or_else(|error| panic!("the store failed: {error}"))
 }
 
 /// What the store tells, where it tells anything.
-fn changes(subject: &impl Subject, since: Option<&ChangeCursor>) -> Option<Changes> {
+fn changes(subject: &impl StoreFactory, since: Option<&ChangeCursor>) -> Option<Changes> {
     subject.store().changes(since).unwrap_or_else(|error| panic!("the store failed: {error}"))
 }
 
 /// Up to where the store has told its changes.
-fn up_to_date(subject: &impl Subject) -> ChangeCursor {
+fn up_to_date(subject: &impl StoreFactory) -> ChangeCursor {
     match changes(subject, None) {
         Some(changes) => changes.cursor().clone(),
         None => panic!("a store that has told its changes once tells none any more"),
@@ -63,7 +63,7 @@ fn up_to_date(subject: &impl Subject) -> ChangeCursor {
 
 /// Asks what has changed, which has to be these keys at least, and answers the next cursor.
 fn told(
-    subject: &impl Subject,
+    subject: &impl StoreFactory,
     since: &ChangeCursor,
     expected: &[KeyDigest],
     what: &str,
@@ -94,12 +94,12 @@ fn plain(digest: KeyDigest) -> KeyRecord {
     record
 }
 
-fn an_empty_store_knows_nothing(subject: &impl Subject) {
+fn an_empty_store_knows_nothing(subject: &impl StoreFactory) {
     assert!(find(subject, &[]).is_empty(), "nothing asked, something answered");
     assert!(find(subject, &[digest(1, 0)]).is_empty(), "an empty store answered a record");
 }
 
-fn every_column_comes_back(subject: &impl Subject) {
+fn every_column_comes_back(subject: &impl StoreFactory) {
     let moment = DateTime::from_timestamp_micros(1_900_000_000_123_456).unwrap_or_default();
     let mut record = plain(digest(2, 0));
     record.name = "\u{43a}\u{43b}\u{44e}\u{447} \u{1f511}".into();
@@ -135,7 +135,7 @@ fn every_column_comes_back(subject: &impl Subject) {
     assert_eq!((found.revoked_at, found.replaced_by), (None, None), "revoked_at, replaced_by");
 }
 
-fn only_the_very_digest_is_found(subject: &impl Subject) {
+fn only_the_very_digest_is_found(subject: &impl StoreFactory) {
     let stored = digest(3, 0);
     subject.insert(&plain(stored));
     for position in 0..32 {
@@ -150,7 +150,7 @@ fn only_the_very_digest_is_found(subject: &impl Subject) {
     }
 }
 
-fn many_are_found_at_once(subject: &impl Subject) {
+fn many_are_found_at_once(subject: &impl StoreFactory) {
     let stored: Vec<KeyDigest> = (0..256).map(|number| digest(4, number)).collect();
     let ids: HashSet<i64> = stored.iter().map(|&digest| subject.insert(&plain(digest))).collect();
     assert_eq!(ids.len(), stored.len(), "ids are not unique");
@@ -161,7 +161,7 @@ fn many_are_found_at_once(subject: &impl Subject) {
     assert_eq!(found, ids, "512 asked for, of which 256 are there");
 }
 
-fn a_revocation_is_seen_by_the_next_look_up(subject: &impl Subject) {
+fn a_revocation_is_seen_by_the_next_look_up(subject: &impl StoreFactory) {
     let at = DateTime::from_timestamp_micros(1_900_000_000_654_321).unwrap_or_default();
     let revoked = digest(6, 0);
     let id = subject.insert(&plain(revoked));
@@ -178,7 +178,7 @@ fn a_revocation_is_seen_by_the_next_look_up(subject: &impl Subject) {
     );
 }
 
-fn look_ups_run_side_by_side(subject: &impl Subject) {
+fn look_ups_run_side_by_side(subject: &impl StoreFactory) {
     let known = digest(7, 0);
     let id = subject.insert(&plain(known));
     let store = subject.store();
@@ -200,7 +200,7 @@ fn look_ups_run_side_by_side(subject: &impl Subject) {
     });
 }
 
-fn every_change_that_was_complete_is_told(subject: &impl Subject) {
+fn every_change_that_was_complete_is_told(subject: &impl StoreFactory) {
     let at = DateTime::from_timestamp_micros(1_900_000_000_000_000).unwrap_or_default();
     let (one, other) = (digest(9, 0), digest(9, 1));
     let mut cursor = up_to_date(subject);
@@ -214,7 +214,7 @@ fn every_change_that_was_complete_is_told(subject: &impl Subject) {
     told(subject, &cursor, &[], "nothing");
 }
 
-fn to_an_unknown_cursor_everything_has_changed(subject: &impl Subject) {
+fn to_an_unknown_cursor_everything_has_changed(subject: &impl StoreFactory) {
     for text in ["", "\0", "no cursor of anyone's", "1 1 1 1", "-1", "99999999999999999999"] {
         let unknown = ChangeCursor::new(text);
         let all = changes(subject, Some(&unknown)).is_some_and(|told| told.digests().is_none());
@@ -222,7 +222,7 @@ fn to_an_unknown_cursor_everything_has_changed(subject: &impl Subject) {
     }
 }
 
-fn changes_are_told_from_every_cursor(subject: &impl Subject) {
+fn changes_are_told_from_every_cursor(subject: &impl StoreFactory) {
     let first = up_to_date(subject);
     let first = told(subject, &first, &[], "nothing");
     let one = digest(10, 0);
@@ -235,7 +235,7 @@ fn changes_are_told_from_every_cursor(subject: &impl Subject) {
     told(subject, &first, &[one, other], "from an older cursor");
 }
 
-fn waiting_ends_in_time(subject: &impl Subject) {
+fn waiting_ends_in_time(subject: &impl StoreFactory) {
     let cursor = up_to_date(subject);
     told(subject, &cursor, &[], "nothing");
     let began = Instant::now();

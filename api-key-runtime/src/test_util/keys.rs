@@ -122,19 +122,19 @@ pub trait TestRequestExt {
     /// use api_key_runtime::test_util::{TestKeys, TestRequestExt as _};
     ///
     /// let key = TestKeys::new().issue("cakes:read");
-    /// let request = TestRequest::get().uri("/cakes").app_key(&key).to_request();
+    /// let request = TestRequest::get().uri("/cakes").with_app_key(&key).to_request();
     /// ```
     #[must_use]
-    fn app_key<K: Presentable + ?Sized>(self, key: &K) -> Self;
+    fn with_app_key<K: Presentable + ?Sized>(self, key: &K) -> Self;
 }
 
 impl TestRequestExt for TestRequest {
-    fn app_key<K: Presentable + ?Sized>(self, key: &K) -> Self {
+    fn with_app_key<K: Presentable + ?Sized>(self, key: &K) -> Self {
         self.insert_header((AUTHORIZATION, format!("Bearer {}", key.presented())))
     }
 }
 
-/// What [`TestRequestExt::app_key`] presents: a key as it was issued, or a text of the test's own.
+/// What [`TestRequestExt::with_app_key`] presents: a key as it was issued, or a text of the test's own.
 pub trait Presentable {
     /// The key in the clear.
     fn presented(&self) -> &str;

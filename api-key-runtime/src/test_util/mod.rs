@@ -31,10 +31,10 @@
 //! let request = || test::TestRequest::delete().uri("/cakes/1");
 //!
 //! assert_eq!(request().send_request(&app).await.status(), 401);
-//! assert_eq!(request().app_key(&reader).send_request(&app).await.status(), 403);
-//! assert_eq!(request().app_key(&deleter).send_request(&app).await.status(), 200);
+//! assert_eq!(request().with_app_key(&reader).send_request(&app).await.status(), 403);
+//! assert_eq!(request().with_app_key(&deleter).send_request(&app).await.status(), 200);
 //! keys.clock.advance(Duration::from_secs(2 * 3600));
-//! assert_eq!(request().app_key(&deleter).send_request(&app).await.status(), 401);
+//! assert_eq!(request().with_app_key(&deleter).send_request(&app).await.status(), 401);
 //! # }
 //! ```
 //!
@@ -53,7 +53,7 @@ mod memory_store;
 mod protected;
 
 pub use crate::clock::TestClock;
-pub use acceptance::{Subject, acceptance_suite};
+pub use acceptance::{StoreFactory, acceptance_suite};
 pub use keys::{Presentable, TestKeys, TestRequestExt};
 pub use memory_store::MemoryStore;
 pub use protected::{Exceptions, ProtectionReport, assert_protected, protection_report, public};

@@ -5,14 +5,14 @@ use std::fs;
 
 use api_key_runtime::{
     KeyRecord, KeyStore,
-    test_util::{Subject, acceptance_suite},
+    test_util::{StoreFactory, acceptance_suite},
 };
 use chrono::{DateTime, Utc};
 use own_table::PartnerTokens;
 
 struct Tokens(PartnerTokens);
 
-impl Subject for Tokens {
+impl StoreFactory for Tokens {
     fn store(&self) -> &dyn KeyStore {
         &self.0
     }

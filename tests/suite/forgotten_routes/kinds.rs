@@ -19,7 +19,7 @@ async fn an_application_that_is_guarded_throughout_passes() {
         )
         .service(web::resource(["/a/{id:\\d+}", "/b/{tail}*"]).route(web::patch().to(guarded)));
     let report = report(app, public([])).await;
-    assert_eq!(report.faults(), [""; 0]);
+    assert_eq!(report.violations(), [""; 0]);
     assert_eq!(report.unseen(), [""; 0]);
     let expected = [
         "GET /a/{id:\\d+}",

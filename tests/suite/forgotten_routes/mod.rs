@@ -102,7 +102,7 @@ async fn report<T: Served>(app: App<T>, exceptions: Exceptions) -> ProtectionRep
 async fn faults<T: Served>(app: App<T>, exceptions: Exceptions) -> Vec<String> {
     let report = report(app, exceptions).await;
     let first = |fault: &String| fault.lines().next().unwrap().to_owned();
-    report.faults().iter().map(first).collect()
+    report.violations().iter().map(first).collect()
 }
 
 const OPEN: &str = "answered 200 OK to a caller without a key";

@@ -76,7 +76,7 @@ async fn what_is_named_as_public_with_a_reason_passes() {
         ("* /<unmatched>", "a page that says so"),
     ]);
     let report = report(app, exceptions).await;
-    assert_eq!(report.faults(), [""; 0]);
+    assert_eq!(report.violations(), [""; 0]);
     assert_eq!(
         report.public(),
         [
@@ -132,9 +132,9 @@ async fn a_name_that_fits_nothing_or_is_refused_or_has_no_reason_fails() {
 async fn an_application_without_keys_is_told_so() {
     let app = App::new().service(guarded_service).service(guarded_report);
     let report = protection_report(app, public([])).await;
-    assert_eq!(report.faults().len(), 1, "{report}");
+    assert_eq!(report.violations().len(), 1, "{report}");
     assert!(
-        report.faults()[0].starts_with("the application under test has no AppKeys"),
+        report.violations()[0].starts_with("the application under test has no AppKeys"),
         "{report}"
     );
     assert_eq!(report.protected(), [""; 0]);
@@ -151,8 +151,8 @@ async fn middleware_around_hides_neither_a_refusal_nor_a_forgotten_route() {
         .wrap(DefaultHeaders::new().add(("x-served-by", "cakes")))
         .wrap(NormalizePath::trim());
     let report = report(app, public([])).await;
-    assert_eq!(report.faults().len(), 1, "{report}");
-    assert!(report.faults()[0].starts_with("GET /scope/x answered 200"));
+    assert_eq!(report.violations().len(), 1, "{report}");
+    assert!(report.violations()[0].starts_with("GET /scope/x answered 200"));
     assert_eq!(report.protected(), ["GET /service/{id}"]);
     assert!(report.unseen()[0].starts_with("what a middleware of the application answers"));
 }
@@ -168,8 +168,8 @@ async fn a_refusal_that_a_middleware_makes_anew_is_not_taken_for_ours() {
         },
     );
     let report = report(App::new().service(guarded_service).wrap(anew), public([])).await;
-    assert_eq!(report.faults().len(), 1, "{report}");
-    assert!(report.faults()[0].contains("one that a middleware made anew"), "{report}");
+    assert_eq!(report.violations().len(), 1, "{report}");
+    assert!(report.violations()[0].contains("one that a middleware made anew"), "{report}");
 }
 
 // B15
@@ -193,7 +193,7 @@ async fn external_resources_are_listed_and_not_called() {
         .service(guarded_service)
         .external_resource("docs", "https://docs.example/{page}");
     let report = report(app, public([])).await;
-    assert_eq!(report.faults(), [""; 0]);
+    assert_eq!(report.violations(), [""; 0]);
     assert_eq!(
         report.unseen(),
         ["https://docs.example/{page} (an external resource: nothing is served there)"]

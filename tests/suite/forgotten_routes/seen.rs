@@ -44,7 +44,7 @@ async fn a_route_behind_a_guard_of_ones_own_is_listed_as_unseen_and_fails() {
     assert!(fault.contains("FnGuard"), "{fault}");
     let exceptions = public([]).unseen([("GET /beta", "tests/beta.rs calls it")]);
     let report = report(app(), exceptions).await;
-    assert_eq!(report.faults(), [""; 0]);
+    assert_eq!(report.violations(), [""; 0]);
     assert_eq!(report.unseen(), ["GET /beta (tests/beta.rs calls it)"]);
 }
 

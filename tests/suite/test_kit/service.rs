@@ -38,10 +38,10 @@ mod tests {
         let status = async |request: TestRequest| request.send_request(&app).await.status();
 
         assert_eq!(status(delete()).await, 401);
-        assert_eq!(status(delete().app_key(&reader)).await, 403);
-        assert_eq!(status(delete().app_key(&deleter)).await, 200);
+        assert_eq!(status(delete().with_app_key(&reader)).await, 403);
+        assert_eq!(status(delete().with_app_key(&deleter)).await, 200);
         keys.clock.advance(Duration::from_secs(2 * 3600));
-        assert_eq!(status(delete().app_key(&deleter)).await, 401);
+        assert_eq!(status(delete().with_app_key(&deleter)).await, 401);
     }
 
     #[actix_web::test]

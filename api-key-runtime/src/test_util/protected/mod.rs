@@ -89,7 +89,7 @@ where
 /// let app = App::new().app_data(TestKeys::new().app_keys).route("/cakes", web::get().to(async || "cakes"));
 /// let report = protection_report(app, public([])).await;
 /// assert!(!report.is_protected());
-/// assert!(report.faults()[0].starts_with("GET /cakes answered 200 OK"));
+/// assert!(report.violations()[0].starts_with("GET /cakes answered 200 OK"));
 /// # }
 /// ```
 pub async fn protection_report<T, B>(app: App<T>, exceptions: Exceptions) -> ProtectionReport

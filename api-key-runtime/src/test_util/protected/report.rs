@@ -38,7 +38,7 @@ impl ProtectionReport {
 
     /// What is wrong, each with what to do about it.
     #[must_use]
-    pub fn faults(&self) -> &[String] {
+    pub fn violations(&self) -> &[String] {
         &self.faults
     }
 }
