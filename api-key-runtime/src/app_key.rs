@@ -14,7 +14,7 @@ use actix_web::{
 use chrono::{DateTime, Utc};
 
 use crate::{
-    ScopeSet, app_keys::SetNumber, known_key::KnownKey, once::OncePerHour, request::route_of,
+    ScopeSet, app_keys::SetNumber, cache::CachedKey, once::OncePerHour, request::route_of,
     response::misconfigured,
 };
 
@@ -37,14 +37,14 @@ static LOGGED: OncePerHour<String> = OncePerHour::new();
 /// ```
 #[derive(Clone)]
 pub struct AppKey {
-    key: Arc<KnownKey>,
+    key: Arc<CachedKey>,
     client_ip: Option<IpAddr>,
     /// Which set of keys it is of.
     set: SetNumber,
 }
 
 impl AppKey {
-    pub(crate) fn new(key: Arc<KnownKey>, client_ip: Option<IpAddr>, set: SetNumber) -> Self {
+    pub(crate) fn new(key: Arc<CachedKey>, client_ip: Option<IpAddr>, set: SetNumber) -> Self {
         Self { key, client_ip, set }
     }
 

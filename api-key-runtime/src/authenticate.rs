@@ -10,10 +10,10 @@ use crate::{
     AppKey, AppKeys, KeyDigest,
     app_key::PassedWithoutKey,
     app_keys,
+    cache::CachedKey,
     cache::Probe,
     clock::Moment,
     key::Digests,
-    known_key::KnownKey,
     lookup::Lane,
     metrics::{JudgedBy, Outcome},
     policy::Policy,
@@ -244,7 +244,7 @@ impl<'a> Check<'a> {
         reason: Reason,
         by: JudgedBy,
         in_query: bool,
-        key: Option<&KnownKey>,
+        key: Option<&CachedKey>,
     ) -> Rejection {
         let inner = self.keys.inner();
         inner.counters.count(Outcome::Rejected(reason), by);
@@ -271,7 +271,7 @@ fn hint_at_proxy(log: &RejectionLog, address: Option<IpAddr>, request: &HttpRequ
 
 /// A key, the digest it stands under, and how it was found.
 struct Found {
-    known: Arc<KnownKey>,
+    known: Arc<CachedKey>,
     digest: KeyDigest,
     by: JudgedBy,
 }

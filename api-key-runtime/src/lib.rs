@@ -132,7 +132,6 @@ pub mod fuzz;
 pub mod guide;
 mod issue;
 mod key;
-mod known_key;
 mod lookup;
 mod metrics;
 mod middleware;

@@ -14,7 +14,7 @@ use std::{
 
 use actix_web::{HttpRequest, http::Method};
 
-use crate::{known_key::KnownKey, reason::Reason, request::route_of, sync::lock};
+use crate::{cache::CachedKey, reason::Reason, request::route_of, sync::lock};
 
 /// Lines that one reason may write within [`WINDOW`]; the others are counted and told in one summary.
 const LINES_PER_WINDOW: usize = 10;
@@ -53,7 +53,7 @@ impl RejectionLog {
         reason: Reason,
         request: &HttpRequest,
         address: Option<IpAddr>,
-        key: Option<&KnownKey>,
+        key: Option<&CachedKey>,
     ) {
         match self.0.turn(reason, Instant::now()) {
             Turn::Write => log::warn!("{}", Line::new(reason, request, address, key)),
@@ -123,7 +123,7 @@ struct Line<'a> {
     method: &'a Method,
     route: String,
     address: Option<IpAddr>,
-    key: Option<&'a KnownKey>,
+    key: Option<&'a CachedKey>,
 }
 
 impl<'a> Line<'a> {
@@ -131,7 +131,7 @@ impl<'a> Line<'a> {
         reason: Reason,
         request: &'a HttpRequest,
         address: Option<IpAddr>,
-        key: Option<&'a KnownKey>,
+        key: Option<&'a CachedKey>,
     ) -> Self {
         Self { reason, method: request.method(), route: route_of(request), address, key }
     }

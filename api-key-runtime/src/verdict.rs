@@ -4,14 +4,14 @@ use std::net::IpAddr;
 
 use chrono::{DateTime, Utc};
 
-use crate::{KeyState, known_key::KnownKey, policy::Policy, reason::Reason};
+use crate::{KeyState, cache::CachedKey, policy::Policy, reason::Reason};
 
 /// Judges a key that was found, on every request. All refusals but a missing scope look alike to the caller.
 ///
 /// The time of day is asked for only where the key has an end.
 #[inline]
 pub(crate) fn judge(
-    key: &KnownKey,
+    key: &CachedKey,
     policy: &Policy,
     address: Option<IpAddr>,
     now: impl FnOnce() -> DateTime<Utc>,
@@ -45,7 +45,7 @@ mod tests {
         address: Option<IpAddr>,
         now: DateTime<Utc>,
     ) -> Result<(), Reason> {
-        judge_known(&KnownKey::new(record.clone()), policy, address, || now)
+        judge_known(&CachedKey::new(record.clone()), policy, address, || now)
     }
 
     fn now() -> DateTime<Utc> {

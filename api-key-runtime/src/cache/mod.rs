@@ -7,6 +7,7 @@
 //! not changed since, and it is not older than the bound ([`fill`](Cache::fill)). A request reads the lease before it looks at an entry
 //! ([`probe`](Cache::probe)). The folder `model` explores every interleaving of these steps, and those of their wrong neighbours.
 
+mod entry;
 mod generations;
 #[cfg(test)]
 mod model;
@@ -27,11 +28,12 @@ use std::{
 
 use quick_cache::{DefaultHashBuilder, UnitWeighter, sync::DefaultLifecycle};
 
+pub(crate) use self::entry::CachedKey;
 use self::{
     generations::Generations,
     tombstones::{Tombstone, Tombstones},
 };
-use crate::{KeyDigest, KeyRecord, clock::Moment, known_key::KnownKey, store::Changed, sync::lock};
+use crate::{KeyDigest, KeyRecord, clock::Moment, store::Changed, sync::lock};
 
 /// Digests that are known to be in no table. Anyone can make them up, so they are few, and displace nothing else.
 const MAX_UNKNOWN: usize = 65_536;
@@ -60,7 +62,7 @@ type Bounded<T, B> = quick_cache::sync::Cache<KeyDigest, Entry<T>, UnitWeighter,
 
 /// Everything this process knows of keys.
 pub(crate) struct Cache {
-    known: Bounded<Arc<KnownKey>, DefaultHashBuilder>,
+    known: Bounded<Arc<CachedKey>, DefaultHashBuilder>,
     /// Hashed with a secret: here the digests are the caller's choice.
     unknown: Bounded<(), RandomState>,
     /// Up to when every change is known to have been applied.
@@ -82,7 +84,7 @@ struct Writer {
 #[derive(Debug)]
 pub(crate) enum Probe {
     /// A key that is believed.
-    Known(Arc<KnownKey>),
+    Known(Arc<CachedKey>),
     /// No such key, which is believed.
     Unknown,
     /// A key that was in the table when it was last read, good or not: a reason to be asked for first, and while the store is away perhaps
@@ -193,7 +195,7 @@ impl Cache {
     }
 
     /// The key, if it may still pass while the store cannot be asked.
-    pub(crate) fn despite_outage(&self, digest: &KeyDigest, now: Moment) -> Option<Arc<KnownKey>> {
+    pub(crate) fn despite_outage(&self, digest: &KeyDigest, now: Moment) -> Option<Arc<CachedKey>> {
         let bound = self.bounds.stale_if_error;
         let lease = self.lease();
         let entry = self.known.get(digest)?;
@@ -202,7 +204,7 @@ impl Cache {
     }
 
     /// Notes that a key was refused as expired: a wall clock that steps back must not bring it back.
-    pub(crate) fn note_expired(&self, digest: &KeyDigest, key: &KnownKey, now: Moment) {
+    pub(crate) fn note_expired(&self, digest: &KeyDigest, key: &CachedKey, now: Moment) {
         let Some(end) = key.expires_at else { return };
         if !key.mark_expired() {
             return;
@@ -230,7 +232,7 @@ impl Cache {
         ticket: Ticket,
         found: Vec<(KeyDigest, Option<KeyRecord>)>,
         now: Moment,
-    ) -> HashMap<KeyDigest, Option<Arc<KnownKey>>> {
+    ) -> HashMap<KeyDigest, Option<Arc<CachedKey>>> {
         let mut holding = self.holding(ticket, now);
         let found = found.into_iter().map(|(digest, record)| {
             let was_buried = holding.writer.is_buried(&digest);
@@ -261,7 +263,7 @@ impl Cache {
         }
     }
 
-    fn keep(&self, digest: KeyDigest, key: Option<Arc<KnownKey>>, ticket: Ticket) {
+    fn keep(&self, digest: KeyDigest, key: Option<Arc<CachedKey>>, ticket: Ticket) {
         let Ticket { sent, generation } = ticket;
         // Another read of it may have been sent later and come earlier.
         let is_later = |there: Option<Moment>| there.is_none_or(|there| there <= sent);
@@ -335,8 +337,8 @@ impl Writer {
 
     /// A key as it was read, but never better than this process has seen it: a read that is behind, or a database that was put back,
     /// does not revive what was refused for good.
-    fn buried(&mut self, digest: &KeyDigest, record: KeyRecord, now: Moment) -> KnownKey {
-        let key = KnownKey::new(record);
+    fn buried(&mut self, digest: &KeyDigest, record: KeyRecord, now: Moment) -> CachedKey {
+        let key = CachedKey::new(record);
         if key.is_revoked() {
             self.tombstones.put(*digest, Tombstone::Revoked, now);
             return key;

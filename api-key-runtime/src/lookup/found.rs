@@ -10,8 +10,8 @@ use super::{
     queue::{Batch, Waiter},
 };
 use crate::{
-    DigestAlgorithm, KeyDigest, KeyRecord, cache::Ticket, clock::Moment, key::Digests,
-    known_key::KnownKey, reason::Reason,
+    DigestAlgorithm, KeyDigest, KeyRecord, cache::CachedKey, cache::Ticket, clock::Moment,
+    key::Digests, reason::Reason,
 };
 
 /// What may be wrong with what a store answers of one key.
@@ -30,7 +30,7 @@ impl Shared {
         records: Vec<KeyRecord>,
         ticket: Ticket,
         now: Moment,
-    ) -> HashMap<KeyDigest, Option<Arc<KnownKey>>> {
+    ) -> HashMap<KeyDigest, Option<Arc<CachedKey>>> {
         let mut unclear = HashSet::new();
         let mut by_digest = HashMap::with_capacity(records.len());
         for record in records {
@@ -86,7 +86,7 @@ impl Shared {
     pub(super) fn hand_out(
         &self,
         batch: Batch,
-        found: &HashMap<KeyDigest, Option<Arc<KnownKey>>>,
+        found: &HashMap<KeyDigest, Option<Arc<CachedKey>>>,
         ticket: Ticket,
     ) {
         let now = Moment::now();
@@ -122,7 +122,7 @@ impl Shared {
 }
 
 /// The key under the current digest, else under the previous one.
-fn answer_of(digests: &Digests, found: &HashMap<KeyDigest, Option<Arc<KnownKey>>>) -> Answer {
+fn answer_of(digests: &Digests, found: &HashMap<KeyDigest, Option<Arc<CachedKey>>>) -> Answer {
     for digest in digests.iter() {
         match found.get(&digest) {
             None => return Err(Reason::Unavailable),

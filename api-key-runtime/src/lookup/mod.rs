@@ -29,9 +29,9 @@ use crate::{
     Error, KeyDigest, KeyStore,
     availability::Availability,
     cache::Cache,
+    cache::CachedKey,
     clock::Moment,
     key::{Digester, Digests},
-    known_key::KnownKey,
     metrics::{LookupTimes, Times},
     once::OncePerHour,
     reason::Reason,
@@ -45,7 +45,7 @@ const THREADS: usize = 2;
 const LEAST_BATCH_PATIENCE: Duration = Duration::from_secs(1);
 
 /// What a look-up found: the key and the digest it stands under, or that there is none.
-pub(crate) type Answer = Result<Option<(Arc<KnownKey>, KeyDigest)>, Reason>;
+pub(crate) type Answer = Result<Option<(Arc<CachedKey>, KeyDigest)>, Reason>;
 
 /// The queue of look-ups and its threads, which end when this is dropped.
 pub(crate) struct Lookups {

@@ -5,6 +5,7 @@
 
 mod key_usage;
 mod usage_buffer;
+mod usage_cell;
 mod writer;
 
 use std::{
@@ -16,11 +17,12 @@ use std::{
 };
 
 pub use self::key_usage::KeyUsage;
+pub(crate) use self::usage_cell::UsageCell;
 use self::writer::{Flush, Writer};
 use crate::{
     Error, KeyStore,
+    cache::CachedKey,
     clock::{Clock, Moment},
-    known_key::KnownKey,
 };
 
 /// Of a shorter one the thread would do nothing else.
@@ -59,7 +61,7 @@ impl Usage {
     /// Notes that a request was let through with this key. It neither waits for the store nor, but for a key's first use since the last
     /// write and for a change of address, takes a lock.
     #[inline]
-    pub(crate) fn note(&self, key: &Arc<KnownKey>, now: Moment, address: Option<IpAddr>) {
+    pub(crate) fn note(&self, key: &Arc<CachedKey>, now: Moment, address: Option<IpAddr>) {
         if key.usage.note(now, address) {
             self.writer.enlist(key);
         }

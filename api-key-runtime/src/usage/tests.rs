@@ -100,9 +100,9 @@ fn start(interval: Duration, stuck_after: Duration) -> (Arc<Store>, Usage) {
     (store, usage)
 }
 
-fn key(id: i64) -> Arc<KnownKey> {
+fn key(id: i64) -> Arc<CachedKey> {
     let record = KeyRecord::new(id, KeyDigest::from_bytes([1; 32]), AllowedIps::any());
-    Arc::new(KnownKey::new(record))
+    Arc::new(CachedKey::new(record))
 }
 
 fn until(done: impl Fn() -> bool) {

@@ -19,8 +19,8 @@ use super::{
 };
 use crate::{
     Error, KeyStore, StoreError,
+    cache::CachedKey,
     clock::{Clock, Moment, to_stored},
-    known_key::KnownKey,
     sync::{lock, wait_timeout_while},
 };
 
@@ -38,7 +38,7 @@ pub(super) struct Writer {
     /// How long a write is waited for.
     stuck_after: Duration,
     /// Keys that were used since the last write, each once. They are held here whatever becomes of them in a cache.
-    used: Mutex<Vec<Arc<KnownKey>>>,
+    used: Mutex<Vec<Arc<CachedKey>>>,
     /// Uses that were lost because too many keys waited.
     lost: AtomicU64,
     state: Mutex<State>,
@@ -125,12 +125,12 @@ impl Writer {
         lock(&self.state)
     }
 
-    fn used(&self) -> MutexGuard<'_, Vec<Arc<KnownKey>>> {
+    fn used(&self) -> MutexGuard<'_, Vec<Arc<CachedKey>>> {
         lock(&self.used)
     }
 
     /// Puts a key on the list of those to write, for its first use since it was written.
-    pub(super) fn enlist(&self, key: &Arc<KnownKey>) {
+    pub(super) fn enlist(&self, key: &Arc<CachedKey>) {
         let mut used = self.used();
         let waiting = used.len();
         if waiting < MAX_KEYS {

@@ -8,9 +8,9 @@ use std::{
 
 use super::{BOUND, DIGEST};
 use crate::{
+    cache::CachedKey,
     cache::{Bounds, Cache, Entry, Ticket, tombstones::Tombstone},
     clock::Moment,
-    known_key::KnownKey,
 };
 
 /// What happens to the key.
@@ -241,6 +241,6 @@ impl Cache {
     }
 }
 
-pub(super) fn is_over(key: &KnownKey) -> bool {
+pub(super) fn is_over(key: &CachedKey) -> bool {
     key.state(|| panic!("it has no end")) != crate::KeyState::Active
 }

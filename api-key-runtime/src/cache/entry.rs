@@ -1,7 +1,5 @@
 //! A key as requests are judged by it: what they need of its record, in as little memory as that takes, and what is noted of it.
 
-mod usage_cell;
-
 use std::{
     ops::Range,
     sync::atomic::{AtomicBool, Ordering},
@@ -9,14 +7,13 @@ use std::{
 
 use chrono::{DateTime, Utc};
 
-use self::usage_cell::UsageCell;
-use crate::{KeyRecord, KeyState, ScopeSet, allowed_ips::Rules};
+use crate::{KeyRecord, KeyState, ScopeSet, allowed_ips::Rules, usage::UsageCell};
 
 /// What a look-up found, shared by every request that presents the key.
 #[derive(Debug)]
-pub(crate) struct KnownKey {
+pub(crate) struct CachedKey {
     pub(crate) id: i64,
-    words: Words,
+    text: PackedText,
     pub(crate) allowed_ips: Rules,
     pub(crate) scopes: ScopeSet,
     pub(crate) expires_at: Option<DateTime<Utc>>,
@@ -29,12 +26,12 @@ pub(crate) struct KnownKey {
     pub(crate) usage: UsageCell,
 }
 
-impl KnownKey {
+impl CachedKey {
     pub(crate) fn new(record: KeyRecord) -> Self {
         let owner = record.owner.as_deref();
         Self {
             id: record.id,
-            words: Words::new(&record.hint, &record.name, owner.unwrap_or_default()),
+            text: PackedText::new(&record.hint, &record.name, owner.unwrap_or_default()),
             has_owner: owner.is_some(),
             allowed_ips: record.allowed_ips.into_rules(),
             scopes: record.scopes,
@@ -48,15 +45,15 @@ impl KnownKey {
     }
 
     pub(crate) fn hint(&self) -> &str {
-        self.words.hint()
+        self.text.hint()
     }
 
     pub(crate) fn name(&self) -> &str {
-        self.words.name()
+        self.text.name()
     }
 
     pub(crate) fn owner(&self) -> Option<&str> {
-        self.has_owner.then(|| self.words.owner())
+        self.has_owner.then(|| self.text.owner())
     }
 
     pub(crate) fn is_revoked(&self) -> bool {
@@ -94,13 +91,13 @@ impl KnownKey {
 
 /// Hint, name and owner in one piece of memory: a piece for each costs more than many of them are long.
 #[derive(Debug)]
-struct Words {
+struct PackedText {
     text: Box<str>,
     hint_ends: u32,
     name_ends: u32,
 }
 
-impl Words {
+impl PackedText {
     fn new(hint: &str, name: &str, owner: &str) -> Self {
         // Longer ones come from no table of ours; what is beyond reads as empty, and no verdict rests on it.
         let end = |length: usize| u32::try_from(length).unwrap_or(u32::MAX);
@@ -146,7 +143,7 @@ mod tests {
             record.hint = hint.to_owned();
             record.name = name.to_owned();
             record.owner = owner.map(str::to_owned);
-            let key = KnownKey::new(record);
+            let key = CachedKey::new(record);
             assert_eq!((key.hint(), key.name(), key.owner()), (hint, name, owner));
         }
     }
