@@ -10,8 +10,8 @@ use crate::{
     AppKey, AppKeys, KeyDigest,
     app_key::PassedWithoutKey,
     app_keys,
+    cache::Cached,
     cache::CachedKey,
-    cache::Probe,
     clock::Moment,
     key::Digests,
     lookup::Lane,
@@ -168,7 +168,7 @@ impl<'a> Check<'a> {
         let lease = inner.cache.lease();
         let now = Moment::now();
         match inner.cache.probe(&digest, lease, now) {
-            Probe::Known(known) => {
+            Cached::Hit(known) => {
                 let found = Found { known, digest, by: JudgedBy::Cache };
                 match self.judge_found(found, now, in_query) {
                     Ok(()) => Begun::Admitted(in_query),
@@ -280,7 +280,7 @@ struct Found {
 async fn look_up(
     inner: &app_keys::Inner,
     key: &[u8],
-    (current, probe): (KeyDigest, Probe),
+    (current, probe): (KeyDigest, Cached),
     lease: Moment,
     now: Moment,
 ) -> Result<Found, (Reason, JudgedBy)> {
@@ -290,15 +290,15 @@ async fn look_up(
         .map(|digest| (digest, inner.cache.probe(&digest, lease, now)));
     let digests = Digests { current, previous: previous.as_ref().map(|(digest, _)| *digest) };
     let lane = match (probe, previous) {
-        (Probe::Unknown, Some((digest, Probe::Known(known)))) => {
+        (Cached::NegativeHit, Some((digest, Cached::Hit(known)))) => {
             let by = JudgedBy::Cache;
             return Ok(Found { known, digest, by });
         }
-        (Probe::Unknown, None | Some((_, Probe::Unknown))) => {
+        (Cached::NegativeHit, None | Some((_, Cached::NegativeHit))) => {
             return Err((Reason::Unknown, JudgedBy::Cache));
         }
         // Good under the previous digest is not enough: a revoked one may stand under the current.
-        (Probe::Outdated, _) | (_, Some((_, Probe::Known(_) | Probe::Outdated))) => Lane::Known,
+        (Cached::Stale, _) | (_, Some((_, Cached::Hit(_) | Cached::Stale))) => Lane::Known,
         _ => Lane::Unknown,
     };
     // A hit proves the key, so its checksum is computed only now.

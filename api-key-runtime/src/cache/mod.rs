@@ -82,15 +82,15 @@ struct Writer {
 
 /// What a request learns of its digest.
 #[derive(Debug)]
-pub(crate) enum Probe {
+pub(crate) enum Cached {
     /// A key that is believed.
-    Known(Arc<CachedKey>),
+    Hit(Arc<CachedKey>),
     /// No such key, which is believed.
-    Unknown,
+    NegativeHit,
     /// A key that was in the table when it was last read, good or not: a reason to be asked for first, and while the store is away perhaps
     /// enough.
-    Outdated,
-    Nothing,
+    Stale,
+    Miss,
 }
 
 /// What is noted before a query is sent, so that its answer can be judged.
@@ -160,18 +160,18 @@ impl Cache {
 
     /// What is believed of a digest, by a lease that was read before and a time that was read after the request began.
     #[inline]
-    pub(crate) fn probe(&self, digest: &KeyDigest, lease: Moment, now: Moment) -> Probe {
+    pub(crate) fn probe(&self, digest: &KeyDigest, lease: Moment, now: Moment) -> Cached {
         if let Some(entry) = self.known.get(digest) {
             let is_fresh = self.current_at(&entry, lease).is_some_and(|at| self.is_fresh(at, now));
-            return if is_fresh { Probe::Known(entry.what) } else { Probe::Outdated };
+            return if is_fresh { Cached::Hit(entry.what) } else { Cached::Stale };
         }
         match self.unknown.get(digest) {
             Some(entry)
                 if self.current_at(&entry, lease).is_some_and(|at| self.is_fresh(at, now)) =>
             {
-                Probe::Unknown
+                Cached::NegativeHit
             }
-            _ => Probe::Nothing,
+            _ => Cached::Miss,
         }
     }
 

@@ -3,7 +3,7 @@
 use super::*;
 use crate::{
     AllowedIps, KeyRecord, StoreError,
-    cache::{Bounds, Probe},
+    cache::{Bounds, Cached},
     store::Changed,
 };
 
@@ -121,7 +121,7 @@ fn who_joins_after_a_change_is_asked_for_again_and_what_was_read_before_is_not_k
             assert!(is_revoked(late), "it came after");
         } else {
             let probe = cache.probe(&digests.current, cache.lease(), Moment::now());
-            assert!(matches!(probe, Probe::Nothing), "{probe:?}");
+            assert!(matches!(probe, Cached::Miss), "{probe:?}");
         }
     }
 }

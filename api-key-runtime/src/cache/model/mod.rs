@@ -10,7 +10,7 @@ use std::{
 };
 
 use self::world::{Change, Feed, LookUp, Node, Path, Request, Told, World, is_over};
-use super::{Cache, Probe, Ticket};
+use super::{Cache, Cached, Ticket};
 use crate::{AllowedIps, KeyDigest, KeyRecord, clock::Moment, store::Changed};
 
 /// The bound, in ticks. Of what is older than that it makes no difference how old it is, so that there are finitely many states, however
@@ -278,7 +278,7 @@ impl Model {
             Request::Begun if self.is(Wrong::ProbedBeforeTheLease) => {
                 let now = at(world.tick);
                 after.request = match cache.probe(&DIGEST, now, now) {
-                    Probe::Known(key) => Request::Probed { over: is_over(&key) },
+                    Cached::Hit(key) => Request::Probed { over: is_over(&key) },
                     _ => Request::Waiting(None),
                 };
                 go("request probes", after);
@@ -299,7 +299,7 @@ impl Model {
                 let mut probe_at = |tick: u64| {
                     let mut after = *world;
                     match cache.probe(&DIGEST, lease, at(tick)) {
-                        Probe::Known(key) => self.answer(&mut after, is_over(&key), path)?,
+                        Cached::Hit(key) => self.answer(&mut after, is_over(&key), path)?,
                         _ => after.request = Request::Waiting(None),
                     }
                     go("request probes", after);
