@@ -46,7 +46,7 @@ impl Generations {
     }
 
     /// Whether this key may have changed since a generation.
-    pub(super) fn moved(&self, since: u64, digest: &KeyDigest) -> bool {
+    pub(super) fn changed_since(&self, since: u64, digest: &KeyDigest) -> bool {
         since < self.all_before || self.recent.get(digest).is_some_and(|&at| since < at)
     }
 }
@@ -67,15 +67,15 @@ mod tests {
         let mut generations = Generations::default();
         let before = generations.current();
         generations.keys_changed(&[digest(1)]);
-        assert!(generations.moved(before, &digest(1)));
-        assert!(!generations.moved(before, &digest(2)));
-        assert!(!generations.moved(generations.current(), &digest(1)));
+        assert!(generations.changed_since(before, &digest(1)));
+        assert!(!generations.changed_since(before, &digest(2)));
+        assert!(!generations.changed_since(generations.current(), &digest(1)));
         generations.keys_changed(&[]);
         assert_eq!(generations.current(), before + 1, "nothing is no change");
         let between = generations.current();
         generations.everything_changed();
-        assert!(generations.moved(between, &digest(2)));
-        assert!(!generations.moved(generations.current(), &digest(2)));
+        assert!(generations.changed_since(between, &digest(2)));
+        assert!(!generations.changed_since(generations.current(), &digest(2)));
     }
 
     // E3
@@ -85,13 +85,13 @@ mod tests {
         let before = generations.current();
         for number in 0..10_000 {
             generations.keys_changed(&[digest(number)]);
-            assert!(generations.moved(before, &digest(0)));
+            assert!(generations.changed_since(before, &digest(0)));
             assert!(generations.recent.len() <= MAX_RECENT);
         }
         let many: Vec<KeyDigest> = (0..10_000).map(digest).collect();
         let before = generations.current();
         generations.keys_changed(&many);
-        assert!(many.iter().all(|digest| generations.moved(before, digest)));
+        assert!(many.iter().all(|digest| generations.changed_since(before, digest)));
         assert!(generations.recent.len() <= MAX_RECENT);
     }
 }

@@ -2,8 +2,8 @@
 //!
 //! A request may use an entry only while either the lease or the entry's own read is no older than `max_staleness`. The lease is the
 //! moment up to which every change is known to have been applied: the feed takes the time, *then* reads the changes, applies them, and
-//! only then publishes the time it took first ([`apply`](Cache::apply), [`renew`](Cache::renew)). A look-up takes its ticket
-//! ([`ticket`](Cache::ticket)) before its query is sent; what it read is kept, and handed to whoever joined it later, only if the key has
+//! only then publishes the time it took first ([`apply`](Cache::apply), [`renew`](Cache::renew)). A look-up takes its stamp
+//! ([`stamp`](Cache::stamp)) before its query is sent; what it read is kept, and handed to whoever joined it later, only if the key has
 //! not changed since, and it is not older than the bound ([`fill`](Cache::fill)). A request reads the lease before it looks at an entry
 //! ([`probe`](Cache::probe)). The folder `model` explores every interleaving of these steps, and those of their wrong neighbours.
 
@@ -95,21 +95,21 @@ pub(crate) enum Cached {
 
 /// What is noted before a query is sent, so that its answer can be judged.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub(crate) struct Ticket {
+pub(crate) struct ReadStamp {
     pub(crate) sent: Moment,
     generation: u64,
 }
 
 /// Whether what a query found still holds for who came after it was sent. While there is one nothing changes.
-pub(crate) struct Holding<'a> {
+pub(crate) struct FillPermit<'a> {
     writer: MutexGuard<'a, Writer>,
-    ticket: Ticket,
+    stamp: ReadStamp,
     in_time: bool,
 }
 
-impl Holding<'_> {
+impl FillPermit<'_> {
     pub(crate) fn still_holds(&self, digest: &KeyDigest) -> bool {
-        self.in_time && !self.writer.generations.moved(self.ticket.generation, digest)
+        self.in_time && !self.writer.generations.changed_since(self.stamp.generation, digest)
     }
 }
 
@@ -221,30 +221,31 @@ impl Cache {
 
     // ---- look-ups ---------------------------------------------------------------------------------------------------------------
 
-    /// The ticket of a query that is sent after this call.
-    pub(crate) fn ticket(&self, now: Moment) -> Ticket {
-        Ticket { sent: now, generation: self.writer().generations.current() }
+    /// The stamp of a query that is sent after this call.
+    pub(crate) fn stamp(&self, now: Moment) -> ReadStamp {
+        ReadStamp { sent: now, generation: self.writer().generations.current() }
     }
 
     /// Keeps what a query found, unless it may be outdated already, and says of each digest what to answer.
     pub(crate) fn fill(
         &self,
-        ticket: Ticket,
+        stamp: ReadStamp,
         found: Vec<(KeyDigest, Option<KeyRecord>)>,
         now: Moment,
     ) -> HashMap<KeyDigest, Option<Arc<CachedKey>>> {
-        let mut holding = self.holding(ticket, now);
+        let mut permit = self.permit(stamp, now);
         let found = found.into_iter().map(|(digest, record)| {
-            let was_buried = holding.writer.is_buried(&digest);
-            let key = record.map(|record| Arc::new(holding.writer.buried(&digest, record, now)));
-            if holding.still_holds(&digest) {
-                self.keep(digest, key.clone(), ticket);
+            let had_tombstone = permit.writer.has_tombstone(&digest);
+            let key =
+                record.map(|record| Arc::new(permit.writer.with_tombstone(&digest, record, now)));
+            if permit.still_holds(&digest) {
+                self.keep(digest, key.clone(), stamp);
             }
             if key.as_ref().is_some_and(|key| key.is_revoked()) {
                 self.forget_unless_revoked(&digest);
-                if !was_buried {
+                if !had_tombstone {
                     // Another read of it may be kept already and not yet handed out.
-                    holding.writer.generations.keys_changed(&[digest]);
+                    permit.writer.generations.keys_changed(&[digest]);
                 }
             }
             (digest, key)
@@ -254,17 +255,17 @@ impl Cache {
 
     /// Take this lock when handing an answer to requests that joined the query, once none can join any more: the key may have changed
     /// since [`fill`](Self::fill).
-    pub(crate) fn holding(&self, ticket: Ticket, now: Moment) -> Holding<'_> {
+    pub(crate) fn permit(&self, stamp: ReadStamp, now: Moment) -> FillPermit<'_> {
         let bound = self.bounds.max_staleness;
-        Holding {
+        FillPermit {
             writer: self.writer(),
-            ticket,
-            in_time: !bound.is_zero() && now.since(ticket.sent) <= bound,
+            stamp,
+            in_time: !bound.is_zero() && now.since(stamp.sent) <= bound,
         }
     }
 
-    fn keep(&self, digest: KeyDigest, key: Option<Arc<CachedKey>>, ticket: Ticket) {
-        let Ticket { sent, generation } = ticket;
+    fn keep(&self, digest: KeyDigest, key: Option<Arc<CachedKey>>, stamp: ReadStamp) {
+        let ReadStamp { sent, generation } = stamp;
         // Another read of it may have been sent later and come earlier.
         let is_later = |there: Option<Moment>| there.is_none_or(|there| there <= sent);
         if !is_later(self.known.peek(&digest).map(|entry| entry.sent))
@@ -331,13 +332,13 @@ impl Cache {
 }
 
 impl Writer {
-    fn is_buried(&self, digest: &KeyDigest) -> bool {
+    fn has_tombstone(&self, digest: &KeyDigest) -> bool {
         self.tombstones.get(digest) == Some(Tombstone::Revoked)
     }
 
     /// A key as it was read, but never better than this process has seen it: a read that is behind, or a database that was put back,
     /// does not revive what was refused for good.
-    fn buried(&mut self, digest: &KeyDigest, record: KeyRecord, now: Moment) -> CachedKey {
+    fn with_tombstone(&mut self, digest: &KeyDigest, record: KeyRecord, now: Moment) -> CachedKey {
         let key = CachedKey::new(record);
         if key.is_revoked() {
             self.tombstones.put(*digest, Tombstone::Revoked, now);

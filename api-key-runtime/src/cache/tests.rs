@@ -27,9 +27,9 @@ fn cache(max_known: usize, stale_if_error: u64) -> Cache {
 /// One that knows the key 1, whose query was sent at 10 and answered at 500.
 fn knowing(stale_if_error: u64) -> Cache {
     let cache = cache(16, stale_if_error);
-    let ticket = cache.ticket(at(10));
+    let stamp = cache.stamp(at(10));
     let record = KeyRecord::new(1, digest(1), AllowedIps::any());
-    cache.fill(ticket, vec![(digest(1), Some(record))], at(500));
+    cache.fill(stamp, vec![(digest(1), Some(record))], at(500));
     cache
 }
 
@@ -55,7 +55,7 @@ fn a_key_is_believed_until_the_bound_after_its_query_was_sent_or_after_the_lease
 #[test]
 fn that_there_is_no_such_key_is_believed_for_as_long_as_a_key_is() {
     let cache = cache(16, STALE_IF_ERROR);
-    cache.fill(cache.ticket(at(10)), vec![(digest(1), None)], at(500));
+    cache.fill(cache.stamp(at(10)), vec![(digest(1), None)], at(500));
     let is_unknown = |now| {
         let probe = cache.probe(&digest(1), cache.lease(), at(now));
         assert!(matches!(probe, Cached::NegativeHit | Cached::Miss));
@@ -94,7 +94,7 @@ fn of_unknown_digests_a_bounded_number_is_kept_and_known_keys_stay() {
         let record =
             |number: u32| KeyRecord::new(i64::from(number), digest(number), AllowedIps::any());
         let found = numbers.map(|number| (digest(number), is_known.then(|| record(number))));
-        cache.fill(cache.ticket(at(1)), found.collect(), at(2));
+        cache.fill(cache.stamp(at(1)), found.collect(), at(2));
     };
     fill(0..KNOWN / 2, true);
     for number in 1..100 {
@@ -109,8 +109,8 @@ fn of_unknown_digests_a_bounded_number_is_kept_and_known_keys_stay() {
 #[test]
 fn what_changed_is_dropped_known_or_unknown_and_a_read_under_way_is_not_kept() {
     let cache = knowing(STALE_IF_ERROR);
-    let under_way = cache.ticket(at(20));
-    let unknown = cache.ticket(at(20));
+    let under_way = cache.stamp(at(20));
+    let unknown = cache.stamp(at(20));
     cache.fill(unknown, vec![(digest(2), None)], at(21));
     assert!(matches!(cache.probe(&digest(2), cache.lease(), at(30)), Cached::NegativeHit));
     cache.apply(&Changed::Keys(vec![digest(1), digest(2)]));
@@ -126,10 +126,10 @@ fn what_changed_is_dropped_known_or_unknown_and_a_read_under_way_is_not_kept() {
 // E2, E4
 #[test]
 fn of_two_reads_the_one_that_was_sent_later_counts_unless_the_other_saw_the_key_revoked() {
-    let read = |cache: &Cache, ticket, change: fn(&mut KeyRecord)| {
+    let read = |cache: &Cache, stamp, change: fn(&mut KeyRecord)| {
         let mut record = KeyRecord::new(1, digest(1), AllowedIps::any());
         change(&mut record);
-        let found = cache.fill(ticket, vec![(digest(1), Some(record))], at(30));
+        let found = cache.fill(stamp, vec![(digest(1), Some(record))], at(30));
         let key = found.get(&digest(1)).unwrap().as_ref().unwrap();
         key.state(chrono::Utc::now)
     };
@@ -138,7 +138,7 @@ fn of_two_reads_the_one_that_was_sent_later_counts_unless_the_other_saw_the_key_
         _ => None,
     };
     let cache = cache(16, 0);
-    let (first, second) = (cache.ticket(at(10)), cache.ticket(at(20)));
+    let (first, second) = (cache.stamp(at(10)), cache.stamp(at(20)));
     read(&cache, second, |record| {
         record.disabled_at = Some(record.created_at);
     });
@@ -147,20 +147,20 @@ fn of_two_reads_the_one_that_was_sent_later_counts_unless_the_other_saw_the_key_
     assert_eq!(state(&cache), Some(KeyState::Disabled), "read before");
 
     let cache = self::cache(16, 0);
-    let (first, second) = (cache.ticket(at(10)), cache.ticket(at(20)));
+    let (first, second) = (cache.stamp(at(10)), cache.stamp(at(20)));
     read(&cache, second, |_| {});
     assert_eq!(state(&cache), Some(KeyState::Active));
     let revoked: fn(&mut KeyRecord) = |record| record.revoked_at = Some(record.created_at);
     assert_eq!(read(&cache, first, revoked), KeyState::Revoked);
     assert_ne!(state(&cache), Some(KeyState::Active), "seen revoked");
-    assert!(!cache.holding(second, at(40)).still_holds(&digest(1)), "nor handed out");
-    let third = cache.ticket(at(35));
+    assert!(!cache.permit(second, at(40)).still_holds(&digest(1)), "nor handed out");
+    let third = cache.stamp(at(35));
     assert_eq!(read(&cache, third, |_| {}), KeyState::Revoked, "nor revived");
 
-    let under_way = cache.ticket(at(36));
-    read(&cache, cache.ticket(at(36)), revoked);
+    let under_way = cache.stamp(at(36));
+    read(&cache, cache.stamp(at(36)), revoked);
     assert!(
-        cache.holding(under_way, at(40)).still_holds(&digest(1)),
+        cache.permit(under_way, at(40)).still_holds(&digest(1)),
         "known to be revoked already, it has not changed"
     );
 }
@@ -175,7 +175,7 @@ fn what_was_refused_as_expired_once_stays_so_however_it_is_read_until_its_end_is
     let read = |sent: u64, end| {
         let mut record = KeyRecord::new(1, digest(1), AllowedIps::any());
         record.expires_at = Some(end);
-        let found = cache.fill(cache.ticket(at(sent)), vec![(digest(1), Some(record))], at(sent));
+        let found = cache.fill(cache.stamp(at(sent)), vec![(digest(1), Some(record))], at(sent));
         Arc::clone(found.get(&digest(1)).unwrap().as_ref().unwrap())
     };
     let refused = read(10, end);

@@ -10,7 +10,7 @@ use super::{
     queue::{Batch, Waiter},
 };
 use crate::{
-    DigestAlgorithm, KeyDigest, KeyRecord, cache::CachedKey, cache::Ticket, clock::Moment,
+    DigestAlgorithm, KeyDigest, KeyRecord, cache::CachedKey, cache::ReadStamp, clock::Moment,
     key::Digests, reason::Reason,
 };
 
@@ -28,7 +28,7 @@ impl Shared {
         &self,
         batch: &Batch,
         records: Vec<KeyRecord>,
-        ticket: Ticket,
+        stamp: ReadStamp,
         now: Moment,
     ) -> HashMap<KeyDigest, Option<Arc<CachedKey>>> {
         let mut unclear = HashSet::new();
@@ -52,7 +52,7 @@ impl Shared {
                     by_digest.remove(&digest).filter(|record| self.is_made_by(record, made_by));
                 (digest, record)
             });
-        self.cache.fill(ticket, found.collect(), now)
+        self.cache.fill(stamp, found.collect(), now)
     }
 
     /// A record that claims another way of digesting than the one its digest was asked for by is none.
@@ -87,29 +87,29 @@ impl Shared {
         &self,
         batch: Batch,
         found: &HashMap<KeyDigest, Option<Arc<CachedKey>>>,
-        ticket: Ticket,
+        stamp: ReadStamp,
     ) {
         let now = Moment::now();
         let mut answers: Vec<(Answer, Vec<Waiter>)> = Vec::with_capacity(batch.len());
         let mut again = false;
         // Nobody joins from here on, and so nobody who comes after a change that is not seen below.
         let mut state = self.lock();
-        let holding = self.cache.holding(ticket, now);
+        let permit = self.cache.permit(stamp, now);
         for (flight, digests) in batch {
             let answer = answer_of(&digests, found);
             // Revocation is final.
             let is_final = matches!(&answer, Ok(Some((key, _))) if key.is_revoked());
-            let holds = is_final || digests.iter().all(|digest| holding.still_holds(&digest));
+            let holds = is_final || digests.iter().all(|digest| permit.still_holds(&digest));
             let landed = state.queue.land(flight);
             let (in_time, too_late): (Vec<_>, Vec<_>) =
-                landed.waiters.into_iter().partition(|waiter| holds || waiter.since < ticket.sent);
+                landed.waiters.into_iter().partition(|waiter| holds || waiter.since < stamp.sent);
             if !too_late.is_empty() {
                 state.queue.again(digests, landed.lane, too_late, now);
                 again = true;
             }
             answers.push((answer, in_time));
         }
-        drop((holding, state));
+        drop((permit, state));
         if again {
             self.wake.notify_one();
         }

@@ -118,7 +118,7 @@ impl Shared {
         let digests: Vec<KeyDigest> =
             batch.iter().flat_map(|(_, digests)| digests.iter()).collect();
         let began = Moment::now();
-        let ticket = self.cache.ticket(began);
+        let stamp = self.cache.stamp(began);
         // A panic in a store is a store that cannot tell; the thread goes on, and no lock is held here.
         let found = catch_unwind(AssertUnwindSafe(|| self.store.find(&digests)))
             .unwrap_or_else(|_| Err(StoreError::new("the store panicked")));
@@ -127,8 +127,8 @@ impl Shared {
         self.availability.answered(call, found.as_ref().err(), now);
         match found {
             Ok(records) => {
-                let found = self.keep(&batch, records, ticket, now);
-                self.hand_out(batch, &found, ticket);
+                let found = self.keep(&batch, records, stamp, now);
+                self.hand_out(batch, &found, stamp);
             }
             Err(_) => {
                 for (flight, _) in batch {

@@ -10,7 +10,7 @@ use std::{
 };
 
 use self::world::{Change, Feed, LookUp, Node, Path, Request, Told, World, is_over};
-use super::{Cache, Cached, Ticket};
+use super::{Cache, Cached, ReadStamp};
 use crate::{AllowedIps, KeyDigest, KeyRecord, clock::Moment, store::Changed};
 
 /// The bound, in ticks. Of what is older than that it makes no difference how old it is, so that there are finitely many states, however
@@ -199,40 +199,40 @@ impl Model {
             // Which of two that do nothing begins is all the same.
             LookUp::Idle if number == 1 && world.look_ups[0] == LookUp::Idle => {}
             LookUp::Idle => {
-                after.look_ups[number] = LookUp::Sent(cache.ticket(at(world.tick)));
+                after.look_ups[number] = LookUp::Sent(cache.stamp(at(world.tick)));
                 if world.request == Request::Waiting(None) {
                     after.request = Request::Waiting(Some((number, true)));
                 }
                 go("look-up sent", after, Rc::clone(cache));
             }
-            LookUp::Sent(ticket) => {
+            LookUp::Sent(stamp) => {
                 let over = world.over;
-                after.look_ups[number] = LookUp::Read { ticket, over };
+                after.look_ups[number] = LookUp::Read { stamp, over };
                 go("look-up reads", after, Rc::clone(cache));
                 if self.is(Wrong::LookUpsFromAServerBehind) && over {
                     let over = false;
-                    after.look_ups[number] = LookUp::Read { ticket, over };
+                    after.look_ups[number] = LookUp::Read { stamp, over };
                     go("look-up reads what is behind", after, Rc::clone(cache));
                 }
             }
-            LookUp::Read { ticket, over } => {
+            LookUp::Read { stamp, over } => {
                 let cache = Rc::new(cache.fork());
                 let now = at(world.tick);
-                let ticket = if self.is(Wrong::GenerationReadOnArrival) {
-                    let Ticket { generation, .. } = cache.ticket(now);
-                    Ticket { generation, ..ticket }
+                let stamp = if self.is(Wrong::GenerationReadOnArrival) {
+                    let ReadStamp { generation, .. } = cache.stamp(now);
+                    ReadStamp { generation, ..stamp }
                 } else {
-                    ticket
+                    stamp
                 };
                 let record = record(self.change, over);
-                let found = cache.fill(ticket, vec![(DIGEST, Some(record))], now);
+                let found = cache.fill(stamp, vec![(DIGEST, Some(record))], now);
                 let over = found[&DIGEST].as_deref().is_some_and(is_over);
                 let held = self.is(Wrong::HandedOutAsItWasKept)
-                    && cache.holding(ticket, now).still_holds(&DIGEST);
-                after.look_ups[number] = LookUp::Kept { ticket, over, held };
+                    && cache.permit(stamp, now).still_holds(&DIGEST);
+                after.look_ups[number] = LookUp::Kept { stamp, over, held };
                 go("look-up is kept", after, cache);
             }
-            LookUp::Kept { ticket, over, held } => {
+            LookUp::Kept { stamp, over, held } => {
                 after.look_ups[number] = LookUp::Idle;
                 if let Request::Waiting(Some((joined, is_early))) = world.request
                     && joined == number
@@ -240,7 +240,7 @@ impl Model {
                     let holds = if self.is(Wrong::HandedOutAsItWasKept) {
                         held
                     } else {
-                        cache.holding(ticket, at(world.tick)).still_holds(&DIGEST)
+                        cache.permit(stamp, at(world.tick)).still_holds(&DIGEST)
                     };
                     let is_final = over && self.change.is_final();
                     if holds || is_early || is_final || self.is(Wrong::LateJoinersAnsweredUnchecked)

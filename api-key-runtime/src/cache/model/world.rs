@@ -9,7 +9,7 @@ use std::{
 use super::{BOUND, DIGEST};
 use crate::{
     cache::CachedKey,
-    cache::{Bounds, Cache, Entry, Ticket, tombstones::Tombstone},
+    cache::{Bounds, Cache, Entry, ReadStamp, tombstones::Tombstone},
     clock::Moment,
 };
 
@@ -54,14 +54,14 @@ pub(super) enum Told {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(super) enum LookUp {
     Idle,
-    Sent(Ticket),
+    Sent(ReadStamp),
     Read {
-        ticket: Ticket,
+        stamp: ReadStamp,
         over: bool,
     },
     /// In the cache, and not yet handed out.
     Kept {
-        ticket: Ticket,
+        stamp: ReadStamp,
         over: bool,
         held: bool,
     },
@@ -151,7 +151,7 @@ pub(super) struct Print {
     request: RequestPrint,
     lease: u64,
     entry: Option<(bool, u64, bool)>,
-    is_buried: bool,
+    has_tombstone: bool,
 }
 
 #[derive(PartialEq, Eq, Hash)]
@@ -193,15 +193,15 @@ impl Cache {
         let entry = self.known.peek(&DIGEST);
         let writer = self.writer();
         let look_up = |look_up: LookUp| {
-            let print = |ticket: Ticket, read| {
-                let moved = writer.generations.moved(ticket.generation, &DIGEST);
-                Some((age_of(ticket.sent), moved, read))
+            let print = |stamp: ReadStamp, read| {
+                let moved = writer.generations.changed_since(stamp.generation, &DIGEST);
+                Some((age_of(stamp.sent), moved, read))
             };
             match look_up {
                 LookUp::Idle => None,
-                LookUp::Sent(ticket) => print(ticket, None),
-                LookUp::Read { ticket, over } => print(ticket, Some((over, false, false))),
-                LookUp::Kept { ticket, over, held } => print(ticket, Some((over, true, held))),
+                LookUp::Sent(stamp) => print(stamp, None),
+                LookUp::Read { stamp, over } => print(stamp, Some((over, false, false))),
+                LookUp::Kept { stamp, over, held } => print(stamp, Some((over, true, held))),
             }
         };
         let (kind, lease, joined) = match world.request {
@@ -236,7 +236,7 @@ impl Cache {
                 let believed = entry.generation >= self.believed_from.load(Relaxed);
                 (is_over(&entry.what), age_of(entry.sent), believed)
             }),
-            is_buried: writer.tombstones.get(&DIGEST) == Some(Tombstone::Revoked),
+            has_tombstone: writer.tombstones.get(&DIGEST) == Some(Tombstone::Revoked),
         }
     }
 }
