@@ -14,7 +14,7 @@ use crate::{
     cache::CachedKey,
     clock::Moment,
     key::Digests,
-    lookup::Lane,
+    lookup::Priority,
     metrics::{JudgedBy, Outcome},
     policy::Policy,
     reason::Reason,
@@ -289,7 +289,7 @@ async fn look_up(
         .previous_digest(key)
         .map(|digest| (digest, inner.cache.probe(&digest, lease, now)));
     let digests = Digests { current, previous: previous.as_ref().map(|(digest, _)| *digest) };
-    let lane = match (probe, previous) {
+    let priority = match (probe, previous) {
         (Cached::NegativeHit, Some((digest, Cached::Hit(known)))) => {
             let by = JudgedBy::Cache;
             return Ok(Found { known, digest, by });
@@ -298,15 +298,15 @@ async fn look_up(
             return Err((Reason::Unknown, JudgedBy::Cache));
         }
         // Good under the previous digest is not enough: a revoked one may stand under the current.
-        (Cached::Stale, _) | (_, Some((_, Cached::Hit(_) | Cached::Stale))) => Lane::Known,
-        _ => Lane::Unknown,
+        (Cached::Stale, _) | (_, Some((_, Cached::Hit(_) | Cached::Stale))) => Priority::Known,
+        _ => Priority::Unknown,
     };
     // A hit proves the key, so its checksum is computed only now.
     if !std::str::from_utf8(key).is_ok_and(|key| inner.form.admits(key)) {
         return Err((Reason::Malformed, JudgedBy::Request));
     }
     let by = JudgedBy::Store;
-    match inner.lookups.find(digests, lane).await {
+    match inner.lookups.find(digests, priority).await {
         Ok(Some((known, digest))) => Ok(Found { known, digest, by }),
         Ok(None) => Err((Reason::Unknown, by)),
         Err(reason) => Err((reason, by)),

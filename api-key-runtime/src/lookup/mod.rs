@@ -4,7 +4,7 @@
 //! its answer up to the deadline, and not at all while the store is away and somebody is asking it already. One that came before the
 //! query was sent takes what it found; who joined later takes it only if it is still current, and is asked for again otherwise.
 
-mod found;
+mod deliver;
 mod queue;
 #[cfg(test)]
 mod tests;
@@ -19,9 +19,9 @@ use std::{
 use actix_web::rt::time::timeout;
 use futures_channel::oneshot;
 
-pub(crate) use self::queue::Lane;
+pub(crate) use self::queue::Priority;
 use self::{
-    found::Fault,
+    deliver::Fault,
     queue::{Full, Queue},
     threads::Threads,
 };
@@ -109,8 +109,8 @@ impl Lookups {
 
     /// The key with one of these digests, as it stood after this call began; or what is still known of it, where the store cannot be
     /// asked and the application said that this will do.
-    pub(crate) async fn find(&self, digests: Digests, lane: Lane) -> Answer {
-        let answer = self.ask(digests, lane).await;
+    pub(crate) async fn find(&self, digests: Digests, priority: Priority) -> Answer {
+        let answer = self.ask(digests, priority).await;
         if let Err(Reason::Unavailable | Reason::Overloaded | Reason::TooLate) = answer {
             let (cache, now) = (&self.shared.cache, Moment::now());
             let known = |digest| cache.despite_outage(&digest, now).zip(Some(digest));
@@ -122,13 +122,13 @@ impl Lookups {
         answer
     }
 
-    async fn ask(&self, digests: Digests, lane: Lane) -> Answer {
+    async fn ask(&self, digests: Digests, priority: Priority) -> Answer {
         let now = Moment::now();
         let availability = &self.shared.availability;
         if availability.is_in_vain(now) {
             return Err(Reason::Unavailable);
         }
-        let receiver = self.enqueue(digests, lane, now)?;
+        let receiver = self.enqueue(digests, priority, now)?;
         match timeout(self.deadline, receiver).await {
             Ok(Ok(answer)) => answer,
             // The thread ended without an answer, which it does only at shut-down.
@@ -140,7 +140,7 @@ impl Lookups {
     fn enqueue(
         &self,
         digests: Digests,
-        lane: Lane,
+        priority: Priority,
         now: Moment,
     ) -> Result<oneshot::Receiver<Answer>, Reason> {
         let shared = &self.shared;
@@ -150,11 +150,11 @@ impl Lookups {
         }
         let receiver = state
             .queue
-            .push(digests, lane, now, self.joined_for)
+            .push(digests, priority, now, self.joined_for)
             .map_err(|Full| Reason::Overloaded)?;
-        let somebody_wakes = state.threads.somebody_wakes();
+        let has_waiting_thread = state.threads.has_waiting_thread();
         drop(state);
-        if !somebody_wakes {
+        if !has_waiting_thread {
             shared.wake.notify_one();
         }
         Ok(receiver)

@@ -12,7 +12,7 @@ use crate::{clock::Moment, key::Digests};
 
 /// Look-ups that one query answers.
 const MAX_BATCH: usize = 256;
-/// Of these, at least so many are of the lane that is not preferred, where there are any.
+/// Of these, at least so many are of the priority that is not preferred, where there are any.
 const MIN_UNKNOWN_IN_BATCH: usize = MAX_BATCH / 4;
 /// Keys that may wait for a thread; past that the answer is 503 at once.
 const MAX_QUEUED: usize = 1024;
@@ -25,7 +25,7 @@ const PURGE_EVERY: Duration = Duration::from_millis(10);
 
 /// Whom to ask for first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Lane {
+pub(crate) enum Priority {
     /// Keys that were in the table when they were last read, good or not.
     Known,
     /// All others.
@@ -52,25 +52,25 @@ impl Waiter {
 
 /// One look-up of one key, from when it is queued until it is answered.
 #[derive(Debug)]
-struct Flight {
+struct Lookup {
     digests: Digests,
-    lane: Lane,
+    priority: Priority,
     waiters: Vec<Waiter>,
     /// When its query was sent.
     sent: Option<Moment>,
     purged: Moment,
 }
 
-/// A look-up that is over: which lane it was of, and who waits for it.
-pub(super) struct Landed {
-    pub(super) lane: Lane,
+/// A look-up that is over: which priority it was of, and who waits for it.
+pub(super) struct Finished {
+    pub(super) priority: Priority,
     pub(super) waiters: Vec<Waiter>,
 }
 
-pub(super) type FlightId = u64;
+pub(super) type LookupId = u64;
 
 /// Look-ups taken together.
-pub(super) type Batch = Vec<(FlightId, Digests)>;
+pub(super) type Batch = Vec<(LookupId, Digests)>;
 
 /// There is no room: the caller is answered 503.
 #[derive(Debug, PartialEq, Eq)]
@@ -78,19 +78,19 @@ pub(super) struct Full;
 
 #[derive(Debug, Default)]
 pub(super) struct Queue {
-    flights: HashMap<FlightId, Flight>,
-    next: FlightId,
+    lookups: HashMap<LookupId, Lookup>,
+    next: LookupId,
     /// The newest look-up of each key.
-    newest: HashMap<Digests, FlightId>,
-    known: VecDeque<FlightId>,
-    unknown: VecDeque<FlightId>,
+    newest: HashMap<Digests, LookupId>,
+    known: VecDeque<LookupId>,
+    unknown: VecDeque<LookupId>,
     purged: Moment,
 }
 
 impl Queue {
     /// Look-ups that wait or are under way.
     pub(super) fn len(&self) -> usize {
-        self.flights.len()
+        self.lookups.len()
     }
 
     /// Whether none waits to be sent.
@@ -102,24 +102,24 @@ impl Queue {
     pub(super) fn push(
         &mut self,
         digests: Digests,
-        lane: Lane,
+        priority: Priority,
         now: Moment,
         joined_for: Duration,
     ) -> Result<oneshot::Receiver<Answer>, Full> {
         let (sender, receiver) = oneshot::channel();
         let waiter = Waiter { sender, since: now };
-        if let Some(flight) = self.joinable(&digests, now, joined_for) {
-            flight.join(waiter, now)?;
+        if let Some(lookup) = self.joinable(&digests, now, joined_for) {
+            lookup.join(waiter, now)?;
             return Ok(receiver);
         }
-        if self.is_full(lane) {
+        if self.is_full(priority) {
             self.purge(now);
         }
-        if self.is_full(lane) {
+        if self.is_full(priority) {
             return Err(Full);
         }
-        let id = self.begin(digests, lane, vec![waiter], now);
-        self.lane(lane).push_back(id);
+        let id = self.begin(digests, priority, vec![waiter], now);
+        self.priority(priority).push_back(id);
         Ok(receiver)
     }
 
@@ -128,91 +128,91 @@ impl Queue {
         digests: &Digests,
         now: Moment,
         joined_for: Duration,
-    ) -> Option<&mut Flight> {
-        let flight = self.flights.get_mut(self.newest.get(digests)?)?;
-        let is_joinable = flight.sent.is_none_or(|sent| now.since(sent) < joined_for);
-        is_joinable.then_some(flight)
+    ) -> Option<&mut Lookup> {
+        let lookup = self.lookups.get_mut(self.newest.get(digests)?)?;
+        let is_joinable = lookup.sent.is_none_or(|sent| now.since(sent) < joined_for);
+        is_joinable.then_some(lookup)
     }
 
     fn begin(
         &mut self,
         digests: Digests,
-        lane: Lane,
+        priority: Priority,
         waiters: Vec<Waiter>,
         now: Moment,
-    ) -> FlightId {
+    ) -> LookupId {
         let id = self.next;
         self.next = id.wrapping_add(1);
         self.newest.insert(digests, id);
-        let flight = Flight { digests, lane, waiters, sent: None, purged: now };
-        self.flights.insert(id, flight);
+        let lookup = Lookup { digests, priority, waiters, sent: None, purged: now };
+        self.lookups.insert(id, lookup);
         id
     }
 
-    fn lane(&mut self, lane: Lane) -> &mut VecDeque<FlightId> {
-        match lane {
-            Lane::Known => &mut self.known,
-            Lane::Unknown => &mut self.unknown,
+    fn priority(&mut self, priority: Priority) -> &mut VecDeque<LookupId> {
+        match priority {
+            Priority::Known => &mut self.known,
+            Priority::Unknown => &mut self.unknown,
         }
     }
 
-    fn is_full(&self, lane: Lane) -> bool {
+    fn is_full(&self, priority: Priority) -> bool {
         let unknown = self.unknown.len();
         self.known.len().saturating_add(unknown) >= MAX_QUEUED
-            || lane == Lane::Unknown && unknown >= MAX_UNKNOWN_QUEUED
+            || priority == Priority::Unknown && unknown >= MAX_UNKNOWN_QUEUED
     }
 
-    /// Those that are to be sent now: the oldest of each lane that somebody still waits for, known ones first.
+    /// Those that are to be sent now: the oldest of each priority that somebody still waits for, known ones first.
     pub(super) fn take_batch(&mut self, now: Moment) -> Batch {
         let mut batch = Batch::new();
         let reserved = self.unknown.len().min(MIN_UNKNOWN_IN_BATCH);
-        self.take(Lane::Known, MAX_BATCH.saturating_sub(reserved), now, &mut batch);
-        self.take(Lane::Unknown, MAX_BATCH, now, &mut batch);
+        self.take(Priority::Known, MAX_BATCH.saturating_sub(reserved), now, &mut batch);
+        self.take(Priority::Unknown, MAX_BATCH, now, &mut batch);
         batch
     }
 
-    fn take(&mut self, lane: Lane, until: usize, now: Moment, batch: &mut Batch) {
+    fn take(&mut self, priority: Priority, until: usize, now: Moment, batch: &mut Batch) {
         while batch.len() < until
-            && let Some(id) = self.lane(lane).pop_front()
+            && let Some(id) = self.priority(priority).pop_front()
         {
-            let Some(flight) = self.flights.get_mut(&id) else {
+            let Some(lookup) = self.lookups.get_mut(&id) else {
                 continue;
             };
-            flight.forget_the_gone(now);
-            if flight.waiters.is_empty() {
-                self.land(id);
+            lookup.forget_the_gone(now);
+            if lookup.waiters.is_empty() {
+                self.finish(id);
                 continue;
             }
-            flight.sent = Some(now);
-            batch.push((id, flight.digests));
+            lookup.sent = Some(now);
+            batch.push((id, lookup.digests));
         }
     }
 
     /// Takes out a look-up that is over, with everyone who waits for it.
-    pub(super) fn land(&mut self, id: FlightId) -> Landed {
-        let Some(flight) = self.flights.remove(&id) else {
-            return Landed { lane: Lane::Unknown, waiters: Vec::new() };
+    pub(super) fn finish(&mut self, id: LookupId) -> Finished {
+        let Some(lookup) = self.lookups.remove(&id) else {
+            return Finished { priority: Priority::Unknown, waiters: Vec::new() };
         };
-        if self.newest.get(&flight.digests) == Some(&id) {
-            self.newest.remove(&flight.digests);
+        if self.newest.get(&lookup.digests) == Some(&id) {
+            self.newest.remove(&lookup.digests);
         }
-        Landed { lane: flight.lane, waiters: flight.waiters }
+        Finished { priority: lookup.priority, waiters: lookup.waiters }
     }
 
-    /// Asks again, and first of its lane, for those who came too late for an answer that has become outdated.
-    pub(super) fn again(
+    /// Asks again, and first of its priority, for those who came too late for an answer that has become outdated.
+    pub(super) fn requeue(
         &mut self,
         digests: Digests,
-        lane: Lane,
+        priority: Priority,
         waiters: Vec<Waiter>,
         now: Moment,
     ) {
-        if let Some(flight) = self.joinable(&digests, now, Duration::ZERO) {
-            flight.waiters.extend(waiters);
+        if let Some(lookup) = self.joinable(&digests, now, Duration::ZERO) {
+            lookup.waiters.extend(waiters);
             return;
         }
-        let id = self.begin(digests, lane, waiters, now);
-        self.lane(lane).push_front(id);
+        let id = self.begin(digests, priority, waiters, now);
+        self.priority(priority).push_front(id);
     }
 
     /// Drops the queued look-ups that nobody waits for any more. Who waits in a queue that no thread drains gives up after the deadline.
@@ -221,17 +221,17 @@ impl Queue {
             return;
         }
         self.purged = now;
-        let flights = &mut self.flights;
+        let lookups = &mut self.lookups;
         let newest = &mut self.newest;
-        let mut is_wanted = |id: &FlightId| {
-            let wanted = flights
+        let mut is_wanted = |id: &LookupId| {
+            let wanted = lookups
                 .get(id)
-                .is_some_and(|flight| flight.waiters.iter().any(|waiter| !waiter.is_gone()));
+                .is_some_and(|lookup| lookup.waiters.iter().any(|waiter| !waiter.is_gone()));
             if !wanted
-                && let Some(flight) = flights.remove(id)
-                && newest.get(&flight.digests) == Some(id)
+                && let Some(lookup) = lookups.remove(id)
+                && newest.get(&lookup.digests) == Some(id)
             {
-                newest.remove(&flight.digests);
+                newest.remove(&lookup.digests);
             }
             wanted
         };
@@ -244,7 +244,7 @@ impl Queue {
     }
 }
 
-impl Flight {
+impl Lookup {
     fn join(&mut self, waiter: Waiter, now: Moment) -> Result<(), Full> {
         let is_full = self.waiters.len() >= MAX_WAITING;
         // Before it grows, and now and then when it may not: those who gave up are still in it.
@@ -284,21 +284,21 @@ mod tests {
     fn push(
         queue: &mut Queue,
         number: usize,
-        lane: Lane,
+        priority: Priority,
     ) -> Result<oneshot::Receiver<Answer>, Full> {
-        queue.push(digests(number), lane, at(0), JOINED_FOR)
+        queue.push(digests(number), priority, at(0), JOINED_FOR)
     }
 
     #[test]
     fn a_batch_holds_the_oldest_that_somebody_waits_for_and_each_key_once() {
         let mut queue = Queue::default();
         let kept: Vec<_> =
-            (0..300).map(|number| push(&mut queue, number, Lane::Unknown).unwrap()).collect();
-        let joined = push(&mut queue, 1, Lane::Unknown).unwrap();
-        drop(push(&mut queue, 1000, Lane::Unknown).unwrap());
+            (0..300).map(|number| push(&mut queue, number, Priority::Unknown).unwrap()).collect();
+        let joined = push(&mut queue, 1, Priority::Unknown).unwrap();
+        drop(push(&mut queue, 1000, Priority::Unknown).unwrap());
         let batch = queue.take_batch(at(1));
         assert_eq!((batch.len(), batch[0].1), (MAX_BATCH, digests(0)));
-        assert_eq!(queue.land(batch[1].0).waiters.len(), 2);
+        assert_eq!(queue.finish(batch[1].0).waiters.len(), 2);
         assert_eq!(
             queue.take_batch(at(1)).len(),
             300 - MAX_BATCH,
@@ -313,10 +313,11 @@ mod tests {
     fn a_look_up_that_was_sent_is_joined_for_a_while_and_those_who_come_later_get_one_of_their_own()
     {
         let mut queue = Queue::default();
-        let mut waiting = vec![push(&mut queue, 1, Lane::Unknown).unwrap()];
+        let mut waiting = vec![push(&mut queue, 1, Priority::Unknown).unwrap()];
         let sent = queue.take_batch(at(0));
         let mut join = |queue: &mut Queue, millis| {
-            waiting.push(queue.push(digests(1), Lane::Unknown, at(millis), JOINED_FOR).unwrap());
+            waiting
+                .push(queue.push(digests(1), Priority::Unknown, at(millis), JOINED_FOR).unwrap());
         };
         join(&mut queue, 499);
         assert!(queue.is_empty(), "joined");
@@ -324,14 +325,14 @@ mod tests {
         let later = queue.take_batch(at(501));
         assert_eq!(later.len(), 1, "a new one");
         join(&mut queue, 502);
-        assert_eq!(queue.land(sent[0].0).waiters.len(), 2);
+        assert_eq!(queue.finish(sent[0].0).waiters.len(), 2);
         join(&mut queue, 503);
         assert_eq!(
-            queue.land(later[0].0).waiters.len(),
+            queue.finish(later[0].0).waiters.len(),
             3,
-            "that the earlier one landed leaves the later one to be joined"
+            "that the earlier one finished leaves the later one to be joined"
         );
-        assert!(queue.flights.is_empty() && queue.newest.is_empty());
+        assert!(queue.lookups.is_empty() && queue.newest.is_empty());
     }
 
     // F13
@@ -340,13 +341,13 @@ mod tests {
         let mut queue = Queue::default();
         let mut kept = Vec::new();
         for number in 0..MAX_UNKNOWN_QUEUED {
-            kept.push(push(&mut queue, number, Lane::Unknown).unwrap());
+            kept.push(push(&mut queue, number, Priority::Unknown).unwrap());
         }
-        assert_eq!(push(&mut queue, 5000, Lane::Unknown).unwrap_err(), Full);
+        assert_eq!(push(&mut queue, 5000, Priority::Unknown).unwrap_err(), Full);
         for number in 10_000..10_000 + MAX_QUEUED - MAX_UNKNOWN_QUEUED {
-            kept.push(push(&mut queue, number, Lane::Known).unwrap());
+            kept.push(push(&mut queue, number, Priority::Known).unwrap());
         }
-        assert_eq!(push(&mut queue, 20_000, Lane::Known).unwrap_err(), Full);
+        assert_eq!(push(&mut queue, 20_000, Priority::Known).unwrap_err(), Full);
         let batch = queue.take_batch(at(1));
         assert_eq!(batch[0].1, digests(10_000));
         assert_eq!(
@@ -360,42 +361,44 @@ mod tests {
     #[test]
     fn those_who_came_too_late_are_asked_for_again_before_others_of_their_lane() {
         let mut queue = Queue::default();
-        let mut kept = vec![push(&mut queue, 1, Lane::Unknown).unwrap()];
+        let mut kept = vec![push(&mut queue, 1, Priority::Unknown).unwrap()];
         let sent = queue.take_batch(at(0));
-        kept.push(push(&mut queue, 2, Lane::Unknown).unwrap());
-        let landed = queue.land(sent[0].0);
-        queue.again(digests(1), landed.lane, landed.waiters, at(1));
-        kept.push(push(&mut queue, 1, Lane::Unknown).unwrap());
+        kept.push(push(&mut queue, 2, Priority::Unknown).unwrap());
+        let finished = queue.finish(sent[0].0);
+        queue.requeue(digests(1), finished.priority, finished.waiters, at(1));
+        kept.push(push(&mut queue, 1, Priority::Unknown).unwrap());
         let batch = queue.take_batch(at(2));
         assert_eq!((batch.len(), batch[0].1), (2, digests(1)));
-        assert_eq!(queue.land(batch[0].0).waiters.len(), 2);
+        assert_eq!(queue.finish(batch[0].0).waiters.len(), 2);
     }
 
     // F6
     #[test]
     fn a_full_queue_refuses_until_those_who_gave_up_are_gone() {
         let mut queue = Queue::default();
-        let mut kept: Vec<_> =
-            (0..MAX_QUEUED).map(|number| push(&mut queue, number, Lane::Known).unwrap()).collect();
-        assert_eq!(push(&mut queue, MAX_QUEUED, Lane::Known).unwrap_err(), Full);
+        let mut kept: Vec<_> = (0..MAX_QUEUED)
+            .map(|number| push(&mut queue, number, Priority::Known).unwrap())
+            .collect();
+        assert_eq!(push(&mut queue, MAX_QUEUED, Priority::Known).unwrap_err(), Full);
         kept.truncate(MAX_QUEUED / 2);
         for number in MAX_QUEUED..MAX_QUEUED * 3 / 2 {
-            kept.push(queue.push(digests(number), Lane::Known, at(20), JOINED_FOR).unwrap());
+            kept.push(queue.push(digests(number), Priority::Known, at(20), JOINED_FOR).unwrap());
         }
-        assert!(push(&mut queue, 0, Lane::Known).is_ok(), "joining takes no place");
-        assert_eq!(queue.flights.len(), MAX_QUEUED);
+        assert!(push(&mut queue, 0, Priority::Known).is_ok(), "joining takes no place");
+        assert_eq!(queue.lookups.len(), MAX_QUEUED);
     }
 
     // F2
     #[test]
     fn those_who_gave_up_waiting_for_one_key_take_no_memory() {
         let mut queue = Queue::default();
-        let kept = push(&mut queue, 0, Lane::Known).unwrap();
+        let kept = push(&mut queue, 0, Priority::Known).unwrap();
         for _ in 0..100_000 {
-            drop(push(&mut queue, 0, Lane::Known).unwrap());
+            drop(push(&mut queue, 0, Priority::Known).unwrap());
         }
-        assert!(queue.flights[&0].waiters.capacity() < 16);
-        let patient: Vec<_> = (0..).map_while(|_| push(&mut queue, 0, Lane::Known).ok()).collect();
+        assert!(queue.lookups[&0].waiters.capacity() < 16);
+        let patient: Vec<_> =
+            (0..).map_while(|_| push(&mut queue, 0, Priority::Known).ok()).collect();
         assert!(patient.len() <= MAX_WAITING);
         drop(kept);
     }

@@ -44,7 +44,7 @@ struct Work {
 
 impl Threads {
     /// Whether what was queued just now will be seen without waking anybody.
-    pub(super) fn somebody_wakes(&self) -> bool {
+    pub(super) fn has_waiting_thread(&self) -> bool {
         self.patient > 0 && !self.running.is_empty()
     }
 
@@ -131,9 +131,9 @@ impl Shared {
                 self.hand_out(batch, &found, stamp);
             }
             Err(_) => {
-                for (flight, _) in batch {
-                    let landed = self.lock().queue.land(flight);
-                    for waiter in landed.waiters {
+                for (lookup, _) in batch {
+                    let finished = self.lock().queue.finish(lookup);
+                    for waiter in finished.waiters {
                         waiter.answer(Err(Reason::Unavailable));
                     }
                 }

@@ -95,16 +95,16 @@ impl Shared {
         // Nobody joins from here on, and so nobody who comes after a change that is not seen below.
         let mut state = self.lock();
         let permit = self.cache.permit(stamp, now);
-        for (flight, digests) in batch {
+        for (lookup, digests) in batch {
             let answer = answer_of(&digests, found);
             // Revocation is final.
             let is_final = matches!(&answer, Ok(Some((key, _))) if key.is_revoked());
             let holds = is_final || digests.iter().all(|digest| permit.still_holds(&digest));
-            let landed = state.queue.land(flight);
+            let finished = state.queue.finish(lookup);
             let (in_time, too_late): (Vec<_>, Vec<_>) =
-                landed.waiters.into_iter().partition(|waiter| holds || waiter.since < stamp.sent);
+                finished.waiters.into_iter().partition(|waiter| holds || waiter.since < stamp.sent);
             if !too_late.is_empty() {
-                state.queue.again(digests, landed.lane, too_late, now);
+                state.queue.requeue(digests, finished.priority, too_late, now);
                 again = true;
             }
             answers.push((answer, in_time));
