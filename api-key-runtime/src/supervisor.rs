@@ -9,7 +9,7 @@ use std::{
 
 use crate::{
     Error,
-    availability::Availability,
+    circuit_breaker::CircuitBreaker,
     clock::Moment,
     feed::Feed,
     lookup::Lookups,
@@ -35,7 +35,7 @@ struct Ending {
 struct Watched {
     feed: Weak<Feed>,
     lookups: Weak<Lookups>,
-    availability: Arc<Availability>,
+    circuit_breaker: Arc<CircuitBreaker>,
 }
 
 impl fmt::Debug for Supervisor {
@@ -48,10 +48,13 @@ impl Supervisor {
     pub(crate) fn start(
         feed: &Arc<Feed>,
         lookups: &Arc<Lookups>,
-        availability: Arc<Availability>,
+        circuit_breaker: Arc<CircuitBreaker>,
     ) -> Result<Self, Error> {
-        let watched =
-            Watched { feed: Arc::downgrade(feed), lookups: Arc::downgrade(lookups), availability };
+        let watched = Watched {
+            feed: Arc::downgrade(feed),
+            lookups: Arc::downgrade(lookups),
+            circuit_breaker,
+        };
         let ending = Arc::<Ending>::default();
         let shared = Arc::clone(&ending);
         thread::Builder::new()
@@ -88,7 +91,7 @@ impl Watched {
         if let Some(feed) = self.feed.upgrade() {
             feed.replace_stuck_thread();
         }
-        self.availability.check(Moment::now());
+        self.circuit_breaker.check(Moment::now());
         if let Some(lookups) = self.lookups.upgrade() {
             lookups.replace_stuck_threads();
         }

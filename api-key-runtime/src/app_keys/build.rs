@@ -7,8 +7,8 @@ use super::{AppKeys, AppKeysBuilder, Inner, SetNumber, builder::StoreSetting};
 use crate::store::{Database, DieselStore};
 use crate::{
     Error, KeyStore,
-    availability::Availability,
     cache::{Bounds, Cache},
+    circuit_breaker::CircuitBreaker,
     feed::Feed,
     key::{Digester, KeyForm, Prefix, Secret},
     lookup::Lookups,
@@ -144,17 +144,21 @@ impl AppKeysBuilder {
             interval => Some(Usage::start(Arc::clone(&store), self.clock.clone(), interval)?),
         };
         let deadline = self.lookup_timeout;
-        let availability = Arc::new(Availability::new(deadline));
+        let circuit_breaker = Arc::new(CircuitBreaker::new(deadline));
         let lookups = Arc::new(Lookups::start(
             Arc::clone(&store),
             digester.clone(),
             Arc::clone(&cache),
-            Arc::clone(&availability),
+            Arc::clone(&circuit_breaker),
             deadline,
         )?);
-        let feed =
-            Arc::new(Feed::start(store, Arc::clone(&cache), Arc::clone(&availability), deadline)?);
-        let supervisor = Supervisor::start(&feed, &lookups, availability)?;
+        let feed = Arc::new(Feed::start(
+            store,
+            Arc::clone(&cache),
+            Arc::clone(&circuit_breaker),
+            deadline,
+        )?);
+        let supervisor = Supervisor::start(&feed, &lookups, circuit_breaker)?;
         Ok(AppKeys {
             inner: Arc::new(Inner {
                 number: SetNumber::next(),

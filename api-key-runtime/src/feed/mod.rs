@@ -18,8 +18,8 @@ use std::{
 pub use self::health::{FeedState, Health};
 use crate::{
     ChangeCursor, Changes, Error, KeyStore, StoreError,
-    availability::{Asker, Availability, Call},
     cache::Cache,
+    circuit_breaker::{Attempt, Call, CircuitBreaker},
     clock::Moment,
     once::OncePerHour,
     spell::Spell,
@@ -52,7 +52,7 @@ pub(crate) struct Feed {
 struct Shared {
     store: Arc<dyn KeyStore>,
     cache: Arc<Cache>,
-    availability: Arc<Availability>,
+    circuit_breaker: Arc<CircuitBreaker>,
     /// Between rounds, unless the store wakes us.
     interval: Duration,
     /// How long a thread may hang until it is replaced.
@@ -100,14 +100,14 @@ impl Feed {
     pub(crate) fn start(
         store: Arc<dyn KeyStore>,
         cache: Arc<Cache>,
-        availability: Arc<Availability>,
+        circuit_breaker: Arc<CircuitBreaker>,
         deadline: Duration,
     ) -> Result<Self, Error> {
         let max_staleness = cache.bounds().max_staleness;
         let shared = Arc::new(Shared {
             store,
             cache,
-            availability,
+            circuit_breaker,
             interval: (max_staleness / 4).clamp(SHORTEST_INTERVAL, LONGEST_INTERVAL),
             patience: deadline.saturating_mul(2).max(LEAST_ROUND_PATIENCE),
             state: Mutex::default(),
@@ -146,7 +146,7 @@ impl Feed {
             (_, Some(_)) => FeedState::Stale,
             (_, None) => FeedState::Starting,
         };
-        Health::new(state, age, !shared.availability.is_away(now))
+        Health::new(state, age, !shared.circuit_breaker.is_away(now))
     }
 }
 
@@ -201,7 +201,7 @@ impl Shared {
     /// One round, in the one order that is right.
     fn round(&self, epoch: u64, cursor: &mut Option<ChangeCursor>) -> Round {
         let taken = Moment::now();
-        let call = self.availability.asked(Asker::Feed, taken);
+        let call = self.circuit_breaker.begin(Attempt::Feed, taken);
         if !self.begin(epoch, Duration::ZERO, Some(call)) {
             return Round::Over;
         }
@@ -230,9 +230,9 @@ impl Shared {
         drop(state);
         if let Some(call) = call {
             match error {
-                None => self.availability.answered(call, None, Moment::now()),
+                None => self.circuit_breaker.end(call, None, Moment::now()),
                 // Look-ups may go on all the same, and say themselves if they do not.
-                Some(_) => self.availability.given_up(call),
+                Some(_) => self.circuit_breaker.abandon(call),
             }
         }
         self.log(error, begins, is_over);
@@ -284,7 +284,7 @@ impl Shared {
         let mut state = self.lock();
         if state.epoch != epoch || state.shut_down {
             if let Some(call) = call {
-                self.availability.given_up(call);
+                self.circuit_breaker.abandon(call);
             }
             return false;
         }
@@ -320,7 +320,7 @@ impl Shared {
         state.abandoned = state.abandoned.saturating_add(1);
         state.replaced_in_vain = state.replaced_in_vain.saturating_add(1);
         if let Some(call) = call {
-            self.availability.given_up(call);
+            self.circuit_breaker.abandon(call);
         }
         Ok(Some(stuck_for))
     }

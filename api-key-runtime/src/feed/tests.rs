@@ -43,7 +43,7 @@ fn a_round_that_never_ends_renews_nothing_and_is_replaced() {
     let feed = Feed::start(
         Arc::new(Shared(Arc::clone(&stuck))),
         Arc::clone(&cache),
-        Arc::new(Availability::new(Duration::from_secs(1))),
+        Arc::new(CircuitBreaker::new(Duration::from_secs(1))),
         Duration::from_secs(1),
     )
     .unwrap();

@@ -27,9 +27,9 @@ use self::{
 };
 use crate::{
     Error, KeyDigest, KeyStore,
-    availability::Availability,
     cache::Cache,
     cache::CachedKey,
+    circuit_breaker::CircuitBreaker,
     clock::Moment,
     key::{Digester, Digests},
     metrics::{LookupTimes, Times},
@@ -59,7 +59,7 @@ struct Shared {
     store: Arc<dyn KeyStore>,
     digester: Digester,
     cache: Arc<Cache>,
-    availability: Arc<Availability>,
+    circuit_breaker: Arc<CircuitBreaker>,
     state: Mutex<State>,
     /// Signalled when there is work, and when it is time to end.
     wake: Condvar,
@@ -85,7 +85,7 @@ impl Lookups {
         store: Arc<dyn KeyStore>,
         digester: Digester,
         cache: Arc<Cache>,
-        availability: Arc<Availability>,
+        circuit_breaker: Arc<CircuitBreaker>,
         deadline: Duration,
     ) -> Result<Self, Error> {
         // An answer older than that is worth nothing to who joined, and one that takes so long may never come.
@@ -94,7 +94,7 @@ impl Lookups {
             store,
             digester,
             cache,
-            availability,
+            circuit_breaker,
             state: Mutex::default(),
             wake: Condvar::new(),
             logged: OncePerHour::new(),
@@ -115,7 +115,7 @@ impl Lookups {
             let (cache, now) = (&self.shared.cache, Moment::now());
             let known = |digest| cache.despite_outage(&digest, now).zip(Some(digest));
             if let Some(found) = digests.iter().find_map(known) {
-                self.shared.availability.let_through(now);
+                self.shared.circuit_breaker.count_stale_accept(now);
                 return Ok(Some(found));
             }
         }
@@ -124,8 +124,8 @@ impl Lookups {
 
     async fn ask(&self, digests: Digests, priority: Priority) -> Answer {
         let now = Moment::now();
-        let availability = &self.shared.availability;
-        if availability.is_in_vain(now) {
+        let circuit_breaker = &self.shared.circuit_breaker;
+        if circuit_breaker.should_fail_fast(now) {
             return Err(Reason::Unavailable);
         }
         let receiver = self.enqueue(digests, priority, now)?;

@@ -73,12 +73,12 @@ impl KeyStore for Shared {
 fn start(store: impl KeyStore) -> (Lookups, Arc<Cache>) {
     let bounds = Bounds { max_staleness: LONG, stale_if_error: Duration::ZERO };
     let cache = Arc::new(Cache::new(bounds, 16, false));
-    let availability = Arc::new(Availability::new(LONG));
+    let circuit_breaker = Arc::new(CircuitBreaker::new(LONG));
     let lookups = Lookups::start(
         Arc::new(store),
         Digester::default(),
         Arc::clone(&cache),
-        availability,
+        circuit_breaker,
         LONG,
     );
     (lookups.unwrap(), cache)

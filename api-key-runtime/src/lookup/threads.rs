@@ -11,7 +11,7 @@ use std::{
 use super::{Shared, State, queue::Batch};
 use crate::{
     Error, KeyDigest, StoreError,
-    availability::{Asker, Call},
+    circuit_breaker::{Attempt, Call},
     clock::Moment,
     once::OncePerHour,
     reason::Reason,
@@ -106,7 +106,7 @@ impl Shared {
             if batch.is_empty() {
                 continue;
             }
-            let call = self.availability.asked(Asker::LookUp, now);
+            let call = self.circuit_breaker.begin(Attempt::Lookup, now);
             let work = Work { since: now, call };
             state.threads.running.insert(number, work);
             return Some((call, batch));
@@ -124,7 +124,7 @@ impl Shared {
             .unwrap_or_else(|_| Err(StoreError::new("the store panicked")));
         let now = Moment::now();
         self.times.count(now.since(began), found.is_ok());
-        self.availability.answered(call, found.as_ref().err(), now);
+        self.circuit_breaker.end(call, found.as_ref().err(), now);
         match found {
             Ok(records) => {
                 let found = self.keep(&batch, records, stamp, now);
@@ -176,7 +176,7 @@ impl Shared {
             if let Err(error) = self.start_thread(&mut state) {
                 return (replaced, Some(error));
             }
-            self.availability.given_up(call);
+            self.circuit_breaker.abandon(call);
             state.threads.abandoned.push(number);
             replaced = replaced.saturating_add(1);
         }

@@ -14,7 +14,7 @@ const TRY_EVERY: Duration = Duration::from_millis(20);
 
 /// What is noted of the calls to a store.
 #[derive(Debug)]
-pub(crate) struct Availability {
+pub(crate) struct CircuitBreaker {
     /// How long the store may leave every call unanswered until it counts as away.
     patience: Duration,
     /// What takes longer is answered too late for whoever asked.
@@ -25,14 +25,14 @@ pub(crate) struct Availability {
 #[derive(Debug, Default)]
 struct State {
     /// Calls that are under way, by whom and since when.
-    under_way: HashMap<CallId, (Asker, Moment)>,
+    under_way: HashMap<CallId, (Attempt, Moment)>,
     next: CallId,
     last_answer: Moment,
     /// While the store left everything unanswered, and has answered nothing since.
     silence: Option<Silence>,
     outage: Spell,
     /// Requests that were let through since it began.
-    let_through: u64,
+    stale_accepts: u64,
 }
 
 #[derive(Debug)]
@@ -47,9 +47,9 @@ type CallId = u64;
 
 /// Who asks the store.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Asker {
+pub(crate) enum Attempt {
     Feed,
-    LookUp,
+    Lookup,
 }
 
 /// A call that is under way.
@@ -57,7 +57,7 @@ pub(crate) enum Asker {
 #[must_use = "a call that never ends counts as unanswered"]
 pub(crate) struct Call(CallId);
 
-impl Availability {
+impl CircuitBreaker {
     /// The patience is less than the deadline, so that those who come later are refused at once, and by default no more than it takes
     /// until nothing cached is believed any longer.
     pub(crate) fn new(deadline: Duration) -> Self {
@@ -65,7 +65,7 @@ impl Availability {
     }
 
     /// Somebody asks the store.
-    pub(crate) fn asked(&self, by: Asker, now: Moment) -> Call {
+    pub(crate) fn begin(&self, by: Attempt, now: Moment) -> Call {
         let mut state = self.state();
         let id = state.next;
         state.next = id.saturating_add(1);
@@ -74,7 +74,7 @@ impl Availability {
     }
 
     /// The store answered, or failed and said so. Logs, and so is called without a lock.
-    pub(crate) fn answered(&self, call: Call, error: Option<&StoreError>, now: Moment) {
+    pub(crate) fn end(&self, call: Call, error: Option<&StoreError>, now: Moment) {
         let mut state = self.state();
         let asked = state.under_way.remove(&call.0).map(|(_, since)| since);
         let was_waited_for = asked.is_some();
@@ -90,10 +90,10 @@ impl Availability {
                     silence.seen = now;
                 }
                 if let Some(away_for) = state.outage.went_well(now) {
-                    let let_through = mem::take(&mut state.let_through);
+                    let stale_accepts = mem::take(&mut state.stale_accepts);
                     drop(state);
                     log::info!(
-                        "the key store answers again, after {:.1} s; {let_through} requests were let through meanwhile as keys were last known",
+                        "the key store answers again, after {:.1} s; {stale_accepts} requests were let through meanwhile as keys were last known",
                         away_for.as_secs_f64()
                     );
                 }
@@ -116,7 +116,7 @@ impl Availability {
     }
 
     /// Nobody waits for this call any more.
-    pub(crate) fn given_up(&self, call: Call) {
+    pub(crate) fn abandon(&self, call: Call) {
         self.state().under_way.remove(&call.0);
     }
 
@@ -127,7 +127,7 @@ impl Availability {
 
     /// Whether who asks now waits in vain, most likely: the store is silent, and somebody else is trying whether it still is. A connection
     /// that gives up for now, and is made anew, ends no silence: only an answer in time does.
-    pub(crate) fn is_in_vain(&self, now: Moment) -> bool {
+    pub(crate) fn should_fail_fast(&self, now: Moment) -> bool {
         let mut state = self.state();
         state.note_silence(self.patience, now);
         // Silence towards the feed alone may be that of its connection: look-ups find out.
@@ -143,11 +143,11 @@ impl Availability {
     }
 
     /// A request was let through by what was known before the store was away; the first one is logged, and all are counted.
-    pub(crate) fn let_through(&self, now: Moment) {
+    pub(crate) fn count_stale_accept(&self, now: Moment) {
         let mut state = self.state();
         state.outage.failed(now);
-        state.let_through = state.let_through.saturating_add(1);
-        let is_first = state.let_through == 1;
+        state.stale_accepts = state.stale_accepts.saturating_add(1);
+        let is_first = state.stale_accepts == 1;
         drop(state);
         if is_first {
             log::warn!(
@@ -186,7 +186,7 @@ impl State {
     }
 
     fn is_tried(&self) -> bool {
-        self.under_way.values().any(|(by, _)| *by == Asker::LookUp)
+        self.under_way.values().any(|(by, _)| *by == Attempt::Lookup)
     }
 
     /// Silence that has not shown for as long as it took to be noticed may be over, and nobody has asked since.
@@ -213,84 +213,93 @@ mod tests {
     // F1, F6
     #[test]
     fn a_store_is_away_once_every_call_has_been_unanswered_for_too_long() {
-        let availability = Availability::new(DEADLINE);
-        assert!(!availability.is_away(at(100_000)), "nobody asked");
-        let first = availability.asked(Asker::LookUp, at(1000));
-        assert!(!availability.is_away(at(1600)));
-        assert!(availability.is_away(at(1601)));
-        let second = availability.asked(Asker::LookUp, at(1500));
-        availability.answered(second, None, at(1700));
+        let circuit_breaker = CircuitBreaker::new(DEADLINE);
+        assert!(!circuit_breaker.is_away(at(100_000)), "nobody asked");
+        let first = circuit_breaker.begin(Attempt::Lookup, at(1000));
+        assert!(!circuit_breaker.is_away(at(1600)));
+        assert!(circuit_breaker.is_away(at(1601)));
+        let second = circuit_breaker.begin(Attempt::Lookup, at(1500));
+        circuit_breaker.end(second, None, at(1700));
         assert!(
-            !availability.is_away(at(2300)),
+            !circuit_breaker.is_away(at(2300)),
             "one that hangs says nothing while others are answered"
         );
-        assert!(availability.is_away(at(2301)));
-        availability.given_up(first);
-        assert!(!availability.is_away(at(100_000)));
+        assert!(circuit_breaker.is_away(at(2301)));
+        circuit_breaker.abandon(first);
+        assert!(!circuit_breaker.is_away(at(100_000)));
     }
 
     // E7, F3
     #[test]
     fn a_store_that_is_silent_to_the_feed_alone_is_tried_by_one_look_up_at_a_time() {
-        let availability = Availability::new(DEADLINE);
-        let feed = availability.asked(Asker::Feed, at(1000));
-        assert!(availability.is_away(at(1601)) && !availability.is_in_vain(at(1601)));
-        let trial = availability.asked(Asker::LookUp, at(1601));
-        assert!(availability.is_in_vain(at(1602)));
-        availability.answered(trial, None, at(1603));
-        assert!(!availability.is_away(at(2203)));
-        assert!(availability.is_away(at(2204)) && !availability.is_in_vain(at(2204)));
-        availability.given_up(feed);
+        let circuit_breaker = CircuitBreaker::new(DEADLINE);
+        let feed = circuit_breaker.begin(Attempt::Feed, at(1000));
+        assert!(circuit_breaker.is_away(at(1601)) && !circuit_breaker.should_fail_fast(at(1601)));
+        let trial = circuit_breaker.begin(Attempt::Lookup, at(1601));
+        assert!(circuit_breaker.should_fail_fast(at(1602)));
+        circuit_breaker.end(trial, None, at(1603));
+        assert!(!circuit_breaker.is_away(at(2203)));
+        assert!(circuit_breaker.is_away(at(2204)) && !circuit_breaker.should_fail_fast(at(2204)));
+        circuit_breaker.abandon(feed);
     }
 
     // F1
     #[test]
     fn a_connection_that_gives_up_ends_no_silence_and_only_one_at_a_time_finds_out_whether_it_is_over()
      {
-        let availability = Availability::new(DEADLINE);
-        let first = availability.asked(Asker::LookUp, at(1000));
-        assert!(availability.is_in_vain(at(1601)));
-        availability.answered(first, Some(&StoreError::new("timed out")), at(2000));
-        assert!(!availability.is_in_vain(at(2001)), "sent to try");
-        assert!(availability.is_in_vain(at(2002)), "who tries is on the way");
-        let trial = availability.asked(Asker::LookUp, at(2003));
-        assert!(availability.is_in_vain(at(2100)));
-        availability.answered(trial, None, at(2101));
-        assert!(!availability.is_in_vain(at(2102)) && !availability.is_in_vain(at(2102)));
+        let circuit_breaker = CircuitBreaker::new(DEADLINE);
+        let first = circuit_breaker.begin(Attempt::Lookup, at(1000));
+        assert!(circuit_breaker.should_fail_fast(at(1601)));
+        circuit_breaker.end(first, Some(&StoreError::new("timed out")), at(2000));
+        assert!(!circuit_breaker.should_fail_fast(at(2001)), "sent to try");
+        assert!(circuit_breaker.should_fail_fast(at(2002)), "who tries is on the way");
+        let trial = circuit_breaker.begin(Attempt::Lookup, at(2003));
+        assert!(circuit_breaker.should_fail_fast(at(2100)));
+        circuit_breaker.end(trial, None, at(2101));
+        assert!(
+            !circuit_breaker.should_fail_fast(at(2102))
+                && !circuit_breaker.should_fail_fast(at(2102))
+        );
     }
 
     // F6
     #[test]
     fn an_answer_that_comes_too_late_ends_no_silence_and_one_in_time_does() {
-        let availability = Availability::new(DEADLINE);
-        let late = availability.asked(Asker::LookUp, at(1000));
-        assert!(availability.is_in_vain(at(1601)));
-        availability.answered(late, None, at(3000));
-        assert!(!availability.is_in_vain(at(3001)), "sent to try");
-        assert!(availability.is_in_vain(at(3002)));
-        let slow = availability.asked(Asker::LookUp, at(3003));
-        availability.answered(slow, None, at(3900));
-        assert!(!availability.is_in_vain(at(3901)) && !availability.is_in_vain(at(3901)));
+        let circuit_breaker = CircuitBreaker::new(DEADLINE);
+        let late = circuit_breaker.begin(Attempt::Lookup, at(1000));
+        assert!(circuit_breaker.should_fail_fast(at(1601)));
+        circuit_breaker.end(late, None, at(3000));
+        assert!(!circuit_breaker.should_fail_fast(at(3001)), "sent to try");
+        assert!(circuit_breaker.should_fail_fast(at(3002)));
+        let slow = circuit_breaker.begin(Attempt::Lookup, at(3003));
+        circuit_breaker.end(slow, None, at(3900));
+        assert!(
+            !circuit_breaker.should_fail_fast(at(3901))
+                && !circuit_breaker.should_fail_fast(at(3901))
+        );
     }
 
     // F4
     #[test]
     fn a_silence_nobody_has_asked_since_holds_up_no_more_than_one_patience() {
-        let availability = Availability::new(DEADLINE);
-        let call = availability.asked(Asker::LookUp, at(1000));
-        assert!(availability.is_in_vain(at(1700)));
-        availability.answered(call, Some(&StoreError::new("timed out")), at(2000));
-        assert!(!availability.is_in_vain(at(2601)) && !availability.is_in_vain(at(2602)));
+        let circuit_breaker = CircuitBreaker::new(DEADLINE);
+        let call = circuit_breaker.begin(Attempt::Lookup, at(1000));
+        assert!(circuit_breaker.should_fail_fast(at(1700)));
+        circuit_breaker.end(call, Some(&StoreError::new("timed out")), at(2000));
+        assert!(
+            !circuit_breaker.should_fail_fast(at(2601))
+                && !circuit_breaker.should_fail_fast(at(2602))
+        );
     }
 
     // F5
     #[test]
     fn a_store_that_fails_and_says_so_is_not_silent() {
-        let availability = Availability::new(DEADLINE);
+        let circuit_breaker = CircuitBreaker::new(DEADLINE);
         for millis in 1000..1100 {
-            let call = availability.asked(Asker::LookUp, at(millis));
-            availability.answered(call, Some(&StoreError::new("closed")), at(millis));
-            assert!(!availability.is_in_vain(at(millis)));
+            let call = circuit_breaker.begin(Attempt::Lookup, at(millis));
+            circuit_breaker.end(call, Some(&StoreError::new("closed")), at(millis));
+            assert!(!circuit_breaker.should_fail_fast(at(millis)));
         }
     }
 }
