@@ -14,12 +14,12 @@ use actix_web::{
 use chrono::{DateTime, Utc};
 
 use crate::{
-    ScopeSet, app_keys::SetNumber, cache::CachedKey, once::OncePerHour, request::route_of,
+    ScopeSet, app_keys::SetNumber, cache::CachedKey, log_throttle::LogThrottle, request::route_of,
     response::misconfigured,
 };
 
 /// Routes of which it was said that nothing checks their keys.
-static LOGGED: OncePerHour<String> = OncePerHour::new();
+static LOGGED: LogThrottle<String> = LogThrottle::new();
 
 /// The key a request was let through with: an extractor for handlers below `#[require_app_key]` or [`RequireAppKey`](crate::RequireAppKey).
 ///
@@ -126,7 +126,7 @@ impl FromRequest for AppKey {
         let route = route_of(request);
         let optional = extensions.get::<PassedWithoutKey>().is_some();
         // Behind `optional` this is ordinary, and `Option<AppKey>` is `None`: only who lets it become an answer is told.
-        if !optional && LOGGED.is_due(route.clone()) {
+        if !optional && LOGGED.should_log(route.clone()) {
             log::error!(
                 "the handler of {route} takes an AppKey but has no #[require_app_key], and no RequireAppKey is wrapped around it, so it was \
                  not run with one"
@@ -155,7 +155,7 @@ impl ResponseError for NoAppKey {
     }
 
     fn error_response(&self) -> HttpResponse {
-        if self.optional && LOGGED.is_due(self.route.clone()) {
+        if self.optional && LOGGED.should_log(self.route.clone()) {
             log::error!(
                 "the handler of {} takes an AppKey, which there is none of for a caller without a key: below \
                  #[require_app_key(optional)] or RequireAppKey::new().optional() take an Option<AppKey>",

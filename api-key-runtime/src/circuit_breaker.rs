@@ -7,7 +7,7 @@ use std::{
     time::Duration,
 };
 
-use crate::{StoreError, clock::Moment, spell::Spell, sync::lock};
+use crate::{StoreError, clock::Moment, outage_log::OutageLog, sync::lock};
 
 /// How long whoever is sent to try a silent store has until the call shows.
 const TRY_EVERY: Duration = Duration::from_millis(20);
@@ -30,7 +30,7 @@ struct State {
     last_answer: Moment,
     /// While the store left everything unanswered, and has answered nothing since.
     silence: Option<Silence>,
-    outage: Spell,
+    outage: OutageLog,
     /// Requests that were let through since it began.
     stale_accepts: u64,
 }
@@ -89,7 +89,7 @@ impl CircuitBreaker {
                     // It came too late for who asked, and so will the next.
                     silence.seen = now;
                 }
-                if let Some(away_for) = state.outage.went_well(now) {
+                if let Some(away_for) = state.outage.success(now) {
                     let stale_accepts = mem::take(&mut state.stale_accepts);
                     drop(state);
                     log::info!(
@@ -102,7 +102,7 @@ impl CircuitBreaker {
                 if let Some(silence) = &mut state.silence {
                     silence.seen = now;
                 }
-                let is_first = state.outage.failed(now);
+                let is_first = state.outage.failure(now);
                 drop(state);
                 if is_first {
                     log::error!(
@@ -145,7 +145,7 @@ impl CircuitBreaker {
     /// A request was let through by what was known before the store was away; the first one is logged, and all are counted.
     pub(crate) fn count_stale_accept(&self, now: Moment) {
         let mut state = self.state();
-        state.outage.failed(now);
+        state.outage.failure(now);
         state.stale_accepts = state.stale_accepts.saturating_add(1);
         let is_first = state.stale_accepts == 1;
         drop(state);
@@ -163,7 +163,7 @@ impl CircuitBreaker {
         if silent_for <= self.patience {
             return;
         }
-        let is_first = state.outage.failed(now);
+        let is_first = state.outage.failure(now);
         drop(state);
         if is_first {
             log::error!(

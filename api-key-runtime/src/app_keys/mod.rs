@@ -24,9 +24,9 @@ use crate::{
     clock::{Clock, Moment},
     feed::Feed,
     key::{Digester, KeyForm},
+    log_throttle::LogThrottle,
     lookup::Lookups,
     metrics::{Counters, Gauges},
-    once::OncePerHour,
     rejection_log::RejectionLog,
     request::{Callers, KeyLocations, route_of},
     response::Responses,
@@ -35,7 +35,7 @@ use crate::{
 };
 
 /// Routes of which it was said that it is unclear which keys are meant.
-static LOGGED: OncePerHour<String> = OncePerHour::new();
+static LOGGED: LogThrottle<String> = LogThrottle::new();
 
 /// The keys of an application: put a clone into its `app_data`, and `#[require_app_key]` finds it there.
 ///
@@ -288,7 +288,7 @@ pub(crate) fn of(request: &HttpRequest) -> Option<&AppKeys> {
         (plain, data) => return plain.or(data),
     };
     let route = route_of(request);
-    if LOGGED.is_due(route.clone()) {
+    if LOGGED.should_log(route.clone()) {
         log::error!("{route} has {fault}; it was answered 500, and no handler was run");
     }
     None

@@ -21,8 +21,8 @@ use crate::{
     cache::Cache,
     circuit_breaker::{Attempt, Call, CircuitBreaker},
     clock::Moment,
-    once::OncePerHour,
-    spell::Spell,
+    log_throttle::LogThrottle,
+    outage_log::OutageLog,
     sync::{lock, wait_timeout_while},
 };
 
@@ -42,7 +42,7 @@ const MOST_ROUND_PATIENCE: Duration = Duration::from_secs(32);
 /// The longest pause between rounds while a store cannot be asked: what is cached is not believed then, and recovery waits for it.
 const LONGEST_PAUSE: Duration = Duration::from_millis(250);
 
-static NOT_STARTED: OncePerHour<()> = OncePerHour::new();
+static NOT_STARTED: LogThrottle<()> = LogThrottle::new();
 
 /// The feed, which ends when this is dropped.
 pub(crate) struct Feed {
@@ -73,7 +73,7 @@ struct State {
     replaced_in_vain: u32,
     /// Whether the store tells its changes; unknown until it was asked.
     tells: Option<bool>,
-    failing: Spell,
+    failing: OutageLog,
     shut_down: bool,
 }
 
@@ -128,7 +128,7 @@ impl Feed {
                 "the feed of changed keys has been stuck for {} ms, another thread takes its place",
                 stuck_for.as_millis()
             ),
-            Err(error) if NOT_STARTED.is_due(()) => log::error!("{error}"),
+            Err(error) if NOT_STARTED.should_log(()) => log::error!("{error}"),
             Ok(None) | Err(_) => {}
         }
     }
@@ -330,8 +330,8 @@ impl State {
     /// Whether a failure begins with this round, and whether one is over.
     fn note_failure(&mut self, error: Option<&StoreError>, now: Moment) -> (bool, bool) {
         match error {
-            Some(_) => (self.failing.failed(now), false),
-            None => (false, self.failing.went_well(now).is_some()),
+            Some(_) => (self.failing.failure(now), false),
+            None => (false, self.failing.success(now).is_some()),
         }
     }
 }

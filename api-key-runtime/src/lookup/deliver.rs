@@ -66,7 +66,7 @@ impl Shared {
 
     /// Each fault of a key for itself: one that was logged before says nothing of another.
     fn log_once(&self, id: i64, fault: Fault, value: &str) {
-        if !self.logged.is_due((id, fault)) {
+        if !self.logged.should_log((id, fault)) {
             return;
         }
         match fault {

@@ -32,8 +32,8 @@ use crate::{
     circuit_breaker::CircuitBreaker,
     clock::Moment,
     key::{Digester, Digests},
+    log_throttle::LogThrottle,
     metrics::{LookupTimes, Times},
-    once::OncePerHour,
     reason::Reason,
     sync::lock,
 };
@@ -63,7 +63,7 @@ struct Shared {
     state: Mutex<State>,
     /// Signalled when there is work, and when it is time to end.
     wake: Condvar,
-    logged: OncePerHour<(i64, Fault)>,
+    logged: LogThrottle<(i64, Fault)>,
     times: LookupTimes,
 }
 
@@ -97,7 +97,7 @@ impl Lookups {
             circuit_breaker,
             state: Mutex::default(),
             wake: Condvar::new(),
-            logged: OncePerHour::new(),
+            logged: LogThrottle::new(),
             times: LookupTimes::default(),
         });
         let lookups = Self { shared, deadline, joined_for };

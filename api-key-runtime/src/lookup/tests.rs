@@ -91,7 +91,7 @@ fn each_fault_of_a_key_is_logged_whatever_was_logged_of_it_before() {
         lookups.enqueue(Digester::default().digests("key"), Priority::Unknown, Moment::now());
     let answer = actix_web::rt::System::new().block_on(asked.unwrap());
     assert_eq!(answer.unwrap().unwrap_err(), Reason::Unavailable);
-    let is_logged = |fault| !lookups.shared.logged.is_due((1, fault));
+    let is_logged = |fault| !lookups.shared.logged.should_log((1, fault));
     assert!(!is_logged(Fault::OtherDigestAlgorithm));
     assert!(is_logged(Fault::UnreadableAllowedIps) && is_logged(Fault::TwoRecords));
 }

@@ -13,7 +13,7 @@ use crate::{
     Error, KeyDigest, StoreError,
     circuit_breaker::{Attempt, Call},
     clock::Moment,
-    once::OncePerHour,
+    log_throttle::LogThrottle,
     reason::Reason,
     sync::{wait, wait_timeout},
 };
@@ -23,7 +23,7 @@ const SPARE_AFTER: Duration = Duration::from_millis(25);
 /// Stuck threads that are replaced by new ones; past that the rest of the queue waits for them.
 const MAX_ABANDONED: usize = 8;
 
-static NOT_STARTED: OncePerHour<()> = OncePerHour::new();
+static NOT_STARTED: LogThrottle<()> = LogThrottle::new();
 
 type ThreadNumber = usize;
 
@@ -150,7 +150,7 @@ impl Shared {
             );
         }
         if let Some(error) = failed
-            && NOT_STARTED.is_due(())
+            && NOT_STARTED.should_log(())
         {
             log::error!("{error}");
         }

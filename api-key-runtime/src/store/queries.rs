@@ -21,11 +21,11 @@ use super::{
 };
 use crate::{
     AllowedIps, DigestAlgorithm, Error, KeyDigest, KeyRecord, KeyUsage, ScopeSet,
-    once::OncePerHour, store::Aborted,
+    log_throttle::LogThrottle, store::Aborted,
 };
 
 /// Of which keys it was said that their rows cannot be read.
-static UNREADABLE: OncePerHour<i64> = OncePerHour::new();
+static UNREADABLE: LogThrottle<i64> = LogThrottle::new();
 
 /// A row of `api_keys` as it stands in the table.
 #[derive(Clone, Queryable, Selectable)]
@@ -195,7 +195,7 @@ fn one_by_one(connection: &mut Connection, ids: Vec<i64>) -> QueryResult<Vec<Key
 }
 
 fn log_unreadable(id: i64, error: &dyn std::error::Error) {
-    if UNREADABLE.is_due(id) {
+    if UNREADABLE.should_log(id) {
         log::error!("the row of key {id} cannot be read, so the key is refused: {error}");
     }
 }

@@ -1,14 +1,14 @@
 //! What must be true of a database before keys are looked up in it: start-up refuses otherwise, and nothing is open meanwhile.
 
 use super::{Connection, Database, on_either};
-use crate::{Error, once::OncePerHour};
+use crate::{Error, log_throttle::LogThrottle};
 
 /// The version of the tables this release writes.
 const SCHEMA_VERSION: i32 = 1;
 const TABLES: [&str; 4] = ["api_key_changes", "api_key_meta", "api_key_usage", "api_keys"];
 
 /// Of which databases it was said that their tables are newer.
-static NEWER: OncePerHour<String> = OncePerHour::new();
+static NEWER: LogThrottle<String> = LogThrottle::new();
 
 /// Refuses tables that are missing, incompatible, or without their triggers; warns of newer ones, as rolling deploys meet them.
 pub(crate) fn check(database: &Database, connection: &mut Connection) -> Result<(), Error> {
@@ -43,7 +43,7 @@ pub(crate) fn check(database: &Database, connection: &mut Connection) -> Result<
         )));
     }
     // Each new connection is checked, and a rolling deploy may take long.
-    if version > SCHEMA_VERSION && NEWER.is_due(format!("{version} {database}")) {
+    if version > SCHEMA_VERSION && NEWER.should_log(format!("{version} {database}")) {
         log::warn!(
             "{database} has tables of version {version}, newer than this release ({SCHEMA_VERSION}) but said to be compatible"
         );

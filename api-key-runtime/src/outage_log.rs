@@ -9,7 +9,7 @@ const OVER_AFTER: Duration = Duration::from_secs(1);
 
 /// Whether something fails.
 #[derive(Debug, Default)]
-pub(crate) struct Spell(Option<Failing>);
+pub(crate) struct OutageLog(Option<Failing>);
 
 #[derive(Debug)]
 struct Failing {
@@ -17,9 +17,9 @@ struct Failing {
     last: Moment,
 }
 
-impl Spell {
+impl OutageLog {
     /// It failed; whether this is the beginning.
-    pub(crate) fn failed(&mut self, now: Moment) -> bool {
+    pub(crate) fn failure(&mut self, now: Moment) -> bool {
         let is_first = self.0.is_none();
         let beginning = Failing { since: now, last: now };
         self.0.get_or_insert(beginning).last = now;
@@ -27,7 +27,7 @@ impl Spell {
     }
 
     /// It did not fail; for how long it had, where that is over now.
-    pub(crate) fn went_well(&mut self, now: Moment) -> Option<Duration> {
+    pub(crate) fn success(&mut self, now: Moment) -> Option<Duration> {
         let is_over = |failing: &mut Failing| now.since(failing.last) >= OVER_AFTER;
         let over = self.0.take_if(is_over)?;
         Some(now.since(over.since))
@@ -45,14 +45,14 @@ mod tests {
     // F3
     #[test]
     fn a_failure_that_comes_and_goes_is_one() {
-        let mut spell = Spell::default();
-        assert_eq!(spell.went_well(at(0)), None, "nothing failed");
-        assert!(spell.failed(at(1000)));
-        assert_eq!(spell.went_well(at(1500)), None);
-        assert!(!spell.failed(at(1900)));
-        assert_eq!(spell.went_well(at(2899)), None);
-        assert_eq!(spell.went_well(at(2900)), Some(Duration::from_millis(1900)));
-        assert_eq!(spell.went_well(at(3000)), None, "it is told once");
-        assert!(spell.failed(at(3001)));
+        let mut outage = OutageLog::default();
+        assert_eq!(outage.success(at(0)), None, "nothing failed");
+        assert!(outage.failure(at(1000)));
+        assert_eq!(outage.success(at(1500)), None);
+        assert!(!outage.failure(at(1900)));
+        assert_eq!(outage.success(at(2899)), None);
+        assert_eq!(outage.success(at(2900)), Some(Duration::from_millis(1900)));
+        assert_eq!(outage.success(at(3000)), None, "it is told once");
+        assert!(outage.failure(at(3001)));
     }
 }

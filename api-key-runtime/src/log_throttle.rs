@@ -15,19 +15,19 @@ const MAX_SUBJECTS: usize = 1024;
 
 /// Which subjects were logged within the hour.
 #[derive(Debug)]
-pub(crate) struct OncePerHour<K>(LazyLock<Mutex<HashMap<K, Instant>>>);
+pub(crate) struct LogThrottle<K>(LazyLock<Mutex<HashMap<K, Instant>>>);
 
-impl<K: Eq + Hash> OncePerHour<K> {
+impl<K: Eq + Hash> LogThrottle<K> {
     pub(crate) const fn new() -> Self {
         Self(LazyLock::new(Mutex::default))
     }
 
     /// Whether this is the subject's first within the hour.
-    pub(crate) fn is_due(&self, subject: K) -> bool {
-        self.is_due_at(subject, Instant::now())
+    pub(crate) fn should_log(&self, subject: K) -> bool {
+        self.should_log_at(subject, Instant::now())
     }
 
-    fn is_due_at(&self, subject: K, now: Instant) -> bool {
+    fn should_log_at(&self, subject: K, now: Instant) -> bool {
         let mut logged = lock(&self.0);
         if logged.get(&subject).is_some_and(|at| now.saturating_duration_since(*at) < SILENCE) {
             return false;
@@ -46,13 +46,13 @@ mod tests {
 
     #[test]
     fn each_subject_is_due_once_an_hour_and_memory_is_bounded() {
-        let once = OncePerHour::new();
+        let once = LogThrottle::new();
         let start = Instant::now();
-        assert!(once.is_due_at(1, start) && once.is_due_at(2, start));
-        assert!(!once.is_due_at(1, start + SILENCE / 2));
-        assert!(once.is_due_at(1, start + SILENCE));
+        assert!(once.should_log_at(1, start) && once.should_log_at(2, start));
+        assert!(!once.should_log_at(1, start + SILENCE / 2));
+        assert!(once.should_log_at(1, start + SILENCE));
         for subject in 0..10_000 {
-            once.is_due_at(subject, start);
+            once.should_log_at(subject, start);
         }
         assert!(once.0.lock().unwrap().len() <= MAX_SUBJECTS);
     }
