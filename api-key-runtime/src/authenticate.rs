@@ -10,6 +10,7 @@ use crate::{
     AppKey, AppKeys, KeyDigest,
     app_key::PassedWithoutKey,
     app_keys,
+    authorize::authorize,
     cache::Cached,
     cache::CachedKey,
     clock::Moment,
@@ -21,7 +22,6 @@ use crate::{
     rejection_log::RejectionLog,
     request::{Presented, present},
     response::{Mark, at_handler, marked, misconfigured},
-    verdict::judge,
 };
 
 /// What the attribute's outer function returns.
@@ -170,7 +170,7 @@ impl<'a> Check<'a> {
         match inner.cache.probe(&digest, lease, now) {
             Cached::Hit(known) => {
                 let found = Found { known, digest, by: JudgedBy::Cache };
-                match self.judge_found(found, now, in_query) {
+                match self.authorize_found(found, now, in_query) {
                     Ok(()) => Begun::Admitted(in_query),
                     Err(rejection) => Begun::Rejected(rejection),
                 }
@@ -179,7 +179,7 @@ impl<'a> Check<'a> {
                 let check = *self;
                 Begun::LookUp(Box::pin(async move {
                     match look_up(inner, &key, (digest, probe), lease, now).await {
-                        Ok(found) => check.judge_found(found, now, in_query)?,
+                        Ok(found) => check.authorize_found(found, now, in_query)?,
                         Err((reason, by)) => return Err(check.reject(reason, by, in_query, None)),
                     }
                     Ok(in_query)
@@ -216,10 +216,10 @@ impl<'a> Check<'a> {
 
     /// The verdict on a key that was found.
     #[inline]
-    fn judge_found(&self, found: Found, now: Moment, in_query: bool) -> Result<(), Rejection> {
+    fn authorize_found(&self, found: Found, now: Moment, in_query: bool) -> Result<(), Rejection> {
         let inner = self.keys.inner();
         let Found { known, digest, by } = found;
-        if let Err(reason) = judge(&known, self.policy, self.address, || inner.clock.now()) {
+        if let Err(reason) = authorize(&known, self.policy, self.address, || inner.clock.now()) {
             if reason == Reason::Expired {
                 inner.cache.note_expired(&digest, &known, now);
             }

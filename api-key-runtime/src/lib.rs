@@ -120,6 +120,7 @@ mod allowed_ips;
 mod app_key;
 mod app_keys;
 mod authenticate;
+mod authorize;
 mod cache;
 mod circuit_breaker;
 mod clock;
@@ -150,7 +151,6 @@ mod sync;
 #[cfg(feature = "test-util")]
 pub mod test_util;
 mod usage;
-mod verdict;
 
 /// Runs an actix-web handler only for a caller who presents a good key, from an address it may be used from.
 ///

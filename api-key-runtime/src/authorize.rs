@@ -10,7 +10,7 @@ use crate::{KeyState, cache::CachedKey, policy::Policy, reason::Reason};
 ///
 /// The time of day is asked for only where the key has an end.
 #[inline]
-pub(crate) fn judge(
+pub(crate) fn authorize(
     key: &CachedKey,
     policy: &Policy,
     address: Option<IpAddr>,
@@ -36,16 +36,16 @@ pub(crate) fn judge(
 mod tests {
     use chrono::TimeDelta;
 
-    use super::{judge as judge_known, *};
+    use super::{authorize as authorize_key, *};
     use crate::{AllowedIps, KeyDigest, KeyRecord, ScopeSet};
 
-    fn judge(
+    fn authorize(
         record: &KeyRecord,
         policy: &Policy,
         address: Option<IpAddr>,
         now: DateTime<Utc>,
     ) -> Result<(), Reason> {
-        judge_known(&CachedKey::new(record.clone()), policy, address, || now)
+        authorize_key(&CachedKey::new(record.clone()), policy, address, || now)
     }
 
     fn now() -> DateTime<Utc> {
@@ -63,7 +63,7 @@ mod tests {
     fn a_key_ends_at_its_very_moment() {
         let mut record = record();
         assert_eq!(
-            judge(&record, &Policy::new(), HERE, DateTime::<Utc>::MAX_UTC),
+            authorize(&record, &Policy::new(), HERE, DateTime::<Utc>::MAX_UTC),
             Ok(()),
             "null is never"
         );
@@ -72,7 +72,7 @@ mod tests {
             [(-1, Ok(())), (0, Err(Reason::Expired)), (1, Err(Reason::Expired))]
         {
             assert_eq!(
-                judge(&record, &Policy::new(), HERE, now() + TimeDelta::microseconds(offset)),
+                authorize(&record, &Policy::new(), HERE, now() + TimeDelta::microseconds(offset)),
                 expected,
                 "{offset} us"
             );
@@ -85,20 +85,20 @@ mod tests {
         let mut record = record();
         let policy = const { Policy::new().scopes(&["cakes:write"]) };
         let elsewhere = Some("203.0.113.8".parse().unwrap());
-        assert_eq!(judge(&record, &policy, elsewhere, now()), Err(Reason::WrongAddress));
-        assert_eq!(judge(&record, &policy, None, now()), Err(Reason::WrongAddress));
-        assert_eq!(judge(&record, &policy, HERE, now()), Err(Reason::MissingScope));
+        assert_eq!(authorize(&record, &policy, elsewhere, now()), Err(Reason::WrongAddress));
+        assert_eq!(authorize(&record, &policy, None, now()), Err(Reason::WrongAddress));
+        assert_eq!(authorize(&record, &policy, HERE, now()), Err(Reason::MissingScope));
         record.scopes = ScopeSet::from_stored("cakes:write");
-        assert_eq!(judge(&record, &policy, HERE, now()), Ok(()));
+        assert_eq!(authorize(&record, &policy, HERE, now()), Ok(()));
         record.allowed_ips = AllowedIps::from_stored("203.0.113.07");
-        assert_eq!(judge(&record, &policy, HERE, now()), Err(Reason::UnreadableAllowedIps));
+        assert_eq!(authorize(&record, &policy, HERE, now()), Err(Reason::UnreadableAllowedIps));
         record.expires_at = Some(now());
-        assert_eq!(judge(&record, &policy, HERE, now()), Err(Reason::Expired));
+        assert_eq!(authorize(&record, &policy, HERE, now()), Err(Reason::Expired));
         // A stamp in the future counts as well: of two readings the one that lets fewer in.
         record.disabled_at = later;
-        assert_eq!(judge(&record, &policy, HERE, now()), Err(Reason::Disabled));
+        assert_eq!(authorize(&record, &policy, HERE, now()), Err(Reason::Disabled));
         record.revoked_at = later;
-        assert_eq!(judge(&record, &policy, HERE, now()), Err(Reason::Revoked));
+        assert_eq!(authorize(&record, &policy, HERE, now()), Err(Reason::Revoked));
     }
 
     // D1, D2
@@ -117,12 +117,12 @@ mod tests {
                 let met = policy.is_met_by(&record.scopes);
                 for policy in [policy, policy.optional()] {
                     let verdict = if met { Ok(()) } else { Err(Reason::MissingScope) };
-                    assert_eq!(judge(&record, &policy, HERE, now()), verdict);
-                    let wrong = judge(&record, &policy, elsewhere, now());
+                    assert_eq!(authorize(&record, &policy, HERE, now()), verdict);
+                    let wrong = authorize(&record, &policy, elsewhere, now());
                     assert_eq!(wrong, Err(Reason::WrongAddress));
                     let mut record = record.clone();
                     record.revoked_at = Some(now());
-                    let revoked = judge(&record, &policy, HERE, now());
+                    let revoked = authorize(&record, &policy, HERE, now());
                     assert_eq!(revoked, Err(Reason::Revoked));
                 }
             }
