@@ -2,7 +2,7 @@
 
 use actix_web::{dev::ServiceRequest, middleware::Logger};
 
-use crate::request::{Callers, KeyLocations, decoded_name_is, percent_decode};
+use crate::request::{KeyLocations, TrustedProxies, decoded_name_is, percent_decode};
 
 const REDACTED: &str = "[redacted]";
 
@@ -10,32 +10,32 @@ const REDACTED: &str = "[redacted]";
 const FORMAT: &str = "%{caller}xi \"%{request}xi\" %s %b %T";
 
 /// What the keys of one set are known by in a request line.
-pub(crate) struct Marks {
+pub(crate) struct RedactionRules {
     pub(crate) key_locations: KeyLocations,
     pub(crate) prefix: String,
 }
 
 /// An access log whose lines hold no key of these sets, and name callers as trusted proxies do.
-pub(crate) fn logger(callers: Callers, sets: Vec<Marks>) -> Logger {
+pub(crate) fn logger(trusted_proxies: TrustedProxies, sets: Vec<RedactionRules>) -> Logger {
     Logger::new(FORMAT)
-        .custom_request_replace("caller", move |request| caller(request, &callers))
+        .custom_request_replace("caller", move |request| caller(request, &trusted_proxies))
         .custom_request_replace("request", move |request| line(request, &sets))
 }
 
-fn caller(request: &ServiceRequest, callers: &Callers) -> String {
+fn caller(request: &ServiceRequest, trusted_proxies: &TrustedProxies) -> String {
     let peer = request.peer_addr().map(|peer| peer.ip());
-    let address = callers.address(peer, request.headers());
+    let address = trusted_proxies.client_ip(peer, request.headers());
     address.map_or_else(|| "-".to_owned(), |address| address.to_string())
 }
 
-fn line(request: &ServiceRequest, sets: &[Marks]) -> String {
+fn line(request: &ServiceRequest, sets: &[RedactionRules]) -> String {
     let target = redact_target(request.path(), request.query_string(), sets);
     let line = format!("{} {target} {:?}", request.method(), request.version());
     redact_keys(&line, sets).escape_default().collect()
 }
 
 /// The path and the query, without the values of the parameters a key may be presented in.
-fn redact_target(path: &str, query: &str, sets: &[Marks]) -> String {
+fn redact_target(path: &str, query: &str, sets: &[RedactionRules]) -> String {
     let path = if hides(path, sets) { REDACTED } else { path };
     if query.is_empty() {
         return path.to_owned();
@@ -51,12 +51,12 @@ fn redact_target(path: &str, query: &str, sets: &[Marks]) -> String {
 }
 
 /// The query parameters that hold a key.
-fn names(sets: &[Marks]) -> impl Iterator<Item = &str> {
+fn names(sets: &[RedactionRules]) -> impl Iterator<Item = &str> {
     sets.iter().flat_map(|set| set.key_locations.query_names())
 }
 
 /// Whether percent-encoding hides what looks like a native key, or a part of one. A bad sequence stands for itself: it hides nothing else.
-fn hides(text: &str, sets: &[Marks]) -> bool {
+fn hides(text: &str, sets: &[RedactionRules]) -> bool {
     let decoded = decode_leniently(text);
     if decoded == text.as_bytes() {
         return false;
@@ -85,7 +85,7 @@ fn decode_leniently(text: &str) -> Vec<u8> {
 
 /// Whatever looks like a native key, wherever a caller put it by mistake: letters and digits after the prefix of one of the sets, of
 /// which one may begin or end as another.
-fn redact_keys(text: &str, sets: &[Marks]) -> String {
+fn redact_keys(text: &str, sets: &[RedactionRules]) -> String {
     let mut redacted = String::with_capacity(text.len());
     let mut in_key = false;
     for (at, character) in text.char_indices() {
@@ -108,8 +108,8 @@ mod tests {
     use crate::KeyLocation;
 
     /// Those of the sets with these query parameters and prefixes.
-    fn marks(sets: &[(&str, &str)]) -> Vec<Marks> {
-        let marks = |(name, prefix): &(&str, &str)| Marks {
+    fn marks(sets: &[(&str, &str)]) -> Vec<RedactionRules> {
+        let marks = |(name, prefix): &(&str, &str)| RedactionRules {
             key_locations: KeyLocations::check(&[KeyLocation::query(*name), KeyLocation::bearer()])
                 .unwrap(),
             prefix: (*prefix).to_owned(),

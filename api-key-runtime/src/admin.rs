@@ -5,7 +5,7 @@ use std::sync::Arc;
 use crate::{
     Error, IssuedKey, KeyRecord, KeyUsage, NewKey,
     cache::Cache,
-    clock::{Clock, Moment, to_stored},
+    clock::{Clock, MonotonicTime, to_stored},
     key::{Digester, KeyForm},
     store::{Changed, Database, KeyConnection, Table, Unchanged},
 };
@@ -162,7 +162,7 @@ impl Admin {
     fn done(&self, done: Result<KeyRecord, Unchanged>) -> Result<KeyRecord, Error> {
         if let Some(cache) = &self.cache {
             match &done {
-                Ok(record) => cache.changed(record, Moment::now()),
+                Ok(record) => cache.changed(record, MonotonicTime::now()),
                 Err(unchanged) if unchanged.perhaps_changed => cache.apply(&Changed::Everything),
                 Err(_) => {}
             }

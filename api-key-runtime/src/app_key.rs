@@ -14,7 +14,7 @@ use actix_web::{
 use chrono::{DateTime, Utc};
 
 use crate::{
-    ScopeSet, app_keys::SetNumber, cache::CachedKey, log_throttle::LogThrottle, request::route_of,
+    ScopeSet, app_keys::KeySetId, cache::CachedKey, log_throttle::LogThrottle, request::route_of,
     response::misconfigured,
 };
 
@@ -40,16 +40,16 @@ pub struct AppKey {
     key: Arc<CachedKey>,
     client_ip: Option<IpAddr>,
     /// Which set of keys it is of.
-    set: SetNumber,
+    set: KeySetId,
 }
 
 impl AppKey {
-    pub(crate) fn new(key: Arc<CachedKey>, client_ip: Option<IpAddr>, set: SetNumber) -> Self {
+    pub(crate) fn new(key: Arc<CachedKey>, client_ip: Option<IpAddr>, set: KeySetId) -> Self {
         Self { key, client_ip, set }
     }
 
     /// Whether it is the key of this id in this set, however often it was read: two sets may have keys of the same id.
-    pub(crate) fn is(&self, id: i64, set: SetNumber) -> bool {
+    pub(crate) fn is(&self, id: i64, set: KeySetId) -> bool {
         (self.key.id, self.set) == (id, set)
     }
 

@@ -13,14 +13,14 @@ use crate::{
     authorize::authorize,
     cache::Cached,
     cache::CachedKey,
-    clock::Moment,
+    clock::MonotonicTime,
     key::Digests,
     lookup::Priority,
     metrics::{JudgedBy, Outcome},
     policy::Policy,
     reason::Reason,
     rejection_log::RejectionLog,
-    request::{Presented, present},
+    request::{Credential, extract},
     response::{Mark, at_handler, marked, misconfigured},
 };
 
@@ -150,7 +150,7 @@ impl<'a> Check<'a> {
             keys,
             policy,
             request,
-            address: keys.inner().callers.address(peer, request.headers()),
+            address: keys.inner().trusted_proxies.client_ip(peer, request.headers()),
         }
     }
 
@@ -159,14 +159,14 @@ impl<'a> Check<'a> {
     fn begin(&self) -> Begun<'a> {
         let inner = self.keys.inner();
         let (headers, query) = (self.request.headers(), self.request.query_string());
-        let (key, in_query) = match present(&inner.key_locations, headers, query) {
-            Presented::Key { key, in_query } => (key, in_query),
+        let (key, in_query) = match extract(&inner.key_locations, headers, query) {
+            Credential::Key { key, in_query } => (key, in_query),
             other => return self.without_key(&other),
         };
         let digest = inner.digester.digest(&key);
         // The lease before the entry it vouches for, and both after the request arrived: see `cache`.
         let lease = inner.cache.lease();
-        let now = Moment::now();
+        let now = MonotonicTime::now();
         match inner.cache.probe(&digest, lease, now) {
             Cached::Hit(known) => {
                 let found = Found { known, digest, by: JudgedBy::Cache };
@@ -190,9 +190,9 @@ impl<'a> Check<'a> {
 
     /// Nothing that could be a key was presented.
     #[inline(never)]
-    fn without_key(&self, presented: &Presented<'_>) -> Begun<'a> {
+    fn without_key(&self, presented: &Credential<'_>) -> Begun<'a> {
         let (reason, in_query) = match *presented {
-            Presented::Nothing if self.policy.is_optional() => {
+            Credential::Nothing if self.policy.is_optional() => {
                 let mut extensions = self.request.extensions_mut();
                 // An outer scope may have other keys and have found one of them, which is no key of these.
                 extensions.remove::<AppKey>();
@@ -201,12 +201,12 @@ impl<'a> Check<'a> {
                 counters.count(Outcome::AcceptedWithoutKey, JudgedBy::Request);
                 return Begun::Admitted(false);
             }
-            Presented::Nothing => (Reason::NoKey, false),
-            Presented::Malformed { in_query } | Presented::Key { in_query, .. } => {
+            Credential::Nothing => (Reason::NoKey, false),
+            Credential::Malformed { in_query } | Credential::Key { in_query, .. } => {
                 (Reason::Malformed, in_query)
             }
             // One of them may stand in the query, where the application reads it.
-            Presented::Several => {
+            Credential::Several => {
                 let in_query = self.keys.inner().key_locations.query_names().next().is_some();
                 (Reason::SeveralKeys, in_query)
             }
@@ -216,7 +216,12 @@ impl<'a> Check<'a> {
 
     /// The verdict on a key that was found.
     #[inline]
-    fn authorize_found(&self, found: Found, now: Moment, in_query: bool) -> Result<(), Rejection> {
+    fn authorize_found(
+        &self,
+        found: Found,
+        now: MonotonicTime,
+        in_query: bool,
+    ) -> Result<(), Rejection> {
         let inner = self.keys.inner();
         let Found { known, digest, by } = found;
         if let Err(reason) = authorize(&known, self.policy, self.address, || inner.clock.now()) {
@@ -249,7 +254,7 @@ impl<'a> Check<'a> {
         let inner = self.keys.inner();
         inner.counters.count(Outcome::Rejected(reason), by);
         inner.rejection_log.rejected(reason, self.request, self.address, key);
-        if reason == Reason::WrongAddress && !inner.callers.trust_proxies() {
+        if reason == Reason::WrongAddress && !inner.trusted_proxies.are_configured() {
             hint_at_proxy(&inner.rejection_log, self.address, self.request);
         }
         Box::new(inner.responses.rejection(reason.kind(), self.policy, in_query))
@@ -281,8 +286,8 @@ async fn look_up(
     inner: &app_keys::Inner,
     key: &[u8],
     (current, probe): (KeyDigest, Cached),
-    lease: Moment,
-    now: Moment,
+    lease: MonotonicTime,
+    now: MonotonicTime,
 ) -> Result<Found, (Reason, JudgedBy)> {
     let previous = inner
         .digester

@@ -7,7 +7,7 @@ use std::{
     time::Duration,
 };
 
-use crate::{StoreError, clock::Moment, outage_log::OutageLog, sync::lock};
+use crate::{StoreError, clock::MonotonicTime, outage_log::OutageLog, sync::lock};
 
 /// How long whoever is sent to try a silent store has until the call shows.
 const TRY_EVERY: Duration = Duration::from_millis(20);
@@ -25,9 +25,9 @@ pub(crate) struct CircuitBreaker {
 #[derive(Debug, Default)]
 struct State {
     /// Calls that are under way, by whom and since when.
-    under_way: HashMap<CallId, (Attempt, Moment)>,
+    under_way: HashMap<CallId, (Attempt, MonotonicTime)>,
     next: CallId,
-    last_answer: Moment,
+    last_answer: MonotonicTime,
     /// While the store left everything unanswered, and has answered nothing since.
     silence: Option<Silence>,
     outage: OutageLog,
@@ -38,9 +38,9 @@ struct State {
 #[derive(Debug)]
 struct Silence {
     /// When it last showed.
-    seen: Moment,
+    seen: MonotonicTime,
     /// When somebody was last sent to try the store.
-    tried: Moment,
+    tried: MonotonicTime,
 }
 
 type CallId = u64;
@@ -65,7 +65,7 @@ impl CircuitBreaker {
     }
 
     /// Somebody asks the store.
-    pub(crate) fn begin(&self, by: Attempt, now: Moment) -> Call {
+    pub(crate) fn begin(&self, by: Attempt, now: MonotonicTime) -> Call {
         let mut state = self.state();
         let id = state.next;
         state.next = id.saturating_add(1);
@@ -74,7 +74,7 @@ impl CircuitBreaker {
     }
 
     /// The store answered, or failed and said so. Logs, and so is called without a lock.
-    pub(crate) fn end(&self, call: Call, error: Option<&StoreError>, now: Moment) {
+    pub(crate) fn end(&self, call: Call, error: Option<&StoreError>, now: MonotonicTime) {
         let mut state = self.state();
         let asked = state.under_way.remove(&call.0).map(|(_, since)| since);
         let was_waited_for = asked.is_some();
@@ -121,13 +121,13 @@ impl CircuitBreaker {
     }
 
     /// Whether the store has left every call unanswered for too long.
-    pub(crate) fn is_away(&self, now: Moment) -> bool {
+    pub(crate) fn is_away(&self, now: MonotonicTime) -> bool {
         self.state().unanswered_for(now) > self.patience
     }
 
     /// Whether who asks now waits in vain, most likely: the store is silent, and somebody else is trying whether it still is. A connection
     /// that gives up for now, and is made anew, ends no silence: only an answer in time does.
-    pub(crate) fn should_fail_fast(&self, now: Moment) -> bool {
+    pub(crate) fn should_fail_fast(&self, now: MonotonicTime) -> bool {
         let mut state = self.state();
         state.note_silence(self.patience, now);
         // Silence towards the feed alone may be that of its connection: look-ups find out.
@@ -143,7 +143,7 @@ impl CircuitBreaker {
     }
 
     /// A request was let through by what was known before the store was away; the first one is logged, and all are counted.
-    pub(crate) fn count_stale_accept(&self, now: Moment) {
+    pub(crate) fn count_stale_accept(&self, now: MonotonicTime) {
         let mut state = self.state();
         state.outage.failure(now);
         state.stale_accepts = state.stale_accepts.saturating_add(1);
@@ -157,7 +157,7 @@ impl CircuitBreaker {
     }
 
     /// Notes a store that leaves everything unanswered, which no call will say.
-    pub(crate) fn check(&self, now: Moment) {
+    pub(crate) fn check(&self, now: MonotonicTime) {
         let mut state = self.state();
         let silent_for = state.unanswered_for(now);
         if silent_for <= self.patience {
@@ -180,7 +180,7 @@ impl CircuitBreaker {
 
 impl State {
     /// How long nothing has been answered although something was asked.
-    fn unanswered_for(&self, now: Moment) -> Duration {
+    fn unanswered_for(&self, now: MonotonicTime) -> Duration {
         let oldest = self.under_way.values().map(|&(_, since)| since).min();
         oldest.map_or(Duration::ZERO, |oldest| now.since(oldest.max(self.last_answer)))
     }
@@ -190,9 +190,10 @@ impl State {
     }
 
     /// Silence that has not shown for as long as it took to be noticed may be over, and nobody has asked since.
-    fn note_silence(&mut self, patience: Duration, now: Moment) {
+    fn note_silence(&mut self, patience: Duration, now: MonotonicTime) {
         if self.unanswered_for(now) > patience {
-            let silence = self.silence.get_or_insert(Silence { seen: now, tried: Moment::START });
+            let silence =
+                self.silence.get_or_insert(Silence { seen: now, tried: MonotonicTime::START });
             silence.seen = now;
         }
         self.silence.take_if(|silence| now.since(silence.seen) > patience);
@@ -206,8 +207,8 @@ mod tests {
     /// Of it 600 ms are the patience.
     const DEADLINE: Duration = Duration::from_millis(960);
 
-    fn at(millis: u64) -> Moment {
-        Moment::from_nanos(millis * 1_000_000)
+    fn at(millis: u64) -> MonotonicTime {
+        MonotonicTime::from_nanos(millis * 1_000_000)
     }
 
     // F1, F6

@@ -14,7 +14,7 @@ use actix_web::http::header::{AUTHORIZATION, COOKIE, HeaderMap, HeaderName, Head
 use crate::{
     AllowedIps, KeyFormat, KeyLocation,
     key::{KeyForm, is_key_character},
-    request::{Callers, KeyLocations, Presented, present},
+    request::{Credential, KeyLocations, TrustedProxies, extract},
 };
 
 /// No text but a key of this form is admitted, and every key that is made of it is.
@@ -78,7 +78,7 @@ pub fn credential(data: &[u8]) {
             headers.append(name, value);
         }
     }
-    if let Presented::Key { key, .. } = present(&key_locations, &headers, query) {
+    if let Credential::Key { key, .. } = extract(&key_locations, &headers, query) {
         assert!((1..=256).contains(&key.len()) && key.iter().copied().all(is_key_character));
     }
 }
@@ -109,7 +109,7 @@ pub fn address_rules(data: &[u8]) {
 /// Nothing to the left of the true caller changes the result.
 pub fn forwarding_header(data: &[u8]) {
     let proxies = ["10.0.0.0/24".to_owned()];
-    let callers = Callers::check(&proxies, None).unwrap();
+    let trusted_proxies = TrustedProxies::check(&proxies, None).unwrap();
     let peer: Option<IpAddr> = "10.0.0.1".parse().ok();
     let name = HeaderName::from_static("x-forwarded-for");
     let mut headers = HeaderMap::new();
@@ -118,9 +118,9 @@ pub fn forwarding_header(data: &[u8]) {
             headers.append(name.clone(), value);
         }
     }
-    if let Some(caller) = callers.address(peer, &headers) {
+    if let Some(caller) = trusted_proxies.client_ip(peer, &headers) {
         assert_eq!(caller, caller.to_canonical());
     }
     headers.append(name, HeaderValue::from_static("203.0.113.7, 10.0.0.9"));
-    assert_eq!(callers.address(peer, &headers), "203.0.113.7".parse().ok());
+    assert_eq!(trusted_proxies.client_ip(peer, &headers), "203.0.113.7".parse().ok());
 }

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::clock::Moment;
+use crate::clock::MonotonicTime;
 
 /// It is over when nothing has failed for this long, so that one that comes and goes is one.
 const OVER_AFTER: Duration = Duration::from_secs(1);
@@ -13,13 +13,13 @@ pub(crate) struct OutageLog(Option<Failing>);
 
 #[derive(Debug)]
 struct Failing {
-    since: Moment,
-    last: Moment,
+    since: MonotonicTime,
+    last: MonotonicTime,
 }
 
 impl OutageLog {
     /// It failed; whether this is the beginning.
-    pub(crate) fn failure(&mut self, now: Moment) -> bool {
+    pub(crate) fn failure(&mut self, now: MonotonicTime) -> bool {
         let is_first = self.0.is_none();
         let beginning = Failing { since: now, last: now };
         self.0.get_or_insert(beginning).last = now;
@@ -27,7 +27,7 @@ impl OutageLog {
     }
 
     /// It did not fail; for how long it had, where that is over now.
-    pub(crate) fn success(&mut self, now: Moment) -> Option<Duration> {
+    pub(crate) fn success(&mut self, now: MonotonicTime) -> Option<Duration> {
         let is_over = |failing: &mut Failing| now.since(failing.last) >= OVER_AFTER;
         let over = self.0.take_if(is_over)?;
         Some(now.since(over.since))
@@ -38,8 +38,8 @@ impl OutageLog {
 mod tests {
     use super::*;
 
-    fn at(millis: u64) -> Moment {
-        Moment::from_nanos(millis * 1_000_000)
+    fn at(millis: u64) -> MonotonicTime {
+        MonotonicTime::from_nanos(millis * 1_000_000)
     }
 
     // F3

@@ -10,7 +10,7 @@ use std::{
 use crate::{
     Error,
     circuit_breaker::CircuitBreaker,
-    clock::Moment,
+    clock::MonotonicTime,
     feed::Feed,
     lookup::Lookups,
     sync::{lock, wait_timeout_while},
@@ -91,7 +91,7 @@ impl Watched {
         if let Some(feed) = self.feed.upgrade() {
             feed.replace_stuck_thread();
         }
-        self.circuit_breaker.check(Moment::now());
+        self.circuit_breaker.check(MonotonicTime::now());
         if let Some(lookups) = self.lookups.upgrade() {
             lookups.replace_stuck_threads();
         }

@@ -2,7 +2,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use super::{AppKeys, AppKeysBuilder, Inner, SetNumber, builder::StoreSetting};
+use super::{AppKeys, AppKeysBuilder, Inner, KeySetId, builder::StoreSetting};
 #[cfg(feature = "_diesel")]
 use crate::store::{Database, DieselStore};
 use crate::{
@@ -14,7 +14,7 @@ use crate::{
     lookup::Lookups,
     metrics::Counters,
     rejection_log::RejectionLog,
-    request::{Callers, KeyLocations},
+    request::{KeyLocations, TrustedProxies},
     response::Responses,
     supervisor::Supervisor,
     usage::Usage,
@@ -24,7 +24,7 @@ use crate::{
 struct Checked {
     key_locations: KeyLocations,
     responses: Responses,
-    callers: Callers,
+    trusted_proxies: TrustedProxies,
     form: KeyForm,
     digester: Digester,
     bounds: Bounds,
@@ -91,14 +91,22 @@ impl AppKeysBuilder {
         let key_locations = KeyLocations::check(&self.key_locations)?;
         let responses =
             Responses::new(&self.realm, &key_locations.header_fields(), self.bodies.clone())?;
-        let callers = Callers::check(&self.trusted_proxies, self.forwarded_header.as_deref())?;
+        let trusted_proxies =
+            TrustedProxies::check(&self.trusted_proxies, self.forwarded_header.as_deref())?;
         let (form, digester) = self.form_and_digester()?;
         if self.lookup_timeout.is_zero() {
             return Err(Error::config(
                 "the look-up timeout is zero, so every request would be refused",
             ));
         }
-        Ok(Checked { key_locations, responses, callers, form, digester, bounds: self.bounds()? })
+        Ok(Checked {
+            key_locations,
+            responses,
+            trusted_proxies,
+            form,
+            digester,
+            bounds: self.bounds()?,
+        })
     }
 
     #[cfg_attr(
@@ -161,7 +169,7 @@ impl AppKeysBuilder {
         let supervisor = Supervisor::start(&feed, &lookups, circuit_breaker)?;
         Ok(AppKeys {
             inner: Arc::new(Inner {
-                number: SetNumber::next(),
+                number: KeySetId::next(),
                 key_locations: checked.key_locations,
                 form,
                 digester,
@@ -171,7 +179,7 @@ impl AppKeysBuilder {
                 _supervisor: supervisor,
                 usage,
                 responses: checked.responses,
-                callers: checked.callers,
+                trusted_proxies: checked.trusted_proxies,
                 rejection_log: RejectionLog::default(),
                 counters: Counters::default(),
                 clock: self.clock,

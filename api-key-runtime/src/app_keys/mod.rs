@@ -21,14 +21,14 @@ use crate::store::Database;
 use crate::{
     Error, Health, IssuedKey, Metrics, NewKey, access_log,
     cache::Cache,
-    clock::{Clock, Moment},
+    clock::{Clock, MonotonicTime},
     feed::Feed,
     key::{Digester, KeyForm},
     log_throttle::LogThrottle,
     lookup::Lookups,
     metrics::{Counters, Gauges},
     rejection_log::RejectionLog,
-    request::{Callers, KeyLocations, route_of},
+    request::{KeyLocations, TrustedProxies, route_of},
     response::Responses,
     supervisor::Supervisor,
     usage::Usage,
@@ -118,9 +118,9 @@ pub struct AppKeys {
 
 /// Tells a set of keys from every other one of this process.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct SetNumber(u64);
+pub(crate) struct KeySetId(u64);
 
-impl SetNumber {
+impl KeySetId {
     fn next() -> Self {
         static NEXT: AtomicU64 = AtomicU64::new(0);
         Self(NEXT.fetch_add(1, Ordering::Relaxed))
@@ -129,7 +129,7 @@ impl SetNumber {
 
 #[derive(Debug)]
 pub(crate) struct Inner {
-    pub(crate) number: SetNumber,
+    pub(crate) number: KeySetId,
     pub(crate) key_locations: KeyLocations,
     pub(crate) form: KeyForm,
     pub(crate) digester: Digester,
@@ -140,7 +140,7 @@ pub(crate) struct Inner {
     /// None where the application wants none.
     pub(crate) usage: Option<Usage>,
     pub(crate) responses: Responses,
-    pub(crate) callers: Callers,
+    pub(crate) trusted_proxies: TrustedProxies,
     pub(crate) rejection_log: RejectionLog,
     pub(crate) counters: Counters,
     pub(crate) clock: Clock,
@@ -233,13 +233,13 @@ impl AppKeys {
     #[must_use]
     pub fn access_log_with(&self, others: &[&Self]) -> Logger {
         let sets = std::iter::once(&self).chain(others);
-        let callers = self.inner().callers.clone();
-        access_log::logger(callers, sets.map(|keys| keys.marks()).collect())
+        let trusted_proxies = self.inner().trusted_proxies.clone();
+        access_log::logger(trusted_proxies, sets.map(|keys| keys.marks()).collect())
     }
 
-    fn marks(&self) -> access_log::Marks {
+    fn marks(&self) -> access_log::RedactionRules {
         let inner = self.inner();
-        access_log::Marks {
+        access_log::RedactionRules {
             key_locations: inner.key_locations.clone(),
             prefix: inner.form.prefix.as_str().to_owned(),
         }
@@ -248,7 +248,7 @@ impl AppKeys {
     /// Whether keys can be judged at the moment, and how fresh what is known of them is: for a readiness route.
     #[must_use]
     pub fn health(&self) -> Health {
-        self.inner.feed.health(Moment::now())
+        self.inner.feed.health(MonotonicTime::now())
     }
 
     /// What has been counted so far, and what stands so at the moment: for a route that a collector reads. The store is not

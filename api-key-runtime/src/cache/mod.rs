@@ -33,7 +33,7 @@ use self::{
     generations::Generations,
     tombstones::{Tombstone, Tombstones},
 };
-use crate::{KeyDigest, KeyRecord, clock::Moment, store::Changed, sync::lock};
+use crate::{KeyDigest, KeyRecord, clock::MonotonicTime, store::Changed, sync::lock};
 
 /// Digests that are known to be in no table. Anyone can make them up, so they are few, and displace nothing else.
 const MAX_UNKNOWN: usize = 65_536;
@@ -52,7 +52,7 @@ pub(crate) struct Bounds {
 struct Entry<T> {
     what: T,
     /// When the query was sent that read it.
-    sent: Moment,
+    sent: MonotonicTime,
     /// What had changed by then.
     generation: u64,
 }
@@ -96,7 +96,7 @@ pub(crate) enum Cached {
 /// What is noted before a query is sent, so that its answer can be judged.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct ReadStamp {
-    pub(crate) sent: Moment,
+    pub(crate) sent: MonotonicTime,
     generation: u64,
 }
 
@@ -133,7 +133,7 @@ impl Cache {
         Self {
             known: bounded(max_known, DefaultHashBuilder::default()),
             unknown: bounded(max_unknown, RandomState::new()),
-            lease: AtomicU64::new(Moment::START.as_nanos()),
+            lease: AtomicU64::new(MonotonicTime::START.as_nanos()),
             believed_from: AtomicU64::new(0),
             writer: Mutex::default(),
             bounds,
@@ -153,14 +153,19 @@ impl Cache {
 
     /// Up to when every change is known to have been applied. To be read before the entry that it is to vouch for.
     #[inline]
-    pub(crate) fn lease(&self) -> Moment {
+    pub(crate) fn lease(&self) -> MonotonicTime {
         // Acquire: who sees the lease sees the drops that came before it.
-        Moment::from_nanos(self.lease.load(Ordering::Acquire))
+        MonotonicTime::from_nanos(self.lease.load(Ordering::Acquire))
     }
 
     /// What is believed of a digest, by a lease that was read before and a time that was read after the request began.
     #[inline]
-    pub(crate) fn probe(&self, digest: &KeyDigest, lease: Moment, now: Moment) -> Cached {
+    pub(crate) fn probe(
+        &self,
+        digest: &KeyDigest,
+        lease: MonotonicTime,
+        now: MonotonicTime,
+    ) -> Cached {
         if let Some(entry) = self.known.get(digest) {
             let is_fresh = self.current_at(&entry, lease).is_some_and(|at| self.is_fresh(at, now));
             return if is_fresh { Cached::Hit(entry.what) } else { Cached::Stale };
@@ -177,13 +182,13 @@ impl Cache {
 
     /// When an entry was last known to be current: when it was read, or when the feed last said that nothing else has changed.
     #[inline]
-    fn current_at<T>(&self, entry: &Entry<T>, lease: Moment) -> Option<Moment> {
+    fn current_at<T>(&self, entry: &Entry<T>, lease: MonotonicTime) -> Option<MonotonicTime> {
         let believed = entry.generation >= self.believed_from.load(Ordering::Acquire);
         believed.then(|| lease.max(entry.sent))
     }
 
     #[inline]
-    fn is_fresh(&self, current_at: Moment, now: Moment) -> bool {
+    fn is_fresh(&self, current_at: MonotonicTime, now: MonotonicTime) -> bool {
         // Zero is for those who want every request asked for, and not for two in the same nanosecond.
         !self.bounds.max_staleness.is_zero() && now.since(current_at) <= self.bounds.max_staleness
     }
@@ -195,7 +200,11 @@ impl Cache {
     }
 
     /// The key, if it may still pass while the store cannot be asked.
-    pub(crate) fn despite_outage(&self, digest: &KeyDigest, now: Moment) -> Option<Arc<CachedKey>> {
+    pub(crate) fn despite_outage(
+        &self,
+        digest: &KeyDigest,
+        now: MonotonicTime,
+    ) -> Option<Arc<CachedKey>> {
         let bound = self.bounds.stale_if_error;
         let lease = self.lease();
         let entry = self.known.get(digest)?;
@@ -204,7 +213,7 @@ impl Cache {
     }
 
     /// Notes that a key was refused as expired: a wall clock that steps back must not bring it back.
-    pub(crate) fn note_expired(&self, digest: &KeyDigest, key: &CachedKey, now: Moment) {
+    pub(crate) fn note_expired(&self, digest: &KeyDigest, key: &CachedKey, now: MonotonicTime) {
         let Some(end) = key.expires_at else { return };
         if !key.mark_expired() {
             return;
@@ -222,7 +231,7 @@ impl Cache {
     // ---- look-ups ---------------------------------------------------------------------------------------------------------------
 
     /// The stamp of a query that is sent after this call.
-    pub(crate) fn stamp(&self, now: Moment) -> ReadStamp {
+    pub(crate) fn stamp(&self, now: MonotonicTime) -> ReadStamp {
         ReadStamp { sent: now, generation: self.writer().generations.current() }
     }
 
@@ -231,7 +240,7 @@ impl Cache {
         &self,
         stamp: ReadStamp,
         found: Vec<(KeyDigest, Option<KeyRecord>)>,
-        now: Moment,
+        now: MonotonicTime,
     ) -> HashMap<KeyDigest, Option<Arc<CachedKey>>> {
         let mut permit = self.permit(stamp, now);
         let found = found.into_iter().map(|(digest, record)| {
@@ -255,7 +264,7 @@ impl Cache {
 
     /// Take this lock when handing an answer to requests that joined the query, once none can join any more: the key may have changed
     /// since [`fill`](Self::fill).
-    pub(crate) fn permit(&self, stamp: ReadStamp, now: Moment) -> FillPermit<'_> {
+    pub(crate) fn permit(&self, stamp: ReadStamp, now: MonotonicTime) -> FillPermit<'_> {
         let bound = self.bounds.max_staleness;
         FillPermit {
             writer: self.writer(),
@@ -267,7 +276,7 @@ impl Cache {
     fn keep(&self, digest: KeyDigest, key: Option<Arc<CachedKey>>, stamp: ReadStamp) {
         let ReadStamp { sent, generation } = stamp;
         // Another read of it may have been sent later and come earlier.
-        let is_later = |there: Option<Moment>| there.is_none_or(|there| there <= sent);
+        let is_later = |there: Option<MonotonicTime>| there.is_none_or(|there| there <= sent);
         if !is_later(self.known.peek(&digest).map(|entry| entry.sent))
             || !is_later(self.unknown.peek(&digest).map(|entry| entry.sent))
         {
@@ -311,14 +320,14 @@ impl Cache {
 
     /// Says that every change that was complete at this moment has been applied. Only after [`apply`](Self::apply), and only with a
     /// time that was taken before the changes were read.
-    pub(crate) fn renew(&self, taken: Moment) {
+    pub(crate) fn renew(&self, taken: MonotonicTime) {
         // Release: see `lease`.
         self.lease.fetch_max(taken.as_nanos(), Ordering::Release);
     }
 
     /// A change of our own, before whoever made it is told that it is done.
     #[cfg(any(test, feature = "_diesel"))]
-    pub(crate) fn changed(&self, record: &KeyRecord, now: Moment) {
+    pub(crate) fn changed(&self, record: &KeyRecord, now: MonotonicTime) {
         self.apply(&Changed::Keys(vec![record.digest]));
         if record.revoked_at.is_some() {
             self.writer().tombstones.put(record.digest, Tombstone::Revoked, now);
@@ -338,7 +347,12 @@ impl Writer {
 
     /// A key as it was read, but never better than this process has seen it: a read that is behind, or a database that was put back,
     /// does not revive what was refused for good.
-    fn with_tombstone(&mut self, digest: &KeyDigest, record: KeyRecord, now: Moment) -> CachedKey {
+    fn with_tombstone(
+        &mut self,
+        digest: &KeyDigest,
+        record: KeyRecord,
+        now: MonotonicTime,
+    ) -> CachedKey {
         let key = CachedKey::new(record);
         if key.is_revoked() {
             self.tombstones.put(*digest, Tombstone::Revoked, now);

@@ -6,8 +6,8 @@ use crate::{AllowedIps, KeyState};
 const STALE_IF_ERROR: u64 = 5_000_000_000;
 const MAX_STALENESS: u64 = 1_000_000_000;
 
-fn at(nanos: u64) -> Moment {
-    Moment::from_nanos(nanos)
+fn at(nanos: u64) -> MonotonicTime {
+    MonotonicTime::from_nanos(nanos)
 }
 
 fn digest(number: u32) -> KeyDigest {

@@ -7,7 +7,7 @@ use std::{
 
 use chrono::{DateTime, Utc};
 
-use crate::{KeyDigest, clock::Moment};
+use crate::{KeyDigest, clock::MonotonicTime};
 
 /// How many are kept, and how long: far more and far longer than any read is under way.
 const MAX: usize = 100_000;
@@ -25,9 +25,9 @@ pub(super) enum Tombstone {
 /// The newest [`MAX`] of the last hour.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Tombstones {
-    of: HashMap<KeyDigest, (Tombstone, Moment)>,
+    of: HashMap<KeyDigest, (Tombstone, MonotonicTime)>,
     /// Oldest first; what was put up again since is skipped.
-    order: VecDeque<(KeyDigest, Moment)>,
+    order: VecDeque<(KeyDigest, MonotonicTime)>,
 }
 
 impl Tombstones {
@@ -36,7 +36,7 @@ impl Tombstones {
     }
 
     /// Puts one up. That a key is revoked outweighs that it ended.
-    pub(super) fn put(&mut self, digest: KeyDigest, tombstone: Tombstone, now: Moment) {
+    pub(super) fn put(&mut self, digest: KeyDigest, tombstone: Tombstone, now: MonotonicTime) {
         if self.get(&digest) == Some(Tombstone::Revoked) {
             return;
         }
@@ -64,8 +64,8 @@ mod tests {
         KeyDigest::from_bytes(bytes)
     }
 
-    fn at(seconds: u64) -> Moment {
-        Moment::from_nanos(seconds * 1_000_000_000)
+    fn at(seconds: u64) -> MonotonicTime {
+        MonotonicTime::from_nanos(seconds * 1_000_000_000)
     }
 
     // E4

@@ -42,9 +42,9 @@ pub(crate) fn to_stored(time: DateTime<Utc>) -> DateTime<Utc> {
 
 /// A monotonic time: nanoseconds since this process first asked for one. They last for 584 years.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub(crate) struct Moment(u64);
+pub(crate) struct MonotonicTime(u64);
 
-impl Moment {
+impl MonotonicTime {
     /// Before every other moment.
     pub(crate) const START: Self = Self(0);
 
@@ -84,9 +84,9 @@ mod tests {
 
     #[test]
     fn moments_go_forward_with_the_time_that_passes() {
-        let (before, began) = (Moment::now(), Instant::now());
+        let (before, began) = (MonotonicTime::now(), Instant::now());
         std::thread::sleep(Duration::from_millis(20));
-        let after = Moment::now();
+        let after = MonotonicTime::now();
         assert!(
             (Duration::from_millis(20)..=began.elapsed() + Duration::from_millis(10))
                 .contains(&after.since(before)),
@@ -96,7 +96,7 @@ mod tests {
         assert_eq!(before.since(after), Duration::ZERO);
         let later = after.after(Duration::from_millis(1500));
         assert_eq!(later.as_nanos() - after.as_nanos(), 1_500_000_000);
-        assert_eq!(Moment::from_nanos(later.as_nanos()), later);
+        assert_eq!(MonotonicTime::from_nanos(later.as_nanos()), later);
         assert_eq!(later.after(Duration::MAX).as_nanos(), u64::MAX);
     }
 }

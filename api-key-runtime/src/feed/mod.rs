@@ -20,7 +20,7 @@ use crate::{
     ChangeCursor, Changes, Error, KeyStore, StoreError,
     cache::Cache,
     circuit_breaker::{Attempt, Call, CircuitBreaker},
-    clock::Moment,
+    clock::MonotonicTime,
     log_throttle::LogThrottle,
     outage_log::OutageLog,
     sync::{lock, wait_timeout_while},
@@ -79,7 +79,7 @@ struct State {
 
 #[derive(Debug)]
 struct Busy {
-    since: Moment,
+    since: MonotonicTime,
     /// How long that may take without being a fault.
     allowed: Duration,
     /// The call that is under way, if it is one.
@@ -134,10 +134,10 @@ impl Feed {
     }
 
     /// How fresh what is cached is.
-    pub(crate) fn health(&self, now: Moment) -> Health {
+    pub(crate) fn health(&self, now: MonotonicTime) -> Health {
         let shared = &self.shared;
         let lease = shared.cache.lease();
-        let age = (lease != Moment::START).then(|| now.since(lease));
+        let age = (lease != MonotonicTime::START).then(|| now.since(lease));
         let tells = shared.lock().tells;
         let state = match (tells, age) {
             _ if shared.cache.bounds().max_staleness.is_zero() => FeedState::Unsupported,
@@ -200,7 +200,7 @@ impl Shared {
 
     /// One round, in the one order that is right.
     fn round(&self, epoch: u64, cursor: &mut Option<ChangeCursor>) -> Round {
-        let taken = Moment::now();
+        let taken = MonotonicTime::now();
         let call = self.circuit_breaker.begin(Attempt::Feed, taken);
         if !self.begin(epoch, Duration::ZERO, Some(call)) {
             return Round::Over;
@@ -211,7 +211,7 @@ impl Shared {
             return Round::Over;
         };
         let error = answer.as_ref().err();
-        let (begins, is_over) = state.note_failure(error, Moment::now());
+        let (begins, is_over) = state.note_failure(error, MonotonicTime::now());
         let round = match &answer {
             Ok(Some(Changes { changed, .. })) => {
                 state.tells = Some(true);
@@ -230,7 +230,7 @@ impl Shared {
         drop(state);
         if let Some(call) = call {
             match error {
-                None => self.circuit_breaker.end(call, None, Moment::now()),
+                None => self.circuit_breaker.end(call, None, MonotonicTime::now()),
                 // Look-ups may go on all the same, and say themselves if they do not.
                 Some(_) => self.circuit_breaker.abandon(call),
             }
@@ -264,7 +264,7 @@ impl Shared {
         if !self.begin(epoch, self.interval, None) {
             return false;
         }
-        let began = Moment::now();
+        let began = MonotonicTime::now();
         let waited = catch_unwind(AssertUnwindSafe(|| {
             self.store.wait_for_change(self.interval);
         }));
@@ -275,7 +275,7 @@ impl Shared {
             log::error!("the key store panicked while it waited for a change");
             thread::sleep(self.interval);
         }
-        thread::sleep(LEAST_PAUSE.saturating_sub(Moment::now().since(began)));
+        thread::sleep(LEAST_PAUSE.saturating_sub(MonotonicTime::now().since(began)));
         true
     }
 
@@ -288,7 +288,7 @@ impl Shared {
             }
             return false;
         }
-        state.busy_since = Some(Busy { since: Moment::now(), allowed, call });
+        state.busy_since = Some(Busy { since: MonotonicTime::now(), allowed, call });
         true
     }
 
@@ -305,7 +305,7 @@ impl Shared {
 
     /// How long the one was stuck that was replaced, if one was.
     fn replace_if_stuck(self: &Arc<Self>, state: &mut State) -> Result<Option<Duration>, Error> {
-        let now = Moment::now();
+        let now = MonotonicTime::now();
         let doubled = 1_u32.checked_shl(state.replaced_in_vain).unwrap_or(u32::MAX);
         let longest = MOST_ROUND_PATIENCE.max(self.patience);
         let patience = self.patience.saturating_mul(doubled).min(longest);
@@ -328,7 +328,7 @@ impl Shared {
 
 impl State {
     /// Whether a failure begins with this round, and whether one is over.
-    fn note_failure(&mut self, error: Option<&StoreError>, now: Moment) -> (bool, bool) {
+    fn note_failure(&mut self, error: Option<&StoreError>, now: MonotonicTime) -> (bool, bool) {
         match error {
             Some(_) => (self.failing.failure(now), false),
             None => (false, self.failing.success(now).is_some()),

@@ -39,7 +39,7 @@ fn a_round_that_never_ends_renews_nothing_and_is_replaced() {
     let bounds = Bounds { max_staleness: Duration::from_secs(1), stale_if_error: Duration::ZERO };
     let cache = Arc::new(Cache::new(bounds, 16, false));
     let stuck = Arc::new(Stuck::default());
-    let began = Moment::now();
+    let began = MonotonicTime::now();
     let feed = Feed::start(
         Arc::new(Shared(Arc::clone(&stuck))),
         Arc::clone(&cache),
@@ -48,17 +48,17 @@ fn a_round_that_never_ends_renews_nothing_and_is_replaced() {
     )
     .unwrap();
     let asked = || stuck.asked.load(Ordering::SeqCst);
-    let seconds = |since: Moment| Moment::now().since(since).as_secs();
+    let seconds = |since: MonotonicTime| MonotonicTime::now().since(since).as_secs();
     while asked() < 2 {
         feed.replace_stuck_thread();
         let lease = cache.lease();
         if asked() < 2 {
-            assert_eq!(lease, Moment::START, "nothing was answered yet");
+            assert_eq!(lease, MonotonicTime::START, "nothing was answered yet");
             assert!(seconds(began) < 60, "nobody takes its place");
         }
         thread::sleep(Duration::from_millis(10));
     }
-    while cache.lease() == Moment::START {
+    while cache.lease() == MonotonicTime::START {
         assert!(seconds(began) < 60, "the other one renews");
         thread::sleep(Duration::from_millis(10));
     }

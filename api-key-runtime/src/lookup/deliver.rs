@@ -10,8 +10,8 @@ use super::{
     queue::{Batch, Waiter},
 };
 use crate::{
-    DigestAlgorithm, KeyDigest, KeyRecord, cache::CachedKey, cache::ReadStamp, clock::Moment,
-    key::Digests, reason::Reason,
+    DigestAlgorithm, KeyDigest, KeyRecord, cache::CachedKey, cache::ReadStamp,
+    clock::MonotonicTime, key::Digests, reason::Reason,
 };
 
 /// What may be wrong with what a store answers of one key.
@@ -29,7 +29,7 @@ impl Shared {
         batch: &Batch,
         records: Vec<KeyRecord>,
         stamp: ReadStamp,
-        now: Moment,
+        now: MonotonicTime,
     ) -> HashMap<KeyDigest, Option<Arc<CachedKey>>> {
         let mut unclear = HashSet::new();
         let mut by_digest = HashMap::with_capacity(records.len());
@@ -89,7 +89,7 @@ impl Shared {
         found: &HashMap<KeyDigest, Option<Arc<CachedKey>>>,
         stamp: ReadStamp,
     ) {
-        let now = Moment::now();
+        let now = MonotonicTime::now();
         let mut answers: Vec<(Answer, Vec<Waiter>)> = Vec::with_capacity(batch.len());
         let mut again = false;
         // Nobody joins from here on, and so nobody who comes after a change that is not seen below.

@@ -30,7 +30,7 @@ use crate::{
     cache::Cache,
     cache::CachedKey,
     circuit_breaker::CircuitBreaker,
-    clock::Moment,
+    clock::MonotonicTime,
     key::{Digester, Digests},
     log_throttle::LogThrottle,
     metrics::{LookupTimes, Times},
@@ -112,7 +112,7 @@ impl Lookups {
     pub(crate) async fn find(&self, digests: Digests, priority: Priority) -> Answer {
         let answer = self.ask(digests, priority).await;
         if let Err(Reason::Unavailable | Reason::Overloaded | Reason::TooLate) = answer {
-            let (cache, now) = (&self.shared.cache, Moment::now());
+            let (cache, now) = (&self.shared.cache, MonotonicTime::now());
             let known = |digest| cache.despite_outage(&digest, now).zip(Some(digest));
             if let Some(found) = digests.iter().find_map(known) {
                 self.shared.circuit_breaker.count_stale_accept(now);
@@ -123,7 +123,7 @@ impl Lookups {
     }
 
     async fn ask(&self, digests: Digests, priority: Priority) -> Answer {
-        let now = Moment::now();
+        let now = MonotonicTime::now();
         let circuit_breaker = &self.shared.circuit_breaker;
         if circuit_breaker.should_fail_fast(now) {
             return Err(Reason::Unavailable);
@@ -141,7 +141,7 @@ impl Lookups {
         &self,
         digests: Digests,
         priority: Priority,
-        now: Moment,
+        now: MonotonicTime,
     ) -> Result<oneshot::Receiver<Answer>, Reason> {
         let shared = &self.shared;
         let mut state = shared.lock();

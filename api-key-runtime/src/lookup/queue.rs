@@ -8,7 +8,7 @@ use std::{
 use futures_channel::oneshot;
 
 use super::Answer;
-use crate::{clock::Moment, key::Digests};
+use crate::{clock::MonotonicTime, key::Digests};
 
 /// Look-ups that one query answers.
 const MAX_BATCH: usize = 256;
@@ -36,7 +36,7 @@ pub(crate) enum Priority {
 #[derive(Debug)]
 pub(super) struct Waiter {
     sender: oneshot::Sender<Answer>,
-    pub(super) since: Moment,
+    pub(super) since: MonotonicTime,
 }
 
 impl Waiter {
@@ -57,8 +57,8 @@ struct Lookup {
     priority: Priority,
     waiters: Vec<Waiter>,
     /// When its query was sent.
-    sent: Option<Moment>,
-    purged: Moment,
+    sent: Option<MonotonicTime>,
+    purged: MonotonicTime,
 }
 
 /// A look-up that is over: which priority it was of, and who waits for it.
@@ -84,7 +84,7 @@ pub(super) struct Queue {
     newest: HashMap<Digests, LookupId>,
     known: VecDeque<LookupId>,
     unknown: VecDeque<LookupId>,
-    purged: Moment,
+    purged: MonotonicTime,
 }
 
 impl Queue {
@@ -103,7 +103,7 @@ impl Queue {
         &mut self,
         digests: Digests,
         priority: Priority,
-        now: Moment,
+        now: MonotonicTime,
         joined_for: Duration,
     ) -> Result<oneshot::Receiver<Answer>, Full> {
         let (sender, receiver) = oneshot::channel();
@@ -126,7 +126,7 @@ impl Queue {
     fn joinable(
         &mut self,
         digests: &Digests,
-        now: Moment,
+        now: MonotonicTime,
         joined_for: Duration,
     ) -> Option<&mut Lookup> {
         let lookup = self.lookups.get_mut(self.newest.get(digests)?)?;
@@ -139,7 +139,7 @@ impl Queue {
         digests: Digests,
         priority: Priority,
         waiters: Vec<Waiter>,
-        now: Moment,
+        now: MonotonicTime,
     ) -> LookupId {
         let id = self.next;
         self.next = id.wrapping_add(1);
@@ -163,7 +163,7 @@ impl Queue {
     }
 
     /// Those that are to be sent now: the oldest of each priority that somebody still waits for, known ones first.
-    pub(super) fn take_batch(&mut self, now: Moment) -> Batch {
+    pub(super) fn take_batch(&mut self, now: MonotonicTime) -> Batch {
         let mut batch = Batch::new();
         let reserved = self.unknown.len().min(MIN_UNKNOWN_IN_BATCH);
         self.take(Priority::Known, MAX_BATCH.saturating_sub(reserved), now, &mut batch);
@@ -171,7 +171,7 @@ impl Queue {
         batch
     }
 
-    fn take(&mut self, priority: Priority, until: usize, now: Moment, batch: &mut Batch) {
+    fn take(&mut self, priority: Priority, until: usize, now: MonotonicTime, batch: &mut Batch) {
         while batch.len() < until
             && let Some(id) = self.priority(priority).pop_front()
         {
@@ -205,7 +205,7 @@ impl Queue {
         digests: Digests,
         priority: Priority,
         waiters: Vec<Waiter>,
-        now: Moment,
+        now: MonotonicTime,
     ) {
         if let Some(lookup) = self.joinable(&digests, now, Duration::ZERO) {
             lookup.waiters.extend(waiters);
@@ -216,7 +216,7 @@ impl Queue {
     }
 
     /// Drops the queued look-ups that nobody waits for any more. Who waits in a queue that no thread drains gives up after the deadline.
-    fn purge(&mut self, now: Moment) {
+    fn purge(&mut self, now: MonotonicTime) {
         if now.since(self.purged) < PURGE_EVERY {
             return;
         }
@@ -245,7 +245,7 @@ impl Queue {
 }
 
 impl Lookup {
-    fn join(&mut self, waiter: Waiter, now: Moment) -> Result<(), Full> {
+    fn join(&mut self, waiter: Waiter, now: MonotonicTime) -> Result<(), Full> {
         let is_full = self.waiters.len() >= MAX_WAITING;
         // Before it grows, and now and then when it may not: those who gave up are still in it.
         if self.waiters.len() == self.waiters.capacity() && !is_full
@@ -260,7 +260,7 @@ impl Lookup {
         Ok(())
     }
 
-    fn forget_the_gone(&mut self, now: Moment) {
+    fn forget_the_gone(&mut self, now: MonotonicTime) {
         self.purged = now;
         self.waiters.retain(|waiter| !waiter.is_gone());
     }
@@ -277,8 +277,8 @@ mod tests {
         Digester::default().digests(&number.to_string())
     }
 
-    fn at(millis: u64) -> Moment {
-        Moment::from_nanos(millis * 1_000_000)
+    fn at(millis: u64) -> MonotonicTime {
+        MonotonicTime::from_nanos(millis * 1_000_000)
     }
 
     fn push(

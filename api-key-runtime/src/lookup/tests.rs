@@ -87,8 +87,11 @@ fn start(store: impl KeyStore) -> (Lookups, Arc<Cache>) {
 #[test]
 fn each_fault_of_a_key_is_logged_whatever_was_logged_of_it_before() {
     let (lookups, _) = start(Faulty);
-    let asked =
-        lookups.enqueue(Digester::default().digests("key"), Priority::Unknown, Moment::now());
+    let asked = lookups.enqueue(
+        Digester::default().digests("key"),
+        Priority::Unknown,
+        MonotonicTime::now(),
+    );
     let answer = actix_web::rt::System::new().block_on(asked.unwrap());
     assert_eq!(answer.unwrap().unwrap_err(), Reason::Unavailable);
     let is_logged = |fault| !lookups.shared.logged.should_log((1, fault));
@@ -104,7 +107,7 @@ fn who_joins_after_a_change_is_asked_for_again_and_what_was_read_before_is_not_k
         let (lookups, cache) = start(Shared(Arc::clone(&held)));
         let digests = Digester::default().digests("key");
         let ask = || {
-            let asked = lookups.enqueue(digests, Priority::Unknown, Moment::now());
+            let asked = lookups.enqueue(digests, Priority::Unknown, MonotonicTime::now());
             asked.unwrap()
         };
         let is_revoked = |receiver: oneshot::Receiver<Answer>| {
@@ -121,7 +124,7 @@ fn who_joins_after_a_change_is_asked_for_again_and_what_was_read_before_is_not_k
         if let Some(late) = late {
             assert!(is_revoked(late), "it came after");
         } else {
-            let probe = cache.probe(&digests.current, cache.lease(), Moment::now());
+            let probe = cache.probe(&digests.current, cache.lease(), MonotonicTime::now());
             assert!(matches!(probe, Cached::Miss), "{probe:?}");
         }
     }

@@ -12,7 +12,7 @@ use super::{Shared, State, queue::Batch};
 use crate::{
     Error, KeyDigest, StoreError,
     circuit_breaker::{Attempt, Call},
-    clock::Moment,
+    clock::MonotonicTime,
     log_throttle::LogThrottle,
     reason::Reason,
     sync::{wait, wait_timeout},
@@ -38,7 +38,7 @@ pub(super) struct Threads {
 }
 
 struct Work {
-    since: Moment,
+    since: MonotonicTime,
     call: Call,
 }
 
@@ -49,7 +49,7 @@ impl Threads {
     }
 
     /// How long the newest running batch has been under way.
-    fn busy_for(&self, now: Moment) -> Option<Duration> {
+    fn busy_for(&self, now: MonotonicTime) -> Option<Duration> {
         self.running.values().map(|work| now.since(work.since)).min()
     }
 }
@@ -92,7 +92,7 @@ impl Shared {
                 state = wait(&self.wake, state);
                 continue;
             }
-            let now = Moment::now();
+            let now = MonotonicTime::now();
             if let Some(busy_for) = state.threads.busy_for(now)
                 && busy_for < SPARE_AFTER
             {
@@ -117,12 +117,12 @@ impl Shared {
     fn answer(&self, call: Call, batch: Batch) {
         let digests: Vec<KeyDigest> =
             batch.iter().flat_map(|(_, digests)| digests.iter()).collect();
-        let began = Moment::now();
+        let began = MonotonicTime::now();
         let stamp = self.cache.stamp(began);
         // A panic in a store is a store that cannot tell; the thread goes on, and no lock is held here.
         let found = catch_unwind(AssertUnwindSafe(|| self.store.find(&digests)))
             .unwrap_or_else(|_| Err(StoreError::new("the store panicked")));
-        let now = Moment::now();
+        let now = MonotonicTime::now();
         self.times.count(now.since(began), found.is_ok());
         self.circuit_breaker.end(call, found.as_ref().err(), now);
         match found {
@@ -158,7 +158,7 @@ impl Shared {
 
     fn try_to_replace(self: &Arc<Self>, longer_than: Duration) -> (usize, Option<Error>) {
         let mut state = self.lock();
-        let now = Moment::now();
+        let now = MonotonicTime::now();
         let stuck: Vec<(ThreadNumber, Call)> = state
             .threads
             .running

@@ -22,7 +22,7 @@ use self::writer::{Flush, Writer};
 use crate::{
     Error, KeyStore,
     cache::CachedKey,
-    clock::{Clock, Moment},
+    clock::{Clock, MonotonicTime},
 };
 
 /// Of a shorter one the thread would do nothing else.
@@ -61,7 +61,7 @@ impl Usage {
     /// Notes that a request was let through with this key. It neither waits for the store nor, but for a key's first use since the last
     /// write and for a change of address, takes a lock.
     #[inline]
-    pub(crate) fn note(&self, key: &Arc<CachedKey>, now: Moment, address: Option<IpAddr>) {
+    pub(crate) fn note(&self, key: &Arc<CachedKey>, now: MonotonicTime, address: Option<IpAddr>) {
         if key.usage.note(now, address) {
             self.writer.enlist(key);
         }

@@ -120,7 +120,7 @@ const HERE: Option<IpAddr> = Some(IpAddr::V4(std::net::Ipv4Addr::new(203, 0, 113
 fn a_flush_writes_each_key_once_by_id_with_the_time_of_day_of_its_last_use() {
     let (store, usage) = start(LONG, LONG);
     let began = Utc::now();
-    let used = Moment::now();
+    let used = MonotonicTime::now();
     // The record of key 2 was read twice: both are the same key, and one of them is in no cache any more.
     let keys = [key(3), key(2), key(1), key(2)];
     for key in &keys {
@@ -150,7 +150,7 @@ fn uses_are_written_by_themselves_and_nothing_is_written_twice() {
     let (store, usage) = start(Duration::from_millis(10), LONG);
     let key = key(1);
     for round in 1..=5 {
-        usage.note(&key, Moment::now(), HERE);
+        usage.note(&key, MonotonicTime::now(), HERE);
         until(|| store.count() == round);
     }
     thread::sleep(Duration::from_millis(50));
@@ -164,11 +164,11 @@ fn what_a_store_cannot_write_is_kept_with_what_comes_and_written_when_it_can() {
     let key = key(1);
     store.fail(Some(|_| true));
     for _ in 0..3 {
-        usage.note(&key, Moment::now(), HERE);
+        usage.note(&key, MonotonicTime::now(), HERE);
         assert!(!usage.flush(Duration::ZERO));
     }
     store.panics.store(2, Ordering::SeqCst);
-    usage.note(&key, Moment::now(), None);
+    usage.note(&key, MonotonicTime::now(), None);
     assert!(!usage.flush(Duration::from_millis(250)), "tried, and again");
     store.fail(None);
     assert!(usage.flush(PATIENCE));
@@ -183,7 +183,7 @@ fn a_batch_that_fails_keeps_no_other_and_a_second_one_is_reason_to_stop() {
     let keys: Vec<_> = (1..=2000).map(key).collect();
     let note_all = || {
         for key in &keys {
-            usage.note(key, Moment::now(), HERE);
+            usage.note(key, MonotonicTime::now(), HERE);
         }
     };
     note_all();
@@ -208,7 +208,7 @@ fn many_keys_are_written_before_their_time() {
     let (store, usage) = start(LONG, LONG);
     let most = i64::try_from(MAX_KEYS).unwrap();
     for id in 1..=most / 2 + 1 {
-        usage.note(&key(id), Moment::now(), HERE);
+        usage.note(&key(id), MonotonicTime::now(), HERE);
     }
     until(|| store.count() > 0);
 }
@@ -219,23 +219,23 @@ fn memory_is_bounded_while_the_store_hangs_and_what_had_room_is_not_lost() {
     let (store, usage) = start(LONG, LONG);
     let first = key(0);
     store.hang();
-    usage.note(&first, Moment::now(), HERE);
+    usage.note(&first, MonotonicTime::now(), HERE);
     assert!(!usage.flush(Duration::ZERO));
     until(|| store.hangs());
     let most = i64::try_from(MAX_KEYS).unwrap();
     for id in 1..=most {
-        usage.note(&key(id), Moment::now(), HERE);
+        usage.note(&key(id), MonotonicTime::now(), HERE);
     }
     let late = key(most + 1);
     for _ in 0..3 {
-        usage.note(&late, Moment::now(), HERE);
+        usage.note(&late, MonotonicTime::now(), HERE);
     }
     assert_eq!(Arc::strong_count(&late), 1, "it is not held");
     assert_eq!(usage.lost(), 3);
     store.let_go();
     assert!(usage.flush(PATIENCE));
     assert_eq!(store.count(), u64::try_from(most).unwrap() + 1);
-    usage.note(&late, Moment::now(), HERE);
+    usage.note(&late, MonotonicTime::now(), HERE);
     assert!(usage.flush(PATIENCE));
     assert_eq!(store.recorded()[&late.id].count, 1, "there is room again");
     assert_eq!(usage.lost(), 3, "what was lost stays so");
@@ -248,7 +248,7 @@ fn a_write_that_is_stuck_stops_no_other_and_is_neither_lost_nor_written_twice() 
     let key = key(1);
     for write in 1..=6 {
         store.hang();
-        usage.note(&key, Moment::now(), HERE);
+        usage.note(&key, MonotonicTime::now(), HERE);
         assert!(!usage.flush(Duration::from_millis(50)), "write {write}");
     }
     // Four are stuck; the uses of the others are kept until one of them returns.
@@ -258,10 +258,10 @@ fn a_write_that_is_stuck_stops_no_other_and_is_neither_lost_nor_written_twice() 
     assert_eq!(store.count(), 6);
 
     store.hang();
-    usage.note(&key, Moment::now(), HERE);
+    usage.note(&key, MonotonicTime::now(), HERE);
     assert!(!usage.flush(Duration::ZERO));
     until(|| store.hangs());
-    usage.note(&self::key(2), Moment::now(), HERE);
+    usage.note(&self::key(2), MonotonicTime::now(), HERE);
     until(|| {
         usage.flush(Duration::ZERO);
         store.recorded().contains_key(&2)
@@ -279,7 +279,7 @@ fn a_flush_that_failed_says_so_although_the_next_one_is_writing_what_was_kept() 
     store.fail(Some(|_| true));
     store.hanging.lock().unwrap().0 = 2;
     let hanging = |yet: u32| until(|| store.hanging.lock().unwrap().0 == yet);
-    usage.note(&key(1), Moment::now(), HERE);
+    usage.note(&key(1), MonotonicTime::now(), HERE);
     thread::scope(|scope| {
         let first = scope.spawn(|| usage.writer.flush(PATIENCE, false));
         hanging(1);
@@ -301,7 +301,7 @@ fn a_flush_that_failed_says_so_although_the_next_one_is_writing_what_was_kept() 
 #[test]
 fn dropping_writes_what_is_left_and_ends_the_thread() {
     let (store, usage) = start(LONG, LONG);
-    usage.note(&key(1), Moment::now(), HERE);
+    usage.note(&key(1), MonotonicTime::now(), HERE);
     drop(usage);
     assert_eq!(store.count(), 1);
     assert_eq!(Arc::strong_count(&store), 1, "nothing holds the store");
@@ -312,14 +312,14 @@ fn dropping_writes_what_is_left_and_ends_the_thread() {
 fn dropping_does_not_wait_for_a_store_that_hangs_and_one_that_fails_is_asked_once() {
     let (store, usage) = start(LONG, LONG);
     store.fail(Some(|_| true));
-    usage.note(&key(1), Moment::now(), HERE);
+    usage.note(&key(1), MonotonicTime::now(), HERE);
     let began = Instant::now();
     drop(usage);
     assert!(began.elapsed() < PATIENCE_AT_DROP, "{:?}", began.elapsed());
 
     let (store, usage) = start(LONG, LONG);
     store.hang();
-    usage.note(&key(1), Moment::now(), HERE);
+    usage.note(&key(1), MonotonicTime::now(), HERE);
     let began = Instant::now();
     drop(usage);
     let took = began.elapsed();
@@ -337,7 +337,7 @@ fn of_many_threads_that_use_many_keys_every_use_is_written_once() {
         for _ in 0..4 {
             scope.spawn(|| {
                 for number in 0..20_000 {
-                    usage.note(&keys[number % keys.len()], Moment::now(), HERE);
+                    usage.note(&keys[number % keys.len()], MonotonicTime::now(), HERE);
                 }
             });
         }

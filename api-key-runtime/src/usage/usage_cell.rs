@@ -8,13 +8,13 @@ use std::{
     },
 };
 
-use crate::{clock::Moment, sync::lock};
+use crate::{clock::MonotonicTime, sync::lock};
 
 /// The uses of a key since they were last taken. Of uses within microseconds of each other, any may be named as the last one.
 #[derive(Debug, Default)]
 pub(crate) struct UsageCell {
     count: AtomicU64,
-    /// Nanoseconds of a [`Moment`].
+    /// Nanoseconds of a [`MonotonicTime`].
     last: AtomicU64,
     /// The last address as one of IPv6, where one of IPv4 is mapped; `::`, which nobody comes from, where it is unknown.
     address: [AtomicU64; 2],
@@ -26,14 +26,14 @@ pub(crate) struct UsageCell {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Taken {
     pub(crate) count: u64,
-    pub(crate) last: Moment,
+    pub(crate) last: MonotonicTime,
     pub(crate) address: Option<IpAddr>,
 }
 
 impl UsageCell {
     /// Counts a use; `true` when it is the first since they were taken.
     #[inline]
-    pub(crate) fn note(&self, now: Moment, address: Option<IpAddr>) -> bool {
+    pub(crate) fn note(&self, now: MonotonicTime, address: Option<IpAddr>) -> bool {
         if self.last.load(Ordering::Relaxed) <= now.as_nanos() {
             self.last.store(now.as_nanos(), Ordering::Relaxed);
             let new = halves(address);
@@ -57,7 +57,7 @@ impl UsageCell {
         let bits = u128::from(high) << 64 | u128::from(low);
         Some(Taken {
             count,
-            last: Moment::from_nanos(self.last.load(Ordering::Relaxed)),
+            last: MonotonicTime::from_nanos(self.last.load(Ordering::Relaxed)),
             address: (bits != 0).then(|| Ipv6Addr::from_bits(bits).to_canonical()),
         })
     }
@@ -96,8 +96,8 @@ mod tests {
 
     use super::*;
 
-    fn at(nanos: u64) -> Moment {
-        Moment::from_nanos(nanos)
+    fn at(nanos: u64) -> MonotonicTime {
+        MonotonicTime::from_nanos(nanos)
     }
 
     fn ip(text: &str) -> Option<IpAddr> {

@@ -20,7 +20,7 @@ use super::{
 use crate::{
     Error, KeyStore, StoreError,
     cache::CachedKey,
-    clock::{Clock, Moment, to_stored},
+    clock::{Clock, MonotonicTime, to_stored},
     sync::{lock, wait_timeout_while},
 };
 
@@ -216,7 +216,7 @@ impl Writer {
     /// Adds what the keys on the list were used for.
     fn take_used(&self, uses: &mut UsageBuffer) {
         let keys = mem::take(&mut *self.used());
-        let (now, moment) = (self.clock.now(), Moment::now());
+        let (now, moment) = (self.clock.now(), MonotonicTime::now());
         for key in keys {
             if let Some(taken) = key.usage.take() {
                 let at = to_stored(before(now, moment.since(taken.last)));

@@ -11,7 +11,7 @@ use std::{
 
 use self::world::{Change, Feed, LookUp, Node, Path, Request, Told, World, is_over};
 use super::{Cache, Cached, ReadStamp};
-use crate::{AllowedIps, KeyDigest, KeyRecord, clock::Moment, store::Changed};
+use crate::{AllowedIps, KeyDigest, KeyRecord, clock::MonotonicTime, store::Changed};
 
 /// The bound, in ticks. Of what is older than that it makes no difference how old it is, so that there are finitely many states, however
 /// long it goes on.
@@ -19,8 +19,8 @@ const BOUND: u64 = 1;
 
 const DIGEST: KeyDigest = KeyDigest::from_bytes([7; 32]);
 
-fn at(tick: u64) -> Moment {
-    Moment::from_nanos(tick * 1_000_000_000)
+fn at(tick: u64) -> MonotonicTime {
+    MonotonicTime::from_nanos(tick * 1_000_000_000)
 }
 
 /// One way of getting the rule wrong.

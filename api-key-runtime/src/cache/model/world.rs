@@ -10,7 +10,7 @@ use super::{BOUND, DIGEST};
 use crate::{
     cache::CachedKey,
     cache::{Bounds, Cache, Entry, ReadStamp, tombstones::Tombstone},
-    clock::Moment,
+    clock::MonotonicTime,
 };
 
 /// What happens to the key.
@@ -71,7 +71,7 @@ pub(super) enum LookUp {
 pub(super) enum Request {
     None,
     Begun,
-    LeaseRead(Moment),
+    LeaseRead(MonotonicTime),
     /// Only where it is done the wrong way round: the entry was looked at first.
     Probed {
         over: bool,
@@ -189,7 +189,7 @@ impl Cache {
 
     pub(super) fn print(&self, world: &World) -> Print {
         let age = |tick: u64| (world.tick - tick).min(BOUND + 1);
-        let age_of = |moment: Moment| age(moment.as_nanos() / 1_000_000_000);
+        let age_of = |moment: MonotonicTime| age(moment.as_nanos() / 1_000_000_000);
         let entry = self.known.peek(&DIGEST);
         let writer = self.writer();
         let look_up = |look_up: LookUp| {

@@ -17,7 +17,7 @@ const MAX_CREDENTIAL_BYTES: usize = 256;
 
 /// What a request presents.
 #[derive(Debug, PartialEq, Eq)]
-pub(crate) enum Presented<'a> {
+pub(crate) enum Credential<'a> {
     Nothing,
     /// Present, but nothing that could be a key.
     Malformed {
@@ -39,11 +39,11 @@ struct Found<'a> {
 }
 
 /// Reads the key locations of an application, and nothing else, from a request.
-pub(crate) fn present<'a>(
+pub(crate) fn extract<'a>(
     key_locations: &'a KeyLocations,
     headers: &'a HeaderMap,
     query: &'a str,
-) -> Presented<'a> {
+) -> Credential<'a> {
     let mut only: Option<Found<'a>> = None;
     for source in &key_locations.0 {
         let found = match source {
@@ -57,15 +57,15 @@ pub(crate) fn present<'a>(
         match found {
             Ok(None) => {}
             Ok(Some(found)) if only.is_none() => only = Some(found),
-            Ok(Some(_)) | Err(TooMany) => return Presented::Several,
+            Ok(Some(_)) | Err(TooMany) => return Credential::Several,
         }
     }
     let Some(Found { value, in_query }) = only else {
-        return Presented::Nothing;
+        return Credential::Nothing;
     };
     match value {
-        Some(key) if is_key(&key) => Presented::Key { key, in_query },
-        _ => Presented::Malformed { in_query },
+        Some(key) if is_key(&key) => Credential::Key { key, in_query },
+        _ => Credential::Malformed { in_query },
     }
 }
 

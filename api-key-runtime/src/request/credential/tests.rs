@@ -31,25 +31,25 @@ fn everything() -> KeyLocations {
     .unwrap()
 }
 
-fn key(text: &str) -> Presented<'_> {
-    Presented::Key { key: text.as_bytes().into(), in_query: false }
+fn key(text: &str) -> Credential<'_> {
+    Credential::Key { key: text.as_bytes().into(), in_query: false }
 }
 
 type Lines<'a> = &'a [(&'a str, &'a [u8])];
 
-const MALFORMED: Presented<'static> = Presented::Malformed { in_query: false };
+const MALFORMED: Credential<'static> = Credential::Malformed { in_query: false };
 
 // B1
 #[test]
 fn bearer_and_x_api_key_are_read_by_default_and_nothing_else() {
     let key_locations = defaults();
-    assert_eq!(present(&key_locations, &headers(&[("Authorization", b"Bearer K")]), ""), key("K"));
-    assert_eq!(present(&key_locations, &headers(&[("X-API-Key", b"K")]), ""), key("K"));
-    assert_eq!(present(&key_locations, &headers(&[]), "key=K"), Presented::Nothing);
+    assert_eq!(extract(&key_locations, &headers(&[("Authorization", b"Bearer K")]), ""), key("K"));
+    assert_eq!(extract(&key_locations, &headers(&[("X-API-Key", b"K")]), ""), key("K"));
+    assert_eq!(extract(&key_locations, &headers(&[]), "key=K"), Credential::Nothing);
     for other in ["Cookie", "X-App-Key", "Proxy-Authorization", "X_API_Key", "Api-Key"] {
         assert_eq!(
-            present(&key_locations, &headers(&[(other, b"app_key=K")]), ""),
-            Presented::Nothing,
+            extract(&key_locations, &headers(&[(other, b"app_key=K")]), ""),
+            Credential::Nothing,
             "{other}"
         );
     }
@@ -60,14 +60,14 @@ fn bearer_and_x_api_key_are_read_by_default_and_nothing_else() {
 fn sources_replace_the_list_and_what_is_not_in_it_is_nothing_presented() {
     let key_locations = KeyLocations::check(&[KeyLocation::header("X-App-Key")]).unwrap();
     let all = headers(&[("Authorization", b"Bearer T"), ("X-API-Key", b"T"), ("X-App-Key", b"K")]);
-    assert_eq!(present(&key_locations, &all, "key=T"), key("K"));
+    assert_eq!(extract(&key_locations, &all, "key=T"), key("K"));
     assert_eq!(
-        present(
+        extract(
             &key_locations,
             &headers(&[("Authorization", b"Bearer T"), ("X-API-Key", b"T")]),
             ""
         ),
-        Presented::Nothing
+        Credential::Nothing
     );
 }
 
@@ -94,8 +94,8 @@ fn more_than_one_credential_is_never_a_choice_even_if_equal() {
     ];
     for (lines, query) in cases {
         assert_eq!(
-            present(&key_locations, &headers(lines), query),
-            Presented::Several,
+            extract(&key_locations, &headers(lines), query),
+            Credential::Several,
             "{lines:?} {query}"
         );
     }
@@ -107,7 +107,7 @@ fn the_scheme_is_case_insensitive_and_what_follows_it_must_be_a_key() {
     let key_locations = defaults();
     for line in ["Bearer K", "bearer K", "BEARER K", "bEaReR  K", "Bearer   K"] {
         assert_eq!(
-            present(&key_locations, &headers(&[("Authorization", line.as_bytes())]), ""),
+            extract(&key_locations, &headers(&[("Authorization", line.as_bytes())]), ""),
             key("K"),
             "{line}"
         );
@@ -129,7 +129,7 @@ fn the_scheme_is_case_insensitive_and_what_follows_it_must_be_a_key() {
         " Bearer K",
     ] {
         assert_eq!(
-            present(&key_locations, &headers(&[("Authorization", line.as_bytes())]), ""),
+            extract(&key_locations, &headers(&[("Authorization", line.as_bytes())]), ""),
             MALFORMED,
             "{line}"
         );
@@ -138,14 +138,14 @@ fn the_scheme_is_case_insensitive_and_what_follows_it_must_be_a_key() {
         ["BearerK", "Basic QWxhZGRpbg==", "Basic", "KeyDigest a=b", "BearerBearer K", "Token K"]
     {
         assert_eq!(
-            present(&key_locations, &headers(&[("Authorization", line.as_bytes())]), ""),
-            Presented::Nothing,
+            extract(&key_locations, &headers(&[("Authorization", line.as_bytes())]), ""),
+            Credential::Nothing,
             "{line}"
         );
     }
     let both = headers(&[("Authorization", b"Basic QWxhZGRpbg=="), ("X-API-Key", b"K")]);
-    assert_eq!(present(&key_locations, &both, ""), key("K"));
-    assert_eq!(present(&key_locations, &headers(&[("X-API-Key", b"")]), ""), MALFORMED);
+    assert_eq!(extract(&key_locations, &both, ""), key("K"));
+    assert_eq!(extract(&key_locations, &headers(&[("X-API-Key", b"")]), ""), MALFORMED);
 }
 
 // B4
@@ -154,17 +154,17 @@ fn more_than_256_bytes_are_no_key() {
     let key_locations = everything();
     let fits = "k".repeat(256);
     assert_eq!(
-        present(&key_locations, &headers(&[("X-API-Key", fits.as_bytes())]), ""),
+        extract(&key_locations, &headers(&[("X-API-Key", fits.as_bytes())]), ""),
         key(&fits)
     );
     for length in [257, 100_000] {
         let long = "k".repeat(length);
         assert_eq!(
-            present(&key_locations, &headers(&[("X-API-Key", long.as_bytes())]), ""),
+            extract(&key_locations, &headers(&[("X-API-Key", long.as_bytes())]), ""),
             MALFORMED
         );
         assert_eq!(
-            present(
+            extract(
                 &key_locations,
                 &headers(&[("Authorization", format!("Bearer {long}").as_bytes())]),
                 ""
@@ -172,14 +172,14 @@ fn more_than_256_bytes_are_no_key() {
             MALFORMED
         );
         assert_eq!(
-            present(&key_locations, &headers(&[]), &format!("key={long}")),
-            Presented::Malformed { in_query: true }
+            extract(&key_locations, &headers(&[]), &format!("key={long}")),
+            Credential::Malformed { in_query: true }
         );
     }
     let encoded = format!("key={}", "%6B".repeat(257));
     assert_eq!(
-        present(&key_locations, &headers(&[]), &encoded),
-        Presented::Malformed { in_query: true }
+        extract(&key_locations, &headers(&[]), &encoded),
+        Credential::Malformed { in_query: true }
     );
 }
 
@@ -193,7 +193,7 @@ fn a_key_of_100_kb_costs_the_check_no_more_than_twice_a_short_bad_one() {
         let round = |_| {
             let began = Instant::now();
             for _ in 0..100 {
-                let presented = present(black_box(&key_locations), black_box(&headers), "");
+                let presented = extract(black_box(&key_locations), black_box(&headers), "");
                 assert_eq!(black_box(presented), MALFORMED);
             }
             began.elapsed()
@@ -223,15 +223,15 @@ fn bytes_that_no_key_holds_are_no_key() {
         let value = [b'K', byte, b'K'];
         if let Ok(value) = HeaderValue::from_bytes(&value) {
             assert_eq!(
-                present(&key_locations, &headers(&[("X-API-Key", value.as_bytes())]), ""),
+                extract(&key_locations, &headers(&[("X-API-Key", value.as_bytes())]), ""),
                 MALFORMED,
                 "{byte:#x}"
             );
         }
         let query = format!("key=K%{byte:02X}K");
         assert_eq!(
-            present(&key_locations, &headers(&[]), &query),
-            Presented::Malformed { in_query: true },
+            extract(&key_locations, &headers(&[]), &query),
+            Credential::Malformed { in_query: true },
             "{byte:#x}"
         );
     }
@@ -240,17 +240,17 @@ fn bytes_that_no_key_holds_are_no_key() {
 // B6
 #[test]
 fn a_query_is_decoded_once_and_plus_and_semicolon_mean_nothing() {
-    fn in_query(text: &str) -> Presented<'_> {
-        Presented::Key { key: text.as_bytes().into(), in_query: true }
+    fn in_query(text: &str) -> Credential<'_> {
+        Credential::Key { key: text.as_bytes().into(), in_query: true }
     }
     let key_locations = everything();
     let none = headers(&[]);
-    assert_eq!(present(&key_locations, &none, "a=b&key=K%2dK&c"), in_query("K-K"));
-    assert_eq!(present(&key_locations, &none, "%6bey=K"), in_query("K"));
-    assert_eq!(present(&key_locations, &none, "key=K+K"), in_query("K+K"));
-    assert_eq!(present(&key_locations, &none, "key=K="), in_query("K="));
+    assert_eq!(extract(&key_locations, &none, "a=b&key=K%2dK&c"), in_query("K-K"));
+    assert_eq!(extract(&key_locations, &none, "%6bey=K"), in_query("K"));
+    assert_eq!(extract(&key_locations, &none, "key=K+K"), in_query("K+K"));
+    assert_eq!(extract(&key_locations, &none, "key=K="), in_query("K="));
     let whole = format!("key={}", "%4b".repeat(256));
-    assert_eq!(present(&key_locations, &none, &whole), in_query(&"K".repeat(256)));
+    assert_eq!(extract(&key_locations, &none, &whole), in_query(&"K".repeat(256)));
     for query in [
         "key=%",
         "key=%2",
@@ -263,13 +263,13 @@ fn a_query_is_decoded_once_and_plus_and_semicolon_mean_nothing() {
         "key",
     ] {
         assert_eq!(
-            present(&key_locations, &none, query),
-            Presented::Malformed { in_query: true },
+            extract(&key_locations, &none, query),
+            Credential::Malformed { in_query: true },
             "{query}"
         );
     }
     for query in ["", "&&", "Key=K", "key%=K", "keys=K", "%256bey=K", "a=key=K", "a;key=K"] {
-        assert_eq!(present(&key_locations, &none, query), Presented::Nothing, "{query}");
+        assert_eq!(extract(&key_locations, &none, query), Credential::Nothing, "{query}");
     }
 }
 
@@ -277,19 +277,19 @@ fn a_query_is_decoded_once_and_plus_and_semicolon_mean_nothing() {
 fn a_cookie_is_read_by_its_whole_name() {
     let key_locations = everything();
     assert_eq!(
-        present(&key_locations, &headers(&[("Cookie", b"a=b; app_key=K; c=d")]), ""),
+        extract(&key_locations, &headers(&[("Cookie", b"a=b; app_key=K; c=d")]), ""),
         key("K")
     );
     for other in ["xapp_key=K", "app_keyx=K", "App_Key=K", "a=app_key=K"] {
         assert_eq!(
-            present(&key_locations, &headers(&[("Cookie", other.as_bytes())]), ""),
-            Presented::Nothing,
+            extract(&key_locations, &headers(&[("Cookie", other.as_bytes())]), ""),
+            Credential::Nothing,
             "{other}"
         );
     }
     for bad in ["app_key=", "app_key", "app_key=\"K\"", "app_key=K "] {
         assert_eq!(
-            present(&key_locations, &headers(&[("Cookie", bad.as_bytes())]), ""),
+            extract(&key_locations, &headers(&[("Cookie", bad.as_bytes())]), ""),
             MALFORMED,
             "{bad}"
         );

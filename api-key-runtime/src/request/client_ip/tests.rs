@@ -6,9 +6,9 @@ fn ip(text: &str) -> IpAddr {
     text.parse().unwrap()
 }
 
-fn trusting(proxies: &[&str]) -> Callers {
+fn trusting(proxies: &[&str]) -> TrustedProxies {
     let proxies: Vec<String> = proxies.iter().map(ToString::to_string).collect();
-    Callers::check(&proxies, None).unwrap()
+    TrustedProxies::check(&proxies, None).unwrap()
 }
 
 fn forwarded(lines: &[&str]) -> HeaderMap {
@@ -22,19 +22,19 @@ fn forwarded(lines: &[&str]) -> HeaderMap {
     headers
 }
 
-fn caller(callers: &Callers, peer: &str, lines: &[&str]) -> Option<IpAddr> {
-    callers.address(Some(ip(peer)), &forwarded(lines))
+fn caller(trusted_proxies: &TrustedProxies, peer: &str, lines: &[&str]) -> Option<IpAddr> {
+    trusted_proxies.client_ip(Some(ip(peer)), &forwarded(lines))
 }
 
 // C1
 #[test]
 fn without_trusted_proxies_every_header_is_ignored() {
-    let callers = Callers::default();
-    assert_eq!(caller(&callers, "10.0.0.5", &["203.0.113.7"]), Some(ip("10.0.0.5")));
-    assert_eq!(callers.address(None, &forwarded(&["203.0.113.7"])), None);
-    let callers = trusting(&["10.0.0.5"]);
+    let trusted_proxies = TrustedProxies::default();
+    assert_eq!(caller(&trusted_proxies, "10.0.0.5", &["203.0.113.7"]), Some(ip("10.0.0.5")));
+    assert_eq!(trusted_proxies.client_ip(None, &forwarded(&["203.0.113.7"])), None);
+    let trusted_proxies = trusting(&["10.0.0.5"]);
     assert_eq!(
-        caller(&callers, "10.0.0.6", &["203.0.113.7"]),
+        caller(&trusted_proxies, "10.0.0.6", &["203.0.113.7"]),
         Some(ip("10.0.0.6")),
         "not the trusted peer"
     );
@@ -43,7 +43,7 @@ fn without_trusted_proxies_every_header_is_ignored() {
 // C3
 #[test]
 fn the_first_untrusted_hop_from_the_right_is_the_caller() {
-    let callers = trusting(&["10.0.0.5", "10.0.1.0/24"]);
+    let trusted_proxies = trusting(&["10.0.0.5", "10.0.1.0/24"]);
     let cases: [(&[&str], &str); 7] = [
         (&["203.0.113.7"], "203.0.113.7"),
         // As long as a hop can be.
@@ -55,14 +55,14 @@ fn the_first_untrusted_hop_from_the_right_is_the_caller() {
         (&["203.0.113.7, 10.0.2.1"], "10.0.2.1"),
     ];
     for (lines, expected) in cases {
-        assert_eq!(caller(&callers, "10.0.0.5", lines), Some(ip(expected)), "{lines:?}");
+        assert_eq!(caller(&trusted_proxies, "10.0.0.5", lines), Some(ip(expected)), "{lines:?}");
     }
 }
 
 // C3
 #[test]
 fn nothing_to_the_left_of_the_true_caller_changes_the_result() {
-    let callers = trusting(&["10.0.0.0/24"]);
+    let trusted_proxies = trusting(&["10.0.0.0/24"]);
     let pieces = [
         "203.0.113.9",
         "10.0.0.1",
@@ -105,24 +105,28 @@ fn nothing_to_the_left_of_the_true_caller_changes_the_result() {
             last.push_str(&tail);
         }
         let lines: Vec<&str> = lines.iter().map(String::as_str).collect();
-        assert_eq!(caller(&callers, "10.0.0.1", &lines), Some(ip("203.0.113.7")), "{lines:?}");
+        assert_eq!(
+            caller(&trusted_proxies, "10.0.0.1", &lines),
+            Some(ip("203.0.113.7")),
+            "{lines:?}"
+        );
     }
 }
 
 // C3
 #[test]
 fn all_trusted_or_more_than_32_hops_are_nobody() {
-    let callers = trusting(&["10.0.0.0/24"]);
-    assert_eq!(caller(&callers, "10.0.0.1", &["10.0.0.2, 10.0.0.3"]), None);
+    let trusted_proxies = trusting(&["10.0.0.0/24"]);
+    assert_eq!(caller(&trusted_proxies, "10.0.0.1", &["10.0.0.2, 10.0.0.3"]), None);
     let chain = |trusted: usize| format!("203.0.113.7{}", ", 10.0.0.2".repeat(trusted));
-    assert_eq!(caller(&callers, "10.0.0.1", &[&chain(31)]), Some(ip("203.0.113.7")));
-    assert_eq!(caller(&callers, "10.0.0.1", &[&chain(32)]), None);
+    assert_eq!(caller(&trusted_proxies, "10.0.0.1", &[&chain(31)]), Some(ip("203.0.113.7")));
+    assert_eq!(caller(&trusted_proxies, "10.0.0.1", &[&chain(32)]), None);
 }
 
 // C4
 #[test]
 fn a_hop_that_does_not_parse_makes_the_caller_unknown() {
-    let callers = trusting(&["10.0.0.1"]);
+    let trusted_proxies = trusting(&["10.0.0.1"]);
     let bad = [
         "unknown",
         "_hidden",
@@ -152,7 +156,7 @@ fn a_hop_that_does_not_parse_makes_the_caller_unknown() {
     ];
     for hop in bad {
         assert_eq!(
-            caller(&callers, "10.0.0.1", &[&format!("203.0.113.9, {hop}")]),
+            caller(&trusted_proxies, "10.0.0.1", &[&format!("203.0.113.9, {hop}")]),
             None,
             "{hop:?}"
         );
@@ -165,7 +169,7 @@ fn a_hop_that_does_not_parse_makes_the_caller_unknown() {
         ("::ffff:203.0.113.7", "203.0.113.7"),
         ("[::ffff:203.0.113.7]:80", "203.0.113.7"),
     ] {
-        assert_eq!(caller(&callers, "10.0.0.1", &[hop]), Some(ip(expected)), "{hop}");
+        assert_eq!(caller(&trusted_proxies, "10.0.0.1", &[hop]), Some(ip(expected)), "{hop}");
     }
 }
 
@@ -178,26 +182,30 @@ fn a_trusted_peer_without_the_header_is_nobody_and_not_the_proxy() {
 // C6
 #[test]
 fn exactly_the_one_configured_header_is_read() {
-    let callers = Callers::check(&["10.0.0.1".to_owned()], Some("CF-Connecting-IP")).unwrap();
+    let trusted_proxies =
+        TrustedProxies::check(&["10.0.0.1".to_owned()], Some("CF-Connecting-IP")).unwrap();
     let mut headers = forwarded(&["198.51.100.1"]);
     for name in ["forwarded", "x-real-ip", "true-client-ip"] {
         headers.append(HeaderName::from_static(name), HeaderValue::from_static("198.51.100.1"));
     }
-    assert_eq!(callers.address(Some(ip("10.0.0.1")), &headers), None);
+    assert_eq!(trusted_proxies.client_ip(Some(ip("10.0.0.1")), &headers), None);
     headers.append(
         HeaderName::from_static("cf-connecting-ip"),
         HeaderValue::from_static("203.0.113.7"),
     );
-    assert_eq!(callers.address(Some(ip("10.0.0.1")), &headers), Some(ip("203.0.113.7")));
+    assert_eq!(trusted_proxies.client_ip(Some(ip("10.0.0.1")), &headers), Some(ip("203.0.113.7")));
 }
 
 // C7
 #[test]
 fn a_mapped_peer_is_the_ipv4_proxy() {
-    let callers = trusting(&["10.0.0.0/24"]);
-    assert_eq!(caller(&callers, "::ffff:10.0.0.1", &["203.0.113.7"]), Some(ip("203.0.113.7")));
+    let trusted_proxies = trusting(&["10.0.0.0/24"]);
     assert_eq!(
-        caller(&callers, "10.0.0.1", &["203.0.113.7, ::ffff:10.0.0.9"]),
+        caller(&trusted_proxies, "::ffff:10.0.0.1", &["203.0.113.7"]),
+        Some(ip("203.0.113.7"))
+    );
+    assert_eq!(
+        caller(&trusted_proxies, "10.0.0.1", &["203.0.113.7, ::ffff:10.0.0.9"]),
         Some(ip("203.0.113.7"))
     );
 }
@@ -205,18 +213,21 @@ fn a_mapped_peer_is_the_ipv4_proxy() {
 // C13
 #[test]
 fn a_unix_socket_is_unknown_unless_it_is_declared_a_proxy() {
-    assert_eq!(trusting(&["10.0.0.1"]).address(None, &forwarded(&["203.0.113.7"])), None);
-    let callers = trusting(&["unix"]);
-    assert_eq!(callers.address(None, &forwarded(&["203.0.113.7"])), Some(ip("203.0.113.7")));
-    assert_eq!(callers.address(None, &forwarded(&[])), None);
-    assert_eq!(caller(&callers, "10.0.0.1", &["203.0.113.7"]), Some(ip("10.0.0.1")));
+    assert_eq!(trusting(&["10.0.0.1"]).client_ip(None, &forwarded(&["203.0.113.7"])), None);
+    let trusted_proxies = trusting(&["unix"]);
+    assert_eq!(
+        trusted_proxies.client_ip(None, &forwarded(&["203.0.113.7"])),
+        Some(ip("203.0.113.7"))
+    );
+    assert_eq!(trusted_proxies.client_ip(None, &forwarded(&[])), None);
+    assert_eq!(caller(&trusted_proxies, "10.0.0.1", &["203.0.113.7"]), Some(ip("10.0.0.1")));
 }
 
 // C15
 #[test]
 fn trusting_everybody_refuses_to_start() {
     let refused = |proxies: &[String], header: Option<&str>| {
-        Callers::check(proxies, header).unwrap_err().is_config()
+        TrustedProxies::check(proxies, header).unwrap_err().is_config()
     };
     for wide in [
         "0.0.0.0/0",
@@ -239,7 +250,7 @@ fn trusting_everybody_refuses_to_start() {
         let blocks = everything.len();
         assert!(refused(&everything, None), "all of {blocks} blocks");
         for but_one in [&everything[1..], &everything[..blocks - 1]] {
-            assert!(Callers::check(but_one, None).is_ok(), "all but one");
+            assert!(TrustedProxies::check(but_one, None).is_ok(), "all but one");
         }
     }
     assert!(refused(&[], Some("X-Forwarded-For")), "a header that nobody writes");
@@ -250,7 +261,7 @@ fn trusting_everybody_refuses_to_start() {
 // C16
 #[test]
 fn ten_thousand_hops_and_a_hundred_kilobytes_are_bounded_work() {
-    let callers = trusting(&["10.0.0.0/24"]);
+    let trusted_proxies = trusting(&["10.0.0.0/24"]);
     let inputs = [
         "10.0.0.2,".repeat(10_000),
         "1".repeat(100_000),
@@ -263,7 +274,7 @@ fn ten_thousand_hops_and_a_hundred_kilobytes_are_bounded_work() {
         let best = (0..50)
             .map(|_| {
                 let started = Instant::now();
-                assert_eq!(callers.address(Some(ip("10.0.0.1")), &headers), expected);
+                assert_eq!(trusted_proxies.client_ip(Some(ip("10.0.0.1")), &headers), expected);
                 started.elapsed()
             })
             .min();

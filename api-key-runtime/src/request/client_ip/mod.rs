@@ -25,7 +25,7 @@ const DEFAULT_HEADER: &str = "X-Forwarded-For";
 
 /// How the caller's address is told.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Callers {
+pub(crate) struct TrustedProxies {
     /// None: every forwarding header is ignored.
     proxies: Option<Proxies>,
 }
@@ -37,7 +37,7 @@ struct Proxies {
     header: HeaderName,
 }
 
-impl Callers {
+impl TrustedProxies {
     /// Checks the proxies' own addresses and the one header they write.
     pub(crate) fn check(proxies: &[String], header: Option<&str>) -> Result<Self, Error> {
         if proxies.is_empty() {
@@ -64,13 +64,13 @@ impl Callers {
     }
 
     /// Whether any proxy is trusted at all.
-    pub(crate) fn trust_proxies(&self) -> bool {
+    pub(crate) fn are_configured(&self) -> bool {
         self.proxies.is_some()
     }
 
     /// The caller's canonical address; `None` where it is unknown.
     #[inline]
-    pub(crate) fn address(&self, peer: Option<IpAddr>, headers: &HeaderMap) -> Option<IpAddr> {
+    pub(crate) fn client_ip(&self, peer: Option<IpAddr>, headers: &HeaderMap) -> Option<IpAddr> {
         let peer = peer.map(|peer| peer.to_canonical());
         match &self.proxies {
             Some(proxies) if proxies.trust(peer) => proxies.caller(headers),
