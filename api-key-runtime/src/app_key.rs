@@ -112,7 +112,7 @@ impl fmt::Debug for AppKey {
 }
 
 /// In a request's extensions: the attribute was there and let it pass without a key.
-pub(crate) struct PassedWithoutKey;
+pub(crate) struct Anonymous;
 
 impl FromRequest for AppKey {
     type Error = actix_web::Error;
@@ -124,7 +124,7 @@ impl FromRequest for AppKey {
             return ready(Ok(key.clone()));
         }
         let route = route_of(request);
-        let optional = extensions.get::<PassedWithoutKey>().is_some();
+        let optional = extensions.get::<Anonymous>().is_some();
         // Behind `optional` this is ordinary, and `Option<AppKey>` is `None`: only who lets it become an answer is told.
         if !optional && LOGGED.should_log(route.clone()) {
             log::error!(

@@ -8,7 +8,7 @@ use actix_web::{
 
 use crate::{
     AppKey, AppKeys, KeyDigest,
-    app_key::PassedWithoutKey,
+    app_key::Anonymous,
     app_keys,
     authorize::authorize,
     cache::Cached,
@@ -64,8 +64,8 @@ where
     Answer: Responder + 'static,
 {
     Box::pin(async move {
-        let admitted = match authenticate(policy, &request).await {
-            Ok(admitted) => admitted,
+        let access = match authenticate(policy, &request).await {
+            Ok(access) => access,
             Err(rejection) => return at_handler(*rejection),
         };
         let mut payload = payload.into_inner();
@@ -75,7 +75,7 @@ where
             }
             Err(error) => HttpResponse::from_error(error),
         };
-        admitted.finish(&mut response);
+        access.finish(&mut response);
         response
     })
 }
@@ -85,22 +85,22 @@ pub(crate) type Rejection = Box<HttpResponse>;
 
 /// A request that was let through, and what its response needs.
 #[must_use = "the response of a guarded handler is finished"]
-pub(crate) struct Admitted<K = AppKeys> {
+pub(crate) struct Access<K = AppKeys> {
     keys: K,
     in_query: bool,
 }
 
-impl<K: Borrow<AppKeys>> Admitted<K> {
+impl<K: Borrow<AppKeys>> Access<K> {
     pub(crate) fn finish<B>(&self, response: &mut HttpResponse<B>) {
         let inner = self.keys.borrow().inner();
         inner.responses.finish(response, self.in_query);
     }
 }
 
-impl Admitted<&AppKeys> {
+impl Access<&AppKeys> {
     /// For who hands the request on, of which this borrows, before there is a response.
-    pub(crate) fn detach(&self) -> Admitted {
-        Admitted { keys: self.keys.clone(), in_query: self.in_query }
+    pub(crate) fn detach(&self) -> Access {
+        Access { keys: self.keys.clone(), in_query: self.in_query }
     }
 }
 
@@ -108,18 +108,18 @@ impl Admitted<&AppKeys> {
 pub(crate) async fn authenticate<'a>(
     policy: &'a Policy,
     request: &'a HttpRequest,
-) -> Result<Admitted<&'a AppKeys>, Rejection> {
+) -> Result<Access<&'a AppKeys>, Rejection> {
     let Some(keys) = app_keys::of(request) else {
         return Err(Box::new(marked(misconfigured(), Mark::NoAppKeys)));
     };
     // Gone before anything is awaited: what lives across an await is kept in the future, and moved about with it.
-    let begun = Check::new(keys, policy, request).begin();
-    match begun {
-        Begun::Admitted(in_query) => Ok(Admitted { keys, in_query }),
-        Begun::Rejected(rejection) => Err(rejection),
-        Begun::LookUp(look_up) => {
+    let step = Check::new(keys, policy, request).begin();
+    match step {
+        Step::Done(in_query) => Ok(Access { keys, in_query }),
+        Step::Rejected(rejection) => Err(rejection),
+        Step::Lookup(look_up) => {
             let in_query = look_up.await?;
-            Ok(Admitted { keys, in_query })
+            Ok(Access { keys, in_query })
         }
     }
 }
@@ -134,12 +134,12 @@ struct Check<'a> {
 }
 
 /// How far a check came without waiting.
-enum Begun<'a> {
+enum Step<'a> {
     /// Whether the credential stands in the query.
-    Admitted(bool),
+    Done(bool),
     Rejected(Rejection),
     /// What this process does not know by itself. Boxed, so that a request that hits carries none of it along.
-    LookUp(Pin<Box<dyn Future<Output = Result<bool, Rejection>> + 'a>>),
+    Lookup(Pin<Box<dyn Future<Output = Result<bool, Rejection>> + 'a>>),
 }
 
 impl<'a> Check<'a> {
@@ -156,7 +156,7 @@ impl<'a> Check<'a> {
 
     /// Credential, digest, record, verdict. Not part of a future: what one of these keeps, it keeps in memory, and moves about.
     #[inline]
-    fn begin(&self) -> Begun<'a> {
+    fn begin(&self) -> Step<'a> {
         let inner = self.keys.inner();
         let (headers, query) = (self.request.headers(), self.request.query_string());
         let (key, in_query) = match extract(&inner.key_locations, headers, query) {
@@ -171,13 +171,13 @@ impl<'a> Check<'a> {
             Cached::Hit(known) => {
                 let found = Found { known, digest, by: JudgedBy::Cache };
                 match self.authorize_found(found, now, in_query) {
-                    Ok(()) => Begun::Admitted(in_query),
-                    Err(rejection) => Begun::Rejected(rejection),
+                    Ok(()) => Step::Done(in_query),
+                    Err(rejection) => Step::Rejected(rejection),
                 }
             }
             probe => {
                 let check = *self;
-                Begun::LookUp(Box::pin(async move {
+                Step::Lookup(Box::pin(async move {
                     match look_up(inner, &key, (digest, probe), lease, now).await {
                         Ok(found) => check.authorize_found(found, now, in_query)?,
                         Err((reason, by)) => return Err(check.reject(reason, by, in_query, None)),
@@ -190,16 +190,16 @@ impl<'a> Check<'a> {
 
     /// Nothing that could be a key was presented.
     #[inline(never)]
-    fn without_key(&self, presented: &Credential<'_>) -> Begun<'a> {
+    fn without_key(&self, presented: &Credential<'_>) -> Step<'a> {
         let (reason, in_query) = match *presented {
             Credential::Nothing if self.policy.is_optional() => {
                 let mut extensions = self.request.extensions_mut();
                 // An outer scope may have other keys and have found one of them, which is no key of these.
                 extensions.remove::<AppKey>();
-                extensions.insert(PassedWithoutKey);
+                extensions.insert(Anonymous);
                 let counters = &self.keys.inner().counters;
                 counters.count(Outcome::AcceptedWithoutKey, JudgedBy::Request);
-                return Begun::Admitted(false);
+                return Step::Done(false);
             }
             Credential::Nothing => (Reason::NoKey, false),
             Credential::Malformed { in_query } | Credential::Key { in_query, .. } => {
@@ -211,7 +211,7 @@ impl<'a> Check<'a> {
                 (Reason::SeveralKeys, in_query)
             }
         };
-        Begun::Rejected(self.reject(reason, JudgedBy::Request, in_query, None))
+        Step::Rejected(self.reject(reason, JudgedBy::Request, in_query, None))
     }
 
     /// The verdict on a key that was found.

@@ -13,7 +13,7 @@ use actix_web::{
 };
 
 use crate::{
-    authenticate::{Admitted, authenticate},
+    authenticate::{Access, authenticate},
     policy::Policy,
 };
 
@@ -187,16 +187,16 @@ where
         let policy = self.policy;
         Box::pin(async move {
             // Borrowed and never cloned: actix's routing panics where somebody else holds the request.
-            let admitted = match authenticate(&policy, request.request()).await {
-                Ok(admitted) => admitted.detach(),
+            let access = match authenticate(&policy, request.request()).await {
+                Ok(access) => access.detach(),
                 Err(rejection) => return Ok(refused(request, *rejection)),
             };
             match service.call(request).await {
                 Ok(mut response) => {
-                    admitted.finish(response.response_mut());
+                    access.finish(response.response_mut());
                     Ok(response.map_into_left_body())
                 }
-                Err(error) => Err(finished(error, admitted)),
+                Err(error) => Err(finished(error, access)),
             }
         })
     }
@@ -209,9 +209,9 @@ fn refused<B>(request: ServiceRequest, rejection: HttpResponse) -> ServiceRespon
 }
 
 /// The error of another middleware inside remains what it is, and the response it becomes is one of a guarded handler.
-fn finished(mut error: Error, admitted: Admitted) -> Error {
+fn finished(mut error: Error, access: Access) -> Error {
     error.add_response_mapper(move |mut response| {
-        admitted.finish(&mut response);
+        access.finish(&mut response);
         response
     });
     error

@@ -18,7 +18,7 @@ use actix_web::{
 };
 
 use super::paths::UNMATCHED;
-use crate::{app_key::PassedWithoutKey, response::Mark};
+use crate::{app_key::Anonymous, response::Mark};
 
 /// A handler that has not begun to answer by then is taken for one that runs.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -203,5 +203,5 @@ impl What {
 }
 
 fn passed_without_key(request: &HttpRequest) -> bool {
-    request.extensions().get::<PassedWithoutKey>().is_some()
+    request.extensions().get::<Anonymous>().is_some()
 }
