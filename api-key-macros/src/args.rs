@@ -7,7 +7,7 @@ use syn::{
     parse::{Parse, ParseStream, Parser},
 };
 
-use crate::faults::Faults;
+use crate::errors::Errors;
 
 const NAMES: [&str; 4] = ["scopes", "any_scope", "optional", "crate"];
 
@@ -28,20 +28,20 @@ pub(crate) struct Args {
 
 impl Args {
     /// Reads all arguments. A faulty one is left out and does not hide the next.
-    pub(crate) fn parse(tokens: TokenStream, faults: &mut Faults) -> Self {
+    pub(crate) fn parse(tokens: TokenStream, errors: &mut Errors) -> Self {
         let mut args = Self::default();
-        let parsed = (|input: ParseStream<'_>| args.parse_all(input, faults)).parse2(tokens);
+        let parsed = (|input: ParseStream<'_>| args.parse_all(input, errors)).parse2(tokens);
         if let Err(fault) = parsed {
-            faults.push(fault);
+            errors.push(fault);
         }
         args
     }
 
-    fn parse_all(&mut self, input: ParseStream<'_>, faults: &mut Faults) -> Result<()> {
+    fn parse_all(&mut self, input: ParseStream<'_>, errors: &mut Errors) -> Result<()> {
         let mut seen = Vec::new();
         while !input.is_empty() {
             if let Err(fault) = self.parse_one(input, &mut seen) {
-                faults.push(fault);
+                errors.push(fault);
                 skip_to_end(input)?;
             }
             input.parse::<Option<Token![,]>>()?;

@@ -7,7 +7,7 @@ use syn::{
     Attribute, LitStr, Meta, MetaList, Result, Token, parse::ParseStream, punctuated::Punctuated,
 };
 
-use crate::faults::Faults;
+use crate::errors::Errors;
 
 /// Macros of actix-web that register the function below them, by the last segment of their path.
 pub(crate) const ROUTES: [&str; 12] = [
@@ -56,11 +56,11 @@ impl<T> Placed<T> {
     }
 }
 
-pub(crate) fn place(attrs: &[Attribute], faults: &mut Faults) -> Placed<Attribute> {
+pub(crate) fn place(attrs: &[Attribute], errors: &mut Errors) -> Placed<Attribute> {
     let mut placed = Placed::nowhere();
     for attr in attrs {
         let with = |meta| Attribute { meta, ..attr.clone() };
-        let metas = place_meta(attr.meta.clone(), faults);
+        let metas = place_meta(attr.meta.clone(), errors);
         placed.append(Placed {
             outer: metas.outer.into_iter().map(with).collect(),
             inner: metas.inner.into_iter().map(with).collect(),
@@ -69,16 +69,16 @@ pub(crate) fn place(attrs: &[Attribute], faults: &mut Faults) -> Placed<Attribut
     placed
 }
 
-fn place_meta(meta: Meta, faults: &mut Faults) -> Placed<Meta> {
+fn place_meta(meta: Meta, errors: &mut Errors) -> Placed<Meta> {
     if is_own(&meta) {
-        faults.on(
+        errors.on(
             meta.path(),
             "`#[require_app_key]` is here twice: write one, with the arguments of both",
         );
         return Placed::nowhere();
     }
     if is_openapi(&meta) {
-        faults.on(
+        errors.on(
             meta.path(),
             "`utoipa::path` must see the handler as it was written: \
              move it above `#[require_app_key]`",
@@ -88,7 +88,7 @@ fn place_meta(meta: Meta, faults: &mut Faults) -> Placed<Meta> {
         return if is_bare { Placed::nowhere() } else { Placed::outer(meta) };
     }
     if is_renamed_route(&meta) {
-        faults.on(
+        errors.on(
             meta.path(),
             "this looks like a route macro under another name: \
              write it above `#[require_app_key]`",
@@ -96,7 +96,7 @@ fn place_meta(meta: Meta, faults: &mut Faults) -> Placed<Meta> {
         return Placed::outer(meta);
     }
     match &meta {
-        Meta::List(list) if meta.path().is_ident("cfg_attr") => place_conditional(list, faults),
+        Meta::List(list) if meta.path().is_ident("cfg_attr") => place_conditional(list, errors),
         _ if is_route(&meta) || is_builtin(&meta) => Placed::outer(meta),
         _ => Placed::inner(meta),
     }
@@ -106,14 +106,14 @@ fn place_meta(meta: Meta, faults: &mut Faults) -> Placed<Meta> {
 // Output: outer cfg_attr(PREDICATE, get("/")), inner cfg_attr(PREDICATE, tracing::instrument)
 //
 // On the outer function `tracing::instrument` would record the request, and with it the key.
-fn place_conditional(list: &MetaList, faults: &mut Faults) -> Placed<Meta> {
+fn place_conditional(list: &MetaList, errors: &mut Errors) -> Placed<Meta> {
     let Ok((predicate, metas)) = list.parse_args_with(conditional) else {
         // The compiler says what is wrong with it.
         return Placed::outer(list.clone().into());
     };
     let mut placed = Placed::nowhere();
     for meta in metas {
-        placed.append(place_meta(meta, faults));
+        placed.append(place_meta(meta, errors));
     }
     Placed {
         outer: under(&predicate, placed.outer, list),

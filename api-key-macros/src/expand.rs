@@ -10,30 +10,30 @@ use syn::{
 use crate::{
     args::Args,
     attributes::{self, Placed},
-    faults::Faults,
+    errors::Errors,
     handler::Handler,
     validate::validate,
 };
 
 pub(crate) fn expand(args: TokenStream, item: TokenStream) -> TokenStream {
-    let mut faults = Faults::default();
-    let args = Args::parse(args, &mut faults);
+    let mut errors = Errors::default();
+    let args = Args::parse(args, &mut errors);
     let output = match syn::parse2(item.clone()) {
-        Ok(handler) => expand_handler(&handler, &args, &mut faults).unwrap_or(item),
+        Ok(handler) => expand_handler(&handler, &args, &mut errors).unwrap_or(item),
         Err(fault) => {
-            faults.push(fault);
+            errors.push(fault);
             item
         }
     };
-    quote!(#output #faults)
+    quote!(#output #errors)
 }
 
-/// `None`: the item cannot be made into anything, and its faults say why.
-fn expand_handler(handler: &Handler, args: &Args, faults: &mut Faults) -> Option<TokenStream> {
-    let attrs = attributes::place(&handler.attrs, faults);
+/// `None`: the item cannot be made into anything, and its errors say why.
+fn expand_handler(handler: &Handler, args: &Args, errors: &mut Errors) -> Option<TokenStream> {
+    let attrs = attributes::place(&handler.attrs, errors);
     let unfit = validate(handler);
     let is_fit = unfit.is_empty();
-    faults.append(unfit);
+    errors.append(unfit);
     if !handler.can_be_nested() {
         return None;
     }
@@ -150,7 +150,7 @@ impl<'a> Expansion<'a> {
         }
     }
 
-    /// Instead of a call that would only add to the faults reported.
+    /// Instead of a call that would only add to the errors reported.
     fn unreachable(&self) -> TokenStream {
         quote_spanned!(self.site=> ::core::unreachable!())
     }

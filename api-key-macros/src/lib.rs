@@ -8,8 +8,8 @@ use proc_macro::TokenStream;
 
 mod args;
 mod attributes;
+mod errors;
 mod expand;
-mod faults;
 mod handler;
 #[cfg(test)]
 mod tests;

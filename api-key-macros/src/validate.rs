@@ -5,58 +5,58 @@ use quote::ToTokens;
 use syn::{Attribute, FnArg, ReturnType, Safety, Signature};
 
 use crate::{
-    faults::Faults,
+    errors::Errors,
     handler::{Body, Handler},
 };
 
 /// How many arguments actix-web's `Handler` knows.
 const MOST_ARGUMENTS: usize = 16;
 
-pub(crate) fn validate(handler: &Handler) -> Faults {
-    let mut faults = Faults::default();
-    qualifiers(&handler.sig, &mut faults);
-    arguments(&handler.sig, &mut faults);
+pub(crate) fn validate(handler: &Handler) -> Errors {
+    let mut errors = Errors::default();
+    qualifiers(&handler.sig, &mut errors);
+    arguments(&handler.sig, &mut errors);
     if matches!(handler.sig.output, ReturnType::Default) {
-        faults.on(
+        errors.on(
             &handler.sig.ident,
             "a handler needs a return type: write what it answers, such as `-> impl Responder`",
         );
     }
     if let Body::Missing(semicolon) = &handler.body {
-        faults.on(
+        errors.on(
             semicolon,
             "a handler needs a body: write `#[require_app_key]` above the function that has it",
         );
     }
-    faults
+    errors
 }
 
-fn qualifiers(sig: &Signature, faults: &mut Faults) {
+fn qualifiers(sig: &Signature, errors: &mut Errors) {
     if let Some(constness) = &sig.constness {
-        faults.on(constness, "a handler cannot be `const`: remove `const`");
+        errors.on(constness, "a handler cannot be `const`: remove `const`");
     }
     if let Safety::Unsafe(safety) = &sig.safety {
-        faults.on(
+        errors.on(
             safety,
             "a handler cannot be `unsafe`: remove it, and write an `unsafe` block inside",
         );
     }
     if let Some(abi) = &sig.abi {
-        faults.on(abi, "a handler has Rust's own ABI: remove `extern`");
+        errors.on(abi, "a handler has Rust's own ABI: remove `extern`");
     }
 }
 
-fn arguments(sig: &Signature, faults: &mut Faults) {
+fn arguments(sig: &Signature, errors: &mut Errors) {
     for input in &sig.inputs {
         match input {
-            FnArg::Receiver(receiver) => faults.on(
+            FnArg::Receiver(receiver) => errors.on(
                 receiver.self_token,
                 "a handler has no `self`: \
                  take what it needs as an argument, such as `web::Data<T>`",
             ),
             FnArg::Typed(argument) => {
                 if let Some(keyword) = find_impl(argument.ty.to_token_stream()) {
-                    faults.on(
+                    errors.on(
                         keyword,
                         "the arguments of a handler cannot be `impl Trait`: \
                          name the type, or a type parameter",
@@ -68,7 +68,7 @@ fn arguments(sig: &Signature, faults: &mut Faults) {
     // One that a `#[cfg]` may remove does not count; if it stays, the compiler refuses it.
     let mut certain = sig.inputs.iter().filter(|input| !has_cfg(input));
     if let Some(first_too_many) = certain.nth(MOST_ARGUMENTS) {
-        faults.on(
+        errors.on(
             first_too_many,
             format!(
                 "a handler has at most {MOST_ARGUMENTS} arguments: \
@@ -77,7 +77,7 @@ fn arguments(sig: &Signature, faults: &mut Faults) {
         );
     }
     if let Some(variadic) = &sig.variadic {
-        faults.on(variadic.dots, "a handler has a fixed number of arguments: remove `...`");
+        errors.on(variadic.dots, "a handler has a fixed number of arguments: remove `...`");
     }
 }
 

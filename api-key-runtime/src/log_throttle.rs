@@ -7,7 +7,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use crate::sync::lock;
+use crate::lock::lock;
 
 const SILENCE: Duration = Duration::from_secs(3600);
 /// Subjects that are remembered; past that all are forgotten, so that memory stays bounded.

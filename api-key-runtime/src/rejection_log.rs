@@ -14,7 +14,7 @@ use std::{
 
 use actix_web::{HttpRequest, http::Method};
 
-use crate::{cache::CachedKey, reason::Reason, request::route_of, sync::lock};
+use crate::{cache::CachedKey, lock::lock, reason::Reason, request::route_of};
 
 /// Lines that one reason may write within [`WINDOW`]; the others are counted and told in one summary.
 const LINES_PER_WINDOW: usize = 10;

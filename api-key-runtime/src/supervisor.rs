@@ -12,8 +12,8 @@ use crate::{
     circuit_breaker::CircuitBreaker,
     clock::MonotonicTime,
     feed::Feed,
+    lock::{lock, wait_timeout_while},
     lookup::Lookups,
-    sync::{lock, wait_timeout_while},
 };
 
 /// How often it looks.

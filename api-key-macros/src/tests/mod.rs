@@ -11,8 +11,8 @@ use crate::expand::expand;
 
 mod arguments;
 mod attributes;
+mod errors;
 mod expansion;
-mod faults;
 mod half_typed;
 mod macro_rules;
 
@@ -39,7 +39,7 @@ fn messages(output: TokenStream) -> Vec<String> {
     messages
 }
 
-/// Asserts that an item is expanded to exactly this, faults included.
+/// Asserts that an item is expanded to exactly this, errors included.
 #[track_caller]
 fn assert_expands(args: &str, item: TokenStream, expected: &TokenStream) {
     let output = expand(tokens(args), item);

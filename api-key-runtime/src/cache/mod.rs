@@ -33,7 +33,7 @@ use self::{
     generations::Generations,
     tombstones::{Tombstone, Tombstones},
 };
-use crate::{KeyDigest, KeyRecord, clock::MonotonicTime, store::Changed, sync::lock};
+use crate::{KeyDigest, KeyRecord, clock::MonotonicTime, lock::lock, store::Changed};
 
 /// Digests that are known to be in no table. Anyone can make them up, so they are few, and displace nothing else.
 const MAX_UNKNOWN: usize = 65_536;

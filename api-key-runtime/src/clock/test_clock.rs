@@ -7,7 +7,7 @@ use std::{
 
 use chrono::{DateTime, Utc};
 
-use crate::sync::lock;
+use crate::lock::lock;
 
 /// A clock for tests, which stands still until it is set.
 ///

@@ -21,9 +21,9 @@ use crate::{
     cache::Cache,
     circuit_breaker::{Attempt, Call, CircuitBreaker},
     clock::MonotonicTime,
+    lock::{lock, wait_timeout_while},
     log_throttle::LogThrottle,
     outage_log::OutageLog,
-    sync::{lock, wait_timeout_while},
 };
 
 /// Threads that hang and are replaced; past that no more are started until one comes back.

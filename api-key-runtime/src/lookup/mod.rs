@@ -32,10 +32,10 @@ use crate::{
     circuit_breaker::CircuitBreaker,
     clock::MonotonicTime,
     key::{Digester, Digests},
+    lock::lock,
     log_throttle::LogThrottle,
     metrics::{LookupTimes, Times},
     reason::Reason,
-    sync::lock,
 };
 
 /// Threads that ask the store: one, and one more for while that one is stuck. More were measured to be slower.

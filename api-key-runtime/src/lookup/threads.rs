@@ -13,9 +13,9 @@ use crate::{
     Error, KeyDigest, StoreError,
     circuit_breaker::{Attempt, Call},
     clock::MonotonicTime,
+    lock::{wait, wait_timeout},
     log_throttle::LogThrottle,
     reason::Reason,
-    sync::{wait, wait_timeout},
 };
 
 /// How long a thread may be at its batch before another one takes the next.

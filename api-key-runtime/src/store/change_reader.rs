@@ -7,7 +7,7 @@ use std::{
 };
 
 use super::{ChangeCursor, Changes, StoreError};
-use crate::sync::lock;
+use crate::lock::lock;
 
 /// Something that changes are read over, of either database.
 pub(super) trait ChangeReader: Send {

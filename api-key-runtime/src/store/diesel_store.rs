@@ -15,12 +15,12 @@ use super::sqlite;
 use super::{
     ChangeCursor, Changes, Connection, Database, KeyStore, StoreError,
     change_reader::{ChangeReader, ReaderSlot},
+    checked_connection::{Idle, Opened},
     on_either,
-    opened::{Idle, Opened},
     pepper_check::claim_digest_algorithm,
     usage::UsageConnection,
 };
-use crate::{Error, KeyDigest, KeyRecord, KeyUsage, key::Digester, sync::lock};
+use crate::{Error, KeyDigest, KeyRecord, KeyUsage, key::Digester, lock::lock};
 
 /// More would only be left over from threads that were replaced.
 const MAX_IDLE: usize = 2;

@@ -1,6 +1,6 @@
 //! Connections of the application's, in whose transactions keys are issued.
 
-use super::Aborted;
+use super::TransactionError;
 use crate::{Error, KeyRecord};
 
 /// A connection that [`Admin::issue_in_transaction`](crate::Admin::issue_in_transaction) takes: Diesel's own to Postgres or SQLite, or one that is
@@ -23,7 +23,8 @@ macro_rules! key_connection {
         impl sealed::Issue for $connection {
             fn issue_in_transaction(&mut self, new: &KeyRecord) -> Result<KeyRecord, Error> {
                 use $queries as queries;
-                queries::issue_in_transaction(self, new).map_err(Aborted::into_error_of_yours)
+                queries::issue_in_transaction(self, new)
+                    .map_err(TransactionError::into_error_of_yours)
             }
         }
     };

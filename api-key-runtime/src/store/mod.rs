@@ -5,10 +5,10 @@ use std::{error, fmt, thread, time::Duration};
 use crate::{KeyDigest, KeyRecord, KeyUsage};
 
 #[cfg(feature = "_diesel")]
-mod aborted;
-#[cfg(feature = "_diesel")]
 mod change_reader;
 mod changes;
+#[cfg(feature = "_diesel")]
+mod checked_connection;
 #[cfg(feature = "_diesel")]
 mod connection;
 #[cfg(feature = "_diesel")]
@@ -22,8 +22,6 @@ mod migration_files;
 #[cfg(feature = "_diesel")]
 mod migrations;
 #[cfg(feature = "_diesel")]
-mod opened;
-#[cfg(feature = "_diesel")]
 mod pepper_check;
 #[cfg(feature = "_diesel")]
 mod pool;
@@ -36,14 +34,16 @@ pub mod sqlite;
 #[cfg(feature = "_diesel")]
 mod table;
 #[cfg(feature = "_diesel")]
+mod transaction_error;
+#[cfg(feature = "_diesel")]
 mod usage;
 
 pub(crate) use self::changes::Changed;
 pub use self::changes::{ChangeCursor, Changes};
 #[cfg(feature = "_diesel")]
 use self::{
-    aborted::Aborted,
     connection::{Connection, on_either},
+    transaction_error::TransactionError,
 };
 #[cfg(feature = "_diesel")]
 pub(crate) use self::{

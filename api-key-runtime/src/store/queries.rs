@@ -21,7 +21,7 @@ use super::{
 };
 use crate::{
     AllowedIps, DigestAlgorithm, Error, KeyDigest, KeyRecord, KeyUsage, ScopeSet,
-    log_throttle::LogThrottle, store::Aborted,
+    log_throttle::LogThrottle, store::TransactionError,
 };
 
 /// Of which keys it was said that their rows cannot be read.
@@ -247,7 +247,10 @@ fn insert(connection: &mut Connection, new: &KeyRecord) -> QueryResult<KeyRecord
 }
 
 /// Inserts a new key in a transaction of its own.
-pub(crate) fn issue(connection: &mut Connection, new: &KeyRecord) -> Result<KeyRecord, Aborted> {
+pub(crate) fn issue(
+    connection: &mut Connection,
+    new: &KeyRecord,
+) -> Result<KeyRecord, TransactionError> {
     write(connection, |connection| issue_in_transaction(connection, new))
 }
 
@@ -255,7 +258,7 @@ pub(crate) fn issue(connection: &mut Connection, new: &KeyRecord) -> Result<KeyR
 pub(crate) fn issue_in_transaction(
     connection: &mut Connection,
     new: &KeyRecord,
-) -> Result<KeyRecord, Aborted> {
+) -> Result<KeyRecord, TransactionError> {
     let ours = new.digest_algorithm.as_str();
     if digest_algorithm(connection)?.is_none() {
         // Whoever issues the first key at the same time may have decided it meanwhile, and as we would.
@@ -277,7 +280,7 @@ pub(crate) fn revoke(
     connection: &mut Connection,
     id: i64,
     now: DateTime<Utc>,
-) -> Result<KeyRecord, Aborted> {
+) -> Result<KeyRecord, TransactionError> {
     write(connection, |connection| {
         let live = api_keys::table.find(id).filter(api_keys::revoked_at.is_null());
         diesel::update(live).set(api_keys::revoked_at.eq(now)).execute(connection)?;
@@ -290,7 +293,7 @@ pub(crate) fn set_disabled(
     connection: &mut Connection,
     id: i64,
     at: Option<DateTime<Utc>>,
-) -> Result<KeyRecord, Aborted> {
+) -> Result<KeyRecord, TransactionError> {
     write(connection, |connection| {
         if existing(connection, id)?.revoked_at.is_some() {
             return Err(Error::conflict(format!(
@@ -326,7 +329,7 @@ pub(crate) fn count_live_except(
         .get_result(connection)
 }
 
-fn existing(connection: &mut Connection, id: i64) -> Result<KeyRecord, Aborted> {
+fn existing(connection: &mut Connection, id: i64) -> Result<KeyRecord, TransactionError> {
     get(connection, id)?.ok_or_else(|| Error::not_found(id).into())
 }
 

@@ -2,7 +2,10 @@
 
 use chrono::{DateTime, Utc};
 
-use super::{Aborted, Connection, Database, on_either, opened::over_live, schema_check::check};
+use super::{
+    Connection, Database, TransactionError, checked_connection::over_live, on_either,
+    schema_check::check,
+};
 use crate::{Error, KeyRecord, KeyUsage};
 
 /// The key table of a database.
@@ -62,11 +65,11 @@ impl Table {
 
     fn change(
         &self,
-        change: impl FnOnce(&mut Connection) -> Result<KeyRecord, Aborted>,
+        change: impl FnOnce(&mut Connection) -> Result<KeyRecord, TransactionError>,
     ) -> Result<KeyRecord, Unchanged> {
-        let done = self.connect().map_err(Aborted::Refused);
+        let done = self.connect().map_err(TransactionError::Refused);
         done.and_then(|mut connection| change(&mut connection)).map_err(|aborted| Unchanged {
-            perhaps_changed: matches!(aborted, Aborted::Unknown(_)),
+            perhaps_changed: matches!(aborted, TransactionError::Unknown(_)),
             error: aborted.into_error(&self.0),
         })
     }

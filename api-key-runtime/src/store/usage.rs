@@ -3,10 +3,11 @@
 use std::sync::{Mutex, MutexGuard};
 
 use super::{
-    Database, StoreError, on_either,
-    opened::{Idle, Opened},
+    Database, StoreError,
+    checked_connection::{Idle, Opened},
+    on_either,
 };
-use crate::{KeyUsage, sync::lock};
+use crate::{KeyUsage, lock::lock};
 
 /// The connection, where it is not in use: opened when it is needed and let go when it fails.
 #[derive(Debug, Default)]

@@ -15,7 +15,7 @@ use chrono::Utc;
 use crate::{
     ChangeCursor, Changes, Error, IssuedKey, KeyDigest, KeyRecord, KeyStore, NewKey, StoreError,
     key::{Digester, KeyForm},
-    sync::{lock, wait_timeout},
+    lock::{lock, wait_timeout},
 };
 
 /// Keys in memory, for tests without a database. Clones share the keys. It tells its changes, so keys are cached until they change.

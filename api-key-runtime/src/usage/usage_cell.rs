@@ -8,7 +8,7 @@ use std::{
     },
 };
 
-use crate::{clock::MonotonicTime, sync::lock};
+use crate::{clock::MonotonicTime, lock::lock};
 
 /// The uses of a key since they were last taken. Of uses within microseconds of each other, any may be named as the last one.
 #[derive(Debug, Default)]

@@ -21,7 +21,7 @@ use crate::{
     Error, KeyStore, StoreError,
     cache::CachedKey,
     clock::{Clock, MonotonicTime, to_stored},
-    sync::{lock, wait_timeout_while},
+    lock::{lock, wait_timeout_while},
 };
 
 /// Keys that one call of the store writes: many to a statement, and few enough to hold their rows for some milliseconds only.

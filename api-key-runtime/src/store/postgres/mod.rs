@@ -13,7 +13,7 @@ use diesel::{
 };
 
 use self::server::PRIMARY;
-use super::{Aborted, aborted::not_committed};
+use super::{TransactionError, transaction_error::not_committed};
 
 /// The connection that `queries.rs` is written against.
 type Connection = diesel::PgConnection;
@@ -39,8 +39,8 @@ pub(crate) const TRIGGERS: &[&str] = &[
 /// Runs a change in a transaction that is durable before it is acknowledged, whatever the server's default.
 fn write<T>(
     connection: &mut Connection,
-    change: impl FnOnce(&mut Connection) -> Result<T, Aborted>,
-) -> Result<T, Aborted> {
+    change: impl FnOnce(&mut Connection) -> Result<T, TransactionError>,
+) -> Result<T, TransactionError> {
     let mut is_done = false;
     let committed = connection.transaction(|connection| {
         connection.batch_execute(

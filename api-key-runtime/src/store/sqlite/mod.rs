@@ -12,7 +12,7 @@ use diesel::{
     sql_types,
 };
 
-use super::{Aborted, aborted::not_committed};
+use super::{TransactionError, transaction_error::not_committed};
 
 /// The connection that `queries.rs` is written against.
 type Connection = diesel::SqliteConnection;
@@ -52,8 +52,8 @@ const FULL: i64 = 2;
 /// durable before it is acknowledged and waits for other writers, however the application has set its own connections.
 fn write<T>(
     connection: &mut Connection,
-    change: impl FnOnce(&mut Connection) -> Result<T, Aborted>,
-) -> Result<T, Aborted> {
+    change: impl FnOnce(&mut Connection) -> Result<T, TransactionError>,
+) -> Result<T, TransactionError> {
     let before: Settings = sql_query(SETTINGS).get_result(connection)?;
     let needed = Settings {
         synchronous: before.synchronous.max(FULL),

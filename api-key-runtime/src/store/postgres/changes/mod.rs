@@ -14,7 +14,7 @@ use crate::{
     Error,
     store::{
         ChangeCursor, Changes, Connection, Database, StoreError, change_reader::ChangeReader,
-        opened::Opened, postgres::server::server,
+        checked_connection::Opened, postgres::server::server,
     },
 };
 

@@ -18,7 +18,7 @@ use crate::{
     Error,
     store::{
         ChangeCursor, Changes, Connection, Database, StoreError, change_reader::ChangeReader,
-        opened::Opened, sqlite::OpenFiles,
+        checked_connection::Opened, sqlite::OpenFiles,
     },
 };
 

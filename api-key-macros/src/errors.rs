@@ -5,11 +5,11 @@ use std::fmt::Display;
 use proc_macro2::TokenStream;
 use quote::ToTokens;
 
-/// The faults found so far, in the order they were found.
+/// The errors found so far, in the order they were found.
 #[derive(Default)]
-pub(crate) struct Faults(Option<syn::Error>);
+pub(crate) struct Errors(Option<syn::Error>);
 
-impl Faults {
+impl Errors {
     pub(crate) fn is_empty(&self) -> bool {
         self.0.is_none()
     }
@@ -20,7 +20,7 @@ impl Faults {
 
     pub(crate) fn push(&mut self, fault: syn::Error) {
         match &mut self.0 {
-            Some(faults) => faults.combine(fault),
+            Some(errors) => errors.combine(fault),
             None => self.0 = Some(fault),
         }
     }
@@ -32,7 +32,7 @@ impl Faults {
 }
 
 /// One `compile_error!` for each fault; nothing where there is none.
-impl ToTokens for Faults {
+impl ToTokens for Errors {
     fn to_tokens(&self, tokens: &mut TokenStream) {
         tokens.extend(self.0.as_ref().map(syn::Error::to_compile_error));
     }

@@ -4,31 +4,31 @@ use super::Database;
 use crate::Error;
 
 /// Why a change was rolled back, or may have been.
-pub(crate) enum Aborted {
+pub(crate) enum TransactionError {
     Refused(Error),
     Database(diesel::result::Error),
     /// It failed as it was committed, and the database did not say that it was not.
     Unknown(diesel::result::Error),
 }
 
-impl From<Error> for Aborted {
+impl From<Error> for TransactionError {
     fn from(error: Error) -> Self {
         Self::Refused(error)
     }
 }
 
-impl From<diesel::result::Error> for Aborted {
+impl From<diesel::result::Error> for TransactionError {
     fn from(error: diesel::result::Error) -> Self {
         Self::Database(error)
     }
 }
 
 /// What became of a transaction whose change went well and that failed all the same.
-pub(super) fn not_committed(aborted: Aborted) -> Aborted {
+pub(super) fn not_committed(aborted: TransactionError) -> TransactionError {
     use diesel::result::{DatabaseErrorKind as Kind, Error::DatabaseError};
     match aborted {
         // A constraint that is checked as late as that.
-        Aborted::Database(
+        TransactionError::Database(
             error @ DatabaseError(
                 Kind::CheckViolation
                 | Kind::ExclusionViolation
@@ -39,13 +39,13 @@ pub(super) fn not_committed(aborted: Aborted) -> Aborted {
                 | Kind::UniqueViolation,
                 _,
             ),
-        ) => Aborted::Database(error),
-        Aborted::Database(error) => Aborted::Unknown(error),
+        ) => TransactionError::Database(error),
+        TransactionError::Database(error) => TransactionError::Unknown(error),
         other => other,
     }
 }
 
-impl Aborted {
+impl TransactionError {
     /// Of a transaction of ours.
     pub(crate) fn into_error(self, database: &Database) -> Error {
         match self {
