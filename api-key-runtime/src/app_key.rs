@@ -14,8 +14,8 @@ use actix_web::{
 use chrono::{DateTime, Utc};
 
 use crate::{
-    ScopeSet, app_keys::KeySetId, cache::CachedKey, log_throttle::LogThrottle, request::route_of,
-    response::misconfigured,
+    ScopeSet, app_keys::KeySetId, cache::CachedKey, log_throttle::LogThrottle,
+    rejection::misconfigured, request::route_of,
 };
 
 /// Routes of which it was said that nothing checks their keys.

@@ -18,10 +18,10 @@ use crate::{
     lookup::Priority,
     metrics::{JudgedBy, Outcome},
     policy::Policy,
-    reason::Reason,
-    rejection_log::RejectionLog,
+    rejection::Reason,
+    rejection::RejectionLog,
+    rejection::{Mark, at_handler, marked, misconfigured},
     request::{Credential, extract},
-    response::{Mark, at_handler, marked, misconfigured},
 };
 
 /// What the attribute's outer function returns.

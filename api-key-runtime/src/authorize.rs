@@ -4,7 +4,7 @@ use std::net::IpAddr;
 
 use chrono::{DateTime, Utc};
 
-use crate::{KeyState, cache::CachedKey, policy::Policy, reason::Reason};
+use crate::{KeyState, cache::CachedKey, policy::Policy, rejection::Reason};
 
 /// Judges a key that was found, on every request. All refusals but a missing scope look alike to the caller.
 ///

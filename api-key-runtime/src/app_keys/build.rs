@@ -13,9 +13,9 @@ use crate::{
     key::{Digester, KeyForm, Prefix, Secret},
     lookup::Lookups,
     metrics::Counters,
-    rejection_log::RejectionLog,
+    rejection::RejectionLog,
+    rejection::Responses,
     request::{KeyLocations, TrustedProxies},
-    response::Responses,
     supervisor::Supervisor,
     usage::Usage,
 };

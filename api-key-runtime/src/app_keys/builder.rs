@@ -10,7 +10,7 @@ use diesel::r2d2::{ConnectionManager, Pool};
 use crate::clock::TestClock;
 #[cfg(feature = "_diesel")]
 use crate::{Error, store::Database};
-use crate::{KeyLocation, KeyStore, RejectionKind, clock::Clock, key::Secret, response::Bodies};
+use crate::{KeyLocation, KeyStore, RejectionKind, clock::Clock, key::Secret, rejection::Bodies};
 
 /// Sets up [`AppKeys`](crate::AppKeys). What a setter is given is checked by [`build`](Self::build).
 #[derive(Debug)]

@@ -27,9 +27,9 @@ use crate::{
     log_throttle::LogThrottle,
     lookup::Lookups,
     metrics::{Counters, Gauges},
-    rejection_log::RejectionLog,
+    rejection::RejectionLog,
+    rejection::Responses,
     request::{KeyLocations, TrustedProxies, route_of},
-    response::Responses,
     supervisor::Supervisor,
     usage::Usage,
 };

@@ -35,7 +35,7 @@ use crate::{
     lock::lock,
     log_throttle::LogThrottle,
     metrics::{LookupTimes, Times},
-    reason::Reason,
+    rejection::Reason,
 };
 
 /// Threads that ask the store: one, and one more for while that one is stuck. More were measured to be slower.

@@ -15,7 +15,7 @@ use crate::{
     clock::MonotonicTime,
     lock::{wait, wait_timeout},
     log_throttle::LogThrottle,
-    reason::Reason,
+    rejection::Reason,
 };
 
 /// How long a thread may be at its batch before another one takes the next.

@@ -5,7 +5,7 @@ use std::{
     sync::atomic::{AtomicU64, AtomicUsize, Ordering},
 };
 
-use crate::reason::Reason;
+use crate::rejection::Reason;
 
 /// Counters are kept so many times over, so that threads that serve requests rarely write to the same one.
 const STRIPES: usize = 16;

@@ -18,7 +18,7 @@ use actix_web::{
 };
 
 use super::paths::UNMATCHED;
-use crate::{app_key::Anonymous, response::Mark};
+use crate::{app_key::Anonymous, rejection::Mark};
 
 /// A handler that has not begun to answer by then is taken for one that runs.
 const PATIENCE: Duration = Duration::from_secs(10);

@@ -1,7 +1,5 @@
 //! The status, headers and body of every rejection, and what every response of a guarded handler carries.
 
-use std::fmt;
-
 use actix_web::{
     HttpResponse,
     http::{
@@ -14,63 +12,14 @@ use actix_web::{
     web::Bytes,
 };
 
+use super::RejectionKind;
 use crate::{Error, policy::Policy};
 
 /// Seconds after which a caller may try again when the key could not be checked.
 const RETRY_AFTER_SECONDS: HeaderValue = HeaderValue::from_static("1");
 const PROBLEM: HeaderValue = HeaderValue::from_static("application/problem+json");
 
-/// What a caller may learn about a rejection, and an application's own rejection body about it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-#[non_exhaustive]
-pub enum RejectionKind {
-    /// No key was presented: 401.
-    NoKey,
-    /// The key is malformed, unknown, disabled, revoked, expired or used from another address: 401, the same for all of them.
-    InvalidKey,
-    /// More than one key was presented: 400.
-    SeveralKeys,
-    /// The key is good, but not for this: 403.
-    MissingScope,
-    /// The key could not be checked: 503.
-    Unavailable,
-}
-
-impl RejectionKind {
-    const ALL: [Self; 5] =
-        [Self::NoKey, Self::InvalidKey, Self::SeveralKeys, Self::MissingScope, Self::Unavailable];
-
-    /// The status it is answered with.
-    #[must_use]
-    pub const fn status(self) -> StatusCode {
-        match self {
-            Self::NoKey | Self::InvalidKey => StatusCode::UNAUTHORIZED,
-            Self::SeveralKeys => StatusCode::BAD_REQUEST,
-            Self::MissingScope => StatusCode::FORBIDDEN,
-            Self::Unavailable => StatusCode::SERVICE_UNAVAILABLE,
-        }
-    }
-
-    /// One sentence for the caller, the same for everyone.
-    #[must_use]
-    pub const fn detail(self) -> &'static str {
-        match self {
-            Self::NoKey => "This resource needs an API key.",
-            Self::InvalidKey => "The API key is not valid here.",
-            Self::SeveralKeys => "Present exactly one API key.",
-            Self::MissingScope => "The API key lacks a scope that this resource needs.",
-            Self::Unavailable => "The API key cannot be checked at the moment. Try again.",
-        }
-    }
-}
-
-impl fmt::Display for RejectionKind {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter.write_str(self.detail())
-    }
-}
-
-/// Content type and bytes of each class's body, made before any request comes: nothing of a request can be in them.
+/// Content type and bytes of each kind's body, made before any request comes: nothing of a request can be in them.
 #[derive(Clone, Debug)]
 pub(crate) struct Bodies([(String, Bytes); RejectionKind::ALL.len()]);
 
@@ -78,8 +27,8 @@ impl Bodies {
     pub(crate) fn make<C: Into<String>, B: Into<Bytes>>(
         mut make: impl FnMut(RejectionKind) -> (C, B),
     ) -> Self {
-        Self(RejectionKind::ALL.map(|class| {
-            let (content_type, bytes) = make(class);
+        Self(RejectionKind::ALL.map(|kind| {
+            let (content_type, bytes) = make(kind);
             (content_type.into(), bytes.into())
         }))
     }
@@ -88,7 +37,7 @@ impl Bodies {
 /// Problem details (RFC 9457).
 impl Default for Bodies {
     fn default() -> Self {
-        Self::make(|class| ("application/problem+json", problem(class.status(), class.detail())))
+        Self::make(|kind| ("application/problem+json", problem(kind.status(), kind.detail())))
     }
 }
 
@@ -134,17 +83,17 @@ impl Responses {
         })
     }
 
-    /// The rejection of this class. It depends on the class, the route's policy and the source alone, and echoes nothing.
+    /// The rejection of this kind. It depends on the kind, the route's policy and the source alone, and echoes nothing.
     pub(crate) fn rejection(
         &self,
-        class: RejectionKind,
+        kind: RejectionKind,
         policy: &Policy,
         in_query: bool,
     ) -> HttpResponse {
-        let mut response = HttpResponse::build(class.status());
+        let mut response = HttpResponse::build(kind.status());
         response.insert_header((CACHE_CONTROL, HeaderValue::from_static("no-store")));
         response.insert_header((X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff")));
-        match class {
+        match kind {
             RejectionKind::NoKey => response.insert_header((WWW_AUTHENTICATE, self.no_key.clone())),
             RejectionKind::InvalidKey => {
                 response.insert_header((WWW_AUTHENTICATE, self.invalid_token.clone()))
@@ -159,16 +108,16 @@ impl Responses {
                 response.insert_header((RETRY_AFTER, RETRY_AFTER_SECONDS))
             }
         };
-        let (content_type, bytes) = self.body(class);
+        let (content_type, bytes) = self.body(kind);
         response.insert_header((CONTENT_TYPE, content_type.clone()));
         let mut response = response.body(bytes.clone());
         self.finish(&mut response, in_query);
         marked(response, Mark::Refused)
     }
 
-    fn body(&self, class: RejectionKind) -> &(HeaderValue, Bytes) {
+    fn body(&self, kind: RejectionKind) -> &(HeaderValue, Bytes) {
         let [no_key, invalid_key, several_keys, missing_scope, unavailable] = &self.bodies;
-        match class {
+        match kind {
             RejectionKind::NoKey => no_key,
             RejectionKind::InvalidKey => invalid_key,
             RejectionKind::SeveralKeys => several_keys,

@@ -14,7 +14,8 @@ use std::{
 
 use actix_web::{HttpRequest, http::Method};
 
-use crate::{cache::CachedKey, lock::lock, reason::Reason, request::route_of};
+use super::Reason;
+use crate::{cache::CachedKey, lock::lock, request::route_of};
 
 /// Lines that one reason may write within [`WINDOW`]; the others are counted and told in one summary.
 const LINES_PER_WINDOW: usize = 10;

@@ -1,6 +1,6 @@
 //! Why a request is refused, in the operator's words: what its credential, the look-up or the verdict says.
 
-use crate::RejectionKind;
+use super::RejectionKind;
 
 /// Why a request was refused: for the operator. The caller sees its [`kind`](Reason::kind) alone.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]

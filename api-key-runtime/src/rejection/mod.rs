@@ -1,0 +1,13 @@
+//! Rejections: the reason, the kind the caller may learn, the response and the log line.
+
+mod kind;
+mod log;
+mod reason;
+mod response;
+
+pub use self::kind::RejectionKind;
+pub(crate) use self::{
+    log::RejectionLog,
+    reason::Reason,
+    response::{Bodies, Mark, Responses, at_handler, marked, misconfigured},
+};
