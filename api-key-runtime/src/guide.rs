@@ -14,7 +14,7 @@ macro_rules! chapters {
         #[cfg_attr(
             any(
                 not(doctest),
-                all(feature = "postgres", feature = "sqlite", feature = "test-util")
+                all(feature = "postgres", feature = "sqlite", feature = "route-audit")
             ),
             doc = include_str!(concat!("../guide/", stringify!($name), ".md"))
         )]

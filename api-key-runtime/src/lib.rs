@@ -82,10 +82,11 @@
 //! | --- | --- |
 //! | `postgres`, `sqlite` | the system's libpq (with TLS) and libsqlite3 |
 //! | `postgres-bundled`, `sqlite-bundled` | the same, built from source with a C compiler; this libpq has no TLS: development and tests |
-//! | `test-util` | what tests need, and services must not have: [`test_util`] |
+//! | `test-util` | tests of your handlers and stores: [`test_util`] |
+//! | `route-audit` | the test that finds routes without the attribute: [`route_audit`]; includes `test-util` |
 // The guide speaks of what some features alone have; with all of them every link is checked.
 #![cfg_attr(
-    not(all(feature = "postgres", feature = "sqlite", feature = "test-util")),
+    not(all(feature = "postgres", feature = "sqlite", feature = "route-audit")),
     allow(rustdoc::broken_intra_doc_links)
 )]
 #![cfg_attr(docsrs, feature(doc_cfg))]
@@ -143,6 +144,8 @@ mod outage_log;
 mod policy;
 mod rejection;
 mod request;
+#[cfg(feature = "route-audit")]
+pub mod route_audit;
 mod scope;
 mod store;
 mod supervisor;

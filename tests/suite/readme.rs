@@ -144,7 +144,9 @@ fn its_dependency_lines_resolve_for_each_database() {
     let runtime = root().canonicalize().unwrap().join("api-key-runtime");
     let named = "../require_app_key/api-key-runtime";
     assert!(lines.contains(named));
-    for feature in ["postgres", "sqlite", "postgres-bundled", "sqlite-bundled", "test-util"] {
+    for feature in
+        ["postgres", "sqlite", "postgres-bundled", "sqlite-bundled", "test-util", "route-audit"]
+    {
         let lines = lines
             .replace(named, runtime.to_str().unwrap())
             .replace("\"sqlite-bundled\"", &format!("\"{feature}\""));

@@ -176,13 +176,13 @@ pub(crate) enum Mark {
     NoAppKeys,
 }
 
-/// The response with this mark in its extensions, in place of another; services are built without the test kit, and bear no marks.
+/// The response with this mark in its extensions, in place of another; services are built without the route audit, and bear no marks.
 #[cfg_attr(
-    not(feature = "test-util"),
+    not(feature = "route-audit"),
     allow(unused_mut, unused_variables, clippy::needless_pass_by_value)
 )]
 pub(crate) fn marked(mut response: HttpResponse, mark: Mark) -> HttpResponse {
-    #[cfg(feature = "test-util")]
+    #[cfg(feature = "route-audit")]
     response.extensions_mut().insert(mark);
     response
 }

@@ -1,9 +1,8 @@
-//! What tests need and services must not have: keys and a clock in memory, a list of the routes that are open, and the suite that every
-//! store must pass.
+//! Keys and a clock in memory for tests of your handlers, and the suite that every store must pass.
 //!
 //! # Testing your handlers
 //!
-//! Name the feature where only tests are built with it. Services must not be: it makes actix-web list their routes.
+//! Enable the feature `test-util` for tests only: services have no use for a clock that can be set.
 //!
 //! ```toml
 //! [dev-dependencies]
@@ -40,20 +39,22 @@
 //!
 //! A key that is bound to addresses is issued by [`TestKeys::issue_new`]; the request comes from where `TestRequest::peer_addr` says.
 //!
-//! # No route forgotten
-//!
-//! [`assert_protected`] calls every route of the application without a key. One test of it keeps routes from being added without the
-//! attribute.
+#![cfg_attr(
+    feature = "route-audit",
+    doc = "[`route_audit`](crate::route_audit) finds the routes that were forgotten."
+)]
+#![cfg_attr(
+    not(feature = "route-audit"),
+    doc = "The feature `route-audit` finds the routes that were forgotten."
+)]
 
 mod acceptance;
 #[doc(hidden)]
 pub mod bench;
 mod keys;
 mod memory_store;
-mod protected;
 
 pub use crate::clock::TestClock;
 pub use acceptance::{StoreFactory, acceptance_suite};
 pub use keys::{Presentable, TestKeys, TestRequestExt};
 pub use memory_store::MemoryStore;
-pub use protected::{Exceptions, ProtectionReport, assert_protected, protection_report, public};

@@ -24,9 +24,8 @@ use actix_web::{
 };
 use api_key_runtime::{
     AppKey, RequireAppKey, require_app_key,
-    test_util::{
-        Exceptions, ProtectionReport, TestKeys, assert_protected, protection_report, public,
-    },
+    route_audit::{Exceptions, ProtectionReport, assert_protected, protection_report, public},
+    test_util::TestKeys,
 };
 
 #[require_app_key]

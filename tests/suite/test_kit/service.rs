@@ -24,7 +24,10 @@ mod tests {
         App,
         test::{TestRequest, init_service},
     };
-    use api_key_runtime::test_util::{TestKeys, TestRequestExt as _, assert_protected, public};
+    use api_key_runtime::{
+        route_audit::{assert_protected, public},
+        test_util::{TestKeys, TestRequestExt as _},
+    };
 
     use super::routes;
 

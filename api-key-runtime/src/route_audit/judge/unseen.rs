@@ -3,7 +3,7 @@
 use actix_web::http::Method;
 
 use super::{Judge, Standing, Ways};
-use crate::test_util::protected::{exceptions::Kind, routes::Route};
+use crate::route_audit::{exceptions::Kind, routes::Route};
 
 impl Judge<'_> {
     /// What the route says it answers to, and nothing of it did.

@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 /// without a key, fails: it would hide a route of that name later.
 ///
 /// ```
-/// use api_key_runtime::test_util::public;
+/// use api_key_runtime::route_audit::public;
 ///
 /// let exceptions = public([
 ///     ("GET /health", "the load balancer asks it"),
@@ -53,7 +53,7 @@ impl Exceptions {
     /// Only what cannot be seen is excepted: what answers a caller without a key fails all the same.
     ///
     /// ```
-    /// use api_key_runtime::test_util::public;
+    /// use api_key_runtime::route_audit::public;
     ///
     /// let exceptions = public([]).unseen([("GET /beta", "behind the guard of the beta program; tests/beta.rs calls it")]);
     /// ```
@@ -65,7 +65,7 @@ impl Exceptions {
     /// A path that this pattern matches, where none could be made up: one for each such pattern.
     ///
     /// ```
-    /// use api_key_runtime::test_util::public;
+    /// use api_key_runtime::route_audit::public;
     ///
     /// let exceptions = public([]).sample(r"/cakes/{code:ck-\d{3}[xyz]}", "/cakes/ck-123x");
     /// ```

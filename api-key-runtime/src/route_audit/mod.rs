@@ -1,4 +1,16 @@
-//! Whether every route of an application refuses a caller without a key.
+//! The test that no route of an application was forgotten.
+//!
+//! [`assert_protected`] calls every route without a key and fails for each that does not refuse it. One test that calls the function
+//! keeps routes from being added without the attribute.
+//!
+//! The module has a feature of its own, `route-audit`, because it reads actix-web's list of routes (`experimental-introspection`), which
+//! a patch release of actix-web may change. [`test_util`](crate::test_util) does not depend on that list. Enable the feature for tests
+//! only: actix-web keeps the list for every application that is built with it.
+//!
+//! ```toml
+//! [dev-dependencies]
+//! api-key-runtime = { path = "../require_app_key/api-key-runtime", features = ["route-audit"] }
+//! ```
 
 mod exceptions;
 mod judge;
@@ -27,7 +39,9 @@ pub use report::ProtectionReport;
 ///
 /// ```
 /// use actix_web::{App, get, web};
-/// use api_key_runtime::{require_app_key, test_util::{TestKeys, assert_protected, public}};
+/// use api_key_runtime::{
+///     require_app_key, route_audit::{assert_protected, public}, test_util::TestKeys,
+/// };
 ///
 /// #[get("/health")]
 /// async fn health() -> &'static str { "ok" }
@@ -84,7 +98,7 @@ where
 ///
 /// ```
 /// # use actix_web::{App, web};
-/// # use api_key_runtime::test_util::{TestKeys, protection_report, public};
+/// # use api_key_runtime::{route_audit::{protection_report, public}, test_util::TestKeys};
 /// # #[actix_web::main] async fn main() {
 /// let app = App::new().app_data(TestKeys::new().app_keys).route("/cakes", web::get().to(async || "cakes"));
 /// let report = protection_report(app, public([])).await;
