@@ -11,8 +11,7 @@ use crate::{
     app_key::Anonymous,
     app_keys,
     authorize::authorize,
-    cache::Cached,
-    cache::CachedKey,
+    cache::{Cached, CachedKey, View},
     clock::MonotonicTime,
     key::Digests,
     lookup::Priority,
@@ -164,10 +163,9 @@ impl<'a> Check<'a> {
             other => return self.without_key(&other),
         };
         let digest = inner.digester.digest(&key);
-        // The lease before the entry it vouches for, and both after the request arrived: see `cache`.
-        let lease = inner.cache.lease();
-        let now = MonotonicTime::now();
-        match inner.cache.probe(&digest, lease, now) {
+        let view = inner.cache.view();
+        let now = view.now();
+        match view.get(&digest) {
             Cached::Hit(known) => {
                 let found = Found { known, digest, by: JudgedBy::Cache };
                 match self.authorize_found(found, now, in_query) {
@@ -178,7 +176,7 @@ impl<'a> Check<'a> {
             probe => {
                 let check = *self;
                 Step::Lookup(Box::pin(async move {
-                    match look_up(inner, &key, (digest, probe), lease, now).await {
+                    match look_up(inner, &key, (digest, probe), view).await {
                         Ok(found) => check.authorize_found(found, now, in_query)?,
                         Err((reason, by)) => return Err(check.reject(reason, by, in_query, None)),
                     }
@@ -286,13 +284,9 @@ async fn look_up(
     inner: &app_keys::Inner,
     key: &[u8],
     (current, probe): (KeyDigest, Cached),
-    lease: MonotonicTime,
-    now: MonotonicTime,
+    view: View<'_>,
 ) -> Result<Found, (Reason, JudgedBy)> {
-    let previous = inner
-        .digester
-        .previous_digest(key)
-        .map(|digest| (digest, inner.cache.probe(&digest, lease, now)));
+    let previous = inner.digester.previous_digest(key).map(|digest| (digest, view.get(&digest)));
     let digests = Digests { current, previous: previous.as_ref().map(|(digest, _)| *digest) };
     let priority = match (probe, previous) {
         (Cached::NegativeHit, Some((digest, Cached::Hit(known)))) => {

@@ -5,7 +5,7 @@
 //! only then publishes the time it took first ([`apply`](Cache::apply), [`renew`](Cache::renew)). A look-up takes its stamp
 //! ([`stamp`](Cache::stamp)) before its query is sent; what it read is kept, and handed to whoever joined it later, only if the key has
 //! not changed since, and it is not older than the bound ([`fill`](Cache::fill)). A request reads the lease before it looks at an entry
-//! ([`probe`](Cache::probe)). The folder `model` explores every interleaving of these steps, and those of their wrong neighbours.
+//! ([`view`](Cache::view)). The folder `model` explores every interleaving of these steps, and those of their wrong neighbours.
 
 mod entry;
 mod generations;
@@ -14,6 +14,7 @@ mod model;
 #[cfg(test)]
 mod tests;
 mod tombstones;
+mod view;
 
 use std::{
     collections::HashMap,
@@ -28,7 +29,10 @@ use std::{
 
 use quick_cache::{DefaultHashBuilder, UnitWeighter, sync::DefaultLifecycle};
 
-pub(crate) use self::entry::CachedKey;
+pub(crate) use self::{
+    entry::CachedKey,
+    view::{Cached, View},
+};
 use self::{
     generations::Generations,
     tombstones::{Tombstone, Tombstones},
@@ -78,19 +82,6 @@ pub(crate) struct Cache {
 struct Writer {
     generations: Generations,
     tombstones: Tombstones,
-}
-
-/// What a request learns of its digest.
-#[derive(Debug)]
-pub(crate) enum Cached {
-    /// A key that is believed.
-    Hit(Arc<CachedKey>),
-    /// No such key, which is believed.
-    NegativeHit,
-    /// A key that was in the table when it was last read, good or not: a reason to be asked for first, and while the store is away perhaps
-    /// enough.
-    Stale,
-    Miss,
 }
 
 /// What is noted before a query is sent, so that its answer can be judged.
@@ -151,33 +142,13 @@ impl Cache {
 
     // ---- requests ---------------------------------------------------------------------------------------------------------------
 
-    /// Up to when every change is known to have been applied. To be read before the entry that it is to vouch for.
+    /// Returns the moment up to which every change is known to have been applied.
+    ///
+    /// A request reads it through [`view`](Self::view), which keeps the order.
     #[inline]
     pub(crate) fn lease(&self) -> MonotonicTime {
         // Acquire: who sees the lease sees the drops that came before it.
         MonotonicTime::from_nanos(self.lease.load(Ordering::Acquire))
-    }
-
-    /// What is believed of a digest, by a lease that was read before and a time that was read after the request began.
-    #[inline]
-    pub(crate) fn probe(
-        &self,
-        digest: &KeyDigest,
-        lease: MonotonicTime,
-        now: MonotonicTime,
-    ) -> Cached {
-        if let Some(entry) = self.known.get(digest) {
-            let is_fresh = self.current_at(&entry, lease).is_some_and(|at| self.is_fresh(at, now));
-            return if is_fresh { Cached::Hit(entry.what) } else { Cached::Stale };
-        }
-        match self.unknown.get(digest) {
-            Some(entry)
-                if self.current_at(&entry, lease).is_some_and(|at| self.is_fresh(at, now)) =>
-            {
-                Cached::NegativeHit
-            }
-            _ => Cached::Miss,
-        }
     }
 
     /// When an entry was last known to be current: when it was read, or when the feed last said that nothing else has changed.

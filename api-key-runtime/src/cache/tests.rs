@@ -34,7 +34,7 @@ fn knowing(stale_if_error: u64) -> Cache {
 }
 
 fn is_known(cache: &Cache, now: u64) -> bool {
-    matches!(cache.probe(&digest(1), cache.lease(), at(now)), Cached::Hit(_))
+    matches!(cache.view_at(cache.lease(), at(now)).get(&digest(1)), Cached::Hit(_))
 }
 
 // E15
@@ -57,7 +57,7 @@ fn that_there_is_no_such_key_is_believed_for_as_long_as_a_key_is() {
     let cache = cache(16, STALE_IF_ERROR);
     cache.fill(cache.stamp(at(10)), vec![(digest(1), None)], at(500));
     let is_unknown = |now| {
-        let probe = cache.probe(&digest(1), cache.lease(), at(now));
+        let probe = cache.view_at(cache.lease(), at(now)).get(&digest(1));
         assert!(matches!(probe, Cached::NegativeHit | Cached::Miss));
         matches!(probe, Cached::NegativeHit)
     };
@@ -101,7 +101,8 @@ fn of_unknown_digests_a_bounded_number_is_kept_and_known_keys_stay() {
         fill(number * KNOWN..(number + 1) * KNOWN, false);
         assert!(cache.unknown.len() <= max, "{}", cache.unknown.len());
     }
-    let is_known = |number| matches!(cache.probe(&digest(number), at(1), at(2)), Cached::Hit(_));
+    let is_known =
+        |number| matches!(cache.view_at(at(1), at(2)).get(&digest(number)), Cached::Hit(_));
     assert!((0..KNOWN / 2).all(is_known));
 }
 
@@ -112,10 +113,10 @@ fn what_changed_is_dropped_known_or_unknown_and_a_read_under_way_is_not_kept() {
     let under_way = cache.stamp(at(20));
     let unknown = cache.stamp(at(20));
     cache.fill(unknown, vec![(digest(2), None)], at(21));
-    assert!(matches!(cache.probe(&digest(2), cache.lease(), at(30)), Cached::NegativeHit));
+    assert!(matches!(cache.view_at(cache.lease(), at(30)).get(&digest(2)), Cached::NegativeHit));
     cache.apply(&Changed::Keys(vec![digest(1), digest(2)]));
     let is_nothing =
-        |number| matches!(cache.probe(&digest(number), cache.lease(), at(30)), Cached::Miss);
+        |number| matches!(cache.view_at(cache.lease(), at(30)).get(&digest(number)), Cached::Miss);
     assert!(is_nothing(1) && is_nothing(2));
     assert!(cache.despite_outage(&digest(1), at(30)).is_none());
     let record = KeyRecord::new(1, digest(1), AllowedIps::any());
@@ -133,7 +134,7 @@ fn of_two_reads_the_one_that_was_sent_later_counts_unless_the_other_saw_the_key_
         let key = found.get(&digest(1)).unwrap().as_ref().unwrap();
         key.state(chrono::Utc::now)
     };
-    let state = |cache: &Cache| match cache.probe(&digest(1), cache.lease(), at(40)) {
+    let state = |cache: &Cache| match cache.view_at(cache.lease(), at(40)).get(&digest(1)) {
         Cached::Hit(key) => Some(key.state(chrono::Utc::now)),
         _ => None,
     };

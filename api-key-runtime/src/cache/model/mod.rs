@@ -277,7 +277,7 @@ impl Model {
             }
             Request::Begun if self.is(Wrong::ProbedBeforeTheLease) => {
                 let now = at(world.tick);
-                after.request = match cache.probe(&DIGEST, now, now) {
+                after.request = match cache.view_at(now, now).get(&DIGEST) {
                     Cached::Hit(key) => Request::Probed { over: is_over(&key) },
                     _ => Request::Waiting(None),
                 };
@@ -298,7 +298,7 @@ impl Model {
             Request::LeaseRead(lease) => {
                 let mut probe_at = |tick: u64| {
                     let mut after = *world;
-                    match cache.probe(&DIGEST, lease, at(tick)) {
+                    match cache.view_at(lease, at(tick)).get(&DIGEST) {
                         Cached::Hit(key) => self.answer(&mut after, is_over(&key), path)?,
                         _ => after.request = Request::Waiting(None),
                     }

@@ -1,0 +1,73 @@
+//! A request's look into the cache. The order of its reads is the rule that the freshness of every key rests on.
+
+use std::sync::Arc;
+
+use super::{Cache, CachedKey};
+use crate::{KeyDigest, clock::MonotonicTime};
+
+/// The cache as one request sees it: reads the lease first, then the clock, then entries.
+///
+/// Any other order accepts a revoked key, as `cache::model` shows: an entry that was read before the
+/// lease may have been dropped by the very round that renewed the lease.
+#[derive(Clone, Copy)]
+pub(crate) struct View<'a> {
+    cache: &'a Cache,
+    lease: MonotonicTime,
+    now: MonotonicTime,
+}
+
+/// The cached state of one digest.
+#[derive(Debug)]
+pub(crate) enum Cached {
+    /// A key whose entry is fresh.
+    Hit(Arc<CachedKey>),
+    /// The digest is in no table, and this is fresh.
+    NegativeHit,
+    /// A key that was in the table when it was last read, valid or not. It is looked up first, and
+    /// may be used during an outage if `stale_if_error` allows.
+    Stale,
+    /// Not cached.
+    Miss,
+}
+
+impl Cache {
+    /// Opens a view. Call it once per request, after the request arrived.
+    #[inline]
+    pub(crate) fn view(&self) -> View<'_> {
+        let lease = self.lease();
+        self.view_at(lease, MonotonicTime::now())
+    }
+
+    /// Opens a view with a lease and a time that were read before, in this order.
+    #[inline]
+    pub(super) fn view_at(&self, lease: MonotonicTime, now: MonotonicTime) -> View<'_> {
+        View { cache: self, lease, now }
+    }
+}
+
+impl View<'_> {
+    /// Returns the time at which the view was opened.
+    #[inline]
+    pub(crate) fn now(&self) -> MonotonicTime {
+        self.now
+    }
+
+    /// Looks a digest up.
+    #[inline]
+    pub(crate) fn get(&self, digest: &KeyDigest) -> Cached {
+        let Self { cache, lease, now } = *self;
+        if let Some(entry) = cache.known.get(digest) {
+            let is_fresh =
+                cache.current_at(&entry, lease).is_some_and(|at| cache.is_fresh(at, now));
+            return if is_fresh { Cached::Hit(entry.what) } else { Cached::Stale };
+        }
+        match cache.unknown.get(digest) {
+            Some(entry)
+                if cache.current_at(&entry, lease).is_some_and(|at| cache.is_fresh(at, now)) =>
+            {
+                Cached::NegativeHit
+            }
+            _ => Cached::Miss,
+        }
+    }
+}
