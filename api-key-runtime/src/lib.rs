@@ -120,7 +120,6 @@ mod admin;
 mod allowed_ips;
 mod app_key;
 mod app_keys;
-mod authenticate;
 mod authorize;
 mod cache;
 mod circuit_breaker;
@@ -130,6 +129,7 @@ mod feed;
 #[cfg(fuzzing)]
 #[doc(hidden)]
 pub mod fuzz;
+mod guard;
 #[cfg(any(doc, doctest))]
 pub mod guide;
 mod key;
@@ -138,7 +138,6 @@ mod lock;
 mod log_throttle;
 mod lookup;
 mod metrics;
-mod middleware;
 mod new_key;
 mod outage_log;
 mod policy;
@@ -226,10 +225,10 @@ pub use app_key::AppKey;
 pub use app_keys::{AppKeys, AppKeysBuilder};
 pub use error::Error;
 pub use feed::{FeedState, Health};
+pub use guard::RequireAppKey;
 pub use key::{DigestAlgorithm, KeyDigest, KeyFormat, KeySecret};
 pub use key_record::{KeyRecord, KeyState};
 pub use metrics::Metrics;
-pub use middleware::RequireAppKey;
 pub use new_key::{IssuedKey, NewKey};
 pub use rejection::RejectionKind;
 pub use request::KeyLocation;
@@ -249,7 +248,7 @@ pub mod __private {
     pub use actix_web::{HttpRequest, web::Payload};
 
     pub use crate::{
-        authenticate::{BoxFuture, authenticated},
+        guard::{BoxFuture, authenticated},
         policy::Policy,
     };
 }

@@ -6,6 +6,7 @@
 
 mod deliver;
 mod queue;
+mod resolve;
 #[cfg(test)]
 mod tests;
 mod threads;
@@ -19,11 +20,14 @@ use std::{
 use actix_web::rt::time::timeout;
 use futures_channel::oneshot;
 
-pub(crate) use self::queue::Priority;
 use self::{
     deliver::Fault,
     queue::{Full, Queue},
     threads::Threads,
+};
+pub(crate) use self::{
+    queue::Priority,
+    resolve::{Resolution, resolve},
 };
 use crate::{
     Error, KeyDigest, KeyStore,

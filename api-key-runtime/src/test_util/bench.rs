@@ -7,9 +7,9 @@ use crate::{AppKeys, KeyDigest, policy::Policy};
 
 /// The very function that the attribute awaits; of a refusal only the status.
 pub async fn authenticate(policy: &Policy, request: &HttpRequest) -> Result<(), StatusCode> {
-    match crate::authenticate::authenticate(policy, request).await {
+    match crate::guard::authenticate(policy, request).await {
         Ok(_) => Ok(()),
-        Err(refusal) => Err(refusal.status()),
+        Err(rejection) => Err(rejection.status()),
     }
 }
 

@@ -32,6 +32,18 @@ pub(crate) enum Credential<'a> {
     Several,
 }
 
+impl Credential<'_> {
+    /// Returns whether the credential, or one of several, may stand in the query.
+    #[inline]
+    pub(crate) fn may_be_in_query(&self, locations: &KeyLocations) -> bool {
+        match self {
+            Self::Nothing => false,
+            Self::Malformed { in_query } | Self::Key { in_query, .. } => *in_query,
+            Self::Several => locations.query_names().next().is_some(),
+        }
+    }
+}
+
 /// One credential as it was found; `None` is one that cannot even be read.
 struct Found<'a> {
     value: Option<Cow<'a, [u8]>>,

@@ -12,10 +12,8 @@ use actix_web::{
     dev::{Service, ServiceRequest, ServiceResponse, Transform, forward_ready},
 };
 
-use crate::{
-    authenticate::{Access, authenticate},
-    policy::Policy,
-};
+use super::{Access, authenticate};
+use crate::{AppKeys, policy::Policy};
 
 /// The check of `#[require_app_key]` as a middleware: a whole scope, resource, route or application behind a key.
 ///
@@ -186,32 +184,33 @@ where
         let service = Rc::clone(&self.service);
         let policy = self.policy;
         Box::pin(async move {
-            // Borrowed and never cloned: actix's routing panics where somebody else holds the request.
-            let access = match authenticate(&policy, request.request()).await {
-                Ok(access) => access.detach(),
-                Err(rejection) => return Ok(refused(request, *rejection)),
+            // The request is not cloned: actix's routing panics while a clone of it is held.
+            let (keys, in_query) = match authenticate(&policy, request.request()).await {
+                Ok(Access { keys, in_query }) => (keys.clone(), in_query),
+                Err(rejection) => return Ok(rejected(request, *rejection)),
             };
             match service.call(request).await {
                 Ok(mut response) => {
-                    access.finish(response.response_mut());
+                    Access { keys: &keys, in_query }.finish(response.response_mut());
                     Ok(response.map_into_left_body())
                 }
-                Err(error) => Err(finished(error, access)),
+                Err(error) => Err(finished(error, keys, in_query)),
             }
         })
     }
 }
 
-/// A response and no error, so that the layers outside see it.
-fn refused<B>(request: ServiceRequest, rejection: HttpResponse) -> ServiceResponse<EitherBody<B>> {
+/// Returns the rejection as a response and not as an error, so that outer middlewares see it.
+fn rejected<B>(request: ServiceRequest, rejection: HttpResponse) -> ServiceResponse<EitherBody<B>> {
     let (request, _unread) = request.into_parts();
     ServiceResponse::new(request, rejection).map_into_right_body()
 }
 
-/// The error of another middleware inside remains what it is, and the response it becomes is one of a guarded handler.
-fn finished(mut error: Error, access: Access) -> Error {
+/// Passes on the error of an inner middleware; the response that it becomes gets the headers of a
+/// guarded handler's.
+fn finished(mut error: Error, keys: AppKeys, in_query: bool) -> Error {
     error.add_response_mapper(move |mut response| {
-        access.finish(&mut response);
+        Access { keys: &keys, in_query }.finish(&mut response);
         response
     });
     error

@@ -1,0 +1,66 @@
+//! What `#[require_app_key]` expands to calls these.
+
+use std::{future::Future, pin::Pin};
+
+use actix_web::{FromRequest, Handler, HttpRequest, HttpResponse, Responder, web};
+
+use super::authenticate;
+use crate::{policy::Policy, rejection::at_handler};
+
+/// The return type of the attribute's outer function.
+pub type BoxFuture = Pin<Box<dyn Future<Output = HttpResponse>>>;
+
+/// A function that actix-web accepts as a handler.
+///
+/// It exists for its error message: for a function that returns no future, the compiler would name
+/// a missing trait with an argument that it cannot print.
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` is no handler",
+    label = "no handler",
+    note = "a handler is an `async fn`, or a function that returns a future: write `async fn`"
+)]
+pub trait ProtectedHandler<Args>: 'static {
+    type Output;
+    type Future: Future<Output = Self::Output>;
+
+    fn call(&self, arguments: Args) -> Self::Future;
+}
+
+#[diagnostic::do_not_recommend]
+impl<F: Handler<Args>, Args> ProtectedHandler<Args> for F {
+    type Output = F::Output;
+    type Future = F::Future;
+
+    fn call(&self, arguments: Args) -> Self::Future {
+        Handler::call(self, arguments)
+    }
+}
+
+/// Authenticates the request, and only then runs the extractors and the handler.
+pub fn authenticated<F, Args, Answer>(
+    policy: &'static Policy,
+    request: HttpRequest,
+    payload: web::Payload,
+    handler: F,
+) -> BoxFuture
+where
+    F: ProtectedHandler<Args, Output = Answer>,
+    Args: FromRequest + 'static,
+    Answer: Responder + 'static,
+{
+    Box::pin(async move {
+        let access = match authenticate(policy, &request).await {
+            Ok(access) => access,
+            Err(rejection) => return at_handler(*rejection),
+        };
+        let mut payload = payload.into_inner();
+        let mut response = match Args::from_request(&request, &mut payload).await {
+            Ok(arguments) => {
+                handler.call(arguments).await.respond_to(&request).map_into_boxed_body()
+            }
+            Err(error) => HttpResponse::from_error(error),
+        };
+        access.finish(&mut response);
+        response
+    })
+}

@@ -1,0 +1,227 @@
+//! The check of one request: credential, digest, cached entry or lookup, authorization, response.
+
+mod entry;
+mod middleware;
+
+use std::{borrow::Cow, future::Future, net::IpAddr, pin::Pin, sync::Arc};
+
+use actix_web::{HttpMessage as _, HttpRequest, HttpResponse};
+
+pub use self::{
+    entry::{BoxFuture, authenticated},
+    middleware::RequireAppKey,
+};
+use crate::{
+    AppKey, AppKeys, KeyDigest,
+    app_key::Anonymous,
+    app_keys,
+    authorize::authorize,
+    cache::{Cached, CachedKey, View},
+    clock::MonotonicTime,
+    key::Digests,
+    lookup::{Resolution, resolve},
+    metrics::{JudgedBy, Outcome},
+    policy::Policy,
+    rejection::{Mark, Reason, RejectionLog, marked, misconfigured},
+    request::{Credential, extract},
+};
+
+/// The response to a rejected request. It is boxed, so that an accepted request does not carry
+/// room for it.
+pub(crate) type Rejection = Box<HttpResponse>;
+
+/// An accepted request: what its response needs.
+#[must_use = "the response of a guarded handler must be finished"]
+pub(crate) struct Access<'a> {
+    keys: &'a AppKeys,
+    /// Whether the credential may stand in the query.
+    in_query: bool,
+}
+
+impl Access<'_> {
+    /// Sets the headers that every response of a guarded handler carries.
+    pub(crate) fn finish<B>(&self, response: &mut HttpResponse<B>) {
+        self.keys.inner().responses.finish(response, self.in_query);
+    }
+}
+
+/// Checks a request. Puts its key into the extensions, or returns the response that rejects it.
+/// Never reads the body.
+pub(crate) async fn authenticate<'a>(
+    policy: &'a Policy,
+    request: &'a HttpRequest,
+) -> Result<Access<'a>, Rejection> {
+    let Some(keys) = app_keys::of(request) else {
+        return Err(Box::new(marked(misconfigured(), Mark::NoAppKeys)));
+    };
+    // `Check` ends before anything is awaited, because the future would carry it along.
+    let (step, in_query) = begin(keys, policy, request);
+    match step {
+        Step::Accepted => {}
+        Step::Rejected(rejection) => return Err(rejection),
+        Step::LookUp(look_up) => look_up.await?,
+    }
+    Ok(Access { keys, in_query })
+}
+
+/// How far a check came without waiting.
+enum Step<'a> {
+    Accepted,
+    Rejected(Rejection),
+    /// The key is not a cache hit. Boxed, so that a cache hit does not carry room for it.
+    LookUp(Pin<Box<dyn Future<Output = Result<(), Rejection>> + 'a>>),
+}
+
+/// Begins the check. Also returns whether the credential may stand in the query.
+#[inline]
+fn begin<'a>(keys: &'a AppKeys, policy: &'a Policy, request: &'a HttpRequest) -> (Step<'a>, bool) {
+    let inner = keys.inner();
+    let peer = request.peer_addr().map(|peer| peer.ip());
+    let client_ip = inner.trusted_proxies.client_ip(peer, request.headers());
+    let locations = &inner.key_locations;
+    let credential = extract(locations, request.headers(), request.query_string());
+    let in_query = credential.may_be_in_query(locations);
+    let check = Check { keys, policy, request, client_ip, in_query };
+    let step = match credential {
+        Credential::Key { key, .. } => check.with_key(key),
+        Credential::Nothing => check.without_credential(),
+        Credential::Malformed { .. } => check.unreadable(Reason::Malformed),
+        Credential::Several => check.unreadable(Reason::SeveralKeys),
+    };
+    (step, in_query)
+}
+
+/// One request at one guard.
+#[derive(Clone, Copy)]
+struct Check<'a> {
+    keys: &'a AppKeys,
+    policy: &'a Policy,
+    request: &'a HttpRequest,
+    client_ip: Option<IpAddr>,
+    in_query: bool,
+}
+
+impl<'a> Check<'a> {
+    #[inline]
+    fn with_key(self, key: Cow<'a, [u8]>) -> Step<'a> {
+        let inner = self.keys.inner();
+        let digest = inner.digester.digest(&key);
+        let view = inner.cache.view();
+        match view.get(&digest) {
+            Cached::Hit(key) => {
+                match self.authorize(Found { key, digest, by: JudgedBy::Cache }, view.now()) {
+                    Ok(()) => Step::Accepted,
+                    Err(rejection) => Step::Rejected(rejection),
+                }
+            }
+            cached => Step::LookUp(Box::pin(async move {
+                match look_up(inner, &key, (digest, cached), view).await {
+                    Ok(found) => self.authorize(found, view.now()),
+                    Err((reason, by)) => Err(self.reject(reason, by, None)),
+                }
+            })),
+        }
+    }
+
+    #[inline(never)]
+    fn without_credential(self) -> Step<'a> {
+        if !self.policy.is_optional() {
+            return self.unreadable(Reason::NoKey);
+        }
+        let mut extensions = self.request.extensions_mut();
+        // A guard outside of this one may use another key set; its key is not a key of this set.
+        extensions.remove::<AppKey>();
+        extensions.insert(Anonymous);
+        self.keys.inner().counters.count(Outcome::AcceptedWithoutKey, JudgedBy::Request);
+        Step::Accepted
+    }
+
+    /// Rejects a request whose credential is not a single key.
+    #[inline(never)]
+    fn unreadable(self, reason: Reason) -> Step<'a> {
+        Step::Rejected(self.reject(reason, JudgedBy::Request, None))
+    }
+
+    /// Decides whether a key that was found is accepted here and now.
+    #[inline]
+    fn authorize(&self, found: Found, now: MonotonicTime) -> Result<(), Rejection> {
+        let inner = self.keys.inner();
+        let Found { key, digest, by } = found;
+        if let Err(reason) = authorize(&key, self.policy, self.client_ip, || inner.clock.now()) {
+            if reason == Reason::Expired {
+                inner.cache.note_expired(&digest, &key, now);
+            }
+            return Err(self.reject(reason, by, Some(&key)));
+        }
+        inner.counters.count(Outcome::Accepted, by);
+        let mut extensions = self.request.extensions_mut();
+        if let Some(usage) = &inner.usage
+            // With nested guards, one request counts as one use.
+            && extensions.get::<AppKey>().is_none_or(|outer| !outer.is(key.id, inner.number))
+        {
+            usage.note(&key, now, self.client_ip);
+        }
+        extensions.insert(AppKey::new(key, self.client_ip, inner.number));
+        Ok(())
+    }
+
+    #[cold]
+    #[expect(clippy::unnecessary_box_returns, reason = "see `Rejection`")]
+    fn reject(&self, reason: Reason, by: JudgedBy, key: Option<&CachedKey>) -> Rejection {
+        let inner = self.keys.inner();
+        inner.counters.count(Outcome::Rejected(reason), by);
+        inner.rejection_log.rejected(reason, self.request, self.client_ip, key);
+        if reason == Reason::WrongAddress && !inner.trusted_proxies.are_configured() {
+            hint_at_proxy(&inner.rejection_log, self.client_ip, self.request);
+        }
+        Box::new(inner.responses.rejection(reason.kind(), self.policy, self.in_query))
+    }
+}
+
+/// Logs a hint if a key was rejected for the address of a private peer that forwards requests:
+/// the peer is probably a proxy that is not configured as trusted.
+fn hint_at_proxy(log: &RejectionLog, client_ip: Option<IpAddr>, request: &HttpRequest) {
+    let private = |address: &IpAddr| match address {
+        IpAddr::V4(address) => address.is_private() || address.is_loopback(),
+        IpAddr::V6(address) => address.is_unique_local() || address.is_loopback(),
+    };
+    if let Some(peer) = client_ip.filter(private)
+        && request.headers().contains_key("x-forwarded-for")
+    {
+        log.hint_at_proxy(peer);
+    }
+}
+
+/// A key, the digest it stands under, and where it was found.
+struct Found {
+    key: Arc<CachedKey>,
+    digest: KeyDigest,
+    by: JudgedBy,
+}
+
+/// Finds a key that is not a cache hit under its current digest: under the previous digest, or in
+/// the store.
+async fn look_up(
+    inner: &app_keys::Inner,
+    key: &[u8],
+    (current, cached): (KeyDigest, Cached),
+    view: View<'_>,
+) -> Result<Found, (Reason, JudgedBy)> {
+    let previous = inner.digester.previous_digest(key);
+    let cached_previous = previous.map(|digest| (digest, view.get(&digest)));
+    let priority = match resolve((current, cached), cached_previous) {
+        Resolution::Found(key, digest) => return Ok(Found { key, digest, by: JudgedBy::Cache }),
+        Resolution::Unknown => return Err((Reason::Unknown, JudgedBy::Cache)),
+        Resolution::LookUp(priority) => priority,
+    };
+    // A cache hit proves the key, so its checksum is computed only now.
+    if !std::str::from_utf8(key).is_ok_and(|key| inner.form.admits(key)) {
+        return Err((Reason::Malformed, JudgedBy::Request));
+    }
+    let by = JudgedBy::Store;
+    match inner.lookups.find(Digests { current, previous }, priority).await {
+        Ok(Some((key, digest))) => Ok(Found { key, digest, by }),
+        Ok(None) => Err((Reason::Unknown, by)),
+        Err(reason) => Err((reason, by)),
+    }
+}
