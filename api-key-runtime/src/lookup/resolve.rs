@@ -40,3 +40,55 @@ pub(crate) fn resolve(
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{AllowedIps, KeyRecord};
+
+    const CURRENT: KeyDigest = KeyDigest::from_bytes([1; 32]);
+    const PREVIOUS: KeyDigest = KeyDigest::from_bytes([2; 32]);
+
+    fn hit() -> Cached {
+        let record = KeyRecord::new(1, CURRENT, AllowedIps::any());
+        Cached::Hit(Arc::new(CachedKey::new(record)))
+    }
+
+    // A6
+    #[test]
+    fn each_pair_of_cached_states_has_one_resolution() {
+        let cached = |state| match state {
+            "hit" => hit(),
+            "negative" => Cached::NegativeHit,
+            "stale" => Cached::Stale,
+            _ => Cached::Miss,
+        };
+        // Columns: previous digest not configured, hit, negative hit, stale, miss.
+        let table = [
+            ("hit", ["current", "current", "current", "current", "current"]),
+            ("negative", ["none", "previous", "none", "known", "unknown"]),
+            ("stale", ["known", "known", "known", "known", "known"]),
+            ("miss", ["unknown", "known", "unknown", "known", "unknown"]),
+        ];
+        for (current, expected) in table {
+            for (previous, expected) in
+                [None, Some("hit"), Some("negative"), Some("stale"), Some("miss")]
+                    .into_iter()
+                    .zip(expected)
+            {
+                let resolution = resolve(
+                    (CURRENT, cached(current)),
+                    previous.map(|state| (PREVIOUS, cached(state))),
+                );
+                let resolution = match resolution {
+                    Resolution::Found(_, digest) if digest == CURRENT => "current",
+                    Resolution::Found(..) => "previous",
+                    Resolution::Unknown => "none",
+                    Resolution::LookUp(Priority::Known) => "known",
+                    Resolution::LookUp(Priority::Unknown) => "unknown",
+                };
+                assert_eq!(resolution, expected, "{current}, {previous:?}");
+            }
+        }
+    }
+}
