@@ -3,10 +3,10 @@
 use std::path::PathBuf;
 
 use api_key_runtime::{AllowedIps, DatabaseKind, Error, KeyFormat, NewKey, ScopeSet};
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, TimeDelta, Utc};
 use clap::{Args, Parser, Subcommand, ValueEnum, value_parser};
 
-use crate::{expiry, failure::Failure};
+use crate::failure::Failure;
 
 const MAIN_AFTER_HELP: &str = "\
 Environment (the service reads the same, so give both the same values):
@@ -167,7 +167,7 @@ pub(crate) struct Issue {
     #[arg(long)]
     owner: Option<String>,
     /// When the key stops working: after a time such as 12h, 90d or 2w, or at a moment such as 2030-01-31T00:00:00Z
-    #[arg(long, value_name = "90d|RFC3339", value_parser = expiry::parse)]
+    #[arg(long, value_name = "90d|RFC3339", value_parser = expiry)]
     expires: Option<DateTime<Utc>>,
     /// The form of the key; a UUID only for a client that demands one
     #[arg(long, value_enum, default_value_t)]
@@ -261,4 +261,40 @@ fn join_addresses(rules: &[AllowedIps]) -> Result<AllowedIps, Failure> {
 fn join_scopes(sets: &[ScopeSet]) -> Result<ScopeSet, Error> {
     let texts: Vec<&str> = sets.iter().map(ScopeSet::as_str).collect();
     texts.join(" ").parse()
+}
+
+/// Reads a time from now such as `90d`, or a moment of RFC 3339.
+fn expiry(text: &str) -> Result<DateTime<Utc>, String> {
+    let time = text.strip_suffix(['s', 'm', 'h', 'd', 'w']);
+    match (time, text.chars().last()) {
+        (Some(number), Some(unit)) => after(number, unit),
+        _ => moment(text),
+    }
+    .ok_or_else(|| {
+        "write a time from now as a number and s, m, h, d or w (90d), or a moment as 2030-01-31T00:00:00Z; neither beyond the year 9999"
+            .to_owned()
+    })
+}
+
+fn after(number: &str, unit: char) -> Option<DateTime<Utc>> {
+    if number.is_empty() || !number.bytes().all(|byte| byte.is_ascii_digit()) {
+        return None;
+    }
+    let number: i64 = number.parse().ok()?;
+    let seconds = match unit {
+        's' => 1,
+        'm' => 60,
+        'h' => 3600,
+        'd' => 86_400,
+        'w' => 604_800,
+        _ => return None,
+    };
+    let time = TimeDelta::try_seconds(number.checked_mul(seconds)?)?;
+    Utc::now().checked_add_signed(time)
+}
+
+fn moment(text: &str) -> Option<DateTime<Utc>> {
+    let moment = DateTime::parse_from_rfc3339(text).ok()?;
+    // A leap second (23:59:60) is the second after it: databases know no other.
+    DateTime::from_timestamp_micros(moment.timestamp_micros())
 }

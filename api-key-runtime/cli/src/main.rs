@@ -20,7 +20,6 @@ compile_error!("app-key needs a database: build it with the feature `postgres` o
 
 mod arguments;
 mod commands;
-mod expiry;
 mod failure;
 mod json;
 mod table;

@@ -3,10 +3,15 @@
 mod client_ip;
 mod credential;
 mod key_location;
-mod route;
+
+use actix_web::HttpRequest;
 
 pub(crate) use client_ip::TrustedProxies;
 pub(crate) use credential::{Credential, decoded_name_is, extract, percent_decode};
 pub use key_location::KeyLocation;
 pub(crate) use key_location::KeyLocations;
-pub(crate) use route::route_of;
+
+/// Returns the template of the route that a request matched, as the application wrote it.
+pub(crate) fn route_of(request: &HttpRequest) -> String {
+    request.match_pattern().unwrap_or_else(|| "(default service)".to_owned())
+}

@@ -14,8 +14,8 @@ use super::{
     exceptions::{Exceptions, Kind},
     paths::{self, UNMATCHED},
     probe::{Answer, Open, Prober, What},
+    report::{PATH_OF_DEFAULT, label, open_fault},
     routes::{self, METHODS, Route},
-    wording::{PATH_OF_DEFAULT, label, open_fault},
 };
 
 pub(super) async fn judge(prober: &Prober, exceptions: Exceptions) -> ProtectionReport {

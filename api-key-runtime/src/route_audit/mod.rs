@@ -18,7 +18,6 @@ mod paths;
 mod probe;
 mod report;
 mod routes;
-mod wording;
 
 use std::{future::Future, panic::Location};
 
