@@ -75,6 +75,25 @@ fn lowest_versions_the_rust_version_and_documentation_are_checked_by_ci() {
     }
 }
 
+/// A patch release of actix-web may change what `experimental-introspection` turns on.
+#[test]
+fn only_the_route_audit_enables_actix_introspection() {
+    let cargo = std::env::var("CARGO").unwrap_or_else(|_| "cargo".to_owned());
+    let enables = |feature| {
+        let shown =
+            ["tree", "--locked", "--edges", "normal", "--depth", "1", "--format", "{p} {f}"];
+        let chosen = ["--package", "api-key-runtime", "--features", feature];
+        let tree = output(&cargo, &[&shown[..], &chosen[..]].concat());
+        let actix_web = tree.lines().find(|line| line.contains(" actix-web v")).unwrap();
+        assert!(actix_web.contains("macros"), "{actix_web}");
+        actix_web.contains("experimental-introspection")
+    };
+    assert!(enables("route-audit"));
+    for feature in ["test-util", "postgres-bundled", "sqlite-bundled"] {
+        assert!(!enables(feature), "{feature}");
+    }
+}
+
 /// Whether a file belongs into a package by where it is and what it is.
 fn is_ours(file: &str) -> bool {
     let folder = file.split('/').next();
