@@ -33,6 +33,5 @@ mod sign_up;
 mod stores;
 mod tables;
 mod test_kit;
-mod ui;
 mod untouched;
 mod usage;
