@@ -14,7 +14,7 @@ use actix_web::{
 use api_key_runtime::AppKeys;
 
 use self::support::{
-    Database, Postgres, Watched, authenticate, figure,
+    Database, Watched, authenticate, figure,
     figures::{self, Progress},
     heading,
     keys::Maker,
@@ -44,7 +44,7 @@ struct Flood {
 
 fn main() {
     heading();
-    let server = Postgres::start();
+    let server = Database::server();
     let database = Database::postgres(&server);
     let hot = make_keys(HOT);
     database.insert(&hot);

@@ -70,7 +70,7 @@ fn requests(path: &str, keys: &[Key]) -> Vec<Vec<u8>> {
 
 fn main() {
     heading();
-    let server = Postgres::start();
+    let server = Database::server();
     on_postgres(&server);
     on_sqlite();
     storm(&server);

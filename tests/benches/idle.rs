@@ -11,7 +11,7 @@ use std::{
 use api_key_runtime::AppKeys;
 
 use self::support::{
-    Database, Postgres, figure,
+    Database, figure,
     figures::{self, Progress},
     heading,
     process::Thread,
@@ -63,7 +63,7 @@ impl Service {
 
 fn main() {
     heading();
-    let server = Postgres::start();
+    let server = Database::server();
     let services = [Database::postgres(&server), Database::sqlite()].map(Service::start);
     let before = services.each_ref().map(Service::cpu_seconds);
     let began = Instant::now();

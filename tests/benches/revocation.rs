@@ -20,7 +20,7 @@ use actix_web::get;
 use api_key_runtime::{AppKeys, require_app_key};
 
 use self::support::{
-    Client, Database, Key, Postgres, Server, figure,
+    Client, Database, Key, Server, figure,
     figures::{self, Progress, quantile},
     heading, load, make_keys,
 };
@@ -47,7 +47,7 @@ fn main() {
         return serve(&database_url);
     }
     heading();
-    let server = Postgres::start();
+    let server = Database::server();
     for database in [Database::postgres(&server), Database::sqlite()] {
         on(&database);
     }

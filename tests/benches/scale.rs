@@ -12,7 +12,7 @@ use actix_web::{
 use api_key_runtime::AppKeys;
 
 use self::support::{
-    Database, Key, Postgres, authenticate, figures, heading, make_keys, process, ratio, request,
+    Database, Key, authenticate, figures, heading, make_keys, process, ratio, request,
 };
 
 #[allow(dead_code, unused_imports, reason = "no bench uses all of it")]
@@ -27,7 +27,7 @@ const IN_FLIGHT: usize = 64;
 
 fn main() {
     heading();
-    let server = Postgres::start();
+    let server = Database::server();
     let system = System::new();
     on(&system, || Database::postgres(&server));
     on(&system, Database::sqlite);

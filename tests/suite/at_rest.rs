@@ -8,7 +8,10 @@ use api_key_runtime::{
     test_util::MemoryStore,
 };
 
-use crate::support::{Database, Server, Tap, allocator, database_test, fixtures, hex, http, log};
+use crate::support::{
+    Database, Server, Tap, allocator, database_test, fixtures, hex, http, log,
+    servers::postgres::{self, Postgres},
+};
 
 #[get("/cake")]
 #[require_app_key]
@@ -38,7 +41,7 @@ fn status(builder: AppKeysBuilder, key: &str) -> u16 {
 /// Everything the database has written anywhere: on Postgres a dump and the server's log, on SQLite the bytes of its files.
 fn all_that_was_written(database: &Database) -> Vec<u8> {
     if database.is_postgres() {
-        let dump = Command::new(format!("{}/pg_dump", std::env::var("TEST_POSTGRES_BIN").unwrap()))
+        let dump = Command::new(postgres::program("pg_dump"))
             .args(["--column-inserts", "--dbname", database.url()])
             .output()
             .unwrap();
@@ -46,7 +49,7 @@ fn all_that_was_written(database: &Database) -> Vec<u8> {
         // The log is that of all databases of the server.
         let marker = format!("the last statement of {}", database.name());
         database.texts(&format!("SELECT '{marker}'"));
-        let log = fs::read(std::env::var("TEST_POSTGRES_LOG").unwrap()).unwrap();
+        let log = fs::read(Postgres::shared().log()).unwrap();
         assert!(String::from_utf8_lossy(&log).contains(&marker), "the server logs every statement");
         [dump.stdout, log].concat()
     } else {

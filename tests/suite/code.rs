@@ -1,17 +1,11 @@
 //! What must be true of the code itself and of what it depends on.
 
-use std::{
-    fs,
-    path::{Path, PathBuf},
-    process::Command,
-};
+use std::{fs, path::PathBuf};
+
+use crate::support::programs::{cargo, root};
 
 /// The packages that are published.
 const PACKAGES: [&str; 3] = ["api-key-macros", "api-key-runtime", "api-key-runtime/cli"];
-
-fn root() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("..")
-}
 
 /// Every source file of the product, with its path.
 fn key_locations() -> Vec<(PathBuf, String)> {
@@ -171,9 +165,7 @@ fn unsafe_code_is_forbidden_and_what_can_panic_is_denied() {
 // H2
 #[test]
 fn actix_web_comes_without_http2_and_deny_toml_judges_what_it_brings() {
-    let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
-    let tree = Command::new(cargo)
-        .current_dir(root())
+    let tree = cargo()
         .args([
             "tree",
             "--locked",

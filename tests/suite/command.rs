@@ -4,44 +4,16 @@ mod keys;
 mod output;
 mod refused;
 mod setup;
-#[cfg(unix)]
 mod terminal;
 mod usage;
 
-use std::{
-    path::{Path, PathBuf},
-    process::{Command, Stdio},
-    sync::OnceLock,
-};
+use std::process::{Command, Stdio};
 
 use actix_web::{HttpResponse, get, web};
 use api_key_runtime::{AppKeysBuilder, require_app_key};
 use serde_json::Value;
 
-use crate::support::{Database, Server, http};
-
-/// The command, built once.
-fn program() -> &'static Path {
-    static PROGRAM: OnceLock<PathBuf> = OnceLock::new();
-    PROGRAM.get_or_init(|| {
-        let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
-        let output = Command::new(cargo)
-            .current_dir(Path::new(env!("CARGO_MANIFEST_DIR")).join(".."))
-            .args(["build", "--quiet", "--locked", "--package", "app-key"])
-            .args(["--message-format", "json-render-diagnostics"])
-            .stderr(Stdio::inherit())
-            .output()
-            .unwrap();
-        assert!(output.status.success(), "app-key does not build");
-        String::from_utf8(output.stdout)
-            .unwrap()
-            .lines()
-            .map(|line| serde_json::from_str::<Value>(line).unwrap())
-            .filter(|message| message["target"]["name"] == "app-key")
-            .find_map(|message| message["executable"].as_str().map(PathBuf::from))
-            .expect("cargo says where it put app-key")
-    })
-}
+use crate::support::{Database, Server, http, programs::app_key as program};
 
 /// The command with these arguments, separated by spaces, and nothing in its environment but where the keys are.
 fn command(database_url: &str, line: &str) -> Command {

@@ -3,10 +3,12 @@
 use std::{
     fs,
     path::{Path, PathBuf},
-    process::Command,
 };
 
-use crate::support::{Database, database::own_folder, database_test};
+use crate::support::{
+    Database, database_test, own_folder,
+    programs::{command, diesel},
+};
 
 /// A Diesel project of an application: its `diesel.toml` and its migrations, ours among them.
 struct Project {
@@ -40,9 +42,7 @@ impl Project {
 
     /// What the command prints; it must succeed.
     fn diesel(&self, line: &str) -> String {
-        let program = std::env::var("TEST_DIESEL")
-            .expect("TEST_DIESEL is not set: run the tests with `tests/run`");
-        let output = Command::new(program)
+        let output = command(diesel())
             .current_dir(&self.folder)
             .env("DATABASE_URL", &self.url)
             .args(line.split_whitespace())

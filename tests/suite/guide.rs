@@ -6,7 +6,7 @@ use std::{
     fs,
     net::TcpListener,
     path::PathBuf,
-    process::{Command, Stdio},
+    process::Stdio,
     thread,
     time::{Duration, Instant},
 };
@@ -15,11 +15,10 @@ use actix_web::{HttpResponse, get, web};
 use api_key_runtime::{AppKeysBuilder, require_app_key};
 
 use crate::{
-    examples::{Example, program, root},
+    examples::Example,
     support::{
-        Database, Server,
-        database::{own_folder, setting},
-        http, markdown,
+        Database, Server, http, markdown, own_folder,
+        programs::{command, diesel, example, root},
     },
 };
 
@@ -139,9 +138,9 @@ impl Place {
              \"$@\"; }}\n\
              diesel() {{ '{}' \"$@\"; }}\n",
             manifest.display(),
-            setting("TEST_DIESEL")
+            diesel().display()
         );
-        let output = Command::new("bash")
+        let output = command("bash")
             .args(["-euo", "pipefail", "-c", &format!("{programs}{lines}")])
             .current_dir(&self.folder)
             .env("DATABASE_URL", self.database.url())
@@ -183,7 +182,7 @@ fn the_commands_of_the_start_do_what_it_says() {
     drop(free);
     // The chapter's code is that of `hello`, but for where it listens.
     let hello = Example::spawn(
-        program("hello").env("DATABASE_URL", place.database.url()).env("BIND", address.to_string()),
+        example("hello").env("DATABASE_URL", place.database.url()).env("BIND", address.to_string()),
     );
     while std::net::TcpStream::connect(address).is_err() {
         thread::sleep(Duration::from_millis(20));

@@ -1,4 +1,5 @@
-//! What crosses crates, on both databases and over the wire. `tests/run` runs it; GUARANTEES.md lists what it shows.
+//! Tests that cross crates, on both databases and over the wire; GUARANTEES.md lists what they show.
+#![cfg(unix)]
 #![allow(missing_docs, clippy::unwrap_used)]
 
 mod support;
@@ -19,7 +20,6 @@ mod failures;
 mod forgotten_routes;
 mod guide;
 mod handlers;
-#[cfg(unix)]
 mod history;
 mod key_sets;
 mod metrics;

@@ -2,12 +2,10 @@
 
 use std::{collections::BTreeSet, ffi::OsStr, fs, path::Path, process::Command};
 
+use crate::support::programs::root;
+
 const RUNTIME_MANIFEST: &str = include_str!("../../api-key-runtime/Cargo.toml");
 const SCRIPT: &str = include_str!("../features");
-
-fn root() -> &'static Path {
-    Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/.."))
-}
 
 /// What a command prints, which must be well.
 fn output(program: &str, arguments: &[&str]) -> String {

@@ -1,10 +1,13 @@
 //! The README: its commands are run, its code is that of the example, and what it names is there.
 
-use std::{collections::BTreeSet, fs, net::TcpListener, process::Command};
+use std::{collections::BTreeSet, fs, net::TcpListener};
 
 use crate::{
-    examples::{Example, assert_no_piece_of, cargo, paste_lines, program, root, shell},
-    support::{Database, http, markdown},
+    examples::{Example, assert_no_piece_of, paste_lines, shell},
+    support::{
+        Database, http, markdown,
+        programs::{cargo, command, example, root},
+    },
 };
 
 const README: &str = include_str!("../../README.md");
@@ -33,7 +36,7 @@ fn its_commands_do_what_it_says() {
 
     let line = next();
     assert_eq!(line, "cargo run --example cakes\n");
-    program("cakes");
+    example("cakes");
     let cakes = served(line, &database, "127.0.0.1:0");
     let printed = cakes.wait_until_printed("cargo app-key issue");
     assert_eq!(paste_lines(&printed), [200, 401, 201, 201, 401, 200, 200], "{printed}");
@@ -47,7 +50,7 @@ fn its_commands_do_what_it_says() {
 
     let line = next();
     assert_eq!(line, "cargo run --example hello\n");
-    program("hello");
+    example("hello");
     let free = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = free.local_addr().unwrap();
     drop(free);
@@ -73,7 +76,7 @@ fn its_commands_do_what_it_says() {
 
 fn served(line: &str, database: &Database, bind: &str) -> Example {
     Example::spawn(
-        Command::new("bash")
+        command("bash")
             .args(["-c", &format!("exec {line}")])
             .current_dir(root())
             .env("DATABASE_URL", database.url())

@@ -1,11 +1,6 @@
 //! Databases with many keys, gone when they are dropped.
 
-use std::{
-    env, fs,
-    path::PathBuf,
-    process,
-    sync::atomic::{AtomicUsize, Ordering},
-};
+use std::{fs, path::PathBuf};
 
 use api_key_runtime::{AppKeys, AppKeysBuilder, KeyDigest};
 use diesel::{
@@ -15,7 +10,11 @@ use diesel::{
     sql_types::{Array, BigInt, Binary},
 };
 
-use super::{Key, Postgres, figures::Progress};
+use super::{
+    Key, Postgres,
+    figures::Progress,
+    servers::{folder::own_name, own_folder},
+};
 
 /// Rows for one statement: more than the change log lists one by one, so that it says "everything" once.
 const CHUNK: usize = 10_000;
@@ -31,27 +30,29 @@ enum Place {
     Sqlite { folder: PathBuf },
 }
 
-static NUMBER: AtomicUsize = AtomicUsize::new(0);
-
-fn own_name() -> String {
-    let number = NUMBER.fetch_add(1, Ordering::Relaxed);
-    format!("bench_{}_{number}", process::id())
-}
-
 impl Database {
+    /// Starts a server with the default memory of Postgres. No figure rests on how long a commit takes.
+    pub(crate) fn server() -> Postgres {
+        Postgres::start(&[
+            "max_connections=200",
+            "shared_buffers=128MB",
+            "max_wal_size=4GB",
+            "autovacuum=off",
+        ])
+    }
+
     pub(crate) fn postgres(server: &Postgres) -> Self {
         let name = own_name();
-        PgConnection::establish(server.url())
+        PgConnection::establish(&server.url())
             .unwrap()
             .batch_execute(&format!("CREATE DATABASE {name}"))
             .unwrap();
-        let place = Place::Postgres { server: server.url().to_owned(), name: name.clone() };
+        let place = Place::Postgres { server: server.url(), name: name.clone() };
         Self::migrated(server.url_of(&name), place)
     }
 
     pub(crate) fn sqlite() -> Self {
-        let folder = env::temp_dir().join(own_name());
-        fs::create_dir(&folder).unwrap();
+        let folder = own_folder();
         let url = folder.join("keys.db").to_str().unwrap().to_owned();
         Self::migrated(url, Place::Sqlite { folder })
     }

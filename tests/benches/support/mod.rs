@@ -5,9 +5,10 @@ pub(crate) mod database;
 pub(crate) mod figures;
 pub(crate) mod keys;
 pub(crate) mod load;
-pub(crate) mod postgres;
 pub(crate) mod process;
 pub(crate) mod server;
+#[path = "../../servers/mod.rs"]
+pub(crate) mod servers;
 pub(crate) mod store;
 
 pub(crate) use self::{
@@ -16,7 +17,7 @@ pub(crate) use self::{
     figures::{figure, heading, ratio},
     keys::{Key, make_keys},
     load::{Client, Load},
-    postgres::Postgres,
     server::Server,
+    servers::Postgres,
     store::Watched,
 };

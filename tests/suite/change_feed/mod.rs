@@ -2,7 +2,6 @@
 
 mod everyone;
 mod postgres;
-#[cfg(unix)]
 mod restarts;
 mod servers;
 mod sqlite;

@@ -163,7 +163,6 @@ database_test!(an_unusable_setting_is_refused_and_changes_nothing, |database: Da
 });
 
 // F10
-#[cfg(unix)]
 #[test]
 fn a_full_disk_refuses_to_issue_changes_nothing_and_leaves_keys_readable() {
     let database = Database::sqlite();

@@ -5,7 +5,7 @@ use std::{
     fs,
     net::{SocketAddr, TcpStream},
     path::PathBuf,
-    process::{Child, Command, Stdio},
+    process::{Child, Stdio},
     thread,
     time::{Duration, Instant},
 };
@@ -14,9 +14,9 @@ use rustix::process::{Pid, Signal, kill_process};
 
 use super::{Example, assert_no_piece_of, header, shell};
 use crate::support::{
-    Database,
-    database::{own_folder, setting},
-    database_test, free_ports, http, wait_until,
+    Database, database_test, free_ports, http, own_folder,
+    servers::{installed, server},
+    wait_until,
 };
 
 const SOURCE: &str = include_str!("../../../examples/behind_proxy/main.rs");
@@ -51,13 +51,11 @@ impl Nginx {
         );
         let file = folder.join("nginx.conf");
         fs::write(&file, configuration).unwrap();
-        let child = Command::new(setting("TEST_NGINX"))
+        let child = server(&installed("nginx"), folder)
             .arg("-p")
             .arg(folder)
             .arg("-c")
             .arg(&file)
-            .current_dir(folder)
-            .stdin(Stdio::null())
             .stderr(Stdio::null())
             .spawn()
             .unwrap();

@@ -5,7 +5,7 @@ use std::{net::SocketAddr, process::Command, thread};
 use api_key_runtime::NewKey;
 use serde_json::{Value, json};
 
-use super::{Example, assert_no_piece_of, program, shell};
+use super::{Example, assert_no_piece_of, example, shell};
 use crate::support::{
     Database, database_test, fixtures,
     http::{self, Client, Response},
@@ -19,7 +19,7 @@ impl Example {
     /// `cakes` with nothing in its environment but where its database is, on a free port and with everything in its log.
     pub(crate) fn cakes(database: &Database) -> Self {
         let cakes = Self::spawn(
-            program("cakes")
+            example("cakes")
                 .env("DATABASE_URL", database.url())
                 .env("BIND", "127.0.0.1:0")
                 .env("RUST_LOG", "trace"),
@@ -153,7 +153,7 @@ database_test!(the_first_key_is_another_one_in_every_installation, |database: Da
 
 // F14
 database_test!(two_that_start_at_once_on_a_fresh_database_both_serve, |database: Database| {
-    drop(program("cakes"));
+    drop(example("cakes"));
     let both = thread::scope(|scope| {
         [(); 2]
             .map(|()| scope.spawn(|| Example::cakes(&database)))
@@ -320,7 +320,7 @@ fn a_taken_port_is_said_plainly_and_no_key_is_issued() {
     let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let bind = taken.local_addr().unwrap().to_string();
     let mut cakes =
-        Example::spawn(program("cakes").env("DATABASE_URL", database.url()).env("BIND", &bind));
+        Example::spawn(example("cakes").env("DATABASE_URL", database.url()).env("BIND", &bind));
     assert_eq!(cakes.wait_for_its_end().code(), Some(1));
     let logged = cakes.logged.lock().unwrap().clone();
     assert!(logged.contains(&format!("cakes: {bind} is taken")), "{logged}");
@@ -345,7 +345,7 @@ fn without_a_usable_setting_it_says_which_and_does_not_serve() {
         (vec![("DATABASE_URL", database.url()), ("APP_KEY_PEPPER", "x")], "pepper"),
     ] {
         let mut cakes =
-            Example::spawn(program("cakes").env("BIND", "127.0.0.1:0").envs(settings.clone()));
+            Example::spawn(example("cakes").env("BIND", "127.0.0.1:0").envs(settings.clone()));
         assert_eq!(cakes.wait_for_its_end().code(), Some(1), "{settings:?}");
         let logged = cakes.logged.lock().unwrap().clone();
         assert!(
@@ -356,7 +356,6 @@ fn without_a_usable_setting_it_says_which_and_does_not_serve() {
     }
 }
 
-#[cfg(unix)]
 #[test]
 fn when_asked_to_stop_it_finishes_the_request_in_hand() {
     let database = Database::sqlite();

@@ -13,16 +13,14 @@ use std::{
     fs,
     io::{BufRead as _, BufReader, Read},
     net::SocketAddr,
-    path::{Path, PathBuf},
     process::{Child, Command, ExitStatus, Stdio},
-    sync::{Arc, Mutex, OnceLock},
+    sync::{Arc, Mutex},
     thread,
     time::{Duration, Instant},
 };
 
-use serde_json::Value;
-
 pub(crate) use self::cakes::paste_lines;
+use crate::support::programs::{command, example, root};
 
 /// Long enough for `cargo run` to wait for another build and to link.
 const PATIENCE: Duration = Duration::from_secs(300);
@@ -52,7 +50,7 @@ impl Example {
 
     /// One with nothing in its environment but this, on a free port, once it listens there.
     fn serving(name: &str, settings: &[(&str, &str)]) -> Self {
-        let mut command = program(name);
+        let mut command = example(name);
         command.envs(settings.iter().copied());
         let example = Self::spawn(command.env("BIND", "127.0.0.1:0"));
         example.wait_until_logged(LISTENING);
@@ -105,7 +103,6 @@ impl Example {
         threads.unwrap().count()
     }
 
-    #[cfg(unix)]
     pub(crate) fn signal(&self, name: &str) {
         let kill = format!("kill -s {name} {}", self.child.id());
         assert!(Command::new("bash").args(["-c", &kill]).status().unwrap().success());
@@ -147,56 +144,9 @@ fn collect(stream: impl Read + Send + 'static) -> Arc<Mutex<String>> {
     text
 }
 
-/// The root of the repository.
-pub(crate) fn root() -> &'static Path {
-    Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/.."))
-}
-
-pub(crate) fn cargo() -> Command {
-    let mut cargo = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
-    cargo.current_dir(root());
-    cargo
-}
-
-/// An example, as `cargo run` builds it, with an empty environment.
-pub(crate) fn program(name: &str) -> Command {
-    static BUILT: OnceLock<Vec<PathBuf>> = OnceLock::new();
-    let mut program = BUILT
-        .get_or_init(build)
-        .iter()
-        .find(|path| path.file_stem().is_some_and(|stem| stem == name))
-        .map(Command::new)
-        .expect("cargo says where it put the example");
-    program.env_clear();
-    program
-}
-
-/// Builds the examples, and answers where they are.
-fn build() -> Vec<PathBuf> {
-    let of_packages = ["-p", "app-key-examples", "-p", "app-key-own-table"];
-    [&["--examples"][..], &of_packages].iter().flat_map(|what| built(what)).collect()
-}
-
-fn built(what: &[&str]) -> Vec<PathBuf> {
-    let output = cargo()
-        .args(["build", "--quiet", "--locked"])
-        .args(["--message-format", "json-render-diagnostics"])
-        .args(what)
-        .stderr(Stdio::inherit())
-        .output()
-        .unwrap();
-    assert!(output.status.success(), "the examples do not build");
-    String::from_utf8(output.stdout)
-        .unwrap()
-        .lines()
-        .map(|line| serde_json::from_str::<Value>(line).unwrap())
-        .filter_map(|message| message["executable"].as_str().map(PathBuf::from))
-        .collect()
-}
-
 /// What a line for the shell prints, run by bash from the root of the repository.
 pub(crate) fn shell(line: &str, settings: &[(&str, &str)]) -> String {
-    let output = Command::new("bash")
+    let output = command("bash")
         .args(["-euo", "pipefail", "-c", line])
         .current_dir(root())
         .envs(settings.iter().copied())
@@ -240,7 +190,7 @@ fn names() -> Vec<String> {
 #[test]
 fn nothing_that_looks_like_a_key_is_in_the_programs() {
     for name in names() {
-        let bytes = fs::read(program(&name).get_program()).unwrap();
+        let bytes = fs::read(example(&name).get_program()).unwrap();
         let prefix = b"ak_live_";
         let keys = bytes
             .windows(prefix.len() + 44)

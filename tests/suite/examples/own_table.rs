@@ -1,6 +1,6 @@
 //! A store over a table of the application's own. That it passes the suite of all stores is a test of its own package.
 
-use super::{Example, header, program};
+use super::{Example, example, header};
 use crate::support::{Database, http, wait_until};
 
 const SOURCE: &str = include_str!("../../../examples/own_table/src/main.rs");
@@ -11,7 +11,7 @@ fn serve(database: &Database) -> Example {
 
 /// Runs its command with this argument, and answers what it prints.
 fn run(database: &Database, command: &str, argument: &str) -> String {
-    let output = program("own_table")
+    let output = example("own_table")
         .env("DATABASE_URL", database.url())
         .args([command, argument])
         .output()
@@ -26,7 +26,7 @@ fn a_token_opens_until_it_is_ended_as_its_header_says() {
     let database = Database::sqlite();
     let example = serve(&database);
     let address = example.listens_at().to_string();
-    let built = program("own_table");
+    let built = super::example("own_table");
     let shown = header::paste(
         SOURCE,
         "cargo run -p app-key-own-table",

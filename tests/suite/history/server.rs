@@ -121,7 +121,7 @@ fn a_server_answers_until_it_is_ended() {
     }
     let database = crate::support::Database::sqlite();
     let (key, id) = database.issue("0.0.0.0");
-    let folder = crate::support::database::own_folder();
+    let folder = crate::support::own_folder();
     let settings = Settings {
         number: 17,
         database_url: database.url().to_owned(),

@@ -7,7 +7,7 @@ use actix_web::web;
 use api_key_runtime::AppKeys;
 
 use super::{ANY_KEY, bearer};
-use crate::support::{Database, Server, database::own_folder, http};
+use crate::support::{Database, Server, http, own_folder};
 
 /// A folder with an index, a file, and a folder without an index; gone when it is dropped.
 struct Folder(PathBuf);

@@ -1,14 +1,8 @@
-//! An empty database for each test, on the server that `tests/run` started or in a file of its own; gone when it is dropped.
+//! An empty database for each test, on the private server of this program or in a file of its own; removed on drop.
 //!
 //! `database_test!(name, |database| { .. });` runs the same test on both, as `name::postgres` and `name::sqlite`.
 
-use std::{
-    env, fmt, fs,
-    net::SocketAddr,
-    path::PathBuf,
-    process,
-    sync::atomic::{AtomicUsize, Ordering},
-};
+use std::{fmt, fs, net::SocketAddr, path::PathBuf};
 
 use api_key_runtime::{Admin, AppKeys, AppKeysBuilder, NewKey};
 use diesel::{
@@ -17,7 +11,11 @@ use diesel::{
 };
 use diesel_migrations::{FileBasedMigrations, MigrationHarness};
 
-use super::LONG_DEADLINE;
+use super::{
+    LONG_DEADLINE,
+    programs::build_before_the_suite,
+    servers::{Pooler, Postgres, folder::own_name, own_folder},
+};
 
 /// The same test on Postgres and on SQLite, each with an empty database.
 macro_rules! database_test {
@@ -64,18 +62,6 @@ enum Place {
     },
 }
 
-static NUMBER: AtomicUsize = AtomicUsize::new(0);
-
-fn own_name() -> String {
-    format!("test_{}_{}", process::id(), NUMBER.fetch_add(1, Ordering::Relaxed))
-}
-
-/// What `tests/run` tells the tests about this run.
-pub(crate) fn setting(name: &str) -> String {
-    std::env::var(name)
-        .unwrap_or_else(|_| panic!("{name} is not set: run the tests with `tests/run`"))
-}
-
 /// A URL's scheme and credentials, its host with port, and its database.
 fn split_url(url: &str) -> (&str, &str, &str) {
     let (credentials, place) = url.split_once('@').expect("a URL of Postgres with a user");
@@ -83,18 +69,10 @@ fn split_url(url: &str) -> (&str, &str, &str) {
     (credentials, address, name)
 }
 
-/// An empty folder nobody else uses; who asks for it removes it.
-pub(crate) fn own_folder() -> PathBuf {
-    let parent = env::var_os("TEST_DATABASES").map_or_else(env::temp_dir, PathBuf::from);
-    let folder = parent.join(own_name());
-    fs::create_dir_all(&folder).unwrap();
-    folder
-}
-
 impl Database {
-    /// An empty database on the server of `TEST_POSTGRES_URL`, which `tests/run` starts.
+    /// Creates an empty database on the server that all tests of this program share.
     pub(crate) fn postgres() -> Self {
-        let server = setting("TEST_POSTGRES_URL");
+        let server = Postgres::shared().url();
         let mut database = Self::postgres_at(&server);
         if let Place::Postgres { dropped_at, .. } = &mut database.place {
             *dropped_at = Some(server);
@@ -104,6 +82,7 @@ impl Database {
 
     /// An empty database on a server of the test's own, with which it goes. The URL names a database that is there already.
     pub(crate) fn postgres_at(server: &str) -> Self {
+        build_before_the_suite();
         let name = own_name();
         PgConnection::establish(server)
             .unwrap()
@@ -115,6 +94,7 @@ impl Database {
 
     /// A file that does not exist yet, in a folder of its own.
     pub(crate) fn sqlite() -> Self {
+        build_before_the_suite();
         let folder = own_folder();
         let url = folder.join("keys.db").to_str().unwrap().to_owned();
         Self { url, place: Place::Sqlite { folder } }
@@ -136,10 +116,9 @@ impl Database {
         format!("{credentials}@{address}/{name}")
     }
 
-    /// Its URL through the `PgBouncer` in transaction mode of `TEST_PGBOUNCER_URL`, which `tests/run` starts.
+    /// Returns its URL through a `PgBouncer` in transaction mode.
     pub(crate) fn pooled_url(&self) -> String {
-        let pooler = setting("TEST_PGBOUNCER_URL");
-        self.url_at(split_url(&pooler).1)
+        self.url_at(Pooler::shared().address)
     }
 
     /// Its name on its server; on Postgres only.

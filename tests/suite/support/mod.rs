@@ -11,10 +11,13 @@ pub(crate) mod log;
 pub(crate) mod markdown;
 #[cfg(target_os = "linux")]
 pub(crate) mod own_server;
+pub(crate) mod programs;
 pub(crate) mod proxy;
 pub(crate) mod random;
 mod routes;
 pub(crate) mod server;
+#[path = "../../servers/mod.rs"]
+pub(crate) mod servers;
 mod stores;
 pub(crate) mod tap;
 mod wait;
@@ -27,6 +30,7 @@ pub(crate) use own_server::OwnServer;
 pub(crate) use proxy::Proxy;
 pub(crate) use routes::guarded_routes;
 pub(crate) use server::Server;
+pub(crate) use servers::{free_ports, own_folder};
 pub(crate) use stores::{Away, Counting, Frozen};
 pub(crate) use tap::Tap;
 pub(crate) use wait::{LONG_DEADLINE, MAX_STALENESS, PATIENCE, refused_in_time, wait_until};
@@ -47,10 +51,4 @@ pub(crate) fn allow_open_files(count: u64) {
             setrlimit(Resource::Nofile, limit).unwrap();
         }
     }
-}
-
-/// Ports to try, below those that systems hand out by themselves.
-pub(crate) fn free_ports() -> impl Iterator<Item = u16> {
-    use std::hash::{BuildHasher as _, RandomState};
-    (0..100_u16).map(|number| 20_000 + (RandomState::new().hash_one(number) % 12_000) as u16)
 }

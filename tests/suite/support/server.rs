@@ -47,6 +47,7 @@ impl Server {
     pub(crate) fn built(
         build: impl FnOnce() -> (SocketAddr, actix_web::dev::Server) + Send + 'static,
     ) -> Self {
+        super::programs::build_before_the_suite();
         super::log::install();
         let (sender, receiver) = mpsc::channel();
         let thread = thread::spawn(move || {

@@ -2,7 +2,6 @@
 
 mod counted;
 mod faults;
-#[cfg(unix)]
 mod processes;
 
 use std::time::Duration;

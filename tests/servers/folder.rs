@@ -1,0 +1,88 @@
+//! One folder for all databases and servers of this process, and a guardian that outlives the process to clean up after it.
+
+use std::{
+    env, fs,
+    os::unix::process::CommandExt as _,
+    path::{Path, PathBuf},
+    process::{self, Child, Command, Stdio},
+    sync::{
+        OnceLock,
+        atomic::{AtomicUsize, Ordering},
+    },
+};
+
+use super::{free_ports, user};
+
+/// Waits until this process closes the pipe, which the system does for a killed process too. Statics are never dropped, so nothing
+/// in this process could stop the servers that all tests share. SIGQUIT is `pg_ctl -m immediate`; a test may have paused a server.
+const GUARDIAN: &str = r#"
+trap '' INT TERM HUP QUIT
+read -r _
+pids=$(cat "$0"/*/pid)
+for pid in $pids; do
+  kill -CONT "$pid"
+  kill -QUIT "$pid"
+done
+tenths=0
+while [ "$tenths" -lt 100 ] && [ -n "$pids" ] && kill -0 $pids; do
+  sleep 0.1
+  tenths=$((tenths + 1))
+done
+for pid in $pids; do kill -KILL "$pid"; done
+rm -rf "$0"
+"#;
+
+/// Memory is used where this much is free: databases then wait for no disk.
+const ENOUGH_MEMORY: u64 = 1 << 30;
+
+struct Guarded {
+    folder: PathBuf,
+    /// Holds the pipe, which the end of this process closes.
+    _guardian: Child,
+}
+
+/// Returns the folder of this process, which the guardian removes.
+fn folder() -> &'static Path {
+    static GUARDED: OnceLock<Guarded> = OnceLock::new();
+    &GUARDED.get_or_init(create).folder
+}
+
+fn create() -> Guarded {
+    let name = format!("require_app_key.{}.{}", process::id(), free_ports().next().unwrap());
+    let folder = [memory(), Some(env::temp_dir()), Some("/tmp".into())]
+        .into_iter()
+        .flatten()
+        .map(|parent| parent.join(&name))
+        .find(|folder| user::create_reachable(folder))
+        .expect("cannot create a temporary folder that servers can reach; set TMPDIR");
+    let guardian = Command::new("/bin/sh")
+        .args(["-c", GUARDIAN])
+        .arg(&folder)
+        .current_dir("/")
+        .process_group(0)
+        .stdin(Stdio::piped())
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap();
+    Guarded { folder, _guardian: guardian }
+}
+
+fn memory() -> Option<PathBuf> {
+    let memory = Path::new("/dev/shm");
+    let space = rustix::fs::statvfs(memory).ok()?;
+    (space.f_bavail * space.f_frsize >= ENOUGH_MEMORY).then(|| memory.to_owned())
+}
+
+/// Returns a name that nothing else on this machine has.
+pub(crate) fn own_name() -> String {
+    static NUMBER: AtomicUsize = AtomicUsize::new(0);
+    format!("test_{}_{}", process::id(), NUMBER.fetch_add(1, Ordering::Relaxed))
+}
+
+/// Creates an empty folder. The caller may remove it; the guardian removes what is left.
+pub(crate) fn own_folder() -> PathBuf {
+    let folder = folder().join(own_name());
+    fs::create_dir(&folder).unwrap();
+    folder
+}
