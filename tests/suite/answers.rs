@@ -3,12 +3,10 @@
 use std::time::{Duration, Instant};
 
 use actix_web::{HttpRequest, HttpResponse, get, head, web};
-use api_key_runtime::{
-    AppKey, AppKeys, KeyDigest, KeyRecord, KeyStore, NewKey, StoreError, require_app_key,
-};
+use api_key_runtime::{AppKey, AppKeys, NewKey, require_app_key};
 
 use crate::support::{
-    Database, Fixtures, Server, database_test, fixtures, http, leaks, log, wait_until,
+    Database, FakeStore, Fixtures, Server, database_test, fixtures, http, leaks, log, wait_until,
 };
 
 #[get("/answers/{id}")]
@@ -167,13 +165,9 @@ database_test!(every_401_for_a_presented_key_is_the_same_to_the_byte, |database:
 // D3
 #[test]
 fn trouble_in_the_store_is_503_and_never_says_what() {
-    struct Broken;
-    impl KeyStore for Broken {
-        fn find(&self, _: &[KeyDigest]) -> Result<Vec<KeyRecord>, StoreError> {
-            Err(StoreError::new("could not connect to db.internal:5432 as cakes: SELECT secret"))
-        }
-    }
-    let server = Server::start(AppKeys::builder().store(Broken).build().unwrap(), routes);
+    let broken =
+        FakeStore::failing("could not connect to db.internal:5432 as cakes: SELECT secret");
+    let server = Server::start(AppKeys::builder().store(broken).build().unwrap(), routes);
     let answer = http::get_with(server.address, "/answers/1", &fixtures::unknown());
     assert_refusal(&answer, 503, None);
     assert_eq!(answer.header("retry-after"), Some("1"));

@@ -4,12 +4,13 @@ use std::{collections::HashSet, fs, process::Command};
 
 use actix_web::{HttpResponse, get, web};
 use api_key_runtime::{
-    AppKeys, AppKeysBuilder, IssuedKey, KeyFormat, KeyLocation, KeySecret, NewKey, require_app_key,
-    test_util::MemoryStore,
+    AppKeys, AppKeysBuilder, IssuedKey, KeyDigest, KeyFormat, KeyLocation, KeySecret, KeyStore,
+    NewKey, require_app_key, test_util::MemoryStore,
 };
 
 use crate::support::{
-    Database, Server, Tap, allocator, database_test, fixtures, hex, http, log,
+    Database, FakeChanges, FakeStore, Server, Tap, allocator, database_test, fixtures, hex, http,
+    log,
     servers::postgres::{self, Postgres},
 };
 
@@ -126,27 +127,23 @@ fn of_a_key_postgres_is_told_its_digest_alone_and_that_as_a_parameter() {
 // A7
 #[test]
 fn two_digests_that_differ_in_one_bit_are_two_keys() {
-    use api_key_runtime::{KeyDigest, KeyRecord, KeyStore, StoreError};
-    // A store that answers a record whose digest differs in one bit from what was asked for, as a cache keyed by a hash of it might.
-    struct OneBitOff(MemoryStore, usize);
-    impl KeyStore for OneBitOff {
-        fn find(&self, digests: &[KeyDigest]) -> Result<Vec<KeyRecord>, StoreError> {
-            let mut found = self.0.find(digests)?;
+    // As a cache keyed by a hash of the digest might answer.
+    let one_bit_off = |bit: usize| {
+        move |store: &dyn KeyStore, digests: &[KeyDigest]| {
+            let mut found = store.find(digests)?;
             for record in &mut found {
                 let mut bytes = *record.digest.as_bytes();
-                bytes[self.1 / 8] ^= 1 << (self.1 % 8);
+                bytes[bit / 8] ^= 1 << (bit % 8);
                 record.digest = KeyDigest::from_bytes(bytes);
             }
             Ok(found)
         }
-    }
+    };
     let store = MemoryStore::default();
     let key = store.issue(&new_key()).unwrap().secret.expose_secret().to_owned();
     for bit in (0..256).step_by(17) {
-        let keys = api_key_runtime::AppKeys::builder()
-            .store(OneBitOff(store.clone(), bit))
-            .build()
-            .unwrap();
+        let fake = FakeStore::scripted(store.clone(), FakeChanges::Unsupported, one_bit_off(bit));
+        let keys = AppKeys::builder().store(fake).build().unwrap();
         assert_eq!(
             http::get_with(Server::start(keys, routes).address, "/cake", &key).status,
             401,

@@ -9,8 +9,8 @@ use actix_web::{get, web};
 use api_key_runtime::{AppKeys, Metrics, NewKey, test_util::MemoryStore};
 
 use crate::support::{
-    Away, Database, Fixtures, Frozen, LONG_DEADLINE, Server, database_test, fixtures,
-    guarded_routes, http, wait_until,
+    Database, FakeStore, Fixtures, LONG_DEADLINE, Server, database_test, fixtures, guarded_routes,
+    http, wait_until,
 };
 
 /// Longer than a test takes, so that the store is asked for a key once.
@@ -190,8 +190,9 @@ fn callers_make_no_series_however_much_they_make_up() {
 // G5
 #[test]
 fn what_the_store_takes_is_seen_while_it_takes_it_and_afterwards() {
-    let store = Frozen::new(MemoryStore::default());
-    let issued = (store.store.issue(&NewKey::new("good", "0.0.0.0".parse().unwrap()))).unwrap();
+    let memory = MemoryStore::default();
+    let store = FakeStore::held(memory.clone());
+    let issued = (memory.issue(&NewKey::new("good", "0.0.0.0".parse().unwrap()))).unwrap();
     let keys =
         (AppKeys::builder().store(store.clone()).lookup_timeout(LONG_DEADLINE)).build().unwrap();
     let server = serve(&keys);
@@ -204,7 +205,7 @@ fn what_the_store_takes_is_seen_while_it_takes_it_and_afterwards() {
         assert_eq!(keys.metrics().queued_lookups(), 1);
         assert_eq!((keys.metrics().lookups(), keys.metrics().misses()), (0, 0));
         std::thread::sleep(held);
-        store.thaw();
+        store.release();
         assert_eq!(waiting.join().unwrap(), 200);
     });
     wait_until("it is counted", || keys.metrics().lookups() == 1);
@@ -224,7 +225,7 @@ fn what_the_store_takes_is_seen_while_it_takes_it_and_afterwards() {
 // G5
 #[test]
 fn a_store_that_fails_counts_as_such() {
-    let keys = AppKeys::builder().store(Away).build().unwrap();
+    let keys = AppKeys::builder().store(FakeStore::failing("the table is away")).build().unwrap();
     let server = serve(&keys);
     let status = http::get_with(server.address, "/guarded", &fixtures::unknown()).status;
     assert_eq!(status, 503);

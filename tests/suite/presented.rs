@@ -5,7 +5,7 @@ use std::thread;
 use actix_web::{HttpResponse, get, web};
 use api_key_runtime::{AppKey, AppKeys, DieselStore, KeyLocation, require_app_key};
 
-use crate::support::{Counting, Database, Fixtures, Server, database_test, fixtures, http, log};
+use crate::support::{Database, FakeStore, Fixtures, Server, database_test, fixtures, http, log};
 
 #[get("/cake")]
 #[require_app_key]
@@ -208,7 +208,7 @@ database_test!(
 // A3, B4, B5
 database_test!(what_cannot_be_a_key_is_refused_without_a_query, |database: Database| {
     database.migrate();
-    let store = Counting::new(DieselStore::open(database.url()).unwrap());
+    let store = FakeStore::over(DieselStore::open(database.url()).unwrap());
     for accept_imported in [false, true] {
         let mut builder = AppKeys::builder()
             .store(store.clone())

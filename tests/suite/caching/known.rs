@@ -10,7 +10,7 @@ use chrono::TimeDelta;
 
 use super::{routes, status};
 use crate::support::{
-    Counting, Database, PATIENCE, Server, database_test, fixtures::moment, http, wait_until,
+    Database, FakeStore, PATIENCE, Server, database_test, fixtures::moment, http, wait_until,
 };
 
 // E7
@@ -18,7 +18,7 @@ database_test!(
     a_key_that_was_used_is_known_without_asking_for_longer_than_the_bound,
     |database: Database| {
         let (key, _) = database.issue("0.0.0.0");
-        let store = Counting::new(DieselStore::open(database.url()).unwrap());
+        let store = FakeStore::over(DieselStore::open(database.url()).unwrap());
         let bound = Duration::from_millis(800);
         let keys = database.builder().store(store.clone()).max_staleness(bound).build().unwrap();
         let server = Server::start(keys.clone(), routes);
@@ -86,7 +86,7 @@ database_test!(
     |database: Database| {
         database.migrate();
         let clock = TestClock::at(moment() - TimeDelta::days(1));
-        let store = Counting::new(DieselStore::open(database.url()).unwrap());
+        let store = FakeStore::over(DieselStore::open(database.url()).unwrap());
         let admin = database.builder().clock(clock.clone()).build_admin().unwrap();
         let any = || "0.0.0.0".parse().unwrap();
         let ending = admin.issue(&NewKey::new("ending", any()).expires_at(moment())).unwrap();

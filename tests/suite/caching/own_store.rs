@@ -1,70 +1,20 @@
 //! A store of the application's own that does not tell what changes.
 
 use std::{
-    sync::{Arc, Mutex},
     thread,
     time::{Duration, Instant},
 };
 
-use api_key_runtime::{
-    AppKeys, FeedState, KeyDigest, KeyRecord, KeyStore, NewKey, StoreError, test_util::MemoryStore,
-};
+use api_key_runtime::{AppKeys, FeedState, KeyStore, NewKey, test_util::MemoryStore};
 
 use super::{routes, status};
-use crate::support::{LONG_DEADLINE, Server};
+use crate::support::{FakeChanges, FakeStore, LONG_DEADLINE, Server};
 
-/// A store that tells nothing, counts its queries, and answers as late as it is told.
-#[derive(Clone)]
-struct Silent {
-    store: MemoryStore,
-    state: Arc<Mutex<State>>,
-}
-
-struct State {
-    queries: u64,
-    last_query: Instant,
-    late_by: Duration,
-}
-
-impl Silent {
-    fn new() -> Self {
-        Self {
-            store: MemoryStore::default(),
-            state: Arc::new(Mutex::new(State {
-                queries: 0,
-                last_query: Instant::now(),
-                late_by: Duration::ZERO,
-            })),
-        }
-    }
-
-    fn asked(&self) -> u64 {
-        self.last_query().0
-    }
-
-    /// How many queries there were, and when the last one came, which was sent before.
-    fn last_query(&self) -> (u64, Instant) {
-        let state = self.state.lock().unwrap();
-        (state.queries, state.last_query)
-    }
-
-    fn answer_late_by(&self, time: Duration) {
-        self.state.lock().unwrap().late_by = time;
-    }
-}
-
-impl KeyStore for Silent {
-    fn find(&self, digests: &[KeyDigest]) -> Result<Vec<KeyRecord>, StoreError> {
-        let late_by = {
-            let mut state = self.state.lock().unwrap();
-            state.queries += 1;
-            state.last_query = Instant::now();
-            state.late_by
-        };
-        let found = self.store.find(digests);
-        thread::sleep(late_by);
-        found
-    }
+/// A store that reports no changes, and one to issue its keys with.
+fn silent() -> (FakeStore, MemoryStore) {
+    let memory = MemoryStore::default();
+    let silent = FakeStore::scripted(memory.clone(), FakeChanges::Unsupported, KeyStore::find);
+    (silent, memory)
 }
 
 // E15
@@ -73,7 +23,7 @@ fn a_key_is_believed_until_the_bound_after_its_query_was_sent() {
     const BOUND: Duration = Duration::from_millis(600);
     /// Late by most of the bound, which it counts for.
     const LATE: Duration = Duration::from_millis(400);
-    let store = Silent::new();
+    let (store, memory) = silent();
     let keys = AppKeys::builder()
         .store(store.clone())
         .max_staleness(BOUND)
@@ -84,13 +34,13 @@ fn a_key_is_believed_until_the_bound_after_its_query_was_sent() {
     // Where the machine stood still for so long that nothing was believed, once more.
     let was_believed = || {
         let new = NewKey::new("test", "0.0.0.0".parse().unwrap());
-        let issued = store.store.issue(&new).unwrap();
+        let issued = memory.issue(&new).unwrap();
         let is = || status(server.address, issued.secret.expose_secret());
         store.answer_late_by(LATE);
         let began = Instant::now();
         assert_eq!(is(), 200);
         store.answer_late_by(Duration::ZERO);
-        store.store.change(issued.record.id, |record| {
+        memory.change(issued.record.id, |record| {
             record.revoked_at = Some(record.created_at);
         });
         let (asked, queried) = store.last_query();
@@ -100,7 +50,7 @@ fn a_key_is_believed_until_the_bound_after_its_query_was_sent() {
             if is() != 200 {
                 break;
             }
-            assert_eq!(store.asked(), asked, "known, or refused");
+            assert_eq!(store.queries(), asked, "known, or refused");
             assert!(sent <= BOUND, "what was sent {sent:?} later was accepted");
             last_accepted = Some(sent);
             thread::sleep(Duration::from_millis(5));
@@ -108,7 +58,7 @@ fn a_key_is_believed_until_the_bound_after_its_query_was_sent() {
         let until = began.elapsed();
         println!("accepted until {last_accepted:?}, refused at {until:?}");
         assert!(until >= BOUND, "{until:?}");
-        assert_eq!(store.asked(), asked + 1);
+        assert_eq!(store.queries(), asked + 1);
         last_accepted.is_some()
     };
     let mut tries = 0..100;
@@ -120,9 +70,9 @@ fn a_key_is_believed_until_the_bound_after_its_query_was_sent() {
 // E15
 #[test]
 fn a_bound_of_zero_asks_for_every_request() {
-    let store = Silent::new();
+    let (store, memory) = silent();
     let new = NewKey::new("test", "0.0.0.0".parse().unwrap());
-    let issued = store.store.issue(&new).unwrap();
+    let issued = memory.issue(&new).unwrap();
     let keys = AppKeys::builder()
         .store(store.clone())
         .max_staleness(Duration::ZERO)
@@ -133,14 +83,14 @@ fn a_bound_of_zero_asks_for_every_request() {
     for _ in 0..10 {
         assert_eq!(status(server.address, issued.secret.expose_secret()), 200);
     }
-    assert_eq!(store.asked(), 10);
+    assert_eq!(store.queries(), 10);
 }
 
 // E15
 #[test]
 fn a_bound_for_outages_that_is_shorter_than_the_one_without_is_refused() {
     let error = AppKeys::builder()
-        .store(Silent::new())
+        .store(silent().0)
         .max_staleness(Duration::from_secs(2))
         .stale_if_error(Duration::from_secs(1))
         .build()

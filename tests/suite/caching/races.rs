@@ -1,101 +1,18 @@
 //! What was read before a change, and arrives after it.
 
-use std::{
-    sync::{
-        Arc, Condvar, Mutex,
-        atomic::{AtomicBool, Ordering},
-    },
-    thread,
-    time::Duration,
-};
+use std::{thread, time::Duration};
 
-use api_key_runtime::{
-    AppKeys, ChangeCursor, Changes, DieselStore, KeyDigest, KeyRecord, KeyStore, StoreError,
-};
+use api_key_runtime::{AppKeys, DieselStore};
 
 use super::{routes, status};
 use crate::support::{
-    CountedServer, Counting, Database, PATIENCE, Server, allow_open_files, database_test, http,
+    CountedServer, Database, FakeStore, PATIENCE, Server, allow_open_files, database_test, http,
     wait_until,
 };
 
-/// A store whose answers can be held back: what was read is handed over only when the test says so.
-#[derive(Clone)]
-struct Held {
-    store: Arc<DieselStore>,
-    gate: Arc<Gate>,
-    /// Whether it has told of a change since it was closed, and whether that was heeded: changes were asked for again.
-    has_told: Arc<AtomicBool>,
-    was_heeded: Arc<AtomicBool>,
-}
-
-#[derive(Default)]
-struct Gate {
-    state: Mutex<GateState>,
-    changed: Condvar,
-}
-
-#[derive(Default)]
-struct GateState {
-    is_closed: bool,
-    held: usize,
-}
-
-impl Held {
-    fn new(database: &Database) -> Self {
-        Self {
-            store: Arc::new(DieselStore::open(database.url()).unwrap()),
-            gate: Arc::default(),
-            has_told: Arc::default(),
-            was_heeded: Arc::default(),
-        }
-    }
-
-    fn close(&self) {
-        self.has_told.store(false, Ordering::SeqCst);
-        self.was_heeded.store(false, Ordering::SeqCst);
-        self.gate.state.lock().unwrap().is_closed = true;
-    }
-
-    fn wait_until_something_is_held(&self) {
-        let state = self.gate.state.lock().unwrap();
-        let none = |state: &mut GateState| state.held == 0;
-        drop(self.gate.changed.wait_while(state, none).unwrap());
-    }
-
-    fn open(&self) {
-        self.gate.state.lock().unwrap().is_closed = false;
-        self.gate.changed.notify_all();
-    }
-}
-
-impl KeyStore for Held {
-    fn find(&self, digests: &[KeyDigest]) -> Result<Vec<KeyRecord>, StoreError> {
-        let found = self.store.find(digests);
-        let mut state = self.gate.state.lock().unwrap();
-        state.held += 1;
-        self.gate.changed.notify_all();
-        let is_closed = |state: &mut GateState| state.is_closed;
-        state = self.gate.changed.wait_while(state, is_closed).unwrap();
-        state.held -= 1;
-        found
-    }
-
-    fn changes(&self, since: Option<&ChangeCursor>) -> Result<Option<Changes>, StoreError> {
-        if self.has_told.load(Ordering::SeqCst) {
-            self.was_heeded.store(true, Ordering::SeqCst);
-        }
-        let changes = self.store.changes(since)?;
-        let tells = |changes: &Changes| changes.digests().is_none_or(|told| !told.is_empty());
-        if changes.as_ref().is_some_and(tells) {
-            self.has_told.store(true, Ordering::SeqCst);
-        }
-        Ok(changes)
-    }
-
-    fn wait_for_change(&self, at_most: Duration) {
-        self.store.wait_for_change(at_most);
-    }
+/// Keeps back what look-ups have read while it is held.
+fn fake_over(database: &Database) -> FakeStore {
+    FakeStore::over(DieselStore::open(database.url()).unwrap())
 }
 
 /// Sends a request with this key and does not wait for its answer.
@@ -106,7 +23,7 @@ fn send(server: &CountedServer, key: &str) -> http::Client {
     client
 }
 
-fn keys_over(database: &Database, store: &Held) -> AppKeys {
+fn keys_over(database: &Database, store: &FakeStore) -> AppKeys {
     let builder = database.builder().store(store.clone());
     builder.build().unwrap()
 }
@@ -116,21 +33,21 @@ database_test!(
     a_read_that_was_made_before_a_revocation_and_arrives_after_it_lets_nobody_in,
     |database: Database| {
         let (key, id) = database.issue("0.0.0.0");
-        let store = Held::new(&database);
+        let store = fake_over(&database);
         let keys = keys_over(&database, &store);
         wait_until("the feed is up to date", || keys.health().is_ready());
         let server = CountedServer::start(keys, routes);
         let other = database.keys();
-        store.close();
+        store.hold();
         let mut early = send(&server, &key);
-        store.wait_until_something_is_held();
+        store.wait_until_inside(1);
         other.admin().unwrap().revoke(id).unwrap();
         wait_until("the feed is told of it while the read is held", || {
-            store.was_heeded.load(Ordering::SeqCst)
+            store.has_applied_a_change()
         });
         let mut late = send(&server, &key);
         server.wait_for(2);
-        store.open();
+        store.release();
         let late = late.read(false).unwrap().status;
         assert_eq!(late, 401, "joined after the revocation");
         let early = early.read(false).unwrap().status;
@@ -184,8 +101,8 @@ database_test!(a_thousand_first_requests_of_a_key_are_one_query, |database: Data
     const REQUESTS: usize = 1000;
     allow_open_files(8192);
     let (key, _) = database.issue("0.0.0.0");
-    let held = Held::new(&database);
-    let store = Counting::new(held.clone());
+    let held = fake_over(&database);
+    let store = FakeStore::over(held.clone());
     // A look-up that was sent is joined for half of the shorter one.
     let builder = database.builder().store(store.clone());
     let builder = builder.lookup_timeout(PATIENCE).max_staleness(PATIENCE);
@@ -193,12 +110,12 @@ database_test!(a_thousand_first_requests_of_a_key_are_one_query, |database: Data
     // The feed's first word is that anything may have changed, and who joined before it is asked for again.
     wait_until("the feed is up to date", || keys.health().is_ready());
     let server = CountedServer::start(keys, routes);
-    held.close();
+    held.hold();
     let before = store.queries();
     let mut requests: Vec<_> = (0..REQUESTS).map(|_| send(&server, &key)).collect();
     server.wait_for(REQUESTS);
-    held.wait_until_something_is_held();
-    held.open();
+    held.wait_until_inside(1);
+    held.release();
     for request in &mut requests {
         assert_eq!(request.read(false).unwrap().status, 200);
     }
@@ -210,17 +127,17 @@ database_test!(a_thousand_first_requests_of_a_key_are_one_query, |database: Data
 fn a_request_that_is_given_up_does_not_fail_the_others_that_wait_with_it() {
     let database = Database::sqlite();
     let (key, _) = database.issue("0.0.0.0");
-    let held = Held::new(&database);
+    let held = fake_over(&database);
     let server = CountedServer::start(keys_over(&database, &held), routes);
-    held.close();
+    held.hold();
     let first = send(&server, &key);
-    held.wait_until_something_is_held();
+    held.wait_until_inside(1);
     let mut second = send(&server, &key);
     server.wait_for(2);
     drop(first);
     // Until the server has noticed, if it does.
     thread::sleep(Duration::from_millis(100));
-    held.open();
+    held.release();
     assert_eq!(second.read(false).unwrap().status, 200);
     wait_until("it is known", || status(server.address, &key) == 200);
 }

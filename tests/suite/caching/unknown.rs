@@ -5,7 +5,7 @@ use sha2::{Digest as _, Sha256};
 
 use super::{routes, status};
 use crate::support::{
-    Counting, Database, PATIENCE, Server, database_test, fixtures::unknown, hex, wait_until,
+    Database, FakeStore, PATIENCE, Server, database_test, fixtures::unknown, hex, wait_until,
 };
 
 // E10
@@ -13,7 +13,7 @@ database_test!(
     an_unknown_key_is_asked_for_once_and_known_when_it_is_issued,
     |database: Database| {
         database.migrate();
-        let store = Counting::new(DieselStore::open(database.url()).unwrap());
+        let store = FakeStore::over(DieselStore::open(database.url()).unwrap());
         let builder = database.builder().store(store.clone());
         let keys = builder.max_staleness(PATIENCE).build().unwrap();
         let server = Server::start(keys.clone(), routes);
@@ -45,7 +45,7 @@ database_test!(
 fn a_flood_of_unknown_keys_displaces_no_key_that_is_known() {
     let database = Database::sqlite();
     let known: Vec<String> = (0..20).map(|_| database.issue("0.0.0.0").0).collect();
-    let store = Counting::new(DieselStore::open(database.url()).unwrap());
+    let store = FakeStore::over(DieselStore::open(database.url()).unwrap());
     let keys = database
         .builder()
         .store(store.clone())

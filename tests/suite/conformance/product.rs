@@ -14,7 +14,7 @@ use super::{
     serving::{Configure, Entrances, Served, cors},
     target::{Guard, Keys, State, TRUSTED_PROXIES, Target, Wanted},
 };
-use crate::support::{Away, Database, LONG_DEADLINE};
+use crate::support::{Database, FakeStore, LONG_DEADLINE};
 
 #[require_app_key]
 async fn guarded(run: Run) -> HttpResponse {
@@ -230,7 +230,7 @@ fn served(
         recipe: door(&recipe),
         proxied: door(&proxied),
         cors: within_cors,
-        failing: door(&build(AppKeys::builder().store(Away))),
+        failing: door(&build(AppKeys::builder().store(FakeStore::failing("the table is away")))),
         unconfigured,
     };
     Served::new(entrances, database, |doors| Target { doors, keys, guard, clock, now })

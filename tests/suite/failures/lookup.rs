@@ -1,25 +1,20 @@
 //! Stores that fail, panic, answer late or not at all, and look-ups that wait for them.
 
 use std::{
-    sync::{
-        Arc, Mutex,
-        atomic::{AtomicBool, AtomicUsize, Ordering},
-    },
+    sync::atomic::{AtomicBool, AtomicUsize, Ordering},
     thread,
     time::{Duration, Instant},
 };
 
-use api_key_runtime::{
-    AppKeys, KeyDigest, KeyRecord, KeyStore, NewKey, StoreError, test_util::MemoryStore,
-};
+use api_key_runtime::{AppKeys, KeyStore, NewKey, StoreError, test_util::MemoryStore};
 
 use super::{
     load::{Stopping, with_key},
     routes,
 };
 use crate::support::{
-    CountedServer, Database, Frozen, PATIENCE, Server, allow_open_files, database_test, fixtures,
-    http, log, wait_until,
+    CountedServer, Database, FakeChanges, FakeStore, PATIENCE, Server, allow_open_files,
+    database_test, fixtures, http, log, wait_until,
 };
 
 /// What more than a thousand connections need, with both of their ends in this process, beside those of other tests.
@@ -34,21 +29,14 @@ fn issue(store: &MemoryStore) -> String {
         .to_owned()
 }
 
-/// How often a store fails, and in which way.
-struct Faulty {
-    store: MemoryStore,
-    fault: fn() -> Result<Vec<KeyRecord>, StoreError>,
-    faults_left: AtomicUsize,
-}
-
-impl KeyStore for Faulty {
-    fn find(&self, digests: &[KeyDigest]) -> Result<Vec<KeyRecord>, StoreError> {
-        let faulty = self
-            .faults_left
-            .fetch_update(Ordering::SeqCst, Ordering::SeqCst, |left| left.checked_sub(1))
-            .is_ok();
-        if faulty { (self.fault)() } else { self.store.find(digests) }
-    }
+/// Fails this often, and then is the other store.
+fn faulty(store: MemoryStore, faults: usize, fault: fn() -> StoreError) -> FakeStore {
+    let left = AtomicUsize::new(faults);
+    FakeStore::scripted(store, FakeChanges::Unsupported, move |store, digests| {
+        let fails =
+            left.fetch_update(Ordering::SeqCst, Ordering::SeqCst, |left| left.checked_sub(1));
+        if fails.is_ok() { Err(fault()) } else { store.find(digests) }
+    })
 }
 
 // E12, F3
@@ -56,8 +44,7 @@ impl KeyStore for Faulty {
 fn an_error_is_503_and_never_remembered_as_unknown() {
     let store = MemoryStore::default();
     let key = issue(&store);
-    let faulty =
-        Faulty { store, fault: || Err(StoreError::new("away")), faults_left: AtomicUsize::new(2) };
+    let faulty = faulty(store, 2, || StoreError::new("away"));
     let server = Server::start(AppKeys::builder().store(faulty).build().unwrap(), routes);
     let statuses: Vec<u16> =
         (0..4).map(|_| http::get_with(server.address, "/guarded", &key).status).collect();
@@ -69,11 +56,7 @@ fn an_error_is_503_and_never_remembered_as_unknown() {
 fn a_panic_in_a_store_is_503_logged_and_the_next_request_is_fine() {
     let store = MemoryStore::default();
     let key = issue(&store);
-    let faulty = Faulty {
-        store,
-        fault: || panic!("a bug in somebody's store"),
-        faults_left: AtomicUsize::new(5),
-    };
+    let faulty = faulty(store, 5, || panic!("a bug in somebody's store"));
     let server = Server::start(AppKeys::builder().store(faulty).build().unwrap(), routes);
     let statuses: Vec<u16> =
         (0..7).map(|_| http::get_with(server.address, "/guarded", &key).status).collect();
@@ -84,16 +67,13 @@ fn a_panic_in_a_store_is_503_logged_and_the_next_request_is_fine() {
 // F9
 #[test]
 fn a_store_that_answers_two_records_for_one_key_is_not_believed() {
-    struct Double(MemoryStore);
-    impl KeyStore for Double {
-        fn find(&self, digests: &[KeyDigest]) -> Result<Vec<KeyRecord>, StoreError> {
-            let found = self.0.find(digests)?;
-            Ok([found.clone(), found].concat())
-        }
-    }
     let store = MemoryStore::default();
     let key = issue(&store);
-    let server = Server::start(AppKeys::builder().store(Double(store)).build().unwrap(), routes);
+    let double = FakeStore::scripted(store, FakeChanges::Unsupported, |store, digests| {
+        let found = store.find(digests)?;
+        Ok([found.clone(), found].concat())
+    });
+    let server = Server::start(AppKeys::builder().store(double).build().unwrap(), routes);
     assert_eq!(http::get_with(server.address, "/guarded", &key).status, 503);
 }
 
@@ -111,7 +91,7 @@ fn send(server: &CountedServer, key: &str) -> http::Client {
 }
 
 /// Both threads are at a look-up that is stuck; whatever comes now waits in the queue.
-fn hold_both_threads(server: &CountedServer, store: &Frozen) -> Vec<http::Client> {
+fn hold_both_threads(server: &CountedServer, store: &FakeStore) -> Vec<http::Client> {
     let hold = |number| {
         let client = send(server, &fixtures::unknown());
         store.wait_until_inside(number);
@@ -123,8 +103,9 @@ fn hold_both_threads(server: &CountedServer, store: &Frozen) -> Vec<http::Client
 // F1, F2
 #[test]
 fn a_frozen_store_holds_a_bounded_number_of_threads_and_nothing_else() {
-    let store = Frozen::new(MemoryStore::default());
-    let key = issue(&store.store);
+    let memory = MemoryStore::default();
+    let key = issue(&memory);
+    let store = FakeStore::held(memory);
     let keys = AppKeys::builder()
         .store(store.clone())
         .lookup_timeout(Duration::from_secs(1))
@@ -167,7 +148,7 @@ fn a_frozen_store_holds_a_bounded_number_of_threads_and_nothing_else() {
         (3..=10).contains(&stuck),
         "two threads, and up to eight that took their place: {stuck}"
     );
-    store.thaw();
+    store.release();
     wait_until("it recovers", || ask(&key) == 200);
     wait_until("threads that were given up end", || store.inside() == 0);
     // They are not only idle but gone: any thread there is would take its share of these, which nobody knows without asking.
@@ -183,8 +164,9 @@ fn a_frozen_store_holds_a_bounded_number_of_threads_and_nothing_else() {
 // E11
 #[test]
 fn a_request_that_is_given_up_does_not_fail_the_others() {
-    let store = Frozen::new(MemoryStore::default());
-    let key = issue(&store.store);
+    let memory = MemoryStore::default();
+    let key = issue(&memory);
+    let store = FakeStore::held(memory);
     let server = CountedServer::start(patient(store.clone(), PATIENCE), routes);
     let mut stuck = hold_both_threads(&server, &store);
     // The next ones wait in the queue, joined; the first of them goes away.
@@ -195,7 +177,7 @@ fn a_request_that_is_given_up_does_not_fail_the_others() {
     drop(leader);
     // Until the server has noticed, if it does.
     thread::sleep(Duration::from_millis(100));
-    store.thaw();
+    store.release();
     for client in &mut stuck {
         assert_eq!(client.read(false).unwrap().status, 401);
     }
@@ -210,8 +192,9 @@ fn a_request_whose_time_is_up_does_not_fail_those_who_joined_it() {
     /// Past five eighths of it the store counts as away, and nobody joins any more. It is over before the supervisor, which looks five
     /// times a second, replaces the stuck threads by others that would ask for the key.
     const DEADLINE: Duration = Duration::from_millis(12_100);
-    let store = Frozen::new(MemoryStore::default());
-    let key = issue(&store.store);
+    let memory = MemoryStore::default();
+    let key = issue(&memory);
+    let store = FakeStore::held(memory);
     let server = CountedServer::start(patient(store.clone(), DEADLINE), routes);
     let _stuck = hold_both_threads(&server, &store);
     let mut leader = send(&server, &key);
@@ -220,7 +203,7 @@ fn a_request_whose_time_is_up_does_not_fail_those_who_joined_it() {
     let mut followers = [(); 4].map(|()| send(&server, &key));
     server.wait_for(7);
     assert_eq!(leader.read(false).unwrap().status, 503, "its time is up");
-    store.thaw();
+    store.release();
     for follower in &mut followers {
         assert_eq!(follower.read(false).unwrap().status, 200);
     }
@@ -229,33 +212,24 @@ fn a_request_whose_time_is_up_does_not_fail_those_who_joined_it() {
 // E11
 #[test]
 fn a_thousand_first_requests_of_a_key_are_asked_once_and_take_one_place_in_the_queue() {
-    /// Keeps what was asked for.
-    #[derive(Clone)]
-    struct Asked(Frozen, Arc<Mutex<Vec<KeyDigest>>>);
-    impl KeyStore for Asked {
-        fn find(&self, digests: &[KeyDigest]) -> Result<Vec<KeyRecord>, StoreError> {
-            self.1.lock().unwrap().extend_from_slice(digests);
-            self.0.find(digests)
-        }
-    }
     const REQUESTS: usize = 1100;
     allow_open_files(FILES);
-    let store = Asked(Frozen::new(MemoryStore::default()), Arc::default());
-    let issued = store.0.store.issue(&NewKey::new("test", "0.0.0.0".parse().unwrap())).unwrap();
+    let memory = MemoryStore::default();
+    let store = FakeStore::held(memory.clone());
+    let issued = memory.issue(&NewKey::new("test", "0.0.0.0".parse().unwrap())).unwrap();
     let key = issued.secret.expose_secret();
     let server = CountedServer::start(patient(store.clone(), PATIENCE * 2), routes);
-    let mut stuck = hold_both_threads(&server, &store.0);
+    let mut stuck = hold_both_threads(&server, &store);
     let mut waiting: Vec<http::Client> = (0..REQUESTS).map(|_| send(&server, key)).collect();
     server.wait_for(stuck.len() + REQUESTS);
-    store.0.thaw();
+    store.release();
     for client in &mut waiting {
         assert_eq!(client.read(false).unwrap().status, 200);
     }
     for client in &mut stuck {
         assert_eq!(client.read(false).unwrap().status, 401);
     }
-    let asked = store.1.lock().unwrap();
-    let times = asked.iter().filter(|asked| **asked == issued.record.digest).count();
+    let times = store.queries_for(issued.record.digest);
     assert_eq!(times, 1, "asked {times} times for {REQUESTS} requests");
 }
 
@@ -264,8 +238,9 @@ fn a_thousand_first_requests_of_a_key_are_asked_once_and_take_one_place_in_the_q
 fn a_full_queue_is_503_at_once_and_recovers() {
     const REQUESTS: usize = 1700;
     allow_open_files(FILES);
-    let store = Frozen::new(MemoryStore::default());
-    let key = issue(&store.store);
+    let memory = MemoryStore::default();
+    let key = issue(&memory);
+    let store = FakeStore::held(memory);
     let server = CountedServer::start(patient(store.clone(), PATIENCE * 2), routes);
     // 512 of which nothing is known may wait, and two threads are at one or a few each: some of these are too many.
     let mut clients: Vec<http::Client> =
@@ -278,7 +253,7 @@ fn a_full_queue_is_503_at_once_and_recovers() {
     println!("refused after {took:?}");
     assert!(took < PATIENCE, "it waited for the deadline: {took:?}");
     assert!(!log::lines_with("look-up queue full").is_empty());
-    store.thaw();
+    store.release();
     let statuses: Vec<u16> =
         clients.iter_mut().map(|client| client.read(false).unwrap().status).collect();
     let refused = statuses.iter().filter(|status| **status == 503).count();
@@ -294,18 +269,9 @@ fn a_full_queue_is_503_at_once_and_recovers() {
 // E1
 #[test]
 fn a_request_begun_after_a_revocation_does_not_pass_by_an_older_look_up() {
-    /// Reads the state at once, and hands it out when it is let go.
-    #[derive(Clone)]
-    struct Slow(Frozen);
-    impl KeyStore for Slow {
-        fn find(&self, digests: &[KeyDigest]) -> Result<Vec<KeyRecord>, StoreError> {
-            let read = self.0.store.find(digests)?;
-            self.0.find(&[])?;
-            Ok(read)
-        }
-    }
-    let slow = Slow(Frozen::new(MemoryStore::default()));
-    let issued = slow.0.store.issue(&NewKey::new("test", "0.0.0.0".parse().unwrap())).unwrap();
+    let memory = MemoryStore::default();
+    let slow = FakeStore::held(memory.clone());
+    let issued = memory.issue(&NewKey::new("test", "0.0.0.0".parse().unwrap())).unwrap();
     let key = issued.secret.expose_secret().to_owned();
     let keys = AppKeys::builder()
         .store(slow.clone())
@@ -315,13 +281,13 @@ fn a_request_begun_after_a_revocation_does_not_pass_by_an_older_look_up() {
         .unwrap();
     let server = CountedServer::start(keys, routes);
     let mut before = send(&server, &key);
-    slow.0.wait_until_inside(1);
-    slow.0.store.change(issued.record.id, |record| {
+    slow.wait_until_inside(1);
+    memory.change(issued.record.id, |record| {
         record.revoked_at = Some(fixtures::moment());
     });
     let mut after = send(&server, &key);
     server.wait_for(2);
-    slow.0.thaw();
+    slow.release();
     assert_eq!(after.read(false).unwrap().status, 401);
     // What began before may go either way: by now the process may have seen that the key is revoked.
     assert!(matches!(before.read(false).unwrap().status, 200 | 401));

@@ -19,7 +19,7 @@ use api_key_runtime::{AppKeys, DieselStore, require_app_key};
 use rustix::process::{Pid, Signal, WaitId, WaitIdOptions, kill_process, waitid};
 use serde::{Deserialize, Serialize};
 
-use super::stores::{Deaf, Lagging, Slow};
+use super::stores;
 use crate::support::wait_until;
 
 /// Where a process is told to be a server, and what kind of one.
@@ -227,9 +227,9 @@ fn keys(settings: &Settings) -> Result<AppKeys, api_key_runtime::Error> {
         .usage_flush_interval(USAGE_INTERVAL);
     let builder = match settings.store {
         Store::Own => builder.database_url(url),
-        Store::Slow => builder.store(Slow::new(DieselStore::open(url)?)),
-        Store::Deaf => builder.store(Deaf(DieselStore::open(url)?)),
-        Store::Lagging => builder.store(Lagging::new(DieselStore::open(url)?)),
+        Store::Slow => builder.store(stores::slow(DieselStore::open(url)?)),
+        Store::Deaf => builder.store(stores::deaf(DieselStore::open(url)?)),
+        Store::Lagging => builder.store(stores::lagging(DieselStore::open(url)?)),
     };
     // Where the requests of a history come from is told by a header, so that one machine can play several callers.
     builder.trusted_proxies(["127.0.0.1/32"]).build()

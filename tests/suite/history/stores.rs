@@ -10,9 +10,9 @@ use std::{
     time::{Duration, Instant},
 };
 
-use api_key_runtime::{
-    ChangeCursor, Changes, DieselStore, KeyDigest, KeyRecord, KeyStore, KeyUsage, StoreError,
-};
+use api_key_runtime::{DieselStore, KeyDigest, KeyRecord, KeyStore, StoreError};
+
+use crate::support::{FakeChanges, FakeStore};
 
 /// The longest that what was read lies before it is handed out.
 const SLOWEST_FIND_MILLISECONDS: u64 = 150;
@@ -21,16 +21,19 @@ const SLOWEST_CHANGES_MILLISECONDS: u64 = 300;
 const LAG: Duration = Duration::from_secs(4);
 
 /// Reads at once and answers late, so that a change may come between the two.
-pub(super) struct Slow {
-    store: DieselStore,
-    finds: AtomicU64,
-    rounds: AtomicU64,
-}
-
-impl Slow {
-    pub(super) fn new(store: DieselStore) -> Self {
-        Self { store, finds: AtomicU64::new(0), rounds: AtomicU64::new(0) }
-    }
+pub(super) fn slow(store: DieselStore) -> FakeStore {
+    let finds = AtomicU64::new(0);
+    // Else a change would be applied after what was read before it, and never between reading and keeping.
+    let changes = FakeChanges::After(|number| {
+        if number.is_multiple_of(2) {
+            hesitate(number / 2, SLOWEST_CHANGES_MILLISECONDS);
+        }
+    });
+    FakeStore::scripted(store, changes, move |store, digests| {
+        let found = store.find(digests);
+        hesitate(finds.fetch_add(1, Ordering::Relaxed), SLOWEST_FIND_MILLISECONDS);
+        found
+    })
 }
 
 /// Sleeps up to this long, now for shorter and now for longer.
@@ -38,86 +41,28 @@ fn hesitate(number: u64, longest_milliseconds: u64) {
     thread::sleep(Duration::from_millis(number * 71 % longest_milliseconds));
 }
 
-impl KeyStore for Slow {
-    fn find(&self, digests: &[KeyDigest]) -> Result<Vec<KeyRecord>, StoreError> {
-        let found = self.store.find(digests);
-        let number = self.finds.fetch_add(1, Ordering::Relaxed);
-        hesitate(number, SLOWEST_FIND_MILLISECONDS);
-        found
-    }
-
-    fn changes(&self, since: Option<&ChangeCursor>) -> Result<Option<Changes>, StoreError> {
-        let changes = self.store.changes(since);
-        let number = self.rounds.fetch_add(1, Ordering::Relaxed);
-        // Else a change would be applied after what was read before it, and never between reading and keeping.
-        if number.is_multiple_of(2) {
-            hesitate(number / 2, SLOWEST_CHANGES_MILLISECONDS);
-        }
-        changes
-    }
-
-    fn wait_for_change(&self, at_most: Duration) {
-        self.store.wait_for_change(at_most);
-    }
-
-    fn record_usage(&self, uses: &[KeyUsage]) -> Result<(), StoreError> {
-        self.store.record_usage(uses)
-    }
-}
-
 /// Hears of no change, and says that there was none.
-pub(super) struct Deaf(pub(super) DieselStore);
-
-impl KeyStore for Deaf {
-    fn find(&self, digests: &[KeyDigest]) -> Result<Vec<KeyRecord>, StoreError> {
-        self.0.find(digests)
-    }
-
-    fn changes(&self, since: Option<&ChangeCursor>) -> Result<Option<Changes>, StoreError> {
-        let number = |cursor: &ChangeCursor| cursor.as_str().parse::<u64>().unwrap();
-        Ok(Some(match since {
-            None => Changes::everything(ChangeCursor::new("0")),
-            Some(cursor) => Changes::keys(ChangeCursor::new((number(cursor) + 1).to_string()), []),
-        }))
-    }
+pub(super) fn deaf(store: DieselStore) -> FakeStore {
+    FakeStore::scripted(store, FakeChanges::None, KeyStore::find)
 }
 
 /// Looks keys up in a copy that is behind, while it hears of every change at once.
-pub(super) struct Lagging {
-    store: DieselStore,
-    copy: Mutex<HashMap<KeyDigest, (Instant, Option<KeyRecord>)>>,
-}
-
-impl Lagging {
-    pub(super) fn new(store: DieselStore) -> Self {
-        Self { store, copy: Mutex::default() }
-    }
-
-    fn find_one(&self, digest: KeyDigest) -> Result<Option<KeyRecord>, StoreError> {
-        let mut copy = self.copy.lock().unwrap();
+pub(super) fn lagging(store: DieselStore) -> FakeStore {
+    let copy = Mutex::<HashMap<KeyDigest, (Instant, Option<KeyRecord>)>>::default();
+    let find_one = move |store: &dyn KeyStore, digest: KeyDigest| -> Result<_, StoreError> {
+        let mut copy = copy.lock().unwrap();
         if let Some((read, record)) = copy.get(&digest)
             && read.elapsed() < LAG
         {
             return Ok(record.clone());
         }
-        let record = self.store.find(&[digest])?.pop();
+        let record = store.find(&[digest])?.pop();
         copy.insert(digest, (Instant::now(), record.clone()));
         Ok(record)
-    }
-}
-
-impl KeyStore for Lagging {
-    fn find(&self, digests: &[KeyDigest]) -> Result<Vec<KeyRecord>, StoreError> {
+    };
+    FakeStore::scripted(store, FakeChanges::Real, move |store, digests| {
         let found: Result<Vec<_>, _> =
-            digests.iter().map(|digest| self.find_one(*digest)).collect();
+            digests.iter().map(|digest| find_one(store, *digest)).collect();
         Ok(found?.into_iter().flatten().collect())
-    }
-
-    fn changes(&self, since: Option<&ChangeCursor>) -> Result<Option<Changes>, StoreError> {
-        self.store.changes(since)
-    }
-
-    fn wait_for_change(&self, at_most: Duration) {
-        self.store.wait_for_change(at_most);
-    }
+    })
 }

@@ -4,7 +4,7 @@ use actix_web::{HttpResponse, web};
 use api_key_runtime::{AppKey, KeyLocation, RequireAppKey, require_app_key};
 
 use super::{ANY_KEY, bearer, key_with};
-use crate::support::{Counting, Database, Fixtures, Server, database_test, http, log};
+use crate::support::{Database, FakeStore, Fixtures, Server, database_test, http, log};
 
 fn name(key: Option<&AppKey>) -> HttpResponse {
     HttpResponse::Ok().body(key.map_or("nobody", AppKey::name).to_owned())
@@ -168,7 +168,7 @@ fn a_handler_that_insists_on_a_key_below_an_optional_middleware_is_500_for_nobod
 fn a_refusal_by_the_outer_check_asks_the_store_no_second_time() {
     let database = Database::sqlite();
     database.migrate();
-    let store = Counting::new(api_key_runtime::DieselStore::open(database.url()).unwrap());
+    let store = FakeStore::over(api_key_runtime::DieselStore::open(database.url()).unwrap());
     let keys = api_key_runtime::AppKeys::builder().store(store.clone());
     let server = Server::start(keys.build().unwrap(), routes);
     let unknown = crate::support::fixtures::unknown();

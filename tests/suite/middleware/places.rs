@@ -6,7 +6,7 @@ use actix_web::{HttpResponse, web};
 use api_key_runtime::{AppKeys, KeyLocation, RequireAppKey, require_app_key};
 
 use super::{ANY_KEY, Probe, Touched, bearer, cake, key_with};
-use crate::support::{Away, Database, Fixtures, PATIENCE, Server, database_test, http, log};
+use crate::support::{Database, FakeStore, Fixtures, PATIENCE, Server, database_test, http, log};
 
 const SCOPED: RequireAppKey = RequireAppKey::new().scopes(&["cakes:write", "cakes:delete"]);
 const ANY_OF: RequireAppKey = RequireAppKey::new().any_scope(&["cakes:write", "cakes:read"]);
@@ -157,7 +157,7 @@ database_test!(everywhere_every_answer_is_the_attribute_s_byte_by_byte, |databas
 #[test]
 fn a_store_that_is_away_is_503_everywhere() {
     let touched = Touched::default();
-    let keys = AppKeys::builder().store(Away).build().unwrap();
+    let keys = AppKeys::builder().store(FakeStore::failing("the table is away")).build().unwrap();
     let server = served(keys, &touched);
     let caller = (String::new(), vec![bearer(&crate::support::fixtures::unknown())]);
     assert_eq!(compare(&server, &[caller]), [503]);

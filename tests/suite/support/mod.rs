@@ -4,6 +4,7 @@
 pub(crate) mod allocator;
 mod counted;
 pub(crate) mod database;
+mod fake_store;
 pub(crate) mod fixtures;
 pub(crate) mod http;
 pub(crate) mod leaks;
@@ -18,12 +19,12 @@ mod routes;
 pub(crate) mod server;
 #[path = "../../servers/mod.rs"]
 pub(crate) mod servers;
-mod stores;
 pub(crate) mod tap;
 mod wait;
 
 pub(crate) use counted::CountedServer;
 pub(crate) use database::{Database, database_test};
+pub(crate) use fake_store::{FakeChanges, FakeStore};
 pub(crate) use fixtures::Fixtures;
 #[cfg(target_os = "linux")]
 pub(crate) use own_server::OwnServer;
@@ -31,7 +32,6 @@ pub(crate) use proxy::Proxy;
 pub(crate) use routes::guarded_routes;
 pub(crate) use server::Server;
 pub(crate) use servers::{free_ports, own_folder};
-pub(crate) use stores::{Away, Counting, Frozen};
 pub(crate) use tap::Tap;
 pub(crate) use wait::{LONG_DEADLINE, MAX_STALENESS, PATIENCE, refused_in_time, wait_until};
 

@@ -1,0 +1,233 @@
+//! A store with a script: what it answers, how late, and what a test can see of the calls.
+
+use std::{
+    collections::HashSet,
+    sync::{Arc, Condvar, Mutex, MutexGuard},
+    thread::{self, ThreadId},
+    time::{Duration, Instant},
+};
+
+use api_key_runtime::{
+    ChangeCursor, Changes, KeyDigest, KeyRecord, KeyStore, KeyUsage, StoreError,
+    test_util::MemoryStore,
+};
+
+use super::wait_until;
+
+type Found = Result<Vec<KeyRecord>, StoreError>;
+type Find = dyn Fn(&dyn KeyStore, &[KeyDigest]) -> Found + Send + Sync;
+
+/// Forwards to another store, and departs from it as the test says. Clones share everything.
+#[derive(Clone)]
+pub(crate) struct FakeStore(Arc<Shared>);
+
+struct Shared {
+    store: Box<dyn KeyStore>,
+    find: Box<Find>,
+    changes: FakeChanges,
+    state: Mutex<State>,
+    changed: Condvar,
+}
+
+/// What a fake store reports of changes.
+#[derive(Clone, Copy)]
+pub(crate) enum FakeChanges {
+    /// The changes of the store.
+    Real,
+    /// As `Real`, but called after each read with its number, such as to make it late.
+    After(fn(u64)),
+    /// It does not report changes.
+    Unsupported,
+    /// It reports that nothing has changed.
+    None,
+}
+
+struct State {
+    is_held: bool,
+    late_by: Duration,
+    /// Look-ups that have read and not returned.
+    inside: usize,
+    queries: usize,
+    last_query: Instant,
+    digests: Vec<KeyDigest>,
+    threads: HashSet<ThreadId>,
+    changes_reads: u64,
+    last_changes_read: Instant,
+    longest_gap: Duration,
+    /// Whether a change was reported since the store was held, and whether changes were read once more.
+    reported: bool,
+    read_on: bool,
+}
+
+impl FakeStore {
+    pub(crate) fn over(store: impl KeyStore) -> Self {
+        Self::scripted(store, FakeChanges::Real, KeyStore::find)
+    }
+
+    /// Answers look-ups with what this returns, which is given the other store.
+    pub(crate) fn scripted(
+        store: impl KeyStore,
+        changes: FakeChanges,
+        find: impl Fn(&dyn KeyStore, &[KeyDigest]) -> Found + Send + Sync + 'static,
+    ) -> Self {
+        let now = Instant::now();
+        Self(Arc::new(Shared {
+            store: Box::new(store),
+            find: Box::new(find),
+            changes,
+            state: Mutex::new(State {
+                is_held: false,
+                late_by: Duration::ZERO,
+                inside: 0,
+                queries: 0,
+                last_query: now,
+                digests: Vec::new(),
+                threads: HashSet::new(),
+                changes_reads: 0,
+                last_changes_read: now,
+                longest_gap: Duration::ZERO,
+                reported: false,
+                read_on: false,
+            }),
+            changed: Condvar::new(),
+        }))
+    }
+
+    /// Every look-up fails with this cause; changes are not reported.
+    pub(crate) fn failing(cause: &'static str) -> Self {
+        let fail = move |_: &dyn KeyStore, _: &[KeyDigest]| Err(StoreError::new(cause));
+        Self::scripted(MemoryStore::default(), FakeChanges::Unsupported, fail)
+    }
+
+    /// A store that reports no changes, whose look-ups are held from the start.
+    pub(crate) fn held(store: impl KeyStore) -> Self {
+        let fake = Self::scripted(store, FakeChanges::Unsupported, KeyStore::find);
+        fake.hold();
+        fake
+    }
+
+    /// Keeps what look-ups have read until [`release`](Self::release).
+    pub(crate) fn hold(&self) {
+        let mut state = self.state();
+        state.is_held = true;
+        (state.reported, state.read_on) = (false, false);
+    }
+
+    pub(crate) fn release(&self) {
+        self.state().is_held = false;
+        self.0.changed.notify_all();
+    }
+
+    /// Makes each look-up that begins from now on late by this time, after it has read.
+    pub(crate) fn answer_late_by(&self, time: Duration) {
+        self.state().late_by = time;
+    }
+
+    /// Returns how many look-ups have read and not returned.
+    pub(crate) fn inside(&self) -> usize {
+        self.state().inside
+    }
+
+    #[track_caller]
+    pub(crate) fn wait_until_inside(&self, calls: usize) {
+        wait_until(format!("{calls} calls are held"), || self.inside() >= calls);
+    }
+
+    /// Returns how many look-ups reached the store.
+    pub(crate) fn queries(&self) -> usize {
+        self.state().queries
+    }
+
+    /// Returns how many look-ups reached the store, and when the last one did.
+    pub(crate) fn last_query(&self) -> (usize, Instant) {
+        let state = self.state();
+        (state.queries, state.last_query)
+    }
+
+    /// Returns how often this digest was looked up.
+    pub(crate) fn queries_for(&self, digest: KeyDigest) -> usize {
+        self.state().digests.iter().filter(|asked| **asked == digest).count()
+    }
+
+    /// Returns how many threads have looked keys up since the last call.
+    pub(crate) fn take_threads(&self) -> usize {
+        std::mem::take(&mut self.state().threads).len()
+    }
+
+    /// Returns the longest time since the last call during which no later changes were read.
+    pub(crate) fn take_longest_gap(&self) -> Duration {
+        let mut state = self.state();
+        let gap = state.longest_gap.max(state.last_changes_read.elapsed());
+        state.longest_gap = Duration::ZERO;
+        gap
+    }
+
+    /// Returns whether a change was reported since [`hold`](Self::hold), and applied: changes were read once more.
+    pub(crate) fn has_applied_a_change(&self) -> bool {
+        self.state().read_on
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.0.state.lock().unwrap()
+    }
+
+    fn begin(&self, digests: &[KeyDigest]) -> Duration {
+        let mut state = self.state();
+        state.queries += 1;
+        state.last_query = Instant::now();
+        state.digests.extend_from_slice(digests);
+        state.threads.insert(thread::current().id());
+        state.late_by
+    }
+}
+
+impl KeyStore for FakeStore {
+    fn find(&self, digests: &[KeyDigest]) -> Found {
+        let late_by = self.begin(digests);
+        let found = (self.0.find)(&*self.0.store, digests);
+        thread::sleep(late_by);
+        self.state().inside += 1;
+        let mut state = self.0.changed.wait_while(self.state(), |state| state.is_held).unwrap();
+        state.inside -= 1;
+        found
+    }
+
+    fn changes(&self, since: Option<&ChangeCursor>) -> Result<Option<Changes>, StoreError> {
+        let began = Instant::now();
+        let number = {
+            let mut state = self.state();
+            state.read_on = state.reported;
+            state.changes_reads += 1;
+            state.changes_reads - 1
+        };
+        let cursor = || ChangeCursor::new(number.to_string());
+        let changes = match (self.0.changes, since) {
+            (FakeChanges::Unsupported, _) => return Ok(None),
+            (FakeChanges::None, None) => Some(Changes::everything(cursor())),
+            (FakeChanges::None, Some(_)) => Some(Changes::keys(cursor(), [])),
+            (FakeChanges::Real, _) => self.0.store.changes(since)?,
+            (FakeChanges::After(then), _) => {
+                let changes = self.0.store.changes(since);
+                then(number);
+                changes?
+            }
+        };
+        let mut state = self.state();
+        state.longest_gap = state.longest_gap.max(state.last_changes_read.elapsed());
+        state.last_changes_read = began;
+        let reports = |changes: &Changes| changes.digests().is_none_or(|keys| !keys.is_empty());
+        state.reported |= changes.as_ref().is_some_and(reports);
+        Ok(changes)
+    }
+
+    fn wait_for_change(&self, at_most: Duration) {
+        match self.0.changes {
+            FakeChanges::Real | FakeChanges::After(_) => self.0.store.wait_for_change(at_most),
+            FakeChanges::Unsupported | FakeChanges::None => thread::sleep(at_most),
+        }
+    }
+
+    fn record_usage(&self, uses: &[KeyUsage]) -> Result<(), StoreError> {
+        self.0.store.record_usage(uses)
+    }
+}
