@@ -235,5 +235,5 @@ fn a_store_that_fails_counts_as_such() {
     assert_eq!((counted.hits(), counted.misses()), (0, 1));
     let series = read(&counted.prometheus());
     assert_eq!(series["app_key_lookup_failures_total"], "1");
-    assert_eq!(series["app_key_feed_state{state=\"without feed\"}"], "1");
+    assert_eq!(series["app_key_feed_state{state=\"unsupported\"}"], "1");
 }
