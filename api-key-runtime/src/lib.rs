@@ -122,10 +122,10 @@ mod app_key;
 mod app_keys;
 mod authorize;
 mod cache;
+mod change_feed;
 mod circuit_breaker;
 mod clock;
 mod error;
-mod feed;
 #[cfg(fuzzing)]
 #[doc(hidden)]
 pub mod fuzz;
@@ -223,8 +223,8 @@ pub use admin::Admin;
 pub use allowed_ips::AllowedIps;
 pub use app_key::AppKey;
 pub use app_keys::{AppKeys, AppKeysBuilder};
+pub use change_feed::{FeedState, Health};
 pub use error::Error;
-pub use feed::{FeedState, Health};
 pub use guard::RequireAppKey;
 pub use key::{DigestAlgorithm, KeyDigest, KeyFormat, KeySecret};
 pub use key_record::{KeyRecord, KeyState};
@@ -237,7 +237,7 @@ pub use scope::ScopeSet;
 pub use store::postgres;
 #[cfg(feature = "sqlite")]
 pub use store::sqlite;
-pub use store::{ChangeCursor, Changes, KeyStore, StoreError};
+pub use store::{ChangeFeed, Changed, Changes, KeyStore, StoreError};
 #[cfg(feature = "_diesel")]
 pub use store::{DatabaseKind, DieselStore, KeyConnection, copy_migrations};
 pub use usage::KeyUsage;

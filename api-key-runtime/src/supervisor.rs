@@ -9,9 +9,9 @@ use std::{
 
 use crate::{
     Error,
+    change_feed::FeedThread,
     circuit_breaker::CircuitBreaker,
     clock::MonotonicTime,
-    feed::Feed,
     lock::{lock, wait_timeout_while},
     lookup::Lookups,
 };
@@ -33,7 +33,7 @@ struct Ending {
 
 /// What it looks after. It holds up neither's end.
 struct Watched {
-    feed: Weak<Feed>,
+    feed: Weak<FeedThread>,
     lookups: Weak<Lookups>,
     circuit_breaker: Arc<CircuitBreaker>,
 }
@@ -46,7 +46,7 @@ impl fmt::Debug for Supervisor {
 
 impl Supervisor {
     pub(crate) fn start(
-        feed: &Arc<Feed>,
+        feed: &Arc<FeedThread>,
         lookups: &Arc<Lookups>,
         circuit_breaker: Arc<CircuitBreaker>,
     ) -> Result<Self, Error> {

@@ -13,7 +13,9 @@ use std::{
 };
 
 use actix_web::rt::System;
-use api_key_runtime::{AppKeys, ChangeCursor, Changes, KeyDigest, KeyRecord, KeyStore, StoreError};
+use api_key_runtime::{
+    AppKeys, ChangeFeed, Changed, Changes, KeyDigest, KeyRecord, KeyStore, StoreError,
+};
 
 use self::support::{authenticate, figure, figures::Progress, heading, keys::Maker, request};
 
@@ -64,12 +66,24 @@ impl KeyStore for Everyone {
         Ok(digests.iter().map(|digest| record(*digest)).collect())
     }
 
-    fn changes(&self, since: Option<&ChangeCursor>) -> Result<Option<Changes>, StoreError> {
-        let cursor = ChangeCursor::new("unchanged");
-        Ok(Some(match since {
-            None => Changes::everything(cursor),
-            Some(_) => Changes::keys(cursor, []),
-        }))
+    fn watch(&self) -> Result<Option<Box<dyn ChangeFeed>>, StoreError> {
+        Ok(Some(Box::new(Unchanged { is_new: true })))
+    }
+}
+
+struct Unchanged {
+    is_new: bool,
+}
+
+impl ChangeFeed for Unchanged {
+    fn changes(&mut self) -> Result<Changes, StoreError> {
+        let is_new = std::mem::replace(&mut self.is_new, false);
+        Ok(Changes::new(if is_new { Changed::Everything } else { Changed::Keys(Vec::new()) }))
+    }
+
+    fn wait(&mut self, at_most: std::time::Duration) -> Result<(), StoreError> {
+        std::thread::sleep(at_most);
+        Ok(())
     }
 }
 

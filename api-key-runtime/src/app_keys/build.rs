@@ -8,8 +8,8 @@ use crate::store::{Database, DieselStore};
 use crate::{
     Error, KeyStore,
     cache::{Bounds, Cache},
+    change_feed::FeedThread,
     circuit_breaker::CircuitBreaker,
-    feed::Feed,
     key::{Digester, KeyForm, Prefix, Secret},
     lookup::Lookups,
     metrics::Counters,
@@ -160,7 +160,7 @@ impl AppKeysBuilder {
             Arc::clone(&circuit_breaker),
             deadline,
         )?);
-        let feed = Arc::new(Feed::start(
+        let feed = Arc::new(FeedThread::start(
             store,
             Arc::clone(&cache),
             Arc::clone(&circuit_breaker),

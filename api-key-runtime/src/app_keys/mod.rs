@@ -21,8 +21,8 @@ use crate::store::Database;
 use crate::{
     Error, Health, IssuedKey, Metrics, NewKey, access_log,
     cache::Cache,
+    change_feed::FeedThread,
     clock::{Clock, MonotonicTime},
-    feed::Feed,
     key::{Digester, KeyForm},
     log_throttle::LogThrottle,
     lookup::Lookups,
@@ -135,7 +135,7 @@ pub(crate) struct Inner {
     pub(crate) digester: Digester,
     pub(crate) cache: Arc<Cache>,
     pub(crate) lookups: Arc<Lookups>,
-    feed: Arc<Feed>,
+    feed: Arc<FeedThread>,
     _supervisor: Supervisor,
     /// None where the application wants none.
     pub(crate) usage: Option<Usage>,

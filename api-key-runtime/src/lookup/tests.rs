@@ -2,9 +2,8 @@
 
 use super::*;
 use crate::{
-    AllowedIps, KeyRecord, StoreError,
+    AllowedIps, Changed, KeyRecord, StoreError,
     cache::{Bounds, Cached},
-    store::Changed,
 };
 
 /// Far longer than the test takes on any machine.
@@ -62,14 +61,6 @@ impl KeyStore for Faulty {
     }
 }
 
-struct Shared(Arc<Held>);
-
-impl KeyStore for Shared {
-    fn find(&self, digests: &[KeyDigest]) -> Result<Vec<KeyRecord>, StoreError> {
-        self.0.find(digests)
-    }
-}
-
 fn start(store: impl KeyStore) -> (Lookups, Arc<Cache>) {
     let bounds = Bounds { max_staleness: LONG, stale_if_error: Duration::ZERO };
     let cache = Arc::new(Cache::new(bounds, 16, false));
@@ -104,7 +95,7 @@ fn each_fault_of_a_key_is_logged_whatever_was_logged_of_it_before() {
 fn who_joins_after_a_change_is_asked_for_again_and_what_was_read_before_is_not_kept() {
     for somebody_joins in [false, true] {
         let held = Arc::new(Held::default());
-        let (lookups, cache) = start(Shared(Arc::clone(&held)));
+        let (lookups, cache) = start(Arc::clone(&held));
         let digests = Digester::default().digests("key");
         let ask = || {
             let asked = lookups.enqueue(digests, Priority::Unknown, MonotonicTime::now());

@@ -1,69 +1,93 @@
-//! What a store says of its changes, so that a cached key is dropped as soon as it was changed.
+//! The changes that a store reports, so that cached keys are dropped as soon as they change.
 
-use std::fmt;
+use std::time::Duration;
 
+use super::StoreError;
 use crate::KeyDigest;
 
-/// Up to where a store has told its changes: a text that only the store itself reads.
-#[derive(Clone, PartialEq, Eq)]
-pub struct ChangeCursor(Box<str>);
+/// A feed of the changes in a store, opened by [`KeyStore::watch`](super::KeyStore::watch).
+///
+/// Each feed has its own position. It is used by one thread at a time, and dropped after its first error: the next feed starts with
+/// [`Changed::Everything`] again.
+///
+/// ```
+/// use std::{thread, time::Duration};
+///
+/// use api_key_runtime::{ChangeFeed, Changed, Changes, KeyDigest, StoreError};
+///
+/// /// Reads the change log of a store, a list of digests.
+/// struct LogFeed<F> {
+///     read_log: F,
+///     /// The number of log entries read so far; `None` before the first read.
+///     position: Option<usize>,
+/// }
+///
+/// impl<F: Fn() -> Vec<KeyDigest> + Send> ChangeFeed for LogFeed<F> {
+///     fn changes(&mut self) -> Result<Changes, StoreError> {
+///         let log = (self.read_log)();
+///         // A log shorter than before was truncated: any key may have changed.
+///         let new = self.position.and_then(|position| log.get(position..));
+///         let changed = new.map_or(Changed::Everything, |new| Changed::Keys(new.to_vec()));
+///         self.position = Some(log.len());
+///         Ok(Changes::new(changed))
+///     }
+///
+///     fn wait(&mut self, at_most: Duration) -> Result<(), StoreError> {
+///         thread::sleep(at_most.min(Duration::from_millis(50)));
+///         Ok(())
+///     }
+/// }
+/// # let mut feed = LogFeed { read_log: || vec![KeyDigest::from_bytes([1; 32])], position: None };
+/// # assert_eq!(feed.changes()?.changed, Changed::Everything);
+/// # assert_eq!(feed.changes()?.changed, Changed::Keys(Vec::new()));
+/// # feed.wait(Duration::ZERO)?;
+/// # Ok::<(), StoreError>(())
+/// ```
+pub trait ChangeFeed: Send {
+    /// Returns everything that changed since the last call. The first call returns [`Changed::Everything`].
+    ///
+    /// It must read the current state, by a read that begins after the call begins, and name every key whose change was complete by
+    /// then: while calls succeed, cached keys are used without a lookup.
+    ///
+    /// A call counts as hung after twice the lookup timeout, but at least 2 seconds; each further hung call in a row doubles that time,
+    /// up to 32 seconds. The thread of a hung call is abandoned: another thread opens a new feed, and the late result is ignored.
+    ///
+    /// # Errors
+    /// When the changes cannot be read. The feed is then dropped and another one opened. Until that succeeds, each cached key is looked
+    /// up again once its last lookup is older than `max_staleness`.
+    fn changes(&mut self) -> Result<Changes, StoreError>;
 
-impl ChangeCursor {
-    /// A cursor of a store's own making.
-    pub fn new(text: impl Into<String>) -> Self {
-        Self(text.into().into())
-    }
-
-    /// The text it was made with.
-    #[must_use]
-    pub fn as_str(&self) -> &str {
-        &self.0
-    }
+    /// Blocks until something may have changed, at most `at_most`. Spurious and missed wake-ups are allowed: they cost time, and no
+    /// decision depends on them.
+    ///
+    /// A call that exceeds `at_most` by the time allowed for [`changes`](Self::changes) counts as hung.
+    ///
+    /// # Errors
+    /// When the connection is lost. The feed is then dropped and another one opened.
+    fn wait(&mut self, at_most: Duration) -> Result<(), StoreError>;
 }
 
-impl fmt::Debug for ChangeCursor {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter.write_str("ChangeCursor(..)")
-    }
-}
-
-/// What changed in a store between two of its cursors.
-#[derive(Debug)]
-#[must_use = "a change that nobody applies leaves a revoked key working"]
+/// The result of one read of a [`ChangeFeed`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+#[must_use = "a change that is not applied leaves a revoked key working"]
 pub struct Changes {
-    pub(crate) cursor: ChangeCursor,
-    pub(crate) changed: Changed,
-}
-
-#[derive(Debug)]
-pub(crate) enum Changed {
-    Everything,
-    Keys(Vec<KeyDigest>),
+    /// The keys that may have changed since the last read.
+    pub changed: Changed,
 }
 
 impl Changes {
-    /// The keys with these digests may have changed, and no others; of none, nothing has.
-    pub fn keys(cursor: ChangeCursor, digests: impl IntoIterator<Item = KeyDigest>) -> Self {
-        Self { cursor, changed: Changed::Keys(digests.into_iter().collect()) }
+    /// Creates the result of a read.
+    pub const fn new(changed: Changed) -> Self {
+        Self { changed }
     }
+}
 
-    /// Any key may have changed: always the answer to who has no cursor yet, and to one that the store can no longer read.
-    pub fn everything(cursor: ChangeCursor) -> Self {
-        Self { cursor, changed: Changed::Everything }
-    }
-
-    /// Up to where they were told: what to ask with next.
-    #[must_use]
-    pub fn cursor(&self) -> &ChangeCursor {
-        &self.cursor
-    }
-
-    /// The keys that may have changed; `None` where any may have.
-    #[must_use]
-    pub fn digests(&self) -> Option<&[KeyDigest]> {
-        match &self.changed {
-            Changed::Everything => None,
-            Changed::Keys(digests) => Some(digests),
-        }
-    }
+/// The keys that may have changed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Changed {
+    /// Any key may have changed: the first read of a feed, or a change log with a gap.
+    Everything,
+    /// Only the keys with these digests may have changed; an empty list means that nothing changed.
+    Keys(Vec<KeyDigest>),
 }

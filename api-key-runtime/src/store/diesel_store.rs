@@ -1,23 +1,18 @@
 //! The store over Diesel, on either database.
 
-#[cfg(feature = "postgres")]
-use std::sync::Arc;
-use std::{
-    sync::{Mutex, MutexGuard},
-    thread,
-    time::Duration,
-};
+use std::sync::{Arc, Mutex, MutexGuard};
 
 #[cfg(feature = "postgres")]
 use super::postgres;
 #[cfg(feature = "sqlite")]
 use super::sqlite;
 use super::{
-    ChangeCursor, Changes, Connection, Database, KeyStore, StoreError,
-    change_reader::{ChangeReader, ReaderSlot},
+    ChangeFeed, Connection, Database, KeyStore, StoreError,
     checked_connection::{Idle, Opened},
+    diesel_feed::{ChangeReader, DieselFeed},
     on_either,
     pepper_check::claim_digest_algorithm,
+    read_server::ReadServer,
     usage::UsageConnection,
 };
 use crate::{Error, KeyDigest, KeyRecord, KeyUsage, key::Digester, lock::lock};
@@ -27,31 +22,37 @@ const MAX_IDLE: usize = 2;
 
 /// The key table of a Postgres or SQLite database.
 ///
-/// [`AppKeysBuilder::database_url`](crate::AppKeysBuilder::database_url) makes one by itself; by hand it is for stores that wrap it.
-/// It keeps a connection of its own for each look-up that runs at the same time, one for reading changes, and one to record uses of keys.
+/// [`AppKeysBuilder::database_url`](crate::AppKeysBuilder::database_url) creates one; create one yourself to wrap it in another store.
+/// It keeps one connection for each lookup that runs at the same time, one for each change feed, and one to record key usage.
 #[derive(Debug)]
 pub struct DieselStore {
+    shared: Arc<Shared>,
+}
+
+/// What lookups and change feeds share.
+#[derive(Debug)]
+pub(super) struct Shared {
     database: Database,
     /// Where changes are read and listened for, if not where keys are looked up.
     listen: Option<Database>,
-    /// Connections nobody uses at the moment. Taken out while in use, so that a stuck one holds no lock.
+    /// Connections that are not in use. Taken out while in use, so that a stuck one holds no lock.
     idle: Mutex<Vec<Idle>>,
     usage: UsageConnection,
-    changes: ReaderSlot,
+    pub(super) read_server: ReadServer,
     #[cfg(feature = "postgres")]
     notifications: Arc<postgres::changes::Notifications>,
 }
 
 impl DieselStore {
-    /// Connects to a database and checks its tables, but not under which pepper its keys are.
+    /// Connects to a database and checks its tables, but not the pepper of its keys.
     ///
     /// # Errors
-    /// When the URL is unusable, the database away, or its tables are missing, incompatible or without their triggers.
+    /// When the URL is invalid, the database is unavailable, or its tables are missing, incompatible or without their triggers.
     pub fn open(database_url: &str) -> Result<Self, Error> {
         Self::new(&Database::parse(database_url)?, None, |_| Ok(()))
     }
 
-    /// Connects, checks the tables, and makes this way of digesting the table's.
+    /// Connects, checks the tables, and records this digest algorithm as the table's.
     pub(crate) fn connect(
         database: &Database,
         listen: Option<&Database>,
@@ -61,10 +62,10 @@ impl DieselStore {
             claim_digest_algorithm(database, connection, digester)
         })?;
         if listen.is_some() {
-            // What is named wrongly is better told at the start.
+            // A wrong URL is better reported at the start.
             store
-                .changes
-                .with_reader(|| store.open_reader(), |_| Ok(()))
+                .shared
+                .open_reader()
                 .map_err(|source| Error::database("changes of keys cannot be read", source))?;
         }
         Ok(store)
@@ -76,19 +77,21 @@ impl DieselStore {
         prepare: impl FnMut(&mut Connection) -> Result<(), Error>,
     ) -> Result<Self, Error> {
         let ((), first) = Opened::run(database, prepare)?;
-        let store = Self {
+        let shared = Shared {
             database: database.clone(),
             listen: listen.cloned(),
             idle: Mutex::default(),
             usage: UsageConnection::default(),
-            changes: ReaderSlot::default(),
+            read_server: ReadServer::default(),
             #[cfg(feature = "postgres")]
             notifications: Arc::default(),
         };
-        store.put_back(first);
-        Ok(store)
+        shared.put_back(first);
+        Ok(Self { shared: Arc::new(shared) })
     }
+}
 
+impl Shared {
     /// A connection to what the URL names now that was used lately: none to a file that was replaced or deleted meanwhile, and none
     /// that a firewall may have forgotten.
     fn take_idle(&self) -> Option<Opened> {
@@ -115,10 +118,10 @@ impl DieselStore {
     /// Refuses what another server says than the one that changes are read in: its revocations would go unnoticed. Which of the two is
     /// the right one the next read tells, over a new connection.
     fn require_changes_of(&self, server: i64) -> Result<(), StoreError> {
-        if self.changes.reads(server) {
+        if self.read_server.reads(server) {
             return Ok(());
         }
-        self.changes.give_up_other_than(server);
+        self.read_server.give_up_other_than(server);
         Err(StoreError::new(format!(
             "keys are looked up in another server, database or tables ({}) than changes of keys were read in last ({}), so revocations would \
              go unnoticed. After a restart or a switch-over this passes by itself; where it stays, name one and the same writable primary",
@@ -127,7 +130,7 @@ impl DieselStore {
         )))
     }
 
-    fn open_reader(&self) -> Result<Box<dyn ChangeReader>, StoreError> {
+    pub(super) fn open_reader(&self) -> Result<Box<dyn ChangeReader>, StoreError> {
         // What is open of a file that was replaced may hold a lock on the one that took its place.
         drop(self.usable());
         match self.listen.as_ref().unwrap_or(&self.database) {
@@ -153,14 +156,12 @@ impl DieselStore {
             }
         }
     }
-}
 
-impl KeyStore for DieselStore {
     fn find(&self, digests: &[KeyDigest]) -> Result<Vec<KeyRecord>, StoreError> {
         // A connection that lay idle may have died meanwhile, which is no reason to refuse anyone: ask once more over a new one.
         if let Some(mut idle) = self.take_idle() {
             match on_either!(&mut idle.connection, queries::find(digests)) {
-                Ok((server, records)) if self.changes.reads(server) => {
+                Ok((server, records)) if self.read_server.reads(server) => {
                     self.put_back(idle);
                     return Ok(records);
                 }
@@ -180,23 +181,18 @@ impl KeyStore for DieselStore {
         self.put_back(opened);
         Ok(records)
     }
+}
+
+impl KeyStore for DieselStore {
+    fn find(&self, digests: &[KeyDigest]) -> Result<Vec<KeyRecord>, StoreError> {
+        self.shared.find(digests)
+    }
+
+    fn watch(&self) -> Result<Option<Box<dyn ChangeFeed>>, StoreError> {
+        Ok(Some(Box::new(DieselFeed::new(Arc::clone(&self.shared)))))
+    }
 
     fn record_usage(&self, uses: &[KeyUsage]) -> Result<(), StoreError> {
-        self.usage.record(&self.database, uses)
-    }
-
-    fn changes(&self, since: Option<&ChangeCursor>) -> Result<Option<Changes>, StoreError> {
-        self.changes.with_reader(|| self.open_reader(), |reader| reader.read(since)).map(Some)
-    }
-
-    fn wait_for_change(&self, at_most: Duration) {
-        match self.changes.with_open_reader(|reader| reader.wait(at_most)) {
-            Ok(true) => {}
-            Ok(false) => thread::sleep(at_most),
-            // The next read opens another one.
-            Err(error) => {
-                log::debug!("the connection for changes of {} failed: {error}", self.database);
-            }
-        }
+        self.shared.usage.record(&self.shared.database, uses)
     }
 }

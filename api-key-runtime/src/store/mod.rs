@@ -1,11 +1,9 @@
 //! Where keys are kept: the trait every store implements, and the one over Diesel.
 
-use std::{error, fmt, thread, time::Duration};
+use std::{error, fmt, sync::Arc};
 
 use crate::{KeyDigest, KeyRecord, KeyUsage};
 
-#[cfg(feature = "_diesel")]
-mod change_reader;
 mod changes;
 #[cfg(feature = "_diesel")]
 mod checked_connection;
@@ -13,6 +11,8 @@ mod checked_connection;
 mod connection;
 #[cfg(feature = "_diesel")]
 mod database;
+#[cfg(feature = "_diesel")]
+mod diesel_feed;
 #[cfg(feature = "_diesel")]
 mod diesel_store;
 #[cfg(feature = "_diesel")]
@@ -28,6 +28,8 @@ mod pool;
 #[cfg(feature = "postgres")]
 pub mod postgres;
 #[cfg(feature = "_diesel")]
+mod read_server;
+#[cfg(feature = "_diesel")]
 mod schema_check;
 #[cfg(feature = "sqlite")]
 pub mod sqlite;
@@ -38,8 +40,7 @@ mod transaction_error;
 #[cfg(feature = "_diesel")]
 mod usage;
 
-pub(crate) use self::changes::Changed;
-pub use self::changes::{ChangeCursor, Changes};
+pub use self::changes::{ChangeFeed, Changed, Changes};
 #[cfg(feature = "_diesel")]
 use self::{
     connection::{Connection, on_either},
@@ -58,12 +59,14 @@ pub use self::{
     migration_files::{DatabaseKind, copy_migrations},
 };
 
-/// Where keys are looked up.
+/// A store of API keys.
 ///
-/// The crate's own store is made by `AppKeysBuilder::database_url`; implement this trait to keep keys elsewhere. Keys for it are made by
-/// [`AppKeys::make_key`](crate::AppKeys::make_key), whose record it keeps whole: a `digest_algorithm` that does not say how the digest was
-/// made refuses the key. It is synchronous and called on the crate's own look-up threads, never on a worker of actix-web: it may block.
-/// A panic in it is a store failure, and the caller gets 503.
+/// [`AppKeysBuilder::database_url`](crate::AppKeysBuilder::database_url) creates the store of this crate; implement this trait to keep
+/// keys elsewhere. [`AppKeys::make_key`](crate::AppKeys::make_key) creates keys for it. Keep every field of the record: a key whose
+/// `digest_algorithm` does not name the algorithm of its digest is rejected.
+///
+/// The methods are synchronous and may block: they are called on threads of this crate, never on a worker of actix-web. A panic counts as
+/// an error.
 ///
 /// ```
 /// use std::{
@@ -73,20 +76,20 @@ pub use self::{
 ///
 /// use api_key_runtime::{AppKeys, KeyDigest, KeyRecord, KeyStore, NewKey, StoreError};
 ///
-/// #[derive(Clone, Default)]
-/// struct Shelf(Arc<Mutex<HashMap<KeyDigest, KeyRecord>>>);
+/// #[derive(Default)]
+/// struct Shelf(Mutex<HashMap<KeyDigest, KeyRecord>>);
 ///
 /// impl KeyStore for Shelf {
 ///     fn find(&self, digests: &[KeyDigest]) -> Result<Vec<KeyRecord>, StoreError> {
-///         // Not to be able to tell is an error, and no empty answer.
+///         // A failure is an error, never an empty result.
 ///         let records = self.0.lock().map_err(|_| StoreError::new("the shelf is poisoned"))?;
 ///         Ok(digests.iter().filter_map(|digest| records.get(digest)).cloned().collect())
 ///     }
 /// }
 ///
 /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
-/// let shelf = Shelf::default();
-/// let keys = AppKeys::builder().store(shelf.clone()).build()?;
+/// let shelf = Arc::new(Shelf::default());
+/// let keys = AppKeys::builder().store(Arc::clone(&shelf)).build()?;
 /// let issued = keys.make_key(&NewKey::new("baker", "0.0.0.0".parse()?))?;
 /// let (digest, mut record) = (issued.record.digest, issued.record);
 /// record.id = 1;
@@ -97,68 +100,73 @@ pub use self::{
 /// # }
 /// ```
 pub trait KeyStore: Send + Sync + 'static {
-    /// The records with these digests, in any order; a digest without a record is unknown.
+    /// Returns the records with these digests, in any order. A digest without a record is an unknown key.
     ///
-    /// It must read the current state, not a copy that may be behind, and answer for all digests from one moment.
+    /// It must read the current state, not a replica that may lag behind, and all digests in one snapshot.
     ///
-    /// A call that takes longer than twice the look-up timeout, and at least a second, counts as hung: another thread takes its place, and
-    /// its answer is of no use any more.
+    /// A call counts as hung after the lookup timeout, but at least 1 second: another thread takes over, and requests no longer wait for
+    /// the result.
     ///
     /// # Errors
-    /// When the store cannot tell. An error is answered with 503 and never remembered, so never answer "unknown" for "cannot tell".
+    /// When the records cannot be read. Requests with these keys are answered with 503, and the error is not cached. Never return an
+    /// empty result in place of an error.
     fn find(&self, digests: &[KeyDigest]) -> Result<Vec<KeyRecord>, StoreError>;
 
-    /// What changed since this cursor of an earlier answer; `None`, which is the default, where the store does not tell.
+    /// Opens a feed of changes, or returns `None` if the store cannot report changes. Defaults to `None`.
     ///
-    /// `None` is for good: it is not asked again. Answer an error while the store cannot tell.
+    /// Without a feed, each cached key is looked up again once its last lookup is older than `max_staleness`. `None` is final: `watch` is
+    /// not called again. After an error, and after a feed failed or hung, `watch` is called again.
     ///
-    /// It must read the current state, by a read that begins after the call does, and name every key whose change was complete by then:
-    /// a cached key is trusted for as long as this keeps answering. Called on one thread of the crate's own at a time, but for a call
-    /// that was given up because it hung: it took more than twice the look-up timeout, and at least two seconds. That time doubles for as
-    /// long as no call completes.
+    /// A store may have several feeds at the same time: each `AppKeys` opens its own, and an abandoned feed may still be inside a call.
     ///
     /// # Errors
-    /// When the store cannot tell. Cached keys are then used until they are `max_staleness` old.
-    fn changes(&self, since: Option<&ChangeCursor>) -> Result<Option<Changes>, StoreError> {
-        let _ = since;
+    /// When the feed cannot be opened at the moment.
+    fn watch(&self) -> Result<Option<Box<dyn ChangeFeed>>, StoreError> {
         Ok(None)
     }
 
-    /// Returns when something may have changed, and at the latest after this time. It is only a wake-up: nothing rests on it. One that
-    /// takes longer by as much as a call of [`changes`](Self::changes) may take counts as hung and is given up.
-    fn wait_for_change(&self, at_most: Duration) {
-        thread::sleep(at_most);
-    }
-
-    /// Adds uses of keys to what is recorded of them; by default nothing is recorded.
+    /// Adds key usage to what is recorded. By default nothing is recorded.
     ///
-    /// Each key comes once, the one with the lowest id first. Counts add up, and of two times the later one stands with its address: other
-    /// processes record uses of the same keys, of earlier and of later ones. A key that is no longer there is left out.
+    /// Each key comes once, in ascending order of the ids. Add the counts, and keep the later `last_used_at` with its `last_used_ip`:
+    /// other processes record usage of the same keys. Skip keys that no longer exist.
     ///
-    /// Called every few seconds on a thread of the crate's own, one call at a time but for one that was given up because it hung. No
-    /// request waits for it, and no answer depends on it.
+    /// It is called every `usage_flush_interval`, 10 seconds by default, one call at a time. A call counts as hung after 30 seconds: then
+    /// the next call may begin. No request waits for it, and no decision depends on it.
     ///
     /// # Errors
-    /// When nothing of it was recorded: the same uses come again, with those that were added since.
-    fn record_usage(&self, uses: &[KeyUsage]) -> Result<(), StoreError> {
-        let _ = uses;
+    /// When nothing was recorded: the same usage is passed again later, together with new usage.
+    fn record_usage(&self, usage: &[KeyUsage]) -> Result<(), StoreError> {
+        let _ = usage;
         Ok(())
     }
 }
 
-#[cfg(feature = "_diesel")]
+impl<S: KeyStore + ?Sized> KeyStore for Arc<S> {
+    fn find(&self, digests: &[KeyDigest]) -> Result<Vec<KeyRecord>, StoreError> {
+        (**self).find(digests)
+    }
+
+    fn watch(&self) -> Result<Option<Box<dyn ChangeFeed>>, StoreError> {
+        (**self).watch()
+    }
+
+    fn record_usage(&self, usage: &[KeyUsage]) -> Result<(), StoreError> {
+        (**self).record_usage(usage)
+    }
+}
+
 impl From<crate::Error> for StoreError {
     fn from(error: crate::Error) -> Self {
         Self::new(error)
     }
 }
 
-/// Why a store could not answer. Its text goes to the log alone.
+/// An error of a store. Its text is logged, and never sent to a client.
 #[derive(Debug)]
 pub struct StoreError(Box<dyn error::Error + Send + Sync>);
 
 impl StoreError {
-    /// An error of a store's driver, or a text.
+    /// Creates an error from the error of a driver, or from a text.
     pub fn new(cause: impl Into<Box<dyn error::Error + Send + Sync>>) -> Self {
         Self(cause.into())
     }

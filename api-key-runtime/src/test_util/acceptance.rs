@@ -9,7 +9,7 @@ use std::{
 
 use chrono::{DateTime, Utc};
 
-use crate::{AllowedIps, ChangeCursor, Changes, KeyDigest, KeyRecord, KeyStore, ScopeSet};
+use crate::{AllowedIps, ChangeFeed, Changed, KeyDigest, KeyRecord, KeyStore, ScopeSet};
 
 /// A store under test, and how keys get into it: by the means of its own table.
 pub trait StoreFactory {
@@ -23,12 +23,12 @@ pub trait StoreFactory {
     fn revoke(&self, id: i64, at: DateTime<Utc>);
 }
 
-/// Runs what look-ups ask of a [`KeyStore`] against an empty store; what it must tell of its changes, where it tells of them at all.
+/// Tests the lookups of a [`KeyStore`] on an empty store, and its change feed if the store reports changes.
 ///
-/// Recorded uses are not among it: no answer depends on them, and each application keeps them as it likes.
+/// Recording of usage is not tested: no decision depends on it, and each application stores usage as it likes.
 ///
 /// # Panics
-/// Where the store does otherwise; the message says what was expected.
+/// When the store does not behave as required; the message says what was expected.
 pub fn acceptance_suite(subject: &impl StoreFactory) {
     an_empty_store_knows_nothing(subject);
     every_column_comes_back(subject);
@@ -36,10 +36,9 @@ pub fn acceptance_suite(subject: &impl StoreFactory) {
     many_are_found_at_once(subject);
     a_revocation_is_seen_by_the_next_look_up(subject);
     look_ups_run_side_by_side(subject);
-    if changes(subject, None).is_some() {
+    if watch(subject).is_some() {
         every_change_that_was_complete_is_told(subject);
-        to_an_unknown_cursor_everything_has_changed(subject);
-        changes_are_told_from_every_cursor(subject);
+        each_feed_begins_with_everything(subject);
         waiting_ends_in_time(subject);
     }
 }
@@ -48,35 +47,30 @@ fn find(subject: &impl StoreFactory, digests: &[KeyDigest]) -> Vec<KeyRecord> {
     subject.store().find(digests).unwrap_or_else(|error| panic!("the store failed: {error}"))
 }
 
-/// What the store tells, where it tells anything.
-fn changes(subject: &impl StoreFactory, since: Option<&ChangeCursor>) -> Option<Changes> {
-    subject.store().changes(since).unwrap_or_else(|error| panic!("the store failed: {error}"))
+fn watch(subject: &impl StoreFactory) -> Option<Box<dyn ChangeFeed>> {
+    subject.store().watch().unwrap_or_else(|error| panic!("the store failed: {error}"))
 }
 
-/// Up to where the store has told its changes.
-fn up_to_date(subject: &impl StoreFactory) -> ChangeCursor {
-    match changes(subject, None) {
-        Some(changes) => changes.cursor().clone(),
-        None => panic!("a store that has told its changes once tells none any more"),
-    }
+fn read(feed: &mut dyn ChangeFeed) -> Changed {
+    feed.changes().unwrap_or_else(|error| panic!("the feed failed: {error}")).changed
 }
 
-/// Asks what has changed, which has to be these keys at least, and answers the next cursor.
-fn told(
-    subject: &impl StoreFactory,
-    since: &ChangeCursor,
-    expected: &[KeyDigest],
-    what: &str,
-) -> ChangeCursor {
-    let Some(changes) = changes(subject, Some(since)) else {
-        panic!("a store that has told its changes once tells none any more");
+/// A feed after its first read.
+fn up_to_date(subject: &impl StoreFactory) -> Box<dyn ChangeFeed> {
+    let Some(mut feed) = watch(subject) else {
+        panic!("a store that has opened a feed before opens none");
     };
-    if let Some(told) = changes.digests() {
+    assert_eq!(read(&mut *feed), Changed::Everything, "the first read of a feed");
+    feed
+}
+
+/// Reads what has changed, which has to be these keys at least.
+fn told(feed: &mut dyn ChangeFeed, expected: &[KeyDigest], what: &str) {
+    if let Changed::Keys(told) = read(feed) {
         for digest in expected {
             assert!(told.contains(digest), "{what}: the key is not named");
         }
     }
-    changes.cursor().clone()
 }
 
 fn digest(kind: u8, number: u16) -> KeyDigest {
@@ -203,42 +197,32 @@ fn look_ups_run_side_by_side(subject: &impl StoreFactory) {
 fn every_change_that_was_complete_is_told(subject: &impl StoreFactory) {
     let at = DateTime::from_timestamp_micros(1_900_000_000_000_000).unwrap_or_default();
     let (one, other) = (digest(9, 0), digest(9, 1));
-    let mut cursor = up_to_date(subject);
-    // So that not everything counts as changed because it is the first time.
-    cursor = told(subject, &cursor, &[], "nothing");
+    let mut feed = up_to_date(subject);
+    told(&mut *feed, &[], "nothing");
     let id = subject.insert(&plain(one));
-    cursor = told(subject, &cursor, &[one], "inserted");
+    told(&mut *feed, &[one], "inserted");
     subject.insert(&plain(other));
     subject.revoke(id, at);
-    cursor = told(subject, &cursor, &[one, other], "revoked, and another inserted");
-    told(subject, &cursor, &[], "nothing");
+    told(&mut *feed, &[one, other], "revoked, and another inserted");
+    told(&mut *feed, &[], "nothing");
 }
 
-fn to_an_unknown_cursor_everything_has_changed(subject: &impl StoreFactory) {
-    for text in ["", "\0", "no cursor of anyone's", "1 1 1 1", "-1", "99999999999999999999"] {
-        let unknown = ChangeCursor::new(text);
-        let all = changes(subject, Some(&unknown)).is_some_and(|told| told.digests().is_none());
-        assert!(all, "not everything has changed since {text:?}");
-    }
-}
-
-fn changes_are_told_from_every_cursor(subject: &impl StoreFactory) {
-    let first = up_to_date(subject);
-    let first = told(subject, &first, &[], "nothing");
+fn each_feed_begins_with_everything(subject: &impl StoreFactory) {
+    let mut first = up_to_date(subject);
     let one = digest(10, 0);
     subject.insert(&plain(one));
-    let second = told(subject, &first, &[one], "inserted");
+    // A feed that was abandoned inside a call may outlive the one that replaced it.
+    let mut second = up_to_date(subject);
     let other = digest(10, 1);
     subject.insert(&plain(other));
-    told(subject, &second, &[other], "the later one");
-    // The answer to a call that was given up is never read, and the next call has the cursor of before.
-    told(subject, &first, &[one, other], "from an older cursor");
+    told(&mut *second, &[other], "to the second feed");
+    told(&mut *first, &[one, other], "to the first feed");
 }
 
 fn waiting_ends_in_time(subject: &impl StoreFactory) {
-    let cursor = up_to_date(subject);
-    told(subject, &cursor, &[], "nothing");
+    let mut feed = up_to_date(subject);
+    told(&mut *feed, &[], "nothing");
     let began = Instant::now();
-    subject.store().wait_for_change(Duration::from_millis(50));
+    feed.wait(Duration::from_millis(50)).unwrap_or_else(|error| panic!("the feed failed: {error}"));
     assert!(began.elapsed() < Duration::from_secs(10), "it waited for longer than it was told to");
 }

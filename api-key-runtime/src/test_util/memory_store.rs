@@ -3,22 +3,20 @@
 use std::{
     collections::HashMap,
     fmt,
-    sync::{
-        Arc, Condvar, Mutex, MutexGuard,
-        atomic::{AtomicUsize, Ordering},
-    },
-    time::{Duration, Instant},
+    sync::{Arc, Condvar, Mutex, MutexGuard},
+    time::Duration,
 };
 
 use chrono::Utc;
 
 use crate::{
-    ChangeCursor, Changes, Error, IssuedKey, KeyDigest, KeyRecord, KeyStore, NewKey, StoreError,
+    ChangeFeed, Changed, Changes, Error, IssuedKey, KeyDigest, KeyRecord, KeyStore, NewKey,
+    StoreError,
     key::{Digester, KeyForm},
-    lock::{lock, wait_timeout},
+    lock::{lock, wait_timeout_while},
 };
 
-/// Keys in memory, for tests without a database. Clones share the keys. It tells its changes, so keys are cached until they change.
+/// Keys in memory, for tests without a database. Clones share the keys. It reports changes, so keys are cached until they change.
 ///
 /// ```
 /// use api_key_runtime::{AppKeys, NewKey, test_util::MemoryStore};
@@ -28,11 +26,9 @@ use crate::{
 /// let keys = AppKeys::builder().store(store).build()?;
 /// # Ok::<(), api_key_runtime::Error>(())
 /// ```
-#[derive(Default)]
+#[derive(Clone, Default)]
 pub struct MemoryStore {
     shared: Arc<Shared>,
-    /// How much of the log this clone told last: each application has one of its own.
-    told: AtomicUsize,
 }
 
 #[derive(Default)]
@@ -91,12 +87,6 @@ impl MemoryStore {
     }
 }
 
-impl Clone for MemoryStore {
-    fn clone(&self) -> Self {
-        Self { shared: Arc::clone(&self.shared), told: AtomicUsize::default() }
-    }
-}
-
 impl fmt::Debug for MemoryStore {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         formatter.write_str("MemoryStore(..)")
@@ -109,29 +99,30 @@ impl KeyStore for MemoryStore {
         Ok(digests.iter().filter_map(|digest| table.records.get(digest).cloned()).collect())
     }
 
-    fn changes(&self, since: Option<&ChangeCursor>) -> Result<Option<Changes>, StoreError> {
-        let table = self.table();
-        let told = table.log.len();
-        self.told.store(told, Ordering::Relaxed);
-        let cursor = ChangeCursor::new(format!("memory {told}"));
-        let since = since
-            .and_then(|since| since.as_str().strip_prefix("memory "))
-            .and_then(|position| position.parse::<usize>().ok());
-        Ok(Some(match since.and_then(|since| table.log.get(since..)) {
-            Some(changed) => Changes::keys(cursor, changed.iter().copied()),
-            None => Changes::everything(cursor),
-        }))
+    fn watch(&self) -> Result<Option<Box<dyn ChangeFeed>>, StoreError> {
+        Ok(Some(Box::new(MemoryFeed { shared: Arc::clone(&self.shared), position: None })))
+    }
+}
+
+struct MemoryFeed {
+    shared: Arc<Shared>,
+    /// The number of log entries read so far; `None` before the first read.
+    position: Option<usize>,
+}
+
+impl ChangeFeed for MemoryFeed {
+    fn changes(&mut self) -> Result<Changes, StoreError> {
+        let table = lock(&self.shared.table);
+        let new = self.position.and_then(|position| table.log.get(position..));
+        let changed = new.map_or(Changed::Everything, |new| Changed::Keys(new.to_vec()));
+        self.position = Some(table.log.len());
+        Ok(Changes::new(changed))
     }
 
-    fn wait_for_change(&self, at_most: Duration) {
-        let until = Instant::now() + at_most;
-        let mut table = self.table();
-        while table.log.len() == self.told.load(Ordering::Relaxed) {
-            let left = until.saturating_duration_since(Instant::now());
-            if left.is_zero() {
-                return;
-            }
-            table = wait_timeout(&self.shared.changed, table, left);
-        }
+    fn wait(&mut self, at_most: Duration) -> Result<(), StoreError> {
+        let table = lock(&self.shared.table);
+        let is_read = |table: &mut Table| self.position == Some(table.log.len());
+        drop(wait_timeout_while(&self.shared.changed, table, at_most, is_read));
+        Ok(())
     }
 }

@@ -1,9 +1,11 @@
-//! The log of changes, which triggers write, and one read of it.
+//! The change log, which triggers write, and a feed that reads it.
 
-use api_key_runtime::{ChangeCursor, Changes, KeyDigest};
+use std::{thread, time::Duration};
+
+use api_key_runtime::{ChangeFeed, Changed, Changes, KeyDigest, StoreError};
 use diesel::prelude::*;
 
-use crate::row;
+use crate::{PartnerTokens, row};
 
 diesel::table! {
     partner_token_changes (number) {
@@ -13,30 +15,57 @@ diesel::table! {
     }
 }
 
-/// What changed since a place in the log; everything where there is no such place any more.
-pub(crate) fn read(
-    connection: &mut SqliteConnection,
-    since: Option<&ChangeCursor>,
-) -> QueryResult<Changes> {
+/// How often the log is read; SQLite has no notifications.
+const POLL_INTERVAL: Duration = Duration::from_millis(100);
+
+/// A reader of the log with its own position.
+pub(crate) struct Feed {
+    tokens: PartnerTokens,
+    /// The place of the last entry that was read; `None` before the first read.
+    position: Option<String>,
+}
+
+impl Feed {
+    pub(crate) fn new(tokens: PartnerTokens) -> Self {
+        Self { tokens, position: None }
+    }
+}
+
+impl ChangeFeed for Feed {
+    fn changes(&mut self) -> Result<Changes, StoreError> {
+        // One transaction, so that all is read in one state of the file.
+        let (last, changed) = self
+            .tokens
+            .connection()?
+            .transaction(|connection| read(connection, self.position.as_deref()))
+            .map_err(StoreError::new)?;
+        self.position = Some(last);
+        Ok(Changes::new(changed))
+    }
+
+    fn wait(&mut self, at_most: Duration) -> Result<(), StoreError> {
+        thread::sleep(POLL_INTERVAL.min(at_most));
+        Ok(())
+    }
+}
+
+/// Reads the place of the last entry, and what changed since another place; everything if that place is not in the log.
+fn read(connection: &mut SqliteConnection, since: Option<&str>) -> QueryResult<(String, Changed)> {
     use self::partner_token_changes::dsl::{fingerprint, number, partner_token_changes, place};
 
-    let last: String =
-        partner_token_changes.order(number.desc()).select(place).first(connection)?;
-    let cursor = ChangeCursor::new(last);
+    let last = partner_token_changes.order(number.desc()).select(place).first(connection)?;
     let read_up_to: Option<i64> = partner_token_changes
-        .filter(place.eq(since.map_or("", ChangeCursor::as_str)))
+        .filter(place.nullable().eq(since))
         .select(number)
         .first(connection)
         .optional()?;
     let Some(read_up_to) = read_up_to else {
-        return Ok(Changes::everything(cursor));
+        return Ok((last, Changed::Everything));
     };
     let changed: Vec<Option<Vec<u8>>> =
         partner_token_changes.filter(number.gt(read_up_to)).select(fingerprint).load(connection)?;
+    // An entry without a fingerprint stands for all keys.
     let digests: Option<Vec<KeyDigest>> =
         changed.iter().map(|bytes| row::digest(bytes.as_deref()?)).collect();
-    Ok(match digests {
-        Some(digests) => Changes::keys(cursor, digests),
-        None => Changes::everything(cursor),
-    })
+    Ok((last, digests.map_or(Changed::Everything, Changed::Keys)))
 }

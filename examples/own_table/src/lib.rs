@@ -1,17 +1,17 @@
 //! Keys in a table that is there already, `partner_tokens` in an SQLite file: a `KeyStore` over it.
 //!
-//! It tells its changes, so that keys are cached until they change. Without `changes` a store passes as well, and a key is asked for
-//! again once it was read `max_staleness` ago. Leave it out on Postgres: transactions draw numbers in one order and commit in another,
-//! so that a reader who goes by numbers, as here, misses changes.
+//! It reports its changes, so keys are cached until they change. `watch` is optional: without it each cached key is looked up again once
+//! its last lookup is older than `max_staleness`. Leave `watch` out on Postgres: transactions draw numbers in one order and commit in
+//! another, so a feed that goes by numbers, as this one does, misses changes.
 //!
-//! What the runtime's own store does and this does not: notice that another file took this one's name, and record uses of keys.
+//! The store of api-key-runtime also notices that another file took the name of this one, and records key usage.
 
 mod changes;
 mod row;
 
 use std::{fmt, time::Duration};
 
-use api_key_runtime::{ChangeCursor, Changes, KeyDigest, KeyRecord, KeyStore, StoreError};
+use api_key_runtime::{ChangeFeed, KeyDigest, KeyRecord, KeyStore, StoreError};
 use chrono::{DateTime, Utc};
 use diesel::{
     connection::SimpleConnection as _,
@@ -92,12 +92,8 @@ impl KeyStore for PartnerTokens {
         Ok(rows.into_iter().filter_map(Row::into_record).collect())
     }
 
-    fn changes(&self, since: Option<&ChangeCursor>) -> Result<Option<Changes>, StoreError> {
-        // One transaction, so that all is read in one state of the file.
-        self.connection()?
-            .transaction(|connection| changes::read(connection, since))
-            .map(Some)
-            .map_err(StoreError::new)
+    fn watch(&self) -> Result<Option<Box<dyn ChangeFeed>>, StoreError> {
+        Ok(Some(Box::new(changes::Feed::new(self.clone()))))
     }
 }
 

@@ -11,7 +11,7 @@ use std::{
 };
 
 use api_key_runtime::{
-    ChangeCursor, Changes, DieselStore, KeyDigest, KeyRecord, KeyStore, KeyUsage, StoreError,
+    ChangeFeed, DieselStore, KeyDigest, KeyRecord, KeyStore, KeyUsage, StoreError,
 };
 
 /// The key table of a database, watched.
@@ -61,12 +61,8 @@ impl KeyStore for Watched {
         self.store.find(digests)
     }
 
-    fn changes(&self, since: Option<&ChangeCursor>) -> Result<Option<Changes>, StoreError> {
-        self.store.changes(since)
-    }
-
-    fn wait_for_change(&self, at_most: Duration) {
-        self.store.wait_for_change(at_most);
+    fn watch(&self) -> Result<Option<Box<dyn ChangeFeed>>, StoreError> {
+        self.store.watch()
     }
 
     fn record_usage(&self, uses: &[KeyUsage]) -> Result<(), StoreError> {

@@ -2,8 +2,6 @@
 
 use std::time::{Duration, Instant};
 
-use api_key_runtime::{ChangeCursor, KeyStore as _};
-
 use super::{Reader, Seen, hex, insert, insertion, keys, nothing};
 use crate::support::{Database, database_test};
 
@@ -58,34 +56,19 @@ database_test!(what_administration_changes_is_told, |database: Database| {
 });
 
 // E7
-database_test!(to_a_cursor_that_cannot_be_read_everything_has_changed, |database: Database| {
+database_test!(a_reader_that_stayed_behind_is_told_all_it_missed, |database: Database| {
     database.migrate();
     let mut reader = Reader::new(&database);
-    for unreadable in ["", "x", "pg1 0:0: 0 0", "pg1 9:1: 1 1", "sqlite1 1 zz 1", "\0"] {
-        reader.cursor = Some(ChangeCursor::new(unreadable));
-        assert_eq!(reader.read(), Seen::Everything, "{unreadable:?}");
-        assert_eq!(reader.read(), nothing());
-    }
-    reader.cursor = None;
-    assert_eq!(reader.read(), Seen::Everything);
+    let first = insert(&database, 1);
+    let mut late = Reader::new(&database);
+    assert_eq!(reader.read(), keys([&first]));
+    let second = insert(&database, 2);
+    assert_eq!(reader.read(), keys([&second]));
+    let third = insert(&database, 3);
+    assert_eq!(late.read(), keys([&second, &third]));
+    late.feed = None;
+    assert_eq!(late.read(), Seen::Everything, "another feed of the same store");
 });
-
-// E7
-database_test!(
-    a_reader_that_stayed_behind_is_told_all_it_missed_and_a_cursor_may_be_used_again,
-    |database: Database| {
-        database.migrate();
-        let mut reader = Reader::new(&database);
-        let first = insert(&database, 1);
-        let start = reader.cursor.clone();
-        assert_eq!(reader.read(), keys([&first]));
-        let second = insert(&database, 2);
-        assert_eq!(reader.read(), keys([&second]));
-        // The answer was lost, or another thread took over with the cursor it had.
-        reader.cursor = start;
-        assert_eq!(reader.read(), keys([&first, &second]));
-    }
-);
 
 // E6
 database_test!(
@@ -116,16 +99,16 @@ database_test!(
         database.migrate();
         let mut reader = Reader::new(&database);
         // Until notifications are known to arrive, where there are any.
-        reader.store.wait_for_change(Duration::from_millis(300));
+        reader.wait(Duration::from_millis(300));
         assert_eq!(reader.read(), nothing());
         let digest = insert(&database, 1);
         let began = Instant::now();
         let patience = Duration::from_secs(20);
-        reader.store.wait_for_change(patience);
+        reader.wait(patience);
         assert!(began.elapsed() < patience / 2, "{:?}", began.elapsed());
         assert_eq!(reader.read(), keys([&digest]));
         let began = Instant::now();
-        reader.store.wait_for_change(Duration::from_millis(100));
+        reader.wait(Duration::from_millis(100));
         assert!(
             began.elapsed() >= Duration::from_millis(99),
             "woken by nothing: {:?}",

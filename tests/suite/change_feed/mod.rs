@@ -6,7 +6,9 @@ mod restarts;
 mod servers;
 mod sqlite;
 
-use api_key_runtime::{ChangeCursor, DieselStore, KeyStore, StoreError};
+use std::time::Duration;
+
+use api_key_runtime::{ChangeFeed, Changed, DieselStore, KeyStore as _, StoreError};
 
 use crate::support::{Database, hex};
 
@@ -32,7 +34,8 @@ fn keys<'a>(digests: impl IntoIterator<Item = &'a String>) -> Seen {
 /// Reads the changes of a store, one read after the other.
 struct Reader {
     store: DieselStore,
-    cursor: Option<ChangeCursor>,
+    /// `None` after an error, as in the product.
+    feed: Option<Box<dyn ChangeFeed>>,
 }
 
 impl Reader {
@@ -42,7 +45,7 @@ impl Reader {
     }
 
     fn at(url: &str) -> Self {
-        let mut reader = Self { store: DieselStore::open(url).unwrap(), cursor: None };
+        let mut reader = Self { store: DieselStore::open(url).unwrap(), feed: None };
         assert_eq!(reader.read(), Seen::Everything, "the first answer");
         reader
     }
@@ -52,16 +55,25 @@ impl Reader {
     }
 
     fn try_read(&mut self) -> Result<Seen, StoreError> {
-        let changes = self.store.changes(self.cursor.as_ref())?.unwrap();
-        self.cursor = Some(changes.cursor().clone());
-        Ok(match changes.digests() {
-            None => Seen::Everything,
-            Some(digests) => {
+        let mut feed = match self.feed.take() {
+            Some(feed) => feed,
+            None => self.store.watch()?.unwrap(),
+        };
+        let changes = feed.changes()?;
+        self.feed = Some(feed);
+        Ok(match changes.changed {
+            Changed::Everything => Seen::Everything,
+            Changed::Keys(digests) => {
                 let hex: Vec<String> =
                     digests.iter().map(|digest| hex(digest.as_bytes())).collect();
                 keys(&hex)
             }
         })
+    }
+
+    /// Waits for a change, as a feed does between two reads.
+    fn wait(&mut self, at_most: Duration) {
+        self.feed.take_if(|feed| feed.wait(at_most).is_err());
     }
 }
 

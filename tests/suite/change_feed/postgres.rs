@@ -205,7 +205,6 @@ fn row_level_security_that_would_hide_the_log_is_an_error() {
 // E9
 #[test]
 fn a_role_with_only_the_documented_grants_reads_changes_and_is_woken() {
-    use api_key_runtime::KeyStore as _;
     let database = migrated();
     let role = role_with_the_documented_grants(&database);
     let mut reader = Reader::at(&role);
@@ -214,7 +213,7 @@ fn a_role_with_only_the_documented_grants_reads_changes_and_is_woken() {
     let patience = std::time::Duration::from_secs(20);
     let began = std::time::Instant::now();
     database.execute(&change(&database, &digests[0])).unwrap();
-    reader.store.wait_for_change(patience);
+    reader.wait(patience);
     assert!(began.elapsed() < patience / 2);
     assert_eq!(reader.read(), keys([&digests[0]]));
     drop_role(&database);

@@ -30,22 +30,6 @@ fn a_restart_of_the_server_is_everything() {
     }
 }
 
-// E7
-#[test]
-fn to_a_cursor_of_another_start_of_the_server_everything_has_changed() {
-    let server = OwnServer::start();
-    let database = server.database();
-    database.migrate();
-    let mut before = Reader::new(&database);
-    server.shut_down();
-    server.start_again();
-    let mut reader = Reader::new(&database);
-    assert_eq!(reader.read(), nothing());
-    // The connection is not new, the cursor is of before.
-    std::mem::swap(&mut reader.cursor, &mut before.cursor);
-    assert_eq!(reader.read(), Seen::Everything);
-}
-
 // E9
 #[test]
 fn a_standby_is_an_error_and_says_nothing_of_changes() {
@@ -102,7 +86,7 @@ fn feed(reader: &mut Reader, database: &Database, is_over: impl Fn(&[String]) ->
     while Instant::now() < until && !is_over(&said(database)) {
         let turn = Instant::now();
         reader.try_read().unwrap();
-        reader.store.wait_for_change(Duration::from_millis(100));
+        reader.wait(Duration::from_millis(100));
         // A machine that stood still may not have let it arrive in time.
         if turn.elapsed() > Duration::from_secs(1) {
             until = Instant::now() + LONG_ENOUGH;
@@ -152,7 +136,7 @@ fn of_a_direct_connection_nothing_is_said() {
         while began.elapsed() < Duration::from_secs(4) {
             let turn = Instant::now();
             reader.try_read().unwrap();
-            reader.store.wait_for_change(Duration::from_millis(100));
+            reader.wait(Duration::from_millis(100));
             longest = longest.max(turn.elapsed());
         }
         if longest < Duration::from_secs(1) {

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use api_key_runtime::{AppKeys, ChangeCursor, DieselStore, KeyStore as _};
+use api_key_runtime::{AppKeys, DieselStore, KeyStore as _};
 
 use super::{Reader, Seen, insert, keys, nothing};
 use crate::support::{Database, OwnServer, Proxy};
@@ -99,23 +99,6 @@ fn a_pooler_s_new_connection_may_be_to_a_server_that_began_anew_so_everything_is
     assert_eq!(reader.read(), nothing());
 }
 
-// E7
-#[test]
-fn transaction_numbers_that_are_given_out_again_are_everything() {
-    let database = migrated();
-    let mut reader = Reader::new(&database);
-    assert_eq!(reader.read(), nothing());
-    // What was read last ended far after what the server has got to.
-    let cursor = reader.cursor.take().unwrap();
-    let mut parts: Vec<&str> = cursor.as_str().split(' ').collect();
-    let begin = parts[1].split(':').next().unwrap();
-    let later = format!("{begin}:9000000000:");
-    parts[1] = &later;
-    reader.cursor = Some(ChangeCursor::new(parts.join(" ")));
-    assert_eq!(reader.read(), Seen::Everything);
-    assert_eq!(reader.read(), nothing());
-}
-
 // E9
 #[test]
 fn a_role_that_was_switched_to_hides_when_its_connection_began_and_changes_are_told_all_the_same() {
@@ -150,12 +133,13 @@ fn a_log_in_another_schema_than_the_keys_is_an_error() {
         ))
         .unwrap();
     let store = DieselStore::open(database.url()).unwrap();
-    let error = store.changes(None).unwrap_err().to_string();
+    let changes = || store.watch().unwrap().unwrap().changes();
+    let error = changes().unwrap_err().to_string();
     assert!(error.contains("two schemas"), "{error}");
     database
         .execute(&format!("ALTER DATABASE {} SET search_path = public", database.name()))
         .unwrap();
-    store.changes(None).unwrap();
+    let _ = changes().unwrap();
 }
 
 // E5, F5
@@ -173,7 +157,7 @@ fn that_nobody_answers_new_connections_does_not_hold_up_the_one_that_changes_are
         for _ in 0..5 {
             number += 1;
             let began = Instant::now();
-            reader.store.wait_for_change(Duration::from_millis(10));
+            reader.wait(Duration::from_millis(10));
             took += began.elapsed();
             let digest = insert(&database, number);
             let began = Instant::now();

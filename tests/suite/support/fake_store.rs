@@ -8,7 +8,7 @@ use std::{
 };
 
 use api_key_runtime::{
-    ChangeCursor, Changes, KeyDigest, KeyRecord, KeyStore, KeyUsage, StoreError,
+    ChangeFeed, Changed, Changes, KeyDigest, KeyRecord, KeyStore, KeyUsage, StoreError,
     test_util::MemoryStore,
 };
 
@@ -192,42 +192,69 @@ impl KeyStore for FakeStore {
         found
     }
 
-    fn changes(&self, since: Option<&ChangeCursor>) -> Result<Option<Changes>, StoreError> {
-        let began = Instant::now();
-        let number = {
-            let mut state = self.state();
-            state.read_on = state.reported;
-            state.changes_reads += 1;
-            state.changes_reads - 1
+    fn watch(&self) -> Result<Option<Box<dyn ChangeFeed>>, StoreError> {
+        let feed = match self.0.changes {
+            FakeChanges::Unsupported => return Ok(None),
+            FakeChanges::None => None,
+            FakeChanges::Real | FakeChanges::After(_) => match self.0.store.watch()? {
+                None => return Ok(None),
+                feed => feed,
+            },
         };
-        let cursor = || ChangeCursor::new(number.to_string());
-        let changes = match (self.0.changes, since) {
-            (FakeChanges::Unsupported, _) => return Ok(None),
-            (FakeChanges::None, None) => Some(Changes::everything(cursor())),
-            (FakeChanges::None, Some(_)) => Some(Changes::keys(cursor(), [])),
-            (FakeChanges::Real, _) => self.0.store.changes(since)?,
-            (FakeChanges::After(then), _) => {
-                let changes = self.0.store.changes(since);
-                then(number);
-                changes?
-            }
-        };
-        let mut state = self.state();
-        state.longest_gap = state.longest_gap.max(state.last_changes_read.elapsed());
-        state.last_changes_read = began;
-        let reports = |changes: &Changes| changes.digests().is_none_or(|keys| !keys.is_empty());
-        state.reported |= changes.as_ref().is_some_and(reports);
-        Ok(changes)
-    }
-
-    fn wait_for_change(&self, at_most: Duration) {
-        match self.0.changes {
-            FakeChanges::Real | FakeChanges::After(_) => self.0.store.wait_for_change(at_most),
-            FakeChanges::Unsupported | FakeChanges::None => thread::sleep(at_most),
-        }
+        Ok(Some(Box::new(FakeFeed { fake: self.clone(), feed, is_new: true })))
     }
 
     fn record_usage(&self, uses: &[KeyUsage]) -> Result<(), StoreError> {
         self.0.store.record_usage(uses)
+    }
+}
+
+/// A feed of a fake store. Without another feed, it reports that nothing has changed.
+struct FakeFeed {
+    fake: FakeStore,
+    feed: Option<Box<dyn ChangeFeed>>,
+    is_new: bool,
+}
+
+impl FakeFeed {
+    fn read(&mut self, number: u64) -> Result<Changes, StoreError> {
+        let is_new = std::mem::replace(&mut self.is_new, false);
+        let Some(feed) = &mut self.feed else {
+            let changed = if is_new { Changed::Everything } else { Changed::Keys(Vec::new()) };
+            return Ok(Changes::new(changed));
+        };
+        let changes = feed.changes();
+        if let FakeChanges::After(then) = self.fake.0.changes {
+            then(number);
+        }
+        changes
+    }
+}
+
+impl ChangeFeed for FakeFeed {
+    fn changes(&mut self) -> Result<Changes, StoreError> {
+        let began = Instant::now();
+        let number = {
+            let mut state = self.fake.state();
+            state.read_on = state.reported;
+            state.changes_reads += 1;
+            state.changes_reads - 1
+        };
+        let changes = self.read(number)?;
+        let mut state = self.fake.state();
+        state.longest_gap = state.longest_gap.max(state.last_changes_read.elapsed());
+        state.last_changes_read = began;
+        state.reported |= changes.changed != Changed::Keys(Vec::new());
+        Ok(changes)
+    }
+
+    fn wait(&mut self, at_most: Duration) -> Result<(), StoreError> {
+        match &mut self.feed {
+            Some(feed) => feed.wait(at_most),
+            None => {
+                thread::sleep(at_most);
+                Ok(())
+            }
+        }
     }
 }

@@ -72,14 +72,14 @@ impl OpenFiles {
     }
 }
 
-/// As part of a cursor.
+/// As part of a position in the change log.
 impl fmt::Display for FileIdentity {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(formatter, "{:x}.{:x}", self.device, self.inode)
     }
 }
 
-/// As part of a cursor.
+/// As part of a position in the change log.
 impl fmt::Display for OpenFiles {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         let logs = self.logs.iter().map(|(_, log)| *log);

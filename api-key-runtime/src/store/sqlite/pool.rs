@@ -66,7 +66,7 @@ impl SqlitePool {
         self.pool.state().idle_connections
     }
 
-    /// Which file it is, as part of a cursor.
+    /// Which file it is, as part of a position in the change log.
     pub(crate) fn file(&self) -> FileIdentity {
         self.file
     }

@@ -1,6 +1,5 @@
 //! What changed, on Postgres: read by snapshots, woken by notifications.
 
-mod cursor;
 mod listen;
 mod read;
 
@@ -9,12 +8,15 @@ use std::{sync::Arc, thread, time::Duration};
 use diesel::PgConnection;
 
 pub(crate) use self::listen::Notifications;
-use self::{listen::Listening, read::read};
+use self::{
+    listen::Listening,
+    read::{Position, read},
+};
 use crate::{
     Error,
     store::{
-        ChangeCursor, Changes, Connection, Database, StoreError, change_reader::ChangeReader,
-        checked_connection::Opened, postgres::server::server,
+        Changed, Connection, Database, StoreError, checked_connection::Opened,
+        diesel_feed::ChangeReader, postgres::server::server,
     },
 };
 
@@ -22,8 +24,8 @@ use crate::{
 pub(crate) struct Reader {
     database: Database,
     connection: Box<PgConnection>,
-    /// None before the first read.
-    server: Option<i64>,
+    /// `None` before the first read.
+    position: Option<Position>,
     listening: Listening,
 }
 
@@ -39,7 +41,7 @@ impl Reader {
             return Err(Error::config("this is no URL of a Postgres"));
         };
         let listening = Listening::start(&mut connection, Arc::clone(notifications));
-        Ok(Self { database: database.clone(), connection, server: None, listening })
+        Ok(Self { database: database.clone(), connection, position: None, listening })
     }
 
     /// Refuses where keys are looked up in another database than this one, for their changes would go unnoticed.
@@ -65,16 +67,11 @@ impl Reader {
 }
 
 impl ChangeReader for Reader {
-    fn read(&mut self, since: Option<&ChangeCursor>) -> Result<Changes, StoreError> {
-        // A new connection may lead to another server than the cursor is of.
-        let since = since.filter(|_| self.server.is_some());
-        let (server, changes) = read(&mut self.connection, &self.database, since)?;
-        self.server = Some(server);
-        Ok(changes)
-    }
-
-    fn server(&self) -> Option<i64> {
-        self.server
+    fn read(&mut self) -> Result<(Option<i64>, Changed), StoreError> {
+        let (position, changed) =
+            read(&mut self.connection, &self.database, self.position.as_ref())?;
+        let server = self.position.insert(position).server();
+        Ok((Some(server), changed))
     }
 
     fn wait(&mut self, at_most: Duration) -> Result<(), StoreError> {
@@ -85,29 +82,26 @@ impl ChangeReader for Reader {
 /// Reads changes over connections that are borrowed for a moment each.
 pub(crate) struct PooledReader {
     database: Database,
-    /// None before the first read.
-    server: Option<i64>,
+    /// `None` before the first read.
+    position: Option<Position>,
 }
 
 impl PooledReader {
     pub(crate) fn new(database: &Database) -> Self {
-        Self { database: database.clone(), server: None }
+        Self { database: database.clone(), position: None }
     }
 }
 
 impl ChangeReader for PooledReader {
-    fn read(&mut self, since: Option<&ChangeCursor>) -> Result<Changes, StoreError> {
-        let since = since.filter(|_| self.server.is_some());
-        let ((server, changes), _) = Opened::run(&self.database, |connection| match connection {
-            Connection::PooledPostgres(connection) => read(connection, &self.database, since),
-            _ => Err(StoreError::new("this is no pool of Postgres")),
-        })?;
-        self.server = Some(server);
-        Ok(changes)
-    }
-
-    fn server(&self) -> Option<i64> {
-        self.server
+    fn read(&mut self) -> Result<(Option<i64>, Changed), StoreError> {
+        let since = self.position.as_ref();
+        let ((position, changed), _) =
+            Opened::run(&self.database, |connection| match connection {
+                Connection::PooledPostgres(connection) => read(connection, &self.database, since),
+                _ => Err(StoreError::new("this is not a pool of Postgres connections")),
+            })?;
+        let server = self.position.insert(position).server();
+        Ok((Some(server), changed))
     }
 
     /// A connection that listened would have to be held.

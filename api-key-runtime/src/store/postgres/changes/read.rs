@@ -3,7 +3,8 @@
 //! A statement sees exactly the transactions that had ended when its snapshot was taken, and the log has of each row the transaction that
 //! wrote it. So what a reader has not seen yet is what was not visible in the snapshot of its last read and is visible now: whatever
 //! order transactions end in, and however long they were open. Numbers of a sequence or times cannot tell that: a transaction that drew
-//! its number early may end last. Everything is read by one statement, and so in one snapshot; the cursor is that snapshot.
+//! its number early may end last. Everything is read by one statement, and so in one snapshot, which is
+//! the position of the next read.
 //!
 //! - The log has the number of the top-level transaction, and so have snapshots: savepoints make no difference.
 //! - A transaction that is prepared (two-phase commit) is running until it is committed.
@@ -23,11 +24,10 @@ use diesel::{
     sql_types::{Array, BigInt, Bool, Bytea, Integer, Nullable, Text},
 };
 
-use super::cursor::Cursor;
 use crate::{
     KeyDigest,
     store::{
-        ChangeCursor, Changes, Database, StoreError,
+        Changed, Database, StoreError,
         postgres::{TRIGGERS, server::server_number},
         schema_check::{hot_standby, require_triggers},
     },
@@ -35,11 +35,11 @@ use crate::{
 
 /// Past that, forgetting everything is cheaper than a list.
 const MAX_KEYS: usize = 1000;
-/// An older cursor is of a process that slept, and what it missed may no longer be in the log. Nothing here deletes old rows; whoever does
+/// An older position is of a process that slept, and what it missed may no longer be in the log. Nothing here deletes old rows; whoever does
 /// keeps them for longer than this after their transaction has ended. Microseconds.
 const MAX_AGE: i64 = 3_600_000_000;
 
-/// Without a cursor `$1` is null, and so is every comparison with it. When a process began is hidden from a role that is not the one it
+/// Without a position `$1` is null, and so is every comparison with it. When a process began is hidden from a role that is not the one it
 /// logged in as.
 const QUERY: &str = concat!(
     "\
@@ -95,36 +95,55 @@ struct Answer {
     digests: Vec<Option<Vec<u8>>>,
 }
 
-/// What changed since a cursor, by one statement, and the number of the server that said so; without a cursor, everything.
+/// Up to where changes were read: a snapshot, and of which tables of which server.
+#[derive(Clone, Debug)]
+pub(super) struct Position {
+    /// The snapshot that the changes were read in, as the server writes it: `xmin:xmax:xid,xid,..`.
+    snapshot: String,
+    /// Microseconds since 1970 by the server's clock.
+    read_at: i64,
+    /// The number of the server's process that read them.
+    process: i32,
+    server: i64,
+    trigger_versions: String,
+}
+
+impl Position {
+    /// Returns the number of the server, database and tables.
+    pub(super) fn server(&self) -> i64 {
+        self.server
+    }
+
+    /// Returns the first transaction number that was not given out yet when the snapshot was taken.
+    fn end(&self) -> Option<u64> {
+        self.snapshot.split(':').nth(1)?.parse().ok()
+    }
+}
+
+/// Reads what changed since a position, by one statement; without a position, everything.
 pub(super) fn read(
     connection: &mut PgConnection,
     database: &Database,
-    since: Option<&ChangeCursor>,
-) -> Result<(i64, Changes), StoreError> {
-    let since = since.and_then(Cursor::parse);
+    since: Option<&Position>,
+) -> Result<(Position, Changed), StoreError> {
     let answer: Answer = sql_query(QUERY)
-        .bind::<Nullable<Text>, _>(since.as_ref().map(|since| since.snapshot))
+        .bind::<Nullable<Text>, _>(since.map(|since| since.snapshot.as_str()))
         .bind::<BigInt, _>(i64::try_from(MAX_KEYS).unwrap_or(i64::MAX).saturating_add(1))
         .bind::<Array<Text>, _>(TRIGGERS)
         .get_result(connection)
         .map_err(StoreError::new)?;
     answer.require_whole_log(database)?;
-    let place = format!("{}/{}", answer.server, answer.trigger_versions);
-    let now = Cursor {
-        snapshot: &answer.snapshot,
+    let now = Position {
+        snapshot: answer.snapshot,
         read_at: answer.read_at,
         process: answer.process,
-        place: &place,
+        server: answer.server,
+        trigger_versions: answer.trigger_versions,
     };
-    let cursor = now.format();
     let keys = since
         .filter(|since| is_of_the_same_history(since, &now, answer.process_began_at))
         .and_then(|_| keys(&answer.digests));
-    let changes = match keys {
-        Some(keys) => Changes::keys(cursor, keys),
-        None => Changes::everything(cursor),
-    };
-    Ok((answer.server, changes))
+    Ok((now, keys.map_or(Changed::Everything, Changed::Keys)))
 }
 
 impl Answer {
@@ -149,20 +168,17 @@ impl Answer {
 }
 
 /// Whether what the later read saw goes on from what the earlier one saw.
-fn is_of_the_same_history(
-    since: &Cursor<'_>,
-    now: &Cursor<'_>,
-    process_began_at: Option<i64>,
-) -> bool {
+fn is_of_the_same_history(since: &Position, now: &Position, process_began_at: Option<i64>) -> bool {
     let age = now.read_at.saturating_sub(since.read_at);
     let outlived_both = match process_began_at {
         Some(began_at) => began_at < since.read_at,
         None => since.process == now.process,
     };
-    since.place == now.place
+    since.server == now.server
+        && since.trigger_versions == now.trigger_versions
         && (-MAX_AGE..=MAX_AGE).contains(&age)
         && outlived_both
-        && since.end() <= now.end()
+        && matches!((since.end(), now.end()), (Some(since), Some(now)) if since <= now)
 }
 
 /// The keys that are named; none where everything may have changed.
@@ -191,28 +207,36 @@ mod tests {
         }
     }
 
-    const SINCE: Cursor<'_> = Cursor {
-        snapshot: "740:745:740",
-        read_at: 1_800_000_000_000_000,
-        process: 4711,
-        place: "5/16385",
-    };
+    const READ_AT: i64 = 1_800_000_000_000_000;
+    const PROCESS: i32 = 4711;
+
+    fn since() -> Position {
+        Position {
+            snapshot: "740:745:740".to_owned(),
+            read_at: READ_AT,
+            process: PROCESS,
+            server: 5,
+            trigger_versions: "16385".to_owned(),
+        }
+    }
 
     /// A read a second later over a connection that began before both.
-    fn follows(change: impl FnOnce(&mut Cursor<'_>)) -> bool {
-        let mut now = Cursor { snapshot: "741:746:", read_at: SINCE.read_at + 1_000_000, ..SINCE };
+    fn follows(change: impl FnOnce(&mut Position)) -> bool {
+        let mut now =
+            Position { snapshot: "741:746:".to_owned(), read_at: READ_AT + 1_000_000, ..since() };
         change(&mut now);
-        is_of_the_same_history(&SINCE, &now, Some(SINCE.read_at - 1))
+        is_of_the_same_history(&since(), &now, Some(READ_AT - 1))
     }
 
     // E7
     #[test]
     fn a_read_goes_on_from_another_only_where_nothing_says_otherwise() {
         assert!(follows(|_| {}));
-        assert!(follows(|now| now.snapshot = SINCE.snapshot));
+        assert!(follows(|now| now.snapshot = since().snapshot));
         assert!(follows(|now| now.process = 1), "another one of a pool");
-        assert!(!follows(|now| now.place = "5/16386"));
-        assert!(!follows(|now| now.snapshot = "740:744:"), "backwards");
+        assert!(!follows(|now| now.trigger_versions = "16386".to_owned()));
+        assert!(!follows(|now| now.server = 6), "another start of the server");
+        assert!(!follows(|now| now.snapshot = "740:744:".to_owned()), "backwards");
         assert!(!follows(|now| now.read_at += MAX_AGE));
         assert!(!follows(|now| now.read_at -= MAX_AGE + 2_000_000));
     }
@@ -220,16 +244,16 @@ mod tests {
     // E7
     #[test]
     fn a_read_goes_on_only_over_a_process_that_outlived_both() {
-        let now = |process| Cursor { process, ..SINCE };
+        let now = |process| Position { process, ..since() };
         for (process, began_at, expected) in [
-            (1, Some(SINCE.read_at - 1), true),
-            (1, Some(SINCE.read_at), false),
-            (SINCE.process, Some(SINCE.read_at + 1), false),
-            (SINCE.process, None, true),
+            (1, Some(READ_AT - 1), true),
+            (1, Some(READ_AT), false),
+            (PROCESS, Some(READ_AT + 1), false),
+            (PROCESS, None, true),
             (1, None, false),
         ] {
             assert_eq!(
-                is_of_the_same_history(&SINCE, &now(process), began_at),
+                is_of_the_same_history(&since(), &now(process), began_at),
                 expected,
                 "{process} {began_at:?}"
             );

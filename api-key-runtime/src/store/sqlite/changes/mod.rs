@@ -1,6 +1,5 @@
 //! What changed, on SQLite: read by number and token.
 
-mod cursor;
 mod read;
 
 use std::{
@@ -13,12 +12,12 @@ use diesel::{
     sql_types::BigInt,
 };
 
-use self::read::read;
+use self::read::{Position, read};
 use crate::{
     Error,
     store::{
-        ChangeCursor, Changes, Connection, Database, StoreError, change_reader::ChangeReader,
-        checked_connection::Opened, sqlite::OpenFiles,
+        Changed, Connection, Database, StoreError, checked_connection::Opened,
+        diesel_feed::ChangeReader, sqlite::OpenFiles,
     },
 };
 
@@ -30,7 +29,8 @@ pub(crate) struct Reader {
     database: Database,
     connection: Box<SqliteConnection>,
     files: OpenFiles,
-    is_fresh: bool,
+    /// `None` before the first read.
+    position: Option<Position>,
     /// What tells that another connection has written; from before the last read.
     data_version: i64,
 }
@@ -43,7 +43,7 @@ impl Reader {
                 database: database.clone(),
                 connection,
                 files,
-                is_fresh: true,
+                position: None,
                 data_version: 0,
             }),
             _ => Err(Error::config("this is no SQLite")),
@@ -56,13 +56,13 @@ impl ChangeReader for Reader {
         self.files.are_current()
     }
 
-    fn read(&mut self, since: Option<&ChangeCursor>) -> Result<Changes, StoreError> {
+    fn read(&mut self) -> Result<(Option<i64>, Changed), StoreError> {
         // Before the read: of what is written after it, one of the two must tell.
         self.data_version = data_version(&mut self.connection).map_err(StoreError::new)?;
-        let since = since.filter(|_| !self.is_fresh);
-        let changes = read(&mut self.connection, &self.database, &self.files, since)?;
-        self.is_fresh = false;
-        Ok(changes)
+        let (position, changed) =
+            read(&mut self.connection, &self.database, &self.files, self.position.as_ref())?;
+        self.position = Some(position);
+        Ok((None, changed))
     }
 
     fn wait(&mut self, at_most: Duration) -> Result<(), StoreError> {
@@ -83,27 +83,28 @@ impl ChangeReader for Reader {
 /// Reads changes over connections that are borrowed for a moment each.
 pub(crate) struct PooledReader {
     database: Database,
-    is_fresh: bool,
+    /// `None` before the first read.
+    position: Option<Position>,
 }
 
 impl PooledReader {
     pub(crate) fn new(database: &Database) -> Self {
-        Self { database: database.clone(), is_fresh: true }
+        Self { database: database.clone(), position: None }
     }
 }
 
 impl ChangeReader for PooledReader {
-    fn read(&mut self, since: Option<&ChangeCursor>) -> Result<Changes, StoreError> {
-        let since = since.filter(|_| !self.is_fresh);
-        let database = &self.database;
-        let (changes, _) = Opened::run(database, |connection| match (connection, database) {
-            (Connection::PooledSqlite(connection), Database::SqlitePool(pool)) => {
-                read(connection, database, &pool.file(), since)
-            }
-            _ => Err(StoreError::new("this is no pool of SQLite")),
-        })?;
-        self.is_fresh = false;
-        Ok(changes)
+    fn read(&mut self) -> Result<(Option<i64>, Changed), StoreError> {
+        let (database, since) = (&self.database, self.position.as_ref());
+        let ((position, changed), _) =
+            Opened::run(database, |connection| match (connection, database) {
+                (Connection::PooledSqlite(connection), Database::SqlitePool(pool)) => {
+                    read(connection, database, &pool.file(), since)
+                }
+                _ => Err(StoreError::new("this is not a pool of SQLite connections")),
+            })?;
+        self.position = Some(position);
+        Ok((None, changed))
     }
 
     /// `data_version` tells of each connection what others wrote, and which connection is lent next is the pool's to say.

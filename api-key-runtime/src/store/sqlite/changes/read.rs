@@ -17,11 +17,10 @@ use diesel::{
     sql_types::{BigInt, Binary, Nullable, Text},
 };
 
-use super::cursor::Cursor;
 use crate::{
     Error, KeyDigest,
     store::{
-        ChangeCursor, Changes, Database, StoreError,
+        Changed, Database, StoreError,
         schema_check::require_triggers,
         sqlite::{TRIGGERS, enabled_triggers},
     },
@@ -30,7 +29,7 @@ use crate::{
 /// Past that, forgetting everything is cheaper than a list.
 const MAX_KEYS: i64 = 1000;
 
-/// Without a cursor `?1` is -1, a number no row has.
+/// Without a position `?1` is -1, a number no row has.
 const STATE: &str = "\
     SELECT (SELECT schema_version FROM pragma_schema_version) AS schema_version, \
            last.seq AS sequence, \
@@ -50,13 +49,24 @@ struct State {
     token_since: String,
 }
 
-/// What changed since a cursor; without one, everything.
+/// Up to where changes were read: the last number of the log, and the token of its row.
+#[derive(Debug)]
+pub(super) struct Position {
+    /// The last number that the log has given out.
+    sequence: i64,
+    /// The token of the row with this number, in hexadecimal; empty if that row is gone.
+    token: String,
+    /// Which files these are, and which version of their schema.
+    place: String,
+}
+
+/// Reads what changed since a position; without a position, everything.
 pub(super) fn read(
     connection: &mut SqliteConnection,
     database: &Database,
     files: &impl Display,
-    since: Option<&ChangeCursor>,
-) -> Result<Changes, StoreError> {
+    since: Option<&Position>,
+) -> Result<(Position, Changed), StoreError> {
     connection
         .transaction(|connection| read_within(connection, database, files, since))
         .map_err(|Failed(error)| error)
@@ -66,27 +76,23 @@ fn read_within(
     connection: &mut SqliteConnection,
     database: &Database,
     files: &impl Display,
-    since: Option<&ChangeCursor>,
-) -> Result<Changes, Failed> {
-    let since = since.and_then(Cursor::parse);
+    since: Option<&Position>,
+) -> Result<(Position, Changed), Failed> {
     let state: State = sql_query(STATE)
-        .bind::<BigInt, _>(since.as_ref().map_or(-1, |since| since.sequence))
+        .bind::<BigInt, _>(since.map_or(-1, |since| since.sequence))
         .get_result(connection)?;
     let place = format!("{files}/{}", state.schema_version);
-    let cursor = Cursor { sequence: state.sequence, token: &state.token, place: &place }.format();
-    let Some(since) = since.filter(|since| since.place == place) else {
+    let now = Position { sequence: state.sequence, token: state.token, place };
+    let Some(since) = since.filter(|since| since.place == now.place) else {
         require_triggers(database, TRIGGERS, &enabled_triggers(connection)?)?;
-        return Ok(Changes::everything(cursor));
+        return Ok((now, Changed::Everything));
     };
     let keys = if since.token == state.token_since {
-        keys(connection, since.sequence, state.sequence)?
+        keys(connection, since.sequence, now.sequence)?
     } else {
         None
     };
-    Ok(match keys {
-        Some(keys) => Changes::keys(cursor, keys),
-        None => Changes::everything(cursor),
-    })
+    Ok((now, keys.map_or(Changed::Everything, Changed::Keys)))
 }
 
 /// The keys that the log names after one number up to another; none where everything may have changed.

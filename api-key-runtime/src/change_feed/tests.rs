@@ -3,7 +3,7 @@
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use super::*;
-use crate::{KeyDigest, KeyRecord, cache::Bounds};
+use crate::{Changed, KeyDigest, KeyRecord, cache::Bounds};
 
 /// The first to ask waits until the end of the test, all others are answered.
 #[derive(Default)]
@@ -13,23 +13,30 @@ struct Stuck {
     over: Condvar,
 }
 
-struct Shared(Arc<Stuck>);
-
-impl KeyStore for Shared {
+impl KeyStore for Stuck {
     fn find(&self, _: &[KeyDigest]) -> Result<Vec<KeyRecord>, StoreError> {
         Ok(Vec::new())
     }
 
-    fn changes(&self, _: Option<&ChangeCursor>) -> Result<Option<Changes>, StoreError> {
-        if self.0.asked.fetch_add(1, Ordering::SeqCst) == 0 {
-            let is_over = self.0.is_over.lock().unwrap();
-            drop(self.0.over.wait_while(is_over, |over| !*over).unwrap());
+    fn watch(&self) -> Result<Option<Box<dyn ChangeFeed>>, StoreError> {
+        if self.asked.fetch_add(1, Ordering::SeqCst) == 0 {
+            let is_over = self.is_over.lock().unwrap();
+            drop(self.over.wait_while(is_over, |over| !*over).unwrap());
         }
-        Ok(Some(Changes::everything(ChangeCursor::new("here"))))
+        Ok(Some(Box::new(Idle)))
+    }
+}
+
+struct Idle;
+
+impl ChangeFeed for Idle {
+    fn changes(&mut self) -> Result<Changes, StoreError> {
+        Ok(Changes::new(Changed::Everything))
     }
 
-    fn wait_for_change(&self, at_most: Duration) {
+    fn wait(&mut self, at_most: Duration) -> Result<(), StoreError> {
         thread::sleep(at_most);
+        Ok(())
     }
 }
 
@@ -40,8 +47,8 @@ fn a_round_that_never_ends_renews_nothing_and_is_replaced() {
     let cache = Arc::new(Cache::new(bounds, 16, false));
     let stuck = Arc::new(Stuck::default());
     let began = MonotonicTime::now();
-    let feed = Feed::start(
-        Arc::new(Shared(Arc::clone(&stuck))),
+    let feed = FeedThread::start(
+        Arc::<Stuck>::clone(&stuck),
         Arc::clone(&cache),
         Arc::new(CircuitBreaker::new(Duration::from_secs(1))),
         Duration::from_secs(1),

@@ -1,7 +1,7 @@
-//! The feed: one thread that asks the store what has changed, and is replaced when it hangs.
+//! The thread that reads what has changed, and is replaced when it hangs.
 //!
-//! A round takes the time, asks, applies what the store says, and only then publishes the time it took first: never on a notification,
-//! never by the time an answer arrived. Whoever hangs is replaced, and what it brings home later counts for nothing.
+//! A round takes the time, reads the changes, applies them, and only then publishes the time taken first: never on a notification, never
+//! by the time a result arrived. The late result of a thread that was replaced changes nothing.
 
 mod health;
 #[cfg(test)]
@@ -17,7 +17,7 @@ use std::{
 
 pub use self::health::{FeedState, Health};
 use crate::{
-    ChangeCursor, Changes, Error, KeyStore, StoreError,
+    ChangeFeed, Changes, Error, KeyStore, StoreError,
     cache::Cache,
     circuit_breaker::{Attempt, Call, CircuitBreaker},
     clock::MonotonicTime,
@@ -45,7 +45,7 @@ const LONGEST_PAUSE: Duration = Duration::from_millis(250);
 static NOT_STARTED: LogThrottle<()> = LogThrottle::new();
 
 /// The feed, which ends when this is dropped.
-pub(crate) struct Feed {
+pub(crate) struct FeedThread {
     shared: Arc<Shared>,
 }
 
@@ -71,8 +71,8 @@ struct State {
     abandoned: usize,
     /// Threads that were replaced since a round was completed.
     replaced_in_vain: u32,
-    /// Whether the store tells its changes; unknown until it was asked.
-    tells: Option<bool>,
+    /// Whether the store reports changes; `None` before the first round.
+    is_supported: Option<bool>,
     failing: OutageLog,
     shut_down: bool,
 }
@@ -86,16 +86,16 @@ struct Busy {
     call: Option<Call>,
 }
 
-impl fmt::Debug for Feed {
+impl fmt::Debug for FeedThread {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         formatter
-            .debug_struct("Feed")
+            .debug_struct("FeedThread")
             .field("interval", &self.shared.interval)
             .finish_non_exhaustive()
     }
 }
 
-impl Feed {
+impl FeedThread {
     /// Starts the feed. Somebody has to look after its thread: see [`replace_stuck_thread`](Self::replace_stuck_thread).
     pub(crate) fn start(
         store: Arc<dyn KeyStore>,
@@ -138,8 +138,8 @@ impl Feed {
         let shared = &self.shared;
         let lease = shared.cache.lease();
         let age = (lease != MonotonicTime::START).then(|| now.since(lease));
-        let tells = shared.lock().tells;
-        let state = match (tells, age) {
+        let is_supported = shared.lock().is_supported;
+        let state = match (is_supported, age) {
             _ if shared.cache.bounds().max_staleness.is_zero() => FeedState::Unsupported,
             (Some(false), _) => FeedState::Unsupported,
             (_, Some(age)) if age <= shared.cache.bounds().max_staleness => FeedState::Fresh,
@@ -150,7 +150,7 @@ impl Feed {
     }
 }
 
-impl Drop for Feed {
+impl Drop for FeedThread {
     fn drop(&mut self) {
         self.shared.lock().shut_down = true;
         self.shared.ending.notify_all();
@@ -174,58 +174,56 @@ impl Shared {
         Ok(())
     }
 
-    /// A thread's life: round after round, until the end, until it was given up, or because the store tells nothing.
+    /// Runs round after round, until the end, until the thread was replaced, or because the store reports no changes.
     fn work(&self, epoch: u64) {
-        let mut cursor = None;
+        let mut feed = None;
         let mut backoff = FIRST_PAUSE;
         loop {
-            let after_failure = match self.round(epoch, &mut cursor) {
-                Round::Over => return,
-                Round::Done => {
-                    backoff = FIRST_PAUSE;
-                    None
+            match self.round(epoch, &mut feed).and_then(|()| self.wait(epoch, &mut feed)) {
+                Ok(()) => backoff = FIRST_PAUSE,
+                Err(Stop::Over) => return,
+                Err(Stop::Failed) => {
+                    if !self.pause(backoff) {
+                        return;
+                    }
+                    backoff = backoff.saturating_mul(2).min(self.interval.min(LONGEST_PAUSE));
                 }
-                Round::Failed => {
-                    let pause = backoff;
-                    let longest = self.interval.min(LONGEST_PAUSE);
-                    backoff = backoff.saturating_mul(2).min(longest);
-                    Some(pause)
-                }
-            };
-            if !self.wait_for_next_round(epoch, after_failure) {
-                return;
             }
         }
     }
 
     /// One round, in the one order that is right.
-    fn round(&self, epoch: u64, cursor: &mut Option<ChangeCursor>) -> Round {
+    fn round(&self, epoch: u64, feed: &mut OpenFeed) -> Result<(), Stop> {
         let taken = MonotonicTime::now();
         let call = self.circuit_breaker.begin(Attempt::Feed, taken);
         if !self.begin(epoch, Duration::ZERO, Some(call)) {
-            return Round::Over;
+            return Err(Stop::Over);
         }
-        let answer = catch_unwind(AssertUnwindSafe(|| self.store.changes(cursor.as_ref())))
-            .unwrap_or_else(|_| Err(StoreError::new("the store panicked")));
+        let answer = over_feed(feed, |feed| {
+            if feed.is_none() {
+                *feed = self.store.watch()?;
+            }
+            feed.as_mut().map(|feed| feed.changes()).transpose()
+        });
         let Some((mut state, call)) = self.finish(epoch) else {
-            return Round::Over;
+            return Err(Stop::Over);
         };
         let error = answer.as_ref().err();
         let (begins, is_over) = state.note_failure(error, MonotonicTime::now());
         let round = match &answer {
-            Ok(Some(Changes { changed, .. })) => {
-                state.tells = Some(true);
+            Ok(Some(Changes { changed })) => {
+                state.is_supported = Some(true);
                 state.replaced_in_vain = 0;
                 // Under the lock, so that one that was given up meanwhile changes nothing.
                 self.cache.apply(changed);
                 self.cache.renew(taken);
-                Round::Done
+                Ok(())
             }
             Ok(None) => {
-                state.tells = Some(false);
-                Round::Over
+                state.is_supported = Some(false);
+                Err(Stop::Over)
             }
-            Err(_) => Round::Failed,
+            Err(_) => Err(Stop::Failed),
         };
         drop(state);
         if let Some(call) = call {
@@ -236,9 +234,6 @@ impl Shared {
             }
         }
         self.log(error, begins, is_over);
-        if let Ok(Some(Changes { cursor: next, .. })) = answer {
-            *cursor = Some(next);
-        }
         round
     }
 
@@ -254,29 +249,30 @@ impl Shared {
         }
     }
 
-    /// Waits until the store says that something changed, or after a failure for a while; `false`: this thread is no longer wanted.
-    fn wait_for_next_round(&self, epoch: u64, after_failure: Option<Duration>) -> bool {
-        if let Some(pause) = after_failure {
-            let state = self.lock();
-            let state = wait_timeout_while(&self.ending, state, pause, |state| !state.shut_down);
-            return state.epoch == epoch && !state.shut_down;
-        }
+    /// Waits until something may have changed.
+    fn wait(&self, epoch: u64, feed: &mut OpenFeed) -> Result<(), Stop> {
         if !self.begin(epoch, self.interval, None) {
-            return false;
+            return Err(Stop::Over);
         }
         let began = MonotonicTime::now();
-        let waited = catch_unwind(AssertUnwindSafe(|| {
-            self.store.wait_for_change(self.interval);
-        }));
+        let waited =
+            over_feed(feed, |feed| feed.as_mut().map_or(Ok(()), |feed| feed.wait(self.interval)));
         if self.finish(epoch).is_none() {
-            return false;
+            return Err(Stop::Over);
         }
-        if waited.is_err() {
-            log::error!("the key store panicked while it waited for a change");
-            thread::sleep(self.interval);
+        if let Err(error) = waited {
+            // Changes can still be read over a new feed, which says so itself if it cannot.
+            log::debug!("cannot wait for changes of keys: {error}");
+            return Err(Stop::Failed);
         }
         thread::sleep(LEAST_PAUSE.saturating_sub(MonotonicTime::now().since(began)));
-        true
+        Ok(())
+    }
+
+    /// Pauses after a failure; `false`: it is time to end.
+    fn pause(&self, pause: Duration) -> bool {
+        let state = self.lock();
+        !wait_timeout_while(&self.ending, state, pause, |state| !state.shut_down).shut_down
     }
 
     /// Notes what this thread is at; `false`: it was given up, or it is time to end.
@@ -336,9 +332,25 @@ impl State {
     }
 }
 
-enum Round {
-    Done,
+/// Why a thread does not go on to the next round at once.
+enum Stop {
     Failed,
     /// The thread is no longer wanted.
     Over,
+}
+
+/// `None` before the first round, and after an error.
+type OpenFeed = Option<Box<dyn ChangeFeed>>;
+
+/// Calls a feed, or opens one. After an error or a panic the feed is dropped, because only a new one begins with "everything".
+fn over_feed<T>(
+    feed: &mut OpenFeed,
+    call: impl FnOnce(&mut OpenFeed) -> Result<T, StoreError>,
+) -> Result<T, StoreError> {
+    // The feed may panic while it is dropped as well.
+    let result = catch_unwind(AssertUnwindSafe(|| call(feed).inspect_err(|_| drop(feed.take()))));
+    result.unwrap_or_else(|_| {
+        let _ = catch_unwind(AssertUnwindSafe(|| drop(feed.take())));
+        Err(StoreError::new("the store panicked"))
+    })
 }

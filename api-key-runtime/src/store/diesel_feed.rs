@@ -1,0 +1,86 @@
+//! The change feed of the store over Diesel: one connection, opened at the first read and again when it must not be used any longer.
+
+use std::{sync::Arc, time::Duration};
+
+use super::{
+    ChangeFeed, Changed, Changes, StoreError, diesel_store::Shared, read_server::FeedNumber,
+};
+
+/// A connection that changes are read over, of either database. It is dropped after an error.
+pub(super) trait ChangeReader: Send {
+    /// Returns whether the connection still leads to the database that its URL names.
+    fn is_current(&self) -> bool {
+        true
+    }
+
+    /// Returns what changed since the last read, everything at first, and the number of the server if keys could be looked up on another.
+    fn read(&mut self) -> Result<(Option<i64>, Changed), StoreError>;
+
+    /// As [`ChangeFeed::wait`].
+    fn wait(&mut self, at_most: Duration) -> Result<(), StoreError>;
+}
+
+pub(super) struct DieselFeed {
+    shared: Arc<Shared>,
+    open: Option<OpenReader>,
+}
+
+struct OpenReader {
+    shared: Arc<Shared>,
+    number: FeedNumber,
+    reader: Box<dyn ChangeReader>,
+}
+
+impl DieselFeed {
+    pub(super) fn new(shared: Arc<Shared>) -> Self {
+        Self { shared, open: None }
+    }
+
+    /// Returns a usable connection, if necessary a new one.
+    fn connected(&mut self) -> Result<&mut OpenReader, StoreError> {
+        // Closed before another one is opened: a connection to a file that was replaced may lock the new file.
+        let open = match self.open.take().filter(OpenReader::is_usable) {
+            Some(open) => open,
+            None => OpenReader::open(&self.shared)?,
+        };
+        Ok(self.open.insert(open))
+    }
+}
+
+impl ChangeFeed for DieselFeed {
+    fn changes(&mut self) -> Result<Changes, StoreError> {
+        let result = self.connected()?.read().map(Changes::new);
+        self.open.take_if(|_| result.is_err());
+        result
+    }
+
+    fn wait(&mut self, at_most: Duration) -> Result<(), StoreError> {
+        // Without a connection there is nothing to wait for: the next read opens one.
+        let result = self.open.as_mut().map_or(Ok(()), |open| open.reader.wait(at_most));
+        self.open.take_if(|_| result.is_err());
+        result
+    }
+}
+
+impl OpenReader {
+    pub(super) fn open(shared: &Arc<Shared>) -> Result<Self, StoreError> {
+        let number = shared.read_server.open();
+        Ok(Self { shared: Arc::clone(shared), number, reader: shared.open_reader()? })
+    }
+
+    fn is_usable(&self) -> bool {
+        !self.shared.read_server.must_reopen(self.number) && self.reader.is_current()
+    }
+
+    fn read(&mut self) -> Result<Changed, StoreError> {
+        let (server, changed) = self.reader.read()?;
+        self.shared.read_server.record(self.number, server)?;
+        Ok(changed)
+    }
+}
+
+impl Drop for OpenReader {
+    fn drop(&mut self) {
+        self.shared.read_server.close(self.number);
+    }
+}
