@@ -249,12 +249,10 @@ impl ChangeFeed for FakeFeed {
     }
 
     fn wait(&mut self, at_most: Duration) -> Result<(), StoreError> {
-        match &mut self.feed {
-            Some(feed) => feed.wait(at_most),
-            None => {
-                thread::sleep(at_most);
-                Ok(())
-            }
+        if let Some(feed) = &mut self.feed {
+            return feed.wait(at_most);
         }
+        thread::sleep(at_most);
+        Ok(())
     }
 }
