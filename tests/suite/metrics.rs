@@ -9,7 +9,7 @@ use actix_web::{get, web};
 use api_key_runtime::{AppKeys, Metrics, NewKey, test_util::MemoryStore};
 
 use crate::support::{
-    Database, FakeStore, Fixtures, LONG_DEADLINE, Server, database_test, fixtures, guarded_routes,
+    Database, FakeStore, Fixtures, LONG_DEADLINE, Server, fixtures, guarded_routes,
     http, wait_until,
 };
 
@@ -86,74 +86,73 @@ fn requests(metrics: &Metrics) -> BTreeMap<(String, String), String> {
 }
 
 // G5
-database_test!(
-    each_request_counts_by_what_became_of_it_and_by_whether_a_query_was_needed,
-    |database: Database| {
-        let builder = database.migrate().builder();
-        // Before there is a feed, which would say of each that it has changed.
-        let fixtures = Fixtures::new(&database);
-        let keys = (builder.max_staleness(LONG).lookup_timeout(LONG_DEADLINE)).build().unwrap();
-        // Else its first word is that everything may have changed.
-        wait_until("the feed is fresh", || keys.health().is_ready());
-        let server = serve(&keys);
-        let get = |path: &str, key: &str| http::get_with(server.address, path, key).status;
-        assert_eq!(requests(&keys.metrics()), BTreeMap::new());
+#[test]
+fn requests_count_by_outcome_and_by_cache_hit() {
+    let database = Database::sqlite();
+    let builder = database.migrate().builder();
+    // Before there is a feed, which would say of each that it has changed.
+    let fixtures = Fixtures::new(&database);
+    let keys = (builder.max_staleness(LONG).lookup_timeout(LONG_DEADLINE)).build().unwrap();
+    // Else its first word is that everything may have changed.
+    wait_until("the feed is fresh", || keys.health().is_ready());
+    let server = serve(&keys);
+    let get = |path: &str, key: &str| http::get_with(server.address, path, key).status;
+    assert_eq!(requests(&keys.metrics()), BTreeMap::new());
 
-        for _ in 0..2 {
-            assert_eq!(http::get(server.address, "/guarded", &[]).status, 401);
-        }
-        assert_eq!(get("/guarded", &fixtures::mistyped(&fixtures.active)), 401);
-        let line = format!("X-API-Key: {}", fixtures.active);
-        let twice = http::get(server.address, "/guarded", &[&line, &line]);
-        assert_eq!(twice.status, 400);
-        assert_eq!(http::get(server.address, "/optional", &[]).status, 200);
-        for _ in 0..5 {
-            assert_eq!(get("/guarded", &fixtures.active), 200);
-        }
-        assert_eq!(get("/twice/guarded", &fixtures.active), 200);
-        assert_eq!(get("/scoped", &fixtures.active), 403);
-        for (_, key) in fixtures.invalid() {
-            assert_eq!((get("/guarded", key), get("/guarded", key)), (401, 401));
-        }
-
-        let counted = keys.metrics();
-        let expected = [
-            ("accepted", "cache", 6),
-            ("accepted", "store", 1),
-            ("accepted without key", "request", 1),
-            ("no key", "request", 2),
-            ("several keys", "request", 1),
-            ("malformed", "request", 1),
-            ("scope missing", "cache", 1),
-            ("unknown key", "cache", 1),
-            ("unknown key", "store", 1),
-            ("revoked", "cache", 1),
-            ("revoked", "store", 1),
-            ("disabled", "cache", 1),
-            ("disabled", "store", 1),
-            ("expired", "cache", 1),
-            ("expired", "store", 1),
-            ("wrong address", "cache", 2),
-            ("wrong address", "store", 2),
-        ];
-        let expected = expected
-            .map(|(outcome, by, count)| ((outcome.to_owned(), by.to_owned()), count.to_string()));
-        assert_eq!(requests(&counted), BTreeMap::from(expected));
-        assert_eq!((counted.accepted(), counted.accepted_without_key()), (7, 1));
-        assert_eq!((counted.hits(), counted.misses()), (13, 7));
-        let refused: BTreeMap<_, _> = counted.rejected().collect();
-        assert_eq!((refused["no key"], refused["wrong address"]), (2, 4));
-        assert_eq!((counted.lookups(), counted.failed_lookups()), (7, 0));
-        assert!(counted.lookup_time() > Duration::ZERO);
-        assert_eq!((counted.cached_keys(), counted.negative_entries()), (6, 1));
-        assert_eq!((counted.queued_lookups(), counted.dropped_usage()), (0, 0));
-        assert!(counted.health().is_ready());
-        let series = read(&counted.prometheus());
-        assert_eq!(series["app_key_feed_state{state=\"fresh\"}"], "1");
-        assert_eq!(series["app_key_ready"], "1");
-        assert!(series.contains_key("app_key_staleness_seconds"));
+    for _ in 0..2 {
+        assert_eq!(http::get(server.address, "/guarded", &[]).status, 401);
     }
-);
+    assert_eq!(get("/guarded", &fixtures::mistyped(&fixtures.active)), 401);
+    let line = format!("X-API-Key: {}", fixtures.active);
+    let twice = http::get(server.address, "/guarded", &[&line, &line]);
+    assert_eq!(twice.status, 400);
+    assert_eq!(http::get(server.address, "/optional", &[]).status, 200);
+    for _ in 0..5 {
+        assert_eq!(get("/guarded", &fixtures.active), 200);
+    }
+    assert_eq!(get("/twice/guarded", &fixtures.active), 200);
+    assert_eq!(get("/scoped", &fixtures.active), 403);
+    for (_, key) in fixtures.invalid() {
+        assert_eq!((get("/guarded", key), get("/guarded", key)), (401, 401));
+    }
+
+    let counted = keys.metrics();
+    let expected = [
+        ("accepted", "cache", 6),
+        ("accepted", "store", 1),
+        ("accepted without key", "request", 1),
+        ("no key", "request", 2),
+        ("several keys", "request", 1),
+        ("malformed", "request", 1),
+        ("scope missing", "cache", 1),
+        ("unknown key", "cache", 1),
+        ("unknown key", "store", 1),
+        ("revoked", "cache", 1),
+        ("revoked", "store", 1),
+        ("disabled", "cache", 1),
+        ("disabled", "store", 1),
+        ("expired", "cache", 1),
+        ("expired", "store", 1),
+        ("wrong address", "cache", 2),
+        ("wrong address", "store", 2),
+    ];
+    let expected = expected
+        .map(|(outcome, by, count)| ((outcome.to_owned(), by.to_owned()), count.to_string()));
+    assert_eq!(requests(&counted), BTreeMap::from(expected));
+    assert_eq!((counted.accepted(), counted.accepted_without_key()), (7, 1));
+    assert_eq!((counted.hits(), counted.misses()), (13, 7));
+    let refused: BTreeMap<_, _> = counted.rejected().collect();
+    assert_eq!((refused["no key"], refused["wrong address"]), (2, 4));
+    assert_eq!((counted.lookups(), counted.failed_lookups()), (7, 0));
+    assert!(counted.lookup_time() > Duration::ZERO);
+    assert_eq!((counted.cached_keys(), counted.negative_entries()), (6, 1));
+    assert_eq!((counted.queued_lookups(), counted.dropped_usage()), (0, 0));
+    assert!(counted.health().is_ready());
+    let series = read(&counted.prometheus());
+    assert_eq!(series["app_key_feed_state{state=\"fresh\"}"], "1");
+    assert_eq!(series["app_key_ready"], "1");
+    assert!(series.contains_key("app_key_staleness_seconds"));
+}
 
 // G5, G1
 #[test]

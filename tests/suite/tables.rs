@@ -3,9 +3,10 @@
 use std::{sync::Barrier, thread};
 
 use api_key_runtime::{AppKeys, DieselStore, KeyStore as _, NewKey};
+use chrono::TimeDelta;
 use diesel::{Connection as _, PgConnection, connection::SimpleConnection as _};
 
-use crate::support::{Database, database_test, markdown};
+use crate::support::{Database, database_test, fixtures::moment, markdown};
 
 /// The digests logged since the last call, as hex, `everything` for null, oldest first.
 fn logged(database: &Database) -> Vec<String> {
@@ -309,3 +310,34 @@ fn upserts_merges_cascades_and_bulk_changes_on_postgres_are_logged_and_none_is_a
     database.execute("UPDATE api_keys SET revoked_at = now()").unwrap();
     assert_eq!(logged(&database), ["everything"], "100 000 revoked at once");
 }
+
+// E5
+database_test!(an_expiry_written_by_sql_is_exact_to_the_microsecond, |database: Database| {
+    let (_, id) = database.issue("0.0.0.0");
+    let admin = database.admin();
+    let update = |time: &str| {
+        database.execute(&format!("UPDATE api_keys SET expires_at = '{time}' WHERE id = {id}"))
+    };
+    let end = moment().format("%Y-%m-%d %H:%M:%S%.6f");
+    if database.is_postgres() {
+        let two_hours_east = moment() + TimeDelta::hours(2);
+        update(&format!("{}+02:00", two_hours_east.format("%Y-%m-%d %H:%M:%S%.6f"))).unwrap();
+    } else {
+        // The table takes one form only: another time zone, or none, could be misread.
+        for other in [
+            format!("{end}+02:00"),
+            format!("{end}"),
+            format!("{end}Z"),
+            "2026-02-30 00:00:00+00:00".to_owned(),
+            "soon".to_owned(),
+        ] {
+            assert!(update(&other).unwrap_err().contains("CHECK"), "{other}");
+        }
+        update(&format!("{end}+00:00")).unwrap();
+    }
+    assert_eq!(admin.get(id).unwrap().expires_at, Some(moment()));
+    for bad in ["infinity", "-infinity", "9999-13-01 00:00:00+00:00"] {
+        assert!(update(bad).is_err(), "{bad}");
+    }
+    assert_eq!(admin.get(id).unwrap().expires_at, Some(moment()));
+});

@@ -11,7 +11,7 @@ use std::{
 use actix_web::{FromRequest, HttpRequest, HttpResponse, dev::Payload, get, post, web};
 use api_key_runtime::require_app_key;
 
-use crate::support::{Database, PATIENCE, Server, database_test, fixtures, http};
+use crate::support::{Database, PATIENCE, Server, fixtures, http};
 
 static CONSTRUCTED: AtomicUsize = AtomicUsize::new(0);
 static POLLED: AtomicUsize = AtomicUsize::new(0);
@@ -125,7 +125,9 @@ fn broken(credential: &str) -> Vec<(&'static str, Vec<u8>)> {
 }
 
 // B8
-database_test!(without_a_good_key_nothing_of_the_request_matters, |database: Database| {
+#[test]
+fn without_a_good_key_nothing_of_the_request_matters() {
+    let database = Database::sqlite();
     let server = Server::start(database.keys(), routes);
     let unknown = format!("X-API-Key: {}", fixtures::unknown());
     for credential in ["X-Nothing: presented", &unknown, "X-API-Key: malformed"] {
@@ -133,7 +135,7 @@ database_test!(without_a_good_key_nothing_of_the_request_matters, |database: Dat
             assert_eq!(status(&server, &[&request]), 401, "{what}, {credential}");
         }
     }
-});
+}
 
 // B8
 #[test]
@@ -180,7 +182,9 @@ async fn probed(_: OwnProbe) -> HttpResponse {
 }
 
 // B8
-database_test!(with_a_good_key_the_extractors_answer_as_ever, |database: Database| {
+#[test]
+fn with_a_good_key_the_extractors_answer_as_ever() {
+    let database = Database::sqlite();
     let server = Server::start(database.keys(), routes);
     let (key, _) = database.issue("0.0.0.0");
     let credential = format!("X-API-Key: {key}");
@@ -206,4 +210,4 @@ database_test!(with_a_good_key_the_extractors_answer_as_ever, |database: Databas
             && POLLED.load(Ordering::SeqCst) > 0
             && RAN.load(Ordering::SeqCst) > 0
     );
-});
+}

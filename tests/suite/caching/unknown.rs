@@ -102,3 +102,36 @@ fn an_error_is_never_remembered_as_unknown() {
         std::thread::sleep(std::time::Duration::from_millis(1100));
     }
 }
+
+// A3, B4, B5
+#[test]
+fn malformed_keys_cause_no_query() {
+    for accept_imported in [false, true] {
+        let memory = MemoryStore::default();
+        let key = memory.issue(&NewKey::new("test", "0.0.0.0".parse().unwrap())).unwrap();
+        let key = key.secret.expose_secret();
+        let store = FakeStore::over(memory);
+        let mut builder = AppKeys::builder().store(store.clone());
+        if accept_imported {
+            builder = builder.accept_imported_keys();
+        }
+        let server = Server::start(builder.build().unwrap(), routes);
+        let changed = (0..key.len()).flat_map(|at| {
+            let other = if key[at..].starts_with('x') { 'y' } else { 'x' };
+            let (head, rest, tail) = (&key[..at], &key[at..], &key[at + 1..]);
+            [
+                format!("{head}{other}{tail}"),
+                format!("{head}{tail}"),
+                format!("{head}{other}{rest}"),
+            ]
+        });
+        let odd = ["k\u{e9}", "k\tk", "k k", "k%41", "k,k"].map(str::to_owned);
+        let long = [257, 100_000].map(|length| "k".repeat(length));
+        for bad in changed.chain(odd).chain(long) {
+            assert_eq!(status(server.address, &bad), 401, "{}", bad.escape_debug());
+        }
+        assert_eq!(store.queries(), 0, "imported keys accepted: {accept_imported}");
+        assert_eq!(status(server.address, key), 200);
+        assert_eq!(store.queries(), 1, "the counter counts");
+    }
+}

@@ -336,3 +336,35 @@ database_test!(
         assert_eq!(status(&deleted), 401, "deleted");
     }
 );
+
+// F7
+#[test]
+fn hostile_keys_do_not_count_as_store_failures() {
+    const REQUESTS: usize = 1000;
+    let store = MemoryStore::default();
+    let key = issue(&store);
+    let keys = AppKeys::builder().store(store).build().unwrap();
+    let server = Server::start(keys.clone(), routes);
+    thread::scope(|scope| {
+        for client in 0..4 {
+            let key = &key;
+            scope.spawn(move || {
+                let mut connection = http::Client::connect(server.address);
+                for number in 0..REQUESTS {
+                    let hostile = match number % 4 {
+                        0 => fixtures::unknown(),
+                        1 => fixtures::mistyped(key),
+                        2 => "x".repeat(number % 400),
+                        _ => format!("'+OR+'1'='1'--{client}-{number}"),
+                    };
+                    let line = format!("Authorization: Bearer {hostile}");
+                    connection.send(http::head("GET", "/guarded", &[&line]));
+                    assert_eq!(connection.read(false).unwrap().status, 401, "{hostile}");
+                }
+            });
+        }
+    });
+    assert!(keys.health().is_ready());
+    assert_eq!(keys.metrics().failed_lookups(), 0);
+    assert_eq!(http::get_with(server.address, "/guarded", &key).status, 200);
+}

@@ -4,7 +4,6 @@
 mod generics;
 mod hygiene;
 mod made;
-mod methods;
 mod neighbours;
 mod orders;
 mod returns;

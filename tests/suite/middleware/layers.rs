@@ -21,65 +21,64 @@ use actix_web::{
 use api_key_runtime::{AppKey, RequireAppKey};
 
 use super::{ANY_KEY, Touched, bearer, cake};
-use crate::support::{Database, Server, database_test, fixtures, http, log};
+use crate::support::{Database, Server, fixtures, http, log};
 
 const ORIGIN: &str = "Origin: https://shop.example";
 
 // B12
-database_test!(
-    a_preflight_needs_no_key_and_refusals_carry_the_headers_of_an_outer_cors,
-    |database: Database| {
-        let (keys, touched) = (database.keys(), Touched::default());
-        let (key, _) = database.issue("0.0.0.0");
-        let counting = touched.clone();
-        let server = Server::built(move || {
-            let server = HttpServer::new(move || {
-                let cors = Cors::default()
-                    .allowed_origin("https://shop.example")
-                    .allow_any_method()
-                    .allowed_header("authorization");
-                let writes = RequireAppKey::new().scopes(&["cakes:write"]);
-                App::new()
-                    .app_data(keys.clone())
-                    .app_data(counting.clone())
-                    .wrap(ANY_KEY)
-                    .wrap(cors)
-                    .route("/cake", web::to(cake))
-                    .service(web::resource("/writes").wrap(writes).to(cake))
-            })
-            .workers(1)
-            .disable_signals()
-            .bind("127.0.0.1:0")
-            .unwrap();
-            (server.addrs()[0], server.run())
-        });
-        let preflight = [
-            ORIGIN,
-            "Access-Control-Request-Method: DELETE",
-            "Access-Control-Request-Headers: authorization",
-        ];
-        let answer = http::request(server.address, "OPTIONS", "/cake", &preflight);
-        assert_eq!(answer.status, 200);
-        assert_eq!(touched.count(), 0, "a preflight runs nothing");
-        let (good, unknown) = (bearer(&key), bearer(&fixtures::unknown()));
-        for (path, lines, status) in [
-            ("/cake", &[ORIGIN][..], 401),
-            ("/cake", &[ORIGIN, &unknown], 401),
-            ("/cake", &[ORIGIN, &good, &good], 400),
-            ("/writes", &[ORIGIN, &good], 403),
-        ] {
-            let answer = http::get(server.address, path, lines);
-            assert_eq!(answer.status, status);
-            let origin = answer.header("access-control-allow-origin");
-            assert_eq!(origin, Some("https://shop.example"), "{path} {status}");
-        }
-        // It is no preflight without the method that is asked for.
-        assert_eq!(http::request(server.address, "OPTIONS", "/cake", &[ORIGIN]).status, 401);
-        assert_eq!(touched.count(), 0);
-        let answer = http::get(server.address, "/cake", &[ORIGIN, &good]);
-        assert_eq!((answer.status, touched.count()), (200, 1));
+#[test]
+fn a_preflight_needs_no_key_and_rejections_carry_cors_headers() {
+    let database = Database::sqlite();
+    let (keys, touched) = (database.keys(), Touched::default());
+    let (key, _) = database.issue("0.0.0.0");
+    let counting = touched.clone();
+    let server = Server::built(move || {
+        let server = HttpServer::new(move || {
+            let cors = Cors::default()
+                .allowed_origin("https://shop.example")
+                .allow_any_method()
+                .allowed_header("authorization");
+            let writes = RequireAppKey::new().scopes(&["cakes:write"]);
+            App::new()
+                .app_data(keys.clone())
+                .app_data(counting.clone())
+                .wrap(ANY_KEY)
+                .wrap(cors)
+                .route("/cake", web::to(cake))
+                .service(web::resource("/writes").wrap(writes).to(cake))
+        })
+        .workers(1)
+        .disable_signals()
+        .bind("127.0.0.1:0")
+        .unwrap();
+        (server.addrs()[0], server.run())
+    });
+    let preflight = [
+        ORIGIN,
+        "Access-Control-Request-Method: DELETE",
+        "Access-Control-Request-Headers: authorization",
+    ];
+    let answer = http::request(server.address, "OPTIONS", "/cake", &preflight);
+    assert_eq!(answer.status, 200);
+    assert_eq!(touched.count(), 0, "a preflight runs nothing");
+    let (good, unknown) = (bearer(&key), bearer(&fixtures::unknown()));
+    for (path, lines, status) in [
+        ("/cake", &[ORIGIN][..], 401),
+        ("/cake", &[ORIGIN, &unknown], 401),
+        ("/cake", &[ORIGIN, &good, &good], 400),
+        ("/writes", &[ORIGIN, &good], 403),
+    ] {
+        let answer = http::get(server.address, path, lines);
+        assert_eq!(answer.status, status);
+        let origin = answer.header("access-control-allow-origin");
+        assert_eq!(origin, Some("https://shop.example"), "{path} {status}");
     }
-);
+    // It is no preflight without the method that is asked for.
+    assert_eq!(http::request(server.address, "OPTIONS", "/cake", &[ORIGIN]).status, 401);
+    assert_eq!(touched.count(), 0);
+    let answer = http::get(server.address, "/cake", &[ORIGIN, &good]);
+    assert_eq!((answer.status, touched.count()), (200, 1));
+}
 
 // B11
 #[test]

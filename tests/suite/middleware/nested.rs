@@ -4,7 +4,7 @@ use actix_web::{HttpResponse, web};
 use api_key_runtime::{AppKey, KeyLocation, RequireAppKey, require_app_key};
 
 use super::{ANY_KEY, bearer, key_with};
-use crate::support::{Database, FakeStore, Fixtures, Server, database_test, http, log};
+use crate::support::{Database, FakeStore, Fixtures, Server, http, log};
 
 fn name(key: Option<&AppKey>) -> HttpResponse {
     HttpResponse::Ok().body(key.map_or("nobody", AppKey::name).to_owned())
@@ -63,7 +63,9 @@ fn routes(config: &mut web::ServiceConfig) {
 }
 
 // B3, D1
-database_test!(of_two_checks_the_stricter_wins_whichever_is_outside, |database: Database| {
+#[test]
+fn the_stricter_of_two_nested_checks_wins() {
+    let database = Database::sqlite();
     let server = Server::start(database.keys(), routes);
     let fixtures = Fixtures::new(&database);
     let answer = |path: &str, lines: &[&str]| {
@@ -95,7 +97,7 @@ database_test!(of_two_checks_the_stricter_wins_whichever_is_outside, |database: 
             assert_eq!(answer(path, &[&key]), named, "{path}");
         }
     }
-});
+}
 
 // D1
 #[test]
