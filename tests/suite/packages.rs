@@ -1,11 +1,10 @@
 //! The crates as they are published, and that `tests/features` builds them in every way that users may.
 
-use std::{collections::BTreeSet, ffi::OsStr, fs, path::Path, process::Command};
+use std::{collections::BTreeSet, ffi::OsStr, path::Path, process::Command};
 
 use crate::support::programs::root;
 
 const RUNTIME_MANIFEST: &str = include_str!("../../api-key-runtime/Cargo.toml");
-const SCRIPT: &str = include_str!("../features");
 
 /// What a command prints, which must be well.
 fn output(program: &str, arguments: &[&str]) -> String {
@@ -44,35 +43,6 @@ fn every_feature_is_built_alone_and_with_the_others() {
     }
 }
 
-// H4
-#[test]
-fn lowest_versions_the_rust_version_and_documentation_are_checked_by_ci() {
-    let ci = fs::read_to_string(root().join(".ci/run")).unwrap();
-    let runs = |line: &str| !line.starts_with('#') && line.contains("tests/features");
-    assert!(ci.lines().any(runs), "{ci}");
-    assert!(!ci.contains("tests/features "), "with a part named, others are left out");
-    for checked in [
-        "-Z direct-minimal-versions",
-        "-D clippy::incompatible_msrv",
-        "--cfg docsrs -D warnings",
-        "cargo package",
-    ] {
-        let is_code = |line: &str| !line.starts_with('#') && line.contains(checked);
-        assert!(SCRIPT.lines().any(is_code), "{checked}");
-    }
-    let manifest = fs::read_to_string(root().join("Cargo.toml")).unwrap();
-    assert!(
-        manifest.contains("\nrust-version = \"1."),
-        "clippy::incompatible_msrv has nothing to go by"
-    );
-    let contributing = fs::read_to_string(root().join("CONTRIBUTING.md")).unwrap();
-    let (_, unrun) =
-        contributing.split_once("What nothing runs").expect("CONTRIBUTING.md says what is not run");
-    for unrun_check in ["rust-version", "semver"] {
-        assert!(unrun.contains(unrun_check), "{unrun_check}");
-    }
-}
-
 /// A patch release of actix-web may change what `experimental-introspection` turns on.
 #[test]
 fn only_the_route_audit_enables_actix_introspection() {
@@ -102,8 +72,9 @@ fn is_ours(file: &str) -> bool {
     )
 }
 
+// H4
 #[test]
-fn the_packages_hold_code_migrations_and_licences_and_nothing_else() {
+fn the_packages_hold_only_code_migrations_and_licences() {
     let cargo = std::env::var("CARGO").unwrap_or_else(|_| "cargo".to_owned());
     for name in ["api-key-macros", "api-key-runtime", "app-key"] {
         let files = output(&cargo, &["package", "--list", "--allow-dirty", "--package", name]);

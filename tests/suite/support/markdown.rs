@@ -1,7 +1,5 @@
 //! The parts of a text in Markdown that tests try out.
 
-use std::collections::BTreeSet;
-
 /// Text and blocks of code in turn, beginning with text. A fence is a line of its own.
 fn pieces(text: &str) -> Vec<&str> {
     let mut pieces = Vec::new();
@@ -28,23 +26,8 @@ pub(crate) fn blocks_in<'a>(text: &'a str, language: &str) -> Vec<&'a str> {
     blocks(text).into_iter().filter(|(own, _)| *own == language).map(|(_, code)| code).collect()
 }
 
-/// Every language there is a block in.
-pub(crate) fn kinds(text: &str) -> BTreeSet<&str> {
-    blocks(text).into_iter().map(|(language, _)| language).collect()
-}
-
 /// What stands in backticks within the text.
 pub(crate) fn spans(text: &str) -> Vec<&str> {
     let text = pieces(text).into_iter().step_by(2);
     text.flat_map(|text| text.split('`').skip(1).step_by(2)).collect()
-}
-
-/// The first cells of the table whose heading begins with this word, without backticks.
-pub(crate) fn first_cells(text: &str, heading: &str) -> Vec<String> {
-    text.lines()
-        .skip_while(|line| !line.starts_with(&format!("| {heading} |")))
-        .skip(2)
-        .take_while(|line| line.starts_with('|'))
-        .map(|line| line.split('|').nth(1).unwrap().trim().replace('`', ""))
-        .collect()
 }

@@ -26,7 +26,7 @@ fn caller(trusted_proxies: &TrustedProxies, peer: &str, lines: &[&str]) -> Optio
     trusted_proxies.client_ip(Some(ip(peer)), &forwarded(lines))
 }
 
-// C1
+// C1, C2
 #[test]
 fn without_trusted_proxies_every_header_is_ignored() {
     let trusted_proxies = TrustedProxies::default();
