@@ -4,25 +4,32 @@ use quote::quote;
 use super::{assert_contains, assert_expands, messages, tokens};
 use crate::expand::expand;
 
-const NO_FUNCTION: &str = "`#[require_app_key]` guards handlers: write it above each `fn` to guard";
-const CONST: &str = "a handler cannot be `const`: remove `const`";
-const UNSAFE: &str = "a handler cannot be `unsafe`: remove it, and write an `unsafe` block inside";
-const EXTERN: &str = "a handler has Rust's own ABI: remove `extern`";
-const RECEIVER: &str =
-    "a handler has no `self`: take what it needs as an argument, such as `web::Data<T>`";
-const IMPL: &str =
-    "the arguments of a handler cannot be `impl Trait`: name the type, or a type parameter";
-const TOO_MANY: &str =
-    "a handler has at most 16 arguments: take several as one tuple, such as `(a, b): (A, B)`";
-const VARIADIC: &str = "a handler has a fixed number of arguments: remove `...`";
-const NO_RETURN: &str =
-    "a handler needs a return type: write what it answers, such as `-> impl Responder`";
-const NO_BODY: &str =
-    "a handler needs a body: write `#[require_app_key]` above the function that has it";
+// What tells each message from the others; their whole text stands in the files of `tests/ui`.
+const NO_FUNCTION: &str = "guards handlers";
+const CONST: &str = "cannot be `const`";
+const UNSAFE: &str = "cannot be `unsafe`";
+const EXTERN: &str = "remove `extern`";
+const RECEIVER: &str = "has no `self`";
+const IMPL: &str = "cannot be `impl Trait`";
+const TOO_MANY: &str = "at most 16 arguments";
+const VARIADIC: &str = "remove `...`";
+const NO_RETURN: &str = "needs a return type";
+const NO_BODY: &str = "needs a body";
 
 #[track_caller]
 fn assert_faults(item: &str, expected: &[&str]) {
-    assert_eq!(messages(expand(TokenStream::new(), tokens(item))), expected, "{item}");
+    assert_messages(expand(TokenStream::new(), tokens(item)), expected);
+}
+
+/// Asserts that there are as many messages, each with its part.
+#[track_caller]
+fn assert_messages(output: TokenStream, expected: &[&str]) {
+    let messages = messages(output);
+    let mut pairs = messages.iter().zip(expected);
+    assert!(
+        messages.len() == expected.len() && pairs.all(|(message, part)| message.contains(part)),
+        "{messages:?} instead of {expected:?}"
+    );
 }
 
 #[test]
@@ -49,7 +56,8 @@ fn only_functions() {
     ] {
         assert_faults(item, &[NO_FUNCTION]);
         let item = tokens(item);
-        assert_expands("", item.clone(), &quote!(#item ::core::compile_error! { #NO_FUNCTION }));
+        let output = expand(TokenStream::new(), item.clone()).to_string();
+        assert!(output.starts_with(&item.to_string()), "{output}");
     }
 }
 
@@ -120,12 +128,12 @@ fn all_at_once() {
         tokens("optional = 1"),
         tokens("#[utoipa::path] #[require_app_key] const fn f() {}"),
     );
-    assert_eq!(
-        messages(output),
-        [
-            "`optional` takes no value: write `optional` alone",
-            "`utoipa::path` must see the handler as it was written: move it above `#[require_app_key]`",
-            "`#[require_app_key]` is here twice: write one, with the arguments of both",
+    assert_messages(
+        output,
+        &[
+            "`optional` takes no value",
+            "`utoipa::path` must see the handler",
+            "`#[require_app_key]` is here twice",
             CONST,
             NO_RETURN,
         ],
@@ -135,18 +143,17 @@ fn all_at_once() {
 #[test]
 fn faults_of_the_arguments_are_reported_beside_no_function() {
     let output = expand(tokens("optional = 1"), tokens("struct S;"));
-    assert_eq!(
-        messages(output),
-        ["`optional` takes no value: write `optional` alone", NO_FUNCTION]
-    );
+    assert_messages(output, &["`optional` takes no value", NO_FUNCTION]);
 }
 
 /// It keeps its outer form, so that neither the route macro nor a use of it reports anything else.
 #[test]
 fn an_unfit_function_is_never_called() {
+    let item = quote! { #[get("/")] #[instrument] pub async fn list<T: A>(a: T) { a.b() } };
+    let message = messages(expand(TokenStream::new(), item.clone())).remove(0);
     assert_expands(
         "",
-        quote! { #[get("/")] #[instrument] pub async fn list<T: A>(a: T) { a.b() } },
+        item,
         &quote! {
             #[get("/")]
             pub fn list<T: A + 'static>(
@@ -157,7 +164,7 @@ fn an_unfit_function_is_never_called() {
                 async fn list<T: A>(a: T) { a.b() }
                 ::core::unreachable!()
             }
-            ::core::compile_error! { #NO_RETURN }
+            ::core::compile_error! { #message }
         },
     );
 }
@@ -173,7 +180,7 @@ fn a_const_function_is_reported_once() {
             }
         ),
     );
-    assert_eq!(messages(output.clone()), [CONST]);
+    assert_messages(output.clone(), &[CONST]);
     assert!(!output.to_string().contains("const fn"), "{output}");
     assert_contains(&output, &quote!({ ready(1) }));
 }
@@ -227,6 +234,6 @@ fn a_body_being_typed_is_not_looked_into() {
         let body = tokens(body);
         let output = expand(quote!(), quote!(async fn list() -> u8 { #body }));
         assert_contains(&output, &quote!({ #body }));
-        assert_eq!(messages(output), [""; 0]);
+        assert_messages(output, &[""; 0]);
     }
 }
