@@ -17,6 +17,7 @@ mod diesel_command;
 mod examples;
 mod failures;
 mod forgotten_routes;
+mod guarantees;
 mod guide;
 mod handlers;
 mod history;

@@ -9,8 +9,8 @@ use actix_web::{get, web};
 use api_key_runtime::{AppKeys, Metrics, NewKey, test_util::MemoryStore};
 
 use crate::support::{
-    Database, FakeStore, Fixtures, LONG_DEADLINE, Server, fixtures, guarded_routes,
-    http, wait_until,
+    Database, FakeStore, Fixtures, LONG_DEADLINE, Server, fixtures, guarded_routes, http,
+    wait_until,
 };
 
 /// Longer than a test takes, so that the store is asked for a key once.

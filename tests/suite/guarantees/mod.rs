@@ -1,0 +1,135 @@
+//! `tests/GUARANTEES.md`: each requirement in one sentence, with the tests that carry its number in the comment above them.
+//!
+//! The sentences stand in `sentences.txt`. This renews the file:
+//!
+//! ```sh
+//! UPDATE_GUARANTEES=1 cargo test -p api-key-tests --test suite guarantees
+//! ```
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fs,
+    path::{Path, PathBuf},
+};
+
+const HEAD: &str = include_str!("head.md");
+const SENTENCES: &str = include_str!("sentences.txt");
+const TAIL: &str = include_str!("tail.md");
+
+/// Where tests are.
+const FOLDERS: [&str; 5] =
+    ["api-key-macros/src", "api-key-runtime", "examples", "tests/fuzz/fuzz_targets", "tests/suite"];
+
+/// A letter and a number, such as B2, in this order.
+type Requirement = (char, u32);
+
+/// The names of tests by file, for each requirement.
+type Tests = BTreeMap<Requirement, BTreeMap<String, BTreeSet<String>>>;
+
+fn root() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("..")
+}
+
+/// Reads the number at the start of a text, and returns what follows it.
+fn requirement(text: &str) -> Option<(Requirement, &str)> {
+    let letter = text.chars().next().filter(char::is_ascii_uppercase)?;
+    let digits = text[1..].bytes().take_while(u8::is_ascii_digit).count();
+    let (number, rest) = text[1..].split_at(digits);
+    Some(((letter, number.parse().ok()?), rest))
+}
+
+/// The numbers a comment starts with: `// B2, B3` or `/// E3: ..`.
+fn requirements_of(comment: &str) -> Vec<Requirement> {
+    let mut rest = comment.trim_start_matches(['/', '!']).trim_start();
+    let mut found = Vec::new();
+    while let Some((requirement, after)) = requirement(rest) {
+        found.push(requirement);
+        rest = after.trim_start_matches([',', '.', ':', ';', ' ']);
+    }
+    found
+}
+
+/// The name of the test that starts at the last of these lines, which may stand on the next one.
+fn name<'a>(line: &'a str, next: Option<&'a str>) -> Option<&'a str> {
+    let after = match line.split_once("fn ") {
+        Some((_, after)) => after,
+        None => line.split_once("_test!(").or_else(|| line.split_once("fuzz_target!("))?.1,
+    };
+    let after = if after.is_empty() { next?.trim_start() } else { after };
+    let end = after.find(|c: char| c != '_' && !c.is_ascii_alphanumeric()).unwrap_or(after.len());
+    Some(&after[..end])
+}
+
+fn collect(folder: &Path, tests: &mut Tests) {
+    for entry in fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() {
+            if path.file_name().is_some_and(|name| name != "target") {
+                collect(&path, tests);
+            }
+        } else if path.extension().is_some_and(|extension| extension == "rs") {
+            let file = path.strip_prefix(root()).unwrap().to_str().unwrap().to_owned();
+            collect_file(&file, &fs::read_to_string(&path).unwrap(), tests);
+        }
+    }
+}
+
+fn collect_file(file: &str, text: &str, tests: &mut Tests) {
+    let mut pending = Vec::new();
+    let mut lines = text.lines().map(str::trim).peekable();
+    while let Some(line) = lines.next() {
+        if line.starts_with("//") {
+            pending.extend(requirements_of(line));
+        } else if let Some(name) = name(line, lines.peek().copied()) {
+            for requirement in pending.drain(..) {
+                let files = tests.entry(requirement).or_default();
+                files.entry(file.to_owned()).or_default().insert(name.to_owned());
+            }
+        } else if !line.starts_with('#') {
+            pending.clear();
+        }
+    }
+}
+
+fn render(tests: &Tests) -> String {
+    let mut text = HEAD.to_owned();
+    for line in SENTENCES.lines() {
+        if let Some((requirement, sentence)) = requirement(line) {
+            text.push_str(&format!("- **{}{}**{sentence}\n", requirement.0, requirement.1));
+            for (file, names) in &tests[&requirement] {
+                let names: Vec<String> = names.iter().map(|name| format!("`{name}`")).collect();
+                text.push_str(&format!("  - {file}: {}\n", names.join(", ")));
+            }
+        } else if !line.is_empty() {
+            text.push_str(&format!("\n## {line}\n\n"));
+        }
+    }
+    format!("{text}\n{TAIL}")
+}
+
+#[test]
+fn the_list_of_guarantees_is_current() {
+    let mut tests = Tests::new();
+    for folder in FOLDERS {
+        collect(&root().join(folder), &mut tests);
+    }
+    let sentences: BTreeMap<Requirement, &str> =
+        SENTENCES.lines().filter_map(requirement).collect();
+    for (requirement, sentence) in &sentences {
+        let words = sentence.split_whitespace().count();
+        assert!((3..=25).contains(&words), "{requirement:?} has {words} words");
+        assert!(tests.contains_key(requirement), "{requirement:?} has no test");
+    }
+    for requirement in tests.keys() {
+        assert!(sentences.contains_key(requirement), "{requirement:?} is not in sentences.txt");
+    }
+    let (file, text) = (root().join("tests/GUARANTEES.md"), render(&tests));
+    if std::env::var_os("UPDATE_GUARANTEES").is_some() {
+        fs::write(&file, &text).unwrap();
+    }
+    assert!(
+        fs::read_to_string(&file).unwrap() == text,
+        "tests/GUARANTEES.md is not current; renew it with \
+         `UPDATE_GUARANTEES=1 cargo test -p api-key-tests --test suite guarantees`"
+    );
+}
