@@ -124,7 +124,7 @@ mod tests {
 
     // G2
     #[test]
-    fn the_value_of_a_key_parameter_is_redacted_however_its_name_is_written() {
+    fn a_key_parameter_is_redacted_however_its_name_is_encoded() {
         let cases = [
             ("", "/cakes"),
             ("a=b", "/cakes?a=b"),
@@ -162,7 +162,7 @@ mod tests {
 
     // G2
     #[test]
-    fn keys_of_every_set_are_redacted_also_where_one_prefix_is_a_part_of_another() {
+    fn keys_of_every_set_are_redacted_despite_shared_prefixes() {
         let sets = marks(&[("key", "ak_"), ("token", "ak_live_"), ("pin", "ive_")]);
         let redacted =
             |path: &str, query: &str| redact_keys(&redact_target(path, query, &sets), &sets);

@@ -103,7 +103,7 @@ mod tests {
 
     // D1, D2
     #[test]
-    fn scopes_are_judged_last_and_optional_excuses_no_key_from_anything() {
+    fn scopes_are_checked_last_and_optional_skips_no_check() {
         let elsewhere = Some("203.0.113.8".parse().unwrap());
         for policy in [
             Policy::new(),

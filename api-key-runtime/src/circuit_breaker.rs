@@ -213,7 +213,7 @@ mod tests {
 
     // F1, F6
     #[test]
-    fn a_store_is_away_once_every_call_has_been_unanswered_for_too_long() {
+    fn the_breaker_opens_once_every_call_is_overdue() {
         let circuit_breaker = CircuitBreaker::new(DEADLINE);
         assert!(!circuit_breaker.is_away(at(100_000)), "nobody asked");
         let first = circuit_breaker.begin(Attempt::Lookup, at(1000));
@@ -231,8 +231,9 @@ mod tests {
     }
 
     // E7, F3
+    // A store that answers lookups and is silent to the feed alone is tried by one lookup at a time.
     #[test]
-    fn a_store_that_is_silent_to_the_feed_alone_is_tried_by_one_look_up_at_a_time() {
+    fn while_only_the_feed_is_silent_one_lookup_probes() {
         let circuit_breaker = CircuitBreaker::new(DEADLINE);
         let feed = circuit_breaker.begin(Attempt::Feed, at(1000));
         assert!(circuit_breaker.is_away(at(1601)) && !circuit_breaker.should_fail_fast(at(1601)));
@@ -245,9 +246,9 @@ mod tests {
     }
 
     // F1
+    // A connection that gives up does not end the silence; one call at a time probes the store.
     #[test]
-    fn a_connection_that_gives_up_ends_no_silence_and_only_one_at_a_time_finds_out_whether_it_is_over()
-     {
+    fn an_abandoned_call_closes_nothing_and_one_probe_runs() {
         let circuit_breaker = CircuitBreaker::new(DEADLINE);
         let first = circuit_breaker.begin(Attempt::Lookup, at(1000));
         assert!(circuit_breaker.should_fail_fast(at(1601)));
@@ -265,7 +266,7 @@ mod tests {
 
     // F6
     #[test]
-    fn an_answer_that_comes_too_late_ends_no_silence_and_one_in_time_does() {
+    fn a_late_answer_does_not_close_the_breaker() {
         let circuit_breaker = CircuitBreaker::new(DEADLINE);
         let late = circuit_breaker.begin(Attempt::Lookup, at(1000));
         assert!(circuit_breaker.should_fail_fast(at(1601)));
@@ -281,8 +282,9 @@ mod tests {
     }
 
     // F4
+    // After a silence that no request noticed, the next one waits for one timeout and no longer.
     #[test]
-    fn a_silence_nobody_has_asked_since_holds_up_no_more_than_one_patience() {
+    fn an_idle_outage_delays_at_most_one_timeout() {
         let circuit_breaker = CircuitBreaker::new(DEADLINE);
         let call = circuit_breaker.begin(Attempt::Lookup, at(1000));
         assert!(circuit_breaker.should_fail_fast(at(1700)));

@@ -123,7 +123,7 @@ mod tests {
 
     // D1
     #[test]
-    fn a_policy_that_no_key_can_meet_or_that_names_nothing_is_refused() {
+    fn a_policy_that_no_key_can_meet_is_an_error() {
         const NOTHING: &[&str] = &[];
         assert!(Policy::new().optional().check().is_ok());
         assert!(Policy::new().scopes(&NAMES).any_scope(&NAMES).check().is_ok());

@@ -102,7 +102,7 @@ mod tests {
     }
 
     #[test]
-    fn a_text_that_is_no_list_of_scopes_is_refused_and_grants_none_when_found() {
+    fn an_invalid_scope_list_is_an_error_and_grants_nothing() {
         for bad in [" ", "a  b", " a", "a ", "a\tb", "a\"b", "a\\b", "é", "a\n"] {
             assert!(bad.parse::<ScopeSet>().unwrap_err().is_invalid_input(), "{bad:?}");
             assert!(!ScopeSet::from_stored(bad).contains("a"));

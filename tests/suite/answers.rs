@@ -288,7 +288,7 @@ fn the_access_log_holds_no_key_and_no_raw_bytes() {
 
 // C1, C2, G2
 #[test]
-fn the_access_log_names_callers_as_trusted_proxies_do_and_nobody_else() {
+fn the_access_log_names_the_checked_client_ip() {
     let database = Database::sqlite();
     database.migrate();
     let forwarded = ["X-Forwarded-For: 192.0.2.9, 203.0.113.7"];
@@ -309,7 +309,7 @@ fn the_access_log_names_callers_as_trusted_proxies_do_and_nobody_else() {
 
 // G3
 #[test]
-fn a_request_line_in_the_log_is_neither_decoded_nor_ended_by_the_caller() {
+fn a_logged_request_line_is_neither_decoded_nor_split() {
     let database = Database::sqlite();
     let server = Server::logged(database.keys(), routes);
     let target = r#"/answers/raw-%0aWARN%1b[31m"-200?raw-%0d%0a\"#;

@@ -94,7 +94,7 @@ fn holds_a_piece(bytes: &[u8], key: &str) -> bool {
 
 // B7
 #[test]
-fn of_a_key_postgres_is_told_its_digest_alone_and_that_as_a_parameter() {
+fn postgres_receives_only_the_digest_as_a_parameter() {
     let database = Database::postgres();
     database.migrate();
     let (credentials, place) = database.url().split_once('@').unwrap();
@@ -193,90 +193,82 @@ database_test!(a_key_in_another_case_or_look_alike_letters_is_refused, |database
 });
 
 // A8
-database_test!(
-    an_imported_form_of_key_in_another_case_or_with_a_space_is_refused,
-    |database: Database| {
-        // Without prefix and checksum only the database itself can tell such keys apart.
-        let keys = database
-            .migrate()
-            .builder()
-            .accept_imported_keys()
-            .key_locations([KeyLocation::header("X-API-Key"), KeyLocation::query("key")])
-            .build()
-            .unwrap();
-        let issued = keys.admin().unwrap().issue(&new_key().format(KeyFormat::Uuid)).unwrap();
-        let key = issued.secret.expose_secret();
-        let server = Server::start(keys.clone(), routes);
-        let status = |key: &str| http::get(server.address, &format!("/cake?key={key}"), &[]).status;
-        assert_eq!(status(key), 200);
-        let at = key.find(|c: char| c.is_ascii_lowercase()).unwrap();
-        let one_letter = format!("{}{}{}", &key[..at], key[at..=at].to_uppercase(), &key[at + 1..]);
-        for other in [
-            key.to_uppercase(),
-            one_letter,
-            format!("{key}%20"),
-            format!("%20{key}"),
-            format!("{key}%00"),
-            format!("{key}%c2%a0"),
-            key.replace('-', "%e2%80%90"),
-            key.replace('-', ""),
-            format!("{{{key}}}"),
-        ] {
-            assert_eq!(status(&other), 401, "{other}");
-        }
+database_test!(an_imported_key_in_other_case_or_spacing_is_rejected, |database: Database| {
+    // Without prefix and checksum only the database itself can tell such keys apart.
+    let keys = database
+        .migrate()
+        .builder()
+        .accept_imported_keys()
+        .key_locations([KeyLocation::header("X-API-Key"), KeyLocation::query("key")])
+        .build()
+        .unwrap();
+    let issued = keys.admin().unwrap().issue(&new_key().format(KeyFormat::Uuid)).unwrap();
+    let key = issued.secret.expose_secret();
+    let server = Server::start(keys.clone(), routes);
+    let status = |key: &str| http::get(server.address, &format!("/cake?key={key}"), &[]).status;
+    assert_eq!(status(key), 200);
+    let at = key.find(|c: char| c.is_ascii_lowercase()).unwrap();
+    let one_letter = format!("{}{}{}", &key[..at], key[at..=at].to_uppercase(), &key[at + 1..]);
+    for other in [
+        key.to_uppercase(),
+        one_letter,
+        format!("{key}%20"),
+        format!("%20{key}"),
+        format!("{key}%00"),
+        format!("{key}%c2%a0"),
+        key.replace('-', "%e2%80%90"),
+        key.replace('-', ""),
+        format!("{{{key}}}"),
+    ] {
+        assert_eq!(status(&other), 401, "{other}");
     }
-);
+});
 
 // A6
-database_test!(
-    current_and_previous_pepper_both_work_and_switching_one_on_locks_nobody_out,
-    |database: Database| {
-        database.migrate();
-        let plain = issue(database.builder()).unwrap();
-        let peppered = || database.builder().pepper(PEPPER).previous_pepper("none");
-        assert_eq!(status(peppered(), &plain), 200, "a key from before the pepper");
-        let second = issue(peppered()).unwrap();
-        assert_eq!(status(peppered(), &second), 200);
-        let next = || database.builder().pepper(NEXT_PEPPER).previous_pepper(PEPPER);
-        assert_eq!(status(next(), &second), 200, "a key under the previous pepper");
-        let third = issue(next()).unwrap();
-        assert_eq!(status(next(), &third), 200);
-        let ways = database.texts("SELECT digest_algorithm FROM api_keys ORDER BY id");
-        assert_eq!(ways[0], "sha256");
+// Keys under the current and the previous pepper both work, and the first pepper rejects no key.
+database_test!(pepper_rotation_keeps_every_key_working, |database: Database| {
+    database.migrate();
+    let plain = issue(database.builder()).unwrap();
+    let peppered = || database.builder().pepper(PEPPER).previous_pepper("none");
+    assert_eq!(status(peppered(), &plain), 200, "a key from before the pepper");
+    let second = issue(peppered()).unwrap();
+    assert_eq!(status(peppered(), &second), 200);
+    let next = || database.builder().pepper(NEXT_PEPPER).previous_pepper(PEPPER);
+    assert_eq!(status(next(), &second), 200, "a key under the previous pepper");
+    let third = issue(next()).unwrap();
+    assert_eq!(status(next(), &third), 200);
+    let ways = database.texts("SELECT digest_algorithm FROM api_keys ORDER BY id");
+    assert_eq!(ways[0], "sha256");
+    assert!(
+        ways[1].starts_with("hmac-sha256:")
+            && ways[2].starts_with("hmac-sha256:")
+            && ways[1] != ways[2],
+        "new keys use the current way: {ways:?}"
+    );
+    assert_eq!(
+        status(next(), &plain),
+        401,
+        "the way before the previous one is no longer asked for"
+    );
+});
+
+// A6
+database_test!(a_service_with_another_pepper_refuses_to_start, |database: Database| {
+    database.migrate();
+    database.builder().pepper(PEPPER).build().unwrap();
+    for builder in [
+        database.builder(),
+        database.builder().pepper(NEXT_PEPPER),
+        database.builder().pepper(NEXT_PEPPER).previous_pepper("none"),
+    ] {
+        let error = builder.build().unwrap_err();
         assert!(
-            ways[1].starts_with("hmac-sha256:")
-                && ways[2].starts_with("hmac-sha256:")
-                && ways[1] != ways[2],
-            "new keys use the current way: {ways:?}"
-        );
-        assert_eq!(
-            status(next(), &plain),
-            401,
-            "the way before the previous one is no longer asked for"
+            error.is_config() && error.to_string().contains("APP_KEY_PEPPER_PREVIOUS"),
+            "{error}"
         );
     }
-);
-
-// A6
-database_test!(
-    a_service_under_another_pepper_than_the_table_s_refuses_to_start,
-    |database: Database| {
-        database.migrate();
-        database.builder().pepper(PEPPER).build().unwrap();
-        for builder in [
-            database.builder(),
-            database.builder().pepper(NEXT_PEPPER),
-            database.builder().pepper(NEXT_PEPPER).previous_pepper("none"),
-        ] {
-            let error = builder.build().unwrap_err();
-            assert!(
-                error.is_config() && error.to_string().contains("APP_KEY_PEPPER_PREVIOUS"),
-                "{error}"
-            );
-        }
-        database.builder().pepper(PEPPER).build().unwrap();
-    }
-);
+    database.builder().pepper(PEPPER).build().unwrap();
+});
 
 // A6
 database_test!(start_up_warns_of_keys_that_no_configured_pepper_knows, |database: Database| {

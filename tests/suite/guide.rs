@@ -116,7 +116,7 @@ fn the_commands_for_the_migrations_make_tables_that_serve() {
 }
 
 #[test]
-fn the_command_for_a_pepper_makes_one_that_service_and_command_take() {
+fn the_pepper_command_makes_a_usable_pepper() {
     let place = Place::new();
     let lines = lines_of(&chapter("operations"));
     let shown = place.run(&format!(
@@ -131,7 +131,7 @@ fn the_command_for_a_pepper_makes_one_that_service_and_command_take() {
 
 // E9
 #[test]
-fn the_statement_that_shortens_the_log_leaves_what_a_service_may_not_have_read() {
+fn the_pruning_statement_keeps_recent_changes() {
     let database = Database::postgres();
     database.migrate();
     database.issue("0.0.0.0");
@@ -158,7 +158,7 @@ fn routes(config: &mut web::ServiceConfig) {
 }
 
 #[test]
-fn the_statement_that_takes_over_keys_of_the_recipe_makes_them_work_where_they_are_accepted() {
+fn the_import_statement_makes_flask_keys_work() {
     // 43 characters of base64, as the recipe makes them.
     const KEY: &str = "rAdk2Jw8qL0fXyTz5bN1cVmP7hG4sKeU6iO9aRtWnBE";
     let database = Database::postgres();

@@ -118,7 +118,7 @@ fn a_key_of_one_set_is_rejected_by_the_other() {
 
 // A12, D1
 #[test]
-fn sets_of_the_same_prefix_are_kept_apart_and_web_data_does_as_well() {
+fn sets_with_one_prefix_stay_apart_also_in_web_data() {
     let own = Set::in_memory("own");
     let partner = Set::on(Database::sqlite(), "partner", "ak_live_");
     let all = [own.keys.clone(), partner.keys.clone()];
@@ -135,7 +135,7 @@ fn sets_of_the_same_prefix_are_kept_apart_and_web_data_does_as_well() {
 
 // A12
 #[test]
-fn a_plain_set_and_one_in_web_data_leave_it_unclear_and_nothing_runs() {
+fn two_sets_in_one_scope_are_ambiguous_and_nothing_runs() {
     let own = Set::in_memory("own");
     let partner = Set::in_memory("partner");
     let all = [own.keys.clone(), partner.keys.clone()];

@@ -188,7 +188,7 @@ fn callers_make_no_series_however_much_they_make_up() {
 
 // G5
 #[test]
-fn what_the_store_takes_is_seen_while_it_takes_it_and_afterwards() {
+fn lookups_are_visible_while_queued_and_afterwards() {
     let memory = MemoryStore::default();
     let store = FakeStore::held(memory.clone());
     let issued = (memory.issue(&NewKey::new("good", "0.0.0.0".parse().unwrap()))).unwrap();

@@ -76,43 +76,40 @@ fn routes(config: &mut web::ServiceConfig) {
 }
 
 // F14
-database_test!(
-    a_pool_of_one_connection_serves_the_application_and_the_look_ups,
-    |database: Database| {
-        let pool = {
-            database.migrate();
-            database
-                .execute("CREATE TABLE users (name TEXT); INSERT INTO users VALUES ('ada')")
-                .unwrap();
-            AnyPool::new(&database, 1)
-        };
-        let builder = pool.builder().lookup_timeout(PATIENCE);
-        let server = Server::start(builder.build().unwrap(), routes);
-        let keys: Vec<(String, i64)> = (0..20).map(|_| database.issue("0.0.0.0")).collect();
-        thread::scope(|scope| {
-            scope.spawn(|| {
-                for _ in 0..200 {
-                    assert_eq!(pool.count_of_users(), 1);
-                    // Who waits for the connection does not get it from who asks for it again at once.
-                    thread::sleep(Duration::from_millis(1));
-                }
-            });
-            for (key, _) in &keys {
-                assert_eq!(http::get_with(server.address, "/guarded", key).status, 200);
+database_test!(a_pool_of_one_serves_the_application_and_lookups, |database: Database| {
+    let pool = {
+        database.migrate();
+        database
+            .execute("CREATE TABLE users (name TEXT); INSERT INTO users VALUES ('ada')")
+            .unwrap();
+        AnyPool::new(&database, 1)
+    };
+    let builder = pool.builder().lookup_timeout(PATIENCE);
+    let server = Server::start(builder.build().unwrap(), routes);
+    let keys: Vec<(String, i64)> = (0..20).map(|_| database.issue("0.0.0.0")).collect();
+    thread::scope(|scope| {
+        scope.spawn(|| {
+            for _ in 0..200 {
+                assert_eq!(pool.count_of_users(), 1);
+                // Who waits for the connection does not get it from who asks for it again at once.
+                thread::sleep(Duration::from_millis(1));
             }
         });
-        assert_eq!(pool.count_of_users(), 1, "nothing holds the connection");
-        let (key, id) = &keys[0];
-        database
-            .execute(&format!(
-                "UPDATE api_keys SET disabled_at = '2026-01-01 00:00:00+00:00' WHERE id = {id}"
-            ))
-            .unwrap();
-        refused_in_time("a disabled key", Instant::now(), 401, || {
-            http::get_with(server.address, "/guarded", key).status
-        });
-    }
-);
+        for (key, _) in &keys {
+            assert_eq!(http::get_with(server.address, "/guarded", key).status, 200);
+        }
+    });
+    assert_eq!(pool.count_of_users(), 1, "nothing holds the connection");
+    let (key, id) = &keys[0];
+    database
+        .execute(&format!(
+            "UPDATE api_keys SET disabled_at = '2026-01-01 00:00:00+00:00' WHERE id = {id}"
+        ))
+        .unwrap();
+    refused_in_time("a disabled key", Instant::now(), 401, || {
+        http::get_with(server.address, "/guarded", key).status
+    });
+});
 
 // F14
 database_test!(administration_works_over_a_pool_of_one_connection, |database: Database| {
@@ -143,7 +140,7 @@ database_test!(start_up_refuses_a_pool_whose_tables_are_missing, |database: Data
 
 // F4, F5
 #[test]
-fn dead_connections_that_the_pool_does_not_know_of_refuse_nobody() {
+fn dead_pooled_connections_reject_no_request() {
     let database = Database::postgres();
     database.migrate();
     let pool = match AnyPool::new(&database, 4) {
@@ -175,23 +172,20 @@ fn dead_connections_that_the_pool_does_not_know_of_refuse_nobody() {
 }
 
 // F4
-database_test!(
-    start_up_warns_of_a_pool_that_is_patient_for_longer_than_a_request,
-    |database: Database| {
-        database.migrate();
-        let patience = if database.is_postgres() {
-            Duration::from_millis(7001)
-        } else {
-            Duration::from_millis(7002)
-        };
-        log::install();
-        AnyPool::with_patience(&database, 1, Duration::from_secs(1)).builder().build().unwrap();
-        let warnings = || log::lines_with(&format!("pool is {patience:?}"));
-        assert!(warnings().is_empty());
-        AnyPool::with_patience(&database, 1, patience).builder().build().unwrap();
-        assert_eq!(warnings().len(), 1, "{:?}", warnings());
-    }
-);
+database_test!(start_up_warns_of_a_pool_timeout_above_the_lookup_timeout, |database: Database| {
+    database.migrate();
+    let patience = if database.is_postgres() {
+        Duration::from_millis(7001)
+    } else {
+        Duration::from_millis(7002)
+    };
+    log::install();
+    AnyPool::with_patience(&database, 1, Duration::from_secs(1)).builder().build().unwrap();
+    let warnings = || log::lines_with(&format!("pool is {patience:?}"));
+    assert!(warnings().is_empty());
+    AnyPool::with_patience(&database, 1, patience).builder().build().unwrap();
+    assert_eq!(warnings().len(), 1, "{:?}", warnings());
+});
 
 // F10
 #[test]
@@ -206,7 +200,7 @@ fn a_pool_of_databases_in_memory_is_refused() {
 
 // E13, F10
 #[test]
-fn a_change_over_an_sqlite_pool_is_durable_and_leaves_the_connection_as_it_was() {
+fn a_change_over_an_sqlite_pool_restores_the_connection() {
     #[derive(Debug)]
     struct Careless;
     impl CustomizeConnection<SqliteConnection, diesel::r2d2::Error> for Careless {
@@ -305,7 +299,7 @@ fn sees_changes_by_notification(keys: AppKeys, database: &Database) {
 
 // E1
 #[test]
-fn a_direct_connection_beside_a_pool_or_a_pooler_hears_of_changes_at_once() {
+fn a_listen_url_beside_a_pool_delivers_changes_at_once() {
     let database = Database::postgres();
     database.migrate();
     let pool = AnyPool::new(&database, 1).builder();
@@ -323,7 +317,7 @@ fn a_direct_connection_beside_a_pool_or_a_pooler_hears_of_changes_at_once() {
 
 // E6
 #[test]
-fn a_direct_connection_to_another_database_or_other_tables_is_refused() {
+fn a_listen_url_to_another_database_is_an_error() {
     let (database, other) = (Database::postgres(), Database::postgres());
     database.migrate();
     other.migrate();
@@ -366,7 +360,7 @@ fn a_direct_connection_is_for_keys_in_a_postgres() {
 
 // D3
 #[test]
-fn a_pool_with_a_url_that_cannot_be_read_is_an_error_without_its_password() {
+fn a_pool_with_an_invalid_url_hides_the_password() {
     let pool = Pool::builder()
         .max_size(1)
         .connection_timeout(Duration::from_millis(200))

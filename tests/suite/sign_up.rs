@@ -94,19 +94,16 @@ database_test!(a_sign_up_that_is_rolled_back_leaves_neither_user_nor_key, |datab
 });
 
 // A6
-database_test!(
-    a_key_under_another_pepper_than_the_table_s_is_refused_within_a_transaction_too,
-    |database: Database| {
-        database.issue("0.0.0.0");
-        database.execute("CREATE TABLE users (name TEXT)").unwrap();
-        let pepper = "AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8=";
-        let admin = database.builder().pepper(pepper).build_admin().unwrap();
-        let failed = on(&database, &admin, |_| Ok(())).unwrap_err();
-        assert!(matches!(&failed, Failed::Key(error) if error.is_conflict()), "{failed:?}");
-        assert_eq!(admin.list().unwrap().len(), 1);
-        assert!(database.texts("SELECT name FROM users").is_empty());
-    }
-);
+database_test!(issuing_in_a_transaction_checks_the_pepper, |database: Database| {
+    database.issue("0.0.0.0");
+    database.execute("CREATE TABLE users (name TEXT)").unwrap();
+    let pepper = "AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8=";
+    let admin = database.builder().pepper(pepper).build_admin().unwrap();
+    let failed = on(&database, &admin, |_| Ok(())).unwrap_err();
+    assert!(matches!(&failed, Failed::Key(error) if error.is_conflict()), "{failed:?}");
+    assert_eq!(admin.list().unwrap().len(), 1);
+    assert!(database.texts("SELECT name FROM users").is_empty());
+});
 
 // F14
 database_test!(

@@ -70,7 +70,7 @@ database_test!(the_store_over_diesel_passes_the_acceptance_suite, |database: Dat
 
 // E9
 #[test]
-fn a_role_with_only_the_documented_grants_passes_the_acceptance_suite() {
+fn the_documented_grants_pass_the_acceptance_suite() {
     let database = Database::postgres();
     let role = role_with_the_documented_grants(database.migrate());
     let store = DieselStore::open(&role).unwrap();
@@ -149,7 +149,7 @@ database_test!(administration_does_what_it_says_and_revocation_is_final, |databa
 
 // E13
 #[test]
-fn a_change_on_postgres_is_durable_whatever_the_server_s_default() {
+fn a_change_on_postgres_is_durable_despite_server_defaults() {
     let database = Database::postgres();
     let (_, id) = database.issue("0.0.0.0");
     database
@@ -171,7 +171,7 @@ fn a_change_on_postgres_is_durable_whatever_the_server_s_default() {
 
 // E13
 #[test]
-fn a_revocation_on_postgres_waits_for_no_open_transaction_of_another_key() {
+fn a_revocation_waits_for_no_transaction_of_another_key() {
     use diesel::{Connection as _, PgConnection, connection::SimpleConnection as _};
     let database = Database::postgres();
     let (_, id) = database.issue("0.0.0.0");
@@ -240,7 +240,7 @@ database_test!(a_change_that_fails_leaves_nothing_half_done, |database: Database
 
 // E13
 #[test]
-fn a_change_whose_commit_was_not_answered_is_not_said_to_have_changed_nothing() {
+fn an_unanswered_commit_has_an_unknown_outcome() {
     let database = Database::postgres();
     let (_, id) = database.issue("0.0.0.0");
     let admin = database.admin();

@@ -54,8 +54,7 @@ async fn a_key_is_presented_in_whatever_form_a_test_has_it() {
 
 // B15, F12
 #[actix_web::test]
-async fn a_key_that_was_refused_stays_refused_when_the_clock_goes_back_and_one_that_was_not_is_good()
- {
+async fn a_key_rejected_as_expired_stays_so_when_the_clock_goes_back() {
     let keys = TestKeys::new();
     let (refused, other) = (keys.issue("cakes:delete"), keys.issue("cakes:delete"));
     keys.clock.advance(Duration::from_secs(59 * 60));

@@ -139,7 +139,7 @@ fn without_a_good_key_nothing_of_the_request_matters() {
 
 // B8
 #[test]
-fn a_probing_extractor_is_neither_constructed_nor_polled_before_the_key_is_good() {
+fn no_extractor_is_made_before_the_key_is_accepted() {
     let database = Database::sqlite();
     let server = Server::start(database.keys(), |config| {
         config.service(probed);

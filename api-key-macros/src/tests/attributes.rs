@@ -31,7 +31,7 @@ fn route_macros_go_to_the_outer_function() {
 }
 
 #[test]
-fn other_crates_attributes_of_the_same_name_stay_on_the_inner_function() {
+fn attributes_of_other_crates_stay_on_the_inner_function() {
     for attr in [
         "#[fastrace::trace]",
         "#[trace(name = \"x\")]",

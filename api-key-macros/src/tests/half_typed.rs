@@ -19,7 +19,7 @@ fn innermost(output: TokenStream, word: &str) -> Option<TokenStream> {
 }
 
 #[test]
-fn a_body_that_is_no_rust_yet_is_kept_token_by_token_and_no_fault_of_ours() {
+fn a_body_that_does_not_parse_is_kept_token_by_token() {
     // An editor closes what is open before it asks for an expansion.
     for body in [
         "half.",
@@ -39,7 +39,7 @@ fn a_body_that_is_no_rust_yet_is_kept_token_by_token_and_no_fault_of_ours() {
 }
 
 #[test]
-fn half_typed_arguments_of_the_attribute_leave_the_handler_whole() {
+fn half_typed_attribute_arguments_leave_the_handler_whole() {
     for args in ["sco", "scopes =", "scopes = ", "optional, any_"] {
         let output = expand(tokens(args), tokens("async fn order() -> u8 { answer }"));
         assert!(!messages(output.clone()).is_empty(), "{args}");

@@ -141,7 +141,7 @@ mod tests {
 
     // F11
     #[test]
-    fn a_line_fits_a_terminal_by_leaving_out_what_matters_least_and_no_other_is_cut() {
+    fn a_narrow_terminal_drops_the_least_important_columns() {
         let (lines, left_out) = listed(None);
         assert_eq!(left_out, [""; 0]);
         let natural = u16::try_from(lines[0].len().max(lines[1].len())).unwrap();

@@ -142,7 +142,7 @@ fn host_bits_are_refused_with_the_block_that_was_probably_meant() {
 
 // C12
 #[test]
-fn an_unreadable_rule_in_a_table_admits_nobody_even_beside_a_good_one() {
+fn an_unreadable_entry_rejects_every_address() {
     let rules = AllowedIps::from_stored("10.0.0.1 junk");
     assert!(!rules.is_readable());
     assert!(!rules.allows(ip("10.0.0.1")));
@@ -177,7 +177,7 @@ fn leading_bits(address: IpAddr, count: usize) -> String {
 
 // C7, C8, C10, H3
 #[test]
-fn any_block_holds_the_addresses_that_a_plain_reference_says_it_holds() {
+fn any_block_matches_a_plain_reference_implementation() {
     let mut seed = 11_u128;
     let mut draw = || {
         seed = seed.wrapping_mul(0x2360_ed05_1fc6_5da4_4385_df64_9fcc_f645).wrapping_add(1);

@@ -63,7 +63,7 @@ mod tests {
 
     // E3
     #[test]
-    fn a_read_is_outdated_for_the_keys_that_changed_since_and_for_no_others() {
+    fn a_read_is_outdated_only_for_keys_changed_since() {
         let mut generations = Generations::default();
         let before = generations.current();
         generations.keys_changed(&[digest(1)]);
@@ -80,7 +80,7 @@ mod tests {
 
     // E3
     #[test]
-    fn what_is_no_longer_told_apart_is_outdated_and_memory_is_bounded() {
+    fn merged_generations_are_outdated_and_memory_is_bounded() {
         let mut generations = Generations::default();
         let before = generations.current();
         for number in 0..10_000 {

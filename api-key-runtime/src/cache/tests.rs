@@ -39,7 +39,7 @@ fn is_known(cache: &Cache, now: u64) -> bool {
 
 // E15
 #[test]
-fn a_key_is_believed_until_the_bound_after_its_query_was_sent_or_after_the_lease() {
+fn an_entry_is_fresh_for_the_bound_after_query_or_lease() {
     let cache = knowing(0);
     assert!(is_known(&cache, 10 + MAX_STALENESS));
     assert!(!is_known(&cache, 11 + MAX_STALENESS));
@@ -53,7 +53,7 @@ fn a_key_is_believed_until_the_bound_after_its_query_was_sent_or_after_the_lease
 
 // E15
 #[test]
-fn that_there_is_no_such_key_is_believed_for_as_long_as_a_key_is() {
+fn a_negative_entry_is_fresh_for_as_long_as_a_key() {
     let cache = cache(16, STALE_IF_ERROR);
     cache.fill(cache.stamp(at(10)), vec![(digest(1), None)], at(500));
     let is_unknown = |now| {
@@ -73,7 +73,7 @@ fn that_there_is_no_such_key_is_believed_for_as_long_as_a_key_is() {
 
 // F3
 #[test]
-fn the_bound_for_outages_ends_to_the_nanosecond_and_makes_nothing_fresh() {
+fn stale_if_error_ends_to_the_nanosecond() {
     let cache = knowing(STALE_IF_ERROR);
     assert!(!is_known(&cache, 11 + MAX_STALENESS));
     let passes = |cache: &Cache, now| cache.despite_outage(&digest(1), at(now)).is_some();
@@ -86,7 +86,7 @@ fn the_bound_for_outages_ends_to_the_nanosecond_and_makes_nothing_fresh() {
 
 // E10
 #[test]
-fn of_unknown_digests_a_bounded_number_is_kept_and_known_keys_stay() {
+fn negative_entries_are_bounded_and_evict_no_cached_key() {
     const KNOWN: u32 = 1000;
     let max = usize::try_from(KNOWN).unwrap();
     let cache = cache(max, 0);
@@ -107,8 +107,9 @@ fn of_unknown_digests_a_bounded_number_is_kept_and_known_keys_stay() {
 }
 
 // E1, E3, E10
+// It holds for known keys and for negative entries; a read under way is not kept.
 #[test]
-fn what_changed_is_dropped_known_or_unknown_and_a_read_under_way_is_not_kept() {
+fn a_change_drops_entries_and_discards_reads_in_flight() {
     let cache = knowing(STALE_IF_ERROR);
     let under_way = cache.stamp(at(20));
     let unknown = cache.stamp(at(20));
@@ -125,8 +126,9 @@ fn what_changed_is_dropped_known_or_unknown_and_a_read_under_way_is_not_kept() {
 }
 
 // E2, E4
+// A revocation that any read has seen counts, whichever read was sent later.
 #[test]
-fn of_two_reads_the_one_that_was_sent_later_counts_unless_the_other_saw_the_key_revoked() {
+fn the_read_sent_later_wins_unless_the_other_saw_a_revocation() {
     let read = |cache: &Cache, stamp, change: fn(&mut KeyRecord)| {
         let mut record = KeyRecord::new(1, digest(1), AllowedIps::any());
         change(&mut record);
@@ -167,8 +169,9 @@ fn of_two_reads_the_one_that_was_sent_later_counts_unless_the_other_saw_the_key_
 }
 
 // F12
+// However the key is read again: the rejection is noted until its expiry is extended.
 #[test]
-fn what_was_refused_as_expired_once_stays_so_however_it_is_read_until_its_end_is_moved() {
+fn a_key_rejected_as_expired_stays_so_until_expiry_is_moved() {
     let end = chrono::DateTime::from_timestamp(1_900_000_000, 0).unwrap();
     // As if the clock had been set back.
     let now = || end - chrono::TimeDelta::hours(1);

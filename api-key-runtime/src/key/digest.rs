@@ -291,7 +291,7 @@ mod tests {
 
     // A6
     #[test]
-    fn current_and_previous_ways_are_both_asked_for_and_new_keys_use_the_current_one() {
+    fn both_peppers_are_looked_up_and_new_keys_use_the_current() {
         let plain = Digester::default();
         let before = Digester::parse(Some(PEPPER), Some("none")).unwrap();
         let after = Digester::parse(Some(OTHER), Some(PEPPER)).unwrap();

@@ -290,7 +290,7 @@ mod tests {
     }
 
     #[test]
-    fn a_batch_holds_the_oldest_that_somebody_waits_for_and_each_key_once() {
+    fn a_batch_holds_the_oldest_awaited_keys_once_each() {
         let mut queue = Queue::default();
         let kept: Vec<_> =
             (0..300).map(|number| push(&mut queue, number, Priority::Unknown).unwrap()).collect();
@@ -309,9 +309,9 @@ mod tests {
     }
 
     // E11
+    // Requests that come later get a lookup of their own.
     #[test]
-    fn a_look_up_that_was_sent_is_joined_for_a_while_and_those_who_come_later_get_one_of_their_own()
-    {
+    fn a_sent_lookup_is_joined_only_for_a_while() {
         let mut queue = Queue::default();
         let mut waiting = vec![push(&mut queue, 1, Priority::Unknown).unwrap()];
         let sent = queue.take_batch(at(0));
@@ -358,8 +358,9 @@ mod tests {
     }
 
     // E1
+    // Those who joined too late are asked for again before others of the same priority.
     #[test]
-    fn those_who_came_too_late_are_asked_for_again_before_others_of_their_lane() {
+    fn requeued_lookups_come_first_in_their_priority() {
         let mut queue = Queue::default();
         let mut kept = vec![push(&mut queue, 1, Priority::Unknown).unwrap()];
         let sent = queue.take_batch(at(0));

@@ -76,7 +76,7 @@ fn start(store: impl KeyStore) -> (Lookups, Arc<Cache>) {
 }
 
 #[test]
-fn each_fault_of_a_key_is_logged_whatever_was_logged_of_it_before() {
+fn each_defect_of_a_record_is_logged_separately() {
     let (lookups, _) = start(Faulty);
     let asked = lookups.enqueue(
         Digester::default().digests("key"),
@@ -91,8 +91,9 @@ fn each_fault_of_a_key_is_logged_whatever_was_logged_of_it_before() {
 }
 
 // E1, E3
+// What the older lookup read is not kept either.
 #[test]
-fn who_joins_after_a_change_is_asked_for_again_and_what_was_read_before_is_not_kept() {
+fn joining_after_a_change_requires_a_new_lookup() {
     for somebody_joins in [false, true] {
         let held = Arc::new(Held::default());
         let (lookups, cache) = start(Arc::clone(&held));

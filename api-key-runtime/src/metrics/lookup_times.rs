@@ -64,7 +64,7 @@ mod tests {
 
     // G5
     #[test]
-    fn each_range_holds_those_below_it_and_what_took_longer_is_in_the_total() {
+    fn lookup_buckets_are_cumulative_and_the_total_has_the_rest() {
         let times = LookupTimes::default();
         assert!(BOUNDS.is_sorted());
         for (micros, answered) in

@@ -124,7 +124,7 @@ mod tests {
     }
 
     #[test]
-    fn a_second_copy_changes_nothing_and_a_different_file_is_never_overwritten() {
+    fn copying_migrations_twice_never_overwrites_a_file() {
         let folder = std::env::temp_dir().join(format!("app-key-copy-{}", std::process::id()));
         assert!(
             copy_migrations(&folder, DatabaseKind::Sqlite).unwrap_err().is_invalid_input(),

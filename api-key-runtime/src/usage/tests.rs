@@ -117,7 +117,7 @@ const HERE: Option<IpAddr> = Some(IpAddr::V4(std::net::Ipv4Addr::new(203, 0, 113
 
 // F11
 #[test]
-fn a_flush_writes_each_key_once_by_id_with_the_time_of_day_of_its_last_use() {
+fn a_flush_writes_each_key_once_with_its_last_use() {
     let (store, usage) = start(LONG, LONG);
     let began = Utc::now();
     let used = MonotonicTime::now();
@@ -159,7 +159,7 @@ fn uses_are_written_by_themselves_and_nothing_is_written_twice() {
 
 // F11
 #[test]
-fn what_a_store_cannot_write_is_kept_with_what_comes_and_written_when_it_can() {
+fn usage_that_cannot_be_written_is_kept_and_retried() {
     let (store, usage) = start(LONG, LONG);
     let key = key(1);
     store.fail(Some(|_| true));
@@ -178,7 +178,7 @@ fn what_a_store_cannot_write_is_kept_with_what_comes_and_written_when_it_can() {
 
 // F11
 #[test]
-fn a_batch_that_fails_keeps_no_other_and_a_second_one_is_reason_to_stop() {
+fn a_failed_batch_stops_no_other_but_a_second_one_does() {
     let (store, usage) = start(LONG, LONG);
     let keys: Vec<_> = (1..=2000).map(key).collect();
     let note_all = || {
@@ -215,7 +215,7 @@ fn many_keys_are_written_before_their_time() {
 
 // F11
 #[test]
-fn memory_is_bounded_while_the_store_hangs_and_what_had_room_is_not_lost() {
+fn usage_memory_is_bounded_while_the_store_hangs() {
     let (store, usage) = start(LONG, LONG);
     let first = key(0);
     store.hang();
@@ -242,8 +242,9 @@ fn memory_is_bounded_while_the_store_hangs_and_what_had_room_is_not_lost() {
 }
 
 // F11
+// It stops no other write either.
 #[test]
-fn a_write_that_is_stuck_stops_no_other_and_is_neither_lost_nor_written_twice() {
+fn a_stuck_write_is_neither_lost_nor_repeated() {
     let (store, usage) = start(LONG, Duration::from_millis(20));
     let key = key(1);
     for write in 1..=6 {
@@ -274,7 +275,7 @@ fn a_write_that_is_stuck_stops_no_other_and_is_neither_lost_nor_written_twice() 
 
 // F11
 #[test]
-fn a_flush_that_failed_says_so_although_the_next_one_is_writing_what_was_kept() {
+fn a_failed_flush_is_reported_while_the_next_one_writes() {
     let (store, usage) = start(LONG, LONG);
     store.fail(Some(|_| true));
     store.hanging.lock().unwrap().0 = 2;
@@ -308,8 +309,9 @@ fn dropping_writes_what_is_left_and_ends_the_thread() {
 }
 
 // F11
+// A store that fails is asked once more and no further.
 #[test]
-fn dropping_does_not_wait_for_a_store_that_hangs_and_one_that_fails_is_asked_once() {
+fn dropping_does_not_wait_for_a_hanging_store() {
     let (store, usage) = start(LONG, LONG);
     store.fail(Some(|_| true));
     usage.note(&key(1), MonotonicTime::now(), HERE);

@@ -51,7 +51,7 @@ mod tests {
 
     // F11
     #[test]
-    fn the_uses_of_one_key_become_one_with_the_last_time_and_its_address() {
+    fn usage_of_one_key_merges_to_the_last_time_and_address() {
         let mut waiting = UsageBuffer::default();
         for more in [
             uses(2, 5, "10.0.0.5", 3),

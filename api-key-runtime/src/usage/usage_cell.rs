@@ -106,7 +106,7 @@ mod tests {
 
     // F11
     #[test]
-    fn the_last_use_is_taken_with_its_exact_address_and_the_first_says_so() {
+    fn the_last_use_keeps_its_exact_address() {
         let cell = UsageCell::default();
         assert_eq!(cell.take(), None);
         for address in [
@@ -141,7 +141,7 @@ mod tests {
 
     // F11
     #[test]
-    fn of_many_threads_every_use_is_taken_once_and_no_address_is_mixed_of_two() {
+    fn concurrent_usage_counts_once_and_mixes_no_addresses() {
         const THREADS: u64 = 4;
         const USES: u64 = 20_000;
         let cell = UsageCell::default();

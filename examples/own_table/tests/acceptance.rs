@@ -27,7 +27,7 @@ impl StoreFactory for Tokens {
 }
 
 #[test]
-fn the_store_over_a_table_of_its_own_passes_the_acceptance_suite() {
+fn the_store_over_its_own_table_passes_the_acceptance_suite() {
     let folder = std::env::temp_dir().join(format!("own-table-{}", std::process::id()));
     fs::create_dir_all(&folder).unwrap();
     let path = folder.join("tokens.db");

@@ -88,7 +88,7 @@ fn a_bound_of_zero_asks_for_every_request() {
 
 // E15
 #[test]
-fn a_bound_for_outages_that_is_shorter_than_the_one_without_is_refused() {
+fn stale_if_error_below_max_staleness_is_an_error() {
     let error = AppKeys::builder()
         .store(silent().0)
         .max_staleness(Duration::from_secs(2))

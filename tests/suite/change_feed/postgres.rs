@@ -24,8 +24,9 @@ fn change(database: &Database, digest: &str) -> String {
 }
 
 // E6
+// It began before others and commits after them.
 #[test]
-fn a_transaction_that_began_before_others_and_commits_after_them_is_told_when_it_commits() {
+fn a_long_transaction_is_reported_when_it_commits() {
     let database = migrated();
     let digests: Vec<String> = (1..=6).map(|number| insert(&database, number)).collect();
     let mut reader = Reader::new(&database);
@@ -49,7 +50,7 @@ fn a_transaction_that_began_before_others_and_commits_after_them_is_told_when_it
 
 // E6
 #[test]
-fn what_savepoints_kept_is_told_and_what_they_rolled_back_is_not() {
+fn changes_rolled_back_to_a_savepoint_are_not_reported() {
     let database = migrated();
     let digests: Vec<String> = (1..=4).map(|number| insert(&database, number)).collect();
     let mut reader = Reader::new(&database);
@@ -142,9 +143,9 @@ fn rows_of_another_server_s_history_are_not_told_for_ever() {
 }
 
 // E9
+// Dropped or disabled: an error until it is back, and then everything counts as changed.
 #[test]
-fn a_trigger_that_is_dropped_or_disabled_under_the_feed_is_an_error_and_everything_once_it_is_back()
-{
+fn a_missing_trigger_is_an_error_and_then_everything_changed() {
     let database = migrated();
     insert(&database, 1);
     let mut reader = Reader::new(&database);
@@ -204,7 +205,7 @@ fn row_level_security_that_would_hide_the_log_is_an_error() {
 
 // E9
 #[test]
-fn a_role_with_only_the_documented_grants_reads_changes_and_is_woken() {
+fn a_role_with_the_documented_grants_reads_changes() {
     let database = migrated();
     let role = role_with_the_documented_grants(&database);
     let mut reader = Reader::at(&role);
@@ -226,7 +227,7 @@ fn drop_role(database: &Database) {
 
 // E5, F5
 #[test]
-fn a_connection_that_was_cut_is_an_error_or_everything_and_never_old_news() {
+fn a_cut_connection_never_yields_old_changes() {
     let database = migrated();
     let digest = insert(&database, 1);
     let mut reader = Reader::new(&database);

@@ -45,7 +45,7 @@ fn a_standby_is_an_error_and_says_nothing_of_changes() {
 /// replaced, as the search path allows.
 // E9
 #[test]
-fn a_server_that_turns_into_a_standby_under_an_open_connection_is_an_error() {
+fn a_server_that_becomes_a_standby_is_an_error() {
     let database = Database::postgres();
     database.migrate();
     database
@@ -96,8 +96,9 @@ fn feed(reader: &mut Reader, database: &Database, is_over: impl Fn(&[String]) ->
 }
 
 // E9
+// Nothing wakes the reader through a transaction pooler, which is logged once.
 #[test]
-fn through_a_transaction_pooler_changes_are_told_and_that_nothing_wakes_is_said_once() {
+fn a_pooler_delivers_changes_and_one_warning() {
     log::install();
     let database = Database::postgres();
     database.migrate();

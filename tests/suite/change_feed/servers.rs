@@ -19,8 +19,9 @@ fn unknown() -> api_key_runtime::KeyDigest {
 }
 
 // E7, E9
+// An error for as long as keys are looked up on another server than changes are read on.
 #[test]
-fn keys_of_another_server_than_changes_are_read_in_are_an_error_until_both_are_of_one() {
+fn keys_and_changes_must_come_from_one_server() {
     let servers = [(); 2].map(|()| OwnServer::start());
     let database = servers[0].database();
     database.migrate();
@@ -48,7 +49,7 @@ fn keys_of_another_server_than_changes_are_read_in_are_an_error_until_both_are_o
 
 // E7, F4
 #[test]
-fn after_a_restart_keys_are_looked_up_once_changes_were_read_anew() {
+fn after_a_restart_lookups_wait_for_the_first_changes() {
     let server = OwnServer::start();
     let database = server.database();
     database.migrate();
@@ -63,7 +64,7 @@ fn after_a_restart_keys_are_looked_up_once_changes_were_read_anew() {
 
 // E9
 #[test]
-fn a_standby_that_knows_none_of_the_keys_is_an_error_and_not_an_answer() {
+fn an_empty_standby_is_an_error_and_not_an_answer() {
     let database = migrated();
     // Found before the server's own, so that it can turn into a standby while a connection lasts, as it does behind a pooler.
     database
@@ -82,8 +83,9 @@ fn a_standby_that_knows_none_of_the_keys_is_an_error_and_not_an_answer() {
 }
 
 // E5, E9
+// The new connection may lead to a server that started again.
 #[test]
-fn a_pooler_s_new_connection_may_be_to_a_server_that_began_anew_so_everything_is_told() {
+fn a_new_pooled_connection_reports_everything_changed() {
     let database = migrated();
     let digest = insert(&database, 1);
     let mut reader = Reader::at(&database.pooled_url());
@@ -100,8 +102,9 @@ fn a_pooler_s_new_connection_may_be_to_a_server_that_began_anew_so_everything_is
 }
 
 // E9
+// A role that was switched to cannot see when its connection began.
 #[test]
-fn a_role_that_was_switched_to_hides_when_its_connection_began_and_changes_are_told_all_the_same() {
+fn a_switched_role_still_reads_changes() {
     let database = migrated();
     let name = database.name();
     database
@@ -144,7 +147,7 @@ fn a_log_in_another_schema_than_the_keys_is_an_error() {
 
 // E5, F5
 #[test]
-fn that_nobody_answers_new_connections_does_not_hold_up_the_one_that_changes_are_read_over() {
+fn blocked_new_connections_do_not_delay_the_feed() {
     // To connect is given up after two seconds: one reader that takes less shows it, where a busy machine may take as long.
     const CONNECTING: Duration = Duration::from_millis(1500);
     let database = migrated();

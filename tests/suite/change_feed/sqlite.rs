@@ -27,7 +27,7 @@ fn remove_logs(database: &Database) {
 
 // E8
 #[test]
-fn a_file_that_takes_the_place_of_another_is_everything_and_a_deleted_one_an_error() {
+fn a_replaced_file_is_everything_and_a_deleted_one_an_error() {
     let database = migrated();
     insert(&database, 1);
     let mut reader = Reader::new(&database);
@@ -47,7 +47,7 @@ fn a_file_that_takes_the_place_of_another_is_everything_and_a_deleted_one_an_err
 
 // E8
 #[test]
-fn a_backup_that_is_copied_over_the_file_is_never_taken_for_no_change() {
+fn a_backup_copied_over_the_file_is_noticed() {
     let database = migrated();
     insert(&database, 1);
     let mut reader = Reader::new(&database);
@@ -65,7 +65,7 @@ fn a_backup_that_is_copied_over_the_file_is_never_taken_for_no_change() {
 
 // E8
 #[test]
-fn a_restored_backup_that_gives_out_the_same_numbers_again_is_everything() {
+fn a_restored_backup_that_reuses_numbers_is_everything() {
     let database = migrated();
     insert(&database, 1);
     let backup = back_up(&database);
@@ -125,7 +125,7 @@ fn a_log_that_was_pruned_since_is_everything() {
 
 // E8
 #[test]
-fn a_table_that_was_rebuilt_without_its_triggers_is_an_error_and_with_them_everything() {
+fn a_rebuilt_table_is_everything_or_an_error_without_triggers() {
     let database = migrated();
     insert(&database, 1);
     let mut reader = Reader::new(&database);

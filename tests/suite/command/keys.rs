@@ -36,26 +36,23 @@ database_test!(a_key_is_issued_disabled_enabled_and_revoked, |database: Database
     state("revoked", 401);
 });
 
-database_test!(
-    revoking_twice_says_when_it_was_revoked_and_revocation_is_final,
-    |database: Database| {
-        database.issue("0.0.0.0");
-        app_key(&database, "revoke 1").succeeded();
-        let before = database.rows();
-        let record = app_key(&database, "show 1 --json").json();
-        let (second, _) = record["revoked_at"].as_str().unwrap().split_once('.').unwrap();
-        for again in ["revoke 1", "revoke 1 --yes"] {
-            let ran = app_key(&database, again);
-            assert!(ran.stderr.contains("revoked already"), "{ran:?}");
-            assert!(ran.stderr.contains(second), "{ran:?}");
-            ran.succeeded();
-        }
-        for change in ["enable 1", "disable 1"] {
-            app_key(&database, change).refused("is revoked, which is final");
-        }
-        assert_eq!(database.rows(), before);
+database_test!(revoking_twice_reports_the_first_time, |database: Database| {
+    database.issue("0.0.0.0");
+    app_key(&database, "revoke 1").succeeded();
+    let before = database.rows();
+    let record = app_key(&database, "show 1 --json").json();
+    let (second, _) = record["revoked_at"].as_str().unwrap().split_once('.').unwrap();
+    for again in ["revoke 1", "revoke 1 --yes"] {
+        let ran = app_key(&database, again);
+        assert!(ran.stderr.contains("revoked already"), "{ran:?}");
+        assert!(ran.stderr.contains(second), "{ran:?}");
+        ran.succeeded();
     }
-);
+    for change in ["enable 1", "disable 1"] {
+        app_key(&database, change).refused("is revoked, which is final");
+    }
+    assert_eq!(database.rows(), before);
+});
 
 #[test]
 fn enabling_an_expired_key_says_that_it_stays_refused() {

@@ -223,7 +223,7 @@ fn a_reader_that_has_seen_enough_is_no_error() {
 }
 
 #[test]
-fn a_key_that_could_not_be_printed_is_named_so_that_it_is_revoked() {
+fn a_key_that_could_not_be_printed_is_named() {
     let database = Database::sqlite();
     database.migrate();
     for line in ["issue --name n --ip any", "issue --name n --ip any --json"] {

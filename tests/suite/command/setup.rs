@@ -60,42 +60,39 @@ database_test!(the_prefix_of_the_environment_begins_the_key_and_the_hint, |datab
 });
 
 // F14
-database_test!(
-    the_migrations_copied_into_an_application_s_own_are_those_that_run,
-    |database: Database| {
-        let backend = if database.is_postgres() { "postgres" } else { "sqlite" };
-        let folder =
-            std::env::temp_dir().join(format!("app-key-copied-{backend}-{}", std::process::id()));
-        std::fs::create_dir_all(&folder).unwrap();
-        let copy = format!("migrations copy {} --backend {backend}", folder.display());
-        // Without a DATABASE_URL: copying needs none.
-        let ran = outcome(command("", &copy).env_remove("DATABASE_URL"));
-        assert_eq!(
-            (ran.code, ran.stdout.as_str(), ran.stderr.lines().count()),
-            (Some(0), "", 2),
-            "{ran:?}"
-        );
-        assert!(app_key(&database, &copy).all().contains("there already"));
-        // The application's own comes after ours, refers to it, and reverts without meeting it.
-        let own = folder.join("2026-11-23-000000_own");
-        std::fs::create_dir_all(&own).unwrap();
-        std::fs::write(
-            own.join("up.sql"),
-            "CREATE TABLE users (id INTEGER PRIMARY KEY, key_id BIGINT REFERENCES api_keys (id));",
-        )
-        .unwrap();
-        std::fs::write(own.join("down.sql"), "DROP TABLE users;").unwrap();
-        let migrations = FileBasedMigrations::from_path(&folder).unwrap();
-        let (ran, reverted) = database.run_and_revert_last(&migrations);
-        assert_eq!(ran, ["00000000000101", "00000000000102", "20261123000000"]);
-        assert_eq!(reverted, "20261123000000");
-        assert!(
-            app_key(&database, "migrate").all().contains("up to date"),
-            "the embedded ones are the same"
-        );
-        app_key(&database, "issue --name n --ip any").succeeded();
-        let refused = app_key(&database, "migrations copy /nonexistent --backend sqlite");
-        assert_eq!((refused.code, refused.stdout.as_str()), (Some(2), ""), "{refused:?}");
-        std::fs::remove_dir_all(folder).unwrap();
-    }
-);
+database_test!(copied_migrations_are_those_that_run, |database: Database| {
+    let backend = if database.is_postgres() { "postgres" } else { "sqlite" };
+    let folder =
+        std::env::temp_dir().join(format!("app-key-copied-{backend}-{}", std::process::id()));
+    std::fs::create_dir_all(&folder).unwrap();
+    let copy = format!("migrations copy {} --backend {backend}", folder.display());
+    // Without a DATABASE_URL: copying needs none.
+    let ran = outcome(command("", &copy).env_remove("DATABASE_URL"));
+    assert_eq!(
+        (ran.code, ran.stdout.as_str(), ran.stderr.lines().count()),
+        (Some(0), "", 2),
+        "{ran:?}"
+    );
+    assert!(app_key(&database, &copy).all().contains("there already"));
+    // The application's own comes after ours, refers to it, and reverts without meeting it.
+    let own = folder.join("2026-11-23-000000_own");
+    std::fs::create_dir_all(&own).unwrap();
+    std::fs::write(
+        own.join("up.sql"),
+        "CREATE TABLE users (id INTEGER PRIMARY KEY, key_id BIGINT REFERENCES api_keys (id));",
+    )
+    .unwrap();
+    std::fs::write(own.join("down.sql"), "DROP TABLE users;").unwrap();
+    let migrations = FileBasedMigrations::from_path(&folder).unwrap();
+    let (ran, reverted) = database.run_and_revert_last(&migrations);
+    assert_eq!(ran, ["00000000000101", "00000000000102", "20261123000000"]);
+    assert_eq!(reverted, "20261123000000");
+    assert!(
+        app_key(&database, "migrate").all().contains("up to date"),
+        "the embedded ones are the same"
+    );
+    app_key(&database, "issue --name n --ip any").succeeded();
+    let refused = app_key(&database, "migrations copy /nonexistent --backend sqlite");
+    assert_eq!((refused.code, refused.stdout.as_str()), (Some(2), ""), "{refused:?}");
+    std::fs::remove_dir_all(folder).unwrap();
+});

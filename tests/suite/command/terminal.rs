@@ -106,7 +106,7 @@ fn revoking_asks_first_and_only_yes_is_yes() {
 }
 
 #[test]
-fn revoking_does_not_ask_when_told_yes_or_when_nothing_is_left_to_do() {
+fn revoking_does_not_ask_with_yes_or_when_already_revoked() {
     let database = Database::sqlite();
     database.issue("0.0.0.0");
     for _ in 0..2 {

@@ -7,65 +7,62 @@ use super::{app_key, routes};
 use crate::support::{Database, Server, database_test, http};
 
 // F11, A11
-database_test!(
-    list_and_show_say_when_from_where_and_how_often_a_key_was_used,
-    |database: Database| {
-        let keys = database.migrate().builder().trusted_proxies(["127.0.0.1"]).build().unwrap();
-        let server = Server::start(keys.clone(), routes);
-        let issued: Vec<String> = (0..3).map(|_| database.issue("0.0.0.0").0).collect();
-        let use_key = |key: &str, from: Option<&str>| {
-            let key = format!("X-API-Key: {key}");
-            let from = from.map(|address| format!("X-Forwarded-For: {address}"));
-            let lines: Vec<&str> =
-                [Some(key.as_str()), from.as_deref()].into_iter().flatten().collect();
-            assert_eq!(http::get(server.address, "/cake", &lines).status, 200);
-        };
-        let before = Utc::now() - TimeDelta::seconds(1);
-        use_key(&issued[0], Some("203.0.113.7"));
-        use_key(&issued[0], Some("2001:db8::7"));
-        use_key(&issued[1], None);
-        assert!(keys.close(crate::support::PATIENCE));
+database_test!(list_and_show_print_key_usage, |database: Database| {
+    let keys = database.migrate().builder().trusted_proxies(["127.0.0.1"]).build().unwrap();
+    let server = Server::start(keys.clone(), routes);
+    let issued: Vec<String> = (0..3).map(|_| database.issue("0.0.0.0").0).collect();
+    let use_key = |key: &str, from: Option<&str>| {
+        let key = format!("X-API-Key: {key}");
+        let from = from.map(|address| format!("X-Forwarded-For: {address}"));
+        let lines: Vec<&str> =
+            [Some(key.as_str()), from.as_deref()].into_iter().flatten().collect();
+        assert_eq!(http::get(server.address, "/cake", &lines).status, 200);
+    };
+    let before = Utc::now() - TimeDelta::seconds(1);
+    use_key(&issued[0], Some("203.0.113.7"));
+    use_key(&issued[0], Some("2001:db8::7"));
+    use_key(&issued[1], None);
+    assert!(keys.close(crate::support::PATIENCE));
 
-        let listed = app_key(&database, "list").succeeded();
-        for (line, words) in listed.lines().skip(1).zip([
-            " ago 2001:db8::7 2 active",
-            " ago unknown 1 active",
-            " never - 0 active",
-        ]) {
-            let line: Vec<&str> = line.split_whitespace().collect();
-            assert!(line.join(" ").ends_with(words), "{words}: {listed}");
-        }
-        let shown = |id: i64| app_key(&database, &format!("show {id}")).succeeded();
-        for (id, last, from, uses) in
-            [(1, "20", "2001:db8::7", "2"), (2, "20", "unknown", "1"), (3, "never", "-", "0")]
-        {
-            let shown = shown(id);
-            for line in [
-                format!("\nlast used    {last}"),
-                format!("\nused from    {from}\n"),
-                format!("\nuses         {uses}\n"),
-            ] {
-                assert!(shown.contains(&line), "{line}: {shown}");
-            }
-        }
-
-        let listed = app_key(&database, "list --json").json();
-        for (index, (from, uses)) in
-            [(Value::from("2001:db8::7"), 2), (Value::Null, 1), (Value::Null, 0)]
-                .into_iter()
-                .enumerate()
-        {
-            let record = &listed[index];
-            assert_eq!((&record["last_used_ip"], &record["use_count"]), (&from, &uses.into()));
-            match record["last_used_at"].as_str() {
-                Some(at) => {
-                    let at: DateTime<Utc> = at.parse().unwrap();
-                    assert!((before..=Utc::now()).contains(&at), "{at}");
-                }
-                None => assert_eq!(uses, 0, "{record}"),
-            }
-            let shown = app_key(&database, &format!("show {} --json", index + 1)).json();
-            assert_eq!(&shown, record);
+    let listed = app_key(&database, "list").succeeded();
+    for (line, words) in listed.lines().skip(1).zip([
+        " ago 2001:db8::7 2 active",
+        " ago unknown 1 active",
+        " never - 0 active",
+    ]) {
+        let line: Vec<&str> = line.split_whitespace().collect();
+        assert!(line.join(" ").ends_with(words), "{words}: {listed}");
+    }
+    let shown = |id: i64| app_key(&database, &format!("show {id}")).succeeded();
+    for (id, last, from, uses) in
+        [(1, "20", "2001:db8::7", "2"), (2, "20", "unknown", "1"), (3, "never", "-", "0")]
+    {
+        let shown = shown(id);
+        for line in [
+            format!("\nlast used    {last}"),
+            format!("\nused from    {from}\n"),
+            format!("\nuses         {uses}\n"),
+        ] {
+            assert!(shown.contains(&line), "{line}: {shown}");
         }
     }
-);
+
+    let listed = app_key(&database, "list --json").json();
+    for (index, (from, uses)) in
+        [(Value::from("2001:db8::7"), 2), (Value::Null, 1), (Value::Null, 0)]
+            .into_iter()
+            .enumerate()
+    {
+        let record = &listed[index];
+        assert_eq!((&record["last_used_ip"], &record["use_count"]), (&from, &uses.into()));
+        match record["last_used_at"].as_str() {
+            Some(at) => {
+                let at: DateTime<Utc> = at.parse().unwrap();
+                assert!((before..=Utc::now()).contains(&at), "{at}");
+            }
+            None => assert_eq!(uses, 0, "{record}"),
+        }
+        let shown = app_key(&database, &format!("show {} --json", index + 1)).json();
+        assert_eq!(&shown, record);
+    }
+});

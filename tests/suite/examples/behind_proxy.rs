@@ -104,60 +104,54 @@ fn serve(database: &Database) -> (Example, Nginx) {
 }
 
 // C1, C3
-database_test!(
-    a_key_is_bound_to_the_caller_and_not_to_nginx_as_its_header_says,
-    |database: Database| {
-        let (example, nginx) = serve(&database);
-        let shown = header::paste(
-            SOURCE,
-            "cargo run --example behind_proxy",
-            &[
-                ("127.0.0.1:8000", &nginx.address.to_string()),
-                ("127.0.0.1:8080", &example.listens_at().to_string()),
-            ],
-            &[("DATABASE_URL", database.url())],
-        );
-        let refused = header::NOT_GOOD;
-        let answers = format!("me from 127.0.0.2\n{refused}{refused}fresh, ");
-        assert!(shown.starts_with(&answers), "{shown}");
-        let log = example.wait_until_logged("\"GET /ready HTTP/1.1\" 200");
-        let warned = "Unauthorized address trying to use API: 127.0.0.3 (wrong address, key 1 ";
-        assert_eq!(log.matches(warned).count(), 2, "{log}");
-    }
-);
+database_test!(behind_nginx_a_key_is_bound_to_the_client_ip, |database: Database| {
+    let (example, nginx) = serve(&database);
+    let shown = header::paste(
+        SOURCE,
+        "cargo run --example behind_proxy",
+        &[
+            ("127.0.0.1:8000", &nginx.address.to_string()),
+            ("127.0.0.1:8080", &example.listens_at().to_string()),
+        ],
+        &[("DATABASE_URL", database.url())],
+    );
+    let refused = header::NOT_GOOD;
+    let answers = format!("me from 127.0.0.2\n{refused}{refused}fresh, ");
+    assert!(shown.starts_with(&answers), "{shown}");
+    let log = example.wait_until_logged("\"GET /ready HTTP/1.1\" 200");
+    let warned = "Unauthorized address trying to use API: 127.0.0.3 (wrong address, key 1 ";
+    assert_eq!(log.matches(warned).count(), 2, "{log}");
+});
 
 // C1, C3, C5
-database_test!(
-    what_a_caller_says_of_the_address_is_believed_neither_through_nginx_nor_past_it,
-    |database: Database| {
-        let (key, _) = database.issue("127.0.0.2");
-        let (example, nginx) = serve(&database);
-        let (through, past) = (nginx.address, example.listens_at());
-        let bearer = format!("Authorization: Bearer {key}");
-        let said = |header: &str| vec![bearer.clone(), format!("{header}: 127.0.0.2")];
-        let forwarded = said("X-Forwarded-For");
-        for (caller, address, headers, status) in [
-            ("127.0.0.2", through, vec![bearer.clone()], 200),
-            ("127.0.0.2", past, vec![bearer.clone()], 200),
-            ("127.0.0.3", through, vec![bearer.clone()], 401),
-            ("127.0.0.3", through, forwarded.clone(), 401),
-            ("127.0.0.3", through, said("X-Real-IP"), 401),
-            ("127.0.0.3", through, said("Forwarded"), 401),
-            ("127.0.0.3", past, forwarded.clone(), 401),
-            // A caller at the proxy's own address, who is all that it says: nobody's address.
-            ("127.0.0.1", through, vec![bearer.clone()], 401),
-        ] {
-            let shown = get_from(caller, address, "/whoami", &headers);
-            assert!(shown.ends_with(&format!(" {status}")), "{caller} {headers:?}: {shown}");
-        }
-        let rewritten = vec![bearer, "X-Forwarded-For: 127.0.0.3, junk".to_owned()];
-        assert_eq!(
-            get_from("127.0.0.2", through, "/whoami", &rewritten),
-            "me from 127.0.0.2\n 200".replace("me", "test"),
-            "nor does it take the caller's own address away"
-        );
+database_test!(a_forged_forwarding_header_is_ignored_behind_nginx, |database: Database| {
+    let (key, _) = database.issue("127.0.0.2");
+    let (example, nginx) = serve(&database);
+    let (through, past) = (nginx.address, example.listens_at());
+    let bearer = format!("Authorization: Bearer {key}");
+    let said = |header: &str| vec![bearer.clone(), format!("{header}: 127.0.0.2")];
+    let forwarded = said("X-Forwarded-For");
+    for (caller, address, headers, status) in [
+        ("127.0.0.2", through, vec![bearer.clone()], 200),
+        ("127.0.0.2", past, vec![bearer.clone()], 200),
+        ("127.0.0.3", through, vec![bearer.clone()], 401),
+        ("127.0.0.3", through, forwarded.clone(), 401),
+        ("127.0.0.3", through, said("X-Real-IP"), 401),
+        ("127.0.0.3", through, said("Forwarded"), 401),
+        ("127.0.0.3", past, forwarded.clone(), 401),
+        // A caller at the proxy's own address, who is all that it says: nobody's address.
+        ("127.0.0.1", through, vec![bearer.clone()], 401),
+    ] {
+        let shown = get_from(caller, address, "/whoami", &headers);
+        assert!(shown.ends_with(&format!(" {status}")), "{caller} {headers:?}: {shown}");
     }
-);
+    let rewritten = vec![bearer, "X-Forwarded-For: 127.0.0.3, junk".to_owned()];
+    assert_eq!(
+        get_from("127.0.0.2", through, "/whoami", &rewritten),
+        "me from 127.0.0.2\n 200".replace("me", "test"),
+        "nor does it take the caller's own address away"
+    );
+});
 
 // G2
 database_test!(a_key_in_a_request_line_is_in_no_access_log, |database: Database| {
@@ -178,25 +172,22 @@ database_test!(a_key_in_a_request_line_is_in_no_access_log, |database: Database|
 });
 
 // F11
-database_test!(
-    it_is_ready_for_who_asks_it_directly_and_records_the_uses_when_it_is_told_to_stop,
-    |database: Database| {
-        let (key, _) = database.issue("127.0.0.2");
-        let (mut example, nginx) = serve(&database);
-        let ready = |address| http::get(address, "/ready", &[]).status;
-        wait_until("it is ready", || ready(example.listens_at()) == 200);
-        assert_eq!(ready(nginx.address), 404);
-        let bearer = [format!("Authorization: Bearer {key}")];
-        for _ in 0..3 {
-            get_from("127.0.0.2", nginx.address, "/whoami", &bearer);
-        }
-        example.signal("TERM");
-        assert!(example.wait_for_its_end().success());
-        let log = example.logged.lock().unwrap().clone();
-        assert!(log.contains("stopped") && !log.contains("not recorded"), "{log}");
-        assert_eq!(
-            database.texts("SELECT use_count || ' ' || last_used_ip FROM api_key_usage"),
-            ["3 127.0.0.2"]
-        );
+database_test!(readiness_is_internal_and_sigterm_records_usage, |database: Database| {
+    let (key, _) = database.issue("127.0.0.2");
+    let (mut example, nginx) = serve(&database);
+    let ready = |address| http::get(address, "/ready", &[]).status;
+    wait_until("it is ready", || ready(example.listens_at()) == 200);
+    assert_eq!(ready(nginx.address), 404);
+    let bearer = [format!("Authorization: Bearer {key}")];
+    for _ in 0..3 {
+        get_from("127.0.0.2", nginx.address, "/whoami", &bearer);
     }
-);
+    example.signal("TERM");
+    assert!(example.wait_for_its_end().success());
+    let log = example.logged.lock().unwrap().clone();
+    assert!(log.contains("stopped") && !log.contains("not recorded"), "{log}");
+    assert_eq!(
+        database.texts("SELECT use_count || ' ' || last_used_ip FROM api_key_usage"),
+        ["3 127.0.0.2"]
+    );
+});

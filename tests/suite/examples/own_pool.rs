@@ -26,44 +26,35 @@ fn migrations(database: &Database) -> (PathBuf, DatabaseKind) {
 }
 
 // F14
-database_test!(
-    a_user_signs_up_as_its_header_says_and_who_is_refused_leaves_no_key,
-    |database: Database| {
-        let example = serve(&database);
-        let shown = header::paste_at(SOURCE, "own_pool", example.listens_at(), &database);
-        assert_eq!(shown, "Hello, user 1.\nThere is a user with this address already.\n");
-        assert_eq!(database.texts("SELECT email FROM users"), ["ada@example.org"]);
-        assert_eq!(database.texts("SELECT name || ' ' || owner FROM api_keys"), ["first 1"]);
-    }
-);
+database_test!(a_failed_sign_up_leaves_no_key, |database: Database| {
+    let example = serve(&database);
+    let shown = header::paste_at(SOURCE, "own_pool", example.listens_at(), &database);
+    assert_eq!(shown, "Hello, user 1.\nThere is a user with this address already.\n");
+    assert_eq!(database.texts("SELECT email FROM users"), ["ada@example.org"]);
+    assert_eq!(database.texts("SELECT name || ' ' || owner FROM api_keys"), ["first 1"]);
+});
 
 // E6, F14
-database_test!(
-    keys_take_no_connection_beside_its_pool_but_the_one_that_listens,
-    |database: Database| {
-        let example = serve(&database);
-        let (key, _) = database.issue("127.0.0.1");
-        let status = || http::get_with(example.listens_at(), "/me", &key).status;
-        wait_until("the key is there", || status() == 200);
-        if database.is_postgres() {
-            let connections = "SELECT cast(count(*) AS text) FROM pg_stat_activity \
+database_test!(keys_use_only_the_pool_and_one_listening_connection, |database: Database| {
+    let example = serve(&database);
+    let (key, _) = database.issue("127.0.0.1");
+    let status = || http::get_with(example.listens_at(), "/me", &key).status;
+    wait_until("the key is there", || status() == 200);
+    if database.is_postgres() {
+        let connections = "SELECT cast(count(*) AS text) FROM pg_stat_activity \
                  WHERE datname = current_database() AND pid <> pg_backend_pid()";
-            wait_until("four of the pool and one", || database.texts(connections) == ["5"]);
-        }
-        let log = example.logged.lock().unwrap().clone();
-        assert!(!log.contains("WARN"), "the pool is set up as advised: {log}");
+        wait_until("four of the pool and one", || database.texts(connections) == ["5"]);
     }
-);
+    let log = example.logged.lock().unwrap().clone();
+    assert!(!log.contains("WARN"), "the pool is set up as advised: {log}");
+});
 
 // F14
-database_test!(
-    its_copy_of_our_migrations_is_that_of_this_release_and_its_own_reverts_alone,
-    |database: Database| {
-        let (folder, backend) = migrations(&database);
-        assert!(copy_migrations(&folder, backend).unwrap().is_empty(), "one is missing");
-        let all = FileBasedMigrations::from_path(folder).unwrap();
-        let (ran, reverted) = database.run_and_revert_last(&all);
-        assert_eq!((ran.len(), reverted.as_str()), (3, "20260102000000"));
-        assert!(database.rows().is_empty(), "the keys' table is still there");
-    }
-);
+database_test!(its_copied_migrations_are_current_and_revert_apart, |database: Database| {
+    let (folder, backend) = migrations(&database);
+    assert!(copy_migrations(&folder, backend).unwrap().is_empty(), "one is missing");
+    let all = FileBasedMigrations::from_path(folder).unwrap();
+    let (ran, reverted) = database.run_and_revert_last(&all);
+    assert_eq!((ran.len(), reverted.as_str()), (3, "20260102000000"));
+    assert!(database.rows().is_empty(), "the keys' table is still there");
+});

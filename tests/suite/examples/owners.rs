@@ -16,17 +16,14 @@ fn serve(database: &Database) -> Example {
 }
 
 // E6, E9
-database_test!(
-    a_user_is_found_by_the_key_and_deleted_with_it_as_its_header_says,
-    |database: Database| {
-        let example = serve(&database);
-        let shown = header::paste_at(SOURCE, "owners", example.listens_at(), &database);
-        let refused = header::NOT_GOOD;
-        assert_eq!(shown, format!("Hello, ada. Your keys: first.\n{refused}"));
-        assert!(database.texts("SELECT name FROM users").is_empty());
-        assert!(database.rows().is_empty());
-    }
-);
+database_test!(deleting_a_user_deletes_its_keys, |database: Database| {
+    let example = serve(&database);
+    let shown = header::paste_at(SOURCE, "owners", example.listens_at(), &database);
+    let refused = header::NOT_GOOD;
+    assert_eq!(shown, format!("Hello, ada. Your keys: first.\n{refused}"));
+    assert!(database.texts("SELECT name FROM users").is_empty());
+    assert!(database.rows().is_empty());
+});
 
 // E6
 database_test!(

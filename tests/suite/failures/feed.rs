@@ -104,7 +104,7 @@ impl Scene {
 
 // E7, E2
 #[test]
-fn a_feed_whose_connection_is_lost_is_bounded_and_connects_again() {
+fn a_feed_with_a_lost_connection_reconnects_in_time() {
     let mut scene = Scene::new();
     scene.assert_bounded("lost", |scene| {
         let pid = scene.of_the_feed("pid");

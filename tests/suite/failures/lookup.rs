@@ -53,7 +53,7 @@ fn an_error_is_503_and_never_remembered_as_unknown() {
 
 // F9
 #[test]
-fn a_panic_in_a_store_is_503_logged_and_the_next_request_is_fine() {
+fn a_store_panic_is_a_logged_503_and_lookups_go_on() {
     let store = MemoryStore::default();
     let key = issue(&store);
     let faulty = faulty(store, 5, || panic!("a bug in somebody's store"));
@@ -102,7 +102,7 @@ fn hold_both_threads(server: &CountedServer, store: &FakeStore) -> Vec<http::Cli
 
 // F1, F2
 #[test]
-fn a_frozen_store_holds_a_bounded_number_of_threads_and_nothing_else() {
+fn a_frozen_store_blocks_a_bounded_number_of_threads() {
     let memory = MemoryStore::default();
     let key = issue(&memory);
     let store = FakeStore::held(memory);
@@ -210,8 +210,9 @@ fn a_request_whose_time_is_up_does_not_fail_those_who_joined_it() {
 }
 
 // E11
+// They take one place in the queue.
 #[test]
-fn a_thousand_first_requests_of_a_key_are_asked_once_and_take_one_place_in_the_queue() {
+fn a_thousand_cold_requests_share_one_lookup() {
     const REQUESTS: usize = 1100;
     allow_open_files(FILES);
     let memory = MemoryStore::default();
@@ -267,8 +268,9 @@ fn a_full_queue_is_503_at_once_and_recovers() {
 }
 
 // E1
+// The lookup was sent before the revocation and would still return an active key.
 #[test]
-fn a_request_begun_after_a_revocation_does_not_pass_by_an_older_look_up() {
+fn a_request_after_a_revocation_ignores_an_older_lookup() {
     let memory = MemoryStore::default();
     let slow = FakeStore::held(memory.clone());
     let issued = memory.issue(&NewKey::new("test", "0.0.0.0".parse().unwrap())).unwrap();
@@ -294,48 +296,45 @@ fn a_request_begun_after_a_revocation_does_not_pass_by_an_older_look_up() {
 }
 
 // E1, E6
-database_test!(
-    where_nothing_is_cached_a_change_is_in_force_for_the_next_request,
-    |database: Database| {
-        database.migrate();
-        let builder = database.builder().max_staleness(Duration::ZERO);
-        let keys = builder.build().unwrap();
-        let admin = keys.admin().unwrap();
-        let server = Server::start(keys.clone(), routes);
-        let status = |key: &str| http::get_with(server.address, "/guarded", key).status;
-        let sql = |set: &str, id: i64| {
-            database.execute(&format!("UPDATE api_keys SET {set} WHERE id = {id}")).unwrap();
-        };
-        let (key, id) = database.issue("0.0.0.0");
-        for _ in 0..3 {
-            assert_eq!(status(&key), 200);
-            admin.disable(id).unwrap();
-            assert_eq!(status(&key), 401, "disabled");
-            admin.enable(id).unwrap();
-            assert_eq!(status(&key), 200, "enabled");
-        }
-        for (set, back) in [
-            ("allowed_ips = '203.0.113.7'", "allowed_ips = '0.0.0.0'"),
-            ("expires_at = '2001-01-01 00:00:00+00:00'", "expires_at = NULL"),
-            ("disabled_at = '2001-01-01 00:00:00+00:00'", "disabled_at = NULL"),
-        ] {
-            sql(set, id);
-            assert_eq!(status(&key), 401, "{set}");
-            sql(back, id);
-            assert_eq!(status(&key), 200, "{back}");
-        }
-        admin.revoke(id).unwrap();
-        assert_eq!(status(&key), 401, "revoked");
-        let (other, other_id) = database.issue("0.0.0.0");
-        assert_eq!(status(&other), 200);
-        sql("revoked_at = '2001-01-01 00:00:00+00:00'", other_id);
-        assert_eq!(status(&other), 401, "revoked by SQL");
-        let (deleted, deleted_id) = database.issue("0.0.0.0");
-        assert_eq!(status(&deleted), 200);
-        database.execute(&format!("DELETE FROM api_keys WHERE id = {deleted_id}")).unwrap();
-        assert_eq!(status(&deleted), 401, "deleted");
+database_test!(without_a_cache_a_change_applies_to_the_next_request, |database: Database| {
+    database.migrate();
+    let builder = database.builder().max_staleness(Duration::ZERO);
+    let keys = builder.build().unwrap();
+    let admin = keys.admin().unwrap();
+    let server = Server::start(keys.clone(), routes);
+    let status = |key: &str| http::get_with(server.address, "/guarded", key).status;
+    let sql = |set: &str, id: i64| {
+        database.execute(&format!("UPDATE api_keys SET {set} WHERE id = {id}")).unwrap();
+    };
+    let (key, id) = database.issue("0.0.0.0");
+    for _ in 0..3 {
+        assert_eq!(status(&key), 200);
+        admin.disable(id).unwrap();
+        assert_eq!(status(&key), 401, "disabled");
+        admin.enable(id).unwrap();
+        assert_eq!(status(&key), 200, "enabled");
     }
-);
+    for (set, back) in [
+        ("allowed_ips = '203.0.113.7'", "allowed_ips = '0.0.0.0'"),
+        ("expires_at = '2001-01-01 00:00:00+00:00'", "expires_at = NULL"),
+        ("disabled_at = '2001-01-01 00:00:00+00:00'", "disabled_at = NULL"),
+    ] {
+        sql(set, id);
+        assert_eq!(status(&key), 401, "{set}");
+        sql(back, id);
+        assert_eq!(status(&key), 200, "{back}");
+    }
+    admin.revoke(id).unwrap();
+    assert_eq!(status(&key), 401, "revoked");
+    let (other, other_id) = database.issue("0.0.0.0");
+    assert_eq!(status(&other), 200);
+    sql("revoked_at = '2001-01-01 00:00:00+00:00'", other_id);
+    assert_eq!(status(&other), 401, "revoked by SQL");
+    let (deleted, deleted_id) = database.issue("0.0.0.0");
+    assert_eq!(status(&deleted), 200);
+    database.execute(&format!("DELETE FROM api_keys WHERE id = {deleted_id}")).unwrap();
+    assert_eq!(status(&deleted), 401, "deleted");
+});
 
 // F7
 #[test]

@@ -14,7 +14,7 @@ use crate::support::{
 
 // F1, F2, F3
 #[test]
-fn a_postgres_that_answers_nothing_is_503_within_the_deadline_and_health_is_200() {
+fn a_silent_postgres_is_503_within_the_deadline() {
     let database = Database::postgres();
     // Each is used once, so that nothing is known of it.
     let cold = database.issue_many(7);
@@ -115,7 +115,7 @@ database_test!(a_query_that_fails_is_503_and_not_an_unknown_key, |database: Data
 
 // E8, F8
 #[test]
-fn an_sqlite_file_without_its_triggers_that_takes_the_place_of_another_is_503() {
+fn a_replacing_sqlite_file_without_triggers_is_503() {
     let database = Database::sqlite();
     let server = Server::start(database.keys(), routes);
     let (key, _) = database.issue("0.0.0.0");

@@ -26,7 +26,7 @@ fn pooled(database: &Database) -> AppKeys {
 
 // E9
 #[test]
-fn through_a_transaction_pooler_look_ups_administration_and_usage_are_without_an_error() {
+fn everything_works_through_a_transaction_pooler() {
     const CLIENTS: usize = 8;
     let database = Database::postgres();
     let known = database.issue_many(400);
@@ -72,8 +72,7 @@ fn through_a_transaction_pooler_look_ups_administration_and_usage_are_without_an
 
 // E9
 #[test]
-fn through_a_transaction_pooler_a_revocation_reaches_every_service_within_a_second_which_is_said_once()
- {
+fn a_revocation_spreads_within_a_second_through_a_pooler() {
     let database = Database::postgres();
     let known = database.issue_many(10);
     let services = [(); 2].map(|()| Server::start(pooled(&database), routes));

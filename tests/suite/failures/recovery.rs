@@ -105,8 +105,9 @@ impl Scene {
 }
 
 // F3, F4
+// Whether it refused connections, was frozen, was shut down or crashed.
 #[test]
-fn a_postgres_that_was_away_is_used_within_a_second_whatever_had_become_of_it() {
+fn a_returning_postgres_is_used_within_a_second() {
     type Step = fn(&Scene);
     let outages: [(&str, Step, Step); 5] = [
         ("refused connections", |at| at.proxy.cut(), |at| at.proxy.pass()),
@@ -125,7 +126,7 @@ fn a_postgres_that_was_away_is_used_within_a_second_whatever_had_become_of_it() 
 
 // F4
 #[test]
-fn a_postgres_that_lost_a_process_and_restarts_itself_is_used_within_a_second() {
+fn a_postgres_that_lost_a_process_is_used_within_a_second() {
     let mut scene = Scene::new();
     let name = scene.database.name().to_owned();
     for _ in 0..3 {
@@ -143,7 +144,7 @@ fn a_postgres_that_lost_a_process_and_restarts_itself_is_used_within_a_second() 
 
 // F2, F3, F4
 #[test]
-fn connections_that_died_without_a_word_are_given_up_and_new_ones_used() {
+fn silently_dead_connections_are_replaced() {
     let mut scene = Scene::new();
     scene.first_success();
     scene.proxy.swallow_existing();

@@ -174,8 +174,9 @@ impl Seen {
 }
 
 // F1, F2, F3, F4
+// Cached keys are used for as long as they may be.
 #[test]
-fn a_frozen_postgres_holds_no_worker_and_what_is_known_of_keys_is_used_as_long_as_it_may_be() {
+fn a_frozen_postgres_blocks_no_worker() {
     let server = OwnServer::start();
     let database = server.database();
     let url = database.migrate().url();
@@ -185,7 +186,7 @@ fn a_frozen_postgres_holds_no_worker_and_what_is_known_of_keys_is_used_as_long_a
 
 // F1, F3, F4
 #[test]
-fn a_postgres_that_is_gone_leaves_what_is_known_of_keys_usable_as_long_as_it_may_be() {
+fn cached_keys_work_for_a_time_without_postgres() {
     let database = Database::postgres();
     let proxy = Proxy::start(database.migrate().server());
     let url = database.url_at(proxy.address);
@@ -195,7 +196,7 @@ fn a_postgres_that_is_gone_leaves_what_is_known_of_keys_usable_as_long_as_it_may
 
 // F1, F2, F6
 #[test]
-fn a_postgres_that_answers_late_is_waited_for_until_the_deadline_and_no_longer() {
+fn a_slow_postgres_is_awaited_until_the_deadline() {
     let database = Database::postgres();
     let proxy = Proxy::start(database.migrate().server());
     let url = database.url_at(proxy.address);
@@ -208,7 +209,7 @@ fn a_postgres_that_answers_late_is_waited_for_until_the_deadline_and_no_longer()
 
 // F6
 #[test]
-fn more_keys_than_a_late_postgres_can_answer_for_are_refused_within_the_deadline() {
+fn a_slow_postgres_sheds_load_within_the_deadline() {
     const CLIENTS: usize = 400;
     let database = Database::postgres();
     let (key, _) = database.issue("0.0.0.0");
@@ -248,7 +249,7 @@ fn more_keys_than_a_late_postgres_can_answer_for_are_refused_within_the_deadline
 
 // F2, F3
 #[test]
-fn a_service_without_its_database_says_so_once_and_has_no_more_threads_than_before() {
+fn an_outage_is_logged_once_and_adds_no_threads() {
     /// Look-up threads that may be given up, and feeds.
     const ABANDONED: usize = 8 + 4;
     let server = OwnServer::start();

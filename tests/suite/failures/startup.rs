@@ -25,26 +25,23 @@ database_test!(start_up_refuses_missing_and_incompatible_tables, |database: Data
 });
 
 // F8
-database_test!(
-    a_service_makes_its_tables_first_where_it_says_so_and_says_what_stops_it,
-    |database: Database| {
-        database.builder().build().expect_err("no tables");
-        for _ in 0..2 {
-            let builder = database.builder().migrate().unwrap();
-            builder.build().unwrap();
-        }
-        let elsewhere = AppKeys::builder().store(MemoryStore::default());
-        assert!(elsewhere.migrate().expect_err("no database").is_config());
-        let port = free_ports().next().unwrap();
-        let away = format!("postgres://somebody:secret@127.0.0.1:{port}/shop");
-        let error = AppKeys::builder().database_url(away).migrate().expect_err("nobody is there");
-        assert!(error.is_database(), "{error}");
-        // As `main` shows it, and without the password.
-        assert_eq!(format!("{error:?}"), error.to_string());
-        assert!(error.to_string().contains(&format!("127.0.0.1:{port}/shop: ")));
-        assert!(!error.to_string().contains("secret"));
+database_test!(a_service_can_migrate_at_start_up, |database: Database| {
+    database.builder().build().expect_err("no tables");
+    for _ in 0..2 {
+        let builder = database.builder().migrate().unwrap();
+        builder.build().unwrap();
     }
-);
+    let elsewhere = AppKeys::builder().store(MemoryStore::default());
+    assert!(elsewhere.migrate().expect_err("no database").is_config());
+    let port = free_ports().next().unwrap();
+    let away = format!("postgres://somebody:secret@127.0.0.1:{port}/shop");
+    let error = AppKeys::builder().database_url(away).migrate().expect_err("nobody is there");
+    assert!(error.is_database(), "{error}");
+    // As `main` shows it, and without the password.
+    assert_eq!(format!("{error:?}"), error.to_string());
+    assert!(error.to_string().contains(&format!("127.0.0.1:{port}/shop: ")));
+    assert!(!error.to_string().contains("secret"));
+});
 
 // F8
 database_test!(
@@ -114,7 +111,7 @@ database_test!(start_up_refuses_a_table_that_lost_a_trigger, |database: Database
 
 // F8
 #[test]
-fn start_up_without_a_database_is_a_clear_error_without_the_password() {
+fn start_up_without_a_database_hides_the_password() {
     // A port that the system gives nobody by itself, so that it stays closed.
     let closed = free_ports().find(|port| TcpListener::bind(("127.0.0.1", *port)).is_ok()).unwrap();
     let error = AppKeys::builder()

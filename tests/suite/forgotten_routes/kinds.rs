@@ -97,7 +97,7 @@ async fn a_forgotten_route_for_every_method_is_caught() {
 
 // B15
 #[actix_web::test]
-async fn a_route_for_every_method_is_caught_behind_one_that_is_guarded() {
+async fn an_open_route_behind_a_guarded_one_is_found() {
     let resource =
         web::resource("/x").route(web::get().to(guarded)).route(web::route().to(forgotten));
     assert_open(
@@ -144,7 +144,7 @@ async fn a_forgotten_default_service_is_caught() {
 
 // B15
 #[actix_web::test]
-async fn a_forgotten_default_service_is_caught_for_the_one_method_it_answers() {
+async fn a_forgotten_default_service_is_found() {
     let only_post = async |request: HttpRequest| {
         if request.method() == Method::POST {
             HttpResponse::Ok().body("for anyone")
@@ -158,7 +158,7 @@ async fn a_forgotten_default_service_is_caught_for_the_one_method_it_answers() {
 
 // B15
 #[actix_web::test]
-async fn a_default_service_that_is_guarded_hides_no_scope_that_is_open() {
+async fn a_guarded_default_service_hides_no_open_scope() {
     let app = App::new()
         .default_service(web::to(guarded))
         .service(web::scope("/open").default_service(web::to(forgotten)))
@@ -236,7 +236,7 @@ async fn a_forgotten_redirect_is_caught() {
 
 // B15
 #[actix_web::test]
-async fn what_stands_behind_the_middleware_is_guarded_and_what_stands_beside_it_is_caught() {
+async fn only_routes_beside_the_middleware_are_violations() {
     let folder = folder("middleware");
     let app = App::new()
         .service(

@@ -52,7 +52,7 @@ async fn a_handler_that_only_takes_the_key_or_the_body_is_no_refusal() {
 
 // B15
 #[actix_web::test]
-async fn what_an_optional_attribute_lets_through_is_to_be_named_as_public() {
+async fn an_optional_route_must_be_named_as_public() {
     let app = || App::new().route("/menu", web::get().to(optional));
     assert_eq!(
         faults(app(), public([])).await,
@@ -101,7 +101,7 @@ async fn a_public_name_covers_its_own_method_alone() {
 
 // B15
 #[actix_web::test]
-async fn a_name_that_fits_nothing_or_is_refused_or_has_no_reason_fails() {
+async fn a_public_name_must_match_an_open_route_and_have_a_reason() {
     let app = App::new().service(guarded_service).service(forgotten_service);
     let exceptions = public([
         ("GET /service", "the load balancer asks it"),
@@ -142,7 +142,7 @@ async fn an_application_without_keys_is_told_so() {
 
 // B15
 #[actix_web::test]
-async fn middleware_around_hides_neither_a_refusal_nor_a_forgotten_route() {
+async fn outer_middleware_hides_no_rejection_and_no_open_route() {
     let app = App::new()
         .service(guarded_service)
         .service(web::scope("/scope").wrap(Logger::default()).route("/x", web::get().to(forgotten)))
@@ -202,7 +202,7 @@ async fn external_resources_are_listed_and_not_called() {
 
 // B15
 #[actix_web::test]
-async fn a_service_of_ones_own_that_guards_some_of_its_paths_is_not_passed() {
+async fn a_partly_guarded_custom_service_is_a_violation() {
     struct Mounted;
     impl actix_web::dev::HttpServiceFactory for Mounted {
         fn register(self, config: &mut actix_web::dev::AppService) {

@@ -4,7 +4,7 @@ use super::*;
 
 // B15
 #[actix_web::test]
-async fn a_route_behind_actix_webs_own_guards_is_called_with_what_they_ask_for() {
+async fn known_guards_of_actix_web_are_satisfied() {
     let app = App::new()
         .service(
             web::resource("/versioned")
@@ -26,7 +26,7 @@ async fn a_route_behind_actix_webs_own_guards_is_called_with_what_they_ask_for()
 
 // B15
 #[actix_web::test]
-async fn a_route_behind_a_guard_of_ones_own_is_listed_as_unseen_and_fails() {
+async fn a_route_behind_a_custom_guard_is_unseen() {
     let app = || {
         App::new().service(
             web::resource("/beta")
@@ -50,7 +50,7 @@ async fn a_route_behind_a_guard_of_ones_own_is_listed_as_unseen_and_fails() {
 
 // B15
 #[actix_web::test]
-async fn a_scope_behind_a_guard_of_ones_own_is_listed_as_unseen_and_fails() {
+async fn a_scope_behind_a_custom_guard_is_unseen() {
     let scope =
         web::scope("/beta").guard(guard::fn_guard(|_| false)).route("/x", web::get().to(forgotten));
     let found = faults(App::new().service(scope), public([])).await;
@@ -130,8 +130,9 @@ async fn a_resource_before_a_scope_that_takes_any_path_passes() {
 }
 
 // B15
+// Another route takes every one of its requests, so that its rejection proves nothing.
 #[actix_web::test]
-async fn a_route_that_another_takes_every_request_of_is_not_passed_for_its_refusal() {
+async fn a_shadowed_route_is_not_counted_as_guarded() {
     let app = App::new()
         .service(web::resource("/{any}").to(guarded))
         .route("/x", web::get().to(forgotten));

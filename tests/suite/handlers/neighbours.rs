@@ -84,7 +84,7 @@ fn fields(line: &str) -> Vec<&str> {
 
 // B13, G1
 #[test]
-fn a_span_above_or_below_records_the_handler_s_own_arguments_and_never_the_request() {
+fn a_span_records_the_arguments_and_never_the_request() {
     spans::install();
     let database = Database::sqlite();
     let server = Server::start(database.keys(), span_routes);
@@ -194,7 +194,7 @@ fn protected_routes(config: &mut web::ServiceConfig) {
 
 // B13
 #[test]
-fn a_handler_under_or_above_protect_asks_for_the_key_and_then_for_the_authority() {
+fn with_protect_the_key_is_checked_before_the_authority() {
     let paths = [
         ("/grants/protected/below", "/grants/protected/below", " test"),
         ("/grants/protected/above", "/grants/protected/above", " test"),
@@ -325,7 +325,7 @@ mod elsewhere {
 
 // B13
 #[test]
-fn with_the_runtime_and_actix_web_under_other_names_handlers_are_guarded() {
+fn renamed_dependencies_do_not_break_the_attribute() {
     guarded(
         |config| {
             let paths = ["/renamed/plain", "/renamed/keyed", "/renamed/quoted", "/renamed/facade"];

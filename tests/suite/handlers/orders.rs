@@ -92,7 +92,7 @@ methods! {
 
 // B12, B13
 #[test]
-fn above_and_below_the_macro_of_every_method_a_handler_is_guarded_and_registered_once() {
+fn above_and_below_each_route_macro_a_handler_is_guarded() {
     guarded(method_routes, &method_cases());
 }
 
@@ -161,7 +161,7 @@ mod several {
 
 // B12, B13
 #[test]
-fn above_below_and_between_the_macros_of_several_routes_all_are_guarded() {
+fn among_several_route_macros_all_routes_are_guarded() {
     let answers = |method, path| {
         let answer = format!("{path} {method}");
         case(method, path).answers(200, answer)
@@ -319,7 +319,7 @@ const WRAPPED: [&str; 3] = ["/wrapped/below", "/wrapped/above", "/wrapped/route"
 
 // B13
 #[test]
-fn a_route_macro_s_own_guard_and_middleware_stand_around_the_attribute() {
+fn guards_and_middleware_of_a_route_macro_run_first() {
     guarded(wrapped_routes, &WRAPPED.map(|path| case("GET", path).line("X-Door: open")));
     let database = Database::sqlite();
     let server = Server::start(database.keys(), wrapped_routes);

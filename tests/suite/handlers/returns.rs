@@ -238,7 +238,7 @@ mod copies {
 
 // B13, D5
 #[test]
-fn the_attribute_adds_cache_headers_to_an_answer_and_changes_nothing_else() {
+fn the_attribute_only_adds_cache_headers() {
     let database = Database::sqlite();
     let guarded = Server::start(database.keys(), copies::routes);
     let bare = Server::configured(|config| {

@@ -112,7 +112,7 @@ fn no_spelling_of_a_path_gets_round_the_scope() {
 
 // D5
 #[test]
-fn with_a_key_files_are_served_as_ever_and_kept_from_shared_caches() {
+fn with_a_key_files_are_served_as_private() {
     let (database, folder) = (Database::sqlite(), Folder::new());
     let server = served(database.keys(), folder.0.clone());
     let key = bearer(&database.issue("0.0.0.0").0);

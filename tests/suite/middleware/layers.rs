@@ -141,7 +141,7 @@ impl ResponseError for NoTea {
 
 // D5
 #[test]
-fn an_error_of_a_middleware_inside_stays_that_error_and_is_kept_from_shared_caches() {
+fn an_inner_middleware_error_stays_and_is_private() {
     let database = Database::sqlite();
     let keys = database.keys();
     let (key, _) = database.issue("0.0.0.0");
@@ -345,7 +345,7 @@ fn it_is_ready_when_what_it_is_wrapped_around_is() {
 
 // B12
 #[test]
-fn a_scope_chosen_by_a_guard_of_actix_is_judged_where_it_is_chosen() {
+fn a_scope_chosen_by_an_actix_guard_is_checked() {
     let database = Database::sqlite();
     let server = Server::start(database.keys(), |config| {
         let reads = web::scope("/chosen")

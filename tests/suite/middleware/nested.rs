@@ -100,8 +100,9 @@ fn the_stricter_of_two_nested_checks_wins() {
 }
 
 // D1
+// The rejection names the scopes of the check that it comes from.
 #[test]
-fn the_scopes_of_both_are_needed_and_the_refusal_names_those_of_whom_it_comes_from() {
+fn nested_checks_need_the_scopes_of_both() {
     let database = Database::sqlite();
     let server = Server::start(database.keys(), routes);
     let answer = |scopes: &str| {
@@ -154,7 +155,7 @@ fn headers_are_added_once_however_many_checks_there_are() {
 
 // D1
 #[test]
-fn a_handler_that_insists_on_a_key_below_an_optional_middleware_is_500_for_nobody() {
+fn requiring_a_key_below_an_optional_middleware_is_500() {
     let database = Database::sqlite();
     let server = Server::start(database.keys(), routes);
     let path = "/optional/mistaken-below-optional";

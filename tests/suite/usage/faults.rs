@@ -97,39 +97,36 @@ fn a_postgres_that_is_gone_and_comes_back_loses_no_use() {
 }
 
 // F11
-database_test!(
-    a_table_that_somebody_locks_holds_up_no_request_and_loses_no_use,
-    |database: Database| {
-        fn hold<C: Connection>(database: &Database, sql: &str, meanwhile: impl FnOnce()) {
-            let mut connection = C::establish(database.url()).unwrap();
-            connection.batch_execute(sql).unwrap();
-            meanwhile();
-            connection.batch_execute("ROLLBACK").unwrap();
-        }
-        let keys = recording(&database, SOON).build().unwrap();
-        let server = Server::start(keys.clone(), routes);
-        let (key, id) = database.issue("0.0.0.0");
-        let meanwhile = || {
-            let mut longest = Duration::ZERO;
-            for _ in 0..30 {
-                let began = Instant::now();
-                assert_eq!(http::get_with(server.address, "/guarded", &key).status, 200);
-                // That it is answered at all shows that it waits for nobody: the table stays locked.
-                longest = longest.max(began.elapsed());
-                thread::sleep(Duration::from_millis(20));
-            }
-            println!("a request took {longest:?} at most");
-            assert!(!keys.close(Duration::from_millis(300)));
-        };
-        if database.is_postgres() {
-            hold::<PgConnection>(&database, "BEGIN; LOCK TABLE api_key_usage", meanwhile);
-        } else {
-            hold::<SqliteConnection>(&database, "BEGIN EXCLUSIVE", meanwhile);
-        }
-        assert!(keys.close(PATIENCE));
-        assert_eq!(count(&database, id), 30);
+database_test!(a_locked_table_delays_no_request_and_loses_no_usage, |database: Database| {
+    fn hold<C: Connection>(database: &Database, sql: &str, meanwhile: impl FnOnce()) {
+        let mut connection = C::establish(database.url()).unwrap();
+        connection.batch_execute(sql).unwrap();
+        meanwhile();
+        connection.batch_execute("ROLLBACK").unwrap();
     }
-);
+    let keys = recording(&database, SOON).build().unwrap();
+    let server = Server::start(keys.clone(), routes);
+    let (key, id) = database.issue("0.0.0.0");
+    let meanwhile = || {
+        let mut longest = Duration::ZERO;
+        for _ in 0..30 {
+            let began = Instant::now();
+            assert_eq!(http::get_with(server.address, "/guarded", &key).status, 200);
+            // That it is answered at all shows that it waits for nobody: the table stays locked.
+            longest = longest.max(began.elapsed());
+            thread::sleep(Duration::from_millis(20));
+        }
+        println!("a request took {longest:?} at most");
+        assert!(!keys.close(Duration::from_millis(300)));
+    };
+    if database.is_postgres() {
+        hold::<PgConnection>(&database, "BEGIN; LOCK TABLE api_key_usage", meanwhile);
+    } else {
+        hold::<SqliteConnection>(&database, "BEGIN EXCLUSIVE", meanwhile);
+    }
+    assert!(keys.close(PATIENCE));
+    assert_eq!(count(&database, id), 30);
+});
 
 // F11
 database_test!(a_key_that_was_deleted_meanwhile_fails_no_other, |database: Database| {
@@ -156,7 +153,7 @@ database_test!(a_key_that_was_deleted_meanwhile_fails_no_other, |database: Datab
 
 // F11, E9
 #[test]
-fn a_role_that_may_not_record_uses_serves_and_records_them_once_it_may() {
+fn without_the_grant_usage_is_kept_until_it_is_given() {
     let database = Database::postgres();
     let role = role_with_the_documented_grants(database.migrate());
     let name = database.url().rsplit_once('/').unwrap().1.to_owned();
@@ -181,7 +178,7 @@ fn a_role_that_may_not_record_uses_serves_and_records_them_once_it_may() {
 
 // F11
 #[test]
-fn dropping_the_last_handle_does_not_wait_for_a_postgres_that_answers_nothing() {
+fn dropping_keys_does_not_wait_for_a_silent_postgres() {
     let database = Database::postgres();
     let (key, id) = database.issue("0.0.0.0");
     let proxy = Proxy::start(database.server());
@@ -208,7 +205,7 @@ fn dropping_the_last_handle_does_not_wait_for_a_postgres_that_answers_nothing() 
 
 // F11
 #[test]
-fn dropping_the_last_handle_does_not_wait_for_a_lock_of_an_sqlite_file() {
+fn dropping_keys_does_not_wait_for_an_sqlite_lock() {
     let database = Database::sqlite();
     let (key, _) = database.issue("0.0.0.0");
     let keys = recording(&database, NEVER).build().unwrap();
@@ -224,8 +221,9 @@ fn dropping_the_last_handle_does_not_wait_for_a_lock_of_an_sqlite_file() {
 }
 
 // F11, E13
+// The flush of usage waits for locks less long than Postgres waits before it looks for deadlocks.
 #[test]
-fn whoever_deletes_keys_never_loses_a_deadlock_to_a_count_of_their_uses() {
+fn deleting_keys_never_loses_a_deadlock_to_usage() {
     let database = Database::postgres();
     database.migrate();
     let [first, second, third] = [0, 1, 2].map(|_| database.issue("0.0.0.0").1);

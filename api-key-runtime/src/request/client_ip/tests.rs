@@ -175,7 +175,7 @@ fn a_hop_that_does_not_parse_makes_the_caller_unknown() {
 
 // C5
 #[test]
-fn a_trusted_peer_without_the_header_is_nobody_and_not_the_proxy() {
+fn a_trusted_peer_without_the_header_is_an_unknown_client() {
     assert_eq!(caller(&trusting(&["10.0.0.1"]), "10.0.0.1", &[]), None);
 }
 

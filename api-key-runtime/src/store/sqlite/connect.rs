@@ -93,7 +93,7 @@ mod tests {
 
     // E13, F10
     #[test]
-    fn every_sqlite_connection_waits_survives_a_power_cut_and_fires_every_trigger() {
+    fn sqlite_connections_get_the_required_pragmas() {
         use diesel::{RunQueryDsl as _, sql_query, sql_types};
         #[derive(diesel::QueryableByName)]
         struct Setting {

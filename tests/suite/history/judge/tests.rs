@@ -95,7 +95,7 @@ fn ms(milliseconds: u64) -> Moment {
 }
 
 #[test]
-fn a_revoked_key_may_be_accepted_until_the_bound_and_not_a_millisecond_longer() {
+fn a_revoked_key_may_be_accepted_until_the_bound() {
     let story =
         |began| Story::new().changed(2000..=2010, Change::Revoke).asked(began..=9000, Accepted);
     // While it is being revoked both is right, and what began in time may end whenever it does.
@@ -107,7 +107,7 @@ fn a_revoked_key_may_be_accepted_until_the_bound_and_not_a_millisecond_longer() 
 }
 
 #[test]
-fn a_key_that_is_disabled_narrowed_or_deleted_is_bound_as_one_that_is_revoked() {
+fn other_restrictions_have_the_bound_of_a_revocation() {
     for change in [Change::Disable, Change::Delete, Change::Allow(Allowed::Only(Caller::Abroad))] {
         let story = |began| Story::new().changed(2000..=2010, change).asked(began..=9000, Accepted);
         story(2010 + BOUND).breaks_nothing();
@@ -116,7 +116,7 @@ fn a_key_that_is_disabled_narrowed_or_deleted_is_bound_as_one_that_is_revoked() 
 }
 
 #[test]
-fn a_key_that_was_let_in_again_may_be_refused_until_the_bound_and_no_longer() {
+fn an_enabled_key_may_be_rejected_until_the_bound() {
     for (first, then) in [
         (Change::Disable, Change::Enable),
         (Change::Allow(Allowed::Only(Caller::Abroad)), Change::Allow(Allowed::Anyone)),
@@ -170,7 +170,7 @@ fn addresses_are_judged_by_where_a_request_comes_from() {
 }
 
 #[test]
-fn an_expired_key_is_accepted_no_moment_longer_whatever_a_server_may_be_behind() {
+fn an_expired_key_is_rejected_at_once() {
     let story = |began, answer| {
         Story::new()
             .changed(1000..=1010, Change::ExpireAt(Some(ms(5000))))
@@ -183,7 +183,7 @@ fn an_expired_key_is_accepted_no_moment_longer_whatever_a_server_may_be_behind()
 }
 
 #[test]
-fn a_change_of_unknown_outcome_makes_both_right_and_one_that_was_undone_neither() {
+fn a_change_of_unknown_outcome_allows_both_answers() {
     let story = |outcome, answer| {
         Story::new()
             .change(1000..=1010, Change::Revoke, By::Sql, outcome)
@@ -272,7 +272,7 @@ fn what_a_server_refused_as_revoked_it_never_accepts_again() {
 }
 
 #[test]
-fn unavailable_and_lost_say_nothing_of_a_key_and_any_other_status_is_wrong() {
+fn unavailable_and_lost_answers_prove_nothing() {
     for answer in [Unavailable, Lost] {
         Story::new().asked(5000..=5010, answer).breaks_nothing();
         Story::new()
@@ -286,7 +286,7 @@ fn unavailable_and_lost_say_nothing_of_a_key_and_any_other_status_is_wrong() {
 }
 
 #[test]
-fn when_all_is_quiet_every_server_that_runs_answers_what_the_row_says() {
+fn at_rest_every_server_answers_by_the_row() {
     let both = |answer| {
         Story::new()
             .asked_of(1, 5000..=5010, answer)
@@ -337,7 +337,7 @@ fn how_far_a_server_was_behind_is_measured() {
 }
 
 #[test]
-fn a_violation_shows_the_changes_of_the_key_and_what_the_server_answered() {
+fn a_violation_shows_the_changes_and_the_answers() {
     let story = Story::new()
         .changed(2000..=2010, Change::Revoke)
         .asked(2100..=2110, Accepted)

@@ -230,7 +230,7 @@ mod tests {
 
     // E7
     #[test]
-    fn a_read_goes_on_from_another_only_where_nothing_says_otherwise() {
+    fn a_read_resumes_only_where_nothing_forbids_it() {
         assert!(follows(|_| {}));
         assert!(follows(|now| now.snapshot = since().snapshot));
         assert!(follows(|now| now.process = 1), "another one of a pool");
