@@ -8,6 +8,7 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
+    fmt::Write as _,
     fs,
     path::{Path, PathBuf},
 };
@@ -95,13 +96,13 @@ fn render(tests: &Tests) -> String {
     let mut text = HEAD.to_owned();
     for line in SENTENCES.lines() {
         if let Some((requirement, sentence)) = requirement(line) {
-            text.push_str(&format!("- **{}{}**{sentence}\n", requirement.0, requirement.1));
+            writeln!(text, "- **{}{}**{sentence}", requirement.0, requirement.1).unwrap();
             for (file, names) in &tests[&requirement] {
                 let names: Vec<String> = names.iter().map(|name| format!("`{name}`")).collect();
-                text.push_str(&format!("  - {file}: {}\n", names.join(", ")));
+                writeln!(text, "  - {file}: {}", names.join(", ")).unwrap();
             }
         } else if !line.is_empty() {
-            text.push_str(&format!("\n## {line}\n\n"));
+            writeln!(text, "\n## {line}\n").unwrap();
         }
     }
     format!("{text}\n{TAIL}")
