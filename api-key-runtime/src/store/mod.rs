@@ -18,8 +18,6 @@ mod diesel_store;
 #[cfg(feature = "_diesel")]
 mod key_connection;
 #[cfg(feature = "_diesel")]
-mod migration_files;
-#[cfg(feature = "_diesel")]
 mod migrations;
 #[cfg(feature = "_diesel")]
 mod pepper_check;
@@ -56,7 +54,7 @@ pub(crate) use self::{
 pub use self::{
     diesel_store::DieselStore,
     key_connection::KeyConnection,
-    migration_files::{DatabaseKind, copy_migrations},
+    migrations::{DatabaseKind, copy_migrations},
 };
 
 /// A store of API keys.
