@@ -7,7 +7,7 @@ use crate::{
     cache::Cache,
     clock::{Clock, MonotonicTime, to_stored},
     key::{Digester, KeyForm},
-    store::{Changed, Database, KeyConnection, Table, Unchanged},
+    store::{Changed, Database, KeyConnection, Table, TransactionError},
 };
 
 /// Issues, lists and changes the keys of a database.
@@ -158,15 +158,15 @@ impl Admin {
         self.done(self.table.set_disabled(id, None))
     }
 
-    /// Has this process forget the key, before whoever changed it is told that it is done.
-    fn done(&self, done: Result<KeyRecord, Unchanged>) -> Result<KeyRecord, Error> {
+    /// Applies a change to this process's cache before its caller learns that it is done.
+    fn done(&self, done: Result<KeyRecord, TransactionError>) -> Result<KeyRecord, Error> {
         if let Some(cache) = &self.cache {
             match &done {
                 Ok(record) => cache.changed(record, MonotonicTime::now()),
-                Err(unchanged) if unchanged.perhaps_changed => cache.apply(&Changed::Everything),
+                Err(error) if error.maybe_committed() => cache.apply(&Changed::Everything),
                 Err(_) => {}
             }
         }
-        done.map_err(|unchanged| unchanged.error)
+        done.map_err(|error| self.table.error_of(error))
     }
 }

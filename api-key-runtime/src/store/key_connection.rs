@@ -24,7 +24,7 @@ macro_rules! key_connection {
             fn issue_in_transaction(&mut self, new: &KeyRecord) -> Result<KeyRecord, Error> {
                 use $queries as queries;
                 queries::issue_in_transaction(self, new)
-                    .map_err(TransactionError::into_error_of_yours)
+                    .map_err(TransactionError::into_error_of_open_transaction)
             }
         }
     };

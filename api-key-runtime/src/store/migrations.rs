@@ -12,7 +12,7 @@ use diesel::{
 };
 use diesel_migrations::MigrationHarness;
 
-use super::{Connection, Database, connection::Missing};
+use super::{Connection, Database, TransactionError, connection::Missing};
 use crate::Error;
 
 /// A kind of database that the tables come for.
@@ -52,63 +52,64 @@ const SQLITE: &[Migration] =
 #[cfg(feature = "postgres")]
 const ADVISORY_LOCK: i64 = 0x0061_7070_2d6b_6579;
 
-type BoxError = Box<dyn std::error::Error + Send + Sync>;
-
-/// Brings a database to the newest tables, making the file where there is none, and answers the versions it ran.
+/// Brings a database to the newest tables, creating the file if it is missing, and returns the versions that ran.
 ///
 /// All of it is one transaction under a lock: ten replicas may start at once, and one that fails leaves nothing half-done.
 pub(crate) fn migrate(database: &Database) -> Result<Vec<String>, Error> {
-    let failed = |source: BoxError| {
-        Error::database(
-            format!("the migrations of {database} did not run, and nothing was changed"),
-            source,
-        )
-    };
     match Connection::open_or(database, Missing::Create)? {
         #[cfg(feature = "postgres")]
-        Connection::Postgres(mut connection) => migrate_postgres(&mut connection),
+        Connection::Postgres(mut connection) => migrate_postgres(database, &mut connection),
         #[cfg(feature = "postgres")]
-        Connection::PooledPostgres(mut connection) => migrate_postgres(&mut connection),
+        Connection::PooledPostgres(mut connection) => migrate_postgres(database, &mut connection),
         #[cfg(feature = "sqlite")]
-        Connection::Sqlite(mut connection) => migrate_sqlite(&mut connection),
+        Connection::Sqlite(mut connection) => migrate_sqlite(database, &mut connection),
         #[cfg(feature = "sqlite")]
-        Connection::PooledSqlite(mut connection) => migrate_sqlite(&mut connection),
+        Connection::PooledSqlite(mut connection) => migrate_sqlite(database, &mut connection),
     }
-    .map_err(|Failed(source)| failed(source))
+    .map_err(|error| error.into_error_or(|source| not_migrated(database, source)))
 }
 
 #[cfg(feature = "postgres")]
-fn migrate_postgres(connection: &mut diesel::PgConnection) -> Result<Vec<String>, Failed> {
+fn migrate_postgres(
+    database: &Database,
+    connection: &mut diesel::PgConnection,
+) -> Result<Vec<String>, TransactionError> {
     use diesel::{Connection as _, RunQueryDsl as _, sql_query, sql_types};
     connection.transaction(|connection| {
         sql_query("SELECT pg_advisory_xact_lock($1)")
             .bind::<sql_types::BigInt, _>(ADVISORY_LOCK)
-            .execute(connection)
-            .map_err(Failed::from)?;
-        run(connection, POSTGRES)
+            .execute(connection)?;
+        run(database, connection, POSTGRES)
     })
 }
 
 #[cfg(feature = "sqlite")]
-fn migrate_sqlite(connection: &mut diesel::SqliteConnection) -> Result<Vec<String>, Failed> {
-    connection.exclusive_transaction(|connection| run(connection, SQLITE))
+fn migrate_sqlite(
+    database: &Database,
+    connection: &mut diesel::SqliteConnection,
+) -> Result<Vec<String>, TransactionError> {
+    connection.exclusive_transaction(|connection| run(database, connection, SQLITE))
 }
 
 fn run<DB: Backend>(
+    database: &Database,
     connection: &mut impl MigrationHarness<DB>,
     migrations: &'static [Migration],
-) -> Result<Vec<String>, Failed> {
-    let versions = connection.run_pending_migrations(Embedded(migrations)).map_err(Failed)?;
+) -> Result<Vec<String>, TransactionError> {
+    let versions = connection
+        .run_pending_migrations(Embedded(migrations))
+        .map_err(|source| not_migrated(database, source))?;
     Ok(versions.iter().map(ToString::to_string).collect())
 }
 
-/// Either kind of error, for one that can come out of a transaction.
-struct Failed(BoxError);
-
-impl From<diesel::result::Error> for Failed {
-    fn from(error: diesel::result::Error) -> Self {
-        Self(error.into())
-    }
+fn not_migrated(
+    database: &Database,
+    source: impl Into<Box<dyn std::error::Error + Send + Sync>>,
+) -> Error {
+    Error::database(
+        format!("the migrations of {database} did not run, and nothing was changed"),
+        source,
+    )
 }
 
 /// The migrations as Diesel takes them.

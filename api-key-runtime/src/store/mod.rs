@@ -40,15 +40,10 @@ mod usage;
 
 pub use self::changes::{ChangeFeed, Changed, Changes};
 #[cfg(feature = "_diesel")]
-use self::{
-    connection::{Connection, on_either},
-    transaction_error::TransactionError,
-};
+use self::connection::{Connection, on_either};
 #[cfg(feature = "_diesel")]
 pub(crate) use self::{
-    database::Database,
-    migrations::migrate,
-    table::{Table, Unchanged},
+    database::Database, migrations::migrate, table::Table, transaction_error::TransactionError,
 };
 #[cfg(feature = "_diesel")]
 pub use self::{

@@ -12,13 +12,6 @@ use crate::{Error, KeyRecord, KeyUsage};
 #[derive(Clone, Debug)]
 pub(crate) struct Table(Database);
 
-/// Why a change was not made, as far as that is known.
-pub(crate) struct Unchanged {
-    pub(crate) error: Error,
-    /// Whether it may have been made all the same, and the answer lost.
-    pub(crate) perhaps_changed: bool,
-}
-
 /// A change is a transaction of its own, durable before it is answered.
 impl Table {
     pub(crate) fn new(database: Database) -> Self {
@@ -30,11 +23,15 @@ impl Table {
     }
 
     /// Inserts what this says, and answers it as it stands in the table.
-    pub(crate) fn issue(&self, new: &KeyRecord) -> Result<KeyRecord, Unchanged> {
+    pub(crate) fn issue(&self, new: &KeyRecord) -> Result<KeyRecord, TransactionError> {
         self.change(|connection| on_either!(connection, queries::issue(new)))
     }
 
-    pub(crate) fn revoke(&self, id: i64, now: DateTime<Utc>) -> Result<KeyRecord, Unchanged> {
+    pub(crate) fn revoke(
+        &self,
+        id: i64,
+        now: DateTime<Utc>,
+    ) -> Result<KeyRecord, TransactionError> {
         self.change(|connection| on_either!(connection, queries::revoke(id, now)))
     }
 
@@ -43,7 +40,7 @@ impl Table {
         &self,
         id: i64,
         at: Option<DateTime<Utc>>,
-    ) -> Result<KeyRecord, Unchanged> {
+    ) -> Result<KeyRecord, TransactionError> {
         self.change(|connection| on_either!(connection, queries::set_disabled(id, at)))
     }
 
@@ -63,15 +60,16 @@ impl Table {
         self.read(|connection| on_either!(connection, queries::usage_of(id)))
     }
 
+    /// Returns the error that a failed change is reported with.
+    pub(crate) fn error_of(&self, failed: TransactionError) -> Error {
+        failed.into_error(&self.0)
+    }
+
     fn change(
         &self,
         change: impl FnOnce(&mut Connection) -> Result<KeyRecord, TransactionError>,
-    ) -> Result<KeyRecord, Unchanged> {
-        let done = self.connect().map_err(TransactionError::Refused);
-        done.and_then(|mut connection| change(&mut connection)).map_err(|aborted| Unchanged {
-            perhaps_changed: matches!(aborted, TransactionError::Unknown(_)),
-            error: aborted.into_error(&self.0),
-        })
+    ) -> Result<KeyRecord, TransactionError> {
+        change(&mut self.connect()?)
     }
 
     fn read<T>(

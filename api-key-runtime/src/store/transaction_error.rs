@@ -1,35 +1,54 @@
-//! What became of a change that did not go well, and what whoever asked for it is told.
+//! Why a transaction failed, and what its caller is told.
 
-use super::Database;
+use diesel::result::DatabaseErrorKind as Kind;
+
+use super::{Database, StoreError};
 use crate::Error;
 
-/// Why a change was rolled back, or may have been.
+/// Why a transaction failed.
 pub(crate) enum TransactionError {
-    Refused(Error),
-    Database(diesel::result::Error),
-    /// It failed as it was committed, and the database did not say that it was not.
-    Unknown(diesel::result::Error),
+    /// The change is not allowed; it was rolled back.
+    Rejected(Error),
+    /// The database failed before the commit, or refused it.
+    RolledBack(diesel::result::Error),
+    /// The connection failed during the commit, so the change may have been made.
+    CommitUnknown(diesel::result::Error),
 }
 
 impl From<Error> for TransactionError {
     fn from(error: Error) -> Self {
-        Self::Refused(error)
+        Self::Rejected(error)
     }
 }
 
 impl From<diesel::result::Error> for TransactionError {
     fn from(error: diesel::result::Error) -> Self {
-        Self::Database(error)
+        Self::RolledBack(error)
     }
 }
 
-/// What became of a transaction whose change went well and that failed all the same.
-pub(super) fn not_committed(aborted: TransactionError) -> TransactionError {
-    use diesel::result::{DatabaseErrorKind as Kind, Error::DatabaseError};
-    match aborted {
-        // A constraint that is checked as late as that.
-        TransactionError::Database(
-            error @ DatabaseError(
+impl From<TransactionError> for StoreError {
+    fn from(error: TransactionError) -> Self {
+        match error {
+            TransactionError::Rejected(error) => Self::new(error),
+            TransactionError::RolledBack(source) | TransactionError::CommitUnknown(source) => {
+                Self::new(source)
+            }
+        }
+    }
+}
+
+impl TransactionError {
+    /// Returns whether the change may have been made.
+    pub(crate) fn maybe_committed(&self) -> bool {
+        matches!(self, Self::CommitUnknown(_))
+    }
+
+    /// Classifies an error that a commit returned.
+    pub(super) fn of_commit(self) -> Self {
+        match self {
+            // Constraints may be checked as late as this, and a server that says so has rolled back.
+            Self::RolledBack(diesel::result::Error::DatabaseError(
                 Kind::CheckViolation
                 | Kind::ExclusionViolation
                 | Kind::ForeignKeyViolation
@@ -38,38 +57,44 @@ pub(super) fn not_committed(aborted: TransactionError) -> TransactionError {
                 | Kind::SerializationFailure
                 | Kind::UniqueViolation,
                 _,
-            ),
-        ) => TransactionError::Database(error),
-        TransactionError::Database(error) => TransactionError::Unknown(error),
-        other => other,
+            ))
+            | Self::Rejected(_) => self,
+            Self::RolledBack(source) | Self::CommitUnknown(source) => Self::CommitUnknown(source),
+        }
     }
-}
 
-impl TransactionError {
-    /// Of a transaction of ours.
+    /// Returns the error of a transaction that is over.
     pub(crate) fn into_error(self, database: &Database) -> Error {
         match self {
-            Self::Refused(error) => error,
-            Self::Database(source) => {
+            Self::Rejected(error) => error,
+            Self::RolledBack(source) => {
                 Error::database(format!("nothing was changed in {database}"), source)
             }
-            Self::Unknown(source) => Error::database(
+            Self::CommitUnknown(source) => Error::database(
                 format!(
-                    "the connection failed just as {database} was to keep the change, so it may be there or not: look with `app-key list` before \
-                     you try again"
+                    "lost connection to {database} during commit; the change may or may not have been saved. Check with `app-key list` \
+                     before retrying"
                 ),
                 source,
             ),
         }
     }
 
-    /// Of a transaction of the application's, which is not over yet.
-    pub(super) fn into_error_of_yours(self) -> Error {
+    /// Returns the error of an application's transaction, which is still open.
+    pub(super) fn into_error_of_open_transaction(self) -> Error {
+        self.into_error_or(|source| {
+            Error::database("no key was issued: roll the transaction back", source)
+        })
+    }
+
+    /// Returns the rejection, or the error this makes of the database's.
+    pub(super) fn into_error_or(
+        self,
+        failed: impl FnOnce(diesel::result::Error) -> Error,
+    ) -> Error {
         match self {
-            Self::Refused(error) => error,
-            Self::Database(source) | Self::Unknown(source) => {
-                Error::database("no key was issued: roll the transaction back", source)
-            }
+            Self::Rejected(error) => error,
+            Self::RolledBack(source) | Self::CommitUnknown(source) => failed(source),
         }
     }
 }

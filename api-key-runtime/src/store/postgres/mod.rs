@@ -13,7 +13,7 @@ use diesel::{
 };
 
 use self::server::PRIMARY;
-use super::{TransactionError, transaction_error::not_committed};
+use super::TransactionError;
 
 /// The connection that `queries.rs` is written against.
 type Connection = diesel::PgConnection;
@@ -51,7 +51,7 @@ fn write<T>(
         is_done = true;
         Ok(changed)
     });
-    committed.map_err(|error| if is_done { not_committed(error) } else { error })
+    committed.map_err(|error: TransactionError| if is_done { error.of_commit() } else { error })
 }
 
 #[derive(QueryableByName)]

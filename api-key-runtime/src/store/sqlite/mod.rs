@@ -12,7 +12,7 @@ use diesel::{
     sql_types,
 };
 
-use super::{TransactionError, transaction_error::not_committed};
+use super::TransactionError;
 
 /// The connection that `queries.rs` is written against.
 type Connection = diesel::SqliteConnection;
@@ -80,7 +80,7 @@ fn write<T>(
             );
         }
     }
-    committed.map_err(|error| if is_done { not_committed(error) } else { error })
+    committed.map_err(|error: TransactionError| if is_done { error.of_commit() } else { error })
 }
 
 /// What a write needs of a connection. The names are those of the pragmas.

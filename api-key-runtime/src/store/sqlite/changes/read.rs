@@ -18,9 +18,9 @@ use diesel::{
 };
 
 use crate::{
-    Error, KeyDigest,
+    KeyDigest,
     store::{
-        Changed, Database, StoreError,
+        Changed, Database, StoreError, TransactionError,
         schema_check::require_triggers,
         sqlite::{TRIGGERS, enabled_triggers},
     },
@@ -69,7 +69,7 @@ pub(super) fn read(
 ) -> Result<(Position, Changed), StoreError> {
     connection
         .transaction(|connection| read_within(connection, database, files, since))
-        .map_err(|Failed(error)| error)
+        .map_err(StoreError::from)
 }
 
 fn read_within(
@@ -77,7 +77,7 @@ fn read_within(
     database: &Database,
     files: &impl Display,
     since: Option<&Position>,
-) -> Result<(Position, Changed), Failed> {
+) -> Result<(Position, Changed), TransactionError> {
     let state: State = sql_query(STATE)
         .bind::<BigInt, _>(since.map_or(-1, |since| since.sequence))
         .get_result(connection)?;
@@ -121,19 +121,4 @@ fn keys(
     }
     let digest = |row: &Row| row.digest.as_deref()?.try_into().ok().map(KeyDigest::from_bytes);
     Ok(rows.iter().map(digest).collect())
-}
-
-/// Either kind of error, for one that can come out of a transaction.
-struct Failed(StoreError);
-
-impl From<diesel::result::Error> for Failed {
-    fn from(error: diesel::result::Error) -> Self {
-        Self(StoreError::new(error))
-    }
-}
-
-impl From<Error> for Failed {
-    fn from(error: Error) -> Self {
-        Self(StoreError::new(error))
-    }
 }
