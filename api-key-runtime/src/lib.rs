@@ -126,6 +126,8 @@ mod change_feed;
 mod circuit_breaker;
 mod clock;
 mod error;
+#[cfg(any(feature = "_diesel", feature = "route-audit"))]
+mod foreign_texts;
 #[cfg(fuzzing)]
 #[doc(hidden)]
 pub mod fuzz;

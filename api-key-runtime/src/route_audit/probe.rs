@@ -18,7 +18,7 @@ use actix_web::{
 };
 
 use super::paths::UNMATCHED;
-use crate::{app_key::Anonymous, rejection::Mark};
+use crate::{app_key::Anonymous, foreign_texts::is_app_entry, rejection::Mark};
 
 /// A handler that has not begun to answer by then is taken for one that runs.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -67,8 +67,7 @@ impl Prober {
                 })
             }),
             tree: None,
-            // `App::new` has no type that can be named; a middleware wraps it in others.
-            has_middleware: !std::any::type_name::<T>().ends_with("::AppEntry"),
+            has_middleware: !is_app_entry::<T>(),
         };
         prober.call(&Method::GET, &format!("/{UNMATCHED}"), &[]).await;
         prober.tree = tree.take();

@@ -4,15 +4,15 @@ use std::time::Duration;
 
 use diesel::r2d2::{ConnectionManager, Pool, PooledConnection, R2D2Connection};
 
-use crate::Error;
+use crate::{
+    Error,
+    foreign_texts::{POOL_TIMEOUT, reason_of_pool_error},
+};
 
 pub(crate) type Pooled<C> = PooledConnection<ConnectionManager<C>>;
 
 /// How long a look-up or a read of the changes waits for a connection.
 pub(super) const PATIENCE: Duration = Duration::from_secs(1);
-
-/// How r2d2's only error begins; why it could not connect may follow.
-const WAITED: &str = "timed out waiting for connection";
 
 /// Of a pool's connection: its tables were checked.
 struct Checked;
@@ -31,11 +31,10 @@ pub(super) fn get<C: R2D2Connection + Send + 'static>(
 ) -> Result<Pooled<C>, Error> {
     pool.get_timeout(patience).map_err(|error| {
         let message = error.to_string();
-        let reason = message.trim_start_matches(WAITED).trim_start_matches(": ");
-        let reason = if is_harmless(reason) {
+        let reason = if is_harmless(reason_of_pool_error(&message)) {
             message
         } else {
-            format!("{WAITED} (the reason may quote the password of its URL and is left out)")
+            format!("{POOL_TIMEOUT} (the reason may quote the password of its URL and is left out)")
         };
         Error::database("the application's pool gave no connection", reason)
     })
@@ -43,7 +42,7 @@ pub(super) fn get<C: R2D2Connection + Send + 'static>(
 
 fn is_harmless(reason: &str) -> bool {
     #[cfg(feature = "postgres")]
-    let is_harmless = super::postgres::is_about_a_server(reason);
+    let is_harmless = crate::foreign_texts::is_about_a_server(reason);
     #[cfg(not(feature = "postgres"))]
     let is_harmless = false;
     is_harmless || reason.is_empty()

@@ -2,7 +2,7 @@
 
 use diesel::{Connection as _, PgConnection, connection::CacheSize};
 
-use crate::{Error, store::Database};
+use crate::{Error, foreign_texts::is_about_a_server, store::Database};
 
 /// Parameters that are added where the URL does not name them: a path that died without a word holds a thread for seconds, not for hours.
 const TIMEOUTS: [(&str, &str); 5] = [
@@ -23,16 +23,6 @@ pub(crate) fn connect(database: &Database, url: &str) -> Result<PgConnection, Er
     // A transaction pooler hands the statements of one client to another.
     connection.set_prepared_statement_cache_size(CacheSize::Disabled);
     Ok(connection)
-}
-
-/// Whether this is about a server. From a URL that libpq cannot read it quotes pieces, and those may be the password's.
-pub(crate) fn is_about_a_server(message: &str) -> bool {
-    let begins = |beginning: &str| message.starts_with(beginning);
-    begins("connection to server ")
-        || begins("could not connect to server")
-        || begins("FATAL:")
-        || begins("could not translate host name ") && !message.contains('@')
-        || message.trim_end().ends_with("support is not compiled in")
 }
 
 fn unreachable(database: &Database, source: diesel::ConnectionError) -> Error {

@@ -23,7 +23,7 @@ type Connection = diesel::PgConnection;
 #[path = "../queries.rs"]
 pub(crate) mod queries;
 
-pub(crate) use connect::{after_credentials, connect, is_about_a_server};
+pub(crate) use connect::{after_credentials, connect};
 pub(crate) use pool::PostgresPool;
 pub use queries::KeyRow;
 

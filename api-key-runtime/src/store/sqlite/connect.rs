@@ -10,6 +10,7 @@ use diesel::{Connection as _, SqliteConnection, connection::SimpleConnection as 
 
 use crate::{
     Error,
+    foreign_texts::is_sqlite_lock,
     store::{Database, connection::Missing},
 };
 
@@ -50,8 +51,7 @@ fn apply_settings(connection: &mut SqliteConnection) -> diesel::QueryResult<()> 
     let settings = format!("PRAGMA busy_timeout = {BUSY_TIMEOUT_MILLIS}; {SETTINGS}");
     loop {
         match connection.batch_execute(&settings) {
-            // Diesel has no code for it.
-            Err(error) if error.to_string() == "database is locked" && Instant::now() < until => {
+            Err(error) if is_sqlite_lock(&error) && Instant::now() < until => {
                 thread::sleep(Duration::from_millis(10));
             }
             done => return done,
