@@ -2,11 +2,14 @@
 
 use std::{
     fmt::Display,
+    sync::Mutex,
     time::{Duration, Instant},
 };
 
-use super::{Connection, Database, schema_check::check};
-use crate::Error;
+use diesel::QueryResult;
+
+use super::{Connection, Database, StoreError, schema_check::check};
+use crate::{Error, lock::lock};
 
 /// Shorter than the idle time after which firewalls and balancers forget a connection without a word.
 const MAX_IDLE_TIME: Duration = Duration::from_secs(60);
@@ -18,13 +21,6 @@ pub(super) struct Opened {
     /// Which files it reads, of an SQLite file.
     #[cfg(feature = "sqlite")]
     pub(super) files: Option<super::sqlite::OpenFiles>,
-}
-
-/// A connection that was used before, and when.
-#[derive(Debug)]
-pub(super) struct Idle {
-    pub(super) opened: Opened,
-    since: Instant,
 }
 
 impl Opened {
@@ -80,18 +76,70 @@ impl Opened {
     }
 }
 
-impl Idle {
-    pub(super) fn now(opened: Opened) -> Self {
-        Self { opened, since: Instant::now() }
+/// Connections that are not in use, to be used again. One is taken out while it is in use, so that a hung call holds no lock.
+#[derive(Debug)]
+pub(super) struct IdleConnections {
+    max: usize,
+    idle: Mutex<Vec<Idle>>,
+}
+
+/// A connection that was used before, and when.
+#[derive(Debug)]
+struct Idle {
+    opened: Opened,
+    since: Instant,
+}
+
+impl IdleConnections {
+    pub(super) const fn new(max: usize) -> Self {
+        Self { max, idle: Mutex::new(Vec::new()) }
     }
 
-    /// The connection, if it reads what its URL names now and no firewall can have forgotten it.
-    pub(super) fn usable(self) -> Option<Opened> {
-        self.is_usable().then_some(self.opened)
+    /// Runs this over an idle connection. Runs it again over a new one if the idle one fails, because that may have died in the meantime,
+    /// or if its result is not accepted.
+    pub(super) fn run<T>(
+        &self,
+        database: &Database,
+        mut run: impl FnMut(&mut Connection) -> QueryResult<T>,
+        accepts: impl Fn(&T) -> bool,
+    ) -> Result<T, StoreError> {
+        if let Some(mut idle) = self.take() {
+            match run(&mut idle.connection) {
+                Ok(done) if accepts(&done) => {
+                    self.put_back(idle);
+                    return Ok(done);
+                }
+                Ok(_) => {
+                    log::debug!("an idle connection to {database} leads to another server");
+                }
+                Err(error) => log::debug!("an idle connection to {database} failed: {error}"),
+            }
+        }
+        let (done, opened) =
+            Opened::run(database, |connection| run(connection).map_err(StoreError::new))?;
+        if accepts(&done) {
+            self.put_back(opened);
+        }
+        Ok(done)
     }
 
-    pub(super) fn is_usable(&self) -> bool {
-        self.opened.is_current() && self.since.elapsed() < MAX_IDLE_TIME
+    /// Keeps a connection unless it is borrowed: that one goes back to its pool.
+    pub(super) fn put_back(&self, opened: Opened) {
+        let mut idle = lock(&self.idle);
+        if !opened.connection.is_borrowed() && idle.len() < self.max {
+            idle.push(Idle { opened, since: Instant::now() });
+        }
+    }
+
+    /// Closes connections to a file that was replaced or deleted, and those that a firewall may have forgotten.
+    pub(super) fn close_unusable(&self) {
+        lock(&self.idle)
+            .retain(|idle| idle.opened.is_current() && idle.since.elapsed() < MAX_IDLE_TIME);
+    }
+
+    fn take(&self) -> Option<Opened> {
+        self.close_unusable();
+        lock(&self.idle).pop().map(|idle| idle.opened)
     }
 }
 

@@ -1,6 +1,6 @@
 //! The store over Diesel, on either database.
 
-use std::sync::{Arc, Mutex, MutexGuard};
+use std::sync::Arc;
 
 #[cfg(feature = "postgres")]
 use super::postgres;
@@ -8,14 +8,13 @@ use super::postgres;
 use super::sqlite;
 use super::{
     ChangeFeed, Connection, Database, KeyStore, StoreError,
-    checked_connection::{Idle, Opened},
+    checked_connection::{IdleConnections, Opened},
     diesel_feed::{ChangeReader, DieselFeed},
     on_either,
     pepper_check::claim_digest_algorithm,
     read_server::ReadServer,
-    usage::UsageConnection,
 };
-use crate::{Error, KeyDigest, KeyRecord, KeyUsage, key::Digester, lock::lock};
+use crate::{Error, KeyDigest, KeyRecord, KeyUsage, key::Digester};
 
 /// More would only be left over from threads that were replaced.
 const MAX_IDLE: usize = 2;
@@ -35,9 +34,10 @@ pub(super) struct Shared {
     database: Database,
     /// Where changes are read and listened for, if not where keys are looked up.
     listen: Option<Database>,
-    /// Connections that are not in use. Taken out while in use, so that a stuck one holds no lock.
-    idle: Mutex<Vec<Idle>>,
-    usage: UsageConnection,
+    /// Connections for lookups.
+    idle: IdleConnections,
+    /// The connection for key usage, so that recording usage never delays a lookup.
+    usage: IdleConnections,
     pub(super) read_server: ReadServer,
     #[cfg(feature = "postgres")]
     notifications: Arc<postgres::changes::Notifications>,
@@ -80,41 +80,18 @@ impl DieselStore {
         let shared = Shared {
             database: database.clone(),
             listen: listen.cloned(),
-            idle: Mutex::default(),
-            usage: UsageConnection::default(),
+            idle: IdleConnections::new(MAX_IDLE),
+            usage: IdleConnections::new(1),
             read_server: ReadServer::default(),
             #[cfg(feature = "postgres")]
             notifications: Arc::default(),
         };
-        shared.put_back(first);
+        shared.idle.put_back(first);
         Ok(Self { shared: Arc::new(shared) })
     }
 }
 
 impl Shared {
-    /// A connection to what the URL names now that was used lately: none to a file that was replaced or deleted meanwhile, and none
-    /// that a firewall may have forgotten.
-    fn take_idle(&self) -> Option<Opened> {
-        self.usable().pop().map(|idle| idle.opened)
-    }
-
-    fn usable(&self) -> MutexGuard<'_, Vec<Idle>> {
-        let mut idle = lock(&self.idle);
-        idle.retain(Idle::is_usable);
-        idle
-    }
-
-    /// Keeps a connection of ours; one that was borrowed goes back to its pool.
-    fn put_back(&self, opened: Opened) {
-        if opened.connection.is_borrowed() {
-            return;
-        }
-        let mut idle = lock(&self.idle);
-        if idle.len() < MAX_IDLE {
-            idle.push(Idle::now(opened));
-        }
-    }
-
     /// Refuses what another server says than the one that changes are read in: its revocations would go unnoticed. Which of the two is
     /// the right one the next read tells, over a new connection.
     fn require_changes_of(&self, server: i64) -> Result<(), StoreError> {
@@ -132,7 +109,7 @@ impl Shared {
 
     pub(super) fn open_reader(&self) -> Result<Box<dyn ChangeReader>, StoreError> {
         // What is open of a file that was replaced may hold a lock on the one that took its place.
-        drop(self.usable());
+        self.idle.close_unusable();
         match self.listen.as_ref().unwrap_or(&self.database) {
             #[cfg(feature = "postgres")]
             database @ Database::Postgres(_) => {
@@ -158,27 +135,12 @@ impl Shared {
     }
 
     fn find(&self, digests: &[KeyDigest]) -> Result<Vec<KeyRecord>, StoreError> {
-        // A connection that lay idle may have died meanwhile, which is no reason to refuse anyone: ask once more over a new one.
-        if let Some(mut idle) = self.take_idle() {
-            match on_either!(&mut idle.connection, queries::find(digests)) {
-                Ok((server, records)) if self.read_server.reads(server) => {
-                    self.put_back(idle);
-                    return Ok(records);
-                }
-                Ok(_) => log::debug!(
-                    "an idle connection to {} leads to another server than changes are read in",
-                    self.database
-                ),
-                Err(error) => {
-                    log::debug!("an idle connection to {} failed: {error}", self.database);
-                }
-            }
-        }
-        let ((server, records), opened) = Opened::run(&self.database, |connection| {
-            on_either!(connection, queries::find(digests)).map_err(StoreError::new)
-        })?;
+        let (server, records) = self.idle.run(
+            &self.database,
+            |connection| on_either!(connection, queries::find(digests)),
+            |(server, _)| self.read_server.reads(*server),
+        )?;
         self.require_changes_of(server)?;
-        self.put_back(opened);
         Ok(records)
     }
 }
@@ -193,6 +155,11 @@ impl KeyStore for DieselStore {
     }
 
     fn record_usage(&self, uses: &[KeyUsage]) -> Result<(), StoreError> {
-        self.shared.usage.record(&self.shared.database, uses)
+        // A connection that breaks during the commit may count usage twice; none is lost.
+        self.shared.usage.run(
+            &self.shared.database,
+            |connection| on_either!(connection, usage::record(uses)),
+            |()| true,
+        )
     }
 }

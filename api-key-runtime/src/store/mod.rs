@@ -35,8 +35,6 @@ pub mod sqlite;
 mod table;
 #[cfg(feature = "_diesel")]
 mod transaction_error;
-#[cfg(feature = "_diesel")]
-mod usage;
 
 pub use self::changes::{ChangeFeed, Changed, Changes};
 #[cfg(feature = "_diesel")]

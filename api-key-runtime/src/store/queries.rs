@@ -225,6 +225,11 @@ fn key_usage((key_id, at, address, count): UsageRow) -> KeyUsage {
     KeyUsage::new(key_id, at, address, u64::try_from(count).unwrap_or(0))
 }
 
+/// The count as the table holds it.
+pub(crate) fn stored_count(uses: &KeyUsage) -> i64 {
+    i64::try_from(uses.count).unwrap_or(i64::MAX)
+}
+
 /// Inserts what `new` says and answers it as it stands in the table.
 fn insert(connection: &mut Connection, new: &KeyRecord) -> QueryResult<KeyRecord> {
     let row = NewRow {

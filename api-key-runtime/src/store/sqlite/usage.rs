@@ -6,8 +6,8 @@ use diesel::{
     sqlite::Sqlite,
 };
 
-use super::Connection;
-use crate::{KeyUsage, store::usage::stored_count};
+use super::{Connection, queries::stored_count};
+use crate::KeyUsage;
 
 /// SQLite binds up to 32766 values to a statement.
 const MAX_ROWS: usize = 1000;
