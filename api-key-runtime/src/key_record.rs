@@ -14,7 +14,7 @@ use crate::{AllowedIps, DigestAlgorithm, KeyDigest, ScopeSet};
 /// let mut record = KeyRecord::new(17, KeyDigest::from_bytes([7; 32]), AllowedIps::from_stored("10.0.0.0/8"));
 /// record.name = "billing".to_owned();
 /// ```
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct KeyRecord {
     /// Identifies the key to people and logs; never reused.
@@ -41,8 +41,6 @@ pub struct KeyRecord {
     pub disabled_at: Option<DateTime<Utc>>,
     /// It is refused for good once this is set.
     pub revoked_at: Option<DateTime<Utc>>,
-    /// The key that takes its place, when it was rotated.
-    pub replaced_by: Option<i64>,
 }
 
 impl KeyRecord {
@@ -62,7 +60,6 @@ impl KeyRecord {
             expires_at: None,
             disabled_at: None,
             revoked_at: None,
-            replaced_by: None,
         }
     }
 

@@ -22,7 +22,6 @@ struct Columns<'a> {
     expires_at: Option<String>,
     disabled_at: Option<String>,
     revoked_at: Option<String>,
-    replaced_by: Option<i64>,
     last_used_at: Option<String>,
     last_used_ip: Option<String>,
     use_count: u64,
@@ -42,7 +41,6 @@ impl<'a> Columns<'a> {
             expires_at: record.expires_at.map(time),
             disabled_at: record.disabled_at.map(time),
             revoked_at: record.revoked_at.map(time),
-            replaced_by: record.replaced_by,
             last_used_at: usage.map(|usage| time(usage.last_used_at)),
             last_used_ip: usage
                 .and_then(|usage| usage.last_used_ip)

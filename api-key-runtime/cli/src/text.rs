@@ -77,7 +77,6 @@ pub(crate) fn write_details(
             ("state", record.state(now).as_str().to_owned()),
             ("disabled", moment(record.disabled_at)),
             ("revoked", moment(record.revoked_at)),
-            ("replaced by", record.replaced_by.map_or_else(|| "-".to_owned(), |id| id.to_string())),
             ("digest key", visible(record.digest_algorithm.as_str())),
             (
                 "last used",

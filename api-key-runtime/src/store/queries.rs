@@ -45,7 +45,6 @@ pub struct KeyRow {
     pub expires_at: Option<DateTime<Utc>>,
     pub disabled_at: Option<DateTime<Utc>>,
     pub revoked_at: Option<DateTime<Utc>>,
-    pub replaced_by: Option<i64>,
 }
 
 impl std::fmt::Debug for KeyRow {
@@ -78,7 +77,6 @@ impl TryFrom<KeyRow> for KeyRecord {
             expires_at: row.expires_at,
             disabled_at: row.disabled_at,
             revoked_at: row.revoked_at,
-            replaced_by: row.replaced_by,
         })
     }
 }

@@ -9,7 +9,7 @@ use serde_json::Value;
 use super::{app_key, app_key_with, command, outcome, status};
 use crate::support::{Database, database_test};
 
-const COLUMNS: [&str; 15] = [
+const COLUMNS: [&str; 14] = [
     "id",
     "digest_algorithm",
     "hint",
@@ -21,7 +21,6 @@ const COLUMNS: [&str; 15] = [
     "expires_at",
     "disabled_at",
     "revoked_at",
-    "replaced_by",
     "last_used_at",
     "last_used_ip",
     "use_count",
@@ -100,15 +99,9 @@ database_test!(json_has_the_columns_of_the_tables_but_the_digest, |database: Dat
     assert_eq!(bare["allowed_ips"], "0.0.0.0");
     assert_eq!(bare["scopes"], "");
     assert_eq!(bare["digest_algorithm"], "sha256");
-    for column in [
-        "owner",
-        "expires_at",
-        "disabled_at",
-        "revoked_at",
-        "replaced_by",
-        "last_used_at",
-        "last_used_ip",
-    ] {
+    for column in
+        ["owner", "expires_at", "disabled_at", "revoked_at", "last_used_at", "last_used_ip"]
+    {
         assert_eq!(bare[column], Value::Null, "{column}");
     }
     assert_eq!(bare["use_count"], 0);

@@ -50,7 +50,7 @@ BEGIN
            AND attnum > 0
            AND NOT attisdropped
            AND attgenerated = ''
-           AND attname NOT IN ('hint', 'created_at', 'replaced_by');
+           AND attname NOT IN ('hint', 'created_at');
     WHEN 'TRUNCATE' THEN
         affected := NULL;
     END CASE;

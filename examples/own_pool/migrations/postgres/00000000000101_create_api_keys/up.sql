@@ -12,7 +12,6 @@ CREATE TABLE api_keys (
     expires_at  timestamptz,
     disabled_at timestamptz,
     revoked_at  timestamptz,
-    replaced_by bigint,
 
     CONSTRAINT api_keys_pkey
         PRIMARY KEY (id),
@@ -43,15 +42,8 @@ CREATE TABLE api_keys (
     CONSTRAINT api_keys_disabled_at_is_a_utc_time
         CHECK (disabled_at BETWEEN '1900-01-01 00:00:00+00' AND '9999-12-31 23:59:59.999999+00'),
     CONSTRAINT api_keys_revoked_at_is_a_utc_time
-        CHECK (revoked_at BETWEEN '1900-01-01 00:00:00+00' AND '9999-12-31 23:59:59.999999+00'),
-    CONSTRAINT api_keys_replaced_by_is_another_key
-        CHECK (replaced_by <> id),
-    CONSTRAINT api_keys_replaced_by_exists
-        FOREIGN KEY (replaced_by) REFERENCES api_keys (id) ON DELETE SET NULL
+        CHECK (revoked_at BETWEEN '1900-01-01 00:00:00+00' AND '9999-12-31 23:59:59.999999+00')
 );
-
--- Without it every deleted key scans the whole table for keys it replaced.
-CREATE INDEX api_keys_replaced_by ON api_keys (replaced_by) WHERE replaced_by IS NOT NULL;
 
 -- Apart from the keys, so that counting a use neither waits for nor delays a change of the key.
 CREATE TABLE api_key_usage (

@@ -16,7 +16,6 @@ CREATE TABLE api_keys (
     expires_at  TIMESTAMP,
     disabled_at TIMESTAMP,
     revoked_at  TIMESTAMP,
-    replaced_by BIGINT,
 
     CONSTRAINT api_keys_id_is_positive
         CHECK (id > 0),
@@ -93,15 +92,8 @@ CREATE TABLE api_keys (
                 OR length(revoked_at) BETWEEN 27 AND 35
                 AND rtrim(substr(revoked_at, 20, length(revoked_at) - 25), '0123456789') = '.')
             AND substr(revoked_at, 1, 4) >= '1900'
-            AND datetime(substr(revoked_at, 1, 19), '+0 days') IS substr(revoked_at, 1, 19)),
-    CONSTRAINT api_keys_replaced_by_is_another_key
-        CHECK (replaced_by IS NULL OR typeof(replaced_by) = 'integer' AND replaced_by <> id),
-    CONSTRAINT api_keys_replaced_by_exists
-        FOREIGN KEY (replaced_by) REFERENCES api_keys (id) ON DELETE SET NULL
+            AND datetime(substr(revoked_at, 1, 19), '+0 days') IS substr(revoked_at, 1, 19))
 );
-
--- Without it every deleted key scans the whole table for keys it replaced.
-CREATE INDEX api_keys_replaced_by ON api_keys (replaced_by) WHERE replaced_by IS NOT NULL;
 
 -- Apart from the keys, so that counting a use never looks like a change of the key.
 CREATE TABLE api_key_usage (
