@@ -19,6 +19,13 @@ use crate::{Error, KeyDigest, KeyRecord, KeyUsage, key::Digester};
 /// More would only be left over from threads that were replaced.
 const MAX_IDLE: usize = 2;
 
+/// Rows that were read from a primary.
+pub(crate) struct FromPrimary<T> {
+    /// The number of the server.
+    pub(crate) server: i64,
+    pub(crate) rows: Vec<T>,
+}
+
 /// The key table of a Postgres or SQLite database.
 ///
 /// [`AppKeysBuilder::database_url`](crate::AppKeysBuilder::database_url) creates one; create one yourself to wrap it in another store.
@@ -135,13 +142,13 @@ impl Shared {
     }
 
     fn find(&self, digests: &[KeyDigest]) -> Result<Vec<KeyRecord>, StoreError> {
-        let (server, records) = self.idle.run(
+        let found = self.idle.run(
             &self.database,
             |connection| on_either!(connection, queries::find(digests)),
-            |(server, _)| self.read_server.reads(*server),
+            |found| self.read_server.reads(found.server),
         )?;
-        self.require_changes_of(server)?;
-        Ok(records)
+        self.require_changes_of(found.server)?;
+        Ok(found.rows)
     }
 }
 

@@ -38,7 +38,11 @@ mod transaction_error;
 
 pub use self::changes::{ChangeFeed, Changed, Changes};
 #[cfg(feature = "_diesel")]
-use self::connection::{Connection, on_either};
+use self::{
+    connection::{Connection, on_either},
+    diesel_store::FromPrimary,
+    schema_check::SchemaVersion,
+};
 #[cfg(feature = "_diesel")]
 pub(crate) use self::{
     database::Database, migrations::migrate, table::Table, transaction_error::TransactionError,

@@ -21,18 +21,20 @@ use super::{
 };
 use crate::{
     AllowedIps, DigestAlgorithm, Error, KeyDigest, KeyRecord, KeyUsage, ScopeSet,
-    log_throttle::LogThrottle, store::TransactionError,
+    log_throttle::LogThrottle,
+    store::{FromPrimary, SchemaVersion, TransactionError},
 };
 
 /// Of which keys it was said that their rows cannot be read.
 static UNREADABLE: LogThrottle<i64> = LogThrottle::new();
 
-/// A row of `api_keys` as it stands in the table.
-#[derive(Clone, Queryable, Selectable)]
+/// A row of `api_keys` as it stands in the table. A new row leaves out what the database sets, and what only changes set.
+#[derive(Clone, Queryable, Selectable, Insertable)]
 #[diesel(table_name = api_keys)]
 #[allow(missing_docs, reason = "the columns are described by `KeyRecord`")]
 #[non_exhaustive]
 pub struct KeyRow {
+    #[diesel(skip_insertion)]
     pub id: i64,
     pub digest: Vec<u8>,
     pub digest_algorithm: String,
@@ -43,8 +45,20 @@ pub struct KeyRow {
     pub scopes: String,
     pub created_at: DateTime<Utc>,
     pub expires_at: Option<DateTime<Utc>>,
+    #[diesel(skip_insertion)]
     pub disabled_at: Option<DateTime<Utc>>,
+    #[diesel(skip_insertion)]
     pub revoked_at: Option<DateTime<Utc>>,
+}
+
+/// A row of `api_key_usage`.
+#[derive(Queryable, Selectable)]
+#[diesel(table_name = api_key_usage)]
+struct UsageRow {
+    key_id: i64,
+    last_used_at: DateTime<Utc>,
+    last_used_ip: Option<String>,
+    use_count: i64,
 }
 
 impl std::fmt::Debug for KeyRow {
@@ -81,28 +95,32 @@ impl TryFrom<KeyRow> for KeyRecord {
     }
 }
 
-/// What is inserted; id and creation time of the record are the database's and the caller's.
-#[derive(Insertable)]
-#[diesel(table_name = api_keys)]
-struct NewRow<'a> {
-    digest: &'a [u8],
-    digest_algorithm: &'a str,
-    hint: &'a str,
-    name: &'a str,
-    owner: Option<&'a str>,
-    allowed_ips: &'a str,
-    scopes: &'a str,
-    created_at: DateTime<Utc>,
-    expires_at: Option<DateTime<Utc>>,
+impl From<&KeyRecord> for KeyRow {
+    fn from(record: &KeyRecord) -> Self {
+        Self {
+            id: record.id,
+            digest: record.digest.as_bytes().to_vec(),
+            digest_algorithm: record.digest_algorithm.as_str().to_owned(),
+            hint: record.hint.clone(),
+            name: record.name.clone(),
+            owner: record.owner.clone(),
+            allowed_ips: record.allowed_ips.as_str().to_owned(),
+            scopes: record.scopes.as_str().to_owned(),
+            created_at: record.created_at,
+            expires_at: record.expires_at,
+            disabled_at: record.disabled_at,
+            revoked_at: record.revoked_at,
+        }
+    }
 }
 
-/// The keys with these digests, and the number of the primary that answered. That it is one is asked with each, also of an answer without
-/// keys: behind a connection pooler the server may become another one from one statement to the next, and a key that a standby has not
-/// seen revoked must not pass, nor one be refused that it has not seen issued.
+/// Reads the keys with these digests from a primary. Each query asks whether the server is a primary, even if no key is found: behind a
+/// connection pooler the server may change from one statement to the next, and a standby may not have received a revocation or a new
+/// key.
 pub(crate) fn find(
     connection: &mut Connection,
     digests: &[KeyDigest],
-) -> QueryResult<(i64, Vec<KeyRecord>)> {
+) -> QueryResult<FromPrimary<KeyRecord>> {
     let digests: Vec<&[u8]> = digests.iter().map(|digest| digest.as_bytes().as_slice()).collect();
     match find_at_once(connection, &digests) {
         Err(DeserializationError(_)) => find_one_by_one(connection, &digests),
@@ -120,48 +138,48 @@ fn keys_beside_meta<'a>(digests: &'a [&'a [u8]]) -> _ {
 fn find_at_once(
     connection: &mut Connection,
     digests: &[&[u8]],
-) -> QueryResult<(i64, Vec<KeyRecord>)> {
+) -> QueryResult<FromPrimary<KeyRecord>> {
     let rows = keys_beside_meta(digests)
         .filter(api_key_meta::id.eq(1))
         .select((sql::<Nullable<BigInt>>(PRIMARY), Option::<KeyRow>::as_select()))
         .load(connection)?;
-    let (primary, rows) = of_primary(rows)?;
-    Ok((primary, records(Ok(rows))?))
+    let FromPrimary { server, rows } = from_primary(rows)?;
+    Ok(FromPrimary { server, rows: records(rows)? })
 }
 
 /// As [`one_by_one`], of the same primary throughout.
 fn find_one_by_one(
     connection: &mut Connection,
     digests: &[&[u8]],
-) -> QueryResult<(i64, Vec<KeyRecord>)> {
+) -> QueryResult<FromPrimary<KeyRecord>> {
     let rows = keys_beside_meta(digests)
         .filter(api_key_meta::id.eq(1))
         .select((sql::<Nullable<BigInt>>(PRIMARY), (api_keys::id, api_keys::digest).nullable()))
         .load(connection)?;
-    let (primary, keys) = of_primary::<(i64, Vec<u8>)>(rows)?;
+    let FromPrimary { server, rows: keys } = from_primary::<(i64, Vec<u8>)>(rows)?;
     let mut records = Vec::with_capacity(keys.len());
     for (id, digest) in keys {
         match find_at_once(connection, &[&digest]) {
-            Ok((same, found)) if same == primary => records.extend(found),
+            Ok(found) if found.server == server => records.extend(found.rows),
             Ok(_) => return Err(refused("the server became another one between two queries")),
             Err(DeserializationError(error)) => log_unreadable(id, &*error),
             Err(error) => return Err(error),
         }
     }
-    Ok((primary, records))
+    Ok(FromPrimary { server, rows: records })
 }
 
-/// The number of the primary, and what it knows.
-fn of_primary<T>(rows: Vec<(Option<i64>, Option<T>)>) -> QueryResult<(i64, Vec<T>)> {
-    let Some(&(primary, _)) = rows.first() else {
+/// Separates the number of the primary from the rows beside it; fails if the server is not a primary.
+fn from_primary<T>(rows: Vec<(Option<i64>, Option<T>)>) -> QueryResult<FromPrimary<T>> {
+    let Some(&(server, _)) = rows.first() else {
         return Err(refused(
             "the table api_key_meta is empty, which no migration leaves it: restore its row",
         ));
     };
-    let primary = primary.ok_or_else(|| {
+    let server = server.ok_or_else(|| {
         refused("the server is a hot standby, which may be behind: name the writable primary")
     })?;
-    Ok((primary, rows.into_iter().filter_map(|(_, row)| row).collect()))
+    Ok(FromPrimary { server, rows: rows.into_iter().filter_map(|(_, row)| row).collect() })
 }
 
 fn refused(why: &'static str) -> diesel::result::Error {
@@ -170,7 +188,7 @@ fn refused(why: &'static str) -> diesel::result::Error {
 
 pub(crate) fn list(connection: &mut Connection) -> QueryResult<Vec<KeyRecord>> {
     let all = api_keys::table.order(api_keys::id);
-    match records(all.select(KeyRow::as_select()).load(connection)) {
+    match all.select(KeyRow::as_select()).load(connection).and_then(records) {
         Err(DeserializationError(_)) => {
             let ids = all.select(api_keys::id).load(connection)?;
             one_by_one(connection, ids)
@@ -203,24 +221,24 @@ pub(crate) fn get(connection: &mut Connection, id: i64) -> QueryResult<Option<Ke
     row.map(record).transpose()
 }
 
-/// Columns of `api_key_usage`.
-type UsageRow = (i64, DateTime<Utc>, Option<String>, i64);
-
-/// How every key was used that ever was, by the key's id.
+/// Returns the usage of every key that was ever used, by the key's id.
 pub(crate) fn usage(connection: &mut Connection) -> QueryResult<Vec<KeyUsage>> {
-    let rows: Vec<UsageRow> = api_key_usage::table.order(api_key_usage::key_id).load(connection)?;
+    let all = api_key_usage::table.order(api_key_usage::key_id);
+    let rows = all.select(UsageRow::as_select()).load(connection)?;
     Ok(rows.into_iter().map(key_usage).collect())
 }
 
-/// How one key was used; none where it never was.
+/// Returns the usage of one key, or `None` if it was never used.
 pub(crate) fn usage_of(connection: &mut Connection, id: i64) -> QueryResult<Option<KeyUsage>> {
-    let row: Option<UsageRow> = api_key_usage::table.find(id).first(connection).optional()?;
+    let one = api_key_usage::table.find(id);
+    let row = one.select(UsageRow::as_select()).first(connection).optional()?;
     Ok(row.map(key_usage))
 }
 
-fn key_usage((key_id, at, address, count): UsageRow) -> KeyUsage {
-    let address = address.and_then(|address| address.parse().ok());
-    KeyUsage::new(key_id, at, address, u64::try_from(count).unwrap_or(0))
+fn key_usage(row: UsageRow) -> KeyUsage {
+    let address = row.last_used_ip.and_then(|address| address.parse().ok());
+    let count = u64::try_from(row.use_count).unwrap_or(0);
+    KeyUsage::new(row.key_id, row.last_used_at, address, count)
 }
 
 /// The count as the table holds it.
@@ -228,25 +246,13 @@ pub(crate) fn stored_count(uses: &KeyUsage) -> i64 {
     i64::try_from(uses.count).unwrap_or(i64::MAX)
 }
 
-/// Inserts what `new` says and answers it as it stands in the table.
+/// Inserts a new key and returns it as it stands in the table.
 fn insert(connection: &mut Connection, new: &KeyRecord) -> QueryResult<KeyRecord> {
-    let row = NewRow {
-        digest: new.digest.as_bytes(),
-        digest_algorithm: new.digest_algorithm.as_str(),
-        hint: &new.hint,
-        name: &new.name,
-        owner: new.owner.as_deref(),
-        allowed_ips: new.allowed_ips.as_str(),
-        scopes: new.scopes.as_str(),
-        created_at: new.created_at,
-        expires_at: new.expires_at,
-    };
-    record(
-        diesel::insert_into(api_keys::table)
-            .values(row)
-            .returning(KeyRow::as_returning())
-            .get_result(connection)?,
-    )
+    let row = diesel::insert_into(api_keys::table)
+        .values(KeyRow::from(new))
+        .returning(KeyRow::as_returning())
+        .get_result(connection)?;
+    record(row)
 }
 
 /// Inserts a new key in a transaction of its own.
@@ -336,12 +342,13 @@ fn existing(connection: &mut Connection, id: i64) -> Result<KeyRecord, Transacti
     get(connection, id)?.ok_or_else(|| Error::not_found(id).into())
 }
 
-/// The version of the tables, and the oldest of ours that understands them.
-pub(crate) fn schema_version(connection: &mut Connection) -> QueryResult<Option<(i32, i32)>> {
-    api_key_meta::table
+/// Returns the version of the tables, or `None` if `api_key_meta` is empty.
+pub(crate) fn schema_version(connection: &mut Connection) -> QueryResult<Option<SchemaVersion>> {
+    let row: Option<(i32, i32)> = api_key_meta::table
         .select((api_key_meta::schema_version, api_key_meta::compatible_from))
         .first(connection)
-        .optional()
+        .optional()?;
+    Ok(row.map(|(version, compatible_from)| SchemaVersion { version, compatible_from }))
 }
 
 /// How the table's keys are digested; none while nobody has said.
@@ -375,8 +382,8 @@ pub(crate) fn claim_digest_algorithm(
     Ok(changed == 1)
 }
 
-fn records(rows: QueryResult<Vec<KeyRow>>) -> QueryResult<Vec<KeyRecord>> {
-    rows?.into_iter().map(record).collect()
+fn records(rows: Vec<KeyRow>) -> QueryResult<Vec<KeyRecord>> {
+    rows.into_iter().map(record).collect()
 }
 
 fn record(row: KeyRow) -> QueryResult<KeyRecord> {

@@ -3,6 +3,13 @@
 use super::{Connection, Database, on_either};
 use crate::{Error, log_throttle::LogThrottle};
 
+/// The versions in `api_key_meta`.
+pub(crate) struct SchemaVersion {
+    pub(crate) version: i32,
+    /// The oldest release's version that reads these tables correctly.
+    pub(crate) compatible_from: i32,
+}
+
 /// The version of the tables this release writes.
 const SCHEMA_VERSION: i32 = 1;
 const TABLES: [&str; 4] = ["api_key_changes", "api_key_meta", "api_key_usage", "api_keys"];
@@ -24,7 +31,7 @@ pub(crate) fn check(database: &Database, connection: &mut Connection) -> Result<
             "{database} has no table {missing}: run `app-key migrate`, or your own copy of the migrations, or call AppKeys::migrate"
         )));
     }
-    let Some((version, compatible_from)) =
+    let Some(SchemaVersion { version, compatible_from }) =
         on_either!(connection, queries::schema_version()).map_err(failed)?
     else {
         return Err(Error::schema(format!(
