@@ -1,21 +1,24 @@
 //! A connection for look-ups and changes: opened or borrowed, its tables checked, and known to read what its URL still names.
 
 use std::{
-    fmt::Display,
+    fmt::{self, Display},
     sync::Mutex,
     time::{Duration, Instant},
 };
 
 use diesel::QueryResult;
 
-use super::{Connection, Database, StoreError, schema_check::check};
+#[cfg(feature = "sqlite")]
+use super::connection::downcast;
+use super::{
+    Connection, Database, Queries, StoreError, connection::open_soon, schema_check::check,
+};
 use crate::{Error, lock::lock};
 
 /// Shorter than the idle time after which firewalls and balancers forget a connection without a word.
 const MAX_IDLE_TIME: Duration = Duration::from_secs(60);
 
 /// A connection whose tables were checked when it was opened: a restored database may be of another release, or without its triggers.
-#[derive(Debug)]
 pub(super) struct Opened {
     pub(super) connection: Connection,
     /// Which files it reads, of an SQLite file.
@@ -24,15 +27,11 @@ pub(super) struct Opened {
 }
 
 impl Opened {
-    pub(super) fn open(database: &Database) -> Result<Self, Error> {
-        Self::run(database, |_| Ok(())).map(|((), opened)| opened)
-    }
-
     /// Opens or borrows a connection, checks its tables unless that was done before, and runs this over it. The connection is answered
     /// as well, to be kept or dropped.
     pub(super) fn run<T, E: From<Error> + Display>(
         database: &Database,
-        mut run: impl FnMut(&mut Connection) -> Result<T, E>,
+        mut run: impl FnMut(&mut dyn Queries) -> Result<T, E>,
     ) -> Result<(T, Self), E> {
         #[cfg(feature = "sqlite")]
         let named_before = match database {
@@ -40,19 +39,18 @@ impl Opened {
             _ => None,
         };
         #[cfg_attr(not(feature = "sqlite"), expect(unused_mut))]
-        let (done, mut connection) = over_live(database, Connection::open_soon, |connection| {
+        let (done, mut connection) = over_live(database, open_soon, |connection| {
             if !connection.is_checked() {
-                check(database, connection)?;
+                check(database, connection.queries())?;
                 connection.set_checked();
             }
-            run(connection)
+            run(connection.queries())
         })?;
         #[cfg(feature = "sqlite")]
-        let files = match (&mut connection, database) {
-            (Connection::Sqlite(connection), Database::Sqlite(path)) => Some(
-                super::sqlite::OpenFiles::new(connection, path, named_before)
-                    .map_err(|source| Error::database(format!("cannot read {database}"), source))?,
-            ),
+        let files = match (database, downcast(connection.queries())) {
+            (Database::Sqlite(path), Some(connection)) => {
+                Some(super::sqlite::OpenFiles::new(database, connection, path, named_before)?)
+            }
             _ => None,
         };
         let opened = Self {
@@ -100,11 +98,11 @@ impl IdleConnections {
     pub(super) fn run<T>(
         &self,
         database: &Database,
-        mut run: impl FnMut(&mut Connection) -> QueryResult<T>,
+        mut run: impl FnMut(&mut dyn Queries) -> QueryResult<T>,
         accepts: impl Fn(&T) -> bool,
     ) -> Result<T, StoreError> {
         if let Some(mut idle) = self.take() {
-            match run(&mut idle.connection) {
+            match run(idle.connection.queries()) {
                 Ok(done) if accepts(&done) => {
                     self.put_back(idle);
                     return Ok(done);
@@ -143,6 +141,12 @@ impl IdleConnections {
     }
 }
 
+impl fmt::Debug for Opened {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str("Opened(..)")
+    }
+}
+
 /// Opens a connection and runs this over it; over another one where a borrowed one turns out to be dead, as often as there may be dead
 /// ones in the pool. Of a new one, that would be no reason to try again.
 pub(super) fn over_live<T, E: From<Error> + Display>(
@@ -155,7 +159,7 @@ pub(super) fn over_live<T, E: From<Error> + Display>(
         let mut connection = open(database)?;
         match run(&mut connection) {
             Ok(done) => return Ok((done, connection)),
-            Err(error) if others > 0 && connection.is_broken() => {
+            Err(error) if others > 0 && connection.queries().is_broken() => {
                 log::debug!("a connection of {database} failed: {error}");
                 others = others.saturating_sub(1);
             }

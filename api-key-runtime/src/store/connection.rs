@@ -1,142 +1,175 @@
-//! One connection to either kind of database, opened in the one way that is right for keys.
+//! One connection to either kind of database, and the queries that run over it.
 
+use std::any::Any;
+
+use chrono::{DateTime, Utc};
 #[cfg(feature = "postgres")]
 use diesel::PgConnection;
+use diesel::QueryResult;
 #[cfg(feature = "sqlite")]
 use diesel::SqliteConnection;
-use diesel::r2d2::R2D2Connection as _;
 
-use super::pool::{self, PATIENCE, Pooled};
-use crate::{Error, store::Database};
+use super::{
+    Database, FromPrimary, SchemaVersion, TransactionError,
+    pool::{PATIENCE, Pooled},
+};
+use crate::{Error, KeyDigest, KeyRecord, KeyUsage};
 
-/// A connection of ours, or one that is borrowed from the application's pool until it is dropped.
-pub(crate) enum Connection {
-    #[cfg(feature = "postgres")]
-    Postgres(Box<PgConnection>),
-    #[cfg(feature = "sqlite")]
-    Sqlite(Box<SqliteConnection>),
-    #[cfg(feature = "postgres")]
-    PooledPostgres(Pooled<PgConnection>),
-    #[cfg(feature = "sqlite")]
-    PooledSqlite(Pooled<SqliteConnection>),
-}
+/// A connection that [`Admin::issue_in_transaction`](crate::Admin::issue_in_transaction) takes: Diesel's own to Postgres or SQLite, or one
+/// that is borrowed from a pool of those.
+pub trait KeyConnection: sealed::Issue {}
 
-impl std::fmt::Debug for Connection {
-    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        formatter.write_str("Connection(..)")
+#[cfg(feature = "postgres")]
+impl KeyConnection for PgConnection {}
+#[cfg(feature = "postgres")]
+impl KeyConnection for Pooled<PgConnection> {}
+#[cfg(feature = "sqlite")]
+impl KeyConnection for SqliteConnection {}
+#[cfg(feature = "sqlite")]
+impl KeyConnection for Pooled<SqliteConnection> {}
+
+mod sealed {
+    use super::{Error, KeyRecord};
+
+    pub trait Issue {
+        /// Inserts a new key in the transaction that is open, if one is.
+        fn issue_in_transaction(&mut self, new: &KeyRecord) -> Result<KeyRecord, Error>;
     }
 }
 
-/// Runs the function of that name on whichever database this is.
-macro_rules! on_either {
-    ($connection:expr, $($function:ident)::+($($argument:expr),*)) => {
-        match $connection {
-            #[cfg(feature = "postgres")]
-            $crate::store::Connection::Postgres(connection) => $crate::store::postgres::$($function)::+(connection, $($argument),*),
-            #[cfg(feature = "sqlite")]
-            $crate::store::Connection::Sqlite(connection) => $crate::store::sqlite::$($function)::+(connection, $($argument),*),
-            #[cfg(feature = "postgres")]
-            $crate::store::Connection::PooledPostgres(connection) => $crate::store::postgres::$($function)::+(connection, $($argument),*),
-            #[cfg(feature = "sqlite")]
-            $crate::store::Connection::PooledSqlite(connection) => $crate::store::sqlite::$($function)::+(connection, $($argument),*),
-        }
-    };
+impl<C: Held> sealed::Issue for C {
+    fn issue_in_transaction(&mut self, new: &KeyRecord) -> Result<KeyRecord, Error> {
+        let issued = self.queries().issue_in_transaction(new);
+        issued.map_err(TransactionError::into_error_of_open_transaction)
+    }
 }
-pub(super) use on_either;
 
-/// Whether a missing SQLite file is made.
+/// Every query of this crate on its tables. `queries.rs` implements it for both kinds of connection.
+pub(crate) trait Queries: Any {
+    /// Reads the keys with these digests from a primary. Each query asks whether the server is one, even if no key is found: behind a
+    /// connection pooler the server may change from one statement to the next, and a standby may lack a revocation or a new key.
+    fn find(&mut self, digests: &[KeyDigest]) -> QueryResult<FromPrimary<KeyRecord>>;
+    fn list(&mut self) -> QueryResult<Vec<KeyRecord>>;
+    fn get(&mut self, id: i64) -> QueryResult<Option<KeyRecord>>;
+    /// Returns the usage of every key that was ever used, by the key's id.
+    fn usage(&mut self) -> QueryResult<Vec<KeyUsage>>;
+    /// Returns the usage of one key, or `None` if it was never used.
+    fn usage_of(&mut self, id: i64) -> QueryResult<Option<KeyUsage>>;
+    /// Adds this usage, all or none of it.
+    fn record_usage(&mut self, usage: &[KeyUsage]) -> QueryResult<()>;
+
+    /// Inserts a new key in a transaction of its own.
+    fn issue(&mut self, new: &KeyRecord) -> Result<KeyRecord, TransactionError>;
+    /// Inserts a new key in the transaction that is open, if one is, unless the table's keys have another digest algorithm.
+    fn issue_in_transaction(&mut self, new: &KeyRecord) -> Result<KeyRecord, TransactionError>;
+    /// Revokes a key. A revoked key stays as it is.
+    fn revoke(&mut self, id: i64, now: DateTime<Utc>) -> Result<KeyRecord, TransactionError>;
+    /// Disables a key at this time, or enables it (`None`). A disabled key keeps its time; a revoked one is rejected.
+    fn set_disabled(
+        &mut self,
+        id: i64,
+        at: Option<DateTime<Utc>>,
+    ) -> Result<KeyRecord, TransactionError>;
+
+    /// Brings the tables to the newest version and returns the versions that ran.
+    fn migrate(&mut self, database: &Database) -> Result<Vec<String>, TransactionError>;
+    /// Returns the version of the tables, or `None` if `api_key_meta` is empty.
+    fn schema_version(&mut self) -> QueryResult<Option<SchemaVersion>>;
+    /// Returns whether the server is a standby, which may be behind.
+    fn is_standby(&mut self) -> QueryResult<bool>;
+    /// Returns which of these tables exist.
+    fn existing_tables(&mut self, wanted: &[&str]) -> QueryResult<Vec<String>>;
+    /// Returns the names of the triggers without which revocations are missed or undone.
+    fn required_triggers(&self) -> &'static [&'static str];
+    /// Returns the names of the enabled triggers on the key table.
+    fn enabled_triggers(&mut self) -> QueryResult<Vec<String>>;
+
+    /// Returns the digest algorithm of the table's keys, or `None` before the first service or key has set it.
+    fn digest_algorithm(&mut self) -> QueryResult<Option<String>>;
+    /// Sets the digest algorithm of the table's keys. Returns `false` if it was not `before` any more.
+    fn claim_digest_algorithm(&mut self, before: Option<&str>, now: &str) -> QueryResult<bool>;
+    /// Counts the keys that are neither revoked nor expired and have none of these digest algorithms.
+    fn count_live_except(&mut self, algorithms: &[&str], now: DateTime<Utc>) -> QueryResult<i64>;
+
+    /// Returns whether the connection is known to be unusable.
+    fn is_broken(&mut self) -> bool;
+}
+
+/// A connection that is open until it is dropped, or borrowed from the application's pool.
+pub(crate) type Connection = Box<dyn Held + Send>;
+
+/// A connection, however it is held. One that is not borrowed is checked once, where it is opened.
+pub(crate) trait Held {
+    fn queries(&mut self) -> &mut dyn Queries;
+
+    /// Returns whether the connection goes back to a pool.
+    fn is_borrowed(&self) -> bool {
+        false
+    }
+
+    /// Returns whether the tables were checked when the connection was borrowed before.
+    fn is_checked(&self) -> bool {
+        false
+    }
+
+    fn set_checked(&mut self) {}
+}
+
+#[cfg(feature = "postgres")]
+impl Held for PgConnection {
+    fn queries(&mut self) -> &mut dyn Queries {
+        self
+    }
+}
+
+#[cfg(feature = "sqlite")]
+impl Held for SqliteConnection {
+    fn queries(&mut self) -> &mut dyn Queries {
+        self
+    }
+}
+
+/// Returns the connection as that of one database.
+pub(super) fn downcast<C: 'static>(queries: &mut dyn Queries) -> Option<&mut C> {
+    (queries as &mut dyn Any).downcast_mut()
+}
+
+/// Whether a missing SQLite file is created.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Missing {
     Create,
     Refuse,
 }
 
-impl Connection {
-    /// Connects to a database that must be there, or borrows a connection to it.
-    pub(crate) fn open(database: &Database) -> Result<Self, Error> {
-        Self::open_or(database, Missing::Refuse)
-    }
+/// Connects to a database that must exist, or borrows a connection to it.
+pub(super) fn open(database: &Database) -> Result<Connection, Error> {
+    open_or(database, Missing::Refuse)
+}
 
-    #[cfg_attr(
-        not(feature = "sqlite"),
-        expect(unused_variables, reason = "only a file can be made")
-    )]
-    pub(crate) fn open_or(database: &Database, missing: Missing) -> Result<Self, Error> {
-        match database {
-            #[cfg(feature = "postgres")]
-            Database::Postgres(url) => {
-                let connection = super::postgres::connect(database, url)?;
-                Ok(Self::Postgres(Box::new(connection)))
-            }
-            #[cfg(feature = "sqlite")]
-            Database::Sqlite(path) => {
-                let connection = super::sqlite::connect(database, path, missing)?;
-                Ok(Self::Sqlite(Box::new(connection)))
-            }
-            #[cfg(feature = "postgres")]
-            Database::PostgresPool(pool) => pool.get(pool.patience()).map(Self::PooledPostgres),
-            #[cfg(feature = "sqlite")]
-            Database::SqlitePool(pool) => pool.get(pool.patience()).map(Self::PooledSqlite),
-        }
-    }
+#[cfg_attr(
+    not(feature = "sqlite"),
+    expect(unused_variables, reason = "only a file can be created")
+)]
+pub(super) fn open_or(database: &Database, missing: Missing) -> Result<Connection, Error> {
+    Ok(match database {
+        #[cfg(feature = "postgres")]
+        Database::Postgres(url) => Box::new(super::postgres::connect(database, url)?),
+        #[cfg(feature = "sqlite")]
+        Database::Sqlite(path) => Box::new(super::sqlite::connect(database, path, missing)?),
+        #[cfg(feature = "postgres")]
+        Database::PostgresPool(pool) => Box::new(pool.get(pool.patience())?),
+        #[cfg(feature = "sqlite")]
+        Database::SqlitePool(pool) => Box::new(pool.get(pool.patience())?),
+    })
+}
 
-    /// As [`open`](Self::open), for those who are waited for: a pool's own patience may be far longer.
-    pub(crate) fn open_soon(database: &Database) -> Result<Self, Error> {
-        match database {
-            #[cfg(feature = "postgres")]
-            Database::PostgresPool(pool) => pool.get(PATIENCE).map(Self::PooledPostgres),
-            #[cfg(feature = "sqlite")]
-            Database::SqlitePool(pool) => pool.get(PATIENCE).map(Self::PooledSqlite),
-            database => Self::open(database),
-        }
-    }
-
-    /// Whether it goes back to a pool.
-    pub(crate) fn is_borrowed(&self) -> bool {
-        match self {
-            #[cfg(feature = "postgres")]
-            Self::Postgres(_) => false,
-            #[cfg(feature = "sqlite")]
-            Self::Sqlite(_) => false,
-            #[cfg(feature = "postgres")]
-            Self::PooledPostgres(_) => true,
-            #[cfg(feature = "sqlite")]
-            Self::PooledSqlite(_) => true,
-        }
-    }
-
-    /// Whether its tables were checked before, of one that is borrowed once more.
-    pub(crate) fn is_checked(&self) -> bool {
-        match self {
-            #[cfg(feature = "postgres")]
-            Self::PooledPostgres(connection) => pool::is_checked(connection),
-            #[cfg(feature = "sqlite")]
-            Self::PooledSqlite(connection) => pool::is_checked(connection),
-            _ => false,
-        }
-    }
-
-    pub(crate) fn set_checked(&mut self) {
-        match self {
-            #[cfg(feature = "postgres")]
-            Self::PooledPostgres(connection) => pool::set_checked(connection),
-            #[cfg(feature = "sqlite")]
-            Self::PooledSqlite(connection) => pool::set_checked(connection),
-            _ => {}
-        }
-    }
-
-    /// Whether it is of no further use, as far as is known.
-    pub(crate) fn is_broken(&mut self) -> bool {
-        match self {
-            #[cfg(feature = "postgres")]
-            Self::Postgres(connection) => connection.is_broken(),
-            #[cfg(feature = "sqlite")]
-            Self::Sqlite(connection) => connection.is_broken(),
-            #[cfg(feature = "postgres")]
-            Self::PooledPostgres(connection) => connection.is_broken(),
-            #[cfg(feature = "sqlite")]
-            Self::PooledSqlite(connection) => connection.is_broken(),
-        }
-    }
+/// As [`open`], for callers that a request waits for: the pool's own timeout may be far longer.
+pub(super) fn open_soon(database: &Database) -> Result<Connection, Error> {
+    Ok(match database {
+        #[cfg(feature = "postgres")]
+        Database::PostgresPool(pool) => Box::new(pool.get(PATIENCE)?),
+        #[cfg(feature = "sqlite")]
+        Database::SqlitePool(pool) => Box::new(pool.get(PATIENCE)?),
+        database => open(database)?,
+    })
 }

@@ -7,10 +7,9 @@ use super::postgres;
 #[cfg(feature = "sqlite")]
 use super::sqlite;
 use super::{
-    ChangeFeed, Connection, Database, KeyStore, StoreError,
+    ChangeFeed, Database, KeyStore, Queries, StoreError,
     checked_connection::{IdleConnections, Opened},
     diesel_feed::{ChangeReader, DieselFeed},
-    on_either,
     pepper_check::claim_digest_algorithm,
     read_server::ReadServer,
 };
@@ -81,7 +80,7 @@ impl DieselStore {
     fn new(
         database: &Database,
         listen: Option<&Database>,
-        prepare: impl FnMut(&mut Connection) -> Result<(), Error>,
+        prepare: impl FnMut(&mut dyn Queries) -> Result<(), Error>,
     ) -> Result<Self, Error> {
         let ((), first) = Opened::run(database, prepare)?;
         let shared = Shared {
@@ -144,7 +143,7 @@ impl Shared {
     fn find(&self, digests: &[KeyDigest]) -> Result<Vec<KeyRecord>, StoreError> {
         let found = self.idle.run(
             &self.database,
-            |connection| on_either!(connection, queries::find(digests)),
+            |queries| queries.find(digests),
             |found| self.read_server.reads(found.server),
         )?;
         self.require_changes_of(found.server)?;
@@ -165,7 +164,7 @@ impl KeyStore for DieselStore {
         // A connection that breaks during the commit may count usage twice; none is lost.
         self.shared.usage.run(
             &self.shared.database,
-            |connection| on_either!(connection, usage::record(uses)),
+            |queries| queries.record_usage(uses),
             |()| true,
         )
     }

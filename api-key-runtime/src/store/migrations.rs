@@ -12,7 +12,10 @@ use diesel::{
 };
 use diesel_migrations::MigrationHarness;
 
-use super::{Connection, Database, TransactionError, connection::Missing};
+use super::{
+    Database, TransactionError,
+    connection::{Missing, open_or},
+};
 use crate::Error;
 
 /// A kind of database that the tables come for.
@@ -56,23 +59,16 @@ const ADVISORY_LOCK: i64 = 0x0061_7070_2d6b_6579;
 ///
 /// All of it is one transaction under a lock: ten replicas may start at once, and one that fails leaves nothing half-done.
 pub(crate) fn migrate(database: &Database) -> Result<Vec<String>, Error> {
-    match Connection::open_or(database, Missing::Create)? {
-        #[cfg(feature = "postgres")]
-        Connection::Postgres(mut connection) => migrate_postgres(database, &mut connection),
-        #[cfg(feature = "postgres")]
-        Connection::PooledPostgres(mut connection) => migrate_postgres(database, &mut connection),
-        #[cfg(feature = "sqlite")]
-        Connection::Sqlite(mut connection) => migrate_sqlite(database, &mut connection),
-        #[cfg(feature = "sqlite")]
-        Connection::PooledSqlite(mut connection) => migrate_sqlite(database, &mut connection),
-    }
-    .map_err(|error| error.into_error_or(|source| not_migrated(database, source)))
+    open_or(database, Missing::Create)?
+        .queries()
+        .migrate(database)
+        .map_err(|error| error.into_error_or(|source| not_migrated(database, source)))
 }
 
 #[cfg(feature = "postgres")]
-fn migrate_postgres(
-    database: &Database,
+pub(super) fn migrate_postgres(
     connection: &mut diesel::PgConnection,
+    database: &Database,
 ) -> Result<Vec<String>, TransactionError> {
     use diesel::{Connection as _, RunQueryDsl as _, sql_query, sql_types};
     connection.transaction(|connection| {
@@ -84,9 +80,9 @@ fn migrate_postgres(
 }
 
 #[cfg(feature = "sqlite")]
-fn migrate_sqlite(
-    database: &Database,
+pub(super) fn migrate_sqlite(
     connection: &mut diesel::SqliteConnection,
+    database: &Database,
 ) -> Result<Vec<String>, TransactionError> {
     connection.exclusive_transaction(|connection| run(database, connection, SQLITE))
 }

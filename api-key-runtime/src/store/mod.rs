@@ -16,8 +16,6 @@ mod diesel_feed;
 #[cfg(feature = "_diesel")]
 mod diesel_store;
 #[cfg(feature = "_diesel")]
-mod key_connection;
-#[cfg(feature = "_diesel")]
 mod migrations;
 #[cfg(feature = "_diesel")]
 mod pepper_check;
@@ -38,20 +36,20 @@ mod transaction_error;
 
 pub use self::changes::{ChangeFeed, Changed, Changes};
 #[cfg(feature = "_diesel")]
+pub use self::{
+    connection::KeyConnection,
+    diesel_store::DieselStore,
+    migrations::{DatabaseKind, copy_migrations},
+};
+#[cfg(feature = "_diesel")]
 use self::{
-    connection::{Connection, on_either},
+    connection::{Connection, Queries},
     diesel_store::FromPrimary,
     schema_check::SchemaVersion,
 };
 #[cfg(feature = "_diesel")]
 pub(crate) use self::{
     database::Database, migrations::migrate, table::Table, transaction_error::TransactionError,
-};
-#[cfg(feature = "_diesel")]
-pub use self::{
-    diesel_store::DieselStore,
-    key_connection::KeyConnection,
-    migrations::{DatabaseKind, copy_migrations},
 };
 
 /// A store of API keys.

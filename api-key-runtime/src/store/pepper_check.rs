@@ -1,12 +1,12 @@
 //! How the keys of a table are digested: in one way for all who issue keys, and told where a service knows another.
 
-use super::{Connection, Database, on_either};
+use super::{Database, Queries};
 use crate::{DigestAlgorithm, Error, key::Digester};
 
 /// Makes the service's way of digesting the table's, so that nobody issues keys the service would not know.
 pub(crate) fn claim_digest_algorithm(
     database: &Database,
-    connection: &mut Connection,
+    connection: &mut dyn Queries,
     digester: &Digester,
 ) -> Result<(), Error> {
     let ours = digester.current_algorithm().as_str();
@@ -16,16 +16,14 @@ pub(crate) fn claim_digest_algorithm(
     };
     // Twice, because another replica may start at the same time.
     for _ in 0..2 {
-        let theirs = on_either!(connection, queries::digest_algorithm()).map_err(failed)?;
+        let theirs = connection.digest_algorithm().map_err(failed)?;
         match theirs.as_deref() {
             Some(theirs) if theirs == ours => {
                 return warn_of_unknown_ways(database, connection, digester);
             }
             Some(theirs) if Some(theirs) != previous => break,
             before => {
-                if on_either!(connection, queries::claim_digest_algorithm(before, ours))
-                    .map_err(failed)?
-                {
+                if connection.claim_digest_algorithm(before, ours).map_err(failed)? {
                     return warn_of_unknown_ways(database, connection, digester);
                 }
             }
@@ -41,11 +39,12 @@ pub(crate) fn claim_digest_algorithm(
 /// Keys that were digested in a way nobody configured are unknown, and their holders would be the first to notice.
 fn warn_of_unknown_ways(
     database: &Database,
-    connection: &mut Connection,
+    connection: &mut dyn Queries,
     digester: &Digester,
 ) -> Result<(), Error> {
     let known: Vec<&str> = digester.algorithms().map(DigestAlgorithm::as_str).collect();
-    let lost = on_either!(connection, queries::count_live_except(&known, chrono::Utc::now()))
+    let lost = connection
+        .count_live_except(&known, chrono::Utc::now())
         .map_err(|source| Error::database(format!("cannot read the keys of {database}"), source))?;
     if lost > 0 {
         log::warn!(

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use diesel::r2d2::{ConnectionManager, Pool, PooledConnection, R2D2Connection};
 
+use super::connection::{Held, Queries};
 use crate::{
     Error,
     foreign_texts::{POOL_TIMEOUT, reason_of_pool_error},
@@ -17,12 +18,22 @@ pub(super) const PATIENCE: Duration = Duration::from_secs(1);
 /// Of a pool's connection: its tables were checked.
 struct Checked;
 
-pub(super) fn is_checked<C: R2D2Connection + Send + 'static>(connection: &Pooled<C>) -> bool {
-    PooledConnection::extensions(connection).get::<Checked>().is_some()
-}
+impl<C: Queries + R2D2Connection> Held for Pooled<C> {
+    fn queries(&mut self) -> &mut dyn Queries {
+        &mut **self
+    }
 
-pub(super) fn set_checked<C: R2D2Connection + Send + 'static>(connection: &mut Pooled<C>) {
-    PooledConnection::extensions_mut(connection).insert(Checked);
+    fn is_borrowed(&self) -> bool {
+        true
+    }
+
+    fn is_checked(&self) -> bool {
+        PooledConnection::extensions(self).get::<Checked>().is_some()
+    }
+
+    fn set_checked(&mut self) {
+        PooledConnection::extensions_mut(self).insert(Checked);
+    }
 }
 
 pub(super) fn get<C: R2D2Connection + Send + 'static>(

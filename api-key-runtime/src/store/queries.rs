@@ -1,7 +1,7 @@
-//! Every query on the key table but the ones that differ between the databases.
+//! The queries of both databases.
 //!
-//! Included by `postgres/mod.rs` and by `sqlite/mod.rs`, each of which gives it `Connection`, `PRIMARY`, `schema` and `write` by `super`.
-//! So `KeyRow` is two types, and `UNREADABLE` two statics.
+//! `postgres/mod.rs` and `sqlite/mod.rs` include this file and provide, by `super`, the type of connection and what differs. So `KeyRow` is
+//! two types, and `UNREADABLE` two statics.
 
 use std::array::TryFromSliceError;
 
@@ -10,19 +10,21 @@ use diesel::{
     OptionalExtension as _,
     dsl::{auto_type, sql},
     prelude::*,
+    r2d2::R2D2Connection,
     result::Error::{DeserializationError, QueryBuilderError},
     sql_types::{BigInt, Nullable},
 };
 
 use super::{
-    Connection, PRIMARY,
+    Connection, PRIMARY, TRIGGERS, enabled_triggers, existing_tables, is_standby, migrate,
     schema::{api_key_meta, api_key_usage, api_keys},
+    usage::record as record_usage,
     write,
 };
 use crate::{
     AllowedIps, DigestAlgorithm, Error, KeyDigest, KeyRecord, KeyUsage, ScopeSet,
     log_throttle::LogThrottle,
-    store::{FromPrimary, SchemaVersion, TransactionError},
+    store::{Database, FromPrimary, Queries, SchemaVersion, TransactionError},
 };
 
 /// Of which keys it was said that their rows cannot be read.
@@ -114,17 +116,168 @@ impl From<&KeyRecord> for KeyRow {
     }
 }
 
-/// Reads the keys with these digests from a primary. Each query asks whether the server is a primary, even if no key is found: behind a
-/// connection pooler the server may change from one statement to the next, and a standby may not have received a revocation or a new
-/// key.
-pub(crate) fn find(
-    connection: &mut Connection,
-    digests: &[KeyDigest],
-) -> QueryResult<FromPrimary<KeyRecord>> {
-    let digests: Vec<&[u8]> = digests.iter().map(|digest| digest.as_bytes().as_slice()).collect();
-    match find_at_once(connection, &digests) {
-        Err(DeserializationError(_)) => find_one_by_one(connection, &digests),
-        found => found,
+/// The trait documents each query.
+impl Queries for Connection {
+    fn find(&mut self, digests: &[KeyDigest]) -> QueryResult<FromPrimary<KeyRecord>> {
+        let digests: Vec<&[u8]> =
+            digests.iter().map(|digest| digest.as_bytes().as_slice()).collect();
+        match find_at_once(self, &digests) {
+            Err(DeserializationError(_)) => find_one_by_one(self, &digests),
+            found => found,
+        }
+    }
+
+    fn list(&mut self) -> QueryResult<Vec<KeyRecord>> {
+        let all = api_keys::table.order(api_keys::id);
+        match all.select(KeyRow::as_select()).load(self).and_then(records) {
+            Err(DeserializationError(_)) => {
+                let ids = all.select(api_keys::id).load(self)?;
+                one_by_one(self, ids)
+            }
+            records => records,
+        }
+    }
+
+    fn get(&mut self, id: i64) -> QueryResult<Option<KeyRecord>> {
+        let row = api_keys::table.find(id).select(KeyRow::as_select()).first(self).optional()?;
+        row.map(record).transpose()
+    }
+
+    fn usage(&mut self) -> QueryResult<Vec<KeyUsage>> {
+        let all = api_key_usage::table.order(api_key_usage::key_id);
+        let rows = all.select(UsageRow::as_select()).load(self)?;
+        Ok(rows.into_iter().map(key_usage).collect())
+    }
+
+    fn usage_of(&mut self, id: i64) -> QueryResult<Option<KeyUsage>> {
+        let one = api_key_usage::table.find(id);
+        let row = one.select(UsageRow::as_select()).first(self).optional()?;
+        Ok(row.map(key_usage))
+    }
+
+    fn issue(&mut self, new: &KeyRecord) -> Result<KeyRecord, TransactionError> {
+        write(self, |connection| connection.issue_in_transaction(new))
+    }
+
+    fn issue_in_transaction(&mut self, new: &KeyRecord) -> Result<KeyRecord, TransactionError> {
+        let ours = new.digest_algorithm.as_str();
+        if self.digest_algorithm()?.is_none() {
+            // Another process may set the same one at this moment, when it issues the first key.
+            self.claim_digest_algorithm(None, ours)?;
+        }
+        if self.digest_algorithm()?.as_deref() != Some(ours) {
+            return Err(Error::conflict(
+                "no key was issued: the keys of this table are digested under another pepper than APP_KEY_PEPPER says here, and the \
+                 service would not know the new one; set the service's pepper here. To change the pepper, start the service with the \
+                 new one and the old one in APP_KEY_PEPPER_PREVIOUS first",
+            )
+            .into());
+        }
+        Ok(insert(self, new)?)
+    }
+
+    fn revoke(&mut self, id: i64, now: DateTime<Utc>) -> Result<KeyRecord, TransactionError> {
+        write(self, |connection| {
+            let live = api_keys::table.find(id).filter(api_keys::revoked_at.is_null());
+            diesel::update(live).set(api_keys::revoked_at.eq(now)).execute(connection)?;
+            existing(connection, id)
+        })
+    }
+
+    fn set_disabled(
+        &mut self,
+        id: i64,
+        at: Option<DateTime<Utc>>,
+    ) -> Result<KeyRecord, TransactionError> {
+        write(self, |connection| {
+            if existing(connection, id)?.revoked_at.is_some() {
+                return Err(Error::conflict(format!(
+                    "key {id} is revoked, which is final: issue a new key instead"
+                ))
+                .into());
+            }
+            let key = api_keys::table.find(id);
+            match at {
+                Some(_) => diesel::update(key.filter(api_keys::disabled_at.is_null()))
+                    .set(api_keys::disabled_at.eq(at))
+                    .execute(connection)?,
+                None => diesel::update(key)
+                    .set(api_keys::disabled_at.eq(None::<DateTime<Utc>>))
+                    .execute(connection)?,
+            };
+            existing(connection, id)
+        })
+    }
+
+    fn count_live_except(&mut self, ways: &[&str], now: DateTime<Utc>) -> QueryResult<i64> {
+        let live = api_keys::revoked_at
+            .is_null()
+            .and(api_keys::expires_at.is_null().or(api_keys::expires_at.gt(now)));
+        api_keys::table
+            .filter(live.and(api_keys::digest_algorithm.ne_all(ways)))
+            .count()
+            .get_result(self)
+    }
+
+    fn schema_version(&mut self) -> QueryResult<Option<SchemaVersion>> {
+        let row: Option<(i32, i32)> = api_key_meta::table
+            .select((api_key_meta::schema_version, api_key_meta::compatible_from))
+            .first(self)
+            .optional()?;
+        Ok(row.map(|(version, compatible_from)| SchemaVersion { version, compatible_from }))
+    }
+
+    fn digest_algorithm(&mut self) -> QueryResult<Option<String>> {
+        Ok(api_key_meta::table
+            .select(api_key_meta::digest_algorithm)
+            .first(self)
+            .optional()?
+            .flatten())
+    }
+
+    fn claim_digest_algorithm(&mut self, before: Option<&str>, now: &str) -> QueryResult<bool> {
+        let set = api_key_meta::digest_algorithm.eq(now);
+        let changed = match before {
+            None => {
+                diesel::update(api_key_meta::table.filter(api_key_meta::digest_algorithm.is_null()))
+                    .set(set)
+                    .execute(self)?
+            }
+            Some(before) => diesel::update(
+                api_key_meta::table.filter(api_key_meta::digest_algorithm.eq(before)),
+            )
+            .set(set)
+            .execute(self)?,
+        };
+        Ok(changed == 1)
+    }
+
+    fn record_usage(&mut self, usage: &[KeyUsage]) -> QueryResult<()> {
+        record_usage(self, usage)
+    }
+
+    fn migrate(&mut self, database: &Database) -> Result<Vec<String>, TransactionError> {
+        migrate(self, database)
+    }
+
+    fn is_standby(&mut self) -> QueryResult<bool> {
+        is_standby(self)
+    }
+
+    fn existing_tables(&mut self, wanted: &[&str]) -> QueryResult<Vec<String>> {
+        existing_tables(self, wanted)
+    }
+
+    fn required_triggers(&self) -> &'static [&'static str] {
+        TRIGGERS
+    }
+
+    fn enabled_triggers(&mut self) -> QueryResult<Vec<String>> {
+        enabled_triggers(self)
+    }
+
+    fn is_broken(&mut self) -> bool {
+        R2D2Connection::is_broken(self)
     }
 }
 
@@ -186,22 +339,11 @@ fn refused(why: &'static str) -> diesel::result::Error {
     QueryBuilderError(why.into())
 }
 
-pub(crate) fn list(connection: &mut Connection) -> QueryResult<Vec<KeyRecord>> {
-    let all = api_keys::table.order(api_keys::id);
-    match all.select(KeyRow::as_select()).load(connection).and_then(records) {
-        Err(DeserializationError(_)) => {
-            let ids = all.select(api_keys::id).load(connection)?;
-            one_by_one(connection, ids)
-        }
-        records => records,
-    }
-}
-
 /// Where a row cannot be decoded, which the table's constraints should exclude, its own key alone is as good as not there.
 fn one_by_one(connection: &mut Connection, ids: Vec<i64>) -> QueryResult<Vec<KeyRecord>> {
     let mut records = Vec::with_capacity(ids.len());
     for id in ids {
-        match get(connection, id) {
+        match connection.get(id) {
             Ok(record) => records.extend(record),
             Err(DeserializationError(error)) => log_unreadable(id, &*error),
             Err(error) => return Err(error),
@@ -214,25 +356,6 @@ fn log_unreadable(id: i64, error: &dyn std::error::Error) {
     if UNREADABLE.should_log(id) {
         log::error!("the row of key {id} cannot be read, so the key is refused: {error}");
     }
-}
-
-pub(crate) fn get(connection: &mut Connection, id: i64) -> QueryResult<Option<KeyRecord>> {
-    let row = api_keys::table.find(id).select(KeyRow::as_select()).first(connection).optional()?;
-    row.map(record).transpose()
-}
-
-/// Returns the usage of every key that was ever used, by the key's id.
-pub(crate) fn usage(connection: &mut Connection) -> QueryResult<Vec<KeyUsage>> {
-    let all = api_key_usage::table.order(api_key_usage::key_id);
-    let rows = all.select(UsageRow::as_select()).load(connection)?;
-    Ok(rows.into_iter().map(key_usage).collect())
-}
-
-/// Returns the usage of one key, or `None` if it was never used.
-pub(crate) fn usage_of(connection: &mut Connection, id: i64) -> QueryResult<Option<KeyUsage>> {
-    let one = api_key_usage::table.find(id);
-    let row = one.select(UsageRow::as_select()).first(connection).optional()?;
-    Ok(row.map(key_usage))
 }
 
 fn key_usage(row: UsageRow) -> KeyUsage {
@@ -255,131 +378,8 @@ fn insert(connection: &mut Connection, new: &KeyRecord) -> QueryResult<KeyRecord
     record(row)
 }
 
-/// Inserts a new key in a transaction of its own.
-pub(crate) fn issue(
-    connection: &mut Connection,
-    new: &KeyRecord,
-) -> Result<KeyRecord, TransactionError> {
-    write(connection, |connection| issue_in_transaction(connection, new))
-}
-
-/// Inserts a new key in the caller's transaction, unless the table's keys are digested in another way than this one.
-pub(crate) fn issue_in_transaction(
-    connection: &mut Connection,
-    new: &KeyRecord,
-) -> Result<KeyRecord, TransactionError> {
-    let ours = new.digest_algorithm.as_str();
-    if digest_algorithm(connection)?.is_none() {
-        // Whoever issues the first key at the same time may have decided it meanwhile, and as we would.
-        claim_digest_algorithm(connection, None, ours)?;
-    }
-    if digest_algorithm(connection)?.as_deref() != Some(ours) {
-        return Err(Error::conflict(
-            "no key was issued: the keys of this table are digested under another pepper than APP_KEY_PEPPER says here, and the \
-             service would not know the new one; set the service's pepper here. To change the pepper, start the service with the \
-             new one and the old one in APP_KEY_PEPPER_PREVIOUS first",
-        )
-        .into());
-    }
-    Ok(insert(connection, new)?)
-}
-
-/// Revokes a key for good. One that is revoked stays as it is.
-pub(crate) fn revoke(
-    connection: &mut Connection,
-    id: i64,
-    now: DateTime<Utc>,
-) -> Result<KeyRecord, TransactionError> {
-    write(connection, |connection| {
-        let live = api_keys::table.find(id).filter(api_keys::revoked_at.is_null());
-        diesel::update(live).set(api_keys::revoked_at.eq(now)).execute(connection)?;
-        existing(connection, id)
-    })
-}
-
-/// Disables a key (at a time) or enables it (none). One that is already so stays as it is; a revoked one is refused.
-pub(crate) fn set_disabled(
-    connection: &mut Connection,
-    id: i64,
-    at: Option<DateTime<Utc>>,
-) -> Result<KeyRecord, TransactionError> {
-    write(connection, |connection| {
-        if existing(connection, id)?.revoked_at.is_some() {
-            return Err(Error::conflict(format!(
-                "key {id} is revoked, which is final: issue a new key instead"
-            ))
-            .into());
-        }
-        let key = api_keys::table.find(id);
-        match at {
-            Some(_) => diesel::update(key.filter(api_keys::disabled_at.is_null()))
-                .set(api_keys::disabled_at.eq(at))
-                .execute(connection)?,
-            None => diesel::update(key)
-                .set(api_keys::disabled_at.eq(None::<DateTime<Utc>>))
-                .execute(connection)?,
-        };
-        existing(connection, id)
-    })
-}
-
-/// How many keys are neither revoked nor expired and digested in none of these ways.
-pub(crate) fn count_live_except(
-    connection: &mut Connection,
-    ways: &[&str],
-    now: DateTime<Utc>,
-) -> QueryResult<i64> {
-    let live = api_keys::revoked_at
-        .is_null()
-        .and(api_keys::expires_at.is_null().or(api_keys::expires_at.gt(now)));
-    api_keys::table
-        .filter(live.and(api_keys::digest_algorithm.ne_all(ways)))
-        .count()
-        .get_result(connection)
-}
-
 fn existing(connection: &mut Connection, id: i64) -> Result<KeyRecord, TransactionError> {
-    get(connection, id)?.ok_or_else(|| Error::not_found(id).into())
-}
-
-/// Returns the version of the tables, or `None` if `api_key_meta` is empty.
-pub(crate) fn schema_version(connection: &mut Connection) -> QueryResult<Option<SchemaVersion>> {
-    let row: Option<(i32, i32)> = api_key_meta::table
-        .select((api_key_meta::schema_version, api_key_meta::compatible_from))
-        .first(connection)
-        .optional()?;
-    Ok(row.map(|(version, compatible_from)| SchemaVersion { version, compatible_from }))
-}
-
-/// How the table's keys are digested; none while nobody has said.
-pub(crate) fn digest_algorithm(connection: &mut Connection) -> QueryResult<Option<String>> {
-    Ok(api_key_meta::table
-        .select(api_key_meta::digest_algorithm)
-        .first(connection)
-        .optional()?
-        .flatten())
-}
-
-/// Writes how the table's keys are digested from now on; `false`: it was no longer as `before` says.
-pub(crate) fn claim_digest_algorithm(
-    connection: &mut Connection,
-    before: Option<&str>,
-    now: &str,
-) -> QueryResult<bool> {
-    let set = api_key_meta::digest_algorithm.eq(now);
-    let changed = match before {
-        None => {
-            diesel::update(api_key_meta::table.filter(api_key_meta::digest_algorithm.is_null()))
-                .set(set)
-                .execute(connection)?
-        }
-        Some(before) => {
-            diesel::update(api_key_meta::table.filter(api_key_meta::digest_algorithm.eq(before)))
-                .set(set)
-                .execute(connection)?
-        }
-    };
-    Ok(changed == 1)
+    connection.get(id)?.ok_or_else(|| Error::not_found(id).into())
 }
 
 fn records(rows: Vec<KeyRow>) -> QueryResult<Vec<KeyRecord>> {

@@ -1,6 +1,6 @@
 //! What must be true of a database before keys are looked up in it: start-up refuses otherwise, and nothing is open meanwhile.
 
-use super::{Connection, Database, on_either};
+use super::{Database, Queries};
 use crate::{Error, log_throttle::LogThrottle};
 
 /// The versions in `api_key_meta`.
@@ -18,12 +18,12 @@ const TABLES: [&str; 4] = ["api_key_changes", "api_key_meta", "api_key_usage", "
 static NEWER: LogThrottle<String> = LogThrottle::new();
 
 /// Refuses tables that are missing, incompatible, or without their triggers; warns of newer ones, as rolling deploys meet them.
-pub(crate) fn check(database: &Database, connection: &mut Connection) -> Result<(), Error> {
+pub(crate) fn check(database: &Database, connection: &mut dyn Queries) -> Result<(), Error> {
     let failed = |source| Error::database(format!("cannot read the tables of {database}"), source);
-    if on_either!(connection, is_standby()).map_err(failed)? {
+    if connection.is_standby().map_err(failed)? {
         return Err(hot_standby(database));
     }
-    let existing = on_either!(connection, existing_tables(&TABLES)).map_err(failed)?;
+    let existing = connection.existing_tables(&TABLES).map_err(failed)?;
     if let Some(missing) =
         TABLES.into_iter().find(|table| !existing.iter().any(|name| name == table))
     {
@@ -32,7 +32,7 @@ pub(crate) fn check(database: &Database, connection: &mut Connection) -> Result<
         )));
     }
     let Some(SchemaVersion { version, compatible_from }) =
-        on_either!(connection, queries::schema_version()).map_err(failed)?
+        connection.schema_version().map_err(failed)?
     else {
         return Err(Error::schema(format!(
             "the table api_key_meta of {database} is empty, which no migration leaves it: restore its row"
@@ -68,17 +68,11 @@ pub(super) fn hot_standby(database: &Database) -> Error {
 }
 
 /// Without its triggers a database forgets to say what changed, and a revoked key would go on.
-fn check_triggers(database: &Database, connection: &mut Connection) -> Result<(), Error> {
-    let enabled = on_either!(connection, enabled_triggers()).map_err(|source| {
+fn check_triggers(database: &Database, connection: &mut dyn Queries) -> Result<(), Error> {
+    let enabled = connection.enabled_triggers().map_err(|source| {
         Error::database(format!("cannot read the triggers of {database}"), source)
     })?;
-    let wanted: &[&str] = match connection {
-        #[cfg(feature = "postgres")]
-        Connection::Postgres(_) | Connection::PooledPostgres(_) => super::postgres::TRIGGERS,
-        #[cfg(feature = "sqlite")]
-        Connection::Sqlite(_) | Connection::PooledSqlite(_) => super::sqlite::TRIGGERS,
-    };
-    require_triggers(database, wanted, &enabled)
+    require_triggers(database, connection.required_triggers(), &enabled)
 }
 
 /// Refuses where one of the wanted triggers is not among those that are enabled.

@@ -1,9 +1,10 @@
-//! The key table as it is administered: over a connection for each call, opened and its tables checked.
+//! The key table as it is administered. Each call opens a connection and checks the tables.
 
 use chrono::{DateTime, Utc};
+use diesel::QueryResult;
 
 use super::{
-    Connection, Database, TransactionError, checked_connection::over_live, on_either,
+    Connection, Database, TransactionError, checked_connection::over_live, connection::open,
     schema_check::check,
 };
 use crate::{Error, KeyRecord, KeyUsage};
@@ -12,7 +13,7 @@ use crate::{Error, KeyRecord, KeyUsage};
 #[derive(Clone, Debug)]
 pub(crate) struct Table(Database);
 
-/// A change is a transaction of its own, durable before it is answered.
+/// Each change is a transaction of its own, and durable when the call returns.
 impl Table {
     pub(crate) fn new(database: Database) -> Self {
         Self(database)
@@ -22,9 +23,9 @@ impl Table {
         super::migrate(&self.0)
     }
 
-    /// Inserts what this says, and answers it as it stands in the table.
+    /// Inserts a new key and returns it as it stands in the table.
     pub(crate) fn issue(&self, new: &KeyRecord) -> Result<KeyRecord, TransactionError> {
-        self.change(|connection| on_either!(connection, queries::issue(new)))
+        self.connect()?.queries().issue(new)
     }
 
     pub(crate) fn revoke(
@@ -32,7 +33,7 @@ impl Table {
         id: i64,
         now: DateTime<Utc>,
     ) -> Result<KeyRecord, TransactionError> {
-        self.change(|connection| on_either!(connection, queries::revoke(id, now)))
+        self.connect()?.queries().revoke(id, now)
     }
 
     /// Disables a key at this time, or enables it.
@@ -41,23 +42,7 @@ impl Table {
         id: i64,
         at: Option<DateTime<Utc>>,
     ) -> Result<KeyRecord, TransactionError> {
-        self.change(|connection| on_either!(connection, queries::set_disabled(id, at)))
-    }
-
-    pub(crate) fn list(&self) -> Result<Vec<KeyRecord>, Error> {
-        self.read(|connection| on_either!(connection, queries::list()))
-    }
-
-    pub(crate) fn get(&self, id: i64) -> Result<Option<KeyRecord>, Error> {
-        self.read(|connection| on_either!(connection, queries::get(id)))
-    }
-
-    pub(crate) fn usage(&self) -> Result<Vec<KeyUsage>, Error> {
-        self.read(|connection| on_either!(connection, queries::usage()))
-    }
-
-    pub(crate) fn usage_of(&self, id: i64) -> Result<Option<KeyUsage>, Error> {
-        self.read(|connection| on_either!(connection, queries::usage_of(id)))
+        self.connect()?.queries().set_disabled(id, at)
     }
 
     /// Returns the error that a failed change is reported with.
@@ -65,18 +50,24 @@ impl Table {
         failed.into_error(&self.0)
     }
 
-    fn change(
-        &self,
-        change: impl FnOnce(&mut Connection) -> Result<KeyRecord, TransactionError>,
-    ) -> Result<KeyRecord, TransactionError> {
-        change(&mut self.connect()?)
+    pub(crate) fn list(&self) -> Result<Vec<KeyRecord>, Error> {
+        self.read(self.connect()?.queries().list())
     }
 
-    fn read<T>(
-        &self,
-        read: impl FnOnce(&mut Connection) -> diesel::QueryResult<T>,
-    ) -> Result<T, Error> {
-        read(&mut self.connect()?).map_err(|source| {
+    pub(crate) fn get(&self, id: i64) -> Result<Option<KeyRecord>, Error> {
+        self.read(self.connect()?.queries().get(id))
+    }
+
+    pub(crate) fn usage(&self) -> Result<Vec<KeyUsage>, Error> {
+        self.read(self.connect()?.queries().usage())
+    }
+
+    pub(crate) fn usage_of(&self, id: i64) -> Result<Option<KeyUsage>, Error> {
+        self.read(self.connect()?.queries().usage_of(id))
+    }
+
+    fn read<T>(&self, read: QueryResult<T>) -> Result<T, Error> {
+        read.map_err(|source| {
             Error::database(format!("cannot read the keys of {}", self.0), source)
         })
     }
@@ -84,7 +75,7 @@ impl Table {
     fn connect(&self) -> Result<Connection, Error> {
         let database = &self.0;
         let ((), connection) =
-            over_live(database, Connection::open, |connection| check(database, connection))?;
+            over_live(database, open, |connection| check(database, connection.queries()))?;
         Ok(connection)
     }
 }

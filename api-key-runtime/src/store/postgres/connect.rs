@@ -66,7 +66,7 @@ pub(crate) fn after_credentials(url: &str) -> &str {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::store::Connection;
+    use crate::store::connection::open;
 
     #[test]
     fn timeouts_are_added_where_none_are_named() {
@@ -95,7 +95,7 @@ mod tests {
             "postgres://u:s3/cret@h/d",
             "host=h password=s3 cret",
         ] {
-            let error = Connection::open(&Database::parse(url).unwrap()).err().unwrap();
+            let error = open(&Database::parse(url).unwrap()).err().unwrap();
             assert!(error.is_config());
             let message = error.to_string();
             assert!(!message.contains("s3") && !message.contains("cret"), "{message}");

@@ -13,7 +13,7 @@ use diesel::{
 };
 
 use self::server::PRIMARY;
-use super::TransactionError;
+use super::{TransactionError, migrations::migrate_postgres as migrate};
 
 /// The connection that `queries.rs` is written against.
 type Connection = diesel::PgConnection;

@@ -71,7 +71,7 @@ fn sqlite_uri(path: &str, missing: Missing) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::store::Connection;
+    use crate::store::connection::{open, open_or};
 
     #[test]
     fn many_may_open_a_new_file_at_once() {
@@ -83,7 +83,7 @@ mod tests {
             thread::scope(|scope| {
                 for _ in 0..10 {
                     scope.spawn(|| {
-                        Connection::open_or(&database, Missing::Create).map(drop).unwrap();
+                        open_or(&database, Missing::Create).map(drop).unwrap();
                     });
                 }
             });
@@ -104,11 +104,8 @@ mod tests {
         std::fs::create_dir_all(&folder).unwrap();
         let database = Database::Sqlite(folder.join("keys.db").to_str().unwrap().to_owned());
         for missing in [Missing::Create, Missing::Refuse] {
-            let Connection::Sqlite(mut connection) =
-                Connection::open_or(&database, missing).unwrap()
-            else {
-                panic!("not a connection of ours to SQLite");
-            };
+            let path = folder.join("keys.db");
+            let mut connection = connect(&database, path.to_str().unwrap(), missing).unwrap();
             for (pragma, column, expected) in [
                 ("busy_timeout", "timeout", "5000"),
                 ("journal_mode", "journal_mode", "wal"),
@@ -117,7 +114,7 @@ mod tests {
                 ("recursive_triggers", "recursive_triggers", "1"),
             ] {
                 let query = format!("SELECT CAST({column} AS TEXT) AS value FROM pragma_{pragma}");
-                let setting: Setting = sql_query(query).get_result(&mut *connection).unwrap();
+                let setting: Setting = sql_query(query).get_result(&mut connection).unwrap();
                 assert_eq!(setting.value, expected, "{pragma}");
             }
         }
@@ -131,14 +128,11 @@ mod tests {
         std::fs::create_dir_all(&folder).unwrap();
         let path = folder.join("keys.db");
         let database = Database::Sqlite(path.to_str().unwrap().to_owned());
-        assert!(
-            Connection::open(&database).err().unwrap().is_schema(),
-            "a missing file is not made"
-        );
+        assert!(open(&database).err().unwrap().is_schema(), "a missing file is not made");
         assert!(!path.exists());
-        Connection::open_or(&database, Missing::Create).map(drop).unwrap();
+        open_or(&database, Missing::Create).map(drop).unwrap();
         assert!(path.exists());
-        Connection::open(&database).map(drop).unwrap();
+        open(&database).map(drop).unwrap();
         std::fs::remove_dir_all(folder).unwrap();
     }
 }

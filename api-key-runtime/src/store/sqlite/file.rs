@@ -5,6 +5,7 @@ use std::{ffi::OsString, fmt, fs, path::Path};
 use diesel::{RunQueryDsl as _, prelude::QueryableByName, sql_query, sql_types};
 
 use super::Connection;
+use crate::{Error, store::Database};
 
 /// What tells one file from another at the same path.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -44,10 +45,11 @@ impl OpenFiles {
     /// Of a connection that has read from the database. Which file the path named is told from before it was opened: should it have been
     /// replaced meanwhile, the connection does not count as current.
     pub(crate) fn new(
+        database: &Database,
         connection: &mut Connection,
         path: &str,
         named_before: Option<FileIdentity>,
-    ) -> diesel::QueryResult<Self> {
+    ) -> Result<Self, Error> {
         #[derive(QueryableByName)]
         struct File {
             #[diesel(sql_type = sql_types::Text)]
@@ -55,7 +57,8 @@ impl OpenFiles {
         }
         // Behind symbolic links, the logs stand beside the file itself.
         let File { file } = sql_query("SELECT file FROM pragma_database_list WHERE name = 'main'")
-            .get_result(connection)?;
+            .get_result(connection)
+            .map_err(|source| Error::database(format!("cannot read {database}"), source))?;
         let logs = ["-wal", "-shm"].map(|suffix| {
             let log = OsString::from(format!("{file}{suffix}"));
             let identity = FileIdentity::of(&log);

@@ -12,7 +12,7 @@ use diesel::{
     sql_types,
 };
 
-use super::TransactionError;
+use super::{TransactionError, migrations::migrate_sqlite as migrate};
 
 /// The connection that `queries.rs` is written against.
 type Connection = diesel::SqliteConnection;

@@ -14,7 +14,7 @@ use diesel::{
     PgConnection, RunQueryDsl as _, connection::SimpleConnection as _, sql_query, sql_types::Text,
 };
 
-use crate::store::{Connection, Database, StoreError};
+use crate::store::{Database, StoreError, postgres::connect};
 
 const CHANNEL: &str = "api_key_changes";
 /// How often a connection is looked at for notifications, which takes no query: Diesel has no way to wait for them. Most of what that costs
@@ -187,14 +187,12 @@ fn random_payload() -> Result<String, AnyError> {
 }
 
 fn send(database: &Database, payload: &str) -> Result<(), AnyError> {
-    match Connection::open(database)? {
-        Connection::Postgres(mut connection) => {
-            sql_query("SELECT pg_notify($1, $2)")
-                .bind::<Text, _>(CHANNEL)
-                .bind::<Text, _>(payload)
-                .execute(&mut *connection)?;
-            Ok(())
-        }
-        _ => Err("only a URL of a Postgres can be listened to".into()),
-    }
+    let Database::Postgres(url) = database else {
+        return Err("only a URL of Postgres can be listened to".into());
+    };
+    sql_query("SELECT pg_notify($1, $2)")
+        .bind::<Text, _>(CHANNEL)
+        .bind::<Text, _>(payload)
+        .execute(&mut connect(database, url)?)?;
+    Ok(())
 }

@@ -15,15 +15,19 @@ use self::{
 use crate::{
     Error,
     store::{
-        Changed, Connection, Database, StoreError, checked_connection::Opened,
-        diesel_feed::ChangeReader, postgres::server::server,
+        Changed, Database, StoreError,
+        checked_connection::Opened,
+        connection::downcast,
+        diesel_feed::ChangeReader,
+        postgres::{connect, server::server},
+        schema_check::check,
     },
 };
 
 /// Reads changes over a connection of its own, which listens for them.
 pub(crate) struct Reader {
     database: Database,
-    connection: Box<PgConnection>,
+    connection: PgConnection,
     /// `None` before the first read.
     position: Option<Position>,
     listening: Listening,
@@ -37,9 +41,11 @@ impl Reader {
         database: &Database,
         notifications: &Arc<Notifications>,
     ) -> Result<Self, Error> {
-        let Connection::Postgres(mut connection) = Opened::open(database)?.connection else {
-            return Err(Error::config("this is no URL of a Postgres"));
+        let Database::Postgres(url) = database else {
+            return Err(Error::config("this is not a URL of Postgres"));
         };
+        let mut connection = connect(database, url)?;
+        check(database, &mut connection)?;
         let listening = Listening::start(&mut connection, Arc::clone(notifications));
         Ok(Self { database: database.clone(), connection, position: None, listening })
     }
@@ -47,14 +53,9 @@ impl Reader {
     /// Refuses where keys are looked up in another database than this one, for their changes would go unnoticed.
     pub(crate) fn require_same(&mut self, keys: &Database) -> Result<(), StoreError> {
         let ours = server(&mut self.connection).map_err(StoreError::new)?;
-        let (theirs, _) = Opened::run(keys, |connection| {
-            match connection {
-                Connection::Postgres(connection) => server(connection),
-                Connection::PooledPostgres(connection) => server(connection),
-                #[cfg(feature = "sqlite")]
-                _ => return Err(StoreError::new("this is no Postgres")),
-            }
-            .map_err(StoreError::new)
+        let (theirs, _) = Opened::run(keys, |queries| match downcast(queries) {
+            Some(connection) => server(connection).map_err(StoreError::new),
+            None => Err(StoreError::new("this is not Postgres")),
         })?;
         if ours == theirs {
             return Ok(());
@@ -96,9 +97,9 @@ impl ChangeReader for PooledReader {
     fn read(&mut self) -> Result<(Option<i64>, Changed), StoreError> {
         let since = self.position.as_ref();
         let ((position, changed), _) =
-            Opened::run(&self.database, |connection| match connection {
-                Connection::PooledPostgres(connection) => read(connection, &self.database, since),
-                _ => Err(StoreError::new("this is not a pool of Postgres connections")),
+            Opened::run(&self.database, |queries| match downcast(queries) {
+                Some(connection) => read(connection, &self.database, since),
+                None => Err(StoreError::new("this is not a pool of Postgres connections")),
             })?;
         let server = self.position.insert(position).server();
         Ok((Some(server), changed))

@@ -16,8 +16,12 @@ use self::read::{Position, read};
 use crate::{
     Error,
     store::{
-        Changed, Connection, Database, StoreError, checked_connection::Opened,
-        diesel_feed::ChangeReader, sqlite::OpenFiles,
+        Changed, Database, StoreError,
+        checked_connection::Opened,
+        connection::{Missing, downcast},
+        diesel_feed::ChangeReader,
+        schema_check::check,
+        sqlite::{FileIdentity, OpenFiles, connect},
     },
 };
 
@@ -27,7 +31,7 @@ const POLL_INTERVAL: Duration = Duration::from_millis(30);
 /// Reads changes over a connection of its own.
 pub(crate) struct Reader {
     database: Database,
-    connection: Box<SqliteConnection>,
+    connection: SqliteConnection,
     files: OpenFiles,
     /// `None` before the first read.
     position: Option<Position>,
@@ -38,16 +42,14 @@ pub(crate) struct Reader {
 impl Reader {
     /// Opens the file and checks the tables.
     pub(crate) fn open(database: &Database) -> Result<Self, Error> {
-        match Opened::open(database)? {
-            Opened { connection: Connection::Sqlite(connection), files: Some(files) } => Ok(Self {
-                database: database.clone(),
-                connection,
-                files,
-                position: None,
-                data_version: 0,
-            }),
-            _ => Err(Error::config("this is no SQLite")),
-        }
+        let Database::Sqlite(path) = database else {
+            return Err(Error::config("this is not an SQLite file"));
+        };
+        let named_before = FileIdentity::of(path);
+        let mut connection = connect(database, path, Missing::Refuse)?;
+        check(database, &mut connection)?;
+        let files = OpenFiles::new(database, &mut connection, path, named_before)?;
+        Ok(Self { database: database.clone(), connection, files, position: None, data_version: 0 })
     }
 }
 
@@ -97,8 +99,8 @@ impl ChangeReader for PooledReader {
     fn read(&mut self) -> Result<(Option<i64>, Changed), StoreError> {
         let (database, since) = (&self.database, self.position.as_ref());
         let ((position, changed), _) =
-            Opened::run(database, |connection| match (connection, database) {
-                (Connection::PooledSqlite(connection), Database::SqlitePool(pool)) => {
+            Opened::run(database, |queries| match (downcast(queries), database) {
+                (Some(connection), Database::SqlitePool(pool)) => {
                     read(connection, database, &pool.file(), since)
                 }
                 _ => Err(StoreError::new("this is not a pool of SQLite connections")),
