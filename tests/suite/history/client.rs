@@ -1,8 +1,7 @@
 //! A client of one server: one connection, one request after another.
 
 use std::{
-    io::{Read as _, Write as _},
-    net::{SocketAddr, TcpStream},
+    net::SocketAddr,
     sync::atomic::{AtomicBool, Ordering},
     thread,
     time::Duration,
@@ -15,23 +14,18 @@ use super::{
     seat::Seat,
     server::NUMBER_HEADER,
 };
-use crate::support::{leaks, random::Random};
+use crate::support::{leaks, random::Random, wire::Connection};
 
 /// How long it waits for an answer: longer than a server is ever paused.
-const PATIENCE: Duration = Duration::from_secs(5);
+const TIMEOUT: Duration = Duration::from_secs(5);
 /// The longest time between two requests.
 const LONGEST_PAUSE_MILLISECONDS: usize = 60;
 
 pub(super) struct Client<'a> {
     seat: &'a Seat,
     recorder: &'a Recorder,
-    connection: Option<Connection>,
-}
-
-/// A connection to a process of the server.
-struct Connection {
-    to: SocketAddr,
-    stream: TcpStream,
+    /// With the address of the process it leads to.
+    connection: Option<(SocketAddr, Connection)>,
 }
 
 /// The status of an answer, and which server it says it is from: another process may have got the port of one that ended.
@@ -89,56 +83,18 @@ impl<'a> Client<'a> {
 
     /// `None` when no answer came; the next request then has a connection of its own.
     fn exchange(&mut self, address: SocketAddr, head: &[u8]) -> Option<Answered> {
-        let connection = match self.connection.take() {
-            Some(connection) if connection.to == address => Some(connection),
-            _ => Connection::open(address),
+        let mut connection = match self.connection.take() {
+            Some((to, connection)) if to == address => connection,
+            _ => Connection::with_timeout(address, TIMEOUT).ok()?,
         };
-        let mut connection = connection?;
-        let answered = connection.exchange(head)?;
-        self.connection = Some(connection);
-        Some(answered)
+        connection.send(head);
+        let answer = connection.read(false).ok()??;
+        leaks::search("an answer", &answer.head);
+        leaks::search("an answer", &answer.body);
+        let server = answer.header(NUMBER_HEADER)?.parse().ok()?;
+        self.connection = Some((address, connection));
+        Some(Answered { status: answer.status, server })
     }
-}
-
-impl Connection {
-    fn open(to: SocketAddr) -> Option<Self> {
-        let stream = TcpStream::connect_timeout(&to, PATIENCE).ok()?;
-        stream.set_read_timeout(Some(PATIENCE)).ok()?;
-        stream.set_nodelay(true).ok()?;
-        Some(Self { to, stream })
-    }
-
-    fn exchange(&mut self, head: &[u8]) -> Option<Answered> {
-        self.stream.write_all(head).ok()?;
-        let mut received = Vec::new();
-        let mut buffer = [0; 4096];
-        loop {
-            let length = self.stream.read(&mut buffer).ok().filter(|length| *length > 0)?;
-            received.extend_from_slice(&buffer[..length]);
-            if let Some(answered) = read(&received) {
-                leaks::search("an answer", &received);
-                return Some(answered);
-            }
-        }
-    }
-}
-
-/// What a complete answer says; none while it is not complete.
-fn read(received: &[u8]) -> Option<Answered> {
-    let text = str::from_utf8(received).ok()?;
-    let (head, body) = text.split_once("\r\n\r\n")?;
-    let value = |name: &str| {
-        head.lines().find_map(|line| {
-            let (own, value) = line.split_once(':')?;
-            own.eq_ignore_ascii_case(name).then(|| value.trim())
-        })
-    };
-    let length: usize = value("content-length")?.parse().ok()?;
-    (body.len() >= length).then_some(())?;
-    Some(Answered {
-        status: head.split(' ').nth(1)?.parse().ok()?,
-        server: value(NUMBER_HEADER)?.parse().ok()?,
-    })
 }
 
 fn answer_of(status: u16) -> Answer {

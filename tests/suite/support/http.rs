@@ -1,15 +1,11 @@
-//! A client that sends exactly the bytes a test gives it, and reads what comes back. One connection per client, kept alive.
+//! A client that sends exactly the bytes a test gives it, and panics where no answer comes. One connection per client, kept alive.
 
-use std::{
-    io::{ErrorKind, Read as _, Write as _},
-    net::{Shutdown, SocketAddr, TcpStream},
-    time::Duration,
-};
+use std::{net::SocketAddr, time::Duration};
 
-use super::leaks;
+use super::{leaks, wire::Connection};
 
 /// How long a test waits for an answer before it fails.
-const PATIENCE: Duration = Duration::from_secs(120);
+const TIMEOUT: Duration = Duration::from_secs(120);
 
 /// An answer as it came over the wire.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -42,113 +38,25 @@ impl Response {
 }
 
 /// One connection.
-pub(crate) struct Client {
-    stream: TcpStream,
-    received: Vec<u8>,
-}
+pub(crate) struct Client(Connection);
 
 impl Client {
     pub(crate) fn connect(address: SocketAddr) -> Self {
-        let stream = TcpStream::connect(address).unwrap();
-        stream.set_read_timeout(Some(PATIENCE)).unwrap();
-        stream.set_nodelay(true).unwrap();
-        Self { stream, received: Vec::new() }
+        Self(Connection::with_timeout(address, TIMEOUT).unwrap())
     }
 
     /// Sends these bytes and nothing else. A server that has answered already may have closed: not an error.
     pub(crate) fn send(&mut self, bytes: impl AsRef<[u8]>) -> &mut Self {
-        let _ = self.stream.write_all(bytes.as_ref());
+        self.0.send(bytes.as_ref());
         self
     }
 
     /// Reads one response. `None` when the connection was closed before one came.
     pub(crate) fn read(&mut self, to_head: bool) -> Option<Response> {
-        let head_end = loop {
-            if let Some(position) =
-                self.received.windows(4).position(|window| window == b"\r\n\r\n")
-            {
-                break position + 4;
-            }
-            if !self.receive() {
-                return None;
-            }
-        };
-        let head = String::from_utf8_lossy(&self.received[..head_end]).into_owned();
-        let mut lines = head.split("\r\n");
-        let status = lines.next().unwrap().split(' ').nth(1).unwrap().parse().unwrap();
-        let headers: Vec<(String, String)> = lines
-            .filter_map(|line| line.split_once(':'))
-            .map(|(name, value)| (name.to_ascii_lowercase(), value.trim().to_owned()))
-            .collect();
-        self.received.drain(..head_end);
-        let length = headers
-            .iter()
-            .find(|(name, _)| name == "content-length")
-            .map(|(_, value)| value.parse::<usize>().unwrap());
-        let chunked =
-            headers.iter().any(|(name, value)| name == "transfer-encoding" && value == "chunked");
-        let body = if to_head || status == 204 || status == 304 || (100..200).contains(&status) {
-            Vec::new()
-        } else if chunked {
-            self.read_chunks()
-        } else {
-            let length = length.expect("a response has a length or comes in chunks");
-            self.read_exactly(length)
-        };
-        leaks::search("an answer", head.as_bytes());
-        leaks::search("an answer", &body);
-        Some(Response { status, headers, body })
-    }
-
-    fn receive(&mut self) -> bool {
-        let mut buffer = [0; 16_384];
-        match self.stream.read(&mut buffer) {
-            Ok(0) => false,
-            Ok(length) => {
-                self.received.extend_from_slice(&buffer[..length]);
-                true
-            }
-            Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut) => {
-                panic!("no answer within {PATIENCE:?}")
-            }
-            Err(_) => false,
-        }
-    }
-
-    fn read_exactly(&mut self, length: usize) -> Vec<u8> {
-        while self.received.len() < length {
-            assert!(self.receive(), "the connection was closed within a body");
-        }
-        self.received.drain(..length).collect()
-    }
-
-    fn read_chunks(&mut self) -> Vec<u8> {
-        let mut body = Vec::new();
-        loop {
-            let line_end = loop {
-                if let Some(position) =
-                    self.received.windows(2).position(|window| window == b"\r\n")
-                {
-                    break position;
-                }
-                assert!(self.receive(), "the connection was closed within a body");
-            };
-            let size =
-                usize::from_str_radix(std::str::from_utf8(&self.received[..line_end]).unwrap(), 16)
-                    .unwrap();
-            self.received.drain(..line_end + 2);
-            let chunk = self.read_exactly(size + 2);
-            if size == 0 {
-                return body;
-            }
-            body.extend_from_slice(&chunk[..size]);
-        }
-    }
-}
-
-impl Drop for Client {
-    fn drop(&mut self) {
-        let _ = self.stream.shutdown(Shutdown::Both);
+        let answer = self.0.read_one(to_head).unwrap()?;
+        leaks::search("an answer", &answer.head);
+        leaks::search("an answer", &answer.body);
+        Some(Response { status: answer.status, headers: answer.headers, body: answer.body })
     }
 }
 

@@ -21,6 +21,7 @@ pub(crate) mod server;
 pub(crate) mod servers;
 pub(crate) mod tap;
 mod wait;
+pub(crate) mod wire;
 
 pub(crate) use counted::CountedServer;
 pub(crate) use database::{Database, database_test};
