@@ -16,10 +16,10 @@ const ALLOWED: &str = r#"`scopes = "..."`, `any_scope = "..."`, `optional` or `c
 /// What the attribute says.
 #[derive(Default)]
 pub(crate) struct Args {
-    /// The scopes a key must all have, each a literal of its own.
-    pub(crate) scopes: Vec<LitStr>,
-    /// The scopes of which a key must have one.
-    pub(crate) any_scope: Vec<LitStr>,
+    /// The scopes a key must all have, separated by spaces.
+    pub(crate) scopes: Option<LitStr>,
+    /// The scopes of which a key must have one, separated by spaces.
+    pub(crate) any_scope: Option<LitStr>,
     /// Whether a caller who presents nothing passes.
     pub(crate) optional: bool,
     /// Where `api_key_runtime` is to be found, when not at `::api_key_runtime`.
@@ -64,8 +64,8 @@ impl Args {
         }
         seen.push(name.clone());
         match name.to_string().as_str() {
-            "scopes" => self.scopes = scope_list(&name, input)?,
-            "any_scope" => self.any_scope = scope_list(&name, input)?,
+            "scopes" => self.scopes = Some(scope_list(&name, input)?),
+            "any_scope" => self.any_scope = Some(scope_list(&name, input)?),
             "optional" => self.optional = flag(&name, input)?,
             _ => self.runtime = Some(runtime_path(&name, input)?),
         }
@@ -110,11 +110,15 @@ fn flag(name: &Ident, input: ParseStream<'_>) -> Result<bool> {
     }
 }
 
-fn scope_list(name: &Ident, input: ParseStream<'_>) -> Result<Vec<LitStr>> {
+fn scope_list(name: &Ident, input: ParseStream<'_>) -> Result<LitStr> {
     let message =
         format!(r#"`{name}` takes a string literal: write `{name} = "orders:read orders:write"`"#);
     let literal: LitStr = value(name, input, &message, <LitStr as Parse>::parse)?;
-    split_scopes(name, &literal).map_err(|message| Error::new(literal.span(), message))
+    match check_scopes(name, &literal.value()) {
+        // Written again, because a raw literal would show in the expansion.
+        Ok(()) => Ok(LitStr::new(&literal.value(), literal.span())),
+        Err(message) => Err(Error::new(literal.span(), message)),
+    }
 }
 
 fn runtime_path(name: &Ident, input: ParseStream<'_>) -> Result<Path> {
@@ -148,10 +152,7 @@ fn value<T>(
     Err(Error::new(span, message))
 }
 
-// Input:  "orders:read orders:write"
-// Output: "orders:read", "orders:write"
-fn split_scopes(name: &Ident, literal: &LitStr) -> std::result::Result<Vec<LitStr>, String> {
-    let value = literal.value();
+fn check_scopes(name: &Ident, value: &str) -> std::result::Result<(), String> {
     if value.is_empty() {
         return Err(format!("`{name}` is empty: name at least one scope, or leave `{name}` out"));
     }
@@ -170,8 +171,7 @@ fn split_scopes(name: &Ident, literal: &LitStr) -> std::result::Result<Vec<LitSt
             return Err(format!("`{scope}` is named twice: write it once"));
         }
     }
-    let literal = |scope: &&str| LitStr::new(scope, literal.span());
-    Ok(scopes.iter().map(literal).collect())
+    Ok(())
 }
 
 /// RFC 6749, section 3.3: `scope-token = 1*( %x21 / %x23-5B / %x5D-7E )`.

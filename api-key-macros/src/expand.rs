@@ -159,15 +159,15 @@ impl<'a> Expansion<'a> {
     //     scopes = "orders:read orders:write", optional
     //
     // Output:
-    //     Policy::new().scopes(&["orders:read", "orders:write"]).optional()
+    //     Policy::new().scopes("orders:read orders:write").optional()
     fn policy(&self) -> TokenStream {
         let Self { private, site, args, .. } = self;
         let mut policy = quote_spanned!(*site=> #private::Policy::new());
-        if let scopes @ [_, ..] = args.scopes.as_slice() {
-            policy.extend(quote_spanned!(*site=> .scopes(&[#(#scopes),*])));
+        if let Some(scopes) = &args.scopes {
+            policy.extend(quote_spanned!(*site=> .scopes(#scopes)));
         }
-        if let scopes @ [_, ..] = args.any_scope.as_slice() {
-            policy.extend(quote_spanned!(*site=> .any_scope(&[#(#scopes),*])));
+        if let Some(scopes) = &args.any_scope {
+            policy.extend(quote_spanned!(*site=> .any_scope(#scopes)));
         }
         if args.optional {
             policy.extend(quote_spanned!(*site=> .optional()));

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use crate::{
-    Error, IssuedKey, KeyRecord, KeyUsage, NewKey,
+    Error, IssuedKey, KeyRecord, KeyUsage, ListKeys, NewKey,
     cache::Cache,
     clock::{Clock, MonotonicTime, to_stored},
     key::{Digester, KeyForm},
@@ -35,10 +35,11 @@ impl Admin {
         self
     }
 
-    /// Brings the tables to the newest version; see [`AppKeys::migrate`](crate::AppKeys::migrate).
+    /// Runs the pending migrations, and returns their versions; see
+    /// [`AppKeysBuilder::migrate`](crate::AppKeysBuilder::migrate).
     ///
     /// # Errors
-    /// When the database is away or a migration fails; nothing is changed then.
+    /// Returns an error if the database is unavailable or a migration fails. A failed call changes nothing.
     pub fn migrate(&self) -> Result<Vec<String>, Error> {
         self.table.migrate()
     }
@@ -62,24 +63,24 @@ impl Admin {
     ///
     #[cfg_attr(feature = "sqlite", doc = "```")]
     #[cfg_attr(not(feature = "sqlite"), doc = "```ignore")]
-    /// use api_key_runtime::{AppKeys, NewKey};
+    /// use api_key_runtime::{AppKeys, ListKeys, NewKey};
     /// use diesel::{RunQueryDsl as _, SqliteConnection, connection::SimpleConnection as _, prelude::*};
     ///
     /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
     /// # let folder = std::env::temp_dir().join(format!("issue-within-{}", std::process::id()));
     /// # std::fs::create_dir_all(&folder)?;
     /// # let url = folder.join("shop.db").to_str().ok_or("not Unicode")?.to_owned();
-    /// # AppKeys::migrate(&url)?;
     /// let admin = AppKeys::builder().database_url(&url).build_admin()?;
+    /// # admin.migrate()?;
     /// let mut connection = SqliteConnection::establish(&url)?;
     /// # connection.batch_execute("CREATE TABLE users (name TEXT NOT NULL PRIMARY KEY)")?;
     /// let key = connection.immediate_transaction(|connection| {
     ///     diesel::sql_query("INSERT INTO users (name) VALUES ('ada')").execute(connection)?;
-    ///     let new = NewKey::new("first key", "0.0.0.0".parse()?).owner("ada");
+    ///     let new = NewKey::new("first key").allow_any().owner("ada");
     ///     let issued = admin.issue_in_transaction(connection, &new)?;
     ///     Ok::<_, Box<dyn std::error::Error>>(issued.secret)
     /// })?;
-    /// # assert_eq!(admin.list()?.len(), 1);
+    /// # assert_eq!(admin.list(&ListKeys::new())?.len(), 1);
     /// # drop(key);
     /// # drop(connection);
     /// # std::fs::remove_dir_all(folder)?;
@@ -99,38 +100,42 @@ impl Admin {
         Ok(issued)
     }
 
-    /// Every key there is or was, oldest first.
+    /// Returns the selected keys, oldest first: `admin.list(&ListKeys::new())` returns every key there is or was.
     ///
     /// # Errors
-    /// When the database fails.
-    pub fn list(&self) -> Result<Vec<KeyRecord>, Error> {
-        self.table.list()
+    /// Returns an error if the database fails.
+    pub fn list(&self, wanted: &ListKeys) -> Result<Vec<KeyRecord>, Error> {
+        self.table.list(wanted, self.clock.now())
     }
 
-    /// One key.
+    /// Returns one key.
     ///
     /// # Errors
-    /// When there is no such key or the database fails.
+    /// Returns an error if no key has this id, or if the database fails.
     pub fn get(&self, id: i64) -> Result<KeyRecord, Error> {
         self.table.get(id)?.ok_or_else(|| Error::not_found(id))
     }
 
-    /// How the keys were used, by id: of each that ever was when and from where the last time, and how often.
+    /// Returns the usage of every key that was ever used, by id: how often, when and from which IP address the last time.
     ///
-    /// Services record uses every few seconds; see [`AppKeysBuilder::usage_flush_interval`](crate::AppKeysBuilder::usage_flush_interval).
+    /// Services record usage every few seconds; see
+    /// [`AppKeysBuilder::usage_flush_interval`](crate::AppKeysBuilder::usage_flush_interval).
     ///
     /// # Errors
-    /// When the database fails.
-    pub fn usage(&self) -> Result<Vec<KeyUsage>, Error> {
+    /// Returns an error if the database fails.
+    pub fn list_usage(&self) -> Result<Vec<KeyUsage>, Error> {
         self.table.usage()
     }
 
-    /// How one key was used; `None` where it never was, or is not there.
+    /// Returns the usage of one key, or `None` if the key was never used.
     ///
     /// # Errors
-    /// When the database fails.
-    pub fn usage_of(&self, id: i64) -> Result<Option<KeyUsage>, Error> {
-        self.table.usage_of(id)
+    /// Returns an error if no key has this id, or if the database fails.
+    pub fn usage(&self, id: i64) -> Result<Option<KeyUsage>, Error> {
+        match self.table.usage_of(id)? {
+            Some(usage) => Ok(Some(usage)),
+            None => self.get(id).map(|_| None),
+        }
     }
 
     /// Revokes a key for good. One that is revoked already stays as it is.

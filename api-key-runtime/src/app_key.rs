@@ -14,7 +14,7 @@ use actix_web::{
 use chrono::{DateTime, Utc};
 
 use crate::{
-    ScopeSet, app_keys::KeySetId, cache::CachedKey, log_throttle::LogThrottle,
+    ScopeSet, app_keys::KeySetId, cache::CachedKey, log, log_throttle::LogThrottle,
     rejection::misconfigured, request::route_of,
 };
 

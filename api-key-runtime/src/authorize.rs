@@ -83,7 +83,7 @@ mod tests {
     fn the_first_fault_in_order_is_the_reason() {
         let later = Some(now() + TimeDelta::days(1));
         let mut record = record();
-        let policy = const { Policy::new().scopes(&["cakes:write"]) };
+        let policy = const { Policy::new().scopes("cakes:write") };
         let elsewhere = Some("203.0.113.8".parse().unwrap());
         assert_eq!(authorize(&record, &policy, elsewhere, now()), Err(Reason::WrongAddress));
         assert_eq!(authorize(&record, &policy, None, now()), Err(Reason::WrongAddress));
@@ -107,9 +107,9 @@ mod tests {
         let elsewhere = Some("203.0.113.8".parse().unwrap());
         for policy in [
             Policy::new(),
-            Policy::new().scopes(&["a"]),
-            Policy::new().any_scope(&["a", "b"]),
-            Policy::new().scopes(&["a"]).any_scope(&["b", "c"]),
+            Policy::new().scopes("a"),
+            Policy::new().any_scope("a b"),
+            Policy::new().scopes("a").any_scope("b c"),
         ] {
             for scopes in ["", "a", "b", "a b", "c"] {
                 let mut record = record();

@@ -2,10 +2,30 @@
 
 use std::fmt;
 
+use actix_web::{HttpResponse, ResponseError, http::StatusCode};
+
+use crate::{log, rejection::generic};
+
 /// What went wrong while setting up, migrating or administering keys.
 ///
 /// Its message is for the operator: what is wrong, where, and what to do. It never holds a key, a pepper or a password. The cause is part
 /// of it, and so not in [`source`](std::error::Error::source) as well. Ask it what it is about with the `is_*` predicates.
+///
+/// A handler that administers keys may return this error with `?`. The response is 400 for invalid input, 404 for an unknown key, 409 for a
+/// conflict, and 500 for everything else, which is logged. The body is generic and never contains the message.
+///
+#[cfg_attr(feature = "_diesel", doc = "```")]
+#[cfg_attr(not(feature = "_diesel"), doc = "```ignore")]
+/// use actix_web::{HttpResponse, delete, web};
+/// use api_key_runtime::{Admin, Error, require_app_key};
+///
+/// #[delete("/keys/{id}")]
+/// #[require_app_key(scopes = "keys:revoke")]
+/// async fn revoke(id: web::Path<i64>, admin: web::Data<Admin>) -> actix_web::Result<HttpResponse> {
+///     web::block(move || admin.revoke(*id)).await??;
+///     Ok(HttpResponse::NoContent().finish())
+/// }
+/// ```
 pub struct Error {
     kind: Kind,
     message: String,
@@ -146,3 +166,32 @@ impl fmt::Debug for Error {
 }
 
 impl std::error::Error for Error {}
+
+impl ResponseError for Error {
+    fn status_code(&self) -> StatusCode {
+        match self.kind {
+            Kind::InvalidInput => StatusCode::BAD_REQUEST,
+            Kind::NotFound => StatusCode::NOT_FOUND,
+            Kind::Conflict => StatusCode::CONFLICT,
+            Kind::Config | Kind::Database | Kind::Schema | Kind::Entropy | Kind::Os => {
+                StatusCode::INTERNAL_SERVER_ERROR
+            }
+        }
+    }
+
+    fn error_response(&self) -> HttpResponse {
+        let status = self.status_code();
+        let detail = match self.kind {
+            Kind::InvalidInput => "The request has a value that a key cannot have.",
+            Kind::NotFound => "No key has this id.",
+            Kind::Conflict => "The key does not allow this change.",
+            Kind::Config | Kind::Database | Kind::Schema | Kind::Entropy | Kind::Os => {
+                log::error!(
+                    "API keys could not be administered: {self}; the request was answered 500"
+                );
+                "The service cannot administer API keys."
+            }
+        };
+        generic(status, detail)
+    }
+}

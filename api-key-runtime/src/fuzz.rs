@@ -109,7 +109,7 @@ pub fn address_rules(data: &[u8]) {
 /// Nothing to the left of the true caller changes the result.
 pub fn forwarding_header(data: &[u8]) {
     let proxies = ["10.0.0.0/24".to_owned()];
-    let trusted_proxies = TrustedProxies::check(&proxies, None).unwrap();
+    let trusted_proxies = TrustedProxies::check(&proxies, false, None).unwrap();
     let peer: Option<IpAddr> = "10.0.0.1".parse().ok();
     let name = HeaderName::from_static("x-forwarded-for");
     let mut headers = HeaderMap::new();

@@ -1,5 +1,7 @@
 //! What is known of a key.
 
+use std::fmt;
+
 use chrono::{DateTime, Utc};
 
 use crate::{AllowedIps, DigestAlgorithm, KeyDigest, ScopeSet};
@@ -93,7 +95,7 @@ pub enum KeyState {
 }
 
 impl KeyState {
-    /// One word for people and logs.
+    /// Returns the state as one word: `active`, `expired`, `disabled` or `revoked`.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
         match self {
@@ -102,5 +104,11 @@ impl KeyState {
             Self::Disabled => "disabled",
             Self::Revoked => "revoked",
         }
+    }
+}
+
+impl fmt::Display for KeyState {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.pad(self.as_str())
     }
 }

@@ -28,7 +28,7 @@
 #![cfg_attr(feature = "_diesel", doc = "```no_run")]
 #![cfg_attr(not(feature = "_diesel"), doc = "```ignore")]
 //! use actix_web::{App, HttpServer, get};
-//! use api_key_runtime::{AppKey, AppKeysBuilder, require_app_key};
+//! use api_key_runtime::{AppKey, AppKeys, require_app_key};
 //!
 //! #[get("/me")]
 //! #[require_app_key]
@@ -38,7 +38,7 @@
 //!
 //! #[actix_web::main]
 //! async fn main() -> Result<(), Box<dyn std::error::Error>> {
-//!     let keys = AppKeysBuilder::from_env()?.migrate()?.build()?;
+//!     let keys = AppKeys::builder().env()?.migrate()?.build()?;
 //!     HttpServer::new(move || App::new().app_data(keys.clone()).service(me)).bind("127.0.0.1:8080")?.run().await?;
 //!     Ok(())
 //! }
@@ -82,8 +82,14 @@
 //! | --- | --- |
 //! | `postgres`, `sqlite` | the system's libpq (with TLS) and libsqlite3 |
 //! | `postgres-bundled`, `sqlite-bundled` | the same, built from source with a C compiler; this libpq has no TLS: development and tests |
+//! | `serde` | `Serialize` for what is listed and measured: [`KeyRecord`], [`KeyUsage`], [`Health`], [`Metrics`] and their parts |
 //! | `test-util` | tests of your handlers and stores: [`test_util`] |
 //! | `route-audit` | the test that finds routes without the attribute: [`route_audit`]; includes `test-util` |
+//!
+//! # Public dependencies
+//!
+//! `actix-web` 4, `chrono` 0.4 and, with a database, `diesel` 2.3 are part of this API. [`chrono`] and [`diesel`] are re-exported, so that a
+//! service can name the same version.
 // The guide speaks of what some features alone have; with all of them every link is checked.
 #![cfg_attr(
     not(all(feature = "postgres", feature = "sqlite", feature = "route-audit")),
@@ -119,6 +125,7 @@ mod access_log;
 mod admin;
 mod allowed_ips;
 mod app_key;
+mod app_key_ext;
 mod app_keys;
 mod authorize;
 mod cache;
@@ -136,10 +143,15 @@ mod guard;
 pub mod guide;
 mod key;
 mod key_record;
+#[cfg(feature = "_diesel")]
+mod list_keys;
 mod lock;
+mod log;
 mod log_throttle;
 mod lookup;
 mod metrics;
+#[cfg(feature = "_diesel")]
+pub mod migrations;
 mod new_key;
 mod outage_log;
 mod policy;
@@ -148,6 +160,8 @@ mod request;
 #[cfg(feature = "route-audit")]
 pub mod route_audit;
 mod scope;
+#[cfg(feature = "serde")]
+mod serialize;
 mod store;
 mod supervisor;
 #[cfg(feature = "test-util")]
@@ -220,19 +234,29 @@ mod usage;
 /// ```
 pub use api_key_macros::require_app_key;
 
+#[doc(no_inline)]
+pub use chrono;
+#[cfg(feature = "_diesel")]
+#[doc(no_inline)]
+pub use diesel;
+
 #[cfg(feature = "_diesel")]
 pub use admin::Admin;
 pub use allowed_ips::AllowedIps;
 pub use app_key::AppKey;
+pub use app_key_ext::AppKeyExt;
 pub use app_keys::{AppKeys, AppKeysBuilder};
 pub use change_feed::{FeedState, Health};
 pub use error::Error;
 pub use guard::RequireAppKey;
 pub use key::{DigestAlgorithm, KeyDigest, KeyFormat, KeySecret};
 pub use key_record::{KeyRecord, KeyState};
+#[cfg(feature = "_diesel")]
+pub use list_keys::ListKeys;
 pub use metrics::Metrics;
 pub use new_key::{IssuedKey, NewKey};
-pub use rejection::RejectionKind;
+
+pub use rejection::{Reason as RejectionReason, RejectionKind};
 pub use request::KeyLocation;
 pub use scope::ScopeSet;
 #[cfg(feature = "postgres")]
@@ -241,7 +265,7 @@ pub use store::postgres;
 pub use store::sqlite;
 pub use store::{ChangeFeed, Changed, Changes, KeyStore, StoreError};
 #[cfg(feature = "_diesel")]
-pub use store::{DatabaseKind, DieselStore, KeyConnection, copy_migrations};
+pub use store::{DieselStore, KeyConnection};
 pub use usage::KeyUsage;
 
 /// What the attribute expands to; not for use by hand.

@@ -1,6 +1,8 @@
 //! Issuing: what is asked for, and making a key of it. Where it is put is a store's business.
 
-use chrono::{DateTime, Datelike as _, Utc};
+use std::time::Duration;
+
+use chrono::{DateTime, Datelike as _, TimeDelta, Utc};
 
 use crate::{
     AllowedIps, Error, KeyFormat, KeyRecord, KeySecret, ScopeSet,
@@ -14,86 +16,152 @@ const MAX_TEXT_CHARS: usize = 200;
 const MAX_ADDRESSES_CHARS: usize = 4000;
 const LAST_YEAR: i32 = 9999;
 
-/// What is asked for when a key is issued: what it is for, and where it may be used from.
+/// The settings of a key to be issued: its name, the IP addresses it may be used from, scopes, owner and expiry.
 ///
 /// ```
+/// use std::time::Duration;
+///
 /// use api_key_runtime::NewKey;
 ///
-/// let new = NewKey::new("billing", "10.0.0.0/8".parse()?).scopes("cakes:read cakes:write".parse()?).owner("user 17");
+/// let new = NewKey::new("billing")
+///     .allow("10.0.0.0/8")?
+///     .scopes("cakes:read cakes:write")?
+///     .owner("user 17")
+///     .expires_in(Duration::from_secs(90 * 24 * 60 * 60));
 /// # Ok::<(), api_key_runtime::Error>(())
 /// ```
 #[derive(Clone, Debug)]
 #[must_use = "no key exists until it is issued"]
 pub struct NewKey {
     name: String,
-    allowed_ips: AllowedIps,
+    allowed_ips: Option<AllowedIps>,
     scopes: ScopeSet,
     owner: Option<String>,
-    expires_at: Option<DateTime<Utc>>,
+    expiry: Option<Expiry>,
     format: KeyFormat,
 }
 
+#[derive(Clone, Copy, Debug)]
+enum Expiry {
+    At(DateTime<Utc>),
+    In(Duration),
+}
+
 impl NewKey {
-    /// A native key without scopes, owner and end.
-    pub fn new(name: impl Into<String>, allowed_ips: AllowedIps) -> Self {
+    /// Returns a native key with this name: without allowed IP addresses, scopes, owner and expiry.
+    ///
+    /// A key is issued only after [`allow`](Self::allow) or [`allow_any`](Self::allow_any).
+    pub fn new(name: impl Into<String>) -> Self {
         Self {
             name: name.into(),
-            allowed_ips,
+            allowed_ips: None,
             scopes: ScopeSet::default(),
             owner: None,
-            expires_at: None,
+            expiry: None,
             format: KeyFormat::Native,
         }
     }
 
-    /// What it may be used for.
-    pub fn scopes(mut self, scopes: ScopeSet) -> Self {
-        self.scopes = scopes;
+    /// Adds IP addresses and CIDR blocks that the key may be used from, separated by spaces, or an [`AllowedIps`].
+    ///
+    /// Each call adds to the calls before. A key that any IP address may use stays so.
+    ///
+    /// ```
+    /// use api_key_runtime::NewKey;
+    ///
+    /// let new = NewKey::new("billing").allow("10.0.0.0/8 2001:db8::/32")?.allow("192.0.2.7")?;
+    /// # Ok::<(), api_key_runtime::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// Returns an error if the text is not a list of IP addresses and CIDR blocks.
+    pub fn allow(mut self, ips: impl AsRef<str>) -> Result<Self, Error> {
+        let more: AllowedIps = ips.as_ref().parse()?;
+        self.allowed_ips = Some(match self.allowed_ips.take() {
+            None => more,
+            Some(allowed) => allowed.or(more),
+        });
+        Ok(self)
+    }
+
+    /// Allows the key to be used from any IP address, also where the client IP is unknown.
+    pub fn allow_any(mut self) -> Self {
+        self.allowed_ips = Some(AllowedIps::any());
         self
     }
 
-    /// The application's own user that it belongs to.
+    /// Sets the scopes of the key: tokens separated by spaces, or a [`ScopeSet`]. Defaults to none.
+    ///
+    /// # Errors
+    /// Returns an error if the text is not a list of scopes.
+    pub fn scopes(mut self, scopes: impl AsRef<str>) -> Result<Self, Error> {
+        self.scopes = scopes.as_ref().parse()?;
+        Ok(self)
+    }
+
+    /// Sets the application's own user that the key belongs to. Defaults to none.
     pub fn owner(mut self, owner: impl Into<String>) -> Self {
         self.owner = Some(owner.into());
         self
     }
 
-    /// From when on it is refused. Both databases keep it to the microsecond.
+    /// Sets when the key expires, to the microsecond. Defaults to never.
     pub fn expires_at(mut self, end: DateTime<Utc>) -> Self {
-        self.expires_at = Some(end);
+        self.expiry = Some(Expiry::At(end));
         self
     }
 
-    /// The form it is issued in.
+    /// Sets how long after it is issued the key expires, to the microsecond. Defaults to never.
+    pub fn expires_in(mut self, lifetime: Duration) -> Self {
+        self.expiry = Some(Expiry::In(lifetime));
+        self
+    }
+
+    /// Sets the format that the key is issued in. Defaults to [`KeyFormat::Native`].
     pub fn format(mut self, format: KeyFormat) -> Self {
         self.format = format;
         self
     }
 
-    fn check(&self, now: DateTime<Utc>) -> Result<(), Error> {
-        check_text("name", &self.name)?;
-        if let Some(owner) = &self.owner {
-            check_text("owner", owner)?;
-        }
-        if self.allowed_ips.as_str().is_empty() || !self.allowed_ips.is_readable() {
+    fn checked_ips(&self) -> Result<&AllowedIps, Error> {
+        let Some(allowed_ips) = &self.allowed_ips else {
+            return Err(Error::invalid_input(
+                "the key has no allowed IP address: call NewKey::allow with addresses or CIDR blocks, or NewKey::allow_any",
+            ));
+        };
+        if allowed_ips.as_str().is_empty() || !allowed_ips.is_readable() {
             return Err(Error::invalid_input(
                 "name the addresses the key may be used from; 0.0.0.0 means any",
             ));
         }
-        if self.allowed_ips.as_str().len() > MAX_ADDRESSES_CHARS {
+        if allowed_ips.as_str().len() > MAX_ADDRESSES_CHARS {
             return Err(Error::invalid_input(format!(
                 "the addresses are more than the table holds ({MAX_ADDRESSES_CHARS} characters): name blocks instead, or issue several keys"
             )));
         }
-        match self.expires_at {
-            Some(end) if end.year() > LAST_YEAR => Err(Error::invalid_input(format!(
+        Ok(allowed_ips)
+    }
+
+    fn checked_expiry(&self, now: DateTime<Utc>) -> Result<Option<DateTime<Utc>>, Error> {
+        let end = match self.expiry {
+            None => return Ok(None),
+            Some(Expiry::At(end)) => Some(end),
+            Some(Expiry::In(lifetime)) => TimeDelta::from_std(lifetime)
+                .ok()
+                .and_then(|lifetime| now.checked_add_signed(lifetime)),
+        };
+        let Some(end) = end.filter(|end| end.year() <= LAST_YEAR) else {
+            return Err(Error::invalid_input(format!(
                 "the key would expire after the year {LAST_YEAR}, which the table does not hold: leave the end out"
-            ))),
-            Some(end) if to_stored(end) <= now => Err(Error::invalid_input(format!(
+            )));
+        };
+        let stored = to_stored(end);
+        if stored <= now {
+            return Err(Error::invalid_input(format!(
                 "the key would have expired already: {end} is not in the future"
-            ))),
-            _ => Ok(()),
+            )));
         }
+        Ok(Some(stored))
     }
 
     /// A new key and what is to be kept of it, under an id that the store gives.
@@ -104,17 +172,21 @@ impl NewKey {
         now: DateTime<Utc>,
     ) -> Result<IssuedKey, Error> {
         let now = to_stored(now);
-        self.check(now)?;
+        check_text("name", &self.name)?;
+        if let Some(owner) = &self.owner {
+            check_text("owner", owner)?;
+        }
+        let (allowed_ips, expires_at) = (self.checked_ips()?, self.checked_expiry(now)?);
         let secret = form.generate(self.format)?;
         let mut record =
-            KeyRecord::new(0, digester.digest(secret.expose_secret()), self.allowed_ips.clone());
+            KeyRecord::new(0, digester.digest(secret.expose_secret()), allowed_ips.clone());
         record.digest_algorithm = digester.current_algorithm().clone();
         record.hint = form.hint(&secret);
         record.name.clone_from(&self.name);
         record.owner.clone_from(&self.owner);
         record.scopes = self.scopes.clone();
         record.created_at = now;
-        record.expires_at = self.expires_at.map(to_stored);
+        record.expires_at = expires_at;
         Ok(IssuedKey { secret, record })
     }
 }

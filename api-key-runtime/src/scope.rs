@@ -1,6 +1,9 @@
 //! Scopes: what a key may be used for.
 
-use std::{fmt, str::FromStr};
+use std::{
+    fmt,
+    str::{FromStr, SplitAsciiWhitespace},
+};
 
 use crate::Error;
 
@@ -12,9 +15,12 @@ use crate::Error;
 /// let scopes: ScopeSet = "cakes:read cakes:write".parse()?;
 /// assert!(scopes.contains("cakes:write"));
 /// assert!(!scopes.contains("cakes"));
+///
+/// let both: ScopeSet = [scopes, "menu:read".parse()?].into_iter().collect();
+/// assert_eq!(both.as_str(), "cakes:read cakes:write menu:read");
 /// # Ok::<(), api_key_runtime::Error>(())
 /// ```
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub struct ScopeSet(Box<str>);
 
 impl ScopeSet {
@@ -30,9 +36,22 @@ impl ScopeSet {
         !scope.is_empty() && self.iter().any(|own| own == scope)
     }
 
-    /// Each scope.
-    pub fn iter(&self) -> impl Iterator<Item = &str> {
-        self.0.split(' ').filter(|scope| !scope.is_empty())
+    /// Returns an iterator over the scopes.
+    #[must_use]
+    pub fn iter(&self) -> SplitAsciiWhitespace<'_> {
+        self.0.split_ascii_whitespace()
+    }
+
+    /// Returns the number of scopes.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.iter().count()
+    }
+
+    /// Returns whether the set has no scope.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
     }
 
     /// The text of the column `scopes`.
@@ -66,6 +85,36 @@ impl FromStr for ScopeSet {
             }
         }
         Ok(Self(scopes.join(" ").into()))
+    }
+}
+
+impl<'a> IntoIterator for &'a ScopeSet {
+    type Item = &'a str;
+    type IntoIter = SplitAsciiWhitespace<'a>;
+
+    fn into_iter(self) -> Self::IntoIter {
+        self.iter()
+    }
+}
+
+/// Collects the scopes of several sets into one.
+impl FromIterator<Self> for ScopeSet {
+    fn from_iter<I: IntoIterator<Item = Self>>(sets: I) -> Self {
+        let sets: Vec<Self> = sets.into_iter().collect();
+        let mut scopes: Vec<&str> = Vec::new();
+        for scope in sets.iter().flatten() {
+            if !scopes.contains(&scope) {
+                scopes.push(scope);
+            }
+        }
+        Self(scopes.join(" ").into())
+    }
+}
+
+/// The text of the column, which setters of [`NewKey`](crate::NewKey) take as well.
+impl AsRef<str> for ScopeSet {
+    fn as_ref(&self) -> &str {
+        self.as_str()
     }
 }
 

@@ -22,7 +22,7 @@
 use std::{env, error::Error, time::Duration};
 
 use actix_web::{App, HttpResponse, HttpServer, get, web::Data};
-use api_key_runtime::{AppKey, AppKeys, AppKeysBuilder, require_app_key};
+use api_key_runtime::{AppKey, AppKeys, require_app_key};
 
 /// How long requests in hand may take when it is told to stop; less than what kills it then waits, which is 10 s with Docker and 30 s with
 /// Kubernetes.
@@ -47,7 +47,8 @@ async fn ready(keys: Data<AppKeys>) -> HttpResponse {
 #[actix_web::main]
 async fn main() -> Result<(), Box<dyn Error>> {
     env_logger::init_from_env(env_logger::Env::default().default_filter_or("info"));
-    let keys = AppKeysBuilder::from_env()?
+    let keys = AppKeys::builder()
+        .env()?
         .migrate()?
         // The proxy's own address, never the network it stands in: whoever has one of these says where a request comes from.
         .trusted_proxies(["127.0.0.1/32"])

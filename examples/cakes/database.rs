@@ -95,7 +95,7 @@ impl ManageConnection for Place {
             }
             Self::Sqlite(path) => {
                 let mut connection = connected(SqliteConnection::establish(path))?;
-                // For readers beside a writer, `AppKeys::migrate` has put the file in WAL mode.
+                // For readers beside a writer, `migrations::run` has put the file in WAL mode.
                 connection
                     .batch_execute("PRAGMA busy_timeout = 2000; PRAGMA foreign_keys = ON")
                     .map_err(r2d2::Error::QueryError)?;

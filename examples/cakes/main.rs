@@ -14,7 +14,7 @@ mod welcome;
 use std::{error::Error, process::ExitCode};
 
 use actix_web::{App, HttpServer, dev::Server, web::Data};
-use api_key_runtime::{AppKeys, AppKeysBuilder, KeyLocation};
+use api_key_runtime::{AppKeys, KeyLocation, migrations};
 
 use crate::{database::Database, settings::Settings};
 
@@ -35,9 +35,10 @@ async fn main() -> ExitCode {
 
 async fn serve() -> Result<(), Box<dyn Error>> {
     let settings = Settings::from_env()?;
-    AppKeys::migrate(&settings.database_url)?;
+    migrations::run(&settings.database_url)?;
     let database = Data::new(Database::open(&settings.database_url)?);
-    let keys = AppKeysBuilder::from_env()?
+    let keys = AppKeys::builder()
+        .env()?
         // `?key=` is how the recipe's clients present theirs. A new service leaves it out: URLs end up in browser histories, in the
         // logs of every proxy on the way, and in the `Referer` of the next request. The access log below is only the one log we write.
         .key_locations([

@@ -1,4 +1,4 @@
-//! What the environment says. The settings of the keys (`APP_KEY_..`) are read by `AppKeysBuilder::from_env`.
+//! What the environment says. The settings of the keys (`APP_KEY_..`) are read by `AppKeysBuilder::env`.
 
 use std::{
     env::{self, VarError},

@@ -7,19 +7,19 @@ use std::{
     net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
 };
 
-use api_key_runtime::{AppKeys, NewKey};
+use api_key_runtime::{AppKeys, ListKeys, NewKey};
 
 const SCOPES: &str = "cakes:write cakes:delete";
 
 /// Where the table has no key yet, issues the first one and prints it, this once. Two processes that start at once on a fresh database
 /// may issue one each.
 pub(crate) fn print(keys: &AppKeys, listening: SocketAddr) -> Result<(), Box<dyn Error>> {
-    let admin = keys.admin().ok_or("the keys are not in a database")?;
+    let admin = keys.admin()?;
     let service = callable(listening);
     let mut text = format!("\nThe cakes are served on http://{service} (Ctrl-C stops it).\n\n");
-    if admin.list()?.is_empty() {
+    if admin.list(&ListKeys::new().limit(1))?.is_empty() {
         // Who calls from this machine calls from the address it calls.
-        let new = NewKey::new("first", service.ip().to_string().parse()?).scopes(SCOPES.parse()?);
+        let new = NewKey::new("first").allow(service.ip().to_string())?.scopes(SCOPES)?;
         let issued = admin.issue(&new)?;
         text += &first_key(service, issued.secret.expose_secret())?;
     }

@@ -1,7 +1,7 @@
 //! The least there is to it: one handler for everyone, and one for callers with a key.
 
 use actix_web::{App, HttpServer, get};
-use api_key_runtime::{AppKey, AppKeysBuilder, require_app_key};
+use api_key_runtime::{AppKey, AppKeys, require_app_key};
 
 #[get("/")]
 async fn hello() -> &'static str {
@@ -17,7 +17,7 @@ async fn me(key: AppKey) -> String {
 #[actix_web::main]
 async fn main() -> Result<(), Box<dyn std::error::Error>> {
     env_logger::init_from_env(env_logger::Env::default().default_filter_or("info"));
-    let keys = AppKeysBuilder::from_env()?.migrate()?.build()?;
+    let keys = AppKeys::builder().env()?.migrate()?.build()?;
     let bind = std::env::var("BIND").unwrap_or_else(|_| "127.0.0.1:8080".to_owned());
     let server =
         HttpServer::new(move || App::new().app_data(keys.clone()).service(hello).service(me));

@@ -22,7 +22,7 @@ use std::{env, error::Error};
 
 use actix_files::Files;
 use actix_web::{App, HttpServer, get, web};
-use api_key_runtime::{AppKey, AppKeysBuilder, RequireAppKey};
+use api_key_runtime::{AppKey, AppKeys, RequireAppKey};
 
 /// The load balancer asks it. It stands outside of both scopes.
 #[get("/health")]
@@ -38,7 +38,7 @@ async fn report(year: web::Path<u16>, key: AppKey) -> String {
 
 fn routes(config: &mut web::ServiceConfig) {
     let reports =
-        web::scope("/reports").wrap(RequireAppKey::new().scopes(&["reports:read"])).service(report);
+        web::scope("/reports").wrap(RequireAppKey::new().scopes("reports:read")).service(report);
     // Never a folder within one that is served without a key: it would be open there.
     let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/middleware/files");
     let files = web::scope("/files")
@@ -50,7 +50,7 @@ fn routes(config: &mut web::ServiceConfig) {
 #[actix_web::main]
 async fn main() -> Result<(), Box<dyn Error>> {
     env_logger::init_from_env(env_logger::Env::default().default_filter_or("info"));
-    let keys = AppKeysBuilder::from_env()?.migrate()?.build()?;
+    let keys = AppKeys::builder().env()?.migrate()?.build()?;
     let bind = env::var("BIND").unwrap_or_else(|_| "127.0.0.1:8080".to_owned());
     let server = HttpServer::new(move || App::new().app_data(keys.clone()).configure(routes));
     server.bind(bind)?.run().await?;

@@ -2,7 +2,7 @@
 
 use std::{error::Error, time::Duration};
 
-use api_key_runtime::{Admin, AllowedIps, AppKeys, AppKeysBuilder, KeySecret, NewKey};
+use api_key_runtime::{Admin, AppKeys, KeySecret, NewKey};
 use diesel::{
     connection::SimpleConnection as _,
     prelude::*,
@@ -18,7 +18,7 @@ diesel::table! {
     }
 }
 
-/// Both have the migrations of the keys among them, so that nothing calls `AppKeys::migrate`.
+/// Both have the migrations of the keys among them, so that nothing calls `AppKeysBuilder::migrate`.
 const POSTGRES_MIGRATIONS: EmbeddedMigrations = embed_migrations!("own_pool/migrations/postgres");
 const SQLITE_MIGRATIONS: EmbeddedMigrations = embed_migrations!("own_pool/migrations/sqlite");
 
@@ -57,7 +57,7 @@ impl Database {
     /// The keys, looked up over this pool. On Postgres one more connection hears of changes at once; a pool alone learns of them within
     /// `max_staleness`.
     pub(crate) fn keys(&self, url: &str) -> Result<AppKeys, api_key_runtime::Error> {
-        let settings = AppKeysBuilder::from_env()?;
+        let settings = AppKeys::builder().env()?;
         match self {
             Self::Postgres(pool) => settings.postgres_pool(pool.clone()).listen_url(url),
             Self::Sqlite(pool) => settings.sqlite_pool(pool.clone()),
@@ -84,7 +84,7 @@ impl Database {
 }
 
 fn first_key(user: i64) -> NewKey {
-    NewKey::new("first", AllowedIps::any()).owner(user.to_string())
+    NewKey::new("first").allow_any().owner(user.to_string())
 }
 
 pub(crate) fn is_taken(failure: &Failure) -> bool {

@@ -71,7 +71,7 @@ async fn main() -> Result<(), Failure> {
     let bind = env::var("BIND").unwrap_or_else(|_| "127.0.0.1:8080".to_owned());
     let database = Database::open(&url)?;
     let keys = database.keys(&url)?;
-    let admin = keys.admin().ok_or("the keys are not in a database")?;
+    let admin = keys.admin()?;
     let (database, admin) = (Data::new(database), Data::new(admin.clone()));
     let server = HttpServer::new(move || {
         App::new()

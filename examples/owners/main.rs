@@ -31,7 +31,7 @@ use actix_web::{
     post,
     web::{self, Data, Form},
 };
-use api_key_runtime::{Admin, AppKey, AppKeys, require_app_key};
+use api_key_runtime::{Admin, AppKey, AppKeys, migrations, require_app_key};
 use serde::Deserialize;
 
 use crate::{
@@ -89,10 +89,10 @@ async fn main() -> Result<(), Failure> {
     let url = env::var("DATABASE_URL")?;
     let bind = env::var("BIND").unwrap_or_else(|_| "127.0.0.1:8080".to_owned());
     // First the tables of the keys, which the migration of the users then refers to.
-    AppKeys::migrate(&url)?;
+    migrations::run(&url)?;
     let place = Place::migrated(url)?;
-    let keys = AppKeys::from_env()?;
-    let admin = keys.admin().ok_or("the keys are not in a database")?;
+    let keys = AppKeys::builder().env()?.build()?;
+    let admin = keys.admin()?;
     let (place, admin) = (Data::new(place), Data::new(admin.clone()));
     let server = HttpServer::new(move || {
         App::new()

@@ -2,7 +2,7 @@
 
 use std::error::Error;
 
-use api_key_runtime::{Admin, AllowedIps, KeySecret, NewKey};
+use api_key_runtime::{Admin, KeySecret, NewKey};
 use diesel::{connection::SimpleConnection as _, prelude::*};
 use diesel_migrations::{EmbeddedMigrations, MigrationHarness as _, embed_migrations};
 
@@ -70,7 +70,7 @@ pub(crate) fn sign_up(
     name: &str,
 ) -> Result<KeySecret, Failure> {
     let user = diesel::insert_into(users::table).values(users::name.eq(name)).returning(users::id);
-    let new = NewKey::new("first", AllowedIps::any());
+    let new = NewKey::new("first").allow_any();
     connection.transaction(|connection| {
         let (id, issued): (i64, _) = match connection {
             AnyConnection::Postgres(connection) => {

@@ -19,7 +19,7 @@
 use std::{env, error::Error};
 
 use actix_web::{App, HttpServer, get, web};
-use api_key_runtime::{AppKey, AppKeys, AppKeysBuilder, require_app_key};
+use api_key_runtime::{AppKey, AppKeys, require_app_key};
 
 /// Registered in both scopes; the keys that count are those of the scope it is called in.
 #[get("/whoami")]
@@ -31,7 +31,7 @@ async fn whoami(key: AppKey) -> String {
 #[actix_web::main]
 async fn main() -> Result<(), Box<dyn Error>> {
     env_logger::init_from_env(env_logger::Env::default().default_filter_or("info"));
-    let internal = AppKeysBuilder::from_env()?.migrate()?.build()?;
+    let internal = AppKeys::builder().env()?.migrate()?.build()?;
     let partner_url =
         env::var("PARTNER_DATABASE_URL").map_err(|_| "PARTNER_DATABASE_URL is not set")?;
     let partner = AppKeys::builder()

@@ -17,7 +17,7 @@ use std::{
 };
 
 use actix_web::get;
-use api_key_runtime::{AppKeys, require_app_key};
+use api_key_runtime::{AppKeys, ListKeys, require_app_key};
 
 use self::support::{
     Client, Database, Key, Server, figure,
@@ -60,8 +60,12 @@ fn on(database: &Database) {
     database.settle();
     let service = Service::start(database.url());
     let admin = database.builder().build_admin().unwrap();
-    let ids: HashMap<_, _> =
-        admin.list().unwrap().iter().map(|record| (record.digest, record.id)).collect();
+    let ids: HashMap<_, _> = admin
+        .list(&ListKeys::new())
+        .unwrap()
+        .iter()
+        .map(|record| (record.digest, record.id))
+        .collect();
     let mut connection = database.connect();
     let (first, second) = keys.split_at(REVOCATIONS);
     let suffix = database.suffix();

@@ -44,7 +44,7 @@ fn refusals() {
     let store = MemoryStore::default();
     let keys = AppKeys::builder().store(store.clone()).build().unwrap();
     let issue = |addresses: &str| {
-        let new = NewKey::new("timing", addresses.parse().unwrap());
+        let new = NewKey::new("timing").allow(addresses).unwrap();
         store.issue(&new).unwrap()
     };
     let long_ago = Some(DateTime::<Utc>::UNIX_EPOCH + TimeDelta::days(1));
@@ -53,7 +53,7 @@ fn refusals() {
         store.change(issued.record.id, |record| change(record, long_ago));
         issued.secret.expose_secret().to_owned()
     };
-    let unknown = keys.make_key(&NewKey::new("timing", "0.0.0.0".parse().unwrap())).unwrap();
+    let unknown = keys.make_key(&NewKey::new("timing").allow_any()).unwrap();
     let unknown = unknown.secret.expose_secret().to_owned();
     let mut malformed = unknown.clone();
     let last = malformed.pop().unwrap();

@@ -68,7 +68,7 @@ fn a_listener_without_peer_addresses_can_be_a_trusted_proxy() {
     let undeclared = database.builder().build().unwrap();
     assert_eq!(forwarded(&undeclared, None, &bound, &line).0, 401);
     assert_eq!(forwarded(&undeclared, None, &any, &line), (StatusCode::OK, "unknown".to_owned()));
-    let declared = database.builder().trusted_proxies(["unix"]).build().unwrap();
+    let declared = database.builder().trust_unix_socket().build().unwrap();
     assert_eq!(forwarded(&declared, None, &bound, &line).0, 200);
     assert_eq!(forwarded(&declared, None, &bound, &[]).0, 401);
 }

@@ -5,7 +5,7 @@ use std::{collections::HashSet, fs, process::Command};
 use actix_web::{HttpResponse, get, web};
 use api_key_runtime::{
     AppKeys, AppKeysBuilder, IssuedKey, KeyDigest, KeyFormat, KeyLocation, KeySecret, KeyStore,
-    NewKey, require_app_key, test_util::MemoryStore,
+    ListKeys, NewKey, require_app_key, test_util::MemoryStore,
 };
 
 use crate::support::{
@@ -28,7 +28,7 @@ const PEPPER: &str = "q1oJ5sVxCw0dQm3pN8yZkT2uB7hL4fEaG6iR9nXcYtM=";
 const NEXT_PEPPER: &str = "Zk8rN2pQ7vX4cT1mY6wB3jH9sL5dF0gAeUoKiCnRxVE=";
 
 fn new_key() -> NewKey {
-    NewKey::new("pepper", "0.0.0.0".parse().unwrap())
+    NewKey::new("pepper").allow_any()
 }
 
 fn issue(builder: AppKeysBuilder) -> Result<String, api_key_runtime::Error> {
@@ -158,7 +158,8 @@ database_test!(a_digest_a_hint_or_an_id_is_no_key, |database: Database| {
     let hex = if database.is_postgres() { "encode(digest, 'hex')" } else { "lower(hex(digest))" };
     let digest = database.texts(&format!("SELECT {hex} FROM api_keys")).remove(0);
     assert_eq!(digest.len(), 64);
-    let server = Server::start(database.builder().accept_imported_keys().build().unwrap(), routes);
+    let server =
+        Server::start(database.builder().accept_imported_keys(true).build().unwrap(), routes);
     for other in [
         digest.clone(),
         digest.to_uppercase(),
@@ -198,7 +199,7 @@ database_test!(an_imported_key_in_other_case_or_spacing_is_rejected, |database: 
     let keys = database
         .migrate()
         .builder()
-        .accept_imported_keys()
+        .accept_imported_keys(true)
         .key_locations([KeyLocation::header("X-API-Key"), KeyLocation::query("key")])
         .build()
         .unwrap();
@@ -328,7 +329,7 @@ database_test!(a_key_is_shown_once_and_records_and_debug_show_id_and_hint, |data
     let secret = issued.secret.expose_secret().to_owned();
     let shown = format!(
         "{issued:?} {:?} {:?} {admin:?}",
-        admin.list().unwrap(),
+        admin.list(&ListKeys::new()).unwrap(),
         admin.get(issued.record.id).unwrap()
     );
     let body = &secret["ak_live_".len()..];

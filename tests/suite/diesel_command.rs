@@ -22,11 +22,11 @@ impl Project {
         let migrations = folder.join("migrations");
         fs::create_dir(&migrations).unwrap();
         let kind = if database.is_postgres() {
-            api_key_runtime::DatabaseKind::Postgres
+            api_key_runtime::migrations::DatabaseKind::Postgres
         } else {
-            api_key_runtime::DatabaseKind::Sqlite
+            api_key_runtime::migrations::DatabaseKind::Sqlite
         };
-        api_key_runtime::copy_migrations(&migrations, kind).unwrap();
+        api_key_runtime::migrations::copy(&migrations, kind).unwrap();
         let own = migrations.join("2026-11-23-000000_users");
         fs::create_dir(&own).unwrap();
         let users = "CREATE TABLE users (id INTEGER PRIMARY KEY NOT NULL, key_id BIGINT REFERENCES api_keys (id));";

@@ -176,6 +176,6 @@ fn the_import_statement_makes_flask_keys_work() {
         let server = Server::start(settings.build().unwrap(), routes);
         http::get_with(server.address, "/guarded", KEY).status
     };
-    assert_eq!(status(database.builder().accept_imported_keys()), 200);
+    assert_eq!(status(database.builder().accept_imported_keys(true)), 200);
     assert_eq!(status(database.builder()), 401);
 }

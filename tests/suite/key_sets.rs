@@ -40,7 +40,7 @@ struct Set {
 impl Set {
     fn on(database: Database, name: &str, prefix: &str) -> Self {
         let builder = || database.migrate().builder().prefix(prefix);
-        let new = NewKey::new(name, "0.0.0.0".parse().unwrap());
+        let new = NewKey::new(name).allow_any();
         let issued = builder().build_admin().unwrap().issue(&new).unwrap();
         Self {
             keys: builder().build().unwrap(),
@@ -51,7 +51,7 @@ impl Set {
 
     fn in_memory(name: &str) -> Self {
         let store = MemoryStore::default();
-        let issued = store.issue(&NewKey::new(name, "0.0.0.0".parse().unwrap())).unwrap();
+        let issued = store.issue(&NewKey::new(name).allow_any()).unwrap();
         Self {
             keys: AppKeys::builder().store(store).build().unwrap(),
             key: issued.secret.expose_secret().to_owned(),
@@ -160,7 +160,7 @@ fn two_sets_in_one_scope_are_ambiguous_and_nothing_runs() {
 #[test]
 fn a_key_of_an_outer_set_is_nobody_to_an_inner_one() {
     let outer_store = MemoryStore::default();
-    let issued = outer_store.issue(&NewKey::new("outer", "0.0.0.0".parse().unwrap())).unwrap();
+    let issued = outer_store.issue(&NewKey::new("outer").allow_any()).unwrap();
     let outer = AppKeys::builder()
         .store(outer_store)
         .key_locations([KeyLocation::header("X-Outer")])

@@ -1,12 +1,12 @@
 //! What is counted, and the text that Prometheus reads of it.
 
 use std::{
-    collections::{BTreeMap, BTreeSet},
+    collections::{BTreeMap, BTreeSet, HashMap},
     time::Duration,
 };
 
 use actix_web::{get, web};
-use api_key_runtime::{AppKeys, Metrics, NewKey, test_util::MemoryStore};
+use api_key_runtime::{AppKeys, Metrics, NewKey, RejectionReason, test_util::MemoryStore};
 
 use crate::support::{
     Database, FakeStore, Fixtures, LONG_DEADLINE, Server, fixtures, guarded_routes, http,
@@ -18,7 +18,7 @@ const LONG: Duration = Duration::from_secs(3600);
 
 #[get("/metrics")]
 async fn figures(keys: web::Data<AppKeys>) -> String {
-    keys.metrics().prometheus()
+    keys.metrics().to_prometheus()
 }
 
 /// A server whose keys are `Data`, which its own route takes as well.
@@ -77,7 +77,7 @@ fn read(text: &str) -> BTreeMap<String, String> {
 }
 
 fn requests(metrics: &Metrics) -> BTreeMap<(String, String), String> {
-    let of_requests = read(&metrics.prometheus()).into_iter().filter_map(|(name, value)| {
+    let of_requests = read(&metrics.to_prometheus()).into_iter().filter_map(|(name, value)| {
         let labels = name.strip_prefix("app_key_requests_total{outcome=\"")?;
         let (outcome, by) = labels.strip_suffix("\"}")?.split_once("\",by=\"")?;
         Some(((outcome.to_owned(), by.to_owned()), value))
@@ -141,14 +141,14 @@ fn requests_count_by_outcome_and_by_cache_hit() {
     assert_eq!(requests(&counted), BTreeMap::from(expected));
     assert_eq!((counted.accepted(), counted.accepted_without_key()), (7, 1));
     assert_eq!((counted.hits(), counted.misses()), (13, 7));
-    let refused: BTreeMap<_, _> = counted.rejected().collect();
-    assert_eq!((refused["no key"], refused["wrong address"]), (2, 4));
+    let refused: HashMap<_, _> = counted.rejected().collect();
+    assert_eq!((refused[&RejectionReason::NoKey], refused[&RejectionReason::WrongAddress]), (2, 4));
     assert_eq!((counted.lookups(), counted.failed_lookups()), (7, 0));
     assert!(counted.lookup_time() > Duration::ZERO);
     assert_eq!((counted.cached_keys(), counted.negative_entries()), (6, 1));
     assert_eq!((counted.queued_lookups(), counted.dropped_usage()), (0, 0));
     assert!(counted.health().is_ready());
-    let series = read(&counted.prometheus());
+    let series = read(&counted.to_prometheus());
     assert_eq!(series["app_key_feed_state{state=\"fresh\"}"], "1");
     assert_eq!(series["app_key_ready"], "1");
     assert!(series.contains_key("app_key_staleness_seconds"));
@@ -158,7 +158,7 @@ fn requests_count_by_outcome_and_by_cache_hit() {
 #[test]
 fn callers_make_no_series_however_much_they_make_up() {
     let store = MemoryStore::default();
-    let good = (store.issue(&NewKey::new("good", "0.0.0.0".parse().unwrap()))).unwrap();
+    let good = (store.issue(&NewKey::new("good").allow_any())).unwrap();
     let keys = (AppKeys::builder().store(store).max_staleness(LONG)).build().unwrap();
     let server = serve(&keys);
     let scraped = || {
@@ -191,7 +191,7 @@ fn callers_make_no_series_however_much_they_make_up() {
 fn lookups_are_visible_while_queued_and_afterwards() {
     let memory = MemoryStore::default();
     let store = FakeStore::held(memory.clone());
-    let issued = (memory.issue(&NewKey::new("good", "0.0.0.0".parse().unwrap()))).unwrap();
+    let issued = (memory.issue(&NewKey::new("good").allow_any())).unwrap();
     let keys =
         (AppKeys::builder().store(store.clone()).lookup_timeout(LONG_DEADLINE)).build().unwrap();
     let server = serve(&keys);
@@ -213,7 +213,7 @@ fn lookups_are_visible_while_queued_and_afterwards() {
     assert!(counted.lookup_time() >= held, "{:?}", counted.lookup_time());
     let within: Vec<_> = counted.lookup_buckets().collect();
     assert!(within.iter().all(|&(bound, calls)| calls == 0 || bound >= held));
-    let series = read(&counted.prometheus());
+    let series = read(&counted.to_prometheus());
     assert_eq!(series["app_key_lookup_seconds_bucket{le=\"0.25\"}"], "0");
     assert_eq!(series["app_key_lookup_seconds_bucket{le=\"+Inf\"}"], "1");
     assert_eq!(series["app_key_lookup_seconds_count"], "1");
@@ -230,9 +230,9 @@ fn a_store_that_fails_counts_as_such() {
     assert_eq!(status, 503);
     let counted = keys.metrics();
     assert_eq!((counted.lookups(), counted.failed_lookups()), (1, 1));
-    assert_eq!(counted.rejected().collect::<Vec<_>>(), [("key store unavailable", 1)]);
+    assert_eq!(counted.rejected().collect::<Vec<_>>(), [(RejectionReason::Unavailable, 1)]);
     assert_eq!((counted.hits(), counted.misses()), (0, 1));
-    let series = read(&counted.prometheus());
+    let series = read(&counted.to_prometheus());
     assert_eq!(series["app_key_lookup_failures_total"], "1");
     assert_eq!(series["app_key_feed_state{state=\"unsupported\"}"], "1");
 }

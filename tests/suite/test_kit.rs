@@ -72,8 +72,7 @@ async fn a_key_rejected_as_expired_stays_so_when_the_clock_goes_back() {
 #[actix_web::test]
 async fn a_key_of_any_other_kind_is_bound_to_addresses() {
     let keys = TestKeys::new();
-    let new =
-        NewKey::new("bound", "10.0.0.0/8".parse().unwrap()).scopes("cakes:delete".parse().unwrap());
+    let new = NewKey::new("bound").allow("10.0.0.0/8").unwrap().scopes("cakes:delete").unwrap();
     let key = keys.issue_new(&new);
     let from = |peer: &str| request().with_app_key(&key).peer_addr(peer.parse().unwrap());
     assert_eq!(status(&keys, from("10.1.2.3:4000")).await, 200);

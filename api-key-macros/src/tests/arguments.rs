@@ -27,12 +27,12 @@ fn become_the_policy() {
     assert_policy("", &quote!());
     assert_policy("optional", &quote!(.optional()));
     assert_policy("optional,", &quote!(.optional()));
-    assert_policy(r#"scopes = "a""#, &quote!(.scopes(&["a"])));
-    assert_policy(r#"scopes = "a b:c d""#, &quote!(.scopes(&["a", "b:c", "d"])));
-    assert_policy(r#"any_scope = "a b""#, &quote!(.any_scope(&["a", "b"])));
+    assert_policy(r#"scopes = "a""#, &quote!(.scopes("a")));
+    assert_policy(r#"scopes = "a b:c d""#, &quote!(.scopes("a b:c d")));
+    assert_policy(r#"any_scope = "a b""#, &quote!(.any_scope("a b")));
     assert_policy(
         r#"optional, any_scope = "c", scopes = "a b","#,
-        &quote!(.scopes(&["a", "b"]).any_scope(&["c"]).optional()),
+        &quote!(.scopes("a b").any_scope("c").optional()),
     );
 }
 
@@ -40,7 +40,7 @@ fn become_the_policy() {
 fn scopes_are_rfc_6749_tokens() {
     // Every character there is, in one scope: %x21 / %x23-5B / %x5D-7E.
     let all: String = ('\x21'..='\x7E').filter(|c| !['"', '\\'].contains(c)).collect();
-    assert_policy(&format!("scopes = r#\"{all}\"#"), &quote!(.scopes(&[#all])));
+    assert_policy(&format!("scopes = r#\"{all}\"#"), &quote!(.scopes(#all)));
 
     for refused in ['"', '\\', '\t', '\n', '\0', '\x7F', 'é', '\u{A0}', '\u{200B}'] {
         let scopes = format!("orders:read a{refused}");
@@ -210,7 +210,7 @@ fn all_faults_are_reported() {
 #[test]
 fn a_faulty_one_is_left_out_of_the_policy() {
     let message = "`optional` takes no value: write `optional` alone";
-    let handler = guarded(&quote!(), &quote!(), &quote!(.scopes(&["a"])));
+    let handler = guarded(&quote!(), &quote!(), &quote!(.scopes("a")));
     assert_expands(
         r#"optional = true, scopes = "a""#,
         item(),
@@ -223,5 +223,5 @@ fn may_be_fragments() {
     let scopes = fragment(quote!("a b"));
     let path = fragment(quote!(::keys));
     let output = expand(quote!(scopes = #scopes, crate = #path), item());
-    assert_contains(&output, &quote!(::keys::__private::Policy::new().scopes(&["a", "b"])));
+    assert_contains(&output, &quote!(::keys::__private::Policy::new().scopes("a b")));
 }

@@ -76,7 +76,7 @@ fn of_a_generic_handler() {
                 ::api_key_runtime::__private::authenticated(
                     {
                         static POLICY: ::api_key_runtime::__private::Policy =
-                            ::api_key_runtime::__private::Policy::new().scopes(&["orders:read"]);
+                            ::api_key_runtime::__private::Policy::new().scopes("orders:read");
                         &POLICY
                     },
                     __order_request,

@@ -2,7 +2,9 @@
 
 use std::path::PathBuf;
 
-use api_key_runtime::{AllowedIps, DatabaseKind, Error, KeyFormat, NewKey, ScopeSet};
+use api_key_runtime::{
+    AllowedIps, Error, KeyFormat, KeyState, ListKeys, NewKey, ScopeSet, migrations::DatabaseKind,
+};
 use chrono::{DateTime, TimeDelta, Utc};
 use clap::{Args, Parser, Subcommand, ValueEnum, value_parser};
 
@@ -186,9 +188,51 @@ enum Format {
 
 #[derive(Debug, Args)]
 pub(crate) struct List {
+    /// List the keys of this owner only
+    #[arg(long)]
+    owner: Option<String>,
+    /// List the keys in this state only
+    #[arg(long, value_enum)]
+    state: Option<State>,
+    /// List the keys with a higher number than this only
+    #[arg(long, value_name = "ID")]
+    after: Option<i64>,
+    /// List this many keys at most, the oldest first
+    #[arg(long, value_name = "COUNT")]
+    limit: Option<u32>,
     /// Print a JSON array of the columns of the tables
     #[arg(long)]
     pub(crate) json: bool,
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum State {
+    Active,
+    Expired,
+    Disabled,
+    Revoked,
+}
+
+impl List {
+    pub(crate) fn wanted(&self) -> ListKeys {
+        let mut wanted = ListKeys::new();
+        wanted.owner.clone_from(&self.owner);
+        wanted.state = self.state.map(|state| match state {
+            State::Active => KeyState::Active,
+            State::Expired => KeyState::Expired,
+            State::Disabled => KeyState::Disabled,
+            State::Revoked => KeyState::Revoked,
+        });
+        wanted.after_id = self.after;
+        wanted.limit = self.limit;
+        wanted
+    }
+
+    /// Returns whether keys may exist that are not listed.
+    pub(crate) fn is_partial(&self) -> bool {
+        let Self { owner, state, after, limit, .. } = self;
+        owner.is_some() || state.is_some() || after.is_some() || limit.is_some()
+    }
 }
 
 #[derive(Debug, Args)]
@@ -218,8 +262,9 @@ pub(crate) struct KeyId {
 
 impl Issue {
     pub(crate) fn new_key(&self) -> Result<NewKey, Failure> {
-        let mut new = NewKey::new(&self.name, join_addresses(&self.ip)?)
-            .scopes(join_scopes(&self.scopes)?)
+        let mut new = NewKey::new(&self.name)
+            .allow(join_addresses(&self.ip)?)?
+            .scopes(self.scopes.iter().cloned().collect::<ScopeSet>())?
             .format(match self.format {
                 Format::Native => KeyFormat::Native,
                 Format::Uuid => KeyFormat::Uuid,
@@ -256,11 +301,6 @@ fn join_addresses(rules: &[AllowedIps]) -> Result<AllowedIps, Failure> {
     }
     let texts: Vec<&str> = rules.iter().map(AllowedIps::as_str).collect();
     Ok(texts.join(" ").parse()?)
-}
-
-fn join_scopes(sets: &[ScopeSet]) -> Result<ScopeSet, Error> {
-    let texts: Vec<&str> = sets.iter().map(ScopeSet::as_str).collect();
-    texts.join(" ").parse()
 }
 
 /// Reads a time from now such as `90d`, or a moment of RFC 3339.

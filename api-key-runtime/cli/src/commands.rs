@@ -6,7 +6,7 @@ use std::{
     io::{self, BufWriter, IsTerminal as _, Write as _},
 };
 
-use api_key_runtime::{Admin, AppKeysBuilder, KeyRecord, KeyState, KeyUsage, copy_migrations};
+use api_key_runtime::{Admin, AppKeys, KeyRecord, KeyState, KeyUsage, migrations};
 use chrono::Utc;
 
 use crate::{
@@ -19,7 +19,7 @@ use crate::{
 
 pub(crate) fn run(command: &Command) -> Result<(), Failure> {
     // Copying alone needs no database.
-    let admin = || Ok::<_, Failure>(AppKeysBuilder::from_env()?.build_admin()?);
+    let admin = || Ok::<_, Failure>(AppKeys::builder().env()?.build_admin()?);
     match command {
         Command::Migrations(Migrations::Copy(asked)) => copy(asked),
         Command::Migrate => migrate(&admin()?),
@@ -43,7 +43,7 @@ fn migrate(admin: &Admin) -> Result<(), Failure> {
 }
 
 fn copy(asked: &CopyMigrations) -> Result<(), Failure> {
-    let made = copy_migrations(&asked.directory, asked.backend())?;
+    let made = migrations::copy(&asked.directory, asked.backend())?;
     if made.is_empty() {
         say(format_args!("The migrations are there already."));
     }
@@ -70,7 +70,7 @@ fn issue(admin: &Admin, asked: &Issue) -> Result<(), Failure> {
 }
 
 fn list(admin: &Admin, asked: &List) -> Result<(), Failure> {
-    let (records, usage) = (admin.list()?, admin.usage()?);
+    let (records, usage) = (admin.list(&asked.wanted())?, admin.list_usage()?);
     let usage: HashMap<i64, KeyUsage> = usage.into_iter().map(|uses| (uses.key_id, uses)).collect();
     let now = Utc::now();
     let row = |record| Row { record, usage: usage.get(&record.id), now };
@@ -78,6 +78,8 @@ fn list(admin: &Admin, asked: &List) -> Result<(), Failure> {
     let mut out = BufWriter::new(io::stdout().lock());
     if asked.json {
         json::write_rows(&mut out, &rows)?;
+    } else if rows.is_empty() && asked.is_partial() {
+        say(format_args!("No key matches."));
     } else if rows.is_empty() {
         say(format_args!(
             "There is no key yet. `app-key issue` makes one; see `app-key issue --help`."
@@ -98,7 +100,7 @@ fn list(admin: &Admin, asked: &List) -> Result<(), Failure> {
 
 fn show(admin: &Admin, asked: &Show) -> Result<(), Failure> {
     let record = admin.get(asked.key.id)?;
-    let usage = admin.usage_of(record.id)?;
+    let usage = admin.usage(record.id)?;
     let mut out = BufWriter::new(io::stdout().lock());
     if asked.json {
         json::write_record(&mut out, &record, usage.as_ref())?;

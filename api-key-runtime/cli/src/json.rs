@@ -1,7 +1,10 @@
 //! Keys as programs read them: the columns of `api_keys` but the digest and those of `api_key_usage`, and beside them the key that was just
 //! issued.
 
-use std::io::{self, Write};
+use std::{
+    io::{self, Write},
+    net::IpAddr,
+};
 
 use api_key_runtime::{IssuedKey, KeyRecord, KeyUsage};
 use chrono::{DateTime, SecondsFormat, Utc};
@@ -11,40 +14,19 @@ use crate::{table::Row, text::is_deceptive};
 
 #[derive(Serialize)]
 struct Columns<'a> {
-    id: i64,
-    digest_algorithm: &'a str,
-    hint: &'a str,
-    name: &'a str,
-    owner: Option<&'a str>,
-    allowed_ips: &'a str,
-    scopes: &'a str,
-    created_at: String,
-    expires_at: Option<String>,
-    disabled_at: Option<String>,
-    revoked_at: Option<String>,
+    #[serde(flatten)]
+    record: &'a KeyRecord,
     last_used_at: Option<String>,
-    last_used_ip: Option<String>,
+    last_used_ip: Option<IpAddr>,
     use_count: u64,
 }
 
 impl<'a> Columns<'a> {
     fn of(record: &'a KeyRecord, usage: Option<&KeyUsage>) -> Self {
         Self {
-            id: record.id,
-            digest_algorithm: record.digest_algorithm.as_str(),
-            hint: &record.hint,
-            name: &record.name,
-            owner: record.owner.as_deref(),
-            allowed_ips: record.allowed_ips.as_str(),
-            scopes: record.scopes.as_str(),
-            created_at: time(record.created_at),
-            expires_at: record.expires_at.map(time),
-            disabled_at: record.disabled_at.map(time),
-            revoked_at: record.revoked_at.map(time),
+            record,
             last_used_at: usage.map(|usage| time(usage.last_used_at)),
-            last_used_ip: usage
-                .and_then(|usage| usage.last_used_ip)
-                .map(|address| address.to_string()),
+            last_used_ip: usage.and_then(|usage| usage.last_used_ip),
             use_count: usage.map_or(0, |usage| usage.count),
         }
     }
@@ -57,7 +39,7 @@ struct Issued<'a> {
     key: &'a str,
 }
 
-/// To the microsecond, which is what the tables hold, so that all are of one length and sort as texts.
+/// Writes a time as `KeyRecord` does.
 fn time(time: DateTime<Utc>) -> String {
     time.to_rfc3339_opts(SecondsFormat::Micros, true)
 }

@@ -83,6 +83,15 @@ impl AllowedIps {
         self.rules.allows(address)
     }
 
+    /// Returns what either list allows.
+    pub(crate) fn or(self, other: Self) -> Self {
+        match (&self.rules, &other.rules) {
+            (Rules::Any, _) => self,
+            (_, Rules::Any) => other,
+            _ => Self::from_stored(&format!("{self} {other}")),
+        }
+    }
+
     pub(crate) fn into_rules(self) -> Rules {
         self.rules
     }
@@ -123,6 +132,13 @@ impl FromStr for AllowedIps {
         let blocks = text.split(' ').map(Block::parse).collect::<Result<Vec<_>, _>>()?;
         let text = blocks.iter().map(ToString::to_string).collect::<Vec<_>>().join(" ");
         Ok(Self { text: text.into(), rules: Rules::Blocks(blocks.into()) })
+    }
+}
+
+/// The text of the column, which setters of [`NewKey`](crate::NewKey) take as well.
+impl AsRef<str> for AllowedIps {
+    fn as_ref(&self) -> &str {
+        self.as_str()
     }
 }
 

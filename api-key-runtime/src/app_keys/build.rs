@@ -51,18 +51,22 @@ impl AppKeysBuilder {
         self.start(checked, connected)
     }
 
-    /// Brings the tables of the database that is named to the newest version before anything else; see [`AppKeys::migrate`].
+    /// Runs the pending migrations of the configured database, and creates an SQLite file that does not exist.
+    ///
+    /// Any number of processes may call this method at once: each migration runs once, in one transaction under a lock. A service whose
+    /// own Diesel migrations contain a copy of these does not call it.
     ///
     #[cfg_attr(feature = "sqlite", doc = "```no_run")]
     #[cfg_attr(not(feature = "sqlite"), doc = "```ignore")]
     /// # fn keys() -> Result<api_key_runtime::AppKeys, api_key_runtime::Error> {
-    /// let keys = api_key_runtime::AppKeysBuilder::from_env()?.migrate()?.build()?;
+    /// let keys = api_key_runtime::AppKeys::builder().env()?.migrate()?.build()?;
     /// # Ok(keys)
     /// # }
     /// ```
     ///
     /// # Errors
-    /// When the keys are not in a database that is named, its URL is unusable, it is away, or a migration fails; nothing is changed then.
+    /// Returns an error if no database is configured, its URL is unusable, the database is unavailable, or a migration fails. A failed call
+    /// changes nothing.
     #[cfg(feature = "_diesel")]
     pub fn migrate(self) -> Result<Self, Error> {
         crate::store::migrate(&self.named_database()?)?;
@@ -91,12 +95,25 @@ impl AppKeysBuilder {
         let key_locations = KeyLocations::check(&self.key_locations)?;
         let responses =
             Responses::new(&self.realm, &key_locations.header_fields(), self.bodies.clone())?;
-        let trusted_proxies =
-            TrustedProxies::check(&self.trusted_proxies, self.forwarded_header.as_deref())?;
+        let trusted_proxies = TrustedProxies::check(
+            &self.trusted_proxies,
+            self.trust_unix_socket,
+            self.forwarded_header.as_deref(),
+        )?;
         let (form, digester) = self.form_and_digester()?;
         if self.lookup_timeout.is_zero() {
             return Err(Error::config(
-                "the look-up timeout is zero, so every request would be refused",
+                "lookup_timeout is zero, so every request would be rejected; set a longer time",
+            ));
+        }
+        if self.cache_capacity == 0 {
+            return Err(Error::config(
+                "cache_capacity is zero; set at least 1, or switch caching off by max_staleness(Duration::ZERO)",
+            ));
+        }
+        if self.usage_flush_interval.is_some_and(|interval| interval.is_zero()) {
+            return Err(Error::config(
+                "usage_flush_interval is zero; set a longer time, or None to record no usage",
             ));
         }
         Ok(Checked {
@@ -139,7 +156,7 @@ impl AppKeysBuilder {
         let (form, digester, store) = (checked.form, checked.digester, connected.store);
         let cache = Arc::new(Cache::new(
             checked.bounds,
-            self.cache_capacity.max(1),
+            self.cache_capacity,
             digester.previous_algorithm().is_some(),
         ));
         #[cfg(feature = "_diesel")]
@@ -148,8 +165,8 @@ impl AppKeysBuilder {
                 .forgetting_in(Arc::clone(&cache))
         });
         let usage = match self.usage_flush_interval {
-            Duration::ZERO => None,
-            interval => Some(Usage::start(Arc::clone(&store), self.clock.clone(), interval)?),
+            None => None,
+            Some(interval) => Some(Usage::start(Arc::clone(&store), self.clock.clone(), interval)?),
         };
         let deadline = self.lookup_timeout;
         let circuit_breaker = Arc::new(CircuitBreaker::new(deadline));
@@ -204,13 +221,16 @@ impl AppKeysBuilder {
 
     fn bounds(&self) -> Result<Bounds, Error> {
         let (max_staleness, stale_if_error) = (self.max_staleness, self.stale_if_error);
-        if !stale_if_error.is_zero() && stale_if_error < max_staleness {
+        let Some(stale_if_error) = stale_if_error else {
+            return Ok(Bounds { max_staleness, stale_if_error: Duration::ZERO });
+        };
+        if stale_if_error < max_staleness {
             return Err(Error::config(format!(
                 "stale_if_error is {stale_if_error:?} and shorter than max_staleness, {max_staleness:?}: while the store is away a key \
                  would pass for less long than while it answers; make it longer, or leave it out"
             )));
         }
-        if !stale_if_error.is_zero() && max_staleness.is_zero() {
+        if max_staleness.is_zero() {
             return Err(Error::config(
                 "stale_if_error is set and max_staleness is zero, so that nothing is kept that could pass: set both, or leave \
                  stale_if_error out",

@@ -25,14 +25,15 @@ pub struct AppKeysBuilder {
     pub(super) accept_imported: bool,
     pub(super) key_locations: Vec<KeyLocation>,
     pub(super) trusted_proxies: Vec<String>,
+    pub(super) trust_unix_socket: bool,
     pub(super) forwarded_header: Option<String>,
     pub(super) realm: String,
     pub(super) bodies: Bodies,
     pub(super) lookup_timeout: Duration,
     pub(super) max_staleness: Duration,
-    pub(super) stale_if_error: Duration,
+    pub(super) stale_if_error: Option<Duration>,
     pub(super) cache_capacity: usize,
-    pub(super) usage_flush_interval: Duration,
+    pub(super) usage_flush_interval: Option<Duration>,
     pub(super) clock: Clock,
 }
 
@@ -48,14 +49,15 @@ impl Default for AppKeysBuilder {
             accept_imported: false,
             key_locations: vec![KeyLocation::bearer(), KeyLocation::header("X-API-Key")],
             trusted_proxies: Vec::new(),
+            trust_unix_socket: false,
             forwarded_header: None,
             realm: "api".to_owned(),
             bodies: Bodies::default(),
             lookup_timeout: Duration::from_secs(1),
             max_staleness: Duration::from_secs(1),
-            stale_if_error: Duration::ZERO,
+            stale_if_error: None,
             cache_capacity: 250_000,
-            usage_flush_interval: Duration::from_secs(10),
+            usage_flush_interval: Some(Duration::from_secs(10)),
             clock: Clock::default(),
         }
     }
@@ -63,6 +65,9 @@ impl Default for AppKeysBuilder {
 
 pub(super) enum StoreSetting {
     None,
+    /// The environment was asked, and has no `DATABASE_URL`.
+    #[cfg(feature = "_diesel")]
+    NotInEnv,
     #[cfg(feature = "_diesel")]
     Url(Secret),
     #[cfg(feature = "postgres")]
@@ -82,6 +87,11 @@ impl StoreSetting {
             Self::PostgresPool(pool) => Some(Database::postgres_pool(pool.clone())),
             #[cfg(feature = "sqlite")]
             Self::SqlitePool(pool) => Some(Database::sqlite_pool(pool.clone())?),
+            Self::NotInEnv => {
+                return Err(Error::config(
+                    "DATABASE_URL is not set: set it to postgres://USER@HOST/DATABASE or to the path of an SQLite file",
+                ));
+            }
             Self::None | Self::Own(_) => None,
         })
     }
@@ -91,6 +101,8 @@ impl std::fmt::Debug for StoreSetting {
     fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         formatter.write_str(match self {
             Self::None => "None",
+            #[cfg(feature = "_diesel")]
+            Self::NotInEnv => "NotInEnv",
             #[cfg(feature = "_diesel")]
             Self::Url(_) => "Url(..)",
             #[cfg(feature = "postgres")]
@@ -211,9 +223,11 @@ impl AppKeysBuilder {
         self
     }
 
-    /// Accepts keys of other forms than the native one, which were imported or issued as UUIDs.
-    pub fn accept_imported_keys(mut self) -> Self {
-        self.accept_imported = true;
+    /// Sets whether keys of other formats than the native one are accepted: imported keys, and keys issued as UUIDs.
+    ///
+    /// Defaults to `false`.
+    pub fn accept_imported_keys(mut self, accept: bool) -> Self {
+        self.accept_imported = accept;
         self
     }
 
@@ -223,13 +237,11 @@ impl AppKeysBuilder {
         self
     }
 
-    /// The addresses of the proxies in front of this service: addresses and CIDR blocks, or `unix` for a listener on a Unix socket.
+    /// Sets the IP addresses and CIDR blocks of the proxies in front of this service.
     ///
-    /// Only what such a proxy adds to its header is believed; without any, the caller is the peer of the connection and every
-    /// forwarding header is ignored. Name the proxies' own addresses, not the network they stand in.
-    ///
-    /// Say `unix` only where every listener of the application is a Unix socket: a caller over TCP who resets the connection at once has
-    /// no address either.
+    /// Only the hops that a trusted proxy adds to its header are used. Without trusted proxies, the client IP is the peer of the connection
+    /// and every forwarding header is ignored, which is the default. Name the proxies' own addresses, not the network they stand in.
+    /// [`build`](Self::build) checks the addresses.
     pub fn trusted_proxies<P: Into<String>>(
         mut self,
         proxies: impl IntoIterator<Item = P>,
@@ -238,7 +250,18 @@ impl AppKeysBuilder {
         self
     }
 
-    /// The one header that the trusted proxies append the caller's address to; `X-Forwarded-For` by default.
+    /// Trusts the peers of a listener on a Unix socket as proxies.
+    ///
+    /// Call this method only if every listener of the application is a Unix socket: a TCP connection that its client resets at once has no
+    /// peer address either. In `APP_KEY_TRUSTED_PROXIES` the word `unix` does the same. Defaults to off.
+    pub fn trust_unix_socket(mut self) -> Self {
+        self.trust_unix_socket = true;
+        self
+    }
+
+    /// Sets the one header that the trusted proxies append the client IP to.
+    ///
+    /// Defaults to `X-Forwarded-For`.
     pub fn forwarded_header(mut self, name: impl Into<String>) -> Self {
         self.forwarded_header = Some(name.into());
         self
@@ -268,43 +291,57 @@ impl AppKeysBuilder {
         self
     }
 
-    /// How long a request waits for its key to be looked up before it is answered 503; one second by default.
+    /// Sets how long a request waits for the lookup of its key before it is answered 503.
+    ///
+    /// Defaults to 1 second. Zero is an error of [`build`](Self::build).
     pub fn lookup_timeout(mut self, timeout: Duration) -> Self {
         self.lookup_timeout = timeout;
         self
     }
 
-    /// How long a key may be used by what was last known of it; one second by default.
+    /// Sets how long a cached key may be used after it was last known to be current.
     ///
-    /// It is the bound for a revocation to reach every process, whatever happens to the database and to the network in between; usually it
-    /// takes milliseconds. Of a store that does not tell its changes, each key is asked for again when it was read this long ago. Zero
-    /// asks the store for every request.
+    /// Within this time a revocation reaches every process, whatever happens to the database and the network in between; usually it takes
+    /// milliseconds. If a store cannot report changes, each key is read again after this time. Zero allows no staleness: each request
+    /// queries the store. There is no way to switch the bound off. Defaults to 1 second.
     pub fn max_staleness(mut self, bound: Duration) -> Self {
         self.max_staleness = bound;
         self
     }
 
-    /// While the store is away, lets keys that have not expired pass until this long after they were last known to be good
-    /// (the idea of RFC 5861, section 4). Off by default: then they are answered 503 once `max_staleness` has passed.
+    /// Sets how long keys that have not expired are accepted from stale cache entries while the store is unavailable, counted from when
+    /// each key was last known to be current (the idea of RFC 5861, section 4).
     ///
-    /// A key that is revoked while a process cannot reach the store goes on working there for as long.
-    pub fn stale_if_error(mut self, bound: Duration) -> Self {
-        self.stale_if_error = bound;
+    /// A key that is revoked while a process cannot reach the store keeps working in that process for as long. `None` answers 503 once
+    /// `max_staleness` has passed. Defaults to `None`. A time shorter than `max_staleness` is an error of [`build`](Self::build).
+    ///
+    /// ```
+    /// use std::time::Duration;
+    ///
+    /// use api_key_runtime::AppKeys;
+    ///
+    /// let builder = AppKeys::builder().stale_if_error(Duration::from_secs(300));
+    /// let builder = builder.stale_if_error(None); // off again
+    /// ```
+    pub fn stale_if_error(mut self, bound: impl Into<Option<Duration>>) -> Self {
+        self.stale_if_error = bound.into();
         self
     }
 
-    /// How many keys are cached at most; 250 000 by default. Each takes a few hundred bytes once it is used.
+    /// Sets how many keys are cached at most. Each cached key takes a few hundred bytes.
+    ///
+    /// Defaults to 250 000. Zero is an error of [`build`](Self::build); `max_staleness(Duration::ZERO)` switches caching off.
     pub fn cache_capacity(mut self, keys: usize) -> Self {
         self.cache_capacity = keys;
         self
     }
 
-    /// How often uses of keys are recorded: when a key was used last, from where and how often. Every ten seconds by default; zero
-    /// records none.
+    /// Sets how often key usage is recorded: when a key was used last, from which IP address, and how often.
     ///
-    /// It is what a process that is killed loses at most. One that ends records the rest: see [`AppKeys::close`](crate::AppKeys::close).
-    pub fn usage_flush_interval(mut self, interval: Duration) -> Self {
-        self.usage_flush_interval = interval;
+    /// A killed process loses at most one interval of counts; [`AppKeys::close`](crate::AppKeys::close) records the rest. `None` records
+    /// nothing. Defaults to 10 seconds. Zero is an error of [`build`](Self::build).
+    pub fn usage_flush_interval(mut self, interval: impl Into<Option<Duration>>) -> Self {
+        self.usage_flush_interval = interval.into();
         self
     }
 

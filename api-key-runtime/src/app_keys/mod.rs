@@ -2,7 +2,6 @@
 
 mod build;
 mod builder;
-#[cfg(feature = "_diesel")]
 mod environment;
 
 use std::{
@@ -16,14 +15,13 @@ use std::{
 use actix_web::{HttpRequest, middleware::Logger, web};
 
 pub use self::builder::AppKeysBuilder;
-#[cfg(feature = "_diesel")]
-use crate::store::Database;
 use crate::{
     Error, Health, IssuedKey, Metrics, NewKey, access_log,
     cache::Cache,
     change_feed::FeedThread,
     clock::{Clock, MonotonicTime},
     key::{Digester, KeyForm},
+    log,
     log_throttle::LogThrottle,
     lookup::Lookups,
     metrics::{Counters, Gauges},
@@ -48,8 +46,7 @@ static LOGGED: LogThrottle<String> = LogThrottle::new();
 /// use api_key_runtime::AppKeys;
 ///
 /// # async fn serve() -> Result<(), Box<dyn std::error::Error>> {
-/// AppKeys::migrate("cakes.db")?;
-/// let keys = AppKeys::builder().database_url("cakes.db").build()?;
+/// let keys = AppKeys::builder().database_url("cakes.db").migrate()?.build()?;
 /// HttpServer::new(move || App::new().app_data(keys.clone())).bind("127.0.0.1:8080")?.run().await?;
 /// # Ok(())
 /// # }
@@ -91,7 +88,7 @@ static LOGGED: LogThrottle<String> = LogThrottle::new();
 ///     .service(web::scope("/partner").app_data(partner_keys.clone()).service(whoami));
 /// # use actix_web::test::{TestRequest, call_service, init_service, read_body};
 /// # let app = init_service(app).await;
-/// # let new = NewKey::new("test", "0.0.0.0".parse()?);
+/// # let new = NewKey::new("test").allow_any();
 /// # for (made_by, path, answer) in [
 /// #     (&keys, "/whoami", Some("own")),
 /// #     (&keys, "/partner/whoami", None),
@@ -154,27 +151,6 @@ impl AppKeys {
         AppKeysBuilder::default()
     }
 
-    /// Set up by the environment alone; see [`AppKeysBuilder::from_env`].
-    ///
-    /// # Errors
-    /// Those of [`AppKeysBuilder::from_env`] and [`AppKeysBuilder::build`].
-    #[cfg(feature = "_diesel")]
-    pub fn from_env() -> Result<Self, Error> {
-        AppKeysBuilder::from_env()?.build()
-    }
-
-    /// Brings the tables of a database to the newest version, making an SQLite file where there is none, and answers the versions it
-    /// ran.
-    ///
-    /// Safe to call from many processes at once. An application whose own Diesel migrations hold a copy of ours does not call it.
-    ///
-    /// # Errors
-    /// When the URL is unusable, the database away, or a migration fails; nothing is changed then.
-    #[cfg(feature = "_diesel")]
-    pub fn migrate(database_url: &str) -> Result<Vec<String>, Error> {
-        crate::store::migrate(&Database::parse(database_url)?)
-    }
-
     /// Makes a new key and the record of it, for a store of your own to keep: nothing accepts it before the record is there.
     ///
     /// The record's id is 0; a store gives its own. Keys of a database are issued by `Admin::issue`.
@@ -185,11 +161,18 @@ impl AppKeys {
         new.make(&self.inner.form, &self.inner.digester, self.inner.clock.now())
     }
 
-    /// Issues, lists and changes keys; `None` where they are in a store of the application's own.
+    /// Returns the administration of these keys: issue, list and change them.
+    ///
+    /// # Errors
+    /// Returns an error if the keys are in a store of the application's own, which issues keys by [`make_key`](Self::make_key).
     #[cfg(feature = "_diesel")]
-    #[must_use]
-    pub fn admin(&self) -> Option<&crate::Admin> {
-        self.inner.admin.as_ref()
+    pub fn admin(&self) -> Result<&crate::Admin, Error> {
+        self.inner.admin.as_ref().ok_or_else(|| {
+            Error::config(
+                "the keys are in a store of the application's own, which AppKeys::admin does not administer; keep them in a database \
+                 (AppKeysBuilder::database_url or a pool), or issue them by AppKeys::make_key",
+            )
+        })
     }
 
     /// Records the uses of keys that were not recorded yet, trying for at most this long, and answers whether it could.

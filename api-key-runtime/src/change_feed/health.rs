@@ -42,13 +42,21 @@ pub enum FeedState {
 impl FeedState {
     pub(crate) const ALL: [Self; 4] = [Self::Starting, Self::Fresh, Self::Stale, Self::Unsupported];
 
-    pub(crate) const fn as_str(self) -> &'static str {
+    /// Returns the state as one word: `starting`, `fresh`, `stale` or `unsupported`.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
         match self {
             Self::Starting => "starting",
             Self::Fresh => "fresh",
             Self::Stale => "stale",
             Self::Unsupported => "unsupported",
         }
+    }
+}
+
+impl fmt::Display for FeedState {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.pad(self.as_str())
     }
 }
 

@@ -22,6 +22,7 @@ use crate::{
     circuit_breaker::{Attempt, Call, CircuitBreaker},
     clock::MonotonicTime,
     lock::{lock, wait_timeout_while},
+    log,
     log_throttle::LogThrottle,
     outage_log::OutageLog,
 };

@@ -13,7 +13,7 @@ use actix_web::{
 };
 
 use super::{Access, authenticate};
-use crate::{AppKeys, policy::Policy};
+use crate::{AppKeys, log, policy::Policy};
 
 /// The check of `#[require_app_key]` as a middleware: a whole scope, resource, route or application behind a key.
 ///
@@ -47,7 +47,7 @@ use crate::{AppKeys, policy::Policy};
 /// # let keys = api_key_runtime::AppKeys::builder().store(NoKeys).build().unwrap();
 /// let app = App::new().app_data(keys.clone()).service(
 ///     web::scope("/admin")
-///         .wrap(RequireAppKey::new().scopes(&["cakes:delete"]))
+///         .wrap(RequireAppKey::new().scopes("cakes:delete"))
 ///         .route("/cakes/{id}", web::delete().to(delete_cake)),
 /// );
 /// # use actix_web::test::{TestRequest, call_service, init_service};
@@ -119,14 +119,14 @@ impl RequireAppKey {
         Self { policy: Policy::new() }
     }
 
-    /// A key that has all of these scopes.
-    pub const fn scopes(mut self, scopes: &'static [&'static str]) -> Self {
+    /// Requires all of these scopes, separated by spaces: `"cakes:read cakes:write"`.
+    pub const fn scopes(mut self, scopes: &'static str) -> Self {
         self.policy = self.policy.scopes(scopes);
         self
     }
 
-    /// A key that has at least one of these scopes.
-    pub const fn any_scope(mut self, scopes: &'static [&'static str]) -> Self {
+    /// Requires at least one of these scopes, separated by spaces.
+    pub const fn any_scope(mut self, scopes: &'static str) -> Self {
         self.policy = self.policy.any_scope(scopes);
         self
     }

@@ -11,7 +11,7 @@ use super::{
 };
 use crate::{
     DigestAlgorithm, KeyDigest, KeyRecord, cache::CachedKey, cache::ReadStamp,
-    clock::MonotonicTime, key::Digests, rejection::Reason,
+    clock::MonotonicTime, key::Digests, log, rejection::Reason,
 };
 
 /// What may be wrong with what a store answers of one key.

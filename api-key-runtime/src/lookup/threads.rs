@@ -14,6 +14,7 @@ use crate::{
     circuit_breaker::{Attempt, Call},
     clock::MonotonicTime,
     lock::{wait, wait_timeout},
+    log,
     log_throttle::LogThrottle,
     rejection::Reason,
 };

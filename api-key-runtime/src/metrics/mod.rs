@@ -12,11 +12,11 @@ pub(crate) use self::{
     counters::{Counters, JudgedBy, Outcome},
     lookup_times::{LookupTimes, Times},
 };
-use crate::Health;
+use crate::{Health, RejectionReason};
 
 /// What has been counted since these keys were built, as of one moment; made by [`AppKeys::metrics`](crate::AppKeys::metrics).
 ///
-/// [`prometheus`](Self::prometheus) writes all of it. The numbers themselves are for other collectors: counts only grow, so
+/// [`to_prometheus`](Self::to_prometheus) writes all of it. The numbers themselves are for other collectors: counts only grow, so
 /// that they fit an observable counter of OpenTelemetry or `counter!(..).absolute(..)` of the `metrics` crate. A request whose caller
 /// leaves while its key is looked up is in none of them.
 ///
@@ -27,7 +27,7 @@ use crate::Health;
 /// #[get("/metrics")]
 /// #[require_app_key(scopes = "metrics:read")]
 /// async fn metrics(keys: web::Data<AppKeys>) -> String {
-///     keys.metrics().prometheus()
+///     keys.metrics().to_prometheus()
 /// }
 /// ```
 #[derive(Clone, Debug)]
@@ -68,13 +68,12 @@ impl Metrics {
         self.sum(|outcome, _| outcome == Outcome::AcceptedWithoutKey)
     }
 
-    /// Requests that were refused, by the reason in the very words of the log, such as `wrong address`. Reasons that none was
-    /// refused for are left out.
-    pub fn rejected(&self) -> impl Iterator<Item = (&'static str, u64)> {
+    /// Returns the number of rejected requests for each reason, without the reasons that no request was rejected for.
+    pub fn rejected(&self) -> impl Iterator<Item = (RejectionReason, u64)> {
         Outcome::all().filter_map(|outcome| match outcome {
             Outcome::Rejected(reason) => {
                 let count = self.sum(|other, _| other == outcome);
-                (count > 0).then_some((reason.as_str(), count))
+                (count > 0).then_some((reason, count))
             }
             _ => None,
         })

@@ -6,7 +6,7 @@ use super::{Gauges, Metrics, Times};
 use crate::FeedState;
 
 impl Metrics {
-    /// All of it in the text format that Prometheus and what is compatible read (`text/plain; version=0.0.4`).
+    /// Returns all figures in the text format of Prometheus (`text/plain; version=0.0.4`).
     ///
     /// `app_key_requests_total` bears the labels `outcome`, `accepted` or the reason of a refusal in the words of the log, and `by`, which
     /// is `cache` where no query was needed, `store` where one was, and `request` where nothing was presented that could be a key.
@@ -15,7 +15,7 @@ impl Metrics {
     ///
     /// Several sets of keys in one process are told apart by the route that each of them is read from.
     #[must_use]
-    pub fn prometheus(&self) -> String {
+    pub fn to_prometheus(&self) -> String {
         let mut text = String::new();
         // Writing to a string does not fail.
         let _ = self.write(&mut text);

@@ -15,7 +15,7 @@ use std::{
 use actix_web::{HttpRequest, http::Method};
 
 use super::Reason;
-use crate::{cache::CachedKey, lock::lock, request::route_of};
+use crate::{cache::CachedKey, lock::lock, log, request::route_of};
 
 /// Lines that one reason may write within [`WINDOW`]; the others are counted and told in one summary.
 const LINES_PER_WINDOW: usize = 10;

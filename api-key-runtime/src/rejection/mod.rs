@@ -5,9 +5,8 @@ mod log;
 mod reason;
 mod response;
 
-pub use self::kind::RejectionKind;
+pub use self::{kind::RejectionKind, reason::Reason};
 pub(crate) use self::{
     log::RejectionLog,
-    reason::Reason,
-    response::{Bodies, Mark, Responses, at_handler, marked, misconfigured},
+    response::{Bodies, Mark, Responses, at_handler, generic, marked, misconfigured},
 };

@@ -1,22 +1,38 @@
 //! Why a request is refused, in the operator's words: what its credential, the look-up or the verdict says.
 
+use std::fmt;
+
 use super::RejectionKind;
 
-/// Why a request was refused: for the operator. The caller sees its [`kind`](Reason::kind) alone.
+/// The reason why a request was rejected, for the operator: in the log and in the metrics. The response tells only its [`kind`](Self::kind).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub(crate) enum Reason {
+#[non_exhaustive]
+pub enum Reason {
+    /// The request presented no key.
     NoKey,
+    /// The request presented more than one key.
     SeveralKeys,
+    /// The credential cannot be a key.
     Malformed,
+    /// The store has no such key.
     Unknown,
+    /// The key is revoked.
     Revoked,
+    /// The key is disabled.
     Disabled,
+    /// The key has expired.
     Expired,
+    /// The key does not allow the client IP.
     WrongAddress,
+    /// The IP allow list of the key cannot be read.
     UnreadableAllowedIps,
+    /// The key lacks a scope that the route requires.
     MissingScope,
+    /// The key store is unavailable.
     Unavailable,
+    /// Too many lookups are queued.
     Overloaded,
+    /// The lookup took longer than `lookup_timeout`.
     TooLate,
 }
 
@@ -38,7 +54,9 @@ impl Reason {
         Self::TooLate,
     ];
 
-    pub(crate) const fn kind(self) -> RejectionKind {
+    /// Returns the kind of the response.
+    #[must_use]
+    pub const fn kind(self) -> RejectionKind {
         match self {
             Self::NoKey => RejectionKind::NoKey,
             Self::SeveralKeys => RejectionKind::SeveralKeys,
@@ -54,8 +72,9 @@ impl Reason {
         }
     }
 
-    /// As it stands in the log.
-    pub(crate) const fn as_str(self) -> &'static str {
+    /// Returns the words of the log and of the label in Prometheus, such as `wrong address`.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
         match self {
             Self::NoKey => "no key",
             Self::SeveralKeys => "several keys",
@@ -71,5 +90,11 @@ impl Reason {
             Self::Overloaded => "look-up queue full",
             Self::TooLate => "look-up deadline passed",
         }
+    }
+}
+
+impl fmt::Display for Reason {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.pad(self.as_str())
     }
 }

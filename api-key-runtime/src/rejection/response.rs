@@ -157,12 +157,16 @@ impl Responses {
 
 /// The rejection where no [`AppKeys`](crate::AppKeys) could check anything: nothing is known of realm and key locations.
 pub(crate) fn misconfigured() -> HttpResponse {
-    let status = StatusCode::INTERNAL_SERVER_ERROR;
+    generic(StatusCode::INTERNAL_SERVER_ERROR, "The service is not set up to check API keys.")
+}
+
+/// Returns a response that depends on no settings.
+pub(crate) fn generic(status: StatusCode, detail: &str) -> HttpResponse {
     HttpResponse::build(status)
         .insert_header((CONTENT_TYPE, PROBLEM))
         .insert_header((CACHE_CONTROL, HeaderValue::from_static("no-store")))
         .insert_header((X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff")))
-        .body(problem(status, "The service is not set up to check API keys."))
+        .body(problem(status, detail))
 }
 
 /// What the test kit tells a response of ours by: a handler's own 401 has no mark.

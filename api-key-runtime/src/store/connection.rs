@@ -13,7 +13,7 @@ use super::{
     Database, FromPrimary, SchemaVersion, TransactionError,
     pool::{PATIENCE, Pooled},
 };
-use crate::{Error, KeyDigest, KeyRecord, KeyUsage};
+use crate::{Error, KeyDigest, KeyRecord, KeyUsage, ListKeys};
 
 /// A connection that [`Admin::issue_in_transaction`](crate::Admin::issue_in_transaction) takes: Diesel's own to Postgres or SQLite, or one
 /// that is borrowed from a pool of those.
@@ -49,7 +49,8 @@ pub(crate) trait Queries: Any {
     /// Reads the keys with these digests from a primary. Each query asks whether the server is one, even if no key is found: behind a
     /// connection pooler the server may change from one statement to the next, and a standby may lack a revocation or a new key.
     fn find(&mut self, digests: &[KeyDigest]) -> QueryResult<FromPrimary<KeyRecord>>;
-    fn list(&mut self) -> QueryResult<Vec<KeyRecord>>;
+    /// Lists one page of keys, oldest first. The states are those at this time.
+    fn list(&mut self, wanted: &ListKeys, now: DateTime<Utc>) -> QueryResult<Vec<KeyRecord>>;
     fn get(&mut self, id: i64) -> QueryResult<Option<KeyRecord>>;
     /// Returns the usage of every key that was ever used, by the key's id.
     fn usage(&mut self) -> QueryResult<Vec<KeyUsage>>;

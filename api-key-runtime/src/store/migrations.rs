@@ -150,15 +150,16 @@ impl fmt::Display for Migration {
     }
 }
 
-/// Writes the migrations into a folder of Diesel migrations, where the stock `diesel` command takes them over, and answers the folders
-/// it made. They sort before an application's own, which may then refer to the tables.
+/// Writes the migrations into a folder of Diesel migrations, and returns the folders it created.
 ///
-/// Those that are there already, as they are, are left alone.
+/// The stock `diesel` command runs the copies. They sort before the application's own migrations, which may then refer to the tables.
+/// Copies that exist already are left alone.
 ///
 /// # Errors
-/// When there is no such folder, a file in it that we would write differs from ours, or the file system refuses. Where a file differs,
-/// nothing is written.
-pub fn copy_migrations(directory: &Path, backend: DatabaseKind) -> Result<Vec<PathBuf>, Error> {
+/// Returns an error if the folder does not exist, if a file in it differs from the migration of this release (then nothing is written), or
+/// if a file cannot be read or written.
+pub fn copy(directory: impl AsRef<Path>, backend: DatabaseKind) -> Result<Vec<PathBuf>, Error> {
+    let directory = directory.as_ref();
     if !directory.is_dir() {
         return Err(Error::invalid_input(format!(
             "there is no folder {}: name the folder of your Diesel migrations, usually `migrations`",
@@ -235,16 +236,16 @@ mod tests {
     fn copying_migrations_twice_never_overwrites_a_file() {
         let folder = std::env::temp_dir().join(format!("app-key-copy-{}", std::process::id()));
         assert!(
-            copy_migrations(&folder, DatabaseKind::Sqlite).unwrap_err().is_invalid_input(),
+            copy(&folder, DatabaseKind::Sqlite).unwrap_err().is_invalid_input(),
             "a missing folder is not made"
         );
         fs::create_dir_all(&folder).unwrap();
-        assert_eq!(copy_migrations(&folder, DatabaseKind::Sqlite).unwrap().len(), 2);
-        assert!(copy_migrations(&folder, DatabaseKind::Sqlite).unwrap().is_empty());
+        assert_eq!(copy(&folder, DatabaseKind::Sqlite).unwrap().len(), 2);
+        assert!(copy(&folder, DatabaseKind::Sqlite).unwrap().is_empty());
         let changed = folder.join(SQLITE[1].folder).join("down.sql");
         fs::write(&changed, "-- changed").unwrap();
         fs::remove_file(folder.join(SQLITE[0].folder).join("up.sql")).unwrap();
-        assert!(copy_migrations(&folder, DatabaseKind::Sqlite).unwrap_err().is_conflict());
+        assert!(copy(&folder, DatabaseKind::Sqlite).unwrap_err().is_conflict());
         assert_eq!(fs::read_to_string(&changed).unwrap(), "-- changed");
         assert!(
             !folder.join(SQLITE[0].folder).join("up.sql").exists(),

@@ -39,7 +39,7 @@ pub use self::changes::{ChangeFeed, Changed, Changes};
 pub use self::{
     connection::KeyConnection,
     diesel_store::DieselStore,
-    migrations::{DatabaseKind, copy_migrations},
+    migrations::{DatabaseKind, copy},
 };
 #[cfg(feature = "_diesel")]
 use self::{
@@ -83,7 +83,7 @@ pub(crate) use self::{
 /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
 /// let shelf = Arc::new(Shelf::default());
 /// let keys = AppKeys::builder().store(Arc::clone(&shelf)).build()?;
-/// let issued = keys.make_key(&NewKey::new("baker", "0.0.0.0".parse()?))?;
+/// let issued = keys.make_key(&NewKey::new("baker").allow_any())?;
 /// let (digest, mut record) = (issued.record.digest, issued.record);
 /// record.id = 1;
 /// shelf.0.lock().map_err(|_| "poisoned")?.insert(digest, record);

@@ -8,6 +8,7 @@ use super::connection::{Held, Queries};
 use crate::{
     Error,
     foreign_texts::{POOL_TIMEOUT, reason_of_pool_error},
+    log,
 };
 
 pub(crate) type Pooled<C> = PooledConnection<ConnectionManager<C>>;

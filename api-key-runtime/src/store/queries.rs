@@ -22,7 +22,8 @@ use super::{
     write,
 };
 use crate::{
-    AllowedIps, DigestAlgorithm, Error, KeyDigest, KeyRecord, KeyUsage, ScopeSet,
+    AllowedIps, DigestAlgorithm, Error, KeyDigest, KeyRecord, KeyState, KeyUsage, ListKeys,
+    ScopeSet, log,
     log_throttle::LogThrottle,
     store::{Database, FromPrimary, Queries, SchemaVersion, TransactionError},
 };
@@ -127,11 +128,11 @@ impl Queries for Connection {
         }
     }
 
-    fn list(&mut self) -> QueryResult<Vec<KeyRecord>> {
-        let all = api_keys::table.order(api_keys::id);
-        match all.select(KeyRow::as_select()).load(self).and_then(records) {
+    fn list(&mut self, wanted: &ListKeys, now: DateTime<Utc>) -> QueryResult<Vec<KeyRecord>> {
+        let rows = selected(wanted, now).select(KeyRow::as_select()).load(self);
+        match rows.and_then(records) {
             Err(DeserializationError(_)) => {
-                let ids = all.select(api_keys::id).load(self)?;
+                let ids = selected(wanted, now).select(api_keys::id).load(self)?;
                 one_by_one(self, ids)
             }
             records => records,
@@ -337,6 +338,42 @@ fn from_primary<T>(rows: Vec<(Option<i64>, Option<T>)>) -> QueryResult<FromPrima
 
 fn refused(why: &'static str) -> diesel::result::Error {
     QueryBuilderError(why.into())
+}
+
+/// Selects the rows of a page, oldest first. The states are those of [`KeyRecord::state`].
+fn selected(
+    wanted: &ListKeys,
+    now: DateTime<Utc>,
+) -> api_keys::BoxedQuery<'_, <Connection as diesel::Connection>::Backend> {
+    let mut rows = api_keys::table.order(api_keys::id).into_boxed();
+    if let Some(owner) = &wanted.owner {
+        rows = rows.filter(api_keys::owner.eq(owner));
+    }
+    if let Some(state) = wanted.state {
+        rows = match state {
+            KeyState::Revoked => rows.filter(api_keys::revoked_at.is_not_null()),
+            _ => rows.filter(api_keys::revoked_at.is_null()),
+        };
+        rows = match state {
+            KeyState::Revoked => rows,
+            KeyState::Disabled => rows.filter(api_keys::disabled_at.is_not_null()),
+            _ => rows.filter(api_keys::disabled_at.is_null()),
+        };
+        rows = match state {
+            KeyState::Revoked | KeyState::Disabled => rows,
+            KeyState::Expired => rows.filter(api_keys::expires_at.le(now)),
+            KeyState::Active => {
+                rows.filter(api_keys::expires_at.is_null().or(api_keys::expires_at.gt(now)))
+            }
+        };
+    }
+    if let Some(id) = wanted.after_id {
+        rows = rows.filter(api_keys::id.gt(id));
+    }
+    match wanted.limit {
+        Some(limit) => rows.limit(limit.into()),
+        None => rows,
+    }
 }
 
 /// Where a row cannot be decoded, which the table's constraints should exclude, its own key alone is as good as not there.

@@ -1,7 +1,7 @@
 //! What must be true of a database before keys are looked up in it: start-up refuses otherwise, and nothing is open meanwhile.
 
 use super::{Database, Queries};
-use crate::{Error, log_throttle::LogThrottle};
+use crate::{Error, log, log_throttle::LogThrottle};
 
 /// The versions in `api_key_meta`.
 pub(crate) struct SchemaVersion {
@@ -28,7 +28,7 @@ pub(crate) fn check(database: &Database, connection: &mut dyn Queries) -> Result
         TABLES.into_iter().find(|table| !existing.iter().any(|name| name == table))
     {
         return Err(Error::schema(format!(
-            "{database} has no table {missing}: run `app-key migrate`, or your own copy of the migrations, or call AppKeys::migrate"
+            "{database} has no table {missing}: run `app-key migrate`, or your own copy of the migrations, or call AppKeysBuilder::migrate"
         )));
     }
     let Some(SchemaVersion { version, compatible_from }) =

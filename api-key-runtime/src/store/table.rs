@@ -7,7 +7,7 @@ use super::{
     Connection, Database, TransactionError, checked_connection::over_live, connection::open,
     schema_check::check,
 };
-use crate::{Error, KeyRecord, KeyUsage};
+use crate::{Error, KeyRecord, KeyUsage, ListKeys};
 
 /// The key table of a database.
 #[derive(Clone, Debug)]
@@ -50,8 +50,12 @@ impl Table {
         failed.into_error(&self.0)
     }
 
-    pub(crate) fn list(&self) -> Result<Vec<KeyRecord>, Error> {
-        self.read(self.connect()?.queries().list())
+    pub(crate) fn list(
+        &self,
+        wanted: &ListKeys,
+        now: DateTime<Utc>,
+    ) -> Result<Vec<KeyRecord>, Error> {
+        self.read(self.connect()?.queries().list(wanted, now))
     }
 
     pub(crate) fn get(&self, id: i64) -> Result<Option<KeyRecord>, Error> {

@@ -3,13 +3,13 @@
 use std::{fmt, time::Duration};
 
 use actix_web::{http::header::AUTHORIZATION, test::TestRequest};
-use chrono::{TimeDelta, Utc};
+use chrono::Utc;
 
 use super::{MemoryStore, TestClock};
-use crate::{AllowedIps, AppKeys, AppKeysBuilder, IssuedKey, KeySecret, NewKey};
+use crate::{AppKeys, AppKeysBuilder, IssuedKey, KeySecret, NewKey};
 
 /// How long a key of [`TestKeys::issue`] is good.
-const LIFETIME: TimeDelta = TimeDelta::hours(1);
+const LIFETIME: Duration = Duration::from_secs(60 * 60);
 
 /// Everything a test of handlers needs of keys: where they are kept, the time they are judged by, and what goes into the application.
 ///
@@ -25,6 +25,7 @@ const LIFETIME: TimeDelta = TimeDelta::hours(1);
 /// keys.revoke(&reader);
 /// ```
 #[derive(Clone, Debug)]
+#[non_exhaustive]
 pub struct TestKeys {
     /// For the application's `app_data`.
     pub app_keys: AppKeys,
@@ -74,10 +75,8 @@ impl TestKeys {
     #[must_use]
     #[track_caller]
     pub fn issue(&self, scopes: &str) -> IssuedKey {
-        let new = NewKey::new("test", AllowedIps::any())
-            .scopes(or_fail(scopes.parse()))
-            .expires_at(self.clock.now() + LIFETIME);
-        self.issue_new(&new)
+        let new = or_fail(NewKey::new("test").allow_any().scopes(scopes));
+        self.issue_new(&new.expires_in(LIFETIME))
     }
 
     /// A key of any other kind.

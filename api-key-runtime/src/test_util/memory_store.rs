@@ -22,7 +22,7 @@ use crate::{
 /// use api_key_runtime::{AppKeys, NewKey, test_util::MemoryStore};
 ///
 /// let store = MemoryStore::default();
-/// let key = store.issue(&NewKey::new("test", "0.0.0.0".parse()?))?;
+/// let key = store.issue(&NewKey::new("test").allow_any())?;
 /// let keys = AppKeys::builder().store(store).build()?;
 /// # Ok::<(), api_key_runtime::Error>(())
 /// ```

@@ -23,6 +23,7 @@ use crate::{
     Error, KeyStore,
     cache::CachedKey,
     clock::{Clock, MonotonicTime},
+    log,
 };
 
 /// Of a shorter one the thread would do nothing else.

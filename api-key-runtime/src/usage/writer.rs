@@ -22,6 +22,7 @@ use crate::{
     cache::CachedKey,
     clock::{Clock, MonotonicTime, to_stored},
     lock::{lock, wait_timeout_while},
+    log,
 };
 
 /// Keys that one call of the store writes: many to a statement, and few enough to hold their rows for some milliseconds only.

@@ -20,7 +20,7 @@
 use std::{env, error::Error};
 
 use actix_web::{App, HttpServer, get};
-use api_key_runtime::{AllowedIps, AppKey, AppKeys, NewKey, require_app_key};
+use api_key_runtime::{AppKey, AppKeys, NewKey, require_app_key};
 use chrono::Utc;
 use own_table::PartnerTokens;
 
@@ -39,7 +39,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
     match arguments.iter().map(String::as_str).collect::<Vec<_>>()[..] {
         [] => serve(keys).await,
         ["issue", label] => {
-            let issued = keys.make_key(&NewKey::new(label, AllowedIps::any()))?;
+            let issued = keys.make_key(&NewKey::new(label).allow_any())?;
             tokens.insert(&issued.record)?;
             println!("{}", issued.secret.expose_secret());
             Ok(())

@@ -2,7 +2,7 @@
 
 use std::{fs, path::PathBuf};
 
-use api_key_runtime::{AppKeys, AppKeysBuilder, KeyDigest};
+use api_key_runtime::{AppKeys, AppKeysBuilder, KeyDigest, migrations};
 use diesel::{
     Connection as _, PgConnection, QueryResult, RunQueryDsl as _, SqliteConnection,
     connection::SimpleConnection as _,
@@ -58,7 +58,7 @@ impl Database {
     }
 
     fn migrated(url: String, place: Place) -> Self {
-        AppKeys::migrate(&url).unwrap();
+        migrations::run(&url).unwrap();
         Self { url, place }
     }
 

@@ -64,8 +64,7 @@ database_test!(the_address_is_judged_on_every_request_known_or_not, |database: D
 
 // D1
 database_test!(scopes_are_judged_on_every_request_known_or_not, |database: Database| {
-    let may_write =
-        NewKey::new("w", "0.0.0.0".parse().unwrap()).scopes("cakes:write".parse().unwrap());
+    let may_write = NewKey::new("w").allow_any().scopes("cakes:write").unwrap();
     let ((reader, _), (writer, _)) = (database.issue("0.0.0.0"), database.issue_with(&may_write));
     let server = Server::start(database.keys(), routes);
     for _ in 0..3 {
@@ -84,9 +83,8 @@ database_test!(clock_steps_revive_no_key_and_forget_none, |database: Database| {
     let clock = TestClock::at(moment() - TimeDelta::days(1));
     let store = FakeStore::over(DieselStore::open(database.url()).unwrap());
     let admin = database.builder().clock(clock.clone()).build_admin().unwrap();
-    let any = || "0.0.0.0".parse().unwrap();
-    let ending = admin.issue(&NewKey::new("ending", any()).expires_at(moment())).unwrap();
-    let endless = admin.issue(&NewKey::new("endless", any())).unwrap();
+    let ending = admin.issue(&NewKey::new("ending").allow_any().expires_at(moment())).unwrap();
+    let endless = admin.issue(&NewKey::new("endless").allow_any()).unwrap();
     let keys = database
         .builder()
         .clock(clock.clone())

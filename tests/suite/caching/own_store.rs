@@ -33,7 +33,7 @@ fn a_key_is_believed_until_the_bound_after_its_query_was_sent() {
     let server = Server::start(keys.clone(), routes);
     // Where the machine stood still for so long that nothing was believed, once more.
     let was_believed = || {
-        let new = NewKey::new("test", "0.0.0.0".parse().unwrap());
+        let new = NewKey::new("test").allow_any();
         let issued = memory.issue(&new).unwrap();
         let is = || status(server.address, issued.secret.expose_secret());
         store.answer_late_by(LATE);
@@ -71,7 +71,7 @@ fn a_key_is_believed_until_the_bound_after_its_query_was_sent() {
 #[test]
 fn a_bound_of_zero_asks_for_every_request() {
     let (store, memory) = silent();
-    let new = NewKey::new("test", "0.0.0.0".parse().unwrap());
+    let new = NewKey::new("test").allow_any();
     let issued = memory.issue(&new).unwrap();
     let keys = AppKeys::builder()
         .store(store.clone())

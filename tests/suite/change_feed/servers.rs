@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use api_key_runtime::{AppKeys, DieselStore, KeyStore as _};
+use api_key_runtime::{AppKeys, DieselStore, KeyStore as _, migrations};
 
 use super::{Reader, Seen, insert, keys, nothing};
 use crate::support::{Database, OwnServer, Proxy};
@@ -27,7 +27,7 @@ fn keys_and_changes_must_come_from_one_server() {
     database.migrate();
     let elsewhere = database.url_at(servers[1].address());
     servers[1].database().execute(&format!("CREATE DATABASE {}", database.name())).unwrap();
-    AppKeys::migrate(&elsewhere).unwrap();
+    migrations::run(&elsewhere).unwrap();
     let proxy = Proxy::start(servers[0].address());
     let mut reader = Reader::at(&database.url_at(proxy.address));
     let find = |reader: &Reader| reader.store.find(&[unknown()]);

@@ -124,9 +124,12 @@ fn revoking_does_not_ask_with_yes_or_when_already_revoked() {
 fn a_list_fits_the_terminal_and_says_what_it_left_out() {
     let database = Database::sqlite();
     for number in 0..3 {
-        let new = NewKey::new(format!("billing {number}"), "10.0.0.0/8".parse().unwrap())
+        let new = NewKey::new(format!("billing {number}"))
+            .allow("10.0.0.0/8")
+            .unwrap()
             .owner("user 17")
-            .scopes("cakes:write cakes:delete".parse().unwrap());
+            .scopes("cakes:write cakes:delete")
+            .unwrap();
         database.issue_with(&new);
     }
     for (columns, left_out) in [(200, None), (120, Some("CREATED")), (80, Some("SCOPES"))] {

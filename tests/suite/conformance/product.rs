@@ -167,8 +167,11 @@ pub(super) fn in_memory(routes: Routes) -> Served {
 }
 
 fn new_key(wanted: &Wanted<'_>) -> NewKey {
-    let new = NewKey::new("conformance", wanted.allowed_ips.parse().unwrap())
-        .scopes(wanted.scopes.parse().unwrap());
+    let new = NewKey::new("conformance")
+        .allow(wanted.allowed_ips)
+        .unwrap()
+        .scopes(wanted.scopes)
+        .unwrap();
     match wanted.expires_at {
         Some(end) => new.expires_at(end),
         None => new,
@@ -208,7 +211,7 @@ fn served(
                 KeyLocation::query("key"),
                 KeyLocation::cookie("app_key"),
             ])
-            .accept_imported_keys(),
+            .accept_imported_keys(true),
     );
     let proxied = build(builder().trusted_proxies(TRUSTED_PROXIES));
     let within_cors: Configure = {

@@ -6,9 +6,9 @@ use api_key_runtime::{AppKey, RequireAppKey};
 use super::routes::{self, Run};
 
 const ANY_KEY: RequireAppKey = RequireAppKey::new();
-const ALL_OF: RequireAppKey = RequireAppKey::new().scopes(&["cakes:write", "cakes:delete"]);
-const ANY_OF: RequireAppKey = RequireAppKey::new().any_scope(&["cakes:write", "cakes:read"]);
-const WRITE: RequireAppKey = RequireAppKey::new().scopes(&["cakes:write"]);
+const ALL_OF: RequireAppKey = RequireAppKey::new().scopes("cakes:write cakes:delete");
+const ANY_OF: RequireAppKey = RequireAppKey::new().any_scope("cakes:write cakes:read");
+const WRITE: RequireAppKey = RequireAppKey::new().scopes("cakes:write");
 
 async fn optional(run: Run, _: Option<AppKey>) -> HttpResponse {
     run.cake()

@@ -102,7 +102,7 @@ fn body(response: &Response) -> Value {
 }
 
 fn issue(database: &Database, addresses: &str, scopes: &str) -> String {
-    let new = NewKey::new("test", addresses.parse().unwrap()).scopes(scopes.parse().unwrap());
+    let new = NewKey::new("test").allow(addresses).unwrap().scopes(scopes).unwrap();
     database.issue_with(&new).0
 }
 

@@ -22,7 +22,7 @@ database_test!(reports_and_files_take_a_key_as_its_header_says, |database: Datab
 
 // B11
 database_test!(a_key_without_the_scope_opens_the_files_alone, |database: Database| {
-    let new = NewKey::new("files", "127.0.0.1".parse().unwrap());
+    let new = NewKey::new("files").allow("127.0.0.1").unwrap();
     let (key, _) = database.issue_with(&new);
     let example = serve(&database);
     for (path, with_key, without) in [

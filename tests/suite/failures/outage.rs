@@ -5,7 +5,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use api_key_runtime::{AppKeys, DieselStore, KeyDigest, KeyStore as _};
+use api_key_runtime::{AppKeys, DieselStore, KeyDigest, KeyStore as _, ListKeys};
 
 use super::routes;
 use crate::support::{
@@ -145,7 +145,7 @@ database_test!(a_row_that_cannot_be_decoded_refuses_its_own_key_alone, |database
     } else {
         format!("UPDATE api_keys SET name = CAST(x'ff41' AS TEXT) WHERE id = {bad}")
     };
-    let records = database.admin().list().unwrap();
+    let records = database.admin().list(&ListKeys::new()).unwrap();
     let digests: Vec<KeyDigest> = records.iter().map(|record| record.digest).collect();
     database.execute(&break_it).unwrap();
     let store = DieselStore::open(database.url()).unwrap();
@@ -163,6 +163,6 @@ database_test!(a_row_that_cannot_be_decoded_refuses_its_own_key_alone, |database
     for (id, status) in statuses {
         assert_eq!(status, if id == bad { 401 } else { 200 }, "key {id}");
     }
-    assert_eq!(database.admin().list().unwrap().len(), 19, "the others are listed");
+    assert_eq!(database.admin().list(&ListKeys::new()).unwrap().len(), 19, "the others are listed");
     assert!(!log::lines_with(&format!("the row of key {bad} cannot be read")).is_empty());
 });

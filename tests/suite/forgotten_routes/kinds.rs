@@ -247,7 +247,7 @@ async fn only_routes_beside_the_middleware_are_violations() {
         )
         .service(
             web::scope("/files")
-                .wrap(RequireAppKey::new().scopes(&["files:read"]))
+                .wrap(RequireAppKey::new().scopes("files:read"))
                 .service(Files::new("", &folder).show_files_listing()),
         )
         .service(

@@ -167,7 +167,8 @@ async fn guarded() -> HttpResponse {
 /// Changes a key by the administration in the server's own process.
 #[post("/change/{id}/{change}")]
 async fn change(path: web::Path<(i64, String)>, request: HttpRequest) -> HttpResponse {
-    let Some(admin) = request.app_data::<AppKeys>().and_then(|keys| keys.admin().cloned()) else {
+    let Some(admin) = request.app_data::<AppKeys>().and_then(|keys| keys.admin().ok().cloned())
+    else {
         return HttpResponse::NotFound().finish();
     };
     let changed = web::block(move || match path.1.as_str() {
@@ -223,7 +224,7 @@ fn keys(settings: &Settings) -> Result<AppKeys, api_key_runtime::Error> {
     let url = settings.database_url.as_str();
     let builder = AppKeys::builder()
         .max_staleness(settings.max_staleness)
-        .stale_if_error(settings.stale_if_error)
+        .stale_if_error(Some(settings.stale_if_error).filter(|bound| !bound.is_zero()))
         .usage_flush_interval(USAGE_INTERVAL);
     let builder = match settings.store {
         Store::Own => builder.database_url(url),

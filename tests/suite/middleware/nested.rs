@@ -34,7 +34,7 @@ async fn writes(key: AppKey) -> HttpResponse {
 }
 
 const OPTIONAL: RequireAppKey = RequireAppKey::new().optional();
-const DELETES: RequireAppKey = RequireAppKey::new().scopes(&["cakes:delete"]);
+const DELETES: RequireAppKey = RequireAppKey::new().scopes("cakes:delete");
 
 fn routes(config: &mut web::ServiceConfig) {
     let deletes = web::scope("/deletes").wrap(DELETES).route("/writes", web::get().to(writes));

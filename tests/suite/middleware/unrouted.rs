@@ -127,7 +127,7 @@ fn the_log_names_the_template_of_the_route_and_never_the_path() {
     assert_eq!(log::lines_with(line).len(), 1);
     let warned: Vec<String> = log::lines_with("raw-part")
         .into_iter()
-        .filter(|line| line.contains("api_key_runtime"))
+        .filter(|line| line.contains(" app_key: "))
         .collect();
     assert!(warned.is_empty(), "{warned:?}");
 }

@@ -4,7 +4,7 @@
 
 use std::{fmt, fs, net::SocketAddr, path::PathBuf};
 
-use api_key_runtime::{Admin, AppKeys, AppKeysBuilder, NewKey};
+use api_key_runtime::{Admin, AppKeys, AppKeysBuilder, NewKey, migrations};
 use diesel::{
     Connection as _, PgConnection, RunQueryDsl as _, SqliteConnection, backend::Backend,
     connection::SimpleConnection as _, prelude::QueryableByName, sql_query, sql_types,
@@ -136,7 +136,7 @@ impl Database {
 
     /// Runs the embedded migrations.
     pub(crate) fn migrate(&self) -> &Self {
-        AppKeys::migrate(&self.url).unwrap();
+        migrations::run(&self.url).unwrap();
         self
     }
 
@@ -157,7 +157,7 @@ impl Database {
 
     /// Issues a native key without scopes and answers it with its id.
     pub(crate) fn issue(&self, allowed_ips: &str) -> (String, i64) {
-        self.issue_with(&NewKey::new("test", allowed_ips.parse().unwrap()))
+        self.issue_with(&NewKey::new("test").allow(allowed_ips).unwrap())
     }
 
     pub(crate) fn issue_with(&self, new: &NewKey) -> (String, i64) {
@@ -169,7 +169,7 @@ impl Database {
     /// As [`issue`](Self::issue), from any address, so many at once.
     pub(crate) fn issue_many(&self, number: usize) -> Vec<(String, i64)> {
         let admin = self.admin();
-        let new = NewKey::new("test", "0.0.0.0".parse().unwrap());
+        let new = NewKey::new("test").allow_any();
         let issue = |_| {
             let issued = admin.issue(&new).unwrap();
             super::leaks::watch(&issued);

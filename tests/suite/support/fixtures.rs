@@ -55,20 +55,14 @@ impl Fixtures {
 fn expired(database: &Database) -> String {
     let then = Utc::now() - TimeDelta::hours(1);
     let admin = database.builder().clock(TestClock::at(then)).build_admin().unwrap();
-    let new =
-        NewKey::new("expired", "0.0.0.0".parse().unwrap()).expires_at(then + TimeDelta::minutes(1));
+    let new = NewKey::new("expired").allow_any().expires_at(then + TimeDelta::minutes(1));
     admin.issue(&new).unwrap().secret.expose_secret().to_owned()
 }
 
 /// A well-formed native key that no table has.
 pub(crate) fn unknown() -> String {
     let store = api_key_runtime::test_util::MemoryStore::default();
-    store
-        .issue(&NewKey::new("unknown", "0.0.0.0".parse().unwrap()))
-        .unwrap()
-        .secret
-        .expose_secret()
-        .to_owned()
+    store.issue(&NewKey::new("unknown").allow_any()).unwrap().secret.expose_secret().to_owned()
 }
 
 /// The key with one character of its body changed into another letter or digit.

@@ -16,13 +16,13 @@ const NEVER: Duration = Duration::from_secs(3600);
 const SOON: Duration = Duration::from_millis(20);
 
 /// A service that records uses this often.
-fn recording(database: &Database, interval: Duration) -> AppKeysBuilder {
+fn recording(database: &Database, interval: impl Into<Option<Duration>>) -> AppKeysBuilder {
     database.migrate().builder().usage_flush_interval(interval)
 }
 
 /// What is recorded of a key.
 fn usage(database: &Database, id: i64) -> Option<KeyUsage> {
-    database.admin().usage_of(id).unwrap()
+    database.admin().usage(id).unwrap()
 }
 
 /// How often a key was used, as far as that is recorded.

@@ -19,8 +19,6 @@ const MAX_HOP_BYTES: usize = 53;
 /// Wider blocks than these would trust strangers.
 const MIN_PREFIX_V4: u8 = 8;
 const MIN_PREFIX_V6: u8 = 16;
-/// How a listener on a Unix socket is declared a trusted proxy: its peers have no address.
-const UNIX_SOCKET: &str = "unix";
 const DEFAULT_HEADER: &str = "X-Forwarded-For";
 
 /// How the caller's address is told.
@@ -39,8 +37,12 @@ struct Proxies {
 
 impl TrustedProxies {
     /// Checks the proxies' own addresses and the one header they write.
-    pub(crate) fn check(proxies: &[String], header: Option<&str>) -> Result<Self, Error> {
-        if proxies.is_empty() {
+    pub(crate) fn check(
+        proxies: &[String],
+        unix_socket: bool,
+        header: Option<&str>,
+    ) -> Result<Self, Error> {
+        if proxies.is_empty() && !unix_socket {
             return match header {
                 None => Ok(Self::default()),
                 Some(_) => Err(Error::config(
@@ -50,7 +52,7 @@ impl TrustedProxies {
             };
         }
         let mut blocks = Vec::with_capacity(proxies.len());
-        for proxy in proxies.iter().filter(|proxy| *proxy != UNIX_SOCKET) {
+        for proxy in proxies {
             blocks.push(trusted_block(proxy)?);
         }
         if covers_a_family(&blocks) {
@@ -58,7 +60,6 @@ impl TrustedProxies {
                 "the trusted proxies cover every address, so that anyone could say where they are",
             ));
         }
-        let unix_socket = proxies.iter().any(|proxy| proxy == UNIX_SOCKET);
         let header = forwarding_header(header.unwrap_or(DEFAULT_HEADER))?;
         Ok(Self { proxies: Some(Proxies { blocks: blocks.into(), unix_socket, header }) })
     }

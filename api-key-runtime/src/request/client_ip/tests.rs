@@ -8,7 +8,7 @@ fn ip(text: &str) -> IpAddr {
 
 fn trusting(proxies: &[&str]) -> TrustedProxies {
     let proxies: Vec<String> = proxies.iter().map(ToString::to_string).collect();
-    TrustedProxies::check(&proxies, None).unwrap()
+    TrustedProxies::check(&proxies, false, None).unwrap()
 }
 
 fn forwarded(lines: &[&str]) -> HeaderMap {
@@ -183,7 +183,7 @@ fn a_trusted_peer_without_the_header_is_an_unknown_client() {
 #[test]
 fn exactly_the_one_configured_header_is_read() {
     let trusted_proxies =
-        TrustedProxies::check(&["10.0.0.1".to_owned()], Some("CF-Connecting-IP")).unwrap();
+        TrustedProxies::check(&["10.0.0.1".to_owned()], false, Some("CF-Connecting-IP")).unwrap();
     let mut headers = forwarded(&["198.51.100.1"]);
     for name in ["forwarded", "x-real-ip", "true-client-ip"] {
         headers.append(HeaderName::from_static(name), HeaderValue::from_static("198.51.100.1"));
@@ -214,7 +214,7 @@ fn a_mapped_peer_is_the_ipv4_proxy() {
 #[test]
 fn a_unix_socket_is_unknown_unless_it_is_declared_a_proxy() {
     assert_eq!(trusting(&["10.0.0.1"]).client_ip(None, &forwarded(&["203.0.113.7"])), None);
-    let trusted_proxies = trusting(&["unix"]);
+    let trusted_proxies = TrustedProxies::check(&[], true, None).unwrap();
     assert_eq!(
         trusted_proxies.client_ip(None, &forwarded(&["203.0.113.7"])),
         Some(ip("203.0.113.7"))
@@ -227,7 +227,7 @@ fn a_unix_socket_is_unknown_unless_it_is_declared_a_proxy() {
 #[test]
 fn trusting_everybody_refuses_to_start() {
     let refused = |proxies: &[String], header: Option<&str>| {
-        TrustedProxies::check(proxies, header).unwrap_err().is_config()
+        TrustedProxies::check(proxies, false, header).unwrap_err().is_config()
     };
     for wide in [
         "0.0.0.0/0",
@@ -250,7 +250,7 @@ fn trusting_everybody_refuses_to_start() {
         let blocks = everything.len();
         assert!(refused(&everything, None), "all of {blocks} blocks");
         for but_one in [&everything[1..], &everything[..blocks - 1]] {
-            assert!(TrustedProxies::check(but_one, None).is_ok(), "all but one");
+            assert!(TrustedProxies::check(but_one, false, None).is_ok(), "all but one");
         }
     }
     assert!(refused(&[], Some("X-Forwarded-For")), "a header that nobody writes");

@@ -7,6 +7,7 @@ mod pool;
 pub mod schema;
 pub(crate) mod usage;
 
+use crate::log;
 use diesel::{
     RunQueryDsl as _, connection::SimpleConnection as _, prelude::QueryableByName, sql_query,
     sql_types,

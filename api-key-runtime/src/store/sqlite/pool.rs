@@ -11,7 +11,7 @@ use diesel::{
 
 use super::FileIdentity;
 use crate::{
-    Error,
+    Error, log,
     store::pool::{Pooled, get, warn_of_patience},
 };
 

@@ -1,5 +1,6 @@
 //! Notifications: a wake-up and nothing more.
 
+use crate::log;
 use std::{
     fmt::Write as _,
     sync::{

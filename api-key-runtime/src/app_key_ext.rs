@@ -1,0 +1,96 @@
+//! The verified key, for middlewares.
+
+use actix_web::{
+    HttpMessage as _, HttpRequest,
+    dev::{ServiceRequest, ServiceResponse},
+};
+
+use crate::AppKey;
+
+/// Returns the verified key of a request, where no extractor can: in middlewares.
+///
+/// A middleware that is wrapped *inside* of [`RequireAppKey`](crate::RequireAppKey) sees the key of the request. One that is wrapped outside
+/// of the check, or around a handler with `#[require_app_key]`, sees the key in the response, once the inner service has returned.
+///
+/// ```
+/// use actix_web::{
+///     App, Error, HttpResponse,
+///     body::MessageBody,
+///     dev::{ServiceRequest, ServiceResponse},
+///     middleware::{Next, from_fn},
+///     web,
+/// };
+/// use api_key_runtime::{AppKeyExt as _, require_app_key};
+///
+/// /// Names the key in a response header.
+/// async fn name_key(
+///     request: ServiceRequest,
+///     next: Next<impl MessageBody>,
+/// ) -> Result<ServiceResponse<impl MessageBody>, Error> {
+///     let mut response = next.call(request).await?;
+///     if let Some(key) = response.app_key() {
+///         response.headers_mut().insert("x-key-id".parse()?, key.id().into());
+///     }
+///     Ok(response)
+/// }
+///
+/// #[require_app_key]
+/// async fn cakes() -> HttpResponse {
+///     HttpResponse::Ok().finish()
+/// }
+///
+/// # #[actix_web::main]
+/// # async fn main() {
+/// # use actix_web::{test::{TestRequest, call_service, init_service}};
+/// # struct OneKey;
+/// # impl api_key_runtime::KeyStore for OneKey {
+/// #     fn find(&self, digests: &[api_key_runtime::KeyDigest]) -> Result<Vec<api_key_runtime::KeyRecord>, api_key_runtime::StoreError> {
+/// #         Ok(vec![api_key_runtime::KeyRecord::new(17, digests[0], api_key_runtime::AllowedIps::any())])
+/// #     }
+/// # }
+/// # let keys = api_key_runtime::AppKeys::builder().store(OneKey).build().unwrap();
+/// # let key = keys.make_key(&api_key_runtime::NewKey::new("test").allow_any()).unwrap();
+/// let app = App::new()
+///     .app_data(keys.clone())
+///     .service(web::resource("/cakes").wrap(from_fn(name_key)).get(cakes));
+/// # let app = init_service(app).await;
+/// # let request = || TestRequest::get().uri("/cakes");
+/// # let response = call_service(&app, request().insert_header(("x-api-key", key.secret.expose_secret())).to_request()).await;
+/// # assert_eq!(response.headers().get("x-key-id").unwrap(), "17");
+/// # let response = call_service(&app, request().to_request()).await;
+/// # assert!(response.headers().get("x-key-id").is_none());
+/// # }
+/// ```
+pub trait AppKeyExt: sealed::Sealed {
+    /// Returns the key that the request was accepted with: `None` if no key was checked yet, if the request was rejected, or if `optional`
+    /// accepted it without a key.
+    fn app_key(&self) -> Option<AppKey>;
+}
+
+impl AppKeyExt for HttpRequest {
+    fn app_key(&self) -> Option<AppKey> {
+        self.extensions().get().cloned()
+    }
+}
+
+impl AppKeyExt for ServiceRequest {
+    fn app_key(&self) -> Option<AppKey> {
+        self.request().app_key()
+    }
+}
+
+impl<B> AppKeyExt for ServiceResponse<B> {
+    fn app_key(&self) -> Option<AppKey> {
+        self.request().app_key()
+    }
+}
+
+mod sealed {
+    use super::{HttpRequest, ServiceRequest, ServiceResponse};
+
+    pub trait Sealed {}
+
+    impl Sealed for HttpRequest {}
+    impl Sealed for ServiceRequest {}
+    impl<B> Sealed for ServiceResponse<B> {}
+}

@@ -1,0 +1,123 @@
+//! `Serialize` for what is listed and measured: keys, usage, health, metrics.
+//!
+//! Times are RFC 3339 in UTC to the microsecond, which both databases keep, so that all are of one length and sort as texts. Texts of the
+//! tables are serialized as they stand there. The digest of a key is left out: a copy of it helps only an attacker.
+
+use chrono::{DateTime, SecondsFormat, Utc};
+use serde::{
+    Serialize, Serializer,
+    ser::{SerializeMap as _, SerializeStruct as _},
+};
+
+use crate::{
+    AllowedIps, DigestAlgorithm, FeedState, Health, KeyRecord, KeyState, KeyUsage, Metrics,
+    RejectionReason, ScopeSet,
+};
+
+macro_rules! serialize_as_str {
+    ($($name:ty),+) => {$(
+        impl Serialize for $name {
+            fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+                serializer.serialize_str(self.as_str())
+            }
+        }
+    )+};
+}
+
+serialize_as_str!(AllowedIps, DigestAlgorithm, FeedState, KeyState, RejectionReason, ScopeSet);
+
+fn time(time: DateTime<Utc>) -> String {
+    time.to_rfc3339_opts(SecondsFormat::Micros, true)
+}
+
+impl Serialize for KeyRecord {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        // A new column is decided on here: whether it is shown, and how.
+        let Self {
+            id,
+            digest: _,
+            digest_algorithm,
+            hint,
+            name,
+            owner,
+            allowed_ips,
+            scopes,
+            created_at,
+            expires_at,
+            disabled_at,
+            revoked_at,
+            replaced_by,
+        } = self;
+        let mut object = serializer.serialize_struct("KeyRecord", 12)?;
+        object.serialize_field("id", id)?;
+        object.serialize_field("digest_algorithm", digest_algorithm)?;
+        object.serialize_field("hint", hint)?;
+        object.serialize_field("name", name)?;
+        object.serialize_field("owner", owner)?;
+        object.serialize_field("allowed_ips", allowed_ips)?;
+        object.serialize_field("scopes", scopes)?;
+        object.serialize_field("created_at", &time(*created_at))?;
+        object.serialize_field("expires_at", &expires_at.map(time))?;
+        object.serialize_field("disabled_at", &disabled_at.map(time))?;
+        object.serialize_field("revoked_at", &revoked_at.map(time))?;
+        object.serialize_field("replaced_by", replaced_by)?;
+        object.end()
+    }
+}
+
+impl Serialize for KeyUsage {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let Self { key_id, last_used_at, last_used_ip, count } = self;
+        let mut object = serializer.serialize_struct("KeyUsage", 4)?;
+        object.serialize_field("key_id", key_id)?;
+        object.serialize_field("last_used_at", &time(*last_used_at))?;
+        object.serialize_field("last_used_ip", last_used_ip)?;
+        object.serialize_field("count", count)?;
+        object.end()
+    }
+}
+
+/// `staleness` is in seconds.
+impl Serialize for Health {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut object = serializer.serialize_struct("Health", 4)?;
+        object.serialize_field("is_ready", &self.is_ready())?;
+        object.serialize_field("is_store_available", &self.is_store_available())?;
+        object.serialize_field("feed", &self.feed())?;
+        object.serialize_field("staleness", &self.staleness().map(|age| age.as_secs_f64()))?;
+        object.end()
+    }
+}
+
+/// `lookup_time` is in seconds. The histogram is left out; [`Metrics::lookup_buckets`] has it.
+impl Serialize for Metrics {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut object = serializer.serialize_struct("Metrics", 12)?;
+        object.serialize_field("accepted", &self.accepted())?;
+        object.serialize_field("accepted_without_key", &self.accepted_without_key())?;
+        object.serialize_field("rejected", &Rejected(self))?;
+        object.serialize_field("hits", &self.hits())?;
+        object.serialize_field("misses", &self.misses())?;
+        object.serialize_field("lookups", &self.lookups())?;
+        object.serialize_field("failed_lookups", &self.failed_lookups())?;
+        object.serialize_field("lookup_time", &self.lookup_time().as_secs_f64())?;
+        object.serialize_field("queued_lookups", &self.queued_lookups())?;
+        object.serialize_field("cached_keys", &self.cached_keys())?;
+        object.serialize_field("negative_entries", &self.negative_entries())?;
+        object.serialize_field("dropped_usage", &self.dropped_usage())?;
+        object.end()
+    }
+}
+
+/// The counts of rejected requests by their reasons.
+struct Rejected<'a>(&'a Metrics);
+
+impl Serialize for Rejected<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut object = serializer.serialize_map(None)?;
+        for (reason, count) in self.0.rejected() {
+            object.serialize_entry(reason.as_str(), &count)?;
+        }
+        object.end()
+    }
+}

@@ -1,0 +1,87 @@
+//! Compares the public API of `api-key-runtime` with `api-key-runtime/public-api.txt`, so that no change of it goes unnoticed.
+//!
+//! ```sh
+//! cargo run --package api-key-public-api            # compares
+//! cargo run --package api-key-public-api -- --write # renews the list
+//! ```
+
+use std::{
+    collections::BTreeSet,
+    env,
+    error::Error,
+    fs,
+    path::{Path, PathBuf},
+    process::{Command, ExitCode},
+};
+
+const LIST: &str = "api-key-runtime/public-api.txt";
+const RENEW: &str = "cargo run --package api-key-public-api -- --write";
+/// Everything that docs.rs shows.
+const FEATURES: &str = "postgres-bundled,route-audit,serde,sqlite-bundled,test-util";
+/// Set where this program stands in for rustdoc.
+const AS_RUSTDOC: &str = "API_KEY_PUBLIC_API_RUSTDOC";
+
+fn main() -> ExitCode {
+    let result = if env::var_os(AS_RUSTDOC).is_some() { run_rustdoc() } else { compare() };
+    result.unwrap_or_else(|error| {
+        eprintln!("public API: {error}");
+        ExitCode::FAILURE
+    })
+}
+
+fn compare() -> Result<ExitCode, Box<dyn Error>> {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
+    let list = root.join(LIST);
+    let found = public_api(&root)?;
+    if env::args().nth(1).as_deref() == Some("--write") {
+        fs::write(list, found)?;
+        return Ok(ExitCode::SUCCESS);
+    }
+    let listed = fs::read_to_string(list)?;
+    if found == listed {
+        return Ok(ExitCode::SUCCESS);
+    }
+    let lines = |text: &'static str| text.lines().collect::<BTreeSet<_>>();
+    let (listed, found) = (lines(listed.leak()), lines(found.leak()));
+    for gone in listed.difference(&found) {
+        eprintln!("- {gone}");
+    }
+    for new in found.difference(&listed) {
+        eprintln!("+ {new}");
+    }
+    Err(format!("the API differs from {LIST}; if that is meant, run `{RENEW}` and commit it")
+        .into())
+}
+
+/// Returns the public items, one in a line, sorted.
+fn public_api(root: &Path) -> Result<String, Box<dyn Error>> {
+    let target = env::var_os("CARGO_TARGET_DIR").map_or_else(|| root.join("target"), PathBuf::from);
+    let status = Command::new(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()))
+        .current_dir(root)
+        .args(["rustdoc", "--quiet", "--locked", "--package", "api-key-runtime", "--lib"])
+        .args(["--features", FEATURES, "--target-dir"])
+        .arg(&target)
+        .args(["--", "-Z", "unstable-options", "--output-format", "json", "--cap-lints", "allow"])
+        .env(AS_RUSTDOC, "1")
+        .env("RUSTDOC", env::current_exe()?)
+        .status()?;
+    if !status.success() {
+        return Err("cargo rustdoc failed".into());
+    }
+    let api = public_api::Builder::from_rustdoc_json(target.join("doc/api_key_runtime.json"))
+        .omit_blanket_impls(true)
+        .omit_auto_trait_impls(true)
+        .build()?;
+    let lines: BTreeSet<String> = api.items().map(ToString::to_string).collect();
+    Ok(lines.into_iter().map(|line| line + "\n").collect())
+}
+
+/// Runs rustdoc with unstable options on the stable toolchain. A wrapper sets the variable for rustdoc alone: several build scripts
+/// watch this variable, and all dependencies would be built again.
+fn run_rustdoc() -> Result<ExitCode, Box<dyn Error>> {
+    let status = Command::new("rustdoc")
+        .args(env::args_os().skip(1))
+        .env("RUSTC_BOOTSTRAP", "1")
+        .status()?;
+    Ok(if status.success() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
