@@ -17,6 +17,7 @@ use crate::AppKey;
 ///     App, Error, HttpResponse,
 ///     body::MessageBody,
 ///     dev::{ServiceRequest, ServiceResponse},
+///     http::header::HeaderName,
 ///     middleware::{Next, from_fn},
 ///     web,
 /// };
@@ -29,7 +30,7 @@ use crate::AppKey;
 /// ) -> Result<ServiceResponse<impl MessageBody>, Error> {
 ///     let mut response = next.call(request).await?;
 ///     if let Some(key) = response.app_key() {
-///         response.headers_mut().insert("x-key-id".parse()?, key.id().into());
+///         response.headers_mut().insert(HeaderName::from_static("x-key-id"), key.id().into());
 ///     }
 ///     Ok(response)
 /// }

@@ -195,3 +195,36 @@ impl ResponseError for Error {
         generic(status, detail)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use actix_web::{body::to_bytes, rt::System};
+
+    use super::*;
+
+    #[test]
+    fn a_response_has_the_status_of_its_kind_and_no_message() {
+        let os = || std::io::Error::other("secret");
+        let mut cases = vec![
+            (Error::invalid_input("secret"), 400),
+            (Error::config("secret"), 500),
+            (Error::os("secret", os()), 500),
+        ];
+        #[cfg(feature = "_diesel")]
+        cases.extend([
+            (Error::not_found(4711), 404),
+            (Error::conflict("secret"), 409),
+            (Error::database("secret", os()), 500),
+            (Error::schema("secret"), 500),
+        ]);
+        for (error, status) in cases {
+            let response = error.error_response();
+            assert_eq!(response.status(), status, "{error}");
+            assert_eq!(error.status_code(), status, "{error}");
+            let body = System::new().block_on(to_bytes(response.into_body())).unwrap();
+            let body = std::str::from_utf8(&body).unwrap();
+            assert!(body.contains(&format!("\"status\":{status}")), "{body}");
+            assert!(!body.contains("secret") && !body.contains("4711"), "{body}");
+        }
+    }
+}

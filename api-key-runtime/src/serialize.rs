@@ -121,3 +121,51 @@ impl Serialize for Rejected<'_> {
         object.end()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{json, to_value};
+
+    use super::*;
+    use crate::KeyDigest;
+
+    #[test]
+    fn a_key_is_serialized_by_its_columns_and_without_its_digest() {
+        let mut record = KeyRecord::new(
+            17,
+            KeyDigest::from_bytes([7; 32]),
+            AllowedIps::from_stored("10.0.0.0/8"),
+        );
+        record.name = "billing".to_owned();
+        record.scopes = ScopeSet::from_stored("a b");
+        record.expires_at = DateTime::from_timestamp(1, 5_000);
+        let expected = json!({
+            "id": 17,
+            "digest_algorithm": "sha256",
+            "hint": "",
+            "name": "billing",
+            "owner": null,
+            "allowed_ips": "10.0.0.0/8",
+            "scopes": "a b",
+            "created_at": "1970-01-01T00:00:00.000000Z",
+            "expires_at": "1970-01-01T00:00:01.000005Z",
+            "disabled_at": null,
+            "revoked_at": null,
+            "replaced_by": null,
+        });
+        assert_eq!(to_value(&record).unwrap(), expected);
+        assert_eq!(to_value(record.state(Utc::now())).unwrap(), "expired");
+    }
+
+    #[test]
+    fn usage_is_serialized_with_its_count_and_client_ip() {
+        let usage = KeyUsage::new(17, DateTime::UNIX_EPOCH, "203.0.113.7".parse().ok(), 42);
+        let expected = json!({
+            "key_id": 17,
+            "last_used_at": "1970-01-01T00:00:00.000000Z",
+            "last_used_ip": "203.0.113.7",
+            "count": 42,
+        });
+        assert_eq!(to_value(&usage).unwrap(), expected);
+    }
+}

@@ -1,7 +1,13 @@
 //! Keys are made and changed by whoever has the database: no request does, whatever key it presents.
 
+use std::time::Duration;
+
 use actix_web::{App, HttpResponse, HttpServer, get};
-use api_key_runtime::{AppKeys, NewKey, RequireAppKey, require_app_key};
+use api_key_runtime::{
+    AllowedIps, AppKeys, KeyState, ListKeys, NewKey, RequireAppKey, require_app_key,
+    test_util::TestClock,
+};
+use chrono::{TimeDelta, Utc};
 
 use crate::support::{Database, Server, database_test, http};
 
@@ -90,4 +96,93 @@ database_test!(no_request_makes_or_changes_a_key, |database: Database| {
         }
     }
     assert_eq!((database.rows(), logged()), before);
+});
+
+database_test!(a_key_without_an_allowed_ip_is_not_issued, |database: Database| {
+    let admin = database.migrate().admin();
+    let error = admin.issue(&NewKey::new("nowhere")).unwrap_err();
+    assert!(error.is_invalid_input(), "{error}");
+    assert!(error.to_string().contains("NewKey::allow_any"), "{error}");
+    assert!(admin.list(&ListKeys::new()).unwrap().is_empty());
+    assert!(NewKey::new("bad").allow("10.0.0.1/8").unwrap_err().is_invalid_input());
+    let allowed = |new: &NewKey| admin.issue(new).unwrap().record.allowed_ips;
+    let new = NewKey::new("two").allow("10.0.0.0/8").unwrap().allow("192.0.2.7").unwrap();
+    assert_eq!(allowed(&new).as_str(), "10.0.0.0/8 192.0.2.7");
+    assert_eq!(allowed(&new.allow_any().allow("10.0.0.1").unwrap()), AllowedIps::any());
+});
+
+database_test!(a_lifetime_counts_from_when_the_key_is_issued, |database: Database| {
+    let clock = TestClock::at(Utc::now() + TimeDelta::days(1000));
+    let admin = database.migrate().builder().clock(clock.clone()).build_admin().unwrap();
+    let new = NewKey::new("ending").allow_any().expires_in(Duration::from_secs(60));
+    clock.advance(Duration::from_secs(3600));
+    let record = admin.issue(&new).unwrap().record;
+    assert_eq!(record.expires_at, Some(record.created_at + TimeDelta::minutes(1)));
+    for unusable in [Duration::ZERO, Duration::MAX] {
+        let new = NewKey::new("ending").allow_any().expires_in(unusable);
+        assert!(admin.issue(&new).unwrap_err().is_invalid_input(), "{unusable:?}");
+    }
+});
+
+database_test!(keys_are_listed_page_by_page, |database: Database| {
+    let admin = database.migrate().admin();
+    for number in 0..7 {
+        let owner = if number % 2 == 0 { "ada" } else { "bob" };
+        admin.issue(&NewKey::new(format!("key {number}")).allow_any().owner(owner)).unwrap();
+    }
+    let ids = |wanted: &ListKeys| -> Vec<i64> {
+        admin.list(wanted).unwrap().iter().map(|record| record.id).collect()
+    };
+    let all = ids(&ListKeys::new());
+    assert_eq!(all.len(), 7);
+    assert!(all.is_sorted());
+    for wanted in [ListKeys::new(), ListKeys::new().owner("ada"), ListKeys::new().owner("eve")] {
+        let mut paged = Vec::new();
+        let mut page = ids(&wanted.clone().limit(3));
+        while let Some(&last) = page.last() {
+            assert!(page.len() <= 3);
+            paged.append(&mut page);
+            page = ids(&wanted.clone().limit(3).after_id(last));
+        }
+        assert_eq!(paged, ids(&wanted), "{wanted:?}");
+    }
+    assert_eq!(ids(&ListKeys::new().owner("ada")), [all[0], all[2], all[4], all[6]]);
+    assert!(ids(&ListKeys::new().limit(0)).is_empty());
+});
+
+database_test!(keys_are_listed_by_the_state_they_are_shown_in, |database: Database| {
+    let clock = TestClock::at(Utc::now());
+    let admin = database.migrate().builder().clock(clock.clone()).build_admin().unwrap();
+    for combination in 0..8 {
+        let mut new = NewKey::new("state").allow_any();
+        if combination & 1 != 0 {
+            new = new.expires_in(Duration::from_secs(60));
+        }
+        let id = admin.issue(&new).unwrap().record.id;
+        if combination & 2 != 0 {
+            admin.disable(id).unwrap();
+        }
+        if combination & 4 != 0 {
+            admin.revoke(id).unwrap();
+        }
+    }
+    clock.advance(Duration::from_secs(60));
+    let all = admin.list(&ListKeys::new()).unwrap();
+    for state in [KeyState::Active, KeyState::Expired, KeyState::Disabled, KeyState::Revoked] {
+        let expected: Vec<_> =
+            all.iter().filter(|record| record.state(clock.now()) == state).cloned().collect();
+        assert!(!expected.is_empty(), "{state}");
+        let ids = |records: &[api_key_runtime::KeyRecord]| -> Vec<i64> {
+            records.iter().map(|record| record.id).collect()
+        };
+        let listed = admin.list(&ListKeys::new().state(state)).unwrap();
+        assert_eq!(ids(&listed), ids(&expected), "{state}");
+    }
+});
+
+database_test!(the_usage_of_a_key_that_is_not_there_is_an_error, |database: Database| {
+    let (_, id) = database.migrate().issue("0.0.0.0");
+    let admin = database.admin();
+    assert_eq!(admin.usage(id).unwrap(), None);
+    assert!(admin.usage(id + 1).unwrap_err().is_not_found());
 });

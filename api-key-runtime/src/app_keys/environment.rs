@@ -94,3 +94,92 @@ fn process_variable(name: &str) -> Result<Option<String>, Error> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn overlaid(builder: AppKeysBuilder, variables: &[(&str, &str)]) -> AppKeysBuilder {
+        let variable = |name: &str| {
+            let found = variables.iter().find(|(own, _)| *own == name);
+            Ok(found.map(|(_, value)| (*value).to_owned()))
+        };
+        builder.overlay(&variable).unwrap()
+    }
+
+    #[test]
+    fn variables_override_what_was_set_before_and_no_more() {
+        let before = || {
+            AppKeysBuilder::default()
+                .prefix("shop_")
+                .accept_imported_keys(true)
+                .trusted_proxies(["10.0.0.1"])
+                .trust_unix_socket()
+        };
+        let same = overlaid(before(), &[]);
+        assert_eq!(same.prefix.as_deref(), Some("shop_"));
+        assert!(same.accept_imported && same.trust_unix_socket);
+        assert_eq!(same.trusted_proxies, ["10.0.0.1"]);
+
+        let variables = [
+            ("APP_KEY_PREFIX", "own_"),
+            ("APP_KEY_ACCEPT_IMPORTED", "0"),
+            ("APP_KEY_TRUSTED_PROXIES", "10.0.0.2 10.0.0.3"),
+            ("APP_KEY_FORWARDED_HEADER", "X-Real-IP"),
+        ];
+        let overlaid = overlaid(before(), &variables);
+        assert_eq!(overlaid.prefix.as_deref(), Some("own_"));
+        assert!(!overlaid.accept_imported && !overlaid.trust_unix_socket);
+        assert_eq!(overlaid.trusted_proxies, ["10.0.0.2", "10.0.0.3"]);
+        assert_eq!(overlaid.forwarded_header.as_deref(), Some("X-Real-IP"));
+        assert_eq!(overlaid.prefix("last_").prefix.as_deref(), Some("last_"));
+    }
+
+    #[test]
+    fn an_empty_variable_is_unset_unless_it_is_a_pepper() {
+        let builder = overlaid(
+            AppKeysBuilder::default().prefix("shop_"),
+            &[("APP_KEY_PREFIX", ""), ("APP_KEY_TRUSTED_PROXIES", ""), ("APP_KEY_PEPPER", "")],
+        );
+        assert_eq!(builder.prefix.as_deref(), Some("shop_"));
+        assert!(builder.trusted_proxies.is_empty());
+        assert_eq!(builder.pepper.as_ref().map(Secret::as_str), Some(""));
+    }
+
+    #[test]
+    fn the_word_unix_trusts_the_peers_of_a_unix_socket() {
+        let proxies = [("APP_KEY_TRUSTED_PROXIES", "unix 10.0.0.1")];
+        let builder = overlaid(AppKeysBuilder::default(), &proxies);
+        assert!(builder.trust_unix_socket);
+        assert_eq!(builder.trusted_proxies, ["10.0.0.1"]);
+    }
+
+    #[test]
+    fn a_switch_is_one_or_zero() {
+        let yes = |_: &str| Ok(Some("yes".to_owned()));
+        let error = AppKeysBuilder::default().overlay(&yes).unwrap_err();
+        assert!(error.is_config() && error.to_string().contains("APP_KEY_ACCEPT_IMPORTED"));
+    }
+
+    #[cfg(feature = "_diesel")]
+    #[test]
+    fn a_store_in_code_counts_before_and_after_the_environment() {
+        let url = [("DATABASE_URL", "other.db")];
+        let is_own = |builder: &AppKeysBuilder| matches!(&builder.store, StoreSetting::Url(url) if url.as_str() == "own.db");
+        let builder = || AppKeysBuilder::default();
+        for variables in [&url[..], &[]] {
+            assert!(is_own(&overlaid(builder().database_url("own.db"), variables)));
+            assert!(is_own(&overlaid(builder(), variables).database_url("own.db")));
+        }
+        let builder = overlaid(builder(), &url);
+        assert!(matches!(builder.store, StoreSetting::Url(url) if url.as_str() == "other.db"));
+    }
+
+    #[cfg(feature = "_diesel")]
+    #[test]
+    fn build_reports_a_missing_database_url() {
+        let missing = |builder: AppKeysBuilder| builder.build().unwrap_err().to_string();
+        assert!(missing(overlaid(AppKeysBuilder::default(), &[])).contains("DATABASE_URL"));
+        assert!(missing(AppKeysBuilder::default()).contains("AppKeysBuilder::database_url"));
+    }
+}

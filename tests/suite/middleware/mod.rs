@@ -1,5 +1,6 @@
 //! The middleware: what it is wrapped around, beside the attribute, around files, and among other middlewares.
 
+mod app_key_ext;
 mod files;
 mod layers;
 mod nested;

@@ -1,0 +1,71 @@
+//! The key of a request, as other middlewares see it.
+
+use actix_web::{
+    App, Error, HttpRequest, HttpResponse,
+    body::MessageBody,
+    dev::{ServiceRequest, ServiceResponse},
+    http::header::HeaderName,
+    middleware::{Next, from_fn},
+    test::{TestRequest, init_service},
+    web,
+};
+use api_key_runtime::{
+    AppKeyExt as _, RequireAppKey, require_app_key,
+    test_util::{TestKeys, TestRequestExt as _},
+};
+
+/// Tells in headers which key it saw before and after the service inside.
+async fn seen(
+    request: ServiceRequest,
+    next: Next<impl MessageBody>,
+) -> Result<ServiceResponse<impl MessageBody>, Error> {
+    let before = request.app_key().map_or(0, |key| key.id());
+    let mut response = next.call(request).await?;
+    let after = response.app_key().map_or(0, |key| key.id());
+    let headers = response.headers_mut();
+    headers.insert(HeaderName::from_static("x-before"), before.into());
+    headers.insert(HeaderName::from_static("x-after"), after.into());
+    Ok(response)
+}
+
+async fn own(request: HttpRequest) -> HttpResponse {
+    HttpResponse::Ok().body(request.app_key().map_or(0, |key| key.id()).to_string())
+}
+
+#[require_app_key]
+async fn guarded() -> HttpResponse {
+    HttpResponse::Ok().finish()
+}
+
+#[actix_web::test]
+async fn a_middleware_sees_the_key_once_it_was_checked() {
+    let keys = TestKeys::new();
+    let key = keys.issue("");
+    let id = key.record.id;
+    let guard = RequireAppKey::new();
+    let app = init_service(
+        App::new()
+            .app_data(keys.app_keys.clone())
+            .service(web::resource("/inside").wrap(from_fn(seen)).wrap(guard).get(own))
+            .service(web::resource("/outside").wrap(guard).wrap(from_fn(seen)).get(own))
+            .service(web::resource("/attribute").wrap(from_fn(seen)).get(guarded))
+            .service(
+                web::resource("/optional").wrap(guard.optional()).wrap(from_fn(seen)).get(own),
+            ),
+    )
+    .await;
+    for (path, before, after) in
+        [("/inside", id, id), ("/outside", 0, id), ("/attribute", 0, id), ("/optional", 0, id)]
+    {
+        let request = TestRequest::get().uri(path).with_app_key(&key);
+        let response = request.send_request(&app).await;
+        assert_eq!(response.status(), 200, "{path}");
+        assert_eq!(response.headers().get("x-before").unwrap(), before.to_string(), "{path}");
+        assert_eq!(response.headers().get("x-after").unwrap(), after.to_string(), "{path}");
+    }
+    for (path, status) in [("/outside", 401), ("/attribute", 401), ("/optional", 200)] {
+        let response = TestRequest::get().uri(path).send_request(&app).await;
+        assert_eq!(response.status(), status, "{path}");
+        assert_eq!(response.headers().get("x-after").unwrap(), "0", "{path}");
+    }
+}
