@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use api_key_runtime::{AppKeys, DieselStore, KeyStore as _, migrations};
+use api_key_runtime::{DieselStore, KeyStore as _, migrations};
 
 use super::{Reader, Seen, insert, keys, nothing};
 use crate::support::{Database, OwnServer, Proxy};

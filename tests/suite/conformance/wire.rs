@@ -2,7 +2,7 @@
 
 use std::fmt::{self, Write as _};
 
-pub(super) use crate::support::wire::{Answer, Connection, NO_ANSWER};
+pub(super) use crate::support::wire::{Answer, Connection};
 
 /// A request, put together line by line; what a client library would refuse to send is sent.
 #[derive(Clone, Debug)]
