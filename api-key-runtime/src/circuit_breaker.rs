@@ -20,6 +20,7 @@ pub(crate) struct CircuitBreaker {
     /// What takes longer is answered too late for whoever asked.
     deadline: Duration,
     state: Mutex<State>,
+    outage: OutageLog,
 }
 
 #[derive(Debug, Default)]
@@ -30,7 +31,6 @@ struct State {
     last_answer: MonotonicTime,
     /// While the store left everything unanswered, and has answered nothing since.
     silence: Option<Silence>,
-    outage: OutageLog,
     /// Requests that were let through since it began.
     stale_accepts: u64,
 }
@@ -61,7 +61,12 @@ impl CircuitBreaker {
     /// The patience is less than the deadline, so that those who come later are refused at once, and by default no more than it takes
     /// until nothing cached is believed any longer.
     pub(crate) fn new(deadline: Duration) -> Self {
-        Self { patience: deadline.saturating_mul(5) / 8, deadline, state: Mutex::default() }
+        Self {
+            patience: deadline.saturating_mul(5) / 8,
+            deadline,
+            state: Mutex::default(),
+            outage: OutageLog::new("the key store"),
+        }
     }
 
     /// Somebody asks the store.
@@ -89,28 +94,27 @@ impl CircuitBreaker {
                     // It came too late for who asked, and so will the next.
                     silence.seen = now;
                 }
-                if let Some(away_for) = state.outage.success(now) {
-                    let stale_accepts = mem::take(&mut state.stale_accepts);
-                    drop(state);
-                    log::info!(
-                        "the key store answers again, after {:.1} s; {stale_accepts} requests were let through meanwhile as keys were last known",
+                drop(state);
+                self.outage.success(now, |away_for| {
+                    let stale_accepts = mem::take(&mut self.state().stale_accepts);
+                    format!(
+                        "the key store answers again, after {:.1} s; {stale_accepts} requests were accepted from stale cache entries",
                         away_for.as_secs_f64()
-                    );
-                }
+                    )
+                });
             }
             Some(error) => {
                 if let Some(silence) = &mut state.silence {
                     silence.seen = now;
                 }
-                let is_first = state.outage.failure(now);
                 drop(state);
-                if is_first {
-                    log::error!(
-                        "the key store cannot be asked; callers whose keys are not known get 503 until it can be again: {error}"
-                    );
-                } else {
-                    log::debug!("the key store still cannot be asked: {error}");
-                }
+                self.outage.failure(
+                    now,
+                    error,
+                    format_args!(
+                        "the key store cannot be asked; callers whose keys are not known get 503 until it can be again"
+                    ),
+                );
             }
         }
     }
@@ -144,8 +148,8 @@ impl CircuitBreaker {
 
     /// A request was let through by what was known before the store was away; the first one is logged, and all are counted.
     pub(crate) fn count_stale_accept(&self, now: MonotonicTime) {
+        self.outage.begins(now);
         let mut state = self.state();
-        state.outage.failure(now);
         state.stale_accepts = state.stale_accepts.saturating_add(1);
         let is_first = state.stale_accepts == 1;
         drop(state);
@@ -158,14 +162,8 @@ impl CircuitBreaker {
 
     /// Notes a store that leaves everything unanswered, which no call will say.
     pub(crate) fn check(&self, now: MonotonicTime) {
-        let mut state = self.state();
-        let silent_for = state.unanswered_for(now);
-        if silent_for <= self.patience {
-            return;
-        }
-        let is_first = state.outage.failure(now);
-        drop(state);
-        if is_first {
+        let silent_for = self.state().unanswered_for(now);
+        if silent_for > self.patience && self.outage.begins(now) {
             log::error!(
                 "the key store has not answered for {} ms; callers whose keys are not known get 503 until it does",
                 silent_for.as_millis()

@@ -167,6 +167,7 @@ mod supervisor;
 #[cfg(feature = "test-util")]
 pub mod test_util;
 mod usage;
+mod watchdog;
 
 /// Runs an actix-web handler only for a caller who presents a good key, from an address it may be used from.
 ///

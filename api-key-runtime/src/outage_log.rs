@@ -1,36 +1,68 @@
-//! A failure that lasts, or comes and goes: it is logged when it begins and when it is over, not each time.
+//! The log lines of an outage: an error when it begins, and a line when it is over, however often something fails in between.
 
-use std::time::Duration;
+use std::{fmt, sync::Mutex, time::Duration};
 
-use crate::clock::MonotonicTime;
+use crate::{clock::MonotonicTime, lock::lock};
 
-/// It is over when nothing has failed for this long, so that one that comes and goes is one.
+/// An outage is over when nothing has failed for this long, so that a fault that comes and goes is one outage.
 const OVER_AFTER: Duration = Duration::from_secs(1);
 
-/// Whether something fails.
-#[derive(Debug, Default)]
-pub(crate) struct OutageLog(Option<Failing>);
+/// Whether something fails, and for how long.
+#[derive(Debug)]
+pub(crate) struct OutageLog {
+    /// What fails, for the lines within an outage.
+    what: &'static str,
+    outage: Mutex<Option<Outage>>,
+}
 
 #[derive(Debug)]
-struct Failing {
-    since: MonotonicTime,
-    last: MonotonicTime,
+struct Outage {
+    began: MonotonicTime,
+    last_failure: MonotonicTime,
 }
 
 impl OutageLog {
-    /// It failed; whether this is the beginning.
-    pub(crate) fn failure(&mut self, now: MonotonicTime) -> bool {
-        let is_first = self.0.is_none();
-        let beginning = Failing { since: now, last: now };
-        self.0.get_or_insert(beginning).last = now;
-        is_first
+    pub(crate) const fn new(what: &'static str) -> Self {
+        Self { what, outage: Mutex::new(None) }
     }
 
-    /// It did not fail; for how long it had, where that is over now.
-    pub(crate) fn success(&mut self, now: MonotonicTime) -> Option<Duration> {
-        let is_over = |failing: &mut Failing| now.since(failing.last) >= OVER_AFTER;
-        let over = self.0.take_if(is_over)?;
-        Some(now.since(over.since))
+    /// Records a failure. The first of an outage is logged as an error with this message, all others at level debug.
+    ///
+    /// A logger may block: call it without a lock.
+    pub(crate) fn failure(
+        &self,
+        now: MonotonicTime,
+        error: &dyn fmt::Display,
+        first_line: fmt::Arguments<'_>,
+    ) {
+        if self.begins(now) {
+            log::error!("{first_line}: {error}");
+        } else {
+            log::debug!("{} still fails: {error}", self.what);
+        }
+    }
+
+    /// Records a failure without a line of its own. Returns whether an outage begins.
+    pub(crate) fn begins(&self, now: MonotonicTime) -> bool {
+        let mut outage = lock(&self.outage);
+        let begins = outage.is_none();
+        outage.get_or_insert(Outage { began: now, last_failure: now }).last_failure = now;
+        begins
+    }
+
+    /// Records a success. Logs this line, which is given the length of the outage, if an outage is over now.
+    ///
+    /// A logger may block: call it without a lock.
+    pub(crate) fn success(&self, now: MonotonicTime, line: impl FnOnce(Duration) -> String) {
+        if let Some(lasted) = self.ends(now) {
+            log::info!("{}", line(lasted));
+        }
+    }
+
+    fn ends(&self, now: MonotonicTime) -> Option<Duration> {
+        let is_over = |outage: &mut Outage| now.since(outage.last_failure) >= OVER_AFTER;
+        let over = lock(&self.outage).take_if(is_over)?;
+        Some(now.since(over.began))
     }
 }
 
@@ -45,14 +77,14 @@ mod tests {
     // F3
     #[test]
     fn a_failure_that_comes_and_goes_is_one() {
-        let mut outage = OutageLog::default();
-        assert_eq!(outage.success(at(0)), None, "nothing failed");
-        assert!(outage.failure(at(1000)));
-        assert_eq!(outage.success(at(1500)), None);
-        assert!(!outage.failure(at(1900)));
-        assert_eq!(outage.success(at(2899)), None);
-        assert_eq!(outage.success(at(2900)), Some(Duration::from_millis(1900)));
-        assert_eq!(outage.success(at(3000)), None, "it is told once");
-        assert!(outage.failure(at(3001)));
+        let outage = OutageLog::new("a test");
+        assert_eq!(outage.ends(at(0)), None, "nothing failed");
+        assert!(outage.begins(at(1000)));
+        assert_eq!(outage.ends(at(1500)), None);
+        assert!(!outage.begins(at(1900)));
+        assert_eq!(outage.ends(at(2899)), None);
+        assert_eq!(outage.ends(at(2900)), Some(Duration::from_millis(1900)));
+        assert_eq!(outage.ends(at(3000)), None, "it is told once");
+        assert!(outage.begins(at(3001)));
     }
 }

@@ -1,4 +1,4 @@
-//! The thread that looks after the others: it replaces those of the feed and of the look-ups that hang, and notes a silent store.
+//! The thread that looks after the others: it replaces those whose call to the store hangs, and notes a store that answers nothing.
 
 use std::{
     fmt,
@@ -13,8 +13,13 @@ use crate::{
     circuit_breaker::CircuitBreaker,
     clock::MonotonicTime,
     lock::{lock, wait_timeout_while},
+    log_throttle::LogThrottle,
     lookup::Lookups,
+    usage::{Usage, Writer},
 };
+
+/// Threads that could not be started, by the text of the error.
+static NOT_STARTED: LogThrottle<String> = LogThrottle::new();
 
 /// How often it looks.
 const LOOK_EVERY: Duration = Duration::from_millis(200);
@@ -31,10 +36,11 @@ struct Ending {
     signal: Condvar,
 }
 
-/// What it looks after. It holds up neither's end.
+/// What it looks after, each part independent of the others. It keeps none of them alive.
 struct Watched {
     feed: Weak<FeedThread>,
     lookups: Weak<Lookups>,
+    usage: Weak<Writer>,
     circuit_breaker: Arc<CircuitBreaker>,
 }
 
@@ -48,11 +54,13 @@ impl Supervisor {
     pub(crate) fn start(
         feed: &Arc<FeedThread>,
         lookups: &Arc<Lookups>,
+        usage: Option<&Usage>,
         circuit_breaker: Arc<CircuitBreaker>,
     ) -> Result<Self, Error> {
         let watched = Watched {
             feed: Arc::downgrade(feed),
             lookups: Arc::downgrade(lookups),
+            usage: usage.map_or_else(Weak::new, |usage| Arc::downgrade(usage.writer())),
             circuit_breaker,
         };
         let ending = Arc::<Ending>::default();
@@ -88,12 +96,16 @@ impl Ending {
 
 impl Watched {
     fn look(&self) {
-        if let Some(feed) = self.feed.upgrade() {
-            feed.replace_stuck_thread();
-        }
         self.circuit_breaker.check(MonotonicTime::now());
-        if let Some(lookups) = self.lookups.upgrade() {
-            lookups.replace_stuck_threads();
+        let results = [
+            self.feed.upgrade().map(|feed| feed.replace_hung_thread()),
+            self.lookups.upgrade().map(|lookups| lookups.replace_hung_threads()),
+            self.usage.upgrade().map(|usage| usage.replace_hung_thread()),
+        ];
+        for error in results.into_iter().flatten().filter_map(Result::err) {
+            if NOT_STARTED.should_log(error.to_string()) {
+                log::error!("{error}");
+            }
         }
     }
 }

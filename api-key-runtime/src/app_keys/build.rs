@@ -183,7 +183,7 @@ impl AppKeysBuilder {
             Arc::clone(&circuit_breaker),
             deadline,
         )?);
-        let supervisor = Supervisor::start(&feed, &lookups, circuit_breaker)?;
+        let supervisor = Supervisor::start(&feed, &lookups, usage.as_ref(), circuit_breaker)?;
         Ok(AppKeys {
             inner: Arc::new(Inner {
                 number: KeySetId::next(),

@@ -9,7 +9,6 @@ mod tests;
 
 use std::{
     fmt,
-    panic::{AssertUnwindSafe, catch_unwind},
     sync::{Arc, Condvar, Mutex, MutexGuard},
     thread,
     time::Duration,
@@ -23,11 +22,11 @@ use crate::{
     clock::MonotonicTime,
     lock::{lock, wait_timeout_while},
     log,
-    log_throttle::LogThrottle,
     outage_log::OutageLog,
+    watchdog::{CallTicket, Limits, Watchdog, call_store},
 };
 
-/// Threads that hang and are replaced; past that no more are started until one comes back.
+/// Hung threads that are replaced; beyond that none is started until one returns.
 const MAX_ABANDONED: usize = 4;
 /// The pause after the first failed round; it doubles up to the interval.
 const FIRST_PAUSE: Duration = Duration::from_millis(20);
@@ -36,14 +35,11 @@ const SHORTEST_INTERVAL: Duration = Duration::from_millis(10);
 const LONGEST_INTERVAL: Duration = Duration::from_secs(1);
 /// The least time from one round to the next, should a store wake us all the time.
 const LEAST_PAUSE: Duration = Duration::from_millis(1);
-/// How long a thread may hang at the least, and at the most, until it is replaced. It doubles while none completes a round: where a new
-/// connection takes long, each would be replaced before it got that far.
-const LEAST_ROUND_PATIENCE: Duration = Duration::from_secs(2);
-const MOST_ROUND_PATIENCE: Duration = Duration::from_secs(32);
+/// The bounds of the time after which a thread counts as hung.
+const MIN_ROUND_TIMEOUT: Duration = Duration::from_secs(2);
+const MAX_ROUND_TIMEOUT: Duration = Duration::from_secs(32);
 /// The longest pause between rounds while a store cannot be asked: what is cached is not believed then, and recovery waits for it.
 const LONGEST_PAUSE: Duration = Duration::from_millis(250);
-
-static NOT_STARTED: LogThrottle<()> = LogThrottle::new();
 
 /// The feed, which ends when this is dropped.
 pub(crate) struct FeedThread {
@@ -56,35 +52,19 @@ struct Shared {
     circuit_breaker: Arc<CircuitBreaker>,
     /// Between rounds, unless the store wakes us.
     interval: Duration,
-    /// How long a thread may hang until it is replaced.
-    patience: Duration,
     state: Mutex<State>,
+    outage: OutageLog,
     /// Signalled when it is time to end.
     ending: Condvar,
 }
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct State {
-    /// The thread whose word counts; those of earlier ones were given up.
-    epoch: u64,
-    /// Since when it has been at what it does.
-    busy_since: Option<Busy>,
-    abandoned: usize,
-    /// Threads that were replaced since a round was completed.
-    replaced_in_vain: u32,
+    /// The call of the thread, and in a round that of the circuit breaker.
+    calls: Watchdog<Option<Call>>,
     /// Whether the store reports changes; `None` before the first round.
     is_supported: Option<bool>,
-    failing: OutageLog,
     shut_down: bool,
-}
-
-#[derive(Debug)]
-struct Busy {
-    since: MonotonicTime,
-    /// How long that may take without being a fault.
-    allowed: Duration,
-    /// The call that is under way, if it is one.
-    call: Option<Call>,
 }
 
 impl fmt::Debug for FeedThread {
@@ -97,7 +77,7 @@ impl fmt::Debug for FeedThread {
 }
 
 impl FeedThread {
-    /// Starts the feed. Somebody has to look after its thread: see [`replace_stuck_thread`](Self::replace_stuck_thread).
+    /// Starts the thread. The owner calls [`replace_hung_thread`](Self::replace_hung_thread) at regular intervals.
     pub(crate) fn start(
         store: Arc<dyn KeyStore>,
         cache: Arc<Cache>,
@@ -105,33 +85,49 @@ impl FeedThread {
         deadline: Duration,
     ) -> Result<Self, Error> {
         let max_staleness = cache.bounds().max_staleness;
+        let limits = Limits {
+            timeout: deadline.saturating_mul(2).max(MIN_ROUND_TIMEOUT),
+            longest_timeout: MAX_ROUND_TIMEOUT,
+            max_abandoned: MAX_ABANDONED,
+        };
         let shared = Arc::new(Shared {
             store,
             cache,
             circuit_breaker,
             interval: (max_staleness / 4).clamp(SHORTEST_INTERVAL, LONGEST_INTERVAL),
-            patience: deadline.saturating_mul(2).max(LEAST_ROUND_PATIENCE),
-            state: Mutex::default(),
+            state: Mutex::new(State {
+                calls: Watchdog::new(limits),
+                is_supported: None,
+                shut_down: false,
+            }),
+            outage: OutageLog::new("reading the changes of keys"),
             ending: Condvar::new(),
         });
         // Where nothing is cached there is nothing to drop.
         if !max_staleness.is_zero() {
-            shared.start_thread(&mut shared.lock())?;
+            shared.start_thread()?;
         }
         Ok(Self { shared })
     }
 
-    /// Gives up a thread that hangs, and starts another one in its place, up to a bound.
-    pub(crate) fn replace_stuck_thread(&self) {
-        let replaced = self.shared.replace_if_stuck(&mut self.shared.lock());
-        match replaced {
-            Ok(Some(stuck_for)) => log::warn!(
+    /// Starts another thread in place of one that hangs, up to a limit.
+    ///
+    /// # Errors
+    /// When the thread cannot be started.
+    pub(crate) fn replace_hung_thread(&self) -> Result<(), Error> {
+        let shared = &self.shared;
+        let (hung, result) =
+            shared.lock().calls.replace_hung(MonotonicTime::now(), || shared.start_thread());
+        for call in hung {
+            if let Some(call) = call.kept {
+                shared.circuit_breaker.abandon(call);
+            }
+            log::warn!(
                 "the feed of changed keys has been stuck for {} ms, another thread takes its place",
-                stuck_for.as_millis()
-            ),
-            Err(error) if NOT_STARTED.should_log(()) => log::error!("{error}"),
-            Ok(None) | Err(_) => {}
+                call.hung_for.as_millis()
+            );
         }
+        result
     }
 
     /// How fresh what is cached is.
@@ -163,25 +159,26 @@ impl Shared {
         lock(&self.state)
     }
 
-    fn start_thread(self: &Arc<Self>, state: &mut State) -> Result<(), Error> {
-        let epoch = state.epoch.saturating_add(1);
+    fn start_thread(self: &Arc<Self>) -> Result<(), Error> {
         let shared = Arc::clone(self);
         thread::Builder::new()
             .name("app-key-feed".to_owned())
-            .spawn(move || shared.work(epoch))
-            .map_err(|source| Error::os("cannot start the feed's thread", source))?;
-        state.epoch = epoch;
-        state.busy_since = None;
-        Ok(())
+            .spawn(move || shared.work())
+            .map(drop)
+            .map_err(|source| Error::os("cannot start the feed's thread", source))
     }
 
     /// Runs round after round, until the end, until the thread was replaced, or because the store reports no changes.
-    fn work(&self, epoch: u64) {
+    fn work(&self) {
         let mut feed = None;
         let mut backoff = FIRST_PAUSE;
         loop {
-            match self.round(epoch, &mut feed).and_then(|()| self.wait(epoch, &mut feed)) {
-                Ok(()) => backoff = FIRST_PAUSE,
+            let round = self.round(&mut feed);
+            if round.is_ok() {
+                backoff = FIRST_PAUSE;
+            }
+            match round.and_then(|()| self.wait(&mut feed)) {
+                Ok(()) => {}
                 Err(Stop::Over) => return,
                 Err(Stop::Failed) => {
                     if !self.pause(backoff) {
@@ -194,73 +191,65 @@ impl Shared {
     }
 
     /// One round, in the one order that is right.
-    fn round(&self, epoch: u64, feed: &mut OpenFeed) -> Result<(), Stop> {
+    fn round(&self, feed: &mut OpenFeed) -> Result<(), Stop> {
         let taken = MonotonicTime::now();
         let call = self.circuit_breaker.begin(Attempt::Feed, taken);
-        if !self.begin(epoch, Duration::ZERO, Some(call)) {
+        let Some(ticket) = self.begin(taken, Duration::ZERO, Some(call)) else {
+            self.circuit_breaker.abandon(call);
             return Err(Stop::Over);
-        }
+        };
         let answer = over_feed(feed, |feed| {
             if feed.is_none() {
                 *feed = self.store.watch()?;
             }
             feed.as_mut().map(|feed| feed.changes()).transpose()
         });
-        let Some((mut state, call)) = self.finish(epoch) else {
-            return Err(Stop::Over);
-        };
-        let error = answer.as_ref().err();
-        let (begins, is_over) = state.note_failure(error, MonotonicTime::now());
-        let round = match &answer {
+        let mut state = self.finish(ticket)?;
+        match &answer {
             Ok(Some(Changes { changed })) => {
                 state.is_supported = Some(true);
-                state.replaced_in_vain = 0;
-                // Under the lock, so that one that was given up meanwhile changes nothing.
+                state.calls.succeeded();
+                // Under the lock, so that a thread that is replaced at this moment changes nothing.
                 self.cache.apply(changed);
                 self.cache.renew(taken);
-                Ok(())
             }
-            Ok(None) => {
-                state.is_supported = Some(false);
-                Err(Stop::Over)
-            }
-            Err(_) => Err(Stop::Failed),
-        };
-        drop(state);
-        if let Some(call) = call {
-            match error {
-                None => self.circuit_breaker.end(call, None, MonotonicTime::now()),
-                // Look-ups may go on all the same, and say themselves if they do not.
-                Some(_) => self.circuit_breaker.abandon(call),
-            }
+            Ok(None) => state.is_supported = Some(false),
+            Err(_) => {}
         }
-        self.log(error, begins, is_over);
-        round
+        drop(state);
+        self.note(call, answer.as_ref().err(), MonotonicTime::now());
+        match answer {
+            Ok(Some(_)) => Ok(()),
+            Ok(None) => Err(Stop::Over),
+            Err(_) => Err(Stop::Failed),
+        }
     }
 
-    fn log(&self, error: Option<&StoreError>, begins: bool, is_over: bool) {
-        match error {
-            Some(error) if begins => log::error!(
-                "the changes of keys cannot be read, so each key is asked for anew after {:?}: {error}",
-                self.cache.bounds().max_staleness
-            ),
-            Some(error) => log::debug!("the changes of keys still cannot be read: {error}"),
-            None if is_over => log::info!("the changes of keys are read again"),
-            None => {}
+    fn note(&self, call: Call, error: Option<&StoreError>, now: MonotonicTime) {
+        if let Some(error) = error {
+            // Lookups may still succeed, and report a failure themselves.
+            self.circuit_breaker.abandon(call);
+            let max_staleness = self.cache.bounds().max_staleness;
+            self.outage.failure(
+                now,
+                error,
+                format_args!(
+                    "the changes of keys cannot be read, so each cached key is looked up again after {max_staleness:?}"
+                ),
+            );
+        } else {
+            self.circuit_breaker.end(call, None, now);
+            self.outage.success(now, |_| "the changes of keys are read again".to_owned());
         }
     }
 
     /// Waits until something may have changed.
-    fn wait(&self, epoch: u64, feed: &mut OpenFeed) -> Result<(), Stop> {
-        if !self.begin(epoch, self.interval, None) {
-            return Err(Stop::Over);
-        }
+    fn wait(&self, feed: &mut OpenFeed) -> Result<(), Stop> {
         let began = MonotonicTime::now();
+        let ticket = self.begin(began, self.interval, None).ok_or(Stop::Over)?;
         let waited =
             over_feed(feed, |feed| feed.as_mut().map_or(Ok(()), |feed| feed.wait(self.interval)));
-        if self.finish(epoch).is_none() {
-            return Err(Stop::Over);
-        }
+        drop(self.finish(ticket)?);
         if let Err(error) = waited {
             // Changes can still be read over a new feed, which says so itself if it cannot.
             log::debug!("cannot wait for changes of keys: {error}");
@@ -276,60 +265,22 @@ impl Shared {
         !wait_timeout_while(&self.ending, state, pause, |state| !state.shut_down).shut_down
     }
 
-    /// Notes what this thread is at; `false`: it was given up, or it is time to end.
-    fn begin(&self, epoch: u64, allowed: Duration, call: Option<Call>) -> bool {
+    /// Registers a call of this thread; `None`: it is time to end.
+    fn begin(
+        &self,
+        now: MonotonicTime,
+        expected: Duration,
+        call: Option<Call>,
+    ) -> Option<CallTicket> {
         let mut state = self.lock();
-        if state.epoch != epoch || state.shut_down {
-            if let Some(call) = call {
-                self.circuit_breaker.abandon(call);
-            }
-            return false;
-        }
-        state.busy_since = Some(Busy { since: MonotonicTime::now(), allowed, call });
-        true
+        (!state.shut_down).then(|| state.calls.begin(now, expected, call))
     }
 
-    /// Notes that this thread is done with it; none where it was given up meanwhile.
-    fn finish(&self, epoch: u64) -> Option<(MutexGuard<'_, State>, Option<Call>)> {
+    /// Ends a call, and keeps the lock to apply its result; an error if the thread was replaced.
+    fn finish(&self, ticket: CallTicket) -> Result<MutexGuard<'_, State>, Stop> {
         let mut state = self.lock();
-        if state.epoch != epoch {
-            state.abandoned = state.abandoned.saturating_sub(1);
-            return None;
-        }
-        let call = state.busy_since.take().and_then(|busy| busy.call);
-        Some((state, call))
-    }
-
-    /// How long the one was stuck that was replaced, if one was.
-    fn replace_if_stuck(self: &Arc<Self>, state: &mut State) -> Result<Option<Duration>, Error> {
-        let now = MonotonicTime::now();
-        let doubled = 1_u32.checked_shl(state.replaced_in_vain).unwrap_or(u32::MAX);
-        let longest = MOST_ROUND_PATIENCE.max(self.patience);
-        let patience = self.patience.saturating_mul(doubled).min(longest);
-        let Some(busy) = &state.busy_since else {
-            return Ok(None);
-        };
-        let (stuck_for, call) = (now.since(busy.since), busy.call);
-        if stuck_for <= patience.saturating_add(busy.allowed) || state.abandoned >= MAX_ABANDONED {
-            return Ok(None);
-        }
-        self.start_thread(state)?;
-        state.abandoned = state.abandoned.saturating_add(1);
-        state.replaced_in_vain = state.replaced_in_vain.saturating_add(1);
-        if let Some(call) = call {
-            self.circuit_breaker.abandon(call);
-        }
-        Ok(Some(stuck_for))
-    }
-}
-
-impl State {
-    /// Whether a failure begins with this round, and whether one is over.
-    fn note_failure(&mut self, error: Option<&StoreError>, now: MonotonicTime) -> (bool, bool) {
-        match error {
-            Some(_) => (self.failing.failure(now), false),
-            None => (false, self.failing.success(now).is_some()),
-        }
+        state.calls.finish(ticket).ok_or(Stop::Over)?;
+        Ok(state)
     }
 }
 
@@ -348,10 +299,11 @@ fn over_feed<T>(
     feed: &mut OpenFeed,
     call: impl FnOnce(&mut OpenFeed) -> Result<T, StoreError>,
 ) -> Result<T, StoreError> {
-    // The feed may panic while it is dropped as well.
-    let result = catch_unwind(AssertUnwindSafe(|| call(feed).inspect_err(|_| drop(feed.take()))));
-    result.unwrap_or_else(|_| {
-        let _ = catch_unwind(AssertUnwindSafe(|| drop(feed.take())));
-        Err(StoreError::new("the store panicked"))
+    call_store(|| call(feed)).inspect_err(|_| {
+        // A feed may panic while it is dropped, too.
+        let _ = call_store(|| {
+            drop(feed.take());
+            Ok(())
+        });
     })
 }

@@ -57,7 +57,7 @@ fn a_round_that_never_ends_renews_nothing_and_is_replaced() {
     let asked = || stuck.asked.load(Ordering::SeqCst);
     let seconds = |since: MonotonicTime| MonotonicTime::now().since(since).as_secs();
     while asked() < 2 {
-        feed.replace_stuck_thread();
+        feed.replace_hung_thread().unwrap();
         let lease = cache.lease();
         if asked() < 2 {
             assert_eq!(lease, MonotonicTime::START, "nothing was answered yet");

@@ -45,9 +45,6 @@ use crate::{
 /// Threads that ask the store: one, and one more for while that one is stuck. More were measured to be slower.
 const THREADS: usize = 2;
 
-/// How long a call may take at the least until its thread is given up, however short the deadline of requests is.
-const LEAST_BATCH_PATIENCE: Duration = Duration::from_secs(1);
-
 /// What a look-up found: the key and the digest it stands under, or that there is none.
 pub(crate) type Answer = Result<Option<(Arc<CachedKey>, KeyDigest)>, Reason>;
 
@@ -71,7 +68,6 @@ struct Shared {
     times: LookupTimes,
 }
 
-#[derive(Default)]
 struct State {
     queue: Queue,
     threads: Threads,
@@ -99,14 +95,18 @@ impl Lookups {
             digester,
             cache,
             circuit_breaker,
-            state: Mutex::default(),
+            state: Mutex::new(State {
+                queue: Queue::default(),
+                threads: Threads::new(deadline),
+                shut_down: false,
+            }),
             wake: Condvar::new(),
             logged: LogThrottle::new(),
             times: LookupTimes::default(),
         });
         let lookups = Self { shared, deadline, joined_for };
         for _ in 0..THREADS {
-            lookups.shared.start_thread(&mut lookups.shared.lock())?;
+            lookups.shared.start_thread(&mut lookups.shared.lock().threads.started)?;
         }
         Ok(lookups)
     }
@@ -174,10 +174,12 @@ impl Lookups {
         self.shared.lock().queue.len()
     }
 
-    /// Gives up threads that have been at one batch for the deadline, when nobody waits for its answer any more, or a second where that
-    /// is longer; and starts others, up to a bound.
-    pub(crate) fn replace_stuck_threads(&self) {
-        self.shared.replace_stuck_threads(self.deadline.max(LEAST_BATCH_PATIENCE));
+    /// Starts threads in place of those whose call to the store hangs, up to a limit.
+    ///
+    /// # Errors
+    /// When a thread cannot be started.
+    pub(crate) fn replace_hung_threads(&self) -> Result<(), Error> {
+        self.shared.replace_hung_threads()
     }
 }
 

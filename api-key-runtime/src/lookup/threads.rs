@@ -1,89 +1,71 @@
-//! The threads that ask the store: who is at work, who is stuck, who takes the next batch.
+//! The threads that call the store: which one takes the next batch, and which one is replaced because its call hangs.
 
-use std::{
-    collections::HashMap,
-    panic::{AssertUnwindSafe, catch_unwind},
-    sync::Arc,
-    thread,
-    time::Duration,
-};
+use std::{sync::Arc, thread, time::Duration};
 
-use super::{Shared, State, queue::Batch};
+use super::{Shared, queue::Batch};
 use crate::{
-    Error, KeyDigest, StoreError,
+    Error, KeyDigest,
     circuit_breaker::{Attempt, Call},
     clock::MonotonicTime,
     lock::{wait, wait_timeout},
     log,
-    log_throttle::LogThrottle,
     rejection::Reason,
+    watchdog::{CallTicket, Limits, Watchdog, call_store},
 };
 
 /// How long a thread may be at its batch before another one takes the next.
 const SPARE_AFTER: Duration = Duration::from_millis(25);
-/// Stuck threads that are replaced by new ones; past that the rest of the queue waits for them.
+/// Hung threads that are replaced by new ones; beyond that the rest of the queue waits for them.
 const MAX_ABANDONED: usize = 8;
+/// The shortest timeout of a batch, however short the timeout of requests is.
+const MIN_BATCH_TIMEOUT: Duration = Duration::from_secs(1);
 
-static NOT_STARTED: LogThrottle<()> = LogThrottle::new();
-
-type ThreadNumber = usize;
-
-#[derive(Default)]
 pub(super) struct Threads {
-    /// At work on a batch.
-    running: HashMap<ThreadNumber, Work>,
-    abandoned: Vec<ThreadNumber>,
-    started: ThreadNumber,
-    /// Waiting, and will look into the queue by themselves soon.
+    /// Batches that are being looked up, each with its call to the store.
+    pub(super) batches: Watchdog<Call>,
+    pub(super) started: usize,
+    /// Threads that wait, and will look into the queue by themselves soon.
     patient: usize,
 }
 
-struct Work {
-    since: MonotonicTime,
-    call: Call,
-}
-
 impl Threads {
-    /// Whether what was queued just now will be seen without waking anybody.
-    pub(super) fn has_waiting_thread(&self) -> bool {
-        self.patient > 0 && !self.running.is_empty()
+    /// After the timeout of requests nothing waits for the result of a batch.
+    pub(super) fn new(lookup_timeout: Duration) -> Self {
+        let timeout = lookup_timeout.max(MIN_BATCH_TIMEOUT);
+        let limits = Limits { timeout, longest_timeout: timeout, max_abandoned: MAX_ABANDONED };
+        Self { batches: Watchdog::new(limits), started: 0, patient: 0 }
     }
 
-    /// How long the newest running batch has been under way.
-    fn busy_for(&self, now: MonotonicTime) -> Option<Duration> {
-        self.running.values().map(|work| now.since(work.since)).min()
+    /// Whether what was queued just now will be seen without waking a thread.
+    pub(super) fn has_waiting_thread(&self) -> bool {
+        self.patient > 0 && !self.batches.is_idle()
     }
 }
 
 impl Shared {
-    pub(super) fn start_thread(self: &Arc<Self>, state: &mut State) -> Result<(), Error> {
-        let number = state.threads.started;
+    /// Starts a thread, and counts it.
+    pub(super) fn start_thread(self: &Arc<Self>, started: &mut usize) -> Result<(), Error> {
         let shared = Arc::clone(self);
         thread::Builder::new()
-            .name(format!("app-key-lookup-{number}"))
-            .spawn(move || shared.work(number))
-            .map_err(|source| Error::os("cannot start a look-up thread", source))?;
-        state.threads.started = number.saturating_add(1);
+            .name(format!("app-key-lookup-{started}"))
+            .spawn(move || shared.work())
+            .map_err(|source| Error::os("cannot start a lookup thread", source))?;
+        *started = started.saturating_add(1);
         Ok(())
     }
 
-    /// A thread's life: batch after batch, until the end or until it was given up.
-    fn work(&self, number: ThreadNumber) {
-        while let Some((call, batch)) = self.next_batch(number) {
+    /// Looks up batch after batch, until the end or until the thread was replaced.
+    fn work(&self) {
+        while let Some((ticket, call, batch)) = self.next_batch() {
             self.answer(call, batch);
-            let mut state = self.lock();
-            let threads = &mut state.threads;
-            threads.running.remove(&number);
-            if let Some(index) = threads.abandoned.iter().position(|&abandoned| abandoned == number)
-            {
-                threads.abandoned.swap_remove(index);
+            if self.lock().threads.batches.finish(ticket).is_none() {
                 return;
             }
         }
     }
 
     /// Waits until there is work and no other thread is about to take it.
-    fn next_batch(&self, number: ThreadNumber) -> Option<(Call, Batch)> {
+    fn next_batch(&self) -> Option<(CallTicket, Call, Batch)> {
         let mut state = self.lock();
         loop {
             if state.shut_down {
@@ -94,7 +76,7 @@ impl Shared {
                 continue;
             }
             let now = MonotonicTime::now();
-            if let Some(busy_for) = state.threads.busy_for(now)
+            if let Some(busy_for) = state.threads.batches.newest(now)
                 && busy_for < SPARE_AFTER
             {
                 state.threads.patient = state.threads.patient.saturating_add(1);
@@ -108,9 +90,8 @@ impl Shared {
                 continue;
             }
             let call = self.circuit_breaker.begin(Attempt::Lookup, now);
-            let work = Work { since: now, call };
-            state.threads.running.insert(number, work);
-            return Some((call, batch));
+            let ticket = state.threads.batches.begin(now, Duration::ZERO, call);
+            return Some((ticket, call, batch));
         }
     }
 
@@ -120,9 +101,7 @@ impl Shared {
             batch.iter().flat_map(|(_, digests)| digests.iter()).collect();
         let began = MonotonicTime::now();
         let stamp = self.cache.stamp(began);
-        // A panic in a store is a store that cannot tell; the thread goes on, and no lock is held here.
-        let found = catch_unwind(AssertUnwindSafe(|| self.store.find(&digests)))
-            .unwrap_or_else(|_| Err(StoreError::new("the store panicked")));
+        let found = call_store(|| self.store.find(&digests));
         let now = MonotonicTime::now();
         self.times.count(now.since(began), found.is_ok());
         self.circuit_breaker.end(call, found.as_ref().err(), now);
@@ -142,45 +121,26 @@ impl Shared {
         }
     }
 
-    /// Gives up threads that have been at one batch for longer than this, and starts others, up to a bound.
-    pub(super) fn replace_stuck_threads(self: &Arc<Self>, longer_than: Duration) {
-        let (replaced, failed) = self.try_to_replace(longer_than);
-        if replaced > 0 {
+    /// Abandons batches that hang, and starts a thread in place of each, up to a limit.
+    pub(super) fn replace_hung_threads(self: &Arc<Self>) -> Result<(), Error> {
+        let mut state = self.lock();
+        if state.shut_down {
+            return Ok(());
+        }
+        let Threads { batches, started, .. } = &mut state.threads;
+        let (hung, result) =
+            batches.replace_hung(MonotonicTime::now(), || self.start_thread(started));
+        drop(state);
+        for call in &hung {
+            self.circuit_breaker.abandon(call.kept);
+        }
+        if let Some(longest) = hung.iter().map(|call| call.hung_for).max() {
             log::warn!(
-                "{replaced} look-ups have been stuck for {longer_than:?}, other threads take their place"
+                "{} lookup threads have been stuck for up to {} ms, others take their place",
+                hung.len(),
+                longest.as_millis()
             );
         }
-        if let Some(error) = failed
-            && NOT_STARTED.should_log(())
-        {
-            log::error!("{error}");
-        }
-    }
-
-    fn try_to_replace(self: &Arc<Self>, longer_than: Duration) -> (usize, Option<Error>) {
-        let mut state = self.lock();
-        let now = MonotonicTime::now();
-        let stuck: Vec<(ThreadNumber, Call)> = state
-            .threads
-            .running
-            .iter()
-            .filter(|(number, work)| {
-                now.since(work.since) > longer_than && !state.threads.abandoned.contains(number)
-            })
-            .map(|(&number, work)| (number, work.call))
-            .collect();
-        let mut replaced = 0_usize;
-        for (number, call) in stuck {
-            if state.shut_down || state.threads.abandoned.len() >= MAX_ABANDONED {
-                break;
-            }
-            if let Err(error) = self.start_thread(&mut state) {
-                return (replaced, Some(error));
-            }
-            self.circuit_breaker.abandon(call);
-            state.threads.abandoned.push(number);
-            replaced = replaced.saturating_add(1);
-        }
-        (replaced, None)
+        result
     }
 }

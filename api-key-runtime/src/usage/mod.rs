@@ -12,13 +12,14 @@ use std::{
     fmt,
     net::IpAddr,
     sync::Arc,
-    thread::{self, JoinHandle},
+    thread,
     time::{Duration, Instant},
 };
 
 pub use self::key_usage::KeyUsage;
 pub(crate) use self::usage_cell::UsageCell;
-use self::writer::{Flush, Writer};
+use self::writer::Flush;
+pub(crate) use self::writer::Writer;
 use crate::{
     Error, KeyStore,
     cache::CachedKey,
@@ -28,8 +29,8 @@ use crate::{
 
 /// Of a shorter one the thread would do nothing else.
 const MIN_INTERVAL: Duration = Duration::from_millis(1);
-/// How long a write is waited for before the next one may begin: longer than a live database takes.
-const STUCK_AFTER: Duration = Duration::from_secs(30);
+/// How long a write may take until another thread takes over: longer than a live database takes.
+const WRITE_TIMEOUT: Duration = Duration::from_secs(30);
 /// How long dropping waits for the last uses to be written.
 const PATIENCE_AT_DROP: Duration = Duration::from_secs(2);
 /// How long a flush that failed waits before it tries again.
@@ -38,7 +39,6 @@ const RETRY_AFTER: Duration = Duration::from_millis(100);
 /// Counts uses; its thread ends when this is dropped.
 pub(crate) struct Usage {
     writer: Arc<Writer>,
-    thread: Option<JoinHandle<()>>,
 }
 
 impl fmt::Debug for Usage {
@@ -55,8 +55,12 @@ impl Usage {
         interval: Duration,
     ) -> Result<Self, Error> {
         let interval = interval.max(MIN_INTERVAL);
-        let (writer, thread) = Writer::start(store, clock, interval, STUCK_AFTER)?;
-        Ok(Self { writer, thread: Some(thread) })
+        Ok(Self { writer: Writer::start(store, clock, interval, WRITE_TIMEOUT)? })
+    }
+
+    /// What writes, for the supervisor.
+    pub(crate) fn writer(&self) -> &Arc<Writer> {
+        &self.writer
     }
 
     /// Notes that a request was let through with this key. It neither waits for the store nor, but for a key's first use since the last
@@ -94,11 +98,8 @@ impl Drop for Usage {
         if end != Flush::Clean {
             log::warn!("the last uses of keys could not be recorded");
         }
-        // Once it is done, it has nothing left to do but to let go of the store.
-        if end != Flush::Late
-            && let Some(thread) = self.thread.take()
-        {
-            let _ = thread.join();
+        if end != Flush::Late {
+            self.writer.join();
         }
     }
 }

@@ -95,9 +95,23 @@ impl KeyStore for Store {
 fn start(interval: Duration, stuck_after: Duration) -> (Arc<Store>, Usage) {
     let store = Arc::<Store>::default();
     let shared = Arc::<Store>::clone(&store);
-    let (writer, thread) = Writer::start(shared, Clock::default(), interval, stuck_after).unwrap();
-    let usage = Usage { writer, thread: Some(thread) };
-    (store, usage)
+    let writer = Writer::start(shared, Clock::default(), interval, stuck_after).unwrap();
+    if stuck_after < LONG {
+        supervise(&writer);
+    }
+    (store, Usage { writer })
+}
+
+/// Looks after the writer's thread until the writer is gone.
+fn supervise(writer: &Arc<Writer>) {
+    let writer = Arc::downgrade(writer);
+    thread::spawn(move || {
+        while let Some(writer) = writer.upgrade() {
+            writer.replace_hung_thread().unwrap();
+            drop(writer);
+            thread::sleep(Duration::from_millis(1));
+        }
+    });
 }
 
 fn key(id: i64) -> Arc<CachedKey> {

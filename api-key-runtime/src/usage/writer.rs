@@ -1,8 +1,7 @@
-//! The threads that write uses: one that waits until it is time, and one for each write, so that a stuck one stops nothing.
+//! The thread that writes uses when it is time to, and is replaced when it hangs.
 
 use std::{
     mem,
-    panic::{AssertUnwindSafe, catch_unwind},
     sync::{
         Arc, Condvar, Mutex, MutexGuard,
         atomic::{AtomicU64, Ordering},
@@ -23,21 +22,21 @@ use crate::{
     clock::{Clock, MonotonicTime, to_stored},
     lock::{lock, wait_timeout_while},
     log,
+    outage_log::OutageLog,
+    watchdog::{Limits, Watchdog, call_store},
 };
 
 /// Keys that one call of the store writes: many to a statement, and few enough to hold their rows for some milliseconds only.
 const MAX_BATCH: usize = 500;
 /// Keys that are worth writing before their time.
 const MANY: usize = MAX_KEYS / 2;
-/// Writes that may be stuck at the same time; past that uses are kept, up to their bound, until one of them returns.
+/// Hung threads that are replaced; beyond that uses are kept, up to their bound, until one of them returns.
 const MAX_ABANDONED: usize = 4;
 
-pub(super) struct Writer {
+pub(crate) struct Writer {
     store: Arc<dyn KeyStore>,
     clock: Clock,
     interval: Duration,
-    /// How long a write is waited for.
-    stuck_after: Duration,
     /// Keys that were used since the last write, each once. They are held here whatever becomes of them in a cache.
     used: Mutex<Vec<Arc<CachedKey>>>,
     /// Uses that were lost because too many keys waited.
@@ -45,14 +44,12 @@ pub(super) struct Writer {
     state: Mutex<State>,
     /// Signalled when a write is asked for and when one is over.
     changed: Condvar,
+    outage: OutageLog,
 }
 
-#[derive(Default)]
 struct State {
     /// What could not be written yet.
     kept: UsageBuffer,
-    /// So that an outage is logged when it begins and ends, not every few seconds.
-    failing: bool,
     /// How many lost ones the log was told of.
     told: u64,
     /// The last flush that was asked for.
@@ -63,16 +60,11 @@ struct State {
     clean: bool,
     /// Nobody notes uses any more: the next write is the last one.
     shut_down: bool,
-    /// The last write that was begun.
-    begun: WriteNumber,
-    /// The write that is waited for, if one is.
-    waited_for: Option<WriteNumber>,
-    /// What it is to write, until its thread takes it.
-    handed_over: Vec<KeyUsage>,
-    /// Why it failed, once it has.
-    failure: Option<StoreError>,
-    /// Writes that are no longer waited for. What they write is written once, and what they cannot is kept when they return.
-    abandoned: usize,
+    /// The write that is under way, with the flush it is for. An abandoned write keeps its uses: they are written once, and those that
+    /// cannot be written are kept when it returns.
+    writes: Watchdog<Ticket>,
+    /// The thread started last.
+    thread: Option<JoinHandle<()>>,
 }
 
 /// How it went to write everything there was.
@@ -87,7 +79,6 @@ pub(super) enum Flush {
 }
 
 type Ticket = u64;
-type WriteNumber = u64;
 
 /// What there is to write when it is time to.
 struct Due {
@@ -102,24 +93,72 @@ impl Writer {
         store: Arc<dyn KeyStore>,
         clock: Clock,
         interval: Duration,
-        stuck_after: Duration,
-    ) -> Result<(Arc<Self>, JoinHandle<()>), Error> {
+        timeout: Duration,
+    ) -> Result<Arc<Self>, Error> {
+        let limits = Limits { timeout, longest_timeout: timeout, max_abandoned: MAX_ABANDONED };
         let writer = Arc::new(Self {
             store,
             clock,
             interval,
-            stuck_after,
             used: Mutex::default(),
             lost: AtomicU64::new(0),
-            state: Mutex::default(),
+            state: Mutex::new(State {
+                kept: UsageBuffer::default(),
+                told: 0,
+                asked: 0,
+                done: 0,
+                clean: false,
+                shut_down: false,
+                writes: Watchdog::new(limits),
+                thread: None,
+            }),
             changed: Condvar::new(),
+            outage: OutageLog::new("recording uses of keys"),
         });
-        let shared = Arc::clone(&writer);
-        let thread = thread::Builder::new()
+        let thread = writer.start_thread()?;
+        writer.lock().thread = Some(thread);
+        Ok(writer)
+    }
+
+    fn start_thread(self: &Arc<Self>) -> Result<JoinHandle<()>, Error> {
+        let shared = Arc::clone(self);
+        thread::Builder::new()
             .name("app-key-usage".to_owned())
             .spawn(move || shared.work())
-            .map_err(|source| Error::os("cannot start the usage thread", source))?;
-        Ok((writer, thread))
+            .map_err(|source| Error::os("cannot start the usage thread", source))
+    }
+
+    /// Starts another thread in place of one that hangs, up to a limit.
+    ///
+    /// # Errors
+    /// When the thread cannot be started.
+    pub(crate) fn replace_hung_thread(self: &Arc<Self>) -> Result<(), Error> {
+        let now = MonotonicTime::now();
+        let mut state = self.lock();
+        let State { writes, thread, .. } = &mut *state;
+        let (hung, result) = writes.replace_hung(now, || {
+            *thread = Some(self.start_thread()?);
+            Ok(())
+        });
+        for write in &hung {
+            state.done = write.kept;
+            state.clean = false;
+        }
+        drop(state);
+        for write in hung {
+            self.changed.notify_all();
+            let error = StoreError::new(format!("no answer within {:?}", write.hung_for));
+            self.log(Err(error));
+        }
+        result
+    }
+
+    /// Waits for the thread, which has nothing left to do but to let go of the store.
+    pub(super) fn join(&self) {
+        let thread = self.lock().thread.take();
+        if let Some(thread) = thread {
+            let _ = thread.join();
+        }
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
@@ -183,17 +222,17 @@ impl Writer {
         }
     }
 
-    fn work(self: &Arc<Self>) {
+    /// Writes when it is time to, until the end or until the thread was replaced.
+    fn work(&self) {
         loop {
             let due = self.wait_until_due();
-            if !due.uses.is_empty() {
-                let outcome = self.write(due.uses);
-                self.log(outcome);
+            if !due.uses.is_empty() && !self.write(due.uses, due.ticket) {
+                return;
             }
             let mut state = self.lock();
             state.done = due.ticket;
             // In one piece with that: who wakes later may find that the next write has taken what is kept.
-            state.clean = state.kept.is_empty() && state.abandoned == 0;
+            state.clean = state.kept.is_empty() && state.writes.abandoned() == 0;
             drop(state);
             self.changed.notify_all();
             if due.is_last {
@@ -236,107 +275,54 @@ impl Writer {
         }
     }
 
-    /// Writes uses on a thread of their own and waits for it, but not for ever: a store may hang on a connection that died unnoticed.
-    fn write(self: &Arc<Self>, uses: Vec<KeyUsage>) -> Result<(), StoreError> {
+    /// Writes uses, and keeps what cannot be written; `false`: another thread took over.
+    fn write(&self, uses: Vec<KeyUsage>, flush: Ticket) -> bool {
+        let call = self.lock().writes.begin(MonotonicTime::now(), Duration::ZERO, flush);
+        let (kept, outcome) = self.write_in_batches(uses);
         let mut state = self.lock();
-        if state.abandoned >= MAX_ABANDONED {
-            self.keep_all(&mut state, uses);
-            return Err(StoreError::new("the writes before it are stuck"));
-        }
-        state.begun = state.begun.wrapping_add(1);
-        let number = state.begun;
-        state.waited_for = Some(number);
-        state.handed_over = uses;
+        self.keep_all(&mut state, kept);
+        let is_current = state.writes.finish(call).is_some();
         drop(state);
-        let writer = Arc::clone(self);
-        let started = thread::Builder::new()
-            .name("app-key-usage-w".to_owned())
-            .spawn(move || writer.write_and_report(number));
-        let mut state = self.lock();
-        let thread = match started {
-            Ok(thread) => thread,
-            Err(error) => {
-                state.waited_for = None;
-                let uses = mem::take(&mut state.handed_over);
-                self.keep_all(&mut state, uses);
-                return Err(StoreError::new(error));
-            }
-        };
-        let is_under_way = |state: &mut State| state.waited_for == Some(number);
-        state = wait_timeout_while(&self.changed, state, self.stuck_after, is_under_way);
-        if is_under_way(&mut state) {
-            state.waited_for = None;
-            state.abandoned = state.abandoned.saturating_add(1);
-            let not_begun = mem::take(&mut state.handed_over);
-            self.keep_all(&mut state, not_begun);
-            let patience = self.stuck_after;
-            return Err(StoreError::new(format!("no answer within {patience:?}")));
+        if is_current {
+            self.log(outcome);
         }
-        let failure = state.failure.take();
-        drop(state);
-        // It has nothing left to do but to let go of the store.
-        let _ = thread.join();
-        failure.map_or(Ok(()), Err)
-    }
-
-    fn write_and_report(&self, number: WriteNumber) {
-        let mut state = self.lock();
-        if state.waited_for == Some(number) {
-            let uses = mem::take(&mut state.handed_over);
-            drop(state);
-            let (kept, failure) = self.write_in_batches(uses);
-            state = self.lock();
-            self.keep_all(&mut state, kept);
-            if state.waited_for == Some(number) {
-                state.waited_for = None;
-                state.failure = failure;
-                drop(state);
-                self.changed.notify_all();
-                return;
-            }
-        }
-        state.abandoned = state.abandoned.saturating_sub(1);
+        is_current
     }
 
     /// What could not be written, and why. One batch that fails keeps no other; a second one is reason enough to stop.
-    fn write_in_batches(&self, mut uses: Vec<KeyUsage>) -> (Vec<KeyUsage>, Option<StoreError>) {
+    fn write_in_batches(&self, mut uses: Vec<KeyUsage>) -> (Vec<KeyUsage>, Result<(), StoreError>) {
         let mut kept = Vec::new();
-        let mut failure = None;
+        let mut outcome = Ok(());
         while !uses.is_empty() {
             let rest = uses.split_off(MAX_BATCH.min(uses.len()));
             let batch = mem::replace(&mut uses, rest);
-            // A panic in a store is a store that cannot write; no lock is held here.
-            let written = catch_unwind(AssertUnwindSafe(|| self.store.record_usage(&batch)))
-                .unwrap_or_else(|_| Err(StoreError::new("the store panicked")));
-            if let Err(error) = written {
+            let written = call_store(|| self.store.record_usage(&batch));
+            if written.is_err() {
                 kept.extend(batch);
-                if failure.is_some() {
+                if outcome.is_err() {
                     kept.append(&mut uses);
                 }
-                failure = Some(error);
+                outcome = written;
             }
         }
-        (kept, failure)
+        (kept, outcome)
     }
 
     fn log(&self, outcome: Result<(), StoreError>) {
-        let mut state = self.lock();
-        let was_failing = mem::replace(&mut state.failing, outcome.is_err());
-        let lost = if outcome.is_ok() {
-            let so_far = self.lost();
-            so_far.saturating_sub(mem::replace(&mut state.told, so_far))
-        } else {
-            0
-        };
-        drop(state);
-        match outcome {
-            Err(error) if !was_failing => log::error!(
-                "uses of keys cannot be recorded; those of up to {MAX_KEYS} keys are kept until they can be again: {error}"
-            ),
-            Err(error) => log::debug!("uses of keys still cannot be recorded: {error}"),
-            Ok(()) if was_failing => log::info!("uses of keys can be recorded again"),
-            Ok(()) => {}
+        let now = MonotonicTime::now();
+        if let Err(error) = outcome {
+            self.outage.failure(
+                now,
+                &error,
+                format_args!(
+                    "uses of keys cannot be recorded; those of up to {MAX_KEYS} keys are kept until they can be again"
+                ),
+            );
+            return;
         }
+        self.outage.success(now, |_| "uses of keys can be recorded again".to_owned());
+        let so_far = self.lost();
+        let lost = so_far.saturating_sub(mem::replace(&mut self.lock().told, so_far));
         if lost > 0 {
             log::warn!(
                 "{lost} uses of keys were lost: those of more than {MAX_KEYS} keys waited to be recorded"

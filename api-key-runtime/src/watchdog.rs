@@ -1,0 +1,253 @@
+//! Bookkeeping for blocking calls that may hang, so that another thread takes over from one that does.
+//!
+//! The owner keeps a [`Watchdog`] in the state behind its own lock, and holds that lock for every call here: to begin, to finish, and to
+//! look for calls that hang. So a call is either current or abandoned at the moment its result is applied, and never both. No call into
+//! a store happens under that lock, and no call is handed to another thread.
+
+use std::{
+    panic::{AssertUnwindSafe, catch_unwind},
+    time::Duration,
+};
+
+use crate::{StoreError, clock::MonotonicTime};
+
+/// How long a call may take, and how many calls may hang at the same time.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Limits {
+    /// A call that takes longer counts as hung.
+    pub(crate) timeout: Duration,
+    /// The timeout doubles up to this with each hung call since [`Watchdog::succeeded`]: where a new connection takes long, every thread
+    /// would be replaced before its first call completes. Equal to `timeout`, the timeout does not grow.
+    pub(crate) longest_timeout: Duration,
+    /// Calls that are abandoned; beyond that a call that hangs stays current until one of them returns.
+    pub(crate) max_abandoned: usize,
+}
+
+/// The calls of one owner that are under way. With each call the owner keeps a `T`.
+#[derive(Debug)]
+pub(crate) struct Watchdog<T> {
+    limits: Limits,
+    next: CallId,
+    running: Vec<Running<T>>,
+    abandoned: usize,
+    hung_in_a_row: u32,
+}
+
+type CallId = u64;
+
+#[derive(Debug)]
+struct Running<T> {
+    id: CallId,
+    since: MonotonicTime,
+    /// The time that the call takes where nothing is wrong.
+    expected: Duration,
+    kept: T,
+}
+
+/// A call that is under way.
+#[derive(Debug)]
+#[must_use = "a call that is never finished counts as hung"]
+pub(crate) struct CallTicket(CallId);
+
+/// A call that was abandoned.
+#[derive(Debug)]
+pub(crate) struct Hung<T> {
+    pub(crate) hung_for: Duration,
+    pub(crate) kept: T,
+}
+
+impl<T> Watchdog<T> {
+    pub(crate) fn new(limits: Limits) -> Self {
+        Self { limits, next: 0, running: Vec::new(), abandoned: 0, hung_in_a_row: 0 }
+    }
+
+    /// Registers a call that begins now. It may take `expected` in addition to the timeout.
+    pub(crate) fn begin(&mut self, now: MonotonicTime, expected: Duration, kept: T) -> CallTicket {
+        let id = self.next;
+        self.next = id.wrapping_add(1);
+        self.running.push(Running { id, since: now, expected, kept });
+        CallTicket(id)
+    }
+
+    /// Ends a call. Returns `None` if it was abandoned: then another thread has taken over, so this one ends and applies nothing.
+    #[expect(clippy::needless_pass_by_value, reason = "a call ends once")]
+    pub(crate) fn finish(&mut self, ticket: CallTicket) -> Option<T> {
+        let index = self.running.iter().position(|call| call.id == ticket.0);
+        if index.is_none() {
+            self.abandoned = self.abandoned.saturating_sub(1);
+        }
+        index.map(|index| self.running.swap_remove(index).kept)
+    }
+
+    /// Records that a call achieved what it was for, which resets the timeout.
+    pub(crate) fn succeeded(&mut self) {
+        self.hung_in_a_row = 0;
+    }
+
+    /// Abandons calls that hang, as far as the limit allows, after this started a thread in place of each.
+    ///
+    /// # Errors
+    /// The first error of starting a thread; the call stays current then.
+    pub(crate) fn replace_hung<E>(
+        &mut self,
+        now: MonotonicTime,
+        mut start_thread: impl FnMut() -> Result<(), E>,
+    ) -> (Vec<Hung<T>>, Result<(), E>) {
+        let timeout = self.timeout();
+        let mut hung = Vec::new();
+        while self.abandoned < self.limits.max_abandoned
+            && let Some(index) = self.running.iter().position(|call| call.is_over(timeout, now))
+        {
+            if let Err(error) = start_thread() {
+                return (hung, Err(error));
+            }
+            self.abandoned = self.abandoned.saturating_add(1);
+            self.hung_in_a_row = self.hung_in_a_row.saturating_add(1);
+            let call = self.running.swap_remove(index);
+            hung.push(Hung { hung_for: now.since(call.since), kept: call.kept });
+        }
+        (hung, Ok(()))
+    }
+
+    /// Returns whether no call is under way, apart from abandoned ones.
+    pub(crate) fn is_idle(&self) -> bool {
+        self.running.is_empty()
+    }
+
+    /// Returns the number of abandoned calls that have not returned.
+    pub(crate) fn abandoned(&self) -> usize {
+        self.abandoned
+    }
+
+    /// Returns how long the newest call has been under way.
+    pub(crate) fn newest(&self, now: MonotonicTime) -> Option<Duration> {
+        self.running.iter().map(|call| now.since(call.since)).min()
+    }
+
+    fn timeout(&self) -> Duration {
+        let Limits { timeout, longest_timeout, .. } = self.limits;
+        let factor = 1_u32.checked_shl(self.hung_in_a_row).unwrap_or(u32::MAX);
+        timeout.saturating_mul(factor).min(longest_timeout.max(timeout))
+    }
+}
+
+impl<T> Running<T> {
+    fn is_over(&self, timeout: Duration, now: MonotonicTime) -> bool {
+        now.since(self.since) > timeout.saturating_add(self.expected)
+    }
+}
+
+/// Calls a store. A panic in the store is an error: the thread goes on. No lock of this crate may be held.
+pub(crate) fn call_store<T>(call: impl FnOnce() -> Result<T, StoreError>) -> Result<T, StoreError> {
+    catch_unwind(AssertUnwindSafe(call))
+        .unwrap_or_else(|_| Err(StoreError::new("the store panicked")))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const TIMEOUT: Duration = Duration::from_secs(2);
+    const LIMITS: Limits =
+        Limits { timeout: TIMEOUT, longest_timeout: Duration::from_secs(8), max_abandoned: 3 };
+
+    fn at(millis: u64) -> MonotonicTime {
+        MonotonicTime::from_nanos(millis * 1_000_000)
+    }
+
+    /// Looks for hung calls, and returns what was kept with those that were abandoned.
+    fn look<T>(watchdog: &mut Watchdog<T>, millis: u64) -> Vec<T> {
+        let mut started = 0;
+        let (hung, result) = watchdog.replace_hung(at(millis), || {
+            started += 1;
+            Ok::<(), ()>(())
+        });
+        assert_eq!((started, result), (hung.len(), Ok(())), "one thread for each");
+        hung.into_iter().map(|hung| hung.kept).collect()
+    }
+
+    // E7
+    #[test]
+    fn a_call_is_abandoned_after_the_timeout_and_not_before() {
+        let mut watchdog = Watchdog::new(LIMITS);
+        let _hung = watchdog.begin(at(0), Duration::ZERO, "hung");
+        let waiting = watchdog.begin(at(0), Duration::from_secs(1), "waiting");
+        assert!(look(&mut watchdog, 2000).is_empty());
+        assert_eq!(look(&mut watchdog, 2001), ["hung"]);
+        assert!(look(&mut watchdog, 3000).is_empty());
+        assert_eq!(watchdog.finish(waiting), Some("waiting"));
+        assert!(watchdog.is_idle());
+    }
+
+    // E7
+    #[test]
+    fn an_abandoned_call_that_returns_is_told_so_once() {
+        let mut watchdog = Watchdog::new(LIMITS);
+        let late = watchdog.begin(at(0), Duration::ZERO, 1);
+        assert_eq!(look(&mut watchdog, 2001), [1]);
+        let newer = watchdog.begin(at(2001), Duration::ZERO, 2);
+        assert_eq!(watchdog.abandoned(), 1);
+        assert_eq!(watchdog.finish(late), None);
+        assert_eq!(watchdog.abandoned(), 0);
+        assert_eq!(watchdog.finish(newer), Some(2));
+    }
+
+    // F2
+    #[test]
+    fn a_call_beyond_the_limit_stays_current_until_one_returns() {
+        let mut watchdog = Watchdog::new(Limits { longest_timeout: TIMEOUT, ..LIMITS });
+        let mut tickets: Vec<_> =
+            (0..5).map(|number| watchdog.begin(at(0), Duration::ZERO, number)).collect();
+        assert_eq!(look(&mut watchdog, 3000).len(), 3);
+        assert!(look(&mut watchdog, 9000).is_empty(), "the limit is reached");
+        let finished: Vec<_> =
+            tickets.drain(..).filter_map(|ticket| watchdog.finish(ticket)).collect();
+        assert_eq!(finished.len(), 2, "those beyond the limit were still current");
+        let _hung = watchdog.begin(at(9000), Duration::ZERO, 5);
+        assert_eq!(look(&mut watchdog, 12_000), [5]);
+    }
+
+    // F2
+    #[test]
+    fn the_timeout_doubles_until_a_call_succeeds() {
+        let mut watchdog = Watchdog::new(Limits { max_abandoned: 10, ..LIMITS });
+        let mut begun = 0;
+        for timeout in [2000, 4000, 8000, 8000] {
+            let _hung = watchdog.begin(at(begun), Duration::ZERO, ());
+            assert!(look(&mut watchdog, begun + timeout).is_empty(), "{timeout}");
+            assert_eq!(look(&mut watchdog, begun + timeout + 1).len(), 1, "{timeout}");
+            begun += timeout + 1;
+        }
+        watchdog.succeeded();
+        let _hung = watchdog.begin(at(begun), Duration::ZERO, ());
+        assert_eq!(look(&mut watchdog, begun + 2001).len(), 1);
+    }
+
+    // F2
+    #[test]
+    fn a_call_stays_current_if_no_thread_can_be_started() {
+        let mut watchdog = Watchdog::new(LIMITS);
+        let ticket = watchdog.begin(at(0), Duration::ZERO, ());
+        let (hung, result) = watchdog.replace_hung(at(3000), || Err("no thread"));
+        assert!(hung.is_empty());
+        assert_eq!(result, Err("no thread"));
+        assert_eq!(watchdog.finish(ticket), Some(()));
+    }
+
+    #[test]
+    fn the_newest_call_is_the_one_that_counts() {
+        let mut watchdog = Watchdog::new(LIMITS);
+        assert_eq!(watchdog.newest(at(0)), None);
+        let _first = watchdog.begin(at(0), Duration::ZERO, ());
+        let second = watchdog.begin(at(100), Duration::ZERO, ());
+        assert_eq!(watchdog.newest(at(130)), Some(Duration::from_millis(30)));
+        assert!(watchdog.finish(second).is_some());
+        assert_eq!(watchdog.newest(at(130)), Some(Duration::from_millis(130)));
+    }
+
+    #[test]
+    fn a_panic_of_a_store_is_an_error() {
+        let error = call_store::<()>(|| panic!("a bug in a store")).unwrap_err();
+        assert_eq!(error.to_string(), "the store panicked");
+    }
+}
