@@ -1,10 +1,11 @@
-//! The thread that looks after the others: it replaces those whose call to the store hangs, and notes a store that answers nothing.
+//! The thread that looks after the others: it replaces those whose call to the store hangs, notes a store that answers nothing, and
+//! writes the summaries of rejections.
 
 use std::{
     fmt,
     sync::{Arc, Condvar, Mutex, Weak},
     thread,
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use crate::{
@@ -15,6 +16,7 @@ use crate::{
     lock::{lock, wait_timeout_while},
     log_throttle::LogThrottle,
     lookup::Lookups,
+    rejection::RejectionLog,
     usage::{Usage, Writer},
 };
 
@@ -42,6 +44,7 @@ struct Watched {
     lookups: Weak<Lookups>,
     usage: Weak<Writer>,
     circuit_breaker: Arc<CircuitBreaker>,
+    rejection_log: RejectionLog,
 }
 
 impl fmt::Debug for Supervisor {
@@ -56,12 +59,14 @@ impl Supervisor {
         lookups: &Arc<Lookups>,
         usage: Option<&Usage>,
         circuit_breaker: Arc<CircuitBreaker>,
+        rejection_log: RejectionLog,
     ) -> Result<Self, Error> {
         let watched = Watched {
             feed: Arc::downgrade(feed),
             lookups: Arc::downgrade(lookups),
             usage: usage.map_or_else(Weak::new, |usage| Arc::downgrade(usage.writer())),
             circuit_breaker,
+            rejection_log,
         };
         let ending = Arc::<Ending>::default();
         let shared = Arc::clone(&ending);
@@ -85,6 +90,7 @@ impl Ending {
         while !self.comes_within(LOOK_EVERY) {
             watched.look();
         }
+        watched.rejection_log.summarise_all();
     }
 
     fn comes_within(&self, time: Duration) -> bool {
@@ -97,6 +103,7 @@ impl Ending {
 impl Watched {
     fn look(&self) {
         self.circuit_breaker.check(MonotonicTime::now());
+        self.rejection_log.summarise(Instant::now());
         let results = [
             self.feed.upgrade().map(|feed| feed.replace_hung_thread()),
             self.lookups.upgrade().map(|lookups| lookups.replace_hung_threads()),

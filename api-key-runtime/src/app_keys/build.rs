@@ -183,7 +183,14 @@ impl AppKeysBuilder {
             Arc::clone(&circuit_breaker),
             deadline,
         )?);
-        let supervisor = Supervisor::start(&feed, &lookups, usage.as_ref(), circuit_breaker)?;
+        let rejection_log = RejectionLog::default();
+        let supervisor = Supervisor::start(
+            &feed,
+            &lookups,
+            usage.as_ref(),
+            circuit_breaker,
+            rejection_log.clone(),
+        )?;
         Ok(AppKeys {
             inner: Arc::new(Inner {
                 number: KeySetId::next(),
@@ -197,7 +204,7 @@ impl AppKeysBuilder {
                 usage,
                 responses: checked.responses,
                 trusted_proxies: checked.trusted_proxies,
-                rejection_log: RejectionLog::default(),
+                rejection_log,
                 counters: Counters::default(),
                 clock: self.clock,
                 #[cfg(feature = "_diesel")]

@@ -8,7 +8,6 @@ use std::{
         Arc, Mutex, MutexGuard,
         atomic::{AtomicBool, Ordering},
     },
-    thread,
     time::{Duration, Instant},
 };
 
@@ -38,15 +37,6 @@ struct Window {
     suppressed: usize,
 }
 
-/// What becomes of one rejection's line.
-#[derive(Debug, PartialEq, Eq)]
-enum Turn {
-    Write,
-    /// The first line too many: somebody must write the summary when the window ends.
-    SuppressAndSummarise,
-    Suppress,
-}
-
 impl RejectionLog {
     /// Logs a rejection in the words of the recipe, with its reason, the key it is about and the route's template.
     pub(crate) fn rejected(
@@ -56,10 +46,8 @@ impl RejectionLog {
         address: Option<IpAddr>,
         key: Option<&CachedKey>,
     ) {
-        match self.0.turn(reason, Instant::now()) {
-            Turn::Write => log::warn!("{}", Line::new(reason, request, address, key)),
-            Turn::SuppressAndSummarise => self.summarise_later(reason),
-            Turn::Suppress => {}
+        if self.0.has_room(reason, Instant::now()) {
+            log::warn!("{}", Line::new(reason, request, address, key));
         }
     }
 
@@ -73,17 +61,20 @@ impl RejectionLog {
         }
     }
 
-    /// From a thread of its own, at most one a second and reason: a flood may stop as suddenly as it began.
-    fn summarise_later(&self, reason: Reason) {
-        let log = self.clone();
-        let summarising = thread::Builder::new().name("app-key-log".to_owned()).spawn(move || {
-            thread::sleep(WINDOW);
-            log.0.summarise(reason);
-        });
-        if summarising.is_err() {
-            // At once then: without a summary to come, the next lines would be suppressed for good.
-            self.0.summarise(reason);
-        }
+    /// Writes the summaries of the windows that are over. The supervisor calls it several times a second.
+    pub(crate) fn summarise(&self, now: Instant) {
+        self.0.summarise(|window| window.is_over(now));
+    }
+
+    /// Writes the summaries of all windows, before the process or the set of keys ends.
+    pub(crate) fn summarise_all(&self) {
+        self.0.summarise(|_| true);
+    }
+}
+
+impl Window {
+    fn is_over(&self, now: Instant) -> bool {
+        now.saturating_duration_since(self.began) >= WINDOW
     }
 }
 
@@ -92,25 +83,29 @@ impl Shared {
         lock(&self.windows)
     }
 
-    fn turn(&self, reason: Reason, now: Instant) -> Turn {
+    /// Whether this line is written; otherwise it is counted for the summary.
+    fn has_room(&self, reason: Reason, now: Instant) -> bool {
         let mut windows = self.windows();
         let window =
             windows.entry(reason).or_insert(Window { began: now, lines: 0, suppressed: 0 });
         // A window with a summary to come is ended by that summary alone, so that nothing is counted twice or lost.
-        if window.suppressed == 0 && now.saturating_duration_since(window.began) >= WINDOW {
+        if window.suppressed == 0 && window.is_over(now) {
             *window = Window { began: now, lines: 0, suppressed: 0 };
         }
         if window.lines < LINES_PER_WINDOW {
             window.lines = window.lines.saturating_add(1);
-            return Turn::Write;
+            return true;
         }
         window.suppressed = window.suppressed.saturating_add(1);
-        if window.suppressed == 1 { Turn::SuppressAndSummarise } else { Turn::Suppress }
+        false
     }
 
-    fn summarise(&self, reason: Reason) {
-        let window = self.windows().remove(&reason);
-        if let Some(Window { suppressed, .. }) = window {
+    fn summarise(&self, is_over: impl Fn(&Window) -> bool) {
+        let over: Vec<(Reason, Window)> = self
+            .windows()
+            .extract_if(|_, window| window.suppressed > 0 && is_over(window))
+            .collect();
+        for (reason, Window { suppressed, .. }) in over {
             log::warn!(
                 "Unauthorized address trying to use API: {suppressed} more within a second ({})",
                 reason.as_str()
@@ -165,26 +160,19 @@ mod tests {
         let log = Shared::default();
         let start = Instant::now();
         for _ in 0..10 {
-            assert_eq!(log.turn(Reason::Expired, start), Turn::Write);
+            assert!(log.has_room(Reason::Expired, start));
         }
-        assert_eq!(log.turn(Reason::Expired, start), Turn::SuppressAndSummarise);
-        assert_eq!(
-            log.turn(Reason::Expired, start + WINDOW * 2),
-            Turn::Suppress,
-            "the summary is still to come"
-        );
-        assert_eq!(
-            log.turn(Reason::Unknown, start),
-            Turn::Write,
-            "another reason has lines of its own"
-        );
+        assert!(!log.has_room(Reason::Expired, start));
+        assert!(!log.has_room(Reason::Expired, start + WINDOW * 2), "the summary is still to come");
+        assert!(log.has_room(Reason::Unknown, start), "another reason has lines of its own");
         assert_eq!(log.windows()[&Reason::Expired].suppressed, 2);
-        log.summarise(Reason::Expired);
-        assert_eq!(log.turn(Reason::Expired, start + WINDOW * 2), Turn::Write);
+        log.summarise(|window| window.is_over(start + WINDOW / 2));
+        assert_eq!(log.windows()[&Reason::Expired].suppressed, 2, "the second is not over");
+        log.summarise(|window| window.is_over(start + WINDOW));
+        assert!(log.has_room(Reason::Expired, start + WINDOW * 2));
         for second in 3..20 {
-            assert_eq!(
-                log.turn(Reason::Expired, start + WINDOW * second),
-                Turn::Write,
+            assert!(
+                log.has_room(Reason::Expired, start + WINDOW * second),
                 "one a second is no flood"
             );
         }
