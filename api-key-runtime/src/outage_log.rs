@@ -2,7 +2,7 @@
 
 use std::{fmt, sync::Mutex, time::Duration};
 
-use crate::{clock::MonotonicTime, lock::lock};
+use crate::{clock::MonotonicTime, lock::lock, log};
 
 /// An outage is over when nothing has failed for this long, so that a fault that comes and goes is one outage.
 const OVER_AFTER: Duration = Duration::from_secs(1);

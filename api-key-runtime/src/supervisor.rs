@@ -14,6 +14,7 @@ use crate::{
     circuit_breaker::CircuitBreaker,
     clock::MonotonicTime,
     lock::{lock, wait_timeout_while},
+    log,
     log_throttle::LogThrottle,
     lookup::Lookups,
     rejection::RejectionLog,
