@@ -257,7 +257,7 @@ fn an_unanswered_commit_has_an_unknown_outcome() {
     };
     let error = at_the_end("PERFORM pg_terminate_backend(pg_backend_pid()); PERFORM pg_sleep(5)");
     assert!(
-        error.contains("may be there or not") && !error.contains("nothing was changed"),
+        error.contains("may or may not have been saved") && !error.contains("nothing was changed"),
         "{error}"
     );
     let error = at_the_end("RAISE check_violation");

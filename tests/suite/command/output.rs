@@ -163,7 +163,7 @@ database_test!(what_the_table_holds_reaches_a_terminal_as_text_alone, |database:
         ran.succeeded();
     }
     let shown = app_key(&database, "show 1").succeeded();
-    assert_eq!(shown.lines().count(), 16, "a name makes no line of its own: {shown}");
+    assert_eq!(shown.lines().count(), 15, "a name makes no line of its own: {shown}");
     let record = app_key(&database, "show 1 --json").json();
     assert_eq!(
         (&record["name"], &record["owner"]),
