@@ -77,7 +77,7 @@ pub(crate) fn write_details(
             ("state", record.state(now).as_str().to_owned()),
             ("disabled", moment(record.disabled_at)),
             ("revoked", moment(record.revoked_at)),
-            ("digest key", visible(record.digest_algorithm.as_str())),
+            ("digest algorithm", visible(record.digest_algorithm.as_str())),
             (
                 "last used",
                 usage.map_or_else(|| "never".to_owned(), |usage| time(usage.last_used_at)),

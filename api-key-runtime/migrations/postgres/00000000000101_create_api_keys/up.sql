@@ -21,7 +21,7 @@ CREATE TABLE api_keys (
         UNIQUE (digest),
     CONSTRAINT api_keys_digest_is_32_bytes
         CHECK (octet_length(digest) = 32),
-    CONSTRAINT api_keys_digest_key_is_sha256_or_hmac
+    CONSTRAINT api_keys_digest_algorithm_is_sha256_or_hmac
         CHECK (digest_algorithm ~ '^(sha256|hmac-sha256:[0-9a-f]{16})$'),
     CONSTRAINT api_keys_hint_is_short_ascii
         CHECK (hint ~ '^[ -~]{0,40}$'),
@@ -77,7 +77,7 @@ CREATE TABLE api_key_meta (
         CHECK (id = 1),
     CONSTRAINT api_key_meta_versions_are_in_order
         CHECK (compatible_from BETWEEN 1 AND schema_version),
-    CONSTRAINT api_key_meta_digest_key_is_sha256_or_hmac
+    CONSTRAINT api_key_meta_digest_algorithm_is_sha256_or_hmac
         CHECK (digest_algorithm ~ '^(sha256|hmac-sha256:[0-9a-f]{16})$')
 );
 

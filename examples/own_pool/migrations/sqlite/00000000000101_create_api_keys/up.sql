@@ -23,7 +23,7 @@ CREATE TABLE api_keys (
         UNIQUE (digest),
     CONSTRAINT api_keys_digest_is_32_bytes
         CHECK (typeof(digest) = 'blob' AND length(digest) = 32),
-    CONSTRAINT api_keys_digest_key_is_sha256_or_hmac
+    CONSTRAINT api_keys_digest_algorithm_is_sha256_or_hmac
         CHECK (typeof(digest_algorithm) = 'text'
             AND instr(digest_algorithm, char(0)) = 0
             AND (digest_algorithm = 'sha256'
@@ -136,7 +136,7 @@ CREATE TABLE api_key_meta (
             AND typeof(compatible_from) = 'integer'
             AND schema_version <= 2147483647
             AND compatible_from BETWEEN 1 AND schema_version),
-    CONSTRAINT api_key_meta_digest_key_is_sha256_or_hmac
+    CONSTRAINT api_key_meta_digest_algorithm_is_sha256_or_hmac
         CHECK (digest_algorithm IS NULL OR typeof(digest_algorithm) = 'text'
             AND instr(digest_algorithm, char(0)) = 0
             AND (digest_algorithm = 'sha256'
