@@ -3,7 +3,9 @@
 use super::AppKeysBuilder;
 #[cfg(feature = "_diesel")]
 use super::builder::StoreSetting;
-use crate::{Error, key::Secret};
+use crate::Error;
+#[cfg(feature = "_diesel")]
+use crate::key::Secret;
 
 /// The word that stands for the peers of a Unix socket, which have no address.
 const UNIX_SOCKET: &str = "unix";
@@ -143,7 +145,7 @@ mod tests {
         );
         assert_eq!(builder.prefix.as_deref(), Some("shop_"));
         assert!(builder.trusted_proxies.is_empty());
-        assert_eq!(builder.pepper.as_ref().map(Secret::as_str), Some(""));
+        assert_eq!(builder.pepper.as_ref().map(crate::key::Secret::as_str), Some(""));
     }
 
     #[test]
