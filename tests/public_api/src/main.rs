@@ -1,4 +1,4 @@
-//! Compares the public API of `api-key-runtime` with `api-key-runtime/public-api.txt`, so that no change of it goes unnoticed.
+//! Compares the public API of `api-key-runtime` with `tests/public_api/public-api.txt`, so that no change of it goes unnoticed.
 //!
 //! ```sh
 //! cargo run --package api-key-public-api            # compares
@@ -14,7 +14,7 @@ use std::{
     process::{Command, ExitCode},
 };
 
-const LIST: &str = "api-key-runtime/public-api.txt";
+const LIST: &str = "tests/public_api/public-api.txt";
 const RENEW: &str = "cargo run --package api-key-public-api -- --write";
 /// Everything that docs.rs shows.
 const FEATURES: &str = "postgres-bundled,route-audit,serde,sqlite-bundled,test-util";
