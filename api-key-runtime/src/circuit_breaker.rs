@@ -16,7 +16,7 @@ const TRY_EVERY: Duration = Duration::from_millis(20);
 #[derive(Debug)]
 pub(crate) struct CircuitBreaker {
     /// How long the store may leave every call unanswered until it counts as away.
-    patience: Duration,
+    silence_timeout: Duration,
     /// What takes longer is answered too late for whoever asked.
     deadline: Duration,
     state: Mutex<State>,
@@ -58,11 +58,11 @@ pub(crate) enum Attempt {
 pub(crate) struct Call(CallId);
 
 impl CircuitBreaker {
-    /// The patience is less than the deadline, so that those who come later are refused at once, and by default no more than it takes
+    /// The silence timeout is less than the deadline, so that those who come later are refused at once, and by default no more than it takes
     /// until nothing cached is believed any longer.
     pub(crate) fn new(deadline: Duration) -> Self {
         Self {
-            patience: deadline.saturating_mul(5) / 8,
+            silence_timeout: deadline.saturating_mul(5) / 8,
             deadline,
             state: Mutex::default(),
             outage: OutageLog::new("the key store"),
@@ -126,14 +126,14 @@ impl CircuitBreaker {
 
     /// Whether the store has left every call unanswered for too long.
     pub(crate) fn is_away(&self, now: MonotonicTime) -> bool {
-        self.state().unanswered_for(now) > self.patience
+        self.state().unanswered_for(now) > self.silence_timeout
     }
 
     /// Whether who asks now waits in vain, most likely: the store is silent, and somebody else is trying whether it still is. A connection
     /// that gives up for now, and is made anew, ends no silence: only an answer in time does.
     pub(crate) fn should_fail_fast(&self, now: MonotonicTime) -> bool {
         let mut state = self.state();
-        state.note_silence(self.patience, now);
+        state.note_silence(self.silence_timeout, now);
         // Silence towards the feed alone may be that of its connection: look-ups find out.
         let is_tried = state.is_tried();
         let Some(silence) = &mut state.silence else {
@@ -163,7 +163,7 @@ impl CircuitBreaker {
     /// Notes a store that leaves everything unanswered, which no call will say.
     pub(crate) fn check(&self, now: MonotonicTime) {
         let silent_for = self.state().unanswered_for(now);
-        if silent_for > self.patience && self.outage.begins(now) {
+        if silent_for > self.silence_timeout && self.outage.begins(now) {
             log::error!(
                 "the key store has not answered for {} ms; callers whose keys are not known get 503 until it does",
                 silent_for.as_millis()
@@ -188,13 +188,13 @@ impl State {
     }
 
     /// Silence that has not shown for as long as it took to be noticed may be over, and nobody has asked since.
-    fn note_silence(&mut self, patience: Duration, now: MonotonicTime) {
-        if self.unanswered_for(now) > patience {
+    fn note_silence(&mut self, silence_timeout: Duration, now: MonotonicTime) {
+        if self.unanswered_for(now) > silence_timeout {
             let silence =
                 self.silence.get_or_insert(Silence { seen: now, tried: MonotonicTime::START });
             silence.seen = now;
         }
-        self.silence.take_if(|silence| now.since(silence.seen) > patience);
+        self.silence.take_if(|silence| now.since(silence.seen) > silence_timeout);
     }
 }
 
@@ -202,7 +202,7 @@ impl State {
 mod tests {
     use super::*;
 
-    /// Of it 600 ms are the patience.
+    /// Of it 600 ms are the silence timeout.
     const DEADLINE: Duration = Duration::from_millis(960);
 
     fn at(millis: u64) -> MonotonicTime {

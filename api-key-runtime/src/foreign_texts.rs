@@ -4,12 +4,12 @@
 
 /// The text of r2d2's only error. The reason why the pool could not connect may follow.
 #[cfg(feature = "_diesel")]
-pub(crate) const POOL_TIMEOUT: &str = "timed out waiting for connection";
+pub(crate) const POOL_TIMED_OUT: &str = "timed out waiting for connection";
 
 /// Returns the reason that may follow in r2d2's error.
 #[cfg(feature = "_diesel")]
 pub(crate) fn reason_of_pool_error(message: &str) -> &str {
-    message.trim_start_matches(POOL_TIMEOUT).trim_start_matches(": ")
+    message.trim_start_matches(POOL_TIMED_OUT).trim_start_matches(": ")
 }
 
 /// Returns whether SQLite failed because another connection has locked the file. Diesel has no code for it.
@@ -98,11 +98,11 @@ mod tests {
         let message = exhausted.get().err().unwrap().to_string();
         assert_eq!(
             (message.as_str(), super::reason_of_pool_error(&message)),
-            (super::POOL_TIMEOUT, "")
+            (super::POOL_TIMED_OUT, "")
         );
         drop(held);
         let message = pool("/nowhere/keys.db").get().err().unwrap().to_string();
-        assert!(message.starts_with(super::POOL_TIMEOUT), "{message}");
+        assert!(message.starts_with(super::POOL_TIMED_OUT), "{message}");
         let reason = super::reason_of_pool_error(&message);
         assert!(reason.to_lowercase().starts_with("unable to open"), "{message}");
     }

@@ -23,7 +23,7 @@ const MIGRATION_LOCK: &str = "SELECT pg_advisory_xact_lock(20260101)";
 
 const CONNECTIONS: u32 = 4;
 /// How long a request waits for a connection.
-const PATIENCE: Duration = Duration::from_secs(2);
+const POOL_TIMEOUT: Duration = Duration::from_secs(2);
 
 pub(crate) struct Database(Pool<Place>);
 
@@ -34,7 +34,7 @@ impl Database {
         migrate(&mut place.connect()?)
             .map_err(|source| format!("the migrations of the cakes did not run: {source}"))?;
         let pool =
-            Pool::builder().max_size(CONNECTIONS).connection_timeout(PATIENCE).build(place)?;
+            Pool::builder().max_size(CONNECTIONS).connection_timeout(POOL_TIMEOUT).build(place)?;
         Ok(Self(pool))
     }
 

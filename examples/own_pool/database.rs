@@ -24,7 +24,7 @@ const SQLITE_MIGRATIONS: EmbeddedMigrations = embed_migrations!("own_pool/migrat
 
 const CONNECTIONS: u32 = 4;
 /// r2d2 waits for half a minute, and so would a key that cannot be looked up meanwhile.
-const PATIENCE: Duration = Duration::from_secs(1);
+const POOL_TIMEOUT: Duration = Duration::from_secs(1);
 
 pub(crate) type Failure = Box<dyn Error + Send + Sync>;
 
@@ -39,14 +39,14 @@ impl Database {
         if url.starts_with("postgres") {
             let pool = Pool::builder()
                 .max_size(CONNECTIONS)
-                .connection_timeout(PATIENCE)
+                .connection_timeout(POOL_TIMEOUT)
                 .build(ConnectionManager::<PgConnection>::new(url))?;
             pool.get()?.run_pending_migrations(POSTGRES_MIGRATIONS)?;
             Ok(Self::Postgres(pool))
         } else {
             let pool = Pool::builder()
                 .max_size(CONNECTIONS)
-                .connection_timeout(PATIENCE)
+                .connection_timeout(POOL_TIMEOUT)
                 .connection_customizer(Box::new(Settings))
                 .build(ConnectionManager::<SqliteConnection>::new(url))?;
             pool.get()?.run_pending_migrations(SQLITE_MIGRATIONS)?;

@@ -34,7 +34,7 @@ const REVOCATIONS: usize = 250;
 /// Uses of a key before it is revoked, and after it was refused.
 const USES: usize = 20;
 /// How long it may take before the bench fails.
-const PATIENCE: Duration = Duration::from_secs(10);
+const REVOCATION_TIMEOUT: Duration = Duration::from_secs(10);
 
 #[get("/guarded")]
 #[require_app_key]
@@ -116,7 +116,7 @@ fn until_refused(client: &mut Client, request: &[u8], accepted: &AtomicUsize) ->
     let began = Instant::now();
     while client.status(request) == 200 {
         accepted.fetch_add(1, Ordering::Relaxed);
-        assert!(began.elapsed() < PATIENCE, "a revoked key is still accepted");
+        assert!(began.elapsed() < REVOCATION_TIMEOUT, "a revoked key is still accepted");
     }
     let refused = Instant::now();
     assert!(accepted.load(Ordering::Relaxed) >= USES, "a good key was refused");

@@ -15,7 +15,7 @@ use diesel::{
 };
 
 use crate::support::{
-    Database, LONG_DEADLINE, PATIENCE, Server, database_test, http, log, refused_in_time,
+    Database, LONG_DEADLINE, Server, TEST_TIMEOUT, database_test, http, log, refused_in_time,
     wait_until,
 };
 
@@ -28,16 +28,16 @@ enum AnyPool {
 impl AnyPool {
     /// A pool of this many connections, as an application makes it.
     fn new(database: &Database, size: u32) -> Self {
-        Self::with_patience(database, size, PATIENCE)
+        Self::with_timeout(database, size, TEST_TIMEOUT)
     }
 
-    fn with_patience(database: &Database, size: u32, patience: Duration) -> Self {
+    fn with_timeout(database: &Database, size: u32, timeout: Duration) -> Self {
         let url = database.url();
         if database.is_postgres() {
-            let builder = Pool::builder().max_size(size).connection_timeout(patience);
+            let builder = Pool::builder().max_size(size).connection_timeout(timeout);
             Self::Postgres(builder.build(ConnectionManager::new(url)).unwrap())
         } else {
-            let builder = Pool::builder().max_size(size).connection_timeout(patience);
+            let builder = Pool::builder().max_size(size).connection_timeout(timeout);
             Self::Sqlite(builder.build(ConnectionManager::new(url)).unwrap())
         }
     }
@@ -84,7 +84,7 @@ database_test!(a_pool_of_one_serves_the_application_and_lookups, |database: Data
             .unwrap();
         AnyPool::new(&database, 1)
     };
-    let builder = pool.builder().lookup_timeout(PATIENCE);
+    let builder = pool.builder().lookup_timeout(TEST_TIMEOUT);
     let server = Server::start(builder.build().unwrap(), routes);
     let keys: Vec<(String, i64)> = (0..20).map(|_| database.issue("0.0.0.0")).collect();
     thread::scope(|scope| {
@@ -174,16 +174,16 @@ fn dead_pooled_connections_reject_no_request() {
 // F4
 database_test!(start_up_warns_of_a_pool_timeout_above_the_lookup_timeout, |database: Database| {
     database.migrate();
-    let patience = if database.is_postgres() {
+    let timeout = if database.is_postgres() {
         Duration::from_millis(7001)
     } else {
         Duration::from_millis(7002)
     };
     log::install();
-    AnyPool::with_patience(&database, 1, Duration::from_secs(1)).builder().build().unwrap();
-    let warnings = || log::lines_with(&format!("pool is {patience:?}"));
+    AnyPool::with_timeout(&database, 1, Duration::from_secs(1)).builder().build().unwrap();
+    let warnings = || log::lines_with(&format!("pool is {timeout:?}"));
     assert!(warnings().is_empty());
-    AnyPool::with_patience(&database, 1, patience).builder().build().unwrap();
+    AnyPool::with_timeout(&database, 1, timeout).builder().build().unwrap();
     assert_eq!(warnings().len(), 1, "{:?}", warnings());
 });
 
@@ -305,7 +305,7 @@ fn a_listen_url_beside_a_pool_delivers_changes_at_once() {
     for builder in [pool, pooler] {
         let keys = builder
             .listen_url(database.url())
-            .max_staleness(PATIENCE)
+            .max_staleness(TEST_TIMEOUT)
             .lookup_timeout(LONG_DEADLINE)
             .build()
             .unwrap();

@@ -9,7 +9,7 @@ use api_key_runtime::{
 use chrono::{DateTime, Utc};
 
 use crate::{
-    support::{Database, PATIENCE, database_test, hex},
+    support::{Database, TEST_TIMEOUT, database_test, hex},
     tables::role_with_the_documented_grants,
 };
 
@@ -189,7 +189,7 @@ fn a_revocation_waits_for_no_transaction_of_another_key() {
     let (sender, receiver) = mpsc::channel();
     thread::spawn(move || sender.send(admin.revoke(id).map(|record| record.revoked_at)));
     let revoked = receiver
-        .recv_timeout(PATIENCE)
+        .recv_timeout(TEST_TIMEOUT)
         .expect("the revocation waits for another key's transaction");
     assert!(revoked.unwrap().is_some());
     open.batch_execute("ROLLBACK").unwrap();

@@ -11,7 +11,7 @@ use std::{
 use actix_web::{FromRequest, HttpRequest, HttpResponse, dev::Payload, get, post, web};
 use api_key_runtime::require_app_key;
 
-use crate::support::{Database, PATIENCE, Server, fixtures, http};
+use crate::support::{Database, Server, TEST_TIMEOUT, fixtures, http};
 
 static CONSTRUCTED: AtomicUsize = AtomicUsize::new(0);
 static POLLED: AtomicUsize = AtomicUsize::new(0);
@@ -88,7 +88,7 @@ fn status(server: &Server, bytes: &[&[u8]]) -> u16 {
         client.send(part);
     }
     let status = client.read(false).expect("closed without an answer").status;
-    assert!(started.elapsed() < PATIENCE, "not promptly");
+    assert!(started.elapsed() < TEST_TIMEOUT, "not promptly");
     status
 }
 

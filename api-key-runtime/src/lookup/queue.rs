@@ -398,9 +398,9 @@ mod tests {
             drop(push(&mut queue, 0, Priority::Known).unwrap());
         }
         assert!(queue.lookups[&0].waiters.capacity() < 16);
-        let patient: Vec<_> =
+        let too_many: Vec<_> =
             (0..).map_while(|_| push(&mut queue, 0, Priority::Known).ok()).collect();
-        assert!(patient.len() <= MAX_WAITING);
+        assert!(too_many.len() <= MAX_WAITING);
         drop(kept);
     }
 }

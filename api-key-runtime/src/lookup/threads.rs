@@ -25,7 +25,7 @@ pub(super) struct Threads {
     pub(super) batches: Watchdog<Call>,
     pub(super) started: usize,
     /// Threads that wait, and will look into the queue by themselves soon.
-    patient: usize,
+    waiting: usize,
 }
 
 impl Threads {
@@ -33,12 +33,12 @@ impl Threads {
     pub(super) fn new(lookup_timeout: Duration) -> Self {
         let timeout = lookup_timeout.max(MIN_BATCH_TIMEOUT);
         let limits = Limits { timeout, longest_timeout: timeout, max_abandoned: MAX_ABANDONED };
-        Self { batches: Watchdog::new(limits), started: 0, patient: 0 }
+        Self { batches: Watchdog::new(limits), started: 0, waiting: 0 }
     }
 
     /// Whether what was queued just now will be seen without waking a thread.
     pub(super) fn has_waiting_thread(&self) -> bool {
-        self.patient > 0 && !self.batches.is_idle()
+        self.waiting > 0 && !self.batches.is_idle()
     }
 }
 
@@ -79,10 +79,10 @@ impl Shared {
             if let Some(busy_for) = state.threads.batches.newest(now)
                 && busy_for < SPARE_AFTER
             {
-                state.threads.patient = state.threads.patient.saturating_add(1);
+                state.threads.waiting = state.threads.waiting.saturating_add(1);
                 let left = SPARE_AFTER.saturating_sub(busy_for);
                 state = wait_timeout(&self.wake, state, left);
-                state.threads.patient = state.threads.patient.saturating_sub(1);
+                state.threads.waiting = state.threads.waiting.saturating_sub(1);
                 continue;
             }
             let batch = state.queue.take_batch(now);

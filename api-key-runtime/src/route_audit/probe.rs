@@ -21,7 +21,7 @@ use super::paths::UNMATCHED;
 use crate::{app_key::Anonymous, foreign_texts::is_app_entry, rejection::Mark};
 
 /// A handler that has not begun to answer by then is taken for one that runs.
-const PATIENCE: Duration = Duration::from_secs(10);
+const CALL_TIMEOUT: Duration = Duration::from_secs(10);
 
 type Answering = Pin<Box<dyn Future<Output = Answer>>>;
 
@@ -59,7 +59,7 @@ impl Prober {
             call: Box::new(move |request| {
                 let app = Rc::clone(&app);
                 Box::pin(async move {
-                    match timeout(PATIENCE, try_call_service(&*app, request)).await {
+                    match timeout(CALL_TIMEOUT, try_call_service(&*app, request)).await {
                         Ok(Ok(response)) => Answer::of(&response),
                         Ok(Err(error)) => Answer::of_error(error.as_response_error().status_code()),
                         Err(_) => Answer::silent(),
@@ -125,7 +125,7 @@ impl fmt::Display for Open {
             None => write!(
                 formatter,
                 "did not answer a caller without a key within {} s",
-                PATIENCE.as_secs()
+                CALL_TIMEOUT.as_secs()
             ),
         }
     }

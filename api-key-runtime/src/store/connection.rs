@@ -11,7 +11,7 @@ use diesel::SqliteConnection;
 
 use super::{
     Database, FromPrimary, SchemaVersion, TransactionError,
-    pool::{PATIENCE, Pooled},
+    pool::{POOL_TIMEOUT, Pooled},
 };
 use crate::{Error, KeyDigest, KeyRecord, KeyUsage, ListKeys};
 
@@ -158,9 +158,9 @@ pub(super) fn open_or(database: &Database, missing: Missing) -> Result<Connectio
         #[cfg(feature = "sqlite")]
         Database::Sqlite(path) => Box::new(super::sqlite::connect(database, path, missing)?),
         #[cfg(feature = "postgres")]
-        Database::PostgresPool(pool) => Box::new(pool.get(pool.patience())?),
+        Database::PostgresPool(pool) => Box::new(pool.get(pool.timeout())?),
         #[cfg(feature = "sqlite")]
-        Database::SqlitePool(pool) => Box::new(pool.get(pool.patience())?),
+        Database::SqlitePool(pool) => Box::new(pool.get(pool.timeout())?),
     })
 }
 
@@ -168,9 +168,9 @@ pub(super) fn open_or(database: &Database, missing: Missing) -> Result<Connectio
 pub(super) fn open_soon(database: &Database) -> Result<Connection, Error> {
     Ok(match database {
         #[cfg(feature = "postgres")]
-        Database::PostgresPool(pool) => Box::new(pool.get(PATIENCE)?),
+        Database::PostgresPool(pool) => Box::new(pool.get(POOL_TIMEOUT)?),
         #[cfg(feature = "sqlite")]
-        Database::SqlitePool(pool) => Box::new(pool.get(PATIENCE)?),
+        Database::SqlitePool(pool) => Box::new(pool.get(POOL_TIMEOUT)?),
         database => open(database)?,
     })
 }

@@ -7,14 +7,14 @@ use diesel::r2d2::{ConnectionManager, Pool, PooledConnection, R2D2Connection};
 use super::connection::{Held, Queries};
 use crate::{
     Error,
-    foreign_texts::{POOL_TIMEOUT, reason_of_pool_error},
+    foreign_texts::{POOL_TIMED_OUT, reason_of_pool_error},
     log,
 };
 
 pub(crate) type Pooled<C> = PooledConnection<ConnectionManager<C>>;
 
 /// How long a look-up or a read of the changes waits for a connection.
-pub(super) const PATIENCE: Duration = Duration::from_secs(1);
+pub(super) const POOL_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// Of a pool's connection: its tables were checked.
 struct Checked;
@@ -39,14 +39,16 @@ impl<C: Queries + R2D2Connection> Held for Pooled<C> {
 
 pub(super) fn get<C: R2D2Connection + Send + 'static>(
     pool: &Pool<ConnectionManager<C>>,
-    patience: Duration,
+    timeout: Duration,
 ) -> Result<Pooled<C>, Error> {
-    pool.get_timeout(patience).map_err(|error| {
+    pool.get_timeout(timeout).map_err(|error| {
         let message = error.to_string();
         let reason = if is_harmless(reason_of_pool_error(&message)) {
             message
         } else {
-            format!("{POOL_TIMEOUT} (the reason may quote the password of its URL and is left out)")
+            format!(
+                "{POOL_TIMED_OUT} (the reason may quote the password of its URL and is left out)"
+            )
         };
         Error::database("the application's pool gave no connection", reason)
     })
@@ -60,13 +62,13 @@ fn is_harmless(reason: &str) -> bool {
     is_harmless || reason.is_empty()
 }
 
-pub(super) fn warn_of_patience<C: R2D2Connection + Send + 'static>(
+pub(super) fn warn_of_long_timeout<C: R2D2Connection + Send + 'static>(
     pool: &Pool<ConnectionManager<C>>,
 ) {
-    let patience = pool.connection_timeout();
-    if patience > PATIENCE {
+    let timeout = pool.connection_timeout();
+    if timeout > POOL_TIMEOUT {
         log::warn!(
-            "the connection_timeout of the application's pool is {patience:?}: after the database was away, the pool takes up to half of that to \
+            "the connection_timeout of the application's pool is {timeout:?}: after the database was away, the pool takes up to half of that to \
              try again, and keys cannot be looked up until then. One second or less is advised, or database_url in place of the pool"
         );
     }

@@ -32,7 +32,7 @@ const MIN_INTERVAL: Duration = Duration::from_millis(1);
 /// How long a write may take until another thread takes over: longer than a live database takes.
 const WRITE_TIMEOUT: Duration = Duration::from_secs(30);
 /// How long dropping waits for the last uses to be written.
-const PATIENCE_AT_DROP: Duration = Duration::from_secs(2);
+const DROP_TIMEOUT: Duration = Duration::from_secs(2);
 /// How long a flush that failed waits before it tries again.
 const RETRY_AFTER: Duration = Duration::from_millis(100);
 
@@ -94,7 +94,7 @@ impl Usage {
 impl Drop for Usage {
     fn drop(&mut self) {
         // Tried once: a database that is away is no reason to hold up whoever lets go of the keys.
-        let end = self.writer.flush(PATIENCE_AT_DROP, true);
+        let end = self.writer.flush(DROP_TIMEOUT, true);
         if end != Flush::Clean {
             log::warn!("the last uses of keys could not be recorded");
         }

@@ -13,7 +13,7 @@ use crate::{AllowedIps, KeyDigest, KeyRecord, StoreError};
 
 /// Never comes by itself within a test.
 const LONG: Duration = Duration::from_secs(3600);
-const PATIENCE: Duration = Duration::from_secs(20);
+const TEST_TIMEOUT: Duration = Duration::from_secs(20);
 
 /// Whether a write of these uses fails.
 type Fault = fn(&[KeyUsage]) -> bool;
@@ -122,7 +122,7 @@ fn key(id: i64) -> Arc<CachedKey> {
 fn until(done: impl Fn() -> bool) {
     let began = Instant::now();
     while !done() {
-        assert!(began.elapsed() < PATIENCE, "it did not happen");
+        assert!(began.elapsed() < TEST_TIMEOUT, "it did not happen");
         thread::sleep(Duration::from_millis(1));
     }
 }
@@ -143,7 +143,7 @@ fn a_flush_writes_each_key_once_with_its_last_use() {
     }
     drop(keys);
     thread::sleep(Duration::from_millis(400));
-    assert!(usage.flush(PATIENCE));
+    assert!(usage.flush(TEST_TIMEOUT));
     let batches = store.batches.lock().unwrap();
     let [batch] = batches.as_slice() else { panic!("not one batch: {batches:?}") };
     let written: Vec<_> = batch.iter().map(|uses| (uses.key_id, uses.count)).collect();
@@ -185,7 +185,7 @@ fn usage_that_cannot_be_written_is_kept_and_retried() {
     usage.note(&key, MonotonicTime::now(), None);
     assert!(!usage.flush(Duration::from_millis(250)), "tried, and again");
     store.fail(None);
-    assert!(usage.flush(PATIENCE));
+    assert!(usage.flush(TEST_TIMEOUT));
     let recorded = store.recorded();
     assert_eq!((recorded[&1].count, recorded[&1].last_used_ip), (4, None));
 }
@@ -210,7 +210,7 @@ fn a_failed_batch_stops_no_other_but_a_second_one_does() {
     note_all();
     assert!(!usage.flush(Duration::from_millis(100)));
     store.fail(None);
-    assert!(usage.flush(PATIENCE));
+    assert!(usage.flush(TEST_TIMEOUT));
     let recorded = store.recorded();
     assert_eq!(recorded.len(), 2000);
     assert!(recorded.values().all(|uses| uses.count == 2));
@@ -247,10 +247,10 @@ fn usage_memory_is_bounded_while_the_store_hangs() {
     assert_eq!(Arc::strong_count(&late), 1, "it is not held");
     assert_eq!(usage.lost(), 3);
     store.let_go();
-    assert!(usage.flush(PATIENCE));
+    assert!(usage.flush(TEST_TIMEOUT));
     assert_eq!(store.count(), u64::try_from(most).unwrap() + 1);
     usage.note(&late, MonotonicTime::now(), HERE);
-    assert!(usage.flush(PATIENCE));
+    assert!(usage.flush(TEST_TIMEOUT));
     assert_eq!(store.recorded()[&late.id].count, 1, "there is room again");
     assert_eq!(usage.lost(), 3, "what was lost stays so");
 }
@@ -269,7 +269,7 @@ fn a_stuck_write_is_neither_lost_nor_repeated() {
     // Four are stuck; the uses of the others are kept until one of them returns.
     assert_eq!(store.count(), 0);
     store.let_go();
-    assert!(usage.flush(PATIENCE));
+    assert!(usage.flush(TEST_TIMEOUT));
     assert_eq!(store.count(), 6);
 
     store.hang();
@@ -283,7 +283,7 @@ fn a_stuck_write_is_neither_lost_nor_repeated() {
     });
     assert_eq!(store.recorded()[&1].count, 6);
     store.let_go();
-    assert!(usage.flush(PATIENCE));
+    assert!(usage.flush(TEST_TIMEOUT));
     assert_eq!(store.recorded()[&1].count, 7);
 }
 
@@ -296,9 +296,9 @@ fn a_failed_flush_is_reported_while_the_next_one_writes() {
     let hanging = |yet: u32| until(|| store.hanging.lock().unwrap().0 == yet);
     usage.note(&key(1), MonotonicTime::now(), HERE);
     thread::scope(|scope| {
-        let first = scope.spawn(|| usage.writer.flush(PATIENCE, false));
+        let first = scope.spawn(|| usage.writer.flush(TEST_TIMEOUT, false));
         hanging(1);
-        let second = scope.spawn(|| usage.writer.flush(PATIENCE, false));
+        let second = scope.spawn(|| usage.writer.flush(TEST_TIMEOUT, false));
         until(|| usage.writer.asked() == 2);
         store.hanging.lock().unwrap().1 += 1;
         store.let_go.notify_all();
@@ -308,7 +308,7 @@ fn a_failed_flush_is_reported_while_the_next_one_writes() {
         assert_eq!(second.join().unwrap(), Flush::Failed);
     });
     store.fail(None);
-    assert!(usage.flush(PATIENCE));
+    assert!(usage.flush(TEST_TIMEOUT));
     assert_eq!(store.count(), 1);
 }
 
@@ -331,7 +331,7 @@ fn dropping_does_not_wait_for_a_hanging_store() {
     usage.note(&key(1), MonotonicTime::now(), HERE);
     let began = Instant::now();
     drop(usage);
-    assert!(began.elapsed() < PATIENCE_AT_DROP, "{:?}", began.elapsed());
+    assert!(began.elapsed() < DROP_TIMEOUT, "{:?}", began.elapsed());
 
     let (store, usage) = start(LONG, LONG);
     store.hang();
@@ -358,7 +358,7 @@ fn of_many_threads_that_use_many_keys_every_use_is_written_once() {
             });
         }
     });
-    assert!(usage.flush(PATIENCE));
+    assert!(usage.flush(TEST_TIMEOUT));
     let recorded = store.recorded();
     assert_eq!(recorded.len(), 50);
     assert!(recorded.values().all(|uses| uses.count == 4 * 400), "{recorded:?}");

@@ -25,7 +25,7 @@ type Manager = ConnectionManager<SqliteConnection>;
 
 const CONNECTIONS: u32 = 4;
 /// Less than the second after which a caller is answered 503.
-const PATIENCE: Duration = Duration::from_millis(500);
+const POOL_TIMEOUT: Duration = Duration::from_millis(500);
 
 /// The tokens of our partners. Clones share the connections.
 #[derive(Clone)]
@@ -39,7 +39,7 @@ impl PartnerTokens {
     pub fn open(path: &str) -> Result<Self, StoreError> {
         let pool = Pool::builder()
             .max_size(CONNECTIONS)
-            .connection_timeout(PATIENCE)
+            .connection_timeout(POOL_TIMEOUT)
             .build(Manager::new(path))
             .map_err(StoreError::new)?;
         let tokens = Self(pool);

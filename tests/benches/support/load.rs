@@ -11,7 +11,7 @@ use std::{
 use mio::{Events, Interest, Poll, Token, net::TcpStream};
 
 /// How long an answer may take before the bench fails.
-const PATIENCE: Duration = Duration::from_secs(20);
+const RESPONSE_TIMEOUT: Duration = Duration::from_secs(20);
 /// More than any answer here is long.
 const MAX_ANSWER: usize = 4096;
 
@@ -68,8 +68,8 @@ impl Load {
             }
         }
         while busy > 0 {
-            self.poll.poll(&mut events, Some(PATIENCE)).unwrap();
-            assert!(!events.is_empty(), "no answer within {PATIENCE:?}");
+            self.poll.poll(&mut events, Some(RESPONSE_TIMEOUT)).unwrap();
+            assert!(!events.is_empty(), "no answer within {RESPONSE_TIMEOUT:?}");
             for event in &events {
                 let connection = &mut self.connections[event.token().0];
                 let Some(status) = connection.receive() else {
@@ -103,7 +103,7 @@ pub(crate) struct Client(Connection<std::net::TcpStream>);
 impl Client {
     pub(crate) fn connect(address: SocketAddr) -> Self {
         let stream = connect(address);
-        stream.set_read_timeout(Some(PATIENCE)).unwrap();
+        stream.set_read_timeout(Some(RESPONSE_TIMEOUT)).unwrap();
         Self(Connection::new(stream))
     }
 

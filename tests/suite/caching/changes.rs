@@ -6,7 +6,7 @@ use api_key_runtime::NewKey;
 
 use super::{routes, status};
 use crate::support::{
-    Database, PATIENCE, Server, database_test, http, refused_in_time, wait_until,
+    Database, Server, TEST_TIMEOUT, database_test, http, refused_in_time, wait_until,
 };
 
 // E1
@@ -51,7 +51,7 @@ database_test!(what_another_process_changes_reaches_this_one, |database: Databas
 database_test!(a_change_by_another_process_wakes_this_one, |database: Database| {
     // It reads changes each second if nothing wakes it; each is made right after the one before was seen.
     const WOKEN: Duration = Duration::from_millis(500);
-    let builder = database.migrate().builder().max_staleness(PATIENCE);
+    let builder = database.migrate().builder().max_staleness(TEST_TIMEOUT);
     let server = Server::start(builder.build().unwrap(), routes);
     let other = database.keys();
     let admin = other.admin().unwrap();

@@ -10,7 +10,7 @@ use chrono::TimeDelta;
 
 use super::{routes, status};
 use crate::support::{
-    Database, FakeStore, PATIENCE, Server, database_test, fixtures::moment, http, wait_until,
+    Database, FakeStore, Server, TEST_TIMEOUT, database_test, fixtures::moment, http, wait_until,
 };
 
 // E7
@@ -40,7 +40,7 @@ database_test!(a_used_key_stays_cached_beyond_the_bound_without_queries, |databa
             break;
         }
         println!("the changes were read {gap:?} apart: once more");
-        assert!(began.elapsed() < PATIENCE, "the changes are not read");
+        assert!(began.elapsed() < TEST_TIMEOUT, "the changes are not read");
     }
 });
 
@@ -89,7 +89,7 @@ database_test!(clock_steps_revive_no_key_and_forget_none, |database: Database| {
         .builder()
         .clock(clock.clone())
         .store(store.clone())
-        .max_staleness(PATIENCE)
+        .max_staleness(TEST_TIMEOUT)
         .build()
         .unwrap();
     let server = Server::start(keys.clone(), routes);

@@ -6,8 +6,8 @@ use api_key_runtime::{AppKeys, DieselStore};
 
 use super::{routes, status};
 use crate::support::{
-    CountedServer, Database, FakeStore, PATIENCE, Server, allow_open_files, database_test, http,
-    wait_until,
+    CountedServer, Database, FakeStore, Server, TEST_TIMEOUT, allow_open_files, database_test,
+    http, wait_until,
 };
 
 /// Keeps back what look-ups have read while it is held.
@@ -93,7 +93,7 @@ database_test!(a_thousand_first_requests_of_a_key_are_one_query, |database: Data
     let store = FakeStore::over(held.clone());
     // A look-up that was sent is joined for half of the shorter one.
     let builder = database.builder().store(store.clone());
-    let builder = builder.lookup_timeout(PATIENCE).max_staleness(PATIENCE);
+    let builder = builder.lookup_timeout(TEST_TIMEOUT).max_staleness(TEST_TIMEOUT);
     let keys = builder.build().unwrap();
     // The feed's first word is that anything may have changed, and who joined before it is asked for again.
     wait_until("the feed is up to date", || keys.health().is_ready());

@@ -5,7 +5,7 @@ use sha2::{Digest as _, Sha256};
 
 use super::{routes, status};
 use crate::support::{
-    Database, FakeStore, PATIENCE, Server, database_test, fixtures::unknown, hex, wait_until,
+    Database, FakeStore, Server, TEST_TIMEOUT, database_test, fixtures::unknown, hex, wait_until,
 };
 
 // E10
@@ -15,7 +15,7 @@ database_test!(
         database.migrate();
         let store = FakeStore::over(DieselStore::open(database.url()).unwrap());
         let builder = database.builder().store(store.clone());
-        let keys = builder.max_staleness(PATIENCE).build().unwrap();
+        let keys = builder.max_staleness(TEST_TIMEOUT).build().unwrap();
         let server = Server::start(keys.clone(), routes);
         wait_until("the feed runs", || keys.health().is_ready());
         let stranger = unknown();
@@ -50,7 +50,7 @@ fn a_flood_of_unknown_keys_displaces_no_key_that_is_known() {
         .builder()
         .store(store.clone())
         .cache_capacity(64)
-        .max_staleness(PATIENCE)
+        .max_staleness(TEST_TIMEOUT)
         .build()
         .unwrap();
     let server = Server::start(keys.clone(), routes);

@@ -101,9 +101,9 @@ database_test!(a_change_wakes_a_waiting_reader_early, |database: Database| {
     assert_eq!(reader.read(), nothing());
     let digest = insert(&database, 1);
     let began = Instant::now();
-    let patience = Duration::from_secs(20);
-    reader.wait(patience);
-    assert!(began.elapsed() < patience / 2, "{:?}", began.elapsed());
+    let timeout = Duration::from_secs(20);
+    reader.wait(timeout);
+    assert!(began.elapsed() < timeout / 2, "{:?}", began.elapsed());
     assert_eq!(reader.read(), keys([&digest]));
     let began = Instant::now();
     reader.wait(Duration::from_millis(100));

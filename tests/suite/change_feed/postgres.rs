@@ -211,11 +211,11 @@ fn a_role_with_the_documented_grants_reads_changes() {
     let mut reader = Reader::at(&role);
     let digests: Vec<String> = (1..=3).map(|number| insert(&database, number)).collect();
     assert_eq!(reader.read(), keys(&digests));
-    let patience = std::time::Duration::from_secs(20);
+    let timeout = std::time::Duration::from_secs(20);
     let began = std::time::Instant::now();
     database.execute(&change(&database, &digests[0])).unwrap();
-    reader.wait(patience);
-    assert!(began.elapsed() < patience / 2);
+    reader.wait(timeout);
+    assert!(began.elapsed() < timeout / 2);
     assert_eq!(reader.read(), keys([&digests[0]]));
     drop_role(&database);
 }

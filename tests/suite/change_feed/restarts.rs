@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use api_key_runtime::{DieselStore, KeyStore as _};
 
 use super::{Reader, Seen, insert, keys, nothing};
-use crate::support::{Database, OwnServer, PATIENCE, log, wait_until};
+use crate::support::{Database, OwnServer, TEST_TIMEOUT, log, wait_until};
 
 // E7, F5
 #[test]
@@ -91,7 +91,7 @@ fn feed(reader: &mut Reader, database: &Database, is_over: impl Fn(&[String]) ->
         if turn.elapsed() > Duration::from_secs(1) {
             until = Instant::now() + LONG_ENOUGH;
         }
-        assert!(began.elapsed() < PATIENCE, "the machine stands still");
+        assert!(began.elapsed() < TEST_TIMEOUT, "the machine stands still");
     }
 }
 

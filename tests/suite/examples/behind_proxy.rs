@@ -23,7 +23,7 @@ const SOURCE: &str = include_str!("../../../examples/behind_proxy/main.rs");
 const CONFIGURATION: &str = include_str!("../../../examples/behind_proxy/nginx.conf");
 
 /// How long nginx may take to start or to end on a busy machine.
-const PATIENCE: Duration = Duration::from_secs(30);
+const NGINX_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// An nginx before a service; it ends, and its files are removed, when it is dropped.
 struct Nginx {
@@ -60,7 +60,7 @@ impl Nginx {
             .spawn()
             .unwrap();
         let mut nginx = Self { address, child, folder: folder.clone() };
-        let until = Instant::now() + PATIENCE;
+        let until = Instant::now() + NGINX_TIMEOUT;
         while TcpStream::connect(address).is_err() {
             if nginx.child.try_wait().unwrap().is_some() {
                 let log = nginx.log("error.log");

@@ -23,7 +23,7 @@ pub(crate) use self::cakes::paste_lines;
 use crate::support::programs::{command, example, root};
 
 /// Long enough for `cargo run` to wait for another build and to link.
-const PATIENCE: Duration = Duration::from_secs(300);
+const START_TIMEOUT: Duration = Duration::from_secs(300);
 /// What actix-web logs of each address.
 const LISTENING: &str = ", listening on: ";
 
@@ -75,7 +75,7 @@ impl Example {
     }
 
     fn wait_for(&self, stream: &Mutex<String>, words: &str) -> String {
-        let until = Instant::now() + PATIENCE;
+        let until = Instant::now() + START_TIMEOUT;
         loop {
             let text = stream.lock().unwrap().clone();
             if text.contains(words) {
@@ -109,7 +109,7 @@ impl Example {
     }
 
     fn wait_for_its_end(&mut self) -> ExitStatus {
-        let until = Instant::now() + PATIENCE;
+        let until = Instant::now() + START_TIMEOUT;
         loop {
             if let Some(status) = self.child.try_wait().unwrap()
                 && self.has_ended()

@@ -10,7 +10,7 @@ use super::{
     load::{Sample, Stopping, share, steady, with_key},
     routes,
 };
-use crate::support::{Database, MAX_STALENESS, PATIENCE, Server, fixtures, wait_until};
+use crate::support::{Database, MAX_STALENESS, Server, TEST_TIMEOUT, fixtures, wait_until};
 
 // F5, E7
 // Five times a second, the feed's connection among them; no revoked key is accepted.
@@ -52,7 +52,7 @@ fn constantly_killed_connections_cost_few_503s() {
         let began = Instant::now();
         let mut revoked_at = None;
         let mut kills = 0;
-        while kills < KILLS && began.elapsed() < PATIENCE {
+        while kills < KILLS && began.elapsed() < TEST_TIMEOUT {
             thread::sleep(KILL_EVERY);
             // On a machine that stands still the next one waits: connections are not ended before they are made again.
             wait_until("the feed is up to date", || keys.health().is_ready());

@@ -13,7 +13,7 @@ use super::{
     routes,
 };
 use crate::support::{
-    CountedServer, Database, FakeChanges, FakeStore, PATIENCE, Server, allow_open_files,
+    CountedServer, Database, FakeChanges, FakeStore, Server, TEST_TIMEOUT, allow_open_files,
     database_test, fixtures, http, log, wait_until,
 };
 
@@ -73,9 +73,9 @@ fn a_store_that_answers_two_records_for_one_key_is_not_believed() {
 }
 
 /// The keys of a service with this store that waits this long for it, also where what is known may be old.
-fn patient(store: impl KeyStore, deadline: Duration) -> AppKeys {
+fn long_lived(store: impl KeyStore, deadline: Duration) -> AppKeys {
     let builder = AppKeys::builder().store(store).lookup_timeout(deadline);
-    builder.max_staleness(PATIENCE).build().unwrap()
+    builder.max_staleness(TEST_TIMEOUT).build().unwrap()
 }
 
 /// Sends a request with this key and does not wait for its answer.
@@ -162,7 +162,7 @@ fn a_request_that_is_given_up_does_not_fail_the_others() {
     let memory = MemoryStore::default();
     let key = issue(&memory);
     let store = FakeStore::held(memory);
-    let server = CountedServer::start(patient(store.clone(), PATIENCE), routes);
+    let server = CountedServer::start(long_lived(store.clone(), TEST_TIMEOUT), routes);
     let mut stuck = hold_both_threads(&server, &store);
     // The next ones wait in the queue, joined; the first of them goes away.
     let leader = send(&server, &key);
@@ -190,7 +190,7 @@ fn a_request_whose_time_is_up_does_not_fail_those_who_joined_it() {
     let memory = MemoryStore::default();
     let key = issue(&memory);
     let store = FakeStore::held(memory);
-    let server = CountedServer::start(patient(store.clone(), DEADLINE), routes);
+    let server = CountedServer::start(long_lived(store.clone(), DEADLINE), routes);
     let _stuck = hold_both_threads(&server, &store);
     let mut leader = send(&server, &key);
     server.wait_for(3);
@@ -214,7 +214,7 @@ fn a_thousand_cold_requests_share_one_lookup() {
     let store = FakeStore::held(memory.clone());
     let issued = memory.issue(&NewKey::new("test").allow_any()).unwrap();
     let key = issued.secret.expose_secret();
-    let server = CountedServer::start(patient(store.clone(), PATIENCE * 2), routes);
+    let server = CountedServer::start(long_lived(store.clone(), TEST_TIMEOUT * 2), routes);
     let mut stuck = hold_both_threads(&server, &store);
     let mut waiting: Vec<http::Client> = (0..REQUESTS).map(|_| send(&server, key)).collect();
     server.wait_for(stuck.len() + REQUESTS);
@@ -237,7 +237,7 @@ fn a_full_queue_is_503_at_once_and_recovers() {
     let memory = MemoryStore::default();
     let key = issue(&memory);
     let store = FakeStore::held(memory);
-    let server = CountedServer::start(patient(store.clone(), PATIENCE * 2), routes);
+    let server = CountedServer::start(long_lived(store.clone(), TEST_TIMEOUT * 2), routes);
     // 512 of which nothing is known may wait, and two threads are at one or a few each: some of these are too many.
     let mut clients: Vec<http::Client> =
         (0..REQUESTS).map(|_| send(&server, &fixtures::unknown())).collect();
@@ -247,7 +247,7 @@ fn a_full_queue_is_503_at_once_and_recovers() {
     assert_eq!((refusal.status, refusal.header("retry-after")), (503, Some("1")));
     let took = began.elapsed();
     println!("refused after {took:?}");
-    assert!(took < PATIENCE, "it waited for the deadline: {took:?}");
+    assert!(took < TEST_TIMEOUT, "it waited for the deadline: {took:?}");
     assert!(!log::lines_with("look-up queue full").is_empty());
     store.release();
     let statuses: Vec<u16> =
@@ -273,7 +273,7 @@ fn a_request_after_a_revocation_ignores_an_older_lookup() {
     let keys = AppKeys::builder()
         .store(slow.clone())
         .max_staleness(Duration::ZERO)
-        .lookup_timeout(PATIENCE)
+        .lookup_timeout(TEST_TIMEOUT)
         .build()
         .unwrap();
     let server = CountedServer::start(keys, routes);

@@ -11,7 +11,7 @@ use super::routes;
 #[cfg(target_os = "linux")]
 use crate::support::OwnServer;
 use crate::support::{
-    Database, LONG_DEADLINE, PATIENCE, Server, fixtures, http, log, refused_in_time, wait_until,
+    Database, LONG_DEADLINE, Server, TEST_TIMEOUT, fixtures, http, log, refused_in_time, wait_until,
 };
 
 /// The keys of a service that knows no other way to its database.
@@ -62,7 +62,7 @@ fn everything_works_through_a_transaction_pooler() {
             });
         }
     });
-    assert!(keys.iter().all(|keys| keys.close(PATIENCE)), "every use is recorded");
+    assert!(keys.iter().all(|keys| keys.close(TEST_TIMEOUT)), "every use is recorded");
     let uses = admin.list_usage().unwrap();
     for (_, id) in &known {
         let count = uses.iter().find(|uses| uses.key_id == *id).unwrap().count;

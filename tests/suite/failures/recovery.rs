@@ -9,7 +9,7 @@ use api_key_runtime::AppKeys;
 
 use super::routes;
 use crate::support::{
-    Database, OwnServer, PATIENCE, Proxy, Server, http, refused_in_time, wait_until,
+    Database, OwnServer, Proxy, Server, TEST_TIMEOUT, http, refused_in_time, wait_until,
 };
 
 /// How long the database is away each time: longer than any deadline.
@@ -86,7 +86,7 @@ impl Scene {
         let began = Instant::now();
         let key = self.next_cold().0;
         while self.status(&key) != 200 {
-            assert!(began.elapsed() < PATIENCE, "it did not recover");
+            assert!(began.elapsed() < TEST_TIMEOUT, "it did not recover");
             thread::sleep(Duration::from_millis(5));
         }
         began.elapsed()

@@ -19,7 +19,7 @@ use super::{
 use crate::support::Proxy;
 
 /// How long a server may take to find its database and serve.
-const PATIENCE: Duration = Duration::from_secs(60);
+const START_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// What is the same of every process in this place.
 #[derive(Clone, Copy)]
@@ -85,7 +85,7 @@ impl Seated {
             stale_if_error: kind.stale_if_error,
         };
         let began = recorder.now();
-        let until = Instant::now() + PATIENCE;
+        let until = Instant::now() + START_TIMEOUT;
         let process = loop {
             if let Some(process) = Process::start(&settings, &self.log) {
                 break process;

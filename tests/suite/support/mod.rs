@@ -34,7 +34,7 @@ pub(crate) use routes::guarded_routes;
 pub(crate) use server::Server;
 pub(crate) use servers::{free_ports, own_folder};
 pub(crate) use tap::Tap;
-pub(crate) use wait::{LONG_DEADLINE, MAX_STALENESS, PATIENCE, refused_in_time, wait_until};
+pub(crate) use wait::{LONG_DEADLINE, MAX_STALENESS, TEST_TIMEOUT, refused_in_time, wait_until};
 
 /// Bytes in hexadecimal.
 pub(crate) fn hex(bytes: &[u8]) -> String {

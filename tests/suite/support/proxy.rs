@@ -271,7 +271,7 @@ fn bind_below_ephemeral_ports() -> TcpListener {
 }
 
 fn bind(address: SocketAddr) -> Result<TcpListener, String> {
-    let until = Instant::now() + super::PATIENCE;
+    let until = Instant::now() + super::TEST_TIMEOUT;
     loop {
         match TcpListener::bind(address) {
             Ok(listener) => {

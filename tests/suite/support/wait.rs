@@ -7,7 +7,7 @@ use std::{
 };
 
 /// How long what must come is waited for.
-pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
+pub(crate) const TEST_TIMEOUT: Duration = Duration::from_secs(60);
 /// The deadline of look-ups in tests of something else: a machine that stands still for seconds makes no look-up late.
 pub(crate) const LONG_DEADLINE: Duration = Duration::from_secs(20);
 /// How old what a service knows may be, by default.
@@ -18,7 +18,7 @@ pub(crate) const MAX_STALENESS: Duration = Duration::from_secs(1);
 pub(crate) fn wait_until(what: impl fmt::Display, mut holds: impl FnMut() -> bool) {
     let began = Instant::now();
     while !holds() {
-        assert!(began.elapsed() < PATIENCE, "not within {PATIENCE:?}: {what}");
+        assert!(began.elapsed() < TEST_TIMEOUT, "not within {TEST_TIMEOUT:?}: {what}");
         thread::sleep(Duration::from_millis(5));
     }
 }

@@ -10,7 +10,7 @@ use actix_web::{App, HttpServer, web};
 use api_key_runtime::{KeyLocation, KeyUsage, RequireAppKey, test_util::TestClock};
 use chrono::TimeDelta;
 
-use super::{NEVER, PATIENCE, SOON, count, recording, routes, usage, wait_until};
+use super::{NEVER, SOON, TEST_TIMEOUT, count, recording, routes, usage, wait_until};
 use crate::support::{Database, Fixtures, Server, database_test, fixtures, http};
 
 // F11
@@ -43,7 +43,7 @@ database_test!(every_accepted_request_counts_once, |database: Database| {
             });
         }
     });
-    assert!(keys.close(PATIENCE));
+    assert!(keys.close(TEST_TIMEOUT));
     let counts: Vec<u64> = issued.iter().map(|(_, id)| count(&database, *id)).collect();
     assert_eq!(counts, [(CLIENTS * REQUESTS / 3) as u64; 3]);
     let in_all: Vec<i64> =
@@ -88,7 +88,7 @@ database_test!(the_last_time_and_address_are_exact, |database: Database| {
         clock.advance(Duration::from_secs(3600));
         thread::sleep(Duration::from_millis(300));
         let least = answered.elapsed();
-        assert!(keys.close(PATIENCE));
+        assert!(keys.close(TEST_TIMEOUT));
         let most = sent.elapsed();
         expected += 2;
         let known = usage(&database, id).unwrap();
@@ -119,13 +119,13 @@ database_test!(rejected_requests_are_not_usage, |database: Database| {
     let twice = format!("X-API-Key: {}", fixtures.active);
     assert_eq!(http::get(server.address, "/guarded", &[&twice, &twice]).status, 400);
     assert_eq!(http::get(server.address, "/optional", &[]).status, 200);
-    assert!(keys.close(PATIENCE));
+    assert!(keys.close(TEST_TIMEOUT));
     assert_eq!(database.admin().list_usage().unwrap(), []);
 
     assert_eq!(get("/optional", &fixtures.active), 200);
     assert_eq!(get("/guarded", &fixtures.active), 200);
     assert_eq!(get("/twice/guarded", &fixtures.active), 200);
-    assert!(keys.close(PATIENCE));
+    assert!(keys.close(TEST_TIMEOUT));
     let counts: Vec<u64> =
         (database.admin().list_usage().unwrap().iter()).map(|usage| usage.count).collect();
     assert_eq!(counts, [3]);
@@ -154,7 +154,7 @@ fn nested_guards_count_one_use() {
     let bearer = format!("Authorization: Bearer {key}");
     let get = |path| http::get(server.address, path, &[&bearer, &line]).status;
     assert_eq!((get("/guarded"), get("/inner/guarded")), (200, 200));
-    assert!(outer.close(PATIENCE) && inner.close(PATIENCE));
+    assert!(outer.close(TEST_TIMEOUT) && inner.close(TEST_TIMEOUT));
     assert_eq!((count(&database, id), count(&other, inner_id)), (2, 1));
 }
 
@@ -180,7 +180,7 @@ database_test!(usage_of_two_processes_adds_up, |database: Database| {
                 http::get(server.address, "/guarded", &lines.each_ref().map(String::as_str)).status;
             assert_eq!(status, 200);
         }
-        assert!(keys.close(PATIENCE));
+        assert!(keys.close(TEST_TIMEOUT));
     }
     let known = usage(&database, id).unwrap();
     assert_eq!(known.count, 9);
@@ -236,7 +236,7 @@ database_test!(recording_usage_changes_neither_key_nor_change_log, |database: Da
     let before = state();
     for round in 1..=3 {
         assert_eq!(http::get_with(server.address, "/guarded", &key).status, 200);
-        assert!(keys.close(PATIENCE));
+        assert!(keys.close(TEST_TIMEOUT));
         assert_eq!(count(&database, id), round);
     }
     assert_eq!(state(), before);
@@ -256,7 +256,7 @@ database_test!(usage_is_flushed_at_its_interval_or_never, |database: Database| {
     let keys = recording(&database, None).build().unwrap();
     let server = Server::start(keys.clone(), routes);
     assert_eq!(http::get_with(server.address, "/guarded", &key).status, 200);
-    assert!(keys.close(PATIENCE), "there is nothing to do");
+    assert!(keys.close(TEST_TIMEOUT), "there is nothing to do");
     drop((server, keys));
     assert_eq!(count(&database, id), 3);
 });
@@ -272,5 +272,5 @@ database_test!(dropping_the_last_handle_records_what_is_left, |database: Databas
     let began = Instant::now();
     drop(server);
     wait_until("the last uses were recorded", || count(&database, id) == 5);
-    assert!(began.elapsed() < PATIENCE);
+    assert!(began.elapsed() < TEST_TIMEOUT);
 });

@@ -8,7 +8,7 @@ use std::{
 use api_key_runtime::{AppKeys, DieselStore, KeyStore as _, KeyUsage};
 use diesel::{Connection, PgConnection, SqliteConnection, connection::SimpleConnection as _};
 
-use super::{NEVER, PATIENCE, SOON, count, recording, routes, usage, wait_until};
+use super::{NEVER, SOON, TEST_TIMEOUT, count, recording, routes, usage, wait_until};
 use crate::{
     support::{Database, Proxy, Server, database_test, fixtures, http, log},
     tables::role_with_the_documented_grants,
@@ -54,7 +54,7 @@ database_test!(an_outage_is_logged_once_loses_no_use_and_refuses_nobody, |databa
     assert_eq!(errors.count(), 1, "{said:?}");
     assert!(said.len() > 1, "it is tried again: {said:?}");
     database.execute(allow).unwrap();
-    assert!(keys.close(PATIENCE));
+    assert!(keys.close(TEST_TIMEOUT));
     assert_eq!(count(&database, id), 21);
     assert_eq!(usage(&database, idle), None);
 });
@@ -88,7 +88,7 @@ fn a_postgres_that_is_gone_and_comes_back_loses_no_use() {
             thread::sleep(Duration::from_millis(20));
         }
         proxy.pass();
-        assert!(keys.close(PATIENCE), "round {round}");
+        assert!(keys.close(TEST_TIMEOUT), "round {round}");
     }
     assert!(let_through >= 20, "{let_through}");
     let recorded = count(&database, id);
@@ -124,7 +124,7 @@ database_test!(a_locked_table_delays_no_request_and_loses_no_usage, |database: D
     } else {
         hold::<SqliteConnection>(&database, "BEGIN EXCLUSIVE", meanwhile);
     }
-    assert!(keys.close(PATIENCE));
+    assert!(keys.close(TEST_TIMEOUT));
     assert_eq!(count(&database, id), 30);
 });
 
@@ -141,10 +141,10 @@ database_test!(a_key_that_was_deleted_meanwhile_fails_no_other, |database: Datab
     };
     let deleted = issued[1].1;
     use_them([200; 3]);
-    assert!(keys.close(PATIENCE));
+    assert!(keys.close(TEST_TIMEOUT));
     use_them([200; 3]);
     database.execute(&format!("DELETE FROM api_keys WHERE id = {deleted}")).unwrap();
-    assert!(keys.close(PATIENCE));
+    assert!(keys.close(TEST_TIMEOUT));
     let known: Vec<(i64, u64)> = (database.admin().list_usage().unwrap().iter())
         .map(|usage| (usage.key_id, usage.count))
         .collect();
@@ -170,7 +170,7 @@ fn without_the_grant_usage_is_kept_until_it_is_given() {
     let denied = "permission denied for table api_key_usage";
     assert!(log::lines_with(ONCE).iter().any(|line| line.contains(denied)));
     sql("GRANT SELECT, INSERT, UPDATE ON api_key_usage TO ITS_ROLE").unwrap();
-    assert!(keys.close(PATIENCE));
+    assert!(keys.close(TEST_TIMEOUT));
     assert_eq!(count(&database, id), 20);
     drop((server, keys));
     sql("DROP OWNED BY ITS_ROLE; DROP ROLE ITS_ROLE").unwrap();
@@ -189,7 +189,7 @@ fn dropping_keys_does_not_wait_for_a_silent_postgres() {
         .unwrap();
     let server = Server::start(keys.clone(), routes);
     assert_eq!(http::get_with(server.address, "/guarded", &key).status, 200);
-    assert!(keys.close(PATIENCE));
+    assert!(keys.close(TEST_TIMEOUT));
     assert_eq!(http::get_with(server.address, "/guarded", &key).status, 200);
     drop(server);
     proxy.hold();

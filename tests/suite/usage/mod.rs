@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use api_key_runtime::{AppKeysBuilder, KeyUsage};
 
-use crate::support::{Database, PATIENCE, guarded_routes as routes, wait_until};
+use crate::support::{Database, TEST_TIMEOUT, guarded_routes as routes, wait_until};
 
 /// No use is recorded by itself within a test.
 const NEVER: Duration = Duration::from_secs(3600);

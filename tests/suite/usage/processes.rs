@@ -13,7 +13,7 @@ use actix_web::{App, HttpServer, rt::System};
 use api_key_runtime::AppKeys;
 use rustix::process::{Pid, Resource, Rlimit, Signal, kill_process, prlimit};
 
-use super::{NEVER, PATIENCE, count, routes, wait_until};
+use super::{NEVER, TEST_TIMEOUT, count, routes, wait_until};
 use crate::support::{Database, database_test, http};
 
 /// In its environment: which database the service is on, how often it records uses (in milliseconds), and how it ends.
@@ -84,7 +84,7 @@ impl Service {
             if let Some(status) = self.process.try_wait().unwrap() {
                 return status;
             }
-            assert!(began.elapsed() < PATIENCE, "it does not end");
+            assert!(began.elapsed() < TEST_TIMEOUT, "it does not end");
             thread::sleep(Duration::from_millis(10));
         }
     }
@@ -128,7 +128,7 @@ fn serve(url: &str) {
         server.run().await.unwrap();
     });
     if let Some(keys) = to_shut_down {
-        assert!(keys.close(PATIENCE));
+        assert!(keys.close(TEST_TIMEOUT));
     }
 }
 

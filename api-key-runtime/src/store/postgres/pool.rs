@@ -9,7 +9,7 @@ use diesel::{
 
 use crate::{
     Error,
-    store::pool::{Pooled, get, warn_of_patience},
+    store::pool::{Pooled, get, warn_of_long_timeout},
 };
 
 /// A pool of connections to a Postgres.
@@ -18,15 +18,15 @@ pub(crate) struct PostgresPool(Pool<ConnectionManager<PgConnection>>);
 
 impl PostgresPool {
     pub(crate) fn new(pool: Pool<ConnectionManager<PgConnection>>) -> Self {
-        warn_of_patience(&pool);
+        warn_of_long_timeout(&pool);
         Self(pool)
     }
 
-    pub(crate) fn get(&self, patience: Duration) -> Result<Pooled<PgConnection>, Error> {
-        get(&self.0, patience)
+    pub(crate) fn get(&self, timeout: Duration) -> Result<Pooled<PgConnection>, Error> {
+        get(&self.0, timeout)
     }
 
-    pub(crate) fn patience(&self) -> Duration {
+    pub(crate) fn timeout(&self) -> Duration {
         self.0.connection_timeout()
     }
 

@@ -12,7 +12,7 @@ use diesel::{
 use super::FileIdentity;
 use crate::{
     Error, log,
-    store::pool::{Pooled, get, warn_of_patience},
+    store::pool::{Pooled, get, warn_of_long_timeout},
 };
 
 /// A pool of connections to an SQLite file.
@@ -34,7 +34,7 @@ impl SqlitePool {
             #[diesel(sql_type = sql_types::BigInt)]
             busy_timeout: i64,
         }
-        warn_of_patience(&pool);
+        warn_of_long_timeout(&pool);
         let failed = |source| Error::database("cannot read the SQLite file of the pool", source);
         let mut connection = get(&pool, pool.connection_timeout())?;
         let asked: Asked = sql_query(
@@ -58,7 +58,7 @@ impl SqlitePool {
         Ok(Self { pool, path: asked.file, file })
     }
 
-    pub(crate) fn patience(&self) -> Duration {
+    pub(crate) fn timeout(&self) -> Duration {
         self.pool.connection_timeout()
     }
 
@@ -76,8 +76,8 @@ impl SqlitePool {
     }
 
     /// Nobody can tell which of its connections still have a file open that was replaced, so none is used any more.
-    pub(crate) fn get(&self, patience: Duration) -> Result<Pooled<SqliteConnection>, Error> {
-        let connection = get(&self.pool, patience)?;
+    pub(crate) fn get(&self, timeout: Duration) -> Result<Pooled<SqliteConnection>, Error> {
+        let connection = get(&self.pool, timeout)?;
         if FileIdentity::of(&self.path) != Some(self.file) {
             return Err(Error::database(
                 format!("SQLite file {} was replaced or deleted", self.path),

@@ -22,7 +22,7 @@ const CHANNEL: &str = "api_key_changes";
 /// is waking up.
 const POLL_INTERVAL: Duration = Duration::from_millis(10);
 /// How long a notification of our own may take.
-const PATIENCE: Duration = Duration::from_secs(2);
+const NOTIFY_TIMEOUT: Duration = Duration::from_secs(2);
 /// How long it is until another one is sent where none arrived.
 const RETRY_AFTER: Duration = Duration::from_secs(60);
 
@@ -98,7 +98,7 @@ impl Listening {
             Proof::Due(at) if *at <= Instant::now() => self.send_proof(database),
             Proof::Sent { outcome, .. } => match outcome.get() {
                 Some(None) => self.proof = Proof::Due(Instant::now() + RETRY_AFTER),
-                Some(Some(sent_at)) if sent_at.elapsed() > PATIENCE => {
+                Some(Some(sent_at)) if sent_at.elapsed() > NOTIFY_TIMEOUT => {
                     self.proof = Proof::Due(Instant::now() + RETRY_AFTER);
                     self.warn_once(database);
                 }
