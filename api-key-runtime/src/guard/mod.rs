@@ -20,7 +20,7 @@ use crate::{
     clock::MonotonicTime,
     key::Digests,
     lookup::{Resolution, resolve},
-    metrics::{JudgedBy, Outcome},
+    metrics::{DecidedBy, Outcome},
     policy::Policy,
     rejection::{Mark, Reason, RejectionLog, marked, misconfigured},
     request::{Credential, extract},
@@ -109,7 +109,7 @@ impl<'a> Check<'a> {
         let view = inner.cache.view();
         match view.get(&digest) {
             Cached::Hit(key) => {
-                match self.authorize(Found { key, digest, by: JudgedBy::Cache }, view.now()) {
+                match self.authorize(Found { key, digest, by: DecidedBy::Cache }, view.now()) {
                     Ok(()) => Step::Accepted,
                     Err(rejection) => Step::Rejected(rejection),
                 }
@@ -132,14 +132,14 @@ impl<'a> Check<'a> {
         // A guard outside of this one may use another key set; its key is not a key of this set.
         extensions.remove::<AppKey>();
         extensions.insert(Anonymous);
-        self.keys.inner().counters.count(Outcome::AcceptedWithoutKey, JudgedBy::Request);
+        self.keys.inner().counters.count(Outcome::AcceptedWithoutKey, DecidedBy::Request);
         Step::Accepted
     }
 
     /// Rejects a request whose credential is not a single key.
     #[inline(never)]
     fn unreadable(self, reason: Reason) -> Step<'a> {
-        Step::Rejected(self.reject(reason, JudgedBy::Request, None))
+        Step::Rejected(self.reject(reason, DecidedBy::Request, None))
     }
 
     /// Decides whether a key that was found is accepted here and now.
@@ -167,7 +167,7 @@ impl<'a> Check<'a> {
 
     #[cold]
     #[expect(clippy::unnecessary_box_returns, reason = "see `Rejection`")]
-    fn reject(&self, reason: Reason, by: JudgedBy, key: Option<&CachedKey>) -> Rejection {
+    fn reject(&self, reason: Reason, by: DecidedBy, key: Option<&CachedKey>) -> Rejection {
         let inner = self.keys.inner();
         inner.counters.count(Outcome::Rejected(reason), by);
         inner.rejection_log.rejected(reason, self.request, self.client_ip, key);
@@ -196,7 +196,7 @@ fn hint_at_proxy(log: &RejectionLog, client_ip: Option<IpAddr>, request: &HttpRe
 struct Found {
     key: Arc<CachedKey>,
     digest: KeyDigest,
-    by: JudgedBy,
+    by: DecidedBy,
 }
 
 /// Finds a key that is not a cache hit under its current digest: under the previous digest, or in
@@ -206,19 +206,19 @@ async fn look_up(
     key: &[u8],
     (current, cached): (KeyDigest, Cached),
     view: View<'_>,
-) -> Result<Found, (Reason, JudgedBy)> {
+) -> Result<Found, (Reason, DecidedBy)> {
     let previous = inner.digester.previous_digest(key);
     let cached_previous = previous.map(|digest| (digest, view.get(&digest)));
     let priority = match resolve((current, cached), cached_previous) {
-        Resolution::Found(key, digest) => return Ok(Found { key, digest, by: JudgedBy::Cache }),
-        Resolution::Unknown => return Err((Reason::Unknown, JudgedBy::Cache)),
+        Resolution::Found(key, digest) => return Ok(Found { key, digest, by: DecidedBy::Cache }),
+        Resolution::Unknown => return Err((Reason::Unknown, DecidedBy::Cache)),
         Resolution::LookUp(priority) => priority,
     };
     // A cache hit proves the key, so its checksum is computed only now.
     if !std::str::from_utf8(key).is_ok_and(|key| inner.form.admits(key)) {
-        return Err((Reason::Malformed, JudgedBy::Request));
+        return Err((Reason::Malformed, DecidedBy::Request));
     }
-    let by = JudgedBy::Store;
+    let by = DecidedBy::Store;
     match inner.lookups.find(Digests { current, previous }, priority).await {
         Ok(Some((key, digest))) => Ok(Found { key, digest, by }),
         Ok(None) => Err((Reason::Unknown, by)),

@@ -19,9 +19,9 @@ pub(crate) enum Outcome {
     Rejected(Reason),
 }
 
-/// What a request was judged by.
+/// What decided a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum JudgedBy {
+pub(crate) enum DecidedBy {
     /// What this process knew of the key.
     Cache,
     /// What the store was asked for, whether or not it answered.
@@ -31,7 +31,7 @@ pub(crate) enum JudgedBy {
 }
 
 const OUTCOMES: usize = Reason::ALL.len() + 2;
-const JUDGES: usize = 3;
+const DECIDERS: usize = 3;
 
 impl Outcome {
     pub(super) fn all() -> impl Iterator<Item = Self> {
@@ -58,8 +58,8 @@ impl Outcome {
     }
 }
 
-impl JudgedBy {
-    pub(super) const ALL: [Self; JUDGES] = [Self::Cache, Self::Store, Self::Request];
+impl DecidedBy {
+    pub(super) const ALL: [Self; DECIDERS] = [Self::Cache, Self::Store, Self::Request];
 
     pub(super) const fn as_str(self) -> &'static str {
         match self {
@@ -70,14 +70,14 @@ impl JudgedBy {
     }
 }
 
-/// Counts of requests, by what became of them and what they were judged by.
+/// Counts of requests, by what became of them and what decided them.
 #[derive(Debug)]
 pub(crate) struct Counters([Stripe; STRIPES]);
 
 /// Begins on a cache line of its own, with the next one, which processors fetch along.
 #[repr(align(128))]
 #[derive(Debug)]
-struct Stripe([[AtomicU64; JUDGES]; OUTCOMES]);
+struct Stripe([[AtomicU64; DECIDERS]; OUTCOMES]);
 
 impl Default for Counters {
     fn default() -> Self {
@@ -89,7 +89,7 @@ impl Default for Counters {
 impl Counters {
     /// Counts a request.
     #[inline]
-    pub(crate) fn count(&self, outcome: Outcome, by: JudgedBy) {
+    pub(crate) fn count(&self, outcome: Outcome, by: DecidedBy) {
         let stripe = self.0.get(own_stripe());
         if let Some(counter) = stripe.and_then(|stripe| stripe.counter(outcome, by)) {
             counter.fetch_add(1, Ordering::Relaxed);
@@ -97,7 +97,7 @@ impl Counters {
     }
 
     /// How many were counted of this kind.
-    pub(super) fn total(&self, outcome: Outcome, by: JudgedBy) -> u64 {
+    pub(super) fn total(&self, outcome: Outcome, by: DecidedBy) -> u64 {
         let counters = self.0.iter().filter_map(|stripe| stripe.counter(outcome, by));
         counters.fold(0, |total, counter| total.wrapping_add(counter.load(Ordering::Relaxed)))
     }
@@ -105,7 +105,7 @@ impl Counters {
 
 impl Stripe {
     #[inline]
-    fn counter(&self, outcome: Outcome, by: JudgedBy) -> Option<&AtomicU64> {
+    fn counter(&self, outcome: Outcome, by: DecidedBy) -> Option<&AtomicU64> {
         self.0.get(outcome.index())?.get(by as usize)
     }
 }
@@ -130,7 +130,7 @@ mod tests {
     #[test]
     fn every_kind_has_a_counter_and_a_name_of_its_own() {
         let counters = Counters::default();
-        let kinds = || Outcome::all().flat_map(|outcome| JudgedBy::ALL.map(|by| (outcome, by)));
+        let kinds = || Outcome::all().flat_map(|outcome| DecidedBy::ALL.map(|by| (outcome, by)));
         for (times, (outcome, by)) in (1..).zip(kinds()) {
             (0..times).for_each(|_| counters.count(outcome, by));
         }
@@ -148,11 +148,11 @@ mod tests {
         thread::scope(|scope| {
             for _ in 0..2 * STRIPES {
                 scope.spawn(|| {
-                    (0..1000).for_each(|_| counters.count(Outcome::Accepted, JudgedBy::Cache));
+                    (0..1000).for_each(|_| counters.count(Outcome::Accepted, DecidedBy::Cache));
                 });
             }
         });
-        let total = counters.total(Outcome::Accepted, JudgedBy::Cache);
+        let total = counters.total(Outcome::Accepted, DecidedBy::Cache);
         assert_eq!(total, 1000 * 2 * STRIPES as u64);
     }
 }

@@ -9,7 +9,7 @@ mod prometheus;
 use std::time::Duration;
 
 pub(crate) use self::{
-    counters::{Counters, JudgedBy, Outcome},
+    counters::{Counters, DecidedBy, Outcome},
     lookup_times::{LookupTimes, Times},
 };
 use crate::{Health, RejectionReason};
@@ -32,8 +32,8 @@ use crate::{Health, RejectionReason};
 /// ```
 #[derive(Clone, Debug)]
 pub struct Metrics {
-    /// How many requests came to each end, by what they were judged by; those that none came to are left out.
-    requests: Vec<(Outcome, JudgedBy, u64)>,
+    /// How many requests came to each end, by what decided them; those that none came to are left out.
+    requests: Vec<(Outcome, DecidedBy, u64)>,
     lookups: Times,
     gauges: Gauges,
 }
@@ -50,7 +50,7 @@ pub(crate) struct Gauges {
 
 impl Metrics {
     pub(crate) fn new(counters: &Counters, lookups: Times, gauges: Gauges) -> Self {
-        let kinds = Outcome::all().flat_map(|outcome| JudgedBy::ALL.map(|by| (outcome, by)));
+        let kinds = Outcome::all().flat_map(|outcome| DecidedBy::ALL.map(|by| (outcome, by)));
         let counted = kinds.map(|(outcome, by)| (outcome, by, counters.total(outcome, by)));
         Self { requests: counted.filter(|&(.., count)| count > 0).collect(), lookups, gauges }
     }
@@ -79,16 +79,16 @@ impl Metrics {
         })
     }
 
-    /// Requests that were judged by what this process knew of their key, without a query.
+    /// Requests decided from the cache, without a query.
     #[must_use]
     pub fn hits(&self) -> u64 {
-        self.sum(|_, by| by == JudgedBy::Cache)
+        self.sum(|_, by| by == DecidedBy::Cache)
     }
 
     /// Requests whose key the store was asked for, whether or not it answered.
     #[must_use]
     pub fn misses(&self) -> u64 {
-        self.sum(|_, by| by == JudgedBy::Store)
+        self.sum(|_, by| by == DecidedBy::Store)
     }
 
     /// Calls of the store that looked up keys. Each is for many keys at once, and each key for many requests.
@@ -144,7 +144,7 @@ impl Metrics {
         self.gauges.health
     }
 
-    fn sum(&self, is_meant: impl Fn(Outcome, JudgedBy) -> bool) -> u64 {
+    fn sum(&self, is_meant: impl Fn(Outcome, DecidedBy) -> bool) -> u64 {
         let meant = self.requests.iter().filter(|&&(outcome, by, _)| is_meant(outcome, by));
         meant.fold(0, |sum, &(.., count)| sum.wrapping_add(count))
     }
