@@ -6,7 +6,7 @@ use crate::{
     Error, IssuedKey, KeyRecord, KeyUsage, ListKeys, NewKey,
     cache::Cache,
     clock::{Clock, MonotonicTime, to_stored},
-    key::{Digester, KeyForm},
+    key::{Digester, FormatRules},
     store::{Changed, Database, KeyConnection, Table, TransactionError},
 };
 
@@ -17,7 +17,7 @@ use crate::{
 #[derive(Clone, Debug)]
 pub struct Admin {
     table: Table,
-    form: KeyForm,
+    format_rules: FormatRules,
     digester: Digester,
     clock: Clock,
     /// What the same process knows of keys, if it serves any.
@@ -25,8 +25,13 @@ pub struct Admin {
 }
 
 impl Admin {
-    pub(crate) fn new(database: Database, form: KeyForm, digester: Digester, clock: Clock) -> Self {
-        Self { table: Table::new(database), form, digester, clock, cache: None }
+    pub(crate) fn new(
+        database: Database,
+        format_rules: FormatRules,
+        digester: Digester,
+        clock: Clock,
+    ) -> Self {
+        Self { table: Table::new(database), format_rules, digester, clock, cache: None }
     }
 
     /// Has this process forget at once what it changes here.
@@ -50,7 +55,7 @@ impl Admin {
     /// When what is asked for is unusable, the operating system gives no entropy, the table's keys are under another pepper, or the
     /// database fails. No key exists then.
     pub fn issue(&self, new: &NewKey) -> Result<IssuedKey, Error> {
-        let mut issued = new.make(&self.form, &self.digester, self.clock.now())?;
+        let mut issued = new.make(&self.format_rules, &self.digester, self.clock.now())?;
         issued.record = self.done(self.table.issue(&issued.record))?;
         Ok(issued)
     }
@@ -95,7 +100,7 @@ impl Admin {
         connection: &mut impl KeyConnection,
         new: &NewKey,
     ) -> Result<IssuedKey, Error> {
-        let mut issued = new.make(&self.form, &self.digester, self.clock.now())?;
+        let mut issued = new.make(&self.format_rules, &self.digester, self.clock.now())?;
         issued.record = connection.issue_in_transaction(&issued.record)?;
         Ok(issued)
     }

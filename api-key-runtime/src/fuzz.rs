@@ -13,7 +13,7 @@ use actix_web::http::header::{AUTHORIZATION, COOKIE, HeaderMap, HeaderName, Head
 
 use crate::{
     AllowedIps, KeyFormat, KeyLocation,
-    key::{KeyForm, is_key_character},
+    key::{FormatRules, is_key_character},
     request::{Credential, KeyLocations, TrustedProxies, extract},
 };
 
@@ -22,15 +22,15 @@ pub fn key(data: &[u8]) {
     let Ok(text) = std::str::from_utf8(data) else {
         return;
     };
-    let strict = KeyForm::default();
-    let lenient = KeyForm { accept_imported: true, ..KeyForm::default() };
-    if strict.admits(text) {
+    let strict = FormatRules::default();
+    let lenient = FormatRules { accept_imported: true, ..FormatRules::default() };
+    if strict.accepts(text) {
         assert_eq!(text.len(), 52);
         assert!(
             text.starts_with("ak_live_")
                 && text.bytes().skip(8).all(|byte| byte.is_ascii_alphanumeric())
         );
-        assert!(lenient.admits(text));
+        assert!(lenient.accepts(text));
     }
     // One edit of a good key at a place the input names is never a key, also where imported ones are accepted.
     if let [place, character, kind, ..] = *data {
@@ -45,7 +45,7 @@ pub fn key(data: &[u8]) {
         if edited != key.expose_secret().as_bytes()
             && let Ok(edited) = std::str::from_utf8(&edited)
         {
-            assert!(!strict.admits(edited) && !lenient.admits(edited));
+            assert!(!strict.accepts(edited) && !lenient.accepts(edited));
         }
     }
 }

@@ -7,7 +7,7 @@ use chrono::{DateTime, Datelike as _, TimeDelta, Utc};
 use crate::{
     AllowedIps, Error, KeyFormat, KeyRecord, KeySecret, ScopeSet,
     clock::to_stored,
-    key::{Digester, KeyForm},
+    key::{Digester, FormatRules},
 };
 
 /// Longest name and owner, in characters: what the table's constraints allow.
@@ -167,7 +167,7 @@ impl NewKey {
     /// A new key and what is to be kept of it, under an id that the store gives.
     pub(crate) fn make(
         &self,
-        form: &KeyForm,
+        format_rules: &FormatRules,
         digester: &Digester,
         now: DateTime<Utc>,
     ) -> Result<IssuedKey, Error> {
@@ -177,11 +177,11 @@ impl NewKey {
             check_text("owner", owner)?;
         }
         let (allowed_ips, expires_at) = (self.checked_ips()?, self.checked_expiry(now)?);
-        let secret = form.generate(self.format)?;
+        let secret = format_rules.generate(self.format)?;
         let mut record =
             KeyRecord::new(0, digester.digest(secret.expose_secret()), allowed_ips.clone());
         record.digest_algorithm = digester.current_algorithm().clone();
-        record.hint = form.hint(&secret);
+        record.hint = format_rules.hint(&secret);
         record.name.clone_from(&self.name);
         record.owner.clone_from(&self.owner);
         record.scopes = self.scopes.clone();

@@ -10,7 +10,7 @@ use crate::{
     cache::{Bounds, Cache},
     change_feed::FeedThread,
     circuit_breaker::CircuitBreaker,
-    key::{Digester, KeyForm, Prefix, Secret},
+    key::{Digester, FormatRules, Prefix, Secret},
     lookup::Lookups,
     metrics::Counters,
     rejection::RejectionLog,
@@ -25,7 +25,7 @@ struct Checked {
     key_locations: KeyLocations,
     responses: Responses,
     trusted_proxies: TrustedProxies,
-    form: KeyForm,
+    format_rules: FormatRules,
     digester: Digester,
     bounds: Bounds,
 }
@@ -79,9 +79,9 @@ impl AppKeysBuilder {
     /// When a setting is unusable, or the keys are not in a database.
     #[cfg(feature = "_diesel")]
     pub fn build_admin(self) -> Result<crate::Admin, Error> {
-        let (form, digester) = self.form_and_digester()?;
+        let (format_rules, digester) = self.format_rules_and_digester()?;
         let database = self.named_database()?;
-        Ok(crate::Admin::new(database, form, digester, self.clock))
+        Ok(crate::Admin::new(database, format_rules, digester, self.clock))
     }
 
     #[cfg(feature = "_diesel")]
@@ -100,7 +100,7 @@ impl AppKeysBuilder {
             self.trust_unix_socket,
             self.forwarded_header.as_deref(),
         )?;
-        let (form, digester) = self.form_and_digester()?;
+        let (format_rules, digester) = self.format_rules_and_digester()?;
         if self.lookup_timeout.is_zero() {
             return Err(Error::config(
                 "lookup_timeout is zero, so every request would be rejected; set a longer time",
@@ -120,7 +120,7 @@ impl AppKeysBuilder {
             key_locations,
             responses,
             trusted_proxies,
-            form,
+            format_rules,
             digester,
             bounds: self.bounds()?,
         })
@@ -153,7 +153,8 @@ impl AppKeysBuilder {
     }
 
     fn start(self, checked: Checked, connected: Connected) -> Result<AppKeys, Error> {
-        let (form, digester, store) = (checked.form, checked.digester, connected.store);
+        let (format_rules, digester, store) =
+            (checked.format_rules, checked.digester, connected.store);
         let cache = Arc::new(Cache::new(
             checked.bounds,
             self.cache_capacity,
@@ -161,7 +162,7 @@ impl AppKeysBuilder {
         ));
         #[cfg(feature = "_diesel")]
         let admin = connected.database.map(|database| {
-            crate::Admin::new(database, form.clone(), digester.clone(), self.clock.clone())
+            crate::Admin::new(database, format_rules.clone(), digester.clone(), self.clock.clone())
                 .forgetting_in(Arc::clone(&cache))
         });
         let usage = match self.usage_flush_interval {
@@ -195,7 +196,7 @@ impl AppKeysBuilder {
             inner: Arc::new(Inner {
                 number: KeySetId::next(),
                 key_locations: checked.key_locations,
-                form,
+                format_rules,
                 digester,
                 cache,
                 lookups,
@@ -246,11 +247,11 @@ impl AppKeysBuilder {
         Ok(Bounds { max_staleness, stale_if_error })
     }
 
-    fn form_and_digester(&self) -> Result<(KeyForm, Digester), Error> {
+    fn format_rules_and_digester(&self) -> Result<(FormatRules, Digester), Error> {
         let prefix = self.prefix.as_deref().map_or_else(|| Ok(Prefix::default()), Prefix::parse)?;
         let pepper = self.pepper.as_ref().map(Secret::as_str);
         let previous = self.previous_pepper.as_ref().map(Secret::as_str);
         let digester = Digester::parse(pepper, previous)?;
-        Ok((KeyForm { prefix, accept_imported: self.accept_imported }, digester))
+        Ok((FormatRules { prefix, accept_imported: self.accept_imported }, digester))
     }
 }

@@ -20,7 +20,7 @@ use crate::{
     cache::Cache,
     change_feed::FeedThread,
     clock::{Clock, MonotonicTime},
-    key::{Digester, KeyForm},
+    key::{Digester, FormatRules},
     log,
     log_throttle::LogThrottle,
     lookup::Lookups,
@@ -128,7 +128,7 @@ impl KeySetId {
 pub(crate) struct Inner {
     pub(crate) number: KeySetId,
     pub(crate) key_locations: KeyLocations,
-    pub(crate) form: KeyForm,
+    pub(crate) format_rules: FormatRules,
     pub(crate) digester: Digester,
     pub(crate) cache: Arc<Cache>,
     pub(crate) lookups: Arc<Lookups>,
@@ -158,7 +158,7 @@ impl AppKeys {
     /// # Errors
     /// When what is asked for is unusable or the operating system gives no entropy.
     pub fn make_key(&self, new: &NewKey) -> Result<IssuedKey, Error> {
-        new.make(&self.inner.form, &self.inner.digester, self.inner.clock.now())
+        new.make(&self.inner.format_rules, &self.inner.digester, self.inner.clock.now())
     }
 
     /// Returns the administration of these keys: issue, list and change them.
@@ -224,7 +224,7 @@ impl AppKeys {
         let inner = self.inner();
         access_log::RedactionRules {
             key_locations: inner.key_locations.clone(),
-            prefix: inner.form.prefix.as_str().to_owned(),
+            prefix: inner.format_rules.prefix.as_str().to_owned(),
         }
     }
 

@@ -215,7 +215,7 @@ async fn look_up(
         Resolution::LookUp(priority) => priority,
     };
     // A cache hit proves the key, so its checksum is computed only now.
-    if !std::str::from_utf8(key).is_ok_and(|key| inner.form.admits(key)) {
+    if !std::str::from_utf8(key).is_ok_and(|key| inner.format_rules.accepts(key)) {
         return Err((Reason::Malformed, DecidedBy::Request));
     }
     let by = DecidedBy::Store;

@@ -68,16 +68,16 @@ impl Default for Prefix {
 
 /// What this application takes for a key.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct KeyForm {
+pub(crate) struct FormatRules {
     pub(crate) prefix: Prefix,
     pub(crate) accept_imported: bool,
 }
 
-impl KeyForm {
+impl FormatRules {
     /// Whether this can be a key of the table at all. What begins with the prefix is a native key and nothing else.
     ///
     /// The caller has made sure that `key` holds only the characters of [`is_key_character`].
-    pub(crate) fn admits(&self, key: &str) -> bool {
+    pub(crate) fn accepts(&self, key: &str) -> bool {
         match key.strip_prefix(&*self.prefix.0) {
             Some(body) => self.checksum_holds(body),
             // An intact body is a native key whose prefix was mistyped, and no other system's key.
@@ -218,27 +218,27 @@ mod tests {
     use super::*;
     use crate::key::Digester;
 
-    fn form() -> KeyForm {
-        KeyForm::default()
+    fn rules() -> FormatRules {
+        FormatRules::default()
     }
 
-    fn lenient() -> KeyForm {
-        KeyForm { accept_imported: true, ..KeyForm::default() }
+    fn lenient() -> FormatRules {
+        FormatRules { accept_imported: true, ..FormatRules::default() }
     }
 
     fn native() -> String {
-        form().generate(KeyFormat::Native).unwrap().expose_secret().to_owned()
+        rules().generate(KeyFormat::Native).unwrap().expose_secret().to_owned()
     }
 
     // A1
     #[test]
     fn a_million_keys_are_distinct_and_no_position_is_biased() {
         const KEYS: usize = 1_000_000;
-        let form = form();
+        let rules = rules();
         let mut seen = HashSet::with_capacity(KEYS);
         let mut counts = vec![[0_u32; 128]; BODY_CHARS];
         for _ in 0..KEYS {
-            let secret = form.generate(KeyFormat::Native).unwrap();
+            let secret = rules.generate(KeyFormat::Native).unwrap();
             let body = &secret.expose_secret().as_bytes()[DEFAULT_PREFIX.len()..];
             for (position, &byte) in body.iter().enumerate() {
                 counts[position][usize::from(byte)] += 1;
@@ -291,7 +291,7 @@ mod tests {
     #[test]
     fn a_native_key_holds_232_drawn_bits() {
         let mut asked = 0;
-        form()
+        rules()
             .generate_from(KeyFormat::Native, &mut |buffer| {
                 asked = buffer.len() * 8;
                 getrandom::fill(buffer)
@@ -309,7 +309,7 @@ mod tests {
             let body = key.strip_prefix("ak_live_").unwrap();
             assert_eq!(body.len(), 44);
             assert!(body.bytes().all(|byte| byte.is_ascii_alphanumeric()));
-            assert!(form().admits(&key));
+            assert!(rules().accepts(&key));
             assert!(key.len() <= 55, "one SHA-256 block");
         }
     }
@@ -321,8 +321,8 @@ mod tests {
         let key = concat!("ak_live_", "ASZLcJW63wQpTnOYveIHLFF2m8DlCi9UeZ7D6A2WaXTg");
         let intact = |prefix: &str, key: &str| {
             let prefix = Prefix::parse(prefix).unwrap();
-            let form = KeyForm { prefix, accept_imported: false };
-            form.admits(key)
+            let rules = FormatRules { prefix, accept_imported: false };
+            rules.accepts(key)
         };
         assert!(intact("ak_live_", key));
         // The checksum covers the prefix: the same body under another one is another application's key.
@@ -340,23 +340,23 @@ mod tests {
     fn any_one_character_changed_dropped_or_added_is_no_key() {
         let characters: Vec<char> =
             (0..=127_u8).filter(|&byte| is_key_character(byte)).map(char::from).collect();
-        for form in [form(), lenient()] {
+        for rules in [rules(), lenient()] {
             for _ in 0..20 {
                 let key = native();
-                assert!(form.admits(&key));
+                assert!(rules.accepts(&key));
                 for position in 0..=key.len() {
                     for &character in &characters {
                         let added = format!("{}{character}{}", &key[..position], &key[position..]);
-                        assert!(!form.admits(&added), "added {character} at {position}");
+                        assert!(!rules.accepts(&added), "added {character} at {position}");
                         if position < key.len() && !key[position..].starts_with(character) {
                             let changed =
                                 format!("{}{character}{}", &key[..position], &key[position + 1..]);
-                            assert!(!form.admits(&changed), "{character} at {position}");
+                            assert!(!rules.accepts(&changed), "{character} at {position}");
                         }
                     }
                     if position < key.len() {
                         let dropped = format!("{}{}", &key[..position], &key[position + 1..]);
-                        assert!(!form.admits(&dropped), "dropped {position}");
+                        assert!(!rules.accepts(&dropped), "dropped {position}");
                     }
                 }
             }
@@ -365,14 +365,14 @@ mod tests {
 
     #[test]
     fn a_body_with_other_characters_is_not_a_key() {
-        let form = form();
+        let rules = rules();
         let mut seen = 0;
         for byte in 0..=u8::MAX {
             let random = [byte; RANDOM_BYTES];
-            let bytes = [&random[..], &form.checksum(&random)].concat();
+            let bytes = [&random[..], &rules.checksum(&random)].concat();
             let body = URL_SAFE_NO_PAD.encode(bytes);
             let is_plain = body.bytes().all(|byte| byte.is_ascii_alphanumeric());
-            assert_eq!(form.admits(&format!("ak_live_{body}")), is_plain, "{body}");
+            assert_eq!(rules.accepts(&format!("ak_live_{body}")), is_plain, "{body}");
             seen += usize::from(!is_plain);
         }
         assert!(seen > 10, "{seen}");
@@ -383,8 +383,8 @@ mod tests {
         let recipe = "Zm9vYmFyYmF6cXV4cXV1eGNvcmdlZ3JhdWx0Z2FycGx5";
         let uuid = "2f1b8a4e-8d3c-4c57-9a6e-0d9b1f3c7e21";
         for key in [recipe, uuid, "9e107d9d372bb6826bd81d3542a419d6"] {
-            assert!(lenient().admits(key));
-            assert!(!form().admits(key));
+            assert!(lenient().accepts(key));
+            assert!(!rules().accepts(key));
         }
     }
 
@@ -396,8 +396,8 @@ mod tests {
         assert_eq!(key.split('-').map(str::len).collect::<Vec<_>>(), [8, 4, 4, 4, 12]);
         assert_eq!(&key[14..15], "4");
         assert!(matches!(&key[19..20], "8" | "9" | "a" | "b"));
-        assert!(lenient().admits(key));
-        assert!(form().generate(KeyFormat::Uuid).unwrap_err().is_invalid_input());
+        assert!(lenient().accepts(key));
+        assert!(rules().generate(KeyFormat::Uuid).unwrap_err().is_invalid_input());
         for (drawn, expected) in [
             (0x00, "00000000-0000-4000-8000-000000000000"),
             (0xff, "ffffffff-ffff-4fff-bfff-ffffffffffff"),
@@ -423,7 +423,7 @@ mod tests {
     #[test]
     fn a_hint_shows_the_prefix_and_four_characters() {
         let key = KeySecret::new(native());
-        let hint = form().hint(&key);
+        let hint = rules().hint(&key);
         assert_eq!(hint.len(), "ak_live_".len() + 4);
         assert!(key.expose_secret().starts_with(&hint));
     }

@@ -12,7 +12,7 @@ use chrono::Utc;
 use crate::{
     ChangeFeed, Changed, Changes, Error, IssuedKey, KeyDigest, KeyRecord, KeyStore, NewKey,
     StoreError,
-    key::{Digester, KeyForm},
+    key::{Digester, FormatRules},
     lock::{lock, wait_timeout_while},
 };
 
@@ -51,7 +51,7 @@ impl MemoryStore {
     /// # Errors
     /// When what is asked for is unusable or the operating system gives no entropy.
     pub fn issue(&self, new: &NewKey) -> Result<IssuedKey, Error> {
-        let mut issued = new.make(&KeyForm::default(), &Digester::default(), Utc::now())?;
+        let mut issued = new.make(&FormatRules::default(), &Digester::default(), Utc::now())?;
         issued.record.id = self.put(issued.record.clone());
         Ok(issued)
     }
