@@ -125,7 +125,7 @@ impl CircuitBreaker {
     }
 
     /// Whether the store has left every call unanswered for too long.
-    pub(crate) fn is_away(&self, now: MonotonicTime) -> bool {
+    pub(crate) fn is_unavailable(&self, now: MonotonicTime) -> bool {
         self.state().unanswered_for(now) > self.silence_timeout
     }
 
@@ -213,19 +213,19 @@ mod tests {
     #[test]
     fn the_breaker_opens_once_every_call_is_overdue() {
         let circuit_breaker = CircuitBreaker::new(DEADLINE);
-        assert!(!circuit_breaker.is_away(at(100_000)), "nobody asked");
+        assert!(!circuit_breaker.is_unavailable(at(100_000)), "nobody asked");
         let first = circuit_breaker.begin(Attempt::Lookup, at(1000));
-        assert!(!circuit_breaker.is_away(at(1600)));
-        assert!(circuit_breaker.is_away(at(1601)));
+        assert!(!circuit_breaker.is_unavailable(at(1600)));
+        assert!(circuit_breaker.is_unavailable(at(1601)));
         let second = circuit_breaker.begin(Attempt::Lookup, at(1500));
         circuit_breaker.end(second, None, at(1700));
         assert!(
-            !circuit_breaker.is_away(at(2300)),
+            !circuit_breaker.is_unavailable(at(2300)),
             "one that hangs says nothing while others are answered"
         );
-        assert!(circuit_breaker.is_away(at(2301)));
+        assert!(circuit_breaker.is_unavailable(at(2301)));
         circuit_breaker.abandon(first);
-        assert!(!circuit_breaker.is_away(at(100_000)));
+        assert!(!circuit_breaker.is_unavailable(at(100_000)));
     }
 
     // E7, F3
@@ -234,12 +234,16 @@ mod tests {
     fn while_only_the_feed_is_silent_one_lookup_probes() {
         let circuit_breaker = CircuitBreaker::new(DEADLINE);
         let feed = circuit_breaker.begin(Attempt::Feed, at(1000));
-        assert!(circuit_breaker.is_away(at(1601)) && !circuit_breaker.should_fail_fast(at(1601)));
+        assert!(
+            circuit_breaker.is_unavailable(at(1601)) && !circuit_breaker.should_fail_fast(at(1601))
+        );
         let trial = circuit_breaker.begin(Attempt::Lookup, at(1601));
         assert!(circuit_breaker.should_fail_fast(at(1602)));
         circuit_breaker.end(trial, None, at(1603));
-        assert!(!circuit_breaker.is_away(at(2203)));
-        assert!(circuit_breaker.is_away(at(2204)) && !circuit_breaker.should_fail_fast(at(2204)));
+        assert!(!circuit_breaker.is_unavailable(at(2203)));
+        assert!(
+            circuit_breaker.is_unavailable(at(2204)) && !circuit_breaker.should_fail_fast(at(2204))
+        );
         circuit_breaker.abandon(feed);
     }
 

@@ -171,7 +171,7 @@ impl Cache {
     }
 
     /// The key, if it may still pass while the store cannot be asked.
-    pub(crate) fn despite_outage(
+    pub(crate) fn stale_if_error(
         &self,
         digest: &KeyDigest,
         now: MonotonicTime,

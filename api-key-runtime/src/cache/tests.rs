@@ -76,7 +76,7 @@ fn a_negative_entry_is_fresh_for_as_long_as_a_key() {
 fn stale_if_error_ends_to_the_nanosecond() {
     let cache = knowing(STALE_IF_ERROR);
     assert!(!is_known(&cache, 11 + MAX_STALENESS));
-    let passes = |cache: &Cache, now| cache.despite_outage(&digest(1), at(now)).is_some();
+    let passes = |cache: &Cache, now| cache.stale_if_error(&digest(1), at(now)).is_some();
     assert!(passes(&cache, 10 + STALE_IF_ERROR));
     assert!(!passes(&cache, 11 + STALE_IF_ERROR));
     assert!(!passes(&knowing(0), 500), "off by default");
@@ -119,7 +119,7 @@ fn a_change_drops_entries_and_discards_reads_in_flight() {
     let is_nothing =
         |number| matches!(cache.view_at(cache.lease(), at(30)).get(&digest(number)), Cached::Miss);
     assert!(is_nothing(1) && is_nothing(2));
-    assert!(cache.despite_outage(&digest(1), at(30)).is_none());
+    assert!(cache.stale_if_error(&digest(1), at(30)).is_none());
     let record = KeyRecord::new(1, digest(1), AllowedIps::any());
     cache.fill(under_way, vec![(digest(1), Some(record))], at(30));
     assert!(is_nothing(1), "it was read before the change");

@@ -143,7 +143,7 @@ impl FeedThread {
             (_, Some(_)) => FeedState::Stale,
             (_, None) => FeedState::Starting,
         };
-        Health::new(state, age, !shared.circuit_breaker.is_away(now))
+        Health::new(state, age, !shared.circuit_breaker.is_unavailable(now))
     }
 }
 

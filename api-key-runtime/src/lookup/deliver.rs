@@ -83,7 +83,7 @@ impl Shared {
     }
 
     /// Answers those who came before the query was sent, and everyone else if it still holds; the others are asked for again.
-    pub(super) fn hand_out(
+    pub(super) fn deliver(
         &self,
         batch: Batch,
         found: &HashMap<KeyDigest, Option<Arc<CachedKey>>>,

@@ -117,7 +117,7 @@ impl Lookups {
         let answer = self.ask(digests, priority).await;
         if let Err(Reason::Unavailable | Reason::Overloaded | Reason::TooLate) = answer {
             let (cache, now) = (&self.shared.cache, MonotonicTime::now());
-            let known = |digest| cache.despite_outage(&digest, now).zip(Some(digest));
+            let known = |digest| cache.stale_if_error(&digest, now).zip(Some(digest));
             if let Some(found) = digests.iter().find_map(known) {
                 self.shared.circuit_breaker.count_stale_accept(now);
                 return Ok(Some(found));

@@ -178,7 +178,7 @@ impl Queue {
             let Some(lookup) = self.lookups.get_mut(&id) else {
                 continue;
             };
-            lookup.forget_the_gone(now);
+            lookup.drop_cancelled(now);
             if lookup.waiters.is_empty() {
                 self.finish(id);
                 continue;
@@ -251,7 +251,7 @@ impl Lookup {
         if self.waiters.len() == self.waiters.capacity() && !is_full
             || is_full && now.since(self.purged) >= PURGE_EVERY
         {
-            self.forget_the_gone(now);
+            self.drop_cancelled(now);
         }
         if self.waiters.len() >= MAX_WAITING {
             return Err(Full);
@@ -260,7 +260,7 @@ impl Lookup {
         Ok(())
     }
 
-    fn forget_the_gone(&mut self, now: MonotonicTime) {
+    fn drop_cancelled(&mut self, now: MonotonicTime) {
         self.purged = now;
         self.waiters.retain(|waiter| !waiter.is_gone());
     }

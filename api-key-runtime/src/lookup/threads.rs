@@ -108,7 +108,7 @@ impl Shared {
         match found {
             Ok(records) => {
                 let found = self.keep(&batch, records, stamp, now);
-                self.hand_out(batch, &found, stamp);
+                self.deliver(batch, &found, stamp);
             }
             Err(_) => {
                 for (lookup, _) in batch {

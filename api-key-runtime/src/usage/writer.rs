@@ -50,8 +50,8 @@ pub(crate) struct Writer {
 struct State {
     /// What could not be written yet.
     kept: UsageBuffer,
-    /// How many lost ones the log was told of.
-    told: u64,
+    /// How many lost counts the log has reported.
+    reported: u64,
     /// The last flush that was asked for.
     asked: Ticket,
     /// The last flush that is over.
@@ -104,7 +104,7 @@ impl Writer {
             lost: AtomicU64::new(0),
             state: Mutex::new(State {
                 kept: UsageBuffer::default(),
-                told: 0,
+                reported: 0,
                 asked: 0,
                 done: 0,
                 clean: false,
@@ -322,7 +322,7 @@ impl Writer {
         }
         self.outage.success(now, |_| "uses of keys can be recorded again".to_owned());
         let so_far = self.lost();
-        let lost = so_far.saturating_sub(mem::replace(&mut self.lock().told, so_far));
+        let lost = so_far.saturating_sub(mem::replace(&mut self.lock().reported, so_far));
         if lost > 0 {
             log::warn!(
                 "{lost} uses of keys were lost: those of more than {MAX_KEYS} keys waited to be recorded"
