@@ -12,8 +12,8 @@
 //! api-key-runtime = { path = "../require_app_key/api-key-runtime", features = ["route-audit"] }
 //! ```
 
+mod audit;
 mod exceptions;
-mod judge;
 mod paths;
 mod probe;
 mod report;
@@ -117,5 +117,5 @@ where
     B: MessageBody + 'static,
 {
     let prober = probe::Prober::new(app).await;
-    judge::judge(&prober, exceptions).await
+    audit::audit(&prober, exceptions).await
 }

@@ -2,7 +2,7 @@
 //!
 //! A run starts servers as processes of their own, presents keys to them from many clients, changes those keys in every way there is,
 //! and meanwhile breaks the servers, their ways to the database and the database. Every request and change is written down with
-//! the moments at which it began and ended, by the one clock of the process that does all this. The judge then looks whether any
+//! the moments at which it began and ended, by the one clock of the process that does all this. The checker then looks whether any
 //! server accepted or refused a key that it should not have. Servers that are wrong on purpose show that it notices.
 //!
 //! | variable | |
@@ -10,10 +10,10 @@
 //! | `TEST_HISTORY_MINUTES` | how long a run goes on, instead of some seconds |
 //! | `TEST_HISTORY_SEED` | repeats the choices of a run, though not its timing |
 
+mod checker;
 mod client;
 mod event;
 mod faults;
-mod judge;
 mod operator;
 mod place;
 mod pool;
@@ -30,7 +30,7 @@ use std::{
     time::{Duration, SystemTime},
 };
 
-use self::{judge::Rule, place::Place, run::Plan, seat::Kind, server::Store};
+use self::{checker::Rule, place::Place, run::Plan, seat::Kind, server::Store};
 use crate::support::{Database, database_test};
 
 const SHORT: Duration = Duration::from_secs(12);
@@ -78,9 +78,9 @@ fn run_under_faults(place: Place) {
         seed: seed(),
     };
     let finished = plan.run();
-    println!("seed {}: {}", finished.seed, finished.judgement);
+    println!("seed {}: {}", finished.seed, finished.verdict);
     finished.assert_good();
-    let seen = finished.judgement.seen;
+    let seen = finished.verdict.seen;
     assert!(
         seen.accepted > 300 && seen.refused > 200 && seen.changes > 40 && seen.faults > 5,
         "too little happened to show anything"
@@ -118,11 +118,11 @@ fn assert_caught(database: Database, name: &'static str, store: Store, rule: Rul
             seed: seed() + number,
         };
         let finished = plan.run();
-        println!("seed {}: {}", finished.seed, finished.judgement);
+        println!("seed {}: {}", finished.seed, finished.verdict);
         if number == RUNS {
             finished.assert_breaks(rule);
         }
-        let is_caught = finished.judgement.count.contains_key(&rule);
+        let is_caught = finished.verdict.count.contains_key(&rule);
         place = finished.remove();
         if is_caught {
             return;

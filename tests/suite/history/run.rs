@@ -10,10 +10,10 @@ use std::{
 };
 
 use super::{
+    checker::{Rule, Verdict, check},
     client::Client,
     event::{Answer, Caller, What},
     faults::{Breaker, FILLERS, break_database, break_servers},
-    judge::{Judgement, Rule, judge},
     operator::{Operator, Owned},
     place::Place,
     pool::{Pool, Shown},
@@ -43,7 +43,7 @@ pub(super) struct Plan {
 
 /// What came of a run.
 pub(super) struct Finished {
-    pub(super) judgement: Judgement,
+    pub(super) verdict: Verdict,
     /// The history and the servers' logs; to be removed when all is well.
     pub(super) folder: PathBuf,
     pub(super) seed: u64,
@@ -53,24 +53,24 @@ pub(super) struct Finished {
 impl Finished {
     #[track_caller]
     pub(super) fn assert_good(&self) {
-        let broken = self.judgement.count.keys().copied().collect::<Vec<_>>();
+        let broken = self.verdict.count.keys().copied().collect::<Vec<_>>();
         assert!(
             broken.is_empty(),
             "seed {}, all of it in {}: {}",
             self.seed,
             self.folder.display(),
-            self.judgement
+            self.verdict
         );
     }
 
     #[track_caller]
     pub(super) fn assert_breaks(&self, rule: Rule) {
         assert!(
-            self.judgement.count.contains_key(&rule),
+            self.verdict.count.contains_key(&rule),
             "seed {}, all of it in {}: nobody noticed. {}",
             self.seed,
             self.folder.display(),
-            self.judgement
+            self.verdict
         );
     }
 
@@ -93,12 +93,7 @@ impl Plan {
         let keys = self.go_on(&pool, &seats, &mut seated, &recorder);
         self.be_quiet(&pool, &seats, &recorder, &keys);
         drop(seated);
-        Finished {
-            judgement: judge(&recorder.finish()),
-            folder,
-            seed: self.seed,
-            place: self.place,
-        }
+        Finished { verdict: check(&recorder.finish()), folder, seed: self.seed, place: self.place }
     }
 
     /// Rows that nobody presents, so that a statement can change more than the log names one by one.

@@ -14,7 +14,7 @@ use std::{
     time::Duration,
 };
 
-pub(super) use self::report::{Judgement, Rule, Seen, Violation};
+pub(super) use self::report::{Rule, Seen, Verdict, Violation};
 use super::{
     event::{Answer, Caller, Event, Key, Moment, Request, Server, What},
     row::{Made, Row, Timeline},
@@ -28,33 +28,29 @@ const EXCERPT_LINES: usize = 40;
 const EXCERPT_BEFORE: Duration = Duration::from_millis(300);
 
 /// Judges the events of a history, in whatever order they were written.
-pub(super) fn judge(history: &[Event]) -> Judgement {
+pub(super) fn check(history: &[Event]) -> Verdict {
     let mut events: Vec<&Event> = history.iter().collect();
     events.sort_by_key(|event| (event.began, event.ended));
-    let mut judge = Judge {
+    let mut checker = Checker {
         timelines: timelines(&events),
         bounds: bounds(&events),
         stopped: stopped(&events),
         nothing: Timeline::of(&[]),
         refused_as_revoked: HashMap::new(),
         events,
-        judgement: Judgement {
-            violations: Vec::new(),
-            count: BTreeMap::new(),
-            seen: Seen::default(),
-        },
+        verdict: Verdict { violations: Vec::new(), count: BTreeMap::new(), seen: Seen::default() },
     };
-    for event in judge.events.clone() {
+    for event in checker.events.clone() {
         match &event.what {
-            What::Request(request) => judge.request(event, *request),
-            What::Change { .. } => judge.judgement.seen.changes += 1,
-            What::Fault { .. } => judge.judgement.seen.faults += 1,
-            What::Quiet => judge.quiet(event),
+            What::Request(request) => checker.request(event, *request),
+            What::Change { .. } => checker.verdict.seen.changes += 1,
+            What::Fault { .. } => checker.verdict.seen.faults += 1,
+            What::Quiet => checker.quiet(event),
             What::Started { .. } | What::Stopped { .. } => {}
         }
     }
-    judge.never_revived();
-    judge.judgement
+    checker.never_revived();
+    checker.verdict
 }
 
 fn timelines(events: &[&Event]) -> HashMap<Key, Timeline> {
@@ -88,7 +84,7 @@ fn stopped(events: &[&Event]) -> HashMap<Server, Moment> {
     stopped.collect()
 }
 
-struct Judge<'a> {
+struct Checker<'a> {
     /// By when they began.
     events: Vec<&'a Event>,
     timelines: HashMap<Key, Timeline>,
@@ -98,16 +94,16 @@ struct Judge<'a> {
     stopped: HashMap<Server, Moment>,
     /// When a server first had answered a refusal that nothing but a revocation explains.
     refused_as_revoked: HashMap<(Server, Key), Moment>,
-    judgement: Judgement,
+    verdict: Verdict,
 }
 
-impl Judge<'_> {
+impl Checker<'_> {
     fn timeline(&self, key: Key) -> &Timeline {
         self.timelines.get(&key).unwrap_or(&self.nothing)
     }
 
     fn request(&mut self, event: &Event, request: Request) {
-        let seen = &mut self.judgement.seen;
+        let seen = &mut self.verdict.seen;
         match request.answer {
             Answer::Accepted => {
                 seen.accepted += 1;
@@ -146,7 +142,7 @@ impl Judge<'_> {
 
     fn was_behind(&mut self, event: &Event, last: Moment) {
         if last < event.began {
-            let seen = &mut self.judgement.seen;
+            let seen = &mut self.verdict.seen;
             seen.behind += 1;
             seen.most_behind = seen.most_behind.max(event.began.since(last));
         }
@@ -239,11 +235,11 @@ impl Judge<'_> {
         from: Moment,
         why: String,
     ) {
-        let count = self.judgement.count.entry(rule).or_default();
+        let count = self.verdict.count.entry(rule).or_default();
         *count += 1;
         if *count <= SHOWN {
             let excerpt = self.excerpt(event, request, from.before(EXCERPT_BEFORE));
-            self.judgement.violations.push(Violation {
+            self.verdict.violations.push(Violation {
                 rule,
                 server: request.server,
                 key: request.key,

@@ -4,7 +4,7 @@ use std::{ops::RangeInclusive, time::Duration};
 
 use super::{
     super::event::{Allowed, Answer, By, Caller, Change, Event, Moment, Outcome, Request, What},
-    Rule, judge,
+    Rule, check,
 };
 use Answer::{Accepted, Lost, Other, Refused, Unavailable};
 use Outcome::{Done, Undone, Unknown};
@@ -73,8 +73,8 @@ impl Story {
 
     #[track_caller]
     fn breaks_nothing(self) {
-        let judgement = judge(&self.0);
-        assert!(judgement.count.is_empty(), "{judgement}");
+        let verdict = check(&self.0);
+        assert!(verdict.count.is_empty(), "{verdict}");
     }
 
     #[track_caller]
@@ -84,9 +84,9 @@ impl Story {
 
     #[track_caller]
     fn breaks_all(self, rules: &[Rule]) {
-        let judgement = judge(&self.0);
-        let broken: Vec<Rule> = judgement.count.keys().copied().collect();
-        assert_eq!(broken, rules, "{judgement}");
+        let verdict = check(&self.0);
+        let broken: Vec<Rule> = verdict.count.keys().copied().collect();
+        assert_eq!(broken, rules, "{verdict}");
     }
 }
 
@@ -153,7 +153,7 @@ fn a_key_that_was_never_issued_or_is_not_yet_is_never_accepted() {
 }
 
 #[test]
-fn addresses_are_judged_by_where_a_request_comes_from() {
+fn addresses_are_checked_by_where_a_request_comes_from() {
     let story = |from, answer| {
         Story::new().changed(1000..=1010, Change::Allow(Allowed::Only(Caller::Home))).request(
             SERVER,
@@ -331,7 +331,7 @@ fn how_far_a_server_was_behind_is_measured() {
         .changed(2000..=2010, Change::Revoke)
         .asked(2030..=2040, Accepted)
         .asked_of(2, 2017..=2040, Accepted);
-    let seen = judge(&story.0).seen;
+    let seen = check(&story.0).seen;
     assert_eq!((seen.accepted, seen.changes, seen.behind), (2, 2, 2));
     assert_eq!(seen.most_behind, Duration::from_millis(20));
 }
@@ -343,8 +343,8 @@ fn a_violation_shows_the_changes_and_the_answers() {
         .asked(2100..=2110, Accepted)
         .asked_of(2, 2100..=2110, Accepted)
         .asked(8000..=8010, Accepted);
-    let judgement = judge(&story.0).to_string();
-    let (_, excerpt) = judgement.split_once("\nVIOLATION: ").unwrap();
+    let verdict = check(&story.0).to_string();
+    let (_, excerpt) = verdict.split_once("\nVIOLATION: ").unwrap();
     assert!(excerpt.starts_with("server 1 accepted a key that was not good any more"));
     for line in [
         "key 7: Issue(Anyone) by Admin: Done",
@@ -359,10 +359,10 @@ fn a_violation_shows_the_changes_and_the_answers() {
 
 #[test]
 #[should_panic(expected = "changes of one key overlap")]
-fn changes_of_one_key_that_overlap_cannot_be_judged() {
+fn changes_of_one_key_that_overlap_cannot_be_checked() {
     let story =
         Story::new().changed(2000..=2010, Change::Revoke).changed(2005..=2015, Change::Disable);
-    judge(&story.0);
+    check(&story.0);
 }
 
 #[test]

@@ -1,4 +1,4 @@
-//! Calls every route in every way, and judges what was answered.
+//! Calls every route in every way, and checks the answers.
 
 mod unseen;
 
@@ -18,7 +18,7 @@ use super::{
     routes::{self, METHODS, Route},
 };
 
-pub(super) async fn judge(prober: &Prober, exceptions: Exceptions) -> ProtectionReport {
+pub(super) async fn audit(prober: &Prober, exceptions: Exceptions) -> ProtectionReport {
     let Some(tree) = &prober.tree else {
         return ProtectionReport {
             faults: vec!["actix-web did not list the routes, so none was looked at".to_owned()],
@@ -26,7 +26,7 @@ pub(super) async fn judge(prober: &Prober, exceptions: Exceptions) -> Protection
         };
     };
     let routes = routes::of(tree);
-    let mut judge = Judge {
+    let mut audit = Audit {
         prober,
         exceptions,
         report: ProtectionReport::default(),
@@ -34,27 +34,27 @@ pub(super) async fn judge(prober: &Prober, exceptions: Exceptions) -> Protection
         defaults: HashMap::new(),
         without_keys: Vec::new(),
     };
-    judge.application_default().await;
+    audit.application_default().await;
     for route in &routes {
-        judge.route(route).await;
+        audit.route(route).await;
     }
     for external in &tree.externals {
         let patterns = external.patterns.join(", ");
-        judge
+        audit
             .report
             .unseen
             .push(format!("{patterns} (an external resource: nothing is served there)"));
     }
     if prober.has_middleware {
-        judge.report.unseen.push(
+        audit.report.unseen.push(
             "what a middleware of the application answers by itself, at paths that are no routes"
                 .to_owned(),
         );
     }
-    judge.finish()
+    audit.finish()
 }
 
-struct Judge<'a> {
+struct Audit<'a> {
     prober: &'a Prober,
     exceptions: Exceptions,
     report: ProtectionReport,
@@ -97,7 +97,7 @@ struct Ways {
     is_prefix: bool,
 }
 
-impl Judge<'_> {
+impl Audit<'_> {
     async fn application_default(&mut self) {
         let path = format!("/{UNMATCHED}");
         let mut standings = Vec::new();
@@ -242,7 +242,7 @@ impl Judge<'_> {
             let mut weightiest = Standing::Nothing;
             for headers in &ways.headers {
                 let answer = self.prober.call(&method, &path, headers).await;
-                // What it has from the application was judged there.
+                // What it has from the application was audited there.
                 if self.defaults.get(&method) == Some(&answer.what) {
                     continue;
                 }

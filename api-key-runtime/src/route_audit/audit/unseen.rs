@@ -2,10 +2,10 @@
 
 use actix_web::http::Method;
 
-use super::{Judge, Standing, Ways};
+use super::{Audit, Standing, Ways};
 use crate::route_audit::{exceptions::Kind, routes::Route};
 
-impl Judge<'_> {
+impl Audit<'_> {
     /// What the route says it answers to, and nothing of it did.
     pub(super) fn unreached(
         &mut self,

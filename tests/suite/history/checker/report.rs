@@ -57,14 +57,14 @@ pub(in super::super) struct Seen {
 }
 
 #[derive(Debug)]
-pub(in super::super) struct Judgement {
+pub(in super::super) struct Verdict {
     /// The first ones of each rule.
     pub(in super::super) violations: Vec<Violation>,
     pub(in super::super) count: BTreeMap<Rule, usize>,
     pub(in super::super) seen: Seen,
 }
 
-impl fmt::Display for Judgement {
+impl fmt::Display for Verdict {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         let seen = &self.seen;
         writeln!(
