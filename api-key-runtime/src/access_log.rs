@@ -105,7 +105,7 @@ fn redact_keys(text: &str, sets: &[RedactionRules]) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::KeyLocation;
+    use crate::request::KeyLocation;
 
     /// Those of the sets with these query parameters and prefixes.
     fn marks(sets: &[(&str, &str)]) -> Vec<RedactionRules> {

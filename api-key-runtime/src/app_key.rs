@@ -14,8 +14,8 @@ use actix_web::{
 use chrono::{DateTime, Utc};
 
 use crate::{
-    ScopeSet, app_keys::KeySetId, cache::CachedKey, log, log_throttle::LogThrottle,
-    rejection::misconfigured, request::route_of,
+    app_keys::KeySetId, cache::CachedKey, log, log_throttle::LogThrottle, rejection::misconfigured,
+    request::route_of, scope::ScopeSet,
 };
 
 /// Routes of which it was said that nothing checks their keys.

@@ -5,7 +5,7 @@ use actix_web::{
     dev::{ServiceRequest, ServiceResponse},
 };
 
-use crate::AppKey;
+use crate::app_key::AppKey;
 
 /// Returns the verified key of a request, where no extractor can: in middlewares.
 ///
@@ -44,13 +44,13 @@ use crate::AppKey;
 /// # async fn main() {
 /// # use actix_web::{test::{TestRequest, call_service, init_service}};
 /// # struct OneKey;
-/// # impl api_key_runtime::KeyStore for OneKey {
-/// #     fn find(&self, digests: &[api_key_runtime::KeyDigest]) -> Result<Vec<api_key_runtime::KeyRecord>, api_key_runtime::StoreError> {
-/// #         Ok(vec![api_key_runtime::KeyRecord::new(17, digests[0], api_key_runtime::AllowedIps::any())])
+/// # impl api_key_runtime::store::KeyStore for OneKey {
+/// #     fn find(&self, digests: &[api_key_runtime::store::KeyDigest]) -> Result<Vec<api_key_runtime::admin::KeyRecord>, api_key_runtime::store::StoreError> {
+/// #         Ok(vec![api_key_runtime::admin::KeyRecord::new(17, digests[0], api_key_runtime::admin::AllowedIps::any())])
 /// #     }
 /// # }
 /// # let keys = api_key_runtime::AppKeys::builder().store(OneKey).build().unwrap();
-/// # let key = keys.make_key(&api_key_runtime::NewKey::new("test").allow_any()).unwrap();
+/// # let key = keys.make_key(&api_key_runtime::admin::NewKey::new("test").allow_any()).unwrap();
 /// let app = App::new()
 ///     .app_data(keys.clone())
 ///     .service(web::resource("/cakes").wrap(from_fn(name_key)).get(cakes));

@@ -4,7 +4,7 @@ use std::net::IpAddr;
 
 use chrono::{DateTime, Utc};
 
-use crate::{KeyState, cache::CachedKey, policy::Policy, rejection::Reason};
+use crate::{cache::CachedKey, key_record::KeyState, policy::Policy, rejection::Reason};
 
 /// Judges a key that was found, on every request. All refusals but a missing scope look alike to the caller.
 ///
@@ -37,7 +37,7 @@ mod tests {
     use chrono::TimeDelta;
 
     use super::{authorize as authorize_key, *};
-    use crate::{AllowedIps, KeyDigest, KeyRecord, ScopeSet};
+    use crate::{allowed_ips::AllowedIps, key::KeyDigest, key_record::KeyRecord, scope::ScopeSet};
 
     fn authorize(
         record: &KeyRecord,

@@ -7,7 +7,7 @@ use std::{
     time::Duration,
 };
 
-use crate::{StoreError, clock::MonotonicTime, lock::lock, log, outage_log::OutageLog};
+use crate::{clock::MonotonicTime, lock::lock, log, outage_log::OutageLog, store::StoreError};
 
 /// How long whoever is sent to try a silent store has until the call shows.
 const TRY_EVERY: Duration = Duration::from_millis(20);

@@ -17,7 +17,7 @@ use crate::{log, rejection::generic};
 #[cfg_attr(feature = "_diesel", doc = "```")]
 #[cfg_attr(not(feature = "_diesel"), doc = "```ignore")]
 /// use actix_web::{HttpResponse, delete, web};
-/// use api_key_runtime::{Admin, Error, require_app_key};
+/// use api_key_runtime::{Error, admin::Admin, require_app_key};
 ///
 /// #[delete("/keys/{id}")]
 /// #[require_app_key(scopes = "keys:revoke")]

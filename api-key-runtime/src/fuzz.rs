@@ -12,9 +12,9 @@ use std::net::IpAddr;
 use actix_web::http::header::{AUTHORIZATION, COOKIE, HeaderMap, HeaderName, HeaderValue};
 
 use crate::{
-    AllowedIps, KeyFormat, KeyLocation,
-    key::{FormatRules, is_key_character},
-    request::{Credential, KeyLocations, TrustedProxies, extract},
+    allowed_ips::AllowedIps,
+    key::{FormatRules, KeyFormat, is_key_character},
+    request::{Credential, KeyLocation, KeyLocations, TrustedProxies, extract},
 };
 
 /// No text but a key of this form is admitted, and every key that is made of it is.

@@ -5,7 +5,7 @@
 
 // What the chapters link to.
 #[allow(unused_imports)]
-use crate::*;
+use crate::{admin::*, health::*, metrics::*, store::*, *};
 
 /// The chapters are files beside the code, so that they can be read and changed as text.
 macro_rules! chapters {

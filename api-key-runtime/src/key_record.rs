@@ -4,14 +4,18 @@ use std::fmt;
 
 use chrono::{DateTime, Utc};
 
-use crate::{AllowedIps, DigestAlgorithm, KeyDigest, ScopeSet};
+use crate::{
+    allowed_ips::AllowedIps,
+    key::{DigestAlgorithm, KeyDigest},
+    scope::ScopeSet,
+};
 
 /// A row of the key table: everything that is known of a key, and nothing that would let anyone use it.
 ///
-/// A [`KeyStore`](crate::KeyStore) of your own makes one with [`new`](Self::new) and sets the rest:
+/// A [`KeyStore`](crate::store::KeyStore) of your own makes one with [`new`](Self::new) and sets the rest:
 ///
 /// ```
-/// use api_key_runtime::{AllowedIps, KeyDigest, KeyRecord};
+/// use api_key_runtime::{admin::{AllowedIps, KeyRecord}, store::KeyDigest};
 ///
 /// let mut record = KeyRecord::new(17, KeyDigest::from_bytes([7; 32]), AllowedIps::from_stored("10.0.0.0/8"));
 /// record.name = "billing".to_owned();

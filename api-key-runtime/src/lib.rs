@@ -13,9 +13,9 @@
 //! ```
 //!
 //! - It comes first: no extractor of the handler is made, and no byte of the body is read, before the caller is known.
-//! - Keys are kept as digests, in tables that Diesel migrations manage, on Postgres or SQLite, or in a [`KeyStore`] of your own.
+//! - Keys are kept as digests, in tables that Diesel migrations manage, on Postgres or SQLite, or in a [`KeyStore`](store::KeyStore) of your own.
 //! - A key that was used before is judged without a query, and a revoked one is refused everywhere within milliseconds.
-//! - The command `app-key` issues, lists and revokes keys; [`Admin`] is the same as an API.
+//! - The command `app-key` issues, lists and revokes keys; [`Admin`](admin::Admin) is the same as an API.
 //!
 //! # Five minutes
 //!
@@ -74,6 +74,18 @@
 //! | [`flask`](guide::flask) | from the Flask decorator of the same name to this crate |
 //! | [`faq`](guide::faq) | what users ask |
 //!
+//! # Modules
+//!
+//! The root has what a service names: the attribute, the middleware, [`AppKeys`] and its builder, and [`AppKey`] of the caller. The rest:
+//!
+//! | module | for |
+//! | --- | --- |
+//! | [`admin`] | issuing, listing and changing keys; a key's record, allow list, secret and state |
+//! | [`store`] | keeping keys elsewhere, or joining the key tables in queries of your own |
+//! | [`migrations`] | the tables |
+//! | [`health`], [`metrics`] | readiness and figures |
+//! | [`test_util`], [`route_audit`] | tests |
+//!
 //! # Features
 //!
 //! None is on by default.
@@ -82,7 +94,7 @@
 //! | --- | --- |
 //! | `postgres`, `sqlite` | the system's libpq (with TLS) and libsqlite3 |
 //! | `postgres-bundled`, `sqlite-bundled` | the same, built from source with a C compiler; this libpq has no TLS: development and tests |
-//! | `serde` | `Serialize` for what is listed and measured: [`KeyRecord`], [`KeyUsage`], [`Health`], [`Metrics`] and their parts |
+//! | `serde` | `Serialize` for what is listed and measured: [`KeyRecord`](admin::KeyRecord), [`KeyUsage`](admin::KeyUsage), [`Health`](health::Health), [`Metrics`](metrics::Metrics) and their parts |
 //! | `test-util` | tests of your handlers and stores: [`test_util`] |
 //! | `route-audit` | the test that finds routes without the attribute: [`route_audit`]; includes `test-util` |
 //!
@@ -121,8 +133,7 @@
 )]
 
 mod access_log;
-#[cfg(feature = "_diesel")]
-mod admin;
+pub mod admin;
 mod allowed_ips;
 mod app_key;
 mod app_key_ext;
@@ -149,7 +160,7 @@ mod lock;
 mod log;
 mod log_throttle;
 mod lookup;
-mod metrics;
+pub mod metrics;
 #[cfg(feature = "_diesel")]
 pub mod migrations;
 mod new_key;
@@ -162,7 +173,7 @@ pub mod route_audit;
 mod scope;
 #[cfg(feature = "serde")]
 mod serialize;
-mod store;
+pub mod store;
 mod supervisor;
 #[cfg(feature = "test-util")]
 pub mod test_util;
@@ -241,33 +252,19 @@ pub use chrono;
 #[doc(no_inline)]
 pub use diesel;
 
-#[cfg(feature = "_diesel")]
-pub use admin::Admin;
-pub use allowed_ips::AllowedIps;
 pub use app_key::AppKey;
 pub use app_key_ext::AppKeyExt;
 pub use app_keys::{AppKeys, AppKeysBuilder};
-pub use change_feed::{FeedState, Health};
 pub use error::Error;
 pub use guard::RequireAppKey;
-pub use key::{DigestAlgorithm, KeyDigest, KeyFormat, KeySecret};
-pub use key_record::{KeyRecord, KeyState};
-#[cfg(feature = "_diesel")]
-pub use list_keys::ListKeys;
-pub use metrics::Metrics;
-pub use new_key::{IssuedKey, NewKey};
-
-pub use rejection::{Reason as RejectionReason, RejectionKind};
+pub use rejection::RejectionKind;
 pub use request::KeyLocation;
 pub use scope::ScopeSet;
-#[cfg(feature = "postgres")]
-pub use store::postgres;
-#[cfg(feature = "sqlite")]
-pub use store::sqlite;
-pub use store::{ChangeFeed, Changed, Changes, KeyStore, StoreError};
-#[cfg(feature = "_diesel")]
-pub use store::{DieselStore, KeyConnection};
-pub use usage::KeyUsage;
+
+/// Whether keys can be checked at the moment, for a readiness route: [`AppKeys::health`].
+pub mod health {
+    pub use crate::change_feed::{FeedState, Health};
+}
 
 /// What the attribute expands to; not for use by hand.
 #[doc(hidden)]

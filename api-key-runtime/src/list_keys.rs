@@ -1,14 +1,14 @@
 //! Which keys are listed.
 
-use crate::KeyState;
+use crate::key_record::KeyState;
 
-/// The selection that [`Admin::list`](crate::Admin::list) returns: all keys by default, oldest first.
+/// The selection that [`Admin::list`](crate::admin::Admin::list) returns: all keys by default, oldest first.
 ///
 /// The database selects, sorts and limits, so that one page of a million keys costs what the page costs. To read page by page, pass the
 /// last id of each page to [`after_id`](Self::after_id), until a page is empty.
 ///
 /// ```
-/// use api_key_runtime::{KeyState, ListKeys};
+/// use api_key_runtime::admin::{KeyState, ListKeys};
 ///
 /// let first_page = ListKeys::new().owner("user 17").state(KeyState::Active).limit(100);
 /// ```

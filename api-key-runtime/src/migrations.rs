@@ -3,8 +3,8 @@
 //! [`AppKeysBuilder::migrate`](crate::AppKeysBuilder::migrate) is enough for most services. A service with Diesel migrations of its own
 //! [copies](copy) these beside them; the guide's chapter `migrations` compares the two ways.
 
-pub use crate::store::{DatabaseKind, copy};
-use crate::{Error, store::Database};
+pub use crate::store::migrations::{DatabaseKind, copy};
+use crate::{error::Error, store::Database};
 
 /// Runs the pending migrations of a database by its URL, creates an SQLite file that does not exist, and returns the versions it ran.
 ///

@@ -5,9 +5,12 @@ use std::time::Duration;
 use chrono::{DateTime, Datelike as _, TimeDelta, Utc};
 
 use crate::{
-    AllowedIps, Error, KeyFormat, KeyRecord, KeySecret, ScopeSet,
+    allowed_ips::AllowedIps,
     clock::to_stored,
-    key::{Digester, FormatRules},
+    error::Error,
+    key::{Digester, FormatRules, KeyFormat, KeySecret},
+    key_record::KeyRecord,
+    scope::ScopeSet,
 };
 
 /// Longest name and owner, in characters: what the table's constraints allow.
@@ -21,7 +24,7 @@ const LAST_YEAR: i32 = 9999;
 /// ```
 /// use std::time::Duration;
 ///
-/// use api_key_runtime::NewKey;
+/// use api_key_runtime::admin::NewKey;
 ///
 /// let new = NewKey::new("billing")
 ///     .allow("10.0.0.0/8")?
@@ -67,7 +70,7 @@ impl NewKey {
     /// Each call adds to the calls before. A key that any IP address may use stays so.
     ///
     /// ```
-    /// use api_key_runtime::NewKey;
+    /// use api_key_runtime::admin::NewKey;
     ///
     /// let new = NewKey::new("billing").allow("10.0.0.0/8 2001:db8::/32")?.allow("192.0.2.7")?;
     /// # Ok::<(), api_key_runtime::Error>(())

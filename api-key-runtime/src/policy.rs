@@ -1,7 +1,7 @@
 //! What a route asks of a key. Written by the attribute and by the middleware.
 
 use crate::{
-    Error,
+    error::Error,
     scope::{ScopeSet, is_scope},
 };
 

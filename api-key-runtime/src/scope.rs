@@ -5,7 +5,7 @@ use std::{
     str::{FromStr, SplitAsciiWhitespace},
 };
 
-use crate::Error;
+use crate::error::Error;
 
 /// The scopes of a key: tokens of RFC 6749, section 3.3, separated by single spaces in the column `scopes`.
 ///
@@ -111,7 +111,7 @@ impl FromIterator<Self> for ScopeSet {
     }
 }
 
-/// The text of the column, which setters of [`NewKey`](crate::NewKey) take as well.
+/// The text of the column, which setters of [`NewKey`](crate::admin::NewKey) take as well.
 impl AsRef<str> for ScopeSet {
     fn as_ref(&self) -> &str {
         self.as_str()

@@ -10,8 +10,14 @@ use serde::{
 };
 
 use crate::{
-    AllowedIps, DigestAlgorithm, FeedState, Health, KeyRecord, KeyState, KeyUsage, Metrics,
-    RejectionReason, ScopeSet,
+    allowed_ips::AllowedIps,
+    change_feed::{FeedState, Health},
+    key::DigestAlgorithm,
+    key_record::{KeyRecord, KeyState},
+    metrics::Metrics,
+    rejection::Reason as RejectionReason,
+    scope::ScopeSet,
+    usage::KeyUsage,
 };
 
 macro_rules! serialize_as_str {
@@ -125,7 +131,7 @@ mod tests {
     use serde_json::{json, to_value};
 
     use super::*;
-    use crate::KeyDigest;
+    use crate::key::KeyDigest;
 
     #[test]
     fn a_key_is_serialized_by_its_columns_and_without_its_digest() {

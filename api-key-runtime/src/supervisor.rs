@@ -9,10 +9,10 @@ use std::{
 };
 
 use crate::{
-    Error,
     change_feed::FeedThread,
     circuit_breaker::CircuitBreaker,
     clock::MonotonicTime,
+    error::Error,
     lock::{lock, wait_timeout_while},
     log,
     log_throttle::LogThrottle,

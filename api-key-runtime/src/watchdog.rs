@@ -9,7 +9,7 @@ use std::{
     time::Duration,
 };
 
-use crate::{StoreError, clock::MonotonicTime};
+use crate::{clock::MonotonicTime, store::StoreError};
 
 /// How long a call may take, and how many calls may hang at the same time.
 #[derive(Clone, Copy, Debug)]

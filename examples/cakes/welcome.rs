@@ -7,7 +7,10 @@ use std::{
     net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
 };
 
-use api_key_runtime::{AppKeys, ListKeys, NewKey};
+use api_key_runtime::{
+    AppKeys,
+    admin::{ListKeys, NewKey},
+};
 
 const SCOPES: &str = "cakes:write cakes:delete";
 

@@ -2,7 +2,10 @@
 
 use std::{error::Error, time::Duration};
 
-use api_key_runtime::{Admin, AppKeys, KeySecret, NewKey};
+use api_key_runtime::{
+    AppKeys,
+    admin::{Admin, KeySecret, NewKey},
+};
 use diesel::{
     connection::SimpleConnection as _,
     prelude::*,

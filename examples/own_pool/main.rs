@@ -27,7 +27,7 @@ use actix_web::{
     post,
     web::{self, Data, Form},
 };
-use api_key_runtime::{Admin, AppKey, require_app_key};
+use api_key_runtime::{AppKey, admin::Admin, require_app_key};
 use serde::Deserialize;
 
 use crate::database::{Database, Failure, is_taken};

@@ -31,7 +31,7 @@ use actix_web::{
     post,
     web::{self, Data, Form},
 };
-use api_key_runtime::{Admin, AppKey, AppKeys, migrations, require_app_key};
+use api_key_runtime::{AppKey, AppKeys, admin::Admin, migrations, require_app_key};
 use serde::Deserialize;
 
 use crate::{

@@ -2,7 +2,7 @@
 
 use std::error::Error;
 
-use api_key_runtime::{Admin, KeySecret, NewKey};
+use api_key_runtime::admin::{Admin, KeySecret, NewKey};
 use diesel::{connection::SimpleConnection as _, prelude::*};
 use diesel_migrations::{EmbeddedMigrations, MigrationHarness as _, embed_migrations};
 
@@ -15,7 +15,7 @@ diesel::table! {
     }
 }
 
-// As many of its columns as are used here. `api_key_runtime::postgres::schema` has all that are ours, and cannot be joined to a table
+// As many of its columns as are used here. `api_key_runtime::store::postgres::schema` has all that are ours, and cannot be joined to a table
 // of another crate.
 diesel::table! {
     api_keys (id) {

@@ -15,7 +15,8 @@ use actix_web::{
     rt::{System, SystemRunner},
 };
 use api_key_runtime::{
-    AppKeys, KeyDigest,
+    AppKeys,
+    store::KeyDigest,
     test_util::{MemoryStore, bench},
 };
 use sha2::{Digest as _, Sha256};

@@ -14,7 +14,9 @@ use std::{
 
 use actix_web::rt::System;
 use api_key_runtime::{
-    AppKeys, ChangeFeed, Changed, Changes, KeyDigest, KeyRecord, KeyStore, StoreError,
+    AppKeys,
+    admin::KeyRecord,
+    store::{ChangeFeed, Changed, Changes, KeyDigest, KeyStore, StoreError},
 };
 
 use self::support::{authenticate, figure, figures::Progress, heading, keys::Maker, request};

@@ -17,7 +17,7 @@ use std::{
 };
 
 use actix_web::get;
-use api_key_runtime::{AppKeys, ListKeys, require_app_key};
+use api_key_runtime::{AppKeys, admin::ListKeys, require_app_key};
 
 use self::support::{
     Client, Database, Key, Server, figure,

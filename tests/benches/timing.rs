@@ -7,7 +7,9 @@
 use std::{hint::black_box, time::Instant};
 
 use actix_web::{HttpResponse, web};
-use api_key_runtime::{AppKeys, KeyDigest, NewKey, require_app_key, test_util::MemoryStore};
+use api_key_runtime::{
+    AppKeys, admin::NewKey, require_app_key, store::KeyDigest, test_util::MemoryStore,
+};
 use chrono::{DateTime, TimeDelta, Utc};
 
 use self::support::{
@@ -48,7 +50,7 @@ fn refusals() {
         store.issue(&new).unwrap()
     };
     let long_ago = Some(DateTime::<Utc>::UNIX_EPOCH + TimeDelta::days(1));
-    let changed = |change: fn(&mut api_key_runtime::KeyRecord, Option<DateTime<Utc>>)| {
+    let changed = |change: fn(&mut api_key_runtime::admin::KeyRecord, Option<DateTime<Utc>>)| {
         let issued = issue("0.0.0.0");
         store.change(issued.record.id, |record| change(record, long_ago));
         issued.secret.expose_secret().to_owned()

@@ -4,7 +4,9 @@ use std::time::Duration;
 
 use actix_web::{App, HttpResponse, HttpServer, get};
 use api_key_runtime::{
-    AllowedIps, AppKeys, KeyState, ListKeys, NewKey, RequireAppKey, require_app_key,
+    AppKeys, RequireAppKey,
+    admin::{AllowedIps, KeyState, ListKeys, NewKey},
+    require_app_key,
     test_util::TestClock,
 };
 use chrono::{TimeDelta, Utc};
@@ -172,7 +174,7 @@ database_test!(keys_are_listed_by_the_state_they_are_shown_in, |database: Databa
         let expected: Vec<_> =
             all.iter().filter(|record| record.state(clock.now()) == state).cloned().collect();
         assert!(!expected.is_empty(), "{state}");
-        let ids = |records: &[api_key_runtime::KeyRecord]| -> Vec<i64> {
+        let ids = |records: &[api_key_runtime::admin::KeyRecord]| -> Vec<i64> {
             records.iter().map(|record| record.id).collect()
         };
         let listed = admin.list(&ListKeys::new().state(state)).unwrap();

@@ -4,8 +4,11 @@ use std::{collections::HashSet, fs, process::Command};
 
 use actix_web::{HttpResponse, get, web};
 use api_key_runtime::{
-    AppKeys, AppKeysBuilder, IssuedKey, KeyDigest, KeyFormat, KeyLocation, KeySecret, KeyStore,
-    ListKeys, NewKey, require_app_key, test_util::MemoryStore,
+    AppKeys, AppKeysBuilder, KeyLocation,
+    admin::{IssuedKey, KeyFormat, KeySecret, ListKeys, NewKey},
+    require_app_key,
+    store::{KeyDigest, KeyStore},
+    test_util::MemoryStore,
 };
 
 use crate::support::{

@@ -2,7 +2,8 @@
 
 use actix_web::{HttpResponse, web};
 use api_key_runtime::{
-    AppKey, AppKeys, KeyLocation, NewKey, RequireAppKey, require_app_key, test_util::MemoryStore,
+    AppKey, AppKeys, KeyLocation, RequireAppKey, admin::NewKey, require_app_key,
+    test_util::MemoryStore,
 };
 
 use crate::support::{Database, Server, http, log};

@@ -6,7 +6,12 @@ use std::{
 };
 
 use actix_web::{get, web};
-use api_key_runtime::{AppKeys, Metrics, NewKey, RejectionReason, test_util::MemoryStore};
+use api_key_runtime::{
+    AppKeys,
+    admin::NewKey,
+    metrics::{Metrics, RejectionReason},
+    test_util::MemoryStore,
+};
 
 use crate::support::{
     Database, FakeStore, Fixtures, LONG_DEADLINE, Server, fixtures, guarded_routes, http,

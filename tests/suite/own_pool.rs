@@ -6,7 +6,11 @@ use std::{
 };
 
 use actix_web::{HttpResponse, get, web};
-use api_key_runtime::{AppKeys, AppKeysBuilder, ListKeys, NewKey, migrations, require_app_key};
+use api_key_runtime::{
+    AppKeys, AppKeysBuilder,
+    admin::{ListKeys, NewKey},
+    migrations, require_app_key,
+};
 use diesel::{
     PgConnection, RunQueryDsl as _, SqliteConnection,
     prelude::QueryableByName,

@@ -1,7 +1,11 @@
 //! A key issued within a transaction of the application's own: there with the rest of it, or not at all.
 
 use actix_web::{HttpResponse, get, web};
-use api_key_runtime::{Admin, Error, KeyConnection, ListKeys, NewKey, require_app_key};
+use api_key_runtime::{
+    Error,
+    admin::{Admin, KeyConnection, ListKeys, NewKey},
+    require_app_key,
+};
 use diesel::{
     Connection, PgConnection, SqliteConnection,
     r2d2::{ConnectionManager, Pool},

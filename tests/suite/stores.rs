@@ -3,7 +3,8 @@
 use std::{sync::mpsc, thread};
 
 use api_key_runtime::{
-    DieselStore, KeyRecord, KeyStore, ListKeys, NewKey,
+    admin::{KeyRecord, ListKeys, NewKey},
+    store::{DieselStore, KeyStore},
     test_util::{MemoryStore, StoreFactory, acceptance_suite},
 };
 use chrono::{DateTime, Utc};
@@ -83,7 +84,7 @@ fn the_documented_grants_pass_the_acceptance_suite() {
 database_test!(the_first_keys_of_a_table_may_be_issued_at_the_same_time, |database: Database| {
     let admin = database.admin();
     let start = std::sync::Barrier::new(8);
-    let new = api_key_runtime::NewKey::new("first").allow_any();
+    let new = api_key_runtime::admin::NewKey::new("first").allow_any();
     std::thread::scope(|scope| {
         for _ in 0..8 {
             scope.spawn(|| {

@@ -2,7 +2,12 @@
 
 use std::{sync::Barrier, thread};
 
-use api_key_runtime::{AppKeys, DieselStore, KeyStore as _, ListKeys, NewKey, migrations};
+use api_key_runtime::{
+    AppKeys,
+    admin::{ListKeys, NewKey},
+    migrations,
+    store::{DieselStore, KeyStore as _},
+};
 use chrono::TimeDelta;
 use diesel::{Connection as _, PgConnection, connection::SimpleConnection as _};
 

@@ -4,7 +4,9 @@ use std::time::Duration;
 
 use actix_web::{App, Responder, delete, test, test::TestRequest, web};
 use api_key_runtime::{
-    KeyLocation, NewKey, require_app_key,
+    KeyLocation,
+    admin::NewKey,
+    require_app_key,
     test_util::{TestKeys, TestRequestExt as _},
 };
 use chrono::TimeDelta;

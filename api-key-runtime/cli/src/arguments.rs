@@ -3,7 +3,9 @@
 use std::path::PathBuf;
 
 use api_key_runtime::{
-    AllowedIps, Error, KeyFormat, KeyState, ListKeys, NewKey, ScopeSet, migrations::DatabaseKind,
+    Error, ScopeSet,
+    admin::{AllowedIps, KeyFormat, KeyState, ListKeys, NewKey},
+    migrations::DatabaseKind,
 };
 use chrono::{DateTime, TimeDelta, Utc};
 use clap::{Args, Parser, Subcommand, ValueEnum, value_parser};

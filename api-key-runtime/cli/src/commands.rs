@@ -6,7 +6,11 @@ use std::{
     io::{self, BufWriter, IsTerminal as _, Write as _},
 };
 
-use api_key_runtime::{Admin, AppKeys, KeyRecord, KeyState, KeyUsage, migrations};
+use api_key_runtime::{
+    AppKeys,
+    admin::{Admin, KeyRecord, KeyState, KeyUsage},
+    migrations,
+};
 use chrono::Utc;
 
 use crate::{

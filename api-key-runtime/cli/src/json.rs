@@ -6,7 +6,7 @@ use std::{
     net::IpAddr,
 };
 
-use api_key_runtime::{IssuedKey, KeyRecord, KeyUsage};
+use api_key_runtime::admin::{IssuedKey, KeyRecord, KeyUsage};
 use chrono::{DateTime, SecondsFormat, Utc};
 use serde::Serialize;
 

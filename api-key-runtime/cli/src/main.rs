@@ -1,4 +1,4 @@
-//! The command `app-key`: a thin shell over [`Admin`](api_key_runtime::Admin).
+//! The command `app-key`: a thin shell over [`Admin`](api_key_runtime::admin::Admin).
 //!
 //! Standard output carries what was asked for and nothing else: the new key, the table, JSON. All that is said about it goes to
 //! standard error.

@@ -2,7 +2,7 @@
 
 use std::io::{self, Write};
 
-use api_key_runtime::{KeyRecord, KeyUsage};
+use api_key_runtime::admin::{KeyRecord, KeyUsage};
 use chrono::{DateTime, Utc};
 use comfy_table::{ColumnConstraint, Table, Width, presets};
 
@@ -103,7 +103,7 @@ fn ago(time: DateTime<Utc>, now: DateTime<Utc>) -> String {
 
 #[cfg(test)]
 mod tests {
-    use api_key_runtime::{AllowedIps, KeyDigest};
+    use api_key_runtime::{admin::AllowedIps, store::KeyDigest};
     use chrono::TimeDelta;
 
     use super::*;

@@ -2,7 +2,10 @@
 
 use std::io::{self, Write};
 
-use api_key_runtime::{AllowedIps, KeyRecord, KeyUsage, ScopeSet};
+use api_key_runtime::{
+    ScopeSet,
+    admin::{AllowedIps, KeyRecord, KeyUsage},
+};
 use chrono::{DateTime, SecondsFormat, Utc};
 
 /// Whether a character could do anything but appear: control a terminal, turn the text around it, or hide.

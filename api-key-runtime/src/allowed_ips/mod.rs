@@ -12,7 +12,7 @@ use std::{
     str::FromStr,
 };
 
-use crate::Error;
+use crate::error::Error;
 
 /// The literal text that stands for any address of either family, as in the recipe this crate mirrors.
 const ANY: &str = "0.0.0.0";
@@ -25,7 +25,7 @@ const MAPPED_PREFIX: u8 = 96;
 /// single spaces. An empty text is nobody. `0.0.0.0/0` is any IPv4 address, `::/0` any IPv6 address.
 ///
 /// ```
-/// use api_key_runtime::AllowedIps;
+/// use api_key_runtime::admin::AllowedIps;
 ///
 /// let rules: AllowedIps = "10.0.0.0/8 2001:db8::1".parse()?;
 /// assert!(rules.allows("10.1.2.3".parse().ok()));
@@ -135,7 +135,7 @@ impl FromStr for AllowedIps {
     }
 }
 
-/// The text of the column, which setters of [`NewKey`](crate::NewKey) take as well.
+/// The text of the column, which setters of [`NewKey`](crate::admin::NewKey) take as well.
 impl AsRef<str> for AllowedIps {
     fn as_ref(&self) -> &str {
         self.as_str()

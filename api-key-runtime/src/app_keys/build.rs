@@ -6,16 +6,16 @@ use super::{AppKeys, AppKeysBuilder, Inner, KeySetId, builder::StoreSetting};
 #[cfg(feature = "_diesel")]
 use crate::store::{Database, DieselStore};
 use crate::{
-    Error, KeyStore,
     cache::{Bounds, Cache},
     change_feed::FeedThread,
     circuit_breaker::CircuitBreaker,
+    error::Error,
     key::{Digester, FormatRules, Prefix, Secret},
     lookup::Lookups,
     metrics::Counters,
-    rejection::RejectionLog,
-    rejection::Responses,
+    rejection::{RejectionLog, Responses},
     request::{KeyLocations, TrustedProxies},
+    store::KeyStore,
     supervisor::Supervisor,
     usage::Usage,
 };
@@ -78,10 +78,10 @@ impl AppKeysBuilder {
     /// # Errors
     /// When a setting is unusable, or the keys are not in a database.
     #[cfg(feature = "_diesel")]
-    pub fn build_admin(self) -> Result<crate::Admin, Error> {
+    pub fn build_admin(self) -> Result<crate::admin::Admin, Error> {
         let (format_rules, digester) = self.format_rules_and_digester()?;
         let database = self.named_database()?;
-        Ok(crate::Admin::new(database, format_rules, digester, self.clock))
+        Ok(crate::admin::Admin::new(database, format_rules, digester, self.clock))
     }
 
     #[cfg(feature = "_diesel")]
@@ -162,8 +162,13 @@ impl AppKeysBuilder {
         ));
         #[cfg(feature = "_diesel")]
         let admin = connected.database.map(|database| {
-            crate::Admin::new(database, format_rules.clone(), digester.clone(), self.clock.clone())
-                .forgetting_in(Arc::clone(&cache))
+            crate::admin::Admin::new(
+                database,
+                format_rules.clone(),
+                digester.clone(),
+                self.clock.clone(),
+            )
+            .forgetting_in(Arc::clone(&cache))
         });
         let usage = match self.usage_flush_interval {
             None => None,

@@ -8,9 +8,15 @@ use diesel::r2d2::{ConnectionManager, Pool};
 
 #[cfg(feature = "test-util")]
 use crate::clock::TestClock;
+use crate::{
+    clock::Clock,
+    key::Secret,
+    rejection::{Bodies, RejectionKind},
+    request::KeyLocation,
+    store::KeyStore,
+};
 #[cfg(feature = "_diesel")]
-use crate::{Error, store::Database};
-use crate::{KeyLocation, KeyStore, RejectionKind, clock::Clock, key::Secret, rejection::Bodies};
+use crate::{error::Error, store::Database};
 
 /// Sets up [`AppKeys`](crate::AppKeys). What a setter is given is checked by [`build`](Self::build).
 #[derive(Debug)]

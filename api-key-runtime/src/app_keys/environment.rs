@@ -3,7 +3,7 @@
 use super::AppKeysBuilder;
 #[cfg(feature = "_diesel")]
 use super::builder::StoreSetting;
-use crate::Error;
+use crate::error::Error;
 #[cfg(feature = "_diesel")]
 use crate::key::Secret;
 

@@ -16,17 +16,18 @@ use actix_web::{HttpRequest, middleware::Logger, web};
 
 pub use self::builder::AppKeysBuilder;
 use crate::{
-    Error, Health, IssuedKey, Metrics, NewKey, access_log,
+    access_log,
     cache::Cache,
-    change_feed::FeedThread,
+    change_feed::{FeedThread, Health},
     clock::{Clock, MonotonicTime},
+    error::Error,
     key::{Digester, FormatRules},
     log,
     log_throttle::LogThrottle,
     lookup::Lookups,
-    metrics::{Counters, Gauges},
-    rejection::RejectionLog,
-    rejection::Responses,
+    metrics::{Counters, Gauges, Metrics},
+    new_key::{IssuedKey, NewKey},
+    rejection::{RejectionLog, Responses},
     request::{KeyLocations, TrustedProxies, route_of},
     supervisor::Supervisor,
     usage::Usage,
@@ -67,7 +68,7 @@ static LOGGED: LogThrottle<String> = LogThrottle::new();
 ///     HttpResponse::Ok().body(key.name().to_owned())
 /// }
 ///
-/// # use api_key_runtime::{KeyDigest, KeyRecord, KeyStore, NewKey, StoreError};
+/// # use api_key_runtime::{admin::{KeyRecord, NewKey}, store::{KeyDigest, KeyStore, StoreError}};
 /// # struct Everybody(&'static str);
 /// # impl KeyStore for Everybody {
 /// #     fn find(&self, digests: &[KeyDigest]) -> Result<Vec<KeyRecord>, StoreError> {
@@ -142,7 +143,7 @@ pub(crate) struct Inner {
     pub(crate) counters: Counters,
     pub(crate) clock: Clock,
     #[cfg(feature = "_diesel")]
-    admin: Option<crate::Admin>,
+    admin: Option<crate::admin::Admin>,
 }
 
 impl AppKeys {
@@ -166,7 +167,7 @@ impl AppKeys {
     /// # Errors
     /// Returns an error if the keys are in a store of the application's own, which issues keys by [`make_key`](Self::make_key).
     #[cfg(feature = "_diesel")]
-    pub fn admin(&self) -> Result<&crate::Admin, Error> {
+    pub fn admin(&self) -> Result<&crate::admin::Admin, Error> {
         self.inner.admin.as_ref().ok_or_else(|| {
             Error::config(
                 "the keys are in a store of the application's own, which AppKeys::admin does not administer; keep them in a database \

@@ -7,7 +7,12 @@ use std::{
 
 use chrono::{DateTime, Utc};
 
-use crate::{KeyRecord, KeyState, ScopeSet, allowed_ips::Rules, usage::UsageCell};
+use crate::{
+    allowed_ips::Rules,
+    key_record::{KeyRecord, KeyState},
+    scope::ScopeSet,
+    usage::UsageCell,
+};
 
 /// What a look-up found, shared by every request that presents the key.
 #[derive(Debug)]
@@ -130,7 +135,7 @@ impl PackedText {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{AllowedIps, KeyDigest};
+    use crate::{allowed_ips::AllowedIps, key::KeyDigest};
 
     #[test]
     fn it_tells_its_words_apart_and_no_owner_from_an_empty_one() {

@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use crate::KeyDigest;
+use crate::key::KeyDigest;
 
 /// Changed keys that are told apart; past that a read under way counts as outdated for every key.
 const MAX_RECENT: usize = 4096;

@@ -37,7 +37,9 @@ use self::{
     generations::Generations,
     tombstones::{Tombstone, Tombstones},
 };
-use crate::{KeyDigest, KeyRecord, clock::MonotonicTime, lock::lock, store::Changed};
+use crate::{
+    clock::MonotonicTime, key::KeyDigest, key_record::KeyRecord, lock::lock, store::Changed,
+};
 
 /// Digests that are known to be in no table. Anyone can make them up, so they are few, and displace nothing else.
 const MAX_UNKNOWN: usize = 65_536;

@@ -1,7 +1,7 @@
 //! What is believed to the nanosecond, and how much of what anyone can make up is kept.
 
 use super::*;
-use crate::{AllowedIps, KeyState};
+use crate::{allowed_ips::AllowedIps, key_record::KeyState};
 
 const STALE_IF_ERROR: u64 = 5_000_000_000;
 const MAX_STALENESS: u64 = 1_000_000_000;

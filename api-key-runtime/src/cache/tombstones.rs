@@ -7,7 +7,7 @@ use std::{
 
 use chrono::{DateTime, Utc};
 
-use crate::{KeyDigest, clock::MonotonicTime};
+use crate::{clock::MonotonicTime, key::KeyDigest};
 
 /// How many are kept, and how long: far more and far longer than any read is under way.
 const MAX: usize = 100_000;

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::{Cache, CachedKey};
-use crate::{KeyDigest, clock::MonotonicTime};
+use crate::{clock::MonotonicTime, key::KeyDigest};
 
 /// The cache as one request sees it: reads the lease first, then the clock, then entries.
 ///

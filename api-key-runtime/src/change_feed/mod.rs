@@ -16,13 +16,14 @@ use std::{
 
 pub use self::health::{FeedState, Health};
 use crate::{
-    ChangeFeed, Changes, Error, KeyStore, StoreError,
     cache::Cache,
     circuit_breaker::{Attempt, Call, CircuitBreaker},
     clock::MonotonicTime,
+    error::Error,
     lock::{lock, wait_timeout_while},
     log,
     outage_log::OutageLog,
+    store::{ChangeFeed, Changes, KeyStore, StoreError},
     watchdog::{CallTicket, Limits, Watchdog, call_store},
 };
 

@@ -13,7 +13,7 @@ use actix_web::{
 };
 
 use super::{Access, authenticate};
-use crate::{AppKeys, log, policy::Policy};
+use crate::{app_keys::AppKeys, log, policy::Policy};
 
 /// The check of `#[require_app_key]` as a middleware: a whole scope, resource, route or application behind a key.
 ///
@@ -37,8 +37,8 @@ use crate::{AppKeys, log, policy::Policy};
 /// }
 ///
 /// # struct NoKeys;
-/// # impl api_key_runtime::KeyStore for NoKeys {
-/// #     fn find(&self, _: &[api_key_runtime::KeyDigest]) -> Result<Vec<api_key_runtime::KeyRecord>, api_key_runtime::StoreError> {
+/// # impl api_key_runtime::store::KeyStore for NoKeys {
+/// #     fn find(&self, _: &[api_key_runtime::store::KeyDigest]) -> Result<Vec<api_key_runtime::admin::KeyRecord>, api_key_runtime::store::StoreError> {
 /// #         Ok(Vec::new())
 /// #     }
 /// # }
@@ -81,8 +81,8 @@ use crate::{AppKeys, log, policy::Policy};
 /// use api_key_runtime::RequireAppKey;
 ///
 /// # struct NoKeys;
-/// # impl api_key_runtime::KeyStore for NoKeys {
-/// #     fn find(&self, _: &[api_key_runtime::KeyDigest]) -> Result<Vec<api_key_runtime::KeyRecord>, api_key_runtime::StoreError> {
+/// # impl api_key_runtime::store::KeyStore for NoKeys {
+/// #     fn find(&self, _: &[api_key_runtime::store::KeyDigest]) -> Result<Vec<api_key_runtime::admin::KeyRecord>, api_key_runtime::store::StoreError> {
 /// #         Ok(Vec::new())
 /// #     }
 /// # }

@@ -12,13 +12,13 @@ pub use self::{
     middleware::RequireAppKey,
 };
 use crate::{
-    AppKey, AppKeys, KeyDigest,
-    app_key::Anonymous,
+    app_key::{Anonymous, AppKey},
     app_keys,
+    app_keys::AppKeys,
     authorize::authorize,
     cache::{Cached, CachedKey, View},
     clock::MonotonicTime,
-    key::Digests,
+    key::{Digests, KeyDigest},
     lookup::{Resolution, resolve},
     metrics::{DecidedBy, Outcome},
     policy::Policy,

@@ -17,7 +17,7 @@ use sha2::{Digest as _, Sha256};
 use subtle::ConstantTimeEq as _;
 use zeroize::Zeroizing;
 
-use crate::Error;
+use crate::error::Error;
 
 type HmacSha256 = Hmac<Sha256>;
 

@@ -6,7 +6,7 @@ use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use zeroize::{Zeroize, Zeroizing};
 
 use super::KeySecret;
-use crate::Error;
+use crate::error::Error;
 
 /// Random bytes in a native key: 232 bits, of which the choice of letters and digits alone costs 2.
 const RANDOM_BYTES: usize = 29;

@@ -10,7 +10,7 @@ use zeroize::Zeroizing;
 /// dropped. Hand [`expose_secret`](Self::expose_secret) to the person the key is for, and to nobody else.
 ///
 /// ```compile_fail
-/// fn print(secret: api_key_runtime::KeySecret) {
+/// fn print(secret: api_key_runtime::admin::KeySecret) {
 ///     println!("{secret}"); // a secret has no `Display`
 /// }
 /// ```

@@ -10,8 +10,13 @@ use super::{
     queue::{Batch, Waiter},
 };
 use crate::{
-    DigestAlgorithm, KeyDigest, KeyRecord, cache::CachedKey, cache::ReadStamp,
-    clock::MonotonicTime, key::Digests, log, rejection::Reason,
+    cache::CachedKey,
+    cache::ReadStamp,
+    clock::MonotonicTime,
+    key::{DigestAlgorithm, Digests, KeyDigest},
+    key_record::KeyRecord,
+    log,
+    rejection::Reason,
 };
 
 /// What may be wrong with what a store answers of one key.

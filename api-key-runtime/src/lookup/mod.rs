@@ -30,16 +30,17 @@ pub(crate) use self::{
     resolve::{Resolution, resolve},
 };
 use crate::{
-    Error, KeyDigest, KeyStore,
     cache::Cache,
     cache::CachedKey,
     circuit_breaker::CircuitBreaker,
     clock::MonotonicTime,
-    key::{Digester, Digests},
+    error::Error,
+    key::{Digester, Digests, KeyDigest},
     lock::lock,
     log_throttle::LogThrottle,
     metrics::{LookupTimes, Times},
     rejection::Reason,
+    store::KeyStore,
 };
 
 /// Threads that ask the store: one, and one more for while that one is stuck. More were measured to be slower.

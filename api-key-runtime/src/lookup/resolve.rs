@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use super::Priority;
 use crate::{
-    KeyDigest,
     cache::{Cached, CachedKey},
+    key::KeyDigest,
 };
 
 /// The result of looking a key's digests up in the cache.
@@ -44,7 +44,7 @@ pub(crate) fn resolve(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{AllowedIps, KeyRecord};
+    use crate::{allowed_ips::AllowedIps, key_record::KeyRecord};
 
     const CURRENT: KeyDigest = KeyDigest::from_bytes([1; 32]);
     const PREVIOUS: KeyDigest = KeyDigest::from_bytes([2; 32]);

@@ -2,8 +2,10 @@
 
 use super::*;
 use crate::{
-    AllowedIps, Changed, KeyRecord, StoreError,
+    allowed_ips::AllowedIps,
     cache::{Bounds, Cached},
+    key_record::KeyRecord,
+    store::{Changed, StoreError},
 };
 
 /// Far longer than the test takes on any machine.

@@ -4,9 +4,10 @@ use std::{sync::Arc, thread, time::Duration};
 
 use super::{Shared, queue::Batch};
 use crate::{
-    Error, KeyDigest,
     circuit_breaker::{Attempt, Call},
     clock::MonotonicTime,
+    error::Error,
+    key::KeyDigest,
     lock::{wait, wait_timeout},
     log,
     rejection::Reason,

@@ -12,7 +12,8 @@ pub(crate) use self::{
     counters::{Counters, DecidedBy, Outcome},
     lookup_times::{LookupTimes, Times},
 };
-use crate::{Health, RejectionReason};
+use crate::change_feed::Health;
+pub use crate::rejection::Reason as RejectionReason;
 
 /// What has been counted since these keys were built, as of one moment; made by [`AppKeys::metrics`](crate::AppKeys::metrics).
 ///

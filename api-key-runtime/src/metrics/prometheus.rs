@@ -3,7 +3,7 @@
 use std::fmt::{self, Display, Write as _};
 
 use super::{Gauges, Metrics, Times};
-use crate::FeedState;
+use crate::change_feed::FeedState;
 
 impl Metrics {
     /// Returns all figures in the text format of Prometheus (`text/plain; version=0.0.4`).

@@ -13,7 +13,7 @@ use actix_web::{
 };
 
 use super::RejectionKind;
-use crate::{Error, policy::Policy};
+use crate::{error::Error, policy::Policy};
 
 /// Seconds after which a caller may try again when the key could not be checked.
 const RETRY_AFTER_SECONDS: HeaderValue = HeaderValue::from_static("1");

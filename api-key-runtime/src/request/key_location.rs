@@ -2,7 +2,7 @@
 
 use actix_web::http::header::{AUTHORIZATION, COOKIE, HeaderName};
 
-use crate::Error;
+use crate::error::Error;
 
 /// A place of the request where a key may be presented.
 ///

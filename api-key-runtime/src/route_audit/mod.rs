@@ -39,7 +39,9 @@ pub use report::ProtectionReport;
 /// ```
 /// use actix_web::{App, get, web};
 /// use api_key_runtime::{
-///     require_app_key, route_audit::{assert_protected, public}, test_util::TestKeys,
+///     require_app_key,
+///     route_audit::{assert_protected, public},
+///     test_util::TestKeys,
 /// };
 ///
 /// #[get("/health")]

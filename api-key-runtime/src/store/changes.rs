@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::StoreError;
-use crate::KeyDigest;
+use crate::key::KeyDigest;
 
 /// A feed of the changes in a store, opened by [`KeyStore::watch`](super::KeyStore::watch).
 ///
@@ -13,7 +13,7 @@ use crate::KeyDigest;
 /// ```
 /// use std::{thread, time::Duration};
 ///
-/// use api_key_runtime::{ChangeFeed, Changed, Changes, KeyDigest, StoreError};
+/// use api_key_runtime::store::{ChangeFeed, Changed, Changes, KeyDigest, StoreError};
 ///
 /// /// Reads the change log of a store, a list of digests.
 /// struct LogFeed<F> {

@@ -13,7 +13,7 @@ use super::connection::downcast;
 use super::{
     Connection, Database, Queries, StoreError, connection::open_soon, schema_check::check,
 };
-use crate::{Error, lock::lock, log};
+use crate::{error::Error, lock::lock, log};
 
 /// Shorter than the idle time after which firewalls and balancers forget a connection without a word.
 const MAX_IDLE_TIME: Duration = Duration::from_secs(60);

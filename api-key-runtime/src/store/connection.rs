@@ -13,9 +13,11 @@ use super::{
     Database, FromPrimary, SchemaVersion, TransactionError,
     pool::{POOL_TIMEOUT, Pooled},
 };
-use crate::{Error, KeyDigest, KeyRecord, KeyUsage, ListKeys};
+use crate::{
+    error::Error, key::KeyDigest, key_record::KeyRecord, list_keys::ListKeys, usage::KeyUsage,
+};
 
-/// A connection that [`Admin::issue_in_transaction`](crate::Admin::issue_in_transaction) takes: Diesel's own to Postgres or SQLite, or one
+/// A connection that [`Admin::issue_in_transaction`](crate::admin::Admin::issue_in_transaction) takes: Diesel's own to Postgres or SQLite, or one
 /// that is borrowed from a pool of those.
 pub trait KeyConnection: sealed::Issue {}
 

@@ -8,7 +8,7 @@ use diesel::r2d2::{ConnectionManager, Pool};
 use super::postgres::{PostgresPool, after_credentials};
 #[cfg(feature = "sqlite")]
 use super::sqlite::SqlitePool;
-use crate::Error;
+use crate::error::Error;
 
 /// A database by its address, or by the application's own way to it.
 #[derive(Clone)]

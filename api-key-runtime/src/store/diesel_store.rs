@@ -13,7 +13,12 @@ use super::{
     pepper_check::claim_digest_algorithm,
     read_server::ReadServer,
 };
-use crate::{Error, KeyDigest, KeyRecord, KeyUsage, key::Digester};
+use crate::{
+    error::Error,
+    key::{Digester, KeyDigest},
+    key_record::KeyRecord,
+    usage::KeyUsage,
+};
 
 /// More would only be left over from threads that were replaced.
 const MAX_IDLE: usize = 2;

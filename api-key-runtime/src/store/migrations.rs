@@ -16,7 +16,7 @@ use super::{
     Database, TransactionError,
     connection::{Missing, open_or},
 };
-use crate::Error;
+use crate::error::Error;
 
 /// A kind of database that the tables come for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -2,13 +2,13 @@
 
 use std::{error, fmt, sync::Arc};
 
-use crate::{KeyDigest, KeyRecord, KeyUsage};
+use crate::{key_record::KeyRecord, usage::KeyUsage};
 
 mod changes;
 #[cfg(feature = "_diesel")]
 mod checked_connection;
 #[cfg(feature = "_diesel")]
-mod connection;
+pub(crate) mod connection;
 #[cfg(feature = "_diesel")]
 mod database;
 #[cfg(feature = "_diesel")]
@@ -16,7 +16,7 @@ mod diesel_feed;
 #[cfg(feature = "_diesel")]
 mod diesel_store;
 #[cfg(feature = "_diesel")]
-mod migrations;
+pub(crate) mod migrations;
 #[cfg(feature = "_diesel")]
 mod pepper_check;
 #[cfg(feature = "_diesel")]
@@ -36,11 +36,7 @@ mod transaction_error;
 
 pub use self::changes::{ChangeFeed, Changed, Changes};
 #[cfg(feature = "_diesel")]
-pub use self::{
-    connection::KeyConnection,
-    diesel_store::DieselStore,
-    migrations::{DatabaseKind, copy},
-};
+pub use self::diesel_store::DieselStore;
 #[cfg(feature = "_diesel")]
 use self::{
     connection::{Connection, Queries},
@@ -51,6 +47,7 @@ use self::{
 pub(crate) use self::{
     database::Database, migrations::migrate, table::Table, transaction_error::TransactionError,
 };
+pub use crate::key::{DigestAlgorithm, KeyDigest};
 
 /// A store of API keys.
 ///
@@ -67,7 +64,11 @@ pub(crate) use self::{
 ///     sync::{Arc, Mutex},
 /// };
 ///
-/// use api_key_runtime::{AppKeys, KeyDigest, KeyRecord, KeyStore, NewKey, StoreError};
+/// use api_key_runtime::{
+///     AppKeys,
+///     admin::{KeyRecord, NewKey},
+///     store::{KeyDigest, KeyStore, StoreError},
+/// };
 ///
 /// #[derive(Default)]
 /// struct Shelf(Mutex<HashMap<KeyDigest, KeyRecord>>);
@@ -148,8 +149,8 @@ impl<S: KeyStore + ?Sized> KeyStore for Arc<S> {
     }
 }
 
-impl From<crate::Error> for StoreError {
-    fn from(error: crate::Error) -> Self {
+impl From<crate::error::Error> for StoreError {
+    fn from(error: crate::error::Error) -> Self {
         Self::new(error)
     }
 }

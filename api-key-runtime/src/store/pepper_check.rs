@@ -1,7 +1,11 @@
 //! How the keys of a table are digested: in one way for all who issue keys, and told where a service knows another.
 
 use super::{Database, Queries};
-use crate::{DigestAlgorithm, Error, key::Digester, log};
+use crate::{
+    error::Error,
+    key::{DigestAlgorithm, Digester},
+    log,
+};
 
 /// Makes the service's way of digesting the table's, so that nobody issues keys the service would not know.
 pub(crate) fn claim_digest_algorithm(

@@ -6,7 +6,7 @@ use diesel::r2d2::{ConnectionManager, Pool, PooledConnection, R2D2Connection};
 
 use super::connection::{Held, Queries};
 use crate::{
-    Error,
+    error::Error,
     foreign_texts::{POOL_TIMED_OUT, reason_of_pool_error},
     log,
 };

@@ -22,10 +22,16 @@ use super::{
     write,
 };
 use crate::{
-    AllowedIps, DigestAlgorithm, Error, KeyDigest, KeyRecord, KeyState, KeyUsage, ListKeys,
-    ScopeSet, log,
+    allowed_ips::AllowedIps,
+    error::Error,
+    key::{DigestAlgorithm, KeyDigest},
+    key_record::{KeyRecord, KeyState},
+    list_keys::ListKeys,
+    log,
     log_throttle::LogThrottle,
+    scope::ScopeSet,
     store::{Database, FromPrimary, Queries, SchemaVersion, TransactionError},
+    usage::KeyUsage,
 };
 
 /// Of which keys it was said that their rows cannot be read.

@@ -1,7 +1,7 @@
 //! What must be true of a database before keys are looked up in it: start-up refuses otherwise, and nothing is open meanwhile.
 
 use super::{Database, Queries};
-use crate::{Error, log, log_throttle::LogThrottle};
+use crate::{error::Error, log, log_throttle::LogThrottle};
 
 /// The versions in `api_key_meta`.
 pub(crate) struct SchemaVersion {

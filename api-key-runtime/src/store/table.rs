@@ -7,7 +7,7 @@ use super::{
     Connection, Database, TransactionError, checked_connection::over_live, connection::open,
     schema_check::check,
 };
-use crate::{Error, KeyRecord, KeyUsage, ListKeys};
+use crate::{error::Error, key_record::KeyRecord, list_keys::ListKeys, usage::KeyUsage};
 
 /// The key table of a database.
 #[derive(Clone, Debug)]

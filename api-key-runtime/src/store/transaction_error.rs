@@ -3,7 +3,7 @@
 use diesel::result::DatabaseErrorKind as Kind;
 
 use super::{Database, StoreError};
-use crate::Error;
+use crate::error::Error;
 
 /// Why a transaction failed.
 pub(crate) enum TransactionError {

@@ -9,7 +9,13 @@ use std::{
 
 use chrono::{DateTime, Utc};
 
-use crate::{AllowedIps, ChangeFeed, Changed, KeyDigest, KeyRecord, KeyStore, ScopeSet};
+use crate::{
+    allowed_ips::AllowedIps,
+    key::KeyDigest,
+    key_record::KeyRecord,
+    scope::ScopeSet,
+    store::{ChangeFeed, Changed, KeyStore},
+};
 
 /// A store under test, and how keys get into it: by the means of its own table.
 pub trait StoreFactory {

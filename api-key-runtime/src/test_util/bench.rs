@@ -3,7 +3,7 @@
 
 use actix_web::{HttpRequest, http::StatusCode};
 
-use crate::{AppKeys, KeyDigest, policy::Policy};
+use crate::{app_keys::AppKeys, key::KeyDigest, policy::Policy};
 
 /// The very function that the attribute awaits; of a refusal only the status.
 pub async fn authenticate(policy: &Policy, request: &HttpRequest) -> Result<(), StatusCode> {

@@ -6,7 +6,11 @@ use actix_web::{http::header::AUTHORIZATION, test::TestRequest};
 use chrono::Utc;
 
 use super::{MemoryStore, TestClock};
-use crate::{AppKeys, AppKeysBuilder, IssuedKey, KeySecret, NewKey};
+use crate::{
+    app_keys::{AppKeys, AppKeysBuilder},
+    key::KeySecret,
+    new_key::{IssuedKey, NewKey},
+};
 
 /// How long a key of [`TestKeys::issue`] is good.
 const LIFETIME: Duration = Duration::from_secs(60 * 60);

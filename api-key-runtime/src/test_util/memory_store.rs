@@ -10,16 +10,18 @@ use std::{
 use chrono::Utc;
 
 use crate::{
-    ChangeFeed, Changed, Changes, Error, IssuedKey, KeyDigest, KeyRecord, KeyStore, NewKey,
-    StoreError,
-    key::{Digester, FormatRules},
+    error::Error,
+    key::{Digester, FormatRules, KeyDigest},
+    key_record::KeyRecord,
     lock::{lock, wait_timeout_while},
+    new_key::{IssuedKey, NewKey},
+    store::{ChangeFeed, Changed, Changes, KeyStore, StoreError},
 };
 
 /// Keys in memory, for tests without a database. Clones share the keys. It reports changes, so keys are cached until they change.
 ///
 /// ```
-/// use api_key_runtime::{AppKeys, NewKey, test_util::MemoryStore};
+/// use api_key_runtime::{AppKeys, admin::NewKey, test_util::MemoryStore};
 ///
 /// let store = MemoryStore::default();
 /// let key = store.issue(&NewKey::new("test").allow_any())?;

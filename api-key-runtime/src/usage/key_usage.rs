@@ -6,7 +6,7 @@ use chrono::{DateTime, Utc};
 
 /// How a key was used: how often, and when and from where the last time.
 ///
-/// [`KeyStore::record_usage`](crate::KeyStore::record_usage) is given what is new, `Admin::usage` answers all there was.
+/// [`KeyStore::record_usage`](crate::store::KeyStore::record_usage) is given what is new, `Admin::usage` answers all there was.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct KeyUsage {
@@ -35,7 +35,7 @@ impl KeyUsage {
     /// Adds uses of the same key: the counts add up, and the later time stands, with its address.
     ///
     /// ```
-    /// use api_key_runtime::KeyUsage;
+    /// use api_key_runtime::admin::KeyUsage;
     /// use chrono::{TimeDelta, Utc};
     ///
     /// let now = Utc::now();

@@ -21,10 +21,11 @@ pub(crate) use self::usage_cell::UsageCell;
 use self::writer::Flush;
 pub(crate) use self::writer::Writer;
 use crate::{
-    Error, KeyStore,
     cache::CachedKey,
     clock::{Clock, MonotonicTime},
+    error::Error,
     log,
+    store::KeyStore,
 };
 
 /// Of a shorter one the thread would do nothing else.

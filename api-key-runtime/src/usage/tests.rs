@@ -9,7 +9,7 @@ use std::{
 use chrono::Utc;
 
 use super::{usage_buffer::MAX_KEYS, *};
-use crate::{AllowedIps, KeyDigest, KeyRecord, StoreError};
+use crate::{allowed_ips::AllowedIps, key::KeyDigest, key_record::KeyRecord, store::StoreError};
 
 /// Never comes by itself within a test.
 const LONG: Duration = Duration::from_secs(3600);

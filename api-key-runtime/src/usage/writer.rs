@@ -17,12 +17,13 @@ use super::{
     usage_buffer::{MAX_KEYS, UsageBuffer},
 };
 use crate::{
-    Error, KeyStore, StoreError,
     cache::CachedKey,
     clock::{Clock, MonotonicTime, to_stored},
+    error::Error,
     lock::{lock, wait_timeout_while},
     log,
     outage_log::OutageLog,
+    store::{KeyStore, StoreError},
     watchdog::{Limits, Watchdog, call_store},
 };
 

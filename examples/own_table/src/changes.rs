@@ -2,7 +2,7 @@
 
 use std::{thread, time::Duration};
 
-use api_key_runtime::{ChangeFeed, Changed, Changes, KeyDigest, StoreError};
+use api_key_runtime::store::{ChangeFeed, Changed, Changes, KeyDigest, StoreError};
 use diesel::prelude::*;
 
 use crate::{PartnerTokens, row};

@@ -11,7 +11,10 @@ mod row;
 
 use std::{fmt, time::Duration};
 
-use api_key_runtime::{ChangeFeed, KeyDigest, KeyRecord, KeyStore, StoreError};
+use api_key_runtime::{
+    admin::KeyRecord,
+    store::{ChangeFeed, KeyDigest, KeyStore, StoreError},
+};
 use chrono::{DateTime, Utc};
 use diesel::{
     connection::SimpleConnection as _,

@@ -20,7 +20,7 @@
 use std::{env, error::Error};
 
 use actix_web::{App, HttpServer, get};
-use api_key_runtime::{AppKey, AppKeys, NewKey, require_app_key};
+use api_key_runtime::{AppKey, AppKeys, admin::NewKey, require_app_key};
 use chrono::Utc;
 use own_table::PartnerTokens;
 

@@ -1,6 +1,10 @@
 //! A row of the table, and the record that the runtime knows it as.
 
-use api_key_runtime::{AllowedIps, DigestAlgorithm, KeyDigest, KeyRecord, ScopeSet};
+use api_key_runtime::{
+    ScopeSet,
+    admin::{AllowedIps, KeyRecord},
+    store::{DigestAlgorithm, KeyDigest},
+};
 use chrono::{DateTime, Utc};
 use diesel::prelude::*;
 

@@ -4,7 +4,8 @@
 use std::fs;
 
 use api_key_runtime::{
-    KeyRecord, KeyStore,
+    admin::KeyRecord,
+    store::KeyStore,
     test_util::{StoreFactory, acceptance_suite},
 };
 use chrono::{DateTime, Utc};

@@ -2,7 +2,7 @@
 
 use std::{fs, path::PathBuf};
 
-use api_key_runtime::{AppKeys, AppKeysBuilder, KeyDigest, migrations};
+use api_key_runtime::{AppKeys, AppKeysBuilder, migrations, store::KeyDigest};
 use diesel::{
     Connection as _, PgConnection, QueryResult, RunQueryDsl as _, SqliteConnection,
     connection::SimpleConnection as _,

@@ -1,6 +1,6 @@
 //! Keys with what a table keeps of them.
 
-use api_key_runtime::{AppKeys, KeyDigest, NewKey, test_util::MemoryStore};
+use api_key_runtime::{AppKeys, admin::NewKey, store::KeyDigest, test_util::MemoryStore};
 
 /// A native key without a pepper, in no table yet.
 pub(crate) struct Key {

@@ -11,7 +11,8 @@ use std::{
 };
 
 use api_key_runtime::{
-    ChangeFeed, DieselStore, KeyDigest, KeyRecord, KeyStore, KeyUsage, StoreError,
+    admin::{KeyRecord, KeyUsage},
+    store::{ChangeFeed, DieselStore, KeyDigest, KeyStore, StoreError},
 };
 
 /// The key table of a database, watched.

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use api_key_runtime::NewKey;
+use api_key_runtime::admin::NewKey;
 
 use super::{routes, status};
 use crate::support::{

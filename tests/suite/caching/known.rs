@@ -5,7 +5,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use api_key_runtime::{DieselStore, FeedState, NewKey, test_util::TestClock};
+use api_key_runtime::{admin::NewKey, health::FeedState, store::DieselStore, test_util::TestClock};
 use chrono::TimeDelta;
 
 use super::{routes, status};

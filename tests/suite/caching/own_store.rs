@@ -5,7 +5,9 @@ use std::{
     time::{Duration, Instant},
 };
 
-use api_key_runtime::{AppKeys, FeedState, KeyStore, NewKey, test_util::MemoryStore};
+use api_key_runtime::{
+    AppKeys, admin::NewKey, health::FeedState, store::KeyStore, test_util::MemoryStore,
+};
 
 use super::{routes, status};
 use crate::support::{FakeChanges, FakeStore, LONG_DEADLINE, Server};

@@ -2,7 +2,7 @@
 
 use std::{thread, time::Duration};
 
-use api_key_runtime::{AppKeys, DieselStore};
+use api_key_runtime::{AppKeys, store::DieselStore};
 
 use super::{routes, status};
 use crate::support::{

@@ -1,6 +1,11 @@
 //! Keys that are in no table are remembered as such, and stand in nobody's way.
 
-use api_key_runtime::{AppKeys, DieselStore, NewKey, StoreError, test_util::MemoryStore};
+use api_key_runtime::{
+    AppKeys,
+    admin::NewKey,
+    store::{DieselStore, StoreError},
+    test_util::MemoryStore,
+};
 use sha2::{Digest as _, Sha256};
 
 use super::{routes, status};
@@ -76,11 +81,11 @@ fn an_error_is_never_remembered_as_unknown() {
     };
     #[derive(Clone)]
     struct Failing(MemoryStore, Arc<AtomicBool>);
-    impl api_key_runtime::KeyStore for Failing {
+    impl api_key_runtime::store::KeyStore for Failing {
         fn find(
             &self,
-            digests: &[api_key_runtime::KeyDigest],
-        ) -> Result<Vec<api_key_runtime::KeyRecord>, StoreError> {
+            digests: &[api_key_runtime::store::KeyDigest],
+        ) -> Result<Vec<api_key_runtime::admin::KeyRecord>, StoreError> {
             if self.1.load(Ordering::SeqCst) {
                 Err(StoreError::new("it fails"))
             } else {

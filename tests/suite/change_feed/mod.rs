@@ -8,7 +8,7 @@ mod sqlite;
 
 use std::time::Duration;
 
-use api_key_runtime::{ChangeFeed, Changed, DieselStore, KeyStore as _, StoreError};
+use api_key_runtime::store::{ChangeFeed, Changed, DieselStore, KeyStore as _, StoreError};
 
 use crate::support::{Database, hex};
 

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use api_key_runtime::{DieselStore, KeyStore as _};
+use api_key_runtime::store::{DieselStore, KeyStore as _};
 
 use super::{Reader, Seen, insert, keys, nothing};
 use crate::support::{Database, OwnServer, TEST_TIMEOUT, log, wait_until};

@@ -2,7 +2,10 @@
 
 use std::time::{Duration, Instant};
 
-use api_key_runtime::{DieselStore, KeyStore as _, migrations};
+use api_key_runtime::{
+    migrations,
+    store::{DieselStore, KeyStore as _},
+};
 
 use super::{Reader, Seen, insert, keys, nothing};
 use crate::support::{Database, OwnServer, Proxy};
@@ -14,8 +17,8 @@ fn migrated() -> Database {
 }
 
 /// The digest of a key that is in no table.
-fn unknown() -> api_key_runtime::KeyDigest {
-    api_key_runtime::KeyDigest::from_bytes([7; 32])
+fn unknown() -> api_key_runtime::store::KeyDigest {
+    api_key_runtime::store::KeyDigest::from_bytes([7; 32])
 }
 
 // E7, E9

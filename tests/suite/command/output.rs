@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeSet, io};
 
-use api_key_runtime::NewKey;
+use api_key_runtime::admin::NewKey;
 use chrono::{DateTime, TimeDelta, Utc};
 use serde_json::Value;
 

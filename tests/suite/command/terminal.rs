@@ -11,7 +11,7 @@ use rustix::{
     termios::{Winsize, tcsetwinsize},
 };
 
-use api_key_runtime::NewKey;
+use api_key_runtime::admin::NewKey;
 
 use super::{command, status};
 use crate::support::Database;

@@ -4,7 +4,9 @@ use std::sync::Arc;
 
 use actix_web::{HttpResponse, get, head, post, web};
 use api_key_runtime::{
-    AllowedIps, AppKey, AppKeys, AppKeysBuilder, KeyLocation, NewKey, require_app_key,
+    AppKey, AppKeys, AppKeysBuilder, KeyLocation,
+    admin::{AllowedIps, NewKey},
+    require_app_key,
     test_util::{MemoryStore, TestClock},
 };
 use chrono::{DateTime, TimeDelta, Utc};

@@ -2,7 +2,7 @@
 
 use std::{net::SocketAddr, process::Command, thread};
 
-use api_key_runtime::NewKey;
+use api_key_runtime::admin::NewKey;
 use serde_json::{Value, json};
 
 use super::{Example, assert_no_piece_of, example, shell};

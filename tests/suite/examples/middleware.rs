@@ -1,6 +1,6 @@
 //! A scope and a folder behind the middleware.
 
-use api_key_runtime::NewKey;
+use api_key_runtime::admin::NewKey;
 
 use super::{Example, header};
 use crate::support::{Database, database_test, http};

@@ -6,7 +6,12 @@ use std::{
     time::{Duration, Instant},
 };
 
-use api_key_runtime::{AppKeys, KeyStore, NewKey, StoreError, test_util::MemoryStore};
+use api_key_runtime::{
+    AppKeys,
+    admin::NewKey,
+    store::{KeyStore, StoreError},
+    test_util::MemoryStore,
+};
 
 use super::{
     load::{Stopping, with_key},

@@ -5,7 +5,11 @@ use std::{
     time::{Duration, Instant},
 };
 
-use api_key_runtime::{AppKeys, DieselStore, KeyDigest, KeyStore as _, ListKeys};
+use api_key_runtime::{
+    AppKeys,
+    admin::ListKeys,
+    store::{DieselStore, KeyDigest, KeyStore as _},
+};
 
 use super::routes;
 use crate::support::{

@@ -5,7 +5,10 @@ use std::{
     time::{Duration, Instant},
 };
 
-use api_key_runtime::{AppKeys, ListKeys, NewKey};
+use api_key_runtime::{
+    AppKeys,
+    admin::{ListKeys, NewKey},
+};
 
 use super::routes;
 #[cfg(target_os = "linux")]

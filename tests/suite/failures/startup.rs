@@ -2,7 +2,11 @@
 
 use std::net::TcpListener;
 
-use api_key_runtime::{AppKeys, ListKeys, NewKey, test_util::MemoryStore};
+use api_key_runtime::{
+    AppKeys,
+    admin::{ListKeys, NewKey},
+    test_util::MemoryStore,
+};
 
 use crate::support::{Database, database_test, free_ports, log};
 

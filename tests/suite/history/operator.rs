@@ -9,7 +9,7 @@ use std::{
     time::Duration,
 };
 
-use api_key_runtime::Admin;
+use api_key_runtime::admin::Admin;
 use chrono::{DateTime, TimeDelta, Utc};
 
 use super::{

@@ -5,7 +5,11 @@ use std::{
     sync::{Mutex, MutexGuard},
 };
 
-use api_key_runtime::{AppKeys, IssuedKey, NewKey, test_util::MemoryStore};
+use api_key_runtime::{
+    AppKeys,
+    admin::{IssuedKey, NewKey},
+    test_util::MemoryStore,
+};
 
 use super::event::Key;
 use crate::support::{leaks, random::Random};

@@ -15,7 +15,7 @@ use actix_web::{
     App, HttpRequest, HttpResponse, HttpServer, get, middleware::DefaultHeaders, post, rt::System,
     web,
 };
-use api_key_runtime::{AppKeys, DieselStore, require_app_key};
+use api_key_runtime::{AppKeys, require_app_key, store::DieselStore};
 use rustix::process::{Pid, Signal, WaitId, WaitIdOptions, kill_process, waitid};
 use serde::{Deserialize, Serialize};
 

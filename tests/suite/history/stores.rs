@@ -10,7 +10,10 @@ use std::{
     time::{Duration, Instant},
 };
 
-use api_key_runtime::{DieselStore, KeyDigest, KeyRecord, KeyStore, StoreError};
+use api_key_runtime::{
+    admin::KeyRecord,
+    store::{DieselStore, KeyDigest, KeyStore, StoreError},
+};
 
 use crate::support::{FakeChanges, FakeStore};
 

@@ -16,7 +16,7 @@ use std::{
 };
 
 use actix_web::{FromRequest, HttpRequest, HttpResponse, dev::Payload};
-use api_key_runtime::{NewKey, RequireAppKey};
+use api_key_runtime::{RequireAppKey, admin::NewKey};
 
 use crate::support::Database;
 

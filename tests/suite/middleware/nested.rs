@@ -171,7 +171,7 @@ fn requiring_a_key_below_an_optional_middleware_is_500() {
 fn a_refusal_by_the_outer_check_asks_the_store_no_second_time() {
     let database = Database::sqlite();
     database.migrate();
-    let store = FakeStore::over(api_key_runtime::DieselStore::open(database.url()).unwrap());
+    let store = FakeStore::over(api_key_runtime::store::DieselStore::open(database.url()).unwrap());
     let keys = api_key_runtime::AppKeys::builder().store(store.clone());
     let server = Server::start(keys.build().unwrap(), routes);
     let unknown = crate::support::fixtures::unknown();

@@ -4,7 +4,11 @@
 
 use std::{fmt, fs, net::SocketAddr, path::PathBuf};
 
-use api_key_runtime::{Admin, AppKeys, AppKeysBuilder, NewKey, migrations};
+use api_key_runtime::{
+    AppKeys, AppKeysBuilder,
+    admin::{Admin, NewKey},
+    migrations,
+};
 use diesel::{
     Connection as _, PgConnection, RunQueryDsl as _, SqliteConnection, backend::Backend,
     connection::SimpleConnection as _, prelude::QueryableByName, sql_query, sql_types,

@@ -8,7 +8,8 @@ use std::{
 };
 
 use api_key_runtime::{
-    ChangeFeed, Changed, Changes, KeyDigest, KeyRecord, KeyStore, KeyUsage, StoreError,
+    admin::{KeyRecord, KeyUsage},
+    store::{ChangeFeed, Changed, Changes, KeyDigest, KeyStore, StoreError},
     test_util::MemoryStore,
 };
 

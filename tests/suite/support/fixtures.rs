@@ -1,6 +1,6 @@
 //! The keys that the requirements speak of.
 
-use api_key_runtime::{NewKey, test_util::TestClock};
+use api_key_runtime::{admin::NewKey, test_util::TestClock};
 use chrono::{DateTime, TimeDelta, Utc};
 
 use super::Database;

@@ -7,7 +7,7 @@ use std::{
     sync::{LazyLock, RwLock},
 };
 
-use api_key_runtime::IssuedKey;
+use api_key_runtime::admin::IssuedKey;
 
 /// Of a key: 62^8 is 2e14, never found by chance.
 const KEY_PIECE: usize = 8;

@@ -7,7 +7,7 @@ use std::{
 };
 
 use actix_web::{App, HttpServer, web};
-use api_key_runtime::{KeyLocation, KeyUsage, RequireAppKey, test_util::TestClock};
+use api_key_runtime::{KeyLocation, RequireAppKey, admin::KeyUsage, test_util::TestClock};
 use chrono::TimeDelta;
 
 use super::{NEVER, SOON, TEST_TIMEOUT, count, recording, routes, usage, wait_until};
@@ -191,7 +191,7 @@ database_test!(usage_of_two_processes_adds_up, |database: Database| {
 
 // F11
 database_test!(concurrent_processes_lose_no_usage, |database: Database| {
-    use api_key_runtime::{DieselStore, KeyStore as _};
+    use api_key_runtime::store::{DieselStore, KeyStore as _};
     const ROUNDS: u64 = 10;
     database.migrate();
     let ids: Vec<i64> = (0..40).map(|_| database.issue("0.0.0.0").1).collect();

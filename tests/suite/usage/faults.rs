@@ -5,7 +5,11 @@ use std::{
     time::{Duration, Instant},
 };
 
-use api_key_runtime::{AppKeys, DieselStore, KeyStore as _, KeyUsage};
+use api_key_runtime::{
+    AppKeys,
+    admin::KeyUsage,
+    store::{DieselStore, KeyStore as _},
+};
 use diesel::{Connection, PgConnection, SqliteConnection, connection::SimpleConnection as _};
 
 use super::{NEVER, SOON, TEST_TIMEOUT, count, recording, routes, usage, wait_until};

@@ -6,7 +6,7 @@ mod processes;
 
 use std::time::Duration;
 
-use api_key_runtime::{AppKeysBuilder, KeyUsage};
+use api_key_runtime::{AppKeysBuilder, admin::KeyUsage};
 
 use crate::support::{Database, TEST_TIMEOUT, guarded_routes as routes, wait_until};
 

@@ -1,5 +1,5 @@
 use actix_web::{get, App, Responder};
-use api_key_runtime::{require_app_key, AppKey};
+use api_key_runtime::{AppKey, require_app_key};
 
 #[get("/orders")]
 #[require_app_key]

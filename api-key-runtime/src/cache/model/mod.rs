@@ -11,7 +11,10 @@ use std::{
 
 use self::world::{Change, Feed, LookUp, Node, Path, Request, Told, World, is_over};
 use super::{Cache, Cached, ReadStamp};
-use crate::{AllowedIps, KeyDigest, KeyRecord, clock::MonotonicTime, store::Changed};
+use crate::{
+    allowed_ips::AllowedIps, clock::MonotonicTime, key::KeyDigest, key_record::KeyRecord,
+    store::Changed,
+};
 
 /// The bound, in ticks. Of what is older than that it makes no difference how old it is, so that there are finitely many states, however
 /// long it goes on.

@@ -242,5 +242,5 @@ impl Cache {
 }
 
 pub(super) fn is_over(key: &CachedKey) -> bool {
-    key.state(|| panic!("it has no end")) != crate::KeyState::Active
+    key.state(|| panic!("it has no end")) != crate::key_record::KeyState::Active
 }

@@ -10,7 +10,7 @@ use std::net::{IpAddr, Ipv6Addr};
 
 use actix_web::http::header::{HeaderMap, HeaderName, HeaderValue};
 
-use crate::{Error, allowed_ips::Block};
+use crate::{allowed_ips::Block, error::Error};
 
 /// Hops that are walked; a longer chain of trusted ones is nobody's.
 const MAX_HOPS: usize = 32;

@@ -6,7 +6,7 @@ use std::{
 use actix_web::http::header::{HeaderName, HeaderValue};
 
 use super::*;
-use crate::KeyLocation;
+use crate::request::KeyLocation;
 
 fn headers(lines: &[(&str, &[u8])]) -> HeaderMap {
     let mut headers = HeaderMap::new();

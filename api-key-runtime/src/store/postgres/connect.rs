@@ -2,7 +2,7 @@
 
 use diesel::{Connection as _, PgConnection, connection::CacheSize};
 
-use crate::{Error, foreign_texts::is_about_a_server, store::Database};
+use crate::{error::Error, foreign_texts::is_about_a_server, store::Database};
 
 /// Parameters that are added where the URL does not name them: a path that died without a word holds a thread for seconds, not for hours.
 const TIMEOUTS: [(&str, &str); 5] = [

@@ -8,7 +8,7 @@ use diesel::{
 };
 
 use crate::{
-    Error,
+    error::Error,
     store::pool::{Pooled, get, warn_of_long_timeout},
 };
 

@@ -9,7 +9,7 @@ use std::{
 use diesel::{Connection as _, SqliteConnection, connection::SimpleConnection as _};
 
 use crate::{
-    Error,
+    error::Error,
     foreign_texts::is_sqlite_lock,
     store::{Database, connection::Missing},
 };

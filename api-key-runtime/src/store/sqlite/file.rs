@@ -5,7 +5,7 @@ use std::{ffi::OsString, fmt, fs, path::Path};
 use diesel::{RunQueryDsl as _, prelude::QueryableByName, sql_query, sql_types};
 
 use super::Connection;
-use crate::{Error, store::Database};
+use crate::{error::Error, store::Database};
 
 /// What tells one file from another at the same path.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -11,7 +11,8 @@ use diesel::{
 
 use super::FileIdentity;
 use crate::{
-    Error, log,
+    error::Error,
+    log,
     store::pool::{Pooled, get, warn_of_long_timeout},
 };
 

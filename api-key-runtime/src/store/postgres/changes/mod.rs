@@ -13,7 +13,7 @@ use self::{
     read::{Position, read},
 };
 use crate::{
-    Error,
+    error::Error,
     store::{
         Changed, Database, StoreError,
         checked_connection::Opened,

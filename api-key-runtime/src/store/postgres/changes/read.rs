@@ -25,7 +25,7 @@ use diesel::{
 };
 
 use crate::{
-    KeyDigest,
+    key::KeyDigest,
     store::{
         Changed, Database, StoreError,
         postgres::{TRIGGERS, server::server_number},

@@ -14,7 +14,7 @@ use diesel::{
 
 use self::read::{Position, read};
 use crate::{
-    Error,
+    error::Error,
     store::{
         Changed, Database, StoreError,
         checked_connection::Opened,

@@ -18,7 +18,7 @@ use diesel::{
 };
 
 use crate::{
-    KeyDigest,
+    key::KeyDigest,
     store::{
         Changed, Database, StoreError, TransactionError,
         schema_check::require_triggers,

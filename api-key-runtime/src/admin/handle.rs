@@ -3,11 +3,15 @@
 use std::sync::Arc;
 
 use crate::{
-    Error, IssuedKey, KeyRecord, KeyUsage, ListKeys, NewKey,
     cache::Cache,
     clock::{Clock, MonotonicTime, to_stored},
+    error::Error,
     key::{Digester, FormatRules},
-    store::{Changed, Database, KeyConnection, Table, TransactionError},
+    key_record::KeyRecord,
+    list_keys::ListKeys,
+    new_key::{IssuedKey, NewKey},
+    store::{Changed, Database, Table, TransactionError, connection::KeyConnection},
+    usage::KeyUsage,
 };
 
 /// Issues, lists and changes the keys of a database.
@@ -68,7 +72,7 @@ impl Admin {
     ///
     #[cfg_attr(feature = "sqlite", doc = "```")]
     #[cfg_attr(not(feature = "sqlite"), doc = "```ignore")]
-    /// use api_key_runtime::{AppKeys, ListKeys, NewKey};
+    /// use api_key_runtime::{AppKeys, admin::{ListKeys, NewKey}};
     /// use diesel::{RunQueryDsl as _, SqliteConnection, connection::SimpleConnection as _, prelude::*};
     ///
     /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
