@@ -23,7 +23,7 @@ use crate::{
     lock::{lock, wait_timeout_while},
     log,
     outage_log::OutageLog,
-    store::{ChangeFeed, Changes, KeyStore, StoreError},
+    store::{ChangeFeed, Changed, Changes, KeyStore, StoreError},
     watchdog::{CallTicket, Limits, Watchdog, call_store},
 };
 
@@ -55,6 +55,8 @@ struct Shared {
     interval: Duration,
     state: Mutex<State>,
     outage: OutageLog,
+    /// Waits that fail one after the other; a single one is a lost connection, which the next round replaces.
+    wait_outage: OutageLog,
     /// Signalled when it is time to end.
     ending: Condvar,
 }
@@ -102,6 +104,7 @@ impl FeedThread {
                 shut_down: false,
             }),
             outage: OutageLog::new("reading the changes of keys"),
+            wait_outage: OutageLog::new("waiting for changes of keys"),
             ending: Condvar::new(),
         });
         // Where nothing is cached there is nothing to drop.
@@ -174,12 +177,9 @@ impl Shared {
         let mut feed = None;
         let mut backoff = FIRST_PAUSE;
         loop {
-            let round = self.round(&mut feed);
-            if round.is_ok() {
-                backoff = FIRST_PAUSE;
-            }
-            match round.and_then(|()| self.wait(&mut feed)) {
-                Ok(()) => {}
+            // A wait must succeed too: otherwise each round opens a new feed, which empties the cache.
+            match self.round(&mut feed).and_then(|()| self.wait(&mut feed, backoff)) {
+                Ok(()) => backoff = FIRST_PAUSE,
                 Err(Stop::Over) => return,
                 Err(Stop::Failed) => {
                     if !self.pause(backoff) {
@@ -199,6 +199,7 @@ impl Shared {
             self.circuit_breaker.abandon(call);
             return Err(Stop::Over);
         };
+        let is_new = feed.is_none();
         let answer = over_feed(feed, |feed| {
             if feed.is_none() {
                 *feed = self.store.watch()?;
@@ -210,8 +211,9 @@ impl Shared {
             Ok(Some(Changes { changed })) => {
                 state.is_supported = Some(true);
                 state.calls.succeeded();
-                // Under the lock, so that a thread that is replaced at this moment changes nothing.
-                self.cache.apply(changed);
+                // Under the lock, so that a thread that is replaced at this moment changes nothing. A new feed cannot
+                // report what changed before it was opened, whatever its first answer is.
+                self.cache.apply(if is_new { &Changed::Everything } else { changed });
                 self.cache.renew(taken);
             }
             Ok(None) => state.is_supported = Some(false),
@@ -244,19 +246,28 @@ impl Shared {
         }
     }
 
-    /// Waits until something may have changed.
-    fn wait(&self, feed: &mut OpenFeed) -> Result<(), Stop> {
+    /// Waits until something may have changed. The `backoff` shows whether the last wait failed as well.
+    fn wait(&self, feed: &mut OpenFeed, backoff: Duration) -> Result<(), Stop> {
         let began = MonotonicTime::now();
         let ticket = self.begin(began, self.interval, None).ok_or(Stop::Over)?;
         let waited =
             over_feed(feed, |feed| feed.as_mut().map_or(Ok(()), |feed| feed.wait(self.interval)));
         drop(self.finish(ticket)?);
+        let now = MonotonicTime::now();
         if let Err(error) = waited {
-            // Changes can still be read over a new feed, which says so itself if it cannot.
-            log::debug!("cannot wait for changes of keys: {error}");
+            if backoff > FIRST_PAUSE {
+                self.wait_outage.failure(
+                    now,
+                    &error,
+                    format_args!(
+                        "waiting for changes of keys fails again and again, so each key is looked up more often"
+                    ),
+                );
+            }
             return Err(Stop::Failed);
         }
-        thread::sleep(LEAST_PAUSE.saturating_sub(MonotonicTime::now().since(began)));
+        self.wait_outage.success(now, |_| "waiting for changes of keys works again".to_owned());
+        thread::sleep(LEAST_PAUSE.saturating_sub(now.since(began)));
         Ok(())
     }
 

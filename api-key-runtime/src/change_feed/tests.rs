@@ -3,7 +3,7 @@
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use super::*;
-use crate::{cache::Bounds, key::KeyDigest, key_record::KeyRecord, store::Changed};
+use crate::{cache::Bounds, key::KeyDigest, key_record::KeyRecord};
 
 /// The first to ask waits until the end of the test, all others are answered.
 #[derive(Default)]
