@@ -1,9 +1,14 @@
-//! A store whose changes never come.
+//! Stores whose feeds hang, break their contract or fail.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use super::*;
-use crate::{cache::Bounds, key::KeyDigest, key_record::KeyRecord};
+use crate::{
+    allowed_ips::AllowedIps,
+    cache::{Bounds, Cached},
+    key::KeyDigest,
+    key_record::KeyRecord,
+};
 
 /// The first to ask waits until the end of the test, all others are answered.
 #[derive(Default)]
@@ -71,5 +76,88 @@ fn a_round_that_never_ends_renews_nothing_and_is_replaced() {
     }
     *stuck.is_over.lock().unwrap() = true;
     stuck.over.notify_all();
+    drop(feed);
+}
+
+/// A store whose feeds report that nothing changed, also when they are new.
+#[derive(Default)]
+struct Silent {
+    opened: AtomicUsize,
+    waits_fail: bool,
+}
+
+impl KeyStore for Silent {
+    fn find(&self, _: &[KeyDigest]) -> Result<Vec<KeyRecord>, StoreError> {
+        Ok(Vec::new())
+    }
+
+    fn watch(&self) -> Result<Option<Box<dyn ChangeFeed>>, StoreError> {
+        self.opened.fetch_add(1, Ordering::SeqCst);
+        Ok(Some(Box::new(SilentFeed { waits_fail: self.waits_fail })))
+    }
+}
+
+struct SilentFeed {
+    waits_fail: bool,
+}
+
+impl ChangeFeed for SilentFeed {
+    fn changes(&mut self) -> Result<Changes, StoreError> {
+        Ok(Changes::new(Changed::Keys(Vec::new())))
+    }
+
+    fn wait(&mut self, at_most: Duration) -> Result<(), StoreError> {
+        if self.waits_fail {
+            return Err(StoreError::new("nothing to wait with"));
+        }
+        thread::sleep(at_most);
+        Ok(())
+    }
+}
+
+fn follow(store: &Arc<Silent>, cache: &Arc<Cache>) -> FeedThread {
+    FeedThread::start(
+        Arc::<Silent>::clone(store),
+        Arc::clone(cache),
+        Arc::new(CircuitBreaker::new(Duration::from_secs(1))),
+        Duration::from_secs(1),
+    )
+    .unwrap()
+}
+
+fn new_cache() -> Arc<Cache> {
+    let bounds = Bounds { max_staleness: Duration::from_secs(60), stale_if_error: Duration::ZERO };
+    Arc::new(Cache::new(bounds, 16, false))
+}
+
+// E7
+// A feed cannot report what changed before it was opened. One that claims so must not renew the lease of an entry from before.
+#[test]
+fn a_new_feed_empties_the_cache_whatever_it_reports() {
+    let (store, cache) = (Arc::new(Silent::default()), new_cache());
+    let digest = KeyDigest::from_bytes([1; 32]);
+    let now = MonotonicTime::now();
+    let record = KeyRecord::new(1, digest, AllowedIps::any());
+    cache.fill(cache.stamp(now), vec![(digest, Some(record))], now);
+    let is_hit = || matches!(cache.view().get(&digest), Cached::Hit(_));
+    assert!(is_hit());
+    let feed = follow(&store, &cache);
+    while cache.lease() == MonotonicTime::START {
+        thread::sleep(Duration::from_millis(1));
+    }
+    assert!(!is_hit());
+    drop(feed);
+}
+
+// E7
+// Each new feed empties the cache, so a feed that cannot wait must not be opened again at once.
+#[test]
+fn feeds_whose_waits_fail_are_opened_at_growing_pauses() {
+    let store = Arc::new(Silent { waits_fail: true, ..Silent::default() });
+    let feed = follow(&store, &new_cache());
+    thread::sleep(Duration::from_millis(800));
+    let opened = store.opened.load(Ordering::SeqCst);
+    // After 20, 40, 80, 160 and 250 ms; without growing pauses there would be forty.
+    assert!((2..=7).contains(&opened), "{opened} feeds");
     drop(feed);
 }
