@@ -3,6 +3,7 @@
 
 use std::{
     fmt,
+    panic::{AssertUnwindSafe, catch_unwind},
     sync::{Arc, Condvar, Mutex, Weak},
     thread,
     time::{Duration, Instant},
@@ -30,6 +31,7 @@ const LOOK_EVERY: Duration = Duration::from_millis(200);
 /// The supervisor, which ends when this is dropped.
 pub(crate) struct Supervisor {
     ending: Arc<Ending>,
+    rejection_log: RejectionLog,
 }
 
 #[derive(Default)]
@@ -67,7 +69,7 @@ impl Supervisor {
             lookups: Arc::downgrade(lookups),
             usage: usage.map_or_else(Weak::new, |usage| Arc::downgrade(usage.writer())),
             circuit_breaker,
-            rejection_log,
+            rejection_log: rejection_log.clone(),
         };
         let ending = Arc::<Ending>::default();
         let shared = Arc::clone(&ending);
@@ -75,7 +77,7 @@ impl Supervisor {
             .name("app-key-supervisor".to_owned())
             .spawn(move || shared.supervise(&watched))
             .map_err(|source| Error::os("cannot start the supervisor's thread", source))?;
-        Ok(Self { ending })
+        Ok(Self { ending, rejection_log })
     }
 }
 
@@ -83,15 +85,17 @@ impl Drop for Supervisor {
     fn drop(&mut self) {
         *lock(&self.ending.is_due) = true;
         self.ending.signal.notify_all();
+        // On the thread that drops the keys: the process may end right after it.
+        self.rejection_log.summarise_all();
     }
 }
 
 impl Ending {
     fn supervise(&self, watched: &Watched) {
         while !self.comes_within(LOOK_EVERY) {
-            watched.look();
+            // A logger may panic; that must not end the thread that replaces the others.
+            let _ = catch_unwind(AssertUnwindSafe(|| watched.look()));
         }
-        watched.rejection_log.summarise_all();
     }
 
     fn comes_within(&self, time: Duration) -> bool {
@@ -103,8 +107,7 @@ impl Ending {
 
 impl Watched {
     fn look(&self) {
-        self.circuit_breaker.check(MonotonicTime::now());
-        self.rejection_log.summarise(Instant::now());
+        // First, because whatever logs may block.
         let results = [
             self.feed.upgrade().map(|feed| feed.replace_hung_thread()),
             self.lookups.upgrade().map(|lookups| lookups.replace_hung_threads()),
@@ -115,5 +118,7 @@ impl Watched {
                 log::error!("{error}");
             }
         }
+        self.circuit_breaker.check(MonotonicTime::now());
+        self.rejection_log.summarise(Instant::now());
     }
 }
