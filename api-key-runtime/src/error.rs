@@ -4,7 +4,7 @@ use std::fmt;
 
 use actix_web::{HttpResponse, ResponseError, http::StatusCode};
 
-use crate::{log, rejection::generic};
+use crate::{log, problem};
 
 /// What went wrong while setting up, migrating or administering keys.
 ///
@@ -192,7 +192,7 @@ impl ResponseError for Error {
                 "The service cannot administer API keys."
             }
         };
-        generic(status, detail)
+        problem::response(status, detail)
     }
 }
 

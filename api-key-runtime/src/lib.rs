@@ -154,6 +154,7 @@ mod guard;
 pub mod guide;
 mod key;
 mod key_record;
+mod key_usage;
 #[cfg(feature = "_diesel")]
 mod list_keys;
 mod lock;
@@ -166,6 +167,7 @@ pub mod migrations;
 mod new_key;
 mod outage_log;
 mod policy;
+mod problem;
 mod rejection;
 mod request;
 #[cfg(feature = "route-audit")]

@@ -14,10 +14,10 @@ use crate::{
     change_feed::{FeedState, Health},
     key::DigestAlgorithm,
     key_record::{KeyRecord, KeyState},
+    key_usage::KeyUsage,
     metrics::Metrics,
-    rejection::Reason as RejectionReason,
+    rejection::{Reason as RejectionReason, RejectionKind},
     scope::ScopeSet,
-    usage::KeyUsage,
 };
 
 macro_rules! serialize_as_str {
@@ -30,7 +30,15 @@ macro_rules! serialize_as_str {
     )+};
 }
 
-serialize_as_str!(AllowedIps, DigestAlgorithm, FeedState, KeyState, RejectionReason, ScopeSet);
+serialize_as_str!(
+    AllowedIps,
+    DigestAlgorithm,
+    FeedState,
+    KeyState,
+    RejectionKind,
+    RejectionReason,
+    ScopeSet
+);
 
 fn time(time: DateTime<Utc>) -> String {
     time.to_rfc3339_opts(SecondsFormat::Micros, true)
@@ -76,24 +84,23 @@ impl Serialize for KeyUsage {
         object.serialize_field("key_id", key_id)?;
         object.serialize_field("last_used_at", &time(*last_used_at))?;
         object.serialize_field("last_used_ip", last_used_ip)?;
-        object.serialize_field("count", count)?;
+        object.serialize_field("use_count", count)?;
         object.end()
     }
 }
 
-/// `staleness` is in seconds.
 impl Serialize for Health {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         let mut object = serializer.serialize_struct("Health", 4)?;
         object.serialize_field("is_ready", &self.is_ready())?;
         object.serialize_field("is_store_available", &self.is_store_available())?;
         object.serialize_field("feed", &self.feed())?;
-        object.serialize_field("staleness", &self.staleness().map(|age| age.as_secs_f64()))?;
+        object.serialize_field("staleness_seconds", &self.staleness().map(|age| age.as_secs_f64()))?;
         object.end()
     }
 }
 
-/// `lookup_time` is in seconds. The histogram is left out; [`Metrics::lookup_buckets`] has it.
+/// The histogram is left out; [`Metrics::lookup_buckets`] has it.
 impl Serialize for Metrics {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         let mut object = serializer.serialize_struct("Metrics", 12)?;
@@ -104,7 +111,7 @@ impl Serialize for Metrics {
         object.serialize_field("misses", &self.misses())?;
         object.serialize_field("lookups", &self.lookups())?;
         object.serialize_field("failed_lookups", &self.failed_lookups())?;
-        object.serialize_field("lookup_time", &self.lookup_time().as_secs_f64())?;
+        object.serialize_field("lookup_time_seconds", &self.lookup_time().as_secs_f64())?;
         object.serialize_field("queued_lookups", &self.queued_lookups())?;
         object.serialize_field("cached_keys", &self.cached_keys())?;
         object.serialize_field("negative_entries", &self.negative_entries())?;
@@ -167,8 +174,14 @@ mod tests {
             "key_id": 17,
             "last_used_at": "1970-01-01T00:00:00.000000Z",
             "last_used_ip": "203.0.113.7",
-            "count": 42,
+            "use_count": 42,
         });
         assert_eq!(to_value(&usage).unwrap(), expected);
+    }
+
+    #[test]
+    fn kind_and_reason_of_a_rejection_are_serialized_as_text() {
+        assert_eq!(to_value(RejectionKind::InvalidKey).unwrap(), "invalid key");
+        assert_eq!(to_value(RejectionReason::LookupTimeout).unwrap(), "lookup timeout");
     }
 }

@@ -1,8 +1,9 @@
 //! Bookkeeping for blocking calls that may hang, so that another thread takes over from one that does.
 //!
 //! The owner keeps a [`Watchdog`] in the state behind its own lock, and holds that lock for every call here: to begin, to finish, and to
-//! look for calls that hang. So a call is either current or abandoned at the moment its result is applied, and never both. No call into
-//! a store happens under that lock, and no call is handed to another thread.
+//! look for calls that hang. Only the change feed applies its results under that lock, after [`Watchdog::finish`]. Lookups may deliver the
+//! result of an abandoned call: the stamp of a read decides whether its result may be cached. Usage keeps the counts of an abandoned write.
+//! No call into a store happens under that lock, and no call is handed to another thread.
 
 use std::{
     panic::{AssertUnwindSafe, catch_unwind},
@@ -69,7 +70,7 @@ impl<T> Watchdog<T> {
         CallTicket(id)
     }
 
-    /// Ends a call. Returns `None` if it was abandoned: then another thread has taken over, so this one ends and applies nothing.
+    /// Ends a call. Returns `None` if it was abandoned: then another thread has taken over, and this one ends.
     #[expect(clippy::needless_pass_by_value, reason = "a call ends once")]
     pub(crate) fn finish(&mut self, ticket: CallTicket) -> Option<T> {
         let index = self.running.iter().position(|call| call.id == ticket.0);

@@ -74,7 +74,11 @@ fn issue(admin: &Admin, asked: &Issue) -> Result<(), Failure> {
 }
 
 fn list(admin: &Admin, asked: &List) -> Result<(), Failure> {
-    let (records, usage) = (admin.list(&asked.wanted())?, admin.list_usage()?);
+    let records = admin.list(&asked.wanted())?;
+    let usage = match (records.first(), records.last()) {
+        (Some(first), Some(last)) => admin.list_usage(first.id..=last.id)?,
+        _ => Vec::new(),
+    };
     let usage: HashMap<i64, KeyUsage> = usage.into_iter().map(|uses| (uses.key_id, uses)).collect();
     let now = Utc::now();
     let row = |record| Row { record, usage: usage.get(&record.id), now };

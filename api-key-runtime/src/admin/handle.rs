@@ -1,6 +1,9 @@
 //! Administration of keys: the API that the `app-key` command is a thin shell over. Knows nothing of HTTP.
 
-use std::sync::Arc;
+use std::{
+    ops::{Bound, RangeBounds},
+    sync::Arc,
+};
 
 use crate::{
     cache::Cache,
@@ -8,10 +11,10 @@ use crate::{
     error::Error,
     key::{Digester, FormatRules},
     key_record::KeyRecord,
+    key_usage::KeyUsage,
     list_keys::ListKeys,
     new_key::{IssuedKey, NewKey},
     store::{Changed, Database, Table, TransactionError, connection::KeyConnection},
-    usage::KeyUsage,
 };
 
 /// Issues, lists and changes the keys of a database.
@@ -125,15 +128,26 @@ impl Admin {
         self.table.get(id)?.ok_or_else(|| Error::not_found(id))
     }
 
-    /// Returns the usage of every key that was ever used, by id: how often, when and from which IP address the last time.
+    /// Returns the usage of those keys within a range of ids that were ever used, by id: how often, when and from which IP address the
+    /// last time. `admin.list_usage(..)` returns the usage of every key, `first..=last` that of a page of [`list`](Self::list).
     ///
     /// Services record usage every few seconds; see
     /// [`AppKeysBuilder::usage_flush_interval`](crate::AppKeysBuilder::usage_flush_interval).
     ///
     /// # Errors
     /// Returns an error if the database fails.
-    pub fn list_usage(&self) -> Result<Vec<KeyUsage>, Error> {
-        self.table.usage()
+    pub fn list_usage(&self, ids: impl RangeBounds<i64>) -> Result<Vec<KeyUsage>, Error> {
+        let first = match ids.start_bound() {
+            Bound::Included(&id) => id,
+            Bound::Excluded(&id) => id.saturating_add(1),
+            Bound::Unbounded => i64::MIN,
+        };
+        let last = match ids.end_bound() {
+            Bound::Included(&id) => id,
+            Bound::Excluded(&id) => id.saturating_sub(1),
+            Bound::Unbounded => i64::MAX,
+        };
+        self.table.usage(&(first..=last))
     }
 
     /// Returns the usage of one key, or `None` if the key was never used.

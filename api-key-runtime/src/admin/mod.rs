@@ -12,8 +12,8 @@ pub use crate::{
     allowed_ips::AllowedIps,
     key::{KeyFormat, KeySecret},
     key_record::{KeyRecord, KeyState},
+    key_usage::KeyUsage,
     new_key::{IssuedKey, NewKey},
-    usage::KeyUsage,
 };
 #[cfg(feature = "_diesel")]
 pub use crate::{list_keys::ListKeys, store::connection::KeyConnection};

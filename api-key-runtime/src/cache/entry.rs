@@ -11,7 +11,7 @@ use crate::{
     allowed_ips::Rules,
     key_record::{KeyRecord, KeyState},
     scope::ScopeSet,
-    usage::UsageCell,
+    usage::{Counted, UsageCell},
 };
 
 /// What a look-up found, shared by every request that presents the key.
@@ -28,7 +28,17 @@ pub(crate) struct CachedKey {
     /// Whether it was refused as expired: then a wall clock that steps back does not bring it back.
     seen_expired: AtomicBool,
     /// The uses that were not written yet.
-    pub(crate) usage: UsageCell,
+    usage: UsageCell,
+}
+
+impl Counted for CachedKey {
+    fn id(&self) -> i64 {
+        self.id
+    }
+
+    fn usage(&self) -> &UsageCell {
+        &self.usage
+    }
 }
 
 impl CachedKey {

@@ -1,11 +1,13 @@
-//! What the caller may learn of a rejection.
+//! The part of a rejection that the response reveals.
 
 use std::fmt;
 
 use actix_web::http::StatusCode;
 
-/// What a caller may learn about a rejection, and an application's own rejection body about it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+/// The kind of a rejection: everything that the response reveals, and everything that an application's own rejection body can depend on.
+///
+/// The kinds are ordered by declaration. The operator finds the exact [`RejectionReason`](crate::metrics::RejectionReason) in the log.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[non_exhaustive]
 pub enum RejectionKind {
     /// No key was presented: 401.
@@ -24,7 +26,19 @@ impl RejectionKind {
     pub(super) const ALL: [Self; 5] =
         [Self::NoKey, Self::InvalidKey, Self::SeveralKeys, Self::MissingScope, Self::Unavailable];
 
-    /// The status it is answered with.
+    /// Returns the kind in two words at most, such as `invalid key`. `Display` and `Serialize` write the same text.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::NoKey => "no key",
+            Self::InvalidKey => "invalid key",
+            Self::SeveralKeys => "several keys",
+            Self::MissingScope => "scope missing",
+            Self::Unavailable => "unavailable",
+        }
+    }
+
+    /// Returns the status of the response.
     #[must_use]
     pub const fn status(self) -> StatusCode {
         match self {
@@ -35,7 +49,7 @@ impl RejectionKind {
         }
     }
 
-    /// One sentence for the caller, the same for everyone.
+    /// Returns one sentence for the caller, the `detail` of the default body.
     #[must_use]
     pub const fn detail(self) -> &'static str {
         match self {
@@ -50,6 +64,6 @@ impl RejectionKind {
 
 impl fmt::Display for RejectionKind {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter.write_str(self.detail())
+        formatter.pad(self.as_str())
     }
 }

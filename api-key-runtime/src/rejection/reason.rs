@@ -1,4 +1,4 @@
-//! Why a request is refused, in the operator's words: what its credential, the look-up or the verdict says.
+//! Why a request is rejected, in words for the operator.
 
 use std::fmt;
 
@@ -23,7 +23,7 @@ pub enum Reason {
     /// The key has expired.
     Expired,
     /// The key does not allow the client IP.
-    WrongAddress,
+    AddressNotAllowed,
     /// The IP allow list of the key cannot be read.
     UnreadableAllowedIps,
     /// The key lacks a scope that the route requires.
@@ -33,7 +33,7 @@ pub enum Reason {
     /// Too many lookups are queued.
     Overloaded,
     /// The lookup took longer than `lookup_timeout`.
-    TooLate,
+    LookupTimeout,
 }
 
 impl Reason {
@@ -46,12 +46,12 @@ impl Reason {
         Self::Revoked,
         Self::Disabled,
         Self::Expired,
-        Self::WrongAddress,
+        Self::AddressNotAllowed,
         Self::UnreadableAllowedIps,
         Self::MissingScope,
         Self::Unavailable,
         Self::Overloaded,
-        Self::TooLate,
+        Self::LookupTimeout,
     ];
 
     /// Returns the kind of the response.
@@ -65,14 +65,16 @@ impl Reason {
             | Self::Revoked
             | Self::Disabled
             | Self::Expired
-            | Self::WrongAddress
+            | Self::AddressNotAllowed
             | Self::UnreadableAllowedIps => RejectionKind::InvalidKey,
             Self::MissingScope => RejectionKind::MissingScope,
-            Self::Unavailable | Self::Overloaded | Self::TooLate => RejectionKind::Unavailable,
+            Self::Unavailable | Self::Overloaded | Self::LookupTimeout => {
+                RejectionKind::Unavailable
+            }
         }
     }
 
-    /// Returns the words of the log and of the label in Prometheus, such as `wrong address`.
+    /// Returns the words of the log and of the label in Prometheus, such as `address not allowed`.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
         match self {
@@ -83,12 +85,12 @@ impl Reason {
             Self::Revoked => "revoked",
             Self::Disabled => "disabled",
             Self::Expired => "expired",
-            Self::WrongAddress => "wrong address",
-            Self::UnreadableAllowedIps => "unreadable address rule",
+            Self::AddressNotAllowed => "address not allowed",
+            Self::UnreadableAllowedIps => "unreadable allow list",
             Self::MissingScope => "scope missing",
             Self::Unavailable => "key store unavailable",
-            Self::Overloaded => "look-up queue full",
-            Self::TooLate => "look-up deadline passed",
+            Self::Overloaded => "lookup queue full",
+            Self::LookupTimeout => "lookup timeout",
         }
     }
 }

@@ -13,11 +13,14 @@ use actix_web::{
 };
 
 use super::RejectionKind;
-use crate::{error::Error, policy::Policy};
+use crate::{
+    error::Error,
+    policy::Policy,
+    problem::{CONTENT_TYPE_OF_PROBLEMS, body, response},
+};
 
 /// Seconds after which a caller may try again when the key could not be checked.
 const RETRY_AFTER_SECONDS: HeaderValue = HeaderValue::from_static("1");
-const PROBLEM: HeaderValue = HeaderValue::from_static("application/problem+json");
 
 /// Content type and bytes of each kind's body, made before any request comes: nothing of a request can be in them.
 #[derive(Clone, Debug)]
@@ -37,16 +40,8 @@ impl Bodies {
 /// Problem details (RFC 9457).
 impl Default for Bodies {
     fn default() -> Self {
-        Self::make(|kind| ("application/problem+json", problem(kind.status(), kind.detail())))
+        Self::make(|kind| ("application/problem+json", body(kind.status(), kind.detail())))
     }
-}
-
-fn problem(status: StatusCode, detail: &str) -> String {
-    let title = status.canonical_reason().unwrap_or_default();
-    format!(
-        r#"{{"type":"about:blank","title":"{title}","status":{},"detail":"{detail}"}}"#,
-        status.as_u16()
-    )
 }
 
 /// The responses of one application: whatever can be made before a request comes is.
@@ -69,7 +64,8 @@ impl Responses {
                 "the realm {realm:?} is unusable: it is printable ASCII without quotes and backslashes"
             )));
         }
-        let mut checked = [const { (PROBLEM, Bytes::new()) }; RejectionKind::ALL.len()];
+        let mut checked =
+            [const { (CONTENT_TYPE_OF_PROBLEMS, Bytes::new()) }; RejectionKind::ALL.len()];
         for (checked, (content_type, bytes)) in checked.iter_mut().zip(bodies.0) {
             *checked = (value(&content_type)?, bytes);
         }
@@ -157,16 +153,7 @@ impl Responses {
 
 /// The rejection where no [`AppKeys`](crate::AppKeys) could check anything: nothing is known of realm and key locations.
 pub(crate) fn misconfigured() -> HttpResponse {
-    generic(StatusCode::INTERNAL_SERVER_ERROR, "The service is not set up to check API keys.")
-}
-
-/// Returns a response that depends on no settings.
-pub(crate) fn generic(status: StatusCode, detail: &str) -> HttpResponse {
-    HttpResponse::build(status)
-        .insert_header((CONTENT_TYPE, PROBLEM))
-        .insert_header((CACHE_CONTROL, HeaderValue::from_static("no-store")))
-        .insert_header((X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff")))
-        .body(problem(status, detail))
+    response(StatusCode::INTERNAL_SERVER_ERROR, "The service is not set up to check API keys.")
 }
 
 /// What the test kit tells a response of ours by: a handler's own 401 has no mark.

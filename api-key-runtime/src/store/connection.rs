@@ -1,6 +1,6 @@
 //! One connection to either kind of database, and the queries that run over it.
 
-use std::any::Any;
+use std::{any::Any, ops::RangeInclusive};
 
 use chrono::{DateTime, Utc};
 #[cfg(feature = "postgres")]
@@ -14,7 +14,7 @@ use super::{
     pool::{POOL_TIMEOUT, Pooled},
 };
 use crate::{
-    error::Error, key::KeyDigest, key_record::KeyRecord, list_keys::ListKeys, usage::KeyUsage,
+    error::Error, key::KeyDigest, key_record::KeyRecord, key_usage::KeyUsage, list_keys::ListKeys,
 };
 
 /// A connection that [`Admin::issue_in_transaction`](crate::admin::Admin::issue_in_transaction) takes: Diesel's own to Postgres or SQLite, or one
@@ -54,8 +54,8 @@ pub(crate) trait Queries: Any {
     /// Lists one page of keys, oldest first. The states are those at this time.
     fn list(&mut self, wanted: &ListKeys, now: DateTime<Utc>) -> QueryResult<Vec<KeyRecord>>;
     fn get(&mut self, id: i64) -> QueryResult<Option<KeyRecord>>;
-    /// Returns the usage of every key that was ever used, by the key's id.
-    fn usage(&mut self) -> QueryResult<Vec<KeyUsage>>;
+    /// Returns the usage of those keys within this range of ids that were ever used, by the key's id.
+    fn usage(&mut self, ids: &RangeInclusive<i64>) -> QueryResult<Vec<KeyUsage>>;
     /// Returns the usage of one key, or `None` if it was never used.
     fn usage_of(&mut self, id: i64) -> QueryResult<Option<KeyUsage>>;
     /// Adds this usage, all or none of it.

@@ -17,7 +17,7 @@ use crate::{
     error::Error,
     key::{Digester, KeyDigest},
     key_record::KeyRecord,
-    usage::KeyUsage,
+    key_usage::KeyUsage,
 };
 
 /// More would only be left over from threads that were replaced.

@@ -2,7 +2,7 @@
 
 use std::{error, fmt, sync::Arc};
 
-use crate::{key_record::KeyRecord, usage::KeyUsage};
+use crate::{key_record::KeyRecord, key_usage::KeyUsage};
 
 mod changes;
 #[cfg(feature = "_diesel")]

@@ -3,7 +3,7 @@
 //! `postgres/mod.rs` and `sqlite/mod.rs` include this file and provide, by `super`, the type of connection and what differs. So `KeyRow` is
 //! two types, and `UNREADABLE` two statics.
 
-use std::array::TryFromSliceError;
+use std::{array::TryFromSliceError, ops::RangeInclusive};
 
 use chrono::{DateTime, Utc};
 use diesel::{
@@ -26,12 +26,12 @@ use crate::{
     error::Error,
     key::{DigestAlgorithm, KeyDigest},
     key_record::{KeyRecord, KeyState},
+    key_usage::KeyUsage,
     list_keys::ListKeys,
     log,
     log_throttle::LogThrottle,
     scope::ScopeSet,
     store::{Database, FromPrimary, Queries, SchemaVersion, TransactionError},
-    usage::KeyUsage,
 };
 
 /// Of which keys it was said that their rows cannot be read.
@@ -137,10 +137,7 @@ impl Queries for Connection {
     fn list(&mut self, wanted: &ListKeys, now: DateTime<Utc>) -> QueryResult<Vec<KeyRecord>> {
         let rows = selected(wanted, now).select(KeyRow::as_select()).load(self);
         match rows.and_then(records) {
-            Err(DeserializationError(_)) => {
-                let ids = selected(wanted, now).select(api_keys::id).load(self)?;
-                one_by_one(self, ids)
-            }
+            Err(DeserializationError(_)) => list_one_by_one(self, wanted.clone(), now),
             records => records,
         }
     }
@@ -150,9 +147,11 @@ impl Queries for Connection {
         row.map(record).transpose()
     }
 
-    fn usage(&mut self) -> QueryResult<Vec<KeyUsage>> {
-        let all = api_key_usage::table.order(api_key_usage::key_id);
-        let rows = all.select(UsageRow::as_select()).load(self)?;
+    fn usage(&mut self, ids: &RangeInclusive<i64>) -> QueryResult<Vec<KeyUsage>> {
+        let selected = api_key_usage::table
+            .filter(api_key_usage::key_id.between(ids.start(), ids.end()))
+            .order(api_key_usage::key_id);
+        let rows = selected.select(UsageRow::as_select()).load(self)?;
         Ok(rows.into_iter().map(key_usage).collect())
     }
 
@@ -393,6 +392,28 @@ fn one_by_one(connection: &mut Connection, ids: Vec<i64>) -> QueryResult<Vec<Key
         }
     }
     Ok(records)
+}
+
+/// Fills the page beyond rows that cannot be decoded: an empty page means that no key follows.
+fn list_one_by_one(
+    connection: &mut Connection,
+    mut wanted: ListKeys,
+    now: DateTime<Utc>,
+) -> QueryResult<Vec<KeyRecord>> {
+    let mut records = Vec::new();
+    loop {
+        let ids: Vec<i64> = selected(&wanted, now).select(api_keys::id).load(connection)?;
+        wanted.after_id = ids.last().copied();
+        let is_last = ids.is_empty() || wanted.limit.is_none();
+        let found = one_by_one(connection, ids)?;
+        wanted.limit = wanted
+            .limit
+            .map(|limit| limit.saturating_sub(u32::try_from(found.len()).unwrap_or(u32::MAX)));
+        records.extend(found);
+        if is_last || wanted.limit == Some(0) {
+            return Ok(records);
+        }
+    }
 }
 
 fn log_unreadable(id: i64, error: &dyn std::error::Error) {

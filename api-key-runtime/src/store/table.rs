@@ -1,5 +1,7 @@
 //! The key table as it is administered. Each call opens a connection and checks the tables.
 
+use std::ops::RangeInclusive;
+
 use chrono::{DateTime, Utc};
 use diesel::QueryResult;
 
@@ -7,7 +9,7 @@ use super::{
     Connection, Database, TransactionError, checked_connection::over_live, connection::open,
     schema_check::check,
 };
-use crate::{error::Error, key_record::KeyRecord, list_keys::ListKeys, usage::KeyUsage};
+use crate::{error::Error, key_record::KeyRecord, key_usage::KeyUsage, list_keys::ListKeys};
 
 /// The key table of a database.
 #[derive(Clone, Debug)]
@@ -62,8 +64,8 @@ impl Table {
         self.read(self.connect()?.queries().get(id))
     }
 
-    pub(crate) fn usage(&self) -> Result<Vec<KeyUsage>, Error> {
-        self.read(self.connect()?.queries().usage())
+    pub(crate) fn usage(&self, ids: &RangeInclusive<i64>) -> Result<Vec<KeyUsage>, Error> {
+        self.read(self.connect()?.queries().usage(ids))
     }
 
     pub(crate) fn usage_of(&self, id: i64) -> Result<Option<KeyUsage>, Error> {

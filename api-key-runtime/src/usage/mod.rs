@@ -3,7 +3,6 @@
 //! A request touches atomics of the key it presented, and a list of keys when it is that key's first since the last write. Nothing that
 //! goes wrong with writing reaches it: what cannot be written is kept, up to a bound, and tried again.
 
-mod key_usage;
 mod usage_buffer;
 mod usage_cell;
 mod writer;
@@ -16,12 +15,10 @@ use std::{
     time::{Duration, Instant},
 };
 
-pub use self::key_usage::KeyUsage;
 pub(crate) use self::usage_cell::UsageCell;
 use self::writer::Flush;
 pub(crate) use self::writer::Writer;
 use crate::{
-    cache::CachedKey,
     clock::{Clock, MonotonicTime},
     error::Error,
     log,
@@ -36,6 +33,12 @@ const WRITE_TIMEOUT: Duration = Duration::from_secs(30);
 const DROP_TIMEOUT: Duration = Duration::from_secs(2);
 /// How long a flush that failed waits before it tries again.
 const RETRY_AFTER: Duration = Duration::from_millis(100);
+
+/// A key whose usage is counted. It is kept until its counts are written, whatever becomes of it in a cache.
+pub(crate) trait Counted: Send + Sync {
+    fn id(&self) -> i64;
+    fn usage(&self) -> &UsageCell;
+}
 
 /// Counts uses; its thread ends when this is dropped.
 pub(crate) struct Usage {
@@ -67,9 +70,14 @@ impl Usage {
     /// Notes that a request was let through with this key. It neither waits for the store nor, but for a key's first use since the last
     /// write and for a change of address, takes a lock.
     #[inline]
-    pub(crate) fn note(&self, key: &Arc<CachedKey>, now: MonotonicTime, address: Option<IpAddr>) {
-        if key.usage.note(now, address) {
-            self.writer.enlist(key);
+    pub(crate) fn note<K: Counted + 'static>(
+        &self,
+        key: &Arc<K>,
+        now: MonotonicTime,
+        address: Option<IpAddr>,
+    ) {
+        if key.usage().note(now, address) {
+            self.writer.enlist(Arc::<K>::clone(key));
         }
     }
 

@@ -9,7 +9,7 @@ use std::{
 use chrono::Utc;
 
 use super::{usage_buffer::MAX_KEYS, *};
-use crate::{allowed_ips::AllowedIps, key::KeyDigest, key_record::KeyRecord, store::StoreError};
+use crate::{key::KeyDigest, key_record::KeyRecord, key_usage::KeyUsage, store::StoreError};
 
 /// Never comes by itself within a test.
 const LONG: Duration = Duration::from_secs(3600);
@@ -114,9 +114,23 @@ fn supervise(writer: &Arc<Writer>) {
     });
 }
 
-fn key(id: i64) -> Arc<CachedKey> {
-    let record = KeyRecord::new(id, KeyDigest::from_bytes([1; 32]), AllowedIps::any());
-    Arc::new(CachedKey::new(record))
+struct Key {
+    id: i64,
+    usage: UsageCell,
+}
+
+impl Counted for Key {
+    fn id(&self) -> i64 {
+        self.id
+    }
+
+    fn usage(&self) -> &UsageCell {
+        &self.usage
+    }
+}
+
+fn key(id: i64) -> Arc<Key> {
+    Arc::new(Key { id, usage: UsageCell::default() })
 }
 
 fn until(done: impl Fn() -> bool) {

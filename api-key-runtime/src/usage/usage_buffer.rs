@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use super::KeyUsage;
+use crate::key_usage::KeyUsage;
 
 /// Keys whose uses may wait; past that those of further keys are lost.
 pub(super) const MAX_KEYS: usize = 100_000;

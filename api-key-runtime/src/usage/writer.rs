@@ -13,13 +13,13 @@ use std::{
 use chrono::{DateTime, TimeDelta, Utc};
 
 use super::{
-    KeyUsage,
+    Counted,
     usage_buffer::{MAX_KEYS, UsageBuffer},
 };
 use crate::{
-    cache::CachedKey,
     clock::{Clock, MonotonicTime, to_stored},
     error::Error,
+    key_usage::KeyUsage,
     lock::{lock, wait_timeout_while},
     log,
     outage_log::OutageLog,
@@ -38,8 +38,8 @@ pub(crate) struct Writer {
     store: Arc<dyn KeyStore>,
     clock: Clock,
     interval: Duration,
-    /// Keys that were used since the last write, each once. They are held here whatever becomes of them in a cache.
-    used: Mutex<Vec<Arc<CachedKey>>>,
+    /// Keys that were used since the last write, each once.
+    used: Mutex<Vec<Arc<dyn Counted>>>,
     /// Uses that were lost because too many keys waited.
     lost: AtomicU64,
     state: Mutex<State>,
@@ -166,21 +166,21 @@ impl Writer {
         lock(&self.state)
     }
 
-    fn used(&self) -> MutexGuard<'_, Vec<Arc<CachedKey>>> {
+    fn used(&self) -> MutexGuard<'_, Vec<Arc<dyn Counted>>> {
         lock(&self.used)
     }
 
     /// Puts a key on the list of those to write, for its first use since it was written.
-    pub(super) fn enlist(&self, key: &Arc<CachedKey>) {
+    pub(super) fn enlist(&self, key: Arc<dyn Counted>) {
         let mut used = self.used();
         let waiting = used.len();
         if waiting < MAX_KEYS {
-            used.push(Arc::clone(key));
+            used.push(key);
             drop(used);
         } else {
             drop(used);
             // Emptied, so that the key's next use is its first again and finds room, should there be some by then.
-            let lost = key.usage.take().map_or(0, |taken| taken.count);
+            let lost = key.usage().take().map_or(0, |taken| taken.count);
             self.lost.fetch_add(lost, Ordering::Relaxed);
         }
         if waiting == MANY {
@@ -259,9 +259,9 @@ impl Writer {
         let keys = mem::take(&mut *self.used());
         let (now, moment) = (self.clock.now(), MonotonicTime::now());
         for key in keys {
-            if let Some(taken) = key.usage.take() {
+            if let Some(taken) = key.usage().take() {
                 let at = to_stored(before(now, moment.since(taken.last)));
-                self.keep(uses, KeyUsage::new(key.id, at, taken.address, taken.count));
+                self.keep(uses, KeyUsage::new(key.id(), at, taken.address, taken.count));
             }
         }
     }
@@ -276,37 +276,32 @@ impl Writer {
         }
     }
 
-    /// Writes uses, and keeps what cannot be written; `false`: another thread took over.
-    fn write(&self, uses: Vec<KeyUsage>, flush: Ticket) -> bool {
-        let call = self.lock().writes.begin(MonotonicTime::now(), Duration::ZERO, flush);
-        let (kept, outcome) = self.write_in_batches(uses);
-        let mut state = self.lock();
-        self.keep_all(&mut state, kept);
-        let is_current = state.writes.finish(call).is_some();
-        drop(state);
-        if is_current {
-            self.log(outcome);
-        }
-        is_current
-    }
-
-    /// What could not be written, and why. One batch that fails keeps no other; a second one is reason enough to stop.
-    fn write_in_batches(&self, mut uses: Vec<KeyUsage>) -> (Vec<KeyUsage>, Result<(), StoreError>) {
-        let mut kept = Vec::new();
+    /// Writes uses in batches, and keeps what cannot be written. Returns `false` if another thread took over.
+    ///
+    /// One batch that fails keeps no other from being written; after a second one the rest is kept.
+    fn write(&self, mut uses: Vec<KeyUsage>, flush: Ticket) -> bool {
         let mut outcome = Ok(());
         while !uses.is_empty() {
             let rest = uses.split_off(MAX_BATCH.min(uses.len()));
             let batch = mem::replace(&mut uses, rest);
+            let call = self.lock().writes.begin(MonotonicTime::now(), Duration::ZERO, flush);
             let written = call_store(|| self.store.record_usage(&batch));
-            if written.is_err() {
-                kept.extend(batch);
+            let mut state = self.lock();
+            let is_current = state.writes.finish(call).is_some();
+            if let Err(error) = written {
+                self.keep_all(&mut state, batch);
                 if outcome.is_err() {
-                    kept.append(&mut uses);
+                    self.keep_all(&mut state, mem::take(&mut uses));
                 }
-                outcome = written;
+                outcome = Err(error);
+            }
+            if !is_current {
+                self.keep_all(&mut state, uses);
+                return false;
             }
         }
-        (kept, outcome)
+        self.log(outcome);
+        true
     }
 
     fn log(&self, outcome: Result<(), StoreError>) {

@@ -66,7 +66,7 @@ fn everything_works_through_a_transaction_pooler() {
         }
     });
     assert!(keys.iter().all(|keys| keys.close(TEST_TIMEOUT)), "every use is recorded");
-    let uses = admin.list_usage().unwrap();
+    let uses = admin.list_usage(..).unwrap();
     for (_, id) in &known {
         let count = uses.iter().find(|uses| uses.key_id == *id).unwrap().count;
         assert_eq!(count, 1, "key {id}");

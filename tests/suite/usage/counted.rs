@@ -47,7 +47,7 @@ database_test!(every_accepted_request_counts_once, |database: Database| {
     let counts: Vec<u64> = issued.iter().map(|(_, id)| count(&database, *id)).collect();
     assert_eq!(counts, [(CLIENTS * REQUESTS / 3) as u64; 3]);
     let in_all: Vec<i64> =
-        (database.admin().list_usage().unwrap().iter()).map(|usage| usage.key_id).collect();
+        (database.admin().list_usage(..).unwrap().iter()).map(|usage| usage.key_id).collect();
     assert_eq!(in_all, issued.iter().map(|(_, id)| *id).collect::<Vec<_>>());
 });
 
@@ -120,14 +120,14 @@ database_test!(rejected_requests_are_not_usage, |database: Database| {
     assert_eq!(http::get(server.address, "/guarded", &[&twice, &twice]).status, 400);
     assert_eq!(http::get(server.address, "/optional", &[]).status, 200);
     assert!(keys.close(TEST_TIMEOUT));
-    assert_eq!(database.admin().list_usage().unwrap(), []);
+    assert_eq!(database.admin().list_usage(..).unwrap(), []);
 
     assert_eq!(get("/optional", &fixtures.active), 200);
     assert_eq!(get("/guarded", &fixtures.active), 200);
     assert_eq!(get("/twice/guarded", &fixtures.active), 200);
     assert!(keys.close(TEST_TIMEOUT));
     let counts: Vec<u64> =
-        (database.admin().list_usage().unwrap().iter()).map(|usage| usage.count).collect();
+        (database.admin().list_usage(..).unwrap().iter()).map(|usage| usage.count).collect();
     assert_eq!(counts, [3]);
 });
 
@@ -211,7 +211,7 @@ database_test!(concurrent_processes_lose_no_usage, |database: Database| {
             });
         }
     });
-    let known = database.admin().list_usage().unwrap();
+    let known = database.admin().list_usage(..).unwrap();
     assert_eq!(known.len(), ids.len());
     for usage in known {
         assert_eq!(usage.count, 4 * ROUNDS);

@@ -149,7 +149,7 @@ database_test!(a_key_that_was_deleted_meanwhile_fails_no_other, |database: Datab
     use_them([200; 3]);
     database.execute(&format!("DELETE FROM api_keys WHERE id = {deleted}")).unwrap();
     assert!(keys.close(TEST_TIMEOUT));
-    let known: Vec<(i64, u64)> = (database.admin().list_usage().unwrap().iter())
+    let known: Vec<(i64, u64)> = (database.admin().list_usage(..).unwrap().iter())
         .map(|usage| (usage.key_id, usage.count))
         .collect();
     assert_eq!(known, [(issued[0].1, 2), (issued[2].1, 2)]);
@@ -263,7 +263,7 @@ fn deleting_keys_never_loses_a_deadlock_to_usage() {
         let _ = recording.join().unwrap();
     });
     store.record_usage(&uses).unwrap();
-    let known = database.admin().list_usage().unwrap();
+    let known = database.admin().list_usage(..).unwrap();
     assert_eq!(known.len(), 1);
     assert_eq!(known[0].key_id, second);
 }

@@ -163,7 +163,7 @@ database_test!(sigkill_loses_no_use_that_is_older_than_an_interval, |database: D
     assert!((50..=70).contains(&recorded), "{recorded} of 70");
 });
 
-// F11, F10
+// F11
 #[test]
 fn a_full_disk_refuses_nobody_and_loses_no_use() {
     let database = Database::sqlite();

@@ -8,7 +8,7 @@ use diesel::{
 };
 
 use super::{Connection, queries::stored_count};
-use crate::usage::KeyUsage;
+use crate::key_usage::KeyUsage;
 
 /// Neither a flush of the log to the disk nor a standby is waited for: usage is not worth it. And who changes or deletes keys never loses
 /// a deadlock to a count of uses, because the count gives up first (`deadlock_timeout` is a second).

@@ -7,7 +7,7 @@ use diesel::{
 };
 
 use super::{Connection, queries::stored_count};
-use crate::usage::KeyUsage;
+use crate::key_usage::KeyUsage;
 
 /// SQLite binds up to 32766 values to a statement.
 const MAX_ROWS: usize = 1000;
