@@ -63,8 +63,10 @@ use crate::app_key::AppKey;
 /// # }
 /// ```
 pub trait AppKeyExt: sealed::Sealed {
-    /// Returns the key that the request was accepted with: `None` if no key was checked yet, if the request was rejected, or if `optional`
-    /// accepted it without a key.
+    /// Returns the key that the last check accepted: `None` if no key was checked yet, if the only check rejected the request, or if
+    /// `optional` accepted it without a key.
+    ///
+    /// Where checks nest, an inner check may have rejected the request after an outer one accepted its key: look at the status too.
     fn app_key(&self) -> Option<AppKey>;
 }
 

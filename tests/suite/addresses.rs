@@ -68,7 +68,7 @@ fn a_listener_without_peer_addresses_can_be_a_trusted_proxy() {
     let undeclared = database.builder().build().unwrap();
     assert_eq!(forwarded(&undeclared, None, &bound, &line).0, 401);
     assert_eq!(forwarded(&undeclared, None, &any, &line), (StatusCode::OK, "unknown".to_owned()));
-    let declared = database.builder().trust_unix_socket().build().unwrap();
+    let declared = database.builder().trust_unix_socket(true).build().unwrap();
     assert_eq!(forwarded(&declared, None, &bound, &line).0, 200);
     assert_eq!(forwarded(&declared, None, &bound, &[]).0, 401);
 }
@@ -90,7 +90,7 @@ fn trusting_everyone_refuses_to_start() {
     );
 }
 
-// C3
+// C1, C3
 #[::core::prelude::v1::test]
 fn a_missing_trusted_proxy_is_hinted_at_once() {
     let database = Database::sqlite();
@@ -107,6 +107,6 @@ fn a_missing_trusted_proxy_is_hinted_at_once() {
     let caller = [("X-Forwarded-For", "192.168.79.5")];
     forwarded(&told, Some("192.168.78.1"), &bound, &caller);
     let lines = |text: &str| log::lines_with(text).len();
-    assert_eq!(lines("trying to use API: 192.168.79.5 (wrong address"), 1);
+    assert_eq!(lines("trying to use API: 192.168.79.5 (address not allowed"), 1);
     assert_eq!(lines("refused to 192.168.79.5"), 0, "it was told of the proxy");
 }

@@ -68,8 +68,10 @@ impl AppKeysBuilder {
     /// Returns an error if no database is configured, its URL is unusable, the database is unavailable, or a migration fails. A failed call
     /// changes nothing.
     #[cfg(feature = "_diesel")]
-    pub fn migrate(self) -> Result<Self, Error> {
-        crate::store::migrate(&self.named_database()?)?;
+    pub fn migrate(mut self) -> Result<Self, Error> {
+        let database = self.named_database()?;
+        crate::store::migrate(&database)?;
+        self.store = StoreSetting::Migrated(database);
         Ok(self)
     }
 
@@ -91,13 +93,17 @@ impl AppKeysBuilder {
             .ok_or_else(|| Error::config("no database is named: call AppKeysBuilder::database_url"))
     }
 
+    pub(super) fn trusts_unix_socket(&self) -> bool {
+        self.trust_unix_socket || self.env_trusts_unix_socket
+    }
+
     fn check(&self) -> Result<Checked, Error> {
         let key_locations = KeyLocations::check(&self.key_locations)?;
         let responses =
             Responses::new(&self.realm, &key_locations.header_fields(), self.bodies.clone())?;
         let trusted_proxies = TrustedProxies::check(
             &self.trusted_proxies,
-            self.trust_unix_socket,
+            self.trusts_unix_socket(),
             self.forwarded_header.as_deref(),
         )?;
         let (format_rules, digester) = self.format_rules_and_digester()?;

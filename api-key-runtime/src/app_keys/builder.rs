@@ -32,6 +32,8 @@ pub struct AppKeysBuilder {
     pub(super) key_locations: Vec<KeyLocation>,
     pub(super) trusted_proxies: Vec<String>,
     pub(super) trust_unix_socket: bool,
+    /// The word `unix` in `APP_KEY_TRUSTED_PROXIES`; both setters of trusted proxies override it.
+    pub(super) env_trusts_unix_socket: bool,
     pub(super) forwarded_header: Option<String>,
     pub(super) realm: String,
     pub(super) bodies: Bodies,
@@ -56,6 +58,7 @@ impl Default for AppKeysBuilder {
             key_locations: vec![KeyLocation::bearer(), KeyLocation::header("X-API-Key")],
             trusted_proxies: Vec::new(),
             trust_unix_socket: false,
+            env_trusts_unix_socket: false,
             forwarded_header: None,
             realm: "api".to_owned(),
             bodies: Bodies::default(),
@@ -80,6 +83,9 @@ pub(super) enum StoreSetting {
     PostgresPool(Pool<ConnectionManager<diesel::PgConnection>>),
     #[cfg(feature = "sqlite")]
     SqlitePool(Pool<ConnectionManager<diesel::SqliteConnection>>),
+    /// One of those, which has been migrated.
+    #[cfg(feature = "_diesel")]
+    Migrated(Database),
     Own(Arc<dyn KeyStore>),
 }
 
@@ -93,6 +99,7 @@ impl StoreSetting {
             Self::PostgresPool(pool) => Some(Database::postgres_pool(pool.clone())),
             #[cfg(feature = "sqlite")]
             Self::SqlitePool(pool) => Some(Database::sqlite_pool(pool.clone())?),
+            Self::Migrated(database) => Some(database.clone()),
             Self::NotInEnv => {
                 return Err(Error::config(
                     "DATABASE_URL is not set: set it to postgres://USER@HOST/DATABASE or to the path of an SQLite file",
@@ -115,6 +122,8 @@ impl std::fmt::Debug for StoreSetting {
             Self::PostgresPool(_) => "PostgresPool(..)",
             #[cfg(feature = "sqlite")]
             Self::SqlitePool(_) => "SqlitePool(..)",
+            #[cfg(feature = "_diesel")]
+            Self::Migrated(_) => "Migrated(..)",
             Self::Own(_) => "Own(..)",
         })
     }
@@ -140,7 +149,7 @@ impl AppKeysBuilder {
 
     /// Keeps keys in the Postgres that this pool of the application's leads to, in place of [`database_url`](Self::database_url).
     ///
-    /// A connection is borrowed for each batch of look-ups and each read of the changes, and never held: a pool of `max_size(1)` serves
+    /// A connection is borrowed for each batch of lookups and each read of the changes, and never held: a pool of `max_size(1)` serves
     /// the application and this. What that costs:
     ///
     /// - Nothing wakes this process when a key changes: it asks several times within `max_staleness`, so a revocation is in force within
@@ -177,7 +186,7 @@ impl AppKeysBuilder {
 
     /// Keeps keys in the SQLite file that this pool of the application's leads to, in place of [`database_url`](Self::database_url).
     ///
-    /// A connection is borrowed for each batch of look-ups and each read of the changes, and never held: a pool of `max_size(1)` serves
+    /// A connection is borrowed for each batch of lookups and each read of the changes, and never held: a pool of `max_size(1)` serves
     /// the application and this. The file is switched to write-ahead logging, which stays with it. Administration waits for other writers
     /// and is durable, whatever the settings of the pool's connections are, and leaves them as they were; set a `busy_timeout`,
     /// `foreign_keys` and `recursive_triggers` by a `connection_customizer` for what the application writes itself. What it costs:
@@ -253,15 +262,17 @@ impl AppKeysBuilder {
         proxies: impl IntoIterator<Item = P>,
     ) -> Self {
         self.trusted_proxies = proxies.into_iter().map(Into::into).collect();
+        self.env_trusts_unix_socket = false;
         self
     }
 
-    /// Trusts the peers of a listener on a Unix socket as proxies.
+    /// Sets whether the peers of a listener on a Unix socket are trusted as proxies.
     ///
-    /// Call this method only if every listener of the application is a Unix socket: a TCP connection that its client resets at once has no
-    /// peer address either. In `APP_KEY_TRUSTED_PROXIES` the word `unix` does the same. Defaults to off.
-    pub fn trust_unix_socket(mut self) -> Self {
-        self.trust_unix_socket = true;
+    /// Trust them only if every listener of the application is a Unix socket: a TCP connection that its client resets at once has no
+    /// peer address either. In `APP_KEY_TRUSTED_PROXIES` the word `unix` does the same. Defaults to `false`.
+    pub fn trust_unix_socket(mut self, trust: bool) -> Self {
+        self.trust_unix_socket = trust;
+        self.env_trusts_unix_socket = false;
         self
     }
 
@@ -281,7 +292,7 @@ impl AppKeysBuilder {
     /// use api_key_runtime::AppKeys;
     ///
     /// let builder = AppKeys::builder()
-    ///     .rejection_body(|class| ("application/json", format!(r#"{{"status":"fail","data":{{"key":"{class}"}}}}"#)));
+    ///     .rejection_body(|kind| ("application/json", format!(r#"{{"status":"fail","data":{{"key":"{kind}"}}}}"#)));
     /// ```
     pub fn rejection_body<C: Into<String>, B: Into<web::Bytes>>(
         mut self,

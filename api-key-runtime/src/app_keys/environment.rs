@@ -77,8 +77,11 @@ impl AppKeysBuilder {
         };
         if let Some(proxies) = variable("APP_KEY_TRUSTED_PROXIES")? {
             let words = proxies.split_ascii_whitespace();
-            self.trust_unix_socket = words.clone().any(|word| word == UNIX_SOCKET);
-            self = self.trusted_proxies(words.filter(|word| *word != UNIX_SOCKET));
+            let has_unix_socket = words.clone().any(|word| word == UNIX_SOCKET);
+            self = self
+                .trusted_proxies(words.filter(|word| *word != UNIX_SOCKET))
+                .trust_unix_socket(false);
+            self.env_trusts_unix_socket = has_unix_socket;
         }
         if let Some(header) = variable("APP_KEY_FORWARDED_HEADER")? {
             self = self.forwarded_header(header);
@@ -116,7 +119,7 @@ mod tests {
                 .prefix("shop_")
                 .accept_imported_keys(true)
                 .trusted_proxies(["10.0.0.1"])
-                .trust_unix_socket()
+                .trust_unix_socket(true)
         };
         let same = overlaid(before(), &[]);
         assert_eq!(same.prefix.as_deref(), Some("shop_"));
@@ -131,7 +134,7 @@ mod tests {
         ];
         let overlaid = overlaid(before(), &variables);
         assert_eq!(overlaid.prefix.as_deref(), Some("own_"));
-        assert!(!overlaid.accept_imported && !overlaid.trust_unix_socket);
+        assert!(!overlaid.accept_imported && !overlaid.trusts_unix_socket());
         assert_eq!(overlaid.trusted_proxies, ["10.0.0.2", "10.0.0.3"]);
         assert_eq!(overlaid.forwarded_header.as_deref(), Some("X-Real-IP"));
         assert_eq!(overlaid.prefix("last_").prefix.as_deref(), Some("last_"));
@@ -151,9 +154,11 @@ mod tests {
     #[test]
     fn the_word_unix_trusts_the_peers_of_a_unix_socket() {
         let proxies = [("APP_KEY_TRUSTED_PROXIES", "unix 10.0.0.1")];
-        let builder = overlaid(AppKeysBuilder::default(), &proxies);
-        assert!(builder.trust_unix_socket);
-        assert_eq!(builder.trusted_proxies, ["10.0.0.1"]);
+        let builder = || overlaid(AppKeysBuilder::default(), &proxies);
+        assert!(builder().trusts_unix_socket());
+        assert_eq!(builder().trusted_proxies, ["10.0.0.1"]);
+        assert!(!builder().trusted_proxies(["10.0.0.2"]).trusts_unix_socket());
+        assert!(!builder().trust_unix_socket(false).trusts_unix_socket());
     }
 
     #[test]
