@@ -169,4 +169,13 @@ database_test!(a_row_that_cannot_be_decoded_refuses_its_own_key_alone, |database
     }
     assert_eq!(database.admin().list(&ListKeys::new()).unwrap().len(), 19, "the others are listed");
     assert!(!log::lines_with(&format!("the row of key {bad} cannot be read")).is_empty());
+    let next = |after, limit| {
+        let page = database.admin().list(&ListKeys::new().after_id(after).limit(limit)).unwrap();
+        page.iter().map(|record| record.id).collect::<Vec<_>>()
+    };
+    let ids: Vec<i64> = keys.iter().map(|(_, id)| *id).collect();
+    assert_eq!(next(ids[6], 1), [ids[8]], "no page ends at the unreadable row");
+    assert_eq!(next(ids[5], 3), [ids[6], ids[8], ids[9]]);
+    assert_eq!(next(ids[18], 3), [ids[19]]);
+    assert_eq!(next(ids[19], 3), [] as [i64; 0]);
 });
