@@ -1,3 +1,4 @@
 #![no_main]
 
+// H3
 libfuzzer_sys::fuzz_target!(|data: &[u8]| api_key_runtime::fuzz::key(data));
