@@ -8,7 +8,11 @@ use api_key_runtime::{
     migrations::DatabaseKind,
 };
 use chrono::{DateTime, TimeDelta, Utc};
-use clap::{Args, Parser, Subcommand, ValueEnum, value_parser};
+use clap::{
+    Args, Parser, Subcommand,
+    builder::{PossibleValuesParser, TypedValueParser},
+    value_parser,
+};
 
 use crate::failure::Failure;
 
@@ -43,7 +47,7 @@ For an application that runs its own Diesel migrations: the stock `diesel` comma
 before yours, so that yours can refer to the tables, and what is there already is left alone. Needs no database.
 
 Example:
-  app-key migrations copy migrations --backend postgres && diesel migration run";
+  app-key migrations copy migrations --database postgres && diesel migration run";
 
 const ISSUE_AFTER_HELP: &str = "\
 The key is the only line on standard output, and it is shown this once.
@@ -137,23 +141,21 @@ pub(crate) struct CopyMigrations {
     #[arg(value_name = "DIR")]
     pub(crate) directory: PathBuf,
     /// Which database they are for
-    #[arg(long)]
-    backend: CopyBackend,
+    #[arg(long, value_parser = one_of(&DATABASES))]
+    pub(crate) database: DatabaseKind,
 }
 
-#[derive(Clone, Copy, Debug, ValueEnum)]
-enum CopyBackend {
-    Postgres,
-    Sqlite,
-}
+const DATABASES: [(&str, DatabaseKind); 2] =
+    [("postgres", DatabaseKind::Postgres), ("sqlite", DatabaseKind::Sqlite)];
 
-impl CopyMigrations {
-    pub(crate) fn backend(&self) -> DatabaseKind {
-        match self.backend {
-            CopyBackend::Postgres => DatabaseKind::Postgres,
-            CopyBackend::Sqlite => DatabaseKind::Sqlite,
-        }
-    }
+/// Parses the name of a value of the library.
+fn one_of<T: Copy + Send + Sync + 'static>(
+    named: &'static [(&'static str, T)],
+) -> impl TypedValueParser<Value = T> {
+    PossibleValuesParser::new(named.iter().map(|(name, _)| *name)).try_map(move |given| {
+        let found = named.iter().find(|(name, _)| *name == given);
+        found.map(|(_, value)| *value).ok_or("not a possible value")
+    })
 }
 
 #[derive(Debug, Args)]
@@ -162,7 +164,7 @@ pub(crate) struct Issue {
     #[arg(long)]
     name: String,
     /// An address or CIDR block the key may be used from, or `any`; repeatable
-    #[arg(long, required = true, value_name = "ADDR|CIDR|any", value_parser = address_rule)]
+    #[arg(long, required = true, value_name = "ADDR|CIDR|any", value_parser = allowed_ips)]
     ip: Vec<AllowedIps>,
     /// What the key may be used for; repeatable, or several separated by spaces
     #[arg(long = "scope", value_name = "SCOPE", value_parser = scopes)]
@@ -174,19 +176,14 @@ pub(crate) struct Issue {
     #[arg(long, value_name = "90d|RFC3339", value_parser = expiry)]
     expires: Option<DateTime<Utc>>,
     /// The form of the key; a UUID only for a client that demands one
-    #[arg(long, value_enum, default_value_t)]
-    format: Format,
+    #[arg(long, default_value = "native", value_parser = one_of(&FORMATS))]
+    format: KeyFormat,
     /// Print one JSON object: the columns of the tables, and the key
     #[arg(long)]
     pub(crate) json: bool,
 }
 
-#[derive(Clone, Copy, Debug, Default, ValueEnum)]
-enum Format {
-    #[default]
-    Native,
-    Uuid,
-}
+const FORMATS: [(&str, KeyFormat); 2] = [("native", KeyFormat::Native), ("uuid", KeyFormat::Uuid)];
 
 #[derive(Debug, Args)]
 pub(crate) struct List {
@@ -194,8 +191,8 @@ pub(crate) struct List {
     #[arg(long)]
     owner: Option<String>,
     /// List the keys in this state only
-    #[arg(long, value_enum)]
-    state: Option<State>,
+    #[arg(long, value_parser = one_of(&STATES))]
+    state: Option<KeyState>,
     /// List the keys with a higher number than this only
     #[arg(long, value_name = "ID")]
     after: Option<i64>,
@@ -207,24 +204,18 @@ pub(crate) struct List {
     pub(crate) json: bool,
 }
 
-#[derive(Clone, Copy, Debug, ValueEnum)]
-enum State {
-    Active,
-    Expired,
-    Disabled,
-    Revoked,
-}
+const STATES: [(&str, KeyState); 4] = [
+    (KeyState::Active.as_str(), KeyState::Active),
+    (KeyState::Expired.as_str(), KeyState::Expired),
+    (KeyState::Disabled.as_str(), KeyState::Disabled),
+    (KeyState::Revoked.as_str(), KeyState::Revoked),
+];
 
 impl List {
     pub(crate) fn wanted(&self) -> ListKeys {
         let mut wanted = ListKeys::new();
         wanted.owner.clone_from(&self.owner);
-        wanted.state = self.state.map(|state| match state {
-            State::Active => KeyState::Active,
-            State::Expired => KeyState::Expired,
-            State::Disabled => KeyState::Disabled,
-            State::Revoked => KeyState::Revoked,
-        });
+        wanted.state = self.state;
         wanted.after_id = self.after;
         wanted.limit = self.limit;
         wanted
@@ -265,12 +256,9 @@ pub(crate) struct KeyId {
 impl Issue {
     pub(crate) fn new_key(&self) -> Result<NewKey, Failure> {
         let mut new = NewKey::new(&self.name)
-            .allow(join_addresses(&self.ip)?)?
+            .allow(join_allowed_ips(&self.ip)?)?
             .scopes(self.scopes.iter().cloned().collect::<ScopeSet>())?
-            .format(match self.format {
-                Format::Native => KeyFormat::Native,
-                Format::Uuid => KeyFormat::Uuid,
-            });
+            .format(self.format);
         if let Some(owner) = &self.owner {
             new = new.owner(owner);
         }
@@ -281,7 +269,7 @@ impl Issue {
     }
 }
 
-fn address_rule(text: &str) -> Result<AllowedIps, Error> {
+fn allowed_ips(text: &str) -> Result<AllowedIps, Error> {
     if text == "any" {
         return Ok(AllowedIps::any());
     }
@@ -295,13 +283,13 @@ fn scopes(text: &str) -> Result<ScopeSet, String> {
     text.parse().map_err(|error: Error| error.to_string())
 }
 
-fn join_addresses(rules: &[AllowedIps]) -> Result<AllowedIps, Failure> {
-    if rules.len() > 1 && rules.contains(&AllowedIps::any()) {
+fn join_allowed_ips(lists: &[AllowedIps]) -> Result<AllowedIps, Failure> {
+    if lists.len() > 1 && lists.contains(&AllowedIps::any()) {
         return Err(Failure::Usage(
             "--ip any admits every address by itself: leave the other --ip out, or `any`",
         ));
     }
-    let texts: Vec<&str> = rules.iter().map(AllowedIps::as_str).collect();
+    let texts: Vec<&str> = lists.iter().map(AllowedIps::as_str).collect();
     Ok(texts.join(" ").parse()?)
 }
 

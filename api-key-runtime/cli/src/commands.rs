@@ -47,7 +47,7 @@ fn migrate(admin: &Admin) -> Result<(), Failure> {
 }
 
 fn copy(asked: &CopyMigrations) -> Result<(), Failure> {
-    let made = migrations::copy(&asked.directory, asked.backend())?;
+    let made = migrations::copy(&asked.directory, asked.database)?;
     if made.is_empty() {
         say(format_args!("The migrations are there already."));
     }

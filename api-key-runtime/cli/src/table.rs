@@ -5,11 +5,12 @@ use std::io::{self, Write};
 use api_key_runtime::admin::{KeyRecord, KeyUsage};
 use chrono::{DateTime, Utc};
 use comfy_table::{ColumnConstraint, Table, Width, presets};
+use unicode_width::{UnicodeWidthChar as _, UnicodeWidthStr as _};
 
-use crate::text::{addresses, owner, scopes, used_from, uses, visible};
+use crate::text::{allowed_ips, owner, scopes, used_from, uses, visible};
 
 /// Where the list cuts a text.
-const MAX_CELL_WIDTH: u16 = 40;
+const MAX_CELL_WIDTH: usize = 40;
 /// Between two columns.
 const GAP: u16 = 2;
 
@@ -33,7 +34,7 @@ const COLUMNS: [Column; 12] = [
     column("HINT", 0, |row| visible(&row.record.hint)),
     column("NAME", 0, |row| visible(&row.record.name)),
     column("OWNER", 6, |row| owner(row.record)),
-    column("ADDRESSES", 5, |row| addresses(&row.record.allowed_ips)),
+    column("ALLOWED IPS", 5, |row| allowed_ips(&row.record.allowed_ips)),
     column("SCOPES", 7, |row| scopes(&row.record.scopes)),
     column("CREATED", 8, |row| day(row.record.created_at)),
     column("EXPIRES", 2, |row| row.record.expires_at.map_or_else(|| "never".to_owned(), day)),
@@ -59,13 +60,10 @@ pub(crate) fn write(
     let mut table = Table::new();
     table.load_style(presets::NOTHING).set_header(COLUMNS.each_ref().map(|column| column.heading));
     for row in rows {
-        let mut cells = comfy_table::Row::from(COLUMNS.each_ref().map(|column| (column.cell)(row)));
-        // Cut instead of wrapped, so that every key is one line.
-        cells.max_height(1);
-        table.add_row(cells);
+        table.add_row(COLUMNS.each_ref().map(|column| cut((column.cell)(row))));
     }
     let widths = table.column_max_content_widths();
-    let widths: Vec<u16> = widths.iter().map(|width| width.min(&MAX_CELL_WIDTH) + GAP).collect();
+    let widths: Vec<u16> = widths.iter().map(|width| width + GAP).collect();
     let fits = |most: &u8| {
         let kept = COLUMNS.iter().zip(&widths).filter(|(column, _)| column.dispensable <= *most);
         let needed = kept.map(|(_, width)| width).sum::<u16>() - GAP;
@@ -83,6 +81,21 @@ pub(crate) fn write(
     writeln!(out, "{}", table.trim_fmt())?;
     let left_out = COLUMNS.iter().filter(|column| column.dispensable > most);
     Ok(left_out.map(|column| column.heading).collect())
+}
+
+/// Cuts a text that is too wide for a cell: the table would wrap it, and every key is one line.
+fn cut(mut text: String) -> String {
+    if text.width() <= MAX_CELL_WIDTH {
+        return text;
+    }
+    let mut width = 1;
+    let end = text.char_indices().find_map(|(at, character)| {
+        width += character.width().unwrap_or(0);
+        (width > MAX_CELL_WIDTH).then_some(at)
+    });
+    text.truncate(end.unwrap_or(text.len()));
+    text.push('…');
+    text
 }
 
 fn day(time: DateTime<Utc>) -> String {
@@ -165,6 +178,16 @@ mod tests {
             lines,
             ["ID  HINT          NAME     STATE", "17  ak_live_Ab3d  billing  active"]
         );
+    }
+
+    #[test]
+    fn a_text_that_is_too_wide_is_cut_at_the_width_of_a_cell() {
+        let words = "cakes:write cakes:delete cakes:read cakes:bake";
+        assert_eq!(cut(words.to_owned()), "cakes:write cakes:delete cakes:read cak…");
+        assert_eq!(cut(words[..40].to_owned()), words[..40]);
+        // Each of these takes two cells, so one cell stays free.
+        assert_eq!(cut("名".repeat(21)), format!("{}…", "名".repeat(19)));
+        assert_eq!(cut("名".repeat(20)), "名".repeat(20));
     }
 
     // F11

@@ -8,6 +8,9 @@ use api_key_runtime::{
 };
 use chrono::{DateTime, SecondsFormat, Utc};
 
+/// The width of the labels of a key, with at least two spaces after the longest, `digest algorithm`.
+const LABEL_WIDTH: usize = 18;
+
 /// Whether a character could do anything but appear: control a terminal, turn the text around it, or hide.
 pub(crate) fn is_deceptive(character: char) -> bool {
     character.is_control()
@@ -57,7 +60,7 @@ pub(crate) fn write_issued(out: &mut impl Write, record: &KeyRecord) -> io::Resu
             ("hint", visible(&record.hint)),
             ("name", visible(&record.name)),
             ("owner", owner(record)),
-            ("addresses", addresses(&record.allowed_ips)),
+            ("allowed IPs", allowed_ips(&record.allowed_ips)),
             ("scopes", scopes(&record.scopes)),
             ("created", time(record.created_at)),
             ("expires", expires(record)),
@@ -96,7 +99,7 @@ fn write_fields<const N: usize>(
     fields: [(&str, String); N],
 ) -> io::Result<()> {
     for (label, value) in fields {
-        writeln!(out, "{label:<13}{value}")?;
+        writeln!(out, "{label:<LABEL_WIDTH$}{value}")?;
     }
     Ok(())
 }
@@ -106,15 +109,15 @@ pub(crate) fn owner(record: &KeyRecord) -> String {
 }
 
 /// In the words of `--ip`; an empty text admits nobody, and so does one that cannot be read.
-pub(crate) fn addresses(rules: &AllowedIps) -> String {
-    if *rules == AllowedIps::any() {
+pub(crate) fn allowed_ips(allowed: &AllowedIps) -> String {
+    if *allowed == AllowedIps::any() {
         "any".to_owned()
-    } else if rules.as_str().is_empty() {
+    } else if allowed.as_str().is_empty() {
         "nobody".to_owned()
-    } else if rules.is_readable() {
-        visible(rules.as_str())
+    } else if allowed.is_readable() {
+        visible(allowed.as_str())
     } else {
-        format!("nobody (unreadable: {})", visible(rules.as_str()))
+        format!("nobody (unreadable: {})", visible(allowed.as_str()))
     }
 }
 
@@ -138,4 +141,27 @@ pub(crate) fn used_from(usage: Option<&KeyUsage>) -> String {
 
 pub(crate) fn uses(usage: Option<&KeyUsage>) -> String {
     usage.map_or(0, |usage| usage.count).to_string()
+}
+
+#[cfg(test)]
+mod tests {
+    use api_key_runtime::store::KeyDigest;
+
+    use super::*;
+
+    #[test]
+    fn every_line_of_a_key_has_two_spaces_after_its_label() {
+        let mut record = KeyRecord::new(17, KeyDigest::from_bytes([1; 32]), AllowedIps::any());
+        record.hint = "ak_live_Ab3d".to_owned();
+        record.name = "billing".to_owned();
+        let mut out = Vec::new();
+        write_details(&mut out, &record, None, Utc::now()).unwrap();
+        let shown = String::from_utf8(out).unwrap();
+        assert_eq!(shown.lines().count(), 15, "{shown}");
+        for line in shown.lines() {
+            let (label, value) = line.split_at(LABEL_WIDTH);
+            assert!(label.ends_with("  ") && !value.starts_with(' '), "{line}");
+        }
+        assert!(shown.contains("allowed IPs       any\n"), "{shown}");
+    }
 }

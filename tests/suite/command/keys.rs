@@ -13,7 +13,7 @@ database_test!(a_key_is_issued_disabled_enabled_and_revoked, |database: Database
         let line = listed.lines().nth(1).unwrap();
         assert!(line.ends_with(expected), "{listed}");
         let shown = app_key(&database, "show 1").succeeded();
-        assert!(shown.contains(&format!("state        {expected}\n")), "{shown}");
+        assert!(shown.contains(&format!("state             {expected}\n")), "{shown}");
         assert_eq!(status(database.builder(), &key), answered);
     };
     let said = |line: &str| {

@@ -185,7 +185,7 @@ fn the_list_is_aligned_and_cuts_what_is_long() {
     assert_eq!(lines.len(), 4, "{listed}");
     assert_eq!(
         lines[0].split_whitespace().collect::<Vec<_>>().join(" "),
-        "ID HINT NAME OWNER ADDRESSES SCOPES CREATED EXPIRES LAST USED FROM USES STATE"
+        "ID HINT NAME OWNER ALLOWED IPS SCOPES CREATED EXPIRES LAST USED FROM USES STATE"
     );
     // A Chinese character takes two cells.
     let cells =

@@ -159,7 +159,7 @@ database_test!(an_unusable_setting_is_refused_and_changes_nothing, |database: Da
     assert_eq!(database.rows(), before);
 });
 
-// F10
+// E13
 #[test]
 fn a_full_disk_fails_to_issue_and_leaves_keys_readable() {
     let database = Database::sqlite();

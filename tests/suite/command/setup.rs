@@ -61,11 +61,10 @@ database_test!(the_prefix_of_the_environment_begins_the_key_and_the_hint, |datab
 
 // F14
 database_test!(copied_migrations_are_those_that_run, |database: Database| {
-    let backend = if database.is_postgres() { "postgres" } else { "sqlite" };
-    let folder =
-        std::env::temp_dir().join(format!("app-key-copied-{backend}-{}", std::process::id()));
+    let kind = if database.is_postgres() { "postgres" } else { "sqlite" };
+    let folder = std::env::temp_dir().join(format!("app-key-copied-{kind}-{}", std::process::id()));
     std::fs::create_dir_all(&folder).unwrap();
-    let copy = format!("migrations copy {} --backend {backend}", folder.display());
+    let copy = format!("migrations copy {} --database {kind}", folder.display());
     // Without a DATABASE_URL: copying needs none.
     let ran = outcome(command("", &copy).env_remove("DATABASE_URL"));
     assert_eq!(
@@ -92,7 +91,7 @@ database_test!(copied_migrations_are_those_that_run, |database: Database| {
         "the embedded ones are the same"
     );
     app_key(&database, "issue --name n --ip any").succeeded();
-    let refused = app_key(&database, "migrations copy /nonexistent --backend sqlite");
+    let refused = app_key(&database, "migrations copy /nonexistent --database sqlite");
     assert_eq!((refused.code, refused.stdout.as_str()), (Some(2), ""), "{refused:?}");
     std::fs::remove_dir_all(folder).unwrap();
 });

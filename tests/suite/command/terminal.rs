@@ -119,7 +119,7 @@ fn revoking_does_not_ask_with_yes_or_when_already_revoked() {
     assert_eq!(code, Some(0), "{shown}");
 }
 
-// F11
+// A11
 #[test]
 fn a_list_fits_the_terminal_and_says_what_it_left_out() {
     let database = Database::sqlite();

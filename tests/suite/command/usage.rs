@@ -39,9 +39,9 @@ database_test!(list_and_show_print_key_usage, |database: Database| {
     {
         let shown = shown(id);
         for line in [
-            format!("\nlast used    {last}"),
-            format!("\nused from    {from}\n"),
-            format!("\nuses         {uses}\n"),
+            format!("\nlast used         {last}"),
+            format!("\nused from         {from}\n"),
+            format!("\nuses              {uses}\n"),
         ] {
             assert!(shown.contains(&line), "{line}: {shown}");
         }
