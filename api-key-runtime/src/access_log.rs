@@ -18,6 +18,7 @@ pub(crate) struct RedactionRules {
 /// An access log whose lines hold no key of these sets, and name callers as trusted proxies do.
 pub(crate) fn logger(trusted_proxies: TrustedProxies, sets: Vec<RedactionRules>) -> Logger {
     Logger::new(FORMAT)
+        .log_target("app_key")
         .custom_request_replace("caller", move |request| caller(request, &trusted_proxies))
         .custom_request_replace("request", move |request| line(request, &sets))
 }
@@ -107,18 +108,18 @@ mod tests {
     use super::*;
     use crate::request::KeyLocation;
 
-    /// Those of the sets with these query parameters and prefixes.
-    fn marks(sets: &[(&str, &str)]) -> Vec<RedactionRules> {
-        let marks = |(name, prefix): &(&str, &str)| RedactionRules {
+    /// Returns the rules of sets with these query parameters and prefixes.
+    fn rules(sets: &[(&str, &str)]) -> Vec<RedactionRules> {
+        let rules = |(name, prefix): &(&str, &str)| RedactionRules {
             key_locations: KeyLocations::check(&[KeyLocation::query(*name), KeyLocation::bearer()])
                 .unwrap(),
             prefix: (*prefix).to_owned(),
         };
-        sets.iter().map(marks).collect()
+        sets.iter().map(rules).collect()
     }
 
     fn redacted(query: &str) -> String {
-        let sets = marks(&[("key", "ak_live_")]);
+        let sets = rules(&[("key", "ak_live_")]);
         redact_keys(&redact_target("/cakes", query, &sets), &sets)
     }
 
@@ -148,7 +149,7 @@ mod tests {
         {
             assert_eq!(redacted(&format!("{hidden}&x=1")), "/cakes?[redacted]&x=1", "{hidden}");
         }
-        let own = marks(&[("key", "ak_live_")]);
+        let own = rules(&[("key", "ak_live_")]);
         assert!(hides("/ak_live_/ak%5flive_AbC123", &own));
         assert_eq!(redacted("q=100%&r=a%20b"), "/cakes?q=100%&r=a%20b", "nothing is hidden here");
         assert_eq!(redacted("token=ak%5flive_AbC123&x=1"), "/cakes?[redacted]&x=1");
@@ -163,7 +164,7 @@ mod tests {
     // G2
     #[test]
     fn keys_of_every_set_are_redacted_despite_shared_prefixes() {
-        let sets = marks(&[("key", "ak_"), ("token", "ak_live_"), ("pin", "ive_")]);
+        let sets = rules(&[("key", "ak_"), ("token", "ak_live_"), ("pin", "ive_")]);
         let redacted =
             |path: &str, query: &str| redact_keys(&redact_target(path, query, &sets), &sets);
         assert_eq!(

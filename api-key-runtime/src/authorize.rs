@@ -24,7 +24,11 @@ pub(crate) fn authorize(
     }
     if !key.allowed_ips.allows(address) {
         let readable = key.allowed_ips.are_readable();
-        return Err(if readable { Reason::WrongAddress } else { Reason::UnreadableAllowedIps });
+        return Err(if readable {
+            Reason::AddressNotAllowed
+        } else {
+            Reason::UnreadableAllowedIps
+        });
     }
     if !policy.is_met_by(&key.scopes) {
         return Err(Reason::MissingScope);
@@ -85,8 +89,8 @@ mod tests {
         let mut record = record();
         let policy = const { Policy::new().scopes("cakes:write") };
         let elsewhere = Some("203.0.113.8".parse().unwrap());
-        assert_eq!(authorize(&record, &policy, elsewhere, now()), Err(Reason::WrongAddress));
-        assert_eq!(authorize(&record, &policy, None, now()), Err(Reason::WrongAddress));
+        assert_eq!(authorize(&record, &policy, elsewhere, now()), Err(Reason::AddressNotAllowed));
+        assert_eq!(authorize(&record, &policy, None, now()), Err(Reason::AddressNotAllowed));
         assert_eq!(authorize(&record, &policy, HERE, now()), Err(Reason::MissingScope));
         record.scopes = ScopeSet::from_stored("cakes:write");
         assert_eq!(authorize(&record, &policy, HERE, now()), Ok(()));
@@ -119,7 +123,7 @@ mod tests {
                     let verdict = if met { Ok(()) } else { Err(Reason::MissingScope) };
                     assert_eq!(authorize(&record, &policy, HERE, now()), verdict);
                     let wrong = authorize(&record, &policy, elsewhere, now());
-                    assert_eq!(wrong, Err(Reason::WrongAddress));
+                    assert_eq!(wrong, Err(Reason::AddressNotAllowed));
                     let mut record = record.clone();
                     record.revoked_at = Some(now());
                     let revoked = authorize(&record, &policy, HERE, now());

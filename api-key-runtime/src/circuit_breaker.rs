@@ -134,7 +134,7 @@ impl CircuitBreaker {
     pub(crate) fn should_fail_fast(&self, now: MonotonicTime) -> bool {
         let mut state = self.state();
         state.note_silence(self.silence_timeout, now);
-        // Silence towards the feed alone may be that of its connection: look-ups find out.
+        // Silence towards the feed alone may be that of its connection: lookups find out.
         let is_tried = state.is_tried();
         let Some(silence) = &mut state.silence else {
             return false;

@@ -99,13 +99,13 @@ impl Error {
         Self::new(Kind::Conflict, message)
     }
 
-    /// A setting is unusable: a prefix, a pepper, a source, a database URL.
+    /// A setting is unusable: a prefix, a pepper, a key location, a database URL.
     #[must_use]
     pub fn is_config(&self) -> bool {
         self.kind == Kind::Config
     }
 
-    /// Something a person wrote is unusable: an address rule, a scope, a name, an expiry.
+    /// Something a person wrote is unusable: an IP allow list, a scope, a name, an expiry.
     #[must_use]
     pub fn is_invalid_input(&self) -> bool {
         self.kind == Kind::InvalidInput

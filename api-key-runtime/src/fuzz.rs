@@ -83,19 +83,19 @@ pub fn credential(data: &[u8]) {
     }
 }
 
-/// What parses is written in one way, which parses to the same; what does not admits nobody when it is found in a table.
-pub fn address_rules(data: &[u8]) {
+/// A list that parses has one canonical text, which parses to the same list. Any other text in a table allows no address.
+pub fn allowed_ips(data: &[u8]) {
     let Ok(text) = std::str::from_utf8(data) else {
         return;
     };
     let some: [IpAddr; 4] =
         ["0.0.0.0", "10.1.2.3", "2001:db8::1", "::"].map(|address| address.parse().unwrap());
     match text.parse::<AllowedIps>() {
-        Ok(rules) => {
-            assert!(rules.is_readable());
-            assert_eq!(rules.as_str().parse::<AllowedIps>().unwrap(), rules);
-            assert_eq!(AllowedIps::from_stored(text), rules);
-            assert_eq!(rules.allows(None), text == "0.0.0.0");
+        Ok(allowed) => {
+            assert!(allowed.is_readable());
+            assert_eq!(allowed.as_str().parse::<AllowedIps>().unwrap(), allowed);
+            assert_eq!(AllowedIps::from_stored(text), allowed);
+            assert_eq!(allowed.allows(None), text == "0.0.0.0");
         }
         Err(_) => assert!(
             some.into_iter()

@@ -246,6 +246,9 @@ mod watchdog;
 /// #[require_app_key("cakes:delete")] // write scopes = "cakes:delete"
 /// async fn delete_cake() -> &'static str { "" }
 /// ```
+#[doc(alias = "auth")]
+#[doc(alias = "authentication")]
+#[doc(alias = "guard")]
 pub use api_key_macros::require_app_key;
 
 #[doc(no_inline)]

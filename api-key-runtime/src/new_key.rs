@@ -15,7 +15,7 @@ use crate::{
 
 /// Longest name and owner, in characters: what the table's constraints allow.
 const MAX_TEXT_CHARS: usize = 200;
-/// Longest text of address rules, and last year of an expiry, likewise.
+/// Longest text of an IP allow list, and last year of an expiry, likewise.
 const MAX_ADDRESSES_CHARS: usize = 4000;
 const LAST_YEAR: i32 = 9999;
 

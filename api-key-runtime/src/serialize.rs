@@ -95,7 +95,8 @@ impl Serialize for Health {
         object.serialize_field("is_ready", &self.is_ready())?;
         object.serialize_field("is_store_available", &self.is_store_available())?;
         object.serialize_field("feed", &self.feed())?;
-        object.serialize_field("staleness_seconds", &self.staleness().map(|age| age.as_secs_f64()))?;
+        object
+            .serialize_field("staleness_seconds", &self.staleness().map(|age| age.as_secs_f64()))?;
         object.end()
     }
 }

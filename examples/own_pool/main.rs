@@ -15,7 +15,7 @@
 //! The second line answers `Hello, user 1.`; the third that there is such a user already, and then no key was issued either.
 //!
 //! In the folder `migrations/sqlite` the migrations of the keys stand beside the application's own. This put them there:
-//! `cargo app-key migrations copy examples/own_pool/migrations/sqlite --backend sqlite`. A newer release adds its own the same way.
+//! `cargo app-key migrations copy examples/own_pool/migrations/sqlite --database sqlite`. A newer release adds its own the same way.
 
 mod database;
 

@@ -24,7 +24,7 @@ use self::support::{
 #[allow(dead_code, unused_imports, reason = "no bench uses all of it")]
 mod support;
 
-/// Distinct unknown keys, well-formed, so that each costs a look-up.
+/// Distinct unknown keys, well-formed, so that each costs a lookup.
 const UNKNOWN: usize = 1_000_000;
 const HOT: usize = 100;
 /// A hot key is used once in so many unknown ones.

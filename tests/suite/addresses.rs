@@ -97,7 +97,7 @@ fn a_missing_trusted_proxy_is_hinted_at_once() {
     let keys = database.keys();
     let (bound, _) = database.issue("203.0.113.7");
     log::install();
-    let hints = || log::lines_with("refused to 192.168.77.1, which is a private address").len();
+    let hints = || log::lines_with("the client IP 192.168.77.1, a private address").len();
     for _ in 0..3 {
         forwarded(&keys, Some("192.168.77.1"), &bound, &[("X-Forwarded-For", "203.0.113.7")]);
     }
@@ -108,5 +108,5 @@ fn a_missing_trusted_proxy_is_hinted_at_once() {
     forwarded(&told, Some("192.168.78.1"), &bound, &caller);
     let lines = |text: &str| log::lines_with(text).len();
     assert_eq!(lines("trying to use API: 192.168.79.5 (address not allowed"), 1);
-    assert_eq!(lines("refused to 192.168.79.5"), 0, "it was told of the proxy");
+    assert_eq!(lines("the client IP 192.168.79.5"), 0, "it was told of the proxy");
 }

@@ -222,7 +222,7 @@ fn the_access_log_of_several_sets_holds_no_key_of_any() {
         assert_eq!(http::get(server.address, &target, &[]).status, 404);
     }
     let lines: Vec<String> = (log::lines_with("/log-of-sets/").into_iter())
-        .filter(|line| line.contains("middleware::logger"))
+        .filter(|line| line.starts_with("INFO app_key: "))
         .collect();
     assert_eq!(lines.len(), 2, "{lines:?}");
     for (prefix, line) in ["own_", "partner_"].iter().zip(&lines) {

@@ -138,8 +138,8 @@ fn requests_count_by_outcome_and_by_cache_hit() {
         ("disabled", "store", 1),
         ("expired", "cache", 1),
         ("expired", "store", 1),
-        ("wrong address", "cache", 2),
-        ("wrong address", "store", 2),
+        ("address not allowed", "cache", 2),
+        ("address not allowed", "store", 2),
     ];
     let expected = expected
         .map(|(outcome, by, count)| ((outcome.to_owned(), by.to_owned()), count.to_string()));
@@ -147,7 +147,10 @@ fn requests_count_by_outcome_and_by_cache_hit() {
     assert_eq!((counted.accepted(), counted.accepted_without_key()), (7, 1));
     assert_eq!((counted.hits(), counted.misses()), (13, 7));
     let refused: HashMap<_, _> = counted.rejected().collect();
-    assert_eq!((refused[&RejectionReason::NoKey], refused[&RejectionReason::WrongAddress]), (2, 4));
+    assert_eq!(
+        (refused[&RejectionReason::NoKey], refused[&RejectionReason::AddressNotAllowed]),
+        (2, 4)
+    );
     assert_eq!((counted.lookups(), counted.failed_lookups()), (7, 0));
     assert!(counted.lookup_time() > Duration::ZERO);
     assert_eq!((counted.cached_keys(), counted.negative_entries()), (6, 1));
@@ -188,7 +191,7 @@ fn callers_make_no_series_however_much_they_make_up() {
     }
     let many = scraped();
     assert_eq!(many.keys().cloned().collect::<Vec<_>>(), few);
-    assert_eq!(many["app_key_cached_keys{kind=\"unknown\"}"], "300");
+    assert_eq!(many["app_key_negative_entries"], "300");
 }
 
 // G5
@@ -238,6 +241,6 @@ fn a_store_that_fails_counts_as_such() {
     assert_eq!(counted.rejected().collect::<Vec<_>>(), [(RejectionReason::Unavailable, 1)]);
     assert_eq!((counted.hits(), counted.misses()), (0, 1));
     let series = read(&counted.to_prometheus());
-    assert_eq!(series["app_key_lookup_failures_total"], "1");
+    assert_eq!(series["app_key_failed_lookups_total"], "1");
     assert_eq!(series["app_key_feed_state{state=\"unsupported\"}"], "1");
 }

@@ -360,7 +360,7 @@ fn a_direct_connection_is_for_keys_in_a_postgres() {
     }
 }
 
-// D3
+// F8
 #[test]
 fn a_pool_with_an_invalid_url_hides_the_password() {
     let pool = Pool::builder()

@@ -63,7 +63,7 @@ impl StoreFactory for InDatabase<'_> {
     }
 }
 
-// B7
+// A7, E6
 database_test!(the_store_over_diesel_passes_the_acceptance_suite, |database: Database| {
     let store = DieselStore::open(database.migrate().url()).unwrap();
     acceptance_suite(&InDatabase { database: &database, store });
@@ -80,7 +80,7 @@ fn the_documented_grants_pass_the_acceptance_suite() {
     database.execute(&format!("DROP OWNED BY role_{name}; DROP ROLE role_{name}")).unwrap();
 }
 
-// A6
+// E13
 database_test!(the_first_keys_of_a_table_may_be_issued_at_the_same_time, |database: Database| {
     let admin = database.admin();
     let start = std::sync::Barrier::new(8);

@@ -30,7 +30,6 @@ fn request() -> TestRequest {
     TestRequest::delete().uri("/cakes/1")
 }
 
-// B15
 #[actix_web::test]
 async fn a_test_needs_ten_lines_and_no_database() {
     let keys = TestKeys::new();
@@ -42,7 +41,6 @@ async fn a_test_needs_ten_lines_and_no_database() {
     assert_eq!(status(&keys, request().with_app_key(&deleter)).await, 401);
 }
 
-// B15
 #[actix_web::test]
 async fn a_key_is_presented_in_whatever_form_a_test_has_it() {
     let keys = TestKeys::new();
@@ -54,7 +52,7 @@ async fn a_key_is_presented_in_whatever_form_a_test_has_it() {
     assert_eq!(status(&keys, request().with_app_key("no key")).await, 401);
 }
 
-// B15, F12
+// F12
 #[actix_web::test]
 async fn a_key_rejected_as_expired_stays_so_when_the_clock_goes_back() {
     let keys = TestKeys::new();
@@ -70,7 +68,6 @@ async fn a_key_rejected_as_expired_stays_so_when_the_clock_goes_back() {
     assert_eq!(status(&keys, request().with_app_key(&other)).await, 401);
 }
 
-// B15
 #[actix_web::test]
 async fn a_key_of_any_other_kind_is_bound_to_addresses() {
     let keys = TestKeys::new();
@@ -82,7 +79,6 @@ async fn a_key_of_any_other_kind_is_bound_to_addresses() {
     assert_eq!(status(&keys, request().with_app_key(&key)).await, 401);
 }
 
-// B15
 #[actix_web::test]
 async fn keys_follow_the_settings_of_the_application() {
     let pepper = "MDEyMzQ1Njc4OWFiY2RlZjAxMjM0NTY3ODlhYmNkZWY=";
@@ -96,7 +92,6 @@ async fn keys_follow_the_settings_of_the_application() {
     assert_eq!(status(&keys, request().with_app_key(&key)).await, 401);
 }
 
-// B15
 #[actix_web::test]
 async fn keys_of_two_tests_know_nothing_of_each_other() {
     let (ours, theirs) = (TestKeys::new(), TestKeys::new());

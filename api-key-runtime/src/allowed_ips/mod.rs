@@ -1,7 +1,7 @@
-//! Address rules: which addresses a key may be used from.
+//! The IP allow list of a key.
 //!
-//! The parser is our own, because the libraries accept `010.0.0.0/8` and `/255.0.0.0` (CVE-2021-29922 is what came of leniency), and
-//! because a rule that two programs read differently is a hole.
+//! The parser is our own, because the libraries accept `010.0.0.0/8` and `/255.0.0.0`. An entry that two programs read differently is a
+//! vulnerability (CVE-2021-29922).
 
 #[cfg(test)]
 mod tests;
@@ -27,13 +27,16 @@ const MAPPED_PREFIX: u8 = 96;
 /// ```
 /// use api_key_runtime::admin::AllowedIps;
 ///
-/// let rules: AllowedIps = "10.0.0.0/8 2001:db8::1".parse()?;
-/// assert!(rules.allows("10.1.2.3".parse().ok()));
-/// assert!(!rules.allows("11.1.2.3".parse().ok()));
-/// assert!(!rules.allows(None)); // a caller whose address is unknown
+/// let allowed: AllowedIps = "10.0.0.0/8 2001:db8::1".parse()?;
+/// assert!(allowed.allows("10.1.2.3".parse().ok()));
+/// assert!(!allowed.allows("11.1.2.3".parse().ok()));
+/// assert!(!allowed.allows(None)); // a caller whose address is unknown
 /// assert!("10.1.2.3/8".parse::<AllowedIps>().is_err());
 /// # Ok::<(), api_key_runtime::Error>(())
 /// ```
+#[doc(alias = "allowlist")]
+#[doc(alias = "whitelist")]
+#[doc(alias = "cidr")]
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct AllowedIps {
     text: Box<str>,
@@ -45,7 +48,7 @@ pub struct AllowedIps {
 pub(crate) enum Rules {
     Any,
     Blocks(Box<[Block]>),
-    /// A text nobody could have written through us. It admits nobody: a rule is never skipped.
+    /// A text that this crate never writes. It allows no address: a bad entry is never skipped.
     Unreadable,
 }
 
@@ -56,7 +59,7 @@ impl AllowedIps {
         Self { text: ANY.into(), rules: Rules::Any }
     }
 
-    /// The rules in a table's column. A text that does not parse admits nobody; see [`is_readable`](Self::is_readable).
+    /// Returns the list in the column of a table. A text that does not parse allows no address; see [`is_readable`](Self::is_readable).
     #[must_use]
     pub fn from_stored(text: &str) -> Self {
         if text.is_empty() {
@@ -65,7 +68,7 @@ impl AllowedIps {
         text.parse().unwrap_or_else(|_| Self { text: text.into(), rules: Rules::Unreadable })
     }
 
-    /// Whether the text could be read. Where it could not, the rules admit nobody.
+    /// Returns whether the text could be read. An unreadable list allows no address.
     #[must_use]
     pub fn is_readable(&self) -> bool {
         self.rules.are_readable()
@@ -77,7 +80,7 @@ impl AllowedIps {
         &self.text
     }
 
-    /// Whether a caller from this address is admitted; `None` is a caller whose address is unknown.
+    /// Returns whether the list allows this client IP; `None` is an unknown client IP.
     #[must_use]
     pub fn allows(&self, address: Option<IpAddr>) -> bool {
         self.rules.allows(address)
@@ -121,7 +124,7 @@ impl fmt::Display for AllowedIps {
     }
 }
 
-/// Parses rules as they are written by people, strictly, into their canonical text.
+/// Parses a list as people write it, strictly, into its canonical text.
 impl FromStr for AllowedIps {
     type Err = Error;
 
@@ -152,11 +155,13 @@ pub(crate) struct Block {
 impl Block {
     /// Reads `ADDRESS` or `ADDRESS/PREFIX`, and nothing that only resembles them.
     pub(crate) fn parse(text: &str) -> Result<Self, Error> {
-        let refuse = |why: String| {
-            Error::invalid_input(format!("the address rule {text:?} is unusable: {why}"))
+        let reject = |why: String| {
+            Error::invalid_input(format!(
+                "the IP address or CIDR block {text:?} is unusable: {why}"
+            ))
         };
         if text.is_empty() {
-            return Err(refuse(
+            return Err(reject(
                 "it is empty; write addresses separated by single spaces".to_owned(),
             ));
         }
@@ -165,28 +170,28 @@ impl Block {
         // std's parser is strict: no leading zeros, no hex, no short forms, no zone, no port, no space.
         let written: IpAddr = address
             .parse()
-            .map_err(|_| refuse(format!("{address:?} is not an IPv4 or IPv6 address")))?;
+            .map_err(|_| reject(format!("{address:?} is not an IPv4 or IPv6 address")))?;
         let prefix = match prefix {
             None => bits(written),
             Some(digits) => parse_prefix(digits, bits(written)).ok_or_else(|| {
-                refuse(format!(
+                reject(format!(
                     "/{digits} is not a prefix length from 0 to {} without leading zeros",
                     bits(written)
                 ))
             })?,
         };
         let block = Self::canonical(written, prefix).ok_or_else(|| {
-            refuse(format!("an IPv4-mapped block needs a prefix of {MAPPED_PREFIX} or more; write the IPv4 block instead"))
+            reject(format!("an IPv4-mapped block needs a prefix of {MAPPED_PREFIX} or more; write the IPv4 block instead"))
         })?;
         let network = block.network();
         if network != block {
-            return Err(refuse(format!(
+            return Err(reject(format!(
                 "bits are set after its prefix; {network} is the block, {} the address",
                 block.base
             )));
         }
         if block.base.is_unspecified() && block.prefix == bits(block.base) {
-            return Err(refuse(format!(
+            return Err(reject(format!(
                 "no caller has this address; {ANY} standing alone means any address"
             )));
         }

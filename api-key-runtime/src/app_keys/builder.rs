@@ -18,7 +18,43 @@ use crate::{
 #[cfg(feature = "_diesel")]
 use crate::{error::Error, store::Database};
 
-/// Sets up [`AppKeys`](crate::AppKeys). What a setter is given is checked by [`build`](Self::build).
+/// The settings of [`AppKeys`](crate::AppKeys). [`build`](Self::build) checks the values and returns the keys.
+///
+/// Every setting with its default. [`env`](Self::env) reads the environment variables.
+///
+/// | keys | default | environment |
+/// | --- | --- | --- |
+/// | [`prefix`](Self::prefix) | `ak_live_` | `APP_KEY_PREFIX` |
+/// | [`pepper`](Self::pepper) | none: plain SHA-256 | `APP_KEY_PEPPER` |
+/// | [`previous_pepper`](Self::previous_pepper) | none | `APP_KEY_PEPPER_PREVIOUS` |
+/// | [`accept_imported_keys`](Self::accept_imported_keys) | `false` | `APP_KEY_ACCEPT_IMPORTED` |
+/// | [`key_locations`](Self::key_locations) | `Authorization: Bearer` and `X-API-Key` | |
+/// | [`usage_flush_interval`](Self::usage_flush_interval) | 10 seconds | |
+///
+/// | cache and freshness | default | environment |
+/// | --- | --- | --- |
+/// | [`max_staleness`](Self::max_staleness) | 1 second | |
+/// | [`stale_if_error`](Self::stale_if_error) | `None`: 503 | |
+/// | [`lookup_timeout`](Self::lookup_timeout) | 1 second | |
+/// | [`cache_capacity`](Self::cache_capacity) | 250 000 keys | |
+///
+/// | client IP | default | environment |
+/// | --- | --- | --- |
+/// | [`trusted_proxies`](Self::trusted_proxies) | none: the peer of the connection | `APP_KEY_TRUSTED_PROXIES` |
+/// | [`trust_unix_socket`](Self::trust_unix_socket) | `false` | the word `unix` in `APP_KEY_TRUSTED_PROXIES` |
+/// | [`forwarded_header`](Self::forwarded_header) | `X-Forwarded-For` | `APP_KEY_FORWARDED_HEADER` |
+///
+/// | responses | default | environment |
+/// | --- | --- | --- |
+/// | [`realm`](Self::realm) | `api` | |
+/// | [`rejection_body`](Self::rejection_body) | problem details (RFC 9457) | |
+///
+/// | database, exactly one but for `listen_url` | default | environment |
+/// | --- | --- | --- |
+/// | `database_url` | none | `DATABASE_URL` |
+/// | `postgres_pool`, `sqlite_pool` | none | |
+/// | [`store`](Self::store) | none | |
+/// | `listen_url` | none: over `database_url` | |
 #[derive(Debug)]
 #[must_use = "nothing happens until it is built"]
 pub struct AppKeysBuilder {
@@ -284,9 +320,10 @@ impl AppKeysBuilder {
         self
     }
 
-    /// The bodies of refusals in the application's own dialect, with their content type, instead of problem details (RFC 9457).
+    /// Sets the content type and the body of each kind of rejection.
     ///
-    /// It is called once for each class, before any request comes: status, headers and what tells two refusals apart stay ours.
+    /// The function is called once for each kind, before any request. Status and headers stay the same. Defaults to problem details
+    /// (RFC 9457).
     ///
     /// ```
     /// use api_key_runtime::AppKeys;
@@ -311,6 +348,7 @@ impl AppKeysBuilder {
     /// Sets how long a request waits for the lookup of its key before it is answered 503.
     ///
     /// Defaults to 1 second. Zero is an error of [`build`](Self::build).
+    #[doc(alias = "deadline")]
     pub fn lookup_timeout(mut self, timeout: Duration) -> Self {
         self.lookup_timeout = timeout;
         self
@@ -321,6 +359,7 @@ impl AppKeysBuilder {
     /// Within this time a revocation reaches every process, whatever happens to the database and the network in between; usually it takes
     /// milliseconds. If a store cannot report changes, each key is read again after this time. Zero allows no staleness: each request
     /// queries the store. There is no way to switch the bound off. Defaults to 1 second.
+    #[doc(alias = "ttl")]
     pub fn max_staleness(mut self, bound: Duration) -> Self {
         self.max_staleness = bound;
         self
@@ -348,6 +387,7 @@ impl AppKeysBuilder {
     /// Sets how many keys are cached at most. Each cached key takes a few hundred bytes.
     ///
     /// Defaults to 250 000. Zero is an error of [`build`](Self::build); `max_staleness(Duration::ZERO)` switches caching off.
+    #[doc(alias = "cache size")]
     pub fn cache_capacity(mut self, keys: usize) -> Self {
         self.cache_capacity = keys;
         self

@@ -68,11 +68,11 @@ static LOGGED: LogThrottle<String> = LogThrottle::new();
 ///     HttpResponse::Ok().body(key.name().to_owned())
 /// }
 ///
-/// # use api_key_runtime::{admin::{KeyRecord, NewKey}, store::{KeyDigest, KeyStore, StoreError}};
+/// # use api_key_runtime::{admin::{AllowedIps, KeyRecord, NewKey}, store::{KeyDigest, KeyStore, StoreError}};
 /// # struct Everybody(&'static str);
 /// # impl KeyStore for Everybody {
 /// #     fn find(&self, digests: &[KeyDigest]) -> Result<Vec<KeyRecord>, StoreError> {
-/// #         let mut record = KeyRecord::new(1, digests[0], "0.0.0.0".parse().unwrap());
+/// #         let mut record = KeyRecord::new(1, digests[0], AllowedIps::any());
 /// #         record.name = self.0.into();
 /// #         Ok(vec![record])
 /// #     }
@@ -109,6 +109,8 @@ static LOGGED: LogThrottle<String> = LogThrottle::new();
 /// ```
 ///
 /// Use either the plain value or `web::Data` throughout: where a request finds both, and they are not the same, it is answered 500.
+#[doc(alias = "api key")]
+#[doc(alias = "ApiKeys")]
 #[derive(Clone, Debug)]
 pub struct AppKeys {
     inner: Arc<Inner>,
@@ -206,7 +208,8 @@ impl AppKeys {
     ///
     /// It redacts the query parameters a key may be presented in, and whatever looks like a native key wherever it stands. The stock
     /// `Logger` writes both (`%r`), and `{:?}` of a request writes every header but `Authorization` and cookies. Lines begin with the
-    /// caller's address, as [`trusted_proxies`](AppKeysBuilder::trusted_proxies) tell it; `-` is an unknown one.
+    /// caller's address, as [`trusted_proxies`](AppKeysBuilder::trusted_proxies) tell it; `-` is an unknown one. Their log target is
+    /// `app_key`.
     #[must_use]
     pub fn access_log(&self) -> Logger {
         self.access_log_with(&[])
@@ -218,10 +221,10 @@ impl AppKeys {
     pub fn access_log_with(&self, others: &[&Self]) -> Logger {
         let sets = std::iter::once(&self).chain(others);
         let trusted_proxies = self.inner().trusted_proxies.clone();
-        access_log::logger(trusted_proxies, sets.map(|keys| keys.marks()).collect())
+        access_log::logger(trusted_proxies, sets.map(|keys| keys.redaction_rules()).collect())
     }
 
-    fn marks(&self) -> access_log::RedactionRules {
+    fn redaction_rules(&self) -> access_log::RedactionRules {
         let inner = self.inner();
         access_log::RedactionRules {
             key_locations: inner.key_locations.clone(),

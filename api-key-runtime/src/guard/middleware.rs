@@ -107,6 +107,7 @@ use crate::{app_keys::AppKeys, log, policy::Policy};
 ///
 /// The attribute refuses it while it is compiled. Here the server does not start: the log says which scope it is, and
 /// [`run`](actix_web::HttpServer::run) ends with an error.
+#[doc(alias = "middleware")]
 #[derive(Clone, Copy, Debug, Default)]
 #[must_use = "a middleware guards what it is wrapped around: `.wrap(RequireAppKey::new())`"]
 pub struct RequireAppKey {

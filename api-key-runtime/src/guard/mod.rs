@@ -171,7 +171,7 @@ impl<'a> Check<'a> {
         let inner = self.keys.inner();
         inner.counters.count(Outcome::Rejected(reason), by);
         inner.rejection_log.rejected(reason, self.request, self.client_ip, key);
-        if reason == Reason::WrongAddress && !inner.trusted_proxies.are_configured() {
+        if reason == Reason::AddressNotAllowed && !inner.trusted_proxies.are_configured() {
             hint_at_proxy(&inner.rejection_log, self.client_ip, self.request);
         }
         Box::new(inner.responses.rejection(reason.kind(), self.policy, self.in_query))

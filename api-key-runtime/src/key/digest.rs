@@ -29,7 +29,7 @@ const PEPPER_ID_INPUT: &[u8] = b"api-key-runtime pepper id";
 const PEPPER_ENCODINGS: [GeneralPurpose; 2] =
     [lenient(&alphabet::STANDARD), lenient(&alphabet::URL_SAFE)];
 
-/// The SHA-256 or HMAC-SHA-256 of a key: what the table holds and what look-ups ask for.
+/// The SHA-256 or HMAC-SHA-256 of a key: what the table holds and what lookups ask for.
 ///
 /// Two digests are compared in constant time over all 32 bytes. `Debug` shows nothing of it.
 #[derive(Clone, Copy)]

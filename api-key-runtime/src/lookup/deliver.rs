@@ -76,13 +76,13 @@ impl Shared {
         }
         match fault {
             Fault::UnreadableAllowedIps => log::error!(
-                "the column allowed_ips of key {id} cannot be read, so the key is refused everywhere: {value:?}"
+                "key {id} is rejected from every address: its column allowed_ips cannot be read: {value:?}; correct the column"
             ),
             Fault::TwoRecords => {
-                log::error!("key {id} is refused: the store answered two records for its digest");
+                log::error!("key {id} is rejected: the store returned two records for its digest");
             }
             Fault::OtherDigestAlgorithm => log::error!(
-                "key {id} is refused: its digest_algorithm, {value:?}, names another way than its digest was made by"
+                "key {id} is rejected: its digest_algorithm {value:?} is not the algorithm that its digest was made with"
             ),
         }
     }

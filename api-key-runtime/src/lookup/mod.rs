@@ -1,4 +1,4 @@
-//! Look-ups: requests queue a key's digests, and threads of our own ask the store for many at once.
+//! Lookups: requests queue a key's digests, and threads of our own ask the store for many at once.
 //!
 //! The store is never called on a worker of actix-web, so a frozen database holds these threads and nothing else. A request waits for
 //! its answer up to the deadline, and not at all while the store is away and somebody is asking it already. One that came before the
@@ -46,14 +46,14 @@ use crate::{
 /// Threads that ask the store: one, and one more for while that one is stuck. More were measured to be slower.
 const THREADS: usize = 2;
 
-/// What a look-up found: the key and the digest it stands under, or that there is none.
+/// What a lookup found: the key and the digest it stands under, or that there is none.
 pub(crate) type Answer = Result<Option<(Arc<CachedKey>, KeyDigest)>, Reason>;
 
-/// The queue of look-ups and its threads, which end when this is dropped.
+/// The queue of lookups and its threads, which end when this is dropped.
 pub(crate) struct Lookups {
     shared: Arc<Shared>,
     deadline: Duration,
-    /// How long a look-up that was sent is joined.
+    /// How long a lookup that was sent is joined.
     joined_for: Duration,
 }
 
@@ -116,7 +116,7 @@ impl Lookups {
     /// asked and the application said that this will do.
     pub(crate) async fn find(&self, digests: Digests, priority: Priority) -> Answer {
         let answer = self.ask(digests, priority).await;
-        if let Err(Reason::Unavailable | Reason::Overloaded | Reason::TooLate) = answer {
+        if let Err(Reason::Unavailable | Reason::Overloaded | Reason::LookupTimeout) = answer {
             let (cache, now) = (&self.shared.cache, MonotonicTime::now());
             let known = |digest| cache.stale_if_error(&digest, now).zip(Some(digest));
             if let Some(found) = digests.iter().find_map(known) {
@@ -138,7 +138,7 @@ impl Lookups {
             Ok(Ok(answer)) => answer,
             // The thread ended without an answer, which it does only at shut-down.
             Ok(Err(_)) => Err(Reason::Unavailable),
-            Err(_) => Err(Reason::TooLate),
+            Err(_) => Err(Reason::LookupTimeout),
         }
     }
 

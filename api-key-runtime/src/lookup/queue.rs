@@ -1,4 +1,4 @@
-//! The look-ups that wait for a thread or for the store, and who waits for each: plain data, without threads or I/O.
+//! The lookups that wait for a thread or for the store, and who waits for each: plain data, without threads or I/O.
 
 use std::{
     collections::{HashMap, VecDeque},
@@ -10,7 +10,7 @@ use futures_channel::oneshot;
 use super::Answer;
 use crate::{clock::MonotonicTime, key::Digests};
 
-/// Look-ups that one query answers.
+/// Lookups that one query answers.
 const MAX_BATCH: usize = 256;
 /// Of these, at least so many are of the priority that is not preferred, where there are any.
 const MIN_UNKNOWN_IN_BATCH: usize = MAX_BATCH / 4;
@@ -50,7 +50,7 @@ impl Waiter {
     }
 }
 
-/// One look-up of one key, from when it is queued until it is answered.
+/// One lookup of one key, from when it is queued until it is answered.
 #[derive(Debug)]
 struct Lookup {
     digests: Digests,
@@ -61,7 +61,7 @@ struct Lookup {
     purged: MonotonicTime,
 }
 
-/// A look-up that is over: which priority it was of, and who waits for it.
+/// A lookup that is over: which priority it was of, and who waits for it.
 pub(super) struct Finished {
     pub(super) priority: Priority,
     pub(super) waiters: Vec<Waiter>,
@@ -69,7 +69,7 @@ pub(super) struct Finished {
 
 pub(super) type LookupId = u64;
 
-/// Look-ups taken together.
+/// Lookups taken together.
 pub(super) type Batch = Vec<(LookupId, Digests)>;
 
 /// There is no room: the caller is answered 503.
@@ -80,7 +80,7 @@ pub(super) struct Full;
 pub(super) struct Queue {
     lookups: HashMap<LookupId, Lookup>,
     next: LookupId,
-    /// The newest look-up of each key.
+    /// The newest lookup of each key.
     newest: HashMap<Digests, LookupId>,
     known: VecDeque<LookupId>,
     unknown: VecDeque<LookupId>,
@@ -88,7 +88,7 @@ pub(super) struct Queue {
 }
 
 impl Queue {
-    /// Look-ups that wait or are under way.
+    /// Lookups that wait or are under way.
     pub(super) fn len(&self) -> usize {
         self.lookups.len()
     }
@@ -98,7 +98,7 @@ impl Queue {
         self.known.is_empty() && self.unknown.is_empty()
     }
 
-    /// Joins the look-up of this key that is queued or was sent within the last `joined_for`, or queues a new one.
+    /// Joins the lookup of this key that is queued or was sent within the last `joined_for`, or queues a new one.
     pub(super) fn push(
         &mut self,
         digests: Digests,
@@ -188,7 +188,7 @@ impl Queue {
         }
     }
 
-    /// Takes out a look-up that is over, with everyone who waits for it.
+    /// Takes out a lookup that is over, with everyone who waits for it.
     pub(super) fn finish(&mut self, id: LookupId) -> Finished {
         let Some(lookup) = self.lookups.remove(&id) else {
             return Finished { priority: Priority::Unknown, waiters: Vec::new() };
@@ -215,7 +215,7 @@ impl Queue {
         self.priority(priority).push_front(id);
     }
 
-    /// Drops the queued look-ups that nobody waits for any more. Who waits in a queue that no thread drains gives up after the deadline.
+    /// Drops the queued lookups that nobody waits for any more. Who waits in a queue that no thread drains gives up after the deadline.
     fn purge(&mut self, now: MonotonicTime) {
         if now.since(self.purged) < PURGE_EVERY {
             return;

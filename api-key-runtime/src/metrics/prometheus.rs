@@ -48,7 +48,7 @@ fn lookups(text: &mut String, times: &Times) -> fmt::Result {
     writeln!(text, "app_key_lookup_seconds_bucket{{le=\"+Inf\"}} {calls}")?;
     writeln!(text, "app_key_lookup_seconds_sum {}", total.as_secs_f64())?;
     writeln!(text, "app_key_lookup_seconds_count {calls}")?;
-    single(text, "lookup_failures_total", "counter", "Calls of the key store that failed.", failed)
+    single(text, "failed_lookups_total", "counter", "Calls of the key store that failed.", failed)
 }
 
 fn gauges(text: &mut String, gauges: &Gauges) -> fmt::Result {
@@ -60,9 +60,14 @@ fn gauges(text: &mut String, gauges: &Gauges) -> fmt::Result {
         "Keys that wait to be looked up or are being looked up.",
         waiting,
     )?;
-    head(text, "cached_keys", "gauge", "Keys this process knows of.")?;
-    writeln!(text, "app_key_cached_keys{{kind=\"known\"}} {known}")?;
-    writeln!(text, "app_key_cached_keys{{kind=\"unknown\"}} {unknown}")?;
+    single(text, "cached_keys", "gauge", "Keys in the cache.", known)?;
+    single(
+        text,
+        "negative_entries",
+        "gauge",
+        "Cached digests that the store has no key for.",
+        unknown,
+    )?;
     single(text, "ready", "gauge", "Whether keys can be judged.", u8::from(health.is_ready()))?;
     head(text, "feed_state", "gauge", "What the feed of changed keys is at.")?;
     for state in FeedState::ALL {

@@ -20,7 +20,7 @@ use crate::{cache::CachedKey, lock::lock, log, request::route_of};
 const LINES_PER_WINDOW: usize = 10;
 const WINDOW: Duration = Duration::from_secs(1);
 
-/// Logs refusals, without letting a flood of them flood the log.
+/// Logs rejections, with a limit for each reason so that many of them do not flood the log.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct RejectionLog(Arc<Shared>);
 
@@ -51,12 +51,12 @@ impl RejectionLog {
         }
     }
 
-    /// Says once that a service behind a proxy looks as if nobody had told it so.
+    /// Logs once that a request seems to come from a proxy that is not in `trusted_proxies`.
     pub(crate) fn hint_at_proxy(&self, peer: IpAddr) {
         if !self.0.hinted_at_proxy.swap(true, Ordering::Relaxed) {
             log::warn!(
-                "a key bound to addresses was refused to {peer}, which is a private address and sent X-Forwarded-For: if that is your proxy, \
-                 name its own address in trusted_proxies (APP_KEY_TRUSTED_PROXIES), and the callers' addresses are judged instead"
+                "a key was rejected for the client IP {peer}, a private address that sent X-Forwarded-For (a proxy?); \
+                 set trusted_proxies (APP_KEY_TRUSTED_PROXIES) to the proxy's own address"
             );
         }
     }

@@ -79,7 +79,7 @@ impl Responses {
         })
     }
 
-    /// The rejection of this kind. It depends on the kind, the route's policy and the source alone, and echoes nothing.
+    /// The rejection of this kind. It depends on the kind, the route's policy and the key location alone, and echoes nothing.
     pub(crate) fn rejection(
         &self,
         kind: RejectionKind,

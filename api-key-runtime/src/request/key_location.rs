@@ -63,8 +63,8 @@ pub(super) enum Checked {
 impl KeyLocations {
     pub(crate) fn check(key_locations: &[KeyLocation]) -> Result<Self, Error> {
         let mut checked = Vec::with_capacity(key_locations.len());
-        for source in key_locations {
-            let place = match &source.0 {
+        for location in key_locations {
+            let place = match &location.0 {
                 Place::Bearer => Checked::Bearer,
                 Place::Header(name) => Checked::Header(header_name(name)?),
                 Place::Query(name) => Checked::Query(token(name, "query parameter")?),
@@ -73,14 +73,14 @@ impl KeyLocations {
             if checked.contains(&place) {
                 return Err(Error::config(format!(
                     "the key location {:?} is named twice",
-                    source.0
+                    location.0
                 )));
             }
             checked.push(place);
         }
         if checked.is_empty() {
             return Err(Error::config(
-                "no source is left to present a key in; name at least one, such as KeyLocation::bearer()",
+                "no key location is left; pass at least one to AppKeysBuilder::key_locations, such as KeyLocation::bearer()",
             ));
         }
         Ok(Self(checked.into()))
@@ -88,7 +88,7 @@ impl KeyLocations {
 
     /// The query parameters a key may be presented in.
     pub(crate) fn query_names(&self) -> impl Iterator<Item = &str> {
-        self.0.iter().filter_map(|source| match source {
+        self.0.iter().filter_map(|location| match location {
             Checked::Query(name) => Some(&**name),
             _ => None,
         })
@@ -97,8 +97,8 @@ impl KeyLocations {
     /// The header fields consulted, for `Vary`.
     pub(crate) fn header_fields(&self) -> String {
         let mut names: Vec<&str> = Vec::new();
-        for source in &self.0 {
-            let name = match source {
+        for location in &self.0 {
+            let name = match location {
                 Checked::Bearer => AUTHORIZATION.as_str(),
                 Checked::Header(name) => name.as_str(),
                 Checked::Cookie(_) => COOKIE.as_str(),
@@ -155,7 +155,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn unusable_sources_are_refused_at_start_up() {
+    fn unusable_key_locations_are_rejected_at_start_up() {
         let bad = [
             vec![],
             vec![KeyLocation::bearer(), KeyLocation::bearer()],

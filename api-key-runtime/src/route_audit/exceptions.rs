@@ -2,27 +2,9 @@
 
 use std::collections::BTreeMap;
 
-/// Names the routes that anyone may call, each with its reason: `("GET /health", "the load balancer asks it")`.
+/// The exceptions that [`assert_protected`](super::assert_protected) makes.
 ///
-/// A route is named as the failure prints it: its method, or `*` for every method it answers to, and its pattern. `<unmatched>` at the end
-/// is what no route matches: `* /<unmatched>` is the application's default service. A name that fits no route, or one that is refused
-/// without a key, fails: it would hide a route of that name later.
-///
-/// ```
-/// use api_key_runtime::route_audit::public;
-///
-/// let exceptions = public([
-///     ("GET /health", "the load balancer asks it"),
-///     ("* /<unmatched>", "a page that says what was not found"),
-/// ]);
-/// ```
-pub fn public<'a>(routes: impl IntoIterator<Item = (&'a str, &'a str)>) -> Exceptions {
-    let mut exceptions = Exceptions::default();
-    exceptions.add(Kind::Public, routes);
-    exceptions
-}
-
-/// The exceptions that [`assert_protected`](super::assert_protected) makes: [`public`] begins them.
+/// [`Exceptions::public`] creates them; `Exceptions::public([])` has no exception.
 #[derive(Clone, Debug, Default)]
 #[must_use = "it is handed to assert_protected"]
 pub struct Exceptions {
@@ -48,14 +30,34 @@ struct Entry {
 }
 
 impl Exceptions {
+    /// Names the routes that anyone may call, each with its reason: `("GET /health", "the load balancer asks it")`.
+    ///
+    /// A route is named as the failure prints it: its method, or `*` for every method it answers to, and its pattern. `<unmatched>` at
+    /// the end is what no route matches: `* /<unmatched>` is the application's default service. A name that fits no route fails, and so
+    /// does a name of a route that rejects callers without a key: it would hide a route of that name later.
+    ///
+    /// ```
+    /// use api_key_runtime::route_audit::Exceptions;
+    ///
+    /// let exceptions = Exceptions::public([
+    ///     ("GET /health", "the load balancer asks it"),
+    ///     ("* /<unmatched>", "a page that says what was not found"),
+    /// ]);
+    /// ```
+    pub fn public<'a>(routes: impl IntoIterator<Item = (&'a str, &'a str)>) -> Self {
+        let mut exceptions = Self::default();
+        exceptions.add(Kind::Public, routes);
+        exceptions
+    }
+
     /// Names routes that cannot be looked at, each with the reason why that is well: where it is tested instead, say.
     ///
     /// Only what cannot be seen is excepted: what answers a caller without a key fails all the same.
     ///
     /// ```
-    /// use api_key_runtime::route_audit::public;
+    /// use api_key_runtime::route_audit::Exceptions;
     ///
-    /// let exceptions = public([]).unseen([("GET /beta", "behind the guard of the beta program; tests/beta.rs calls it")]);
+    /// let exceptions = Exceptions::public([]).unseen([("GET /beta", "behind the guard of the beta program; tests/beta.rs calls it")]);
     /// ```
     pub fn unseen<'a>(mut self, routes: impl IntoIterator<Item = (&'a str, &'a str)>) -> Self {
         self.add(Kind::Unseen, routes);
@@ -65,9 +67,9 @@ impl Exceptions {
     /// A path that this pattern matches, where none could be made up: one for each such pattern.
     ///
     /// ```
-    /// use api_key_runtime::route_audit::public;
+    /// use api_key_runtime::route_audit::Exceptions;
     ///
-    /// let exceptions = public([]).sample(r"/cakes/{code:ck-\d{3}[xyz]}", "/cakes/ck-123x");
+    /// let exceptions = Exceptions::public([]).sample(r"/cakes/{code:ck-\d{3}[xyz]}", "/cakes/ck-123x");
     /// ```
     pub fn sample(mut self, pattern: impl Into<String>, path: impl Into<String>) -> Self {
         self.samples.insert(pattern.into(), path.into());
@@ -121,7 +123,7 @@ impl Exceptions {
             let Entry { method, path, .. } = entry;
             match (entry.kind, entry.refused) {
                 (Kind::Public, true) => format!(
-                    "{method} {path} is named as public, but refuses a caller without a key: take the name off the list"
+                    "{method} {path} is named as public, but rejects a caller without a key: take the name off the list"
                 ),
                 (Kind::Public, false) => format!(
                     "{method} {path} is named as public, but nothing answers there: take the name off the list, or write it as the \

@@ -27,10 +27,10 @@ use actix_web::{
     dev::{ServiceFactory, ServiceRequest, ServiceResponse},
 };
 
-pub use exceptions::{Exceptions, public};
+pub use exceptions::Exceptions;
 pub use report::ProtectionReport;
 
-/// Fails for each route of the application that neither refuses a caller without a key nor is named as [`public`] with a reason.
+/// Fails for each route of the application that neither refuses a caller without a key nor is named as [`public`](Exceptions::public) with a reason.
 ///
 /// Hand it the application that the service serves: `App::new().app_data(keys).configure(routes)`. Every route is called without a key
 /// and without a body, with its own method and all others, and what was answered must be a refusal of this crate: a 401 of the
@@ -40,7 +40,7 @@ pub use report::ProtectionReport;
 /// use actix_web::{App, get, web};
 /// use api_key_runtime::{
 ///     require_app_key,
-///     route_audit::{assert_protected, public},
+///     route_audit::{Exceptions, assert_protected},
 ///     test_util::TestKeys,
 /// };
 ///
@@ -57,7 +57,7 @@ pub use report::ProtectionReport;
 ///
 /// # #[actix_web::main] async fn main() {
 /// let app = App::new().app_data(TestKeys::new().app_keys).configure(routes);
-/// assert_protected(app, public([("GET /health", "the load balancer asks it")])).await;
+/// assert_protected(app, Exceptions::public([("GET /health", "the load balancer asks it")])).await;
 /// # }
 /// ```
 ///
@@ -99,10 +99,10 @@ where
 ///
 /// ```
 /// # use actix_web::{App, web};
-/// # use api_key_runtime::{route_audit::{protection_report, public}, test_util::TestKeys};
+/// # use api_key_runtime::{route_audit::{Exceptions, protection_report}, test_util::TestKeys};
 /// # #[actix_web::main] async fn main() {
 /// let app = App::new().app_data(TestKeys::new().app_keys).route("/cakes", web::get().to(async || "cakes"));
-/// let report = protection_report(app, public([])).await;
+/// let report = protection_report(app, Exceptions::public([])).await;
 /// assert!(!report.is_protected());
 /// assert!(report.violations()[0].starts_with("GET /cakes answered 200 OK"));
 /// # }

@@ -22,7 +22,7 @@ impl ProtectionReport {
         self.faults.is_empty()
     }
 
-    /// The routes that refuse a caller without a key, as `GET /cakes/{id}`.
+    /// The routes that reject a caller without a key, as `GET /cakes/{id}`.
     #[must_use]
     pub fn protected(&self) -> &[String] {
         &self.protected
@@ -51,10 +51,10 @@ impl fmt::Display for ProtectionReport {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         if self.is_protected() {
             formatter
-                .write_str("every route refuses a caller without a key, or is named as public")?;
+                .write_str("every route rejects a caller without a key, or is named as public")?;
         } else {
             formatter.write_str(
-                "routes that do not refuse a caller without a key, or of which that is not known:",
+                "routes that do not reject a caller without a key, or that could not be checked:",
             )?;
         }
         for (number, fault) in self.faults.iter().enumerate() {
@@ -100,15 +100,15 @@ pub(super) fn open_fault(path: &str, what: &What, methods: &[&Method], tried: us
         _ => ("let a caller without a key through".to_owned(), "guard it"),
     };
     format!(
-        "{label} {path} {said}\n     {advice}, or say why anyone may call it: public([{}])",
+        "{label} {path} {said}\n     {advice}, or say why anyone may call it: Exceptions::public([{}])",
         names.join(", ")
     )
 }
 
 fn advice(open: &Open, path: &str) -> &'static str {
     if open.has_status(StatusCode::UNAUTHORIZED) || open.has_status(StatusCode::FORBIDDEN) {
-        "that is not this crate's refusal, but one of the handler's own, or one that a middleware made anew: guard it with \
-         #[require_app_key], and hand over the application without that middleware"
+        "that is not this crate's rejection, but the handler's own response, or one that a middleware replaced: guard it with \
+         #[require_app_key], and pass the application without that middleware"
     } else if open.has_status(StatusCode::INTERNAL_SERVER_ERROR) {
         "guard it with #[require_app_key] (an AppKey among a handler's arguments checks nothing by itself)"
     } else if path.ends_with(PATH_OF_DEFAULT) {

@@ -85,6 +85,7 @@ impl Changes {
 
 /// The keys that may have changed.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum Changed {
     /// Any key may have changed: the first read of a feed, or a change log with a gap.
     Everything,

@@ -13,7 +13,7 @@ use crate::{
 
 pub(crate) type Pooled<C> = PooledConnection<ConnectionManager<C>>;
 
-/// How long a look-up or a read of the changes waits for a connection.
+/// How long a lookup or a read of the changes waits for a connection.
 pub(super) const POOL_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// Of a pool's connection: its tables were checked.

@@ -1,4 +1,4 @@
-//! What the benches measure, and what they measure it against. Not for use by hand, and free to change.
+//! Functions that only the benches of this project call. Semantic versioning does not cover this module.
 #![allow(clippy::missing_errors_doc, missing_docs)]
 
 use actix_web::{HttpRequest, http::StatusCode};

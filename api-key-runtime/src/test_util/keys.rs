@@ -114,8 +114,8 @@ fn or_fail<T, E: fmt::Display>(result: Result<T, E>) -> T {
     result.unwrap_or_else(|error| panic!("{error}"))
 }
 
-/// Presents keys in actix-web's test requests.
-pub trait TestRequestExt {
+/// Presents keys in actix-web's test requests. This trait is sealed: only [`TestRequest`] implements it.
+pub trait TestRequestExt: sealed::Sealed {
     /// Presents this key, as `Authorization: Bearer`.
     ///
     /// An application whose `key_locations` are others gets it by `insert_header`, `cookie` or `uri`, from `key.secret.expose_secret()`.
@@ -137,9 +137,9 @@ impl TestRequestExt for TestRequest {
     }
 }
 
-/// What [`TestRequestExt::with_app_key`] presents: a key as it was issued, or a text of the test's own.
-pub trait Presentable {
-    /// The key in the clear.
+/// A key that [`TestRequestExt::with_app_key`] presents: a key as issued, or any text. This trait is sealed.
+pub trait Presentable: sealed::Sealed {
+    /// Returns the key in the clear.
     fn presented(&self) -> &str;
 }
 
@@ -165,4 +165,16 @@ impl Presentable for String {
     fn presented(&self) -> &str {
         self
     }
+}
+
+mod sealed {
+    use super::{IssuedKey, KeySecret, TestRequest};
+
+    pub trait Sealed {}
+
+    impl Sealed for TestRequest {}
+    impl Sealed for IssuedKey {}
+    impl Sealed for KeySecret {}
+    impl Sealed for str {}
+    impl Sealed for String {}
 }

@@ -49,6 +49,7 @@
 )]
 
 mod acceptance;
+// For the benches of this project only: no part of the API.
 #[doc(hidden)]
 pub mod bench;
 mod keys;

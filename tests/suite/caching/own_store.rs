@@ -88,7 +88,7 @@ fn a_bound_of_zero_asks_for_every_request() {
     assert_eq!(store.queries(), 10);
 }
 
-// E15
+// F3
 #[test]
 fn stale_if_error_below_max_staleness_is_an_error() {
     let error = AppKeys::builder()

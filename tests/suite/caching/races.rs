@@ -10,7 +10,7 @@ use crate::support::{
     http, wait_until,
 };
 
-/// Keeps back what look-ups have read while it is held.
+/// Keeps back what lookups have read while it is held.
 fn fake_over(database: &Database) -> FakeStore {
     FakeStore::over(DieselStore::open(database.url()).unwrap())
 }
@@ -91,7 +91,7 @@ database_test!(a_thousand_first_requests_of_a_key_are_one_query, |database: Data
     let (key, _) = database.issue("0.0.0.0");
     let held = fake_over(&database);
     let store = FakeStore::over(held.clone());
-    // A look-up that was sent is joined for half of the shorter one.
+    // A lookup that was sent is joined for half of the shorter one.
     let builder = database.builder().store(store.clone());
     let builder = builder.lookup_timeout(TEST_TIMEOUT).max_staleness(TEST_TIMEOUT);
     let keys = builder.build().unwrap();

@@ -68,6 +68,7 @@ impl Reader {
                     digests.iter().map(|digest| hex(digest.as_bytes())).collect();
                 keys(&hex)
             }
+            unexpected => panic!("{unexpected:?}"),
         })
     }
 

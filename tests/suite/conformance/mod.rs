@@ -119,16 +119,16 @@ macro_rules! conformance_test {
 mod attribute {
     use super::*;
 
-    // A5, A8, B1, B2, B3, B5, B7, B10
+    // A3, A5, A8, B1, B2, B3, B5, B6, B7, B10, D1
     conformance_test!(credentials, product::attributed);
 
-    // A8, B4, B5, B6, B9
+    // A8, B4, B5, B6, B9, B10
     conformance_test!(characters, product::attributed);
 
-    // B9, B11
+    // B9, B11, B12
     conformance_test!(paths, product::attributed);
 
-    // B12, D6
+    // B9, B12, D4, D6
     conformance_test!(methods, product::attributed);
 
     // C1, C3, C4, C5, C6, C7, C8, C11, C16
@@ -143,10 +143,10 @@ mod attribute {
     // B10, B11, B14
     conformance_test!(smuggling, product::attributed);
 
-    // D1, D2, D3, D4, D5
+    // A12, C5, D1, D2, D3, D4, D5
     conformance_test!(answers, product::attributed);
 
-    // D1, D2, E5
+    // D1, D2, E5, F12
     conformance_test!(rights, product::attributed);
 }
 
@@ -154,16 +154,16 @@ mod attribute {
 mod middleware {
     use super::*;
 
-    // A5, A8, B1, B2, B3, B5, B7, B10
+    // A3, A5, A8, B1, B2, B3, B5, B6, B7, B10, D1
     conformance_test!(credentials, wrapped::routes);
 
-    // A8, B4, B5, B6, B9
+    // A8, B4, B5, B6, B9, B10
     conformance_test!(characters, wrapped::routes);
 
-    // B9, B11
+    // B9, B11, B12
     conformance_test!(paths, wrapped::routes);
 
-    // B12, D6
+    // B9, B12, D4, D6
     conformance_test!(methods, wrapped::routes);
 
     // C1, C3, C4, C5, C6, C7, C8, C11, C16
@@ -178,10 +178,10 @@ mod middleware {
     // B10, B11, B14
     conformance_test!(smuggling, wrapped::routes);
 
-    // D1, D2, D3, D4, D5
+    // A12, C5, D1, D2, D3, D4, D5
     conformance_test!(answers, wrapped::routes);
 
-    // D1, D2, E5
+    // D1, D2, E5, F12
     conformance_test!(rights, wrapped::routes);
 }
 

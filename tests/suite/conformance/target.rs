@@ -112,7 +112,7 @@ pub(super) enum State {
     Active,
     Disabled,
     Revoked,
-    /// Its address rules are changed by hand into what nobody can read.
+    /// Its IP allow list was changed by hand into an unreadable text.
     Unreadable,
 }
 

@@ -103,7 +103,7 @@ fn serve(database: &Database) -> (Example, Nginx) {
     (example, nginx)
 }
 
-// C1, C3
+// C3
 database_test!(behind_nginx_a_key_is_bound_to_the_client_ip, |database: Database| {
     let (example, nginx) = serve(&database);
     let shown = header::paste(
@@ -119,11 +119,11 @@ database_test!(behind_nginx_a_key_is_bound_to_the_client_ip, |database: Database
     let answers = format!("me from 127.0.0.2\n{refused}{refused}fresh, ");
     assert!(shown.starts_with(&answers), "{shown}");
     let log = example.wait_until_logged("\"GET /ready HTTP/1.1\" 200");
-    let warned = "Unauthorized address trying to use API: 127.0.0.3 (wrong address, key 1 ";
+    let warned = "Unauthorized address trying to use API: 127.0.0.3 (address not allowed, key 1 ";
     assert_eq!(log.matches(warned).count(), 2, "{log}");
 });
 
-// C1, C3, C5
+// C1, C3, C5, C6
 database_test!(a_forged_forwarding_header_is_ignored_behind_nginx, |database: Database| {
     let (key, _) = database.issue("127.0.0.2");
     let (example, nginx) = serve(&database);

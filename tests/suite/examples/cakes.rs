@@ -206,7 +206,7 @@ database_test!(a_wrong_address_is_one_warning_without_the_key, |database: Databa
     let hint = &key[.."ak_live_".len() + 4];
     assert!(
             warnings[0].ends_with(&format!(
-                "Unauthorized address trying to use API: 127.0.0.1 (wrong address, key 1 {hint}, POST /api/v1/cakes)"
+                "Unauthorized address trying to use API: 127.0.0.1 (address not allowed, key 1 {hint}, POST /api/v1/cakes)"
             )),
             "{warnings:?}"
         );
@@ -293,7 +293,6 @@ database_test!(every_answer_is_jsend, |database: Database| {
     assert!(front_page.text().contains("<h1>Cakes</h1>"));
 });
 
-// D3
 database_test!(a_failing_query_is_told_to_the_log_and_not_to_the_caller, |database: Database| {
     let cakes = Example::cakes(&database);
     database.execute("DROP TABLE cakes").unwrap();

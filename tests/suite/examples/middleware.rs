@@ -12,7 +12,6 @@ fn serve(database: &Database) -> Example {
     Example::serving("middleware", &[("DATABASE_URL", database.url())])
 }
 
-// B11
 database_test!(reports_and_files_take_a_key_as_its_header_says, |database: Database| {
     let example = serve(&database);
     let shown = header::paste_at(SOURCE, "middleware", example.listens_at(), &database);
@@ -20,7 +19,7 @@ database_test!(reports_and_files_take_a_key_as_its_header_says, |database: Datab
     assert_eq!(shown, format!("ok\nThe report of 2026, for me.\n{INDEX}{no_key}{no_key}"));
 });
 
-// B11
+// B11, D1
 database_test!(a_key_without_the_scope_opens_the_files_alone, |database: Database| {
     let new = NewKey::new("files").allow("127.0.0.1").unwrap();
     let (key, _) = database.issue_with(&new);

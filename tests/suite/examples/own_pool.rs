@@ -22,7 +22,7 @@ fn migrations(database: &Database) -> PathBuf {
     root().join("examples/own_pool/migrations").join(kind)
 }
 
-// F14
+// E13
 database_test!(a_failed_sign_up_leaves_no_key, |database: Database| {
     let example = serve(&database);
     let shown = header::paste_at(SOURCE, "own_pool", example.listens_at(), &database);
@@ -31,7 +31,7 @@ database_test!(a_failed_sign_up_leaves_no_key, |database: Database| {
     assert_eq!(database.texts("SELECT name || ' ' || owner FROM api_keys"), ["first 1"]);
 });
 
-// E6, F14
+// F14
 database_test!(keys_use_only_the_pool_and_one_listening_connection, |database: Database| {
     let example = serve(&database);
     let (key, _) = database.issue("127.0.0.1");

@@ -1,4 +1,4 @@
-//! The connection that changes are read over is lost, dead or stuck, while look-ups go on.
+//! The connection that changes are read over is lost, dead or stuck, while lookups go on.
 
 use std::{
     thread,
@@ -12,7 +12,7 @@ use crate::support::{Database, MAX_STALENESS, OwnServer, Proxy, Server, http, wa
 
 /// For how long a key is presented after it was revoked.
 const WATCHED: Duration = Duration::from_secs(2);
-/// Look-ups wait this long on a busy machine; a feed that is stuck is replaced after twice that.
+/// Lookups wait this long on a busy machine; a feed that is stuck is replaced after twice that.
 const DEADLINE: Duration = Duration::from_secs(4);
 
 /// A service on a server of its own, behind a proxy.
@@ -79,7 +79,7 @@ impl Scene {
             let sent = revoked.elapsed();
             match self.status(&key) {
                 200 => last_accepted = sent,
-                status => assert_eq!(status, 401, "look-ups go on"),
+                status => assert_eq!(status, 401, "lookups go on"),
             }
             thread::sleep(Duration::from_millis(5));
         }
@@ -102,7 +102,7 @@ impl Scene {
     }
 }
 
-// E7, E2
+// E7
 #[test]
 fn a_feed_with_a_lost_connection_reconnects_in_time() {
     let mut scene = Scene::new();
@@ -112,7 +112,7 @@ fn a_feed_with_a_lost_connection_reconnects_in_time() {
     });
 }
 
-// E7, E2
+// E7
 #[test]
 fn a_feed_whose_connection_is_silent_is_bounded_and_replaced() {
     let mut scene = Scene::new();
@@ -121,7 +121,7 @@ fn a_feed_whose_connection_is_silent_is_bounded_and_replaced() {
     });
 }
 
-// E7, E2
+// E7
 #[test]
 fn a_feed_whose_connection_is_swallowed_is_bounded_and_replaced() {
     let mut scene = Scene::new();

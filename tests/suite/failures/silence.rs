@@ -17,7 +17,7 @@ use crate::{
 
 /// How long the lenient service believes what it knows while its database is away.
 const STALE_IF_ERROR: Duration = Duration::from_secs(5);
-/// The deadline of a look-up, by default.
+/// The deadline of a lookup, by default.
 const DEADLINE: Duration = Duration::from_secs(1);
 /// How long the database is away.
 const OUTAGE: Duration = Duration::from_secs(10);
@@ -250,7 +250,7 @@ fn a_slow_postgres_sheds_load_within_the_deadline() {
 // F2, F3
 #[test]
 fn an_outage_is_logged_once_and_adds_no_threads() {
-    /// Look-up threads that may be given up, and feeds.
+    /// Lookup threads that may be given up, and feeds.
     const ABANDONED: usize = 8 + 4;
     let server = OwnServer::start();
     let database = server.database();

@@ -18,7 +18,7 @@ async fn an_application_that_is_guarded_throughout_passes() {
                 .default_service(web::to(guarded)),
         )
         .service(web::resource(["/a/{id:\\d+}", "/b/{tail}*"]).route(web::patch().to(guarded)));
-    let report = report(app, public([])).await;
+    let report = report(app, Exceptions::public([])).await;
     assert_eq!(report.violations(), [""; 0]);
     assert_eq!(report.unseen(), [""; 0]);
     let expected = [
@@ -198,7 +198,7 @@ async fn forgotten_files_are_caught() {
             ("/files", App::new().service(web::scope("/files").service(files("", &folder)))),
         ];
         for (path, app) in apps {
-            let faults = faults(app.service(guarded_service), public([])).await;
+            let faults = faults(app.service(guarded_service), Exceptions::public([])).await;
             assert!(
                 faults.iter().any(|fault| fault.contains(&format!(" {path} "))),
                 "kind {number} at {path}: {faults:?}"
@@ -218,7 +218,7 @@ async fn files_that_refuse_only_what_is_not_there_are_not_passed() {
     let others = "POST, PUT, PATCH, DELETE, OPTIONS, TRACE, CONNECT, QUERY, PROBE";
     let named: Vec<String> = others.split(", ").map(|method| format!("{method} /static")).collect();
     let named = named.iter().map(|route| (route.as_str(), "not allowed"));
-    let faults = faults(App::new().service(files), public(named)).await;
+    let faults = faults(App::new().service(files), Exceptions::public(named)).await;
     let [fault] = faults.as_slice() else { panic!("{faults:?}") };
     assert!(fault.starts_with("* /static serves what is below a path, as files do"), "{fault}");
     fs::remove_dir_all(folder).unwrap();
@@ -229,7 +229,7 @@ async fn files_that_refuse_only_what_is_not_there_are_not_passed() {
 async fn a_forgotten_redirect_is_caught() {
     let app = App::new().service(web::redirect("/old", "/new"));
     assert_eq!(
-        faults(app, public([])).await,
+        faults(app, Exceptions::public([])).await,
         ["* /old answered 307 Temporary Redirect to a caller without a key"]
     );
 }
@@ -256,7 +256,7 @@ async fn only_routes_beside_the_middleware_are_violations() {
                 .route("", web::get().to(forgotten)),
         )
         .route("/beside", web::get().to(forgotten));
-    let faults = faults(app, public([])).await;
+    let faults = faults(app, Exceptions::public([])).await;
     fs::remove_dir_all(folder).unwrap();
     let open = |route: &str| faults.iter().any(|fault| fault.starts_with(&format!("{route} ")));
     assert!(open("* /menu") && open("GET /beside"), "{faults:?}");

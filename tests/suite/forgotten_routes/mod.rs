@@ -24,7 +24,7 @@ use actix_web::{
 };
 use api_key_runtime::{
     AppKey, RequireAppKey, require_app_key,
-    route_audit::{Exceptions, ProtectionReport, assert_protected, protection_report, public},
+    route_audit::{Exceptions, ProtectionReport, assert_protected, protection_report},
     test_util::TestKeys,
 };
 
@@ -110,5 +110,5 @@ const OPEN: &str = "answered 200 OK to a caller without a key";
 async fn assert_open<T: Served>(app: App<T>, routes: &[&str]) {
     let app = app.service(guarded_service).service(guarded_report);
     let expected: Vec<String> = routes.iter().map(|route| format!("{route} {OPEN}")).collect();
-    assert_eq!(faults(app, public([])).await, expected);
+    assert_eq!(faults(app, Exceptions::public([])).await, expected);
 }

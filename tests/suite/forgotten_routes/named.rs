@@ -20,7 +20,7 @@ async fn a_404_or_a_401_of_the_handlers_own_is_no_refusal() {
             web::resource("/mixed").route(web::get().to(guarded)).route(web::route().to(none)),
         );
     assert_eq!(
-        faults(app, public([])).await,
+        faults(app, Exceptions::public([])).await,
         [
             "HEAD, POST, PUT, PATCH, DELETE, OPTIONS, TRACE, CONNECT, QUERY, PROBE /mixed answered 404 Not Found to a caller without a key",
             "GET /none answered 404 Not Found to a caller without a key",
@@ -42,7 +42,7 @@ async fn a_handler_that_only_takes_the_key_or_the_body_is_no_refusal() {
         .route("/body", web::post().to(takes_body))
         .route("/key", web::get().to(takes_key));
     assert_eq!(
-        faults(app, public([])).await,
+        faults(app, Exceptions::public([])).await,
         [
             "POST /body answered 400 Bad Request to a caller without a key",
             "GET /key answered 500 Internal Server Error to a caller without a key",
@@ -55,10 +55,10 @@ async fn a_handler_that_only_takes_the_key_or_the_body_is_no_refusal() {
 async fn an_optional_route_must_be_named_as_public() {
     let app = || App::new().route("/menu", web::get().to(optional));
     assert_eq!(
-        faults(app(), public([])).await,
+        faults(app(), Exceptions::public([])).await,
         ["GET /menu lets a caller without a key through: #[require_app_key(optional)]"]
     );
-    let exceptions = public([("GET /menu", "prices are shown to bakers only")]);
+    let exceptions = Exceptions::public([("GET /menu", "prices are shown to bakers only")]);
     assert_eq!(faults(app(), exceptions).await, [""; 0]);
 }
 
@@ -70,7 +70,7 @@ async fn what_is_named_as_public_with_a_reason_passes() {
         .service(guarded_service)
         .service(web::resource("/any").to(forgotten))
         .default_service(web::to(forgotten));
-    let exceptions = public([
+    let exceptions = Exceptions::public([
         ("GET /service", "the load balancer asks it"),
         ("* /any", "a form for everyone"),
         ("* /<unmatched>", "a page that says so"),
@@ -92,7 +92,7 @@ async fn what_is_named_as_public_with_a_reason_passes() {
 async fn a_public_name_covers_its_own_method_alone() {
     let resource =
         web::resource("/x").route(web::get().to(forgotten)).route(web::delete().to(forgotten));
-    let exceptions = public([("GET /x", "a page for everyone")]);
+    let exceptions = Exceptions::public([("GET /x", "a page for everyone")]);
     assert_eq!(
         faults(App::new().service(resource), exceptions).await,
         [format!("DELETE /x {OPEN}")]
@@ -103,7 +103,7 @@ async fn a_public_name_covers_its_own_method_alone() {
 #[actix_web::test]
 async fn a_public_name_must_match_an_open_route_and_have_a_reason() {
     let app = App::new().service(guarded_service).service(forgotten_service);
-    let exceptions = public([
+    let exceptions = Exceptions::public([
         ("GET /service", "the load balancer asks it"),
         ("GET /gone", "it was public once"),
         ("POST /service", "it never took this method"),
@@ -118,7 +118,7 @@ async fn a_public_name_must_match_an_open_route_and_have_a_reason() {
         "\"/service\" names no route",
         "GET /gone is named as public, but nothing answers there",
         "POST /service is named as public, but nothing answers there",
-        "GET /service/{id} is named as public, but refuses a caller without a key",
+        "GET /service/{id} is named as public, but rejects a caller without a key",
         "GET /service is named as unseen, but there is nothing there that could not be seen",
     ];
     assert_eq!(faults.len(), expected.len(), "{faults:#?}");
@@ -131,7 +131,7 @@ async fn a_public_name_must_match_an_open_route_and_have_a_reason() {
 #[actix_web::test]
 async fn an_application_without_keys_is_told_so() {
     let app = App::new().service(guarded_service).service(guarded_report);
-    let report = protection_report(app, public([])).await;
+    let report = protection_report(app, Exceptions::public([])).await;
     assert_eq!(report.violations().len(), 1, "{report}");
     assert!(
         report.violations()[0].starts_with("the application under test has no AppKeys"),
@@ -150,7 +150,7 @@ async fn outer_middleware_hides_no_rejection_and_no_open_route() {
         .wrap(Cors::permissive())
         .wrap(DefaultHeaders::new().add(("x-served-by", "cakes")))
         .wrap(NormalizePath::trim());
-    let report = report(app, public([])).await;
+    let report = report(app, Exceptions::public([])).await;
     assert_eq!(report.violations().len(), 1, "{report}");
     assert!(report.violations()[0].starts_with("GET /scope/x answered 200"));
     assert_eq!(report.protected(), ["GET /service/{id}"]);
@@ -167,9 +167,10 @@ async fn a_refusal_that_a_middleware_makes_anew_is_not_taken_for_ours() {
             Ok(ErrorHandlerResponse::Response(response.map_into_left_body()))
         },
     );
-    let report = report(App::new().service(guarded_service).wrap(anew), public([])).await;
+    let report =
+        report(App::new().service(guarded_service).wrap(anew), Exceptions::public([])).await;
     assert_eq!(report.violations().len(), 1, "{report}");
-    assert!(report.violations()[0].contains("one that a middleware made anew"), "{report}");
+    assert!(report.violations()[0].contains("one that a middleware replaced"), "{report}");
 }
 
 // B15
@@ -181,7 +182,7 @@ async fn a_service_that_never_answers_is_caught() {
     }
     let app = App::new().route("/stuck", web::get().to(stuck));
     assert_eq!(
-        faults(app, public([])).await,
+        faults(app, Exceptions::public([])).await,
         ["GET /stuck did not answer a caller without a key within 10 s"]
     );
 }
@@ -192,7 +193,7 @@ async fn external_resources_are_listed_and_not_called() {
     let app = App::new()
         .service(guarded_service)
         .external_resource("docs", "https://docs.example/{page}");
-    let report = report(app, public([])).await;
+    let report = report(app, Exceptions::public([])).await;
     assert_eq!(report.violations(), [""; 0]);
     assert_eq!(
         report.unseen(),
@@ -227,18 +228,18 @@ async fn the_assertion_fails_with_the_list_and_where_it_stands() {
         .service(forgotten_service)
         .service(guarded_service);
     let line = line!() + 1;
-    let asserted = assert_protected(app, public([]));
+    let asserted = assert_protected(app, Exceptions::public([]));
     let failure = futures_panic(asserted).await;
     for piece in [
         "GET /service answered 200 OK to a caller without a key",
-        "public([(\"GET /service\", \"..\")])",
+        "Exceptions::public([(\"GET /service\", \"..\")])",
         "protected: 1\n     GET /service/{id}",
         &format!("named.rs:{line}:"),
     ] {
         assert!(failure.contains(piece), "{piece}\n{failure}");
     }
     let app = App::new().app_data(keys.app_keys).service(guarded_service);
-    assert!(assert_protected(app, public([])).await.is_protected());
+    assert!(assert_protected(app, Exceptions::public([])).await.is_protected());
 }
 
 /// The message that a future panics with.

@@ -38,11 +38,11 @@ async fn a_route_behind_a_custom_guard_is_unseen() {
                 .route(web::get().to(guarded)),
         )
     };
-    let found = faults(app(), public([])).await;
+    let found = faults(app(), Exceptions::public([])).await;
     let [fault] = found.as_slice() else { panic!("{found:?}") };
     assert!(fault.starts_with("GET /beta was not seen"), "{fault}");
     assert!(fault.contains("FnGuard"), "{fault}");
-    let exceptions = public([]).unseen([("GET /beta", "tests/beta.rs calls it")]);
+    let exceptions = Exceptions::public([]).unseen([("GET /beta", "tests/beta.rs calls it")]);
     let report = report(app(), exceptions).await;
     assert_eq!(report.violations(), [""; 0]);
     assert_eq!(report.unseen(), ["GET /beta (tests/beta.rs calls it)"]);
@@ -53,7 +53,7 @@ async fn a_route_behind_a_custom_guard_is_unseen() {
 async fn a_scope_behind_a_custom_guard_is_unseen() {
     let scope =
         web::scope("/beta").guard(guard::fn_guard(|_| false)).route("/x", web::get().to(forgotten));
-    let found = faults(App::new().service(scope), public([])).await;
+    let found = faults(App::new().service(scope), Exceptions::public([])).await;
     assert_eq!(found.len(), 1, "{found:?}");
     assert!(found[0].starts_with("* /beta was not seen"), "{found:?}");
 }
@@ -64,7 +64,7 @@ async fn being_unseen_excuses_nothing_that_is_seen_to_be_open() {
     let app = App::new().service(
         web::resource("/beta").route(web::get().guard(guard::fn_guard(|_| true)).to(forgotten)),
     );
-    let exceptions = public([]).unseen([("GET /beta", "tests/beta.rs calls it")]);
+    let exceptions = Exceptions::public([]).unseen([("GET /beta", "tests/beta.rs calls it")]);
     assert_eq!(faults(app, exceptions).await, [format!("GET /beta {OPEN}")]);
 }
 
@@ -73,12 +73,12 @@ async fn being_unseen_excuses_nothing_that_is_seen_to_be_open() {
 async fn a_pattern_that_no_path_is_known_for_fails_until_one_is_named() {
     const PATTERN: &str = r"/code/{code:ck-\d{3}[xyz]}";
     let app = || App::new().route(PATTERN, web::get().to(forgotten));
-    let found = faults(app(), public([])).await;
+    let found = faults(app(), Exceptions::public([])).await;
     assert!(
         found[0].ends_with("was not seen: no path is known that this pattern matches"),
         "{found:?}"
     );
-    let sample = |path: &str| public([]).sample(PATTERN, path);
+    let sample = |path: &str| Exceptions::public([]).sample(PATTERN, path);
     assert_eq!(faults(app(), sample("/code/ck-123x")).await, [format!("GET {PATTERN} {OPEN}")]);
     assert_eq!(
         faults(app(), sample("/code/1")).await,
@@ -126,7 +126,7 @@ async fn a_resource_before_a_scope_that_takes_any_path_passes() {
         .service(guarded_service)
         .service(guarded_report)
         .service(web::scope("/{tenant}").route("/x", web::get().to(guarded)));
-    assert_eq!(faults(app, public([])).await, [""; 0]);
+    assert_eq!(faults(app, Exceptions::public([])).await, [""; 0]);
 }
 
 // B15
@@ -136,7 +136,7 @@ async fn a_shadowed_route_is_not_counted_as_guarded() {
     let app = App::new()
         .service(web::resource("/{any}").to(guarded))
         .route("/x", web::get().to(forgotten));
-    let found = faults(app, public([])).await;
+    let found = faults(app, Exceptions::public([])).await;
     assert_eq!(found, ["GET /x was not reached: /{any} took every path that was tried"]);
 }
 
@@ -146,7 +146,7 @@ async fn a_route_of_a_scope_that_another_scope_hides_is_not_passed() {
     let app = App::new()
         .service(web::scope("/x").route("/a", web::get().to(guarded)))
         .service(web::scope("/x").route("/b", web::get().to(forgotten)));
-    let found = faults(app, public([])).await;
+    let found = faults(app, Exceptions::public([])).await;
     assert_eq!(found.len(), 1, "{found:?}");
     assert!(found[0].starts_with("GET /x/b was not reached"), "{found:?}");
 }

@@ -122,7 +122,7 @@ fn handlers_made_by_macros_are_guarded() {
     );
 }
 
-// B3
+// B13
 #[test]
 fn a_macro_s_argument_and_its_user_s_of_one_name_are_two() {
     let database = crate::support::Database::sqlite();

@@ -216,7 +216,7 @@ fn a_response_that_says_how_it_may_be_kept_is_believed() {
     assert_eq!((answer.status, answer.header("cache-control")), (101, None));
 }
 
-// B8
+// B14
 #[test]
 fn the_key_is_for_the_handler_of_its_own_request() {
     let database = Database::sqlite();
@@ -320,7 +320,6 @@ impl Service<ServiceRequest> for Readiness {
     }
 }
 
-// F1
 #[test]
 fn it_is_ready_when_what_it_is_wrapped_around_is() {
     let mut context = Context::from_waker(Waker::noop());

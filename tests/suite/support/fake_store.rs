@@ -46,7 +46,7 @@ pub(crate) enum FakeChanges {
 struct State {
     is_held: bool,
     late_by: Duration,
-    /// Look-ups that have read and not returned.
+    /// Lookups that have read and not returned.
     inside: usize,
     queries: usize,
     last_query: Instant,
@@ -65,7 +65,7 @@ impl FakeStore {
         Self::scripted(store, FakeChanges::Real, KeyStore::find)
     }
 
-    /// Answers look-ups with what this returns, which is given the other store.
+    /// Answers lookups with what this returns, which is given the other store.
     pub(crate) fn scripted(
         store: impl KeyStore,
         changes: FakeChanges,
@@ -94,20 +94,20 @@ impl FakeStore {
         }))
     }
 
-    /// Every look-up fails with this cause; changes are not reported.
+    /// Every lookup fails with this cause; changes are not reported.
     pub(crate) fn failing(cause: &'static str) -> Self {
         let fail = move |_: &dyn KeyStore, _: &[KeyDigest]| Err(StoreError::new(cause));
         Self::scripted(MemoryStore::default(), FakeChanges::Unsupported, fail)
     }
 
-    /// A store that reports no changes, whose look-ups are held from the start.
+    /// A store that reports no changes, whose lookups are held from the start.
     pub(crate) fn held(store: impl KeyStore) -> Self {
         let fake = Self::scripted(store, FakeChanges::Unsupported, KeyStore::find);
         fake.hold();
         fake
     }
 
-    /// Keeps what look-ups have read until [`release`](Self::release).
+    /// Keeps what lookups have read until [`release`](Self::release).
     pub(crate) fn hold(&self) {
         let mut state = self.state();
         state.is_held = true;
@@ -119,12 +119,12 @@ impl FakeStore {
         self.0.changed.notify_all();
     }
 
-    /// Makes each look-up that begins from now on late by this time, after it has read.
+    /// Makes each lookup that begins from now on late by this time, after it has read.
     pub(crate) fn answer_late_by(&self, time: Duration) {
         self.state().late_by = time;
     }
 
-    /// Returns how many look-ups have read and not returned.
+    /// Returns how many lookups have read and not returned.
     pub(crate) fn inside(&self) -> usize {
         self.state().inside
     }
@@ -134,12 +134,12 @@ impl FakeStore {
         wait_until(format!("{calls} calls are held"), || self.inside() >= calls);
     }
 
-    /// Returns how many look-ups reached the store.
+    /// Returns how many lookups reached the store.
     pub(crate) fn queries(&self) -> usize {
         self.state().queries
     }
 
-    /// Returns how many look-ups reached the store, and when the last one did.
+    /// Returns how many lookups reached the store, and when the last one did.
     pub(crate) fn last_query(&self) -> (usize, Instant) {
         let state = self.state();
         (state.queries, state.last_query)

@@ -44,8 +44,8 @@ impl Fixtures {
             ("revoked", &self.revoked),
             ("disabled", &self.disabled),
             ("expired", &self.expired),
-            ("wrong address", &self.bound_elsewhere),
-            ("wrong address", &self.bound_to_network),
+            ("address not allowed", &self.bound_elsewhere),
+            ("address not allowed", &self.bound_to_network),
             ("unknown key", &self.unknown),
         ]
     }

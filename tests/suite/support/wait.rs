@@ -8,7 +8,7 @@ use std::{
 
 /// How long what must come is waited for.
 pub(crate) const TEST_TIMEOUT: Duration = Duration::from_secs(60);
-/// The deadline of look-ups in tests of something else: a machine that stands still for seconds makes no look-up late.
+/// The deadline of lookups in tests of something else: a machine that stands still for seconds makes no lookup late.
 pub(crate) const LONG_DEADLINE: Duration = Duration::from_secs(20);
 /// How old what a service knows may be, by default.
 pub(crate) const MAX_STALENESS: Duration = Duration::from_secs(1);

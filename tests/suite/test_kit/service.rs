@@ -25,7 +25,7 @@ mod tests {
         test::{TestRequest, init_service},
     };
     use api_key_runtime::{
-        route_audit::{assert_protected, public},
+        route_audit::{Exceptions, assert_protected},
         test_util::{TestKeys, TestRequestExt as _},
     };
 
@@ -50,6 +50,7 @@ mod tests {
     #[actix_web::test]
     async fn no_route_is_forgotten() {
         let app = App::new().app_data(TestKeys::new().app_keys).configure(routes);
-        assert_protected(app, public([("GET /health", "the load balancer asks it")])).await;
+        assert_protected(app, Exceptions::public([("GET /health", "the load balancer asks it")]))
+            .await;
     }
 }

@@ -1,6 +1,6 @@
 //! What was presented: one credential, none, or too many.
 //!
-//! A source is present when its header, parameter or cookie exists, even empty. More than one is an error, never a choice.
+//! A key location is present when its header, parameter or cookie exists, even empty. More than one is an error, never a choice.
 
 #[cfg(test)]
 mod tests;
@@ -57,8 +57,8 @@ pub(crate) fn extract<'a>(
     query: &'a str,
 ) -> Credential<'a> {
     let mut only: Option<Found<'a>> = None;
-    for source in &key_locations.0 {
-        let found = match source {
+    for location in &key_locations.0 {
+        let found = match location {
             Checked::Bearer => bearer(headers),
             Checked::Header(name) => {
                 at_most_one(headers.get_all(name).map(|value| header_value(value.as_bytes())))

@@ -45,7 +45,7 @@ impl Audit<'_> {
                 format!("register it before {other}, or name a path that it alone takes: .sample({path:?}, \"..\")"),
             ),
             _ if ways.is_prefix => (
-                "serves what is below a path, as files do; what it has there cannot be seen, and the path alone is not refused".to_owned(),
+                "serves what is below a path, as files do; what it has there cannot be seen, and the path alone is not rejected".to_owned(),
                 "put it into a scope behind a middleware that asks for a key".to_owned(),
             ),
             _ if !route.notes.is_empty() => (

@@ -28,10 +28,10 @@ const RETRY_AFTER: Duration = Duration::from_secs(60);
 
 /// Whether notifications arrive. A connection pooler between us and the server takes LISTEN and swallows what comes of it.
 ///
-/// The proof is a notification of our own that is sent over another connection. One sent over this very connection proves nothing: a
+/// The probe is a notification of our own that is sent over another connection. One sent over this very connection proves nothing: a
 /// pooler passes it on with the answer of the statement that sent it, and never any other.
 pub(super) struct Listening {
-    proof: Proof,
+    probe: Probe,
     notifications: Arc<Notifications>,
 }
 
@@ -44,7 +44,7 @@ pub(crate) struct Notifications {
     is_sending: AtomicBool,
 }
 
-enum Proof {
+enum Probe {
     /// Not sent before this time.
     Due(Instant),
     Sent {
@@ -62,7 +62,7 @@ impl Listening {
         if let Err(error) = connection.batch_execute(&format!("LISTEN {CHANNEL}")) {
             log::debug!("LISTEN failed: {error}");
         }
-        Self { proof: Proof::Due(Instant::now()), notifications }
+        Self { probe: Probe::Due(Instant::now()), notifications }
     }
 
     /// Waits for a notification.
@@ -73,7 +73,7 @@ impl Listening {
         at_most: Duration,
     ) -> Result<(), StoreError> {
         let until = Instant::now() + at_most;
-        self.see_to_proof(database);
+        self.check_probe(database);
         loop {
             // Before it looks, so that notifications without a pause do not make reads without a pause.
             let left = until.saturating_duration_since(Instant::now());
@@ -81,7 +81,7 @@ impl Listening {
             let mut is_woken = false;
             for notification in connection.notifications_iter() {
                 let payload = notification.map_err(StoreError::new)?.payload;
-                if matches!(&self.proof, Proof::Sent { payload: sent, .. } if *sent == payload) {
+                if matches!(&self.probe, Probe::Sent { payload: sent, .. } if *sent == payload) {
                     self.arrived(database);
                 } else {
                     is_woken = true;
@@ -93,33 +93,33 @@ impl Listening {
         }
     }
 
-    fn see_to_proof(&mut self, database: &Database) {
-        match &self.proof {
-            Proof::Due(at) if *at <= Instant::now() => self.send_proof(database),
-            Proof::Sent { outcome, .. } => match outcome.get() {
-                Some(None) => self.proof = Proof::Due(Instant::now() + RETRY_AFTER),
+    fn check_probe(&mut self, database: &Database) {
+        match &self.probe {
+            Probe::Due(at) if *at <= Instant::now() => self.send_probe(database),
+            Probe::Sent { outcome, .. } => match outcome.get() {
+                Some(None) => self.probe = Probe::Due(Instant::now() + RETRY_AFTER),
                 Some(Some(sent_at)) if sent_at.elapsed() > NOTIFY_TIMEOUT => {
-                    self.proof = Proof::Due(Instant::now() + RETRY_AFTER);
+                    self.probe = Probe::Due(Instant::now() + RETRY_AFTER);
                     self.warn_once(database);
                 }
                 None | Some(Some(_)) => {}
             },
-            Proof::Due(_) | Proof::Arrived => {}
+            Probe::Due(_) | Probe::Arrived => {}
         }
     }
 
     /// Has a thread send it, because to connect may take long, and the reads of changes do not wait for that. One of an earlier
     /// connection's is waited for.
-    fn send_proof(&mut self, database: &Database) {
+    fn send_probe(&mut self, database: &Database) {
         if self.notifications.is_sending.swap(true, Ordering::AcqRel) {
             return;
         }
         let sending = Sending(Arc::clone(&self.notifications));
-        self.proof = match start_sending(database.clone(), sending) {
-            Ok(proof) => proof,
+        self.probe = match start_sending(database.clone(), sending) {
+            Ok(probe) => probe,
             Err(error) => {
                 log_unsent(&*error);
-                Proof::Due(Instant::now() + RETRY_AFTER)
+                Probe::Due(Instant::now() + RETRY_AFTER)
             }
         };
     }
@@ -135,7 +135,7 @@ impl Listening {
     }
 
     fn arrived(&mut self, database: &Database) {
-        self.proof = Proof::Arrived;
+        self.probe = Probe::Arrived;
         if self.notifications.is_said.swap(false, Ordering::Relaxed) {
             log::info!("notifications of {database} arrive again");
         }
@@ -154,7 +154,7 @@ impl Drop for Sending {
 type AnyError = Box<dyn std::error::Error + Send + Sync>;
 
 /// Starts a thread that sends a notification which no one else sends, over a connection of its own.
-fn start_sending(database: Database, sending: Sending) -> Result<Proof, AnyError> {
+fn start_sending(database: Database, sending: Sending) -> Result<Probe, AnyError> {
     let payload = random_payload()?;
     let outcome = Outcome::default();
     let (ours, set) = (payload.clone(), Arc::clone(&outcome));
@@ -170,7 +170,7 @@ fn start_sending(database: Database, sending: Sending) -> Result<Proof, AnyError
         let _ = set.set(sent_at);
         drop(sending);
     })?;
-    Ok(Proof::Sent { payload, outcome })
+    Ok(Probe::Sent { payload, outcome })
 }
 
 fn log_unsent(error: &dyn std::error::Error) {
