@@ -15,6 +15,7 @@ use super::{free_ports, user};
 
 /// Waits until this process closes the pipe, which the system does for a killed process too. Statics are never dropped, so nothing
 /// in this process could stop the servers that all tests share. SIGQUIT is `pg_ctl -m immediate`; a test may have paused a server.
+/// All servers together get ten seconds to end. A process that has ended is not killed: its id may belong to another process by then.
 const GUARDIAN: &str = r#"
 trap '' INT TERM HUP QUIT
 read -r _
@@ -24,7 +25,13 @@ for pid in $pids; do
   kill -QUIT "$pid"
 done
 tenths=0
-while [ "$tenths" -lt 100 ] && [ -n "$pids" ] && kill -0 $pids; do
+while [ "$tenths" -lt 100 ]; do
+  living=
+  for pid in $pids; do
+    kill -0 "$pid" && living="$living $pid"
+  done
+  pids=$living
+  [ -n "$pids" ] || break
   sleep 0.1
   tenths=$((tenths + 1))
 done
