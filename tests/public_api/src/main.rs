@@ -1,5 +1,8 @@
 //! Compares the public API of `api-key-runtime` with `tests/public_api/public-api.txt`, so that no change of it goes unnoticed.
 //!
+//! It reads the JSON of rustdoc, whose format changes between releases of Rust. With another format than that of [`RELEASE`] the
+//! comparison is skipped with a message, and the list is not renewed.
+//!
 //! ```sh
 //! cargo run --package api-key-public-api            # compares
 //! cargo run --package api-key-public-api -- --write # renews the list
@@ -15,6 +18,10 @@ use std::{
 };
 
 const LIST: &str = "tests/public_api/public-api.txt";
+/// The release of Rust that the list is made with. Update it together with [`FORMAT`], the list and `public-api` in `Cargo.toml`.
+const RELEASE: &str = "1.95";
+/// The `format_version` of the JSON that rustdoc of this release writes.
+const FORMAT: u32 = 57;
 const RENEW: &str = "cargo run --package api-key-public-api -- --write";
 /// Everything that docs.rs shows.
 const FEATURES: &str = "postgres-bundled,route-audit,serde,sqlite-bundled,test-util";
@@ -32,8 +39,22 @@ fn main() -> ExitCode {
 fn compare() -> Result<ExitCode, Box<dyn Error>> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
     let list = root.join(LIST);
-    let found = public_api(&root)?;
-    if env::args().nth(1).as_deref() == Some("--write") {
+    let json = rustdoc_json(&root)?;
+    let is_renewal = env::args().nth(1).as_deref() == Some("--write");
+    let format = format_of(&json)?;
+    if format != FORMAT {
+        let rustc = rustc()?;
+        let reason = format!(
+            "{rustc} writes rustdoc JSON format {format}; use Rust {RELEASE} (format {FORMAT})"
+        );
+        if is_renewal {
+            return Err(format!("cannot renew {LIST}: {reason}").into());
+        }
+        println!("public API: skipped: {reason}");
+        return Ok(ExitCode::SUCCESS);
+    }
+    let found = public_api(json)?;
+    if is_renewal {
         fs::write(list, found)?;
         return Ok(ExitCode::SUCCESS);
     }
@@ -53,8 +74,8 @@ fn compare() -> Result<ExitCode, Box<dyn Error>> {
         .into())
 }
 
-/// Returns the public items, one in a line, sorted.
-fn public_api(root: &Path) -> Result<String, Box<dyn Error>> {
+/// Runs rustdoc and returns the file it writes.
+fn rustdoc_json(root: &Path) -> Result<PathBuf, Box<dyn Error>> {
     let target = env::var_os("CARGO_TARGET_DIR").map_or_else(|| root.join("target"), PathBuf::from);
     let status = Command::new(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()))
         .current_dir(root)
@@ -68,7 +89,27 @@ fn public_api(root: &Path) -> Result<String, Box<dyn Error>> {
     if !status.success() {
         return Err("cargo rustdoc failed".into());
     }
-    let api = public_api::Builder::from_rustdoc_json(target.join("doc/api_key_runtime.json"))
+    Ok(target.join("doc/api_key_runtime.json"))
+}
+
+/// Reads the format's number without parsing, which another format would fail. Quotes in documentation are escaped, so only the
+/// member of the JSON matches.
+fn format_of(json: &Path) -> Result<u32, Box<dyn Error>> {
+    let text = fs::read_to_string(json)?;
+    let (_, after) =
+        text.rsplit_once("\"format_version\":").ok_or("rustdoc wrote no format_version")?;
+    let digits = after.trim_start().split(|c: char| !c.is_ascii_digit()).next().unwrap_or_default();
+    Ok(digits.parse()?)
+}
+
+fn rustc() -> Result<String, Box<dyn Error>> {
+    let output = Command::new("rustc").arg("--version").output()?;
+    Ok(String::from_utf8(output.stdout)?.trim().to_owned())
+}
+
+/// Returns the public items, one in a line, sorted.
+fn public_api(json: PathBuf) -> Result<String, Box<dyn Error>> {
+    let api = public_api::Builder::from_rustdoc_json(json)
         .omit_blanket_impls(true)
         .omit_auto_trait_impls(true)
         .build()?;
