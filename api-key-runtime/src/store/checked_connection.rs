@@ -1,4 +1,4 @@
-//! A connection for look-ups and changes: opened or borrowed, its tables checked, and known to read what its URL still names.
+//! A connection for lookups and changes: opened or borrowed, its tables checked, and known to read what its URL still names.
 
 use std::{
     fmt::{self, Display},
@@ -11,7 +11,9 @@ use diesel::QueryResult;
 #[cfg(feature = "sqlite")]
 use super::connection::downcast;
 use super::{
-    Connection, Database, Queries, StoreError, connection::open_soon, schema_check::check,
+    Connection, Database, Queries, StoreError,
+    connection::open_soon,
+    schema_check::{check, open_transaction},
 };
 use crate::{error::Error, lock::lock, log};
 
@@ -40,6 +42,7 @@ impl Opened {
         };
         #[cfg_attr(not(feature = "sqlite"), expect(unused_mut))]
         let (done, mut connection) = over_live(database, open_soon, |connection| {
+            refuse_open_transaction(database, connection)?;
             if !connection.is_checked() {
                 check(database, connection.queries())?;
                 connection.set_checked();
@@ -147,19 +150,36 @@ impl fmt::Debug for Opened {
     }
 }
 
-/// Opens a connection and runs this over it; over another one where a borrowed one turns out to be dead, as often as there may be dead
+/// Refuses a borrowed connection that was put back within a transaction.
+pub(super) fn refuse_open_transaction(
+    database: &Database,
+    connection: &mut Connection,
+) -> Result<(), Error> {
+    if connection.is_borrowed() && connection.queries().is_within_transaction() {
+        return Err(open_transaction(database));
+    }
+    Ok(())
+}
+
+fn is_unusable(connection: &mut Connection) -> bool {
+    connection.queries().is_broken()
+        || connection.is_borrowed() && connection.queries().is_within_transaction()
+}
+
+/// Opens a connection and runs this over it; over another one where a borrowed one cannot be used, as often as there may be such
 /// ones in the pool. Of a new one, that would be no reason to try again.
 pub(super) fn over_live<T, E: From<Error> + Display>(
     database: &Database,
     open: impl Fn(&Database) -> Result<Connection, Error>,
     mut run: impl FnMut(&mut Connection) -> Result<T, E>,
 ) -> Result<(T, Connection), E> {
-    let mut others = database.idle_in_pool();
+    // A dead connection may be met twice: the first time the server's last words arrive, which do not show that it is dead.
+    let mut others = database.idle_in_pool().saturating_mul(2);
     loop {
         let mut connection = open(database)?;
         match run(&mut connection) {
             Ok(done) => return Ok((done, connection)),
-            Err(error) if others > 0 && connection.queries().is_broken() => {
+            Err(error) if others > 0 && is_unusable(&mut connection) => {
                 log::debug!("a connection of {database} failed: {error}");
                 others = others.saturating_sub(1);
             }

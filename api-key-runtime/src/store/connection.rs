@@ -82,6 +82,10 @@ pub(crate) trait Queries: Any {
     fn is_standby(&mut self) -> QueryResult<bool>;
     /// Returns which of these tables exist.
     fn existing_tables(&mut self, wanted: &[&str]) -> QueryResult<Vec<String>>;
+    /// Returns a schema that has the tables but is not searched for them.
+    fn tables_elsewhere(&mut self) -> QueryResult<Option<Elsewhere>>;
+    /// Returns whether row-level security hides rows of the tables from this role.
+    fn hides_rows(&mut self) -> QueryResult<bool>;
     /// Returns the names of the triggers without which revocations are missed or undone.
     fn required_triggers(&self) -> &'static [&'static str];
     /// Returns the names of the enabled triggers on the key table.
@@ -94,8 +98,19 @@ pub(crate) trait Queries: Any {
     /// Counts the keys that are neither revoked nor expired and have none of these digest algorithms.
     fn count_live_except(&mut self, algorithms: &[&str], now: DateTime<Utc>) -> QueryResult<i64>;
 
+    /// Returns whether a transaction is open that must not be read in and that Diesel does not know of: a raw `BEGIN` of the application.
+    /// Diesel knows of its test transactions, which are used on purpose.
+    fn is_within_transaction(&mut self) -> bool;
     /// Returns whether the connection is known to be unusable.
     fn is_broken(&mut self) -> bool;
+}
+
+/// A schema that has the tables, where the search path does not find them.
+pub(crate) struct Elsewhere {
+    /// Quoted.
+    pub(crate) schema: String,
+    /// The search path names it, but the role may not use it.
+    pub(crate) is_forbidden: bool,
 }
 
 /// A connection that is open until it is dropped, or borrowed from the application's pool.

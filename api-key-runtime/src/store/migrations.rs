@@ -15,6 +15,7 @@ use diesel_migrations::MigrationHarness;
 use super::{
     Database, TransactionError,
     connection::{Missing, open_or},
+    schema_check::{check_tables, refuse_elsewhere},
 };
 use crate::error::Error;
 
@@ -57,10 +58,17 @@ const ADVISORY_LOCK: i64 = 0x0061_7070_2d6b_6579;
 
 /// Brings a database to the newest tables, creating the file if it is missing, and returns the versions that ran.
 ///
-/// All of it is one transaction under a lock: ten replicas may start at once, and one that fails leaves nothing half-done.
+/// All of it is one transaction under a lock: ten replicas may start at once, and one that fails leaves nothing half-done. Triggers that
+/// are enabled otherwise than their migration enables them are mended.
 pub(crate) fn migrate(database: &Database) -> Result<Vec<String>, Error> {
-    open_or(database, Missing::Create)?
-        .queries()
+    let mut connection = open_or(database, Missing::Create)?;
+    let queries = connection.queries();
+    // Where nothing is pending, a role that may only read is enough, and so is a standby.
+    if check_tables(database, queries).is_ok() {
+        return Ok(Vec::new());
+    }
+    refuse_elsewhere(database, queries, |elsewhere| elsewhere.is_forbidden)?;
+    queries
         .migrate(database)
         .map_err(|error| error.into_error_or(|source| not_migrated(database, source)))
 }
@@ -75,7 +83,9 @@ pub(super) fn migrate_postgres(
         sql_query("SELECT pg_advisory_xact_lock($1)")
             .bind::<sql_types::BigInt, _>(ADVISORY_LOCK)
             .execute(connection)?;
-        run(database, connection, POSTGRES)
+        let versions = run(database, connection, POSTGRES)?;
+        super::postgres::repair(connection)?;
+        Ok(versions)
     })
 }
 
@@ -158,7 +168,7 @@ impl fmt::Display for Migration {
 /// # Errors
 /// Returns an error if the folder does not exist, if a file in it differs from the migration of this release (then nothing is written), or
 /// if a file cannot be read or written.
-pub fn copy(directory: impl AsRef<Path>, backend: DatabaseKind) -> Result<Vec<PathBuf>, Error> {
+pub fn copy(directory: impl AsRef<Path>, database: DatabaseKind) -> Result<Vec<PathBuf>, Error> {
     let directory = directory.as_ref();
     if !directory.is_dir() {
         return Err(Error::invalid_input(format!(
@@ -166,7 +176,7 @@ pub fn copy(directory: impl AsRef<Path>, backend: DatabaseKind) -> Result<Vec<Pa
             directory.display()
         )));
     }
-    let migrations: &[Migration] = match backend {
+    let migrations: &[Migration] = match database {
         DatabaseKind::Postgres => POSTGRES,
         DatabaseKind::Sqlite => SQLITE,
     };
@@ -218,8 +228,8 @@ mod tests {
 
     #[test]
     fn the_list_of_migrations_equals_the_folders() {
-        for (backend, migrations) in [("postgres", POSTGRES), ("sqlite", SQLITE)] {
-            let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("migrations").join(backend);
+        for (database, migrations) in [("postgres", POSTGRES), ("sqlite", SQLITE)] {
+            let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("migrations").join(database);
             let mut names: Vec<String> = fs::read_dir(folder)
                 .unwrap()
                 .map(|entry| entry.unwrap().file_name().into_string().unwrap())

@@ -8,16 +8,19 @@ use std::{array::TryFromSliceError, ops::RangeInclusive};
 use chrono::{DateTime, Utc};
 use diesel::{
     OptionalExtension as _,
+    connection::{AnsiTransactionManager, TransactionManager as _},
     dsl::{auto_type, sql},
     prelude::*,
     r2d2::R2D2Connection,
     result::Error::{DeserializationError, QueryBuilderError},
-    sql_types::{BigInt, Nullable},
+    sql_types::Text,
 };
 
 use super::{
-    Connection, PRIMARY, TRIGGERS, enabled_triggers, existing_tables, is_standby, migrate,
+    Connection, PRIMARY, TRIGGERS, enabled_triggers, existing_tables, hides_rows, is_standby,
+    is_within_transaction, mend_identity, migrate,
     schema::{api_key_meta, api_key_usage, api_keys},
+    tables_elsewhere,
     usage::record as record_usage,
     write,
 };
@@ -31,7 +34,9 @@ use crate::{
     log,
     log_throttle::LogThrottle,
     scope::ScopeSet,
-    store::{Database, FromPrimary, Queries, SchemaVersion, TransactionError},
+    store::{
+        Database, FromPrimary, Queries, SchemaVersion, TransactionError, connection::Elsewhere,
+    },
 };
 
 /// Of which keys it was said that their rows cannot be read.
@@ -179,6 +184,7 @@ impl Queries for Connection {
             )
             .into());
         }
+        mend_identity(self)?;
         Ok(insert(self, new)?)
     }
 
@@ -274,12 +280,26 @@ impl Queries for Connection {
         existing_tables(self, wanted)
     }
 
+    fn tables_elsewhere(&mut self) -> QueryResult<Option<Elsewhere>> {
+        tables_elsewhere(self)
+    }
+
+    fn hides_rows(&mut self) -> QueryResult<bool> {
+        hides_rows(self)
+    }
+
     fn required_triggers(&self) -> &'static [&'static str] {
         TRIGGERS
     }
 
     fn enabled_triggers(&mut self) -> QueryResult<Vec<String>> {
         enabled_triggers(self)
+    }
+
+    fn is_within_transaction(&mut self) -> bool {
+        let status = AnsiTransactionManager::transaction_manager_status_mut(self);
+        let is_known = matches!(status.transaction_depth(), Ok(Some(_)));
+        !is_known && is_within_transaction(self)
     }
 
     fn is_broken(&mut self) -> bool {
@@ -300,7 +320,7 @@ fn find_at_once(
 ) -> QueryResult<FromPrimary<KeyRecord>> {
     let rows = keys_beside_meta(digests)
         .filter(api_key_meta::id.eq(1))
-        .select((sql::<Nullable<BigInt>>(PRIMARY), Option::<KeyRow>::as_select()))
+        .select((sql::<Text>(PRIMARY), Option::<KeyRow>::as_select()))
         .load(connection)?;
     let FromPrimary { server, rows } = from_primary(rows)?;
     Ok(FromPrimary { server, rows: records(rows)? })
@@ -313,7 +333,7 @@ fn find_one_by_one(
 ) -> QueryResult<FromPrimary<KeyRecord>> {
     let rows = keys_beside_meta(digests)
         .filter(api_key_meta::id.eq(1))
-        .select((sql::<Nullable<BigInt>>(PRIMARY), (api_keys::id, api_keys::digest).nullable()))
+        .select((sql::<Text>(PRIMARY), (api_keys::id, api_keys::digest).nullable()))
         .load(connection)?;
     let FromPrimary { server, rows: keys } = from_primary::<(i64, Vec<u8>)>(rows)?;
     let mut records = Vec::with_capacity(keys.len());
@@ -328,16 +348,26 @@ fn find_one_by_one(
     Ok(FromPrimary { server, rows: records })
 }
 
-/// Separates the number of the primary from the rows beside it; fails if the server is not a primary.
-fn from_primary<T>(rows: Vec<(Option<i64>, Option<T>)>) -> QueryResult<FromPrimary<T>> {
-    let Some(&(server, _)) = rows.first() else {
+/// Separates the number of the primary from the rows beside it; fails if the connection must not be used for keys.
+fn from_primary<T>(rows: Vec<(String, Option<T>)>) -> QueryResult<FromPrimary<T>> {
+    let Some((server, _)) = rows.first() else {
         return Err(refused(
             "the table api_key_meta is empty, which no migration leaves it: restore its row",
         ));
     };
-    let server = server.ok_or_else(|| {
-        refused("the server is a hot standby, which may be behind: name the writable primary")
-    })?;
+    let server = match server.as_str() {
+        "standby" => {
+            return Err(refused(
+                "the server is a hot standby, which may be behind: name the writable primary",
+            ));
+        }
+        "hidden" => {
+            return Err(refused(
+                "row-level security hides rows of api_keys from this role: disable it, or grant the role BYPASSRLS",
+            ));
+        }
+        number => number.parse().map_err(|_| refused("the server has no number"))?,
+    };
     Ok(FromPrimary { server, rows: rows.into_iter().filter_map(|(_, row)| row).collect() })
 }
 

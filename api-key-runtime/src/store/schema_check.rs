@@ -1,6 +1,6 @@
 //! What must be true of a database before keys are looked up in it: start-up refuses otherwise, and nothing is open meanwhile.
 
-use super::{Database, Queries};
+use super::{Database, Queries, connection::Elsewhere};
 use crate::{error::Error, log, log_throttle::LogThrottle};
 
 /// The versions in `api_key_meta`.
@@ -23,10 +23,17 @@ pub(crate) fn check(database: &Database, connection: &mut dyn Queries) -> Result
     if connection.is_standby().map_err(failed)? {
         return Err(hot_standby(database));
     }
+    check_tables(database, connection)
+}
+
+/// Refuses tables that are missing, incompatible, hidden, or without their triggers.
+pub(super) fn check_tables(database: &Database, connection: &mut dyn Queries) -> Result<(), Error> {
+    let failed = |source| Error::database(format!("cannot read the tables of {database}"), source);
     let existing = connection.existing_tables(&TABLES).map_err(failed)?;
     if let Some(missing) =
         TABLES.into_iter().find(|table| !existing.iter().any(|name| name == table))
     {
+        refuse_elsewhere(database, connection, |_| true)?;
         return Err(Error::schema(format!(
             "{database} has no table {missing}: run `app-key migrate`, or your own copy of the migrations, or call AppKeysBuilder::migrate"
         )));
@@ -55,7 +62,33 @@ pub(crate) fn check(database: &Database, connection: &mut dyn Queries) -> Result
             "{database} has tables of version {version}, newer than this release ({SCHEMA_VERSION}) but said to be compatible"
         );
     }
+    if connection.hides_rows().map_err(failed)? {
+        return Err(hidden_rows(database));
+    }
     check_triggers(database, connection)
+}
+
+/// Refuses tables that are there but not found: a second, empty set of them would make every key unknown.
+pub(super) fn refuse_elsewhere(
+    database: &Database,
+    connection: &mut dyn Queries,
+    is_refused: impl Fn(&Elsewhere) -> bool,
+) -> Result<(), Error> {
+    let found = connection.tables_elsewhere().map_err(|source| {
+        Error::database(format!("cannot read the tables of {database}"), source)
+    })?;
+    let Some(elsewhere) = found.filter(is_refused) else { return Ok(()) };
+    let Elsewhere { schema, is_forbidden } = elsewhere;
+    Err(Error::schema(if is_forbidden {
+        format!(
+            "the tables of {database} are in the schema {schema}, which this role may not use: GRANT USAGE ON SCHEMA {schema} TO it"
+        )
+    } else {
+        format!(
+            "the tables of {database} are in the schema {schema}, which is not in the search_path: add it, for example with \
+             ALTER ROLE .. SET search_path; for a second set of keys in this schema run `app-key migrate`"
+        )
+    }))
 }
 
 pub(super) fn hot_standby(database: &Database) -> Error {
@@ -67,6 +100,24 @@ pub(super) fn hot_standby(database: &Database) -> Error {
     )
 }
 
+/// Every key would be unknown, or a revocation unseen, without any error.
+pub(super) fn hidden_rows(database: &Database) -> Error {
+    Error::schema(format!(
+        "row-level security hides rows of api_keys or api_key_changes of {database} from this role: \
+         run `ALTER TABLE .. DISABLE ROW LEVEL SECURITY`, or grant the role BYPASSRLS"
+    ))
+}
+
+/// Within a transaction of the application, a connection may read uncommitted rows, or the past.
+pub(super) fn open_transaction(database: &Database) -> Error {
+    Error::database(
+        format!(
+            "a connection of the application's pool to {database} is within a transaction, so it is not used for keys"
+        ),
+        "a handler has put a connection back after BEGIN without COMMIT; use Connection::transaction of Diesel",
+    )
+}
+
 /// Without its triggers a database forgets to say what changed, and a revoked key would go on.
 fn check_triggers(database: &Database, connection: &mut dyn Queries) -> Result<(), Error> {
     let enabled = connection.enabled_triggers().map_err(|source| {
@@ -75,17 +126,20 @@ fn check_triggers(database: &Database, connection: &mut dyn Queries) -> Result<(
     require_triggers(database, connection.required_triggers(), &enabled)
 }
 
-/// Refuses where one of the wanted triggers is not among those that are enabled.
+/// Refuses where one of the wanted triggers is not among those that are enabled. On Postgres each has the letter of `tgenabled` after a
+/// colon: one that is enabled for other sessions than it should be is as good as missing.
 pub(super) fn require_triggers(
     database: &Database,
     wanted: &[&str],
     enabled: &[String],
 ) -> Result<(), Error> {
-    match wanted.iter().find(|trigger| !enabled.iter().any(|name| name == *trigger)) {
-        None => Ok(()),
-        Some(missing) => Err(Error::schema(format!(
-            "the trigger {missing} on the table api_keys of {database} is missing or disabled, so revocations would go unnoticed: enable it, or \
-             revert and run the migrations"
-        ))),
-    }
+    let Some(missing) = wanted.iter().find(|trigger| !enabled.iter().any(|name| name == *trigger))
+    else {
+        return Ok(());
+    };
+    let name = missing.split(':').next().unwrap_or(missing);
+    Err(Error::schema(format!(
+        "the trigger {name} of {database} is missing or not enabled as its migration enables it, so revocations would go unnoticed: run \
+         `app-key migrate`, which enables it; if it is missing, revert and run the migrations"
+    )))
 }

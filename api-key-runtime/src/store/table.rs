@@ -6,7 +6,9 @@ use chrono::{DateTime, Utc};
 use diesel::QueryResult;
 
 use super::{
-    Connection, Database, TransactionError, checked_connection::over_live, connection::open,
+    Connection, Database, TransactionError,
+    checked_connection::{over_live, refuse_open_transaction},
+    connection::open,
     schema_check::check,
 };
 use crate::{error::Error, key_record::KeyRecord, key_usage::KeyUsage, list_keys::ListKeys};
@@ -80,8 +82,10 @@ impl Table {
 
     fn connect(&self) -> Result<Connection, Error> {
         let database = &self.0;
-        let ((), connection) =
-            over_live(database, open, |connection| check(database, connection.queries()))?;
+        let ((), connection) = over_live(database, open, |connection| {
+            refuse_open_transaction(database, connection)?;
+            check(database, connection.queries())
+        })?;
         Ok(connection)
     }
 }

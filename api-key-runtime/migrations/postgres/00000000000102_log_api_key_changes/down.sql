@@ -1,8 +1,17 @@
+DROP FUNCTION api_keys_mend_identity_v1();
+DROP FUNCTION api_keys_prune_v1(integer);
+DROP FUNCTION api_keys_changes_since_v1(pg_snapshot, integer);
+DROP TRIGGER api_key_meta_merge ON api_key_meta;
 DROP TRIGGER api_keys_revocation_is_final ON api_keys;
+DROP TRIGGER api_keys_log_replicated ON api_keys;
 DROP TRIGGER api_keys_log_truncate ON api_keys;
 DROP TRIGGER api_keys_log_delete ON api_keys;
 DROP TRIGGER api_keys_log_update ON api_keys;
 DROP TRIGGER api_keys_log_insert ON api_keys;
+ALTER TABLE api_key_meta DROP COLUMN prune_xmin, DROP COLUMN prune_at;
+DROP TABLE api_key_changes;
+DROP FUNCTION api_key_meta_merge();
+DROP FUNCTION api_key_changes_set_xid();
+DROP FUNCTION api_keys_log_replicated();
 DROP FUNCTION api_keys_refuse_reviving();
 DROP FUNCTION api_keys_log_changes();
-DROP TABLE api_key_changes;

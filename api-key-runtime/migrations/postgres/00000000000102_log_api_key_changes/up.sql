@@ -1,21 +1,47 @@
 -- A log and not a counter: one row that every writer updates would let any open transaction
--- block a revocation. Nothing is ever updated here, and nothing of ours deletes old rows. Whoever
--- does keeps those whose transaction ended within the last two hours.
+-- block a revocation. No row has a number of a sequence: a restore or replication brings rows
+-- along without their sequence, and every change of a key would then fail.
 CREATE TABLE api_key_changes (
-    seq        bigint      GENERATED ALWAYS AS IDENTITY,
-    -- Sequences commit out of order; only snapshots tell which changes a reader has not seen yet.
-    xid        xid8        NOT NULL DEFAULT pg_current_xact_id(),
+    id     uuid  NOT NULL DEFAULT gen_random_uuid(),
+    -- The transaction that wrote the row, by the numbers of this server; a trigger sets it.
+    -- Transactions end out of order; only snapshots tell which rows a reader has not seen yet.
+    xid    xid8  NOT NULL,
     -- Null means every key.
-    digest     bytea,
-    created_at timestamptz NOT NULL DEFAULT now(),
+    digest bytea,
 
     CONSTRAINT api_key_changes_pkey
-        PRIMARY KEY (seq),
+        PRIMARY KEY (id),
     CONSTRAINT api_key_changes_digest_is_32_bytes
         CHECK (octet_length(digest) = 32)
 );
 
 CREATE INDEX api_key_changes_xid ON api_key_changes (xid);
+
+-- The floor: a reader that finds no row below its snapshot may have missed rows that were pruned.
+INSERT INTO api_key_changes (xid) VALUES ('0');
+
+-- A row that COPY or replication brings has a number of another server. Readers compare numbers,
+-- so such a row could count as seen before it was there.
+CREATE FUNCTION api_key_changes_set_xid() RETURNS trigger
+    LANGUAGE plpgsql
+    SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+    NEW.xid := pg_current_xact_id();
+    RETURN NEW;
+END;
+$$;
+
+CREATE TRIGGER api_key_changes_set_xid
+    BEFORE INSERT OR UPDATE ON api_key_changes
+    FOR EACH ROW EXECUTE FUNCTION api_key_changes_set_xid();
+
+ALTER TABLE api_key_changes ENABLE ALWAYS TRIGGER api_key_changes_set_xid;
+
+-- Where pruning goes on: rows below this snapshot's end were there at this time.
+ALTER TABLE api_key_meta
+    ADD COLUMN prune_xmin bigint,
+    ADD COLUMN prune_at   timestamptz;
 
 -- SECURITY DEFINER, so that whoever may change a key needs no right to write, or forge, the log.
 -- Everything it runs is found in pg_catalog or named with its schema: neither the caller's
@@ -92,9 +118,50 @@ BEGIN
 END;
 $$;
 
+-- Where rows arrive by logical replication, or a session is a replica, statement triggers do not
+-- run. This one runs there alone.
+CREATE FUNCTION api_keys_log_replicated() RETURNS trigger
+    LANGUAGE plpgsql
+    SECURITY DEFINER
+    SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+    IF TG_OP <> 'INSERT' THEN
+        EXECUTE format('INSERT INTO %I.api_key_changes (digest) VALUES ($1)', TG_TABLE_SCHEMA)
+          USING OLD.digest;
+    END IF;
+    IF TG_OP <> 'DELETE' THEN
+        EXECUTE format('INSERT INTO %I.api_key_changes (digest) VALUES ($1)', TG_TABLE_SCHEMA)
+          USING NEW.digest;
+    END IF;
+    PERFORM pg_notify('api_key_changes', '');
+    RETURN NULL;
+END;
+$$;
+
+-- A dump without definitions brings a second row of api_key_meta; it is merged into the one here.
+CREATE FUNCTION api_key_meta_merge() RETURNS trigger
+    LANGUAGE plpgsql
+    SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+    merged bigint;
+BEGIN
+    EXECUTE format(
+        'UPDATE %I.api_key_meta SET digest_algorithm = coalesce(digest_algorithm, $1) WHERE id = $2',
+        TG_TABLE_SCHEMA)
+      USING NEW.digest_algorithm, NEW.id;
+    GET DIAGNOSTICS merged = ROW_COUNT;
+    RETURN CASE WHEN merged = 0 THEN NEW END;
+END;
+$$;
+
 -- Otherwise anyone could attach these to a table of their own.
 REVOKE ALL ON FUNCTION api_keys_log_changes() FROM PUBLIC;
+REVOKE ALL ON FUNCTION api_keys_log_replicated() FROM PUBLIC;
 REVOKE ALL ON FUNCTION api_keys_refuse_reviving() FROM PUBLIC;
+REVOKE ALL ON FUNCTION api_key_meta_merge() FROM PUBLIC;
+REVOKE ALL ON FUNCTION api_key_changes_set_xid() FROM PUBLIC;
 
 -- One trigger for each event: Postgres allows no more with transition tables.
 CREATE TRIGGER api_keys_log_insert
@@ -116,6 +183,21 @@ CREATE TRIGGER api_keys_log_truncate
     AFTER TRUNCATE ON api_keys
     FOR EACH STATEMENT EXECUTE FUNCTION api_keys_log_changes();
 
+-- Replication truncates without row triggers.
+ALTER TABLE api_keys ENABLE ALWAYS TRIGGER api_keys_log_truncate;
+
+CREATE TRIGGER api_keys_log_replicated
+    AFTER INSERT OR UPDATE OR DELETE ON api_keys
+    FOR EACH ROW EXECUTE FUNCTION api_keys_log_replicated();
+
+ALTER TABLE api_keys ENABLE REPLICA TRIGGER api_keys_log_replicated;
+
+CREATE TRIGGER api_key_meta_merge
+    BEFORE INSERT ON api_key_meta
+    FOR EACH ROW EXECUTE FUNCTION api_key_meta_merge();
+
+ALTER TABLE api_key_meta ENABLE ALWAYS TRIGGER api_key_meta_merge;
+
 -- AFTER, because a BEFORE trigger of the application may run later and still change the row.
 CREATE TRIGGER api_keys_revocation_is_final
     AFTER UPDATE ON api_keys
@@ -125,3 +207,136 @@ CREATE TRIGGER api_keys_revocation_is_final
                OR NEW.digest IS DISTINCT FROM OLD.digest
                OR NEW.id IS DISTINCT FROM OLD.id))
     EXECUTE FUNCTION api_keys_refuse_reviving();
+
+-- What services call. The bodies name the schema: they depend on no search_path, and a clause that
+-- sets one would cost each call. A later release adds functions of another version beside these.
+DO $migration$
+BEGIN
+    EXECUTE format($definition$
+-- Returns what changed since a snapshot, as one text of fields. STABLE gives everything it reads
+-- one snapshot. VOLATILE takes one for each inner statement: a change that commits between two
+-- of them would be reported by no read.
+CREATE FUNCTION %1$I.api_keys_changes_since_v1(since pg_snapshot, process integer) RETURNS text
+    LANGUAGE plpgsql
+    STABLE
+AS $$
+DECLARE
+    here text := pg_current_snapshot()::text;
+    head text := concat_ws(';',
+        here,
+        (extract(epoch FROM clock_timestamp()) * 1000000)::bigint,
+        pg_is_in_recovery(),
+        row_security_active('%1$I.api_keys'::regclass)
+            OR row_security_active('%1$I.api_key_changes'::regclass),
+        pg_backend_pid(),
+        -- When this process began, unless it read the last time as well. Hidden from some roles.
+        CASE WHEN pg_backend_pid() = process THEN '' ELSE coalesce((
+            SELECT (extract(epoch FROM backend_start) * 1000000)::bigint::text
+              FROM pg_stat_get_activity(pg_backend_pid())), '') END,
+        hashtextextended(concat_ws('/',
+            (extract(epoch FROM pg_postmaster_start_time()) * 1000000)::bigint,
+            (SELECT oid FROM pg_database WHERE datname = current_database()),
+            '%1$I.api_keys'::regclass::oid,
+            '%1$I.api_key_changes'::regclass::oid), 0));
+BEGIN
+    -- No transaction ended since: neither rows nor definitions can have changed.
+    IF here = since::text THEN
+        RETURN concat_ws(';', head, '', '', true, '');
+    END IF;
+    RETURN concat_ws(';', head,
+        (SELECT coalesce(string_agg(concat_ws(':', tgname, tgenabled), ',' ORDER BY tgname), '')
+           FROM pg_trigger
+          WHERE tgrelid IN ('%1$I.api_keys'::regclass, '%1$I.api_key_changes'::regclass)
+            AND NOT tgisinternal),
+        -- A change of a column's type or name may change what every row means, and fires no trigger.
+        hashtextextended(concat_ws('/',
+            ARRAY(SELECT concat_ws(' ', oid, xmin) FROM pg_class
+                   WHERE oid IN ('%1$I.api_keys'::regclass, '%1$I.api_key_changes'::regclass)
+                   ORDER BY oid),
+            ARRAY(SELECT xmin FROM pg_attribute
+                   WHERE attrelid = '%1$I.api_keys'::regclass AND attnum > 0 ORDER BY attnum),
+            ARRAY(SELECT concat_ws(' ', t.xmin, p.xmin) FROM pg_trigger AS t JOIN pg_proc AS p ON p.oid = t.tgfoid
+                   WHERE t.tgrelid IN ('%1$I.api_keys'::regclass, '%1$I.api_key_changes'::regclass)
+                     AND NOT t.tgisinternal
+                   ORDER BY t.oid)), 0),
+        -- The floor, as the newest row below the snapshot: an index finds it however many dead rows there are.
+        (SELECT xid FROM %1$I.api_key_changes WHERE xid < pg_snapshot_xmin(since)
+          ORDER BY xid DESC LIMIT 1) IS NOT NULL,
+        -- Not visible in that snapshot and visible now. Past 1000 a reader forgets everything.
+        coalesce((SELECT string_agg(coalesce(encode(digest, 'base64'), '*'), ',') FROM (
+            SELECT digest FROM %1$I.api_key_changes
+             WHERE xid >= pg_snapshot_xmax(since)
+               AND xid < pg_snapshot_xmax(pg_current_snapshot())
+            UNION ALL
+            SELECT digest FROM %1$I.api_key_changes
+             WHERE xid = ANY (ARRAY(SELECT pg_snapshot_xip(since)))
+             LIMIT 1001) AS changes), ''));
+END;
+$$
+    $definition$, current_schema());
+
+    EXECUTE format($definition$
+-- Deletes the oldest rows that every reader of the last hour has seen, and returns how many. Any
+-- role may call it: a reader that was away for longer finds no row below its snapshot, and forgets
+-- everything. One call at a time, because rows must go oldest first.
+CREATE FUNCTION %1$I.api_keys_prune_v1(most integer) RETURNS bigint
+    LANGUAGE plpgsql
+    SECURITY DEFINER
+    SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+    oldest  xid8 := pg_snapshot_xmin(pg_current_snapshot());
+    bound   xid8;
+    noted   timestamptz;
+    keep    xid8;
+    deleted bigint;
+BEGIN
+    IF NOT pg_try_advisory_xact_lock('%1$I.api_key_changes'::regclass::oid::bigint) THEN
+        RETURN 0;
+    END IF;
+    SELECT prune_xmin::text::xid8, prune_at INTO bound, noted FROM %1$I.api_key_meta WHERE id = 1;
+    IF noted > clock_timestamp() - interval '1 hour' AND noted <= clock_timestamp() THEN
+        RETURN 0;
+    END IF;
+    IF noted >= clock_timestamp() - interval '2 hours' AND noted <= clock_timestamp() THEN
+        -- At most what is still below every open transaction: numbers of a restored dump are not.
+        bound := least(bound, oldest);
+        SELECT xid INTO keep FROM %1$I.api_key_changes WHERE xid < bound ORDER BY xid DESC LIMIT 1;
+        DELETE FROM %1$I.api_key_changes WHERE ctid = ANY (ARRAY(
+            SELECT ctid FROM %1$I.api_key_changes WHERE xid < keep ORDER BY xid LIMIT most));
+        GET DIAGNOSTICS deleted = ROW_COUNT;
+        IF deleted >= most THEN
+            RETURN deleted;
+        END IF;
+    END IF;
+    UPDATE %1$I.api_key_meta SET prune_xmin = oldest::text::bigint, prune_at = clock_timestamp() WHERE id = 1;
+    -- Whoever deleted all rows took the floor away.
+    INSERT INTO %1$I.api_key_changes (digest)
+    SELECT NULL WHERE NOT EXISTS (SELECT FROM %1$I.api_key_changes);
+    RETURN coalesce(deleted, 0);
+END;
+$$
+    $definition$, current_schema());
+
+    EXECUTE format($definition$
+-- Moves the numbers of new keys past those that a restore or replication brought, and returns
+-- whether they were behind. Any role that may issue keys may call it.
+CREATE FUNCTION %1$I.api_keys_mend_identity_v1() RETURNS boolean
+    LANGUAGE plpgsql
+    SECURITY DEFINER
+    SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+    numbers regclass := pg_get_serial_sequence('%1$I.api_keys', 'id')::regclass;
+    highest bigint   := (SELECT max(id) FROM %1$I.api_keys);
+BEGIN
+    IF highest IS NULL OR highest <= coalesce(pg_sequence_last_value(numbers), 0) THEN
+        RETURN false;
+    END IF;
+    PERFORM setval(numbers, highest);
+    RETURN true;
+END;
+$$
+    $definition$, current_schema());
+END;
+$migration$;

@@ -1,4 +1,6 @@
 //! The tables on Postgres, for reading them with Diesel.
+//!
+//! Semantic versioning does not cover [`schema`] and [`KeyRow`]: both follow the columns, and any release may add a migration.
 
 pub(crate) mod changes;
 mod connect;
@@ -8,12 +10,15 @@ mod server;
 pub(crate) mod usage;
 
 use diesel::{
-    Connection as _, RunQueryDsl as _, connection::SimpleConnection as _, dsl::sql,
-    prelude::QueryableByName, sql_query, sql_types,
+    Connection as _, OptionalExtension as _, RunQueryDsl as _, connection::SimpleConnection as _,
+    dsl::sql, prelude::QueryableByName, sql_query, sql_types,
 };
 
 use self::server::PRIMARY;
-use super::{TransactionError, migrations::migrate_postgres as migrate};
+use super::{
+    Database, TransactionError, connection::Elsewhere, migrations::migrate_postgres as migrate,
+};
+use crate::error::Error;
 
 /// The connection that `queries.rs` is written against.
 type Connection = diesel::PgConnection;
@@ -27,13 +32,16 @@ pub(crate) use connect::{after_credentials, connect};
 pub(crate) use pool::PostgresPool;
 pub use queries::KeyRow;
 
-/// The triggers without which the key table forgets to say what changed, or lets a revocation be undone.
+/// The triggers without which the key table forgets to say what changed, or lets a revocation be undone, each with the letter of the
+/// sessions that it is enabled for: ordinary ones, replicas, all.
 pub(crate) const TRIGGERS: &[&str] = &[
-    "api_keys_log_insert",
-    "api_keys_log_update",
-    "api_keys_log_delete",
-    "api_keys_log_truncate",
-    "api_keys_revocation_is_final",
+    "api_key_changes_set_xid:A",
+    "api_keys_log_insert:O",
+    "api_keys_log_update:O",
+    "api_keys_log_delete:O",
+    "api_keys_log_truncate:A",
+    "api_keys_log_replicated:R",
+    "api_keys_revocation_is_final:O",
 ];
 
 /// Runs a change in a transaction that is durable before it is acknowledged, whatever the server's default.
@@ -52,6 +60,19 @@ fn write<T>(
         Ok(changed)
     });
     committed.map_err(|error: TransactionError| if is_done { error.of_commit() } else { error })
+}
+
+/// Whether a transaction is open that has written something, that reads a snapshot of the past, or that has failed.
+///
+/// The messages of one statement are up to some milliseconds apart, and each of them sets the statement's time.
+fn is_within_transaction(connection: &mut Connection) -> bool {
+    diesel::select(sql::<sql_types::Bool>(
+        "pg_current_xact_id_if_assigned() IS NOT NULL \
+         OR current_setting('transaction_isolation') <> 'read committed' \
+            AND statement_timestamp() - transaction_timestamp() > interval '10 milliseconds'",
+    ))
+    .get_result(connection)
+    .unwrap_or(true)
 }
 
 #[derive(QueryableByName)]
@@ -78,11 +99,94 @@ pub(crate) fn existing_tables(
     Ok(names.into_iter().map(|row| row.name).collect())
 }
 
-/// The triggers on the key table that fire for ordinary sessions.
+/// Returns the quoted name of the schema that the search path finds the tables in.
+pub(crate) fn schema_of_tables(
+    connection: &mut Connection,
+    database: &Database,
+) -> Result<String, Error> {
+    let found: Option<Name> = sql_query(
+        "SELECT quote_ident(n.nspname) AS name \
+           FROM pg_catalog.pg_namespace AS n \
+           JOIN pg_catalog.pg_class AS k ON k.relnamespace = n.oid \
+           JOIN pg_catalog.pg_class AS c ON c.relnamespace = n.oid \
+          WHERE k.oid = to_regclass('api_keys') AND c.oid = to_regclass('api_key_changes') \
+            AND k.relpersistence <> 't'",
+    )
+    .get_result(connection)
+    .optional()
+    .map_err(|source| Error::database(format!("cannot read the tables of {database}"), source))?;
+    found.map(|schema| schema.name).ok_or_else(|| {
+        Error::schema(format!(
+            "api_keys and api_key_changes of {database} are found in two schemas, or are temporary tables, so revocations would go \
+             unnoticed: set a search_path that finds both in the schema of the migrations"
+        ))
+    })
+}
+
+fn tables_elsewhere(connection: &mut Connection) -> diesel::QueryResult<Option<Elsewhere>> {
+    #[derive(QueryableByName)]
+    struct Found {
+        #[diesel(sql_type = sql_types::Text)]
+        schema: String,
+        #[diesel(sql_type = sql_types::Bool)]
+        is_forbidden: bool,
+    }
+    let found: Option<Found> = sql_query(
+        "SELECT quote_ident(n.nspname) AS schema, \
+                NOT has_schema_privilege(n.oid, 'USAGE') AND n.nspname = ANY ( \
+                    SELECT CASE word WHEN '$user' THEN current_user::text ELSE word END \
+                      FROM regexp_split_to_table(current_setting('search_path'), '\\s*,\\s*') AS quoted, \
+                           trim(BOTH '\"' FROM quoted) AS word) AS is_forbidden \
+           FROM pg_catalog.pg_class AS c JOIN pg_catalog.pg_namespace AS n ON n.oid = c.relnamespace \
+          WHERE c.relname = 'api_key_meta' AND c.relkind = 'r' AND to_regclass('api_key_meta') IS NULL \
+          ORDER BY is_forbidden DESC, n.nspname LIMIT 1",
+    )
+    .get_result(connection)
+    .optional()?;
+    Ok(found.map(|Found { schema, is_forbidden }| Elsewhere { schema, is_forbidden }))
+}
+
+fn hides_rows(connection: &mut Connection) -> diesel::QueryResult<bool> {
+    diesel::select(sql::<sql_types::Bool>(
+        "coalesce(row_security_active(to_regclass('api_keys')) OR row_security_active(to_regclass('api_key_changes')), false)",
+    ))
+    .get_result(connection)
+}
+
+/// Moves the numbers of new keys past those that a restore or replication brought without their sequence.
+fn mend_identity(connection: &mut Connection) -> diesel::QueryResult<()> {
+    connection.batch_execute(
+        "DO $$ BEGIN EXECUTE format('SELECT %s.api_keys_mend_identity_v1()', ( \
+             SELECT relnamespace::regnamespace FROM pg_catalog.pg_class WHERE oid = to_regclass('api_keys'))); END $$",
+    )
+}
+
+/// Enables triggers as their migration does, where something has enabled them otherwise: `DISABLE TRIGGER ALL` and `ENABLE TRIGGER ALL`
+/// leave each as an ordinary one.
+pub(crate) fn repair(connection: &mut Connection) -> diesel::QueryResult<()> {
+    let enabled = enabled_triggers(connection)?;
+    for trigger in TRIGGERS.iter().filter(|trigger| !enabled.iter().any(|name| name == *trigger)) {
+        let (name, letter) = trigger.split_once(':').unwrap_or((trigger, "O"));
+        if !enabled.iter().any(|other| other.split(':').next() == Some(name)) {
+            continue;
+        }
+        let table =
+            if name.starts_with("api_key_changes") { "api_key_changes" } else { "api_keys" };
+        let mode = match letter {
+            "A" => "ENABLE ALWAYS",
+            "R" => "ENABLE REPLICA",
+            _ => "ENABLE",
+        };
+        connection.batch_execute(&format!("ALTER TABLE {table} {mode} TRIGGER {name}"))?;
+    }
+    mend_identity(connection)
+}
+
+/// The triggers of the tables, each with the letter of the sessions that it is enabled for.
 pub(crate) fn enabled_triggers(connection: &mut Connection) -> diesel::QueryResult<Vec<String>> {
     let names = sql_query(
-        "SELECT tgname::text AS name FROM pg_catalog.pg_trigger \
-         WHERE tgrelid = to_regclass('api_keys') AND NOT tgisinternal AND tgenabled IN ('O', 'A')",
+        "SELECT concat_ws(':', tgname, tgenabled) AS name FROM pg_catalog.pg_trigger \
+         WHERE tgrelid IN (to_regclass('api_keys'), to_regclass('api_key_changes')) AND NOT tgisinternal",
     )
     .load::<Name>(connection)?;
     Ok(names.into_iter().map(|row| row.name).collect())

@@ -9,6 +9,8 @@ diesel::table! {
         schema_version -> Int4,
         compatible_from -> Int4,
         digest_algorithm -> Nullable<Text>,
+        prune_xmin -> Nullable<Int8>,
+        prune_at -> Nullable<Timestamptz>,
     }
 }
 

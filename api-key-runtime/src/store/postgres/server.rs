@@ -13,11 +13,17 @@ macro_rules! server_number {
                    to_regclass('api_keys')::oid, to_regclass('api_key_changes')::oid), 0)"
     };
 }
-pub(super) use server_number;
 
-/// The number of this server, null where it only follows another one and may be behind it; worked out once a statement.
-pub(super) const PRIMARY: &str =
-    concat!("(SELECT CASE WHEN NOT pg_is_in_recovery() THEN ", server_number!(), " END)");
+/// The number of this server, or the word for why this connection must not be used for keys; worked out once a statement.
+///
+/// A standby may be behind. Row-level security hides keys from the role.
+pub(super) const PRIMARY: &str = concat!(
+    "(SELECT CASE WHEN pg_is_in_recovery() THEN 'standby' \
+                  WHEN row_security_active(to_regclass('api_keys')) THEN 'hidden' \
+                  ELSE ",
+    server_number!(),
+    "::text END)"
+);
 
 /// See [`server_number!`].
 pub(super) fn server(connection: &mut Connection) -> QueryResult<i64> {

@@ -1,4 +1,6 @@
 //! The tables on SQLite, for reading them with Diesel.
+//!
+//! Semantic versioning does not cover [`schema`] and [`KeyRow`]: both follow the columns, and any release may add a migration.
 
 pub(crate) mod changes;
 mod connect;
@@ -13,7 +15,7 @@ use diesel::{
     sql_types,
 };
 
-use super::{TransactionError, migrations::migrate_sqlite as migrate};
+use super::{TransactionError, connection::Elsewhere, migrations::migrate_sqlite as migrate};
 
 /// The connection that `queries.rs` is written against.
 type Connection = diesel::SqliteConnection;
@@ -41,7 +43,7 @@ pub(crate) const TRIGGERS: &[&str] = &[
 ];
 
 /// A file follows nobody, and which one it is is known without asking.
-const PRIMARY: &str = "0";
+const PRIMARY: &str = "'0'";
 
 /// What a write needs to know of its connection. The names are those of the pragmas.
 const SETTINGS: &str =
@@ -102,6 +104,11 @@ impl Settings {
     }
 }
 
+/// Whether a transaction is open: then another one cannot begin.
+fn is_within_transaction(connection: &mut Connection) -> bool {
+    connection.batch_execute("BEGIN; COMMIT").is_err()
+}
+
 #[derive(QueryableByName)]
 struct Name {
     #[diesel(sql_type = sql_types::Text)]
@@ -111,6 +118,22 @@ struct Name {
 #[allow(clippy::unnecessary_wraps, reason = "as on Postgres")]
 pub(crate) fn is_standby(_: &mut Connection) -> diesel::QueryResult<bool> {
     Ok(false)
+}
+
+#[allow(clippy::unnecessary_wraps, reason = "as on Postgres")]
+fn tables_elsewhere(_: &mut Connection) -> diesel::QueryResult<Option<Elsewhere>> {
+    Ok(None)
+}
+
+#[allow(clippy::unnecessary_wraps, reason = "as on Postgres")]
+fn hides_rows(_: &mut Connection) -> diesel::QueryResult<bool> {
+    Ok(false)
+}
+
+/// The file has the highest number beside the rows.
+#[allow(clippy::unnecessary_wraps, reason = "as on Postgres")]
+fn mend_identity(_: &mut Connection) -> diesel::QueryResult<()> {
+    Ok(())
 }
 
 /// The tables there are, of those asked for.

@@ -1,6 +1,7 @@
 //! What changed, on Postgres: read by snapshots, woken by notifications.
 
 mod listen;
+mod prune;
 mod read;
 
 use std::{sync::Arc, thread, time::Duration};
@@ -10,6 +11,7 @@ use diesel::PgConnection;
 pub(crate) use self::listen::Notifications;
 use self::{
     listen::Listening,
+    prune::Pruning,
     read::{Position, read},
 };
 use crate::{
@@ -19,7 +21,7 @@ use crate::{
         checked_connection::Opened,
         connection::downcast,
         diesel_feed::ChangeReader,
-        postgres::{connect, server::server},
+        postgres::{connect, schema_of_tables, server::server},
         schema_check::check,
     },
 };
@@ -28,8 +30,11 @@ use crate::{
 pub(crate) struct Reader {
     database: Database,
     connection: PgConnection,
+    /// The quoted name of the schema of the tables.
+    schema: String,
     /// `None` before the first read.
     position: Option<Position>,
+    pruning: Pruning,
     listening: Listening,
 }
 
@@ -45,9 +50,18 @@ impl Reader {
             return Err(Error::config("this is not a URL of Postgres"));
         };
         let mut connection = connect(database, url)?;
+        let schema = schema_of_tables(&mut connection, database)?;
         check(database, &mut connection)?;
         let listening = Listening::start(&mut connection, Arc::clone(notifications));
-        Ok(Self { database: database.clone(), connection, position: None, listening })
+        let pruning = Pruning::default();
+        Ok(Self {
+            database: database.clone(),
+            connection,
+            schema,
+            position: None,
+            pruning,
+            listening,
+        })
     }
 
     /// Refuses where keys are looked up in another database than this one, for their changes would go unnoticed.
@@ -70,12 +84,13 @@ impl Reader {
 impl ChangeReader for Reader {
     fn read(&mut self) -> Result<(Option<i64>, Changed), StoreError> {
         let (position, changed) =
-            read(&mut self.connection, &self.database, self.position.as_ref())?;
+            read(&mut self.connection, &self.database, &self.schema, self.position.as_ref())?;
         let server = self.position.insert(position).server();
         Ok((Some(server), changed))
     }
 
     fn wait(&mut self, at_most: Duration) -> Result<(), StoreError> {
+        self.pruning.run_if_due(&mut self.connection, &self.schema);
         self.listening.wait(&mut self.connection, &self.database, at_most)
     }
 }
@@ -83,24 +98,35 @@ impl ChangeReader for Reader {
 /// Reads changes over connections that are borrowed for a moment each.
 pub(crate) struct PooledReader {
     database: Database,
+    /// As in [`Reader`]. Lookups find out if another connection of the pool has another search path.
+    schema: Option<String>,
     /// `None` before the first read.
     position: Option<Position>,
+    pruning: Pruning,
 }
 
 impl PooledReader {
     pub(crate) fn new(database: &Database) -> Self {
-        Self { database: database.clone(), position: None }
+        let (database, pruning) = (database.clone(), Pruning::default());
+        Self { database, schema: None, position: None, pruning }
     }
 }
 
 impl ChangeReader for PooledReader {
     fn read(&mut self) -> Result<(Option<i64>, Changed), StoreError> {
-        let since = self.position.as_ref();
-        let ((position, changed), _) =
-            Opened::run(&self.database, |queries| match downcast(queries) {
-                Some(connection) => read(connection, &self.database, since),
-                None => Err(StoreError::new("this is not a pool of Postgres connections")),
-            })?;
+        let Self { database, schema, position: since, pruning } = self;
+        let ((position, changed), _) = Opened::run(database, |queries| match downcast(queries) {
+            Some(connection) => {
+                let schema = match schema {
+                    Some(known) => &*known,
+                    None => schema.insert(schema_of_tables(connection, database)?),
+                };
+                let read = read(connection, database, schema, since.as_ref())?;
+                pruning.run_if_due(connection, schema);
+                Ok(read)
+            }
+            None => Err(StoreError::new("this is not a pool of Postgres connections")),
+        })?;
         let server = self.position.insert(position).server();
         Ok((Some(server), changed))
     }

@@ -1,0 +1,45 @@
+//! Removes rows of the change log that every reader has seen.
+
+use std::time::{Duration, Instant};
+
+use diesel::{PgConnection, QueryableByName, RunQueryDsl as _, sql_query, sql_types::BigInt};
+
+use crate::log;
+
+/// Rows of one batch: few enough to take milliseconds.
+const MAX_ROWS: i32 = 1000;
+/// How often a process prunes. The function keeps an hour of rows, and lets one process prune at a time.
+const INTERVAL: Duration = Duration::from_secs(600);
+
+/// When this process prunes next.
+#[derive(Debug, Default)]
+pub(super) struct Pruning {
+    /// `None` before the first time.
+    next: Option<Instant>,
+}
+
+#[derive(QueryableByName)]
+struct Deleted {
+    #[diesel(sql_type = BigInt)]
+    rows: i64,
+}
+
+impl Pruning {
+    /// Deletes a batch of old rows if it is time to. A failure is no reason to stop reading changes.
+    pub(super) fn run_if_due(&mut self, connection: &mut PgConnection, schema: &str) {
+        let now = Instant::now();
+        let next = *self.next.get_or_insert(now);
+        if now < next {
+            return;
+        }
+        let query = format!("SELECT {schema}.api_keys_prune_v1({MAX_ROWS}) AS rows");
+        let has_more = match sql_query(query).get_result::<Deleted>(connection) {
+            Ok(Deleted { rows }) => rows >= i64::from(MAX_ROWS),
+            Err(error) => {
+                log::debug!("the change log cannot be pruned: {error}");
+                false
+            }
+        };
+        self.next = Some(if has_more { now } else { now + INTERVAL });
+    }
+}
