@@ -129,24 +129,6 @@ fn the_pepper_command_makes_a_usable_pepper() {
     assert!(place.database.builder().build().is_err());
 }
 
-// E9
-#[test]
-fn the_pruning_statement_keeps_recent_changes() {
-    let database = Database::postgres();
-    database.migrate();
-    database.issue("0.0.0.0");
-    let old = "INSERT INTO api_key_changes (created_at) VALUES (now() - interval '25 hours')";
-    database.execute(old).unwrap();
-    let operations = chapter("operations");
-    let [_grants, prune] = markdown::blocks_in(&operations, "sql")[..] else {
-        panic!("not two blocks of SQL");
-    };
-    database.execute(prune).unwrap();
-    let left = database
-        .texts("SELECT cast(count(digest) AS text) || ' of ' || count(*) FROM api_key_changes");
-    assert_eq!(left, ["1 of 1"]);
-}
-
 #[get("/guarded")]
 #[require_app_key]
 async fn guarded() -> HttpResponse {

@@ -13,6 +13,7 @@ use api_key_runtime::{
 };
 use diesel::{
     PgConnection, RunQueryDsl as _, SqliteConnection,
+    connection::SimpleConnection as _,
     prelude::QueryableByName,
     r2d2::{ConnectionManager, CustomizeConnection, Pool},
     sql_query, sql_types,
@@ -50,6 +51,14 @@ impl AnyPool {
         match self.clone() {
             Self::Postgres(pool) => AppKeys::builder().postgres_pool(pool),
             Self::Sqlite(pool) => AppKeys::builder().sqlite_pool(pool),
+        }
+    }
+
+    /// Runs statements over one connection, and puts it back as they leave it.
+    fn leave(&self, sql: &str) {
+        match self {
+            Self::Postgres(pool) => pool.get().unwrap().batch_execute(sql).unwrap(),
+            Self::Sqlite(pool) => pool.get().unwrap().batch_execute(sql).unwrap(),
         }
     }
 
@@ -113,6 +122,42 @@ database_test!(a_pool_of_one_serves_the_application_and_lookups, |database: Data
     refused_in_time("a disabled key", Instant::now(), 401, || {
         http::get_with(server.address, "/guarded", key).status
     });
+});
+
+// E14
+// A handler put a connection back after BEGIN: it reads the past, or what is not committed.
+database_test!(a_connection_within_a_transaction_is_not_used, |database: Database| {
+    database.migrate();
+    let begins: &[&str] = if database.is_postgres() {
+        &[
+            "BEGIN ISOLATION LEVEL REPEATABLE READ; SELECT count(*) FROM api_keys",
+            "BEGIN; UPDATE api_key_usage SET use_count = 0; SELECT pg_current_xact_id()",
+        ]
+    } else {
+        &["BEGIN; SELECT count(*) FROM api_keys"]
+    };
+    for begin in begins {
+        // With another connection the pool still serves; the only one is refused.
+        for (size, expected) in [(2, 401), (1, 503)] {
+            let (key, id) = database.issue("0.0.0.0");
+            let pool = AnyPool::new(&database, size);
+            let server = Server::start(pool.builder().build().unwrap(), routes);
+            let status = || http::get_with(server.address, "/guarded", &key).status;
+            assert_eq!(status(), 200);
+            pool.leave(begin);
+            thread::sleep(Duration::from_millis(50));
+            database
+                .execute(&format!(
+                    "UPDATE api_keys SET revoked_at = '2026-01-01 00:00:00+00:00' WHERE id = {id}"
+                ))
+                .unwrap();
+            refused_in_time(begin, Instant::now(), expected, status);
+            if size == 1 {
+                pool.leave("ROLLBACK");
+                wait_until("the revocation is known", || status() == 401);
+            }
+        }
+    }
 });
 
 // F14

@@ -1,11 +1,25 @@
 //! On Postgres.
 
-use std::fmt::Write as _;
+use std::{
+    fmt::Write as _,
+    io::Write as _,
+    process::{Command, Stdio},
+    thread,
+};
 
+use api_key_runtime::{
+    AppKeys,
+    admin::ListKeys,
+    migrations,
+    store::{DieselStore, KeyDigest, KeyStore as _},
+};
 use diesel::{Connection as _, PgConnection, connection::SimpleConnection as _};
 
 use super::{Reader, Seen, insert, insertion, keys, nothing};
-use crate::{support::Database, tables::role_with_the_documented_grants};
+use crate::{
+    support::{Database, OwnServer, hex, servers::postgres::program, wait_until},
+    tables::role_with_the_documented_grants,
+};
 
 fn migrated() -> Database {
     let database = Database::postgres();
@@ -130,16 +144,286 @@ fn upserts_merges_cascades_truncation_and_bulk_changes_are_told() {
 }
 
 // E7
+// COPY and replication bring rows with the numbers of their server, which readers here may have passed already.
 #[test]
-fn rows_of_another_server_s_history_are_not_told_for_ever() {
+fn rows_of_another_server_are_told_once() {
     let database = migrated();
     let digest = insert(&database, 1);
-    database.execute("UPDATE api_key_changes SET xid = '9000000000'").unwrap();
     let mut reader = Reader::new(&database);
-    assert_eq!(reader.read(), nothing());
+    for number in ["3", "9000000000"] {
+        let digest_literal = database.literal(&digest);
+        database
+            .execute(&format!(
+                "INSERT INTO api_key_changes (xid, digest) VALUES ('{number}', {digest_literal})"
+            ))
+            .unwrap();
+        assert_eq!(reader.read(), keys([&digest]), "{number}");
+        assert_eq!(reader.read(), nothing());
+    }
+}
+
+// E6
+// Each of these changes what rows mean, and fires no trigger.
+#[test]
+fn a_changed_definition_is_everything() {
+    let database = migrated();
+    insert(&database, 1);
+    let mut reader = Reader::new(&database);
+    for change in [
+        "ALTER TABLE api_keys ALTER COLUMN expires_at TYPE timestamptz USING now() - interval '1 day'",
+        "ALTER TABLE api_keys ADD COLUMN tenant text",
+        "ALTER TABLE api_keys RENAME COLUMN tenant TO owner_of_key",
+        "ALTER TABLE api_keys ALTER COLUMN hint DROP NOT NULL",
+        "ALTER TABLE api_keys DROP COLUMN owner_of_key",
+        "CREATE OR REPLACE FUNCTION api_keys_refuse_reviving() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RETURN NULL; END'",
+    ] {
+        database.execute(change).unwrap();
+        assert_eq!(reader.read(), Seen::Everything, "{change}");
+        assert_eq!(reader.read(), nothing());
+    }
+}
+
+// E7
+// The position of a read and the rows it reports must come from one snapshot, however long it waits between the two.
+#[test]
+fn a_commit_during_a_read_is_told_by_that_read_or_the_next() {
+    let database = migrated();
+    let digest = insert(&database, 1);
+    let mut reader = Reader::new(&database);
     database.execute(&change(&database, &digest)).unwrap();
-    assert_eq!(reader.read(), keys([&digest]), "what is new is told");
+    assert_eq!(reader.read(), keys([&digest]));
+    let mut writer = session(&database);
+    writer.batch_execute("BEGIN; LOCK TABLE api_key_changes IN ACCESS EXCLUSIVE MODE").unwrap();
+    // Where no transaction ended since the last read, the log is not looked at.
+    database.execute("SELECT pg_current_xact_id()").unwrap();
+    let first = thread::scope(|scope| {
+        let read = scope.spawn(|| reader.read());
+        wait_until("the read waits for the log", || {
+            database.texts("SELECT cast(count(*) AS text) FROM pg_locks WHERE NOT granted AND relation = 'api_key_changes'::regclass") == ["1"]
+        });
+        writer.batch_execute(&format!("{}; COMMIT", change(&database, &digest))).unwrap();
+        read.join().unwrap()
+    });
+    let second = reader.read();
+    assert!([&first, &second].contains(&&keys([&digest])), "{first:?}, {second:?}");
     assert_eq!(reader.read(), nothing());
+}
+
+/// Has the log pruned as if this many hours had passed since pruning was noted last.
+fn prune(database: &Database, hours: u32, most: u32) -> String {
+    database
+        .execute(&format!(
+            "UPDATE api_key_meta SET prune_at = now() - interval '{hours} hours' - interval '1 minute'"
+        ))
+        .unwrap();
+    database.texts(&format!("SELECT cast(api_keys_prune_v1({most}) AS text)")).remove(0)
+}
+
+// E7
+#[test]
+fn pruning_keeps_an_hour_and_every_reader_exact() {
+    // Transactions in other databases of a server hold pruning up.
+    let server = OwnServer::start();
+    let database = server.database();
+    database.migrate();
+    let digests: Vec<String> = (1..=5).map(|number| insert(&database, number)).collect();
+    let rows = || database.texts("SELECT cast(count(*) AS text) FROM api_key_changes").remove(0);
+    let (mut away, mut current) = (Reader::new(&database), Reader::new(&database));
+    database.texts("SELECT cast(api_keys_prune_v1(1000) AS text)");
+    for digest in &digests {
+        database.execute(&change(&database, digest)).unwrap();
+    }
+    assert_eq!(database.texts("SELECT cast(api_keys_prune_v1(1000) AS text)"), ["0"], "too early");
+    assert_eq!(rows(), "11");
+    // Noted before the changes above: only rows from before that may go, but the newest of them.
+    assert_eq!(prune(&database, 1, 2), "2", "a batch");
+    assert_eq!(prune(&database, 1, 1000), "3");
+    assert_eq!(rows(), "6");
+    assert_eq!(current.read(), keys(&digests), "nothing it has not seen was pruned");
+    assert_eq!(prune(&database, 1, 1000), "5", "noted again by the call before");
+    assert_eq!(rows(), "1", "the floor");
+    assert_eq!(current.read(), nothing());
+    assert_eq!(away.read(), Seen::Everything, "a reader that was away longer");
+    assert_eq!(away.read(), nothing());
+    assert_eq!(prune(&database, 3, 1000), "0", "an old note is renewed first");
+}
+
+// E7
+// Somebody else's DELETE may take rows that are not read yet; what is left then tells nobody.
+#[test]
+fn a_log_without_a_floor_is_everything_until_it_has_one() {
+    let server = OwnServer::start();
+    let database = server.database();
+    database.migrate();
+    let digest = insert(&database, 1);
+    let mut reader = Reader::new(&database);
+    database.execute(&change(&database, &digest)).unwrap();
+    database.execute("DELETE FROM api_key_changes").unwrap();
+    assert_eq!(reader.read(), Seen::Everything);
+    database.texts("SELECT cast(api_keys_prune_v1(1000) AS text)");
+    assert_eq!(reader.read(), Seen::Everything, "there is a floor, above the last snapshot");
+    database.execute(&change(&database, &digest)).unwrap();
+    assert_eq!(reader.read(), keys([&digest]));
+}
+
+/// Loads what `pg_dump` writes of one database with these options into another.
+fn dump_into(from: &Database, to: &Database, options: &[&str]) {
+    let dump = Command::new(program("pg_dump"))
+        .args(options)
+        .args(["--no-owner", "--dbname", from.url()])
+        .output()
+        .unwrap();
+    assert!(dump.status.success(), "{dump:?}");
+    let mut restore = Command::new(program("psql"))
+        .args(["--quiet", "--no-psqlrc", "--set", "ON_ERROR_STOP=1", "--dbname", to.url()])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::null())
+        .spawn()
+        .unwrap();
+    restore.stdin.take().unwrap().write_all(&dump.stdout).unwrap();
+    assert!(restore.wait().unwrap().success());
+}
+
+// E6, F14
+// A restore brings rows and not the sequences behind them.
+#[test]
+fn keys_of_a_dump_can_be_revoked_at_once_and_none_is_lost() {
+    let source = migrated();
+    let issued: Vec<(String, i64)> = (0..3).map(|_| source.issue("0.0.0.0")).collect();
+    source.admin().disable(issued[2].1).unwrap();
+    // Both databases have a list of the migrations that ran.
+    let data_only = ["--data-only", "--exclude-table=__diesel_schema_migrations"];
+    for options in [&data_only[..], &[]] {
+        let target = Database::postgres();
+        if options == data_only {
+            target.migrate();
+        }
+        dump_into(&source, &target, options);
+        assert_eq!(target.rows(), source.rows(), "{options:?}");
+        let mut reader = Reader::new(&target);
+        let revoked = target.admin().revoke(issued[0].1).unwrap();
+        assert_eq!(reader.read(), keys([&hex(revoked.digest.as_bytes())]), "{options:?}");
+        let (_, id) = target.issue("0.0.0.0");
+        assert_eq!(id, 4, "{options:?}");
+    }
+}
+
+// F14
+#[test]
+fn a_new_key_gets_a_number_past_those_that_arrived() {
+    let database = migrated();
+    let digest = database.literal(&format!("{:064x}", 9));
+    database
+        .execute(&format!(
+            "INSERT INTO api_keys (id, digest, digest_algorithm, hint, name, allowed_ips) \
+             OVERRIDING SYSTEM VALUE VALUES (1, {digest}, 'sha256', 'h', 'n', '0.0.0.0')"
+        ))
+        .unwrap();
+    assert_eq!(database.issue("0.0.0.0").1, 2);
+    assert_eq!(database.issue("0.0.0.0").1, 3);
+}
+
+// E6
+// As an apply worker of logical replication does, and as restoring tools set it.
+#[test]
+fn changes_of_a_replica_session_are_told() {
+    let database = migrated();
+    let digest = insert(&database, 1);
+    let mut reader = Reader::new(&database);
+    let mut replica = session(&database);
+    replica.batch_execute("SET session_replication_role = replica").unwrap();
+    replica.batch_execute(&change(&database, &digest)).unwrap();
+    assert_eq!(reader.read(), keys([&digest]), "an update");
+    let other = format!("{:064x}", 2);
+    replica.batch_execute(&insertion(&database, &other)).unwrap();
+    assert_eq!(reader.read(), keys([&other]), "an insert");
+    replica.batch_execute("DELETE FROM api_keys WHERE id = 1").unwrap();
+    assert_eq!(reader.read(), keys([&digest]), "a delete");
+    replica.batch_execute("TRUNCATE api_keys CASCADE").unwrap();
+    assert_eq!(reader.read(), Seen::Everything, "a truncate");
+    assert_eq!(reader.read(), nothing());
+}
+
+// F14
+// Restoring tools switch triggers off and on, which leaves each enabled for ordinary sessions.
+#[test]
+fn migrate_enables_triggers_as_their_migration_did() {
+    let database = migrated();
+    database
+        .execute(
+            "ALTER TABLE api_keys DISABLE TRIGGER ALL; ALTER TABLE api_keys ENABLE TRIGGER ALL; \
+             ALTER TABLE api_key_changes DISABLE TRIGGER ALL; ALTER TABLE api_key_changes ENABLE TRIGGER ALL",
+        )
+        .unwrap();
+    let error = DieselStore::open(database.url()).err().unwrap().to_string();
+    assert!(error.contains("app-key migrate"), "{error}");
+    assert!(database.admin().migrate().unwrap().is_empty());
+    DieselStore::open(database.url()).unwrap();
+}
+
+// E14
+// Every good key would be unknown, without any error.
+#[test]
+fn row_level_security_that_hides_keys_is_an_error() {
+    let database = migrated();
+    insert(&database, 1);
+    let role = role_with_the_documented_grants(&database);
+    let store = DieselStore::open(&role).unwrap();
+    let found = || store.find(&[KeyDigest::from_bytes([0; 32])]).map(|found| found.len());
+    found().unwrap();
+    database.execute("ALTER TABLE api_keys ENABLE ROW LEVEL SECURITY").unwrap();
+    let mut errors = vec![found().unwrap_err().to_string()];
+    errors.push(store.watch().unwrap().unwrap().changes().unwrap_err().to_string());
+    errors.push(DieselStore::open(&role).err().unwrap().to_string());
+    errors.push(
+        AppKeys::builder()
+            .database_url(&role)
+            .build_admin()
+            .unwrap()
+            .list(&ListKeys::new())
+            .unwrap_err()
+            .to_string(),
+    );
+    for error in errors {
+        assert!(error.contains("row-level security"), "{error}");
+    }
+    database.execute("ALTER TABLE api_keys DISABLE ROW LEVEL SECURITY").unwrap();
+    found().unwrap();
+    drop_role(&database);
+}
+
+// F14
+#[test]
+fn migrating_what_is_complete_takes_no_right_but_to_read() {
+    let database = migrated();
+    let role = role_with_the_documented_grants(&database);
+    AppKeys::builder().database_url(&role).migrate().unwrap().build().unwrap();
+    drop_role(&database);
+}
+
+// F14
+// A second, empty set of tables would make every good key unknown.
+#[test]
+fn tables_in_a_schema_that_is_not_found_are_named() {
+    let database = Database::postgres();
+    let name = database.name();
+    database
+        .execute(&format!(
+            "CREATE SCHEMA shop; ALTER DATABASE {name} SET search_path = shop, public"
+        ))
+        .unwrap();
+    database.migrate();
+    let role = role_with_the_documented_grants(&database);
+    for error in [DieselStore::open(&role).err().unwrap(), migrations::run(&role).unwrap_err()] {
+        let error = error.to_string();
+        assert!(error.contains("GRANT USAGE ON SCHEMA shop"), "{error}");
+    }
+    database.execute("GRANT USAGE ON SCHEMA shop TO PUBLIC").unwrap();
+    DieselStore::open(&role).unwrap();
+    database.execute(&format!("ALTER DATABASE {name} SET search_path = public")).unwrap();
+    let error = DieselStore::open(&role).err().unwrap().to_string();
+    assert!(error.contains("schema shop") && error.contains("search_path"), "{error}");
+    drop_role(&database);
 }
 
 // E9
@@ -156,13 +440,25 @@ fn a_missing_trigger_is_an_error_and_then_everything_changed() {
         ),
         (
             "ALTER TABLE api_keys ENABLE REPLICA TRIGGER api_keys_log_delete",
-            "ALTER TABLE api_keys ENABLE ALWAYS TRIGGER api_keys_log_delete",
+            "ALTER TABLE api_keys ENABLE TRIGGER api_keys_log_delete",
+        ),
+        (
+            "ALTER TABLE api_keys ENABLE TRIGGER api_keys_log_replicated",
+            "ALTER TABLE api_keys ENABLE REPLICA TRIGGER api_keys_log_replicated",
+        ),
+        (
+            "ALTER TABLE api_keys ENABLE TRIGGER api_keys_log_truncate",
+            "ALTER TABLE api_keys ENABLE ALWAYS TRIGGER api_keys_log_truncate",
+        ),
+        (
+            "ALTER TABLE api_key_changes DISABLE TRIGGER api_key_changes_set_xid",
+            "ALTER TABLE api_key_changes ENABLE ALWAYS TRIGGER api_key_changes_set_xid",
         ),
     ] {
         database.execute(off).unwrap();
         for _ in 0..2 {
             let error = reader.try_read().unwrap_err().to_string();
-            assert!(error.contains("api_keys_log_"), "{error}");
+            assert!(error.contains("the trigger api_key"), "{error}");
         }
         database.execute(on).unwrap();
         assert_eq!(reader.read(), Seen::Everything);
@@ -176,7 +472,7 @@ fn a_missing_trigger_is_an_error_and_then_everything_changed() {
     }
 }
 
-// E8
+// E6
 #[test]
 fn tables_that_were_made_anew_are_everything() {
     let database = migrated();
@@ -225,7 +521,7 @@ fn drop_role(database: &Database) {
     database.execute(&format!("DROP OWNED BY role_{name}; DROP ROLE role_{name}")).unwrap();
 }
 
-// E5, F5
+// E7, F5
 #[test]
 fn a_cut_connection_never_yields_old_changes() {
     let database = migrated();

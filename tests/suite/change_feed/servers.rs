@@ -85,7 +85,7 @@ fn an_empty_standby_is_an_error_and_not_an_answer() {
     assert!(error.contains("hot standby"), "{error}");
 }
 
-// E5, E9
+// E7, E9
 // The new connection may lead to a server that started again.
 #[test]
 fn a_new_pooled_connection_reports_everything_changed() {
@@ -131,6 +131,7 @@ fn a_switched_role_still_reads_changes() {
 #[test]
 fn a_log_in_another_schema_than_the_keys_is_an_error() {
     let database = migrated();
+    let store = DieselStore::open(database.url()).unwrap();
     database
         .execute(&format!(
             "CREATE SCHEMA earlier; CREATE TABLE earlier.api_key_changes (LIKE public.api_key_changes); \
@@ -138,7 +139,6 @@ fn a_log_in_another_schema_than_the_keys_is_an_error() {
             database.name()
         ))
         .unwrap();
-    let store = DieselStore::open(database.url()).unwrap();
     let changes = || store.watch().unwrap().unwrap().changes();
     let error = changes().unwrap_err().to_string();
     assert!(error.contains("two schemas"), "{error}");
@@ -148,7 +148,7 @@ fn a_log_in_another_schema_than_the_keys_is_an_error() {
     let _ = changes().unwrap();
 }
 
-// E5, F5
+// E1
 #[test]
 fn blocked_new_connections_do_not_delay_the_feed() {
     // To connect is given up after two seconds: one reader that takes less shows it, where a busy machine may take as long.

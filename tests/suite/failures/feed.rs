@@ -57,7 +57,7 @@ impl Scene {
     /// What the server knows of the connection that the changes are read over.
     fn of_the_feed(&self, column: &str) -> String {
         let sql = format!(
-            "SELECT cast({column} AS text) FROM pg_stat_activity WHERE datname = '{}' AND query LIKE '%pg_current_snapshot%' AND pid <> pg_backend_pid()",
+            "SELECT cast({column} AS text) FROM pg_stat_activity WHERE datname = '{}' AND query LIKE '%api_keys_%_v1%' AND pid <> pg_backend_pid()",
             self.database.name()
         );
         let mut found = self.database.texts(&sql);
