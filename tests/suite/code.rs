@@ -1,6 +1,10 @@
 //! What must be true of the code itself and of what it depends on.
 
-use std::{fs, path::PathBuf};
+use std::{
+    collections::{BTreeSet, HashMap},
+    fs,
+    path::PathBuf,
+};
 
 use crate::support::programs::{cargo, root};
 
@@ -30,6 +34,98 @@ fn code(line: &str) -> &str {
     line.split_once("//").map_or(line, |(code, _)| code)
 }
 
+/// The text of a file without the unit tests at its end.
+fn product(text: &str) -> &str {
+    text.split("#[cfg(test)]\nmod tests {").next().unwrap()
+}
+
+/// The rooms of `api-key-runtime`, each with its row in the table of ARCHITECTURE.md, counted from the top.
+fn rooms() -> HashMap<String, usize> {
+    let map = fs::read_to_string(root().join("ARCHITECTURE.md")).unwrap();
+    let (_, section) = map.split_once("\n## Rooms, top down\n").unwrap();
+    let section = section.split("\n## ").next().unwrap();
+    let rows = section.lines().filter(|line| line.starts_with("| `"));
+    let mut rooms = HashMap::new();
+    for (row, line) in rows.enumerate() {
+        for room in line.split('|').nth(1).unwrap().split('`').skip(1).step_by(2) {
+            assert!(rooms.insert(room.to_owned(), row).is_none(), "{room} stands in two rows");
+        }
+    }
+    rooms
+}
+
+/// The names that follow `crate::` in this code, alone or in a group.
+fn imports(code: &str) -> BTreeSet<&str> {
+    fn name(path: &str) -> &str {
+        let path = path.trim_start();
+        path.split(|c: char| c != '_' && !c.is_ascii_alphanumeric()).next().unwrap()
+    }
+    let mut names = BTreeSet::new();
+    for after in code.split("crate::").skip(1) {
+        let Some(group) = after.strip_prefix('{') else {
+            names.insert(name(after));
+            continue;
+        };
+        let (mut depth, mut start) = (0, 0);
+        for (at, character) in group.char_indices() {
+            match character {
+                '{' => depth += 1,
+                '}' if depth > 0 => depth -= 1,
+                ',' | '}' if depth == 0 => {
+                    names.insert(name(&group[start..at]));
+                    start = at + 1;
+                    if character == '}' {
+                        break;
+                    }
+                }
+                _ => {}
+            }
+        }
+    }
+    names.remove("");
+    names
+}
+
+/// The order keeps the rooms free of cycles. Rooms of one row may import each other.
+#[test]
+fn rooms_import_only_from_rooms_below_them() {
+    let rooms = rooms();
+    let source = root().join("api-key-runtime/src");
+    let mut with_files = BTreeSet::new();
+    let mut faults = Vec::new();
+    for (path, text) in source_files() {
+        let Ok(file) = path.strip_prefix(&source) else { continue };
+        let room = file.iter().next().unwrap().to_str().unwrap().trim_end_matches(".rs");
+        if !["lib", "guide"].contains(&room) {
+            with_files.insert(room.to_owned());
+        }
+        let is_exempt = ["lib", "guide", "fuzz"].contains(&room)
+            || file.ends_with("tests.rs")
+            || file.starts_with("cache/model");
+        if is_exempt {
+            continue;
+        }
+        let lines: Vec<&str> = product(&text).lines().map(code).collect();
+        for imported in imports(&lines.join("\n")) {
+            let file = file.display();
+            match (rooms.get(room), rooms.get(imported)) {
+                (Some(own), Some(other)) if other < own => faults.push(format!(
+                    "room {room} ({file}) imports {imported}, which stands above it"
+                )),
+                (Some(_), None) => {
+                    faults.push(format!(
+                        "room {room} ({file}) imports {imported}, which is not a room"
+                    ));
+                }
+                _ => {}
+            }
+        }
+    }
+    assert!(faults.is_empty(), "see the table in ARCHITECTURE.md\n{}", faults.join("\n"));
+    let in_table: BTreeSet<String> = rooms.into_keys().collect();
+    assert_eq!(in_table, with_files, "the rooms in ARCHITECTURE.md, and those there are");
+}
+
 // A14
 #[test]
 fn the_library_registers_no_route() {
@@ -38,8 +134,7 @@ fn the_library_registers_no_route() {
         let is_for_tests = ["test_util", "route_audit", "tests.rs"]
             .iter()
             .any(|name| path.components().any(|part| part.as_os_str() == *name));
-        let product = text.split("#[cfg(test)]\nmod tests {").next().unwrap();
-        for line in product.lines().filter(|_| !is_for_tests) {
+        for line in product(&text).lines().filter(|_| !is_for_tests) {
             for registers in [
                 "HttpServiceFactory",
                 "ServiceConfig",

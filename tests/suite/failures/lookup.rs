@@ -1,4 +1,4 @@
-//! Stores that fail, panic, answer late or not at all, and look-ups that wait for them.
+//! Stores that fail, panic, answer late or not at all, and lookups that wait for them.
 
 use std::{
     sync::atomic::{AtomicBool, AtomicUsize, Ordering},
@@ -60,7 +60,7 @@ fn a_store_panic_is_a_logged_503_and_lookups_go_on() {
     let server = Server::start(AppKeys::builder().store(faulty).build().unwrap(), routes);
     let statuses: Vec<u16> =
         (0..7).map(|_| http::get_with(server.address, "/guarded", &key).status).collect();
-    assert_eq!(statuses, [503, 503, 503, 503, 503, 200, 200], "the look-up thread lives on");
+    assert_eq!(statuses, [503, 503, 503, 503, 503, 200, 200], "the lookup thread lives on");
     assert!(log::lines_with("the store panicked").iter().any(|line| line.starts_with("ERROR")));
 }
 
@@ -90,7 +90,7 @@ fn send(server: &CountedServer, key: &str) -> http::Client {
     client
 }
 
-/// Both threads are at a look-up that is stuck; whatever comes now waits in the queue.
+/// Both threads are at a lookup that is stuck; whatever comes now waits in the queue.
 fn hold_both_threads(server: &CountedServer, store: &FakeStore) -> Vec<http::Client> {
     let hold = |number| {
         let client = send(server, &fixtures::unknown());
@@ -253,7 +253,7 @@ fn a_full_queue_is_503_at_once_and_recovers() {
     let took = began.elapsed();
     println!("refused after {took:?}");
     assert!(took < TEST_TIMEOUT, "it waited for the deadline: {took:?}");
-    assert!(!log::lines_with("look-up queue full").is_empty());
+    assert!(!log::lines_with("lookup queue full").is_empty());
     store.release();
     let statuses: Vec<u16> =
         clients.iter_mut().map(|client| client.read(false).unwrap().status).collect();
@@ -337,12 +337,10 @@ database_test!(without_a_cache_a_change_applies_to_the_next_request, |database: 
 });
 
 // F7
-#[test]
-fn hostile_keys_do_not_count_as_store_failures() {
-    const REQUESTS: usize = 1000;
-    let store = MemoryStore::default();
-    let key = issue(&store);
-    let keys = AppKeys::builder().store(store).build().unwrap();
+database_test!(hostile_keys_do_not_count_as_store_failures, |database: Database| {
+    const REQUESTS: usize = 100;
+    let keys = database.keys();
+    let (key, _) = database.issue("0.0.0.0");
     let server = Server::start(keys.clone(), routes);
     thread::scope(|scope| {
         for client in 0..4 {
@@ -353,7 +351,7 @@ fn hostile_keys_do_not_count_as_store_failures() {
                     let hostile = match number % 4 {
                         0 => fixtures::unknown(),
                         1 => fixtures::mistyped(key),
-                        2 => "x".repeat(number % 400),
+                        2 => "x".repeat(number * 4),
                         _ => format!("'+OR+'1'='1'--{client}-{number}"),
                     };
                     let line = format!("Authorization: Bearer {hostile}");
@@ -366,4 +364,4 @@ fn hostile_keys_do_not_count_as_store_failures() {
     assert!(keys.health().is_ready());
     assert_eq!(keys.metrics().failed_lookups(), 0);
     assert_eq!(http::get_with(server.address, "/guarded", &key).status, 200);
-}
+});

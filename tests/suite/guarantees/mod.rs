@@ -50,12 +50,10 @@ fn requirements_of(comment: &str) -> Vec<Requirement> {
     found
 }
 
-/// The name of the test that starts at the last of these lines, which may stand on the next one.
+/// Returns the name of the test, of the module of tests or of the fuzz target in this line. The name may stand on the next line.
 fn name<'a>(line: &'a str, next: Option<&'a str>) -> Option<&'a str> {
-    let after = match line.split_once("fn ") {
-        Some((_, after)) => after,
-        None => line.split_once("_test!(").or_else(|| line.split_once("fuzz_target!("))?.1,
-    };
+    const BEFORE: [&str; 4] = ["fn ", "_test!(", "api_key_runtime::fuzz::", "mod "];
+    let (_, after) = BEFORE.iter().find_map(|before| line.split_once(before))?;
     let after = if after.is_empty() { next?.trim_start() } else { after };
     let end = after.find(|c: char| c != '_' && !c.is_ascii_alphanumeric()).unwrap_or(after.len());
     Some(&after[..end])
