@@ -31,7 +31,8 @@ const COMMON: &[&str] = &[
 ];
 
 /// Settings of a server for one test.
-pub(crate) const SMALL: &[&str] = &["shared_buffers=16MB", "max_connections=60"];
+pub(crate) const SMALL: &[&str] =
+    &["shared_buffers=16MB", "max_connections=60", "wal_level=logical"];
 
 /// Settings of the server that all tests of a program share.
 const SHARED: &[&str] = &["shared_buffers=64MB", "max_connections=200"];

@@ -8,7 +8,7 @@ use api_key_runtime::{
 };
 
 use super::{Reader, Seen, insert, keys, nothing};
-use crate::support::{Database, OwnServer, Proxy};
+use crate::support::{Database, OwnServer, Proxy, hex, wait_until};
 
 fn migrated() -> Database {
     let database = Database::postgres();
@@ -40,7 +40,7 @@ fn keys_and_changes_must_come_from_one_server() {
     // Of the store's two connections the one that keys are looked up over.
     database.texts(
         "SELECT cast(pg_terminate_backend(pid) AS text) FROM pg_stat_activity \
-          WHERE datname = current_database() AND pid <> pg_backend_pid() AND query NOT LIKE '%pg_current_snapshot%'",
+          WHERE datname = current_database() AND pid <> pg_backend_pid() AND query NOT LIKE '%api_keys_%_v1%'",
     );
     let error = find(&reader).unwrap_err().to_string();
     assert!(error.contains("another server"), "{error}");
@@ -48,6 +48,53 @@ fn keys_and_changes_must_come_from_one_server() {
     assert_eq!(reader.read(), Seen::Everything, "of the other server");
     find(&reader).unwrap();
     assert_eq!(reader.read(), nothing());
+}
+
+// E6, F14
+// A switch from one server to the next by logical replication, with or without the change log among what is published.
+#[test]
+fn keys_that_are_replicated_can_be_revoked_on_the_next_server() {
+    for published in
+        ["api_keys, api_key_usage, api_key_meta, api_key_changes", "api_keys, api_key_meta"]
+    {
+        let server = OwnServer::start();
+        let (old, new) = (server.database(), server.database());
+        old.migrate();
+        new.migrate();
+        let before: Vec<String> = (1..=3).map(|number| insert(&old, number)).collect();
+        let slot = format!("slot_{}", new.name());
+        old.execute(&format!("CREATE PUBLICATION keys FOR TABLE {published}")).unwrap();
+        // Within one server, CREATE SUBSCRIPTION would wait for itself to make the slot.
+        old.texts(&format!(
+            "SELECT slot_name::text FROM pg_create_logical_replication_slot('{slot}', 'pgoutput')"
+        ));
+        new.execute(&format!(
+            "CREATE SUBSCRIPTION {slot} CONNECTION '{}' PUBLICATION keys WITH (create_slot = false, slot_name = '{slot}')",
+            old.url()
+        ))
+        .unwrap();
+        let count = |sql: &str| new.texts(&format!("SELECT cast(count(*) AS text) FROM {sql}"));
+        let synchronized = "pg_subscription_rel WHERE srsubstate <> 'r'";
+        wait_until("the tables are copied", || {
+            count(synchronized) == ["0"] && count("api_keys") == ["3"]
+        });
+        let mut reader = Reader::new(&new);
+        old.execute("UPDATE api_keys SET revoked_at = now() WHERE id = 1").unwrap();
+        wait_until("the revocation is replicated", || {
+            count("api_keys WHERE revoked_at IS NOT NULL") == ["1"]
+        });
+        assert_eq!(reader.read(), keys([&before[0]]), "{published}");
+        new.execute(&format!("ALTER SUBSCRIPTION {slot} DISABLE")).unwrap();
+        // The switch.
+        let revoked = new.admin().revoke(2).unwrap();
+        assert_eq!(reader.read(), keys([&hex(revoked.digest.as_bytes())]), "{published}");
+        assert_eq!(new.issue("0.0.0.0").1, 4, "{published}");
+        assert_eq!(count("api_keys"), ["4"]);
+        new.execute(&format!(
+            "ALTER SUBSCRIPTION {slot} SET (slot_name = NONE); DROP SUBSCRIPTION {slot}"
+        ))
+        .unwrap();
+    }
 }
 
 // E7, F4
