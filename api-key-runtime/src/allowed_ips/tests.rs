@@ -231,3 +231,17 @@ fn what_is_shown_is_the_canonical_text() {
     let first = 0x2001_0db8_u128 << 96;
     assert_eq!(block.range(), (first, first + 1));
 }
+
+#[test]
+fn two_lists_together_allow_what_either_allows() {
+    let (any, home, office) = (AllowedIps::any(), rules("10.0.0.1"), rules("192.0.2.0/24"));
+    assert_eq!(any.clone().or(home.clone()), any);
+    assert_eq!(home.clone().or(any.clone()), any);
+    let both = home.clone().or(office);
+    assert_eq!(both.as_ref(), "10.0.0.1 192.0.2.0/24");
+    for (address, expected) in [("10.0.0.1", true), ("192.0.2.7", true), ("10.0.0.2", false)] {
+        assert_eq!(both.allows(ip(address)), expected, "{address}");
+    }
+    let nobody = AllowedIps::from_stored("junk").or(home);
+    assert!(!nobody.allows(ip("10.0.0.1")), "an unreadable list makes both unreadable");
+}
