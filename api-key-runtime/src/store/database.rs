@@ -48,10 +48,18 @@ impl Database {
             ));
         }
         let path = after_scheme.unwrap_or(url);
-        if let Some((scheme, _)) = path.split_once("://") {
+        if let Some((scheme, _)) = path.split_once("://")
+            && is_scheme(scheme)
+        {
             return Err(Error::config(format!(
                 "the database URL begins with {scheme}://, which is neither postgres:// nor sqlite://"
             )));
+        }
+        if after_scheme.is_none() && !is_clearly_a_path(path) {
+            return Err(Error::config(
+                "the database URL looks like the address of a server, but does not begin with postgres:// (it may hold a password and is not \
+                 shown); write ./ or sqlite: before the path of a file that has `@`, `=` or `:` in it",
+            ));
         }
         if path.is_empty()
             || path.starts_with("file:")
@@ -112,6 +120,17 @@ fn is_postgres(url: &str) -> bool {
     url.starts_with("postgres://")
         || url.starts_with("postgresql://")
         || url.split_once('=').is_some_and(|(keyword, _)| is_keyword(keyword.trim_end()))
+}
+
+/// A mistyped scheme may hold a password as well: only what can be one is shown.
+fn is_scheme(text: &str) -> bool {
+    text.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'+' | b'-' | b'.'))
+}
+
+/// Whether this cannot be meant as the address of a server or a connection string: those have one of the characters.
+fn is_clearly_a_path(text: &str) -> bool {
+    ["/", "./", "../"].iter().any(|beginning| text.starts_with(beginning))
+        || !text.contains(['@', '=', ':'])
 }
 
 /// What kind it is and where, for messages: host and database of a URL, the path of a file, nothing of a connection string.
@@ -207,6 +226,30 @@ mod tests {
             "sqlite://cakes.db?mode=rwc",
         ] {
             assert!(Database::parse(bad).unwrap_err().is_config(), "{bad:?}");
+        }
+    }
+
+    // F10, G1
+    #[test]
+    fn a_mistyped_server_address_is_no_file_and_is_not_shown() {
+        for bad in [
+            "shop:s3cret@db.example/keys",
+            "shop@db.example/s3cret",
+            "db.example:5432/s3cret",
+            "postgres:/shop:s3cret@db.example/keys",
+            "postgresql:shop:s3cret@db.example/keys",
+            "shop:s3cret@db.example://keys",
+            "Host=db.example Password=s3cret",
+            "PGPASSWORD=s3cret",
+        ] {
+            let error = Database::parse(bad).unwrap_err();
+            assert!(error.is_config(), "{bad}");
+            assert!(!error.to_string().contains("s3cret"), "{error}");
+        }
+        #[cfg(feature = "sqlite")]
+        for path in ["./a@b.db", "../a=b.db", "/srv/a:b.db", "sqlite:a@b:c=d.db"] {
+            let shown = Database::parse(path).unwrap().to_string();
+            assert_eq!(shown, format!("SQLite file {}", path.trim_start_matches("sqlite:")));
         }
     }
 }
