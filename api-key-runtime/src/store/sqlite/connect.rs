@@ -1,6 +1,7 @@
 //! A connection to an SQLite file, opened in the one way that is right for keys.
 
 use std::{
+    fs::OpenOptions,
     path::Path,
     thread,
     time::{Duration, Instant},
@@ -38,10 +39,30 @@ pub(crate) fn connect(
     let unusable = |source: Box<dyn std::error::Error + Send + Sync>| {
         Error::database(format!("cannot open {database}"), source)
     };
+    if missing == Missing::Create {
+        create_for_owner(database, path)?;
+    }
     let mut connection = SqliteConnection::establish(&sqlite_uri(path, missing))
         .map_err(|source| unusable(source.into()))?;
     apply_settings(&mut connection).map_err(|source| unusable(source.into()))?;
     Ok(connection)
+}
+
+/// Creates a missing file for its owner alone: it holds names and addresses, and whoever can read it can lock it. SQLite gives its log files
+/// the mode of the database. A file that exists keeps its mode.
+fn create_for_owner(database: &Database, path: &str) -> Result<(), Error> {
+    if Path::new(path).exists() {
+        return Ok(());
+    }
+    let mut options = OpenOptions::new();
+    // Where another process creates it at this moment, it stays as it is.
+    options.write(true).create(true).truncate(false);
+    #[cfg(unix)]
+    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+    options
+        .open(path)
+        .map(drop)
+        .map_err(|source| Error::database(format!("cannot create {database}"), source))
 }
 
 /// Waits for others that open a new file at the same moment: only one can switch it to WAL, and SQLite fails the rest without waiting.
@@ -119,6 +140,32 @@ mod tests {
             }
         }
         std::fs::remove_dir_all(folder).unwrap();
+    }
+
+    // G1
+    #[cfg(unix)]
+    #[test]
+    fn a_new_file_is_its_owner_s_alone_and_an_existing_one_keeps_its_mode() {
+        use std::{fs, os::unix::fs::PermissionsExt as _};
+        let folder = std::env::temp_dir().join(format!("app-key-{}-mode", std::process::id()));
+        fs::create_dir_all(&folder).unwrap();
+        let mode = |path: &Path| fs::metadata(path).unwrap().permissions().mode() & 0o777;
+        let path = folder.join("keys.db");
+        let database = Database::Sqlite(path.to_str().unwrap().to_owned());
+        let mut open = connect(&database, path.to_str().unwrap(), Missing::Create).unwrap();
+        open.batch_execute("CREATE TABLE cakes (name TEXT)").unwrap();
+        for suffix in ["", "-wal", "-shm"] {
+            let file = folder.join(format!("keys.db{suffix}"));
+            assert_eq!(mode(&file), 0o600, "{suffix}");
+        }
+        drop(open);
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o640)).unwrap();
+        open_or(&database, Missing::Create).map(drop).unwrap();
+        assert_eq!(mode(&path), 0o640);
+        let nowhere = Database::Sqlite(folder.join("none/keys.db").to_str().unwrap().to_owned());
+        let error = open_or(&nowhere, Missing::Create).err().unwrap().to_string();
+        assert!(error.contains("No such file or directory"), "{error}");
+        fs::remove_dir_all(folder).unwrap();
     }
 
     #[test]
