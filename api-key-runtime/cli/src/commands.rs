@@ -57,7 +57,25 @@ fn copy(asked: &CopyMigrations) -> Result<(), Failure> {
     Ok(())
 }
 
+/// Whether nothing reads standard output. A closed one has been opened as `/dev/null` by the time the program runs.
+#[cfg(unix)]
+fn is_output_discarded() -> bool {
+    use std::os::{fd::AsFd as _, unix::fs::MetadataExt as _};
+    let device = |file: std::fs::File| file.metadata().map(|metadata| metadata.rdev()).ok();
+    let output = io::stdout().as_fd().try_clone_to_owned().ok().and_then(|fd| device(fd.into()));
+    let null = std::fs::File::open("/dev/null").ok().and_then(device);
+    output.is_none() || output == null
+}
+
+#[cfg(not(unix))]
+fn is_output_discarded() -> bool {
+    false
+}
+
 fn issue(admin: &Admin, asked: &Issue) -> Result<(), Failure> {
+    if is_output_discarded() {
+        return Err(Failure::Discarded);
+    }
     let issued = admin.issue(&asked.new_key()?)?;
     // A key that is in the table must reach its owner, whatever becomes of the words about it.
     let _ = text::write_issued(&mut BufWriter::new(io::stderr().lock()), &issued.record);

@@ -12,6 +12,8 @@ use crate::text;
 
 const REFUSED: u8 = 1;
 const USAGE: u8 = 2;
+/// No key that is worth guessing is shorter.
+const SHORTEST_SECRET: usize = 16;
 
 #[derive(Debug)]
 pub(crate) enum Failure {
@@ -23,6 +25,8 @@ pub(crate) enum Failure {
     Declined,
     /// Standard output could not be written.
     Output(io::Error),
+    /// Nobody would see what is written to standard output.
+    Discarded,
     /// A key was issued that nobody has seen.
     Unprinted { id: i64, source: io::Error },
 }
@@ -45,6 +49,27 @@ impl Failure {
     }
 }
 
+/// Reports arguments that cannot be read. A key may be among them, so none that could be one is repeated.
+pub(crate) fn report_usage(
+    error: &clap::Error,
+    arguments: impl Iterator<Item = String>,
+) -> ExitCode {
+    let message = error.render().to_string();
+    let shown = without_secrets(&message, arguments);
+    if shown == message {
+        error.exit();
+    }
+    let _ = io::stderr().write_all(shown.as_bytes());
+    ExitCode::from(USAGE)
+}
+
+/// Replaces each argument that is as long as a key.
+fn without_secrets(message: &str, arguments: impl Iterator<Item = String>) -> String {
+    arguments
+        .filter(|argument| argument.len() >= SHORTEST_SECRET)
+        .fold(message.to_owned(), |shown, secret| shown.replace(&secret, "(not shown)"))
+}
+
 impl fmt::Display for Failure {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -52,6 +77,9 @@ impl fmt::Display for Failure {
             Self::Usage(message) => formatter.write_str(message),
             Self::Declined => formatter.write_str("nothing was changed"),
             Self::Output(source) => write!(formatter, "cannot write to standard output: {source}"),
+            Self::Discarded => formatter.write_str(
+                "no key was issued: standard output is closed or discarded, so the key would be lost; redirect it to a file or a program",
+            ),
             Self::Unprinted { id, source } => write!(
                 formatter,
                 "key {id} was issued, but could not be written to standard output and cannot be shown again: `app-key revoke {id}`, then \

@@ -30,7 +30,10 @@ use std::{io::Write as _, process::ExitCode};
 use clap::Parser as _;
 
 fn main() -> ExitCode {
-    let arguments = arguments::Arguments::parse();
+    let arguments = match arguments::Arguments::try_parse() {
+        Ok(arguments) => arguments,
+        Err(error) => return failure::report_usage(&error, std::env::args().skip(1)),
+    };
     log_to_standard_error();
     match commands::run(&arguments.command) {
         Ok(()) => ExitCode::SUCCESS,
