@@ -132,6 +132,11 @@ impl FromStr for AllowedIps {
         if text == ANY {
             return Ok(Self::any());
         }
+        if text.contains(',') {
+            return Err(Error::invalid_input(format!(
+                "the IP allow list {text:?} has a comma: separate addresses by spaces"
+            )));
+        }
         let blocks = text.split(' ').map(Block::parse).collect::<Result<Vec<_>, _>>()?;
         let text = blocks.iter().map(ToString::to_string).collect::<Vec<_>>().join(" ");
         Ok(Self { text: text.into(), rules: Rules::Blocks(blocks.into()) })
