@@ -1,12 +1,16 @@
 //! What is printed, and where.
 
-use std::{collections::BTreeSet, io};
+use std::{
+    collections::BTreeSet,
+    io,
+    process::{Command, Stdio},
+};
 
 use api_key_runtime::admin::NewKey;
 use chrono::{DateTime, TimeDelta, Utc};
 use serde_json::Value;
 
-use super::{app_key, app_key_with, command, outcome, status};
+use super::{app_key, app_key_with, command, outcome, program, status};
 use crate::support::{Database, database_test};
 
 const COLUMNS: [&str; 14] = [
@@ -226,6 +230,26 @@ fn a_key_that_could_not_be_printed_is_named() {
         let expected = format!("\napp-key: key {id} was issued, but could not be written");
         assert!(ran.stderr.contains(&expected), "{ran:?}");
         assert!(ran.stderr.contains(&format!("`app-key revoke {id}`")), "{ran:?}");
+    }
+}
+
+#[test]
+fn no_key_is_issued_where_nothing_reads_standard_output() {
+    let database = Database::sqlite();
+    database.migrate();
+    let mut closed = Command::new("sh");
+    closed
+        .env_clear()
+        .env("DATABASE_URL", database.url())
+        .args(["-c", "exec \"$0\" issue --name n --ip any >&-"])
+        .arg(program());
+    let mut discarded = command(database.url(), "issue --name n --ip any --json");
+    discarded.stdout(Stdio::null());
+    for mut command in [closed, discarded] {
+        let ran = outcome(&mut command);
+        assert_eq!(ran.code, Some(1), "{ran:?}");
+        assert!(ran.stderr.starts_with("app-key: no key was issued: "), "{ran:?}");
+        assert_eq!(database.rows(), [] as [String; 0]);
     }
 }
 

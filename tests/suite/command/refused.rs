@@ -11,7 +11,7 @@ const BAD_INPUT: &[(&[&str], &str)] = &[
     (&["--ip", ""], "it is empty"),
     (&["--ip", "10.1.2.3/8"], "10.0.0.0/8 is the block"),
     (&["--ip", "010.0.0.0/8"], "not an IPv4 or IPv6 address"),
-    (&["--ip", "10.0.0.1,10.0.0.2"], "not an IPv4 or IPv6 address"),
+    (&["--ip", "10.0.0.1,10.0.0.2"], "separate addresses by spaces"),
     (&["--ip", "any", "--ip", "10.0.0.1"], "--ip any admits every address"),
     (&["--ip", "10.0.0.1", "--ip", "0.0.0.0"], "--ip any admits every address"),
     (&["--ip", "10.0.0.1 0.0.0.0"], "0.0.0.0 standing alone"),
@@ -78,6 +78,20 @@ database_test!(input_that_makes_no_sense_is_named_and_changes_nothing, |database
         }
     }
 });
+
+// G1
+#[test]
+fn a_key_among_the_arguments_is_not_repeated() {
+    let database = Database::sqlite();
+    let (key, _) = database.issue("0.0.0.0");
+    for line in
+        ["revoke", "show", "disable", "list", "", "revoke 1", "issue --name n --ip", "list --limit"]
+    {
+        let ran = outcome(command(database.url(), line).arg(&key));
+        assert_eq!(ran.code, Some(2), "{line}: {ran:?}");
+        assert!(!ran.all().contains(&key[12..]), "{line}: {ran:?}");
+    }
+}
 
 database_test!(an_id_that_no_key_has_is_not_found, |database: Database| {
     database.issue("0.0.0.0");
