@@ -1,8 +1,11 @@
 //! A connection to an SQLite file, opened in the one way that is right for keys.
 
 use std::{
-    fs::OpenOptions,
+    fs::{self, OpenOptions},
+    io::ErrorKind,
     path::Path,
+    process,
+    sync::atomic::{AtomicU64, Ordering},
     thread,
     time::{Duration, Instant},
 };
@@ -12,6 +15,7 @@ use diesel::{Connection as _, SqliteConnection, connection::SimpleConnection as 
 use crate::{
     error::Error,
     foreign_texts::is_sqlite_lock,
+    log,
     store::{Database, connection::Missing},
 };
 
@@ -50,19 +54,32 @@ pub(crate) fn connect(
 
 /// Creates a missing file for its owner alone: it holds names and addresses, and whoever can read it can lock it. SQLite gives its log files
 /// the mode of the database. A file that exists keeps its mode.
+///
+/// The file is created by another name and closed before it gets its own. To close a file here that SQLite has open would drop SQLite's
+/// locks on it (<https://sqlite.org/howtocorrupt.html>, section 2.2).
 fn create_for_owner(database: &Database, path: &str) -> Result<(), Error> {
+    static NUMBER: AtomicU64 = AtomicU64::new(0);
     if Path::new(path).exists() {
         return Ok(());
     }
+    let number = NUMBER.fetch_add(1, Ordering::Relaxed);
+    let unnamed = format!("{path}.new-{}-{number}", process::id());
     let mut options = OpenOptions::new();
-    // Where another process creates it at this moment, it stays as it is.
-    options.write(true).create(true).truncate(false);
+    options.write(true).create_new(true);
     #[cfg(unix)]
     std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
     options
-        .open(path)
+        .open(&unnamed)
         .map(drop)
-        .map_err(|source| Error::database(format!("cannot create {database}"), source))
+        .map_err(|source| Error::database(format!("cannot create {database}"), source))?;
+    // Another process may have created the file by now. Where a file system has no links, SQLite creates it, with its usual mode.
+    if let Err(error) = fs::hard_link(&unnamed, path)
+        && error.kind() != ErrorKind::AlreadyExists
+    {
+        log::warn!("{database} cannot be created for its owner alone: {error}; check its mode");
+    }
+    fs::remove_file(&unnamed)
+        .map_err(|source| Error::database(format!("cannot remove {unnamed}"), source))
 }
 
 /// Waits for others that open a new file at the same moment: only one can switch it to WAL, and SQLite fails the rest without waiting.
@@ -146,7 +163,7 @@ mod tests {
     #[cfg(unix)]
     #[test]
     fn a_new_file_is_its_owner_s_alone_and_an_existing_one_keeps_its_mode() {
-        use std::{fs, os::unix::fs::PermissionsExt as _};
+        use std::os::unix::fs::PermissionsExt as _;
         let folder = std::env::temp_dir().join(format!("app-key-{}-mode", std::process::id()));
         fs::create_dir_all(&folder).unwrap();
         let mode = |path: &Path| fs::metadata(path).unwrap().permissions().mode() & 0o777;
@@ -165,6 +182,9 @@ mod tests {
         let nowhere = Database::Sqlite(folder.join("none/keys.db").to_str().unwrap().to_owned());
         let error = open_or(&nowhere, Missing::Create).err().unwrap().to_string();
         assert!(error.contains("No such file or directory"), "{error}");
+        let left: Vec<_> =
+            fs::read_dir(&folder).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+        assert!(left.iter().all(|name| !name.to_string_lossy().contains("new")), "{left:?}");
         fs::remove_dir_all(folder).unwrap();
     }
 
