@@ -1,6 +1,7 @@
 //! How the command ends when it does not do what it was asked to.
 
 use std::{
+    ffi::OsString,
     fmt,
     io::{self, ErrorKind, Write as _},
     process::ExitCode,
@@ -13,7 +14,7 @@ use crate::text;
 const REFUSED: u8 = 1;
 const USAGE: u8 = 2;
 /// No key that is worth guessing is shorter.
-const SHORTEST_SECRET: usize = 16;
+const SHORTEST_SECRET: usize = 12;
 
 #[derive(Debug)]
 pub(crate) enum Failure {
@@ -52,7 +53,7 @@ impl Failure {
 /// Reports arguments that cannot be read. A key may be among them, so none that could be one is repeated.
 pub(crate) fn report_usage(
     error: &clap::Error,
-    arguments: impl Iterator<Item = String>,
+    arguments: impl Iterator<Item = OsString>,
 ) -> ExitCode {
     let message = error.render().to_string();
     let shown = without_secrets(&message, arguments);
@@ -63,11 +64,17 @@ pub(crate) fn report_usage(
     ExitCode::from(USAGE)
 }
 
-/// Replaces each argument that is as long as a key.
-fn without_secrets(message: &str, arguments: impl Iterator<Item = String>) -> String {
-    arguments
-        .filter(|argument| argument.len() >= SHORTEST_SECRET)
-        .fold(message.to_owned(), |shown, secret| shown.replace(&secret, "(not shown)"))
+/// Replaces each value that is as long as a key, also one behind the `=` of an option.
+fn without_secrets(message: &str, arguments: impl Iterator<Item = OsString>) -> String {
+    arguments.fold(message.to_owned(), |shown, argument| {
+        let argument = argument.to_string_lossy();
+        let value = match argument.split_once('=') {
+            Some((option, value)) if option.starts_with('-') => value,
+            None if argument.starts_with("--") => "",
+            _ => &argument,
+        };
+        if value.len() < SHORTEST_SECRET { shown } else { shown.replace(value, "(not shown)") }
+    })
 }
 
 impl fmt::Display for Failure {

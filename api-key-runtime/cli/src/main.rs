@@ -32,7 +32,7 @@ use clap::Parser as _;
 fn main() -> ExitCode {
     let arguments = match arguments::Arguments::try_parse() {
         Ok(arguments) => arguments,
-        Err(error) => return failure::report_usage(&error, std::env::args().skip(1)),
+        Err(error) => return failure::report_usage(&error, std::env::args_os().skip(1)),
     };
     log_to_standard_error();
     match commands::run(&arguments.command) {

@@ -124,7 +124,7 @@ fn is_postgres(url: &str) -> bool {
 
 /// A mistyped scheme may hold a password as well: only what can be one is shown.
 fn is_scheme(text: &str) -> bool {
-    text.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'+' | b'-' | b'.'))
+    text.bytes().all(|byte| byte.is_ascii_lowercase() || byte == b'+')
 }
 
 /// Whether this cannot be meant as the address of a server or a connection string: those have one of the characters.
@@ -239,6 +239,7 @@ mod tests {
             "postgres:/shop:s3cret@db.example/keys",
             "postgresql:shop:s3cret@db.example/keys",
             "shop:s3cret@db.example://keys",
+            "s3cret://db.example/keys",
             "Host=db.example Password=s3cret",
             "PGPASSWORD=s3cret",
         ] {
