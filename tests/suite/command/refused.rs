@@ -1,6 +1,6 @@
 //! What is refused: with which exit code, in which words, and that nothing was changed.
 
-use std::path::Path;
+use std::{ffi::OsString, os::unix::ffi::OsStringExt as _, path::Path};
 
 use super::{app_key, app_key_with, command, outcome};
 use crate::support::{Database, database_test};
@@ -91,6 +91,19 @@ fn a_key_among_the_arguments_is_not_repeated() {
         assert_eq!(ran.code, Some(2), "{line}: {ran:?}");
         assert!(!ran.all().contains(&key[12..]), "{line}: {ran:?}");
     }
+    for line in ["list", "issue --name n --ip any"] {
+        for option in
+            ["--limit", "--after", "--ip", "--expires", "--state", "--format", "--unknown"]
+        {
+            let ran = outcome(command(database.url(), line).arg(format!("{option}={key}")));
+            assert_eq!(ran.code, Some(2), "{option}: {ran:?}");
+            assert!(!ran.all().contains(&key[12..]), "{option}: {ran:?}");
+        }
+    }
+    let not_unicode = OsString::from_vec([key.as_bytes(), b"\xff"].concat());
+    let ran = outcome(command(database.url(), "revoke").arg(not_unicode));
+    assert_eq!(ran.code, Some(2), "{ran:?}");
+    assert!(!ran.all().contains(&key[12..]), "{ran:?}");
 }
 
 database_test!(an_id_that_no_key_has_is_not_found, |database: Database| {
