@@ -55,12 +55,6 @@ impl Database {
                 "the database URL begins with {scheme}://, which is neither postgres:// nor sqlite://"
             )));
         }
-        if after_scheme.is_none() && !is_clearly_a_path(path) {
-            return Err(Error::config(
-                "the database URL looks like the address of a server, but does not begin with postgres:// (it may hold a password and is not \
-                 shown); write ./ or sqlite: before the path of a file that has `@`, `=` or `:` in it",
-            ));
-        }
         if path.is_empty()
             || path.starts_with("file:")
             || path.contains(":memory:")
@@ -69,6 +63,12 @@ impl Database {
             return Err(Error::config(
                 "an SQLite database is named by the path of a file; one in memory exists for a single connection, and keys are read \
                  through several",
+            ));
+        }
+        if after_scheme.is_none() && !is_clearly_a_path(path) {
+            return Err(Error::config(
+                "the database URL looks like the address of a server, but does not begin with postgres:// (it may hold a password and is not \
+                 shown); write ./ or sqlite: before the path of a file that has `@`, `=` or `:` in it",
             ));
         }
         #[cfg(feature = "sqlite")]
