@@ -132,6 +132,15 @@ mod tests {
     use super::*;
 
     #[test]
+    fn several_sets_make_one_without_repeating_a_scope() {
+        let set = |text: &str| text.parse::<ScopeSet>().unwrap();
+        let all: ScopeSet = [set("a b"), set(""), set("b c")].into_iter().collect();
+        assert_eq!(all.as_ref(), "a b c");
+        assert_eq!((all.len(), all.is_empty()), (3, false));
+        assert_eq!((set("").len(), set("").is_empty()), (0, true));
+    }
+
+    #[test]
     fn scopes_are_whole_tokens() {
         let scopes: ScopeSet = "cakes:write read".parse().unwrap();
         assert!(scopes.contains("read") && scopes.contains("cakes:write"));
