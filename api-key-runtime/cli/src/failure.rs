@@ -57,7 +57,8 @@ pub(crate) fn report_usage(
 ) -> ExitCode {
     let message = error.render().to_string();
     let shown = without_secrets(&message, arguments);
-    if shown == message {
+    // Help is no mistake, and goes to standard output.
+    if shown == message || !error.use_stderr() {
         error.exit();
     }
     let _ = io::stderr().write_all(shown.as_bytes());

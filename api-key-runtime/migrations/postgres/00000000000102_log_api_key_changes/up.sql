@@ -208,8 +208,8 @@ CREATE TRIGGER api_keys_revocation_is_final
                OR NEW.id IS DISTINCT FROM OLD.id))
     EXECUTE FUNCTION api_keys_refuse_reviving();
 
--- What services call. The bodies name the schema: they depend on no search_path, and a clause that
--- sets one would cost each call. A later release adds functions of another version beside these.
+-- What services call. The bodies name the schema and depend on no search_path. A later release adds
+-- functions of another version beside these.
 DO $migration$
 BEGIN
     EXECUTE format($definition$
@@ -219,6 +219,8 @@ BEGIN
 CREATE FUNCTION %1$I.api_keys_changes_since_v1(since pg_snapshot, process integer) RETURNS text
     LANGUAGE plpgsql
     STABLE
+    -- Or a function or operator of somebody else's could match better than one of pg_catalog.
+    SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
     here text := pg_current_snapshot()::text;
@@ -294,7 +296,12 @@ BEGIN
     IF NOT pg_try_advisory_xact_lock('%1$I.api_key_changes'::regclass::oid::bigint) THEN
         RETURN 0;
     END IF;
-    SELECT prune_xmin::text::xid8, prune_at INTO bound, noted FROM %1$I.api_key_meta WHERE id = 1;
+    SELECT prune_xmin::text::xid8, prune_at INTO bound, noted FROM %1$I.api_key_meta WHERE id = 1
+       FOR UPDATE SKIP LOCKED;
+    -- Whoever issues the first key holds the row until its transaction ends.
+    IF NOT FOUND THEN
+        RETURN 0;
+    END IF;
     IF noted > clock_timestamp() - interval '1 hour' AND noted <= clock_timestamp() THEN
         RETURN 0;
     END IF;
@@ -340,3 +347,8 @@ $$
     $definition$, current_schema());
 END;
 $migration$;
+
+-- Also where functions are not for everyone by default.
+GRANT EXECUTE ON FUNCTION api_keys_changes_since_v1(pg_snapshot, integer) TO PUBLIC;
+GRANT EXECUTE ON FUNCTION api_keys_prune_v1(integer) TO PUBLIC;
+GRANT EXECUTE ON FUNCTION api_keys_mend_identity_v1() TO PUBLIC;

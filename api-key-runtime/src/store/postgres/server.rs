@@ -7,10 +7,10 @@ use super::Connection;
 /// Which start of which server this is, which database, and which tables the names stand for: a number, so that it costs little to send.
 macro_rules! server_number {
     () => {
-        "hashtextextended(concat_ws('/', \
-                   (extract(epoch FROM pg_postmaster_start_time()) * 1000000)::bigint, \
+        "pg_catalog.hashtextextended(pg_catalog.concat_ws('/', \
+                   (extract(epoch FROM pg_catalog.pg_postmaster_start_time()) OPERATOR(pg_catalog.*) 1000000)::bigint, \
                    (SELECT oid FROM pg_catalog.pg_database WHERE datname = current_database()), \
-                   to_regclass('api_keys')::oid, to_regclass('api_key_changes')::oid), 0)"
+                   to_regclass('api_keys')::oid, to_regclass('api_key_changes')::oid), 0::bigint)"
     };
 }
 

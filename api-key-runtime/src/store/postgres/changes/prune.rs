@@ -2,7 +2,10 @@
 
 use std::time::{Duration, Instant};
 
-use diesel::{PgConnection, QueryableByName, RunQueryDsl as _, sql_query, sql_types::BigInt};
+use diesel::{
+    Connection as _, PgConnection, QueryResult, QueryableByName, RunQueryDsl as _, sql_query,
+    sql_types::BigInt,
+};
 
 use crate::log;
 
@@ -33,7 +36,10 @@ impl Pruning {
             return;
         }
         let query = format!("SELECT {schema}.api_keys_prune_v1({MAX_ROWS}) AS rows");
-        let has_more = match sql_query(query).get_result::<Deleted>(connection) {
+        // In a transaction that ends here, also where the application left one open.
+        let pruned: QueryResult<Deleted> =
+            connection.transaction(|connection| sql_query(query).get_result(connection));
+        let has_more = match pruned {
             Ok(Deleted { rows }) => rows >= i64::from(MAX_ROWS),
             Err(error) => {
                 log::debug!("the change log cannot be pruned: {error}");
