@@ -42,7 +42,7 @@ fn a_standby_is_an_error_and_says_nothing_of_changes() {
 }
 
 /// Behind a transaction pooler the server may become a standby from one statement to the next. Here its own word for that is
-/// replaced, as the search path allows.
+/// replaced: for lookups as the search path allows, for changes in what the function answers.
 // E9
 #[test]
 fn a_server_that_becomes_a_standby_is_an_error() {
@@ -52,6 +52,10 @@ fn a_server_that_becomes_a_standby_is_an_error() {
         .execute(
             "CREATE TABLE standby AS SELECT false AS is_standby; \
              CREATE FUNCTION public.pg_is_in_recovery() RETURNS boolean LANGUAGE sql AS 'SELECT is_standby FROM public.standby'; \
+             ALTER FUNCTION api_keys_changes_since_v1 RENAME TO changes_of_the_server; \
+             CREATE FUNCTION api_keys_changes_since_v1(since pg_snapshot, process integer) RETURNS text LANGUAGE sql STABLE AS \
+                 'SELECT regexp_replace(public.changes_of_the_server(since, process), ''^([^;]*;[^;]*;)f'', \
+                      ''\\1'' || (SELECT left(is_standby::text, 1) FROM public.standby))'; \
              DO $$ BEGIN EXECUTE format('ALTER DATABASE %I SET search_path = public, pg_catalog', current_database()); END $$",
         )
         .unwrap();
