@@ -1,0 +1,149 @@
+//! Rows of the change log on Postgres that are pruned, dumped, restored or written by a replica.
+
+use std::{
+    io::Write as _,
+    process::{Command, Stdio},
+};
+
+use diesel::connection::SimpleConnection as _;
+
+use super::{
+    Reader, Seen, insert, insertion, keys, nothing,
+    postgres::{change, migrated, session},
+};
+use crate::support::{Database, OwnServer, hex, servers::postgres::program};
+
+/// Has the log pruned as if this many hours had passed since pruning was noted last.
+fn prune(database: &Database, hours: u32, most: u32) -> String {
+    database
+        .execute(&format!(
+            "UPDATE api_key_meta SET prune_at = now() - interval '{hours} hours' - interval '1 minute'"
+        ))
+        .unwrap();
+    database.texts(&format!("SELECT cast(api_keys_prune_v1({most}) AS text)")).remove(0)
+}
+
+// E7
+#[test]
+fn pruning_keeps_an_hour_and_every_reader_exact() {
+    // Transactions in other databases of a server hold pruning up.
+    let server = OwnServer::start();
+    let database = server.database();
+    database.migrate();
+    let digests: Vec<String> = (1..=5).map(|number| insert(&database, number)).collect();
+    let rows = || database.texts("SELECT cast(count(*) AS text) FROM api_key_changes").remove(0);
+    let (mut away, mut current) = (Reader::new(&database), Reader::new(&database));
+    database.texts("SELECT cast(api_keys_prune_v1(1000) AS text)");
+    for digest in &digests {
+        database.execute(&change(&database, digest)).unwrap();
+    }
+    assert_eq!(database.texts("SELECT cast(api_keys_prune_v1(1000) AS text)"), ["0"], "too early");
+    assert_eq!(rows(), "11");
+    // Noted before the changes above: only rows from before that may go, but the newest of them.
+    assert_eq!(prune(&database, 1, 2), "2", "a batch");
+    assert_eq!(prune(&database, 1, 1000), "3");
+    assert_eq!(rows(), "6");
+    assert_eq!(current.read(), keys(&digests), "nothing it has not seen was pruned");
+    assert_eq!(prune(&database, 1, 1000), "5", "noted again by the call before");
+    assert_eq!(rows(), "1", "the floor");
+    assert_eq!(current.read(), nothing());
+    assert_eq!(away.read(), Seen::Everything, "a reader that was away longer");
+    assert_eq!(away.read(), nothing());
+    assert_eq!(prune(&database, 3, 1000), "0", "an old note is renewed first");
+}
+
+// E7
+// Somebody else's DELETE may take rows that are not read yet; what is left then tells nobody.
+#[test]
+fn a_log_without_a_floor_is_everything_until_it_has_one() {
+    let server = OwnServer::start();
+    let database = server.database();
+    database.migrate();
+    let digest = insert(&database, 1);
+    let mut reader = Reader::new(&database);
+    database.execute(&change(&database, &digest)).unwrap();
+    database.execute("DELETE FROM api_key_changes").unwrap();
+    assert_eq!(reader.read(), Seen::Everything);
+    database.texts("SELECT cast(api_keys_prune_v1(1000) AS text)");
+    assert_eq!(reader.read(), Seen::Everything, "there is a floor, above the last snapshot");
+    database.execute(&change(&database, &digest)).unwrap();
+    assert_eq!(reader.read(), keys([&digest]));
+}
+
+/// Loads what `pg_dump` writes of one database with these options into another.
+fn dump_into(from: &Database, to: &Database, options: &[&str]) {
+    let dump = Command::new(program("pg_dump"))
+        .args(options)
+        .args(["--no-owner", "--dbname", from.url()])
+        .output()
+        .unwrap();
+    assert!(dump.status.success(), "{dump:?}");
+    let mut restore = Command::new(program("psql"))
+        .args(["--quiet", "--no-psqlrc", "--set", "ON_ERROR_STOP=1", "--dbname", to.url()])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::null())
+        .spawn()
+        .unwrap();
+    restore.stdin.take().unwrap().write_all(&dump.stdout).unwrap();
+    assert!(restore.wait().unwrap().success());
+}
+
+// E6, F14
+// A restore brings rows and not the sequences behind them.
+#[test]
+fn keys_of_a_dump_can_be_revoked_at_once_and_none_is_lost() {
+    let source = migrated();
+    let issued: Vec<(String, i64)> = (0..3).map(|_| source.issue("0.0.0.0")).collect();
+    source.admin().disable(issued[2].1).unwrap();
+    // Both databases have a list of the migrations that ran.
+    let data_only = ["--data-only", "--exclude-table=__diesel_schema_migrations"];
+    for options in [&data_only[..], &[]] {
+        let target = Database::postgres();
+        if options == data_only {
+            target.migrate();
+        }
+        dump_into(&source, &target, options);
+        assert_eq!(target.rows(), source.rows(), "{options:?}");
+        let mut reader = Reader::new(&target);
+        let revoked = target.admin().revoke(issued[0].1).unwrap();
+        assert_eq!(reader.read(), keys([&hex(revoked.digest.as_bytes())]), "{options:?}");
+        let (_, id) = target.issue("0.0.0.0");
+        assert_eq!(id, 4, "{options:?}");
+    }
+}
+
+// F14
+#[test]
+fn a_new_key_gets_a_number_past_those_that_arrived() {
+    let database = migrated();
+    let digest = database.literal(&format!("{:064x}", 9));
+    database
+        .execute(&format!(
+            "INSERT INTO api_keys (id, digest, digest_algorithm, hint, name, allowed_ips) \
+             OVERRIDING SYSTEM VALUE VALUES (1, {digest}, 'sha256', 'h', 'n', '0.0.0.0')"
+        ))
+        .unwrap();
+    assert_eq!(database.issue("0.0.0.0").1, 2);
+    assert_eq!(database.issue("0.0.0.0").1, 3);
+}
+
+// E6
+// As an apply worker of logical replication does, and as restoring tools set it.
+#[test]
+fn changes_of_a_replica_session_are_told() {
+    let database = migrated();
+    let digest = insert(&database, 1);
+    let mut reader = Reader::new(&database);
+    let mut replica = session(&database);
+    replica.batch_execute("SET session_replication_role = replica").unwrap();
+    replica.batch_execute(&change(&database, &digest)).unwrap();
+    assert_eq!(reader.read(), keys([&digest]), "an update");
+    let other = format!("{:064x}", 2);
+    replica.batch_execute(&insertion(&database, &other)).unwrap();
+    assert_eq!(reader.read(), keys([&other]), "an insert");
+    replica.batch_execute("DELETE FROM api_keys WHERE id = 1").unwrap();
+    assert_eq!(reader.read(), keys([&digest]), "a delete");
+    replica.batch_execute("TRUNCATE api_keys CASCADE").unwrap();
+    assert_eq!(reader.read(), Seen::Everything, "a truncate");
+    assert_eq!(reader.read(), nothing());
+}
