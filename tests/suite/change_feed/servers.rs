@@ -116,14 +116,13 @@ fn after_a_restart_lookups_wait_for_the_first_changes() {
 #[test]
 fn an_empty_standby_is_an_error_and_not_an_answer() {
     let database = migrated();
-    // Found before the server's own, so that it can turn into a standby while a connection lasts, as it does behind a pooler.
+    // In place of the server's own, so that it can turn into a standby while a connection lasts, as it does behind a pooler.
     database
-        .execute(&format!(
+        .execute(
             "CREATE TABLE pretended (is_standby bool); INSERT INTO pretended VALUES (false); \
-             CREATE FUNCTION public.pg_is_in_recovery() RETURNS bool LANGUAGE sql AS 'SELECT is_standby FROM public.pretended'; \
-             ALTER DATABASE {} SET search_path = public, pg_catalog",
-            database.name()
-        ))
+             ALTER FUNCTION pg_catalog.pg_is_in_recovery() RENAME TO pg_was_in_recovery; \
+             CREATE FUNCTION pg_catalog.pg_is_in_recovery() RETURNS bool LANGUAGE sql STABLE AS 'SELECT is_standby FROM public.pretended'",
+        )
         .unwrap();
     let store = DieselStore::open(database.url()).unwrap();
     assert!(store.find(&[unknown()]).unwrap().is_empty());
