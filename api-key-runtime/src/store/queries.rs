@@ -10,15 +10,16 @@ use diesel::{
     OptionalExtension as _,
     connection::{AnsiTransactionManager, TransactionManager as _},
     dsl::{auto_type, sql},
+    expression::SqlLiteral,
     prelude::*,
     r2d2::R2D2Connection,
     result::Error::{DeserializationError, QueryBuilderError},
-    sql_types::Text,
+    sql_types::{Bool, Text},
 };
 
 use super::{
-    Connection, PRIMARY, TRIGGERS, enabled_triggers, existing_tables, hides_rows, is_standby,
-    is_within_transaction, mend_identity, migrate,
+    Connection, OWN_ROW, PRIMARY, TRIGGERS, enabled_triggers, existing_tables, hides_rows,
+    is_standby, is_within_transaction, mend_identity, migrate,
     schema::{api_key_meta, api_key_usage, api_keys},
     tables_elsewhere,
     usage::record as record_usage,
@@ -148,7 +149,11 @@ impl Queries for Connection {
     }
 
     fn get(&mut self, id: i64) -> QueryResult<Option<KeyRecord>> {
-        let row = api_keys::table.find(id).select(KeyRow::as_select()).first(self).optional()?;
+        let row = api_keys::table
+            .filter(api_keys::id.eq(id).and(own_row()))
+            .select(KeyRow::as_select())
+            .first(self)
+            .optional()?;
         row.map(record).transpose()
     }
 
@@ -190,7 +195,8 @@ impl Queries for Connection {
 
     fn revoke(&mut self, id: i64, now: DateTime<Utc>) -> Result<KeyRecord, TransactionError> {
         write(self, |connection| {
-            let live = api_keys::table.find(id).filter(api_keys::revoked_at.is_null());
+            let live = api_keys::table
+                .filter(api_keys::id.eq(id).and(own_row()).and(api_keys::revoked_at.is_null()));
             diesel::update(live).set(api_keys::revoked_at.eq(now)).execute(connection)?;
             existing(connection, id)
         })
@@ -208,7 +214,7 @@ impl Queries for Connection {
                 ))
                 .into());
             }
-            let key = api_keys::table.find(id);
+            let key = api_keys::table.filter(api_keys::id.eq(id).and(own_row()));
             match at {
                 Some(_) => diesel::update(key.filter(api_keys::disabled_at.is_null()))
                     .set(api_keys::disabled_at.eq(at))
@@ -222,8 +228,8 @@ impl Queries for Connection {
     }
 
     fn count_live_except(&mut self, ways: &[&str], now: DateTime<Utc>) -> QueryResult<i64> {
-        let live = api_keys::revoked_at
-            .is_null()
+        let live = own_row()
+            .and(api_keys::revoked_at.is_null())
             .and(api_keys::expires_at.is_null().or(api_keys::expires_at.gt(now)));
         api_keys::table
             .filter(live.and(api_keys::digest_algorithm.ne_all(ways)))
@@ -307,10 +313,16 @@ impl Queries for Connection {
     }
 }
 
+/// Whether a row is of the key table itself.
+fn own_row() -> SqlLiteral<Bool> {
+    sql(OWN_ROW)
+}
+
 /// The one row of `api_key_meta` with each of the keys, or without a key where there is none: at least one row in any case.
 #[auto_type]
 fn keys_beside_meta<'a>(digests: &'a [&'a [u8]]) -> _ {
-    let keys = api_keys::table.on(api_keys::digest.eq_any(digests));
+    let own_row: SqlLiteral<Bool> = own_row();
+    let keys = api_keys::table.on(api_keys::digest.eq_any(digests).and(own_row));
     api_key_meta::table.left_join(keys)
 }
 
@@ -380,7 +392,7 @@ fn selected(
     wanted: &ListKeys,
     now: DateTime<Utc>,
 ) -> api_keys::BoxedQuery<'_, <Connection as diesel::Connection>::Backend> {
-    let mut rows = api_keys::table.order(api_keys::id).into_boxed();
+    let mut rows = api_keys::table.filter(own_row()).order(api_keys::id).into_boxed();
     if let Some(owner) = &wanted.owner {
         rows = rows.filter(api_keys::owner.eq(owner));
     }

@@ -35,7 +35,7 @@ pub(super) fn check_tables(database: &Database, connection: &mut dyn Queries) ->
     {
         refuse_elsewhere(database, connection, |_| true)?;
         return Err(Error::schema(format!(
-            "{database} has no table {missing}: run `app-key migrate`, or your own copy of the migrations, or call AppKeysBuilder::migrate"
+            "{database} has no table {missing} (a view or a partitioned table does not count): run `app-key migrate`, or your own copy of the migrations, or call AppKeysBuilder::migrate"
         )));
     }
     let Some(SchemaVersion { version, compatible_from }) =

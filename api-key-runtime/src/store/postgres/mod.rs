@@ -23,6 +23,9 @@ use crate::error::Error;
 /// The connection that `queries.rs` is written against.
 type Connection = diesel::PgConnection;
 
+/// Leaves out rows of tables that inherit from `api_keys`: no trigger logs their changes.
+const OWN_ROW: &str = "api_keys.tableoid = pg_catalog.to_regclass('api_keys')";
+
 // The same queries, compiled once against each backend's schema: their SQL types differ, their text does not.
 #[allow(clippy::duplicate_mod)]
 #[path = "../queries.rs"]
@@ -36,6 +39,7 @@ pub use queries::KeyRow;
 /// sessions that it is enabled for: ordinary ones, replicas, all.
 pub(crate) const TRIGGERS: &[&str] = &[
     "api_key_changes_set_xid:A",
+    "api_key_meta_merge:A",
     "api_keys_log_insert:O",
     "api_keys_log_update:O",
     "api_keys_log_delete:O",
@@ -53,7 +57,7 @@ fn write<T>(
     let committed = connection.transaction(|connection| {
         connection.batch_execute(
             "SELECT set_config('synchronous_commit', 'on', true) \
-             WHERE current_setting('synchronous_commit') IN ('off', 'local', 'remote_write')",
+             WHERE pg_catalog.current_setting('synchronous_commit') IN ('off', 'local', 'remote_write')",
         )?;
         let changed = change(connection)?;
         is_done = true;
@@ -67,9 +71,9 @@ fn write<T>(
 /// The messages of one statement are up to some milliseconds apart, and each of them sets the statement's time.
 fn is_within_transaction(connection: &mut Connection) -> bool {
     diesel::select(sql::<sql_types::Bool>(
-        "pg_current_xact_id_if_assigned() IS NOT NULL \
-         OR current_setting('transaction_isolation') <> 'read committed' \
-            AND statement_timestamp() - transaction_timestamp() > interval '10 milliseconds'",
+        "pg_catalog.pg_current_xact_id_if_assigned() IS NOT NULL \
+         OR pg_catalog.current_setting('transaction_isolation') <> 'read committed' \
+            AND pg_catalog.statement_timestamp() - pg_catalog.transaction_timestamp() > interval '10 milliseconds'",
     ))
     .get_result(connection)
     .unwrap_or(true)
@@ -83,16 +87,19 @@ struct Name {
 
 /// Whether this server only follows another one, and may be behind it.
 pub(crate) fn is_standby(connection: &mut Connection) -> diesel::QueryResult<bool> {
-    diesel::select(sql::<sql_types::Bool>("pg_is_in_recovery()")).get_result(connection)
+    diesel::select(sql::<sql_types::Bool>("pg_catalog.pg_is_in_recovery()")).get_result(connection)
 }
 
-/// The tables there are, of those asked for, as the connection's search path finds them.
+/// The tables there are, of those asked for, as the connection's search path finds them. A partitioned table or a view does not count: keys are
+/// read in the table alone.
 pub(crate) fn existing_tables(
     connection: &mut Connection,
     wanted: &[&str],
 ) -> diesel::QueryResult<Vec<String>> {
     let names = sql_query(
-        "SELECT name FROM unnest($1) AS name WHERE to_regclass(quote_ident(name)) IS NOT NULL",
+        "SELECT relname::text AS name FROM pg_catalog.pg_class \
+          WHERE relkind = 'r' AND oid = ANY (ARRAY( \
+              SELECT pg_catalog.to_regclass(pg_catalog.quote_ident(name)) FROM pg_catalog.unnest($1) AS name))",
     )
     .bind::<sql_types::Array<sql_types::Text>, _>(wanted)
     .load::<Name>(connection)?;
@@ -105,11 +112,11 @@ pub(crate) fn schema_of_tables(
     database: &Database,
 ) -> Result<String, Error> {
     let found: Option<Name> = sql_query(
-        "SELECT quote_ident(n.nspname) AS name \
+        "SELECT pg_catalog.quote_ident(n.nspname) AS name \
            FROM pg_catalog.pg_namespace AS n \
            JOIN pg_catalog.pg_class AS k ON k.relnamespace = n.oid \
            JOIN pg_catalog.pg_class AS c ON c.relnamespace = n.oid \
-          WHERE k.oid = to_regclass('api_keys') AND c.oid = to_regclass('api_key_changes') \
+          WHERE k.oid = pg_catalog.to_regclass('api_keys') AND c.oid = pg_catalog.to_regclass('api_key_changes') \
             AND k.relpersistence <> 't'",
     )
     .get_result(connection)
@@ -132,13 +139,13 @@ fn tables_elsewhere(connection: &mut Connection) -> diesel::QueryResult<Option<E
         is_forbidden: bool,
     }
     let found: Option<Found> = sql_query(
-        "SELECT quote_ident(n.nspname) AS schema, \
-                NOT has_schema_privilege(n.oid, 'USAGE') AND n.nspname = ANY ( \
+        "SELECT pg_catalog.quote_ident(n.nspname) AS schema, \
+                NOT pg_catalog.has_schema_privilege(n.oid, 'USAGE') AND n.nspname = ANY ( \
                     SELECT CASE word WHEN '$user' THEN current_user::text ELSE word END \
-                      FROM regexp_split_to_table(current_setting('search_path'), '\\s*,\\s*') AS quoted, \
+                      FROM regexp_split_to_table(pg_catalog.current_setting('search_path'), '\\s*,\\s*') AS quoted, \
                            trim(BOTH '\"' FROM quoted) AS word) AS is_forbidden \
            FROM pg_catalog.pg_class AS c JOIN pg_catalog.pg_namespace AS n ON n.oid = c.relnamespace \
-          WHERE c.relname = 'api_key_meta' AND c.relkind = 'r' AND to_regclass('api_key_meta') IS NULL \
+          WHERE c.relname = 'api_key_meta' AND c.relkind = 'r' AND pg_catalog.to_regclass('api_key_meta') IS NULL \
           ORDER BY is_forbidden DESC, n.nspname LIMIT 1",
     )
     .get_result(connection)
@@ -148,7 +155,7 @@ fn tables_elsewhere(connection: &mut Connection) -> diesel::QueryResult<Option<E
 
 fn hides_rows(connection: &mut Connection) -> diesel::QueryResult<bool> {
     diesel::select(sql::<sql_types::Bool>(
-        "coalesce(row_security_active(to_regclass('api_keys')) OR row_security_active(to_regclass('api_key_changes')), false)",
+        "coalesce(pg_catalog.row_security_active(pg_catalog.to_regclass('api_keys')) OR pg_catalog.row_security_active(pg_catalog.to_regclass('api_key_changes')), false)",
     ))
     .get_result(connection)
 }
@@ -157,7 +164,7 @@ fn hides_rows(connection: &mut Connection) -> diesel::QueryResult<bool> {
 fn mend_identity(connection: &mut Connection) -> diesel::QueryResult<()> {
     connection.batch_execute(
         "DO $$ BEGIN EXECUTE format('SELECT %s.api_keys_mend_identity_v1()', ( \
-             SELECT relnamespace::regnamespace FROM pg_catalog.pg_class WHERE oid = to_regclass('api_keys'))); END $$",
+             SELECT relnamespace::regnamespace FROM pg_catalog.pg_class WHERE oid = pg_catalog.to_regclass('api_keys'))); END $$",
     )
 }
 
@@ -171,13 +178,16 @@ pub(crate) fn repair(connection: &mut Connection) -> diesel::QueryResult<()> {
             continue;
         }
         let table =
-            if name.starts_with("api_key_changes") { "api_key_changes" } else { "api_keys" };
+            ["api_key_changes", "api_key_meta"].into_iter().find(|table| name.starts_with(table));
         let mode = match letter {
             "A" => "ENABLE ALWAYS",
             "R" => "ENABLE REPLICA",
             _ => "ENABLE",
         };
-        connection.batch_execute(&format!("ALTER TABLE {table} {mode} TRIGGER {name}"))?;
+        connection.batch_execute(&format!(
+            "ALTER TABLE {} {mode} TRIGGER {name}",
+            table.unwrap_or("api_keys")
+        ))?;
     }
     mend_identity(connection)
 }
@@ -186,7 +196,8 @@ pub(crate) fn repair(connection: &mut Connection) -> diesel::QueryResult<()> {
 pub(crate) fn enabled_triggers(connection: &mut Connection) -> diesel::QueryResult<Vec<String>> {
     let names = sql_query(
         "SELECT concat_ws(':', tgname, tgenabled) AS name FROM pg_catalog.pg_trigger \
-         WHERE tgrelid IN (to_regclass('api_keys'), to_regclass('api_key_changes')) AND NOT tgisinternal",
+         WHERE tgrelid IN (pg_catalog.to_regclass('api_keys'), pg_catalog.to_regclass('api_key_changes'), pg_catalog.to_regclass('api_key_meta')) \
+           AND NOT tgisinternal",
     )
     .load::<Name>(connection)?;
     Ok(names.into_iter().map(|row| row.name).collect())

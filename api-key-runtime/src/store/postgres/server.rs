@@ -10,7 +10,7 @@ macro_rules! server_number {
         "pg_catalog.hashtextextended(pg_catalog.concat_ws('/', \
                    (extract(epoch FROM pg_catalog.pg_postmaster_start_time()) OPERATOR(pg_catalog.*) 1000000)::bigint, \
                    (SELECT oid FROM pg_catalog.pg_database WHERE datname = current_database()), \
-                   to_regclass('api_keys')::oid, to_regclass('api_key_changes')::oid), 0::bigint)"
+                   pg_catalog.to_regclass('api_keys')::oid, pg_catalog.to_regclass('api_key_changes')::oid), 0::bigint)"
     };
 }
 
@@ -18,8 +18,8 @@ macro_rules! server_number {
 ///
 /// A standby may be behind. Row-level security hides keys from the role.
 pub(super) const PRIMARY: &str = concat!(
-    "(SELECT CASE WHEN pg_is_in_recovery() THEN 'standby' \
-                  WHEN row_security_active(to_regclass('api_keys')) THEN 'hidden' \
+    "(SELECT CASE WHEN pg_catalog.pg_is_in_recovery() THEN 'standby' \
+                  WHEN pg_catalog.row_security_active(pg_catalog.to_regclass('api_keys')) THEN 'hidden' \
                   ELSE ",
     server_number!(),
     "::text END)"

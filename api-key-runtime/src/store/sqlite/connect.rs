@@ -3,7 +3,7 @@
 use std::{
     fs::{self, OpenOptions},
     io::ErrorKind,
-    path::Path,
+    path::{Path, PathBuf},
     process,
     sync::atomic::{AtomicU64, Ordering},
     thread,
@@ -62,8 +62,10 @@ fn create_for_owner(database: &Database, path: &str) -> Result<(), Error> {
     if Path::new(path).exists() {
         return Ok(());
     }
+    let path = &behind_links(path);
     let number = NUMBER.fetch_add(1, Ordering::Relaxed);
-    let unnamed = format!("{path}.new-{}-{number}", process::id());
+    let mut unnamed = path.clone().into_os_string();
+    unnamed.push(format!(".new-{}-{number}", process::id()));
     let mut options = OpenOptions::new();
     options.write(true).create_new(true);
     #[cfg(unix)]
@@ -79,7 +81,18 @@ fn create_for_owner(database: &Database, path: &str) -> Result<(), Error> {
         log::warn!("{database} cannot be created for its owner alone: {error}; check its mode");
     }
     fs::remove_file(&unnamed)
-        .map_err(|source| Error::database(format!("cannot remove {unnamed}"), source))
+        .map_err(|source| Error::database(format!("cannot remove {}", unnamed.display()), source))
+}
+
+/// Returns the path that symbolic links lead to, of a file that need not exist. Systems follow 40 of them at most.
+fn behind_links(path: &str) -> PathBuf {
+    let mut path = PathBuf::from(path);
+    for _ in 0..40 {
+        let Ok(target) = fs::read_link(&path) else { break };
+        path.pop();
+        path.push(target);
+    }
+    path
 }
 
 /// Waits for others that open a new file at the same moment: only one can switch it to WAL, and SQLite fails the rest without waiting.
@@ -179,6 +192,14 @@ mod tests {
         fs::set_permissions(&path, fs::Permissions::from_mode(0o640)).unwrap();
         open_or(&database, Missing::Create).map(drop).unwrap();
         assert_eq!(mode(&path), 0o640);
+        // SQLite creates what a link leads to.
+        std::os::unix::fs::symlink("linked.db", folder.join("link.db")).unwrap();
+        let link = Database::Sqlite(folder.join("link.db").to_str().unwrap().to_owned());
+        open_or(&link, Missing::Create).map(drop).unwrap();
+        assert_eq!(mode(&folder.join("linked.db")), 0o600);
+        std::os::unix::fs::symlink("loop.db", folder.join("loop.db")).unwrap();
+        let link = Database::Sqlite(folder.join("loop.db").to_str().unwrap().to_owned());
+        assert!(open_or(&link, Missing::Create).is_err());
         let nowhere = Database::Sqlite(folder.join("none/keys.db").to_str().unwrap().to_owned());
         let error = open_or(&nowhere, Missing::Create).err().unwrap().to_string();
         assert!(error.contains("No such file or directory"), "{error}");

@@ -42,6 +42,9 @@ pub(crate) const TRIGGERS: &[&str] = &[
     "api_keys_revocation_is_final",
 ];
 
+/// Tables inherit from no other.
+const OWN_ROW: &str = "TRUE";
+
 /// A file follows nobody, and which one it is is known without asking.
 const PRIMARY: &str = "'0'";
 

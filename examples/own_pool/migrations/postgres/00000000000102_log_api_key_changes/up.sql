@@ -211,6 +211,10 @@ CREATE TRIGGER api_keys_revocation_is_final
 -- What services call. The bodies name the schema and depend on no search_path. A later release adds
 -- functions of another version beside these.
 DO $migration$
+DECLARE
+    keys    text := format('%I.api_keys', current_schema());
+    changes text := format('%I.api_key_changes', current_schema());
+    meta    text := format('%I.api_key_meta', current_schema());
 BEGIN
     EXECUTE format($definition$
 -- Returns what changed since a snapshot, as one text of fields. STABLE gives everything it reads
@@ -228,8 +232,8 @@ DECLARE
         here,
         (extract(epoch FROM clock_timestamp()) * 1000000)::bigint,
         pg_is_in_recovery(),
-        row_security_active('%1$I.api_keys'::regclass)
-            OR row_security_active('%1$I.api_key_changes'::regclass),
+        row_security_active(%2$L::regclass)
+            OR row_security_active(%3$L::regclass),
         pg_backend_pid(),
         -- When this process began, unless it read the last time as well. Hidden from some roles.
         CASE WHEN pg_backend_pid() = process THEN '' ELSE coalesce((
@@ -238,8 +242,8 @@ DECLARE
         hashtextextended(concat_ws('/',
             (extract(epoch FROM pg_postmaster_start_time()) * 1000000)::bigint,
             (SELECT oid FROM pg_database WHERE datname = current_database()),
-            '%1$I.api_keys'::regclass::oid,
-            '%1$I.api_key_changes'::regclass::oid), 0));
+            %2$L::regclass::oid,
+            %3$L::regclass::oid), 0));
 BEGIN
     -- No transaction ended since: neither rows nor definitions can have changed.
     IF here = since::text THEN
@@ -248,17 +252,17 @@ BEGIN
     RETURN concat_ws(';', head,
         (SELECT coalesce(string_agg(concat_ws(':', tgname, tgenabled), ',' ORDER BY tgname), '')
            FROM pg_trigger
-          WHERE tgrelid IN ('%1$I.api_keys'::regclass, '%1$I.api_key_changes'::regclass)
+          WHERE tgrelid IN (%2$L::regclass, %3$L::regclass, %4$L::regclass)
             AND NOT tgisinternal),
         -- A change of a column's type or name may change what every row means, and fires no trigger.
         hashtextextended(concat_ws('/',
             ARRAY(SELECT concat_ws(' ', oid, xmin) FROM pg_class
-                   WHERE oid IN ('%1$I.api_keys'::regclass, '%1$I.api_key_changes'::regclass)
+                   WHERE oid IN (%2$L::regclass, %3$L::regclass)
                    ORDER BY oid),
             ARRAY(SELECT xmin FROM pg_attribute
-                   WHERE attrelid = '%1$I.api_keys'::regclass AND attnum > 0 ORDER BY attnum),
+                   WHERE attrelid = %2$L::regclass AND attnum > 0 ORDER BY attnum),
             ARRAY(SELECT concat_ws(' ', t.xmin, p.xmin) FROM pg_trigger AS t JOIN pg_proc AS p ON p.oid = t.tgfoid
-                   WHERE t.tgrelid IN ('%1$I.api_keys'::regclass, '%1$I.api_key_changes'::regclass)
+                   WHERE t.tgrelid IN (%2$L::regclass, %3$L::regclass)
                      AND NOT t.tgisinternal
                    ORDER BY t.oid)), 0),
         -- The floor, as the newest row below the snapshot: an index finds it however many dead rows there are.
@@ -275,7 +279,7 @@ BEGIN
              LIMIT 1001) AS changes), ''));
 END;
 $$
-    $definition$, current_schema());
+    $definition$, current_schema(), keys, changes, meta);
 
     EXECUTE format($definition$
 -- Deletes the oldest rows that every reader of the last hour has seen, and returns how many. Any
@@ -293,7 +297,7 @@ DECLARE
     keep    xid8;
     deleted bigint;
 BEGIN
-    IF NOT pg_try_advisory_xact_lock('%1$I.api_key_changes'::regclass::oid::bigint) THEN
+    IF NOT pg_try_advisory_xact_lock(%3$L::regclass::oid::bigint) THEN
         RETURN 0;
     END IF;
     SELECT prune_xmin::text::xid8, prune_at INTO bound, noted FROM %1$I.api_key_meta WHERE id = 1
@@ -323,28 +327,41 @@ BEGIN
     RETURN coalesce(deleted, 0);
 END;
 $$
-    $definition$, current_schema());
+    $definition$, current_schema(), keys, changes, meta);
 
     EXECUTE format($definition$
--- Moves the numbers of new keys past those that a restore or replication brought, and returns
--- whether they were behind. Any role that may issue keys may call it.
+-- Moves the number of the next key past those that a restore or replication brought, where one of
+-- them has it, and returns whether it did. Numbers further on stay: they may be another server's.
+-- Any role may call it.
 CREATE FUNCTION %1$I.api_keys_mend_identity_v1() RETURNS boolean
     LANGUAGE plpgsql
     SECURITY DEFINER
     SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
-    numbers regclass := pg_get_serial_sequence('%1$I.api_keys', 'id')::regclass;
-    highest bigint   := (SELECT max(id) FROM %1$I.api_keys);
+    numbers regclass := pg_get_serial_sequence(%2$L, 'id')::regclass;
+    step    bigint   := (SELECT seqincrement FROM pg_sequence WHERE seqrelid = numbers);
+    next    bigint;
 BEGIN
-    IF highest IS NULL OR highest <= coalesce(pg_sequence_last_value(numbers), 0) THEN
-        RETURN false;
-    END IF;
-    PERFORM setval(numbers, highest);
+    FOR attempt IN 1..2 LOOP
+        EXECUTE format('SELECT CASE WHEN is_called THEN last_value + $1 ELSE last_value END FROM %%s', numbers)
+           INTO next USING step;
+        IF NOT EXISTS (SELECT FROM %1$I.api_keys WHERE id = next) THEN
+            RETURN false;
+        END IF;
+        -- Another session may move it now: look again.
+        PERFORM pg_advisory_xact_lock(numbers::oid::bigint);
+    END LOOP;
+    SELECT id + step INTO next FROM %1$I.api_keys AS taken
+     WHERE id BETWEEN next AND 9223372036854775807 - step
+       AND (id - next) %% step = 0
+       AND NOT EXISTS (SELECT FROM %1$I.api_keys WHERE id = taken.id + step)
+     ORDER BY id LIMIT 1;
+    PERFORM setval(numbers, next, false);
     RETURN true;
 END;
 $$
-    $definition$, current_schema());
+    $definition$, current_schema(), keys, changes, meta);
 END;
 $migration$;
 
