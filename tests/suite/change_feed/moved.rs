@@ -116,15 +116,25 @@ fn keys_of_a_dump_can_be_revoked_at_once_and_none_is_lost() {
 #[test]
 fn a_new_key_gets_a_number_past_those_that_arrived() {
     let database = migrated();
-    let digest = database.literal(&format!("{:064x}", 9));
-    database
-        .execute(&format!(
-            "INSERT INTO api_keys (id, digest, digest_algorithm, hint, name, allowed_ips) \
-             OVERRIDING SYSTEM VALUE VALUES (1, {digest}, 'sha256', 'h', 'n', '0.0.0.0')"
-        ))
-        .unwrap();
-    assert_eq!(database.issue("0.0.0.0").1, 2);
-    assert_eq!(database.issue("0.0.0.0").1, 3);
+    let arrived = |id: i64| {
+        let digest = database.literal(&format!("{id:064x}"));
+        database
+            .execute(&format!(
+                "INSERT INTO api_keys (id, digest, digest_algorithm, hint, name, allowed_ips) \
+                 OVERRIDING SYSTEM VALUE VALUES ({id}, {digest}, 'sha256', 'h', 'n', '0.0.0.0')"
+            ))
+            .unwrap();
+    };
+    for id in [1, 2, 4, 1_000_000, i64::MAX] {
+        arrived(id);
+    }
+    let issued = [(); 3].map(|()| database.issue("0.0.0.0").1);
+    assert_eq!(issued, [3, 5, 6], "numbers far off are another server's");
+    database.execute("ALTER TABLE api_keys ALTER COLUMN id SET INCREMENT 2 RESTART 11").unwrap();
+    for id in [11, 12, 13, 16] {
+        arrived(id);
+    }
+    assert_eq!([(); 2].map(|()| database.issue("0.0.0.0").1), [15, 17]);
 }
 
 // E6

@@ -12,7 +12,7 @@ use diesel::{Connection as _, PgConnection, connection::SimpleConnection as _};
 
 use super::{Reader, Seen, insert, insertion, keys, nothing};
 use crate::{
-    support::{Database, wait_until},
+    support::{Database, hex, wait_until},
     tables::role_with_the_documented_grants,
 };
 
@@ -212,13 +212,57 @@ fn migrate_enables_triggers_as_their_migration_did() {
     database
         .execute(
             "ALTER TABLE api_keys DISABLE TRIGGER ALL; ALTER TABLE api_keys ENABLE TRIGGER ALL; \
-             ALTER TABLE api_key_changes DISABLE TRIGGER ALL; ALTER TABLE api_key_changes ENABLE TRIGGER ALL",
+             ALTER TABLE api_key_changes DISABLE TRIGGER ALL; ALTER TABLE api_key_changes ENABLE TRIGGER ALL; \
+             ALTER TABLE api_key_meta DISABLE TRIGGER ALL; ALTER TABLE api_key_meta ENABLE TRIGGER ALL",
         )
         .unwrap();
     let error = DieselStore::open(database.url()).err().unwrap().to_string();
     assert!(error.contains("app-key migrate"), "{error}");
     assert!(database.admin().migrate().unwrap().is_empty());
+    let letters = database.texts(
+        "SELECT tgenabled::text FROM pg_trigger WHERE tgname IN ('api_key_changes_set_xid', 'api_key_meta_merge')",
+    );
+    assert_eq!(letters, ["A", "A"]);
     DieselStore::open(database.url()).unwrap();
+}
+
+// E6
+// No trigger logs changes of an inheriting table.
+#[test]
+fn rows_of_an_inheriting_table_are_no_keys() {
+    let database = migrated();
+    let (store, digest) = (DieselStore::open(database.url()).unwrap(), "1".repeat(64));
+    let wanted = [KeyDigest::from_bytes([0x11; 32])];
+    database
+        .execute("CREATE TABLE old_keys (LIKE api_keys INCLUDING ALL) INHERITS (api_keys)")
+        .unwrap();
+    database.execute(&insertion(&database, &digest).replace("api_keys", "old_keys")).unwrap();
+    assert!(store.find(&wanted).unwrap().is_empty());
+    let admin = database.admin();
+    assert!(admin.list(&ListKeys::new()).unwrap().is_empty());
+    assert!(admin.revoke(1).unwrap_err().is_not_found());
+    database.execute(&insertion(&database, &digest)).unwrap();
+    assert_eq!(store.find(&wanted).unwrap().len(), 1);
+    database.execute("DROP TABLE old_keys; ALTER TABLE api_keys RENAME TO kept; CREATE VIEW api_keys AS TABLE kept").unwrap();
+    let error = admin.get(1).unwrap_err().to_string();
+    assert!(error.contains("a view or a partitioned table"), "{error}");
+}
+
+// F14
+#[test]
+fn a_schema_may_have_any_name() {
+    let database = Database::postgres();
+    let schema = r#""it's ""a"" shop""#;
+    database
+        .execute(&format!(
+            "CREATE SCHEMA {schema}; ALTER DATABASE {} SET search_path = {schema}",
+            database.name()
+        ))
+        .unwrap();
+    database.migrate();
+    let mut reader = Reader::new(&database);
+    let (_, id) = database.issue("0.0.0.0");
+    assert_eq!(reader.read(), keys([&hex(database.admin().get(id).unwrap().digest.as_bytes())]));
 }
 
 // E14
