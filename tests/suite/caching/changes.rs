@@ -32,17 +32,15 @@ database_test!(what_is_changed_here_holds_for_the_next_request_here, |database: 
 // E1, E6
 database_test!(what_another_process_changes_reaches_this_one, |database: Database| {
     let server = Server::start(database.keys(), routes);
-    let other = database.keys();
-    let admin = other.admin().unwrap();
     let is = |key: &str| status(server.address, key);
     for _ in 0..5 {
         let (key, id) = database.issue("0.0.0.0");
         assert_eq!(is(&key), 200);
-        admin.disable(id).unwrap();
+        database.disable_by_sql(id);
         refused_in_time("disabled", Instant::now(), 401, || is(&key));
-        admin.enable(id).unwrap();
+        database.enable_by_sql(id);
         wait_until("enabled", || is(&key) == 200);
-        admin.revoke(id).unwrap();
+        database.revoke_by_sql(id);
         refused_in_time("revoked", Instant::now(), 401, || is(&key));
     }
 });
@@ -53,19 +51,17 @@ database_test!(a_change_by_another_process_wakes_this_one, |database: Database| 
     const WOKEN: Duration = Duration::from_millis(500);
     let builder = database.migrate().builder().max_staleness(TEST_TIMEOUT);
     let server = Server::start(builder.build().unwrap(), routes);
-    let other = database.keys();
-    let admin = other.admin().unwrap();
     let (key, id) = database.issue("0.0.0.0");
     let is = |expected: u16| status(server.address, &key) == expected;
     wait_until("it is accepted", || is(200));
     let mut took = Vec::new();
     for _ in 0..10 {
         let began = Instant::now();
-        admin.disable(id).unwrap();
+        database.disable_by_sql(id);
         wait_until("disabled", || is(401));
         took.push(began.elapsed());
         let began = Instant::now();
-        admin.enable(id).unwrap();
+        database.enable_by_sql(id);
         wait_until("enabled", || is(200));
         took.push(began.elapsed());
     }

@@ -35,11 +35,10 @@ database_test!(a_read_that_predates_a_revocation_accepts_no_request, |database: 
     let keys = keys_over(&database, &store);
     wait_until("the feed is up to date", || keys.health().is_ready());
     let server = CountedServer::start(keys, routes);
-    let other = database.keys();
     store.hold();
     let mut early = send(&server, &key);
     store.wait_until_inside(1);
-    other.admin().unwrap().revoke(id).unwrap();
+    database.revoke_by_sql(id);
     wait_until("the feed is told of it while the read is held", || store.has_applied_a_change());
     let mut late = send(&server, &key);
     server.wait_for(2);

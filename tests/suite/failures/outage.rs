@@ -91,7 +91,7 @@ fn an_sqlite_file_that_is_replaced_or_deleted_is_not_read_on() {
     std::fs::copy(other.url(), format!("{}.copy", other.url())).unwrap();
     let replacement = Database::sqlite();
     std::fs::rename(format!("{}.copy", other.url()), replacement.url()).unwrap();
-    replacement.admin().revoke(id).unwrap();
+    replacement.revoke_by_sql(id);
     replacement.execute("PRAGMA wal_checkpoint(TRUNCATE)").unwrap();
     for leftover in ["-wal", "-shm"] {
         let _ = std::fs::remove_file(format!("{}{leftover}", other.url()));

@@ -236,6 +236,26 @@ impl Database {
         .map_err(|error| error.to_string())
     }
 
+    /// Changes keys as another process does: an `Admin` of this one tells each of its services.
+    pub(crate) fn set(&self, id: i64, columns: &str) {
+        self.execute(&format!("UPDATE api_keys SET {columns} WHERE id = {id}")).unwrap();
+    }
+
+    /// See [`set`](Self::set).
+    pub(crate) fn disable_by_sql(&self, id: i64) {
+        self.set(id, "disabled_at = '2001-01-01 00:00:00+00:00'");
+    }
+
+    /// See [`set`](Self::set).
+    pub(crate) fn enable_by_sql(&self, id: i64) {
+        self.set(id, "disabled_at = NULL");
+    }
+
+    /// See [`set`](Self::set).
+    pub(crate) fn revoke_by_sql(&self, id: i64) {
+        self.set(id, "revoked_at = '2001-01-01 00:00:00+00:00'");
+    }
+
     /// The first column of a query that answers text, one element a row; cast to text in the query.
     pub(crate) fn texts(&self, sql: &str) -> Vec<String> {
         #[derive(QueryableByName)]
