@@ -6,7 +6,7 @@ use std::{
 };
 
 use crate::{
-    cache::Cache,
+    cache::{Cache, process},
     clock::{Clock, MonotonicTime, to_stored},
     error::Error,
     key::{Digester, FormatRules},
@@ -14,20 +14,21 @@ use crate::{
     key_usage::KeyUsage,
     list_keys::ListKeys,
     new_key::{IssuedKey, NewKey},
-    store::{Changed, Database, Table, TransactionError, connection::KeyConnection},
+    store::{Database, Table, TransactionError, connection::KeyConnection},
 };
 
 /// Issues, lists and changes the keys of a database.
 ///
-/// Every change is a transaction of its own over a connection of its own, durable before it returns. All of it blocks: within a
-/// request, call it through [`actix_web::web::block`].
+/// Every change is a transaction of its own over a connection of its own, durable before it returns. No [`AppKeys`](crate::AppKeys) of this
+/// process accepts a key any longer once the call that revoked it has returned, whichever handle made the call. All calls block: within a
+/// request, make them through [`actix_web::web::block`].
 #[derive(Clone, Debug)]
 pub struct Admin {
     table: Table,
     format_rules: FormatRules,
     digester: Digester,
     clock: Clock,
-    /// What the same process knows of keys, if it serves any.
+    /// The cache of the handle that this belongs to, if it serves keys.
     cache: Option<Arc<Cache>>,
 }
 
@@ -186,14 +187,14 @@ impl Admin {
         self.done(self.table.set_disabled(id, None))
     }
 
-    /// Applies a change to this process's cache before its caller learns that it is done.
+    /// Applies a change to every cache of this process before its caller learns that it is done.
     fn done(&self, done: Result<KeyRecord, TransactionError>) -> Result<KeyRecord, Error> {
-        if let Some(cache) = &self.cache {
-            match &done {
-                Ok(record) => cache.changed(record, MonotonicTime::now()),
-                Err(error) if error.maybe_committed() => cache.apply(&Changed::Everything),
-                Err(_) => {}
+        match &done {
+            Ok(record) => {
+                process::apply_change(self.cache.as_ref(), record, MonotonicTime::now());
             }
+            Err(error) if error.maybe_committed() => process::apply_everything(),
+            Err(_) => {}
         }
         done.map_err(|error| self.table.error_of(error))
     }

@@ -2,9 +2,14 @@
 
 use std::{sync::Arc, time::Duration};
 
+#[cfg(feature = "_diesel")]
+use super::equal_sets::LiveSet;
 use super::{AppKeys, AppKeysBuilder, Inner, KeySetId, builder::StoreSetting};
 #[cfg(feature = "_diesel")]
-use crate::store::{Database, DieselStore};
+use crate::{
+    cache::process,
+    store::{Database, DieselStore},
+};
 use crate::{
     cache::{Bounds, Cache},
     change_feed::FeedThread,
@@ -167,6 +172,11 @@ impl AppKeysBuilder {
             digester.previous_algorithm().is_some(),
         ));
         #[cfg(feature = "_diesel")]
+        process::register(&cache);
+        #[cfg(feature = "_diesel")]
+        let live_set =
+            connected.database.as_ref().and_then(|database| LiveSet::new(database, &self));
+        #[cfg(feature = "_diesel")]
         let admin = connected.database.map(|database| {
             crate::admin::Admin::new(
                 database,
@@ -221,6 +231,8 @@ impl AppKeysBuilder {
                 clock: self.clock,
                 #[cfg(feature = "_diesel")]
                 admin,
+                #[cfg(feature = "_diesel")]
+                _live_set: live_set,
             }),
         })
     }

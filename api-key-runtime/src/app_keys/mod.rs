@@ -3,6 +3,8 @@
 mod build;
 mod builder;
 mod environment;
+#[cfg(feature = "_diesel")]
+mod equal_sets;
 
 use std::{
     sync::{
@@ -146,6 +148,8 @@ pub(crate) struct Inner {
     pub(crate) clock: Clock,
     #[cfg(feature = "_diesel")]
     admin: Option<crate::admin::Admin>,
+    #[cfg(feature = "_diesel")]
+    _live_set: Option<equal_sets::LiveSet>,
 }
 
 impl AppKeys {

@@ -11,6 +11,8 @@ mod entry;
 mod generations;
 #[cfg(test)]
 mod model;
+#[cfg(feature = "_diesel")]
+pub(crate) mod process;
 #[cfg(test)]
 mod tests;
 mod tombstones;

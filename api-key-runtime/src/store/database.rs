@@ -100,6 +100,20 @@ impl Database {
         }
     }
 
+    /// Returns what tells one database from another, with its password; `None` for a Postgres pool, which does not say where it leads.
+    pub(crate) fn location(&self) -> Option<&str> {
+        match self {
+            #[cfg(feature = "postgres")]
+            Self::Postgres(url) => Some(url),
+            #[cfg(feature = "sqlite")]
+            Self::Sqlite(path) => Some(path),
+            #[cfg(feature = "postgres")]
+            Self::PostgresPool(_) => None,
+            #[cfg(feature = "sqlite")]
+            Self::SqlitePool(pool) => Some(pool.path()),
+        }
+    }
+
     /// How many connections lie unused in the application's pool, of which it may not know that they are dead.
     pub(super) fn idle_in_pool(&self) -> u32 {
         match self {

@@ -1,0 +1,39 @@
+//! A warning about equal `AppKeys`: built inside the closure of `HttpServer::new`, each worker has threads, connections and a cache of its own.
+
+use std::{
+    hash::{DefaultHasher, Hash as _, Hasher as _},
+    sync::{Arc, Mutex, Weak},
+};
+
+use super::AppKeysBuilder;
+use crate::{lock::lock, log, log_throttle::LogThrottle, store::Database};
+
+static LIVE: Mutex<Vec<Weak<u64>>> = Mutex::new(Vec::new());
+static LOGGED: LogThrottle<u64> = LogThrottle::new();
+
+/// Stands for a set of keys while it is in use. Equal settings for one database make equal numbers.
+#[derive(Debug)]
+pub(super) struct LiveSet(#[expect(dead_code, reason = "counted by LIVE")] Arc<u64>);
+
+impl LiveSet {
+    /// Logs a warning once an hour if an equal set is in use. Sets with different settings on one database are legitimate.
+    pub(super) fn new(database: &Database, settings: &AppKeysBuilder) -> Option<Self> {
+        let mut hasher = DefaultHasher::new();
+        database.location()?.hash(&mut hasher);
+        format!("{settings:?}").hash(&mut hasher);
+        let number = hasher.finish();
+        let set = Arc::new(number);
+        let mut live = lock(&LIVE);
+        let is_equal = live.iter().filter_map(Weak::upgrade).any(|other| *other == number);
+        live.retain(|other| other.strong_count() > 0);
+        live.push(Arc::downgrade(&set));
+        drop(live);
+        if is_equal && LOGGED.should_log(number) {
+            log::warn!(
+                "AppKeys were built twice with equal settings for {database}, so there are twice the threads, connections and caches; build them \
+                 once, outside of the closure of HttpServer::new, and clone them into it"
+            );
+        }
+        Some(Self(set))
+    }
+}
