@@ -230,3 +230,24 @@ fn the_access_log_of_several_sets_holds_no_key_of_any() {
         assert!(line.contains(&shown), "{line}");
     }
 }
+
+// E1
+// Built in the closure of `HttpServer::new`, every worker has threads, connections and a cache of its own.
+#[test]
+fn equal_sets_in_use_are_warned_of_once() {
+    log::install();
+    let database = Database::sqlite();
+    let warnings = || {
+        let lines = log::lines_with("outside of the closure");
+        lines.into_iter().filter(|line| line.contains(database.url())).count()
+    };
+    let build = || database.migrate().builder().prefix("equal_").build().unwrap();
+    drop(build());
+    let first = build();
+    assert_eq!(warnings(), 0, "one after another");
+    let other = database.builder().prefix("other_").build().unwrap();
+    assert_eq!(warnings(), 0, "other settings");
+    let more = [build(), build()];
+    assert_eq!(warnings(), 1);
+    drop((first, other, more));
+}

@@ -15,7 +15,7 @@ use actix_web::{
     App, HttpRequest, HttpResponse, HttpServer, get, middleware::DefaultHeaders, post, rt::System,
     web,
 };
-use api_key_runtime::{AppKeys, require_app_key, store::DieselStore};
+use api_key_runtime::{AppKeys, admin::Admin, require_app_key, store::DieselStore};
 use rustix::process::{Pid, Signal, WaitId, WaitIdOptions, kill_process, waitid};
 use serde::{Deserialize, Serialize};
 
@@ -167,10 +167,13 @@ async fn guarded() -> HttpResponse {
 /// Changes a key by the administration in the server's own process.
 #[post("/change/{id}/{change}")]
 async fn change(path: web::Path<(i64, String)>, request: HttpRequest) -> HttpResponse {
-    let Some(admin) = request.app_data::<AppKeys>().and_then(|keys| keys.admin().ok().cloned())
+    let Some(own) = request.app_data::<AppKeys>().and_then(|keys| keys.admin().ok().cloned())
     else {
         return HttpResponse::NotFound().finish();
     };
+    let other = request.app_data::<Admin>().cloned();
+    // Whichever handle of a process makes a change.
+    let admin = other.filter(|_| path.0 % 2 == 0).unwrap_or(own);
     let changed = web::block(move || match path.1.as_str() {
         "revoke" => admin.revoke(path.0),
         "disable" => admin.disable(path.0),
@@ -201,11 +204,13 @@ fn serve(settings: &Settings) -> ! {
         }
     };
     let number = (NUMBER_HEADER, settings.number.to_string());
+    let other = other_handle(settings);
     System::new()
         .block_on(async move {
             let server = HttpServer::new(move || {
                 App::new()
                     .app_data(keys.clone())
+                    .app_data(other.clone())
                     .wrap(DefaultHeaders::new().add(number.clone()))
                     .service(guarded)
                     .service(change)
@@ -218,6 +223,11 @@ fn serve(settings: &Settings) -> ! {
         })
         .unwrap();
     process::exit(0);
+}
+
+/// Administration that is not that of the keys this process serves.
+fn other_handle(settings: &Settings) -> Admin {
+    AppKeys::builder().database_url(&settings.database_url).build_admin().unwrap()
 }
 
 fn keys(settings: &Settings) -> Result<AppKeys, api_key_runtime::Error> {
