@@ -1,10 +1,13 @@
 //! What `#[require_app_key]` expands to calls these.
 
-use std::{future::Future, pin::Pin};
+use std::{
+    future::{Future, poll_fn},
+    pin::{Pin, pin},
+};
 
 use actix_web::{FromRequest, Handler, HttpRequest, HttpResponse, Responder, web};
 
-use super::authenticate;
+use super::{authenticate, authenticate_again};
 use crate::{policy::Policy, rejection::at_handler};
 
 /// The return type of the attribute's outer function.
@@ -37,6 +40,9 @@ impl<F: Handler<Args>, Args> ProtectedHandler<Args> for F {
 }
 
 /// Authenticates the request, and only then runs the extractors and the handler.
+///
+/// A body may take minutes to arrive. If the extractors had to wait, the request is checked once more before the handler begins: a key that
+/// was revoked during that time is rejected.
 pub fn authenticated<F, Args, Answer>(
     policy: &'static Policy,
     request: HttpRequest,
@@ -54,8 +60,21 @@ where
             Err(rejection) => return at_handler(*rejection),
         };
         let mut payload = payload.into_inner();
-        let mut response = match Args::from_request(&request, &mut payload).await {
+        let mut has_waited = false;
+        let extracted = {
+            let mut extraction = pin!(Args::from_request(&request, &mut payload));
+            poll_fn(|context| {
+                let polled = extraction.as_mut().poll(context);
+                has_waited |= polled.is_pending();
+                polled
+            })
+            .await
+        };
+        let mut response = match extracted {
             Ok(arguments) => {
+                if has_waited && let Err(rejection) = authenticate_again(policy, &request).await {
+                    return at_handler(*rejection);
+                }
                 handler.call(arguments).await.respond_to(&request).map_into_boxed_body()
             }
             Err(error) => HttpResponse::from_error(error),

@@ -51,17 +51,42 @@ pub(crate) async fn authenticate<'a>(
     policy: &'a Policy,
     request: &'a HttpRequest,
 ) -> Result<Access<'a>, Rejection> {
+    check(policy, request, Round::First).await
+}
+
+/// Checks a request that was accepted and has waited since. It still counts as one request and one use.
+#[cold]
+pub(crate) fn authenticate_again<'a>(
+    policy: &'a Policy,
+    request: &'a HttpRequest,
+) -> Pin<Box<dyn Future<Output = Result<Access<'a>, Rejection>> + 'a>> {
+    Box::pin(check(policy, request, Round::Again))
+}
+
+#[inline]
+async fn check<'a>(
+    policy: &'a Policy,
+    request: &'a HttpRequest,
+    round: Round,
+) -> Result<Access<'a>, Rejection> {
     let Some(keys) = app_keys::of(request) else {
         return Err(Box::new(marked(misconfigured(), Mark::NoAppKeys)));
     };
     // `Check` ends before anything is awaited, because the future would carry it along.
-    let (step, in_query) = begin(keys, policy, request);
+    let (step, in_query) = begin(keys, policy, request, round);
     match step {
         Step::Accepted => {}
         Step::Rejected(rejection) => return Err(rejection),
         Step::LookUp(look_up) => look_up.await?,
     }
     Ok(Access { keys, in_query })
+}
+
+/// Whether a request is checked for the first time.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Round {
+    First,
+    Again,
 }
 
 /// How far a check came without waiting.
@@ -74,14 +99,19 @@ enum Step<'a> {
 
 /// Begins the check. Also returns whether the credential may stand in the query.
 #[inline]
-fn begin<'a>(keys: &'a AppKeys, policy: &'a Policy, request: &'a HttpRequest) -> (Step<'a>, bool) {
+fn begin<'a>(
+    keys: &'a AppKeys,
+    policy: &'a Policy,
+    request: &'a HttpRequest,
+    round: Round,
+) -> (Step<'a>, bool) {
     let inner = keys.inner();
     let peer = request.peer_addr().map(|peer| peer.ip());
     let client_ip = inner.trusted_proxies.client_ip(peer, request.headers());
     let locations = &inner.key_locations;
     let credential = extract(locations, request.headers(), request.query_string());
     let in_query = credential.may_be_in_query(locations);
-    let check = Check { keys, policy, request, client_ip, in_query };
+    let check = Check { keys, policy, request, client_ip, in_query, round };
     let step = match credential {
         Credential::Key { key, .. } => check.with_key(key),
         Credential::Nothing => check.without_credential(),
@@ -99,6 +129,7 @@ struct Check<'a> {
     request: &'a HttpRequest,
     client_ip: Option<IpAddr>,
     in_query: bool,
+    round: Round,
 }
 
 impl<'a> Check<'a> {
@@ -128,6 +159,9 @@ impl<'a> Check<'a> {
         if !self.policy.is_optional() {
             return self.unreadable(Reason::NoKey);
         }
+        if self.round == Round::Again {
+            return Step::Accepted;
+        }
         let mut extensions = self.request.extensions_mut();
         // A guard outside of this one may use another key set; its key is not a key of this set.
         extensions.remove::<AppKey>();
@@ -153,7 +187,9 @@ impl<'a> Check<'a> {
             }
             return Err(self.reject(reason, by, Some(&key)));
         }
-        inner.counters.count(Outcome::Accepted, by);
+        if self.round == Round::First {
+            inner.counters.count(Outcome::Accepted, by);
+        }
         let mut extensions = self.request.extensions_mut();
         if let Some(usage) = &inner.usage
             // With nested guards, one request counts as one use.
