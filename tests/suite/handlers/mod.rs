@@ -8,6 +8,7 @@ mod neighbours;
 mod orders;
 mod returns;
 mod shapes;
+mod slow_bodies;
 mod sockets;
 mod spans;
 
