@@ -73,7 +73,6 @@ impl Error {
         Self { source: Some(Box::new(source)), ..Self::new(Kind::Os, message) }
     }
 
-    #[cfg(feature = "_diesel")]
     pub(crate) fn database(
         message: impl Into<String>,
         source: impl Into<Box<dyn std::error::Error + Send + Sync>>,

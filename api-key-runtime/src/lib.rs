@@ -181,6 +181,7 @@ mod supervisor;
 pub mod test_util;
 mod usage;
 mod watchdog;
+mod workers;
 
 /// Runs an actix-web handler only for a caller who presents a good key, from an address it may be used from.
 ///

@@ -5,7 +5,6 @@ use std::{
     fmt,
     panic::{AssertUnwindSafe, catch_unwind},
     sync::{Arc, Condvar, Mutex, Weak},
-    thread,
     time::{Duration, Instant},
 };
 
@@ -20,6 +19,7 @@ use crate::{
     lookup::Lookups,
     rejection::RejectionLog,
     usage::{Usage, Writer},
+    workers::Workers,
 };
 
 /// Threads that could not be started, by the text of the error.
@@ -63,6 +63,7 @@ impl Supervisor {
         usage: Option<&Usage>,
         circuit_breaker: Arc<CircuitBreaker>,
         rejection_log: RejectionLog,
+        workers: &Workers,
     ) -> Result<Self, Error> {
         let watched = Watched {
             feed: Arc::downgrade(feed),
@@ -73,20 +74,24 @@ impl Supervisor {
         };
         let ending = Arc::<Ending>::default();
         let shared = Arc::clone(&ending);
-        thread::Builder::new()
-            .name("app-key-supervisor".to_owned())
-            .spawn(move || shared.supervise(&watched))
+        workers
+            .spawn("app-key-supervisor", move || shared.supervise(&watched))
             .map_err(|source| Error::os("cannot start the supervisor's thread", source))?;
         Ok(Self { ending, rejection_log })
+    }
+
+    /// Ends the thread and does not wait for it.
+    pub(crate) fn shut_down(&self) {
+        *lock(&self.ending.is_due) = true;
+        self.ending.signal.notify_all();
+        // On the thread that drops the keys: the process may end right after it.
+        self.rejection_log.summarise_all();
     }
 }
 
 impl Drop for Supervisor {
     fn drop(&mut self) {
-        *lock(&self.ending.is_due) = true;
-        self.ending.signal.notify_all();
-        // On the thread that drops the keys: the process may end right after it.
-        self.rejection_log.summarise_all();
+        self.shut_down();
     }
 }
 

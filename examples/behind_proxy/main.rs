@@ -68,9 +68,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
     .shutdown_timeout(SHUTDOWN_SECONDS);
     // SIGTERM ends this once the requests in hand are answered.
     server.bind(bind)?.run().await?;
-    if !keys.close(Duration::from_secs(SHUTDOWN_SECONDS)) {
-        log::warn!("the last uses of keys were not recorded");
-    }
+    keys.close(Duration::from_secs(SHUTDOWN_SECONDS))?;
     log::info!("stopped");
     Ok(())
 }

@@ -11,7 +11,7 @@ mod jsend;
 mod settings;
 mod welcome;
 
-use std::{error::Error, process::ExitCode};
+use std::{error::Error, process::ExitCode, time::Duration};
 
 use actix_web::{App, HttpServer, dev::Server, web::Data};
 use api_key_runtime::{AppKeys, KeyLocation, migrations};
@@ -20,6 +20,7 @@ use crate::{database::Database, settings::Settings};
 
 /// Seconds that requests in hand get to finish.
 const SHUTDOWN_TIMEOUT: u64 = 5;
+const CLOSE_TIMEOUT: Duration = Duration::from_secs(5);
 
 #[actix_web::main]
 async fn main() -> ExitCode {
@@ -68,6 +69,8 @@ async fn serve() -> Result<(), Box<dyn Error>> {
     let server = server.run();
     stop_when_asked(&server)?;
     server.await?;
+    // Records the last usage of keys. The SQLite file needs no other file beside it afterwards.
+    keys.close(CLOSE_TIMEOUT)?;
     log::info!("stopped");
     Ok(())
 }

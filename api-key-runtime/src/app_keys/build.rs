@@ -4,7 +4,7 @@ use std::{sync::Arc, time::Duration};
 
 #[cfg(feature = "_diesel")]
 use super::equal_sets::LiveSet;
-use super::{AppKeys, AppKeysBuilder, Inner, KeySetId, builder::StoreSetting};
+use super::{AppKeys, AppKeysBuilder, Inner, KeySetId, builder::StoreSetting, close::Closing};
 #[cfg(feature = "_diesel")]
 use crate::{
     cache::process,
@@ -23,6 +23,7 @@ use crate::{
     store::KeyStore,
     supervisor::Supervisor,
     usage::Usage,
+    workers::Workers,
 };
 
 /// The settings, once they are known to be usable.
@@ -186,9 +187,15 @@ impl AppKeysBuilder {
             )
             .forgetting_in(Arc::clone(&cache))
         });
+        let workers = Workers::default();
         let usage = match self.usage_flush_interval {
             None => None,
-            Some(interval) => Some(Usage::start(Arc::clone(&store), self.clock.clone(), interval)?),
+            Some(interval) => Some(Usage::start(
+                Arc::clone(&store),
+                self.clock.clone(),
+                interval,
+                workers.clone(),
+            )?),
         };
         let deadline = self.lookup_timeout;
         let circuit_breaker = Arc::new(CircuitBreaker::new(deadline));
@@ -198,12 +205,14 @@ impl AppKeysBuilder {
             Arc::clone(&cache),
             Arc::clone(&circuit_breaker),
             deadline,
+            workers.clone(),
         )?);
         let feed = Arc::new(FeedThread::start(
-            store,
+            Arc::clone(&store),
             Arc::clone(&cache),
             Arc::clone(&circuit_breaker),
             deadline,
+            workers.clone(),
         )?);
         let rejection_log = RejectionLog::default();
         let supervisor = Supervisor::start(
@@ -212,6 +221,7 @@ impl AppKeysBuilder {
             usage.as_ref(),
             circuit_breaker,
             rejection_log.clone(),
+            &workers,
         )?;
         Ok(AppKeys {
             inner: Arc::new(Inner {
@@ -222,7 +232,8 @@ impl AppKeysBuilder {
                 cache,
                 lookups,
                 feed,
-                _supervisor: supervisor,
+                supervisor,
+                closing: Closing::new(workers, store),
                 usage,
                 responses: checked.responses,
                 trusted_proxies: checked.trusted_proxies,

@@ -2,6 +2,7 @@
 
 mod build;
 mod builder;
+mod close;
 mod environment;
 #[cfg(feature = "_diesel")]
 mod equal_sets;
@@ -17,6 +18,7 @@ use std::{
 use actix_web::{HttpRequest, middleware::Logger, web};
 
 pub use self::builder::AppKeysBuilder;
+use self::close::Closing;
 use crate::{
     access_log,
     cache::Cache,
@@ -40,8 +42,8 @@ static LOGGED: LogThrottle<String> = LogThrottle::new();
 
 /// The keys of an application: put a clone into its `app_data`, and `#[require_app_key]` finds it there.
 ///
-/// A handle is cheap to clone; its threads end when the last one is dropped, which records the last uses of keys. `web::Data::new(keys)`
-/// works as well as the plain value.
+/// A handle is cheap to clone. [`close`](Self::close) ends its threads, and so does dropping the last handle. `web::Data::new(keys)` works as
+/// well as the plain value.
 ///
 #[cfg_attr(feature = "sqlite", doc = "```no_run")]
 #[cfg_attr(not(feature = "sqlite"), doc = "```ignore")]
@@ -138,7 +140,8 @@ pub(crate) struct Inner {
     pub(crate) cache: Arc<Cache>,
     pub(crate) lookups: Arc<Lookups>,
     feed: Arc<FeedThread>,
-    _supervisor: Supervisor,
+    supervisor: Supervisor,
+    closing: Closing,
     /// None where the application wants none.
     pub(crate) usage: Option<Usage>,
     pub(crate) responses: Responses,
@@ -182,10 +185,30 @@ impl AppKeys {
         })
     }
 
-    /// Records the uses of keys that were not recorded yet, trying for at most this long, and answers whether it could.
+    /// Records the usage of keys that is not recorded yet. It blocks for this long at most, and requests go on.
     ///
-    /// Call it when the server has ended: after SIGTERM or Ctrl-C its `run().await` returns. It blocks. Dropping the last handle does the
-    /// same but tries once and waits for two seconds at most. Requests that come later are served and recorded all the same.
+    /// Usage is recorded every [`usage_flush_interval`](AppKeysBuilder::usage_flush_interval), and once more by [`close`](Self::close).
+    ///
+    /// # Errors
+    /// When not all of it was recorded in time. The rest is kept and tried again.
+    pub fn flush_usage(&self, timeout: Duration) -> Result<(), Error> {
+        match &self.inner.usage {
+            Some(usage) if !usage.flush(timeout) => Err(Error::database(
+                format!("the usage of keys was not recorded within {timeout:?}"),
+                "the log says why; what was not recorded is tried again",
+            )),
+            _ => Ok(()),
+        }
+    }
+
+    /// Records usage, ends the threads and closes the connections. Requests that come later are answered 503.
+    ///
+    /// Call it when the server has ended: after SIGTERM or Ctrl-C its `run().await` returns. It blocks for this long at most, usually a
+    /// quarter of `max_staleness`. Afterwards an SQLite file stands alone: its `-wal` is absent, or empty where somebody else has the file
+    /// open. Dropping the last handle does the same, tries once to record usage, and waits for two seconds at most.
+    ///
+    /// # Errors
+    /// When usage was not recorded in time, or something was not closed, which the message names. Closing goes on in the background.
     ///
     #[cfg_attr(feature = "sqlite", doc = "```no_run")]
     #[cfg_attr(not(feature = "sqlite"), doc = "```ignore")]
@@ -198,13 +221,12 @@ impl AppKeys {
     /// let keys = AppKeys::builder().database_url("cakes.db").build()?;
     /// let served = keys.clone();
     /// HttpServer::new(move || App::new().app_data(served.clone())).bind("127.0.0.1:8080")?.run().await?;
-    /// keys.close(Duration::from_secs(5));
+    /// keys.close(Duration::from_secs(5))?;
     /// # Ok(())
     /// # }
     /// ```
-    #[allow(clippy::must_use_candidate, reason = "a process that ends has nobody left to tell")]
-    pub fn close(&self, timeout: Duration) -> bool {
-        self.inner.usage.as_ref().is_none_or(|usage| usage.flush(timeout))
+    pub fn close(&self, timeout: Duration) -> Result<(), Error> {
+        self.inner.close(timeout, |usage, left| usage.flush(left()) & usage.end(left()))
     }
 
     /// An access log whose lines hold no key of this set: `App::new().wrap(keys.access_log())`. Where an application has several sets of

@@ -25,6 +25,7 @@ use crate::{
     outage_log::OutageLog,
     store::{ChangeFeed, Changed, Changes, KeyStore, StoreError},
     watchdog::{CallTicket, Limits, Watchdog, call_store},
+    workers::Workers,
 };
 
 /// Hung threads that are replaced; beyond that none is started until one returns.
@@ -51,6 +52,7 @@ struct Shared {
     store: Arc<dyn KeyStore>,
     cache: Arc<Cache>,
     circuit_breaker: Arc<CircuitBreaker>,
+    workers: Workers,
     /// Between rounds, unless the store wakes us.
     interval: Duration,
     state: Mutex<State>,
@@ -86,6 +88,7 @@ impl FeedThread {
         cache: Arc<Cache>,
         circuit_breaker: Arc<CircuitBreaker>,
         deadline: Duration,
+        workers: Workers,
     ) -> Result<Self, Error> {
         let max_staleness = cache.bounds().max_staleness;
         let limits = Limits {
@@ -97,6 +100,7 @@ impl FeedThread {
             store,
             cache,
             circuit_breaker,
+            workers,
             interval: (max_staleness / 4).clamp(SHORTEST_INTERVAL, LONGEST_INTERVAL),
             state: Mutex::new(State {
                 calls: Watchdog::new(limits),
@@ -134,6 +138,12 @@ impl FeedThread {
         result
     }
 
+    /// Ends the thread, which may wait for changes until then, and does not wait for it.
+    pub(crate) fn shut_down(&self) {
+        self.shared.lock().shut_down = true;
+        self.shared.ending.notify_all();
+    }
+
     /// How fresh what is cached is.
     pub(crate) fn health(&self, now: MonotonicTime) -> Health {
         let shared = &self.shared;
@@ -153,8 +163,7 @@ impl FeedThread {
 
 impl Drop for FeedThread {
     fn drop(&mut self) {
-        self.shared.lock().shut_down = true;
-        self.shared.ending.notify_all();
+        self.shut_down();
     }
 }
 
@@ -165,10 +174,8 @@ impl Shared {
 
     fn start_thread(self: &Arc<Self>) -> Result<(), Error> {
         let shared = Arc::clone(self);
-        thread::Builder::new()
-            .name("app-key-feed".to_owned())
-            .spawn(move || shared.work())
-            .map(drop)
+        self.workers
+            .spawn("app-key-feed", move || shared.work())
             .map_err(|source| Error::os("cannot start the feed's thread", source))
     }
 

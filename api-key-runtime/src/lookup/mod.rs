@@ -41,6 +41,7 @@ use crate::{
     metrics::{LookupTimes, Times},
     rejection::Reason,
     store::KeyStore,
+    workers::Workers,
 };
 
 /// Threads that ask the store: one, and one more for while that one is stuck. More were measured to be slower.
@@ -62,6 +63,7 @@ struct Shared {
     digester: Digester,
     cache: Arc<Cache>,
     circuit_breaker: Arc<CircuitBreaker>,
+    workers: Workers,
     state: Mutex<State>,
     /// Signalled when there is work, and when it is time to end.
     wake: Condvar,
@@ -88,6 +90,7 @@ impl Lookups {
         cache: Arc<Cache>,
         circuit_breaker: Arc<CircuitBreaker>,
         deadline: Duration,
+        workers: Workers,
     ) -> Result<Self, Error> {
         // An answer older than that is worth nothing to who joined, and one that takes so long may never come.
         let joined_for = cache.bounds().max_staleness.min(deadline) / 2;
@@ -96,6 +99,7 @@ impl Lookups {
             digester,
             cache,
             circuit_breaker,
+            workers,
             state: Mutex::new(State {
                 queue: Queue::default(),
                 threads: Threads::new(deadline),
@@ -175,6 +179,15 @@ impl Lookups {
         self.shared.lock().queue.len()
     }
 
+    /// Ends the threads and does not wait for them. Lookups that wait, and all that come later, find the store unavailable.
+    pub(crate) fn shut_down(&self) {
+        let mut state = self.shared.lock();
+        state.shut_down = true;
+        state.queue.clear();
+        drop(state);
+        self.shared.wake.notify_all();
+    }
+
     /// Starts threads in place of those whose call to the store hangs, up to a limit.
     ///
     /// # Errors
@@ -186,11 +199,7 @@ impl Lookups {
 
 impl Drop for Lookups {
     fn drop(&mut self) {
-        let mut state = self.shared.lock();
-        state.shut_down = true;
-        state.queue.clear();
-        drop(state);
-        self.shared.wake.notify_all();
+        self.shut_down();
     }
 }
 

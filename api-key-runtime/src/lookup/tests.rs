@@ -73,6 +73,7 @@ fn start(store: impl KeyStore) -> (Lookups, Arc<Cache>) {
         Arc::clone(&cache),
         circuit_breaker,
         LONG,
+        Workers::default(),
     );
     (lookups.unwrap(), cache)
 }

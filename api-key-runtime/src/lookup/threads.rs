@@ -1,6 +1,6 @@
 //! The threads that call the store: which one takes the next batch, and which one is replaced because its call hangs.
 
-use std::{sync::Arc, thread, time::Duration};
+use std::{sync::Arc, time::Duration};
 
 use super::{Shared, queue::Batch};
 use crate::{
@@ -47,9 +47,8 @@ impl Shared {
     /// Starts a thread, and counts it.
     pub(super) fn start_thread(self: &Arc<Self>, started: &mut usize) -> Result<(), Error> {
         let shared = Arc::clone(self);
-        thread::Builder::new()
-            .name(format!("app-key-lookup-{started}"))
-            .spawn(move || shared.work())
+        self.workers
+            .spawn(format!("app-key-lookup-{started}"), move || shared.work())
             .map_err(|source| Error::os("cannot start a lookup thread", source))?;
         *started = started.saturating_add(1);
         Ok(())

@@ -138,6 +138,12 @@ impl IdleConnections {
             .retain(|idle| idle.opened.is_current() && idle.since.elapsed() < MAX_IDLE_TIME);
     }
 
+    pub(super) fn close(&self) {
+        let idle = std::mem::take(&mut *lock(&self.idle));
+        // Not under the lock: to close the last connection to an SQLite file may take a while.
+        drop(idle);
+    }
+
     fn take(&self) -> Option<Opened> {
         self.close_unusable();
         lock(&self.idle).pop().map(|idle| idle.opened)

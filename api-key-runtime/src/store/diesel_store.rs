@@ -173,4 +173,19 @@ impl KeyStore for DieselStore {
             |()| true,
         )
     }
+
+    /// Leaves an SQLite file that stands alone: its log is merged into it.
+    fn close(&self) -> Result<(), StoreError> {
+        let Shared { database, idle, usage, .. } = &*self.shared;
+        let is_merged = usage.run(database, Queries::merge_log, |_| true);
+        idle.close();
+        usage.close();
+        if is_merged? {
+            return Ok(());
+        }
+        Err(StoreError::new(format!(
+            "the log of {database} could not be merged into it, because another connection reads or writes it: copy the file together with \
+             its -wal, or by `app-key backup`"
+        )))
+    }
 }

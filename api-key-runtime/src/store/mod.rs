@@ -133,6 +133,17 @@ pub trait KeyStore: Send + Sync + 'static {
         let _ = usage;
         Ok(())
     }
+
+    /// Closes connections that are not in use. By default nothing is done.
+    ///
+    /// It is called when an `AppKeys` closes, after its other calls have returned or were abandoned. A store that several `AppKeys` share must
+    /// go on working for the others.
+    ///
+    /// # Errors
+    /// When the store could not be closed properly; [`AppKeys::close`](crate::AppKeys::close) returns the error.
+    fn close(&self) -> Result<(), StoreError> {
+        Ok(())
+    }
 }
 
 impl<S: KeyStore + ?Sized> KeyStore for Arc<S> {
@@ -146,6 +157,10 @@ impl<S: KeyStore + ?Sized> KeyStore for Arc<S> {
 
     fn record_usage(&self, usage: &[KeyUsage]) -> Result<(), StoreError> {
         (**self).record_usage(usage)
+    }
+
+    fn close(&self) -> Result<(), StoreError> {
+        (**self).close()
     }
 }
 

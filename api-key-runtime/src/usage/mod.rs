@@ -21,16 +21,14 @@ pub(crate) use self::writer::Writer;
 use crate::{
     clock::{Clock, MonotonicTime},
     error::Error,
-    log,
     store::KeyStore,
+    workers::Workers,
 };
 
 /// Of a shorter one the thread would do nothing else.
 const MIN_INTERVAL: Duration = Duration::from_millis(1);
 /// How long a write may take until another thread takes over: longer than a live database takes.
 const WRITE_TIMEOUT: Duration = Duration::from_secs(30);
-/// How long dropping waits for the last uses to be written.
-const DROP_TIMEOUT: Duration = Duration::from_secs(2);
 /// How long a flush that failed waits before it tries again.
 const RETRY_AFTER: Duration = Duration::from_millis(100);
 
@@ -57,9 +55,10 @@ impl Usage {
         store: Arc<dyn KeyStore>,
         clock: Clock,
         interval: Duration,
+        workers: Workers,
     ) -> Result<Self, Error> {
         let interval = interval.max(MIN_INTERVAL);
-        Ok(Self { writer: Writer::start(store, clock, interval, WRITE_TIMEOUT)? })
+        Ok(Self { writer: Writer::start(store, clock, interval, WRITE_TIMEOUT, workers)? })
     }
 
     /// What writes, for the supervisor.
@@ -98,18 +97,17 @@ impl Usage {
         }
         true
     }
+
+    /// Writes what was noted so far, once, and ends the thread; whether all of it was written within this time.
+    pub(crate) fn end(&self, timeout: Duration) -> bool {
+        self.writer.flush(timeout, true) == Flush::Clean
+    }
 }
 
 impl Drop for Usage {
     fn drop(&mut self) {
-        // Tried once: a database that is away is no reason to hold up whoever lets go of the keys.
-        let end = self.writer.flush(DROP_TIMEOUT, true);
-        if end != Flush::Clean {
-            log::warn!("the last uses of keys could not be recorded");
-        }
-        if end != Flush::Late {
-            self.writer.join();
-        }
+        // Where it has ended already this does nothing.
+        self.end(Duration::ZERO);
     }
 }
 

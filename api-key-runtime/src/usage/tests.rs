@@ -95,7 +95,8 @@ impl KeyStore for Store {
 fn start(interval: Duration, stuck_after: Duration) -> (Arc<Store>, Usage) {
     let store = Arc::<Store>::default();
     let shared = Arc::<Store>::clone(&store);
-    let writer = Writer::start(shared, Clock::default(), interval, stuck_after).unwrap();
+    let writer =
+        Writer::start(shared, Clock::default(), interval, stuck_after, Workers::default()).unwrap();
     if stuck_after < LONG {
         supervise(&writer);
     }
@@ -328,30 +329,35 @@ fn a_failed_flush_is_reported_while_the_next_one_writes() {
 
 // F11
 #[test]
-fn dropping_writes_what_is_left_and_ends_the_thread() {
+fn the_end_writes_what_is_left_and_lets_go_of_the_store() {
     let (store, usage) = start(LONG, LONG);
     usage.note(&key(1), MonotonicTime::now(), HERE);
-    drop(usage);
+    assert!(usage.end(TEST_TIMEOUT));
     assert_eq!(store.count(), 1);
-    assert_eq!(Arc::strong_count(&store), 1, "nothing holds the store");
+    assert!(usage.end(TEST_TIMEOUT), "it has ended");
+    usage.note(&key(2), MonotonicTime::now(), HERE);
+    assert!(!usage.end(TEST_TIMEOUT), "too late");
+    drop(usage);
+    until(|| Arc::strong_count(&store) == 1);
 }
 
 // F11
 // A store that fails is asked once more and no further.
 #[test]
-fn dropping_does_not_wait_for_a_hanging_store() {
+fn the_end_does_not_wait_for_a_hanging_store() {
+    const WITHIN: Duration = Duration::from_secs(2);
     let (store, usage) = start(LONG, LONG);
     store.fail(Some(|_| true));
     usage.note(&key(1), MonotonicTime::now(), HERE);
     let began = Instant::now();
-    drop(usage);
-    assert!(began.elapsed() < DROP_TIMEOUT, "{:?}", began.elapsed());
+    assert!(!usage.end(WITHIN));
+    assert!(began.elapsed() < WITHIN, "{:?}", began.elapsed());
 
     let (store, usage) = start(LONG, LONG);
     store.hang();
     usage.note(&key(1), MonotonicTime::now(), HERE);
     let began = Instant::now();
-    drop(usage);
+    assert!(!usage.end(WITHIN));
     let took = began.elapsed();
     assert!((Duration::from_secs(1)..Duration::from_secs(4)).contains(&took), "{took:?}");
     store.let_go();

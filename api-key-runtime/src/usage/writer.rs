@@ -6,7 +6,6 @@ use std::{
         Arc, Condvar, Mutex, MutexGuard,
         atomic::{AtomicU64, Ordering},
     },
-    thread::{self, JoinHandle},
     time::Duration,
 };
 
@@ -25,6 +24,7 @@ use crate::{
     outage_log::OutageLog,
     store::{KeyStore, StoreError},
     watchdog::{Limits, Watchdog, call_store},
+    workers::Workers,
 };
 
 /// Keys that one call of the store writes: many to a statement, and few enough to hold their rows for some milliseconds only.
@@ -38,6 +38,7 @@ pub(crate) struct Writer {
     store: Arc<dyn KeyStore>,
     clock: Clock,
     interval: Duration,
+    workers: Workers,
     /// Keys that were used since the last write, each once.
     used: Mutex<Vec<Arc<dyn Counted>>>,
     /// Uses that were lost because too many keys waited.
@@ -61,11 +62,11 @@ struct State {
     clean: bool,
     /// Nobody notes uses any more: the next write is the last one.
     shut_down: bool,
+    /// That write is over, and so is the thread.
+    is_over: bool,
     /// The write that is under way, with the flush it is for. An abandoned write keeps its uses: they are written once, and those that
     /// cannot be written are kept when it returns.
     writes: Watchdog<Ticket>,
-    /// The thread started last.
-    thread: Option<JoinHandle<()>>,
 }
 
 /// How it went to write everything there was.
@@ -95,12 +96,14 @@ impl Writer {
         clock: Clock,
         interval: Duration,
         timeout: Duration,
+        workers: Workers,
     ) -> Result<Arc<Self>, Error> {
         let limits = Limits { timeout, longest_timeout: timeout, max_abandoned: MAX_ABANDONED };
         let writer = Arc::new(Self {
             store,
             clock,
             interval,
+            workers,
             used: Mutex::default(),
             lost: AtomicU64::new(0),
             state: Mutex::new(State {
@@ -110,22 +113,20 @@ impl Writer {
                 done: 0,
                 clean: false,
                 shut_down: false,
+                is_over: false,
                 writes: Watchdog::new(limits),
-                thread: None,
             }),
             changed: Condvar::new(),
             outage: OutageLog::new("recording uses of keys"),
         });
-        let thread = writer.start_thread()?;
-        writer.lock().thread = Some(thread);
+        writer.start_thread()?;
         Ok(writer)
     }
 
-    fn start_thread(self: &Arc<Self>) -> Result<JoinHandle<()>, Error> {
+    fn start_thread(self: &Arc<Self>) -> Result<(), Error> {
         let shared = Arc::clone(self);
-        thread::Builder::new()
-            .name("app-key-usage".to_owned())
-            .spawn(move || shared.work())
+        self.workers
+            .spawn("app-key-usage", move || shared.work())
             .map_err(|source| Error::os("cannot start the usage thread", source))
     }
 
@@ -136,11 +137,7 @@ impl Writer {
     pub(crate) fn replace_hung_thread(self: &Arc<Self>) -> Result<(), Error> {
         let now = MonotonicTime::now();
         let mut state = self.lock();
-        let State { writes, thread, .. } = &mut *state;
-        let (hung, result) = writes.replace_hung(now, || {
-            *thread = Some(self.start_thread()?);
-            Ok(())
-        });
+        let (hung, result) = state.writes.replace_hung(now, || self.start_thread());
         for write in &hung {
             state.done = write.kept;
             state.clean = false;
@@ -152,14 +149,6 @@ impl Writer {
             self.log(Err(error));
         }
         result
-    }
-
-    /// Waits for the thread, which has nothing left to do but to let go of the store.
-    pub(super) fn join(&self) {
-        let thread = self.lock().thread.take();
-        if let Some(thread) = thread {
-            let _ = thread.join();
-        }
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
@@ -209,12 +198,16 @@ impl Writer {
         ticket
     }
 
-    /// Has everything written that was noted so far. After the last time the thread ends.
+    /// Has everything written that was noted so far. After the last time the thread ends, and nothing is written any more.
     pub(super) fn flush(&self, within: Duration, for_the_last_time: bool) -> Flush {
         let ticket = self.ask(for_the_last_time);
-        let state =
-            wait_timeout_while(&self.changed, self.lock(), within, |state| state.done < ticket);
-        if state.done < ticket {
+        let state = wait_timeout_while(&self.changed, self.lock(), within, |state| {
+            state.done < ticket && !state.is_over
+        });
+        if state.is_over {
+            let is_clean = state.clean && self.used().is_empty();
+            if is_clean { Flush::Clean } else { Flush::Failed }
+        } else if state.done < ticket {
             Flush::Late
         } else if state.clean {
             Flush::Clean
@@ -234,6 +227,7 @@ impl Writer {
             state.done = due.ticket;
             // In one piece with that: who wakes later may find that the next write has taken what is kept.
             state.clean = state.kept.is_empty() && state.writes.abandoned() == 0;
+            state.is_over = due.is_last;
             drop(state);
             self.changed.notify_all();
             if due.is_last {

@@ -22,7 +22,7 @@ database_test!(list_and_show_print_key_usage, |database: Database| {
     use_key(&issued[0], Some("203.0.113.7"));
     use_key(&issued[0], Some("2001:db8::7"));
     use_key(&issued[1], None);
-    assert!(keys.close(crate::support::TEST_TIMEOUT));
+    keys.flush_usage(crate::support::TEST_TIMEOUT).unwrap();
 
     let listed = app_key(&database, "list").succeeded();
     for (line, words) in listed.lines().skip(1).zip([

@@ -78,6 +78,6 @@ fn a_request_that_is_checked_twice_counts_once() {
     }
     let metrics = keys.metrics();
     assert_eq!((metrics.accepted_without_key(), metrics.accepted()), (1, 1));
-    assert!(keys.close(TEST_TIMEOUT));
+    keys.flush_usage(TEST_TIMEOUT).unwrap();
     assert_eq!(database.admin().usage(id).unwrap().unwrap().count, 1);
 }

@@ -43,7 +43,7 @@ database_test!(every_accepted_request_counts_once, |database: Database| {
             });
         }
     });
-    assert!(keys.close(TEST_TIMEOUT));
+    keys.flush_usage(TEST_TIMEOUT).unwrap();
     let counts: Vec<u64> = issued.iter().map(|(_, id)| count(&database, *id)).collect();
     assert_eq!(counts, [(CLIENTS * REQUESTS / 3) as u64; 3]);
     let in_all: Vec<i64> =
@@ -88,7 +88,7 @@ database_test!(the_last_time_and_address_are_exact, |database: Database| {
         clock.advance(Duration::from_secs(3600));
         thread::sleep(Duration::from_millis(300));
         let least = answered.elapsed();
-        assert!(keys.close(TEST_TIMEOUT));
+        keys.flush_usage(TEST_TIMEOUT).unwrap();
         let most = sent.elapsed();
         expected += 2;
         let known = usage(&database, id).unwrap();
@@ -119,13 +119,13 @@ database_test!(rejected_requests_are_not_usage, |database: Database| {
     let twice = format!("X-API-Key: {}", fixtures.active);
     assert_eq!(http::get(server.address, "/guarded", &[&twice, &twice]).status, 400);
     assert_eq!(http::get(server.address, "/optional", &[]).status, 200);
-    assert!(keys.close(TEST_TIMEOUT));
+    keys.flush_usage(TEST_TIMEOUT).unwrap();
     assert_eq!(database.admin().list_usage(..).unwrap(), []);
 
     assert_eq!(get("/optional", &fixtures.active), 200);
     assert_eq!(get("/guarded", &fixtures.active), 200);
     assert_eq!(get("/twice/guarded", &fixtures.active), 200);
-    assert!(keys.close(TEST_TIMEOUT));
+    keys.flush_usage(TEST_TIMEOUT).unwrap();
     let counts: Vec<u64> =
         (database.admin().list_usage(..).unwrap().iter()).map(|usage| usage.count).collect();
     assert_eq!(counts, [3]);
@@ -154,7 +154,8 @@ fn nested_guards_count_one_use() {
     let bearer = format!("Authorization: Bearer {key}");
     let get = |path| http::get(server.address, path, &[&bearer, &line]).status;
     assert_eq!((get("/guarded"), get("/inner/guarded")), (200, 200));
-    assert!(outer.close(TEST_TIMEOUT) && inner.close(TEST_TIMEOUT));
+    outer.flush_usage(TEST_TIMEOUT).unwrap();
+    inner.flush_usage(TEST_TIMEOUT).unwrap();
     assert_eq!((count(&database, id), count(&other, inner_id)), (2, 1));
 }
 
@@ -180,7 +181,7 @@ database_test!(usage_of_two_processes_adds_up, |database: Database| {
                 http::get(server.address, "/guarded", &lines.each_ref().map(String::as_str)).status;
             assert_eq!(status, 200);
         }
-        assert!(keys.close(TEST_TIMEOUT));
+        keys.flush_usage(TEST_TIMEOUT).unwrap();
     }
     let known = usage(&database, id).unwrap();
     assert_eq!(known.count, 9);
@@ -236,7 +237,7 @@ database_test!(recording_usage_changes_neither_key_nor_change_log, |database: Da
     let before = state();
     for round in 1..=3 {
         assert_eq!(http::get_with(server.address, "/guarded", &key).status, 200);
-        assert!(keys.close(TEST_TIMEOUT));
+        keys.flush_usage(TEST_TIMEOUT).unwrap();
         assert_eq!(count(&database, id), round);
     }
     assert_eq!(state(), before);
@@ -256,7 +257,7 @@ database_test!(usage_is_flushed_at_its_interval_or_never, |database: Database| {
     let keys = recording(&database, None).build().unwrap();
     let server = Server::start(keys.clone(), routes);
     assert_eq!(http::get_with(server.address, "/guarded", &key).status, 200);
-    assert!(keys.close(TEST_TIMEOUT), "there is nothing to do");
+    keys.flush_usage(TEST_TIMEOUT).unwrap();
     drop((server, keys));
     assert_eq!(count(&database, id), 3);
 });

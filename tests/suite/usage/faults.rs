@@ -52,13 +52,13 @@ database_test!(an_outage_is_logged_once_loses_no_use_and_refuses_nobody, |databa
         use_it();
         thread::sleep(Duration::from_millis(10));
     }
-    assert!(!keys.close(Duration::from_millis(300)));
+    keys.flush_usage(Duration::from_millis(300)).unwrap_err();
     let said = log::lines_with(&words);
     let errors = said.iter().filter(|line| line.contains(ONCE));
     assert_eq!(errors.count(), 1, "{said:?}");
     assert!(said.len() > 1, "it is tried again: {said:?}");
     database.execute(allow).unwrap();
-    assert!(keys.close(TEST_TIMEOUT));
+    keys.flush_usage(TEST_TIMEOUT).unwrap();
     assert_eq!(count(&database, id), 21);
     assert_eq!(usage(&database, idle), None);
 });
@@ -76,7 +76,7 @@ fn a_postgres_that_is_gone_and_comes_back_loses_no_use() {
         .unwrap();
     let server = Server::start(keys.clone(), routes);
     let mut let_through = 0;
-    for round in 0..3 {
+    for _ in 0..3 {
         wait_until("the key is accepted", || {
             http::get_with(server.address, "/guarded", &key).status == 200
         });
@@ -92,7 +92,7 @@ fn a_postgres_that_is_gone_and_comes_back_loses_no_use() {
             thread::sleep(Duration::from_millis(20));
         }
         proxy.pass();
-        assert!(keys.close(TEST_TIMEOUT), "round {round}");
+        keys.flush_usage(TEST_TIMEOUT).unwrap();
     }
     assert!(let_through >= 20, "{let_through}");
     let recorded = count(&database, id);
@@ -121,14 +121,14 @@ database_test!(a_locked_table_delays_no_request_and_loses_no_usage, |database: D
             thread::sleep(Duration::from_millis(20));
         }
         println!("a request took {longest:?} at most");
-        assert!(!keys.close(Duration::from_millis(300)));
+        keys.flush_usage(Duration::from_millis(300)).unwrap_err();
     };
     if database.is_postgres() {
         hold::<PgConnection>(&database, "BEGIN; LOCK TABLE api_key_usage", meanwhile);
     } else {
         hold::<SqliteConnection>(&database, "BEGIN EXCLUSIVE", meanwhile);
     }
-    assert!(keys.close(TEST_TIMEOUT));
+    keys.flush_usage(TEST_TIMEOUT).unwrap();
     assert_eq!(count(&database, id), 30);
 });
 
@@ -145,10 +145,10 @@ database_test!(a_key_that_was_deleted_meanwhile_fails_no_other, |database: Datab
     };
     let deleted = issued[1].1;
     use_them([200; 3]);
-    assert!(keys.close(TEST_TIMEOUT));
+    keys.flush_usage(TEST_TIMEOUT).unwrap();
     use_them([200; 3]);
     database.execute(&format!("DELETE FROM api_keys WHERE id = {deleted}")).unwrap();
-    assert!(keys.close(TEST_TIMEOUT));
+    keys.flush_usage(TEST_TIMEOUT).unwrap();
     let known: Vec<(i64, u64)> = (database.admin().list_usage(..).unwrap().iter())
         .map(|usage| (usage.key_id, usage.count))
         .collect();
@@ -170,11 +170,11 @@ fn without_the_grant_usage_is_kept_until_it_is_given() {
         assert_eq!(http::get_with(server.address, "/guarded", &key).status, 200);
         thread::sleep(Duration::from_millis(5));
     }
-    assert!(!keys.close(Duration::from_millis(200)));
+    keys.flush_usage(Duration::from_millis(200)).unwrap_err();
     let denied = "permission denied for table api_key_usage";
     assert!(log::lines_with(ONCE).iter().any(|line| line.contains(denied)));
     sql("GRANT SELECT, INSERT, UPDATE ON api_key_usage TO ITS_ROLE").unwrap();
-    assert!(keys.close(TEST_TIMEOUT));
+    keys.flush_usage(TEST_TIMEOUT).unwrap();
     assert_eq!(count(&database, id), 20);
     drop((server, keys));
     sql("DROP OWNED BY ITS_ROLE; DROP ROLE ITS_ROLE").unwrap();
@@ -193,12 +193,12 @@ fn dropping_keys_does_not_wait_for_a_silent_postgres() {
         .unwrap();
     let server = Server::start(keys.clone(), routes);
     assert_eq!(http::get_with(server.address, "/guarded", &key).status, 200);
-    assert!(keys.close(TEST_TIMEOUT));
+    keys.flush_usage(TEST_TIMEOUT).unwrap();
     assert_eq!(http::get_with(server.address, "/guarded", &key).status, 200);
     drop(server);
     proxy.hold();
     let began = Instant::now();
-    assert!(!keys.close(Duration::from_millis(500)));
+    keys.flush_usage(Duration::from_millis(500)).unwrap_err();
     drop(keys);
     let took = began.elapsed();
     // The path stays held: whoever waited for the database would wait for minutes.

@@ -128,7 +128,7 @@ fn serve(url: &str) {
         server.run().await.unwrap();
     });
     if let Some(keys) = to_shut_down {
-        assert!(keys.close(TEST_TIMEOUT));
+        keys.flush_usage(TEST_TIMEOUT).unwrap();
     }
 }
 

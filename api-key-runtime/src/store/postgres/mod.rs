@@ -79,6 +79,11 @@ fn is_within_transaction(connection: &mut Connection) -> bool {
     .unwrap_or(true)
 }
 
+#[allow(clippy::unnecessary_wraps, reason = "as on SQLite")]
+fn merge_log(_: &mut Connection) -> diesel::QueryResult<bool> {
+    Ok(true)
+}
+
 #[derive(QueryableByName)]
 struct Name {
     #[diesel(sql_type = sql_types::Text)]

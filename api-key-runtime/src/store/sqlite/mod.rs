@@ -112,6 +112,17 @@ fn is_within_transaction(connection: &mut Connection) -> bool {
     connection.batch_execute("BEGIN; COMMIT").is_err()
 }
 
+/// Waits for others as long as any statement does.
+fn merge_log(connection: &mut Connection) -> diesel::QueryResult<bool> {
+    #[derive(QueryableByName)]
+    struct Merged {
+        #[diesel(sql_type = sql_types::BigInt)]
+        busy: i64,
+    }
+    let merged: Merged = sql_query("PRAGMA wal_checkpoint(TRUNCATE)").get_result(connection)?;
+    Ok(merged.busy == 0)
+}
+
 #[derive(QueryableByName)]
 struct Name {
     #[diesel(sql_type = sql_types::Text)]

@@ -1,0 +1,107 @@
+//! The end: usage is recorded, the threads end, the connections are closed.
+
+use std::{
+    fmt,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+        mpsc,
+    },
+    time::{Duration, Instant},
+};
+
+use super::Inner;
+use crate::{
+    error::Error,
+    log,
+    store::{Changed, KeyStore},
+    usage::Usage,
+    watchdog::call_store,
+    workers::Workers,
+};
+
+/// How long dropping the last handle waits.
+const DROP_TIMEOUT: Duration = Duration::from_secs(2);
+
+/// What closing waits for.
+pub(super) struct Closing {
+    workers: Workers,
+    store: Arc<dyn KeyStore>,
+    has_begun: AtomicBool,
+}
+
+impl fmt::Debug for Closing {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.debug_struct("Closing").field("workers", &self.workers).finish_non_exhaustive()
+    }
+}
+
+impl Closing {
+    pub(super) fn new(workers: Workers, store: Arc<dyn KeyStore>) -> Self {
+        Self { workers, store, has_begun: AtomicBool::new(false) }
+    }
+
+    /// Closes the store on a thread of its own, because it may hang.
+    fn close_store(&self, timeout: Duration) -> Result<(), String> {
+        let (sender, closed) = mpsc::channel();
+        let store = Arc::clone(&self.store);
+        self.workers
+            .spawn("app-key-close", move || {
+                let _ = sender.send(call_store(|| store.close()));
+            })
+            .map_err(|error| format!("cannot start a thread to close the store: {error}"))?;
+        match closed.recv_timeout(timeout) {
+            Ok(closed) => closed.map_err(|error| error.to_string()),
+            Err(_) => Err("the store is still being closed".to_owned()),
+        }
+    }
+}
+
+impl Inner {
+    /// Closes within this time. `record` writes the last usage within the time that is left, and returns whether all of it was written.
+    pub(super) fn close(
+        &self,
+        timeout: Duration,
+        record: impl FnOnce(&Usage, &dyn Fn() -> Duration) -> bool,
+    ) -> Result<(), Error> {
+        let began = Instant::now();
+        let left = || timeout.saturating_sub(began.elapsed());
+        self.closing.has_begun.store(true, Ordering::Relaxed);
+        self.lookups.shut_down();
+        self.feed.shut_down();
+        // No cached key is accepted from now on, so that none is used after its last usage was recorded.
+        self.cache.apply(&Changed::Everything);
+        self.supervisor.shut_down();
+        let mut faults = Vec::new();
+        if let Some(usage) = &self.usage
+            && !record(usage, &left)
+        {
+            faults.push("the last usage of keys was not recorded".to_owned());
+        }
+        let running = self.closing.workers.wait_until_ended(left());
+        if !running.is_empty() {
+            faults.push(format!("still running: {}", running.join(", ")));
+        }
+        if let Err(fault) = self.closing.close_store(left()) {
+            faults.push(fault);
+        }
+        if faults.is_empty() {
+            return Ok(());
+        }
+        Err(Error::database(
+            format!("the keys were not closed properly within {timeout:?}"),
+            faults.join("; "),
+        ))
+    }
+}
+
+impl Drop for Inner {
+    fn drop(&mut self) {
+        // Usage is tried once: an unavailable database must not hold up the thread that drops the keys.
+        if !self.closing.has_begun.load(Ordering::Relaxed)
+            && let Err(error) = self.close(DROP_TIMEOUT, |usage, left| usage.end(left()))
+        {
+            log::warn!("{error}");
+        }
+    }
+}

@@ -1,0 +1,96 @@
+//! The threads of one `AppKeys`, so that closing can wait for them and name those that hang.
+
+use std::{
+    io,
+    sync::{Arc, Condvar, Mutex},
+    thread::{self, ThreadId},
+    time::Duration,
+};
+
+use crate::lock::{lock, wait_timeout_while};
+
+/// Starts threads and counts those that run.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Workers(Arc<Shared>);
+
+#[derive(Debug, Default)]
+struct Shared {
+    running: Mutex<Vec<(ThreadId, String)>>,
+    /// Signalled when a thread ends.
+    ended: Condvar,
+}
+
+impl Workers {
+    /// Starts a thread. It counts as running until `work` and everything that it owns are dropped.
+    pub(crate) fn spawn(
+        &self,
+        name: impl Into<String>,
+        work: impl FnOnce() + Send + 'static,
+    ) -> io::Result<()> {
+        let (workers, name) = (self.clone(), name.into());
+        // Held until the thread is counted: it may end before `spawn` returns.
+        let mut running = lock(&self.0.running);
+        let thread = thread::Builder::new().name(name.clone()).spawn(move || {
+            let _running = Running(workers);
+            work();
+        })?;
+        running.push((thread.thread().id(), name));
+        Ok(())
+    }
+
+    /// Waits until every thread has ended, for this long at most, and returns the names of those that have not. Does not wait for the
+    /// calling thread.
+    pub(crate) fn wait_until_ended(&self, timeout: Duration) -> Vec<String> {
+        let own = thread::current().id();
+        let running =
+            wait_timeout_while(&self.0.ended, lock(&self.0.running), timeout, |running| {
+                running.iter().any(|(id, _)| *id != own)
+            });
+        running.iter().filter(|(id, _)| *id != own).map(|(_, name)| name.clone()).collect()
+    }
+}
+
+/// Dropped last in its thread, also by a panic.
+struct Running(Workers);
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        let own = thread::current().id();
+        lock(&self.0.0.running).retain(|(id, _)| *id != own);
+        self.0.0.ended.notify_all();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::mpsc;
+
+    use super::*;
+
+    const SOON: Duration = Duration::from_millis(20);
+    const LONG: Duration = Duration::from_secs(60);
+
+    // F11
+    #[test]
+    fn a_thread_that_hangs_is_named_and_one_that_ended_is_not() {
+        let workers = Workers::default();
+        let (let_go, hanging) = mpsc::channel::<()>();
+        workers.spawn("short", || ()).unwrap();
+        workers.spawn("panics", || panic!("a bug")).unwrap();
+        workers.spawn("hangs", move || assert!(hanging.recv().is_err())).unwrap();
+        while workers.wait_until_ended(SOON) != ["hangs"] {}
+        drop(let_go);
+        assert!(workers.wait_until_ended(LONG).is_empty());
+    }
+
+    // F11
+    // The last handle may be dropped by a store, inside of a call.
+    #[test]
+    fn a_thread_does_not_wait_for_itself() {
+        let workers = Workers::default();
+        let (sender, receiver) = mpsc::channel();
+        let own = workers.clone();
+        workers.spawn("own", move || sender.send(own.wait_until_ended(LONG)).unwrap()).unwrap();
+        assert!(receiver.recv_timeout(LONG).unwrap().is_empty());
+    }
+}
