@@ -10,6 +10,7 @@ mod answers;
 mod at_rest;
 mod caching;
 mod change_feed;
+mod closing;
 mod code;
 mod command;
 mod conformance;
