@@ -121,6 +121,7 @@ impl Shared {
     pub(super) fn open_reader(&self) -> Result<Box<dyn ChangeReader>, StoreError> {
         // What is open of a file that was replaced may hold a lock on the one that took its place.
         self.idle.close_unusable();
+        self.usage.close_unusable();
         match self.listen.as_ref().unwrap_or(&self.database) {
             #[cfg(feature = "postgres")]
             database @ Database::Postgres(_) => {

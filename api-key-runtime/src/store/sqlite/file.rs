@@ -1,17 +1,26 @@
 //! Which files a connection reads: it goes on reading one that was replaced or deleted, and would let in whom it let in.
 
-use std::{ffi::OsString, fmt, fs, path::Path};
+use std::{
+    collections::HashMap,
+    ffi::OsString,
+    fmt, fs,
+    path::{Path, PathBuf},
+    sync::Mutex,
+    time::SystemTime,
+};
 
 use diesel::{RunQueryDsl as _, prelude::QueryableByName, sql_query, sql_types};
 
 use super::Connection;
-use crate::{error::Error, store::Database};
+use crate::{error::Error, lock::lock, store::Database};
 
 /// What tells one file from another at the same path.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct FileIdentity {
     device: u64,
     inode: u64,
+    /// File systems give the inode of a deleted file to the next one. `None` where they keep no time of birth.
+    birth: Option<SystemTime>,
 }
 
 impl FileIdentity {
@@ -19,16 +28,46 @@ impl FileIdentity {
     #[cfg(unix)]
     pub(crate) fn of(path: impl AsRef<Path>) -> Option<Self> {
         use std::os::unix::fs::MetadataExt as _;
-        fs::metadata(path)
-            .ok()
-            .map(|metadata| Self { device: metadata.dev(), inode: metadata.ino() })
+        let metadata = fs::metadata(path).ok()?;
+        Some(Self { device: metadata.dev(), inode: metadata.ino(), birth: metadata.created().ok() })
     }
 
     /// Elsewhere an open file can be neither replaced nor deleted.
     #[cfg(not(unix))]
     pub(crate) fn of(path: impl AsRef<Path>) -> Option<Self> {
-        fs::metadata(path).ok().map(|_| Self { device: 0, inode: 0 })
+        fs::metadata(path).ok().map(|_| Self { device: 0, inode: 0, birth: None })
     }
+}
+
+/// By the path of each database file: the file that this process had open there last, and its write-ahead log.
+static LAST_OPEN: Mutex<Option<HashMap<PathBuf, (FileIdentity, FileIdentity)>>> = Mutex::new(None);
+
+/// Refuses a file that was put in place of another one while the write-ahead log of that one stayed: SQLite would write the changes of the
+/// old file into the new one. It knows of files that this process had open.
+pub(super) fn refuse_foreign_log(database: &Database, path: &str) -> Result<(), Error> {
+    let Ok(path) = fs::canonicalize(path) else { return Ok(()) };
+    let last = lock(&LAST_OPEN).as_ref().and_then(|open| open.get(&path)).copied();
+    let Some((file, log)) = last else { return Ok(()) };
+    let log_path = beside(path.as_os_str(), "-wal");
+    let is_empty = fs::metadata(&log_path).is_ok_and(|log| log.len() == 0);
+    if FileIdentity::of(&path) == Some(file) || FileIdentity::of(&log_path) != Some(log) || is_empty
+    {
+        return Ok(());
+    }
+    Err(Error::database(
+        format!(
+            "{database} was replaced while its log {} stayed, which belongs to the file that was there before",
+            log_path.display()
+        ),
+        "stop every program that uses the file, remove the -wal and -shm files beside it, and start again; the guide's chapter on backups has \
+         ways to replace a file in use",
+    ))
+}
+
+fn beside(path: &std::ffi::OsStr, suffix: &str) -> PathBuf {
+    let mut path = OsString::from(path);
+    path.push(suffix);
+    path.into()
 }
 
 /// The files that a connection has open: the database, and the write-ahead log and its index beside it. The latter two stay the same
@@ -38,7 +77,7 @@ impl FileIdentity {
 pub(crate) struct OpenFiles {
     path: String,
     database: Option<FileIdentity>,
-    logs: [(OsString, Option<FileIdentity>); 2],
+    logs: [(PathBuf, Option<FileIdentity>); 2],
 }
 
 impl OpenFiles {
@@ -60,25 +99,41 @@ impl OpenFiles {
             .get_result(connection)
             .map_err(|source| Error::database(format!("cannot read {database}"), source))?;
         let logs = ["-wal", "-shm"].map(|suffix| {
-            let log = OsString::from(format!("{file}{suffix}"));
+            let log = beside(file.as_ref(), suffix);
             let identity = FileIdentity::of(&log);
             (log, identity)
         });
+        if let (Some(opened), Some(log), Ok(file)) =
+            (named_before, logs[0].1, fs::canonicalize(file))
+        {
+            lock(&LAST_OPEN).get_or_insert_default().insert(file, (opened, log));
+        }
         Ok(Self { path: path.to_owned(), database: named_before, logs })
     }
 
     /// Whether the paths still name these files.
     pub(crate) fn are_current(&self) -> bool {
-        self.database.is_some()
-            && FileIdentity::of(&self.path) == self.database
-            && self.logs.iter().all(|(path, identity)| FileIdentity::of(path) == *identity)
+        self.has_database() && self.have_logs()
+    }
+
+    /// Whether the path still names this database.
+    pub(super) fn has_database(&self) -> bool {
+        self.database.is_some() && FileIdentity::of(&self.path) == self.database
+    }
+
+    fn have_logs(&self) -> bool {
+        self.logs.iter().all(|(path, identity)| FileIdentity::of(path) == *identity)
     }
 }
 
 /// As part of a position in the change log.
 impl fmt::Display for FileIdentity {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(formatter, "{:x}.{:x}", self.device, self.inode)
+        write!(formatter, "{:x}.{:x}", self.device, self.inode)?;
+        match self.birth.and_then(|birth| birth.duration_since(SystemTime::UNIX_EPOCH).ok()) {
+            Some(birth) => write!(formatter, ".{:x}", birth.as_nanos()),
+            None => Ok(()),
+        }
     }
 }
 

@@ -1,6 +1,10 @@
 //! The application's own pool of connections to an SQLite file.
 
-use std::time::Duration;
+use std::{
+    fmt,
+    sync::{Arc, Mutex},
+    time::Duration,
+};
 
 use diesel::{
     RunQueryDsl as _, SqliteConnection,
@@ -9,11 +13,15 @@ use diesel::{
     sql_query, sql_types,
 };
 
-use super::FileIdentity;
+use super::{FileIdentity, OpenFiles, connect};
 use crate::{
     error::Error,
     log,
-    store::pool::{Pooled, get, warn_of_long_timeout},
+    store::{
+        Database,
+        connection::Missing,
+        pool::{Pooled, get, warn_of_long_timeout},
+    },
 };
 
 /// A pool of connections to an SQLite file.
@@ -21,8 +29,15 @@ use crate::{
 pub(crate) struct SqlitePool {
     pool: Pool<ConnectionManager<SqliteConnection>>,
     path: String,
-    /// Which file it was at first.
-    file: FileIdentity,
+    /// The files that it had open at first.
+    guard: Arc<Guard>,
+}
+
+/// A connection beside the pool, never used. While it is open SQLite keeps the log, so a log that changes shows that the pool's connections
+/// may have another log than other programs.
+struct Guard {
+    files: OpenFiles,
+    _connection: Mutex<SqliteConnection>,
 }
 
 impl SqlitePool {
@@ -43,7 +58,7 @@ impl SqlitePool {
         )
         .get_result(&mut *connection)
         .map_err(failed)?;
-        let file = FileIdentity::of(&asked.file).ok_or_else(|| {
+        let named_before = FileIdentity::of(&asked.file).ok_or_else(|| {
             Error::config(
                 "the SQLite pool has no file: a database in memory exists for a single connection, and keys are read through several",
             )
@@ -56,7 +71,8 @@ impl SqlitePool {
         }
         sql_query("PRAGMA journal_mode = WAL").execute(&mut *connection).map_err(failed)?;
         drop(connection);
-        Ok(Self { pool, path: asked.file, file })
+        let guard = Arc::new(Guard::open(&asked.file, named_before)?);
+        Ok(Self { pool, path: asked.file, guard })
     }
 
     pub(crate) fn timeout(&self) -> Duration {
@@ -67,9 +83,9 @@ impl SqlitePool {
         self.pool.state().idle_connections
     }
 
-    /// Which file it is, as part of a position in the change log.
-    pub(crate) fn file(&self) -> FileIdentity {
-        self.file
+    /// Which files they are, as part of a position in the change log.
+    pub(crate) fn files(&self) -> &OpenFiles {
+        &self.guard.files
     }
 
     pub(crate) fn path(&self) -> &str {
@@ -77,14 +93,47 @@ impl SqlitePool {
     }
 
     /// Nobody can tell which of its connections still have a file open that was replaced, so none is used any more.
+    ///
+    /// A file of which only the log changed must not lose its new log: another program has written to that.
     pub(crate) fn get(&self, timeout: Duration) -> Result<Pooled<SqliteConnection>, Error> {
         let connection = get(&self.pool, timeout)?;
-        if FileIdentity::of(&self.path) != Some(self.file) {
+        let files = &self.guard.files;
+        if !files.has_database() {
             return Err(Error::database(
                 format!("SQLite file {} was replaced or deleted", self.path),
-                "the application's pool may go on reading the old one: start the process anew",
+                "the application's pool may go on reading the old one: stop every program that uses the file, remove the -wal and -shm files \
+                 beside it, and start again",
+            ));
+        }
+        if !files.are_current() {
+            return Err(Error::database(
+                format!(
+                    "the log of SQLite file {} was replaced or deleted while it was in use",
+                    self.path
+                ),
+                "the application's pool may go on reading the old one: restart this process, and do not read or copy the file within it except \
+                 through SQLite",
             ));
         }
         Ok(connection)
+    }
+}
+
+impl Guard {
+    fn open(path: &str, named_before: FileIdentity) -> Result<Self, Error> {
+        let database = Database::Sqlite(path.to_owned());
+        let mut connection = connect(&database, path, Missing::Refuse)?;
+        // SQLite opens the log at the first read.
+        sql_query("SELECT count(*) FROM sqlite_master")
+            .execute(&mut connection)
+            .map_err(|source| Error::database(format!("cannot read {database}"), source))?;
+        let files = OpenFiles::new(&database, &mut connection, path, Some(named_before))?;
+        Ok(Self { files, _connection: Mutex::new(connection) })
+    }
+}
+
+impl fmt::Debug for Guard {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.debug_struct("Guard").field("files", &self.files).finish_non_exhaustive()
     }
 }

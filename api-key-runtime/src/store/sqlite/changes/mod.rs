@@ -101,7 +101,7 @@ impl ChangeReader for PooledReader {
         let ((position, changed), _) =
             Opened::run(database, |queries| match (downcast(queries), database) {
                 (Some(connection), Database::SqlitePool(pool)) => {
-                    read(connection, database, &pool.file(), since)
+                    read(connection, database, pool.files(), since)
                 }
                 _ => Err(StoreError::new("this is not a pool of SQLite connections")),
             })?;
