@@ -20,8 +20,8 @@ use diesel::{
 };
 
 use crate::support::{
-    Database, LONG_DEADLINE, Server, TEST_TIMEOUT, database_test, http, log, refused_in_time,
-    wait_until,
+    Database, LONG_DEADLINE, Server, TEST_TIMEOUT, database_test, http, log, programs,
+    refused_in_time, wait_until,
 };
 
 #[derive(Clone)]
@@ -320,6 +320,31 @@ fn an_sqlite_file_that_is_replaced_under_a_pool_is_503() {
     database.execute(&format!("VACUUM INTO '{copy}'")).unwrap();
     fs::rename(copy, database.url()).unwrap();
     refused_in_time("a file that was replaced", Instant::now(), 503, status);
+    assert_eq!(status(), 503);
+}
+
+// E8
+// Reading the file drops SQLite's locks on it, and the next program that closes it takes the log away.
+#[test]
+fn an_sqlite_log_that_is_lost_under_a_pool_is_503() {
+    let database = Database::sqlite();
+    let (key, id) = database.issue("0.0.0.0");
+    let pool = AnyPool::new(&database, 2);
+    let server = Server::start(pool.builder().build().unwrap(), routes);
+    let status = || http::get_with(server.address, "/guarded", &key).status;
+    wait_until("the key is accepted", || status() == 200);
+    for file in ["", "-shm"] {
+        fs::read(format!("{}{file}", database.url())).unwrap();
+    }
+    assert_eq!(status(), 200);
+    let (_, other) = database.issue("0.0.0.0");
+    for id in [other, id] {
+        let mut outside = programs::command(programs::app_key());
+        outside.args(["revoke", "--yes", &id.to_string()]).env("DATABASE_URL", database.url());
+        let revoked = outside.output().unwrap();
+        assert!(revoked.status.success(), "{revoked:?}");
+    }
+    refused_in_time("a revoked key", Instant::now(), 503, status);
     assert_eq!(status(), 503);
 }
 

@@ -2,6 +2,8 @@
 
 use std::fs;
 
+use api_key_runtime::store::DieselStore;
+
 use super::{Reader, Seen, insert, keys, nothing};
 use crate::support::Database;
 
@@ -43,6 +45,27 @@ fn a_replaced_file_is_everything_and_a_deleted_one_an_error() {
         let error = reader.try_read().unwrap_err().to_string();
         assert!(error.contains("there is no SQLite file"), "{error}");
     }
+}
+
+// E8
+// SQLite would write what the log of the old file holds into the new one.
+#[test]
+fn a_replaced_file_beside_its_old_log_is_refused() {
+    let database = migrated();
+    insert(&database, 1);
+    let mut reader = Reader::new(&database);
+    let copy = back_up(&database);
+    database.execute("UPDATE api_keys SET name = 'in the log'").unwrap();
+    fs::rename(&copy, database.url()).unwrap();
+    for _ in 0..2 {
+        let error = reader.try_read().unwrap_err().to_string();
+        assert!(error.contains("was replaced while its log"), "{error}");
+        let error = DieselStore::open(database.url()).unwrap_err().to_string();
+        assert!(error.contains("remove the -wal and -shm files"), "{error}");
+    }
+    remove_logs(&database);
+    assert_eq!(reader.read(), Seen::Everything);
+    assert_eq!(database.texts("SELECT name FROM api_keys"), ["n"], "the new file is whole");
 }
 
 // E8
