@@ -12,7 +12,7 @@ use std::{
 
 use diesel::{Connection as _, SqliteConnection, connection::SimpleConnection as _};
 
-use super::file::refuse_foreign_log;
+use super::file::check_files;
 use crate::{
     error::Error,
     foreign_texts::is_sqlite_lock,
@@ -47,7 +47,7 @@ pub(crate) fn connect(
     if missing == Missing::Create {
         create_for_owner(database, path)?;
     }
-    refuse_foreign_log(database, path)?;
+    check_files(database, path)?;
     let mut connection = SqliteConnection::establish(&sqlite_uri(path, missing))
         .map_err(|source| unusable(source.into()))?;
     apply_settings(&mut connection).map_err(|source| unusable(source.into()))?;

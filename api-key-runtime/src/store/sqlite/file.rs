@@ -11,7 +11,7 @@ use std::{
 
 use diesel::{RunQueryDsl as _, prelude::QueryableByName, sql_query, sql_types};
 
-use super::Connection;
+use super::{Connection, location::check_location};
 use crate::{error::Error, lock::lock, store::Database};
 
 /// What tells one file from another at the same path.
@@ -42,11 +42,12 @@ impl FileIdentity {
 /// By the path of each database file: the file that this process had open there last, and its write-ahead log.
 static LAST_OPEN: Mutex<Option<HashMap<PathBuf, (FileIdentity, FileIdentity)>>> = Mutex::new(None);
 
-/// Refuses a file that was put in place of another one while the write-ahead log of that one stayed: SQLite would write the changes of the
-/// old file into the new one. It knows of files that this process had open.
-pub(super) fn refuse_foreign_log(database: &Database, path: &str) -> Result<(), Error> {
+/// Checks a file before it is opened. A file that was put in place of another one while the write-ahead log of that one stayed is refused:
+/// SQLite would write the changes of the old file into the new one. Only files that this process had open before are known.
+pub(super) fn check_files(database: &Database, path: &str) -> Result<(), Error> {
     let Ok(path) = fs::canonicalize(path) else { return Ok(()) };
     let last = lock(&LAST_OPEN).as_ref().and_then(|open| open.get(&path)).copied();
+    check_location(database, &path)?;
     let Some((file, log)) = last else { return Ok(()) };
     let log_path = beside(path.as_os_str(), "-wal");
     let is_empty = fs::metadata(&log_path).is_ok_and(|log| log.len() == 0);

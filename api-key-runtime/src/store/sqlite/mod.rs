@@ -5,6 +5,7 @@
 pub(crate) mod changes;
 mod connect;
 mod file;
+mod location;
 mod pool;
 pub mod schema;
 pub(crate) mod usage;

@@ -1,0 +1,183 @@
+//! Whether an SQLite file is safe where it is: under two names it has two logs, and each name misses what is changed through the other.
+//!
+//! <https://sqlite.org/howtocorrupt.html>, sections 2.4 and 2.5.
+
+use std::{
+    collections::BTreeSet,
+    fs,
+    path::{Path, PathBuf},
+    sync::Mutex,
+    thread,
+    time::Duration,
+};
+
+use crate::{error::Error, lock::lock, log, store::Database};
+
+/// The files that this process has opened.
+static OPENED: Mutex<BTreeSet<PathBuf>> = Mutex::new(BTreeSet::new());
+
+/// Refuses a file that has another name when this process opens it for the first time: a name that comes later, as with a backup of hard
+/// links, must not stop a service.
+pub(super) fn check_location(database: &Database, path: &Path) -> Result<(), Error> {
+    if lock(&OPENED).contains(path) {
+        return Ok(());
+    }
+    refuse_other_names(database, path)?;
+    lock(&OPENED).insert(path.to_owned());
+    Ok(())
+}
+
+fn refuse_other_names(database: &Database, path: &Path) -> Result<(), Error> {
+    let has_links = has_links(path);
+    let mounts = fs::read_to_string("/proc/self/mountinfo").unwrap_or_default();
+    let mounts = Mounts::parse(&mounts);
+    let path = path.to_string_lossy();
+    let is_mounted = mounts.mount_a_file_of_another_name(&path);
+    if let Some(kind) = mounts.remote_kind(&path) {
+        log::warn!(
+            "{database} is on a file system of the kind {kind}, where SQLite's locks may not hold; keep it on a local disk, or use Postgres"
+        );
+    }
+    let cause = match (is_mounted, has_links) {
+        (true, _) => {
+            "it is mounted by itself (a volume of a single file, or a subPath of Kubernetes): mount the folder it is in"
+        }
+        (_, true) => {
+            "it has a hard link (a backup by `cp -al` or `rsync --link-dest`): copy it to a new file by `cp` and move that over it"
+        }
+        _ => return Ok(()),
+    };
+    Err(Error::database(
+        format!("{database} has another name, and changes through that one would not be seen"),
+        cause,
+    ))
+}
+
+/// Whether a file goes on having several links: one that is being created has two for a moment.
+fn has_links(path: &Path) -> bool {
+    (0..50).all(|attempt| {
+        if attempt > 0 {
+            thread::sleep(Duration::from_millis(10));
+        }
+        links(path) > 1
+    })
+}
+
+#[cfg(unix)]
+fn links(path: &Path) -> u64 {
+    fs::metadata(path).map_or(1, |file| std::os::unix::fs::MetadataExt::nlink(&file))
+}
+
+#[cfg(not(unix))]
+fn links(_: &Path) -> u64 {
+    1
+}
+
+/// Linux' list of mounts; empty elsewhere.
+struct Mounts(Vec<Mount>);
+
+/// See `proc_pid_mountinfo(5)`.
+struct Mount {
+    device: String,
+    /// What of the file system is mounted.
+    root: String,
+    point: String,
+    kind: String,
+}
+
+impl Mounts {
+    fn parse(text: &str) -> Self {
+        let mount = |line: &str| {
+            let (fields, kind) = line.split_once(" - ")?;
+            let mut fields = fields.split(' ').skip(2);
+            Some(Mount {
+                device: fields.next()?.to_owned(),
+                root: unescape(fields.next()?),
+                point: unescape(fields.next()?),
+                kind: kind.split(' ').next()?.to_owned(),
+            })
+        };
+        Self(text.lines().filter_map(mount).collect())
+    }
+
+    /// Returns the mount that a path is in. The last one of a mount point hides those before.
+    fn of(&self, path: &str) -> Option<&Mount> {
+        self.0
+            .iter()
+            .filter(|mount| mount.path_within(path).is_some())
+            .max_by_key(|mount| mount.point.trim_end_matches('/').len())
+    }
+
+    /// A file that is mounted onto itself, as systemd's `ReadWritePaths` does, keeps its name and its logs.
+    fn mount_a_file_of_another_name(&self, path: &str) -> bool {
+        let Some(own) = self.of(path).filter(|mount| mount.point == path) else { return false };
+        let folder = path.rsplit_once('/').map_or("/", |(folder, _)| folder);
+        let below = self.of(if folder.is_empty() { "/" } else { folder });
+        !below.is_some_and(|below| {
+            below.device == own.device && below.path_within(path).as_deref() == Some(&own.root)
+        })
+    }
+
+    fn remote_kind(&self, path: &str) -> Option<&str> {
+        let kind = self.of(path)?.kind.as_str();
+        let is_remote =
+            ["9p", "nfs", "fuse", "cifs", "smb"].iter().any(|remote| kind.starts_with(remote));
+        (is_remote && kind != "fuseblk").then_some(kind)
+    }
+}
+
+impl Mount {
+    /// Returns a path as the mounted file system has it; `None` if the path is not below the mount point.
+    fn path_within(&self, path: &str) -> Option<String> {
+        let rest = path.strip_prefix(self.point.trim_end_matches('/'))?;
+        if !(rest.is_empty() || rest.starts_with('/')) {
+            return None;
+        }
+        Some(format!("{}{rest}", self.root.trim_end_matches('/')))
+    }
+}
+
+/// Space, tab, newline and backslash are octal numbers there.
+fn unescape(field: &str) -> String {
+    field.replace("\\040", " ").replace("\\011", "\t").replace("\\012", "\n").replace("\\134", "\\")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const MOUNTS: &str = "\
+22 1 8:1 / / rw,relatime shared:1 - ext4 /dev/sda1 rw
+23 22 8:1 /srv/keys.db /srv/keys.db rw shared:1 - ext4 /dev/sda1 rw
+24 22 8:1 /home/ada/keys.db /app/keys.db rw - ext4 /dev/sda1 rw
+25 22 8:2 /volumes/a\\040b /data\\040a rw - ext4 /dev/sdb1 rw
+26 25 8:2 /volumes/a\\040b/keys.db /data\\040a/sub/keys.db rw - ext4 /dev/sdb1 rw
+27 22 0:50 / /net rw - nfs4 server:/keys rw
+28 22 0:51 / /host rw - fuse.grpcfuse grpcfuse rw
+";
+
+    // E8
+    #[test]
+    fn a_file_mounted_by_itself_has_another_name() {
+        let mounts = Mounts::parse(MOUNTS);
+        for (path, expected) in [
+            ("/app/keys.db", true),
+            ("/data a/sub/keys.db", true),
+            ("/srv/keys.db", false),
+            ("/srv/other.db", false),
+            ("/data a/keys.db", false),
+            ("/keys.db", false),
+        ] {
+            assert_eq!(mounts.mount_a_file_of_another_name(path), expected, "{path}");
+        }
+        assert!(!Mounts::parse("").mount_a_file_of_another_name("/app/keys.db"));
+    }
+
+    #[test]
+    fn remote_file_systems_are_named() {
+        let mounts = Mounts::parse(MOUNTS);
+        assert_eq!(mounts.remote_kind("/net/keys.db"), Some("nfs4"));
+        assert_eq!(mounts.remote_kind("/host/keys.db"), Some("fuse.grpcfuse"));
+        assert_eq!(mounts.remote_kind("/network/keys.db"), None);
+    }
+}
