@@ -132,3 +132,20 @@ fn start_up_without_a_database_hides_the_password() {
     assert!(error.is_schema() && error.to_string().contains("app-key migrate"), "{error}");
     assert!(AppKeys::builder().build().unwrap_err().is_config(), "no store is named");
 }
+
+// E8
+#[cfg(unix)]
+#[test]
+fn an_sqlite_file_with_a_hard_link_is_refused_at_the_start() {
+    let database = Database::sqlite();
+    database.migrate();
+    let link = format!("{}.backup", database.url());
+    let linked = Database::sqlite();
+    std::fs::hard_link(database.url(), linked.url()).unwrap();
+    let error = linked.builder().build().unwrap_err().to_string();
+    assert!(error.contains("has another name") && error.contains("--link-dest"), "{error}");
+    std::fs::remove_file(linked.url()).unwrap();
+    let (_, id) = database.issue("0.0.0.0");
+    std::fs::hard_link(database.url(), link).unwrap();
+    database.admin().revoke(id).expect("a link that comes later stops no service");
+}
