@@ -49,6 +49,13 @@ before yours, so that yours can refer to the tables, and what is there already i
 Example:
   app-key migrations copy migrations --database postgres && diesel migration run";
 
+const BACKUP_AFTER_HELP: &str = "\
+Works beside running services. The copy is one file with everything in it, checked by opening it. To restore it, stop
+every program that uses the database, remove its -wal and -shm files, and move the copy over it. For Postgres use pg_dump.
+
+Example:
+  app-key backup keys-2027-01-31.db";
+
 const ISSUE_AFTER_HELP: &str = "\
 The key is the only line on standard output, and it is shown this once.
 
@@ -108,6 +115,9 @@ pub(crate) enum Command {
     /// The migrations as files, for your own Diesel migrations
     #[command(subcommand)]
     Migrations(Migrations),
+    /// Copy an SQLite database to a new file
+    #[command(after_help = BACKUP_AFTER_HELP)]
+    Backup(Backup),
     /// Issue a key and print it, this once
     #[command(after_help = ISSUE_AFTER_HELP)]
     Issue(Issue),
@@ -133,6 +143,13 @@ pub(crate) enum Migrations {
     /// Write the migrations into a folder of Diesel migrations
     #[command(after_help = COPY_AFTER_HELP)]
     Copy(CopyMigrations),
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Backup {
+    /// A file that does not exist yet
+    #[arg(value_name = "FILE")]
+    pub(crate) file: PathBuf,
 }
 
 #[derive(Debug, Args)]

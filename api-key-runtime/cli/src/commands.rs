@@ -14,7 +14,7 @@ use api_key_runtime::{
 use chrono::Utc;
 
 use crate::{
-    arguments::{Command, CopyMigrations, Issue, List, Migrations, Revoke, Show},
+    arguments::{Backup, Command, CopyMigrations, Issue, List, Migrations, Revoke, Show},
     failure::Failure,
     json,
     table::{self, Row},
@@ -27,6 +27,7 @@ pub(crate) fn run(command: &Command) -> Result<(), Failure> {
     match command {
         Command::Migrations(Migrations::Copy(asked)) => copy(asked),
         Command::Migrate => migrate(&admin()?),
+        Command::Backup(asked) => back_up(&admin()?, asked),
         Command::Issue(asked) => issue(&admin()?, asked),
         Command::List(asked) => list(&admin()?, asked),
         Command::Show(asked) => show(&admin()?, asked),
@@ -43,6 +44,12 @@ fn migrate(admin: &Admin) -> Result<(), Failure> {
     } else {
         say(format_args!("Ran the migrations {}.", versions.join(", ")));
     }
+    Ok(())
+}
+
+fn back_up(admin: &Admin, asked: &Backup) -> Result<(), Failure> {
+    admin.back_up(&asked.file)?;
+    say(format_args!("Wrote {}.", text::one_line(&asked.file.display().to_string())));
     Ok(())
 }
 

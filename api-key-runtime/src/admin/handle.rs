@@ -2,6 +2,7 @@
 
 use std::{
     ops::{Bound, RangeBounds},
+    path::Path,
     sync::Arc,
 };
 
@@ -185,6 +186,16 @@ impl Admin {
     /// When there is no such key, it is revoked, or the database fails.
     pub fn enable(&self, id: i64) -> Result<KeyRecord, Error> {
         self.done(self.table.set_disabled(id, None))
+    }
+
+    /// Copies an SQLite database to a new file, beside running services, and checks the copy by opening it.
+    ///
+    /// The copy has everything in it: no `-wal` file belongs to it. It is readable for its owner alone. The guide says how to restore it.
+    ///
+    /// # Errors
+    /// When the file exists, it cannot be written, or the database is not SQLite. No file is left then.
+    pub fn back_up(&self, to: impl AsRef<Path>) -> Result<(), Error> {
+        self.table.back_up(to.as_ref())
     }
 
     /// Applies a change to every cache of this process before its caller learns that it is done.

@@ -1,10 +1,12 @@
 //! The key table as it is administered. Each call opens a connection and checks the tables.
 
-use std::ops::RangeInclusive;
+use std::{ops::RangeInclusive, path::Path};
 
 use chrono::{DateTime, Utc};
 use diesel::QueryResult;
 
+#[cfg(feature = "sqlite")]
+use super::connection::downcast;
 use super::{
     Connection, Database, TransactionError,
     checked_connection::{over_live, refuse_open_transaction},
@@ -47,6 +49,19 @@ impl Table {
         at: Option<DateTime<Utc>>,
     ) -> Result<KeyRecord, TransactionError> {
         self.connect()?.queries().set_disabled(id, at)
+    }
+
+    /// Copies an SQLite database to a new file.
+    pub(crate) fn back_up(&self, to: &Path) -> Result<(), Error> {
+        let database = &self.0;
+        #[cfg(feature = "sqlite")]
+        if let Some(connection) = downcast(self.connect()?.queries()) {
+            return super::sqlite::back_up(database, connection, to);
+        }
+        Err(Error::config(format!(
+            "{database} is not an SQLite file: back a Postgres up to {} by pg_dump",
+            to.display()
+        )))
     }
 
     /// Returns the error that a failed change is reported with.

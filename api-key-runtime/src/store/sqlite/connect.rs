@@ -59,7 +59,7 @@ pub(crate) fn connect(
 ///
 /// The file is created by another name and closed before it gets its own. To close a file here that SQLite has open would drop SQLite's
 /// locks on it (<https://sqlite.org/howtocorrupt.html>, section 2.2).
-fn create_for_owner(database: &Database, path: &str) -> Result<(), Error> {
+pub(super) fn create_for_owner(database: &Database, path: &str) -> Result<(), Error> {
     static NUMBER: AtomicU64 = AtomicU64::new(0);
     if Path::new(path).exists() {
         return Ok(());
@@ -113,7 +113,7 @@ fn apply_settings(connection: &mut SqliteConnection) -> diesel::QueryResult<()> 
 }
 
 /// A URI, because only that can say that a missing file is not to be made.
-fn sqlite_uri(path: &str, missing: Missing) -> String {
+pub(super) fn sqlite_uri(path: &str, missing: Missing) -> String {
     let mode = if missing == Missing::Create { "rwc" } else { "rw" };
     let path = path.replace('%', "%25").replace('?', "%3f").replace('#', "%23");
     // An absolute path follows an empty authority, or its own leading slashes would be taken for one.

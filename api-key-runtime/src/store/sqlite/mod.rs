@@ -2,6 +2,7 @@
 //!
 //! Semantic versioning does not cover [`schema`] and [`KeyRow`]: both follow the columns, and any release may add a migration.
 
+mod backup;
 pub(crate) mod changes;
 mod connect;
 mod file;
@@ -26,6 +27,7 @@ type Connection = diesel::SqliteConnection;
 #[path = "../queries.rs"]
 pub(crate) mod queries;
 
+pub(crate) use backup::back_up;
 use connect::BUSY_TIMEOUT_MILLIS;
 pub(crate) use connect::connect;
 pub(crate) use file::{FileIdentity, OpenFiles};

@@ -1,0 +1,88 @@
+//! A copy of the database in one file, made beside running services.
+
+use std::{
+    fs::{self, File},
+    path::Path,
+};
+
+use diesel::{
+    Connection as _, RunQueryDsl as _, SqliteConnection, prelude::QueryableByName, sql_query,
+    sql_types::Text,
+};
+
+use super::{
+    Connection,
+    connect::{create_for_owner, sqlite_uri},
+};
+use crate::{
+    error::Error,
+    store::{Database, connection::Missing, schema_check::check_tables},
+};
+
+/// Copies the database to a file that does not exist yet, in one transaction, and checks the copy.
+///
+/// The copy gets its name when it is complete, and has everything in it: no log belongs to it.
+pub(crate) fn back_up(
+    database: &Database,
+    connection: &mut Connection,
+    to: &Path,
+) -> Result<(), Error> {
+    let Some(name) = to.to_str() else {
+        return Err(Error::invalid_input("the name of the backup is not Unicode: choose another"));
+    };
+    if fs::symlink_metadata(to).is_ok() {
+        return Err(Error::conflict(format!(
+            "{name} exists, and a backup replaces no file: name a new one"
+        )));
+    }
+    let unfinished = format!("{name}.part");
+    let backup = Database::Sqlite(name.to_owned());
+    let copied = copy(database, connection, &backup, &unfinished).and_then(|()| {
+        // Fails where the name has been taken since. A file system without links has no other way to tell.
+        fs::hard_link(&unfinished, to)
+            .map_err(|source| Error::os(format!("cannot name the backup {name}"), source))
+    });
+    let removed = fs::remove_file(&unfinished);
+    copied?;
+    removed.map_err(|source| Error::os(format!("cannot remove {unfinished}"), source))
+}
+
+fn copy(
+    database: &Database,
+    connection: &mut Connection,
+    backup: &Database,
+    unfinished: &str,
+) -> Result<(), Error> {
+    // What an earlier backup left that was killed.
+    let _ = fs::remove_file(unfinished);
+    create_for_owner(backup, unfinished)?;
+    sql_query("VACUUM INTO ?")
+        .bind::<Text, _>(unfinished)
+        .execute(connection)
+        .map_err(|source| Error::database(format!("cannot back up {database}"), source))?;
+    check(backup, unfinished)?;
+    File::open(unfinished)
+        .and_then(|file| file.sync_all())
+        .map_err(|source| Error::os(format!("cannot write {unfinished}"), source))
+}
+
+/// Opens the copy and reads all of it.
+fn check(backup: &Database, file: &str) -> Result<(), Error> {
+    #[derive(QueryableByName)]
+    struct Check {
+        #[diesel(sql_type = Text)]
+        integrity_check: String,
+    }
+    let unusable = |source: Box<dyn std::error::Error + Send + Sync>| {
+        Error::database(format!("the backup {backup} is unusable"), source)
+    };
+    let mut copy = SqliteConnection::establish(&sqlite_uri(file, Missing::Refuse))
+        .map_err(|source| unusable(source.into()))?;
+    let Check { integrity_check } = sql_query("PRAGMA integrity_check")
+        .get_result(&mut copy)
+        .map_err(|source| unusable(source.into()))?;
+    if integrity_check != "ok" {
+        return Err(unusable(integrity_check.into()));
+    }
+    check_tables(backup, &mut copy)
+}
