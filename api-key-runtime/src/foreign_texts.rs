@@ -18,6 +18,12 @@ pub(crate) fn is_sqlite_lock(error: &diesel::result::Error) -> bool {
     error.to_string() == "database is locked"
 }
 
+/// Returns whether SQLite may not write to a file, or create files beside it. Diesel has no code for it.
+#[cfg(feature = "sqlite")]
+pub(crate) fn is_sqlite_read_only(error: &diesel::result::Error) -> bool {
+    error.to_string() == "attempt to write a readonly database"
+}
+
 /// Returns whether an error of libpq is about a server. An error about an unreadable URL quotes parts of the URL, and these may belong
 /// to the password.
 #[cfg(feature = "postgres")]
@@ -109,7 +115,7 @@ mod tests {
 
     #[cfg(feature = "sqlite")]
     #[test]
-    fn sqlite_reports_a_locked_file() {
+    fn sqlite_reports_locked_and_read_only_files() {
         use diesel::{Connection as _, SqliteConnection, connection::SimpleConnection as _};
         let path = std::env::temp_dir().join(format!("app-key-{}-locked.db", std::process::id()));
         let open = || SqliteConnection::establish(path.to_str().unwrap()).unwrap();
@@ -119,7 +125,12 @@ mod tests {
         assert!(super::is_sqlite_lock(&error), "{error}");
         let other = second.batch_execute("SELECT 1 FROM nothing").unwrap_err();
         assert!(!super::is_sqlite_lock(&other), "{other}");
-        drop((first, second));
+        first.batch_execute("CREATE TABLE cakes (name TEXT); COMMIT").unwrap();
+        let mut reader =
+            SqliteConnection::establish(&format!("file:{}?mode=ro", path.display())).unwrap();
+        let error = reader.batch_execute("INSERT INTO cakes VALUES ('plum')").unwrap_err();
+        assert!(super::is_sqlite_read_only(&error), "{error}");
+        drop((first, second, reader));
         std::fs::remove_file(path).unwrap();
     }
 

@@ -19,7 +19,7 @@ use diesel::{
 
 use super::{
     Connection, OWN_ROW, PRIMARY, TRIGGERS, enabled_triggers, existing_tables, hides_rows,
-    is_standby, is_within_transaction, mend_identity, merge_log, migrate,
+    is_standby, is_within_transaction, lock_holder, mend_identity, merge_log, migrate,
     schema::{api_key_meta, api_key_usage, api_keys},
     tables_elsewhere,
     usage::record as record_usage,
@@ -306,6 +306,10 @@ impl Queries for Connection {
         let status = AnsiTransactionManager::transaction_manager_status_mut(self);
         let is_known = matches!(status.transaction_depth(), Ok(Some(_)));
         !is_known && is_within_transaction(self)
+    }
+
+    fn lock_holder(&mut self) -> QueryResult<Option<String>> {
+        lock_holder(self)
     }
 
     fn merge_log(&mut self) -> QueryResult<bool> {

@@ -1,6 +1,12 @@
 //! The key table as it is administered. Each call opens a connection and checks the tables.
 
-use std::{ops::RangeInclusive, path::Path};
+use std::{
+    ops::RangeInclusive,
+    path::Path,
+    sync::mpsc::{self, RecvTimeoutError},
+    thread,
+    time::Duration,
+};
 
 use chrono::{DateTime, Utc};
 use diesel::QueryResult;
@@ -8,12 +14,15 @@ use diesel::QueryResult;
 #[cfg(feature = "sqlite")]
 use super::connection::downcast;
 use super::{
-    Connection, Database, TransactionError,
+    Connection, Database, Queries, TransactionError,
     checked_connection::{over_live, refuse_open_transaction},
-    connection::open,
+    connection::{open, open_soon},
     schema_check::check,
 };
 use crate::{error::Error, key_record::KeyRecord, key_usage::KeyUsage, list_keys::ListKeys};
+
+/// Less than a change waits for a lock, so that the holder is found while the change still waits.
+const LOOK_FOR_LOCKS_AFTER: Duration = Duration::from_secs(4);
 
 /// The key table of a database.
 #[derive(Clone, Debug)]
@@ -31,7 +40,7 @@ impl Table {
 
     /// Inserts a new key and returns it as it stands in the table.
     pub(crate) fn issue(&self, new: &KeyRecord) -> Result<KeyRecord, TransactionError> {
-        self.connect()?.queries().issue(new)
+        self.change(|queries| queries.issue(new))
     }
 
     pub(crate) fn revoke(
@@ -39,7 +48,7 @@ impl Table {
         id: i64,
         now: DateTime<Utc>,
     ) -> Result<KeyRecord, TransactionError> {
-        self.connect()?.queries().revoke(id, now)
+        self.change(|queries| queries.revoke(id, now))
     }
 
     /// Disables a key at this time, or enables it.
@@ -48,7 +57,7 @@ impl Table {
         id: i64,
         at: Option<DateTime<Utc>>,
     ) -> Result<KeyRecord, TransactionError> {
-        self.connect()?.queries().set_disabled(id, at)
+        self.change(|queries| queries.set_disabled(id, at))
     }
 
     /// Copies an SQLite database to a new file.
@@ -87,6 +96,28 @@ impl Table {
 
     pub(crate) fn usage_of(&self, id: i64) -> Result<Option<KeyUsage>, Error> {
         self.read(self.connect()?.queries().usage_of(id))
+    }
+
+    /// Makes a change. If a lock keeps it waiting until it fails, the error names who holds the lock.
+    fn change<T>(
+        &self,
+        change: impl FnOnce(&mut dyn Queries) -> Result<T, TransactionError>,
+    ) -> Result<T, TransactionError> {
+        let mut connection = self.connect()?;
+        let (sender, done) = mpsc::channel::<()>();
+        let find_holder = move || match done.recv_timeout(LOOK_FOR_LOCKS_AFTER) {
+            Err(RecvTimeoutError::Timeout) => {
+                open_soon(&self.0).ok()?.queries().lock_holder().ok()?
+            }
+            _ => None,
+        };
+        thread::scope(|scope| {
+            let watcher = thread::Builder::new().spawn_scoped(scope, find_holder);
+            let changed = change(connection.queries());
+            drop(sender);
+            let holder = watcher.ok().and_then(|watcher| watcher.join().ok().flatten());
+            changed.map_err(|error| error.held_up_by(&self.0, holder))
+        })
     }
 
     fn read<T>(&self, read: QueryResult<T>) -> Result<T, Error> {

@@ -4,6 +4,8 @@ use diesel::result::DatabaseErrorKind as Kind;
 
 use super::{Database, StoreError};
 use crate::error::Error;
+#[cfg(feature = "sqlite")]
+use crate::{foreign_texts::is_sqlite_lock, store::sqlite::BUSY_TIMEOUT};
 
 /// Why a transaction failed.
 pub(crate) enum TransactionError {
@@ -63,10 +65,32 @@ impl TransactionError {
         }
     }
 
+    /// Names who held the lock that a change waited for until it failed.
+    pub(super) fn held_up_by(self, database: &Database, holder: Option<String>) -> Self {
+        match (self, holder) {
+            (Self::RolledBack(source), Some(holder)) => Self::Rejected(Error::database(
+                format!(
+                    "nothing was changed in {database}: {holder}, holds a lock; let its transaction end, or end the process by \
+                     pg_terminate_backend"
+                ),
+                source,
+            )),
+            (error, _) => error,
+        }
+    }
+
     /// Returns the error of a transaction that is over.
     pub(crate) fn into_error(self, database: &Database) -> Error {
         match self {
             Self::Rejected(error) => error,
+            #[cfg(feature = "sqlite")]
+            Self::RolledBack(source) if is_sqlite_lock(&source) => Error::database(
+                format!(
+                    "nothing was changed in {database}, because another program has been writing to it for {BUSY_TIMEOUT:?}; `fuser` \
+                     followed by the file's name shows which"
+                ),
+                source,
+            ),
             Self::RolledBack(source) => {
                 Error::database(format!("nothing was changed in {database}"), source)
             }

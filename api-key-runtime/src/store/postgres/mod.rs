@@ -48,7 +48,8 @@ pub(crate) const TRIGGERS: &[&str] = &[
     "api_keys_revocation_is_final:O",
 ];
 
-/// Runs a change in a transaction that is durable before it is acknowledged, whatever the server's default.
+/// Runs a change in a transaction that is durable before it is acknowledged, whatever the server's default, and that waits for a lock for
+/// five seconds where the server would wait without end.
 fn write<T>(
     connection: &mut Connection,
     change: impl FnOnce(&mut Connection) -> Result<T, TransactionError>,
@@ -57,7 +58,8 @@ fn write<T>(
     let committed = connection.transaction(|connection| {
         connection.batch_execute(
             "SELECT set_config('synchronous_commit', 'on', true) \
-             WHERE pg_catalog.current_setting('synchronous_commit') IN ('off', 'local', 'remote_write')",
+             WHERE pg_catalog.current_setting('synchronous_commit') IN ('off', 'local', 'remote_write'); \
+             SELECT set_config('lock_timeout', '5s', true) WHERE pg_catalog.current_setting('lock_timeout') = '0'",
         )?;
         let changed = change(connection)?;
         is_done = true;
@@ -163,6 +165,25 @@ fn hides_rows(connection: &mut Connection) -> diesel::QueryResult<bool> {
         "coalesce(pg_catalog.row_security_active(pg_catalog.to_regclass('api_keys')) OR pg_catalog.row_security_active(pg_catalog.to_regclass('api_key_changes')), false)",
     ))
     .get_result(connection)
+}
+
+/// A prepared transaction has no process: its number is 0.
+fn lock_holder(connection: &mut Connection) -> diesel::QueryResult<Option<String>> {
+    let holder: Option<Name> = sql_query(
+        "SELECT CASE WHEN holding.pid = 0 THEN 'a prepared transaction (see pg_prepared_xacts)' \
+                     ELSE concat('process ', holding.pid, ' of user ' || holder.usename, \
+                                 ' (' || nullif(holder.application_name, '') || ')', \
+                                 ', ' || holder.state || ' since ' || to_char(holder.state_change, 'YYYY-MM-DD HH24:MI:SS TZ')) \
+                END AS name \
+           FROM pg_catalog.pg_stat_activity AS waiting \
+          CROSS JOIN LATERAL unnest(pg_catalog.pg_blocking_pids(waiting.pid)) AS holding (pid) \
+           LEFT JOIN pg_catalog.pg_stat_activity AS holder ON holder.pid = holding.pid \
+          WHERE waiting.datname = current_database() AND waiting.wait_event_type = 'Lock' AND waiting.query LIKE '%api_key%' \
+          LIMIT 1",
+    )
+    .get_result(connection)
+    .optional()?;
+    Ok(holder.map(|holder| holder.name))
 }
 
 /// Moves the numbers of new keys past those that a restore or replication brought without their sequence.

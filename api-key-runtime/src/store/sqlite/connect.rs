@@ -15,13 +15,13 @@ use diesel::{Connection as _, SqliteConnection, connection::SimpleConnection as 
 use super::file::check_files;
 use crate::{
     error::Error,
-    foreign_texts::is_sqlite_lock,
+    foreign_texts::{is_sqlite_lock, is_sqlite_read_only},
     log,
     store::{Database, connection::Missing},
 };
 
 /// How long a statement waits for others that write, and an opening for others that open the same new file.
-pub(super) const BUSY_TIMEOUT_MILLIS: u32 = 5000;
+pub(crate) const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// `FULL`: an acknowledged revocation survives a power cut. `recursive_triggers`: REPLACE fires delete triggers.
 const SETTINGS: &str = "\
@@ -50,8 +50,24 @@ pub(crate) fn connect(
     check_files(database, path)?;
     let mut connection = SqliteConnection::establish(&sqlite_uri(path, missing))
         .map_err(|source| unusable(source.into()))?;
-    apply_settings(&mut connection).map_err(|source| unusable(source.into()))?;
+    apply_settings(&mut connection).map_err(|source| {
+        if is_sqlite_read_only(&source) {
+            read_only(database, source)
+        } else {
+            unusable(source.into())
+        }
+    })?;
     Ok(connection)
+}
+
+fn read_only(database: &Database, source: diesel::result::Error) -> Error {
+    Error::database(
+        format!(
+            "cannot write to {database} or create files beside it: give this user the right to write to the file and to its folder, where \
+             SQLite keeps the -wal and -shm files"
+        ),
+        source,
+    )
 }
 
 /// Creates a missing file for its owner alone: it holds names and addresses, and whoever can read it can lock it. SQLite gives its log files
@@ -99,9 +115,9 @@ fn behind_links(path: &str) -> PathBuf {
 
 /// Waits for others that open a new file at the same moment: only one can switch it to WAL, and SQLite fails the rest without waiting.
 fn apply_settings(connection: &mut SqliteConnection) -> diesel::QueryResult<()> {
-    let until = Instant::now() + Duration::from_millis(BUSY_TIMEOUT_MILLIS.into());
+    let until = Instant::now() + BUSY_TIMEOUT;
     // First, so that the others wait for a writer as well.
-    let settings = format!("PRAGMA busy_timeout = {BUSY_TIMEOUT_MILLIS}; {SETTINGS}");
+    let settings = format!("PRAGMA busy_timeout = {}; {SETTINGS}", BUSY_TIMEOUT.as_millis());
     loop {
         match connection.batch_execute(&settings) {
             Err(error) if is_sqlite_lock(&error) && Instant::now() < until => {

@@ -28,8 +28,7 @@ type Connection = diesel::SqliteConnection;
 pub(crate) mod queries;
 
 pub(crate) use backup::back_up;
-use connect::BUSY_TIMEOUT_MILLIS;
-pub(crate) use connect::connect;
+pub(crate) use connect::{BUSY_TIMEOUT, connect};
 pub(crate) use file::{FileIdentity, OpenFiles};
 pub(crate) use pool::SqlitePool;
 pub use queries::KeyRow;
@@ -67,7 +66,7 @@ fn write<T>(
     let needed = Settings {
         synchronous: before.synchronous.max(FULL),
         busy_timeout: if before.busy_timeout == 0 {
-            BUSY_TIMEOUT_MILLIS.into()
+            i64::try_from(BUSY_TIMEOUT.as_millis()).unwrap_or(i64::MAX)
         } else {
             before.busy_timeout
         },
@@ -145,6 +144,12 @@ fn tables_elsewhere(_: &mut Connection) -> diesel::QueryResult<Option<Elsewhere>
 #[allow(clippy::unnecessary_wraps, reason = "as on Postgres")]
 fn hides_rows(_: &mut Connection) -> diesel::QueryResult<bool> {
     Ok(false)
+}
+
+/// SQLite does not know who holds its locks.
+#[allow(clippy::unnecessary_wraps, reason = "as on Postgres")]
+fn lock_holder(_: &mut Connection) -> diesel::QueryResult<Option<String>> {
+    Ok(None)
 }
 
 /// The file has the highest number beside the rows.
