@@ -1,6 +1,6 @@
 //! One suite that every store runs.
 
-use std::{sync::mpsc, thread};
+use std::{sync::mpsc, thread, time::Instant};
 
 use api_key_runtime::{
     admin::{KeyRecord, ListKeys, NewKey},
@@ -194,6 +194,42 @@ fn a_revocation_waits_for_no_transaction_of_another_key() {
         .expect("the revocation waits for another key's transaction");
     assert!(revoked.unwrap().is_some());
     open.batch_execute("ROLLBACK").unwrap();
+}
+
+// F10
+#[test]
+fn a_change_that_waits_for_a_lock_names_its_holder() {
+    use diesel::{Connection as _, PgConnection, connection::SimpleConnection as _};
+    let database = Database::postgres();
+    let (_, id) = database.issue("0.0.0.0");
+    let mut open = PgConnection::establish(database.url()).unwrap();
+    for lock in [
+        format!("SELECT 1 FROM api_keys WHERE id = {id} FOR UPDATE"),
+        "LOCK TABLE api_keys IN SHARE MODE".to_owned(),
+    ] {
+        open.batch_execute(&format!("SET application_name = 'import'; BEGIN; {lock}")).unwrap();
+        let began = Instant::now();
+        let error = database.admin().revoke(id).unwrap_err().to_string();
+        assert!(began.elapsed() < TEST_TIMEOUT, "{:?}", began.elapsed());
+        assert!(error.contains("(import), idle in transaction since"), "{error}");
+        open.batch_execute("ROLLBACK").unwrap();
+    }
+    assert!(database.admin().revoke(id).is_ok());
+}
+
+// F10
+#[test]
+fn a_change_of_a_locked_sqlite_file_says_what_to_look_for() {
+    use diesel::{Connection as _, SqliteConnection, connection::SimpleConnection as _};
+    let database = Database::sqlite();
+    let (_, id) = database.issue("0.0.0.0");
+    let mut other = SqliteConnection::establish(database.url()).unwrap();
+    other.batch_execute("BEGIN IMMEDIATE").unwrap();
+    let error = database.admin().revoke(id).unwrap_err().to_string();
+    assert!(
+        error.contains("another program has been writing") && error.contains("fuser"),
+        "{error}"
+    );
 }
 
 // E13, F10

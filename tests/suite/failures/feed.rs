@@ -60,8 +60,12 @@ impl Scene {
             "SELECT cast({column} AS text) FROM pg_stat_activity WHERE datname = '{}' AND query LIKE '%api_keys_%_v1%' AND pid <> pg_backend_pid()",
             self.database.name()
         );
-        let mut found = self.database.texts(&sql);
-        assert_eq!(found.len(), 1, "one connection reads changes");
+        // In between it also listens and sends a notification of its own.
+        let mut found = Vec::new();
+        wait_until("one connection reads changes", || {
+            found = self.database.texts(&sql);
+            found.len() == 1
+        });
         found.remove(0)
     }
 
