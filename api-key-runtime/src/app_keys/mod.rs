@@ -3,6 +3,7 @@
 mod build;
 mod builder;
 mod environment;
+mod variables;
 
 use std::{
     sync::{

@@ -115,8 +115,18 @@ impl KeyLocations {
 fn header_name(name: &str) -> Result<HeaderName, Error> {
     let parsed = HeaderName::try_from(name)
         .map_err(|_| Error::config(format!("{name:?} is no header name")))?;
-    // Hop-by-hop and framing fields never reach a handler as they were sent; the other two have key locations of their own.
-    let unusable = [
+    if is_reserved(&parsed) {
+        return Err(Error::config(format!(
+            "the header {name:?} cannot hold a key by itself; use KeyLocation::bearer() for Authorization and KeyLocation::cookie(..) for a cookie"
+        )));
+    }
+    Ok(parsed)
+}
+
+/// Whether a header has a meaning of its own. Hop-by-hop and framing fields never reach a handler as they were sent; `Authorization` and
+/// `Cookie` have key locations of their own.
+pub(super) fn is_reserved(name: &HeaderName) -> bool {
+    [
         "authorization",
         "connection",
         "content-length",
@@ -127,13 +137,8 @@ fn header_name(name: &str) -> Result<HeaderName, Error> {
         "trailer",
         "transfer-encoding",
         "upgrade",
-    ];
-    if unusable.contains(&parsed.as_str()) {
-        return Err(Error::config(format!(
-            "the header {name:?} cannot hold a key by itself; use KeyLocation::bearer() for Authorization and KeyLocation::cookie(..) for a cookie"
-        )));
-    }
-    Ok(parsed)
+    ]
+    .contains(&name.as_str())
 }
 
 fn token(name: &str, what: &str) -> Result<Box<str>, Error> {

@@ -10,6 +10,7 @@ use std::net::{IpAddr, Ipv6Addr};
 
 use actix_web::http::header::{HeaderMap, HeaderName, HeaderValue};
 
+use super::key_location::is_reserved;
 use crate::{allowed_ips::Block, error::Error};
 
 /// Hops that are walked; a longer chain of trusted ones is nobody's.
@@ -143,6 +144,11 @@ fn is_port(text: &str) -> bool {
 }
 
 fn trusted_block(text: &str) -> Result<Block, Error> {
+    if text.contains(',') {
+        return Err(Error::config(format!(
+            "the trusted proxy {text:?} has a comma: separate addresses by spaces (APP_KEY_TRUSTED_PROXIES)"
+        )));
+    }
     let block = Block::parse(text).map_err(|error| {
         Error::config(format!("a trusted proxy (APP_KEY_TRUSTED_PROXIES) is unusable: {error}"))
     })?;
@@ -180,9 +186,22 @@ fn covers_a_family(blocks: &[Block]) -> bool {
 }
 
 fn forwarding_header(name: &str) -> Result<HeaderName, Error> {
+    // `'` may stand in a header name, so this name would be accepted and no proxy would send it.
+    let unquoted = name.trim_matches(['"', '\'', '`']);
+    if unquoted != name {
+        return Err(Error::config(format!(
+            "the forwarding header {name:?} is in quotes; write {unquoted} without them (APP_KEY_FORWARDED_HEADER)"
+        )));
+    }
     let header = HeaderName::try_from(name).map_err(|_| {
         Error::config(format!("{name:?} is no header name (APP_KEY_FORWARDED_HEADER)"))
     })?;
+    if is_reserved(&header) {
+        return Err(Error::config(format!(
+            "{name} is not a forwarding header: no proxy appends the client IP to it; write X-Forwarded-For, or the header that yours \
+             appends it to (APP_KEY_FORWARDED_HEADER)"
+        )));
+    }
     if header.as_str() == "forwarded" {
         return Err(Error::config(
             "Forwarded (RFC 7239) is not read, because its quoted strings let a caller hide the hops that follow: let the proxy write \

@@ -258,6 +258,33 @@ fn trusting_everybody_refuses_to_start() {
     assert!(refused(&["10.0.0.1".to_owned()], Some("X Forwarded")));
 }
 
+#[test]
+fn trusted_proxies_are_separated_by_spaces() {
+    let error = TrustedProxies::check(&["10.0.0.1,10.0.0.2".to_owned()], false, None).unwrap_err();
+    assert!(error.to_string().contains("separate addresses by spaces"), "{error}");
+}
+
+#[test]
+fn a_header_that_cannot_hold_the_client_ip_is_an_error() {
+    for (name, advice) in [
+        ("'X-Real-IP'", "write X-Real-IP"),
+        ("\"X-Real-IP\"", "write X-Real-IP"),
+        ("'X-Real-IP", "write X-Real-IP"),
+        ("Host", "write X-Forwarded-For"),
+        ("host", "write X-Forwarded-For"),
+        ("Authorization", "write X-Forwarded-For"),
+    ] {
+        let proxies = ["10.0.0.1".to_owned()];
+        let error = TrustedProxies::check(&proxies, false, Some(name)).unwrap_err();
+        assert!(error.is_config(), "{name}");
+        let message = error.to_string();
+        assert!(
+            message.contains(advice) && message.contains("APP_KEY_FORWARDED_HEADER"),
+            "{message}"
+        );
+    }
+}
+
 // C16
 #[test]
 fn ten_thousand_hops_and_a_hundred_kilobytes_are_bounded_work() {
