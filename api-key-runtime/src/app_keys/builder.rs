@@ -282,7 +282,7 @@ impl AppKeysBuilder {
         self
     }
 
-    /// Where a key may be presented, instead of `Authorization: Bearer` and `X-API-Key`.
+    /// Where a key may be presented, instead of `Authorization: Bearer` and `X-API-Key`. The challenge of a 401 names the schemes.
     pub fn key_locations(mut self, key_locations: impl IntoIterator<Item = KeyLocation>) -> Self {
         self.key_locations = key_locations.into_iter().collect();
         self

@@ -19,12 +19,17 @@ use crate::{
     cache::{Cached, CachedKey, View},
     clock::MonotonicTime,
     key::{Digests, KeyDigest},
+    log,
+    log_throttle::LogThrottle,
     lookup::{Resolution, resolve},
     metrics::{DecidedBy, Outcome},
     policy::Policy,
     rejection::{Mark, Reason, RejectionLog, marked, misconfigured},
-    request::{Credential, extract},
+    request::{Credential, extract, ignored, route_of},
 };
+
+/// Optional routes at which a caller was accepted without a key, who presented something elsewhere.
+static LOGGED: LogThrottle<String> = LogThrottle::new();
 
 /// The response to a rejected request. It is boxed, so that an accepted request does not carry
 /// room for it.
@@ -128,12 +133,24 @@ impl<'a> Check<'a> {
         if !self.policy.is_optional() {
             return self.unreadable(Reason::NoKey);
         }
+        self.log_ignored();
         let mut extensions = self.request.extensions_mut();
         // A guard outside of this one may use another key set; its key is not a key of this set.
         extensions.remove::<AppKey>();
         extensions.insert(Anonymous);
         self.keys.inner().counters.count(Outcome::AcceptedWithoutKey, DecidedBy::Request);
         Step::Accepted
+    }
+
+    /// Logs once an hour for each optional route that a caller without a key presented something where no key is accepted.
+    fn log_ignored(self) {
+        let Some(ignored) = ignored(self.request.headers()) else { return };
+        let route = route_of(self.request);
+        if LOGGED.should_log(route.clone()) {
+            log::warn!(
+                "{route} accepted a request without a key: {ignored}; if it was meant to hold a key, add it to AppKeysBuilder::key_locations"
+            );
+        }
     }
 
     /// Rejects a request whose credential is not a single key.

@@ -14,7 +14,12 @@ use std::{
 use actix_web::{HttpRequest, http::Method};
 
 use super::Reason;
-use crate::{cache::CachedKey, lock::lock, log, request::route_of};
+use crate::{
+    cache::CachedKey,
+    lock::lock,
+    log,
+    request::{Ignored, ignored, route_of},
+};
 
 /// Lines that one reason may write within [`WINDOW`]; the others are counted and told in one summary.
 const LINES_PER_WINDOW: usize = 10;
@@ -120,6 +125,8 @@ struct Line<'a> {
     route: String,
     address: Option<IpAddr>,
     key: Option<&'a CachedKey>,
+    /// Where the caller presented a credential, if that is not where keys are accepted.
+    ignored: Option<Ignored<'a>>,
 }
 
 impl<'a> Line<'a> {
@@ -129,7 +136,8 @@ impl<'a> Line<'a> {
         address: Option<IpAddr>,
         key: Option<&'a CachedKey>,
     ) -> Self {
-        Self { reason, method: request.method(), route: route_of(request), address, key }
+        let ignored = if reason == Reason::NoKey { ignored(request.headers()) } else { None };
+        Self { reason, method: request.method(), route: route_of(request), address, key, ignored }
     }
 }
 
@@ -141,6 +149,9 @@ impl fmt::Display for Line<'_> {
             None => formatter.write_str("unknown")?,
         }
         write!(formatter, " ({}", self.reason.as_str())?;
+        if let Some(ignored) = &self.ignored {
+            write!(formatter, ", {ignored}")?;
+        }
         if let Some(key) = self.key {
             write!(formatter, ", key {} {}", key.id, key.hint().escape_default())?;
         }
