@@ -26,7 +26,7 @@ pub(crate) fn logger(trusted_proxies: TrustedProxies, sets: Vec<RedactionRules>)
 fn caller(request: &ServiceRequest, trusted_proxies: &TrustedProxies) -> String {
     let peer = request.peer_addr().map(|peer| peer.ip());
     let address = trusted_proxies.client_ip(peer, request.headers());
-    address.map_or_else(|| "-".to_owned(), |address| address.to_string())
+    address.map_or_else(|_| "-".to_owned(), |address| address.to_string())
 }
 
 fn line(request: &ServiceRequest, sets: &[RedactionRules]) -> String {

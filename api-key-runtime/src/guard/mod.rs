@@ -25,7 +25,7 @@ use crate::{
     metrics::{DecidedBy, Outcome},
     policy::Policy,
     rejection::{Mark, Reason, RejectionLog, marked, misconfigured},
-    request::{Credential, extract, ignored, route_of},
+    request::{Credential, UnknownIp, extract, ignored, route_of},
 };
 
 /// Optional routes at which a caller was accepted without a key, who presented something elsewhere.
@@ -102,7 +102,7 @@ struct Check<'a> {
     keys: &'a AppKeys,
     policy: &'a Policy,
     request: &'a HttpRequest,
-    client_ip: Option<IpAddr>,
+    client_ip: Result<IpAddr, UnknownIp<'a>>,
     in_query: bool,
 }
 
@@ -164,7 +164,8 @@ impl<'a> Check<'a> {
     fn authorize(&self, found: Found, now: MonotonicTime) -> Result<(), Rejection> {
         let inner = self.keys.inner();
         let Found { key, digest, by } = found;
-        if let Err(reason) = authorize(&key, self.policy, self.client_ip, || inner.clock.now()) {
+        if let Err(reason) = authorize(&key, self.policy, self.client_ip.ok(), || inner.clock.now())
+        {
             if reason == Reason::Expired {
                 inner.cache.note_expired(&digest, &key, now);
             }
@@ -176,9 +177,9 @@ impl<'a> Check<'a> {
             // With nested guards, one request counts as one use.
             && extensions.get::<AppKey>().is_none_or(|outer| !outer.is(key.id, inner.number))
         {
-            usage.note(&key, now, self.client_ip);
+            usage.note(&key, now, self.client_ip.ok());
         }
-        extensions.insert(AppKey::new(key, self.client_ip, inner.number));
+        extensions.insert(AppKey::new(key, self.client_ip.ok(), inner.number));
         Ok(())
     }
 
@@ -189,7 +190,7 @@ impl<'a> Check<'a> {
         inner.counters.count(Outcome::Rejected(reason), by);
         inner.rejection_log.rejected(reason, self.request, self.client_ip, key);
         if reason == Reason::AddressNotAllowed && !inner.trusted_proxies.are_configured() {
-            hint_at_proxy(&inner.rejection_log, self.client_ip, self.request);
+            hint_at_proxy(&inner.rejection_log, self.client_ip.ok(), self.request);
         }
         Box::new(inner.responses.rejection(reason.kind(), self.policy, self.in_query))
     }

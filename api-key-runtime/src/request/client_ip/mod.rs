@@ -5,11 +5,13 @@
 
 #[cfg(test)]
 mod tests;
+mod unknown;
 
 use std::net::{IpAddr, Ipv6Addr};
 
 use actix_web::http::header::{HeaderMap, HeaderName, HeaderValue};
 
+pub(crate) use self::unknown::UnknownIp;
 use super::key_location::is_reserved;
 use crate::{allowed_ips::Block, error::Error};
 
@@ -70,13 +72,17 @@ impl TrustedProxies {
         self.proxies.is_some()
     }
 
-    /// The caller's canonical address; `None` where it is unknown.
+    /// Returns the caller's canonical address, or why it is unknown.
     #[inline]
-    pub(crate) fn client_ip(&self, peer: Option<IpAddr>, headers: &HeaderMap) -> Option<IpAddr> {
+    pub(crate) fn client_ip(
+        &self,
+        peer: Option<IpAddr>,
+        headers: &HeaderMap,
+    ) -> Result<IpAddr, UnknownIp<'_>> {
         let peer = peer.map(|peer| peer.to_canonical());
         match &self.proxies {
             Some(proxies) if proxies.trust(peer) => proxies.caller(headers),
-            _ => peer,
+            _ => peer.ok_or(UnknownIp::NoPeer),
         }
     }
 }
@@ -86,18 +92,24 @@ impl Proxies {
         hop.map_or(self.unix_socket, |hop| self.blocks.iter().any(|block| block.contains(hop)))
     }
 
-    /// The first hop from the right that is not a trusted proxy. Missing, unparsable, all trusted or too many: unknown.
-    fn caller(&self, headers: &HeaderMap) -> Option<IpAddr> {
+    /// The first hop from the right that is not a trusted proxy.
+    fn caller(&self, headers: &HeaderMap) -> Result<IpAddr, UnknownIp<'_>> {
         // All lines joined in order are one list (RFC 9110, section 5.3); its end is the last line's.
         let lines: Vec<&[u8]> = headers.get_all(&self.header).map(HeaderValue::as_bytes).collect();
-        let hops = lines.iter().rev().flat_map(|line| line.rsplit(|&byte| byte == b','));
-        for hop in hops.take(MAX_HOPS) {
-            let hop = parse_hop(hop)?;
+        let mut hops = lines.iter().rev().flat_map(|line| line.rsplit(|&byte| byte == b','));
+        for hop in hops.by_ref().take(MAX_HOPS) {
+            let hop = parse_hop(hop).ok_or(UnknownIp::UnreadableHop(&self.header))?;
             if !self.trust(Some(hop)) {
-                return Some(hop);
+                return Ok(hop);
             }
         }
-        None
+        Err(if lines.is_empty() {
+            UnknownIp::NoHeader(&self.header)
+        } else if hops.next().is_some() {
+            UnknownIp::TooManyHops(&self.header)
+        } else {
+            UnknownIp::OnlyTrustedHops(&self.header)
+        })
     }
 }
 
