@@ -113,7 +113,8 @@ impl Proxies {
     }
 }
 
-/// `a.b.c.d`, `a.b.c.d:port`, an IPv6 address, `[v6]` or `[v6]:port`, and nothing that only resembles them.
+/// `a.b.c.d`, `a.b.c.d:port`, an IPv6 address, `[v6]` or `[v6]:port`, and nothing that only resembles them. No client has the
+/// unspecified address (RFC 4291, section 2.5.2).
 fn parse_hop(hop: &[u8]) -> Option<IpAddr> {
     // The optional white space of RFC 9110, section 5.6.3, around the element.
     let hop = trim(hop);
@@ -138,7 +139,7 @@ fn parse_hop(hop: &[u8]) -> Option<IpAddr> {
             _ => hop.parse().ok()?,
         }
     };
-    Some(address.to_canonical())
+    Some(address.to_canonical()).filter(|address| !address.is_unspecified())
 }
 
 fn trim(text: &[u8]) -> &[u8] {

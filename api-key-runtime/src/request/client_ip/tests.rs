@@ -153,6 +153,15 @@ fn a_hop_that_does_not_parse_makes_the_caller_unknown() {
         "203.0.113.7;",
         "203.0.113.7 203.0.113.8",
         "2001:db8::1:443:99999",
+        // Unspecified addresses: nobody sends from them.
+        "0.0.0.0",
+        "0.0.0.0:443",
+        "::",
+        "[::]",
+        "[::]:443",
+        "0:0:0:0:0:0:0:0",
+        "::ffff:0.0.0.0",
+        "[::ffff:0:0]:443",
     ];
     for hop in bad {
         assert_eq!(
