@@ -88,6 +88,9 @@ database_test!(the_prefix_of_the_environment_begins_the_key_and_the_hint, |datab
     let key = issued["key"].as_str().unwrap();
     assert!(key.starts_with("cakes_"), "{key}");
     assert_eq!(issued["hint"], key[.."cakes_".len() + 4]);
+    // The prefix is for new keys: a service with another one accepts this key.
+    assert_eq!(status(database.builder(), key), 200);
+    assert_eq!(status(database.builder().prefix("shop_").accept_imported_keys(true), key), 200);
 });
 
 // F14
