@@ -70,9 +70,9 @@ fn trimmed(mut text: String) -> String {
 fn content(variable: &str, path: &str) -> Result<String, Error> {
     // A pepper in place of a path must not be shown.
     let shown = if Digester::parse(Some(path), None).is_ok() {
-        "a file whose name is not shown, because it may be a pepper"
+        "a file whose name is not shown, because it may be a pepper".to_owned()
     } else {
-        path
+        format!("{path:?}")
     };
     let content = std::fs::read_to_string(path).map(trimmed).map_err(|error| {
         Error::config(format!("cannot read {shown}, which {variable} names: {error}"))
