@@ -153,6 +153,18 @@ mod tests {
     }
 
     #[test]
+    fn the_variables_that_are_read_are_the_known_names() {
+        let read = std::cell::RefCell::new(std::collections::BTreeSet::new());
+        let variable = |name: &str| {
+            read.borrow_mut().insert(name.to_owned());
+            None
+        };
+        let _ = AppKeysBuilder::default().overlay(Variables(&variable)).unwrap();
+        read.borrow_mut().remove("DATABASE_URL");
+        assert_eq!(read.into_inner(), variables::NAMES.map(ToOwned::to_owned).into());
+    }
+
+    #[test]
     fn a_switch_is_one_or_zero() {
         let yes = |name: &str| (!name.ends_with("_FILE")).then(|| "yes".into());
         let error = AppKeysBuilder::default().overlay(Variables(&yes)).unwrap_err();

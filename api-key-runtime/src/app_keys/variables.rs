@@ -6,7 +6,7 @@ use crate::{error::Error, key::Digester, log};
 
 const PREFIX: &str = "APP_KEY_";
 /// Every variable that begins with the prefix and is read.
-const NAMES: [&str; 8] = [
+pub(super) const NAMES: [&str; 8] = [
     "APP_KEY_PREFIX",
     "APP_KEY_PEPPER",
     "APP_KEY_PEPPER_FILE",
