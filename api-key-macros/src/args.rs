@@ -1,5 +1,7 @@
 //! The arguments of the attribute: `scopes = "a b", any_scope = "c d", optional, crate = path`.
 
+use std::collections::HashSet;
+
 use proc_macro2::{TokenStream, TokenTree};
 use syn::{
     Error, Ident, LitStr, Path, Result, Token,
@@ -12,6 +14,8 @@ use crate::errors::Errors;
 const NAMES: [&str; 4] = ["scopes", "any_scope", "optional", "crate"];
 
 const ALLOWED: &str = r#"`scopes = "..."`, `any_scope = "..."`, `optional` or `crate = path`"#;
+
+const ALLOWED_IN_SCOPES: &str = "write printable ASCII without spaces, quotes and backslashes";
 
 /// What the attribute says.
 #[derive(Default)]
@@ -156,25 +160,29 @@ fn check_scopes(name: &Ident, value: &str) -> std::result::Result<(), String> {
     if value.is_empty() {
         return Err(format!("`{name}` is empty: name at least one scope, or leave `{name}` out"));
     }
-    let scopes: Vec<&str> = value.split(' ').collect();
-    if scopes.contains(&"") {
-        return Err("write one space between two scopes, and none before or after".to_owned());
-    }
-    for (index, scope) in scopes.iter().enumerate() {
-        if let Some(character) = scope.chars().find(|character| !is_scope_character(*character)) {
-            return Err(format!(
-                "{character:?} cannot stand in a scope: \
-                 write printable ASCII without spaces, quotes and backslashes"
-            ));
+    let mut seen = HashSet::new();
+    for scope in value.split(' ') {
+        if scope.is_empty() {
+            return Err("write one space between two scopes, and none before or after".to_owned());
         }
-        if scopes[..index].contains(scope) {
+        if let Some((character, instead)) = scope.chars().find_map(|c| Some((c, instead_of(c)?))) {
+            return Err(format!("{character:?} cannot stand in a scope: {instead}"));
+        }
+        if !seen.insert(scope) {
             return Err(format!("`{scope}` is named twice: write it once"));
         }
     }
     Ok(())
 }
 
-/// RFC 6749, section 3.3: `scope-token = 1*( %x21 / %x23-5B / %x5D-7E )`.
-fn is_scope_character(character: char) -> bool {
-    character.is_ascii_graphic() && !matches!(character, '"' | '\\')
+/// Returns what to write instead of a character that cannot stand in a scope. RFC 6749, section 3.3, allows `,` and `*` as well, but a
+/// comma is a forgotten space, and `*` matches nothing but itself.
+fn instead_of(character: char) -> Option<&'static str> {
+    match character {
+        ',' => Some("separate scopes by spaces"),
+        '*' => Some("scopes are compared whole, so write each scope in full"),
+        '"' | '\\' => Some(ALLOWED_IN_SCOPES),
+        _ if character.is_ascii_graphic() => None,
+        _ => Some(ALLOWED_IN_SCOPES),
+    }
 }

@@ -2,7 +2,10 @@
 
 use actix_web::{dev::ServiceRequest, middleware::Logger};
 
-use crate::request::{KeyLocations, TrustedProxies, decoded_name_is, percent_decode};
+use crate::{
+    key::begins_with_body,
+    request::{KeyLocations, TrustedProxies, decoded_name_is, percent_decode},
+};
 
 const REDACTED: &str = "[redacted]";
 
@@ -26,7 +29,7 @@ pub(crate) fn logger(trusted_proxies: TrustedProxies, sets: Vec<RedactionRules>)
 fn caller(request: &ServiceRequest, trusted_proxies: &TrustedProxies) -> String {
     let peer = request.peer_addr().map(|peer| peer.ip());
     let address = trusted_proxies.client_ip(peer, request.headers());
-    address.map_or_else(|| "-".to_owned(), |address| address.to_string())
+    address.map_or_else(|_| "-".to_owned(), |address| address.to_string())
 }
 
 fn line(request: &ServiceRequest, sets: &[RedactionRules]) -> String {
@@ -64,6 +67,12 @@ fn hides(text: &str, sets: &[RedactionRules]) -> bool {
     }
     let decoded = String::from_utf8_lossy(&decoded);
     sets.iter().any(|set| decoded.contains(&set.prefix))
+        || decoded.match_indices('_').any(|(at, _)| is_body_behind(&decoded, at))
+}
+
+/// Whether the `_` at this place ends the prefix of a native key, which may be a former one of a set.
+fn is_body_behind(text: &str, at: usize) -> bool {
+    text.get(at..).and_then(|rest| rest.strip_prefix('_')).is_some_and(begins_with_body)
 }
 
 fn decode_leniently(text: &str) -> Vec<u8> {
@@ -85,13 +94,16 @@ fn decode_leniently(text: &str) -> Vec<u8> {
 }
 
 /// Whatever looks like a native key, wherever a caller put it by mistake: letters and digits after the prefix of one of the sets, of
-/// which one may begin or end as another.
+/// which one may begin or end as another, and a whole key with any prefix.
 fn redact_keys(text: &str, sets: &[RedactionRules]) -> String {
     let mut redacted = String::with_capacity(text.len());
     let mut in_key = false;
     for (at, character) in text.char_indices() {
         let before = text.get(..at).unwrap_or_default();
-        let begins = || sets.iter().any(|set| before.ends_with(&set.prefix));
+        let begins = || {
+            sets.iter().any(|set| before.ends_with(&set.prefix))
+                || at.checked_sub(1).is_some_and(|before| is_body_behind(text, before))
+        };
         let was_in_key = in_key;
         in_key = character.is_ascii_alphanumeric() && (in_key || begins());
         match (was_in_key, in_key) {
@@ -159,6 +171,14 @@ mod tests {
             "/hook/ak_live_[redacted]/x?ak_live_[redacted]"
         );
         assert_eq!(redact_keys("/about/ak_live_", &own), "/about/ak_live_");
+        // A key that was issued before the prefix was changed.
+        let body = "A1".repeat(22);
+        assert_eq!(redact_keys(&format!("/shop_{body}/x"), &own), "/shop_[redacted]/x");
+        assert_eq!(
+            redact_keys(&format!("/shop_{}", &body[1..]), &own),
+            format!("/shop_{}", &body[1..])
+        );
+        assert_eq!(redacted(&format!("token=shop%5F{body}&x=1")), "/cakes?[redacted]&x=1");
     }
 
     // G2

@@ -1,13 +1,20 @@
 //! Scopes: what a key may be used for.
 
 use std::{
+    collections::HashSet,
     fmt,
     str::{FromStr, SplitAsciiWhitespace},
 };
 
 use crate::error::Error;
 
-/// The scopes of a key: tokens of RFC 6749, section 3.3, separated by single spaces in the column `scopes`.
+/// Longest text of scopes: what the table's constraint allows. They are ASCII, so bytes are characters.
+const MAX_SCOPES_CHARS: usize = 4000;
+
+/// The scopes of a key: tokens of RFC 6749, section 3.3, without `,` and `*`, separated by single spaces in the column `scopes`; at most
+/// 4000 characters in all.
+///
+/// A comma would be a forgotten space, and `*` would match nothing but itself, because scopes are compared whole.
 ///
 /// ```
 /// use api_key_runtime::ScopeSet;
@@ -24,10 +31,17 @@ use crate::error::Error;
 pub struct ScopeSet(Box<str>);
 
 impl ScopeSet {
-    /// The scopes in a table's column. A text that is no list of scopes grants none.
+    /// The scopes in a table's column. A text that is not a list of scopes, or too long, grants none.
     #[must_use]
     pub fn from_stored(text: &str) -> Self {
         text.parse().unwrap_or_default()
+    }
+
+    /// Joins scopes, each once.
+    fn joined<'a>(scopes: impl Iterator<Item = &'a str>) -> Self {
+        let mut seen = HashSet::new();
+        let scopes: Vec<&str> = scopes.filter(|scope| seen.insert(*scope)).collect();
+        Self(scopes.join(" ").into())
     }
 
     /// Whether this very scope is among them. Scopes are compared whole and case-sensitively.
@@ -72,19 +86,19 @@ impl FromStr for ScopeSet {
     type Err = Error;
 
     fn from_str(text: &str) -> Result<Self, Error> {
-        let mut scopes: Vec<&str> = Vec::new();
-        for scope in text.split(' ').filter(|_| !text.is_empty()) {
-            if !is_scope(scope) {
-                return Err(Error::invalid_input(format!(
-                    "the scope {scope:?} is unusable: a scope is printable ASCII without spaces, quotes and backslashes (RFC 6749), \
-                     several are separated by single spaces"
-                )));
-            }
-            if !scopes.contains(&scope) {
-                scopes.push(scope);
-            }
+        if text.is_empty() {
+            return Ok(Self::default());
         }
-        Ok(Self(scopes.join(" ").into()))
+        if text.len() > MAX_SCOPES_CHARS {
+            return Err(Error::invalid_input(format!(
+                "the scopes are more than the table holds ({MAX_SCOPES_CHARS} characters): name fewer, or issue several keys"
+            )));
+        }
+        if let Some((scope, fault)) = text.split(' ').find_map(|scope| Some((scope, fault(scope)?)))
+        {
+            return Err(Error::invalid_input(format!("the scope {scope:?} is unusable: {fault}")));
+        }
+        Ok(Self::joined(text.split(' ')))
     }
 }
 
@@ -101,13 +115,7 @@ impl<'a> IntoIterator for &'a ScopeSet {
 impl FromIterator<Self> for ScopeSet {
     fn from_iter<I: IntoIterator<Item = Self>>(sets: I) -> Self {
         let sets: Vec<Self> = sets.into_iter().collect();
-        let mut scopes: Vec<&str> = Vec::new();
-        for scope in sets.iter().flatten() {
-            if !scopes.contains(&scope) {
-                scopes.push(scope);
-            }
-        }
-        Self(scopes.join(" ").into())
+        Self::joined(sets.iter().flatten())
     }
 }
 
@@ -118,9 +126,19 @@ impl AsRef<str> for ScopeSet {
     }
 }
 
-/// Whether this is one scope token of RFC 6749, section 3.3.
-pub(crate) fn is_scope(text: &str) -> bool {
-    !text.is_empty() && text.bytes().all(is_scope_character)
+/// Returns what is wrong with a scope and what to write instead, or `None` if a key can have the scope.
+pub(crate) fn fault(scope: &str) -> Option<&'static str> {
+    if scope.contains(',') {
+        Some("it has a comma; separate scopes by spaces")
+    } else if scope.contains('*') {
+        Some("it has a `*`, and scopes are compared whole; write each scope in full")
+    } else if scope.is_empty() || !scope.bytes().all(is_scope_character) {
+        Some(
+            "a scope is printable ASCII without spaces, quotes and backslashes (RFC 6749); separate several by single spaces",
+        )
+    } else {
+        None
+    }
 }
 
 fn is_scope_character(byte: u8) -> bool {
@@ -161,9 +179,35 @@ mod tests {
 
     #[test]
     fn an_invalid_scope_list_is_an_error_and_grants_nothing() {
-        for bad in [" ", "a  b", " a", "a ", "a\tb", "a\"b", "a\\b", "é", "a\n"] {
+        for bad in [
+            " ", "a  b", " a", "a ", "a\tb", "a\"b", "a\\b", "é", "a\n", "a,b", "a, b", "a *",
+            "a b:*",
+        ] {
             assert!(bad.parse::<ScopeSet>().unwrap_err().is_invalid_input(), "{bad:?}");
             assert!(!ScopeSet::from_stored(bad).contains("a"));
         }
+    }
+
+    #[test]
+    fn a_comma_and_an_asterisk_are_refused_with_what_to_write() {
+        let message = |text: &str| text.parse::<ScopeSet>().unwrap_err().to_string();
+        assert!(message("a,b").contains("separate scopes by spaces"));
+        assert!(message("cakes:*").contains("write each scope in full"));
+    }
+
+    #[test]
+    fn scopes_are_4000_characters_at_most() {
+        let text = |bytes: usize| {
+            (0..).map(|number| format!("{number:04} ")).take(bytes / 5).collect::<String>()
+        };
+        let most = text(4000) + "x";
+        assert_eq!(most[..4000].trim_end().parse::<ScopeSet>().unwrap().len(), 800);
+        assert!("a".repeat(4000).parse::<ScopeSet>().is_ok());
+        assert!(most.parse::<ScopeSet>().unwrap_err().is_invalid_input());
+        assert!(ScopeSet::from_stored(&most).is_empty());
+        // Collected from sets, a list may be longer; issuing refuses it.
+        let half = |first: char| first.to_string().repeat(3000).parse::<ScopeSet>().unwrap();
+        let both: ScopeSet = [half('a'), half('b')].into_iter().collect();
+        assert!(crate::new_key::NewKey::new("n").scopes(both).is_err());
     }
 }

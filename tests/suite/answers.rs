@@ -129,6 +129,45 @@ fn guarded_responses_get_cache_headers_unless_they_set_them() {
     }
 }
 
+// K1
+#[test]
+fn a_scheme_is_accepted_challenged_and_others_are_named_in_the_log() {
+    let database = Database::sqlite();
+    let place = "/schemes";
+    let builder = database.migrate().builder();
+    let keys = builder.key_locations([KeyLocation::authorization("Api-Key")]).build().unwrap();
+    let server = Server::configured(move |config| {
+        config.service(web::scope(place).app_data(keys.clone()).configure(routes));
+    });
+    let (key, _) = database.issue("0.0.0.0");
+    let get =
+        |target: &str, line: &str| http::get(server.address, &format!("{place}{target}"), &[line]);
+    assert_eq!(get("/answers/1", &format!("Authorization: api-key {key}")).status, 200);
+    for (line, named) in [
+        (format!("Authorization: Bearer {key}"), "no key, the scheme Bearer is not accepted, GET"),
+        (format!("Authorization: {key}"), "no key, Authorization without a scheme is not accepted"),
+        (format!("X-API-Key: {key}"), "no key, the header X-API-Key is not accepted, GET"),
+    ] {
+        let before = log::lines_with(place).len();
+        let answer = get("/answers/1", &line);
+        assert_eq!(answer.status, 401);
+        assert_eq!(answer.header("www-authenticate"), Some("Api-Key realm=\"api\""));
+        let lines = log::lines_with(place);
+        assert!(lines[before..].iter().any(|line| line.contains(named)), "{named}: {lines:?}");
+    }
+    let lacking = get("/scoped", &format!("Authorization: Api-Key {key}"));
+    assert_eq!(
+        lacking.header("www-authenticate").unwrap(),
+        "Api-Key realm=\"api\", error=\"insufficient_scope\", scope=\"cakes:write cakes:delete\""
+    );
+    // Such a caller is anonymous at an optional route, which is logged once for the route.
+    for _ in 0..2 {
+        assert_eq!(get("/optional-scoped", &format!("Authorization: Basic {key}")).status, 200);
+    }
+    let lines = log::lines_with("/schemes/optional-scoped accepted a request without a key");
+    assert!(lines.len() == 1 && lines[0].contains("the scheme Basic is not accepted"), "{lines:?}");
+}
+
 // B3, D1
 #[test]
 fn an_optional_route_still_checks_the_key_it_is_given() {

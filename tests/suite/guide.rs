@@ -140,6 +140,26 @@ fn routes(config: &mut web::ServiceConfig) {
 }
 
 #[test]
+fn the_import_statement_leaves_out_keys_that_cannot_be_presented() {
+    let database = Database::postgres();
+    database.migrate();
+    let long = "a".repeat(257);
+    let keys = ["shop|17!", "two words", "caf\u{e9}", "line\n", "", &long, "good._~+/=-"];
+    let rows: Vec<String> = keys.iter().map(|key| format!("('{key}', '0.0.0.0')")).collect();
+    let table = "CREATE TABLE api_auth (id serial, key text, description text, ip text)";
+    let insert = format!("INSERT INTO api_auth (key, ip) VALUES {}", rows.join(", "));
+    database.execute(&format!("{table}; {insert}")).unwrap();
+    let flask = chapter("flask");
+    let [import, refused, ..] = markdown::blocks_in(&flask, "sql")[..] else { panic!("{flask}") };
+    database.execute(import).unwrap();
+    assert_eq!(database.texts("SELECT hint FROM api_keys"), ["good"]);
+    let refused = database.texts(&format!(
+        "SELECT coalesce(refused_character, 'none') FROM ({refused}) AS refused ORDER BY id"
+    ));
+    assert_eq!(refused, ["|", " ", "\u{e9}", "\n", "none", "none"]);
+}
+
+#[test]
 fn the_import_statement_makes_flask_keys_work() {
     // 43 characters of base64, as the recipe makes them.
     const KEY: &str = "rAdk2Jw8qL0fXyTz5bN1cVmP7hG4sKeU6iO9aRtWnBE";

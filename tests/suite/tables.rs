@@ -3,7 +3,7 @@
 use std::{sync::Barrier, thread};
 
 use api_key_runtime::{
-    AppKeys,
+    AppKeys, ScopeSet,
     admin::{ListKeys, NewKey},
     migrations,
     store::{DieselStore, KeyStore as _},
@@ -153,6 +153,33 @@ database_test!(the_database_refuses_to_clear_a_revocation, |database: Database| 
         assert!(refusal.contains("revocation is final"), "{refusal}");
     }
     assert_eq!(database.rows(), before);
+});
+
+database_test!(the_table_holds_the_scopes_that_can_be_issued, |database: Database| {
+    let (_, id) = database.issue("0.0.0.0");
+    let every = ('\x21'..='\x7E').filter(|character| !r#""\,*"#.contains(*character));
+    let every = every.collect::<String>().replace('\'', "''");
+    let longest = "a".repeat(4000);
+    let too_long = "a".repeat(4001);
+    for (scopes, holds) in [
+        ("", true),
+        ("cakes:read cakes:write", true),
+        (&every, true),
+        (&longest, true),
+        (&too_long, false),
+        ("a,b", false),
+        ("a *", false),
+        ("cakes:*", false),
+        ("a\"b", false),
+        ("a\\b", false),
+        ("a  b", false),
+        (" a", false),
+        ("\u{e9}", false),
+    ] {
+        assert_eq!(scopes.replace("''", "'").parse::<ScopeSet>().is_ok(), holds, "{scopes}");
+        let update = format!("UPDATE api_keys SET scopes = '{scopes}' WHERE id = {id}");
+        assert_eq!(database.execute(&update).is_ok(), holds, "{scopes}");
+    }
 });
 
 // E9

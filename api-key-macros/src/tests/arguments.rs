@@ -37,9 +37,9 @@ fn become_the_policy() {
 }
 
 #[test]
-fn scopes_are_rfc_6749_tokens() {
-    // Every character there is, in one scope: %x21 / %x23-5B / %x5D-7E.
-    let all: String = ('\x21'..='\x7E').filter(|c| !['"', '\\'].contains(c)).collect();
+fn scopes_are_rfc_6749_tokens_without_comma_and_asterisk() {
+    // Every character there is, in one scope: of %x21 / %x23-5B / %x5D-7E.
+    let all: String = ('\x21'..='\x7E').filter(|c| !['"', '\\', ',', '*'].contains(c)).collect();
     assert_policy(&format!("scopes = r#\"{all}\"#"), &quote!(.scopes(#all)));
 
     for refused in ['"', '\\', '\t', '\n', '\0', '\x7F', 'é', '\u{A0}', '\u{200B}'] {
@@ -49,6 +49,18 @@ fn scopes_are_rfc_6749_tokens() {
         );
         assert_faults(&format!("scopes = {scopes:?}"), &[&message]);
         assert_faults(&format!("any_scope = {scopes:?}"), &[&message]);
+    }
+    for name in ["scopes", "any_scope"] {
+        for (scopes, message) in [
+            ("a,b", "',' cannot stand in a scope: separate scopes by spaces"),
+            ("a, b", "',' cannot stand in a scope: separate scopes by spaces"),
+            (
+                "a b:*",
+                "'*' cannot stand in a scope: scopes are compared whole, so write each scope in full",
+            ),
+        ] {
+            assert_faults(&format!("{name} = {scopes:?}"), &[message]);
+        }
     }
 }
 

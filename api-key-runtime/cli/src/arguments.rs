@@ -22,6 +22,8 @@ Environment (the service reads the same, so give both the same values):
   APP_KEY_PREFIX           what new keys begin with; ak_live_ unless set
   APP_KEY_PEPPER           the service's pepper, if it has one: 32 random bytes or more in base64
   APP_KEY_PEPPER_PREVIOUS  while the pepper is being changed, the one before, or `none`
+  APP_KEY_PEPPER_FILE, APP_KEY_PEPPER_PREVIOUS_FILE
+                           the path of a file that holds it instead
   APP_KEY_ACCEPT_IMPORTED  1 where the service accepts keys of other forms, such as UUIDs
   RUST_LOG                 which messages of the library are shown; warn unless set
 

@@ -105,8 +105,7 @@ impl AppKeysBuilder {
 
     fn check(&self) -> Result<Checked, Error> {
         let key_locations = KeyLocations::check(&self.key_locations)?;
-        let responses =
-            Responses::new(&self.realm, &key_locations.header_fields(), self.bodies.clone())?;
+        let responses = Responses::new(&self.realm, &key_locations, self.bodies.clone())?;
         let trusted_proxies = TrustedProxies::check(
             &self.trusted_proxies,
             self.trusts_unix_socket(),

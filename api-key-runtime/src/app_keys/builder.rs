@@ -251,7 +251,15 @@ impl AppKeysBuilder {
         self
     }
 
-    /// The literal text every native key begins with; `ak_live_` by default. Up to 11 characters keep a key in one block of SHA-256.
+    /// Sets the literal text that new native keys begin with. Up to 11 characters keep a key in one block of SHA-256.
+    ///
+    /// It is a lower-case letter, up to 19 more lower-case letters, digits or underscores, and an underscore at the end; anything else is an
+    /// error of [`build`](Self::build). Defaults to `ak_live_`. Keys that were issued with another prefix go on working, because the table
+    /// decides which keys are good. So a prefix does not keep two sets of keys in one table apart.
+    ///
+    /// ```
+    /// let builder = api_key_runtime::AppKeys::builder().prefix("shop_live_");
+    /// ```
     pub fn prefix(mut self, prefix: impl Into<String>) -> Self {
         self.prefix = Some(prefix.into());
         self
@@ -282,7 +290,7 @@ impl AppKeysBuilder {
         self
     }
 
-    /// Where a key may be presented, instead of `Authorization: Bearer` and `X-API-Key`.
+    /// Where a key may be presented, instead of `Authorization: Bearer` and `X-API-Key`. The challenge of a 401 names the schemes.
     pub fn key_locations(mut self, key_locations: impl IntoIterator<Item = KeyLocation>) -> Self {
         self.key_locations = key_locations.into_iter().collect();
         self

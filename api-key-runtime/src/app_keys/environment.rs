@@ -1,8 +1,8 @@
 //! Settings from the environment.
 
-use super::AppKeysBuilder;
 #[cfg(feature = "_diesel")]
 use super::builder::StoreSetting;
+use super::{AppKeysBuilder, variables, variables::Variables};
 use crate::error::Error;
 #[cfg(feature = "_diesel")]
 use crate::key::Secret;
@@ -17,14 +17,18 @@ impl AppKeysBuilder {
     /// | --- | --- |
     /// | `DATABASE_URL` | `database_url`, unless a URL, a pool or a store is set before or after |
     /// | `APP_KEY_PREFIX` | [`prefix`](Self::prefix) |
-    /// | `APP_KEY_PEPPER` | [`pepper`](Self::pepper) |
-    /// | `APP_KEY_PEPPER_PREVIOUS` | [`previous_pepper`](Self::previous_pepper) |
+    /// | `APP_KEY_PEPPER`, or `APP_KEY_PEPPER_FILE` | [`pepper`](Self::pepper), or the path of a file that holds it |
+    /// | `APP_KEY_PEPPER_PREVIOUS`, or `APP_KEY_PEPPER_PREVIOUS_FILE` | [`previous_pepper`](Self::previous_pepper), likewise |
     /// | `APP_KEY_ACCEPT_IMPORTED` | [`accept_imported_keys`](Self::accept_imported_keys), `1` or `0` |
     /// | `APP_KEY_TRUSTED_PROXIES` | [`trusted_proxies`](Self::trusted_proxies), separated by spaces; the word `unix` is [`trust_unix_socket`](Self::trust_unix_socket) |
     /// | `APP_KEY_FORWARDED_HEADER` | [`forwarded_header`](Self::forwarded_header) |
     ///
     /// A variable that is not set changes nothing. An empty variable counts as not set, except for the two peppers, where
-    /// [`build`](Self::build) rejects it. A setter that is called after this method overrides the environment.
+    /// [`build`](Self::build) rejects it. White space around a value, and around the content of a file, is removed. A setter that is called
+    /// after this method overrides the environment.
+    ///
+    /// Another variable whose name begins with `APP_KEY_` has no effect, which is logged. Names that Kubernetes sets for a Service called
+    /// `app-key` are ignored.
     ///
     #[cfg_attr(feature = "sqlite", doc = "```no_run")]
     #[cfg_attr(not(feature = "sqlite"), doc = "```ignore")]
@@ -37,18 +41,16 @@ impl AppKeysBuilder {
     /// ```
     ///
     /// # Errors
-    /// Returns an error if a variable is not Unicode, or if `APP_KEY_ACCEPT_IMPORTED` is neither `1` nor `0`. [`build`](Self::build) checks
-    /// the other values, and reports a missing `DATABASE_URL`.
+    /// Returns an error if a variable is not Unicode or in quotes, if a pepper is set both by value and by file, if the file cannot be read,
+    /// if `APP_KEY_ACCEPT_IMPORTED` is neither `1` nor `0`, or if another variable resembles one of the table. [`build`](Self::build)
+    /// checks the other values, and reports a missing `DATABASE_URL`.
     pub fn env(self) -> Result<Self, Error> {
-        self.overlay(&process_variable)
+        variables::check_names()?;
+        self.overlay(Variables(&|name| std::env::var_os(name)))
     }
 
-    fn overlay(
-        mut self,
-        secret_variable: &dyn Fn(&str) -> Result<Option<String>, Error>,
-    ) -> Result<Self, Error> {
-        // An empty variable counts as unset, because deployment tools write those.
-        let variable = |name: &str| Ok(secret_variable(name)?.filter(|value| !value.is_empty()));
+    fn overlay(mut self, variables: Variables<'_>) -> Result<Self, Error> {
+        let variable = |name: &str| variables.get(name);
         #[cfg(feature = "_diesel")]
         if matches!(self.store, StoreSetting::None | StoreSetting::NotInEnv) {
             self.store = match variable("DATABASE_URL")? {
@@ -59,10 +61,10 @@ impl AppKeysBuilder {
         if let Some(prefix) = variable("APP_KEY_PREFIX")? {
             self = self.prefix(prefix);
         }
-        if let Some(pepper) = secret_variable("APP_KEY_PEPPER")? {
+        if let Some(pepper) = variables.secret("APP_KEY_PEPPER")? {
             self = self.pepper(pepper);
         }
-        if let Some(pepper) = secret_variable("APP_KEY_PEPPER_PREVIOUS")? {
+        if let Some(pepper) = variables.secret("APP_KEY_PEPPER_PREVIOUS")? {
             self = self.previous_pepper(pepper);
         }
         self = match variable("APP_KEY_ACCEPT_IMPORTED")?.as_deref() {
@@ -90,26 +92,15 @@ impl AppKeysBuilder {
     }
 }
 
-fn process_variable(name: &str) -> Result<Option<String>, Error> {
-    match std::env::var(name) {
-        Ok(value) => Ok(Some(value)),
-        Err(std::env::VarError::NotPresent) => Ok(None),
-        Err(std::env::VarError::NotUnicode(_)) => {
-            Err(Error::config(format!("{name} is not Unicode")))
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     fn overlaid(builder: AppKeysBuilder, variables: &[(&str, &str)]) -> AppKeysBuilder {
         let variable = |name: &str| {
-            let found = variables.iter().find(|(own, _)| *own == name);
-            Ok(found.map(|(_, value)| (*value).to_owned()))
+            variables.iter().find(|(own, _)| *own == name).map(|(_, value)| value.into())
         };
-        builder.overlay(&variable).unwrap()
+        builder.overlay(Variables(&variable)).unwrap()
     }
 
     #[test]
@@ -162,9 +153,21 @@ mod tests {
     }
 
     #[test]
+    fn the_variables_that_are_read_are_the_known_names() {
+        let read = std::cell::RefCell::new(std::collections::BTreeSet::new());
+        let variable = |name: &str| {
+            read.borrow_mut().insert(name.to_owned());
+            None
+        };
+        let _ = AppKeysBuilder::default().overlay(Variables(&variable)).unwrap();
+        read.borrow_mut().remove("DATABASE_URL");
+        assert_eq!(read.into_inner(), variables::NAMES.map(ToOwned::to_owned).into());
+    }
+
+    #[test]
     fn a_switch_is_one_or_zero() {
-        let yes = |_: &str| Ok(Some("yes".to_owned()));
-        let error = AppKeysBuilder::default().overlay(&yes).unwrap_err();
+        let yes = |name: &str| (!name.ends_with("_FILE")).then(|| "yes".into());
+        let error = AppKeysBuilder::default().overlay(Variables(&yes)).unwrap_err();
         assert!(error.is_config() && error.to_string().contains("APP_KEY_ACCEPT_IMPORTED"));
     }
 

@@ -6,6 +6,7 @@ mod close;
 mod environment;
 #[cfg(feature = "_diesel")]
 mod equal_sets;
+mod variables;
 
 use std::{
     sync::{
@@ -60,7 +61,7 @@ static LOGGED: LogThrottle<String> = LogThrottle::new();
 /// # Several sets of keys
 ///
 /// A scope with keys in its own `app_data` knows these alone: a partner's key opens nothing outside of `/partner`, and the application's
-/// own keys open nothing within. A prefix for each set tells them apart at sight. One access log is made for all of them.
+/// own keys open nothing within. Keep each set in a table of its own; a prefix for each tells them apart at sight. One access log is made for all of them.
 ///
 /// ```
 /// use actix_web::{App, HttpResponse, get, web};
@@ -72,18 +73,20 @@ static LOGGED: LogThrottle<String> = LogThrottle::new();
 ///     HttpResponse::Ok().body(key.name().to_owned())
 /// }
 ///
-/// # use api_key_runtime::{admin::{AllowedIps, KeyRecord, NewKey}, store::{KeyDigest, KeyStore, StoreError}};
-/// # struct Everybody(&'static str);
-/// # impl KeyStore for Everybody {
+/// # use std::sync::{Arc, Mutex};
+/// # use api_key_runtime::{admin::{KeyRecord, NewKey}, store::{KeyDigest, KeyStore, StoreError}};
+/// # #[derive(Clone, Default)]
+/// # struct Table(Arc<Mutex<Vec<KeyRecord>>>);
+/// # impl KeyStore for Table {
 /// #     fn find(&self, digests: &[KeyDigest]) -> Result<Vec<KeyRecord>, StoreError> {
-/// #         let mut record = KeyRecord::new(1, digests[0], AllowedIps::any());
-/// #         record.name = self.0.into();
-/// #         Ok(vec![record])
+/// #         let records = self.0.lock().unwrap();
+/// #         Ok(records.iter().filter(|record| digests.contains(&record.digest)).cloned().collect())
 /// #     }
 /// # }
 /// # #[actix_web::main]
 /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
-/// # let (store, partners) = (Everybody("own"), Everybody("partner"));
+/// # let (own_table, partner_table) = (Table::default(), Table::default());
+/// # let (store, partners) = (own_table.clone(), partner_table.clone());
 /// let keys = AppKeys::builder().store(store).build()?;
 /// let partner_keys = AppKeys::builder().store(partners).prefix("partner_").build()?;
 /// let app = App::new()
@@ -93,19 +96,19 @@ static LOGGED: LogThrottle<String> = LogThrottle::new();
 ///     .service(web::scope("/partner").app_data(partner_keys.clone()).service(whoami));
 /// # use actix_web::test::{TestRequest, call_service, init_service, read_body};
 /// # let app = init_service(app).await;
-/// # let new = NewKey::new("test").allow_any();
-/// # for (made_by, path, answer) in [
-/// #     (&keys, "/whoami", Some("own")),
-/// #     (&keys, "/partner/whoami", None),
-/// #     (&partner_keys, "/whoami", None),
-/// #     (&partner_keys, "/partner/whoami", Some("partner")),
+/// # for (made_by, table, name, [own, partner]) in [
+/// #     (&keys, &own_table, "own", [200, 401]),
+/// #     (&partner_keys, &partner_table, "partner", [401, 200]),
 /// # ] {
-/// #     let key = made_by.make_key(&new)?;
-/// #     let request = TestRequest::get().uri(path).insert_header(("X-API-Key", key.secret.expose_secret())).to_request();
-/// #     let response = call_service(&app, request).await;
-/// #     assert_eq!(response.status() == 200, answer.is_some(), "{path}");
-/// #     if let Some(name) = answer {
-/// #         assert_eq!(read_body(response).await, name);
+/// #     let key = made_by.make_key(&NewKey::new(name).allow_any())?;
+/// #     table.0.lock().unwrap().push(key.record);
+/// #     for (path, status) in [("/whoami", own), ("/partner/whoami", partner)] {
+/// #         let request = TestRequest::get().uri(path).insert_header(("X-API-Key", key.secret.expose_secret())).to_request();
+/// #         let response = call_service(&app, request).await;
+/// #         assert_eq!(response.status(), status, "{name} at {path}");
+/// #         if status == 200 {
+/// #             assert_eq!(read_body(response).await, name);
+/// #         }
 /// #     }
 /// # }
 /// # Ok(())

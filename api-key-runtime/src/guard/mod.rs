@@ -19,12 +19,17 @@ use crate::{
     cache::{Cached, CachedKey, View},
     clock::MonotonicTime,
     key::{Digests, KeyDigest},
+    log,
+    log_throttle::LogThrottle,
     lookup::{Resolution, resolve},
     metrics::{DecidedBy, Outcome},
     policy::Policy,
     rejection::{Mark, Reason, RejectionLog, marked, misconfigured},
-    request::{Credential, extract},
+    request::{Credential, UnknownIp, extract, ignored, route_of},
 };
+
+/// Optional routes at which a caller was accepted without a key, who presented something elsewhere.
+static LOGGED: LogThrottle<String> = LogThrottle::new();
 
 /// The response to a rejected request. It is boxed, so that an accepted request does not carry
 /// room for it.
@@ -127,7 +132,7 @@ struct Check<'a> {
     keys: &'a AppKeys,
     policy: &'a Policy,
     request: &'a HttpRequest,
-    client_ip: Option<IpAddr>,
+    client_ip: Result<IpAddr, UnknownIp<'a>>,
     in_query: bool,
     round: Round,
 }
@@ -162,12 +167,24 @@ impl<'a> Check<'a> {
         if self.round == Round::Again {
             return Step::Accepted;
         }
+        self.log_ignored();
         let mut extensions = self.request.extensions_mut();
         // A guard outside of this one may use another key set; its key is not a key of this set.
         extensions.remove::<AppKey>();
         extensions.insert(Anonymous);
         self.keys.inner().counters.count(Outcome::AcceptedWithoutKey, DecidedBy::Request);
         Step::Accepted
+    }
+
+    /// Logs once an hour for each optional route that a caller without a key presented something where no key is accepted.
+    fn log_ignored(self) {
+        let Some(ignored) = ignored(self.request.headers()) else { return };
+        let route = route_of(self.request);
+        if LOGGED.should_log(route.clone()) {
+            log::warn!(
+                "{route} accepted a request without a key: {ignored}; if it was meant to hold a key, add it to AppKeysBuilder::key_locations"
+            );
+        }
     }
 
     /// Rejects a request whose credential is not a single key.
@@ -181,7 +198,8 @@ impl<'a> Check<'a> {
     fn authorize(&self, found: Found, now: MonotonicTime) -> Result<(), Rejection> {
         let inner = self.keys.inner();
         let Found { key, digest, by } = found;
-        if let Err(reason) = authorize(&key, self.policy, self.client_ip, || inner.clock.now()) {
+        if let Err(reason) = authorize(&key, self.policy, self.client_ip.ok(), || inner.clock.now())
+        {
             if reason == Reason::Expired {
                 inner.cache.note_expired(&digest, &key, now);
             }
@@ -195,9 +213,9 @@ impl<'a> Check<'a> {
             // With nested guards, one request counts as one use.
             && extensions.get::<AppKey>().is_none_or(|outer| !outer.is(key.id, inner.number))
         {
-            usage.note(&key, now, self.client_ip);
+            usage.note(&key, now, self.client_ip.ok());
         }
-        extensions.insert(AppKey::new(key, self.client_ip, inner.number));
+        extensions.insert(AppKey::new(key, self.client_ip.ok(), inner.number));
         Ok(())
     }
 
@@ -208,7 +226,7 @@ impl<'a> Check<'a> {
         inner.counters.count(Outcome::Rejected(reason), by);
         inner.rejection_log.rejected(reason, self.request, self.client_ip, key);
         if reason == Reason::AddressNotAllowed && !inner.trusted_proxies.are_configured() {
-            hint_at_proxy(&inner.rejection_log, self.client_ip, self.request);
+            hint_at_proxy(&inner.rejection_log, self.client_ip.ok(), self.request);
         }
         Box::new(inner.responses.rejection(reason.kind(), self.policy, self.in_query))
     }

@@ -122,7 +122,7 @@ impl KeyHasher {
                 "{setting} is {why}: a pepper is {PEPPER_BYTES} random bytes or more in base64, such as `openssl rand -base64 32` prints"
             ))
         };
-        if text.trim().is_empty() {
+        if text.is_empty() {
             return Err(unusable("empty"));
         }
         let pepper = Zeroizing::new(
@@ -183,8 +183,10 @@ impl fmt::Debug for Digester {
 }
 
 impl Digester {
-    /// From the two settings as they are written: base64, and for the previous one also `none` for "plain before".
+    /// From the two settings as they are written: base64, and for the previous one also `none` for "plain before". White space around
+    /// either, such as the line break at the end of a file, is not part of it.
     pub(crate) fn parse(pepper: Option<&str>, previous: Option<&str>) -> Result<Self, Error> {
+        let (pepper, previous) = (pepper.map(str::trim), previous.map(str::trim));
         let current = match pepper {
             None => KeyHasher::plain(),
             Some(text) => KeyHasher::peppered(text, "APP_KEY_PEPPER")?,
@@ -340,6 +342,16 @@ mod tests {
             |byte| std::hash::BuildHasher::hash_one(&state, KeyDigest::from_bytes([byte; 32]));
         assert_eq!(hash(1), hash(1));
         assert_ne!(hash(1), hash(2));
+    }
+
+    #[test]
+    fn white_space_around_a_pepper_is_no_part_of_it() {
+        let id = |pepper: &str, previous: &str| {
+            let digester = Digester::parse(Some(pepper), Some(previous)).unwrap();
+            digester.algorithms().map(DigestAlgorithm::to_string).collect::<Vec<_>>()
+        };
+        assert_eq!(id(&format!(" {PEPPER}\r\n"), "none\n"), id(PEPPER, "none"));
+        assert_eq!(id(OTHER, &format!("{PEPPER}\n")), id(OTHER, PEPPER));
     }
 
     #[test]

@@ -40,13 +40,7 @@ pub(crate) struct Prefix(Box<str>);
 
 impl Prefix {
     pub(crate) fn parse(text: &str) -> Result<Self, Error> {
-        let mut bytes = text.bytes();
-        let well_formed = text.len() <= MAX_PREFIX_CHARS
-            && text.len() >= 2
-            && text.ends_with('_')
-            && bytes.next().is_some_and(|first| first.is_ascii_lowercase())
-            && bytes.all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'_');
-        if !well_formed {
+        if !is_prefix(text) {
             return Err(Error::config(format!(
                 "the key prefix {text:?} is unusable: it is a lower-case letter, up to 19 more lower-case letters, digits or \
                  underscores, and an underscore at the end, such as \"ak_live_\" (APP_KEY_PREFIX)"
@@ -58,6 +52,16 @@ impl Prefix {
     pub(crate) fn as_str(&self) -> &str {
         &self.0
     }
+}
+
+/// Whether some application may have this prefix.
+fn is_prefix(text: &str) -> bool {
+    let mut bytes = text.bytes();
+    text.len() <= MAX_PREFIX_CHARS
+        && text.len() >= 2
+        && text.ends_with('_')
+        && bytes.next().is_some_and(|first| first.is_ascii_lowercase())
+        && bytes.all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'_')
 }
 
 impl Default for Prefix {
@@ -74,42 +78,21 @@ pub(crate) struct FormatRules {
 }
 
 impl FormatRules {
-    /// Whether this can be a key of the table at all. What begins with the prefix is a native key and nothing else.
+    /// Whether this can be a key of the table at all. A native key has any prefix that its checksum covers, because keys that were issued
+    /// before a change of the prefix go on working; the table decides which keys are good.
     ///
     /// The caller has made sure that `key` holds only the characters of [`is_key_character`].
     pub(crate) fn accepts(&self, key: &str) -> bool {
-        match key.strip_prefix(&*self.prefix.0) {
-            Some(body) => self.checksum_holds(body),
-            // An intact body is a native key whose prefix was mistyped, and no other system's key.
-            None => {
+        let parts = key.len().checked_sub(BODY_CHARS).and_then(|end| key.split_at_checked(end));
+        match parts {
+            Some((prefix, body)) if is_prefix(prefix) && checksum_holds(prefix, body) => true,
+            // What begins with the prefix is a native key and nothing else, and an intact body is a native key whose prefix was mistyped.
+            _ => {
                 self.accept_imported
-                    && !tail(key, BODY_CHARS).is_some_and(|body| self.checksum_holds(body))
+                    && !key.starts_with(self.prefix.as_str())
+                    && !parts.is_some_and(|(_, body)| checksum_holds(self.prefix.as_str(), body))
             }
         }
-    }
-
-    /// Rejects typing errors. No security control: anyone can compute it.
-    fn checksum_holds(&self, body: &str) -> bool {
-        if body.len() != BODY_CHARS || !body.bytes().all(|byte| byte.is_ascii_alphanumeric()) {
-            return false;
-        }
-        let mut decoded = [0_u8; RANDOM_BYTES + CHECKSUM_BYTES];
-        let intact = match URL_SAFE_NO_PAD.decode_slice(body, &mut decoded) {
-            Ok(_) => {
-                let (random, checksum) = decoded.split_at(RANDOM_BYTES);
-                checksum == self.checksum(random)
-            }
-            Err(_) => false,
-        };
-        decoded.zeroize();
-        intact
-    }
-
-    fn checksum(&self, random: &[u8]) -> [u8; CHECKSUM_BYTES] {
-        let mut hasher = crc32fast::Hasher::new();
-        hasher.update(self.prefix.0.as_bytes());
-        hasher.update(random);
-        hasher.finalize().to_be_bytes()
     }
 
     /// A new key from the operating system's entropy. There is no second source: when it fails, so does this.
@@ -136,7 +119,7 @@ impl FormatRules {
         loop {
             let (random, checksum) = bytes.split_at_mut(RANDOM_BYTES);
             entropy(random).map_err(Error::entropy)?;
-            checksum.copy_from_slice(&self.checksum(random));
+            checksum.copy_from_slice(&checksum_of(self.prefix.as_str(), random));
             let encoded = URL_SAFE_NO_PAD.encode_slice(*bytes, &mut *body);
             if encoded == Ok(BODY_CHARS) && body.iter().all(u8::is_ascii_alphanumeric) {
                 break;
@@ -160,6 +143,36 @@ impl FormatRules {
     }
 }
 
+/// Rejects typing errors. No security control: anyone can compute it.
+fn checksum_holds(prefix: &str, body: &str) -> bool {
+    if body.len() != BODY_CHARS || !body.bytes().all(|byte| byte.is_ascii_alphanumeric()) {
+        return false;
+    }
+    let mut decoded = [0_u8; RANDOM_BYTES + CHECKSUM_BYTES];
+    let intact = match URL_SAFE_NO_PAD.decode_slice(body, &mut decoded) {
+        Ok(_) => {
+            let (random, checksum) = decoded.split_at(RANDOM_BYTES);
+            checksum == checksum_of(prefix, random)
+        }
+        Err(_) => false,
+    };
+    decoded.zeroize();
+    intact
+}
+
+fn checksum_of(prefix: &str, random: &[u8]) -> [u8; CHECKSUM_BYTES] {
+    let mut hasher = crc32fast::Hasher::new();
+    hasher.update(prefix.as_bytes());
+    hasher.update(random);
+    hasher.finalize().to_be_bytes()
+}
+
+/// Whether a text begins as a native key goes on after its prefix.
+pub(crate) fn begins_with_body(text: &str) -> bool {
+    let body = text.as_bytes().get(..BODY_CHARS);
+    body.is_some_and(|body| body.iter().all(u8::is_ascii_alphanumeric))
+}
+
 fn uuid(entropy: Entropy<'_>) -> Result<KeySecret, Error> {
     let mut bytes = Zeroizing::new([0_u8; 16]);
     entropy(&mut *bytes).map_err(Error::entropy)?;
@@ -177,11 +190,6 @@ fn uuid(entropy: Entropy<'_>) -> Result<KeySecret, Error> {
         let _ = write!(key, "{byte:02x}");
     }
     Ok(KeySecret::new(key))
-}
-
-/// The last `length` bytes of an ASCII text.
-fn tail(text: &str, length: usize) -> Option<&str> {
-    text.len().checked_sub(length).and_then(|start| text.get(start..))
 }
 
 /// Whether any key may hold this character: those of the `token68` of RFC 9110, section 11.2. Arithmetic without a branch: see
@@ -325,9 +333,15 @@ mod tests {
             rules.accepts(key)
         };
         assert!(intact("ak_live_", key));
-        // The checksum covers the prefix: the same body under another one is another application's key.
+        // Also after the prefix was changed.
+        assert!(intact("shop_", key));
+        // The checksum covers the prefix: the same body under another one is not a key.
         let body = key.strip_prefix("ak_live_").unwrap();
-        assert!(!intact("ak_test_", &format!("ak_test_{body}")));
+        for mistyped in ["ak_test_", "ak_live__", "ak_liv_", "a_", "_", "", "AK_LIVE_"] {
+            for prefix in ["ak_live_", "ak_test_"] {
+                assert!(!intact(prefix, &format!("{mistyped}{body}")), "{mistyped}");
+            }
+        }
         assert_eq!(
             Digester::default().digest(key).as_bytes()[..4],
             [0x9d, 0xca, 0x0a, 0xbe],
@@ -369,13 +383,31 @@ mod tests {
         let mut seen = 0;
         for byte in 0..=u8::MAX {
             let random = [byte; RANDOM_BYTES];
-            let bytes = [&random[..], &rules.checksum(&random)].concat();
+            let bytes = [&random[..], &checksum_of("ak_live_", &random)].concat();
             let body = URL_SAFE_NO_PAD.encode(bytes);
             let is_plain = body.bytes().all(|byte| byte.is_ascii_alphanumeric());
             assert_eq!(rules.accepts(&format!("ak_live_{body}")), is_plain, "{body}");
             seen += usize::from(!is_plain);
         }
         assert!(seen > 10, "{seen}");
+    }
+
+    // A3
+    #[test]
+    fn a_mistyped_key_of_a_former_prefix_is_malformed() {
+        let rules = FormatRules { prefix: Prefix::parse("shop_").unwrap(), accept_imported: false };
+        for _ in 0..20 {
+            let key = native();
+            assert!(rules.accepts(&key));
+            for position in 0..key.len() {
+                let dropped = format!("{}{}", &key[..position], &key[position + 1..]);
+                let changed = format!("{}~{}", &key[..position], &key[position + 1..]);
+                let added = format!("{}x{}", &key[..position], &key[position..]);
+                for mistyped in [dropped, changed, added] {
+                    assert!(!rules.accepts(&mistyped), "{mistyped}");
+                }
+            }
+        }
     }
 
     #[test]

@@ -9,6 +9,6 @@ pub(crate) use digest::{Digester, Digests};
 pub use format::KeyFormat;
 #[cfg(fuzzing)]
 pub(crate) use format::is_key_character;
-pub(crate) use format::{FormatRules, Prefix, are_key_characters};
+pub(crate) use format::{FormatRules, Prefix, are_key_characters, begins_with_body};
 pub use secret::KeySecret;
 pub(crate) use secret::Secret;

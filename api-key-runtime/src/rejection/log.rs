@@ -11,10 +11,15 @@ use std::{
     time::{Duration, Instant},
 };
 
-use actix_web::{HttpRequest, http::Method};
+use actix_web::HttpRequest;
 
-use super::Reason;
-use crate::{cache::CachedKey, lock::lock, log, request::route_of};
+use super::{Reason, RejectionKind};
+use crate::{
+    cache::CachedKey,
+    lock::lock,
+    log,
+    request::{UnknownIp, ignored, route_of},
+};
 
 /// Lines that one reason may write within [`WINDOW`]; the others are counted and told in one summary.
 const LINES_PER_WINDOW: usize = 10;
@@ -38,16 +43,17 @@ struct Window {
 }
 
 impl RejectionLog {
-    /// Logs a rejection in the words of the recipe, with its reason, the key it is about and the route's template.
+    /// Logs a rejection with its reason, the key it is about and the route's template: in the words of the recipe, unless the key could not
+    /// be checked.
     pub(crate) fn rejected(
         &self,
         reason: Reason,
         request: &HttpRequest,
-        address: Option<IpAddr>,
+        client_ip: Result<IpAddr, UnknownIp<'_>>,
         key: Option<&CachedKey>,
     ) {
         if self.0.has_room(reason, Instant::now()) {
-            log::warn!("{}", Line::new(reason, request, address, key));
+            log::warn!("{}", Line { reason, request, client_ip, key });
         }
     }
 
@@ -106,53 +112,90 @@ impl Shared {
             .extract_if(|_, window| window.suppressed > 0 && is_over(window))
             .collect();
         for (reason, Window { suppressed, .. }) in over {
-            log::warn!(
-                "Unauthorized address trying to use API: {suppressed} more within a second ({})",
-                reason.as_str()
-            );
+            let begin = beginning(reason);
+            log::warn!("{begin}: {suppressed} more within a second ({reason})");
         }
+    }
+}
+
+/// How the lines of a reason begin. The service is at fault where a key could not be checked, and not the caller.
+fn beginning(reason: Reason) -> &'static str {
+    match reason.kind() {
+        RejectionKind::Unavailable => "cannot check an API key, answered 503",
+        _ => "Unauthorized address trying to use API",
     }
 }
 
 struct Line<'a> {
     reason: Reason,
-    method: &'a Method,
-    route: String,
-    address: Option<IpAddr>,
+    request: &'a HttpRequest,
+    client_ip: Result<IpAddr, UnknownIp<'a>>,
     key: Option<&'a CachedKey>,
-}
-
-impl<'a> Line<'a> {
-    fn new(
-        reason: Reason,
-        request: &'a HttpRequest,
-        address: Option<IpAddr>,
-        key: Option<&'a CachedKey>,
-    ) -> Self {
-        Self { reason, method: request.method(), route: route_of(request), address, key }
-    }
 }
 
 impl fmt::Display for Line<'_> {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter.write_str("Unauthorized address trying to use API: ")?;
-        match self.address {
-            Some(address) => write!(formatter, "{address}")?,
-            None => formatter.write_str("unknown")?,
+        let headers = self.request.headers();
+        write!(formatter, "{}: ", beginning(self.reason))?;
+        match self.client_ip {
+            Ok(address) => write!(formatter, "{address} ({}", self.reason)?,
+            Err(cause) => {
+                write!(formatter, "unknown ({}, {}", self.reason, cause.explain(headers))?;
+            }
         }
-        write!(formatter, " ({}", self.reason.as_str())?;
+        if self.reason == Reason::NoKey
+            && let Some(ignored) = ignored(headers)
+        {
+            write!(formatter, ", {ignored}")?;
+        }
         if let Some(key) = self.key {
             write!(formatter, ", key {} {}", key.id, key.hint().escape_default())?;
         }
         // A method's characters are those of a token, and may still be long; a route's template is the application's own.
-        let method = self.method.as_str().get(..16).unwrap_or(self.method.as_str());
-        write!(formatter, ", {method} {})", self.route)
+        let method = self.request.method().as_str();
+        let method = method.get(..16).unwrap_or(method);
+        write!(formatter, ", {method} {})", route_of(self.request))
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use actix_web::test::TestRequest;
+
     use super::*;
+
+    // F3
+    #[test]
+    fn an_unavailable_store_is_no_unauthorized_address() {
+        let request = TestRequest::get().to_http_request();
+        let line = |reason| {
+            let client_ip = Ok(IpAddr::from([203, 0, 113, 9]));
+            Line { reason, request: &request, client_ip, key: None }.to_string()
+        };
+        for reason in Reason::ALL {
+            let rejected = format!(
+                "Unauthorized address trying to use API: 203.0.113.9 ({reason}, GET (default service))"
+            );
+            let unavailable = format!(
+                "cannot check an API key, answered 503: 203.0.113.9 ({reason}, GET (default service))"
+            );
+            let is_unavailable = reason.kind().status() == 503;
+            assert_eq!(line(reason), if is_unavailable { unavailable } else { rejected });
+        }
+    }
+
+    // G4
+    #[test]
+    fn a_line_has_the_cause_of_an_unknown_client_ip() {
+        let request = TestRequest::get().to_http_request();
+        let client_ip = Err(UnknownIp::NoPeer);
+        let line = Line { reason: Reason::Unknown, request: &request, client_ip, key: None };
+        assert_eq!(
+            line.to_string(),
+            "Unauthorized address trying to use API: unknown (unknown key, the connection has no peer address, as on a Unix \
+             socket, GET (default service))"
+        );
+    }
 
     // G4
     #[test]

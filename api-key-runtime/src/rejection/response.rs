@@ -17,6 +17,7 @@ use crate::{
     error::Error,
     policy::Policy,
     problem::{CONTENT_TYPE_OF_PROBLEMS, body, response},
+    request::KeyLocations,
 };
 
 /// Seconds after which a caller may try again when the key could not be checked.
@@ -51,13 +52,17 @@ pub(crate) struct Responses {
     no_key: HeaderValue,
     invalid_token: HeaderValue,
     invalid_request: HeaderValue,
-    realm: Box<str>,
+    /// The challenges, without parameters.
+    challenges: Vec<String>,
     vary: Option<HeaderValue>,
 }
 
 impl Responses {
-    /// `header_fields`: what is consulted to find a key, for `Vary`.
-    pub(crate) fn new(realm: &str, header_fields: &str, bodies: Bodies) -> Result<Self, Error> {
+    pub(crate) fn new(
+        realm: &str,
+        key_locations: &KeyLocations,
+        bodies: Bodies,
+    ) -> Result<Self, Error> {
         // `qdtext` of RFC 9110, section 5.6.4, in ASCII.
         if !realm.bytes().all(|byte| matches!(byte, b' '..=b'~') && byte != b'"' && byte != b'\\') {
             return Err(Error::config(format!(
@@ -69,13 +74,15 @@ impl Responses {
         for (checked, (content_type, bytes)) in checked.iter_mut().zip(bodies.0) {
             *checked = (value(&content_type)?, bytes);
         }
+        let challenges = key_locations.challenges(realm);
+        let header_fields = key_locations.header_fields();
         Ok(Self {
             bodies: checked,
-            no_key: challenge(realm, "")?,
-            invalid_token: challenge(realm, ", error=\"invalid_token\"")?,
-            invalid_request: challenge(realm, ", error=\"invalid_request\"")?,
-            realm: realm.into(),
-            vary: if header_fields.is_empty() { None } else { Some(value(header_fields)?) },
+            no_key: challenge(&challenges, "")?,
+            invalid_token: challenge(&challenges, ", error=\"invalid_token\"")?,
+            invalid_request: challenge(&challenges, ", error=\"invalid_request\"")?,
+            challenges,
+            vary: if header_fields.is_empty() { None } else { Some(value(&header_fields)?) },
         })
     }
 
@@ -125,7 +132,7 @@ impl Responses {
     fn insufficient_scope(&self, policy: &Policy) -> HeaderValue {
         let scopes = policy.named_scopes().collect::<Vec<_>>().join(" ");
         // The attribute has checked the scopes; a hand-made policy with others gets the challenge without them.
-        challenge(&self.realm, &format!(", error=\"insufficient_scope\", scope=\"{scopes}\""))
+        challenge(&self.challenges, &format!(", error=\"insufficient_scope\", scope=\"{scopes}\""))
             .unwrap_or_else(|_| self.no_key.clone())
     }
 
@@ -184,9 +191,10 @@ pub(crate) fn at_handler(rejection: HttpResponse) -> HttpResponse {
     if is_marked { marked(rejection, Mark::RefusedAtHandler) } else { rejection }
 }
 
-/// A challenge of the Bearer scheme (RFC 6750, section 3).
-fn challenge(realm: &str, parameters: &str) -> Result<HeaderValue, Error> {
-    value(&format!("Bearer realm=\"{realm}\"{parameters}"))
+/// The challenges with these parameters, which are those of the Bearer scheme (RFC 6750, section 3) for every scheme.
+fn challenge(challenges: &[String], parameters: &str) -> Result<HeaderValue, Error> {
+    let challenges = challenges.iter().map(|challenge| format!("{challenge}{parameters}"));
+    value(&challenges.collect::<Vec<_>>().join(", "))
 }
 
 fn value(text: &str) -> Result<HeaderValue, Error> {

@@ -14,7 +14,9 @@ pub struct KeyLocation(pub(super) Place);
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Place {
     Bearer,
-    /// Validated by [`KeyLocation::check`], so that a setter need not return a `Result`.
+    /// Validated by [`KeyLocations::check`], as all names are, so that a setter need not return a `Result`.
+    Scheme(String),
+    WithoutScheme,
     Header(String),
     Query(String),
     Cookie(String),
@@ -25,6 +27,27 @@ impl KeyLocation {
     #[must_use]
     pub const fn bearer() -> Self {
         Self(Place::Bearer)
+    }
+
+    /// `Authorization: Api-Key KEY` with a scheme of this name, compared case-insensitively (RFC 9110, section 11.1).
+    ///
+    /// [`build`](crate::AppKeysBuilder::build) returns an error if the name is not a token.
+    ///
+    /// ```
+    /// use api_key_runtime::{AppKeys, KeyLocation};
+    ///
+    /// let builder = AppKeys::builder().key_locations([KeyLocation::authorization("Api-Key"), KeyLocation::bearer()]);
+    /// ```
+    #[must_use]
+    pub fn authorization(scheme: impl Into<String>) -> Self {
+        Self(Place::Scheme(scheme.into()))
+    }
+
+    /// `Authorization: KEY`, the key alone. A value with a space in it has a scheme, and is nothing presented unless that scheme is a key
+    /// location too.
+    #[must_use]
+    pub const fn authorization_without_scheme() -> Self {
+        Self(Place::WithoutScheme)
     }
 
     /// A header of this name that holds the key alone, such as `X-API-Key`.
@@ -54,29 +77,60 @@ pub(crate) struct KeyLocations(pub(super) Box<[Checked]>);
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Checked {
-    Bearer,
+    Authorization(Authorization),
     Header(HeaderName),
     Query(Box<str>),
     Cookie(Box<str>),
 }
 
+/// What `Authorization` may hold. One location for all of its forms, because the header holds one credential.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct Authorization {
+    pub(super) schemes: Vec<Box<str>>,
+    pub(super) without_scheme: bool,
+}
+
+impl Authorization {
+    /// Adds a form, and returns whether it is a new one.
+    fn add(&mut self, place: &Place) -> Result<bool, Error> {
+        let scheme = match place {
+            Place::WithoutScheme => return Ok(!std::mem::replace(&mut self.without_scheme, true)),
+            Place::Scheme(name) => token(name, "scheme")?,
+            _ => "Bearer".into(),
+        };
+        let is_new = !self.has_scheme(scheme.as_bytes());
+        self.schemes.push(scheme);
+        Ok(is_new)
+    }
+
+    pub(super) fn has_scheme(&self, name: &[u8]) -> bool {
+        self.schemes.iter().any(|scheme| scheme.as_bytes().eq_ignore_ascii_case(name))
+    }
+}
+
 impl KeyLocations {
     pub(crate) fn check(key_locations: &[KeyLocation]) -> Result<Self, Error> {
+        let mut authorization = Authorization::default();
         let mut checked = Vec::with_capacity(key_locations.len());
         for location in key_locations {
             let place = match &location.0 {
-                Place::Bearer => Checked::Bearer,
+                place @ (Place::Bearer | Place::Scheme(_) | Place::WithoutScheme) => {
+                    if !authorization.add(place)? {
+                        return Err(named_twice(location));
+                    }
+                    continue;
+                }
                 Place::Header(name) => Checked::Header(header_name(name)?),
                 Place::Query(name) => Checked::Query(token(name, "query parameter")?),
                 Place::Cookie(name) => Checked::Cookie(token(name, "cookie")?),
             };
             if checked.contains(&place) {
-                return Err(Error::config(format!(
-                    "the key location {:?} is named twice",
-                    location.0
-                )));
+                return Err(named_twice(location));
             }
             checked.push(place);
+        }
+        if authorization != Authorization::default() {
+            checked.insert(0, Checked::Authorization(authorization));
         }
         if checked.is_empty() {
             return Err(Error::config(
@@ -84,6 +138,30 @@ impl KeyLocations {
             ));
         }
         Ok(Self(checked.into()))
+    }
+
+    /// Returns the challenges of a 401 (RFC 9110, section 11.6.1): the schemes that are accepted, or, if none is, the other key locations
+    /// in the words of a security scheme of `OpenAPI` with the type `apiKey`. A 401 needs at least one challenge.
+    pub(crate) fn challenges(&self, realm: &str) -> Vec<String> {
+        let place = |place: &str, name: &str| {
+            format!("ApiKey realm=\"{realm}\", in=\"{place}\", name=\"{name}\"")
+        };
+        let mut others = Vec::new();
+        for location in &self.0 {
+            others.push(match location {
+                Checked::Authorization(Authorization { schemes, .. }) if !schemes.is_empty() => {
+                    return schemes
+                        .iter()
+                        .map(|scheme| format!("{scheme} realm=\"{realm}\""))
+                        .collect();
+                }
+                Checked::Authorization(_) => place("header", AUTHORIZATION.as_str()),
+                Checked::Header(name) => place("header", name.as_str()),
+                Checked::Query(name) => place("query", name),
+                Checked::Cookie(name) => place("cookie", name),
+            });
+        }
+        others
     }
 
     /// The query parameters a key may be presented in.
@@ -99,7 +177,7 @@ impl KeyLocations {
         let mut names: Vec<&str> = Vec::new();
         for location in &self.0 {
             let name = match location {
-                Checked::Bearer => AUTHORIZATION.as_str(),
+                Checked::Authorization(_) => AUTHORIZATION.as_str(),
                 Checked::Header(name) => name.as_str(),
                 Checked::Cookie(_) => COOKIE.as_str(),
                 Checked::Query(_) => continue,
@@ -112,11 +190,27 @@ impl KeyLocations {
     }
 }
 
+fn named_twice(location: &KeyLocation) -> Error {
+    Error::config(format!("the key location {:?} is named twice; leave one out", location.0))
+}
+
 fn header_name(name: &str) -> Result<HeaderName, Error> {
     let parsed = HeaderName::try_from(name)
         .map_err(|_| Error::config(format!("{name:?} is no header name")))?;
-    // Hop-by-hop and framing fields never reach a handler as they were sent; the other two have key locations of their own.
-    let unusable = [
+    if is_reserved(&parsed) {
+        return Err(Error::config(format!(
+            "the header {name:?} cannot hold a key by itself; use KeyLocation::bearer(), \
+             KeyLocation::authorization(..) or KeyLocation::authorization_without_scheme() for Authorization and KeyLocation::cookie(..) \
+             for a cookie"
+        )));
+    }
+    Ok(parsed)
+}
+
+/// Whether a header has a meaning of its own. Hop-by-hop and framing fields never reach a handler as they were sent; `Authorization` and
+/// `Cookie` have key locations of their own.
+pub(super) fn is_reserved(name: &HeaderName) -> bool {
+    [
         "authorization",
         "connection",
         "content-length",
@@ -127,13 +221,8 @@ fn header_name(name: &str) -> Result<HeaderName, Error> {
         "trailer",
         "transfer-encoding",
         "upgrade",
-    ];
-    if unusable.contains(&parsed.as_str()) {
-        return Err(Error::config(format!(
-            "the header {name:?} cannot hold a key by itself; use KeyLocation::bearer() for Authorization and KeyLocation::cookie(..) for a cookie"
-        )));
-    }
-    Ok(parsed)
+    ]
+    .contains(&name.as_str())
 }
 
 fn token(name: &str, what: &str) -> Result<Box<str>, Error> {
@@ -159,6 +248,12 @@ mod tests {
         let bad = [
             vec![],
             vec![KeyLocation::bearer(), KeyLocation::bearer()],
+            vec![KeyLocation::bearer(), KeyLocation::authorization("bearer")],
+            vec![KeyLocation::authorization("Key"), KeyLocation::authorization("KEY")],
+            vec![KeyLocation::authorization_without_scheme(); 2],
+            vec![KeyLocation::authorization("")],
+            vec![KeyLocation::authorization("Api Key")],
+            vec![KeyLocation::authorization("Key\"")],
             vec![KeyLocation::header("X-Key"), KeyLocation::header("x-key")],
             vec![KeyLocation::header("")],
             vec![KeyLocation::header("X Key")],
@@ -189,6 +284,28 @@ mod tests {
         assert_eq!(
             KeyLocations::check(&key_locations).unwrap().header_fields(),
             "authorization, x-api-key, cookie"
+        );
+    }
+
+    // K1
+    #[test]
+    fn the_challenges_name_what_is_accepted() {
+        let challenges = |key_locations: &[KeyLocation]| {
+            KeyLocations::check(key_locations).unwrap().challenges("api").join(", ")
+        };
+        let header = KeyLocation::header("X-API-Key");
+        assert_eq!(challenges(&[header.clone(), KeyLocation::bearer()]), r#"Bearer realm="api""#);
+        assert_eq!(
+            challenges(&[KeyLocation::authorization("Api-Key"), KeyLocation::bearer()]),
+            r#"Api-Key realm="api", Bearer realm="api""#
+        );
+        assert_eq!(
+            challenges(&[header, KeyLocation::cookie("key")]),
+            r#"ApiKey realm="api", in="header", name="x-api-key", ApiKey realm="api", in="cookie", name="key""#
+        );
+        assert_eq!(
+            challenges(&[KeyLocation::authorization_without_scheme(), KeyLocation::query("key")]),
+            r#"ApiKey realm="api", in="header", name="authorization", ApiKey realm="api", in="query", name="key""#
         );
     }
 }

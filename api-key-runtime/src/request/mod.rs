@@ -2,12 +2,14 @@
 
 mod client_ip;
 mod credential;
+mod ignored;
 mod key_location;
 
 use actix_web::HttpRequest;
 
-pub(crate) use client_ip::TrustedProxies;
+pub(crate) use client_ip::{TrustedProxies, UnknownIp};
 pub(crate) use credential::{Credential, decoded_name_is, extract, percent_decode};
+pub(crate) use ignored::ignored;
 pub use key_location::KeyLocation;
 pub(crate) use key_location::KeyLocations;
 

@@ -23,6 +23,8 @@ const BAD_INPUT: &[(&[&str], &str)] = &[
     (&["--scope", "a  b"], "RFC 6749"),
     (&["--scope", "é"], "RFC 6749"),
     (&["--scope", ""], "leave --scope out"),
+    (&["--scope", "a,b"], "separate scopes by spaces"),
+    (&["--scope", "cakes:*"], "write each scope in full"),
     (&["--expires", "2020-01-01T00:00:00Z"], "not in the future"),
     (&["--expires", "0d"], "not in the future"),
     (&["--expires", "junk"], "write a time from now"),
@@ -70,6 +72,14 @@ database_test!(input_that_makes_no_sense_is_named_and_changes_nothing, |database
     refused("issue --ip any --name", &[&"x".repeat(201)], "1 to 200 characters");
     let many: Vec<String> = (0..400).map(|n| format!("10.100.{}.{}", n / 200, n % 200)).collect();
     refused("issue --name n --ip", &[&many.join(" ")], "more than the table holds");
+    let many: Vec<String> = (0..1000).map(|number| format!("s{number:04}")).collect();
+    refused("issue --name n --ip any --scope", &[&many.join(" ")], "than the table holds");
+    let [half, other] = [many[..500].join(" "), many[500..].join(" ")];
+    refused(
+        "issue --name n --ip any",
+        &["--scope", &half, "--scope", &other],
+        "than the table holds",
+    );
     refused("issue --name n", &[], "--ip <");
     refused("issue --ip any", &[], "--name <");
     for id in ["0", "-1", "x", "", "99999999999999999999", "1 OR 1=1"] {

@@ -50,6 +50,37 @@ database_test!(a_key_is_issued_under_the_pepper_of_the_table_and_no_other, |data
     app_key_with(&database, ("APP_KEY_PEPPER", PEPPER), line).succeeded();
 });
 
+// A6
+#[test]
+fn a_pepper_comes_from_a_file() {
+    let database = Database::sqlite();
+    database.migrate();
+    let path = std::env::temp_dir().join(format!("app-key-pepper-{}", std::process::id()));
+    let line = "issue --name n --ip any";
+    let setting = ("APP_KEY_PEPPER_FILE", path.to_str().unwrap());
+    app_key_with(&database, setting, line).refused("APP_KEY_PEPPER_FILE");
+    std::fs::write(&path, format!("{PEPPER}\n")).unwrap();
+    let key = app_key_with(&database, setting, line).succeeded();
+    std::fs::remove_file(&path).unwrap();
+    assert_eq!(status(database.builder().pepper(PEPPER), &key), 200);
+    assert_eq!(status(database.builder().pepper(format!("{PEPPER}\n")), &key), 200);
+}
+
+// A6, G1
+#[test]
+fn a_mistyped_variable_is_an_error_and_another_one_a_warning() {
+    let database = Database::sqlite();
+    database.migrate();
+    let line = "issue --name n --ip any";
+    app_key_with(&database, ("APP_KEY_PEPER", PEPPER), line).refused("APP_KEY_PEPPER;");
+    app_key_with(&database, ("APP_KEY_PREFIX", "'shop_'"), line).refused("in quotes");
+    let ran = app_key_with(&database, ("APP_KEY_COLOUR", "s3cret"), "list");
+    assert!(ran.stderr.contains("app-key: warn: ") && ran.stderr.contains("APP_KEY_COLOUR"));
+    assert!(!ran.all().contains("s3cret"), "{ran:?}");
+    let ran = app_key_with(&database, ("APP_KEY_SERVICE_HOST", "10.0.0.1"), "list");
+    assert!(!ran.stderr.contains("warn"), "{ran:?}");
+}
+
 database_test!(the_prefix_of_the_environment_begins_the_key_and_the_hint, |database: Database| {
     database.migrate();
     let line = "issue --json --name n --ip any";
@@ -57,6 +88,9 @@ database_test!(the_prefix_of_the_environment_begins_the_key_and_the_hint, |datab
     let key = issued["key"].as_str().unwrap();
     assert!(key.starts_with("cakes_"), "{key}");
     assert_eq!(issued["hint"], key[.."cakes_".len() + 4]);
+    // The prefix is for new keys: a service with another one accepts this key.
+    assert_eq!(status(database.builder(), key), 200);
+    assert_eq!(status(database.builder().prefix("shop_").accept_imported_keys(true), key), 200);
 });
 
 // F14

@@ -183,5 +183,7 @@ fn hop_address(hop: &str) -> Option<IpAddr> {
         None => (hop.parse().ok())
             .or_else(|| hop.parse::<std::net::SocketAddr>().ok().map(|address| address.ip())),
     };
-    address.map(|address: IpAddr| address.to_canonical())
+    address
+        .map(|address: IpAddr| address.to_canonical())
+        .filter(|address| !address.is_unspecified())
 }

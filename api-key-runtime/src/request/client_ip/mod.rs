@@ -5,11 +5,14 @@
 
 #[cfg(test)]
 mod tests;
+mod unknown;
 
 use std::net::{IpAddr, Ipv6Addr};
 
 use actix_web::http::header::{HeaderMap, HeaderName, HeaderValue};
 
+pub(crate) use self::unknown::UnknownIp;
+use super::key_location::is_reserved;
 use crate::{allowed_ips::Block, error::Error};
 
 /// Hops that are walked; a longer chain of trusted ones is nobody's.
@@ -69,13 +72,17 @@ impl TrustedProxies {
         self.proxies.is_some()
     }
 
-    /// The caller's canonical address; `None` where it is unknown.
+    /// Returns the caller's canonical address, or why it is unknown.
     #[inline]
-    pub(crate) fn client_ip(&self, peer: Option<IpAddr>, headers: &HeaderMap) -> Option<IpAddr> {
+    pub(crate) fn client_ip(
+        &self,
+        peer: Option<IpAddr>,
+        headers: &HeaderMap,
+    ) -> Result<IpAddr, UnknownIp<'_>> {
         let peer = peer.map(|peer| peer.to_canonical());
         match &self.proxies {
             Some(proxies) if proxies.trust(peer) => proxies.caller(headers),
-            _ => peer,
+            _ => peer.ok_or(UnknownIp::NoPeer),
         }
     }
 }
@@ -85,22 +92,29 @@ impl Proxies {
         hop.map_or(self.unix_socket, |hop| self.blocks.iter().any(|block| block.contains(hop)))
     }
 
-    /// The first hop from the right that is not a trusted proxy. Missing, unparsable, all trusted or too many: unknown.
-    fn caller(&self, headers: &HeaderMap) -> Option<IpAddr> {
+    /// The first hop from the right that is not a trusted proxy.
+    fn caller(&self, headers: &HeaderMap) -> Result<IpAddr, UnknownIp<'_>> {
         // All lines joined in order are one list (RFC 9110, section 5.3); its end is the last line's.
         let lines: Vec<&[u8]> = headers.get_all(&self.header).map(HeaderValue::as_bytes).collect();
-        let hops = lines.iter().rev().flat_map(|line| line.rsplit(|&byte| byte == b','));
-        for hop in hops.take(MAX_HOPS) {
-            let hop = parse_hop(hop)?;
+        let mut hops = lines.iter().rev().flat_map(|line| line.rsplit(|&byte| byte == b','));
+        for hop in hops.by_ref().take(MAX_HOPS) {
+            let hop = parse_hop(hop).ok_or(UnknownIp::UnreadableHop(&self.header))?;
             if !self.trust(Some(hop)) {
-                return Some(hop);
+                return Ok(hop);
             }
         }
-        None
+        Err(if lines.is_empty() {
+            UnknownIp::NoHeader(&self.header)
+        } else if hops.next().is_some() {
+            UnknownIp::TooManyHops(&self.header)
+        } else {
+            UnknownIp::OnlyTrustedHops(&self.header)
+        })
     }
 }
 
-/// `a.b.c.d`, `a.b.c.d:port`, an IPv6 address, `[v6]` or `[v6]:port`, and nothing that only resembles them.
+/// `a.b.c.d`, `a.b.c.d:port`, an IPv6 address, `[v6]` or `[v6]:port`, and nothing that only resembles them. No client has the
+/// unspecified address (RFC 4291, section 2.5.2).
 fn parse_hop(hop: &[u8]) -> Option<IpAddr> {
     // The optional white space of RFC 9110, section 5.6.3, around the element.
     let hop = trim(hop);
@@ -125,7 +139,7 @@ fn parse_hop(hop: &[u8]) -> Option<IpAddr> {
             _ => hop.parse().ok()?,
         }
     };
-    Some(address.to_canonical())
+    Some(address.to_canonical()).filter(|address| !address.is_unspecified())
 }
 
 fn trim(text: &[u8]) -> &[u8] {
@@ -143,6 +157,11 @@ fn is_port(text: &str) -> bool {
 }
 
 fn trusted_block(text: &str) -> Result<Block, Error> {
+    if text.contains(',') {
+        return Err(Error::config(format!(
+            "the trusted proxy {text:?} has a comma: separate addresses by spaces (APP_KEY_TRUSTED_PROXIES)"
+        )));
+    }
     let block = Block::parse(text).map_err(|error| {
         Error::config(format!("a trusted proxy (APP_KEY_TRUSTED_PROXIES) is unusable: {error}"))
     })?;
@@ -180,9 +199,22 @@ fn covers_a_family(blocks: &[Block]) -> bool {
 }
 
 fn forwarding_header(name: &str) -> Result<HeaderName, Error> {
+    // `'` may stand in a header name, so this name would be accepted and no proxy would send it.
+    let unquoted = name.trim_matches(['"', '\'', '`']);
+    if unquoted != name {
+        return Err(Error::config(format!(
+            "the forwarding header {name:?} is in quotes; write {unquoted} without them (APP_KEY_FORWARDED_HEADER)"
+        )));
+    }
     let header = HeaderName::try_from(name).map_err(|_| {
         Error::config(format!("{name:?} is no header name (APP_KEY_FORWARDED_HEADER)"))
     })?;
+    if is_reserved(&header) {
+        return Err(Error::config(format!(
+            "{name} is not a forwarding header: no proxy appends the client IP to it; write X-Forwarded-For, or the header that yours \
+             appends it to (APP_KEY_FORWARDED_HEADER)"
+        )));
+    }
     if header.as_str() == "forwarded" {
         return Err(Error::config(
             "Forwarded (RFC 7239) is not read, because its quoted strings let a caller hide the hops that follow: let the proxy write \

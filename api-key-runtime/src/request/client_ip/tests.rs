@@ -23,7 +23,7 @@ fn forwarded(lines: &[&str]) -> HeaderMap {
 }
 
 fn caller(trusted_proxies: &TrustedProxies, peer: &str, lines: &[&str]) -> Option<IpAddr> {
-    trusted_proxies.client_ip(Some(ip(peer)), &forwarded(lines))
+    trusted_proxies.client_ip(Some(ip(peer)), &forwarded(lines)).ok()
 }
 
 // C1, C2
@@ -31,7 +31,7 @@ fn caller(trusted_proxies: &TrustedProxies, peer: &str, lines: &[&str]) -> Optio
 fn without_trusted_proxies_every_header_is_ignored() {
     let trusted_proxies = TrustedProxies::default();
     assert_eq!(caller(&trusted_proxies, "10.0.0.5", &["203.0.113.7"]), Some(ip("10.0.0.5")));
-    assert_eq!(trusted_proxies.client_ip(None, &forwarded(&["203.0.113.7"])), None);
+    assert_eq!(trusted_proxies.client_ip(None, &forwarded(&["203.0.113.7"])).ok(), None);
     let trusted_proxies = trusting(&["10.0.0.5"]);
     assert_eq!(
         caller(&trusted_proxies, "10.0.0.6", &["203.0.113.7"]),
@@ -153,6 +153,15 @@ fn a_hop_that_does_not_parse_makes_the_caller_unknown() {
         "203.0.113.7;",
         "203.0.113.7 203.0.113.8",
         "2001:db8::1:443:99999",
+        // Unspecified addresses: nobody sends from them.
+        "0.0.0.0",
+        "0.0.0.0:443",
+        "::",
+        "[::]",
+        "[::]:443",
+        "0:0:0:0:0:0:0:0",
+        "::ffff:0.0.0.0",
+        "[::ffff:0:0]:443",
     ];
     for hop in bad {
         assert_eq!(
@@ -173,6 +182,43 @@ fn a_hop_that_does_not_parse_makes_the_caller_unknown() {
     }
 }
 
+// C3, C4, C5, C13
+#[test]
+fn each_cause_of_an_unknown_client_ip_has_its_own_words() {
+    let trusted_proxies = trusting(&["10.0.0.0/24"]);
+    let cause = |peer: Option<IpAddr>, headers: &HeaderMap| {
+        let unknown = trusted_proxies.client_ip(peer, headers).unwrap_err();
+        unknown.explain(headers).to_string()
+    };
+    let proxy = Some(ip("10.0.0.1"));
+    let mut other = forwarded(&[]);
+    other.append(HeaderName::from_static("x-real-ip"), HeaderValue::from_static("203.0.113.7"));
+    for (peer, headers, words) in [
+        (
+            None,
+            forwarded(&["203.0.113.7"]),
+            "the connection has no peer address, as on a Unix socket",
+        ),
+        (proxy, forwarded(&[]), "the proxy wrote no x-forwarded-for"),
+        (proxy, other, "the proxy wrote x-real-ip and not x-forwarded-for"),
+        (proxy, forwarded(&["s3cret"]), "x-forwarded-for has a hop that is not a client address"),
+        (proxy, forwarded(&[""]), "x-forwarded-for has a hop that is not a client address"),
+        (proxy, forwarded(&["10.0.0.2, 10.0.0.3"]), "x-forwarded-for has trusted proxies alone"),
+        (
+            proxy,
+            forwarded(&[&["10.0.0.2"; 32].join(",")]),
+            "x-forwarded-for has trusted proxies alone",
+        ),
+        (
+            proxy,
+            forwarded(&[&["10.0.0.2"; 33].join(",")]),
+            "x-forwarded-for has more than 32 trusted proxies",
+        ),
+    ] {
+        assert_eq!(cause(peer, &headers), words, "{headers:?}");
+    }
+}
+
 // C5
 #[test]
 fn a_trusted_peer_without_the_header_is_an_unknown_client() {
@@ -188,12 +234,15 @@ fn exactly_the_one_configured_header_is_read() {
     for name in ["forwarded", "x-real-ip", "true-client-ip"] {
         headers.append(HeaderName::from_static(name), HeaderValue::from_static("198.51.100.1"));
     }
-    assert_eq!(trusted_proxies.client_ip(Some(ip("10.0.0.1")), &headers), None);
+    assert_eq!(trusted_proxies.client_ip(Some(ip("10.0.0.1")), &headers).ok(), None);
     headers.append(
         HeaderName::from_static("cf-connecting-ip"),
         HeaderValue::from_static("203.0.113.7"),
     );
-    assert_eq!(trusted_proxies.client_ip(Some(ip("10.0.0.1")), &headers), Some(ip("203.0.113.7")));
+    assert_eq!(
+        trusted_proxies.client_ip(Some(ip("10.0.0.1")), &headers).ok(),
+        Some(ip("203.0.113.7"))
+    );
 }
 
 // C7
@@ -213,13 +262,13 @@ fn a_mapped_peer_is_the_ipv4_proxy() {
 // C13
 #[test]
 fn a_unix_socket_is_unknown_unless_it_is_declared_a_proxy() {
-    assert_eq!(trusting(&["10.0.0.1"]).client_ip(None, &forwarded(&["203.0.113.7"])), None);
+    assert_eq!(trusting(&["10.0.0.1"]).client_ip(None, &forwarded(&["203.0.113.7"])).ok(), None);
     let trusted_proxies = TrustedProxies::check(&[], true, None).unwrap();
     assert_eq!(
-        trusted_proxies.client_ip(None, &forwarded(&["203.0.113.7"])),
+        trusted_proxies.client_ip(None, &forwarded(&["203.0.113.7"])).ok(),
         Some(ip("203.0.113.7"))
     );
-    assert_eq!(trusted_proxies.client_ip(None, &forwarded(&[])), None);
+    assert_eq!(trusted_proxies.client_ip(None, &forwarded(&[])).ok(), None);
     assert_eq!(caller(&trusted_proxies, "10.0.0.1", &["203.0.113.7"]), Some(ip("10.0.0.1")));
 }
 
@@ -258,6 +307,33 @@ fn trusting_everybody_refuses_to_start() {
     assert!(refused(&["10.0.0.1".to_owned()], Some("X Forwarded")));
 }
 
+#[test]
+fn trusted_proxies_are_separated_by_spaces() {
+    let error = TrustedProxies::check(&["10.0.0.1,10.0.0.2".to_owned()], false, None).unwrap_err();
+    assert!(error.to_string().contains("separate addresses by spaces"), "{error}");
+}
+
+#[test]
+fn a_header_that_cannot_hold_the_client_ip_is_an_error() {
+    for (name, advice) in [
+        ("'X-Real-IP'", "write X-Real-IP"),
+        ("\"X-Real-IP\"", "write X-Real-IP"),
+        ("'X-Real-IP", "write X-Real-IP"),
+        ("Host", "write X-Forwarded-For"),
+        ("host", "write X-Forwarded-For"),
+        ("Authorization", "write X-Forwarded-For"),
+    ] {
+        let proxies = ["10.0.0.1".to_owned()];
+        let error = TrustedProxies::check(&proxies, false, Some(name)).unwrap_err();
+        assert!(error.is_config(), "{name}");
+        let message = error.to_string();
+        assert!(
+            message.contains(advice) && message.contains("APP_KEY_FORWARDED_HEADER"),
+            "{message}"
+        );
+    }
+}
+
 // C16
 #[test]
 fn ten_thousand_hops_and_a_hundred_kilobytes_are_bounded_work() {
@@ -274,7 +350,10 @@ fn ten_thousand_hops_and_a_hundred_kilobytes_are_bounded_work() {
         let best = (0..50)
             .map(|_| {
                 let started = Instant::now();
-                assert_eq!(trusted_proxies.client_ip(Some(ip("10.0.0.1")), &headers), expected);
+                assert_eq!(
+                    trusted_proxies.client_ip(Some(ip("10.0.0.1")), &headers).ok(),
+                    expected
+                );
                 started.elapsed()
             })
             .min();

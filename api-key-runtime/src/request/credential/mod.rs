@@ -9,7 +9,7 @@ use std::borrow::Cow;
 
 use actix_web::http::header::{AUTHORIZATION, COOKIE, HeaderMap};
 
-use super::key_location::{Checked, KeyLocations, is_token_character};
+use super::key_location::{Authorization, Checked, KeyLocations, is_token_character};
 use crate::key::are_key_characters;
 
 /// Longest credential: nothing longer is hashed, copied or looked up.
@@ -59,7 +59,7 @@ pub(crate) fn extract<'a>(
     let mut only: Option<Found<'a>> = None;
     for location in &key_locations.0 {
         let found = match location {
-            Checked::Bearer => bearer(headers),
+            Checked::Authorization(accepted) => authorization(headers, accepted),
             Checked::Header(name) => {
                 at_most_one(headers.get_all(name).map(|value| header_value(value.as_bytes())))
             }
@@ -101,37 +101,48 @@ fn is_key(value: &[u8]) -> bool {
     (1..=MAX_CREDENTIAL_BYTES).contains(&value.len()) && are_key_characters(value)
 }
 
-/// `Authorization: Bearer KEY`. Another scheme is nothing presented; beside it a bearer is one of several lines, which RFC 9110 forbids.
-fn bearer(headers: &HeaderMap) -> Result<Option<Found<'_>>, TooMany> {
+/// `Authorization: Bearer KEY`, or as it is accepted. Another scheme is nothing presented; beside it an accepted one is one of several
+/// lines, which RFC 9110 forbids.
+fn authorization<'a>(
+    headers: &'a HeaderMap,
+    accepted: &Authorization,
+) -> Result<Option<Found<'a>>, TooMany> {
     let mut lines = 0_usize;
     let mut only = None;
     for line in headers.get_all(AUTHORIZATION) {
         lines = lines.saturating_add(1);
-        if let Some(value) = bearer_value(line.as_bytes()) {
+        if let Some(value) = authorization_value(line.as_bytes(), accepted) {
             only = Some(Found { value, in_query: false });
         }
     }
     if only.is_some() && lines > 1 { Err(TooMany) } else { Ok(only) }
 }
 
-/// `None`: another scheme. `Some(None)`: a bearer, or nothing legible, without a value.
+/// `None`: another scheme. `Some(None)`: an accepted scheme, or nothing legible, without a value.
 #[expect(clippy::option_option, reason = "absent, unreadable and present are three things")]
-fn bearer_value(line: &[u8]) -> Option<Option<Cow<'_, [u8]>>> {
+fn authorization_value<'a>(
+    line: &'a [u8],
+    accepted: &Authorization,
+) -> Option<Option<Cow<'a, [u8]>>> {
     // As nearly every client writes it.
-    if let Some(value) = line.strip_prefix(b"Bearer ")
-        && value.first() != Some(&b' ')
-    {
-        return Some(Some(Cow::Borrowed(value)));
+    for scheme in &accepted.schemes {
+        if let Some(value) = line.strip_prefix(scheme.as_bytes())
+            && let [b' ', value @ ..] = value
+            && value.first() != Some(&b' ')
+        {
+            return Some(Some(Cow::Borrowed(value)));
+        }
     }
     let end = line.iter().position(|&byte| !is_token_character(byte)).unwrap_or(line.len());
     let (scheme, rest) = line.split_at(end);
     match rest.first() {
-        // A scheme ends at a space or with the line; anything else is no credentials of any scheme, and so not ignored.
-        Some(&byte) if byte != b' ' => Some(None),
-        _ if scheme.eq_ignore_ascii_case(b"bearer") => {
+        None | Some(b' ') if accepted.has_scheme(scheme) => {
             let start = rest.iter().position(|&byte| byte != b' ').unwrap_or(rest.len());
             Some(rest.get(start..).map(Cow::Borrowed))
         }
+        _ if accepted.without_scheme && !line.contains(&b' ') => Some(Some(Cow::Borrowed(line))),
+        // A scheme ends at a space or with the line; anything else is no credentials of any scheme, and so not ignored.
+        Some(&byte) if byte != b' ' => Some(None),
         // Nothing at all, or a space first.
         _ if scheme.is_empty() => Some(None),
         _ => None,

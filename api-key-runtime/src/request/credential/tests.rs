@@ -101,6 +101,48 @@ fn more_than_one_credential_is_never_a_choice_even_if_equal() {
     }
 }
 
+// K1
+#[test]
+fn authorization_is_read_with_the_accepted_schemes_alone() {
+    let [bearer, api_key, bare] = [
+        KeyLocation::bearer(),
+        KeyLocation::authorization("Api-Key"),
+        KeyLocation::authorization_without_scheme(),
+    ];
+    let read = |locations: &[&KeyLocation], value: &str| {
+        let locations: Vec<_> = locations.iter().map(|&location| location.clone()).collect();
+        let locations = KeyLocations::check(&locations).unwrap();
+        match extract(&locations, &headers(&[("Authorization", value.as_bytes())]), "") {
+            Credential::Key { key, .. } => String::from_utf8(key.into_owned()).unwrap(),
+            other => format!("{other:?}"),
+        }
+    };
+    let malformed = format!("{MALFORMED:?}");
+    for (value, [with_scheme, with_both, without, with_all]) in [
+        ("Api-Key K", ["K", "K", "Nothing", "K"]),
+        ("api-key  K", ["K", "K", "Nothing", "K"]),
+        ("Bearer K", ["Nothing", "K", "Nothing", "K"]),
+        ("Basic K", ["Nothing", "Nothing", "Nothing", "Nothing"]),
+        ("Api-Keys K", ["Nothing", "Nothing", "Nothing", "Nothing"]),
+        ("K", ["Nothing", "Nothing", "K", "K"]),
+        ("K/+=", [&malformed, &malformed, "K/+=", "K/+="]),
+        ("Api-Key", [&malformed, &malformed, "Api-Key", &malformed]),
+        ("Api-Key K K", [&malformed, &malformed, "Nothing", &malformed]),
+        ("", [&malformed, &malformed, &malformed, &malformed]),
+    ] {
+        assert_eq!(read(&[&api_key], value), with_scheme, "{value}");
+        assert_eq!(read(&[&bearer, &api_key], value), with_both, "{value}");
+        assert_eq!(read(&[&bare], value), without, "{value}");
+        assert_eq!(read(&[&bare, &bearer, &api_key], value), with_all, "{value}");
+    }
+    let locations = KeyLocations::check(&[bearer, api_key, bare]).unwrap();
+    for second in ["Bearer K", "Api-Key K", "K", "Basic K"] {
+        let lines =
+            headers(&[("Authorization", b"Api-Key K"), ("Authorization", second.as_bytes())]);
+        assert_eq!(extract(&locations, &lines, ""), Credential::Several, "{second}");
+    }
+}
+
 // B3
 #[test]
 fn the_scheme_is_case_insensitive() {

@@ -31,9 +31,12 @@ CREATE TABLE api_keys (
         CHECK (char_length(owner) BETWEEN 1 AND 200),
     CONSTRAINT api_keys_allowed_ips_is_short_ascii
         CHECK (allowed_ips ~ '^[ -~]*$' AND char_length(allowed_ips) <= 4000),
-    -- The tokens of RFC 6749; chr(92) is the backslash, whatever standard_conforming_strings says.
+    -- The tokens of RFC 6749 without `,` and `*`, which match nothing that anyone means; chr(92) is the
+    -- backslash, whatever standard_conforming_strings says.
     CONSTRAINT api_keys_scopes_are_scope_tokens
-        CHECK (scopes ~ '^([!#-~]+( [!#-~]+)*)?$' AND strpos(scopes, chr(92)) = 0),
+        CHECK (scopes ~ '^([!#-)+.-~-]+( [!#-)+.-~-]+)*)?$' AND strpos(scopes, chr(92)) = 0),
+    CONSTRAINT api_keys_scopes_are_at_most_4000_characters
+        CHECK (char_length(scopes) <= 4000),
     -- These bounds exclude 'infinity', and years that other programs cannot hold.
     CONSTRAINT api_keys_created_at_is_a_utc_time
         CHECK (created_at BETWEEN '1900-01-01 00:00:00+00' AND '9999-12-31 23:59:59.999999+00'),

@@ -48,15 +48,18 @@ CREATE TABLE api_keys (
             AND length(allowed_ips) <= 4000
             AND allowed_ips NOT GLOB '*[^ -~]*'
             AND instr(allowed_ips, char(0)) = 0),
-    -- The tokens of RFC 6749.
+    -- The tokens of RFC 6749 without `,` and `*`, which match nothing that anyone means.
     CONSTRAINT api_keys_scopes_are_scope_tokens
         CHECK (typeof(scopes) = 'text'
             AND scopes NOT GLOB '*[^ -~]*'
+            AND scopes NOT GLOB '*[,*]*'
             AND instr(scopes, char(0)) = 0
             AND instr(scopes, '"') = 0
             AND instr(scopes, '\') = 0
             AND instr(scopes, '  ') = 0
             AND trim(scopes) = scopes),
+    CONSTRAINT api_keys_scopes_are_at_most_4000_characters
+        CHECK (length(scopes) <= 4000),
     CONSTRAINT api_keys_created_at_is_a_utc_time
         CHECK (typeof(created_at) = 'text'
             AND created_at GLOB '[0-9][0-9][0-9][0-9]-[0-9][0-9]-[0-9][0-9] [0-9][0-9]:[0-9][0-9]:[0-9][0-9]*+00:00'

@@ -1,0 +1,66 @@
+//! Why a client IP is unknown, in words for the log.
+
+use std::fmt;
+
+use actix_web::http::header::{HeaderMap, HeaderName};
+
+use super::MAX_HOPS;
+
+/// Headers that proxies write the client IP to.
+const FORWARDING_HEADERS: [&str; 6] = [
+    "x-forwarded-for",
+    "x-real-ip",
+    "forwarded",
+    "cf-connecting-ip",
+    "true-client-ip",
+    "x-client-ip",
+];
+
+/// Why a client IP is unknown, with the forwarding header that is read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum UnknownIp<'a> {
+    /// The connection has no peer address, as on a Unix socket.
+    NoPeer,
+    NoHeader(&'a HeaderName),
+    UnreadableHop(&'a HeaderName),
+    OnlyTrustedHops(&'a HeaderName),
+    TooManyHops(&'a HeaderName),
+}
+
+impl<'a> UnknownIp<'a> {
+    /// Returns the words for a request with these headers. They hold nothing that the caller sent.
+    pub(crate) fn explain(self, headers: &'a HeaderMap) -> Explained<'a> {
+        let written = FORWARDING_HEADERS.into_iter().find(|name| headers.contains_key(*name));
+        Explained { cause: self, written }
+    }
+}
+
+/// A cause beside another forwarding header that the request has.
+#[derive(Debug)]
+pub(crate) struct Explained<'a> {
+    cause: UnknownIp<'a>,
+    written: Option<&'static str>,
+}
+
+impl fmt::Display for Explained<'_> {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match (self.cause, self.written) {
+            (UnknownIp::NoPeer, _) => {
+                formatter.write_str("the connection has no peer address, as on a Unix socket")
+            }
+            (UnknownIp::NoHeader(name), Some(written)) => {
+                write!(formatter, "the proxy wrote {written} and not {name}")
+            }
+            (UnknownIp::NoHeader(name), None) => write!(formatter, "the proxy wrote no {name}"),
+            (UnknownIp::UnreadableHop(name), _) => {
+                write!(formatter, "{name} has a hop that is not a client address")
+            }
+            (UnknownIp::OnlyTrustedHops(name), _) => {
+                write!(formatter, "{name} has trusted proxies alone")
+            }
+            (UnknownIp::TooManyHops(name), _) => {
+                write!(formatter, "{name} has more than {MAX_HOPS} trusted proxies")
+            }
+        }
+    }
+}

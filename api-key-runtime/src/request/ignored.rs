@@ -1,0 +1,95 @@
+//! A credential that is in no key location: how it may be named in the log, never with a value.
+
+use std::fmt;
+
+use actix_web::http::header::{AUTHORIZATION, HeaderMap};
+
+/// Headers in which other services take keys.
+const HEADERS: [&str; 7] = [
+    "X-API-Key",
+    "X-API-Token",
+    "X-Access-Token",
+    "X-Auth-Token",
+    "X-App-Key",
+    "Api-Key",
+    "ApiKey",
+];
+/// Longest name of a scheme that is shown. No key is as short.
+const MAX_SCHEME_BYTES: usize = 20;
+
+/// A credential that was presented where no key is accepted.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Ignored<'a> {
+    /// In `Authorization` under a scheme, by name if that cannot be a part of a key.
+    Scheme(Option<&'a str>),
+    /// In `Authorization` without a scheme.
+    NoScheme,
+    /// In a header that other services use.
+    Header(&'static str),
+}
+
+impl fmt::Display for Ignored<'_> {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Scheme(Some(name)) => write!(formatter, "the scheme {name} is not accepted"),
+            Self::Scheme(None) => {
+                formatter.write_str("the scheme of Authorization is not accepted")
+            }
+            Self::NoScheme => formatter.write_str("Authorization without a scheme is not accepted"),
+            Self::Header(name) => write!(formatter, "the header {name} is not accepted"),
+        }
+    }
+}
+
+/// Returns the credential of a request in which no key location is used.
+pub(crate) fn ignored(headers: &HeaderMap) -> Option<Ignored<'_>> {
+    let Some(line) = headers.get(AUTHORIZATION) else {
+        let header = HEADERS.into_iter().find(|name| headers.contains_key(*name));
+        return header.map(Ignored::Header);
+    };
+    let line = line.as_bytes();
+    Some(match line.iter().position(|&byte| byte == b' ') {
+        None => Ignored::NoScheme,
+        Some(end) => Ignored::Scheme(line.get(..end).and_then(scheme_name)),
+    })
+}
+
+/// The name of a scheme, if a caller who left the scheme out cannot have written a part of a key there.
+fn scheme_name(scheme: &[u8]) -> Option<&str> {
+    let is_name = |byte: &u8| byte.is_ascii_alphabetic() || *byte == b'-';
+    let is_scheme = scheme.len() <= MAX_SCHEME_BYTES && scheme.iter().all(is_name);
+    std::str::from_utf8(scheme).ok().filter(|_| is_scheme)
+}
+
+#[cfg(test)]
+mod tests {
+    use actix_web::http::header::{HeaderName, HeaderValue};
+
+    use super::*;
+
+    fn named(name: &str, value: &[u8]) -> Option<String> {
+        let mut headers = HeaderMap::new();
+        headers
+            .append(HeaderName::try_from(name).unwrap(), HeaderValue::from_bytes(value).unwrap());
+        ignored(&headers).map(|ignored| ignored.to_string())
+    }
+
+    // K1, G3
+    #[test]
+    fn a_scheme_or_header_is_named_without_its_value() {
+        for (value, expected) in [
+            (&b"Basic czNjcmV0"[..], "the scheme Basic is not accepted"),
+            (b"api-key s3cret", "the scheme api-key is not accepted"),
+            (b"ak_live_s3cret", "Authorization without a scheme is not accepted"),
+            (b"s3cret/=", "Authorization without a scheme is not accepted"),
+            (b"", "Authorization without a scheme is not accepted"),
+            (b"ak_live_s3cret x", "the scheme of Authorization is not accepted"),
+            (b"AbCdEfGhIjKlMnOpQrStUvWx x", "the scheme of Authorization is not accepted"),
+            (b"s\xffcret x", "the scheme of Authorization is not accepted"),
+        ] {
+            assert_eq!(named("Authorization", value).unwrap(), expected);
+        }
+        assert_eq!(named("x-api-key", b"s3cret").unwrap(), "the header X-API-Key is not accepted");
+        assert_eq!(named("Proxy-Authorization", b"Basic s3cret"), None);
+    }
+}
