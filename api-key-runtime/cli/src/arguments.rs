@@ -11,7 +11,6 @@ use chrono::{DateTime, TimeDelta, Utc};
 use clap::{
     Args, Parser, Subcommand,
     builder::{PossibleValuesParser, TypedValueParser},
-    value_parser,
 };
 
 use crate::failure::Failure;
@@ -66,8 +65,9 @@ Examples:
   app-key list --json | jq '.[] | select(.last_used_at == null) | .id'";
 
 const SHOW_AFTER_HELP: &str = "\
-Example:
-  app-key show 17";
+Examples:
+  app-key show 17
+  app-key show - < found-key.txt";
 
 const DISABLE_AFTER_HELP: &str = "\
 `app-key enable` undoes it.
@@ -80,11 +80,13 @@ Example:
   app-key enable 17";
 
 const REVOKE_AFTER_HELP: &str = "\
-Asks first where standard input and standard error are a terminal. `app-key disable` is what can be undone.
+Asks first where standard input and standard error are a terminal. For a key on standard input (`-`) the question is
+asked on the terminal of the process; without one --yes is required. `app-key disable` can be undone.
 
 Examples:
   app-key revoke 17
-  app-key revoke 17 --yes";
+  app-key revoke 17 --yes
+  app-key revoke - --yes < leaked-key.txt";
 
 /// Issues, lists and revokes the API keys of a database
 #[derive(Debug, Parser)]
@@ -248,9 +250,25 @@ pub(crate) struct Revoke {
 
 #[derive(Debug, Args)]
 pub(crate) struct KeyId {
-    /// The number of the key, as `app-key list` shows it
-    #[arg(value_parser = value_parser!(i64).range(1..))]
-    pub(crate) id: i64,
+    /// The number of the key, as `app-key list` shows it, or `-` to read the key itself from standard input
+    #[arg(value_name = "ID|-", value_parser = named_key)]
+    pub(crate) id: NamedKey,
+}
+
+/// How a key is named.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum NamedKey {
+    Id(i64),
+    /// The key itself is on standard input.
+    Input,
+}
+
+fn named_key(text: &str) -> Result<NamedKey, &'static str> {
+    match text.parse() {
+        Ok(id) if id > 0 => Ok(NamedKey::Id(id)),
+        _ if text == "-" => Ok(NamedKey::Input),
+        _ => Err("write the number of the key, or `-` and give the key itself on standard input"),
+    }
 }
 
 impl Issue {

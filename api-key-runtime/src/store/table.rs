@@ -11,7 +11,9 @@ use super::{
     connection::open,
     schema_check::check,
 };
-use crate::{error::Error, key_record::KeyRecord, key_usage::KeyUsage, list_keys::ListKeys};
+use crate::{
+    error::Error, key::KeyDigest, key_record::KeyRecord, key_usage::KeyUsage, list_keys::ListKeys,
+};
 
 /// The key table of a database.
 #[derive(Clone, Debug)]
@@ -64,6 +66,11 @@ impl Table {
 
     pub(crate) fn get(&self, id: i64) -> Result<Option<KeyRecord>, Error> {
         self.read(self.connect()?.queries().get(id))
+    }
+
+    /// Returns the keys with these digests, as the service's lookups do.
+    pub(crate) fn find(&self, digests: &[KeyDigest]) -> Result<Vec<KeyRecord>, Error> {
+        self.read(self.connect()?.queries().find(digests)).map(|found| found.rows)
     }
 
     pub(crate) fn usage(&self, ids: &RangeInclusive<i64>) -> Result<Vec<KeyUsage>, Error> {
