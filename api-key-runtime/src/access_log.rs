@@ -1,13 +1,27 @@
 //! A request line that may stand in a log: credentials in it are redacted.
 
-use actix_web::{dev::ServiceRequest, middleware::Logger};
+use std::borrow::Cow;
 
-use crate::request::{KeyLocations, TrustedProxies, decoded_name_is, percent_decode};
+use actix_web::{
+    dev::{ServiceRequest, ServiceResponse},
+    middleware::Logger,
+};
+
+use crate::{
+    app_key_ext::AppKeyExt as _,
+    request::{KeyLocations, TrustedProxies, decoded_name_is, percent_decode},
+};
 
 const REDACTED: &str = "[redacted]";
+/// Stands for the end of a text that is longer than a log line needs.
+const CUT: &str = "[cut]";
+/// Bytes of a path, and of a query, that are looked at: a caller without a key may send 60 kB.
+const MAX_PART_BYTES: usize = 2048;
+const MAX_METHOD_BYTES: usize = 16;
 
-/// The caller's address as keys are judged by it, request line, status, bytes and seconds. Neither the referrer, which may hold a query, nor anything else a caller sent.
-const FORMAT: &str = "%{caller}xi \"%{request}xi\" %s %b %T";
+/// The client IP that keys are checked for, request line, status, bytes, seconds and the accepted key. Neither the referrer, which may
+/// hold a query, nor anything else a caller sent.
+const FORMAT: &str = "%{caller}xi \"%{request}xi\" %s %b %T %{key}xo";
 
 /// What the keys of one set are known by in a request line.
 pub(crate) struct RedactionRules {
@@ -21,6 +35,15 @@ pub(crate) fn logger(trusted_proxies: TrustedProxies, sets: Vec<RedactionRules>)
         .log_target("app_key")
         .custom_request_replace("caller", move |request| caller(request, &trusted_proxies))
         .custom_request_replace("request", move |request| line(request, &sets))
+        .custom_response_replace("key", accepted_key)
+}
+
+/// The key that the last check accepted, as a rejection names one.
+fn accepted_key(response: &ServiceResponse) -> String {
+    response.app_key().map_or_else(
+        || "-".to_owned(),
+        |key| format!("key {} {}", key.id(), key.hint().escape_default()),
+    )
 }
 
 fn caller(request: &ServiceRequest, trusted_proxies: &TrustedProxies) -> String {
@@ -30,17 +53,40 @@ fn caller(request: &ServiceRequest, trusted_proxies: &TrustedProxies) -> String 
 }
 
 fn line(request: &ServiceRequest, sets: &[RedactionRules]) -> String {
-    let target = redact_target(request.path(), request.query_string(), sets);
-    let line = format!("{} {target} {:?}", request.method(), request.version());
+    let (method, method_end) = cut(request.method().as_str(), MAX_METHOD_BYTES);
+    let target = redact(request.path(), request.query_string(), sets);
+    let line = format!("{method}{method_end} {target} {:?}", request.version());
     redact_keys(&line, sets).escape_default().collect()
 }
 
-/// The path and the query, without the values of the parameters a key may be presented in.
-fn redact_target(path: &str, query: &str, sets: &[RedactionRules]) -> String {
-    let path = if hides(path, sets) { REDACTED } else { path };
-    if query.is_empty() {
-        return path.to_owned();
+/// A path and a query, or a URL before and after its `?`, without keys.
+pub(crate) fn redact(path: &str, query: &str, sets: &[RedactionRules]) -> String {
+    // Cut first: the beginning of a key is redacted as a whole key is.
+    let (path, path_end) = cut(path, MAX_PART_BYTES);
+    let (query, query_end) = cut(query, MAX_PART_BYTES);
+    let path = redact_path(path, sets);
+    let target = if query.is_empty() {
+        format!("{path}{path_end}")
+    } else {
+        format!("{path}{path_end}?{}{query_end}", redact_query(query, sets))
+    };
+    redact_keys(&target, sets).into_owned()
+}
+
+/// At most this many bytes of a text, and what stands for the rest.
+fn cut(text: &str, most: usize) -> (&str, &'static str) {
+    if text.len() <= most {
+        return (text, "");
     }
+    ((0..=most).rev().find_map(|end| text.get(..end)).unwrap_or_default(), CUT)
+}
+
+fn redact_path<'a>(path: &'a str, sets: &[RedactionRules]) -> &'a str {
+    if hides(path, sets) { REDACTED } else { path }
+}
+
+/// A query without the values of the parameters a key may be presented in.
+fn redact_query(query: &str, sets: &[RedactionRules]) -> String {
     let pairs = query.split('&').map(|pair| match pair.split_once('=') {
         Some((name, _)) if names(sets).any(|secret| decoded_name_is(name, secret)) => {
             format!("{name}={REDACTED}")
@@ -48,7 +94,7 @@ fn redact_target(path: &str, query: &str, sets: &[RedactionRules]) -> String {
         _ if hides(pair, sets) => REDACTED.to_owned(),
         _ => pair.to_owned(),
     });
-    format!("{path}?{}", pairs.collect::<Vec<_>>().join("&"))
+    pairs.collect::<Vec<_>>().join("&")
 }
 
 /// The query parameters that hold a key.
@@ -58,6 +104,9 @@ fn names(sets: &[RedactionRules]) -> impl Iterator<Item = &str> {
 
 /// Whether percent-encoding hides what looks like a native key, or a part of one. A bad sequence stands for itself: it hides nothing else.
 fn hides(text: &str, sets: &[RedactionRules]) -> bool {
+    if !text.contains('%') {
+        return false;
+    }
     let decoded = decode_leniently(text);
     if decoded == text.as_bytes() {
         return false;
@@ -86,7 +135,10 @@ fn decode_leniently(text: &str) -> Vec<u8> {
 
 /// Whatever looks like a native key, wherever a caller put it by mistake: letters and digits after the prefix of one of the sets, of
 /// which one may begin or end as another.
-fn redact_keys(text: &str, sets: &[RedactionRules]) -> String {
+fn redact_keys<'a>(text: &'a str, sets: &[RedactionRules]) -> Cow<'a, str> {
+    if !sets.iter().any(|set| text.contains(&set.prefix)) {
+        return Cow::Borrowed(text);
+    }
     let mut redacted = String::with_capacity(text.len());
     let mut in_key = false;
     for (at, character) in text.char_indices() {
@@ -100,7 +152,7 @@ fn redact_keys(text: &str, sets: &[RedactionRules]) -> String {
             (true, true) => {}
         }
     }
-    redacted
+    Cow::Owned(redacted)
 }
 
 #[cfg(test)]
@@ -120,7 +172,7 @@ mod tests {
 
     fn redacted(query: &str) -> String {
         let sets = rules(&[("key", "ak_live_")]);
-        redact_keys(&redact_target("/cakes", query, &sets), &sets)
+        redact("/cakes", query, &sets)
     }
 
     // G2
@@ -165,8 +217,7 @@ mod tests {
     #[test]
     fn keys_of_every_set_are_redacted_despite_shared_prefixes() {
         let sets = rules(&[("key", "ak_"), ("token", "ak_live_"), ("pin", "ive_")]);
-        let redacted =
-            |path: &str, query: &str| redact_keys(&redact_target(path, query, &sets), &sets);
+        let redacted = |path: &str, query: &str| redact(path, query, &sets);
         assert_eq!(
             redacted("/a", "key=ONE&token=TWO&pin=THREE&x=1"),
             "/a?key=[redacted]&token=[redacted]&pin=[redacted]&x=1"
@@ -176,5 +227,53 @@ mod tests {
             "/ak_[redacted]/ak_[redacted]_[redacted]/ive_[redacted]/AbC"
         );
         assert_eq!(redacted("/a", "q=iv%65_AbC&r=ok"), "/a?[redacted]&r=ok");
+    }
+
+    /// G2: A caller without a key decides how long a request line is.
+    #[test]
+    fn a_long_request_line_is_cut_and_no_key_survives() {
+        let sets = rules(&[("key", "ak_live_")]);
+        let escaped = |length: usize| "%41".repeat(length / 3);
+        let long = "a".repeat(60_000);
+        for (path, query) in [
+            (long.as_str(), ""),
+            ("/", long.as_str()),
+            (&escaped(60_000), &escaped(60_000)),
+            (&"é".repeat(30_000), &"&x=1".repeat(15_000)),
+        ] {
+            let redacted = redact(path, query, &sets);
+            assert!(redacted.len() < 2 * MAX_PART_BYTES + 30, "{}", redacted.len());
+            assert!(redacted.ends_with(CUT), "{redacted}");
+        }
+        let secret = "SecretOfTheKey";
+        for at in MAX_PART_BYTES - 60..MAX_PART_BYTES {
+            let filler = "x".repeat(at);
+            for text in
+                [format!("{filler}/ak_live_{secret}"), format!("{filler}/%61k_live_{secret}")]
+            {
+                assert!(!redact(&text, "", &sets).contains("Sec"), "{at}");
+                assert!(!redact("/", &text, &sets).contains("Sec"), "{at}");
+            }
+            let query = format!("{filler}&k%65y={secret}");
+            assert!(!redact("/", &query, &sets).contains("Sec"), "{at}");
+        }
+        assert_eq!(redact("/a", "b=c", &sets), "/a?b=c");
+    }
+
+    /// G2: A URL of a log of one's own may hold the keys of several sets.
+    #[test]
+    fn a_url_is_redacted_set_by_set() {
+        let sets = rules(&[("key", "own_"), ("token", "partner_")]);
+        let (own, partner) = sets.split_at(1);
+        let first = redact("https://h/own_Ab/partner_Cd", "key=ONE&token=TWO&x=own_Ef", own);
+        assert_eq!(
+            first,
+            "https://h/own_[redacted]/partner_Cd?key=[redacted]&token=TWO&x=own_[redacted]"
+        );
+        let (path, query) = first.split_once('?').unwrap();
+        assert_eq!(
+            redact(path, query, partner),
+            "https://h/own_[redacted]/partner_[redacted]?key=[redacted]&token=[redacted]&x=own_[redacted]"
+        );
     }
 }
