@@ -9,6 +9,7 @@ use actix_web::{
 
 use crate::{
     app_key_ext::AppKeyExt as _,
+    app_keys::AppKeys,
     request::{KeyLocations, TrustedProxies, decoded_name_is, percent_decode},
 };
 
@@ -24,13 +25,69 @@ const MAX_METHOD_BYTES: usize = 16;
 const FORMAT: &str = "%{caller}xi \"%{request}xi\" %s %b %T %{key}xo";
 
 /// What the keys of one set are known by in a request line.
-pub(crate) struct RedactionRules {
-    pub(crate) key_locations: KeyLocations,
-    pub(crate) prefix: String,
+struct RedactionRules {
+    key_locations: KeyLocations,
+    prefix: String,
+}
+
+impl AppKeys {
+    /// Returns an access log whose lines hold no key of this set: `App::new().wrap(keys.access_log())`. An application with several sets
+    /// of keys has one log for all of them: [`access_log_with`](Self::access_log_with).
+    ///
+    /// ```text
+    /// 203.0.113.7 "GET /cakes?key=[redacted] HTTP/1.1" 200 312 0.000148 key 17 ak_live_Ab3d
+    /// ```
+    ///
+    /// A line has the client IP, as [`trusted_proxies`](crate::AppKeysBuilder::trusted_proxies) determine it, the request line, status, bytes,
+    /// seconds, and id and hint of the key that was accepted. `-` stands for an unknown address and for no key. The log target is `app_key`.
+    ///
+    /// [`redact`](Self::redact) says what is redacted. The stock `Logger` writes keys in the request line (`%r`), and `{:?}` of a request
+    /// writes every header but `Authorization` and cookies.
+    #[must_use]
+    pub fn access_log(&self) -> Logger {
+        self.access_log_with(&[])
+    }
+
+    /// Redacts a request target or a URL for a log of your own.
+    ///
+    /// The values of the query parameters that hold keys become `[redacted]`, and so does what looks like a native key wherever it stands.
+    /// A path or a query of more than 2048 bytes is cut. With several sets, pass the result to the next set.
+    ///
+    #[cfg_attr(feature = "test-util", doc = "```")]
+    #[cfg_attr(not(feature = "test-util"), doc = "```ignore")]
+    /// use api_key_runtime::{KeyLocation, test_util::TestKeys};
+    ///
+    /// let keys = TestKeys::with(|builder| builder.key_locations([KeyLocation::query("key")])).app_keys;
+    /// let logged = keys.redact("/cakes?key=ak_live_Ab3dEf&page=2");
+    /// assert_eq!(logged, "/cakes?key=[redacted]&page=2");
+    /// assert_eq!(keys.redact("/hooks/ak_live_Ab3dEf"), "/hooks/ak_live_[redacted]");
+    /// ```
+    #[must_use]
+    pub fn redact(&self, target: &str) -> String {
+        let (path, query) = target.split_once('?').unwrap_or((target, ""));
+        redact(path, query, &[self.redaction_rules()])
+    }
+
+    /// As [`access_log`](Self::access_log), but that it holds no key of these other sets either:
+    /// `App::new().wrap(keys.access_log_with(&[&partner_keys]))`.
+    #[must_use]
+    pub fn access_log_with(&self, others: &[&Self]) -> Logger {
+        let sets = std::iter::once(&self).chain(others);
+        let trusted_proxies = self.inner().trusted_proxies.clone();
+        logger(trusted_proxies, sets.map(|keys| keys.redaction_rules()).collect())
+    }
+
+    fn redaction_rules(&self) -> RedactionRules {
+        let inner = self.inner();
+        RedactionRules {
+            key_locations: inner.key_locations.clone(),
+            prefix: inner.format_rules.prefix.as_str().to_owned(),
+        }
+    }
 }
 
 /// An access log whose lines hold no key of these sets, and name callers as trusted proxies do.
-pub(crate) fn logger(trusted_proxies: TrustedProxies, sets: Vec<RedactionRules>) -> Logger {
+fn logger(trusted_proxies: TrustedProxies, sets: Vec<RedactionRules>) -> Logger {
     Logger::new(FORMAT)
         .log_target("app_key")
         .custom_request_replace("caller", move |request| caller(request, &trusted_proxies))
@@ -60,7 +117,7 @@ fn line(request: &ServiceRequest, sets: &[RedactionRules]) -> String {
 }
 
 /// A path and a query, or a URL before and after its `?`, without keys.
-pub(crate) fn redact(path: &str, query: &str, sets: &[RedactionRules]) -> String {
+fn redact(path: &str, query: &str, sets: &[RedactionRules]) -> String {
     // Cut first: the beginning of a key is redacted as a whole key is.
     let (path, path_end) = cut(path, MAX_PART_BYTES);
     let (query, query_end) = cut(query, MAX_PART_BYTES);

@@ -12,11 +12,10 @@ use std::{
     time::Duration,
 };
 
-use actix_web::{HttpRequest, middleware::Logger, web};
+use actix_web::{HttpRequest, web};
 
 pub use self::builder::AppKeysBuilder;
 use crate::{
-    access_log,
     cache::Cache,
     change_feed::{FeedThread, Health},
     clock::{Clock, MonotonicTime},
@@ -201,60 +200,6 @@ impl AppKeys {
     #[allow(clippy::must_use_candidate, reason = "a process that ends has nobody left to tell")]
     pub fn close(&self, timeout: Duration) -> bool {
         self.inner.usage.as_ref().is_none_or(|usage| usage.flush(timeout))
-    }
-
-    /// Returns an access log whose lines hold no key of this set: `App::new().wrap(keys.access_log())`. An application with several sets
-    /// of keys has one log for all of them: [`access_log_with`](Self::access_log_with).
-    ///
-    /// ```text
-    /// 203.0.113.7 "GET /cakes?key=[redacted] HTTP/1.1" 200 312 0.000148 key 17 ak_live_Ab3d
-    /// ```
-    ///
-    /// A line has the client IP, as [`trusted_proxies`](AppKeysBuilder::trusted_proxies) determine it, the request line, status, bytes,
-    /// seconds, and id and hint of the key that was accepted. `-` stands for an unknown address and for no key. The log target is `app_key`.
-    ///
-    /// [`redact`](Self::redact) says what is redacted. The stock `Logger` writes keys in the request line (`%r`), and `{:?}` of a request
-    /// writes every header but `Authorization` and cookies.
-    #[must_use]
-    pub fn access_log(&self) -> Logger {
-        self.access_log_with(&[])
-    }
-
-    /// Redacts a request target or a URL for a log of your own.
-    ///
-    /// The values of the query parameters that hold keys become `[redacted]`, and so does what looks like a native key wherever it stands.
-    /// A path or a query of more than 2048 bytes is cut. With several sets, pass the result to the next set.
-    ///
-    #[cfg_attr(feature = "test-util", doc = "```")]
-    #[cfg_attr(not(feature = "test-util"), doc = "```ignore")]
-    /// use api_key_runtime::{KeyLocation, test_util::TestKeys};
-    ///
-    /// let keys = TestKeys::with(|builder| builder.key_locations([KeyLocation::query("key")])).app_keys;
-    /// let logged = keys.redact("/cakes?key=ak_live_Ab3dEf&page=2");
-    /// assert_eq!(logged, "/cakes?key=[redacted]&page=2");
-    /// assert_eq!(keys.redact("/hooks/ak_live_Ab3dEf"), "/hooks/ak_live_[redacted]");
-    /// ```
-    #[must_use]
-    pub fn redact(&self, target: &str) -> String {
-        let (path, query) = target.split_once('?').unwrap_or((target, ""));
-        access_log::redact(path, query, &[self.redaction_rules()])
-    }
-
-    /// As [`access_log`](Self::access_log), but that it holds no key of these other sets either:
-    /// `App::new().wrap(keys.access_log_with(&[&partner_keys]))`.
-    #[must_use]
-    pub fn access_log_with(&self, others: &[&Self]) -> Logger {
-        let sets = std::iter::once(&self).chain(others);
-        let trusted_proxies = self.inner().trusted_proxies.clone();
-        access_log::logger(trusted_proxies, sets.map(|keys| keys.redaction_rules()).collect())
-    }
-
-    fn redaction_rules(&self) -> access_log::RedactionRules {
-        let inner = self.inner();
-        access_log::RedactionRules {
-            key_locations: inner.key_locations.clone(),
-            prefix: inner.format_rules.prefix.as_str().to_owned(),
-        }
     }
 
     /// Whether keys can be judged at the moment, and how fresh what is known of them is: for a readiness route.
