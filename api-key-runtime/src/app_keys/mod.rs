@@ -1,8 +1,9 @@
-//! The application's handle on its keys: what it may ask of them, and which of several a request means.
+//! The application's handle on its keys: what it may ask of them.
 
 mod build;
 mod builder;
 mod environment;
+mod extractor;
 
 use std::{
     sync::{
@@ -12,33 +13,27 @@ use std::{
     time::Duration,
 };
 
-use actix_web::{HttpRequest, web};
-
 pub use self::builder::AppKeysBuilder;
+pub(crate) use self::extractor::of;
 use crate::{
     cache::Cache,
     change_feed::{FeedThread, Health},
     clock::{Clock, MonotonicTime},
     error::Error,
     key::{Digester, FormatRules},
-    log,
-    log_throttle::LogThrottle,
     lookup::Lookups,
     metrics::{Counters, Gauges, Metrics},
     new_key::{IssuedKey, NewKey},
     rejection::{RejectionLog, Responses},
-    request::{KeyLocations, TrustedProxies, route_of},
+    request::{KeyLocations, TrustedProxies},
     supervisor::Supervisor,
     usage::Usage,
 };
 
-/// Routes of which it was said that it is unclear which keys are meant.
-static LOGGED: LogThrottle<String> = LogThrottle::new();
-
 /// The keys of an application: put a clone into its `app_data`, and `#[require_app_key]` finds it there.
 ///
 /// A handle is cheap to clone; its threads end when the last one is dropped, which records the last uses of keys. `web::Data::new(keys)`
-/// works as well as the plain value.
+/// works as well as the plain value. A handler takes the keys of its scope as an argument, `keys: AppKeys`, in either case.
 ///
 #[cfg_attr(feature = "sqlite", doc = "```no_run")]
 #[cfg_attr(not(feature = "sqlite"), doc = "```ignore")]
@@ -227,26 +222,4 @@ impl AppKeys {
     pub(crate) fn inner(&self) -> &Inner {
         &self.inner
     }
-}
-
-/// The keys that apply to a request: those of its innermost scope. `None`, which is logged, where that is unclear.
-#[inline]
-pub(crate) fn of(request: &HttpRequest) -> Option<&AppKeys> {
-    let plain = request.app_data::<AppKeys>();
-    let data = request.app_data::<web::Data<AppKeys>>().map(web::Data::get_ref);
-    let fault = match (plain, data) {
-        (Some(plain), Some(data)) if !Arc::ptr_eq(&plain.inner, &data.inner) => {
-            "both AppKeys and web::Data<AppKeys>, and which of them is meant is unclear: use one of them throughout"
-        }
-        (None, None) => {
-            "a check for API keys but no AppKeys in the application, or none that reaches it: add .app_data(keys.clone()) to the App, or \
-             to the scope or resource that #[require_app_key] stands in or RequireAppKey wraps"
-        }
-        (plain, data) => return plain.or(data),
-    };
-    let route = route_of(request);
-    if LOGGED.should_log(route.clone()) {
-        log::error!("{route} has {fault}; it was answered 500, and no handler was run");
-    }
-    None
 }
