@@ -61,7 +61,7 @@ can be shown, only its first characters. Services record uses every few seconds.
 
 Examples:
   app-key list
-  app-key list --json | jq '.[] | select(.expires_at != null) | .id'
+  app-key list --json | jq '.[] | select(.state == \"active\" and .expires_at != null) | .id'
   app-key list --json | jq '.[] | select(.last_used_at == null) | .id'";
 
 const SHOW_AFTER_HELP: &str = "\
@@ -174,13 +174,13 @@ pub(crate) struct Issue {
     /// The user of your application that the key belongs to
     #[arg(long)]
     owner: Option<String>,
-    /// When the key stops working: after a time such as 12h, 90d or 2w, or at a moment such as 2030-01-31T00:00:00Z
+    /// When the key stops working: after a number and s, m, h, d or w (90d), or at a moment such as 2030-01-31T00:00:00Z
     #[arg(long, value_name = "90d|RFC3339", value_parser = expiry)]
     expires: Option<DateTime<Utc>>,
     /// The form of the key; a UUID only for a client that demands one
     #[arg(long, default_value = "native", value_parser = one_of(&FORMATS))]
     format: KeyFormat,
-    /// Print one JSON object: the columns of the tables, and the key
+    /// Print one JSON object: the columns of the tables, the state, and the key
     #[arg(long)]
     pub(crate) json: bool,
 }
@@ -201,7 +201,7 @@ pub(crate) struct List {
     /// List this many keys at most, the oldest first
     #[arg(long, value_name = "COUNT")]
     limit: Option<u32>,
-    /// Print a JSON array of the columns of the tables
+    /// Print a JSON array: the columns of the tables, and the state
     #[arg(long)]
     pub(crate) json: bool,
 }
@@ -234,7 +234,7 @@ impl List {
 pub(crate) struct Show {
     #[command(flatten)]
     pub(crate) key: KeyId,
-    /// Print one JSON object of the columns of the tables
+    /// Print one JSON object: the columns of the tables, and the state
     #[arg(long)]
     pub(crate) json: bool,
 }

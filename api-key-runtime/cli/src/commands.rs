@@ -86,7 +86,7 @@ fn issue(admin: &Admin, asked: &Issue) -> Result<(), Failure> {
     say(format_args!("The key itself is on standard output. This is the only time it is shown."));
     let mut out = io::stdout().lock();
     let printed = if asked.json {
-        json::write_issued(&mut out, &issued)
+        json::write_issued(&mut out, &issued, Utc::now())
     } else {
         writeln!(out, "{}", issued.secret.expose_secret())
     };
@@ -155,11 +155,12 @@ fn read_key() -> Result<String, Failure> {
 fn show(admin: &Admin, asked: &Show) -> Result<(), Failure> {
     let record = record_of(admin, asked.key.id)?;
     let usage = admin.usage(record.id)?;
+    let (usage, now) = (usage.as_ref(), Utc::now());
     let mut out = BufWriter::new(io::stdout().lock());
     if asked.json {
-        json::write_record(&mut out, &record, usage.as_ref())?;
+        json::write_record(&mut out, &record, usage, now)?;
     } else {
-        text::write_details(&mut out, &record, usage.as_ref(), Utc::now())?;
+        text::write_details(&mut out, &record, usage, now)?;
     }
     Ok(out.flush()?)
 }
