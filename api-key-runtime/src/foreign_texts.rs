@@ -58,6 +58,8 @@ pub(crate) fn builtin_guards(name: &str) -> Option<Vec<BuiltinGuard<'_>>> {
 pub(crate) enum BuiltinGuard<'a> {
     Method(&'a str),
     Header(&'a str, &'a str),
+    /// A host, for requests whose `Host` names this scheme or none.
+    Host(&'a str, &'a str),
 }
 
 #[cfg(feature = "route-audit")]
@@ -69,17 +71,22 @@ fn add_guards<'a>(guards: &mut Vec<BuiltinGuard<'a>>, name: &'a str, is_negated:
     if let Some(inner) = inner("Not(") {
         return add_guards(guards, inner, true);
     }
-    let first = |inner: &'a str| inner.split_once(", ").map_or(inner, |(first, _)| first);
-    let header = if let Some(inner) = inner("Header(") {
-        inner.split_once(", ")
-    } else if let Some(inner) = inner("Host(") {
-        Some(("host", first(inner)))
-    } else {
-        inner("Acceptable(").map(|inner| ("accept", first(inner)))
-    };
-    if let Some((header, value)) = header {
+    let is_readable = |value: &str| !is_negated || !value.is_empty() && !value.contains(['(', ')']);
+    if let Some((header, value)) = inner("Header(").and_then(|inner| inner.split_once(", ")) {
         guards.push(BuiltinGuard::Header(header, value));
-        return !is_negated || !value.is_empty() && !value.contains(['(', ')']);
+        return is_readable(value);
+    }
+    if let Some(inner) = inner("Host(") {
+        guards.push(match inner.split_once(", scheme=") {
+            Some((host, scheme)) => BuiltinGuard::Host(host, scheme),
+            None => BuiltinGuard::Header("host", inner),
+        });
+        return is_readable(inner);
+    }
+    if let Some(inner) = inner("Acceptable(") {
+        let mime = inner.split_once(", ").map_or(inner, |(mime, _)| mime);
+        guards.push(BuiltinGuard::Header("accept", mime));
+        return is_readable(mime);
     }
     guards.push(BuiltinGuard::Method(name));
     !name.is_empty() && name.bytes().all(|byte| byte.is_ascii_uppercase() || byte == b'-')
@@ -224,7 +231,7 @@ mod tests {
             Some(vec![
                 super::BuiltinGuard::Method("PATCH"),
                 super::BuiltinGuard::Header("a", "1, 2"),
-                super::BuiltinGuard::Header("host", "b.example"),
+                super::BuiltinGuard::Host("b.example", "https"),
                 super::BuiltinGuard::Header("accept", "text/html"),
             ])
         );

@@ -91,7 +91,7 @@ impl Route {
         let named =
             self.around(routes).flat_map(Self::builtin_guards).filter_map(|guard| match guard {
                 BuiltinGuard::Method(name) => Method::from_bytes(name.as_bytes()).ok(),
-                BuiltinGuard::Header(..) => None,
+                BuiltinGuard::Header(..) | BuiltinGuard::Host(..) => None,
             });
         self.methods.iter().cloned().chain(named).collect()
     }
@@ -106,7 +106,7 @@ impl Route {
         let mut values: BTreeMap<String, Vec<String>> = BTreeMap::new();
         let guards = self.around(routes).flat_map(|route| &route.guards);
         let asked = guards.flat_map(|guard| &guard.details).flat_map(asked);
-        let named = self.around(routes).flat_map(Self::builtin_guards).filter_map(named);
+        let named = self.around(routes).flat_map(Self::builtin_guards).flat_map(named);
         for (name, value) in asked.chain(named) {
             let known = values.entry(name.to_ascii_lowercase()).or_default();
             if !known.contains(&value) {
@@ -115,6 +115,7 @@ impl Route {
         }
         let mut combinations = vec![Vec::new()];
         for (name, values) in values {
+            let values = if name == "accept" { lists(&values)? } else { values };
             let without = combinations.clone();
             for value in values {
                 combinations.extend(without.iter().cloned().map(|mut headers| {
@@ -130,11 +131,30 @@ impl Route {
     }
 }
 
-/// The header that the name of a guard has. A guard within `Not` has no details.
-fn named(guard: BuiltinGuard<'_>) -> Option<(String, String)> {
+/// Every list of these media types: a request may accept several. `None` where these are too many.
+fn lists(types: &[String]) -> Option<Vec<String>> {
+    let mut lists: Vec<String> = Vec::new();
+    for kind in types {
+        let longer: Vec<String> = lists.iter().map(|list| format!("{list}, {kind}")).collect();
+        lists.push(kind.clone());
+        lists.extend(longer);
+        if lists.len() > MOST_COMBINATIONS {
+            return None;
+        }
+    }
+    Some(lists)
+}
+
+/// The headers that the name of a guard has. A guard within `Not` has no details.
+fn named(guard: BuiltinGuard<'_>) -> Vec<(String, String)> {
+    let header = |name: &str, value: &str| (name.to_owned(), value.to_owned());
     match guard {
-        BuiltinGuard::Header(name, value) => Some((name.to_owned(), value.to_owned())),
-        BuiltinGuard::Method(_) => None,
+        BuiltinGuard::Method(_) => Vec::new(),
+        BuiltinGuard::Header(name, value) => vec![header(name, value)],
+        // A caller may write a scheme into the header: the one that is asked for, or another.
+        BuiltinGuard::Host(host, scheme) => ["", &format!("{scheme}://"), "probe://"]
+            .map(|scheme| header("host", &format!("{scheme}{host}")))
+            .to_vec(),
     }
 }
 

@@ -93,6 +93,31 @@ async fn an_open_route_beside_a_negated_guard_is_caught() {
     }
 }
 
+// B15
+#[actix_web::test]
+async fn an_open_route_for_several_media_types_is_caught() {
+    let accepts = |kind: &str| guard::Acceptable::new(kind.parse().unwrap());
+    let both = guard::All(accepts("text/html")).and(accepts("application/json"));
+    let app = App::new().service(
+        web::resource("/x")
+            .route(web::get().guard(both).to(forgotten))
+            .route(web::get().to(guarded)),
+    );
+    assert_open(app, &["GET /x"]).await;
+}
+
+// B15
+#[actix_web::test]
+async fn an_open_route_for_another_scheme_of_a_host_is_caught() {
+    let host = || guard::Host("shop.example").scheme("https");
+    let app = App::new().service(
+        web::resource("/x")
+            .route(web::get().guard(host()).to(guarded))
+            .route(web::get().guard(guard::Host("shop.example")).to(forgotten)),
+    );
+    assert_open(app, &["GET /x"]).await;
+}
+
 /// B15: What a negated guard excludes must be readable from its name.
 #[actix_web::test]
 async fn a_negated_guard_of_an_unreadable_value_is_unseen() {
