@@ -1,7 +1,7 @@
 //! Where the handler's other attributes go: to the outer function, or to the inner one with the
 //! rest of it.
 
-use proc_macro2::{Delimiter, TokenStream, TokenTree};
+use proc_macro2::{Delimiter, Literal, TokenStream, TokenTree};
 use quote::{ToTokens, quote};
 use syn::{
     Attribute, LitStr, Meta, MetaList, Result, Token, parse::ParseStream, punctuated::Punctuated,
@@ -87,10 +87,10 @@ fn place_meta(meta: Meta, errors: &mut Errors) -> Placed<Meta> {
         let is_bare = meta.path().get_ident().is_some();
         return if is_bare { Placed::nowhere() } else { Placed::outer(meta) };
     }
-    if is_renamed_route(&meta) {
+    if may_register(&meta) {
         errors.on(
             meta.path(),
-            "this looks like a route macro under another name: \
+            "this attribute has the path of a route, so it may register the handler without the check: \
              write it above `#[require_app_key]`",
         );
         return Placed::outer(meta);
@@ -161,14 +161,26 @@ fn is_route(meta: &Meta) -> bool {
     fits && ROUTES.contains(&name.as_str())
 }
 
-/// An unknown name with a path of actix-web for its first argument, as after `use actix_web::get as fetch`. On the inner function a
-/// route macro makes a type of it, which the compiler would refuse in words about traits.
-fn is_renamed_route(meta: &Meta) -> bool {
+/// An unknown name with the path of a route among its arguments: a route macro after `use actix_web::get as fetch`, or a macro that
+/// registers the function below it, such as `autoroute(path = "/list")`. That would be the inner function, without the check.
+fn may_register(meta: &Meta) -> bool {
     let Meta::List(list) = meta else {
         return false;
     };
-    let is_path = |path: String| path.is_empty() || path.starts_with(['/', '{']);
-    !is_route(meta) && !is_builtin(meta) && first_string(&list.tokens).is_some_and(is_path)
+    let is_pattern = |text: String| text.is_empty() || text.starts_with('{');
+    !is_route(meta)
+        && !is_builtin(meta)
+        && !meta.path().is_ident("cfg_attr")
+        && (first_string(&list.tokens).is_some_and(is_pattern) || has_path(&list.tokens))
+}
+
+/// Whether a string literal that begins with `/` is anywhere in these tokens.
+fn has_path(tokens: &TokenStream) -> bool {
+    tokens.clone().into_iter().any(|token| match token {
+        TokenTree::Group(group) => has_path(&group.stream()),
+        TokenTree::Literal(literal) => string(&literal).is_some_and(|text| text.starts_with('/')),
+        _ => false,
+    })
 }
 
 /// The value of a string literal at the beginning. One that came through `macro_rules!` is in an invisible group.
@@ -177,12 +189,14 @@ fn first_string(tokens: &TokenStream) -> Option<String> {
         TokenTree::Group(group) if group.delimiter() == Delimiter::None => {
             first_string(&group.stream())
         }
-        TokenTree::Literal(literal) => {
-            let literal: LitStr = syn::parse2(literal.to_token_stream()).ok()?;
-            Some(literal.value())
-        }
+        TokenTree::Literal(literal) => string(&literal),
         _ => None,
     }
+}
+
+fn string(literal: &Literal) -> Option<String> {
+    let literal: LitStr = syn::parse2(literal.to_token_stream()).ok()?;
+    Some(literal.value())
 }
 
 fn is_builtin(meta: &Meta) -> bool {

@@ -87,10 +87,16 @@ impl<'a> Expansion<'a> {
     //         __order_request: HttpRequest,
     //         __order_payload: Payload,
     //     ) -> BoxFuture {
-    //         #[tracing::instrument]
-    //         async fn order<T: Store>(id: Path<u64>, key: AppKey) -> impl Responder { BODY }
-    //         CALL
+    //         fn order<T: Store + 'static>(_: AnAttributeBelowRemovedTheHandler) {}
+    //         {
+    //             #[tracing::instrument]
+    //             async fn order<T: Store>(id: Path<u64>, key: AppKey) -> impl Responder { BODY }
+    //             CALL
+    //         }
     //     }
+    //
+    // The user's function hides the empty one. Where an attribute removes the user's function, the call has a compile error: without
+    // the empty one it would name the outer function, which would call itself until the process aborts.
     fn outer(&self, call: &TokenStream) -> TokenStream {
         let Self { private, site, request, payload, .. } = self;
         let Handler { vis, sig, .. } = self.handler;
@@ -104,7 +110,11 @@ impl<'a> Expansion<'a> {
         // the compiler reports neither that it is never used nor that it has no documentation.
         let future = Ident::new("BoxFuture", name.span());
         let inner = self.inner();
-        let mut body = Group::new(Delimiter::Brace, quote!(#inner #call));
+        let body = quote_spanned! {*site=>
+            fn #name #generics(_: #private::AnAttributeBelowRemovedTheHandler) #where_clause {}
+            { #inner #call }
+        };
+        let mut body = Group::new(Delimiter::Brace, body);
         body.set_span(name.span());
         quote_spanned! {*site=>
             #(#attrs)*

@@ -1,29 +1,105 @@
 //! A request line that may stand in a log: credentials in it are redacted.
 
-use actix_web::{dev::ServiceRequest, middleware::Logger};
+use actix_web::{
+    dev::{ServiceRequest, ServiceResponse},
+    middleware::Logger,
+};
 
 use crate::{
+    app_key_ext::AppKeyExt as _,
+    app_keys::AppKeys,
     key::begins_with_body,
     request::{KeyLocations, TrustedProxies, decoded_name_is, percent_decode},
 };
 
 const REDACTED: &str = "[redacted]";
+/// Stands for the end of a text that is longer than a log line needs.
+const CUT: &str = "[cut]";
+/// Bytes of a path, and of a query, that are looked at: a caller without a key may send 60 kB.
+const MAX_PART_BYTES: usize = 2048;
+const MAX_METHOD_BYTES: usize = 16;
 
-/// The caller's address as keys are judged by it, request line, status, bytes and seconds. Neither the referrer, which may hold a query, nor anything else a caller sent.
-const FORMAT: &str = "%{caller}xi \"%{request}xi\" %s %b %T";
+/// The client IP that keys are checked for, request line, status, bytes, seconds and the accepted key. Neither the referrer, which may
+/// hold a query, nor anything else a caller sent.
+const FORMAT: &str = "%{caller}xi \"%{request}xi\" %s %b %T %{key}xo";
 
 /// What the keys of one set are known by in a request line.
-pub(crate) struct RedactionRules {
-    pub(crate) key_locations: KeyLocations,
-    pub(crate) prefix: String,
+struct RedactionRules {
+    key_locations: KeyLocations,
+    prefix: String,
+}
+
+impl AppKeys {
+    /// Returns an access log whose lines hold no key of this set: `App::new().wrap(keys.access_log())`. An application with several sets
+    /// of keys has one log for all of them: [`access_log_with`](Self::access_log_with).
+    ///
+    /// ```text
+    /// 203.0.113.7 "GET /cakes?key=[redacted] HTTP/1.1" 200 312 0.000148 key 17 ak_live_Ab3d
+    /// ```
+    ///
+    /// A line has the client IP, as [`trusted_proxies`](crate::AppKeysBuilder::trusted_proxies) determine it, the request line, status, bytes,
+    /// seconds, and id and hint of the key that was accepted. `-` stands for an unknown address and for no key. The log target is `app_key`.
+    ///
+    /// [`redact`](Self::redact) says what is redacted. The stock `Logger` writes keys in the request line (`%r`), and `{:?}` of a request
+    /// writes every header but `Authorization` and cookies.
+    #[must_use]
+    pub fn access_log(&self) -> Logger {
+        self.access_log_with(&[])
+    }
+
+    /// Redacts a request target or a URL for a log of your own.
+    ///
+    /// The values of the query parameters that hold keys become `[redacted]`, and so does what looks like a native key wherever it stands.
+    /// A path or a query of more than 2048 bytes is cut. With several sets, pass the result to the next set.
+    ///
+    #[cfg_attr(feature = "test-util", doc = "```")]
+    #[cfg_attr(not(feature = "test-util"), doc = "```ignore")]
+    /// use api_key_runtime::{KeyLocation, test_util::TestKeys};
+    ///
+    /// let keys = TestKeys::with(|builder| builder.key_locations([KeyLocation::query("key")])).app_keys;
+    /// let logged = keys.redact("/cakes?key=ak_live_Ab3dEf&page=2");
+    /// assert_eq!(logged, "/cakes?key=[redacted]&page=2");
+    /// assert_eq!(keys.redact("/hooks/ak_live_Ab3dEf"), "/hooks/ak_live_[redacted]");
+    /// ```
+    #[must_use]
+    pub fn redact(&self, target: &str) -> String {
+        let (path, query) = target.split_once('?').unwrap_or((target, ""));
+        redact(path, query, &[self.redaction_rules()])
+    }
+
+    /// As [`access_log`](Self::access_log), but that it holds no key of these other sets either:
+    /// `App::new().wrap(keys.access_log_with(&[&partner_keys]))`.
+    #[must_use]
+    pub fn access_log_with(&self, others: &[&Self]) -> Logger {
+        let sets = std::iter::once(&self).chain(others);
+        let trusted_proxies = self.inner().trusted_proxies.clone();
+        logger(trusted_proxies, sets.map(|keys| keys.redaction_rules()).collect())
+    }
+
+    fn redaction_rules(&self) -> RedactionRules {
+        let inner = self.inner();
+        RedactionRules {
+            key_locations: inner.key_locations.clone(),
+            prefix: inner.format_rules.prefix.as_str().to_owned(),
+        }
+    }
 }
 
 /// An access log whose lines hold no key of these sets, and name callers as trusted proxies do.
-pub(crate) fn logger(trusted_proxies: TrustedProxies, sets: Vec<RedactionRules>) -> Logger {
+fn logger(trusted_proxies: TrustedProxies, sets: Vec<RedactionRules>) -> Logger {
     Logger::new(FORMAT)
         .log_target("app_key")
         .custom_request_replace("caller", move |request| caller(request, &trusted_proxies))
         .custom_request_replace("request", move |request| line(request, &sets))
+        .custom_response_replace("key", accepted_key)
+}
+
+/// The key that the last check accepted, as a rejection names one.
+fn accepted_key(response: &ServiceResponse) -> String {
+    response.app_key().map_or_else(
+        || "-".to_owned(),
+        |key| format!("key {} {}", key.id(), key.hint().escape_default()),
+    )
 }
 
 fn caller(request: &ServiceRequest, trusted_proxies: &TrustedProxies) -> String {
@@ -33,17 +109,40 @@ fn caller(request: &ServiceRequest, trusted_proxies: &TrustedProxies) -> String 
 }
 
 fn line(request: &ServiceRequest, sets: &[RedactionRules]) -> String {
-    let target = redact_target(request.path(), request.query_string(), sets);
-    let line = format!("{} {target} {:?}", request.method(), request.version());
+    let (method, method_end) = cut(request.method().as_str(), MAX_METHOD_BYTES);
+    let target = redact(request.path(), request.query_string(), sets);
+    let line = format!("{method}{method_end} {target} {:?}", request.version());
     redact_keys(&line, sets).escape_default().collect()
 }
 
-/// The path and the query, without the values of the parameters a key may be presented in.
-fn redact_target(path: &str, query: &str, sets: &[RedactionRules]) -> String {
-    let path = if hides(path, sets) { REDACTED } else { path };
-    if query.is_empty() {
-        return path.to_owned();
+/// A path and a query, or a URL before and after its `?`, without keys.
+fn redact(path: &str, query: &str, sets: &[RedactionRules]) -> String {
+    // Cut first: the beginning of a key is redacted as a whole key is.
+    let (path, path_end) = cut(path, MAX_PART_BYTES);
+    let (query, query_end) = cut(query, MAX_PART_BYTES);
+    let path = redact_path(path, sets);
+    let target = if query.is_empty() {
+        format!("{path}{path_end}")
+    } else {
+        format!("{path}{path_end}?{}{query_end}", redact_query(query, sets))
+    };
+    redact_keys(&target, sets)
+}
+
+/// At most this many bytes of a text, and what stands for the rest.
+fn cut(text: &str, most: usize) -> (&str, &'static str) {
+    if text.len() <= most {
+        return (text, "");
     }
+    ((0..=most).rev().find_map(|end| text.get(..end)).unwrap_or_default(), CUT)
+}
+
+fn redact_path<'a>(path: &'a str, sets: &[RedactionRules]) -> &'a str {
+    if hides(path, sets) { REDACTED } else { path }
+}
+
+/// A query without the values of the parameters a key may be presented in.
+fn redact_query(query: &str, sets: &[RedactionRules]) -> String {
     let pairs = query.split('&').map(|pair| match pair.split_once('=') {
         Some((name, _)) if names(sets).any(|secret| decoded_name_is(name, secret)) => {
             format!("{name}={REDACTED}")
@@ -51,7 +150,7 @@ fn redact_target(path: &str, query: &str, sets: &[RedactionRules]) -> String {
         _ if hides(pair, sets) => REDACTED.to_owned(),
         _ => pair.to_owned(),
     });
-    format!("{path}?{}", pairs.collect::<Vec<_>>().join("&"))
+    pairs.collect::<Vec<_>>().join("&")
 }
 
 /// The query parameters that hold a key.
@@ -61,6 +160,9 @@ fn names(sets: &[RedactionRules]) -> impl Iterator<Item = &str> {
 
 /// Whether percent-encoding hides what looks like a native key, or a part of one. A bad sequence stands for itself: it hides nothing else.
 fn hides(text: &str, sets: &[RedactionRules]) -> bool {
+    if !text.contains('%') {
+        return false;
+    }
     let decoded = decode_leniently(text);
     if decoded == text.as_bytes() {
         return false;
@@ -132,7 +234,7 @@ mod tests {
 
     fn redacted(query: &str) -> String {
         let sets = rules(&[("key", "ak_live_")]);
-        redact_keys(&redact_target("/cakes", query, &sets), &sets)
+        redact("/cakes", query, &sets)
     }
 
     // G2
@@ -185,8 +287,7 @@ mod tests {
     #[test]
     fn keys_of_every_set_are_redacted_despite_shared_prefixes() {
         let sets = rules(&[("key", "ak_"), ("token", "ak_live_"), ("pin", "ive_")]);
-        let redacted =
-            |path: &str, query: &str| redact_keys(&redact_target(path, query, &sets), &sets);
+        let redacted = |path: &str, query: &str| redact(path, query, &sets);
         assert_eq!(
             redacted("/a", "key=ONE&token=TWO&pin=THREE&x=1"),
             "/a?key=[redacted]&token=[redacted]&pin=[redacted]&x=1"
@@ -196,5 +297,53 @@ mod tests {
             "/ak_[redacted]/ak_[redacted]_[redacted]/ive_[redacted]/AbC"
         );
         assert_eq!(redacted("/a", "q=iv%65_AbC&r=ok"), "/a?[redacted]&r=ok");
+    }
+
+    /// G2: A caller without a key decides how long a request line is.
+    #[test]
+    fn a_long_request_line_is_cut_and_no_key_survives() {
+        let sets = rules(&[("key", "ak_live_")]);
+        let escaped = |length: usize| "%41".repeat(length / 3);
+        let long = "a".repeat(60_000);
+        for (path, query) in [
+            (long.as_str(), ""),
+            ("/", long.as_str()),
+            (&escaped(60_000), &escaped(60_000)),
+            (&"é".repeat(30_000), &"&x=1".repeat(15_000)),
+        ] {
+            let redacted = redact(path, query, &sets);
+            assert!(redacted.len() < 2 * MAX_PART_BYTES + 30, "{}", redacted.len());
+            assert!(redacted.ends_with(CUT), "{redacted}");
+        }
+        let secret = "SecretOfTheKey";
+        for at in MAX_PART_BYTES - 60..MAX_PART_BYTES {
+            let filler = "x".repeat(at);
+            for text in
+                [format!("{filler}/ak_live_{secret}"), format!("{filler}/%61k_live_{secret}")]
+            {
+                assert!(!redact(&text, "", &sets).contains("Sec"), "{at}");
+                assert!(!redact("/", &text, &sets).contains("Sec"), "{at}");
+            }
+            let query = format!("{filler}&k%65y={secret}");
+            assert!(!redact("/", &query, &sets).contains("Sec"), "{at}");
+        }
+        assert_eq!(redact("/a", "b=c", &sets), "/a?b=c");
+    }
+
+    /// G2: A URL of a log of one's own may hold the keys of several sets.
+    #[test]
+    fn a_url_is_redacted_set_by_set() {
+        let sets = rules(&[("key", "own_"), ("token", "partner_")]);
+        let (own, partner) = sets.split_at(1);
+        let first = redact("https://h/own_Ab/partner_Cd", "key=ONE&token=TWO&x=own_Ef", own);
+        assert_eq!(
+            first,
+            "https://h/own_[redacted]/partner_Cd?key=[redacted]&token=TWO&x=own_[redacted]"
+        );
+        let (path, query) = first.split_once('?').unwrap();
+        assert_eq!(
+            redact(path, query, partner),
+            "https://h/own_[redacted]/partner_[redacted]?key=[redacted]&token=[redacted]&x=own_[redacted]"
+        );
     }
 }

@@ -23,7 +23,8 @@ static LOGGED: LogThrottle<String> = LogThrottle::new();
 
 /// The key a request was let through with: an extractor for handlers below `#[require_app_key]` or [`RequireAppKey`](crate::RequireAppKey).
 ///
-/// It never authenticates by itself. On a route without either it answers 500 and logs what is missing.
+/// It never authenticates by itself. On a route without either it answers 500 and logs what is missing; an `Option<AppKey>` there is
+/// always `None`. In a middleware, [`AppKeyExt::app_key`](crate::AppKeyExt::app_key) gives the key.
 ///
 /// ```
 /// use actix_web::get;
@@ -57,6 +58,12 @@ impl AppKey {
     #[must_use]
     pub fn id(&self) -> i64 {
         self.key.id
+    }
+
+    /// Returns the first characters of the key, by which logs and the command show it: never enough to present it.
+    #[must_use]
+    pub fn hint(&self) -> &str {
+        self.key.hint()
     }
 
     /// What it was issued for.
@@ -123,16 +130,8 @@ impl FromRequest for AppKey {
         if let Some(key) = extensions.get::<Self>() {
             return ready(Ok(key.clone()));
         }
-        let route = route_of(request);
         let optional = extensions.get::<Anonymous>().is_some();
-        // Behind `optional` this is ordinary, and `Option<AppKey>` is `None`: only who lets it become an answer is told.
-        if !optional && LOGGED.should_log(route.clone()) {
-            log::error!(
-                "the handler of {route} takes an AppKey but has no #[require_app_key], and no RequireAppKey is wrapped around it, so it was \
-                 not run with one"
-            );
-        }
-        ready(Err(NoAppKey { route, optional }.into()))
+        ready(Err(NoAppKey { route: route_of(request), optional }.into()))
     }
 }
 
@@ -154,14 +153,29 @@ impl ResponseError for NoAppKey {
         StatusCode::INTERNAL_SERVER_ERROR
     }
 
+    /// Logs, because only an error that becomes a response is a mistake. `Option<AppKey>` is `None` without one, also in a middleware
+    /// that asks after a public or a rejected request.
     fn error_response(&self) -> HttpResponse {
-        if self.optional && LOGGED.should_log(self.route.clone()) {
-            log::error!(
-                "the handler of {} takes an AppKey, which there is none of for a caller without a key: below \
-                 #[require_app_key(optional)] or RequireAppKey::new().optional() take an Option<AppKey>",
-                self.route
-            );
+        if LOGGED.should_log(self.route.clone()) {
+            log::error!("{}", self.mistake());
         }
         misconfigured()
+    }
+}
+
+impl NoAppKey {
+    fn mistake(&self) -> String {
+        let route = &self.route;
+        if self.optional {
+            format!(
+                "the handler of {route} takes an AppKey, which there is none of for a caller without a key: below \
+                 #[require_app_key(optional)] or RequireAppKey::new().optional() take an Option<AppKey>"
+            )
+        } else {
+            format!(
+                "the handler of {route} takes an AppKey but has no #[require_app_key], and no RequireAppKey is wrapped around it, so it was \
+                 not run with one"
+            )
+        }
     }
 }

@@ -49,19 +49,53 @@ pub(crate) fn acceptable_mime(detail: &str) -> Option<&str> {
     detail.strip_prefix("mime=")
 }
 
-/// Returns whether a guard consists of actix-web's own guards alone, by its name. Negated guards need no headers, so any of actix-web's
-/// own may stand in `Not`; a `Not` within a `Not` does not report what it asks for.
+/// The guards of actix-web that a guard consists of, by its name; `None` if it has a guard of the application's own.
+///
+/// Within `Not` only the name says what a guard asks for, so a value there that cannot be read from it counts as one as well.
 #[cfg(feature = "route-audit")]
-pub(crate) fn is_builtin_guard(name: &str, may_be_not: bool) -> bool {
+pub(crate) fn builtin_guards(name: &str) -> Option<Vec<BuiltinGuard<'_>>> {
+    let mut guards = Vec::new();
+    add_guards(&mut guards, name, false).then_some(guards)
+}
+
+/// What one of actix-web's own guards asks for.
+#[cfg(feature = "route-audit")]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum BuiltinGuard<'a> {
+    Method(&'a str),
+    Header(&'a str, &'a str),
+    /// A host, for requests whose `Host` names this scheme or none.
+    Host(&'a str, &'a str),
+}
+
+#[cfg(feature = "route-audit")]
+fn add_guards<'a>(guards: &mut Vec<BuiltinGuard<'a>>, name: &'a str, is_negated: bool) -> bool {
     let inner = |prefix| name.strip_prefix(prefix).and_then(|rest: &str| rest.strip_suffix(')'));
     if let Some(inner) = inner("AllGuard(").or_else(|| inner("AnyGuard(")) {
-        return split_guards(inner).into_iter().all(|name| is_builtin_guard(name, may_be_not));
+        return split_guards(inner).into_iter().all(|name| add_guards(guards, name, is_negated));
     }
     if let Some(inner) = inner("Not(") {
-        return may_be_not && is_builtin_guard(inner, false);
+        return add_guards(guards, inner, true);
     }
-    ["Header(", "Host(", "Acceptable("].into_iter().any(|prefix| inner(prefix).is_some())
-        || !name.is_empty() && name.bytes().all(|byte| byte.is_ascii_uppercase() || byte == b'-')
+    let is_readable = |value: &str| !is_negated || !value.is_empty() && !value.contains(['(', ')']);
+    if let Some((header, value)) = inner("Header(").and_then(|inner| inner.split_once(", ")) {
+        guards.push(BuiltinGuard::Header(header, value));
+        return is_readable(value);
+    }
+    if let Some(inner) = inner("Host(") {
+        guards.push(match inner.split_once(", scheme=") {
+            Some((host, scheme)) => BuiltinGuard::Host(host, scheme),
+            None => BuiltinGuard::Header("host", inner),
+        });
+        return is_readable(inner);
+    }
+    if let Some(inner) = inner("Acceptable(") {
+        let mime = inner.split_once(", ").map_or(inner, |(mime, _)| mime);
+        guards.push(BuiltinGuard::Header("accept", mime));
+        return is_readable(mime);
+    }
+    guards.push(BuiltinGuard::Method(name));
+    !name.is_empty() && name.bytes().all(|byte| byte.is_ascii_uppercase() || byte == b'-')
 }
 
 /// Splits at the commas outside parentheses.
@@ -185,19 +219,33 @@ mod tests {
             Box::new(Acceptable::new("text/html".parse().unwrap())),
             Box::new(All(Get()).and(Any(Header("a", "1")).or(Host("b")))),
             Box::new(Not(All(Get()).and(Header("a", "1")))),
+            Box::new(Not(Not(Header("a", "1")))),
         ];
         for guard in &known {
-            assert!(super::is_builtin_guard(&guard.name(), true), "{}", guard.name());
+            assert!(super::builtin_guards(&guard.name()).is_some(), "{}", guard.name());
         }
         let opaque: Vec<Box<dyn Guard>> = vec![
             Box::new(fn_guard(|_| true)),
             Box::new(All(Get()).and(fn_guard(|_| true))),
             Box::new(Not(fn_guard(|_| true))),
-            Box::new(Not(Not(Header("a", "1")))),
+            Box::new(Not(Header("a", "1) (2"))),
+            Box::new(Not(Header("a", ""))),
         ];
         for guard in &opaque {
-            assert!(!super::is_builtin_guard(&guard.name(), true), "{}", guard.name());
+            assert_eq!(super::builtin_guards(&guard.name()), None, "{}", guard.name());
         }
+        let accepted = Acceptable::new("text/html".parse().unwrap()).match_star_star();
+        let negated = Not(All(Method(HttpMethod::PATCH))
+            .and(Not(Any(Header("a", "1, 2")).or(Host("b.example").scheme("https")).or(accepted))));
+        assert_eq!(
+            super::builtin_guards(&negated.name()),
+            Some(vec![
+                super::BuiltinGuard::Method("PATCH"),
+                super::BuiltinGuard::Header("a", "1, 2"),
+                super::BuiltinGuard::Host("b.example", "https"),
+                super::BuiltinGuard::Header("accept", "text/html"),
+            ])
+        );
         let details = Acceptable::new("text/html".parse().unwrap()).details().unwrap();
         let mime = details.iter().find_map(|detail| match detail {
             GuardDetail::Generic(detail) => super::acceptable_mime(detail),
@@ -217,9 +265,8 @@ mod tests {
             "AllGuard(GET, shop::Beta)",
             "AnyGuard(shop::Beta, GET)",
             "Not(shop::Beta)",
-            "Not(Not(Header(a, 1)))",
         ] {
-            assert!(!super::is_builtin_guard(opaque, true), "{opaque}");
+            assert_eq!(super::builtin_guards(opaque), None, "{opaque}");
         }
     }
 }

@@ -278,7 +278,7 @@ pub mod __private {
     pub use actix_web::{HttpRequest, web::Payload};
 
     pub use crate::{
-        guard::{BoxFuture, authenticated},
+        guard::{AnAttributeBelowRemovedTheHandler, BoxFuture, authenticated},
         policy::Policy,
     };
 }

@@ -21,7 +21,7 @@
 
 use std::{env, error::Error, time::Duration};
 
-use actix_web::{App, HttpResponse, HttpServer, get, web::Data};
+use actix_web::{App, HttpResponse, HttpServer, get};
 use api_key_runtime::{AppKey, AppKeys, require_app_key};
 
 /// How long requests in hand may take when it is told to stop; less than what kills it then waits, which is 10 s with Docker and 30 s with
@@ -37,7 +37,7 @@ async fn whoami(key: AppKey) -> String {
 
 /// For who decides where requests are sent. nginx does not pass it on.
 #[get("/ready")]
-async fn ready(keys: Data<AppKeys>) -> HttpResponse {
+async fn ready(keys: AppKeys) -> HttpResponse {
     let health = keys.health();
     let mut answer =
         if health.is_ready() { HttpResponse::Ok() } else { HttpResponse::ServiceUnavailable() };
@@ -56,7 +56,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
         .forwarded_header("X-Forwarded-For")
         .build()?;
     let bind = env::var("BIND").unwrap_or_else(|_| "127.0.0.1:8080".to_owned());
-    let shared = Data::new(keys.clone());
+    let shared = keys.clone();
     let server = HttpServer::new(move || {
         App::new()
             .app_data(shared.clone())

@@ -302,7 +302,7 @@ fn the_access_log_holds_no_key_and_no_raw_bytes() {
         .key_locations([KeyLocation::query("key"), KeyLocation::bearer()])
         .build()
         .unwrap();
-    let (key, _) = database.issue("0.0.0.0");
+    let (key, id) = database.issue("0.0.0.0");
     let server = Server::logged(keys, routes);
     for target in [
         format!("/answers/access-log?key={key}"),
@@ -319,6 +319,11 @@ fn the_access_log_holds_no_key_and_no_raw_bytes() {
     assert_eq!(access.len(), 5, "{lines:?}");
     assert!(access[0].contains("GET /answers/access-log?key=[redacted] HTTP/1.1"), "{access:?}");
     assert!(access[3].contains("/answers/ak_live_[redacted]?access-log"), "{access:?}");
+    let hint = &key[.."ak_live_".len() + 4];
+    for (line, accepted) in access.iter().zip([true, true, false, false, true]) {
+        let end = if accepted { format!(" key {id} {hint}") } else { " -".to_owned() };
+        assert!(line.ends_with(&end), "{end}: {line}");
+    }
     let body = &key["ak_live_".len() + 4..];
     for piece in (0..=body.len() - 8).map(|start| &body[start..start + 8]) {
         assert!(access.iter().all(|line| !line.contains(piece)), "{access:?}");

@@ -1,6 +1,7 @@
 //! The command `app-key`, run as people and scripts run it: a process with a clean environment, its streams and its exit code.
 
 mod backup;
+mod by_key;
 mod keys;
 mod output;
 mod refused;

@@ -134,6 +134,60 @@ fn sets_with_one_prefix_stay_apart_also_in_web_data() {
     assert_good_at(&server, &sets, &[("", "own"), ("/partner", "partner")]);
 }
 
+/// The prefix of the keys that this handler is given.
+async fn prefix(keys: AppKeys) -> Result<String, api_key_runtime::Error> {
+    let issued = keys.make_key(&NewKey::new("test").allow_any())?;
+    let secret = issued.secret.expose_secret();
+    Ok(secret.rsplit_once('_').map_or("none", |(prefix, _)| prefix).to_owned())
+}
+
+async fn perhaps(keys: Option<AppKeys>) -> String {
+    keys.is_some().to_string()
+}
+
+#[test]
+fn a_handler_takes_the_keys_of_its_scope() {
+    let [own, partner] = ["own_", "partner_"].map(|prefix| {
+        let builder = AppKeys::builder().store(MemoryStore::default());
+        builder.prefix(prefix).build().unwrap()
+    });
+    let server = Server::configured(move |config| {
+        let routes = |config: &mut web::ServiceConfig| {
+            config.route("/prefix", web::get().to(prefix));
+            config.route("/perhaps", web::get().to(perhaps));
+        };
+        let [own, partner] = [own.clone(), partner.clone()];
+        let inner = web::scope("/inner").app_data(partner.clone()).configure(routes);
+        let same = web::scope("/same").app_data(web::Data::new(own.clone())).configure(routes);
+        let two = web::scope("/two").app_data(web::Data::new(partner.clone())).configure(routes);
+        let plain = web::scope("/plain").app_data(own);
+        let plain = plain.configure(routes).service(inner).service(same).service(two);
+        let data = web::scope("/data").app_data(web::Data::new(partner)).configure(routes);
+        let none = web::scope("/taken-from-nowhere").configure(routes);
+        config.service(plain).service(data).service(none);
+    });
+    let get = |target: &str| {
+        let answer = http::get(server.address, target, &[]);
+        (answer.status, answer.text())
+    };
+    for (scope, expected) in [
+        ("/plain", "own"),
+        ("/plain/inner", "partner"),
+        ("/plain/same", "own"),
+        ("/data", "partner"),
+    ] {
+        assert_eq!(get(&format!("{scope}/prefix")), (200, expected.to_owned()), "{scope}");
+        assert_eq!(get(&format!("{scope}/perhaps")), (200, "true".to_owned()), "{scope}");
+    }
+    for scope in ["/plain/two", "/taken-from-nowhere"] {
+        assert_eq!(get(&format!("{scope}/prefix")).0, 500, "{scope}");
+        assert_eq!(get(&format!("{scope}/perhaps")), (200, "false".to_owned()), "{scope}");
+    }
+    let lines = log::lines_with("/taken-from-nowhere/");
+    let [line] = lines.as_slice() else { panic!("{lines:?}") };
+    assert!(line.contains("/prefix has") && line.contains("no AppKeys in the"), "{line}");
+}
+
 // A12
 #[test]
 fn two_sets_in_one_scope_are_ambiguous_and_nothing_runs() {

@@ -22,11 +22,11 @@ use crate::support::{
 const LONG: Duration = Duration::from_secs(3600);
 
 #[get("/metrics")]
-async fn figures(keys: web::Data<AppKeys>) -> String {
+async fn figures(keys: AppKeys) -> String {
     keys.metrics().to_prometheus()
 }
 
-/// A server whose keys are `Data`, which its own route takes as well.
+/// A server whose keys are `web::Data`.
 fn serve(keys: &AppKeys) -> Server {
     let data = web::Data::new(keys.clone());
     Server::configured(move |config| {

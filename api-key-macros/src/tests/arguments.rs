@@ -123,13 +123,16 @@ fn crate_is_a_path() {
             fn list(__list_request: #path::__private::HttpRequest, __list_payload: #path::__private::Payload,)
                 -> #path::__private::BoxFuture
             {
-                async fn list() -> &'static str { "all" }
-                #path::__private::authenticated(
-                    { static POLICY: #path::__private::Policy = #path::__private::Policy::new(); &POLICY },
-                    __list_request,
-                    __list_payload,
-                    list,
-                )
+                fn list(_: #path::__private::AnAttributeBelowRemovedTheHandler) {}
+                {
+                    async fn list() -> &'static str { "all" }
+                    #path::__private::authenticated(
+                        { static POLICY: #path::__private::Policy = #path::__private::Policy::new(); &POLICY },
+                        __list_request,
+                        __list_payload,
+                        list,
+                    )
+                }
             }
         };
         assert_expands(args, item(), &expected);

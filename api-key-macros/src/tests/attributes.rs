@@ -192,11 +192,11 @@ fn a_bare_path_is_reported_once() {
     );
 }
 
-// B13
+/// B13: Below, it would register the function that the check is not in front of.
 #[test]
-fn a_route_macro_under_another_name_stands_above() {
-    let message =
-        "this looks like a route macro under another name: write it above `#[require_app_key]`";
+fn an_attribute_with_a_path_stands_above() {
+    let message = "this attribute has the path of a route, so it may register the handler without the check: \
+                   write it above `#[require_app_key]`";
     let literal = fragment(quote!("/list"));
     for route in [
         quote!(#[fetch("/list")]),
@@ -207,6 +207,14 @@ fn a_route_macro_under_another_name_stands_above() {
         quote!(#[fetch(#literal)]),
         quote!(#[routes::fetch("/list")]),
         quote!(#[cfg_attr(unix, fetch("/list"))]),
+        quote!(#[autoroute(path = "/list")]),
+        quote!(#[autoroute(method = GET, path = r#"/list"#)]),
+        quote!(#[autoroute(get(path = #literal))]),
+        quote!(#[autoroute(GET, paths = ["list", "/list"])]),
+        quote!(#[autoroute(path = concat!("/", "list"))]),
+        quote!(#[cfg_attr(unix, autoroute(path = "/list"))]),
+        quote!(#[get(path = "/list")]),
+        quote!(#[protect("ADMIN", "/list")]),
     ] {
         // On the outer function, so that what it makes is found where it is registered.
         let handler = guarded(&route, &quote!(), &quote!());
@@ -217,13 +225,16 @@ fn a_route_macro_under_another_name_stands_above() {
         );
     }
     for other in [
-        quote!(#[protect("ADMIN", "/list")]),
-        quote!(#[protect(path = "/list")]),
+        quote!(#[protect("ADMIN", scope = "list/")]),
+        quote!(#[protect(path = list)]),
         quote!(#[instrument("GET /list")]),
         quote!(#[cached]),
-        quote!(#[cached(b"/list")]),
+        quote!(#[cached(b"/list", '/')]),
         quote!(#[cached = "/list"]),
     ] {
         assert_placed(&other, &quote!(), &other);
+    }
+    for builtin in [quote!(#[doc(alias = "/list")]), quote!(#[cfg(feature = "/list")])] {
+        assert_placed(&builtin, &builtin, &quote!());
     }
 }

@@ -160,9 +160,12 @@ fn an_unfit_function_is_never_called() {
                 __list_request: ::api_key_runtime::__private::HttpRequest,
                 __list_payload: ::api_key_runtime::__private::Payload,
             ) -> ::api_key_runtime::__private::BoxFuture {
-                #[instrument]
-                async fn list<T: A>(a: T) { a.b() }
-                ::core::unreachable!()
+                fn list<T: A + 'static>(_: ::api_key_runtime::__private::AnAttributeBelowRemovedTheHandler) {}
+                {
+                    #[instrument]
+                    async fn list<T: A>(a: T) { a.b() }
+                    ::core::unreachable!()
+                }
             }
             ::core::compile_error! { #message }
         },

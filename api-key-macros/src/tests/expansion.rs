@@ -15,16 +15,19 @@ fn of_a_handler() {
                 __order_request: ::api_key_runtime::__private::HttpRequest,
                 __order_payload: ::api_key_runtime::__private::Payload,
             ) -> ::api_key_runtime::__private::BoxFuture {
-                async fn order(id: web::Path<u64>, key: AppKey) -> Result<impl Responder, Error> { find(*id, &key).await? }
-                ::api_key_runtime::__private::authenticated(
-                    {
-                        static POLICY: ::api_key_runtime::__private::Policy = ::api_key_runtime::__private::Policy::new();
-                        &POLICY
-                    },
-                    __order_request,
-                    __order_payload,
-                    order,
-                )
+                fn order(_: ::api_key_runtime::__private::AnAttributeBelowRemovedTheHandler) {}
+                {
+                    async fn order(id: web::Path<u64>, key: AppKey) -> Result<impl Responder, Error> { find(*id, &key).await? }
+                    ::api_key_runtime::__private::authenticated(
+                        {
+                            static POLICY: ::api_key_runtime::__private::Policy = ::api_key_runtime::__private::Policy::new();
+                            &POLICY
+                        },
+                        __order_request,
+                        __order_payload,
+                        order,
+                    )
+                }
             }
         },
     );
@@ -62,27 +65,38 @@ fn of_a_generic_handler() {
                 Vec<S>: Clone,
                 for<'x> &'x S: Sized
             {
-                #[tracing::instrument]
-                fn order<'a, S: Store + Clone, T, U, const N: usize>(id: [Id<S>; N]) -> impl Future<Output = T> + use<'a, S, T, U, N>
+                fn order<'a, S: Store + Clone + 'static, T, U, const N: usize>(
+                    _: ::api_key_runtime::__private::AnAttributeBelowRemovedTheHandler
+                )
                 where
-                    T: Responder,
-                    U: ?Sized + 'a,
+                    T: Responder + 'static,
+                    U: ?Sized + 'a + 'static,
                     Vec<S>: Clone,
                     for<'x> &'x S: Sized
+                {}
                 {
-                    #![allow(unused)]
-                    order::<S, T, U, N>(id)
-                }
-                ::api_key_runtime::__private::authenticated(
+                    #[tracing::instrument]
+                    fn order<'a, S: Store + Clone, T, U, const N: usize>(id: [Id<S>; N]) -> impl Future<Output = T> + use<'a, S, T, U, N>
+                    where
+                        T: Responder,
+                        U: ?Sized + 'a,
+                        Vec<S>: Clone,
+                        for<'x> &'x S: Sized
                     {
-                        static POLICY: ::api_key_runtime::__private::Policy =
-                            ::api_key_runtime::__private::Policy::new().scopes("orders:read");
-                        &POLICY
-                    },
-                    __order_request,
-                    __order_payload,
-                    order::<S, T, U, N>,
-                )
+                        #![allow(unused)]
+                        order::<S, T, U, N>(id)
+                    }
+                    ::api_key_runtime::__private::authenticated(
+                        {
+                            static POLICY: ::api_key_runtime::__private::Policy =
+                                ::api_key_runtime::__private::Policy::new().scopes("orders:read");
+                            &POLICY
+                        },
+                        __order_request,
+                        __order_payload,
+                        order::<S, T, U, N>,
+                    )
+                }
             }
         },
     );

@@ -24,17 +24,20 @@ fn every_kind_of_fragment() {
                 __order_request: ::api_key_runtime::__private::HttpRequest,
                 __order_payload: ::api_key_runtime::__private::Payload,
             ) -> ::api_key_runtime::__private::BoxFuture {
-                async fn order(id: #ty) -> #ret { Ok(id.to_string()) }
-                ::api_key_runtime::__private::authenticated(
-                    {
-                        static POLICY: ::api_key_runtime::__private::Policy =
-                            ::api_key_runtime::__private::Policy::new();
-                        &POLICY
-                    },
-                    __order_request,
-                    __order_payload,
-                    order,
-                )
+                fn order(_: ::api_key_runtime::__private::AnAttributeBelowRemovedTheHandler) {}
+                {
+                    async fn order(id: #ty) -> #ret { Ok(id.to_string()) }
+                    ::api_key_runtime::__private::authenticated(
+                        {
+                            static POLICY: ::api_key_runtime::__private::Policy =
+                                ::api_key_runtime::__private::Policy::new();
+                            &POLICY
+                        },
+                        __order_request,
+                        __order_payload,
+                        order,
+                    )
+                }
             }
         },
     );

@@ -62,18 +62,21 @@ fn guarded(outer: &TokenStream, inner: &TokenStream, policy: &TokenStream) -> To
             __list_request: ::api_key_runtime::__private::HttpRequest,
             __list_payload: ::api_key_runtime::__private::Payload,
         ) -> ::api_key_runtime::__private::BoxFuture {
-            #inner
-            async fn list() -> &'static str { "all" }
-            ::api_key_runtime::__private::authenticated(
-                {
-                    static POLICY: ::api_key_runtime::__private::Policy =
-                        ::api_key_runtime::__private::Policy::new() #policy;
-                    &POLICY
-                },
-                __list_request,
-                __list_payload,
-                list,
-            )
+            fn list(_: ::api_key_runtime::__private::AnAttributeBelowRemovedTheHandler) {}
+            {
+                #inner
+                async fn list() -> &'static str { "all" }
+                ::api_key_runtime::__private::authenticated(
+                    {
+                        static POLICY: ::api_key_runtime::__private::Policy =
+                            ::api_key_runtime::__private::Policy::new() #policy;
+                        &POLICY
+                    },
+                    __list_request,
+                    __list_payload,
+                    list,
+                )
+            }
         }
     }
 }

@@ -11,7 +11,6 @@ use chrono::{DateTime, TimeDelta, Utc};
 use clap::{
     Args, Parser, Subcommand,
     builder::{PossibleValuesParser, TypedValueParser},
-    value_parser,
 };
 
 use crate::failure::Failure;
@@ -71,12 +70,13 @@ can be shown, only its first characters. Services record uses every few seconds.
 
 Examples:
   app-key list
-  app-key list --json | jq '.[] | select(.expires_at != null) | .id'
+  app-key list --json | jq '.[] | select(.state == \"active\" and .expires_at != null) | .id'
   app-key list --json | jq '.[] | select(.last_used_at == null) | .id'";
 
 const SHOW_AFTER_HELP: &str = "\
-Example:
-  app-key show 17";
+Examples:
+  app-key show 17
+  app-key show - < found-key.txt";
 
 const DISABLE_AFTER_HELP: &str = "\
 `app-key enable` undoes it.
@@ -89,11 +89,13 @@ Example:
   app-key enable 17";
 
 const REVOKE_AFTER_HELP: &str = "\
-Asks first where standard input and standard error are a terminal. `app-key disable` is what can be undone.
+Asks first where standard input and standard error are a terminal. For a key on standard input (`-`) the question is
+asked on the terminal of the process; without one --yes is required. `app-key disable` can be undone.
 
 Examples:
   app-key revoke 17
-  app-key revoke 17 --yes";
+  app-key revoke 17 --yes
+  app-key revoke - --yes < leaked-key.txt";
 
 /// Issues, lists and revokes the API keys of a database
 #[derive(Debug, Parser)]
@@ -191,13 +193,13 @@ pub(crate) struct Issue {
     /// The user of your application that the key belongs to
     #[arg(long)]
     owner: Option<String>,
-    /// When the key stops working: after a time such as 12h, 90d or 2w, or at a moment such as 2030-01-31T00:00:00Z
+    /// When the key stops working: after a number and s, m, h, d or w (90d), or at a moment such as 2030-01-31T00:00:00Z
     #[arg(long, value_name = "90d|RFC3339", value_parser = expiry)]
     expires: Option<DateTime<Utc>>,
     /// The form of the key; a UUID only for a client that demands one
     #[arg(long, default_value = "native", value_parser = one_of(&FORMATS))]
     format: KeyFormat,
-    /// Print one JSON object: the columns of the tables, and the key
+    /// Print one JSON object: the columns of the tables, the state, and the key
     #[arg(long)]
     pub(crate) json: bool,
 }
@@ -218,7 +220,7 @@ pub(crate) struct List {
     /// List this many keys at most, the oldest first
     #[arg(long, value_name = "COUNT")]
     limit: Option<u32>,
-    /// Print a JSON array of the columns of the tables
+    /// Print a JSON array: the columns of the tables, and the state
     #[arg(long)]
     pub(crate) json: bool,
 }
@@ -251,7 +253,7 @@ impl List {
 pub(crate) struct Show {
     #[command(flatten)]
     pub(crate) key: KeyId,
-    /// Print one JSON object of the columns of the tables
+    /// Print one JSON object: the columns of the tables, and the state
     #[arg(long)]
     pub(crate) json: bool,
 }
@@ -267,9 +269,25 @@ pub(crate) struct Revoke {
 
 #[derive(Debug, Args)]
 pub(crate) struct KeyId {
-    /// The number of the key, as `app-key list` shows it
-    #[arg(value_parser = value_parser!(i64).range(1..))]
-    pub(crate) id: i64,
+    /// The number of the key, as `app-key list` shows it, or `-` to read the key itself from standard input
+    #[arg(value_name = "ID|-", value_parser = named_key)]
+    pub(crate) id: NamedKey,
+}
+
+/// How a key is named.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum NamedKey {
+    Id(i64),
+    /// The key itself is on standard input.
+    Input,
+}
+
+fn named_key(text: &str) -> Result<NamedKey, &'static str> {
+    match text.parse() {
+        Ok(id) if id > 0 => Ok(NamedKey::Id(id)),
+        _ if text == "-" => Ok(NamedKey::Input),
+        _ => Err("write the number of the key, or `-` and give the key itself on standard input"),
+    }
 }
 
 impl Issue {

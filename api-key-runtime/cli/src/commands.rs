@@ -3,7 +3,7 @@
 use std::{
     collections::HashMap,
     fmt,
-    io::{self, BufWriter, IsTerminal as _, Write as _},
+    io::{self, BufRead as _, BufWriter, IsTerminal as _, Read as _, Write as _},
 };
 
 use api_key_runtime::{
@@ -14,12 +14,16 @@ use api_key_runtime::{
 use chrono::Utc;
 
 use crate::{
-    arguments::{Backup, Command, CopyMigrations, Issue, List, Migrations, Revoke, Show},
+    arguments::{Backup, Command, CopyMigrations, Issue, List, Migrations, NamedKey, Revoke, Show},
     failure::Failure,
     json,
     table::{self, Row},
+    terminal::Terminal,
     text::{self, named, time},
 };
+
+/// Where the line of a key on standard input is cut; no key is as long.
+const MAX_INPUT_BYTES: u64 = 4096;
 
 pub(crate) fn run(command: &Command) -> Result<(), Failure> {
     // Copying alone needs no database.
@@ -89,7 +93,7 @@ fn issue(admin: &Admin, asked: &Issue) -> Result<(), Failure> {
     say(format_args!("The key itself is on standard output. This is the only time it is shown."));
     let mut out = io::stdout().lock();
     let printed = if asked.json {
-        json::write_issued(&mut out, &issued)
+        json::write_issued(&mut out, &issued, Utc::now())
     } else {
         writeln!(out, "{}", issued.secret.expose_secret())
     };
@@ -131,21 +135,46 @@ fn list(admin: &Admin, asked: &List) -> Result<(), Failure> {
     Ok(out.flush()?)
 }
 
+/// Returns the record of the key that is named by its number or by itself.
+fn record_of(admin: &Admin, key: NamedKey) -> Result<KeyRecord, Failure> {
+    match key {
+        NamedKey::Id(id) => Ok(admin.get(id)?),
+        NamedKey::Input => admin.find_by_secret(&read_key()?)?.ok_or(Failure::Unknown),
+    }
+}
+
+/// Reads a key from standard input. A terminal does not show the key.
+fn read_key() -> Result<String, Failure> {
+    let line = if io::stdin().is_terminal() {
+        Terminal::open().and_then(|terminal| terminal.ask_hidden("Key (not shown): "))
+    } else {
+        let mut line = String::new();
+        let mut input = io::stdin().lock().take(MAX_INPUT_BYTES);
+        input.read_line(&mut line).map(|_| line)
+    }
+    .map_err(Failure::Input)?;
+    match line.trim() {
+        "" => Err(Failure::Usage("the first line of standard input is empty; write the key there")),
+        key => Ok(key.to_owned()),
+    }
+}
+
 fn show(admin: &Admin, asked: &Show) -> Result<(), Failure> {
-    let record = admin.get(asked.key.id)?;
+    let record = record_of(admin, asked.key.id)?;
     let usage = admin.usage(record.id)?;
+    let (usage, now) = (usage.as_ref(), Utc::now());
     let mut out = BufWriter::new(io::stdout().lock());
     if asked.json {
-        json::write_record(&mut out, &record, usage.as_ref())?;
+        json::write_record(&mut out, &record, usage, now)?;
     } else {
-        text::write_details(&mut out, &record, usage.as_ref(), Utc::now())?;
+        text::write_details(&mut out, &record, usage, now)?;
     }
     Ok(out.flush()?)
 }
 
-fn disable(admin: &Admin, id: i64) -> Result<(), Failure> {
-    let before = admin.get(id)?;
-    let after = admin.disable(id)?;
+fn disable(admin: &Admin, key: NamedKey) -> Result<(), Failure> {
+    let before = record_of(admin, key)?;
+    let after = admin.disable(before.id)?;
     match before.disabled_at {
         None => say(format_args!("Disabled {}.", named(&after))),
         Some(at) => say(format_args!(
@@ -157,9 +186,9 @@ fn disable(admin: &Admin, id: i64) -> Result<(), Failure> {
     Ok(())
 }
 
-fn enable(admin: &Admin, id: i64) -> Result<(), Failure> {
-    let before = admin.get(id)?;
-    let after = admin.enable(id)?;
+fn enable(admin: &Admin, key: NamedKey) -> Result<(), Failure> {
+    let before = record_of(admin, key)?;
+    let after = admin.enable(before.id)?;
     if before.disabled_at.is_none() {
         say(format_args!("Nothing to do: {} was not disabled.", named(&after)));
     } else {
@@ -175,7 +204,15 @@ fn enable(admin: &Admin, id: i64) -> Result<(), Failure> {
 }
 
 fn revoke(admin: &Admin, asked: &Revoke) -> Result<(), Failure> {
-    let before = admin.get(asked.key.id)?;
+    let terminal = match asked.key.id {
+        NamedKey::Input if !asked.yes => Some(Terminal::open().map_err(|_| {
+            Failure::Usage(
+                "`revoke -` cannot ask before it revokes: there is no terminal; add --yes",
+            )
+        })?),
+        _ => None,
+    };
+    let before = record_of(admin, asked.key.id)?;
     if let Some(at) = before.revoked_at {
         say(format_args!(
             "Nothing to do: {} was revoked already, at {}.",
@@ -184,7 +221,7 @@ fn revoke(admin: &Admin, asked: &Revoke) -> Result<(), Failure> {
         ));
         return Ok(());
     }
-    if !asked.yes && !confirmed(&before) {
+    if !asked.yes && !confirmed(&before, terminal.as_ref()) {
         return Err(Failure::Declined);
     }
     let after = admin.revoke(before.id)?;
@@ -192,17 +229,24 @@ fn revoke(admin: &Admin, asked: &Revoke) -> Result<(), Failure> {
     Ok(())
 }
 
-/// Asks where there is somebody to ask. A script that says `revoke` means it.
-fn confirmed(record: &KeyRecord) -> bool {
-    if !io::stdin().is_terminal() || !io::stderr().is_terminal() {
-        return true;
-    }
-    let mut question = io::stderr();
-    let asked = write!(question, "Revoke {}? It cannot be undone. [y/N] ", named(record));
+/// Asks on this terminal, or where standard input and standard error are one. A script that says `revoke` means it.
+fn confirmed(record: &KeyRecord, terminal: Option<&Terminal>) -> bool {
+    let question = format!("Revoke {}? It cannot be undone. [y/N] ", named(record));
+    let answer = match terminal {
+        Some(terminal) => terminal.ask(&question),
+        None if io::stdin().is_terminal() && io::stderr().is_terminal() => {
+            ask_on_standard_error(&question)
+        }
+        None => return true,
+    };
+    answer.is_ok_and(|answer| ["y", "yes"].contains(&answer.trim().to_ascii_lowercase().as_str()))
+}
+
+fn ask_on_standard_error(question: &str) -> io::Result<String> {
+    io::stderr().write_all(question.as_bytes())?;
     let mut answer = String::new();
-    asked.and_then(|()| question.flush()).is_ok()
-        && io::stdin().read_line(&mut answer).is_ok()
-        && ["y", "yes"].contains(&answer.trim().to_ascii_lowercase().as_str())
+    io::stdin().read_line(&mut answer)?;
+    Ok(answer)
 }
 
 /// Says something about what was done, to people. Where nobody can be told, it is done nonetheless.

@@ -24,6 +24,10 @@ pub(crate) enum Failure {
     Usage(&'static str),
     /// The answer to a question was no.
     Declined,
+    /// The key on standard input has no record.
+    Unknown,
+    /// The key could not be read.
+    Input(io::Error),
     /// Standard output could not be written.
     Output(io::Error),
     /// Nobody would see what is written to standard output.
@@ -84,6 +88,10 @@ impl fmt::Display for Failure {
             Self::Keys(error) => error.fmt(formatter),
             Self::Usage(message) => formatter.write_str(message),
             Self::Declined => formatter.write_str("nothing was changed"),
+            Self::Unknown => formatter.write_str(
+                "the key was not found: the table has no record of it; check that DATABASE_URL and APP_KEY_PEPPER are those of the service",
+            ),
+            Self::Input(source) => write!(formatter, "cannot read the key: {source}"),
             Self::Output(source) => write!(formatter, "cannot write to standard output: {source}"),
             Self::Discarded => formatter.write_str(
                 "no key was issued: standard output is closed or discarded, so the key would be lost; redirect it to a file or a program",

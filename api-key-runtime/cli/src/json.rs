@@ -1,4 +1,4 @@
-//! Keys as programs read them: the columns of `api_keys` but the digest and those of `api_key_usage`, and beside them the key that was just
+//! Keys as programs read them: the columns of `api_keys` but the digest and those of `api_key_usage`, the state, and the key that was just
 //! issued.
 
 use std::{
@@ -6,7 +6,7 @@ use std::{
     net::IpAddr,
 };
 
-use api_key_runtime::admin::{IssuedKey, KeyRecord, KeyUsage};
+use api_key_runtime::admin::{IssuedKey, KeyRecord, KeyState, KeyUsage};
 use chrono::{DateTime, SecondsFormat, Utc};
 use serde::Serialize;
 
@@ -19,15 +19,17 @@ struct Columns<'a> {
     last_used_at: Option<String>,
     last_used_ip: Option<IpAddr>,
     use_count: u64,
+    state: KeyState,
 }
 
 impl<'a> Columns<'a> {
-    fn of(record: &'a KeyRecord, usage: Option<&KeyUsage>) -> Self {
+    fn of(record: &'a KeyRecord, usage: Option<&KeyUsage>, now: DateTime<Utc>) -> Self {
         Self {
             record,
             last_used_at: usage.map(|usage| time(usage.last_used_at)),
             last_used_ip: usage.and_then(|usage| usage.last_used_ip),
             use_count: usage.map_or(0, |usage| usage.count),
+            state: record.state(now),
         }
     }
 }
@@ -45,9 +47,13 @@ fn time(time: DateTime<Utc>) -> String {
 }
 
 /// One object, in one line.
-pub(crate) fn write_issued(out: &mut impl Write, issued: &IssuedKey) -> io::Result<()> {
-    let object =
-        Issued { columns: Columns::of(&issued.record, None), key: issued.secret.expose_secret() };
+pub(crate) fn write_issued(
+    out: &mut impl Write,
+    issued: &IssuedKey,
+    now: DateTime<Utc>,
+) -> io::Result<()> {
+    let columns = Columns::of(&issued.record, None, now);
+    let object = Issued { columns, key: issued.secret.expose_secret() };
     write(out, &object)?;
     writeln!(out)
 }
@@ -57,8 +63,9 @@ pub(crate) fn write_record(
     out: &mut impl Write,
     record: &KeyRecord,
     usage: Option<&KeyUsage>,
+    now: DateTime<Utc>,
 ) -> io::Result<()> {
-    write(out, &Columns::of(record, usage))?;
+    write(out, &Columns::of(record, usage, now))?;
     writeln!(out)
 }
 
@@ -67,7 +74,7 @@ pub(crate) fn write_rows(out: &mut impl Write, rows: &[Row<'_>]) -> io::Result<(
     let mut separator = "[";
     for row in rows {
         out.write_all(separator.as_bytes())?;
-        write(out, &Columns::of(row.record, row.usage))?;
+        write(out, &Columns::of(row.record, row.usage, row.now))?;
         separator = ",\n ";
     }
     writeln!(out, "{}", if rows.is_empty() { "[]" } else { "]" })

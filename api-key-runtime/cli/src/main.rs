@@ -23,6 +23,7 @@ mod commands;
 mod failure;
 mod json;
 mod table;
+mod terminal;
 mod text;
 
 use std::{io::Write as _, process::ExitCode};

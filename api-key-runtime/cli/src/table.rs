@@ -3,7 +3,7 @@
 use std::io::{self, Write};
 
 use api_key_runtime::admin::{KeyRecord, KeyUsage};
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, TimeDelta, Utc};
 use comfy_table::{ColumnConstraint, Table, Width, presets};
 use unicode_width::{UnicodeWidthChar as _, UnicodeWidthStr as _};
 
@@ -37,7 +37,9 @@ const COLUMNS: [Column; 12] = [
     column("ALLOWED IPS", 5, |row| allowed_ips(&row.record.allowed_ips)),
     column("SCOPES", 7, |row| scopes(&row.record.scopes)),
     column("CREATED", 8, |row| day(row.record.created_at)),
-    column("EXPIRES", 2, |row| row.record.expires_at.map_or_else(|| "never".to_owned(), day)),
+    column("EXPIRES", 2, |row| {
+        row.record.expires_at.map_or_else(|| "never".to_owned(), |end| expiry(end, row.now))
+    }),
     column("LAST USED", 1, |row| {
         let ago = |usage: &KeyUsage| ago(usage.last_used_at, row.now);
         row.usage.map_or_else(|| "never".to_owned(), ago)
@@ -102,24 +104,39 @@ fn day(time: DateTime<Utc>) -> String {
     time.format("%Y-%m-%d").to_string()
 }
 
-/// How long ago that was, in its largest unit.
+/// The day on which a key expires, or how far away that is if it is less than a day.
+fn expiry(end: DateTime<Utc>, now: DateTime<Utc>) -> String {
+    let left = end - now;
+    if left.abs() >= TimeDelta::days(1) {
+        day(end)
+    } else if left > TimeDelta::zero() {
+        format!("in {}", length(left))
+    } else {
+        ago(end, now)
+    }
+}
+
+/// How long ago that was.
 fn ago(time: DateTime<Utc>, now: DateTime<Utc>) -> String {
     // Another machine's clock may be ahead.
-    let seconds = (now - time).num_seconds().max(0);
+    format!("{} ago", length((now - time).max(TimeDelta::zero())))
+}
+
+/// A length of time in its largest unit.
+fn length(time: TimeDelta) -> String {
+    let seconds = time.num_seconds();
     match seconds {
-        0..60 => format!("{seconds} s ago"),
-        60..3600 => format!("{} min ago", seconds / 60),
-        3600..86_400 => format!("{} h ago", seconds / 3600),
-        _ => format!("{} d ago", seconds / 86_400),
+        ..60 => format!("{seconds} s"),
+        60..3600 => format!("{} min", seconds / 60),
+        3600..86_400 => format!("{} h", seconds / 3600),
+        _ => format!("{} d", seconds / 86_400),
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use api_key_runtime::{admin::AllowedIps, store::KeyDigest};
-    use chrono::TimeDelta;
-
     use super::*;
+    use api_key_runtime::{admin::AllowedIps, store::KeyDigest};
 
     fn now() -> DateTime<Utc> {
         DateTime::from_timestamp_micros(1_800_000_000_123_456).unwrap()
@@ -206,6 +223,25 @@ mod tests {
             (86_400 * 1000, "1000 d ago"),
         ] {
             assert_eq!(ago(now() - TimeDelta::seconds(seconds), now()), said);
+        }
+    }
+
+    #[test]
+    fn an_expiry_within_a_day_is_not_shown_as_a_day() {
+        for (milliseconds, said) in [
+            (1, "in 0 s"),
+            (0, "0 s ago"),
+            (60_000, "in 1 min"),
+            (86_399_999, "in 23 h"),
+            (-1, "0 s ago"),
+            (-7_200_000, "2 h ago"),
+        ] {
+            let end = now() + TimeDelta::milliseconds(milliseconds);
+            assert_eq!(expiry(end, now()), said, "{milliseconds}");
+        }
+        for days in [1, -1, 100] {
+            let end = now() + TimeDelta::days(days);
+            assert_eq!(expiry(end, now()), super::day(end));
         }
     }
 }

@@ -10,7 +10,7 @@ use crate::{
     cache::{Cache, process},
     clock::{Clock, MonotonicTime, to_stored},
     error::Error,
-    key::{Digester, FormatRules},
+    key::{Digester, FormatRules, KeyDigest},
     key_record::KeyRecord,
     key_usage::KeyUsage,
     list_keys::ListKeys,
@@ -128,6 +128,47 @@ impl Admin {
     /// Returns an error if no key has this id, or if the database fails.
     pub fn get(&self, id: i64) -> Result<KeyRecord, Error> {
         self.table.get(id)?.ok_or_else(|| Error::not_found(id))
+    }
+
+    /// Returns the record of a key that somebody has, or `None` if services do not know the key.
+    ///
+    /// The key is looked up as services look it up: by its digest under the current pepper, then under the previous pepper. So an admin
+    /// whose peppers are not those of the service finds nothing. The key itself is neither stored nor logged.
+    ///
+    #[cfg_attr(feature = "sqlite", doc = "```")]
+    #[cfg_attr(not(feature = "sqlite"), doc = "```ignore")]
+    /// use api_key_runtime::{AppKeys, admin::NewKey};
+    ///
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let folder = std::env::temp_dir().join(format!("find-by-secret-{}", std::process::id()));
+    /// # std::fs::create_dir_all(&folder)?;
+    /// # let url = folder.join("shop.db").to_str().ok_or("not Unicode")?.to_owned();
+    /// let admin = AppKeys::builder().database_url(&url).build_admin()?;
+    /// # admin.migrate()?;
+    /// # let leaked = admin.issue(&NewKey::new("billing").allow_any())?.secret;
+    /// # let leaked = leaked.expose_secret();
+    /// // A key that was found in a public repository.
+    /// if let Some(record) = admin.find_by_secret(leaked)? {
+    ///     admin.revoke(record.id)?;
+    /// }
+    /// # assert!(admin.find_by_secret(leaked)?.is_some_and(|record| record.revoked_at.is_some()));
+    /// # std::fs::remove_dir_all(folder)?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    /// Returns an error if the database fails or is a hot standby.
+    pub fn find_by_secret(&self, secret: &str) -> Result<Option<KeyRecord>, Error> {
+        let digests: Vec<KeyDigest> = self.digester.digests(secret).iter().collect();
+        let records = self.table.find(&digests)?;
+        let mut made_by = digests.iter().zip(self.digester.algorithms());
+        Ok(made_by.find_map(|(digest, algorithm)| {
+            let is = |record: &&KeyRecord| {
+                record.digest == *digest && record.digest_algorithm == *algorithm
+            };
+            records.iter().find(is).cloned()
+        }))
     }
 
     /// Returns the usage of those keys within a range of ids that were ever used, by id: how often, when and from which IP address the

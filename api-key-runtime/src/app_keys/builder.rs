@@ -330,8 +330,8 @@ impl AppKeysBuilder {
 
     /// Sets the content type and the body of each kind of rejection.
     ///
-    /// The function is called once for each kind, before any request. Status and headers stay the same. Defaults to problem details
-    /// (RFC 9457).
+    /// The function is called once for each kind, before any request. Status and headers stay the same. Defaults to
+    /// [`RejectionKind::problem_json`].
     ///
     /// ```
     /// use api_key_runtime::AppKeys;

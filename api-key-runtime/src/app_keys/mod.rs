@@ -1,4 +1,4 @@
-//! The application's handle on its keys: what it may ask of them, and which of several a request means.
+//! The application's handle on its keys: what it may ask of them.
 
 mod build;
 mod builder;
@@ -6,6 +6,7 @@ mod close;
 mod environment;
 #[cfg(feature = "_diesel")]
 mod equal_sets;
+mod extractor;
 mod variables;
 
 use std::{
@@ -16,35 +17,28 @@ use std::{
     time::Duration,
 };
 
-use actix_web::{HttpRequest, middleware::Logger, web};
-
 pub use self::builder::AppKeysBuilder;
 use self::close::Closing;
+pub(crate) use self::extractor::of;
 use crate::{
-    access_log,
     cache::Cache,
     change_feed::{FeedThread, Health},
     clock::{Clock, MonotonicTime},
     error::Error,
     key::{Digester, FormatRules},
-    log,
-    log_throttle::LogThrottle,
     lookup::Lookups,
     metrics::{Counters, Gauges, Metrics},
     new_key::{IssuedKey, NewKey},
     rejection::{RejectionLog, Responses},
-    request::{KeyLocations, TrustedProxies, route_of},
+    request::{KeyLocations, TrustedProxies},
     supervisor::Supervisor,
     usage::Usage,
 };
 
-/// Routes of which it was said that it is unclear which keys are meant.
-static LOGGED: LogThrottle<String> = LogThrottle::new();
-
 /// The keys of an application: put a clone into its `app_data`, and `#[require_app_key]` finds it there.
 ///
 /// A handle is cheap to clone. [`close`](Self::close) ends its threads, and so does dropping the last handle. `web::Data::new(keys)` works as
-/// well as the plain value.
+/// well as the plain value. A handler takes the keys of its scope as an argument, `keys: AppKeys`, in either case.
 ///
 #[cfg_attr(feature = "sqlite", doc = "```no_run")]
 #[cfg_attr(not(feature = "sqlite"), doc = "```ignore")]
@@ -232,35 +226,6 @@ impl AppKeys {
         self.inner.close(timeout, |usage, left| usage.flush(left()) & usage.end(left()))
     }
 
-    /// An access log whose lines hold no key of this set: `App::new().wrap(keys.access_log())`. Where an application has several sets of
-    /// keys, its log is that of all of them: [`access_log_with`](Self::access_log_with).
-    ///
-    /// It redacts the query parameters a key may be presented in, and whatever looks like a native key wherever it stands. The stock
-    /// `Logger` writes both (`%r`), and `{:?}` of a request writes every header but `Authorization` and cookies. Lines begin with the
-    /// caller's address, as [`trusted_proxies`](AppKeysBuilder::trusted_proxies) tell it; `-` is an unknown one. Their log target is
-    /// `app_key`.
-    #[must_use]
-    pub fn access_log(&self) -> Logger {
-        self.access_log_with(&[])
-    }
-
-    /// As [`access_log`](Self::access_log), but that it holds no key of these other sets either:
-    /// `App::new().wrap(keys.access_log_with(&[&partner_keys]))`.
-    #[must_use]
-    pub fn access_log_with(&self, others: &[&Self]) -> Logger {
-        let sets = std::iter::once(&self).chain(others);
-        let trusted_proxies = self.inner().trusted_proxies.clone();
-        access_log::logger(trusted_proxies, sets.map(|keys| keys.redaction_rules()).collect())
-    }
-
-    fn redaction_rules(&self) -> access_log::RedactionRules {
-        let inner = self.inner();
-        access_log::RedactionRules {
-            key_locations: inner.key_locations.clone(),
-            prefix: inner.format_rules.prefix.as_str().to_owned(),
-        }
-    }
-
     /// Whether keys can be judged at the moment, and how fresh what is known of them is: for a readiness route.
     #[must_use]
     pub fn health(&self) -> Health {
@@ -286,26 +251,4 @@ impl AppKeys {
     pub(crate) fn inner(&self) -> &Inner {
         &self.inner
     }
-}
-
-/// The keys that apply to a request: those of its innermost scope. `None`, which is logged, where that is unclear.
-#[inline]
-pub(crate) fn of(request: &HttpRequest) -> Option<&AppKeys> {
-    let plain = request.app_data::<AppKeys>();
-    let data = request.app_data::<web::Data<AppKeys>>().map(web::Data::get_ref);
-    let fault = match (plain, data) {
-        (Some(plain), Some(data)) if !Arc::ptr_eq(&plain.inner, &data.inner) => {
-            "both AppKeys and web::Data<AppKeys>, and which of them is meant is unclear: use one of them throughout"
-        }
-        (None, None) => {
-            "a check for API keys but no AppKeys in the application, or none that reaches it: add .app_data(keys.clone()) to the App, or \
-             to the scope or resource that #[require_app_key] stands in or RequireAppKey wraps"
-        }
-        (plain, data) => return plain.or(data),
-    };
-    let route = route_of(request);
-    if LOGGED.should_log(route.clone()) {
-        log::error!("{route} has {fault}; it was answered 500, and no handler was run");
-    }
-    None
 }

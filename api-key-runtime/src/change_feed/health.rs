@@ -5,11 +5,11 @@ use std::{fmt, time::Duration};
 /// Whether keys can be judged at the moment, and how fresh what is known of them is.
 ///
 /// ```
-/// use actix_web::{HttpResponse, get, web};
+/// use actix_web::{HttpResponse, get};
 /// use api_key_runtime::AppKeys;
 ///
 /// #[get("/ready")]
-/// async fn ready(keys: web::Data<AppKeys>) -> HttpResponse {
+/// async fn ready(keys: AppKeys) -> HttpResponse {
 ///     let health = keys.health();
 ///     if health.is_ready() {
 ///         HttpResponse::Ok().body(health.to_string())

@@ -13,6 +13,10 @@ use crate::{policy::Policy, rejection::at_handler};
 /// The return type of the attribute's outer function.
 pub type BoxFuture = Pin<Box<dyn Future<Output = HttpResponse>>>;
 
+/// Stands in the compiler's message where an attribute below `#[require_app_key]` removed the handler.
+#[derive(Debug)]
+pub struct AnAttributeBelowRemovedTheHandler;
+
 /// A function that actix-web accepts as a handler.
 ///
 /// It exists for its error message: for a function that returns no future, the compiler would name

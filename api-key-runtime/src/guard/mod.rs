@@ -8,7 +8,7 @@ use std::{borrow::Cow, future::Future, net::IpAddr, pin::Pin, sync::Arc};
 use actix_web::{HttpMessage as _, HttpRequest, HttpResponse};
 
 pub use self::{
-    entry::{BoxFuture, authenticated},
+    entry::{AnAttributeBelowRemovedTheHandler, BoxFuture, authenticated},
     middleware::RequireAppKey,
 };
 use crate::{

@@ -224,7 +224,7 @@ impl Digester {
         self.current.digest(key.as_ref())
     }
 
-    #[cfg(test)]
+    #[cfg(any(test, feature = "_diesel"))]
     pub(crate) fn digests(&self, key: &str) -> Digests {
         Digests { current: self.digest(key), previous: self.previous_digest(key) }
     }

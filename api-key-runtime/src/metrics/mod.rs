@@ -22,12 +22,12 @@ pub use crate::rejection::Reason as RejectionReason;
 /// leaves while its key is looked up is in none of them.
 ///
 /// ```
-/// use actix_web::{get, web};
+/// use actix_web::get;
 /// use api_key_runtime::{AppKeys, require_app_key};
 ///
 /// #[get("/metrics")]
 /// #[require_app_key(scopes = "metrics:read")]
-/// async fn metrics(keys: web::Data<AppKeys>) -> String {
+/// async fn metrics(keys: AppKeys) -> String {
 ///     keys.metrics().to_prometheus()
 /// }
 /// ```

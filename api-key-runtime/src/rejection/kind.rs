@@ -4,6 +4,8 @@ use std::fmt;
 
 use actix_web::http::StatusCode;
 
+use crate::problem;
+
 /// The kind of a rejection: everything that the response reveals, and everything that an application's own rejection body can depend on.
 ///
 /// The kinds are ordered by declaration. The operator finds the exact [`RejectionReason`](crate::metrics::RejectionReason) in the log.
@@ -59,6 +61,23 @@ impl RejectionKind {
             Self::MissingScope => "The API key lacks a scope that this resource needs.",
             Self::Unavailable => "The API key cannot be checked at the moment. Try again.",
         }
+    }
+
+    /// Returns the default body, problem details (RFC 9457) as JSON: to extend it, or to replace the body of some kinds alone.
+    ///
+    /// ```
+    /// use api_key_runtime::{AppKeys, RejectionKind};
+    ///
+    /// let builder = AppKeys::builder().rejection_body(|kind| match kind {
+    ///     RejectionKind::NoKey => ("text/plain", "Get a key at https://shop.example/keys\n".to_owned()),
+    ///     _ => ("application/problem+json", kind.problem_json()),
+    /// });
+    /// # let invalid = RejectionKind::InvalidKey.problem_json();
+    /// # assert!(invalid.contains(r#""status":401"#), "{invalid}");
+    /// ```
+    #[must_use]
+    pub fn problem_json(self) -> String {
+        problem::body(self.status(), self.detail())
     }
 }
 

@@ -16,7 +16,7 @@ use super::RejectionKind;
 use crate::{
     error::Error,
     policy::Policy,
-    problem::{CONTENT_TYPE_OF_PROBLEMS, body, response},
+    problem::{CONTENT_TYPE_OF_PROBLEMS, response},
     request::KeyLocations,
 };
 
@@ -41,7 +41,7 @@ impl Bodies {
 /// Problem details (RFC 9457).
 impl Default for Bodies {
     fn default() -> Self {
-        Self::make(|kind| ("application/problem+json", body(kind.status(), kind.detail())))
+        Self::make(|kind| ("application/problem+json", kind.problem_json()))
     }
 }
 

@@ -101,7 +101,8 @@ impl Audit<'_> {
     async fn application_default(&mut self) {
         let path = format!("/{UNMATCHED}");
         let mut standings = Vec::new();
-        for method in methods(&[]) {
+        let named = self.routes.iter().flat_map(|route| route.named_methods(self.routes));
+        for method in methods(&named.collect::<Vec<_>>()) {
             let answer = self.prober.call(&method, &path, &[]).await;
             standings.push((method.clone(), unmatched(&answer)));
             self.defaults.insert(method, answer.what);
@@ -169,7 +170,7 @@ impl Audit<'_> {
 
     async fn resource(&mut self, route: &Route, ways: &Ways) {
         let mut standings = Vec::new();
-        for method in methods(&route.methods) {
+        for method in methods(&route.named_methods(self.routes)) {
             let standing = self.standing(route, ways, &method).await;
             standings.push((method, standing));
         }
@@ -238,7 +239,7 @@ impl Audit<'_> {
         };
         let path = format!("{}/{UNMATCHED}", path.trim_end_matches('/'));
         let mut standings = Vec::new();
-        for method in methods(&[]) {
+        for method in methods(&scope.named_methods(self.routes)) {
             let mut weightiest = Standing::Nothing;
             for headers in &ways.headers {
                 let answer = self.prober.call(&method, &path, headers).await;

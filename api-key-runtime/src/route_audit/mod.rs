@@ -63,7 +63,7 @@ pub use report::ProtectionReport;
 ///
 /// What it looks at is everything that is registered with actix-web: services, scopes, resources, `route()`, redirects, files and other
 /// services with a prefix, and the default services of the application, of scopes (`GET /api/<unmatched>`) and of resources. Header,
-/// host, method and `Acceptable` guards are satisfied in every combination.
+/// host, method and `Acceptable` guards, also those within `Not`, are satisfied and left unsatisfied in every combination.
 ///
 /// What it cannot see fails as well, unless [`Exceptions::unseen`] says why it may: a route behind a guard that is a function of your own,
 /// one that another takes the requests of, one whose parameters no path is known for (see [`Exceptions::sample`]), a service with a

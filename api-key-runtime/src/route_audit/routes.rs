@@ -9,7 +9,7 @@ use actix_web::{
     },
 };
 
-use crate::foreign_texts::{acceptable_mime, is_builtin_guard};
+use crate::foreign_texts::{BuiltinGuard, acceptable_mime, builtin_guards};
 
 /// Every method that actix-web has a guard for, and one that nobody has: a route may answer to more than it says.
 pub(super) const METHODS: &[&str] = &[
@@ -78,7 +78,7 @@ impl Route {
         self.guards
             .iter()
             .map(|guard| guard.name.as_str())
-            .find(|name| !is_builtin_guard(name, true))
+            .find(|name| builtin_guards(name).is_none())
     }
 
     /// The same, of it or of a scope around it.
@@ -86,11 +86,28 @@ impl Route {
         self.around(routes).any(|route| route.opaque_guard().is_some())
     }
 
-    /// Every combination of the headers that the guards of it and around it ask for, absent ones too; `None` where these are too many.
+    /// The methods that it says and those that guards of it and around it name: behind `Not` their route is beside it.
+    pub(super) fn named_methods(&self, routes: &[Route]) -> Vec<Method> {
+        let named =
+            self.around(routes).flat_map(Self::builtin_guards).filter_map(|guard| match guard {
+                BuiltinGuard::Method(name) => Method::from_bytes(name.as_bytes()).ok(),
+                BuiltinGuard::Header(..) | BuiltinGuard::Host(..) => None,
+            });
+        self.methods.iter().cloned().chain(named).collect()
+    }
+
+    fn builtin_guards(&self) -> impl Iterator<Item = BuiltinGuard<'_>> {
+        self.guards.iter().filter_map(|guard| builtin_guards(&guard.name)).flatten()
+    }
+
+    /// Every combination of the headers that the guards of it and around it ask for or exclude, absent ones too; `None` where these are
+    /// too many.
     pub(super) fn headers(&self, routes: &[Route]) -> Option<Vec<Vec<(String, String)>>> {
         let mut values: BTreeMap<String, Vec<String>> = BTreeMap::new();
         let guards = self.around(routes).flat_map(|route| &route.guards);
-        for (name, value) in guards.flat_map(|guard| &guard.details).flat_map(asked) {
+        let asked = guards.flat_map(|guard| &guard.details).flat_map(asked);
+        let named = self.around(routes).flat_map(Self::builtin_guards).flat_map(named);
+        for (name, value) in asked.chain(named) {
             let known = values.entry(name.to_ascii_lowercase()).or_default();
             if !known.contains(&value) {
                 known.push(value);
@@ -98,6 +115,7 @@ impl Route {
         }
         let mut combinations = vec![Vec::new()];
         for (name, values) in values {
+            let values = if name == "accept" { lists(&values)? } else { values };
             let without = combinations.clone();
             for value in values {
                 combinations.extend(without.iter().cloned().map(|mut headers| {
@@ -110,6 +128,33 @@ impl Route {
             }
         }
         Some(combinations)
+    }
+}
+
+/// Every list of these media types: a request may accept several. `None` where these are too many.
+fn lists(types: &[String]) -> Option<Vec<String>> {
+    let mut lists: Vec<String> = Vec::new();
+    for kind in types {
+        let longer: Vec<String> = lists.iter().map(|list| format!("{list}, {kind}")).collect();
+        lists.push(kind.clone());
+        lists.extend(longer);
+        if lists.len() > MOST_COMBINATIONS {
+            return None;
+        }
+    }
+    Some(lists)
+}
+
+/// The headers that the name of a guard has. A guard within `Not` has no details.
+fn named(guard: BuiltinGuard<'_>) -> Vec<(String, String)> {
+    let header = |name: &str, value: &str| (name.to_owned(), value.to_owned());
+    match guard {
+        BuiltinGuard::Method(_) => Vec::new(),
+        BuiltinGuard::Header(name, value) => vec![header(name, value)],
+        // A caller may write a scheme into the header: the one that is asked for, or another.
+        BuiltinGuard::Host(host, scheme) => ["", &format!("{scheme}://"), "probe://"]
+            .map(|scheme| header("host", &format!("{scheme}{host}")))
+            .to_vec(),
     }
 }
 

@@ -19,7 +19,9 @@ use super::{
     connection::{open, open_soon},
     schema_check::check,
 };
-use crate::{error::Error, key_record::KeyRecord, key_usage::KeyUsage, list_keys::ListKeys};
+use crate::{
+    error::Error, key::KeyDigest, key_record::KeyRecord, key_usage::KeyUsage, list_keys::ListKeys,
+};
 
 /// Less than a change waits for a lock, so that the holder is found while the change still waits.
 const LOOK_FOR_LOCKS_AFTER: Duration = Duration::from_secs(4);
@@ -88,6 +90,11 @@ impl Table {
 
     pub(crate) fn get(&self, id: i64) -> Result<Option<KeyRecord>, Error> {
         self.read(self.connect()?.queries().get(id))
+    }
+
+    /// Returns the keys with these digests, as the service's lookups do.
+    pub(crate) fn find(&self, digests: &[KeyDigest]) -> Result<Vec<KeyRecord>, Error> {
+        self.read(self.connect()?.queries().find(digests)).map(|found| found.rows)
     }
 
     pub(crate) fn usage(&self, ids: &RangeInclusive<i64>) -> Result<Vec<KeyUsage>, Error> {

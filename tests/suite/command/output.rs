@@ -13,7 +13,7 @@ use serde_json::Value;
 use super::{app_key, app_key_with, command, outcome, program, status};
 use crate::support::{Database, database_test};
 
-const COLUMNS: [&str; 14] = [
+const COLUMNS: [&str; 15] = [
     "id",
     "digest_algorithm",
     "hint",
@@ -28,6 +28,7 @@ const COLUMNS: [&str; 14] = [
     "last_used_at",
     "last_used_ip",
     "use_count",
+    "state",
 ];
 
 // A10
@@ -86,7 +87,7 @@ database_test!(
 );
 
 // A10
-database_test!(json_has_the_columns_of_the_tables_but_the_digest, |database: Database| {
+database_test!(json_has_the_columns_of_the_tables_and_the_state, |database: Database| {
     app_key(&database, "migrate").succeeded();
     let bare = app_key(&database, "issue --json --name bare --ip any");
     assert_eq!(bare.stdout.lines().count(), 1, "{bare:?}");
@@ -109,6 +110,7 @@ database_test!(json_has_the_columns_of_the_tables_but_the_digest, |database: Dat
         assert_eq!(bare[column], Value::Null, "{column}");
     }
     assert_eq!(bare["use_count"], 0);
+    assert_eq!((&bare["state"], &full["state"]), (&"active".into(), &"active".into()));
     assert_eq!(app_key(&database, "show 1 --json").json(), bare);
 
     let listed = app_key(&database, "list --json");
@@ -125,6 +127,12 @@ database_test!(json_has_the_columns_of_the_tables_but_the_digest, |database: Dat
         let age = Utc::now() - created.parse::<DateTime<Utc>>().unwrap();
         assert!(age < TimeDelta::minutes(1), "{created}");
     }
+    app_key(&database, "disable 1").succeeded();
+    app_key(&database, "revoke 2").succeeded();
+    let listed = app_key(&database, "list --json").json();
+    assert_eq!(listed[0]["state"], "disabled");
+    assert_eq!(listed[1]["state"], "revoked");
+    assert_eq!(app_key(&database, "show 2 --json").json()["state"], "revoked");
 });
 
 /// What would ring, recolour, hide, reverse or forge lines where it reached a terminal, behind what is only text.

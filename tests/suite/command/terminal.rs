@@ -13,7 +13,7 @@ use rustix::{
 
 use api_key_runtime::admin::NewKey;
 
-use super::{command, status};
+use super::{command, program, status};
 use crate::support::Database;
 
 /// The end of a terminal that people see, and a process at the other one.
@@ -25,31 +25,39 @@ struct Session {
 
 impl Session {
     fn start(database: &Database, line: &str) -> Self {
-        Self::start_with(database, line, |command, _| {
+        Self::start_with(command(database.url(), line), |command, _| {
+            command.stdout(Stdio::null());
+        })
+    }
+
+    /// One whose terminal controls the process, which runs this in a shell.
+    fn controlled(database: &Database, line: &str) -> Self {
+        let mut command = Command::new("setsid");
+        command
+            .env_clear()
+            .env("DATABASE_URL", database.url())
+            .args(["--ctty", "sh", "-c", line])
+            .arg(program());
+        Self::start_with(command, |command, _| {
             command.stdout(Stdio::null());
         })
     }
 
     /// One of so many columns, which shows standard output as well.
     fn of_width(columns: u16, database: &Database, line: &str) -> Self {
-        Self::start_with(database, line, |command, terminal| {
+        Self::start_with(command(database.url(), line), |command, terminal| {
             let size = Winsize { ws_row: 24, ws_col: columns, ws_xpixel: 0, ws_ypixel: 0 };
             tcsetwinsize(&terminal, size).unwrap();
             command.stdout(terminal);
         })
     }
 
-    fn start_with(
-        database: &Database,
-        line: &str,
-        attach_stdout: impl FnOnce(&mut Command, File),
-    ) -> Self {
+    fn start_with(mut command: Command, attach_stdout: impl FnOnce(&mut Command, File)) -> Self {
         let screen = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY).unwrap();
         grantpt(&screen).unwrap();
         unlockpt(&screen).unwrap();
         let name = ptsname(&screen, Vec::new()).unwrap().into_string().unwrap();
         let terminal = OpenOptions::new().read(true).write(true).open(name).unwrap();
-        let mut command = command(database.url(), line);
         attach_stdout(&mut command, terminal.try_clone().unwrap());
         let process =
             command.stdin(terminal.try_clone().unwrap()).stderr(terminal).spawn().unwrap();
@@ -117,6 +125,39 @@ fn revoking_does_not_ask_with_yes_or_when_already_revoked() {
     let (shown, code) = Session::start(&database, "revoke 1").finish();
     assert!(!shown.contains("[y/N]") && shown.contains("revoked already"), "{shown}");
     assert_eq!(code, Some(0), "{shown}");
+}
+
+/// I4: Standard input holds the key, so the question is asked beside it.
+#[test]
+fn revoking_by_key_asks_on_the_terminal() {
+    let database = Database::sqlite();
+    let (key, _) = database.issue("0.0.0.0");
+    let piped = format!("printf '%s\\ny\\n' {key} | \"$0\" revoke -");
+    for (answer, code, answered) in [("n\n", 1, 200), ("y\n", 0, 401)] {
+        let mut session = Session::controlled(&database, &piped);
+        session.wait_for("[y/N] ");
+        session.screen.write_all(answer.as_bytes()).unwrap();
+        let (shown, ended) = session.finish();
+        assert_eq!(ended, Some(code), "{answer:?}: {shown}");
+        assert_eq!(status(database.builder(), &key), answered, "{shown}");
+    }
+}
+
+/// I4: A key that is typed is not shown; the answer to the question is.
+#[test]
+fn a_typed_key_is_not_shown() {
+    let database = Database::sqlite();
+    let (key, _) = database.issue("0.0.0.0");
+    let mut session = Session::controlled(&database, "exec \"$0\" revoke -");
+    session.wait_for("Key (not shown): ");
+    session.screen.write_all(format!("{key}\n").as_bytes()).unwrap();
+    session.wait_for("[y/N] ");
+    session.screen.write_all(b"yes\n").unwrap();
+    let (shown, code) = session.finish();
+    assert_eq!(code, Some(0), "{shown}");
+    assert!(!shown.contains(&key["ak_live_".len() + 4..]), "{shown}");
+    assert!(shown.contains("[y/N] yes"), "{shown}");
+    assert_eq!(status(database.builder(), &key), 401);
 }
 
 // A11

@@ -24,6 +24,113 @@ async fn known_guards_of_actix_web_are_satisfied() {
     assert_open(app, &["GET /hosted/x", "GET /versioned"]).await;
 }
 
+/// A guard that was made elsewhere, under its own name.
+struct Boxed(Box<dyn guard::Guard>);
+
+impl guard::Guard for Boxed {
+    fn check(&self, context: &guard::GuardContext<'_>) -> bool {
+        self.0.check(context)
+    }
+
+    fn name(&self) -> String {
+        self.0.name()
+    }
+
+    fn details(&self) -> Option<Vec<guard::GuardDetail>> {
+        self.0.details()
+    }
+}
+
+/// B15: Behind a guard that excludes some requests, the route beside it takes them.
+#[actix_web::test]
+async fn an_open_route_beside_a_negated_guard_is_caught() {
+    type MakeGuard = fn() -> Box<dyn guard::Guard>;
+    let guards: [(MakeGuard, &str); 8] = [
+        (|| Box::new(guard::Not(guard::Header("x-beta", "1"))), "*"),
+        (|| Box::new(guard::Not(guard::Host("beta.example"))), "*"),
+        (|| Box::new(guard::Not(guard::Host("beta.example").scheme("https"))), "*"),
+        (|| Box::new(guard::Not(guard::Acceptable::new("text/html".parse().unwrap()))), "*"),
+        (|| Box::new(guard::Not(guard::Method(Method::from_bytes(b"PURGE").unwrap()))), "PURGE"),
+        (|| Box::new(guard::Not(guard::Not(guard::Not(guard::Header("x-beta", "1"))))), "*"),
+        (
+            || {
+                let both = guard::All(guard::Header("x-beta", "1")).and(guard::Header("x-b", "2"));
+                Box::new(guard::Not(both))
+            },
+            "*",
+        ),
+        (
+            || {
+                let beta = guard::Not(guard::Header("x-beta", "1"));
+                Box::new(guard::Any(beta).or(guard::Header("x-beta", "2")))
+            },
+            "*",
+        ),
+    ];
+    for (number, (make, methods)) in guards.into_iter().enumerate() {
+        let beside = [
+            App::new().service(
+                web::resource("/x")
+                    .route(web::route().guard(Boxed(make())).to(guarded))
+                    .route(web::route().to(forgotten)),
+            ),
+            App::new()
+                .service(web::resource("/x").guard(Boxed(make())).to(guarded))
+                .service(web::resource("/x").to(forgotten)),
+            App::new()
+                .service(web::scope("/x").guard(Boxed(make())).route("", web::route().to(guarded)))
+                .service(web::scope("/x").route("", web::route().to(forgotten))),
+            App::new()
+                .service(web::scope("/x").guard(Boxed(make())).default_service(web::to(guarded)))
+                .service(web::scope("/x").default_service(web::to(forgotten))),
+        ];
+        for (kind, app) in beside.into_iter().enumerate() {
+            let path = if kind == 3 { "/x/<unmatched>" } else { "/x" };
+            let found = faults(app, Exceptions::public([])).await;
+            let expected = format!("{methods} {path} {OPEN}");
+            assert_eq!(found, [expected], "guard {number}, kind {kind}");
+        }
+    }
+}
+
+// B15
+#[actix_web::test]
+async fn an_open_route_for_several_media_types_is_caught() {
+    let accepts = |kind: &str| guard::Acceptable::new(kind.parse().unwrap());
+    let both = guard::All(accepts("text/html")).and(accepts("application/json"));
+    let app = App::new().service(
+        web::resource("/x")
+            .route(web::get().guard(both).to(forgotten))
+            .route(web::get().to(guarded)),
+    );
+    assert_open(app, &["GET /x"]).await;
+}
+
+// B15
+#[actix_web::test]
+async fn an_open_route_for_another_scheme_of_a_host_is_caught() {
+    let host = || guard::Host("shop.example").scheme("https");
+    let app = App::new().service(
+        web::resource("/x")
+            .route(web::get().guard(host()).to(guarded))
+            .route(web::get().guard(guard::Host("shop.example")).to(forgotten)),
+    );
+    assert_open(app, &["GET /x"]).await;
+}
+
+/// B15: What a negated guard excludes must be readable from its name.
+#[actix_web::test]
+async fn a_negated_guard_of_an_unreadable_value_is_unseen() {
+    let app = App::new().service(
+        web::resource("/x")
+            .route(web::get().guard(guard::Not(guard::Header("x-beta", "1) (2"))).to(guarded))
+            .route(web::get().to(forgotten)),
+    );
+    let found = faults(app, Exceptions::public([])).await;
+    let [fault] = found.as_slice() else { panic!("{found:?}") };
+    assert!(fault.starts_with("GET /x was not seen"), "{fault}");
+}
+
 // B15
 #[actix_web::test]
 async fn a_route_behind_a_custom_guard_is_unseen() {

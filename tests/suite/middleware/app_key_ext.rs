@@ -1,7 +1,7 @@
 //! The key of a request, as other middlewares see it.
 
 use actix_web::{
-    App, Error, HttpRequest, HttpResponse,
+    App, Error, FromRequest as _, HttpRequest, HttpResponse,
     body::MessageBody,
     dev::{ServiceRequest, ServiceResponse},
     http::header::HeaderName,
@@ -10,9 +10,11 @@ use actix_web::{
     web,
 };
 use api_key_runtime::{
-    AppKeyExt as _, RequireAppKey, require_app_key,
+    AppKey, AppKeyExt as _, RequireAppKey, require_app_key,
     test_util::{TestKeys, TestRequestExt as _},
 };
+
+use crate::support::log;
 
 /// Tells in headers which key it saw before and after the service inside.
 async fn seen(
@@ -69,4 +71,49 @@ async fn a_middleware_sees_the_key_once_it_was_checked() {
         assert_eq!(response.status(), status, "{path}");
         assert_eq!(response.headers().get("x-after").unwrap(), "0", "{path}");
     }
+}
+
+/// Asks by the extractor, after the service inside.
+async fn extracted(
+    request: ServiceRequest,
+    next: Next<impl MessageBody>,
+) -> Result<ServiceResponse<impl MessageBody>, Error> {
+    let mut response = next.call(request).await?;
+    let key = Option::<AppKey>::extract(response.request()).await?;
+    let id = key.map_or(0, |key| key.id());
+    response.headers_mut().insert(HeaderName::from_static("x-after"), id.into());
+    Ok(response)
+}
+
+#[actix_web::test]
+async fn a_middleware_that_finds_no_key_logs_no_error() {
+    log::install();
+    let keys = TestKeys::new();
+    let key = keys.issue("");
+    let app = init_service(
+        App::new()
+            .app_data(keys.app_keys.clone())
+            .wrap(from_fn(extracted))
+            .route("/quiet/public", web::get().to(own))
+            .route("/quiet/guarded", web::get().to(guarded)),
+    )
+    .await;
+    for (path, key, status, id) in [
+        ("/quiet/public", None, 200, 0),
+        ("/quiet/guarded", None, 401, 0),
+        ("/quiet/guarded", Some(&key), 200, key.record.id),
+        ("/quiet/unmatched", None, 404, 0),
+    ] {
+        let request = TestRequest::get().uri(path);
+        let request = match key {
+            Some(key) => request.with_app_key(key),
+            None => request,
+        };
+        let response = request.send_request(&app).await;
+        assert_eq!(response.status(), status, "{path}");
+        assert_eq!(response.headers().get("x-after").unwrap(), &*id.to_string(), "{path}");
+    }
+    let mut lines = log::lines_with("/quiet/");
+    lines.retain(|line| line.starts_with("ERROR"));
+    assert_eq!(lines, [""; 0]);
 }

@@ -1,0 +1,65 @@
+//! Questions to the person at the terminal, which also work where standard input is used up.
+
+use std::{
+    fs::File,
+    io::{self, BufRead as _, BufReader, Write as _},
+};
+
+/// The terminal that controls this process.
+pub(crate) struct Terminal(File);
+
+impl Terminal {
+    #[cfg(unix)]
+    pub(crate) fn open() -> io::Result<Self> {
+        File::options().read(true).write(true).open("/dev/tty").map(Self)
+    }
+
+    #[cfg(not(unix))]
+    pub(crate) fn open() -> io::Result<Self> {
+        Err(io::ErrorKind::Unsupported.into())
+    }
+
+    /// Asks a question and returns the line that answers it.
+    pub(crate) fn ask(&self, question: &str) -> io::Result<String> {
+        (&self.0).write_all(question.as_bytes())?;
+        let mut answer = String::new();
+        BufReader::new(&self.0).read_line(&mut answer)?;
+        Ok(answer)
+    }
+
+    /// Asks a question whose answer the terminal does not show.
+    pub(crate) fn ask_hidden(&self, question: &str) -> io::Result<String> {
+        #[cfg(unix)]
+        let _hidden = Hidden::start(&self.0)?;
+        self.ask(question)
+    }
+}
+
+/// Keeps the terminal from showing what is typed, and lets it show it again when dropped.
+#[cfg(unix)]
+struct Hidden<'a> {
+    terminal: &'a File,
+    before: rustix::termios::Termios,
+}
+
+#[cfg(unix)]
+impl<'a> Hidden<'a> {
+    fn start(terminal: &'a File) -> io::Result<Self> {
+        use rustix::termios::{LocalModes, OptionalActions, tcgetattr, tcsetattr};
+        let before = tcgetattr(terminal)?;
+        let mut hidden = before.clone();
+        hidden.local_modes.remove(LocalModes::ECHO);
+        // The end of the line is shown, so that the next line begins below.
+        hidden.local_modes.insert(LocalModes::ECHONL);
+        tcsetattr(terminal, OptionalActions::Flush, &hidden)?;
+        Ok(Self { terminal, before })
+    }
+}
+
+#[cfg(unix)]
+impl Drop for Hidden<'_> {
+    fn drop(&mut self) {
+        use rustix::termios::{OptionalActions, tcsetattr};
+        let _ = tcsetattr(self.terminal, OptionalActions::Now, &self.before);
+    }
+}
