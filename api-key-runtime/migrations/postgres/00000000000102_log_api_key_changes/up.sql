@@ -261,6 +261,7 @@ BEGIN
                    ORDER BY oid),
             ARRAY(SELECT xmin FROM pg_attribute
                    WHERE attrelid = %2$L::regclass AND attnum > 0 ORDER BY attnum),
+            ARRAY(SELECT xmin FROM pg_rewrite WHERE ev_class = %2$L::regclass ORDER BY oid),
             ARRAY(SELECT concat_ws(' ', t.xmin, p.xmin) FROM pg_trigger AS t JOIN pg_proc AS p ON p.oid = t.tgfoid
                    WHERE t.tgrelid IN (%2$L::regclass, %3$L::regclass)
                      AND NOT t.tgisinternal
