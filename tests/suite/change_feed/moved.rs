@@ -88,7 +88,7 @@ fn dump_into(from: &Database, to: &Database, options: &[&str]) {
     assert!(restore.wait().unwrap().success());
 }
 
-// E6, F14
+// E17, F14
 // A restore brings rows and not the sequences behind them.
 #[test]
 fn keys_of_a_dump_can_be_revoked_at_once_and_none_is_lost() {
@@ -112,7 +112,7 @@ fn keys_of_a_dump_can_be_revoked_at_once_and_none_is_lost() {
     }
 }
 
-// F14
+// E17, F14
 #[test]
 fn a_new_key_gets_a_number_past_those_that_arrived() {
     let database = migrated();
@@ -137,7 +137,7 @@ fn a_new_key_gets_a_number_past_those_that_arrived() {
     assert_eq!([(); 2].map(|()| database.issue("0.0.0.0").1), [15, 17]);
 }
 
-// E6
+// E6, E17
 // As an apply worker of logical replication does, and as restoring tools set it.
 #[test]
 fn changes_of_a_replica_session_are_told() {

@@ -50,7 +50,7 @@ fn keys_and_changes_must_come_from_one_server() {
     assert_eq!(reader.read(), nothing());
 }
 
-// E6, F14
+// E6, E17, F14
 // A switch from one server to the next by logical replication, with or without the change log among what is published.
 #[test]
 fn keys_that_are_replicated_can_be_revoked_on_the_next_server() {
