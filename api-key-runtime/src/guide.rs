@@ -33,6 +33,7 @@ chapters! {
     joins
     testing
     operations
+    backups
     flask
     faq
 }

@@ -71,6 +71,7 @@
 //! | [`joins`](guide::joins) | from a key to your user |
 //! | [`testing`](guide::testing) | tests without a database; the test that finds a forgotten route |
 //! | [`operations`](guide::operations) | settings, rights, connections, readiness, shutdown, the image, the pepper: one page |
+//! | [`backups`](guide::backups) | backing up, restoring and replacing the tables; files of SQLite under two names |
 //! | [`flask`](guide::flask) | from the Flask decorator of the same name to this crate |
 //! | [`faq`](guide::faq) | what users ask |
 //!

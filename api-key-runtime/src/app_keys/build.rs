@@ -211,6 +211,7 @@ impl AppKeysBuilder {
             Arc::clone(&cache),
             Arc::clone(&circuit_breaker),
             deadline,
+            self.clock.clone(),
             workers.clone(),
         )?);
         let rejection_log = RejectionLog::default();

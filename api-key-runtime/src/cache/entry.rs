@@ -1,9 +1,6 @@
 //! A key as requests are judged by it: what they need of its record, in as little memory as that takes, and what is noted of it.
 
-use std::{
-    ops::Range,
-    sync::atomic::{AtomicBool, Ordering},
-};
+use std::ops::Range;
 
 use chrono::{DateTime, Utc};
 
@@ -25,8 +22,6 @@ pub(crate) struct CachedKey {
     has_owner: bool,
     disabled: bool,
     revoked: bool,
-    /// Whether it was refused as expired: then a wall clock that steps back does not bring it back.
-    seen_expired: AtomicBool,
     /// The uses that were not written yet.
     usage: UsageCell,
 }
@@ -54,7 +49,6 @@ impl CachedKey {
             // A time in the future counts as well: of two readings the one that lets fewer in.
             disabled: record.disabled_at.is_some(),
             revoked: record.revoked_at.is_some(),
-            seen_expired: AtomicBool::new(false),
             usage: UsageCell::default(),
         }
     }
@@ -81,11 +75,6 @@ impl CachedKey {
         self
     }
 
-    /// Marks that it was refused as expired; whether it is the first time.
-    pub(crate) fn mark_expired(&self) -> bool {
-        !self.seen_expired.swap(true, Ordering::Relaxed)
-    }
-
     /// The state at a moment, which is asked for only where the key has an end.
     #[inline]
     pub(crate) fn state(&self, now: impl FnOnce() -> DateTime<Utc>) -> KeyState {
@@ -93,10 +82,7 @@ impl CachedKey {
             KeyState::Revoked
         } else if self.disabled {
             KeyState::Disabled
-        } else if self
-            .expires_at
-            .is_some_and(|end| self.seen_expired.load(Ordering::Relaxed) || now() >= end)
-        {
+        } else if self.expires_at.is_some_and(|end| now() >= end) {
             KeyState::Expired
         } else {
             KeyState::Active

@@ -35,10 +35,7 @@ pub(crate) use self::{
     entry::CachedKey,
     view::{Cached, View},
 };
-use self::{
-    generations::Generations,
-    tombstones::{Tombstone, Tombstones},
-};
+use self::{generations::Generations, tombstones::Tombstones};
 use crate::{
     clock::MonotonicTime, key::KeyDigest, key_record::KeyRecord, lock::lock, store::Changed,
 };
@@ -187,22 +184,6 @@ impl Cache {
         (!bound.is_zero() && now.since(at) <= bound).then_some(entry.what)
     }
 
-    /// Notes that a key was refused as expired: a wall clock that steps back must not bring it back.
-    pub(crate) fn note_expired(&self, digest: &KeyDigest, key: &CachedKey, now: MonotonicTime) {
-        let Some(end) = key.expires_at else { return };
-        if !key.mark_expired() {
-            return;
-        }
-        let mut writer = self.writer();
-        writer.tombstones.put(*digest, Tombstone::Ended(end), now);
-        // It may have been read again meanwhile.
-        if let Some(there) = self.known.peek(digest)
-            && there.what.expires_at.is_some_and(|other| other <= end)
-        {
-            there.what.mark_expired();
-        }
-    }
-
     // ---- look-ups ---------------------------------------------------------------------------------------------------------------
 
     /// The stamp of a query that is sent after this call.
@@ -305,7 +286,7 @@ impl Cache {
     pub(crate) fn changed(&self, record: &KeyRecord, now: MonotonicTime) {
         self.apply(&Changed::Keys(vec![record.digest]));
         if record.revoked_at.is_some() {
-            self.writer().tombstones.put(record.digest, Tombstone::Revoked, now);
+            self.writer().tombstones.put(record.digest, now);
         }
     }
 
@@ -317,7 +298,7 @@ impl Cache {
 
 impl Writer {
     fn has_tombstone(&self, digest: &KeyDigest) -> bool {
-        self.tombstones.get(digest) == Some(Tombstone::Revoked)
+        self.tombstones.has(digest)
     }
 
     /// A key as it was read, but never better than this process has seen it: a read that is behind, or a database that was put back,
@@ -330,17 +311,10 @@ impl Writer {
     ) -> CachedKey {
         let key = CachedKey::new(record);
         if key.is_revoked() {
-            self.tombstones.put(*digest, Tombstone::Revoked, now);
+            self.tombstones.put(*digest, now);
             return key;
         }
-        match self.tombstones.get(digest) {
-            Some(Tombstone::Revoked) => return key.revoked(),
-            Some(Tombstone::Ended(at)) if key.expires_at.is_some_and(|end| end <= at) => {
-                key.mark_expired();
-            }
-            _ => {}
-        }
-        key
+        if self.tombstones.has(digest) { key.revoked() } else { key }
     }
 }
 

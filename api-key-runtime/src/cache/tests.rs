@@ -167,33 +167,3 @@ fn the_read_sent_later_wins_unless_the_other_saw_a_revocation() {
         "known to be revoked already, it has not changed"
     );
 }
-
-// F12
-// However the key is read again: the rejection is noted until its expiry is extended.
-#[test]
-fn a_key_rejected_as_expired_stays_so_until_expiry_is_moved() {
-    let end = chrono::DateTime::from_timestamp(1_900_000_000, 0).unwrap();
-    // As if the clock had been set back.
-    let now = || end - chrono::TimeDelta::hours(1);
-    let cache = cache(16, 0);
-    let read = |sent: u64, end| {
-        let mut record = KeyRecord::new(1, digest(1), AllowedIps::any());
-        record.expires_at = Some(end);
-        let found = cache.fill(cache.stamp(at(sent)), vec![(digest(1), Some(record))], at(sent));
-        Arc::clone(found.get(&digest(1)).unwrap().as_ref().unwrap())
-    };
-    let refused = read(10, end);
-    let meanwhile = read(20, end);
-    assert_eq!(refused.state(now), KeyState::Active);
-    cache.note_expired(&digest(1), &refused, at(30));
-    assert_eq!(refused.state(now), KeyState::Expired);
-    assert_eq!(meanwhile.state(now), KeyState::Expired);
-    assert_eq!(read(40, end).state(now), KeyState::Expired);
-    let earlier = end - chrono::TimeDelta::minutes(1);
-    assert_eq!(read(50, earlier).state(now), KeyState::Expired);
-    let later = end + chrono::TimeDelta::nanoseconds(1000);
-    let extended = read(60, later);
-    assert_eq!(extended.state(now), KeyState::Active);
-    cache.note_expired(&digest(1), &read(10, end), at(70));
-    assert_eq!(extended.state(now), KeyState::Active);
-}

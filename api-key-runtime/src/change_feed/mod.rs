@@ -14,19 +14,26 @@ use std::{
     time::Duration,
 };
 
+use chrono::{DateTime, TimeDelta, Utc};
+
 pub use self::health::{FeedState, Health};
 use crate::{
     cache::Cache,
     circuit_breaker::{Attempt, Call, CircuitBreaker},
-    clock::MonotonicTime,
+    clock::{Clock, MonotonicTime},
     error::Error,
     lock::{lock, wait_timeout_while},
     log,
+    log_throttle::LogThrottle,
     outage_log::OutageLog,
     store::{ChangeFeed, Changed, Changes, KeyStore, StoreError},
     watchdog::{CallTicket, Limits, Watchdog, call_store},
     workers::Workers,
 };
+
+/// The difference between two clocks that is logged.
+const MAX_DIFFERENCE: TimeDelta = TimeDelta::seconds(5);
+static DIFFERENCE: LogThrottle<()> = LogThrottle::new();
 
 /// Hung threads that are replaced; beyond that none is started until one returns.
 const MAX_ABANDONED: usize = 4;
@@ -52,6 +59,8 @@ struct Shared {
     store: Arc<dyn KeyStore>,
     cache: Arc<Cache>,
     circuit_breaker: Arc<CircuitBreaker>,
+    /// Where the store's time goes.
+    clock: Clock,
     workers: Workers,
     /// Between rounds, unless the store wakes us.
     interval: Duration,
@@ -88,6 +97,7 @@ impl FeedThread {
         cache: Arc<Cache>,
         circuit_breaker: Arc<CircuitBreaker>,
         deadline: Duration,
+        clock: Clock,
         workers: Workers,
     ) -> Result<Self, Error> {
         let max_staleness = cache.bounds().max_staleness;
@@ -100,6 +110,7 @@ impl FeedThread {
             store,
             cache,
             circuit_breaker,
+            clock,
             workers,
             interval: (max_staleness / 4).clamp(SHORTEST_INTERVAL, LONGEST_INTERVAL),
             state: Mutex::new(State {
@@ -215,13 +226,17 @@ impl Shared {
         });
         let mut state = self.finish(ticket)?;
         match &answer {
-            Ok(Some(Changes { changed })) => {
+            Ok(Some(Changes { changed, time })) => {
                 state.is_supported = Some(true);
                 state.calls.succeeded();
                 // Under the lock, so that a thread that is replaced at this moment changes nothing. A new feed cannot
                 // report what changed before it was opened, whatever its first answer is.
                 self.cache.apply(if is_new { &Changed::Everything } else { changed });
                 self.cache.renew(taken);
+                if let Some(time) = *time {
+                    self.clock.observe(taken, time, MonotonicTime::now());
+                    warn_of_difference(time);
+                }
             }
             Ok(None) => state.is_supported = Some(false),
             Err(_) => {}
@@ -300,6 +315,16 @@ impl Shared {
         let mut state = self.lock();
         state.calls.finish(ticket).ok_or(Stop::Over)?;
         Ok(state)
+    }
+}
+
+/// Logs once an hour that the local clock is wrong, or the store's.
+fn warn_of_difference(time: DateTime<Utc>) {
+    let local = Utc::now();
+    if (local - time).abs() > MAX_DIFFERENCE && DIFFERENCE.should_log(()) {
+        log::warn!(
+            "the clocks of this machine ({local}) and of the database ({time}) differ; keys expire by the database's clock: set the wrong one"
+        );
     }
 }
 

@@ -57,6 +57,7 @@ fn a_round_that_never_ends_renews_nothing_and_is_replaced() {
         Arc::clone(&cache),
         Arc::new(CircuitBreaker::new(Duration::from_secs(1))),
         Duration::from_secs(1),
+        Clock::default(),
         Workers::default(),
     )
     .unwrap();
@@ -122,6 +123,7 @@ fn follow(store: &Arc<Silent>, cache: &Arc<Cache>) -> FeedThread {
         Arc::clone(cache),
         Arc::new(CircuitBreaker::new(Duration::from_secs(1))),
         Duration::from_secs(1),
+        Clock::default(),
         Workers::default(),
     )
     .unwrap()

@@ -1,36 +1,63 @@
 //! Where time comes from: the time of day, which expiry is judged by, and the monotonic one, which freshness is.
 
+mod store_time;
 #[cfg(feature = "test-util")]
 mod test_clock;
 
 use std::{
-    sync::LazyLock,
+    sync::{Arc, LazyLock},
     time::{Duration, Instant},
 };
 
 use chrono::{DateTime, SubsecRound as _, Utc};
 
+use self::store_time::StoreTime;
 #[cfg(feature = "test-util")]
 pub use self::test_clock::TestClock;
 
 /// What moments are counted from. An `Instant` cannot be kept in an atomic, a number can.
 static BEGINNING: LazyLock<Instant> = LazyLock::new(Instant::now);
 
-/// The clock that expiry is judged by.
-#[derive(Clone, Debug, Default)]
+/// The clock that expiry is judged by: the store's where the store tells its time, or else the local one.
+#[derive(Clone, Debug)]
 pub(crate) enum Clock {
-    #[default]
-    System,
+    Store(Arc<StoreTime>),
     #[cfg(feature = "test-util")]
     Test(TestClock),
 }
 
+impl Default for Clock {
+    fn default() -> Self {
+        Self::Store(Arc::default())
+    }
+}
+
 impl Clock {
     pub(crate) fn now(&self) -> DateTime<Utc> {
+        self.at(MonotonicTime::now())
+    }
+
+    /// The time of day at a moment that has just been.
+    #[inline]
+    pub(crate) fn at(&self, now: MonotonicTime) -> DateTime<Utc> {
         match self {
-            Self::System => Utc::now(),
+            Self::Store(time) => time.at(now).unwrap_or_else(Utc::now),
             #[cfg(feature = "test-util")]
             Self::Test(clock) => clock.now(),
+        }
+    }
+
+    /// Takes a time that the store told between two moments.
+    pub(crate) fn observe(
+        &self,
+        sent: MonotonicTime,
+        time: DateTime<Utc>,
+        received: MonotonicTime,
+    ) {
+        match self {
+            Self::Store(known) => known.observe(sent, time, received),
+            #[cfg(feature = "test-util")]
+            Self::Test(_) => {}
         }
     }
 }

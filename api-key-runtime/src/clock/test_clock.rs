@@ -9,9 +9,7 @@ use chrono::{DateTime, Utc};
 
 use crate::lock::lock;
 
-/// A clock for tests, which stands still until it is set.
-///
-/// A key that was refused as expired stays refused when it is set back, as it does when the wall clock of a service steps back.
+/// A clock for tests, which stands still until it is set. It takes the place of the database's clock and of the local one.
 ///
 /// Clones share the time; hand one to [`AppKeysBuilder::clock`](crate::AppKeysBuilder::clock) and keep the other.
 #[derive(Clone, Debug)]

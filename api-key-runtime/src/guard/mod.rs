@@ -145,14 +145,15 @@ impl<'a> Check<'a> {
         let view = inner.cache.view();
         match view.get(&digest) {
             Cached::Hit(key) => {
-                match self.authorize(Found { key, digest, by: DecidedBy::Cache }, view.now()) {
+                match self.authorize(Found { key, by: DecidedBy::Cache }, view.now()) {
                     Ok(()) => Step::Accepted,
                     Err(rejection) => Step::Rejected(rejection),
                 }
             }
             cached => Step::LookUp(Box::pin(async move {
                 match look_up(inner, &key, (digest, cached), view).await {
-                    Ok(found) => self.authorize(found, view.now()),
+                    // The lookup took time.
+                    Ok(found) => self.authorize(found, MonotonicTime::now()),
                     Err((reason, by)) => Err(self.reject(reason, by, None)),
                 }
             })),
@@ -197,12 +198,10 @@ impl<'a> Check<'a> {
     #[inline]
     fn authorize(&self, found: Found, now: MonotonicTime) -> Result<(), Rejection> {
         let inner = self.keys.inner();
-        let Found { key, digest, by } = found;
-        if let Err(reason) = authorize(&key, self.policy, self.client_ip.ok(), || inner.clock.now())
+        let Found { key, by } = found;
+        if let Err(reason) =
+            authorize(&key, self.policy, self.client_ip.ok(), || inner.clock.at(now))
         {
-            if reason == Reason::Expired {
-                inner.cache.note_expired(&digest, &key, now);
-            }
             return Err(self.reject(reason, by, Some(&key)));
         }
         if self.round == Round::First {
@@ -246,10 +245,9 @@ fn hint_at_proxy(log: &RejectionLog, client_ip: Option<IpAddr>, request: &HttpRe
     }
 }
 
-/// A key, the digest it stands under, and where it was found.
+/// A key, and where it was found.
 struct Found {
     key: Arc<CachedKey>,
-    digest: KeyDigest,
     by: DecidedBy,
 }
 
@@ -262,9 +260,9 @@ async fn look_up(
     view: View<'_>,
 ) -> Result<Found, (Reason, DecidedBy)> {
     let previous = inner.digester.previous_digest(key);
-    let cached_previous = previous.map(|digest| (digest, view.get(&digest)));
-    let priority = match resolve((current, cached), cached_previous) {
-        Resolution::Found(key, digest) => return Ok(Found { key, digest, by: DecidedBy::Cache }),
+    let cached_previous = previous.map(|digest| view.get(&digest));
+    let priority = match resolve(cached, cached_previous) {
+        Resolution::Found(key) => return Ok(Found { key, by: DecidedBy::Cache }),
         Resolution::Unknown => return Err((Reason::Unknown, DecidedBy::Cache)),
         Resolution::LookUp(priority) => priority,
     };
@@ -274,7 +272,7 @@ async fn look_up(
     }
     let by = DecidedBy::Store;
     match inner.lookups.find(Digests { current, previous }, priority).await {
-        Ok(Some((key, digest))) => Ok(Found { key, digest, by }),
+        Ok(Some(key)) => Ok(Found { key, by }),
         Ok(None) => Err((Reason::Unknown, by)),
         Err(reason) => Err((reason, by)),
     }

@@ -103,7 +103,7 @@ impl Shared {
         for (lookup, digests) in batch {
             let answer = answer_of(&digests, found);
             // Revocation is final.
-            let is_final = matches!(&answer, Ok(Some((key, _))) if key.is_revoked());
+            let is_final = matches!(&answer, Ok(Some(key)) if key.is_revoked());
             let holds = is_final || digests.iter().all(|digest| permit.still_holds(&digest));
             let finished = state.queue.finish(lookup);
             let (in_time, too_late): (Vec<_>, Vec<_>) =
@@ -131,7 +131,7 @@ fn answer_of(digests: &Digests, found: &HashMap<KeyDigest, Option<Arc<CachedKey>
     for digest in digests.iter() {
         match found.get(&digest) {
             None => return Err(Reason::Unavailable),
-            Some(Some(key)) => return Ok(Some((Arc::clone(key), digest))),
+            Some(Some(key)) => return Ok(Some(Arc::clone(key))),
             Some(None) => {}
         }
     }

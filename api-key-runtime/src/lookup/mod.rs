@@ -35,7 +35,7 @@ use crate::{
     circuit_breaker::CircuitBreaker,
     clock::MonotonicTime,
     error::Error,
-    key::{Digester, Digests, KeyDigest},
+    key::{Digester, Digests},
     lock::lock,
     log_throttle::LogThrottle,
     metrics::{LookupTimes, Times},
@@ -48,7 +48,7 @@ use crate::{
 const THREADS: usize = 2;
 
 /// What a lookup found: the key and the digest it stands under, or that there is none.
-pub(crate) type Answer = Result<Option<(Arc<CachedKey>, KeyDigest)>, Reason>;
+pub(crate) type Answer = Result<Option<Arc<CachedKey>>, Reason>;
 
 /// The queue of lookups and its threads, which end when this is dropped.
 pub(crate) struct Lookups {
@@ -122,7 +122,7 @@ impl Lookups {
         let answer = self.ask(digests, priority).await;
         if let Err(Reason::Unavailable | Reason::Overloaded | Reason::LookupTimeout) = answer {
             let (cache, now) = (&self.shared.cache, MonotonicTime::now());
-            let known = |digest| cache.stale_if_error(&digest, now).zip(Some(digest));
+            let known = |digest| cache.stale_if_error(&digest, now);
             if let Some(found) = digests.iter().find_map(known) {
                 self.shared.circuit_breaker.count_stale_accept(now);
                 return Ok(Some(found));

@@ -3,16 +3,13 @@
 use std::sync::Arc;
 
 use super::Priority;
-use crate::{
-    cache::{Cached, CachedKey},
-    key::KeyDigest,
-};
+use crate::cache::{Cached, CachedKey};
 
 /// The result of looking a key's digests up in the cache.
 #[derive(Debug)]
 pub(crate) enum Resolution {
-    /// The key is cached under this digest.
-    Found(Arc<CachedKey>, KeyDigest),
+    /// The key is cached.
+    Found(Arc<CachedKey>),
     /// The key is in no table.
     Unknown,
     /// The store has to be asked.
@@ -21,44 +18,38 @@ pub(crate) enum Resolution {
 
 /// Resolves a key from the cached state of its current digest and, during pepper rotation, of its
 /// previous one.
-pub(crate) fn resolve(
-    current: (KeyDigest, Cached),
-    previous: Option<(KeyDigest, Cached)>,
-) -> Resolution {
+pub(crate) fn resolve(current: Cached, previous: Option<Cached>) -> Resolution {
     match (current, previous) {
-        ((digest, Cached::Hit(key)), _)
-        | ((_, Cached::NegativeHit), Some((digest, Cached::Hit(key)))) => {
-            Resolution::Found(key, digest)
+        (Cached::Hit(key), _) | (Cached::NegativeHit, Some(Cached::Hit(key))) => {
+            Resolution::Found(key)
         }
-        ((_, Cached::NegativeHit), None | Some((_, Cached::NegativeHit))) => Resolution::Unknown,
+        (Cached::NegativeHit, None | Some(Cached::NegativeHit)) => Resolution::Unknown,
         // A key that is valid under its previous digest may stand revoked under the current one.
-        ((_, Cached::Stale), _) | (_, Some((_, Cached::Hit(_) | Cached::Stale))) => {
+        (Cached::Stale, _) | (_, Some(Cached::Hit(_) | Cached::Stale)) => {
             Resolution::LookUp(Priority::Known)
         }
-        ((_, Cached::Miss), _) | (_, Some((_, Cached::Miss))) => {
-            Resolution::LookUp(Priority::Unknown)
-        }
+        (Cached::Miss, _) | (_, Some(Cached::Miss)) => Resolution::LookUp(Priority::Unknown),
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{allowed_ips::AllowedIps, key_record::KeyRecord};
+    use crate::{allowed_ips::AllowedIps, key::KeyDigest, key_record::KeyRecord};
 
-    const CURRENT: KeyDigest = KeyDigest::from_bytes([1; 32]);
-    const PREVIOUS: KeyDigest = KeyDigest::from_bytes([2; 32]);
+    const CURRENT: i64 = 1;
+    const PREVIOUS: i64 = 2;
 
-    fn hit() -> Cached {
-        let record = KeyRecord::new(1, CURRENT, AllowedIps::any());
+    fn hit(id: i64) -> Cached {
+        let record = KeyRecord::new(id, KeyDigest::from_bytes([1; 32]), AllowedIps::any());
         Cached::Hit(Arc::new(CachedKey::new(record)))
     }
 
     // A6
     #[test]
     fn each_pair_of_cached_states_has_one_resolution() {
-        let cached = |state| match state {
-            "hit" => hit(),
+        let cached = |state, id| match state {
+            "hit" => hit(id),
             "negative" => Cached::NegativeHit,
             "stale" => Cached::Stale,
             _ => Cached::Miss,
@@ -77,11 +68,11 @@ mod tests {
                     .zip(expected)
             {
                 let resolution = resolve(
-                    (CURRENT, cached(current)),
-                    previous.map(|state| (PREVIOUS, cached(state))),
+                    cached(current, CURRENT),
+                    previous.map(|state| cached(state, PREVIOUS)),
                 );
                 let resolution = match resolution {
-                    Resolution::Found(_, digest) if digest == CURRENT => "current",
+                    Resolution::Found(key) if key.id == CURRENT => "current",
                     Resolution::Found(..) => "previous",
                     Resolution::Unknown => "none",
                     Resolution::LookUp(Priority::Known) => "known",

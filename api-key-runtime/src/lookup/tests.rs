@@ -4,6 +4,7 @@ use super::*;
 use crate::{
     allowed_ips::AllowedIps,
     cache::{Bounds, Cached},
+    key::KeyDigest,
     key_record::KeyRecord,
     store::{Changed, StoreError},
 };
@@ -107,7 +108,7 @@ fn joining_after_a_change_requires_a_new_lookup() {
         };
         let is_revoked = |receiver: oneshot::Receiver<Answer>| {
             let answer = actix_web::rt::System::new().block_on(receiver);
-            answer.unwrap().unwrap().unwrap().0.is_revoked()
+            answer.unwrap().unwrap().unwrap().is_revoked()
         };
         let early = ask();
         held.wait_until_asked();

@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use chrono::{DateTime, Utc};
+
 use super::StoreError;
 use crate::key::KeyDigest;
 
@@ -74,12 +76,21 @@ pub trait ChangeFeed: Send {
 pub struct Changes {
     /// The keys that may have changed since the last read.
     pub changed: Changed,
+    /// The time of day by the store's clock, taken during the read. If it is given, expiry is judged by this clock, which goes on by the
+    /// monotonic clock of the process, and not by the local wall clock. Defaults to `None`.
+    pub time: Option<DateTime<Utc>>,
 }
 
 impl Changes {
     /// Creates the result of a read.
     pub const fn new(changed: Changed) -> Self {
-        Self { changed }
+        Self { changed, time: None }
+    }
+
+    /// Sets the time of day by the store's clock.
+    pub fn with_time(mut self, time: DateTime<Utc>) -> Self {
+        self.time = Some(time);
+        self
     }
 }
 

@@ -2,9 +2,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use super::{
-    ChangeFeed, Changed, Changes, StoreError, diesel_store::Shared, read_server::FeedNumber,
-};
+use super::{ChangeFeed, Changes, StoreError, diesel_store::Shared, read_server::FeedNumber};
 
 /// A connection that changes are read over, of either database. It is dropped after an error.
 pub(super) trait ChangeReader: Send {
@@ -14,7 +12,7 @@ pub(super) trait ChangeReader: Send {
     }
 
     /// Returns what changed since the last read, everything at first, and the number of the server if keys could be looked up on another.
-    fn read(&mut self) -> Result<(Option<i64>, Changed), StoreError>;
+    fn read(&mut self) -> Result<(Option<i64>, Changes), StoreError>;
 
     /// As [`ChangeFeed::wait`].
     fn wait(&mut self, at_most: Duration) -> Result<(), StoreError>;
@@ -49,7 +47,7 @@ impl DieselFeed {
 
 impl ChangeFeed for DieselFeed {
     fn changes(&mut self) -> Result<Changes, StoreError> {
-        let result = self.connected()?.read().map(Changes::new);
+        let result = self.connected()?.read();
         self.open.take_if(|_| result.is_err());
         result
     }
@@ -72,10 +70,10 @@ impl OpenReader {
         !self.shared.read_server.must_reopen(self.number) && self.reader.is_current()
     }
 
-    fn read(&mut self) -> Result<Changed, StoreError> {
-        let (server, changed) = self.reader.read()?;
+    fn read(&mut self) -> Result<Changes, StoreError> {
+        let (server, changes) = self.reader.read()?;
         self.shared.read_server.record(self.number, server)?;
-        Ok(changed)
+        Ok(changes)
     }
 }
 

@@ -9,7 +9,7 @@ use std::{
 use super::{BOUND, DIGEST};
 use crate::{
     cache::CachedKey,
-    cache::{Bounds, Cache, Entry, ReadStamp, tombstones::Tombstone},
+    cache::{Bounds, Cache, Entry, ReadStamp},
     clock::MonotonicTime,
 };
 
@@ -236,7 +236,7 @@ impl Cache {
                 let believed = entry.generation >= self.believed_from.load(Relaxed);
                 (is_over(&entry.what), age_of(entry.sent), believed)
             }),
-            has_tombstone: writer.tombstones.get(&DIGEST) == Some(Tombstone::Revoked),
+            has_tombstone: writer.tombstones.has(&DIGEST),
         }
     }
 }

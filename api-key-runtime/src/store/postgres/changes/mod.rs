@@ -17,7 +17,7 @@ use self::{
 use crate::{
     error::Error,
     store::{
-        Changed, Database, StoreError,
+        Changes, Database, StoreError,
         checked_connection::Opened,
         connection::downcast,
         diesel_feed::ChangeReader,
@@ -82,11 +82,11 @@ impl Reader {
 }
 
 impl ChangeReader for Reader {
-    fn read(&mut self) -> Result<(Option<i64>, Changed), StoreError> {
+    fn read(&mut self) -> Result<(Option<i64>, Changes), StoreError> {
         let (position, changed) =
             read(&mut self.connection, &self.database, &self.schema, self.position.as_ref())?;
-        let server = self.position.insert(position).server();
-        Ok((Some(server), changed))
+        let position = self.position.insert(position);
+        Ok((Some(position.server()), position.changes(changed)))
     }
 
     fn wait(&mut self, at_most: Duration) -> Result<(), StoreError> {
@@ -113,7 +113,7 @@ impl PooledReader {
 }
 
 impl ChangeReader for PooledReader {
-    fn read(&mut self) -> Result<(Option<i64>, Changed), StoreError> {
+    fn read(&mut self) -> Result<(Option<i64>, Changes), StoreError> {
         let Self { database, schema, position: since, pruning } = self;
         let ((position, changed), _) = Opened::run(database, |queries| match downcast(queries) {
             Some(connection) => {
@@ -127,8 +127,8 @@ impl ChangeReader for PooledReader {
             }
             None => Err(StoreError::new("this is not a pool of Postgres connections")),
         })?;
-        let server = self.position.insert(position).server();
-        Ok((Some(server), changed))
+        let position = self.position.insert(position);
+        Ok((Some(position.server()), position.changes(changed)))
     }
 
     /// A connection that listened would have to be held.

@@ -20,6 +20,7 @@
 use std::num::ParseIntError;
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
+use chrono::DateTime;
 use diesel::{
     PgConnection, RunQueryDsl as _,
     prelude::QueryableByName,
@@ -30,7 +31,7 @@ use diesel::{
 use crate::{
     key::KeyDigest,
     store::{
-        Changed, Database, StoreError,
+        Changed, Changes, Database, StoreError,
         postgres::TRIGGERS,
         schema_check::{hidden_rows, hot_standby, require_triggers},
     },
@@ -60,6 +61,15 @@ pub(super) struct Position {
 }
 
 impl Position {
+    /// Returns what a read reports, with the server's time.
+    pub(super) fn changes(&self, changed: Changed) -> Changes {
+        let read = Changes::new(changed);
+        match DateTime::from_timestamp_micros(self.read_at) {
+            Some(time) => read.with_time(time),
+            None => read,
+        }
+    }
+
     /// Returns the number of the server, database and tables.
     pub(super) fn server(&self) -> i64 {
         self.server

@@ -16,7 +16,7 @@ use self::read::{Position, read};
 use crate::{
     error::Error,
     store::{
-        Changed, Database, StoreError,
+        Changes, Database, StoreError,
         checked_connection::Opened,
         connection::{Missing, downcast},
         diesel_feed::ChangeReader,
@@ -58,13 +58,13 @@ impl ChangeReader for Reader {
         self.files.are_current()
     }
 
-    fn read(&mut self) -> Result<(Option<i64>, Changed), StoreError> {
+    fn read(&mut self) -> Result<(Option<i64>, Changes), StoreError> {
         // Before the read: of what is written after it, one of the two must tell.
         self.data_version = data_version(&mut self.connection).map_err(StoreError::new)?;
         let (position, changed) =
             read(&mut self.connection, &self.database, &self.files, self.position.as_ref())?;
         self.position = Some(position);
-        Ok((None, changed))
+        Ok((None, Changes::new(changed)))
     }
 
     fn wait(&mut self, at_most: Duration) -> Result<(), StoreError> {
@@ -96,7 +96,7 @@ impl PooledReader {
 }
 
 impl ChangeReader for PooledReader {
-    fn read(&mut self) -> Result<(Option<i64>, Changed), StoreError> {
+    fn read(&mut self) -> Result<(Option<i64>, Changes), StoreError> {
         let (database, since) = (&self.database, self.position.as_ref());
         let ((position, changed), _) =
             Opened::run(database, |queries| match (downcast(queries), database) {
@@ -106,7 +106,7 @@ impl ChangeReader for PooledReader {
                 _ => Err(StoreError::new("this is not a pool of SQLite connections")),
             })?;
         self.position = Some(position);
-        Ok((None, changed))
+        Ok((None, Changes::new(changed)))
     }
 
     /// `data_version` tells of each connection what others wrote, and which connection is lent next is the pool's to say.

@@ -1,0 +1,95 @@
+//! The time of day of a store, carried by the monotonic clock: a step of the local wall clock neither ends nor revives a key.
+
+use std::sync::atomic::{AtomicI64, Ordering};
+
+use chrono::{DateTime, Utc};
+
+use super::MonotonicTime;
+
+/// What is to be added to the monotonic time, in microseconds; [`UNKNOWN`] before the store has told its time.
+#[derive(Debug)]
+pub(crate) struct StoreTime(AtomicI64);
+
+const UNKNOWN: i64 = i64::MIN;
+
+impl Default for StoreTime {
+    fn default() -> Self {
+        Self(AtomicI64::new(UNKNOWN))
+    }
+}
+
+impl StoreTime {
+    /// Returns the store's time at a moment, or `None` if it is not known.
+    #[inline]
+    pub(crate) fn at(&self, moment: MonotonicTime) -> Option<DateTime<Utc>> {
+        let offset = self.0.load(Ordering::Relaxed);
+        if offset == UNKNOWN {
+            return None;
+        }
+        DateTime::from_timestamp_micros(offset.saturating_add(micros(moment)))
+    }
+
+    /// Takes a time that the store told between two moments. Called by one thread at a time.
+    ///
+    /// The time is taken for that of the earlier moment. The clock is then ahead by at most the time between the two, and an expired key
+    /// never passes late. An earlier observation that this one does not exclude is kept: it was as good, and the process may have been
+    /// suspended during this one.
+    pub(crate) fn observe(
+        &self,
+        sent: MonotonicTime,
+        time: DateTime<Utc>,
+        received: MonotonicTime,
+    ) {
+        let time = time.timestamp_micros();
+        let latest = time.saturating_sub(micros(sent));
+        let earliest = time.saturating_sub(micros(received));
+        let known = self.0.load(Ordering::Relaxed);
+        if !(earliest..=latest).contains(&known) {
+            self.0.store(latest, Ordering::Relaxed);
+        }
+    }
+}
+
+fn micros(moment: MonotonicTime) -> i64 {
+    i64::try_from(moment.as_nanos() / 1000).unwrap_or(i64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at(millis: u64) -> MonotonicTime {
+        MonotonicTime::from_nanos(millis * 1_000_000)
+    }
+
+    fn time(millis: i64) -> DateTime<Utc> {
+        DateTime::from_timestamp_millis(1_800_000_000_000 + millis).unwrap()
+    }
+
+    // F12
+    #[test]
+    fn the_time_is_never_behind_the_store() {
+        let store = StoreTime::default();
+        assert_eq!(store.at(at(0)), None);
+        // Told at 105, somewhere between 100 and 110.
+        store.observe(at(100), time(105), at(110));
+        assert_eq!(store.at(at(100)), Some(time(105)));
+        assert_eq!(store.at(at(1100)), Some(time(1105)), "it goes on by itself");
+        // A slow observation excludes nothing.
+        store.observe(at(1100), time(3000), at(3100));
+        assert_eq!(store.at(at(3100)), Some(time(3105)));
+        // A fast one shows that the clock was ahead.
+        store.observe(at(4000), time(4001), at(4001));
+        assert_eq!(store.at(at(4000)), Some(time(4001)));
+    }
+
+    // F12
+    #[test]
+    fn a_step_of_the_store_s_clock_is_followed_both_ways() {
+        let store = StoreTime::default();
+        for step in [0, 3_600_000, -3_600_000] {
+            store.observe(at(100), time(100 + step), at(101));
+            assert_eq!(store.at(at(200)), Some(time(200 + step)));
+        }
+    }
+}
