@@ -1,6 +1,7 @@
 //! What a store tells of its changes: each that was complete before it is asked, whoever made it and in whatever way.
 
 mod everyone;
+mod model;
 mod moved;
 mod postgres;
 mod restarts;

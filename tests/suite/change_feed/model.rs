@@ -1,0 +1,196 @@
+//! Random histories of transactions, readers and pruning on a real Postgres: no reader misses a change, and with each wrong rule one does.
+
+use std::collections::BTreeSet;
+
+use diesel::{Connection as _, PgConnection, connection::SimpleConnection as _};
+
+use super::{Reader, Seen, insert, postgres::change};
+use crate::support::{Database, OwnServer, random::Random};
+
+const WRITERS: usize = 4;
+const READERS: usize = 3;
+/// Enough for a counterexample to every wrong rule with each of several seeds.
+const STEPS: usize = 1500;
+
+/// A connection that changes a key of its own, so that no writer waits for another one.
+struct Writer {
+    connection: PgConnection,
+    digest: String,
+    is_open: bool,
+    has_written: bool,
+}
+
+/// A reader, and what was committed since its last read.
+struct Observed {
+    reader: Reader,
+    unread: BTreeSet<String>,
+}
+
+struct World<'a> {
+    database: &'a Database,
+    operator: PgConnection,
+    writers: Vec<Writer>,
+    readers: Vec<Observed>,
+    random: Random,
+}
+
+impl<'a> World<'a> {
+    fn new(database: &'a Database, seed: u64) -> Self {
+        let connect = || PgConnection::establish(database.url()).unwrap();
+        let writers = (0..WRITERS).map(|number| Writer {
+            connection: connect(),
+            digest: insert(database, u32::try_from(number + 1).unwrap()),
+            is_open: false,
+            has_written: false,
+        });
+        let writers = writers.collect();
+        let observed = |_| Observed { reader: Reader::new(database), unread: BTreeSet::new() };
+        Self {
+            database,
+            operator: connect(),
+            writers,
+            readers: (0..READERS).map(observed).collect(),
+            random: Random::new(seed),
+        }
+    }
+
+    /// Returns the changes that a reader missed, if it missed any.
+    fn step(&mut self) -> Option<BTreeSet<String>> {
+        let writer = self.random.below(WRITERS);
+        match self.random.below(100) {
+            0..25 => self.begin(writer),
+            25..50 => self.write(writer),
+            50..70 => self.end(writer),
+            70..88 => return self.read(),
+            _ => self.prune(),
+        }
+        None
+    }
+
+    /// Some transactions draw their number long before they write.
+    fn begin(&mut self, number: usize) {
+        let writer = &mut self.writers[number];
+        if !writer.is_open {
+            let early =
+                if self.random.below(2) == 0 { "; SELECT pg_current_xact_id()" } else { "" };
+            writer.connection.batch_execute(&format!("BEGIN{early}")).unwrap();
+            writer.is_open = true;
+        }
+    }
+
+    fn write(&mut self, number: usize) {
+        let statement = change(self.database, &self.writers[number].digest);
+        let writer = &mut self.writers[number];
+        if writer.is_open {
+            writer.connection.batch_execute(&statement).unwrap();
+            writer.has_written = true;
+        }
+    }
+
+    fn end(&mut self, number: usize) {
+        let commits = self.random.below(6) > 0;
+        let writer = &mut self.writers[number];
+        if !writer.is_open {
+            return;
+        }
+        writer.connection.batch_execute(if commits { "COMMIT" } else { "ROLLBACK" }).unwrap();
+        writer.is_open = false;
+        if std::mem::take(&mut writer.has_written) && commits {
+            for reader in &mut self.readers {
+                reader.unread.insert(writer.digest.clone());
+            }
+        }
+    }
+
+    fn read(&mut self) -> Option<BTreeSet<String>> {
+        let observed = &mut self.readers[self.random.below(READERS)];
+        let unread = std::mem::take(&mut observed.unread);
+        match observed.reader.read() {
+            Seen::Everything => None,
+            Seen::Keys(keys) => {
+                let missed: BTreeSet<String> =
+                    unread.into_iter().filter(|digest| !keys.contains(digest)).collect();
+                (!missed.is_empty()).then_some(missed)
+            }
+        }
+    }
+
+    /// An hour later, in batches of any size.
+    fn prune(&mut self) {
+        let most = [1, 2, 1000][self.random.below(3)];
+        self.operator
+            .batch_execute(&format!(
+                "UPDATE api_key_meta SET prune_at = prune_at - interval '61 minutes'; \
+                 SELECT api_keys_prune_v1({most})"
+            ))
+            .unwrap();
+    }
+}
+
+/// Transactions in other databases of a server would hold pruning up.
+fn migrated(server: &OwnServer) -> Database {
+    let database = server.database();
+    database.migrate();
+    database
+}
+
+/// Returns how many steps it took until a reader missed a change.
+fn missed_after(database: &Database, seed: u64) -> Option<usize> {
+    let mut world = World::new(database, seed);
+    (0..STEPS).find(|_| world.step().is_some())
+}
+
+/// Replaces a part of a function.
+fn break_function(database: &Database, signature: &str, right: &str, wrong: &str) {
+    let definition = database
+        .texts(&format!("SELECT pg_get_functiondef('{signature}'::regprocedure)"))
+        .remove(0);
+    assert!(definition.contains(right), "{right} is not in {definition}");
+    database.execute(&definition.replace(right, wrong)).unwrap();
+}
+
+// E7
+#[test]
+fn no_history_of_pruning_makes_a_reader_miss_a_change() {
+    let server = OwnServer::start();
+    for seed in 1..=3 {
+        assert_eq!(missed_after(&migrated(&server), seed), None, "seed {seed}");
+    }
+}
+
+// E7
+#[test]
+fn each_wrong_rule_of_reading_or_pruning_misses_a_change() {
+    const READ: &str = "api_keys_changes_since_v1(pg_snapshot, integer)";
+    const PRUNE: &str = "api_keys_prune_v1(integer)";
+    let server = OwnServer::start();
+    for (rule, function, right, wrong) in [
+        (
+            "no floor",
+            READ,
+            "ORDER BY xid DESC LIMIT 1) IS NOT NULL",
+            "ORDER BY xid DESC LIMIT 1) IS NULL OR true",
+        ),
+        ("by numbers alone", READ, "xid = ANY (ARRAY(SELECT pg_snapshot_xip(since)))", "false"),
+        (
+            "not oldest first",
+            PRUNE,
+            "xid < keep ORDER BY xid LIMIT most",
+            "xid < keep ORDER BY xid DESC LIMIT most",
+        ),
+        (
+            "the oldest rows are kept",
+            PRUNE,
+            "xid < keep ORDER BY xid LIMIT most",
+            "xid > (SELECT min(xid) FROM public.api_key_changes) AND xid < keep LIMIT most",
+        ),
+    ] {
+        let missed = (1..=5).find_map(|seed| {
+            let database = migrated(&server);
+            break_function(&database, function, right, wrong);
+            missed_after(&database, seed)
+        });
+        println!("{rule}: a change is missed after {missed:?} steps");
+        assert!(missed.is_some(), "{rule}");
+    }
+}
