@@ -117,14 +117,14 @@ fn line(request: &ServiceRequest, sets: &[RedactionRules]) -> String {
 
 /// A path and a query, or a URL before and after its `?`, without keys.
 fn redact(path: &str, query: &str, sets: &[RedactionRules]) -> String {
-    // Cut first: the beginning of a key is redacted as a whole key is.
+    // Cut first: a long text costs time.
     let (path, path_end) = cut(path, MAX_PART_BYTES);
     let (query, query_end) = cut(query, MAX_PART_BYTES);
-    let path = redact_path(path, sets);
+    let path = with_end(redact_path(path, sets), path_end);
     let target = if query.is_empty() {
-        format!("{path}{path_end}")
+        path
     } else {
-        format!("{path}{path_end}?{}{query_end}", redact_query(query, sets))
+        format!("{path}?{}", with_end(&redact_query(query, sets), query_end))
     };
     redact_keys(&target, sets)
 }
@@ -135,6 +135,22 @@ fn cut(text: &str, most: usize) -> (&str, &'static str) {
         return (text, "");
     }
     ((0..=most).rev().find_map(|end| text.get(..end)).unwrap_or_default(), CUT)
+}
+
+/// Adds what stands for the rest of a text. A key that was cut cannot be told by its checksum.
+fn with_end(text: &str, end: &str) -> String {
+    let before = text.trim_end_matches(|character: char| character.is_ascii_alphanumeric());
+    let may_be_key = before.len() < text.len()
+        && (before.ends_with('_')
+            || text
+                .to_ascii_lowercase()
+                .rfind("%5f")
+                .is_some_and(|at| at >= before.len().saturating_sub(1)));
+    if !end.is_empty() && may_be_key {
+        format!("{before}{REDACTED}{end}")
+    } else {
+        format!("{text}{end}")
+    }
 }
 
 fn redact_path<'a>(path: &'a str, sets: &[RedactionRules]) -> &'a str {
@@ -326,6 +342,13 @@ mod tests {
             }
             let query = format!("{filler}&k%65y={secret}");
             assert!(!redact("/", &query, &sets).contains("Sec"), "{at}");
+        }
+        // Too little of a key with a former prefix for its checksum.
+        let former = "old_SecretOfTheKey0123456789012345678901234567890";
+        for text in [former.to_owned(), former.replace('_', "%5F")] {
+            let filler = "x".repeat(MAX_PART_BYTES - 40);
+            let redacted = redact(&format!("{filler}/{text}"), "", &sets);
+            assert!(!redacted.contains("Sec") && redacted.ends_with(CUT), "{redacted}");
         }
         assert_eq!(redact("/a", "b=c", &sets), "/a?b=c");
     }

@@ -23,6 +23,9 @@ static LOGGED: LogThrottle<String> = LogThrottle::new();
 
 /// The key a request was let through with: an extractor for handlers below `#[require_app_key]` or [`RequireAppKey`](crate::RequireAppKey).
 ///
+/// A handler that waits for the body of a request gets the key as it was when the request arrived. The request is checked once more when the
+/// body is there.
+///
 /// It never authenticates by itself. On a route without either it answers 500 and logs what is missing; an `Option<AppKey>` there is
 /// always `None`. In a middleware, [`AppKeyExt::app_key`](crate::AppKeyExt::app_key) gives the key.
 ///

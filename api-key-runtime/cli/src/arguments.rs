@@ -52,7 +52,7 @@ Example:
 
 const BACKUP_AFTER_HELP: &str = "\
 Works beside running services. The copy is one file with everything in it, checked by opening it. To restore it, stop
-every program that uses the database, remove its -wal and -shm files, and move the copy over it. For Postgres use pg_dump.
+every program that uses the database, remove its -wal and -shm files, and copy the backup over it by cp. For Postgres use pg_dump.
 
 Example:
   app-key backup keys-2027-01-31.db";
@@ -137,7 +137,7 @@ pub(crate) enum Command {
     /// Switch a disabled key on again
     #[command(after_help = ENABLE_AFTER_HELP)]
     Enable(KeyId),
-    /// Revoke a key for good
+    /// Revoke a key; this cannot be undone
     #[command(after_help = REVOKE_AFTER_HELP)]
     Revoke(Revoke),
 }

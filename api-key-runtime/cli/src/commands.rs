@@ -225,7 +225,7 @@ fn revoke(admin: &Admin, asked: &Revoke) -> Result<(), Failure> {
         return Err(Failure::Declined);
     }
     let after = admin.revoke(before.id)?;
-    say(format_args!("Revoked {}, for good.", named(&after)));
+    say(format_args!("Revoked {}.", named(&after)));
     Ok(())
 }
 

@@ -5,6 +5,9 @@ use std::{
     io::{self, BufRead as _, BufReader, Write as _},
 };
 
+/// What a terminal sends for Ctrl-C.
+const INTERRUPT: char = '\u{3}';
+
 /// The terminal that controls this process.
 pub(crate) struct Terminal(File);
 
@@ -31,7 +34,11 @@ impl Terminal {
     pub(crate) fn ask_hidden(&self, question: &str) -> io::Result<String> {
         #[cfg(unix)]
         let _hidden = Hidden::start(&self.0)?;
-        self.ask(question)
+        let answer = self.ask(question)?;
+        if answer.ends_with(INTERRUPT) {
+            return Err(io::ErrorKind::Interrupted.into());
+        }
+        Ok(answer)
     }
 }
 
@@ -45,10 +52,14 @@ struct Hidden<'a> {
 #[cfg(unix)]
 impl<'a> Hidden<'a> {
     fn start(terminal: &'a File) -> io::Result<Self> {
-        use rustix::termios::{LocalModes, OptionalActions, tcgetattr, tcsetattr};
+        use rustix::termios::{
+            LocalModes, OptionalActions, SpecialCodeIndex, tcgetattr, tcsetattr,
+        };
         let before = tcgetattr(terminal)?;
         let mut hidden = before.clone();
-        hidden.local_modes.remove(LocalModes::ECHO);
+        // An interrupt ends the line and not this program, which would leave the terminal as it is now.
+        hidden.local_modes.remove(LocalModes::ECHO | LocalModes::ISIG);
+        hidden.special_codes[SpecialCodeIndex::VEOL] = INTERRUPT as u8;
         // The end of the line is shown, so that the next line begins below.
         hidden.local_modes.insert(LocalModes::ECHONL);
         tcsetattr(terminal, OptionalActions::Flush, &hidden)?;

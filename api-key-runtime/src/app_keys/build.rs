@@ -243,7 +243,7 @@ impl AppKeysBuilder {
                 #[cfg(feature = "_diesel")]
                 admin,
                 #[cfg(feature = "_diesel")]
-                _live_set: live_set,
+                live_set: std::sync::Mutex::new(live_set),
             }),
         })
     }

@@ -175,8 +175,8 @@ impl AppKeysBuilder {
     ///
     /// A Postgres must be the writable primary. Its role needs SELECT on `api_keys` and `api_key_changes`, SELECT and UPDATE on
     /// `api_key_meta`, and SELECT, INSERT and UPDATE on `api_key_usage`; one that issues and changes keys also INSERT and UPDATE on
-    /// `api_keys`. An SQLite file is switched to write-ahead logging, which stays with the file. It may be replaced by
-    /// renaming another one over it, which is noticed; one that is overwritten in place is not supported.
+    /// `api_keys`. An SQLite file is switched to write-ahead logging, which stays with the file. The guide's chapter
+    /// [`backups`](crate::guide::backups) says how to replace it.
     #[cfg(feature = "_diesel")]
     pub fn database_url(mut self, url: impl Into<String>) -> Self {
         self.store = StoreSetting::Url(Secret::new(url.into()));

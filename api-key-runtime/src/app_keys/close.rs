@@ -1,4 +1,4 @@
-//! The end: usage is recorded, the threads end, the connections are closed.
+//! Closing: records usage, ends the threads, and closes the connections.
 
 use std::{
     fmt,
@@ -11,6 +11,8 @@ use std::{
 };
 
 use super::Inner;
+#[cfg(feature = "_diesel")]
+use crate::lock::lock;
 use crate::{
     error::Error,
     log,
@@ -20,6 +22,8 @@ use crate::{
     workers::Workers,
 };
 
+/// What is left of the time after the last usage was recorded, or could not be.
+const RESERVED: Duration = Duration::from_millis(500);
 /// How long dropping the last handle waits.
 const DROP_TIMEOUT: Duration = Duration::from_secs(2);
 
@@ -66,15 +70,19 @@ impl Inner {
     ) -> Result<(), Error> {
         let began = Instant::now();
         let left = || timeout.saturating_sub(began.elapsed());
+        // A database that is away must not take the time that the rest needs.
+        let left_for_usage = || left().saturating_sub(RESERVED.min(timeout / 4));
         self.closing.has_begun.store(true, Ordering::Relaxed);
         self.lookups.shut_down();
         self.feed.shut_down();
         // No cached key is accepted from now on, so that none is used after its last usage was recorded.
         self.cache.apply(&Changed::Everything);
         self.supervisor.shut_down();
+        #[cfg(feature = "_diesel")]
+        drop(lock(&self.live_set).take());
         let mut faults = Vec::new();
         if let Some(usage) = &self.usage
-            && !record(usage, &left)
+            && !record(usage, &left_for_usage)
         {
             faults.push("the last usage of keys was not recorded".to_owned());
         }
@@ -82,6 +90,8 @@ impl Inner {
         if !running.is_empty() {
             faults.push(format!("still running: {}", running.join(", ")));
         }
+        // What a lookup has found since is not used either.
+        self.cache.apply(&Changed::Everything);
         if let Err(fault) = self.closing.close_store(left()) {
             faults.push(fault);
         }

@@ -149,7 +149,8 @@ pub(crate) struct Inner {
     #[cfg(feature = "_diesel")]
     admin: Option<crate::admin::Admin>,
     #[cfg(feature = "_diesel")]
-    _live_set: Option<equal_sets::LiveSet>,
+    /// `None` when it is closed, or cannot be compared.
+    live_set: std::sync::Mutex<Option<equal_sets::LiveSet>>,
 }
 
 impl AppKeys {

@@ -2,7 +2,7 @@
 
 use std::{env, ffi::OsString};
 
-use crate::{error::Error, key::Digester, log};
+use crate::{error::Error, log};
 
 const PREFIX: &str = "APP_KEY_";
 /// Every variable that begins with the prefix and is read.
@@ -69,10 +69,11 @@ fn trimmed(mut text: String) -> String {
 
 fn content(variable: &str, path: &str) -> Result<String, Error> {
     // A pepper in place of a path must not be shown.
-    let shown = if Digester::parse(Some(path), None).is_ok() {
-        "a file whose name is not shown, because it may be a pepper".to_owned()
-    } else {
+    let is_path = path.starts_with(['/', '.']) || std::path::Path::new(path).exists();
+    let shown = if is_path {
         format!("{path:?}")
+    } else {
+        "a file whose name is not shown, because it may be a pepper".to_owned()
     };
     let content = std::fs::read_to_string(path).map(trimmed).map_err(|error| {
         Error::config(format!("cannot read {shown}, which {variable} names: {error}"))

@@ -65,7 +65,14 @@ pub(crate) fn authenticate_again<'a>(
     policy: &'a Policy,
     request: &'a HttpRequest,
 ) -> Pin<Box<dyn Future<Output = Result<Access<'a>, Rejection>> + 'a>> {
-    Box::pin(check(policy, request, Round::Again))
+    Box::pin(async move {
+        let checked = check(policy, request, Round::Again).await;
+        if checked.is_err() {
+            // Outer middlewares and the access log find no key that was rejected.
+            request.extensions_mut().remove::<AppKey>();
+        }
+        checked
+    })
 }
 
 #[inline]
@@ -222,7 +229,10 @@ impl<'a> Check<'a> {
     #[expect(clippy::unnecessary_box_returns, reason = "see `Rejection`")]
     fn reject(&self, reason: Reason, by: DecidedBy, key: Option<&CachedKey>) -> Rejection {
         let inner = self.keys.inner();
-        inner.counters.count(Outcome::Rejected(reason), by);
+        // A request counts once, by its first check.
+        if self.round == Round::First {
+            inner.counters.count(Outcome::Rejected(reason), by);
+        }
         inner.rejection_log.rejected(reason, self.request, self.client_ip, key);
         if reason == Reason::AddressNotAllowed && !inner.trusted_proxies.are_configured() {
             hint_at_proxy(&inner.rejection_log, self.client_ip.ok(), self.request);

@@ -1,6 +1,6 @@
 //! The store over Diesel, on either database.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 #[cfg(feature = "postgres")]
 use super::postgres;
@@ -12,14 +12,18 @@ use super::{
     diesel_feed::{ChangeReader, DieselFeed},
     pepper_check::claim_digest_algorithm,
     read_server::ReadServer,
+    slow_call::slow_call,
 };
 use crate::{
     error::Error,
     key::{Digester, KeyDigest},
     key_record::KeyRecord,
     key_usage::KeyUsage,
+    log,
 };
 
+/// After this time a start that waits for the database is logged.
+const SLOW_START: Duration = Duration::from_secs(5);
 /// More would only be left over from threads that were replaced.
 const MAX_IDLE: usize = 2;
 
@@ -87,7 +91,13 @@ impl DieselStore {
         listen: Option<&Database>,
         prepare: impl FnMut(&mut dyn Queries) -> Result<(), Error>,
     ) -> Result<Self, Error> {
-        let ((), first) = Opened::run(database, prepare)?;
+        let warn = || {
+            log::warn!(
+                "still waiting for {database}; where a connection pooler stands in front of it, see that it has three connections for each process"
+            );
+        };
+        let (first, _) = slow_call(SLOW_START, warn, || Opened::run(database, prepare));
+        let ((), first) = first?;
         let shared = Shared {
             database: database.clone(),
             listen: listen.cloned(),
@@ -175,18 +185,21 @@ impl KeyStore for DieselStore {
         )
     }
 
-    /// Leaves an SQLite file that stands alone: its log is merged into it.
+    /// Leaves an SQLite file that stands alone: its log is merged into it. A log that another program is reading stays, which loses nothing.
     fn close(&self) -> Result<(), StoreError> {
         let Shared { database, idle, usage, .. } = &*self.shared;
-        let is_merged = usage.run(database, Queries::merge_log, |_| true);
+        let is_merged = if database.is_postgres() {
+            Ok(true)
+        } else {
+            usage.run(database, Queries::merge_log, |_| true)
+        };
         idle.close();
         usage.close();
-        if is_merged? {
-            return Ok(());
+        if !is_merged? {
+            log::warn!(
+                "the log of {database} stays beside it, because another program reads or writes the file: copy both, or use `app-key backup`"
+            );
         }
-        Err(StoreError::new(format!(
-            "the log of {database} could not be merged into it, because another connection reads or writes it: copy the file together with \
-             its -wal, or by `app-key backup`"
-        )))
+        Ok(())
     }
 }

@@ -198,7 +198,7 @@ impl Queries for Connection {
             let live = api_keys::table
                 .filter(api_keys::id.eq(id).and(own_row()).and(api_keys::revoked_at.is_null()));
             diesel::update(live).set(api_keys::revoked_at.eq(now)).execute(connection)?;
-            existing(connection, id)
+            changed(existing(connection, id)?, |record| record.revoked_at.is_some())
         })
     }
 
@@ -223,7 +223,9 @@ impl Queries for Connection {
                     .set(api_keys::disabled_at.eq(None::<DateTime<Utc>>))
                     .execute(connection)?,
             };
-            existing(connection, id)
+            changed(existing(connection, id)?, |record| {
+                record.disabled_at.is_some() == at.is_some()
+            })
         })
     }
 
@@ -494,6 +496,21 @@ fn insert(connection: &mut Connection, new: &KeyRecord) -> QueryResult<KeyRecord
 
 fn existing(connection: &mut Connection, id: i64) -> Result<KeyRecord, TransactionError> {
     connection.get(id)?.ok_or_else(|| Error::not_found(id).into())
+}
+
+/// Returns a record that was changed as it should be. A trigger of the application may have kept the row as it was.
+fn changed(
+    record: KeyRecord,
+    is_done: impl FnOnce(&KeyRecord) -> bool,
+) -> Result<KeyRecord, TransactionError> {
+    if is_done(&record) {
+        return Ok(record);
+    }
+    Err(Error::conflict(format!(
+        "key {} was not changed: a trigger or rule of api_keys keeps the row as it was; drop it, or change the key by SQL",
+        record.id
+    ))
+    .into())
 }
 
 fn records(rows: Vec<KeyRow>) -> QueryResult<Vec<KeyRecord>> {

@@ -133,6 +133,11 @@ pub(super) fn require_triggers(
     wanted: &[&str],
     enabled: &[String],
 ) -> Result<(), Error> {
+    if let Some(foreign) = enabled.iter().find_map(|name| name.strip_prefix("foreign ")) {
+        return Err(Error::schema(format!(
+            "the table api_key_changes of {database} has the trigger or rule {foreign}, which may keep changes of keys out of it: drop it"
+        )));
+    }
     let Some(missing) = wanted.iter().find(|trigger| !enabled.iter().any(|name| name == *trigger))
     else {
         return Ok(());

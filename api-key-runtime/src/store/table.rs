@@ -1,12 +1,6 @@
 //! The key table as it is administered. Each call opens a connection and checks the tables.
 
-use std::{
-    ops::RangeInclusive,
-    path::Path,
-    sync::mpsc::{self, RecvTimeoutError},
-    thread,
-    time::Duration,
-};
+use std::{ops::RangeInclusive, path::Path, time::Duration};
 
 use chrono::{DateTime, Utc};
 use diesel::QueryResult;
@@ -18,6 +12,7 @@ use super::{
     checked_connection::{over_live, refuse_open_transaction},
     connection::{open, open_soon},
     schema_check::check,
+    slow_call::slow_call,
 };
 use crate::{
     error::Error, key::KeyDigest, key_record::KeyRecord, key_usage::KeyUsage, list_keys::ListKeys,
@@ -111,20 +106,10 @@ impl Table {
         change: impl FnOnce(&mut dyn Queries) -> Result<T, TransactionError>,
     ) -> Result<T, TransactionError> {
         let mut connection = self.connect()?;
-        let (sender, done) = mpsc::channel::<()>();
-        let find_holder = move || match done.recv_timeout(LOOK_FOR_LOCKS_AFTER) {
-            Err(RecvTimeoutError::Timeout) => {
-                open_soon(&self.0).ok()?.queries().lock_holder().ok()?
-            }
-            _ => None,
-        };
-        thread::scope(|scope| {
-            let watcher = thread::Builder::new().spawn_scoped(scope, find_holder);
-            let changed = change(connection.queries());
-            drop(sender);
-            let holder = watcher.ok().and_then(|watcher| watcher.join().ok().flatten());
-            changed.map_err(|error| error.held_up_by(&self.0, holder))
-        })
+        let find_holder = || open_soon(&self.0).ok()?.queries().lock_holder().ok()?;
+        let (changed, holder) =
+            slow_call(LOOK_FOR_LOCKS_AFTER, find_holder, || change(connection.queries()));
+        changed.map_err(|error| error.held_up_by(&self.0, holder.flatten()))
     }
 
     fn read<T>(&self, read: QueryResult<T>) -> Result<T, Error> {

@@ -217,6 +217,29 @@ DECLARE
     meta    text := format('%I.api_key_meta', current_schema());
 BEGIN
     EXECUTE format($definition$
+-- Returns each trigger with the letter of the sessions that it is enabled for. Any other trigger or
+-- rule of the log may keep changes out of it: it is named as foreign.
+CREATE FUNCTION %1$I.api_keys_triggers_v1() RETURNS SETOF text
+    LANGUAGE plpgsql
+    STABLE
+    SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+    RETURN QUERY
+    SELECT CASE WHEN tgrelid = %3$L::regclass AND tgname <> 'api_key_changes_set_xid'
+                THEN 'foreign ' || translate(tgname, ';,', '__')
+                ELSE concat_ws(':', translate(tgname, ';,', '__'), tgenabled) END
+      FROM pg_trigger
+     WHERE tgrelid IN (%2$L::regclass, %3$L::regclass, %4$L::regclass)
+       AND NOT tgisinternal
+       AND (tgenabled <> 'D' OR tgrelid <> %3$L::regclass)
+    UNION ALL
+    SELECT 'foreign ' || translate(rulename, ';,', '__') FROM pg_rewrite WHERE ev_class = %3$L::regclass;
+END;
+$$
+    $definition$, current_schema(), keys, changes, meta);
+
+    EXECUTE format($definition$
 -- Returns what changed since a snapshot, as one text of fields. STABLE gives everything it reads
 -- one snapshot. VOLATILE takes one for each inner statement: a change that commits between two
 -- of them would be reported by no read.
@@ -250,10 +273,7 @@ BEGIN
         RETURN concat_ws(';', head, '', '', true, '');
     END IF;
     RETURN concat_ws(';', head,
-        (SELECT coalesce(string_agg(concat_ws(':', tgname, tgenabled), ',' ORDER BY tgname), '')
-           FROM pg_trigger
-          WHERE tgrelid IN (%2$L::regclass, %3$L::regclass, %4$L::regclass)
-            AND NOT tgisinternal),
+        (SELECT coalesce(string_agg(trigger, ',' ORDER BY trigger), '') FROM %1$I.api_keys_triggers_v1() AS trigger),
         -- A change of a column's type or name may change what every row means, and fires no trigger.
         hashtextextended(concat_ws('/',
             ARRAY(SELECT concat_ws(' ', oid, xmin) FROM pg_class
@@ -367,6 +387,7 @@ END;
 $migration$;
 
 -- Also where functions are not for everyone by default.
+GRANT EXECUTE ON FUNCTION api_keys_triggers_v1() TO PUBLIC;
 GRANT EXECUTE ON FUNCTION api_keys_changes_since_v1(pg_snapshot, integer) TO PUBLIC;
 GRANT EXECUTE ON FUNCTION api_keys_prune_v1(integer) TO PUBLIC;
 GRANT EXECUTE ON FUNCTION api_keys_mend_identity_v1() TO PUBLIC;

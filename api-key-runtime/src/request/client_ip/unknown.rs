@@ -49,9 +49,12 @@ impl fmt::Display for Explained<'_> {
                 formatter.write_str("the connection has no peer address, as on a Unix socket")
             }
             (UnknownIp::NoHeader(name), Some(written)) => {
-                write!(formatter, "the proxy wrote {written} and not {name}")
+                write!(
+                    formatter,
+                    "the request has no {name}; it has {written}, which the caller may have sent"
+                )
             }
-            (UnknownIp::NoHeader(name), None) => write!(formatter, "the proxy wrote no {name}"),
+            (UnknownIp::NoHeader(name), None) => write!(formatter, "the request has no {name}"),
             (UnknownIp::UnreadableHop(name), _) => {
                 write!(formatter, "{name} has a hop that is not a client address")
             }

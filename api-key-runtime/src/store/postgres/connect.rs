@@ -1,6 +1,6 @@
 //! A connection to a Postgres, opened in the one way that is right for keys.
 
-use diesel::{Connection as _, PgConnection, connection::CacheSize};
+use diesel::{Connection as _, ConnectionError, PgConnection, connection::CacheSize};
 
 use crate::{error::Error, foreign_texts::is_about_a_server, store::Database};
 
@@ -16,24 +16,119 @@ const TIMEOUTS: [(&str, &str); 5] = [
     ("tcp_user_timeout", "5000"),
 ];
 
+/// The parameters that libpq takes, up to release 18.
+const PARAMETERS: &[&str] = &[
+    "application_name",
+    "channel_binding",
+    "client_encoding",
+    "connect_timeout",
+    "dbname",
+    "fallback_application_name",
+    "gssdelegation",
+    "gssencmode",
+    "gsslib",
+    "host",
+    "hostaddr",
+    "keepalives",
+    "keepalives_count",
+    "keepalives_idle",
+    "keepalives_interval",
+    "krbsrvname",
+    "load_balance_hosts",
+    "max_protocol_version",
+    "min_protocol_version",
+    "oauth_client_id",
+    "oauth_client_secret",
+    "oauth_issuer",
+    "oauth_scope",
+    "options",
+    "passfile",
+    "password",
+    "port",
+    "replication",
+    "require_auth",
+    "requirepeer",
+    "requiressl",
+    "scram_client_key",
+    "scram_server_key",
+    "service",
+    "servicefile",
+    "ssl",
+    "ssl_max_protocol_version",
+    "ssl_min_protocol_version",
+    "sslcert",
+    "sslcertmode",
+    "sslcompression",
+    "sslcrl",
+    "sslcrldir",
+    "sslkey",
+    "sslkeylogfile",
+    "sslmode",
+    "sslnegotiation",
+    "sslpassword",
+    "sslrootcert",
+    "sslsni",
+    "target_session_attrs",
+    "tcp_user_timeout",
+    "user",
+];
+
+/// The values of some of them.
+const VALUES: &[(&str, &str)] = &[
+    ("sslmode", "disable allow prefer require verify-ca verify-full"),
+    ("target_session_attrs", "any read-write read-only primary standby prefer-standby"),
+    ("channel_binding", "disable prefer require"),
+    ("gssencmode", "disable prefer require"),
+    ("load_balance_hosts", "disable random"),
+];
+
 /// Connects to the Postgres of this URL.
 pub(crate) fn connect(database: &Database, url: &str) -> Result<PgConnection, Error> {
     let mut connection = PgConnection::establish(&with_timeouts(url))
-        .map_err(|source| unreachable(database, source))?;
+        .map_err(|source| not_connected(database, url, source))?;
     // A transaction pooler hands the statements of one client to another.
     connection.set_prepared_statement_cache_size(CacheSize::Disabled);
     Ok(connection)
 }
 
-fn unreachable(database: &Database, source: diesel::ConnectionError) -> Error {
-    if is_about_a_server(&source.to_string()) {
-        Error::database(format!("cannot connect to {database}"), source)
-    } else {
-        Error::config(format!(
-            "cannot connect to {database}: libpq cannot read its URL or service settings (what it says may quote the password and is left out); in \
-             user and password of a URL write % as %25, @ as %40, : as %3A and / as %2F"
-        ))
+fn not_connected(database: &Database, url: &str, source: ConnectionError) -> Error {
+    // The server, or a pooler in front of it, has refused the first statement.
+    if let ConnectionError::CouldntSetupConfiguration(source) = source {
+        return Error::database(format!("{database} accepts connections but not queries"), source);
     }
+    if is_about_a_server(&source.to_string()) {
+        return Error::database(format!("cannot connect to {database}"), source);
+    }
+    let cause = unusable_parameter(url).unwrap_or_else(|| {
+        "libpq cannot read its URL or service settings (what it says may quote the password and is left out); in user and password of a URL \
+         write % as %25, @ as %40, : as %3A and / as %2F"
+            .to_owned()
+    });
+    Error::config(format!("cannot connect to {database}: {cause}"))
+}
+
+/// Names the parameter of a URL that libpq does not take. A value is never shown, and nothing where a password may be among the parameters.
+fn unusable_parameter(url: &str) -> Option<String> {
+    let (_, rest) = url.split_once("://")?;
+    let (_, parameters) = after_credentials(rest).split_once('?')?;
+    if parameters.contains('@') {
+        return None;
+    }
+    parameters.split('&').find_map(|parameter| {
+        let (name, value) = parameter.split_once('=').unwrap_or((parameter, ""));
+        let is_word =
+            name.len() <= 32 && name.bytes().all(|byte| byte.is_ascii_lowercase() || byte == b'_');
+        if !is_word {
+            return None;
+        }
+        if !PARAMETERS.contains(&name) {
+            return Some(format!("libpq does not know the parameter `{name}` of its URL"));
+        }
+        let (_, values) = VALUES.iter().find(|(parameter, _)| *parameter == name)?;
+        let is_known = values.split(' ').any(|known| known == value);
+        (!is_known)
+            .then(|| format!("libpq does not know this value of `{name}`; write one of: {values}"))
+    })
 }
 
 fn with_timeouts(url: &str) -> String {
@@ -85,6 +180,24 @@ mod tests {
             with_timeouts("host=h dbname=d keepalives_count=9 tcp_user_timeout=0"),
             "host=h dbname=d keepalives_count=9 tcp_user_timeout=0 connect_timeout=2 keepalives_idle=5 keepalives_interval=1"
         );
+    }
+
+    // F14
+    #[test]
+    fn a_parameter_that_libpq_does_not_take_is_named() {
+        for (url, expected) in [
+            ("postgres://u:s3cret@h/d?schema=shop", "the parameter `schema`"),
+            ("postgres://u:s3cret@h/d?connect_timeout=2&sslmode=requir", "this value of `sslmode`"),
+            ("postgres://u:s3cret@h/d?application_name=x", "libpq cannot read"),
+            ("postgres://u:s3?cret=x@h/d?schema=s", "the parameter `schema`"),
+            ("host=h schema=s3cret", "libpq cannot read"),
+        ] {
+            let database = Database::parse(url).unwrap();
+            let source = ConnectionError::BadConnection("quotes s3cret".to_owned());
+            let message = not_connected(&database, url, source).to_string();
+            assert!(message.contains(expected), "{message}");
+            assert!(!message.contains("s3cret") && !message.contains("requir;"), "{message}");
+        }
     }
 
     #[test]

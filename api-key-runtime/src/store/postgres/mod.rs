@@ -9,6 +9,8 @@ pub mod schema;
 mod server;
 pub(crate) mod usage;
 
+use std::sync::LazyLock;
+
 use diesel::{
     Connection as _, OptionalExtension as _, RunQueryDsl as _, connection::SimpleConnection as _,
     dsl::sql, prelude::QueryableByName, sql_query, sql_types,
@@ -19,6 +21,14 @@ use super::{
     Database, TransactionError, connection::Elsewhere, migrations::migrate_postgres as migrate,
 };
 use crate::error::Error;
+
+/// The name of this process's changes among the activities of the server. Processes in containers have the same number.
+static CHANGE: LazyLock<String> = LazyLock::new(|| {
+    let mut number = [0; 8];
+    // Without entropy it names the change of some process.
+    let _ = getrandom::fill(&mut number);
+    format!("app-key change {:016x}", u64::from_le_bytes(number))
+});
 
 /// The connection that `queries.rs` is written against.
 type Connection = diesel::PgConnection;
@@ -61,6 +71,9 @@ fn write<T>(
              WHERE pg_catalog.current_setting('synchronous_commit') IN ('off', 'local', 'remote_write'); \
              SELECT set_config('lock_timeout', '5s', true) WHERE pg_catalog.current_setting('lock_timeout') = '0'",
         )?;
+        sql_query("SELECT set_config('application_name', $1, true)")
+            .bind::<sql_types::Text, _>(&*CHANGE)
+            .execute(connection)?;
         let changed = change(connection)?;
         is_done = true;
         Ok(changed)
@@ -178,9 +191,11 @@ fn lock_holder(connection: &mut Connection) -> diesel::QueryResult<Option<String
            FROM pg_catalog.pg_stat_activity AS waiting \
           CROSS JOIN LATERAL unnest(pg_catalog.pg_blocking_pids(waiting.pid)) AS holding (pid) \
            LEFT JOIN pg_catalog.pg_stat_activity AS holder ON holder.pid = holding.pid \
-          WHERE waiting.datname = current_database() AND waiting.wait_event_type = 'Lock' AND waiting.query LIKE '%api_key%' \
+          WHERE waiting.application_name = $1 AND waiting.wait_event_type = 'Lock' \
+          ORDER BY holder.wait_event_type = 'Lock' NULLS FIRST, holder.xact_start \
           LIMIT 1",
     )
+    .bind::<sql_types::Text, _>(&*CHANGE)
     .get_result(connection)
     .optional()?;
     Ok(holder.map(|holder| holder.name))
@@ -218,13 +233,16 @@ pub(crate) fn repair(connection: &mut Connection) -> diesel::QueryResult<()> {
     mend_identity(connection)
 }
 
-/// The triggers of the tables, each with the letter of the sessions that it is enabled for.
+/// The triggers of the tables, each with the letter of the sessions that it is enabled for, and what else may keep changes out of the log.
 pub(crate) fn enabled_triggers(connection: &mut Connection) -> diesel::QueryResult<Vec<String>> {
-    let names = sql_query(
-        "SELECT concat_ws(':', tgname, tgenabled) AS name FROM pg_catalog.pg_trigger \
-         WHERE tgrelid IN (pg_catalog.to_regclass('api_keys'), pg_catalog.to_regclass('api_key_changes'), pg_catalog.to_regclass('api_key_meta')) \
-           AND NOT tgisinternal",
+    let schema: Option<Name> = sql_query(
+        "SELECT relnamespace::regnamespace::text AS name FROM pg_catalog.pg_class \
+          WHERE oid = pg_catalog.to_regclass('api_keys')",
     )
-    .load::<Name>(connection)?;
+    .get_result(connection)
+    .optional()?;
+    let Some(Name { name: schema }) = schema else { return Ok(Vec::new()) };
+    let names = sql_query(format!("SELECT name FROM {schema}.api_keys_triggers_v1() AS name"))
+        .load::<Name>(connection)?;
     Ok(names.into_iter().map(|row| row.name).collect())
 }

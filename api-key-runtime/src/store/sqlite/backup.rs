@@ -37,14 +37,18 @@ pub(crate) fn back_up(
     }
     let unfinished = format!("{name}.part");
     let backup = Database::Sqlite(name.to_owned());
+    // Takes the name, so that no other program's file is replaced at the end.
+    File::create_new(to)
+        .map_err(|source| Error::os(format!("cannot create the backup {name}"), source))?;
     let copied = copy(database, connection, &backup, &unfinished).and_then(|()| {
-        // Fails where the name has been taken since. A file system without links has no other way to tell.
-        fs::hard_link(&unfinished, to)
+        fs::rename(&unfinished, to)
             .map_err(|source| Error::os(format!("cannot name the backup {name}"), source))
     });
-    let removed = fs::remove_file(&unfinished);
-    copied?;
-    removed.map_err(|source| Error::os(format!("cannot remove {unfinished}"), source))
+    if copied.is_err() {
+        let _ = fs::remove_file(&unfinished);
+        let _ = fs::remove_file(to);
+    }
+    copied
 }
 
 fn copy(

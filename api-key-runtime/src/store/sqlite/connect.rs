@@ -4,8 +4,6 @@ use std::{
     fs::{self, OpenOptions},
     io::ErrorKind,
     path::{Path, PathBuf},
-    process,
-    sync::atomic::{AtomicU64, Ordering},
     thread,
     time::{Duration, Instant},
 };
@@ -76,14 +74,15 @@ fn read_only(database: &Database, source: diesel::result::Error) -> Error {
 /// The file is created by another name and closed before it gets its own. To close a file here that SQLite has open would drop SQLite's
 /// locks on it (<https://sqlite.org/howtocorrupt.html>, section 2.2).
 pub(super) fn create_for_owner(database: &Database, path: &str) -> Result<(), Error> {
-    static NUMBER: AtomicU64 = AtomicU64::new(0);
     if Path::new(path).exists() {
         return Ok(());
     }
     let path = &behind_links(path);
-    let number = NUMBER.fetch_add(1, Ordering::Relaxed);
+    // Processes in containers have the same number.
+    let mut number = [0; 8];
+    getrandom::fill(&mut number).map_err(Error::entropy)?;
     let mut unnamed = path.clone().into_os_string();
-    unnamed.push(format!(".new-{}-{number}", process::id()));
+    unnamed.push(format!(".new-{:016x}", u64::from_le_bytes(number)));
     let mut options = OpenOptions::new();
     options.write(true).create_new(true);
     #[cfg(unix)]

@@ -43,7 +43,8 @@ fn refuse_other_names(database: &Database, path: &Path) -> Result<(), Error> {
             "it is mounted by itself (a volume of a single file, or a subPath of Kubernetes): mount the folder it is in"
         }
         (_, true) => {
-            "it has a hard link (a backup by `cp -al` or `rsync --link-dest`): copy it to a new file by `cp` and move that over it"
+            "it has a hard link (a backup by `cp -al` or `rsync --link-dest`, or a file beside it with .new- in its name, left by a start that was \
+             killed): remove the link, or stop every program that uses the file, copy it to a new one by `cp` and move that over it"
         }
         _ => return Ok(()),
     };
@@ -120,8 +121,12 @@ impl Mounts {
 
     fn remote_kind(&self, path: &str) -> Option<&str> {
         let kind = self.of(path)?.kind.as_str();
-        let is_remote =
-            ["9p", "nfs", "fuse", "cifs", "smb"].iter().any(|remote| kind.starts_with(remote));
+        let is_remote = [
+            "9p", "nfs", "fuse", "cifs", "smb", "virtiofs", "vboxsf", "prl_fs", "ceph", "afs",
+            "lustre",
+        ]
+        .iter()
+        .any(|remote| kind.starts_with(remote));
         (is_remote && kind != "fuseblk").then_some(kind)
     }
 }

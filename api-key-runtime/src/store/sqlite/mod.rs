@@ -114,15 +114,19 @@ fn is_within_transaction(connection: &mut Connection) -> bool {
     connection.batch_execute("BEGIN; COMMIT").is_err()
 }
 
-/// Waits for others as long as any statement does.
+/// Waits for others for a second.
 fn merge_log(connection: &mut Connection) -> diesel::QueryResult<bool> {
     #[derive(QueryableByName)]
     struct Merged {
         #[diesel(sql_type = sql_types::BigInt)]
         busy: i64,
     }
-    let merged: Merged = sql_query("PRAGMA wal_checkpoint(TRUNCATE)").get_result(connection)?;
-    Ok(merged.busy == 0)
+    let before: Settings = sql_query(SETTINGS).get_result(connection)?;
+    Settings { busy_timeout: before.busy_timeout.min(1000), ..before }.apply(connection)?;
+    let merged: diesel::QueryResult<Merged> =
+        sql_query("PRAGMA wal_checkpoint(TRUNCATE)").get_result(connection);
+    before.apply(connection)?;
+    Ok(merged?.busy == 0)
 }
 
 #[derive(QueryableByName)]

@@ -1,0 +1,40 @@
+//! A call that may take long, and what is done if it does.
+
+use std::{
+    sync::mpsc::{self, RecvTimeoutError},
+    thread,
+    time::Duration,
+};
+
+/// Makes a call. If it takes longer than `after`, runs `if_slow` beside it, on a thread of its own.
+///
+/// Returns the result of `if_slow` as well. Without a thread the call is made all the same.
+pub(super) fn slow_call<T, S: Send>(
+    after: Duration,
+    if_slow: impl FnOnce() -> S + Send,
+    call: impl FnOnce() -> T,
+) -> (T, Option<S>) {
+    let (sender, done) = mpsc::channel::<()>();
+    let watch = move || match done.recv_timeout(after) {
+        Err(RecvTimeoutError::Timeout) => Some(if_slow()),
+        _ => None,
+    };
+    thread::scope(|scope| {
+        let watcher = thread::Builder::new().spawn_scoped(scope, watch);
+        let result = call();
+        drop(sender);
+        (result, watcher.ok().and_then(|watcher| watcher.join().ok().flatten()))
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_a_slow_call_is_watched() {
+        assert_eq!(slow_call(Duration::from_secs(60), || "slow", || 1), (1, None));
+        let slow = || thread::sleep(Duration::from_millis(200));
+        assert_eq!(slow_call(Duration::from_millis(1), || "slow", slow), ((), Some("slow")));
+    }
+}
