@@ -217,6 +217,23 @@ fn a_change_that_waits_for_a_lock_names_its_holder() {
     assert!(database.admin().revoke(id).is_ok());
 }
 
+// E13
+database_test!(a_change_that_a_trigger_prevents_is_an_error, |database: Database| {
+    let (_, id) = database.issue("0.0.0.0");
+    let admin = database.admin();
+    database
+        .execute(if database.is_postgres() {
+            "CREATE FUNCTION keep() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RETURN NULL; END'; \
+             CREATE TRIGGER keep BEFORE UPDATE ON api_keys FOR EACH ROW EXECUTE FUNCTION keep()"
+        } else {
+            "CREATE TRIGGER keep BEFORE UPDATE ON api_keys BEGIN SELECT RAISE(IGNORE); END"
+        })
+        .unwrap();
+    for error in [admin.revoke(id).unwrap_err(), admin.disable(id).unwrap_err()] {
+        assert!(error.is_conflict() && error.to_string().contains("a trigger or rule"), "{error}");
+    }
+});
+
 // F10
 #[test]
 fn a_change_of_a_locked_sqlite_file_says_what_to_look_for() {

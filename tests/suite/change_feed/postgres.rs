@@ -253,6 +253,37 @@ fn rows_of_an_inheriting_table_are_no_keys() {
     assert!(error.contains("a view or a partitioned table"), "{error}");
 }
 
+// E16
+// The log would go on without what they keep out of it.
+#[test]
+fn a_foreign_trigger_or_rule_of_the_log_is_an_error() {
+    let database = migrated();
+    let mut reader = Reader::new(&database);
+    database
+        .execute("CREATE FUNCTION nothing() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RETURN NULL; END'")
+        .unwrap();
+    for (create, drop) in [
+        (
+            "CREATE RULE quiet AS ON INSERT TO api_key_changes DO INSTEAD NOTHING",
+            "DROP RULE quiet ON api_key_changes",
+        ),
+        (
+            "CREATE TRIGGER quiet BEFORE INSERT ON api_key_changes FOR EACH ROW EXECUTE FUNCTION nothing()",
+            "DROP TRIGGER quiet ON api_key_changes",
+        ),
+    ] {
+        database.execute(create).unwrap();
+        for error in [
+            reader.try_read().unwrap_err().to_string(),
+            DieselStore::open(database.url()).unwrap_err().to_string(),
+        ] {
+            assert!(error.contains("trigger or rule quiet"), "{error}");
+        }
+        database.execute(drop).unwrap();
+        assert_eq!(reader.read(), Seen::Everything);
+    }
+}
+
 // F14
 #[test]
 fn a_schema_may_have_any_name() {
