@@ -2,7 +2,7 @@
 
 use std::{
     fs::File,
-    io::{self, BufRead as _, BufReader, Write as _},
+    io::{self, BufRead as _, BufReader, Read as _, Write as _},
 };
 
 /// What a terminal sends for Ctrl-C.
@@ -34,11 +34,15 @@ impl Terminal {
     pub(crate) fn ask_hidden(&self, question: &str) -> io::Result<String> {
         #[cfg(unix)]
         let _hidden = Hidden::start(&self.0)?;
-        let answer = self.ask(question)?;
-        if answer.ends_with(INTERRUPT) {
+        (&self.0).write_all(question.as_bytes())?;
+        // A terminal gives one line to each read. Kernels hold no longer line.
+        let mut line = [0; 4096];
+        let length = (&self.0).read(&mut line)?;
+        let answer = String::from_utf8_lossy(line.get(..length).unwrap_or_default());
+        if answer.contains(INTERRUPT) {
             return Err(io::ErrorKind::Interrupted.into());
         }
-        Ok(answer)
+        Ok(answer.into_owned())
     }
 }
 

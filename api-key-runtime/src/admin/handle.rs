@@ -6,6 +6,8 @@ use std::{
     sync::Arc,
 };
 
+use chrono::{DateTime, Utc};
+
 use crate::{
     cache::{Cache, process},
     clock::{Clock, MonotonicTime, to_stored},
@@ -64,7 +66,7 @@ impl Admin {
     /// When what is asked for is unusable, the operating system gives no entropy, the table's keys are under another pepper, or the
     /// database fails. No key exists then.
     pub fn issue(&self, new: &NewKey) -> Result<IssuedKey, Error> {
-        let mut issued = new.make(&self.format_rules, &self.digester, self.clock.now())?;
+        let mut issued = new.make(&self.format_rules, &self.digester, self.now())?;
         issued.record = self.done(self.table.issue(&issued.record))?;
         Ok(issued)
     }
@@ -119,7 +121,7 @@ impl Admin {
     /// # Errors
     /// Returns an error if the database fails.
     pub fn list(&self, wanted: &ListKeys) -> Result<Vec<KeyRecord>, Error> {
-        self.table.list(wanted, self.clock.now())
+        self.table.list(wanted, self.now())
     }
 
     /// Returns one key.
@@ -209,7 +211,7 @@ impl Admin {
     /// # Errors
     /// When there is no such key or the database fails.
     pub fn revoke(&self, id: i64) -> Result<KeyRecord, Error> {
-        self.done(self.table.revoke(id, to_stored(self.clock.now())))
+        self.done(self.table.revoke(id, to_stored(self.now())))
     }
 
     /// Switches a key off until it is enabled again. One that is disabled already stays as it is.
@@ -217,7 +219,7 @@ impl Admin {
     /// # Errors
     /// When there is no such key, it is revoked, or the database fails.
     pub fn disable(&self, id: i64) -> Result<KeyRecord, Error> {
-        let now = to_stored(self.clock.now());
+        let now = to_stored(self.now());
         self.done(self.table.set_disabled(id, Some(now)))
     }
 
@@ -237,6 +239,17 @@ impl Admin {
     /// When the file exists, it cannot be written, or the database is not SQLite. No file is left then.
     pub fn back_up(&self, to: impl AsRef<Path>) -> Result<(), Error> {
         self.table.back_up(to.as_ref())
+    }
+
+    /// The time by the database's clock, which is asked once. A database that is away is reported by what follows.
+    fn now(&self) -> DateTime<Utc> {
+        if self.clock.is_local() {
+            let sent = MonotonicTime::now();
+            if let Ok(Some(time)) = self.table.time() {
+                self.clock.observe(sent, time, MonotonicTime::now());
+            }
+        }
+        self.clock.now()
     }
 
     /// Applies a change to every cache of this process before its caller learns that it is done.

@@ -206,7 +206,8 @@ impl AppKeys {
     /// open. Dropping the last handle does the same, tries once to record usage, and waits for two seconds at most.
     ///
     /// # Errors
-    /// When usage was not recorded in time, or something was not closed, which the message names. Closing goes on in the background.
+    /// When usage was not recorded in time, something was not closed, or the log of an SQLite file stays because another program reads the
+    /// file. The message names what it is. Closing goes on in the background.
     ///
     #[cfg_attr(feature = "sqlite", doc = "```no_run")]
     #[cfg_attr(not(feature = "sqlite"), doc = "```ignore")]

@@ -235,16 +235,21 @@ impl Shared {
                 self.cache.renew(taken);
                 if let Some(time) = *time {
                     self.clock.observe(taken, time, MonotonicTime::now());
-                    warn_of_difference(time);
                 }
             }
             Ok(None) => state.is_supported = Some(false),
             Err(_) => {}
         }
         drop(state);
-        self.note(call, answer.as_ref().err(), MonotonicTime::now());
+        let now = MonotonicTime::now();
+        self.note(call, answer.as_ref().err(), now);
         match answer {
-            Ok(Some(_)) => Ok(()),
+            Ok(Some(changes)) => {
+                if let Some(time) = changes.time {
+                    warn_of_difference(time, now.since(taken));
+                }
+                Ok(())
+            }
             Ok(None) => Err(Stop::Over),
             Err(_) => Err(Stop::Failed),
         }
@@ -318,10 +323,11 @@ impl Shared {
     }
 }
 
-/// Logs once an hour that the local clock is wrong, or the store's.
-fn warn_of_difference(time: DateTime<Utc>) {
+/// Logs once an hour that the local clock is wrong, or the store's, which told this time within the last `took`.
+fn warn_of_difference(time: DateTime<Utc>, took: Duration) {
     let local = Utc::now();
-    if (local - time).abs() > MAX_DIFFERENCE && DIFFERENCE.should_log(()) {
+    let allowed = MAX_DIFFERENCE + TimeDelta::from_std(took).unwrap_or_default();
+    if (local - time).abs() > allowed && DIFFERENCE.should_log(()) {
         log::warn!(
             "the clocks of this machine ({local}) and of the database ({time}) differ; keys expire by the database's clock: set the wrong one"
         );

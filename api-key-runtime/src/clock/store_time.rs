@@ -1,6 +1,9 @@
 //! The time of day of a store, carried by the monotonic clock: a step of the local wall clock neither ends nor revives a key.
 
-use std::sync::atomic::{AtomicI64, Ordering};
+use std::{
+    sync::atomic::{AtomicI64, Ordering},
+    time::Duration,
+};
 
 use chrono::{DateTime, Utc};
 
@@ -11,6 +14,8 @@ use super::MonotonicTime;
 pub(crate) struct StoreTime(AtomicI64);
 
 const UNKNOWN: i64 = i64::MIN;
+/// An observation that took longer is not precise.
+const SLOW: Duration = Duration::from_millis(100);
 
 impl Default for StoreTime {
     fn default() -> Self {
@@ -32,8 +37,8 @@ impl StoreTime {
     /// Takes a time that the store told between two moments. Called by one thread at a time.
     ///
     /// The time is taken for that of the earlier moment. The clock is then ahead by at most the time between the two, and an expired key
-    /// never passes late. An earlier observation that this one does not exclude is kept: it was as good, and the process may have been
-    /// suspended during this one.
+    /// never passes late. If there is much time between the two, as where the process was suspended, an earlier observation that this one
+    /// does not exclude is kept.
     pub(crate) fn observe(
         &self,
         sent: MonotonicTime,
@@ -44,7 +49,7 @@ impl StoreTime {
         let latest = time.saturating_sub(micros(sent));
         let earliest = time.saturating_sub(micros(received));
         let known = self.0.load(Ordering::Relaxed);
-        if !(earliest..=latest).contains(&known) {
+        if received.since(sent) < SLOW || !(earliest..=latest).contains(&known) {
             self.0.store(latest, Ordering::Relaxed);
         }
     }

@@ -19,10 +19,15 @@ use crate::{error::Error, lock::lock, log};
 
 /// Shorter than the idle time after which firewalls and balancers forget a connection without a word.
 const MAX_IDLE_TIME: Duration = Duration::from_secs(60);
+/// A connection that took longer to open is kept for as long as it lives: where the first host of a URL is silent, a request would wait in
+/// vain for the next one. A quarter of the default lookup timeout.
+const SLOW_OPENING: Duration = Duration::from_millis(250);
 
 /// A connection whose tables were checked when it was opened: a restored database may be of another release, or without its triggers.
 pub(super) struct Opened {
     pub(super) connection: Connection,
+    /// How long it took to open the connection and to use it for the first time.
+    took: Duration,
     /// Which files it reads, of an SQLite file.
     #[cfg(feature = "sqlite")]
     pub(super) files: Option<super::sqlite::OpenFiles>,
@@ -41,6 +46,7 @@ impl Opened {
             _ => None,
         };
         #[cfg_attr(not(feature = "sqlite"), expect(unused_mut))]
+        let began = Instant::now();
         let (done, mut connection) = over_live(database, open_soon, |connection| {
             refuse_open_transaction(database, connection)?;
             if !connection.is_checked() {
@@ -58,6 +64,7 @@ impl Opened {
         };
         let opened = Self {
             connection,
+            took: began.elapsed(),
             #[cfg(feature = "sqlite")]
             files,
         };
@@ -134,8 +141,9 @@ impl IdleConnections {
 
     /// Closes connections to a file that was replaced or deleted, and those that a firewall may have forgotten.
     pub(super) fn close_unusable(&self) {
-        lock(&self.idle)
-            .retain(|idle| idle.opened.is_current() && idle.since.elapsed() < MAX_IDLE_TIME);
+        lock(&self.idle).retain(|idle| {
+            idle.opened.is_current() && is_kept(idle.opened.took, idle.since.elapsed())
+        });
     }
 
     pub(super) fn close(&self) {
@@ -148,6 +156,11 @@ impl IdleConnections {
         self.close_unusable();
         lock(&self.idle).pop().map(|idle| idle.opened)
     }
+}
+
+/// Whether an idle connection is used again.
+fn is_kept(opened_in: Duration, idle_for: Duration) -> bool {
+    idle_for < MAX_IDLE_TIME || opened_in > SLOW_OPENING
 }
 
 impl fmt::Debug for Opened {
@@ -191,5 +204,18 @@ pub(super) fn over_live<T, E: From<Error> + Display>(
             }
             Err(error) => return Err(error),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    // F5
+    #[test]
+    fn a_connection_that_was_slow_to_open_is_not_closed_when_idle() {
+        let (fast, slow) = (Duration::from_millis(5), Duration::from_secs(2));
+        assert!(is_kept(fast, MAX_IDLE_TIME / 2) && !is_kept(fast, MAX_IDLE_TIME));
+        assert!(is_kept(slow, MAX_IDLE_TIME * 60));
     }
 }

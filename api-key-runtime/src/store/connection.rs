@@ -101,6 +101,8 @@ pub(crate) trait Queries: Any {
     /// Returns whether a transaction is open that must not be read in and that Diesel does not know of: a raw `BEGIN` of the application.
     /// Diesel knows of its test transactions, which are used on purpose.
     fn is_within_transaction(&mut self) -> bool;
+    /// Returns the time by the server's clock; `None` where there is no server.
+    fn time(&mut self) -> QueryResult<Option<DateTime<Utc>>>;
     /// Describes who holds a lock that a change of the tables waits for, if one waits.
     fn lock_holder(&mut self) -> QueryResult<Option<String>>;
     /// Merges the log of an SQLite file into the file, and empties it. Returns `false` if another connection prevents it.

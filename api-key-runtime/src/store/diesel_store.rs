@@ -185,7 +185,7 @@ impl KeyStore for DieselStore {
         )
     }
 
-    /// Leaves an SQLite file that stands alone: its log is merged into it. A log that another program is reading stays, which loses nothing.
+    /// Leaves an SQLite file that stands alone: its log is merged into it.
     fn close(&self) -> Result<(), StoreError> {
         let Shared { database, idle, usage, .. } = &*self.shared;
         let is_merged = if database.is_postgres() {
@@ -196,9 +196,9 @@ impl KeyStore for DieselStore {
         idle.close();
         usage.close();
         if !is_merged? {
-            log::warn!(
+            return Err(StoreError::new(format!(
                 "the log of {database} stays beside it, because another program reads or writes the file: copy both, or use `app-key backup`"
-            );
+            )));
         }
         Ok(())
     }

@@ -21,7 +21,7 @@ use super::{
     Connection, OWN_ROW, PRIMARY, TRIGGERS, enabled_triggers, existing_tables, hides_rows,
     is_standby, is_within_transaction, lock_holder, mend_identity, merge_log, migrate,
     schema::{api_key_meta, api_key_usage, api_keys},
-    tables_elsewhere,
+    tables_elsewhere, time,
     usage::record as record_usage,
     write,
 };
@@ -308,6 +308,10 @@ impl Queries for Connection {
         let status = AnsiTransactionManager::transaction_manager_status_mut(self);
         let is_known = matches!(status.transaction_depth(), Ok(Some(_)));
         !is_known && is_within_transaction(self)
+    }
+
+    fn time(&mut self) -> QueryResult<Option<DateTime<Utc>>> {
+        time(self)
     }
 
     fn lock_holder(&mut self) -> QueryResult<Option<String>> {

@@ -100,6 +100,14 @@ impl Table {
         self.read(self.connect()?.queries().usage_of(id))
     }
 
+    /// Returns the time by the clock of a Postgres.
+    pub(crate) fn time(&self) -> Result<Option<DateTime<Utc>>, Error> {
+        if !self.0.is_postgres() {
+            return Ok(None);
+        }
+        self.read(self.connect()?.queries().time())
+    }
+
     /// Makes a change. If a lock keeps it waiting until it fails, the error names who holds the lock.
     fn change<T>(
         &self,

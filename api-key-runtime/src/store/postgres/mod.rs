@@ -11,6 +11,7 @@ pub(crate) mod usage;
 
 use std::sync::LazyLock;
 
+use chrono::{DateTime, Utc};
 use diesel::{
     Connection as _, OptionalExtension as _, RunQueryDsl as _, connection::SimpleConnection as _,
     dsl::sql, prelude::QueryableByName, sql_query, sql_types,
@@ -176,6 +177,13 @@ fn tables_elsewhere(connection: &mut Connection) -> diesel::QueryResult<Option<E
 fn hides_rows(connection: &mut Connection) -> diesel::QueryResult<bool> {
     diesel::select(sql::<sql_types::Bool>(
         "coalesce(pg_catalog.row_security_active(pg_catalog.to_regclass('api_keys')) OR pg_catalog.row_security_active(pg_catalog.to_regclass('api_key_changes')), false)",
+    ))
+    .get_result(connection)
+}
+
+fn time(connection: &mut Connection) -> diesel::QueryResult<Option<DateTime<Utc>>> {
+    diesel::select(sql::<sql_types::Nullable<sql_types::Timestamptz>>(
+        "pg_catalog.clock_timestamp()",
     ))
     .get_result(connection)
 }

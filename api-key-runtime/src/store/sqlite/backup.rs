@@ -2,6 +2,7 @@
 
 use std::{
     fs::{self, File},
+    io::{self, ErrorKind},
     path::Path,
 };
 
@@ -37,18 +38,23 @@ pub(crate) fn back_up(
     }
     let unfinished = format!("{name}.part");
     let backup = Database::Sqlite(name.to_owned());
-    // Takes the name, so that no other program's file is replaced at the end.
-    File::create_new(to)
-        .map_err(|source| Error::os(format!("cannot create the backup {name}"), source))?;
     let copied = copy(database, connection, &backup, &unfinished).and_then(|()| {
-        fs::rename(&unfinished, to)
+        give_name(&unfinished, to)
             .map_err(|source| Error::os(format!("cannot name the backup {name}"), source))
     });
-    if copied.is_err() {
-        let _ = fs::remove_file(&unfinished);
-        let _ = fs::remove_file(to);
-    }
+    let _ = fs::remove_file(&unfinished);
     copied
+}
+
+/// Gives a file its name unless the name has been taken since. Where a file system has no links, the name is taken first.
+fn give_name(unfinished: &str, to: &Path) -> io::Result<()> {
+    match fs::hard_link(unfinished, to) {
+        Err(error) if error.kind() != ErrorKind::AlreadyExists => {
+            File::create_new(to)?;
+            fs::rename(unfinished, to)
+        }
+        linked => linked,
+    }
 }
 
 fn copy(

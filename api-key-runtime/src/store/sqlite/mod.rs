@@ -11,11 +11,13 @@ mod pool;
 pub mod schema;
 pub(crate) mod usage;
 
-use crate::log;
+use chrono::{DateTime, Utc};
 use diesel::{
     RunQueryDsl as _, connection::SimpleConnection as _, prelude::QueryableByName, sql_query,
     sql_types,
 };
+
+use crate::log;
 
 use super::{TransactionError, connection::Elsewhere, migrations::migrate_sqlite as migrate};
 
@@ -148,6 +150,11 @@ fn tables_elsewhere(_: &mut Connection) -> diesel::QueryResult<Option<Elsewhere>
 #[allow(clippy::unnecessary_wraps, reason = "as on Postgres")]
 fn hides_rows(_: &mut Connection) -> diesel::QueryResult<bool> {
     Ok(false)
+}
+
+#[allow(clippy::unnecessary_wraps, reason = "as on Postgres")]
+fn time(_: &mut Connection) -> diesel::QueryResult<Option<DateTime<Utc>>> {
+    Ok(None)
 }
 
 /// SQLite does not know who holds its locks.

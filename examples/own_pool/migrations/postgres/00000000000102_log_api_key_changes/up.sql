@@ -217,8 +217,8 @@ DECLARE
     meta    text := format('%I.api_key_meta', current_schema());
 BEGIN
     EXECUTE format($definition$
--- Returns each trigger with the letter of the sessions that it is enabled for. Any other trigger or
--- rule of the log may keep changes out of it: it is named as foreign.
+-- Returns each trigger with the letter of the sessions that it is enabled for. A rule of the log, or
+-- another trigger that runs before a row is written, may keep changes out: it is named as foreign.
 CREATE FUNCTION %1$I.api_keys_triggers_v1() RETURNS SETOF text
     LANGUAGE plpgsql
     STABLE
@@ -226,13 +226,18 @@ CREATE FUNCTION %1$I.api_keys_triggers_v1() RETURNS SETOF text
 AS $$
 BEGIN
     RETURN QUERY
-    SELECT CASE WHEN tgrelid = %3$L::regclass AND tgname <> 'api_key_changes_set_xid'
-                THEN 'foreign ' || translate(tgname, ';,', '__')
-                ELSE concat_ws(':', translate(tgname, ';,', '__'), tgenabled) END
+    SELECT concat_ws(':', translate(tgname, ';,', '__'), tgenabled)
       FROM pg_trigger
      WHERE tgrelid IN (%2$L::regclass, %3$L::regclass, %4$L::regclass)
        AND NOT tgisinternal
-       AND (tgenabled <> 'D' OR tgrelid <> %3$L::regclass)
+    UNION ALL
+    -- The bit 2 of the type is BEFORE.
+    SELECT 'foreign ' || translate(tgname, ';,', '__')
+      FROM pg_trigger
+     WHERE tgrelid = %3$L::regclass
+       AND tgname <> 'api_key_changes_set_xid'
+       AND tgtype & 2 <> 0
+       AND tgenabled <> 'D'
     UNION ALL
     SELECT 'foreign ' || translate(rulename, ';,', '__') FROM pg_rewrite WHERE ev_class = %3$L::regclass;
 END;

@@ -1,6 +1,7 @@
 -- TIMESTAMP, because `diesel print-schema` fails on a column declared TIMESTAMPTZ. All times are text
--- as Diesel's TimestamptzSqlite writes UTC (2026-11-23 20:00:00.123456+00:00), and nothing else: in
--- another zone or form they would compare wrongly, or be read as another moment. A modifier makes the
+-- as Diesel's TimestamptzSqlite writes UTC (2026-11-23 20:00:00.123456+00:00), or as SQLite's own
+-- CURRENT_TIMESTAMP does (2026-11-23 20:00:00), and nothing else: in another zone or form they would
+-- compare wrongly, or be read as another moment. A modifier makes the
 -- date functions turn February 30th into March 2nd, so the checks compare what comes back.
 CREATE TABLE api_keys (
     id          INTEGER   NOT NULL PRIMARY KEY AUTOINCREMENT,
@@ -68,7 +69,12 @@ CREATE TABLE api_keys (
                 OR length(created_at) BETWEEN 27 AND 35
                 AND rtrim(substr(created_at, 20, length(created_at) - 25), '0123456789') = '.')
             AND substr(created_at, 1, 4) >= '1900'
-            AND datetime(substr(created_at, 1, 19), '+0 days') IS substr(created_at, 1, 19)),
+            AND datetime(substr(created_at, 1, 19), '+0 days') IS substr(created_at, 1, 19)
+            OR typeof(created_at) = 'text'
+            AND created_at GLOB '[0-9][0-9][0-9][0-9]-[0-9][0-9]-[0-9][0-9] [0-9][0-9]:[0-9][0-9]:[0-9][0-9]'
+            AND instr(created_at, char(0)) = 0
+            AND substr(created_at, 1, 4) >= '1900'
+            AND datetime(created_at, '+0 days') IS created_at),
     CONSTRAINT api_keys_expires_at_is_a_utc_time
         CHECK (expires_at IS NULL OR typeof(expires_at) = 'text'
             AND expires_at GLOB '[0-9][0-9][0-9][0-9]-[0-9][0-9]-[0-9][0-9] [0-9][0-9]:[0-9][0-9]:[0-9][0-9]*+00:00'
@@ -77,7 +83,12 @@ CREATE TABLE api_keys (
                 OR length(expires_at) BETWEEN 27 AND 35
                 AND rtrim(substr(expires_at, 20, length(expires_at) - 25), '0123456789') = '.')
             AND substr(expires_at, 1, 4) >= '1900'
-            AND datetime(substr(expires_at, 1, 19), '+0 days') IS substr(expires_at, 1, 19)),
+            AND datetime(substr(expires_at, 1, 19), '+0 days') IS substr(expires_at, 1, 19)
+            OR typeof(expires_at) = 'text'
+            AND expires_at GLOB '[0-9][0-9][0-9][0-9]-[0-9][0-9]-[0-9][0-9] [0-9][0-9]:[0-9][0-9]:[0-9][0-9]'
+            AND instr(expires_at, char(0)) = 0
+            AND substr(expires_at, 1, 4) >= '1900'
+            AND datetime(expires_at, '+0 days') IS expires_at),
     CONSTRAINT api_keys_disabled_at_is_a_utc_time
         CHECK (disabled_at IS NULL OR typeof(disabled_at) = 'text'
             AND disabled_at GLOB '[0-9][0-9][0-9][0-9]-[0-9][0-9]-[0-9][0-9] [0-9][0-9]:[0-9][0-9]:[0-9][0-9]*+00:00'
@@ -86,7 +97,12 @@ CREATE TABLE api_keys (
                 OR length(disabled_at) BETWEEN 27 AND 35
                 AND rtrim(substr(disabled_at, 20, length(disabled_at) - 25), '0123456789') = '.')
             AND substr(disabled_at, 1, 4) >= '1900'
-            AND datetime(substr(disabled_at, 1, 19), '+0 days') IS substr(disabled_at, 1, 19)),
+            AND datetime(substr(disabled_at, 1, 19), '+0 days') IS substr(disabled_at, 1, 19)
+            OR typeof(disabled_at) = 'text'
+            AND disabled_at GLOB '[0-9][0-9][0-9][0-9]-[0-9][0-9]-[0-9][0-9] [0-9][0-9]:[0-9][0-9]:[0-9][0-9]'
+            AND instr(disabled_at, char(0)) = 0
+            AND substr(disabled_at, 1, 4) >= '1900'
+            AND datetime(disabled_at, '+0 days') IS disabled_at),
     CONSTRAINT api_keys_revoked_at_is_a_utc_time
         CHECK (revoked_at IS NULL OR typeof(revoked_at) = 'text'
             AND revoked_at GLOB '[0-9][0-9][0-9][0-9]-[0-9][0-9]-[0-9][0-9] [0-9][0-9]:[0-9][0-9]:[0-9][0-9]*+00:00'
@@ -95,7 +111,12 @@ CREATE TABLE api_keys (
                 OR length(revoked_at) BETWEEN 27 AND 35
                 AND rtrim(substr(revoked_at, 20, length(revoked_at) - 25), '0123456789') = '.')
             AND substr(revoked_at, 1, 4) >= '1900'
-            AND datetime(substr(revoked_at, 1, 19), '+0 days') IS substr(revoked_at, 1, 19))
+            AND datetime(substr(revoked_at, 1, 19), '+0 days') IS substr(revoked_at, 1, 19)
+            OR typeof(revoked_at) = 'text'
+            AND revoked_at GLOB '[0-9][0-9][0-9][0-9]-[0-9][0-9]-[0-9][0-9] [0-9][0-9]:[0-9][0-9]:[0-9][0-9]'
+            AND instr(revoked_at, char(0)) = 0
+            AND substr(revoked_at, 1, 4) >= '1900'
+            AND datetime(revoked_at, '+0 days') IS revoked_at)
 );
 
 -- Apart from the keys, so that counting a use never looks like a change of the key.
@@ -115,7 +136,12 @@ CREATE TABLE api_key_usage (
                 OR length(last_used_at) BETWEEN 27 AND 35
                 AND rtrim(substr(last_used_at, 20, length(last_used_at) - 25), '0123456789') = '.')
             AND substr(last_used_at, 1, 4) >= '1900'
-            AND datetime(substr(last_used_at, 1, 19), '+0 days') IS substr(last_used_at, 1, 19)),
+            AND datetime(substr(last_used_at, 1, 19), '+0 days') IS substr(last_used_at, 1, 19)
+            OR typeof(last_used_at) = 'text'
+            AND last_used_at GLOB '[0-9][0-9][0-9][0-9]-[0-9][0-9]-[0-9][0-9] [0-9][0-9]:[0-9][0-9]:[0-9][0-9]'
+            AND instr(last_used_at, char(0)) = 0
+            AND substr(last_used_at, 1, 4) >= '1900'
+            AND datetime(last_used_at, '+0 days') IS last_used_at),
     CONSTRAINT api_key_usage_last_used_ip_is_short_ascii
         CHECK (last_used_ip IS NULL OR typeof(last_used_ip) = 'text'
             AND length(last_used_ip) BETWEEN 1 AND 45
