@@ -111,7 +111,7 @@ fn closing_names_what_hangs_when_its_time_is_over() {
     let began = Instant::now();
     let error = keys.close(TIMEOUT).unwrap_err().to_string();
     assert!(error.contains("app-key-lookup-"), "{error}");
-    assert!((TIMEOUT..TIMEOUT * 10).contains(&began.elapsed()), "{:?}", began.elapsed());
+    assert!((TIMEOUT / 2..TIMEOUT * 10).contains(&began.elapsed()), "{:?}", began.elapsed());
     store.release();
     assert_eq!(waiting.read(false).unwrap().status, 503, "no answer of a closed service");
     wait_until("the thread ends", || keys.close(TIMEOUT).is_ok());

@@ -8,7 +8,7 @@ use api_key_runtime::{
     migrations,
     store::{DieselStore, KeyStore as _},
 };
-use chrono::TimeDelta;
+use chrono::{DateTime, TimeDelta, Utc};
 use diesel::{Connection as _, PgConnection, connection::SimpleConnection as _};
 
 use crate::support::{Database, database_test, fixtures::moment, markdown};
@@ -128,6 +128,31 @@ database_test!(every_change_that_matters_is_logged_also_by_plain_sql, |database:
     database.execute(&format!("DELETE FROM api_keys WHERE id = {active}")).unwrap();
     assert_eq!(logged(&database), [digest], "deleting an active one");
 });
+
+// E14
+#[test]
+fn times_that_sqlite_writes_itself_are_accepted() {
+    let database = Database::sqlite();
+    let (_, id) = database.issue("0.0.0.0");
+    database
+        .execute(
+            "UPDATE api_keys SET expires_at = datetime('now', '+1 day'), disabled_at = datetime('now'), revoked_at = CURRENT_TIMESTAMP",
+        )
+        .unwrap();
+    let record = database.admin().get(id).unwrap();
+    let now = Utc::now();
+    let is_now = |time: Option<DateTime<Utc>>| (now - time.unwrap()).abs() < TimeDelta::minutes(1);
+    assert!(is_now(record.revoked_at) && is_now(record.disabled_at), "{record:?}");
+    assert!(is_now(record.expires_at.map(|end| end - TimeDelta::days(1))), "{record:?}");
+    for wrong in
+        ["2026-11-30T10:00:00", "2026-11-30 10:00", "2026-02-30 10:00:00", "1899-01-01 00:00:00"]
+    {
+        assert!(
+            database.execute(&format!("UPDATE api_keys SET expires_at = '{wrong}'")).is_err(),
+            "{wrong}"
+        );
+    }
+}
 
 // E4
 database_test!(the_database_refuses_to_clear_a_revocation, |database: Database| {

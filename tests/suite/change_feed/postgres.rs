@@ -224,6 +224,12 @@ fn migrate_enables_triggers_as_their_migration_did() {
     let error = DieselStore::open(database.url()).err().unwrap().to_string();
     assert!(error.contains("app-key migrate"), "{error}");
     assert!(database.admin().migrate().unwrap().is_empty());
+    for table in ["api_keys", "api_key_changes", "api_key_meta"] {
+        database.execute(&format!("ALTER TABLE {table} DISABLE TRIGGER USER")).unwrap();
+        DieselStore::open(database.url()).unwrap_err();
+        database.admin().migrate().unwrap();
+        DieselStore::open(database.url()).unwrap();
+    }
     let letters = database.texts(
         "SELECT tgenabled::text FROM pg_trigger WHERE tgname IN ('api_key_changes_set_xid', 'api_key_meta_merge')",
     );
@@ -282,6 +288,13 @@ fn a_foreign_trigger_or_rule_of_the_log_is_an_error() {
         database.execute(drop).unwrap();
         assert_eq!(reader.read(), Seen::Everything);
     }
+    // An audit of the log cannot keep a row out.
+    database
+        .execute("CREATE TRIGGER audit AFTER INSERT ON api_key_changes FOR EACH STATEMENT EXECUTE FUNCTION nothing()")
+        .unwrap();
+    assert_eq!(reader.read(), Seen::Everything, "another definition");
+    let digest = insert(&database, 1);
+    assert_eq!(reader.read(), keys([&digest]));
 }
 
 // F14

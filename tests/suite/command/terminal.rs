@@ -160,6 +160,19 @@ fn a_typed_key_is_not_shown() {
     assert_eq!(status(database.builder(), &key), 401);
 }
 
+/// I4: And not the program, which would leave the terminal as it is then.
+#[test]
+fn an_interrupt_ends_the_hidden_question() {
+    let database = Database::sqlite();
+    database.migrate();
+    let mut session = Session::controlled(&database, "exec \"$0\" show -");
+    session.wait_for("Key (not shown): ");
+    session.screen.write_all(b"abc\x03").unwrap();
+    let (shown, code) = session.finish();
+    assert_eq!(code, Some(1), "{shown}");
+    assert!(shown.contains("interrupted") && !shown.contains("abc"), "{shown}");
+}
+
 // A11
 #[test]
 fn a_list_fits_the_terminal_and_says_what_it_left_out() {
