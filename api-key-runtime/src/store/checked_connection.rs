@@ -45,8 +45,8 @@ impl Opened {
             Database::Sqlite(path) => super::sqlite::FileIdentity::of(path),
             _ => None,
         };
-        #[cfg_attr(not(feature = "sqlite"), expect(unused_mut))]
         let began = Instant::now();
+        #[cfg_attr(not(feature = "sqlite"), expect(unused_mut))]
         let (done, mut connection) = over_live(database, open_soon, |connection| {
             refuse_open_transaction(database, connection)?;
             if !connection.is_checked() {

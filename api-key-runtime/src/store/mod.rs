@@ -27,6 +27,7 @@ pub mod postgres;
 mod read_server;
 #[cfg(feature = "_diesel")]
 mod schema_check;
+#[cfg(feature = "_diesel")]
 mod slow_call;
 #[cfg(feature = "sqlite")]
 pub mod sqlite;
