@@ -58,7 +58,7 @@ pub(crate) fn builtin_guards(name: &str) -> Option<Vec<BuiltinGuard<'_>>> {
     add_guards(&mut guards, name, false).then_some(guards)
 }
 
-/// What one of actix-web's own guards asks for.
+/// A condition of one of actix-web's own guards.
 #[cfg(feature = "route-audit")]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum BuiltinGuard<'a> {

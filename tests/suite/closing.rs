@@ -22,7 +22,7 @@ fn log_length(database: &Database) -> Option<u64> {
     fs::metadata(format!("{}-wal", database.url())).ok().map(|log| log.len())
 }
 
-/// What the file says without any other file beside it: the revoked keys, and how often keys were used.
+/// Reads a copy of the file alone: the revoked keys, and how often keys were used.
 fn alone(database: &Database) -> (Vec<String>, Vec<String>) {
     let copy = Database::sqlite();
     fs::copy(database.url(), copy.url()).unwrap();

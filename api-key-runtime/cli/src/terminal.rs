@@ -5,7 +5,7 @@ use std::{
     io::{self, BufRead as _, BufReader, Read as _, Write as _},
 };
 
-/// What a terminal sends for Ctrl-C.
+/// The character that a terminal sends for Ctrl-C.
 const INTERRUPT: char = '\u{3}';
 
 /// The terminal that controls this process.

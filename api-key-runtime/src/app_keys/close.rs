@@ -22,12 +22,12 @@ use crate::{
     workers::Workers,
 };
 
-/// What is left of the time after the last usage was recorded, or could not be.
+/// The share of the time that recording usage leaves for the threads and the store, at most.
 const RESERVED: Duration = Duration::from_millis(500);
 /// How long dropping the last handle waits.
 const DROP_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// What closing waits for.
+/// The threads and the store, which closing waits for.
 pub(super) struct Closing {
     workers: Workers,
     store: Arc<dyn KeyStore>,
@@ -70,8 +70,9 @@ impl Inner {
     ) -> Result<(), Error> {
         let began = Instant::now();
         let left = || timeout.saturating_sub(began.elapsed());
-        // A database that is away must not take the time that the rest needs.
-        let left_for_usage = || left().saturating_sub(RESERVED.min(timeout / 4));
+        // An unavailable database must not take the time that the rest needs.
+        let reserved = RESERVED.min(timeout / 4);
+        let left_for_usage = || left().saturating_sub(reserved);
         self.closing.has_begun.store(true, Ordering::Relaxed);
         self.lookups.shut_down();
         self.feed.shut_down();
@@ -86,12 +87,11 @@ impl Inner {
         {
             faults.push("the last usage of keys was not recorded".to_owned());
         }
-        let reserved = RESERVED.min(timeout / 4) / 2;
-        let running = self.closing.workers.wait_until_ended(left().saturating_sub(reserved));
+        let running = self.closing.workers.wait_until_ended(left().saturating_sub(reserved / 2));
         if !running.is_empty() {
             faults.push(format!("still running: {}", running.join(", ")));
         }
-        // What a lookup has found since is not used either.
+        // A lookup may have filled the cache since.
         self.cache.apply(&Changed::Everything);
         if let Err(fault) = self.closing.close_store(left()) {
             faults.push(fault);

@@ -9,7 +9,7 @@ use chrono::{DateTime, Utc};
 
 use super::MonotonicTime;
 
-/// What is to be added to the monotonic time, in microseconds; [`UNKNOWN`] before the store has told its time.
+/// The difference from the monotonic time, in microseconds; [`UNKNOWN`] before the first observation.
 #[derive(Debug)]
 pub(crate) struct StoreTime(AtomicI64);
 

@@ -86,7 +86,7 @@ impl FormatRules {
         let parts = key.len().checked_sub(BODY_CHARS).and_then(|end| key.split_at_checked(end));
         match parts {
             Some((prefix, body)) if is_prefix(prefix) && checksum_holds(prefix, body) => true,
-            // What begins with the prefix is a native key and nothing else, and an intact body is a native key whose prefix was mistyped.
+            // A text that begins with the prefix is a native key and nothing else. An intact body is a native key whose prefix was mistyped.
             _ => {
                 self.accept_imported
                     && !key.starts_with(self.prefix.as_str())

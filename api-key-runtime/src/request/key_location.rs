@@ -83,7 +83,7 @@ pub(super) enum Checked {
     Cookie(Box<str>),
 }
 
-/// What `Authorization` may hold. One location for all of its forms, because the header holds one credential.
+/// The accepted forms of `Authorization`. One location for all of its forms, because the header holds one credential.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Authorization {
     pub(super) schemes: Vec<Box<str>>,

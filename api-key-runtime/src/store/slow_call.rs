@@ -8,7 +8,7 @@ use std::{
 
 /// Makes a call. If it takes longer than `after`, runs `if_slow` beside it, on a thread of its own.
 ///
-/// Returns the result of `if_slow` as well. Without a thread the call is made all the same.
+/// Returns the result of `if_slow` as well. If no thread can be started, only the call is made.
 pub(super) fn slow_call<T, S: Send>(
     after: Duration,
     if_slow: impl FnOnce() -> S + Send,

@@ -117,7 +117,7 @@ fn unusable_parameter(url: &str) -> Option<String> {
     let (_, rest) = url.split_once("://")?;
     let place = after_credentials(rest);
     let (address, parameters) = place.split_once('?')?;
-    // What follows the password of a URL whose host was forgotten, or a `&` in a password.
+    // The rest of a password: in a URL whose host was forgotten, or after a `&` in the password.
     let has_port = |host: &str| match host.rsplit_once(':') {
         Some((_, port)) => port.bytes().all(|byte| byte.is_ascii_digit()) || host.ends_with(']'),
         None => true,

@@ -63,7 +63,7 @@ fn copy(
     backup: &Database,
     unfinished: &str,
 ) -> Result<(), Error> {
-    // What an earlier backup left that was killed.
+    // A backup that was killed leaves its file.
     let _ = fs::remove_file(unfinished);
     create_for_owner(backup, unfinished)?;
     sql_query("VACUUM INTO ?")

@@ -80,7 +80,7 @@ struct Mounts(Vec<Mount>);
 /// See `proc_pid_mountinfo(5)`.
 struct Mount {
     device: String,
-    /// What of the file system is mounted.
+    /// The folder or file of the file system that is mounted.
     root: String,
     point: String,
     kind: String,
