@@ -2,6 +2,7 @@
 
 use diesel::{Connection as _, ConnectionError, PgConnection, connection::CacheSize};
 
+use super::hosts::Hosts;
 use crate::{error::Error, foreign_texts::is_about_a_server, store::Database};
 
 /// Parameters that are added where the URL does not name them: a path that died without a word holds a thread for seconds, not for hours.
@@ -82,10 +83,14 @@ const VALUES: &[(&str, &str)] = &[
     ("load_balance_hosts", "disable random"),
 ];
 
-/// Connects to the Postgres of this URL.
+/// Connects to the Postgres of this URL. If the URL names several hosts, connects to a primary among them.
 pub(crate) fn connect(database: &Database, url: &str) -> Result<PgConnection, Error> {
-    let mut connection = PgConnection::establish(&with_timeouts(url))
-        .map_err(|source| not_connected(database, url, source))?;
+    let with_timeouts = with_timeouts(url);
+    let established = match Hosts::of(url) {
+        Some(hosts) => hosts.connect(&with_timeouts, PgConnection::establish),
+        None => PgConnection::establish(&with_timeouts),
+    };
+    let mut connection = established.map_err(|source| not_connected(database, url, source))?;
     // A transaction pooler hands the statements of one client to another.
     connection.set_prepared_statement_cache_size(CacheSize::Disabled);
     Ok(connection)
@@ -144,21 +149,22 @@ fn unusable_parameter(url: &str) -> Option<String> {
 }
 
 fn with_timeouts(url: &str) -> String {
-    let mut url = url.to_owned();
-    for (name, value) in TIMEOUTS {
-        if url.contains(&format!("{name}=")) {
-            continue;
-        }
-        let separator = match url.split_once("://") {
-            Some((_, rest)) if after_credentials(rest).contains('?') => '&',
-            Some(_) => '?',
-            None => ' ',
-        };
-        url.push(separator);
-        url.push_str(name);
-        url.push('=');
-        url.push_str(value);
-    }
+    TIMEOUTS.iter().fold(url.to_owned(), |url, (name, value)| {
+        if url.contains(&format!("{name}=")) { url } else { with_parameter(url, name, value) }
+    })
+}
+
+/// Appends a parameter to a URL or connection string.
+pub(super) fn with_parameter(mut url: String, name: &str, value: &str) -> String {
+    let separator = match url.split_once("://") {
+        Some((_, rest)) if after_credentials(rest).contains('?') => '&',
+        Some(_) => '?',
+        None => ' ',
+    };
+    url.push(separator);
+    url.push_str(name);
+    url.push('=');
+    url.push_str(value);
     url
 }
 

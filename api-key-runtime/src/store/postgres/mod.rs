@@ -4,6 +4,7 @@
 
 pub(crate) mod changes;
 mod connect;
+mod hosts;
 mod pool;
 pub mod schema;
 mod server;
