@@ -39,6 +39,9 @@ fn a_standby_is_an_error_and_says_nothing_of_changes() {
     let standby = OwnServer::standby_of(primary.address());
     let error = DieselStore::open(&database.url_at(standby.address())).unwrap_err();
     assert!(error.to_string().contains("hot standby"), "{error}");
+    // Among several hosts the primary is used, wherever it stands.
+    let hosts = format!("{},{}", standby.address(), primary.address());
+    DieselStore::open(&database.url_at(hosts)).unwrap();
 }
 
 /// Behind a transaction pooler the server may become a standby from one statement to the next. Here the function of the server that tells is

@@ -1,6 +1,7 @@
 //! Databases that are away, frozen, cut off, replaced or damaged.
 
 use std::{
+    net::TcpListener,
     thread,
     time::{Duration, Instant},
 };
@@ -43,6 +44,23 @@ fn a_silent_postgres_is_503_within_the_deadline() {
     }
     proxy.pass();
     wait_until("it recovers", || status(&cold[6]) == 200);
+}
+
+// K6
+// Whoever opened each connection from the first host on would wait two seconds for it, and a lookup times out after one.
+#[test]
+fn a_silent_first_host_rejects_no_good_key() {
+    let database = Database::postgres();
+    let cold = database.issue_many(3);
+    // The system takes connections for it, and no program answers them.
+    let silent = TcpListener::bind("127.0.0.1:0").unwrap();
+    let hosts = format!("{},{}", silent.local_addr().unwrap(), database.server());
+    let keys = AppKeys::builder().database_url(database.url_at(hosts)).build().unwrap();
+    let service = Server::start(keys, routes);
+    for (key, _) in &cold {
+        database.end_connections();
+        assert_eq!(http::get_with(service.address, "/guarded", key).status, 200);
+    }
 }
 
 // F3, F4
