@@ -1,13 +1,13 @@
 //! What can be asked for on the command line.
 
-use std::path::PathBuf;
+use std::{path::PathBuf, time::Duration};
 
 use api_key_runtime::{
     Error, ScopeSet,
     admin::{AllowedIps, KeyFormat, KeyState, ListKeys, NewKey},
     migrations::DatabaseKind,
 };
-use chrono::{DateTime, TimeDelta, Utc};
+use chrono::{DateTime, Utc};
 use clap::{
     Args, Parser, Subcommand,
     builder::{PossibleValuesParser, TypedValueParser},
@@ -195,7 +195,7 @@ pub(crate) struct Issue {
     owner: Option<String>,
     /// When the key stops working: after a number and s, m, h, d or w (90d), or at a moment such as 2030-01-31T00:00:00Z
     #[arg(long, value_name = "90d|RFC3339", value_parser = expiry)]
-    expires: Option<DateTime<Utc>>,
+    expires: Option<Expiry>,
     /// The form of the key; a UUID only for a client that demands one
     #[arg(long, default_value = "native", value_parser = one_of(&FORMATS))]
     format: KeyFormat,
@@ -299,10 +299,11 @@ impl Issue {
         if let Some(owner) = &self.owner {
             new = new.owner(owner);
         }
-        if let Some(end) = self.expires {
-            new = new.expires_at(end);
-        }
-        Ok(new)
+        Ok(match self.expires {
+            None => new,
+            Some(Expiry::In(lifetime)) => new.expires_in(lifetime),
+            Some(Expiry::At(end)) => new.expires_at(end),
+        })
     }
 }
 
@@ -330,34 +331,35 @@ fn join_allowed_ips(lists: &[AllowedIps]) -> Result<AllowedIps, Failure> {
     Ok(texts.join(" ").parse()?)
 }
 
-/// Reads a time from now such as `90d`, or a moment of RFC 3339.
-fn expiry(text: &str) -> Result<DateTime<Utc>, String> {
-    let time = text.strip_suffix(['s', 'm', 'h', 'd', 'w']);
-    match (time, text.chars().last()) {
-        (Some(number), Some(unit)) => after(number, unit),
-        _ => moment(text),
-    }
-    .ok_or_else(|| {
-        "write a time from now as a number and s, m, h, d or w (90d), or a moment as 2030-01-31T00:00:00Z; neither beyond the year 9999"
-            .to_owned()
-    })
+/// When a key expires.
+#[derive(Clone, Copy, Debug)]
+enum Expiry {
+    /// This long after it is issued.
+    In(Duration),
+    At(DateTime<Utc>),
 }
 
-fn after(number: &str, unit: char) -> Option<DateTime<Utc>> {
+/// Reads a time from now such as `90d`, or a moment of RFC 3339.
+fn expiry(text: &str) -> Result<Expiry, &'static str> {
+    lifetime(text).map(Expiry::In).or_else(|| moment(text).map(Expiry::At)).ok_or(
+        "write a time from now as a number and s, m, h, d or w (90d), or a moment as 2030-01-31T00:00:00Z",
+    )
+}
+
+fn lifetime(text: &str) -> Option<Duration> {
+    let (number, unit) = text.split_at_checked(text.len().checked_sub(1)?)?;
+    let seconds: u64 = match unit {
+        "s" => 1,
+        "m" => 60,
+        "h" => 3600,
+        "d" => 86_400,
+        "w" => 604_800,
+        _ => return None,
+    };
     if number.is_empty() || !number.bytes().all(|byte| byte.is_ascii_digit()) {
         return None;
     }
-    let number: i64 = number.parse().ok()?;
-    let seconds = match unit {
-        's' => 1,
-        'm' => 60,
-        'h' => 3600,
-        'd' => 86_400,
-        'w' => 604_800,
-        _ => return None,
-    };
-    let time = TimeDelta::try_seconds(number.checked_mul(seconds)?)?;
-    Utc::now().checked_add_signed(time)
+    Some(Duration::from_secs(number.parse::<u64>().ok()?.saturating_mul(seconds)))
 }
 
 fn moment(text: &str) -> Option<DateTime<Utc>> {

@@ -11,7 +11,6 @@ use api_key_runtime::{
     admin::{Admin, KeyRecord, KeyState, KeyUsage},
     migrations,
 };
-use chrono::Utc;
 
 use crate::{
     arguments::{Backup, Command, CopyMigrations, Issue, List, Migrations, NamedKey, Revoke, Show},
@@ -93,7 +92,7 @@ fn issue(admin: &Admin, asked: &Issue) -> Result<(), Failure> {
     say(format_args!("The key itself is on standard output. This is the only time it is shown."));
     let mut out = io::stdout().lock();
     let printed = if asked.json {
-        json::write_issued(&mut out, &issued, Utc::now())
+        json::write_issued(&mut out, &issued, admin.now())
     } else {
         writeln!(out, "{}", issued.secret.expose_secret())
     };
@@ -109,7 +108,7 @@ fn list(admin: &Admin, asked: &List) -> Result<(), Failure> {
         _ => Vec::new(),
     };
     let usage: HashMap<i64, KeyUsage> = usage.into_iter().map(|uses| (uses.key_id, uses)).collect();
-    let now = Utc::now();
+    let now = admin.now();
     let row = |record| Row { record, usage: usage.get(&record.id), now };
     let rows: Vec<Row<'_>> = records.iter().map(row).collect();
     let mut out = BufWriter::new(io::stdout().lock());
@@ -162,7 +161,7 @@ fn read_key() -> Result<String, Failure> {
 fn show(admin: &Admin, asked: &Show) -> Result<(), Failure> {
     let record = record_of(admin, asked.key.id)?;
     let usage = admin.usage(record.id)?;
-    let (usage, now) = (usage.as_ref(), Utc::now());
+    let (usage, now) = (usage.as_ref(), admin.now());
     let mut out = BufWriter::new(io::stdout().lock());
     if asked.json {
         json::write_record(&mut out, &record, usage, now)?;
@@ -195,7 +194,7 @@ fn enable(admin: &Admin, key: NamedKey) -> Result<(), Failure> {
         say(format_args!("Enabled {}.", named(&after)));
     }
     match after.expires_at {
-        Some(end) if after.state(Utc::now()) == KeyState::Expired => {
+        Some(end) if after.state(admin.now()) == KeyState::Expired => {
             say(format_args!("It stays refused, because it expired at {}.", time(end)));
         }
         _ => {}

@@ -10,7 +10,7 @@ use chrono::{DateTime, Utc};
 
 use crate::{
     cache::{Cache, process},
-    clock::{Clock, MonotonicTime, to_stored},
+    clock::{Clock, MonotonicTime},
     error::Error,
     key::{Digester, FormatRules, KeyDigest},
     key_record::KeyRecord,
@@ -30,7 +30,6 @@ pub struct Admin {
     table: Table,
     format_rules: FormatRules,
     digester: Digester,
-    clock: Clock,
     /// The cache of the handle that this belongs to, if it serves keys.
     cache: Option<Arc<Cache>>,
 }
@@ -42,7 +41,7 @@ impl Admin {
         digester: Digester,
         clock: Clock,
     ) -> Self {
-        Self { table: Table::new(database), format_rules, digester, clock, cache: None }
+        Self { table: Table::new(database, clock), format_rules, digester, cache: None }
     }
 
     /// Has this process forget at once what it changes here.
@@ -66,9 +65,8 @@ impl Admin {
     /// When what is asked for is unusable, the operating system gives no entropy, the table's keys are under another pepper, or the
     /// database fails. No key exists then.
     pub fn issue(&self, new: &NewKey) -> Result<IssuedKey, Error> {
-        let mut issued = new.make(&self.format_rules, &self.digester, self.now())?;
-        issued.record = self.done(self.table.issue(&issued.record))?;
-        Ok(issued)
+        let issued = self.table.issue(|now| new.make(&self.format_rules, &self.digester, now));
+        self.done(issued, |issued| &issued.record)
     }
 
     /// Issues a key within a transaction of yours: one for a new user, so that neither is there without the other.
@@ -111,7 +109,8 @@ impl Admin {
         connection: &mut impl KeyConnection,
         new: &NewKey,
     ) -> Result<IssuedKey, Error> {
-        let mut issued = new.make(&self.format_rules, &self.digester, self.clock.now())?;
+        self.table.set_clock(|| connection.time())?;
+        let mut issued = new.make(&self.format_rules, &self.digester, self.now())?;
         issued.record = connection.issue_in_transaction(&issued.record)?;
         Ok(issued)
     }
@@ -121,7 +120,7 @@ impl Admin {
     /// # Errors
     /// Returns an error if the database fails.
     pub fn list(&self, wanted: &ListKeys) -> Result<Vec<KeyRecord>, Error> {
-        self.table.list(wanted, self.now())
+        self.table.list(wanted)
     }
 
     /// Returns one key.
@@ -211,7 +210,7 @@ impl Admin {
     /// # Errors
     /// When there is no such key or the database fails.
     pub fn revoke(&self, id: i64) -> Result<KeyRecord, Error> {
-        self.done(self.table.revoke(id, to_stored(self.now())))
+        self.done(self.table.revoke(id), |record| record)
     }
 
     /// Switches a key off until it is enabled again. One that is disabled already stays as it is.
@@ -219,8 +218,7 @@ impl Admin {
     /// # Errors
     /// When there is no such key, it is revoked, or the database fails.
     pub fn disable(&self, id: i64) -> Result<KeyRecord, Error> {
-        let now = to_stored(self.now());
-        self.done(self.table.set_disabled(id, Some(now)))
+        self.done(self.table.disable(id), |record| record)
     }
 
     /// Switches a disabled key on again.
@@ -228,7 +226,7 @@ impl Admin {
     /// # Errors
     /// When there is no such key, it is revoked, or the database fails.
     pub fn enable(&self, id: i64) -> Result<KeyRecord, Error> {
-        self.done(self.table.set_disabled(id, None))
+        self.done(self.table.enable(id), |record| record)
     }
 
     /// Copies an SQLite database to a new file, beside running services, and checks the copy by opening it.
@@ -241,22 +239,23 @@ impl Admin {
         self.table.back_up(to.as_ref())
     }
 
-    /// The time by the database's clock, which is asked once. A database that is away is reported by what follows.
-    fn now(&self) -> DateTime<Utc> {
-        if self.clock.is_local() {
-            let sent = MonotonicTime::now();
-            if let Ok(Some(time)) = self.table.time() {
-                self.clock.observe(sent, time, MonotonicTime::now());
-            }
-        }
-        self.clock.now()
+    /// Returns the current time by the clock that decides whether a key has expired. Pass it to [`KeyRecord::state`].
+    ///
+    /// With Postgres this is the database's clock, as the last call read it. With SQLite, and before the first call, it is the local clock.
+    #[must_use]
+    pub fn now(&self) -> DateTime<Utc> {
+        self.table.now()
     }
 
     /// Applies a change to every cache of this process before its caller learns that it is done.
-    fn done(&self, done: Result<KeyRecord, TransactionError>) -> Result<KeyRecord, Error> {
+    fn done<T>(
+        &self,
+        done: Result<T, TransactionError>,
+        record: impl Fn(&T) -> &KeyRecord,
+    ) -> Result<T, Error> {
         match &done {
-            Ok(record) => {
-                process::apply_change(self.cache.as_ref(), record, MonotonicTime::now());
+            Ok(done) => {
+                process::apply_change(self.cache.as_ref(), record(done), MonotonicTime::now());
             }
             Err(error) if error.maybe_committed() => process::apply_everything(),
             Err(_) => {}

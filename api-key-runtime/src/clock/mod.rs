@@ -47,16 +47,6 @@ impl Clock {
         }
     }
 
-    /// Whether the store may tell its time, and has not yet.
-    #[cfg(feature = "_diesel")]
-    pub(crate) fn is_local(&self) -> bool {
-        match self {
-            Self::Store(time) => time.at(MonotonicTime::START).is_none(),
-            #[cfg(feature = "test-util")]
-            Self::Test(_) => false,
-        }
-    }
-
     /// Takes a time that the store told between two moments.
     pub(crate) fn observe(
         &self,

@@ -34,7 +34,7 @@ impl StoreTime {
         DateTime::from_timestamp_micros(offset.saturating_add(micros(moment)))
     }
 
-    /// Takes a time that the store told between two moments. Called by one thread at a time.
+    /// Takes a time that the store reported between two moments. Where two threads call it at once, one of both times is kept.
     ///
     /// The time is taken for that of the earlier moment. The clock is then ahead by at most the time between the two, and an expired key
     /// never passes late. If there is much time between the two, as where the process was suspended, an earlier observation that this one

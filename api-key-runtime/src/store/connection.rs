@@ -31,15 +31,22 @@ impl KeyConnection for SqliteConnection {}
 impl KeyConnection for Pooled<SqliteConnection> {}
 
 mod sealed {
-    use super::{Error, KeyRecord};
+    use super::{DateTime, Error, KeyRecord, Utc};
 
     pub trait Issue {
+        /// Returns the time by the server's clock, or `None` where there is no server.
+        fn time(&mut self) -> Result<Option<DateTime<Utc>>, Error>;
         /// Inserts a new key in the transaction that is open, if one is.
         fn issue_in_transaction(&mut self, new: &KeyRecord) -> Result<KeyRecord, Error>;
     }
 }
 
 impl<C: Held> sealed::Issue for C {
+    fn time(&mut self) -> Result<Option<DateTime<Utc>>, Error> {
+        let time = self.queries().time();
+        time.map_err(|error| TransactionError::from(error).into_error_of_open_transaction())
+    }
+
     fn issue_in_transaction(&mut self, new: &KeyRecord) -> Result<KeyRecord, Error> {
         let issued = self.queries().issue_in_transaction(new);
         issued.map_err(TransactionError::into_error_of_open_transaction)

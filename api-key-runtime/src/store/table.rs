@@ -15,7 +15,13 @@ use super::{
     slow_call::slow_call,
 };
 use crate::{
-    error::Error, key::KeyDigest, key_record::KeyRecord, key_usage::KeyUsage, list_keys::ListKeys,
+    clock::{Clock, MonotonicTime, to_stored},
+    error::Error,
+    key::KeyDigest,
+    key_record::KeyRecord,
+    key_usage::KeyUsage,
+    list_keys::ListKeys,
+    new_key::IssuedKey,
 };
 
 /// Less than a change waits for a lock, so that the holder is found while the change still waits.
@@ -23,43 +29,54 @@ const LOOK_FOR_LOCKS_AFTER: Duration = Duration::from_secs(4);
 
 /// The key table of a database.
 #[derive(Clone, Debug)]
-pub(crate) struct Table(Database);
+pub(crate) struct Table {
+    database: Database,
+    /// Set to the database's time by each call.
+    clock: Clock,
+}
 
-/// Each change is a transaction of its own, and durable when the call returns.
+/// Each change is a transaction of its own, and durable when the call returns. Times are those of the database's clock.
 impl Table {
-    pub(crate) fn new(database: Database) -> Self {
-        Self(database)
+    pub(crate) const fn new(database: Database, clock: Clock) -> Self {
+        Self { database, clock }
+    }
+
+    /// Returns the time by the database's clock, as the last call read it.
+    pub(crate) fn now(&self) -> DateTime<Utc> {
+        self.clock.now()
     }
 
     pub(crate) fn migrate(&self) -> Result<Vec<String>, Error> {
-        super::migrate(&self.0)
+        super::migrate(&self.database)
     }
 
-    /// Inserts a new key and returns it as it stands in the table.
-    pub(crate) fn issue(&self, new: &KeyRecord) -> Result<KeyRecord, TransactionError> {
-        self.change(|queries| queries.issue(new))
-    }
-
-    pub(crate) fn revoke(
+    /// Makes a new key and inserts its record. The record is returned as it stands in the table.
+    pub(crate) fn issue(
         &self,
-        id: i64,
-        now: DateTime<Utc>,
-    ) -> Result<KeyRecord, TransactionError> {
-        self.change(|queries| queries.revoke(id, now))
+        make: impl FnOnce(DateTime<Utc>) -> Result<IssuedKey, Error>,
+    ) -> Result<IssuedKey, TransactionError> {
+        self.change(|queries| {
+            let mut issued = make(self.now())?;
+            issued.record = queries.issue(&issued.record)?;
+            Ok(issued)
+        })
     }
 
-    /// Disables a key at this time, or enables it.
-    pub(crate) fn set_disabled(
-        &self,
-        id: i64,
-        at: Option<DateTime<Utc>>,
-    ) -> Result<KeyRecord, TransactionError> {
-        self.change(|queries| queries.set_disabled(id, at))
+    pub(crate) fn revoke(&self, id: i64) -> Result<KeyRecord, TransactionError> {
+        self.change(|queries| queries.revoke(id, to_stored(self.now())))
+    }
+
+    pub(crate) fn disable(&self, id: i64) -> Result<KeyRecord, TransactionError> {
+        self.change(|queries| queries.set_disabled(id, Some(to_stored(self.now()))))
+    }
+
+    pub(crate) fn enable(&self, id: i64) -> Result<KeyRecord, TransactionError> {
+        self.change(|queries| queries.set_disabled(id, None))
     }
 
     /// Copies an SQLite database to a new file.
     pub(crate) fn back_up(&self, to: &Path) -> Result<(), Error> {
-        let database = &self.0;
+        let database = &self.database;
         #[cfg(feature = "sqlite")]
         if let Some(connection) = downcast(self.connect()?.queries()) {
             return super::sqlite::back_up(database, connection, to);
@@ -72,15 +89,11 @@ impl Table {
 
     /// Returns the error that a failed change is reported with.
     pub(crate) fn error_of(&self, failed: TransactionError) -> Error {
-        failed.into_error(&self.0)
+        failed.into_error(&self.database)
     }
 
-    pub(crate) fn list(
-        &self,
-        wanted: &ListKeys,
-        now: DateTime<Utc>,
-    ) -> Result<Vec<KeyRecord>, Error> {
-        self.read(self.connect()?.queries().list(wanted, now))
+    pub(crate) fn list(&self, wanted: &ListKeys) -> Result<Vec<KeyRecord>, Error> {
+        self.read(self.connect()?.queries().list(wanted, self.now()))
     }
 
     pub(crate) fn get(&self, id: i64) -> Result<Option<KeyRecord>, Error> {
@@ -100,38 +113,43 @@ impl Table {
         self.read(self.connect()?.queries().usage_of(id))
     }
 
-    /// Returns the time by the clock of a Postgres.
-    pub(crate) fn time(&self) -> Result<Option<DateTime<Utc>>, Error> {
-        if !self.0.is_postgres() {
-            return Ok(None);
-        }
-        self.read(self.connect()?.queries().time())
-    }
-
     /// Makes a change. If a lock keeps it waiting until it fails, the error names who holds the lock.
     fn change<T>(
         &self,
         change: impl FnOnce(&mut dyn Queries) -> Result<T, TransactionError>,
     ) -> Result<T, TransactionError> {
         let mut connection = self.connect()?;
-        let find_holder = || open_soon(&self.0).ok()?.queries().lock_holder().ok()?;
+        let find_holder = || open_soon(&self.database).ok()?.queries().lock_holder().ok()?;
         let (changed, holder) =
             slow_call(LOOK_FOR_LOCKS_AFTER, find_holder, || change(connection.queries()));
-        changed.map_err(|error| error.held_up_by(&self.0, holder.flatten()))
+        changed.map_err(|error| error.held_up_by(&self.database, holder.flatten()))
     }
 
     fn read<T>(&self, read: QueryResult<T>) -> Result<T, Error> {
         read.map_err(|source| {
-            Error::database(format!("cannot read the keys of {}", self.0), source)
+            Error::database(format!("cannot read the keys of {}", self.database), source)
         })
     }
 
     fn connect(&self) -> Result<Connection, Error> {
-        let database = &self.0;
+        let database = &self.database;
         let ((), connection) = over_live(database, open, |connection| {
             refuse_open_transaction(database, connection)?;
-            check(database, connection.queries())
+            check(database, connection.queries())?;
+            self.set_clock(|| self.read(connection.queries().time()))
         })?;
         Ok(connection)
+    }
+
+    /// Sets the clock to the database's time.
+    pub(crate) fn set_clock(
+        &self,
+        read: impl FnOnce() -> Result<Option<DateTime<Utc>>, Error>,
+    ) -> Result<(), Error> {
+        let sent = MonotonicTime::now();
+        if let Some(time) = read()? {
+            self.clock.observe(sent, time, MonotonicTime::now());
+        }
+        Ok(())
     }
 }

@@ -31,7 +31,7 @@ impl Hosts {
         }
         let hosts = match url.split_once("://") {
             Some((_, rest)) => in_url(after_credentials(rest))?,
-            None => listed(url.split_whitespace())?,
+            None => listed(&url.split_whitespace())?,
         };
         (hosts.len() > 1).then_some(Self(hosts))
     }
@@ -85,27 +85,26 @@ fn in_url(place: &str) -> Option<Vec<(String, String)>> {
     if address.contains('@') || parameters.contains('@') {
         return None;
     }
-    if let Some(hosts) = listed(parameters.split('&')) {
+    if let Some(hosts) = listed(&parameters.split('&')) {
         return Some(hosts);
     }
     let authority = address.split('/').next()?;
     authority
         .split(',')
-        .map(|entry| match entry.strip_prefix('[') {
-            Some(entry) => {
-                let (host, port) = entry.split_once(']')?;
-                Some((host.to_owned(), port.strip_prefix(':').unwrap_or(port).to_owned()))
-            }
-            None => {
-                let (host, port) = entry.split_once(':').unwrap_or((entry, ""));
-                Some((host.to_owned(), port.to_owned()))
-            }
+        .map(|entry| {
+            let (host, port) = match entry.strip_prefix('[') {
+                Some(entry) => entry.split_once(']')?,
+                None => entry.split_at(entry.find(':').unwrap_or(entry.len())),
+            };
+            Some((host.to_owned(), port.trim_start_matches(':').to_owned()))
         })
         .collect()
 }
 
 /// Returns the hosts of `host=a,b` and `port=1,2` among these parameters. One port is that of every host.
-fn listed<'a>(parameters: impl Iterator<Item = &'a str> + Clone) -> Option<Vec<(String, String)>> {
+fn listed<'a>(
+    parameters: &(impl Iterator<Item = &'a str> + Clone),
+) -> Option<Vec<(String, String)>> {
     let value = |name| {
         let values = parameters.clone().filter_map(|parameter| parameter.split_once('='));
         values.filter(|(key, _)| *key == name).map(|(_, value)| value).last()
