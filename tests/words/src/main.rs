@@ -1,0 +1,85 @@
+//! Checks the English of the repository against the card in `CONTRIBUTING.md`, and exits with 1 if
+//! a rule is broken.
+//!
+//! ```sh
+//! cargo run --package api-key-words                       # every file
+//! cargo run --package api-key-words -- README.md examples # these files and folders
+//! cargo run --package api-key-words -- --count            # the numbers of each folder
+//! ```
+//!
+//! It reads Markdown, comments in Rust, SQL, TOML and shell scripts, and messages in string
+//! literals. `words.txt` lists the forbidden words. Code and quotations may contain them.
+
+mod read;
+mod rules;
+
+use rules::{Finding, Rule};
+use std::{
+    collections::BTreeMap,
+    env,
+    error::Error,
+    fs,
+    path::Path,
+    process::ExitCode,
+    process::{Command, Stdio},
+};
+
+const RULES: [Rule; 5] = [Rule::Beginning, Rule::Word, Rule::Length, Rule::Width, Rule::Verb];
+/// Folders are counted down to this depth.
+const DEPTH: usize = 3;
+
+fn main() -> Result<ExitCode, Box<dyn Error>> {
+    let mut paths: Vec<String> = env::args().skip(1).collect();
+    let is_count = paths.first().is_some_and(|first| first == "--count");
+    paths.drain(..usize::from(is_count));
+    if paths.is_empty() {
+        paths.push(":/".to_owned());
+    }
+    let root = git(&["rev-parse", "--show-toplevel"], &[])?;
+    let mut folders: BTreeMap<String, [usize; 5]> = BTreeMap::new();
+    for path in git(&["ls-files", "--full-name", "--error-unmatch", "--"], &paths)?.lines() {
+        let Ok(source) = fs::read_to_string(Path::new(root.trim_end()).join(path)) else {
+            continue; // Not text, or deleted since the last commit.
+        };
+        let folder: Vec<&str> =
+            path.rsplit_once('/').map_or("", |(folder, _)| folder).split('/').take(DEPTH).collect();
+        for Finding { line, rule, excerpt, write } in findings(path, &source) {
+            if !is_count {
+                println!("{path}:{line}: {rule:?}: {excerpt:.90} (write: {write})");
+            }
+            for name in [folder.join("/") + "/", "total".to_owned()] {
+                folders.entry(name).or_default()[rule as usize] += 1;
+            }
+        }
+    }
+    for (name, counts) in &folders {
+        if is_count || name == "total" {
+            let counts = RULES.map(|rule| format!("{rule:?} {:<4}", counts[rule as usize]));
+            println!("{} {name}", counts.join(" "));
+        }
+    }
+    Ok(if folders.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+/// Returns the findings of a file, by line.
+fn findings(path: &str, source: &str) -> Vec<Finding> {
+    let Some(prose) = read::read(path, source) else { return Vec::new() };
+    let mut findings: Vec<Finding> = prose.paragraphs.iter().flat_map(rules::check).collect();
+    let lines: Vec<&str> = source.lines().collect();
+    let mut numbers = prose.comment_lines;
+    numbers.dedup();
+    let wide =
+        numbers.into_iter().filter_map(|number| rules::check_width(number, lines.get(number - 1)?));
+    findings.extend(wide);
+    findings.sort_by_key(|finding| finding.line);
+    findings
+}
+
+fn git(arguments: &[&str], paths: &[String]) -> Result<String, Box<dyn Error>> {
+    let output =
+        Command::new("git").args(arguments).args(paths).stderr(Stdio::inherit()).output()?;
+    if !output.status.success() {
+        return Err("git failed".into());
+    }
+    Ok(String::from_utf8(output.stdout)?)
+}
