@@ -175,8 +175,9 @@ fn check_scopes(name: &Ident, value: &str) -> std::result::Result<(), String> {
     Ok(())
 }
 
-/// Returns what to write instead of a character that cannot stand in a scope. RFC 6749, section 3.3, allows `,` and `*` as well, but a
-/// comma is a forgotten space, and `*` matches nothing but itself.
+/// Returns what to write instead of a character that cannot stand in a scope. RFC 6749, section
+/// 3.3, allows `,` and `*` as well, but a comma is a forgotten space, and `*` matches nothing but
+/// itself.
 fn instead_of(character: char) -> Option<&'static str> {
     match character {
         ',' => Some("separate scopes by spaces"),

@@ -149,8 +149,8 @@ fn is_openapi(meta: &Meta) -> bool {
         && (meta.path().segments.len() > 1 || matches!(meta, Meta::List(_)))
 }
 
-/// A route macro of actix-web, by its shape too: `("/path", ..)`, or `routes` alone. A tracing crate's `trace` must stay inside,
-/// where it sees the handler's arguments and not the request.
+/// A route macro of actix-web, by its shape too: `("/path", ..)`, or `routes` alone. A tracing
+/// crate's `trace` must stay inside, where it sees the handler's arguments and not the request.
 fn is_route(meta: &Meta) -> bool {
     let name = last_segment(meta);
     let fits = match meta {
@@ -161,8 +161,9 @@ fn is_route(meta: &Meta) -> bool {
     fits && ROUTES.contains(&name.as_str())
 }
 
-/// An unknown name with the path of a route among its arguments: a route macro after `use actix_web::get as fetch`, or a macro that
-/// registers the function below it, such as `autoroute(path = "/list")`. That would be the inner function, without the check.
+/// An unknown name with the path of a route among its arguments: a route macro after
+/// `use actix_web::get as fetch`, or a macro that registers the function below it, such as
+/// `autoroute(path = "/list")`. That would be the inner function, without the check.
 fn may_register(meta: &Meta) -> bool {
     let Meta::List(list) = meta else {
         return false;
@@ -183,7 +184,8 @@ fn has_path(tokens: &TokenStream) -> bool {
     })
 }
 
-/// The value of a string literal at the beginning. One that came through `macro_rules!` is in an invisible group.
+/// The value of a string literal at the beginning. One that came through `macro_rules!` is in an
+/// invisible group.
 fn first_string(tokens: &TokenStream) -> Option<String> {
     match tokens.clone().into_iter().next()? {
         TokenTree::Group(group) if group.delimiter() == Delimiter::None => {

@@ -50,8 +50,8 @@ struct Expansion<'a> {
     site: Span,
     /// `::api_key_runtime::__private`
     private: TokenStream,
-    /// The arguments of the outer function. No argument can be named as a unit struct in reach, which
-    /// a route macro makes of a handler: they are named after this one, and longer.
+    /// The arguments of the outer function. No argument can be named as a unit struct in reach,
+    /// which a route macro makes of a handler: they are named after this one, and longer.
     request: Ident,
     payload: Ident,
 }
@@ -95,8 +95,9 @@ impl<'a> Expansion<'a> {
     //         }
     //     }
     //
-    // The user's function hides the empty one. Where an attribute removes the user's function, the call has a compile error: without
-    // the empty one it would name the outer function, which would call itself until the process aborts.
+    // The user's function hides the empty one. Where an attribute removes the user's function, the
+    // call has a compile error: without the empty one it would name the outer function, which would
+    // call itself until the process aborts.
     fn outer(&self, call: &TokenStream) -> TokenStream {
         let Self { private, site, request, payload, .. } = self;
         let Handler { vis, sig, .. } = self.handler;
@@ -125,8 +126,8 @@ impl<'a> Expansion<'a> {
         }
     }
 
-    /// The user's function, whole, without what has moved to the outer one. Not `const` either: that fault is reported, and what
-    /// such a function may contain would be another.
+    /// The user's function, whole, without what has moved to the outer one. Not `const` either:
+    /// that fault is reported, and what such a function may contain would be another.
     fn inner(&self) -> TokenStream {
         let Handler { sig, body, .. } = self.handler;
         let attrs = &self.attrs.inner;

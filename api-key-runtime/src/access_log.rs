@@ -19,8 +19,8 @@ const CUT: &str = "[cut]";
 const MAX_PART_BYTES: usize = 2048;
 const MAX_METHOD_BYTES: usize = 16;
 
-/// The client IP that keys are checked for, request line, status, bytes, seconds and the accepted key. Neither the referrer, which may
-/// hold a query, nor anything else a caller sent.
+/// The client IP that keys are checked for, request line, status, bytes, seconds and the accepted
+/// key. Neither the referrer, which may hold a query, nor anything else a caller sent.
 const FORMAT: &str = "%{caller}xi \"%{request}xi\" %s %b %T %{key}xo";
 
 /// What the keys of one set are known by in a request line.
@@ -30,18 +30,21 @@ struct RedactionRules {
 }
 
 impl AppKeys {
-    /// Returns an access log whose lines hold no key of this set: `App::new().wrap(keys.access_log())`. An application with several sets
-    /// of keys has one log for all of them: [`access_log_with`](Self::access_log_with).
+    /// Returns an access log whose lines hold no key of this set:
+    /// `App::new().wrap(keys.access_log())`. An application with several sets of keys has one log
+    /// for all of them: [`access_log_with`](Self::access_log_with).
     ///
     /// ```text
     /// 203.0.113.7 "GET /cakes?key=[redacted] HTTP/1.1" 200 312 0.000148 key 17 ak_live_Ab3d
     /// ```
     ///
-    /// A line has the client IP, as [`trusted_proxies`](crate::AppKeysBuilder::trusted_proxies) determine it, the request line, status, bytes,
-    /// seconds, and id and hint of the key that was accepted. `-` stands for an unknown address and for no key. The log target is `app_key`.
+    /// A line has the client IP, as [`trusted_proxies`](crate::AppKeysBuilder::trusted_proxies)
+    /// determine it, the request line, status, bytes, seconds, and id and hint of the key that was
+    /// accepted. `-` stands for an unknown address and for no key. The log target is `app_key`.
     ///
-    /// [`redact`](Self::redact) says what is redacted. The stock `Logger` writes keys in the request line (`%r`), and `{:?}` of a request
-    /// writes every header but `Authorization` and cookies.
+    /// [`redact`](Self::redact) says what is redacted. The stock `Logger` writes keys in the
+    /// request line (`%r`), and `{:?}` of a request writes every header but `Authorization` and
+    /// cookies.
     #[must_use]
     pub fn access_log(&self) -> Logger {
         self.access_log_with(&[])
@@ -49,8 +52,9 @@ impl AppKeys {
 
     /// Redacts a request target or a URL for a log of your own.
     ///
-    /// The values of the query parameters that hold keys become `[redacted]`, and so does what looks like a native key wherever it stands.
-    /// A path or a query of more than 2048 bytes is cut. With several sets, pass the result to the next set.
+    /// The values of the query parameters that hold keys become `[redacted]`, and so does what
+    /// looks like a native key wherever it stands. A path or a query of more than 2048 bytes is
+    /// cut. With several sets, pass the result to the next set.
     ///
     #[cfg_attr(feature = "test-util", doc = "```")]
     #[cfg_attr(not(feature = "test-util"), doc = "```ignore")]
@@ -174,7 +178,8 @@ fn names(sets: &[RedactionRules]) -> impl Iterator<Item = &str> {
     sets.iter().flat_map(|set| set.key_locations.query_names())
 }
 
-/// Whether percent-encoding hides what looks like a native key, or a part of one. A bad sequence stands for itself: it hides nothing else.
+/// Whether percent-encoding hides what looks like a native key, or a part of one. A bad sequence
+/// stands for itself: it hides nothing else.
 fn hides(text: &str, sets: &[RedactionRules]) -> bool {
     if !text.contains('%') {
         return false;
@@ -188,7 +193,8 @@ fn hides(text: &str, sets: &[RedactionRules]) -> bool {
         || decoded.match_indices('_').any(|(at, _)| is_body_behind(&decoded, at))
 }
 
-/// Whether the `_` at this place ends the prefix of a native key, which may be a former one of a set.
+/// Whether the `_` at this place ends the prefix of a native key, which may be a former one of a
+/// set.
 fn is_body_behind(text: &str, at: usize) -> bool {
     text.get(at..).and_then(|rest| rest.strip_prefix('_')).is_some_and(begins_with_body)
 }
@@ -211,8 +217,9 @@ fn decode_leniently(text: &str) -> Vec<u8> {
     decoded
 }
 
-/// Whatever looks like a native key, wherever a caller put it by mistake: letters and digits after the prefix of one of the sets, of
-/// which one may begin or end as another, and a whole key with any prefix.
+/// Whatever looks like a native key, wherever a caller put it by mistake: letters and digits after
+/// the prefix of one of the sets, of which one may begin or end as another, and a whole key with
+/// any prefix.
 fn redact_keys(text: &str, sets: &[RedactionRules]) -> String {
     let mut redacted = String::with_capacity(text.len());
     let mut in_key = false;

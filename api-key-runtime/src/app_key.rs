@@ -21,13 +21,15 @@ use crate::{
 /// Routes of which it was said that nothing checks their keys.
 static LOGGED: LogThrottle<String> = LogThrottle::new();
 
-/// The key a request was let through with: an extractor for handlers below `#[require_app_key]` or [`RequireAppKey`](crate::RequireAppKey).
+/// The key a request was let through with: an extractor for handlers below `#[require_app_key]` or
+/// [`RequireAppKey`](crate::RequireAppKey).
 ///
-/// A handler that waits for the body of a request gets the key as it was when the request arrived. The request is checked once more when the
-/// body is there.
+/// A handler that waits for the body of a request gets the key as it was when the request arrived.
+/// The request is checked once more when the body is there.
 ///
-/// It never authenticates by itself. On a route without either it answers 500 and logs what is missing; an `Option<AppKey>` there is
-/// always `None`. In a middleware, [`AppKeyExt::app_key`](crate::AppKeyExt::app_key) gives the key.
+/// It never authenticates by itself. On a route without either it answers 500 and logs what is
+/// missing; an `Option<AppKey>` there is always `None`. In a middleware,
+/// [`AppKeyExt::app_key`](crate::AppKeyExt::app_key) gives the key.
 ///
 /// ```
 /// use actix_web::get;
@@ -52,7 +54,8 @@ impl AppKey {
         Self { key, client_ip, set }
     }
 
-    /// Whether it is the key of this id in this set, however often it was read: two sets may have keys of the same id.
+    /// Whether it is the key of this id in this set, however often it was read: two sets may have
+    /// keys of the same id.
     pub(crate) fn is(&self, id: i64, set: KeySetId) -> bool {
         (self.key.id, self.set) == (id, set)
     }
@@ -63,7 +66,8 @@ impl AppKey {
         self.key.id
     }
 
-    /// Returns the first characters of the key, by which logs and the command show it: never enough to present it.
+    /// Returns the first characters of the key, by which logs and the command show it: never enough
+    /// to present it.
     #[must_use]
     pub fn hint(&self) -> &str {
         self.key.hint()
@@ -156,8 +160,8 @@ impl ResponseError for NoAppKey {
         StatusCode::INTERNAL_SERVER_ERROR
     }
 
-    /// Logs, because only an error that becomes a response is a mistake. `Option<AppKey>` is `None` without one, also in a middleware
-    /// that asks after a public or a rejected request.
+    /// Logs, because only an error that becomes a response is a mistake. `Option<AppKey>` is `None`
+    /// without one, also in a middleware that asks after a public or a rejected request.
     fn error_response(&self) -> HttpResponse {
         if LOGGED.should_log(self.route.clone()) {
             log::error!("{}", self.mistake());

@@ -9,8 +9,9 @@ use crate::app_key::AppKey;
 
 /// Returns the verified key of a request, where no extractor can: in middlewares.
 ///
-/// A middleware that is wrapped *inside* of [`RequireAppKey`](crate::RequireAppKey) sees the key of the request. One that is wrapped outside
-/// of the check, or around a handler with `#[require_app_key]`, sees the key in the response, once the inner service has returned.
+/// A middleware that is wrapped *inside* of [`RequireAppKey`](crate::RequireAppKey) sees the key of
+/// the request. One that is wrapped outside of the check, or around a handler with
+/// `#[require_app_key]`, sees the key in the response, once the inner service has returned.
 ///
 /// ```
 /// use actix_web::{
@@ -63,10 +64,11 @@ use crate::app_key::AppKey;
 /// # }
 /// ```
 pub trait AppKeyExt: sealed::Sealed {
-    /// Returns the key that the last check accepted: `None` if no key was checked yet, if the only check rejected the request, or if
-    /// `optional` accepted it without a key.
+    /// Returns the key that the last check accepted: `None` if no key was checked yet, if the only
+    /// check rejected the request, or if `optional` accepted it without a key.
     ///
-    /// Where checks nest, an inner check may have rejected the request after an outer one accepted its key: look at the status too.
+    /// Where checks nest, an inner check may have rejected the request after an outer one accepted
+    /// its key: look at the status too.
     fn app_key(&self) -> Option<AppKey>;
 }
 

@@ -6,7 +6,8 @@ use chrono::{DateTime, Utc};
 
 use crate::{cache::CachedKey, key_record::KeyState, policy::Policy, rejection::Reason};
 
-/// Judges a key that was found, on every request. All refusals but a missing scope look alike to the caller.
+/// Judges a key that was found, on every request. All refusals but a missing scope look alike to
+/// the caller.
 ///
 /// The time of day is asked for only where the key has an end.
 #[inline]

@@ -1,4 +1,5 @@
-//! Whether the store answers: noted by everyone who asks it, so that nobody waits in vain for one that is away.
+//! Whether the store answers: noted by everyone who asks it, so that nobody waits in vain for one
+//! that is away.
 
 use std::{
     collections::HashMap,
@@ -58,8 +59,8 @@ pub(crate) enum Attempt {
 pub(crate) struct Call(CallId);
 
 impl CircuitBreaker {
-    /// The silence timeout is less than the deadline, so that those who come later are refused at once, and by default no more than it takes
-    /// until nothing cached is believed any longer.
+    /// The silence timeout is less than the deadline, so that those who come later are refused at
+    /// once, and by default no more than it takes until nothing cached is believed any longer.
     pub(crate) fn new(deadline: Duration) -> Self {
         Self {
             silence_timeout: deadline.saturating_mul(5) / 8,
@@ -129,8 +130,9 @@ impl CircuitBreaker {
         self.state().unanswered_for(now) > self.silence_timeout
     }
 
-    /// Whether who asks now waits in vain, most likely: the store is silent, and somebody else is trying whether it still is. A connection
-    /// that gives up for now, and is made anew, ends no silence: only an answer in time does.
+    /// Whether who asks now waits in vain, most likely: the store is silent, and somebody else is
+    /// trying whether it still is. A connection that gives up for now, and is made anew, ends no
+    /// silence: only an answer in time does.
     pub(crate) fn should_fail_fast(&self, now: MonotonicTime) -> bool {
         let mut state = self.state();
         state.note_silence(self.silence_timeout, now);
@@ -146,7 +148,8 @@ impl CircuitBreaker {
         in_vain
     }
 
-    /// A request was let through by what was known before the store was away; the first one is logged, and all are counted.
+    /// A request was let through by what was known before the store was away; the first one is
+    /// logged, and all are counted.
     pub(crate) fn count_stale_accept(&self, now: MonotonicTime) {
         self.outage.begins(now);
         let mut state = self.state();
@@ -187,7 +190,8 @@ impl State {
         self.under_way.values().any(|(by, _)| *by == Attempt::Lookup)
     }
 
-    /// Silence that has not shown for as long as it took to be noticed may be over, and nobody has asked since.
+    /// Silence that has not shown for as long as it took to be noticed may be over, and nobody has
+    /// asked since.
     fn note_silence(&mut self, silence_timeout: Duration, now: MonotonicTime) {
         if self.unanswered_for(now) > silence_timeout {
             let silence =
@@ -228,8 +232,8 @@ mod tests {
         assert!(!circuit_breaker.is_unavailable(at(100_000)));
     }
 
-    // E7, F3
-    // A store that answers lookups and is silent to the feed alone is tried by one lookup at a time.
+    // E7, F3 A store that answers lookups and is silent to the feed alone is tried by one lookup at
+    // a time.
     #[test]
     fn while_only_the_feed_is_silent_one_lookup_probes() {
         let circuit_breaker = CircuitBreaker::new(DEADLINE);

@@ -8,11 +8,14 @@ use crate::{log, problem};
 
 /// What went wrong while setting up, migrating or administering keys.
 ///
-/// Its message is for the operator: what is wrong, where, and what to do. It never holds a key, a pepper or a password. The cause is part
-/// of it, and so not in [`source`](std::error::Error::source) as well. Ask it what it is about with the `is_*` predicates.
+/// Its message is for the operator: what is wrong, where, and what to do. It never holds a key, a
+/// pepper or a password. The cause is part of it, and so not in
+/// [`source`](std::error::Error::source) as well. Ask it what it is about with the `is_*`
+/// predicates.
 ///
-/// A handler that administers keys may return this error with `?`. The response is 400 for invalid input, 404 for an unknown key, 409 for a
-/// conflict, and 500 for everything else, which is logged. The body is generic and never contains the message.
+/// A handler that administers keys may return this error with `?`. The response is 400 for invalid
+/// input, 404 for an unknown key, 409 for a conflict, and 500 for everything else, which is logged.
+/// The body is generic and never contains the message.
 ///
 #[cfg_attr(feature = "_diesel", doc = "```")]
 #[cfg_attr(not(feature = "_diesel"), doc = "```ignore")]

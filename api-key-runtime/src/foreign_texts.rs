@@ -12,20 +12,22 @@ pub(crate) fn reason_of_pool_error(message: &str) -> &str {
     message.trim_start_matches(POOL_TIMED_OUT).trim_start_matches(": ")
 }
 
-/// Returns whether SQLite failed because another connection has locked the file. Diesel has no code for it.
+/// Returns whether SQLite failed because another connection has locked the file. Diesel has no code
+/// for it.
 #[cfg(feature = "sqlite")]
 pub(crate) fn is_sqlite_lock(error: &diesel::result::Error) -> bool {
     error.to_string() == "database is locked"
 }
 
-/// Returns whether SQLite may not write to a file, or create files beside it. Diesel has no code for it.
+/// Returns whether SQLite may not write to a file, or create files beside it. Diesel has no code
+/// for it.
 #[cfg(feature = "sqlite")]
 pub(crate) fn is_sqlite_read_only(error: &diesel::result::Error) -> bool {
     error.to_string() == "attempt to write a readonly database"
 }
 
-/// Returns whether an error of libpq is about a server. An error about an unreadable URL quotes parts of the URL, and these may belong
-/// to the password.
+/// Returns whether an error of libpq is about a server. An error about an unreadable URL quotes
+/// parts of the URL, and these may belong to the password.
 #[cfg(feature = "postgres")]
 pub(crate) fn is_about_a_server(message: &str) -> bool {
     let begins = |beginning: &str| message.starts_with(beginning);
@@ -37,7 +39,8 @@ pub(crate) fn is_about_a_server(message: &str) -> bool {
         || message.trim_end().ends_with("support is not compiled in")
 }
 
-/// Returns whether `T` is the type in `App<T>` that `App::new` returns. That type is private; each middleware wraps it in another one.
+/// Returns whether `T` is the type in `App<T>` that `App::new` returns. That type is private; each
+/// middleware wraps it in another one.
 #[cfg(feature = "route-audit")]
 pub(crate) fn is_app_entry<T>() -> bool {
     std::any::type_name::<T>().ends_with("::AppEntry")
@@ -49,9 +52,11 @@ pub(crate) fn acceptable_mime(detail: &str) -> Option<&str> {
     detail.strip_prefix("mime=")
 }
 
-/// The guards of actix-web that a guard consists of, by its name; `None` if it has a guard of the application's own.
+/// The guards of actix-web that a guard consists of, by its name; `None` if it has a guard of the
+/// application's own.
 ///
-/// Within `Not` only the name says what a guard asks for, so a value there that cannot be read from it counts as one as well.
+/// Within `Not` only the name says what a guard asks for, so a value there that cannot be read from
+/// it counts as one as well.
 #[cfg(feature = "route-audit")]
 pub(crate) fn builtin_guards(name: &str) -> Option<Vec<BuiltinGuard<'_>>> {
     let mut guards = Vec::new();

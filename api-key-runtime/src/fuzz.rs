@@ -1,5 +1,5 @@
-//! What the fuzz targets of `tests/fuzz` call: the parsers a caller or an operator reaches, each with what must hold of any input.
-//! Compiled only with `--cfg fuzzing`, as cargo-fuzz does.
+//! What the fuzz targets of `tests/fuzz` call: the parsers a caller or an operator reaches, each
+//! with what must hold of any input. Compiled only with `--cfg fuzzing`, as cargo-fuzz does.
 #![allow(
     missing_docs,
     clippy::missing_panics_doc,
@@ -32,7 +32,8 @@ pub fn key(data: &[u8]) {
         );
         assert!(lenient.accepts(text));
     }
-    // One edit of a good key at a place the input names is never a key, also where imported ones are accepted.
+    // One edit of a good key at a place the input names is never a key, also where imported ones
+    // are accepted.
     if let [place, character, kind, ..] = *data {
         let key = strict.generate(KeyFormat::Native).unwrap();
         let mut edited = key.expose_secret().as_bytes().to_vec();
@@ -83,7 +84,8 @@ pub fn credential(data: &[u8]) {
     }
 }
 
-/// A list that parses has one canonical text, which parses to the same list. Any other text in a table allows no address.
+/// A list that parses has one canonical text, which parses to the same list. Any other text in a
+/// table allows no address.
 pub fn allowed_ips(data: &[u8]) {
     let Ok(text) = std::str::from_utf8(data) else {
         return;

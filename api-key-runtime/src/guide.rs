@@ -1,7 +1,7 @@
 //! The guide, a chapter to a page: what a service needs from its first key to its tenth replica.
 //!
-//! The [page of the crate](crate) has the first five minutes and says which chapter answers what. Every block of Rust in it is compiled, and run
-//! where no server is needed.
+//! The [page of the crate](crate) has the first five minutes and says which chapter answers what.
+//! Every block of Rust in it is compiled, and run where no server is needed.
 
 // What the chapters link to.
 #[allow(unused_imports)]

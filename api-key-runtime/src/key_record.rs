@@ -10,9 +10,11 @@ use crate::{
     scope::ScopeSet,
 };
 
-/// A row of the key table: everything that is known of a key, and nothing that would let anyone use it.
+/// A row of the key table: everything that is known of a key, and nothing that would let anyone use
+/// it.
 ///
-/// A [`KeyStore`](crate::store::KeyStore) of your own makes one with [`new`](Self::new) and sets the rest:
+/// A [`KeyStore`](crate::store::KeyStore) of your own makes one with [`new`](Self::new) and sets
+/// the rest:
 ///
 /// ```
 /// use api_key_runtime::{admin::{AllowedIps, KeyRecord}, store::KeyDigest};
@@ -69,7 +71,8 @@ impl KeyRecord {
         }
     }
 
-    /// The state an operator is shown at this moment; the first of these that holds is why the key is refused.
+    /// The state an operator is shown at this moment; the first of these that holds is why the key
+    /// is refused.
     #[must_use]
     pub fn state(&self, now: DateTime<Utc>) -> KeyState {
         if self.revoked_at.is_some() {

@@ -6,7 +6,8 @@ use chrono::{DateTime, Utc};
 
 /// How a key was used: how often, and when and from where the last time.
 ///
-/// [`KeyStore::record_usage`](crate::store::KeyStore::record_usage) is given what is new, `Admin::usage` answers all there was.
+/// [`KeyStore::record_usage`](crate::store::KeyStore::record_usage) is given what is new,
+/// `Admin::usage` answers all there was.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct KeyUsage {

@@ -1,5 +1,6 @@
-//! API keys in front of actix-web handlers: `#[require_app_key]` above a handler means that it runs only for a caller who presents a
-//! key that is in the key table, from an address that key may be used from.
+//! API keys in front of actix-web handlers: `#[require_app_key]` above a handler means that it runs
+//! only for a caller who presents a key that is in the key table, from an address that key may be
+//! used from.
 //!
 //! ```
 //! use actix_web::{HttpResponse, Responder, delete, web::Path};
@@ -12,10 +13,14 @@
 //! }
 //! ```
 //!
-//! - It comes first: no extractor of the handler is made, and no byte of the body is read, before the caller is known.
-//! - Keys are kept as digests, in tables that Diesel migrations manage, on Postgres or SQLite, or in a [`KeyStore`](store::KeyStore) of your own.
-//! - A key that was used before is judged without a query, and a revoked one is refused everywhere within milliseconds.
-//! - The command `app-key` issues, lists and revokes keys; [`Admin`](admin::Admin) is the same as an API.
+//! - It comes first: no extractor of the handler is made, and no byte of the body is read, before
+//!   the caller is known.
+//! - Keys are kept as digests, in tables that Diesel migrations manage, on Postgres or SQLite, or
+//!   in a [`KeyStore`](store::KeyStore) of your own.
+//! - A key that was used before is judged without a query, and a revoked one is refused everywhere
+//!   within milliseconds.
+//! - The command `app-key` issues, lists and revokes keys; [`Admin`](admin::Admin) is the same as
+//!   an API.
 //!
 //! # Five minutes
 //!
@@ -77,7 +82,8 @@
 //!
 //! # Modules
 //!
-//! The root has what a service names: the attribute, the middleware, [`AppKeys`] and its builder, and [`AppKey`] of the caller. The rest:
+//! The root has what a service names: the attribute, the middleware, [`AppKeys`] and its builder,
+//! and [`AppKey`] of the caller. The rest:
 //!
 //! | module | for |
 //! | --- | --- |
@@ -101,8 +107,8 @@
 //!
 //! # Public dependencies
 //!
-//! `actix-web` 4, `chrono` 0.4 and, with a database, `diesel` 2.3 are part of this API. [`chrono`] and [`diesel`] are re-exported, so that a
-//! service can name the same version.
+//! `actix-web` 4, `chrono` 0.4 and, with a database, `diesel` 2.3 are part of this API. [`chrono`]
+//! and [`diesel`] are re-exported, so that a service can name the same version.
 // The guide speaks of what some features alone have; with all of them every link is checked.
 #![cfg_attr(
     not(all(feature = "postgres", feature = "sqlite", feature = "route-audit")),
@@ -184,11 +190,13 @@ mod usage;
 mod watchdog;
 mod workers;
 
-/// Runs an actix-web handler only for a caller who presents a good key, from an address it may be used from.
+/// Runs an actix-web handler only for a caller who presents a good key, from an address it may be
+/// used from.
 ///
-/// Authentication comes strictly first: neither an extractor of the handler is made nor a byte of the body read before it. It stands
-/// above or below the route macro (`#[get(..)]`, ..), on any function that actix-web takes for a handler; the application holds its
-/// [`AppKeys`] in `app_data`.
+/// Authentication comes strictly first: neither an extractor of the handler is made nor a byte of
+/// the body read before it. It stands above or below the route macro (`#[get(..)]`, ..), on any
+/// function that actix-web takes for a handler; the application holds its [`AppKeys`] in
+/// `app_data`.
 ///
 /// | argument | the key must |
 /// | --- | --- |
@@ -198,8 +206,8 @@ mod workers;
 /// | `optional` | be good if there is one; **who presents none is let through**, and the handler takes `Option<AppKey>` |
 /// | `crate = path` | (where this crate has another name) |
 ///
-/// What has no handler to stand above, such as files, and whole scopes are guarded by the same check as a middleware:
-/// [`RequireAppKey`].
+/// What has no handler to stand above, such as files, and whole scopes are guarded by the same
+/// check as a middleware: [`RequireAppKey`].
 ///
 /// ```
 /// use actix_web::{HttpResponse, Responder, delete, get, web::Path};
@@ -218,8 +226,9 @@ mod workers;
 /// }
 /// ```
 ///
-/// An associated function without `self` is a handler too, registered as `.to(Api::list)`. In it, types are named: `Self`, and what its
-/// `impl` is generic over, are out of the handler's reach, as they are in any function within a function, and do not compile:
+/// An associated function without `self` is a handler too, registered as `.to(Api::list)`. In it,
+/// types are named: `Self`, and what its `impl` is generic over, are out of the handler's reach, as
+/// they are in any function within a function, and do not compile:
 ///
 /// ```compile_fail,E0401
 /// # use api_key_runtime::require_app_key;

@@ -2,10 +2,12 @@
 
 use crate::key_record::KeyState;
 
-/// The selection that [`Admin::list`](crate::admin::Admin::list) returns: all keys by default, oldest first.
+/// The selection that [`Admin::list`](crate::admin::Admin::list) returns: all keys by default,
+/// oldest first.
 ///
-/// The database selects, sorts and limits, so that one page of a million keys costs what the page costs. To read page by page, pass the
-/// last id of each page to [`after_id`](Self::after_id), until a page is empty.
+/// The database selects, sorts and limits, so that one page of a million keys costs what the page
+/// costs. To read page by page, pass the last id of each page to [`after_id`](Self::after_id),
+/// until a page is empty.
 ///
 /// ```
 /// use api_key_runtime::admin::{KeyState, ListKeys};

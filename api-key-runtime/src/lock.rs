@@ -1,7 +1,8 @@
 //! Locks that stay usable after a panic.
 //!
-//! Nothing that can panic runs under a lock of ours: no store, and no code of the application. Should something all the same, what it
-//! guards is still whole, and an error for every request from then on would help nobody.
+//! Nothing that can panic runs under a lock of ours: no store, and no code of the application.
+//! Should something all the same, what it guards is still whole, and an error for every request
+//! from then on would help nobody.
 
 use std::{
     sync::{Condvar, Mutex, MutexGuard, PoisonError},

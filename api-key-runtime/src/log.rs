@@ -1,4 +1,5 @@
-//! The log: every line of this crate has the target `app_key`, whichever module writes it, so that one filter (`app_key=info`) is enough.
+//! The log: every line of this crate has the target `app_key`, whichever module writes it, so that
+//! one filter (`app_key=info`) is enough.
 //!
 //! A module writes `use crate::log;` and then `log::warn!(..)`, as with the crate of this name.
 

@@ -19,7 +19,8 @@ const MAX_TEXT_CHARS: usize = 200;
 const MAX_ADDRESSES_CHARS: usize = 4000;
 const LAST_YEAR: i32 = 9999;
 
-/// The settings of a key to be issued: its name, the IP addresses it may be used from, scopes, owner and expiry.
+/// The settings of a key to be issued: its name, the IP addresses it may be used from, scopes,
+/// owner and expiry.
 ///
 /// ```
 /// use std::time::Duration;
@@ -65,7 +66,8 @@ impl NewKey {
         }
     }
 
-    /// Adds IP addresses and CIDR blocks that the key may be used from, separated by spaces, or an [`AllowedIps`].
+    /// Adds IP addresses and CIDR blocks that the key may be used from, separated by spaces, or an
+    /// [`AllowedIps`].
     ///
     /// Each call adds to the calls before. A key that any IP address may use stays so.
     ///

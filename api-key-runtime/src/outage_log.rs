@@ -1,10 +1,12 @@
-//! The log lines of an outage: an error when it begins, and a line when it is over, however often something fails in between.
+//! The log lines of an outage: an error when it begins, and a line when it is over, however often
+//! something fails in between.
 
 use std::{fmt, sync::Mutex, time::Duration};
 
 use crate::{clock::MonotonicTime, lock::lock, log};
 
-/// An outage is over when nothing has failed for this long, so that a fault that comes and goes is one outage.
+/// An outage is over when nothing has failed for this long, so that a fault that comes and goes is
+/// one outage.
 const OVER_AFTER: Duration = Duration::from_secs(1);
 
 /// Whether something fails, and for how long.
@@ -26,7 +28,8 @@ impl OutageLog {
         Self { what, outage: Mutex::new(None) }
     }
 
-    /// Records a failure. The first of an outage is logged as an error with this message, all others at level debug.
+    /// Records a failure. The first of an outage is logged as an error with this message, all
+    /// others at level debug.
     ///
     /// A logger may block: call it without a lock.
     pub(crate) fn failure(
@@ -50,7 +53,8 @@ impl OutageLog {
         begins
     }
 
-    /// Records a success. Logs this line, which is given the length of the outage, if an outage is over now.
+    /// Records a success. Logs this line, which is given the length of the outage, if an outage is
+    /// over now.
     ///
     /// A logger may block: call it without a lock.
     pub(crate) fn success(&self, now: MonotonicTime, line: impl FnOnce(Duration) -> String) {

@@ -8,13 +8,15 @@ use std::{
 
 use crate::error::Error;
 
-/// Longest text of scopes: what the table's constraint allows. They are ASCII, so bytes are characters.
+/// Longest text of scopes: what the table's constraint allows. They are ASCII, so bytes are
+/// characters.
 const MAX_SCOPES_CHARS: usize = 4000;
 
-/// The scopes of a key: tokens of RFC 6749, section 3.3, without `,` and `*`, separated by single spaces in the column `scopes`; at most
-/// 4000 characters in all.
+/// The scopes of a key: tokens of RFC 6749, section 3.3, without `,` and `*`, separated by single
+/// spaces in the column `scopes`; at most 4000 characters in all.
 ///
-/// A comma would be a forgotten space, and `*` would match nothing but itself, because scopes are compared whole.
+/// A comma would be a forgotten space, and `*` would match nothing but itself, because scopes are
+/// compared whole.
 ///
 /// ```
 /// use api_key_runtime::ScopeSet;
@@ -31,7 +33,8 @@ const MAX_SCOPES_CHARS: usize = 4000;
 pub struct ScopeSet(Box<str>);
 
 impl ScopeSet {
-    /// The scopes in a table's column. A text that is not a list of scopes, or too long, grants none.
+    /// The scopes in a table's column. A text that is not a list of scopes, or too long, grants
+    /// none.
     #[must_use]
     pub fn from_stored(text: &str) -> Self {
         text.parse().unwrap_or_default()
@@ -126,7 +129,8 @@ impl AsRef<str> for ScopeSet {
     }
 }
 
-/// Returns what is wrong with a scope and what to write instead, or `None` if a key can have the scope.
+/// Returns what is wrong with a scope and what to write instead, or `None` if a key can have the
+/// scope.
 pub(crate) fn fault(scope: &str) -> Option<&'static str> {
     if scope.contains(',') {
         Some("it has a comma; separate scopes by spaces")

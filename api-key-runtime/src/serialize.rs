@@ -1,7 +1,8 @@
 //! `Serialize` for what is listed and measured: keys, usage, health, metrics.
 //!
-//! Times are RFC 3339 in UTC to the microsecond, which both databases keep, so that all are of one length and sort as texts. Texts of the
-//! tables are serialized as they stand there. The digest of a key is left out: a copy of it helps only an attacker.
+//! Times are RFC 3339 in UTC to the microsecond, which both databases keep, so that all are of one
+//! length and sort as texts. Texts of the tables are serialized as they stand there. The digest of
+//! a key is left out: a copy of it helps only an attacker.
 
 use chrono::{DateTime, SecondsFormat, Utc};
 use serde::{

@@ -1,5 +1,5 @@
-//! The thread that looks after the others: it replaces those whose call to the store hangs, notes a store that answers nothing, and
-//! writes the summaries of rejections.
+//! The thread that looks after the others: it replaces those whose call to the store hangs, notes a
+//! store that answers nothing, and writes the summaries of rejections.
 
 use std::{
     fmt,

@@ -1,9 +1,12 @@
-//! Bookkeeping for blocking calls that may hang, so that another thread takes over from one that does.
+//! Bookkeeping for blocking calls that may hang, so that another thread takes over from one that
+//! does.
 //!
-//! The owner keeps a [`Watchdog`] in the state behind its own lock, and holds that lock for every call here: to begin, to finish, and to
-//! look for calls that hang. Only the change feed applies its results under that lock, after [`Watchdog::finish`]. Lookups may deliver the
-//! result of an abandoned call: the stamp of a read decides whether its result may be cached. Usage keeps the counts of an abandoned write.
-//! No call into a store happens under that lock, and no call is handed to another thread.
+//! The owner keeps a [`Watchdog`] in the state behind its own lock, and holds that lock for every
+//! call here: to begin, to finish, and to look for calls that hang. Only the change feed applies
+//! its results under that lock, after [`Watchdog::finish`]. Lookups may deliver the result of an
+//! abandoned call: the stamp of a read decides whether its result may be cached. Usage keeps the
+//! counts of an abandoned write. No call into a store happens under that lock, and no call is
+//! handed to another thread.
 
 use std::{
     panic::{AssertUnwindSafe, catch_unwind},
@@ -17,10 +20,12 @@ use crate::{clock::MonotonicTime, store::StoreError};
 pub(crate) struct Limits {
     /// A call that takes longer counts as hung.
     pub(crate) timeout: Duration,
-    /// The timeout doubles up to this with each hung call since [`Watchdog::succeeded`]: where a new connection takes long, every thread
-    /// would be replaced before its first call completes. Equal to `timeout`, the timeout does not grow.
+    /// The timeout doubles up to this with each hung call since [`Watchdog::succeeded`]: where a
+    /// new connection takes long, every thread would be replaced before its first call completes.
+    /// Equal to `timeout`, the timeout does not grow.
     pub(crate) longest_timeout: Duration,
-    /// Calls that are abandoned; beyond that a call that hangs stays current until one of them returns.
+    /// Calls that are abandoned; beyond that a call that hangs stays current until one of them
+    /// returns.
     pub(crate) max_abandoned: usize,
 }
 
@@ -70,7 +75,8 @@ impl<T> Watchdog<T> {
         CallTicket(id)
     }
 
-    /// Ends a call. Returns `None` if it was abandoned: then another thread has taken over, and this one ends.
+    /// Ends a call. Returns `None` if it was abandoned: then another thread has taken over, and
+    /// this one ends.
     #[expect(clippy::needless_pass_by_value, reason = "a call ends once")]
     pub(crate) fn finish(&mut self, ticket: CallTicket) -> Option<T> {
         let index = self.running.iter().position(|call| call.id == ticket.0);
@@ -85,7 +91,8 @@ impl<T> Watchdog<T> {
         self.hung_in_a_row = 0;
     }
 
-    /// Abandons calls that hang, as far as the limit allows, after this started a thread in place of each.
+    /// Abandons calls that hang, as far as the limit allows, after this started a thread in place
+    /// of each.
     ///
     /// # Errors
     /// The first error of starting a thread; the call stays current then.
@@ -138,7 +145,8 @@ impl<T> Running<T> {
     }
 }
 
-/// Calls a store. A panic in the store is an error: the thread goes on. No lock of this crate may be held.
+/// Calls a store. A panic in the store is an error: the thread goes on. No lock of this crate may
+/// be held.
 pub(crate) fn call_store<T>(call: impl FnOnce() -> Result<T, StoreError>) -> Result<T, StoreError> {
     catch_unwind(AssertUnwindSafe(call))
         .unwrap_or_else(|_| Err(StoreError::new("the store panicked")))

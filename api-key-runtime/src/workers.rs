@@ -38,8 +38,8 @@ impl Workers {
         Ok(())
     }
 
-    /// Waits until every thread has ended, for this long at most, and returns the names of those that have not. Does not wait for the
-    /// calling thread.
+    /// Waits until every thread has ended, for this long at most, and returns the names of those
+    /// that have not. Does not wait for the calling thread.
     pub(crate) fn wait_until_ended(&self, timeout: Duration) -> Vec<String> {
         let own = thread::current().id();
         let running =

@@ -5,8 +5,8 @@
 //! mkdir -p target/nginx && nginx -p target/nginx -c "$PWD/examples/behind_proxy/nginx.conf"
 //! ```
 //!
-//! or with the `DATABASE_URL` of a Postgres; the second line in a terminal of its own (Debian has nginx in `/usr/sbin`, package
-//! `nginx-light`). In a third one, with the same `DATABASE_URL`:
+//! or with the `DATABASE_URL` of a Postgres; the second line in a terminal of its own (Debian has
+//! nginx in `/usr/sbin`, package `nginx-light`). In a third one, with the same `DATABASE_URL`:
 //!
 //! ```sh
 //! KEY=$(cargo app-key issue --name me --ip 127.0.0.2)
@@ -16,16 +16,17 @@
 //! curl -sS http://127.0.0.1:8080/ready
 //! ```
 //!
-//! The first is answered, the next two are 401: the key is bound to the caller's address, and what a caller says of it is not believed.
-//! nginx has 127.0.0.1 here, so callers on the same machine take another address of loopback (`--interface`, on Linux).
+//! The first is answered, the next two are 401: the key is bound to the caller's address, and what
+//! a caller says of it is not believed. nginx has 127.0.0.1 here, so callers on the same machine
+//! take another address of loopback (`--interface`, on Linux).
 
 use std::{env, error::Error, time::Duration};
 
 use actix_web::{App, HttpResponse, HttpServer, get};
 use api_key_runtime::{AppKey, AppKeys, require_app_key};
 
-/// How long requests in hand may take when it is told to stop; less than what kills it then waits, which is 10 s with Docker and 30 s with
-/// Kubernetes.
+/// How long requests in hand may take when it is told to stop; less than what kills it then waits,
+/// which is 10 s with Docker and 30 s with Kubernetes.
 const SHUTDOWN_SECONDS: u64 = 5;
 
 #[get("/whoami")]
@@ -50,7 +51,8 @@ async fn main() -> Result<(), Box<dyn Error>> {
     let keys = AppKeys::builder()
         .env()?
         .migrate()?
-        // The proxy's own address, never the network it stands in: whoever has one of these says where a request comes from.
+        // The proxy's own address, never the network it stands in: whoever has one of these says
+        // where a request comes from.
         .trusted_proxies(["127.0.0.1/32"])
         // The one header that nginx.conf sets. No other is read.
         .forwarded_header("X-Forwarded-For")

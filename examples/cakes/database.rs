@@ -1,6 +1,7 @@
 //! The service's own database connections: a pool, for Postgres and SQLite alike.
 //!
-//! The keys have connections of their own, so that a slow query of ours never keeps a key from being checked.
+//! The keys have connections of their own, so that a slow query of ours never keeps a key from
+//! being checked.
 
 use std::{error::Error, thread, time::Duration};
 
@@ -38,7 +39,8 @@ impl Database {
         Ok(Self(pool))
     }
 
-    /// Runs queries on a thread where they may block. What the driver has to say goes to the log, not to the caller.
+    /// Runs queries on a thread where they may block. What the driver has to say goes to the log,
+    /// not to the caller.
     pub(crate) async fn run<T: Send + 'static>(
         &self,
         queries: impl FnOnce(&mut AnyConnection) -> QueryResult<T> + Send + 'static,
@@ -61,8 +63,8 @@ impl Database {
     }
 }
 
-/// Where the database is. Diesel's own `ConnectionManager<Connection>` would try one kind after the other, and so turn a server that
-/// is away into an SQLite file of that name.
+/// Where the database is. Diesel's own `ConnectionManager<Connection>` would try one kind after the
+/// other, and so turn a server that is away into an SQLite file of that name.
 #[derive(Debug)]
 enum Place {
     Postgres(String),
@@ -70,7 +72,8 @@ enum Place {
 }
 
 impl Place {
-    /// Reads a URL as `AppKeys` reads it: URLs and `keyword=value` strings are Postgres, all else is the path of a file.
+    /// Reads a URL as `AppKeys` reads it: URLs and `keyword=value` strings are Postgres, all else
+    /// is the path of a file.
     fn parse(url: &str) -> Self {
         let url = url.trim();
         let is_postgres = url.starts_with("postgres://")

@@ -100,7 +100,8 @@ impl ResponseError for Failure {
     }
 }
 
-/// Puts what actix-web refuses by itself (a path that is nowhere, a body that is too large) into the same dialect.
+/// Puts what actix-web refuses by itself (a path that is nowhere, a body that is too large) into
+/// the same dialect.
 pub(crate) fn errors<B: MessageBody + 'static>() -> ErrorHandlers<B> {
     ErrorHandlers::new().default_handler(|response| Ok(translate(response)))
 }

@@ -1,7 +1,7 @@
 //! A bakery's API behind `#[require_app_key]`: `cargo run --example cakes`.
 //!
-//! Everyone may look at the cakes; to bake or delete one takes a key. `DATABASE_URL` says where cakes and keys are kept, a Postgres
-//! server or an SQLite file, and `BIND` where to listen.
+//! Everyone may look at the cakes; to bake or delete one takes a key. `DATABASE_URL` says where
+//! cakes and keys are kept, a Postgres server or an SQLite file, and `BIND` where to listen.
 
 mod cake;
 mod connection;
@@ -40,8 +40,9 @@ async fn serve() -> Result<(), Box<dyn Error>> {
     let database = Data::new(Database::open(&settings.database_url)?);
     let keys = AppKeys::builder()
         .env()?
-        // `?key=` is how the recipe's clients present theirs. A new service leaves it out: URLs end up in browser histories, in the
-        // logs of every proxy on the way, and in the `Referer` of the next request. The access log below is only the one log we write.
+        // `?key=` is how the recipe's clients present theirs. A new service leaves it out: URLs end
+        // up in browser histories, in the logs of every proxy on the way, and in the `Referer` of
+        // the next request. The access log below is only the one log we write.
         .key_locations([
             KeyLocation::bearer(),
             KeyLocation::header("X-API-Key"),
@@ -75,7 +76,8 @@ async fn serve() -> Result<(), Box<dyn Error>> {
     Ok(())
 }
 
-/// Lets requests in hand finish on Ctrl-C as on SIGTERM; by itself actix-web cuts them off on Ctrl-C.
+/// Lets requests in hand finish on Ctrl-C as on SIGTERM; by itself actix-web cuts them off on
+/// Ctrl-C.
 #[cfg(unix)]
 fn stop_when_asked(server: &Server) -> std::io::Result<()> {
     use actix_web::rt::{

@@ -1,4 +1,5 @@
-//! What the environment says. The settings of the keys (`APP_KEY_..`) are read by `AppKeysBuilder::env`.
+//! What the environment says. The settings of the keys (`APP_KEY_..`) are read by
+//! `AppKeysBuilder::env`.
 
 use std::{
     env::{self, VarError},

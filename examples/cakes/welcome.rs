@@ -14,8 +14,8 @@ use api_key_runtime::{
 
 const SCOPES: &str = "cakes:write cakes:delete";
 
-/// Where the table has no key yet, issues the first one and prints it, this once. Two processes that start at once on a fresh database
-/// may issue one each.
+/// Where the table has no key yet, issues the first one and prints it, this once. Two processes
+/// that start at once on a fresh database may issue one each.
 pub(crate) fn print(keys: &AppKeys, listening: SocketAddr) -> Result<(), Box<dyn Error>> {
     let admin = keys.admin()?;
     let service = callable(listening);

@@ -1,4 +1,5 @@
-//! The application's pool and tables. A service has one of the two kinds of database, and so half of this.
+//! The application's pool and tables. A service has one of the two kinds of database, and so half
+//! of this.
 
 use std::{error::Error, time::Duration};
 
@@ -21,7 +22,8 @@ diesel::table! {
     }
 }
 
-/// Both have the migrations of the keys among them, so that nothing calls `AppKeysBuilder::migrate`.
+/// Both have the migrations of the keys among them, so that nothing calls
+/// `AppKeysBuilder::migrate`.
 const POSTGRES_MIGRATIONS: EmbeddedMigrations = embed_migrations!("own_pool/migrations/postgres");
 const SQLITE_MIGRATIONS: EmbeddedMigrations = embed_migrations!("own_pool/migrations/sqlite");
 
@@ -37,7 +39,8 @@ pub(crate) enum Database {
 }
 
 impl Database {
-    /// Connects, and runs the migrations; where several processes start at once they need a lock around these, as in `cakes`.
+    /// Connects, and runs the migrations; where several processes start at once they need a lock
+    /// around these, as in `cakes`.
     pub(crate) fn open(url: &str) -> Result<Self, Failure> {
         if url.starts_with("postgres") {
             let pool = Pool::builder()
@@ -57,8 +60,8 @@ impl Database {
         }
     }
 
-    /// The keys, looked up over this pool. On Postgres one more connection hears of changes at once; a pool alone learns of them within
-    /// `max_staleness`.
+    /// The keys, looked up over this pool. On Postgres one more connection hears of changes at
+    /// once; a pool alone learns of them within `max_staleness`.
     pub(crate) fn keys(&self, url: &str) -> Result<AppKeys, api_key_runtime::Error> {
         let settings = AppKeys::builder().env()?;
         match self {
@@ -77,7 +80,8 @@ impl Database {
                 let id: i64 = user.get_result(connection)?;
                 Ok(admin.issue_in_transaction(connection, &first_key(id))?.secret)
             }),
-            // It takes the lock of a writer when it begins: one that comes to write later fails where another did in between.
+            // It takes the lock of a writer when it begins: one that comes to write later fails
+            // where another did in between.
             Self::Sqlite(pool) => pool.get()?.immediate_transaction(|connection| {
                 let id: i64 = user.get_result(connection)?;
                 Ok(admin.issue_in_transaction(connection, &first_key(id))?.secret)
@@ -94,7 +98,8 @@ pub(crate) fn is_taken(failure: &Failure) -> bool {
     matches!(failure.downcast_ref(), Some(DatabaseError(DatabaseErrorKind::UniqueViolation, _)))
 }
 
-/// What each connection to SQLite is set to: it waits for other writers, and keeps what the tables of the keys rely on.
+/// What each connection to SQLite is set to: it waits for other writers, and keeps what the tables
+/// of the keys rely on.
 #[derive(Debug)]
 struct Settings;
 

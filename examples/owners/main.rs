@@ -1,4 +1,5 @@
-//! Users and their keys: whose key it is stands in a column that the application's own migration adds, and keys go with their user.
+//! Users and their keys: whose key it is stands in a column that the application's own migration
+//! adds, and keys go with their user.
 //!
 //! ```sh
 //! DATABASE_URL=owners.db cargo run --example owners
@@ -14,9 +15,10 @@
 //! curl -sS -H "Authorization: Bearer $KEY" http://127.0.0.1:8080/me
 //! ```
 //!
-//! The second line answers `Hello, ada. Your keys: first.` and the last one 401: no code here says so, the foreign key and the triggers
-//! on the table of the keys do. It holds for every process that serves from this database, usually within milliseconds and at the latest
-//! after `AppKeysBuilder::max_staleness`, a second.
+//! The second line answers `Hello, ada. Your keys: first.` and the last one 401: no code here says
+//! so, the foreign key and the triggers on the table of the keys do. It holds for every process
+//! that serves from this database, usually within milliseconds and at the latest after
+//! `AppKeysBuilder::max_staleness`, a second.
 
 mod connection;
 mod users;
@@ -71,7 +73,8 @@ async fn delete_me(key: AppKey, place: Data<Place>) -> actix_web::Result<HttpRes
     Ok(HttpResponse::NoContent().finish())
 }
 
-/// Runs queries on a thread where they may block, over a connection of their own; pools are what `own_pool` is about.
+/// Runs queries on a thread where they may block, over a connection of their own; pools are what
+/// `own_pool` is about.
 async fn run<T: Send + 'static>(
     place: Data<Place>,
     queries: impl FnOnce(&mut AnyConnection) -> Result<T, Failure> + Send + 'static,

@@ -1,4 +1,5 @@
-//! The users, joined to the keys: what `diesel print-schema` prints of both tables, and the queries.
+//! The users, joined to the keys: what `diesel print-schema` prints of both tables, and the
+//! queries.
 
 use std::error::Error;
 
@@ -15,8 +16,8 @@ diesel::table! {
     }
 }
 
-// As many of its columns as are used here. `api_key_runtime::store::postgres::schema` has all that are ours, and cannot be joined to a table
-// of another crate.
+// As many of its columns as are used here. `api_key_runtime::store::postgres::schema` has all that
+// are ours, and cannot be joined to a table of another crate.
 diesel::table! {
     api_keys (id) {
         id -> BigInt,
@@ -63,7 +64,8 @@ impl Place {
     }
 }
 
-/// A user with the first key. The transaction begins with a write, as it should on SQLite: `own_pool` says why.
+/// A user with the first key. The transaction begins with a write, as it should on SQLite:
+/// `own_pool` says why.
 pub(crate) fn sign_up(
     connection: &mut AnyConnection,
     admin: &Admin,

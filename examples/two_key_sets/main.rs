@@ -1,4 +1,5 @@
-//! Two sets of keys in one service, each in a database of its own: colleagues' keys open `/internal`, partners' keys open `/partner`.
+//! Two sets of keys in one service, each in a database of its own: colleagues' keys open
+//! `/internal`, partners' keys open `/partner`.
 //!
 //! ```sh
 //! DATABASE_URL=internal.db PARTNER_DATABASE_URL=partner.db cargo run --example two_key_sets
@@ -14,7 +15,8 @@
 //! curl -sS -H "Authorization: Bearer $THEIRS" http://127.0.0.1:8080/internal/whoami
 //! ```
 //!
-//! The last one is 401, as any unknown key is. The prefix tells people which set a key is of; what keeps them apart is the database.
+//! The last one is 401, as any unknown key is. The prefix tells people which set a key is of; what
+//! keeps them apart is the database.
 
 use std::{env, error::Error};
 
@@ -43,7 +45,8 @@ async fn main() -> Result<(), Box<dyn Error>> {
         .build()?;
     let bind = env::var("BIND").unwrap_or_else(|_| "127.0.0.1:8080".to_owned());
     let server = HttpServer::new(move || {
-        // In the scopes and not in the application, where a scope without keys of its own would inherit them.
+        // In the scopes and not in the application, where a scope without keys of its own would
+        // inherit them.
         let internal = web::scope("/internal").app_data(internal.clone());
         let partner = web::scope("/partner").app_data(partner.clone());
         App::new().service(internal.service(whoami)).service(partner.service(whoami))

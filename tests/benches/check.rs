@@ -1,7 +1,9 @@
-//! What the check itself costs, as ratios within one run: `cargo bench -p api-key-tests --bench check`.
+//! What the check itself costs, as ratios within one run:
+//! `cargo bench -p api-key-tests --bench check`.
 //!
-//! In process: the very function that the attribute awaits, on a request as a server hands it over. What is compared is the processor
-//! time, of every thread of the process, which a busy machine does not change as it does the time that passes.
+//! In process: the very function that the attribute awaits, on a request as a server hands it over.
+//! What is compared is the processor time, of every thread of the process, which a busy machine
+//! does not change as it does the time that passes.
 #![allow(missing_docs, clippy::unwrap_used, clippy::cast_precision_loss)]
 
 use std::hint::black_box;
@@ -44,9 +46,11 @@ fn main() {
     println!("# load average {} at the end", figures::load_average());
 }
 
-/// The whole warm check over what none can do without: to look at a header, to hash the key, and to probe the map.
+/// The whole warm check over what none can do without: to look at a header, to hash the key, and to
+/// probe the map.
 ///
-/// With the check goes what it leaves to the end of the request: to let go of the key that stood in its extensions.
+/// With the check goes what it leaves to the end of the request: to let go of the key that stood in
+/// its extensions.
 fn over_floor(system: &SystemRunner) {
     let database = Database::sqlite();
     let hot = make_keys(HOT);
@@ -58,7 +62,8 @@ fn over_floor(system: &SystemRunner) {
         system.block_on(async {
             for request in &requests {
                 assert_eq!(black_box(authenticate(request).await), Ok(()));
-                // As when the request is over: what still holds its key is a guard's within another one, whose use is not counted.
+                // As when the request is over: what still holds its key is a guard's within another
+                // one, whose use is not counted.
                 request.extensions_mut().clear();
             }
         });

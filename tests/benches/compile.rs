@@ -1,8 +1,9 @@
 //! What the attribute costs the compiler: `cargo bench -p api-key-tests --bench compile`.
 //!
-//! Two services of 300 handlers are written, alike but for the attribute, and `cargo check` runs over each of them in turn, the
-//! dependencies being there already. What is compared is the processor time it takes, which a busy machine does not change as it does
-//! the time that passes. One line a figure: `name value unit`.
+//! Two services of 300 handlers are written, alike but for the attribute, and `cargo check` runs
+//! over each of them in turn, the dependencies being there already. What is compared is the
+//! processor time it takes, which a busy machine does not change as it does the time that passes.
+//! One line a figure: `name value unit`.
 #![allow(missing_docs, clippy::unwrap_used)]
 
 use std::{

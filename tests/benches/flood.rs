@@ -1,4 +1,5 @@
-//! What a flood of unknown keys does to the keys in use and to memory: `cargo bench -p api-key-tests --bench flood`.
+//! What a flood of unknown keys does to the keys in use and to memory:
+//! `cargo bench -p api-key-tests --bench flood`.
 #![allow(missing_docs, clippy::unwrap_used, clippy::cast_precision_loss)]
 
 use std::{

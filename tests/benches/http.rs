@@ -1,7 +1,8 @@
-//! What a guarded route costs over real HTTP, against the same route unguarded and against keys written by hand:
-//! `cargo bench -p api-key-tests --bench http`.
+//! What a guarded route costs over real HTTP, against the same route unguarded and against keys
+//! written by hand: `cargo bench -p api-key-tests --bench http`.
 //!
-//! One worker, keep-alive connections over loopback, and the three routes in one application, measured in turn.
+//! One worker, keep-alive connections over loopback, and the three routes in one application,
+//! measured in turn.
 #![allow(missing_docs, clippy::unwrap_used, clippy::cast_precision_loss)]
 
 use std::{fmt, iter, thread, time::Duration};
@@ -135,7 +136,8 @@ fn measure(
     println!("#   {one}, against {other}");
 }
 
-/// Requests of many connections at once for one key that nobody used yet: the most queries that any of them led to.
+/// Requests of many connections at once for one key that nobody used yet: the most queries that any
+/// of them led to.
 fn storm(server: &Postgres) {
     let database = Database::postgres(server);
     let keys = make_keys(2 * STORM_ROUNDS);
@@ -149,7 +151,8 @@ fn storm(server: &Postgres) {
     for (delay, keys) in [(Duration::ZERO, first), (SLOW, second)] {
         let store = Watched::open(database.url()).delayed(delay);
         let guards = AppKeys::builder().store(store.clone()).build().unwrap();
-        // The feed's first word is that anything may have changed: what was joined before it is asked for again.
+        // The feed's first word is that anything may have changed: what was joined before it is
+        // asked for again.
         while !guards.health().is_ready() {
             thread::sleep(Duration::from_millis(5));
         }
@@ -174,7 +177,8 @@ fn storm(server: &Postgres) {
     figure("cold_storm_queries", most as f64, "queries");
 }
 
-/// How much of the time the server's worker and the load's thread were at work, so that it is seen which of them was the limit.
+/// How much of the time the server's worker and the load's thread were at work, so that it is seen
+/// which of them was the limit.
 #[derive(Default)]
 struct Share {
     worker: f64,

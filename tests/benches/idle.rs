@@ -1,6 +1,7 @@
 //! What the feed costs while nothing happens: `cargo bench -p api-key-tests --bench idle`.
 //!
-//! Processor time of all threads of the library, in percent of one core; the feed is the one that does anything.
+//! Processor time of all threads of the library, in percent of one core; the feed is the one that
+//! does anything.
 #![allow(missing_docs, clippy::unwrap_used, clippy::cast_precision_loss)]
 
 use std::{

@@ -1,6 +1,7 @@
 //! What a known key takes in memory: `cargo bench -p api-key-tests --bench memory`.
 //!
-//! The bytes asked of the allocator that are still held once everything else is gone, by the number of keys.
+//! The bytes asked of the allocator that are still held once everything else is gone, by the number
+//! of keys.
 #![allow(missing_docs, clippy::unwrap_used, clippy::cast_precision_loss)]
 
 use std::{
@@ -24,8 +25,8 @@ use self::support::{authenticate, figure, figures::Progress, heading, keys::Make
 #[allow(dead_code, unused_imports, reason = "no bench uses all of it")]
 mod support;
 
-/// Tables of keys grow by doubling, so how much is in use depends on how many there are: the figure is the worst from the first of these
-/// numbers on.
+/// Tables of keys grow by doubling, so how much is in use depends on how many there are: the figure
+/// is the worst from the first of these numbers on.
 const KEYS: [usize; 10] =
     [10_000, 15_000, 20_000, 25_000, 30_000, 40_000, 50_000, 60_000, 80_000, 100_000];
 

@@ -1,8 +1,9 @@
-//! How long a revoked key still works in another process: `cargo bench -p api-key-tests --bench revocation`.
+//! How long a revoked key still works in another process:
+//! `cargo bench -p api-key-tests --bench revocation`.
 //!
-//! A service runs in a process of its own. A client of it uses a key without a pause while this process revokes the key: by the API, and
-//! by plain SQL. Measured is the time from when that has returned to the first refusal the client reads, which is none where the refusal
-//! came first.
+//! A service runs in a process of its own. A client of it uses a key without a pause while this
+//! process revokes the key: by the API, and by plain SQL. Measured is the time from when that has
+//! returned to the first refusal the client reads, which is none where the refusal came first.
 #![allow(missing_docs, clippy::unwrap_used, clippy::cast_precision_loss)]
 
 use std::{
@@ -111,7 +112,8 @@ fn milliseconds(client: &mut Client, key: &Key, pause: Duration, revoke: impl Fn
     })
 }
 
-/// Uses a key without a pause; when the first refusal was there. What was refused once stays refused.
+/// Uses a key without a pause; when the first refusal was there. What was refused once stays
+/// refused.
 fn until_refused(client: &mut Client, request: &[u8], accepted: &AtomicUsize) -> Instant {
     let began = Instant::now();
     while client.status(request) == 200 {

@@ -1,6 +1,8 @@
-//! What a check costs with a million keys in the table, against a thousand: `cargo bench -p api-key-tests --bench scale`.
+//! What a check costs with a million keys in the table, against a thousand:
+//! `cargo bench -p api-key-tests --bench scale`.
 //!
-//! In process, so that nothing but the check is compared. The same number of keys is used on either side.
+//! In process, so that nothing but the check is compared. The same number of keys is used on either
+//! side.
 #![allow(missing_docs, clippy::unwrap_used, clippy::cast_precision_loss)]
 
 use std::{cell::RefCell, hint::black_box, iter, rc::Rc, time::Instant};
@@ -77,7 +79,8 @@ fn requests(keys: &AppKeys, of: &[Key]) -> Vec<HttpRequest> {
     of.iter().map(|key| request(keys, &key.secret)).collect()
 }
 
-/// Keys that are known, in use again and again: by processor time, which the database has no part in.
+/// Keys that are known, in use again and again: by processor time, which the database has no part
+/// in.
 fn warm(system: &SystemRunner, name: &str, tables: &[Table; 2]) {
     let requests = tables.each_ref().map(|table| {
         let requests = requests(&table.database.keys(), table.of_round(0));

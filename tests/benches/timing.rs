@@ -1,7 +1,8 @@
 //! Whether time tells what the answer does not: `cargo bench -p api-key-tests --bench timing`.
 //!
-//! Refusals of every kind of bad key, warm and over loopback, by their medians; and the comparison of two digests by the test of dudect
-//! (Reparaz, Balasch and Verbauwhede, "Dude, is my code constant time?", 2017), which calls a difference found from |t| = 4.5 on.
+//! Refusals of every kind of bad key, warm and over loopback, by their medians; and the comparison
+//! of two digests by the test of dudect (Reparaz, Balasch and Verbauwhede, "Dude, is my code
+//! constant time?", 2017), which calls a difference found from |t| = 4.5 on.
 #![allow(missing_docs, clippy::unwrap_used, clippy::cast_precision_loss)]
 
 use std::{hint::black_box, time::Instant};
@@ -96,7 +97,8 @@ fn refusals() {
     figure("refusal_medians_apart_us", medians[medians.len() - 1] - medians[0], "us");
 }
 
-/// Welch's t of two classes: digests that differ in their first byte, and digests that differ in their last.
+/// Welch's t of two classes: digests that differ in their first byte, and digests that differ in
+/// their last.
 fn comparison() {
     let stored = KeyDigest::from_bytes([0x5a; 32]);
     let classes = [0, 31].map(|position| {

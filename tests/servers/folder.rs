@@ -1,4 +1,5 @@
-//! One folder for all databases and servers of this process, and a guardian that outlives the process to clean up after it.
+//! One folder for all databases and servers of this process, and a guardian that outlives the
+//! process to clean up after it.
 
 use std::{
     env, fs,
@@ -13,9 +14,11 @@ use std::{
 
 use super::{free_ports, user};
 
-/// Waits until this process closes the pipe, which the system does for a killed process too. Statics are never dropped, so nothing
-/// in this process could stop the servers that all tests share. SIGQUIT is `pg_ctl -m immediate`; a test may have paused a server.
-/// All servers together get ten seconds to end. A process that has ended is not killed: its id may belong to another process by then.
+/// Waits until this process closes the pipe, which the system does for a killed process too.
+/// Statics are never dropped, so nothing in this process could stop the servers that all tests
+/// share. SIGQUIT is `pg_ctl -m immediate`; a test may have paused a server. All servers together
+/// get ten seconds to end. A process that has ended is not killed: its id may belong to another
+/// process by then.
 const GUARDIAN: &str = r#"
 trap '' INT TERM HUP QUIT
 read -r _

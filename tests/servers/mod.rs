@@ -1,5 +1,5 @@
-//! Servers for the tests and the benches: a private `PostgreSQL`, and a `PgBouncer` before it. Everything a program starts ends
-//! with that program, also when it is killed.
+//! Servers for the tests and the benches: a private `PostgreSQL`, and a `PgBouncer` before it.
+//! Everything a program starts ends with that program, also when it is killed.
 
 pub(crate) mod folder;
 pub(crate) mod pooler;
@@ -24,7 +24,8 @@ pub(crate) fn free_ports() -> impl Iterator<Item = u16> {
     (0..100_u16).map(|number| 20_000 + (RandomState::new().hash_one(number) % 12_000) as u16)
 }
 
-/// Returns the path of an installed server program. Debian keeps such programs in a folder that is not on every `PATH`.
+/// Returns the path of an installed server program. Debian keeps such programs in a folder that is
+/// not on every `PATH`.
 #[track_caller]
 pub(crate) fn installed(name: &str) -> PathBuf {
     let path = env::var_os("PATH").unwrap_or_default();

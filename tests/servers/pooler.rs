@@ -24,7 +24,8 @@ pub(crate) struct Pooler {
 }
 
 impl Pooler {
-    /// Returns the pooler that all tests of this program share, started on first use. It ends with this program.
+    /// Returns the pooler that all tests of this program share, started on first use. It ends with
+    /// this program.
     pub(crate) fn shared() -> &'static Self {
         static POOLER: OnceLock<Pooler> = OnceLock::new();
         POOLER.get_or_init(|| {
@@ -37,7 +38,8 @@ impl Pooler {
     }
 }
 
-/// Starts a pooler with few connections for many clients, so that connections change hands. Returns `None` if the port is taken.
+/// Starts a pooler with few connections for many clients, so that connections change hands. Returns
+/// `None` if the port is taken.
 fn start(folder: &ServerFolder, server_port: u16, port: u16) -> Option<Child> {
     let settings = format!(
         "[databases]\n\

@@ -151,7 +151,8 @@ fn url_of(port: u16, database: &str) -> String {
     format!("postgres://postgres@127.0.0.1:{port}/{database}")
 }
 
-/// Returns a data folder to copy: `initdb` takes a second or two. Its segments are small, so that there is little to copy.
+/// Returns a data folder to copy: `initdb` takes a second or two. Its segments are small, so that
+/// there is little to copy.
 fn template() -> &'static ServerFolder {
     static TEMPLATE: OnceLock<ServerFolder> = OnceLock::new();
     TEMPLATE.get_or_init(|| {
@@ -184,7 +185,8 @@ fn succeed(command: Command) {
     try_to(command).unwrap();
 }
 
-/// Runs the server of this folder until it accepts connections. Returns `None` if the port is taken.
+/// Runs the server of this folder until it accepts connections. Returns `None` if the port is
+/// taken.
 fn run(folder: &ServerFolder, settings: &[&str], port: u16) -> Option<Child> {
     let log = File::options().create(true).append(true).open(log_of(folder)).unwrap();
     let mut command = server(&program("postgres"), folder.path());
@@ -215,7 +217,8 @@ pub(crate) fn program(name: &str) -> PathBuf {
     FOLDER.get_or_init(find_programs).join(name)
 }
 
-/// Finds the folder of the server's programs. Debian keeps it off the `PATH`, where there may be a client alone.
+/// Finds the folder of the server's programs. Debian keeps it off the `PATH`, where there may be a
+/// client alone.
 fn find_programs() -> PathBuf {
     let mut folders: Vec<PathBuf> = fs::read_dir("/usr/lib/postgresql")
         .map(|entries| entries.map(|entry| entry.unwrap().path().join("bin")).collect())

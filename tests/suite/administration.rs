@@ -1,4 +1,5 @@
-//! Keys are made and changed by whoever has the database: no request does, whatever key it presents.
+//! Keys are made and changed by whoever has the database: no request does, whatever key it
+//! presents.
 
 use std::time::Duration;
 

@@ -42,7 +42,8 @@ fn status(builder: AppKeysBuilder, key: &str) -> u16 {
     http::get_with(Server::start(builder.build().unwrap(), routes).address, "/cake", key).status
 }
 
-/// Everything the database has written anywhere: on Postgres a dump and the server's log, on SQLite the bytes of its files.
+/// Everything the database has written anywhere: on Postgres a dump and the server's log, on SQLite
+/// the bytes of its files.
 fn all_that_was_written(database: &Database) -> Vec<u8> {
     if database.is_postgres() {
         let dump = Command::new(postgres::program("pg_dump"))
@@ -382,7 +383,8 @@ fn the_memory_of_a_secret_is_overwritten_when_it_is_dropped() {
 // A13
 #[test]
 fn a_secret_can_be_neither_cloned_nor_displayed_nor_serialised() {
-    // It does not compile where one of them can be: then two implementations of `Absent` apply, and which is meant is unclear.
+    // It does not compile where one of them can be: then two implementations of `Absent` apply, and
+    // which is meant is unclear.
     trait Absent<Marker> {
         fn check() {}
     }

@@ -1,4 +1,5 @@
-//! The command `app-key`, run as people and scripts run it: a process with a clean environment, its streams and its exit code.
+//! The command `app-key`, run as people and scripts run it: a process with a clean environment, its
+//! streams and its exit code.
 
 mod backup;
 mod by_key;
@@ -17,7 +18,8 @@ use serde_json::Value;
 
 use crate::support::{Database, Server, http, programs::app_key as program};
 
-/// The command with these arguments, separated by spaces, and nothing in its environment but where the keys are.
+/// The command with these arguments, separated by spaces, and nothing in its environment but where
+/// the keys are.
 fn command(database_url: &str, line: &str) -> Command {
     let mut command = Command::new(program());
     command

@@ -1,4 +1,5 @@
-//! The stock `diesel` command beside an application's own migrations: the documented way to run ours.
+//! The stock `diesel` command beside an application's own migrations: the documented way to run
+//! ours.
 
 use std::{
     fs,
@@ -97,7 +98,8 @@ fn module(database: &Database) -> String {
     let path = Path::new(env!("CARGO_MANIFEST_DIR"))
         .join(format!("../api-key-runtime/src/store/{backend}/schema.rs"));
     let text = fs::read_to_string(path).unwrap();
-    // SQLite has no type for a time with its zone: the command sees the declared name, and cannot tell.
+    // SQLite has no type for a time with its zone: the command sees the declared name, and cannot
+    // tell.
     text[text.find("diesel::table!").unwrap()..].replace("TimestamptzSqlite", "Timestamp")
 }
 

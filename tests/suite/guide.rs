@@ -1,5 +1,5 @@
-//! The guide, which is the documentation of the runtime: its commands and SQL are run. Its Rust is compiled and run as
-//! doctests of the runtime.
+//! The guide, which is the documentation of the runtime: its commands and SQL are run. Its Rust is
+//! compiled and run as doctests of the runtime.
 
 use std::{
     fs,
@@ -40,7 +40,8 @@ impl Place {
         Self { folder, database: Database::sqlite() }
     }
 
-    /// What the lines print; each of them must succeed. `app-key` and `diesel` are there as if they were installed.
+    /// What the lines print; each of them must succeed. `app-key` and `diesel` are there as if they
+    /// were installed.
     fn run(&self, lines: &str) -> String {
         let manifest = root().canonicalize().unwrap().join("Cargo.toml");
         let programs = format!(

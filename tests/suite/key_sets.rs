@@ -285,8 +285,8 @@ fn the_access_log_of_several_sets_holds_no_key_of_any() {
     }
 }
 
-// E1
-// Built in the closure of `HttpServer::new`, every worker has threads, connections and a cache of its own.
+// E1 Built in the closure of `HttpServer::new`, every worker has threads, connections and a cache
+// of its own.
 #[test]
 fn equal_sets_in_use_are_warned_of_once() {
     log::install();

@@ -323,8 +323,8 @@ fn an_sqlite_file_that_is_replaced_under_a_pool_is_503() {
     assert_eq!(status(), 503);
 }
 
-// E8
-// Reading the file drops SQLite's locks on it, and the next program that closes it takes the log away.
+// E8 Reading the file drops SQLite's locks on it, and the next program that closes it takes the log
+// away.
 #[test]
 fn an_sqlite_log_that_is_lost_under_a_pool_is_503() {
     let database = Database::sqlite();
@@ -348,7 +348,8 @@ fn an_sqlite_log_that_is_lost_under_a_pool_is_503() {
     assert_eq!(status(), 503);
 }
 
-/// Sees a change before it would ask the next time, a second after it did last: each is made right after the one before was seen.
+/// Sees a change before it would ask the next time, a second after it did last: each is made right
+/// after the one before was seen.
 fn sees_changes_by_notification(keys: AppKeys, database: &Database) {
     const WOKEN: Duration = Duration::from_millis(500);
     let server = Server::start(keys, routes);

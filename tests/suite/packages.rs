@@ -1,4 +1,5 @@
-//! The crates as they are published, and that `tests/features` builds them in every way that users may.
+//! The crates as they are published, and that `tests/features` builds them in every way that users
+//! may.
 
 use std::{collections::BTreeSet, ffi::OsStr, path::Path, process::Command};
 

@@ -1,4 +1,5 @@
-//! A key issued within a transaction of the application's own: there with the rest of it, or not at all.
+//! A key issued within a transaction of the application's own: there with the rest of it, or not at
+//! all.
 
 use actix_web::{HttpResponse, get, web};
 use api_key_runtime::{

@@ -307,7 +307,8 @@ fn a_role_with_the_documented_grants_serves_and_administers() {
     ] {
         assert!(as_role(forbidden).is_err(), "{forbidden}");
     }
-    // What a role can shadow: a search path of its own, temporary tables of the same names, functions and operators.
+    // What a role can shadow: a search path of its own, temporary tables of the same names,
+    // functions and operators.
     let (_, id) = database.issue("0.0.0.0");
     logged(&database);
     let digest = digest_of(&database, id);

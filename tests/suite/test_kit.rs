@@ -1,4 +1,5 @@
-//! What an application's own tests have at hand: keys without a database, requests that present them, a clock that is set.
+//! What an application's own tests have at hand: keys without a database, requests that present
+//! them, a clock that is set.
 
 use std::time::Duration;
 

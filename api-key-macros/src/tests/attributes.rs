@@ -7,7 +7,8 @@ use crate::{
     expand::expand,
 };
 
-/// Expands a handler under `attrs`, and asserts which stay on it and which go to the function around it.
+/// Expands a handler under `attrs`, and asserts which stay on it and which go to the function
+/// around it.
 #[track_caller]
 fn assert_placed(attrs: &TokenStream, outer: &TokenStream, inner: &TokenStream) {
     let item = quote!(#attrs async fn list() -> &'static str { "all" });

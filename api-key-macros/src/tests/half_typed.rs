@@ -1,4 +1,5 @@
-//! What an editor hands over while somebody types: the item stays whole, so completion and navigation live on.
+//! What an editor hands over while somebody types: the item stays whole, so completion and
+//! navigation live on.
 
 use proc_macro2::{TokenStream, TokenTree};
 

@@ -193,7 +193,8 @@ pub(crate) struct Issue {
     /// The user of your application that the key belongs to
     #[arg(long)]
     owner: Option<String>,
-    /// When the key stops working: after a number and s, m, h, d or w (90d), or at a moment such as 2030-01-31T00:00:00Z
+    /// When the key stops working: after a number and s, m, h, d or w (90d), or at a moment such as
+    /// 2030-01-31T00:00:00Z
     #[arg(long, value_name = "90d|RFC3339", value_parser = expiry)]
     expires: Option<Expiry>,
     /// The form of the key; a UUID only for a client that demands one
@@ -269,7 +270,8 @@ pub(crate) struct Revoke {
 
 #[derive(Debug, Args)]
 pub(crate) struct KeyId {
-    /// The number of the key, as `app-key list` shows it, or `-` to read the key itself from standard input
+    /// The number of the key, as `app-key list` shows it, or `-` to read the key itself from
+    /// standard input
     #[arg(value_name = "ID|-", value_parser = named_key)]
     pub(crate) id: NamedKey,
 }

@@ -67,7 +67,8 @@ fn copy(asked: &CopyMigrations) -> Result<(), Failure> {
     Ok(())
 }
 
-/// Whether nothing reads standard output. A closed one has been opened as `/dev/null` by the time the program runs.
+/// Whether nothing reads standard output. A closed one has been opened as `/dev/null` by the time
+/// the program runs.
 #[cfg(unix)]
 fn is_output_discarded() -> bool {
     use std::os::{fd::AsFd as _, unix::fs::MetadataExt as _};
@@ -228,7 +229,8 @@ fn revoke(admin: &Admin, asked: &Revoke) -> Result<(), Failure> {
     Ok(())
 }
 
-/// Asks on this terminal, or where standard input and standard error are one. A script that says `revoke` means it.
+/// Asks on this terminal, or where standard input and standard error are one. A script that says
+/// `revoke` means it.
 fn confirmed(record: &KeyRecord, terminal: Option<&Terminal>) -> bool {
     let question = format!("Revoke {}? It cannot be undone. [y/N] ", named(record));
     let answer = match terminal {

@@ -54,7 +54,8 @@ impl Failure {
     }
 }
 
-/// Reports arguments that cannot be read. A key may be among them, so none that could be one is repeated.
+/// Reports arguments that cannot be read. A key may be among them, so none that could be one is
+/// repeated.
 pub(crate) fn report_usage(
     error: &clap::Error,
     arguments: impl Iterator<Item = OsString>,

@@ -1,5 +1,5 @@
-//! Keys as programs read them: the columns of `api_keys` but the digest and those of `api_key_usage`, the state, and the key that was just
-//! issued.
+//! Keys as programs read them: the columns of `api_keys` but the digest and those of
+//! `api_key_usage`, the state, and the key that was just issued.
 
 use std::{
     io::{self, Write},
@@ -85,7 +85,8 @@ fn write(out: &mut impl Write, object: &impl Serialize) -> io::Result<()> {
     Ok(object.serialize(&mut serializer)?)
 }
 
-/// Compact, with the characters escaped that JSON allows in a string and a terminal should not be sent.
+/// Compact, with the characters escaped that JSON allows in a string and a terminal should not be
+/// sent.
 struct Visible;
 
 impl serde_json::ser::Formatter for Visible {

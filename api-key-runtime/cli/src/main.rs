@@ -1,7 +1,7 @@
 //! The command `app-key`: a thin shell over [`Admin`](api_key_runtime::admin::Admin).
 //!
-//! Standard output carries what was asked for and nothing else: the new key, the table, JSON. All that is said about it goes to
-//! standard error.
+//! Standard output carries what was asked for and nothing else: the new key, the table, JSON. All
+//! that is said about it goes to standard error.
 #![forbid(unsafe_code)]
 #![deny(
     clippy::unwrap_used,
@@ -42,7 +42,8 @@ fn main() -> ExitCode {
     }
 }
 
-/// The warnings of the library, in the form of the command's own messages; `RUST_LOG` asks for more or less.
+/// The warnings of the library, in the form of the command's own messages; `RUST_LOG` asks for more
+/// or less.
 fn log_to_standard_error() {
     let settings = env_logger::Env::default().default_filter_or("warn");
     env_logger::Builder::from_env(settings)

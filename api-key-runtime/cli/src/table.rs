@@ -24,7 +24,8 @@ pub(crate) struct Row<'a> {
 
 struct Column {
     heading: &'static str,
-    /// Where there is no room, columns with higher numbers are left out first, and those with none never are.
+    /// Where there is no room, columns with higher numbers are left out first, and those with none
+    /// never are.
     dispensable: u8,
     cell: fn(&Row<'_>) -> String,
 }

@@ -61,7 +61,8 @@ impl<'a> Hidden<'a> {
         };
         let before = tcgetattr(terminal)?;
         let mut hidden = before.clone();
-        // An interrupt ends the line and not this program, which would leave the terminal as it is now.
+        // An interrupt ends the line and not this program, which would leave the terminal as it is
+        // now.
         hidden.local_modes.remove(LocalModes::ECHO | LocalModes::ISIG);
         hidden.special_codes[SpecialCodeIndex::VEOL] = INTERRUPT as u8;
         // The end of the line is shown, so that the next line begins below.

@@ -1,4 +1,5 @@
-//! Keys as people read them. What comes out of a table is data: it never reaches a terminal as an instruction.
+//! Keys as people read them. What comes out of a table is data: it never reaches a terminal as an
+//! instruction.
 
 use std::io::{self, Write};
 
@@ -8,16 +9,19 @@ use api_key_runtime::{
 };
 use chrono::{DateTime, SecondsFormat, Utc};
 
-/// The width of the labels of a key, with at least two spaces after the longest, `digest algorithm`.
+/// The width of the labels of a key, with at least two spaces after the longest,
+/// `digest algorithm`.
 const LABEL_WIDTH: usize = 18;
 
-/// Whether a character could do anything but appear: control a terminal, turn the text around it, or hide.
+/// Whether a character could do anything but appear: control a terminal, turn the text around it,
+/// or hide.
 pub(crate) fn is_deceptive(character: char) -> bool {
     character.is_control()
         || matches!(character,
             // Line and paragraph separators, embeddings and overrides of the text's direction.
             '\u{2028}'..='\u{202E}'
-            // Unicode's Default_Ignorable_Code_Point: what is not shown at all, with the marks and isolates of direction.
+            // Unicode's Default_Ignorable_Code_Point: what is not shown at all, with the marks and
+            // isolates of direction.
             | '\u{AD}' | '\u{34F}' | '\u{61C}' | '\u{115F}'..='\u{1160}' | '\u{17B4}'..='\u{17B5}' | '\u{180B}'..='\u{180F}'
             | '\u{200B}'..='\u{200F}' | '\u{2060}'..='\u{206F}' | '\u{3164}' | '\u{FE00}'..='\u{FE0F}' | '\u{FEFF}' | '\u{FFA0}'
             | '\u{FFF0}'..='\u{FFFB}' | '\u{1BCA0}'..='\u{1BCA3}' | '\u{1D173}'..='\u{1D17A}' | '\u{E0000}'..='\u{E0FFF}')

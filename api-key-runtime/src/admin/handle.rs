@@ -1,4 +1,5 @@
-//! Administration of keys: the API that the `app-key` command is a thin shell over. Knows nothing of HTTP.
+//! Administration of keys: the API that the `app-key` command is a thin shell over. Knows nothing
+//! of HTTP.
 
 use std::{
     ops::{Bound, RangeBounds},
@@ -22,9 +23,10 @@ use crate::{
 
 /// Issues, lists and changes the keys of a database.
 ///
-/// Every change is a transaction of its own over a connection of its own, durable before it returns. No [`AppKeys`](crate::AppKeys) of this
-/// process accepts a key any longer once the call that revoked it has returned, whichever handle made the call. All calls block: within a
-/// request, make them through [`actix_web::web::block`].
+/// Every change is a transaction of its own over a connection of its own, durable before it
+/// returns. No [`AppKeys`](crate::AppKeys) of this process accepts a key any longer once the call
+/// that revoked it has returned, whichever handle made the call. All calls block: within a request,
+/// make them through [`actix_web::web::block`].
 #[derive(Clone, Debug)]
 pub struct Admin {
     table: Table,
@@ -54,7 +56,8 @@ impl Admin {
     /// [`AppKeysBuilder::migrate`](crate::AppKeysBuilder::migrate).
     ///
     /// # Errors
-    /// Returns an error if the database is unavailable or a migration fails. A failed call changes nothing.
+    /// Returns an error if the database is unavailable or a migration fails. A failed call changes
+    /// nothing.
     pub fn migrate(&self) -> Result<Vec<String>, Error> {
         self.table.migrate()
     }
@@ -62,18 +65,20 @@ impl Admin {
     /// Issues a key.
     ///
     /// # Errors
-    /// When what is asked for is unusable, the operating system gives no entropy, the table's keys are under another pepper, or the
-    /// database fails. No key exists then.
+    /// When what is asked for is unusable, the operating system gives no entropy, the table's keys
+    /// are under another pepper, or the database fails. No key exists then.
     pub fn issue(&self, new: &NewKey) -> Result<IssuedKey, Error> {
         let issued = self.table.issue(|now| new.make(&self.format_rules, &self.digester, now));
         self.done(issued, |issued| &issued.record)
     }
 
-    /// Issues a key within a transaction of yours: one for a new user, so that neither is there without the other.
+    /// Issues a key within a transaction of yours: one for a new user, so that neither is there
+    /// without the other.
     ///
-    /// It is there when you commit, and this process and all others learn of it then, as of any change. It is not checked that the
-    /// connection leads to the same database as this. After an error roll back; on SQLite begin with `immediate_transaction`, because a
-    /// transaction that turns into a write later fails where another one writes.
+    /// It is there when you commit, and this process and all others learn of it then, as of any
+    /// change. It is not checked that the connection leads to the same database as this. After an
+    /// error roll back; on SQLite begin with `immediate_transaction`, because a transaction that
+    /// turns into a write later fails where another one writes.
     ///
     #[cfg_attr(feature = "sqlite", doc = "```")]
     #[cfg_attr(not(feature = "sqlite"), doc = "```ignore")]
@@ -115,7 +120,8 @@ impl Admin {
         Ok(issued)
     }
 
-    /// Returns the selected keys, oldest first: `admin.list(&ListKeys::new())` returns every key there is or was.
+    /// Returns the selected keys, oldest first: `admin.list(&ListKeys::new())` returns every key
+    /// there is or was.
     ///
     /// # Errors
     /// Returns an error if the database fails.
@@ -133,8 +139,9 @@ impl Admin {
 
     /// Returns the record of a key that somebody has, or `None` if services do not know the key.
     ///
-    /// The key is looked up as services look it up: by its digest under the current pepper, then under the previous pepper. So an admin
-    /// whose peppers are not those of the service finds nothing. The key itself is neither stored nor logged.
+    /// The key is looked up as services look it up: by its digest under the current pepper, then
+    /// under the previous pepper. So an admin whose peppers are not those of the service finds
+    /// nothing. The key itself is neither stored nor logged.
     ///
     #[cfg_attr(feature = "sqlite", doc = "```")]
     #[cfg_attr(not(feature = "sqlite"), doc = "```ignore")]
@@ -172,8 +179,9 @@ impl Admin {
         }))
     }
 
-    /// Returns the usage of those keys within a range of ids that were ever used, by id: how often, when and from which IP address the
-    /// last time. `admin.list_usage(..)` returns the usage of every key, `first..=last` that of a page of [`list`](Self::list).
+    /// Returns the usage of those keys within a range of ids that were ever used, by id: how often,
+    /// when and from which IP address the last time. `admin.list_usage(..)` returns the usage of
+    /// every key, `first..=last` that of a page of [`list`](Self::list).
     ///
     /// Services record usage every few seconds; see
     /// [`AppKeysBuilder::usage_flush_interval`](crate::AppKeysBuilder::usage_flush_interval).
@@ -229,19 +237,24 @@ impl Admin {
         self.done(self.table.enable(id), |record| record)
     }
 
-    /// Copies an SQLite database to a new file, beside running services, and checks the copy by opening it.
+    /// Copies an SQLite database to a new file, beside running services, and checks the copy by
+    /// opening it.
     ///
-    /// The copy has everything in it: no `-wal` file belongs to it. It is readable for its owner alone. The guide says how to restore it.
+    /// The copy has everything in it: no `-wal` file belongs to it. It is readable for its owner
+    /// alone. The guide says how to restore it.
     ///
     /// # Errors
-    /// When the file exists, it cannot be written, or the database is not SQLite. No file is left then.
+    /// When the file exists, it cannot be written, or the database is not SQLite. No file is left
+    /// then.
     pub fn back_up(&self, to: impl AsRef<Path>) -> Result<(), Error> {
         self.table.back_up(to.as_ref())
     }
 
-    /// Returns the current time by the clock that decides whether a key has expired. Pass it to [`KeyRecord::state`].
+    /// Returns the current time by the clock that decides whether a key has expired. Pass it to
+    /// [`KeyRecord::state`].
     ///
-    /// With Postgres this is the database's clock, as the last call read it. With SQLite, and before the first call, it is the local clock.
+    /// With Postgres this is the database's clock, as the last call read it. With SQLite, and
+    /// before the first call, it is the local clock.
     #[must_use]
     pub fn now(&self) -> DateTime<Utc> {
         self.table.now()

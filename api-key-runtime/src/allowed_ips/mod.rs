@@ -1,7 +1,7 @@
 //! The IP allow list of a key.
 //!
-//! The parser is our own, because the libraries accept `010.0.0.0/8` and `/255.0.0.0`. An entry that two programs read differently is a
-//! vulnerability (CVE-2021-29922).
+//! The parser is our own, because the libraries accept `010.0.0.0/8` and `/255.0.0.0`. An entry
+//! that two programs read differently is a vulnerability (CVE-2021-29922).
 
 #[cfg(test)]
 mod tests;
@@ -14,15 +14,17 @@ use std::{
 
 use crate::error::Error;
 
-/// The literal text that stands for any address of either family, as in the recipe this crate mirrors.
+/// The literal text that stands for any address of either family, as in the recipe this crate
+/// mirrors.
 const ANY: &str = "0.0.0.0";
 /// `::ffff:0:0/96`, where IPv4 addresses appear within IPv6 (RFC 4291, section 2.5.5.2).
 const MAPPED_PREFIX: u8 = 96;
 
 /// The addresses a key may be used from: the column `allowed_ips`.
 ///
-/// `0.0.0.0` standing alone is any address of either family; otherwise addresses and CIDR blocks (RFC 4632, RFC 4291) separated by
-/// single spaces. An empty text is nobody. `0.0.0.0/0` is any IPv4 address, `::/0` any IPv6 address.
+/// `0.0.0.0` standing alone is any address of either family; otherwise addresses and CIDR blocks
+/// (RFC 4632, RFC 4291) separated by single spaces. An empty text is nobody. `0.0.0.0/0` is any
+/// IPv4 address, `::/0` any IPv6 address.
 ///
 /// ```
 /// use api_key_runtime::admin::AllowedIps;
@@ -59,7 +61,8 @@ impl AllowedIps {
         Self { text: ANY.into(), rules: Rules::Any }
     }
 
-    /// Returns the list in the column of a table. A text that does not parse allows no address; see [`is_readable`](Self::is_readable).
+    /// Returns the list in the column of a table. A text that does not parse allows no address; see
+    /// [`is_readable`](Self::is_readable).
     #[must_use]
     pub fn from_stored(text: &str) -> Self {
         if text.is_empty() {
@@ -150,7 +153,8 @@ impl AsRef<str> for AllowedIps {
     }
 }
 
-/// An address and how many of its leading bits count, canonical: never an IPv4-mapped IPv6 address, no host bits set.
+/// An address and how many of its leading bits count, canonical: never an IPv4-mapped IPv6 address,
+/// no host bits set.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Block {
     base: IpAddr,
@@ -172,7 +176,8 @@ impl Block {
         }
         let (address, prefix) =
             text.split_once('/').map_or((text, None), |(address, prefix)| (address, Some(prefix)));
-        // std's parser is strict: no leading zeros, no hex, no short forms, no zone, no port, no space.
+        // std's parser is strict: no leading zeros, no hex, no short forms, no zone, no port, no
+        // space.
         let written: IpAddr = address
             .parse()
             .map_err(|_| reject(format!("{address:?} is not an IPv4 or IPv6 address")))?;

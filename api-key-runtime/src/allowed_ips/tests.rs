@@ -191,7 +191,8 @@ fn any_block_matches_a_plain_reference_implementation() {
             (IpAddr::V6(Ipv6Addr::from_bits(draw())), 128)
         };
         let prefix = usize::try_from(draw() % (width + 1)).unwrap();
-        // An address that differs from the base in one bit, which stands within the prefix or after it.
+        // An address that differs from the base in one bit, which stands within the prefix or after
+        // it.
         let flipped = 1_u128 << (draw() % width);
         let other = match base {
             IpAddr::V4(base) => {

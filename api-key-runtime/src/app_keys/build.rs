@@ -1,4 +1,5 @@
-//! From settings to what runs: everything is checked first, then the database is connected to, and last the threads are started.
+//! From settings to what runs: everything is checked first, then the database is connected to, and
+//! last the threads are started.
 
 use std::{sync::Arc, time::Duration};
 
@@ -44,23 +45,26 @@ struct Connected {
 }
 
 impl AppKeysBuilder {
-    /// Checks every setting and the database, and starts the threads that look keys up and record their uses.
+    /// Checks every setting and the database, and starts the threads that look keys up and record
+    /// their uses.
     ///
     /// It blocks while it connects: call it before the server runs.
     ///
     /// # Errors
-    /// When a setting is unusable, the database is away, its tables are missing, incompatible or without their triggers, its keys are
-    /// under another pepper, or a thread cannot be started.
+    /// When a setting is unusable, the database is away, its tables are missing, incompatible or
+    /// without their triggers, its keys are under another pepper, or a thread cannot be started.
     pub fn build(self) -> Result<AppKeys, Error> {
         let checked = self.check()?;
         let connected = self.connect(&checked.digester)?;
         self.start(checked, connected)
     }
 
-    /// Runs the pending migrations of the configured database, and creates an SQLite file that does not exist.
+    /// Runs the pending migrations of the configured database, and creates an SQLite file that does
+    /// not exist.
     ///
-    /// Any number of processes may call this method at once: each migration runs once, in one transaction under a lock. A service whose
-    /// own Diesel migrations contain a copy of these does not call it.
+    /// Any number of processes may call this method at once: each migration runs once, in one
+    /// transaction under a lock. A service whose own Diesel migrations contain a copy of these does
+    /// not call it.
     ///
     #[cfg_attr(feature = "sqlite", doc = "```no_run")]
     #[cfg_attr(not(feature = "sqlite"), doc = "```ignore")]
@@ -71,8 +75,8 @@ impl AppKeysBuilder {
     /// ```
     ///
     /// # Errors
-    /// Returns an error if no database is configured, its URL is unusable, the database is unavailable, or a migration fails. A failed call
-    /// changes nothing.
+    /// Returns an error if no database is configured, its URL is unusable, the database is
+    /// unavailable, or a migration fails. A failed call changes nothing.
     #[cfg(feature = "_diesel")]
     pub fn migrate(mut self) -> Result<Self, Error> {
         let database = self.named_database()?;

@@ -62,7 +62,8 @@ impl Closing {
 }
 
 impl Inner {
-    /// Closes within this time. `record` writes the last usage within the time that is left, and returns whether all of it was written.
+    /// Closes within this time. `record` writes the last usage within the time that is left, and
+    /// returns whether all of it was written.
     pub(super) fn close(
         &self,
         timeout: Duration,
@@ -76,7 +77,8 @@ impl Inner {
         self.closing.has_begun.store(true, Ordering::Relaxed);
         self.lookups.shut_down();
         self.feed.shut_down();
-        // No cached key is accepted from now on, so that none is used after its last usage was recorded.
+        // No cached key is accepted from now on, so that none is used after its last usage was
+        // recorded.
         self.cache.apply(&Changed::Everything);
         self.supervisor.shut_down();
         #[cfg(feature = "_diesel")]
@@ -108,7 +110,8 @@ impl Inner {
 
 impl Drop for Inner {
     fn drop(&mut self) {
-        // Usage is tried once: an unavailable database must not hold up the thread that drops the keys.
+        // Usage is tried once: an unavailable database must not hold up the thread that drops the
+        // keys.
         if !self.closing.has_begun.load(Ordering::Relaxed)
             && let Err(error) = self.close(DROP_TIMEOUT, |usage, left| usage.end(left()))
         {

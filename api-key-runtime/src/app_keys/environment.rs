@@ -23,12 +23,13 @@ impl AppKeysBuilder {
     /// | `APP_KEY_TRUSTED_PROXIES` | [`trusted_proxies`](Self::trusted_proxies), separated by spaces; the word `unix` is [`trust_unix_socket`](Self::trust_unix_socket) |
     /// | `APP_KEY_FORWARDED_HEADER` | [`forwarded_header`](Self::forwarded_header) |
     ///
-    /// A variable that is not set changes nothing. An empty variable counts as not set, except for the two peppers, where
-    /// [`build`](Self::build) rejects it. White space around a value, and around the content of a file, is removed. A setter that is called
-    /// after this method overrides the environment.
+    /// A variable that is not set changes nothing. An empty variable counts as not set, except for
+    /// the two peppers, where [`build`](Self::build) rejects it. White space around a value, and
+    /// around the content of a file, is removed. A setter that is called after this method
+    /// overrides the environment.
     ///
-    /// Another variable whose name begins with `APP_KEY_` has no effect, which is logged. Names that Kubernetes sets for a Service called
-    /// `app-key` are ignored.
+    /// Another variable whose name begins with `APP_KEY_` has no effect, which is logged. Names
+    /// that Kubernetes sets for a Service called `app-key` are ignored.
     ///
     #[cfg_attr(feature = "sqlite", doc = "```no_run")]
     #[cfg_attr(not(feature = "sqlite"), doc = "```ignore")]
@@ -41,9 +42,10 @@ impl AppKeysBuilder {
     /// ```
     ///
     /// # Errors
-    /// Returns an error if a variable is not Unicode or in quotes, if a pepper is set both by value and by file, if the file cannot be read,
-    /// if `APP_KEY_ACCEPT_IMPORTED` is neither `1` nor `0`, or if another variable resembles one of the table. [`build`](Self::build)
-    /// checks the other values, and reports a missing `DATABASE_URL`.
+    /// Returns an error if a variable is not Unicode or in quotes, if a pepper is set both by value
+    /// and by file, if the file cannot be read, if `APP_KEY_ACCEPT_IMPORTED` is neither `1` nor
+    /// `0`, or if another variable resembles one of the table. [`build`](Self::build) checks the
+    /// other values, and reports a missing `DATABASE_URL`.
     pub fn env(self) -> Result<Self, Error> {
         variables::check_names()?;
         self.overlay(Variables(&|name| std::env::var_os(name)))

@@ -1,4 +1,5 @@
-//! A warning about equal `AppKeys`: built inside the closure of `HttpServer::new`, each worker has threads, connections and a cache of its own.
+//! A warning about equal `AppKeys`: built inside the closure of `HttpServer::new`, each worker has
+//! threads, connections and a cache of its own.
 
 use std::{
     hash::{DefaultHasher, Hash as _, Hasher as _},
@@ -16,7 +17,8 @@ static LOGGED: LogThrottle<u64> = LogThrottle::new();
 pub(super) struct LiveSet(#[expect(dead_code, reason = "counted by LIVE")] Arc<u64>);
 
 impl LiveSet {
-    /// Logs a warning once an hour if an equal set is in use. Sets with different settings on one database are legitimate.
+    /// Logs a warning once an hour if an equal set is in use. Sets with different settings on one
+    /// database are legitimate.
     pub(super) fn new(database: &Database, settings: &AppKeysBuilder) -> Option<Self> {
         let mut hasher = DefaultHasher::new();
         database.location()?.hash(&mut hasher);

@@ -16,7 +16,8 @@ use crate::{log, log_throttle::LogThrottle, rejection::misconfigured, request::r
 /// Routes of which it was said that it is unclear which keys are meant.
 static LOGGED: LogThrottle<String> = LogThrottle::new();
 
-/// The keys that apply to a request: those of its innermost scope. `None`, which is logged, where that is unclear.
+/// The keys that apply to a request: those of its innermost scope. `None`, which is logged, where
+/// that is unclear.
 #[inline]
 pub(crate) fn of(request: &HttpRequest) -> Option<&AppKeys> {
     match find(request) {
@@ -38,8 +39,9 @@ fn find(request: &HttpRequest) -> Result<&AppKeys, Fault> {
     }
 }
 
-/// The keys of the request's scope, put there as the plain value or as `web::Data<AppKeys>`: for a route that shows their health or
-/// metrics. Without keys the response is 500, and the log says what is missing.
+/// The keys of the request's scope, put there as the plain value or as `web::Data<AppKeys>`: for a
+/// route that shows their health or metrics. Without keys the response is 500, and the log says
+/// what is missing.
 impl FromRequest for AppKeys {
     type Error = actix_web::Error;
     type Future = Ready<Result<Self, Self::Error>>;

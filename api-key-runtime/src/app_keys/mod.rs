@@ -35,10 +35,12 @@ use crate::{
     usage::Usage,
 };
 
-/// The keys of an application: put a clone into its `app_data`, and `#[require_app_key]` finds it there.
+/// The keys of an application: put a clone into its `app_data`, and `#[require_app_key]` finds it
+/// there.
 ///
-/// A handle is cheap to clone. [`close`](Self::close) ends its threads, and so does dropping the last handle. `web::Data::new(keys)` works as
-/// well as the plain value. A handler takes the keys of its scope as an argument, `keys: AppKeys`, in either case.
+/// A handle is cheap to clone. [`close`](Self::close) ends its threads, and so does dropping the
+/// last handle. `web::Data::new(keys)` works as well as the plain value. A handler takes the keys
+/// of its scope as an argument, `keys: AppKeys`, in either case.
 ///
 #[cfg_attr(feature = "sqlite", doc = "```no_run")]
 #[cfg_attr(not(feature = "sqlite"), doc = "```ignore")]
@@ -54,8 +56,9 @@ use crate::{
 ///
 /// # Several sets of keys
 ///
-/// A scope with keys in its own `app_data` knows these alone: a partner's key opens nothing outside of `/partner`, and the application's
-/// own keys open nothing within. Keep each set in a table of its own; a prefix for each tells them apart at sight. One access log is made for all of them.
+/// A scope with keys in its own `app_data` knows these alone: a partner's key opens nothing outside
+/// of `/partner`, and the application's own keys open nothing within. Keep each set in a table of
+/// its own; a prefix for each tells them apart at sight. One access log is made for all of them.
 ///
 /// ```
 /// use actix_web::{App, HttpResponse, get, web};
@@ -109,7 +112,8 @@ use crate::{
 /// # }
 /// ```
 ///
-/// Use either the plain value or `web::Data` throughout: where a request finds both, and they are not the same, it is answered 500.
+/// Use either the plain value or `web::Data` throughout: where a request finds both, and they are
+/// not the same, it is answered 500.
 #[doc(alias = "api key")]
 #[doc(alias = "ApiKeys")]
 #[derive(Clone, Debug)]
@@ -159,9 +163,11 @@ impl AppKeys {
         AppKeysBuilder::default()
     }
 
-    /// Makes a new key and the record of it, for a store of your own to keep: nothing accepts it before the record is there.
+    /// Makes a new key and the record of it, for a store of your own to keep: nothing accepts it
+    /// before the record is there.
     ///
-    /// The record's id is 0; a store gives its own. Keys of a database are issued by `Admin::issue`.
+    /// The record's id is 0; a store gives its own. Keys of a database are issued by
+    /// `Admin::issue`.
     ///
     /// # Errors
     /// When what is asked for is unusable or the operating system gives no entropy.
@@ -172,7 +178,8 @@ impl AppKeys {
     /// Returns the administration of these keys: issue, list and change them.
     ///
     /// # Errors
-    /// Returns an error if the keys are in a store of the application's own, which issues keys by [`make_key`](Self::make_key).
+    /// Returns an error if the keys are in a store of the application's own, which issues keys by
+    /// [`make_key`](Self::make_key).
     #[cfg(feature = "_diesel")]
     pub fn admin(&self) -> Result<&crate::admin::Admin, Error> {
         self.inner.admin.as_ref().ok_or_else(|| {
@@ -183,9 +190,11 @@ impl AppKeys {
         })
     }
 
-    /// Records the usage of keys that is not recorded yet. It blocks for this long at most, and requests go on.
+    /// Records the usage of keys that is not recorded yet. It blocks for this long at most, and
+    /// requests go on.
     ///
-    /// Usage is recorded every [`usage_flush_interval`](AppKeysBuilder::usage_flush_interval), and once more by [`close`](Self::close).
+    /// Usage is recorded every [`usage_flush_interval`](AppKeysBuilder::usage_flush_interval), and
+    /// once more by [`close`](Self::close).
     ///
     /// # Errors
     /// When not all of it was recorded in time. The rest is kept and tried again.
@@ -199,15 +208,19 @@ impl AppKeys {
         }
     }
 
-    /// Records usage, ends the threads and closes the connections. Requests that come later are answered 503.
+    /// Records usage, ends the threads and closes the connections. Requests that come later are
+    /// answered 503.
     ///
-    /// Call it when the server has ended: after SIGTERM or Ctrl-C its `run().await` returns. It blocks for this long at most, usually a
-    /// quarter of `max_staleness`. Afterwards an SQLite file stands alone: its `-wal` is absent, or empty where somebody else has the file
-    /// open. Dropping the last handle does the same, tries once to record usage, and waits for two seconds at most.
+    /// Call it when the server has ended: after SIGTERM or Ctrl-C its `run().await` returns. It
+    /// blocks for this long at most, usually a quarter of `max_staleness`. Afterwards an SQLite
+    /// file stands alone: its `-wal` is absent, or empty where somebody else has the file open.
+    /// Dropping the last handle does the same, tries once to record usage, and waits for two
+    /// seconds at most.
     ///
     /// # Errors
-    /// When usage was not recorded in time, something was not closed, or the log of an SQLite file stays because another program reads the
-    /// file. The message names what it is. Closing goes on in the background.
+    /// When usage was not recorded in time, something was not closed, or the log of an SQLite file
+    /// stays because another program reads the file. The message names what it is. Closing goes on
+    /// in the background.
     ///
     #[cfg_attr(feature = "sqlite", doc = "```no_run")]
     #[cfg_attr(not(feature = "sqlite"), doc = "```ignore")]
@@ -228,14 +241,15 @@ impl AppKeys {
         self.inner.close(timeout, |usage, left| usage.flush(left()) & usage.end(left()))
     }
 
-    /// Whether keys can be judged at the moment, and how fresh what is known of them is: for a readiness route.
+    /// Whether keys can be judged at the moment, and how fresh what is known of them is: for a
+    /// readiness route.
     #[must_use]
     pub fn health(&self) -> Health {
         self.inner.feed.health(MonotonicTime::now())
     }
 
-    /// What has been counted so far, and what stands so at the moment: for a route that a collector reads. The store is not
-    /// asked for anything.
+    /// What has been counted so far, and what stands so at the moment: for a route that a collector
+    /// reads. The store is not asked for anything.
     #[must_use]
     pub fn metrics(&self) -> Metrics {
         let inner = self.inner();

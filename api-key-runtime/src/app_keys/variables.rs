@@ -24,13 +24,14 @@ const MAX_EDITS: usize = 2;
 pub(super) struct Variables<'a>(pub(super) &'a dyn Fn(&str) -> Option<OsString>);
 
 impl Variables<'_> {
-    /// Returns the value of a variable. Deployment tools write empty variables, so these count as not set.
+    /// Returns the value of a variable. Deployment tools write empty variables, so these count as
+    /// not set.
     pub(super) fn get(self, name: &str) -> Result<Option<String>, Error> {
         Ok(self.text(name)?.filter(|value| !value.is_empty()))
     }
 
-    /// Returns the value of a variable, or the content of the file that the variable `<name>_FILE` names. An empty variable counts as
-    /// set, because a secret must not be left out by mistake.
+    /// Returns the value of a variable, or the content of the file that the variable `<name>_FILE`
+    /// names. An empty variable counts as set, because a secret must not be left out by mistake.
     pub(super) fn secret(self, name: &str) -> Result<Option<String>, Error> {
         let file = format!("{name}_FILE");
         match (self.text(name)?, self.text(&file)?) {
@@ -86,7 +87,8 @@ fn content(variable: &str, path: &str) -> Result<String, Error> {
     Ok(content)
 }
 
-/// Checks the names of all variables of this process. A mistyped pepper would otherwise be left out without a word.
+/// Checks the names of all variables of this process. A mistyped pepper would otherwise be left out
+/// without a word.
 pub(super) fn check_names() -> Result<(), Error> {
     let mut names: Vec<String> =
         env::vars_os().map(|(name, _)| name.to_string_lossy().into_owned()).collect();

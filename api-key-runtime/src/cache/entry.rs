@@ -1,4 +1,5 @@
-//! A key as requests are judged by it: what they need of its record, in as little memory as that takes, and what is noted of it.
+//! A key as requests are judged by it: what they need of its record, in as little memory as that
+//! takes, and what is noted of it.
 
 use std::ops::Range;
 
@@ -90,7 +91,8 @@ impl CachedKey {
     }
 }
 
-/// Hint, name and owner in one piece of memory: a piece for each costs more than many of them are long.
+/// Hint, name and owner in one piece of memory: a piece for each costs more than many of them are
+/// long.
 #[derive(Debug)]
 struct PackedText {
     text: Box<str>,
@@ -100,7 +102,8 @@ struct PackedText {
 
 impl PackedText {
     fn new(hint: &str, name: &str, owner: &str) -> Self {
-        // Longer ones come from no table of ours; what is beyond reads as empty, and no verdict rests on it.
+        // Longer ones come from no table of ours; what is beyond reads as empty, and no verdict
+        // rests on it.
         let end = |length: usize| u32::try_from(length).unwrap_or(u32::MAX);
         Self {
             text: [hint, name, owner].concat().into(),

@@ -1,4 +1,5 @@
-//! When each key was last said to have changed, in generations: a read that was sent before is worth nothing for that key.
+//! When each key was last said to have changed, in generations: a read that was sent before is
+//! worth nothing for that key.
 
 use std::collections::HashMap;
 

@@ -1,11 +1,15 @@
-//! The keys this process knows, and the rule by which it may believe them: without I/O, and given the time, so that a model can drive it.
+//! The keys this process knows, and the rule by which it may believe them: without I/O, and given
+//! the time, so that a model can drive it.
 //!
-//! A request may use an entry only while either the lease or the entry's own read is no older than `max_staleness`. The lease is the
-//! moment up to which every change is known to have been applied: the feed takes the time, *then* reads the changes, applies them, and
-//! only then publishes the time it took first ([`apply`](Cache::apply), [`renew`](Cache::renew)). A look-up takes its stamp
-//! ([`stamp`](Cache::stamp)) before its query is sent; what it read is kept, and handed to whoever joined it later, only if the key has
-//! not changed since, and it is not older than the bound ([`fill`](Cache::fill)). A request reads the lease before it looks at an entry
-//! ([`view`](Cache::view)). The folder `model` explores every interleaving of these steps, and those of their wrong neighbours.
+//! A request may use an entry only while either the lease or the entry's own read is no older than
+//! `max_staleness`. The lease is the moment up to which every change is known to have been applied:
+//! the feed takes the time, *then* reads the changes, applies them, and only then publishes the
+//! time it took first ([`apply`](Cache::apply), [`renew`](Cache::renew)). A look-up takes its stamp
+//! ([`stamp`](Cache::stamp)) before its query is sent; what it read is kept, and handed to whoever
+//! joined it later, only if the key has not changed since, and it is not older than the bound
+//! ([`fill`](Cache::fill)). A request reads the lease before it looks at an entry
+//! ([`view`](Cache::view)). The folder `model` explores every interleaving of these steps, and
+//! those of their wrong neighbours.
 
 mod entry;
 mod generations;
@@ -40,7 +44,8 @@ use crate::{
     clock::MonotonicTime, key::KeyDigest, key_record::KeyRecord, lock::lock, store::Changed,
 };
 
-/// Digests that are known to be in no table. Anyone can make them up, so they are few, and displace nothing else.
+/// Digests that are known to be in no table. Anyone can make them up, so they are few, and displace
+/// nothing else.
 const MAX_UNKNOWN: usize = 65_536;
 
 /// How long a key may be believed without asking.
@@ -92,7 +97,8 @@ pub(crate) struct ReadStamp {
     generation: u64,
 }
 
-/// Whether what a query found still holds for who came after it was sent. While there is one nothing changes.
+/// Whether what a query found still holds for who came after it was sent. While there is one
+/// nothing changes.
 pub(crate) struct FillPermit<'a> {
     writer: MutexGuard<'a, Writer>,
     stamp: ReadStamp,
@@ -117,8 +123,8 @@ impl fmt::Debug for Cache {
 }
 
 impl Cache {
-    /// Of a key under a previous pepper it has to be known as well that nothing stands under the current one: then the unknown ones
-    /// get as much room as the known.
+    /// Of a key under a previous pepper it has to be known as well that nothing stands under the
+    /// current one: then the unknown ones get as much room as the known.
     pub(crate) fn new(bounds: Bounds, max_known: usize, two_digests: bool) -> Self {
         let max_unknown =
             if two_digests { MAX_UNKNOWN.max(max_known) } else { MAX_UNKNOWN.min(max_known) };
@@ -141,7 +147,8 @@ impl Cache {
         (self.known.len(), self.unknown.len())
     }
 
-    // ---- requests ---------------------------------------------------------------------------------------------------------------
+    // ---- requests
+    // ---------------------------------------------------------------------------------------------------------------
 
     /// Returns the moment up to which every change is known to have been applied.
     ///
@@ -152,7 +159,8 @@ impl Cache {
         MonotonicTime::from_nanos(self.lease.load(Ordering::Acquire))
     }
 
-    /// When an entry was last known to be current: when it was read, or when the feed last said that nothing else has changed.
+    /// When an entry was last known to be current: when it was read, or when the feed last said
+    /// that nothing else has changed.
     #[inline]
     fn current_at<T>(&self, entry: &Entry<T>, lease: MonotonicTime) -> Option<MonotonicTime> {
         let believed = entry.generation >= self.believed_from.load(Ordering::Acquire);
@@ -161,7 +169,8 @@ impl Cache {
 
     #[inline]
     fn is_fresh(&self, current_at: MonotonicTime, now: MonotonicTime) -> bool {
-        // Zero is for those who want every request asked for, and not for two in the same nanosecond.
+        // Zero is for those who want every request asked for, and not for two in the same
+        // nanosecond.
         !self.bounds.max_staleness.is_zero() && now.since(current_at) <= self.bounds.max_staleness
     }
 
@@ -184,14 +193,16 @@ impl Cache {
         (!bound.is_zero() && now.since(at) <= bound).then_some(entry.what)
     }
 
-    // ---- look-ups ---------------------------------------------------------------------------------------------------------------
+    // ---- look-ups
+    // ---------------------------------------------------------------------------------------------------------------
 
     /// The stamp of a query that is sent after this call.
     pub(crate) fn stamp(&self, now: MonotonicTime) -> ReadStamp {
         ReadStamp { sent: now, generation: self.writer().generations.current() }
     }
 
-    /// Keeps what a query found, unless it may be outdated already, and says of each digest what to answer.
+    /// Keeps what a query found, unless it may be outdated already, and says of each digest what to
+    /// answer.
     pub(crate) fn fill(
         &self,
         stamp: ReadStamp,
@@ -218,8 +229,8 @@ impl Cache {
         found.collect()
     }
 
-    /// Take this lock when handing an answer to requests that joined the query, once none can join any more: the key may have changed
-    /// since [`fill`](Self::fill).
+    /// Take this lock when handing an answer to requests that joined the query, once none can join
+    /// any more: the key may have changed since [`fill`](Self::fill).
     pub(crate) fn permit(&self, stamp: ReadStamp, now: MonotonicTime) -> FillPermit<'_> {
         let bound = self.bounds.max_staleness;
         FillPermit {
@@ -249,14 +260,17 @@ impl Cache {
         }
     }
 
-    /// Whatever else is believed of a key that is revoked, by a read that was sent later and yet came before the revocation.
+    /// Whatever else is believed of a key that is revoked, by a read that was sent later and yet
+    /// came before the revocation.
     fn forget_unless_revoked(&self, digest: &KeyDigest) {
         self.known.remove_if(digest, |entry| !entry.what.is_revoked());
     }
 
-    // ---- changes ----------------------------------------------------------------------------------------------------------------
+    // ---- changes
+    // ----------------------------------------------------------------------------------------------------------------
 
-    /// Forgets what has changed. Everything is only marked: which keys there were says whom to ask for first.
+    /// Forgets what has changed. Everything is only marked: which keys there were says whom to ask
+    /// for first.
     pub(crate) fn apply(&self, changed: &Changed) {
         let mut writer = self.writer();
         match changed {
@@ -274,8 +288,8 @@ impl Cache {
         }
     }
 
-    /// Says that every change that was complete at this moment has been applied. Only after [`apply`](Self::apply), and only with a
-    /// time that was taken before the changes were read.
+    /// Says that every change that was complete at this moment has been applied. Only after
+    /// [`apply`](Self::apply), and only with a time that was taken before the changes were read.
     pub(crate) fn renew(&self, taken: MonotonicTime) {
         // Release: see `lease`.
         self.lease.fetch_max(taken.as_nanos(), Ordering::Release);
@@ -301,8 +315,8 @@ impl Writer {
         self.tombstones.has(digest)
     }
 
-    /// A key as it was read, but never better than this process has seen it: a read that is behind, or a database that was put back,
-    /// does not revive what was refused for good.
+    /// A key as it was read, but never better than this process has seen it: a read that is behind,
+    /// or a database that was put back, does not revive what was refused for good.
     fn with_tombstone(
         &mut self,
         digest: &KeyDigest,

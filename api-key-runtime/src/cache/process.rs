@@ -1,4 +1,5 @@
-//! The caches of this process: a change that one handle makes is applied to all of them before its call returns.
+//! The caches of this process: a change that one handle makes is applied to all of them before its
+//! call returns.
 
 use std::sync::{Arc, Mutex, Weak};
 
@@ -14,8 +15,9 @@ pub(crate) fn register(cache: &Arc<Cache>) {
     caches.push(Arc::downgrade(cache));
 }
 
-/// Applies a change to every cache. `own` is the cache of the handle that made it, if it has one: a revocation is kept in mind there alone,
-/// because the same key may be good in another database. An entry that is dropped without need costs one lookup.
+/// Applies a change to every cache. `own` is the cache of the handle that made it, if it has one: a
+/// revocation is kept in mind there alone, because the same key may be good in another database. An
+/// entry that is dropped without need costs one lookup.
 pub(crate) fn apply_change(own: Option<&Arc<Cache>>, record: &KeyRecord, now: MonotonicTime) {
     if let Some(own) = own {
         own.changed(record, now);

@@ -1,4 +1,5 @@
-//! The keys that this process has seen revoked: a read that was made before, and arrives after, must not bring it back.
+//! The keys that this process has seen revoked: a read that was made before, and arrives after,
+//! must not bring it back.
 
 use std::{
     collections::{HashMap, VecDeque},

@@ -1,4 +1,5 @@
-//! A request's look into the cache. The order of its reads is the rule that the freshness of every key rests on.
+//! A request's look into the cache. The order of its reads is the rule that the freshness of every
+//! key rests on.
 
 use std::sync::Arc;
 
@@ -7,8 +8,8 @@ use crate::{clock::MonotonicTime, key::KeyDigest};
 
 /// The cache as one request sees it: reads the lease first, then the clock, then entries.
 ///
-/// Any other order accepts a revoked key, as `cache::model` shows: an entry that was read before the
-/// lease may have been dropped by the very round that renewed the lease.
+/// Any other order accepts a revoked key, as `cache::model` shows: an entry that was read before
+/// the lease may have been dropped by the very round that renewed the lease.
 #[derive(Clone, Copy)]
 pub(crate) struct View<'a> {
     cache: &'a Cache,

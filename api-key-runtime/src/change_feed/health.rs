@@ -69,7 +69,8 @@ impl Health {
         Self { feed, staleness, is_store_available }
     }
 
-    /// Whether requests can be sent here: the store answers and, where there is a feed, it is up to date.
+    /// Whether requests can be sent here: the store answers and, where there is a feed, it is up to
+    /// date.
     #[must_use]
     pub fn is_ready(&self) -> bool {
         self.is_store_available && matches!(self.feed, FeedState::Fresh | FeedState::Unsupported)
@@ -87,7 +88,8 @@ impl Health {
         self.feed
     }
 
-    /// How long ago the moment is up to which every change has been applied; `None` before the first round, and without a feed.
+    /// How long ago the moment is up to which every change has been applied; `None` before the
+    /// first round, and without a feed.
     #[must_use]
     pub fn staleness(&self) -> Option<Duration> {
         self.staleness

@@ -1,7 +1,8 @@
 //! The thread that reads what has changed, and is replaced when it hangs.
 //!
-//! A round takes the time, reads the changes, applies them, and only then publishes the time taken first: never on a notification, never
-//! by the time a result arrived. The late result of a thread that was replaced changes nothing.
+//! A round takes the time, reads the changes, applies them, and only then publishes the time taken
+//! first: never on a notification, never by the time a result arrived. The late result of a thread
+//! that was replaced changes nothing.
 
 mod health;
 #[cfg(test)]
@@ -47,7 +48,8 @@ const LEAST_PAUSE: Duration = Duration::from_millis(1);
 /// The bounds of the time after which a thread counts as hung.
 const MIN_ROUND_TIMEOUT: Duration = Duration::from_secs(2);
 const MAX_ROUND_TIMEOUT: Duration = Duration::from_secs(32);
-/// The longest pause between rounds while a store cannot be asked: what is cached is not believed then, and recovery waits for it.
+/// The longest pause between rounds while a store cannot be asked: what is cached is not believed
+/// then, and recovery waits for it.
 const LONGEST_PAUSE: Duration = Duration::from_millis(250);
 
 /// The feed, which ends when this is dropped.
@@ -66,7 +68,8 @@ struct Shared {
     interval: Duration,
     state: Mutex<State>,
     outage: OutageLog,
-    /// Waits that fail one after the other; a single one is a lost connection, which the next round replaces.
+    /// Waits that fail one after the other; a single one is a lost connection, which the next round
+    /// replaces.
     wait_outage: OutageLog,
     /// Signalled when it is time to end.
     ending: Condvar,
@@ -91,7 +94,8 @@ impl fmt::Debug for FeedThread {
 }
 
 impl FeedThread {
-    /// Starts the thread. The owner calls [`replace_hung_thread`](Self::replace_hung_thread) at regular intervals.
+    /// Starts the thread. The owner calls [`replace_hung_thread`](Self::replace_hung_thread) at
+    /// regular intervals.
     pub(crate) fn start(
         store: Arc<dyn KeyStore>,
         cache: Arc<Cache>,
@@ -190,12 +194,14 @@ impl Shared {
             .map_err(|source| Error::os("cannot start the feed's thread", source))
     }
 
-    /// Runs round after round, until the end, until the thread was replaced, or because the store reports no changes.
+    /// Runs round after round, until the end, until the thread was replaced, or because the store
+    /// reports no changes.
     fn work(&self) {
         let mut feed = None;
         let mut backoff = FIRST_PAUSE;
         loop {
-            // A wait must succeed too: otherwise each round opens a new feed, which empties the cache.
+            // A wait must succeed too: otherwise each round opens a new feed, which empties the
+            // cache.
             match self.round(&mut feed).and_then(|()| self.wait(&mut feed, backoff)) {
                 Ok(()) => backoff = FIRST_PAUSE,
                 Err(Stop::Over) => return,
@@ -229,8 +235,9 @@ impl Shared {
             Ok(Some(Changes { changed, time })) => {
                 state.is_supported = Some(true);
                 state.calls.succeeded();
-                // Under the lock, so that a thread that is replaced at this moment changes nothing. A new feed cannot
-                // report what changed before it was opened, whatever its first answer is.
+                // Under the lock, so that a thread that is replaced at this moment changes nothing.
+                // A new feed cannot report what changed before it was opened, whatever its first
+                // answer is.
                 self.cache.apply(if is_new { &Changed::Everything } else { changed });
                 self.cache.renew(taken);
                 if let Some(time) = *time {
@@ -273,7 +280,8 @@ impl Shared {
         }
     }
 
-    /// Waits until something may have changed. The `backoff` shows whether the last wait failed as well.
+    /// Waits until something may have changed. The `backoff` shows whether the last wait failed as
+    /// well.
     fn wait(&self, feed: &mut OpenFeed, backoff: Duration) -> Result<(), Stop> {
         let began = MonotonicTime::now();
         let ticket = self.begin(began, self.interval, None).ok_or(Stop::Over)?;
@@ -323,7 +331,8 @@ impl Shared {
     }
 }
 
-/// Logs once an hour that the local clock is wrong, or the store's, which told this time within the last `took`.
+/// Logs once an hour that the local clock is wrong, or the store's, which told this time within the
+/// last `took`.
 fn warn_of_difference(time: DateTime<Utc>, took: Duration) {
     let local = Utc::now();
     let allowed = MAX_DIFFERENCE + TimeDelta::from_std(took).unwrap_or_default();
@@ -344,7 +353,8 @@ enum Stop {
 /// `None` before the first round, and after an error.
 type OpenFeed = Option<Box<dyn ChangeFeed>>;
 
-/// Calls a feed, or opens one. After an error or a panic the feed is dropped, because only a new one begins with "everything".
+/// Calls a feed, or opens one. After an error or a panic the feed is dropped, because only a new
+/// one begins with "everything".
 fn over_feed<T>(
     feed: &mut OpenFeed,
     call: impl FnOnce(&mut OpenFeed) -> Result<T, StoreError>,

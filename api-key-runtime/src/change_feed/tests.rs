@@ -134,8 +134,8 @@ fn new_cache() -> Arc<Cache> {
     Arc::new(Cache::new(bounds, 16, false))
 }
 
-// E7
-// A feed cannot report what changed before it was opened. One that claims so must not renew the lease of an entry from before.
+// E7 A feed cannot report what changed before it was opened. One that claims so must not renew the
+// lease of an entry from before.
 #[test]
 fn a_new_feed_empties_the_cache_whatever_it_reports() {
     let (store, cache) = (Arc::new(Silent::default()), new_cache());

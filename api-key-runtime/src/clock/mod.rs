@@ -1,4 +1,5 @@
-//! Where time comes from: the time of day, which expiry is judged by, and the monotonic one, which freshness is.
+//! Where time comes from: the time of day, which expiry is judged by, and the monotonic one, which
+//! freshness is.
 
 mod store_time;
 #[cfg(feature = "test-util")]
@@ -18,7 +19,8 @@ pub use self::test_clock::TestClock;
 /// What moments are counted from. An `Instant` cannot be kept in an atomic, a number can.
 static BEGINNING: LazyLock<Instant> = LazyLock::new(Instant::now);
 
-/// The clock that expiry is judged by: the store's where the store tells its time, or else the local one.
+/// The clock that expiry is judged by: the store's where the store tells its time, or else the
+/// local one.
 #[derive(Clone, Debug)]
 pub(crate) enum Clock {
     Store(Arc<StoreTime>),

@@ -1,4 +1,5 @@
-//! The time of day of a store, carried by the monotonic clock: a step of the local wall clock neither ends nor revives a key.
+//! The time of day of a store, carried by the monotonic clock: a step of the local wall clock
+//! neither ends nor revives a key.
 
 use std::{
     sync::atomic::{AtomicI64, Ordering},
@@ -9,7 +10,8 @@ use chrono::{DateTime, Utc};
 
 use super::MonotonicTime;
 
-/// The difference from the monotonic time, in microseconds; [`UNKNOWN`] before the first observation.
+/// The difference from the monotonic time, in microseconds; [`UNKNOWN`] before the first
+/// observation.
 #[derive(Debug)]
 pub(crate) struct StoreTime(AtomicI64);
 
@@ -34,11 +36,13 @@ impl StoreTime {
         DateTime::from_timestamp_micros(offset.saturating_add(micros(moment)))
     }
 
-    /// Takes a time that the store reported between two moments. Where two threads call it at once, one of both times is kept.
+    /// Takes a time that the store reported between two moments. Where two threads call it at once,
+    /// one of both times is kept.
     ///
-    /// The time is taken for that of the earlier moment. The clock is then ahead by at most the time between the two, and an expired key
-    /// never passes late. If there is much time between the two, as where the process was suspended, an earlier observation that this one
-    /// does not exclude is kept.
+    /// The time is taken for that of the earlier moment. The clock is then ahead by at most the
+    /// time between the two, and an expired key never passes late. If there is much time between
+    /// the two, as where the process was suspended, an earlier observation that this one does not
+    /// exclude is kept.
     pub(crate) fn observe(
         &self,
         sent: MonotonicTime,

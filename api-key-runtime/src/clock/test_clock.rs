@@ -9,9 +9,11 @@ use chrono::{DateTime, Utc};
 
 use crate::lock::lock;
 
-/// A clock for tests, which stands still until it is set. It takes the place of the database's clock and of the local one.
+/// A clock for tests, which stands still until it is set. It takes the place of the database's
+/// clock and of the local one.
 ///
-/// Clones share the time; hand one to [`AppKeysBuilder::clock`](crate::AppKeysBuilder::clock) and keep the other.
+/// Clones share the time; hand one to [`AppKeysBuilder::clock`](crate::AppKeysBuilder::clock) and
+/// keep the other.
 #[derive(Clone, Debug)]
 pub struct TestClock(Arc<Mutex<DateTime<Utc>>>);
 

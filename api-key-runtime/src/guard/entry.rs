@@ -13,7 +13,8 @@ use crate::{policy::Policy, rejection::at_handler};
 /// The return type of the attribute's outer function.
 pub type BoxFuture = Pin<Box<dyn Future<Output = HttpResponse>>>;
 
-/// Stands in the compiler's message where an attribute below `#[require_app_key]` removed the handler.
+/// Stands in the compiler's message where an attribute below `#[require_app_key]` removed the
+/// handler.
 #[derive(Debug)]
 pub struct AnAttributeBelowRemovedTheHandler;
 
@@ -45,8 +46,8 @@ impl<F: Handler<Args>, Args> ProtectedHandler<Args> for F {
 
 /// Authenticates the request, and only then runs the extractors and the handler.
 ///
-/// A body may take minutes to arrive. If the extractors had to wait, the request is checked once more before the handler begins: a key that
-/// was revoked during that time is rejected.
+/// A body may take minutes to arrive. If the extractors had to wait, the request is checked once
+/// more before the handler begins: a key that was revoked during that time is rejected.
 pub fn authenticated<F, Args, Answer>(
     policy: &'static Policy,
     request: HttpRequest,

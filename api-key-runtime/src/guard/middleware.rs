@@ -15,11 +15,13 @@ use actix_web::{
 use super::{Access, authenticate};
 use crate::{app_keys::AppKeys, log, policy::Policy};
 
-/// The check of `#[require_app_key]` as a middleware: a whole scope, resource, route or application behind a key.
+/// The check of `#[require_app_key]` as a middleware: a whole scope, resource, route or application
+/// behind a key.
 ///
-/// Prefer the attribute: it stands where the handler is read, and goes with it wherever it is registered. The middleware is for what has
-/// no handler of yours (files, the services of another crate), and for a scope in which no open route shall ever be added by mistake.
-/// Where both are used both judge: whoever is refused by one does not get past the other.
+/// Prefer the attribute: it stands where the handler is read, and goes with it wherever it is
+/// registered. The middleware is for what has no handler of yours (files, the services of another
+/// crate), and for a scope in which no open route shall ever be added by mistake. Where both are
+/// used both judge: whoever is refused by one does not get past the other.
 ///
 /// | setter | the key must |
 /// | --- | --- |
@@ -60,18 +62,21 @@ use crate::{app_keys::AppKeys, log, policy::Policy};
 ///
 /// # What it covers
 ///
-/// Around a scope, a resource or the [`App`](actix_web::App) it judges every request that gets there: any method, paths that do not exist
-/// (401 without a key, 404 with one), default services, upgrades. Around a single route it judges once the method fits, as the attribute
-/// does. Before the key is good nothing inside is called, and no byte of the body is read.
+/// Around a scope, a resource or the [`App`](actix_web::App) it judges every request that gets
+/// there: any method, paths that do not exist (401 without a key, 404 with one), default services,
+/// upgrades. Around a single route it judges once the method fits, as the attribute does. Before
+/// the key is good nothing inside is called, and no byte of the body is read.
 ///
-/// It guards what is registered inside of it: no path and no folder. What another scope or service outside serves as well is served
-/// there without a key.
+/// It guards what is registered inside of it: no path and no folder. What another scope or service
+/// outside serves as well is served there without a key.
 ///
-/// The keys are the [`AppKeys`](crate::AppKeys) in the `app_data` of what it is wrapped around, or of what that stands in. Those of
-/// something further inside do not reach it: around an application in which only scopes have keys, every request is answered 500.
+/// The keys are the [`AppKeys`](crate::AppKeys) in the `app_data` of what it is wrapped around, or
+/// of what that stands in. Those of something further inside do not reach it: around an application
+/// in which only scopes have keys, every request is answered 500.
 ///
-/// Of several middlewares the one wrapped last is the outermost. Wrap `Cors` and loggers after this one: a preflight carries no key, and
-/// refusals, which are responses and not errors, get the headers of the one and a line of the other.
+/// Of several middlewares the one wrapped last is the outermost. Wrap `Cors` and loggers after this
+/// one: a preflight carries no key, and refusals, which are responses and not errors, get the
+/// headers of the one and a line of the other.
 ///
 /// # Files
 ///
@@ -100,13 +105,13 @@ use crate::{app_keys::AppKeys, log, policy::Policy};
 /// # }
 /// ```
 ///
-/// The folder must not be within one that is served without a key: a `Files` for `/` over its parent folder would serve it as
-/// `//reports/`.
+/// The folder must not be within one that is served without a key: a `Files` for `/` over its
+/// parent folder would serve it as `//reports/`.
 ///
 /// # A scope that no key can have
 ///
-/// The attribute refuses it while it is compiled. Here the server does not start: the log says which scope it is, and
-/// [`run`](actix_web::HttpServer::run) ends with an error.
+/// The attribute refuses it while it is compiled. Here the server does not start: the log says
+/// which scope it is, and [`run`](actix_web::HttpServer::run) ends with an error.
 #[doc(alias = "middleware")]
 #[derive(Clone, Copy, Debug, Default)]
 #[must_use = "a middleware guards what it is wrapped around: `.wrap(RequireAppKey::new())`"]
@@ -132,7 +137,8 @@ impl RequireAppKey {
         self
     }
 
-    /// Lets a request pass that presents no key at all, and handlers take `Option<AppKey>`; one that is presented must be good.
+    /// Lets a request pass that presents no key at all, and handlers take `Option<AppKey>`; one
+    /// that is presented must be good.
     pub const fn optional(mut self) -> Self {
         self.policy = self.policy.optional();
         self

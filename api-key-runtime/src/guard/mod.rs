@@ -59,7 +59,8 @@ pub(crate) async fn authenticate<'a>(
     check(policy, request, Round::First).await
 }
 
-/// Checks a request that was accepted and has waited since. It still counts as one request and one use.
+/// Checks a request that was accepted and has waited since. It still counts as one request and one
+/// use.
 #[cold]
 pub(crate) fn authenticate_again<'a>(
     policy: &'a Policy,
@@ -184,7 +185,8 @@ impl<'a> Check<'a> {
         Step::Accepted
     }
 
-    /// Logs once an hour for each optional route that a caller without a key presented something where no key is accepted.
+    /// Logs once an hour for each optional route that a caller without a key presented something
+    /// where no key is accepted.
     fn log_ignored(self) {
         let Some(ignored) = ignored(self.request.headers()) else { return };
         let route = route_of(self.request);

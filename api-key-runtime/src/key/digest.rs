@@ -1,7 +1,7 @@
 //! What the table holds instead of a key: its digest, plain or under a pepper.
 //!
-//! A fast hash is right here: a key has 112 random bits or more, so there is nothing to guess that a slow one would slow down
-//! (NIST SP 800-63B-4, section 3.1.2 on look-up secrets).
+//! A fast hash is right here: a key has 112 random bits or more, so there is nothing to guess that
+//! a slow one would slow down (NIST SP 800-63B-4, section 3.1.2 on look-up secrets).
 
 use std::{
     fmt,
@@ -23,7 +23,8 @@ type HmacSha256 = Hmac<Sha256>;
 
 /// The least a pepper may hold: as much as the digest it keys (RFC 2104, section 3).
 const PEPPER_BYTES: usize = 32;
-/// What a pepper's public id is derived from: never something a caller can present, which holds no space.
+/// What a pepper's public id is derived from: never something a caller can present, which holds no
+/// space.
 const PEPPER_ID_INPUT: &[u8] = b"api-key-runtime pepper id";
 /// Both alphabets of RFC 4648, with or without padding: what people paste.
 const PEPPER_ENCODINGS: [GeneralPurpose; 2] =
@@ -183,8 +184,9 @@ impl fmt::Debug for Digester {
 }
 
 impl Digester {
-    /// From the two settings as they are written: base64, and for the previous one also `none` for "plain before". White space around
-    /// either, such as the line break at the end of a file, is not part of it.
+    /// From the two settings as they are written: base64, and for the previous one also `none` for
+    /// "plain before". White space around either, such as the line break at the end of a file, is
+    /// not part of it.
     pub(crate) fn parse(pepper: Option<&str>, previous: Option<&str>) -> Result<Self, Error> {
         let (pepper, previous) = (pepper.map(str::trim), previous.map(str::trim));
         let current = match pepper {
@@ -321,7 +323,8 @@ mod tests {
     // A6
     #[test]
     fn a_pepper_has_the_same_id_in_every_release() {
-        // printf 'api-key-runtime pepper id' | openssl dgst -sha256 -mac HMAC -macopt hexkey:.. | cut -c -16
+        // printf 'api-key-runtime pepper id' | openssl dgst -sha256 -mac HMAC -macopt hexkey:.. |
+        // cut -c -16
         let digester = Digester::parse(Some(PEPPER), Some("none")).unwrap();
         assert_eq!(digester.current_algorithm().to_string(), "hmac-sha256:5c624e5d6eca73a1");
         let ways: Vec<_> = digester.algorithms().map(DigestAlgorithm::as_str).collect();
@@ -381,7 +384,8 @@ mod tests {
             hex(Digester::default().digest("abc")),
             "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
         );
-        // RFC 4231, test case 7, whose key is 131 bytes of 0xaa: refused as a pepper, so through the algorithm itself.
+        // RFC 4231, test case 7, whose key is 131 bytes of 0xaa: refused as a pepper, so through
+        // the algorithm itself.
         let mac = HmacSha256::new_from_slice(&[0xaa; 131]).unwrap();
         let algorithm = KeyHasher { id: DigestAlgorithm("test".into()), mac: Some(mac) };
         assert_eq!(

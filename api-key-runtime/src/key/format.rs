@@ -1,4 +1,5 @@
-//! What a key looks like: generating one, and telling a well-formed one from anything else before any query.
+//! What a key looks like: generating one, and telling a well-formed one from anything else before
+//! any query.
 
 use std::fmt::Write as _;
 
@@ -19,7 +20,8 @@ const DEFAULT_PREFIX: &str = "ak_live_";
 /// Longest prefix: one letter, nineteen more characters, and the underscore that ends it.
 const MAX_PREFIX_CHARS: usize = 21;
 
-/// Fills the buffer with entropy from the operating system; a parameter so that its failure can be tested.
+/// Fills the buffer with entropy from the operating system; a parameter so that its failure can be
+/// tested.
 type Entropy<'a> = &'a mut dyn FnMut(&mut [u8]) -> Result<(), getrandom::Error>;
 
 /// The form a new key is issued in.
@@ -29,8 +31,8 @@ pub enum KeyFormat {
     /// Prefix and 44 letters and digits: 230 random bits and a checksum.
     #[default]
     Native,
-    /// A random UUID (RFC 9562, version 4) of 122 random bits, for clients that demand one. It has neither prefix nor checksum and is
-    /// accepted only where imported keys are.
+    /// A random UUID (RFC 9562, version 4) of 122 random bits, for clients that demand one. It has
+    /// neither prefix nor checksum and is accepted only where imported keys are.
     Uuid,
 }
 
@@ -78,15 +80,17 @@ pub(crate) struct FormatRules {
 }
 
 impl FormatRules {
-    /// Whether this can be a key of the table at all. A native key has any prefix that its checksum covers, because keys that were issued
-    /// before a change of the prefix go on working; the table decides which keys are good.
+    /// Whether this can be a key of the table at all. A native key has any prefix that its checksum
+    /// covers, because keys that were issued before a change of the prefix go on working; the table
+    /// decides which keys are good.
     ///
     /// The caller has made sure that `key` holds only the characters of [`is_key_character`].
     pub(crate) fn accepts(&self, key: &str) -> bool {
         let parts = key.len().checked_sub(BODY_CHARS).and_then(|end| key.split_at_checked(end));
         match parts {
             Some((prefix, body)) if is_prefix(prefix) && checksum_holds(prefix, body) => true,
-            // A text that begins with the prefix is a native key and nothing else. An intact body is a native key whose prefix was mistyped.
+            // A text that begins with the prefix is a native key and nothing else. An intact body
+            // is a native key whose prefix was mistyped.
             _ => {
                 self.accept_imported
                     && !key.starts_with(self.prefix.as_str())
@@ -95,7 +99,8 @@ impl FormatRules {
         }
     }
 
-    /// A new key from the operating system's entropy. There is no second source: when it fails, so does this.
+    /// A new key from the operating system's entropy. There is no second source: when it fails, so
+    /// does this.
     pub(crate) fn generate(&self, format: KeyFormat) -> Result<KeySecret, Error> {
         self.generate_from(format, &mut |buffer| getrandom::fill(buffer))
     }
@@ -111,7 +116,8 @@ impl FormatRules {
         }
     }
 
-    /// Draws until the body is all letters and digits (about four times), so that a double click selects the whole key.
+    /// Draws until the body is all letters and digits (about four times), so that a double click
+    /// selects the whole key.
     fn native(&self, entropy: Entropy<'_>) -> Result<KeySecret, Error> {
         let mut bytes = Zeroizing::new([0_u8; RANDOM_BYTES + CHECKSUM_BYTES]);
         // Written in place: a growing buffer would leave copies of the key behind it.
@@ -131,7 +137,8 @@ impl FormatRules {
         Ok(KeySecret::new(key))
     }
 
-    /// What people are shown of a key to tell it from others: the prefix and four characters, never more than a sixth of it.
+    /// What people are shown of a key to tell it from others: the prefix and four characters, never
+    /// more than a sixth of it.
     pub(crate) fn hint(&self, secret: &KeySecret) -> String {
         let key = secret.expose_secret();
         let shown = if key.starts_with(&*self.prefix.0) {
@@ -192,8 +199,8 @@ fn uuid(entropy: Entropy<'_>) -> Result<KeySecret, Error> {
     Ok(KeySecret::new(key))
 }
 
-/// Whether any key may hold this character: those of the `token68` of RFC 9110, section 11.2. Arithmetic without a branch: see
-/// [`are_key_characters`].
+/// Whether any key may hold this character: those of the `token68` of RFC 9110, section 11.2.
+/// Arithmetic without a branch: see [`are_key_characters`].
 #[expect(clippy::needless_bitwise_bool, reason = "without a branch")]
 pub(crate) const fn is_key_character(byte: u8) -> bool {
     let is_letter = (byte | 0x20).wrapping_sub(b'a') < 26;
@@ -202,7 +209,8 @@ pub(crate) const fn is_key_character(byte: u8) -> bool {
     is_letter | is_digit_or_mark | (byte == b'_') | (byte == b'~') | (byte == b'+') | (byte == b'=')
 }
 
-/// Whether all of these bytes are [`is_key_character`]. Every request pays for it, so it takes sixteen of them at a time.
+/// Whether all of these bytes are [`is_key_character`]. Every request pays for it, so it takes
+/// sixteen of them at a time.
 pub(crate) fn are_key_characters(bytes: &[u8]) -> bool {
     let is_one = |byte| u8::from(is_key_character(byte));
     let Some(last) = bytes.last_chunk::<16>() else {
@@ -253,7 +261,8 @@ mod tests {
             }
             assert!(seen.insert(<[u8; BODY_CHARS]>::try_from(body).unwrap()), "a key came twice");
         }
-        // Chi-square over 62 characters: 61 degrees of freedom, so 61 expected with a deviation of 11; 150 is 8 deviations away.
+        // Chi-square over 62 characters: 61 degrees of freedom, so 61 expected with a deviation of
+        // 11; 150 is 8 deviations away.
         let expected = KEYS as f64 / 62.0;
         for (position, counts) in counts.iter().enumerate() {
             let characters = (0..128_u8).filter(u8::is_ascii_alphanumeric);
@@ -325,7 +334,8 @@ mod tests {
     // A2, A3
     #[test]
     fn the_form_is_that_of_keys_already_issued() {
-        // Made once, from bytes that are not random: whatever becomes of this code, keys that people hold must go on working.
+        // Made once, from bytes that are not random: whatever becomes of this code, keys that
+        // people hold must go on working.
         let key = concat!("ak_live_", "ASZLcJW63wQpTnOYveIHLFF2m8DlCi9UeZ7D6A2WaXTg");
         let intact = |prefix: &str, key: &str| {
             let prefix = Prefix::parse(prefix).unwrap();

@@ -6,8 +6,9 @@ use zeroize::Zeroizing;
 
 /// A key in the clear, as it exists exactly once: when it has just been issued.
 ///
-/// It can be neither cloned, displayed nor serialised, its `Debug` shows nothing of it, and its memory is overwritten when it is
-/// dropped. Hand [`expose_secret`](Self::expose_secret) to the person the key is for, and to nobody else.
+/// It can be neither cloned, displayed nor serialised, its `Debug` shows nothing of it, and its
+/// memory is overwritten when it is dropped. Hand [`expose_secret`](Self::expose_secret) to the
+/// person the key is for, and to nobody else.
 ///
 /// ```compile_fail
 /// fn print(secret: api_key_runtime::admin::KeySecret) {

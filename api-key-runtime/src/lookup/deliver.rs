@@ -28,7 +28,8 @@ pub(super) enum Fault {
 }
 
 impl Shared {
-    /// Keeps what was found of each digest; those of which the store said two things are missing in the answer.
+    /// Keeps what was found of each digest; those of which the store said two things are missing in
+    /// the answer.
     pub(super) fn keep(
         &self,
         batch: &Batch,
@@ -60,7 +61,8 @@ impl Shared {
         self.cache.fill(stamp, found.collect(), now)
     }
 
-    /// A record that claims another way of digesting than the one its digest was asked for by is none.
+    /// A record that claims another way of digesting than the one its digest was asked for by is
+    /// none.
     fn is_made_by(&self, record: &KeyRecord, made_by: &DigestAlgorithm) -> bool {
         let is = record.digest_algorithm == *made_by;
         if !is {
@@ -87,7 +89,8 @@ impl Shared {
         }
     }
 
-    /// Answers those who came before the query was sent, and everyone else if it still holds; the others are asked for again.
+    /// Answers those who came before the query was sent, and everyone else if it still holds; the
+    /// others are asked for again.
     pub(super) fn deliver(
         &self,
         batch: Batch,

@@ -1,8 +1,9 @@
 //! Lookups: requests queue a key's digests, and threads of our own ask the store for many at once.
 //!
-//! The store is never called on a worker of actix-web, so a frozen database holds these threads and nothing else. A request waits for
-//! its answer up to the deadline, and not at all while the store is away and somebody is asking it already. One that came before the
-//! query was sent takes what it found; who joined later takes it only if it is still current, and is asked for again otherwise.
+//! The store is never called on a worker of actix-web, so a frozen database holds these threads and
+//! nothing else. A request waits for its answer up to the deadline, and not at all while the store
+//! is away and somebody is asking it already. One that came before the query was sent takes what it
+//! found; who joined later takes it only if it is still current, and is asked for again otherwise.
 
 mod deliver;
 mod queue;
@@ -44,7 +45,8 @@ use crate::{
     workers::Workers,
 };
 
-/// Threads that ask the store: one, and one more for while that one is stuck. More were measured to be slower.
+/// Threads that ask the store: one, and one more for while that one is stuck. More were measured to
+/// be slower.
 const THREADS: usize = 2;
 
 /// What a lookup found: the key and the digest it stands under, or that there is none.
@@ -92,7 +94,8 @@ impl Lookups {
         deadline: Duration,
         workers: Workers,
     ) -> Result<Self, Error> {
-        // An answer older than that is worth nothing to who joined, and one that takes so long may never come.
+        // An answer older than that is worth nothing to who joined, and one that takes so long may
+        // never come.
         let joined_for = cache.bounds().max_staleness.min(deadline) / 2;
         let shared = Arc::new(Shared {
             store,
@@ -116,8 +119,8 @@ impl Lookups {
         Ok(lookups)
     }
 
-    /// The key with one of these digests, as it stood after this call began; or what is still known of it, where the store cannot be
-    /// asked and the application said that this will do.
+    /// The key with one of these digests, as it stood after this call began; or what is still known
+    /// of it, where the store cannot be asked and the application said that this will do.
     pub(crate) async fn find(&self, digests: Digests, priority: Priority) -> Answer {
         let answer = self.ask(digests, priority).await;
         if let Err(Reason::Unavailable | Reason::Overloaded | Reason::LookupTimeout) = answer {
@@ -179,7 +182,8 @@ impl Lookups {
         self.shared.lock().queue.len()
     }
 
-    /// Ends the threads and does not wait for them. Lookups that wait, and all that come later, find the store unavailable.
+    /// Ends the threads and does not wait for them. Lookups that wait, and all that come later,
+    /// find the store unavailable.
     pub(crate) fn shut_down(&self) {
         let mut state = self.shared.lock();
         state.shut_down = true;

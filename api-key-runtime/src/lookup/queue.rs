@@ -1,4 +1,5 @@
-//! The lookups that wait for a thread or for the store, and who waits for each: plain data, without threads or I/O.
+//! The lookups that wait for a thread or for the store, and who waits for each: plain data, without
+//! threads or I/O.
 
 use std::{
     collections::{HashMap, VecDeque},
@@ -98,7 +99,8 @@ impl Queue {
         self.known.is_empty() && self.unknown.is_empty()
     }
 
-    /// Joins the lookup of this key that is queued or was sent within the last `joined_for`, or queues a new one.
+    /// Joins the lookup of this key that is queued or was sent within the last `joined_for`, or
+    /// queues a new one.
     pub(super) fn push(
         &mut self,
         digests: Digests,
@@ -162,7 +164,8 @@ impl Queue {
             || priority == Priority::Unknown && unknown >= MAX_UNKNOWN_QUEUED
     }
 
-    /// Those that are to be sent now: the oldest of each priority that somebody still waits for, known ones first.
+    /// Those that are to be sent now: the oldest of each priority that somebody still waits for,
+    /// known ones first.
     pub(super) fn take_batch(&mut self, now: MonotonicTime) -> Batch {
         let mut batch = Batch::new();
         let reserved = self.unknown.len().min(MIN_UNKNOWN_IN_BATCH);
@@ -199,7 +202,8 @@ impl Queue {
         Finished { priority: lookup.priority, waiters: lookup.waiters }
     }
 
-    /// Asks again, and first of its priority, for those who came too late for an answer that has become outdated.
+    /// Asks again, and first of its priority, for those who came too late for an answer that has
+    /// become outdated.
     pub(super) fn requeue(
         &mut self,
         digests: Digests,
@@ -215,7 +219,8 @@ impl Queue {
         self.priority(priority).push_front(id);
     }
 
-    /// Drops the queued lookups that nobody waits for any more. Who waits in a queue that no thread drains gives up after the deadline.
+    /// Drops the queued lookups that nobody waits for any more. Who waits in a queue that no thread
+    /// drains gives up after the deadline.
     fn purge(&mut self, now: MonotonicTime) {
         if now.since(self.purged) < PURGE_EVERY {
             return;

@@ -12,7 +12,8 @@ use crate::{
 /// Far longer than the test takes on any machine.
 const LONG: Duration = Duration::from_secs(60);
 
-/// A store of one key, whose answers are held back until it is opened; what they say was read before.
+/// A store of one key, whose answers are held back until it is opened; what they say was read
+/// before.
 #[derive(Default)]
 struct Held {
     state: Mutex<HeldState>,

@@ -1,4 +1,5 @@
-//! The threads that call the store: which one takes the next batch, and which one is replaced because its call hangs.
+//! The threads that call the store: which one takes the next batch, and which one is replaced
+//! because its call hangs.
 
 use std::{sync::Arc, time::Duration};
 

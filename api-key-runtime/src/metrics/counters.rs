@@ -7,7 +7,8 @@ use std::{
 
 use crate::rejection::Reason;
 
-/// Counters are kept so many times over, so that threads that serve requests rarely write to the same one.
+/// Counters are kept so many times over, so that threads that serve requests rarely write to the
+/// same one.
 const STRIPES: usize = 16;
 
 /// What became of a request at a guard.

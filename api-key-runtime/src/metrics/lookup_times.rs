@@ -5,7 +5,8 @@ use std::{
     time::Duration,
 };
 
-/// Upper bounds of the ranges that times are counted in, in microseconds; what took longer is in the total alone.
+/// Upper bounds of the ranges that times are counted in, in microseconds; what took longer is in
+/// the total alone.
 const BOUNDS: [u64; 12] =
     [250, 500, 1_000, 2_500, 5_000, 10_000, 25_000, 50_000, 100_000, 250_000, 500_000, 1_000_000];
 

@@ -1,6 +1,8 @@
-//! Figures of one application's keys, for whatever collects them: plain numbers, and a text for Prometheus.
+//! Figures of one application's keys, for whatever collects them: plain numbers, and a text for
+//! Prometheus.
 //!
-//! Labels are words of ours alone, so that no caller makes a series: no key, address or path stands in them.
+//! Labels are words of ours alone, so that no caller makes a series: no key, address or path stands
+//! in them.
 
 mod counters;
 mod lookup_times;
@@ -15,11 +17,13 @@ pub(crate) use self::{
 use crate::change_feed::Health;
 pub use crate::rejection::Reason as RejectionReason;
 
-/// What has been counted since these keys were built, as of one moment; made by [`AppKeys::metrics`](crate::AppKeys::metrics).
+/// What has been counted since these keys were built, as of one moment; made by
+/// [`AppKeys::metrics`](crate::AppKeys::metrics).
 ///
-/// [`to_prometheus`](Self::to_prometheus) writes all of it. The numbers themselves are for other collectors: counts only grow, so
-/// that they fit an observable counter of OpenTelemetry or `counter!(..).absolute(..)` of the `metrics` crate. A request whose caller
-/// leaves while its key is looked up is in none of them.
+/// [`to_prometheus`](Self::to_prometheus) writes all of it. The numbers themselves are for other
+/// collectors: counts only grow, so that they fit an observable counter of OpenTelemetry or
+/// `counter!(..).absolute(..)` of the `metrics` crate. A request whose caller leaves while its key
+/// is looked up is in none of them.
 ///
 /// ```
 /// use actix_web::get;
@@ -33,7 +37,8 @@ pub use crate::rejection::Reason as RejectionReason;
 /// ```
 #[derive(Clone, Debug)]
 pub struct Metrics {
-    /// How many requests came to each end, by what decided them; those that none came to are left out.
+    /// How many requests came to each end, by what decided them; those that none came to are left
+    /// out.
     requests: Vec<(Outcome, DecidedBy, u64)>,
     lookups: Times,
     gauges: Gauges,
@@ -56,8 +61,8 @@ impl Metrics {
         Self { requests: counted.filter(|&(.., count)| count > 0).collect(), lookups, gauges }
     }
 
-    /// Requests that were let through with a key. One with two guards in its way, such as an attribute below a middleware, counts at
-    /// each, here and below.
+    /// Requests that were let through with a key. One with two guards in its way, such as an
+    /// attribute below a middleware, counts at each, here and below.
     #[must_use]
     pub fn accepted(&self) -> u64 {
         self.sum(|outcome, _| outcome == Outcome::Accepted)
@@ -69,7 +74,8 @@ impl Metrics {
         self.sum(|outcome, _| outcome == Outcome::AcceptedWithoutKey)
     }
 
-    /// Returns the number of rejected requests for each reason, without the reasons that no request was rejected for.
+    /// Returns the number of rejected requests for each reason, without the reasons that no request
+    /// was rejected for.
     pub fn rejected(&self) -> impl Iterator<Item = (RejectionReason, u64)> {
         Outcome::all().filter_map(|outcome| match outcome {
             Outcome::Rejected(reason) => {
@@ -92,7 +98,8 @@ impl Metrics {
         self.sum(|_, by| by == DecidedBy::Store)
     }
 
-    /// Calls of the store that looked up keys. Each is for many keys at once, and each key for many requests.
+    /// Calls of the store that looked up keys. Each is for many keys at once, and each key for many
+    /// requests.
     #[must_use]
     pub fn lookups(&self) -> u64 {
         self.lookups.calls
@@ -110,7 +117,8 @@ impl Metrics {
         self.lookups.total
     }
 
-    /// How many of the calls took no longer than each of these times, the lower times first: as a histogram of Prometheus counts.
+    /// How many of the calls took no longer than each of these times, the lower times first: as a
+    /// histogram of Prometheus counts.
     pub fn lookup_buckets(&self) -> impl Iterator<Item = (Duration, u64)> {
         self.lookups.within.iter().copied()
     }
@@ -133,13 +141,15 @@ impl Metrics {
         self.gauges.unknown
     }
 
-    /// Uses of keys that are not and will not be recorded, because those of too many keys were waiting to be.
+    /// Uses of keys that are not and will not be recorded, because those of too many keys were
+    /// waiting to be.
     #[must_use]
     pub fn dropped_usage(&self) -> u64 {
         self.gauges.dropped_usage
     }
 
-    /// Whether keys can be judged at the moment, what the feed of changed keys is at, and the age of its lease.
+    /// Whether keys can be judged at the moment, what the feed of changed keys is at, and the age
+    /// of its lease.
     #[must_use]
     pub fn health(&self) -> Health {
         self.gauges.health

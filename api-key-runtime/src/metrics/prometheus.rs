@@ -8,12 +8,14 @@ use crate::change_feed::FeedState;
 impl Metrics {
     /// Returns all figures in the text format of Prometheus (`text/plain; version=0.0.4`).
     ///
-    /// `app_key_requests_total` bears the labels `outcome`, `accepted` or the reason of a refusal in the words of the log, and `by`, which
-    /// is `cache` where no query was needed, `store` where one was, and `request` where nothing was presented that could be a key.
-    /// So the share of requests without a query is
+    /// `app_key_requests_total` bears the labels `outcome`, `accepted` or the reason of a refusal
+    /// in the words of the log, and `by`, which is `cache` where no query was needed, `store` where
+    /// one was, and `request` where nothing was presented that could be a key. So the share of
+    /// requests without a query is
     /// `sum(rate(app_key_requests_total{by="cache"}[5m])) / sum(rate(app_key_requests_total{by!="request"}[5m]))`.
     ///
-    /// Several sets of keys in one process are told apart by the route that each of them is read from.
+    /// Several sets of keys in one process are told apart by the route that each of them is read
+    /// from.
     #[must_use]
     pub fn to_prometheus(&self) -> String {
         let mut text = String::new();

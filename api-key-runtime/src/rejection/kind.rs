@@ -6,15 +6,18 @@ use actix_web::http::StatusCode;
 
 use crate::problem;
 
-/// The kind of a rejection: everything that the response reveals, and everything that an application's own rejection body can depend on.
+/// The kind of a rejection: everything that the response reveals, and everything that an
+/// application's own rejection body can depend on.
 ///
-/// The kinds are ordered by declaration. The operator finds the exact [`RejectionReason`](crate::metrics::RejectionReason) in the log.
+/// The kinds are ordered by declaration. The operator finds the exact
+/// [`RejectionReason`](crate::metrics::RejectionReason) in the log.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[non_exhaustive]
 pub enum RejectionKind {
     /// No key was presented: 401.
     NoKey,
-    /// The key is malformed, unknown, disabled, revoked, expired or used from another address: 401, the same for all of them.
+    /// The key is malformed, unknown, disabled, revoked, expired or used from another address: 401,
+    /// the same for all of them.
     InvalidKey,
     /// More than one key was presented: 400.
     SeveralKeys,
@@ -28,7 +31,8 @@ impl RejectionKind {
     pub(super) const ALL: [Self; 5] =
         [Self::NoKey, Self::InvalidKey, Self::SeveralKeys, Self::MissingScope, Self::Unavailable];
 
-    /// Returns the kind in two words at most, such as `invalid key`. `Display` and `Serialize` write the same text.
+    /// Returns the kind in two words at most, such as `invalid key`. `Display` and `Serialize`
+    /// write the same text.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
         match self {
@@ -63,7 +67,8 @@ impl RejectionKind {
         }
     }
 
-    /// Returns the default body, problem details (RFC 9457) as JSON: to extend it, or to replace the body of some kinds alone.
+    /// Returns the default body, problem details (RFC 9457) as JSON: to extend it, or to replace
+    /// the body of some kinds alone.
     ///
     /// ```
     /// use api_key_runtime::{AppKeys, RejectionKind};

@@ -21,7 +21,8 @@ use crate::{
     request::{UnknownIp, ignored, route_of},
 };
 
-/// Lines that one reason may write within [`WINDOW`]; the others are counted and told in one summary.
+/// Lines that one reason may write within [`WINDOW`]; the others are counted and told in one
+/// summary.
 const LINES_PER_WINDOW: usize = 10;
 const WINDOW: Duration = Duration::from_secs(1);
 
@@ -43,8 +44,8 @@ struct Window {
 }
 
 impl RejectionLog {
-    /// Logs a rejection with its reason, the key it is about and the route's template: in the words of the recipe, unless the key could not
-    /// be checked.
+    /// Logs a rejection with its reason, the key it is about and the route's template: in the words
+    /// of the recipe, unless the key could not be checked.
     pub(crate) fn rejected(
         &self,
         reason: Reason,
@@ -67,7 +68,8 @@ impl RejectionLog {
         }
     }
 
-    /// Writes the summaries of the windows that are over. The supervisor calls it several times a second.
+    /// Writes the summaries of the windows that are over. The supervisor calls it several times a
+    /// second.
     pub(crate) fn summarise(&self, now: Instant) {
         self.0.summarise(|window| window.is_over(now));
     }
@@ -94,7 +96,8 @@ impl Shared {
         let mut windows = self.windows();
         let window =
             windows.entry(reason).or_insert(Window { began: now, lines: 0, suppressed: 0 });
-        // A window with a summary to come is ended by that summary alone, so that nothing is counted twice or lost.
+        // A window with a summary to come is ended by that summary alone, so that nothing is
+        // counted twice or lost.
         if window.suppressed == 0 && window.is_over(now) {
             *window = Window { began: now, lines: 0, suppressed: 0 };
         }
@@ -118,7 +121,8 @@ impl Shared {
     }
 }
 
-/// How the lines of a reason begin. The service is at fault where a key could not be checked, and not the caller.
+/// How the lines of a reason begin. The service is at fault where a key could not be checked, and
+/// not the caller.
 fn beginning(reason: Reason) -> &'static str {
     match reason.kind() {
         RejectionKind::Unavailable => "cannot check an API key, answered 503",
@@ -151,7 +155,8 @@ impl fmt::Display for Line<'_> {
         if let Some(key) = self.key {
             write!(formatter, ", key {} {}", key.id, key.hint().escape_default())?;
         }
-        // A method's characters are those of a token, and may still be long; a route's template is the application's own.
+        // A method's characters are those of a token, and may still be long; a route's template is
+        // the application's own.
         let method = self.request.method().as_str();
         let method = method.get(..16).unwrap_or(method);
         write!(formatter, ", {method} {})", route_of(self.request))

@@ -4,7 +4,8 @@ use std::fmt;
 
 use super::RejectionKind;
 
-/// The reason why a request was rejected, for the operator: in the log and in the metrics. The response tells only its [`kind`](Self::kind).
+/// The reason why a request was rejected, for the operator: in the log and in the metrics. The
+/// response tells only its [`kind`](Self::kind).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Reason {

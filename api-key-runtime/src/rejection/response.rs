@@ -1,4 +1,5 @@
-//! The status, headers and body of every rejection, and what every response of a guarded handler carries.
+//! The status, headers and body of every rejection, and what every response of a guarded handler
+//! carries.
 
 use actix_web::{
     HttpResponse,
@@ -23,7 +24,8 @@ use crate::{
 /// Seconds after which a caller may try again when the key could not be checked.
 const RETRY_AFTER_SECONDS: HeaderValue = HeaderValue::from_static("1");
 
-/// Content type and bytes of each kind's body, made before any request comes: nothing of a request can be in them.
+/// Content type and bytes of each kind's body, made before any request comes: nothing of a request
+/// can be in them.
 #[derive(Clone, Debug)]
 pub(crate) struct Bodies([(String, Bytes); RejectionKind::ALL.len()]);
 
@@ -86,7 +88,8 @@ impl Responses {
         })
     }
 
-    /// The rejection of this kind. It depends on the kind, the route's policy and the key location alone, and echoes nothing.
+    /// The rejection of this kind. It depends on the kind, the route's policy and the key location
+    /// alone, and echoes nothing.
     pub(crate) fn rejection(
         &self,
         kind: RejectionKind,
@@ -131,12 +134,14 @@ impl Responses {
 
     fn insufficient_scope(&self, policy: &Policy) -> HeaderValue {
         let scopes = policy.named_scopes().collect::<Vec<_>>().join(" ");
-        // The attribute has checked the scopes; a hand-made policy with others gets the challenge without them.
+        // The attribute has checked the scopes; a hand-made policy with others gets the challenge
+        // without them.
         challenge(&self.challenges, &format!(", error=\"insufficient_scope\", scope=\"{scopes}\""))
             .unwrap_or_else(|_| self.no_key.clone())
     }
 
-    /// Keeps shared caches from handing one caller's answer to another (RFC 9111 protects only what came with `Authorization`).
+    /// Keeps shared caches from handing one caller's answer to another (RFC 9111 protects only what
+    /// came with `Authorization`).
     ///
     /// A response may come through several checks, of a middleware and of an attribute below it.
     pub(crate) fn finish<B>(&self, response: &mut HttpResponse<B>, in_query: bool) {
@@ -158,7 +163,8 @@ impl Responses {
     }
 }
 
-/// The rejection where no [`AppKeys`](crate::AppKeys) could check anything: nothing is known of realm and key locations.
+/// The rejection where no [`AppKeys`](crate::AppKeys) could check anything: nothing is known of
+/// realm and key locations.
 pub(crate) fn misconfigured() -> HttpResponse {
     response(StatusCode::INTERNAL_SERVER_ERROR, "The service is not set up to check API keys.")
 }
@@ -174,7 +180,8 @@ pub(crate) enum Mark {
     NoAppKeys,
 }
 
-/// The response with this mark in its extensions, in place of another; services are built without the route audit, and bear no marks.
+/// The response with this mark in its extensions, in place of another; services are built without
+/// the route audit, and bear no marks.
 #[cfg_attr(
     not(feature = "route-audit"),
     allow(unused_mut, unused_variables, clippy::needless_pass_by_value)
@@ -191,7 +198,8 @@ pub(crate) fn at_handler(rejection: HttpResponse) -> HttpResponse {
     if is_marked { marked(rejection, Mark::RefusedAtHandler) } else { rejection }
 }
 
-/// The challenges with these parameters, which are those of the Bearer scheme (RFC 6750, section 3) for every scheme.
+/// The challenges with these parameters, which are those of the Bearer scheme (RFC 6750, section 3)
+/// for every scheme.
 fn challenge(challenges: &[String], parameters: &str) -> Result<HeaderValue, Error> {
     let challenges = challenges.iter().map(|challenge| format!("{challenge}{parameters}"));
     value(&challenges.collect::<Vec<_>>().join(", "))

@@ -54,7 +54,8 @@ pub(crate) fn ignored(headers: &HeaderMap) -> Option<Ignored<'_>> {
     })
 }
 
-/// The name of a scheme, if a caller who left the scheme out cannot have written a part of a key there.
+/// The name of a scheme, if a caller who left the scheme out cannot have written a part of a key
+/// there.
 fn scheme_name(scheme: &[u8]) -> Option<&str> {
     let is_name = |byte: &u8| byte.is_ascii_alphabetic() || *byte == b'-';
     let is_scheme = scheme.len() <= MAX_SCHEME_BYTES && scheme.iter().all(is_name);

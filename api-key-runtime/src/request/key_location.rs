@@ -14,7 +14,8 @@ pub struct KeyLocation(pub(super) Place);
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Place {
     Bearer,
-    /// Validated by [`KeyLocations::check`], as all names are, so that a setter need not return a `Result`.
+    /// Validated by [`KeyLocations::check`], as all names are, so that a setter need not return a
+    /// `Result`.
     Scheme(String),
     WithoutScheme,
     Header(String),
@@ -29,7 +30,8 @@ impl KeyLocation {
         Self(Place::Bearer)
     }
 
-    /// `Authorization: Api-Key KEY` with a scheme of this name, compared case-insensitively (RFC 9110, section 11.1).
+    /// `Authorization: Api-Key KEY` with a scheme of this name, compared case-insensitively (RFC
+    /// 9110, section 11.1).
     ///
     /// [`build`](crate::AppKeysBuilder::build) returns an error if the name is not a token.
     ///
@@ -43,8 +45,8 @@ impl KeyLocation {
         Self(Place::Scheme(scheme.into()))
     }
 
-    /// `Authorization: KEY`, the key alone. A value with a space in it has a scheme, and is nothing presented unless that scheme is a key
-    /// location too.
+    /// `Authorization: KEY`, the key alone. A value with a space in it has a scheme, and is nothing
+    /// presented unless that scheme is a key location too.
     #[must_use]
     pub const fn authorization_without_scheme() -> Self {
         Self(Place::WithoutScheme)
@@ -58,13 +60,15 @@ impl KeyLocation {
 
     /// A query parameter, such as `?key=KEY`: as the recipe this crate mirrors does.
     ///
-    /// URLs are written to logs, histories and `Referer` headers everywhere; leave this out of a new service (RFC 6750, section 2.3).
+    /// URLs are written to logs, histories and `Referer` headers everywhere; leave this out of a
+    /// new service (RFC 6750, section 2.3).
     #[must_use]
     pub fn query(name: impl Into<String>) -> Self {
         Self(Place::Query(name.into()))
     }
 
-    /// A cookie. Browsers send it by themselves, so a service that takes it must defend itself against request forgery.
+    /// A cookie. Browsers send it by themselves, so a service that takes it must defend itself
+    /// against request forgery.
     #[must_use]
     pub fn cookie(name: impl Into<String>) -> Self {
         Self(Place::Cookie(name.into()))
@@ -83,7 +87,8 @@ pub(super) enum Checked {
     Cookie(Box<str>),
 }
 
-/// The accepted forms of `Authorization`. One location for all of its forms, because the header holds one credential.
+/// The accepted forms of `Authorization`. One location for all of its forms, because the header
+/// holds one credential.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Authorization {
     pub(super) schemes: Vec<Box<str>>,
@@ -140,8 +145,9 @@ impl KeyLocations {
         Ok(Self(checked.into()))
     }
 
-    /// Returns the challenges of a 401 (RFC 9110, section 11.6.1): the schemes that are accepted, or, if none is, the other key locations
-    /// in the words of a security scheme of `OpenAPI` with the type `apiKey`. A 401 needs at least one challenge.
+    /// Returns the challenges of a 401 (RFC 9110, section 11.6.1): the schemes that are accepted,
+    /// or, if none is, the other key locations in the words of a security scheme of `OpenAPI` with
+    /// the type `apiKey`. A 401 needs at least one challenge.
     pub(crate) fn challenges(&self, realm: &str) -> Vec<String> {
         let place = |place: &str, name: &str| {
             format!("ApiKey realm=\"{realm}\", in=\"{place}\", name=\"{name}\"")
@@ -207,8 +213,8 @@ fn header_name(name: &str) -> Result<HeaderName, Error> {
     Ok(parsed)
 }
 
-/// Whether a header has a meaning of its own. Hop-by-hop and framing fields never reach a handler as they were sent; `Authorization` and
-/// `Cookie` have key locations of their own.
+/// Whether a header has a meaning of its own. Hop-by-hop and framing fields never reach a handler
+/// as they were sent; `Authorization` and `Cookie` have key locations of their own.
 pub(super) fn is_reserved(name: &HeaderName) -> bool {
     [
         "authorization",

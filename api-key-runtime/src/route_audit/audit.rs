@@ -215,7 +215,8 @@ impl Audit<'_> {
         match &answer.what {
             What::NoAppKeys => Standing::NoAppKeys,
             What::Refused => Standing::Refused,
-            // The attribute on a default service, or on what files fall back to, says nothing of the rest.
+            // The attribute on a default service, or on what files fall back to, says nothing of
+            // the rest.
             What::RefusedAtHandler if reached && !is_prefix => Standing::Refused,
             What::Empty(StatusCode::NOT_FOUND) if reached && !is_prefix && !self.is_scope(path) => {
                 Standing::Open(What::Open(Open::empty(StatusCode::NOT_FOUND)))

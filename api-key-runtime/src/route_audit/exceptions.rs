@@ -30,11 +30,13 @@ struct Entry {
 }
 
 impl Exceptions {
-    /// Names the routes that anyone may call, each with its reason: `("GET /health", "the load balancer asks it")`.
+    /// Names the routes that anyone may call, each with its reason:
+    /// `("GET /health", "the load balancer asks it")`.
     ///
-    /// A route is named as the failure prints it: its method, or `*` for every method it answers to, and its pattern. `<unmatched>` at
-    /// the end is what no route matches: `* /<unmatched>` is the application's default service. A name that fits no route fails, and so
-    /// does a name of a route that rejects callers without a key: it would hide a route of that name later.
+    /// A route is named as the failure prints it: its method, or `*` for every method it answers
+    /// to, and its pattern. `<unmatched>` at the end is what no route matches: `* /<unmatched>` is
+    /// the application's default service. A name that fits no route fails, and so does a name of a
+    /// route that rejects callers without a key: it would hide a route of that name later.
     ///
     /// ```
     /// use api_key_runtime::route_audit::Exceptions;
@@ -50,9 +52,11 @@ impl Exceptions {
         exceptions
     }
 
-    /// Names routes that cannot be looked at, each with the reason why that is well: where it is tested instead, say.
+    /// Names routes that cannot be looked at, each with the reason why that is well: where it is
+    /// tested instead, say.
     ///
-    /// Only what cannot be seen is excepted: what answers a caller without a key fails all the same.
+    /// Only what cannot be seen is excepted: what answers a caller without a key fails all the
+    /// same.
     ///
     /// ```
     /// use api_key_runtime::route_audit::Exceptions;

@@ -1,11 +1,12 @@
 //! The test that no route of an application was forgotten.
 //!
-//! [`assert_protected`] calls every route without a key and fails for each that does not refuse it. One test that calls the function
-//! keeps routes from being added without the attribute.
+//! [`assert_protected`] calls every route without a key and fails for each that does not refuse it.
+//! One test that calls the function keeps routes from being added without the attribute.
 //!
-//! The module has a feature of its own, `route-audit`, because it reads actix-web's list of routes (`experimental-introspection`), which
-//! a patch release of actix-web may change. [`test_util`](crate::test_util) does not depend on that list. Enable the feature for tests
-//! only: actix-web keeps the list for every application that is built with it.
+//! The module has a feature of its own, `route-audit`, because it reads actix-web's list of routes
+//! (`experimental-introspection`), which a patch release of actix-web may change.
+//! [`test_util`](crate::test_util) does not depend on that list. Enable the feature for tests only:
+//! actix-web keeps the list for every application that is built with it.
 //!
 //! ```toml
 //! [dev-dependencies]
@@ -30,11 +31,13 @@ use actix_web::{
 pub use exceptions::Exceptions;
 pub use report::ProtectionReport;
 
-/// Fails for each route of the application that neither refuses a caller without a key nor is named as [`public`](Exceptions::public) with a reason.
+/// Fails for each route of the application that neither refuses a caller without a key nor is named
+/// as [`public`](Exceptions::public) with a reason.
 ///
-/// Hand it the application that the service serves: `App::new().app_data(keys).configure(routes)`. Every route is called without a key
-/// and without a body, with its own method and all others, and what was answered must be a refusal of this crate: a 401 of the
-/// handler's own, a 400, a 404 or a redirect is none. Handlers that are not guarded do run.
+/// Hand it the application that the service serves: `App::new().app_data(keys).configure(routes)`.
+/// Every route is called without a key and without a body, with its own method and all others, and
+/// what was answered must be a refusal of this crate: a 401 of the handler's own, a 400, a 404 or a
+/// redirect is none. Handlers that are not guarded do run.
 ///
 /// ```
 /// use actix_web::{App, get, web};
@@ -61,17 +64,22 @@ pub use report::ProtectionReport;
 /// # }
 /// ```
 ///
-/// What it looks at is everything that is registered with actix-web: services, scopes, resources, `route()`, redirects, files and other
-/// services with a prefix, and the default services of the application, of scopes (`GET /api/<unmatched>`) and of resources. Header,
-/// host, method and `Acceptable` guards, also those within `Not`, are satisfied and left unsatisfied in every combination.
+/// What it looks at is everything that is registered with actix-web: services, scopes, resources,
+/// `route()`, redirects, files and other services with a prefix, and the default services of the
+/// application, of scopes (`GET /api/<unmatched>`) and of resources. Header, host, method and
+/// `Acceptable` guards, also those within `Not`, are satisfied and left unsatisfied in every
+/// combination.
 ///
-/// What it cannot see fails as well, unless [`Exceptions::unseen`] says why it may: a route behind a guard that is a function of your own,
-/// one that another takes the requests of, one whose parameters no path is known for (see [`Exceptions::sample`]), a service with a
-/// prefix that refuses some paths by itself. Two things cannot even be listed: what a middleware answers by itself at paths that are
-/// no routes, and a default service that answers as actix-web's own does, 404 without a body.
+/// What it cannot see fails as well, unless [`Exceptions::unseen`] says why it may: a route behind
+/// a guard that is a function of your own, one that another takes the requests of, one whose
+/// parameters no path is known for (see [`Exceptions::sample`]), a service with a prefix that
+/// refuses some paths by itself. Two things cannot even be listed: what a middleware answers by
+/// itself at paths that are no routes, and a default service that answers as actix-web's own does,
+/// 404 without a body.
 ///
 /// # Panics
-/// With the list of these routes, and what to do about each. [`protection_report`] returns it instead.
+/// With the list of these routes, and what to do about each. [`protection_report`] returns it
+/// instead.
 #[track_caller]
 pub fn assert_protected<T, B>(
     app: App<T>,

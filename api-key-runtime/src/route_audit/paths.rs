@@ -8,7 +8,8 @@ pub(super) const UNMATCHED: &str = "no-such-route-5f0c1e7b";
 /// Most paths that are tried for one pattern, to find one that no other route takes.
 const MOST_PATHS: usize = 8;
 
-/// What a parameter may be: identifiers, dates, versions, names and the like. A route's own expression decides which of them fit.
+/// What a parameter may be: identifiers, dates, versions, names and the like. A route's own
+/// expression decides which of them fit.
 const VALUES: &[&str] = &[
     "1",
     "probe",
@@ -144,7 +145,8 @@ fn values(expression: &str) -> Vec<&str> {
         .collect()
 }
 
-/// A path as it stands in a request line: what may not stand there is percent-encoded, byte by byte (RFC 3986, section 3.3).
+/// A path as it stands in a request line: what may not stand there is percent-encoded, byte by byte
+/// (RFC 3986, section 3.3).
 fn encoded(path: &str) -> String {
     let mut encoded = String::with_capacity(path.len());
     for byte in path.bytes() {

@@ -92,7 +92,8 @@ impl Prober {
 /// What a call was answered with, and how far it was routed.
 pub(super) struct Answer {
     pub(super) what: What,
-    /// The pattern that the path led to; where not the whole path did, that of a service with a prefix, or what the path alone would match.
+    /// The pattern that the path led to; where not the whole path did, that of a service with a
+    /// prefix, or what the path alone would match.
     pattern: Option<String>,
     is_whole: bool,
 }
@@ -143,7 +144,8 @@ impl Open {
 }
 
 impl Answer {
-    /// The pattern of the resource that the whole path led to; `None` where it led to none, or to a prefix.
+    /// The pattern of the resource that the whole path led to; `None` where it led to none, or to a
+    /// prefix.
     pub(super) fn resource(&self) -> Option<&str> {
         self.pattern.as_deref().filter(|_| self.is_whole)
     }

@@ -6,7 +6,8 @@ use actix_web::http::{Method, StatusCode};
 
 use super::probe::{Open, What};
 
-/// What [`assert_protected`](super::assert_protected) found out about an application's routes. `Display` is the failure it prints.
+/// What [`assert_protected`](super::assert_protected) found out about an application's routes.
+/// `Display` is the failure it prints.
 #[derive(Clone, Debug, Default)]
 pub struct ProtectionReport {
     pub(super) protected: Vec<String>,
@@ -34,7 +35,8 @@ impl ProtectionReport {
         &self.public
     }
 
-    /// What was not called, each with the reason that was given, or with what it is: nothing is known of it.
+    /// What was not called, each with the reason that was given, or with what it is: nothing is
+    /// known of it.
     #[must_use]
     pub fn unseen(&self) -> &[String] {
         &self.unseen

@@ -11,7 +11,8 @@ use actix_web::{
 
 use crate::foreign_texts::{BuiltinGuard, acceptable_mime, builtin_guards};
 
-/// Every method that actix-web has a guard for, and one that nobody has: a route may answer to more than it says.
+/// Every method that actix-web has a guard for, and one that nobody has: a route may answer to more
+/// than it says.
 pub(super) const METHODS: &[&str] = &[
     "GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE", "CONNECT", "QUERY",
     "PROBE",
@@ -86,7 +87,8 @@ impl Route {
         self.around(routes).any(|route| route.opaque_guard().is_some())
     }
 
-    /// The methods that it says and those that guards of it and around it name: behind `Not` their route is beside it.
+    /// The methods that it says and those that guards of it and around it name: behind `Not` their
+    /// route is beside it.
     pub(super) fn named_methods(&self, routes: &[Route]) -> Vec<Method> {
         let named =
             self.around(routes).flat_map(Self::builtin_guards).filter_map(|guard| match guard {
@@ -100,8 +102,8 @@ impl Route {
         self.guards.iter().filter_map(|guard| builtin_guards(&guard.name)).flatten()
     }
 
-    /// Every combination of the headers that the guards of it and around it ask for or exclude, absent ones too; `None` where these are
-    /// too many.
+    /// Every combination of the headers that the guards of it and around it ask for or exclude,
+    /// absent ones too; `None` where these are too many.
     pub(super) fn headers(&self, routes: &[Route]) -> Option<Vec<Vec<(String, String)>>> {
         let mut values: BTreeMap<String, Vec<String>> = BTreeMap::new();
         let guards = self.around(routes).flat_map(|route| &route.guards);

@@ -1,4 +1,5 @@
-//! A connection for lookups and changes: opened or borrowed, its tables checked, and known to read what its URL still names.
+//! A connection for lookups and changes: opened or borrowed, its tables checked, and known to read
+//! what its URL still names.
 
 use std::{
     fmt::{self, Display},
@@ -17,13 +18,16 @@ use super::{
 };
 use crate::{error::Error, lock::lock, log};
 
-/// Shorter than the idle time after which firewalls and balancers forget a connection without a word.
+/// Shorter than the idle time after which firewalls and balancers forget a connection without a
+/// word.
 const MAX_IDLE_TIME: Duration = Duration::from_secs(60);
-/// A connection that took longer to open is kept for as long as it lives: where the first host of a URL is silent, a request would wait in
-/// vain for the next one. A quarter of the default lookup timeout.
+/// A connection that took longer to open is kept for as long as it lives: where the first host of a
+/// URL is silent, a request would wait in vain for the next one. A quarter of the default lookup
+/// timeout.
 const SLOW_OPENING: Duration = Duration::from_millis(250);
 
-/// A connection whose tables were checked when it was opened: a restored database may be of another release, or without its triggers.
+/// A connection whose tables were checked when it was opened: a restored database may be of another
+/// release, or without its triggers.
 pub(super) struct Opened {
     pub(super) connection: Connection,
     /// How long it took to open the connection and to use it for the first time.
@@ -34,8 +38,8 @@ pub(super) struct Opened {
 }
 
 impl Opened {
-    /// Opens or borrows a connection, checks its tables unless that was done before, and runs this over it. The connection is answered
-    /// as well, to be kept or dropped.
+    /// Opens or borrows a connection, checks its tables unless that was done before, and runs this
+    /// over it. The connection is answered as well, to be kept or dropped.
     pub(super) fn run<T, E: From<Error> + Display>(
         database: &Database,
         mut run: impl FnMut(&mut dyn Queries) -> Result<T, E>,
@@ -84,7 +88,8 @@ impl Opened {
     }
 }
 
-/// Connections that are not in use, to be used again. One is taken out while it is in use, so that a hung call holds no lock.
+/// Connections that are not in use, to be used again. One is taken out while it is in use, so that
+/// a hung call holds no lock.
 #[derive(Debug)]
 pub(super) struct IdleConnections {
     max: usize,
@@ -103,8 +108,8 @@ impl IdleConnections {
         Self { max, idle: Mutex::new(Vec::new()) }
     }
 
-    /// Runs this over an idle connection. Runs it again over a new one if the idle one fails, because that may have died in the meantime,
-    /// or if its result is not accepted.
+    /// Runs this over an idle connection. Runs it again over a new one if the idle one fails,
+    /// because that may have died in the meantime, or if its result is not accepted.
     pub(super) fn run<T>(
         &self,
         database: &Database,
@@ -139,7 +144,8 @@ impl IdleConnections {
         }
     }
 
-    /// Closes connections to a file that was replaced or deleted, and those that a firewall may have forgotten.
+    /// Closes connections to a file that was replaced or deleted, and those that a firewall may
+    /// have forgotten.
     pub(super) fn close_unusable(&self) {
         lock(&self.idle).retain(|idle| {
             idle.opened.is_current() && is_kept(idle.opened.took, idle.since.elapsed())
@@ -185,14 +191,16 @@ fn is_unusable(connection: &mut Connection) -> bool {
         || connection.is_borrowed() && connection.queries().is_within_transaction()
 }
 
-/// Opens a connection and runs this over it; over another one where a borrowed one cannot be used, as often as there may be such
-/// ones in the pool. Of a new one, that would be no reason to try again.
+/// Opens a connection and runs this over it; over another one where a borrowed one cannot be used,
+/// as often as there may be such ones in the pool. Of a new one, that would be no reason to try
+/// again.
 pub(super) fn over_live<T, E: From<Error> + Display>(
     database: &Database,
     open: impl Fn(&Database) -> Result<Connection, Error>,
     mut run: impl FnMut(&mut Connection) -> Result<T, E>,
 ) -> Result<(T, Connection), E> {
-    // A dead connection may be met twice: the first time the server's last words arrive, which do not show that it is dead.
+    // A dead connection may be met twice: the first time the server's last words arrive, which do
+    // not show that it is dead.
     let mut others = database.idle_in_pool().saturating_mul(2);
     loop {
         let mut connection = open(database)?;

@@ -17,8 +17,8 @@ use crate::{
     error::Error, key::KeyDigest, key_record::KeyRecord, key_usage::KeyUsage, list_keys::ListKeys,
 };
 
-/// A connection that [`Admin::issue_in_transaction`](crate::admin::Admin::issue_in_transaction) takes: Diesel's own to Postgres or SQLite, or one
-/// that is borrowed from a pool of those.
+/// A connection that [`Admin::issue_in_transaction`](crate::admin::Admin::issue_in_transaction)
+/// takes: Diesel's own to Postgres or SQLite, or one that is borrowed from a pool of those.
 pub trait KeyConnection: sealed::Issue {}
 
 #[cfg(feature = "postgres")]
@@ -53,15 +53,18 @@ impl<C: Held> sealed::Issue for C {
     }
 }
 
-/// Every query of this crate on its tables. `queries.rs` implements it for both kinds of connection.
+/// Every query of this crate on its tables. `queries.rs` implements it for both kinds of
+/// connection.
 pub(crate) trait Queries: Any {
-    /// Reads the keys with these digests from a primary. Each query asks whether the server is one, even if no key is found: behind a
-    /// connection pooler the server may change from one statement to the next, and a standby may lack a revocation or a new key.
+    /// Reads the keys with these digests from a primary. Each query asks whether the server is one,
+    /// even if no key is found: behind a connection pooler the server may change from one statement
+    /// to the next, and a standby may lack a revocation or a new key.
     fn find(&mut self, digests: &[KeyDigest]) -> QueryResult<FromPrimary<KeyRecord>>;
     /// Lists one page of keys, oldest first. The states are those at this time.
     fn list(&mut self, wanted: &ListKeys, now: DateTime<Utc>) -> QueryResult<Vec<KeyRecord>>;
     fn get(&mut self, id: i64) -> QueryResult<Option<KeyRecord>>;
-    /// Returns the usage of those keys within this range of ids that were ever used, by the key's id.
+    /// Returns the usage of those keys within this range of ids that were ever used, by the key's
+    /// id.
     fn usage(&mut self, ids: &RangeInclusive<i64>) -> QueryResult<Vec<KeyUsage>>;
     /// Returns the usage of one key, or `None` if it was never used.
     fn usage_of(&mut self, id: i64) -> QueryResult<Option<KeyUsage>>;
@@ -70,11 +73,13 @@ pub(crate) trait Queries: Any {
 
     /// Inserts a new key in a transaction of its own.
     fn issue(&mut self, new: &KeyRecord) -> Result<KeyRecord, TransactionError>;
-    /// Inserts a new key in the transaction that is open, if one is, unless the table's keys have another digest algorithm.
+    /// Inserts a new key in the transaction that is open, if one is, unless the table's keys have
+    /// another digest algorithm.
     fn issue_in_transaction(&mut self, new: &KeyRecord) -> Result<KeyRecord, TransactionError>;
     /// Revokes a key. A revoked key stays as it is.
     fn revoke(&mut self, id: i64, now: DateTime<Utc>) -> Result<KeyRecord, TransactionError>;
-    /// Disables a key at this time, or enables it (`None`). A disabled key keeps its time; a revoked one is rejected.
+    /// Disables a key at this time, or enables it (`None`). A disabled key keeps its time; a
+    /// revoked one is rejected.
     fn set_disabled(
         &mut self,
         id: i64,
@@ -98,21 +103,26 @@ pub(crate) trait Queries: Any {
     /// Returns the names of the enabled triggers on the key table.
     fn enabled_triggers(&mut self) -> QueryResult<Vec<String>>;
 
-    /// Returns the digest algorithm of the table's keys, or `None` before the first service or key has set it.
+    /// Returns the digest algorithm of the table's keys, or `None` before the first service or key
+    /// has set it.
     fn digest_algorithm(&mut self) -> QueryResult<Option<String>>;
-    /// Sets the digest algorithm of the table's keys. Returns `false` if it was not `before` any more.
+    /// Sets the digest algorithm of the table's keys. Returns `false` if it was not `before` any
+    /// more.
     fn claim_digest_algorithm(&mut self, before: Option<&str>, now: &str) -> QueryResult<bool>;
-    /// Counts the keys that are neither revoked nor expired and have none of these digest algorithms.
+    /// Counts the keys that are neither revoked nor expired and have none of these digest
+    /// algorithms.
     fn count_live_except(&mut self, algorithms: &[&str], now: DateTime<Utc>) -> QueryResult<i64>;
 
-    /// Returns whether a transaction is open that must not be read in and that Diesel does not know of: a raw `BEGIN` of the application.
-    /// Diesel knows of its test transactions, which are used on purpose.
+    /// Returns whether a transaction is open that must not be read in and that Diesel does not know
+    /// of: a raw `BEGIN` of the application. Diesel knows of its test transactions, which are used
+    /// on purpose.
     fn is_within_transaction(&mut self) -> bool;
     /// Returns the time by the server's clock; `None` where there is no server.
     fn time(&mut self) -> QueryResult<Option<DateTime<Utc>>>;
     /// Describes who holds a lock that a change of the tables waits for, if one waits.
     fn lock_holder(&mut self) -> QueryResult<Option<String>>;
-    /// Merges the log of an SQLite file into the file, and empties it. Returns `false` if another connection prevents it.
+    /// Merges the log of an SQLite file into the file, and empties it. Returns `false` if another
+    /// connection prevents it.
     fn merge_log(&mut self) -> QueryResult<bool>;
     /// Returns whether the connection is known to be unusable.
     fn is_broken(&mut self) -> bool;

@@ -100,7 +100,8 @@ impl Database {
         }
     }
 
-    /// Returns what tells one database from another, with its password; `None` for a Postgres pool, which does not say where it leads.
+    /// Returns what tells one database from another, with its password; `None` for a Postgres pool,
+    /// which does not say where it leads.
     pub(crate) fn location(&self) -> Option<&str> {
         match self {
             #[cfg(feature = "postgres")]
@@ -114,7 +115,8 @@ impl Database {
         }
     }
 
-    /// How many connections lie unused in the application's pool, of which it may not know that they are dead.
+    /// How many connections lie unused in the application's pool, of which it may not know that
+    /// they are dead.
     pub(super) fn idle_in_pool(&self) -> u32 {
         match self {
             #[cfg(feature = "postgres")]
@@ -141,13 +143,15 @@ fn is_scheme(text: &str) -> bool {
     text.bytes().all(|byte| byte.is_ascii_lowercase() || byte == b'+')
 }
 
-/// Whether this cannot be meant as the address of a server or a connection string: those have one of the characters.
+/// Whether this cannot be meant as the address of a server or a connection string: those have one
+/// of the characters.
 fn is_clearly_a_path(text: &str) -> bool {
     ["/", "./", "../"].iter().any(|beginning| text.starts_with(beginning))
         || !text.contains(['@', '=', ':'])
 }
 
-/// What kind it is and where, for messages: host and database of a URL, the path of a file, nothing of a connection string.
+/// What kind it is and where, for messages: host and database of a URL, the path of a file, nothing
+/// of a connection string.
 impl fmt::Display for Database {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -156,7 +160,8 @@ impl fmt::Display for Database {
                 Some((_, rest)) => {
                     let place = after_credentials(rest);
                     let (place, parameters) = place.split_once('?').unwrap_or((place, ""));
-                    // A password may hold what separates the parts: of what is in doubt, nothing is shown.
+                    // A password may hold what separates the parts: of what is in doubt, nothing is
+                    // shown.
                     if parameters.contains('@') {
                         return formatter.write_str("Postgres");
                     }

@@ -1,4 +1,5 @@
-//! The change feed of the store over Diesel: one connection, opened at the first read and again when it must not be used any longer.
+//! The change feed of the store over Diesel: one connection, opened at the first read and again
+//! when it must not be used any longer.
 
 use std::{sync::Arc, time::Duration};
 
@@ -11,7 +12,8 @@ pub(super) trait ChangeReader: Send {
         true
     }
 
-    /// Returns what changed since the last read, everything at first, and the number of the server if keys could be looked up on another.
+    /// Returns what changed since the last read, everything at first, and the number of the server
+    /// if keys could be looked up on another.
     fn read(&mut self) -> Result<(Option<i64>, Changes), StoreError>;
 
     /// As [`ChangeFeed::wait`].
@@ -36,7 +38,8 @@ impl DieselFeed {
 
     /// Returns a usable connection, if necessary a new one.
     fn connected(&mut self) -> Result<&mut OpenReader, StoreError> {
-        // Closed before another one is opened: a connection to a file that was replaced may lock the new file.
+        // Closed before another one is opened: a connection to a file that was replaced may lock
+        // the new file.
         let open = match self.open.take().filter(OpenReader::is_usable) {
             Some(open) => open,
             None => OpenReader::open(&self.shared)?,

@@ -36,8 +36,9 @@ pub(crate) struct FromPrimary<T> {
 
 /// The key table of a Postgres or SQLite database.
 ///
-/// [`AppKeysBuilder::database_url`](crate::AppKeysBuilder::database_url) creates one; create one yourself to wrap it in another store.
-/// It keeps one connection for each lookup that runs at the same time, one for each change feed, and one to record key usage.
+/// [`AppKeysBuilder::database_url`](crate::AppKeysBuilder::database_url) creates one; create one
+/// yourself to wrap it in another store. It keeps one connection for each lookup that runs at the
+/// same time, one for each change feed, and one to record key usage.
 #[derive(Debug)]
 pub struct DieselStore {
     shared: Arc<Shared>,
@@ -62,7 +63,8 @@ impl DieselStore {
     /// Connects to a database and checks its tables, but not the pepper of its keys.
     ///
     /// # Errors
-    /// When the URL is invalid, the database is unavailable, or its tables are missing, incompatible or without their triggers.
+    /// When the URL is invalid, the database is unavailable, or its tables are missing,
+    /// incompatible or without their triggers.
     pub fn open(database_url: &str) -> Result<Self, Error> {
         Self::new(&Database::parse(database_url)?, None, |_| Ok(()))
     }
@@ -113,8 +115,9 @@ impl DieselStore {
 }
 
 impl Shared {
-    /// Refuses what another server says than the one that changes are read in: its revocations would go unnoticed. Which of the two is
-    /// the right one the next read tells, over a new connection.
+    /// Refuses what another server says than the one that changes are read in: its revocations
+    /// would go unnoticed. Which of the two is the right one the next read tells, over a new
+    /// connection.
     fn require_changes_of(&self, server: i64) -> Result<(), StoreError> {
         if self.read_server.reads(server) {
             return Ok(());

@@ -1,4 +1,5 @@
-//! The migrations: run by the crate itself, or copied into the folder of an application's own Diesel migrations.
+//! The migrations: run by the crate itself, or copied into the folder of an application's own
+//! Diesel migrations.
 
 use std::{
     fmt, fs,
@@ -56,10 +57,12 @@ const SQLITE: &[Migration] =
 #[cfg(feature = "postgres")]
 const ADVISORY_LOCK: i64 = 0x0061_7070_2d6b_6579;
 
-/// Brings a database to the newest tables, creating the file if it is missing, and returns the versions that ran.
+/// Brings a database to the newest tables, creating the file if it is missing, and returns the
+/// versions that ran.
 ///
-/// All of it is one transaction under a lock: ten replicas may start at once, and one that fails leaves nothing half-done. Triggers that
-/// are enabled otherwise than their migration enables them are mended.
+/// All of it is one transaction under a lock: ten replicas may start at once, and one that fails
+/// leaves nothing half-done. Triggers that are enabled otherwise than their migration enables them
+/// are mended.
 pub(crate) fn migrate(database: &Database) -> Result<Vec<String>, Error> {
     let mut connection = open_or(database, Missing::Create)?;
     let queries = connection.queries();
@@ -162,12 +165,12 @@ impl fmt::Display for Migration {
 
 /// Writes the migrations into a folder of Diesel migrations, and returns the folders it created.
 ///
-/// The stock `diesel` command runs the copies. They sort before the application's own migrations, which may then refer to the tables.
-/// Copies that exist already are left alone.
+/// The stock `diesel` command runs the copies. They sort before the application's own migrations,
+/// which may then refer to the tables. Copies that exist already are left alone.
 ///
 /// # Errors
-/// Returns an error if the folder does not exist, if a file in it differs from the migration of this release (then nothing is written), or
-/// if a file cannot be read or written.
+/// Returns an error if the folder does not exist, if a file in it differs from the migration of
+/// this release (then nothing is written), or if a file cannot be read or written.
 pub fn copy(directory: impl AsRef<Path>, database: DatabaseKind) -> Result<Vec<PathBuf>, Error> {
     let directory = directory.as_ref();
     if !directory.is_dir() {

@@ -53,12 +53,13 @@ pub use crate::key::{DigestAlgorithm, KeyDigest};
 
 /// A store of API keys.
 ///
-/// [`AppKeysBuilder::database_url`](crate::AppKeysBuilder::database_url) creates the store of this crate; implement this trait to keep
-/// keys elsewhere. [`AppKeys::make_key`](crate::AppKeys::make_key) creates keys for it. Keep every field of the record: a key whose
-/// `digest_algorithm` does not name the algorithm of its digest is rejected.
+/// [`AppKeysBuilder::database_url`](crate::AppKeysBuilder::database_url) creates the store of this
+/// crate; implement this trait to keep keys elsewhere.
+/// [`AppKeys::make_key`](crate::AppKeys::make_key) creates keys for it. Keep every field of the
+/// record: a key whose `digest_algorithm` does not name the algorithm of its digest is rejected.
 ///
-/// The methods are synchronous and may block: they are called on threads of this crate, never on a worker of actix-web. A panic counts as
-/// an error.
+/// The methods are synchronous and may block: they are called on threads of this crate, never on a
+/// worker of actix-web. A panic counts as an error.
 ///
 /// ```
 /// use std::{
@@ -96,24 +97,29 @@ pub use crate::key::{DigestAlgorithm, KeyDigest};
 /// # }
 /// ```
 pub trait KeyStore: Send + Sync + 'static {
-    /// Returns the records with these digests, in any order. A digest without a record is an unknown key.
+    /// Returns the records with these digests, in any order. A digest without a record is an
+    /// unknown key.
     ///
-    /// It must read the current state, not a replica that may lag behind, and all digests in one snapshot.
+    /// It must read the current state, not a replica that may lag behind, and all digests in one
+    /// snapshot.
     ///
-    /// A call counts as hung after the lookup timeout, but at least 1 second: another thread takes over, and requests no longer wait for
-    /// the result.
+    /// A call counts as hung after the lookup timeout, but at least 1 second: another thread takes
+    /// over, and requests no longer wait for the result.
     ///
     /// # Errors
-    /// When the records cannot be read. Requests with these keys are answered with 503, and the error is not cached. Never return an
-    /// empty result in place of an error.
+    /// When the records cannot be read. Requests with these keys are answered with 503, and the
+    /// error is not cached. Never return an empty result in place of an error.
     fn find(&self, digests: &[KeyDigest]) -> Result<Vec<KeyRecord>, StoreError>;
 
-    /// Opens a feed of changes, or returns `None` if the store cannot report changes. Defaults to `None`.
+    /// Opens a feed of changes, or returns `None` if the store cannot report changes. Defaults to
+    /// `None`.
     ///
-    /// Without a feed, each cached key is looked up again once its last lookup is older than `max_staleness`. `None` is final: `watch` is
-    /// not called again. After an error, and after a feed failed or hung, `watch` is called again.
+    /// Without a feed, each cached key is looked up again once its last lookup is older than
+    /// `max_staleness`. `None` is final: `watch` is not called again. After an error, and after a
+    /// feed failed or hung, `watch` is called again.
     ///
-    /// A store may have several feeds at the same time: each `AppKeys` opens its own, and an abandoned feed may still be inside a call.
+    /// A store may have several feeds at the same time: each `AppKeys` opens its own, and an
+    /// abandoned feed may still be inside a call.
     ///
     /// # Errors
     /// When the feed cannot be opened at the moment.
@@ -123,11 +129,13 @@ pub trait KeyStore: Send + Sync + 'static {
 
     /// Adds key usage to what is recorded. By default nothing is recorded.
     ///
-    /// Each key comes once, in ascending order of the ids. Add the counts, and keep the later `last_used_at` with its `last_used_ip`:
-    /// other processes record usage of the same keys. Skip keys that no longer exist.
+    /// Each key comes once, in ascending order of the ids. Add the counts, and keep the later
+    /// `last_used_at` with its `last_used_ip`: other processes record usage of the same keys. Skip
+    /// keys that no longer exist.
     ///
-    /// It is called every `usage_flush_interval`, 10 seconds by default, one call at a time. A call counts as hung after 30 seconds: then
-    /// the next call may begin. No request waits for it, and no decision depends on it.
+    /// It is called every `usage_flush_interval`, 10 seconds by default, one call at a time. A call
+    /// counts as hung after 30 seconds: then the next call may begin. No request waits for it, and
+    /// no decision depends on it.
     ///
     /// # Errors
     /// When nothing was recorded: the same usage is passed again later, together with new usage.
@@ -138,11 +146,12 @@ pub trait KeyStore: Send + Sync + 'static {
 
     /// Closes connections that are not in use. By default nothing is done.
     ///
-    /// It is called when an `AppKeys` closes, after its other calls have returned or were abandoned. A store that several `AppKeys` share must
-    /// go on working for the others.
+    /// It is called when an `AppKeys` closes, after its other calls have returned or were
+    /// abandoned. A store that several `AppKeys` share must go on working for the others.
     ///
     /// # Errors
-    /// When the store could not be closed properly; [`AppKeys::close`](crate::AppKeys::close) returns the error.
+    /// When the store could not be closed properly; [`AppKeys::close`](crate::AppKeys::close)
+    /// returns the error.
     fn close(&self) -> Result<(), StoreError> {
         Ok(())
     }

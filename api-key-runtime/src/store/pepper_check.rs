@@ -1,4 +1,5 @@
-//! How the keys of a table are digested: in one way for all who issue keys, and told where a service knows another.
+//! How the keys of a table are digested: in one way for all who issue keys, and told where a
+//! service knows another.
 
 use super::{Database, Queries};
 use crate::{
@@ -7,7 +8,8 @@ use crate::{
     log,
 };
 
-/// Makes the service's way of digesting the table's, so that nobody issues keys the service would not know.
+/// Makes the service's way of digesting the table's, so that nobody issues keys the service would
+/// not know.
 pub(crate) fn claim_digest_algorithm(
     database: &Database,
     connection: &mut dyn Queries,
@@ -40,7 +42,8 @@ pub(crate) fn claim_digest_algorithm(
     )))
 }
 
-/// Keys that were digested in a way nobody configured are unknown, and their holders would be the first to notice.
+/// Keys that were digested in a way nobody configured are unknown, and their holders would be the
+/// first to notice.
 fn warn_of_unknown_ways(
     database: &Database,
     connection: &mut dyn Queries,

@@ -1,7 +1,7 @@
 //! The queries of both databases.
 //!
-//! `postgres/mod.rs` and `sqlite/mod.rs` include this file and provide, by `super`, the type of connection and what differs. So `KeyRow` is
-//! two types, and `UNREADABLE` two statics.
+//! `postgres/mod.rs` and `sqlite/mod.rs` include this file and provide, by `super`, the type of
+//! connection and what differs. So `KeyRow` is two types, and `UNREADABLE` two statics.
 
 use std::{array::TryFromSliceError, ops::RangeInclusive};
 
@@ -43,7 +43,8 @@ use crate::{
 /// Of which keys it was said that their rows cannot be read.
 static UNREADABLE: LogThrottle<i64> = LogThrottle::new();
 
-/// A row of `api_keys` as it stands in the table. A new row leaves out what the database sets, and what only changes set.
+/// A row of `api_keys` as it stands in the table. A new row leaves out what the database sets, and
+/// what only changes set.
 #[derive(Clone, Queryable, Selectable, Insertable)]
 #[diesel(table_name = api_keys)]
 #[allow(missing_docs, reason = "the columns are described by `KeyRecord`")]
@@ -332,7 +333,8 @@ fn own_row() -> SqlLiteral<Bool> {
     sql(OWN_ROW)
 }
 
-/// The one row of `api_key_meta` with each of the keys, or without a key where there is none: at least one row in any case.
+/// The one row of `api_key_meta` with each of the keys, or without a key where there is none: at
+/// least one row in any case.
 #[auto_type]
 fn keys_beside_meta<'a>(digests: &'a [&'a [u8]]) -> _ {
     let own_row: SqlLiteral<Bool> = own_row();
@@ -374,7 +376,8 @@ fn find_one_by_one(
     Ok(FromPrimary { server, rows: records })
 }
 
-/// Separates the number of the primary from the rows beside it; fails if the connection must not be used for keys.
+/// Separates the number of the primary from the rows beside it; fails if the connection must not be
+/// used for keys.
 fn from_primary<T>(rows: Vec<(String, Option<T>)>) -> QueryResult<FromPrimary<T>> {
     let Some((server, _)) = rows.first() else {
         return Err(refused(
@@ -437,7 +440,8 @@ fn selected(
     }
 }
 
-/// Where a row cannot be decoded, which the table's constraints should exclude, its own key alone is as good as not there.
+/// Where a row cannot be decoded, which the table's constraints should exclude, its own key alone
+/// is as good as not there.
 fn one_by_one(connection: &mut Connection, ids: Vec<i64>) -> QueryResult<Vec<KeyRecord>> {
     let mut records = Vec::with_capacity(ids.len());
     for id in ids {
@@ -502,7 +506,8 @@ fn existing(connection: &mut Connection, id: i64) -> Result<KeyRecord, Transacti
     connection.get(id)?.ok_or_else(|| Error::not_found(id).into())
 }
 
-/// Returns a record that was changed as it should be. A trigger of the application may have kept the row as it was.
+/// Returns a record that was changed as it should be. A trigger of the application may have kept
+/// the row as it was.
 fn changed(
     record: KeyRecord,
     is_done: impl FnOnce(&KeyRecord) -> bool,

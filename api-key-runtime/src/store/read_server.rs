@@ -18,7 +18,8 @@ pub(super) struct ReadServer(Mutex<State>);
 struct State {
     /// The number of the connection opened last.
     opened: FeedNumber,
-    /// Connections with a lower number must be opened again, and so start with "everything": lookups may have used another server.
+    /// Connections with a lower number must be opened again, and so start with "everything":
+    /// lookups may have used another server.
     valid_from: FeedNumber,
     /// `None` before the first read, and after the newest connection was closed.
     last_read: Option<LastRead>,
@@ -47,7 +48,8 @@ impl ReadServer {
     /// Records a completed read of this server.
     ///
     /// # Errors
-    /// When the result must not be used: the connection was given up during the read, or a newer one reads another server.
+    /// When the result must not be used: the connection was given up during the read, or a newer
+    /// one reads another server.
     pub(super) fn record(&self, number: FeedNumber, server: Option<i64>) -> Result<(), StoreError> {
         let mut state = lock(&self.0);
         let is_newest = number == state.opened;
@@ -63,7 +65,8 @@ impl ReadServer {
         Ok(())
     }
 
-    /// Records that this connection was closed. The next one starts with "everything", so keys may be looked up on any server.
+    /// Records that this connection was closed. The next one starts with "everything", so keys may
+    /// be looked up on any server.
     pub(super) fn close(&self, number: FeedNumber) {
         let mut state = lock(&self.0);
         if number == state.opened && number >= state.valid_from {
@@ -72,15 +75,17 @@ impl ReadServer {
         }
     }
 
-    /// Returns whether changes were read from this server last. True before the first read: then there is nothing to differ from.
+    /// Returns whether changes were read from this server last. True before the first read: then
+    /// there is nothing to differ from.
     pub(super) fn reads(&self, server: i64) -> bool {
         let state = lock(&self.0);
         let read = state.last_read.as_ref().and_then(|last| last.server);
         read.is_none_or(|read| read == server)
     }
 
-    /// Gives up the connections that read another server than this one, so that the next read opens a new connection. A connection that
-    /// was opened since and has not completed its first read stays.
+    /// Gives up the connections that read another server than this one, so that the next read opens
+    /// a new connection. A connection that was opened since and has not completed its first read
+    /// stays.
     pub(super) fn give_up_other_than(&self, server: i64) {
         let mut state = lock(&self.0);
         let is_other = |last: &LastRead| {

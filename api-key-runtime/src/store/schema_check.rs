@@ -1,4 +1,5 @@
-//! What must be true of a database before keys are looked up in it: start-up refuses otherwise, and nothing is open meanwhile.
+//! What must be true of a database before keys are looked up in it: start-up refuses otherwise, and
+//! nothing is open meanwhile.
 
 use super::{Database, Queries, connection::Elsewhere};
 use crate::{error::Error, log, log_throttle::LogThrottle};
@@ -17,7 +18,8 @@ const TABLES: [&str; 4] = ["api_key_changes", "api_key_meta", "api_key_usage", "
 /// Of which databases it was said that their tables are newer.
 static NEWER: LogThrottle<String> = LogThrottle::new();
 
-/// Refuses tables that are missing, incompatible, or without their triggers; warns of newer ones, as rolling deploys meet them.
+/// Refuses tables that are missing, incompatible, or without their triggers; warns of newer ones,
+/// as rolling deploys meet them.
 pub(crate) fn check(database: &Database, connection: &mut dyn Queries) -> Result<(), Error> {
     let failed = |source| Error::database(format!("cannot read the tables of {database}"), source);
     if connection.is_standby().map_err(failed)? {
@@ -68,7 +70,8 @@ pub(super) fn check_tables(database: &Database, connection: &mut dyn Queries) ->
     check_triggers(database, connection)
 }
 
-/// Refuses tables that are there but not found: a second, empty set of them would make every key unknown.
+/// Refuses tables that are there but not found: a second, empty set of them would make every key
+/// unknown.
 pub(super) fn refuse_elsewhere(
     database: &Database,
     connection: &mut dyn Queries,
@@ -126,8 +129,9 @@ fn check_triggers(database: &Database, connection: &mut dyn Queries) -> Result<(
     require_triggers(database, connection.required_triggers(), &enabled)
 }
 
-/// Refuses where one of the wanted triggers is not among those that are enabled. On Postgres each has the letter of `tgenabled` after a
-/// colon: one that is enabled for other sessions than it should be is as good as missing.
+/// Refuses where one of the wanted triggers is not among those that are enabled. On Postgres each
+/// has the letter of `tgenabled` after a colon: one that is enabled for other sessions than it
+/// should be is as good as missing.
 pub(super) fn require_triggers(
     database: &Database,
     wanted: &[&str],

@@ -35,7 +35,8 @@ pub(crate) struct Table {
     clock: Clock,
 }
 
-/// Each change is a transaction of its own, and durable when the call returns. Times are those of the database's clock.
+/// Each change is a transaction of its own, and durable when the call returns. Times are those of
+/// the database's clock.
 impl Table {
     pub(crate) const fn new(database: Database, clock: Clock) -> Self {
         Self { database, clock }
@@ -113,7 +114,8 @@ impl Table {
         self.read(self.connect()?.queries().usage_of(id))
     }
 
-    /// Makes a change. If a lock keeps it waiting until it fails, the error names who holds the lock.
+    /// Makes a change. If a lock keeps it waiting until it fails, the error names who holds the
+    /// lock.
     fn change<T>(
         &self,
         change: impl FnOnce(&mut dyn Queries) -> Result<T, TransactionError>,

@@ -49,7 +49,8 @@ impl TransactionError {
     /// Classifies an error that a commit returned.
     pub(super) fn of_commit(self) -> Self {
         match self {
-            // Constraints may be checked as late as this, and a server that says so has rolled back.
+            // Constraints may be checked as late as this, and a server that says so has rolled
+            // back.
             Self::RolledBack(diesel::result::Error::DatabaseError(
                 Kind::CheckViolation
                 | Kind::ExclusionViolation

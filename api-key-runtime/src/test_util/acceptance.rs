@@ -22,16 +22,19 @@ pub trait StoreFactory {
     /// The store, empty at first.
     fn store(&self) -> &dyn KeyStore;
 
-    /// Puts a record with a digest that is new to the table, and answers the id it got. The record's own id means nothing.
+    /// Puts a record with a digest that is new to the table, and answers the id it got. The
+    /// record's own id means nothing.
     fn insert(&self, record: &KeyRecord) -> i64;
 
     /// Revokes the key of this id at this time.
     fn revoke(&self, id: i64, at: DateTime<Utc>);
 }
 
-/// Tests the lookups of a [`KeyStore`] on an empty store, and its change feed if the store reports changes.
+/// Tests the lookups of a [`KeyStore`] on an empty store, and its change feed if the store reports
+/// changes.
 ///
-/// Recording of usage is not tested: no decision depends on it, and each application stores usage as it likes.
+/// Recording of usage is not tested: no decision depends on it, and each application stores usage
+/// as it likes.
 ///
 /// # Panics
 /// When the store does not behave as required; the message says what was expected.

@@ -1,4 +1,5 @@
-//! Functions that only the benches of this project call. Semantic versioning does not cover this module.
+//! Functions that only the benches of this project call. Semantic versioning does not cover this
+//! module.
 #![allow(clippy::missing_errors_doc, missing_docs)]
 
 use actix_web::{HttpRequest, http::StatusCode};
@@ -13,7 +14,8 @@ pub async fn authenticate(policy: &Policy, request: &HttpRequest) -> Result<(), 
     }
 }
 
-/// One probe of the map that keys are kept in, with nothing around it: whether this one is there, believed or not.
+/// One probe of the map that keys are kept in, with nothing around it: whether this one is there,
+/// believed or not.
 #[must_use]
 pub fn probe(keys: &AppKeys, digest: &KeyDigest) -> bool {
     keys.inner().cache.holds(digest)

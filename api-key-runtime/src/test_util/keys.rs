@@ -15,7 +15,8 @@ use crate::{
 /// How long a key of [`TestKeys::issue`] is good.
 const LIFETIME: Duration = Duration::from_secs(60 * 60);
 
-/// Everything a test of handlers needs of keys: where they are kept, the time they are judged by, and what goes into the application.
+/// Everything a test of handlers needs of keys: where they are kept, the time they are judged by,
+/// and what goes into the application.
 ///
 /// The store is in memory and the clock stands still, so no database and no waiting is needed.
 ///
@@ -46,7 +47,8 @@ impl TestKeys {
         Self::with(|builder| builder)
     }
 
-    /// Keys of an application with these settings: `TestKeys::with(|builder| builder.prefix("shop_"))`.
+    /// Keys of an application with these settings:
+    /// `TestKeys::with(|builder| builder.prefix("shop_"))`.
     ///
     /// The store and the clock are the test's, whatever the settings say.
     ///
@@ -72,7 +74,8 @@ impl TestKeys {
         Self { app_keys: or_fail(builder.build()), clock, store }
     }
 
-    /// A key with these scopes, separated by spaces; `""` is none. It may be used from any address, and for one hour of the clock.
+    /// A key with these scopes, separated by spaces; `""` is none. It may be used from any address,
+    /// and for one hour of the clock.
     ///
     /// # Panics
     /// Where one of them is no scope.
@@ -114,11 +117,13 @@ fn or_fail<T, E: fmt::Display>(result: Result<T, E>) -> T {
     result.unwrap_or_else(|error| panic!("{error}"))
 }
 
-/// Presents keys in actix-web's test requests. This trait is sealed: only [`TestRequest`] implements it.
+/// Presents keys in actix-web's test requests. This trait is sealed: only [`TestRequest`]
+/// implements it.
 pub trait TestRequestExt: sealed::Sealed {
     /// Presents this key, as `Authorization: Bearer`.
     ///
-    /// An application whose `key_locations` are others gets it by `insert_header`, `cookie` or `uri`, from `key.secret.expose_secret()`.
+    /// An application whose `key_locations` are others gets it by `insert_header`, `cookie` or
+    /// `uri`, from `key.secret.expose_secret()`.
     ///
     /// ```
     /// use actix_web::test::TestRequest;
@@ -137,7 +142,8 @@ impl TestRequestExt for TestRequest {
     }
 }
 
-/// A key that [`TestRequestExt::with_app_key`] presents: a key as issued, or any text. This trait is sealed.
+/// A key that [`TestRequestExt::with_app_key`] presents: a key as issued, or any text. This trait
+/// is sealed.
 pub trait Presentable: sealed::Sealed {
     /// Returns the key in the clear.
     fn presented(&self) -> &str;

@@ -18,7 +18,8 @@ use crate::{
     store::{ChangeFeed, Changed, Changes, KeyStore, StoreError},
 };
 
-/// Keys in memory, for tests without a database. Clones share the keys. It reports changes, so keys are cached until they change.
+/// Keys in memory, for tests without a database. Clones share the keys. It reports changes, so keys
+/// are cached until they change.
 ///
 /// ```
 /// use api_key_runtime::{AppKeys, admin::NewKey, test_util::MemoryStore};
@@ -58,7 +59,8 @@ impl MemoryStore {
         Ok(issued)
     }
 
-    /// Puts a record, in place of one with the same digest, and answers its id: its own, or the next one where that is zero.
+    /// Puts a record, in place of one with the same digest, and answers its id: its own, or the
+    /// next one where that is zero.
     #[allow(clippy::must_use_candidate, reason = "the id is often of no interest")]
     pub fn put(&self, mut record: KeyRecord) -> i64 {
         let mut table = self.table();

@@ -9,7 +9,8 @@
 //! api-key-runtime = { path = "../require_app_key/api-key-runtime", features = ["test-util"] }
 //! ```
 //!
-//! No database is needed: [`TestKeys`] keeps keys in memory, and its clock stands still until it is set.
+//! No database is needed: [`TestKeys`] keeps keys in memory, and its clock stands still until it is
+//! set.
 //!
 //! ```
 //! use std::time::Duration;
@@ -37,7 +38,8 @@
 //! # }
 //! ```
 //!
-//! A key that is bound to addresses is issued by [`TestKeys::issue_new`]; the request comes from where `TestRequest::peer_addr` says.
+//! A key that is bound to addresses is issued by [`TestKeys::issue_new`]; the request comes from
+//! where `TestRequest::peer_addr` says.
 //!
 #![cfg_attr(
     feature = "route-audit",

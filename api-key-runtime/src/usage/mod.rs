@@ -1,7 +1,9 @@
-//! When each key was used last, from where and how often: noted by requests in passing, written by a thread of its own.
+//! When each key was used last, from where and how often: noted by requests in passing, written by
+//! a thread of its own.
 //!
-//! A request touches atomics of the key it presented, and a list of keys when it is that key's first since the last write. Nothing that
-//! goes wrong with writing reaches it: what cannot be written is kept, up to a bound, and tried again.
+//! A request touches atomics of the key it presented, and a list of keys when it is that key's
+//! first since the last write. Nothing that goes wrong with writing reaches it: what cannot be
+//! written is kept, up to a bound, and tried again.
 
 mod usage_buffer;
 mod usage_cell;
@@ -32,7 +34,8 @@ const WRITE_TIMEOUT: Duration = Duration::from_secs(30);
 /// How long a flush that failed waits before it tries again.
 const RETRY_AFTER: Duration = Duration::from_millis(100);
 
-/// A key whose usage is counted. It is kept until its counts are written, whatever becomes of it in a cache.
+/// A key whose usage is counted. It is kept until its counts are written, whatever becomes of it in
+/// a cache.
 pub(crate) trait Counted: Send + Sync {
     fn id(&self) -> i64;
     fn usage(&self) -> &UsageCell;
@@ -66,8 +69,8 @@ impl Usage {
         &self.writer
     }
 
-    /// Notes that a request was let through with this key. It neither waits for the store nor, but for a key's first use since the last
-    /// write and for a change of address, takes a lock.
+    /// Notes that a request was let through with this key. It neither waits for the store nor, but
+    /// for a key's first use since the last write and for a change of address, takes a lock.
     #[inline]
     pub(crate) fn note<K: Counted + 'static>(
         &self,
@@ -85,7 +88,8 @@ impl Usage {
         self.writer.lost()
     }
 
-    /// Writes what was noted so far, trying again until the time is over; whether all of it was written.
+    /// Writes what was noted so far, trying again until the time is over; whether all of it was
+    /// written.
     pub(crate) fn flush(&self, timeout: Duration) -> bool {
         let began = Instant::now();
         let left = || timeout.saturating_sub(began.elapsed());
@@ -98,7 +102,8 @@ impl Usage {
         true
     }
 
-    /// Writes what was noted so far, once, and ends the thread; whether all of it was written within this time.
+    /// Writes what was noted so far, once, and ends the thread; whether all of it was written
+    /// within this time.
     pub(crate) fn end(&self, timeout: Duration) -> bool {
         self.writer.flush(timeout, true) == Flush::Clean
     }

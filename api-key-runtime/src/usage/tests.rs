@@ -150,7 +150,8 @@ fn a_flush_writes_each_key_once_with_its_last_use() {
     let (store, usage) = start(LONG, LONG);
     let began = Utc::now();
     let used = MonotonicTime::now();
-    // The record of key 2 was read twice: both are the same key, and one of them is in no cache any more.
+    // The record of key 2 was read twice: both are the same key, and one of them is in no cache any
+    // more.
     let keys = [key(3), key(2), key(1), key(2)];
     for key in &keys {
         usage.note(key, used, None);

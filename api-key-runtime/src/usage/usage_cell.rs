@@ -10,15 +10,18 @@ use std::{
 
 use crate::{clock::MonotonicTime, lock::lock};
 
-/// The uses of a key since they were last taken. Of uses within microseconds of each other, any may be named as the last one.
+/// The uses of a key since they were last taken. Of uses within microseconds of each other, any may
+/// be named as the last one.
 #[derive(Debug, Default)]
 pub(crate) struct UsageCell {
     count: AtomicU64,
     /// Nanoseconds of a [`MonotonicTime`].
     last: AtomicU64,
-    /// The last address as one of IPv6, where one of IPv4 is mapped; `::`, which nobody comes from, where it is unknown.
+    /// The last address as one of IPv6, where one of IPv4 is mapped; `::`, which nobody comes from,
+    /// where it is unknown.
     address: [AtomicU64; 2],
-    /// Held while the address changes or is taken, so that nobody takes one half of it; a use from the same address needs no lock.
+    /// Held while the address changes or is taken, so that nobody takes one half of it; a use from
+    /// the same address needs no lock.
     changing: Mutex<()>,
 }
 
@@ -41,7 +44,8 @@ impl UsageCell {
                 self.change_address(new);
             }
         }
-        // Last, and with release: whoever takes this use finds its time and address, or those of a later one.
+        // Last, and with release: whoever takes this use finds its time and address, or those of a
+        // later one.
         self.count.fetch_add(1, Ordering::Release) == 0
     }
 

@@ -27,11 +27,13 @@ use crate::{
     workers::Workers,
 };
 
-/// Keys that one call of the store writes: many to a statement, and few enough to hold their rows for some milliseconds only.
+/// Keys that one call of the store writes: many to a statement, and few enough to hold their rows
+/// for some milliseconds only.
 const MAX_BATCH: usize = 500;
 /// Keys that are worth writing before their time.
 const MANY: usize = MAX_KEYS / 2;
-/// Hung threads that are replaced; beyond that uses are kept, up to their bound, until one of them returns.
+/// Hung threads that are replaced; beyond that uses are kept, up to their bound, until one of them
+/// returns.
 const MAX_ABANDONED: usize = 4;
 
 pub(crate) struct Writer {
@@ -64,8 +66,8 @@ struct State {
     shut_down: bool,
     /// That write is over, and so is the thread.
     is_over: bool,
-    /// The write that is under way, with the flush it is for. An abandoned write keeps its uses: they are written once, and those that
-    /// cannot be written are kept when it returns.
+    /// The write that is under way, with the flush it is for. An abandoned write keeps its uses:
+    /// they are written once, and those that cannot be written are kept when it returns.
     writes: Watchdog<Ticket>,
 }
 
@@ -168,7 +170,8 @@ impl Writer {
             drop(used);
         } else {
             drop(used);
-            // Emptied, so that the key's next use is its first again and finds room, should there be some by then.
+            // Emptied, so that the key's next use is its first again and finds room, should there
+            // be some by then.
             let lost = key.usage().take().map_or(0, |taken| taken.count);
             self.lost.fetch_add(lost, Ordering::Relaxed);
         }
@@ -198,7 +201,8 @@ impl Writer {
         ticket
     }
 
-    /// Has everything written that was noted so far. After the last time the thread ends, and nothing is written any more.
+    /// Has everything written that was noted so far. After the last time the thread ends, and
+    /// nothing is written any more.
     pub(super) fn flush(&self, within: Duration, for_the_last_time: bool) -> Flush {
         let ticket = self.ask(for_the_last_time);
         let state = wait_timeout_while(&self.changed, self.lock(), within, |state| {
@@ -225,7 +229,8 @@ impl Writer {
             }
             let mut state = self.lock();
             state.done = due.ticket;
-            // In one piece with that: who wakes later may find that the next write has taken what is kept.
+            // In one piece with that: who wakes later may find that the next write has taken what
+            // is kept.
             state.clean = state.kept.is_empty() && state.writes.abandoned() == 0;
             state.is_over = due.is_last;
             drop(state);
@@ -270,7 +275,8 @@ impl Writer {
         }
     }
 
-    /// Writes uses in batches, and keeps what cannot be written. Returns `false` if another thread took over.
+    /// Writes uses in batches, and keeps what cannot be written. Returns `false` if another thread
+    /// took over.
     ///
     /// One batch that fails keeps no other from being written; after a second one the rest is kept.
     fn write(&self, mut uses: Vec<KeyUsage>, flush: Ticket) -> bool {

@@ -49,7 +49,8 @@ impl ChangeFeed for Feed {
     }
 }
 
-/// Reads the place of the last entry, and what changed since another place; everything if that place is not in the log.
+/// Reads the place of the last entry, and what changed since another place; everything if that
+/// place is not in the log.
 fn read(connection: &mut SqliteConnection, since: Option<&str>) -> QueryResult<(String, Changed)> {
     use self::partner_token_changes::dsl::{fingerprint, number, partner_token_changes, place};
 

@@ -1,10 +1,12 @@
 //! Keys in a table that is there already, `partner_tokens` in an SQLite file: a `KeyStore` over it.
 //!
-//! It reports its changes, so keys are cached until they change. `watch` is optional: without it each cached key is looked up again once
-//! its last lookup is older than `max_staleness`. Leave `watch` out on Postgres: transactions draw numbers in one order and commit in
-//! another, so a feed that goes by numbers, as this one does, misses changes.
+//! It reports its changes, so keys are cached until they change. `watch` is optional: without it
+//! each cached key is looked up again once its last lookup is older than `max_staleness`. Leave
+//! `watch` out on Postgres: transactions draw numbers in one order and commit in another, so a feed
+//! that goes by numbers, as this one does, misses changes.
 //!
-//! The store of api-key-runtime also notices that another file took the name of this one, and records key usage.
+//! The store of api-key-runtime also notices that another file took the name of this one, and
+//! records key usage.
 
 mod changes;
 mod row;
@@ -50,7 +52,8 @@ impl PartnerTokens {
         Ok(tokens)
     }
 
-    /// Keeps the record that `AppKeys::make_key` made, and answers the number it got. The token is good from then on.
+    /// Keeps the record that `AppKeys::make_key` made, and answers the number it got. The token is
+    /// good from then on.
     ///
     /// # Errors
     /// When the database fails, or has such a token already.

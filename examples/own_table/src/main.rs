@@ -14,8 +14,8 @@
 //! curl -sS -H "Authorization: Bearer $KEY" http://127.0.0.1:8080/whoami
 //! ```
 //!
-//! The first answers `Hello, shop.`, the second 401: the service has asked the store what changed. `cargo test -p app-key-own-table` runs
-//! the suite that every store must pass.
+//! The first answers `Hello, shop.`, the second 401: the service has asked the store what changed.
+//! `cargo test -p app-key-own-table` runs the suite that every store must pass.
 
 use std::{env, error::Error};
 

@@ -1,9 +1,11 @@
-//! The rival: API keys as a good programmer writes them by hand for an actix-web service today, without a cache.
+//! The rival: API keys as a good programmer writes them by hand for an actix-web service today,
+//! without a cache.
 //!
-//! An extractor that takes the key from the request, hashes it, reads the one row of that digest within `web::block`, and decides. What
-//! costs time is chosen for speed: the column is indexed (its UNIQUE constraint), the query is prepared once for each connection and
-//! reads only what the decision needs, the pool is twice the cores, connections are not asked for a sign of life at every check-out
-//! (a broken one costs one 503), SQLite reads from a write-ahead log.
+//! An extractor that takes the key from the request, hashes it, reads the one row of that digest
+//! within `web::block`, and decides. What costs time is chosen for speed: the column is indexed
+//! (its UNIQUE constraint), the query is prepared once for each connection and reads only what the
+//! decision needs, the pool is twice the cores, connections are not asked for a sign of life at
+//! every check-out (a broken one costs one 503), SQLite reads from a write-ahead log.
 
 use std::{future::Future, net::IpAddr, pin::Pin, thread};
 

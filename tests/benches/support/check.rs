@@ -1,4 +1,5 @@
-//! The check alone, in process: a request as a server would hand it to a guarded handler, and the function that the attribute awaits.
+//! The check alone, in process: a request as a server would hand it to a guarded handler, and the
+//! function that the attribute awaits.
 
 use std::{cell::RefCell, future::ready, rc::Rc};
 
@@ -23,7 +24,8 @@ pub(crate) fn request(keys: &AppKeys, key: &str) -> HttpRequest {
     sent(key).app_data(keys.clone()).to_http_request()
 }
 
-/// The same as an application hands them to a handler, which share what the application holds: one for each of these keys.
+/// The same as an application hands them to a handler, which share what the application holds: one
+/// for each of these keys.
 pub(crate) async fn requests(keys: &AppKeys, presented: &[Key]) -> Vec<HttpRequest> {
     let handed_over = Rc::new(RefCell::new(Vec::new()));
     let handler = {

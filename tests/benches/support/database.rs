@@ -16,7 +16,8 @@ use super::{
     servers::{folder::own_name, own_folder},
 };
 
-/// Rows for one statement: more than the change log lists one by one, so that it says "everything" once.
+/// Rows for one statement: more than the change log lists one by one, so that it says "everything"
+/// once.
 const CHUNK: usize = 10_000;
 
 /// A database nobody else uses, with the tables in it.
@@ -31,7 +32,8 @@ enum Place {
 }
 
 impl Database {
-    /// Starts a server with the default memory of Postgres. No figure rests on how long a commit takes.
+    /// Starts a server with the default memory of Postgres. No figure rests on how long a commit
+    /// takes.
     pub(crate) fn server() -> Postgres {
         Postgres::start(&[
             "max_connections=200",
@@ -107,7 +109,8 @@ impl Database {
         }
     }
 
-    /// Inserts these keys, evenly spread among so many that nobody has that there are `rows` in all.
+    /// Inserts these keys, evenly spread among so many that nobody has that there are `rows` in
+    /// all.
     pub(crate) fn insert_among(&self, rows: usize, keys: &[Key]) {
         let mut connection = self.connect();
         if let Connection::Sqlite(_) = connection {

@@ -1,4 +1,5 @@
-//! Figures: one line each, `name value unit`, on standard output; what explains them begins with `#`, and progress goes to standard error.
+//! Figures: one line each, `name value unit`, on standard output; what explains them begins with
+//! `#`, and progress goes to standard error.
 
 use std::{
     env, fs,
@@ -55,9 +56,11 @@ pub(crate) fn figure(name: &str, value: f64, unit: &str) {
     println!("{name} {value:.decimals$} {unit}");
 }
 
-/// Measures two things in turn, which of them goes first changing from round to round, and prints the median of the rounds' ratios.
+/// Measures two things in turn, which of them goes first changing from round to round, and prints
+/// the median of the rounds' ratios.
 ///
-/// Both sides of a round run under the same conditions, which another program on the machine changes from round to round.
+/// Both sides of a round run under the same conditions, which another program on the machine
+/// changes from round to round.
 pub(crate) fn ratio(name: &str, rounds: usize, mut measure: impl FnMut(Side, usize) -> f64) -> f64 {
     let mut progress = Progress::new(name, rounds);
     let mut ratios = Vec::with_capacity(rounds);

@@ -1,4 +1,5 @@
-//! Load over loopback HTTP: keep-alive connections, each with at most one request under way, driven by one thread.
+//! Load over loopback HTTP: keep-alive connections, each with at most one request under way, driven
+//! by one thread.
 //!
 //! It does as little as it can for each answer, so that the server is what is measured.
 
@@ -56,7 +57,8 @@ impl Load {
         Self { connections: connections.collect(), poll }
     }
 
-    /// Sends what `next` hands out until it has no more, over every connection at once, and reads the answers, which are all 200.
+    /// Sends what `next` hands out until it has no more, over every connection at once, and reads
+    /// the answers, which are all 200.
     pub(crate) fn run<'a>(&mut self, mut next: impl FnMut() -> Option<&'a [u8]>) -> Run {
         let started = Instant::now();
         let mut events = Events::with_capacity(self.connections.len());
@@ -135,7 +137,8 @@ impl<S: Read> Connection<S> {
         Self { stream, buffer: Box::new([0; MAX_ANSWER]), received: 0 }
     }
 
-    /// Reads once, which empties the socket as the buffer is never filled; the status of an answer that is there as a whole.
+    /// Reads once, which empties the socket as the buffer is never filled; the status of an answer
+    /// that is there as a whole.
     fn receive(&mut self) -> Option<u16> {
         match self.stream.read(&mut self.buffer[self.received..]) {
             Ok(0) => panic!("the server closed the connection"),

@@ -1,4 +1,5 @@
-//! What the benches stand on: figures, a Postgres of their own, databases full of keys, a real server, and load for it.
+//! What the benches stand on: figures, a Postgres of their own, databases full of keys, a real
+//! server, and load for it.
 
 pub(crate) mod check;
 pub(crate) mod database;

@@ -1,4 +1,5 @@
-//! What the operating system says of this process. Linux only: elsewhere there is nothing to read, and the figures are left out.
+//! What the operating system says of this process. Linux only: elsewhere there is nothing to read,
+//! and the figures are left out.
 
 use std::{fs, path::PathBuf, time::Duration};
 
@@ -15,7 +16,8 @@ pub(crate) fn resident_mb() -> Option<f64> {
     Some(kib * 1024.0 / 1e6)
 }
 
-/// Processor time that all of this process took for something, in seconds: what else runs on the machine changes it little.
+/// Processor time that all of this process took for something, in seconds: what else runs on the
+/// machine changes it little.
 pub(crate) fn cpu_seconds_for(run: impl FnOnce()) -> f64 {
     let now = || Duration::try_from(clock_gettime(ClockId::ProcessCPUTime)).unwrap();
     let before = now();
@@ -64,7 +66,8 @@ pub(crate) fn cpu_seconds(threads: &[Thread]) -> f64 {
     threads.iter().map(Thread::cpu_seconds).sum()
 }
 
-/// Raises the number of files and connections this process may have open, as far as the system lets it.
+/// Raises the number of files and connections this process may have open, as far as the system lets
+/// it.
 pub(crate) fn allow_open_files(count: usize) {
     let mut limit = getrlimit(Resource::Nofile);
     let count = count as u64;

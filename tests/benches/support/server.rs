@@ -1,4 +1,5 @@
-//! A real server with one worker on a free port of loopback, in threads of its own; stopped when it is dropped.
+//! A real server with one worker on a free port of loopback, in threads of its own; stopped when it
+//! is dropped.
 
 use std::{net::SocketAddr, sync::mpsc, thread};
 

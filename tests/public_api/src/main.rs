@@ -1,7 +1,8 @@
-//! Compares the public API of `api-key-runtime` with `tests/public_api/public-api.txt`, so that no change of it goes unnoticed.
+//! Compares the public API of `api-key-runtime` with `tests/public_api/public-api.txt`, so that no
+//! change of it goes unnoticed.
 //!
-//! It reads the JSON of rustdoc, whose format changes between releases of Rust. With another format than that of [`RELEASE`] the
-//! comparison is skipped with a message, and the list is not renewed.
+//! It reads the JSON of rustdoc, whose format changes between releases of Rust. With another format
+//! than that of [`RELEASE`] the comparison is skipped with a message, and the list is not renewed.
 //!
 //! ```sh
 //! cargo run --package api-key-public-api            # compares
@@ -18,7 +19,8 @@ use std::{
 };
 
 const LIST: &str = "tests/public_api/public-api.txt";
-/// The release of Rust that the list is made with. Update it together with [`FORMAT`], the list and `public-api` in `Cargo.toml`.
+/// The release of Rust that the list is made with. Update it together with [`FORMAT`], the list and
+/// `public-api` in `Cargo.toml`.
 const RELEASE: &str = "1.95";
 /// The `format_version` of the JSON that rustdoc of this release writes.
 const FORMAT: u32 = 57;
@@ -92,8 +94,8 @@ fn rustdoc_json(root: &Path) -> Result<PathBuf, Box<dyn Error>> {
     Ok(target.join("doc/api_key_runtime.json"))
 }
 
-/// Reads the format's number without parsing, which another format would fail. Quotes in documentation are escaped, so only the
-/// member of the JSON matches.
+/// Reads the format's number without parsing, which another format would fail. Quotes in
+/// documentation are escaped, so only the member of the JSON matches.
 fn format_of(json: &Path) -> Result<u32, Box<dyn Error>> {
     let text = fs::read_to_string(json)?;
     let (_, after) =
@@ -117,8 +119,9 @@ fn public_api(json: PathBuf) -> Result<String, Box<dyn Error>> {
     Ok(lines.into_iter().map(|line| line + "\n").collect())
 }
 
-/// Runs rustdoc with unstable options on the stable toolchain. A wrapper sets the variable for rustdoc alone: several build scripts
-/// watch this variable, and all dependencies would be built again.
+/// Runs rustdoc with unstable options on the stable toolchain. A wrapper sets the variable for
+/// rustdoc alone: several build scripts watch this variable, and all dependencies would be built
+/// again.
 fn run_rustdoc() -> Result<ExitCode, Box<dyn Error>> {
     let status = Command::new("rustdoc")
         .args(env::args_os().skip(1))

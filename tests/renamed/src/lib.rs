@@ -1,5 +1,6 @@
-//! Handlers guarded through a runtime that is called `renamed_keys` here, beside an actix-web called `framework`: no path of what the
-//! attribute makes may begin with `api_key_runtime` or `actix_web`. The suite serves them.
+//! Handlers guarded through a runtime that is called `renamed_keys` here, beside an actix-web
+//! called `framework`: no path of what the attribute makes may begin with `api_key_runtime` or
+//! `actix_web`. The suite serves them.
 
 use framework::{HttpRequest, web};
 use renamed_keys::{AppKey, require_app_key};

@@ -49,7 +49,8 @@ database_test!(what_another_process_changes_reaches_this_one, |database: Databas
 
 // E1
 database_test!(a_change_by_another_process_wakes_this_one, |database: Database| {
-    // It reads changes each second if nothing wakes it; each is made right after the one before was seen.
+    // It reads changes each second if nothing wakes it; each is made right after the one before was
+    // seen.
     const WOKEN: Duration = Duration::from_millis(500);
     let builder = database.migrate().builder().max_staleness(TEST_TIMEOUT);
     let server = Server::start(builder.build().unwrap(), routes);

@@ -33,7 +33,8 @@ database_test!(a_used_key_stays_cached_beyond_the_bound_without_queries, |databa
         }
         let (queries, health) = (store.queries(), keys.health());
         let gap = store.take_longest_gap();
-        // Where the machine stood still for longer than what was read may be believed, it is right to ask again.
+        // Where the machine stood still for longer than what was read may be believed, it is right
+        // to ask again.
         if gap < bound {
             assert_eq!(queries, asked, "the feed renewed what was known");
             assert!(health.is_ready(), "{health}");

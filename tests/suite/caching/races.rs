@@ -94,7 +94,8 @@ database_test!(a_thousand_first_requests_of_a_key_are_one_query, |database: Data
     let builder = database.builder().store(store.clone());
     let builder = builder.lookup_timeout(TEST_TIMEOUT).max_staleness(TEST_TIMEOUT);
     let keys = builder.build().unwrap();
-    // The feed's first word is that anything may have changed, and who joined before it is asked for again.
+    // The feed's first word is that anything may have changed, and who joined before it is asked
+    // for again.
     wait_until("the feed is up to date", || keys.health().is_ready());
     let server = CountedServer::start(keys, routes);
     held.hold();

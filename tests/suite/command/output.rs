@@ -135,7 +135,8 @@ database_test!(json_has_the_columns_of_the_tables_and_the_state, |database: Data
     assert_eq!(app_key(&database, "show 2 --json").json()["state"], "revoked");
 });
 
-/// What would ring, recolour, hide, reverse or forge lines where it reached a terminal, behind what is only text.
+/// What would ring, recolour, hide, reverse or forge lines where it reached a terminal, behind what
+/// is only text.
 const DECEPTIVE: &str = "é名 a\u{7}\u{1b}[31m\r\n\t\u{7f}\u{9b}2J\u{85}\u{ad}\u{61c}\u{200b}\u{200d}\u{200e}\u{2028}\u{202e}\u{2066}\u{2069}\u{feff}\u{e0041}";
 const TEXT: &str = "é名 a[31m2J";
 

@@ -5,7 +5,8 @@ use std::{ffi::OsString, os::unix::ffi::OsStringExt as _, path::Path};
 use super::{app_key, app_key_with, command, outcome};
 use crate::support::{Database, database_test};
 
-/// What is asked for beside `--name n --ip any`, unless it names them itself; and what the message must hold.
+/// What is asked for beside `--name n --ip any`, unless it names them itself; and what the message
+/// must hold.
 const BAD_INPUT: &[(&[&str], &str)] = &[
     (&["--ip", "junk"], "not an IPv4 or IPv6 address"),
     (&["--ip", ""], "it is empty"),

@@ -77,7 +77,8 @@ impl Session {
         }
     }
 
-    /// What was shown, and the exit code. A question that nobody expected is answered with the end of the input.
+    /// What was shown, and the exit code. A question that nobody expected is answered with the end
+    /// of the input.
     fn finish(mut self) -> (String, Option<i32>) {
         let _ = self.screen.write_all(b"\x04");
         let status = self.process.wait().unwrap();

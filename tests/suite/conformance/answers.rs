@@ -1,4 +1,5 @@
-//! What is answered: every row of the table of responses, and that no row tells more than it should.
+//! What is answered: every row of the table of responses, and that no row tells more than it
+//! should.
 
 use std::net::SocketAddr;
 

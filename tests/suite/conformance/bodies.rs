@@ -1,4 +1,5 @@
-//! Who calls is judged before anything of the request is read: whatever the body, path or query is, a bad key is 401.
+//! Who calls is judged before anything of the request is read: whatever the body, path or query is,
+//! a bad key is 401.
 
 use std::time::{Duration, Instant};
 
@@ -13,7 +14,8 @@ const PROMPTLY: Duration = Duration::from_secs(60);
 
 type Make = fn() -> Request;
 
-/// Requests that no extractor takes, and what a good key gets for them; none where the body never ends.
+/// Requests that no extractor takes, and what a good key gets for them; none where the body never
+/// ends.
 const BROKEN: [(&str, Make, Option<u16>); 14] = [
     ("bad JSON", || Request::new("POST", "/json").body("application/json", "{bad}"), Some(400)),
     (

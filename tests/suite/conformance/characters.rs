@@ -8,7 +8,8 @@ use super::{
     wire::{Request, percent_encoded},
 };
 
-/// What the reader of HTTP answers to bytes that no header or target may hold, or the guard to those that no key may.
+/// What the reader of HTTP answers to bytes that no header or target may hold, or the guard to
+/// those that no key may.
 const REFUSED: [u16; 2] = [400, 401];
 /// The same for what is too long for either.
 const TOO_LONG: [u16; 5] = [400, 401, 413, 414, 431];
@@ -186,7 +187,8 @@ fn statuses(byte: u8) -> &'static [u16] {
     }
 }
 
-/// In place of a character and beside it, in a header: nothing gets in, and what is no control character reaches the guard.
+/// In place of a character and beside it, in a header: nothing gets in, and what is no control
+/// character reaches the guard.
 fn every_byte(target: &Target, line: impl Fn(&[u8]) -> Vec<u8>) -> Result<(), String> {
     let mut caller = target.caller(target.doors.recipe);
     let (head, tail) = cut(&target.keys.active);
@@ -199,7 +201,8 @@ fn every_byte(target: &Target, line: impl Fn(&[u8]) -> Vec<u8>) -> Result<(), St
     caller.passes(&Request::get("/guarded").line(line(target.keys.active.as_bytes()))).map(drop)
 }
 
-/// Percent-encoded in the query, in place of a piece of a good key: all but the character that stands there is 401.
+/// Percent-encoded in the query, in place of a piece of a good key: all but the character that
+/// stands there is 401.
 fn every_byte_encoded(target: &Target, place: fn(&str) -> Range<usize>) -> Result<(), String> {
     let mut caller = target.caller(target.doors.recipe);
     let key = &target.keys.active;

@@ -154,7 +154,8 @@ fn expect(request: &Request, answer: &Answer, status: u16) -> Result<(), String>
     }
 }
 
-/// All requests in one write: each is answered in its turn as it would be alone, and only the good ones run.
+/// All requests in one write: each is answered in its turn as it would be alone, and only the good
+/// ones run.
 fn pipelined(target: &Target, requests: &[(Request, u16)]) -> Result<(), String> {
     let bytes: Vec<u8> = requests.iter().flat_map(|(request, _)| request.bytes()).collect();
     let (answers, counts) = target.exchange(target.doors.plain, &bytes)?;

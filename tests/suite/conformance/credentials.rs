@@ -215,7 +215,8 @@ fn each_default_source_lets_in(target: &Target) -> Result<(), String> {
     caller.passes(&Request::get("/guarded").line(format!("X-API-Key:{key} \t"))).map(drop)
 }
 
-/// A credential in more than one place, or more than once in one: a good one and another, in either order.
+/// A credential in more than one place, or more than once in one: a good one and another, in either
+/// order.
 fn duplicates() -> Vec<Case> {
     type Place = (&'static str, fn(Request, &str) -> Request);
     const PLACES: [Place; 3] = [

@@ -1,4 +1,5 @@
-//! Values that nobody thought of: whatever a caller puts into a header or a query, it is never the server's fault.
+//! Values that nobody thought of: whatever a caller puts into a header or a query, it is never the
+//! server's fault.
 
 use std::{collections::VecDeque, net::SocketAddr};
 
@@ -55,7 +56,8 @@ const NAMES: [&str; 9] = [
 const PATHS: [&str; 7] =
     ["/guarded", "/optional", "/scopes/all", "/from", "/public", "/nowhere", "/number/1"];
 
-/// Thousands of values that HTTP can carry, over one connection to each of three doors: an answer to each, and none of them a 5xx.
+/// Thousands of values that HTTP can carry, over one connection to each of three doors: an answer
+/// to each, and none of them a 5xx.
 pub(super) fn never_a_fault(target: &Target) -> Result<(), String> {
     let doors = &target.doors;
     for door in [doors.plain, doors.recipe, doors.proxied] {
@@ -66,7 +68,8 @@ pub(super) fn never_a_fault(target: &Target) -> Result<(), String> {
     Ok(())
 }
 
-/// Two services that were written apart answer alike: the same status, the same challenge, the same caller.
+/// Two services that were written apart answer alike: the same status, the same challenge, the same
+/// caller.
 pub(super) fn answer_alike(one: &Target, other: &Target) -> Result<(), String> {
     let doors: [fn(&Doors) -> SocketAddr; 3] =
         [|doors| doors.plain, |doors| doors.recipe, |doors| doors.proxied];

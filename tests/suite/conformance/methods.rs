@@ -6,7 +6,8 @@ use super::{
     wire::Request,
 };
 
-/// Those with a meaning, those of file servers, and some that nobody has heard of; a method is case-sensitive.
+/// Those with a meaning, those of file servers, and some that nobody has heard of; a method is
+/// case-sensitive.
 const METHODS: [&str; 17] = [
     "GET",
     "HEAD",

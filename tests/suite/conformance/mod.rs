@@ -1,8 +1,9 @@
 //! The conformance cases: a client that speaks raw HTTP/1.1 to a service and checks its responses.
 //!
-//! A [`Target`] describes a service: where it listens, its keys, what its guarded handlers count, its clock. The cases are data, by
-//! theme; each has a name, the requirements it stands for, and what it does to a target. Every theme runs in memory, guarded by the
-//! attribute and by the middleware. The themes that depend on what a database stores run on both databases as well.
+//! A [`Target`] describes a service: where it listens, its keys, what its guarded handlers count,
+//! its clock. The cases are data, by theme; each has a name, the requirements it stands for, and
+//! what it does to a target. Every theme runs in memory, guarded by the attribute and by the
+//! middleware. The themes that depend on what a database stores run on both databases as well.
 #![allow(clippy::too_many_lines, reason = "lists of cases are long")]
 
 mod answers;

@@ -1,4 +1,5 @@
-//! The same rules written a second time, plainly, for one good key: the oracle of the random requests.
+//! The same rules written a second time, plainly, for one good key: the oracle of the random
+//! requests.
 
 use std::{net::IpAddr, sync::Arc};
 
@@ -94,7 +95,8 @@ impl Door {
         let bearers: Vec<&[u8]> = values("authorization").filter_map(bearer).collect();
         let mut found: Vec<Vec<u8>> = bearers.iter().map(|value| value.to_vec()).collect();
         if !bearers.is_empty() {
-            // A bearer is alone in its header: another scheme beside it counts as a second credential.
+            // A bearer is alone in its header: another scheme beside it counts as a second
+            // credential.
             let others = values("authorization").filter(|line| bearer(line).is_none());
             found.extend(others.map(<[u8]>::to_vec));
         }
@@ -133,7 +135,8 @@ impl Door {
     }
 }
 
-/// The value of a bearer; none of another scheme. A line without a scheme is a bearer that holds no key.
+/// The value of a bearer; none of another scheme. A line without a scheme is a bearer that holds no
+/// key.
 fn bearer(line: &[u8]) -> Option<&[u8]> {
     let is_token = |&byte: &u8| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte);
     let end = line.iter().position(|byte| *byte == b' ').unwrap_or(line.len());

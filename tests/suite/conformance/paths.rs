@@ -1,4 +1,5 @@
-//! The same handler by other names: a guard in front of the routing can be walked around, one at the handler cannot.
+//! The same handler by other names: a guard in front of the routing can be walked around, one at
+//! the handler cannot.
 
 use super::{Case, case, target::Target, wire::Request};
 
@@ -147,7 +148,8 @@ fn never_without_a_key(target: &Target, method: &str, path: &str) -> Result<(), 
     let mut caller = target.caller(target.doors.plain);
     caller.refused_somehow(&Request::new(method, path), &REFUSED)?;
     caller.refused_somehow(&Request::new(method, path).bearer(&target.keys.unknown), &REFUSED)?;
-    // Whether a key opens it or there is nothing there: never a fault of the server, and 200 only from the handler itself.
+    // Whether a key opens it or there is nothing there: never a fault of the server, and 200 only
+    // from the handler itself.
     let (answer, counts) = caller.ask(&Request::new(method, path).bearer(&target.keys.active))?;
     match (answer.status, counts.ran) {
         (200, 1) | (400..=499, 0) => Ok(()),

@@ -1,4 +1,5 @@
-//! The project's own service, on each of the stores, guarded by the attribute or, in `wrapped.rs`, by the middleware.
+//! The project's own service, on each of the stores, guarded by the attribute or, in `wrapped.rs`,
+//! by the middleware.
 
 use std::sync::Arc;
 

@@ -128,7 +128,8 @@ fn listen_on_both() -> Option<TcpListener> {
     Some(listener)
 }
 
-/// What becomes of a case that needs such a listener where there is none: it fails, unless whoever runs it says that there can be none.
+/// What becomes of a case that needs such a listener where there is none: it fails, unless whoever
+/// runs it says that there can be none.
 pub(super) fn without_ipv6() -> Result<(), String> {
     match std::env::var_os("TEST_NO_IPV6") {
         Some(_) => Ok(()),

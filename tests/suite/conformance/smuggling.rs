@@ -1,9 +1,10 @@
-//! Requests that two readers of HTTP may cut differently. The answer is whatever the server's own reader says; a guarded handler never
-//! runs without a good key of its own.
+//! Requests that two readers of HTTP may cut differently. The answer is whatever the server's own
+//! reader says; a guarded handler never runs without a good key of its own.
 
 use super::{Case, case, target::Target, wire::Request};
 
-/// `HIDDEN` is a whole request without a key, `SIZE` its length in hexadecimal, `LENGTH` that of everything after the first head.
+/// `HIDDEN` is a whole request without a key, `SIZE` its length in hexadecimal, `LENGTH` that of
+/// everything after the first head.
 const ATTEMPTS: [(&str, &str); 40] = [
     (
         "CL.TE",
@@ -134,7 +135,8 @@ const ATTEMPTS: [(&str, &str); 40] = [
     ("a request line with spaces", "GET  /public  HTTP/1.1\r\nHost: h\r\n\r\nHIDDEN"),
 ];
 
-/// A good key where it belongs to no request: `KEY` is a whole header line with it, `SHORT` the length of that, `VALUE` the key alone.
+/// A good key where it belongs to no request: `KEY` is a whole header line with it, `SHORT` the
+/// length of that, `VALUE` the key alone.
 const STRAY_KEYS: [(&str, &str); 12] = [
     ("folded onto the next line", "GET /guarded HTTP/1.1\r\nHost: h\r\nX-A: b\r\n KEY\r\n\r\n"),
     (
@@ -191,7 +193,8 @@ pub(super) fn cases() -> Vec<Case> {
 }
 
 fn filled(bytes: &str, hidden: &str) -> Vec<u8> {
-    // What a reader takes for the body where the length counts, whatever stands before the hidden request.
+    // What a reader takes for the body where the length counts, whatever stands before the hidden
+    // request.
     let body = bytes.split_once("\r\n\r\n").map_or("", |(_, body)| body).replace("HIDDEN", hidden);
     bytes
         .replace("LENGTH", &body.len().to_string())
@@ -200,7 +203,8 @@ fn filled(bytes: &str, hidden: &str) -> Vec<u8> {
         .into_bytes()
 }
 
-/// The first request has a good key, and the hidden one none: the handler runs at most for the first.
+/// The first request has a good key, and the hidden one none: the handler runs at most for the
+/// first.
 fn lends_nothing(target: &Target, bytes: &str) -> Result<(), String> {
     let hidden = "GET /guarded HTTP/1.1\r\nHost: h\r\n\r\n";
     let keyed = bytes.replace("/public", "/guarded").replacen(

@@ -1,4 +1,5 @@
-//! What is judged: a service, described by where it listens, the keys it knows, what its guarded handlers count and its clock.
+//! What is judged: a service, described by where it listens, the keys it knows, what its guarded
+//! handlers count and its clock.
 
 use std::{
     net::SocketAddr,
@@ -46,7 +47,8 @@ pub(super) struct Doors {
     pub(super) failing: SocketAddr,
     /// Nobody gave it any keys.
     pub(super) unconfigured: SocketAddr,
-    /// Where this machine has it: the plain and the proxied door on `[::]`, with the addresses that IPv4 and IPv6 callers dial.
+    /// Where this machine has it: the plain and the proxied door on `[::]`, with the addresses that
+    /// IPv4 and IPv6 callers dial.
     pub(super) dual: Option<Dual>,
 }
 
@@ -237,7 +239,8 @@ impl Target {
         Ok((answers, self.guard.counts().since(before)))
     }
 
-    /// Whatever is answered to these bytes: no guarded handler runs, and its extractors are not made.
+    /// Whatever is answered to these bytes: no guarded handler runs, and its extractors are not
+    /// made.
     pub(super) fn never_runs(&self, door: SocketAddr, bytes: &[u8]) -> Result<Vec<Answer>, String> {
         let (answers, counts) = self.exchange(door, bytes)?;
         if counts == Counts::NONE {
@@ -257,7 +260,8 @@ pub(super) struct Caller<'a> {
 }
 
 impl Caller<'_> {
-    /// Sends a request and reads its answer, over a new connection where the server closed the last one.
+    /// Sends a request and reads its answer, over a new connection where the server closed the last
+    /// one.
     pub(super) fn ask(&mut self, request: &Request) -> Result<(Answer, Counts), String> {
         let before = self.target.guard.counts();
         // What cannot be read as HTTP is answered by closing, which need not be announced.
@@ -300,7 +304,8 @@ impl Caller<'_> {
         }
     }
 
-    /// The request is refused with this status before its handler or any extractor of it was touched.
+    /// The request is refused with this status before its handler or any extractor of it was
+    /// touched.
     pub(super) fn refused(&mut self, request: &Request, status: u16) -> Result<Answer, String> {
         let (answer, counts) = self.ask(request)?;
         if answer.status == status && counts == Counts::NONE {
@@ -343,7 +348,8 @@ impl Caller<'_> {
         challenged(request, answer, &format!("scope=\"{scopes}\""))
     }
 
-    /// Refused by the guard or by whatever reads HTTP before it, with one of these statuses, and nothing touched.
+    /// Refused by the guard or by whatever reads HTTP before it, with one of these statuses, and
+    /// nothing touched.
     pub(super) fn refused_somehow(
         &mut self,
         request: &Request,

@@ -1,4 +1,5 @@
-//! The project's own service once more, guarded by the middleware alone, wrapped around everything it can be wrapped around.
+//! The project's own service once more, guarded by the middleware alone, wrapped around everything
+//! it can be wrapped around.
 
 use actix_web::{HttpResponse, web};
 use api_key_runtime::{AppKey, RequireAppKey};

@@ -16,7 +16,8 @@ const ANOTHER_KEY: &str =
     "cargo app-key issue --name me --ip 127.0.0.1 --scope cakes:write --scope cakes:delete";
 
 impl Example {
-    /// `cakes` with nothing in its environment but where its database is, on a free port and with everything in its log.
+    /// `cakes` with nothing in its environment but where its database is, on a free port and with
+    /// everything in its log.
     pub(crate) fn cakes(database: &Database) -> Self {
         let cakes = Self::spawn(
             example("cakes")
@@ -57,7 +58,8 @@ fn lines_to_paste(printed: &str) -> Vec<(u16, String)> {
         .collect()
 }
 
-/// Pastes them one by one, in their order; every one of them answers with the status that is printed above it, and shows it.
+/// Pastes them one by one, in their order; every one of them answers with the status that is
+/// printed above it, and shows it.
 pub(crate) fn paste_lines(printed: &str) -> Vec<u16> {
     let curl = Command::new("curl").arg("--version").output();
     assert!(

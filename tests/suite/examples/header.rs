@@ -19,8 +19,8 @@ pub(super) fn blocks(source: &str) -> Vec<String> {
         .collect()
 }
 
-/// Pastes the lines of the last block, with the first of each pair replaced by the second, and answers what they print. The first block
-/// starts the example by this command.
+/// Pastes the lines of the last block, with the first of each pair replaced by the second, and
+/// answers what they print. The first block starts the example by this command.
 pub(super) fn paste(
     source: &str,
     start: &str,

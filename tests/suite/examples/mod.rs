@@ -1,4 +1,5 @@
-//! The examples as people run them: a process, what it prints, the lines of its header, and requests over the wire.
+//! The examples as people run them: a process, what it prints, the lines of its header, and
+//! requests over the wire.
 
 mod behind_proxy;
 mod cakes;

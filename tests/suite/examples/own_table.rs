@@ -1,4 +1,5 @@
-//! A store over a table of the application's own. That it passes the suite of all stores is a test of its own package.
+//! A store over a table of the application's own. That it passes the suite of all stores is a test
+//! of its own package.
 
 use super::{Example, example, header};
 use crate::support::{Database, http, wait_until};

@@ -69,7 +69,8 @@ impl Scene {
         found.remove(0)
     }
 
-    /// Breaks something while a key is in use, and revokes it by SQL at once; how long it is accepted from then on.
+    /// Breaks something while a key is in use, and revokes it by SQL at once; how long it is
+    /// accepted from then on.
     fn revoke_as_it_breaks(&mut self, break_it: impl Fn(&Self)) -> Duration {
         let (key, id) = self.known.pop().unwrap();
         assert_eq!(self.status(&key), 200);

@@ -54,7 +54,8 @@ fn constantly_killed_connections_cost_few_503s() {
         let mut kills = 0;
         while kills < KILLS && began.elapsed() < TEST_TIMEOUT {
             thread::sleep(KILL_EVERY);
-            // On a machine that stands still the next one waits: connections are not ended before they are made again.
+            // On a machine that stands still the next one waits: connections are not ended before
+            // they are made again.
             wait_until("the feed is up to date", || keys.health().is_ready());
             kills += database.end_connections();
             if revoked_at.is_none() && kills > KILLS / 3 {

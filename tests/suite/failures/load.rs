@@ -38,7 +38,8 @@ impl Sample {
     }
 }
 
-/// Asks for what `head` says every so often, whether or not those before were answered, until it is told to stop.
+/// Asks for what `head` says every so often, whether or not those before were answered, until it is
+/// told to stop.
 pub(super) fn steady(
     address: SocketAddr,
     every: Duration,
@@ -85,8 +86,9 @@ pub(super) fn with_key(key: &str) -> String {
     http::head("GET", "/guarded", &[&format!("X-API-Key: {key}")])
 }
 
-/// Prints the times of these requests, and fails where half of them were slower than this. On a machine with nothing else to do, one in a
-/// hundred takes some ten milliseconds; on a busy one only the half says that nobody waits for what does not come.
+/// Prints the times of these requests, and fails where half of them were slower than this. On a
+/// machine with nothing else to do, one in a hundred takes some ten milliseconds; on a busy one
+/// only the half says that nobody waits for what does not come.
 pub(super) fn assert_prompt<'a>(
     what: &str,
     samples: impl IntoIterator<Item = &'a Sample>,

@@ -22,7 +22,8 @@ use crate::support::{
     database_test, fixtures, http, log, wait_until,
 };
 
-/// What more than a thousand connections need, with both of their ends in this process, beside those of other tests.
+/// What more than a thousand connections need, with both of their ends in this process, beside
+/// those of other tests.
 const FILES: u64 = 8192;
 
 fn issue(store: &MemoryStore) -> String {
@@ -77,7 +78,8 @@ fn a_store_that_answers_two_records_for_one_key_is_not_believed() {
     assert_eq!(http::get_with(server.address, "/guarded", &key).status, 503);
 }
 
-/// The keys of a service with this store that waits this long for it, also where what is known may be old.
+/// The keys of a service with this store that waits this long for it, also where what is known may
+/// be old.
 fn long_lived(store: impl KeyStore, deadline: Duration) -> AppKeys {
     let builder = AppKeys::builder().store(store).lookup_timeout(deadline);
     builder.max_staleness(TEST_TIMEOUT).build().unwrap()
@@ -122,7 +124,8 @@ fn a_frozen_store_blocks_a_bounded_number_of_threads() {
                 let mut longest = Duration::ZERO;
                 while !stop.load(Ordering::SeqCst) {
                     let started = Instant::now();
-                    // That an answer comes at all shows the deadline: the store is frozen all the time.
+                    // That an answer comes at all shows the deadline: the store is frozen all the
+                    // time.
                     assert_eq!(ask(&key), 503);
                     longest = longest.max(started.elapsed());
                 }
@@ -151,7 +154,8 @@ fn a_frozen_store_blocks_a_bounded_number_of_threads() {
     store.release();
     wait_until("it recovers", || ask(&key) == 200);
     wait_until("threads that were given up end", || store.inside() == 0);
-    // They are not only idle but gone: any thread there is would take its share of these, which nobody knows without asking.
+    // They are not only idle but gone: any thread there is would take its share of these, which
+    // nobody knows without asking.
     store.take_threads();
     for _ in 0..200 {
         let stranger = fixtures::unknown();
@@ -189,8 +193,9 @@ fn a_request_that_is_given_up_does_not_fail_the_others() {
 // E11
 #[test]
 fn a_request_whose_time_is_up_does_not_fail_those_who_joined_it() {
-    /// Past five eighths of it the store counts as away, and nobody joins any more. It is over before the supervisor, which looks five
-    /// times a second, replaces the stuck threads by others that would ask for the key.
+    /// Past five eighths of it the store counts as away, and nobody joins any more. It is over
+    /// before the supervisor, which looks five times a second, replaces the stuck threads by others
+    /// that would ask for the key.
     const DEADLINE: Duration = Duration::from_millis(12_100);
     let memory = MemoryStore::default();
     let key = issue(&memory);
@@ -243,7 +248,8 @@ fn a_full_queue_is_503_at_once_and_recovers() {
     let key = issue(&memory);
     let store = FakeStore::held(memory);
     let server = CountedServer::start(long_lived(store.clone(), TEST_TIMEOUT * 2), routes);
-    // 512 of which nothing is known may wait, and two threads are at one or a few each: some of these are too many.
+    // 512 of which nothing is known may wait, and two threads are at one or a few each: some of
+    // these are too many.
     let mut clients: Vec<http::Client> =
         (0..REQUESTS).map(|_| send(&server, &fixtures::unknown())).collect();
     server.wait_for(REQUESTS);
@@ -291,7 +297,8 @@ fn a_request_after_a_revocation_ignores_an_older_lookup() {
     server.wait_for(2);
     slow.release();
     assert_eq!(after.read(false).unwrap().status, 401);
-    // What began before may go either way: by now the process may have seen that the key is revoked.
+    // What began before may go either way: by now the process may have seen that the key is
+    // revoked.
     assert!(matches!(before.read(false).unwrap().status, 200 | 401));
 }
 

@@ -38,7 +38,8 @@ fn a_silent_postgres_is_503_within_the_deadline() {
         assert_eq!(status(key), 503);
         let took = started.elapsed();
         let started = Instant::now();
-        // That they are answered at all shows that nobody waits for the database, which is held all the time.
+        // That they are answered at all shows that nobody waits for the database, which is held all
+        // the time.
         assert_eq!(http::get(service.address, "/health", &[]).status, 200);
         println!("a key took {took:?}, health {:?}", started.elapsed());
     }
@@ -46,8 +47,8 @@ fn a_silent_postgres_is_503_within_the_deadline() {
     wait_until("it recovers", || status(&cold[6]) == 200);
 }
 
-// K6
-// Whoever opened each connection from the first host on would wait two seconds for it, and a lookup times out after one.
+// K6 Whoever opened each connection from the first host on would wait two seconds for it, and a
+// lookup times out after one.
 #[test]
 fn a_silent_first_host_rejects_no_good_key() {
     let database = Database::postgres();
@@ -159,7 +160,8 @@ database_test!(a_row_that_cannot_be_decoded_refuses_its_own_key_alone, |database
     let server = Server::start(database.keys(), routes);
     let keys: Vec<(String, i64)> = (0..20).map(|_| database.issue("0.0.0.0")).collect();
     let (_, bad) = keys[7];
-    // What the constraints exclude, as far as a database can express it; on SQLite a text that is not UTF-8 gets past them.
+    // What the constraints exclude, as far as a database can express it; on SQLite a text that is
+    // not UTF-8 gets past them.
     let break_it = if database.is_postgres() {
         format!(
             "ALTER TABLE api_keys DROP CONSTRAINT api_keys_expires_at_is_a_utc_time; UPDATE api_keys SET expires_at = 'infinity' WHERE id = {bad}"

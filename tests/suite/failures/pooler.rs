@@ -1,4 +1,5 @@
-//! Between a service and its database: a transaction pooler, which hands every connection around, and a copy that lags behind.
+//! Between a service and its database: a transaction pooler, which hands every connection around,
+//! and a copy that lags behind.
 
 use std::{
     thread,

@@ -1,4 +1,5 @@
-//! A database that comes back is used at once, whatever had become of it and however long it was away.
+//! A database that comes back is used at once, whatever had become of it and however long it was
+//! away.
 
 use std::{
     thread,
@@ -18,10 +19,11 @@ const AWAY: Duration = Duration::from_millis(2500);
 const DEADLINE: Duration = Duration::from_secs(1);
 /// What an answer takes at most, even on a busy machine, of a service that keeps its deadline.
 const ANSWERED: Duration = Duration::from_secs(10);
-/// The first success after the database is back is to come within a second. A busy machine may need longer, though not as long as a
-/// service that waits before it tries again.
+/// The first success after the database is back is to come within a second. A busy machine may need
+/// longer, though not as long as a service that waits before it tries again.
 const RECOVERY: Duration = Duration::from_secs(5);
-/// As long as that where lookups are stuck, which are given up after the deadline; in this test they would be for ever.
+/// As long as that where lookups are stuck, which are given up after the deadline; in this test
+/// they would be for ever.
 const RECOVERY_OF_THE_STUCK: Duration = Duration::from_secs(15);
 
 /// A service, its database on a server of its own, and the path between them.

@@ -1,4 +1,5 @@
-//! A database that answers nothing, or late: what is known of keys is used as long as it may be, and nobody waits for nothing.
+//! A database that answers nothing, or late: what is known of keys is used as long as it may be,
+//! and nobody waits for nothing.
 
 use std::{
     sync::atomic::AtomicBool,
@@ -21,8 +22,8 @@ const STALE_IF_ERROR: Duration = Duration::from_secs(5);
 const DEADLINE: Duration = Duration::from_secs(1);
 /// How long the database is away.
 const OUTAGE: Duration = Duration::from_secs(10);
-/// The first success after it is back is to come within a second. A busy machine may need longer, though not as long as a service that
-/// waits before it tries again.
+/// The first success after it is back is to come within a second. A busy machine may need longer,
+/// though not as long as a service that waits before it tries again.
 const RECOVERY: Duration = Duration::from_secs(5);
 /// What an answer takes at most on a busy machine that nobody waits in vain for.
 const ANSWERED: Duration = Duration::from_secs(15);
@@ -39,8 +40,8 @@ struct Seen {
     unknown: Vec<Sample>,
 }
 
-/// Two services on one database, each with one worker: one with everything at its default, one with `stale_if_error`. Both are asked at
-/// a steady rate before, during and after an outage.
+/// Two services on one database, each with one worker: one with everything at its default, one with
+/// `stale_if_error`. Both are asked at a steady rate before, during and after an outage.
 fn observe(
     database: &Database,
     url: &str,
@@ -128,7 +129,8 @@ impl Seen {
         assert_prompt(what, during, DEADLINE * 3 / 4);
     }
 
-    /// Whoever came long before the end of the outage was answered before it ended: a worker that waits for the database would not have.
+    /// Whoever came long before the end of the outage was answered before it ended: a worker that
+    /// waits for the database would not have.
     fn assert_answered(&self, what: &str, samples: &[Sample]) {
         let last = samples
             .iter()
@@ -138,12 +140,14 @@ impl Seen {
         assert!(last.answered < self.back, "{what} waited: {last:?}");
     }
 
-    /// Who was still waiting when the database came back may have been answered by it, and is not among these.
+    /// Who was still waiting when the database came back may have been answered by it, and is not
+    /// among these.
     fn during<'a>(&'a self, samples: &'a [Sample]) -> impl Iterator<Item = &'a Sample> + Clone {
         samples.iter().filter(|sample| self.away <= sample.sent && sample.answered < self.back)
     }
 
-    /// A known key passes as long as it may be believed, not once more until the database is back, and soon then. How long it passed.
+    /// A known key passes as long as it may be believed, not once more until the database is back,
+    /// and soon then. How long it passed.
     fn assert_known(&self, what: &str, samples: &[Sample], bound: Duration) -> Duration {
         let passed = |sample: &&Sample| sample.status == 200;
         let refused = |sample: &&Sample| sample.status == 503;

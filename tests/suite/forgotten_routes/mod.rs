@@ -1,4 +1,5 @@
-//! `assert_protected` catches a forgotten route of every kind, passes what is guarded, and lists what it cannot see.
+//! `assert_protected` catches a forgotten route of every kind, passes what is guarded, and lists
+//! what it cannot see.
 
 mod kinds;
 mod named;

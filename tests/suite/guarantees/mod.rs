@@ -1,4 +1,5 @@
-//! `tests/GUARANTEES.md`: each requirement in one sentence, with the tests that carry its number in the comment above them.
+//! `tests/GUARANTEES.md`: each requirement in one sentence, with the tests that carry its number in
+//! the comment above them.
 //!
 //! The sentences stand in `sentences.txt`. This renews the file:
 //!
@@ -50,7 +51,8 @@ fn requirements_of(comment: &str) -> Vec<Requirement> {
     found
 }
 
-/// Returns the name of the test, of the module of tests or of the fuzz target in this line. The name may stand on the next line.
+/// Returns the name of the test, of the module of tests or of the fuzz target in this line. The
+/// name may stand on the next line.
 fn name<'a>(line: &'a str, next: Option<&'a str>) -> Option<&'a str> {
     const BEFORE: [&str; 4] = ["fn ", "_test!(", "api_key_runtime::fuzz::", "mod "];
     let (_, after) = BEFORE.iter().find_map(|before| line.split_once(before))?;

@@ -73,7 +73,8 @@ whole! {
     }
 }
 
-/// The argument that the body means comes from where the macro is used, another from the macro itself.
+/// The argument that the body means comes from where the macro is used, another from the macro
+/// itself.
 macro_rules! two_contexts {
     ($name:ident $argument:ident $path:expr, $scope:literal, $body:expr) => {
         #[require_app_key(any_scope = $scope, optional)]

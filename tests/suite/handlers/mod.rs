@@ -1,5 +1,6 @@
-//! Handlers of every shape that actix-web takes, each served with the attribute over a real connection: without a good key it is refused
-//! and its body does not run, and with one it answers as it would without the attribute.
+//! Handlers of every shape that actix-web takes, each served with the attribute over a real
+//! connection: without a good key it is refused and its body does not run, and with one it answers
+//! as it would without the attribute.
 
 mod generics;
 mod hygiene;
@@ -24,7 +25,8 @@ use crate::support::{Database, Server, fixtures, http};
 
 static RUNS: LazyLock<Mutex<HashMap<String, usize>>> = LazyLock::new(Mutex::default);
 
-/// Every handler calls this with the path it is served on, and most answer what it returns: the path again.
+/// Every handler calls this with the path it is served on, and most answer what it returns: the
+/// path again.
 fn ran(path: &str) -> String {
     *RUNS.lock().unwrap().entry(path.to_owned()).or_default() += 1;
     path.to_owned()

@@ -5,7 +5,8 @@ use actix_web::{guard::GuardContext, middleware::DefaultHeaders, web};
 use super::{Case, case, guarded, ran};
 use crate::support::{Database, Server, http};
 
-/// For each macro a handler below the attribute and one above it, each in its own modules: they are named as the macro is.
+/// For each macro a handler below the attribute and one above it, each in its own modules: they are
+/// named as the macro is.
 macro_rules! methods {
     ($($route:ident $method:literal)*) => {
         mod above {

@@ -235,7 +235,8 @@ async fn inner_attribute() -> String {
 
 type Countdown = Pin<Box<dyn Future<Output = String>>>;
 
-/// Calls itself, and by its name that is the function as it was written: it takes the arguments, not a request.
+/// Calls itself, and by its name that is the function as it was written: it takes the arguments,
+/// not a request.
 #[require_app_key]
 fn countdown(point: web::ReqData<u32>) -> Countdown {
     let left = point.into_inner();
@@ -286,7 +287,8 @@ fn bodies_may_leave_early_and_call_themselves() {
     );
 }
 
-/// As a multipart extractor does: takes the body away from the extractors after it, and reads it in the handler.
+/// As a multipart extractor does: takes the body away from the extractors after it, and reads it in
+/// the handler.
 struct Taken(dev::Payload);
 
 impl FromRequest for Taken {

@@ -1,4 +1,5 @@
-//! Every span and event of this process, with its fields as a subscriber that prints them would see them; searched for secrets.
+//! Every span and event of this process, with its fields as a subscriber that prints them would see
+//! them; searched for secrets.
 
 use std::{
     fmt::{Debug, Write as _},

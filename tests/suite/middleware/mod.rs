@@ -1,4 +1,5 @@
-//! The middleware: what it is wrapped around, beside the attribute, around files, and among other middlewares.
+//! The middleware: what it is wrapped around, beside the attribute, around files, and among other
+//! middlewares.
 
 mod app_key_ext;
 mod files;

@@ -25,7 +25,8 @@ thread_local! {
 #[global_allocator]
 static ALLOCATOR: Watching = Watching;
 
-/// Runs this and counts the blocks of at least a key's size that this thread gave back with the needle and more text after it.
+/// Runs this and counts the blocks of at least a key's size that this thread gave back with the
+/// needle and more text after it.
 pub(crate) fn watch_for(needle: &'static str, run: impl FnOnce()) -> Watched {
     WATCHED.set(Watched::default());
     NEEDLE.set(Some(needle.as_bytes()));
@@ -53,8 +54,9 @@ fn look(block: &[u8]) {
     });
 }
 
-// SAFETY: every call goes on to the system's allocator unchanged. A block that is given back is read first: it is still allocated, of
-// `layout.size()` bytes, and read as bytes that may be anything, through volatile reads, because some were never written.
+// SAFETY: every call goes on to the system's allocator unchanged. A block that is given back is
+// read first: it is still allocated, of `layout.size()` bytes, and read as bytes that may be
+// anything, through volatile reads, because some were never written.
 #[allow(unsafe_code)]
 unsafe impl GlobalAlloc for Watching {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {

@@ -1,4 +1,5 @@
-//! A server that counts its requests once each waits for something, so that a test knows when all of them do.
+//! A server that counts its requests once each waits for something, so that a test knows when all
+//! of them do.
 
 use std::{
     future::poll_fn,

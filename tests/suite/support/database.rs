@@ -1,6 +1,8 @@
-//! An empty database for each test, on the private server of this program or in a file of its own; removed on drop.
+//! An empty database for each test, on the private server of this program or in a file of its own;
+//! removed on drop.
 //!
-//! `database_test!(name, |database| { .. });` runs the same test on both, as `name::postgres` and `name::sqlite`.
+//! `database_test!(name, |database| { .. });` runs the same test on both, as `name::postgres` and
+//! `name::sqlite`.
 
 use std::{fmt, fs, net::SocketAddr, path::PathBuf};
 
@@ -56,7 +58,8 @@ pub(crate) struct Database {
 }
 
 enum Place {
-    /// `dropped_at` is the URL to drop it by; one on a server of the test's own goes with that server.
+    /// `dropped_at` is the URL to drop it by; one on a server of the test's own goes with that
+    /// server.
     Postgres {
         dropped_at: Option<String>,
         name: String,
@@ -84,7 +87,8 @@ impl Database {
         database
     }
 
-    /// An empty database on a server of the test's own, with which it goes. The URL names a database that is there already.
+    /// An empty database on a server of the test's own, with which it goes. The URL names a
+    /// database that is there already.
     pub(crate) fn postgres_at(server: &str) -> Self {
         build_before_the_suite();
         let name = own_name();
@@ -144,7 +148,8 @@ impl Database {
         self
     }
 
-    /// The settings of a service on it, which waits long for its answers; all others at their defaults.
+    /// The settings of a service on it, which waits long for its answers; all others at their
+    /// defaults.
     pub(crate) fn builder(&self) -> AppKeysBuilder {
         AppKeys::builder().database_url(&self.url).lookup_timeout(LONG_DEADLINE)
     }
@@ -182,7 +187,8 @@ impl Database {
         (0..number).map(issue).collect()
     }
 
-    /// Runs these migrations and reverts the last one; the versions that ran, and the one that was reverted.
+    /// Runs these migrations and reverts the last one; the versions that ran, and the one that was
+    /// reverted.
     pub(crate) fn run_and_revert_last(
         &self,
         migrations: &FileBasedMigrations,
@@ -275,7 +281,8 @@ impl Database {
                         .replacen("SELECT text FROM (", "WITH answer(text) AS (", 1)
                         .replacen(") AS answer(text)", ") SELECT text FROM answer", 1);
                     let mut connection = SqliteConnection::establish(&self.url).unwrap();
-                    // The last connection of another thread may be folding the write-ahead log back as it closes.
+                    // The last connection of another thread may be folding the write-ahead log back
+                    // as it closes.
                     connection.batch_execute("PRAGMA busy_timeout = 5000").unwrap();
                     sql_query(sql).load(&mut connection).unwrap()
                 }

@@ -55,7 +55,8 @@ struct State {
     changes_reads: u64,
     last_changes_read: Instant,
     longest_gap: Duration,
-    /// Whether a change was reported since the store was held, and whether changes were read once more.
+    /// Whether a change was reported since the store was held, and whether changes were read once
+    /// more.
     reported: bool,
     read_on: bool,
 }
@@ -163,7 +164,8 @@ impl FakeStore {
         gap
     }
 
-    /// Returns whether a change was reported since [`hold`](Self::hold), and applied: changes were read once more.
+    /// Returns whether a change was reported since [`hold`](Self::hold), and applied: changes were
+    /// read once more.
     pub(crate) fn has_applied_a_change(&self) -> bool {
         self.state().read_on
     }

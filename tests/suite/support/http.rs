@@ -1,4 +1,5 @@
-//! A client that sends exactly the bytes a test gives it, and panics where no answer comes. One connection per client, kept alive.
+//! A client that sends exactly the bytes a test gives it, and panics where no answer comes. One
+//! connection per client, kept alive.
 
 use std::{net::SocketAddr, time::Duration};
 
@@ -45,7 +46,8 @@ impl Client {
         Self(Connection::with_timeout(address, TIMEOUT).unwrap())
     }
 
-    /// Sends these bytes and nothing else. A server that has answered already may have closed: not an error.
+    /// Sends these bytes and nothing else. A server that has answered already may have closed: not
+    /// an error.
     pub(crate) fn send(&mut self, bytes: impl AsRef<[u8]>) -> &mut Self {
         self.0.send(bytes.as_ref());
         self

@@ -1,5 +1,6 @@
-//! Every log line, at every level, and every answer of the whole suite is searched for every secret it has issued: the key's body, in
-//! pieces of eight characters, and its digest in hexadecimal, in pieces of sixteen. The first leak ends the run.
+//! Every log line, at every level, and every answer of the whole suite is searched for every secret
+//! it has issued: the key's body, in pieces of eight characters, and its digest in hexadecimal, in
+//! pieces of sixteen. The first leak ends the run.
 
 use std::{
     collections::HashSet,
@@ -37,7 +38,8 @@ pub(crate) fn watch(issued: &IssuedKey) {
 /// Whether a piece of a secret is in this.
 pub(crate) fn found_in(text: &[u8]) -> bool {
     let pieces = PIECES.read().unwrap();
-    // Only where a piece can end: most of a log is words that are shorter than one, and there is much of it.
+    // Only where a piece can end: most of a log is words that are shorter than one, and there is
+    // much of it.
     let mut run = 0;
     for (last, byte) in text.iter().enumerate() {
         run = if is_of_a_secret(*byte) { run + 1 } else { 0 };

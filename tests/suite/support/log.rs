@@ -1,4 +1,5 @@
-//! The log of this process. Tests run side by side, so a test finds its lines by a word that is its own, such as its route.
+//! The log of this process. Tests run side by side, so a test finds its lines by a word that is its
+//! own, such as its route.
 
 use std::sync::{Mutex, Once};
 

@@ -1,5 +1,6 @@
-//! What the tests stand on: a database of their own each, a real server on loopback, a client that sends raw bytes, and the log; and
-//! for what breaks, a proxy that damages the path and a database server that can be frozen and killed.
+//! What the tests stand on: a database of their own each, a real server on loopback, a client that
+//! sends raw bytes, and the log; and for what breaks, a proxy that damages the path and a database
+//! server that can be frozen and killed.
 
 pub(crate) mod allocator;
 mod counted;
@@ -41,7 +42,8 @@ pub(crate) fn hex(bytes: &[u8]) -> String {
     bytes.iter().fold(String::new(), |hex, byte| hex + &format!("{byte:02x}"))
 }
 
-/// Raises the number of files and connections this process may have open, as far as the system lets it.
+/// Raises the number of files and connections this process may have open, as far as the system lets
+/// it.
 pub(crate) fn allow_open_files(count: u64) {
     #[cfg(unix)]
     {

@@ -1,5 +1,5 @@
-//! A Postgres server of a test's own, for what would hurt the others: it is frozen, killed, restarted and copied. It is killed, and its
-//! files removed, when it is dropped.
+//! A Postgres server of a test's own, for what would hurt the others: it is frozen, killed,
+//! restarted and copied. It is killed, and its files removed, when it is dropped.
 
 use std::{fs, net::SocketAddr};
 
@@ -61,7 +61,8 @@ impl OwnServer {
         send(self.process(pid), Signal::STOP);
     }
 
-    /// Kills one process of it, as the system does when memory is short; the server then ends all others and begins anew.
+    /// Kills one process of it, as the system does when memory is short; the server then ends all
+    /// others and begins anew.
     pub(crate) fn kill_process(&self, pid: &str) {
         send(self.process(pid), Signal::KILL);
     }

@@ -18,7 +18,8 @@ pub(crate) fn root() -> &'static Path {
     Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/.."))
 }
 
-/// Returns a command without the settings of the developer's environment, such as the `DATABASE_URL` of `.cargo/config.toml`.
+/// Returns a command without the settings of the developer's environment, such as the
+/// `DATABASE_URL` of `.cargo/config.toml`.
 pub(crate) fn command(program: impl AsRef<OsStr>) -> Command {
     let mut command = Command::new(program);
     for (name, _) in env::vars_os() {
@@ -80,8 +81,8 @@ fn build(chosen: &[&str]) -> Vec<PathBuf> {
         .collect()
 }
 
-/// Builds every program before the first test of the whole suite, so that no compiler takes the time of a test with a clock.
-/// A run of chosen tests builds what these use.
+/// Builds every program before the first test of the whole suite, so that no compiler takes the
+/// time of a test with a clock. A run of chosen tests builds what these use.
 pub(crate) fn build_before_the_suite() {
     static BUILT: Once = Once::new();
     BUILT.call_once(|| {
@@ -92,7 +93,8 @@ pub(crate) fn build_before_the_suite() {
     });
 }
 
-/// Returns the path of the stock `diesel` command, in the version that `tests/run --install` installs.
+/// Returns the path of the stock `diesel` command, in the version that `tests/run --install`
+/// installs.
 pub(crate) fn diesel() -> &'static Path {
     static FOUND: OnceLock<PathBuf> = OnceLock::new();
     FOUND.get_or_init(|| {

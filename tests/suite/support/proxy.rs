@@ -1,4 +1,5 @@
-//! A TCP proxy before a server, which breaks the path in the ways networks do. It ends, with its connections, when it is dropped.
+//! A TCP proxy before a server, which breaks the path in the ways networks do. It ends, with its
+//! connections, when it is dropped.
 
 use std::{
     io::{ErrorKind, Read as _, Write as _},
@@ -75,7 +76,8 @@ impl Proxy {
         Self { address, shared }
     }
 
-    /// All is well again: what was held arrives, new connections are served; connections that were swallowed stay dead.
+    /// All is well again: what was held arrives, new connections are served; connections that were
+    /// swallowed stay dead.
     pub(crate) fn pass(&self) {
         self.delay_answers(Duration::ZERO);
         let state = self.shared.set_path(Path::Open);
@@ -86,12 +88,14 @@ impl Proxy {
         assert_eq!(fault, None);
     }
 
-    /// A path that stands still: connections stay open and new ones are taken, nothing arrives until it is told to pass.
+    /// A path that stands still: connections stay open and new ones are taken, nothing arrives
+    /// until it is told to pass.
     pub(crate) fn hold(&self) {
         drop(self.shared.set_path(Path::Held));
     }
 
-    /// A path that died without a word: connections stay open and new ones are taken, and what they carry is lost for ever.
+    /// A path that died without a word: connections stay open and new ones are taken, and what they
+    /// carry is lost for ever.
     pub(crate) fn swallow(&self) {
         self.shared.set_path(Path::Swallowed).bury_connections();
     }
@@ -168,7 +172,8 @@ impl Shared {
         state
     }
 
-    /// Takes connections while there is a path; while it is cut the port is closed, so that the system refuses them.
+    /// Takes connections while there is a path; while it is cut the port is closed, so that the
+    /// system refuses them.
     fn accept(self: &Arc<Self>, mut listener: TcpListener, address: SocketAddr) {
         loop {
             if self.lock().path == Path::Cut {
@@ -261,7 +266,8 @@ impl Shared {
     }
 }
 
-/// A port that the system does not hand out by itself, so that it is free again after it was closed for a while.
+/// A port that the system does not hand out by itself, so that it is free again after it was closed
+/// for a while.
 fn bind_below_ephemeral_ports() -> TcpListener {
     let listener = super::free_ports()
         .find_map(|port| TcpListener::bind(("127.0.0.1", port)).ok())

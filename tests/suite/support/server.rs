@@ -1,4 +1,5 @@
-//! A real server with one worker on a free port of loopback, in a thread of its own; stopped when it is dropped.
+//! A real server with one worker on a free port of loopback, in a thread of its own; stopped when
+//! it is dropped.
 
 use std::{net::SocketAddr, sync::mpsc, thread};
 
@@ -43,7 +44,8 @@ impl Server {
         })
     }
 
-    /// Serves what this builds and tells the address of, such as an application with layers of its own.
+    /// Serves what this builds and tells the address of, such as an application with layers of its
+    /// own.
     pub(crate) fn built(
         build: impl FnOnce() -> (SocketAddr, actix_web::dev::Server) + Send + 'static,
     ) -> Self {

@@ -1,4 +1,5 @@
-//! A wire-tap between a client and a server: it passes every byte on and keeps what the clients said.
+//! A wire-tap between a client and a server: it passes every byte on and keeps what the clients
+//! said.
 
 use std::{
     io::{Read as _, Write as _},

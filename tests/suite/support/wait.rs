@@ -1,5 +1,5 @@
-//! Waiting for what must come, however slow the machine is; and refusals that must come in time, which shows in when that was sent which
-//! was accepted last.
+//! Waiting for what must come, however slow the machine is; and refusals that must come in time,
+//! which shows in when that was sent which was accepted last.
 
 use std::{
     fmt, thread,
@@ -8,7 +8,8 @@ use std::{
 
 /// How long what must come is waited for.
 pub(crate) const TEST_TIMEOUT: Duration = Duration::from_secs(60);
-/// The deadline of lookups in tests of something else: a machine that stands still for seconds makes no lookup late.
+/// The deadline of lookups in tests of something else: a machine that stands still for seconds
+/// makes no lookup late.
 pub(crate) const LONG_DEADLINE: Duration = Duration::from_secs(20);
 /// How old what a service knows may be, by default.
 pub(crate) const MAX_STALENESS: Duration = Duration::from_secs(1);
@@ -23,8 +24,9 @@ pub(crate) fn wait_until(what: impl fmt::Display, mut holds: impl FnMut() -> boo
     }
 }
 
-/// Waits until a request is answered with this status, and answers how long after the change the last one was sent that was accepted:
-/// not longer than a service with the bound by default may believe what it knows.
+/// Waits until a request is answered with this status, and answers how long after the change the
+/// last one was sent that was accepted: not longer than a service with the bound by default may
+/// believe what it knows.
 #[track_caller]
 pub(crate) fn refused_in_time(
     what: impl fmt::Display,

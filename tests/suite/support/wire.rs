@@ -1,4 +1,5 @@
-//! HTTP/1.1 as bytes, for every client of the tests. Nothing here panics: a server under test may answer anything.
+//! HTTP/1.1 as bytes, for every client of the tests. Nothing here panics: a server under test may
+//! answer anything.
 
 use std::{
     io::{ErrorKind, Read as _, Write as _},
@@ -27,8 +28,8 @@ impl Answer {
         self.headers.iter().find(|(own, _)| own == name).map(|(_, value)| value.as_str())
     }
 
-    /// Every line of its head but that of the date, in order of the alphabet: in which order actix-web sends them depends on the worker
-    /// alone.
+    /// Every line of its head but that of the date, in order of the alphabet: in which order
+    /// actix-web sends them depends on the worker alone.
     pub(crate) fn lines_without_date(&self) -> Vec<&[u8]> {
         let lines = self.head.split_inclusive(|&byte| byte == b'\n');
         let is_date = |line: &[u8]| line.len() > 5 && line[..5].eq_ignore_ascii_case(b"date:");

@@ -84,7 +84,8 @@ database_test!(the_last_time_and_address_are_exact, |database: Database| {
             assert_eq!(http::get(server.address, "/guarded", &lines).status, 200);
             answered = Instant::now();
         }
-        // Written later than it was used, which must not show: by how much is told by a clock that stands still.
+        // Written later than it was used, which must not show: by how much is told by a clock that
+        // stands still.
         clock.advance(Duration::from_secs(3600));
         thread::sleep(Duration::from_millis(300));
         let least = answered.elapsed();

@@ -257,7 +257,8 @@ fn deleting_keys_never_loses_a_deadlock_to_usage() {
         let deleting =
             scope.spawn(|| operator.batch_execute(&format!("{}; COMMIT", delete(first))));
         wait_for("2");
-        // Now it waits for the third, and each of the two for the other: the operator longer, whom Postgres would choose.
+        // Now it waits for the third, and each of the two for the other: the operator longer, whom
+        // Postgres would choose.
         other.batch_execute("ROLLBACK").unwrap();
         deleting.join().unwrap().unwrap();
         let _ = recording.join().unwrap();

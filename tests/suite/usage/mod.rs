@@ -1,4 +1,5 @@
-//! When each key was used last, from where and how often: recorded in passing, whatever happens to the database.
+//! When each key was used last, from where and how often: recorded in passing, whatever happens to
+//! the database.
 
 mod counted;
 mod faults;

@@ -1,5 +1,5 @@
-//! What is recorded when a process is told to end, and when it is killed. Each test is its own child: it runs itself once more, as a
-//! service.
+//! What is recorded when a process is told to end, and when it is killed. Each test is its own
+//! child: it runs itself once more, as a service.
 
 use std::{
     io::{BufRead as _, BufReader},
@@ -16,7 +16,8 @@ use rustix::process::{Pid, Resource, Rlimit, Signal, kill_process, prlimit};
 use super::{NEVER, TEST_TIMEOUT, count, routes, wait_until};
 use crate::support::{Database, database_test, http};
 
-/// In its environment: which database the service is on, how often it records uses (in milliseconds), and how it ends.
+/// In its environment: which database the service is on, how often it records uses (in
+/// milliseconds), and how it ends.
 const DATABASE: &str = "USAGE_SERVICE_DATABASE";
 const INTERVAL: &str = "USAGE_SERVICE_INTERVAL";
 const END: &str = "USAGE_SERVICE_END";

@@ -1,7 +1,9 @@
-//! A user's crate under every lint a user may have: each module holds handlers of one kind, and nothing here may be warned of.
+//! A user's crate under every lint a user may have: each module holds handlers of one kind, and
+//! nothing here may be warned of.
 //!
-//! Compiling it shows what the compiler thinks of the attribute, and clippy over it that no warning of clippy's points into what the
-//! attribute makes. Whether the handlers are guarded is shown where they are served.
+//! Compiling it shows what the compiler thinks of the attribute, and clippy over it that no warning
+//! of clippy's points into what the attribute makes. Whether the handlers are guarded is shown
+//! where they are served.
 #![forbid(unsafe_code)]
 #![deny(
     warnings,
@@ -19,7 +21,8 @@
     unused_qualifications
 )]
 #![deny(clippy::all, clippy::pedantic, clippy::nursery)]
-// Not of the attribute: the first contradicts `unreachable_pub`, and actix-web's handlers stay on the thread that calls them.
+// Not of the attribute: the first contradicts `unreachable_pub`, and actix-web's handlers stay on
+// the thread that calls them.
 #![allow(clippy::redundant_pub_crate, clippy::future_not_send)]
 
 mod arguments;

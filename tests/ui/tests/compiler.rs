@@ -1,8 +1,9 @@
-//! Errors of the compiler in a user's crate: each file of `fail` is a fault, beside the messages of Rust 1.95 for it.
-//! `TRYBUILD=overwrite` updates the messages; `trybuild=NAME` after `--` runs the faults with that name.
+//! Errors of the compiler in a user's crate: each file of `fail` is a fault, beside the messages of
+//! Rust 1.95 for it. `TRYBUILD=overwrite` updates the messages; `trybuild=NAME` after `--` runs the
+//! faults with that name.
 //!
-//! The library of this package holds what such a crate may contain: compiled, it has passed. This is a test program of its own, so
-//! that its compiler takes no time from tests with a clock.
+//! The library of this package holds what such a crate may contain: compiled, it has passed. This
+//! is a test program of its own, so that its compiler takes no time from tests with a clock.
 #![allow(missing_docs, clippy::unwrap_used)]
 
 use std::fs;

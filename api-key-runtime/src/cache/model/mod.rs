@@ -1,6 +1,7 @@
-//! Every interleaving of a change, a feed, two look-ups and requests, driven through the real [`Cache`]: no request gets in that began
-//! more than the bound after the change was complete, and none after this process refused the key as revoked. The wrong neighbours of
-//! the rule are explored in the same way, and each shows how it lets somebody in.
+//! Every interleaving of a change, a feed, two look-ups and requests, driven through the real
+//! [`Cache`]: no request gets in that began more than the bound after the change was complete, and
+//! none after this process refused the key as revoked. The wrong neighbours of the rule are
+//! explored in the same way, and each shows how it lets somebody in.
 
 mod world;
 
@@ -16,8 +17,8 @@ use crate::{
     store::Changed,
 };
 
-/// The bound, in ticks. Of what is older than that it makes no difference how old it is, so that there are finitely many states, however
-/// long it goes on.
+/// The bound, in ticks. Of what is older than that it makes no difference how old it is, so that
+/// there are finitely many states, however long it goes on.
 const BOUND: u64 = 1;
 
 const DIGEST: KeyDigest = KeyDigest::from_bytes([7; 32]);
@@ -362,7 +363,8 @@ fn record(change: Change, over: bool) -> KeyRecord {
     record
 }
 
-/// Explores all that there is, which takes some minutes more: `TEST_WHOLE_MODEL=1 cargo test -p api-key-runtime --lib cache::model`.
+/// Explores all that there is, which takes some minutes more:
+/// `TEST_WHOLE_MODEL=1 cargo test -p api-key-runtime --lib cache::model`.
 const EVERYTHING: Option<&str> = option_env!("TEST_WHOLE_MODEL");
 
 // E1, E3, E4, E7

@@ -1,4 +1,5 @@
-//! A state of the model: what the database, the feed, the look-ups and the request are at, and what tells two states apart.
+//! A state of the model: what the database, the feed, the look-ups and the request are at, and what
+//! tells two states apart.
 
 use std::{
     rc::Rc,
@@ -141,7 +142,8 @@ impl Path {
 /// A state to go on from, and how it was reached.
 pub(super) type Node = (World, Rc<Cache>, Path);
 
-/// What tells two states apart: of times how long ago they are, and of generations whether they are the newest.
+/// What tells two states apart: of times how long ago they are, and of generations whether they are
+/// the newest.
 #[derive(PartialEq, Eq, Hash)]
 pub(super) struct Print {
     database: (bool, Option<u64>, bool, bool),
@@ -164,7 +166,8 @@ pub(super) struct RequestPrint {
     refused_before: bool,
 }
 
-/// How long ago it was sent, whether the key has changed since, and what it read: that it is over, whether it is kept, and what held then.
+/// How long ago it was sent, whether the key has changed since, and what it read: that it is over,
+/// whether it is kept, and what held then.
 pub(super) type LookUpPrint = Option<(u64, bool, Option<(bool, bool, bool)>)>;
 
 impl Cache {

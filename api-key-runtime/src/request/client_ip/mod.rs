@@ -1,7 +1,7 @@
 //! Where a request comes from: the peer of its connection, or what proxies that are trusted say.
 //!
-//! Only a trusted peer's header is read, from the right, past trusted hops: what stands to the left of the first untrusted hop was
-//! written by the caller, and never matters.
+//! Only a trusted peer's header is read, from the right, past trusted hops: what stands to the left
+//! of the first untrusted hop was written by the caller, and never matters.
 
 #[cfg(test)]
 mod tests;
@@ -94,7 +94,8 @@ impl Proxies {
 
     /// The first hop from the right that is not a trusted proxy.
     fn caller(&self, headers: &HeaderMap) -> Result<IpAddr, UnknownIp<'_>> {
-        // All lines joined in order are one list (RFC 9110, section 5.3); its end is the last line's.
+        // All lines joined in order are one list (RFC 9110, section 5.3); its end is the last
+        // line's.
         let lines: Vec<&[u8]> = headers.get_all(&self.header).map(HeaderValue::as_bytes).collect();
         let mut hops = lines.iter().rev().flat_map(|line| line.rsplit(|&byte| byte == b','));
         for hop in hops.by_ref().take(MAX_HOPS) {
@@ -113,8 +114,8 @@ impl Proxies {
     }
 }
 
-/// `a.b.c.d`, `a.b.c.d:port`, an IPv6 address, `[v6]` or `[v6]:port`, and nothing that only resembles them. No client has the
-/// unspecified address (RFC 4291, section 2.5.2).
+/// `a.b.c.d`, `a.b.c.d:port`, an IPv6 address, `[v6]` or `[v6]:port`, and nothing that only
+/// resembles them. No client has the unspecified address (RFC 4291, section 2.5.2).
 fn parse_hop(hop: &[u8]) -> Option<IpAddr> {
     // The optional white space of RFC 9110, section 5.6.3, around the element.
     let hop = trim(hop);

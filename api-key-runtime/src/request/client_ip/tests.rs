@@ -350,7 +350,8 @@ fn ten_thousand_hops_and_a_hundred_kilobytes_are_bounded_work() {
     ];
     for (input, expected) in inputs.iter().zip([None, None, None, Some(ip("203.0.113.7"))]) {
         let headers = forwarded(&[input]);
-        // The best of many, so that a busy machine does not count: a thousand times the bound is still far off.
+        // The best of many, so that a busy machine does not count: a thousand times the bound is
+        // still far off.
         let best = (0..50)
             .map(|_| {
                 let started = Instant::now();

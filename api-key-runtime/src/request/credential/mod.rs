@@ -1,6 +1,7 @@
 //! What was presented: one credential, none, or too many.
 //!
-//! A key location is present when its header, parameter or cookie exists, even empty. More than one is an error, never a choice.
+//! A key location is present when its header, parameter or cookie exists, even empty. More than one
+//! is an error, never a choice.
 
 #[cfg(test)]
 mod tests;
@@ -101,8 +102,8 @@ fn is_key(value: &[u8]) -> bool {
     (1..=MAX_CREDENTIAL_BYTES).contains(&value.len()) && are_key_characters(value)
 }
 
-/// `Authorization: Bearer KEY`, or as it is accepted. Another scheme is nothing presented; beside it an accepted one is one of several
-/// lines, which RFC 9110 forbids.
+/// `Authorization: Bearer KEY`, or as it is accepted. Another scheme is nothing presented; beside
+/// it an accepted one is one of several lines, which RFC 9110 forbids.
 fn authorization<'a>(
     headers: &'a HeaderMap,
     accepted: &Authorization,
@@ -141,7 +142,8 @@ fn authorization_value<'a>(
             Some(rest.get(start..).map(Cow::Borrowed))
         }
         _ if accepted.without_scheme && !line.contains(&b' ') => Some(Some(Cow::Borrowed(line))),
-        // A scheme ends at a space or with the line; anything else is no credentials of any scheme, and so not ignored.
+        // A scheme ends at a space or with the line; anything else is no credentials of any scheme,
+        // and so not ignored.
         Some(&byte) if byte != b' ' => Some(None),
         // Nothing at all, or a space first.
         _ if scheme.is_empty() => Some(None),
@@ -149,12 +151,14 @@ fn authorization_value<'a>(
     }
 }
 
-/// The values of every query parameter of this name. Percent-encoding is decoded once, in names too; `+` and `;` mean nothing special.
+/// The values of every query parameter of this name. Percent-encoding is decoded once, in names
+/// too; `+` and `;` mean nothing special.
 fn parameters<'a>(query: &'a str, name: &'a str) -> impl Iterator<Item = Found<'a>> {
     query.split('&').filter_map(move |pair| {
         let (encoded_name, encoded_value) = pair.split_once('=').unwrap_or((pair, ""));
         decoded_name_is(encoded_name, name).then(|| {
-            // Each character takes three bytes at most: what is longer cannot be a key, and is not copied.
+            // Each character takes three bytes at most: what is longer cannot be a key, and is not
+            // copied.
             let value = Some(encoded_value)
                 .filter(|value| value.len() <= 3 * MAX_CREDENTIAL_BYTES)
                 .and_then(percent_decode);

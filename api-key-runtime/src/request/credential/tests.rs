@@ -256,7 +256,8 @@ fn a_100_kb_key_costs_at_most_twice_a_short_bad_one() {
 #[test]
 fn bytes_that_no_key_holds_are_no_key() {
     let key_locations = everything();
-    // Listed here, and not asked of the code that decides: the base64url, base64 and UUID characters are all there is.
+    // Listed here, and not asked of the code that decides: the base64url, base64 and UUID
+    // characters are all there is.
     let in_keys = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-._~+/=";
     for byte in 0..=255_u8 {
         if in_keys.contains(&byte) {

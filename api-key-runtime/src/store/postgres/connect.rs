@@ -5,7 +5,8 @@ use diesel::{Connection as _, ConnectionError, PgConnection, connection::CacheSi
 use super::hosts::Hosts;
 use crate::{error::Error, foreign_texts::is_about_a_server, store::Database};
 
-/// Parameters that are added where the URL does not name them: a path that died without a word holds a thread for seconds, not for hours.
+/// Parameters that are added where the URL does not name them: a path that died without a word
+/// holds a thread for seconds, not for hours.
 const TIMEOUTS: [(&str, &str); 5] = [
     // The least that libpq takes.
     ("connect_timeout", "2"),
@@ -83,7 +84,8 @@ const VALUES: &[(&str, &str)] = &[
     ("load_balance_hosts", "disable random"),
 ];
 
-/// Connects to the Postgres of this URL. If the URL names several hosts, connects to a primary among them.
+/// Connects to the Postgres of this URL. If the URL names several hosts, connects to a primary
+/// among them.
 pub(crate) fn connect(database: &Database, url: &str) -> Result<PgConnection, Error> {
     let with_timeouts = with_timeouts(url);
     let established = match Hosts::of(url) {
@@ -117,7 +119,8 @@ fn is_secret(parameters: &str) -> bool {
     ["password", "secret", "pass", "_key"].iter().any(|word| parameters.contains(word))
 }
 
-/// Names the parameter of a URL that libpq does not take. A value is never shown, and nothing where a password may be among the parameters.
+/// Names the parameter of a URL that libpq does not take. A value is never shown, and nothing where
+/// a password may be among the parameters.
 fn unusable_parameter(url: &str) -> Option<String> {
     let (_, rest) = url.split_once("://")?;
     let place = after_credentials(rest);
@@ -168,7 +171,8 @@ pub(super) fn with_parameter(mut url: String, name: &str, value: &str) -> String
     url
 }
 
-/// What follows user and password in a URL without its scheme: as libpq reads it, they end at the first `@` unless a `/` precedes it.
+/// What follows user and password in a URL without its scheme: as libpq reads it, they end at the
+/// first `@` unless a `/` precedes it.
 pub(crate) fn after_credentials(url: &str) -> &str {
     match url.split_once('@') {
         Some((credentials, place)) if !credentials.contains('/') => place,

@@ -1,7 +1,7 @@
 //! URLs that name several hosts. The hosts are tried in the order of last success.
 //!
-//! libpq begins with the first host each time. A first host that is silent after a failover would cost every new connection two seconds,
-//! and a lookup times out before that.
+//! libpq begins with the first host each time. A first host that is silent after a failover would
+//! cost every new connection two seconds, and a lookup times out before that.
 
 use std::{
     collections::HashMap,
@@ -22,8 +22,9 @@ static LAST_PRIMARY: LazyLock<Mutex<HashMap<Hosts, usize>>> = LazyLock::new(Mute
 pub(super) struct Hosts(Vec<(String, String)>);
 
 impl Hosts {
-    /// Returns the hosts that a URL or connection string lists, or `None` if libpq must choose: where it lists one host or another kind of
-    /// address, asks for a random order, or can be read in two ways.
+    /// Returns the hosts that a URL or connection string lists, or `None` if libpq must choose:
+    /// where it lists one host or another kind of address, asks for a random order, or can be read
+    /// in two ways.
     pub(super) fn of(url: &str) -> Option<Self> {
         let left_to_libpq = ["hostaddr=", "service=", "load_balance_hosts=", "'", "\\"];
         if left_to_libpq.iter().any(|text| url.contains(text)) {
@@ -36,7 +37,8 @@ impl Hosts {
         (hosts.len() > 1).then_some(Self(hosts))
     }
 
-    /// Connects to the first host that is a primary. Returns a connection to a standby if no host is a primary.
+    /// Connects to the first host that is a primary. Returns a connection to a standby if no host
+    /// is a primary.
     pub(super) fn connect(
         &self,
         url: &str,
@@ -101,7 +103,8 @@ fn in_url(place: &str) -> Option<Vec<(String, String)>> {
         .collect()
 }
 
-/// Returns the hosts of `host=a,b` and `port=1,2` among these parameters. One port is that of every host.
+/// Returns the hosts of `host=a,b` and `port=1,2` among these parameters. One port is that of every
+/// host.
 fn listed<'a>(
     parameters: &(impl Iterator<Item = &'a str> + Clone),
 ) -> Option<Vec<(String, String)>> {

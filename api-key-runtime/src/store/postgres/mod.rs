@@ -1,6 +1,7 @@
 //! The tables on Postgres, for reading them with Diesel.
 //!
-//! Semantic versioning does not cover [`schema`] and [`KeyRow`]: both follow the columns, and any release may add a migration.
+//! Semantic versioning does not cover [`schema`] and [`KeyRow`]: both follow the columns, and any
+//! release may add a migration.
 
 pub(crate) mod changes;
 mod connect;
@@ -24,7 +25,8 @@ use super::{
 };
 use crate::error::Error;
 
-/// The name of this process's changes among the activities of the server. Processes in containers have the same number.
+/// The name of this process's changes among the activities of the server. Processes in containers
+/// have the same number.
 static CHANGE: LazyLock<String> = LazyLock::new(|| {
     let mut number = [0; 8];
     // Without entropy it names the change of some process.
@@ -38,7 +40,8 @@ type Connection = diesel::PgConnection;
 /// Leaves out rows of tables that inherit from `api_keys`: no trigger logs their changes.
 const OWN_ROW: &str = "api_keys.tableoid = pg_catalog.to_regclass('api_keys')";
 
-// The same queries, compiled once against each backend's schema: their SQL types differ, their text does not.
+// The same queries, compiled once against each backend's schema: their SQL types differ, their text
+// does not.
 #[allow(clippy::duplicate_mod)]
 #[path = "../queries.rs"]
 pub(crate) mod queries;
@@ -47,8 +50,9 @@ pub(crate) use connect::{after_credentials, connect};
 pub(crate) use pool::PostgresPool;
 pub use queries::KeyRow;
 
-/// The triggers without which the key table forgets to say what changed, or lets a revocation be undone, each with the letter of the
-/// sessions that it is enabled for: ordinary ones, replicas, all.
+/// The triggers without which the key table forgets to say what changed, or lets a revocation be
+/// undone, each with the letter of the sessions that it is enabled for: ordinary ones, replicas,
+/// all.
 pub(crate) const TRIGGERS: &[&str] = &[
     "api_key_changes_set_xid:A",
     "api_key_meta_merge:A",
@@ -60,8 +64,8 @@ pub(crate) const TRIGGERS: &[&str] = &[
     "api_keys_revocation_is_final:O",
 ];
 
-/// Runs a change in a transaction that is durable before it is acknowledged, whatever the server's default, and that waits for a lock for
-/// five seconds where the server would wait without end.
+/// Runs a change in a transaction that is durable before it is acknowledged, whatever the server's
+/// default, and that waits for a lock for five seconds where the server would wait without end.
 fn write<T>(
     connection: &mut Connection,
     change: impl FnOnce(&mut Connection) -> Result<T, TransactionError>,
@@ -83,9 +87,11 @@ fn write<T>(
     committed.map_err(|error: TransactionError| if is_done { error.of_commit() } else { error })
 }
 
-/// Whether a transaction is open that has written something, that reads a snapshot of the past, or that has failed.
+/// Whether a transaction is open that has written something, that reads a snapshot of the past, or
+/// that has failed.
 ///
-/// The messages of one statement are up to some milliseconds apart, and each of them sets the statement's time.
+/// The messages of one statement are up to some milliseconds apart, and each of them sets the
+/// statement's time.
 fn is_within_transaction(connection: &mut Connection) -> bool {
     diesel::select(sql::<sql_types::Bool>(
         "pg_catalog.pg_current_xact_id_if_assigned() IS NOT NULL \
@@ -112,8 +118,8 @@ pub(crate) fn is_standby(connection: &mut Connection) -> diesel::QueryResult<boo
     diesel::select(sql::<sql_types::Bool>("pg_catalog.pg_is_in_recovery()")).get_result(connection)
 }
 
-/// The tables there are, of those asked for, as the connection's search path finds them. A partitioned table or a view does not count: keys are
-/// read in the table alone.
+/// The tables there are, of those asked for, as the connection's search path finds them. A
+/// partitioned table or a view does not count: keys are read in the table alone.
 pub(crate) fn existing_tables(
     connection: &mut Connection,
     wanted: &[&str],
@@ -210,7 +216,8 @@ fn lock_holder(connection: &mut Connection) -> diesel::QueryResult<Option<String
     Ok(holder.map(|holder| holder.name))
 }
 
-/// Moves the numbers of new keys past those that a restore or replication brought without their sequence.
+/// Moves the numbers of new keys past those that a restore or replication brought without their
+/// sequence.
 fn mend_identity(connection: &mut Connection) -> diesel::QueryResult<()> {
     connection.batch_execute(
         "DO $$ BEGIN EXECUTE format('SELECT %s.api_keys_mend_identity_v1()', ( \
@@ -218,8 +225,8 @@ fn mend_identity(connection: &mut Connection) -> diesel::QueryResult<()> {
     )
 }
 
-/// Enables triggers as their migration does, where something has enabled them otherwise: `DISABLE TRIGGER ALL` and `ENABLE TRIGGER ALL`
-/// leave each as an ordinary one.
+/// Enables triggers as their migration does, where something has enabled them otherwise:
+/// `DISABLE TRIGGER ALL` and `ENABLE TRIGGER ALL` leave each as an ordinary one.
 pub(crate) fn repair(connection: &mut Connection) -> diesel::QueryResult<()> {
     let enabled = enabled_triggers(connection)?;
     for trigger in TRIGGERS.iter().filter(|trigger| !enabled.iter().any(|name| name == *trigger)) {
@@ -242,7 +249,8 @@ pub(crate) fn repair(connection: &mut Connection) -> diesel::QueryResult<()> {
     mend_identity(connection)
 }
 
-/// The triggers of the tables, each with the letter of the sessions that it is enabled for, and what else may keep changes out of the log.
+/// The triggers of the tables, each with the letter of the sessions that it is enabled for, and
+/// what else may keep changes out of the log.
 pub(crate) fn enabled_triggers(connection: &mut Connection) -> diesel::QueryResult<Vec<String>> {
     let schema: Option<Name> = sql_query(
         "SELECT relnamespace::regnamespace::text AS name FROM pg_catalog.pg_class \

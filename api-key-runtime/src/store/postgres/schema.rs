@@ -1,6 +1,8 @@
-//! The tables that are queried, as `diesel print-schema` prints them: without those of the change log.
+//! The tables that are queried, as `diesel print-schema` prints them: without those of the change
+//! log.
 //!
-//! Semantic versioning does not cover this module: it follows the columns, and any release may add a migration.
+//! Semantic versioning does not cover this module: it follows the columns, and any release may add
+//! a migration.
 #![allow(missing_docs, reason = "the columns are described by `KeyRecord` and the migrations")]
 
 diesel::table! {

@@ -1,10 +1,12 @@
-//! Which server answers: keys and their changes must be read in the same one, or revocations go unnoticed.
+//! Which server answers: keys and their changes must be read in the same one, or revocations go
+//! unnoticed.
 
 use diesel::{QueryResult, RunQueryDsl as _, dsl::sql, sql_types::BigInt};
 
 use super::Connection;
 
-/// Which start of which server this is, which database, and which tables the names stand for: a number, so that it costs little to send.
+/// Which start of which server this is, which database, and which tables the names stand for: a
+/// number, so that it costs little to send.
 macro_rules! server_number {
     () => {
         "pg_catalog.hashtextextended(pg_catalog.concat_ws('/', \
@@ -14,7 +16,8 @@ macro_rules! server_number {
     };
 }
 
-/// The number of this server, or the word for why this connection must not be used for keys; worked out once a statement.
+/// The number of this server, or the word for why this connection must not be used for keys; worked
+/// out once a statement.
 ///
 /// A standby may be behind. Row-level security hides keys from the role.
 pub(super) const PRIMARY: &str = concat!(

@@ -10,14 +10,16 @@ use diesel::{
 use super::{Connection, queries::stored_count};
 use crate::key_usage::KeyUsage;
 
-/// Neither a flush of the log to the disk nor a standby is waited for: usage is not worth it. And who changes or deletes keys never loses
-/// a deadlock to a count of uses, because the count gives up first (`deadlock_timeout` is a second).
+/// Neither a flush of the log to the disk nor a standby is waited for: usage is not worth it. And
+/// who changes or deletes keys never loses a deadlock to a count of uses, because the count gives
+/// up first (`deadlock_timeout` is a second).
 const SETTINGS: &str = "\
     SET LOCAL synchronous_commit = off; \
     SET LOCAL lock_timeout = '500ms'; \
     SET LOCAL statement_timeout = '10s'";
 
-/// In the order of the ids, so that two processes wait for each other's rows in one order. Uses of a key that is gone are left out.
+/// In the order of the ids, so that two processes wait for each other's rows in one order. Uses of
+/// a key that is gone are left out.
 const RECORD: &str = "\
     INSERT INTO api_key_usage (key_id, last_used_at, last_used_ip, use_count) \
     SELECT key_id, last_used_at, last_used_ip, use_count \

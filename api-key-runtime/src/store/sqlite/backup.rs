@@ -46,7 +46,8 @@ pub(crate) fn back_up(
     copied
 }
 
-/// Gives a file its name unless the name has been taken since. Where a file system has no links, the name is taken first.
+/// Gives a file its name unless the name has been taken since. Where a file system has no links,
+/// the name is taken first.
 fn give_name(unfinished: &str, to: &Path) -> io::Result<()> {
     match fs::hard_link(unfinished, to) {
         Err(error) if error.kind() != ErrorKind::AlreadyExists => {

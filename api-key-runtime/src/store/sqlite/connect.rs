@@ -18,10 +18,12 @@ use crate::{
     store::{Database, connection::Missing},
 };
 
-/// How long a statement waits for others that write, and an opening for others that open the same new file.
+/// How long a statement waits for others that write, and an opening for others that open the same
+/// new file.
 pub(crate) const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// `FULL`: an acknowledged revocation survives a power cut. `recursive_triggers`: REPLACE fires delete triggers.
+/// `FULL`: an acknowledged revocation survives a power cut. `recursive_triggers`: REPLACE fires
+/// delete triggers.
 const SETTINGS: &str = "\
     PRAGMA journal_mode = WAL; \
     PRAGMA synchronous = FULL; \
@@ -68,11 +70,13 @@ fn read_only(database: &Database, source: diesel::result::Error) -> Error {
     )
 }
 
-/// Creates a missing file for its owner alone: it holds names and addresses, and whoever can read it can lock it. SQLite gives its log files
-/// the mode of the database. A file that exists keeps its mode.
+/// Creates a missing file for its owner alone: it holds names and addresses, and whoever can read
+/// it can lock it. SQLite gives its log files the mode of the database. A file that exists keeps
+/// its mode.
 ///
-/// The file is created by another name and closed before it gets its own. To close a file here that SQLite has open would drop SQLite's
-/// locks on it (<https://sqlite.org/howtocorrupt.html>, section 2.2).
+/// The file is created by another name and closed before it gets its own. To close a file here that
+/// SQLite has open would drop SQLite's locks on it (<https://sqlite.org/howtocorrupt.html>, section
+/// 2.2).
 pub(super) fn create_for_owner(database: &Database, path: &str) -> Result<(), Error> {
     if Path::new(path).exists() {
         return Ok(());
@@ -91,7 +95,8 @@ pub(super) fn create_for_owner(database: &Database, path: &str) -> Result<(), Er
         .open(&unnamed)
         .map(drop)
         .map_err(|source| Error::database(format!("cannot create {database}"), source))?;
-    // Another process may have created the file by now. Where a file system has no links, SQLite creates it, with its usual mode.
+    // Another process may have created the file by now. Where a file system has no links, SQLite
+    // creates it, with its usual mode.
     if let Err(error) = fs::hard_link(&unnamed, path)
         && error.kind() != ErrorKind::AlreadyExists
     {
@@ -101,7 +106,8 @@ pub(super) fn create_for_owner(database: &Database, path: &str) -> Result<(), Er
         .map_err(|source| Error::database(format!("cannot remove {}", unnamed.display()), source))
 }
 
-/// Returns the path that symbolic links lead to, of a file that need not exist. Systems follow 40 of them at most.
+/// Returns the path that symbolic links lead to, of a file that need not exist. Systems follow 40
+/// of them at most.
 fn behind_links(path: &str) -> PathBuf {
     let mut path = PathBuf::from(path);
     for _ in 0..40 {
@@ -112,7 +118,8 @@ fn behind_links(path: &str) -> PathBuf {
     path
 }
 
-/// Waits for others that open a new file at the same moment: only one can switch it to WAL, and SQLite fails the rest without waiting.
+/// Waits for others that open a new file at the same moment: only one can switch it to WAL, and
+/// SQLite fails the rest without waiting.
 fn apply_settings(connection: &mut SqliteConnection) -> diesel::QueryResult<()> {
     let until = Instant::now() + BUSY_TIMEOUT;
     // First, so that the others wait for a writer as well.
@@ -131,7 +138,8 @@ fn apply_settings(connection: &mut SqliteConnection) -> diesel::QueryResult<()> 
 pub(super) fn sqlite_uri(path: &str, missing: Missing) -> String {
     let mode = if missing == Missing::Create { "rwc" } else { "rw" };
     let path = path.replace('%', "%25").replace('?', "%3f").replace('#', "%23");
-    // An absolute path follows an empty authority, or its own leading slashes would be taken for one.
+    // An absolute path follows an empty authority, or its own leading slashes would be taken for
+    // one.
     let authority = if path.starts_with('/') { "//" } else { "" };
     format!("file:{authority}{path}?mode={mode}")
 }

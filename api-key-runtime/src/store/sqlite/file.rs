@@ -1,4 +1,5 @@
-//! Which files a connection reads: it goes on reading one that was replaced or deleted, and would let in whom it let in.
+//! Which files a connection reads: it goes on reading one that was replaced or deleted, and would
+//! let in whom it let in.
 
 use std::{
     collections::HashMap,
@@ -19,7 +20,8 @@ use crate::{error::Error, lock::lock, store::Database};
 pub(crate) struct FileIdentity {
     device: u64,
     inode: u64,
-    /// File systems give the inode of a deleted file to the next one. `None` where they keep no time of birth.
+    /// File systems give the inode of a deleted file to the next one. `None` where they keep no
+    /// time of birth.
     birth: Option<SystemTime>,
 }
 
@@ -39,11 +41,13 @@ impl FileIdentity {
     }
 }
 
-/// By the path of each database file: the file that this process had open there last, and its write-ahead log.
+/// By the path of each database file: the file that this process had open there last, and its
+/// write-ahead log.
 static LAST_OPEN: Mutex<Option<HashMap<PathBuf, (FileIdentity, FileIdentity)>>> = Mutex::new(None);
 
-/// Checks a file before it is opened. A file that was put in place of another one while the write-ahead log of that one stayed is refused:
-/// SQLite would write the changes of the old file into the new one. Only files that this process had open before are known.
+/// Checks a file before it is opened. A file that was put in place of another one while the
+/// write-ahead log of that one stayed is refused: SQLite would write the changes of the old file
+/// into the new one. Only files that this process had open before are known.
 pub(super) fn check_files(database: &Database, path: &str) -> Result<(), Error> {
     let Ok(path) = fs::canonicalize(path) else { return Ok(()) };
     let last = lock(&LAST_OPEN).as_ref().and_then(|open| open.get(&path)).copied();
@@ -71,9 +75,10 @@ fn beside(path: &std::ffi::OsStr, suffix: &str) -> PathBuf {
     path.into()
 }
 
-/// The files that a connection has open: the database, and the write-ahead log and its index beside it. The latter two stay the same
-/// for as long as any connection is open; whoever removes them all the same, as with a restored backup, leaves the connection behind with
-/// a log that nobody else writes to.
+/// The files that a connection has open: the database, and the write-ahead log and its index beside
+/// it. The latter two stay the same for as long as any connection is open; whoever removes them all
+/// the same, as with a restored backup, leaves the connection behind with a log that nobody else
+/// writes to.
 #[derive(Debug)]
 pub(crate) struct OpenFiles {
     path: String,
@@ -82,8 +87,9 @@ pub(crate) struct OpenFiles {
 }
 
 impl OpenFiles {
-    /// Of a connection that has read from the database. Which file the path named is told from before it was opened: should it have been
-    /// replaced meanwhile, the connection does not count as current.
+    /// Of a connection that has read from the database. Which file the path named is told from
+    /// before it was opened: should it have been replaced meanwhile, the connection does not count
+    /// as current.
     pub(crate) fn new(
         database: &Database,
         connection: &mut Connection,

@@ -1,4 +1,5 @@
-//! Whether an SQLite file is safe where it is: under two names it has two logs, and each name misses what is changed through the other.
+//! Whether an SQLite file is safe where it is: under two names it has two logs, and each name
+//! misses what is changed through the other.
 //!
 //! <https://sqlite.org/howtocorrupt.html>, sections 2.4 and 2.5.
 
@@ -16,8 +17,8 @@ use crate::{error::Error, lock::lock, log, store::Database};
 /// The files that this process has opened.
 static OPENED: Mutex<BTreeSet<PathBuf>> = Mutex::new(BTreeSet::new());
 
-/// Refuses a file that has another name when this process opens it for the first time: a name that comes later, as with a backup of hard
-/// links, must not stop a service.
+/// Refuses a file that has another name when this process opens it for the first time: a name that
+/// comes later, as with a backup of hard links, must not stop a service.
 pub(super) fn check_location(database: &Database, path: &Path) -> Result<(), Error> {
     if lock(&OPENED).contains(path) {
         return Ok(());
@@ -109,7 +110,8 @@ impl Mounts {
             .max_by_key(|mount| mount.point.trim_end_matches('/').len())
     }
 
-    /// A file that is mounted onto itself, as systemd's `ReadWritePaths` does, keeps its name and its logs.
+    /// A file that is mounted onto itself, as systemd's `ReadWritePaths` does, keeps its name and
+    /// its logs.
     fn mount_a_file_of_another_name(&self, path: &str) -> bool {
         let Some(own) = self.of(path).filter(|mount| mount.point == path) else { return false };
         let folder = path.rsplit_once('/').map_or("/", |(folder, _)| folder);
@@ -132,7 +134,8 @@ impl Mounts {
 }
 
 impl Mount {
-    /// Returns a path as the mounted file system has it; `None` if the path is not below the mount point.
+    /// Returns a path as the mounted file system has it; `None` if the path is not below the mount
+    /// point.
     fn path_within(&self, path: &str) -> Option<String> {
         let rest = path.strip_prefix(self.point.trim_end_matches('/'))?;
         if !(rest.is_empty() || rest.starts_with('/')) {

@@ -1,6 +1,7 @@
 //! The tables on SQLite, for reading them with Diesel.
 //!
-//! Semantic versioning does not cover [`schema`] and [`KeyRow`]: both follow the columns, and any release may add a migration.
+//! Semantic versioning does not cover [`schema`] and [`KeyRow`]: both follow the columns, and any
+//! release may add a migration.
 
 mod backup;
 pub(crate) mod changes;
@@ -24,7 +25,8 @@ use super::{TransactionError, connection::Elsewhere, migrations::migrate_sqlite 
 /// The connection that `queries.rs` is written against.
 type Connection = diesel::SqliteConnection;
 
-// The same queries, compiled once against each backend's schema: their SQL types differ, their text does not.
+// The same queries, compiled once against each backend's schema: their SQL types differ, their text
+// does not.
 #[allow(clippy::duplicate_mod)]
 #[path = "../queries.rs"]
 pub(crate) mod queries;
@@ -35,7 +37,8 @@ pub(crate) use file::{FileIdentity, OpenFiles};
 pub(crate) use pool::SqlitePool;
 pub use queries::KeyRow;
 
-/// The triggers without which the key table forgets to say what changed, or lets a revocation be undone.
+/// The triggers without which the key table forgets to say what changed, or lets a revocation be
+/// undone.
 pub(crate) const TRIGGERS: &[&str] = &[
     "api_keys_log_insert",
     "api_keys_log_update",
@@ -58,8 +61,9 @@ const SETTINGS: &str =
 /// Survives a power cut.
 const FULL: i64 = 2;
 
-/// Runs a change in a transaction that takes the write lock at once: one that turned into a write later would fail without waiting. It is
-/// durable before it is acknowledged and waits for other writers, however the application has set its own connections.
+/// Runs a change in a transaction that takes the write lock at once: one that turned into a write
+/// later would fail without waiting. It is durable before it is acknowledged and waits for other
+/// writers, however the application has set its own connections.
 fn write<T>(
     connection: &mut Connection,
     change: impl FnOnce(&mut Connection) -> Result<T, TransactionError>,

@@ -33,8 +33,8 @@ pub(crate) struct SqlitePool {
     guard: Arc<Guard>,
 }
 
-/// A connection beside the pool, never used. While it is open SQLite keeps the log, so a log that changes shows that the pool's connections
-/// may have another log than other programs.
+/// A connection beside the pool, never used. While it is open SQLite keeps the log, so a log that
+/// changes shows that the pool's connections may have another log than other programs.
 struct Guard {
     files: OpenFiles,
     _connection: Mutex<SqliteConnection>,
@@ -92,9 +92,11 @@ impl SqlitePool {
         &self.path
     }
 
-    /// Nobody can tell which of its connections still have a file open that was replaced, so none is used any more.
+    /// Nobody can tell which of its connections still have a file open that was replaced, so none
+    /// is used any more.
     ///
-    /// A file of which only the log changed must not lose its new log: another program has written to that.
+    /// A file of which only the log changed must not lose its new log: another program has written
+    /// to that.
     pub(crate) fn get(&self, timeout: Duration) -> Result<Pooled<SqliteConnection>, Error> {
         let connection = get(&self.pool, timeout)?;
         let files = &self.guard.files;

@@ -1,7 +1,9 @@
-//! The tables that are queried, as `diesel print-schema` prints them with `sqlite_integer_primary_key_is_bigint`: without those of the
-//! change log, and but for the times, of which it cannot tell that they name their zone.
+//! The tables that are queried, as `diesel print-schema` prints them with
+//! `sqlite_integer_primary_key_is_bigint`: without those of the change log, and but for the times,
+//! of which it cannot tell that they name their zone.
 //!
-//! Semantic versioning does not cover this module: it follows the columns, and any release may add a migration.
+//! Semantic versioning does not cover this module: it follows the columns, and any release may add
+//! a migration.
 #![allow(missing_docs, reason = "the columns are described by `KeyRecord` and the migrations")]
 
 diesel::table! {

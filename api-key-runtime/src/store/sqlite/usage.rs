@@ -12,7 +12,8 @@ use crate::key_usage::KeyUsage;
 /// SQLite binds up to 32766 values to a statement.
 const MAX_ROWS: usize = 1000;
 
-/// Uses of a key that is gone are left out. Times are texts of one form, which compare as the times do.
+/// Uses of a key that is gone are left out. Times are texts of one form, which compare as the times
+/// do.
 const AROUND_VALUES: [&str; 2] = [
     "WITH new (key_id, last_used_at, last_used_ip, use_count) AS (VALUES ",
     ") INSERT INTO api_key_usage (key_id, last_used_at, last_used_ip, use_count) \

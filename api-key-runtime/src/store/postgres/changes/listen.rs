@@ -18,18 +18,20 @@ use diesel::{
 use crate::store::{Database, StoreError, postgres::connect};
 
 const CHANNEL: &str = "api_key_changes";
-/// How often a connection is looked at for notifications, which takes no query: Diesel has no way to wait for them. Most of what that costs
-/// is waking up.
+/// How often a connection is looked at for notifications, which takes no query: Diesel has no way
+/// to wait for them. Most of what that costs is waking up.
 const POLL_INTERVAL: Duration = Duration::from_millis(10);
 /// How long a notification of our own may take.
 const NOTIFY_TIMEOUT: Duration = Duration::from_secs(2);
 /// How long it is until another one is sent where none arrived.
 const RETRY_AFTER: Duration = Duration::from_secs(60);
 
-/// Whether notifications arrive. A connection pooler between us and the server takes LISTEN and swallows what comes of it.
+/// Whether notifications arrive. A connection pooler between us and the server takes LISTEN and
+/// swallows what comes of it.
 ///
-/// The probe is a notification of our own that is sent over another connection. One sent over this very connection proves nothing: a
-/// pooler passes it on with the answer of the statement that sent it, and never any other.
+/// The probe is a notification of our own that is sent over another connection. One sent over this
+/// very connection proves nothing: a pooler passes it on with the answer of the statement that sent
+/// it, and never any other.
 pub(super) struct Listening {
     probe: Probe,
     notifications: Arc<Notifications>,
@@ -75,7 +77,8 @@ impl Listening {
         let until = Instant::now() + at_most;
         self.check_probe(database);
         loop {
-            // Before it looks, so that notifications without a pause do not make reads without a pause.
+            // Before it looks, so that notifications without a pause do not make reads without a
+            // pause.
             let left = until.saturating_duration_since(Instant::now());
             thread::sleep(POLL_INTERVAL.min(left));
             let mut is_woken = false;
@@ -108,8 +111,8 @@ impl Listening {
         }
     }
 
-    /// Has a thread send it, because to connect may take long, and the reads of changes do not wait for that. One of an earlier
-    /// connection's is waited for.
+    /// Has a thread send it, because to connect may take long, and the reads of changes do not wait
+    /// for that. One of an earlier connection's is waited for.
     fn send_probe(&mut self, database: &Database) {
         if self.notifications.is_sending.swap(true, Ordering::AcqRel) {
             return;

@@ -39,7 +39,8 @@ pub(crate) struct Reader {
 }
 
 impl Reader {
-    /// Connects and checks the tables. It listens before anything is read, so that no change falls between the two.
+    /// Connects and checks the tables. It listens before anything is read, so that no change falls
+    /// between the two.
     ///
     /// What is known of notifications is kept from one reader to the next.
     pub(crate) fn open(
@@ -64,7 +65,8 @@ impl Reader {
         })
     }
 
-    /// Refuses where keys are looked up in another database than this one, for their changes would go unnoticed.
+    /// Refuses where keys are looked up in another database than this one, for their changes would
+    /// go unnoticed.
     pub(crate) fn require_same(&mut self, keys: &Database) -> Result<(), StoreError> {
         let ours = server(&mut self.connection).map_err(StoreError::new)?;
         let (theirs, _) = Opened::run(keys, |queries| match downcast(queries) {
@@ -98,7 +100,8 @@ impl ChangeReader for Reader {
 /// Reads changes over connections that are borrowed for a moment each.
 pub(crate) struct PooledReader {
     database: Database,
-    /// As in [`Reader`]. Lookups find out if another connection of the pool has another search path.
+    /// As in [`Reader`]. Lookups find out if another connection of the pool has another search
+    /// path.
     schema: Option<String>,
     /// `None` before the first read.
     position: Option<Position>,

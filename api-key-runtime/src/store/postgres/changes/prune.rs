@@ -11,7 +11,8 @@ use crate::log;
 
 /// Rows of one batch: few enough to take milliseconds.
 const MAX_ROWS: i32 = 1000;
-/// How often a process prunes. The function keeps an hour of rows, and lets one process prune at a time.
+/// How often a process prunes. The function keeps an hour of rows, and lets one process prune at a
+/// time.
 const INTERVAL: Duration = Duration::from_secs(600);
 
 /// When this process prunes next.
@@ -28,7 +29,8 @@ struct Deleted {
 }
 
 impl Pruning {
-    /// Deletes a batch of old rows if it is time to. A failure is no reason to stop reading changes.
+    /// Deletes a batch of old rows if it is time to. A failure is no reason to stop reading
+    /// changes.
     pub(super) fn run_if_due(&mut self, connection: &mut PgConnection, schema: &str) {
         let now = Instant::now();
         let next = *self.next.get_or_insert(now);

@@ -1,21 +1,26 @@
 //! One read of the change log.
 //!
-//! A statement sees exactly the transactions that had ended when its snapshot was taken, and the log has of each row the transaction that
-//! wrote it. So a reader has not seen the rows that were not visible in the snapshot of its last read and are visible now: whatever order
-//! transactions end in, and however long they were open. Numbers of a sequence or times cannot tell that: a transaction that drew its
-//! number early may end last. The function `api_keys_changes_since_v1` of the migrations reads everything in one snapshot, which is the
-//! position of the next read.
+//! A statement sees exactly the transactions that had ended when its snapshot was taken, and the
+//! log has of each row the transaction that wrote it. So a reader has not seen the rows that were
+//! not visible in the snapshot of its last read and are visible now: whatever order transactions
+//! end in, and however long they were open. Numbers of a sequence or times cannot tell that: a
+//! transaction that drew its number early may end last. The function `api_keys_changes_since_v1` of
+//! the migrations reads everything in one snapshot, which is the position of the next read.
 //!
-//! - The log has the number of the top-level transaction, and so have snapshots: savepoints make no difference.
+//! - The log has the number of the top-level transaction, and so have snapshots: savepoints make no
+//!   difference.
 //! - A transaction that is prepared (two-phase commit) is running until it is committed.
-//! - A snapshot is of one server's history. Everything may have changed after another start of the server, in another database or other
-//!   tables behind the same names, and when a column, trigger or function was changed since.
-//! - A server that lost a process ends all others and begins anew from its log. What was committed and had not reached the log yet is gone,
-//!   and its numbers are given out again: they count as seen. That start does not show, but no process outlives it: one that is at work now
-//!   and was at the last read proves that there was none in between. A pool that replaces its connections regularly costs an "everything"
-//!   now and then.
-//! - Rows that are pruned may be unseen by a reader that was away. Pruning goes oldest first and keeps one row below every snapshot of the
-//!   last hour, so a reader that finds a row below its own snapshot has missed nothing.
+//! - A snapshot is of one server's history. Everything may have changed after another start of the
+//!   server, in another database or other tables behind the same names, and when a column, trigger
+//!   or function was changed since.
+//! - A server that lost a process ends all others and begins anew from its log. What was committed
+//!   and had not reached the log yet is gone, and its numbers are given out again: they count as
+//!   seen. That start does not show, but no process outlives it: one that is at work now and was at
+//!   the last read proves that there was none in between. A pool that replaces its connections
+//!   regularly costs an "everything" now and then.
+//! - Rows that are pruned may be unseen by a reader that was away. Pruning goes oldest first and
+//!   keeps one row below every snapshot of the last hour, so a reader that finds a row below its
+//!   own snapshot has missed nothing.
 
 use std::num::ParseIntError;
 
@@ -175,7 +180,8 @@ impl Answer {
         next().is_none().then_some(answer)
     }
 
-    /// Refuses where the log that was read may lack what changed, or rows of the key table are hidden.
+    /// Refuses where the log that was read may lack what changed, or rows of the key table are
+    /// hidden.
     fn require_whole_log(&self, database: &Database) -> Result<(), StoreError> {
         if self.is_standby {
             return Err(StoreError::new(hot_standby(database)));

@@ -109,7 +109,8 @@ impl ChangeReader for PooledReader {
         Ok((None, Changes::new(changed)))
     }
 
-    /// `data_version` tells of each connection what others wrote, and which connection is lent next is the pool's to say.
+    /// `data_version` tells of each connection what others wrote, and which connection is lent next
+    /// is the pool's to say.
     fn wait(&mut self, at_most: Duration) -> Result<(), StoreError> {
         thread::sleep(at_most);
         Ok(())

@@ -1,12 +1,16 @@
 //! One read of the change log.
 //!
-//! There is one writer at a time, so numbers are in the order of commits, and what has a higher number than the last that was read was
-//! not read yet. Everything is read in one transaction, and so in one state of the file. That the log goes on from where it was read is
-//! checked each time, and everything may have changed where it does not:
+//! There is one writer at a time, so numbers are in the order of commits, and what has a higher
+//! number than the last that was read was not read yet. Everything is read in one transaction, and
+//! so in one state of the file. That the log goes on from where it was read is checked each time,
+//! and everything may have changed where it does not:
 //!
-//! - The row with the last number must have the same token: a restored backup gives out the same numbers again.
-//! - There must be a row for every number since. Nothing here deletes old rows, but somebody else may; the newest one has to stay.
-//! - The files must be the same, and the version of their schema: a table that was rebuilt has lost its triggers, for a while at least.
+//! - The row with the last number must have the same token: a restored backup gives out the same
+//!   numbers again.
+//! - There must be a row for every number since. Nothing here deletes old rows, but somebody else
+//!   may; the newest one has to stay.
+//! - The files must be the same, and the version of their schema: a table that was rebuilt has lost
+//!   its triggers, for a while at least.
 
 use std::fmt::Display;
 
@@ -95,7 +99,8 @@ fn read_within(
     Ok((now, keys.map_or(Changed::Everything, Changed::Keys)))
 }
 
-/// The keys that the log names after one number up to another; none where everything may have changed.
+/// The keys that the log names after one number up to another; none where everything may have
+/// changed.
 fn keys(
     connection: &mut SqliteConnection,
     after: i64,
