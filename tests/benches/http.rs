@@ -13,7 +13,7 @@ use api_key_runtime::{AppKeys, require_app_key};
 use self::support::{
     Database, Key, Load, Postgres, Server, Watched, figure,
     figures::{self, Progress, Side},
-    heading, load, make_keys,
+    heading, load, make_keys, plot,
     process::{self, Thread},
     ratio,
 };
@@ -72,13 +72,15 @@ fn requests(path: &str, keys: &[Key]) -> Vec<Vec<u8>> {
 fn main() {
     heading();
     let server = Database::server();
-    on_postgres(&server);
-    on_sqlite();
+    let mut routes = on_postgres(&server);
+    routes.push(("by hand, SQLite", on_sqlite()));
+    let title = "Requests per second of one worker, with cached keys";
+    plot::bars("throughput", title, "requests per second", &routes);
     storm(&server);
     println!("# load average {} at the end", figures::load_average());
 }
 
-fn on_postgres(server: &Postgres) {
+fn on_postgres(server: &Postgres) -> Vec<(&'static str, f64)> {
     let database = Database::postgres(server);
     let hot = make_keys(HOT);
     let cold = make_keys(COLD * COLD_ROUNDS);
@@ -87,29 +89,31 @@ fn on_postgres(server: &Postgres) {
     database.settle();
     let server = serve(database.keys(), rival::Keys::connect(database.url()));
     let mut load = Load::connect(server.address, IN_FLIGHT);
-    warm(&mut load, "warm_route_over_bare", "/bare", &hot);
-    warm(&mut load, "warm_over_handwritten_pg", "/handwritten", &hot);
+    let [with, without] = warm(&mut load, "warm_route_over_bare", "/bare", &hot);
+    let [_, by_hand] = warm(&mut load, "warm_over_handwritten_pg", "/handwritten", &hot);
     cold_against(&mut load, &cold);
+    vec![("without a check", without), ("#[require_app_key]", with), ("by hand, Postgres", by_hand)]
 }
 
-fn on_sqlite() {
+fn on_sqlite() -> f64 {
     let database = Database::sqlite();
     let hot = make_keys(HOT);
     database.insert(&hot);
     database.settle();
     let server = serve(database.keys(), rival::Keys::connect(database.url()));
     let mut load = Load::connect(server.address, IN_FLIGHT);
-    warm(&mut load, "warm_over_handwritten_sqlite", "/handwritten", &hot);
+    let [_, by_hand] = warm(&mut load, "warm_over_handwritten_sqlite", "/handwritten", &hot);
+    by_hand
 }
 
 /// Throughput of the guarded route by that of another one, the same keys in use.
-fn warm(load: &mut Load, name: &str, other: &str, hot: &[Key]) {
+fn warm(load: &mut Load, name: &str, other: &str, hot: &[Key]) -> [f64; 2] {
     let requests = [requests("/guarded", hot), requests(other, hot)];
     // Every key is known, every connection open, every thread started.
     for requests in &requests {
         load.run_for(WINDOW, requests);
     }
-    measure(load, name, ROUNDS, |load, side, _| load.run_for(WINDOW, &requests[side as usize]));
+    measure(load, name, ROUNDS, |load, side, _| load.run_for(WINDOW, &requests[side as usize]))
 }
 
 /// Keys that are used once each: the same ones of the rival, who keeps nothing.
@@ -126,7 +130,7 @@ fn measure(
     name: &str,
     rounds: usize,
     mut run: impl FnMut(&mut Load, Side, usize) -> load::Run,
-) {
+) -> [f64; 2] {
     let mut shares = [Share::default(), Share::default()];
     ratio(name, rounds, |side, round| {
         let run = shares[side as usize].of(|| run(load, side, round));
@@ -134,6 +138,7 @@ fn measure(
     });
     let [one, other] = shares;
     println!("#   {one}, against {other}");
+    [one.per_second(), other.per_second()]
 }
 
 /// Requests of many connections at once for one key that nobody used yet: the most queries that any
@@ -199,6 +204,10 @@ impl Share {
         self.answers += run.answers;
         run
     }
+
+    fn per_second(&self) -> f64 {
+        self.answers as f64 / self.seconds
+    }
 }
 
 impl fmt::Display for Share {
@@ -207,7 +216,7 @@ impl fmt::Display for Share {
         write!(
             formatter,
             "{:.0} a second (worker {:.0} % busy, load {:.0} %)",
-            self.answers as f64 / self.seconds,
+            self.per_second(),
             percent(self.worker),
             percent(self.load)
         )

@@ -23,7 +23,7 @@ use api_key_runtime::{AppKeys, admin::ListKeys, require_app_key};
 use self::support::{
     Client, Database, Key, Server, figure,
     figures::{self, Progress, quantile},
-    heading, load, make_keys,
+    heading, load, make_keys, plot,
 };
 
 #[allow(dead_code, unused_imports, reason = "no bench uses all of it")]
@@ -49,13 +49,23 @@ fn main() {
     }
     heading();
     let server = Database::server();
-    for database in [Database::postgres(&server), Database::sqlite()] {
-        on(&database);
+    let mut series = Vec::new();
+    for (database, label) in
+        [(Database::postgres(&server), "Postgres"), (Database::sqlite(), "SQLite")]
+    {
+        for (way, times) in on(&database) {
+            series.push((format!("{label}, {way}"), times));
+        }
     }
+    let series: Vec<_> =
+        series.iter().map(|(label, times)| (label.as_str(), times.as_slice())).collect();
+    let title = "Time from a revocation to the first rejection in another process";
+    plot::distribution("revocation", title, &series);
     println!("# load average {} at the end", figures::load_average());
 }
 
-fn on(database: &Database) {
+/// Returns the sorted times of each way to revoke.
+fn on(database: &Database) -> [(&'static str, Vec<f64>); 2] {
     let keys = make_keys(2 * REVOCATIONS);
     database.insert(&keys);
     database.settle();
@@ -70,15 +80,16 @@ fn on(database: &Database) {
     let mut connection = database.connect();
     let (first, second) = keys.split_at(REVOCATIONS);
     let suffix = database.suffix();
-    measure(&format!("{suffix}_api"), &service, first, |key| {
+    let api = measure(&format!("{suffix}_api"), &service, first, |key| {
         admin.revoke(ids[&key.digest]).unwrap();
     });
-    measure(&format!("{suffix}_sql"), &service, second, |key| {
+    let sql = measure(&format!("{suffix}_sql"), &service, second, |key| {
         connection.revoke(ids[&key.digest]);
     });
+    [("by the API", api), ("by SQL", sql)]
 }
 
-fn measure(way: &str, service: &Service, keys: &[Key], mut revoke: impl FnMut(&Key)) {
+fn measure(way: &str, service: &Service, keys: &[Key], mut revoke: impl FnMut(&Key)) -> Vec<f64> {
     let mut client = Client::connect(service.address);
     let mut progress = Progress::new(&format!("revocations, {way}"), keys.len());
     let mut times: Vec<f64> = Vec::new();
@@ -94,6 +105,7 @@ fn measure(way: &str, service: &Service, keys: &[Key], mut revoke: impl FnMut(&K
         figure(&format!("revocation_ms_{way}_{name}"), quantile(&times, part), "ms");
     }
     println!("#   {} revocations", times.len());
+    times
 }
 
 fn milliseconds(client: &mut Client, key: &Key, pause: Duration, revoke: impl FnOnce()) -> f64 {

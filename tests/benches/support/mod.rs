@@ -6,6 +6,7 @@ pub(crate) mod database;
 pub(crate) mod figures;
 pub(crate) mod keys;
 pub(crate) mod load;
+pub(crate) mod plot;
 pub(crate) mod process;
 pub(crate) mod server;
 #[path = "../../servers/mod.rs"]
