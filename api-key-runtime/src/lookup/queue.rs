@@ -32,7 +32,7 @@ pub(crate) enum Priority {
     Unknown,
 }
 
-/// A waiting request, and since when it waits.
+/// A waiting request, and since when it has been waiting.
 #[derive(Debug)]
 pub(super) struct Waiter {
     sender: oneshot::Sender<Answer>,

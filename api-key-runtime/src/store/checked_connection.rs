@@ -96,7 +96,7 @@ pub(super) struct IdleConnections {
     idle: Mutex<Vec<Idle>>,
 }
 
-/// An idle connection, and since when it is idle.
+/// An idle connection, and since when it has been idle.
 #[derive(Debug)]
 struct Idle {
     opened: Opened,

@@ -70,7 +70,7 @@ pub(crate) trait Queries: Any {
     /// Adds all of this usage, or none if it fails.
     fn record_usage(&mut self, usage: &[KeyUsage]) -> QueryResult<()>;
 
-    /// Inserts a new key in a transaction of its own.
+    /// Inserts a new key in its own transaction.
     fn issue(&mut self, new: &KeyRecord) -> Result<KeyRecord, TransactionError>;
     /// Inserts a new key, in the open transaction if there is one. Fails if the table's keys have
     /// another digest algorithm.

@@ -395,7 +395,8 @@ fn from_primary<T>(rows: Vec<(String, Option<T>)>) -> QueryResult<FromPrimary<T>
         }
         "hidden" => {
             return Err(refused(
-                "row-level security hides rows of api_keys from this role: disable it, or grant the role BYPASSRLS",
+                "row-level security hides rows of api_keys from this role: disable it, or give the \
+                 role BYPASSRLS",
             ));
         }
         number => number.parse().map_err(|_| refused("the server returned an invalid number"))?,
