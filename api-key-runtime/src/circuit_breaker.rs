@@ -1,5 +1,5 @@
-//! Whether the store answers: noted by everyone who asks it, so that nobody waits in vain for one
-//! that is away.
+//! The circuit breaker of the store. It tracks the calls to the store, so that requests fail fast
+//! while the store is unavailable.
 
 use std::{
     collections::HashMap,
@@ -10,15 +10,16 @@ use std::{
 
 use crate::{clock::MonotonicTime, lock::lock, log, outage_log::OutageLog, store::StoreError};
 
-/// How long whoever is sent to try a silent store has until the call shows.
+/// For how long other requests fail fast after one was let past to probe a silent store, until the
+/// probe's call is registered.
 const TRY_EVERY: Duration = Duration::from_millis(20);
 
-/// What is noted of the calls to a store.
+/// The state of the calls to a store.
 #[derive(Debug)]
 pub(crate) struct CircuitBreaker {
-    /// How long the store may leave every call unanswered until it counts as away.
+    /// How long the store may leave every call unanswered before it counts as unavailable.
     silence_timeout: Duration,
-    /// What takes longer is answered too late for whoever asked.
+    /// A call that takes longer is too late for the request that waits for it.
     deadline: Duration,
     state: Mutex<State>,
     outage: OutageLog,
@@ -26,41 +27,42 @@ pub(crate) struct CircuitBreaker {
 
 #[derive(Debug, Default)]
 struct State {
-    /// Calls that are under way, by whom and since when.
+    /// The running calls, with their origin and start.
     under_way: HashMap<CallId, (Attempt, MonotonicTime)>,
     next: CallId,
     last_answer: MonotonicTime,
-    /// While the store left everything unanswered, and has answered nothing since.
+    /// Set while the store has left every call unanswered, until it answers a call in time.
     silence: Option<Silence>,
-    /// Requests that were let through since it began.
+    /// Requests that were accepted from stale cache entries since the outage began.
     stale_accepts: u64,
 }
 
 #[derive(Debug)]
 struct Silence {
-    /// When it last showed.
+    /// The last time when the store was silent.
     seen: MonotonicTime,
-    /// When somebody was last sent to try the store.
+    /// The last time when a request was let past to probe the store.
     tried: MonotonicTime,
 }
 
 type CallId = u64;
 
-/// Who asks the store.
+/// The origin of a call to the store.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Attempt {
     Feed,
     Lookup,
 }
 
-/// A call that is under way.
+/// A running call.
 #[derive(Clone, Copy, Debug)]
 #[must_use = "a call that never ends counts as unanswered"]
 pub(crate) struct Call(CallId);
 
 impl CircuitBreaker {
-    /// The silence timeout is less than the deadline, so that those who come later are refused at
-    /// once, and by default no more than it takes until nothing cached is believed any longer.
+    /// Creates a circuit breaker. The silence timeout is shorter than the deadline, so that later
+    /// requests are rejected at once. By default it is not longer than `max_staleness`, after which
+    /// cached keys are no longer used.
     pub(crate) fn new(deadline: Duration) -> Self {
         Self {
             silence_timeout: deadline.saturating_mul(5) / 8,
@@ -70,7 +72,7 @@ impl CircuitBreaker {
         }
     }
 
-    /// Somebody asks the store.
+    /// Records that a call to the store begins.
     pub(crate) fn begin(&self, by: Attempt, now: MonotonicTime) -> Call {
         let mut state = self.state();
         let id = state.next;
@@ -79,27 +81,29 @@ impl CircuitBreaker {
         Call(id)
     }
 
-    /// The store answered, or failed and said so. Logs, and so is called without a lock.
+    /// Records that a call ended, with or without an error. Logs, so it must be called without a
+    /// lock.
     pub(crate) fn end(&self, call: Call, error: Option<&StoreError>, now: MonotonicTime) {
         let mut state = self.state();
         let asked = state.under_way.remove(&call.0).map(|(_, since)| since);
         let was_waited_for = asked.is_some();
         match error {
-            // What somebody gave up long ago says nothing of today.
+            // The failure of a call that was abandoned long ago does not count.
             Some(_) if !was_waited_for => {}
             None => {
                 state.last_answer = now;
                 if asked.is_some_and(|asked| now.since(asked) <= self.deadline) {
                     state.silence = None;
                 } else if let Some(silence) = &mut state.silence {
-                    // It came too late for who asked, and so will the next.
+                    // The answer came too late, and the next answer may, too.
                     silence.seen = now;
                 }
                 drop(state);
                 self.outage.success(now, |away_for| {
                     let stale_accepts = mem::take(&mut self.state().stale_accepts);
                     format!(
-                        "the key store answers again, after {:.1} s; {stale_accepts} requests were accepted from stale cache entries",
+                        "key store available again after {:.1} s; {stale_accepts} requests were \
+                         accepted from stale cache entries",
                         away_for.as_secs_f64()
                     )
                 });
@@ -113,30 +117,31 @@ impl CircuitBreaker {
                     now,
                     error,
                     format_args!(
-                        "the key store cannot be asked; callers whose keys are not known get 503 until it can be again"
+                        "key store unavailable, answering 503 for keys that are not cached"
                     ),
                 );
             }
         }
     }
 
-    /// Nobody waits for this call any more.
+    /// Records that no one waits for this call any longer.
     pub(crate) fn abandon(&self, call: Call) {
         self.state().under_way.remove(&call.0);
     }
 
-    /// Whether the store has left every call unanswered for too long.
+    /// Returns whether the store has left every call unanswered for too long.
     pub(crate) fn is_unavailable(&self, now: MonotonicTime) -> bool {
         self.state().unanswered_for(now) > self.silence_timeout
     }
 
-    /// Whether who asks now waits in vain, most likely: the store is silent, and somebody else is
-    /// trying whether it still is. A connection that gives up for now, and is made anew, ends no
-    /// silence: only an answer in time does.
+    /// Returns whether a request should fail at once: the store is silent, and another lookup is
+    /// probing it. A failed call does not end the silence, because a connection may give up and be
+    /// opened again. Only an answer in time ends it.
     pub(crate) fn should_fail_fast(&self, now: MonotonicTime) -> bool {
         let mut state = self.state();
         state.note_silence(self.silence_timeout, now);
-        // Silence towards the feed alone may be that of its connection: lookups find out.
+        // If only the feed's calls are unanswered, its connection may be the cause. A lookup probes
+        // the store.
         let is_tried = state.is_tried();
         let Some(silence) = &mut state.silence else {
             return false;
@@ -148,8 +153,8 @@ impl CircuitBreaker {
         in_vain
     }
 
-    /// A request was let through by what was known before the store was away; the first one is
-    /// logged, and all are counted.
+    /// Counts a request that was accepted from a stale cache entry. The first one of an outage is
+    /// logged.
     pub(crate) fn count_stale_accept(&self, now: MonotonicTime) {
         self.outage.begins(now);
         let mut state = self.state();
@@ -158,17 +163,19 @@ impl CircuitBreaker {
         drop(state);
         if is_first {
             log::warn!(
-                "the key store does not answer in time: keys are let through as they were last known, as stale_if_error says"
+                "the key store does not answer in time: accepting keys from stale cache entries, \
+                 as stale_if_error allows; check the database"
             );
         }
     }
 
-    /// Notes a store that leaves everything unanswered, which no call will say.
+    /// Logs an outage if the store leaves every call unanswered, which no call reports.
     pub(crate) fn check(&self, now: MonotonicTime) {
         let silent_for = self.state().unanswered_for(now);
         if silent_for > self.silence_timeout && self.outage.begins(now) {
             log::error!(
-                "the key store has not answered for {} ms; callers whose keys are not known get 503 until it does",
+                "the key store has not answered for {} ms, answering 503 for keys that are not \
+                 cached; check the database",
                 silent_for.as_millis()
             );
         }
@@ -180,7 +187,7 @@ impl CircuitBreaker {
 }
 
 impl State {
-    /// How long nothing has been answered although something was asked.
+    /// Returns for how long the store has answered no call although calls were running.
     fn unanswered_for(&self, now: MonotonicTime) -> Duration {
         let oldest = self.under_way.values().map(|&(_, since)| since).min();
         oldest.map_or(Duration::ZERO, |oldest| now.since(oldest.max(self.last_answer)))
@@ -190,8 +197,8 @@ impl State {
         self.under_way.values().any(|(by, _)| *by == Attempt::Lookup)
     }
 
-    /// Silence that has not shown for as long as it took to be noticed may be over, and nobody has
-    /// asked since.
+    /// Updates the silence. A silence that was not seen for one silence timeout may be over,
+    /// although no call has confirmed that.
     fn note_silence(&mut self, silence_timeout: Duration, now: MonotonicTime) {
         if self.unanswered_for(now) > silence_timeout {
             let silence =
@@ -206,7 +213,7 @@ impl State {
 mod tests {
     use super::*;
 
-    /// Of it 600 ms are the silence timeout.
+    /// The silence timeout is 600 ms of it.
     const DEADLINE: Duration = Duration::from_millis(960);
 
     fn at(millis: u64) -> MonotonicTime {
@@ -217,7 +224,7 @@ mod tests {
     #[test]
     fn the_breaker_opens_once_every_call_is_overdue() {
         let circuit_breaker = CircuitBreaker::new(DEADLINE);
-        assert!(!circuit_breaker.is_unavailable(at(100_000)), "nobody asked");
+        assert!(!circuit_breaker.is_unavailable(at(100_000)), "no call was made");
         let first = circuit_breaker.begin(Attempt::Lookup, at(1000));
         assert!(!circuit_breaker.is_unavailable(at(1600)));
         assert!(circuit_breaker.is_unavailable(at(1601)));
@@ -225,15 +232,15 @@ mod tests {
         circuit_breaker.end(second, None, at(1700));
         assert!(
             !circuit_breaker.is_unavailable(at(2300)),
-            "one that hangs says nothing while others are answered"
+            "a hung call does not count while others are answered"
         );
         assert!(circuit_breaker.is_unavailable(at(2301)));
         circuit_breaker.abandon(first);
         assert!(!circuit_breaker.is_unavailable(at(100_000)));
     }
 
-    // E7, F3 A store that answers lookups and is silent to the feed alone is tried by one lookup at
-    // a time.
+    // E7, F3
+    // A store that answers lookups but not the feed is probed by one lookup at a time.
     #[test]
     fn while_only_the_feed_is_silent_one_lookup_probes() {
         let circuit_breaker = CircuitBreaker::new(DEADLINE);
@@ -260,7 +267,7 @@ mod tests {
         assert!(circuit_breaker.should_fail_fast(at(1601)));
         circuit_breaker.end(first, Some(&StoreError::new("timed out")), at(2000));
         assert!(!circuit_breaker.should_fail_fast(at(2001)), "sent to try");
-        assert!(circuit_breaker.should_fail_fast(at(2002)), "who tries is on the way");
+        assert!(circuit_breaker.should_fail_fast(at(2002)), "the probe is about to begin");
         let trial = circuit_breaker.begin(Attempt::Lookup, at(2003));
         assert!(circuit_breaker.should_fail_fast(at(2100)));
         circuit_breaker.end(trial, None, at(2101));
@@ -288,7 +295,7 @@ mod tests {
     }
 
     // F4
-    // After a silence that no request noticed, the next one waits for one timeout and no longer.
+    // After a silence that no request noticed, the next request waits for at most one timeout.
     #[test]
     fn an_idle_outage_delays_at_most_one_timeout() {
         let circuit_breaker = CircuitBreaker::new(DEADLINE);

@@ -1,6 +1,6 @@
-//! Texts of other crates and libraries that are matched because no type or code says the same.
+//! Texts of other crates and libraries that are matched because they offer no type or code instead.
 //!
-//! An update may change any of them. Each has a test that provokes the real text.
+//! An update may change any of these texts. Each has a test that provokes the real text.
 
 /// The text of r2d2's only error. The reason why the pool could not connect may follow.
 #[cfg(feature = "_diesel")]
@@ -39,8 +39,8 @@ pub(crate) fn is_about_a_server(message: &str) -> bool {
         || message.trim_end().ends_with("support is not compiled in")
 }
 
-/// Returns whether `T` is the type in `App<T>` that `App::new` returns. That type is private; each
-/// middleware wraps it in another one.
+/// Returns whether `T` is the type in `App<T>` that `App::new` returns. That type is private, and
+/// each middleware wraps it in another type.
 #[cfg(feature = "route-audit")]
 pub(crate) fn is_app_entry<T>() -> bool {
     std::any::type_name::<T>().ends_with("::AppEntry")
@@ -52,11 +52,11 @@ pub(crate) fn acceptable_mime(detail: &str) -> Option<&str> {
     detail.strip_prefix("mime=")
 }
 
-/// The guards of actix-web that a guard consists of, by its name; `None` if it has a guard of the
-/// application's own.
+/// Returns the actix-web guards that a guard consists of, by its name. Returns `None` if the guard
+/// contains a guard of the application.
 ///
-/// Within `Not` only the name says what a guard asks for, so a value there that cannot be read from
-/// it counts as one as well.
+/// Within `Not`, only the name shows the condition of a guard. A guard whose value cannot be parsed
+/// from its name therefore also yields `None`.
 #[cfg(feature = "route-audit")]
 pub(crate) fn builtin_guards(name: &str) -> Option<Vec<BuiltinGuard<'_>>> {
     let mut guards = Vec::new();
@@ -69,7 +69,7 @@ pub(crate) fn builtin_guards(name: &str) -> Option<Vec<BuiltinGuard<'_>>> {
 pub(crate) enum BuiltinGuard<'a> {
     Method(&'a str),
     Header(&'a str, &'a str),
-    /// A host, for requests whose `Host` names this scheme or none.
+    /// A host and a scheme, which also accepts requests without a scheme.
     Host(&'a str, &'a str),
 }
 

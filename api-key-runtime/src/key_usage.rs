@@ -1,28 +1,28 @@
-//! How a key was used.
+//! Usage of a key.
 
 use std::net::IpAddr;
 
 use chrono::{DateTime, Utc};
 
-/// How a key was used: how often, and when and from where the last time.
+/// Usage of a key: how often it was used, and when and from where it was last used.
 ///
-/// [`KeyStore::record_usage`](crate::store::KeyStore::record_usage) is given what is new,
-/// `Admin::usage` answers all there was.
+/// [`KeyStore::record_usage`](crate::store::KeyStore::record_usage) receives the new usage, and
+/// `Admin::usage` returns the total.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct KeyUsage {
-    /// Which key.
+    /// The id of the key.
     pub key_id: i64,
-    /// When it was let through for the last time, to the microsecond.
+    /// The time of the last accepted request with the key, to the microsecond.
     pub last_used_at: DateTime<Utc>,
-    /// From where, the last time; `None` where that was unknown.
+    /// The client IP of that request, or `None` if it was unknown.
     pub last_used_ip: Option<IpAddr>,
-    /// How many requests it was let through for.
+    /// The number of accepted requests with the key.
     pub count: u64,
 }
 
 impl KeyUsage {
-    /// These uses of this key.
+    /// Creates the usage of a key.
     #[must_use]
     pub fn new(
         key_id: i64,
@@ -33,7 +33,8 @@ impl KeyUsage {
         Self { key_id, last_used_at, last_used_ip, count }
     }
 
-    /// Adds uses of the same key: the counts add up, and the later time stands, with its address.
+    /// Adds usage of the same key. The counts are added, and the later time is kept with its
+    /// address.
     ///
     /// ```
     /// use api_key_runtime::admin::KeyUsage;

@@ -1,8 +1,7 @@
 //! Locks that stay usable after a panic.
 //!
-//! Nothing that can panic runs under a lock of ours: no store, and no code of the application.
-//! Should something all the same, what it guards is still whole, and an error for every request
-//! from then on would help nobody.
+//! Poisoning is ignored: no code of a store or the application runs under these locks, and the
+//! guarded data stays consistent after a panic. An error for every later request would not help.
 
 use std::{
     sync::{Condvar, Mutex, MutexGuard, PoisonError},
@@ -26,7 +25,7 @@ pub(crate) fn wait_timeout<'a, T>(
     condition.wait_timeout(guard, timeout).unwrap_or_else(PoisonError::into_inner).0
 }
 
-/// Waits for as long as this holds of what is guarded, and for this long at most.
+/// Waits while this condition holds for the guarded data, at most this long.
 pub(crate) fn wait_timeout_while<'a, T>(
     condition: &Condvar,
     guard: MutexGuard<'a, T>,

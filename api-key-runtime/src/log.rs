@@ -1,7 +1,7 @@
-//! The log: every line of this crate has the target `app_key`, whichever module writes it, so that
-//! one filter (`app_key=info`) is enough.
+//! Logging. Every line of this crate has the target `app_key`, so that one filter (`app_key=info`)
+//! is enough.
 //!
-//! A module writes `use crate::log;` and then `log::warn!(..)`, as with the crate of this name.
+//! A module writes `use crate::log;` and then `log::warn!(..)`, as with the crate of the same name.
 
 macro_rules! error {
     ($($arguments:tt)+) => { ::log::error!(target: "app_key", $($arguments)+) };
@@ -16,5 +16,5 @@ macro_rules! debug {
     ($($arguments:tt)+) => { ::log::debug!(target: "app_key", $($arguments)+) };
 }
 
-// Not named `warn` at once, because an attribute of that name is built in.
+// Renamed afterwards, because `warn` is also a built-in attribute.
 pub(crate) use {debug, error, info, warn_ as warn};

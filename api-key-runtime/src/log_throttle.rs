@@ -1,4 +1,4 @@
-//! Log lines that a caller could repeat at will are written once an hour for each subject.
+//! Limits log lines that a caller could repeat at will to one per hour and subject.
 
 use std::{
     collections::HashMap,
@@ -10,10 +10,11 @@ use std::{
 use crate::lock::lock;
 
 const SILENCE: Duration = Duration::from_secs(3600);
-/// Subjects that are remembered; past that all are forgotten, so that memory stays bounded.
+/// The number of subjects that are remembered. Beyond that all are forgotten, so that memory stays
+/// bounded.
 const MAX_SUBJECTS: usize = 1024;
 
-/// Which subjects were logged within the hour.
+/// The subjects that were logged within the last hour.
 #[derive(Debug)]
 pub(crate) struct LogThrottle<K>(LazyLock<Mutex<HashMap<K, Instant>>>);
 
@@ -22,7 +23,7 @@ impl<K: Eq + Hash> LogThrottle<K> {
         Self(LazyLock::new(Mutex::default))
     }
 
-    /// Whether this is the subject's first within the hour.
+    /// Returns whether this is the first line of the subject within an hour.
     pub(crate) fn should_log(&self, subject: K) -> bool {
         self.should_log_at(subject, Instant::now())
     }

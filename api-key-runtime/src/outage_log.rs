@@ -1,18 +1,17 @@
-//! The log lines of an outage: an error when it begins, and a line when it is over, however often
-//! something fails in between.
+//! Logs an outage once when it begins and once when it ends, however many calls fail in between.
 
 use std::{fmt, sync::Mutex, time::Duration};
 
 use crate::{clock::MonotonicTime, lock::lock, log};
 
-/// An outage is over when nothing has failed for this long, so that a fault that comes and goes is
-/// one outage.
+/// An outage is over when nothing has failed for this long. An intermittent fault is therefore one
+/// outage.
 const OVER_AFTER: Duration = Duration::from_secs(1);
 
-/// Whether something fails, and for how long.
+/// The log of one kind of outage.
 #[derive(Debug)]
 pub(crate) struct OutageLog {
-    /// What fails, for the lines within an outage.
+    /// The operation that fails, for debug lines during an outage.
     what: &'static str,
     outage: Mutex<Option<Outage>>,
 }
@@ -28,10 +27,10 @@ impl OutageLog {
         Self { what, outage: Mutex::new(None) }
     }
 
-    /// Records a failure. The first of an outage is logged as an error with this message, all
-    /// others at level debug.
+    /// Records a failure. The first failure of an outage is logged as an error with this message,
+    /// all others at level debug.
     ///
-    /// A logger may block: call it without a lock.
+    /// A logger may block, so call this without a lock.
     pub(crate) fn failure(
         &self,
         now: MonotonicTime,
@@ -45,7 +44,7 @@ impl OutageLog {
         }
     }
 
-    /// Records a failure without a line of its own. Returns whether an outage begins.
+    /// Records a failure without logging it. Returns whether an outage begins.
     pub(crate) fn begins(&self, now: MonotonicTime) -> bool {
         let mut outage = lock(&self.outage);
         let begins = outage.is_none();
@@ -53,10 +52,10 @@ impl OutageLog {
         begins
     }
 
-    /// Records a success. Logs this line, which is given the length of the outage, if an outage is
-    /// over now.
+    /// Records a success. If an outage is over now, logs this line, which is given the length of
+    /// the outage.
     ///
-    /// A logger may block: call it without a lock.
+    /// A logger may block, so call this without a lock.
     pub(crate) fn success(&self, now: MonotonicTime, line: impl FnOnce(Duration) -> String) {
         if let Some(lasted) = self.ends(now) {
             log::info!("{}", line(lasted));
@@ -88,7 +87,7 @@ mod tests {
         assert!(!outage.begins(at(1900)));
         assert_eq!(outage.ends(at(2899)), None);
         assert_eq!(outage.ends(at(2900)), Some(Duration::from_millis(1900)));
-        assert_eq!(outage.ends(at(3000)), None, "it is told once");
+        assert_eq!(outage.ends(at(3000)), None, "the end is reported once");
         assert!(outage.begins(at(3001)));
     }
 }

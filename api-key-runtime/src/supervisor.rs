@@ -1,5 +1,5 @@
-//! The thread that looks after the others: it replaces those whose call to the store hangs, notes a
-//! store that answers nothing, and writes the summaries of rejections.
+//! The thread that supervises the others. It replaces threads whose call to the store hangs, logs a
+//! store that does not answer, and writes the summaries of rejections.
 
 use std::{
     fmt,
@@ -25,10 +25,10 @@ use crate::{
 /// Threads that could not be started, by the text of the error.
 static NOT_STARTED: LogThrottle<String> = LogThrottle::new();
 
-/// How often it looks.
+/// How often the supervisor checks the threads.
 const LOOK_EVERY: Duration = Duration::from_millis(200);
 
-/// The supervisor, which ends when this is dropped.
+/// The supervisor, which ends when this value is dropped.
 pub(crate) struct Supervisor {
     ending: Arc<Ending>,
     rejection_log: RejectionLog,
@@ -37,11 +37,12 @@ pub(crate) struct Supervisor {
 #[derive(Default)]
 struct Ending {
     is_due: Mutex<bool>,
-    /// Signalled when it is.
+    /// Signalled when `is_due` is set.
     signal: Condvar,
 }
 
-/// What it looks after, each part independent of the others. It keeps none of them alive.
+/// The supervised parts, each independent of the others. None of them is kept alive by the
+/// supervisor.
 struct Watched {
     feed: Weak<FeedThread>,
     lookups: Weak<Lookups>,
@@ -80,11 +81,11 @@ impl Supervisor {
         Ok(Self { ending, rejection_log })
     }
 
-    /// Ends the thread and does not wait for it.
+    /// Ends the thread without waiting for it.
     pub(crate) fn shut_down(&self) {
         *lock(&self.ending.is_due) = true;
         self.ending.signal.notify_all();
-        // On the thread that drops the keys: the process may end right after it.
+        // On the thread that drops the keys, because the process may end right after.
         self.rejection_log.summarise_all();
     }
 }
@@ -98,7 +99,7 @@ impl Drop for Supervisor {
 impl Ending {
     fn supervise(&self, watched: &Watched) {
         while !self.comes_within(LOOK_EVERY) {
-            // A logger may panic; that must not end the thread that replaces the others.
+            // A logger may panic, which must not end the thread that replaces the others.
             let _ = catch_unwind(AssertUnwindSafe(|| watched.look()));
         }
     }
@@ -112,7 +113,7 @@ impl Ending {
 
 impl Watched {
     fn look(&self) {
-        // First, because whatever logs may block.
+        // First, because logging may block.
         let results = [
             self.feed.upgrade().map(|feed| feed.replace_hung_thread()),
             self.lookups.upgrade().map(|lookups| lookups.replace_hung_threads()),

@@ -1,12 +1,11 @@
-//! Bookkeeping for blocking calls that may hang, so that another thread takes over from one that
-//! does.
+//! Tracks blocking calls that may hang, so that another thread can take over.
 //!
 //! The owner keeps a [`Watchdog`] in the state behind its own lock, and holds that lock for every
-//! call here: to begin, to finish, and to look for calls that hang. Only the change feed applies
-//! its results under that lock, after [`Watchdog::finish`]. Lookups may deliver the result of an
+//! call here: to begin, to finish, and to check for hung calls. Only the change feed applies its
+//! results under that lock, after [`Watchdog::finish`]. Lookups may deliver the result of an
 //! abandoned call: the stamp of a read decides whether its result may be cached. Usage keeps the
-//! counts of an abandoned write. No call into a store happens under that lock, and no call is
-//! handed to another thread.
+//! counts of an abandoned write. No store is called under that lock, and no call moves to another
+//! thread.
 
 use std::{
     panic::{AssertUnwindSafe, catch_unwind},
@@ -20,16 +19,16 @@ use crate::{clock::MonotonicTime, store::StoreError};
 pub(crate) struct Limits {
     /// A call that takes longer counts as hung.
     pub(crate) timeout: Duration,
-    /// The timeout doubles up to this with each hung call since [`Watchdog::succeeded`]: where a
-    /// new connection takes long, every thread would be replaced before its first call completes.
-    /// Equal to `timeout`, the timeout does not grow.
+    /// The timeout doubles up to this with each hung call since [`Watchdog::succeeded`]. Otherwise,
+    /// if connecting takes long, every thread would be replaced before its first call completes. If
+    /// equal to `timeout`, the timeout does not grow.
     pub(crate) longest_timeout: Duration,
-    /// Calls that are abandoned; beyond that a call that hangs stays current until one of them
-    /// returns.
+    /// The number of calls that may be abandoned. Beyond that, a hung call stays current until an
+    /// abandoned one returns.
     pub(crate) max_abandoned: usize,
 }
 
-/// The calls of one owner that are under way. With each call the owner keeps a `T`.
+/// The running calls of one owner. The owner stores a `T` with each call.
 #[derive(Debug)]
 pub(crate) struct Watchdog<T> {
     limits: Limits,
@@ -45,12 +44,12 @@ type CallId = u64;
 struct Running<T> {
     id: CallId,
     since: MonotonicTime,
-    /// The time that the call takes where nothing is wrong.
+    /// The time that the call takes normally.
     expected: Duration,
     kept: T,
 }
 
-/// A call that is under way.
+/// A running call.
 #[derive(Debug)]
 #[must_use = "a call that is never finished counts as hung"]
 pub(crate) struct CallTicket(CallId);
@@ -75,8 +74,8 @@ impl<T> Watchdog<T> {
         CallTicket(id)
     }
 
-    /// Ends a call. Returns `None` if it was abandoned: then another thread has taken over, and
-    /// this one ends.
+    /// Ends a call. Returns `None` if the call was abandoned: another thread has taken over, and
+    /// the calling thread must end.
     #[expect(clippy::needless_pass_by_value, reason = "a call ends once")]
     pub(crate) fn finish(&mut self, ticket: CallTicket) -> Option<T> {
         let index = self.running.iter().position(|call| call.id == ticket.0);
@@ -86,16 +85,15 @@ impl<T> Watchdog<T> {
         index.map(|index| self.running.swap_remove(index).kept)
     }
 
-    /// Records that a call achieved what it was for, which resets the timeout.
+    /// Records that a call succeeded, which resets the timeout.
     pub(crate) fn succeeded(&mut self) {
         self.hung_in_a_row = 0;
     }
 
-    /// Abandons calls that hang, as far as the limit allows, after this started a thread in place
-    /// of each.
+    /// Abandons hung calls, up to the limit, after starting a thread in place of each.
     ///
     /// # Errors
-    /// The first error of starting a thread; the call stays current then.
+    /// Returns the first error of starting a thread. The call then stays current.
     pub(crate) fn replace_hung<E>(
         &mut self,
         now: MonotonicTime,
@@ -117,7 +115,7 @@ impl<T> Watchdog<T> {
         (hung, Ok(()))
     }
 
-    /// Returns whether no call is under way, apart from abandoned ones.
+    /// Returns whether no call is running, apart from abandoned ones.
     pub(crate) fn is_idle(&self) -> bool {
         self.running.is_empty()
     }
@@ -127,7 +125,7 @@ impl<T> Watchdog<T> {
         self.abandoned
     }
 
-    /// Returns how long the newest call has been under way.
+    /// Returns how long the newest call has been running.
     pub(crate) fn newest(&self, now: MonotonicTime) -> Option<Duration> {
         self.running.iter().map(|call| now.since(call.since)).min()
     }
@@ -145,8 +143,8 @@ impl<T> Running<T> {
     }
 }
 
-/// Calls a store. A panic in the store is an error: the thread goes on. No lock of this crate may
-/// be held.
+/// Calls a store. A panic in the store becomes an error, so the thread continues. No lock of this
+/// crate may be held.
 pub(crate) fn call_store<T>(call: impl FnOnce() -> Result<T, StoreError>) -> Result<T, StoreError> {
     catch_unwind(AssertUnwindSafe(call))
         .unwrap_or_else(|_| Err(StoreError::new("the store panicked")))

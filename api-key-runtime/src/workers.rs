@@ -9,7 +9,7 @@ use std::{
 
 use crate::lock::{lock, wait_timeout_while};
 
-/// Starts threads and counts those that run.
+/// The running threads.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Workers(Arc<Shared>);
 
@@ -38,8 +38,8 @@ impl Workers {
         Ok(())
     }
 
-    /// Waits until every thread has ended, for this long at most, and returns the names of those
-    /// that have not. Does not wait for the calling thread.
+    /// Waits until every thread has ended, at most this long, and returns the names of threads that
+    /// have not. Does not wait for the calling thread.
     pub(crate) fn wait_until_ended(&self, timeout: Duration) -> Vec<String> {
         let own = thread::current().id();
         let running =
@@ -50,7 +50,7 @@ impl Workers {
     }
 }
 
-/// Dropped last in its thread, also by a panic.
+/// Dropped last in its thread, even after a panic.
 struct Running(Workers);
 
 impl Drop for Running {
@@ -84,7 +84,7 @@ mod tests {
     }
 
     // F11
-    // The last handle may be dropped by a store, inside of a call.
+    // A store may drop the last handle during a call.
     #[test]
     fn a_thread_does_not_wait_for_itself() {
         let workers = Workers::default();

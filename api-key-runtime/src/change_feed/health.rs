@@ -1,8 +1,8 @@
-//! What an application may ask of its keys' freshness, for a readiness route.
+//! The health of an application's keys, for a readiness route.
 
 use std::{fmt, time::Duration};
 
-/// Whether keys can be judged at the moment, and how fresh what is known of them is.
+/// The current health of the key store and the change feed.
 ///
 /// ```
 /// use actix_web::{HttpResponse, get};
@@ -25,17 +25,18 @@ pub struct Health {
     is_store_available: bool,
 }
 
-/// What the feed of changed keys is at.
+/// The state of the change feed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum FeedState {
-    /// It has not completed a round yet.
+    /// The feed has not completed its first read yet.
     Starting,
-    /// Every change is applied that was complete within the last `max_staleness`.
+    /// Every change that was complete `max_staleness` ago is applied.
     Fresh,
-    /// It is behind by more: each key is asked for anew when it was last read longer ago than that.
+    /// The feed is more than `max_staleness` behind. A cached key is looked up again once its last
+    /// lookup is older than that.
     Stale,
-    /// There is none: the store does not tell its changes, or nothing is cached.
+    /// There is no feed: the store does not report changes, or nothing is cached.
     Unsupported,
 }
 
@@ -69,34 +70,34 @@ impl Health {
         Self { feed, staleness, is_store_available }
     }
 
-    /// Whether requests can be sent here: the store answers and, where there is a feed, it is up to
-    /// date.
+    /// Returns whether this process is ready for requests: the store is available, and the feed, if
+    /// there is one, is fresh.
     #[must_use]
     pub fn is_ready(&self) -> bool {
         self.is_store_available && matches!(self.feed, FeedState::Fresh | FeedState::Unsupported)
     }
 
-    /// Whether the store answers what it is asked; while it has not been asked, it is taken to.
+    /// Returns whether the store is available. Returns `true` before the first call to the store.
     #[must_use]
     pub fn is_store_available(&self) -> bool {
         self.is_store_available
     }
 
-    /// What the feed is at.
+    /// Returns the state of the feed.
     #[must_use]
     pub fn feed(&self) -> FeedState {
         self.feed
     }
 
-    /// How long ago the moment is up to which every change has been applied; `None` before the
-    /// first round, and without a feed.
+    /// Returns how long ago the time is up to which all changes are applied. Returns `None` before
+    /// the first read, and without a feed.
     #[must_use]
     pub fn staleness(&self) -> Option<Duration> {
         self.staleness
     }
 }
 
-/// One line for people, with nothing secret in it.
+/// Writes one readable line without secrets.
 impl fmt::Display for Health {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         formatter.write_str(self.feed.as_str())?;
@@ -104,7 +105,7 @@ impl fmt::Display for Health {
             write!(formatter, ", {} ms", age.as_millis())?;
         }
         if !self.is_store_available {
-            formatter.write_str(", the key store does not answer")?;
+            formatter.write_str(", key store unavailable")?;
         }
         Ok(())
     }

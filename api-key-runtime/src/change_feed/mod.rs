@@ -1,8 +1,8 @@
-//! The thread that reads what has changed, and is replaced when it hangs.
+//! The thread that reads changes, and is replaced if it hangs.
 //!
-//! A round takes the time, reads the changes, applies them, and only then publishes the time taken
-//! first: never on a notification, never by the time a result arrived. The late result of a thread
-//! that was replaced changes nothing.
+//! A round takes the time, reads the changes, applies them, and only then publishes the time it
+//! took first as the lease. The lease never depends on a notification or on the time when a result
+//! arrived. The late result of a replaced thread changes nothing.
 
 mod health;
 #[cfg(test)]
@@ -36,23 +36,24 @@ use crate::{
 const MAX_DIFFERENCE: TimeDelta = TimeDelta::seconds(5);
 static DIFFERENCE: LogThrottle<()> = LogThrottle::new();
 
-/// Hung threads that are replaced; beyond that none is started until one returns.
+/// The number of hung threads that are replaced. Beyond that, no thread is started until one of
+/// them returns.
 const MAX_ABANDONED: usize = 4;
-/// The pause after the first failed round; it doubles up to the interval.
+/// The pause after the first failed round. The pause doubles up to the interval.
 const FIRST_PAUSE: Duration = Duration::from_millis(20);
-/// The bounds of the time between two rounds that nothing woke.
+/// The bounds of the time between two rounds without a wake-up.
 const SHORTEST_INTERVAL: Duration = Duration::from_millis(10);
 const LONGEST_INTERVAL: Duration = Duration::from_secs(1);
-/// The least time from one round to the next, should a store wake us all the time.
+/// The minimum time between rounds, in case a store wakes the thread all the time.
 const LEAST_PAUSE: Duration = Duration::from_millis(1);
 /// The bounds of the time after which a thread counts as hung.
 const MIN_ROUND_TIMEOUT: Duration = Duration::from_secs(2);
 const MAX_ROUND_TIMEOUT: Duration = Duration::from_secs(32);
-/// The longest pause between rounds while a store cannot be asked: what is cached is not believed
-/// then, and recovery waits for it.
+/// The longest pause between rounds while the store is unavailable. Cached keys are not used then,
+/// and recovery waits for this pause.
 const LONGEST_PAUSE: Duration = Duration::from_millis(250);
 
-/// The feed, which ends when this is dropped.
+/// The feed, which ends when this value is dropped.
 pub(crate) struct FeedThread {
     shared: Arc<Shared>,
 }
@@ -61,23 +62,23 @@ struct Shared {
     store: Arc<dyn KeyStore>,
     cache: Arc<Cache>,
     circuit_breaker: Arc<CircuitBreaker>,
-    /// Where the store's time goes.
+    /// The clock that is set to the store's time.
     clock: Clock,
     workers: Workers,
-    /// Between rounds, unless the store wakes us.
+    /// The time between rounds, unless the store wakes the thread earlier.
     interval: Duration,
     state: Mutex<State>,
     outage: OutageLog,
-    /// Waits that fail one after the other; a single one is a lost connection, which the next round
+    /// Logs repeated failures to wait. A single failure is a lost connection, which the next round
     /// replaces.
     wait_outage: OutageLog,
-    /// Signalled when it is time to end.
+    /// Signalled when the thread must end.
     ending: Condvar,
 }
 
 #[derive(Debug)]
 struct State {
-    /// The call of the thread, and in a round that of the circuit breaker.
+    /// The running call of the thread, with the circuit breaker's call during a round.
     calls: Watchdog<Option<Call>>,
     /// Whether the store reports changes; `None` before the first round.
     is_supported: Option<bool>,
@@ -122,11 +123,11 @@ impl FeedThread {
                 is_supported: None,
                 shut_down: false,
             }),
-            outage: OutageLog::new("reading the changes of keys"),
-            wait_outage: OutageLog::new("waiting for changes of keys"),
+            outage: OutageLog::new("reading key changes"),
+            wait_outage: OutageLog::new("waiting for key changes"),
             ending: Condvar::new(),
         });
-        // Where nothing is cached there is nothing to drop.
+        // Without caching there is nothing to drop.
         if !max_staleness.is_zero() {
             shared.start_thread()?;
         }
@@ -136,7 +137,7 @@ impl FeedThread {
     /// Starts another thread in place of one that hangs, up to a limit.
     ///
     /// # Errors
-    /// When the thread cannot be started.
+    /// Returns an error if the thread cannot be started.
     pub(crate) fn replace_hung_thread(&self) -> Result<(), Error> {
         let shared = &self.shared;
         let (hung, result) =
@@ -146,20 +147,21 @@ impl FeedThread {
                 shared.circuit_breaker.abandon(call);
             }
             log::warn!(
-                "the feed of changed keys has been stuck for {} ms, another thread takes its place",
+                "the thread of the change feed was replaced: its call to the key store has been \
+                 hanging for {} ms; check the database",
                 call.hung_for.as_millis()
             );
         }
         result
     }
 
-    /// Ends the thread, which may wait for changes until then, and does not wait for it.
+    /// Ends the thread without waiting for it. The thread may still be waiting for changes.
     pub(crate) fn shut_down(&self) {
         self.shared.lock().shut_down = true;
         self.shared.ending.notify_all();
     }
 
-    /// How fresh what is cached is.
+    /// Returns the health of the feed and the store.
     pub(crate) fn health(&self, now: MonotonicTime) -> Health {
         let shared = &self.shared;
         let lease = shared.cache.lease();
@@ -194,14 +196,14 @@ impl Shared {
             .map_err(|source| Error::os("cannot start the feed's thread", source))
     }
 
-    /// Runs round after round, until the end, until the thread was replaced, or because the store
-    /// reports no changes.
+    /// Runs round after round until shut-down, until the thread is replaced, or until the store
+    /// reports that it has no feed.
     fn work(&self) {
         let mut feed = None;
         let mut backoff = FIRST_PAUSE;
         loop {
-            // A wait must succeed too: otherwise each round opens a new feed, which empties the
-            // cache.
+            // The backoff is reset only if the wait succeeds too. Otherwise each round would open a
+            // new feed, which empties the cache.
             match self.round(&mut feed).and_then(|()| self.wait(&mut feed, backoff)) {
                 Ok(()) => backoff = FIRST_PAUSE,
                 Err(Stop::Over) => return,
@@ -215,7 +217,7 @@ impl Shared {
         }
     }
 
-    /// One round, in the one order that is right.
+    /// Runs one round. The order of its steps matters; see the module's documentation.
     fn round(&self, feed: &mut OpenFeed) -> Result<(), Stop> {
         let taken = MonotonicTime::now();
         let call = self.circuit_breaker.begin(Attempt::Feed, taken);
@@ -237,7 +239,7 @@ impl Shared {
                 state.calls.succeeded();
                 // Under the lock, so that a thread that is replaced at this moment changes nothing.
                 // A new feed cannot report what changed before it was opened, whatever its first
-                // answer is.
+                // result is.
                 self.cache.apply(if is_new { &Changed::Everything } else { changed });
                 self.cache.renew(taken);
                 if let Some(time) = *time {
@@ -264,23 +266,24 @@ impl Shared {
 
     fn note(&self, call: Call, error: Option<&StoreError>, now: MonotonicTime) {
         if let Some(error) = error {
-            // Lookups may still succeed, and report a failure themselves.
+            // Lookups may still succeed, and report failures themselves.
             self.circuit_breaker.abandon(call);
             let max_staleness = self.cache.bounds().max_staleness;
             self.outage.failure(
                 now,
                 error,
                 format_args!(
-                    "the changes of keys cannot be read, so each cached key is looked up again after {max_staleness:?}"
+                    "cannot read key changes; cached keys are re-read after {max_staleness:?} \
+                     instead"
                 ),
             );
         } else {
             self.circuit_breaker.end(call, None, now);
-            self.outage.success(now, |_| "the changes of keys are read again".to_owned());
+            self.outage.success(now, |_| "key changes are read again".to_owned());
         }
     }
 
-    /// Waits until something may have changed. The `backoff` shows whether the last wait failed as
+    /// Waits until something may have changed. `backoff` shows whether the last wait failed as
     /// well.
     fn wait(&self, feed: &mut OpenFeed, backoff: Duration) -> Result<(), Stop> {
         let began = MonotonicTime::now();
@@ -295,24 +298,25 @@ impl Shared {
                     now,
                     &error,
                     format_args!(
-                        "waiting for changes of keys fails again and again, so each key is looked up more often"
+                        "waiting for key changes keeps failing, so cached keys are re-read more \
+                         often"
                     ),
                 );
             }
             return Err(Stop::Failed);
         }
-        self.wait_outage.success(now, |_| "waiting for changes of keys works again".to_owned());
+        self.wait_outage.success(now, |_| "waiting for key changes works again".to_owned());
         thread::sleep(LEAST_PAUSE.saturating_sub(now.since(began)));
         Ok(())
     }
 
-    /// Pauses after a failure; `false`: it is time to end.
+    /// Pauses after a failure. Returns `false` if the thread must end.
     fn pause(&self, pause: Duration) -> bool {
         let state = self.lock();
         !wait_timeout_while(&self.ending, state, pause, |state| !state.shut_down).shut_down
     }
 
-    /// Registers a call of this thread; `None`: it is time to end.
+    /// Registers a call of this thread. Returns `None` if the thread must end.
     fn begin(
         &self,
         now: MonotonicTime,
@@ -323,7 +327,8 @@ impl Shared {
         (!state.shut_down).then(|| state.calls.begin(now, expected, call))
     }
 
-    /// Ends a call, and keeps the lock to apply its result; an error if the thread was replaced.
+    /// Ends a call, and returns the lock for applying its result. Returns an error if the thread
+    /// was replaced.
     fn finish(&self, ticket: CallTicket) -> Result<MutexGuard<'_, State>, Stop> {
         let mut state = self.lock();
         state.calls.finish(ticket).ok_or(Stop::Over)?;
@@ -331,19 +336,20 @@ impl Shared {
     }
 }
 
-/// Logs once an hour that the local clock is wrong, or the store's, which told this time within the
-/// last `took`.
+/// Logs a warning, once an hour, if the local clock and the store's clock differ. The store
+/// reported this time within the last `took`.
 fn warn_of_difference(time: DateTime<Utc>, took: Duration) {
     let local = Utc::now();
     let allowed = MAX_DIFFERENCE + TimeDelta::from_std(took).unwrap_or_default();
     if (local - time).abs() > allowed && DIFFERENCE.should_log(()) {
         log::warn!(
-            "the clocks of this machine ({local}) and of the database ({time}) differ; keys expire by the database's clock: set the wrong one"
+            "the clocks of this machine ({local}) and of the database ({time}) differ: keys expire \
+             by the database's clock; correct the wrong clock"
         );
     }
 }
 
-/// Why a thread does not go on to the next round at once.
+/// The reason why a thread does not start the next round at once.
 enum Stop {
     Failed,
     /// The thread is no longer wanted.
@@ -354,7 +360,7 @@ enum Stop {
 type OpenFeed = Option<Box<dyn ChangeFeed>>;
 
 /// Calls a feed, or opens one. After an error or a panic the feed is dropped, because only a new
-/// one begins with "everything".
+/// feed starts with "everything".
 fn over_feed<T>(
     feed: &mut OpenFeed,
     call: impl FnOnce(&mut OpenFeed) -> Result<T, StoreError>,

@@ -10,7 +10,7 @@ use crate::{
     key_record::KeyRecord,
 };
 
-/// The first to ask waits until the end of the test, all others are answered.
+/// A store whose first call hangs until the end of the test. All other calls return.
 #[derive(Default)]
 struct Stuck {
     asked: AtomicUsize,
@@ -67,13 +67,13 @@ fn a_round_that_never_ends_renews_nothing_and_is_replaced() {
         feed.replace_hung_thread().unwrap();
         let lease = cache.lease();
         if asked() < 2 {
-            assert_eq!(lease, MonotonicTime::START, "nothing was answered yet");
-            assert!(seconds(began) < 60, "nobody takes its place");
+            assert_eq!(lease, MonotonicTime::START, "no call has returned yet");
+            assert!(seconds(began) < 60, "the hung thread is not replaced");
         }
         thread::sleep(Duration::from_millis(10));
     }
     while cache.lease() == MonotonicTime::START {
-        assert!(seconds(began) < 60, "the other one renews");
+        assert!(seconds(began) < 60, "the new thread does not renew the lease");
         thread::sleep(Duration::from_millis(10));
     }
     *stuck.is_over.lock().unwrap() = true;
@@ -81,7 +81,7 @@ fn a_round_that_never_ends_renews_nothing_and_is_replaced() {
     drop(feed);
 }
 
-/// A store whose feeds report that nothing changed, also when they are new.
+/// A store whose feeds report that nothing changed, even in their first read.
 #[derive(Default)]
 struct Silent {
     opened: AtomicUsize,
@@ -110,7 +110,7 @@ impl ChangeFeed for SilentFeed {
 
     fn wait(&mut self, at_most: Duration) -> Result<(), StoreError> {
         if self.waits_fail {
-            return Err(StoreError::new("nothing to wait with"));
+            return Err(StoreError::new("cannot wait"));
         }
         thread::sleep(at_most);
         Ok(())
@@ -134,8 +134,9 @@ fn new_cache() -> Arc<Cache> {
     Arc::new(Cache::new(bounds, 16, false))
 }
 
-// E7 A feed cannot report what changed before it was opened. One that claims so must not renew the
-// lease of an entry from before.
+// E7
+// A feed cannot report what changed before it was opened. If it claims to, entries from before must
+// not get a new lease.
 #[test]
 fn a_new_feed_empties_the_cache_whatever_it_reports() {
     let (store, cache) = (Arc::new(Silent::default()), new_cache());

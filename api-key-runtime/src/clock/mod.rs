@@ -1,5 +1,5 @@
-//! Where time comes from: the time of day, which expiry is judged by, and the monotonic one, which
-//! freshness is.
+//! Sources of time: the time of day, which decides about expiry, and monotonic time, which decides
+//! about staleness.
 
 mod store_time;
 #[cfg(feature = "test-util")]
@@ -16,11 +16,11 @@ use self::store_time::StoreTime;
 #[cfg(feature = "test-util")]
 pub use self::test_clock::TestClock;
 
-/// What moments are counted from. An `Instant` cannot be kept in an atomic, a number can.
+/// The start of monotonic times. An `Instant` cannot be stored in an atomic, but a number can.
 static BEGINNING: LazyLock<Instant> = LazyLock::new(Instant::now);
 
-/// The clock that expiry is judged by: the store's where the store tells its time, or else the
-/// local one.
+/// The clock that expiry is checked against: the store's clock if the store reports its time, or
+/// else the local clock.
 #[derive(Clone, Debug)]
 pub(crate) enum Clock {
     Store(Arc<StoreTime>),
@@ -39,7 +39,7 @@ impl Clock {
         self.at(MonotonicTime::now())
     }
 
-    /// The time of day at a moment that has just been.
+    /// Returns the time of day at a monotonic time that has just passed.
     #[inline]
     pub(crate) fn at(&self, now: MonotonicTime) -> DateTime<Utc> {
         match self {
@@ -49,7 +49,7 @@ impl Clock {
         }
     }
 
-    /// Takes a time that the store told between two moments.
+    /// Sets the clock from a time that the store reported between two monotonic times.
     pub(crate) fn observe(
         &self,
         sent: MonotonicTime,
@@ -64,17 +64,17 @@ impl Clock {
     }
 }
 
-/// A time as both databases keep it: to the microsecond.
+/// Truncates a time to microseconds, the precision of both databases.
 pub(crate) fn to_stored(time: DateTime<Utc>) -> DateTime<Utc> {
     time.trunc_subsecs(6)
 }
 
-/// A monotonic time: nanoseconds since this process first asked for one. They last for 584 years.
+/// A monotonic time, in nanoseconds since this process first used one. The range is 584 years.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(crate) struct MonotonicTime(u64);
 
 impl MonotonicTime {
-    /// Before every other moment.
+    /// The earliest time.
     pub(crate) const START: Self = Self(0);
 
     #[inline]
@@ -91,16 +91,16 @@ impl MonotonicTime {
         self.0
     }
 
-    /// The time that passed since an earlier moment; zero where that one is later.
+    /// Returns the time that passed since an earlier time, or zero if that time is later.
     #[inline]
     pub(crate) const fn since(self, earlier: Self) -> Duration {
         Duration::from_nanos(self.0.saturating_sub(earlier.0))
     }
 
-    /// This much later.
+    /// Returns the time this much later.
     #[inline]
     pub(crate) const fn after(self, time: Duration) -> Self {
-        // Cheaper than `as_nanos`, which is of 128 bits.
+        // Cheaper than `as_nanos`, which has 128 bits.
         let nanos =
             time.as_secs().saturating_mul(1_000_000_000).saturating_add(time.subsec_nanos() as u64);
         Self(self.0.saturating_add(nanos))

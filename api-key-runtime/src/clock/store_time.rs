@@ -1,5 +1,5 @@
-//! The time of day of a store, carried by the monotonic clock: a step of the local wall clock
-//! neither ends nor revives a key.
+//! The time of day of a store, advanced by the monotonic clock. A step of the local wall clock
+//! neither expires nor revives a key.
 
 use std::{
     sync::atomic::{AtomicI64, Ordering},
@@ -10,8 +10,7 @@ use chrono::{DateTime, Utc};
 
 use super::MonotonicTime;
 
-/// The difference from the monotonic time, in microseconds; [`UNKNOWN`] before the first
-/// observation.
+/// The difference from monotonic time in microseconds, or [`UNKNOWN`] before the first observation.
 #[derive(Debug)]
 pub(crate) struct StoreTime(AtomicI64);
 
@@ -26,7 +25,7 @@ impl Default for StoreTime {
 }
 
 impl StoreTime {
-    /// Returns the store's time at a moment, or `None` if it is not known.
+    /// Returns the store's time at a monotonic time, or `None` before the first observation.
     #[inline]
     pub(crate) fn at(&self, moment: MonotonicTime) -> Option<DateTime<Utc>> {
         let offset = self.0.load(Ordering::Relaxed);
@@ -36,13 +35,13 @@ impl StoreTime {
         DateTime::from_timestamp_micros(offset.saturating_add(micros(moment)))
     }
 
-    /// Takes a time that the store reported between two moments. Where two threads call it at once,
-    /// one of both times is kept.
+    /// Sets the clock from a time that the store reported between two monotonic times. If two
+    /// threads call this at once, one of the two times is kept.
     ///
-    /// The time is taken for that of the earlier moment. The clock is then ahead by at most the
-    /// time between the two, and an expired key never passes late. If there is much time between
-    /// the two, as where the process was suspended, an earlier observation that this one does not
-    /// exclude is kept.
+    /// The reported time is assigned to the earlier of the two. The clock is then ahead by at most
+    /// the time between them, and an expired key is never accepted late. If there is much time
+    /// between the two, as after the process was suspended, an earlier observation is kept unless
+    /// this one contradicts it.
     pub(crate) fn observe(
         &self,
         sent: MonotonicTime,
@@ -80,10 +79,10 @@ mod tests {
     fn the_time_is_never_behind_the_store() {
         let store = StoreTime::default();
         assert_eq!(store.at(at(0)), None);
-        // Told at 105, somewhere between 100 and 110.
+        // Reported as 105, somewhere between 100 and 110.
         store.observe(at(100), time(105), at(110));
         assert_eq!(store.at(at(100)), Some(time(105)));
-        assert_eq!(store.at(at(1100)), Some(time(1105)), "it goes on by itself");
+        assert_eq!(store.at(at(1100)), Some(time(1105)), "the clock advances by itself");
         // A slow observation excludes nothing.
         store.observe(at(1100), time(3000), at(3100));
         assert_eq!(store.at(at(3100)), Some(time(3105)));

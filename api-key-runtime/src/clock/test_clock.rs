@@ -9,33 +9,33 @@ use chrono::{DateTime, Utc};
 
 use crate::lock::lock;
 
-/// A clock for tests, which stands still until it is set. It takes the place of the database's
-/// clock and of the local one.
+/// A clock for tests that stands still until it is set. It replaces the database's clock and the
+/// local clock.
 ///
-/// Clones share the time; hand one to [`AppKeysBuilder::clock`](crate::AppKeysBuilder::clock) and
-/// keep the other.
+/// Clones share the time. Pass one clone to [`AppKeysBuilder::clock`](crate::AppKeysBuilder::clock)
+/// and keep another.
 #[derive(Clone, Debug)]
 pub struct TestClock(Arc<Mutex<DateTime<Utc>>>);
 
 impl TestClock {
-    /// A clock that stands at this time.
+    /// Creates a clock that is set to this time.
     #[must_use]
     pub fn at(now: DateTime<Utc>) -> Self {
         Self(Arc::new(Mutex::new(now)))
     }
 
-    /// The time it stands at.
+    /// Returns the time of the clock.
     #[must_use]
     pub fn now(&self) -> DateTime<Utc> {
         *lock(&self.0)
     }
 
-    /// Sets it, forwards or back.
+    /// Sets the clock forward or back.
     pub fn set(&self, now: DateTime<Utc>) {
         *lock(&self.0) = now;
     }
 
-    /// Sets it forwards by this much.
+    /// Advances the clock by this much.
     pub fn advance(&self, by: Duration) {
         *lock(&self.0) += by;
     }

@@ -1,4 +1,5 @@
-//! What a store answered to a batch: checked, kept, and handed to everyone who waits.
+//! Delivery of the store's answer to a batch: check the records, cache them, and answer the waiting
+//! requests.
 
 use std::{
     collections::{HashMap, HashSet},
@@ -19,7 +20,7 @@ use crate::{
     rejection::Reason,
 };
 
-/// What may be wrong with what a store answers of one key.
+/// A defect of the records that a store returned for a key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(super) enum Fault {
     UnreadableAllowedIps,
@@ -28,8 +29,8 @@ pub(super) enum Fault {
 }
 
 impl Shared {
-    /// Keeps what was found of each digest; those of which the store said two things are missing in
-    /// the answer.
+    /// Caches the result for each digest, and returns the entries. A digest for which the store
+    /// returned two records is missing in the result.
     pub(super) fn keep(
         &self,
         batch: &Batch,
@@ -45,7 +46,7 @@ impl Shared {
                 self.log_once(id, Fault::UnreadableAllowedIps, record.allowed_ips.as_str());
             }
             if by_digest.insert(digest, record).is_some() {
-                // One of them may be revoked.
+                // One of the two may be revoked.
                 unclear.insert(digest);
                 self.log_once(id, Fault::TwoRecords, "");
             }
@@ -61,8 +62,8 @@ impl Shared {
         self.cache.fill(stamp, found.collect(), now)
     }
 
-    /// A record that claims another way of digesting than the one its digest was asked for by is
-    /// none.
+    /// Returns whether the record names the digest algorithm that its digest was looked up with.
+    /// Otherwise the record is ignored.
     fn is_made_by(&self, record: &KeyRecord, made_by: &DigestAlgorithm) -> bool {
         let is = record.digest_algorithm == *made_by;
         if !is {
@@ -71,26 +72,32 @@ impl Shared {
         is
     }
 
-    /// Each fault of a key for itself: one that was logged before says nothing of another.
+    /// Logs each defect of a key separately, because a defect that was logged before does not imply
+    /// another.
     fn log_once(&self, id: i64, fault: Fault, value: &str) {
         if !self.logged.should_log((id, fault)) {
             return;
         }
         match fault {
             Fault::UnreadableAllowedIps => log::error!(
-                "key {id} is rejected from every address: its column allowed_ips cannot be read: {value:?}; correct the column"
+                "key {id} is rejected from every address: its allowed_ips {value:?} cannot be \
+                 read; correct the column allowed_ips"
             ),
             Fault::TwoRecords => {
-                log::error!("key {id} is rejected: the store returned two records for its digest");
+                log::error!(
+                    "key {id} is rejected: the store returned two records for its digest; remove \
+                     one of them"
+                );
             }
             Fault::OtherDigestAlgorithm => log::error!(
-                "key {id} is rejected: its digest_algorithm {value:?} is not the algorithm that its digest was made with"
+                "key {id} is rejected: its digest_algorithm {value:?} does not match how its \
+                 digest was computed; correct the column digest_algorithm"
             ),
         }
     }
 
-    /// Answers those who came before the query was sent, and everyone else if it still holds; the
-    /// others are asked for again.
+    /// Answers the requests that came before the query was sent. Answers later requests as well if
+    /// the result is still current; otherwise their keys are looked up again.
     pub(super) fn deliver(
         &self,
         batch: Batch,
@@ -100,7 +107,8 @@ impl Shared {
         let now = MonotonicTime::now();
         let mut answers: Vec<(Answer, Vec<Waiter>)> = Vec::with_capacity(batch.len());
         let mut again = false;
-        // Nobody joins from here on, and so nobody who comes after a change that is not seen below.
+        // Under this lock no request can join, so no request can come after a change that the check
+        // below does not see.
         let mut state = self.lock();
         let permit = self.cache.permit(stamp, now);
         for (lookup, digests) in batch {
@@ -129,7 +137,7 @@ impl Shared {
     }
 }
 
-/// The key under the current digest, else under the previous one.
+/// Returns the key of the current digest, or else of the previous one.
 fn answer_of(digests: &Digests, found: &HashMap<KeyDigest, Option<Arc<CachedKey>>>) -> Answer {
     for digest in digests.iter() {
         match found.get(&digest) {

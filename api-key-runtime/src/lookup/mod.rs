@@ -1,9 +1,11 @@
-//! Lookups: requests queue a key's digests, and threads of our own ask the store for many at once.
+//! Lookups in the store. Requests queue the digests of a key; background threads look up many keys
+//! with one query. Requests for the same key share a lookup (single flight).
 //!
-//! The store is never called on a worker of actix-web, so a frozen database holds these threads and
-//! nothing else. A request waits for its answer up to the deadline, and not at all while the store
-//! is away and somebody is asking it already. One that came before the query was sent takes what it
-//! found; who joined later takes it only if it is still current, and is asked for again otherwise.
+//! The store is never called on an actix-web worker, so a hanging database blocks only these
+//! threads. A request waits for its answer until the deadline, and not at all while the store is
+//! unavailable and another lookup is probing it. A request that came before the query was sent
+//! takes the result. A request that joined later takes the result only if it is still current;
+//! otherwise the key is looked up again.
 
 mod deliver;
 mod queue;
@@ -45,18 +47,18 @@ use crate::{
     workers::Workers,
 };
 
-/// Threads that ask the store: one, and one more for while that one is stuck. More were measured to
-/// be slower.
+/// The number of lookup threads: one, and a spare one while that one is stuck. More were measured
+/// to be slower.
 const THREADS: usize = 2;
 
-/// What a lookup found: the key and the digest it stands under, or that there is none.
+/// The result of a lookup: the key, or `None` if the store has no such key.
 pub(crate) type Answer = Result<Option<Arc<CachedKey>>, Reason>;
 
-/// The queue of lookups and its threads, which end when this is dropped.
+/// The queue of lookups and its threads, which end when this value is dropped.
 pub(crate) struct Lookups {
     shared: Arc<Shared>,
     deadline: Duration,
-    /// How long a lookup that was sent is joined.
+    /// For how long requests may join a lookup after it was sent.
     joined_for: Duration,
 }
 
@@ -67,7 +69,7 @@ struct Shared {
     circuit_breaker: Arc<CircuitBreaker>,
     workers: Workers,
     state: Mutex<State>,
-    /// Signalled when there is work, and when it is time to end.
+    /// Signalled when there is work, and when the threads must end.
     wake: Condvar,
     logged: LogThrottle<(i64, Fault)>,
     times: LookupTimes,
@@ -94,8 +96,8 @@ impl Lookups {
         deadline: Duration,
         workers: Workers,
     ) -> Result<Self, Error> {
-        // An answer older than that is worth nothing to who joined, and one that takes so long may
-        // never come.
+        // An older result would be stale for a request that joins, and a lookup that takes so long
+        // may never complete.
         let joined_for = cache.bounds().max_staleness.min(deadline) / 2;
         let shared = Arc::new(Shared {
             store,
@@ -119,8 +121,8 @@ impl Lookups {
         Ok(lookups)
     }
 
-    /// The key with one of these digests, as it stood after this call began; or what is still known
-    /// of it, where the store cannot be asked and the application said that this will do.
+    /// Returns the key with one of these digests, as it was after this call began. If the store is
+    /// unavailable and `stale_if_error` allows it, returns a stale cache entry.
     pub(crate) async fn find(&self, digests: Digests, priority: Priority) -> Answer {
         let answer = self.ask(digests, priority).await;
         if let Err(Reason::Unavailable | Reason::Overloaded | Reason::LookupTimeout) = answer {
@@ -143,7 +145,7 @@ impl Lookups {
         let receiver = self.enqueue(digests, priority, now)?;
         match timeout(self.deadline, receiver).await {
             Ok(Ok(answer)) => answer,
-            // The thread ended without an answer, which it does only at shut-down.
+            // The thread ended without an answer, which happens only at shut-down.
             Ok(Err(_)) => Err(Reason::Unavailable),
             Err(_) => Err(Reason::LookupTimeout),
         }
@@ -172,18 +174,18 @@ impl Lookups {
         Ok(receiver)
     }
 
-    /// How long the store took so far.
+    /// Returns how long calls to the store took so far.
     pub(crate) fn times(&self) -> Times {
         self.shared.times.times()
     }
 
-    /// Keys that wait to be looked up or are being looked up.
+    /// Returns the number of keys that wait for a lookup or are being looked up.
     pub(crate) fn waiting(&self) -> usize {
         self.shared.lock().queue.len()
     }
 
-    /// Ends the threads and does not wait for them. Lookups that wait, and all that come later,
-    /// find the store unavailable.
+    /// Ends the threads without waiting for them. Waiting and later lookups fail because the store
+    /// counts as unavailable.
     pub(crate) fn shut_down(&self) {
         let mut state = self.shared.lock();
         state.shut_down = true;
@@ -192,10 +194,10 @@ impl Lookups {
         self.shared.wake.notify_all();
     }
 
-    /// Starts threads in place of those whose call to the store hangs, up to a limit.
+    /// Starts a thread in place of each one whose call to the store hangs, up to a limit.
     ///
     /// # Errors
-    /// When a thread cannot be started.
+    /// Returns an error if a thread cannot be started.
     pub(crate) fn replace_hung_threads(&self) -> Result<(), Error> {
         self.shared.replace_hung_threads()
     }

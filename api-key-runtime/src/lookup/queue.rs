@@ -1,5 +1,4 @@
-//! The lookups that wait for a thread or for the store, and who waits for each: plain data, without
-//! threads or I/O.
+//! The queue of lookups, and the requests that wait for each. Plain data, without threads or I/O.
 
 use std::{
     collections::{HashMap, VecDeque},
@@ -11,29 +10,29 @@ use futures_channel::oneshot;
 use super::Answer;
 use crate::{clock::MonotonicTime, key::Digests};
 
-/// Lookups that one query answers.
+/// The number of lookups that one query answers.
 const MAX_BATCH: usize = 256;
-/// Of these, at least so many are of the priority that is not preferred, where there are any.
+/// The part of a batch that is reserved for unknown keys, if there are any.
 const MIN_UNKNOWN_IN_BATCH: usize = MAX_BATCH / 4;
-/// Keys that may wait for a thread; past that the answer is 503 at once.
+/// The number of keys that may wait for a thread. With more, requests are answered 503 at once.
 const MAX_QUEUED: usize = 1024;
-/// Of these, keys that nobody has ever seen here: anyone can make them up.
+/// How many of these may be unknown keys, which anyone can make up.
 const MAX_UNKNOWN_QUEUED: usize = MAX_QUEUED / 2;
-/// Requests that may wait for one key.
+/// The number of requests that may wait for one key.
 const MAX_WAITING: usize = 16_384;
-/// How often what is full is searched for those who no longer wait.
+/// How often a full queue is searched for requests that no longer wait.
 const PURGE_EVERY: Duration = Duration::from_millis(10);
 
-/// Whom to ask for first.
+/// The priority of a lookup.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Priority {
-    /// Keys that were in the table when they were last read, good or not.
+    /// Keys that were in the table at their last lookup, whether they were accepted or not.
     Known,
-    /// All others.
+    /// All other keys.
     Unknown,
 }
 
-/// A request that waits, and when it began to.
+/// A waiting request, and since when it has been waiting.
 #[derive(Debug)]
 pub(super) struct Waiter {
     sender: oneshot::Sender<Answer>,
@@ -41,7 +40,7 @@ pub(super) struct Waiter {
 }
 
 impl Waiter {
-    /// Who no longer waits needs no answer.
+    /// Sends the answer, unless the request no longer waits.
     pub(super) fn answer(self, answer: Answer) {
         let _ = self.sender.send(answer);
     }
@@ -51,18 +50,18 @@ impl Waiter {
     }
 }
 
-/// One lookup of one key, from when it is queued until it is answered.
+/// A lookup of one key, from being queued until it is answered.
 #[derive(Debug)]
 struct Lookup {
     digests: Digests,
     priority: Priority,
     waiters: Vec<Waiter>,
-    /// When its query was sent.
+    /// The time when the query was sent.
     sent: Option<MonotonicTime>,
     purged: MonotonicTime,
 }
 
-/// A lookup that is over: which priority it was of, and who waits for it.
+/// A finished lookup: its priority, and the requests that wait for it.
 pub(super) struct Finished {
     pub(super) priority: Priority,
     pub(super) waiters: Vec<Waiter>,
@@ -70,10 +69,10 @@ pub(super) struct Finished {
 
 pub(super) type LookupId = u64;
 
-/// Lookups taken together.
+/// Lookups that one query answers.
 pub(super) type Batch = Vec<(LookupId, Digests)>;
 
-/// There is no room: the caller is answered 503.
+/// The error for a full queue; the request is answered 503.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Full;
 
@@ -89,12 +88,12 @@ pub(super) struct Queue {
 }
 
 impl Queue {
-    /// Lookups that wait or are under way.
+    /// Returns the number of lookups that wait or are running.
     pub(super) fn len(&self) -> usize {
         self.lookups.len()
     }
 
-    /// Whether none waits to be sent.
+    /// Returns whether no lookup waits to be sent.
     pub(super) fn is_empty(&self) -> bool {
         self.known.is_empty() && self.unknown.is_empty()
     }
@@ -164,8 +163,8 @@ impl Queue {
             || priority == Priority::Unknown && unknown >= MAX_UNKNOWN_QUEUED
     }
 
-    /// Those that are to be sent now: the oldest of each priority that somebody still waits for,
-    /// known ones first.
+    /// Takes the next batch: the oldest lookups of each priority that a request still waits for,
+    /// known keys first.
     pub(super) fn take_batch(&mut self, now: MonotonicTime) -> Batch {
         let mut batch = Batch::new();
         let reserved = self.unknown.len().min(MIN_UNKNOWN_IN_BATCH);
@@ -191,7 +190,7 @@ impl Queue {
         }
     }
 
-    /// Takes out a lookup that is over, with everyone who waits for it.
+    /// Removes a finished lookup, and returns the requests that wait for it.
     pub(super) fn finish(&mut self, id: LookupId) -> Finished {
         let Some(lookup) = self.lookups.remove(&id) else {
             return Finished { priority: Priority::Unknown, waiters: Vec::new() };
@@ -202,8 +201,8 @@ impl Queue {
         Finished { priority: lookup.priority, waiters: lookup.waiters }
     }
 
-    /// Asks again, and first of its priority, for those who came too late for an answer that has
-    /// become outdated.
+    /// Queues a key again, first in its priority, for requests that joined too late for a result
+    /// that is no longer current.
     pub(super) fn requeue(
         &mut self,
         digests: Digests,
@@ -219,8 +218,8 @@ impl Queue {
         self.priority(priority).push_front(id);
     }
 
-    /// Drops the queued lookups that nobody waits for any more. Who waits in a queue that no thread
-    /// drains gives up after the deadline.
+    /// Drops the queued lookups that no request waits for any longer. Requests in a queue that no
+    /// thread drains give up after the deadline.
     fn purge(&mut self, now: MonotonicTime) {
         if now.since(self.purged) < PURGE_EVERY {
             return;
@@ -252,7 +251,8 @@ impl Queue {
 impl Lookup {
     fn join(&mut self, waiter: Waiter, now: MonotonicTime) -> Result<(), Full> {
         let is_full = self.waiters.len() >= MAX_WAITING;
-        // Before it grows, and now and then when it may not: those who gave up are still in it.
+        // Before the list grows, and occasionally when it cannot grow: requests that gave up are
+        // still in it.
         if self.waiters.len() == self.waiters.capacity() && !is_full
             || is_full && now.since(self.purged) >= PURGE_EVERY
         {
@@ -307,14 +307,14 @@ mod tests {
         assert_eq!(
             queue.take_batch(at(1)).len(),
             300 - MAX_BATCH,
-            "the one nobody waits for is not among them"
+            "the lookup without waiting requests is not among them"
         );
         assert!(queue.is_empty() && queue.take_batch(at(1)).is_empty());
         drop((kept, joined));
     }
 
     // E11
-    // Requests that come later get a lookup of their own.
+    // Later requests get their own lookup.
     #[test]
     fn a_sent_lookup_is_joined_only_for_a_while() {
         let mut queue = Queue::default();
@@ -335,7 +335,7 @@ mod tests {
         assert_eq!(
             queue.finish(later[0].0).waiters.len(),
             3,
-            "that the earlier one finished leaves the later one to be joined"
+            "the later lookup can be joined after the earlier one finished"
         );
         assert!(queue.lookups.is_empty() && queue.newest.is_empty());
     }
@@ -363,7 +363,7 @@ mod tests {
     }
 
     // E1
-    // Those who joined too late are asked for again before others of the same priority.
+    // Keys of requests that joined too late are looked up again before others of the same priority.
     #[test]
     fn requeued_lookups_come_first_in_their_priority() {
         let mut queue = Queue::default();

@@ -1,4 +1,4 @@
-//! Decides from the cache alone whether a key must be looked up, and how urgently.
+//! Decides from the cache alone whether a key must be looked up, and with which priority.
 
 use std::sync::Arc;
 
@@ -10,9 +10,9 @@ use crate::cache::{Cached, CachedKey};
 pub(crate) enum Resolution {
     /// The key is cached.
     Found(Arc<CachedKey>),
-    /// The key is in no table.
+    /// The key is not in the table.
     Unknown,
-    /// The store has to be asked.
+    /// The key must be looked up in the store.
     LookUp(Priority),
 }
 
@@ -24,7 +24,7 @@ pub(crate) fn resolve(current: Cached, previous: Option<Cached>) -> Resolution {
             Resolution::Found(key)
         }
         (Cached::NegativeHit, None | Some(Cached::NegativeHit)) => Resolution::Unknown,
-        // A key that is valid under its previous digest may stand revoked under the current one.
+        // A key that is valid under its previous digest may be revoked under its current one.
         (Cached::Stale, _) | (_, Some(Cached::Hit(_) | Cached::Stale)) => {
             Resolution::LookUp(Priority::Known)
         }

@@ -1,4 +1,4 @@
-//! An answer that has become outdated while it was under way, and one with more than one fault.
+//! A result that became outdated during the lookup, and a record with several defects.
 
 use super::*;
 use crate::{
@@ -12,8 +12,8 @@ use crate::{
 /// Far longer than the test takes on any machine.
 const LONG: Duration = Duration::from_secs(60);
 
-/// A store of one key, whose answers are held back until it is opened; what they say was read
-/// before.
+/// A store of one key that holds results back until it is opened. A result is read before it is
+/// held back.
 #[derive(Default)]
 struct Held {
     state: Mutex<HeldState>,
@@ -53,7 +53,7 @@ impl KeyStore for Held {
     }
 }
 
-/// A store that answers two records for each digest, whose addresses cannot be read.
+/// A store that returns two records for each digest, with unreadable allowed IPs.
 struct Faulty;
 
 impl KeyStore for Faulty {
@@ -96,7 +96,7 @@ fn each_defect_of_a_record_is_logged_separately() {
 }
 
 // E1, E3
-// What the older lookup read is not kept either.
+// The result of the older lookup is not cached either.
 #[test]
 fn joining_after_a_change_requires_a_new_lookup() {
     for somebody_joins in [false, true] {

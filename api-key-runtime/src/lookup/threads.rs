@@ -1,4 +1,4 @@
-//! The threads that call the store: which one takes the next batch, and which one is replaced
+//! The threads that call the store: which thread takes the next batch, and which thread is replaced
 //! because its call hangs.
 
 use std::{sync::Arc, time::Duration};
@@ -15,37 +15,39 @@ use crate::{
     watchdog::{CallTicket, Limits, Watchdog, call_store},
 };
 
-/// How long a thread may be at its batch before another one takes the next.
+/// How long a batch may take before another thread takes the next batch.
 const SPARE_AFTER: Duration = Duration::from_millis(25);
-/// Hung threads that are replaced by new ones; beyond that the rest of the queue waits for them.
+/// The number of hung threads that are replaced. Beyond that, the queue waits until one of them
+/// returns.
 const MAX_ABANDONED: usize = 8;
 /// The shortest timeout of a batch, however short the timeout of requests is.
 const MIN_BATCH_TIMEOUT: Duration = Duration::from_secs(1);
 
 pub(super) struct Threads {
-    /// Batches that are being looked up, each with its call to the store.
+    /// The running batches, each with its call to the store.
     pub(super) batches: Watchdog<Call>,
     pub(super) started: usize,
-    /// Threads that wait, and will look into the queue by themselves soon.
+    /// The number of threads that wait with a timeout, and will check the queue soon.
     waiting: usize,
 }
 
 impl Threads {
-    /// After the timeout of requests nothing waits for the result of a batch.
+    /// Creates the state without threads. Batches time out like requests: after that, nothing waits
+    /// for the result of a batch.
     pub(super) fn new(lookup_timeout: Duration) -> Self {
         let timeout = lookup_timeout.max(MIN_BATCH_TIMEOUT);
         let limits = Limits { timeout, longest_timeout: timeout, max_abandoned: MAX_ABANDONED };
         Self { batches: Watchdog::new(limits), started: 0, waiting: 0 }
     }
 
-    /// Whether what was queued just now will be seen without waking a thread.
+    /// Returns whether a new lookup will be noticed without waking a thread.
     pub(super) fn has_waiting_thread(&self) -> bool {
         self.waiting > 0 && !self.batches.is_idle()
     }
 }
 
 impl Shared {
-    /// Starts a thread, and counts it.
+    /// Starts a thread and counts it.
     pub(super) fn start_thread(self: &Arc<Self>, started: &mut usize) -> Result<(), Error> {
         let shared = Arc::clone(self);
         self.workers
@@ -55,7 +57,7 @@ impl Shared {
         Ok(())
     }
 
-    /// Looks up batch after batch, until the end or until the thread was replaced.
+    /// Looks up batch after batch, until shut-down or until the thread was replaced.
     fn work(&self) {
         while let Some((ticket, call, batch)) = self.next_batch() {
             self.answer(call, batch);
@@ -96,7 +98,7 @@ impl Shared {
         }
     }
 
-    /// Asks the store, keeps what it says, and answers everyone who waits.
+    /// Calls the store, caches the result, and answers the waiting requests.
     fn answer(&self, call: Call, batch: Batch) {
         let digests: Vec<KeyDigest> =
             batch.iter().flat_map(|(_, digests)| digests.iter()).collect();
@@ -122,7 +124,7 @@ impl Shared {
         }
     }
 
-    /// Abandons batches that hang, and starts a thread in place of each, up to a limit.
+    /// Abandons hanging batches, and starts a thread in place of each, up to a limit.
     pub(super) fn replace_hung_threads(self: &Arc<Self>) -> Result<(), Error> {
         let mut state = self.lock();
         if state.shut_down {
@@ -137,7 +139,8 @@ impl Shared {
         }
         if let Some(longest) = hung.iter().map(|call| call.hung_for).max() {
             log::warn!(
-                "{} lookup threads have been stuck for up to {} ms, others take their place",
+                "{} lookup threads were replaced: their calls to the key store have been hanging \
+                 for up to {} ms; check the database",
                 hung.len(),
                 longest.as_millis()
             );

@@ -1,4 +1,4 @@
-//! The changes that a store reports, so that cached keys are dropped as soon as they change.
+//! The changes that a store reports, so that changed keys are dropped from the cache at once.
 
 use std::time::Duration;
 
@@ -9,8 +9,8 @@ use crate::key::KeyDigest;
 
 /// A feed of the changes in a store, opened by [`KeyStore::watch`](super::KeyStore::watch).
 ///
-/// Each feed has its own position. It is used by one thread at a time, and dropped after its first
-/// error: the next feed starts with [`Changed::Everything`] again.
+/// Each feed has its own position in the change log. A feed is used by one thread at a time, and
+/// dropped after its first error. The next feed starts with [`Changed::Everything`] again.
 ///
 /// ```
 /// use std::{thread, time::Duration};
@@ -49,28 +49,28 @@ pub trait ChangeFeed: Send {
     /// Returns everything that changed since the last call. The first call returns
     /// [`Changed::Everything`].
     ///
-    /// It must read the current state, by a read that begins after the call begins, and name every
-    /// key whose change was complete by then: while calls succeed, cached keys are used without a
+    /// The read must return the current state and begin after the call begins. It must report every
+    /// key whose change was complete by then. While calls succeed, cached keys are used without a
     /// lookup.
     ///
-    /// A call counts as hung after twice the lookup timeout, but at least 2 seconds; each further
+    /// A call counts as hung after twice the lookup timeout, but not before 2 seconds. Each further
     /// hung call in a row doubles that time, up to 32 seconds. The thread of a hung call is
     /// abandoned: another thread opens a new feed, and the late result is ignored.
     ///
     /// # Errors
-    /// When the changes cannot be read. The feed is then dropped and another one opened. Until that
-    /// succeeds, each cached key is looked up again once its last lookup is older than
-    /// `max_staleness`.
+    /// Returns an error if the changes cannot be read. The feed is then dropped and another one
+    /// opened. Until that succeeds, a cached key is looked up again once its last lookup is older
+    /// than `max_staleness`.
     fn changes(&mut self) -> Result<Changes, StoreError>;
 
     /// Blocks until something may have changed, at most `at_most`. Spurious and missed wake-ups are
     /// allowed: they cost time, and no decision depends on them.
     ///
-    /// A call that exceeds `at_most` by the time allowed for [`changes`](Self::changes) counts as
-    /// hung.
+    /// A call counts as hung if it exceeds `at_most` by the time that [`changes`](Self::changes)
+    /// may take.
     ///
     /// # Errors
-    /// When the connection is lost. The feed is then dropped and another one opened.
+    /// Returns an error if the connection is lost. The feed is then dropped and another one opened.
     fn wait(&mut self, at_most: Duration) -> Result<(), StoreError>;
 }
 
@@ -81,9 +81,9 @@ pub trait ChangeFeed: Send {
 pub struct Changes {
     /// The keys that may have changed since the last read.
     pub changed: Changed,
-    /// The time of day by the store's clock, taken during the read. If it is given, expiry is
-    /// judged by this clock, which goes on by the monotonic clock of the process, and not by the
-    /// local wall clock. Defaults to `None`.
+    /// The time of day by the store's clock, taken during the read. If set, key expiry is checked
+    /// against this time, advanced by the monotonic clock of the process, instead of the local wall
+    /// clock. Defaults to `None`.
     pub time: Option<DateTime<Utc>>,
 }
 

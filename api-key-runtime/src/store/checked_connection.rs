@@ -1,5 +1,5 @@
-//! A connection for lookups and changes: opened or borrowed, its tables checked, and known to read
-//! what its URL still names.
+//! Connections for lookups and changes: opened or borrowed, with checked tables, and replaced when
+//! the URL no longer leads to what they read.
 
 use std::{
     fmt::{self, Display},
@@ -18,28 +18,27 @@ use super::{
 };
 use crate::{error::Error, lock::lock, log};
 
-/// Shorter than the idle time after which firewalls and balancers forget a connection without a
-/// word.
+/// Shorter than the idle time after which firewalls and load balancers silently drop a connection.
 const MAX_IDLE_TIME: Duration = Duration::from_secs(60);
-/// A connection that took longer to open is kept for as long as it lives: where the first host of a
-/// URL is silent, a request would wait in vain for the next one. A quarter of the default lookup
-/// timeout.
+/// A connection that took longer to open is kept as long as it lives. If the first host of a URL
+/// does not respond, opening another connection would exceed the lookup timeout. A quarter of the
+/// default lookup timeout.
 const SLOW_OPENING: Duration = Duration::from_millis(250);
 
-/// A connection whose tables were checked when it was opened: a restored database may be of another
-/// release, or without its triggers.
+/// A connection whose tables were checked when it was opened. A restored database may have the
+/// tables of another release, or lack its triggers.
 pub(super) struct Opened {
     pub(super) connection: Connection,
-    /// How long it took to open the connection and to use it for the first time.
+    /// The time taken to open the connection and to use it for the first time.
     took: Duration,
-    /// Which files it reads, of an SQLite file.
+    /// The files that the connection reads, if the database is an SQLite file.
     #[cfg(feature = "sqlite")]
     pub(super) files: Option<super::sqlite::OpenFiles>,
 }
 
 impl Opened {
-    /// Opens or borrows a connection, checks its tables unless that was done before, and runs this
-    /// over it. The connection is answered as well, to be kept or dropped.
+    /// Opens or borrows a connection, checks its tables unless they were checked before, and runs
+    /// this over it. Also returns the connection, to be kept or dropped.
     pub(super) fn run<T, E: From<Error> + Display>(
         database: &Database,
         mut run: impl FnMut(&mut dyn Queries) -> Result<T, E>,
@@ -75,10 +74,11 @@ impl Opened {
         Ok((done, opened))
     }
 
-    /// Whether it reads what the URL names now: not a file that was replaced or deleted meanwhile.
+    /// Returns whether the connection still reads what the URL names, not a file that was replaced
+    /// or deleted since.
     #[cfg_attr(
         not(feature = "sqlite"),
-        expect(clippy::unused_self, reason = "a server is always itself")
+        expect(clippy::unused_self, reason = "only a file can be replaced")
     )]
     pub(super) fn is_current(&self) -> bool {
         #[cfg(feature = "sqlite")]
@@ -88,15 +88,15 @@ impl Opened {
     }
 }
 
-/// Connections that are not in use, to be used again. One is taken out while it is in use, so that
-/// a hung call holds no lock.
+/// Idle connections for reuse. A connection is taken out while it is in use, so that a hung call
+/// holds no lock.
 #[derive(Debug)]
 pub(super) struct IdleConnections {
     max: usize,
     idle: Mutex<Vec<Idle>>,
 }
 
-/// A connection that was used before, and when.
+/// An idle connection, and since when it has been idle.
 #[derive(Debug)]
 struct Idle {
     opened: Opened,
@@ -108,8 +108,8 @@ impl IdleConnections {
         Self { max, idle: Mutex::new(Vec::new()) }
     }
 
-    /// Runs this over an idle connection. Runs it again over a new one if the idle one fails,
-    /// because that may have died in the meantime, or if its result is not accepted.
+    /// Runs this over an idle connection. Runs it again over a new connection if the idle
+    /// connection fails, which may be dead by now, or if its result is not accepted.
     pub(super) fn run<T>(
         &self,
         database: &Database,
@@ -123,9 +123,14 @@ impl IdleConnections {
                     return Ok(done);
                 }
                 Ok(_) => {
-                    log::debug!("an idle connection to {database} leads to another server");
+                    log::debug!(
+                        "an idle connection to {database} leads to another server; opening a new \
+                         one"
+                    );
                 }
-                Err(error) => log::debug!("an idle connection to {database} failed: {error}"),
+                Err(error) => log::debug!(
+                    "an idle connection to {database} failed: {error}; opening a new one"
+                ),
             }
         }
         let (done, opened) =
@@ -136,7 +141,7 @@ impl IdleConnections {
         Ok(done)
     }
 
-    /// Keeps a connection unless it is borrowed: that one goes back to its pool.
+    /// Keeps a connection unless it is borrowed; a borrowed connection returns to its pool.
     pub(super) fn put_back(&self, opened: Opened) {
         let mut idle = lock(&self.idle);
         if !opened.connection.is_borrowed() && idle.len() < self.max {
@@ -145,7 +150,7 @@ impl IdleConnections {
     }
 
     /// Closes connections to a file that was replaced or deleted, and those that a firewall may
-    /// have forgotten.
+    /// have dropped.
     pub(super) fn close_unusable(&self) {
         lock(&self.idle).retain(|idle| {
             idle.opened.is_current() && is_kept(idle.opened.took, idle.since.elapsed())
@@ -154,7 +159,7 @@ impl IdleConnections {
 
     pub(super) fn close(&self) {
         let idle = std::mem::take(&mut *lock(&self.idle));
-        // Not under the lock: to close the last connection to an SQLite file may take a while.
+        // Not under the lock: closing the last connection to an SQLite file may take a while.
         drop(idle);
     }
 
@@ -164,7 +169,7 @@ impl IdleConnections {
     }
 }
 
-/// Whether an idle connection is used again.
+/// Returns whether an idle connection is used again.
 fn is_kept(opened_in: Duration, idle_for: Duration) -> bool {
     idle_for < MAX_IDLE_TIME || opened_in > SLOW_OPENING
 }
@@ -175,7 +180,7 @@ impl fmt::Debug for Opened {
     }
 }
 
-/// Refuses a borrowed connection that was put back within a transaction.
+/// Returns an error if a borrowed connection was returned to the pool inside a transaction.
 pub(super) fn refuse_open_transaction(
     database: &Database,
     connection: &mut Connection,
@@ -191,23 +196,24 @@ fn is_unusable(connection: &mut Connection) -> bool {
         || connection.is_borrowed() && connection.queries().is_within_transaction()
 }
 
-/// Opens a connection and runs this over it; over another one where a borrowed one cannot be used,
-/// as often as there may be such ones in the pool. Of a new one, that would be no reason to try
-/// again.
+/// Opens a connection and runs this over it. If a borrowed connection is unusable, tries others, as
+/// many as the pool may have of that kind. A connection that was just opened is not retried.
 pub(super) fn over_live<T, E: From<Error> + Display>(
     database: &Database,
     open: impl Fn(&Database) -> Result<Connection, Error>,
     mut run: impl FnMut(&mut Connection) -> Result<T, E>,
 ) -> Result<(T, Connection), E> {
-    // A dead connection may be met twice: the first time the server's last words arrive, which do
-    // not show that it is dead.
+    // A dead connection may fail twice. The first failure may be the server's last message, which
+    // does not show that the connection is dead.
     let mut others = database.idle_in_pool().saturating_mul(2);
     loop {
         let mut connection = open(database)?;
         match run(&mut connection) {
             Ok(done) => return Ok((done, connection)),
             Err(error) if others > 0 && is_unusable(&mut connection) => {
-                log::debug!("a connection of {database} failed: {error}");
+                log::debug!(
+                    "a pooled connection to {database} failed: {error}; trying another one"
+                );
                 others = others.saturating_sub(1);
             }
             Err(error) => return Err(error),

@@ -18,7 +18,7 @@ use crate::{
 };
 
 /// A connection that [`Admin::issue_in_transaction`](crate::admin::Admin::issue_in_transaction)
-/// takes: Diesel's own to Postgres or SQLite, or one that is borrowed from a pool of those.
+/// accepts: a Diesel connection to Postgres or SQLite, or one borrowed from an `r2d2` pool.
 pub trait KeyConnection: sealed::Issue {}
 
 #[cfg(feature = "postgres")]
@@ -34,9 +34,9 @@ mod sealed {
     use super::{DateTime, Error, KeyRecord, Utc};
 
     pub trait Issue {
-        /// Returns the time by the server's clock, or `None` where there is no server.
+        /// Returns the time by the server's clock, or `None` if there is no server.
         fn time(&mut self) -> Result<Option<DateTime<Utc>>, Error>;
-        /// Inserts a new key in the transaction that is open, if one is.
+        /// Inserts a new key, in the open transaction if there is one.
         fn issue_in_transaction(&mut self, new: &KeyRecord) -> Result<KeyRecord, Error>;
     }
 }
@@ -53,40 +53,39 @@ impl<C: Held> sealed::Issue for C {
     }
 }
 
-/// Every query of this crate on its tables. `queries.rs` implements it for both kinds of
+/// The queries of this crate on its tables. `queries.rs` implements them for both kinds of
 /// connection.
 pub(crate) trait Queries: Any {
-    /// Reads the keys with these digests from a primary. Each query asks whether the server is one,
-    /// even if no key is found: behind a connection pooler the server may change from one statement
-    /// to the next, and a standby may lack a revocation or a new key.
+    /// Reads the keys with these digests from a primary. Each query checks that the server is a
+    /// primary, even if it finds no key. Behind a connection pooler the server may change from one
+    /// statement to the next, and a standby may lack a revocation or a new key.
     fn find(&mut self, digests: &[KeyDigest]) -> QueryResult<FromPrimary<KeyRecord>>;
-    /// Lists one page of keys, oldest first. The states are those at this time.
+    /// Lists one page of keys, oldest first. The states of keys are those at this time.
     fn list(&mut self, wanted: &ListKeys, now: DateTime<Utc>) -> QueryResult<Vec<KeyRecord>>;
     fn get(&mut self, id: i64) -> QueryResult<Option<KeyRecord>>;
-    /// Returns the usage of those keys within this range of ids that were ever used, by the key's
-    /// id.
+    /// Returns the usage of the keys in this range of ids that were ever used, ordered by key id.
     fn usage(&mut self, ids: &RangeInclusive<i64>) -> QueryResult<Vec<KeyUsage>>;
     /// Returns the usage of one key, or `None` if it was never used.
     fn usage_of(&mut self, id: i64) -> QueryResult<Option<KeyUsage>>;
-    /// Adds this usage, all or none of it.
+    /// Adds all of this usage, or none if it fails.
     fn record_usage(&mut self, usage: &[KeyUsage]) -> QueryResult<()>;
 
-    /// Inserts a new key in a transaction of its own.
+    /// Inserts a new key in its own transaction.
     fn issue(&mut self, new: &KeyRecord) -> Result<KeyRecord, TransactionError>;
-    /// Inserts a new key in the transaction that is open, if one is, unless the table's keys have
+    /// Inserts a new key, in the open transaction if there is one. Fails if the table's keys have
     /// another digest algorithm.
     fn issue_in_transaction(&mut self, new: &KeyRecord) -> Result<KeyRecord, TransactionError>;
     /// Revokes a key. A revoked key stays as it is.
     fn revoke(&mut self, id: i64, now: DateTime<Utc>) -> Result<KeyRecord, TransactionError>;
-    /// Disables a key at this time, or enables it (`None`). A disabled key keeps its time; a
-    /// revoked one is rejected.
+    /// Disables a key at this time, or enables it (`None`). A disabled key keeps its time. A
+    /// revoked key causes an error.
     fn set_disabled(
         &mut self,
         id: i64,
         at: Option<DateTime<Utc>>,
     ) -> Result<KeyRecord, TransactionError>;
 
-    /// Brings the tables to the newest version and returns the versions that ran.
+    /// Migrates the tables to the newest version and returns the versions that ran.
     fn migrate(&mut self, database: &Database) -> Result<Vec<String>, TransactionError>;
     /// Returns the version of the tables, or `None` if `api_key_meta` is empty.
     fn schema_version(&mut self) -> QueryResult<Option<SchemaVersion>>;
@@ -94,41 +93,40 @@ pub(crate) trait Queries: Any {
     fn is_standby(&mut self) -> QueryResult<bool>;
     /// Returns which of these tables exist.
     fn existing_tables(&mut self, wanted: &[&str]) -> QueryResult<Vec<String>>;
-    /// Returns a schema that has the tables but is not searched for them.
+    /// Returns a schema that has the tables but is not on the search path.
     fn tables_elsewhere(&mut self) -> QueryResult<Option<Elsewhere>>;
     /// Returns whether row-level security hides rows of the tables from this role.
     fn hides_rows(&mut self) -> QueryResult<bool>;
-    /// Returns the names of the triggers without which revocations are missed or undone.
+    /// Returns the names of the triggers that detect revocations and keep them final.
     fn required_triggers(&self) -> &'static [&'static str];
     /// Returns the names of the enabled triggers on the key table.
     fn enabled_triggers(&mut self) -> QueryResult<Vec<String>>;
 
-    /// Returns the digest algorithm of the table's keys, or `None` before the first service or key
-    /// has set it.
+    /// Returns the digest algorithm of the table's keys, or `None` if no service or key has set it
+    /// yet.
     fn digest_algorithm(&mut self) -> QueryResult<Option<String>>;
-    /// Sets the digest algorithm of the table's keys. Returns `false` if it was not `before` any
-    /// more.
+    /// Sets the digest algorithm of the table's keys. Returns `false` if it is no longer `before`.
     fn claim_digest_algorithm(&mut self, before: Option<&str>, now: &str) -> QueryResult<bool>;
     /// Counts the keys that are neither revoked nor expired and have none of these digest
     /// algorithms.
     fn count_live_except(&mut self, algorithms: &[&str], now: DateTime<Utc>) -> QueryResult<i64>;
 
-    /// Returns whether a transaction is open that must not be read in and that Diesel does not know
-    /// of: a raw `BEGIN` of the application. Diesel knows of its test transactions, which are used
-    /// on purpose.
+    /// Returns whether a transaction is open that must not be read in and that Diesel has not
+    /// opened, such as a raw `BEGIN` of the application. Diesel's test transactions are used on
+    /// purpose.
     fn is_within_transaction(&mut self) -> bool;
-    /// Returns the time by the server's clock; `None` where there is no server.
+    /// Returns the time by the server's clock, or `None` if there is no server.
     fn time(&mut self) -> QueryResult<Option<DateTime<Utc>>>;
-    /// Describes who holds a lock that a change of the tables waits for, if one waits.
+    /// Describes the holder of a lock that a change of the tables waits for, if one waits.
     fn lock_holder(&mut self) -> QueryResult<Option<String>>;
-    /// Merges the log of an SQLite file into the file, and empties it. Returns `false` if another
+    /// Merges the log of an SQLite file into the file and empties it. Returns `false` if another
     /// connection prevents it.
     fn merge_log(&mut self) -> QueryResult<bool>;
     /// Returns whether the connection is known to be unusable.
     fn is_broken(&mut self) -> bool;
 }
 
-/// A schema that has the tables, where the search path does not find them.
+/// A schema that has the tables, although the search path does not find them.
 pub(crate) struct Elsewhere {
     /// Quoted.
     pub(crate) schema: String,
@@ -139,11 +137,12 @@ pub(crate) struct Elsewhere {
 /// A connection that is open until it is dropped, or borrowed from the application's pool.
 pub(crate) type Connection = Box<dyn Held + Send>;
 
-/// A connection, however it is held. One that is not borrowed is checked once, where it is opened.
+/// A connection, owned or borrowed. The tables of an owned connection are checked once, when it is
+/// opened.
 pub(crate) trait Held {
     fn queries(&mut self) -> &mut dyn Queries;
 
-    /// Returns whether the connection goes back to a pool.
+    /// Returns whether the connection returns to a pool.
     fn is_borrowed(&self) -> bool {
         false
     }
@@ -182,7 +181,7 @@ pub(crate) enum Missing {
     Refuse,
 }
 
-/// Connects to a database that must exist, or borrows a connection to it.
+/// Connects to an existing database, or borrows a connection to it.
 pub(super) fn open(database: &Database) -> Result<Connection, Error> {
     open_or(database, Missing::Refuse)
 }
@@ -204,7 +203,8 @@ pub(super) fn open_or(database: &Database, missing: Missing) -> Result<Connectio
     })
 }
 
-/// As [`open`], for callers that a request waits for: the pool's own timeout may be far longer.
+/// Connects like [`open`], but waits at most [`POOL_TIMEOUT`] for a pooled connection. A request
+/// waits for the result, and the pool's own timeout may be far longer.
 pub(super) fn open_soon(database: &Database) -> Result<Connection, Error> {
     Ok(match database {
         #[cfg(feature = "postgres")]

@@ -1,4 +1,5 @@
-//! Which database a `DATABASE_URL` names, and how it is named to people: never with its password.
+//! The database that a `DATABASE_URL` names, and its description in messages, which never includes
+//! the password.
 
 use std::fmt;
 
@@ -10,7 +11,7 @@ use super::postgres::{PostgresPool, after_credentials};
 use super::sqlite::SqlitePool;
 use crate::error::Error;
 
-/// A database by its address, or by the application's own way to it.
+/// A database, by its address or as the application's own pool.
 #[derive(Clone)]
 pub(crate) enum Database {
     /// A URL or connection string for libpq.
@@ -30,7 +31,8 @@ impl Database {
         let url = url.trim();
         if url.is_empty() {
             return Err(Error::config(
-                "DATABASE_URL is empty: set it to postgres://USER@HOST/DATABASE or to the path of an SQLite file",
+                "the database URL is empty: set DATABASE_URL to postgres://USER@HOST/DATABASE or \
+                 to the path of an SQLite file",
             ));
         }
         if is_postgres(url) {
@@ -38,13 +40,14 @@ impl Database {
             return Ok(Self::Postgres(url.to_owned()));
             #[cfg(not(feature = "postgres"))]
             return Err(Error::config(
-                "this build has no Postgres: enable the feature `postgres` of api-key-runtime",
+                "this build does not support Postgres: enable the feature `postgres` of \
+                 api-key-runtime",
             ));
         }
         let after_scheme = url.strip_prefix("sqlite://").or_else(|| url.strip_prefix("sqlite:"));
         if after_scheme.is_some_and(|path| path.contains('?')) {
             return Err(Error::config(
-                "an sqlite:// URL names a file and takes no parameters: leave out what begins with `?`",
+                "an SQLite database URL cannot have parameters: remove the part from `?` on",
             ));
         }
         let path = after_scheme.unwrap_or(url);
@@ -52,7 +55,8 @@ impl Database {
             && is_scheme(scheme)
         {
             return Err(Error::config(format!(
-                "the database URL begins with {scheme}://, which is neither postgres:// nor sqlite://"
+                "the database URL begins with {scheme}://, which is not supported: use postgres:// \
+                 or sqlite://"
             )));
         }
         if path.is_empty()
@@ -61,21 +65,24 @@ impl Database {
             || path.contains('\0')
         {
             return Err(Error::config(
-                "an SQLite database is named by the path of a file; one in memory exists for a single connection, and keys are read \
-                 through several",
+                "the database URL does not name a file: set DATABASE_URL to the path of a file. An \
+                 SQLite database in memory exists only for one connection, and keys are read over \
+                 several",
             ));
         }
         if after_scheme.is_none() && !is_clearly_a_path(path) {
             return Err(Error::config(
-                "the database URL looks like the address of a server, but does not begin with postgres:// (it may hold a password and is not \
-                 shown); write ./ or sqlite: before the path of a file that has `@`, `=` or `:` in it",
+                "the database URL is ambiguous: it looks like a server address but does not begin \
+                 with postgres:// (the URL is not shown, because it may contain a password). For \
+                 an SQLite file with `@`, `=` or `:` in its path, write ./ or sqlite: before the \
+                 path",
             ));
         }
         #[cfg(feature = "sqlite")]
         return Ok(Self::Sqlite(path.to_owned()));
         #[cfg(not(feature = "sqlite"))]
         return Err(Error::config(
-            "this build has no SQLite: enable the feature `sqlite` of api-key-runtime",
+            "this build does not support SQLite: enable the feature `sqlite` of api-key-runtime",
         ));
     }
 
@@ -100,8 +107,8 @@ impl Database {
         }
     }
 
-    /// Returns what tells one database from another, with its password; `None` for a Postgres pool,
-    /// which does not say where it leads.
+    /// Returns a text that identifies the database, including its password. Returns `None` for a
+    /// Postgres pool, whose address is not available.
     pub(crate) fn location(&self) -> Option<&str> {
         match self {
             #[cfg(feature = "postgres")]
@@ -115,8 +122,8 @@ impl Database {
         }
     }
 
-    /// How many connections lie unused in the application's pool, of which it may not know that
-    /// they are dead.
+    /// Returns how many connections are idle in the application's pool. The pool may not have
+    /// noticed that they are dead.
     pub(super) fn idle_in_pool(&self) -> u32 {
         match self {
             #[cfg(feature = "postgres")]
@@ -128,7 +135,8 @@ impl Database {
     }
 }
 
-/// URLs, and libpq's `keyword = value` strings, which begin with a keyword.
+/// Returns whether this is a Postgres URL or libpq's `keyword = value` string, which begins with a
+/// keyword.
 fn is_postgres(url: &str) -> bool {
     let is_keyword = |text: &str| {
         !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_lowercase() || byte == b'_')
@@ -138,20 +146,21 @@ fn is_postgres(url: &str) -> bool {
         || url.split_once('=').is_some_and(|(keyword, _)| is_keyword(keyword.trim_end()))
 }
 
-/// A mistyped scheme may hold a password as well: only what can be one is shown.
+/// Returns whether this can be a URL scheme. Anything else is not shown, because it may contain a
+/// password.
 fn is_scheme(text: &str) -> bool {
     text.bytes().all(|byte| byte.is_ascii_lowercase() || byte == b'+')
 }
 
-/// Whether this cannot be meant as the address of a server or a connection string: those have one
-/// of the characters.
+/// Returns whether this cannot be a server address or a connection string, because it has none of
+/// their characters or begins like a path.
 fn is_clearly_a_path(text: &str) -> bool {
     ["/", "./", "../"].iter().any(|beginning| text.starts_with(beginning))
         || !text.contains(['@', '=', ':'])
 }
 
-/// What kind it is and where, for messages: host and database of a URL, the path of a file, nothing
-/// of a connection string.
+/// Writes the kind and place of the database, for messages: host and database of a URL, the path of
+/// a file, and nothing of a connection string.
 impl fmt::Display for Database {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -160,7 +169,7 @@ impl fmt::Display for Database {
                 Some((_, rest)) => {
                     let place = after_credentials(rest);
                     let (place, parameters) = place.split_once('?').unwrap_or((place, ""));
-                    // A password may hold what separates the parts: of what is in doubt, nothing is
+                    // A password may contain the separators. If the parts are ambiguous, nothing is
                     // shown.
                     if parameters.contains('@') {
                         return formatter.write_str("Postgres");
@@ -173,7 +182,7 @@ impl fmt::Display for Database {
             #[cfg(feature = "sqlite")]
             Self::Sqlite(path) => write!(formatter, "SQLite file {path}"),
             #[cfg(feature = "postgres")]
-            Self::PostgresPool(_) => formatter.write_str("the Postgres of the application's pool"),
+            Self::PostgresPool(_) => formatter.write_str("Postgres of the application's pool"),
             #[cfg(feature = "sqlite")]
             Self::SqlitePool(pool) => write!(formatter, "SQLite file {}", pool.path()),
         }

@@ -1,22 +1,22 @@
-//! The change feed of the store over Diesel: one connection, opened at the first read and again
-//! when it must not be used any longer.
+//! The change feed of the Diesel store: one connection, opened at the first read and replaced when
+//! it must no longer be used.
 
 use std::{sync::Arc, time::Duration};
 
 use super::{ChangeFeed, Changes, StoreError, diesel_store::Shared, read_server::FeedNumber};
 
-/// A connection that changes are read over, of either database. It is dropped after an error.
+/// A connection to either database for reading changes. It is dropped after an error.
 pub(super) trait ChangeReader: Send {
     /// Returns whether the connection still leads to the database that its URL names.
     fn is_current(&self) -> bool {
         true
     }
 
-    /// Returns what changed since the last read, everything at first, and the number of the server
-    /// if keys could be looked up on another.
+    /// Returns what changed since the last read, or everything at the first read. Also returns the
+    /// number of the server if keys could be looked up on another server.
     fn read(&mut self) -> Result<(Option<i64>, Changes), StoreError>;
 
-    /// As [`ChangeFeed::wait`].
+    /// Waits like [`ChangeFeed::wait`].
     fn wait(&mut self, at_most: Duration) -> Result<(), StoreError>;
 }
 
@@ -36,10 +36,10 @@ impl DieselFeed {
         Self { shared, open: None }
     }
 
-    /// Returns a usable connection, if necessary a new one.
+    /// Returns a usable connection, a new one if necessary.
     fn connected(&mut self) -> Result<&mut OpenReader, StoreError> {
-        // Closed before another one is opened: a connection to a file that was replaced may lock
-        // the new file.
+        // The old connection is closed before another one is opened: a connection to a replaced
+        // file may lock the new file.
         let open = match self.open.take().filter(OpenReader::is_usable) {
             Some(open) => open,
             None => OpenReader::open(&self.shared)?,
@@ -56,7 +56,7 @@ impl ChangeFeed for DieselFeed {
     }
 
     fn wait(&mut self, at_most: Duration) -> Result<(), StoreError> {
-        // Without a connection there is nothing to wait for: the next read opens one.
+        // Without a connection there is nothing to wait for. The next read opens one.
         let result = self.open.as_mut().map_or(Ok(()), |open| open.reader.wait(at_most));
         self.open.take_if(|_| result.is_err());
         result

@@ -1,4 +1,4 @@
-//! The store over Diesel, on either database.
+//! The store over Diesel, for either database.
 
 use std::{sync::Arc, time::Duration};
 
@@ -22,9 +22,9 @@ use crate::{
     log,
 };
 
-/// After this time a start that waits for the database is logged.
+/// After this time a warning is logged if the start still waits for the database.
 const SLOW_START: Duration = Duration::from_secs(5);
-/// More would only be left over from threads that were replaced.
+/// More connections could only be left over from replaced threads.
 const MAX_IDLE: usize = 2;
 
 /// Rows that were read from a primary.
@@ -36,23 +36,23 @@ pub(crate) struct FromPrimary<T> {
 
 /// The key table of a Postgres or SQLite database.
 ///
-/// [`AppKeysBuilder::database_url`](crate::AppKeysBuilder::database_url) creates one; create one
-/// yourself to wrap it in another store. It keeps one connection for each lookup that runs at the
-/// same time, one for each change feed, and one to record key usage.
+/// [`AppKeysBuilder::database_url`](crate::AppKeysBuilder::database_url) creates a `DieselStore`;
+/// create one yourself to wrap it in another store. The store keeps one connection for each
+/// concurrent lookup, one for each change feed, and one for recording key usage.
 #[derive(Debug)]
 pub struct DieselStore {
     shared: Arc<Shared>,
 }
 
-/// What lookups and change feeds share.
+/// The state that lookups and change feeds share.
 #[derive(Debug)]
 pub(super) struct Shared {
     database: Database,
-    /// Where changes are read and listened for, if not where keys are looked up.
+    /// The database for reading changes and listening, if it is not the one for lookups.
     listen: Option<Database>,
     /// Connections for lookups.
     idle: IdleConnections,
-    /// The connection for key usage, so that recording usage never delays a lookup.
+    /// The connection for key usage. It is separate so that recording usage never delays a lookup.
     usage: IdleConnections,
     pub(super) read_server: ReadServer,
     #[cfg(feature = "postgres")]
@@ -63,8 +63,8 @@ impl DieselStore {
     /// Connects to a database and checks its tables, but not the pepper of its keys.
     ///
     /// # Errors
-    /// When the URL is invalid, the database is unavailable, or its tables are missing,
-    /// incompatible or without their triggers.
+    /// Returns an error if the URL is invalid, the database is unavailable, or its tables are
+    /// missing, incompatible or without their triggers.
     pub fn open(database_url: &str) -> Result<Self, Error> {
         Self::new(&Database::parse(database_url)?, None, |_| Ok(()))
     }
@@ -79,11 +79,11 @@ impl DieselStore {
             claim_digest_algorithm(database, connection, digester)
         })?;
         if listen.is_some() {
-            // A wrong URL is better reported at the start.
+            // Reports a wrong URL at start-up.
             store
                 .shared
                 .open_reader()
-                .map_err(|source| Error::database("changes of keys cannot be read", source))?;
+                .map_err(|source| Error::database("cannot read key changes", source))?;
         }
         Ok(store)
     }
@@ -95,7 +95,8 @@ impl DieselStore {
     ) -> Result<Self, Error> {
         let warn = || {
             log::warn!(
-                "still waiting for {database}; where a connection pooler stands in front of it, see that it has three connections for each process"
+                "still waiting for {database}: no connection yet; check that the database is \
+                 running, and that a connection pooler allows three connections for each process"
             );
         };
         let (first, _) = slow_call(SLOW_START, warn, || Opened::run(database, prepare));
@@ -115,24 +116,26 @@ impl DieselStore {
 }
 
 impl Shared {
-    /// Refuses what another server says than the one that changes are read in: its revocations
-    /// would go unnoticed. Which of the two is the right one the next read tells, over a new
-    /// connection.
+    /// Returns an error if changes are read from another server than this one, because revocations
+    /// would be missed. The next read uses a new connection and determines which of the two is
+    /// right.
     fn require_changes_of(&self, server: i64) -> Result<(), StoreError> {
         if self.read_server.reads(server) {
             return Ok(());
         }
         self.read_server.give_up_other_than(server);
         Err(StoreError::new(format!(
-            "keys are looked up in another server, database or tables ({}) than changes of keys were read in last ({}), so revocations would \
-             go unnoticed. After a restart or a switch-over this passes by itself; where it stays, name one and the same writable primary",
+            "key lookups and the change feed use different servers, databases or tables ({} and \
+             {}), so revocations could be missed. This is expected briefly after a restart or \
+             failover; if it persists, point database_url and listen_url at the same writable \
+             primary",
             self.database,
             self.listen.as_ref().unwrap_or(&self.database)
         )))
     }
 
     pub(super) fn open_reader(&self) -> Result<Box<dyn ChangeReader>, StoreError> {
-        // What is open of a file that was replaced may hold a lock on the one that took its place.
+        // A connection to a replaced file may hold a lock on the new file.
         self.idle.close_unusable();
         self.usage.close_unusable();
         match self.listen.as_ref().unwrap_or(&self.database) {
@@ -180,7 +183,7 @@ impl KeyStore for DieselStore {
     }
 
     fn record_usage(&self, uses: &[KeyUsage]) -> Result<(), StoreError> {
-        // A connection that breaks during the commit may count usage twice; none is lost.
+        // If a connection breaks during the commit, usage may be counted twice, but is never lost.
         self.shared.usage.run(
             &self.shared.database,
             |queries| queries.record_usage(uses),
@@ -188,7 +191,7 @@ impl KeyStore for DieselStore {
         )
     }
 
-    /// Leaves an SQLite file that stands alone: its log is merged into it.
+    /// Merges the log of an SQLite file into the file, so that the file is complete by itself.
     fn close(&self) -> Result<(), StoreError> {
         let Shared { database, idle, usage, .. } = &*self.shared;
         let is_merged = if database.is_postgres() {
@@ -200,7 +203,9 @@ impl KeyStore for DieselStore {
         usage.close();
         if !is_merged? {
             return Err(StoreError::new(format!(
-                "the log of {database} stays beside it, because another program reads or writes the file: copy both, or use `app-key backup`"
+                "cannot merge the log of {database} into the file: another program reads or writes \
+                 it; to copy the database, copy the file and its -wal file, or use `app-key \
+                 backup`"
             )));
         }
         Ok(())

@@ -1,4 +1,4 @@
-//! The migrations: run by the crate itself, or copied into the folder of an application's own
+//! The migrations, which this crate runs itself or copies into the folder of an application's own
 //! Diesel migrations.
 
 use std::{
@@ -20,7 +20,7 @@ use super::{
 };
 use crate::error::Error;
 
-/// A kind of database that the tables come for.
+/// The kind of a database.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum DatabaseKind {
@@ -30,7 +30,7 @@ pub enum DatabaseKind {
     Sqlite,
 }
 
-/// A folder under `migrations/` and the text of its two files.
+/// A folder under `migrations/`, with the text of its two files.
 struct Migration {
     folder: &'static str,
     up: &'static str,
@@ -47,26 +47,26 @@ macro_rules! migrations {
     };
 }
 
-/// Oldest first. The only list of the migrations; a test compares it with the folders.
+/// The only list of the migrations, oldest first. A test compares it with the folders.
 const POSTGRES: &[Migration] =
     migrations!("postgres": "00000000000101_create_api_keys", "00000000000102_log_api_key_changes");
 const SQLITE: &[Migration] =
     migrations!("sqlite": "00000000000101_create_api_keys", "00000000000102_log_api_key_changes");
 
-/// Any number that no other program is likely to lock: "app-key" in ASCII.
+/// An arbitrary number that no other program is likely to lock: "app-key" in ASCII.
 #[cfg(feature = "postgres")]
 const ADVISORY_LOCK: i64 = 0x0061_7070_2d6b_6579;
 
-/// Brings a database to the newest tables, creating the file if it is missing, and returns the
+/// Migrates a database to the newest tables, creating the file if it is missing, and returns the
 /// versions that ran.
 ///
-/// All of it is one transaction under a lock: ten replicas may start at once, and one that fails
-/// leaves nothing half-done. Triggers that are enabled otherwise than their migration enables them
-/// are mended.
+/// Everything runs in one transaction under a lock: ten replicas may start at once, and a failure
+/// leaves nothing half-done. Triggers that are enabled differently than in their migration are
+/// repaired.
 pub(crate) fn migrate(database: &Database) -> Result<Vec<String>, Error> {
     let mut connection = open_or(database, Missing::Create)?;
     let queries = connection.queries();
-    // Where nothing is pending, a role that may only read is enough, and so is a standby.
+    // If nothing is pending, a read-only role or a standby is enough.
     if check_tables(database, queries).is_ok() {
         return Ok(Vec::new());
     }
@@ -116,12 +116,12 @@ fn not_migrated(
     source: impl Into<Box<dyn std::error::Error + Send + Sync>>,
 ) -> Error {
     Error::database(
-        format!("the migrations of {database} did not run, and nothing was changed"),
+        format!("cannot run the migrations of {database} (nothing was changed)"),
         source,
     )
 }
 
-/// The migrations as Diesel takes them.
+/// The migrations as a Diesel migration source.
 struct Embedded(&'static [Migration]);
 
 impl<DB: Backend> MigrationSource<DB> for Embedded {
@@ -151,7 +151,7 @@ impl<DB: Backend> migration::Migration<DB> for &'static Migration {
 impl MigrationMetadata for Migration {}
 
 impl MigrationName for Migration {
-    /// As Diesel reads it from a folder's name.
+    /// Returns the version as Diesel reads it from a folder's name.
     fn version(&self) -> MigrationVersion<'_> {
         self.folder.split('_').next().unwrap_or_default().into()
     }
@@ -166,16 +166,18 @@ impl fmt::Display for Migration {
 /// Writes the migrations into a folder of Diesel migrations, and returns the folders it created.
 ///
 /// The stock `diesel` command runs the copies. They sort before the application's own migrations,
-/// which may then refer to the tables. Copies that exist already are left alone.
+/// so those can reference the tables. Existing copies are left unchanged.
 ///
 /// # Errors
-/// Returns an error if the folder does not exist, if a file in it differs from the migration of
-/// this release (then nothing is written), or if a file cannot be read or written.
+/// Returns an error if the folder does not exist, or if a file cannot be read or written. Also
+/// returns an error, and writes nothing, if an existing file differs from the migration of this
+/// release.
 pub fn copy(directory: impl AsRef<Path>, database: DatabaseKind) -> Result<Vec<PathBuf>, Error> {
     let directory = directory.as_ref();
     if !directory.is_dir() {
         return Err(Error::invalid_input(format!(
-            "there is no folder {}: name the folder of your Diesel migrations, usually `migrations`",
+            "cannot copy the migrations: the folder {} does not exist; give the folder of your \
+             Diesel migrations, usually `migrations`",
             directory.display()
         )));
     }
@@ -192,8 +194,9 @@ pub fn copy(directory: impl AsRef<Path>, database: DatabaseKind) -> Result<Vec<P
                 Ok(there) if there == text => {}
                 Ok(_) => {
                     return Err(Error::conflict(format!(
-                        "{} differs from the migration of this release, so nothing was written: a migration that has run must not change; \
-                         move yours away if it never ran",
+                        "cannot copy the migrations: {} differs from this release's migration \
+                         (nothing was written). A migration that has run must not change; if yours \
+                         has never run, move it away",
                         path.display()
                     )));
                 }
@@ -218,7 +221,8 @@ pub fn copy(directory: impl AsRef<Path>, database: DatabaseKind) -> Result<Vec<P
     Ok(made)
 }
 
-/// By another name first: a file that was cut short would look like one that somebody changed.
+/// Writes a file under another name first and then renames it. A file cut short would look like one
+/// that someone changed.
 fn write_whole(path: &Path, text: &str) -> std::io::Result<()> {
     let unfinished = path.with_extension("sql.part");
     fs::write(&unfinished, text)?;
@@ -250,7 +254,7 @@ mod tests {
         let folder = std::env::temp_dir().join(format!("app-key-copy-{}", std::process::id()));
         assert!(
             copy(&folder, DatabaseKind::Sqlite).unwrap_err().is_invalid_input(),
-            "a missing folder is not made"
+            "a missing folder is not created"
         );
         fs::create_dir_all(&folder).unwrap();
         assert_eq!(copy(&folder, DatabaseKind::Sqlite).unwrap().len(), 2);

@@ -1,4 +1,4 @@
-//! Where keys are kept: the trait every store implements, and the one over Diesel.
+//! Key storage: the trait that every store implements, and the implementation over Diesel.
 
 use std::{error, fmt, sync::Arc};
 
@@ -53,13 +53,13 @@ pub use crate::key::{DigestAlgorithm, KeyDigest};
 
 /// A store of API keys.
 ///
-/// [`AppKeysBuilder::database_url`](crate::AppKeysBuilder::database_url) creates the store of this
-/// crate; implement this trait to keep keys elsewhere.
-/// [`AppKeys::make_key`](crate::AppKeys::make_key) creates keys for it. Keep every field of the
-/// record: a key whose `digest_algorithm` does not name the algorithm of its digest is rejected.
+/// [`AppKeysBuilder::database_url`](crate::AppKeysBuilder::database_url) creates this crate's own
+/// store. Implement this trait to keep keys elsewhere;
+/// [`AppKeys::make_key`](crate::AppKeys::make_key) creates keys for such a store. Store and return
+/// every field of a record: a key whose `digest_algorithm` does not match its digest is rejected.
 ///
-/// The methods are synchronous and may block: they are called on threads of this crate, never on a
-/// worker of actix-web. A panic counts as an error.
+/// The methods are synchronous and may block. This crate calls them on its own threads, never on an
+/// actix-web worker. A panic counts as an error.
 ///
 /// ```
 /// use std::{
@@ -97,61 +97,62 @@ pub use crate::key::{DigestAlgorithm, KeyDigest};
 /// # }
 /// ```
 pub trait KeyStore: Send + Sync + 'static {
-    /// Returns the records with these digests, in any order. A digest without a record is an
+    /// Returns the records with these digests, in any order. A digest without a record means an
     /// unknown key.
     ///
-    /// It must read the current state, not a replica that may lag behind, and all digests in one
-    /// snapshot.
+    /// Implementations must read the current state, not a replica that may lag behind. All digests
+    /// of one call must be read in one snapshot.
     ///
-    /// A call counts as hung after the lookup timeout, but at least 1 second: another thread takes
-    /// over, and requests no longer wait for the result.
+    /// A call counts as hung after the lookup timeout, but not before 1 second. Another thread then
+    /// takes over, and requests no longer wait for the result.
     ///
     /// # Errors
-    /// When the records cannot be read. Requests with these keys are answered with 503, and the
-    /// error is not cached. Never return an empty result in place of an error.
+    /// Returns an error if the records cannot be read. Requests with these keys are answered 503,
+    /// and the error is not cached. Never return an empty result in place of an error.
     fn find(&self, digests: &[KeyDigest]) -> Result<Vec<KeyRecord>, StoreError>;
 
     /// Opens a feed of changes, or returns `None` if the store cannot report changes. Defaults to
     /// `None`.
     ///
-    /// Without a feed, each cached key is looked up again once its last lookup is older than
-    /// `max_staleness`. `None` is final: `watch` is not called again. After an error, and after a
-    /// feed failed or hung, `watch` is called again.
+    /// Without a feed, a cached key is looked up again once its last lookup is older than
+    /// `max_staleness`. `None` is final: `watch` is not called again. `watch` is called again after
+    /// an error, and after a feed failed or hung.
     ///
-    /// A store may have several feeds at the same time: each `AppKeys` opens its own, and an
+    /// A store may have several feeds at the same time. Each `AppKeys` opens its own feed, and an
     /// abandoned feed may still be inside a call.
     ///
     /// # Errors
-    /// When the feed cannot be opened at the moment.
+    /// Returns an error if the feed cannot be opened at the moment.
     fn watch(&self) -> Result<Option<Box<dyn ChangeFeed>>, StoreError> {
         Ok(None)
     }
 
-    /// Adds key usage to what is recorded. By default nothing is recorded.
+    /// Adds this usage to the recorded usage. Defaults to recording nothing.
     ///
-    /// Each key comes once, in ascending order of the ids. Add the counts, and keep the later
-    /// `last_used_at` with its `last_used_ip`: other processes record usage of the same keys. Skip
-    /// keys that no longer exist.
+    /// Each key occurs once, in ascending order of the ids. Add the counts, and keep the later
+    /// `last_used_at` with its `last_used_ip`, because other processes record usage of the same
+    /// keys. Skip keys that no longer exist.
     ///
-    /// It is called every `usage_flush_interval`, 10 seconds by default, one call at a time. A call
-    /// counts as hung after 30 seconds: then the next call may begin. No request waits for it, and
-    /// no decision depends on it.
+    /// This method is called every `usage_flush_interval`, 10 seconds by default, one call at a
+    /// time. A call counts as hung after 30 seconds; the next call may then begin. No request waits
+    /// for the call, and no decision depends on it.
     ///
     /// # Errors
-    /// When nothing was recorded: the same usage is passed again later, together with new usage.
+    /// Returns an error if nothing was recorded. The same usage is then passed again later,
+    /// together with new usage.
     fn record_usage(&self, usage: &[KeyUsage]) -> Result<(), StoreError> {
         let _ = usage;
         Ok(())
     }
 
-    /// Closes connections that are not in use. By default nothing is done.
+    /// Closes connections that are not in use. Defaults to doing nothing.
     ///
-    /// It is called when an `AppKeys` closes, after its other calls have returned or were
-    /// abandoned. A store that several `AppKeys` share must go on working for the others.
+    /// This method is called when an `AppKeys` closes, after its other calls have returned or were
+    /// abandoned. A store that several `AppKeys` share must keep working for the others.
     ///
     /// # Errors
-    /// When the store could not be closed properly; [`AppKeys::close`](crate::AppKeys::close)
-    /// returns the error.
+    /// Returns an error if the store could not be closed properly.
+    /// [`AppKeys::close`](crate::AppKeys::close) returns that error.
     fn close(&self) -> Result<(), StoreError> {
         Ok(())
     }
@@ -181,12 +182,12 @@ impl From<crate::error::Error> for StoreError {
     }
 }
 
-/// An error of a store. Its text is logged, and never sent to a client.
+/// An error of a store. Its text is logged and never sent to a client.
 #[derive(Debug)]
 pub struct StoreError(Box<dyn error::Error + Send + Sync>);
 
 impl StoreError {
-    /// Creates an error from the error of a driver, or from a text.
+    /// Creates an error from a driver's error or from a text.
     pub fn new(cause: impl Into<Box<dyn error::Error + Send + Sync>>) -> Self {
         Self(cause.into())
     }

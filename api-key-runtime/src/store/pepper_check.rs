@@ -1,5 +1,5 @@
-//! How the keys of a table are digested: in one way for all who issue keys, and told where a
-//! service knows another.
+//! The digest algorithm of a table: the same for all programs that issue keys, and checked when a
+//! service starts.
 
 use super::{Database, Queries};
 use crate::{
@@ -8,8 +8,8 @@ use crate::{
     log,
 };
 
-/// Makes the service's way of digesting the table's, so that nobody issues keys the service would
-/// not know.
+/// Records the service's digest algorithm as the table's, so that no program issues keys that the
+/// service cannot find.
 pub(crate) fn claim_digest_algorithm(
     database: &Database,
     connection: &mut dyn Queries,
@@ -17,34 +17,34 @@ pub(crate) fn claim_digest_algorithm(
 ) -> Result<(), Error> {
     let ours = digester.current_algorithm().as_str();
     let previous = digester.previous_algorithm().map(DigestAlgorithm::as_str);
-    let failed = |source| {
-        Error::database(format!("cannot read how the keys of {database} are digested"), source)
-    };
-    // Twice, because another replica may start at the same time.
+    let failed =
+        |source| Error::database(format!("cannot read the digest algorithm of {database}"), source);
+    // Two attempts, because another replica may start at the same time.
     for _ in 0..2 {
         let theirs = connection.digest_algorithm().map_err(failed)?;
         match theirs.as_deref() {
             Some(theirs) if theirs == ours => {
-                return warn_of_unknown_ways(database, connection, digester);
+                return warn_of_unknown_algorithms(database, connection, digester);
             }
             Some(theirs) if Some(theirs) != previous => break,
             before => {
                 if connection.claim_digest_algorithm(before, ours).map_err(failed)? {
-                    return warn_of_unknown_ways(database, connection, digester);
+                    return warn_of_unknown_algorithms(database, connection, digester);
                 }
             }
         }
     }
     Err(Error::config(format!(
-        "the keys of {database} are digested under another pepper than APP_KEY_PEPPER says: nobody's key would be known. To change the \
-         pepper, set the old one in APP_KEY_PEPPER_PREVIOUS (`none` where there was none); with several processes, first start them all with \
-         the new one as the previous one"
+        "cannot look up keys of {database}: they are digested with another pepper than \
+         APP_KEY_PEPPER, so every key would be unknown. To change the pepper, set the old one in \
+         APP_KEY_PEPPER_PREVIOUS (`none` if there was none). With several processes, first restart \
+         them all with the old pepper in APP_KEY_PEPPER and the new one in APP_KEY_PEPPER_PREVIOUS"
     )))
 }
 
-/// Keys that were digested in a way nobody configured are unknown, and their holders would be the
-/// first to notice.
-fn warn_of_unknown_ways(
+/// Logs a warning if keys have a digest algorithm that is not configured. Such keys are unknown,
+/// and their users would be the first to notice.
+fn warn_of_unknown_algorithms(
     database: &Database,
     connection: &mut dyn Queries,
     digester: &Digester,
@@ -55,8 +55,9 @@ fn warn_of_unknown_ways(
         .map_err(|source| Error::database(format!("cannot read the keys of {database}"), source))?;
     if lost > 0 {
         log::warn!(
-            "{lost} active keys of {database} were digested under a pepper that is neither APP_KEY_PEPPER nor APP_KEY_PEPPER_PREVIOUS, so \
-             they are unknown: configure that pepper as the previous one, or replace and revoke them"
+            "{lost} active keys of {database} are unknown: their pepper is neither APP_KEY_PEPPER \
+             nor APP_KEY_PEPPER_PREVIOUS; set APP_KEY_PEPPER_PREVIOUS to their pepper, or replace \
+             and revoke these keys"
         );
     }
     Ok(())

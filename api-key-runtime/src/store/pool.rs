@@ -1,4 +1,4 @@
-//! The application's own pool: connections are borrowed from it for a moment each, and never held.
+//! The application's own pool. Each connection is borrowed briefly and never held.
 
 use std::time::Duration;
 
@@ -13,10 +13,10 @@ use crate::{
 
 pub(crate) type Pooled<C> = PooledConnection<ConnectionManager<C>>;
 
-/// How long a lookup or a read of the changes waits for a connection.
+/// How long a lookup or a read of changes waits for a connection.
 pub(super) const POOL_TIMEOUT: Duration = Duration::from_secs(1);
 
-/// Of a pool's connection: its tables were checked.
+/// Marks a pooled connection whose tables were checked.
 struct Checked;
 
 impl<C: Queries + R2D2Connection> Held for Pooled<C> {
@@ -47,10 +47,10 @@ pub(super) fn get<C: R2D2Connection + Send + 'static>(
             message
         } else {
             format!(
-                "{POOL_TIMED_OUT} (the reason may quote the password of its URL and is left out)"
+                "{POOL_TIMED_OUT} (the cause is not shown, because it may contain the password)"
             )
         };
-        Error::database("the application's pool gave no connection", reason)
+        Error::database("cannot get a connection from the application's pool", reason)
     })
 }
 
@@ -68,8 +68,9 @@ pub(super) fn warn_of_long_timeout<C: R2D2Connection + Send + 'static>(
     let timeout = pool.connection_timeout();
     if timeout > POOL_TIMEOUT {
         log::warn!(
-            "the connection_timeout of the application's pool is {timeout:?}: after the database was away, the pool takes up to half of that to \
-             try again, and keys cannot be looked up until then. One second or less is advised, or database_url in place of the pool"
+            "the connection_timeout of the application's pool is {timeout:?}: after an outage, the \
+             pool may wait half of that before it reconnects, and lookups fail until then. Set \
+             connection_timeout to one second or less, or use database_url instead of the pool"
         );
     }
 }

@@ -1,7 +1,8 @@
 //! The queries of both databases.
 //!
-//! `postgres/mod.rs` and `sqlite/mod.rs` include this file and provide, by `super`, the type of
-//! connection and what differs. So `KeyRow` is two types, and `UNREADABLE` two statics.
+//! `postgres/mod.rs` and `sqlite/mod.rs` include this file. Their module, as `super`, provides the
+//! connection type and everything that differs. So `KeyRow` is two types, and `UNREADABLE` two
+//! statics.
 
 use std::{array::TryFromSliceError, ops::RangeInclusive};
 
@@ -40,11 +41,11 @@ use crate::{
     },
 };
 
-/// Of which keys it was said that their rows cannot be read.
+/// The keys for which an unreadable row was logged.
 static UNREADABLE: LogThrottle<i64> = LogThrottle::new();
 
-/// A row of `api_keys` as it stands in the table. A new row leaves out what the database sets, and
-/// what only changes set.
+/// A row of `api_keys` as stored in the table. An insert leaves out the columns that the database
+/// sets and those that only changes set.
 #[derive(Clone, Queryable, Selectable, Insertable)]
 #[diesel(table_name = api_keys)]
 #[allow(missing_docs, reason = "the columns are described by `KeyRecord`")]
@@ -89,7 +90,7 @@ impl std::fmt::Debug for KeyRow {
     }
 }
 
-/// Fails where the digest is not of 32 bytes, which the table's own constraint excludes.
+/// Fails if the digest does not have 32 bytes, which a constraint of the table excludes.
 impl TryFrom<KeyRow> for KeyRecord {
     type Error = TryFromSliceError;
 
@@ -179,14 +180,16 @@ impl Queries for Connection {
     fn issue_in_transaction(&mut self, new: &KeyRecord) -> Result<KeyRecord, TransactionError> {
         let ours = new.digest_algorithm.as_str();
         if self.digest_algorithm()?.is_none() {
-            // Another process may set the same one at this moment, when it issues the first key.
+            // Another process may set the same algorithm at this moment, when it issues the first
+            // key.
             self.claim_digest_algorithm(None, ours)?;
         }
         if self.digest_algorithm()?.as_deref() != Some(ours) {
             return Err(Error::conflict(
-                "no key was issued: the keys of this table are digested under another pepper than APP_KEY_PEPPER says here, and the \
-                 service would not know the new one; set the service's pepper here. To change the pepper, start the service with the \
-                 new one and the old one in APP_KEY_PEPPER_PREVIOUS first",
+                "no key was issued: the keys of this table are digested with another pepper than \
+                 APP_KEY_PEPPER, so the service would not find the new key. Set APP_KEY_PEPPER to \
+                 the service's pepper. To change the pepper, first restart the service with the \
+                 new pepper in APP_KEY_PEPPER and the old one in APP_KEY_PEPPER_PREVIOUS",
             )
             .into());
         }
@@ -328,13 +331,13 @@ impl Queries for Connection {
     }
 }
 
-/// Whether a row is of the key table itself.
+/// Returns the condition that a row belongs to the key table itself.
 fn own_row() -> SqlLiteral<Bool> {
     sql(OWN_ROW)
 }
 
-/// The one row of `api_key_meta` with each of the keys, or without a key where there is none: at
-/// least one row in any case.
+/// Selects the one row of `api_key_meta` joined with each of these keys, or with no key if none
+/// exists. So there is always at least one row.
 #[auto_type]
 fn keys_beside_meta<'a>(digests: &'a [&'a [u8]]) -> _ {
     let own_row: SqlLiteral<Bool> = own_row();
@@ -354,7 +357,7 @@ fn find_at_once(
     Ok(FromPrimary { server, rows: records(rows)? })
 }
 
-/// As [`one_by_one`], of the same primary throughout.
+/// Reads the keys one by one like [`one_by_one`], and fails if the primary changes in between.
 fn find_one_by_one(
     connection: &mut Connection,
     digests: &[&[u8]],
@@ -368,7 +371,7 @@ fn find_one_by_one(
     for (id, digest) in keys {
         match find_at_once(connection, &[&digest]) {
             Ok(found) if found.server == server => records.extend(found.rows),
-            Ok(_) => return Err(refused("the server became another one between two queries")),
+            Ok(_) => return Err(refused("the server changed between two queries")),
             Err(DeserializationError(error)) => log_unreadable(id, &*error),
             Err(error) => return Err(error),
         }
@@ -376,26 +379,27 @@ fn find_one_by_one(
     Ok(FromPrimary { server, rows: records })
 }
 
-/// Separates the number of the primary from the rows beside it; fails if the connection must not be
-/// used for keys.
+/// Separates the number of the primary from the rows. Fails if the connection must not be used for
+/// keys.
 fn from_primary<T>(rows: Vec<(String, Option<T>)>) -> QueryResult<FromPrimary<T>> {
     let Some((server, _)) = rows.first() else {
         return Err(refused(
-            "the table api_key_meta is empty, which no migration leaves it: restore its row",
+            "the table api_key_meta is empty: insert its row again as in the migrations",
         ));
     };
     let server = match server.as_str() {
         "standby" => {
             return Err(refused(
-                "the server is a hot standby, which may be behind: name the writable primary",
+                "the server is a hot standby, which may lag behind: use the writable primary",
             ));
         }
         "hidden" => {
             return Err(refused(
-                "row-level security hides rows of api_keys from this role: disable it, or grant the role BYPASSRLS",
+                "row-level security hides rows of api_keys from this role: disable it, or give the \
+                 role BYPASSRLS",
             ));
         }
-        number => number.parse().map_err(|_| refused("the server has no number"))?,
+        number => number.parse().map_err(|_| refused("the server returned an invalid number"))?,
     };
     Ok(FromPrimary { server, rows: rows.into_iter().filter_map(|(_, row)| row).collect() })
 }
@@ -440,8 +444,8 @@ fn selected(
     }
 }
 
-/// Where a row cannot be decoded, which the table's constraints should exclude, its own key alone
-/// is as good as not there.
+/// Reads these keys one by one. A row that cannot be decoded, which constraints of the table should
+/// exclude, makes only its own key unknown.
 fn one_by_one(connection: &mut Connection, ids: Vec<i64>) -> QueryResult<Vec<KeyRecord>> {
     let mut records = Vec::with_capacity(ids.len());
     for id in ids {
@@ -454,7 +458,8 @@ fn one_by_one(connection: &mut Connection, ids: Vec<i64>) -> QueryResult<Vec<Key
     Ok(records)
 }
 
-/// Fills the page beyond rows that cannot be decoded: an empty page means that no key follows.
+/// Lists keys one by one and skips rows that cannot be decoded. The page is still filled, because
+/// an empty page means that no key follows.
 fn list_one_by_one(
     connection: &mut Connection,
     mut wanted: ListKeys,
@@ -478,7 +483,9 @@ fn list_one_by_one(
 
 fn log_unreadable(id: i64, error: &dyn std::error::Error) {
     if UNREADABLE.should_log(id) {
-        log::error!("the row of key {id} cannot be read, so the key is refused: {error}");
+        log::error!(
+            "the row of key {id} cannot be read, so the key is rejected: {error}; correct the row"
+        );
     }
 }
 
@@ -488,12 +495,12 @@ fn key_usage(row: UsageRow) -> KeyUsage {
     KeyUsage::new(row.key_id, row.last_used_at, address, count)
 }
 
-/// The count as the table holds it.
+/// Returns the count as the table stores it.
 pub(crate) fn stored_count(uses: &KeyUsage) -> i64 {
     i64::try_from(uses.count).unwrap_or(i64::MAX)
 }
 
-/// Inserts a new key and returns it as it stands in the table.
+/// Inserts a new key and returns its record as stored in the table.
 fn insert(connection: &mut Connection, new: &KeyRecord) -> QueryResult<KeyRecord> {
     let row = diesel::insert_into(api_keys::table)
         .values(KeyRow::from(new))
@@ -506,8 +513,8 @@ fn existing(connection: &mut Connection, id: i64) -> Result<KeyRecord, Transacti
     connection.get(id)?.ok_or_else(|| Error::not_found(id).into())
 }
 
-/// Returns a record that was changed as it should be. A trigger of the application may have kept
-/// the row as it was.
+/// Returns the record if the change was made. A trigger of the application may have kept the row as
+/// it was.
 fn changed(
     record: KeyRecord,
     is_done: impl FnOnce(&KeyRecord) -> bool,
@@ -516,7 +523,8 @@ fn changed(
         return Ok(record);
     }
     Err(Error::conflict(format!(
-        "key {} was not changed: a trigger or rule of api_keys keeps the row as it was; drop it, or change the key by SQL",
+        "key {} was not changed: a trigger or rule of api_keys kept the row as it was; drop that \
+         trigger or rule, or change the key by SQL",
         record.id
     ))
     .into())

@@ -1,4 +1,4 @@
-//! Which server changes were read from last, so that keys are not looked up on another one.
+//! The server that changes were last read from, so that keys are not looked up on another server.
 
 use std::sync::Mutex;
 
@@ -8,9 +8,9 @@ use crate::lock::lock;
 /// The number of a connection for changes. A later connection has a higher number.
 pub(super) type FeedNumber = u64;
 
-/// The server that changes were read from last, shared by all feeds and lookups of a store.
+/// The server that changes were last read from, shared by all feeds and lookups of a store.
 ///
-/// A connection that hung and returns after another one was opened changes nothing here.
+/// A hung connection that returns after another one was opened changes nothing here.
 #[derive(Debug, Default)]
 pub(super) struct ReadServer(Mutex<State>);
 
@@ -18,7 +18,7 @@ pub(super) struct ReadServer(Mutex<State>);
 struct State {
     /// The number of the connection opened last.
     opened: FeedNumber,
-    /// Connections with a lower number must be opened again, and so start with "everything":
+    /// Connections with a lower number must be reopened, and so start with "everything", because
     /// lookups may have used another server.
     valid_from: FeedNumber,
     /// `None` before the first read, and after the newest connection was closed.
@@ -27,7 +27,7 @@ struct State {
 
 #[derive(Debug)]
 struct LastRead {
-    /// `None` if the database cannot be another one than keys are looked up in.
+    /// `None` if keys cannot be looked up in another database.
     server: Option<i64>,
     by: FeedNumber,
 }
@@ -48,14 +48,16 @@ impl ReadServer {
     /// Records a completed read of this server.
     ///
     /// # Errors
-    /// When the result must not be used: the connection was given up during the read, or a newer
-    /// one reads another server.
+    /// Returns an error if the result must not be used: the connection was given up during the
+    /// read, or a newer connection reads another server.
     pub(super) fn record(&self, number: FeedNumber, server: Option<i64>) -> Result<(), StoreError> {
         let mut state = lock(&self.0);
         let is_newest = number == state.opened;
         let is_same = state.last_read.as_ref().map(|last| last.server == server);
         if number < state.valid_from || (!is_newest && is_same != Some(true)) {
-            return Err(StoreError::new("the connection for changes was given up during the read"));
+            return Err(StoreError::new(
+                "the change feed's connection was replaced during the read",
+            ));
         }
         if is_same == Some(false) {
             state.valid_from = number;
@@ -65,8 +67,8 @@ impl ReadServer {
         Ok(())
     }
 
-    /// Records that this connection was closed. The next one starts with "everything", so keys may
-    /// be looked up on any server.
+    /// Records that this connection was closed. The next connection starts with "everything", so
+    /// keys may be looked up on any server.
     pub(super) fn close(&self, number: FeedNumber) {
         let mut state = lock(&self.0);
         if number == state.opened && number >= state.valid_from {
@@ -75,8 +77,8 @@ impl ReadServer {
         }
     }
 
-    /// Returns whether changes were read from this server last. True before the first read: then
-    /// there is nothing to differ from.
+    /// Returns whether changes were last read from this server. Returns `true` before the first
+    /// read, when there is no server to compare with.
     pub(super) fn reads(&self, server: i64) -> bool {
         let state = lock(&self.0);
         let read = state.last_read.as_ref().and_then(|last| last.server);
@@ -84,8 +86,8 @@ impl ReadServer {
     }
 
     /// Gives up the connections that read another server than this one, so that the next read opens
-    /// a new connection. A connection that was opened since and has not completed its first read
-    /// stays.
+    /// a new connection. A connection that was opened since and has not completed its first read is
+    /// kept.
     pub(super) fn give_up_other_than(&self, server: i64) {
         let mut state = lock(&self.0);
         let is_other = |last: &LastRead| {
@@ -153,7 +155,7 @@ mod tests {
         server.give_up_other_than(2);
         assert!(server.must_reopen(first) && server.record(first, Some(1)).is_err());
         server.close(first);
-        assert!(!server.reads(2), "only the next read tells which server is right");
+        assert!(!server.reads(2), "only the next read shows which server is right");
         let next = server.open();
         server.give_up_other_than(2);
         assert!(!server.must_reopen(next), "it has not read yet");

@@ -1,5 +1,5 @@
-//! What must be true of a database before keys are looked up in it: start-up refuses otherwise, and
-//! nothing is open meanwhile.
+//! Checks of a database before keys are looked up in it. If a check fails, start-up fails; no route
+//! is left unprotected.
 
 use super::{Database, Queries, connection::Elsewhere};
 use crate::{error::Error, log, log_throttle::LogThrottle};
@@ -7,19 +7,19 @@ use crate::{error::Error, log, log_throttle::LogThrottle};
 /// The versions in `api_key_meta`.
 pub(crate) struct SchemaVersion {
     pub(crate) version: i32,
-    /// The oldest release's version that reads these tables correctly.
+    /// The oldest schema version whose releases read these tables correctly.
     pub(crate) compatible_from: i32,
 }
 
-/// The version of the tables this release writes.
+/// The version of the tables that this release creates.
 const SCHEMA_VERSION: i32 = 1;
 const TABLES: [&str; 4] = ["api_key_changes", "api_key_meta", "api_key_usage", "api_keys"];
 
-/// Of which databases it was said that their tables are newer.
+/// The databases for which a newer version of the tables was logged.
 static NEWER: LogThrottle<String> = LogThrottle::new();
 
-/// Refuses tables that are missing, incompatible, or without their triggers; warns of newer ones,
-/// as rolling deploys meet them.
+/// Returns an error if the server is a standby, or if tables are missing, incompatible or without
+/// their triggers. Logs a warning if they are newer, as in a rolling deploy.
 pub(crate) fn check(database: &Database, connection: &mut dyn Queries) -> Result<(), Error> {
     let failed = |source| Error::database(format!("cannot read the tables of {database}"), source);
     if connection.is_standby().map_err(failed)? {
@@ -28,7 +28,7 @@ pub(crate) fn check(database: &Database, connection: &mut dyn Queries) -> Result
     check_tables(database, connection)
 }
 
-/// Refuses tables that are missing, incompatible, hidden, or without their triggers.
+/// Returns an error if tables are missing, incompatible, hidden or without their triggers.
 pub(super) fn check_tables(database: &Database, connection: &mut dyn Queries) -> Result<(), Error> {
     let failed = |source| Error::database(format!("cannot read the tables of {database}"), source);
     let existing = connection.existing_tables(&TABLES).map_err(failed)?;
@@ -37,31 +37,37 @@ pub(super) fn check_tables(database: &Database, connection: &mut dyn Queries) ->
     {
         refuse_elsewhere(database, connection, |_| true)?;
         return Err(Error::schema(format!(
-            "{database} has no table {missing} (a view or a partitioned table does not count): run `app-key migrate`, or your own copy of the migrations, or call AppKeysBuilder::migrate"
+            "{database} has no table {missing} (a view or a partitioned table does not count): run \
+             `app-key migrate` or your own copy of the migrations, or call AppKeysBuilder::migrate"
         )));
     }
     let Some(SchemaVersion { version, compatible_from }) =
         connection.schema_version().map_err(failed)?
     else {
         return Err(Error::schema(format!(
-            "the table api_key_meta of {database} is empty, which no migration leaves it: restore its row"
+            "the table api_key_meta of {database} is empty: insert its row again as in the \
+             migrations"
         )));
     };
     if version < SCHEMA_VERSION {
         return Err(Error::schema(format!(
-            "{database} has the tables of version {version}, and this release needs {SCHEMA_VERSION}: run `app-key migrate`"
+            "{database} has tables of version {version}, but this release needs version \
+             {SCHEMA_VERSION}: run `app-key migrate`"
         )));
     }
     if compatible_from > SCHEMA_VERSION {
         return Err(Error::schema(format!(
-            "{database} has tables of version {version}, which releases before {compatible_from} misread, and this one reads \
-             {SCHEMA_VERSION}: update api-key-runtime"
+            "{database} has tables of version {version}, which need a release that supports at \
+             least version {compatible_from}; this release supports version {SCHEMA_VERSION}: \
+             update api-key-runtime"
         )));
     }
     // Each new connection is checked, and a rolling deploy may take long.
     if version > SCHEMA_VERSION && NEWER.should_log(format!("{version} {database}")) {
         log::warn!(
-            "{database} has tables of version {version}, newer than this release ({SCHEMA_VERSION}) but said to be compatible"
+            "{database} has tables of version {version}, newer than this release supports \
+             ({SCHEMA_VERSION}), but marked compatible; update api-key-runtime when the rollout is \
+             complete"
         );
     }
     if connection.hides_rows().map_err(failed)? {
@@ -70,8 +76,8 @@ pub(super) fn check_tables(database: &Database, connection: &mut dyn Queries) ->
     check_triggers(database, connection)
 }
 
-/// Refuses tables that are there but not found: a second, empty set of them would make every key
-/// unknown.
+/// Returns an error if the tables exist but are not found. Creating a second, empty set of tables
+/// would make every key unknown.
 pub(super) fn refuse_elsewhere(
     database: &Database,
     connection: &mut dyn Queries,
@@ -84,12 +90,14 @@ pub(super) fn refuse_elsewhere(
     let Elsewhere { schema, is_forbidden } = elsewhere;
     Err(Error::schema(if is_forbidden {
         format!(
-            "the tables of {database} are in the schema {schema}, which this role may not use: GRANT USAGE ON SCHEMA {schema} TO it"
+            "the tables of {database} are in the schema {schema}, which this role may not use: run \
+             GRANT USAGE ON SCHEMA {schema} TO the role"
         )
     } else {
         format!(
-            "the tables of {database} are in the schema {schema}, which is not in the search_path: add it, for example with \
-             ALTER ROLE .. SET search_path; for a second set of keys in this schema run `app-key migrate`"
+            "the tables of {database} are in the schema {schema}, which is not in the search_path: \
+             add the schema, for example with ALTER ROLE .. SET search_path. To create a second \
+             set of tables in the current schema, run `app-key migrate`"
         )
     }))
 }
@@ -97,31 +105,37 @@ pub(super) fn refuse_elsewhere(
 pub(super) fn hot_standby(database: &Database) -> Error {
     Error::database(
         format!(
-            "{database} is a hot standby, which may be behind: a revoked key would go on working"
+            "cannot use {database}: the server is a hot standby, which may lag behind, so a \
+             revoked key could keep working"
         ),
-        "name the writable primary, or add target_session_attrs=read-write to its URL",
+        "use the writable primary, or add target_session_attrs=read-write to the URL",
     )
 }
 
-/// Every key would be unknown, or a revocation unseen, without any error.
+/// Returns the error for row-level security that hides rows. Without this check every key could be
+/// unknown, or a revocation missed, without any error.
 pub(super) fn hidden_rows(database: &Database) -> Error {
     Error::schema(format!(
-        "row-level security hides rows of api_keys or api_key_changes of {database} from this role: \
-         run `ALTER TABLE .. DISABLE ROW LEVEL SECURITY`, or grant the role BYPASSRLS"
+        "row-level security hides rows of api_keys or api_key_changes of {database} from this \
+         role: run `ALTER TABLE .. DISABLE ROW LEVEL SECURITY`, or give the role BYPASSRLS"
     ))
 }
 
-/// Within a transaction of the application, a connection may read uncommitted rows, or the past.
+/// Returns the error for a pooled connection inside a transaction of the application. Such a
+/// connection may read uncommitted or outdated rows.
 pub(super) fn open_transaction(database: &Database) -> Error {
     Error::database(
         format!(
-            "a connection of the application's pool to {database} is within a transaction, so it is not used for keys"
+            "cannot use a connection of the application's pool to {database}: it is inside a \
+             transaction"
         ),
-        "a handler has put a connection back after BEGIN without COMMIT; use Connection::transaction of Diesel",
+        "a handler returned it to the pool after BEGIN without COMMIT; use Diesel's \
+         Connection::transaction in handlers",
     )
 }
 
-/// Without its triggers a database forgets to say what changed, and a revoked key would go on.
+/// Checks that the triggers are enabled. Without triggers changes are not logged, and a revoked key
+/// would keep working.
 fn check_triggers(database: &Database, connection: &mut dyn Queries) -> Result<(), Error> {
     let enabled = connection.enabled_triggers().map_err(|source| {
         Error::database(format!("cannot read the triggers of {database}"), source)
@@ -129,9 +143,9 @@ fn check_triggers(database: &Database, connection: &mut dyn Queries) -> Result<(
     require_triggers(database, connection.required_triggers(), &enabled)
 }
 
-/// Refuses where one of the wanted triggers is not among those that are enabled. On Postgres each
-/// has the letter of `tgenabled` after a colon: one that is enabled for other sessions than it
-/// should be is as good as missing.
+/// Returns an error if a required trigger is not among the enabled triggers. On Postgres each name
+/// has the letter of `tgenabled` after a colon. A trigger that is enabled for the wrong sessions
+/// counts as missing.
 pub(super) fn require_triggers(
     database: &Database,
     wanted: &[&str],
@@ -139,7 +153,8 @@ pub(super) fn require_triggers(
 ) -> Result<(), Error> {
     if let Some(foreign) = enabled.iter().find_map(|name| name.strip_prefix("foreign ")) {
         return Err(Error::schema(format!(
-            "the table api_key_changes of {database} has the trigger or rule {foreign}, which may keep changes of keys out of it: drop it"
+            "the table api_key_changes of {database} has an unexpected trigger or rule {foreign}, \
+             which may suppress key changes: drop it"
         )));
     }
     let Some(missing) = wanted.iter().find(|trigger| !enabled.iter().any(|name| name == *trigger))
@@ -148,7 +163,8 @@ pub(super) fn require_triggers(
     };
     let name = missing.split(':').next().unwrap_or(missing);
     Err(Error::schema(format!(
-        "the trigger {name} of {database} is missing or not enabled as its migration enables it, so revocations would go unnoticed: run \
-         `app-key migrate`, which enables it; if it is missing, revert and run the migrations"
+        "the trigger {name} of {database} is missing or not enabled as in its migration, so \
+         revocations would be missed: run `app-key migrate` to enable it. If the trigger is \
+         missing, create it again as in the migrations"
     )))
 }

@@ -1,4 +1,4 @@
-//! A call that may take long, and what is done if it does.
+//! A call with a second action that runs if the call is slow.
 
 use std::{
     sync::mpsc::{self, RecvTimeoutError},
@@ -6,7 +6,7 @@ use std::{
     time::Duration,
 };
 
-/// Makes a call. If it takes longer than `after`, runs `if_slow` beside it, on a thread of its own.
+/// Makes a call. If it takes longer than `after`, also runs `if_slow`, on another thread.
 ///
 /// Returns the result of `if_slow` as well. If no thread can be started, only the call is made.
 pub(super) fn slow_call<T, S: Send>(

@@ -1,4 +1,4 @@
-//! The key table as it is administered. Each call opens a connection and checks the tables.
+//! Administration of the key table. Each call opens a connection and checks the tables.
 
 use std::{ops::RangeInclusive, path::Path, time::Duration};
 
@@ -24,7 +24,8 @@ use crate::{
     new_key::IssuedKey,
 };
 
-/// Less than a change waits for a lock, so that the holder is found while the change still waits.
+/// Shorter than the lock timeout of a change, so that the lock holder is determined while the
+/// change still waits.
 const LOOK_FOR_LOCKS_AFTER: Duration = Duration::from_secs(4);
 
 /// The key table of a database.
@@ -35,14 +36,14 @@ pub(crate) struct Table {
     clock: Clock,
 }
 
-/// Each change is a transaction of its own, and durable when the call returns. Times are those of
-/// the database's clock.
+/// Each change is its own transaction, and durable when the call returns. Times are those of the
+/// database's clock.
 impl Table {
     pub(crate) const fn new(database: Database, clock: Clock) -> Self {
         Self { database, clock }
     }
 
-    /// Returns the time by the database's clock, as the last call read it.
+    /// Returns the time by the database's clock, based on the last call that read it.
     pub(crate) fn now(&self) -> DateTime<Utc> {
         self.clock.now()
     }
@@ -51,7 +52,8 @@ impl Table {
         super::migrate(&self.database)
     }
 
-    /// Makes a new key and inserts its record. The record is returned as it stands in the table.
+    /// Makes a new key, inserts its record, and returns both. The record is returned as stored in
+    /// the table.
     pub(crate) fn issue(
         &self,
         make: impl FnOnce(DateTime<Utc>) -> Result<IssuedKey, Error>,
@@ -83,12 +85,12 @@ impl Table {
             return super::sqlite::back_up(database, connection, to);
         }
         Err(Error::config(format!(
-            "{database} is not an SQLite file: back a Postgres up to {} by pg_dump",
+            "cannot back up {database} to {}: it is not an SQLite file; use pg_dump",
             to.display()
         )))
     }
 
-    /// Returns the error that a failed change is reported with.
+    /// Returns the error that reports a failed change.
     pub(crate) fn error_of(&self, failed: TransactionError) -> Error {
         failed.into_error(&self.database)
     }
@@ -101,7 +103,7 @@ impl Table {
         self.read(self.connect()?.queries().get(id))
     }
 
-    /// Returns the keys with these digests, as the service's lookups do.
+    /// Returns the keys with these digests, by the same query as the service's lookups.
     pub(crate) fn find(&self, digests: &[KeyDigest]) -> Result<Vec<KeyRecord>, Error> {
         self.read(self.connect()?.queries().find(digests)).map(|found| found.rows)
     }
@@ -114,8 +116,7 @@ impl Table {
         self.read(self.connect()?.queries().usage_of(id))
     }
 
-    /// Makes a change. If a lock keeps it waiting until it fails, the error names who holds the
-    /// lock.
+    /// Makes a change. If a lock makes it wait until it fails, the error names the lock holder.
     fn change<T>(
         &self,
         change: impl FnOnce(&mut dyn Queries) -> Result<T, TransactionError>,

@@ -1,4 +1,4 @@
-//! Why a transaction failed, and what its caller is told.
+//! Errors of transactions, and the messages that report them.
 
 use diesel::result::DatabaseErrorKind as Kind;
 
@@ -7,11 +7,11 @@ use crate::error::Error;
 #[cfg(feature = "sqlite")]
 use crate::{foreign_texts::is_sqlite_lock, store::sqlite::BUSY_TIMEOUT};
 
-/// Why a transaction failed.
+/// The reason for a failed transaction.
 pub(crate) enum TransactionError {
     /// The change is not allowed; it was rolled back.
     Rejected(Error),
-    /// The database failed before the commit, or refused it.
+    /// The database failed before the commit, or rejected it.
     RolledBack(diesel::result::Error),
     /// The connection failed during the commit, so the change may have been made.
     CommitUnknown(diesel::result::Error),
@@ -49,8 +49,8 @@ impl TransactionError {
     /// Classifies an error that a commit returned.
     pub(super) fn of_commit(self) -> Self {
         match self {
-            // Constraints may be checked as late as this, and a server that says so has rolled
-            // back.
+            // Constraints may be checked as late as the commit. A server that reports a violation
+            // has rolled back.
             Self::RolledBack(diesel::result::Error::DatabaseError(
                 Kind::CheckViolation
                 | Kind::ExclusionViolation
@@ -66,13 +66,13 @@ impl TransactionError {
         }
     }
 
-    /// Names who held the lock that a change waited for until it failed.
+    /// Adds the holder of the lock that a change waited for until it failed.
     pub(super) fn held_up_by(self, database: &Database, holder: Option<String>) -> Self {
         match (self, holder) {
             (Self::RolledBack(source), Some(holder)) => Self::Rejected(Error::database(
                 format!(
-                    "nothing was changed in {database}: {holder}, holds a lock; let its transaction end, or end the process by \
-                     pg_terminate_backend"
+                    "nothing was changed in {database}: {holder}, holds a lock; end its \
+                     transaction, or terminate the process with pg_terminate_backend"
                 ),
                 source,
             )),
@@ -80,15 +80,15 @@ impl TransactionError {
         }
     }
 
-    /// Returns the error of a transaction that is over.
+    /// Returns the error of a transaction that has ended.
     pub(crate) fn into_error(self, database: &Database) -> Error {
         match self {
             Self::Rejected(error) => error,
             #[cfg(feature = "sqlite")]
             Self::RolledBack(source) if is_sqlite_lock(&source) => Error::database(
                 format!(
-                    "nothing was changed in {database}, because another program has been writing to it for {BUSY_TIMEOUT:?}; `fuser` \
-                     followed by the file's name shows which"
+                    "nothing was changed in {database}: another program has been writing to it for \
+                     {BUSY_TIMEOUT:?}; run `fuser` with the path of the file to find that program"
                 ),
                 source,
             ),
@@ -108,11 +108,11 @@ impl TransactionError {
     /// Returns the error of an application's transaction, which is still open.
     pub(super) fn into_error_of_open_transaction(self) -> Error {
         self.into_error_or(|source| {
-            Error::database("no key was issued: roll the transaction back", source)
+            Error::database("no key was issued; roll back the transaction", source)
         })
     }
 
-    /// Returns the rejection, or the error this makes of the database's.
+    /// Returns the rejection, or converts the database's error with `failed`.
     pub(super) fn into_error_or(
         self,
         failed: impl FnOnce(diesel::result::Error) -> Error,

@@ -1,9 +1,9 @@
-//! When each key was used last, from where and how often: noted by requests in passing, written by
-//! a thread of its own.
+//! Key usage: when and from where each key was last used, and how often. Requests record it in
+//! memory; a background thread writes it.
 //!
-//! A request touches atomics of the key it presented, and a list of keys when it is that key's
-//! first since the last write. Nothing that goes wrong with writing reaches it: what cannot be
-//! written is kept, up to a bound, and tried again.
+//! A request updates atomics of its key, and adds the key to a list at its first use since the last
+//! write. Write failures do not affect requests: usage that cannot be written is kept, up to a
+//! bound, and retried.
 
 mod usage_buffer;
 mod usage_cell;
@@ -27,21 +27,21 @@ use crate::{
     workers::Workers,
 };
 
-/// Of a shorter one the thread would do nothing else.
+/// With a shorter interval the thread would be busy all the time.
 const MIN_INTERVAL: Duration = Duration::from_millis(1);
-/// How long a write may take until another thread takes over: longer than a live database takes.
+/// How long a write may take before another thread takes over. A live database is faster.
 const WRITE_TIMEOUT: Duration = Duration::from_secs(30);
-/// How long a flush that failed waits before it tries again.
+/// How long a failed flush waits before it tries again.
 const RETRY_AFTER: Duration = Duration::from_millis(100);
 
-/// A key whose usage is counted. It is kept until its counts are written, whatever becomes of it in
-/// a cache.
+/// A key whose usage is counted. The key is kept until its counts are written, even if the cache
+/// drops it.
 pub(crate) trait Counted: Send + Sync {
     fn id(&self) -> i64;
     fn usage(&self) -> &UsageCell;
 }
 
-/// Counts uses; its thread ends when this is dropped.
+/// Counts key usage. The thread ends when this value is dropped.
 pub(crate) struct Usage {
     writer: Arc<Writer>,
 }
@@ -53,7 +53,7 @@ impl fmt::Debug for Usage {
 }
 
 impl Usage {
-    /// Starts the thread that has the store write uses this often.
+    /// Starts the thread that passes usage to the store at this interval.
     pub(crate) fn start(
         store: Arc<dyn KeyStore>,
         clock: Clock,
@@ -64,13 +64,13 @@ impl Usage {
         Ok(Self { writer: Writer::start(store, clock, interval, WRITE_TIMEOUT, workers)? })
     }
 
-    /// What writes, for the supervisor.
+    /// Returns the writer, for the supervisor.
     pub(crate) fn writer(&self) -> &Arc<Writer> {
         &self.writer
     }
 
-    /// Notes that a request was let through with this key. It neither waits for the store nor, but
-    /// for a key's first use since the last write and for a change of address, takes a lock.
+    /// Records that a request with this key was accepted. Never waits for the store. Takes a lock
+    /// only at the key's first use since the last write, and when the client IP changes.
     #[inline]
     pub(crate) fn note<K: Counted + 'static>(
         &self,
@@ -83,13 +83,13 @@ impl Usage {
         }
     }
 
-    /// Uses that were lost because too many keys waited.
+    /// Returns how many uses were dropped because too many keys were waiting.
     pub(crate) fn lost(&self) -> u64 {
         self.writer.lost()
     }
 
-    /// Writes what was noted so far, trying again until the time is over; whether all of it was
-    /// written.
+    /// Writes the usage recorded so far, and retries until the timeout. Returns whether everything
+    /// was written.
     pub(crate) fn flush(&self, timeout: Duration) -> bool {
         let began = Instant::now();
         let left = || timeout.saturating_sub(began.elapsed());
@@ -102,8 +102,8 @@ impl Usage {
         true
     }
 
-    /// Writes what was noted so far, once, and ends the thread; whether all of it was written
-    /// within this time.
+    /// Writes the usage recorded so far once, and ends the thread. Returns whether everything was
+    /// written within the timeout.
     pub(crate) fn end(&self, timeout: Duration) -> bool {
         self.writer.flush(timeout, true) == Flush::Clean
     }
@@ -111,7 +111,7 @@ impl Usage {
 
 impl Drop for Usage {
     fn drop(&mut self) {
-        // Where it has ended already this does nothing.
+        // Does nothing if the thread has already ended.
         self.end(Duration::ZERO);
     }
 }

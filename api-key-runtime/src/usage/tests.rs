@@ -11,20 +11,20 @@ use chrono::Utc;
 use super::{usage_buffer::MAX_KEYS, *};
 use crate::{key::KeyDigest, key_record::KeyRecord, key_usage::KeyUsage, store::StoreError};
 
-/// Never comes by itself within a test.
+/// Longer than any test.
 const LONG: Duration = Duration::from_secs(3600);
 const TEST_TIMEOUT: Duration = Duration::from_secs(20);
 
-/// Whether a write of these uses fails.
+/// Whether a write of this usage fails.
 type Fault = fn(&[KeyUsage]) -> bool;
 
-/// Records uses in memory, unless it fails, panics or hangs.
+/// A store that records usage in memory, unless it is set to fail, panic or hang.
 #[derive(Default)]
 struct Store {
     batches: Mutex<Vec<Vec<KeyUsage>>>,
     fault: Mutex<Option<Fault>>,
     panics: AtomicU64,
-    /// Writes that are yet to hang, and how often those that did were let go.
+    /// The number of writes that will hang, and of hung writes that were released.
     hanging: Mutex<(u32, u32)>,
     let_go: Condvar,
 }
@@ -45,12 +45,12 @@ impl Store {
         self.recorded().values().map(|uses| uses.count).sum()
     }
 
-    /// From now on what this says of a batch is a failure.
+    /// Makes the writes fail for which this returns `true`.
     fn fail(&self, fault: Option<fn(&[KeyUsage]) -> bool>) {
         *self.fault.lock().unwrap() = fault;
     }
 
-    /// The next write hangs until it is let go.
+    /// Makes the next write hang until it is released.
     fn hang(&self) {
         self.hanging.lock().unwrap().0 = 1;
     }
@@ -82,10 +82,10 @@ impl KeyStore for Store {
         drop(hanging);
         if self.panics.load(Ordering::SeqCst) > 0 {
             self.panics.fetch_sub(1, Ordering::SeqCst);
-            panic!("a bug in somebody's store");
+            panic!("a bug in a store");
         }
         if self.fault.lock().unwrap().is_some_and(|fault| fault(uses)) {
-            return Err(StoreError::new("away"));
+            return Err(StoreError::new("unavailable"));
         }
         self.batches.lock().unwrap().push(uses.to_vec());
         Ok(())
@@ -103,7 +103,7 @@ fn start(interval: Duration, stuck_after: Duration) -> (Arc<Store>, Usage) {
     (store, Usage { writer })
 }
 
-/// Looks after the writer's thread until the writer is gone.
+/// Supervises the writer's thread until the writer is dropped.
 fn supervise(writer: &Arc<Writer>) {
     let writer = Arc::downgrade(writer);
     thread::spawn(move || {
@@ -150,8 +150,7 @@ fn a_flush_writes_each_key_once_with_its_last_use() {
     let (store, usage) = start(LONG, LONG);
     let began = Utc::now();
     let used = MonotonicTime::now();
-    // The record of key 2 was read twice: both are the same key, and one of them is in no cache any
-    // more.
+    // Key 2 was read twice, so there are two values for it, and one of them is no longer cached.
     let keys = [key(3), key(2), key(1), key(2)];
     for key in &keys {
         usage.note(key, used, None);
@@ -199,7 +198,7 @@ fn usage_that_cannot_be_written_is_kept_and_retried() {
     }
     store.panics.store(2, Ordering::SeqCst);
     usage.note(&key, MonotonicTime::now(), None);
-    assert!(!usage.flush(Duration::from_millis(250)), "tried, and again");
+    assert!(!usage.flush(Duration::from_millis(250)), "it retries");
     store.fail(None);
     assert!(usage.flush(TEST_TIMEOUT));
     let recorded = store.recorded();
@@ -220,7 +219,7 @@ fn a_failed_batch_stops_no_other_but_a_second_one_does() {
     store.fail(Some(|uses| uses.iter().any(|uses| uses.key_id == 700)));
     assert!(!usage.flush(Duration::ZERO));
     usage.flush(Duration::from_millis(100));
-    // All but the batch of 700.
+    // All but the batch with key 700.
     until(|| store.count() == 1500);
     store.fail(Some(|uses| uses.iter().any(|uses| uses.key_id % 500 == 0)));
     note_all();
@@ -260,7 +259,7 @@ fn usage_memory_is_bounded_while_the_store_hangs() {
     for _ in 0..3 {
         usage.note(&late, MonotonicTime::now(), HERE);
     }
-    assert_eq!(Arc::strong_count(&late), 1, "it is not held");
+    assert_eq!(Arc::strong_count(&late), 1, "the key is not kept");
     assert_eq!(usage.lost(), 3);
     store.let_go();
     assert!(usage.flush(TEST_TIMEOUT));
@@ -268,11 +267,11 @@ fn usage_memory_is_bounded_while_the_store_hangs() {
     usage.note(&late, MonotonicTime::now(), HERE);
     assert!(usage.flush(TEST_TIMEOUT));
     assert_eq!(store.recorded()[&late.id].count, 1, "there is room again");
-    assert_eq!(usage.lost(), 3, "what was lost stays so");
+    assert_eq!(usage.lost(), 3, "dropped uses are not recovered");
 }
 
 // F11
-// It stops no other write either.
+// A stuck write does not stop other writes.
 #[test]
 fn a_stuck_write_is_neither_lost_nor_repeated() {
     let (store, usage) = start(LONG, Duration::from_millis(20));
@@ -282,7 +281,7 @@ fn a_stuck_write_is_neither_lost_nor_repeated() {
         usage.note(&key, MonotonicTime::now(), HERE);
         assert!(!usage.flush(Duration::from_millis(50)), "write {write}");
     }
-    // Four are stuck; the uses of the others are kept until one of them returns.
+    // Four writes are stuck. The usage of the others is kept until one of them returns.
     assert_eq!(store.count(), 0);
     store.let_go();
     assert!(usage.flush(TEST_TIMEOUT));
@@ -335,7 +334,7 @@ fn the_end_writes_what_is_left_and_lets_go_of_the_store() {
     usage.note(&key(1), MonotonicTime::now(), HERE);
     assert!(usage.end(TEST_TIMEOUT));
     assert_eq!(store.count(), 1);
-    assert!(usage.end(TEST_TIMEOUT), "it has ended");
+    assert!(usage.end(TEST_TIMEOUT), "the thread has ended");
     usage.note(&key(2), MonotonicTime::now(), HERE);
     assert!(!usage.end(TEST_TIMEOUT), "too late");
     drop(usage);
@@ -343,7 +342,7 @@ fn the_end_writes_what_is_left_and_lets_go_of_the_store() {
 }
 
 // F11
-// A store that fails is asked once more and no further.
+// A failing store is called only once more.
 #[test]
 fn the_end_does_not_wait_for_a_hanging_store() {
     const WITHIN: Duration = Duration::from_secs(2);

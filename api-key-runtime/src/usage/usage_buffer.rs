@@ -1,13 +1,13 @@
-//! Uses that wait to be written, one entry a key: plain data, without threads or I/O.
+//! Key usage that waits to be written, with one entry per key. Plain data, without threads or I/O.
 
 use std::collections::BTreeMap;
 
 use crate::key_usage::KeyUsage;
 
-/// Keys whose uses may wait; past that those of further keys are lost.
+/// The number of keys whose usage may wait. The usage of further keys is dropped.
 pub(super) const MAX_KEYS: usize = 100_000;
 
-/// By the key's id, which is the order they are written in.
+/// Usage by key id, which is the order of writing.
 #[derive(Debug, Default)]
 pub(super) struct UsageBuffer(BTreeMap<i64, KeyUsage>);
 
@@ -16,7 +16,7 @@ impl UsageBuffer {
         self.0.is_empty()
     }
 
-    /// Adds uses of a key to those that wait; how many are lost because there is no room.
+    /// Adds usage of a key. Returns how many uses were dropped because the buffer is full.
     pub(super) fn add(&mut self, more: KeyUsage) -> u64 {
         let room = self.0.len() < MAX_KEYS;
         match self.0.get_mut(&more.key_id) {
@@ -29,7 +29,7 @@ impl UsageBuffer {
         0
     }
 
-    /// The uses, ordered by the key's id, each key once.
+    /// Returns the usage of each key, ordered by key id.
     pub(super) fn into_ordered(self) -> Vec<KeyUsage> {
         self.0.into_values().collect()
     }

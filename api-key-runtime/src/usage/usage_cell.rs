@@ -1,4 +1,4 @@
-//! What a request touches of usage: a few atomics of the key that it presented.
+//! The usage counters that a request updates: a few atomics per key.
 
 use std::{
     net::{IpAddr, Ipv6Addr},
@@ -10,22 +10,22 @@ use std::{
 
 use crate::{clock::MonotonicTime, lock::lock};
 
-/// The uses of a key since they were last taken. Of uses within microseconds of each other, any may
-/// be named as the last one.
+/// The usage of a key since it was last taken. If uses are within microseconds of each other, any
+/// of them may be recorded as the last one.
 #[derive(Debug, Default)]
 pub(crate) struct UsageCell {
     count: AtomicU64,
     /// Nanoseconds of a [`MonotonicTime`].
     last: AtomicU64,
-    /// The last address as one of IPv6, where one of IPv4 is mapped; `::`, which nobody comes from,
-    /// where it is unknown.
+    /// The last address as IPv6, with IPv4 addresses mapped. `::`, which is not a client's address,
+    /// means unknown.
     address: [AtomicU64; 2],
-    /// Held while the address changes or is taken, so that nobody takes one half of it; a use from
-    /// the same address needs no lock.
+    /// Held while the address changes or is taken, so that its two halves always belong together. A
+    /// use from the same address needs no lock.
     changing: Mutex<()>,
 }
 
-/// What was in a cell.
+/// The content of a cell.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Taken {
     pub(crate) count: u64,
@@ -34,7 +34,7 @@ pub(crate) struct Taken {
 }
 
 impl UsageCell {
-    /// Counts a use; `true` when it is the first since they were taken.
+    /// Counts a use. Returns `true` for the first use since the last [`take`](Self::take).
     #[inline]
     pub(crate) fn note(&self, now: MonotonicTime, address: Option<IpAddr>) -> bool {
         if self.last.load(Ordering::Relaxed) <= now.as_nanos() {
@@ -44,12 +44,12 @@ impl UsageCell {
                 self.change_address(new);
             }
         }
-        // Last, and with release: whoever takes this use finds its time and address, or those of a
-        // later one.
+        // Last, and with release ordering: a `take` that includes this use finds its time and
+        // address, or those of a later use.
         self.count.fetch_add(1, Ordering::Release) == 0
     }
 
-    /// Takes the uses out; `None` when there are none.
+    /// Takes the counts out. Returns `None` if there was no use.
     pub(crate) fn take(&self) -> Option<Taken> {
         let count = self.count.swap(0, Ordering::Acquire);
         if count == 0 {
@@ -80,7 +80,10 @@ impl UsageCell {
     }
 }
 
-#[allow(clippy::cast_possible_truncation, reason = "each half is what the other leaves out")]
+#[allow(
+    clippy::cast_possible_truncation,
+    reason = "each half has the bits that the other one drops"
+)]
 fn halves(address: Option<IpAddr>) -> [u64; 2] {
     let bits = match address {
         None => 0,
@@ -150,7 +153,7 @@ mod tests {
         const USES: u64 = 20_000;
         let cell = UsageCell::default();
         let ended = AtomicBool::new(false);
-        // Both halves of each name its thread.
+        // Both halves of each address have the number of its thread.
         let address = |thread: u64| {
             let bits = u128::from(thread) << 64 | u128::from(thread);
             Some(IpAddr::V6(Ipv6Addr::from_bits(bits)))
@@ -162,7 +165,7 @@ mod tests {
                 .map(|address| {
                     let cell = &cell;
                     scope.spawn(move || {
-                        // At the same moment, so that each of them changes the address.
+                        // At the same time, so that each thread changes the address.
                         (0..USES).filter(|_| cell.note(at(1), *address)).count()
                     })
                 })

@@ -1,4 +1,4 @@
-//! The thread that writes uses when it is time to, and is replaced when it hangs.
+//! The thread that writes key usage at intervals, and is replaced if it hangs.
 
 use std::{
     mem,
@@ -27,13 +27,13 @@ use crate::{
     workers::Workers,
 };
 
-/// Keys that one call of the store writes: many to a statement, and few enough to hold their rows
-/// for some milliseconds only.
+/// The number of keys in one call to the store: enough to share a statement, and few enough to lock
+/// their rows only for milliseconds.
 const MAX_BATCH: usize = 500;
-/// Keys that are worth writing before their time.
+/// The number of keys that starts a write before the interval ends.
 const MANY: usize = MAX_KEYS / 2;
-/// Hung threads that are replaced; beyond that uses are kept, up to their bound, until one of them
-/// returns.
+/// The number of hung threads that are replaced. Beyond that, usage is kept, up to its bound, until
+/// one of them returns.
 const MAX_ABANDONED: usize = 4;
 
 pub(crate) struct Writer {
@@ -43,51 +43,51 @@ pub(crate) struct Writer {
     workers: Workers,
     /// Keys that were used since the last write, each once.
     used: Mutex<Vec<Arc<dyn Counted>>>,
-    /// Uses that were lost because too many keys waited.
+    /// The number of uses that were dropped because too many keys were waiting.
     lost: AtomicU64,
     state: Mutex<State>,
-    /// Signalled when a write is asked for and when one is over.
+    /// Signalled when a write is requested and when a write ends.
     changed: Condvar,
     outage: OutageLog,
 }
 
 struct State {
-    /// What could not be written yet.
+    /// Usage that could not be written yet.
     kept: UsageBuffer,
-    /// How many lost counts the log has reported.
+    /// How many dropped uses were logged.
     reported: u64,
-    /// The last flush that was asked for.
+    /// The last flush that was requested.
     asked: Ticket,
-    /// The last flush that is over.
+    /// The last flush that ended.
     done: Ticket,
-    /// Whether nothing was left to write when that one was over.
+    /// Whether nothing was left to write when that flush ended.
     clean: bool,
-    /// Nobody notes uses any more: the next write is the last one.
+    /// No more usage will be recorded: the next write is the last one.
     shut_down: bool,
-    /// That write is over, and so is the thread.
+    /// The last write has ended, and so has the thread.
     is_over: bool,
-    /// The write that is under way, with the flush it is for. An abandoned write keeps its uses:
-    /// they are written once, and those that cannot be written are kept when it returns.
+    /// The running write, with the flush it belongs to. An abandoned write owns its usage: it is
+    /// written once, or kept for a retry when the write returns.
     writes: Watchdog<Ticket>,
 }
 
-/// How it went to write everything there was.
+/// The result of a flush.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Flush {
-    /// All is written.
+    /// Everything was written.
     Clean,
-    /// Some of it could not be, and is kept.
+    /// Some usage could not be written and is kept.
     Failed,
-    /// It was not over in time.
+    /// The flush did not end in time.
     Late,
 }
 
 type Ticket = u64;
 
-/// What there is to write when it is time to.
+/// The usage to write now.
 struct Due {
     uses: Vec<KeyUsage>,
-    /// Up to which flush was asked for by then.
+    /// The last flush that was requested by then.
     ticket: Ticket,
     is_last: bool,
 }
@@ -119,7 +119,7 @@ impl Writer {
                 writes: Watchdog::new(limits),
             }),
             changed: Condvar::new(),
-            outage: OutageLog::new("recording uses of keys"),
+            outage: OutageLog::new("recording key usage"),
         });
         writer.start_thread()?;
         Ok(writer)
@@ -135,7 +135,7 @@ impl Writer {
     /// Starts another thread in place of one that hangs, up to a limit.
     ///
     /// # Errors
-    /// When the thread cannot be started.
+    /// Returns an error if the thread cannot be started.
     pub(crate) fn replace_hung_thread(self: &Arc<Self>) -> Result<(), Error> {
         let now = MonotonicTime::now();
         let mut state = self.lock();
@@ -161,7 +161,7 @@ impl Writer {
         lock(&self.used)
     }
 
-    /// Puts a key on the list of those to write, for its first use since it was written.
+    /// Adds a key to the list of used keys, at its first use since the last write.
     pub(super) fn enlist(&self, key: Arc<dyn Counted>) {
         let mut used = self.used();
         let waiting = used.len();
@@ -170,8 +170,8 @@ impl Writer {
             drop(used);
         } else {
             drop(used);
-            // Emptied, so that the key's next use is its first again and finds room, should there
-            // be some by then.
+            // The cell is emptied, so that the key's next use counts as its first again and may
+            // find room by then.
             let lost = key.usage().take().map_or(0, |taken| taken.count);
             self.lost.fetch_add(lost, Ordering::Relaxed);
         }
@@ -180,13 +180,13 @@ impl Writer {
         }
     }
 
-    /// Flushes that were asked for.
+    /// Returns the number of requested flushes.
     #[cfg(test)]
     pub(super) fn asked(&self) -> u64 {
         self.lock().asked
     }
 
-    /// Uses that were lost so far.
+    /// Returns how many uses were dropped so far.
     pub(super) fn lost(&self) -> u64 {
         self.lost.load(Ordering::Relaxed)
     }
@@ -201,8 +201,8 @@ impl Writer {
         ticket
     }
 
-    /// Has everything written that was noted so far. After the last time the thread ends, and
-    /// nothing is written any more.
+    /// Requests a write of all usage recorded so far, and waits for it. After the last flush the
+    /// thread ends, and nothing more is written.
     pub(super) fn flush(&self, within: Duration, for_the_last_time: bool) -> Flush {
         let ticket = self.ask(for_the_last_time);
         let state = wait_timeout_while(&self.changed, self.lock(), within, |state| {
@@ -220,7 +220,7 @@ impl Writer {
         }
     }
 
-    /// Writes when it is time to, until the end or until the thread was replaced.
+    /// Writes at each interval or request, until the end or until the thread was replaced.
     fn work(&self) {
         loop {
             let due = self.wait_until_due();
@@ -229,8 +229,8 @@ impl Writer {
             }
             let mut state = self.lock();
             state.done = due.ticket;
-            // In one piece with that: who wakes later may find that the next write has taken what
-            // is kept.
+            // Set together with `done`: a waiter that wakes later may find that the next write has
+            // already taken the kept usage.
             state.clean = state.kept.is_empty() && state.writes.abandoned() == 0;
             state.is_over = due.is_last;
             drop(state);
@@ -241,7 +241,7 @@ impl Writer {
         }
     }
 
-    /// Waits until it is time to write, and takes what there is to be written.
+    /// Waits until it is time to write, and takes the usage to write.
     fn wait_until_due(&self) -> Due {
         let mut state = wait_timeout_while(&self.changed, self.lock(), self.interval, |state| {
             state.asked == state.done
@@ -253,7 +253,7 @@ impl Writer {
         Due { uses: uses.into_ordered(), ticket, is_last }
     }
 
-    /// Adds what the keys on the list were used for.
+    /// Adds the usage of the keys on the list.
     fn take_used(&self, uses: &mut UsageBuffer) {
         let keys = mem::take(&mut *self.used());
         let (now, moment) = (self.clock.now(), MonotonicTime::now());
@@ -275,10 +275,11 @@ impl Writer {
         }
     }
 
-    /// Writes uses in batches, and keeps what cannot be written. Returns `false` if another thread
+    /// Writes usage in batches, and keeps what cannot be written. Returns `false` if another thread
     /// took over.
     ///
-    /// One batch that fails keeps no other from being written; after a second one the rest is kept.
+    /// After one failed batch the other batches are still written. After a second failure the rest
+    /// is kept.
     fn write(&self, mut uses: Vec<KeyUsage>, flush: Ticket) -> bool {
         let mut outcome = Ok(());
         while !uses.is_empty() {
@@ -310,24 +311,23 @@ impl Writer {
             self.outage.failure(
                 now,
                 &error,
-                format_args!(
-                    "uses of keys cannot be recorded; those of up to {MAX_KEYS} keys are kept until they can be again"
-                ),
+                format_args!("cannot record key usage; retrying, buffering up to {MAX_KEYS} keys"),
             );
             return;
         }
-        self.outage.success(now, |_| "uses of keys can be recorded again".to_owned());
+        self.outage.success(now, |_| "key usage is recorded again".to_owned());
         let so_far = self.lost();
         let lost = so_far.saturating_sub(mem::replace(&mut self.lock().reported, so_far));
         if lost > 0 {
             log::warn!(
-                "{lost} uses of keys were lost: those of more than {MAX_KEYS} keys waited to be recorded"
+                "{lost} uses of keys were dropped: more than {MAX_KEYS} keys were waiting to be \
+                 recorded; check whether the database is slow or unavailable"
             );
         }
     }
 }
 
-/// The time of day that it was when a monotonic time stood this much lower.
+/// Returns the time of day that was this long ago.
 fn before(now: DateTime<Utc>, ago: Duration) -> DateTime<Utc> {
     TimeDelta::from_std(ago).ok().and_then(|ago| now.checked_sub_signed(ago)).unwrap_or(now)
 }

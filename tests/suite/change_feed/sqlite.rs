@@ -43,7 +43,7 @@ fn a_replaced_file_is_everything_and_a_deleted_one_an_error() {
     fs::remove_file(database.url()).unwrap();
     for _ in 0..2 {
         let error = reader.try_read().unwrap_err().to_string();
-        assert!(error.contains("there is no SQLite file"), "{error}");
+        assert!(error.contains("the file does not exist"), "{error}");
     }
 }
 

@@ -45,7 +45,7 @@ fn a_backup_beside_a_service_is_one_whole_file() {
     );
     let again = app_key(&database, &format!("backup {file}"));
     assert_eq!(again.code, Some(1), "{again:?}");
-    assert!(again.stderr.contains("replaces no file"), "{again:?}");
+    assert!(again.stderr.contains("exists and is not replaced"), "{again:?}");
     fs::rename(&file, folder.url()).unwrap();
     let server = Server::start(folder.builder().build().unwrap(), guarded_routes);
     assert_eq!(status(&server, &key), 200);

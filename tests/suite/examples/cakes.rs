@@ -331,7 +331,7 @@ fn without_a_usable_setting_it_says_which_and_does_not_serve() {
     for (settings, said) in [
         (vec![], "DATABASE_URL is not set"),
         (vec![("DATABASE_URL", nobody_listens)], "cannot connect to Postgres at 127.0.0.1:1/cakes"),
-        (vec![("DATABASE_URL", ":memory:")], "named by the path of a file"),
+        (vec![("DATABASE_URL", ":memory:")], "does not name a file"),
         (
             vec![("DATABASE_URL", database.url()), ("BIND", "8080")],
             "BIND names an address and a port",

@@ -102,8 +102,9 @@ fn a_revocation_spreads_within_a_second_through_a_pooler() {
     revoke_all(&known[..5]);
     let name = database.name();
     let said = || {
-        let lines =
-            log::lines_with(&format!("/{name} do not arrive, as through a connection pooler"));
+        let lines = log::lines_with(&format!(
+            "/{name} do not arrive, probably because of a connection pooler"
+        ));
         assert!(lines.iter().all(|line| line.starts_with("WARN") && line.contains("listen_url")));
         lines.len()
     };

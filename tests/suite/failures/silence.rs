@@ -303,10 +303,10 @@ fn outages(cakes: &Example) -> Vec<&'static str> {
     lines
         .filter_map(|line| {
             let says = |words| line.contains(words);
-            if says("the key store has not answered") || says("the key store cannot be asked") {
+            if says("the key store has not answered") || says("key store unavailable") {
                 return Some(BEGUN);
             }
-            says("the key store answers again").then_some(OVER)
+            says("key store available again").then_some(OVER)
         })
         .collect()
 }

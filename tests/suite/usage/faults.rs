@@ -18,7 +18,7 @@ use crate::{
     tables::role_with_the_documented_grants,
 };
 
-const ONCE: &str = "uses of keys cannot be recorded";
+const ONCE: &str = "cannot record key usage";
 
 // F11
 database_test!(an_outage_is_logged_once_loses_no_use_and_refuses_nobody, |database: Database| {

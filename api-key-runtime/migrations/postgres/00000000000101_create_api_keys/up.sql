@@ -5,7 +5,8 @@ CREATE TABLE api_keys (
     hint        text        NOT NULL,
     name        text        NOT NULL,
     owner       text,
-    -- No default: who may use a key is never an accident. Empty means nobody.
+    -- No default, so that access is always chosen deliberately. An empty list rejects every
+    -- address.
     allowed_ips text        NOT NULL,
     scopes      text        NOT NULL DEFAULT '',
     created_at  timestamptz NOT NULL DEFAULT now(),
@@ -31,13 +32,13 @@ CREATE TABLE api_keys (
         CHECK (char_length(owner) BETWEEN 1 AND 200),
     CONSTRAINT api_keys_allowed_ips_is_short_ascii
         CHECK (allowed_ips ~ '^[ -~]*$' AND char_length(allowed_ips) <= 4000),
-    -- The tokens of RFC 6749 without `,` and `*`, which match nothing that anyone means; chr(92) is the
-    -- backslash, whatever standard_conforming_strings says.
+    -- The scope tokens of RFC 6749, without `,` and `*`, which users would expect to be a separator
+    -- and a wildcard. chr(92) is the backslash, whatever standard_conforming_strings is.
     CONSTRAINT api_keys_scopes_are_scope_tokens
         CHECK (scopes ~ '^([!#-)+.-~-]+( [!#-)+.-~-]+)*)?$' AND strpos(scopes, chr(92)) = 0),
     CONSTRAINT api_keys_scopes_are_at_most_4000_characters
         CHECK (char_length(scopes) <= 4000),
-    -- These bounds exclude 'infinity', and years that other programs cannot hold.
+    -- These bounds exclude 'infinity' and years that other programs cannot represent.
     CONSTRAINT api_keys_created_at_is_a_utc_time
         CHECK (created_at BETWEEN '1900-01-01 00:00:00+00' AND '9999-12-31 23:59:59.999999+00'),
     CONSTRAINT api_keys_expires_at_is_a_utc_time
@@ -48,7 +49,7 @@ CREATE TABLE api_keys (
         CHECK (revoked_at BETWEEN '1900-01-01 00:00:00+00' AND '9999-12-31 23:59:59.999999+00')
 );
 
--- Apart from the keys, so that counting a use neither waits for nor delays a change of the key.
+-- Separate from the keys, so that counting a use neither waits for nor delays a change of the key.
 CREATE TABLE api_key_usage (
     key_id       bigint      NOT NULL,
     last_used_at timestamptz NOT NULL,
@@ -71,7 +72,7 @@ CREATE TABLE api_key_meta (
     id              integer NOT NULL,
     schema_version  integer NOT NULL,
     compatible_from integer NOT NULL,
-    -- Null until the first service or the first issued key decides how keys are digested here.
+    -- Null until the first service starts or the first key is issued.
     digest_algorithm      text,
 
     CONSTRAINT api_key_meta_pkey

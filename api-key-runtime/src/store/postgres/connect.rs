@@ -1,16 +1,16 @@
-//! A connection to a Postgres, opened in the one way that is right for keys.
+//! Opens connections to Postgres with the settings that key lookups need.
 
 use diesel::{Connection as _, ConnectionError, PgConnection, connection::CacheSize};
 
 use super::hosts::Hosts;
 use crate::{error::Error, foreign_texts::is_about_a_server, store::Database};
 
-/// Parameters that are added where the URL does not name them: a path that died without a word
-/// holds a thread for seconds, not for hours.
+/// Parameters that are added unless the URL sets them. They make a silently broken connection block
+/// a thread for seconds instead of hours.
 const TIMEOUTS: [(&str, &str); 5] = [
-    // The least that libpq takes.
+    // The minimum that libpq accepts.
     ("connect_timeout", "2"),
-    // Together: a silent connection is dead after five to eight seconds.
+    // Together, the keepalive settings detect a silent connection after five to eight seconds.
     ("keepalives_idle", "5"),
     ("keepalives_interval", "1"),
     ("keepalives_count", "3"),
@@ -18,7 +18,7 @@ const TIMEOUTS: [(&str, &str); 5] = [
     ("tcp_user_timeout", "5000"),
 ];
 
-/// The parameters that libpq takes, up to release 18.
+/// The parameters that libpq accepts, up to release 18.
 const PARAMETERS: &[&str] = &[
     "application_name",
     "channel_binding",
@@ -75,7 +75,7 @@ const PARAMETERS: &[&str] = &[
     "user",
 ];
 
-/// The values of some of them.
+/// The values of some parameters.
 const VALUES: &[(&str, &str)] = &[
     ("sslmode", "disable allow prefer require verify-ca verify-full"),
     ("target_session_attrs", "any read-write read-only primary standby prefer-standby"),
@@ -84,8 +84,8 @@ const VALUES: &[(&str, &str)] = &[
     ("load_balance_hosts", "disable random"),
 ];
 
-/// Connects to the Postgres of this URL. If the URL names several hosts, connects to a primary
-/// among them.
+/// Connects to the Postgres server of this URL. If the URL names several hosts, connects to a
+/// primary among them.
 pub(crate) fn connect(database: &Database, url: &str) -> Result<PgConnection, Error> {
     let with_timeouts = with_timeouts(url);
     let established = match Hosts::of(url) {
@@ -93,13 +93,13 @@ pub(crate) fn connect(database: &Database, url: &str) -> Result<PgConnection, Er
         None => PgConnection::establish(&with_timeouts),
     };
     let mut connection = established.map_err(|source| not_connected(database, url, source))?;
-    // A transaction pooler hands the statements of one client to another.
+    // A transaction pooler may run the statements of one client on different server connections.
     connection.set_prepared_statement_cache_size(CacheSize::Disabled);
     Ok(connection)
 }
 
 fn not_connected(database: &Database, url: &str, source: ConnectionError) -> Error {
-    // The server, or a pooler in front of it, has refused the first statement.
+    // The server, or a pooler in front of it, rejected the first statement.
     if let ConnectionError::CouldntSetupConfiguration(source) = source {
         return Error::database(format!("{database} accepts connections but not queries"), source);
     }
@@ -107,8 +107,9 @@ fn not_connected(database: &Database, url: &str, source: ConnectionError) -> Err
         return Error::database(format!("cannot connect to {database}"), source);
     }
     let cause = unusable_parameter(url).unwrap_or_else(|| {
-        "libpq cannot read its URL or service settings (what it says may quote the password and is left out); in user and password of a URL \
-         write % as %25, @ as %40, : as %3A and / as %2F"
+        "libpq cannot read its URL or service settings (details are not shown, because they may \
+         contain the password). In the user and password of a URL write % as %25, @ as %40, : as \
+         %3A and / as %2F"
             .to_owned()
     });
     Error::config(format!("cannot connect to {database}: {cause}"))
@@ -119,13 +120,13 @@ fn is_secret(parameters: &str) -> bool {
     ["password", "secret", "pass", "_key"].iter().any(|word| parameters.contains(word))
 }
 
-/// Names the parameter of a URL that libpq does not take. A value is never shown, and nothing where
-/// a password may be among the parameters.
+/// Returns a message that names the parameter of a URL that libpq rejects. Never includes a value.
+/// Returns `None` if a password may be among the parameters.
 fn unusable_parameter(url: &str) -> Option<String> {
     let (_, rest) = url.split_once("://")?;
     let place = after_credentials(rest);
     let (address, parameters) = place.split_once('?')?;
-    // The rest of a password: in a URL whose host was forgotten, or after a `&` in the password.
+    // This may be the rest of a password, if the URL has no host or the password contains `&`.
     let has_port = |host: &str| match host.rsplit_once(':') {
         Some((_, port)) => port.bytes().all(|byte| byte.is_ascii_digit()) || host.ends_with(']'),
         None => true,
@@ -142,12 +143,14 @@ fn unusable_parameter(url: &str) -> Option<String> {
             return None;
         }
         if !PARAMETERS.contains(&name) {
-            return Some(format!("libpq does not know the parameter `{name}` of its URL"));
+            return Some(format!(
+                "libpq does not support the parameter `{name}` of the URL; remove it"
+            ));
         }
         let (_, values) = VALUES.iter().find(|(parameter, _)| *parameter == name)?;
         let is_known = values.split(' ').any(|known| known == value);
         (!is_known)
-            .then(|| format!("libpq does not know this value of `{name}`; write one of: {values}"))
+            .then(|| format!("libpq does not support this value of `{name}`; use one of: {values}"))
     })
 }
 
@@ -171,8 +174,8 @@ pub(super) fn with_parameter(mut url: String, name: &str, value: &str) -> String
     url
 }
 
-/// What follows user and password in a URL without its scheme: as libpq reads it, they end at the
-/// first `@` unless a `/` precedes it.
+/// Returns the part of a URL after user and password, given the URL without its scheme. As in
+/// libpq, user and password end at the first `@` unless a `/` precedes it.
 pub(crate) fn after_credentials(url: &str) -> &str {
     match url.split_once('@') {
         Some((credentials, place)) if !credentials.contains('/') => place,

@@ -1,7 +1,7 @@
-//! URLs that name several hosts. The hosts are tried in the order of last success.
+//! URLs with several hosts. The host that was a primary last is tried first.
 //!
-//! libpq begins with the first host each time. A first host that is silent after a failover would
-//! cost every new connection two seconds, and a lookup times out before that.
+//! libpq starts with the first host each time. If the first host does not respond after a failover,
+//! every new connection would take two seconds longer, and a lookup times out before that.
 
 use std::{
     collections::HashMap,
@@ -14,17 +14,16 @@ use diesel::{ConnectionError, PgConnection};
 use super::{after_credentials, connect::with_parameter, is_standby};
 use crate::{foreign_texts::is_about_a_server, lock::lock};
 
-/// The position of the host that was a primary last, by the list of hosts.
+/// The position of the host that was last a primary, by list of hosts.
 static LAST_PRIMARY: LazyLock<Mutex<HashMap<Hosts, usize>>> = LazyLock::new(Mutex::default);
 
-/// Two or more hosts, each with its port; a port is empty where the URL names none.
+/// Two or more hosts, each with its port. A port is empty if the URL does not name it.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(super) struct Hosts(Vec<(String, String)>);
 
 impl Hosts {
-    /// Returns the hosts that a URL or connection string lists, or `None` if libpq must choose:
-    /// where it lists one host or another kind of address, asks for a random order, or can be read
-    /// in two ways.
+    /// Returns the hosts that a URL or connection string lists. Returns `None` if libpq must
+    /// choose: for a single host, another kind of address, a random order, or an ambiguous text.
     pub(super) fn of(url: &str) -> Option<Self> {
         let left_to_libpq = ["hostaddr=", "service=", "load_balance_hosts=", "'", "\\"];
         if left_to_libpq.iter().any(|text| url.contains(text)) {
@@ -60,7 +59,7 @@ impl Hosts {
                 Err(ConnectionError::BadConnection(text)) if is_about_a_server(&text) => {
                     unreachable.push(text);
                 }
-                // An unreadable URL is unreadable for each host.
+                // If the URL is unreadable, the error is the same for every host.
                 Err(error @ ConnectionError::BadConnection(_)) => return Err(error),
                 Err(error) => refused = Some(error),
             }
@@ -69,7 +68,7 @@ impl Hosts {
         standby.ok_or_else(|| refused.unwrap_or_else(unreachable))
     }
 
-    /// Returns the URL with one host: a later parameter takes the place of an earlier one.
+    /// Returns the URL with one host. A later parameter overrides an earlier one.
     fn url_of(&self, position: usize, url: &str) -> Option<String> {
         let (host, port) = self.0.get(position)?;
         let mut url = with_parameter(url.to_owned(), "host", host);
@@ -80,10 +79,10 @@ impl Hosts {
     }
 }
 
-/// Returns the hosts of a URL, from what follows its credentials.
+/// Returns the hosts of a URL, given the part after its credentials.
 fn in_url(place: &str) -> Option<Vec<(String, String)>> {
     let (address, parameters) = place.split_once('?').unwrap_or((place, ""));
-    // The end of a password.
+    // The text contains the end of a password.
     if address.contains('@') || parameters.contains('@') {
         return None;
     }
@@ -103,8 +102,8 @@ fn in_url(place: &str) -> Option<Vec<(String, String)>> {
         .collect()
 }
 
-/// Returns the hosts of `host=a,b` and `port=1,2` among these parameters. One port is that of every
-/// host.
+/// Returns the hosts of `host=a,b` and `port=1,2` among these parameters. A single port applies to
+/// every host.
 fn listed<'a>(
     parameters: &(impl Iterator<Item = &'a str> + Clone),
 ) -> Option<Vec<(String, String)>> {

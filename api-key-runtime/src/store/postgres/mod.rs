@@ -1,4 +1,4 @@
-//! The tables on Postgres, for reading them with Diesel.
+//! The tables on Postgres, for queries with Diesel.
 //!
 //! Semantic versioning does not cover [`schema`] and [`KeyRow`]: both follow the columns, and any
 //! release may add a migration.
@@ -25,11 +25,11 @@ use super::{
 };
 use crate::error::Error;
 
-/// The name of this process's changes among the activities of the server. Processes in containers
-/// have the same number.
+/// The application name that marks changes of this process in `pg_stat_activity`. The process id
+/// does not suffice, because processes in containers have the same id.
 static CHANGE: LazyLock<String> = LazyLock::new(|| {
     let mut number = [0; 8];
-    // Without entropy it names the change of some process.
+    // Without entropy the name may also match the change of another process.
     let _ = getrandom::fill(&mut number);
     format!("app-key change {:016x}", u64::from_le_bytes(number))
 });
@@ -37,11 +37,11 @@ static CHANGE: LazyLock<String> = LazyLock::new(|| {
 /// The connection that `queries.rs` is written against.
 type Connection = diesel::PgConnection;
 
-/// Leaves out rows of tables that inherit from `api_keys`: no trigger logs their changes.
+/// Excludes rows of tables that inherit from `api_keys`, because no trigger logs their changes.
 const OWN_ROW: &str = "api_keys.tableoid = pg_catalog.to_regclass('api_keys')";
 
-// The same queries, compiled once against each backend's schema: their SQL types differ, their text
-// does not.
+// Compiled once for each backend's schema: the text of the queries is the same, but their SQL types
+// differ.
 #[allow(clippy::duplicate_mod)]
 #[path = "../queries.rs"]
 pub(crate) mod queries;
@@ -50,9 +50,8 @@ pub(crate) use connect::{after_credentials, connect};
 pub(crate) use pool::PostgresPool;
 pub use queries::KeyRow;
 
-/// The triggers without which the key table forgets to say what changed, or lets a revocation be
-/// undone, each with the letter of the sessions that it is enabled for: ordinary ones, replicas,
-/// all.
+/// The triggers that log changes and keep revocations final. The letter is the `tgenabled` of each:
+/// O for ordinary sessions, R for replicas, A for all sessions.
 pub(crate) const TRIGGERS: &[&str] = &[
     "api_key_changes_set_xid:A",
     "api_key_meta_merge:A",
@@ -65,7 +64,7 @@ pub(crate) const TRIGGERS: &[&str] = &[
 ];
 
 /// Runs a change in a transaction that is durable before it is acknowledged, whatever the server's
-/// default, and that waits for a lock for five seconds where the server would wait without end.
+/// default is. The change waits five seconds for a lock unless the server sets a lock timeout.
 fn write<T>(
     connection: &mut Connection,
     change: impl FnOnce(&mut Connection) -> Result<T, TransactionError>,
@@ -87,11 +86,11 @@ fn write<T>(
     committed.map_err(|error: TransactionError| if is_done { error.of_commit() } else { error })
 }
 
-/// Whether a transaction is open that has written something, that reads a snapshot of the past, or
-/// that has failed.
+/// Returns whether a transaction is open that has written something, that reads a snapshot of the
+/// past, or that has failed.
 ///
-/// The messages of one statement are up to some milliseconds apart, and each of them sets the
-/// statement's time.
+/// The messages of one statement may be some milliseconds apart, and each message sets the
+/// statement's time. Hence the tolerance of 10 milliseconds.
 fn is_within_transaction(connection: &mut Connection) -> bool {
     diesel::select(sql::<sql_types::Bool>(
         "pg_catalog.pg_current_xact_id_if_assigned() IS NOT NULL \
@@ -113,13 +112,13 @@ struct Name {
     name: String,
 }
 
-/// Whether this server only follows another one, and may be behind it.
+/// Returns whether this server is a standby, which may lag behind its primary.
 pub(crate) fn is_standby(connection: &mut Connection) -> diesel::QueryResult<bool> {
     diesel::select(sql::<sql_types::Bool>("pg_catalog.pg_is_in_recovery()")).get_result(connection)
 }
 
-/// The tables there are, of those asked for, as the connection's search path finds them. A
-/// partitioned table or a view does not count: keys are read in the table alone.
+/// Returns which of these tables the connection's search path finds. Partitioned tables and views
+/// do not count, because keys are read from the table alone.
 pub(crate) fn existing_tables(
     connection: &mut Connection,
     wanted: &[&str],
@@ -152,8 +151,9 @@ pub(crate) fn schema_of_tables(
     .map_err(|source| Error::database(format!("cannot read the tables of {database}"), source))?;
     found.map(|schema| schema.name).ok_or_else(|| {
         Error::schema(format!(
-            "api_keys and api_key_changes of {database} are found in two schemas, or are temporary tables, so revocations would go \
-             unnoticed: set a search_path that finds both in the schema of the migrations"
+            "api_keys and api_key_changes of {database} are in two schemas or are temporary \
+             tables, so revocations would be missed. Set a search_path that finds both tables in \
+             the schema of the migrations"
         ))
     })
 }
@@ -195,7 +195,8 @@ fn time(connection: &mut Connection) -> diesel::QueryResult<Option<DateTime<Utc>
     .get_result(connection)
 }
 
-/// A prepared transaction has no process: its number is 0.
+/// Describes the holder of the lock that a change waits for. A prepared transaction has no process;
+/// its process id is 0.
 fn lock_holder(connection: &mut Connection) -> diesel::QueryResult<Option<String>> {
     let holder: Option<Name> = sql_query(
         "SELECT CASE WHEN holding.pid = 0 THEN 'a prepared transaction (see pg_prepared_xacts)' \
@@ -216,8 +217,8 @@ fn lock_holder(connection: &mut Connection) -> diesel::QueryResult<Option<String
     Ok(holder.map(|holder| holder.name))
 }
 
-/// Moves the numbers of new keys past those that a restore or replication brought without their
-/// sequence.
+/// Moves the ids of new keys past existing ids, after a restore or replication that did not bring
+/// the sequence.
 fn mend_identity(connection: &mut Connection) -> diesel::QueryResult<()> {
     connection.batch_execute(
         "DO $$ BEGIN EXECUTE format('SELECT %s.api_keys_mend_identity_v1()', ( \
@@ -225,8 +226,8 @@ fn mend_identity(connection: &mut Connection) -> diesel::QueryResult<()> {
     )
 }
 
-/// Enables triggers as their migration does, where something has enabled them otherwise:
-/// `DISABLE TRIGGER ALL` and `ENABLE TRIGGER ALL` leave each as an ordinary one.
+/// Enables triggers as their migration does. `DISABLE TRIGGER ALL` and `ENABLE TRIGGER ALL` leave
+/// every trigger enabled as an ordinary one.
 pub(crate) fn repair(connection: &mut Connection) -> diesel::QueryResult<()> {
     let enabled = enabled_triggers(connection)?;
     for trigger in TRIGGERS.iter().filter(|trigger| !enabled.iter().any(|name| name == *trigger)) {
@@ -249,8 +250,8 @@ pub(crate) fn repair(connection: &mut Connection) -> diesel::QueryResult<()> {
     mend_identity(connection)
 }
 
-/// The triggers of the tables, each with the letter of the sessions that it is enabled for, and
-/// what else may keep changes out of the log.
+/// Returns the triggers of the tables, each with its `tgenabled` letter, and everything else that
+/// may keep changes out of the log.
 pub(crate) fn enabled_triggers(connection: &mut Connection) -> diesel::QueryResult<Vec<String>> {
     let schema: Option<Name> = sql_query(
         "SELECT relnamespace::regnamespace::text AS name FROM pg_catalog.pg_class \

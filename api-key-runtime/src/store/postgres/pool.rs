@@ -1,4 +1,4 @@
-//! The application's own pool of connections to a Postgres.
+//! The application's own pool of Postgres connections.
 
 use std::time::Duration;
 
@@ -12,7 +12,7 @@ use crate::{
     store::pool::{Pooled, get, warn_of_long_timeout},
 };
 
-/// A pool of connections to a Postgres.
+/// A pool of Postgres connections.
 #[derive(Clone)]
 pub(crate) struct PostgresPool(Pool<ConnectionManager<PgConnection>>);
 

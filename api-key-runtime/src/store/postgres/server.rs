@@ -1,12 +1,12 @@
-//! Which server answers: keys and their changes must be read in the same one, or revocations go
-//! unnoticed.
+//! The identity of the server. Keys and their changes must be read from the same server, or
+//! revocations are missed.
 
 use diesel::{QueryResult, RunQueryDsl as _, dsl::sql, sql_types::BigInt};
 
 use super::Connection;
 
-/// Which start of which server this is, which database, and which tables the names stand for: a
-/// number, so that it costs little to send.
+/// A hash of the server's start, the database, and the tables that the names stand for. A number is
+/// cheap to send.
 macro_rules! server_number {
     () => {
         "pg_catalog.hashtextextended(pg_catalog.concat_ws('/', \
@@ -16,10 +16,10 @@ macro_rules! server_number {
     };
 }
 
-/// The number of this server, or the word for why this connection must not be used for keys; worked
-/// out once a statement.
+/// The number of this server, or a word for the reason why this connection must not be used for
+/// keys. The expression is evaluated once per statement.
 ///
-/// A standby may be behind. Row-level security hides keys from the role.
+/// `standby`: the server may lag behind. `hidden`: row-level security hides keys from the role.
 pub(super) const PRIMARY: &str = concat!(
     "(SELECT CASE WHEN pg_catalog.pg_is_in_recovery() THEN 'standby' \
                   WHEN pg_catalog.row_security_active(pg_catalog.to_regclass('api_keys')) THEN 'hidden' \
@@ -28,7 +28,7 @@ pub(super) const PRIMARY: &str = concat!(
     "::text END)"
 );
 
-/// See [`server_number!`].
+/// Returns the [`server_number!`] of a connection.
 pub(super) fn server(connection: &mut Connection) -> QueryResult<i64> {
     diesel::select(sql::<BigInt>(server_number!())).get_result(connection)
 }

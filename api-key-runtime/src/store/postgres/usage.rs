@@ -1,4 +1,4 @@
-//! How uses of keys are recorded on Postgres.
+//! Recording of key usage on Postgres.
 
 use diesel::{
     Connection as _, QueryResult, RunQueryDsl as _,
@@ -10,16 +10,16 @@ use diesel::{
 use super::{Connection, queries::stored_count};
 use crate::key_usage::KeyUsage;
 
-/// Neither a flush of the log to the disk nor a standby is waited for: usage is not worth it. And
-/// who changes or deletes keys never loses a deadlock to a count of uses, because the count gives
-/// up first (`deadlock_timeout` is a second).
+/// Key usage is not worth waiting for a disk flush or a standby. The lock timeout is shorter than
+/// `deadlock_timeout` (a second), so a change or deletion of a key never loses a deadlock to key
+/// usage.
 const SETTINGS: &str = "\
     SET LOCAL synchronous_commit = off; \
     SET LOCAL lock_timeout = '500ms'; \
     SET LOCAL statement_timeout = '10s'";
 
-/// In the order of the ids, so that two processes wait for each other's rows in one order. Uses of
-/// a key that is gone are left out.
+/// Rows are written in the order of the ids, so that two processes do not deadlock. Usage of a
+/// deleted key is skipped.
 const RECORD: &str = "\
     INSERT INTO api_key_usage (key_id, last_used_at, last_used_ip, use_count) \
     SELECT key_id, last_used_at, last_used_ip, use_count \
@@ -32,7 +32,7 @@ const RECORD: &str = "\
                             THEN excluded.last_used_ip ELSE api_key_usage.last_used_ip END, \
         last_used_at = greatest(excluded.last_used_at, api_key_usage.last_used_at)";
 
-/// Adds these uses, all or none.
+/// Adds all of this usage, or none if it fails.
 pub(crate) fn record(connection: &mut Connection, uses: &[KeyUsage]) -> QueryResult<()> {
     let key_ids: Vec<_> = uses.iter().map(|uses| uses.key_id).collect();
     let times: Vec<_> = uses.iter().map(|uses| uses.last_used_at).collect();

@@ -1,4 +1,4 @@
-//! A copy of the database in one file, made beside running services.
+//! Backup of the database to a single file, while services are running.
 
 use std::{
     fs::{self, File},
@@ -20,20 +20,23 @@ use crate::{
     store::{Database, connection::Missing, schema_check::check_tables},
 };
 
-/// Copies the database to a file that does not exist yet, in one transaction, and checks the copy.
+/// Copies the database to a new file, in one transaction, and checks the copy.
 ///
-/// The copy gets its name when it is complete, and has everything in it: no log belongs to it.
+/// The copy gets its name when it is complete. It has no log; the file contains everything.
 pub(crate) fn back_up(
     database: &Database,
     connection: &mut Connection,
     to: &Path,
 ) -> Result<(), Error> {
     let Some(name) = to.to_str() else {
-        return Err(Error::invalid_input("the name of the backup is not Unicode: choose another"));
+        return Err(Error::invalid_input(
+            "cannot back up the database: the name of the backup is not Unicode; choose another \
+             name",
+        ));
     };
     if fs::symlink_metadata(to).is_ok() {
         return Err(Error::conflict(format!(
-            "{name} exists, and a backup replaces no file: name a new one"
+            "cannot back up to {name}: the file exists and is not replaced; choose another name"
         )));
     }
     let unfinished = format!("{name}.part");
@@ -46,8 +49,8 @@ pub(crate) fn back_up(
     copied
 }
 
-/// Gives a file its name unless the name has been taken since. Where a file system has no links,
-/// the name is taken first.
+/// Gives a file its name unless the name was taken since. On a file system without hard links, an
+/// empty file reserves the name first.
 fn give_name(unfinished: &str, to: &Path) -> io::Result<()> {
     match fs::hard_link(unfinished, to) {
         Err(error) if error.kind() != ErrorKind::AlreadyExists => {
@@ -64,7 +67,7 @@ fn copy(
     backup: &Database,
     unfinished: &str,
 ) -> Result<(), Error> {
-    // A backup that was killed leaves its file.
+    // A backup that was killed may have left this file.
     let _ = fs::remove_file(unfinished);
     create_for_owner(backup, unfinished)?;
     sql_query("VACUUM INTO ?")

@@ -1,4 +1,4 @@
-//! A connection to an SQLite file, opened in the one way that is right for keys.
+//! Opens connections to an SQLite file with the settings that key lookups need.
 
 use std::{
     fs::{self, OpenOptions},
@@ -18,11 +18,11 @@ use crate::{
     store::{Database, connection::Missing},
 };
 
-/// How long a statement waits for others that write, and an opening for others that open the same
-/// new file.
+/// How long a statement waits for other writers, and how long opening waits for others that open
+/// the same new file.
 pub(crate) const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// `FULL`: an acknowledged revocation survives a power cut. `recursive_triggers`: REPLACE fires
+/// `FULL`: an acknowledged revocation survives a power failure. `recursive_triggers`: REPLACE fires
 /// delete triggers.
 const SETTINGS: &str = "\
     PRAGMA journal_mode = WAL; \
@@ -38,7 +38,8 @@ pub(crate) fn connect(
 ) -> Result<SqliteConnection, Error> {
     if missing == Missing::Refuse && !Path::new(path).exists() {
         return Err(Error::schema(format!(
-            "there is no {database}: `app-key migrate` makes it (DATABASE_URL says where)"
+            "cannot open {database}: the file does not exist; create it with `app-key migrate`, or \
+             correct the path in DATABASE_URL"
         )));
     }
     let unusable = |source: Box<dyn std::error::Error + Send + Sync>| {
@@ -63,26 +64,26 @@ pub(crate) fn connect(
 fn read_only(database: &Database, source: diesel::result::Error) -> Error {
     Error::database(
         format!(
-            "cannot write to {database} or create files beside it: give this user the right to write to the file and to its folder, where \
-             SQLite keeps the -wal and -shm files"
+            "cannot write to {database} or create files beside it (give this user write permission \
+             for the file and its folder, where SQLite keeps the -wal and -shm files)"
         ),
         source,
     )
 }
 
-/// Creates a missing file for its owner alone: it holds names and addresses, and whoever can read
-/// it can lock it. SQLite gives its log files the mode of the database. A file that exists keeps
-/// its mode.
+/// Creates a missing file that only its owner can read or write. The file contains names and
+/// addresses, and anyone who can read it can lock it. SQLite gives its log files the mode of the
+/// database. An existing file keeps its mode.
 ///
-/// The file is created by another name and closed before it gets its own. To close a file here that
-/// SQLite has open would drop SQLite's locks on it (<https://sqlite.org/howtocorrupt.html>, section
-/// 2.2).
+/// The file is created under another name and closed before it gets its own. If this process closed
+/// a file that SQLite has open, SQLite's locks on it would be lost
+/// (<https://sqlite.org/howtocorrupt.html>, section 2.2).
 pub(super) fn create_for_owner(database: &Database, path: &str) -> Result<(), Error> {
     if Path::new(path).exists() {
         return Ok(());
     }
     let path = &behind_links(path);
-    // Processes in containers have the same number.
+    // A random number, because processes in containers have the same process id.
     let mut number = [0; 8];
     getrandom::fill(&mut number).map_err(Error::entropy)?;
     let mut unnamed = path.clone().into_os_string();
@@ -95,19 +96,19 @@ pub(super) fn create_for_owner(database: &Database, path: &str) -> Result<(), Er
         .open(&unnamed)
         .map(drop)
         .map_err(|source| Error::database(format!("cannot create {database}"), source))?;
-    // Another process may have created the file by now. Where a file system has no links, SQLite
-    // creates it, with its usual mode.
+    // Another process may have created the file by now. On a file system without hard links, SQLite
+    // creates the file with its usual mode.
     if let Err(error) = fs::hard_link(&unnamed, path)
         && error.kind() != ErrorKind::AlreadyExists
     {
-        log::warn!("{database} cannot be created for its owner alone: {error}; check its mode");
+        log::warn!("cannot restrict {database} to its owner: {error}; check the mode of the file");
     }
     fs::remove_file(&unnamed)
         .map_err(|source| Error::database(format!("cannot remove {}", unnamed.display()), source))
 }
 
-/// Returns the path that symbolic links lead to, of a file that need not exist. Systems follow 40
-/// of them at most.
+/// Returns the path that symbolic links lead to; the file need not exist. Follows at most 40 links,
+/// as operating systems do.
 fn behind_links(path: &str) -> PathBuf {
     let mut path = PathBuf::from(path);
     for _ in 0..40 {
@@ -118,11 +119,11 @@ fn behind_links(path: &str) -> PathBuf {
     path
 }
 
-/// Waits for others that open a new file at the same moment: only one can switch it to WAL, and
-/// SQLite fails the rest without waiting.
+/// Applies the settings. Waits for others that open a new file at the same moment: only one can
+/// switch it to WAL, and SQLite fails the others without waiting.
 fn apply_settings(connection: &mut SqliteConnection) -> diesel::QueryResult<()> {
     let until = Instant::now() + BUSY_TIMEOUT;
-    // First, so that the others wait for a writer as well.
+    // The busy timeout comes first, so that the other settings wait for a writer as well.
     let settings = format!("PRAGMA busy_timeout = {}; {SETTINGS}", BUSY_TIMEOUT.as_millis());
     loop {
         match connection.batch_execute(&settings) {
@@ -134,11 +135,11 @@ fn apply_settings(connection: &mut SqliteConnection) -> diesel::QueryResult<()> 
     }
 }
 
-/// A URI, because only that can say that a missing file is not to be made.
+/// Returns a URI for the path. Only a URI can prevent the creation of a missing file.
 pub(super) fn sqlite_uri(path: &str, missing: Missing) -> String {
     let mode = if missing == Missing::Create { "rwc" } else { "rw" };
     let path = path.replace('%', "%25").replace('?', "%3f").replace('#', "%23");
-    // An absolute path follows an empty authority, or its own leading slashes would be taken for
+    // An absolute path needs an empty authority. Otherwise its leading slashes would be read as
     // one.
     let authority = if path.starts_with('/') { "//" } else { "" };
     format!("file:{authority}{path}?mode={mode}")
@@ -241,7 +242,7 @@ mod tests {
         std::fs::create_dir_all(&folder).unwrap();
         let path = folder.join("keys.db");
         let database = Database::Sqlite(path.to_str().unwrap().to_owned());
-        assert!(open(&database).err().unwrap().is_schema(), "a missing file is not made");
+        assert!(open(&database).err().unwrap().is_schema(), "a missing file is not created");
         assert!(!path.exists());
         open_or(&database, Missing::Create).map(drop).unwrap();
         assert!(path.exists());

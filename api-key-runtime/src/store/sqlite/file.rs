@@ -1,5 +1,5 @@
-//! Which files a connection reads: it goes on reading one that was replaced or deleted, and would
-//! let in whom it let in.
+//! The identity of the files that a connection reads. A connection keeps reading a file that was
+//! replaced or deleted, and would still accept keys that were revoked in the new file.
 
 use std::{
     collections::HashMap,
@@ -15,18 +15,18 @@ use diesel::{RunQueryDsl as _, prelude::QueryableByName, sql_query, sql_types};
 use super::{Connection, location::check_location};
 use crate::{error::Error, lock::lock, store::Database};
 
-/// What tells one file from another at the same path.
+/// The identity of a file, which differs for another file at the same path.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct FileIdentity {
     device: u64,
     inode: u64,
-    /// File systems give the inode of a deleted file to the next one. `None` where they keep no
-    /// time of birth.
+    /// File systems reuse the inode of a deleted file. `None` if the file system does not record
+    /// when files are created.
     birth: Option<SystemTime>,
 }
 
 impl FileIdentity {
-    /// Of the file at this path; none where there is none.
+    /// Returns the identity of the file at this path, or `None` if there is no file.
     #[cfg(unix)]
     pub(crate) fn of(path: impl AsRef<Path>) -> Option<Self> {
         use std::os::unix::fs::MetadataExt as _;
@@ -34,20 +34,21 @@ impl FileIdentity {
         Some(Self { device: metadata.dev(), inode: metadata.ino(), birth: metadata.created().ok() })
     }
 
-    /// Elsewhere an open file can be neither replaced nor deleted.
+    /// Returns the same identity for every file, because an open file cannot be replaced or
+    /// deleted.
     #[cfg(not(unix))]
     pub(crate) fn of(path: impl AsRef<Path>) -> Option<Self> {
         fs::metadata(path).ok().map(|_| Self { device: 0, inode: 0, birth: None })
     }
 }
 
-/// By the path of each database file: the file that this process had open there last, and its
+/// For the path of each database file, the file that this process last had open there, and its
 /// write-ahead log.
 static LAST_OPEN: Mutex<Option<HashMap<PathBuf, (FileIdentity, FileIdentity)>>> = Mutex::new(None);
 
-/// Checks a file before it is opened. A file that was put in place of another one while the
-/// write-ahead log of that one stayed is refused: SQLite would write the changes of the old file
-/// into the new one. Only files that this process had open before are known.
+/// Checks a file before it is opened. Returns an error if the file was replaced while the
+/// write-ahead log of the old file stayed: SQLite would write the old file's changes into the new
+/// one. Only files that this process had open before can be checked.
 pub(super) fn check_files(database: &Database, path: &str) -> Result<(), Error> {
     let Ok(path) = fs::canonicalize(path) else { return Ok(()) };
     let last = lock(&LAST_OPEN).as_ref().and_then(|open| open.get(&path)).copied();
@@ -61,11 +62,12 @@ pub(super) fn check_files(database: &Database, path: &str) -> Result<(), Error> 
     }
     Err(Error::database(
         format!(
-            "{database} was replaced while its log {} stayed, which belongs to the file that was there before",
+            "cannot open {database}: the file was replaced while its log {} stayed, which belongs \
+             to the old file",
             log_path.display()
         ),
-        "stop every program that uses the file, remove the -wal and -shm files beside it, and start again; the guide's chapter on backups has \
-         ways to replace a file in use",
+        "stop every program that uses the file, remove the -wal and -shm files beside it, and \
+         start again. See the guide's chapter on backups for how to replace a file in use",
     ))
 }
 
@@ -75,10 +77,9 @@ fn beside(path: &std::ffi::OsStr, suffix: &str) -> PathBuf {
     path.into()
 }
 
-/// The files that a connection has open: the database, and the write-ahead log and its index beside
-/// it. The latter two stay the same for as long as any connection is open; whoever removes them all
-/// the same, as with a restored backup, leaves the connection behind with a log that nobody else
-/// writes to.
+/// The files that a connection has open: the database, its write-ahead log and the index of that
+/// log. While any connection is open, the log and its index stay the same. If they are removed
+/// anyway, as when a backup is restored, the connection keeps a log that no one else writes to.
 #[derive(Debug)]
 pub(crate) struct OpenFiles {
     path: String,
@@ -87,9 +88,9 @@ pub(crate) struct OpenFiles {
 }
 
 impl OpenFiles {
-    /// Of a connection that has read from the database. Which file the path named is told from
-    /// before it was opened: should it have been replaced meanwhile, the connection does not count
-    /// as current.
+    /// Returns the files of a connection that has read from the database. `named_before` is the
+    /// file that the path named before the connection was opened. If the file was replaced in
+    /// between, the connection does not count as current.
     pub(crate) fn new(
         database: &Database,
         connection: &mut Connection,
@@ -101,7 +102,7 @@ impl OpenFiles {
             #[diesel(sql_type = sql_types::Text)]
             file: String,
         }
-        // Behind symbolic links, the logs stand beside the file itself.
+        // If the path is a symbolic link, the logs are beside the target.
         let File { file } = sql_query("SELECT file FROM pragma_database_list WHERE name = 'main'")
             .get_result(connection)
             .map_err(|source| Error::database(format!("cannot read {database}"), source))?;
@@ -118,12 +119,12 @@ impl OpenFiles {
         Ok(Self { path: path.to_owned(), database: named_before, logs })
     }
 
-    /// Whether the paths still name these files.
+    /// Returns whether the paths still name these files.
     pub(crate) fn are_current(&self) -> bool {
         self.has_database() && self.have_logs()
     }
 
-    /// Whether the path still names this database.
+    /// Returns whether the path still names this database.
     pub(super) fn has_database(&self) -> bool {
         self.database.is_some() && FileIdentity::of(&self.path) == self.database
     }
@@ -133,7 +134,7 @@ impl OpenFiles {
     }
 }
 
-/// As part of a position in the change log.
+/// Writes the identity as part of a position in the change log.
 impl fmt::Display for FileIdentity {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(formatter, "{:x}.{:x}", self.device, self.inode)?;
@@ -144,7 +145,7 @@ impl fmt::Display for FileIdentity {
     }
 }
 
-/// As part of a position in the change log.
+/// Writes the files as part of a position in the change log.
 impl fmt::Display for OpenFiles {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         let logs = self.logs.iter().map(|(_, log)| *log);

@@ -1,5 +1,5 @@
-//! Whether an SQLite file is safe where it is: under two names it has two logs, and each name
-//! misses what is changed through the other.
+//! Checks that an SQLite file is safe at its location. A file with two names has two logs, and each
+//! name misses the changes made through the other.
 //!
 //! <https://sqlite.org/howtocorrupt.html>, sections 2.4 and 2.5.
 
@@ -17,8 +17,8 @@ use crate::{error::Error, lock::lock, log, store::Database};
 /// The files that this process has opened.
 static OPENED: Mutex<BTreeSet<PathBuf>> = Mutex::new(BTreeSet::new());
 
-/// Refuses a file that has another name when this process opens it for the first time: a name that
-/// comes later, as with a backup of hard links, must not stop a service.
+/// Returns an error if a file has another name when this process opens it for the first time. A
+/// name that is added later, as by a backup with hard links, must not stop a service.
 pub(super) fn check_location(database: &Database, path: &Path) -> Result<(), Error> {
     if lock(&OPENED).contains(path) {
         return Ok(());
@@ -36,26 +36,30 @@ fn refuse_other_names(database: &Database, path: &Path) -> Result<(), Error> {
     let is_mounted = mounts.mount_a_file_of_another_name(&path);
     if let Some(kind) = mounts.remote_kind(&path) {
         log::warn!(
-            "{database} is on a file system of the kind {kind}, where SQLite's locks may not hold; keep it on a local disk, or use Postgres"
+            "{database} is on a file system of type {kind}, where SQLite's locks may not work: \
+             move the file to a local disk, or use Postgres"
         );
     }
     let cause = match (is_mounted, has_links) {
         (true, _) => {
-            "it is mounted by itself (a volume of a single file, or a subPath of Kubernetes): mount the folder it is in"
+            "the file itself is a mount (a volume of a single file, or a subPath of Kubernetes); \
+             mount its folder instead"
         }
         (_, true) => {
-            "it has a hard link (a backup by `cp -al` or `rsync --link-dest`, or a file beside it with .new- in its name, left by a start that was \
-             killed): remove the link, or stop every program that uses the file, copy it to a new one by `cp` and move that over it"
+            "it has a hard link, made by `cp -al` or `rsync --link-dest`, or left by a killed \
+             start (a file beside it with .new- in its name). Remove the link; or stop every \
+             program that uses the file, copy it with `cp`, and move the copy over it"
         }
         _ => return Ok(()),
     };
     Err(Error::database(
-        format!("{database} has another name, and changes through that one would not be seen"),
+        format!("{database} has another name, and changes made through that name would be missed"),
         cause,
     ))
 }
 
-/// Whether a file goes on having several links: one that is being created has two for a moment.
+/// Returns whether a file has several links for half a second. A file that is being created has two
+/// links for a moment.
 fn has_links(path: &Path) -> bool {
     (0..50).all(|attempt| {
         if attempt > 0 {
@@ -75,10 +79,10 @@ fn links(_: &Path) -> u64 {
     1
 }
 
-/// Linux' list of mounts; empty elsewhere.
+/// The list of mounts on Linux; empty on other systems.
 struct Mounts(Vec<Mount>);
 
-/// See `proc_pid_mountinfo(5)`.
+/// A mount. See `proc_pid_mountinfo(5)`.
 struct Mount {
     device: String,
     /// The folder or file of the file system that is mounted.
@@ -102,7 +106,7 @@ impl Mounts {
         Self(text.lines().filter_map(mount).collect())
     }
 
-    /// Returns the mount that a path is in. The last one of a mount point hides those before.
+    /// Returns the mount that contains a path. The last mount at a mount point hides earlier ones.
     fn of(&self, path: &str) -> Option<&Mount> {
         self.0
             .iter()
@@ -110,8 +114,8 @@ impl Mounts {
             .max_by_key(|mount| mount.point.trim_end_matches('/').len())
     }
 
-    /// A file that is mounted onto itself, as systemd's `ReadWritePaths` does, keeps its name and
-    /// its logs.
+    /// Returns whether the path is a mounted file that has another name. A file that is mounted
+    /// onto itself, as by systemd's `ReadWritePaths`, keeps its name and its logs.
     fn mount_a_file_of_another_name(&self, path: &str) -> bool {
         let Some(own) = self.of(path).filter(|mount| mount.point == path) else { return false };
         let folder = path.rsplit_once('/').map_or("/", |(folder, _)| folder);
@@ -134,7 +138,7 @@ impl Mounts {
 }
 
 impl Mount {
-    /// Returns a path as the mounted file system has it; `None` if the path is not below the mount
+    /// Returns a path within the mounted file system, or `None` if the path is not below the mount
     /// point.
     fn path_within(&self, path: &str) -> Option<String> {
         let rest = path.strip_prefix(self.point.trim_end_matches('/'))?;
@@ -145,7 +149,7 @@ impl Mount {
     }
 }
 
-/// Space, tab, newline and backslash are octal numbers there.
+/// Replaces the octal escapes that mountinfo uses for space, tab, newline and backslash.
 fn unescape(field: &str) -> String {
     field.replace("\\040", " ").replace("\\011", "\t").replace("\\012", "\n").replace("\\134", "\\")
 }

@@ -1,4 +1,4 @@
-//! The tables on SQLite, for reading them with Diesel.
+//! The tables on SQLite, for queries with Diesel.
 //!
 //! Semantic versioning does not cover [`schema`] and [`KeyRow`]: both follow the columns, and any
 //! release may add a migration.
@@ -25,8 +25,8 @@ use super::{TransactionError, connection::Elsewhere, migrations::migrate_sqlite 
 /// The connection that `queries.rs` is written against.
 type Connection = diesel::SqliteConnection;
 
-// The same queries, compiled once against each backend's schema: their SQL types differ, their text
-// does not.
+// Compiled once for each backend's schema: the text of the queries is the same, but their SQL types
+// differ.
 #[allow(clippy::duplicate_mod)]
 #[path = "../queries.rs"]
 pub(crate) mod queries;
@@ -37,8 +37,7 @@ pub(crate) use file::{FileIdentity, OpenFiles};
 pub(crate) use pool::SqlitePool;
 pub use queries::KeyRow;
 
-/// The triggers without which the key table forgets to say what changed, or lets a revocation be
-/// undone.
+/// The triggers that log changes and keep revocations final.
 pub(crate) const TRIGGERS: &[&str] = &[
     "api_keys_log_insert",
     "api_keys_log_update",
@@ -49,21 +48,21 @@ pub(crate) const TRIGGERS: &[&str] = &[
     "api_keys_revocation_is_final",
 ];
 
-/// Tables inherit from no other.
+/// SQLite has no table inheritance, so every row qualifies.
 const OWN_ROW: &str = "TRUE";
 
-/// A file follows nobody, and which one it is is known without asking.
+/// A file has no primary or standby, so every file has the same number.
 const PRIMARY: &str = "'0'";
 
-/// What a write needs to know of its connection. The names are those of the pragmas.
+/// Reads the settings of a connection that matter to a write. The names are those of the pragmas.
 const SETTINGS: &str =
     "SELECT synchronous, timeout AS busy_timeout FROM pragma_synchronous, pragma_busy_timeout";
-/// Survives a power cut.
+/// The value of `synchronous` that survives a power failure.
 const FULL: i64 = 2;
 
-/// Runs a change in a transaction that takes the write lock at once: one that turned into a write
-/// later would fail without waiting. It is durable before it is acknowledged and waits for other
-/// writers, however the application has set its own connections.
+/// Runs a change in a transaction that takes the write lock at once. A transaction that became a
+/// write later would fail without waiting. The change is durable before it is acknowledged and
+/// waits for other writers, whatever the settings of the application's connections.
 fn write<T>(
     connection: &mut Connection,
     change: impl FnOnce(&mut Connection) -> Result<T, TransactionError>,
@@ -87,17 +86,19 @@ fn write<T>(
         Ok(changed)
     });
     if needed != before {
-        // The change itself is done or not; of this the application hears by its own queries.
+        // Only logged: the change itself has already succeeded or failed, and problems of the
+        // connection will show in the application's own queries.
         if let Err(error) = before.apply(connection) {
             log::warn!(
-                "the settings of an SQLite connection of the application's pool could not be put back: {error}"
+                "cannot restore the settings of an SQLite connection of the application's pool: \
+                 {error}; the connection keeps other values of synchronous and busy_timeout"
             );
         }
     }
     committed.map_err(|error: TransactionError| if is_done { error.of_commit() } else { error })
 }
 
-/// What a write needs of a connection. The names are those of the pragmas.
+/// The settings of a connection that matter to a write. The names are those of the pragmas.
 #[derive(Clone, Copy, PartialEq, Eq, QueryableByName)]
 struct Settings {
     #[diesel(sql_type = sql_types::BigInt)]
@@ -115,12 +116,12 @@ impl Settings {
     }
 }
 
-/// Whether a transaction is open: then another one cannot begin.
+/// Returns whether a transaction is open, in which case another one cannot begin.
 fn is_within_transaction(connection: &mut Connection) -> bool {
     connection.batch_execute("BEGIN; COMMIT").is_err()
 }
 
-/// Waits for others for a second.
+/// Merges the log into the file. Waits at most a second for other connections.
 fn merge_log(connection: &mut Connection) -> diesel::QueryResult<bool> {
     #[derive(QueryableByName)]
     struct Merged {
@@ -161,19 +162,19 @@ fn time(_: &mut Connection) -> diesel::QueryResult<Option<DateTime<Utc>>> {
     Ok(None)
 }
 
-/// SQLite does not know who holds its locks.
+/// Returns `None`, because SQLite does not record who holds its locks.
 #[allow(clippy::unnecessary_wraps, reason = "as on Postgres")]
 fn lock_holder(_: &mut Connection) -> diesel::QueryResult<Option<String>> {
     Ok(None)
 }
 
-/// The file has the highest number beside the rows.
+/// Does nothing, because the file stores the highest id together with the rows.
 #[allow(clippy::unnecessary_wraps, reason = "as on Postgres")]
 fn mend_identity(_: &mut Connection) -> diesel::QueryResult<()> {
     Ok(())
 }
 
-/// The tables there are, of those asked for.
+/// Returns which of these tables exist.
 pub(crate) fn existing_tables(
     connection: &mut Connection,
     wanted: &[&str],
@@ -183,7 +184,7 @@ pub(crate) fn existing_tables(
     Ok(names)
 }
 
-/// The triggers on the key table.
+/// Returns the triggers on the key table.
 pub(crate) fn enabled_triggers(connection: &mut Connection) -> diesel::QueryResult<Vec<String>> {
     names_of(
         connection,

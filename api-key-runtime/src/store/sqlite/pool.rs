@@ -29,19 +29,19 @@ use crate::{
 pub(crate) struct SqlitePool {
     pool: Pool<ConnectionManager<SqliteConnection>>,
     path: String,
-    /// The files that it had open at first.
+    /// The files that the pool had open at first.
     guard: Arc<Guard>,
 }
 
-/// A connection beside the pool, never used. While it is open SQLite keeps the log, so a log that
-/// changes shows that the pool's connections may have another log than other programs.
+/// An unused connection beside the pool. While the connection is open, SQLite keeps the log. A log
+/// that changes shows that the pool's connections may use another log than other programs.
 struct Guard {
     files: OpenFiles,
     _connection: Mutex<SqliteConnection>,
 }
 
 impl SqlitePool {
-    /// Asks the pool which file it reads, and switches that to write-ahead logging.
+    /// Determines which file the pool reads, and switches the file to write-ahead logging.
     pub(crate) fn new(pool: Pool<ConnectionManager<SqliteConnection>>) -> Result<Self, Error> {
         #[derive(QueryableByName)]
         struct Asked {
@@ -60,13 +60,14 @@ impl SqlitePool {
         .map_err(failed)?;
         let named_before = FileIdentity::of(&asked.file).ok_or_else(|| {
             Error::config(
-                "the SQLite pool has no file: a database in memory exists for a single connection, and keys are read through several",
+                "the SQLite pool has no file: a database in memory exists only for one connection, \
+                 and keys are read over several; use a pool of connections to a file",
             )
         })?;
         if asked.busy_timeout == 0 {
             log::warn!(
-                "the connections of the SQLite pool have no busy_timeout, so whatever finds the file locked for a moment fails: set one with a \
-                 connection_customizer"
+                "the connections of the SQLite pool have no busy_timeout, so a statement fails if \
+                 the file is locked for a moment: set busy_timeout with a connection_customizer"
             );
         }
         sql_query("PRAGMA journal_mode = WAL").execute(&mut *connection).map_err(failed)?;
@@ -83,7 +84,7 @@ impl SqlitePool {
         self.pool.state().idle_connections
     }
 
-    /// Which files they are, as part of a position in the change log.
+    /// Returns the files of the pool, as part of a position in the change log.
     pub(crate) fn files(&self) -> &OpenFiles {
         &self.guard.files
     }
@@ -92,19 +93,19 @@ impl SqlitePool {
         &self.path
     }
 
-    /// Nobody can tell which of its connections still have a file open that was replaced, so none
-    /// is used any more.
+    /// Borrows a connection. Fails if the file was replaced or deleted, because any connection of
+    /// the pool may still have the old file open.
     ///
-    /// A file of which only the log changed must not lose its new log: another program has written
-    /// to that.
+    /// Fails with another message if only the log was replaced: another program has written to the
+    /// new log, so it must not be removed.
     pub(crate) fn get(&self, timeout: Duration) -> Result<Pooled<SqliteConnection>, Error> {
         let connection = get(&self.pool, timeout)?;
         let files = &self.guard.files;
         if !files.has_database() {
             return Err(Error::database(
                 format!("SQLite file {} was replaced or deleted", self.path),
-                "the application's pool may go on reading the old one: stop every program that uses the file, remove the -wal and -shm files \
-                 beside it, and start again",
+                "the application's pool may still read the old file. Stop every program that uses \
+                 the file, remove the -wal and -shm files beside it, and start again",
             ));
         }
         if !files.are_current() {
@@ -113,8 +114,8 @@ impl SqlitePool {
                     "the log of SQLite file {} was replaced or deleted while it was in use",
                     self.path
                 ),
-                "the application's pool may go on reading the old one: restart this process, and do not read or copy the file within it except \
-                 through SQLite",
+                "the application's pool may still read the old log. Restart this process, and read \
+                 or copy the file within the process only through SQLite",
             ));
         }
         Ok(connection)

@@ -1,6 +1,6 @@
 //! The tables that are queried, as `diesel print-schema` prints them with
-//! `sqlite_integer_primary_key_is_bigint`: without those of the change log, and but for the times,
-//! of which it cannot tell that they name their zone.
+//! `sqlite_integer_primary_key_is_bigint`. The tables of the change log are left out. The types of
+//! times are adapted, because `diesel` cannot detect that they include their time zone.
 //!
 //! Semantic versioning does not cover this module: it follows the columns, and any release may add
 //! a migration.

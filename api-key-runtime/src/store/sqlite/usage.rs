@@ -1,4 +1,4 @@
-//! How uses of keys are recorded on SQLite.
+//! Recording of key usage on SQLite.
 
 use diesel::{
     QueryResult, RunQueryDsl as _, sql_query,
@@ -9,11 +9,10 @@ use diesel::{
 use super::{Connection, queries::stored_count};
 use crate::key_usage::KeyUsage;
 
-/// SQLite binds up to 32766 values to a statement.
+/// SQLite binds at most 32766 values to a statement, four for each row.
 const MAX_ROWS: usize = 1000;
 
-/// Uses of a key that is gone are left out. Times are texts of one form, which compare as the times
-/// do.
+/// Usage of a deleted key is skipped. Times are texts of one format, which sort like the times.
 const AROUND_VALUES: [&str; 2] = [
     "WITH new (key_id, last_used_at, last_used_ip, use_count) AS (VALUES ",
     ") INSERT INTO api_key_usage (key_id, last_used_at, last_used_ip, use_count) \
@@ -27,7 +26,7 @@ const AROUND_VALUES: [&str; 2] = [
         last_used_at = max(excluded.last_used_at, api_key_usage.last_used_at)",
 ];
 
-/// Adds these uses, all or none.
+/// Adds all of this usage, or none if it fails.
 pub(crate) fn record(connection: &mut Connection, uses: &[KeyUsage]) -> QueryResult<()> {
     connection.immediate_transaction(|connection| {
         uses.chunks(MAX_ROWS).try_for_each(|uses| record_some(connection, uses))

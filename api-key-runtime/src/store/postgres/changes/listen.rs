@@ -1,4 +1,4 @@
-//! Notifications: a wake-up and nothing more.
+//! Notifications, which only wake the reader up earlier.
 
 use crate::log;
 use std::{
@@ -18,36 +18,36 @@ use diesel::{
 use crate::store::{Database, StoreError, postgres::connect};
 
 const CHANNEL: &str = "api_key_changes";
-/// How often a connection is looked at for notifications, which takes no query: Diesel has no way
-/// to wait for them. Most of what that costs is waking up.
+/// How often a connection is checked for notifications, which takes no query. Diesel cannot wait
+/// for notifications. Most of the cost is the wake-up itself.
 const POLL_INTERVAL: Duration = Duration::from_millis(10);
-/// How long a notification of our own may take.
+/// How long our probe notification may take to arrive.
 const NOTIFY_TIMEOUT: Duration = Duration::from_secs(2);
-/// How long it is until another one is sent where none arrived.
+/// How long to wait before the next probe if a probe did not arrive.
 const RETRY_AFTER: Duration = Duration::from_secs(60);
 
-/// Whether notifications arrive. A connection pooler between us and the server takes LISTEN and
-/// swallows what comes of it.
+/// Checks whether notifications arrive. A connection pooler accepts LISTEN but does not deliver the
+/// notifications.
 ///
-/// The probe is a notification of our own that is sent over another connection. One sent over this
-/// very connection proves nothing: a pooler passes it on with the answer of the statement that sent
-/// it, and never any other.
+/// The probe is a notification that is sent over another connection. A notification sent over the
+/// listening connection proves nothing: a pooler passes it on with the response to the statement
+/// that sent it, but passes on no others.
 pub(super) struct Listening {
     probe: Probe,
     notifications: Arc<Notifications>,
 }
 
-/// What is known of notifications from one connection to the next.
+/// State about notifications that outlives a connection.
 #[derive(Debug, Default)]
 pub(crate) struct Notifications {
-    /// Whether it was said that none arrive.
+    /// Whether it was logged that notifications do not arrive.
     is_said: AtomicBool,
-    /// Whether a thread is sending one of our own.
+    /// Whether a thread is sending a probe.
     is_sending: AtomicBool,
 }
 
 enum Probe {
-    /// Not sent before this time.
+    /// The probe is not sent before this time.
     Due(Instant),
     Sent {
         payload: String,
@@ -56,7 +56,8 @@ enum Probe {
     Arrived,
 }
 
-/// When our notification had been sent; none where it could not be. Not set yet: it is on its way.
+/// The time when the probe was sent, or `None` if it could not be sent. Not set while the probe is
+/// being sent.
 type Outcome = Arc<OnceLock<Option<Instant>>>;
 
 impl Listening {
@@ -77,8 +78,8 @@ impl Listening {
         let until = Instant::now() + at_most;
         self.check_probe(database);
         loop {
-            // Before it looks, so that notifications without a pause do not make reads without a
-            // pause.
+            // The sleep comes first, so that continuous notifications do not cause continuous
+            // reads.
             let left = until.saturating_duration_since(Instant::now());
             thread::sleep(POLL_INTERVAL.min(left));
             let mut is_woken = false;
@@ -111,8 +112,8 @@ impl Listening {
         }
     }
 
-    /// Has a thread send it, because to connect may take long, and the reads of changes do not wait
-    /// for that. One of an earlier connection's is waited for.
+    /// Sends the probe on another thread, because connecting may take long and must not delay reads
+    /// of changes. Does nothing while a probe of an earlier connection is still being sent.
     fn send_probe(&mut self, database: &Database) {
         if self.notifications.is_sending.swap(true, Ordering::AcqRel) {
             return;
@@ -130,9 +131,10 @@ impl Listening {
     fn warn_once(&self, database: &Database) {
         if !self.notifications.is_said.swap(true, Ordering::Relaxed) {
             log::warn!(
-                "notifications of {database} do not arrive, as through a connection pooler: changes of keys are seen by asking for \
-                 them several times within max_staleness, and not within milliseconds; to have both, name a direct connection \
-                 with AppKeysBuilder::listen_url"
+                "notifications of {database} do not arrive, probably because of a connection \
+                 pooler: polling for key changes several times within max_staleness instead. For \
+                 changes within milliseconds, set AppKeysBuilder::listen_url to a direct \
+                 connection"
             );
         }
     }
@@ -145,7 +147,7 @@ impl Listening {
     }
 }
 
-/// Held while a notification of our own is being sent.
+/// Marks that a probe is being sent, until it is dropped.
 struct Sending(Arc<Notifications>);
 
 impl Drop for Sending {
@@ -156,7 +158,7 @@ impl Drop for Sending {
 
 type AnyError = Box<dyn std::error::Error + Send + Sync>;
 
-/// Starts a thread that sends a notification which no one else sends, over a connection of its own.
+/// Starts a thread that sends a unique notification over its own connection.
 fn start_sending(database: Database, sending: Sending) -> Result<Probe, AnyError> {
     let payload = random_payload()?;
     let outcome = Outcome::default();
@@ -169,7 +171,7 @@ fn start_sending(database: Database, sending: Sending) -> Result<Probe, AnyError
                 None
             }
         };
-        // Nobody else sets it.
+        // This thread alone sets the outcome.
         let _ = set.set(sent_at);
         drop(sending);
     })?;
@@ -177,7 +179,10 @@ fn start_sending(database: Database, sending: Sending) -> Result<Probe, AnyError
 }
 
 fn log_unsent(error: &dyn std::error::Error) {
-    log::debug!("no notification could be sent to see whether it arrives: {error}");
+    log::debug!(
+        "cannot send a notification to check whether notifications arrive: {error}; trying again \
+         later"
+    );
 }
 
 fn random_payload() -> Result<String, AnyError> {
@@ -192,7 +197,7 @@ fn random_payload() -> Result<String, AnyError> {
 
 fn send(database: &Database, payload: &str) -> Result<(), AnyError> {
     let Database::Postgres(url) = database else {
-        return Err("only a URL of Postgres can be listened to".into());
+        return Err("listening requires a Postgres URL".into());
     };
     sql_query("SELECT pg_notify($1, $2)")
         .bind::<Text, _>(CHANNEL)

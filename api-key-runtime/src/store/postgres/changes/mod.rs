@@ -1,4 +1,4 @@
-//! What changed, on Postgres: read by snapshots, woken by notifications.
+//! The change feed on Postgres: changes are read by snapshot, and notifications wake the reader.
 
 mod listen;
 mod prune;
@@ -26,7 +26,7 @@ use crate::{
     },
 };
 
-/// Reads changes over a connection of its own, which listens for them.
+/// A reader of changes with its own connection, which also listens for notifications.
 pub(crate) struct Reader {
     database: Database,
     connection: PgConnection,
@@ -39,16 +39,16 @@ pub(crate) struct Reader {
 }
 
 impl Reader {
-    /// Connects and checks the tables. It listens before anything is read, so that no change falls
-    /// between the two.
+    /// Connects and checks the tables. Listening starts before the first read, so that no change
+    /// falls between the two.
     ///
-    /// What is known of notifications is kept from one reader to the next.
+    /// The state about notifications is kept from one reader to the next.
     pub(crate) fn open(
         database: &Database,
         notifications: &Arc<Notifications>,
     ) -> Result<Self, Error> {
         let Database::Postgres(url) = database else {
-            return Err(Error::config("this is not a URL of Postgres"));
+            return Err(Error::config("the change feed needs a Postgres URL"));
         };
         let mut connection = connect(database, url)?;
         let schema = schema_of_tables(&mut connection, database)?;
@@ -65,8 +65,8 @@ impl Reader {
         })
     }
 
-    /// Refuses where keys are looked up in another database than this one, for their changes would
-    /// go unnoticed.
+    /// Returns an error if keys are looked up in another database than this one, because their
+    /// changes would be missed.
     pub(crate) fn require_same(&mut self, keys: &Database) -> Result<(), StoreError> {
         let ours = server(&mut self.connection).map_err(StoreError::new)?;
         let (theirs, _) = Opened::run(keys, |queries| match downcast(queries) {
@@ -77,7 +77,9 @@ impl Reader {
             return Ok(());
         }
         Err(StoreError::new(format!(
-            "listen_url names another database or other tables ({}) than keys are looked up in ({keys}), so revocations would go unnoticed",
+            "listen_url leads to another database or other tables ({}) than key lookups use \
+             ({keys}), so revocations would be missed: set listen_url to a direct connection to \
+             the same database",
             self.database
         )))
     }
@@ -97,11 +99,11 @@ impl ChangeReader for Reader {
     }
 }
 
-/// Reads changes over connections that are borrowed for a moment each.
+/// A reader of changes over connections that are each borrowed briefly.
 pub(crate) struct PooledReader {
     database: Database,
-    /// As in [`Reader`]. Lookups find out if another connection of the pool has another search
-    /// path.
+    /// As in [`Reader`]. If another connection of the pool has another search path, lookups detect
+    /// it.
     schema: Option<String>,
     /// `None` before the first read.
     position: Option<Position>,
@@ -134,7 +136,7 @@ impl ChangeReader for PooledReader {
         Ok((Some(position.server()), position.changes(changed)))
     }
 
-    /// A connection that listened would have to be held.
+    /// Sleeps, because listening would require holding a connection of the pool.
     fn wait(&mut self, at_most: Duration) -> Result<(), StoreError> {
         thread::sleep(at_most);
         Ok(())

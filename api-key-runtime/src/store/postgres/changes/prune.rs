@@ -9,16 +9,16 @@ use diesel::{
 
 use crate::log;
 
-/// Rows of one batch: few enough to take milliseconds.
+/// The number of rows in one batch, small enough to take milliseconds.
 const MAX_ROWS: i32 = 1000;
-/// How often a process prunes. The function keeps an hour of rows, and lets one process prune at a
-/// time.
+/// How often a process prunes. The SQL function keeps the rows of the last hour, and allows one
+/// process at a time.
 const INTERVAL: Duration = Duration::from_secs(600);
 
-/// When this process prunes next.
+/// The time when this process prunes next.
 #[derive(Debug, Default)]
 pub(super) struct Pruning {
-    /// `None` before the first time.
+    /// `None` before the first call.
     next: Option<Instant>,
 }
 
@@ -29,7 +29,7 @@ struct Deleted {
 }
 
 impl Pruning {
-    /// Deletes a batch of old rows if it is time to. A failure is no reason to stop reading
+    /// Deletes a batch of old rows if it is time to. A failure does not stop the reading of
     /// changes.
     pub(super) fn run_if_due(&mut self, connection: &mut PgConnection, schema: &str) {
         let now = Instant::now();
@@ -38,13 +38,13 @@ impl Pruning {
             return;
         }
         let query = format!("SELECT {schema}.api_keys_prune_v1({MAX_ROWS}) AS rows");
-        // In a transaction that ends here, also where the application left one open.
+        // In a transaction that ends here, even if the application left one open.
         let pruned: QueryResult<Deleted> =
             connection.transaction(|connection| sql_query(query).get_result(connection));
         let has_more = match pruned {
             Ok(Deleted { rows }) => rows >= i64::from(MAX_ROWS),
             Err(error) => {
-                log::debug!("the change log cannot be pruned: {error}");
+                log::debug!("cannot prune the change log: {error}; trying again later");
                 false
             }
         };

@@ -1,26 +1,29 @@
 //! One read of the change log.
 //!
-//! A statement sees exactly the transactions that had ended when its snapshot was taken, and the
-//! log has of each row the transaction that wrote it. So a reader has not seen the rows that were
-//! not visible in the snapshot of its last read and are visible now: whatever order transactions
-//! end in, and however long they were open. Numbers of a sequence or times cannot tell that: a
-//! transaction that drew its number early may end last. The function `api_keys_changes_since_v1` of
-//! the migrations reads everything in one snapshot, which is the position of the next read.
+//! A statement sees exactly the transactions that had ended when its snapshot was taken. Each row
+//! of the log has the number of the transaction that wrote it. A reader has therefore not seen the
+//! rows that are visible now but were not visible in the snapshot of its last read. This holds in
+//! whatever order transactions end, and however long they were open.
 //!
-//! - The log has the number of the top-level transaction, and so have snapshots: savepoints make no
+//! Sequence numbers or times cannot give this guarantee, because a transaction that took its number
+//! early may end last. The function `api_keys_changes_since_v1` of the migrations reads everything
+//! in one snapshot, which is the position of the next read.
+//!
+//! - The log has the number of the top-level transaction, and so do snapshots. Savepoints make no
 //!   difference.
-//! - A transaction that is prepared (two-phase commit) is running until it is committed.
-//! - A snapshot is of one server's history. Everything may have changed after another start of the
-//!   server, in another database or other tables behind the same names, and when a column, trigger
-//!   or function was changed since.
-//! - A server that lost a process ends all others and begins anew from its log. What was committed
-//!   and had not reached the log yet is gone, and its numbers are given out again: they count as
-//!   seen. That start does not show, but no process outlives it: one that is at work now and was at
-//!   the last read proves that there was none in between. A pool that replaces its connections
-//!   regularly costs an "everything" now and then.
-//! - Rows that are pruned may be unseen by a reader that was away. Pruning goes oldest first and
-//!   keeps one row below every snapshot of the last hour, so a reader that finds a row below its
-//!   own snapshot has missed nothing.
+//! - A prepared transaction (two-phase commit) counts as running until it is committed.
+//! - A snapshot belongs to the history of one server. Everything may have changed after a restart
+//!   of the server, or in another database or other tables with the same names. The same holds
+//!   after a column, trigger or function was changed.
+//! - After a crash of one process, Postgres ends all other processes and recovers from its log.
+//!   Commits that had not reached the log are lost, and their transaction numbers are used again,
+//!   so later transactions would count as seen. The server's start time does not show this, but no
+//!   process survives it. A process that existed at the last read and still runs proves that no
+//!   crash happened in between. A pool that regularly replaces its connections therefore causes an
+//!   "everything" now and then.
+//! - A reader that was disconnected may not have seen rows that were pruned. Pruning removes the
+//!   oldest rows first, and keeps one row below every snapshot of the last hour. A reader that
+//!   finds a row below its own snapshot has missed nothing.
 
 use std::num::ParseIntError;
 
@@ -42,7 +45,8 @@ use crate::{
     },
 };
 
-/// Past that, forgetting everything is cheaper than a list. The function lists one more.
+/// With more keys, dropping all cached keys is cheaper than a list. The function returns at most
+/// one more.
 const MAX_KEYS: usize = 1000;
 
 #[derive(QueryableByName)]
@@ -51,22 +55,22 @@ struct Field {
     value: String,
 }
 
-/// Up to where changes were read: a snapshot, and of which tables of which server.
+/// The position of a reader: a snapshot, and the tables and server it belongs to.
 #[derive(Clone, Debug)]
 pub(super) struct Position {
     /// The snapshot that the changes were read in, as the server writes it: `xmin:xmax:xid,xid,..`.
     snapshot: String,
     /// Microseconds since 1970 by the server's clock.
     read_at: i64,
-    /// The number of the server's process that read them.
+    /// The id of the server process that read the changes.
     process: i32,
     server: i64,
-    /// Stands for the columns, triggers and functions of the tables.
+    /// A hash of the columns, triggers and functions of the tables.
     definitions: i64,
 }
 
 impl Position {
-    /// Returns what a read reports, with the server's time.
+    /// Returns the changes of a read, with the server's time.
     pub(super) fn changes(&self, changed: Changed) -> Changes {
         let read = Changes::new(changed);
         match DateTime::from_timestamp_micros(self.read_at) {
@@ -80,13 +84,13 @@ impl Position {
         self.server
     }
 
-    /// Returns the first transaction number that was not given out yet when the snapshot was taken.
+    /// Returns the first transaction number that was not assigned yet when the snapshot was taken.
     fn end(&self) -> Option<u64> {
         self.snapshot.split(':').nth(1)?.parse().ok()
     }
 }
 
-/// Reads what changed since a position, by one statement; without a position, everything.
+/// Reads what changed since a position, in one statement. Without a position, returns everything.
 pub(super) fn read(
     connection: &mut PgConnection,
     database: &Database,
@@ -98,10 +102,13 @@ pub(super) fn read(
     let is_same = since.is_some_and(|since| answer.is_of_the_same_history(since));
     let Some(definitions) = answer.definitions.or_else(|| since.map(|since| since.definitions))
     else {
-        return Err(StoreError::new("the change log was read without its definitions"));
+        return Err(StoreError::new(
+            "api_keys_changes_since_v1 did not return the definitions of the tables: its \
+             definition was changed; create the function again as in the migrations",
+        ));
     };
     if answer.definitions.is_none() && !is_same {
-        // The snapshots of two servers may be written alike.
+        // Snapshots of two servers may have the same text.
         return read(connection, database, schema, None);
     }
     let is_whole =
@@ -130,12 +137,13 @@ fn ask(
         .map_err(StoreError::new)?;
     Answer::parse(&value).ok_or_else(|| {
         StoreError::new(
-            "api_keys_changes_since_v1 answered something else than its migration makes it answer",
+            "api_keys_changes_since_v1 returned an invalid result: its definition was changed; \
+             create the function again as in the migrations",
         )
     })
 }
 
-/// What the function answers, field by field.
+/// The result of the function, field by field.
 #[derive(Clone, Debug)]
 struct Answer {
     snapshot: String,
@@ -143,15 +151,15 @@ struct Answer {
     is_standby: bool,
     hides_rows: bool,
     process: i32,
-    /// `None` where the process is the one of the last read, and where the role may not know.
+    /// `None` if the process is that of the last read, or if the role may not see it.
     process_began_at: Option<i64>,
     server: i64,
-    /// Name and letter of each trigger; `None` like the definitions.
+    /// Name and letter of each trigger. `None` if the definitions are `None`.
     triggers: Option<String>,
-    /// `None` where no transaction ended since the last read, so that they are what they were.
+    /// `None` if no transaction ended since the last read, so the definitions are unchanged.
     definitions: Option<i64>,
     has_floor: bool,
-    /// In base64, separated by commas; `*` is every key.
+    /// In base64, separated by commas. `*` means every key.
     digests: String,
 }
 
@@ -180,8 +188,7 @@ impl Answer {
         next().is_none().then_some(answer)
     }
 
-    /// Refuses where the log that was read may lack what changed, or rows of the key table are
-    /// hidden.
+    /// Returns an error if the log may lack changes, or if rows of the key table are hidden.
     fn require_whole_log(&self, database: &Database) -> Result<(), StoreError> {
         if self.is_standby {
             return Err(StoreError::new(hot_standby(database)));
@@ -199,7 +206,7 @@ impl Answer {
         }
     }
 
-    /// Returns whether this goes on from what an earlier read saw.
+    /// Returns whether this read continues the history of an earlier read.
     fn is_of_the_same_history(&self, since: &Position) -> bool {
         let outlived_both = match self.process_began_at {
             Some(began_at) => began_at < since.read_at,
@@ -212,12 +219,12 @@ impl Answer {
     }
 }
 
-/// An empty field is none; anything else must be a number.
+/// Parses an optional number. An empty field is `None`; anything else must be a number.
 fn optional(field: &str) -> Result<Option<i64>, ParseIntError> {
     if field.is_empty() { Ok(None) } else { field.parse().map(Some) }
 }
 
-/// The keys that are named; none where everything may have changed.
+/// Returns the listed keys, or `None` if everything may have changed.
 fn keys(digests: &str) -> Option<Vec<KeyDigest>> {
     if digests.is_empty() {
         return Some(Vec::new());
@@ -273,7 +280,7 @@ mod tests {
         assert!(answer.has_floor && !answer.is_standby);
         let fields: Vec<&str> = TEXT.split(';').collect();
         for (position, field) in fields.iter().enumerate() {
-            // Only these may be anything.
+            // These fields may contain any text.
             if ![0, 7, 10].contains(&position) {
                 let mut broken = fields.clone();
                 broken[position] = "x";
@@ -284,7 +291,7 @@ mod tests {
         assert!(Answer::parse(&format!("{TEXT};")).is_none());
     }
 
-    /// A read a second later over the same connection.
+    /// Returns whether a read one second later over the same connection continues the history.
     fn follows(change: impl FnOnce(&mut Answer)) -> bool {
         let mut answer = Answer::parse(TEXT).unwrap();
         change(&mut answer);
@@ -296,7 +303,7 @@ mod tests {
     fn a_read_resumes_only_where_nothing_forbids_it() {
         assert!(follows(|_| {}));
         assert!(follows(|now| now.snapshot = since().snapshot));
-        assert!(!follows(|now| now.server = 6), "another start of the server");
+        assert!(!follows(|now| now.server = 6), "a restart of the server");
         assert!(!follows(|now| now.snapshot = "740:744:".to_owned()), "backwards");
         assert!(!follows(|now| now.snapshot = "740".to_owned()));
     }

@@ -1,4 +1,4 @@
-//! What changed, on SQLite: read by number and token.
+//! The change feed on SQLite: changes are read by number and token.
 
 mod read;
 
@@ -25,17 +25,17 @@ use crate::{
     },
 };
 
-/// How often the file is looked at; SQLite tells nobody that it was written to.
+/// How often the file is checked. SQLite does not notify readers of writes.
 const POLL_INTERVAL: Duration = Duration::from_millis(30);
 
-/// Reads changes over a connection of its own.
+/// A reader of changes with its own connection.
 pub(crate) struct Reader {
     database: Database,
     connection: SqliteConnection,
     files: OpenFiles,
     /// `None` before the first read.
     position: Option<Position>,
-    /// What tells that another connection has written; from before the last read.
+    /// The `data_version` from before the last read. It changes when another connection writes.
     data_version: i64,
 }
 
@@ -59,7 +59,8 @@ impl ChangeReader for Reader {
     }
 
     fn read(&mut self) -> Result<(Option<i64>, Changes), StoreError> {
-        // Before the read: of what is written after it, one of the two must tell.
+        // Read first, so that a write after this line is found by the read itself or by the next
+        // wait.
         self.data_version = data_version(&mut self.connection).map_err(StoreError::new)?;
         let (position, changed) =
             read(&mut self.connection, &self.database, &self.files, self.position.as_ref())?;
@@ -82,7 +83,7 @@ impl ChangeReader for Reader {
     }
 }
 
-/// Reads changes over connections that are borrowed for a moment each.
+/// A reader of changes over connections that are each borrowed briefly.
 pub(crate) struct PooledReader {
     database: Database,
     /// `None` before the first read.
@@ -109,15 +110,15 @@ impl ChangeReader for PooledReader {
         Ok((None, Changes::new(changed)))
     }
 
-    /// `data_version` tells of each connection what others wrote, and which connection is lent next
-    /// is the pool's to say.
+    /// Sleeps, because `data_version` cannot be compared between connections, and the pool may lend
+    /// another connection next.
     fn wait(&mut self, at_most: Duration) -> Result<(), StoreError> {
         thread::sleep(at_most);
         Ok(())
     }
 }
 
-/// Changes when another connection commits, whether it is of this process or not.
+/// Returns a number that changes when another connection commits, in this process or another one.
 fn data_version(connection: &mut SqliteConnection) -> QueryResult<i64> {
     #[derive(QueryableByName)]
     struct Version {

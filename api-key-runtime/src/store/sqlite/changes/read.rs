@@ -1,16 +1,16 @@
 //! One read of the change log.
 //!
-//! There is one writer at a time, so numbers are in the order of commits, and what has a higher
-//! number than the last that was read was not read yet. Everything is read in one transaction, and
-//! so in one state of the file. That the log goes on from where it was read is checked each time,
-//! and everything may have changed where it does not:
+//! SQLite has one writer at a time, so numbers are in the order of commits. A row with a higher
+//! number than the last one read has not been read yet. Everything is read in one transaction, so
+//! from one state of the file. Each read checks that the log continues from the last position.
+//! Everything may have changed if one of these conditions does not hold:
 //!
-//! - The row with the last number must have the same token: a restored backup gives out the same
-//!   numbers again.
-//! - There must be a row for every number since. Nothing here deletes old rows, but somebody else
-//!   may; the newest one has to stay.
-//! - The files must be the same, and the version of their schema: a table that was rebuilt has lost
-//!   its triggers, for a while at least.
+//! - The row with the last number has the same token. A restored backup assigns the same numbers
+//!   again.
+//! - There is a row for every number since. This crate does not delete old rows, but other programs
+//!   may delete all but the newest row.
+//! - The files are the same, and so is the version of their schema. A table that was rebuilt has
+//!   lost its triggers, at least for a while.
 
 use std::fmt::Display;
 
@@ -30,10 +30,10 @@ use crate::{
     },
 };
 
-/// Past that, forgetting everything is cheaper than a list.
+/// With more keys, dropping all cached keys is cheaper than a list.
 const MAX_KEYS: i64 = 1000;
 
-/// Without a position `?1` is -1, a number no row has.
+/// Without a position `?1` is -1, which is not the number of any row.
 const STATE: &str = "\
     SELECT (SELECT schema_version FROM pragma_schema_version) AS schema_version, \
            last.seq AS sequence, \
@@ -53,18 +53,18 @@ struct State {
     token_since: String,
 }
 
-/// Up to where changes were read: the last number of the log, and the token of its row.
+/// The position of a reader: the last number of the log, and the token of its row.
 #[derive(Debug)]
 pub(super) struct Position {
-    /// The last number that the log has given out.
+    /// The last number that the log has assigned.
     sequence: i64,
-    /// The token of the row with this number, in hexadecimal; empty if that row is gone.
+    /// The token of the row with this number, in hexadecimal. Empty if that row is missing.
     token: String,
-    /// Which files these are, and which version of their schema.
+    /// The files, and the version of their schema.
     place: String,
 }
 
-/// Reads what changed since a position; without a position, everything.
+/// Reads what changed since a position. Without a position, returns everything.
 pub(super) fn read(
     connection: &mut SqliteConnection,
     database: &Database,
@@ -99,8 +99,8 @@ fn read_within(
     Ok((now, keys.map_or(Changed::Everything, Changed::Keys)))
 }
 
-/// The keys that the log names after one number up to another; none where everything may have
-/// changed.
+/// Returns the keys that the log names after one number, up to another. Returns `None` if
+/// everything may have changed.
 fn keys(
     connection: &mut SqliteConnection,
     after: i64,

@@ -1,10 +1,10 @@
--- A log and not a counter: one row that every writer updates would let any open transaction
--- block a revocation. No row has a number of a sequence: a restore or replication brings rows
--- along without their sequence, and every change of a key would then fail.
+-- A log instead of a counter: with one row that every writer updates, any open transaction could
+-- block a revocation. Ids do not come from a sequence: a restore or replication brings rows without
+-- their sequence, and every change of a key would then fail.
 CREATE TABLE api_key_changes (
     id     uuid  NOT NULL DEFAULT gen_random_uuid(),
-    -- The transaction that wrote the row, by the numbers of this server; a trigger sets it.
-    -- Transactions end out of order; only snapshots tell which rows a reader has not seen yet.
+    -- The transaction that wrote the row, as numbered by this server. A trigger sets it.
+    -- Transactions end out of order, so only snapshots show which rows a reader has not seen yet.
     xid    xid8  NOT NULL,
     -- Null means every key.
     digest bytea,
@@ -17,11 +17,11 @@ CREATE TABLE api_key_changes (
 
 CREATE INDEX api_key_changes_xid ON api_key_changes (xid);
 
--- The floor: a reader that finds no row below its snapshot may have missed rows that were pruned.
+-- The floor: a reader that finds no row below its snapshot may have missed pruned rows.
 INSERT INTO api_key_changes (xid) VALUES ('0');
 
--- A row that COPY or replication brings has a number of another server. Readers compare numbers,
--- so such a row could count as seen before it was there.
+-- Rows that COPY or replication insert have transaction numbers of another server. Readers compare
+-- these numbers, so such a row could count as seen before it existed.
 CREATE FUNCTION api_key_changes_set_xid() RETURNS trigger
     LANGUAGE plpgsql
     SET search_path = pg_catalog, pg_temp
@@ -38,14 +38,14 @@ CREATE TRIGGER api_key_changes_set_xid
 
 ALTER TABLE api_key_changes ENABLE ALWAYS TRIGGER api_key_changes_set_xid;
 
--- Where pruning goes on: rows below this snapshot's end were there at this time.
+-- The position of pruning: rows below the end of this snapshot existed at this time.
 ALTER TABLE api_key_meta
     ADD COLUMN prune_xmin bigint,
     ADD COLUMN prune_at   timestamptz;
 
--- SECURITY DEFINER, so that whoever may change a key needs no right to write, or forge, the log.
--- Everything it runs is found in pg_catalog or named with its schema: neither the caller's
--- search_path nor a temporary table can redirect it.
+-- SECURITY DEFINER, so that a role that may change keys does not need the right to write, or forge,
+-- the log. All names are found in pg_catalog or include their schema. Neither the caller's
+-- search_path nor a temporary table can redirect them.
 CREATE FUNCTION api_keys_log_changes() RETURNS trigger
     LANGUAGE plpgsql
     SECURITY DEFINER
@@ -61,9 +61,9 @@ BEGIN
     WHEN 'DELETE' THEN
         affected := 'SELECT digest FROM old_rows';
     WHEN 'UPDATE' THEN
-        -- Columns known to be harmless are left out, and not those that matter listed: one that an
-        -- application adds counts from its first day. Images are compared, because not every type
-        -- has an equality operator, and because no code of such a type may run with these rights.
+        -- Harmless columns are excluded instead of listing those that matter, so a column that an
+        -- application adds counts at once. Row images are compared, because not every type has an
+        -- equality operator, and because no code of such a type may run with these rights.
         SELECT format(
             'SELECT unnest(ARRAY[o.digest, n.digest]) AS digest
                FROM old_rows AS o FULL JOIN new_rows AS n ON n.id = o.id
@@ -84,7 +84,7 @@ BEGIN
     IF affected IS NULL THEN
         EXECUTE format('INSERT INTO %I.api_key_changes (digest) VALUES (NULL)', TG_TABLE_SCHEMA);
     ELSE
-        -- Past 64, forgetting everything is cheaper for every reader than a list.
+        -- With more than 64 keys, dropping all cached keys is cheaper for readers than a list.
         EXECUTE format(
             'WITH affected AS MATERIALIZED (
                  SELECT DISTINCT digest FROM (%s) AS every WHERE digest IS NOT NULL LIMIT 65
@@ -98,7 +98,7 @@ BEGIN
 
     GET DIAGNOSTICS logged = ROW_COUNT;
     IF logged > 0 THEN
-        -- A wake-up without payload: a list too long for one would abort the change itself.
+        -- A notification without payload: a payload that is too long would abort the change.
         PERFORM pg_notify('api_key_changes', '');
     END IF;
     RETURN NULL;
@@ -118,8 +118,8 @@ BEGIN
 END;
 $$;
 
--- Where rows arrive by logical replication, or a session is a replica, statement triggers do not
--- run. This one runs there alone.
+-- Statement triggers do not run for rows of logical replication, or in a session that is a replica.
+-- This trigger runs only there.
 CREATE FUNCTION api_keys_log_replicated() RETURNS trigger
     LANGUAGE plpgsql
     SECURITY DEFINER
@@ -139,7 +139,8 @@ BEGIN
 END;
 $$;
 
--- A dump without definitions brings a second row of api_key_meta; it is merged into the one here.
+-- A dump of the data alone brings a second row of api_key_meta, which is merged into the existing
+-- row.
 CREATE FUNCTION api_key_meta_merge() RETURNS trigger
     LANGUAGE plpgsql
     SET search_path = pg_catalog, pg_temp
@@ -156,14 +157,14 @@ BEGIN
 END;
 $$;
 
--- Otherwise anyone could attach these to a table of their own.
+-- Otherwise any role could attach these functions to its own table.
 REVOKE ALL ON FUNCTION api_keys_log_changes() FROM PUBLIC;
 REVOKE ALL ON FUNCTION api_keys_log_replicated() FROM PUBLIC;
 REVOKE ALL ON FUNCTION api_keys_refuse_reviving() FROM PUBLIC;
 REVOKE ALL ON FUNCTION api_key_meta_merge() FROM PUBLIC;
 REVOKE ALL ON FUNCTION api_key_changes_set_xid() FROM PUBLIC;
 
--- One trigger for each event: Postgres allows no more with transition tables.
+-- One trigger per event, because Postgres does not allow several events with transition tables.
 CREATE TRIGGER api_keys_log_insert
     AFTER INSERT ON api_keys
     REFERENCING NEW TABLE AS new_rows
@@ -183,7 +184,7 @@ CREATE TRIGGER api_keys_log_truncate
     AFTER TRUNCATE ON api_keys
     FOR EACH STATEMENT EXECUTE FUNCTION api_keys_log_changes();
 
--- Replication truncates without row triggers.
+-- Replication of TRUNCATE fires no row triggers.
 ALTER TABLE api_keys ENABLE ALWAYS TRIGGER api_keys_log_truncate;
 
 CREATE TRIGGER api_keys_log_replicated
@@ -198,7 +199,7 @@ CREATE TRIGGER api_key_meta_merge
 
 ALTER TABLE api_key_meta ENABLE ALWAYS TRIGGER api_key_meta_merge;
 
--- AFTER, because a BEFORE trigger of the application may run later and still change the row.
+-- AFTER, because a later BEFORE trigger of the application could still change the row.
 CREATE TRIGGER api_keys_revocation_is_final
     AFTER UPDATE ON api_keys
     FOR EACH ROW
@@ -208,8 +209,8 @@ CREATE TRIGGER api_keys_revocation_is_final
                OR NEW.id IS DISTINCT FROM OLD.id))
     EXECUTE FUNCTION api_keys_refuse_reviving();
 
--- What services call. The bodies name the schema and depend on no search_path. A later release adds
--- functions of another version beside these.
+-- The functions that services call. Their bodies name the schema and do not depend on search_path.
+-- A later release adds functions with another version next to these.
 DO $migration$
 DECLARE
     keys    text := format('%I.api_keys', current_schema());
@@ -217,8 +218,9 @@ DECLARE
     meta    text := format('%I.api_key_meta', current_schema());
 BEGIN
     EXECUTE format($definition$
--- Returns each trigger with the letter of the sessions that it is enabled for. A rule of the log, or
--- another trigger that runs before a row is written, may keep changes out: it is named as foreign.
+-- Returns each trigger with the letter of the sessions that it is enabled for. Rules on the log,
+-- and other triggers that run before a row is written, may keep changes out. They are returned as
+-- "foreign".
 CREATE FUNCTION %1$I.api_keys_triggers_v1() RETURNS SETOF text
     LANGUAGE plpgsql
     STABLE
@@ -231,7 +233,7 @@ BEGIN
      WHERE tgrelid IN (%2$L::regclass, %3$L::regclass, %4$L::regclass)
        AND NOT tgisinternal
     UNION ALL
-    -- The bit 2 of the type is BEFORE.
+    -- Bit 2 of the type means BEFORE.
     SELECT 'foreign ' || translate(tgname, ';,', '__')
       FROM pg_trigger
      WHERE tgrelid = %3$L::regclass
@@ -245,13 +247,13 @@ $$
     $definition$, current_schema(), keys, changes, meta);
 
     EXECUTE format($definition$
--- Returns what changed since a snapshot, as one text of fields. STABLE gives everything it reads
--- one snapshot. VOLATILE takes one for each inner statement: a change that commits between two
--- of them would be reported by no read.
+-- Returns what changed since a snapshot, as one text of fields. A STABLE function reads everything
+-- in one snapshot. A VOLATILE function takes a snapshot for each inner statement, so a change that
+-- commits between two of them would never be reported.
 CREATE FUNCTION %1$I.api_keys_changes_since_v1(since pg_snapshot, process integer) RETURNS text
     LANGUAGE plpgsql
     STABLE
-    -- Or a function or operator of somebody else's could match better than one of pg_catalog.
+    -- Otherwise another role's function or operator could match better than that of pg_catalog.
     SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
@@ -263,7 +265,7 @@ DECLARE
         row_security_active(%2$L::regclass)
             OR row_security_active(%3$L::regclass),
         pg_backend_pid(),
-        -- When this process began, unless it read the last time as well. Hidden from some roles.
+        -- The start of this process, unless it also did the last read. Hidden from some roles.
         CASE WHEN pg_backend_pid() = process THEN '' ELSE coalesce((
             SELECT (extract(epoch FROM backend_start) * 1000000)::bigint::text
               FROM pg_stat_get_activity(pg_backend_pid())), '') END,
@@ -273,13 +275,14 @@ DECLARE
             %2$L::regclass::oid,
             %3$L::regclass::oid), 0));
 BEGIN
-    -- No transaction ended since: neither rows nor definitions can have changed.
+    -- No transaction has ended since, so neither rows nor definitions have changed.
     IF here = since::text THEN
         RETURN concat_ws(';', head, '', '', true, '');
     END IF;
     RETURN concat_ws(';', head,
         (SELECT coalesce(string_agg(trigger, ',' ORDER BY trigger), '') FROM %1$I.api_keys_triggers_v1() AS trigger),
-        -- A change of a column's type or name may change what every row means, and fires no trigger.
+        -- A change of a column's type or name may change the meaning of every row, and fires no
+        -- trigger.
         hashtextextended(concat_ws('/',
             ARRAY(SELECT concat_ws(' ', oid, xmin) FROM pg_class
                    WHERE oid IN (%2$L::regclass, %3$L::regclass)
@@ -291,10 +294,11 @@ BEGIN
                    WHERE t.tgrelid IN (%2$L::regclass, %3$L::regclass)
                      AND NOT t.tgisinternal
                    ORDER BY t.oid)), 0),
-        -- The floor, as the newest row below the snapshot: an index finds it however many dead rows there are.
+        -- The floor is the newest row below the snapshot, which an index finds despite dead rows.
         (SELECT xid FROM %1$I.api_key_changes WHERE xid < pg_snapshot_xmin(since)
           ORDER BY xid DESC LIMIT 1) IS NOT NULL,
-        -- Not visible in that snapshot and visible now. Past 1000 a reader forgets everything.
+        -- Rows that were not visible in that snapshot and are visible now. With more than 1000, a
+        -- reader drops all cached keys.
         coalesce((SELECT string_agg(coalesce(encode(digest, 'base64'), '*'), ',') FROM (
             SELECT digest FROM %1$I.api_key_changes
              WHERE xid >= pg_snapshot_xmax(since)
@@ -308,9 +312,10 @@ $$
     $definition$, current_schema(), keys, changes, meta);
 
     EXECUTE format($definition$
--- Deletes the oldest rows that every reader of the last hour has seen, and returns how many. Any
--- role may call it: a reader that was away for longer finds no row below its snapshot, and forgets
--- everything. One call at a time, because rows must go oldest first.
+-- Deletes the oldest rows that every reader of the last hour has seen, and returns their number.
+-- Any role may call this function. A reader that was disconnected for longer finds no row below its
+-- snapshot, and drops all cached keys. One call runs at a time, because the oldest rows must be
+-- deleted first.
 CREATE FUNCTION %1$I.api_keys_prune_v1(most integer) RETURNS bigint
     LANGUAGE plpgsql
     SECURITY DEFINER
@@ -328,7 +333,7 @@ BEGIN
     END IF;
     SELECT prune_xmin::text::xid8, prune_at INTO bound, noted FROM %1$I.api_key_meta WHERE id = 1
        FOR UPDATE SKIP LOCKED;
-    -- Whoever issues the first key holds the row until its transaction ends.
+    -- The transaction that issues the first key locks the row until it ends.
     IF NOT FOUND THEN
         RETURN 0;
     END IF;
@@ -336,7 +341,8 @@ BEGIN
         RETURN 0;
     END IF;
     IF noted >= clock_timestamp() - interval '2 hours' AND noted <= clock_timestamp() THEN
-        -- At most what is still below every open transaction: numbers of a restored dump are not.
+        -- Only rows that are still below every open transaction. Numbers of a restored dump may not
+        -- be.
         bound := least(bound, oldest);
         SELECT xid INTO keep FROM %1$I.api_key_changes WHERE xid < bound ORDER BY xid DESC LIMIT 1;
         DELETE FROM %1$I.api_key_changes WHERE ctid = ANY (ARRAY(
@@ -347,7 +353,7 @@ BEGIN
         END IF;
     END IF;
     UPDATE %1$I.api_key_meta SET prune_xmin = oldest::text::bigint, prune_at = clock_timestamp() WHERE id = 1;
-    -- Whoever deleted all rows took the floor away.
+    -- Restores the floor if all rows were deleted.
     INSERT INTO %1$I.api_key_changes (digest)
     SELECT NULL WHERE NOT EXISTS (SELECT FROM %1$I.api_key_changes);
     RETURN coalesce(deleted, 0);
@@ -356,9 +362,9 @@ $$
     $definition$, current_schema(), keys, changes, meta);
 
     EXECUTE format($definition$
--- Moves the number of the next key past those that a restore or replication brought, where one of
--- them has it, and returns whether it did. Numbers further on stay: they may be another server's.
--- Any role may call it.
+-- Moves the id of the next key past existing ids if that id is taken, after a restore or
+-- replication. Returns whether it did. Higher ids are not skipped, because they may be another
+-- server's. Any role may call this function.
 CREATE FUNCTION %1$I.api_keys_mend_identity_v1() RETURNS boolean
     LANGUAGE plpgsql
     SECURITY DEFINER
@@ -375,7 +381,7 @@ BEGIN
         IF NOT EXISTS (SELECT FROM %1$I.api_keys WHERE id = next) THEN
             RETURN false;
         END IF;
-        -- Another session may move it now: look again.
+        -- Another session may move the sequence at this moment, so check again under a lock.
         PERFORM pg_advisory_xact_lock(numbers::oid::bigint);
     END LOOP;
     SELECT id + step INTO next FROM %1$I.api_keys AS taken
@@ -391,7 +397,7 @@ $$
 END;
 $migration$;
 
--- Also where functions are not for everyone by default.
+-- Needed where default privileges do not include PUBLIC.
 GRANT EXECUTE ON FUNCTION api_keys_triggers_v1() TO PUBLIC;
 GRANT EXECUTE ON FUNCTION api_keys_changes_since_v1(pg_snapshot, integer) TO PUBLIC;
 GRANT EXECUTE ON FUNCTION api_keys_prune_v1(integer) TO PUBLIC;

@@ -1,8 +1,8 @@
--- TIMESTAMP, because `diesel print-schema` fails on a column declared TIMESTAMPTZ. All times are text
--- as Diesel's TimestamptzSqlite writes UTC (2026-11-23 20:00:00.123456+00:00), or as SQLite's own
--- CURRENT_TIMESTAMP does (2026-11-23 20:00:00), and nothing else: in another zone or form they would
--- compare wrongly, or be read as another moment. A modifier makes the
--- date functions turn February 30th into March 2nd, so the checks compare what comes back.
+-- The type is TIMESTAMP, because `diesel print-schema` fails on a column declared TIMESTAMPTZ. All
+-- times are UTC texts in one of two forms. Diesel's TimestamptzSqlite writes 2026-11-23
+-- 20:00:00.123456+00:00, and SQLite's CURRENT_TIMESTAMP returns 2026-11-23 20:00:00. Other zones or
+-- forms would compare wrongly or be read as another time. With a modifier, the date functions turn
+-- February 30th into March 2nd, so the checks compare their result with the input.
 CREATE TABLE api_keys (
     id          INTEGER   NOT NULL PRIMARY KEY AUTOINCREMENT,
     digest      BLOB      NOT NULL,
@@ -10,7 +10,8 @@ CREATE TABLE api_keys (
     hint        TEXT      NOT NULL,
     name        TEXT      NOT NULL,
     owner       TEXT,
-    -- No default: who may use a key is never an accident. Empty means nobody.
+    -- No default, so that access is always chosen deliberately. An empty list rejects every
+    -- address.
     allowed_ips TEXT      NOT NULL,
     scopes      TEXT      NOT NULL DEFAULT '',
     created_at  TIMESTAMP NOT NULL DEFAULT (strftime('%Y-%m-%d %H:%M:%f+00:00', 'now')),
@@ -49,7 +50,8 @@ CREATE TABLE api_keys (
             AND length(allowed_ips) <= 4000
             AND allowed_ips NOT GLOB '*[^ -~]*'
             AND instr(allowed_ips, char(0)) = 0),
-    -- The tokens of RFC 6749 without `,` and `*`, which match nothing that anyone means.
+    -- The scope tokens of RFC 6749, without `,` and `*`, which users would expect to be a separator
+    -- and a wildcard.
     CONSTRAINT api_keys_scopes_are_scope_tokens
         CHECK (typeof(scopes) = 'text'
             AND scopes NOT GLOB '*[^ -~]*'
@@ -119,7 +121,7 @@ CREATE TABLE api_keys (
             AND datetime(revoked_at, '+0 days') IS revoked_at)
 );
 
--- Apart from the keys, so that counting a use never looks like a change of the key.
+-- Separate from the keys, so that counting a use never looks like a change of the key.
 CREATE TABLE api_key_usage (
     key_id       INTEGER   NOT NULL PRIMARY KEY,
     last_used_at TIMESTAMP NOT NULL,
@@ -155,7 +157,7 @@ CREATE TABLE api_key_meta (
     id              INTEGER NOT NULL PRIMARY KEY,
     schema_version  INTEGER NOT NULL,
     compatible_from INTEGER NOT NULL,
-    -- Null until the first service or the first issued key decides how keys are digested here.
+    -- Null until the first service starts or the first key is issued.
     digest_algorithm      TEXT,
 
     CONSTRAINT api_key_meta_has_one_row

@@ -1,8 +1,8 @@
--- A log and not a counter, as on Postgres. Nothing of ours deletes old rows; whoever does keeps the
--- newest one.
+-- A log instead of a counter, as on Postgres. This crate does not delete old rows. If you delete
+-- rows, keep the newest one.
 CREATE TABLE api_key_changes (
     seq        INTEGER   NOT NULL PRIMARY KEY AUTOINCREMENT,
-    -- Tells a restored backup, whose numbers start again where they once were, from the original.
+    -- Distinguishes a restored backup, which assigns the same numbers again, from the original.
     token      BLOB      NOT NULL DEFAULT (randomblob(16)),
     -- Null means every key.
     digest     BLOB,
@@ -12,8 +12,9 @@ CREATE TABLE api_key_changes (
         CHECK (digest IS NULL OR typeof(digest) = 'blob' AND length(digest) = 32)
 );
 
--- A note from the trigger before an insert to the one after it, which alone knows that the insert
--- took place and did not end in DO NOTHING or DO UPDATE. Between statements it means nothing.
+-- Passes ids from the trigger before an insert to the trigger after it. Only the latter runs if the
+-- insert takes place and does not end in DO NOTHING or DO UPDATE. Between statements the content
+-- has no meaning.
 CREATE TABLE api_key_conflicts (
     revoked_key_id INTEGER NOT NULL PRIMARY KEY
 );
@@ -37,8 +38,8 @@ BEGIN
     INSERT INTO api_key_changes (digest) VALUES (OLD.digest);
 END;
 
--- REPLACE deletes the rows in its way without any delete trigger, unless the connection has
--- recursive_triggers on. The next three triggers see such rows whoever connects.
+-- REPLACE deletes conflicting rows without firing delete triggers, unless the connection has set
+-- recursive_triggers. The next three triggers see such rows whatever the connection has set.
 CREATE TRIGGER api_keys_before_insert
 BEFORE INSERT ON api_keys
 BEGIN
