@@ -1,9 +1,9 @@
-//! What the check itself costs, as ratios within one run:
+//! Measures the cost of the key check as ratios within one run:
 //! `cargo bench -p api-key-tests --bench check`.
 //!
-//! In process: the very function that the attribute awaits, on a request as a server hands it over.
-//! What is compared is the processor time, of every thread of the process, which a busy machine
-//! does not change as it does the time that passes.
+//! The checks run in this process: requests as a server passes them to a handler, and the function
+//! that the attribute awaits. The benchmark compares processor time of all threads of the process.
+//! Other programs on a busy machine change processor time less than elapsed time.
 #![allow(missing_docs, clippy::unwrap_used, clippy::cast_precision_loss)]
 
 use std::hint::black_box;
@@ -33,24 +33,24 @@ use self::support::{
 mod support;
 
 const ROUNDS: usize = 101;
-/// Keys in use, each by a request of its own.
+/// Number of keys in use, each with its own request.
 const HOT: usize = 100;
 const USES: usize = 100;
-const REFUSALS: usize = 2000;
+const REJECTIONS: usize = 2000;
 
 fn main() {
     heading();
     let system = System::new();
     over_floor(&system);
-    refusals(&system);
+    rejections(&system);
     println!("# load average {} at the end", figures::load_average());
 }
 
-/// The whole warm check over what none can do without: to look at a header, to hash the key, and to
+/// Compares the whole check of a cached key with its minimum: read one header, hash the key and
 /// probe the map.
 ///
-/// With the check goes what it leaves to the end of the request: to let go of the key that stood in
-/// its extensions.
+/// The check includes the cleanup at the end of the request, which releases the key in the
+/// extensions.
 fn over_floor(system: &SystemRunner) {
     let database = Database::sqlite();
     let hot = make_keys(HOT);
@@ -62,8 +62,8 @@ fn over_floor(system: &SystemRunner) {
         system.block_on(async {
             for request in &requests {
                 assert_eq!(black_box(authenticate(request).await), Ok(()));
-                // As when the request is over: what still holds its key is a guard's within another
-                // one, whose use is not counted.
+                // Done at the end of each request too. A key that is still in the extensions looks
+                // like that of an outer guard, and its usage is not counted again.
                 request.extensions_mut().clear();
             }
         });
@@ -117,14 +117,14 @@ fn digest(key: &[u8]) -> KeyDigest {
     KeyDigest::from_bytes(Sha256::digest(key).into())
 }
 
-/// For one request, over many uses of all of them.
+/// Returns the time of one request in nanoseconds, averaged over many uses of all keys.
 fn nanoseconds(pass: impl Fn()) -> f64 {
     let seconds = process::cpu_seconds_for(|| (0..USES).for_each(|_| pass()));
     seconds * 1e9 / (USES * HOT) as f64
 }
 
-/// A key that is too long costs no more to refuse than a short bad one.
-fn refusals(system: &SystemRunner) {
+/// Shows that a key that is too long costs no more to reject than a short invalid key.
+fn rejections(system: &SystemRunner) {
     let keys = AppKeys::builder().store(MemoryStore::default()).build().unwrap();
     let short = request(&keys, "bad");
     for (name, length) in [("refuse_257_bytes_over_3", 257), ("refuse_100_kb_over_3", 100_000)] {
@@ -132,7 +132,7 @@ fn refusals(system: &SystemRunner) {
         ratio(name, ROUNDS, |side, _| {
             let request = if side == Side::One { &long } else { &short };
             let refuse = async {
-                for _ in 0..REFUSALS {
+                for _ in 0..REJECTIONS {
                     let answer = black_box(authenticate(request).await);
                     assert_eq!(answer, Err(StatusCode::UNAUTHORIZED));
                 }

@@ -1,9 +1,9 @@
-//! What the attribute costs the compiler: `cargo bench -p api-key-tests --bench compile`.
+//! Measures what the attribute costs the compiler: `cargo bench -p api-key-tests --bench compile`.
 //!
-//! Two services of 300 handlers are written, alike but for the attribute, and `cargo check` runs
-//! over each of them in turn, the dependencies being there already. What is compared is the
-//! processor time it takes, which a busy machine does not change as it does the time that passes.
-//! One line a figure: `name value unit`.
+//! The benchmark writes two services of 300 handlers that differ only in the attribute. It runs
+//! `cargo check` on each in turn, after the dependencies are built, and compares the processor
+//! time. Other programs on a busy machine change processor time less than elapsed time. Each result
+//! is one line: `name value unit`.
 #![allow(missing_docs, clippy::unwrap_used)]
 
 use std::{
@@ -16,7 +16,7 @@ use std::{
 const ROUNDS: usize = 9;
 const HANDLERS: usize = 300;
 
-/// Handlers as services have them; `@` is a number.
+/// Typical handlers of a service. `@` stands for a number.
 const KINDS: [&str; 6] = [
     r#"#[get("/orders/@/{id}")]
 KEY
@@ -117,7 +117,7 @@ fn service(attribute: &str) -> String {
     source
 }
 
-/// A workspace of its own with both services, and the versions of ours.
+/// Writes a separate workspace with both services, locked to the versions of this repository.
 fn write_services(folder: &Path) {
     let ours = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
     fs::create_dir_all(folder).unwrap();
@@ -138,7 +138,7 @@ fn write_services(folder: &Path) {
     }
 }
 
-/// Seconds of processor time that checking one of them takes.
+/// Returns the processor time that checking one service takes, in seconds.
 fn seconds(folder: &Path, name: &str, incremental: &str) -> f64 {
     let source = folder.join(name).join("src/main.rs");
     let text = fs::read(&source).unwrap();
@@ -161,7 +161,7 @@ fn seconds(folder: &Path, name: &str, incremental: &str) -> f64 {
         .output()
         .unwrap();
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-    // The second line is that of the children: `0m1.25s 0m0.31s`.
+    // The second line is the time of the child processes: `0m1.25s 0m0.31s`.
     let times = String::from_utf8(output.stdout).unwrap();
     let user = times.lines().nth(1).unwrap().split(' ').next().unwrap();
     let (minutes, seconds) = user.trim_end_matches('s').split_once('m').unwrap();
@@ -183,7 +183,7 @@ fn main() {
                 seconds(&folder, "plain", incremental),
                 seconds(&folder, "decorated", incremental),
             ];
-            // The first round builds what both depend on.
+            // The first round also builds the dependencies of both services.
             if round > 0 {
                 plain.push(pair[0]);
                 decorated.push(pair[1]);

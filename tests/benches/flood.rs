@@ -1,4 +1,4 @@
-//! What a flood of unknown keys does to the keys in use and to memory:
+//! Measures what a flood of unknown keys does to the keys in use and to memory:
 //! `cargo bench -p api-key-tests --bench flood`.
 #![allow(missing_docs, clippy::unwrap_used, clippy::cast_precision_loss)]
 
@@ -25,14 +25,14 @@ use self::support::{
 #[allow(dead_code, unused_imports, reason = "no bench uses all of it")]
 mod support;
 
-/// Distinct unknown keys, well-formed, so that each costs a lookup.
+/// Number of distinct unknown keys. All are well-formed, so each costs a lookup.
 const UNKNOWN: usize = 1_000_000;
 const HOT: usize = 100;
-/// A hot key is used once in so many unknown ones.
+/// A hot key is used once per this many unknown keys.
 const HOT_EVERY: usize = 10;
 const IN_FLIGHT: usize = 256;
 
-/// What is shared by all who are under way.
+/// State shared by all requests in flight.
 struct Flood {
     keys: AppKeys,
     maker: Maker,
@@ -97,7 +97,7 @@ fn report(flood: &Flood, store: &Watched, before_mb: Option<f64>) {
 }
 
 impl Flood {
-    /// Uses keys until there were enough of them.
+    /// Uses keys one after another until the flood has used `UNKNOWN` keys.
     async fn one_after_another(self: Rc<Self>) {
         loop {
             let number = self.begun.get();

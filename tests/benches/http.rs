@@ -1,8 +1,8 @@
-//! What a guarded route costs over real HTTP, against the same route unguarded and against keys
-//! written by hand: `cargo bench -p api-key-tests --bench http`.
+//! Measures a guarded route over real HTTP, against the same route without a guard and against keys
+//! checked by hand-written code: `cargo bench -p api-key-tests --bench http`.
 //!
-//! One worker, keep-alive connections over loopback, and the three routes in one application,
-//! measured in turn.
+//! The server has one worker and keep-alive connections over loopback. All three routes are in one
+//! application and are measured in turn.
 #![allow(missing_docs, clippy::unwrap_used, clippy::cast_precision_loss)]
 
 use std::{fmt, iter, thread, time::Duration};
@@ -26,10 +26,10 @@ const IN_FLIGHT: usize = 64;
 const HOT: usize = 100;
 const ROUNDS: usize = 15;
 const WINDOW: Duration = Duration::from_millis(300);
-/// Keys that are used for the first time in one round.
+/// Number of keys that one round uses for the first time.
 const COLD: usize = 10_000;
 const COLD_ROUNDS: usize = 7;
-/// First requests of one key, at once.
+/// Number of first requests that are sent at once with one key.
 const STORM: usize = 1000;
 const STORM_ROUNDS: usize = 10;
 const SLOW: Duration = Duration::from_millis(200);
@@ -106,17 +106,18 @@ fn on_sqlite() -> f64 {
     by_hand
 }
 
-/// Throughput of the guarded route by that of another one, the same keys in use.
+/// Compares the throughput of the guarded route with that of another route, for the same cached
+/// keys.
 fn warm(load: &mut Load, name: &str, other: &str, hot: &[Key]) -> [f64; 2] {
     let requests = [requests("/guarded", hot), requests(other, hot)];
-    // Every key is known, every connection open, every thread started.
+    // Warms up: afterwards each key is cached, and all connections and threads exist.
     for requests in &requests {
         load.run_for(WINDOW, requests);
     }
     measure(load, name, ROUNDS, |load, side, _| load.run_for(WINDOW, &requests[side as usize]))
 }
 
-/// Keys that are used once each: the same ones of the rival, who keeps nothing.
+/// Compares first uses of keys. The hand-written code gets the same keys, since it caches nothing.
 fn cold_against(load: &mut Load, cold: &[Key]) {
     let requests = [requests("/guarded", cold), requests("/handwritten", cold)];
     measure(load, "cold_over_handwritten_pg", COLD_ROUNDS, |load, side, round| {
@@ -141,8 +142,8 @@ fn measure(
     [one.per_second(), other.per_second()]
 }
 
-/// Requests of many connections at once for one key that nobody used yet: the most queries that any
-/// of them led to.
+/// Sends the first requests with a new key over many connections at once, and reports the largest
+/// number of queries that any key caused.
 fn storm(server: &Postgres) {
     let database = Database::postgres(server);
     let keys = make_keys(2 * STORM_ROUNDS);
@@ -152,12 +153,13 @@ fn storm(server: &Postgres) {
     let mut most = 0;
     let mut progress = Progress::new("cold_storm_queries", keys.len());
     let (first, second) = keys.split_at(STORM_ROUNDS);
-    // As fast as the database is, and so slow that all of them wait for it.
+    // First the database at its normal speed, then one so slow that all requests wait for its
+    // answer.
     for (delay, keys) in [(Duration::ZERO, first), (SLOW, second)] {
         let store = Watched::open(database.url()).delayed(delay);
         let guards = AppKeys::builder().store(store.clone()).build().unwrap();
-        // The feed's first word is that anything may have changed: what was joined before it is
-        // asked for again.
+        // The first change report says that everything may have changed, so lookups that started
+        // before it are repeated.
         while !guards.health().is_ready() {
             thread::sleep(Duration::from_millis(5));
         }
@@ -182,8 +184,8 @@ fn storm(server: &Postgres) {
     figure("cold_storm_queries", most as f64, "queries");
 }
 
-/// How much of the time the server's worker and the load's thread were at work, so that it is seen
-/// which of them was the limit.
+/// Shows how busy the server's worker and the load's thread were, and so which of them was the
+/// limit.
 #[derive(Default)]
 struct Share {
     worker: f64,

@@ -1,7 +1,7 @@
-//! What the feed costs while nothing happens: `cargo bench -p api-key-tests --bench idle`.
+//! Measures the change feed while nothing happens: `cargo bench -p api-key-tests --bench idle`.
 //!
-//! Processor time of all threads of the library, in percent of one core; the feed is the one that
-//! does anything.
+//! Reports the processor time of all threads of the library, in percent of one core. Only the
+//! change feed runs in an idle service.
 #![allow(missing_docs, clippy::unwrap_used, clippy::cast_precision_loss)]
 
 use std::{
@@ -22,10 +22,10 @@ use self::support::{
 mod support;
 
 const SECONDS: u16 = 20;
-/// Until what happens at the start is over.
+/// Time until the work at startup is done.
 const SETTLING: Duration = Duration::from_secs(2);
 
-/// A service that nobody calls, and the threads that the library started for it.
+/// A service without requests, and the threads that the library started for it.
 struct Service {
     database: Database,
     _keys: AppKeys,
@@ -43,12 +43,12 @@ impl Service {
         Self { database, _keys: keys, threads }
     }
 
-    /// Processor time of each thread so far.
+    /// Returns the processor time of each thread so far.
     fn cpu_seconds(&self) -> Vec<f64> {
         self.threads.iter().map(Thread::cpu_seconds).collect()
     }
 
-    /// What they took in this time, each of them and all together.
+    /// Prints what the threads used in this time, each of them and in total.
     fn report(&self, before: &[f64], seconds: f64) {
         let percents: Vec<f64> = iter::zip(self.cpu_seconds(), before)
             .map(|(now, before)| 100.0 * (now - before) / seconds)

@@ -1,6 +1,6 @@
-//! What a known key takes in memory: `cargo bench -p api-key-tests --bench memory`.
+//! Measures the memory of a cached key: `cargo bench -p api-key-tests --bench memory`.
 //!
-//! The bytes asked of the allocator that are still held once everything else is gone, by the number
+//! Counts the bytes that are still allocated once everything else is freed, divided by the number
 //! of keys.
 #![allow(missing_docs, clippy::unwrap_used, clippy::cast_precision_loss)]
 
@@ -25,8 +25,8 @@ use self::support::{authenticate, figure, figures::Progress, heading, keys::Make
 #[allow(dead_code, unused_imports, reason = "no bench uses all of it")]
 mod support;
 
-/// Tables of keys grow by doubling, so how much is in use depends on how many there are: the figure
-/// is the worst from the first of these numbers on.
+/// Hash tables grow by doubling, so the memory of a key depends on how many keys there are. The
+/// result is the maximum over all of these numbers.
 const KEYS: [usize; 10] =
     [10_000, 15_000, 20_000, 25_000, 30_000, 40_000, 50_000, 60_000, 80_000, 100_000];
 
@@ -41,7 +41,7 @@ fn count(bytes: usize) -> i64 {
     i64::try_from(bytes).unwrap_or(i64::MAX)
 }
 
-// SAFETY: every call goes on to the system's allocator unchanged.
+// SAFETY: every call is passed to the system's allocator unchanged.
 #[allow(unsafe_code)]
 unsafe impl GlobalAlloc for Counting {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
@@ -57,7 +57,7 @@ unsafe impl GlobalAlloc for Counting {
     }
 }
 
-/// Knows every key, keeps none, and never has a change to tell.
+/// Finds every key, stores nothing, and never reports a change.
 #[derive(Clone, Default)]
 struct Everyone {
     found: Arc<AtomicUsize>,
@@ -90,7 +90,7 @@ impl ChangeFeed for Unchanged {
     }
 }
 
-/// A key as services issue them.
+/// Returns a key with typical contents.
 fn record(digest: KeyDigest) -> KeyRecord {
     let mut record = KeyRecord::new(17, digest, "203.0.113.0/24 127.0.0.1".parse().unwrap());
     record.hint = "ak_live_Ab3d".into();
@@ -100,7 +100,7 @@ fn record(digest: KeyDigest) -> KeyRecord {
     record
 }
 
-/// A service, and some of the keys that it has seen.
+/// A service, and a sample of the keys that it has seen.
 struct Service {
     store: Everyone,
     keys: AppKeys,
@@ -121,9 +121,9 @@ impl Service {
         }
     }
 
-    /// Uses new keys until there were so many.
+    /// Uses new keys until this many were used.
     fn use_new(&mut self, wanted: usize, progress: &mut Progress) {
-        // In a runtime of its own, of which nothing is left.
+        // Uses a separate runtime, which is dropped with all its memory.
         System::new().block_on(async {
             while self.used < wanted {
                 let key = self.maker.make();
@@ -137,8 +137,9 @@ impl Service {
         });
     }
 
-    /// Whether keys that were used are known still, so that what is held is held for all of them.
-    fn knows_all(&self) -> bool {
+    /// Returns whether the used keys are still cached, so that the allocated memory is that of all
+    /// keys.
+    fn caches_all(&self) -> bool {
         let before = self.store.found.load(Ordering::Relaxed);
         System::new().block_on(async {
             for secret in &self.sample {
@@ -146,7 +147,8 @@ impl Service {
             }
         });
         let asked_again = self.store.found.load(Ordering::Relaxed) - before;
-        // Few are, where this process had to wait for so long that what it knew was too old.
+        // A few keys may be read again: if this process had to wait for long, some entries are too
+        // old.
         asked_again * 2 < self.sample.len()
     }
 }
@@ -155,15 +157,15 @@ fn main() {
     heading();
     let mut service = Service::new();
     let mut progress = Progress::new("keys", KEYS[KEYS.len() - 1]);
-    // What is made once, for the first key, is not counted.
+    // Excludes what is allocated only once, for the first key.
     service.use_new(1, &mut progress);
     let before = ALLOCATED.load(Ordering::Relaxed);
     let mut each = Vec::new();
     for wanted in KEYS {
         service.use_new(wanted, &mut progress);
         let held = ALLOCATED.load(Ordering::Relaxed) - before;
-        if !service.knows_all() {
-            println!("#   {wanted} keys are more than it keeps");
+        if !service.caches_all() {
+            println!("#   {wanted} keys exceed the cache capacity");
             break;
         }
         each.push(held as f64 / wanted as f64);

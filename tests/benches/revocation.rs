@@ -1,9 +1,9 @@
-//! How long a revoked key still works in another process:
+//! Measures how long a revoked key still works in another process:
 //! `cargo bench -p api-key-tests --bench revocation`.
 //!
-//! A service runs in a process of its own. A client of it uses a key without a pause while this
-//! process revokes the key: by the API, and by plain SQL. Measured is the time from when that has
-//! returned to the first refusal the client reads, which is none where the refusal came first.
+//! A service runs in a separate process, and a client uses a key without a pause. This process
+//! revokes the key, by the API or by plain SQL. The result is the time from the return of the
+//! revocation to the first rejection that the client reads. It is zero if the rejection came first.
 #![allow(missing_docs, clippy::unwrap_used, clippy::cast_precision_loss)]
 
 use std::{
@@ -29,12 +29,12 @@ use self::support::{
 #[allow(dead_code, unused_imports, reason = "no bench uses all of it")]
 mod support;
 
-/// Names the database to the process that serves.
+/// Passes the database URL to the serving process.
 const SERVE: &str = "BENCH_SERVES";
 const REVOCATIONS: usize = 250;
-/// Uses of a key before it is revoked, and after it was refused.
+/// Number of uses of a key before its revocation, and after its rejection.
 const USES: usize = 20;
-/// How long it may take before the bench fails.
+/// Time after which the benchmark fails.
 const REVOCATION_TIMEOUT: Duration = Duration::from_secs(10);
 
 #[get("/guarded")]
@@ -94,7 +94,7 @@ fn measure(way: &str, service: &Service, keys: &[Key], mut revoke: impl FnMut(&K
     let mut progress = Progress::new(&format!("revocations, {way}"), keys.len());
     let mut times: Vec<f64> = Vec::new();
     for (number, key) in keys.iter().enumerate() {
-        // At every moment of whatever the service does in turns.
+        // Varies the pause, so that revocations hit every phase of the service's periodic work.
         let pause = Duration::from_micros(number as u64 * 7919 % 25_000);
         times.push(milliseconds(&mut client, key, pause, || revoke(key)));
         progress.step();
@@ -124,23 +124,26 @@ fn milliseconds(client: &mut Client, key: &Key, pause: Duration, revoke: impl Fn
     })
 }
 
-/// Uses a key without a pause; when the first refusal was there. What was refused once stays
-/// refused.
+/// Uses a key without a pause and returns the time of its first rejection. Every later use must be
+/// rejected as well.
 fn until_refused(client: &mut Client, request: &[u8], accepted: &AtomicUsize) -> Instant {
     let began = Instant::now();
     while client.status(request) == 200 {
         accepted.fetch_add(1, Ordering::Relaxed);
-        assert!(began.elapsed() < REVOCATION_TIMEOUT, "a revoked key is still accepted");
+        assert!(
+            began.elapsed() < REVOCATION_TIMEOUT,
+            "a revoked key is still accepted after {REVOCATION_TIMEOUT:?}"
+        );
     }
     let refused = Instant::now();
-    assert!(accepted.load(Ordering::Relaxed) >= USES, "a good key was refused");
+    assert!(accepted.load(Ordering::Relaxed) >= USES, "a valid key was rejected");
     for _ in 0..USES {
         assert_eq!(client.status(request), 401);
     }
     refused
 }
 
-/// The process that serves.
+/// The serving process.
 struct Service {
     process: Child,
     address: SocketAddr,
@@ -168,7 +171,7 @@ impl Drop for Service {
     }
 }
 
-/// Until whoever started it ends, or ends it.
+/// Serves until the parent process closes the pipe or kills this process.
 fn serve(database_url: &str) {
     let keys = AppKeys::builder().database_url(database_url).build().unwrap();
     let server = Server::start(move |config| {

@@ -1,8 +1,8 @@
-//! What a check costs with a million keys in the table, against a thousand:
+//! Measures a check with a million keys in the table, against a thousand:
 //! `cargo bench -p api-key-tests --bench scale`.
 //!
-//! In process, so that nothing but the check is compared. The same number of keys is used on either
-//! side.
+//! The checks run in this process, so that only they are compared. Both sides use the same number
+//! of keys.
 #![allow(missing_docs, clippy::unwrap_used, clippy::cast_precision_loss)]
 
 use std::{cell::RefCell, hint::black_box, iter, rc::Rc, time::Instant};
@@ -43,14 +43,14 @@ fn on(system: &SystemRunner, empty: impl Fn() -> Database) {
     cold(system, &format!("scale_cold_1m_over_1k_{suffix}"), &tables);
 }
 
-/// A table, and the keys that are used in each round.
+/// A table, and the keys that each round uses.
 struct Table {
     database: Database,
     rounds: Vec<Vec<Key>>,
 }
 
 impl Table {
-    /// Every round uses all there are.
+    /// A small table. Every round uses all of its keys.
     fn small(database: Database) -> Self {
         let rounds = vec![make_keys(SMALL)];
         database.insert(&rounds[0]);
@@ -58,7 +58,7 @@ impl Table {
         Self { database, rounds }
     }
 
-    /// Every round uses others, which lie scattered over the table.
+    /// A large table. Every round uses different keys, scattered over the table.
     fn large(database: Database) -> Self {
         let known = make_keys(SMALL * COLD_ROUNDS);
         database.insert_among(LARGE, &known);
@@ -79,8 +79,7 @@ fn requests(keys: &AppKeys, of: &[Key]) -> Vec<HttpRequest> {
     of.iter().map(|key| request(keys, &key.secret)).collect()
 }
 
-/// Keys that are known, in use again and again: by processor time, which the database has no part
-/// in.
+/// Compares repeated use of cached keys by processor time, without any use of the database.
 fn warm(system: &SystemRunner, name: &str, tables: &[Table; 2]) {
     let requests = tables.each_ref().map(|table| {
         let requests = requests(&table.database.keys(), table.of_round(0));
@@ -104,7 +103,7 @@ async fn use_all(requests: &[HttpRequest]) {
     }
 }
 
-/// Keys that a service uses for the first time since it started, many at once.
+/// Compares first uses of keys after the start of a service, many at once.
 fn cold(system: &SystemRunner, name: &str, tables: &[Table; 2]) {
     ratio(name, COLD_ROUNDS, |side, round| {
         let table = &tables[side as usize];

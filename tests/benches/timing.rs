@@ -1,7 +1,9 @@
-//! Whether time tells what the answer does not: `cargo bench -p api-key-tests --bench timing`.
+//! Checks that response times do not reveal why a key is rejected:
+//! `cargo bench -p api-key-tests --bench timing`.
 //!
-//! Refusals of every kind of bad key, warm and over loopback, by their medians; and the comparison
-//! of two digests by the test of dudect (Reparaz, Balasch and Verbauwhede, "Dude, is my code
+//! Compares the medians of rejections of every kind of invalid key, warm and over loopback.
+//! Compares two digests with the test of dudect (Reparaz, Balasch and Verbauwhede, "Dude, is my
+//! code constant time?", 2017), which reports a difference from |t| = 4.5 on.
 //! constant time?", 2017), which calls a difference found from |t| = 4.5 on.
 #![allow(missing_docs, clippy::unwrap_used, clippy::cast_precision_loss)]
 
@@ -22,12 +24,12 @@ use self::support::{
 #[allow(dead_code, unused_imports, reason = "no bench uses all of it")]
 mod support;
 
-/// Requests of each kind.
+/// Number of requests of each kind.
 const REQUESTS: usize = 8000;
-/// Samples of the comparison, and comparisons within each.
+/// Number of samples of the comparison, and of comparisons per sample.
 const SAMPLES: usize = 400_000;
 const COMPARISONS: usize = 16;
-/// Of the samples, those that something else interrupted are left out.
+/// Share of the samples that is kept. The slowest were interrupted by something else.
 const KEPT: f64 = 0.9;
 
 #[actix_web::get("/guarded")]
@@ -38,12 +40,13 @@ async fn guarded() -> HttpResponse {
 
 fn main() {
     heading();
-    refusals();
+    rejections();
     comparison();
 }
 
-/// The medians of how long each kind of bad key takes to be refused, and how far apart they are.
-fn refusals() {
+/// Measures the median time of a rejection for each kind of invalid key, and the largest
+/// difference.
+fn rejections() {
     let store = MemoryStore::default();
     let keys = AppKeys::builder().store(store.clone()).build().unwrap();
     let issue = |addresses: &str| {
@@ -75,10 +78,10 @@ fn refusals() {
     let mut client = Client::connect(server.address);
     let requests: Vec<_> = kinds.iter().map(|(_, key)| load::get("/guarded", key)).collect();
     let mut samples = vec![Vec::with_capacity(REQUESTS); kinds.len()];
-    let mut progress = Progress::new("refusals", REQUESTS);
+    let mut progress = Progress::new("rejections", REQUESTS);
     for round in 0..REQUESTS {
         for turn in 0..requests.len() {
-            // Each is the first, the second, .. as often as the others.
+            // Each kind takes every position in a round equally often.
             let kind = (turn + round) % requests.len();
             let began = Instant::now();
             assert_eq!(client.status(&requests[kind]), 401);
@@ -97,8 +100,8 @@ fn refusals() {
     figure("refusal_medians_apart_us", medians[medians.len() - 1] - medians[0], "us");
 }
 
-/// Welch's t of two classes: digests that differ in their first byte, and digests that differ in
-/// their last.
+/// Computes Welch's t for two classes: digests that differ in their first byte, and digests that
+/// differ in their last byte.
 fn comparison() {
     let stored = KeyDigest::from_bytes([0x5a; 32]);
     let classes = [0, 31].map(|position| {
@@ -136,7 +139,7 @@ fn comparison() {
     println!("#   {:.2} ns and {:.2} ns for {COMPARISONS} comparisons", one.0, other.0);
 }
 
-/// The mean, and the square of its standard error.
+/// Returns the mean and the square of its standard error.
 fn mean_and_error(samples: &[f64]) -> (f64, f64) {
     let count = samples.len() as f64;
     let mean = samples.iter().sum::<f64>() / count;

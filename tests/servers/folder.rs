@@ -42,7 +42,7 @@ for pid in $pids; do kill -KILL "$pid"; done
 rm -rf "$0"
 "#;
 
-/// Memory is used where this much is free: databases then wait for no disk.
+/// Free memory from which on the folder is in memory: databases then do not wait for a disk.
 const ENOUGH_MEMORY: u64 = 1 << 30;
 
 struct Guarded {

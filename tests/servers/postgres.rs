@@ -22,7 +22,7 @@ use super::{
 /// How long a server may take to start on a busy machine.
 const START_TIMEOUT: Duration = Duration::from_secs(60);
 
-/// Nothing has to survive a crash of the machine.
+/// Durability is off: a database need not survive a crash of the machine.
 const COMMON: &[&str] = &[
     "fsync=off",
     "full_page_writes=off",
@@ -37,7 +37,7 @@ pub(crate) const SMALL: &[&str] =
 /// Settings of the server that all tests of a program share.
 const SHARED: &[&str] = &["shared_buffers=64MB", "max_connections=200"];
 
-/// What libpq reads even where a URL names everything else.
+/// Environment variables that libpq reads even if the URL contains all other settings.
 const READ_BY_LIBPQ: [&str; 4] = ["PGHOSTADDR", "PGOPTIONS", "PGSERVICE", "PGSSLMODE"];
 
 pub(crate) struct Postgres {
@@ -120,7 +120,7 @@ impl Postgres {
         Pid::from_child(&self.running.lock().unwrap())
     }
 
-    /// Waits for the end of the server after it was killed or told to stop.
+    /// Waits for the end of the server after it was killed or stopped.
     pub(crate) fn wait_for_end(&self) {
         self.running.lock().unwrap().wait().unwrap();
     }
@@ -157,7 +157,7 @@ fn template() -> &'static ServerFolder {
     static TEMPLATE: OnceLock<ServerFolder> = OnceLock::new();
     TEMPLATE.get_or_init(|| {
         let folder = ServerFolder::new();
-        // Not every system has the first.
+        // Not every system has the locale `C.UTF-8`.
         let failures: Vec<String> = ["C.UTF-8", "C"]
             .into_iter()
             .map_while(|locale| {
@@ -217,8 +217,8 @@ pub(crate) fn program(name: &str) -> PathBuf {
     FOLDER.get_or_init(find_programs).join(name)
 }
 
-/// Finds the folder of the server's programs. Debian keeps it off the `PATH`, where there may be a
-/// client alone.
+/// Finds the folder of the server's programs. Debian keeps it off the `PATH`, which may have only
+/// the client programs.
 fn find_programs() -> PathBuf {
     let mut folders: Vec<PathBuf> = fs::read_dir("/usr/lib/postgresql")
         .map(|entries| entries.map(|entry| entry.unwrap().path().join("bin")).collect())

@@ -13,7 +13,7 @@ use std::{
 
 use super::own_folder;
 
-/// The numbers of the user and of its group; `None` stands for the user of this process.
+/// Returns the ids of the user and its group, or `None` for the user of this process.
 fn server_user() -> Option<(u32, u32)> {
     static USER: OnceLock<Option<(u32, u32)>> = OnceLock::new();
     *USER.get_or_init(|| {
@@ -27,7 +27,7 @@ fn server_user() -> Option<(u32, u32)> {
         let found = ["postgres", "nobody"]
             .into_iter()
             .find_map(|user| Some((number("-u", user)?, number("-g", user)?)));
-        Some(found.expect("this system has a user postgres or nobody"))
+        Some(found.expect("this system has a user `postgres` or `nobody`"))
     })
 }
 

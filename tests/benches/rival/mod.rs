@@ -1,11 +1,11 @@
-//! The rival: API keys as a good programmer writes them by hand for an actix-web service today,
+//! The rival: API keys as a good programmer would write them by hand for an actix-web service,
 //! without a cache.
 //!
-//! An extractor that takes the key from the request, hashes it, reads the one row of that digest
-//! within `web::block`, and decides. What costs time is chosen for speed: the column is indexed
-//! (its UNIQUE constraint), the query is prepared once for each connection and reads only what the
-//! decision needs, the pool is twice the cores, connections are not asked for a sign of life at
-//! every check-out (a broken one costs one 503), SQLite reads from a write-ahead log.
+//! An extractor takes the key from the request, hashes it, reads the row of that digest within
+//! `web::block`, and decides. Every choice favours speed. The column has an index (its UNIQUE
+//! constraint). The query is prepared once per connection and reads only the columns that the
+//! decision needs. The pool has twice as many connections as there are cores. Connections are not
+//! tested at checkout, so a broken connection costs one 503. SQLite uses a write-ahead log.
 
 use std::{future::Future, net::IpAddr, pin::Pin, thread};
 
@@ -25,12 +25,12 @@ use diesel::{
 };
 use sha2::{Digest as _, Sha256};
 
-/// Who calls: a handler that takes it runs only for a good key.
+/// The authenticated caller. A handler that takes it runs only for a valid key.
 pub(crate) struct Caller {
     pub(crate) id: i64,
 }
 
-/// Where keys are kept: put a clone into the application's data.
+/// The key table. Put a clone into the application's data.
 #[derive(Clone)]
 pub(crate) enum Keys {
     Postgres(Pool<ConnectionManager<PgConnection>>),
@@ -104,7 +104,7 @@ impl Row {
     }
 }
 
-/// The table and its one query, which differ between the databases in the type of a time alone.
+/// Defines the table and its query. They differ between the databases only in the type of times.
 macro_rules! table_of {
     ($database:ident, $connection:ty, $timestamp:ty) => {
         mod $database {

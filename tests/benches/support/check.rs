@@ -1,5 +1,5 @@
-//! The check alone, in process: a request as a server would hand it to a guarded handler, and the
-//! function that the attribute awaits.
+//! The check alone, in this process: a request as a server would pass it to a guarded handler, and
+//! the function that the attribute awaits.
 
 use std::{cell::RefCell, future::ready, rc::Rc};
 
@@ -16,16 +16,15 @@ use api_key_runtime::{__private::Policy, AppKeys, test_util::bench};
 
 use super::Key;
 
-/// What `#[require_app_key]` without arguments asks.
+/// The policy of `#[require_app_key]` without arguments.
 static POLICY: Policy = Policy::new();
 
-/// A request as a common client sends it, with this key as `Authorization: Bearer`.
+/// Returns a request of a common client, with this key as `Authorization: Bearer`.
 pub(crate) fn request(keys: &AppKeys, key: &str) -> HttpRequest {
     sent(key).app_data(keys.clone()).to_http_request()
 }
 
-/// The same as an application hands them to a handler, which share what the application holds: one
-/// for each of these keys.
+/// Returns such a request for each of these keys. An application made them, so they share its data.
 pub(crate) async fn requests(keys: &AppKeys, presented: &[Key]) -> Vec<HttpRequest> {
     let handed_over = Rc::new(RefCell::new(Vec::new()));
     let handler = {
@@ -54,7 +53,7 @@ fn sent(key: &str) -> TestRequest {
         .insert_header((AUTHORIZATION, format!("Bearer {key}")))
 }
 
-/// The very function that the attribute awaits; the status of a refusal.
+/// Calls the function that the attribute awaits. Returns the status of a rejection as the error.
 pub(crate) async fn authenticate(request: &HttpRequest) -> Result<(), StatusCode> {
     bench::authenticate(&POLICY, request).await
 }

@@ -1,4 +1,4 @@
-//! Databases with many keys, gone when they are dropped.
+//! Databases with many keys, which are dropped with their owner.
 
 use std::{fs, path::PathBuf};
 
@@ -16,11 +16,11 @@ use super::{
     servers::{folder::own_name, own_folder},
 };
 
-/// Rows for one statement: more than the change log lists one by one, so that it says "everything"
-/// once.
+/// Rows per statement. The change log does not list this many keys; it records one change of
+/// everything.
 const CHUNK: usize = 10_000;
 
-/// A database nobody else uses, with the tables in it.
+/// A separate database with the tables of the library.
 pub(crate) struct Database {
     url: String,
     place: Place,
@@ -32,8 +32,8 @@ enum Place {
 }
 
 impl Database {
-    /// Starts a server with the default memory of Postgres. No figure rests on how long a commit
-    /// takes.
+    /// Starts a server with the default memory of Postgres. No result depends on the speed of a
+    /// commit.
     pub(crate) fn server() -> Postgres {
         Postgres::start(&[
             "max_connections=200",
@@ -68,7 +68,7 @@ impl Database {
         &self.url
     }
 
-    /// How figures on it end.
+    /// Returns the end of the names of results for this database.
     pub(crate) fn suffix(&self) -> &'static str {
         match self.place {
             Place::Postgres { .. } => "pg",
@@ -76,7 +76,7 @@ impl Database {
         }
     }
 
-    /// The settings of a service on it, all others at their defaults.
+    /// Returns the builder of a service with this database and default settings.
     pub(crate) fn builder(&self) -> AppKeysBuilder {
         AppKeys::builder().database_url(&self.url)
     }
@@ -100,7 +100,7 @@ impl Database {
         }
     }
 
-    /// Inserts these keys, good from every address.
+    /// Inserts these keys, valid from every address.
     pub(crate) fn insert(&self, keys: &[Key]) {
         let mut connection = self.connect();
         for chunk in keys.chunks(CHUNK) {
@@ -109,12 +109,11 @@ impl Database {
         }
     }
 
-    /// Inserts these keys, evenly spread among so many that nobody has that there are `rows` in
-    /// all.
+    /// Inserts these keys evenly spread among random digests, `rows` rows in total.
     pub(crate) fn insert_among(&self, rows: usize, keys: &[Key]) {
         let mut connection = self.connect();
         if let Connection::Sqlite(_) = connection {
-            // The whole index, which takes its entries in no order.
+            // Digests arrive in random order, so the whole index must fit into the page cache.
             connection.execute("PRAGMA cache_size = -500000");
         }
         let mut progress = Progress::new("rows", rows);
@@ -127,7 +126,7 @@ impl Database {
         }
     }
 
-    /// Leaves nothing to be tidied up behind a measurement.
+    /// Does pending maintenance now, so that it does not disturb a measurement.
     pub(crate) fn settle(&self) {
         let sql = match self.place {
             Place::Postgres { .. } => "VACUUM ANALYZE; CHECKPOINT",
@@ -143,7 +142,7 @@ impl Drop for Database {
     fn drop(&mut self) {
         match &self.place {
             Place::Postgres { server, name } => {
-                // Threads of the service may still be connected for a moment.
+                // Threads of the service may stay connected for a moment.
                 if let Ok(mut connection) = PgConnection::establish(server) {
                     let _ = connection
                         .batch_execute(&format!("DROP DATABASE IF EXISTS {name} WITH (FORCE)"));
@@ -156,7 +155,7 @@ impl Drop for Database {
     }
 }
 
-/// A connection to either, for plain SQL.
+/// A connection to either database, for plain SQL.
 pub(crate) enum Connection {
     Postgres(PgConnection),
     Sqlite(SqliteConnection),
@@ -176,7 +175,7 @@ impl Connection {
         .unwrap();
     }
 
-    /// Revokes a key as an operator at the prompt would.
+    /// Revokes a key by SQL, as an operator at a prompt would.
     pub(crate) fn revoke(&mut self, id: i64) {
         let now = match self {
             Self::Postgres(_) => "now()",

@@ -1,5 +1,5 @@
-//! Figures: one line each, `name value unit`, on standard output; what explains them begins with
-//! `#`, and progress goes to standard error.
+//! Results, one per line as `name value unit` on standard output. Explanations begin with `#`;
+//! progress goes to standard error.
 
 use std::{
     env, fs,
@@ -9,11 +9,11 @@ use std::{
     time::{Duration, Instant},
 };
 
-/// Says what runs, and on what.
+/// Prints the name of the benchmark and a description of the machine.
 pub(crate) fn heading() {
     let name = env::current_exe().unwrap();
     let name = name.file_stem().and_then(|name| name.to_str()).unwrap();
-    // Cargo appends a hash.
+    // Cargo appends a hash to the name of the program.
     let name = name.rsplit_once('-').map_or(name, |(name, _)| name);
     let cores = thread::available_parallelism().unwrap();
     let kernel = read("/proc/sys/kernel/osrelease");
@@ -26,7 +26,7 @@ pub(crate) fn heading() {
     );
 }
 
-/// What else ran on the machine meanwhile is in here too.
+/// Returns the load average, which includes other programs on the machine.
 pub(crate) fn load_average() -> String {
     let text = read("/proc/loadavg");
     text.split(' ').next().unwrap_or_default().to_owned()
@@ -41,12 +41,12 @@ fn processor() -> String {
     model.unwrap_or_else(|| env::consts::ARCH.to_owned())
 }
 
-/// Empty where the system has no such file.
+/// Returns the text of a file, or an empty text where the system does not have this file.
 fn read(path: impl AsRef<Path>) -> String {
     fs::read_to_string(path).unwrap_or_default()
 }
 
-/// One figure.
+/// Prints one result.
 pub(crate) fn figure(name: &str, value: f64, unit: &str) {
     let decimals = match value.abs() {
         value if value < 10.0 => 3,
@@ -56,11 +56,11 @@ pub(crate) fn figure(name: &str, value: f64, unit: &str) {
     println!("{name} {value:.decimals$} {unit}");
 }
 
-/// Measures two things in turn, which of them goes first changing from round to round, and prints
-/// the median of the rounds' ratios.
+/// Measures two sides in turn and prints the median of the ratios of all rounds. The side that goes
+/// first alternates.
 ///
-/// Both sides of a round run under the same conditions, which another program on the machine
-/// changes from round to round.
+/// Both sides of a round run under the same conditions, although other programs change these from
+/// round to round.
 pub(crate) fn ratio(name: &str, rounds: usize, mut measure: impl FnMut(Side, usize) -> f64) -> f64 {
     let mut progress = Progress::new(name, rounds);
     let mut ratios = Vec::with_capacity(rounds);
@@ -87,14 +87,14 @@ pub(crate) fn ratio(name: &str, rounds: usize, mut measure: impl FnMut(Side, usi
     median
 }
 
-/// Which of the two things that are compared.
+/// One of the two sides of a comparison.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Side {
     One,
     Other,
 }
 
-/// The value below which this part of the sorted ones lies.
+/// Returns the value below which this share of the sorted values lies.
 pub(crate) fn quantile(sorted: &[f64], part: f64) -> f64 {
     let last = sorted.len() - 1;
     #[allow(
@@ -106,7 +106,7 @@ pub(crate) fn quantile(sorted: &[f64], part: f64) -> f64 {
     sorted[index.min(last)]
 }
 
-/// How far a long run is, on standard error.
+/// Progress of a long run, on standard error.
 pub(crate) struct Progress {
     what: String,
     done: usize,
@@ -146,7 +146,7 @@ impl Progress {
 }
 
 impl Drop for Progress {
-    /// The figure takes its line.
+    /// Clears the line, so that the result can be printed there.
     fn drop(&mut self) {
         if io::stderr().is_terminal() {
             eprint!("\r\x1b[K");

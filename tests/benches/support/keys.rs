@@ -1,14 +1,14 @@
-//! Keys with what a table keeps of them.
+//! Keys with their digests.
 
 use api_key_runtime::{AppKeys, admin::NewKey, store::KeyDigest, test_util::MemoryStore};
 
-/// A native key without a pepper, in no table yet.
+/// A native key without a pepper that is not in a table yet.
 pub(crate) struct Key {
     pub(crate) secret: String,
     pub(crate) digest: KeyDigest,
 }
 
-/// Makes keys that are well-formed, each another one.
+/// Makes distinct, well-formed keys.
 pub(crate) struct Maker {
     keys: AppKeys,
     new: NewKey,

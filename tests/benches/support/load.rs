@@ -1,7 +1,7 @@
-//! Load over loopback HTTP: keep-alive connections, each with at most one request under way, driven
-//! by one thread.
+//! Load over loopback HTTP. One thread drives keep-alive connections, each with at most one request
+//! in flight.
 //!
-//! It does as little as it can for each answer, so that the server is what is measured.
+//! It does as little as possible per response, so that the server is the part that is measured.
 
 use std::{
     io::{ErrorKind, Read, Write as _},
@@ -11,12 +11,12 @@ use std::{
 
 use mio::{Events, Interest, Poll, Token, net::TcpStream};
 
-/// How long an answer may take before the bench fails.
+/// Time after which a missing response fails the benchmark.
 const RESPONSE_TIMEOUT: Duration = Duration::from_secs(20);
-/// More than any answer here is long.
+/// Buffer size, larger than any response of the benchmarks.
 const MAX_ANSWER: usize = 4096;
 
-/// A whole request with this key, as a common client sends it.
+/// Returns a whole request with this key, as a common client sends it.
 pub(crate) fn get(path: &str, key: &str) -> Vec<u8> {
     format!(
         "GET {path} HTTP/1.1\r\nHost: 127.0.0.1\r\nUser-Agent: curl/8.14.1\r\nAccept: */*\r\n\
@@ -25,13 +25,13 @@ pub(crate) fn get(path: &str, key: &str) -> Vec<u8> {
     .into_bytes()
 }
 
-/// Many connections, driven by the thread that calls.
+/// Many connections, driven by the calling thread.
 pub(crate) struct Load {
     poll: Poll,
     connections: Vec<Connection<TcpStream>>,
 }
 
-/// What came of it.
+/// The result of a run.
 pub(crate) struct Run {
     pub(crate) answers: usize,
     pub(crate) seconds: f64,
@@ -57,8 +57,8 @@ impl Load {
         Self { connections: connections.collect(), poll }
     }
 
-    /// Sends what `next` hands out until it has no more, over every connection at once, and reads
-    /// the answers, which are all 200.
+    /// Sends the requests of `next` over every connection at once until it returns `None`. Every
+    /// response must be 200.
     pub(crate) fn run<'a>(&mut self, mut next: impl FnMut() -> Option<&'a [u8]>) -> Run {
         let started = Instant::now();
         let mut events = Events::with_capacity(self.connections.len());
@@ -71,7 +71,7 @@ impl Load {
         }
         while busy > 0 {
             self.poll.poll(&mut events, Some(RESPONSE_TIMEOUT)).unwrap();
-            assert!(!events.is_empty(), "no answer within {RESPONSE_TIMEOUT:?}");
+            assert!(!events.is_empty(), "no response within {RESPONSE_TIMEOUT:?}");
             for event in &events {
                 let connection = &mut self.connections[event.token().0];
                 let Some(status) = connection.receive() else {
@@ -88,7 +88,7 @@ impl Load {
         Run { answers, seconds: started.elapsed().as_secs_f64() }
     }
 
-    /// As [`run`](Self::run), these requests in turn for this long.
+    /// Sends these requests in turn for this time, as [`run`](Self::run) does.
     pub(crate) fn run_for(&mut self, time: Duration, requests: &[Vec<u8>]) -> Run {
         let started = Instant::now();
         let mut requests = requests.iter().cycle();
@@ -99,7 +99,7 @@ impl Load {
     }
 }
 
-/// One connection whose caller waits for each answer.
+/// One connection whose caller waits for each response.
 pub(crate) struct Client(Connection<std::net::TcpStream>);
 
 impl Client {
@@ -109,7 +109,7 @@ impl Client {
         Self(Connection::new(stream))
     }
 
-    /// The status that this request is answered with.
+    /// Sends a request and returns the status of its response.
     pub(crate) fn status(&mut self, request: &[u8]) -> u16 {
         self.0.stream.write_all(request).unwrap();
         loop {
@@ -137,8 +137,8 @@ impl<S: Read> Connection<S> {
         Self { stream, buffer: Box::new([0; MAX_ANSWER]), received: 0 }
     }
 
-    /// Reads once, which empties the socket as the buffer is never filled; the status of an answer
-    /// that is there as a whole.
+    /// Reads once and returns the status when the response is complete. The buffer is never full,
+    /// so one read empties the socket.
     fn receive(&mut self) -> Option<u16> {
         match self.stream.read(&mut self.buffer[self.received..]) {
             Ok(0) => panic!("the server closed the connection"),
@@ -146,13 +146,13 @@ impl<S: Read> Connection<S> {
             Err(error) if error.kind() == ErrorKind::WouldBlock => return None,
             Err(error) => panic!("{error}"),
         }
-        assert!(self.received < MAX_ANSWER, "an answer is too long");
+        assert!(self.received < MAX_ANSWER, "a response is too long");
         let answer = &self.buffer[..self.received];
         let whole = head_length(answer)? + body_length(answer);
         if self.received < whole {
             return None;
         }
-        assert_eq!(self.received, whole, "more than one answer");
+        assert_eq!(self.received, whole, "more than one response");
         self.received = 0;
         // `HTTP/1.1 200 OK`
         std::str::from_utf8(&answer[9..12]).ok()?.parse().ok()
@@ -164,11 +164,11 @@ fn head_length(answer: &[u8]) -> Option<usize> {
     Some(end + 4)
 }
 
-/// Of an answer whose head is there.
+/// Returns the length of the body of a response whose head is complete.
 fn body_length(answer: &[u8]) -> usize {
     const NAME: &[u8] = b"\r\ncontent-length: ";
     let at = answer.windows(NAME.len()).position(|bytes| bytes == NAME);
-    let digits = &answer[at.expect("every answer here has a length") + NAME.len()..];
+    let digits = &answer[at.expect("every response has a content length") + NAME.len()..];
     digits
         .iter()
         .take_while(|byte| byte.is_ascii_digit())

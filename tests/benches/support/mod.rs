@@ -1,5 +1,5 @@
-//! What the benches stand on: figures, a Postgres of their own, databases full of keys, a real
-//! server, and load for it.
+//! Support for the benchmarks: results, a private Postgres, databases full of keys, a real server,
+//! and load for it.
 
 pub(crate) mod check;
 pub(crate) mod database;

@@ -1,5 +1,5 @@
-//! What the operating system says of this process. Linux only: elsewhere there is nothing to read,
-//! and the figures are left out.
+//! Process statistics of the operating system. They exist on Linux only; elsewhere these results
+//! are left out.
 
 use std::{fs, path::PathBuf, time::Duration};
 
@@ -8,7 +8,7 @@ use rustix::{
     time::{ClockId, clock_gettime},
 };
 
-/// Memory of this process that is in use, in megabytes (1e6 bytes).
+/// Returns the resident memory of this process in megabytes (1e6 bytes).
 pub(crate) fn resident_mb() -> Option<f64> {
     let status = fs::read_to_string("/proc/self/status").ok()?;
     let line = status.lines().find(|line| line.starts_with("VmRSS:"))?;
@@ -16,8 +16,8 @@ pub(crate) fn resident_mb() -> Option<f64> {
     Some(kib * 1024.0 / 1e6)
 }
 
-/// Processor time that all of this process took for something, in seconds: what else runs on the
-/// machine changes it little.
+/// Returns the processor time that this process took for a call, in seconds. Other programs on the
+/// machine change it little.
 pub(crate) fn cpu_seconds_for(run: impl FnOnce()) -> f64 {
     let now = || Duration::try_from(clock_gettime(ClockId::ProcessCPUTime)).unwrap();
     let before = now();
@@ -30,12 +30,12 @@ pub(crate) fn cpu_seconds_for(run: impl FnOnce()) -> f64 {
 pub(crate) struct Thread(PathBuf);
 
 impl Thread {
-    /// The one that calls.
+    /// Returns the calling thread.
     pub(crate) fn current() -> Vec<Self> {
         vec![Self("/proc/thread-self".into())]
     }
 
-    /// Those whose names, of which the system keeps 15 bytes, this is true of.
+    /// Returns the threads whose names match. The system keeps 15 bytes of a name.
     pub(crate) fn named(is_meant: impl Fn(&str) -> bool) -> Vec<Self> {
         let Ok(entries) = fs::read_dir("/proc/self/task") else {
             return Vec::new();
@@ -52,22 +52,22 @@ impl Thread {
         name.trim_end().to_owned()
     }
 
-    /// Processor time it took so far, in seconds; none of a thread that ended.
+    /// Returns the processor time of the thread so far in seconds, or zero if it has ended.
     pub(crate) fn cpu_seconds(&self) -> f64 {
-        // In nanoseconds, where `stat` counts ticks of ten milliseconds.
+        // `schedstat` counts nanoseconds; `stat` counts ticks of ten milliseconds.
         let text = fs::read_to_string(self.0.join("schedstat")).unwrap_or_default();
         let nanoseconds = text.split(' ').next().and_then(|word| word.parse().ok());
         nanoseconds.unwrap_or(0.0) / 1e9
     }
 }
 
-/// Processor time that these threads took so far, in seconds.
+/// Returns the processor time of these threads so far, in seconds.
 pub(crate) fn cpu_seconds(threads: &[Thread]) -> f64 {
     threads.iter().map(Thread::cpu_seconds).sum()
 }
 
-/// Raises the number of files and connections this process may have open, as far as the system lets
-/// it.
+/// Raises the number of files and connections that this process may open, up to the limit of the
+/// system.
 pub(crate) fn allow_open_files(count: usize) {
     let mut limit = getrlimit(Resource::Nofile);
     let count = count as u64;

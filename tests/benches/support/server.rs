@@ -1,5 +1,4 @@
-//! A real server with one worker on a free port of loopback, in threads of its own; stopped when it
-//! is dropped.
+//! A real server with one worker on a free loopback port, in its own threads. It stops on drop.
 
 use std::{net::SocketAddr, sync::mpsc, thread};
 
@@ -34,7 +33,7 @@ impl Server {
         Self { address, handle, thread: Some(thread) }
     }
 
-    /// The thread that requests are answered on.
+    /// Returns the threads that answer requests.
     pub(crate) fn workers() -> Vec<Thread> {
         Thread::named(|name| name.starts_with("actix-rt|"))
     }
@@ -42,7 +41,7 @@ impl Server {
 
 impl Drop for Server {
     fn drop(&mut self) {
-        // The command is sent when the future is made; the server's own thread carries it out.
+        // Creating the future sends the command. The server's thread then stops the server.
         drop(self.handle.stop(false));
         if let Some(thread) = self.thread.take() {
             let _ = thread.join();

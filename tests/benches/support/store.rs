@@ -1,4 +1,4 @@
-//! A store that counts the queries for the keys it is told to watch.
+//! A store that counts the queries for watched keys.
 
 use std::{
     collections::HashSet,
@@ -15,7 +15,7 @@ use api_key_runtime::{
     store::{ChangeFeed, DieselStore, KeyDigest, KeyStore, StoreError},
 };
 
-/// The key table of a database, watched.
+/// The key table of a database, with its queries counted.
 #[derive(Clone)]
 pub(crate) struct Watched {
     store: Arc<DieselStore>,
@@ -34,19 +34,19 @@ impl Watched {
         }
     }
 
-    /// Every query takes this much longer.
+    /// Delays every query by this time.
     pub(crate) fn delayed(mut self, delay: Duration) -> Self {
         self.delay = delay;
         self
     }
 
-    /// Counts the queries for these keys from now on, and no others.
+    /// From now on, counts only the queries for these keys.
     pub(crate) fn watch(&self, digests: impl IntoIterator<Item = KeyDigest>) {
         *self.digests.lock().unwrap() = digests.into_iter().collect();
         self.queries.store(0, Ordering::SeqCst);
     }
 
-    /// How often the database was asked for a watched key.
+    /// Returns how often the database was queried for a watched key.
     pub(crate) fn queries(&self) -> usize {
         self.queries.load(Ordering::SeqCst)
     }

@@ -1,53 +1,53 @@
-//! Handlers guarded through a runtime that is called `renamed_keys` here, beside an actix-web
-//! called `framework`: no path of what the attribute makes may begin with `api_key_runtime` or
-//! `actix_web`. The suite serves them.
+//! Handlers of a package with other names for the dependencies: `renamed_keys` for the runtime and
+//! `framework` for actix-web. The generated code must not contain a path that begins with
+//! `api_key_runtime` or `actix_web`. The suite serves these handlers.
 
 use framework::{HttpRequest, web};
 use renamed_keys::{AppKey, require_app_key};
 
-/// Called by each handler with its path.
+/// A function that each handler calls with its path.
 type Ran = fn(&str);
 
-/// By a path that the attribute and its argument give in full.
+/// With an absolute path for both the attribute and its argument.
 #[renamed_keys::require_app_key(crate = ::renamed_keys)]
 pub async fn plain(request: HttpRequest, ran: web::Data<Ran>) -> String {
     ran(request.path());
     request.path().to_owned()
 }
 
-/// By a path as it is in reach.
+/// With a path relative to this module.
 #[require_app_key(crate = renamed_keys)]
 pub async fn keyed(request: HttpRequest, key: AppKey, ran: web::Data<Ran>) -> String {
     ran(request.path());
     key.name().to_owned()
 }
 
-/// By a path in quotes.
+/// With a quoted path.
 #[require_app_key(crate = "renamed_keys", any_scope = "a b", optional)]
 pub async fn quoted_and_optional() -> &'static str {
     "anybody"
 }
 
-/// By a path in quotes, for whoever has a key.
+/// With a quoted path, for any caller with a key.
 #[require_app_key(crate = "renamed_keys")]
 pub async fn quoted(request: HttpRequest, ran: web::Data<Ran>) -> String {
     ran(request.path());
     request.path().to_owned()
 }
 
-/// What a framework of an application's own might export.
+/// Stands for the exports of an application's own framework.
 pub mod facade {
     pub use renamed_keys as keys;
 }
 
-/// By a path through another module.
+/// With a path through another module.
 #[facade::keys::require_app_key(crate = crate::facade::keys)]
 pub async fn through_a_facade(request: HttpRequest, ran: web::Data<Ran>) -> String {
     ran(request.path());
     request.path().to_owned()
 }
 
-/// A handler that an application's own framework makes for it, wherever that application is.
+/// Defines a handler, as a framework's macro would do in an application.
 #[macro_export]
 macro_rules! made_elsewhere {
     ($name:ident) => {
@@ -63,13 +63,13 @@ mod expectations {
     use super::require_app_key;
 
     #[require_app_key(crate = renamed_keys)]
-    #[expect(dead_code, reason = "nobody registers it, which the compiler notices")]
+    #[expect(dead_code, reason = "never registered, and the compiler reports that")]
     async fn never_registered() -> &'static str {
         "never"
     }
 }
 
-/// Registers all of them.
+/// Registers all handlers.
 pub fn routes(config: &mut web::ServiceConfig, paths: [&str; 4], ran: Ran) {
     let [first, second, third, fourth] = paths;
     config
