@@ -1,4 +1,4 @@
-//! The client IP: what conformance cannot see from loopback.
+//! The client IP, where conformance cannot test it over loopback.
 
 use std::net::SocketAddr;
 
@@ -18,7 +18,7 @@ fn routes(config: &mut web::ServiceConfig) {
     config.service(from);
 }
 
-/// What a caller is answered behind this peer, with these header lines.
+/// Returns the response to a request from this peer with these header lines.
 fn forwarded(
     keys: &AppKeys,
     peer: Option<&str>,
@@ -75,7 +75,7 @@ fn a_listener_without_peer_addresses_can_be_a_trusted_proxy() {
 
 // C15
 #[::core::prelude::v1::test]
-fn trusting_everyone_refuses_to_start() {
+fn trusting_every_address_prevents_startup() {
     let database = Database::sqlite();
     database.migrate();
     for wide in ["0.0.0.0/0", "10.0.0.0/7", "::/0", "junk"] {
@@ -86,13 +86,13 @@ fn trusting_everyone_refuses_to_start() {
     }
     assert!(
         database.builder().forwarded_header("X-Real-IP").build().unwrap_err().is_config(),
-        "a header nobody is trusted to write"
+        "a header without a proxy that is trusted to set it"
     );
 }
 
 // C1, C3
 #[::core::prelude::v1::test]
-fn a_missing_trusted_proxy_is_hinted_at_once() {
+fn a_missing_trusted_proxy_is_logged_once() {
     let database = Database::sqlite();
     let keys = database.keys();
     let (bound, _) = database.issue("203.0.113.7");
@@ -103,10 +103,10 @@ fn a_missing_trusted_proxy_is_hinted_at_once() {
     }
     assert_eq!(hints(), 1);
 
-    let told = (database.builder().trusted_proxies(["192.168.78.1"])).build().unwrap();
+    let configured = (database.builder().trusted_proxies(["192.168.78.1"])).build().unwrap();
     let caller = [("X-Forwarded-For", "192.168.79.5")];
-    forwarded(&told, Some("192.168.78.1"), &bound, &caller);
+    forwarded(&configured, Some("192.168.78.1"), &bound, &caller);
     let lines = |text: &str| log::lines_with(text).len();
     assert_eq!(lines("trying to use API: 192.168.79.5 (address not allowed"), 1);
-    assert_eq!(lines("the client IP 192.168.79.5"), 0, "it was told of the proxy");
+    assert_eq!(lines("the client IP 192.168.79.5"), 0, "the proxy is configured");
 }

@@ -1,5 +1,5 @@
-//! Keys are made and changed by whoever has the database: no request does, whatever key it
-//! presents.
+//! Keys are created and changed only through access to the database. No request can do so, whatever
+//! key it presents.
 
 use std::time::Duration;
 
@@ -14,7 +14,8 @@ use chrono::{TimeDelta, Utc};
 
 use crate::support::{Database, Server, database_test, http};
 
-/// Where others answer requests that make, change or show keys, and where one would look for ours.
+/// Paths at which other products create, change or show keys, and paths that this library might
+/// use.
 const PATHS: [&str; 20] = [
     "/",
     "/keys",
@@ -40,7 +41,7 @@ const PATHS: [&str; 20] = [
 
 const METHODS: [&str; 6] = ["GET", "POST", "PUT", "PATCH", "DELETE", "QUERY"];
 
-/// What some of them take for a request to make one.
+/// Bodies with which some of these products create a key.
 const BODIES: [(&str, &str); 2] = [
     (
         "application/json",
@@ -55,7 +56,7 @@ async fn guarded() -> HttpResponse {
     HttpResponse::Ok().finish()
 }
 
-/// A service that uses all that can be put into an application.
+/// Starts a service that uses every part of the library that an application can register.
 fn serve(keys: AppKeys) -> Server {
     Server::built(move || {
         let server = HttpServer::new(move || {
@@ -90,7 +91,8 @@ database_test!(no_request_makes_or_changes_a_key, |database: Database| {
                     format!("Content-Length: {}", body.len()),
                 ];
                 let lines = lines.each_ref().map(String::as_str);
-                // What is not routed leaves its body unread, and the connection with it.
+                // The body for an unknown route is not read, so each request needs a new
+                // connection.
                 let mut client = http::Client::connect(server.address);
                 client.send(http::head(method, path, &lines)).send(body);
                 let answer = client.read(false).unwrap();

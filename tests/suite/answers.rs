@@ -1,4 +1,4 @@
-//! What is answered and logged.
+//! Responses and log lines.
 
 use std::time::{Duration, Instant};
 
@@ -71,7 +71,7 @@ fn routes(config: &mut web::ServiceConfig) {
         .service(no_attribute);
 }
 
-/// Checks what a rejection carries that is the server's fault: no challenge, and no detail.
+/// Checks a rejection caused by the server: it has no challenge and no details.
 fn assert_server_error(answer: &http::Response, status: u16) {
     assert_eq!(answer.status, status, "{answer:?}");
     assert_eq!(answer.header("www-authenticate"), None);
@@ -131,7 +131,7 @@ fn guarded_responses_get_cache_headers_unless_they_set_them() {
 
 // K1
 #[test]
-fn a_scheme_is_accepted_challenged_and_others_are_named_in_the_log() {
+fn a_configured_scheme_is_challenged_and_others_are_logged() {
     let database = Database::sqlite();
     let place = "/schemes";
     let builder = database.migrate().builder();
@@ -160,7 +160,7 @@ fn a_scheme_is_accepted_challenged_and_others_are_named_in_the_log() {
         lacking.header("www-authenticate").unwrap(),
         "Api-Key realm=\"api\", error=\"insufficient_scope\", scope=\"cakes:write cakes:delete\""
     );
-    // Such a caller is anonymous at an optional route, which is logged once for the route.
+    // On an optional route such a request is anonymous, which is logged once per route.
     for _ in 0..2 {
         assert_eq!(get("/optional-scoped", &format!("Authorization: Basic {key}")).status, 200);
     }
@@ -178,7 +178,7 @@ fn an_optional_route_still_checks_the_key_it_is_given() {
     let without = |target| http::get(server.address, target, &[]).status;
     assert_eq!([without("/optional-scoped"), with_key("/optional-scoped")], [200, 403]);
     assert_eq!(http::get_with(server.address, "/optional-scoped", "bad").status, 401);
-    // A handler that insists on a key although the route is optional.
+    // This handler requires an `AppKey` although its route is optional.
     assert_eq!([without("/optional-mistaken"), with_key("/optional-mistaken")], [500, 200]);
     let lines = log::lines_with("the handler of /optional-mistaken takes an AppKey, which");
     assert_eq!(lines.len(), 1, "{lines:?}");
@@ -371,8 +371,8 @@ fn a_logged_request_line_is_neither_decoded_nor_split() {
 
 // G4
 #[test]
-fn a_flood_of_refusals_is_ten_lines_and_a_summary_a_second() {
-    const REFUSALS: usize = 237;
+fn a_flood_of_rejections_logs_ten_lines_and_a_summary_a_second() {
+    const REJECTIONS: usize = 237;
     let database = Database::sqlite();
     let keys = database.keys();
     let server = Server::configured(move |config| {
@@ -382,22 +382,22 @@ fn a_flood_of_refusals_is_ten_lines_and_a_summary_a_second() {
     database.execute(&format!("UPDATE api_keys SET allowed_ips = 'junk' WHERE id = {id}")).unwrap();
     let began = Instant::now();
     let mut client = http::Client::connect(server.address);
-    for _ in 0..REFUSALS {
+    for _ in 0..REJECTIONS {
         client.send(http::head("GET", "/flooded/answers/1", &[&format!("X-API-Key: {key}")]));
         assert_eq!(client.read(false).unwrap().status, 401);
     }
     let lines = log::lines_with("/flooded/answers/{id}").len();
     let took = began.elapsed();
-    println!("{lines} lines for {REFUSALS} refusals within {took:?}");
-    // Ten in each second that was begun.
+    println!("{lines} lines for {REJECTIONS} rejections within {took:?}");
+    // Ten lines in each second that has begun.
     let most = 10 * (usize::try_from(took.as_secs()).unwrap() + 1);
     assert!((10..=most).contains(&lines), "{lines} lines, {took:?}");
-    let suppressed = REFUSALS - lines;
-    wait_until("a summary says how many there were besides", || {
+    let suppressed = REJECTIONS - lines;
+    wait_until("a summary has the number of lines left out", || {
         let summaries = log::lines_with(" more within a second (unreadable allow list)");
         let number = |line: &String| line.split(' ').find_map(|word| word.parse::<usize>().ok());
         let mut numbers = summaries.iter().filter_map(number);
-        // It may be in several, each with its second, on a machine that takes longer than one.
+        // On a slow machine several summaries share the number, one for each second.
         numbers.clone().any(|number| number == suppressed)
             || took > Duration::from_secs(1) && numbers.by_ref().sum::<usize>() >= suppressed
     });
@@ -416,5 +416,5 @@ fn leaks_of_issued_keys_are_found() {
             "the search does not find {piece}"
         );
     }
-    assert!(!leaks::found_in(&key.as_bytes()[..12]), "the hint is no secret");
+    assert!(!leaks::found_in(&key.as_bytes()[..12]), "the hint is not secret");
 }

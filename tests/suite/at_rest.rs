@@ -1,4 +1,4 @@
-//! Keys at rest: what is kept of a key, and what is not.
+//! Keys at rest: which parts of a key are stored, and which are not.
 
 use std::{collections::HashSet, fs, process::Command};
 
@@ -42,8 +42,8 @@ fn status(builder: AppKeysBuilder, key: &str) -> u16 {
     http::get_with(Server::start(builder.build().unwrap(), routes).address, "/cake", key).status
 }
 
-/// Everything the database has written anywhere: on Postgres a dump and the server's log, on SQLite
-/// the bytes of its files.
+/// Returns everything that the database has written: on Postgres a dump and the server's log, on
+/// SQLite the bytes of its files.
 fn all_that_was_written(database: &Database) -> Vec<u8> {
     if database.is_postgres() {
         let dump = Command::new(postgres::program("pg_dump"))
@@ -51,7 +51,7 @@ fn all_that_was_written(database: &Database) -> Vec<u8> {
             .output()
             .unwrap();
         assert!(dump.status.success(), "{dump:?}");
-        // The log is that of all databases of the server.
+        // All databases of the server share its log.
         let marker = format!("the last statement of {}", database.name());
         database.texts(&format!("SELECT '{marker}'"));
         let log = fs::read(Postgres::shared().log()).unwrap();
@@ -67,7 +67,7 @@ fn all_that_was_written(database: &Database) -> Vec<u8> {
 }
 
 // A4, B7
-database_test!(nothing_of_a_secret_is_in_anything_the_database_writes, |database: Database| {
+database_test!(the_database_never_writes_a_part_of_a_secret, |database: Database| {
     database.migrate();
     if database.is_postgres() {
         let name = database.url().rsplit_once('/').unwrap().1;
@@ -81,7 +81,7 @@ database_test!(nothing_of_a_secret_is_in_anything_the_database_writes, |database
     let written = all_that_was_written(&database);
     let contains =
         |piece: &str| written.windows(piece.len()).any(|window| window == piece.as_bytes());
-    assert!(contains(&keys[0][..12]), "the hint is there, so this is the right place to look");
+    assert!(contains(&keys[0][..12]), "the output has no hint, so it is incomplete");
     let pieces: HashSet<&[u8]> =
         keys.iter().flat_map(|key| key.as_bytes()["ak_live_".len()..].windows(8)).collect();
     assert!(
@@ -90,7 +90,7 @@ database_test!(nothing_of_a_secret_is_in_anything_the_database_writes, |database
     );
 });
 
-/// Whether any 8 characters of the key's body stand in these bytes.
+/// Returns whether these bytes contain any 8 successive characters of the key's body.
 fn holds_a_piece(bytes: &[u8], key: &str) -> bool {
     let pieces: HashSet<&[u8]> = key.as_bytes()["ak_live_".len()..].windows(8).collect();
     bytes.windows(8).any(|window| pieces.contains(window))
@@ -116,14 +116,14 @@ fn postgres_receives_only_the_digest_as_a_parameter() {
             tap.take();
             assert_eq!(http::get_with(service.address, "/cake", key).status, 200);
         }
-        // What a server with `log_statement = all` could write into its log is among this.
+        // A server with `log_statement = all` could log any of these bytes.
         let said = tap.take();
         assert!(!holds_a_piece(&said, key), "a piece of the key was sent");
         let text = String::from_utf8_lossy(&said).to_lowercase();
-        assert!(!text.contains(&hex), "the digest stood in the statement");
+        assert!(!text.contains(&hex), "the digest was in the text of the statement");
         assert!(
             said.windows(32).any(|window| window == digest),
-            "the tap hears the digest, as bytes"
+            "the digest was not sent as bytes"
         );
     }
 }
@@ -131,7 +131,7 @@ fn postgres_receives_only_the_digest_as_a_parameter() {
 // A7
 #[test]
 fn two_digests_that_differ_in_one_bit_are_two_keys() {
-    // As a cache keyed by a hash of the digest might answer.
+    // The response of a store that looks up digests by their hashes.
     let one_bit_off = |bit: usize| {
         move |store: &dyn KeyStore, digests: &[KeyDigest]| {
             let mut found = store.find(digests)?;
@@ -157,7 +157,7 @@ fn two_digests_that_differ_in_one_bit_are_two_keys() {
 }
 
 // A5
-database_test!(a_digest_a_hint_or_an_id_is_no_key, |database: Database| {
+database_test!(a_digest_a_hint_or_an_id_is_not_a_key, |database: Database| {
     let (key, id) = database.issue("0.0.0.0");
     let hex = if database.is_postgres() { "encode(digest, 'hex')" } else { "lower(hex(digest))" };
     let digest = database.texts(&format!("SELECT {hex} FROM api_keys")).remove(0);
@@ -177,7 +177,7 @@ database_test!(a_digest_a_hint_or_an_id_is_no_key, |database: Database| {
 });
 
 // A8
-database_test!(a_key_in_another_case_or_look_alike_letters_is_refused, |database: Database| {
+database_test!(a_key_in_another_case_or_look_alike_letters_is_rejected, |database: Database| {
     let server = Server::start(database.keys(), routes);
     let (key, _) = database.issue("0.0.0.0");
     let flipped: String =
@@ -199,7 +199,7 @@ database_test!(a_key_in_another_case_or_look_alike_letters_is_refused, |database
 
 // A8
 database_test!(an_imported_key_in_other_case_or_spacing_is_rejected, |database: Database| {
-    // Without prefix and checksum only the database itself can tell such keys apart.
+    // Imported keys have no prefix and no checksum, so only the database can distinguish them.
     let keys = database
         .migrate()
         .builder()
@@ -230,7 +230,7 @@ database_test!(an_imported_key_in_other_case_or_spacing_is_rejected, |database: 
 });
 
 // A6
-// Keys under the current and the previous pepper both work, and the first pepper rejects no key.
+// Keys under the current and the previous pepper work. Adding the first pepper rejects no key.
 database_test!(pepper_rotation_keeps_every_key_working, |database: Database| {
     database.migrate();
     let plain = issue(database.builder()).unwrap();
@@ -242,18 +242,18 @@ database_test!(pepper_rotation_keeps_every_key_working, |database: Database| {
     assert_eq!(status(next(), &second), 200, "a key under the previous pepper");
     let third = issue(next()).unwrap();
     assert_eq!(status(next(), &third), 200);
-    let ways = database.texts("SELECT digest_algorithm FROM api_keys ORDER BY id");
-    assert_eq!(ways[0], "sha256");
+    let algorithms = database.texts("SELECT digest_algorithm FROM api_keys ORDER BY id");
+    assert_eq!(algorithms[0], "sha256");
     assert!(
-        ways[1].starts_with("hmac-sha256:")
-            && ways[2].starts_with("hmac-sha256:")
-            && ways[1] != ways[2],
-        "new keys use the current way: {ways:?}"
+        algorithms[1].starts_with("hmac-sha256:")
+            && algorithms[2].starts_with("hmac-sha256:")
+            && algorithms[1] != algorithms[2],
+        "new keys do not use the current pepper: {algorithms:?}"
     );
     assert_eq!(
         status(next(), &plain),
         401,
-        "the way before the previous one is no longer asked for"
+        "keys under older peppers than the previous one are rejected"
     );
 });
 
@@ -276,7 +276,7 @@ database_test!(a_service_with_another_pepper_refuses_to_start, |database: Databa
 });
 
 // A6
-database_test!(start_up_warns_of_keys_that_no_configured_pepper_knows, |database: Database| {
+database_test!(startup_warns_of_keys_that_match_no_configured_pepper, |database: Database| {
     database.migrate();
     issue(database.builder()).unwrap();
     database.builder().pepper(PEPPER).previous_pepper("none").build().unwrap();
@@ -290,13 +290,13 @@ database_test!(start_up_warns_of_keys_that_no_configured_pepper_knows, |database
         lines.iter().filter(|line| line.starts_with("WARN") && line.contains(&place)).count()
     };
     log::install();
-    assert_eq!(warnings(), 0, "both ways were configured");
+    assert_eq!(warnings(), 0, "both algorithms are configured");
     database.builder().pepper(PEPPER).build().unwrap();
     assert_eq!(warnings(), 1);
 });
 
 // A6
-database_test!(issuing_under_another_pepper_than_the_service_s_is_refused, |database: Database| {
+database_test!(issuing_with_another_pepper_than_the_service_is_an_error, |database: Database| {
     database.migrate();
     database.builder().pepper(PEPPER).build().unwrap();
     for builder in [
@@ -370,21 +370,21 @@ fn the_memory_of_a_secret_is_overwritten_when_it_is_dropped() {
             let issued = store.issue(&new_key()).unwrap();
             assert!(issued.secret.expose_secret().starts_with("ak_live_"));
         });
-        // The prefix alone is in no other text of that length: only a key is.
-        assert_eq!(watched.freed_with_needle, 0, "a key was still in memory that was given back");
-        assert!(watched.freed > 0, "the watch watches");
+        // No other allocation of that length contains the prefix.
+        assert_eq!(watched.freed_with_needle, 0, "freed memory still contained a key");
+        assert!(watched.freed > 0, "the allocator records freed memory");
     }
     let kept = allocator::watch_for("ak_live_", || {
         drop(std::hint::black_box("ak_live_".repeat(8)));
     });
-    assert_eq!(kept.freed_with_needle, 1, "the watch sees what is not overwritten");
+    assert_eq!(kept.freed_with_needle, 1, "the allocator finds text that is not overwritten");
 }
 
 // A13
 #[test]
 fn a_secret_can_be_neither_cloned_nor_displayed_nor_serialised() {
-    // It does not compile where one of them can be: then two implementations of `Absent` apply, and
-    // which is meant is unclear.
+    // If one of these types implements the trait, two implementations of `Absent` apply, and the
+    // call is ambiguous and does not compile.
     trait Absent<Marker> {
         fn check() {}
     }

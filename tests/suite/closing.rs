@@ -1,4 +1,5 @@
-//! The end of a service: nothing is lost, nothing stays open, and no request passes any more.
+//! The end of a service: all usage is recorded, all connections are closed, and later requests are
+//! rejected.
 
 use std::{
     fs,
@@ -17,12 +18,13 @@ fn status(server: &Server, key: &str) -> u16 {
     http::get_with(server.address, "/guarded", key).status
 }
 
-/// How long the log beside an SQLite file is; `None` if there is none.
+/// Returns the length of the write-ahead log of an SQLite file, or `None` without a log.
 fn log_length(database: &Database) -> Option<u64> {
     fs::metadata(format!("{}-wal", database.url())).ok().map(|log| log.len())
 }
 
-/// Reads a copy of the file alone: the revoked keys, and how often keys were used.
+/// Copies the file without its log. Returns the revoked keys of the copy, and how often keys were
+/// used.
 fn alone(database: &Database) -> (Vec<String>, Vec<String>) {
     let copy = Database::sqlite();
     fs::copy(database.url(), copy.url()).unwrap();
@@ -30,7 +32,7 @@ fn alone(database: &Database) -> (Vec<String>, Vec<String>) {
     (revoked, copy.texts("SELECT CAST(use_count AS TEXT) FROM api_key_usage"))
 }
 
-/// A service that used one key three times and revoked another.
+/// Starts a service, uses one key three times and revokes another.
 fn used(database: &Database) -> (AppKeys, Server, String) {
     let keys = database.keys();
     let server = Server::start(keys.clone(), guarded_routes);
@@ -58,7 +60,7 @@ fn closing_leaves_one_file_with_everything_in_it() {
 
 // F11
 #[test]
-fn the_log_is_empty_where_another_program_has_the_file_open() {
+fn the_wal_is_empty_if_another_program_has_the_file_open() {
     let database = Database::sqlite();
     let (keys, _server, _) = used(&database);
     let other = DieselStore::open(database.url()).unwrap();
@@ -75,7 +77,7 @@ fn dropping_the_last_handle_closes() {
     let (keys, server, _) = used(&database);
     drop(server);
     drop(keys);
-    // The server's own handles are dropped by its threads.
+    // Threads of the server drop its own handles.
     wait_until("it is closed", || log_length(&database).is_none());
     assert_eq!(alone(&database), (vec!["2".to_owned()], vec!["3".to_owned()]));
 }
@@ -96,7 +98,7 @@ database_test!(requests_after_closing_are_answered_503, |database: Database| {
 
 // F11
 #[test]
-fn closing_names_what_hangs_when_its_time_is_over() {
+fn closing_times_out_and_names_the_hanging_thread() {
     const TIMEOUT: Duration = Duration::from_millis(300);
     let database = Database::sqlite();
     let (key, _) = database.issue("0.0.0.0");
@@ -113,7 +115,7 @@ fn closing_names_what_hangs_when_its_time_is_over() {
     assert!(error.contains("app-key-lookup-"), "{error}");
     assert!((TIMEOUT / 2..TIMEOUT * 10).contains(&began.elapsed()), "{:?}", began.elapsed());
     store.release();
-    assert_eq!(waiting.read(false).unwrap().status, 503, "no answer of a closed service");
+    assert_eq!(waiting.read(false).unwrap().status, 503, "a closed service accepted a request");
     wait_until("the thread ends", || keys.close(TIMEOUT).is_ok());
     assert!(Path::new(database.url()).exists());
 }

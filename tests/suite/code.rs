@@ -1,4 +1,4 @@
-//! What must be true of the code itself and of what it depends on.
+//! Rules for the source code and its dependencies.
 
 use std::{
     collections::{BTreeSet, HashMap},
@@ -8,10 +8,10 @@ use std::{
 
 use crate::support::programs::{cargo, root};
 
-/// The packages that are published.
+/// The published packages.
 const PACKAGES: [&str; 3] = ["api-key-macros", "api-key-runtime", "api-key-runtime/cli"];
 
-/// Every source file of the product, with its path.
+/// Returns every source file of the product with its path.
 fn source_files() -> Vec<(PathBuf, String)> {
     let mut folders: Vec<PathBuf> = PACKAGES.map(|package| root().join(package).join("src")).into();
     let mut files = Vec::new();
@@ -29,18 +29,18 @@ fn source_files() -> Vec<(PathBuf, String)> {
     files
 }
 
-/// The code of a line, without its comment.
+/// Returns the code of a line without its comment.
 fn code(line: &str) -> &str {
     line.split_once("//").map_or(line, |(code, _)| code)
 }
 
-/// The text of a file without the unit tests at its end.
+/// Returns the text of a file without the unit tests at its end.
 fn product(text: &str) -> &str {
     text.split("#[cfg(test)]\nmod tests {").next().unwrap()
 }
 
-/// The rooms of `api-key-runtime`, each with its row in the table of ARCHITECTURE.md, counted from
-/// the top.
+/// Returns the rooms of `api-key-runtime`, each with its row in the table of ARCHITECTURE.md,
+/// counted from the top.
 fn rooms() -> HashMap<String, usize> {
     let map = fs::read_to_string(root().join("ARCHITECTURE.md")).unwrap();
     let (_, section) = map.split_once("\n## Rooms, top down\n").unwrap();
@@ -49,13 +49,13 @@ fn rooms() -> HashMap<String, usize> {
     let mut rooms = HashMap::new();
     for (row, line) in rows.enumerate() {
         for room in line.split('|').nth(1).unwrap().split('`').skip(1).step_by(2) {
-            assert!(rooms.insert(room.to_owned(), row).is_none(), "{room} stands in two rows");
+            assert!(rooms.insert(room.to_owned(), row).is_none(), "{room} is in two rows");
         }
     }
     rooms
 }
 
-/// The names that follow `crate::` in this code, alone or in a group.
+/// Returns the names that follow `crate::` in this code, alone or in a group.
 fn imports(code: &str) -> BTreeSet<&str> {
     fn name(path: &str) -> &str {
         let path = path.trim_start();
@@ -87,7 +87,7 @@ fn imports(code: &str) -> BTreeSet<&str> {
     names
 }
 
-/// The order keeps the rooms free of cycles. Rooms of one row may import each other.
+/// The order keeps the rooms free of cycles. Rooms in the same row may import each other.
 #[test]
 fn rooms_import_only_from_rooms_below_them() {
     let rooms = rooms();
@@ -110,9 +110,8 @@ fn rooms_import_only_from_rooms_below_them() {
         for imported in imports(&lines.join("\n")) {
             let file = file.display();
             match (rooms.get(room), rooms.get(imported)) {
-                (Some(own), Some(other)) if other < own => faults.push(format!(
-                    "room {room} ({file}) imports {imported}, which stands above it"
-                )),
+                (Some(own), Some(other)) if other < own => faults
+                    .push(format!("room {room} ({file}) imports {imported}, which is above it")),
                 (Some(_), None) => {
                     faults.push(format!(
                         "room {room} ({file}) imports {imported}, which is not a room"
@@ -124,14 +123,15 @@ fn rooms_import_only_from_rooms_below_them() {
     }
     assert!(faults.is_empty(), "see the table in ARCHITECTURE.md\n{}", faults.join("\n"));
     let in_table: BTreeSet<String> = rooms.into_keys().collect();
-    assert_eq!(in_table, with_files, "the rooms in ARCHITECTURE.md, and those there are");
+    assert_eq!(in_table, with_files, "the rooms in ARCHITECTURE.md differ from those in the code");
 }
 
 // A14
 #[test]
 fn the_library_registers_no_route() {
     for (path, text) in source_files() {
-        // What tests are given calls routes and has none; unit tests have what they need.
+        // Code for tests registers the routes of applications under test, and unit tests register
+        // their own.
         let is_for_tests = ["test_util", "route_audit", "tests.rs"]
             .iter()
             .any(|name| path.components().any(|part| part.as_os_str() == *name));
@@ -179,14 +179,14 @@ fn unsafe_code_is_forbidden_and_panics_are_denied() {
             assert!(denied.contains(&format!("clippy::{lint}")), "{file} does not deny {lint}");
         }
     }
-    // Only tests, and what fails by panicking because it is a suite of tests, are let off.
+    // Code for tests is exempt, since it reports failures by panics.
     for (path, text) in source_files() {
         let is_for_tests = ["test_util", "tests", "tests.rs", "fuzz.rs"]
             .iter()
             .any(|name| path.components().any(|part| part.as_os_str() == *name));
-        // An attribute may stand on several lines.
+        // An attribute may span several lines.
         let text: String = text.lines().map(code).map(str::trim).collect();
-        let let_off: Vec<&str> = text
+        let exempt: Vec<&str> = text
             .split("allow(")
             .skip(1)
             .zip(text.split("allow("))
@@ -199,8 +199,8 @@ fn unsafe_code_is_forbidden_and_panics_are_denied() {
             "clippy::panic",
             "clippy::indexing_slicing",
         ] {
-            let is_let_off = let_off.iter().any(|allowed| allowed.contains(lint));
-            assert!(is_for_tests || !is_let_off, "{} allows {lint}", path.display());
+            let is_exempt = exempt.iter().any(|allowed| allowed.contains(lint));
+            assert!(is_for_tests || !is_exempt, "{} allows {lint}", path.display());
         }
     }
 }

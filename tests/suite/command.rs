@@ -18,8 +18,8 @@ use serde_json::Value;
 
 use crate::support::{Database, Server, http, programs::app_key as program};
 
-/// The command with these arguments, separated by spaces, and nothing in its environment but where
-/// the keys are.
+/// Returns the command with these arguments, separated by spaces. Its environment contains only the
+/// database URL.
 fn command(database_url: &str, line: &str) -> Command {
     let mut command = Command::new(program());
     command
@@ -30,7 +30,7 @@ fn command(database_url: &str, line: &str) -> Command {
     command
 }
 
-/// How the command ended, and what it said.
+/// Exit code and output of the command.
 #[derive(Debug)]
 struct Ran {
     code: Option<i32>,
@@ -43,13 +43,13 @@ impl Ran {
         format!("{}{}", self.stdout, self.stderr)
     }
 
-    /// Its standard output, after a success.
+    /// Returns the standard output after a success.
     fn succeeded(self) -> String {
         assert_eq!(self.code, Some(0), "{self:?}");
         self.stdout
     }
 
-    /// That nothing was done, for this reason, said in one line.
+    /// Checks that the command failed without any change and printed this reason in one line.
     fn refused(&self, reason: &str) {
         assert_eq!((self.code, self.stdout.as_str()), (Some(1), ""), "{self:?}");
         assert!(self.stderr.starts_with("app-key: "), "{self:?}");
@@ -91,7 +91,7 @@ fn routes(config: &mut web::ServiceConfig) {
     config.service(cake);
 }
 
-/// How a service that has just started answers this key.
+/// Returns the status with which a newly started service answers this key.
 fn status(builder: AppKeysBuilder, key: &str) -> u16 {
     let server = Server::start(builder.build().unwrap(), routes);
     http::get_with(server.address, "/cake", key.trim_end()).status

@@ -1,5 +1,5 @@
-//! The stock `diesel` command beside an application's own migrations: the documented way to run
-//! ours.
+//! The stock `diesel` command with the migrations of an application and of this library: the
+//! documented way to run them.
 
 use std::{
     fs,
@@ -11,7 +11,7 @@ use crate::support::{
     programs::{command, diesel},
 };
 
-/// A Diesel project of an application: its `diesel.toml` and its migrations, ours among them.
+/// A Diesel project of an application: its `diesel.toml`, its migrations and those of the library.
 struct Project {
     folder: PathBuf,
     url: String,
@@ -41,7 +41,7 @@ impl Project {
         Self { folder, url: database.url().to_owned() }
     }
 
-    /// What the command prints; it must succeed.
+    /// Runs the command and returns its output. The command must succeed.
     fn diesel(&self, line: &str) -> String {
         let output = command(diesel())
             .current_dir(&self.folder)
@@ -74,14 +74,14 @@ database_test!(
         assert_eq!(
             ran.lines().collect::<Vec<_>>(),
             order.map(|name| format!("Running migration {name}")),
-            "ours come first"
+            "the library's migrations run first"
         );
         let (key, _) = database.issue("0.0.0.0");
-        assert!(key.starts_with("ak_live_"), "the embedded migrations find nothing left to do");
+        assert!(key.starts_with("ak_live_"), "the embedded migrations are already applied");
         assert_eq!(
             project.diesel("migration revert"),
             "Rolling back migration 2026-11-23-000000_users\n",
-            "ours are not met"
+            "the library's migrations are not reverted"
         );
         assert_eq!(database.rows().len(), 1, "and the keys are still there");
         assert_eq!(project.diesel("migration run"), "Running migration 2026-11-23-000000_users\n");
@@ -92,14 +92,14 @@ database_test!(
     }
 );
 
-/// The text of the public schema module, from its first table on.
+/// Returns the text of the public schema module from its first table on.
 fn module(database: &Database) -> String {
     let backend = if database.is_postgres() { "postgres" } else { "sqlite" };
     let path = Path::new(env!("CARGO_MANIFEST_DIR"))
         .join(format!("../api-key-runtime/src/store/{backend}/schema.rs"));
     let text = fs::read_to_string(path).unwrap();
-    // SQLite has no type for a time with its zone: the command sees the declared name, and cannot
-    // tell.
+    // SQLite has no type for a time with a zone. The command sees only the name of the declared
+    // type.
     text[text.find("diesel::table!").unwrap()..].replace("TimestamptzSqlite", "Timestamp")
 }
 

@@ -1,5 +1,5 @@
-//! The guide, which is the documentation of the runtime: its commands and SQL are run. Its Rust is
-//! compiled and run as doctests of the runtime.
+//! The guide, which is the documentation of the runtime. These tests run its commands and SQL;
+//! doctests of the runtime compile and run its Rust code.
 
 use std::{
     fs,
@@ -35,13 +35,13 @@ struct Place {
 impl Place {
     fn new() -> Self {
         let folder = own_folder();
-        // Where the stock command looks for migrations.
+        // The stock command requires this file.
         fs::write(folder.join("diesel.toml"), "").unwrap();
         Self { folder, database: Database::sqlite() }
     }
 
-    /// What the lines print; each of them must succeed. `app-key` and `diesel` are there as if they
-    /// were installed.
+    /// Runs these lines and returns their output. Each line must succeed. `app-key` and `diesel`
+    /// are on the path as if they were installed.
     fn run(&self, lines: &str) -> String {
         let manifest = root().canonicalize().unwrap().join("Cargo.toml");
         let programs = format!(
@@ -72,22 +72,22 @@ impl Drop for Place {
     }
 }
 
-/// The only block for the shell in a text.
+/// Returns the only shell block of a text.
 fn lines_of(text: &str) -> String {
     let [lines] = markdown::blocks_in(text, "sh")[..] else {
-        panic!("not one block for the shell: {text}");
+        panic!("expected one shell block: {text}");
     };
     lines.to_owned()
 }
 
 #[test]
-fn the_commands_of_the_start_do_what_it_says() {
+fn the_commands_of_the_start_chapter_work() {
     let lines = lines_of(&chapter("start"));
     let place = Place::new();
     let free = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = free.local_addr().unwrap();
     drop(free);
-    // The chapter's code is that of `hello`, but for where it listens.
+    // The chapter shows the code of `hello`, except for the address.
     let hello = Example::spawn(
         example("hello").env("DATABASE_URL", place.database.url()).env("BIND", address.to_string()),
     );
@@ -98,10 +98,11 @@ fn the_commands_of_the_start_do_what_it_says() {
     let shown = place.run(&format!("{own}echo \"$KEY\""));
     assert_eq!(shown.matches("Hello, me.\n").count(), 2, "{shown}");
     let key = shown.lines().last().unwrap();
-    // Another process revoked it: within the bound, and usually within milliseconds.
+    // Another process revoked the key. This process rejects it within the bound, and usually within
+    // milliseconds.
     let revoked = Instant::now();
     while http::get_with(address, "/me", key).status != 401 {
-        assert!(revoked.elapsed() < Duration::from_secs(5), "it goes on");
+        assert!(revoked.elapsed() < Duration::from_secs(5), "the revoked key is still accepted");
         thread::sleep(Duration::from_millis(5));
     }
     assert_eq!(http::get(address, "/me", &[]).status, 401);
@@ -141,7 +142,7 @@ fn routes(config: &mut web::ServiceConfig) {
 }
 
 #[test]
-fn the_import_statement_leaves_out_keys_that_cannot_be_presented() {
+fn the_import_statement_skips_keys_that_cannot_be_presented() {
     let database = Database::postgres();
     database.migrate();
     let long = "a".repeat(257);
@@ -162,7 +163,7 @@ fn the_import_statement_leaves_out_keys_that_cannot_be_presented() {
 
 #[test]
 fn the_import_statement_makes_flask_keys_work() {
-    // 43 characters of base64, as the recipe makes them.
+    // 43 characters of base64, as the Flask recipe creates them.
     const KEY: &str = "rAdk2Jw8qL0fXyTz5bN1cVmP7hG4sKeU6iO9aRtWnBE";
     let database = Database::postgres();
     database.migrate();

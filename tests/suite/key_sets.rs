@@ -1,4 +1,4 @@
-//! Several sets of keys in one application: the innermost one applies, and it alone.
+//! Several key sets in one application: only the innermost one applies.
 
 use actix_web::{HttpResponse, web};
 use api_key_runtime::{
@@ -15,7 +15,7 @@ async fn attributed(key: AppKey) -> HttpResponse {
 
 #[require_app_key(optional)]
 async fn optional(key: Option<AppKey>) -> HttpResponse {
-    HttpResponse::Ok().body(key.map_or("nobody".to_owned(), |key| key.name().to_owned()))
+    HttpResponse::Ok().body(key.map_or("anonymous".to_owned(), |key| key.name().to_owned()))
 }
 
 async fn named(key: AppKey) -> HttpResponse {
@@ -24,14 +24,14 @@ async fn named(key: AppKey) -> HttpResponse {
 
 const GUARD: RequireAppKey = RequireAppKey::new();
 
-/// The same route, guarded in the two ways.
+/// The same route, guarded by the attribute and by the middleware.
 fn routes(config: &mut web::ServiceConfig) {
     config
         .service(web::resource("/attribute").to(attributed))
         .service(web::resource("/middleware").wrap(GUARD).to(named));
 }
 
-/// A set of keys with one key in it, of this name.
+/// A key set with one key of this name.
 struct Set {
     keys: AppKeys,
     key: String,
@@ -61,7 +61,7 @@ impl Set {
     }
 }
 
-/// Asks with every key at every place: whose key is good where.
+/// Sends every key to every place, and checks that each key is accepted only where its set applies.
 fn assert_good_at(server: &Server, sets: &[(&str, &Set)], places: &[(&str, &str)]) {
     for (place, owner) in places {
         for guard in ["attribute", "middleware"] {
@@ -80,7 +80,7 @@ fn assert_good_at(server: &Server, sets: &[(&str, &Set)], places: &[(&str, &str)
     }
 }
 
-/// Another database of the same kind.
+/// Returns another database of the same kind.
 fn another(database: &Database) -> Database {
     if database.is_postgres() { Database::postgres() } else { Database::sqlite() }
 }
@@ -119,7 +119,7 @@ fn a_key_of_one_set_is_rejected_by_the_other() {
 
 // A12, D1
 #[test]
-fn sets_with_one_prefix_stay_apart_also_in_web_data() {
+fn sets_with_the_same_prefix_are_separate_also_as_web_data() {
     let own = Set::in_memory("own");
     let partner = Set::on(Database::sqlite(), "partner", "ak_live_");
     let all = [own.keys.clone(), partner.keys.clone()];
@@ -134,7 +134,7 @@ fn sets_with_one_prefix_stay_apart_also_in_web_data() {
     assert_good_at(&server, &sets, &[("", "own"), ("/partner", "partner")]);
 }
 
-/// The prefix of the keys that this handler is given.
+/// Returns the prefix of the keys that this handler is given.
 async fn prefix(keys: AppKeys) -> Result<String, api_key_runtime::Error> {
     let issued = keys.make_key(&NewKey::new("test").allow_any())?;
     let secret = issued.secret.expose_secret();
@@ -213,7 +213,7 @@ fn two_sets_in_one_scope_are_ambiguous_and_nothing_runs() {
 
 // A12, D1, D5
 #[test]
-fn a_key_of_an_outer_set_is_nobody_to_an_inner_one() {
+fn a_key_of_an_outer_set_is_anonymous_to_an_inner_set() {
     let outer_store = MemoryStore::default();
     let issued = outer_store.issue(&NewKey::new("outer").allow_any()).unwrap();
     let outer = AppKeys::builder()
@@ -252,7 +252,7 @@ fn a_key_of_an_outer_set_is_nobody_to_an_inner_one() {
     assert_eq!(answer("strict", &[&outer]), (401, String::new(), both.clone()));
     assert_eq!(
         answer("optional", &[&outer]),
-        (200, "nobody".to_owned(), both.clone()),
+        (200, "anonymous".to_owned(), both.clone()),
         "the key of the outer set is not handed to the handler of the inner one"
     );
     for path in ["strict", "optional"] {
@@ -262,7 +262,7 @@ fn a_key_of_an_outer_set_is_nobody_to_an_inner_one() {
 
 // G2
 #[test]
-fn the_access_log_of_several_sets_holds_no_key_of_any() {
+fn the_access_log_redacts_the_keys_of_several_sets() {
     let own = Set::on(Database::sqlite(), "own", "own_");
     let partner = Set::on(Database::sqlite(), "partner", "partner_");
     let sets = [own.keys.clone(), partner.keys.clone()];
@@ -285,10 +285,10 @@ fn the_access_log_of_several_sets_holds_no_key_of_any() {
     }
 }
 
-// E1 Built in the closure of `HttpServer::new`, every worker has threads, connections and a cache
-// of its own.
+// E1 If each worker builds a set in the closure of `HttpServer::new`, it has its own threads,
+// connections and cache.
 #[test]
-fn equal_sets_in_use_are_warned_of_once() {
+fn equal_key_sets_in_use_log_one_warning() {
     log::install();
     let database = Database::sqlite();
     let warnings = || {

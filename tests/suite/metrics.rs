@@ -1,4 +1,4 @@
-//! What is counted, and the text that Prometheus reads of it.
+//! Counters, and their text for Prometheus.
 
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap},
@@ -18,7 +18,7 @@ use crate::support::{
     wait_until,
 };
 
-/// Longer than a test takes, so that the store is asked for a key once.
+/// Longer than a test takes, so that the store is queried once per key.
 const LONG: Duration = Duration::from_secs(3600);
 
 #[get("/metrics")]
@@ -26,7 +26,7 @@ async fn figures(keys: AppKeys) -> String {
     keys.metrics().to_prometheus()
 }
 
-/// A server whose keys are `web::Data`.
+/// Starts a server with its keys in `web::Data`.
 fn serve(keys: &AppKeys) -> Server {
     let data = web::Data::new(keys.clone());
     Server::configured(move |config| {
@@ -34,7 +34,7 @@ fn serve(keys: &AppKeys) -> Server {
     })
 }
 
-/// The value of each series, as strictly as the format is described.
+/// Returns the value of each series. Parses the text as strictly as the format is specified.
 fn read(text: &str) -> BTreeMap<String, String> {
     let mut series = BTreeMap::new();
     let mut families = BTreeSet::new();
@@ -43,10 +43,10 @@ fn read(text: &str) -> BTreeMap<String, String> {
     for line in text.lines() {
         if let Some(help) = line.strip_prefix("# HELP ") {
             family = help.split_once(' ').unwrap().0;
-            assert!(families.insert(family), "{family} comes twice");
+            assert!(families.insert(family), "{family} is duplicated");
         } else if let Some(name_and_kind) = line.strip_prefix("# TYPE ") {
             let (name, is) = name_and_kind.split_once(' ').unwrap();
-            assert_eq!(name, family, "its help comes right before it");
+            assert_eq!(name, family, "the help line is not right before the type line");
             kind = is;
             assert!(["counter", "gauge", "histogram"].contains(&kind));
             assert_eq!(kind == "counter", name.ends_with("_total"), "{name}");
@@ -60,7 +60,7 @@ fn read(text: &str) -> BTreeMap<String, String> {
             assert!(
                 metric == family
                     || kind == "histogram" && of_histogram.iter().any(|of| of == metric),
-                "{line} is not of {family}"
+                "{line} does not belong to {family}"
             );
             for label in labels.split(',').filter(|label| !label.is_empty()) {
                 let (label, value) = label.split_once('=').unwrap();
@@ -74,7 +74,7 @@ fn read(text: &str) -> BTreeMap<String, String> {
             assert_eq!(
                 series.insert(name.to_owned(), value.to_owned()),
                 None,
-                "{name} comes twice"
+                "{name} is duplicated"
             );
         }
     }
@@ -95,10 +95,11 @@ fn requests(metrics: &Metrics) -> BTreeMap<(String, String), String> {
 fn requests_count_by_outcome_and_by_cache_hit() {
     let database = Database::sqlite();
     let builder = database.migrate().builder();
-    // Before there is a feed, which would say of each that it has changed.
+    // The keys are created before the feed starts, which would report each of them as changed.
     let fixtures = Fixtures::new(&database);
     let keys = (builder.max_staleness(LONG).lookup_timeout(LONG_DEADLINE)).build().unwrap();
-    // Else its first word is that everything may have changed.
+    // The first change report says that everything may have changed, so it must come before the
+    // requests.
     wait_until("the feed is fresh", || keys.health().is_ready());
     let server = serve(&keys);
     let get = |path: &str, key: &str| http::get_with(server.address, path, key).status;
@@ -164,7 +165,7 @@ fn requests_count_by_outcome_and_by_cache_hit() {
 
 // G5, G1
 #[test]
-fn callers_make_no_series_however_much_they_make_up() {
+fn callers_cannot_add_metric_series() {
     let store = MemoryStore::default();
     let good = (store.issue(&NewKey::new("good").allow_any())).unwrap();
     let keys = (AppKeys::builder().store(store).max_staleness(LONG)).build().unwrap();
@@ -215,7 +216,7 @@ fn lookups_are_visible_while_queued_and_afterwards() {
         store.release();
         assert_eq!(waiting.join().unwrap(), 200);
     });
-    wait_until("it is counted", || keys.metrics().lookups() == 1);
+    wait_until("the lookup is counted", || keys.metrics().lookups() == 1);
     let counted = keys.metrics();
     assert_eq!((counted.queued_lookups(), counted.misses()), (0, 1));
     assert!(counted.lookup_time() >= held, "{:?}", counted.lookup_time());
@@ -231,8 +232,9 @@ fn lookups_are_visible_while_queued_and_afterwards() {
 
 // G5
 #[test]
-fn a_store_that_fails_counts_as_such() {
-    let keys = AppKeys::builder().store(FakeStore::failing("the table is away")).build().unwrap();
+fn a_failed_lookup_is_counted() {
+    let keys =
+        AppKeys::builder().store(FakeStore::failing("the table is unavailable")).build().unwrap();
     let server = serve(&keys);
     let status = http::get_with(server.address, "/guarded", &fixtures::unknown()).status;
     assert_eq!(status, 503);

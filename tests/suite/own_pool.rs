@@ -1,4 +1,4 @@
-//! Keys over the application's own pool: borrowed for a moment, and never held.
+//! Keys over the application's own pool: connections are borrowed for a moment and never held.
 
 use std::{
     fs, thread,
@@ -31,7 +31,7 @@ enum AnyPool {
 }
 
 impl AnyPool {
-    /// A pool of this many connections, as an application makes it.
+    /// Returns a pool of this many connections, as an application creates it.
     fn new(database: &Database, size: u32) -> Self {
         Self::with_timeout(database, size, TEST_TIMEOUT)
     }
@@ -54,7 +54,7 @@ impl AnyPool {
         }
     }
 
-    /// Runs statements over one connection, and puts it back as they leave it.
+    /// Runs statements on one connection and returns it to the pool in the resulting state.
     fn leave(&self, sql: &str) {
         match self {
             Self::Postgres(pool) => pool.get().unwrap().batch_execute(sql).unwrap(),
@@ -62,7 +62,7 @@ impl AnyPool {
         }
     }
 
-    /// What the application itself asks its database.
+    /// Runs a query of the application itself.
     fn count_of_users(&self) -> i64 {
         #[derive(QueryableByName)]
         struct Count {
@@ -104,7 +104,8 @@ database_test!(a_pool_of_one_serves_the_application_and_lookups, |database: Data
         scope.spawn(|| {
             for _ in 0..200 {
                 assert_eq!(pool.count_of_users(), 1);
-                // Who waits for the connection does not get it from who asks for it again at once.
+                // r2d2 gives a returned connection to the thread that asks first, not to the one
+                // that waits longest. The pause lets the waiting thread get it.
                 thread::sleep(Duration::from_millis(1));
             }
         });
@@ -125,7 +126,8 @@ database_test!(a_pool_of_one_serves_the_application_and_lookups, |database: Data
 });
 
 // E14
-// A handler put a connection back after BEGIN: it reads the past, or what is not committed.
+// A handler returned a connection to the pool after BEGIN. Such a connection reads old or
+// uncommitted data.
 database_test!(a_connection_within_a_transaction_is_not_used, |database: Database| {
     database.migrate();
     let begins: &[&str] = if database.is_postgres() {
@@ -137,7 +139,7 @@ database_test!(a_connection_within_a_transaction_is_not_used, |database: Databas
         &["BEGIN; SELECT count(*) FROM api_keys"]
     };
     for begin in begins {
-        // With another connection the pool still serves; the only one is refused.
+        // A pool with another connection still works. A pool with only this connection answers 503.
         for (size, expected) in [(2, 401), (1, 503)] {
             let (key, id) = database.issue("0.0.0.0");
             let pool = AnyPool::new(&database, size);
@@ -154,7 +156,7 @@ database_test!(a_connection_within_a_transaction_is_not_used, |database: Databas
             refused_in_time(begin, Instant::now(), expected, status);
             if size == 1 {
                 pool.leave("ROLLBACK");
-                wait_until("the revocation is known", || status() == 401);
+                wait_until("the revocation is effective", || status() == 401);
             }
         }
     }
@@ -178,7 +180,7 @@ database_test!(administration_works_over_a_pool_of_one_connection, |database: Da
 });
 
 // F8
-database_test!(start_up_refuses_a_pool_whose_tables_are_missing, |database: Database| {
+database_test!(startup_rejects_a_pool_without_the_tables, |database: Database| {
     database.execute("CREATE TABLE users (name TEXT)").unwrap();
     let pool = AnyPool::new(&database, 1);
     let error = pool.builder().build().unwrap_err();
@@ -221,7 +223,7 @@ fn dead_pooled_connections_reject_no_request() {
 }
 
 // F4
-database_test!(start_up_warns_of_a_pool_timeout_above_the_lookup_timeout, |database: Database| {
+database_test!(startup_warns_of_a_pool_timeout_above_the_lookup_timeout, |database: Database| {
     database.migrate();
     let timeout = if database.is_postgres() {
         Duration::from_millis(7001)
@@ -238,7 +240,7 @@ database_test!(start_up_warns_of_a_pool_timeout_above_the_lookup_timeout, |datab
 
 // F10
 #[test]
-fn a_pool_of_databases_in_memory_is_refused() {
+fn a_pool_of_in_memory_databases_is_rejected() {
     let pool = Pool::builder()
         .max_size(1)
         .build(ConnectionManager::<SqliteConnection>::new(":memory:"))
@@ -267,7 +269,7 @@ fn a_change_over_an_sqlite_pool_restores_the_connection() {
     }
     let database = Database::sqlite();
     database.migrate();
-    // The trigger sees what the transaction that changes a key was set to.
+    // The trigger records the settings of the transaction that changes a key.
     database
         .execute(
             "CREATE TABLE seen (synchronous INTEGER, timeout INTEGER); \
@@ -294,7 +296,7 @@ fn a_change_over_an_sqlite_pool_restores_the_connection() {
             sql_query("COMMIT").execute(&mut writer).unwrap();
         })
     };
-    admin.issue(&NewKey::new("test").allow_any()).expect("it waits for another writer");
+    admin.issue(&NewKey::new("test").allow_any()).expect("issuing waits for another writer");
     held.join().unwrap();
     let mut connection = pool.get().unwrap();
     let seen: Settings =
@@ -323,8 +325,8 @@ fn an_sqlite_file_that_is_replaced_under_a_pool_is_503() {
     assert_eq!(status(), 503);
 }
 
-// E8 Reading the file drops SQLite's locks on it, and the next program that closes it takes the log
-// away.
+// E8 Reading the file releases SQLite's locks on it, and the next program that closes the file
+// removes the log.
 #[test]
 fn an_sqlite_log_that_is_lost_under_a_pool_is_503() {
     let database = Database::sqlite();
@@ -348,8 +350,8 @@ fn an_sqlite_log_that_is_lost_under_a_pool_is_503() {
     assert_eq!(status(), 503);
 }
 
-/// Sees a change before it would ask the next time, a second after it did last: each is made right
-/// after the one before was seen.
+/// Checks that a change is seen before the next poll, which follows the last one after a second.
+/// Each change is made right after the previous one was seen.
 fn sees_changes_by_notification(keys: AppKeys, database: &Database) {
     const WOKEN: Duration = Duration::from_millis(500);
     let server = Server::start(keys, routes);
@@ -398,7 +400,7 @@ fn a_listen_url_to_another_database_is_an_error() {
         let error = builder.listen_url(other.url()).build().unwrap_err();
         assert!(error.is_database() && error.to_string().contains("another database"), "{error}");
     }
-    // The same database, and tables of the same names that the keys are not looked up in.
+    // The same database, but with key tables in another schema that lookups do not use.
     database
         .execute("CREATE SCHEMA elsewhere; CREATE ROLE elsewhere_role LOGIN; GRANT ALL ON SCHEMA elsewhere TO elsewhere_role; ALTER ROLE elsewhere_role SET search_path = elsewhere")
         .unwrap();
@@ -414,7 +416,7 @@ fn a_listen_url_to_another_database_is_an_error() {
 }
 
 #[test]
-fn a_direct_connection_is_for_keys_in_a_postgres() {
+fn a_listen_url_is_rejected_unless_the_keys_are_in_postgres() {
     let database = Database::postgres();
     database.migrate();
     let file = Database::sqlite();

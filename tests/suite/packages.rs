@@ -1,5 +1,5 @@
-//! The crates as they are published, and that `tests/features` builds them in every way that users
-//! may.
+//! The packages as published. `tests/features` must build them with every combination of features
+//! that users may choose.
 
 use std::{collections::BTreeSet, ffi::OsStr, path::Path, process::Command};
 
@@ -7,14 +7,14 @@ use crate::support::programs::root;
 
 const RUNTIME_MANIFEST: &str = include_str!("../../api-key-runtime/Cargo.toml");
 
-/// What a command prints, which must be well.
+/// Runs a command, which must succeed, and returns its output.
 fn output(program: &str, arguments: &[&str]) -> String {
     let output = Command::new(program).current_dir(root()).args(arguments).output().unwrap();
     assert!(output.status.success(), "{output:?}");
     String::from_utf8(output.stdout).unwrap()
 }
 
-/// The features that users are told of.
+/// Returns the documented features.
 fn features() -> BTreeSet<&'static str> {
     let (_, features) = RUNTIME_MANIFEST.split_once("[features]").unwrap();
     let (features, _) = features.split_once("\n[").unwrap();
@@ -39,12 +39,12 @@ fn every_feature_is_built_alone_and_with_the_others() {
     for combination in combinations {
         for feature in combination.split(',') {
             let known = features.contains(feature) || ["none", "all"].contains(&feature);
-            assert!(known, "{combination} has a feature that is not there");
+            assert!(known, "{combination} has an unknown feature");
         }
     }
 }
 
-/// A patch release of actix-web may change what `experimental-introspection` turns on.
+/// Any patch release of actix-web may change what `experimental-introspection` enables.
 #[test]
 fn only_the_route_audit_enables_actix_introspection() {
     let cargo = std::env::var("CARGO").unwrap_or_else(|_| "cargo".to_owned());
@@ -63,7 +63,7 @@ fn only_the_route_audit_enables_actix_introspection() {
     }
 }
 
-/// Whether a file belongs into a package by where it is and what it is.
+/// Returns whether a file belongs into a package, by its folder and extension.
 fn is_ours(file: &str) -> bool {
     let folder = file.split('/').next();
     let kind = Path::new(file).extension().and_then(OsStr::to_str);
@@ -89,7 +89,7 @@ fn the_packages_hold_only_code_migrations_and_licences() {
             }
         }
         assert!(ours > 6, "{name} has {ours} files");
-        // The first is there only where git is.
+        // Cargo adds this file only in a git repository.
         by_cargo.remove(".cargo_vcs_info.json");
         let beside = [
             "Cargo.lock",

@@ -1,4 +1,4 @@
-//! The README: its commands are run, its code is that of an example, and its links lead somewhere.
+//! The README: its commands run, its code is that of an example, and its links are valid.
 
 use std::{fs, net::TcpListener};
 
@@ -22,7 +22,7 @@ fn its_code_is_the_example_hello() {
     assert_eq!(blocks_in("rust,no_run"), [HELLO]);
 }
 
-/// Every block for the shell, in its order, word for word but for the port.
+/// Runs every shell block in order. Only the port is changed.
 #[test]
 fn its_commands_run() {
     let mut commands = blocks_in("sh").into_iter();
@@ -58,7 +58,7 @@ fn its_commands_run() {
     assert_eq!(http::get(address, "/", &[]).status, 200);
     drop(hello);
 
-    // That runs this test. `tests/run --help` shows that it is there and knows the option.
+    // This command runs this very test. `tests/run --help` shows that it exists and has the option.
     assert_eq!(next(), "tests/run --install\n");
     assert!(shell("tests/run --help", &[]).contains("--install"));
 
@@ -76,7 +76,7 @@ fn served(line: &str, database: &Database, bind: &str) -> Example {
     )
 }
 
-/// The commands for keys that the text names, in their order.
+/// Runs the key commands in the text, in their order.
 #[test]
 fn its_commands_for_keys_succeed() {
     let database = Database::sqlite();

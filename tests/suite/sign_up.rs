@@ -1,5 +1,5 @@
-//! A key issued within a transaction of the application's own: there with the rest of it, or not at
-//! all.
+//! A key issued within a transaction of the application: it is committed or rolled back with the
+//! rest of the transaction.
 
 use actix_web::{HttpResponse, get, web};
 use api_key_runtime::{
@@ -24,7 +24,7 @@ fn routes(config: &mut web::ServiceConfig) {
     config.service(guarded);
 }
 
-/// Why a sign-up was rolled back.
+/// Reasons for which a sign-up was rolled back.
 #[derive(Debug)]
 enum Failed {
     Key(Error),
@@ -38,7 +38,8 @@ impl From<diesel::result::Error> for Failed {
     }
 }
 
-/// A user and a key in one transaction, which fails at the end if it is to.
+/// Inserts a user and issues a key in one transaction. An error from `before_the_end` rolls it
+/// back.
 fn sign_up<C: Connection + KeyConnection>(
     connection: &mut C,
     admin: &Admin,
@@ -67,19 +68,19 @@ fn on(
 }
 
 // E6
-database_test!(a_key_and_its_user_are_there_together_from_the_commit_on, |database: Database| {
+database_test!(a_key_and_its_user_become_visible_with_the_commit, |database: Database| {
     let keys = database.keys();
     database.execute("CREATE TABLE users (name TEXT)").unwrap();
     let admin = keys.admin().unwrap();
     let server = Server::start(keys.clone(), routes);
     let status = |key: &str| http::get_with(server.address, "/guarded", key).status;
     let key = on(&database, admin, |key| {
-        assert_eq!(status(key), 401, "it is not there yet");
+        assert_eq!(status(key), 401, "the key is not committed yet");
         Ok(())
     })
     .unwrap();
-    // What was said of it before is forgotten as soon as it is there.
-    wait_until("it is accepted", || status(&key) == 200);
+    // The commit removes the negative entry of the key.
+    wait_until("the key is accepted", || status(&key) == 200);
     let [record] = admin.list(&ListKeys::new()).unwrap().try_into().unwrap();
     assert_eq!(record.owner.as_deref(), Some("ada"));
     assert_eq!(database.texts("SELECT name FROM users"), ["ada"]);

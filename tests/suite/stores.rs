@@ -1,4 +1,4 @@
-//! One suite that every store runs.
+//! One acceptance suite that every store runs.
 
 use std::{sync::mpsc, thread, time::Instant};
 
@@ -118,7 +118,7 @@ fn the_store_in_memory_passes_the_acceptance_suite() {
 }
 
 // E13
-database_test!(administration_does_what_it_says_and_revocation_is_final, |database: Database| {
+database_test!(admin_changes_take_effect_and_revocation_is_final, |database: Database| {
     let admin = database.admin();
     let (_, id) = database.issue("0.0.0.0");
     let disabled = admin.disable(id).unwrap();
@@ -172,12 +172,12 @@ fn a_change_on_postgres_is_durable_despite_server_defaults() {
 
 // E13
 #[test]
-fn a_revocation_waits_for_no_transaction_of_another_key() {
+fn a_revocation_does_not_wait_for_changes_of_other_keys() {
     use diesel::{Connection as _, PgConnection, connection::SimpleConnection as _};
     let database = Database::postgres();
     let (_, id) = database.issue("0.0.0.0");
     let (_, other) = database.issue("0.0.0.0");
-    // A sign-up, an import and a change by hand that nobody has finished.
+    // A sign-up, an import and a manual change, not committed yet.
     let mut open = PgConnection::establish(database.url()).unwrap();
     open.batch_execute(&format!(
         "BEGIN; \
@@ -191,7 +191,7 @@ fn a_revocation_waits_for_no_transaction_of_another_key() {
     thread::spawn(move || sender.send(admin.revoke(id).map(|record| record.revoked_at)));
     let revoked = receiver
         .recv_timeout(TEST_TIMEOUT)
-        .expect("the revocation waits for another key's transaction");
+        .expect("the revocation waited for another key's transaction");
     assert!(revoked.unwrap().is_some());
     open.batch_execute("ROLLBACK").unwrap();
 }
@@ -281,14 +281,14 @@ database_test!(a_change_that_fails_leaves_nothing_half_done, |database: Database
                 "CREATE TRIGGER fail AFTER INSERT ON api_keys BEGIN SELECT RAISE(ABORT, 'no room'); END"
             })
             .unwrap();
-    let before = database.texts("SELECT coalesce(digest_algorithm, 'nobody') FROM api_key_meta");
+    let before = database.texts("SELECT coalesce(digest_algorithm, 'none') FROM api_key_meta");
     let error = admin.issue(&NewKey::new("test").allow_any()).unwrap_err();
     assert!(error.is_database() && error.to_string().contains("nothing was changed"), "{error}");
     assert!(database.rows().is_empty());
     assert_eq!(
-        database.texts("SELECT coalesce(digest_algorithm, 'nobody') FROM api_key_meta"),
+        database.texts("SELECT coalesce(digest_algorithm, 'none') FROM api_key_meta"),
         before,
-        "how keys are digested was decided by a key that does not exist"
+        "a key that does not exist has set the digest algorithm"
     );
 });
 

@@ -1,4 +1,5 @@
-//! The tables: what their triggers log, what they refuse, and that many may migrate at once.
+//! The tables: which changes their triggers log, which values they reject, and concurrent
+//! migrations.
 
 use std::{sync::Barrier, thread};
 
@@ -13,9 +14,9 @@ use diesel::{Connection as _, PgConnection, connection::SimpleConnection as _};
 
 use crate::support::{Database, database_test, fixtures::moment, markdown};
 
-/// The digests logged since the last call, as hex, `everything` for null, oldest first.
+/// Returns the digests logged since the last call, oldest first: as hex, or `everything` for null.
 fn logged(database: &Database) -> Vec<String> {
-    // On Postgres the first row is the floor that the migration put there.
+    // On Postgres the migration added the first row, the floor of the log.
     let (hex, new) = if database.is_postgres() {
         (
             "encode(digest, 'hex')",
@@ -38,7 +39,7 @@ fn digest_of(database: &Database, id: i64) -> String {
 }
 
 // F14
-database_test!(ten_may_migrate_a_fresh_database_at_once, |database: Database| {
+database_test!(ten_callers_may_migrate_a_fresh_database_at_once, |database: Database| {
     thread::scope(|scope| {
         let ran: Vec<_> =
             (0..10).map(|_| scope.spawn(|| migrations::run(database.url()))).collect();
@@ -55,8 +56,8 @@ database_test!(ten_may_migrate_a_fresh_database_at_once, |database: Database| {
 });
 
 // F14
-database_test!(ten_may_migrate_beside_other_migrations, |database: Database| {
-    // The table as Diesel makes it, as an application's own migrations leave it behind.
+database_test!(ten_callers_may_migrate_beside_other_migrations, |database: Database| {
+    // The table that an application's own Diesel migrations have created.
     database
             .execute(
                 "CREATE TABLE __diesel_schema_migrations (version VARCHAR(50) PRIMARY KEY NOT NULL, run_on TIMESTAMP NOT NULL DEFAULT CURRENT_TIMESTAMP); \
@@ -165,7 +166,7 @@ database_test!(the_database_refuses_to_clear_a_revocation, |database: Database| 
     } else {
         (format!("digest = x'{other}'"), "id = 4711")
     };
-    // A revoked row that takes another digest or id would set the revoked key free of it.
+    // A new digest or id for the revoked row would make the revoked key valid again.
     for change in [
         "revoked_at = NULL",
         "revoked_at = '2030-01-01 00:00:00+00:00'",
@@ -173,9 +174,9 @@ database_test!(the_database_refuses_to_clear_a_revocation, |database: Database| 
         digest.as_str(),
         renumber,
     ] {
-        let refusal =
+        let rejection =
             database.execute(&format!("UPDATE api_keys SET {change} WHERE id = {id}")).unwrap_err();
-        assert!(refusal.contains("revocation is final"), "{refusal}");
+        assert!(rejection.contains("revocation is final"), "{rejection}");
     }
     assert_eq!(database.rows(), before);
 });
@@ -232,7 +233,7 @@ fn a_bulk_change_on_postgres_is_one_entry_for_everything() {
 
 // E9
 #[test]
-fn replacing_a_row_on_sqlite_is_logged_or_refused() {
+fn replacing_a_row_on_sqlite_is_logged_or_rejected() {
     let database = Database::sqlite();
     let (_, id) = database.issue("0.0.0.0");
     let old = digest_of(&database, id);
@@ -250,16 +251,16 @@ fn replacing_a_row_on_sqlite_is_logged_or_refused() {
         ))
         .unwrap();
     assert!(replace(id).unwrap_err().contains("revocation is final"));
-    // The same row by its id alone, and by its digest alone.
+    // Replaces the same row by its id alone, and by its digest alone.
     for (id, digest) in [(id, "bb".repeat(32)), (id + 100, other.clone())] {
-        let refusal = database
+        let rejection = database
             .execute(&format!("INSERT OR REPLACE INTO api_keys (id, digest, digest_algorithm, hint, name, allowed_ips) VALUES ({id}, x'{digest}', 'sha256', 'h', 'n', '0.0.0.0')"))
             .unwrap_err();
-        assert!(refusal.contains("revocation is final"), "{refusal}");
+        assert!(rejection.contains("revocation is final"), "{rejection}");
     }
 }
 
-/// What a service's own role needs: the very lines of the guide.
+/// Returns the privileges that a service's role needs: the statements of the guide.
 fn documented_grants(role: &str) -> String {
     let operations = include_str!("../../api-key-runtime/guide/operations.md");
     let grants = markdown::blocks_in(operations, "sql")[0];
@@ -267,7 +268,7 @@ fn documented_grants(role: &str) -> String {
     grants.replace("TO service", &format!("TO {role}"))
 }
 
-/// A role of this test's own with exactly the documented rights, and the URL to connect as it.
+/// Creates a role for one test with exactly the documented privileges, and returns the URL for it.
 pub(crate) fn role_with_the_documented_grants(database: &Database) -> String {
     let (place, name) = database.url().rsplit_once('/').unwrap();
     let role = format!("role_{name}");
@@ -307,8 +308,8 @@ fn a_role_with_the_documented_grants_serves_and_administers() {
     ] {
         assert!(as_role(forbidden).is_err(), "{forbidden}");
     }
-    // What a role can shadow: a search path of its own, temporary tables of the same names,
-    // functions and operators.
+    // Names that a role can shadow: by its own search path, or by temporary tables, functions and
+    // operators.
     let (_, id) = database.issue("0.0.0.0");
     logged(&database);
     let digest = digest_of(&database, id);
@@ -359,9 +360,9 @@ fn upserts_merges_and_cascades_on_postgres_are_logged() {
     database
         .execute("CREATE TABLE users (id int PRIMARY KEY); INSERT INTO users VALUES (1); ALTER TABLE api_keys ADD COLUMN user_id int REFERENCES users ON DELETE CASCADE, ADD COLUMN extra json; UPDATE api_keys SET user_id = 1, extra = '{\"a\": \"\\u0000\"}'")
         .unwrap();
-    assert_eq!(logged(&database).len(), 3, "a column of the application's own counts");
+    assert_eq!(logged(&database).len(), 3, "a change of the application's own column is logged");
     database.execute("UPDATE api_keys SET hint = 'other'").unwrap();
-    assert!(logged(&database).is_empty(), "a hint alters no verdict");
+    assert!(logged(&database).is_empty(), "the hint has no effect on authorization");
     database.execute("DELETE FROM users").unwrap();
     assert_eq!(logged(&database).len(), 3, "cascaded");
     database
@@ -384,7 +385,7 @@ database_test!(an_expiry_written_by_sql_is_exact_to_the_microsecond, |database: 
         let two_hours_east = moment() + TimeDelta::hours(2);
         update(&format!("{}+02:00", two_hours_east.format("%Y-%m-%d %H:%M:%S%.6f"))).unwrap();
     } else {
-        // The table takes one form only: another time zone, or none, could be misread.
+        // The table accepts only one form. Times without a zone or in other zones could be misread.
         for other in [
             format!("{end}+02:00"),
             format!("{end}"),

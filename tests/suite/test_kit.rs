@@ -1,5 +1,5 @@
-//! What an application's own tests have at hand: keys without a database, requests that present
-//! them, a clock that is set.
+//! Support for tests of applications: keys without a database, requests that present them, and a
+//! clock that tests control.
 
 use std::time::Duration;
 
@@ -20,7 +20,7 @@ async fn delete_cake(id: web::Path<i64>) -> impl Responder {
     format!("cake {id} is gone")
 }
 
-/// The status of a request to an application with these keys.
+/// Returns the status of a request to an application with these keys.
 async fn status(keys: &TestKeys, request: TestRequest) -> u16 {
     let app = App::new().app_data(keys.app_keys.clone());
     let app = test::init_service(app.service(delete_cake)).await;
@@ -43,14 +43,14 @@ async fn a_test_needs_ten_lines_and_no_database() {
 }
 
 #[actix_web::test]
-async fn a_key_is_presented_in_whatever_form_a_test_has_it() {
+async fn with_app_key_accepts_every_form_of_a_key() {
     let keys = TestKeys::new();
     let key = keys.issue("cakes:delete");
     let text: String = key.secret.expose_secret().to_owned();
     assert_eq!(status(&keys, request().with_app_key(&key.secret)).await, 200);
     assert_eq!(status(&keys, request().with_app_key(&text)).await, 200);
     assert_eq!(status(&keys, request().with_app_key(text.as_str())).await, 200);
-    assert_eq!(status(&keys, request().with_app_key("no key")).await, 401);
+    assert_eq!(status(&keys, request().with_app_key("not a key")).await, 401);
 }
 
 // F12
@@ -70,7 +70,7 @@ async fn expiry_follows_the_test_clock_both_ways() {
 }
 
 #[actix_web::test]
-async fn a_key_of_any_other_kind_is_bound_to_addresses() {
+async fn issue_new_keeps_the_allow_list_of_a_key() {
     let keys = TestKeys::new();
     let new = NewKey::new("bound").allow("10.0.0.0/8").unwrap().scopes("cakes:delete").unwrap();
     let key = keys.issue_new(&new);
@@ -94,7 +94,7 @@ async fn keys_follow_the_settings_of_the_application() {
 }
 
 #[actix_web::test]
-async fn keys_of_two_tests_know_nothing_of_each_other() {
+async fn keys_of_two_tests_are_separate() {
     let (ours, theirs) = (TestKeys::new(), TestKeys::new());
     let key = ours.issue("cakes:delete");
     assert_eq!(status(&theirs, request().with_app_key(&key)).await, 401);

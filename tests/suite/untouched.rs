@@ -1,4 +1,4 @@
-//! Nothing is parsed before the caller is known: neither an extractor nor the body is touched.
+//! A request is not parsed before its key is accepted: no extractor runs, and the body is not read.
 
 use std::{
     future::{Future, Ready, ready},
@@ -17,7 +17,7 @@ static CONSTRUCTED: AtomicUsize = AtomicUsize::new(0);
 static POLLED: AtomicUsize = AtomicUsize::new(0);
 static RAN: AtomicUsize = AtomicUsize::new(0);
 
-/// An extractor that says when it was made and when it was asked.
+/// An extractor that records its creation and its polls.
 struct Probe;
 
 struct Probing(Ready<Result<Probe, actix_web::Error>>);
@@ -54,7 +54,7 @@ async fn json(_: Probe, _: web::Json<Cake>) -> HttpResponse {
     HttpResponse::Ok().finish()
 }
 
-// The attribute above the route macro guards alike.
+// The order of this attribute and the route attribute does not matter.
 #[require_app_key]
 #[post("/text")]
 async fn text(_: Probe, body: String) -> HttpResponse {
@@ -80,15 +80,15 @@ fn routes(config: &mut web::ServiceConfig) {
     config.service(json).service(text).service(query).service(path);
 }
 
-/// Sends bytes on a connection of its own and answers the status, which must come promptly.
+/// Sends bytes on a new connection and returns the status. The response must come promptly.
 fn status(server: &Server, bytes: &[&[u8]]) -> u16 {
     let started = Instant::now();
     let mut client = http::Client::connect(server.address);
     for part in bytes {
         client.send(part);
     }
-    let status = client.read(false).expect("closed without an answer").status;
-    assert!(started.elapsed() < TEST_TIMEOUT, "not promptly");
+    let status = client.read(false).expect("closed without a response").status;
+    assert!(started.elapsed() < TEST_TIMEOUT, "the response took too long");
     status
 }
 
@@ -96,7 +96,7 @@ fn post(target: &str, lines: &[&str], body: &[u8]) -> Vec<u8> {
     [http::head("POST", target, lines).as_bytes(), body].concat()
 }
 
-/// Requests that fail to parse or never end, without the last part where the body is cut.
+/// Returns requests that cannot be parsed or never end. Cut bodies lack their last part.
 fn broken(credential: &str) -> Vec<(&'static str, Vec<u8>)> {
     let is_json = "Content-Type: application/json";
     let huge = vec![b'a'; 3_000_000];
@@ -126,7 +126,7 @@ fn broken(credential: &str) -> Vec<(&'static str, Vec<u8>)> {
 
 // B8
 #[test]
-fn without_a_good_key_nothing_of_the_request_matters() {
+fn without_a_valid_key_malformed_requests_get_401() {
     let database = Database::sqlite();
     let server = Server::start(database.keys(), routes);
     let unknown = format!("X-API-Key: {}", fixtures::unknown());
@@ -161,7 +161,7 @@ fn no_extractor_is_made_before_the_key_is_accepted() {
 static PROBED_CONSTRUCTED: AtomicUsize = AtomicUsize::new(0);
 static PROBED_RAN: AtomicUsize = AtomicUsize::new(0);
 
-/// As [`Probe`], for the one test that counts exactly.
+/// Like [`Probe`], with separate counters for the one test that needs exact counts.
 struct OwnProbe;
 
 impl FromRequest for OwnProbe {
@@ -183,7 +183,7 @@ async fn probed(_: OwnProbe) -> HttpResponse {
 
 // B8
 #[test]
-fn with_a_good_key_the_extractors_answer_as_ever() {
+fn with_a_valid_key_the_extractors_report_their_errors() {
     let database = Database::sqlite();
     let server = Server::start(database.keys(), routes);
     let (key, _) = database.issue("0.0.0.0");
