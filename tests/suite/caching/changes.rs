@@ -10,11 +10,11 @@ use crate::support::{
 };
 
 // E1
-database_test!(what_is_changed_here_holds_for_the_next_request_here, |database: Database| {
+database_test!(an_own_change_applies_to_the_next_request, |database: Database| {
     let keys = database.keys();
     let server = Server::start(keys.clone(), routes);
     let other = database.keys();
-    // Whichever handle of the process makes the change.
+    // Changes may come from any handle of the process.
     let handles = [keys.admin().unwrap().clone(), other.admin().unwrap().clone(), database.admin()];
     let is = |key: &str| status(server.address, key);
     for admin in handles.iter().cycle().take(60) {
@@ -32,7 +32,7 @@ database_test!(what_is_changed_here_holds_for_the_next_request_here, |database: 
 });
 
 // E1, E6
-database_test!(what_another_process_changes_reaches_this_one, |database: Database| {
+database_test!(a_change_by_another_process_is_applied, |database: Database| {
     let server = Server::start(database.keys(), routes);
     let is = |key: &str| status(server.address, key);
     for _ in 0..5 {
@@ -49,14 +49,14 @@ database_test!(what_another_process_changes_reaches_this_one, |database: Databas
 
 // E1
 database_test!(a_change_by_another_process_wakes_this_one, |database: Database| {
-    // It reads changes each second if nothing wakes it; each is made right after the one before was
-    // seen.
+    // Without a wake-up, the feed reads changes once a second. Each change is made right after the
+    // previous one was seen, so a faster reaction proves a wake-up.
     const WOKEN: Duration = Duration::from_millis(500);
     let builder = database.migrate().builder().max_staleness(TEST_TIMEOUT);
     let server = Server::start(builder.build().unwrap(), routes);
     let (key, id) = database.issue("0.0.0.0");
     let is = |expected: u16| status(server.address, &key) == expected;
-    wait_until("it is accepted", || is(200));
+    wait_until("the key is accepted", || is(200));
     let mut took = Vec::new();
     for _ in 0..10 {
         let began = Instant::now();
@@ -119,12 +119,12 @@ database_test!(every_kind_of_change_by_plain_sql_reaches_every_process, |databas
     database.execute(all).unwrap();
     let changed = Instant::now();
     for server in &servers {
-        refused_in_time("every key is gone", changed, 401, || status(server.address, &key));
+        refused_in_time("every key is deleted", changed, 401, || status(server.address, &key));
     }
 });
 
 // E6
-database_test!(a_bulk_revocation_reaches_every_key_that_is_known, |database: Database| {
+database_test!(a_bulk_revocation_reaches_every_cached_key, |database: Database| {
     let server = Server::start(database.keys(), routes);
     let keys: Vec<String> = (0..100).map(|_| database.issue("0.0.0.0").0).collect();
     for key in &keys {

@@ -1,4 +1,4 @@
-//! A key that was used is known without asking, and judged on every request all the same.
+//! A cached key needs no query, and is still checked on every request.
 
 use std::{
     thread,
@@ -33,21 +33,21 @@ database_test!(a_used_key_stays_cached_beyond_the_bound_without_queries, |databa
         }
         let (queries, health) = (store.queries(), keys.health());
         let gap = store.take_longest_gap();
-        // Where the machine stood still for longer than what was read may be believed, it is right
-        // to ask again.
+        // If the machine paused for longer than the bound, the lease expired and another query is
+        // correct.
         if gap < bound {
-            assert_eq!(queries, asked, "the feed renewed what was known");
+            assert_eq!(queries, asked, "a query although the feed renewed the lease");
             assert!(health.is_ready(), "{health}");
             assert!(health.staleness().unwrap() < bound);
             break;
         }
-        println!("the changes were read {gap:?} apart: once more");
+        println!("the changes were read {gap:?} apart: trying again");
         assert!(began.elapsed() < TEST_TIMEOUT, "the changes are not read");
     }
 });
 
 // C14
-database_test!(the_address_is_judged_on_every_request_known_or_not, |database: Database| {
+database_test!(the_client_ip_is_checked_on_every_request_cached_or_not, |database: Database| {
     let (here, _) = database.issue("127.0.0.1");
     let (elsewhere, _) = database.issue("203.0.113.7");
     let keys = database.builder().trusted_proxies(["127.0.0.1"]).build().unwrap();
@@ -65,7 +65,7 @@ database_test!(the_address_is_judged_on_every_request_known_or_not, |database: D
 });
 
 // D1
-database_test!(scopes_are_judged_on_every_request_known_or_not, |database: Database| {
+database_test!(scopes_are_checked_on_every_request_cached_or_not, |database: Database| {
     let may_write = NewKey::new("w").allow_any().scopes("cakes:write").unwrap();
     let ((reader, _), (writer, _)) = (database.issue("0.0.0.0"), database.issue_with(&may_write));
     let server = Server::start(database.keys(), routes);
@@ -79,8 +79,8 @@ database_test!(scopes_are_judged_on_every_request_known_or_not, |database: Datab
 });
 
 // E5, F12
-// A virtual machine that resumes may have a wrong clock for a moment.
-database_test!(a_clock_that_was_wrong_leaves_nothing_behind, |database: Database| {
+// The clock of a virtual machine may be wrong for a moment after the machine resumes.
+database_test!(a_temporary_wrong_clock_has_no_lasting_effect, |database: Database| {
     database.migrate();
     let clock = TestClock::at(moment() - TimeDelta::days(1));
     let store = FakeStore::over(DieselStore::open(database.url()).unwrap());
@@ -102,18 +102,18 @@ database_test!(a_clock_that_was_wrong_leaves_nothing_behind, |database: Database
     let asked = store.queries();
     clock.set(moment() + TimeDelta::days(3650));
     assert_eq!((ending_is(), endless_is()), (401, 200));
-    assert_eq!(store.queries(), asked, "both were known all the time");
+    assert_eq!(store.queries(), asked, "both keys stayed cached");
     clock.set(moment() - TimeDelta::days(1));
     assert_eq!((ending_is(), endless_is()), (200, 200));
     assert_eq!(store.queries(), asked);
 });
 
 // F12
-// Replicas agree on when a key ends, whatever their own clocks say.
+// Expiry follows the clock of the database, so that all replicas agree.
 #[test]
 fn keys_expire_by_the_clock_of_postgres() {
     log::install();
-    // Messages of other databases say the same.
+    // A separate server, because tests of other databases log the same message.
     let postgres = OwnServer::start();
     let database = postgres.database();
     database
@@ -134,7 +134,7 @@ fn keys_expire_by_the_clock_of_postgres() {
     database.execute("UPDATE ahead SET of_local = '1 hour'").unwrap();
     wait_until("the database is an hour ahead", || status(server.address, &ended) == 401);
     database.execute("UPDATE ahead SET of_local = '-1 hour'").unwrap();
-    wait_until("the step is followed", || status(server.address, &ended) == 200);
+    wait_until("the new clock is applied", || status(server.address, &ended) == 200);
     let half_an_hour_ago = Utc::now() - TimeDelta::minutes(30);
     database.execute(&format!("UPDATE api_keys SET expires_at = '{half_an_hour_ago}'")).unwrap();
     assert_eq!(status(server.address, &ended), 200);

@@ -1,4 +1,4 @@
-//! What is known of a key without asking, and when it no longer is.
+//! When a cached key is used without a query, and when its entry becomes stale.
 
 mod changes;
 mod known;

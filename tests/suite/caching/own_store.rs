@@ -1,4 +1,4 @@
-//! A store of the application's own that does not tell what changes.
+//! A custom store that cannot report changes.
 
 use std::{
     thread,
@@ -12,7 +12,7 @@ use api_key_runtime::{
 use super::{routes, status};
 use crate::support::{FakeChanges, FakeStore, LONG_DEADLINE, Server};
 
-/// A store that reports no changes, and one to issue its keys with.
+/// Returns a store that reports no changes, and the store to issue its keys with.
 fn silent() -> (FakeStore, MemoryStore) {
     let memory = MemoryStore::default();
     let silent = FakeStore::scripted(memory.clone(), FakeChanges::Unsupported, KeyStore::find);
@@ -21,9 +21,9 @@ fn silent() -> (FakeStore, MemoryStore) {
 
 // E15
 #[test]
-fn a_key_is_believed_until_the_bound_after_its_query_was_sent() {
+fn an_entry_is_stale_max_staleness_after_its_query_was_sent() {
     const BOUND: Duration = Duration::from_millis(600);
-    /// Late by most of the bound, which it counts for.
+    /// Delay of the response. The staleness of the entry includes it.
     const LATE: Duration = Duration::from_millis(400);
     let (store, memory) = silent();
     let keys = AppKeys::builder()
@@ -33,8 +33,8 @@ fn a_key_is_believed_until_the_bound_after_its_query_was_sent() {
         .build()
         .unwrap();
     let server = Server::start(keys.clone(), routes);
-    // Where the machine stood still for so long that nothing was believed, once more.
-    let was_believed = || {
+    // If the machine paused for longer than the bound, the entry was never used; then try again.
+    let was_cached = || {
         let new = NewKey::new("test").allow_any();
         let issued = memory.issue(&new).unwrap();
         let is = || status(server.address, issued.secret.expose_secret());
@@ -52,26 +52,26 @@ fn a_key_is_believed_until_the_bound_after_its_query_was_sent() {
             if is() != 200 {
                 break;
             }
-            assert_eq!(store.queries(), asked, "known, or refused");
-            assert!(sent <= BOUND, "what was sent {sent:?} later was accepted");
+            assert_eq!(store.queries(), asked, "a cached key caused a query");
+            assert!(sent <= BOUND, "a request sent {sent:?} after the query was accepted");
             last_accepted = Some(sent);
             thread::sleep(Duration::from_millis(5));
         }
         let until = began.elapsed();
-        println!("accepted until {last_accepted:?}, refused at {until:?}");
+        println!("accepted until {last_accepted:?}, rejected at {until:?}");
         assert!(until >= BOUND, "{until:?}");
         assert_eq!(store.queries(), asked + 1);
         last_accepted.is_some()
     };
     let mut tries = 0..100;
-    assert!(tries.any(|_| was_believed()), "it was known for a while");
+    assert!(tries.any(|_| was_cached()), "the key was never used from the cache");
     assert_eq!(keys.health().feed(), FeedState::Unsupported);
     assert!(keys.health().is_ready());
 }
 
 // E15
 #[test]
-fn a_bound_of_zero_asks_for_every_request() {
+fn max_staleness_of_zero_queries_on_every_request() {
     let (store, memory) = silent();
     let new = NewKey::new("test").allow_any();
     let issued = memory.issue(&new).unwrap();

@@ -1,4 +1,4 @@
-//! What was read before a change, and arrives after it.
+//! Reads that happened before a change, and whose results arrive after it.
 
 use std::{thread, time::Duration};
 
@@ -10,12 +10,12 @@ use crate::support::{
     http, wait_until,
 };
 
-/// Keeps back what lookups have read while it is held.
+/// Returns a store that delays the results of lookups while it is held.
 fn fake_over(database: &Database) -> FakeStore {
     FakeStore::over(DieselStore::open(database.url()).unwrap())
 }
 
-/// Sends a request with this key and does not wait for its answer.
+/// Sends a request with this key and does not wait for its response.
 fn send(server: &CountedServer, key: &str) -> http::Client {
     let mut client = http::Client::connect(server.address);
     let line = format!("X-API-Key: {key}");
@@ -39,16 +39,18 @@ database_test!(a_read_that_predates_a_revocation_accepts_no_request, |database: 
     let mut early = send(&server, &key);
     store.wait_until_inside(1);
     database.revoke_by_sql(id);
-    wait_until("the feed is told of it while the read is held", || store.has_applied_a_change());
+    wait_until("the feed applies the change while the read is held", || {
+        store.has_applied_a_change()
+    });
     let mut late = send(&server, &key);
     server.wait_for(2);
     store.release();
     let late = late.read(false).unwrap().status;
-    assert_eq!(late, 401, "joined after the revocation");
+    assert_eq!(late, 401, "a request after the revocation joined the earlier read");
     let early = early.read(false).unwrap().status;
-    assert!(early == 200 || early == 401, "either is right: {early}");
+    assert!(early == 200 || early == 401, "both 200 and 401 are correct: {early}");
     for _ in 0..50 {
-        assert_eq!(status(server.address, &key), 401, "nothing was kept of it");
+        assert_eq!(status(server.address, &key), 401, "the outdated record was cached");
     }
 });
 
@@ -59,7 +61,7 @@ database_test!(a_restored_database_does_not_revive_a_revoked_key, |database: Dat
     let server = Server::start(database.keys(), routes);
     database.admin().revoke(id).unwrap();
     assert_eq!(status(server.address, &key), 401);
-    // What the triggers refuse; a backup knows none.
+    // The triggers reject this statement; a restored backup bypasses them.
     let without_triggers = |sql: &str| {
         if database.is_postgres() {
             format!(
@@ -90,12 +92,12 @@ database_test!(a_thousand_first_requests_of_a_key_are_one_query, |database: Data
     let (key, _) = database.issue("0.0.0.0");
     let held = fake_over(&database);
     let store = FakeStore::over(held.clone());
-    // A lookup that was sent is joined for half of the shorter one.
+    // Requests join a running lookup for half of the shorter of these two times.
     let builder = database.builder().store(store.clone());
     let builder = builder.lookup_timeout(TEST_TIMEOUT).max_staleness(TEST_TIMEOUT);
     let keys = builder.build().unwrap();
-    // The feed's first word is that anything may have changed, and who joined before it is asked
-    // for again.
+    // The first change report says that everything may have changed, so lookups that started before
+    // it are repeated.
     wait_until("the feed is up to date", || keys.health().is_ready());
     let server = CountedServer::start(keys, routes);
     held.hold();
@@ -123,9 +125,9 @@ fn a_dropped_request_does_not_fail_those_that_wait_with_it() {
     let mut second = send(&server, &key);
     server.wait_for(2);
     drop(first);
-    // Until the server has noticed, if it does.
+    // Gives the server time to notice the closed connection.
     thread::sleep(Duration::from_millis(100));
     held.release();
     assert_eq!(second.read(false).unwrap().status, 200);
-    wait_until("it is known", || status(server.address, &key) == 200);
+    wait_until("the key is accepted", || status(server.address, &key) == 200);
 }

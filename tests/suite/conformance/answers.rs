@@ -1,5 +1,4 @@
-//! What is answered: every row of the table of responses, and that no row tells more than it
-//! should.
+//! Responses: every row of the table of responses, and no row reveals more than it should.
 
 use std::net::SocketAddr;
 
@@ -34,19 +33,19 @@ pub(super) fn cases() -> Vec<Case> {
             }
             Ok(())
         }),
-        case("a key table that is away", "D1 D3", |target| {
+        case("an unavailable key table", "D1 D3", |target| {
             let request = Request::get("/guarded").bearer(&target.keys.active);
             let answer = target.caller(target.doors.failing).refused(&request, 503)?;
             if answer.header("retry-after").and_then(|value| value.parse::<u32>().ok()).is_none() {
                 return Err(format!("no Retry-After in seconds: {answer:?}"));
             }
             row(target, target.doors.failing, &request, 503, None)?;
-            // What needs no table is answered as ever.
+            // Rejections that need no table stay the same.
             row(target, target.doors.failing, &Request::get("/guarded"), 401, Some(""))?;
             let malformed = Request::get("/guarded").bearer("malformed");
             row(target, target.doors.failing, &malformed, 401, Some(", error=\"invalid_token\""))
         }),
-        case("a service that was given no keys", "D1", |target| {
+        case("a service without key settings", "D1", |target| {
             for request in [
                 Request::get("/guarded"),
                 Request::get("/guarded").bearer(&target.keys.active),
@@ -115,13 +114,13 @@ pub(super) fn cases() -> Vec<Case> {
             Ok(())
         }),
         case("nothing of the request is echoed", "D4", nothing_echoed),
-        case("a guarded answer is private and says what was consulted", "D5", |target| {
+        case("a guarded response is private and varies by credential", "D5", |target| {
             let mut caller = target.caller(target.doors.plain);
             let answer = caller.passes(&Request::get("/guarded").bearer(&target.keys.active))?;
             has(&answer, "cache-control", "private")?;
             consulted(&answer)
         }),
-        case("after a key in the query nothing is stored or referred", "D5", |target| {
+        case("a key in the query forbids caching and referrers", "D5", |target| {
             let mut caller = target.caller(target.doors.recipe);
             let passed =
                 caller.passes(&Request::get(format!("/guarded?key={}", target.keys.active)))?;
@@ -133,7 +132,7 @@ pub(super) fn cases() -> Vec<Case> {
             }
             Ok(())
         }),
-        case("a public route is none of the guard's business", "D1", |target| {
+        case("a public route is unaffected by the guard", "D1", |target| {
             for (_, door) in doors(target) {
                 for request in [
                     Request::get("/public"),
@@ -151,7 +150,7 @@ pub(super) fn cases() -> Vec<Case> {
             Ok(())
         }),
     ];
-    cases.push(case("every door refuses without a key", "D1 A12", |target| {
+    cases.push(case("every door rejects a request without a key", "D1 A12", |target| {
         for (name, door) in doors(target) {
             let mut caller = target.caller(door);
             for path in [
@@ -189,7 +188,7 @@ fn doors(target: &Target) -> [(&'static str, SocketAddr); 6] {
     ]
 }
 
-/// One row of the table: status, challenge, and what every refusal carries.
+/// Checks one row of the table: the status, the challenge, and the headers of every rejection.
 fn row(
     target: &Target,
     door: SocketAddr,
@@ -236,7 +235,7 @@ fn row(
     Ok(())
 }
 
-/// Problem details of exactly the fixed members.
+/// Checks that the body is a problem document with exactly the fixed members.
 fn problem(answer: &Answer) -> Result<(), String> {
     has(answer, "content-type", "application/problem+json")?;
     has(answer, "content-length", &answer.body.len().to_string())?;
@@ -251,7 +250,7 @@ fn problem(answer: &Answer) -> Result<(), String> {
         && body["type"] == "about:blank"
         && body["title"].is_string()
         && body["detail"].is_string();
-    if right { Ok(()) } else { Err(format!("not the body of a refusal: {body}")) }
+    if right { Ok(()) } else { Err(format!("not the body of a rejection: {body}")) }
 }
 
 fn has(answer: &Answer, name: &str, expected: &str) -> Result<(), String> {
@@ -268,7 +267,7 @@ fn has(answer: &Answer, name: &str, expected: &str) -> Result<(), String> {
     }
 }
 
-/// `Vary` names every header that a key may be in.
+/// Checks that `Vary` names every header that may contain a key.
 fn consulted(answer: &Answer) -> Result<(), String> {
     let vary = answer.header("vary").unwrap_or_default().to_ascii_lowercase();
     if ["authorization", "x-api-key"].iter().all(|name| vary.contains(name)) {
@@ -313,7 +312,7 @@ fn nothing_echoed(target: &Target) -> Result<(), String> {
             "localhost",
         ];
         if let Some(piece) = pieces.iter().find(|piece| answer.contains(piece)) {
-            return Err(format!("{piece:?} is in the answer: {answer:?}"));
+            return Err(format!("the response contains {piece:?}: {answer:?}"));
         }
     }
     let several = caller.several(&request("echo-key").bearer("echo-other"))?;
@@ -321,7 +320,7 @@ fn nothing_echoed(target: &Target) -> Result<(), String> {
     for answer in [several, lacking] {
         if answer.contains("echo") || answer.contains(&keys.reader) || answer.contains("cakes:read")
         {
-            return Err(format!("something of the request is in the answer: {answer:?}"));
+            return Err(format!("the response repeats a part of the request: {answer:?}"));
         }
     }
     Ok(())

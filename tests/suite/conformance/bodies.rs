@@ -1,5 +1,5 @@
-//! Who calls is judged before anything of the request is read: whatever the body, path or query is,
-//! a bad key is 401.
+//! The key is checked before the rest of the request is read: an invalid key gets 401 whatever the
+//! body, path or query is.
 
 use std::time::{Duration, Instant};
 
@@ -9,13 +9,13 @@ use super::{
     wire::{Connection, Request},
 };
 
-/// A refusal waits for nothing the caller sends.
+/// A rejection does not wait for the rest of the request.
 const PROMPTLY: Duration = Duration::from_secs(60);
 
 type Make = fn() -> Request;
 
-/// Requests that no extractor takes, and what a good key gets for them; none where the body never
-/// ends.
+/// Requests that extractors reject, each with the status for a valid key, or `None` if the body
+/// never ends.
 const BROKEN: [(&str, Make, Option<u16>); 14] = [
     ("bad JSON", || Request::new("POST", "/json").body("application/json", "{bad}"), Some(400)),
     (
@@ -53,9 +53,9 @@ const BROKEN: [(&str, Make, Option<u16>); 14] = [
     ),
     ("a missing query field", || Request::get("/search?other=1"), Some(400)),
     ("a query field of another type", || Request::get("/search?limit=many"), Some(400)),
-    ("a path that is no number", || Request::get("/number/not-a-number"), Some(404)),
+    ("a path that is not a number", || Request::get("/number/not-a-number"), Some(404)),
     (
-        "a body that never comes",
+        "a body that never arrives",
         || {
             Request::new("POST", "/json")
                 .line("Content-Type: application/json")
@@ -84,7 +84,7 @@ pub(super) fn cases() -> Vec<Case> {
     let mut cases: Vec<Case> = BROKEN
         .into_iter()
         .map(|(name, make, with_key)| {
-            case(format!("{name} is 401 without a good key"), "B8", move |target| {
+            case(format!("{name} is 401 without a valid key"), "B8", move |target| {
                 let keys = &target.keys;
                 for request in [
                     make(),
@@ -100,7 +100,7 @@ pub(super) fn cases() -> Vec<Case> {
                         target.caller(target.doors.plain).ask(&make().bearer(&keys.active))?;
                     if (answer.status, counts.ran) != (status, 0) {
                         return Err(format!(
-                            "with a good key: {}, expected {status} of the extractor",
+                            "with a valid key: {}, expected {status} from the extractor",
                             answer.status
                         ));
                     }
@@ -110,7 +110,7 @@ pub(super) fn cases() -> Vec<Case> {
         })
         .collect();
     cases.extend([
-        case("a good body is let in with a good key", "B8", |target| {
+        case("a valid body is accepted with a valid key", "B8", |target| {
             let mut caller = target.caller(target.doors.plain);
             let key = &target.keys.active;
             caller.passes(
@@ -123,7 +123,7 @@ pub(super) fn cases() -> Vec<Case> {
             caller.passes(&Request::get("/search?limit=1").bearer(key))?;
             caller.passes(&Request::get("/number/1").bearer(key)).map(drop)
         }),
-        case("a good body is 401 without a good key", "B8", |target| {
+        case("a valid body is 401 without a valid key", "B8", |target| {
             let mut caller = target.caller(target.doors.plain);
             for key in [&target.keys.unknown, &target.keys.elsewhere] {
                 caller.invalid(
@@ -145,14 +145,14 @@ pub(super) fn cases() -> Vec<Case> {
             promptly(target, &request, 403)
         }),
         case("an endless body is answered while it is still being sent", "B8", endless),
-        case("a body announced with Expect is refused with 401", "B8", |target| {
+        case("a body announced with Expect gets 401", "B8", |target| {
             let request = Request::new("POST", "/json")
                 .line("Expect: 100-continue")
                 .line("Content-Type: application/json")
                 .line("Content-Length: 100");
             promptly(target, &request, 401)
         }),
-        case("an expectation nobody can meet changes nothing", "B8", |target| {
+        case("an unknown expectation changes nothing", "B8", |target| {
             let request =
                 Request::new("POST", "/json").line("Expect: a miracle").line("Content-Length: 100");
             promptly(target, &request, 401)
@@ -161,7 +161,7 @@ pub(super) fn cases() -> Vec<Case> {
     cases
 }
 
-/// The request is refused with this status, untouched, although its body may never end.
+/// Checks that the request is promptly rejected with this status, although its body may never end.
 fn promptly(target: &Target, request: &Request, status: u16) -> Result<(), String> {
     let started = Instant::now();
     target.caller(target.doors.plain).refused(request, status)?;
@@ -171,7 +171,7 @@ fn promptly(target: &Target, request: &Request, status: u16) -> Result<(), Strin
     Ok(())
 }
 
-/// The answer comes between the chunks of a body that goes on and on.
+/// Checks that the response arrives between the chunks of an endless body.
 fn endless(target: &Target) -> Result<(), String> {
     let head = Request::new("POST", "/text")
         .bearer(&target.keys.unknown)
@@ -180,7 +180,7 @@ fn endless(target: &Target) -> Result<(), String> {
     connection.send(&head.bytes());
     connection.send(b"400\r\n");
     connection.send(&[b'a'; 0x400]);
-    let answer = connection.read(false)?.ok_or("closed without an answer")?;
+    let answer = connection.read(false)?.ok_or("closed without a response")?;
     for _ in 0..100 {
         connection.send(b"\r\n400\r\n");
         connection.send(&[b'a'; 0x400]);

@@ -1,4 +1,4 @@
-//! What a key is made of: every byte, every length, every encoding.
+//! The bytes of a key: every byte, length and encoding.
 
 use std::ops::Range;
 
@@ -8,10 +8,9 @@ use super::{
     wire::{Request, percent_encoded},
 };
 
-/// What the reader of HTTP answers to bytes that no header or target may hold, or the guard to
-/// those that no key may.
+/// Statuses for a byte that is not allowed: 400 from the HTTP parser, or 401 from the guard.
 const REFUSED: [u16; 2] = [400, 401];
-/// The same for what is too long for either.
+/// The same for a request or key that is too long.
 const TOO_LONG: [u16; 5] = [400, 401, 413, 414, 431];
 
 pub(super) fn cases() -> Vec<Case> {
@@ -27,7 +26,7 @@ pub(super) fn cases() -> Vec<Case> {
         }),
         case("every byte before a key", "B5 B9", |target| {
             let mut caller = target.caller(target.doors.plain);
-            // White space before a value is not part of it.
+            // Whitespace before a value is not part of the value.
             for byte in (0..=u8::MAX).filter(|byte| !matches!(byte, b' ' | b'\t')) {
                 let line = [b"X-API-Key: ", &[byte][..], target.keys.active.as_bytes()].concat();
                 caller.refused_somehow(&Request::get("/guarded").line(line), statuses(byte))?;
@@ -55,7 +54,7 @@ pub(super) fn cases() -> Vec<Case> {
         case("every byte as it is in the name of a header", "B9 B10", |target| {
             let mut caller = target.caller(target.doors.plain);
             let key = &target.keys.active;
-            // A `-` is the name itself, and bytes at a line's end begin another one.
+            // With a `-` the line has the correct header name.
             for byte in (0..=u8::MAX).filter(|byte| !matches!(byte, b'-')) {
                 let line = [b"X-API", &[byte][..], b"Key: ", key.as_bytes()].concat();
                 caller.refused_somehow(&Request::get("/guarded").line(line), &REFUSED)?;
@@ -103,24 +102,20 @@ pub(super) fn cases() -> Vec<Case> {
             caller.passes(&Request::get(format!("/guarded?key={}", target.keys.active))).map(drop)
         })
     }));
-    cases.push(case(
-        "what is too long for HTTP is refused by whoever reads it",
-        "B4 B9",
-        |target| {
-            let mut caller = target.caller(target.doors.recipe);
-            let long = of_length(&target.keys.active, 200_000);
-            caller.refused_somehow(&Request::get("/guarded").api_key(&long), &TOO_LONG)?;
-            caller.refused_somehow(
-                &Request::get(format!("/guarded?key={}", &long[..100_000])),
-                &TOO_LONG,
-            )?;
-            let many = (0..200).fold(Request::get("/guarded"), |request, number| {
-                request.line(format!("X-{number}: {number}"))
-            });
-            caller.refused_somehow(&many, &TOO_LONG)?;
-            caller.passes(&Request::get("/guarded").bearer(&target.keys.active)).map(drop)
-        },
-    ));
+    cases.push(case("an oversized request is rejected by the HTTP parser", "B4 B9", |target| {
+        let mut caller = target.caller(target.doors.recipe);
+        let long = of_length(&target.keys.active, 200_000);
+        caller.refused_somehow(&Request::get("/guarded").api_key(&long), &TOO_LONG)?;
+        caller.refused_somehow(
+            &Request::get(format!("/guarded?key={}", &long[..100_000])),
+            &TOO_LONG,
+        )?;
+        let many = (0..200).fold(Request::get("/guarded"), |request, number| {
+            request.line(format!("X-{number}: {number}"))
+        });
+        caller.refused_somehow(&many, &TOO_LONG)?;
+        caller.passes(&Request::get("/guarded").bearer(&target.keys.active)).map(drop)
+    }));
     cases.extend(BAD_QUERIES.map(|(name, query)| {
         case(format!("{name} in the query is 401"), "B6", move |target| {
             let (head, tail) = cut(&target.keys.active);
@@ -137,7 +132,7 @@ pub(super) fn cases() -> Vec<Case> {
     cases
 }
 
-/// `HEAD` and `TAIL` are the pieces of a good key without the character between them.
+/// `HEAD` and `TAIL` stand for the parts of a valid key before and after one removed character.
 const BAD_QUERIES: [(&str, &str); 18] = [
     ("a parameter without a value", "key"),
     ("an empty parameter", "key="),
@@ -159,7 +154,7 @@ const BAD_QUERIES: [(&str, &str); 18] = [
     ("a quoted key", "key=%22KEY%22"),
 ];
 
-/// A key of this many bytes that begins like a good one.
+/// Returns a key of this many bytes that begins like a valid one.
 fn of_length(key: &str, length: usize) -> String {
     let mut text: String = key.chars().cycle().take(length).collect();
     if text == *key {
@@ -168,18 +163,18 @@ fn of_length(key: &str, length: usize) -> String {
     text
 }
 
-/// A key around its 21st character, which stands at the beginning of the second piece.
+/// Splits a key before its 21st character.
 fn cut(key: &str) -> (&str, &str) {
     key.split_at(20)
 }
 
-/// Every byte but the one that stands there in a good key.
+/// Returns every byte except the one at the split of a valid key.
 fn other_bytes(key: &str) -> impl Iterator<Item = u8> {
     let own = key.as_bytes()[20];
     (0..=u8::MAX).filter(move |&byte| byte != own)
 }
 
-/// What a byte may be answered: those that HTTP carries in a value reach the guard.
+/// Returns the allowed statuses for a byte. Bytes that HTTP allows in a value reach the guard.
 fn statuses(byte: u8) -> &'static [u16] {
     match byte {
         b'\t' | b' '..=b'~' | 0x80.. => &[401],
@@ -187,8 +182,8 @@ fn statuses(byte: u8) -> &'static [u16] {
     }
 }
 
-/// In place of a character and beside it, in a header: nothing gets in, and what is no control
-/// character reaches the guard.
+/// Puts each byte in place of a character and beside it, in a header. No such key is accepted, and
+/// all bytes except control characters reach the guard.
 fn every_byte(target: &Target, line: impl Fn(&[u8]) -> Vec<u8>) -> Result<(), String> {
     let mut caller = target.caller(target.doors.recipe);
     let (head, tail) = cut(&target.keys.active);
@@ -201,8 +196,8 @@ fn every_byte(target: &Target, line: impl Fn(&[u8]) -> Vec<u8>) -> Result<(), St
     caller.passes(&Request::get("/guarded").line(line(target.keys.active.as_bytes()))).map(drop)
 }
 
-/// Percent-encoded in the query, in place of a piece of a good key: all but the character that
-/// stands there is 401.
+/// Replaces a part of a valid key in the query by each percent-encoded byte. Everything except the
+/// original character is 401.
 fn every_byte_encoded(target: &Target, place: fn(&str) -> Range<usize>) -> Result<(), String> {
     let mut caller = target.caller(target.doors.recipe);
     let key = &target.keys.active;
@@ -231,7 +226,7 @@ fn decoded_once(target: &Target) -> Result<(), String> {
         caller.passes(&Request::get(format!("/guarded?a=b&{name}={key}&c=d")))?;
         caller.invalid(&Request::get(format!("/guarded?{name}={twice}")))?;
     }
-    // A header is not encoded at all.
+    // Headers are not percent-decoded.
     caller.invalid(&Request::get("/guarded").api_key(&once))?;
     caller.invalid(&Request::get("/guarded").bearer(&once)).map(drop)
 }

@@ -1,4 +1,4 @@
-//! The credential belongs to the request: what came before on a connection counts for nothing.
+//! A credential is valid only for its request: earlier requests on the connection do not matter.
 
 use super::{
     Case, case,
@@ -41,7 +41,7 @@ pub(super) fn cases() -> Vec<Case> {
             }
             Ok(())
         }),
-        case("requests in one write are judged one by one", "B14", |target| {
+        case("requests in one write are checked one by one", "B14", |target| {
             let keys = &target.keys;
             let key = &keys.active;
             let requests = [
@@ -90,7 +90,7 @@ pub(super) fn cases() -> Vec<Case> {
                 pipelined(target, &requests)
             },
         ),
-        case("a request sent byte by byte is judged as a whole", "B14", |target| {
+        case("a request sent byte by byte is checked as a whole", "B14", |target| {
             for (request, status) in [
                 (Request::get("/guarded").bearer(&target.keys.active), 200),
                 (Request::get("/guarded"), 401),
@@ -99,7 +99,7 @@ pub(super) fn cases() -> Vec<Case> {
                 for byte in request.bytes() {
                     connection.send(&[byte]);
                 }
-                let answer = connection.read(false)?.ok_or("closed without an answer")?;
+                let answer = connection.read(false)?.ok_or("closed without a response")?;
                 expect(&request, &answer, status)?;
             }
             Ok(())
@@ -109,7 +109,7 @@ pub(super) fn cases() -> Vec<Case> {
                 format!("GET /guarded HTTP/1.0\r\nX-API-Key: {}\r\n\r\n", target.keys.active);
             let (answers, counts) = target.exchange(target.doors.plain, good.as_bytes())?;
             if !matches!(answers.as_slice(), [answer] if answer.status == 200) || counts.ran != 1 {
-                return Err(format!("with a good key: {answers:?}, {counts:?}"));
+                return Err(format!("with a valid key: {answers:?}, {counts:?}"));
             }
             for lines in ["", "Connection: keep-alive\r\n", "X-API-Key: bad\r\n"] {
                 let bad = format!("GET /guarded HTTP/1.0\r\n{lines}\r\n");
@@ -128,8 +128,8 @@ pub(super) fn cases() -> Vec<Case> {
             Ok(())
         }),
         case("an unread body leaves the connection usable or closed", "D6", unread_bodies),
-        case("a WebSocket upgrade is judged before 101", "B14", upgrades),
-        case("an upgrade to anything else is judged as well", "B14", |target| {
+        case("a WebSocket upgrade is checked before 101", "B14", upgrades),
+        case("an upgrade to another protocol is checked as well", "B14", |target| {
             for protocol in ["h2c", "HTTP/2.0", "TLS/1.0", "websocket, h2c"] {
                 let request = Request::get("/guarded")
                     .line(format!("Upgrade: {protocol}"))
@@ -143,7 +143,7 @@ pub(super) fn cases() -> Vec<Case> {
 }
 
 fn stays_open(open: bool) -> Result<(), String> {
-    if open { Ok(()) } else { Err("the connection was closed after a refusal".to_owned()) }
+    if open { Ok(()) } else { Err("the connection was closed after a rejection".to_owned()) }
 }
 
 fn expect(request: &Request, answer: &Answer, status: u16) -> Result<(), String> {
@@ -154,8 +154,7 @@ fn expect(request: &Request, answer: &Answer, status: u16) -> Result<(), String>
     }
 }
 
-/// All requests in one write: each is answered in its turn as it would be alone, and only the good
-/// ones run.
+/// Sends all requests in one write, and checks that each gets the response that it would get alone.
 fn pipelined(target: &Target, requests: &[(Request, u16)]) -> Result<(), String> {
     let bytes: Vec<u8> = requests.iter().flat_map(|(request, _)| request.bytes()).collect();
     let (answers, counts) = target.exchange(target.doors.plain, &bytes)?;
@@ -169,7 +168,7 @@ fn pipelined(target: &Target, requests: &[(Request, u16)]) -> Result<(), String>
     }
 }
 
-/// A refusal leaves its request's body unread: it must never be taken for a request of its own.
+/// A rejection leaves the body of its request unread. The body must not be parsed as a request.
 fn unread_bodies(target: &Target) -> Result<(), String> {
     let hidden = Request::get("/guarded").bearer(&target.keys.active).bytes();
     let chunked =
@@ -185,7 +184,7 @@ fn unread_bodies(target: &Target) -> Result<(), String> {
         if !matches!(answers.as_slice(), [answer] if answer.status == 401) {
             return Err(format!("{request}: {answers:?}"));
         }
-        // The next request, over the same connection where it is still open, is answered as ever.
+        // The next request, on the same connection if that is still open, gets its usual response.
         let mut caller = target.caller(target.doors.plain);
         caller.nothing_presented(&request)?;
         caller.passes(&Request::get("/guarded").bearer(&target.keys.active))?;
@@ -213,12 +212,12 @@ fn upgrades(target: &Target) -> Result<(), String> {
         .nothing_presented(&upgrade().line(format!("Sec-WebSocket-Protocol: {}", keys.active)))?;
     let (answer, counts) = caller.ask(&upgrade().bearer(&keys.active))?;
     if (answer.status, counts.ran) != (101, 1) {
-        return Err(format!("with a good key: {} and {counts:?}", answer.status));
+        return Err(format!("with a valid key: {} and {counts:?}", answer.status));
     }
     if answer.header("cache-control").is_some() {
-        return Err("101 carries Cache-Control".to_owned());
+        return Err("101 has Cache-Control".to_owned());
     }
-    // What follows a refused upgrade is not taken for anything a guarded handler runs for.
+    // Bytes after a rejected upgrade must not run a guarded handler.
     let bytes = [upgrade().bytes(), Request::get("/guarded").bytes()].concat();
     target.never_runs(target.doors.plain, &bytes).map(drop)
 }

@@ -1,4 +1,4 @@
-//! What is presented, and where.
+//! Credentials and their locations.
 
 use super::{
     Case, case,
@@ -8,7 +8,7 @@ use super::{
 
 pub(super) fn cases() -> Vec<Case> {
     let mut cases = vec![
-        case("each default source lets in", "B1", each_default_source_lets_in),
+        case("each default location is accepted", "B1", each_default_location_is_accepted),
         case("nothing at all is 401 without an error", "B1 D1", |target| {
             let mut caller = target.caller(target.doors.plain);
             caller.nothing_presented(&Request::get("/guarded")).map(drop)
@@ -43,14 +43,14 @@ pub(super) fn cases() -> Vec<Case> {
             }
             Ok(())
         }),
-        case("an optional route passes nothing and refuses what is bad", "B3", optional),
-        case("a key of SQL is refused and changes nothing", "B5 B7", sql_in_a_key),
+        case("an optional route accepts no key but rejects a bad one", "B3", optional),
+        case("SQL in a key is rejected and has no effect", "B5 B7", sql_in_a_key),
     ];
     cases.extend(NOT_CREDENTIALS.map(|(name, line)| {
         case(format!("{name} is not a credential"), "B10", move |target| {
             let line = line.replace("KEY", &target.keys.active);
             for door in [target.doors.plain, target.doors.recipe] {
-                // A cookie of the enabled name is one only where it is enabled.
+                // The cookie of the enabled name is a credential where cookies are enabled.
                 if door == target.doors.plain || !line.starts_with("Cookie: app_key=") {
                     target
                         .caller(door)
@@ -66,13 +66,13 @@ pub(super) fn cases() -> Vec<Case> {
             target.caller(target.doors.recipe).nothing_presented(&Request::get(path)).map(drop)
         })
     }));
-    cases.push(case("a key in the query is nothing where it is not enabled", "B1", |target| {
+    cases.push(case("a key in the query is ignored unless enabled", "B1", |target| {
         let key = &target.keys.active;
         let mut caller = target.caller(target.doors.plain);
         for name in ["key", "api_key", "access_token", "token", "X-API-Key"] {
             caller.nothing_presented(&Request::get(format!("/guarded?{name}={key}")))?;
         }
-        // Nor does it count as a second one.
+        // The query parameter does not count as a second credential either.
         caller.passes(&Request::get(format!("/guarded?key={key}")).bearer(key)).map(drop)
     }));
     cases.push(case("a key in a body is not a credential", "B10", |target| {
@@ -126,7 +126,7 @@ pub(super) fn cases() -> Vec<Case> {
         }),
     );
     cases.extend(duplicates());
-    cases.push(case("every key that is not good is 401", "D1 A5 A8", |target| {
+    cases.push(case("every invalid key is 401", "D1 A5 A8", |target| {
         let mut caller = target.caller(target.doors.plain);
         for (why, key) in target.keys.invalid() {
             caller
@@ -139,7 +139,7 @@ pub(super) fn cases() -> Vec<Case> {
         Ok(())
     }));
     cases.push(case(
-        "every key that is not good is 401 where imported keys are accepted",
+        "every invalid key is 401 where imported keys are accepted",
         "A3 B6",
         |target| {
             let mut caller = target.caller(target.doors.recipe);
@@ -155,7 +155,7 @@ pub(super) fn cases() -> Vec<Case> {
     cases
 }
 
-/// Header lines with a good key where no key belongs.
+/// Header lines with a valid key in the wrong place.
 const NOT_CREDENTIALS: [(&str, &str); 17] = [
     ("X_API_Key", "X_API_Key: KEY"),
     ("X-API_Key", "X-API_Key: KEY"),
@@ -176,7 +176,7 @@ const NOT_CREDENTIALS: [(&str, &str); 17] = [
     ("an original URL", "X-Original-URL: /guarded?key=KEY"),
 ];
 
-/// Queries with a good key where no key belongs, at a door that takes `?key=`.
+/// Queries with a valid key in the wrong place, for a door that accepts `?key=`.
 const NOT_PARAMETERS: [(&str, &str); 9] = [
     ("a parameter in other case", "?KEY_=1&Key=KEY"),
     ("an array of parameters", "?key[]=KEY"),
@@ -189,7 +189,7 @@ const NOT_PARAMETERS: [(&str, &str); 9] = [
     ("a name encoded twice", "?%256bey=KEY"),
 ];
 
-/// Values of `Authorization` that hold a good key and are still none.
+/// Values of `Authorization` that contain a valid key but are not valid credentials.
 const UNUSABLE: [(&str, &str); 11] = [
     ("an empty Authorization", ""),
     ("a blank Authorization", "  "),
@@ -204,19 +204,19 @@ const UNUSABLE: [(&str, &str); 11] = [
     ("Bearer twice", " Bearer Bearer KEY"),
 ];
 
-fn each_default_source_lets_in(target: &Target) -> Result<(), String> {
+fn each_default_location_is_accepted(target: &Target) -> Result<(), String> {
     let key = &target.keys.active;
     let mut caller = target.caller(target.doors.plain);
     caller.passes(&Request::get("/guarded").bearer(key))?;
     for name in ["X-API-Key", "x-api-key", "X-Api-KEY"] {
         caller.passes(&Request::get("/guarded").line(format!("{name}: {key}")))?;
     }
-    // White space around a value is not part of it (RFC 9110, section 5.5).
+    // Whitespace around a value is not part of the value (RFC 9110, section 5.5).
     caller.passes(&Request::get("/guarded").line(format!("X-API-Key:{key} \t"))).map(drop)
 }
 
-/// A credential in more than one place, or more than once in one: a good one and another, in either
-/// order.
+/// Returns cases with two credentials, in different places or in the same place. One is valid and
+/// the other is not, in either order.
 fn duplicates() -> Vec<Case> {
     type Place = (&'static str, fn(Request, &str) -> Request);
     const PLACES: [Place; 3] = [
@@ -342,7 +342,7 @@ fn sql_in_a_key(target: &Target) -> Result<(), String> {
         "?",
         ":digest",
         "0x27",
-        // Of characters that a key may hold, so that it is looked up.
+        // The following texts contain only key characters, so they are looked up.
         "--",
         "/*/",
         "1=1",
@@ -356,10 +356,10 @@ fn sql_in_a_key(target: &Target) -> Result<(), String> {
         let encoded = percent_encoded(text);
         caller.invalid(&Request::get(format!("/guarded?key={encoded}")))?;
     }
-    still_lets_in(&mut caller, target)
+    still_accepts(&mut caller, target)
 }
 
-/// A good key is good after all that.
-fn still_lets_in(caller: &mut Caller<'_>, target: &Target) -> Result<(), String> {
+/// Checks that a valid key is still accepted.
+fn still_accepts(caller: &mut Caller<'_>, target: &Target) -> Result<(), String> {
     caller.passes(&Request::get("/guarded").bearer(&target.keys.active)).map(drop)
 }

@@ -1,5 +1,4 @@
-//! Values that nobody thought of: whatever a caller puts into a header or a query, it is never the
-//! server's fault.
+//! Random header and query values: none of them causes an error of the server.
 
 use std::{collections::VecDeque, net::SocketAddr};
 
@@ -9,11 +8,11 @@ use super::{
 };
 use crate::support::random::Random;
 
-/// Requests to each door, in writes of this many.
+/// Number of requests to each door. `IN_ONE_WRITE` of them are sent at once.
 const REQUESTS: usize = 1000;
 const IN_ONE_WRITE: usize = 10;
 
-/// What values are put together from, besides bytes.
+/// Pieces of random values, besides random bytes.
 const PIECES: [&str; 26] = [
     "Bearer ",
     "bearer",
@@ -56,8 +55,8 @@ const NAMES: [&str; 9] = [
 const PATHS: [&str; 7] =
     ["/guarded", "/optional", "/scopes/all", "/from", "/public", "/nowhere", "/number/1"];
 
-/// Thousands of values that HTTP can carry, over one connection to each of three doors: an answer
-/// to each, and none of them a 5xx.
+/// Sends thousands of values that HTTP allows to three doors, each over one connection. Every
+/// request gets a response, and none is a 5xx.
 pub(super) fn never_a_fault(target: &Target) -> Result<(), String> {
     let doors = &target.doors;
     for door in [doors.plain, doors.recipe, doors.proxied] {
@@ -68,8 +67,8 @@ pub(super) fn never_a_fault(target: &Target) -> Result<(), String> {
     Ok(())
 }
 
-/// Two services that were written apart answer alike: the same status, the same challenge, the same
-/// caller.
+/// Checks that two independent implementations give the same responses: the same status, challenge
+/// and client IP.
 pub(super) fn answer_alike(one: &Target, other: &Target) -> Result<(), String> {
     let doors: [fn(&Doors) -> SocketAddr; 3] =
         [|doors| doors.plain, |doors| doors.recipe, |doors| doors.proxied];
@@ -84,29 +83,29 @@ pub(super) fn answer_alike(one: &Target, other: &Target) -> Result<(), String> {
             if own == expected {
                 Ok(())
             } else {
-                Err(format!("{request}: {own:?}, and the other one {expected:?}"))
+                Err(format!("{request}: {own:?}, the other service: {expected:?}"))
             }
         })?;
     }
     Ok(())
 }
 
-/// What two services must agree on: their keys differ, and so may their realms and words.
+/// Returns the parts of a response that must be equal. Keys, realms and texts may differ.
 fn essence(answer: &Answer) -> (u16, Option<String>, Vec<u8>) {
     let challenge = answer.header("www-authenticate");
     let parameters = challenge.map(|challenge| {
         let parameters = challenge.split_once(", ");
         parameters.map_or_else(String::new, |(_, parameters)| parameters.to_owned())
     });
-    let told = if answer.status == 200 { answer.body.clone() } else { Vec::new() };
-    (answer.status, parameters, told)
+    let body = if answer.status == 200 { answer.body.clone() } else { Vec::new() };
+    (answer.status, parameters, body)
 }
 
-/// The same requests in every run, but for the key that is in them.
+/// Sends the same requests in every run, except for the key in them, and checks each response.
 fn each_answer(
     target: &Target,
     door: SocketAddr,
-    mut judge: impl FnMut(&Request, &Answer) -> Result<(), String>,
+    mut check: impl FnMut(&Request, &Answer) -> Result<(), String>,
 ) -> Result<(), String> {
     let mut random = Random::new(0xB9);
     let mut connection = Connection::open(door)?;
@@ -118,8 +117,8 @@ fn each_answer(
         for request in &requests {
             let answer = connection
                 .read(false)?
-                .ok_or_else(|| format!("{request}: closed without an answer"))?;
-            judge(request, &answer)?;
+                .ok_or_else(|| format!("{request}: closed without a response"))?;
+            check(request, &answer)?;
         }
     }
     Ok(())
@@ -138,7 +137,7 @@ fn request(random: &mut Random, key: &str) -> Request {
     })
 }
 
-/// Bytes that a header's value can hold.
+/// Returns random bytes that a header value may contain.
 fn value(random: &mut Random, key: &str) -> Vec<u8> {
     let mut value = Vec::new();
     for _ in 0..random.below(8) {
@@ -158,7 +157,8 @@ fn value(random: &mut Random, key: &str) -> Vec<u8> {
     value
 }
 
-/// The same bytes as a target can hold them: what it cannot is percent-encoded.
+/// Returns the same bytes for a request target. Bytes that are not allowed there are
+/// percent-encoded.
 fn in_query(value: &[u8]) -> String {
     let as_it_is =
         |byte: u8| byte.is_ascii_alphanumeric() || b"-._~!$&'()*+,;=:@/?%[]|\\^`{}".contains(&byte);

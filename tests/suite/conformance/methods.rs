@@ -6,8 +6,7 @@ use super::{
     wire::Request,
 };
 
-/// Those with a meaning, those of file servers, and some that nobody has heard of; a method is
-/// case-sensitive.
+/// Standard methods, methods of file servers, and unknown methods. Methods are case-sensitive.
 const METHODS: [&str; 17] = [
     "GET",
     "HEAD",
@@ -28,7 +27,7 @@ const METHODS: [&str; 17] = [
     "M-SEARCH",
 ];
 
-/// What a method that a server need not take may be answered.
+/// Allowed statuses for a method that a server need not support.
 const REFUSED: [u16; 5] = [400, 401, 404, 405, 501];
 
 pub(super) fn cases() -> Vec<Case> {
@@ -99,20 +98,20 @@ pub(super) fn cases() -> Vec<Case> {
                 .line("X-Echo: echo-me");
             let answer = caller.invalid(&request)?;
             if answer.contains("echo-me") || answer.contains(&target.keys.unknown) {
-                return Err("TRACE answered with what it was sent".to_owned());
+                return Err("TRACE returned a part of its request".to_owned());
             }
             Ok(())
         }),
-        case("a HEAD refusal is a GET refusal without its body", "B12 D6", head_refusals),
+        case("a HEAD rejection is a GET rejection without its body", "B12 D6", head_rejections),
         case("without CORS a preflight is a request like any other", "B12", |target| {
             let mut caller = target.caller(target.doors.plain);
             caller.nothing_presented(&preflight("GET")).map(drop)
         }),
         case("with CORS a preflight needs no key and runs nothing", "B12", preflights),
-        case("refusals carry the headers of the CORS around them", "B12", cors_on_refusals),
+        case("rejections have the headers of the CORS around them", "B12", cors_on_rejections),
         case("with CORS the handler is still guarded", "B12", |target| {
             let mut caller = target.caller(target.doors.cors);
-            // No preflight: one of the two headers is missing, or the method is another.
+            // These requests are not preflights: a header is missing, or the method is not OPTIONS.
             caller.nothing_presented(&Request::new("OPTIONS", "/guarded"))?;
             caller.nothing_presented(
                 &Request::new("OPTIONS", "/guarded").line(format!("Origin: {ORIGIN}")),
@@ -145,7 +144,7 @@ fn preflights(target: &Target) -> Result<(), String> {
             return Err(format!("{method}: {answer:?}"));
         }
     }
-    // An origin that is not allowed learns nothing and runs nothing either.
+    // An origin that is not allowed gets no CORS header and runs no handler.
     let foreign = Request::new("OPTIONS", "/guarded")
         .line("Origin: https://elsewhere.example")
         .line("Access-Control-Request-Method: GET");
@@ -156,7 +155,7 @@ fn preflights(target: &Target) -> Result<(), String> {
     Ok(())
 }
 
-fn cors_on_refusals(target: &Target) -> Result<(), String> {
+fn cors_on_rejections(target: &Target) -> Result<(), String> {
     let mut caller = target.caller(target.doors.cors);
     let origin = format!("Origin: {ORIGIN}");
     let with_origin = |request: Request| request.line(&*origin);
@@ -172,9 +171,9 @@ fn cors_on_refusals(target: &Target) -> Result<(), String> {
     ];
     for answer in answers {
         if answer.header("access-control-allow-origin") != Some(ORIGIN) {
-            return Err(format!("a browser cannot read this refusal: {answer:?}"));
+            return Err(format!("a browser cannot read this rejection: {answer:?}"));
         }
-        // `Vary` names what both consult.
+        // `Vary` names the headers that the guard and CORS depend on.
         let vary: Vec<String> = answer
             .headers
             .iter()
@@ -190,7 +189,7 @@ fn cors_on_refusals(target: &Target) -> Result<(), String> {
     Ok(())
 }
 
-fn head_refusals(target: &Target) -> Result<(), String> {
+fn head_rejections(target: &Target) -> Result<(), String> {
     let mut caller = target.caller(target.doors.plain);
     let active = &target.keys.active;
     let ways: [fn(Request, &str) -> Request; 3] = [
@@ -205,7 +204,7 @@ fn head_refusals(target: &Target) -> Result<(), String> {
         if counts.ran > 0 || get.lines_without_date() != head.lines_without_date() {
             return Err(format!("GET: {get:?}\nHEAD: {head:?}"));
         }
-        // A body that was sent all the same would be read as the next answer.
+        // If the response to HEAD had a body, it would be read as the next response.
         caller.passes(&Request::get("/guarded").bearer(active))?;
     }
     Ok(())

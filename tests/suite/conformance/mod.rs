@@ -1,9 +1,9 @@
 //! The conformance cases: a client that speaks raw HTTP/1.1 to a service and checks its responses.
 //!
-//! A [`Target`] describes a service: where it listens, its keys, what its guarded handlers count,
-//! its clock. The cases are data, by theme; each has a name, the requirements it stands for, and
-//! what it does to a target. Every theme runs in memory, guarded by the attribute and by the
-//! middleware. The themes that depend on what a database stores run on both databases as well.
+//! A [`Target`] describes a service: its addresses, its keys, the counters of its guarded handlers
+//! and its clock. The cases are data, grouped by theme. Each has a name, its requirements, and a
+//! function that tests a target. Every theme runs in memory, guarded by the attribute and by the
+//! middleware. Themes that depend on stored data run on both databases as well.
 #![allow(clippy::too_many_lines, reason = "lists of cases are long")]
 
 mod answers;
@@ -30,13 +30,13 @@ use std::{collections::HashSet, fmt};
 use self::target::Target;
 use crate::support::{Database, database_test};
 
-/// What a case does to a target; where it does not hold, why.
+/// Tests a target. The error explains why the case does not hold.
 type Holds = Box<dyn Fn(&Target) -> Result<(), String>>;
 
-/// Something that must hold of every service.
+/// A rule that must hold for every service.
 struct Case {
     name: String,
-    /// The requirements it stands for.
+    /// The requirements that the case tests.
     requirements: &'static str,
     holds: Holds,
 }
@@ -49,7 +49,7 @@ fn case(
     Case { name: name.into(), requirements, holds: Box::new(holds) }
 }
 
-/// What became of the cases.
+/// The results of the cases.
 struct Report {
     passed: usize,
     failed: Vec<Failure>,
@@ -71,7 +71,7 @@ impl fmt::Display for Report {
     }
 }
 
-/// Runs the cases one after the other: they share the target's counters and clock.
+/// Runs the cases one after the other, because they share the target's counters and clock.
 fn run(target: &Target, cases: &[Case]) -> Report {
     let mut report = Report { passed: 0, failed: Vec::new() };
     for case in cases {
@@ -107,7 +107,7 @@ fn holds(target: &Target, cases: &[Case]) {
     assert!(report.failed.is_empty(), "{report}");
 }
 
-/// One theme in memory.
+/// Defines the test of one theme in memory.
 macro_rules! conformance_test {
     ($theme:ident, $routes:path) => {
         #[test]
@@ -186,7 +186,7 @@ mod middleware {
     conformance_test!(rights, wrapped::routes);
 }
 
-/// The themes whose answers depend on stored records.
+/// The themes that depend on stored records.
 mod stored {
     use super::*;
 
@@ -211,17 +211,17 @@ fn no_header_or_query_value_causes_a_5xx() {
 
 // B3, B6, B9, C3, C4
 #[test]
-fn random_requests_get_the_answers_of_the_model() {
+fn random_requests_get_the_responses_of_the_model() {
     let own = product::in_memory(product::attributed);
     fuzzed::answer_alike(&model::serve().target, &own.target).unwrap();
 }
 
 #[test]
-fn every_case_has_a_name_of_its_own() {
+fn every_case_has_a_unique_name() {
     let cases: Vec<Case> = THEMES.iter().flat_map(|cases| cases()).collect();
     let mut names = HashSet::new();
     for case in &cases {
-        assert!(names.insert(&case.name), "{} twice", case.name);
-        assert!(!case.requirements.is_empty(), "{} stands for nothing", case.name);
+        assert!(names.insert(&case.name), "{} is duplicated", case.name);
+        assert!(!case.requirements.is_empty(), "{} has no requirement", case.name);
     }
 }

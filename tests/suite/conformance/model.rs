@@ -1,5 +1,5 @@
-//! The same rules written a second time, plainly, for one good key: the oracle of the random
-//! requests.
+//! A second, simple implementation of the same rules for one valid key. Random requests compare it
+//! with the product.
 
 use std::{net::IpAddr, sync::Arc};
 
@@ -27,11 +27,11 @@ enum Kind {
 #[derive(Clone)]
 struct Door {
     kind: Kind,
-    /// The only good key, for any address and without scopes.
+    /// The only valid key, for any address and without scopes.
     key: String,
 }
 
-/// Serves the model. The doors that random requests do not use are as the plain one.
+/// Serves the model. Doors that random requests do not use are like the plain door.
 pub(super) fn serve() -> Served {
     let (clock, now) = product::clock();
     let keys = Keys::new(now, |_| fixtures::unknown());
@@ -89,14 +89,14 @@ fn rejection(status: StatusCode, parameters: &str) -> HttpResponse {
 }
 
 impl Door {
-    /// Every credential of the request; more than one is an error, even if they are equal.
+    /// Returns every credential of the request. More than one is an error, even if they are equal.
     fn credentials(&self, request: &HttpRequest) -> Vec<Vec<u8>> {
         let values = |name| request.headers().get_all(name).map(HeaderValue::as_bytes);
         let bearers: Vec<&[u8]> = values("authorization").filter_map(bearer).collect();
         let mut found: Vec<Vec<u8>> = bearers.iter().map(|value| value.to_vec()).collect();
         if !bearers.is_empty() {
-            // A bearer is alone in its header: another scheme beside it counts as a second
-            // credential.
+            // A bearer must be the only line of its header. Another scheme beside it counts as a
+            // second credential.
             let others = values("authorization").filter(|line| bearer(line).is_none());
             found.extend(others.map(<[u8]>::to_vec));
         }
@@ -135,8 +135,8 @@ impl Door {
     }
 }
 
-/// The value of a bearer; none of another scheme. A line without a scheme is a bearer that holds no
-/// key.
+/// Returns the credential of a bearer, or `None` for another scheme. A line without a scheme counts
+/// as a bearer with an empty credential.
 fn bearer(line: &[u8]) -> Option<&[u8]> {
     let is_token = |&byte: &u8| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte);
     let end = line.iter().position(|byte| *byte == b' ').unwrap_or(line.len());
@@ -147,7 +147,8 @@ fn bearer(line: &[u8]) -> Option<&[u8]> {
     scheme.eq_ignore_ascii_case(b"bearer").then(|| value.trim_ascii())
 }
 
-/// The values of `key` in a query; a value that cannot be decoded is not a key.
+/// Returns the values of `key` in a query. A value that cannot be decoded is replaced by an invalid
+/// key.
 fn parameters(query: &str) -> Vec<Vec<u8>> {
     let pairs = query.split('&').map(|pair| pair.split_once('=').unwrap_or((pair, "")));
     pairs
@@ -178,7 +179,7 @@ fn is_trusted(address: IpAddr) -> bool {
     matches!(address, IpAddr::V4(v4) if matches!(v4.octets(), [127, 0, 0, 1] | [10, 0, 1, _]))
 }
 
-/// An address, or one with a port.
+/// Parses an address, with or without a port.
 fn hop_address(hop: &str) -> Option<IpAddr> {
     let bracketed = hop.strip_prefix('[').and_then(|hop| hop.strip_suffix(']'));
     let address = match bracketed {

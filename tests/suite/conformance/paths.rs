@@ -1,9 +1,9 @@
-//! The same handler by other names: a guard in front of the routing can be walked around, one at
-//! the handler cannot.
+//! Other spellings of the path of a guarded handler. A guard in front of the routing could be
+//! bypassed; a guard at the handler cannot.
 
 use super::{Case, case, target::Target, wire::Request};
 
-/// What may be answered without a key: the guard's own answer, or that there is no such place.
+/// Allowed statuses without a key: from the guard, or because the path does not exist.
 const REFUSED: [u16; 5] = [400, 401, 404, 405, 501];
 
 pub(super) fn cases() -> Vec<Case> {
@@ -79,7 +79,7 @@ pub(super) fn cases() -> Vec<Case> {
             }
             Ok(())
         }),
-        case("an encoded path is refused to every method", "B11 B12", |target| {
+        case("an encoded path is rejected for every method", "B11 B12", |target| {
             for method in ["HEAD", "POST", "OPTIONS", "TRACE", "QUERY"] {
                 for path in
                     ["/%67uarded", "/guarded/", "//guarded", "/./guarded", "/files/..%2fpublic"]
@@ -143,18 +143,18 @@ const TARGETS: [(&str, &str); 47] = [
     ("authority before the path", "//localhost/guarded"),
 ];
 
-/// Without a key, and with one that is not good, the answer is a refusal and nothing ran.
+/// Checks that requests without a key and with an invalid key are rejected and run no handler.
 fn never_without_a_key(target: &Target, method: &str, path: &str) -> Result<(), String> {
     let mut caller = target.caller(target.doors.plain);
     caller.refused_somehow(&Request::new(method, path), &REFUSED)?;
     caller.refused_somehow(&Request::new(method, path).bearer(&target.keys.unknown), &REFUSED)?;
-    // Whether a key opens it or there is nothing there: never a fault of the server, and 200 only
-    // from the handler itself.
+    // With a valid key, the handler runs or the path does not exist. The response is never a 5xx,
+    // and 200 comes only from the handler.
     let (answer, counts) = caller.ask(&Request::new(method, path).bearer(&target.keys.active))?;
     match (answer.status, counts.ran) {
         (200, 1) | (400..=499, 0) => Ok(()),
         (status, ran) => {
-            Err(format!("{method} {path} with a good key: {status}, and {ran} handlers ran"))
+            Err(format!("{method} {path} with a valid key: {status}, and {ran} handlers ran"))
         }
     }
 }

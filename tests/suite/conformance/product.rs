@@ -1,5 +1,5 @@
-//! The project's own service, on each of the stores, guarded by the attribute or, in `wrapped.rs`,
-//! by the middleware.
+//! The service of this project on each store, guarded by the attribute. `wrapped.rs` has the same
+//! service guarded by the middleware.
 
 use std::sync::Arc;
 
@@ -30,7 +30,7 @@ async fn get_only(run: Run) -> HttpResponse {
     run.cake()
 }
 
-// The attribute above the route macro guards alike.
+// The order of this attribute and the route attribute does not matter.
 #[require_app_key]
 #[head("/head-only")]
 async fn head_only(run: Run) -> HttpResponse {
@@ -97,7 +97,7 @@ async fn socket(run: Run) -> HttpResponse {
     run.upgrade()
 }
 
-/// Handlers below the attribute.
+/// Registers handlers below the attribute.
 pub(super) fn attributed(config: &mut web::ServiceConfig) {
     config
         .route("/public", web::get().to(routes::public))
@@ -118,10 +118,10 @@ pub(super) fn attributed(config: &mut web::ServiceConfig) {
         .service(socket);
 }
 
-/// What configures the routes of the service.
+/// A function that configures the routes of the service.
 pub(super) type Routes = fn(&mut web::ServiceConfig);
 
-/// Keys in tables of this database.
+/// Serves keys in tables of this database.
 pub(super) fn on_database(database: Database, routes: Routes) -> Served {
     database.migrate();
     let url = database.url().to_owned();
@@ -145,7 +145,7 @@ pub(super) fn on_database(database: Database, routes: Routes) -> Served {
     served(routes, builder, Some(database), keys, clock, now)
 }
 
-/// Keys in memory.
+/// Serves keys in memory.
 pub(super) fn in_memory(routes: Routes) -> Served {
     let store = MemoryStore::default();
     let (clock, now) = clock();
@@ -181,7 +181,7 @@ fn new_key(wanted: &Wanted<'_>) -> NewKey {
     }
 }
 
-/// A clock that stands a while after the keys are issued, at no whole second.
+/// Returns a clock that stands an hour after the keys are issued, at a fraction of a second.
 pub(super) fn clock() -> (TestClock, DateTime<Utc>) {
     let now = Utc::now() + TimeDelta::hours(1);
     let now = DateTime::from_timestamp_micros(now.timestamp() * 1_000_000 + 123_456).unwrap();
@@ -236,7 +236,9 @@ fn served(
         recipe: door(&recipe),
         proxied: door(&proxied),
         cors: within_cors,
-        failing: door(&build(AppKeys::builder().store(FakeStore::failing("the table is away")))),
+        failing: door(&build(
+            AppKeys::builder().store(FakeStore::failing("the table is unavailable")),
+        )),
         unconfigured,
     };
     Served::new(entrances, database, |doors| Target { doors, keys, guard, clock, now })

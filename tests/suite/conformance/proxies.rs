@@ -1,4 +1,4 @@
-//! Where the caller comes from. `/from` answers the address that was judged, or `unknown`.
+//! The client IP. `/from` returns the client IP that was checked, or `unknown`.
 
 use std::net::SocketAddr;
 
@@ -10,7 +10,7 @@ use super::{
 };
 use crate::support::random::Random;
 
-/// The address that the bound key is bound to.
+/// The address that one of the keys is bound to.
 const ELSEWHERE: &str = "203.0.113.7";
 
 pub(super) fn cases() -> Vec<Case> {
@@ -80,11 +80,7 @@ pub(super) fn cases() -> Vec<Case> {
             }
             Ok(())
         }),
-        case(
-            "0.0.0.0 alone is any address, 0.0.0.0/0 any of IPv4, ::/0 any of IPv6",
-            "C11",
-            any_address,
-        ),
+        case("0.0.0.0 allows all, 0.0.0.0/0 all of IPv4, ::/0 all of IPv6", "C11", any_address),
         case("the hop to the right of the trusted ones is the caller", "C3", |target| {
             let mut caller = target.caller(target.doors.proxied);
             let chains: [&[&str]; 9] = [
@@ -106,7 +102,7 @@ pub(super) fn cases() -> Vec<Case> {
             }
             Ok(())
         }),
-        case("the leftmost hop is anybody's to write", "C3", |target| {
+        case("the leftmost hop can be forged by any caller", "C3", |target| {
             let mut caller = target.caller(target.doors.proxied);
             for line in [
                 "203.0.113.7, 198.51.100.1",
@@ -120,11 +116,11 @@ pub(super) fn cases() -> Vec<Case> {
             comes_from(&mut caller, &target.keys.active, &two_lines, "198.51.100.1")
         }),
         case("nothing to the left of the caller changes the result", "C3", left_of_the_caller),
-        case("a trusted peer without the header is nobody", "C5", |target| {
+        case("a trusted peer without the header has no client IP", "C5", |target| {
             let mut caller = target.caller(target.doors.proxied);
             unknown_caller(&mut caller, target, &[])
         }),
-        case("a chain of trusted hops alone is nobody's", "C3", |target| {
+        case("a chain of only trusted hops has no client IP", "C3", |target| {
             let mut caller = target.caller(target.doors.proxied);
             for hops in
                 ["127.0.0.1", "10.0.1.2", "10.0.1.2, 127.0.0.1", "::ffff:127.0.0.1, 10.0.1.7:80"]
@@ -133,7 +129,7 @@ pub(super) fn cases() -> Vec<Case> {
             }
             Ok(())
         }),
-        case("at most 32 hops are walked", "C3 C16", |target| {
+        case("at most 32 hops are followed", "C3 C16", |target| {
             let mut caller = target.caller(target.doors.proxied);
             let behind =
                 |trusted: usize| forwarded(&format!("{ELSEWHERE}{}", ", 10.0.1.2".repeat(trusted)));
@@ -143,7 +139,7 @@ pub(super) fn cases() -> Vec<Case> {
             }
             Ok(())
         }),
-        case("ten thousand hops are answered as any others", "C16", |target| {
+        case("ten thousand hops are handled like few", "C16", |target| {
             let mut caller = target.caller(target.doors.proxied);
             let many = forwarded(&format!("{}{ELSEWHERE}", "1.2.3.4, ".repeat(10_000)));
             comes_from(&mut caller, &target.keys.elsewhere, &[&many], ELSEWHERE)?;
@@ -211,12 +207,12 @@ pub(super) fn cases() -> Vec<Case> {
         }),
     ];
     cases.extend(UNREADABLE.map(|(name, hop)| {
-        case(format!("a hop that is {name} is nobody"), "C4", move |target| {
+        case(format!("a hop that is {name} has no client IP"), "C4", move |target| {
             let mut caller = target.caller(target.doors.proxied);
             unknown_caller(&mut caller, target, &[&forwarded(hop)])?;
             unknown_caller(&mut caller, target, &[&forwarded(&format!("{ELSEWHERE}, {hop}"))])?;
             unknown_caller(&mut caller, target, &[&forwarded(ELSEWHERE), &forwarded(hop)])?;
-            // To the left of the caller it is never read.
+            // Left of the client IP, the hop is not read.
             comes_from(
                 &mut caller,
                 &target.keys.elsewhere,
@@ -228,7 +224,7 @@ pub(super) fn cases() -> Vec<Case> {
     cases
 }
 
-/// Headers that other software believes.
+/// Headers that other software trusts.
 const CLAIMS: [&str; 13] = [
     "Forwarded: for=203.0.113.7",
     "Forwarded: for=\"203.0.113.7\";proto=https;by=127.0.0.1",
@@ -245,7 +241,7 @@ const CLAIMS: [&str; 13] = [
     "Via: 1.1 203.0.113.7",
 ];
 
-/// What is no address, although some parser somewhere takes it for one.
+/// Texts that are not addresses, although some parsers accept them.
 const UNREADABLE: [(&str, &str); 22] = [
     ("the word unknown", "unknown"),
     ("hidden", "_hidden"),
@@ -268,7 +264,7 @@ const UNREADABLE: [(&str, &str); 22] = [
     ("a bracket left open", "[2001:db8::1"),
     ("IPv4 in brackets", "[203.0.113.7]"),
     ("a zone", "fe80::1%eth0"),
-    ("of bytes that are no text", "203.0.113.7\u{a0}"),
+    ("of bytes that are not text", "203.0.113.7\u{a0}"),
 ];
 
 fn forwarded(hops: &str) -> String {
@@ -279,7 +275,7 @@ fn from(key: &str, lines: &[&str]) -> Request {
     lines.iter().fold(Request::get("/from").api_key(key), |request, line| request.line(*line))
 }
 
-/// The key is let in, and the handler is told this address.
+/// Checks that the key is accepted, and that the handler gets this client IP.
 fn comes_from(
     caller: &mut Caller<'_>,
     key: &str,
@@ -295,7 +291,8 @@ fn comes_from(
     }
 }
 
-/// Nobody knows where this comes from: keys that are bound to any address are refused, others pass.
+/// Checks a request without a client IP: keys with an IP allow list are rejected, and others are
+/// accepted.
 fn unknown_caller(caller: &mut Caller<'_>, target: &Target, lines: &[&str]) -> Result<(), String> {
     let keys = &target.keys;
     for bound in [&keys.here, &keys.elsewhere, &keys.network, &keys.any_v4, &keys.any_v6] {
@@ -320,7 +317,7 @@ fn any_address(target: &Target) -> Result<(), String> {
         comes_from(&mut caller, own, &[&forwarded(hop)], hop)?;
         caller.invalid(&from(other, &[&forwarded(hop)]))?;
     }
-    // A rule that only holds the text of the wildcard is none.
+    // The text of 10.0.0.0/8 contains that of the wildcard, but the rule is not the wildcard.
     caller.invalid(&from(&keys.network, &[&forwarded("203.0.113.7")])).map(drop)
 }
 

@@ -1,4 +1,4 @@
-//! What a key may do, and until when.
+//! The scopes and the expiry of a key.
 
 use chrono::TimeDelta;
 
@@ -10,7 +10,7 @@ use super::{
 
 pub(super) fn cases() -> Vec<Case> {
     vec![
-        case("all of the scopes are needed where all are asked for", "D1", |target| {
+        case("all scopes are needed if all are required", "D1", |target| {
             let mut caller = target.caller(target.doors.plain);
             let keys = &target.keys;
             caller.passes(&Request::get("/scopes/all").bearer(&keys.writer_and_deleter))?;
@@ -19,7 +19,7 @@ pub(super) fn cases() -> Vec<Case> {
             }
             Ok(())
         }),
-        case("one of the scopes is enough where one is asked for", "D1", |target| {
+        case("one scope is enough if any is required", "D1", |target| {
             let mut caller = target.caller(target.doors.plain);
             let keys = &target.keys;
             for enough in [&keys.writer, &keys.reader, &keys.writer_and_deleter] {
@@ -34,7 +34,7 @@ pub(super) fn cases() -> Vec<Case> {
             caller.lacks_scope(&Request::get("/scopes/any").bearer(key), ANY_OF)?;
             caller.passes(&Request::get("/guarded").bearer(key)).map(drop)
         }),
-        case("a bad key learns nothing of the scopes", "D1 D2", |target| {
+        case("the response to an invalid key names no scopes", "D1 D2", |target| {
             let mut caller = target.caller(target.doors.plain);
             for (_, key) in target.keys.invalid() {
                 let answer = caller.invalid(&Request::get("/scopes/all").bearer(&key))?;
@@ -44,8 +44,8 @@ pub(super) fn cases() -> Vec<Case> {
             }
             caller.nothing_presented(&Request::get("/scopes/all")).map(drop)
         }),
-        case("a key ends at its very moment, warm and cold", "E5", |target| {
-            let result = ends_at_its_moment(target);
+        case("a key expires at the exact time, cached or not", "E5", |target| {
+            let result = expires_at_the_exact_time(target);
             target.clock.set(target.now);
             result
         }),
@@ -59,8 +59,8 @@ pub(super) fn cases() -> Vec<Case> {
     ]
 }
 
-/// Forward only: a clock that is set back revives nothing that was refused once.
-fn ends_at_its_moment(target: &Target) -> Result<(), String> {
+/// Moves the clock only forward. Other tests cover a clock that is set back.
+fn expires_at_the_exact_time(target: &Target) -> Result<(), String> {
     let mut caller = target.caller(target.doors.plain);
     let keys = &target.keys;
     let warm = Request::get("/guarded").bearer(&keys.ending);
@@ -75,7 +75,7 @@ fn ends_at_its_moment(target: &Target) -> Result<(), String> {
     for after in [TimeDelta::microseconds(1), TimeDelta::milliseconds(1), TimeDelta::days(36_500)] {
         target.clock.set(keys.end + after);
         caller.invalid(&warm)?;
-        // Null is never.
+        // This key has no expiry.
         caller.passes(&Request::get("/guarded").bearer(&keys.active))?;
     }
     Ok(())

@@ -1,4 +1,4 @@
-//! What the guarded handlers do, whoever guards them: they count.
+//! The guarded handlers, for either kind of guard. They count their runs.
 
 use std::{
     future::{Ready, ready},
@@ -12,7 +12,7 @@ use actix_web::{
 
 use super::target::Guard;
 
-/// An extractor that says when it was made.
+/// An extractor that counts its creation.
 pub(super) struct Run(Guard);
 
 impl FromRequest for Run {
@@ -23,7 +23,7 @@ impl FromRequest for Run {
         let run = request
             .app_data::<Guard>()
             .cloned()
-            .ok_or_else(|| ErrorInternalServerError("nobody counts"))
+            .ok_or_else(|| ErrorInternalServerError("the application has no counters"))
             .map(|guard| {
                 guard.extracted();
                 Self(guard)
@@ -33,7 +33,7 @@ impl FromRequest for Run {
 }
 
 impl Run {
-    /// The handler runs, and answers this.
+    /// Counts the run of a handler and returns its response.
     pub(super) fn answer(&self, body: String) -> HttpResponse {
         self.0.ran();
         HttpResponse::Ok().body(body)
@@ -43,12 +43,12 @@ impl Run {
         self.answer("cake".to_owned())
     }
 
-    /// The address that the caller was judged by.
+    /// Returns the client IP that was checked.
     pub(super) fn caller(&self, address: Option<IpAddr>) -> HttpResponse {
         self.answer(address.map_or_else(|| "unknown".to_owned(), |address| address.to_string()))
     }
 
-    /// As a WebSocket handler begins.
+    /// Returns the first response of a WebSocket handler.
     pub(super) fn upgrade(&self) -> HttpResponse {
         self.0.ran();
         HttpResponse::build(StatusCode::SWITCHING_PROTOCOLS).upgrade("websocket").finish()
@@ -67,7 +67,7 @@ pub(super) struct Search {
     limit: u32,
 }
 
-/// Not guarded, and not counted.
+/// A handler without a guard and without counters.
 pub(super) async fn public() -> HttpResponse {
     HttpResponse::Ok().body("public")
 }

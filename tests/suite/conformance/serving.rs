@@ -1,4 +1,4 @@
-//! A service under judgement: one server for each of its doors, all in a thread of their own.
+//! A running service under test: one server for each of its doors, all in one thread.
 
 use std::{
     net::{SocketAddr, TcpListener, TcpStream},
@@ -17,10 +17,10 @@ use actix_web::{
 use super::target::{Doors, Dual, ORIGIN, Target};
 use crate::support::Database;
 
-/// What a door leads to.
+/// Configures the application behind a door.
 pub(super) type Configure = Arc<dyn Fn(&mut ServiceConfig) + Send + Sync>;
 
-/// One for each door.
+/// The configuration of each door.
 pub(super) struct Entrances {
     pub(super) plain: Configure,
     pub(super) recipe: Configure,
@@ -30,7 +30,7 @@ pub(super) struct Entrances {
     pub(super) unconfigured: Configure,
 }
 
-/// A target that is being served, until it is dropped.
+/// A target that is served until it is dropped.
 pub(super) struct Served {
     pub(super) target: Target,
     _servers: Servers,
@@ -38,7 +38,7 @@ pub(super) struct Served {
 }
 
 impl Served {
-    /// Serves the doors; the database, where there is one, is gone when they are.
+    /// Serves the doors. The database, if any, is dropped after them.
     pub(super) fn new(
         entrances: Entrances,
         database: Option<Database>,
@@ -57,7 +57,7 @@ struct Servers {
 impl Drop for Servers {
     fn drop(&mut self) {
         for handle in &self.handles {
-            // The command is sent when the future is made; the servers' own thread carries it out.
+            // Creating the future sends the command. The servers' thread then stops them.
             drop(handle.stop(false));
         }
         if let Some(thread) = self.thread.take() {
@@ -121,20 +121,21 @@ fn run(configure: Configure, listeners: Vec<TcpListener>) -> actix_web::dev::Ser
     server.run()
 }
 
-/// A listener on `[::]` that IPv4 callers reach as well, where this machine has such a thing.
+/// Returns a listener on `[::]` that IPv4 callers reach as well, or `None` if the machine has no
+/// IPv6.
 fn listen_on_both() -> Option<TcpListener> {
     let listener = TcpListener::bind("[::]:0").ok()?;
     TcpStream::connect(by_v4(&listener)).ok()?;
     Some(listener)
 }
 
-/// What becomes of a case that needs such a listener where there is none: it fails, unless whoever
-/// runs it says that there can be none.
+/// Returns the result of a case that needs such a listener on a machine without IPv6: an error,
+/// unless `TEST_NO_IPV6` is set.
 pub(super) fn without_ipv6() -> Result<(), String> {
     match std::env::var_os("TEST_NO_IPV6") {
         Some(_) => Ok(()),
         None => {
-            Err("no listener on [::]; TEST_NO_IPV6=1 says that this machine has none".to_owned())
+            Err("cannot listen on [::]; set TEST_NO_IPV6=1 if this machine has no IPv6".to_owned())
         }
     }
 }
@@ -150,7 +151,7 @@ fn by_v6(listener: &TcpListener) -> Option<SocketAddr> {
     Some(address)
 }
 
-/// The CORS of an application whose browser clients live at one origin.
+/// The CORS settings of an application with browser clients at one origin.
 pub(super) fn cors() -> Cors {
     Cors::default().allowed_origin(ORIGIN).allow_any_method().allowed_headers([
         "authorization",

@@ -1,10 +1,10 @@
-//! Requests that two readers of HTTP may cut differently. The answer is whatever the server's own
-//! reader says; a guarded handler never runs without a good key of its own.
+//! Requests that two HTTP parsers may split differently. Each response depends on the server's own
+//! parser, but a guarded handler never runs for a request without a valid key.
 
 use super::{Case, case, target::Target, wire::Request};
 
-/// `HIDDEN` is a whole request without a key, `SIZE` its length in hexadecimal, `LENGTH` that of
-/// everything after the first head.
+/// `HIDDEN` stands for a whole request without a key, `SIZE` for its length in hexadecimal, and
+/// `LENGTH` for the length of everything after the first head.
 const ATTEMPTS: [(&str, &str); 40] = [
     (
         "CL.TE",
@@ -77,7 +77,7 @@ const ATTEMPTS: [(&str, &str); 40] = [
         "POST /public HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: identity, chunked\r\nContent-Length: LENGTH\r\n\r\n0\r\n\r\nHIDDEN",
     ),
     (
-        "an encoding nobody knows",
+        "an unknown encoding",
         "POST /public HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: xchunked\r\nContent-Length: LENGTH\r\n\r\n0\r\n\r\nHIDDEN",
     ),
     (
@@ -135,8 +135,8 @@ const ATTEMPTS: [(&str, &str); 40] = [
     ("a request line with spaces", "GET  /public  HTTP/1.1\r\nHost: h\r\n\r\nHIDDEN"),
 ];
 
-/// A good key where it belongs to no request: `KEY` is a whole header line with it, `SHORT` the
-/// length of that, `VALUE` the key alone.
+/// A valid key in a place that belongs to no request. `KEY` stands for a whole header line with the
+/// key, `SHORT` for the length of that line, and `VALUE` for the key alone.
 const STRAY_KEYS: [(&str, &str); 12] = [
     ("folded onto the next line", "GET /guarded HTTP/1.1\r\nHost: h\r\nX-A: b\r\n KEY\r\n\r\n"),
     (
@@ -166,7 +166,7 @@ pub(super) fn cases() -> Vec<Case> {
                 for path in ["/guarded", "/%67uarded", "/scopes/all"] {
                     let hidden = format!("GET {path} HTTP/1.1\r\nHost: h\r\n\r\n");
                     target.never_runs(target.doors.plain, &filled(bytes, &hidden))?;
-                    // The first request is itself one that is refused.
+                    // The first request is rejected as well.
                     let refused = bytes.replace("/public", "/guarded");
                     target.never_runs(target.doors.plain, &filled(&refused, &hidden))?;
                 }
@@ -180,7 +180,7 @@ pub(super) fn cases() -> Vec<Case> {
         })
     }));
     cases.extend(STRAY_KEYS.map(|(name, bytes)| {
-        case(format!("a key {name} counts for nothing"), "B10 B14", move |target| {
+        case(format!("a key {name} is ignored"), "B10 B14", move |target| {
             let line = format!("X-API-Key: {}", target.keys.active);
             let bytes = bytes
                 .replace("KEY", &line)
@@ -193,8 +193,7 @@ pub(super) fn cases() -> Vec<Case> {
 }
 
 fn filled(bytes: &str, hidden: &str) -> Vec<u8> {
-    // What a reader takes for the body where the length counts, whatever stands before the hidden
-    // request.
+    // Everything after the first head, which a parser that obeys the length reads as the body.
     let body = bytes.split_once("\r\n\r\n").map_or("", |(_, body)| body).replace("HIDDEN", hidden);
     bytes
         .replace("LENGTH", &body.len().to_string())
@@ -203,8 +202,8 @@ fn filled(bytes: &str, hidden: &str) -> Vec<u8> {
         .into_bytes()
 }
 
-/// The first request has a good key, and the hidden one none: the handler runs at most for the
-/// first.
+/// The first request has a valid key, and the hidden one has none. At most the first may run the
+/// handler.
 fn lends_nothing(target: &Target, bytes: &str) -> Result<(), String> {
     let hidden = "GET /guarded HTTP/1.1\r\nHost: h\r\n\r\n";
     let keyed = bytes.replace("/public", "/guarded").replacen(
@@ -213,12 +212,12 @@ fn lends_nothing(target: &Target, bytes: &str) -> Result<(), String> {
         1,
     );
     let (answers, counts) = target.exchange(target.doors.plain, &filled(&keyed, hidden))?;
-    let let_in = answers.iter().filter(|answer| answer.status == 200).count();
-    if counts.ran > 1 || let_in != counts.ran {
+    let accepted = answers.iter().filter(|answer| answer.status == 200).count();
+    if counts.ran > 1 || accepted != counts.ran {
         let sent = keyed.escape_default();
-        return Err(format!("{counts:?} and {let_in} answers of 200 for one key: {sent}"));
+        return Err(format!("{counts:?} and {accepted} answers of 200 for one key: {sent}"));
     }
-    // The service is none the worse for it.
+    // The service still works.
     target
         .caller(target.doors.plain)
         .passes(&Request::get("/guarded").bearer(&target.keys.active))

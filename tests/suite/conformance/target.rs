@@ -1,5 +1,5 @@
-//! What is judged: a service, described by where it listens, the keys it knows, what its guarded
-//! handlers count and its clock.
+//! The service under test: its addresses, its keys, the counters of its guarded handlers and its
+//! clock.
 
 use std::{
     net::SocketAddr,
@@ -15,11 +15,12 @@ use chrono::{DateTime, TimeDelta, Utc};
 use super::wire::{Answer, Connection, Request};
 use crate::support::fixtures;
 
-/// The first trusted proxy is whoever runs the cases; the others are named in the header alone.
+/// The cases run at the first trusted proxy. The others appear only in headers.
 pub(super) const TRUSTED_PROXIES: [&str; 2] = ["127.0.0.1", "10.0.1.0/24"];
 /// The origin that the door with CORS allows.
 pub(super) const ORIGIN: &str = "https://shop.example";
-/// The scopes of `/scopes/all`, every one of them, and of `/scopes/any`, one of them.
+/// The scopes that `/scopes/all` requires. `ANY_OF` has those of `/scopes/any`, which requires one
+/// of them.
 pub(super) const ALL_OF: &str = "cakes:write cakes:delete";
 pub(super) const ANY_OF: &str = "cakes:write cakes:read";
 
@@ -29,26 +30,26 @@ pub(super) struct Target {
     pub(super) keys: Keys,
     pub(super) guard: Guard,
     pub(super) clock: TestClock,
-    /// Where the clock stands while no case moves it.
+    /// The time of the clock while no case changes it.
     pub(super) now: DateTime<Utc>,
 }
 
-/// Where the service listens, once for each way it can be set up.
+/// The addresses of the service, one for each configuration.
 pub(super) struct Doors {
-    /// As it comes: a bearer or `X-API-Key`, from the peer of the connection.
+    /// Default settings: a bearer or `X-API-Key`, and the peer's address as client IP.
     pub(super) plain: SocketAddr,
-    /// Also `?key=` and the cookie `app_key`; imported keys are accepted.
+    /// Also accepts `?key=` and the cookie `app_key`, and imported keys.
     pub(super) recipe: SocketAddr,
-    /// Behind [`TRUSTED_PROXIES`], which write `X-Forwarded-For`.
+    /// Behind [`TRUSTED_PROXIES`], which set `X-Forwarded-For`.
     pub(super) proxied: SocketAddr,
-    /// Within the CORS of [`ORIGIN`].
+    /// Within the CORS middleware for [`ORIGIN`].
     pub(super) cors: SocketAddr,
-    /// Its key table is away.
+    /// With a key table that is unavailable.
     pub(super) failing: SocketAddr,
-    /// Nobody gave it any keys.
+    /// Without `AppKeys` in the application.
     pub(super) unconfigured: SocketAddr,
-    /// Where this machine has it: the plain and the proxied door on `[::]`, with the addresses that
-    /// IPv4 and IPv6 callers dial.
+    /// The plain and the proxied door on `[::]`, with the addresses for IPv4 and IPv6 callers, or
+    /// `None` on a machine without IPv6.
     pub(super) dual: Option<Dual>,
 }
 
@@ -59,7 +60,7 @@ pub(super) struct Dual {
     pub(super) proxied_by_v4: SocketAddr,
 }
 
-/// Counts what must not happen before a key is good.
+/// Counts events that must not happen before a key is accepted.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Guard {
     ran: Arc<AtomicUsize>,
@@ -67,12 +68,12 @@ pub(super) struct Guard {
 }
 
 impl Guard {
-    /// An extractor of a guarded handler was made.
+    /// Counts an extractor of a guarded handler.
     pub(super) fn extracted(&self) {
         self.extracted.fetch_add(1, Ordering::SeqCst);
     }
 
-    /// A guarded handler ran.
+    /// Counts a run of a guarded handler.
     pub(super) fn ran(&self) {
         self.ran.fetch_add(1, Ordering::SeqCst);
     }
@@ -85,7 +86,7 @@ impl Guard {
     }
 }
 
-/// How often guarded handlers ran, and how often their extractors were made.
+/// The number of runs of guarded handlers and of their extractors.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Counts {
     pub(super) ran: usize,
@@ -100,7 +101,7 @@ impl Counts {
     }
 }
 
-/// What is asked for when a key is put into a service's table.
+/// The properties of a key to put into a service's table.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Wanted<'a> {
     pub(super) allowed_ips: &'a str,
@@ -114,23 +115,23 @@ pub(super) enum State {
     Active,
     Disabled,
     Revoked,
-    /// Its IP allow list was changed by hand into an unreadable text.
+    /// With an IP allow list that was changed to an unreadable text by SQL.
     Unreadable,
 }
 
-/// Every key that a case may present.
+/// The keys that the cases present.
 pub(super) struct Keys {
-    /// From any address, without scopes.
+    /// Valid from any address, without scopes.
     pub(super) active: String,
     /// Bound to 127.0.0.1, where the cases run.
     pub(super) here: String,
-    /// Bound to 203.0.113.7, which only a header can claim.
+    /// Bound to 203.0.113.7, which only a header can contain.
     pub(super) elsewhere: String,
     /// Bound to `2001:db8::1`.
     pub(super) elsewhere_v6: String,
     /// Bound to 10.0.0.0/8.
     pub(super) network: String,
-    /// Bound to 0.0.0.0/0: any IPv4 address, and neither IPv6 nor an unknown one.
+    /// Bound to 0.0.0.0/0: any IPv4 address, but neither IPv6 addresses nor an unknown client IP.
     pub(super) any_v4: String,
     /// Bound to `::/0`.
     pub(super) any_v6: String,
@@ -138,21 +139,21 @@ pub(super) struct Keys {
     pub(super) disabled: String,
     pub(super) expired: String,
     pub(super) unreadable: String,
-    /// Well-formed, checksum and all, and in no table.
+    /// Well-formed with a correct checksum, but not in the table.
     pub(super) unknown: String,
-    /// Both end at [`Self::end`].
+    /// Both keys expire at [`Self::end`].
     pub(super) ending: String,
     pub(super) ending_cold: String,
     pub(super) end: DateTime<Utc>,
     pub(super) writer: String,
     pub(super) reader: String,
     pub(super) writer_and_deleter: String,
-    /// Its scopes hold those that are asked for as pieces, and as one word.
+    /// Has scopes that contain the required scopes as parts of longer words.
     pub(super) resembling: String,
 }
 
 impl Keys {
-    /// Puts them into a table, with the clock of the service standing at `now`.
+    /// Puts the keys into a table. The clock of the service stands at `now`.
     pub(super) fn new(now: DateTime<Utc>, mut put: impl FnMut(Wanted<'_>) -> String) -> Self {
         let end = now + TimeDelta::hours(1);
         let plain =
@@ -192,7 +193,7 @@ impl Keys {
         }
     }
 
-    /// Every key that is refused from here with 401, and why.
+    /// Returns every key that gets 401 at the plain door, and the reason.
     pub(super) fn invalid(&self) -> Vec<(&'static str, String)> {
         let own = |key: &String| key.clone();
         vec![
@@ -220,12 +221,13 @@ impl Keys {
 }
 
 impl Target {
-    /// A caller at a door, with a connection that is kept alive as long as the server lets it.
+    /// Returns a caller at a door. Its connection stays open as long as the server allows.
     pub(super) fn caller(&self, door: SocketAddr) -> Caller<'_> {
         Caller { target: self, door, connection: None }
     }
 
-    /// Sends bytes and nothing more, and waits until the server has answered all of it and closed.
+    /// Sends only these bytes, and waits until the server has answered everything and closed the
+    /// connection.
     pub(super) fn exchange(
         &self,
         door: SocketAddr,
@@ -239,20 +241,19 @@ impl Target {
         Ok((answers, self.guard.counts().since(before)))
     }
 
-    /// Whatever is answered to these bytes: no guarded handler runs, and its extractors are not
-    /// made.
+    /// Checks that these bytes run no guarded handler and no extractor, whatever the response.
     pub(super) fn never_runs(&self, door: SocketAddr, bytes: &[u8]) -> Result<Vec<Answer>, String> {
         let (answers, counts) = self.exchange(door, bytes)?;
         if counts == Counts::NONE {
             Ok(answers)
         } else {
             let sent = bytes[..bytes.len().min(300)].escape_ascii();
-            Err(format!("{counts:?} although no good key was presented: {sent}"))
+            Err(format!("{counts:?} although no valid key was presented: {sent}"))
         }
     }
 }
 
-/// Whoever calls, one request after the other.
+/// A client that sends one request after the other.
 pub(super) struct Caller<'a> {
     target: &'a Target,
     door: SocketAddr,
@@ -260,11 +261,11 @@ pub(super) struct Caller<'a> {
 }
 
 impl Caller<'_> {
-    /// Sends a request and reads its answer, over a new connection where the server closed the last
+    /// Sends a request and reads its response, on a new connection if the server closed the last
     /// one.
     pub(super) fn ask(&mut self, request: &Request) -> Result<(Answer, Counts), String> {
         let before = self.target.guard.counts();
-        // What cannot be read as HTTP is answered by closing, which need not be announced.
+        // The server closes a connection after bytes that are not HTTP, and need not announce that.
         let answer = match self.connection.take() {
             Some(connection) => match self.ask_over(connection, request)? {
                 None => self.ask_over(Connection::open(self.door)?, request)?,
@@ -272,7 +273,7 @@ impl Caller<'_> {
             },
             None => self.ask_over(Connection::open(self.door)?, request)?,
         };
-        let answer = answer.ok_or_else(|| format!("{request}: closed without an answer"))?;
+        let answer = answer.ok_or_else(|| format!("{request}: closed without a response"))?;
         Ok((answer, self.target.guard.counts().since(before)))
     }
 
@@ -288,12 +289,12 @@ impl Caller<'_> {
         Ok(answer)
     }
 
-    /// Whether the last answer left the connection open.
+    /// Returns whether the connection is open after the last response.
     pub(super) fn is_connected(&self) -> bool {
         self.connection.is_some()
     }
 
-    /// The request is let in: 200 from a handler that ran once.
+    /// Checks that the request is accepted: 200, and the handler ran once.
     pub(super) fn passes(&mut self, request: &Request) -> Result<Answer, String> {
         let (answer, counts) = self.ask(request)?;
         if answer.status == 200 && counts.ran == 1 {
@@ -304,19 +305,19 @@ impl Caller<'_> {
         }
     }
 
-    /// The request is refused with this status before its handler or any extractor of it was
-    /// touched.
+    /// Checks that the request is rejected with this status, and that neither its handler nor an
+    /// extractor ran.
     pub(super) fn refused(&mut self, request: &Request, status: u16) -> Result<Answer, String> {
         let (answer, counts) = self.ask(request)?;
         if answer.status == status && counts == Counts::NONE {
             Ok(answer)
         } else {
             let own = answer.status;
-            Err(format!("{request}: {own} and {counts:?}, expected {status} and nothing touched"))
+            Err(format!("{request}: {own} and {counts:?}, expected {status} and no handler"))
         }
     }
 
-    /// 401 that names no error, because nothing was presented.
+    /// Checks for a 401 without an error parameter, because the request had no credential.
     pub(super) fn nothing_presented(&mut self, request: &Request) -> Result<Answer, String> {
         let answer = self.refused(request, 401)?;
         match answer.header("www-authenticate") {
@@ -325,19 +326,19 @@ impl Caller<'_> {
         }
     }
 
-    /// 401 for a key that is not good.
+    /// Checks for the 401 of an invalid key.
     pub(super) fn invalid(&mut self, request: &Request) -> Result<Answer, String> {
         let answer = self.refused(request, 401)?;
         challenged(request, answer, "error=\"invalid_token\"")
     }
 
-    /// 400 for more than one credential.
+    /// Checks for the 400 of more than one credential.
     pub(super) fn several(&mut self, request: &Request) -> Result<Answer, String> {
         let answer = self.refused(request, 400)?;
         challenged(request, answer, "error=\"invalid_request\"")
     }
 
-    /// 403 that names the scopes.
+    /// Checks for the 403 that names the required scopes.
     pub(super) fn lacks_scope(
         &mut self,
         request: &Request,
@@ -348,8 +349,8 @@ impl Caller<'_> {
         challenged(request, answer, &format!("scope=\"{scopes}\""))
     }
 
-    /// Refused by the guard or by whatever reads HTTP before it, with one of these statuses, and
-    /// nothing touched.
+    /// Checks that the guard or the HTTP parser rejects the request with one of these statuses, and
+    /// that no handler ran.
     pub(super) fn refused_somehow(
         &mut self,
         request: &Request,
@@ -361,7 +362,7 @@ impl Caller<'_> {
         } else {
             let own = answer.status;
             Err(format!(
-                "{request}: {own} and {counts:?}, expected one of {statuses:?} and nothing touched"
+                "{request}: {own} and {counts:?}, expected one of {statuses:?} and no handler"
             ))
         }
     }

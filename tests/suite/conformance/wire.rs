@@ -1,10 +1,10 @@
-//! Requests as bytes: what a caller sends, well-formed or not.
+//! Requests as raw bytes, well-formed or not.
 
 use std::fmt::{self, Write as _};
 
 pub(super) use crate::support::wire::{Answer, Connection};
 
-/// A request, put together line by line; what a client library would refuse to send is sent.
+/// A request built line by line. Unlike a client library, it also allows invalid requests.
 #[derive(Clone, Debug)]
 pub(super) struct Request {
     method: String,
@@ -27,7 +27,7 @@ impl Request {
         Self::new("GET", target)
     }
 
-    /// A header line, whole and without its end.
+    /// Adds a whole header line, without its line end.
     pub(super) fn line(mut self, line: impl Into<Vec<u8>>) -> Self {
         self.lines.push(line.into());
         self
@@ -41,7 +41,7 @@ impl Request {
         self.line(format!("X-API-Key: {key}"))
     }
 
-    /// A body that comes as announced.
+    /// Adds a body with its content type and length.
     pub(super) fn body(self, content_type: &str, body: impl Into<Vec<u8>>) -> Self {
         let body = body.into();
         let length = body.len();
@@ -50,7 +50,7 @@ impl Request {
             .tail(body)
     }
 
-    /// Bytes after the head, whatever the head says of them.
+    /// Adds bytes after the head, whatever the head says about them.
     pub(super) fn tail(mut self, bytes: impl Into<Vec<u8>>) -> Self {
         self.body = bytes.into();
         self
@@ -76,7 +76,7 @@ impl Request {
     }
 }
 
-/// The head, cut where it is long: for the report of a case that failed.
+/// Shows the head, shortened, for the report of a failed case.
 impl fmt::Display for Request {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         let cut = |bytes: &[u8]| bytes[..bytes.len().min(120)].escape_ascii().to_string();
@@ -85,7 +85,7 @@ impl fmt::Display for Request {
     }
 }
 
-/// Every byte of it percent-encoded.
+/// Returns the text with every byte percent-encoded.
 pub(super) fn percent_encoded(text: &str) -> String {
     text.bytes().fold(String::new(), |mut encoded, byte| {
         let _ = write!(encoded, "%{byte:02x}");

@@ -1,5 +1,4 @@
-//! The project's own service once more, guarded by the middleware alone, wrapped around everything
-//! it can be wrapped around.
+//! The same service guarded by the middleware alone, wrapped around everything that it can wrap.
 
 use actix_web::{HttpResponse, web};
 use api_key_runtime::{AppKey, RequireAppKey};
@@ -22,13 +21,14 @@ async fn from(run: Run, key: AppKey) -> HttpResponse {
 pub(super) fn routes(config: &mut web::ServiceConfig) {
     let files =
         web::scope("/files").wrap(ANY_KEY).route("/{path:.*}", web::route().to(routes::cake));
-    // Judged twice: each resource within a scope that asks for less.
+    // These requests are checked twice: the resources require more scopes than the scope around
+    // them.
     let scopes = web::scope("/scopes")
         .wrap(ANY_KEY)
         .service(web::resource("/all").wrap(ALL_OF).get(routes::cake))
         .service(web::resource("/any").wrap(ANY_OF).get(routes::cake))
         .route("/body", web::post().to(routes::json).wrap(WRITE));
-    // It takes what is left, so it is the last.
+    // The empty scope matches all other paths, so it must come last.
     let others = web::scope("")
         .wrap(ANY_KEY)
         .route("/json", web::post().to(routes::json))
