@@ -1,4 +1,4 @@
-//! `app-key backup`, and what the guide says about restoring.
+//! `app-key backup`, and restoring a backup by the instructions of the guide.
 
 use std::{
     fs,
@@ -55,7 +55,7 @@ fn a_backup_beside_a_service_is_one_whole_file() {
 
 // F10
 #[test]
-fn a_backup_of_postgres_is_refused() {
+fn a_backup_of_postgres_is_an_error() {
     let database = Database::postgres();
     app_key(&database, "migrate").succeeded();
     let refused = app_key(&database, "backup keys.db");
@@ -64,7 +64,7 @@ fn a_backup_of_postgres_is_refused() {
 }
 
 // F10
-// As the guide says: stop, remove the logs, move the backup over the file, start.
+// The steps of the guide: stop, remove the logs, move the backup over the file, start.
 #[test]
 fn a_backup_is_restored_while_the_service_is_stopped() {
     let database = Database::sqlite();

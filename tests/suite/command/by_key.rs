@@ -1,4 +1,4 @@
-//! A key that is named by itself, on standard input.
+//! Subcommands that take the key itself on standard input.
 
 use std::{
     io::Write as _,
@@ -10,7 +10,7 @@ use crate::support::{Database, database_test};
 
 const PEPPER: &str = "q1oJ5sVxCw0dQm3pN8yZkT2uB7hL4fEaG6iR9nXcYtM=";
 
-/// The command in a session without a terminal, with this text on standard input.
+/// Runs the command in a session without a terminal, with this text on standard input.
 fn given(database: &Database, settings: &[(&str, &str)], line: &str, input: &str) -> Ran {
     let mut process = Command::new("setsid")
         .env_clear()
@@ -24,7 +24,7 @@ fn given(database: &Database, settings: &[(&str, &str)], line: &str, input: &str
         .stderr(Stdio::piped())
         .spawn()
         .unwrap();
-    // A command that refuses its arguments does not read.
+    // A command that rejects its arguments does not read standard input.
     let _ = process.stdin.take().unwrap().write_all(input.as_bytes());
     let output = process.wait_with_output().unwrap();
     let ran = Ran {
@@ -41,7 +41,7 @@ fn given(database: &Database, settings: &[(&str, &str)], line: &str, input: &str
     ran
 }
 
-// I4: The record is the one that a service uses, and the key is shown nowhere.
+// I4: The record is that of the given key, and no output contains the key.
 database_test!(a_key_on_standard_input_names_its_record, |database: Database| {
     let (key, _) = database.issue("0.0.0.0");
     let (other, _) = database.issue("0.0.0.0");
@@ -81,7 +81,7 @@ database_test!(a_key_without_a_record_is_not_found, |database: Database| {
     assert_eq!(database.rows(), before);
 });
 
-// I4: The peppers are those that a service is given.
+// I4: The command uses the same pepper settings as a service.
 database_test!(a_key_is_found_under_either_pepper, |database: Database| {
     let (plain, _) = database.issue("0.0.0.0");
     let changing = [("APP_KEY_PEPPER", PEPPER), ("APP_KEY_PEPPER_PREVIOUS", "none")];
@@ -107,7 +107,7 @@ database_test!(a_key_is_found_under_either_pepper, |database: Database| {
     }
 });
 
-/// I4: The question cannot be answered by standard input, which holds the key.
+/// I4: Standard input contains the key, so it cannot contain the answer as well.
 #[test]
 fn revoking_by_key_without_a_terminal_requires_yes() {
     let database = Database::sqlite();
@@ -118,9 +118,9 @@ fn revoking_by_key_without_a_terminal_requires_yes() {
     assert_eq!(status(database.builder(), &key), 200);
 }
 
-/// I4: Somebody who gives the key as an argument learns how to give it.
+/// I4: The error says how to pass a key.
 #[test]
-fn a_key_as_an_argument_is_refused_with_the_way() {
+fn a_key_as_an_argument_is_an_error_that_says_how_to_pass_it() {
     let database = Database::sqlite();
     let (key, _) = database.issue("0.0.0.0");
     let ran = app_key(&database, &format!("revoke {key}"));

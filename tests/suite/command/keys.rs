@@ -1,4 +1,4 @@
-//! What the subcommands do to a key.
+//! The effect of each subcommand on a key.
 
 use chrono::{DateTime, TimeDelta, Utc};
 
@@ -55,7 +55,7 @@ database_test!(revoking_twice_reports_the_first_time, |database: Database| {
 });
 
 #[test]
-fn enabling_an_expired_key_says_that_it_stays_refused() {
+fn enabling_an_expired_key_says_that_it_remains_expired() {
     let database = Database::sqlite();
     database.migrate();
     app_key(&database, "issue --name brief --ip any --expires 1s").succeeded();
@@ -68,7 +68,7 @@ fn enabling_an_expired_key_says_that_it_stays_refused() {
 }
 
 #[test]
-fn an_expiry_is_a_time_from_now_or_a_moment() {
+fn an_expiry_is_a_duration_or_a_timestamp() {
     let database = Database::sqlite();
     database.migrate();
     let end_of = |written: &str| {
@@ -87,7 +87,7 @@ fn an_expiry_is_a_time_from_now_or_a_moment() {
     ] {
         let before = Utc::now();
         let late = end_of(written) - before - TimeDelta::seconds(seconds);
-        // The table holds microseconds.
+        // The table has a precision of microseconds.
         assert!(late > TimeDelta::microseconds(-1), "{written}: {late}");
         assert!(late < TimeDelta::seconds(30), "{written}: {late}");
     }

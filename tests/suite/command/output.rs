@@ -1,4 +1,4 @@
-//! What is printed, and where.
+//! The output of the command, and the stream for each part.
 
 use std::{
     collections::BTreeSet,
@@ -135,12 +135,12 @@ database_test!(json_has_the_columns_of_the_tables_and_the_state, |database: Data
     assert_eq!(app_key(&database, "show 2 --json").json()["state"], "revoked");
 });
 
-/// What would ring, recolour, hide, reverse or forge lines where it reached a terminal, behind what
-/// is only text.
+/// A text followed by characters that would ring the bell, change colours, hide text, reverse its
+/// direction or start new lines on a terminal.
 const DECEPTIVE: &str = "é名 a\u{7}\u{1b}[31m\r\n\t\u{7f}\u{9b}2J\u{85}\u{ad}\u{61c}\u{200b}\u{200d}\u{200e}\u{2028}\u{202e}\u{2066}\u{2069}\u{feff}\u{e0041}";
 const TEXT: &str = "é名 a[31m2J";
 
-database_test!(what_the_table_holds_reaches_a_terminal_as_text_alone, |database: Database| {
+database_test!(control_characters_of_records_do_not_reach_a_terminal, |database: Database| {
     let new = NewKey::new(DECEPTIVE).allow_any().owner(DECEPTIVE);
     database.admin().issue(&new).unwrap();
     for line in [
@@ -176,17 +176,17 @@ database_test!(what_the_table_holds_reaches_a_terminal_as_text_alone, |database:
         ran.succeeded();
     }
     let shown = app_key(&database, "show 1").succeeded();
-    assert_eq!(shown.lines().count(), 15, "a name makes no line of its own: {shown}");
+    assert_eq!(shown.lines().count(), 15, "a name does not add a line: {shown}");
     let record = app_key(&database, "show 1 --json").json();
     assert_eq!(
         (&record["name"], &record["owner"]),
         (&DECEPTIVE.into(), &DECEPTIVE.into()),
-        "escaped, and not changed"
+        "escaped, but unchanged"
     );
 });
 
 #[test]
-fn the_list_is_aligned_and_cuts_what_is_long() {
+fn the_list_is_aligned_and_shortens_long_values() {
     let database = Database::sqlite();
     database.migrate();
     let long = "x".repeat(200);
@@ -200,7 +200,7 @@ fn the_list_is_aligned_and_cuts_what_is_long() {
         lines[0].split_whitespace().collect::<Vec<_>>().join(" "),
         "ID HINT NAME OWNER ALLOWED IPS SCOPES CREATED EXPIRES LAST USED FROM USES STATE"
     );
-    // A Chinese character takes two cells.
+    // A Chinese character occupies two cells.
     let cells =
         |text: &str| text.chars().map(|c| if "名前".contains(c) { 2 } else { 1 }).sum::<usize>();
     let place = |line: &str, word: &str| cells(line.split_once(word).unwrap().0);
@@ -212,14 +212,14 @@ fn the_list_is_aligned_and_cuts_what_is_long() {
     assert!(app_key(&database, "show 3").succeeded().contains(&long));
 }
 
-/// The writing end of a pipe that nobody reads any more.
+/// Returns the writing end of a pipe whose reading end is closed.
 fn broken_pipe() -> io::PipeWriter {
     let (_, writer) = io::pipe().unwrap();
     writer
 }
 
 #[test]
-fn a_reader_that_has_seen_enough_is_no_error() {
+fn a_reader_that_closes_the_pipe_is_not_an_error() {
     let database = Database::sqlite();
     database.issue("0.0.0.0");
     for line in ["list", "list --json", "show 1", "show 1 --json", "--help"] {
@@ -243,7 +243,7 @@ fn a_key_that_could_not_be_printed_is_named() {
 }
 
 #[test]
-fn no_key_is_issued_where_nothing_reads_standard_output() {
+fn no_key_is_issued_if_nothing_reads_standard_output() {
     let database = Database::sqlite();
     database.migrate();
     let mut closed = Command::new("sh");
@@ -263,7 +263,7 @@ fn no_key_is_issued_where_nothing_reads_standard_output() {
 }
 
 #[test]
-fn a_closed_standard_error_does_not_cost_the_key() {
+fn a_closed_standard_error_does_not_prevent_issuing() {
     let database = Database::sqlite();
     database.migrate();
     let ran = outcome(command(database.url(), "issue --name n --ip any").stderr(broken_pipe()));
@@ -271,13 +271,13 @@ fn a_closed_standard_error_does_not_cost_the_key() {
 }
 
 #[test]
-fn help_teaches_and_goes_where_it_was_asked_for() {
+fn help_covers_every_setting_and_goes_to_the_right_stream() {
     let database = Database::sqlite();
     let alone = app_key(&database, "");
     assert_eq!((alone.code, alone.stdout.as_str()), (Some(2), ""), "{alone:?}");
     assert!(alone.stderr.contains("Usage: app-key <COMMAND>"), "{alone:?}");
     let help = app_key(&database, "--help").succeeded();
-    for taught in [
+    for part in [
         "  DATABASE_URL ",
         "  APP_KEY_PREFIX ",
         "  APP_KEY_PEPPER ",
@@ -285,7 +285,7 @@ fn help_teaches_and_goes_where_it_was_asked_for() {
         "  APP_KEY_ACCEPT_IMPORTED ",
         "Exit codes:",
     ] {
-        assert!(help.contains(taught), "{taught}: {help}");
+        assert!(help.contains(part), "{part}: {help}");
     }
     for command in ["migrate", "issue", "list", "show", "disable", "enable", "revoke"] {
         assert!(help.contains(&format!("\n  {command} ")), "{command}: {help}");

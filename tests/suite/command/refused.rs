@@ -1,12 +1,12 @@
-//! What is refused: with which exit code, in which words, and that nothing was changed.
+//! Errors: their exit codes and messages, and that nothing was changed.
 
 use std::{ffi::OsString, os::unix::ffi::OsStringExt as _, path::Path};
 
 use super::{app_key, app_key_with, command, outcome};
 use crate::support::{Database, database_test};
 
-/// What is asked for beside `--name n --ip any`, unless it names them itself; and what the message
-/// must hold.
+/// Arguments for `issue`, and a part of the message. `--name n --ip any` is added unless the
+/// arguments contain these options.
 const BAD_INPUT: &[(&[&str], &str)] = &[
     (&["--ip", "junk"], "not an IPv4 or IPv6 address"),
     (&["--ip", ""], "it is empty"),
@@ -49,7 +49,7 @@ const BAD_INPUT: &[(&[&str], &str)] = &[
     (&["--nmae", "n"], "unexpected argument"),
 ];
 
-database_test!(input_that_makes_no_sense_is_named_and_changes_nothing, |database: Database| {
+database_test!(invalid_input_is_reported_and_changes_nothing, |database: Database| {
     database.issue("10.0.0.0/8");
     let before = database.rows();
     let refused = |line: &str, arguments: &[&str], reason: &str| {
@@ -117,7 +117,7 @@ fn a_key_among_the_arguments_is_not_repeated() {
     assert!(!ran.all().contains(&key[12..]), "{ran:?}");
 }
 
-database_test!(an_id_that_no_key_has_is_not_found, |database: Database| {
+database_test!(an_unknown_id_is_not_found, |database: Database| {
     database.issue("0.0.0.0");
     let before = database.rows();
     for line in
@@ -145,7 +145,7 @@ database_test!(a_database_without_tables_names_the_migrate_command, |database: D
         app_key(&database, line).refused("`app-key migrate`");
     }
     if !database.is_postgres() {
-        assert!(!Path::new(database.url()).exists(), "only `migrate` makes a file");
+        assert!(!Path::new(database.url()).exists(), "only `migrate` creates a file");
     }
 });
 
@@ -176,7 +176,7 @@ fn a_missing_database_is_an_error_without_its_password() {
 }
 
 // A6
-database_test!(an_unusable_setting_is_refused_and_changes_nothing, |database: Database| {
+database_test!(an_unusable_setting_is_reported_and_changes_nothing, |database: Database| {
     database.issue("0.0.0.0");
     let before = database.rows();
     for (name, value) in [
@@ -203,7 +203,7 @@ fn a_full_disk_fails_to_issue_and_leaves_keys_readable() {
     let database = Database::sqlite();
     let (key, _) = database.issue("0.0.0.0");
     let before = database.rows();
-    // No file may grow: what a full disk answers, without one.
+    // No file may grow, which causes the same error as a full disk.
     let full = r#"trap "" XFSZ; ulimit -f 0; exec "$0" issue --name n --ip any"#;
     let mut command = std::process::Command::new("bash");
     command

@@ -31,9 +31,9 @@ database_test!(ten_processes_migrate_a_fresh_database_at_once, |database: Databa
     for one in &ran {
         assert_eq!((one.code, one.stdout.as_str()), (Some(0), ""), "{one:?}");
     }
-    let made_the_tables =
+    let created_the_tables =
         ran.iter().filter(|one| one.stderr.starts_with("Ran the migrations 00000000000101"));
-    assert_eq!(made_the_tables.count(), 1, "{ran:?}");
+    assert_eq!(created_the_tables.count(), 1, "{ran:?}");
     app_key(&database, "issue --name n --ip any").succeeded();
 });
 
@@ -68,7 +68,7 @@ fn a_pepper_comes_from_a_file() {
 
 // A6, G1
 #[test]
-fn a_mistyped_variable_is_an_error_and_another_one_a_warning() {
+fn a_mistyped_variable_is_an_error_an_unknown_one_a_warning() {
     let database = Database::sqlite();
     database.migrate();
     let line = "issue --name n --ip any";
@@ -88,7 +88,7 @@ database_test!(the_prefix_of_the_environment_begins_the_key_and_the_hint, |datab
     let key = issued["key"].as_str().unwrap();
     assert!(key.starts_with("cakes_"), "{key}");
     assert_eq!(issued["hint"], key[.."cakes_".len() + 4]);
-    // The prefix is for new keys: a service with another one accepts this key.
+    // The prefix is only for new keys. A service with another prefix accepts this key.
     assert_eq!(status(database.builder(), key), 200);
     assert_eq!(status(database.builder().prefix("shop_").accept_imported_keys(true), key), 200);
 });
@@ -99,7 +99,7 @@ database_test!(copied_migrations_are_those_that_run, |database: Database| {
     let folder = std::env::temp_dir().join(format!("app-key-copied-{kind}-{}", std::process::id()));
     std::fs::create_dir_all(&folder).unwrap();
     let copy = format!("migrations copy {} --database {kind}", folder.display());
-    // Without a DATABASE_URL: copying needs none.
+    // `migrations copy` does not need DATABASE_URL.
     let ran = outcome(command("", &copy).env_remove("DATABASE_URL"));
     assert_eq!(
         (ran.code, ran.stdout.as_str(), ran.stderr.lines().count()),
@@ -107,7 +107,8 @@ database_test!(copied_migrations_are_those_that_run, |database: Database| {
         "{ran:?}"
     );
     assert!(app_key(&database, &copy).all().contains("there already"));
-    // The application's own comes after ours, refers to it, and reverts without meeting it.
+    // The application's own migration runs after those of the library, refers to their tables, and
+    // reverts without them.
     let own = folder.join("2026-11-23-000000_own");
     std::fs::create_dir_all(&own).unwrap();
     std::fs::write(
@@ -122,7 +123,7 @@ database_test!(copied_migrations_are_those_that_run, |database: Database| {
     assert_eq!(reverted, "20261123000000");
     assert!(
         app_key(&database, "migrate").all().contains("up to date"),
-        "the embedded ones are the same"
+        "the embedded migrations are the same"
     );
     app_key(&database, "issue --name n --ip any").succeeded();
     let refused = app_key(&database, "migrations copy /nonexistent --database sqlite");

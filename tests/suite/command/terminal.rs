@@ -1,4 +1,4 @@
-//! Revoking and listing where a person sits before a terminal.
+//! Revoking and listing with a person at a terminal.
 
 use std::{
     fs::{File, OpenOptions},
@@ -16,7 +16,7 @@ use api_key_runtime::admin::NewKey;
 use super::{command, program, status};
 use crate::support::Database;
 
-/// The end of a terminal that people see, and a process at the other one.
+/// A terminal: the end that a person sees, and a process at the other end.
 struct Session {
     screen: File,
     shown: String,
@@ -30,7 +30,7 @@ impl Session {
         })
     }
 
-    /// One whose terminal controls the process, which runs this in a shell.
+    /// Starts a session whose terminal controls the process. A shell runs this line.
     fn controlled(database: &Database, line: &str) -> Self {
         let mut command = Command::new("setsid");
         command
@@ -43,7 +43,7 @@ impl Session {
         })
     }
 
-    /// One of so many columns, which shows standard output as well.
+    /// Starts a session with this many columns, which shows standard output as well.
     fn of_width(columns: u16, database: &Database, line: &str) -> Self {
         Self::start_with(command(database.url(), line), |command, terminal| {
             let size = Winsize { ws_row: 24, ws_col: columns, ws_xpixel: 0, ws_ypixel: 0 };
@@ -64,7 +64,7 @@ impl Session {
         Self { screen: screen.into(), shown: String::new(), process }
     }
 
-    /// Reads until this is shown, or the process has ended.
+    /// Reads until the terminal shows this text or the process has ended.
     fn wait_for(&mut self, text: &str) {
         let mut bytes = [0; 1024];
         while !self.shown.contains(text) {
@@ -77,8 +77,8 @@ impl Session {
         }
     }
 
-    /// What was shown, and the exit code. A question that nobody expected is answered with the end
-    /// of the input.
+    /// Returns the shown text and the exit code. An unexpected question gets the end of the input
+    /// as its answer.
     fn finish(mut self) -> (String, Option<i32>) {
         let _ = self.screen.write_all(b"\x04");
         let status = self.process.wait().unwrap();
@@ -128,7 +128,7 @@ fn revoking_does_not_ask_with_yes_or_when_already_revoked() {
     assert_eq!(code, Some(0), "{shown}");
 }
 
-/// I4: Standard input holds the key, so the question is asked beside it.
+/// I4: Standard input contains the key, so the terminal asks the question.
 #[test]
 fn revoking_by_key_asks_on_the_terminal() {
     let database = Database::sqlite();
@@ -144,7 +144,7 @@ fn revoking_by_key_asks_on_the_terminal() {
     }
 }
 
-/// I4: A key that is typed is not shown; the answer to the question is.
+/// I4: The terminal does not show the typed key, but it shows the answer to the question.
 #[test]
 fn a_typed_key_is_not_shown() {
     let database = Database::sqlite();
@@ -161,7 +161,7 @@ fn a_typed_key_is_not_shown() {
     assert_eq!(status(database.builder(), &key), 401);
 }
 
-/// I4: And not the program, which would leave the terminal as it is then.
+/// I4: An interrupt ends the question, so that the program can restore the terminal first.
 #[test]
 fn an_interrupt_ends_the_hidden_question() {
     let database = Database::sqlite();
@@ -176,7 +176,7 @@ fn an_interrupt_ends_the_hidden_question() {
 
 // A11
 #[test]
-fn a_list_fits_the_terminal_and_says_what_it_left_out() {
+fn a_list_fits_the_terminal_and_names_omitted_columns() {
     let database = Database::sqlite();
     for number in 0..3 {
         let new = NewKey::new(format!("billing {number}"))
@@ -187,7 +187,7 @@ fn a_list_fits_the_terminal_and_says_what_it_left_out() {
             .unwrap();
         database.issue_with(&new);
     }
-    for (columns, left_out) in [(200, None), (120, Some("CREATED")), (80, Some("SCOPES"))] {
+    for (columns, omitted) in [(200, None), (120, Some("CREATED")), (80, Some("SCOPES"))] {
         let (shown, code) = Session::of_width(columns, &database, "list").finish();
         assert_eq!(code, Some(0), "{shown}");
         let lines: Vec<&str> = shown.lines().map(str::trim_end).collect();
@@ -198,7 +198,7 @@ fn a_list_fits_the_terminal_and_says_what_it_left_out() {
         for heading in ["LAST USED", "FROM", "USES", "STATE"] {
             assert!(table[0].contains(heading), "{columns}: {shown}");
         }
-        match left_out {
+        match omitted {
             None => assert!(said.is_empty(), "{shown}"),
             Some(heading) => {
                 assert!(!table[0].contains(heading), "{shown}");

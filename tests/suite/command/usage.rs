@@ -1,4 +1,4 @@
-//! How keys were used, as the command shows it.
+//! Key usage as the command shows it.
 
 use chrono::{DateTime, TimeDelta, Utc};
 use serde_json::Value;

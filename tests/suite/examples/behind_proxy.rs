@@ -1,4 +1,4 @@
-//! A service behind a real nginx, with the configuration that stands beside the program.
+//! A service behind a real nginx, with the configuration file of the example.
 #![cfg(target_os = "linux")]
 
 use std::{
@@ -22,10 +22,10 @@ use crate::support::{
 const SOURCE: &str = include_str!("../../../examples/behind_proxy/main.rs");
 const CONFIGURATION: &str = include_str!("../../../examples/behind_proxy/nginx.conf");
 
-/// How long nginx may take to start or to end on a busy machine.
+/// Time that nginx may take to start or stop on a busy machine.
 const NGINX_TIMEOUT: Duration = Duration::from_secs(30);
 
-/// An nginx before a service; it ends, and its files are removed, when it is dropped.
+/// An nginx in front of a service. Drop stops it and removes its files.
 struct Nginx {
     address: SocketAddr,
     child: Child,
@@ -37,10 +37,10 @@ impl Nginx {
         let folder = own_folder();
         free_ports()
             .find_map(|port| Self::start(&folder, service, ([127, 0, 0, 1], port).into()))
-            .expect("some port is free")
+            .expect("a port is free")
     }
 
-    /// `None` where the port is taken.
+    /// Starts nginx, or returns `None` if the port is taken.
     fn start(folder: &PathBuf, service: SocketAddr, address: SocketAddr) -> Option<Self> {
         let configuration = [("127.0.0.1:8080", service), ("127.0.0.1:8000", address)].iter().fold(
             CONFIGURATION.to_owned(),
@@ -80,14 +80,15 @@ impl Nginx {
 
 impl Drop for Nginx {
     fn drop(&mut self) {
-        // It ends its workers, which a killed one would leave behind.
+        // The signal also stops the workers, which would survive if only the main process was
+        // killed.
         let _ = kill_process(Pid::from_child(&self.child), Signal::TERM);
         let _ = self.child.wait();
         let _ = fs::remove_dir_all(&self.folder);
     }
 }
 
-/// The status and the body of a request from this address of loopback.
+/// Sends a request from this loopback address and returns the body and the status.
 fn get_from(caller: &str, address: SocketAddr, target: &str, headers: &[String]) -> String {
     let headers: Vec<String> = headers.iter().map(|header| format!("-H '{header}'")).collect();
     let headers = headers.join(" ");
@@ -139,7 +140,8 @@ database_test!(a_forged_forwarding_header_is_ignored_behind_nginx, |database: Da
         ("127.0.0.3", through, said("X-Real-IP"), 401),
         ("127.0.0.3", through, said("Forwarded"), 401),
         ("127.0.0.3", past, forwarded.clone(), 401),
-        // A caller at the proxy's own address, who is all that it says: nobody's address.
+        // A caller with the proxy's own address: the chain has only trusted hops, so there is no
+        // client IP.
         ("127.0.0.1", through, vec![bearer.clone()], 401),
     ] {
         let shown = get_from(caller, address, "/whoami", &headers);
@@ -149,12 +151,12 @@ database_test!(a_forged_forwarding_header_is_ignored_behind_nginx, |database: Da
     assert_eq!(
         get_from("127.0.0.2", through, "/whoami", &rewritten),
         "me from 127.0.0.2\n 200".replace("me", "test"),
-        "nor does it take the caller's own address away"
+        "a forged header does not replace the caller's own address"
     );
 });
 
 // G2
-database_test!(a_key_in_a_request_line_is_in_no_access_log, |database: Database| {
+database_test!(no_access_log_contains_a_key_of_a_request_line, |database: Database| {
     let (key, _) = database.issue("127.0.0.2");
     let (example, nginx) = serve(&database);
     let target = format!("/whoami?token={key}&page=2");
@@ -163,8 +165,8 @@ database_test!(a_key_in_a_request_line_is_in_no_access_log, |database: Database|
     let log = example.wait_until_logged(" 401 ");
     assert!(log.contains("\"GET /whoami?token=ak_live_[redacted]&page=2 HTTP/1.1\" 401"), "{log}");
     assert_no_piece_of(&key, &log);
-    // It writes when it has answered.
-    wait_until("nginx has logged it", || nginx.log("access.log").contains("/whoami"));
+    // nginx writes its log after the response.
+    wait_until("nginx has logged the request", || nginx.log("access.log").contains("/whoami"));
     let log = nginx.log("access.log");
     assert!(log.contains("127.0.0.2 ["), "{log}");
     assert!(log.contains("\"GET /whoami HTTP/1.1\" 401"), "{log}");
@@ -176,7 +178,7 @@ database_test!(readiness_is_internal_and_sigterm_records_usage, |database: Datab
     let (key, _) = database.issue("127.0.0.2");
     let (mut example, nginx) = serve(&database);
     let ready = |address| http::get(address, "/ready", &[]).status;
-    wait_until("it is ready", || ready(example.listens_at()) == 200);
+    wait_until("the service is ready", || ready(example.listens_at()) == 200);
     assert_eq!(ready(nginx.address), 404);
     let bearer = [format!("Authorization: Bearer {key}")];
     for _ in 0..3 {

@@ -1,4 +1,4 @@
-//! The bakery: what it prints, and what its keys open.
+//! The bakery: its output, and what its keys allow.
 
 use std::{net::SocketAddr, process::Command, thread};
 
@@ -11,13 +11,13 @@ use crate::support::{
     http::{self, Client, Response},
 };
 
-/// What is printed last at every start of `cakes`.
+/// The last text that `cakes` prints at every start.
 const ANOTHER_KEY: &str =
     "cargo app-key issue --name me --ip 127.0.0.1 --scope cakes:write --scope cakes:delete";
 
 impl Example {
-    /// `cakes` with nothing in its environment but where its database is, on a free port and with
-    /// everything in its log.
+    /// Starts `cakes` on a free port with a complete log. Its environment contains only the
+    /// database URL.
     pub(crate) fn cakes(database: &Database) -> Self {
         let cakes = Self::spawn(
             example("cakes")
@@ -29,7 +29,7 @@ impl Example {
         cakes
     }
 
-    /// Where it says it is served.
+    /// Returns the address in the output.
     pub(crate) fn address(&self) -> SocketAddr {
         let printed = self.wait_until_printed(" (Ctrl-C stops it)");
         let (_, place) = printed.split_once("http://").unwrap();
@@ -37,14 +37,14 @@ impl Example {
         place.parse().unwrap()
     }
 
-    /// The first key, where one was printed, as a line of its own.
+    /// Returns the first key if one was printed, which is a line of its own.
     fn first_key(&self) -> Option<String> {
         let printed = self.wait_until_printed("cargo app-key issue");
         printed.lines().find(|line| line.starts_with("ak_live_")).map(str::to_owned)
     }
 }
 
-/// The lines to paste, with the status that the line before each says.
+/// Returns the `curl` lines, each with the status that the line before it announces.
 fn lines_to_paste(printed: &str) -> Vec<(u16, String)> {
     let lines: Vec<&str> = printed.lines().collect();
     lines
@@ -58,13 +58,12 @@ fn lines_to_paste(printed: &str) -> Vec<(u16, String)> {
         .collect()
 }
 
-/// Pastes them one by one, in their order; every one of them answers with the status that is
-/// printed above it, and shows it.
+/// Runs the lines in order. Each must respond with the announced status and print it.
 pub(crate) fn paste_lines(printed: &str) -> Vec<u16> {
     let curl = Command::new("curl").arg("--version").output();
     assert!(
         curl.is_ok_and(|output| output.status.success()),
-        "this test pastes the lines that `cakes` prints, and they need curl: install it"
+        "this test pastes the lines that `cakes` prints, which need curl; install curl"
     );
     let mut statuses = Vec::new();
     for (status, line) in lines_to_paste(printed) {
@@ -132,12 +131,12 @@ database_test!(the_first_start_prints_a_key_and_commands_that_work, |database: D
     assert_eq!(
         http::get_with(again.address(), "/whoami", &key).status,
         200,
-        "the first key goes on working"
+        "the first key remains valid"
     );
 });
 
 // A12
-database_test!(the_first_key_is_another_one_in_every_installation, |database: Database| {
+database_test!(every_installation_has_a_different_first_key, |database: Database| {
     let other = Database::sqlite();
     let (here, there) = (Example::cakes(&database), Example::cakes(&other));
     let (one, two) = (here.first_key().unwrap(), there.first_key().unwrap());
@@ -145,13 +144,13 @@ database_test!(the_first_key_is_another_one_in_every_installation, |database: Da
     assert_eq!(
         http::get_with(here.address(), "/whoami", &two).status,
         401,
-        "nor is it good for another"
+        "the key of another installation is invalid"
     );
     assert_eq!(http::get_with(here.address(), "/whoami", &one).status, 200);
 });
 
 // F14
-database_test!(two_that_start_at_once_on_a_fresh_database_both_serve, |database: Database| {
+database_test!(two_processes_start_at_once_on_a_fresh_database, |database: Database| {
     drop(example("cakes"));
     let both = thread::scope(|scope| {
         [(); 2]
@@ -168,7 +167,7 @@ database_test!(two_that_start_at_once_on_a_fresh_database_both_serve, |database:
     }
 });
 
-database_test!(a_key_opens_what_its_scopes_allow_and_nothing_else, |database: Database| {
+database_test!(a_key_allows_only_what_its_scopes_allow, |database: Database| {
     let any = issue(&database, "127.0.0.1", "");
     let writer = issue(&database, "127.0.0.1", "cakes:write");
     let both = issue(&database, "127.0.0.1", SCOPES);
@@ -202,8 +201,8 @@ database_test!(a_wrong_address_is_one_warning_without_the_key, |database: Databa
     let cakes = Example::cakes(&database);
     assert_eq!(bake(cakes.address(), &key).status, 401);
     let log = cakes.wait_until_logged("\"POST /api/v1/cakes HTTP/1.1\" 401");
-    let is_refusal = |line: &&str| line.contains("WARN") && line.contains("Unauthorized address");
-    let warnings: Vec<&str> = log.lines().filter(is_refusal).collect();
+    let is_rejection = |line: &&str| line.contains("WARN") && line.contains("Unauthorized address");
+    let warnings: Vec<&str> = log.lines().filter(is_rejection).collect();
     assert_eq!(warnings.len(), 1, "{warnings:?}");
     let hint = &key[.."ak_live_".len() + 4];
     assert!(
@@ -295,7 +294,7 @@ database_test!(every_answer_is_jsend, |database: Database| {
     assert!(front_page.text().contains("<h1>Cakes</h1>"));
 });
 
-database_test!(a_failing_query_is_told_to_the_log_and_not_to_the_caller, |database: Database| {
+database_test!(a_failed_query_is_logged_but_not_shown_to_the_caller, |database: Database| {
     let cakes = Example::cakes(&database);
     database.execute("DROP TABLE cakes").unwrap();
     let answer = http::get(cakes.address(), "/api/v1/cakes", &[]);
@@ -309,7 +308,7 @@ database_test!(a_failing_query_is_told_to_the_log_and_not_to_the_caller, |databa
 });
 
 #[test]
-fn a_taken_port_is_said_plainly_and_no_key_is_issued() {
+fn a_taken_port_is_reported_and_no_key_is_issued() {
     let database = Database::sqlite();
     let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let bind = taken.local_addr().unwrap().to_string();
@@ -325,12 +324,12 @@ fn a_taken_port_is_said_plainly_and_no_key_is_issued() {
 
 // F8
 #[test]
-fn without_a_usable_setting_it_says_which_and_does_not_serve() {
+fn an_unusable_setting_is_reported_and_prevents_the_start() {
     let database = Database::sqlite();
-    let nobody_listens = "postgres://127.0.0.1:1/cakes";
+    let closed_port = "postgres://127.0.0.1:1/cakes";
     for (settings, said) in [
         (vec![], "DATABASE_URL is not set"),
-        (vec![("DATABASE_URL", nobody_listens)], "cannot connect to Postgres at 127.0.0.1:1/cakes"),
+        (vec![("DATABASE_URL", closed_port)], "cannot connect to Postgres at 127.0.0.1:1/cakes"),
         (vec![("DATABASE_URL", ":memory:")], "does not name a file"),
         (
             vec![("DATABASE_URL", database.url()), ("BIND", "8080")],
@@ -351,7 +350,7 @@ fn without_a_usable_setting_it_says_which_and_does_not_serve() {
 }
 
 #[test]
-fn when_asked_to_stop_it_finishes_the_request_in_hand() {
+fn a_stop_signal_lets_the_current_request_finish() {
     let database = Database::sqlite();
     let key = issue(&database, "127.0.0.1", SCOPES);
     for signal in ["INT", "TERM"] {
@@ -370,13 +369,13 @@ fn when_asked_to_stop_it_finishes_the_request_in_hand() {
         );
         let mut client = Client::connect(cakes.address());
         client.send(head);
-        let going_on = client.read(false).expect("it waits for the body");
-        assert_eq!(going_on.status, 100, "{signal}");
+        let interim = client.read(false).expect("the server waits for the body");
+        assert_eq!(interim.status, 100, "{signal}");
         client.send(begun);
         cakes.signal(signal);
         cakes.wait_until_logged("graceful worker shutdown; finishing 1 connections");
         client.send(rest);
-        let answer = client.read(false).expect("the request is answered");
+        let answer = client.read(false).expect("the request gets a response");
         assert_eq!(answer.status, 201, "{signal}");
         assert!(cakes.wait_for_its_end().success(), "{signal}");
         assert!(cakes.logged.lock().unwrap().contains("stopped"));

@@ -1,14 +1,14 @@
-//! The header of an example's program: how to start it, and the lines to paste then.
+//! The header of an example's source: how to start the example, and lines to paste afterwards.
 
 use super::shell;
 use crate::support::Database;
 
-/// What a key that is not good is answered with.
+/// The body of the response to an invalid key.
 pub(super) const NOT_GOOD: &str = r#"{"type":"about:blank","title":"Unauthorized","status":401,"detail":"The API key is not valid here."}"#;
-/// What who presents no key is answered with.
+/// The body of the response to a request without a key.
 pub(super) const NO_KEY: &str = r#"{"type":"about:blank","title":"Unauthorized","status":401,"detail":"This resource needs an API key."}"#;
 
-/// The blocks for the shell in the header of this source.
+/// Returns the shell blocks in the header of this source.
 pub(super) fn blocks(source: &str) -> Vec<String> {
     let header = source.lines().map_while(|line| line.strip_prefix("//!"));
     let text: Vec<&str> = header.map(|line| line.strip_prefix(' ').unwrap_or(line)).collect();
@@ -19,8 +19,8 @@ pub(super) fn blocks(source: &str) -> Vec<String> {
         .collect()
 }
 
-/// Pastes the lines of the last block, with the first of each pair replaced by the second, and
-/// answers what they print. The first block starts the example by this command.
+/// Runs the lines of the last block and returns their output. In each pair, the second text
+/// replaces the first. The first block must start the example by this command.
 pub(super) fn paste(
     source: &str,
     start: &str,
@@ -31,13 +31,13 @@ pub(super) fn paste(
     let first = how_to_start.lines().next().unwrap();
     assert!(first.ends_with(start), "{first}");
     let lines = places.iter().fold(lines, |lines, (written, here)| {
-        assert!(lines.contains(written), "{written} is not in the lines");
+        assert!(lines.contains(written), "the lines do not contain {written}");
         lines.replace(written, here)
     });
     shell(&lines, settings)
 }
 
-/// As [`paste`], of an example that serves from this database at this address.
+/// Runs the lines as [`paste`] does, for an example with this database at this address.
 pub(super) fn paste_at(
     source: &str,
     name: &str,

@@ -12,7 +12,7 @@ fn serve(database: &Database) -> Example {
     Example::serving("middleware", &[("DATABASE_URL", database.url())])
 }
 
-database_test!(reports_and_files_take_a_key_as_its_header_says, |database: Database| {
+database_test!(the_lines_in_the_header_show_reports_and_files, |database: Database| {
     let example = serve(&database);
     let shown = header::paste_at(SOURCE, "middleware", example.listens_at(), &database);
     let no_key = header::NO_KEY;
@@ -20,7 +20,7 @@ database_test!(reports_and_files_take_a_key_as_its_header_says, |database: Datab
 });
 
 // B11, D1
-database_test!(a_key_without_the_scope_opens_the_files_alone, |database: Database| {
+database_test!(a_key_without_the_scope_allows_only_the_files, |database: Database| {
     let new = NewKey::new("files").allow("127.0.0.1").unwrap();
     let (key, _) = database.issue_with(&new);
     let example = serve(&database);

@@ -1,5 +1,5 @@
-//! The examples as people run them: a process, what it prints, the lines of its header, and
-//! requests over the wire.
+//! The examples as people run them: the process, its output, the lines in its header, and requests
+//! over the wire.
 
 mod behind_proxy;
 mod cakes;
@@ -23,12 +23,12 @@ use std::{
 pub(crate) use self::cakes::paste_lines;
 use crate::support::programs::{command, example, root};
 
-/// Long enough for `cargo run` to wait for another build and to link.
+/// Enough time for `cargo run` to wait for another build and to link.
 const START_TIMEOUT: Duration = Duration::from_secs(300);
-/// What actix-web logs of each address.
+/// The log line of actix-web for each address.
 const LISTENING: &str = ", listening on: ";
 
-/// An example that runs; ended when it is dropped.
+/// A running example, which ends on drop.
 pub(crate) struct Example {
     child: Child,
     pub(crate) printed: Arc<Mutex<String>>,
@@ -36,7 +36,7 @@ pub(crate) struct Example {
 }
 
 impl Example {
-    /// Starts it without waiting for anything.
+    /// Starts the example without waiting for anything.
     pub(crate) fn spawn(command: &mut Command) -> Self {
         let mut child = command
             .stdin(Stdio::null())
@@ -49,7 +49,7 @@ impl Example {
         Self { child, printed, logged }
     }
 
-    /// One with nothing in its environment but this, on a free port, once it listens there.
+    /// Starts an example with only these settings, on a free port, and waits until it listens.
     fn serving(name: &str, settings: &[(&str, &str)]) -> Self {
         let mut command = example(name);
         command.envs(settings.iter().copied());
@@ -58,19 +58,19 @@ impl Example {
         example
     }
 
-    /// Where it says in its log that it listens.
+    /// Returns the address in the log.
     fn listens_at(&self) -> SocketAddr {
         let logged = self.wait_until_logged(LISTENING);
         let (_, place) = logged.split_once(LISTENING).unwrap();
         place.lines().next().unwrap().parse().unwrap()
     }
 
-    /// Waits for these words on standard output, and answers all of it.
+    /// Waits for these words on standard output and returns all of it.
     pub(crate) fn wait_until_printed(&self, words: &str) -> String {
         self.wait_for(&self.printed, words)
     }
 
-    /// Waits for these words on standard error, and answers all of it.
+    /// Waits for these words on standard error and returns all of it.
     pub(crate) fn wait_until_logged(&self, words: &str) -> String {
         self.wait_for(&self.logged, words)
     }
@@ -84,7 +84,7 @@ impl Example {
             }
             assert!(
                 Instant::now() < until && !self.has_ended(),
-                "{words:?} did not come: {} {}",
+                "{words:?} did not appear: {} {}",
                 self.printed.lock().unwrap(),
                 self.logged.lock().unwrap()
             );
@@ -92,12 +92,12 @@ impl Example {
         }
     }
 
-    /// Whether it closed its standard error, after all that was on it was collected.
+    /// Returns whether the example closed its output and all of it was collected.
     fn has_ended(&self) -> bool {
         Arc::strong_count(&self.logged) == 1 && Arc::strong_count(&self.printed) == 1
     }
 
-    /// How many threads it has.
+    /// Returns the number of threads of the example.
     #[cfg(target_os = "linux")]
     pub(crate) fn threads(&self) -> usize {
         let threads = fs::read_dir(format!("/proc/{}/task", self.child.id()));
@@ -117,7 +117,7 @@ impl Example {
             {
                 return status;
             }
-            assert!(Instant::now() < until, "it does not end");
+            assert!(Instant::now() < until, "the example does not end");
             thread::sleep(Duration::from_millis(10));
         }
     }
@@ -130,7 +130,7 @@ impl Drop for Example {
     }
 }
 
-/// Collects what is written to a stream, line by line.
+/// Collects the output of a stream line by line.
 fn collect(stream: impl Read + Send + 'static) -> Arc<Mutex<String>> {
     let text = Arc::<Mutex<String>>::default();
     let collected = Arc::clone(&text);
@@ -145,7 +145,7 @@ fn collect(stream: impl Read + Send + 'static) -> Arc<Mutex<String>> {
     text
 }
 
-/// What a line for the shell prints, run by bash from the root of the repository.
+/// Runs a line with bash in the root of the repository and returns its output.
 pub(crate) fn shell(line: &str, settings: &[(&str, &str)]) -> String {
     let output = command("bash")
         .args(["-euo", "pipefail", "-c", line])
@@ -165,17 +165,17 @@ pub(crate) fn shell(line: &str, settings: &[(&str, &str)]) -> String {
     String::from_utf8(output.stdout).unwrap()
 }
 
-/// Fails where a piece of eight characters of the key is in this, past the four that are shown.
+/// Fails if the text contains eight successive characters of the key after the four that are shown.
 pub(crate) fn assert_no_piece_of(key: &str, text: &str) {
     let secret = &key["ak_live_".len() + 4..];
     for start in 0..=secret.len() - 8 {
         let piece = &secret[start..start + 8];
         let line = text.lines().find(|line| line.contains(piece));
-        assert_eq!(line, None, "a piece of the key");
+        assert_eq!(line, None, "the text contains a piece of the key");
     }
 }
 
-/// The names of the examples: those of their folders.
+/// Returns the names of the examples, which are those of their folders.
 fn names() -> Vec<String> {
     let folders = fs::read_dir(root().join("examples")).unwrap();
     let mut names: Vec<String> = folders
@@ -189,7 +189,7 @@ fn names() -> Vec<String> {
 
 // A12
 #[test]
-fn nothing_that_looks_like_a_key_is_in_the_programs() {
+fn no_program_contains_a_text_like_a_key() {
     for name in names() {
         let bytes = fs::read(example(&name).get_program()).unwrap();
         let prefix = b"ak_live_";
@@ -203,7 +203,7 @@ fn nothing_that_looks_like_a_key_is_in_the_programs() {
 }
 
 #[test]
-fn the_index_has_every_example_once() {
+fn the_index_lists_every_example_once() {
     let index = fs::read_to_string(root().join("examples/README.md")).unwrap();
     let mut listed: Vec<&str> =
         index.lines().filter_map(|line| line.strip_prefix("| [`")?.split('`').next()).collect();

@@ -1,4 +1,4 @@
-//! A pool and migrations of the application's own.
+//! An application's own pool and migrations.
 
 use std::{
     fs,
@@ -16,7 +16,7 @@ fn serve(database: &Database) -> Example {
     Example::serving("own_pool", &[("DATABASE_URL", database.url())])
 }
 
-/// The folder of its migrations for this database.
+/// Returns the folder of the example's migrations for this database.
 fn migrations(database: &Database) -> PathBuf {
     let kind = if database.is_postgres() { "postgres" } else { "sqlite" };
     root().join("examples/own_pool/migrations").join(kind)
@@ -36,11 +36,13 @@ database_test!(keys_use_only_the_pool_and_one_listening_connection, |database: D
     let example = serve(&database);
     let (key, _) = database.issue("127.0.0.1");
     let status = || http::get_with(example.listens_at(), "/me", &key).status;
-    wait_until("the key is there", || status() == 200);
+    wait_until("the key is accepted", || status() == 200);
     if database.is_postgres() {
         let connections = "SELECT cast(count(*) AS text) FROM pg_stat_activity \
                  WHERE datname = current_database() AND pid <> pg_backend_pid()";
-        wait_until("four of the pool and one", || database.texts(connections) == ["5"]);
+        wait_until("four connections of the pool and one of the feed", || {
+            database.texts(connections) == ["5"]
+        });
     }
     let log = example.logged.lock().unwrap().clone();
     assert!(!log.contains("WARN"), "the pool is set up as advised: {log}");
@@ -74,5 +76,5 @@ database_test!(its_own_migration_reverts_alone, |database: Database| {
     let all = FileBasedMigrations::from_path(migrations(&database)).unwrap();
     let (ran, reverted) = database.run_and_revert_last(&all);
     assert_eq!((ran.len(), reverted.as_str()), (3, "20260102000000"));
-    assert!(database.rows().is_empty(), "the keys' table is still there");
+    assert!(database.rows().is_empty(), "the key table is not reverted");
 });

@@ -1,5 +1,5 @@
-//! A store over a table of the application's own. That it passes the suite of all stores is a test
-//! of its own package.
+//! A store over an application's own table. A test in its own package runs the acceptance suite of
+//! stores.
 
 use super::{Example, example, header};
 use crate::support::{Database, http, wait_until};
@@ -10,7 +10,7 @@ fn serve(database: &Database) -> Example {
     Example::serving("own_table", &[("DATABASE_URL", database.url())])
 }
 
-/// Runs its command with this argument, and answers what it prints.
+/// Runs a command of the example with this argument and returns its output.
 fn run(database: &Database, command: &str, argument: &str) -> String {
     let output = example("own_table")
         .env("DATABASE_URL", database.url())
@@ -23,7 +23,7 @@ fn run(database: &Database, command: &str, argument: &str) -> String {
 
 // E6
 #[test]
-fn a_token_opens_until_it_is_ended_as_its_header_says() {
+fn the_lines_in_the_header_use_and_end_a_token() {
     let database = Database::sqlite();
     let example = serve(&database);
     let address = example.listens_at().to_string();
@@ -42,13 +42,13 @@ fn a_token_opens_until_it_is_ended_as_its_header_says() {
 
 // E6
 #[test]
-fn a_token_that_is_changed_by_plain_sql_is_judged_anew() {
+fn a_change_of_a_token_by_plain_sql_is_applied() {
     let database = Database::sqlite();
     let example = serve(&database);
     let key = run(&database, "issue", "shop");
     assert!(key.starts_with("partner_"), "{key}");
     let status = || http::get_with(example.listens_at(), "/whoami", &key).status;
-    wait_until("it is there", || status() == 200);
+    wait_until("the token is accepted", || status() == 200);
     for (change, expected) in [
         ("networks = '203.0.113.7'", 401),
         ("networks = '127.0.0.0/8'", 200),
@@ -62,7 +62,7 @@ fn a_token_that_is_changed_by_plain_sql_is_judged_anew() {
         wait_until(change, || status() == expected);
     }
     database.execute("UPDATE partner_tokens SET networks = '0.0.0.0'").unwrap();
-    wait_until("back", || status() == 200);
+    wait_until("the token is accepted again", || status() == 200);
     database.execute("DELETE FROM partner_tokens").unwrap();
     wait_until("deleted", || status() == 401);
 }

@@ -1,4 +1,4 @@
-//! Users joined to keys.
+//! Keys that belong to users.
 
 use diesel_migrations::FileBasedMigrations;
 
@@ -26,45 +26,42 @@ database_test!(deleting_a_user_deletes_its_keys, |database: Database| {
 });
 
 // E6
-database_test!(
-    a_deleted_user_s_keys_end_in_every_process_and_nobody_else_s,
-    |database: Database| {
-        let (here, there) = (serve(&database), serve(&database));
-        let places = [here.listens_at(), there.listens_at()];
-        let sign_up = |name: &str| {
-            let key = shell(&format!("curl -sS -d name={name} http://{}/users", places[0]), &[]);
-            key.trim_end().to_owned()
-        };
-        let keys = ["ada", "grace"].map(sign_up);
-        let status = |place, key: &String| http::get_with(place, "/me", key).status;
-        for place in places {
-            for key in &keys {
-                wait_until("a new key is known", || status(place, key) == 200);
-            }
-        }
-        let [ada, grace] = &keys;
-        let bearer = format!("Authorization: Bearer {ada}");
-        let deleted = request(places[0], "DELETE", "/me", &[&bearer]);
-        assert_eq!(deleted.status, 204);
-        for place in places {
-            wait_until("the key ended with its user", || status(place, ada) == 401);
-            assert_eq!(status(place, grace), 200);
+database_test!(deleting_a_user_ends_only_its_keys_in_every_process, |database: Database| {
+    let (here, there) = (serve(&database), serve(&database));
+    let places = [here.listens_at(), there.listens_at()];
+    let sign_up = |name: &str| {
+        let key = shell(&format!("curl -sS -d name={name} http://{}/users", places[0]), &[]);
+        key.trim_end().to_owned()
+    };
+    let keys = ["ada", "grace"].map(sign_up);
+    let status = |place, key: &String| http::get_with(place, "/me", key).status;
+    for place in places {
+        for key in &keys {
+            wait_until("a new key is accepted", || status(place, key) == 200);
         }
     }
-);
+    let [ada, grace] = &keys;
+    let bearer = format!("Authorization: Bearer {ada}");
+    let deleted = request(places[0], "DELETE", "/me", &[&bearer]);
+    assert_eq!(deleted.status, 204);
+    for place in places {
+        wait_until("the key ended with its user", || status(place, ada) == 401);
+        assert_eq!(status(place, grace), 200);
+    }
+});
 
-database_test!(a_key_of_nobody_finds_no_user_and_deletes_none, |database: Database| {
+database_test!(a_key_without_an_owner_finds_and_deletes_no_user, |database: Database| {
     let example = serve(&database);
     let (key, _) = database.issue("127.0.0.1");
     let bearer = format!("Authorization: Bearer {key}");
     let status = |method: &str| request(example.listens_at(), method, "/me", &[&bearer]).status;
-    wait_until("the key is there", || status("GET") == 404);
+    wait_until("the key is accepted", || status("GET") == 404);
     assert_eq!(status("DELETE"), 204);
     assert_eq!(status("GET"), 404);
 });
 
 // F14
-database_test!(its_migration_reverts_and_leaves_ours_as_they_were, |database: Database| {
+database_test!(its_migration_reverts_without_those_of_the_library, |database: Database| {
     let kind = if database.is_postgres() { "postgres" } else { "sqlite" };
     let (key, _) = database.issue("127.0.0.1");
     let folder = root().join("examples/owners/migrations").join(kind);
@@ -74,5 +71,5 @@ database_test!(its_migration_reverts_and_leaves_ours_as_they_were, |database: Da
     assert_eq!(database.rows().len(), 1);
     let example = Example::serving("middleware", &[("DATABASE_URL", database.url())]);
     let files = http::get_with(example.listens_at(), "/files/", &key);
-    assert_eq!(files.status, 200, "the table serves as before");
+    assert_eq!(files.status, 200, "the key table still works");
 });

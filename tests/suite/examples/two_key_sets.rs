@@ -1,4 +1,4 @@
-//! Two sets of keys in two databases.
+//! Two key sets in two databases.
 
 use super::{Example, header};
 use crate::support::{Database, database_test, http};
@@ -6,8 +6,8 @@ use crate::support::{Database, database_test, http};
 const SOURCE: &str = include_str!("../../../examples/two_key_sets/main.rs");
 
 // A12
-database_test!(a_key_opens_only_the_scope_of_its_set, |database: Database| {
-    // Beside a set on either kind of database, one in a file.
+database_test!(a_key_is_valid_only_in_the_scope_of_its_set, |database: Database| {
+    // The first set is in either kind of database, the second one in an SQLite file.
     let partners = Database::sqlite();
     let settings = [("DATABASE_URL", database.url()), ("PARTNER_DATABASE_URL", partners.url())];
     let example = Example::serving("two_key_sets", &settings);

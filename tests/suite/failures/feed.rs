@@ -1,4 +1,4 @@
-//! The connection that changes are read over is lost, dead or stuck, while lookups go on.
+//! The connection of the change feed is lost, dead or stuck, while lookups work.
 
 use std::{
     thread,
@@ -10,12 +10,13 @@ use api_key_runtime::AppKeys;
 use super::routes;
 use crate::support::{Database, MAX_STALENESS, OwnServer, Proxy, Server, http, wait_until};
 
-/// For how long a key is presented after it was revoked.
+/// Time for which a key is presented after its revocation.
 const WATCHED: Duration = Duration::from_secs(2);
-/// Lookups wait this long on a busy machine; a feed that is stuck is replaced after twice that.
+/// The lookup timeout, which is long for busy machines. A stuck feed is replaced after twice this
+/// time.
 const DEADLINE: Duration = Duration::from_secs(4);
 
-/// A service on a server of its own, behind a proxy.
+/// A service with its own database server, behind a proxy.
 struct Scene {
     server: OwnServer,
     proxy: Proxy,
@@ -47,20 +48,20 @@ impl Scene {
         http::get_with(self.service.address, "/guarded", key).status
     }
 
-    /// How long it takes until the feed is up to date.
+    /// Waits until the feed is up to date and returns the time this took.
     fn wait_until_ready(&self) -> Duration {
         let began = Instant::now();
         wait_until("the feed is up to date", || self.keys.health().is_ready());
         began.elapsed()
     }
 
-    /// What the server knows of the connection that the changes are read over.
-    fn of_the_feed(&self, column: &str) -> String {
+    /// Returns a column of `pg_stat_activity` for the connection of the change feed.
+    fn feed_activity(&self, column: &str) -> String {
         let sql = format!(
             "SELECT cast({column} AS text) FROM pg_stat_activity WHERE datname = '{}' AND query LIKE '%api_keys_%_v1%' AND pid <> pg_backend_pid()",
             self.database.name()
         );
-        // In between it also listens and sends a notification of its own.
+        // The feed also listens and sends notifications, so its last query may be another one.
         let mut found = Vec::new();
         wait_until("one connection reads changes", || {
             found = self.database.texts(&sql);
@@ -69,8 +70,8 @@ impl Scene {
         found.remove(0)
     }
 
-    /// Breaks something while a key is in use, and revokes it by SQL at once; how long it is
-    /// accepted from then on.
+    /// Breaks something while a key is in use, and revokes the key by SQL at once. Returns for how
+    /// long the key was accepted afterwards.
     fn revoke_as_it_breaks(&mut self, break_it: impl Fn(&Self)) -> Duration {
         let (key, id) = self.known.pop().unwrap();
         assert_eq!(self.status(&key), 200);
@@ -84,26 +85,26 @@ impl Scene {
             let sent = revoked.elapsed();
             match self.status(&key) {
                 200 => last_accepted = sent,
-                status => assert_eq!(status, 401, "lookups go on"),
+                status => assert_eq!(status, 401, "lookups still work"),
             }
             thread::sleep(Duration::from_millis(5));
         }
         last_accepted
     }
 
-    /// What must be seen whenever the feed alone breaks.
+    /// Checks the bounds that hold when only the feed breaks.
     fn assert_bounded(&mut self, what: &str, break_it: impl Fn(&Self)) {
         let accepted = self.revoke_as_it_breaks(break_it);
         let ready = self.wait_until_ready();
         let afterwards = self.revoke_as_it_breaks(|_| {});
         println!(
-            "{what}: a key revoked at that moment is accepted for {accepted:?}; the feed is up to date {ready:?} later; then for {afterwards:?}"
+            "{what}: a key revoked at that time was accepted for {accepted:?}; the feed was up to date {ready:?} later; then for {afterwards:?}"
         );
         assert!(accepted <= MAX_STALENESS, "{what}: {accepted:?}");
-        // With the feed back it takes milliseconds.
+        // A working feed takes milliseconds.
         assert!(afterwards <= MAX_STALENESS, "{what}: {afterwards:?}");
         let (other, _) = self.known.pop().unwrap();
-        assert_eq!(self.status(&other), 200, "{what}: other keys go on");
+        assert_eq!(self.status(&other), 200, "{what}: other keys still work");
     }
 }
 
@@ -112,26 +113,26 @@ impl Scene {
 fn a_feed_with_a_lost_connection_reconnects_in_time() {
     let mut scene = Scene::new();
     scene.assert_bounded("lost", |scene| {
-        let pid = scene.of_the_feed("pid");
+        let pid = scene.feed_activity("pid");
         scene.database.texts(&format!("SELECT cast(pg_terminate_backend({pid}) AS text)"));
     });
 }
 
 // E7
 #[test]
-fn a_feed_whose_connection_is_silent_is_bounded_and_replaced() {
+fn a_feed_with_a_silent_connection_is_bounded_and_replaced() {
     let mut scene = Scene::new();
     scene.assert_bounded("silent", |scene| {
-        scene.server.freeze_process(&scene.of_the_feed("pid"));
+        scene.server.freeze_process(&scene.feed_activity("pid"));
     });
 }
 
 // E7
 #[test]
-fn a_feed_whose_connection_is_swallowed_is_bounded_and_replaced() {
+fn a_feed_with_a_blackholed_connection_is_bounded_and_replaced() {
     let mut scene = Scene::new();
-    scene.assert_bounded("swallowed", |scene| {
-        let port = scene.of_the_feed("client_port");
+    scene.assert_bounded("blackholed", |scene| {
+        let port = scene.feed_activity("client_port");
         scene.proxy.swallow_one(port.parse().unwrap());
     });
 }

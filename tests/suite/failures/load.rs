@@ -1,4 +1,4 @@
-//! Requests at a steady rate, and what became of each.
+//! Requests at a steady rate, with the time and status of each.
 
 use std::{
     net::SocketAddr,
@@ -12,10 +12,10 @@ use std::{
 
 use crate::support::http::{self, Client};
 
-/// Shorter than that of the server.
+/// Shorter than the keep-alive of the server.
 const KEEP_ALIVE: Duration = Duration::from_secs(2);
 
-/// Tells those who send that it is time to stop, also when the test has failed.
+/// Stops the senders on drop, also after a panic of the test.
 pub(super) struct Stopping<'a>(pub(super) &'a AtomicBool);
 
 impl Drop for Stopping<'_> {
@@ -24,7 +24,7 @@ impl Drop for Stopping<'_> {
     }
 }
 
-/// One request.
+/// One request and the status of its response.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Sample {
     pub(super) sent: Instant,
@@ -38,8 +38,8 @@ impl Sample {
     }
 }
 
-/// Asks for what `head` says every so often, whether or not those before were answered, until it is
-/// told to stop.
+/// Sends the requests of `head` at this interval until `stop` is set. A slow response does not
+/// delay the next request.
 pub(super) fn steady(
     address: SocketAddr,
     every: Duration,
@@ -52,18 +52,18 @@ pub(super) fn steady(
         let mut due = Instant::now();
         while !stop.load(Ordering::SeqCst) {
             thread::sleep(due.saturating_duration_since(Instant::now()));
-            // What a machine that stood still did not send is not made up for.
+            // Requests that a paused machine missed are not sent later.
             due = (due + every).max(Instant::now());
             let head = head();
             let (samples, idle) = (&samples, &idle);
             scope.spawn(move || {
                 let kept: Option<(Client, Instant)> = idle.lock().unwrap().pop();
                 let kept = kept.filter(|(_, used)| used.elapsed() < KEEP_ALIVE);
-                // The server may have closed it meanwhile, while this machine stood still.
+                // During such a pause the server may have closed the connection.
                 let asked = kept.and_then(|(client, _)| ask(client, &head));
                 let (client, sample) = asked
                     .or_else(|| ask(Client::connect(address), &head))
-                    .expect("the connection stays open");
+                    .expect("the server answers on a new connection");
                 samples.lock().unwrap().push(sample);
                 idle.lock().unwrap().push((client, Instant::now()));
             });
@@ -72,7 +72,7 @@ pub(super) fn steady(
     samples.into_inner().unwrap()
 }
 
-/// None where the connection was closed without an answer.
+/// Sends a request. Returns `None` if the connection was closed without a response.
 fn ask(mut client: Client, head: &str) -> Option<(Client, Sample)> {
     let sent = Instant::now();
     let status = client.send(head).read(false)?.status;
@@ -81,14 +81,14 @@ fn ask(mut client: Client, head: &str) -> Option<(Client, Sample)> {
     Some((client, sample))
 }
 
-/// A request for the guarded route with this key.
+/// Returns a request for the guarded route with this key.
 pub(super) fn with_key(key: &str) -> String {
     http::head("GET", "/guarded", &[&format!("X-API-Key: {key}")])
 }
 
-/// Prints the times of these requests, and fails where half of them were slower than this. On a
-/// machine with nothing else to do, one in a hundred takes some ten milliseconds; on a busy one
-/// only the half says that nobody waits for what does not come.
+/// Prints the times of these requests, and fails if the median exceeds the bound. On an idle
+/// machine one in a hundred takes some ten milliseconds. On a busy machine only the median shows
+/// that requests do not wait for the database.
 pub(super) fn assert_prompt<'a>(
     what: &str,
     samples: impl IntoIterator<Item = &'a Sample>,
@@ -108,7 +108,7 @@ pub(super) fn assert_prompt<'a>(
     assert!(at(50) < bound, "{what}: p50 {:?}", at(50));
 }
 
-/// Prints how many of each status there were, and answers the share of one of them.
+/// Prints the number of requests by status, and returns the share of one status.
 pub(super) fn share(what: &str, samples: &[Sample], status: u16) -> f64 {
     let count = |status| {
         let samples = samples.iter().filter(|sample| sample.status == status);

@@ -1,4 +1,4 @@
-//! Stores that fail, panic, answer late or not at all, and lookups that wait for them.
+//! Stores that fail, panic, or answer late or not at all, and lookups that wait for them.
 
 use std::{
     sync::atomic::{AtomicBool, AtomicUsize, Ordering},
@@ -22,15 +22,14 @@ use crate::support::{
     database_test, fixtures, http, log, wait_until,
 };
 
-/// What more than a thousand connections need, with both of their ends in this process, beside
-/// those of other tests.
+/// More than a thousand connections with both ends in this process, and those of other tests.
 const FILES: u64 = 8192;
 
 fn issue(store: &MemoryStore) -> String {
     store.issue(&NewKey::new("test").allow_any()).unwrap().secret.expose_secret().to_owned()
 }
 
-/// Fails this often, and then is the other store.
+/// Returns a store that fails this often before it works.
 fn faulty(store: MemoryStore, faults: usize, fault: fn() -> StoreError) -> FakeStore {
     let left = AtomicUsize::new(faults);
     FakeStore::scripted(store, FakeChanges::Unsupported, move |store, digests| {
@@ -42,10 +41,10 @@ fn faulty(store: MemoryStore, faults: usize, fault: fn() -> StoreError) -> FakeS
 
 // E12, F3
 #[test]
-fn an_error_is_503_and_never_remembered_as_unknown() {
+fn an_error_is_503_and_never_cached_as_unknown() {
     let store = MemoryStore::default();
     let key = issue(&store);
-    let faulty = faulty(store, 2, || StoreError::new("away"));
+    let faulty = faulty(store, 2, || StoreError::new("unavailable"));
     let server = Server::start(AppKeys::builder().store(faulty).build().unwrap(), routes);
     let statuses: Vec<u16> =
         (0..4).map(|_| http::get_with(server.address, "/guarded", &key).status).collect();
@@ -54,20 +53,20 @@ fn an_error_is_503_and_never_remembered_as_unknown() {
 
 // F9
 #[test]
-fn a_store_panic_is_a_logged_503_and_lookups_go_on() {
+fn a_store_panic_is_a_logged_503_and_lookups_still_work() {
     let store = MemoryStore::default();
     let key = issue(&store);
-    let faulty = faulty(store, 5, || panic!("a bug in somebody's store"));
+    let faulty = faulty(store, 5, || panic!("a bug in a custom store"));
     let server = Server::start(AppKeys::builder().store(faulty).build().unwrap(), routes);
     let statuses: Vec<u16> =
         (0..7).map(|_| http::get_with(server.address, "/guarded", &key).status).collect();
-    assert_eq!(statuses, [503, 503, 503, 503, 503, 200, 200], "the lookup thread lives on");
+    assert_eq!(statuses, [503, 503, 503, 503, 503, 200, 200], "the lookup thread survives");
     assert!(log::lines_with("the store panicked").iter().any(|line| line.starts_with("ERROR")));
 }
 
 // F9
 #[test]
-fn a_store_that_answers_two_records_for_one_key_is_not_believed() {
+fn two_records_for_one_key_are_503() {
     let store = MemoryStore::default();
     let key = issue(&store);
     let double = FakeStore::scripted(store, FakeChanges::Unsupported, |store, digests| {
@@ -78,21 +77,20 @@ fn a_store_that_answers_two_records_for_one_key_is_not_believed() {
     assert_eq!(http::get_with(server.address, "/guarded", &key).status, 503);
 }
 
-/// The keys of a service with this store that waits this long for it, also where what is known may
-/// be old.
+/// Returns the keys of a service with this store, this lookup timeout and a long `max_staleness`.
 fn long_lived(store: impl KeyStore, deadline: Duration) -> AppKeys {
     let builder = AppKeys::builder().store(store).lookup_timeout(deadline);
     builder.max_staleness(TEST_TIMEOUT).build().unwrap()
 }
 
-/// Sends a request with this key and does not wait for its answer.
+/// Sends a request with this key and does not wait for its response.
 fn send(server: &CountedServer, key: &str) -> http::Client {
     let mut client = http::Client::connect(server.address);
     client.send(with_key(key));
     client
 }
 
-/// Both threads are at a lookup that is stuck; whatever comes now waits in the queue.
+/// Makes both lookup threads wait for the store. All later lookups wait in the queue.
 fn hold_both_threads(server: &CountedServer, store: &FakeStore) -> Vec<http::Client> {
     let hold = |number| {
         let client = send(server, &fixtures::unknown());
@@ -113,7 +111,7 @@ fn a_frozen_store_blocks_a_bounded_number_of_threads() {
         .lookup_timeout(Duration::from_secs(1))
         .build()
         .unwrap();
-    // One worker: anything that blocked it would block everything.
+    // There is one worker, so blocking it would block every request.
     let server = Server::start(keys, routes);
     let address = server.address;
     let ask = |key: &str| http::get_with(address, "/guarded", key).status;
@@ -124,8 +122,8 @@ fn a_frozen_store_blocks_a_bounded_number_of_threads() {
                 let mut longest = Duration::ZERO;
                 while !stop.load(Ordering::SeqCst) {
                     let started = Instant::now();
-                    // That an answer comes at all shows the deadline: the store is frozen all the
-                    // time.
+                    // The store is held all the time, so any response shows that the deadline
+                    // works.
                     assert_eq!(ask(&key), 503);
                     longest = longest.max(started.elapsed());
                 }
@@ -144,42 +142,42 @@ fn a_frozen_store_blocks_a_bounded_number_of_threads() {
         });
         drop(stopping);
         let longest = clients.map(|client| client.join().unwrap());
-        println!("the deadline of 1 s held after {longest:?} at most");
+        println!("the slowest response with a timeout of 1 s took {longest:?}");
     });
     let stuck = store.inside();
     assert!(
         (3..=10).contains(&stuck),
-        "two threads, and up to eight that took their place: {stuck}"
+        "expected two threads and up to eight replacements, not {stuck}"
     );
     store.release();
-    wait_until("it recovers", || ask(&key) == 200);
-    wait_until("threads that were given up end", || store.inside() == 0);
-    // They are not only idle but gone: any thread there is would take its share of these, which
-    // nobody knows without asking.
+    wait_until("the service recovers", || ask(&key) == 200);
+    wait_until("abandoned threads end", || store.inside() == 0);
+    // The threads must have ended, not just be idle: each of these keys needs a lookup, so any
+    // other thread would do some.
     store.take_threads();
     for _ in 0..200 {
         let stranger = fixtures::unknown();
-        wait_until("a stranger is refused", || ask(&stranger) == 401);
+        wait_until("an unknown key is rejected", || ask(&stranger) == 401);
     }
     let threads = store.take_threads();
-    assert!((1..=2).contains(&threads), "{threads} threads go on, two are enough");
+    assert!((1..=2).contains(&threads), "{threads} threads still run, expected at most two");
 }
 
 // E11
 #[test]
-fn a_request_that_is_given_up_does_not_fail_the_others() {
+fn an_abandoned_request_does_not_fail_the_others() {
     let memory = MemoryStore::default();
     let key = issue(&memory);
     let store = FakeStore::held(memory);
     let server = CountedServer::start(long_lived(store.clone(), TEST_TIMEOUT), routes);
     let mut stuck = hold_both_threads(&server, &store);
-    // The next ones wait in the queue, joined; the first of them goes away.
+    // The next requests wait in the queue for one lookup. The first of them disconnects.
     let leader = send(&server, &key);
     server.wait_for(3);
     let mut followers = [(); 4].map(|()| send(&server, &key));
     server.wait_for(7);
     drop(leader);
-    // Until the server has noticed, if it does.
+    // Gives the server time to notice the closed connection.
     thread::sleep(Duration::from_millis(100));
     store.release();
     for client in &mut stuck {
@@ -192,10 +190,10 @@ fn a_request_that_is_given_up_does_not_fail_the_others() {
 
 // E11
 #[test]
-fn a_request_whose_time_is_up_does_not_fail_those_who_joined_it() {
-    /// Past five eighths of it the store counts as away, and nobody joins any more. It is over
-    /// before the supervisor, which looks five times a second, replaces the stuck threads by others
-    /// that would ask for the key.
+fn a_timed_out_request_does_not_fail_those_that_joined_it() {
+    /// After five eighths of this time the store counts as unavailable, and no request joins a
+    /// lookup. The deadline ends before the supervisor, which runs five times a second, replaces
+    /// the stuck threads by others that would look up the key.
     const DEADLINE: Duration = Duration::from_millis(12_100);
     let memory = MemoryStore::default();
     let key = issue(&memory);
@@ -207,7 +205,7 @@ fn a_request_whose_time_is_up_does_not_fail_those_who_joined_it() {
     thread::sleep(DEADLINE / 3);
     let mut followers = [(); 4].map(|()| send(&server, &key));
     server.wait_for(7);
-    assert_eq!(leader.read(false).unwrap().status, 503, "its time is up");
+    assert_eq!(leader.read(false).unwrap().status, 503, "the request times out");
     store.release();
     for follower in &mut followers {
         assert_eq!(follower.read(false).unwrap().status, 200);
@@ -215,7 +213,7 @@ fn a_request_whose_time_is_up_does_not_fail_those_who_joined_it() {
 }
 
 // E11
-// They take one place in the queue.
+// All of them take one place in the queue.
 #[test]
 fn a_thousand_cold_requests_share_one_lookup() {
     const REQUESTS: usize = 1100;
@@ -236,7 +234,7 @@ fn a_thousand_cold_requests_share_one_lookup() {
         assert_eq!(client.read(false).unwrap().status, 401);
     }
     let times = store.queries_for(issued.record.digest);
-    assert_eq!(times, 1, "asked {times} times for {REQUESTS} requests");
+    assert_eq!(times, 1, "{times} queries for {REQUESTS} requests");
 }
 
 // D1, F2
@@ -248,17 +246,17 @@ fn a_full_queue_is_503_at_once_and_recovers() {
     let key = issue(&memory);
     let store = FakeStore::held(memory);
     let server = CountedServer::start(long_lived(store.clone(), TEST_TIMEOUT * 2), routes);
-    // 512 of which nothing is known may wait, and two threads are at one or a few each: some of
-    // these are too many.
+    // Up to 512 lookups may wait, and the two threads have one or a few each, so some of these
+    // requests do not fit.
     let mut clients: Vec<http::Client> =
         (0..REQUESTS).map(|_| send(&server, &fixtures::unknown())).collect();
     server.wait_for(REQUESTS);
     let began = Instant::now();
-    let refusal = http::get_with(server.address, "/guarded", &key);
-    assert_eq!((refusal.status, refusal.header("retry-after")), (503, Some("1")));
+    let rejection = http::get_with(server.address, "/guarded", &key);
+    assert_eq!((rejection.status, rejection.header("retry-after")), (503, Some("1")));
     let took = began.elapsed();
-    println!("refused after {took:?}");
-    assert!(took < TEST_TIMEOUT, "it waited for the deadline: {took:?}");
+    println!("rejected after {took:?}");
+    assert!(took < TEST_TIMEOUT, "the rejection waited for the timeout: {took:?}");
     assert!(!log::lines_with("lookup queue full").is_empty());
     store.release();
     let statuses: Vec<u16> =
@@ -266,9 +264,9 @@ fn a_full_queue_is_503_at_once_and_recovers() {
     let refused = statuses.iter().filter(|status| **status == 503).count();
     assert!(
         statuses.iter().all(|status| matches!(status, 401 | 503)) && (1..1200).contains(&refused),
-        "{refused} of {REQUESTS} were too many"
+        "{refused} of {REQUESTS} got 503"
     );
-    wait_until("there is room again", || {
+    wait_until("the queue has room again", || {
         http::get_with(server.address, "/guarded", &key).status == 200
     });
 }
@@ -297,8 +295,8 @@ fn a_request_after_a_revocation_ignores_an_older_lookup() {
     server.wait_for(2);
     slow.release();
     assert_eq!(after.read(false).unwrap().status, 401);
-    // What began before may go either way: by now the process may have seen that the key is
-    // revoked.
+    // An earlier request may be accepted or rejected: the process may have seen the revocation by
+    // now.
     assert!(matches!(before.read(false).unwrap().status, 200 | 401));
 }
 

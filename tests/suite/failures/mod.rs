@@ -1,4 +1,4 @@
-//! What happens when something breaks: nothing is open, and little else stops.
+//! Failures: no request is accepted by mistake, and as much as possible still works.
 
 #[cfg(target_os = "linux")]
 mod feed;

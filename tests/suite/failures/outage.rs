@@ -1,4 +1,4 @@
-//! Databases that are away, frozen, cut off, replaced or damaged.
+//! Databases that are unavailable, frozen, disconnected, replaced or damaged.
 
 use std::{
     net::TcpListener,
@@ -21,7 +21,7 @@ use crate::support::{
 #[test]
 fn a_silent_postgres_is_503_within_the_deadline() {
     let database = Database::postgres();
-    // Each is used once, so that nothing is known of it.
+    // Each key is used only once, so it is not cached.
     let cold = database.issue_many(7);
     let proxy = Proxy::start(database.server());
     let keys = AppKeys::builder()
@@ -38,22 +38,22 @@ fn a_silent_postgres_is_503_within_the_deadline() {
         assert_eq!(status(key), 503);
         let took = started.elapsed();
         let started = Instant::now();
-        // That they are answered at all shows that nobody waits for the database, which is held all
-        // the time.
+        // The database is held all the time, so any response shows that requests do not wait for
+        // it.
         assert_eq!(http::get(service.address, "/health", &[]).status, 200);
         println!("a key took {took:?}, health {:?}", started.elapsed());
     }
     proxy.pass();
-    wait_until("it recovers", || status(&cold[6]) == 200);
+    wait_until("the service recovers", || status(&cold[6]) == 200);
 }
 
-// K6 Whoever opened each connection from the first host on would wait two seconds for it, and a
-// lookup times out after one.
+// K6 Trying each host in order would wait two seconds for the first host, but a lookup times out
+// after one.
 #[test]
-fn a_silent_first_host_rejects_no_good_key() {
+fn a_silent_first_host_rejects_no_valid_key() {
     let database = Database::postgres();
     let cold = database.issue_many(3);
-    // The system takes connections for it, and no program answers them.
+    // The system accepts connections to this port, but no program answers.
     let silent = TcpListener::bind("127.0.0.1:0").unwrap();
     let hosts = format!("{},{}", silent.local_addr().unwrap(), database.server());
     let keys = AppKeys::builder().database_url(database.url_at(hosts)).build().unwrap();
@@ -66,9 +66,9 @@ fn a_silent_first_host_rejects_no_good_key() {
 
 // F3, F4
 #[test]
-fn a_connection_that_was_cut_is_replaced_without_a_refusal() {
+fn a_lost_connection_is_replaced_without_a_rejection() {
     let database = Database::postgres();
-    // Every request asks, and so comes upon a connection that was cut.
+    // Every request queries the database, and so uses the lost connection.
     let keys = database.migrate().builder().max_staleness(Duration::ZERO);
     let server = Server::start(keys.build().unwrap(), routes);
     let (key, _) = database.issue("0.0.0.0");
@@ -96,10 +96,10 @@ fn a_writer_that_holds_an_sqlite_file_does_not_stop_reads() {
 
 // E8
 #[test]
-fn an_sqlite_file_that_is_replaced_or_deleted_is_not_read_on() {
+fn a_replaced_or_deleted_sqlite_file_is_no_longer_read() {
     let database = Database::sqlite();
     let server = Server::start(database.keys(), routes);
-    // Another file, in which the same key is revoked, takes the place of one in which it is not.
+    // In the new file the same key is revoked.
     let other = Database::sqlite();
     other.migrate();
     drop(server);
@@ -119,12 +119,12 @@ fn an_sqlite_file_that_is_replaced_or_deleted_is_not_read_on() {
     std::fs::rename(replacement.url(), other.url()).unwrap();
     refused_in_time("the file that was replaced", Instant::now(), 401, status);
     std::fs::remove_file(other.url()).unwrap();
-    wait_until("the file that was deleted is read no more", || status() == 503);
+    wait_until("the deleted file is no longer read", || status() == 503);
 }
 
 // E12, F3
 database_test!(a_query_that_fails_is_503_and_not_an_unknown_key, |database: Database| {
-    // Every request asks, so that nothing is known.
+    // Every request queries the database, so nothing is cached.
     let keys = database.migrate().builder().max_staleness(Duration::ZERO);
     let server = Server::start(keys.build().unwrap(), routes);
     let (key, _) = database.issue("0.0.0.0");
@@ -156,12 +156,12 @@ fn a_replacing_sqlite_file_without_triggers_is_503() {
 }
 
 // E14
-database_test!(a_row_that_cannot_be_decoded_refuses_its_own_key_alone, |database: Database| {
+database_test!(an_undecodable_row_rejects_only_its_own_key, |database: Database| {
     let server = Server::start(database.keys(), routes);
     let keys: Vec<(String, i64)> = (0..20).map(|_| database.issue("0.0.0.0")).collect();
     let (_, bad) = keys[7];
-    // What the constraints exclude, as far as a database can express it; on SQLite a text that is
-    // not UTF-8 gets past them.
+    // Values that the constraints exclude as far as possible. SQLite does not check texts for
+    // UTF-8.
     let break_it = if database.is_postgres() {
         format!(
             "ALTER TABLE api_keys DROP CONSTRAINT api_keys_expires_at_is_a_utc_time; UPDATE api_keys SET expires_at = 'infinity' WHERE id = {bad}"
@@ -173,7 +173,7 @@ database_test!(a_row_that_cannot_be_decoded_refuses_its_own_key_alone, |database
     let digests: Vec<KeyDigest> = records.iter().map(|record| record.digest).collect();
     database.execute(&break_it).unwrap();
     let store = DieselStore::open(database.url()).unwrap();
-    assert_eq!(store.find(&digests).unwrap().len(), 19, "in one query");
+    assert_eq!(store.find(&digests).unwrap().len(), 19, "one query finds all other keys");
     let statuses = thread::scope(|scope| {
         let address = server.address;
         let requests: Vec<_> = keys
@@ -187,7 +187,11 @@ database_test!(a_row_that_cannot_be_decoded_refuses_its_own_key_alone, |database
     for (id, status) in statuses {
         assert_eq!(status, if id == bad { 401 } else { 200 }, "key {id}");
     }
-    assert_eq!(database.admin().list(&ListKeys::new()).unwrap().len(), 19, "the others are listed");
+    assert_eq!(
+        database.admin().list(&ListKeys::new()).unwrap().len(),
+        19,
+        "all other keys are listed"
+    );
     assert!(!log::lines_with(&format!("the row of key {bad} cannot be read")).is_empty());
     let next = |after, limit| {
         let page = database.admin().list(&ListKeys::new().after_id(after).limit(limit)).unwrap();

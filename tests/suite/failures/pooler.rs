@@ -1,5 +1,5 @@
-//! Between a service and its database: a transaction pooler, which hands every connection around,
-//! and a copy that lags behind.
+//! A transaction pooler, which shares connections between clients, and a hot standby that lags
+//! behind.
 
 use std::{
     thread,
@@ -18,7 +18,7 @@ use crate::support::{
     Database, LONG_DEADLINE, Server, TEST_TIMEOUT, fixtures, http, log, refused_in_time, wait_until,
 };
 
-/// The keys of a service that knows no other way to its database.
+/// Returns the keys of a service whose only database URL is that of the pooler.
 fn pooled(database: &Database) -> AppKeys {
     AppKeys::builder()
         .database_url(database.migrate().pooled_url())
@@ -68,7 +68,7 @@ fn everything_works_through_a_transaction_pooler() {
     });
     assert!(
         keys.iter().all(|keys| keys.flush_usage(TEST_TIMEOUT).is_ok()),
-        "every use is recorded"
+        "usage could not be recorded"
     );
     let uses = admin.list_usage(..).unwrap();
     for (_, id) in &known {
@@ -96,7 +96,7 @@ fn a_revocation_spreads_within_a_second_through_a_pooler() {
             let revoked = Instant::now();
             let took =
                 statuses.map(|status| refused_in_time("a revoked key", revoked, 401, status));
-            println!("through PgBouncer a key revoked by SQL was accepted for {took:?}");
+            println!("through PgBouncer, a key revoked by SQL was accepted for {took:?}");
         }
     };
     revoke_all(&known[..5]);
@@ -108,8 +108,8 @@ fn a_revocation_spreads_within_a_second_through_a_pooler() {
         assert!(lines.iter().all(|line| line.starts_with("WARN") && line.contains("listen_url")));
         lines.len()
     };
-    wait_until("it is said", || said() == services.len());
-    // With other connections it is not said again.
+    wait_until("the warning is logged", || said() == services.len());
+    // New connections do not repeat the warning.
     database.end_connections();
     revoke_all(&known[5..]);
     thread::sleep(Duration::from_millis(2500));
@@ -119,7 +119,7 @@ fn a_revocation_spreads_within_a_second_through_a_pooler() {
 // E9, F8
 #[cfg(target_os = "linux")]
 #[test]
-fn a_hot_standby_is_refused_by_a_service_and_by_administration() {
+fn services_and_administration_reject_a_hot_standby() {
     let primary = OwnServer::start();
     let database = primary.database();
     let (_, id) = database.issue("0.0.0.0");
@@ -138,6 +138,6 @@ fn a_hot_standby_is_refused_by_a_service_and_by_administration() {
         let error = error.expect_err("administration of a hot standby");
         assert!(error.to_string().contains("hot standby"), "{error}");
     }
-    // The primary itself is served, also while it has a standby.
+    // The primary is accepted, also while it has a standby.
     database.builder().build().unwrap();
 }

@@ -1,5 +1,5 @@
-//! A database that comes back is used at once, whatever had become of it and however long it was
-//! away.
+//! A database that becomes available again is used at once, whatever the failure was and however
+//! long it lasted.
 
 use std::{
     thread,
@@ -13,26 +13,26 @@ use crate::support::{
     Database, OwnServer, Proxy, Server, TEST_TIMEOUT, http, refused_in_time, wait_until,
 };
 
-/// How long the database is away each time: longer than any deadline.
+/// Duration of each outage, longer than any deadline.
 const AWAY: Duration = Duration::from_millis(2500);
-/// The deadline of a lookup.
+/// The lookup timeout.
 const DEADLINE: Duration = Duration::from_secs(1);
-/// What an answer takes at most, even on a busy machine, of a service that keeps its deadline.
+/// Maximum time of a response on a busy machine if the service observes its deadline.
 const ANSWERED: Duration = Duration::from_secs(10);
-/// The first success after the database is back is to come within a second. A busy machine may need
-/// longer, though not as long as a service that waits before it tries again.
+/// The first success should come within a second of recovery. A busy machine may take longer, but
+/// not as long as a service that waits before it retries.
 const RECOVERY: Duration = Duration::from_secs(5);
-/// As long as that where lookups are stuck, which are given up after the deadline; in this test
-/// they would be for ever.
+/// The same for stuck lookups. They are abandoned after the deadline, and would never end in this
+/// test.
 const RECOVERY_OF_THE_STUCK: Duration = Duration::from_secs(15);
 
-/// A service, its database on a server of its own, and the path between them.
+/// A service, its own database server, and the proxy between them.
 struct Scene {
     server: OwnServer,
     proxy: Proxy,
     database: Database,
     service: Server,
-    /// Keys that no request came with yet: whoever presents one needs the database.
+    /// Keys that no request has used yet, so that each needs the database.
     cold: Vec<(String, i64)>,
 }
 
@@ -67,14 +67,15 @@ impl Scene {
         self.cold.pop().expect("too few keys were issued")
     }
 
-    /// The database goes away and comes back; how long the first success took from then on.
+    /// Makes the database unavailable for a time. Returns how long the first success took after
+    /// recovery.
     fn outage(&mut self, away: fn(&Self), back: fn(&Self)) -> Duration {
         self.first_success();
         away(self);
         let began = Instant::now();
         let key = self.next_cold().0;
         while began.elapsed() < AWAY {
-            assert_eq!(self.status(&key), 503, "the key cannot be known");
+            assert_eq!(self.status(&key), 503, "the key is not cached");
             thread::sleep(Duration::from_millis(50));
         }
         back(self);
@@ -83,18 +84,18 @@ impl Scene {
         took
     }
 
-    /// How long it takes until a key is accepted that needs the database.
+    /// Waits until a key that needs the database is accepted, and returns the time this took.
     fn first_success(&mut self) -> Duration {
         let began = Instant::now();
         let key = self.next_cold().0;
         while self.status(&key) != 200 {
-            assert!(began.elapsed() < TEST_TIMEOUT, "it did not recover");
+            assert!(began.elapsed() < TEST_TIMEOUT, "the service did not recover");
             thread::sleep(Duration::from_millis(5));
         }
         began.elapsed()
     }
 
-    /// Nothing is right again unless this is.
+    /// Checks that the change feed works again.
     fn revocation_reaches_the_service(&mut self) {
         let (key, id) = self.next_cold();
         wait_until("a key is accepted", || self.status(&key) == 200);
@@ -107,13 +108,13 @@ impl Scene {
 }
 
 // F3, F4
-// Whether it refused connections, was frozen, was shut down or crashed.
+// After refused connections, a freeze, a shutdown or a crash.
 #[test]
 fn a_returning_postgres_is_used_within_a_second() {
     type Step = fn(&Scene);
     let outages: [(&str, Step, Step); 5] = [
         ("refused connections", |at| at.proxy.cut(), |at| at.proxy.pass()),
-        ("stood still on its way", |at| at.proxy.hold(), |at| at.proxy.pass()),
+        ("was cut off by a silent proxy", |at| at.proxy.hold(), |at| at.proxy.pass()),
         ("was frozen", |at| at.server.freeze(), |at| at.server.thaw()),
         ("was shut down", |at| at.server.shut_down(), |at| at.server.start_again()),
         ("crashed", |at| at.server.crash(), |at| at.server.start_again()),
@@ -128,7 +129,7 @@ fn a_returning_postgres_is_used_within_a_second() {
 
 // F4
 #[test]
-fn a_postgres_that_lost_a_process_is_used_within_a_second() {
+fn a_postgres_is_used_within_a_second_after_a_process_crash() {
     let mut scene = Scene::new();
     let name = scene.database.name().to_owned();
     for _ in 0..3 {
@@ -151,10 +152,10 @@ fn silently_dead_connections_are_replaced() {
     scene.first_success();
     scene.proxy.swallow_existing();
     let took = scene.first_success();
-    println!("first success after every connection died without a word: {took:?}");
+    println!("first success after every connection died silently: {took:?}");
     assert!(took < RECOVERY_OF_THE_STUCK, "{took:?}");
     scene.revocation_reaches_the_service();
     let took = scene.outage(|at| at.proxy.swallow(), |at| at.proxy.pass());
-    println!("first success after a path that swallowed everything is mended: {took:?}");
+    println!("first success after a blackholed path recovered: {took:?}");
     assert!(took < RECOVERY_OF_THE_STUCK, "{took:?}");
 }

@@ -1,5 +1,5 @@
-//! A database that answers nothing, or late: what is known of keys is used as long as it may be,
-//! and nobody waits for nothing.
+//! A database that answers late or not at all: cached keys are used as long as allowed, and
+//! requests do not wait for it longer than necessary.
 
 use std::{
     sync::atomic::AtomicBool,
@@ -16,23 +16,23 @@ use crate::{
     support::{Database, MAX_STALENESS, OwnServer, Proxy, Server, fixtures, http, wait_until},
 };
 
-/// How long the lenient service believes what it knows while its database is away.
+/// For how long the lenient service accepts stale entries during an outage.
 const STALE_IF_ERROR: Duration = Duration::from_secs(5);
-/// The deadline of a lookup, by default.
+/// The default lookup timeout.
 const DEADLINE: Duration = Duration::from_secs(1);
-/// How long the database is away.
+/// Duration of the outage.
 const OUTAGE: Duration = Duration::from_secs(10);
-/// The first success after it is back is to come within a second. A busy machine may need longer,
-/// though not as long as a service that waits before it tries again.
+/// The first success should come within a second of recovery. A busy machine may take longer, but
+/// not as long as a service that waits before it retries.
 const RECOVERY: Duration = Duration::from_secs(5);
-/// What an answer takes at most on a busy machine that nobody waits in vain for.
+/// Maximum time of a response on a busy machine if requests do not wait for the database.
 const ANSWERED: Duration = Duration::from_secs(15);
 
-/// What the requests of an outage saw.
+/// The responses around an outage.
 struct Seen {
-    /// The outage had begun by then.
+    /// The outage began before this time.
     away: Instant,
-    /// And was not over before this.
+    /// The outage ended after this time.
     back: Instant,
     health: Vec<Sample>,
     strict: Vec<Sample>,
@@ -40,8 +40,8 @@ struct Seen {
     unknown: Vec<Sample>,
 }
 
-/// Two services on one database, each with one worker: one with everything at its default, one with
-/// `stale_if_error`. Both are asked at a steady rate before, during and after an outage.
+/// Sends requests at a steady rate to two services on one database before, during and after an
+/// outage. Each has one worker. One has default settings, and the other has `stale_if_error`.
 fn observe(
     database: &Database,
     url: &str,
@@ -58,7 +58,7 @@ fn observe(
         let pass = |server: &Server| http::get_with(server.address, "/guarded", &key).status == 200;
         pass(&strict) && pass(&lenient)
     };
-    wait_until("both know the key", all_pass);
+    wait_until("both services accept the key", all_pass);
     let stop = AtomicBool::new(false);
     let often = Duration::from_millis(30);
     thread::scope(|scope| {
@@ -75,13 +75,13 @@ fn observe(
         });
         let stopping = Stopping(&stop);
         thread::sleep(Duration::from_secs(1));
-        wait_until("both know the key", all_pass);
+        wait_until("both services accept the key", all_pass);
         begin();
         let away = Instant::now();
         thread::sleep(outage);
         let back = Instant::now();
         end();
-        wait_until("both recover", all_pass);
+        wait_until("both services recover", all_pass);
         thread::sleep(Duration::from_millis(500));
         drop(stopping);
         let [strict, lenient] = known.map(|samples| samples.join().unwrap());
@@ -100,7 +100,10 @@ impl Seen {
     fn assert_the_outage_rule(&self, what: &str) {
         let lenient = format!("{what}, stale_if_error");
         let passed_for = self.assert_known(&lenient, &self.lenient, STALE_IF_ERROR);
-        assert!(passed_for > MAX_STALENESS, "{lenient}: given up after {passed_for:?}");
+        assert!(
+            passed_for > MAX_STALENESS,
+            "{lenient}: stale entries were accepted only for {passed_for:?}"
+        );
         self.assert_prompt(&format!("{what}, known key"), &self.strict);
         self.assert_prompt(&format!("{lenient}, known key"), &self.lenient);
         self.assert_no_more_than_the_default(what);
@@ -121,7 +124,7 @@ impl Seen {
         self.assert_answered(&format!("{what}, an unknown key"), &self.unknown);
     }
 
-    /// Nobody waits for the deadline but who finds out whether the database is back.
+    /// Checks that only the request that probes the database waits for the deadline.
     fn assert_prompt(&self, what: &str, samples: &[Sample]) {
         self.assert_answered(what, samples);
         let outdated = self.away + MAX_STALENESS;
@@ -129,25 +132,25 @@ impl Seen {
         assert_prompt(what, during, DEADLINE * 3 / 4);
     }
 
-    /// Whoever came long before the end of the outage was answered before it ended: a worker that
-    /// waits for the database would not have.
+    /// Checks that requests from long before the end of the outage got a response before it. A
+    /// worker that waited for the database would delay them.
     fn assert_answered(&self, what: &str, samples: &[Sample]) {
         let last = samples
             .iter()
             .filter(|sample| sample.sent < self.away + (self.back - self.away) / 2)
             .max_by_key(|sample| sample.answered)
-            .expect("a request before the end");
+            .expect("a request during the outage");
         assert!(last.answered < self.back, "{what} waited: {last:?}");
     }
 
-    /// Who was still waiting when the database came back may have been answered by it, and is not
-    /// among these.
+    /// Returns the requests with a response during the outage. The database may have answered those
+    /// that still waited at its end.
     fn during<'a>(&'a self, samples: &'a [Sample]) -> impl Iterator<Item = &'a Sample> + Clone {
         samples.iter().filter(|sample| self.away <= sample.sent && sample.answered < self.back)
     }
 
-    /// A known key passes as long as it may be believed, not once more until the database is back,
-    /// and soon then. How long it passed.
+    /// Checks that a cached key is accepted up to the bound, then rejected until the database is
+    /// available, and accepted soon after. Returns for how long the key was accepted.
     fn assert_known(&self, what: &str, samples: &[Sample], bound: Duration) -> Duration {
         let passed = |sample: &&Sample| sample.status == 200;
         let refused = |sample: &&Sample| sample.status == 503;
@@ -161,24 +164,25 @@ impl Seen {
             .filter(refused)
             .map(|sample| sample.answered)
             .min()
-            .expect("it outlasts what may be believed")
+            .expect("the outage is longer than the bound")
             - self.away;
         let after = samples.iter().filter(|sample| sample.sent >= self.back);
         let first = after.filter(passed).map(|sample| sample.answered).min();
-        let recovered = first.expect("it recovers") - self.back;
+        let recovered = first.expect("the service recovers") - self.back;
         println!(
-            "{what}: known key passes for {passed_for:?}, is refused from {first_refused:?}, passes again after {recovered:?}"
+            "{what}: cached key accepted for {passed_for:?}, rejected from {first_refused:?}, accepted again after {recovered:?}"
         );
-        // No slack: both were taken by one clock, and what is believed was read before the outage.
-        assert!(passed_for <= bound, "{what}: believed for {passed_for:?}");
-        assert!(passed_for <= first_refused, "{what}: refused and believed again");
+        // No tolerance is needed: one clock measured both times, and the entry was read before the
+        // outage.
+        assert!(passed_for <= bound, "{what}: accepted for {passed_for:?}");
+        assert!(passed_for <= first_refused, "{what}: rejected and accepted again");
         assert!(recovered < RECOVERY, "{what}: {recovered:?}");
         passed_for
     }
 }
 
 // F1, F2, F3, F4
-// Cached keys are used for as long as they may be.
+// Cached keys are accepted for as long as allowed.
 #[test]
 fn a_frozen_postgres_blocks_no_worker() {
     let server = OwnServer::start();
@@ -195,7 +199,7 @@ fn cached_keys_work_for_a_time_without_postgres() {
     let proxy = Proxy::start(database.migrate().server());
     let url = database.url_at(proxy.address);
     let seen = observe(&database, &url, || proxy.cut(), OUTAGE, || proxy.pass());
-    seen.assert_the_outage_rule("Postgres that is gone");
+    seen.assert_the_outage_rule("unavailable Postgres");
 }
 
 // F1, F2, F6
@@ -239,7 +243,7 @@ fn a_slow_postgres_sheds_load_within_the_deadline() {
     println!(
         "{CLIENTS} keys at once, Postgres 2 s late: {refused} times 503, the last after {took:?}"
     );
-    // The worker may be so busy with refusing that an answer has come by then.
+    // The worker may be so busy with rejections that a response of the database arrives first.
     assert!(statuses.iter().all(|status| matches!(status, 401 | 503)));
     assert!(refused > CLIENTS / 10, "{refused}");
     assert!(took < ANSWERED, "{took:?}");
@@ -254,7 +258,7 @@ fn a_slow_postgres_sheds_load_within_the_deadline() {
 // F2, F3
 #[test]
 fn an_outage_is_logged_once_and_adds_no_threads() {
-    /// Lookup threads that may be given up, and feeds.
+    /// The number of lookup threads and feeds that may be abandoned.
     const ABANDONED: usize = 8 + 4;
     let server = OwnServer::start();
     let database = server.database();
@@ -267,7 +271,7 @@ fn an_outage_is_logged_once_and_adds_no_threads() {
     }
     let base = cakes.threads();
     server.freeze();
-    // On a busy machine it may have counted as away before, and be back.
+    // On a busy machine an earlier outage may have begun and ended already.
     let before = outages(&cakes);
     let frozen = Instant::now();
     let mut most = base;
@@ -278,14 +282,14 @@ fn an_outage_is_logged_once_and_adds_no_threads() {
     }
     let begun = outages(&cakes);
     server.thaw();
-    wait_until("it answers again", || ask(&fixtures::unknown()) == 401);
-    // An outage is over when nothing failed for a second.
-    wait_until("it has no more threads than before, and says so", || {
+    wait_until("the service answers again", || ask(&fixtures::unknown()) == 401);
+    // An outage is over after a second without a failure.
+    wait_until("the threads end and the log says that the outage is over", || {
         let _ = ask(&key);
         cakes.threads() <= base && outages(&cakes).last() == Some(&OVER)
     });
-    println!("threads: {base} at first, {most} at most while frozen, {} after", cakes.threads());
-    assert!(most <= base + ABANDONED, "{most} threads, at first {base}");
+    println!("threads: {base} before, at most {most} while frozen, {} after", cakes.threads());
+    assert!(most <= base + ABANDONED, "{most} threads, {base} before");
     assert!(begun.len() <= before.len() + 1, "{before:?}, {begun:?}");
     assert_eq!(begun.last(), Some(&BEGUN));
     let all = outages(&cakes);
@@ -296,7 +300,7 @@ fn an_outage_is_logged_once_and_adds_no_threads() {
 const BEGUN: &str = "begun";
 const OVER: &str = "over";
 
-/// What its log says of outages, in its order, without details.
+/// Returns the begin and the end of each outage in the log, in order.
 fn outages(cakes: &Example) -> Vec<&'static str> {
     let logged = cakes.logged.lock().unwrap();
     let lines = logged.lines().filter(|line| !line.contains("DEBUG") && !line.contains("TRACE"));

@@ -1,4 +1,4 @@
-//! A service that cannot start says why, and nothing is open meanwhile.
+//! A service that cannot start reports the reason, and accepts no request before it starts.
 
 use std::net::TcpListener;
 
@@ -11,25 +11,25 @@ use api_key_runtime::{
 use crate::support::{Database, database_test, free_ports, log};
 
 // F8
-database_test!(start_up_refuses_missing_and_incompatible_tables, |database: Database| {
-    let refusal = |what: &str| {
+database_test!(startup_rejects_missing_and_incompatible_tables, |database: Database| {
+    let schema_error = |what: &str| {
         let error = database.builder().build().expect_err(what);
         assert!(error.is_schema(), "{what}: {error}");
         error.to_string()
     };
-    assert!(refusal("no tables").contains("app-key migrate"));
+    assert!(schema_error("no tables").contains("app-key migrate"));
     database.migrate();
     database.builder().build().unwrap();
     database.execute("UPDATE api_key_meta SET schema_version = 3, compatible_from = 1").unwrap();
-    database.builder().build().expect("a newer schema that says it is compatible");
+    database.builder().build().expect("a newer schema that is marked compatible");
     database.execute("UPDATE api_key_meta SET schema_version = 3, compatible_from = 2").unwrap();
-    assert!(refusal("a newer schema").contains("update api-key-runtime"));
+    assert!(schema_error("a newer schema").contains("update api-key-runtime"));
     database.execute("DELETE FROM api_key_meta").unwrap();
-    assert!(refusal("an empty meta table").contains("api_key_meta"));
+    assert!(schema_error("an empty meta table").contains("api_key_meta"));
 });
 
 // F8
-database_test!(a_service_can_migrate_at_start_up, |database: Database| {
+database_test!(a_service_can_migrate_at_startup, |database: Database| {
     database.builder().build().expect_err("no tables");
     for _ in 0..2 {
         let builder = database.builder().migrate().unwrap();
@@ -38,38 +38,34 @@ database_test!(a_service_can_migrate_at_start_up, |database: Database| {
     let elsewhere = AppKeys::builder().store(MemoryStore::default());
     assert!(elsewhere.migrate().expect_err("no database").is_config());
     let port = free_ports().next().unwrap();
-    let away = format!("postgres://somebody:secret@127.0.0.1:{port}/shop");
-    let error = AppKeys::builder().database_url(away).migrate().expect_err("nobody is there");
+    let unavailable = format!("postgres://somebody:secret@127.0.0.1:{port}/shop");
+    let error =
+        AppKeys::builder().database_url(unavailable).migrate().expect_err("the port is closed");
     assert!(error.is_database(), "{error}");
-    // As `main` shows it, and without the password.
+    // The form that `main` prints, which must not contain the password.
     assert_eq!(format!("{error:?}"), error.to_string());
     assert!(error.to_string().contains(&format!("127.0.0.1:{port}/shop: ")));
     assert!(!error.to_string().contains("secret"));
 });
 
 // F8
-database_test!(
-    newer_tables_are_warned_of_once_and_not_at_every_connection,
-    |database: Database| {
-        database.migrate();
-        database
-            .execute("UPDATE api_key_meta SET schema_version = 4711, compatible_from = 1")
-            .unwrap();
-        log::install();
-        for _ in 0..3 {
-            database.builder().build().unwrap();
-        }
-        let place = if database.is_postgres() { database.name() } else { database.url() };
-        let warnings = log::lines_with("tables of version 4711");
-        let ours = warnings.iter().filter(|line| line.contains(place)).count();
-        assert_eq!(ours, 1, "{warnings:?}");
+database_test!(newer_tables_are_logged_once_and_not_at_every_connection, |database: Database| {
+    database.migrate();
+    database.execute("UPDATE api_key_meta SET schema_version = 4711, compatible_from = 1").unwrap();
+    log::install();
+    for _ in 0..3 {
+        database.builder().build().unwrap();
     }
-);
+    let place = if database.is_postgres() { database.name() } else { database.url() };
+    let warnings = log::lines_with("tables of version 4711");
+    let ours = warnings.iter().filter(|line| line.contains(place)).count();
+    assert_eq!(ours, 1, "{warnings:?}");
+});
 
 // F8
-database_test!(administration_refuses_missing_and_incompatible_tables, |database: Database| {
+database_test!(administration_rejects_missing_and_incompatible_tables, |database: Database| {
     if !database.is_postgres() {
-        // There is a file, and nothing in it.
+        // The file exists and is empty.
         std::fs::write(database.url(), "").unwrap();
     }
     let admin = database.builder().build_admin().unwrap();
@@ -96,7 +92,7 @@ database_test!(administration_refuses_missing_and_incompatible_tables, |database
 });
 
 // F8
-database_test!(start_up_refuses_a_table_that_lost_a_trigger, |database: Database| {
+database_test!(startup_rejects_a_table_without_a_trigger, |database: Database| {
     database.migrate();
     let (drop, disable) = if database.is_postgres() {
         (
@@ -115,8 +111,8 @@ database_test!(start_up_refuses_a_table_that_lost_a_trigger, |database: Database
 
 // F8
 #[test]
-fn start_up_without_a_database_hides_the_password() {
-    // A port that the system gives nobody by itself, so that it stays closed.
+fn startup_without_a_database_hides_the_password() {
+    // The system does not assign this port automatically, so it stays closed.
     let closed = free_ports().find(|port| TcpListener::bind(("127.0.0.1", *port)).is_ok()).unwrap();
     let error = AppKeys::builder()
         .database_url(format!("postgres://cakes:s3cret@127.0.0.1:{closed}/cakes"))
@@ -130,13 +126,13 @@ fn start_up_without_a_database_hides_the_password() {
     assert!(!error.to_string().contains("s3cret"), "{error}");
     let error = AppKeys::builder().database_url("/nonexistent/keys.db").build().unwrap_err();
     assert!(error.is_schema() && error.to_string().contains("app-key migrate"), "{error}");
-    assert!(AppKeys::builder().build().unwrap_err().is_config(), "no store is named");
+    assert!(AppKeys::builder().build().unwrap_err().is_config(), "no store is configured");
 }
 
 // E8
 #[cfg(unix)]
 #[test]
-fn an_sqlite_file_with_a_hard_link_is_refused_at_the_start() {
+fn startup_rejects_an_sqlite_file_with_a_hard_link() {
     let database = Database::sqlite();
     database.migrate();
     let link = format!("{}.backup", database.url());
@@ -147,5 +143,5 @@ fn an_sqlite_file_with_a_hard_link_is_refused_at_the_start() {
     std::fs::remove_file(linked.url()).unwrap();
     let (_, id) = database.issue("0.0.0.0");
     std::fs::hard_link(database.url(), link).unwrap();
-    database.admin().revoke(id).expect("a link that comes later stops no service");
+    database.admin().revoke(id).expect("a later link does not stop a service");
 }
