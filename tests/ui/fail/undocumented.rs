@@ -1,5 +1,5 @@
 #![deny(missing_docs)]
-//! Documented, but for the handler.
+//! Documented, except for the handler.
 
 use actix_web::Responder;
 use api_key_runtime::require_app_key;

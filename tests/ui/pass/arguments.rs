@@ -1,4 +1,4 @@
-//! Handlers of every kind of argument.
+//! Handlers with every kind of argument.
 
 use actix_web::{
     get, post, put,

@@ -1,4 +1,4 @@
-//! Handlers that have other attributes besides ours.
+//! Handlers with other attributes besides `#[require_app_key]`.
 
 use actix_web::{get as fetch, routes, Responder};
 use api_key_runtime::require_app_key;

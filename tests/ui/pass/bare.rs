@@ -1,4 +1,4 @@
-//! A module without a prelude, whose names are not what they seem.
+//! A module without a prelude, in which common names have another meaning.
 #![no_implicit_prelude]
 
 pub(crate) mod core {}

@@ -1,4 +1,4 @@
-//! Handlers that a `macro_rules!` makes.
+//! Handlers that a `macro_rules!` macro defines.
 
 use actix_web::Responder;
 use api_key_runtime::require_app_key;

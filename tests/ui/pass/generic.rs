@@ -1,4 +1,4 @@
-//! Handlers of type and constant parameters.
+//! Handlers with type and constant parameters.
 
 use std::{fmt::Display, marker::PhantomData};
 

@@ -1,9 +1,8 @@
-//! A user's crate under every lint a user may have: each module holds handlers of one kind, and
-//! nothing here may be warned of.
+//! A user's crate under every lint that a user may enable. Each module contains handlers of one
+//! kind, and none may cause a warning.
 //!
-//! Compiling it shows what the compiler thinks of the attribute, and clippy over it that no warning
-//! of clippy's points into what the attribute makes. Whether the handlers are guarded is shown
-//! where they are served.
+//! Compiling the crate checks the generated code, and clippy checks that none of its warnings
+//! points into this code. Other tests serve handlers and check that they are guarded.
 #![forbid(unsafe_code)]
 #![deny(
     warnings,
@@ -21,8 +20,8 @@
     unused_qualifications
 )]
 #![deny(clippy::all, clippy::pedantic, clippy::nursery)]
-// Not of the attribute: the first contradicts `unreachable_pub`, and actix-web's handlers stay on
-// the thread that calls them.
+// These lints are not related to the attribute: the first contradicts `unreachable_pub`, and
+// handlers of actix-web stay on one thread.
 #![allow(clippy::redundant_pub_crate, clippy::future_not_send)]
 
 mod arguments;

@@ -1,4 +1,4 @@
-//! Handlers of every kind of answer.
+//! Handlers with every kind of return type.
 
 use std::{
     future::{ready, Future, Ready},

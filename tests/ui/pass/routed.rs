@@ -1,4 +1,4 @@
-//! All of them, registered as users do.
+//! The handlers of all modules, registered as users do.
 
 use actix_web::web::{get, ServiceConfig};
 

@@ -1,4 +1,4 @@
-//! Handlers of crates that have the runtime under another name.
+//! Handlers of crates that have another name for the runtime.
 
 use actix_web::{get, Responder};
 use api_key_runtime as keys;

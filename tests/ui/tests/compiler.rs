@@ -1,9 +1,9 @@
-//! Errors of the compiler in a user's crate: each file of `fail` is a fault, beside the messages of
-//! Rust 1.95 for it. `TRYBUILD=overwrite` updates the messages; `trybuild=NAME` after `--` runs the
-//! faults with that name.
+//! Compiler errors in a user's crate. Each file in `fail` contains a mistake, and the `.stderr`
+//! file beside it contains the messages of Rust 1.95. `TRYBUILD=overwrite` updates the messages,
+//! and `trybuild=NAME` after `--` runs only the files with that name.
 //!
-//! The library of this package holds what such a crate may contain: compiled, it has passed. This
-//! is a test program of its own, so that its compiler takes no time from tests with a clock.
+//! The library of this package contains valid code. This is a separate test program, so that its
+//! compiler runs do not slow down tests with time limits.
 #![allow(missing_docs, clippy::unwrap_used)]
 
 use std::fs;
@@ -12,12 +12,12 @@ use trybuild::TestCases;
 
 // B13
 #[test]
-fn faults_are_reported_where_they_stand() {
+fn mistakes_are_reported_at_their_location() {
     TestCases::new().compile_fail("fail/*.rs");
 }
 
 #[test]
-fn each_fault_is_one_error() {
+fn each_mistake_is_one_error() {
     let mut cases = 0;
     for entry in fs::read_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/fail")).unwrap() {
         let path = entry.unwrap().path();
@@ -34,5 +34,5 @@ fn each_fault_is_one_error() {
         assert_eq!(errors, expected, "{}", path.display());
         cases += 1;
     }
-    assert!(cases > 30, "the cases are elsewhere");
+    assert!(cases > 30, "only {cases} cases were found");
 }
