@@ -63,7 +63,7 @@ mod expectations {
     use super::require_app_key;
 
     #[require_app_key(crate = renamed_keys)]
-    #[expect(dead_code, reason = "never registered, and the compiler reports that")]
+    #[expect(dead_code, reason = "the handler is not registered")]
     async fn never_registered() -> &'static str {
         "never"
     }

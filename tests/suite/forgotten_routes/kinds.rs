@@ -1,4 +1,4 @@
-//! One forgotten route of each kind is caught, in an application that is guarded besides.
+//! A forgotten route of every kind is caught in an otherwise guarded application.
 
 use super::*;
 
@@ -166,7 +166,7 @@ async fn a_guarded_default_service_hides_no_open_scope() {
     assert_open(app, &["* /open/<unmatched>"]).await;
 }
 
-/// A folder with a file in it.
+/// Returns a folder with one file.
 fn folder(name: &str) -> PathBuf {
     let folder = env::temp_dir().join(format!("forgotten-{}-{name}", std::process::id()));
     fs::create_dir_all(&folder).unwrap();
@@ -184,7 +184,7 @@ async fn forgotten_files_are_caught() {
         |mount, folder| Files::new(mount, folder),
         |mount, folder| Files::new(mount, folder).index_file("index.html"),
         |mount, folder| Files::new(mount, folder).show_files_listing(),
-        // Only what is not there is refused.
+        // This handler rejects only requests for missing files.
         |mount, folder| Files::new(mount, folder).default_handler(web::to(guarded)),
     ];
     for (number, files) in kinds.into_iter().enumerate() {
@@ -210,7 +210,7 @@ async fn forgotten_files_are_caught() {
 
 // B15
 #[actix_web::test]
-async fn files_that_refuse_only_what_is_not_there_are_not_passed() {
+async fn files_that_guard_only_missing_paths_are_a_violation() {
     let folder = folder("default");
     let files = Files::new("/static", &folder)
         .index_file("no-index.html")

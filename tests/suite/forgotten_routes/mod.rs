@@ -1,5 +1,5 @@
-//! `assert_protected` catches a forgotten route of every kind, passes what is guarded, and lists
-//! what it cannot see.
+//! `assert_protected` catches forgotten routes of every kind, accepts guarded ones, and lists
+//! routes that it cannot check.
 
 mod kinds;
 mod named;
@@ -98,7 +98,7 @@ async fn report<T: Served>(app: App<T>, exceptions: Exceptions) -> ProtectionRep
     protection_report(app, exceptions).await
 }
 
-/// What is said of each fault: its first line.
+/// Returns the first line of each violation.
 async fn faults<T: Served>(app: App<T>, exceptions: Exceptions) -> Vec<String> {
     let report = report(app, exceptions).await;
     let first = |fault: &String| fault.lines().next().unwrap().to_owned();
@@ -107,7 +107,7 @@ async fn faults<T: Served>(app: App<T>, exceptions: Exceptions) -> Vec<String> {
 
 const OPEN: &str = "answered 200 OK to a caller without a key";
 
-/// That exactly this is open, in an application that is guarded besides.
+/// Checks that exactly these routes are open, in an application with guarded routes as well.
 async fn assert_open<T: Served>(app: App<T>, routes: &[&str]) {
     let app = app.service(guarded_service).service(guarded_report);
     let expected: Vec<String> = routes.iter().map(|route| format!("{route} {OPEN}")).collect();

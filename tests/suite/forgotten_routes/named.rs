@@ -1,10 +1,10 @@
-//! What counts as a refusal, and what is named as public or unseen.
+//! Responses that count as a rejection, and routes that are listed as public or unseen.
 
 use super::*;
 
 // B15
 #[actix_web::test]
-async fn a_404_or_a_401_of_the_handlers_own_is_no_refusal() {
+async fn a_handler_s_own_404_or_401_is_not_a_rejection() {
     async fn none() -> Option<String> {
         None
     }
@@ -31,7 +31,7 @@ async fn a_404_or_a_401_of_the_handlers_own_is_no_refusal() {
 
 // B15
 #[actix_web::test]
-async fn a_handler_that_only_takes_the_key_or_the_body_is_no_refusal() {
+async fn a_handler_that_only_takes_the_key_or_body_is_unguarded() {
     async fn takes_key(key: AppKey) -> String {
         key.name().to_owned()
     }
@@ -52,7 +52,7 @@ async fn a_handler_that_only_takes_the_key_or_the_body_is_no_refusal() {
 
 // B15
 #[actix_web::test]
-async fn an_optional_route_must_be_named_as_public() {
+async fn an_optional_route_must_be_listed_as_public() {
     let app = || App::new().route("/menu", web::get().to(optional));
     assert_eq!(
         faults(app(), Exceptions::public([])).await,
@@ -64,7 +64,7 @@ async fn an_optional_route_must_be_named_as_public() {
 
 // B15
 #[actix_web::test]
-async fn what_is_named_as_public_with_a_reason_passes() {
+async fn a_route_listed_as_public_with_a_reason_passes() {
     let app = App::new()
         .service(forgotten_service)
         .service(guarded_service)
@@ -129,7 +129,7 @@ async fn a_public_name_must_match_an_open_route_and_have_a_reason() {
 
 // B15
 #[actix_web::test]
-async fn an_application_without_keys_is_told_so() {
+async fn an_application_without_keys_is_reported() {
     let app = App::new().service(guarded_service).service(guarded_report);
     let report = protection_report(app, Exceptions::public([])).await;
     assert_eq!(report.violations().len(), 1, "{report}");
@@ -159,8 +159,8 @@ async fn outer_middleware_hides_no_rejection_and_no_open_route() {
 
 // B15
 #[actix_web::test]
-async fn a_refusal_that_a_middleware_makes_anew_is_not_taken_for_ours() {
-    let anew = ErrorHandlers::new().handler(
+async fn a_rejection_replaced_by_a_middleware_is_a_violation() {
+    let replace = ErrorHandlers::new().handler(
         actix_web::http::StatusCode::UNAUTHORIZED,
         |response: ServiceResponse<BoxBody>| {
             let response = response.into_response(HttpResponse::Unauthorized().body("no"));
@@ -168,7 +168,7 @@ async fn a_refusal_that_a_middleware_makes_anew_is_not_taken_for_ours() {
         },
     );
     let report =
-        report(App::new().service(guarded_service).wrap(anew), Exceptions::public([])).await;
+        report(App::new().service(guarded_service).wrap(replace), Exceptions::public([])).await;
     assert_eq!(report.violations().len(), 1, "{report}");
     assert!(report.violations()[0].contains("one that a middleware replaced"), "{report}");
 }
@@ -221,7 +221,7 @@ async fn a_partly_guarded_custom_service_is_a_violation() {
 
 // B15
 #[actix_web::test]
-async fn the_assertion_fails_with_the_list_and_where_it_stands() {
+async fn the_assertion_fails_with_the_list_and_its_location() {
     let keys = TestKeys::new();
     let app = App::new()
         .app_data(keys.app_keys.clone())
@@ -242,7 +242,7 @@ async fn the_assertion_fails_with_the_list_and_where_it_stands() {
     assert!(assert_protected(app, Exceptions::public([])).await.is_protected());
 }
 
-/// The message that a future panics with.
+/// Returns the message with which a future panics.
 async fn futures_panic(future: impl Future<Output = ProtectionReport>) -> String {
     let mut future = Box::pin(future);
     let polled = std::future::poll_fn(|context| {

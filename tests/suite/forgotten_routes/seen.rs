@@ -1,4 +1,4 @@
-//! Routes that are hard to reach are reached, or listed as unseen.
+//! Routes that are hard to reach are checked, or listed as unseen.
 
 use super::*;
 
@@ -24,7 +24,7 @@ async fn known_guards_of_actix_web_are_satisfied() {
     assert_open(app, &["GET /hosted/x", "GET /versioned"]).await;
 }
 
-/// A guard that was made elsewhere, under its own name.
+/// A guard from another crate, with its own name.
 struct Boxed(Box<dyn guard::Guard>);
 
 impl guard::Guard for Boxed {
@@ -41,7 +41,7 @@ impl guard::Guard for Boxed {
     }
 }
 
-/// B15: Behind a guard that excludes some requests, the route beside it takes them.
+/// B15: The route beside the guard gets the requests that the guard excludes.
 #[actix_web::test]
 async fn an_open_route_beside_a_negated_guard_is_caught() {
     type MakeGuard = fn() -> Box<dyn guard::Guard>;
@@ -118,7 +118,7 @@ async fn an_open_route_for_another_scheme_of_a_host_is_caught() {
     assert_open(app, &["GET /x"]).await;
 }
 
-/// B15: What a negated guard excludes must be readable from its name.
+/// B15: The name of a negated guard must show what the guard excludes.
 #[actix_web::test]
 async fn a_negated_guard_of_an_unreadable_value_is_unseen() {
     let app = App::new().service(
@@ -167,7 +167,7 @@ async fn a_scope_behind_a_custom_guard_is_unseen() {
 
 // B15
 #[actix_web::test]
-async fn being_unseen_excuses_nothing_that_is_seen_to_be_open() {
+async fn an_exception_for_unseen_routes_does_not_excuse_open_ones() {
     let app = App::new().service(
         web::resource("/beta").route(web::get().guard(guard::fn_guard(|_| true)).to(forgotten)),
     );
@@ -177,7 +177,7 @@ async fn being_unseen_excuses_nothing_that_is_seen_to_be_open() {
 
 // B15
 #[actix_web::test]
-async fn a_pattern_that_no_path_is_known_for_fails_until_one_is_named() {
+async fn a_pattern_without_a_known_path_fails_until_a_sample_is_given() {
     const PATTERN: &str = r"/code/{code:ck-\d{3}[xyz]}";
     let app = || App::new().route(PATTERN, web::get().to(forgotten));
     let found = faults(app(), Exceptions::public([])).await;
@@ -237,7 +237,7 @@ async fn a_resource_before_a_scope_that_takes_any_path_passes() {
 }
 
 // B15
-// Another route takes every one of its requests, so that its rejection proves nothing.
+// Another route gets all requests for this route, so a rejection proves nothing.
 #[actix_web::test]
 async fn a_shadowed_route_is_not_counted_as_guarded() {
     let app = App::new()

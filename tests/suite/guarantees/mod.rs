@@ -1,7 +1,7 @@
-//! `tests/GUARANTEES.md`: each requirement in one sentence, with the tests that carry its number in
-//! the comment above them.
+//! `tests/GUARANTEES.md`: each requirement in one sentence, with its tests. A test belongs to a
+//! requirement by the number in the comment above the test.
 //!
-//! The sentences stand in `sentences.txt`. This renews the file:
+//! `sentences.txt` contains the sentences. This command renews the file:
 //!
 //! ```sh
 //! UPDATE_GUARANTEES=1 cargo test -p api-key-tests --test suite guarantees
@@ -18,11 +18,11 @@ const HEAD: &str = include_str!("head.md");
 const SENTENCES: &str = include_str!("sentences.txt");
 const TAIL: &str = include_str!("tail.md");
 
-/// Where tests are.
+/// Folders with tests.
 const FOLDERS: [&str; 5] =
     ["api-key-macros/src", "api-key-runtime", "examples", "tests/fuzz/fuzz_targets", "tests/suite"];
 
-/// A letter and a number, such as B2, in this order.
+/// The letter and the number of a requirement, such as B2, in sort order.
 type Requirement = (char, u32);
 
 /// The names of tests by file, for each requirement.
@@ -40,7 +40,7 @@ fn requirement(text: &str) -> Option<(Requirement, &str)> {
     Some(((letter, number.parse().ok()?), rest))
 }
 
-/// The numbers a comment starts with: `// B2, B3` or `/// E3: ..`.
+/// Returns the numbers at the start of a comment: `// B2, B3` or `/// E3: ..`.
 fn requirements_of(comment: &str) -> Vec<Requirement> {
     let mut rest = comment.trim_start_matches(['/', '!']).trim_start();
     let mut found = Vec::new();
@@ -51,8 +51,8 @@ fn requirements_of(comment: &str) -> Vec<Requirement> {
     found
 }
 
-/// Returns the name of the test, of the module of tests or of the fuzz target in this line. The
-/// name may stand on the next line.
+/// Returns the name of the test, of the test module or of the fuzz target in this line. The name
+/// may be in the next line.
 fn name<'a>(line: &'a str, next: Option<&'a str>) -> Option<&'a str> {
     const BEFORE: [&str; 4] = ["fn ", "_test!(", "api_key_runtime::fuzz::", "mod "];
     let (_, after) = BEFORE.iter().find_map(|before| line.split_once(before))?;

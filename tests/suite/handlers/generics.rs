@@ -1,4 +1,4 @@
-//! Handlers with parameters of their own, and handlers that belong to a type.
+//! Generic handlers, and handlers that belong to a type.
 
 use std::{fmt::Debug, future::Future};
 
@@ -33,7 +33,7 @@ async fn of_a_type<T: Fruit>(request: HttpRequest) -> String {
     format!("{} {}", ran(request.path()), T::NAME)
 }
 
-/// Without `'static` among its bounds, which what actix-web keeps must have.
+/// `T` has no `'static` bound, although values that actix-web stores must be `'static`.
 #[require_app_key]
 async fn unbounded<T>(request: HttpRequest) -> String {
     format!("{} {}", ran(request.path()), size_of::<T>())
@@ -176,7 +176,7 @@ impl Api {
         format!("{} {}", ran(request.path()), Api::GREETING)
     }
 
-    /// In a handler with a parameter of its own beside those of no `impl`.
+    /// A generic handler in an `impl` without parameters.
     #[require_app_key]
     pub(crate) async fn show<T: Fruit>(request: HttpRequest, key: AppKey) -> impl Responder {
         format!("{} {} {}", ran(request.path()), T::NAME, key.name())
@@ -186,14 +186,14 @@ impl Api {
 struct Shelf<T>(#[allow(dead_code, reason = "only its type matters")] T);
 
 impl<T: Fruit> Shelf<T> {
-    /// Its `impl` has parameters, which it does not use.
+    /// The handler does not use the parameters of its `impl`.
     #[require_app_key]
     async fn count(request: HttpRequest) -> String {
         ran(request.path())
     }
 }
 
-/// A trait's handlers: the attribute gives each the form of every guarded one.
+/// Handlers of a trait. The attribute treats them like any other handler.
 trait Routes {
     #[require_app_key]
     async fn provided(request: HttpRequest) -> String {

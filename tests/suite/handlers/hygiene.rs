@@ -1,10 +1,10 @@
-//! Names that are also those of what the attribute makes, and the strictest lints.
+//! Names that the generated code uses as well, and the strictest lints.
 
 use actix_web::web;
 
 use super::{get, guarded, ran};
 
-/// Arguments, functions and statics with the names of what the attribute makes or the runtime has.
+/// Arguments, functions and statics with the names of generated items or items of the runtime.
 #[allow(non_snake_case, clippy::used_underscore_binding, clippy::too_many_arguments)]
 mod namesakes {
     use actix_web::{HttpRequest, get, web};
@@ -64,7 +64,8 @@ mod namesakes {
     }
 }
 
-/// Handlers of which a route macro makes structs, in whose reach no argument can have their name.
+/// Route macros turn these handlers into structs, so no argument in this module can have the same
+/// names.
 mod structs {
     use actix_web::{HttpRequest, get, web};
     use api_key_runtime::require_app_key;
@@ -96,7 +97,7 @@ mod structs {
     }
 }
 
-/// Statics and constants that arguments cannot be named as.
+/// Statics and constants with names that arguments therefore cannot have.
 #[allow(non_upper_case_globals, dead_code)]
 mod statics {
     use actix_web::HttpRequest;
@@ -109,14 +110,14 @@ mod statics {
 
     #[require_app_key]
     pub(super) async fn beside_statics(request: HttpRequest) -> String {
-        // Its own, and not the policy.
+        // The static above, not the generated policy.
         format!("{} {POLICY}", super::ran(request.path()))
     }
 }
 
 // B13
 #[test]
-fn any_name_will_do_for_a_handler_and_its_arguments() {
+fn a_handler_and_its_arguments_may_have_any_name() {
     guarded(
         |config| {
             config
@@ -150,7 +151,7 @@ fn any_name_will_do_for_a_handler_and_its_arguments() {
     );
 }
 
-/// Modules and types with the names of those that generated code is likely to mean.
+/// Modules and types with names that generated code is likely to use.
 #[allow(dead_code, clippy::module_inception)]
 mod hostile {
     mod core {}
@@ -223,7 +224,7 @@ mod hostile {
 
 // B13
 #[test]
-fn modules_and_types_of_any_name_are_beside_a_handler() {
+fn modules_and_types_near_a_handler_may_have_any_name() {
     guarded(
         |config| {
             config
@@ -236,7 +237,7 @@ fn modules_and_types_of_any_name_are_beside_a_handler() {
     );
 }
 
-/// As strict as a module can be: what the attribute makes gives no cause for a warning.
+/// The strictest lints. The generated code must not cause a warning.
 #[deny(warnings, missing_docs, unused, unreachable_pub, let_underscore)]
 #[deny(elided_lifetimes_in_paths, unused_lifetimes, unused_qualifications, single_use_lifetimes)]
 #[deny(
@@ -280,7 +281,7 @@ pub(crate) mod strict {
 
 // B13
 #[test]
-fn the_strictest_lints_find_nothing_in_what_the_attribute_makes() {
+fn the_strictest_lints_find_nothing_in_generated_code() {
     guarded(
         |config| {
             config

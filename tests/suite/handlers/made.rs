@@ -1,11 +1,11 @@
-//! Handlers that macros make.
+//! Handlers that macros generate.
 
 use actix_web::{HttpRequest, web};
 use api_key_runtime::require_app_key;
 
 use super::{get, guarded, ran};
 
-/// Each part of a handler from a fragment of its own kind.
+/// Passes each part of a handler as a fragment of its own kind.
 macro_rules! by_fragments {
     (
         #[$route:meta] $(#[$attribute:meta])* $visibility:vis $name:ident
@@ -45,7 +45,7 @@ mod above {
     by_fragments_above!(get "/made/above" from_above ran("/made/above"));
 }
 
-/// The whole function, in one fragment or token by token.
+/// Passes the whole function, as one item or token by token.
 macro_rules! whole {
     (item $item:item) => {
         #[require_app_key]
@@ -73,8 +73,8 @@ whole! {
     }
 }
 
-/// The argument that the body means comes from where the macro is used, another from the macro
-/// itself.
+/// The body uses an argument whose name comes from the caller of the macro. The other argument has
+/// the same name, but from the macro itself.
 macro_rules! two_contexts {
     ($name:ident $argument:ident $path:expr, $scope:literal, $body:expr) => {
         #[require_app_key(any_scope = $scope, optional)]
@@ -86,7 +86,7 @@ macro_rules! two_contexts {
 
 two_contexts!(contexts request "/made/contexts", "cakes:read", request.method());
 
-/// A handler in a function, made by a macro that is in it too.
+/// Defines a macro and a handler inside a function.
 fn made_inside(config: &mut web::ServiceConfig) {
     macro_rules! inside {
         ($name:ident) => {
@@ -125,7 +125,7 @@ fn handlers_made_by_macros_are_guarded() {
 
 // B13
 #[test]
-fn a_macro_s_argument_and_its_user_s_of_one_name_are_two() {
+fn equal_names_of_a_macro_and_its_caller_stay_different() {
     let database = crate::support::Database::sqlite();
     let server = crate::support::Server::start(database.keys(), |config| {
         config.route("/made/contexts", web::get().to(contexts));

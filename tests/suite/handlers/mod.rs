@@ -1,6 +1,6 @@
-//! Handlers of every shape that actix-web takes, each served with the attribute over a real
-//! connection: without a good key it is refused and its body does not run, and with one it answers
-//! as it would without the attribute.
+//! Handlers of every shape that actix-web accepts, each served with the attribute over a real
+//! connection. Without a valid key the request is rejected and the body of the handler does not
+//! run. With a valid key the response is the same as without the attribute.
 
 mod generics;
 mod hygiene;
@@ -25,23 +25,23 @@ use crate::support::{Database, Server, fixtures, http};
 
 static RUNS: LazyLock<Mutex<HashMap<String, usize>>> = LazyLock::new(Mutex::default);
 
-/// Every handler calls this with the path it is served on, and most answer what it returns: the
-/// path again.
+/// Records a run of the handler on this path. Every handler calls this function, and most return
+/// its result, the path.
 fn ran(path: &str) -> String {
     *RUNS.lock().unwrap().entry(path.to_owned()).or_default() += 1;
     path.to_owned()
 }
 
-/// How often the handler on this path ran.
+/// Returns how often the handler on this path ran.
 fn runs(path: &str) -> usize {
     RUNS.lock().unwrap().get(path).copied().unwrap_or_default()
 }
 
-/// A request to a guarded route, and what it answers to a good key.
+/// A request to a guarded route, and the expected response with a valid key.
 #[derive(Clone)]
 struct Case {
     method: &'static str,
-    /// What the handler calls itself, and its path.
+    /// The path that the handler records.
     path: &'static str,
     target: &'static str,
     lines: Vec<&'static str>,
@@ -50,7 +50,7 @@ struct Case {
     answer: String,
 }
 
-/// `GET`, answered with 200 and the path.
+/// Returns a case for `GET` whose response is 200 with the path.
 fn get(path: &'static str) -> Case {
     case("GET", path)
 }
@@ -63,13 +63,13 @@ fn case(method: &'static str, path: &'static str) -> Case {
         lines: Vec::new(),
         body: "",
         status: 200,
-        // A response to HEAD has none.
+        // A response to HEAD has no body.
         answer: if method == "HEAD" { "" } else { path }.to_owned(),
     }
 }
 
 impl Case {
-    /// Asks for this instead of the path the handler calls itself.
+    /// Requests this target instead of the recorded path.
     fn at(mut self, target: &'static str) -> Self {
         self.target = target;
         self
@@ -92,7 +92,7 @@ impl Case {
     }
 
     fn ask(&self, address: SocketAddr, key: Option<&str>) -> http::Response {
-        // Not as a bearer: that header alone is hidden when somebody prints a request.
+        // Not as a bearer, because actix-web hides only `Authorization` when a request is printed.
         let key = key.map(|key| format!("X-API-Key: {key}"));
         let length = format!("Content-Length: {}", self.body.len());
         let mut lines = self.lines.clone();
@@ -102,30 +102,34 @@ impl Case {
         }
         let mut client = http::Client::connect(address);
         client.send(http::head(self.method, self.target, &lines) + self.body);
-        client.read(self.method == "HEAD").expect("the connection was closed without an answer")
+        client.read(self.method == "HEAD").expect("the connection was closed without a response")
     }
 
-    /// Refused without a good key, before the handler runs; with one it runs once and answers.
+    /// Checks that the handler does not run without a valid key, and that it runs once and responds
+    /// with one.
     fn is_guarded(&self, address: SocketAddr, key: &str) {
         let Self { method, target, .. } = self;
         let before = runs(self.path);
         for (what, presented) in [("no key", None), ("an unknown key", Some(fixtures::unknown()))] {
-            let refusal = self.ask(address, presented.as_deref());
-            assert_eq!(refusal.status, 401, "{method} {target} with {what}");
-            assert!(refusal.header("www-authenticate").is_some(), "{method} {target} with {what}");
+            let rejection = self.ask(address, presented.as_deref());
+            assert_eq!(rejection.status, 401, "{method} {target} with {what}");
+            assert!(
+                rejection.header("www-authenticate").is_some(),
+                "{method} {target} with {what}"
+            );
         }
-        assert_eq!(runs(self.path), before, "{method} {target} ran without key");
+        assert_eq!(runs(self.path), before, "{method} {target} ran without a key");
         let answer = self.ask(address, Some(key));
         assert_eq!(
             (answer.status, answer.text()),
             (self.status, self.answer.clone()),
-            "{method} {target} with a good key"
+            "{method} {target} with a valid key"
         );
-        assert_eq!(runs(self.path), before + 1, "{method} {target} with a good key");
+        assert_eq!(runs(self.path), before + 1, "{method} {target} with a valid key");
     }
 }
 
-/// Serves these routes under a key of its own, and sees that each case is guarded.
+/// Serves these routes with a new key, and checks that each case is guarded.
 fn guarded(routes: fn(&mut ServiceConfig), cases: &[Case]) {
     let database = Database::sqlite();
     let server = Server::start(database.keys(), routes);

@@ -1,4 +1,4 @@
-//! Attributes that handlers have besides ours.
+//! Other attributes of a handler beside `#[require_app_key]`.
 
 use std::collections::HashSet;
 
@@ -53,7 +53,7 @@ async fn span_full(number: Number, key: AppKey) -> Result<String, actix_web::Err
     Ok(format!("{} {number} {}", ran("/span/full"), key.id()))
 }
 
-/// It returns its future, which `instrument` looks for in the body.
+/// The function returns a future. `instrument` searches the body for such a future.
 #[get("/span/future/{number}")]
 #[tracing::instrument(skip(key))]
 #[require_app_key]
@@ -72,7 +72,7 @@ fn span_routes(config: &mut web::ServiceConfig) {
         .service(span_future);
 }
 
-/// The names of a span's fields, in order.
+/// Returns the names of a span's fields, in order.
 fn fields(line: &str) -> Vec<&str> {
     let names = ["number", "key", "id"];
     line.split([' ', '{', '('])
@@ -88,7 +88,7 @@ fn a_span_records_the_arguments_and_never_the_request() {
     spans::install();
     let database = Database::sqlite();
     let server = Server::start(database.keys(), span_routes);
-    // Watched from here on in every span, log line and answer.
+    // From here on, every span, log line and response is searched for this key.
     let (key, id) = database.issue("0.0.0.0");
     let credential = format!("X-API-Key: {key}");
     for (name, path, expected) in [
@@ -175,7 +175,7 @@ async fn protected_first(_: AppKey) -> HttpResponse {
     HttpResponse::Ok().body(ran("/grants/protected/first"))
 }
 
-/// Whoever says so is a baker.
+/// Returns the roles that the request claims.
 async fn roles(request: &ServiceRequest) -> Result<HashSet<String>, actix_web::Error> {
     let roles = request.headers().get_all("x-role");
     Ok(roles.filter_map(|role| role.to_str().ok()).map(str::to_owned).collect())
@@ -215,19 +215,19 @@ fn with_protect_the_key_is_checked_before_the_authority() {
     }
 }
 
-/// Documentation and lint levels on either side.
+/// Documentation and lint levels above and below the attribute.
 #[get("/builtin/levels")]
 #[allow(unused_mut, clippy::let_and_return)]
 #[require_app_key]
-/// Some below.
-#[expect(unused_variables, reason = "to see it fulfilled, and only once")]
+/// Below the attribute.
+#[expect(unused_variables, reason = "checks that the expectation is fulfilled once")]
 #[warn(unused_must_use)]
 async fn levels(number: web::Query<Vec<(String, u32)>>) -> String {
     let mut text = ran("/builtin/levels");
     text
 }
 
-#[deprecated(note = "to see that the attribute's own use of it is none")]
+#[deprecated(note = "checks that generated code does not use the handler's name")]
 #[require_app_key]
 #[inline]
 async fn deprecated() -> String {
@@ -250,7 +250,8 @@ async fn conditional() -> String {
     ran("/builtin/conditional")
 }
 
-/// The one that is left of two under one name, whichever side the condition stands on.
+/// Conditional compilation removes this handler, so there is only one with this name. The condition
+/// may be on either side.
 #[require_app_key]
 #[cfg(false)]
 async fn conditional() -> String {
@@ -271,7 +272,7 @@ fn tools() -> std::future::Ready<String> {
     std::future::ready(ran("/builtin/tools"))
 }
 
-/// The attribute itself under a condition, which holds.
+/// The attribute itself has a condition, which is true.
 #[cfg_attr(true, require_app_key)]
 #[cfg_attr(false, get("/never"))]
 async fn attribute_under_a_condition() -> String {
@@ -304,7 +305,7 @@ fn attributes_of_the_language_are_kept() {
     );
 }
 
-/// What the compiler says of a handler it says of the function that applications use.
+/// Lints for the handler apply to the function that applications use.
 #[deny(unfulfilled_lint_expectations)]
 mod expectations {
     use actix_web::web;

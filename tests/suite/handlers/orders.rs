@@ -5,8 +5,8 @@ use actix_web::{guard::GuardContext, middleware::DefaultHeaders, web};
 use super::{Case, case, guarded, ran};
 use crate::support::{Database, Server, http};
 
-/// For each macro a handler below the attribute and one above it, each in its own modules: they are
-/// named as the macro is.
+/// For each route macro, defines a handler below the attribute and one above it. The handlers have
+/// the name of the macro, so they are in separate modules.
 macro_rules! methods {
     ($($route:ident $method:literal)*) => {
         mod above {
@@ -97,7 +97,7 @@ fn above_and_below_each_route_macro_a_handler_is_guarded() {
     guarded(method_routes, &method_cases());
 }
 
-/// The macros that take several methods or paths; their arguments as they are written by hand.
+/// Macros with several methods or paths, whose arguments differ too much for one macro.
 mod several {
     use actix_web::{HttpRequest, get, route, routes};
     use api_key_runtime::require_app_key;
@@ -197,7 +197,7 @@ fn among_several_route_macros_all_routes_are_guarded() {
     );
 }
 
-/// Its prefix reaches the route macros on either side of the attribute.
+/// The prefix applies to route macros above and below the attribute.
 #[actix_web::scope("/scoped")]
 mod scoped {
     use actix_web::{get, route, routes};
@@ -240,7 +240,7 @@ mod scoped {
 
 // B13
 #[test]
-fn in_a_scope_module_handlers_are_guarded_under_its_prefix() {
+fn handlers_in_a_scope_module_are_guarded_under_its_prefix() {
     guarded(
         |config| {
             config
@@ -327,7 +327,7 @@ fn guards_and_middleware_of_a_route_macro_run_first() {
     let (key, _) = database.issue("0.0.0.0");
     let credential = format!("X-API-Key: {key}");
     for path in WRAPPED {
-        // Refusals are responses: the middleware sees them too.
+        // A rejection is a response, so the middleware sees it too.
         for (lines, status) in
             [(vec!["X-Door: open"], 401), (vec!["X-Door: open", &*credential], 200)]
         {

@@ -1,4 +1,4 @@
-//! What handlers return.
+//! Return types of handlers.
 
 use std::{
     convert::Infallible,
@@ -72,7 +72,7 @@ fn a_handler_may_be_async_or_return_a_future() {
     );
 }
 
-/// The application's own error.
+/// An application's own error.
 #[derive(Debug)]
 struct Spoilt;
 
@@ -88,7 +88,7 @@ impl ResponseError for Spoilt {
     }
 }
 
-/// The application's own responder, whose body is no box.
+/// An application's own responder, whose body is not boxed.
 struct Plate(String);
 
 impl Responder for Plate {
@@ -148,7 +148,7 @@ returning! {
 
 // B13
 #[test]
-fn whatever_a_handler_returns_is_answered_as_ever() {
+fn the_return_value_of_a_handler_is_the_response() {
     guarded(
         routes,
         &[
@@ -181,7 +181,7 @@ fn whatever_a_handler_returns_is_answered_as_ever() {
     );
 }
 
-/// The same handlers without the attribute, to compare.
+/// The same handlers without the attribute, for comparison.
 mod unguarded {
     use super::*;
 
@@ -266,7 +266,7 @@ fn the_attribute_only_adds_cache_headers() {
 #[get("/optional")]
 #[require_app_key(optional)]
 async fn optional(_: HttpRequest, key: Option<AppKey>, _: HttpRequest) -> String {
-    let name = key.as_ref().map_or("nobody", AppKey::name);
+    let name = key.as_ref().map_or("anonymous", AppKey::name);
     format!("{} {name}", ran("/optional"))
 }
 
@@ -279,7 +279,7 @@ fn an_optional_handler_gets_the_key_if_there_is_one() {
     });
     let (key, _) = database.issue("0.0.0.0");
     let answer = http::get(server.address, "/optional", &[]);
-    assert_eq!((answer.status, answer.text()), (200, "/optional nobody".to_owned()));
+    assert_eq!((answer.status, answer.text()), (200, "/optional anonymous".to_owned()));
     let answer = http::get_with(server.address, "/optional", &key);
     assert_eq!((answer.status, answer.text()), (200, "/optional test".to_owned()));
     let answer = http::get_with(server.address, "/optional", &crate::support::fixtures::unknown());

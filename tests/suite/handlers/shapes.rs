@@ -1,4 +1,4 @@
-//! Arguments and bodies.
+//! Arguments and bodies of handlers.
 
 use std::{
     future::{Future, Ready, ready},
@@ -13,7 +13,7 @@ use api_key_runtime::{AppKey, require_app_key};
 
 use super::{case, get, guarded, ran};
 
-/// The how manieth argument of its handler this is.
+/// The position of this argument in its handler.
 struct Argument(usize);
 
 #[derive(Clone, Copy)]
@@ -130,7 +130,7 @@ async fn configured(
     format!("{} {}", ran("/configured"), point.y)
 }
 
-/// More than actix-web takes, were it not for `cfg`.
+/// Has more arguments than actix-web accepts, but one is removed by `cfg`.
 #[get("/seventeen")]
 #[require_app_key]
 #[allow(clippy::too_many_arguments, reason = "actix-web takes 16")]
@@ -235,8 +235,8 @@ async fn inner_attribute() -> String {
 
 type Countdown = Pin<Box<dyn Future<Output = String>>>;
 
-/// Calls itself, and by its name that is the function as it was written: it takes the arguments,
-/// not a request.
+/// Calls itself. The name refers to the function as it was written, with its own arguments instead
+/// of a request.
 #[require_app_key]
 fn countdown(point: web::ReqData<u32>) -> Countdown {
     let left = point.into_inner();
@@ -251,7 +251,7 @@ fn countdown(point: web::ReqData<u32>) -> Countdown {
     })
 }
 
-/// The handler and its own argument have one name, and so has a function in its body.
+/// The handler, its argument and an argument in its body have the same name.
 #[get("/echo")]
 #[require_app_key]
 async fn echo(echo: Argument) -> String {
@@ -263,7 +263,7 @@ async fn echo(echo: Argument) -> String {
 
 // B13
 #[test]
-fn bodies_may_leave_early_and_call_themselves() {
+fn bodies_may_return_early_and_call_themselves() {
     guarded(
         |config| {
             config.service(early).service(question).service(inner_attribute).service(echo).service(
@@ -287,8 +287,8 @@ fn bodies_may_leave_early_and_call_themselves() {
     );
 }
 
-/// As a multipart extractor does: takes the body away from the extractors after it, and reads it in
-/// the handler.
+/// Like a multipart extractor, takes the body away from later extractors and reads it in the
+/// handler.
 struct Taken(dev::Payload);
 
 impl FromRequest for Taken {

@@ -26,7 +26,7 @@ fn routes(config: &mut web::ServiceConfig) {
     config.service(upload).service(optional);
 }
 
-/// A request of which the body is missing.
+/// Sends a request without its body.
 fn begin(server: &CountedServer, target: &str, key: Option<&str>) -> http::Client {
     let mut client = http::Client::connect(server.address);
     let key = key.map(|key| format!("X-API-Key: {key}"));
@@ -51,14 +51,14 @@ database_test!(a_key_that_ends_while_the_body_arrives_is_rejected, |database: Da
         server.wait_for(1);
         database.set(id, columns);
         let header = format!("X-API-Key: {key}");
-        wait_until("the change has arrived", || {
+        wait_until("the change is applied", || {
             let lines = ["Content-Length: 0", header.as_str()];
             http::request(server.address, "POST", "/slow/optional", &lines).status == 401
         });
         late.send("body");
         assert_eq!(late.read(false).unwrap().status, 401, "{columns}");
     }
-    assert_eq!(runs("/slow/upload"), before, "no handler began");
+    assert_eq!(runs("/slow/upload"), before, "a handler ran");
 });
 
 // E18

@@ -1,4 +1,4 @@
-//! WebSocket handlers: the caller is judged before the connection becomes a socket.
+//! WebSocket handlers: the key is checked before the connection becomes a socket.
 
 use std::{
     io::{Read as _, Write as _},
@@ -12,7 +12,7 @@ use api_key_runtime::{AppKey, require_app_key};
 use super::{ran, runs};
 use crate::support::{Database, Server, fixtures, http};
 
-/// Answers the first message with the key's name and that message.
+/// Answers the first message with the key's name and the message.
 fn echo(
     path: &str,
     key: AppKey,
@@ -76,13 +76,13 @@ fn handshake(path: &str, credential: &str) -> String {
 /// RFC 6455, section 5.7: a masked text message of "Hello".
 const HELLO: [u8; 11] = [0x81, 0x85, 0x37, 0xfa, 0x21, 0x3d, 0x7f, 0x9f, 0x4d, 0x51, 0x58];
 
-/// Sends one part and then the other, and answers what came back to each.
+/// Sends both parts and returns everything that the server sent.
 fn exchange(server: &Server, parts: [&[u8]; 2]) -> Vec<u8> {
     let mut stream = TcpStream::connect(server.address).unwrap();
     stream.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
     let mut received = Vec::new();
     for part in parts {
-        // A server that has refused may have closed already.
+        // After a rejection the server may have closed the connection.
         let _ = stream.write_all(part);
         let mut buffer = [0; 4096];
         if let Ok(length) = stream.read(&mut buffer) {
@@ -94,7 +94,7 @@ fn exchange(server: &Server, parts: [&[u8]; 2]) -> Vec<u8> {
 
 // B14
 #[test]
-fn an_upgrade_is_judged_before_101() {
+fn an_upgrade_is_checked_before_101() {
     let database = Database::sqlite();
     let server = Server::start(database.keys(), |config| {
         config.service(below).service(above).route("/socket/plain", web::get().to(plain));

@@ -1,5 +1,5 @@
-//! Every span and event of this process, with its fields as a subscriber that prints them would see
-//! them; searched for secrets.
+//! The spans and events of this process, with their fields as a subscriber would print them. All
+//! are searched for secrets.
 
 use std::{
     fmt::{Debug, Write as _},
@@ -70,12 +70,12 @@ impl Subscriber for Recorder {
     fn exit(&self, _: &Id) {}
 }
 
-/// Records everything from now on.
+/// Records all spans and events from now on.
 pub(super) fn install() {
     INSTALLED.call_once(|| tracing::subscriber::set_global_default(Recorder).unwrap());
 }
 
-/// The spans of this name so far.
+/// Returns the spans with this name so far.
 pub(super) fn named(name: &str) -> Vec<String> {
     let start = format!("{name}:");
     LINES.lock().unwrap().iter().filter(|line| line.starts_with(&start)).cloned().collect()

@@ -16,7 +16,7 @@ use api_key_runtime::{
 
 use crate::support::log;
 
-/// Tells in headers which key it saw before and after the service inside.
+/// Reports in headers which key it saw before and after the inner service.
 async fn seen(
     request: ServiceRequest,
     next: Next<impl MessageBody>,
@@ -40,7 +40,7 @@ async fn guarded() -> HttpResponse {
 }
 
 #[actix_web::test]
-async fn a_middleware_sees_the_key_once_it_was_checked() {
+async fn a_middleware_sees_the_key_after_the_check() {
     let keys = TestKeys::new();
     let key = keys.issue("");
     let id = key.record.id;
@@ -73,7 +73,7 @@ async fn a_middleware_sees_the_key_once_it_was_checked() {
     }
 }
 
-/// Asks by the extractor, after the service inside.
+/// Uses the extractor after the inner service.
 async fn extracted(
     request: ServiceRequest,
     next: Next<impl MessageBody>,

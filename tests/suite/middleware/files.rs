@@ -9,7 +9,7 @@ use api_key_runtime::AppKeys;
 use super::{ANY_KEY, bearer};
 use crate::support::{Database, Server, http, own_folder};
 
-/// A folder with an index, a file, and a folder without an index; gone when it is dropped.
+/// A folder with an index, a file, and a folder without an index. It is removed on drop.
 struct Folder(PathBuf);
 
 impl Folder {
@@ -85,7 +85,7 @@ fn without_a_key_nothing_of_a_folder_is_shown() {
 
 // B11
 #[test]
-fn no_spelling_of_a_path_gets_round_the_scope() {
+fn no_spelling_of_a_path_bypasses_the_scope() {
     let (database, folder) = (Database::sqlite(), Folder::new());
     let server = served(database.keys(), folder.0.clone());
     for target in [
@@ -139,10 +139,10 @@ fn with_a_key_files_are_served_as_private() {
     }
 }
 
-/// What the documentation warns of: the guard is around services, and not around folders.
+/// The documentation warns of this: the guard protects services, not folders.
 // B11
 #[test]
-fn a_folder_within_one_that_is_open_is_open_there() {
+fn a_guarded_folder_is_open_through_an_open_parent_folder() {
     let (database, folder) = (Database::sqlite(), Folder::new());
     let (keys, open) = (database.keys(), folder.0.clone());
     let server = Server::configured(move |config| {

@@ -1,4 +1,4 @@
-//! Among other middlewares, and how it starts.
+//! The middleware among other middlewares, and the start of a server.
 
 use std::{
     fmt,
@@ -60,7 +60,7 @@ fn a_preflight_needs_no_key_and_rejections_carry_cors_headers() {
     ];
     let answer = http::request(server.address, "OPTIONS", "/cake", &preflight);
     assert_eq!(answer.status, 200);
-    assert_eq!(touched.count(), 0, "a preflight runs nothing");
+    assert_eq!(touched.count(), 0, "a preflight runs no handler");
     let (good, unknown) = (bearer(&key), bearer(&fixtures::unknown()));
     for (path, lines, status) in [
         ("/cake", &[ORIGIN][..], 401),
@@ -73,7 +73,7 @@ fn a_preflight_needs_no_key_and_rejections_carry_cors_headers() {
         let origin = answer.header("access-control-allow-origin");
         assert_eq!(origin, Some("https://shop.example"), "{path} {status}");
     }
-    // It is no preflight without the method that is asked for.
+    // Without a requested method the request is not a preflight.
     assert_eq!(http::request(server.address, "OPTIONS", "/cake", &[ORIGIN]).status, 401);
     assert_eq!(touched.count(), 0);
     let answer = http::get(server.address, "/cake", &[ORIGIN, &good]);
@@ -120,10 +120,10 @@ fn it_composes_with_the_middlewares_of_actix() {
     }
     assert_eq!(http::get(server.address, "/off", &[]).status, 200);
     let logged = log::lines_with("\"GET /layered// HTTP/1.1\" 401");
-    assert_eq!(logged.len(), 1, "the access log sees refusals");
+    assert_eq!(logged.len(), 1, "the access log contains rejections");
 }
 
-/// The error of somebody else's middleware.
+/// The error of another middleware.
 #[derive(Debug)]
 struct NoTea;
 
@@ -176,13 +176,13 @@ fn an_inner_middleware_error_stays_and_is_private() {
     assert_eq!(
         *outside.lock().unwrap(),
         [None, Some(true)],
-        "a refusal is no error, and another's error is still its own"
+        "a rejection is not an error, and errors of other middlewares keep their type"
     );
 }
 
 // D5
 #[test]
-fn a_response_that_says_how_it_may_be_kept_is_believed() {
+fn cache_headers_of_the_response_are_kept() {
     let database = Database::sqlite();
     let server = Server::start(database.keys(), |config| {
         let own = || async {
@@ -211,7 +211,7 @@ fn a_response_that_says_how_it_may_be_kept_is_believed() {
     assert_eq!(vary, ["accept", "authorization, x-api-key"]);
     let asking = ["Connection: Upgrade", "Upgrade: echo"];
     let answer = http::get(server.address, "/own/upgrade", &asking);
-    assert_eq!(answer.status, 401, "judged before it is upgraded");
+    assert_eq!(answer.status, 401, "the key is checked before the upgrade");
     let answer = http::get(server.address, "/own/upgrade", &[asking[0], asking[1], &key]);
     assert_eq!((answer.status, answer.header("cache-control")), (101, None));
 }
@@ -237,7 +237,7 @@ fn the_key_is_for_the_handler_of_its_own_request() {
     }
 }
 
-/// Whether a request is answered; otherwise its connection was closed, or refused.
+/// Returns whether the server responds. Otherwise it closes or refuses the connection.
 fn answers(address: std::net::SocketAddr) -> bool {
     use std::io::{Read as _, Write as _};
     let ask = || {
@@ -248,7 +248,7 @@ fn answers(address: std::net::SocketAddr) -> bool {
     ask().is_ok_and(|read| read > 0)
 }
 
-/// Serves with this guard; what became of starting it.
+/// Starts a server with this guard and returns the result.
 fn starting(guard: RequireAppKey) -> std::io::Result<()> {
     log::install();
     let database = Database::sqlite();
@@ -267,7 +267,7 @@ fn starting(guard: RequireAppKey) -> std::io::Result<()> {
         let address = server.addrs()[0];
         let server = server.run();
         let handle = server.handle();
-        // One that starts is stopped once it has answered.
+        // A server that starts is stopped after its first response.
         let stopping = actix_web::rt::spawn(async move {
             let answered = actix_web::rt::task::spawn_blocking(move || answers(address));
             if answered.await.unwrap() {
@@ -276,14 +276,14 @@ fn starting(guard: RequireAppKey) -> std::io::Result<()> {
         });
         let ended = server.await;
         stopping.abort();
-        assert!(TcpStream::connect(address).is_err(), "it still listens");
+        assert!(TcpStream::connect(address).is_err(), "the server still listens");
         ended
     })
 }
 
 // D1
 #[test]
-fn with_a_scope_that_no_key_can_have_the_server_does_not_start() {
+fn the_server_does_not_start_with_an_impossible_scope() {
     for (guard, fault) in [
         (RequireAppKey::new().scopes("fine "), "the scope \"\""),
         (RequireAppKey::new().any_scope("k\u{e9}y"), "the scope \"k\u{e9}y\""),
@@ -303,7 +303,7 @@ fn with_a_scope_that_no_key_can_have_the_server_does_not_start() {
     starting(RequireAppKey::new().scopes("fine")).unwrap();
 }
 
-/// A service that is ready when it says so.
+/// A service with a given readiness.
 struct Readiness(Poll<Result<(), ()>>);
 
 impl Service<ServiceRequest> for Readiness {
@@ -321,12 +321,12 @@ impl Service<ServiceRequest> for Readiness {
 }
 
 #[test]
-fn it_is_ready_when_what_it_is_wrapped_around_is() {
+fn it_is_ready_when_the_inner_service_is() {
     let mut context = Context::from_waker(Waker::noop());
     let mut ready = |inner| {
         let mut guarded = pin!(ANY_KEY.new_transform(Readiness(inner)));
         let Poll::Ready(Ok(guarded)) = guarded.as_mut().poll(&mut context) else {
-            panic!("a transform is made at once");
+            panic!("the transform is not ready at once");
         };
         guarded.poll_ready(&mut context).map_err(|error| error.as_error::<NoTea>().is_some())
     };

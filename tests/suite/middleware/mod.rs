@@ -1,5 +1,5 @@
-//! The middleware: what it is wrapped around, beside the attribute, around files, and among other
-//! middlewares.
+//! The middleware: around applications, scopes, resources and files, beside the attribute, and
+//! among other middlewares.
 
 mod app_key_ext;
 mod files;
@@ -23,7 +23,7 @@ use crate::support::Database;
 
 const ANY_KEY: RequireAppKey = RequireAppKey::new();
 
-/// How often something behind the guard was touched.
+/// Counts how often something behind the guard ran.
 #[derive(Clone, Debug, Default)]
 struct Touched(Arc<AtomicUsize>);
 
@@ -37,7 +37,7 @@ impl Touched {
     }
 }
 
-/// An extractor that counts itself.
+/// An extractor that counts its creation.
 struct Probe;
 
 impl FromRequest for Probe {
@@ -60,7 +60,7 @@ fn bearer(key: &str) -> String {
     format!("Authorization: Bearer {key}")
 }
 
-/// A key with these scopes, from any address.
+/// Returns a key with these scopes, valid from any address.
 fn key_with(database: &Database, scopes: &str) -> String {
     let new = NewKey::new("scoped").allow_any().scopes(scopes).unwrap();
     database.issue_with(&new).0

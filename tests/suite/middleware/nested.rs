@@ -1,4 +1,4 @@
-//! Middleware and attribute one inside the other: both judge, and the handler sees the key.
+//! Nested middlewares and attributes: both check the key, and the handler gets it.
 
 use actix_web::{HttpResponse, web};
 use api_key_runtime::{AppKey, KeyLocation, RequireAppKey, require_app_key};
@@ -7,7 +7,7 @@ use super::{ANY_KEY, bearer, key_with};
 use crate::support::{Database, FakeStore, Fixtures, Server, http, log};
 
 fn name(key: Option<&AppKey>) -> HttpResponse {
-    HttpResponse::Ok().body(key.map_or("nobody", AppKey::name).to_owned())
+    HttpResponse::Ok().body(key.map_or("anonymous", AppKey::name).to_owned())
 }
 
 async fn named(key: AppKey) -> HttpResponse {
@@ -74,16 +74,16 @@ fn the_stricter_of_two_nested_checks_wins() {
         (answer.status, text)
     };
     let (named, refused) = ((200, "test".to_owned()), (401, String::new()));
-    let nobody = (200, "nobody".to_owned());
+    let anonymous = (200, "anonymous".to_owned());
     let key = bearer(&fixtures.active);
     for (path, anonymous) in [
         ("/strict/named", &refused),
         ("/strict/perhaps", &refused),
         ("/strict/strict", &refused),
         ("/strict/optional", &refused),
-        ("/optional/perhaps", &nobody),
+        ("/optional/perhaps", &anonymous),
         ("/optional/strict", &refused),
-        ("/optional/optional", &nobody),
+        ("/optional/optional", &anonymous),
         ("/optional/writes", &refused),
         ("/optional/inner/perhaps", &refused),
     ] {
@@ -121,7 +121,7 @@ fn nested_checks_need_the_scopes_of_both() {
 
 // D5
 #[test]
-fn headers_are_added_once_however_many_checks_there_are() {
+fn headers_are_added_once_by_several_checks() {
     let database = Database::sqlite();
     let keys = database
         .migrate()
@@ -138,7 +138,7 @@ fn headers_are_added_once_however_many_checks_there_are() {
         ("/optional/optional", &[], 200),
     ] {
         let answer = http::get(server.address, path, lines);
-        // Each of them panics where a header comes twice.
+        // `header` panics if a header is repeated.
         assert_eq!(
             (answer.status, answer.header("vary"), answer.header("cache-control")),
             (status, Some("x-api-key"), Some(if status == 200 { "private" } else { "no-store" })),
@@ -168,7 +168,7 @@ fn requiring_a_key_below_an_optional_middleware_is_500() {
 
 // D1
 #[test]
-fn a_refusal_by_the_outer_check_asks_the_store_no_second_time() {
+fn a_rejection_by_the_outer_check_causes_only_one_lookup() {
     let database = Database::sqlite();
     database.migrate();
     let store = FakeStore::over(api_key_runtime::store::DieselStore::open(database.url()).unwrap());

@@ -1,4 +1,4 @@
-//! Which `AppKeys` reach the middleware, by where both are registered.
+//! Which `AppKeys` apply to the middleware, depending on where both are registered.
 
 use actix_web::web;
 
@@ -67,7 +67,8 @@ fn keys_of_the_scope_it_wraps_reach_it() {
                     .route("", web::get().to(cake)),
             )
             .service(web::resource("/resource").wrap(ANY_KEY).app_data(keys()).to(cake))
-            // Inner scopes add their data to a request, which panics while anything else holds it.
+            // Inner scopes add their data to the request, which panics if something else holds the
+            // request.
             .service(
                 web::scope("/deep").app_data(keys()).wrap(ANY_KEY).service(
                     web::scope("")

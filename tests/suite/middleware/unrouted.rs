@@ -1,4 +1,4 @@
-//! What is judged before actix has chosen a route, and may have none.
+//! Requests that are checked before actix-web has chosen a route, which may not exist.
 
 use actix_web::{App, HttpServer, web};
 
@@ -7,7 +7,7 @@ use crate::support::{Database, Server, http, log};
 
 // B8, B11, B12
 #[test]
-fn around_an_application_it_judges_every_request() {
+fn around_an_application_every_request_is_checked() {
     let database = Database::sqlite();
     let (keys, touched) = (database.keys(), Touched::default());
     let (key, _) = database.issue("0.0.0.0");
@@ -46,7 +46,7 @@ fn around_an_application_it_judges_every_request() {
     for method in ["GET", "HEAD", "POST", "OPTIONS", "TRACE", "QUERY", "BREW"] {
         for target in targets {
             let status = http::request(server.address, method, target, &[]).status;
-            // A target that is no path has no other answer than actix's own.
+            // actix-web itself answers a target that is not a path.
             assert!(
                 status == 401 || (target == "*" && status == 400),
                 "{method} {target}: {status}"
@@ -62,7 +62,7 @@ fn around_an_application_it_judges_every_request() {
 
 // B11, B12
 #[test]
-fn within_a_scope_what_is_not_there_needs_a_key_as_well() {
+fn missing_paths_in_a_guarded_scope_need_a_key_as_well() {
     let database = Database::sqlite();
     let (keys, touched) = (database.keys(), Touched::default());
     let (key, _) = database.issue("0.0.0.0");

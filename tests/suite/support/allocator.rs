@@ -1,14 +1,14 @@
-//! An allocator that looks into memory as it is given back, to see that secrets were overwritten.
+//! An allocator that searches memory when it is freed, to check that secrets were overwritten.
 
 use std::{
     alloc::{GlobalAlloc, Layout, System},
     cell::Cell,
 };
 
-/// The least size of a block that can hold a key.
+/// The minimum size of a block that can contain a key.
 const KEY_BYTES: usize = 44;
 
-/// What was given back while it was watched, by this thread.
+/// The memory that this thread freed while it was watched.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Watched {
     pub(crate) freed: usize,
@@ -25,8 +25,8 @@ thread_local! {
 #[global_allocator]
 static ALLOCATOR: Watching = Watching;
 
-/// Runs this and counts the blocks of at least a key's size that this thread gave back with the
-/// needle and more text after it.
+/// Runs this function and counts the blocks of at least a key's size that this thread freed. Counts
+/// separately those that contain the needle followed by more text.
 pub(crate) fn watch_for(needle: &'static str, run: impl FnOnce()) -> Watched {
     WATCHED.set(Watched::default());
     NEEDLE.set(Some(needle.as_bytes()));
@@ -54,19 +54,20 @@ fn look(block: &[u8]) {
     });
 }
 
-// SAFETY: every call goes on to the system's allocator unchanged. A block that is given back is
-// read first: it is still allocated, of `layout.size()` bytes, and read as bytes that may be
-// anything, through volatile reads, because some were never written.
+// SAFETY: every call is passed to the system's allocator unchanged. A block is read before it is
+// freed, while it has `layout.size()` bytes. The bytes may have any value, and volatile reads allow
+// for bytes that were never written.
 #[allow(unsafe_code)]
 unsafe impl GlobalAlloc for Watching {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
-        // SAFETY: as above. Zeroed, so that what is read when it is given back was written.
+        // SAFETY: as above. The block is zeroed, so that every byte read later was written.
         unsafe { System.alloc_zeroed(layout) }
     }
 
     unsafe fn dealloc(&self, block: *mut u8, layout: Layout) {
         if layout.size() >= KEY_BYTES && NEEDLE.try_with(Cell::get).ok().flatten().is_some() {
-            // SAFETY: the block is allocated, of this size, and was zeroed when it was made.
+            // SAFETY: the block is still allocated, has this size, and was zeroed at its
+            // allocation.
             look(unsafe { std::slice::from_raw_parts(block, layout.size()) });
         }
         // SAFETY: as above.

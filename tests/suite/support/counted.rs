@@ -1,5 +1,5 @@
-//! A server that counts its requests once each waits for something, so that a test knows when all
-//! of them do.
+//! A server that counts the requests that have started to wait, so that a test can wait until all
+//! of its requests do.
 
 use std::{
     future::poll_fn,
@@ -22,7 +22,7 @@ pub(crate) struct CountedServer {
 }
 
 impl CountedServer {
-    /// As [`Server::start`].
+    /// Starts a server as [`Server::start`] does.
     pub(crate) fn start(keys: AppKeys, routes: fn(&mut ServiceConfig)) -> Self {
         let begun = Arc::<AtomicUsize>::default();
         let counter = Arc::clone(&begun);
@@ -56,7 +56,7 @@ impl CountedServer {
         Self { address: server.address, begun, _server: server }
     }
 
-    /// Waits until so many requests wait for their answer, or have it.
+    /// Waits until this many requests wait for their response or have it.
     #[track_caller]
     pub(crate) fn wait_for(&self, requests: usize) {
         wait_until(format!("{requests} requests have begun"), || {

@@ -1,5 +1,5 @@
-//! An empty database for each test, on the private server of this program or in a file of its own;
-//! removed on drop.
+//! An empty database for each test, on the private server of this program or in a separate file. It
+//! is removed on drop.
 //!
 //! `database_test!(name, |database| { .. });` runs the same test on both, as `name::postgres` and
 //! `name::sqlite`.
@@ -23,7 +23,7 @@ use super::{
     servers::{Pooler, Postgres, folder::own_name, own_folder},
 };
 
-/// The same test on Postgres and on SQLite, each with an empty database.
+/// Defines the same test for Postgres and for SQLite, each with an empty database.
 macro_rules! database_test {
     ($name:ident, $test:expr) => {
         mod $name {
@@ -51,15 +51,15 @@ macro_rules! database_test {
 }
 pub(crate) use database_test;
 
-/// A database nobody else uses.
+/// A database of one test.
 pub(crate) struct Database {
     url: String,
     place: Place,
 }
 
 enum Place {
-    /// `dropped_at` is the URL to drop it by; one on a server of the test's own goes with that
-    /// server.
+    /// `dropped_at` is the URL for dropping the database. A database on the test's own server is
+    /// dropped with that server.
     Postgres {
         dropped_at: Option<String>,
         name: String,
@@ -69,7 +69,7 @@ enum Place {
     },
 }
 
-/// A URL's scheme and credentials, its host with port, and its database.
+/// Returns a URL's scheme and credentials, its host with port, and its database.
 fn split_url(url: &str) -> (&str, &str, &str) {
     let (credentials, place) = url.split_once('@').expect("a URL of Postgres with a user");
     let (address, name) = place.split_once('/').expect("the URL names a database");
@@ -87,8 +87,8 @@ impl Database {
         database
     }
 
-    /// An empty database on a server of the test's own, with which it goes. The URL names a
-    /// database that is there already.
+    /// Creates an empty database on the test's own server, which is dropped with that server. The
+    /// URL names an existing database.
     pub(crate) fn postgres_at(server: &str) -> Self {
         build_before_the_suite();
         let name = own_name();
@@ -100,7 +100,7 @@ impl Database {
         Self { url: format!("{place}/{name}"), place: Place::Postgres { dropped_at: None, name } }
     }
 
-    /// A file that does not exist yet, in a folder of its own.
+    /// Returns a file that does not exist yet, in a new folder.
     pub(crate) fn sqlite() -> Self {
         build_before_the_suite();
         let folder = own_folder();
@@ -108,28 +108,28 @@ impl Database {
         Self { url, place: Place::Sqlite { folder } }
     }
 
-    /// Where it is, as `DATABASE_URL` says it.
+    /// Returns the URL in the form of `DATABASE_URL`.
     pub(crate) fn url(&self) -> &str {
         &self.url
     }
 
-    /// Where its server listens; on Postgres only.
+    /// Returns the address of the server. Postgres only.
     pub(crate) fn server(&self) -> SocketAddr {
         self.split_url().1.parse().unwrap()
     }
 
-    /// Its URL at another address: that of a proxy before it, or of a copy of its server.
+    /// Returns the URL with another address, such as that of a proxy or a standby.
     pub(crate) fn url_at(&self, address: impl fmt::Display) -> String {
         let (credentials, _, name) = self.split_url();
         format!("{credentials}@{address}/{name}")
     }
 
-    /// Returns its URL through a `PgBouncer` in transaction mode.
+    /// Returns the URL through a `PgBouncer` in transaction mode.
     pub(crate) fn pooled_url(&self) -> String {
         self.url_at(Pooler::shared().address)
     }
 
-    /// Its name on its server; on Postgres only.
+    /// Returns the name on the server. Postgres only.
     pub(crate) fn name(&self) -> &str {
         self.split_url().2
     }
@@ -148,23 +148,23 @@ impl Database {
         self
     }
 
-    /// The settings of a service on it, which waits long for its answers; all others at their
-    /// defaults.
+    /// Returns the builder of a service with this database, a long lookup timeout and default
+    /// settings.
     pub(crate) fn builder(&self) -> AppKeysBuilder {
         AppKeys::builder().database_url(&self.url).lookup_timeout(LONG_DEADLINE)
     }
 
-    /// A service's keys, after migrating.
+    /// Migrates, and returns the keys of a service.
     pub(crate) fn keys(&self) -> AppKeys {
         self.migrate().builder().build().unwrap()
     }
 
-    /// Administration, after migrating.
+    /// Migrates, and returns the administration.
     pub(crate) fn admin(&self) -> Admin {
         self.migrate().builder().build_admin().unwrap()
     }
 
-    /// Issues a native key without scopes and answers it with its id.
+    /// Issues a native key without scopes, and returns the key and its id.
     pub(crate) fn issue(&self, allowed_ips: &str) -> (String, i64) {
         self.issue_with(&NewKey::new("test").allow(allowed_ips).unwrap())
     }
@@ -175,7 +175,7 @@ impl Database {
         (issued.secret.expose_secret().to_owned(), issued.record.id)
     }
 
-    /// As [`issue`](Self::issue), from any address, so many at once.
+    /// Issues this many keys at once, valid from any address.
     pub(crate) fn issue_many(&self, number: usize) -> Vec<(String, i64)> {
         let admin = self.admin();
         let new = NewKey::new("test").allow_any();
@@ -187,8 +187,8 @@ impl Database {
         (0..number).map(issue).collect()
     }
 
-    /// Runs these migrations and reverts the last one; the versions that ran, and the one that was
-    /// reverted.
+    /// Runs these migrations and reverts the last one. Returns the versions that ran and the
+    /// reverted version.
     pub(crate) fn run_and_revert_last(
         &self,
         migrations: &FileBasedMigrations,
@@ -211,7 +211,7 @@ impl Database {
         }
     }
 
-    /// Ends every other connection to it, and answers how many there were; on Postgres only.
+    /// Ends every other connection to the database and returns their number. Postgres only.
     pub(crate) fn end_connections(&self) -> usize {
         self.texts(
             "SELECT cast(pg_terminate_backend(pid) AS text) FROM pg_stat_activity \
@@ -220,12 +220,12 @@ impl Database {
         .len()
     }
 
-    /// These bytes, in hexadecimal, as a literal of its SQL.
+    /// Returns these hexadecimal bytes as an SQL literal.
     pub(crate) fn literal(&self, hex: &str) -> String {
         if self.is_postgres() { format!("'\\x{hex}'::bytea") } else { format!("x'{hex}'") }
     }
 
-    /// Runs SQL, as an operator at the prompt would.
+    /// Runs SQL, as an operator at a prompt would.
     pub(crate) fn execute(&self, sql: &str) -> Result<(), String> {
         match self.place {
             Place::Postgres { .. } => {
@@ -242,7 +242,8 @@ impl Database {
         .map_err(|error| error.to_string())
     }
 
-    /// Changes keys as another process does: an `Admin` of this one tells each of its services.
+    /// Changes a key by SQL, as another process does. An `Admin` of this process would notify its
+    /// services directly.
     pub(crate) fn set(&self, id: i64, columns: &str) {
         self.execute(&format!("UPDATE api_keys SET {columns} WHERE id = {id}")).unwrap();
     }
@@ -262,7 +263,7 @@ impl Database {
         self.set(id, "revoked_at = '2001-01-01 00:00:00+00:00'");
     }
 
-    /// The first column of a query that answers text, one element a row; cast to text in the query.
+    /// Returns the first column of a query, one element per row. The query must return text.
     pub(crate) fn texts(&self, sql: &str) -> Vec<String> {
         #[derive(QueryableByName)]
         struct Row {
@@ -276,13 +277,14 @@ impl Database {
                     sql_query(sql).load(&mut PgConnection::establish(&self.url).unwrap()).unwrap()
                 }
                 Place::Sqlite { .. } => {
-                    // SQLite has no column aliases on a subquery, but a WITH clause names them.
+                    // A WITH clause names the column, because SQLite allows no column aliases on a
+                    // subquery.
                     let sql = sql
                         .replacen("SELECT text FROM (", "WITH answer(text) AS (", 1)
                         .replacen(") AS answer(text)", ") SELECT text FROM answer", 1);
                     let mut connection = SqliteConnection::establish(&self.url).unwrap();
-                    // The last connection of another thread may be folding the write-ahead log back
-                    // as it closes.
+                    // The last connection of another thread may be checkpointing the write-ahead
+                    // log while it closes.
                     connection.batch_execute("PRAGMA busy_timeout = 5000").unwrap();
                     sql_query(sql).load(&mut connection).unwrap()
                 }
@@ -290,7 +292,7 @@ impl Database {
         rows.into_iter().map(|row| row.text).collect()
     }
 
-    /// Every key row as text, to see that nothing changed.
+    /// Returns every key row as text, to check that nothing changed.
     pub(crate) fn rows(&self) -> Vec<String> {
         let columns = "id || ' ' || digest_algorithm || ' ' || name || ' ' || allowed_ips || ' ' || scopes || ' ' || coalesce(cast(expires_at as text), '-') || ' ' || coalesce(cast(disabled_at as text), '-') || ' ' || coalesce(cast(revoked_at as text), '-')";
         self.texts(&format!("SELECT {columns} FROM api_keys ORDER BY id"))
@@ -301,7 +303,7 @@ impl Drop for Database {
     fn drop(&mut self) {
         match &self.place {
             Place::Postgres { dropped_at, name } => {
-                // Threads of the service under test may still be connected for a moment.
+                // Threads of the service under test may stay connected for a moment.
                 if let Some(server) = dropped_at
                     && let Ok(mut connection) = PgConnection::establish(server)
                 {

@@ -1,4 +1,4 @@
-//! A store with a script: what it answers, how late, and what a test can see of the calls.
+//! A store for tests: its answers follow a script, may be late, and its calls are recorded.
 
 use std::{
     collections::HashSet,
@@ -18,7 +18,7 @@ use super::wait_until;
 type Found = Result<Vec<KeyRecord>, StoreError>;
 type Find = dyn Fn(&dyn KeyStore, &[KeyDigest]) -> Found + Send + Sync;
 
-/// Forwards to another store, and departs from it as the test says. Clones share everything.
+/// Forwards to another store, with the deviations that a test sets. Clones share all state.
 #[derive(Clone)]
 pub(crate) struct FakeStore(Arc<Shared>);
 
@@ -30,23 +30,23 @@ struct Shared {
     changed: Condvar,
 }
 
-/// What a fake store reports of changes.
+/// The changes that a fake store reports.
 #[derive(Clone, Copy)]
 pub(crate) enum FakeChanges {
-    /// The changes of the store.
+    /// The changes of the other store.
     Real,
-    /// As `Real`, but called after each read with its number, such as to make it late.
+    /// As `Real`, but calls this function after each read, with the number of the read.
     After(fn(u64)),
-    /// It does not report changes.
+    /// Reports that it does not support changes.
     Unsupported,
-    /// It reports that nothing has changed.
+    /// Reports that nothing has changed.
     None,
 }
 
 struct State {
     is_held: bool,
     late_by: Duration,
-    /// Lookups that have read and not returned.
+    /// Lookups that have read but not returned.
     inside: usize,
     queries: usize,
     last_query: Instant,
@@ -55,8 +55,8 @@ struct State {
     changes_reads: u64,
     last_changes_read: Instant,
     longest_gap: Duration,
-    /// Whether a change was reported since the store was held, and whether changes were read once
-    /// more.
+    /// Whether a change was reported since the store was held, and whether changes were read again
+    /// afterwards.
     reported: bool,
     read_on: bool,
 }
@@ -66,7 +66,7 @@ impl FakeStore {
         Self::scripted(store, FakeChanges::Real, KeyStore::find)
     }
 
-    /// Answers lookups with what this returns, which is given the other store.
+    /// Answers lookups with the result of this function, which gets the other store.
     pub(crate) fn scripted(
         store: impl KeyStore,
         changes: FakeChanges,
@@ -95,20 +95,20 @@ impl FakeStore {
         }))
     }
 
-    /// Every lookup fails with this cause; changes are not reported.
+    /// Fails every lookup with this cause, and reports no changes.
     pub(crate) fn failing(cause: &'static str) -> Self {
         let fail = move |_: &dyn KeyStore, _: &[KeyDigest]| Err(StoreError::new(cause));
         Self::scripted(MemoryStore::default(), FakeChanges::Unsupported, fail)
     }
 
-    /// A store that reports no changes, whose lookups are held from the start.
+    /// Returns a store that reports no changes and holds lookups from the start.
     pub(crate) fn held(store: impl KeyStore) -> Self {
         let fake = Self::scripted(store, FakeChanges::Unsupported, KeyStore::find);
         fake.hold();
         fake
     }
 
-    /// Keeps what lookups have read until [`release`](Self::release).
+    /// Holds the results of lookups until [`release`](Self::release).
     pub(crate) fn hold(&self) {
         let mut state = self.state();
         state.is_held = true;
@@ -120,12 +120,12 @@ impl FakeStore {
         self.0.changed.notify_all();
     }
 
-    /// Makes each lookup that begins from now on late by this time, after it has read.
+    /// Delays the result of each later lookup by this time, after it has read.
     pub(crate) fn answer_late_by(&self, time: Duration) {
         self.state().late_by = time;
     }
 
-    /// Returns how many lookups have read and not returned.
+    /// Returns how many lookups have read but not returned.
     pub(crate) fn inside(&self) -> usize {
         self.state().inside
     }
@@ -156,7 +156,7 @@ impl FakeStore {
         std::mem::take(&mut self.state().threads).len()
     }
 
-    /// Returns the longest time since the last call during which no later changes were read.
+    /// Returns the longest time between two reads of changes since the last call.
     pub(crate) fn take_longest_gap(&self) -> Duration {
         let mut state = self.state();
         let gap = state.longest_gap.max(state.last_changes_read.elapsed());
@@ -164,8 +164,8 @@ impl FakeStore {
         gap
     }
 
-    /// Returns whether a change was reported since [`hold`](Self::hold), and applied: changes were
-    /// read once more.
+    /// Returns whether a change was reported since [`hold`](Self::hold) and applied, which is the
+    /// case when changes were read again.
     pub(crate) fn has_applied_a_change(&self) -> bool {
         self.state().read_on
     }
@@ -212,7 +212,7 @@ impl KeyStore for FakeStore {
     }
 }
 
-/// A feed of a fake store. Without another feed, it reports that nothing has changed.
+/// The change feed of a fake store. Without another feed it reports that nothing has changed.
 struct FakeFeed {
     fake: FakeStore,
     feed: Option<Box<dyn ChangeFeed>>,

@@ -1,4 +1,4 @@
-//! The keys that the requirements speak of.
+//! The keys that the requirements name.
 
 use api_key_runtime::{admin::NewKey, test_util::TestClock};
 use chrono::{DateTime, TimeDelta, Utc};
@@ -7,16 +7,16 @@ use super::Database;
 
 /// One key of each kind, in a database.
 pub(crate) struct Fixtures {
-    /// Active, from any address.
+    /// Active, valid from any address.
     pub(crate) active: String,
-    /// Bound to 203.0.113.7, which no test comes from.
+    /// Bound to 203.0.113.7, from which no test sends requests.
     pub(crate) bound_elsewhere: String,
     /// Bound to 10.0.0.0/8.
     pub(crate) bound_to_network: String,
     pub(crate) revoked: String,
     pub(crate) disabled: String,
     pub(crate) expired: String,
-    /// Well-formed, and in no table.
+    /// Well-formed, but not in the table.
     pub(crate) unknown: String,
 }
 
@@ -38,7 +38,7 @@ impl Fixtures {
         }
     }
 
-    /// Every key that is refused on loopback with 401, with what the log calls it.
+    /// Returns every key that gets 401 over loopback, with its reason in the log.
     pub(crate) fn invalid(&self) -> [(&'static str, &str); 6] {
         [
             ("revoked", &self.revoked),
@@ -51,7 +51,8 @@ impl Fixtures {
     }
 }
 
-/// A key of a service whose clock was an hour ago, when it had a minute left.
+/// Issues a key through a service whose clock is an hour late. The key expired a minute after that
+/// time.
 fn expired(database: &Database) -> String {
     let then = Utc::now() - TimeDelta::hours(1);
     let admin = database.builder().clock(TestClock::at(then)).build_admin().unwrap();
@@ -59,19 +60,19 @@ fn expired(database: &Database) -> String {
     admin.issue(&new).unwrap().secret.expose_secret().to_owned()
 }
 
-/// A well-formed native key that no table has.
+/// Returns a well-formed native key that is not in any table.
 pub(crate) fn unknown() -> String {
     let store = api_key_runtime::test_util::MemoryStore::default();
     store.issue(&NewKey::new("unknown").allow_any()).unwrap().secret.expose_secret().to_owned()
 }
 
-/// The key with one character of its body changed into another letter or digit.
+/// Returns the key with one character of its body replaced by another letter or digit.
 pub(crate) fn mistyped(key: &str) -> String {
     let (head, last) = key.split_at(key.len() - 1);
     format!("{head}{}", if last == "a" { "b" } else { "a" })
 }
 
-/// A moment to set clocks to.
+/// Returns a time to set clocks to.
 pub(crate) fn moment() -> DateTime<Utc> {
     DateTime::from_timestamp_micros(1_900_000_000_123_456).unwrap()
 }

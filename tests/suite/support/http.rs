@@ -1,29 +1,29 @@
-//! A client that sends exactly the bytes a test gives it, and panics where no answer comes. One
-//! connection per client, kept alive.
+//! A client that sends exactly the given bytes, and panics if no response comes. Each client has
+//! one keep-alive connection.
 
 use std::{net::SocketAddr, time::Duration};
 
 use super::{leaks, wire::Connection};
 
-/// How long a test waits for an answer before it fails.
+/// Time after which a missing response fails a test.
 const TIMEOUT: Duration = Duration::from_secs(120);
 
-/// An answer as it came over the wire.
+/// A response as received.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Response {
     pub(crate) status: u16,
-    /// In the order they came, names in lower case.
+    /// In the received order, with names in lower case.
     pub(crate) headers: Vec<(String, String)>,
     pub(crate) body: Vec<u8>,
 }
 
 impl Response {
-    /// The value of a header that comes at most once.
+    /// Returns the value of a header, which must not be repeated.
     pub(crate) fn header(&self, name: &str) -> Option<&str> {
         let mut values =
             self.headers.iter().filter(|(own, _)| own == name).map(|(_, value)| value.as_str());
         let first = values.next();
-        assert!(values.next().is_none(), "{name} came twice: {:?}", self.headers);
+        assert!(values.next().is_none(), "{name} is repeated: {:?}", self.headers);
         first
     }
 
@@ -31,7 +31,7 @@ impl Response {
         String::from_utf8(self.body.clone()).unwrap()
     }
 
-    /// Everything but the `date`, to compare two answers byte by byte.
+    /// Returns the response without its `date`, for comparison byte by byte.
     pub(crate) fn without_date(mut self) -> Self {
         self.headers.retain(|(name, _)| name != "date");
         self
@@ -46,14 +46,14 @@ impl Client {
         Self(Connection::with_timeout(address, TIMEOUT).unwrap())
     }
 
-    /// Sends these bytes and nothing else. A server that has answered already may have closed: not
-    /// an error.
+    /// Sends these bytes and nothing else. It is not an error if the server has answered already
+    /// and closed the connection.
     pub(crate) fn send(&mut self, bytes: impl AsRef<[u8]>) -> &mut Self {
         self.0.send(bytes.as_ref());
         self
     }
 
-    /// Reads one response. `None` when the connection was closed before one came.
+    /// Reads one response. Returns `None` if the connection was closed before.
     pub(crate) fn read(&mut self, to_head: bool) -> Option<Response> {
         let answer = self.0.read_one(to_head).unwrap()?;
         leaks::search("an answer", &answer.head);
@@ -62,7 +62,7 @@ impl Client {
     }
 }
 
-/// Sends one request without a body on a connection of its own. `headers` are whole lines.
+/// Sends one request without a body on a new connection. `headers` are whole lines.
 pub(crate) fn request(
     address: SocketAddr,
     method: &str,
@@ -71,21 +71,21 @@ pub(crate) fn request(
 ) -> Response {
     let mut client = Client::connect(address);
     client.send(head(method, target, headers));
-    client.read(method == "HEAD").expect("the connection was closed without an answer")
+    client.read(method == "HEAD").expect("the connection was closed without a response")
 }
 
-/// The head of a request.
+/// Returns the head of a request.
 pub(crate) fn head(method: &str, target: &str, headers: &[&str]) -> String {
     let lines: String = headers.iter().flat_map(|line| [line, "\r\n"]).collect();
     format!("{method} {target} HTTP/1.1\r\nHost: localhost\r\n{lines}\r\n")
 }
 
-/// `GET` with these header lines.
+/// Sends a `GET` with these header lines.
 pub(crate) fn get(address: SocketAddr, target: &str, headers: &[&str]) -> Response {
     request(address, "GET", target, headers)
 }
 
-/// `GET` with a bearer key.
+/// Sends a `GET` with a bearer key.
 pub(crate) fn get_with(address: SocketAddr, target: &str, key: &str) -> Response {
     get(address, target, &[&format!("Authorization: Bearer {key}")])
 }

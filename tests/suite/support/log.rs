@@ -1,5 +1,5 @@
-//! The log of this process. Tests run side by side, so a test finds its lines by a word that is its
-//! own, such as its route.
+//! The log of this process. Tests run in parallel, so each test finds its lines by a unique word,
+//! such as its route.
 
 use std::sync::{Mutex, Once};
 
@@ -26,7 +26,7 @@ impl Log for Recorder {
     fn flush(&self) {}
 }
 
-/// Records everything from now on, at every level.
+/// Records all lines from now on, at every level.
 pub(crate) fn install() {
     INSTALLED.call_once(|| {
         log::set_logger(&Recorder).unwrap();
@@ -34,7 +34,7 @@ pub(crate) fn install() {
     });
 }
 
-/// The lines so far that hold this word.
+/// Returns the lines so far that contain this word.
 pub(crate) fn lines_with(word: &str) -> Vec<String> {
     LINES.lock().unwrap().iter().filter(|line| line.contains(word)).cloned().collect()
 }

@@ -1,6 +1,6 @@
-//! The parts of a text in Markdown that tests try out.
+//! The parts of a Markdown text that tests use.
 
-/// Text and blocks of code in turn, beginning with text. A fence is a line of its own.
+/// Returns text and code blocks in turn, beginning with text. A fence must be a separate line.
 fn pieces(text: &str) -> Vec<&str> {
     let mut pieces = Vec::new();
     let (mut begin, mut end) = (0, 0);
@@ -15,18 +15,18 @@ fn pieces(text: &str) -> Vec<&str> {
     pieces
 }
 
-/// The blocks of code: language and code.
+/// Returns the language and the code of each code block.
 pub(crate) fn blocks(text: &str) -> Vec<(&str, &str)> {
     let blocks = pieces(text).into_iter().skip(1).step_by(2);
     blocks.map(|block| block.split_once('\n').unwrap()).collect()
 }
 
-/// The code of the blocks in this language.
+/// Returns the code of the blocks in this language.
 pub(crate) fn blocks_in<'a>(text: &'a str, language: &str) -> Vec<&'a str> {
     blocks(text).into_iter().filter(|(own, _)| *own == language).map(|(_, code)| code).collect()
 }
 
-/// What stands in backticks within the text.
+/// Returns the inline code of the text.
 pub(crate) fn spans(text: &str) -> Vec<&str> {
     let text = pieces(text).into_iter().step_by(2);
     text.flat_map(|text| text.split('`').skip(1).step_by(2)).collect()

@@ -1,6 +1,6 @@
-//! What the tests stand on: a database of their own each, a real server on loopback, a client that
-//! sends raw bytes, and the log; and for what breaks, a proxy that damages the path and a database
-//! server that can be frozen and killed.
+//! Support for the tests: a database for each test, a real server on loopback, a client that sends
+//! raw bytes, and the log. For failures there are a proxy that breaks connections and a database
+//! server that can be frozen or killed.
 
 pub(crate) mod allocator;
 mod counted;
@@ -37,13 +37,13 @@ pub(crate) use servers::{free_ports, own_folder};
 pub(crate) use tap::Tap;
 pub(crate) use wait::{LONG_DEADLINE, MAX_STALENESS, TEST_TIMEOUT, refused_in_time, wait_until};
 
-/// Bytes in hexadecimal.
+/// Returns the bytes in hexadecimal.
 pub(crate) fn hex(bytes: &[u8]) -> String {
     bytes.iter().fold(String::new(), |hex, byte| hex + &format!("{byte:02x}"))
 }
 
-/// Raises the number of files and connections this process may have open, as far as the system lets
-/// it.
+/// Raises the number of files and connections that this process may open, up to the limit of the
+/// system.
 pub(crate) fn allow_open_files(count: u64) {
     #[cfg(unix)]
     {

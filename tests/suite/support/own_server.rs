@@ -1,5 +1,5 @@
-//! A Postgres server of a test's own, for what would hurt the others: it is frozen, killed,
-//! restarted and copied. It is killed, and its files removed, when it is dropped.
+//! A Postgres server for one test that would disturb others: it is frozen, killed, restarted or
+//! replicated. Drop kills the server and removes its files.
 
 use std::{fs, net::SocketAddr};
 
@@ -15,12 +15,12 @@ use super::{
 pub(crate) struct OwnServer(Postgres);
 
 impl OwnServer {
-    /// A server with nothing in it.
+    /// Starts a server without user databases.
     pub(crate) fn start() -> Self {
         Self(Postgres::start(SMALL))
     }
 
-    /// A hot standby of the server at this address.
+    /// Starts a hot standby of the server at this address.
     pub(crate) fn standby_of(primary: SocketAddr) -> Self {
         Self(Postgres::standby_of(primary, SMALL))
     }
@@ -29,17 +29,17 @@ impl OwnServer {
         self.0.address()
     }
 
-    /// An empty database on it.
+    /// Creates an empty database on the server.
     pub(crate) fn database(&self) -> Database {
         Database::postgres_at(&self.0.url())
     }
 
-    /// Stops every process of it where it stands; the system still takes connections for it.
+    /// Pauses every process of the server. The system still accepts connections for it.
     pub(crate) fn freeze(&self) {
         let postmaster = self.postmaster();
         send(postmaster, Signal::STOP);
         wait_until("the server is stopped", || state_of(postmaster) == Some('T'));
-        // Whoever it started last is among these.
+        // The server itself is paused now, so this list is complete.
         for child in children_of(postmaster) {
             send(child, Signal::STOP);
             wait_until("the server is stopped", || {
@@ -56,29 +56,32 @@ impl OwnServer {
         send(postmaster, Signal::CONT);
     }
 
-    /// Stops one process of it where it stands, for ever.
+    /// Pauses one process of the server permanently.
     pub(crate) fn freeze_process(&self, pid: &str) {
         send(self.process(pid), Signal::STOP);
     }
 
-    /// Kills one process of it, as the system does when memory is short; the server then ends all
-    /// others and begins anew.
+    /// Kills one process of the server, as the system does when it runs out of memory. The server
+    /// then ends all others and restarts.
     pub(crate) fn kill_process(&self, pid: &str) {
         send(self.process(pid), Signal::KILL);
     }
 
     fn process(&self, pid: &str) -> Pid {
         let process = Pid::from_raw(pid.parse().unwrap()).unwrap();
-        assert!(children_of(self.postmaster()).contains(&process), "a process of this server");
+        assert!(
+            children_of(self.postmaster()).contains(&process),
+            "the server has no process {process:?}"
+        );
         process
     }
 
-    /// After a process was killed: it takes none until it has begun anew.
+    /// Waits until the server accepts connections after one of its processes was killed.
     pub(crate) fn wait_until_it_takes_connections(&self) {
         wait_until("the server is up again", || PgConnection::establish(&self.0.url()).is_ok());
     }
 
-    /// Kills every process of it, as when its machine loses power.
+    /// Kills every process of the server, as a power failure would.
     pub(crate) fn crash(&self) {
         let postmaster = self.postmaster();
         let processes = children_of(postmaster);
@@ -91,13 +94,14 @@ impl OwnServer {
         wait_until("the server is killed", || processes.iter().all(gone));
     }
 
-    /// Shuts it down in order, as for an update.
+    /// Shuts the server down in the regular way, as for an update.
     pub(crate) fn shut_down(&self) {
         send(self.postmaster(), Signal::INT);
         self.0.wait_for_end();
     }
 
-    /// Starts it again, at the same address, after it ended; returns when it takes connections.
+    /// Starts the server again at the same address after it ended, and waits until it accepts
+    /// connections.
     pub(crate) fn start_again(&self) {
         self.0.start_again();
     }
@@ -116,11 +120,11 @@ impl Drop for OwnServer {
 }
 
 fn send(process: Pid, signal: Signal) {
-    // It may have ended by itself meanwhile.
+    // The process may have ended already.
     let _ = kill_process(process, signal);
 }
 
-/// A process's state letter and its parent, from `/proc`.
+/// Returns a process's state letter and its parent, from `/proc`.
 fn status_of(process: Pid) -> Option<(char, i32)> {
     let status = fs::read_to_string(format!("/proc/{}/stat", process.as_raw_nonzero())).ok()?;
     let mut fields = status.rsplit_once(") ")?.1.split(' ');

@@ -1,4 +1,5 @@
-//! Programs that tests start: examples and the command, which the tests build, and installed ones.
+//! Programs that tests start: examples and the command, which are built first, and installed
+//! programs.
 
 use std::{
     env,
@@ -10,10 +11,10 @@ use std::{
 
 use serde_json::Value;
 
-/// Names the version of the stock `diesel` command and installs it.
+/// The script that installs the stock `diesel` command. It contains the version.
 const RUN: &str = include_str!("../../run");
 
-/// The root of the repository.
+/// Returns the root of the repository.
 pub(crate) fn root() -> &'static Path {
     Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/.."))
 }
@@ -45,7 +46,7 @@ pub(crate) fn example(name: &str) -> Command {
         .iter()
         .find(|path| path.file_stem().is_some_and(|stem| stem == name))
         .map(Command::new)
-        .expect("cargo says where it put the example");
+        .expect("cargo reports the path of the example");
     program.env_clear();
     program
 }
@@ -61,7 +62,8 @@ fn examples() -> &'static [PathBuf] {
 /// Returns the path of the command `app-key`.
 pub(crate) fn app_key() -> &'static Path {
     static BUILT: OnceLock<PathBuf> = OnceLock::new();
-    BUILT.get_or_init(|| build(&["-p", "app-key"]).pop().expect("cargo says where it put app-key"))
+    BUILT
+        .get_or_init(|| build(&["-p", "app-key"]).pop().expect("cargo reports the path of app-key"))
 }
 
 /// Builds and returns the paths of the programs.
@@ -81,8 +83,8 @@ fn build(chosen: &[&str]) -> Vec<PathBuf> {
         .collect()
 }
 
-/// Builds every program before the first test of the whole suite, so that no compiler takes the
-/// time of a test with a clock. A run of chosen tests builds what these use.
+/// Builds every program before the first test of a complete run, so that no compiler slows down
+/// tests with time limits. A run of selected tests builds programs when needed.
 pub(crate) fn build_before_the_suite() {
     static BUILT: Once = Once::new();
     BUILT.call_once(|| {

@@ -1,5 +1,5 @@
-//! A TCP proxy before a server, which breaks the path in the ways networks do. It ends, with its
-//! connections, when it is dropped.
+//! A TCP proxy in front of a server, which breaks connections as networks do. Drop ends the proxy
+//! and its connections.
 
 use std::{
     io::{ErrorKind, Read as _, Write as _},
@@ -12,7 +12,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-/// How often it looks for new connections.
+/// Interval between checks for new connections.
 const ACCEPTING: Duration = Duration::from_millis(2);
 
 pub(crate) struct Proxy {
@@ -21,23 +21,23 @@ pub(crate) struct Proxy {
 }
 
 struct Shared {
-    /// Where new connections lead.
+    /// The server for new connections.
     to: Mutex<SocketAddr>,
     state: Mutex<State>,
     changed: Condvar,
-    /// Milliseconds by which every answer is late.
+    /// Delay of every response, in milliseconds.
     delay: AtomicU64,
 }
 
 struct State {
     path: Path,
     listening: bool,
-    /// Why it could not take its port again.
+    /// The reason why the proxy could not listen on its port again.
     fault: Option<String>,
     connections: Vec<Connection>,
 }
 
-/// What becomes of bytes and of new connections.
+/// The treatment of bytes and new connections.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Path {
     Open,
@@ -49,14 +49,14 @@ enum Path {
 
 struct Connection {
     client: TcpStream,
-    /// Where the server sees it come from.
+    /// The port of this connection at the server.
     port: u16,
-    /// Whether whatever it carries from now on is thrown away.
+    /// Whether bytes on this connection are discarded.
     dead: Arc<AtomicBool>,
 }
 
 impl Proxy {
-    /// Passes everything on to this server, until it is told otherwise.
+    /// Starts a proxy for this server, which passes everything on until a test changes that.
     pub(crate) fn start(to: SocketAddr) -> Self {
         let listener = bind_below_ephemeral_ports();
         let address = listener.local_addr().unwrap();
@@ -76,8 +76,8 @@ impl Proxy {
         Self { address, shared }
     }
 
-    /// All is well again: what was held arrives, new connections are served; connections that were
-    /// swallowed stay dead.
+    /// Ends all faults: held bytes arrive and new connections work. Connections that were
+    /// blackholed stay dead.
     pub(crate) fn pass(&self) {
         self.delay_answers(Duration::ZERO);
         let state = self.shared.set_path(Path::Open);
@@ -88,42 +88,42 @@ impl Proxy {
         assert_eq!(fault, None);
     }
 
-    /// A path that stands still: connections stay open and new ones are taken, nothing arrives
-    /// until it is told to pass.
+    /// Stops the path: connections stay open and new ones are accepted, but nothing arrives until
+    /// [`pass`](Self::pass).
     pub(crate) fn hold(&self) {
         drop(self.shared.set_path(Path::Held));
     }
 
-    /// A path that died without a word: connections stay open and new ones are taken, and what they
-    /// carry is lost for ever.
+    /// Makes the path a black hole: connections stay open and new ones are accepted, but all bytes
+    /// are lost.
     pub(crate) fn swallow(&self) {
         self.shared.set_path(Path::Swallowed).bury_connections();
     }
 
-    /// The connections there are died without a word; new ones are served.
+    /// Makes all existing connections black holes. New connections work.
     pub(crate) fn swallow_existing(&self) {
         self.shared.lock().bury_connections();
     }
 
-    /// One connection died without a word: the one that the server sees come from this port.
+    /// Makes the connection with this port at the server a black hole.
     pub(crate) fn swallow_one(&self, port: u16) {
         let state = self.shared.lock();
         let found = state.connections.iter().find(|connection| connection.port == port);
-        let dead = &found.expect("the server's view of a connection").dead;
+        let dead = &found.expect("a connection with this port at the server").dead;
         dead.store(true, Ordering::SeqCst);
     }
 
-    /// New connections are taken and what they carry is lost for ever; those there are go on.
+    /// Makes new connections black holes. Existing connections still work.
     pub(crate) fn swallow_new(&self) {
         drop(self.shared.set_path(Path::Swallowed));
     }
 
-    /// New connections lead to another server; those there are go on.
+    /// Sends new connections to another server. Existing connections do not change.
     pub(crate) fn lead_to(&self, server: SocketAddr) {
         *self.shared.to.lock().unwrap() = server;
     }
 
-    /// A server that is gone: connections are cut and new ones refused.
+    /// Acts like a server that is not running: ends connections and refuses new ones.
     pub(crate) fn cut(&self) {
         let state = self.shared.set_path(Path::Cut);
         state.close_connections();
@@ -131,7 +131,7 @@ impl Proxy {
         drop(self.shared.changed.wait_while(state, listening).unwrap());
     }
 
-    /// Every answer comes this much later.
+    /// Delays every response by this time.
     pub(crate) fn delay_answers(&self, by: Duration) {
         let milliseconds = u64::try_from(by.as_millis()).unwrap();
         self.shared.delay.store(milliseconds, Ordering::SeqCst);
@@ -154,7 +154,7 @@ impl State {
     fn close_connections(&self) {
         self.bury_connections();
         for connection in &self.connections {
-            // The thread that reads from it then closes the other side.
+            // The thread that reads from the client then closes the other side.
             let _ = connection.client.shutdown(Shutdown::Both);
         }
     }
@@ -172,8 +172,8 @@ impl Shared {
         state
     }
 
-    /// Takes connections while there is a path; while it is cut the port is closed, so that the
-    /// system refuses them.
+    /// Accepts connections while there is a path. While the path is cut the port is closed, so the
+    /// system refuses connections.
     fn accept(self: &Arc<Self>, mut listener: TcpListener, address: SocketAddr) {
         loop {
             if self.lock().path == Path::Cut {
@@ -207,7 +207,7 @@ impl Shared {
         self.changed.notify_all();
     }
 
-    /// Starts to carry bytes both ways between this client and the server.
+    /// Starts to copy bytes in both directions between this client and the server.
     fn carry(self: &Arc<Self>, client: TcpStream) {
         client.set_nonblocking(false).unwrap();
         let Ok(server) = TcpStream::connect(*self.to.lock().unwrap()) else {
@@ -251,7 +251,7 @@ impl Shared {
         let _ = (from.shutdown(Shutdown::Both), to.shutdown(Shutdown::Both));
     }
 
-    /// Until an answer that came now is as late as it is to be, or answers are late no more.
+    /// Waits until a response that arrives now has the full delay, or until the delay ends.
     fn wait_for_the_delay(&self) {
         let came = Instant::now();
         let mut state = self.lock();
@@ -266,12 +266,12 @@ impl Shared {
     }
 }
 
-/// A port that the system does not hand out by itself, so that it is free again after it was closed
-/// for a while.
+/// Binds a port that the system does not assign automatically, so that the port is still free after
+/// the proxy has closed it.
 fn bind_below_ephemeral_ports() -> TcpListener {
     let listener = super::free_ports()
         .find_map(|port| TcpListener::bind(("127.0.0.1", port)).ok())
-        .expect("some port is free");
+        .expect("a port is free");
     listener.set_nonblocking(true).unwrap();
     listener
 }

@@ -1,4 +1,4 @@
-//! Numbers that are the same in every run.
+//! Pseudo-random numbers that are the same in every run.
 
 /// The generator `xorshift64*`.
 pub(crate) struct Random(u64);
@@ -15,12 +15,12 @@ impl Random {
         self.0.wrapping_mul(0x2545_F491_4F6C_DD1D) >> 32
     }
 
-    /// A generator of numbers that have nothing to do with those of this one.
+    /// Returns a generator whose numbers are independent of those of this one.
     pub(crate) fn another(&mut self) -> Self {
         Self::new(self.next())
     }
 
-    /// A number less than this one.
+    /// Returns a number less than `end`.
     pub(crate) fn below(&mut self, end: usize) -> usize {
         usize::try_from(self.next()).unwrap_or_default() % end
     }

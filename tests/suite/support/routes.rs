@@ -1,4 +1,4 @@
-//! A route for each kind of guard, with nothing behind it.
+//! A route for each kind of guard, with empty responses.
 
 use actix_web::{HttpResponse, get, web};
 use api_key_runtime::{RequireAppKey, require_app_key};
@@ -21,7 +21,7 @@ async fn scoped() -> HttpResponse {
     HttpResponse::Ok().finish()
 }
 
-/// They are at `/guarded`, `/optional`, `/scoped`, and behind two guards at `/twice/guarded`.
+/// Registers `/guarded`, `/optional`, `/scoped`, and `/twice/guarded`, which has two guards.
 pub(crate) fn guarded_routes(config: &mut web::ServiceConfig) {
     let twice = web::scope("/twice").wrap(RequireAppKey::new()).service(guarded);
     config.service(twice).service(guarded).service(optional).service(scoped);

@@ -1,5 +1,4 @@
-//! A real server with one worker on a free port of loopback, in a thread of its own; stopped when
-//! it is dropped.
+//! A real server with one worker on a free loopback port, in its own thread. It stops on drop.
 
 use std::{net::SocketAddr, sync::mpsc, thread};
 
@@ -13,7 +12,7 @@ pub(crate) struct Server {
 }
 
 impl Server {
-    /// Serves these routes guarded by these keys.
+    /// Serves these routes, guarded by these keys.
     pub(crate) fn start(keys: AppKeys, routes: fn(&mut ServiceConfig)) -> Self {
         Self::configured(move |config| {
             config.app_data(keys.clone());
@@ -21,7 +20,7 @@ impl Server {
         })
     }
 
-    /// As [`start`](Self::start), with the access log of these keys.
+    /// Serves routes as [`start`](Self::start) does, with the access log of these keys.
     pub(crate) fn logged(keys: AppKeys, routes: fn(&mut ServiceConfig)) -> Self {
         Self::configured(move |config| {
             let scope = actix_web::web::scope("").app_data(keys.clone()).wrap(keys.access_log());
@@ -29,7 +28,7 @@ impl Server {
         })
     }
 
-    /// Serves whatever this configures, without keys unless it brings them.
+    /// Serves an application with this configuration, which must register keys if it needs them.
     pub(crate) fn configured(
         configure: impl Fn(&mut ServiceConfig) + Clone + Send + 'static,
     ) -> Self {
@@ -44,8 +43,8 @@ impl Server {
         })
     }
 
-    /// Serves what this builds and tells the address of, such as an application with layers of its
-    /// own.
+    /// Serves the server that this function returns with its address. For applications with their
+    /// own layers.
     pub(crate) fn built(
         build: impl FnOnce() -> (SocketAddr, actix_web::dev::Server) + Send + 'static,
     ) -> Self {
@@ -66,7 +65,7 @@ impl Server {
 
 impl Drop for Server {
     fn drop(&mut self) {
-        // The command is sent when the future is made; the server's own thread carries it out.
+        // Creating the future sends the command. The server's thread then stops the server.
         drop(self.handle.stop(false));
         if let Some(thread) = self.thread.take() {
             let _ = thread.join();

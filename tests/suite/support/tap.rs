@@ -1,5 +1,4 @@
-//! A wire-tap between a client and a server: it passes every byte on and keeps what the clients
-//! said.
+//! A proxy that passes every byte on and records the bytes from clients.
 
 use std::{
     io::{Read as _, Write as _},
@@ -33,7 +32,7 @@ impl Tap {
         Self { address, said }
     }
 
-    /// Everything clients have said since the last call.
+    /// Returns everything that clients have sent since the last call.
     pub(crate) fn take(&self) -> Vec<u8> {
         std::mem::take(&mut self.said.lock().unwrap())
     }

@@ -1,20 +1,20 @@
-//! Waiting for what must come, however slow the machine is; and refusals that must come in time,
-//! which shows in when that was sent which was accepted last.
+//! Waiting for events on machines of any speed, and rejections that must come in time. The time of
+//! a rejection is measured by when the last accepted request was sent.
 
 use std::{
     fmt, thread,
     time::{Duration, Instant},
 };
 
-/// How long what must come is waited for.
+/// Time after which a missing event fails a test.
 pub(crate) const TEST_TIMEOUT: Duration = Duration::from_secs(60);
-/// The deadline of lookups in tests of something else: a machine that stands still for seconds
-/// makes no lookup late.
+/// The lookup timeout in tests of other things. A machine that pauses for seconds does not cause a
+/// timeout.
 pub(crate) const LONG_DEADLINE: Duration = Duration::from_secs(20);
-/// How old what a service knows may be, by default.
+/// The default of `max_staleness`.
 pub(crate) const MAX_STALENESS: Duration = Duration::from_secs(1);
 
-/// Waits until this holds.
+/// Waits until this function returns true.
 #[track_caller]
 pub(crate) fn wait_until(what: impl fmt::Display, mut holds: impl FnMut() -> bool) {
     let began = Instant::now();
@@ -24,9 +24,8 @@ pub(crate) fn wait_until(what: impl fmt::Display, mut holds: impl FnMut() -> boo
     }
 }
 
-/// Waits until a request is answered with this status, and answers how long after the change the
-/// last one was sent that was accepted: not longer than a service with the bound by default may
-/// believe what it knows.
+/// Waits until a request gets this status. Returns how long after the change the last accepted
+/// request was sent, which must not exceed the default of `max_staleness`.
 #[track_caller]
 pub(crate) fn refused_in_time(
     what: impl fmt::Display,
@@ -44,7 +43,10 @@ pub(crate) fn refused_in_time(
         assert!(matches!(status, 200 | 503), "{what}: {status}");
         if status == 200 {
             accepted_for = sent;
-            assert!(sent <= MAX_STALENESS, "{what}: what was sent {sent:?} later was accepted");
+            assert!(
+                sent <= MAX_STALENESS,
+                "{what}: a request {sent:?} after the change was accepted"
+            );
         }
         false
     });

@@ -1,5 +1,5 @@
-//! HTTP/1.1 as bytes, for every client of the tests. Nothing here panics: a server under test may
-//! answer anything.
+//! HTTP/1.1 as raw bytes, for every client of the tests. Nothing here panics, because a server
+//! under test may send anything.
 
 use std::{
     io::{ErrorKind, Read as _, Write as _},
@@ -7,29 +7,29 @@ use std::{
     time::Duration,
 };
 
-/// Begins the error about a silent server.
+/// The beginning of the error for a silent server.
 pub(crate) const NO_ANSWER: &str = "no answer";
-/// How long an answer may take before the server counts as silent.
+/// Time after which the server counts as silent.
 const TIMEOUT: Duration = Duration::from_secs(60);
 
-/// An answer as it came.
+/// A response as received.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Answer {
     pub(crate) status: u16,
-    /// In the order they came, names in lower case.
+    /// In the received order, with names in lower case.
     pub(crate) headers: Vec<(String, String)>,
     pub(crate) head: Vec<u8>,
     pub(crate) body: Vec<u8>,
 }
 
 impl Answer {
-    /// The first value of a header.
+    /// Returns the first value of a header.
     pub(crate) fn header(&self, name: &str) -> Option<&str> {
         self.headers.iter().find(|(own, _)| own == name).map(|(_, value)| value.as_str())
     }
 
-    /// Every line of its head but that of the date, in order of the alphabet: in which order
-    /// actix-web sends them depends on the worker alone.
+    /// Returns every line of the head except the date, sorted. The order in which actix-web sends
+    /// them depends on the worker.
     pub(crate) fn lines_without_date(&self) -> Vec<&[u8]> {
         let lines = self.head.split_inclusive(|&byte| byte == b'\n');
         let is_date = |line: &[u8]| line.len() > 5 && line[..5].eq_ignore_ascii_case(b"date:");
@@ -38,7 +38,7 @@ impl Answer {
         lines
     }
 
-    /// Every byte of it but the line of the date.
+    /// Returns every byte of the response except the date line.
     pub(crate) fn without_date(&self) -> Vec<u8> {
         let mut bytes = self.lines_without_date().concat();
         bytes.extend_from_slice(&self.body);
@@ -52,7 +52,8 @@ impl Answer {
             .any(|part| part.windows(text.len()).any(|window| window == text))
     }
 
-    /// Whether the server says that it will close, or said nothing and is of HTTP/1.0.
+    /// Returns whether the server announces that it will close, or is an HTTP/1.0 server that
+    /// announces nothing.
     fn closes(&self) -> bool {
         self.header("connection").is_some_and(|value| value.eq_ignore_ascii_case("close"))
     }
@@ -71,7 +72,7 @@ impl Connection {
         Self::with_timeout(address, TIMEOUT)
     }
 
-    /// Opens a connection on which nothing takes longer than this time.
+    /// Opens a connection with this timeout for every operation.
     pub(crate) fn with_timeout(address: SocketAddr, timeout: Duration) -> Result<Self, String> {
         let stream = TcpStream::connect_timeout(&address, timeout)
             .map_err(|error| format!("cannot connect to {address}: {error}"))?;
@@ -83,22 +84,24 @@ impl Connection {
         Ok(Self { stream, received: Vec::new(), closing: false, timeout })
     }
 
-    /// Sends these bytes. A server that has answered already may have closed, which is no fault.
+    /// Sends these bytes. It is not an error if the server has answered already and closed the
+    /// connection.
     pub(crate) fn send(&mut self, bytes: &[u8]) {
         let _ = self.stream.write_all(bytes);
     }
 
-    /// Says that nothing more will be sent.
+    /// Closes the sending side.
     pub(crate) fn finish(&mut self) {
         let _ = self.stream.shutdown(Shutdown::Write);
     }
 
-    /// Whether another request may be sent.
+    /// Returns whether another request may be sent.
     pub(crate) fn is_open(&self) -> bool {
         !self.closing
     }
 
-    /// The next answer, after any interim ones; none when the server closed instead.
+    /// Reads the next response after any interim ones. Returns `None` if the server closed the
+    /// connection.
     pub(crate) fn read(&mut self, to_head: bool) -> Result<Option<Answer>, String> {
         loop {
             let Some(answer) = self.read_one(to_head)? else {
@@ -112,7 +115,7 @@ impl Connection {
         }
     }
 
-    /// Every answer until the server closes.
+    /// Reads every response until the server closes the connection.
     pub(crate) fn read_to_end(&mut self) -> Result<Vec<Answer>, String> {
         let mut answers = Vec::new();
         while let Some(answer) = self.read(false)? {
@@ -121,7 +124,8 @@ impl Connection {
         Ok(answers)
     }
 
-    /// Reads one answer, also an interim one; none when the server closed instead.
+    /// Reads one response, which may be an interim one. Returns `None` if the server closed the
+    /// connection.
     pub(crate) fn read_one(&mut self, to_head: bool) -> Result<Option<Answer>, String> {
         let Some(head_end) = self.receive_until(b"\r\n\r\n")? else {
             return Ok(None);
@@ -155,7 +159,8 @@ impl Connection {
         Ok(Some(answer))
     }
 
-    /// Where this text ends in what was received; none when the server closed before it came.
+    /// Returns where this text ends in the received bytes, or `None` if the server closed the
+    /// connection before.
     fn receive_until(&mut self, text: &[u8]) -> Result<Option<usize>, String> {
         loop {
             let found = self.received.windows(text.len()).position(|window| window == text);
@@ -173,7 +178,7 @@ impl Connection {
         }
     }
 
-    /// False when the server has closed.
+    /// Returns false if the server has closed the connection.
     fn receive(&mut self) -> Result<bool, String> {
         let mut buffer = [0; 16_384];
         match self.stream.read(&mut buffer) {
@@ -185,7 +190,7 @@ impl Connection {
             Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut) => {
                 Err(format!("{NO_ANSWER} within {:?}", self.timeout))
             }
-            // A reset is a server that closed while bytes for it were still on their way.
+            // A reset means that the server closed the connection while bytes were in transit.
             Err(_) => Ok(false),
         }
     }

@@ -1,4 +1,4 @@
-//! What is counted, and what is recorded of it.
+//! Which requests count as usage, and what is recorded.
 
 use std::{
     net::IpAddr,
@@ -68,11 +68,11 @@ database_test!(the_last_time_and_address_are_exact, |database: Database| {
         (Some("2001:db8:1:2:3:4:5:6"), Some("2001:db8:1:2:3:4:5:6")),
         (Some("2001:db8::1:6"), Some("2001:db8::1:6")),
         (Some("::ffff:203.0.113.9"), Some("203.0.113.9")),
-        // From a trusted proxy that does not say: unknown.
+        // The trusted proxy sends no header, so the client IP is unknown.
         (None, None),
         (Some("2001:db8::1:6"), Some("2001:db8::1:6")),
     ] {
-        // From somewhere else first: the last one stands.
+        // A request from another address comes first, but the last one is recorded.
         let forwarded = forwarded.map(|address| format!("X-Forwarded-For: {address}"));
         let mut sent = Instant::now();
         let mut answered = sent;
@@ -84,8 +84,8 @@ database_test!(the_last_time_and_address_are_exact, |database: Database| {
             assert_eq!(http::get(server.address, "/guarded", &lines).status, 200);
             answered = Instant::now();
         }
-        // Written later than it was used, which must not show: by how much is told by a clock that
-        // stands still.
+        // The flush comes later than the use, but must record the time of the use. The test clock
+        // stands still, so it shows the difference.
         clock.advance(Duration::from_secs(3600));
         thread::sleep(Duration::from_millis(300));
         let least = answered.elapsed();
@@ -96,7 +96,7 @@ database_test!(the_last_time_and_address_are_exact, |database: Database| {
         let address = address.map(|address| address.parse::<IpAddr>().unwrap());
         assert_eq!((known.count, known.last_used_ip), (expected, address));
         let ago = (clock.now() - known.last_used_at).to_std().unwrap();
-        // What is recorded has microseconds.
+        // Recorded times have a precision of microseconds.
         let slack = Duration::from_micros(1);
         assert!(
             least <= ago + slack && ago <= most + slack,
@@ -106,7 +106,7 @@ database_test!(the_last_time_and_address_are_exact, |database: Database| {
 });
 
 // F11
-// One guard within another is one use.
+// Nested guards count one use.
 database_test!(rejected_requests_are_not_usage, |database: Database| {
     let keys = recording(&database, NEVER).build().unwrap();
     let server = Server::start(keys.clone(), routes);
@@ -133,7 +133,7 @@ database_test!(rejected_requests_are_not_usage, |database: Database| {
 });
 
 // F11
-// Also where each guard reads the key for itself; different sets of keys count for themselves.
+// Also if each guard looks up the key itself. Different key sets count separately.
 #[test]
 fn nested_guards_count_one_use() {
     let (database, other) = (Database::sqlite(), Database::sqlite());
@@ -148,7 +148,7 @@ fn nested_guards_count_one_use() {
         let twice = web::scope("").wrap(RequireAppKey::new()).service(within);
         config.app_data(outer).service(twice.configure(routes));
     });
-    // Both are the first of their table, and so of the same id.
+    // Each key is the first in its table, so both have the same id.
     let ((key, id), (inner_key, inner_id)) = (database.issue("0.0.0.0"), other.issue("0.0.0.0"));
     assert_eq!(id, inner_id);
     let line = format!("X-Inner: {inner_key}");
@@ -164,7 +164,7 @@ fn nested_guards_count_one_use() {
 database_test!(usage_of_two_processes_adds_up, |database: Database| {
     let (key, id) = database.issue("0.0.0.0");
     let now = fixtures::moment();
-    // The one whose use is later records it first.
+    // The process with the latest use records it first.
     for (at, address, uses) in [
         (now, "2001:db8::7", 2),
         (now - TimeDelta::hours(1), "203.0.113.7", 3),
@@ -227,7 +227,7 @@ database_test!(recording_usage_changes_neither_key_nor_change_log, |database: Da
     let server = Server::start(keys.clone(), routes);
     let (key, id) = database.issue("0.0.0.0");
     let state = || {
-        // On Postgres also which transaction wrote the row last.
+        // On Postgres, this includes the last transaction that wrote the row.
         let version = if database.is_postgres() { "cast(xmin as text)" } else { "'-'" };
         (
             database.rows(),
@@ -251,7 +251,7 @@ database_test!(usage_is_flushed_at_its_interval_or_never, |database: Database| {
     let server = Server::start(keys, routes);
     for round in 1..=3 {
         assert_eq!(http::get_with(server.address, "/guarded", &key).status, 200);
-        wait_until("a use was recorded", || count(&database, id) == round);
+        wait_until("the usage is recorded", || count(&database, id) == round);
     }
     drop(server);
 
@@ -273,6 +273,6 @@ database_test!(dropping_the_last_handle_records_what_is_left, |database: Databas
     assert_eq!(count(&database, id), 0);
     let began = Instant::now();
     drop(server);
-    wait_until("the last uses were recorded", || count(&database, id) == 5);
+    wait_until("the last usage is recorded", || count(&database, id) == 5);
     assert!(began.elapsed() < TEST_TIMEOUT);
 });

@@ -1,4 +1,4 @@
-//! What happens to uses, and to requests, when they cannot be recorded.
+//! Usage and requests while usage cannot be recorded.
 
 use std::{
     thread,
@@ -21,15 +21,15 @@ use crate::{
 const ONCE: &str = "cannot record key usage";
 
 // F11
-database_test!(an_outage_is_logged_once_loses_no_use_and_refuses_nobody, |database: Database| {
+database_test!(an_outage_is_logged_once_loses_no_usage_and_rejects_no_key, |database: Database| {
     let keys = recording(&database, SOON).build().unwrap();
     let server = Server::start(keys.clone(), routes);
     let (key, id) = database.issue("0.0.0.0");
     let (_, idle) = database.issue("0.0.0.0");
     let use_it = || assert_eq!(http::get_with(server.address, "/guarded", &key).status, 200);
     use_it();
-    wait_until("a use was recorded", || count(&database, id) == 1);
-    // An error of this test's own, since the log is that of all tests.
+    wait_until("the usage is recorded", || count(&database, id) == 1);
+    // A unique error message, because all tests share the log.
     let words = format!("nothing is recorded in {}", database.url());
     let (refuse, allow) = if database.is_postgres() {
         (
@@ -56,7 +56,7 @@ database_test!(an_outage_is_logged_once_loses_no_use_and_refuses_nobody, |databa
     let said = log::lines_with(&words);
     let errors = said.iter().filter(|line| line.contains(ONCE));
     assert_eq!(errors.count(), 1, "{said:?}");
-    assert!(said.len() > 1, "it is tried again: {said:?}");
+    assert!(said.len() > 1, "recording was not retried: {said:?}");
     database.execute(allow).unwrap();
     keys.flush_usage(TEST_TIMEOUT).unwrap();
     assert_eq!(count(&database, id), 21);
@@ -65,7 +65,7 @@ database_test!(an_outage_is_logged_once_loses_no_use_and_refuses_nobody, |databa
 
 // F11
 #[test]
-fn a_postgres_that_is_gone_and_comes_back_loses_no_use() {
+fn a_temporarily_unavailable_postgres_loses_no_usage() {
     let database = Database::postgres();
     let (key, id) = database.issue("0.0.0.0");
     let proxy = Proxy::start(database.server());
@@ -75,65 +75,65 @@ fn a_postgres_that_is_gone_and_comes_back_loses_no_use() {
         .build()
         .unwrap();
     let server = Server::start(keys.clone(), routes);
-    let mut let_through = 0;
+    let mut accepted = 0;
     for _ in 0..3 {
         wait_until("the key is accepted", || {
             http::get_with(server.address, "/guarded", &key).status == 200
         });
-        let_through += 1;
+        accepted += 1;
         for _ in 0..10 {
             let status = http::get_with(server.address, "/guarded", &key).status;
-            let_through += u64::from(status == 200);
+            accepted += u64::from(status == 200);
         }
         proxy.cut();
         for _ in 0..10 {
             let status = http::get_with(server.address, "/guarded", &key).status;
-            let_through += u64::from(status == 200);
+            accepted += u64::from(status == 200);
             thread::sleep(Duration::from_millis(20));
         }
         proxy.pass();
         keys.flush_usage(TEST_TIMEOUT).unwrap();
     }
-    assert!(let_through >= 20, "{let_through}");
+    assert!(accepted >= 20, "{accepted}");
     let recorded = count(&database, id);
-    // A connection that was cut while it committed may have recorded what comes again.
-    assert!(recorded >= let_through, "{recorded} of {let_through}");
+    // A connection that was lost during a commit may have recorded usage that is sent again.
+    assert!(recorded >= accepted, "{recorded} of {accepted}");
 }
 
 // F11
 database_test!(a_locked_table_delays_no_request_and_loses_no_usage, |database: Database| {
-    fn hold<C: Connection>(database: &Database, sql: &str, meanwhile: impl FnOnce()) {
+    fn hold<C: Connection>(database: &Database, sql: &str, run: impl FnOnce()) {
         let mut connection = C::establish(database.url()).unwrap();
         connection.batch_execute(sql).unwrap();
-        meanwhile();
+        run();
         connection.batch_execute("ROLLBACK").unwrap();
     }
     let keys = recording(&database, SOON).build().unwrap();
     let server = Server::start(keys.clone(), routes);
     let (key, id) = database.issue("0.0.0.0");
-    let meanwhile = || {
+    let run_requests = || {
         let mut longest = Duration::ZERO;
         for _ in 0..30 {
             let began = Instant::now();
             assert_eq!(http::get_with(server.address, "/guarded", &key).status, 200);
-            // That it is answered at all shows that it waits for nobody: the table stays locked.
+            // The table stays locked, so any response shows that requests do not wait for it.
             longest = longest.max(began.elapsed());
             thread::sleep(Duration::from_millis(20));
         }
-        println!("a request took {longest:?} at most");
+        println!("the slowest request took {longest:?}");
         keys.flush_usage(Duration::from_millis(300)).unwrap_err();
     };
     if database.is_postgres() {
-        hold::<PgConnection>(&database, "BEGIN; LOCK TABLE api_key_usage", meanwhile);
+        hold::<PgConnection>(&database, "BEGIN; LOCK TABLE api_key_usage", run_requests);
     } else {
-        hold::<SqliteConnection>(&database, "BEGIN EXCLUSIVE", meanwhile);
+        hold::<SqliteConnection>(&database, "BEGIN EXCLUSIVE", run_requests);
     }
     keys.flush_usage(TEST_TIMEOUT).unwrap();
     assert_eq!(count(&database, id), 30);
 });
 
 // F11
-database_test!(a_key_that_was_deleted_meanwhile_fails_no_other, |database: Database| {
+database_test!(usage_of_a_deleted_key_does_not_block_other_usage, |database: Database| {
     let keys = recording(&database, NEVER).build().unwrap();
     let server = Server::start(keys.clone(), routes);
     let issued: Vec<(String, i64)> = (0..3).map(|_| database.issue("0.0.0.0")).collect();
@@ -157,7 +157,7 @@ database_test!(a_key_that_was_deleted_meanwhile_fails_no_other, |database: Datab
 
 // F11, E9
 #[test]
-fn without_the_grant_usage_is_kept_until_it_is_given() {
+fn usage_is_kept_until_the_missing_grant_is_given() {
     let database = Database::postgres();
     let role = role_with_the_documented_grants(database.migrate());
     let name = database.url().rsplit_once('/').unwrap().1.to_owned();
@@ -201,10 +201,10 @@ fn dropping_keys_does_not_wait_for_a_silent_postgres() {
     keys.flush_usage(Duration::from_millis(500)).unwrap_err();
     drop(keys);
     let took = began.elapsed();
-    // The path stays held: whoever waited for the database would wait for minutes.
+    // The proxy stays held, so waiting for the database would take minutes.
     assert!(took < Duration::from_secs(20), "{took:?}");
     proxy.pass();
-    wait_until("what was under way was recorded", || count(&database, id) == 2);
+    wait_until("the pending write is recorded", || count(&database, id) == 2);
 }
 
 // F11
@@ -225,7 +225,7 @@ fn dropping_keys_does_not_wait_for_an_sqlite_lock() {
 }
 
 // F11, E13
-// The flush of usage waits for locks less long than Postgres waits before it looks for deadlocks.
+// Recording usage waits for locks for less time than Postgres waits before its deadlock check.
 #[test]
 fn deleting_keys_never_loses_a_deadlock_to_usage() {
     let database = Database::postgres();
@@ -241,7 +241,7 @@ fn deleting_keys_never_loses_a_deadlock_to_usage() {
     };
     let delete = |id: i64| format!("DELETE FROM api_keys WHERE id = {id}");
     let wait_for = |waiting: &str| {
-        wait_until("a lock was waited for", || {
+        wait_until("a transaction waits for a lock", || {
             let count = "SELECT cast(count(*) AS text) FROM pg_stat_activity \
                 WHERE datname = current_database() AND wait_event_type = 'Lock'";
             database.texts(count) == [waiting]
@@ -251,14 +251,14 @@ fn deleting_keys_never_loses_a_deadlock_to_usage() {
     let lock = format!("SELECT FROM api_key_usage WHERE key_id = {second} FOR UPDATE");
     let mut other = begin(&lock);
     thread::scope(|scope| {
-        // It has the row of the first key and waits for that of the second.
+        // The flush has locked the row of the first key and waits for that of the second.
         let recording = scope.spawn(|| store.record_usage(&uses));
         wait_for("1");
         let deleting =
             scope.spawn(|| operator.batch_execute(&format!("{}; COMMIT", delete(first))));
         wait_for("2");
-        // Now it waits for the third, and each of the two for the other: the operator longer, whom
-        // Postgres would choose.
+        // Now the flush and the operator wait for each other's rows. The operator has waited
+        // longer, so Postgres would cancel the operator's transaction.
         other.batch_execute("ROLLBACK").unwrap();
         deleting.join().unwrap().unwrap();
         let _ = recording.join().unwrap();

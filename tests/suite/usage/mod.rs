@@ -1,5 +1,5 @@
-//! When each key was used last, from where and how often: recorded in passing, whatever happens to
-//! the database.
+//! The last use of each key, its client IP and the use count. Recording them never delays a
+//! request, whatever happens to the database.
 
 mod counted;
 mod faults;
@@ -11,22 +11,22 @@ use api_key_runtime::{AppKeysBuilder, admin::KeyUsage};
 
 use crate::support::{Database, TEST_TIMEOUT, guarded_routes as routes, wait_until};
 
-/// No use is recorded by itself within a test.
+/// Longer than a test, so that usage is recorded only when the test asks for it.
 const NEVER: Duration = Duration::from_secs(3600);
-/// How often uses are recorded where a test waits for it.
+/// A short interval, for tests that wait until usage is recorded.
 const SOON: Duration = Duration::from_millis(20);
 
-/// A service that records uses this often.
+/// Returns the builder of a service that records usage at this interval.
 fn recording(database: &Database, interval: impl Into<Option<Duration>>) -> AppKeysBuilder {
     database.migrate().builder().usage_flush_interval(interval)
 }
 
-/// What is recorded of a key.
+/// Returns the recorded usage of a key.
 fn usage(database: &Database, id: i64) -> Option<KeyUsage> {
     database.admin().usage(id).unwrap()
 }
 
-/// How often a key was used, as far as that is recorded.
+/// Returns the recorded use count of a key.
 fn count(database: &Database, id: i64) -> u64 {
     usage(database, id).map_or(0, |usage| usage.count)
 }

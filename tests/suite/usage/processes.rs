@@ -1,5 +1,5 @@
-//! What is recorded when a process is told to end, and when it is killed. Each test is its own
-//! child: it runs itself once more, as a service.
+//! Usage that is recorded when a process ends or is killed. Each test starts this test program
+//! again, as a service.
 
 use std::{
     io::{BufRead as _, BufReader},
@@ -16,22 +16,22 @@ use rustix::process::{Pid, Resource, Rlimit, Signal, kill_process, prlimit};
 use super::{NEVER, TEST_TIMEOUT, count, routes, wait_until};
 use crate::support::{Database, database_test, http};
 
-/// In its environment: which database the service is on, how often it records uses (in
-/// milliseconds), and how it ends.
+/// Environment variables of the service: its database URL, its flush interval (in
+/// milliseconds), and the way it ends.
 const DATABASE: &str = "USAGE_SERVICE_DATABASE";
 const INTERVAL: &str = "USAGE_SERVICE_INTERVAL";
 const END: &str = "USAGE_SERVICE_END";
 
-/// How a service ends once its server has.
+/// The way a service ends after its server.
 #[derive(Clone, Copy, Debug)]
 enum End {
-    /// By calling `close`.
+    /// By recording the usage explicitly.
     Shutdown,
-    /// By dropping its last handle, as a `main` does that says nothing about it.
+    /// By dropping its last handle at the end of `main`.
     Drop,
 }
 
-/// A service in a process of its own; killed when it is dropped.
+/// A service in its own process, which is killed on drop.
 struct Service {
     process: Child,
     address: SocketAddr,
@@ -40,7 +40,7 @@ struct Service {
 impl Service {
     fn start(database: &Database, interval: Duration, end: End) -> Self {
         let this = std::env::current_exe().unwrap();
-        // It survives a full disk, as a service must; the shell's default would end it.
+        // The service must survive a full disk. By default the signal would end the process.
         let line = r#"trap "" XFSZ; exec "$0" "$@""#;
         let mut process = Command::new("bash")
             .args(["-c", line])
@@ -59,7 +59,7 @@ impl Service {
             .map_while(Result::ok)
             .find_map(|line| line.split_once("serving ")?.1.parse().ok())
             .expect("the service did not start");
-        // What it says later must not block it.
+        // Reads later output, so that a full pipe does not block the service.
         thread::spawn(move || lines.map_while(Result::ok).count());
         Self { process, address }
     }
@@ -77,7 +77,7 @@ impl Service {
         Pid::from_child(&self.process)
     }
 
-    /// Signals it and waits for its end.
+    /// Sends a signal to the service and waits for its end.
     fn end(mut self, signal: Signal) -> ExitStatus {
         kill_process(self.pid(), signal).unwrap();
         let began = Instant::now();
@@ -85,7 +85,7 @@ impl Service {
             if let Some(status) = self.process.try_wait().unwrap() {
                 return status;
             }
-            assert!(began.elapsed() < TEST_TIMEOUT, "it does not end");
+            assert!(began.elapsed() < TEST_TIMEOUT, "the service does not end");
             thread::sleep(Duration::from_millis(10));
         }
     }
@@ -98,12 +98,12 @@ impl Drop for Service {
     }
 }
 
-/// The name of the test below.
-const SERVICE: &str = "usage::processes::a_service_that_is_told_to_end_ends_cleanly";
+/// The full name of the test below.
+const SERVICE: &str = "usage::processes::a_service_ends_cleanly_after_a_signal";
 
-/// Also what the other tests run as their service.
+/// The other tests run this test as their service.
 #[test]
-fn a_service_that_is_told_to_end_ends_cleanly() {
+fn a_service_ends_cleanly_after_a_signal() {
     if let Ok(url) = std::env::var(DATABASE) {
         return serve(&url);
     }
@@ -134,30 +134,27 @@ fn serve(url: &str) {
 }
 
 // F11
-database_test!(
-    after_sigterm_every_use_is_recorded_however_the_service_ends,
-    |database: Database| {
-        let (key, id) = database.issue("0.0.0.0");
-        let mut expected = 0;
-        for (end, signal) in
-            [(End::Shutdown, Signal::TERM), (End::Drop, Signal::TERM), (End::Drop, Signal::INT)]
-        {
-            let service = Service::start(&database, NEVER, end);
-            service.use_key(&key, 200);
-            assert_eq!(count(&database, id), expected, "{end:?}");
-            expected += 200;
-            assert!(service.end(signal).success());
-            assert_eq!(count(&database, id), expected, "{end:?}");
-        }
+database_test!(after_sigterm_all_usage_is_recorded, |database: Database| {
+    let (key, id) = database.issue("0.0.0.0");
+    let mut expected = 0;
+    for (end, signal) in
+        [(End::Shutdown, Signal::TERM), (End::Drop, Signal::TERM), (End::Drop, Signal::INT)]
+    {
+        let service = Service::start(&database, NEVER, end);
+        service.use_key(&key, 200);
+        assert_eq!(count(&database, id), expected, "{end:?}");
+        expected += 200;
+        assert!(service.end(signal).success());
+        assert_eq!(count(&database, id), expected, "{end:?}");
     }
-);
+});
 
 // F11
-database_test!(sigkill_loses_no_use_that_is_older_than_an_interval, |database: Database| {
+database_test!(sigkill_loses_at_most_one_interval_of_usage, |database: Database| {
     let (key, id) = database.issue("0.0.0.0");
     let service = Service::start(&database, Duration::from_millis(500), End::Drop);
     service.use_key(&key, 50);
-    wait_until("the uses were recorded", || count(&database, id) == 50);
+    wait_until("the usage is recorded", || count(&database, id) == 50);
     service.use_key(&key, 20);
     service.end(Signal::KILL);
     let recorded = count(&database, id);
@@ -166,13 +163,13 @@ database_test!(sigkill_loses_no_use_that_is_older_than_an_interval, |database: D
 
 // F11
 #[test]
-fn a_full_disk_refuses_nobody_and_loses_no_use() {
+fn a_full_disk_rejects_no_key_and_loses_no_usage() {
     let database = Database::sqlite();
     let (key, id) = database.issue("0.0.0.0");
     let service = Service::start(&database, Duration::from_millis(20), End::Shutdown);
     service.use_key(&key, 10);
-    wait_until("a use was recorded", || count(&database, id) == 10);
-    // No file may grow or change: what a full disk answers, without one.
+    wait_until("the usage is recorded", || count(&database, id) == 10);
+    // No file may grow, which causes the same errors as a full disk.
     let full = |is_full: bool| {
         let current = is_full.then_some(0);
         let limit = Rlimit { current, maximum: None };
@@ -183,9 +180,9 @@ fn a_full_disk_refuses_nobody_and_loses_no_use() {
         service.use_key(&key, 2);
         thread::sleep(Duration::from_millis(20));
     }
-    assert_eq!(count(&database, id), 10, "the disk is not full");
+    assert_eq!(count(&database, id), 10, "usage was recorded although the disk is full");
     full(false);
-    wait_until("the uses were recorded", || count(&database, id) == 50);
+    wait_until("the usage is recorded", || count(&database, id) == 50);
     assert!(service.end(Signal::TERM).success());
     assert_eq!(count(&database, id), 50);
 }
