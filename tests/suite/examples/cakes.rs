@@ -58,7 +58,7 @@ fn lines_to_paste(printed: &str) -> Vec<(u16, String)> {
 }
 
 /// Pastes them one by one, in their order; every one of them answers with the status that is printed above it, and shows it.
-pub(crate) fn paste_lines(printed: &str) -> Vec<u16> {
+fn paste_lines(printed: &str) -> Vec<u16> {
     let curl = Command::new("curl").arg("--version").output();
     assert!(
         curl.is_ok_and(|output| output.status.success()),
