@@ -1,4 +1,4 @@
-//! A service behind nginx: who is calling, what is logged, when it is ready and how it stops.
+//! A service behind nginx: client IPs, access log, readiness and shutdown.
 //!
 //! ```sh
 //! DATABASE_URL=behind_proxy.db cargo run --example behind_proxy
@@ -12,21 +12,22 @@
 //! KEY=$(cargo app-key issue --name me --ip 127.0.0.2)
 //! curl -sS --interface 127.0.0.2 -H "Authorization: Bearer $KEY" http://127.0.0.1:8000/whoami
 //! curl -sS --interface 127.0.0.3 -H "Authorization: Bearer $KEY" http://127.0.0.1:8000/whoami
-//! curl -sS --interface 127.0.0.3 -H "Authorization: Bearer $KEY" -H "X-Forwarded-For: 127.0.0.2" http://127.0.0.1:8000/whoami
+//! curl -sS --interface 127.0.0.3 -H "Authorization: Bearer $KEY" -H "X-Forwarded-For: 127.0.0.2" \
+//!   http://127.0.0.1:8000/whoami
 //! curl -sS http://127.0.0.1:8080/ready
 //! ```
 //!
-//! The first is answered, the next two are 401: the key is bound to the caller's address, and what
-//! a caller says of it is not believed. nginx has 127.0.0.1 here, so callers on the same machine
-//! take another address of loopback (`--interface`, on Linux).
+//! The first request is accepted. The next two get 401, because the key allows only one address.
+//! The header that the client sends is ignored. nginx has 127.0.0.1 here, so clients on the same
+//! machine use another address of loopback (`--interface`, on Linux).
 
 use std::{env, error::Error, time::Duration};
 
 use actix_web::{App, HttpResponse, HttpServer, get};
 use api_key_runtime::{AppKey, AppKeys, require_app_key};
 
-/// How long requests in hand may take when it is told to stop; less than what kills it then waits,
-/// which is 10 s with Docker and 30 s with Kubernetes.
+/// The time for running requests after SIGTERM. Docker kills the process after 10 s, and Kubernetes
+/// after 30 s.
 const SHUTDOWN_SECONDS: u64 = 5;
 
 #[get("/whoami")]

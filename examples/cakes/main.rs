@@ -1,7 +1,8 @@
 //! A bakery's API behind `#[require_app_key]`: `cargo run --example cakes`.
 //!
-//! Everyone may look at the cakes; to bake or delete one takes a key. `DATABASE_URL` says where
-//! cakes and keys are kept, a Postgres server or an SQLite file, and `BIND` where to listen.
+//! Everyone may list the cakes, and baking or deleting a cake requires a key. `DATABASE_URL` names
+//! the database of cakes and keys, a Postgres server or an SQLite file. `BIND` is the address to
+//! listen on.
 
 mod cake;
 mod connection;

@@ -1,5 +1,5 @@
-//! What no attribute can stand above: a whole scope, and the files of a folder, behind
-//! `RequireAppKey`. One route stays open.
+//! A whole scope and the files of a folder, protected by the middleware `RequireAppKey`. One route
+//! is public.
 //!
 //! ```sh
 //! DATABASE_URL=middleware.db cargo run --example middleware
@@ -16,8 +16,8 @@
 //! curl -sS http://127.0.0.1:8080/reports/no-such-page/at-all
 //! ```
 //!
-//! The last two answer 401: without a key nobody learns which files and routes there are. A key
-//! without the scope reads the files, and none of the reports.
+//! The last two answer 401, so a client without a key cannot find out which files and routes exist.
+//! A key without the scope can read the files, but not the reports.
 
 use std::{env, error::Error};
 

@@ -1,5 +1,5 @@
-//! The application's own pool and migrations, and a sign-up: the user and the first key are there
-//! together or not at all.
+//! The application's own pool and migrations. A sign-up creates the user and the first key in one
+//! transaction.
 //!
 //! ```sh
 //! DATABASE_URL=own_pool.db cargo run --example own_pool
@@ -13,13 +13,12 @@
 //! curl -sS -d email=ada@example.org http://127.0.0.1:8080/users
 //! ```
 //!
-//! The second line answers `Hello, user 1.`; the third that there is such a user already, and then
-//! no key was issued either.
+//! The second line answers `Hello, user 1.` The third is rejected, because the user exists, and no
+//! key is issued.
 //!
-//! In the folder `migrations/sqlite` the migrations of the keys stand beside the application's own.
-//! This put them there:
-//! `cargo app-key migrations copy examples/own_pool/migrations/sqlite --database sqlite`. A newer
-//! release adds its own the same way.
+//! The folder `migrations/sqlite` contains the migrations of the application and those of the keys,
+//! which this command copied. Run it again for a newer release:
+//! `cargo app-key migrations copy examples/own_pool/migrations/sqlite --database sqlite`
 
 mod database;
 

@@ -1,5 +1,5 @@
-//! Users and their keys: whose key it is stands in a column that the application's own migration
-//! adds, and keys go with their user.
+//! Users and their keys. The application's own migration adds a column for the user, and keys are
+//! deleted with their user.
 //!
 //! ```sh
 //! DATABASE_URL=owners.db cargo run --example owners
@@ -15,10 +15,9 @@
 //! curl -sS -H "Authorization: Bearer $KEY" http://127.0.0.1:8080/me
 //! ```
 //!
-//! The second line answers `Hello, ada. Your keys: first.` and the last one 401: no code here says
-//! so, the foreign key and the triggers on the table of the keys do. It holds for every process
-//! that serves from this database, usually within milliseconds and at the latest after
-//! `AppKeysBuilder::max_staleness`, a second.
+//! The second line answers `Hello, ada. Your keys: first.`, and the last line 401. The foreign key
+//! deletes the key, and the triggers log the change. Every process that uses this database follows,
+//! usually within milliseconds, and at the latest after `AppKeysBuilder::max_staleness` (1 second).
 
 mod connection;
 mod users;

@@ -1,5 +1,5 @@
-//! Two sets of keys in one service, each in a database of its own: colleagues' keys open
-//! `/internal`, partners' keys open `/partner`.
+//! Two key sets in one service, each in its own database. Colleagues' keys are valid for
+//! `/internal`, and partners' keys for `/partner`.
 //!
 //! ```sh
 //! DATABASE_URL=internal.db PARTNER_DATABASE_URL=partner.db cargo run --example two_key_sets
@@ -9,14 +9,15 @@
 //!
 //! ```sh
 //! OURS=$(cargo app-key issue --name backup --ip 127.0.0.1)
-//! THEIRS=$(DATABASE_URL=$PARTNER_DATABASE_URL APP_KEY_PREFIX=partner_ cargo app-key issue --name shop --ip 127.0.0.1)
+//! THEIRS=$(DATABASE_URL=$PARTNER_DATABASE_URL APP_KEY_PREFIX=partner_ \
+//!   cargo app-key issue --name shop --ip 127.0.0.1)
 //! curl -sS -H "Authorization: Bearer $OURS" http://127.0.0.1:8080/internal/whoami
 //! curl -sS -H "Authorization: Bearer $THEIRS" http://127.0.0.1:8080/partner/whoami
 //! curl -sS -H "Authorization: Bearer $THEIRS" http://127.0.0.1:8080/internal/whoami
 //! ```
 //!
-//! The last one is 401, as any unknown key is. The prefix tells people which set a key is of; what
-//! keeps them apart is the database.
+//! The last request gets 401, like any unknown key. The prefix shows people which set a key belongs
+//! to. The databases keep the sets apart.
 
 use std::{env, error::Error};
 

@@ -59,7 +59,7 @@ fn lines_to_paste(printed: &str) -> Vec<(u16, String)> {
 }
 
 /// Runs the lines in order. Each must respond with the announced status and print it.
-pub(crate) fn paste_lines(printed: &str) -> Vec<u16> {
+fn paste_lines(printed: &str) -> Vec<u16> {
     let curl = Command::new("curl").arg("--version").output();
     assert!(
         curl.is_ok_and(|output| output.status.success()),

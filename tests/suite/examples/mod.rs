@@ -20,7 +20,6 @@ use std::{
     time::{Duration, Instant},
 };
 
-pub(crate) use self::cakes::paste_lines;
 use crate::support::programs::{command, example, root};
 
 /// Enough time for `cargo run` to wait for another build and to link.
