@@ -10,13 +10,13 @@ use std::{
     time::{Duration, Instant},
 };
 
-use crate::support::http::{self, Client};
+use super::http::{self, Client};
 
 /// Shorter than that of the server.
 const KEEP_ALIVE: Duration = Duration::from_secs(2);
 
 /// Tells those who send that it is time to stop, also when the test has failed.
-pub(super) struct Stopping<'a>(pub(super) &'a AtomicBool);
+pub(crate) struct Stopping<'a>(pub(crate) &'a AtomicBool);
 
 impl Drop for Stopping<'_> {
     fn drop(&mut self) {
@@ -26,20 +26,20 @@ impl Drop for Stopping<'_> {
 
 /// One request.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Sample {
-    pub(super) sent: Instant,
-    pub(super) answered: Instant,
-    pub(super) status: u16,
+pub(crate) struct Sample {
+    pub(crate) sent: Instant,
+    pub(crate) answered: Instant,
+    pub(crate) status: u16,
 }
 
 impl Sample {
-    pub(super) fn took(&self) -> Duration {
+    pub(crate) fn took(&self) -> Duration {
         self.answered - self.sent
     }
 }
 
 /// Asks for what `head` says every so often, whether or not those before were answered, until it is told to stop.
-pub(super) fn steady(
+pub(crate) fn steady(
     address: SocketAddr,
     every: Duration,
     stop: &AtomicBool,
@@ -81,13 +81,13 @@ fn ask(mut client: Client, head: &str) -> Option<(Client, Sample)> {
 }
 
 /// A request for the guarded route with this key.
-pub(super) fn with_key(key: &str) -> String {
+pub(crate) fn with_key(key: &str) -> String {
     http::head("GET", "/guarded", &[&format!("X-API-Key: {key}")])
 }
 
 /// Prints the times of these requests, and fails where half of them were slower than this. On a machine with nothing else to do, one in a
 /// hundred takes some ten milliseconds; on a busy one only the half says that nobody waits for what does not come.
-pub(super) fn assert_prompt<'a>(
+pub(crate) fn assert_prompt<'a>(
     what: &str,
     samples: impl IntoIterator<Item = &'a Sample>,
     bound: Duration,
@@ -107,7 +107,7 @@ pub(super) fn assert_prompt<'a>(
 }
 
 /// Prints how many of each status there were, and answers the share of one of them.
-pub(super) fn share(what: &str, samples: &[Sample], status: u16) -> f64 {
+pub(crate) fn share(what: &str, samples: &[Sample], status: u16) -> f64 {
     let count = |status| {
         let samples = samples.iter().filter(|sample| sample.status == status);
         u32::try_from(samples.count()).unwrap()
