@@ -86,8 +86,12 @@ impl Database {
 
     /// An empty database on a server of the test's own, with which it goes. The URL names a database that is there already.
     pub(crate) fn postgres_at(server: &str) -> Self {
+        Self::postgres_named(server, own_name())
+    }
+
+    /// As [`postgres_at`](Self::postgres_at), with the name of a database on another server.
+    pub(crate) fn postgres_named(server: &str, name: String) -> Self {
         build_before_the_suite();
-        let name = own_name();
         PgConnection::establish(server)
             .unwrap()
             .batch_execute(&format!("CREATE DATABASE {name}"))

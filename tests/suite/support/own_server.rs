@@ -34,6 +34,11 @@ impl OwnServer {
         Database::postgres_at(&self.0.url())
     }
 
+    /// An empty database on it, named as one on another server.
+    pub(crate) fn database_named(&self, name: &str) -> Database {
+        Database::postgres_named(&self.0.url(), name.to_owned())
+    }
+
     /// Stops every process of it where it stands; the system still takes connections for it.
     pub(crate) fn freeze(&self) {
         let postmaster = self.postmaster();
