@@ -31,8 +31,13 @@ const COMMON: &[&str] = &[
 ];
 
 /// Settings of a server for one test.
-pub(crate) const SMALL: &[&str] =
-    &["shared_buffers=16MB", "max_connections=60", "wal_level=logical"];
+pub(crate) const SMALL: &[&str] = &[
+    "shared_buffers=16MB",
+    "max_connections=60",
+    "wal_level=logical",
+    // A subscription starts within this time.
+    "wal_retrieve_retry_interval=100ms",
+];
 
 /// Settings of the server that all tests of a program share.
 const SHARED: &[&str] = &["shared_buffers=64MB", "max_connections=200"];

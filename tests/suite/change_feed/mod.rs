@@ -7,6 +7,7 @@ mod postgres;
 mod restarts;
 mod servers;
 mod sqlite;
+mod switched;
 
 use std::time::Duration;
 

@@ -71,7 +71,7 @@ fn a_log_without_a_floor_is_everything_until_it_has_one() {
 }
 
 /// Loads what `pg_dump` writes of one database with these options into another.
-fn dump_into(from: &Database, to: &Database, options: &[&str]) {
+pub(super) fn dump_into(from: &Database, to: &Database, options: &[&str]) {
     let dump = Command::new(program("pg_dump"))
         .args(options)
         .args(["--no-owner", "--dbname", from.url()])

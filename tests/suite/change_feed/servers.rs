@@ -2,10 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use api_key_runtime::{
-    migrations,
-    store::{DieselStore, KeyStore as _},
-};
+use api_key_runtime::store::{DieselStore, KeyStore as _};
 
 use super::{Reader, Seen, insert, keys, nothing};
 use crate::support::{Database, OwnServer, Proxy, hex, wait_until};
@@ -28,9 +25,7 @@ fn keys_and_changes_must_come_from_one_server() {
     let servers = [(); 2].map(|()| OwnServer::start());
     let database = servers[0].database();
     database.migrate();
-    let elsewhere = database.url_at(servers[1].address());
-    servers[1].database().execute(&format!("CREATE DATABASE {}", database.name())).unwrap();
-    migrations::run(&elsewhere).unwrap();
+    servers[1].database_named(database.name()).migrate();
     let proxy = Proxy::start(servers[0].address());
     let mut reader = Reader::at(&database.url_at(proxy.address));
     let find = |reader: &Reader| reader.store.find(&[unknown()]);

@@ -6,11 +6,12 @@ use std::{
     time::{Duration, Instant},
 };
 
-use super::{
+use super::routes;
+use crate::support::{
+    Database, MAX_STALENESS, Server, TEST_TIMEOUT, fixtures,
     load::{Sample, Stopping, share, steady, with_key},
-    routes,
+    wait_until,
 };
-use crate::support::{Database, MAX_STALENESS, Server, TEST_TIMEOUT, fixtures, wait_until};
 
 // F5, E7
 // Connections end five times a second, including that of the feed. No revoked key is accepted.

@@ -13,13 +13,12 @@ use api_key_runtime::{
     test_util::MemoryStore,
 };
 
-use super::{
-    load::{Stopping, with_key},
-    routes,
-};
+use super::routes;
 use crate::support::{
     CountedServer, Database, FakeChanges, FakeStore, Server, TEST_TIMEOUT, allow_open_files,
-    database_test, fixtures, http, log, wait_until,
+    database_test, fixtures, http,
+    load::{Stopping, with_key},
+    log, wait_until,
 };
 
 /// More than a thousand connections with both ends in this process, and those of other tests.

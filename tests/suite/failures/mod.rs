@@ -3,7 +3,6 @@
 #[cfg(target_os = "linux")]
 mod feed;
 mod killed;
-mod load;
 mod lookup;
 mod outage;
 mod pooler;

@@ -7,13 +7,14 @@ use std::{
     time::{Duration, Instant},
 };
 
-use super::{
-    load::{Sample, Stopping, assert_prompt, steady, with_key},
-    routes,
-};
+use super::routes;
 use crate::{
     examples::Example,
-    support::{Database, MAX_STALENESS, OwnServer, Proxy, Server, fixtures, http, wait_until},
+    support::{
+        Database, MAX_STALENESS, OwnServer, Proxy, Server, fixtures, http,
+        load::{Sample, Stopping, assert_prompt, steady, with_key},
+        wait_until,
+    },
 };
 
 /// For how long the lenient service accepts stale entries during an outage.

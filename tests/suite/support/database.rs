@@ -90,8 +90,12 @@ impl Database {
     /// Creates an empty database on the test's own server, which is dropped with that server. The
     /// URL names an existing database.
     pub(crate) fn postgres_at(server: &str) -> Self {
+        Self::postgres_named(server, own_name())
+    }
+
+    /// As [`postgres_at`](Self::postgres_at), with the name of a database on another server.
+    pub(crate) fn postgres_named(server: &str, name: String) -> Self {
         build_before_the_suite();
-        let name = own_name();
         PgConnection::establish(server)
             .unwrap()
             .batch_execute(&format!("CREATE DATABASE {name}"))

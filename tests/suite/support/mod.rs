@@ -9,6 +9,7 @@ mod fake_store;
 pub(crate) mod fixtures;
 pub(crate) mod http;
 pub(crate) mod leaks;
+pub(crate) mod load;
 pub(crate) mod log;
 pub(crate) mod markdown;
 #[cfg(target_os = "linux")]

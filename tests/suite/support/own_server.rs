@@ -34,6 +34,12 @@ impl OwnServer {
         Database::postgres_at(&self.0.url())
     }
 
+    /// Creates an empty database on the server with this name, which a database on another server
+    /// may also have.
+    pub(crate) fn database_named(&self, name: &str) -> Database {
+        Database::postgres_named(&self.0.url(), name.to_owned())
+    }
+
     /// Pauses every process of the server. The system still accepts connections for it.
     pub(crate) fn freeze(&self) {
         let postmaster = self.postmaster();

@@ -60,6 +60,7 @@ pub(crate) const TRIGGERS: &[&str] = &[
     "api_keys_log_delete:O",
     "api_keys_log_truncate:A",
     "api_keys_log_replicated:R",
+    "api_keys_keep_revocation:R",
     "api_keys_revocation_is_final:O",
 ];
 

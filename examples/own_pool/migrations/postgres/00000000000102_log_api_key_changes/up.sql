@@ -139,6 +139,40 @@ BEGIN
 END;
 $$;
 
+-- A row that arrives by replication brings the times of another server. A key that was revoked here
+-- stays revoked: an error instead would stop the replication of every other key.
+CREATE FUNCTION api_keys_keep_revocation() RETURNS trigger
+    LANGUAGE plpgsql
+    SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+    NEW.revoked_at := least(OLD.revoked_at, NEW.revoked_at);
+    RETURN NEW;
+END;
+$$;
+
+-- A key whose first use was counted on both servers has a row here when that of the other server
+-- arrives. Without this, the primary key would stop the replication of every other row.
+CREATE FUNCTION api_key_usage_merge() RETURNS trigger
+    LANGUAGE plpgsql
+    SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+    merged bigint;
+BEGIN
+    EXECUTE format(
+        'UPDATE %I.api_key_usage
+            SET use_count = use_count + $1,
+                last_used_ip = CASE WHEN $2 >= last_used_at THEN $3 ELSE last_used_ip END,
+                last_used_at = greatest(last_used_at, $2)
+          WHERE key_id = $4',
+        TG_TABLE_SCHEMA)
+      USING NEW.use_count, NEW.last_used_at, NEW.last_used_ip, NEW.key_id;
+    GET DIAGNOSTICS merged = ROW_COUNT;
+    RETURN CASE WHEN merged = 0 THEN NEW END;
+END;
+$$;
+
 -- A dump of the data alone brings a second row of api_key_meta, which is merged into the existing
 -- row.
 CREATE FUNCTION api_key_meta_merge() RETURNS trigger
@@ -160,7 +194,9 @@ $$;
 -- Otherwise any role could attach these functions to its own table.
 REVOKE ALL ON FUNCTION api_keys_log_changes() FROM PUBLIC;
 REVOKE ALL ON FUNCTION api_keys_log_replicated() FROM PUBLIC;
+REVOKE ALL ON FUNCTION api_keys_keep_revocation() FROM PUBLIC;
 REVOKE ALL ON FUNCTION api_keys_refuse_reviving() FROM PUBLIC;
+REVOKE ALL ON FUNCTION api_key_usage_merge() FROM PUBLIC;
 REVOKE ALL ON FUNCTION api_key_meta_merge() FROM PUBLIC;
 REVOKE ALL ON FUNCTION api_key_changes_set_xid() FROM PUBLIC;
 
@@ -192,6 +228,20 @@ CREATE TRIGGER api_keys_log_replicated
     FOR EACH ROW EXECUTE FUNCTION api_keys_log_replicated();
 
 ALTER TABLE api_keys ENABLE REPLICA TRIGGER api_keys_log_replicated;
+
+CREATE TRIGGER api_keys_keep_revocation
+    BEFORE UPDATE ON api_keys
+    FOR EACH ROW
+    WHEN (OLD.revoked_at IS NOT NULL AND NEW.revoked_at IS DISTINCT FROM OLD.revoked_at)
+    EXECUTE FUNCTION api_keys_keep_revocation();
+
+ALTER TABLE api_keys ENABLE REPLICA TRIGGER api_keys_keep_revocation;
+
+CREATE TRIGGER api_key_usage_merge
+    BEFORE INSERT ON api_key_usage
+    FOR EACH ROW EXECUTE FUNCTION api_key_usage_merge();
+
+ALTER TABLE api_key_usage ENABLE REPLICA TRIGGER api_key_usage_merge;
 
 CREATE TRIGGER api_key_meta_merge
     BEFORE INSERT ON api_key_meta

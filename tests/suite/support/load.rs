@@ -10,13 +10,13 @@ use std::{
     time::{Duration, Instant},
 };
 
-use crate::support::http::{self, Client};
+use super::http::{self, Client};
 
 /// Shorter than the keep-alive of the server.
 const KEEP_ALIVE: Duration = Duration::from_secs(2);
 
 /// Stops the senders on drop, also after a panic of the test.
-pub(super) struct Stopping<'a>(pub(super) &'a AtomicBool);
+pub(crate) struct Stopping<'a>(pub(crate) &'a AtomicBool);
 
 impl Drop for Stopping<'_> {
     fn drop(&mut self) {
@@ -26,21 +26,21 @@ impl Drop for Stopping<'_> {
 
 /// One request and the status of its response.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Sample {
-    pub(super) sent: Instant,
-    pub(super) answered: Instant,
-    pub(super) status: u16,
+pub(crate) struct Sample {
+    pub(crate) sent: Instant,
+    pub(crate) answered: Instant,
+    pub(crate) status: u16,
 }
 
 impl Sample {
-    pub(super) fn took(&self) -> Duration {
+    pub(crate) fn took(&self) -> Duration {
         self.answered - self.sent
     }
 }
 
 /// Sends the requests of `head` at this interval until `stop` is set. A slow response does not
 /// delay the next request.
-pub(super) fn steady(
+pub(crate) fn steady(
     address: SocketAddr,
     every: Duration,
     stop: &AtomicBool,
@@ -82,14 +82,14 @@ fn ask(mut client: Client, head: &str) -> Option<(Client, Sample)> {
 }
 
 /// Returns a request for the guarded route with this key.
-pub(super) fn with_key(key: &str) -> String {
+pub(crate) fn with_key(key: &str) -> String {
     http::head("GET", "/guarded", &[&format!("X-API-Key: {key}")])
 }
 
 /// Prints the times of these requests, and fails if the median exceeds the bound. On an idle
 /// machine one in a hundred takes some ten milliseconds. On a busy machine only the median shows
 /// that requests do not wait for the database.
-pub(super) fn assert_prompt<'a>(
+pub(crate) fn assert_prompt<'a>(
     what: &str,
     samples: impl IntoIterator<Item = &'a Sample>,
     bound: Duration,
@@ -109,7 +109,7 @@ pub(super) fn assert_prompt<'a>(
 }
 
 /// Prints the number of requests by status, and returns the share of one status.
-pub(super) fn share(what: &str, samples: &[Sample], status: u16) -> f64 {
+pub(crate) fn share(what: &str, samples: &[Sample], status: u16) -> f64 {
     let count = |status| {
         let samples = samples.iter().filter(|sample| sample.status == status);
         u32::try_from(samples.count()).unwrap()
