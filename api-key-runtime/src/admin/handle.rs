@@ -30,7 +30,8 @@ use crate::{
 /// accepts the key, whichever handle made the call. All calls block: within a request, call them
 /// through [`actix_web::web::block`].
 ///
-/// To rotate a key, issue a new one, and revoke the old one when its [`usage`](Self::usage) stops changing.
+/// To rotate a key, issue a new one, and revoke the old one when its [`usage`](Self::usage) stops
+/// changing.
 ///
 #[cfg_attr(feature = "sqlite", doc = "```")]
 #[cfg_attr(not(feature = "sqlite"), doc = "```ignore")]
