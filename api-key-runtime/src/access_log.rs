@@ -1,4 +1,4 @@
-//! A request line that may stand in a log: credentials in it are redacted.
+//! The access log, and the redaction of keys in request lines and URLs.
 
 use actix_web::{
     dev::{ServiceRequest, ServiceResponse},
@@ -13,66 +13,72 @@ use crate::{
 };
 
 const REDACTED: &str = "[redacted]";
-/// Stands for the end of a text that is longer than a log line needs.
+/// The replacement for the end of a text that is too long for a log line.
 const CUT: &str = "[cut]";
-/// Bytes of a path, and of a query, that are looked at: a caller without a key may send 60 kB.
+/// The most bytes of a path, and of a query, that are logged: a caller without a key may send 60
+/// kB.
 const MAX_PART_BYTES: usize = 2048;
 const MAX_METHOD_BYTES: usize = 16;
 
-/// The client IP that keys are checked for, request line, status, bytes, seconds and the accepted
-/// key. Neither the referrer, which may hold a query, nor anything else a caller sent.
+/// Client IP, request line, status, bytes, seconds and the accepted key. The referrer is left out,
+/// because it may contain a query, and so is every other header of the caller.
 const FORMAT: &str = "%{caller}xi \"%{request}xi\" %s %b %T %{key}xo";
 
-/// What the keys of one set are known by in a request line.
+/// The query parameters and the prefix that identify keys of one set in a request line.
 struct RedactionRules {
     key_locations: KeyLocations,
     prefix: String,
 }
 
 impl AppKeys {
-    /// Returns an access log whose lines hold no key of this set:
-    /// `App::new().wrap(keys.access_log())`. An application with several sets of keys has one log
-    /// for all of them: [`access_log_with`](Self::access_log_with).
+    /// Returns an access log whose lines contain no key of this set:
+    /// `App::new().wrap(keys.access_log())`. For several key sets in one application, use
+    /// [`access_log_with`](Self::access_log_with).
     ///
     /// ```text
     /// 203.0.113.7 "GET /cakes?key=[redacted] HTTP/1.1" 200 312 0.000148 key 17 ak_live_Ab3d
     /// ```
     ///
-    /// A line has the client IP, as [`trusted_proxies`](crate::AppKeysBuilder::trusted_proxies)
-    /// determine it, the request line, status, bytes, seconds, and id and hint of the key that was
-    /// accepted. `-` stands for an unknown address and for no key. The log target is `app_key`.
+    /// A line has the client IP (see [`trusted_proxies`](crate::AppKeysBuilder::trusted_proxies)),
+    /// the request line, status, bytes, seconds, and the id and hint of the accepted key. `-` means
+    /// that the client IP is unknown, or that no key was accepted. The log target is `app_key`.
     ///
-    /// [`redact`](Self::redact) says what is redacted. The stock `Logger` writes keys in the
-    /// request line (`%r`), and `{:?}` of a request writes every header but `Authorization` and
-    /// cookies.
+    /// [`redact`](Self::redact) describes what is redacted. Do not use the stock `Logger`, which
+    /// writes keys in the request line (`%r`). Do not log a request with `{:?}`, which writes every
+    /// header but `Authorization` and cookies.
+    #[doc(alias = "logger")]
     #[must_use]
     pub fn access_log(&self) -> Logger {
         self.access_log_with(&[])
     }
 
-    /// Redacts a request target or a URL for a log of your own.
+    /// Returns a request target or a URL without keys, for your own log.
     ///
-    /// The values of the query parameters that hold keys become `[redacted]`, and so does what
-    /// looks like a native key wherever it stands. A path or a query of more than 2048 bytes is
-    /// cut. With several sets, pass the result to the next set.
+    /// The values of the query parameters that contain keys become `[redacted]`, and so does any
+    /// text that looks like a native key. A path or a query of more than 2048 bytes is cut. With
+    /// several key sets, pass the result to the next set.
     ///
     #[cfg_attr(feature = "test-util", doc = "```")]
     #[cfg_attr(not(feature = "test-util"), doc = "```ignore")]
     /// use api_key_runtime::{KeyLocation, test_util::TestKeys};
     ///
-    /// let keys = TestKeys::with(|builder| builder.key_locations([KeyLocation::query("key")])).app_keys;
+    /// let locations = [KeyLocation::query("key")];
+    /// let keys = TestKeys::with(|builder| builder.key_locations(locations)).app_keys;
     /// let logged = keys.redact("/cakes?key=ak_live_Ab3dEf&page=2");
     /// assert_eq!(logged, "/cakes?key=[redacted]&page=2");
     /// assert_eq!(keys.redact("/hooks/ak_live_Ab3dEf"), "/hooks/ak_live_[redacted]");
     /// ```
+    #[doc(alias = "mask")]
+    #[doc(alias = "sanitize")]
     #[must_use]
     pub fn redact(&self, target: &str) -> String {
         let (path, query) = target.split_once('?').unwrap_or((target, ""));
         redact(path, query, &[self.redaction_rules()])
     }
 
-    /// As [`access_log`](Self::access_log), but that it holds no key of these other sets either:
-    /// `App::new().wrap(keys.access_log_with(&[&partner_keys]))`.
+    /// Returns an access log whose lines contain no key of this set or of these other sets:
+    /// `App::new().wrap(keys.access_log_with(&[&partner_keys]))`. See
+    /// [`access_log`](Self::access_log).
     #[must_use]
     pub fn access_log_with(&self, others: &[&Self]) -> Logger {
         let sets = std::iter::once(&self).chain(others);
@@ -89,7 +95,8 @@ impl AppKeys {
     }
 }
 
-/// An access log whose lines hold no key of these sets, and name callers as trusted proxies do.
+/// Returns an access log that redacts the keys of these sets, and takes the client IP from trusted
+/// proxies.
 fn logger(trusted_proxies: TrustedProxies, sets: Vec<RedactionRules>) -> Logger {
     Logger::new(FORMAT)
         .log_target("app_key")
@@ -98,7 +105,7 @@ fn logger(trusted_proxies: TrustedProxies, sets: Vec<RedactionRules>) -> Logger 
         .custom_response_replace("key", accepted_key)
 }
 
-/// The key that the last check accepted, as a rejection names one.
+/// Returns id and hint of the key that the last check accepted, or `-`.
 fn accepted_key(response: &ServiceResponse) -> String {
     response.app_key().map_or_else(
         || "-".to_owned(),
@@ -119,9 +126,9 @@ fn line(request: &ServiceRequest, sets: &[RedactionRules]) -> String {
     redact_keys(&line, sets).escape_default().collect()
 }
 
-/// A path and a query, or a URL before and after its `?`, without keys.
+/// Returns a path and a query, or a URL before and after its `?`, without keys.
 fn redact(path: &str, query: &str, sets: &[RedactionRules]) -> String {
-    // Cut first: a long text costs time.
+    // Cut first, because redacting a long text takes time.
     let (path, path_end) = cut(path, MAX_PART_BYTES);
     let (query, query_end) = cut(query, MAX_PART_BYTES);
     let path = with_end(redact_path(path, sets), path_end);
@@ -133,7 +140,7 @@ fn redact(path: &str, query: &str, sets: &[RedactionRules]) -> String {
     redact_keys(&target, sets)
 }
 
-/// At most this many bytes of a text, and what stands for the rest.
+/// Returns at most this many bytes of a text, and the replacement for the rest.
 fn cut(text: &str, most: usize) -> (&str, &'static str) {
     if text.len() <= most {
         return (text, "");
@@ -141,7 +148,8 @@ fn cut(text: &str, most: usize) -> (&str, &'static str) {
     ((0..=most).rev().find_map(|end| text.get(..end)).unwrap_or_default(), CUT)
 }
 
-/// Adds what stands for the rest of a text. A key that was cut cannot be told by its checksum.
+/// Appends the replacement for the rest of a text. The last word is redacted if it may be a key:
+/// the checksum does not identify a key that was cut.
 fn with_end(text: &str, end: &str) -> String {
     let before = text.trim_end_matches(|character: char| character.is_ascii_alphanumeric());
     let may_be_key = before.len() < text.len()
@@ -161,7 +169,7 @@ fn redact_path<'a>(path: &'a str, sets: &[RedactionRules]) -> &'a str {
     if hides(path, sets) { REDACTED } else { path }
 }
 
-/// A query without the values of the parameters a key may be presented in.
+/// Returns a query without the values of the parameters that may contain a key.
 fn redact_query(query: &str, sets: &[RedactionRules]) -> String {
     let pairs = query.split('&').map(|pair| match pair.split_once('=') {
         Some((name, _)) if names(sets).any(|secret| decoded_name_is(name, secret)) => {
@@ -173,13 +181,13 @@ fn redact_query(query: &str, sets: &[RedactionRules]) -> String {
     pairs.collect::<Vec<_>>().join("&")
 }
 
-/// The query parameters that hold a key.
+/// Returns the names of the query parameters that may contain a key.
 fn names(sets: &[RedactionRules]) -> impl Iterator<Item = &str> {
     sets.iter().flat_map(|set| set.key_locations.query_names())
 }
 
-/// Whether percent-encoding hides what looks like a native key, or a part of one. A bad sequence
-/// stands for itself: it hides nothing else.
+/// Returns whether percent-encoding hides a text that looks like a native key, or a part of one. An
+/// invalid sequence stays as it is, and hides nothing else.
 fn hides(text: &str, sets: &[RedactionRules]) -> bool {
     if !text.contains('%') {
         return false;
@@ -193,8 +201,8 @@ fn hides(text: &str, sets: &[RedactionRules]) -> bool {
         || decoded.match_indices('_').any(|(at, _)| is_body_behind(&decoded, at))
 }
 
-/// Whether the `_` at this place ends the prefix of a native key, which may be a former one of a
-/// set.
+/// Returns whether the `_` at this place ends the prefix of a native key. It may be a former prefix
+/// of a set.
 fn is_body_behind(text: &str, at: usize) -> bool {
     text.get(at..).and_then(|rest| rest.strip_prefix('_')).is_some_and(begins_with_body)
 }
@@ -217,9 +225,9 @@ fn decode_leniently(text: &str) -> Vec<u8> {
     decoded
 }
 
-/// Whatever looks like a native key, wherever a caller put it by mistake: letters and digits after
-/// the prefix of one of the sets, of which one may begin or end as another, and a whole key with
-/// any prefix.
+/// Redacts every text that looks like a native key, wherever a caller put it by mistake. This is
+/// letters and digits after the prefix of one of the sets, and a whole key with any prefix. One
+/// prefix may begin or end like another.
 fn redact_keys(text: &str, sets: &[RedactionRules]) -> String {
     let mut redacted = String::with_capacity(text.len());
     let mut in_key = false;
@@ -288,7 +296,7 @@ mod tests {
         }
         let own = rules(&[("key", "ak_live_")]);
         assert!(hides("/ak_live_/ak%5flive_AbC123", &own));
-        assert_eq!(redacted("q=100%&r=a%20b"), "/cakes?q=100%&r=a%20b", "nothing is hidden here");
+        assert_eq!(redacted("q=100%&r=a%20b"), "/cakes?q=100%&r=a%20b", "nothing to redact");
         assert_eq!(redacted("token=ak%5flive_AbC123&x=1"), "/cakes?[redacted]&x=1");
         assert_eq!(redacted("token=ak_live_AbC123&x=1"), "/cakes?token=ak_live_[redacted]&x=1");
         assert_eq!(
@@ -296,7 +304,7 @@ mod tests {
             "/hook/ak_live_[redacted]/x?ak_live_[redacted]"
         );
         assert_eq!(redact_keys("/about/ak_live_", &own), "/about/ak_live_");
-        // A key that was issued before the prefix was changed.
+        // This key was issued before the prefix was changed.
         let body = "A1".repeat(22);
         assert_eq!(redact_keys(&format!("/shop_{body}/x"), &own), "/shop_[redacted]/x");
         assert_eq!(
@@ -350,7 +358,7 @@ mod tests {
             let query = format!("{filler}&k%65y={secret}");
             assert!(!redact("/", &query, &sets).contains("Sec"), "{at}");
         }
-        // Too little of a key with a former prefix for its checksum.
+        // These are cut before the checksum of a key with a former prefix.
         let former = "old_SecretOfTheKey0123456789012345678901234567890";
         for text in [former.to_owned(), former.replace('_', "%5F")] {
             let filler = "x".repeat(MAX_PART_BYTES - 40);
@@ -360,7 +368,7 @@ mod tests {
         assert_eq!(redact("/a", "b=c", &sets), "/a?b=c");
     }
 
-    /// G2: A URL of a log of one's own may hold the keys of several sets.
+    /// G2: A URL in a custom log may contain the keys of several sets.
     #[test]
     fn a_url_is_redacted_set_by_set() {
         let sets = rules(&[("key", "own_"), ("token", "partner_")]);

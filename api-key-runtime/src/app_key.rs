@@ -1,4 +1,4 @@
-//! The verified key, as the handler sees it.
+//! The verified key, as handlers get it.
 
 use std::{
     fmt,
@@ -18,18 +18,19 @@ use crate::{
     request::route_of, scope::ScopeSet,
 };
 
-/// Routes of which it was said that nothing checks their keys.
+/// Routes without a check of keys, for which this was logged.
 static LOGGED: LogThrottle<String> = LogThrottle::new();
 
-/// The key a request was let through with: an extractor for handlers below `#[require_app_key]` or
-/// [`RequireAppKey`](crate::RequireAppKey).
+/// The verified API key of the current request.
 ///
-/// A handler that waits for the body of a request gets the key as it was when the request arrived.
-/// The request is checked once more when the body is there.
+/// Handlers extract it below `#[require_app_key]` or [`RequireAppKey`](crate::RequireAppKey). A
+/// middleware calls [`AppKeyExt::app_key`](crate::AppKeyExt::app_key).
 ///
-/// It never authenticates by itself. On a route without either it answers 500 and logs what is
-/// missing; an `Option<AppKey>` there is always `None`. In a middleware,
-/// [`AppKeyExt::app_key`](crate::AppKeyExt::app_key) gives the key.
+/// This extractor does not authenticate: on an unprotected route it fails with 500 and logs an
+/// error. An `Option<AppKey>` is `None` there.
+///
+/// If a handler waits for the body of a request, its `AppKey` has the state of the key when the
+/// request arrived. The key is checked once more when the body is complete.
 ///
 /// ```
 /// use actix_web::get;
@@ -41,11 +42,14 @@ static LOGGED: LogThrottle<String> = LogThrottle::new();
 ///     format!("{} from {:?}", key.name(), key.client_ip())
 /// }
 /// ```
+#[doc(alias = "extractor")]
+#[doc(alias = "identity")]
+#[doc(alias = "principal")]
 #[derive(Clone)]
 pub struct AppKey {
     key: Arc<CachedKey>,
     client_ip: Option<IpAddr>,
-    /// Which set of keys it is of.
+    /// The key set that the key belongs to.
     set: KeySetId,
 }
 
@@ -54,63 +58,75 @@ impl AppKey {
         Self { key, client_ip, set }
     }
 
-    /// Whether it is the key of this id in this set, however often it was read: two sets may have
-    /// keys of the same id.
+    /// Returns whether this is the key with this id in this key set. Two sets may have keys with
+    /// the same id.
     pub(crate) fn is(&self, id: i64, set: KeySetId) -> bool {
         (self.key.id, self.set) == (id, set)
     }
 
-    /// The id that logs and the command name it by.
+    /// Returns the id of the key, as in logs and in the command `app-key`.
     #[must_use]
     pub fn id(&self) -> i64 {
         self.key.id
     }
 
-    /// Returns the first characters of the key, by which logs and the command show it: never enough
-    /// to present it.
+    /// Returns the first characters of the key, as in logs and in the command `app-key`. They are
+    /// too few to use the key.
     #[must_use]
     pub fn hint(&self) -> &str {
         self.key.hint()
     }
 
-    /// What it was issued for.
+    /// Returns the name that the key was issued with.
     #[must_use]
     pub fn name(&self) -> &str {
         self.key.name()
     }
 
-    /// The application's own user, where the key was issued for one.
+    /// Returns the application's own user that the key was issued for, if any.
     #[must_use]
     pub fn owner(&self) -> Option<&str> {
         self.key.owner()
     }
 
-    /// What it may be used for.
+    /// Returns the scopes of the key.
     #[must_use]
     pub fn scopes(&self) -> &ScopeSet {
         &self.key.scopes
     }
 
-    /// Whether it has this very scope.
+    /// Returns whether the key has this scope. Scopes are compared whole.
+    ///
+    /// ```
+    /// use actix_web::{HttpResponse, get};
+    /// use api_key_runtime::{AppKey, require_app_key};
+    ///
+    /// #[get("/menu")]
+    /// #[require_app_key]
+    /// async fn menu(key: AppKey) -> HttpResponse {
+    ///     let text = if key.has_scope("prices:read") { "cakes, with prices" } else { "cakes" };
+    ///     HttpResponse::Ok().body(text)
+    /// }
+    /// ```
     #[must_use]
     pub fn has_scope(&self, scope: &str) -> bool {
         self.key.scopes.contains(scope)
     }
 
-    /// From when on it is refused; `None` is never.
+    /// Returns when the key expires, or `None` if it does not expire.
     #[must_use]
     pub fn expires_at(&self) -> Option<DateTime<Utc>> {
         self.key.expires_at
     }
 
-    /// Where this request came from; `None` where that is unknown, as on a Unix socket.
+    /// Returns the client IP of this request, or `None` if it is unknown, as on a Unix socket.
     #[must_use]
     pub fn client_ip(&self) -> Option<IpAddr> {
         self.client_ip
     }
 }
 
-/// What its methods tell.
+/// Shows the fields that its methods return; the secret is not among them.
 impl fmt::Debug for AppKey {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         formatter
@@ -125,7 +141,7 @@ impl fmt::Debug for AppKey {
     }
 }
 
-/// In a request's extensions: the attribute was there and let it pass without a key.
+/// The mark, in a request's extensions, of a request that `optional` accepted without a key.
 pub(crate) struct Anonymous;
 
 impl FromRequest for AppKey {
@@ -142,7 +158,7 @@ impl FromRequest for AppKey {
     }
 }
 
-/// The handler takes an `AppKey`, and there is none.
+/// The error of a handler that takes an `AppKey` for a request without one.
 #[derive(Debug)]
 struct NoAppKey {
     route: String,
@@ -151,7 +167,7 @@ struct NoAppKey {
 
 impl fmt::Display for NoAppKey {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter.write_str("no key was checked for this route")
+        formatter.write_str("the request has no verified API key")
     }
 }
 
@@ -160,8 +176,8 @@ impl ResponseError for NoAppKey {
         StatusCode::INTERNAL_SERVER_ERROR
     }
 
-    /// Logs, because only an error that becomes a response is a mistake. `Option<AppKey>` is `None`
-    /// without one, also in a middleware that asks after a public or a rejected request.
+    /// Logs here, because only an error that becomes a response is a mistake. `Option<AppKey>`
+    /// discards the error, as does a middleware that looks at a public or rejected request.
     fn error_response(&self) -> HttpResponse {
         if LOGGED.should_log(self.route.clone()) {
             log::error!("{}", self.mistake());
@@ -175,13 +191,11 @@ impl NoAppKey {
         let route = &self.route;
         if self.optional {
             format!(
-                "the handler of {route} takes an AppKey, which there is none of for a caller without a key: below \
-                 #[require_app_key(optional)] or RequireAppKey::new().optional() take an Option<AppKey>"
+                "the handler of {route} takes an AppKey, but the request has no key; on an optional route take Option<AppKey>"
             )
         } else {
             format!(
-                "the handler of {route} takes an AppKey but has no #[require_app_key], and no RequireAppKey is wrapped around it, so it was \
-                 not run with one"
+                "the handler of {route} takes an AppKey, but no check of keys ran; add #[require_app_key], or wrap it in RequireAppKey"
             )
         }
     }

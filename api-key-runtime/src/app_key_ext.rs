@@ -7,11 +7,11 @@ use actix_web::{
 
 use crate::app_key::AppKey;
 
-/// Returns the verified key of a request, where no extractor can: in middlewares.
+/// Access to the verified key of a request without an extractor: in middlewares.
 ///
-/// A middleware that is wrapped *inside* of [`RequireAppKey`](crate::RequireAppKey) sees the key of
-/// the request. One that is wrapped outside of the check, or around a handler with
-/// `#[require_app_key]`, sees the key in the response, once the inner service has returned.
+/// A middleware that is wrapped *inside* [`RequireAppKey`](crate::RequireAppKey) finds the key in
+/// the request. A middleware that is wrapped outside the check, or around a handler with
+/// `#[require_app_key]`, finds the key in the response, after the inner service has returned.
 ///
 /// ```
 /// use actix_web::{
@@ -24,7 +24,7 @@ use crate::app_key::AppKey;
 /// };
 /// use api_key_runtime::{AppKeyExt as _, require_app_key};
 ///
-/// /// Names the key in a response header.
+/// /// Adds the id of the key to the response headers.
 /// async fn name_key(
 ///     request: ServiceRequest,
 ///     next: Next<impl MessageBody>,
@@ -44,31 +44,39 @@ use crate::app_key::AppKey;
 /// # #[actix_web::main]
 /// # async fn main() {
 /// # use actix_web::{test::{TestRequest, call_service, init_service}};
+/// # use api_key_runtime::{admin::{AllowedIps, KeyRecord, NewKey}, store::{KeyDigest, KeyStore}};
 /// # struct OneKey;
-/// # impl api_key_runtime::store::KeyStore for OneKey {
-/// #     fn find(&self, digests: &[api_key_runtime::store::KeyDigest]) -> Result<Vec<api_key_runtime::admin::KeyRecord>, api_key_runtime::store::StoreError> {
-/// #         Ok(vec![api_key_runtime::admin::KeyRecord::new(17, digests[0], api_key_runtime::admin::AllowedIps::any())])
+/// # impl KeyStore for OneKey {
+/// #     fn find(
+/// #         &self, digests: &[KeyDigest],
+/// #     ) -> Result<Vec<KeyRecord>, api_key_runtime::store::StoreError> {
+/// #         Ok(vec![KeyRecord::new(17, digests[0], AllowedIps::any())])
 /// #     }
 /// # }
 /// # let keys = api_key_runtime::AppKeys::builder().store(OneKey).build().unwrap();
-/// # let key = keys.make_key(&api_key_runtime::admin::NewKey::new("test").allow_any()).unwrap();
+/// # let key = keys.make_key(&NewKey::new("test").allow_any()).unwrap();
 /// let app = App::new()
 ///     .app_data(keys.clone())
 ///     .service(web::resource("/cakes").wrap(from_fn(name_key)).get(cakes));
 /// # let app = init_service(app).await;
 /// # let request = || TestRequest::get().uri("/cakes");
-/// # let response = call_service(&app, request().insert_header(("x-api-key", key.secret.expose_secret())).to_request()).await;
+/// # let with_key = request().insert_header(("x-api-key", key.secret.expose_secret()));
+/// # let response = call_service(&app, with_key.to_request()).await;
 /// # assert_eq!(response.headers().get("x-key-id").unwrap(), "17");
 /// # let response = call_service(&app, request().to_request()).await;
 /// # assert!(response.headers().get("x-key-id").is_none());
 /// # }
 /// ```
+#[doc(alias = "extensions")]
+#[doc(alias = "middleware")]
 pub trait AppKeyExt: sealed::Sealed {
-    /// Returns the key that the last check accepted: `None` if no key was checked yet, if the only
-    /// check rejected the request, or if `optional` accepted it without a key.
+    /// Returns the key that the last check accepted.
     ///
-    /// Where checks nest, an inner check may have rejected the request after an outer one accepted
-    /// its key: look at the status too.
+    /// Returns `None` if no key was checked yet, if the only check rejected the request, or if
+    /// `optional` accepted a request without a key.
+    ///
+    /// With nested checks, an inner check may reject the request after an outer one accepted its
+    /// key: look at the status too.
     fn app_key(&self) -> Option<AppKey>;
 }
 

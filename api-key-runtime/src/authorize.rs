@@ -1,4 +1,4 @@
-//! The decision: a pure function of record, policy, address and time.
+//! The decision about a key that was found: a pure function of key, policy, client IP and time.
 
 use std::net::IpAddr;
 
@@ -6,10 +6,10 @@ use chrono::{DateTime, Utc};
 
 use crate::{cache::CachedKey, key_record::KeyState, policy::Policy, rejection::Reason};
 
-/// Judges a key that was found, on every request. All refusals but a missing scope look alike to
-/// the caller.
+/// Decides on every request whether a key is accepted. To the caller all rejections look alike,
+/// except for a missing scope.
 ///
-/// The time of day is asked for only where the key has an end.
+/// The clock is read only if the key has an expiry.
 #[inline]
 pub(crate) fn authorize(
     key: &CachedKey,
@@ -65,12 +65,12 @@ mod tests {
 
     // E5
     #[test]
-    fn a_key_ends_at_its_very_moment() {
+    fn a_key_expires_exactly_at_its_expiry() {
         let mut record = record();
         assert_eq!(
             authorize(&record, &Policy::new(), HERE, DateTime::<Utc>::MAX_UTC),
             Ok(()),
-            "null is never"
+            "a null expiry means that the key does not expire"
         );
         record.expires_at = Some(now());
         for (offset, expected) in
@@ -99,7 +99,7 @@ mod tests {
         assert_eq!(authorize(&record, &policy, HERE, now()), Err(Reason::UnreadableAllowedIps));
         record.expires_at = Some(now());
         assert_eq!(authorize(&record, &policy, HERE, now()), Err(Reason::Expired));
-        // A stamp in the future counts as well: of two readings the one that lets fewer in.
+        // A time in the future counts as well, because that is the stricter reading.
         record.disabled_at = later;
         assert_eq!(authorize(&record, &policy, HERE, now()), Err(Reason::Disabled));
         record.revoked_at = later;

@@ -1,4 +1,4 @@
-//! The error of everything but a request.
+//! The error of setting up, migrating and administering keys.
 
 use std::fmt;
 
@@ -6,12 +6,11 @@ use actix_web::{HttpResponse, ResponseError, http::StatusCode};
 
 use crate::{log, problem};
 
-/// What went wrong while setting up, migrating or administering keys.
+/// The error of setting up, migrating or administering keys.
 ///
-/// Its message is for the operator: what is wrong, where, and what to do. It never holds a key, a
-/// pepper or a password. The cause is part of it, and so not in
-/// [`source`](std::error::Error::source) as well. Ask it what it is about with the `is_*`
-/// predicates.
+/// The message is for the operator: what failed, why, and what to do. It never contains a key, a
+/// pepper or a password. It includes the cause, so [`source`](std::error::Error::source) returns
+/// `None`. The `is_*` methods return the kind of the error.
 ///
 /// A handler that administers keys may return this error with `?`. The response is 400 for invalid
 /// input, 404 for an unknown key, 409 for a conflict, and 500 for everything else, which is logged.
@@ -24,7 +23,10 @@ use crate::{log, problem};
 ///
 /// #[delete("/keys/{id}")]
 /// #[require_app_key(scopes = "keys:revoke")]
-/// async fn revoke(id: web::Path<i64>, admin: web::Data<Admin>) -> actix_web::Result<HttpResponse> {
+/// async fn revoke(
+///     id: web::Path<i64>,
+///     admin: web::Data<Admin>,
+/// ) -> actix_web::Result<HttpResponse> {
 ///     web::block(move || admin.revoke(*id)).await??;
 ///     Ok(HttpResponse::NoContent().finish())
 /// }
@@ -52,12 +54,12 @@ impl Error {
         Self { kind, message: message.into(), source: None }
     }
 
-    /// A setting of the application or its environment is unusable.
+    /// Returns the error of an invalid setting of the application or its environment.
     pub(crate) fn config(message: impl Into<String>) -> Self {
         Self::new(Kind::Config, message)
     }
 
-    /// Something a person wrote is unusable.
+    /// Returns the error of an invalid value for a key.
     pub(crate) fn invalid_input(message: impl Into<String>) -> Self {
         Self::new(Kind::InvalidInput, message)
     }
@@ -67,7 +69,7 @@ impl Error {
             source: Some(Box::new(source)),
             ..Self::new(
                 Kind::Entropy,
-                "the operating system gave no entropy, so no key was made; there is no second source",
+                "cannot make a key: the operating system returned no entropy",
             )
         }
     }
@@ -90,10 +92,7 @@ impl Error {
 
     #[cfg(feature = "_diesel")]
     pub(crate) fn not_found(id: i64) -> Self {
-        Self::new(
-            Kind::NotFound,
-            format!("there is no key {id}; `app-key list` shows the keys there are"),
-        )
+        Self::new(Kind::NotFound, format!("key {id} does not exist; `app-key list` shows all keys"))
     }
 
     #[cfg(feature = "_diesel")]
@@ -101,49 +100,49 @@ impl Error {
         Self::new(Kind::Conflict, message)
     }
 
-    /// A setting is unusable: a prefix, a pepper, a key location, a database URL.
+    /// Returns whether a setting is invalid: a prefix, a pepper, a key location, a database URL.
     #[must_use]
     pub fn is_config(&self) -> bool {
         self.kind == Kind::Config
     }
 
-    /// Something a person wrote is unusable: an IP allow list, a scope, a name, an expiry.
+    /// Returns whether a value for a key is invalid: an IP allow list, a scope, a name, an expiry.
     #[must_use]
     pub fn is_invalid_input(&self) -> bool {
         self.kind == Kind::InvalidInput
     }
 
-    /// The database could not be reached or did not do what it was asked.
+    /// Returns whether the database was unavailable or failed.
     #[must_use]
     pub fn is_database(&self) -> bool {
         self.kind == Kind::Database
     }
 
-    /// The tables are missing, incompatible or without their triggers.
+    /// Returns whether the tables are missing, incompatible or without their triggers.
     #[must_use]
     pub fn is_schema(&self) -> bool {
         self.kind == Kind::Schema
     }
 
-    /// No key has this id.
+    /// Returns whether no key has the given id.
     #[must_use]
     pub fn is_not_found(&self) -> bool {
         self.kind == Kind::NotFound
     }
 
-    /// The change is not allowed, such as enabling a revoked key.
+    /// Returns whether the key does not allow the change, such as enabling a revoked key.
     #[must_use]
     pub fn is_conflict(&self) -> bool {
         self.kind == Kind::Conflict
     }
 
-    /// The operating system gave no entropy for a new key.
+    /// Returns whether the operating system returned no entropy for a new key.
     #[must_use]
     pub fn is_entropy(&self) -> bool {
         self.kind == Kind::Entropy
     }
 
-    /// The operating system could not start a thread, or read or write a file.
+    /// Returns whether the operating system could not start a thread, or read or write a file.
     #[must_use]
     pub fn is_os(&self) -> bool {
         self.kind == Kind::Os
@@ -160,7 +159,7 @@ impl fmt::Display for Error {
     }
 }
 
-/// As it is displayed: for `main`, which shows an error it returns by this, and for `unwrap`.
+/// Shows the message, because `main` and `unwrap` print errors with `Debug`.
 impl fmt::Debug for Error {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         fmt::Display::fmt(self, formatter)
@@ -188,9 +187,7 @@ impl ResponseError for Error {
             Kind::NotFound => "No key has this id.",
             Kind::Conflict => "The key does not allow this change.",
             Kind::Config | Kind::Database | Kind::Schema | Kind::Entropy | Kind::Os => {
-                log::error!(
-                    "API keys could not be administered: {self}; the request was answered 500"
-                );
+                log::error!("cannot administer API keys: {self}; the request is answered 500");
                 "The service cannot administer API keys."
             }
         };

@@ -1,5 +1,6 @@
-//! What the fuzz targets of `tests/fuzz` call: the parsers a caller or an operator reaches, each
-//! with what must hold of any input. Compiled only with `--cfg fuzzing`, as cargo-fuzz does.
+//! The functions that the fuzz targets of `tests/fuzz` call. Each runs a parser that a caller or an
+//! operator reaches, and checks what must hold for any input. Compiled only with `--cfg fuzzing`,
+//! which cargo-fuzz sets.
 #![allow(
     missing_docs,
     clippy::missing_panics_doc,
@@ -17,7 +18,7 @@ use crate::{
     request::{Credential, KeyLocation, KeyLocations, TrustedProxies, extract},
 };
 
-/// No text but a key of this form is admitted, and every key that is made of it is.
+/// Checks that only texts with the form of a key are accepted, and that no edit of a valid key is.
 pub fn key(data: &[u8]) {
     let Ok(text) = std::str::from_utf8(data) else {
         return;
@@ -32,8 +33,8 @@ pub fn key(data: &[u8]) {
         );
         assert!(lenient.accepts(text));
     }
-    // One edit of a good key at a place the input names is never a key, also where imported ones
-    // are accepted.
+    // One edit of a valid key, at a place from the input, is never a key, even if imported keys are
+    // accepted.
     if let [place, character, kind, ..] = *data {
         let key = strict.generate(KeyFormat::Native).unwrap();
         let mut edited = key.expose_secret().as_bytes().to_vec();
@@ -51,7 +52,7 @@ pub fn key(data: &[u8]) {
     }
 }
 
-/// Whatever headers and query a caller sends, what comes out is one plausible key or none.
+/// Checks that any headers and query yield one plausible key or none.
 pub fn credential(data: &[u8]) {
     let key_locations = [
         KeyLocation::bearer(),
@@ -84,8 +85,8 @@ pub fn credential(data: &[u8]) {
     }
 }
 
-/// A list that parses has one canonical text, which parses to the same list. Any other text in a
-/// table allows no address.
+/// Checks that a list that parses has one canonical text, which parses to the same list. Any other
+/// text in a table allows no address.
 pub fn allowed_ips(data: &[u8]) {
     let Ok(text) = std::str::from_utf8(data) else {
         return;
@@ -108,7 +109,7 @@ pub fn allowed_ips(data: &[u8]) {
     }
 }
 
-/// Nothing to the left of the true caller changes the result.
+/// Checks that entries to the left of the client IP do not change the result.
 pub fn forwarding_header(data: &[u8]) {
     let proxies = ["10.0.0.0/24".to_owned()];
     let trusted_proxies = TrustedProxies::check(&proxies, false, None).unwrap();

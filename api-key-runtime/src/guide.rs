@@ -1,16 +1,16 @@
-//! The guide, a chapter to a page: what a service needs from its first key to its tenth replica.
+//! The guide: one page for each chapter, from the first key to the tenth replica.
 //!
-//! The [page of the crate](crate) has the first five minutes and says which chapter answers what.
-//! Every block of Rust in it is compiled, and run where no server is needed.
+//! The [page of the crate](crate) has a first example and a table of the chapters. Every block of
+//! Rust is compiled, and run unless it needs a server.
 
-// What the chapters link to.
+// The chapters link to these.
 #[allow(unused_imports)]
 use crate::{admin::*, health::*, metrics::*, store::*, *};
 
 /// The chapters are files beside the code, so that they can be read and changed as text.
 macro_rules! chapters {
     ($($name:ident)*) => {$(
-        // Doctests of the chapters keep keys in files and in memory: they take the features for it.
+        // Doctests of the chapters keep keys in files and in memory, so they need these features.
         #[cfg_attr(
             any(
                 not(doctest),

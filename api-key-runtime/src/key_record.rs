@@ -1,4 +1,4 @@
-//! What is known of a key.
+//! The record of a key.
 
 use std::fmt;
 
@@ -10,49 +10,51 @@ use crate::{
     scope::ScopeSet,
 };
 
-/// A row of the key table: everything that is known of a key, and nothing that would let anyone use
-/// it.
+/// A row of the key table. The key itself cannot be computed from it.
 ///
-/// A [`KeyStore`](crate::store::KeyStore) of your own makes one with [`new`](Self::new) and sets
-/// the rest:
+/// Your own [`KeyStore`](crate::store::KeyStore) makes a record with [`new`](Self::new) and sets
+/// the other fields:
 ///
 /// ```
 /// use api_key_runtime::{admin::{AllowedIps, KeyRecord}, store::KeyDigest};
 ///
-/// let mut record = KeyRecord::new(17, KeyDigest::from_bytes([7; 32]), AllowedIps::from_stored("10.0.0.0/8"));
+/// let allowed_ips = AllowedIps::from_stored("10.0.0.0/8");
+/// let mut record = KeyRecord::new(17, KeyDigest::from_bytes([7; 32]), allowed_ips);
 /// record.name = "billing".to_owned();
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct KeyRecord {
-    /// Identifies the key to people and logs; never reused.
+    /// The id of the key, as in logs; never reused.
     pub id: i64,
-    /// What the table holds instead of the key.
+    /// The digest of the key, which is stored instead of the key.
     pub digest: KeyDigest,
-    /// How the digest was made.
+    /// The algorithm that the digest was made with.
     pub digest_algorithm: DigestAlgorithm,
-    /// The prefix and first four characters, for people.
+    /// The prefix and the first four characters after it, to recognize the key by.
     pub hint: String,
-    /// What the key is for.
+    /// The name of the key, chosen by its issuer.
     pub name: String,
-    /// The application's own user, where it gave one.
+    /// The application's own user that the key belongs to, if any.
     pub owner: Option<String>,
-    /// Where the key may be used from.
+    /// The IP allow list of the key.
     pub allowed_ips: AllowedIps,
-    /// What the key may be used for.
+    /// The scopes of the key.
     pub scopes: ScopeSet,
-    /// When it was issued.
+    /// The time at which the key was issued.
     pub created_at: DateTime<Utc>,
-    /// From this moment on it is refused; `None` is never.
+    /// The expiry: from this time on the key is rejected. `None` means that the key does not
+    /// expire.
     pub expires_at: Option<DateTime<Utc>>,
-    /// It is refused while this is set; disabling can be undone.
+    /// The time at which the key was disabled. The key is rejected while this is set; enabling
+    /// removes it.
     pub disabled_at: Option<DateTime<Utc>>,
-    /// It is refused for good once this is set.
+    /// The time at which the key was revoked. Once this is set, the key is rejected permanently.
     pub revoked_at: Option<DateTime<Utc>>,
 }
 
 impl KeyRecord {
-    /// A key without name, owner, scopes and end, whose digest is plain SHA-256.
+    /// Returns a record without name, owner, scopes and expiry, whose digest is plain SHA-256.
     #[must_use]
     pub fn new(id: i64, digest: KeyDigest, allowed_ips: AllowedIps) -> Self {
         Self {
@@ -71,8 +73,18 @@ impl KeyRecord {
         }
     }
 
-    /// The state an operator is shown at this moment; the first of these that holds is why the key
-    /// is refused.
+    /// Returns the state of the key at this time. If several apply, revoked comes before disabled,
+    /// and disabled before expired.
+    ///
+    /// ```
+    /// use api_key_runtime::admin::{AllowedIps, KeyRecord, KeyState};
+    /// use api_key_runtime::{chrono::Utc, store::KeyDigest};
+    ///
+    /// let mut record = KeyRecord::new(17, KeyDigest::from_bytes([7; 32]), AllowedIps::any());
+    /// assert_eq!(record.state(Utc::now()), KeyState::Active);
+    /// record.expires_at = Some(Utc::now());
+    /// assert_eq!(record.state(Utc::now()), KeyState::Expired);
+    /// ```
     #[must_use]
     pub fn state(&self, now: DateTime<Utc>) -> KeyState {
         if self.revoked_at.is_some() {
@@ -87,17 +99,17 @@ impl KeyRecord {
     }
 }
 
-/// Whether a key is good at a moment, whoever presents it.
+/// The state of a key at a given time, independent of the request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum KeyState {
-    /// It opens what its addresses and scopes allow.
+    /// The key is accepted from its allowed IP addresses and for its scopes.
     Active,
-    /// Its time is over.
+    /// The expiry of the key has passed.
     Expired,
-    /// Switched off until it is enabled again.
+    /// The key is switched off until it is enabled again.
     Disabled,
-    /// Over for good.
+    /// The key is revoked permanently.
     Revoked,
 }
 

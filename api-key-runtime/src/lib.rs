@@ -1,6 +1,5 @@
-//! API keys in front of actix-web handlers: `#[require_app_key]` above a handler means that it runs
-//! only for a caller who presents a key that is in the key table, from an address that key may be
-//! used from.
+//! API key authentication for actix-web: [`#[require_app_key]`](require_app_key) rejects a request
+//! without a valid key before the handler or any of its extractors runs.
 //!
 //! ```
 //! use actix_web::{HttpResponse, Responder, delete, web::Path};
@@ -13,16 +12,24 @@
 //! }
 //! ```
 //!
-//! - It comes first: no extractor of the handler is made, and no byte of the body is read, before
-//!   the caller is known.
-//! - Keys are kept as digests, in tables that Diesel migrations manage, on Postgres or SQLite, or
-//!   in a [`KeyStore`](store::KeyStore) of your own.
-//! - A key that was used before is judged without a query, and a revoked one is refused everywhere
-//!   within milliseconds.
-//! - The command `app-key` issues, lists and revokes keys; [`Admin`](admin::Admin) is the same as
-//!   an API.
+//! - **Checked first.** The key is verified before any extractor runs and before the body is read.
+//! - **Only digests are stored**, in tables that Diesel migrations manage, on Postgres or SQLite,
+//!   or in your own [`KeyStore`](store::KeyStore).
+//! - **Cached.** A cached key needs no database query. A revocation reaches every process within
+//!   [`max_staleness`](AppKeysBuilder::max_staleness) (1 second by default), and usually within
+//!   milliseconds.
+//! - **Restricted.** Each key has its own IP allow list, scopes and expiry.
+//! - **Managed** with the command `app-key`, or in code with [`Admin`](admin::Admin).
 //!
-//! # Five minutes
+//! # When to use it
+//!
+//! Use this crate if programs call your service, such as scripts, devices and the servers of
+//! partners, and if you issue and revoke their keys yourself. For people in a browser use sessions.
+//! For tokens of an identity provider (OAuth 2.0, OpenID Connect) use a library that validates
+//! these tokens. The crate does not limit the rate of requests; the chapter [`faq`](guide::faq)
+//! says what to do instead.
+//!
+//! # Getting started
 //!
 //! ```toml
 //! [dependencies]
@@ -44,24 +51,42 @@
 //! #[actix_web::main]
 //! async fn main() -> Result<(), Box<dyn std::error::Error>> {
 //!     let keys = AppKeys::builder().env()?.migrate()?.build()?;
-//!     HttpServer::new(move || App::new().app_data(keys.clone()).service(me)).bind("127.0.0.1:8080")?.run().await?;
+//!     HttpServer::new(move || App::new().app_data(keys.clone()).service(me))
+//!         .bind("127.0.0.1:8080")?
+//!         .run()
+//!         .await?;
 //!     Ok(())
 //! }
 //! ```
+//!
+//! Start the service:
 //!
 //! ```text
 //! export DATABASE_URL=shop.db
 //! cargo run
 //! ```
 //!
-//! and in another terminal, with the same `DATABASE_URL`:
+//! Then issue a key in another terminal, with the same `DATABASE_URL`, and send a request with it:
 //!
 //! ```sh
 //! KEY=$(app-key issue --name me --ip 127.0.0.1)
 //! curl -sS -H "Authorization: Bearer $KEY" http://127.0.0.1:8080/me
 //! ```
 //!
-//! The chapter [`start`](guide::start) goes slowly, and says how to install the command.
+//! The chapter [`start`](guide::start) explains each step, and how to install the command.
+//!
+//! The folder `examples` of the repository has complete services:
+//!
+//! | example | shows |
+//! | --- | --- |
+//! | `hello` | the service above |
+//! | `cakes` | a larger service: a Diesel table, a pool, forms and JSON, its own rejection bodies |
+//! | `own_pool` | the application's own r2d2 pool and Diesel migrations |
+//! | `owners` | keys that belong to users of the application |
+//! | `own_table` | a `KeyStore` over the application's own table |
+//! | `middleware` | [`RequireAppKey`] around a scope and around files |
+//! | `behind_proxy` | nginx in front: client IPs, access log, readiness, shutdown |
+//! | `two_key_sets` | separate keys for partners |
 //!
 //! # The guide
 //!
@@ -82,41 +107,44 @@
 //!
 //! # Modules
 //!
-//! The root has what a service names: the attribute, the middleware, [`AppKeys`] and its builder,
-//! and [`AppKey`] of the caller. The rest:
+//! The root has what most services need: the attribute, the middleware, [`AppKeys`] with its
+//! builder, and [`AppKey`], the verified key. The modules have the rest:
 //!
-//! | module | for |
+//! | module | contents |
 //! | --- | --- |
-//! | [`admin`] | issuing, listing and changing keys; a key's record, allow list, secret and state |
-//! | [`store`] | keeping keys elsewhere, or joining the key tables in queries of your own |
-//! | [`migrations`] | the tables |
-//! | [`health`], [`metrics`] | readiness and figures |
-//! | [`test_util`], [`route_audit`] | tests |
+//! | [`admin`] | issuing, listing and changing keys; the record, IP allow list, secret and state of a key |
+//! | [`store`] | storing keys elsewhere; joining the key tables in your own queries |
+//! | [`migrations`] | creating and upgrading the tables |
+//! | [`health`], [`metrics`] | readiness; counters and gauges |
+//! | [`test_util`], [`route_audit`] | keys and a clock in memory for tests; the test that finds unprotected routes |
 //!
-//! # Features
+//! # Cargo features
 //!
-//! None is on by default.
+//! No feature is enabled by default. A service needs `postgres`, `sqlite` or its own
+//! [`KeyStore`](store::KeyStore). The oldest supported Rust is 1.89.
 //!
-//! | feature | for |
+//! | feature | enables |
 //! | --- | --- |
-//! | `postgres`, `sqlite` | the system's libpq (with TLS) and libsqlite3 |
-//! | `postgres-bundled`, `sqlite-bundled` | the same, built from source with a C compiler; this libpq has no TLS: development and tests |
-//! | `serde` | `Serialize` for what is listed and measured: [`KeyRecord`](admin::KeyRecord), [`KeyUsage`](admin::KeyUsage), [`Health`](health::Health), [`Metrics`](metrics::Metrics) and their parts |
-//! | `test-util` | tests of your handlers and stores: [`test_util`] |
-//! | `route-audit` | the test that finds routes without the attribute: [`route_audit`]; includes `test-util` |
+//! | `postgres` | keys in Postgres, through the system's libpq, with TLS |
+//! | `sqlite` | keys in SQLite, through the system's libsqlite3 |
+//! | `postgres-bundled` | `postgres` with a libpq that is built from source and has no TLS; needs a C compiler; for development and tests |
+//! | `sqlite-bundled` | `sqlite` with an SQLite that is built from source; needs a C compiler |
+//! | `serde` | `Serialize` for [`KeyRecord`](admin::KeyRecord), [`KeyUsage`](admin::KeyUsage), [`Health`](health::Health), [`Metrics`](metrics::Metrics) and the types of their fields |
+//! | `test-util` | [`test_util`]: tests of your handlers and stores |
+//! | `route-audit` | [`route_audit`]: the test that finds unprotected routes; includes `test-util` |
 //!
 //! # Public dependencies
 //!
 //! `actix-web` 4, `chrono` 0.4 and, with a database, `diesel` 2.3 are part of this API. [`chrono`]
-//! and [`diesel`] are re-exported, so that a service can name the same version.
-// The guide speaks of what some features alone have; with all of them every link is checked.
+//! and [`diesel`] are re-exported, so that a service can use the same version.
+// The guide links to items of several features; with all of them every link is checked.
 #![cfg_attr(
     not(all(feature = "postgres", feature = "sqlite", feature = "route-audit")),
     allow(rustdoc::broken_intra_doc_links)
 )]
 #![cfg_attr(docsrs, feature(doc_cfg))]
 #![forbid(unsafe_code)]
-// Users name a database instead.
+// Users enable `postgres` or `sqlite` instead.
 #![cfg_attr(docsrs, doc(auto_cfg(hide(feature = "_diesel"))))]
 #![deny(
     clippy::unwrap_used,
@@ -190,24 +218,27 @@ mod usage;
 mod watchdog;
 mod workers;
 
-/// Runs an actix-web handler only for a caller who presents a good key, from an address it may be
-/// used from.
+/// Runs an actix-web handler only for requests with a valid API key.
 ///
-/// Authentication comes strictly first: neither an extractor of the handler is made nor a byte of
-/// the body read before it. It stands above or below the route macro (`#[get(..)]`, ..), on any
-/// function that actix-web takes for a handler; the application holds its [`AppKeys`] in
-/// `app_data`.
+/// A key is valid if it is in the key table, is not revoked, disabled or expired, and may be used
+/// from the client IP. The check comes first: before it, no extractor of the handler runs and no
+/// byte of the body is read. A rejected request gets one of the responses of [`RejectionKind`].
 ///
-/// | argument | the key must |
+/// The attribute stands above or below the route macro (`#[get(..)]`), on any function that
+/// actix-web accepts as a handler. The application holds its [`AppKeys`] in `app_data`.
+///
+/// | argument | effect |
 /// | --- | --- |
-/// | none | be good |
-/// | `scopes = "a b"` | have all of these scopes |
-/// | `any_scope = "a b"` | have at least one of these |
-/// | `optional` | be good if there is one; **who presents none is let through**, and the handler takes `Option<AppKey>` |
-/// | `crate = path` | (where this crate has another name) |
+/// | none | requires a valid key |
+/// | `scopes = "a b"` | requires a key with all of these scopes |
+/// | `any_scope = "a b"` | requires a key with at least one of these scopes; together with `scopes`, both must be met |
+/// | `optional` | **also accepts requests without a key**; a key that is sent must be valid. The handler takes `Option<AppKey>` |
+/// | `crate = path` | sets the path of this crate, if the application renames it. Defaults to `::api_key_runtime` |
 ///
-/// What has no handler to stand above, such as files, and whole scopes are guarded by the same
-/// check as a middleware: [`RequireAppKey`].
+/// A second `#[require_app_key]` on the same function is a compile error.
+///
+/// The middleware [`RequireAppKey`] is the same check for whole scopes, and for services without a
+/// handler of your own, such as files.
 ///
 /// ```
 /// use actix_web::{HttpResponse, Responder, delete, get, web::Path};
@@ -226,9 +257,9 @@ mod workers;
 /// }
 /// ```
 ///
-/// An associated function without `self` is a handler too, registered as `.to(Api::list)`. In it,
-/// types are named: `Self`, and what its `impl` is generic over, are out of the handler's reach, as
-/// they are in any function within a function, and do not compile:
+/// An associated function without `self` is a handler too, registered as `.to(Api::list)`. The
+/// attribute moves its body into an inner function. So the body cannot use `Self` (write the name
+/// of the type instead) or the generic parameters of its `impl`:
 ///
 /// ```compile_fail,E0401
 /// # use api_key_runtime::require_app_key;
@@ -244,7 +275,7 @@ mod workers;
 /// }
 /// ```
 ///
-/// What is no handler is refused where it stands:
+/// Applying the attribute to anything else is a compile error:
 ///
 /// ```compile_fail
 /// # use api_key_runtime::require_app_key;
@@ -257,8 +288,11 @@ mod workers;
 /// #[require_app_key("cakes:delete")] // write scopes = "cakes:delete"
 /// async fn delete_cake() -> &'static str { "" }
 /// ```
+#[doc(alias = "api key")]
 #[doc(alias = "auth")]
 #[doc(alias = "authentication")]
+#[doc(alias = "authorization")]
+#[doc(alias = "bearer")]
 #[doc(alias = "guard")]
 pub use api_key_macros::require_app_key;
 
@@ -277,12 +311,13 @@ pub use rejection::RejectionKind;
 pub use request::KeyLocation;
 pub use scope::ScopeSet;
 
-/// Whether keys can be checked at the moment, for a readiness route: [`AppKeys::health`].
+/// Readiness: whether keys can be checked at the moment. [`AppKeys::health`] returns a
+/// [`Health`](health::Health).
 pub mod health {
     pub use crate::change_feed::{FeedState, Health};
 }
 
-/// What the attribute expands to; not for use by hand.
+/// The items that the attribute expands to. They are not part of the public API.
 #[doc(hidden)]
 pub mod __private {
     pub use actix_web::{HttpRequest, web::Payload};

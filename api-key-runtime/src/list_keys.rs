@@ -1,30 +1,42 @@
-//! Which keys are listed.
+//! The selection of the keys that are listed.
 
 use crate::key_record::KeyState;
 
-/// The selection that [`Admin::list`](crate::admin::Admin::list) returns: all keys by default,
+/// The selection for [`Admin::list`](crate::admin::Admin::list). The default selects all keys,
 /// oldest first.
 ///
-/// The database selects, sorts and limits, so that one page of a million keys costs what the page
-/// costs. To read page by page, pass the last id of each page to [`after_id`](Self::after_id),
-/// until a page is empty.
+/// The database selects, sorts and limits, so the cost of a page does not grow with the number of
+/// keys. To read page by page, pass the last id of each page to [`after_id`](Self::after_id), until
+/// a page is empty.
 ///
 /// ```
-/// use api_key_runtime::admin::{KeyState, ListKeys};
+/// use api_key_runtime::{Error, admin::{Admin, KeyState, ListKeys}};
 ///
-/// let first_page = ListKeys::new().owner("user 17").state(KeyState::Active).limit(100);
+/// fn print_active_keys(admin: &Admin) -> Result<(), Error> {
+///     let mut wanted = ListKeys::new().owner("user 17").state(KeyState::Active).limit(100);
+///     loop {
+///         let page = admin.list(&wanted)?;
+///         let Some(last) = page.last() else { return Ok(()) };
+///         wanted = wanted.after_id(last.id);
+///         for record in &page {
+///             println!("{} {}", record.id, record.name);
+///         }
+///     }
+/// }
 /// ```
+#[doc(alias = "page")]
+#[doc(alias = "pagination")]
 #[derive(Clone, Debug, Default)]
-#[must_use = "nothing is listed until it is given to Admin::list"]
+#[must_use = "nothing is listed until it is passed to Admin::list"]
 #[non_exhaustive]
 pub struct ListKeys {
-    /// Keys of this owner only.
+    /// Only keys of this owner.
     pub owner: Option<String>,
-    /// Keys in this state only.
+    /// Only keys in this state.
     pub state: Option<KeyState>,
-    /// Keys with a higher id only.
+    /// Only keys with a higher id.
     pub after_id: Option<i64>,
-    /// The most keys to return.
+    /// The maximum number of keys.
     pub limit: Option<u32>,
 }
 
@@ -34,7 +46,7 @@ impl ListKeys {
         Self::default()
     }
 
-    /// Selects the keys of this owner. Defaults to every owner, and keys without one.
+    /// Selects the keys of this owner. Defaults to every owner, and to keys without one.
     pub fn owner(mut self, owner: impl Into<String>) -> Self {
         self.owner = Some(owner.into());
         self
@@ -52,7 +64,7 @@ impl ListKeys {
         self
     }
 
-    /// Sets the most keys to return. Defaults to no limit.
+    /// Sets how many keys are returned at most. Defaults to no limit.
     pub fn limit(mut self, limit: u32) -> Self {
         self.limit = Some(limit);
         self

@@ -1,4 +1,4 @@
-//! Issuing: what is asked for, and making a key of it. Where it is put is a store's business.
+//! The settings of a new key, and making it. Storing it is the task of a store.
 
 use std::time::Duration;
 
@@ -13,14 +13,14 @@ use crate::{
     scope::ScopeSet,
 };
 
-/// Longest name and owner, in characters: what the table's constraints allow.
+/// The longest name and owner, in characters. The table has the same constraint.
 const MAX_TEXT_CHARS: usize = 200;
-/// Longest text of an IP allow list, and last year of an expiry, likewise.
+/// The longest IP allow list in characters, and the last year of an expiry. The table has the same
+/// constraints.
 const MAX_ADDRESSES_CHARS: usize = 4000;
 const LAST_YEAR: i32 = 9999;
 
-/// The settings of a key to be issued: its name, the IP addresses it may be used from, scopes,
-/// owner and expiry.
+/// The settings of a new key: name, IP allow list, scopes, owner and expiry.
 ///
 /// ```
 /// use std::time::Duration;
@@ -52,9 +52,10 @@ enum Expiry {
 }
 
 impl NewKey {
-    /// Returns a native key with this name: without allowed IP addresses, scopes, owner and expiry.
+    /// Returns the settings of a native key with this name: without IP allow list, scopes, owner
+    /// and expiry.
     ///
-    /// A key is issued only after [`allow`](Self::allow) or [`allow_any`](Self::allow_any).
+    /// Issuing fails unless [`allow`](Self::allow) or [`allow_any`](Self::allow_any) was called.
     pub fn new(name: impl Into<String>) -> Self {
         Self {
             name: name.into(),
@@ -69,7 +70,8 @@ impl NewKey {
     /// Adds IP addresses and CIDR blocks that the key may be used from, separated by spaces, or an
     /// [`AllowedIps`].
     ///
-    /// Each call adds to the calls before. A key that any IP address may use stays so.
+    /// Each call adds to the calls before. After [`allow_any`](Self::allow_any) the key stays
+    /// usable from any IP address.
     ///
     /// ```
     /// use api_key_runtime::admin::NewKey;
@@ -80,6 +82,9 @@ impl NewKey {
     ///
     /// # Errors
     /// Returns an error if the text is not a list of IP addresses and CIDR blocks.
+    #[doc(alias = "allowlist")]
+    #[doc(alias = "cidr")]
+    #[doc(alias = "whitelist")]
     pub fn allow(mut self, ips: impl AsRef<str>) -> Result<Self, Error> {
         let more: AllowedIps = ips.as_ref().parse()?;
         self.allowed_ips = Some(match self.allowed_ips.take() {
@@ -89,7 +94,7 @@ impl NewKey {
         Ok(self)
     }
 
-    /// Allows the key to be used from any IP address, also where the client IP is unknown.
+    /// Allows the key to be used from any IP address, even if the client IP is unknown.
     pub fn allow_any(mut self) -> Self {
         self.allowed_ips = Some(AllowedIps::any());
         self
@@ -99,6 +104,7 @@ impl NewKey {
     ///
     /// # Errors
     /// Returns an error if the text is not a list of scopes.
+    #[doc(alias = "permissions")]
     pub fn scopes(mut self, scopes: impl AsRef<str>) -> Result<Self, Error> {
         self.scopes = scopes.as_ref().parse()?;
         Ok(self)
@@ -117,6 +123,8 @@ impl NewKey {
     }
 
     /// Sets how long after it is issued the key expires, to the microsecond. Defaults to never.
+    #[doc(alias = "lifetime")]
+    #[doc(alias = "ttl")]
     pub fn expires_in(mut self, lifetime: Duration) -> Self {
         self.expiry = Some(Expiry::In(lifetime));
         self
@@ -131,17 +139,17 @@ impl NewKey {
     fn checked_ips(&self) -> Result<&AllowedIps, Error> {
         let Some(allowed_ips) = &self.allowed_ips else {
             return Err(Error::invalid_input(
-                "the key has no allowed IP address: call NewKey::allow with addresses or CIDR blocks, or NewKey::allow_any",
+                "the key has no IP allow list: call NewKey::allow with addresses or CIDR blocks, or NewKey::allow_any",
             ));
         };
         if allowed_ips.as_str().is_empty() || !allowed_ips.is_readable() {
             return Err(Error::invalid_input(
-                "name the addresses the key may be used from; 0.0.0.0 means any",
+                "the IP allow list of the key is empty or unreadable: call NewKey::allow with addresses or CIDR blocks, or NewKey::allow_any",
             ));
         }
         if allowed_ips.as_str().len() > MAX_ADDRESSES_CHARS {
             return Err(Error::invalid_input(format!(
-                "the addresses are more than the table holds ({MAX_ADDRESSES_CHARS} characters): name blocks instead, or issue several keys"
+                "the IP allow list is longer than the table holds ({MAX_ADDRESSES_CHARS} characters): use CIDR blocks, or issue several keys"
             )));
         }
         Ok(allowed_ips)
@@ -157,19 +165,19 @@ impl NewKey {
         };
         let Some(end) = end.filter(|end| end.year() <= LAST_YEAR) else {
             return Err(Error::invalid_input(format!(
-                "the key would expire after the year {LAST_YEAR}, which the table does not hold: leave the end out"
+                "the expiry of the key is after the year {LAST_YEAR}, which the table does not hold: choose an earlier expiry, or none"
             )));
         };
         let stored = to_stored(end);
         if stored <= now {
             return Err(Error::invalid_input(format!(
-                "the key would have expired already: {end} is not in the future"
+                "the expiry of the key, {end}, is not in the future: choose a later expiry"
             )));
         }
         Ok(Some(stored))
     }
 
-    /// A new key and what is to be kept of it, under an id that the store gives.
+    /// Makes a new key and its record, whose id the store assigns.
     pub(crate) fn make(
         &self,
         format_rules: &FormatRules,
@@ -196,20 +204,20 @@ impl NewKey {
     }
 }
 
-/// A key that was just issued: the only time its secret is seen.
+/// A key that was just issued. Its secret is available only here.
 #[derive(Debug)]
 #[non_exhaustive]
 pub struct IssuedKey {
-    /// The key itself, for whom it was issued to.
+    /// The key itself. Give it to its owner, and do not store it.
     pub secret: KeySecret,
-    /// What is kept of it.
+    /// The record of the key, which is stored.
     pub record: KeyRecord,
 }
 
 fn check_text(what: &str, text: &str) -> Result<(), Error> {
     if text.trim().is_empty() || text.chars().count() > MAX_TEXT_CHARS || text.contains('\0') {
         return Err(Error::invalid_input(format!(
-            "the {what} is unusable: it is 1 to {MAX_TEXT_CHARS} characters, not all blank and none of them NUL"
+            "invalid {what}: write 1 to {MAX_TEXT_CHARS} characters, not only white space and without NUL"
         )));
     }
     Ok(())

@@ -1,11 +1,11 @@
-//! What a route asks of a key. Written by the attribute and by the middleware.
+//! The requirements of a route, set by the attribute and by the middleware.
 
 use crate::{
     error::Error,
     scope::{ScopeSet, fault},
 };
 
-/// What a route asks of a key beyond being good: the arguments of the attribute.
+/// The requirements of a route beyond a valid key: the arguments of the attribute.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Policy {
     scopes: Option<&'static str>,
@@ -14,27 +14,28 @@ pub struct Policy {
 }
 
 impl Policy {
-    /// Any good key.
+    /// Returns the policy that requires any valid key.
     #[must_use]
     pub const fn new() -> Self {
         Self { scopes: None, any_scope: None, optional: false }
     }
 
-    /// A key that has all of these scopes.
+    /// Requires a key with all of these scopes.
     #[must_use]
     pub const fn scopes(mut self, scopes: &'static str) -> Self {
         self.scopes = Some(scopes);
         self
     }
 
-    /// A key that has at least one of these scopes; of none, no key has one.
+    /// Requires a key with at least one of these scopes. With an empty list no key is accepted.
     #[must_use]
     pub const fn any_scope(mut self, scopes: &'static str) -> Self {
         self.any_scope = Some(scopes);
         self
     }
 
-    /// Lets a request pass that presents no key at all; one that is presented must be good.
+    /// Makes the key optional: requests without a key are accepted as well. A key that is sent must
+    /// be valid.
     #[must_use]
     pub const fn optional(mut self) -> Self {
         self.optional = true;
@@ -45,7 +46,8 @@ impl Policy {
         self.optional
     }
 
-    /// Whether these scopes are enough: all of the one list and, where there is another, one of it.
+    /// Returns whether these scopes suffice: all of the one list and, if it is set, one of the
+    /// other.
     #[inline]
     pub(crate) fn is_met_by(&self, scopes: &ScopeSet) -> bool {
         let has = |scope| scopes.contains(scope);
@@ -53,18 +55,18 @@ impl Policy {
             && self.any_scope.is_none_or(|any| split(any).any(has))
     }
 
-    /// Every scope the route names, for the challenge of a 403.
+    /// Returns every scope of the policy, for the challenge of a 403.
     pub(crate) fn named_scopes(&self) -> impl Iterator<Item = &'static str> {
         [self.scopes, self.any_scope].into_iter().flatten().flat_map(split)
     }
 
-    /// Whether there can be a key that meets it. The attribute asks the same while it is compiled.
+    /// Checks that a key can meet this policy. The attribute checks the same at compile time.
     pub(crate) fn check(&self) -> Result<(), Error> {
         for (setter, list) in [("scopes", self.scopes), ("any_scope", self.any_scope)] {
             let Some(list) = list else { continue };
             if list.is_empty() {
                 return Err(Error::config(format!(
-                    "{setter} names no scope: name at least one, or leave {setter} out where any good key will do"
+                    "{setter} names no scope: add at least one, or leave {setter} out to accept any valid key"
                 )));
             }
             let fault = list.split(' ').find_map(|scope| Some((scope, fault(scope)?)));
@@ -86,7 +88,7 @@ mod tests {
 
     const NAMES: [&str; 4] = ["a", "b", "c", "d"];
 
-    /// The names of a set of bits.
+    /// Returns the names for a set of bits.
     fn names(bits: u8) -> Vec<&'static str> {
         let chosen = |(bit, _): &(usize, &&str)| bits & (1 << bit) != 0;
         NAMES.iter().enumerate().filter(chosen).map(|(_, name)| *name).collect()

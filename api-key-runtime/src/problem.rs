@@ -1,4 +1,4 @@
-//! Problem details (RFC 9457): the bodies of responses that nothing of a request goes into.
+//! Problem details (RFC 9457): response bodies that contain nothing of the request.
 
 use actix_web::{
     HttpResponse,

@@ -1,4 +1,4 @@
-//! Scopes: what a key may be used for.
+//! The scopes of a key.
 
 use std::{
     collections::HashSet,
@@ -8,15 +8,16 @@ use std::{
 
 use crate::error::Error;
 
-/// Longest text of scopes: what the table's constraint allows. They are ASCII, so bytes are
+/// The longest text of scopes. The table has the same constraint. Scopes are ASCII, so bytes are
 /// characters.
 const MAX_SCOPES_CHARS: usize = 4000;
 
-/// The scopes of a key: tokens of RFC 6749, section 3.3, without `,` and `*`, separated by single
-/// spaces in the column `scopes`; at most 4000 characters in all.
+/// A set of scopes, in the order in which they were written.
 ///
-/// A comma would be a forgotten space, and `*` would match nothing but itself, because scopes are
-/// compared whole.
+/// A scope is a token of RFC 6749, section 3.3, without `,` and `*`. In a text, scopes are
+/// separated by single spaces, with at most 4000 characters in all. `,` is not allowed, because it
+/// is usually a mistaken separator. `*` is not allowed, because scopes are compared whole, so it
+/// would match only itself.
 ///
 /// ```
 /// use api_key_runtime::ScopeSet;
@@ -29,25 +30,27 @@ const MAX_SCOPES_CHARS: usize = 4000;
 /// assert_eq!(both.as_str(), "cakes:read cakes:write menu:read");
 /// # Ok::<(), api_key_runtime::Error>(())
 /// ```
+#[doc(alias = "permissions")]
+#[doc(alias = "roles")]
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub struct ScopeSet(Box<str>);
 
 impl ScopeSet {
-    /// The scopes in a table's column. A text that is not a list of scopes, or too long, grants
-    /// none.
+    /// Returns the scopes in the column of a table. A text that is not a list of scopes, or that is
+    /// too long, grants no scope.
     #[must_use]
     pub fn from_stored(text: &str) -> Self {
         text.parse().unwrap_or_default()
     }
 
-    /// Joins scopes, each once.
+    /// Joins scopes without repeating any.
     fn joined<'a>(scopes: impl Iterator<Item = &'a str>) -> Self {
         let mut seen = HashSet::new();
         let scopes: Vec<&str> = scopes.filter(|scope| seen.insert(*scope)).collect();
         Self(scopes.join(" ").into())
     }
 
-    /// Whether this very scope is among them. Scopes are compared whole and case-sensitively.
+    /// Returns whether the set has this scope. Scopes are compared whole and case-sensitively.
     #[must_use]
     pub fn contains(&self, scope: &str) -> bool {
         !scope.is_empty() && self.iter().any(|own| own == scope)
@@ -71,7 +74,7 @@ impl ScopeSet {
         self.0.is_empty()
     }
 
-    /// The text of the column `scopes`.
+    /// Returns the text of the column `scopes`.
     #[must_use]
     pub fn as_str(&self) -> &str {
         &self.0
@@ -84,7 +87,7 @@ impl fmt::Display for ScopeSet {
     }
 }
 
-/// Parses scopes as they are written by people; an empty text is no scope at all.
+/// Parses scopes separated by single spaces. An empty text is an empty set.
 impl FromStr for ScopeSet {
     type Err = Error;
 
@@ -94,12 +97,12 @@ impl FromStr for ScopeSet {
         }
         if text.len() > MAX_SCOPES_CHARS {
             return Err(Error::invalid_input(format!(
-                "the scopes are more than the table holds ({MAX_SCOPES_CHARS} characters): name fewer, or issue several keys"
+                "the scopes are longer than the table holds ({MAX_SCOPES_CHARS} characters): use fewer scopes, or issue several keys"
             )));
         }
         if let Some((scope, fault)) = text.split(' ').find_map(|scope| Some((scope, fault(scope)?)))
         {
-            return Err(Error::invalid_input(format!("the scope {scope:?} is unusable: {fault}")));
+            return Err(Error::invalid_input(format!("invalid scope {scope:?}: {fault}")));
         }
         Ok(Self::joined(text.split(' ')))
     }
@@ -122,15 +125,15 @@ impl FromIterator<Self> for ScopeSet {
     }
 }
 
-/// The text of the column, which setters of [`NewKey`](crate::admin::NewKey) take as well.
+/// Returns the text of the column, which setters of [`NewKey`](crate::admin::NewKey) accept as
+/// well.
 impl AsRef<str> for ScopeSet {
     fn as_ref(&self) -> &str {
         self.as_str()
     }
 }
 
-/// Returns what is wrong with a scope and what to write instead, or `None` if a key can have the
-/// scope.
+/// Returns what is wrong with a scope and what to write instead, or `None` for a valid scope.
 pub(crate) fn fault(scope: &str) -> Option<&'static str> {
     if scope.contains(',') {
         Some("it has a comma; separate scopes by spaces")
@@ -193,7 +196,7 @@ mod tests {
     }
 
     #[test]
-    fn a_comma_and_an_asterisk_are_refused_with_what_to_write() {
+    fn a_comma_and_an_asterisk_are_errors_that_suggest_a_fix() {
         let message = |text: &str| text.parse::<ScopeSet>().unwrap_err().to_string();
         assert!(message("a,b").contains("separate scopes by spaces"));
         assert!(message("cakes:*").contains("write each scope in full"));
@@ -209,7 +212,7 @@ mod tests {
         assert!("a".repeat(4000).parse::<ScopeSet>().is_ok());
         assert!(most.parse::<ScopeSet>().unwrap_err().is_invalid_input());
         assert!(ScopeSet::from_stored(&most).is_empty());
-        // Collected from sets, a list may be longer; issuing refuses it.
+        // A set that was collected from others may be longer; issuing rejects it.
         let half = |first: char| first.to_string().repeat(3000).parse::<ScopeSet>().unwrap();
         let both: ScopeSet = [half('a'), half('b')].into_iter().collect();
         assert!(crate::new_key::NewKey::new("n").scopes(both).is_err());

@@ -1,8 +1,8 @@
-//! `Serialize` for what is listed and measured: keys, usage, health, metrics.
+//! `Serialize` for records of keys, usage, health and metrics.
 //!
-//! Times are RFC 3339 in UTC to the microsecond, which both databases keep, so that all are of one
-//! length and sort as texts. Texts of the tables are serialized as they stand there. The digest of
-//! a key is left out: a copy of it helps only an attacker.
+//! Times are RFC 3339 in UTC with microseconds, the precision of both databases. So all have the
+//! same length and sort as text. Texts of the tables are serialized unchanged. The digest of a key
+//! is left out, because a copy of it helps only an attacker.
 
 use chrono::{DateTime, SecondsFormat, Utc};
 use serde::{
@@ -47,7 +47,7 @@ fn time(time: DateTime<Utc>) -> String {
 
 impl Serialize for KeyRecord {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        // A new column is decided on here: whether it is shown, and how.
+        // A new column does not compile until this decides whether and how it is shown.
         let Self {
             id,
             digest: _,
@@ -102,7 +102,8 @@ impl Serialize for Health {
     }
 }
 
-/// The histogram is left out; [`Metrics::lookup_buckets`] has it.
+/// Serializes all counters and gauges except the histogram, which [`Metrics::lookup_buckets`]
+/// returns.
 impl Serialize for Metrics {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         let mut object = serializer.serialize_struct("Metrics", 12)?;

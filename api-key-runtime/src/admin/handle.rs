@@ -1,5 +1,4 @@
-//! Administration of keys: the API that the `app-key` command is a thin shell over. Knows nothing
-//! of HTTP.
+//! Administration of keys, independent of HTTP. The command `app-key` is a thin shell over it.
 
 use std::{
     ops::{Bound, RangeBounds},
@@ -21,18 +20,48 @@ use crate::{
     store::{Database, Table, TransactionError, connection::KeyConnection},
 };
 
-/// Issues, lists and changes the keys of a database.
+/// The administration of the keys in a database: issues, lists and changes them.
 ///
-/// Every change is a transaction of its own over a connection of its own, durable before it
-/// returns. No [`AppKeys`](crate::AppKeys) of this process accepts a key any longer once the call
-/// that revoked it has returned, whichever handle made the call. All calls block: within a request,
-/// make them through [`actix_web::web::block`].
+/// Returned by [`AppKeys::admin`](crate::AppKeys::admin) and, without serving requests, by
+/// [`AppKeysBuilder::build_admin`](crate::AppKeysBuilder::build_admin).
+///
+/// Every change has its own connection and transaction, and is durable before the call returns.
+/// Once a call that revokes a key has returned, no [`AppKeys`](crate::AppKeys) of this process
+/// accepts the key, whichever handle made the call. All calls block: within a request, call them
+/// through [`actix_web::web::block`].
+///
+/// To rotate a key, issue a new one, and revoke the old one when its [`usage`](Self::usage) stops
+/// changing.
+///
+#[cfg_attr(feature = "sqlite", doc = "```")]
+#[cfg_attr(not(feature = "sqlite"), doc = "```ignore")]
+/// use std::time::Duration;
+///
+/// use api_key_runtime::{AppKeys, admin::{ListKeys, NewKey}};
+///
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # let folder = std::env::temp_dir().join(format!("admin-{}", std::process::id()));
+/// # std::fs::create_dir_all(&folder)?;
+/// # let url = folder.join("shop.db").to_str().ok_or("not Unicode")?.to_owned();
+/// let admin = AppKeys::builder().database_url(url).migrate()?.build_admin()?;
+/// let new = NewKey::new("billing").allow("10.0.0.0/8")?.expires_in(Duration::from_secs(3600));
+/// let issued = admin.issue(&new)?;
+/// println!("{}", issued.secret.expose_secret()); // shown only once
+/// for record in admin.list(&ListKeys::new())? {
+///     println!("{} {} {}", record.id, record.name, record.state(admin.now()));
+/// }
+/// admin.revoke(issued.record.id)?;
+/// # std::fs::remove_dir_all(folder)?;
+/// # Ok(())
+/// # }
+/// ```
+#[doc(alias = "rotate")]
 #[derive(Clone, Debug)]
 pub struct Admin {
     table: Table,
     format_rules: FormatRules,
     digester: Digester,
-    /// The cache of the handle that this belongs to, if it serves keys.
+    /// The cache of the `AppKeys` that this belongs to, if it serves requests.
     cache: Option<Arc<Cache>>,
 }
 
@@ -46,7 +75,7 @@ impl Admin {
         Self { table: Table::new(database, clock), format_rules, digester, cache: None }
     }
 
-    /// Has this process forget at once what it changes here.
+    /// Sets the cache that every change is applied to at once.
     pub(crate) fn forgetting_in(mut self, cache: Arc<Cache>) -> Self {
         self.cache = Some(cache);
         self
@@ -62,28 +91,36 @@ impl Admin {
         self.table.migrate()
     }
 
-    /// Issues a key.
+    /// Issues a key. The secret is in the result and nowhere else: it cannot be read again.
     ///
     /// # Errors
-    /// When what is asked for is unusable, the operating system gives no entropy, the table's keys
-    /// are under another pepper, or the database fails. No key exists then.
+    /// Returns an error in these cases. No key is issued then.
+    ///
+    /// - a value of the new key is invalid;
+    /// - the operating system returns no entropy;
+    /// - the keys of the table are under another pepper;
+    /// - the database fails.
+    #[doc(alias = "create")]
+    #[doc(alias = "generate")]
     pub fn issue(&self, new: &NewKey) -> Result<IssuedKey, Error> {
         let issued = self.table.issue(|now| new.make(&self.format_rules, &self.digester, now));
         self.done(issued, |issued| &issued.record)
     }
 
-    /// Issues a key within a transaction of yours: one for a new user, so that neither is there
-    /// without the other.
+    /// Issues a key within your own transaction, such as the first key of a new user: both exist,
+    /// or neither.
     ///
-    /// It is there when you commit, and this process and all others learn of it then, as of any
-    /// change. It is not checked that the connection leads to the same database as this. After an
-    /// error roll back; on SQLite begin with `immediate_transaction`, because a transaction that
-    /// turns into a write later fails where another one writes.
+    /// The key exists once you commit; this process and all others then read it as any other
+    /// change. The call does not check that the connection leads to the same database as this
+    /// `Admin`.
+    ///
+    /// Roll back after an error. On SQLite begin the transaction with `immediate_transaction`: a
+    /// transaction that first reads and then writes fails while another one writes.
     ///
     #[cfg_attr(feature = "sqlite", doc = "```")]
     #[cfg_attr(not(feature = "sqlite"), doc = "```ignore")]
     /// use api_key_runtime::{AppKeys, admin::{ListKeys, NewKey}};
-    /// use diesel::{RunQueryDsl as _, SqliteConnection, connection::SimpleConnection as _, prelude::*};
+    /// use diesel::{SqliteConnection, connection::SimpleConnection as _, prelude::*};
     ///
     /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
     /// # let folder = std::env::temp_dir().join(format!("issue-within-{}", std::process::id()));
@@ -108,7 +145,7 @@ impl Admin {
     /// ```
     ///
     /// # Errors
-    /// Those of [`issue`](Self::issue).
+    /// Returns an error in the cases of [`issue`](Self::issue).
     pub fn issue_in_transaction(
         &self,
         connection: &mut impl KeyConnection,
@@ -120,8 +157,8 @@ impl Admin {
         Ok(issued)
     }
 
-    /// Returns the selected keys, oldest first: `admin.list(&ListKeys::new())` returns every key
-    /// there is or was.
+    /// Returns the selected keys, oldest first. `admin.list(&ListKeys::new())` returns all keys,
+    /// including revoked ones.
     ///
     /// # Errors
     /// Returns an error if the database fails.
@@ -137,11 +174,12 @@ impl Admin {
         self.table.get(id)?.ok_or_else(|| Error::not_found(id))
     }
 
-    /// Returns the record of a key that somebody has, or `None` if services do not know the key.
+    /// Returns the record of a key, given the key itself. Returns `None` if the key is not in the
+    /// table.
     ///
-    /// The key is looked up as services look it up: by its digest under the current pepper, then
-    /// under the previous pepper. So an admin whose peppers are not those of the service finds
-    /// nothing. The key itself is neither stored nor logged.
+    /// The key is looked up as services do: by its digest under the current pepper, then under the
+    /// previous pepper. So the peppers of this `Admin` must be those of the service. The key itself
+    /// is neither stored nor logged.
     ///
     #[cfg_attr(feature = "sqlite", doc = "```")]
     #[cfg_attr(not(feature = "sqlite"), doc = "```ignore")]
@@ -167,6 +205,7 @@ impl Admin {
     ///
     /// # Errors
     /// Returns an error if the database fails or is a hot standby.
+    #[doc(alias = "leak")]
     pub fn find_by_secret(&self, secret: &str) -> Result<Option<KeyRecord>, Error> {
         let digests: Vec<KeyDigest> = self.digester.digests(secret).iter().collect();
         let records = self.table.find(&digests)?;
@@ -179,11 +218,11 @@ impl Admin {
         }))
     }
 
-    /// Returns the usage of those keys within a range of ids that were ever used, by id: how often,
-    /// when and from which IP address the last time. `admin.list_usage(..)` returns the usage of
-    /// every key, `first..=last` that of a page of [`list`](Self::list).
+    /// Returns the usage of the keys in a range of ids, by id: the use count, and the time and
+    /// client IP of the last use. Keys that were never used are left out. `admin.list_usage(..)`
+    /// returns the usage of every key, and `first..=last` that of a page of [`list`](Self::list).
     ///
-    /// Services record usage every few seconds; see
+    /// Services record usage every 10 seconds by default; see
     /// [`AppKeysBuilder::usage_flush_interval`](crate::AppKeysBuilder::usage_flush_interval).
     ///
     /// # Errors
@@ -213,39 +252,41 @@ impl Admin {
         }
     }
 
-    /// Revokes a key for good. One that is revoked already stays as it is.
+    /// Revokes a key permanently. A key that is already revoked stays as it is.
     ///
     /// # Errors
-    /// When there is no such key or the database fails.
+    /// Returns an error if no key has this id, or if the database fails.
+    #[doc(alias = "delete")]
     pub fn revoke(&self, id: i64) -> Result<KeyRecord, Error> {
         self.done(self.table.revoke(id), |record| record)
     }
 
-    /// Switches a key off until it is enabled again. One that is disabled already stays as it is.
+    /// Disables a key until it is enabled again. A key that is already disabled stays as it is.
     ///
     /// # Errors
-    /// When there is no such key, it is revoked, or the database fails.
+    /// Returns an error if no key has this id, if the key is revoked, or if the database fails.
+    #[doc(alias = "suspend")]
     pub fn disable(&self, id: i64) -> Result<KeyRecord, Error> {
         self.done(self.table.disable(id), |record| record)
     }
 
-    /// Switches a disabled key on again.
+    /// Enables a disabled key. A key that is not disabled stays as it is.
     ///
     /// # Errors
-    /// When there is no such key, it is revoked, or the database fails.
+    /// Returns an error if no key has this id, if the key is revoked, or if the database fails.
     pub fn enable(&self, id: i64) -> Result<KeyRecord, Error> {
         self.done(self.table.enable(id), |record| record)
     }
 
-    /// Copies an SQLite database to a new file, beside running services, and checks the copy by
-    /// opening it.
+    /// Copies an SQLite database to a new file while services run, and checks the copy by opening
+    /// it.
     ///
-    /// The copy has everything in it: no `-wal` file belongs to it. It is readable for its owner
-    /// alone. The guide says how to restore it.
+    /// The copy is complete without a `-wal` file, and is readable only for its owner. The guide's
+    /// chapter [`backups`](crate::guide::backups) describes how to restore it.
     ///
     /// # Errors
-    /// When the file exists, it cannot be written, or the database is not SQLite. No file is left
-    /// then.
+    /// Returns an error if the file exists, if it cannot be written, or if the database is not
+    /// SQLite. No file is left then.
     pub fn back_up(&self, to: impl AsRef<Path>) -> Result<(), Error> {
         self.table.back_up(to.as_ref())
     }
@@ -260,7 +301,7 @@ impl Admin {
         self.table.now()
     }
 
-    /// Applies a change to every cache of this process before its caller learns that it is done.
+    /// Applies a change to every cache of this process, before the caller gets its result.
     fn done<T>(
         &self,
         done: Result<T, TransactionError>,

@@ -1,7 +1,7 @@
-//! Issuing, listing and changing keys: the types of a key's life.
+//! Issuing, listing and changing keys.
 //!
-//! [`Admin`] does on a database what the command `app-key` does. The types of keys are here for
-//! stores of your own as well; see [`store`](crate::store).
+//! [`Admin`] does in code what the command `app-key` does. Your own [`store`](crate::store) uses
+//! the types of this module as well.
 
 #[cfg(feature = "_diesel")]
 mod handle;

@@ -1,7 +1,8 @@
 //! The IP allow list of a key.
 //!
-//! The parser is our own, because the libraries accept `010.0.0.0/8` and `/255.0.0.0`. An entry
-//! that two programs read differently is a vulnerability (CVE-2021-29922).
+//! The standard library parses addresses. CIDR blocks have their own parser here, because those of
+//! other libraries accept `010.0.0.0/8` and `/255.0.0.0`. An entry that two programs read
+//! differently is a vulnerability (CVE-2021-29922).
 
 #[cfg(test)]
 mod tests;
@@ -14,17 +15,18 @@ use std::{
 
 use crate::error::Error;
 
-/// The literal text that stands for any address of either family, as in the recipe this crate
+/// The text that means any address of either family, as in the Flask recipe that this crate
 /// mirrors.
 const ANY: &str = "0.0.0.0";
-/// `::ffff:0:0/96`, where IPv4 addresses appear within IPv6 (RFC 4291, section 2.5.5.2).
+/// The prefix of `::ffff:0:0/96`, the block of IPv4 addresses within IPv6 (RFC 4291, section
+/// 2.5.5.2).
 const MAPPED_PREFIX: u8 = 96;
 
-/// The addresses a key may be used from: the column `allowed_ips`.
+/// The IP allow list of a key, as in the column `allowed_ips`.
 ///
-/// `0.0.0.0` standing alone is any address of either family; otherwise addresses and CIDR blocks
-/// (RFC 4632, RFC 4291) separated by single spaces. An empty text is nobody. `0.0.0.0/0` is any
-/// IPv4 address, `::/0` any IPv6 address.
+/// The text `0.0.0.0` alone allows any address of either family. Any other text is a list of
+/// addresses and CIDR blocks (RFC 4632, RFC 4291) separated by single spaces. An empty text allows
+/// no address. `0.0.0.0/0` allows any IPv4 address, `::/0` any IPv6 address.
 ///
 /// ```
 /// use api_key_runtime::admin::AllowedIps;
@@ -45,17 +47,18 @@ pub struct AllowedIps {
     rules: Rules,
 }
 
-/// What the text means; all that requests are judged by.
+/// The parsed list, which requests are checked against.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Rules {
     Any,
     Blocks(Box<[Block]>),
-    /// A text that this crate never writes. It allows no address: a bad entry is never skipped.
+    /// A text that does not parse. It allows no address: skipping only the bad entry could allow
+    /// too much.
     Unreadable,
 }
 
 impl AllowedIps {
-    /// Any address of either family, and callers whose address is unknown.
+    /// Returns the list that allows any address of either family, and an unknown client IP.
     #[must_use]
     pub fn any() -> Self {
         Self { text: ANY.into(), rules: Rules::Any }
@@ -77,7 +80,7 @@ impl AllowedIps {
         self.rules.are_readable()
     }
 
-    /// The text of the column `allowed_ips`.
+    /// Returns the text of the column `allowed_ips`.
     #[must_use]
     pub fn as_str(&self) -> &str {
         &self.text
@@ -127,7 +130,7 @@ impl fmt::Display for AllowedIps {
     }
 }
 
-/// Parses a list as people write it, strictly, into its canonical text.
+/// Parses an IP allow list strictly, into its canonical text.
 impl FromStr for AllowedIps {
     type Err = Error;
 
@@ -146,15 +149,16 @@ impl FromStr for AllowedIps {
     }
 }
 
-/// The text of the column, which setters of [`NewKey`](crate::admin::NewKey) take as well.
+/// Returns the text of the column, which setters of [`NewKey`](crate::admin::NewKey) accept as
+/// well.
 impl AsRef<str> for AllowedIps {
     fn as_ref(&self) -> &str {
         self.as_str()
     }
 }
 
-/// An address and how many of its leading bits count, canonical: never an IPv4-mapped IPv6 address,
-/// no host bits set.
+/// An address and the length of its prefix in canonical form: never an IPv4-mapped IPv6 address,
+/// and without host bits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Block {
     base: IpAddr,
@@ -162,12 +166,10 @@ pub(crate) struct Block {
 }
 
 impl Block {
-    /// Reads `ADDRESS` or `ADDRESS/PREFIX`, and nothing that only resembles them.
+    /// Parses `ADDRESS` or `ADDRESS/PREFIX`, and rejects every other notation.
     pub(crate) fn parse(text: &str) -> Result<Self, Error> {
         let reject = |why: String| {
-            Error::invalid_input(format!(
-                "the IP address or CIDR block {text:?} is unusable: {why}"
-            ))
+            Error::invalid_input(format!("invalid IP address or CIDR block {text:?}: {why}"))
         };
         if text.is_empty() {
             return Err(reject(
@@ -176,8 +178,8 @@ impl Block {
         }
         let (address, prefix) =
             text.split_once('/').map_or((text, None), |(address, prefix)| (address, Some(prefix)));
-        // std's parser is strict: no leading zeros, no hex, no short forms, no zone, no port, no
-        // space.
+        // The parser of the standard library is strict: no leading zeros, no hex, no short forms,
+        // no zone, no port, no space.
         let written: IpAddr = address
             .parse()
             .map_err(|_| reject(format!("{address:?} is not an IPv4 or IPv6 address")))?;
@@ -196,19 +198,20 @@ impl Block {
         let network = block.network();
         if network != block {
             return Err(reject(format!(
-                "bits are set after its prefix; {network} is the block, {} the address",
+                "it has host bits; write {network} for the block, or {} for the address",
                 block.base
             )));
         }
         if block.base.is_unspecified() && block.prefix == bits(block.base) {
             return Err(reject(format!(
-                "no caller has this address; {ANY} standing alone means any address"
+                "it is the unspecified address; write {ANY} alone to allow any address"
             )));
         }
         Ok(block)
     }
 
-    /// `::ffff:a.b.c.d` is `a.b.c.d`; none where the block reaches beyond the mapped addresses.
+    /// Returns `a.b.c.d` for `::ffff:a.b.c.d`, or `None` for a block that is larger than the mapped
+    /// addresses.
     fn canonical(written: IpAddr, prefix: u8) -> Option<Self> {
         match (written, written.to_canonical()) {
             (IpAddr::V6(_), base @ IpAddr::V4(_)) => {
@@ -222,12 +225,12 @@ impl Block {
         self.base.is_ipv4()
     }
 
-    /// How many leading bits count.
+    /// Returns the length of the prefix, in bits.
     pub(crate) fn prefix(self) -> u8 {
         self.prefix
     }
 
-    /// Its first and last address as numbers of its family.
+    /// Returns the first and last address, as numbers of their family.
     pub(crate) fn range(self) -> (u128, u128) {
         match self.base {
             IpAddr::V4(base) => {
@@ -253,7 +256,8 @@ impl Block {
         Self { base, prefix: self.prefix }
     }
 
-    /// Whether a canonical address lies in this block: compared as numbers, never as text.
+    /// Returns whether a canonical address is in this block. Addresses are compared as numbers,
+    /// never as text.
     pub(crate) fn contains(self, address: IpAddr) -> bool {
         match (self.base, address) {
             (IpAddr::V4(base), IpAddr::V4(address)) => {

@@ -1,6 +1,6 @@
 use super::*;
 
-#[allow(clippy::unnecessary_wraps, reason = "as `allow` takes it")]
+#[allow(clippy::unnecessary_wraps, reason = "the argument of `allows`")]
 fn ip(text: &str) -> Option<IpAddr> {
     Some(text.parse().unwrap())
 }
@@ -28,7 +28,7 @@ fn the_literal_0_0_0_0_alone_is_any_address_of_both_families() {
 
 // C11
 #[test]
-fn an_empty_rule_is_nobody_and_near_misses_of_any_are_refused() {
+fn an_empty_list_allows_no_address_and_near_misses_are_errors() {
     let nobody = AllowedIps::from_stored("");
     assert!(nobody.is_readable());
     for address in [ip("203.0.113.7"), ip("0.0.0.0"), ip("::1"), None] {
@@ -55,11 +55,11 @@ fn an_empty_rule_is_nobody_and_near_misses_of_any_are_refused() {
         );
         assert!(
             !AllowedIps::from_stored(near).allows(ip("10.0.0.1")),
-            "{near:?} in a table admits somebody"
+            "{near:?} in a table allows an address"
         );
         assert!(
             !AllowedIps::from_stored(near).allows(ip("0.0.0.0")),
-            "{near:?} in a table admits somebody"
+            "{near:?} in a table allows an address"
         );
     }
 }
@@ -87,7 +87,7 @@ fn ipv4_mapped_addresses_and_rules_are_ipv4() {
 
 // C9
 #[test]
-fn rules_that_programs_read_differently_are_refused() {
+fn entries_that_programs_read_differently_are_errors() {
     let bad = [
         "010.0.0.0/8",
         "10.0.0.01",
@@ -133,7 +133,7 @@ fn rules_that_programs_read_differently_are_refused() {
 
 // C10
 #[test]
-fn host_bits_are_refused_with_the_block_that_was_probably_meant() {
+fn host_bits_are_an_error_that_suggests_the_block() {
     let message = "10.1.2.3/8".parse::<AllowedIps>().unwrap_err().to_string();
     assert!(message.contains("10.0.0.0/8") && message.contains("10.1.2.3"), "{message}");
     let message = "2001:db8::1/32".parse::<AllowedIps>().unwrap_err().to_string();
@@ -166,7 +166,7 @@ fn a_block_contains_exactly_its_addresses() {
     assert_eq!(rules("2001:DB8::/32 10.0.0.1/32").as_str(), "2001:db8::/32 10.0.0.1");
 }
 
-/// The leading bits of an address as text: slow, and too plain to be wrong.
+/// Returns the leading bits of an address as text: slow, and simple enough to be correct.
 fn leading_bits(address: IpAddr, count: usize) -> String {
     let bits = match address {
         IpAddr::V4(address) => format!("4:{:032b}", address.to_bits()),
@@ -191,8 +191,7 @@ fn any_block_matches_a_plain_reference_implementation() {
             (IpAddr::V6(Ipv6Addr::from_bits(draw())), 128)
         };
         let prefix = usize::try_from(draw() % (width + 1)).unwrap();
-        // An address that differs from the base in one bit, which stands within the prefix or after
-        // it.
+        // This address differs from the base in one bit, within the prefix or after it.
         let flipped = 1_u128 << (draw() % width);
         let other = match base {
             IpAddr::V4(base) => {
@@ -205,7 +204,7 @@ fn any_block_matches_a_plain_reference_implementation() {
         assert_eq!(block.contains(other), expected, "{base}/{prefix} {other}");
         assert!(block.contains(base));
         held += usize::from(expected);
-        // As it is written: accepted exactly where no bit is set after the prefix.
+        // The text is accepted exactly if no bit after the prefix is set.
         let after_prefix =
             leading_bits(base, usize::try_from(width).unwrap())[prefix + 2..].contains('1');
         let whole_and_unspecified =
@@ -217,7 +216,7 @@ fn any_block_matches_a_plain_reference_implementation() {
             assert_eq!(Block::parse(&format!("{}/{prefix}", network.base)).unwrap(), network);
         }
     }
-    assert!((10_000..40_000).contains(&held), "{held} of 50 000 held: the draw is lopsided");
+    assert!((10_000..40_000).contains(&held), "{held} of 50 000 addresses were in their block");
 }
 
 #[test]

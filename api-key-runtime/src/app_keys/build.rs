@@ -1,5 +1,4 @@
-//! From settings to what runs: everything is checked first, then the database is connected to, and
-//! last the threads are started.
+//! Builds the keys: checks every setting, then connects to the database, then starts the threads.
 
 use std::{sync::Arc, time::Duration};
 
@@ -27,7 +26,7 @@ use crate::{
     workers::Workers,
 };
 
-/// The settings, once they are known to be usable.
+/// The settings after they were checked.
 struct Checked {
     key_locations: KeyLocations,
     responses: Responses,
@@ -37,7 +36,7 @@ struct Checked {
     bounds: Bounds,
 }
 
-/// Where keys are looked up, and which database that is if it is one.
+/// The store of the keys, and its database if it is one.
 struct Connected {
     store: Arc<dyn KeyStore>,
     #[cfg(feature = "_diesel")]
@@ -45,14 +44,28 @@ struct Connected {
 }
 
 impl AppKeysBuilder {
-    /// Checks every setting and the database, and starts the threads that look keys up and record
-    /// their uses.
+    /// Checks every setting and the database, then starts the threads that look keys up, read
+    /// changes and record usage.
     ///
-    /// It blocks while it connects: call it before the server runs.
+    /// This method blocks while it connects: call it before the server runs.
+    ///
+    /// ```no_run
+    /// use api_key_runtime::AppKeys;
+    ///
+    /// # fn main() -> Result<(), api_key_runtime::Error> {
+    /// let keys = AppKeys::builder().env()?.build()?;
+    /// # Ok(())
+    /// # }
+    /// ```
     ///
     /// # Errors
-    /// When a setting is unusable, the database is away, its tables are missing, incompatible or
-    /// without their triggers, its keys are under another pepper, or a thread cannot be started.
+    /// Returns an error in these cases:
+    ///
+    /// - a setting is invalid;
+    /// - the database is unavailable;
+    /// - its tables are missing, incompatible or without their triggers;
+    /// - its keys are under another pepper;
+    /// - a thread cannot be started.
     pub fn build(self) -> Result<AppKeys, Error> {
         let checked = self.check()?;
         let connected = self.connect(&checked.digester)?;
@@ -63,8 +76,8 @@ impl AppKeysBuilder {
     /// not exist.
     ///
     /// Any number of processes may call this method at once: each migration runs once, in one
-    /// transaction under a lock. A service whose own Diesel migrations contain a copy of these does
-    /// not call it.
+    /// transaction under a lock. Do not call it if your own Diesel migrations contain a copy of
+    /// these.
     ///
     #[cfg_attr(feature = "sqlite", doc = "```no_run")]
     #[cfg_attr(not(feature = "sqlite"), doc = "```ignore")]
@@ -75,7 +88,7 @@ impl AppKeysBuilder {
     /// ```
     ///
     /// # Errors
-    /// Returns an error if no database is configured, its URL is unusable, the database is
+    /// Returns an error if no database is configured, its URL is invalid, the database is
     /// unavailable, or a migration fails. A failed call changes nothing.
     #[cfg(feature = "_diesel")]
     pub fn migrate(mut self) -> Result<Self, Error> {
@@ -85,10 +98,21 @@ impl AppKeysBuilder {
         Ok(self)
     }
 
-    /// Issues, lists and changes keys without serving any: what the command does.
+    /// Returns an [`Admin`](crate::admin::Admin) without starting threads, for programs that only
+    /// administer keys.
+    ///
+    /// ```no_run
+    /// use api_key_runtime::AppKeys;
+    ///
+    /// # fn main() -> Result<(), api_key_runtime::Error> {
+    /// let admin = AppKeys::builder().env()?.build_admin()?;
+    /// admin.revoke(17)?;
+    /// # Ok(())
+    /// # }
+    /// ```
     ///
     /// # Errors
-    /// When a setting is unusable, or the keys are not in a database.
+    /// Returns an error if a setting is invalid, or if the keys are not in a database.
     #[cfg(feature = "_diesel")]
     pub fn build_admin(self) -> Result<crate::admin::Admin, Error> {
         let (format_rules, digester) = self.format_rules_and_digester()?;
@@ -98,9 +122,9 @@ impl AppKeysBuilder {
 
     #[cfg(feature = "_diesel")]
     fn named_database(&self) -> Result<Database, Error> {
-        self.store
-            .database()?
-            .ok_or_else(|| Error::config("no database is named: call AppKeysBuilder::database_url"))
+        self.store.database()?.ok_or_else(|| {
+            Error::config("no database is configured: call AppKeysBuilder::database_url")
+        })
     }
 
     pub(super) fn trusts_unix_socket(&self) -> bool {
@@ -118,17 +142,17 @@ impl AppKeysBuilder {
         let (format_rules, digester) = self.format_rules_and_digester()?;
         if self.lookup_timeout.is_zero() {
             return Err(Error::config(
-                "lookup_timeout is zero, so every request would be rejected; set a longer time",
+                "lookup_timeout is zero: every request would be rejected; set a longer lookup_timeout",
             ));
         }
         if self.cache_capacity == 0 {
             return Err(Error::config(
-                "cache_capacity is zero; set at least 1, or switch caching off by max_staleness(Duration::ZERO)",
+                "cache_capacity is zero; set at least 1, or switch caching off with max_staleness(Duration::ZERO)",
             ));
         }
         if self.usage_flush_interval.is_some_and(|interval| interval.is_zero()) {
             return Err(Error::config(
-                "usage_flush_interval is zero; set a longer time, or None to record no usage",
+                "usage_flush_interval is zero; set a longer usage_flush_interval, or None to record no usage",
             ));
         }
         Ok(Checked {
@@ -143,7 +167,7 @@ impl AppKeysBuilder {
 
     #[cfg_attr(
         not(feature = "_diesel"),
-        expect(unused_variables, reason = "only a table says how its keys are digested")
+        expect(unused_variables, reason = "only tables record how their keys are digested")
     )]
     fn connect(&self, digester: &Digester) -> Result<Connected, Error> {
         #[cfg(feature = "_diesel")]
@@ -162,7 +186,7 @@ impl AppKeysBuilder {
                 database: None,
             }),
             _ => Err(Error::config(
-                "no key store is named: call AppKeysBuilder::database_url or AppKeysBuilder::store",
+                "no key store is configured: call AppKeysBuilder::database_url or AppKeysBuilder::store",
             )),
         }
     }
@@ -252,7 +276,7 @@ impl AppKeysBuilder {
         })
     }
 
-    /// Where changes are heard of, if not where keys are looked up.
+    /// Returns the database that sends change notifications, if it is not the one of the keys.
     #[cfg(feature = "_diesel")]
     fn listen_database(&self, keys: Option<&Database>) -> Result<Option<Database>, Error> {
         let Some(url) = &self.listen_url else {
@@ -262,7 +286,9 @@ impl AppKeysBuilder {
         if listen.is_postgres() && keys.is_some_and(Database::is_postgres) {
             return Ok(Some(listen));
         }
-        Err(Error::config("listen_url is for keys in a Postgres, and names that Postgres by a URL"))
+        Err(Error::config(
+            "cannot use listen_url: keys or listen_url are not in Postgres; set listen_url to the postgres:// URL of the keys, or leave it out",
+        ))
     }
 
     fn bounds(&self) -> Result<Bounds, Error> {
@@ -272,13 +298,13 @@ impl AppKeysBuilder {
         };
         if stale_if_error < max_staleness {
             return Err(Error::config(format!(
-                "stale_if_error is {stale_if_error:?} and shorter than max_staleness, {max_staleness:?}: while the store is away a key \
-                 would pass for less long than while it answers; make it longer, or leave it out"
+                "stale_if_error ({stale_if_error:?}) is shorter than max_staleness ({max_staleness:?}): an outage would shorten the life of \
+                 cache entries; set a longer stale_if_error, or leave it out"
             )));
         }
         if max_staleness.is_zero() {
             return Err(Error::config(
-                "stale_if_error is set and max_staleness is zero, so that nothing is kept that could pass: set both, or leave \
+                "stale_if_error is set, but max_staleness is zero: nothing is cached; set a longer max_staleness, or leave \
                  stale_if_error out",
             ));
         }

@@ -1,4 +1,4 @@
-//! The settings, and what each of them is for.
+//! The settings of `AppKeys`.
 
 use std::{sync::Arc, time::Duration};
 
@@ -18,44 +18,67 @@ use crate::{
 #[cfg(feature = "_diesel")]
 use crate::{error::Error, store::Database};
 
-/// The settings of [`AppKeys`](crate::AppKeys). [`build`](Self::build) checks the values and
-/// returns the keys.
+/// The settings of [`AppKeys`](crate::AppKeys), made by
+/// [`AppKeys::builder`](crate::AppKeys::builder).
 ///
-/// Every setting with its default. [`env`](Self::env) reads the environment variables.
+/// [`build`](Self::build) checks all values and returns the keys. [`env`](Self::env) reads the
+/// environment variables named below.
+///
+/// ```
+/// use std::time::Duration;
+///
+/// use api_key_runtime::{AppKeys, KeyLocation};
+///
+/// let builder = AppKeys::builder()
+///     .prefix("shop_live_")
+///     .key_locations([KeyLocation::bearer()])
+///     .trusted_proxies(["10.0.0.7"])
+///     .max_staleness(Duration::from_millis(500));
+/// ```
+///
+/// # Settings
+///
+/// | storage: exactly one of the first four | default | environment |
+/// | --- | --- | --- |
+/// | [`database_url`](Self::database_url) | none | `DATABASE_URL` |
+/// | [`postgres_pool`](Self::postgres_pool) | none | |
+/// | [`sqlite_pool`](Self::sqlite_pool) | none | |
+/// | [`store`](Self::store) | none | |
+/// | [`listen_url`](Self::listen_url) | none: listens on the `database_url` | |
 ///
 /// | keys | default | environment |
 /// | --- | --- | --- |
 /// | [`prefix`](Self::prefix) | `ak_live_` | `APP_KEY_PREFIX` |
-/// | [`pepper`](Self::pepper) | none: plain SHA-256 | `APP_KEY_PEPPER` |
-/// | [`previous_pepper`](Self::previous_pepper) | none | `APP_KEY_PEPPER_PREVIOUS` |
+/// | [`pepper`](Self::pepper) | none: plain SHA-256 | `APP_KEY_PEPPER`, `APP_KEY_PEPPER_FILE` |
+/// | [`previous_pepper`](Self::previous_pepper) | none | `APP_KEY_PEPPER_PREVIOUS`, `APP_KEY_PEPPER_PREVIOUS_FILE` |
 /// | [`accept_imported_keys`](Self::accept_imported_keys) | `false` | `APP_KEY_ACCEPT_IMPORTED` |
-/// | [`key_locations`](Self::key_locations) | `Authorization: Bearer` and `X-API-Key` | |
-/// | [`usage_flush_interval`](Self::usage_flush_interval) | 10 seconds | |
 ///
-/// | cache and freshness | default | environment |
+/// | request | default | environment |
+/// | --- | --- | --- |
+/// | [`key_locations`](Self::key_locations) | `Authorization: Bearer` and `X-API-Key` | |
+/// | [`trusted_proxies`](Self::trusted_proxies) | none: the client IP is the TCP peer | `APP_KEY_TRUSTED_PROXIES` |
+/// | [`trust_unix_socket`](Self::trust_unix_socket) | `false` | the word `unix` in `APP_KEY_TRUSTED_PROXIES` |
+/// | [`forwarded_header`](Self::forwarded_header) | `X-Forwarded-For` | `APP_KEY_FORWARDED_HEADER` |
+///
+/// | freshness | default | environment |
 /// | --- | --- | --- |
 /// | [`max_staleness`](Self::max_staleness) | 1 second | |
 /// | [`stale_if_error`](Self::stale_if_error) | `None`: 503 | |
-/// | [`lookup_timeout`](Self::lookup_timeout) | 1 second | |
-/// | [`cache_capacity`](Self::cache_capacity) | 250 000 keys | |
-///
-/// | client IP | default | environment |
-/// | --- | --- | --- |
-/// | [`trusted_proxies`](Self::trusted_proxies) | none: the peer of the connection | `APP_KEY_TRUSTED_PROXIES` |
-/// | [`trust_unix_socket`](Self::trust_unix_socket) | `false` | the word `unix` in `APP_KEY_TRUSTED_PROXIES` |
-/// | [`forwarded_header`](Self::forwarded_header) | `X-Forwarded-For` | `APP_KEY_FORWARDED_HEADER` |
 ///
 /// | responses | default | environment |
 /// | --- | --- | --- |
 /// | [`realm`](Self::realm) | `api` | |
 /// | [`rejection_body`](Self::rejection_body) | problem details (RFC 9457) | |
 ///
-/// | database, exactly one but for `listen_url` | default | environment |
+/// | limits and intervals | default | environment |
 /// | --- | --- | --- |
-/// | `database_url` | none | `DATABASE_URL` |
-/// | `postgres_pool`, `sqlite_pool` | none | |
-/// | [`store`](Self::store) | none | |
-/// | `listen_url` | none: over `database_url` | |
+/// | [`lookup_timeout`](Self::lookup_timeout) | 1 second | |
+/// | [`cache_capacity`](Self::cache_capacity) | 250 000 keys | |
+/// | [`usage_flush_interval`](Self::usage_flush_interval) | 10 seconds | |
+///
+/// With the feature `test-util`, [`clock`](Self::clock) replaces the system clock in tests.
+#[doc(alias = "config")]
+#[doc(alias = "settings")]
 #[derive(Debug)]
 #[must_use = "nothing happens until it is built"]
 pub struct AppKeysBuilder {
@@ -111,7 +134,7 @@ impl Default for AppKeysBuilder {
 
 pub(super) enum StoreSetting {
     None,
-    /// The environment was asked, and has no `DATABASE_URL`.
+    /// The environment was read, and does not set `DATABASE_URL`.
     #[cfg(feature = "_diesel")]
     NotInEnv,
     #[cfg(feature = "_diesel")]
@@ -120,7 +143,7 @@ pub(super) enum StoreSetting {
     PostgresPool(Pool<ConnectionManager<diesel::PgConnection>>),
     #[cfg(feature = "sqlite")]
     SqlitePool(Pool<ConnectionManager<diesel::SqliteConnection>>),
-    /// One of those, which has been migrated.
+    /// One of the above, after its migrations have run.
     #[cfg(feature = "_diesel")]
     Migrated(Database),
     Own(Arc<dyn KeyStore>),
@@ -128,7 +151,7 @@ pub(super) enum StoreSetting {
 
 #[cfg(feature = "_diesel")]
 impl StoreSetting {
-    /// The database that keys are kept in, unless they are elsewhere.
+    /// Returns the configured database, or `None` for a store of the application's own.
     pub(super) fn database(&self) -> Result<Option<Database>, Error> {
         Ok(match self {
             Self::Url(url) => Some(Database::parse(url.as_str())?),
@@ -167,45 +190,69 @@ impl std::fmt::Debug for StoreSetting {
 }
 
 impl AppKeysBuilder {
-    /// Keeps keys in this database: `postgres://..` or the path of an SQLite file.
+    /// Stores keys in this database: `postgres://..`, or the path of an SQLite file.
     ///
-    /// Recommended whatever the application itself uses to reach its database. Each process takes
-    /// up to two connections of its own to look keys up (up to ten for a while when queries hang
-    /// and their threads are replaced), one to hear of changes and one to record uses (up to five
-    /// when those writes hang); one more for a moment when the feed is opened, and while keys are
-    /// administered. So plan for four to five times the number of processes.
+    /// Recommended even if the application has its own connections to the same database. Each
+    /// process opens these connections of its own:
     ///
-    /// A Postgres must be the writable primary. Its role needs SELECT on `api_keys` and
-    /// `api_key_changes`, SELECT and UPDATE on `api_key_meta`, and SELECT, INSERT and UPDATE on
-    /// `api_key_usage`; one that issues and changes keys also INSERT and UPDATE on `api_keys`. An
-    /// SQLite file is switched to write-ahead logging, which stays with the file. The guide's
-    /// chapter [`backups`](crate::guide::backups) says how to replace it.
+    /// - to look keys up: up to 2, and up to 10 for a while when queries hang and their threads are
+    ///   replaced;
+    /// - to read changes: 1, and 1 more for a moment when the feed is opened;
+    /// - to record usage: 1, and up to 5 when these writes hang;
+    /// - to administer keys: 1 during each call.
+    ///
+    /// Plan for 4 to 5 connections for each process.
+    ///
+    /// A Postgres server must be the writable primary. The role of a service needs these
+    /// privileges:
+    ///
+    /// - SELECT on `api_keys` and `api_key_changes`;
+    /// - SELECT and UPDATE on `api_key_meta`;
+    /// - SELECT, INSERT and UPDATE on `api_key_usage`.
+    ///
+    /// A role that issues and changes keys also needs INSERT and UPDATE on `api_keys`.
+    ///
+    /// An SQLite file is switched to write-ahead logging, and stays in this mode. The guide's
+    /// chapter [`backups`](crate::guide::backups) describes how to replace the file.
+    ///
+    /// ```no_run
+    /// use api_key_runtime::AppKeys;
+    ///
+    /// # fn main() -> Result<(), api_key_runtime::Error> {
+    /// let keys = AppKeys::builder().database_url("postgres://shop@db.example/shop").build()?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    #[doc(alias = "postgres")]
+    #[doc(alias = "sqlite")]
     #[cfg(feature = "_diesel")]
     pub fn database_url(mut self, url: impl Into<String>) -> Self {
         self.store = StoreSetting::Url(Secret::new(url.into()));
         self
     }
 
-    /// Keeps keys in the Postgres that this pool of the application's leads to, in place of
+    /// Stores keys in the Postgres database of this connection pool, instead of
     /// [`database_url`](Self::database_url).
     ///
-    /// A connection is borrowed for each batch of lookups and each read of the changes, and never
-    /// held: a pool of `max_size(1)` serves the application and this. What that costs:
+    /// A connection is borrowed for each batch of lookups and for each read of changes, and then
+    /// returned. So a pool of `max_size(1)` is enough for the application and this crate together.
+    /// Compared with `database_url`:
     ///
-    /// - Nothing wakes this process when a key changes: it asks several times within
-    ///   `max_staleness`, so a revocation is in force within that and not within milliseconds.
-    ///   [`listen_url`](Self::listen_url) has both.
-    /// - How soon a database that was away is asked again, and how long a dead connection goes
-    ///   unnoticed, are the pool's to say. A `connection_timeout` of a second is advised; starting
-    ///   warns of a longer one.
-    /// - While the application holds every connection, keys cannot be looked up: after a second
-    ///   those who wait are answered 503. Administration waits for as long as the pool does. So
-    ///   never call it while you hold the only connection; a key that belongs to your transaction
-    ///   is issued by `Admin::issue_in_transaction`.
-    /// - Behind a transaction pooler such as `PgBouncer`, prepared statements have to be switched
-    ///   off by a `connection_customizer`:
-    ///   `connection.set_prepared_statement_cache_size(CacheSize::Disabled)`. On our own
-    ///   connections they are.
+    /// - The database does not notify this process when a key changes. The process polls several
+    ///   times within `max_staleness`, so a revocation takes up to `max_staleness` instead of
+    ///   milliseconds. Set [`listen_url`](Self::listen_url) to receive notifications as well.
+    /// - The pool decides how soon an unavailable database is tried again, and how long a dead
+    ///   connection goes unnoticed. Set its `connection_timeout` to 1 second;
+    ///   [`build`](Self::build) logs a warning if it is longer.
+    /// - While the application holds every connection, keys cannot be looked up, and waiting
+    ///   requests are answered 503 after [`lookup_timeout`](Self::lookup_timeout). Calls of `Admin`
+    ///   wait for as long as the pool does. So do not call `Admin` while you hold the only
+    ///   connection. To issue a key within your own transaction, call
+    ///   `Admin::issue_in_transaction`.
+    /// - Behind a transaction pooler such as `PgBouncer`, switch prepared statements off in a
+    ///   `connection_customizer`:
+    ///   `connection.set_prepared_statement_cache_size(CacheSize::Disabled)`. Connections of
+    ///   `database_url` do not use prepared statements.
     ///
     #[cfg_attr(feature = "_diesel", doc = "```no_run")]
     /// use std::time::Duration;
@@ -223,55 +270,68 @@ impl AppKeysBuilder {
     /// # Ok(())
     /// # }
     /// ```
+    #[doc(alias = "r2d2")]
     #[cfg(feature = "postgres")]
     pub fn postgres_pool(mut self, pool: Pool<ConnectionManager<diesel::PgConnection>>) -> Self {
         self.store = StoreSetting::PostgresPool(pool);
         self
     }
 
-    /// Keeps keys in the SQLite file that this pool of the application's leads to, in place of
+    /// Stores keys in the SQLite file of this connection pool, instead of
     /// [`database_url`](Self::database_url).
     ///
-    /// A connection is borrowed for each batch of lookups and each read of the changes, and never
-    /// held: a pool of `max_size(1)` serves the application and this. The file is switched to
-    /// write-ahead logging, which stays with it. Administration waits for other writers and is
-    /// durable, whatever the settings of the pool's connections are, and leaves them as they were;
-    /// set a `busy_timeout`, `foreign_keys` and `recursive_triggers` by a `connection_customizer`
-    /// for what the application writes itself. What it costs:
+    /// A connection is borrowed for each batch of lookups and for each read of changes, and then
+    /// returned. So a pool of `max_size(1)` is enough for the application and this crate together.
+    /// The file is switched to write-ahead logging, and stays in this mode.
     ///
-    /// - A change by another process is seen within `max_staleness`, and not within milliseconds.
-    /// - Nobody can tell which file a borrowed connection still has open: once the file is replaced
-    ///   or deleted, keys are answered 503 until the process is started anew. One that is
+    /// Calls of `Admin` wait for other writers and are durable, whatever the settings of the pool's
+    /// connections are. Afterwards the connections have their own settings again. For the
+    /// application's own writes, set a `busy_timeout`, `foreign_keys` and `recursive_triggers` in a
+    /// `connection_customizer`.
+    ///
+    /// Compared with `database_url`:
+    ///
+    /// - A change by another process takes up to `max_staleness` instead of milliseconds.
+    /// - A borrowed connection does not reveal which file it has open. Once the file is replaced or
+    ///   deleted, requests are answered 503 until the process is restarted. A file that is
     ///   overwritten in place is not noticed.
-    /// - Waiting and recovery are the pool's, as with `postgres_pool`.
+    /// - The pool decides about waiting and reconnecting, as with `postgres_pool`.
+    #[doc(alias = "r2d2")]
     #[cfg(feature = "sqlite")]
     pub fn sqlite_pool(mut self, pool: Pool<ConnectionManager<diesel::SqliteConnection>>) -> Self {
         self.store = StoreSetting::SqlitePool(pool);
         self
     }
 
-    /// Hears of changes over a direct connection to this URL, where keys are looked up through a
-    /// connection pooler or a pool of the application's: of the same Postgres and database, which
-    /// is checked. Neither lets a change through by itself.
+    /// Sets the URL of a direct connection that receives change notifications.
+    ///
+    /// Set it if keys are looked up through a pooler such as `PgBouncer`, or through a pool of the
+    /// application: neither delivers notifications. The URL must lead to the same Postgres server
+    /// and database as the keys; [`build`](Self::build) checks this. Defaults to none: with
+    /// `database_url`, notifications are received from that server.
+    #[doc(alias = "notify")]
+    #[doc(alias = "pgbouncer")]
     #[cfg(feature = "postgres")]
     pub fn listen_url(mut self, url: impl Into<String>) -> Self {
         self.listen_url = Some(Secret::new(url.into()));
         self
     }
 
-    /// Keeps keys in a store of your own.
+    /// Stores keys in your own [`KeyStore`](crate::store::KeyStore).
+    #[doc(alias = "backend")]
     pub fn store(mut self, store: impl KeyStore) -> Self {
         self.store = StoreSetting::Own(Arc::new(store));
         self
     }
 
-    /// Sets the literal text that new native keys begin with. Up to 11 characters keep a key in one
-    /// block of SHA-256.
+    /// Sets the literal text that new native keys begin with.
     ///
-    /// It is a lower-case letter, up to 19 more lower-case letters, digits or underscores, and an
-    /// underscore at the end; anything else is an error of [`build`](Self::build). Defaults to
-    /// `ak_live_`. Keys that were issued with another prefix go on working, because the table
-    /// decides which keys are good. So a prefix does not keep two sets of keys in one table apart.
+    /// A prefix is a lower-case letter, up to 19 more lower-case letters, digits or underscores,
+    /// and an underscore at the end. Any other text is an error of [`build`](Self::build). With up
+    /// to 11 characters, a key fits into one block of SHA-256. Defaults to `ak_live_`.
+    ///
+    /// Keys that were issued with another prefix keep working, because the table decides which keys
+    /// are valid. So a prefix does not separate two sets of keys in one table.
     ///
     /// ```
     /// let builder = api_key_runtime::AppKeys::builder().prefix("shop_live_");
@@ -281,36 +341,70 @@ impl AppKeysBuilder {
         self
     }
 
-    /// Digests keys with HMAC-SHA-256 under this pepper: 32 bytes or more, in base64. Whoever
-    /// copies the table without the pepper cannot even tell whether a key is in it.
+    /// Sets the pepper: the secret of the HMAC-SHA-256 that keys are digested with, 32 bytes or
+    /// more in base64.
+    ///
+    /// Without the pepper, a copy of the table cannot be used to test whether a key is valid.
+    /// Defaults to none: keys are digested with plain SHA-256.
+    ///
+    /// ```no_run
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// let pepper = std::fs::read_to_string("/run/secrets/pepper")?;
+    /// let builder = api_key_runtime::AppKeys::builder().pepper(pepper.trim());
+    /// # Ok(())
+    /// # }
+    /// ```
+    #[doc(alias = "hmac")]
+    #[doc(alias = "salt")]
     pub fn pepper(mut self, pepper: impl Into<String>) -> Self {
         self.pepper = Some(Secret::new(pepper.into()));
         self
     }
 
-    /// The pepper that was in use before, or `none` for none: its keys go on working while the
-    /// pepper is changed.
+    /// Sets the pepper that was used before, or `none` if keys had none. Keys that were issued
+    /// under it keep working. Defaults to no previous pepper.
     ///
-    /// To change the pepper of several processes: first start all of them with the old one as the
-    /// pepper and the new one as the previous one, so that each knows the keys of both; then start
-    /// all with the two exchanged. What was issued under a pepper that is configured as neither is
-    /// unknown; starting warns of how many keys that are.
+    /// To change the pepper of several processes, restart all of them twice:
+    ///
+    /// 1. With the old pepper as the pepper, and the new one as the previous pepper. Then each
+    ///    process accepts keys of both.
+    /// 2. With the two exchanged.
+    ///
+    /// Keys that were issued under any other pepper are rejected as unknown. [`build`](Self::build)
+    /// logs a warning with the number of such keys.
+    #[doc(alias = "rotate")]
     pub fn previous_pepper(mut self, pepper: impl Into<String>) -> Self {
         self.previous_pepper = Some(Secret::new(pepper.into()));
         self
     }
 
     /// Sets whether keys of other formats than the native one are accepted: imported keys, and keys
-    /// issued as UUIDs.
+    /// that were issued as UUIDs.
     ///
     /// Defaults to `false`.
+    #[doc(alias = "import")]
+    #[doc(alias = "uuid")]
     pub fn accept_imported_keys(mut self, accept: bool) -> Self {
         self.accept_imported = accept;
         self
     }
 
-    /// Where a key may be presented, instead of `Authorization: Bearer` and `X-API-Key`. The
-    /// challenge of a 401 names the schemes.
+    /// Sets where a request may carry its key. This replaces the default, `Authorization: Bearer`
+    /// and `X-API-Key`.
+    ///
+    /// The challenge of a 401 names the schemes.
+    ///
+    /// ```
+    /// use api_key_runtime::{AppKeys, KeyLocation};
+    ///
+    /// let builder = AppKeys::builder()
+    ///     .key_locations([KeyLocation::bearer(), KeyLocation::header("X-Shop-Key")]);
+    /// ```
+    #[doc(alias = "authorization")]
+    #[doc(alias = "bearer")]
+    #[doc(alias = "cookie")]
+    #[doc(alias = "header")]
+    #[doc(alias = "query")]
     pub fn key_locations(mut self, key_locations: impl IntoIterator<Item = KeyLocation>) -> Self {
         self.key_locations = key_locations.into_iter().collect();
         self
@@ -318,10 +412,15 @@ impl AppKeysBuilder {
 
     /// Sets the IP addresses and CIDR blocks of the proxies in front of this service.
     ///
-    /// Only the hops that a trusted proxy adds to its header are used. Without trusted proxies, the
-    /// client IP is the peer of the connection and every forwarding header is ignored, which is the
-    /// default. Name the proxies' own addresses, not the network they stand in.
-    /// [`build`](Self::build) checks the addresses.
+    /// Only the hops that a trusted proxy adds to its header are used. Name the proxies' own
+    /// addresses, not the network that they are in. [`build`](Self::build) checks the addresses.
+    /// Defaults to none: the client IP is the TCP peer, and forwarding headers are ignored.
+    ///
+    /// ```
+    /// let builder = api_key_runtime::AppKeys::builder().trusted_proxies(["10.0.0.7"]);
+    /// ```
+    #[doc(alias = "proxy")]
+    #[doc(alias = "x-forwarded-for")]
     pub fn trusted_proxies<P: Into<String>>(
         mut self,
         proxies: impl IntoIterator<Item = P>,
@@ -334,17 +433,19 @@ impl AppKeysBuilder {
     /// Sets whether the peers of a listener on a Unix socket are trusted as proxies.
     ///
     /// Trust them only if every listener of the application is a Unix socket: a TCP connection that
-    /// its client resets at once has no peer address either. In `APP_KEY_TRUSTED_PROXIES` the word
-    /// `unix` does the same. Defaults to `false`.
+    /// its client resets at once does not have a peer address either. The word `unix` in
+    /// `APP_KEY_TRUSTED_PROXIES` does the same. Defaults to `false`.
     pub fn trust_unix_socket(mut self, trust: bool) -> Self {
         self.trust_unix_socket = trust;
         self.env_trusts_unix_socket = false;
         self
     }
 
-    /// Sets the one header that the trusted proxies append the client IP to.
+    /// Sets the header that the trusted proxies append the client IP to. Other forwarding headers
+    /// are ignored.
     ///
     /// Defaults to `X-Forwarded-For`.
+    #[doc(alias = "x-real-ip")]
     pub fn forwarded_header(mut self, name: impl Into<String>) -> Self {
         self.forwarded_header = Some(name.into());
         self
@@ -358,9 +459,12 @@ impl AppKeysBuilder {
     /// ```
     /// use api_key_runtime::AppKeys;
     ///
-    /// let builder = AppKeys::builder()
-    ///     .rejection_body(|kind| ("application/json", format!(r#"{{"status":"fail","data":{{"key":"{kind}"}}}}"#)));
+    /// let builder = AppKeys::builder().rejection_body(|kind| {
+    ///     ("application/json", format!(r#"{{"status":"fail","data":{{"key":"{kind}"}}}}"#))
+    /// });
     /// ```
+    #[doc(alias = "error")]
+    #[doc(alias = "unauthorized")]
     pub fn rejection_body<C: Into<String>, B: Into<web::Bytes>>(
         mut self,
         body: impl FnMut(RejectionKind) -> (C, B),
@@ -369,16 +473,17 @@ impl AppKeysBuilder {
         self
     }
 
-    /// The realm that the challenge of a 401 names (RFC 9110, section 11.5); `api` by default.
+    /// Sets the realm in the challenge of a 401 (RFC 9110, section 11.5). Defaults to `api`.
     pub fn realm(mut self, realm: impl Into<String>) -> Self {
         self.realm = realm.into();
         self
     }
 
-    /// Sets how long a request waits for the lookup of its key before it is answered 503.
+    /// Sets how long a request waits for the lookup of its key. After this time it is answered 503.
     ///
     /// Defaults to 1 second. Zero is an error of [`build`](Self::build).
     #[doc(alias = "deadline")]
+    #[doc(alias = "timeout")]
     pub fn lookup_timeout(mut self, timeout: Duration) -> Self {
         self.lookup_timeout = timeout;
         self
@@ -386,23 +491,31 @@ impl AppKeysBuilder {
 
     /// Sets how long a cached key may be used after it was last known to be current.
     ///
-    /// Within this time a revocation reaches every process, whatever happens to the database and
-    /// the network in between; usually it takes milliseconds. If a store cannot report changes,
-    /// each key is read again after this time. Zero allows no staleness: each request queries the
-    /// store. There is no way to switch the bound off. Defaults to 1 second.
+    /// Within this time a revocation reaches every process, whatever fails in the database or the
+    /// network; usually it takes milliseconds. If a store cannot report changes, each key is read
+    /// again after this time. Zero switches caching off: each request queries the store. The bound
+    /// itself cannot be switched off. Defaults to 1 second.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    ///
+    /// let builder = api_key_runtime::AppKeys::builder().max_staleness(Duration::from_millis(250));
+    /// ```
+    #[doc(alias = "cache")]
     #[doc(alias = "ttl")]
     pub fn max_staleness(mut self, bound: Duration) -> Self {
         self.max_staleness = bound;
         self
     }
 
-    /// Sets how long keys that have not expired are accepted from stale cache entries while the
-    /// store is unavailable, counted from when each key was last known to be current (the idea of
-    /// RFC 5861, section 4).
+    /// Sets how long keys are accepted from stale cache entries while the store is unavailable.
+    ///
+    /// The time is counted since the key was last known to be current, as in RFC 5861, section 4.
+    /// Expired keys are rejected in any case.
     ///
     /// A key that is revoked while a process cannot reach the store keeps working in that process
-    /// for as long. `None` answers 503 once `max_staleness` has passed. Defaults to `None`. A time
-    /// shorter than `max_staleness` is an error of [`build`](Self::build).
+    /// for up to this time. `None` answers 503 once `max_staleness` has passed. A time shorter than
+    /// `max_staleness` is an error of [`build`](Self::build). Defaults to `None`.
     ///
     /// ```
     /// use std::time::Duration;
@@ -412,12 +525,13 @@ impl AppKeysBuilder {
     /// let builder = AppKeys::builder().stale_if_error(Duration::from_secs(300));
     /// let builder = builder.stale_if_error(None); // off again
     /// ```
+    #[doc(alias = "outage")]
     pub fn stale_if_error(mut self, bound: impl Into<Option<Duration>>) -> Self {
         self.stale_if_error = bound.into();
         self
     }
 
-    /// Sets how many keys are cached at most. Each cached key takes a few hundred bytes.
+    /// Sets how many keys are cached at most. Each takes a few hundred bytes.
     ///
     /// Defaults to 250 000. Zero is an error of [`build`](Self::build);
     /// `max_staleness(Duration::ZERO)` switches caching off.
@@ -427,18 +541,20 @@ impl AppKeysBuilder {
         self
     }
 
-    /// Sets how often key usage is recorded: when a key was used last, from which IP address, and
-    /// how often.
+    /// Sets how often key usage is recorded: the time and client IP of the last use of each key,
+    /// and its use count.
     ///
     /// A killed process loses at most one interval of counts;
-    /// [`AppKeys::close`](crate::AppKeys::close) records the rest. `None` records nothing. Defaults
-    /// to 10 seconds. Zero is an error of [`build`](Self::build).
+    /// [`AppKeys::close`](crate::AppKeys::close) records the rest. `None` records nothing. Zero is
+    /// an error of [`build`](Self::build). Defaults to 10 seconds.
+    #[doc(alias = "last used")]
     pub fn usage_flush_interval(mut self, interval: impl Into<Option<Duration>>) -> Self {
         self.usage_flush_interval = interval.into();
         self
     }
 
-    /// Judges expiry by this clock.
+    /// Sets the clock that decides whether a key has expired, for tests. Defaults to the system
+    /// clock.
     #[cfg(feature = "test-util")]
     pub fn clock(mut self, clock: TestClock) -> Self {
         self.clock = Clock::Test(clock);

@@ -22,9 +22,9 @@ use crate::{
     workers::Workers,
 };
 
-/// The share of the time that recording usage leaves for the threads and the store, at most.
+/// The time that recording usage leaves for the threads and the store, at most.
 const RESERVED: Duration = Duration::from_millis(500);
-/// How long dropping the last handle waits.
+/// The time that dropping the last handle may take.
 const DROP_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// The threads and the store, which closing waits for.
@@ -77,8 +77,8 @@ impl Inner {
         self.closing.has_begun.store(true, Ordering::Relaxed);
         self.lookups.shut_down();
         self.feed.shut_down();
-        // No cached key is accepted from now on, so that none is used after its last usage was
-        // recorded.
+        // No cached key is accepted from now on. Otherwise a key could be used after its last usage
+        // was recorded.
         self.cache.apply(&Changed::Everything);
         self.supervisor.shut_down();
         #[cfg(feature = "_diesel")]
@@ -87,7 +87,7 @@ impl Inner {
         if let Some(usage) = &self.usage
             && !record(usage, &left_for_usage)
         {
-            faults.push("the last usage of keys was not recorded".to_owned());
+            faults.push("the last key usage was not recorded".to_owned());
         }
         let running = self.closing.workers.wait_until_ended(left().saturating_sub(reserved / 2));
         if !running.is_empty() {
@@ -102,7 +102,7 @@ impl Inner {
             return Ok(());
         }
         Err(Error::database(
-            format!("the keys were not closed properly within {timeout:?}"),
+            format!("cannot close AppKeys completely within {timeout:?}"),
             faults.join("; "),
         ))
     }

@@ -7,29 +7,30 @@ use crate::error::Error;
 #[cfg(feature = "_diesel")]
 use crate::key::Secret;
 
-/// The word that stands for the peers of a Unix socket, which have no address.
+/// The word for the peers of a Unix socket, which do not have an address.
 const UNIX_SOCKET: &str = "unix";
 
 impl AppKeysBuilder {
-    /// Overlays the settings that the environment names, so that a service and the command agree.
+    /// Overlays the settings with those of the environment, so that a service and the command
+    /// agree.
     ///
     /// | variable | sets |
     /// | --- | --- |
-    /// | `DATABASE_URL` | `database_url`, unless a URL, a pool or a store is set before or after |
+    /// | `DATABASE_URL` | [`database_url`](Self::database_url), unless a URL, a pool or a store is set before or after |
     /// | `APP_KEY_PREFIX` | [`prefix`](Self::prefix) |
-    /// | `APP_KEY_PEPPER`, or `APP_KEY_PEPPER_FILE` | [`pepper`](Self::pepper), or the path of a file that holds it |
+    /// | `APP_KEY_PEPPER`, or `APP_KEY_PEPPER_FILE` | [`pepper`](Self::pepper), or the path of a file that contains it |
     /// | `APP_KEY_PEPPER_PREVIOUS`, or `APP_KEY_PEPPER_PREVIOUS_FILE` | [`previous_pepper`](Self::previous_pepper), likewise |
     /// | `APP_KEY_ACCEPT_IMPORTED` | [`accept_imported_keys`](Self::accept_imported_keys), `1` or `0` |
     /// | `APP_KEY_TRUSTED_PROXIES` | [`trusted_proxies`](Self::trusted_proxies), separated by spaces; the word `unix` is [`trust_unix_socket`](Self::trust_unix_socket) |
     /// | `APP_KEY_FORWARDED_HEADER` | [`forwarded_header`](Self::forwarded_header) |
     ///
     /// A variable that is not set changes nothing. An empty variable counts as not set, except for
-    /// the two peppers, where [`build`](Self::build) rejects it. White space around a value, and
-    /// around the content of a file, is removed. A setter that is called after this method
-    /// overrides the environment.
+    /// the two peppers, where [`build`](Self::build) rejects it. White space is removed around a
+    /// value, and around the content of a file. A setter that is called after this method overrides
+    /// the environment.
     ///
-    /// Another variable whose name begins with `APP_KEY_` has no effect, which is logged. Names
-    /// that Kubernetes sets for a Service called `app-key` are ignored.
+    /// Any other variable whose name begins with `APP_KEY_` is ignored, with a warning in the log.
+    /// Names that Kubernetes sets for a Service called `app-key` are ignored without a warning.
     ///
     #[cfg_attr(feature = "sqlite", doc = "```no_run")]
     #[cfg_attr(not(feature = "sqlite"), doc = "```ignore")]
@@ -42,10 +43,15 @@ impl AppKeysBuilder {
     /// ```
     ///
     /// # Errors
-    /// Returns an error if a variable is not Unicode or in quotes, if a pepper is set both by value
-    /// and by file, if the file cannot be read, if `APP_KEY_ACCEPT_IMPORTED` is neither `1` nor
-    /// `0`, or if another variable resembles one of the table. [`build`](Self::build) checks the
-    /// other values, and reports a missing `DATABASE_URL`.
+    /// Returns an error in these cases:
+    ///
+    /// - a variable is not Unicode, or is in quotes;
+    /// - a pepper is set both by value and by file, or its file cannot be read;
+    /// - `APP_KEY_ACCEPT_IMPORTED` is neither `1` nor `0`;
+    /// - another variable resembles one of the table.
+    ///
+    /// [`build`](Self::build) checks the other values, and reports a missing `DATABASE_URL`.
+    #[doc(alias = "environment")]
     pub fn env(self) -> Result<Self, Error> {
         variables::check_names()?;
         self.overlay(Variables(&|name| std::env::var_os(name)))
@@ -75,7 +81,7 @@ impl AppKeysBuilder {
             Some("1") => self.accept_imported_keys(true),
             Some(other) => {
                 return Err(Error::config(format!(
-                    "APP_KEY_ACCEPT_IMPORTED is {other:?}, and can be 1 or 0"
+                    "{other:?} is not a switch: set APP_KEY_ACCEPT_IMPORTED to 1 or 0"
                 )));
             }
         };

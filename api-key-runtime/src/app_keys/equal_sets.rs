@@ -1,5 +1,5 @@
-//! A warning about equal `AppKeys`: built inside the closure of `HttpServer::new`, each worker has
-//! threads, connections and a cache of its own.
+//! The warning about equal `AppKeys`. If they are built inside the closure of `HttpServer::new`,
+//! each worker has its own threads, connections and cache.
 
 use std::{
     hash::{DefaultHasher, Hash as _, Hasher as _},
@@ -12,7 +12,7 @@ use crate::{lock::lock, log, log_throttle::LogThrottle, store::Database};
 static LIVE: Mutex<Vec<Weak<u64>>> = Mutex::new(Vec::new());
 static LOGGED: LogThrottle<u64> = LogThrottle::new();
 
-/// Stands for a set of keys while it is in use. Equal settings for one database make equal numbers.
+/// The mark of a key set that is in use. Equal settings for one database give equal numbers.
 #[derive(Debug)]
 pub(super) struct LiveSet(#[expect(dead_code, reason = "counted by LIVE")] Arc<u64>);
 
@@ -32,8 +32,8 @@ impl LiveSet {
         drop(live);
         if is_equal && LOGGED.should_log(number) {
             log::warn!(
-                "AppKeys were built twice with equal settings for {database}, so there are twice the threads, connections and caches; build them \
-                 once, outside of the closure of HttpServer::new, and clone them into it"
+                "AppKeys were built twice with equal settings for {database}: threads, connections and caches are doubled; build AppKeys once, \
+                 outside the closure of HttpServer::new, and clone them into it"
             );
         }
         Some(Self(set))

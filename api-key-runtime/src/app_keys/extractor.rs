@@ -1,4 +1,4 @@
-//! Which keys a request means, for the check and for handlers.
+//! Finds the key set of a request, for the check and for handlers.
 
 use std::{
     fmt,
@@ -13,11 +13,11 @@ use actix_web::{
 use super::AppKeys;
 use crate::{log, log_throttle::LogThrottle, rejection::misconfigured, request::route_of};
 
-/// Routes of which it was said that it is unclear which keys are meant.
+/// Routes whose key set was missing or ambiguous, and for which this was logged.
 static LOGGED: LogThrottle<String> = LogThrottle::new();
 
-/// The keys that apply to a request: those of its innermost scope. `None`, which is logged, where
-/// that is unclear.
+/// Returns the key set of the innermost scope of a request. Logs an error and returns `None` if the
+/// key set is missing or ambiguous.
 #[inline]
 pub(crate) fn of(request: &HttpRequest) -> Option<&AppKeys> {
     match find(request) {
@@ -39,9 +39,9 @@ fn find(request: &HttpRequest) -> Result<&AppKeys, Fault> {
     }
 }
 
-/// The keys of the request's scope, put there as the plain value or as `web::Data<AppKeys>`: for a
-/// route that shows their health or metrics. Without keys the response is 500, and the log says
-/// what is missing.
+/// Extracts the keys of the request's scope, which hold the plain value or `web::Data<AppKeys>`:
+/// for a route that shows their health or metrics. Without keys the response is 500, and the log
+/// names what is missing.
 impl FromRequest for AppKeys {
     type Error = actix_web::Error;
     type Future = Ready<Result<Self, Self::Error>>;
@@ -64,7 +64,7 @@ impl Fault {
     }
 }
 
-/// A route that needs keys, and it is unclear which.
+/// The error for a route whose key set is missing or ambiguous.
 #[derive(Debug)]
 struct Unclear {
     route: String,
@@ -75,22 +75,22 @@ impl Unclear {
     fn log(&self) {
         let fault = match self.fault {
             Fault::Two => {
-                "both AppKeys and web::Data<AppKeys>, and which of them is meant is unclear: use one of them throughout"
+                "both AppKeys and web::Data<AppKeys> in app_data, and they differ: answered 500; use one of them throughout"
             }
             Fault::Missing => {
-                "a check for API keys, or a handler that takes AppKeys, but no AppKeys in the application, or none that reaches it: add \
-                 .app_data(keys.clone()) to the App, or to the scope or resource that the route stands in"
+                "a check for API keys, but no AppKeys in the application or scope: answered 500; add .app_data(keys.clone()) to the App, or to the scope or \
+                 resource of the route"
             }
         };
         if LOGGED.should_log(self.route.clone()) {
-            log::error!("{} has {fault}; it was answered 500, and no handler was run", self.route);
+            log::error!("{} has {fault}", self.route);
         }
     }
 }
 
 impl fmt::Display for Unclear {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter.write_str("no keys are set up for this route")
+        formatter.write_str("AppKeys are missing or ambiguous for this route")
     }
 }
 

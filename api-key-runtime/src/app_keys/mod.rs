@@ -1,4 +1,4 @@
-//! The application's handle on its keys: what it may ask of them.
+//! The application's handle to its keys.
 
 mod build;
 mod builder;
@@ -35,12 +35,11 @@ use crate::{
     usage::Usage,
 };
 
-/// The keys of an application: put a clone into its `app_data`, and `#[require_app_key]` finds it
-/// there.
+/// The keys of an application. `#[require_app_key]` finds them in `app_data`: put a clone there.
 ///
 /// A handle is cheap to clone. [`close`](Self::close) ends its threads, and so does dropping the
-/// last handle. `web::Data::new(keys)` works as well as the plain value. A handler takes the keys
-/// of its scope as an argument, `keys: AppKeys`, in either case.
+/// last handle. `web::Data::new(keys)` in `app_data` works as well as the plain value. In either
+/// case a handler gets the keys of its scope as an argument, `keys: AppKeys`.
 ///
 #[cfg_attr(feature = "sqlite", doc = "```no_run")]
 #[cfg_attr(not(feature = "sqlite"), doc = "```ignore")]
@@ -49,16 +48,19 @@ use crate::{
 ///
 /// # async fn serve() -> Result<(), Box<dyn std::error::Error>> {
 /// let keys = AppKeys::builder().database_url("cakes.db").migrate()?.build()?;
-/// HttpServer::new(move || App::new().app_data(keys.clone())).bind("127.0.0.1:8080")?.run().await?;
+/// HttpServer::new(move || App::new().app_data(keys.clone()))
+///     .bind("127.0.0.1:8080")?
+///     .run()
+///     .await?;
 /// # Ok(())
 /// # }
 /// ```
 ///
 /// # Several sets of keys
 ///
-/// A scope with keys in its own `app_data` knows these alone: a partner's key opens nothing outside
-/// of `/partner`, and the application's own keys open nothing within. Keep each set in a table of
-/// its own; a prefix for each tells them apart at sight. One access log is made for all of them.
+/// A scope with keys in its own `app_data` accepts only these: a partner's key is valid only below
+/// `/partner`, and the application's own keys only elsewhere. Keep each set in its own table. A
+/// prefix for each set makes their keys easy to distinguish. One access log covers all sets.
 ///
 /// ```
 /// use actix_web::{App, HttpResponse, get, web};
@@ -77,7 +79,8 @@ use crate::{
 /// # impl KeyStore for Table {
 /// #     fn find(&self, digests: &[KeyDigest]) -> Result<Vec<KeyRecord>, StoreError> {
 /// #         let records = self.0.lock().unwrap();
-/// #         Ok(records.iter().filter(|record| digests.contains(&record.digest)).cloned().collect())
+/// #         let is_wanted = |record: &&KeyRecord| digests.contains(&record.digest);
+/// #         Ok(records.iter().filter(is_wanted).cloned().collect())
 /// #     }
 /// # }
 /// # #[actix_web::main]
@@ -100,7 +103,8 @@ use crate::{
 /// #     let key = made_by.make_key(&NewKey::new(name).allow_any())?;
 /// #     table.0.lock().unwrap().push(key.record);
 /// #     for (path, status) in [("/whoami", own), ("/partner/whoami", partner)] {
-/// #         let request = TestRequest::get().uri(path).insert_header(("X-API-Key", key.secret.expose_secret())).to_request();
+/// #         let header = ("X-API-Key", key.secret.expose_secret());
+/// #         let request = TestRequest::get().uri(path).insert_header(header).to_request();
 /// #         let response = call_service(&app, request).await;
 /// #         assert_eq!(response.status(), status, "{name} at {path}");
 /// #         if status == 200 {
@@ -112,8 +116,8 @@ use crate::{
 /// # }
 /// ```
 ///
-/// Use either the plain value or `web::Data` throughout: where a request finds both, and they are
-/// not the same, it is answered 500.
+/// Use either the plain value or `web::Data` throughout. A request that finds both, with different
+/// keys, is answered 500.
 #[doc(alias = "api key")]
 #[doc(alias = "ApiKeys")]
 #[derive(Clone, Debug)]
@@ -121,7 +125,7 @@ pub struct AppKeys {
     inner: Arc<Inner>,
 }
 
-/// Tells a set of keys from every other one of this process.
+/// The identity of a key set within this process.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct KeySetId(u64);
 
@@ -143,7 +147,7 @@ pub(crate) struct Inner {
     feed: Arc<FeedThread>,
     supervisor: Supervisor,
     closing: Closing,
-    /// None where the application wants none.
+    /// `None` if `usage_flush_interval` is `None`.
     pub(crate) usage: Option<Usage>,
     pub(crate) responses: Responses,
     pub(crate) trusted_proxies: TrustedProxies,
@@ -152,75 +156,100 @@ pub(crate) struct Inner {
     pub(crate) clock: Clock,
     #[cfg(feature = "_diesel")]
     admin: Option<crate::admin::Admin>,
+    /// `None` after closing, or if the database cannot be compared.
     #[cfg(feature = "_diesel")]
-    /// `None` when it is closed, or cannot be compared.
     live_set: std::sync::Mutex<Option<equal_sets::LiveSet>>,
 }
 
 impl AppKeys {
-    /// Starts setting up.
+    /// Returns the settings with their defaults.
     pub fn builder() -> AppKeysBuilder {
         AppKeysBuilder::default()
     }
 
-    /// Makes a new key and the record of it, for a store of your own to keep: nothing accepts it
-    /// before the record is there.
+    /// Makes a new key and its record, for your own store to keep. The key is accepted once the
+    /// record is in the store.
     ///
-    /// The record's id is 0; a store gives its own. Keys of a database are issued by
-    /// `Admin::issue`.
+    /// The id of the record is 0: the store assigns another. For keys in a database, call
+    /// `Admin::issue` instead.
+    ///
+    /// ```
+    /// use api_key_runtime::{AppKeys, Error, admin::{KeyRecord, NewKey}};
+    ///
+    /// # fn insert(_: KeyRecord) {}
+    /// fn issue(keys: &AppKeys) -> Result<(), Error> {
+    ///     let issued = keys.make_key(&NewKey::new("billing").allow("10.0.0.0/8")?)?;
+    ///     insert(issued.record);
+    ///     println!("Your key: {}", issued.secret.expose_secret());
+    ///     Ok(())
+    /// }
+    /// ```
     ///
     /// # Errors
-    /// When what is asked for is unusable or the operating system gives no entropy.
+    /// Returns an error if a value of the new key is invalid, or if the operating system returns no
+    /// entropy.
     pub fn make_key(&self, new: &NewKey) -> Result<IssuedKey, Error> {
         new.make(&self.inner.format_rules, &self.inner.digester, self.inner.clock.now())
     }
 
-    /// Returns the administration of these keys: issue, list and change them.
+    /// Returns the [`Admin`](crate::admin::Admin) of these keys, which issues, lists and changes
+    /// keys.
+    ///
+    /// ```no_run
+    /// # fn main() -> Result<(), api_key_runtime::Error> {
+    /// let keys = api_key_runtime::AppKeys::builder().env()?.build()?;
+    /// keys.admin()?.revoke(17)?;
+    /// # Ok(())
+    /// # }
+    /// ```
     ///
     /// # Errors
-    /// Returns an error if the keys are in a store of the application's own, which issues keys by
-    /// [`make_key`](Self::make_key).
+    /// Returns an error if the keys are in your own store; there, [`make_key`](Self::make_key)
+    /// makes keys.
     #[cfg(feature = "_diesel")]
     pub fn admin(&self) -> Result<&crate::admin::Admin, Error> {
         self.inner.admin.as_ref().ok_or_else(|| {
             Error::config(
-                "the keys are in a store of the application's own, which AppKeys::admin does not administer; keep them in a database \
-                 (AppKeysBuilder::database_url or a pool), or issue them by AppKeys::make_key",
+                "cannot administer the keys: they are in a store of the application's own; make them with AppKeys::make_key, or keep them in \
+                 a database (AppKeysBuilder::database_url)",
             )
         })
     }
 
-    /// Records the usage of keys that is not recorded yet. It blocks for this long at most, and
-    /// requests go on.
+    /// Records the key usage that is not recorded yet. Blocks for at most this long; requests are
+    /// served during that time.
     ///
     /// Usage is recorded every [`usage_flush_interval`](AppKeysBuilder::usage_flush_interval), and
     /// once more by [`close`](Self::close).
     ///
     /// # Errors
-    /// When not all of it was recorded in time. The rest is kept and tried again.
+    /// Returns an error if not all usage was recorded in time. The rest is kept and tried again.
     pub fn flush_usage(&self, timeout: Duration) -> Result<(), Error> {
         match &self.inner.usage {
             Some(usage) if !usage.flush(timeout) => Err(Error::database(
-                format!("the usage of keys was not recorded within {timeout:?}"),
-                "the log says why; what was not recorded is tried again",
+                format!("cannot record all key usage within {timeout:?}"),
+                "the log has the cause; the rest is kept and tried again",
             )),
             _ => Ok(()),
         }
     }
 
-    /// Records usage, ends the threads and closes the connections. Requests that come later are
-    /// answered 503.
+    /// Records usage, ends the threads and closes the connections. Later requests are answered 503.
     ///
-    /// Call it when the server has ended: after SIGTERM or Ctrl-C its `run().await` returns. It
-    /// blocks for this long at most, usually a quarter of `max_staleness`. Afterwards an SQLite
-    /// file stands alone: its `-wal` is absent, or empty where somebody else has the file open.
-    /// Dropping the last handle does the same, tries once to record usage, and waits for two
-    /// seconds at most.
+    /// Call this method when the server has ended: its `run().await` returns after SIGTERM or
+    /// Ctrl-C. The method blocks for at most this long, and usually for a quarter of
+    /// `max_staleness`.
+    ///
+    /// Afterwards an SQLite file needs no other file: its `-wal` is absent, or empty if another
+    /// program has the file open.
+    ///
+    /// Dropping the last handle does the same, but tries only once to record usage, and blocks for
+    /// at most 2 seconds.
     ///
     /// # Errors
-    /// When usage was not recorded in time, something was not closed, or the log of an SQLite file
-    /// stays because another program reads the file. The message names what it is. Closing goes on
-    /// in the background.
+    /// Returns an error if usage was not recorded in time, if something was not closed, or if the
+    /// `-wal` of an SQLite file remains because another program reads the file. The message names
+    /// what remains. Closing continues in the background.
     ///
     #[cfg_attr(feature = "sqlite", doc = "```no_run")]
     #[cfg_attr(not(feature = "sqlite"), doc = "```ignore")]
@@ -232,24 +261,41 @@ impl AppKeys {
     /// # async fn serve() -> Result<(), Box<dyn std::error::Error>> {
     /// let keys = AppKeys::builder().database_url("cakes.db").build()?;
     /// let served = keys.clone();
-    /// HttpServer::new(move || App::new().app_data(served.clone())).bind("127.0.0.1:8080")?.run().await?;
+    /// HttpServer::new(move || App::new().app_data(served.clone()))
+    ///     .bind("127.0.0.1:8080")?
+    ///     .run()
+    ///     .await?;
     /// keys.close(Duration::from_secs(5))?;
     /// # Ok(())
     /// # }
     /// ```
+    #[doc(alias = "shutdown")]
+    #[doc(alias = "graceful shutdown")]
     pub fn close(&self, timeout: Duration) -> Result<(), Error> {
         self.inner.close(timeout, |usage, left| usage.flush(left()) & usage.end(left()))
     }
 
-    /// Whether keys can be judged at the moment, and how fresh what is known of them is: for a
-    /// readiness route.
+    /// Returns whether keys can be checked at the moment, and how fresh the cache is: for a
+    /// readiness route, as in the example of [`Health`].
+    #[doc(alias = "readiness")]
     #[must_use]
     pub fn health(&self) -> Health {
         self.inner.feed.health(MonotonicTime::now())
     }
 
-    /// What has been counted so far, and what stands so at the moment: for a route that a collector
-    /// reads. The store is not asked for anything.
+    /// Returns counters since the start, and gauges of the moment. This method does not query the
+    /// store.
+    ///
+    /// ```
+    /// use api_key_runtime::{AppKeys, require_app_key};
+    ///
+    /// #[actix_web::get("/metrics")]
+    /// #[require_app_key(scopes = "metrics:read")]
+    /// async fn metrics(keys: AppKeys) -> String {
+    ///     keys.metrics().to_prometheus()
+    /// }
+    /// ```
+    #[doc(alias = "prometheus")]
     #[must_use]
     pub fn metrics(&self) -> Metrics {
         let inner = self.inner();

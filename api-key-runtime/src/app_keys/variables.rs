@@ -5,7 +5,7 @@ use std::{env, ffi::OsString};
 use crate::{error::Error, log};
 
 const PREFIX: &str = "APP_KEY_";
-/// Every variable that begins with the prefix and is read.
+/// The variables that begin with the prefix and are read.
 pub(super) const NAMES: [&str; 8] = [
     "APP_KEY_PREFIX",
     "APP_KEY_PEPPER",
@@ -16,7 +16,7 @@ pub(super) const NAMES: [&str; 8] = [
     "APP_KEY_TRUSTED_PROXIES",
     "APP_KEY_FORWARDED_HEADER",
 ];
-/// Names that are at most this many edits away from a variable are taken for typing errors.
+/// A name that is at most this many edits away from a variable is treated as a typing error.
 const MAX_EDITS: usize = 2;
 
 /// Reads variables by name.
@@ -30,8 +30,8 @@ impl Variables<'_> {
         Ok(self.text(name)?.filter(|value| !value.is_empty()))
     }
 
-    /// Returns the value of a variable, or the content of the file that the variable `<name>_FILE`
-    /// names. An empty variable counts as set, because a secret must not be left out by mistake.
+    /// Returns the value of a variable, or the content of the file that `<name>_FILE` names. An
+    /// empty variable counts as set, so that a secret is not left out by mistake.
     pub(super) fn secret(self, name: &str) -> Result<Option<String>, Error> {
         let file = format!("{name}_FILE");
         match (self.text(name)?, self.text(&file)?) {
@@ -87,8 +87,8 @@ fn content(variable: &str, path: &str) -> Result<String, Error> {
     Ok(content)
 }
 
-/// Checks the names of all variables of this process. A mistyped pepper would otherwise be left out
-/// without a word.
+/// Checks the names of all variables of this process. Otherwise a mistyped pepper would be left out
+/// without a message.
 pub(super) fn check_names() -> Result<(), Error> {
     let mut names: Vec<String> =
         env::vars_os().map(|(name, _)| name.to_string_lossy().into_owned()).collect();
@@ -105,7 +105,7 @@ pub(super) fn check_names() -> Result<(), Error> {
 
 #[derive(Debug, PartialEq, Eq)]
 enum Name {
-    /// Read by this crate, or not meant for it.
+    /// Read by this crate, or meant for another program.
     Fine,
     Unknown,
 }
@@ -126,7 +126,7 @@ fn check_name(name: &str) -> Result<Name, Error> {
     Ok(if is_of_kubernetes(name) { Name::Fine } else { Name::Unknown })
 }
 
-/// Whether Kubernetes sets this variable for a Service named `app-key` or `app-key-..`.
+/// Returns whether Kubernetes sets this variable for a Service named `app-key` or `app-key-..`.
 fn is_of_kubernetes(name: &str) -> bool {
     name.ends_with("_SERVICE_HOST") || name.ends_with("_PORT") || name.contains("_PORT_")
 }
@@ -160,7 +160,7 @@ mod tests {
         Variables(&get).secret("APP_KEY_PEPPER")
     }
 
-    /// A file with this content, which the caller deletes.
+    /// Creates a file with this content, which the caller deletes.
     fn file(name: &str, content: &[u8]) -> String {
         let path = env::temp_dir().join(format!("app-key-{}-{name}", std::process::id()));
         std::fs::write(&path, content).unwrap();

@@ -1,5 +1,4 @@
-//! A key as requests are judged by it: what they need of its record, in as little memory as that
-//! takes, and what is noted of it.
+//! A cached key: the part of its record that requests need, in little memory, and its usage.
 
 use std::ops::Range;
 
@@ -12,7 +11,7 @@ use crate::{
     usage::{Counted, UsageCell},
 };
 
-/// What a look-up found, shared by every request that presents the key.
+/// The result of a lookup, shared by all requests with this key.
 #[derive(Debug)]
 pub(crate) struct CachedKey {
     pub(crate) id: i64,
@@ -23,7 +22,7 @@ pub(crate) struct CachedKey {
     has_owner: bool,
     disabled: bool,
     revoked: bool,
-    /// The uses that were not written yet.
+    /// The usage that is not written yet.
     usage: UsageCell,
 }
 
@@ -47,7 +46,7 @@ impl CachedKey {
             allowed_ips: record.allowed_ips.into_rules(),
             scopes: record.scopes,
             expires_at: record.expires_at,
-            // A time in the future counts as well: of two readings the one that lets fewer in.
+            // A time in the future counts as well, because that is the stricter reading.
             disabled: record.disabled_at.is_some(),
             revoked: record.revoked_at.is_some(),
             usage: UsageCell::default(),
@@ -70,13 +69,14 @@ impl CachedKey {
         self.revoked
     }
 
-    /// The same key, revoked: what this process once saw so stays so.
+    /// Returns the same key as revoked. Once this process has seen a revocation, the key stays
+    /// revoked.
     pub(crate) fn revoked(mut self) -> Self {
         self.revoked = true;
         self
     }
 
-    /// The state at a moment, which is asked for only where the key has an end.
+    /// Returns the state of the key at this time, which is read only if the key has an expiry.
     #[inline]
     pub(crate) fn state(&self, now: impl FnOnce() -> DateTime<Utc>) -> KeyState {
         if self.revoked {
@@ -91,8 +91,8 @@ impl CachedKey {
     }
 }
 
-/// Hint, name and owner in one piece of memory: a piece for each costs more than many of them are
-/// long.
+/// Hint, name and owner in one allocation: the overhead of three allocations is often larger than
+/// the texts.
 #[derive(Debug)]
 struct PackedText {
     text: Box<str>,
@@ -102,8 +102,8 @@ struct PackedText {
 
 impl PackedText {
     fn new(hint: &str, name: &str, owner: &str) -> Self {
-        // Longer ones come from no table of ours; what is beyond reads as empty, and no verdict
-        // rests on it.
+        // The constraints of our tables keep texts shorter. In a longer text of another store the
+        // rest reads as empty, and no decision depends on it.
         let end = |length: usize| u32::try_from(length).unwrap_or(u32::MAX);
         Self {
             text: [hint, name, owner].concat().into(),
@@ -137,7 +137,7 @@ mod tests {
     use crate::{allowed_ips::AllowedIps, key::KeyDigest};
 
     #[test]
-    fn it_tells_its_words_apart_and_no_owner_from_an_empty_one() {
+    fn packed_text_keeps_its_parts_and_a_missing_owner() {
         for (hint, name, owner) in [
             ("ak_live_Ab3d", "billing", Some("customer 1")),
             ("", "K\u{fc}che", None),

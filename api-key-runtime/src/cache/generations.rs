@@ -1,14 +1,15 @@
-//! When each key was last said to have changed, in generations: a read that was sent before is
-//! worth nothing for that key.
+//! The time of the last change of each key, counted in generations. A read that was sent before is
+//! outdated for that key.
 
 use std::collections::HashMap;
 
 use crate::key::KeyDigest;
 
-/// Changed keys that are told apart; past that a read under way counts as outdated for every key.
+/// The number of changed keys that are recorded one by one. Beyond it, reads in flight count as
+/// outdated for every key.
 const MAX_RECENT: usize = 4096;
 
-/// Counts changes. A generation is a point between two of them.
+/// A counter of changes. A generation is a point between two changes.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Generations {
     current: u64,
@@ -22,7 +23,7 @@ impl Generations {
         self.current
     }
 
-    /// These keys have changed.
+    /// Records that these keys have changed.
     pub(super) fn keys_changed(&mut self, digests: &[KeyDigest]) {
         if digests.is_empty() {
             return;
@@ -38,7 +39,7 @@ impl Generations {
         }
     }
 
-    /// Every key may have changed; the generation it has been since.
+    /// Records that every key may have changed, and returns the generation after that change.
     pub(super) fn everything_changed(&mut self) -> u64 {
         self.current = self.current.saturating_add(1);
         self.recent.clear();
@@ -46,7 +47,7 @@ impl Generations {
         self.current
     }
 
-    /// Whether this key may have changed since a generation.
+    /// Returns whether this key may have changed since a generation.
     pub(super) fn changed_since(&self, since: u64, digest: &KeyDigest) -> bool {
         since < self.all_before || self.recent.get(digest).is_some_and(|&at| since < at)
     }
@@ -72,7 +73,7 @@ mod tests {
         assert!(!generations.changed_since(before, &digest(2)));
         assert!(!generations.changed_since(generations.current(), &digest(1)));
         generations.keys_changed(&[]);
-        assert_eq!(generations.current(), before + 1, "nothing is no change");
+        assert_eq!(generations.current(), before + 1, "an empty list is not a change");
         let between = generations.current();
         generations.everything_changed();
         assert!(generations.changed_since(between, &digest(2)));

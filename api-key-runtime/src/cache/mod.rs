@@ -1,15 +1,20 @@
-//! The keys this process knows, and the rule by which it may believe them: without I/O, and given
-//! the time, so that a model can drive it.
+//! The cached keys, and the rule by which requests may use them. It does no I/O and gets the time
+//! as an argument, so that a model can drive it.
 //!
 //! A request may use an entry only while either the lease or the entry's own read is no older than
-//! `max_staleness`. The lease is the moment up to which every change is known to have been applied:
-//! the feed takes the time, *then* reads the changes, applies them, and only then publishes the
-//! time it took first ([`apply`](Cache::apply), [`renew`](Cache::renew)). A look-up takes its stamp
-//! ([`stamp`](Cache::stamp)) before its query is sent; what it read is kept, and handed to whoever
-//! joined it later, only if the key has not changed since, and it is not older than the bound
-//! ([`fill`](Cache::fill)). A request reads the lease before it looks at an entry
-//! ([`view`](Cache::view)). The folder `model` explores every interleaving of these steps, and
-//! those of their wrong neighbours.
+//! `max_staleness`. The lease is the time up to which every change has been applied.
+//!
+//! The order of the steps is the rule:
+//!
+//! - The feed takes the time, *then* reads the changes, then applies them
+//!   ([`apply`](Cache::apply)), and then publishes the time that it took first
+//!   ([`renew`](Cache::renew)).
+//! - A lookup takes its stamp ([`stamp`](Cache::stamp)) before its query is sent. Its result is
+//!   cached, and given to requests that joined it later, only if the key has not changed since and
+//!   the stamp is within the bound ([`fill`](Cache::fill)).
+//! - A request reads the lease before it reads an entry ([`view`](Cache::view)).
+//!
+//! The folder `model` explores every interleaving of these steps, and of each step done wrong.
 
 mod entry;
 mod generations;
@@ -44,42 +49,43 @@ use crate::{
     clock::MonotonicTime, key::KeyDigest, key_record::KeyRecord, lock::lock, store::Changed,
 };
 
-/// Digests that are known to be in no table. Anyone can make them up, so they are few, and displace
-/// nothing else.
+/// The largest number of negative entries: digests that are in no table. Any caller can make them
+/// up, so they are few, and evict no cached key.
 const MAX_UNKNOWN: usize = 65_536;
 
-/// How long a key may be believed without asking.
+/// How long a cache entry may be used.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Bounds {
-    /// Since it was last known to be current; zero is never.
+    /// The time since the entry was last known to be current; zero means never.
     pub(crate) max_staleness: Duration,
-    /// The same while the store is away; no shorter than the other.
+    /// The same while the store is unavailable; zero means never, otherwise at least
+    /// `max_staleness`.
     pub(crate) stale_if_error: Duration,
 }
 
-/// What is believed of a digest: the key, or that there is none, and since when.
+/// A cache entry: the key, or `()` for a digest that is in no table.
 #[derive(Clone, Debug)]
 struct Entry<T> {
     what: T,
-    /// When the query was sent that read it.
+    /// The time at which the query that read it was sent.
     sent: MonotonicTime,
-    /// What had changed by then.
+    /// The generation at that time.
     generation: u64,
 }
 
-/// A map by digest, of which the least used go when it is full.
+/// A map by digest that evicts the least used entries when it is full.
 type Bounded<T, B> = quick_cache::sync::Cache<KeyDigest, Entry<T>, UnitWeighter, B>;
 
-/// Everything this process knows of keys.
+/// The cached keys and negative entries of one `AppKeys`.
 pub(crate) struct Cache {
     known: Bounded<Arc<CachedKey>, DefaultHashBuilder>,
-    /// Hashed with a secret: here the digests are the caller's choice.
+    /// Negative entries, hashed with a secret: callers choose these digests.
     unknown: Bounded<(), RandomState>,
-    /// Up to when every change is known to have been applied.
+    /// The time up to which every change has been applied.
     lease: AtomicU64,
-    /// Entries of earlier generations are not believed.
-    believed_from: AtomicU64,
-    /// Held by whoever changes anything, never by a request that hits.
+    /// Entries of earlier generations are stale.
+    valid_from: AtomicU64,
+    /// Locked by every change; never by a request with a cache hit.
     writer: Mutex<Writer>,
     bounds: Bounds,
 }
@@ -90,15 +96,15 @@ struct Writer {
     tombstones: Tombstones,
 }
 
-/// What is noted before a query is sent, so that its answer can be judged.
+/// The time and generation before a query is sent, by which its result is checked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct ReadStamp {
     pub(crate) sent: MonotonicTime,
     generation: u64,
 }
 
-/// Whether what a query found still holds for who came after it was sent. While there is one
-/// nothing changes.
+/// The permission to give the result of a query to requests that arrived after it was sent. While
+/// it exists, no change is applied.
 pub(crate) struct FillPermit<'a> {
     writer: MutexGuard<'a, Writer>,
     stamp: ReadStamp,
@@ -123,8 +129,9 @@ impl fmt::Debug for Cache {
 }
 
 impl Cache {
-    /// Of a key under a previous pepper it has to be known as well that nothing stands under the
-    /// current one: then the unknown ones get as much room as the known.
+    /// Creates an empty cache. During pepper rotation (`two_digests`) each old key also needs a
+    /// negative entry under the current pepper. So the cache then holds at least as many negative
+    /// entries as keys.
     pub(crate) fn new(bounds: Bounds, max_known: usize, two_digests: bool) -> Self {
         let max_unknown =
             if two_digests { MAX_UNKNOWN.max(max_known) } else { MAX_UNKNOWN.min(max_known) };
@@ -132,7 +139,7 @@ impl Cache {
             known: bounded(max_known, DefaultHashBuilder::default()),
             unknown: bounded(max_unknown, RandomState::new()),
             lease: AtomicU64::new(MonotonicTime::START.as_nanos()),
-            believed_from: AtomicU64::new(0),
+            valid_from: AtomicU64::new(0),
             writer: Mutex::default(),
             bounds,
         }
@@ -142,45 +149,44 @@ impl Cache {
         self.bounds
     }
 
-    /// How many keys are known, and how many digests to be in no table, believed or not.
+    /// Returns the number of cached keys and of negative entries, whether fresh or stale.
     pub(crate) fn sizes(&self) -> (usize, usize) {
         (self.known.len(), self.unknown.len())
     }
 
     // ---- requests
-    // ---------------------------------------------------------------------------------------------------------------
 
-    /// Returns the moment up to which every change is known to have been applied.
+    /// Returns the time up to which every change has been applied.
     ///
-    /// A request reads it through [`view`](Self::view), which keeps the order.
+    /// A request reads it through [`view`](Self::view), which keeps the order of reads.
     #[inline]
     pub(crate) fn lease(&self) -> MonotonicTime {
-        // Acquire: who sees the lease sees the drops that came before it.
+        // Acquire: a thread that sees the lease also sees the changes that were applied before it.
         MonotonicTime::from_nanos(self.lease.load(Ordering::Acquire))
     }
 
-    /// When an entry was last known to be current: when it was read, or when the feed last said
-    /// that nothing else has changed.
+    /// Returns the time at which an entry was last known to be current: the time of its read or, if
+    /// later, the lease. Returns `None` for an entry of an earlier generation.
     #[inline]
     fn current_at<T>(&self, entry: &Entry<T>, lease: MonotonicTime) -> Option<MonotonicTime> {
-        let believed = entry.generation >= self.believed_from.load(Ordering::Acquire);
-        believed.then(|| lease.max(entry.sent))
+        let is_valid = entry.generation >= self.valid_from.load(Ordering::Acquire);
+        is_valid.then(|| lease.max(entry.sent))
     }
 
     #[inline]
     fn is_fresh(&self, current_at: MonotonicTime, now: MonotonicTime) -> bool {
-        // Zero is for those who want every request asked for, and not for two in the same
+        // With a bound of zero every request queries the store, even two within the same
         // nanosecond.
         !self.bounds.max_staleness.is_zero() && now.since(current_at) <= self.bounds.max_staleness
     }
 
-    /// One probe, with nothing around it.
+    /// Returns whether a key is cached: a bare map lookup, for benches.
     #[cfg(feature = "test-util")]
     pub(crate) fn holds(&self, digest: &KeyDigest) -> bool {
         self.known.get(digest).is_some()
     }
 
-    /// The key, if it may still pass while the store cannot be asked.
+    /// Returns the key if its entry may be used while the store is unavailable.
     pub(crate) fn stale_if_error(
         &self,
         digest: &KeyDigest,
@@ -193,16 +199,15 @@ impl Cache {
         (!bound.is_zero() && now.since(at) <= bound).then_some(entry.what)
     }
 
-    // ---- look-ups
-    // ---------------------------------------------------------------------------------------------------------------
+    // ---- lookups
 
-    /// The stamp of a query that is sent after this call.
+    /// Returns the stamp for a query that is sent after this call.
     pub(crate) fn stamp(&self, now: MonotonicTime) -> ReadStamp {
         ReadStamp { sent: now, generation: self.writer().generations.current() }
     }
 
-    /// Keeps what a query found, unless it may be outdated already, and says of each digest what to
-    /// answer.
+    /// Caches the result of a query unless it may be outdated already, and returns the result for
+    /// each digest.
     pub(crate) fn fill(
         &self,
         stamp: ReadStamp,
@@ -220,7 +225,7 @@ impl Cache {
             if key.as_ref().is_some_and(|key| key.is_revoked()) {
                 self.forget_unless_revoked(&digest);
                 if !had_tombstone {
-                    // Another read of it may be kept already and not yet handed out.
+                    // Another read of the key may be cached but not yet delivered.
                     permit.writer.generations.keys_changed(&[digest]);
                 }
             }
@@ -229,8 +234,8 @@ impl Cache {
         found.collect()
     }
 
-    /// Take this lock when handing an answer to requests that joined the query, once none can join
-    /// any more: the key may have changed since [`fill`](Self::fill).
+    /// Locks the cache to deliver a result to requests that joined the query. Call it once no more
+    /// requests can join, because the key may have changed since [`fill`](Self::fill).
     pub(crate) fn permit(&self, stamp: ReadStamp, now: MonotonicTime) -> FillPermit<'_> {
         let bound = self.bounds.max_staleness;
         FillPermit {
@@ -242,7 +247,7 @@ impl Cache {
 
     fn keep(&self, digest: KeyDigest, key: Option<Arc<CachedKey>>, stamp: ReadStamp) {
         let ReadStamp { sent, generation } = stamp;
-        // Another read of it may have been sent later and come earlier.
+        // Another read of the key may have been sent later and have arrived earlier.
         let is_later = |there: Option<MonotonicTime>| there.is_none_or(|there| there <= sent);
         if !is_later(self.known.peek(&digest).map(|entry| entry.sent))
             || !is_later(self.unknown.peek(&digest).map(|entry| entry.sent))
@@ -260,23 +265,22 @@ impl Cache {
         }
     }
 
-    /// Whatever else is believed of a key that is revoked, by a read that was sent later and yet
-    /// came before the revocation.
+    /// Drops the entry of a revoked key if the entry is not revoked. Such an entry is from a read
+    /// that was sent later but saw the state before the revocation.
     fn forget_unless_revoked(&self, digest: &KeyDigest) {
         self.known.remove_if(digest, |entry| !entry.what.is_revoked());
     }
 
     // ---- changes
-    // ----------------------------------------------------------------------------------------------------------------
 
-    /// Forgets what has changed. Everything is only marked: which keys there were says whom to ask
-    /// for first.
+    /// Drops the entries of changed keys. If everything may have changed, entries are only marked
+    /// as stale: they still show which keys exist, and those are looked up first.
     pub(crate) fn apply(&self, changed: &Changed) {
         let mut writer = self.writer();
         match changed {
             Changed::Everything => {
                 let generation = writer.generations.everything_changed();
-                self.believed_from.store(generation, Ordering::Release);
+                self.valid_from.store(generation, Ordering::Release);
             }
             Changed::Keys(digests) => {
                 writer.generations.keys_changed(digests);
@@ -288,14 +292,15 @@ impl Cache {
         }
     }
 
-    /// Says that every change that was complete at this moment has been applied. Only after
-    /// [`apply`](Self::apply), and only with a time that was taken before the changes were read.
+    /// Renews the lease: every change that was complete at this time has been applied. Call it only
+    /// after [`apply`](Self::apply), and only with a time that was taken before the changes were
+    /// read.
     pub(crate) fn renew(&self, taken: MonotonicTime) {
         // Release: see `lease`.
         self.lease.fetch_max(taken.as_nanos(), Ordering::Release);
     }
 
-    /// A change of our own, before whoever made it is told that it is done.
+    /// Applies a change of this process, before the call that made it returns.
     #[cfg(any(test, feature = "_diesel"))]
     pub(crate) fn changed(&self, record: &KeyRecord, now: MonotonicTime) {
         self.apply(&Changed::Keys(vec![record.digest]));
@@ -305,7 +310,7 @@ impl Cache {
     }
 
     fn writer(&self) -> MutexGuard<'_, Writer> {
-        // What is half-written by a panic is at worst a key dropped too many.
+        // A panic within the lock can at worst leave an entry dropped without need.
         lock(&self.writer)
     }
 }
@@ -315,8 +320,8 @@ impl Writer {
         self.tombstones.has(digest)
     }
 
-    /// A key as it was read, but never better than this process has seen it: a read that is behind,
-    /// or a database that was put back, does not revive what was refused for good.
+    /// Returns a key as it was read, or as revoked if this process has seen its revocation. A stale
+    /// read or a restored database does not revive a revoked key.
     fn with_tombstone(
         &mut self,
         digest: &KeyDigest,

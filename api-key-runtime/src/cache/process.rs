@@ -1,5 +1,5 @@
-//! The caches of this process: a change that one handle makes is applied to all of them before its
-//! call returns.
+//! The caches of this process. A change by one `AppKeys` is applied to all of them before its call
+//! returns.
 
 use std::sync::{Arc, Mutex, Weak};
 
@@ -8,16 +8,16 @@ use crate::{clock::MonotonicTime, key_record::KeyRecord, lock::lock, store::Chan
 
 static CACHES: Mutex<Vec<Weak<Cache>>> = Mutex::new(Vec::new());
 
-/// Adds a cache, before anything is looked up for it.
+/// Registers a cache. Call it before the first lookup for it.
 pub(crate) fn register(cache: &Arc<Cache>) {
     let mut caches = lock(&CACHES);
     caches.retain(|other| other.strong_count() > 0);
     caches.push(Arc::downgrade(cache));
 }
 
-/// Applies a change to every cache. `own` is the cache of the handle that made it, if it has one: a
-/// revocation is kept in mind there alone, because the same key may be good in another database. An
-/// entry that is dropped without need costs one lookup.
+/// Applies a change to every cache. `own` is the cache of the `AppKeys` that made the change, if
+/// there is one. A revocation is remembered only there, because the same key may be valid in
+/// another database. An entry that is dropped without need costs one lookup.
 pub(crate) fn apply_change(own: Option<&Arc<Cache>>, record: &KeyRecord, now: MonotonicTime) {
     if let Some(own) = own {
         own.changed(record, now);
@@ -35,7 +35,8 @@ pub(crate) fn apply_everything() {
     }
 }
 
-/// Copied out of the lock: dropping the last handle on a cache here must not happen within it.
+/// Returns the live caches, copied out of the lock: the last reference to a cache must not be
+/// dropped within the lock.
 fn all() -> Vec<Arc<Cache>> {
     lock(&CACHES).iter().filter_map(Weak::upgrade).collect()
 }

@@ -1,4 +1,4 @@
-//! What is believed to the nanosecond, and how much of what anyone can make up is kept.
+//! The bounds of freshness to the nanosecond, and the bound on negative entries.
 
 use super::*;
 use crate::{allowed_ips::AllowedIps, key_record::KeyState};
@@ -24,7 +24,7 @@ fn cache(max_known: usize, stale_if_error: u64) -> Cache {
     Cache::new(bounds, max_known, false)
 }
 
-/// One that knows the key 1, whose query was sent at 10 and answered at 500.
+/// Returns a cache with the key 1, whose query was sent at 10 and answered at 500.
 fn knowing(stale_if_error: u64) -> Cache {
     let cache = cache(16, stale_if_error);
     let stamp = cache.stamp(at(10));
@@ -47,7 +47,7 @@ fn an_entry_is_fresh_for_the_bound_after_query_or_lease() {
     assert!(is_known(&cache, 700 + MAX_STALENESS));
     assert!(!is_known(&cache, 701 + MAX_STALENESS));
     cache.renew(at(600));
-    assert!(is_known(&cache, 700 + MAX_STALENESS), "no step back");
+    assert!(is_known(&cache, 700 + MAX_STALENESS), "the lease does not go back");
     assert_eq!(cache.sizes(), (1, 0));
 }
 
@@ -81,7 +81,7 @@ fn stale_if_error_ends_to_the_nanosecond() {
     assert!(!passes(&cache, 11 + STALE_IF_ERROR));
     assert!(!passes(&knowing(0), 500), "off by default");
     cache.apply(&Changed::Everything);
-    assert!(!passes(&cache, 500), "what may have changed is not enough");
+    assert!(!passes(&cache, 500), "a key that may have changed is not accepted");
 }
 
 // E10
@@ -107,7 +107,7 @@ fn negative_entries_are_bounded_and_evict_no_cached_key() {
 }
 
 // E1, E3, E10
-// It holds for known keys and for negative entries; a read under way is not kept.
+// This is true of cached keys and of negative entries. A read in flight is not cached.
 #[test]
 fn a_change_drops_entries_and_discards_reads_in_flight() {
     let cache = knowing(STALE_IF_ERROR);
@@ -122,7 +122,7 @@ fn a_change_drops_entries_and_discards_reads_in_flight() {
     assert!(cache.stale_if_error(&digest(1), at(30)).is_none());
     let record = KeyRecord::new(1, digest(1), AllowedIps::any());
     cache.fill(under_way, vec![(digest(1), Some(record))], at(30));
-    assert!(is_nothing(1), "it was read before the change");
+    assert!(is_nothing(1), "the read was sent before the change");
 }
 
 // E2, E4
@@ -147,7 +147,7 @@ fn the_read_sent_later_wins_unless_the_other_saw_a_revocation() {
     });
     assert_eq!(state(&cache), Some(KeyState::Disabled));
     read(&cache, first, |_| {});
-    assert_eq!(state(&cache), Some(KeyState::Disabled), "read before");
+    assert_eq!(state(&cache), Some(KeyState::Disabled), "the other read was sent before");
 
     let cache = self::cache(16, 0);
     let (first, second) = (cache.stamp(at(10)), cache.stamp(at(20)));
@@ -155,15 +155,15 @@ fn the_read_sent_later_wins_unless_the_other_saw_a_revocation() {
     assert_eq!(state(&cache), Some(KeyState::Active));
     let revoked: fn(&mut KeyRecord) = |record| record.revoked_at = Some(record.created_at);
     assert_eq!(read(&cache, first, revoked), KeyState::Revoked);
-    assert_ne!(state(&cache), Some(KeyState::Active), "seen revoked");
-    assert!(!cache.permit(second, at(40)).still_holds(&digest(1)), "nor handed out");
+    assert_ne!(state(&cache), Some(KeyState::Active), "a read has seen it revoked");
+    assert!(!cache.permit(second, at(40)).still_holds(&digest(1)), "not delivered either");
     let third = cache.stamp(at(35));
-    assert_eq!(read(&cache, third, |_| {}), KeyState::Revoked, "nor revived");
+    assert_eq!(read(&cache, third, |_| {}), KeyState::Revoked, "still revoked");
 
     let under_way = cache.stamp(at(36));
     read(&cache, cache.stamp(at(36)), revoked);
     assert!(
         cache.permit(under_way, at(40)).still_holds(&digest(1)),
-        "known to be revoked already, it has not changed"
+        "it was already known to be revoked, so it has not changed"
     );
 }

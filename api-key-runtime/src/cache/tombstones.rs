@@ -1,5 +1,5 @@
-//! The keys that this process has seen revoked: a read that was made before, and arrives after,
-//! must not bring it back.
+//! The keys that this process has seen revoked. A read that was sent before the revocation and
+//! arrives after it must not revive the key.
 
 use std::{
     collections::{HashMap, VecDeque},
@@ -8,15 +8,16 @@ use std::{
 
 use crate::{clock::MonotonicTime, key::KeyDigest};
 
-/// How many are kept, and how long: far more and far longer than any read is under way.
+/// The number of tombstones, and their lifetime: far more and far longer than any read is in
+/// flight.
 const MAX: usize = 100_000;
 const KEPT_FOR: Duration = Duration::from_secs(3600);
 
-/// The newest [`MAX`] of the last hour.
+/// The newest [`MAX`] revoked keys of the last hour.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Tombstones {
     of: HashMap<KeyDigest, MonotonicTime>,
-    /// Oldest first; what was put up again since is skipped.
+    /// Oldest first. An entry is skipped if its key was put again later.
     order: VecDeque<(KeyDigest, MonotonicTime)>,
 }
 
@@ -61,11 +62,11 @@ mod tests {
         for number in 0..MAX + 10 {
             tombstones.put(digest(number), at(1));
         }
-        assert!(!tombstones.has(&digest(9)), "the oldest went");
+        assert!(!tombstones.has(&digest(9)), "the oldest is evicted");
         assert!(tombstones.has(&digest(10)));
         assert_eq!(tombstones.of.len(), MAX);
         tombstones.put(digest(MAX + 10), at(3601));
-        assert_eq!(tombstones.of.len(), MAX, "an hour is not over yet");
+        assert_eq!(tombstones.of.len(), MAX, "an hour has not passed yet");
         tombstones.put(digest(MAX + 11), at(3602));
         assert_eq!((tombstones.of.len(), tombstones.order.len()), (2, 2));
     }

@@ -1,12 +1,12 @@
-//! A request's look into the cache. The order of its reads is the rule that the freshness of every
-//! key rests on.
+//! The view of one request into the cache. The freshness of every key depends on the order of its
+//! reads.
 
 use std::sync::Arc;
 
 use super::{Cache, CachedKey};
 use crate::{clock::MonotonicTime, key::KeyDigest};
 
-/// The cache as one request sees it: reads the lease first, then the clock, then entries.
+/// The cache as one request sees it: it reads the lease first, then the clock, then entries.
 ///
 /// Any other order accepts a revoked key, as `cache::model` shows: an entry that was read before
 /// the lease may have been dropped by the very round that renewed the lease.
@@ -22,7 +22,7 @@ pub(crate) struct View<'a> {
 pub(crate) enum Cached {
     /// A key whose entry is fresh.
     Hit(Arc<CachedKey>),
-    /// The digest is in no table, and this is fresh.
+    /// The digest is in no table, and the entry is fresh.
     NegativeHit,
     /// A key that was in the table when it was last read, valid or not. It is looked up first, and
     /// may be used during an outage if `stale_if_error` allows.

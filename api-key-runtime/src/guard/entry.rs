@@ -1,4 +1,4 @@
-//! What `#[require_app_key]` expands to calls these.
+//! The functions that the expansion of `#[require_app_key]` calls.
 
 use std::{
     future::{Future, poll_fn},
@@ -13,7 +13,7 @@ use crate::{policy::Policy, rejection::at_handler};
 /// The return type of the attribute's outer function.
 pub type BoxFuture = Pin<Box<dyn Future<Output = HttpResponse>>>;
 
-/// Stands in the compiler's message where an attribute below `#[require_app_key]` removed the
+/// The type in the compiler's message if an attribute below `#[require_app_key]` removed the
 /// handler.
 #[derive(Debug)]
 pub struct AnAttributeBelowRemovedTheHandler;
@@ -23,8 +23,8 @@ pub struct AnAttributeBelowRemovedTheHandler;
 /// It exists for its error message: for a function that returns no future, the compiler would name
 /// a missing trait with an argument that it cannot print.
 #[diagnostic::on_unimplemented(
-    message = "`{Self}` is no handler",
-    label = "no handler",
+    message = "`{Self}` is not an actix-web handler",
+    label = "not a handler",
     note = "a handler is an `async fn`, or a function that returns a future: write `async fn`"
 )]
 pub trait ProtectedHandler<Args>: 'static {

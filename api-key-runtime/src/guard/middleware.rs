@@ -1,4 +1,4 @@
-//! The check of the attribute as a middleware, for what no attribute can stand above.
+//! The check of the attribute as a middleware, for services without an annotated handler.
 
 use std::{
     future::{Future, Ready, ready},
@@ -15,20 +15,20 @@ use actix_web::{
 use super::{Access, authenticate};
 use crate::{app_keys::AppKeys, log, policy::Policy};
 
-/// The check of `#[require_app_key]` as a middleware: a whole scope, resource, route or application
-/// behind a key.
+/// The check of `#[require_app_key]` as a middleware: protects a whole scope, resource, route or
+/// application.
 ///
-/// Prefer the attribute: it stands where the handler is read, and goes with it wherever it is
-/// registered. The middleware is for what has no handler of yours (files, the services of another
-/// crate), and for a scope in which no open route shall ever be added by mistake. Where both are
-/// used both judge: whoever is refused by one does not get past the other.
+/// Prefer the attribute: it stands next to the code of the handler, and protects the handler
+/// wherever it is registered. Use the middleware for services without a handler of your own, such
+/// as files and the services of other crates. Use it also for a scope in which no route may be left
+/// open by mistake. If both are used, a request must pass both.
 ///
-/// | setter | the key must |
+/// | setter | effect |
 /// | --- | --- |
-/// | none | be good |
-/// | [`scopes`](Self::scopes) | have all of these scopes |
-/// | [`any_scope`](Self::any_scope) | have at least one of these |
-/// | [`optional`](Self::optional) | be good if there is one; **who presents none is let through** |
+/// | none | requires a valid key |
+/// | [`scopes`](Self::scopes) | requires a key with all of these scopes |
+/// | [`any_scope`](Self::any_scope) | requires a key with at least one of these scopes |
+/// | [`optional`](Self::optional) | **also accepts requests without a key**; a key that is sent must be valid |
 ///
 /// ```
 /// use actix_web::{App, HttpResponse, web};
@@ -38,9 +38,10 @@ use crate::{app_keys::AppKeys, log, policy::Policy};
 ///     HttpResponse::Ok().body(format!("cake {id} deleted by {}", key.name()))
 /// }
 ///
+/// # use api_key_runtime::{admin::KeyRecord, store::{KeyDigest, KeyStore, StoreError}};
 /// # struct NoKeys;
-/// # impl api_key_runtime::store::KeyStore for NoKeys {
-/// #     fn find(&self, _: &[api_key_runtime::store::KeyDigest]) -> Result<Vec<api_key_runtime::admin::KeyRecord>, api_key_runtime::store::StoreError> {
+/// # impl KeyStore for NoKeys {
+/// #     fn find(&self, _: &[KeyDigest]) -> Result<Vec<KeyRecord>, StoreError> {
 /// #         Ok(Vec::new())
 /// #     }
 /// # }
@@ -55,28 +56,30 @@ use crate::{app_keys::AppKeys, log, policy::Policy};
 /// # use actix_web::test::{TestRequest, call_service, init_service};
 /// # let app = init_service(app).await;
 /// # for path in ["/admin/cakes/1", "/admin/no-such-page"] {
-/// #     assert_eq!(call_service(&app, TestRequest::delete().uri(path).to_request()).await.status(), 401);
+/// #     let request = TestRequest::delete().uri(path).to_request();
+/// #     assert_eq!(call_service(&app, request).await.status(), 401);
 /// # }
 /// # }
 /// ```
 ///
-/// # What it covers
+/// # Covered requests
 ///
-/// Around a scope, a resource or the [`App`](actix_web::App) it judges every request that gets
-/// there: any method, paths that do not exist (401 without a key, 404 with one), default services,
-/// upgrades. Around a single route it judges once the method fits, as the attribute does. Before
-/// the key is good nothing inside is called, and no byte of the body is read.
+/// Around a scope, a resource or the [`App`](actix_web::App) it checks every request that arrives
+/// there. This includes any method, default services, upgrades, and paths that do not exist (401
+/// without a key, 404 with one). Around a single route it checks once the method matches, as the
+/// attribute does. Until the key is accepted, no inner service is called and no byte of the body is
+/// read.
 ///
-/// It guards what is registered inside of it: no path and no folder. What another scope or service
-/// outside serves as well is served there without a key.
+/// It protects the services that are registered inside it, not a path or a folder. If another scope
+/// or service outside also serves a file, that file is served there without a key.
 ///
-/// The keys are the [`AppKeys`](crate::AppKeys) in the `app_data` of what it is wrapped around, or
-/// of what that stands in. Those of something further inside do not reach it: around an application
-/// in which only scopes have keys, every request is answered 500.
+/// The keys are the [`AppKeys`](crate::AppKeys) in the `app_data` of the wrapped scope, resource or
+/// application, or of an outer one. Keys in the `app_data` of an inner scope are not used: around
+/// an application in which only scopes have keys, every request is answered 500.
 ///
-/// Of several middlewares the one wrapped last is the outermost. Wrap `Cors` and loggers after this
-/// one: a preflight carries no key, and refusals, which are responses and not errors, get the
-/// headers of the one and a line of the other.
+/// The last `wrap` is the outermost middleware. Wrap `Cors` and loggers after this one. A preflight
+/// request carries no key, so `Cors` must answer it before the check. Rejections are responses and
+/// not errors, so they also get the headers of `Cors` and a line in the log.
 ///
 /// # Files
 ///
@@ -85,9 +88,10 @@ use crate::{app_keys::AppKeys, log, policy::Policy};
 /// use actix_web::{App, web};
 /// use api_key_runtime::RequireAppKey;
 ///
+/// # use api_key_runtime::{admin::KeyRecord, store::{KeyDigest, KeyStore, StoreError}};
 /// # struct NoKeys;
-/// # impl api_key_runtime::store::KeyStore for NoKeys {
-/// #     fn find(&self, _: &[api_key_runtime::store::KeyDigest]) -> Result<Vec<api_key_runtime::admin::KeyRecord>, api_key_runtime::store::StoreError> {
+/// # impl KeyStore for NoKeys {
+/// #     fn find(&self, _: &[KeyDigest]) -> Result<Vec<KeyRecord>, StoreError> {
 /// #         Ok(Vec::new())
 /// #     }
 /// # }
@@ -101,44 +105,53 @@ use crate::{app_keys::AppKeys, log, policy::Policy};
 /// );
 /// # use actix_web::test::{TestRequest, call_service, init_service};
 /// # let app = init_service(app).await;
-/// # assert_eq!(call_service(&app, TestRequest::get().uri("/reports/").to_request()).await.status(), 401);
+/// # let request = TestRequest::get().uri("/reports/").to_request();
+/// # assert_eq!(call_service(&app, request).await.status(), 401);
 /// # }
 /// ```
 ///
-/// The folder must not be within one that is served without a key: a `Files` for `/` over its
+/// The folder must not be inside a folder that is served without a key: a `Files` for `/` over its
 /// parent folder would serve it as `//reports/`.
 ///
-/// # A scope that no key can have
+/// # Invalid scopes
 ///
-/// The attribute refuses it while it is compiled. Here the server does not start: the log says
-/// which scope it is, and [`run`](actix_web::HttpServer::run) ends with an error.
+/// A scope that no key can have is a compile error in the attribute. Here the server does not
+/// start: the log names the scope, and [`run`](actix_web::HttpServer::run) returns an error.
+#[doc(alias = "auth")]
+#[doc(alias = "bearer")]
 #[doc(alias = "middleware")]
 #[derive(Clone, Copy, Debug, Default)]
-#[must_use = "a middleware guards what it is wrapped around: `.wrap(RequireAppKey::new())`"]
+#[must_use = "a middleware protects only the service it wraps: `.wrap(RequireAppKey::new())`"]
 pub struct RequireAppKey {
     policy: Policy,
 }
 
 impl RequireAppKey {
-    /// Any good key.
+    /// Returns the middleware that requires any valid key.
     pub const fn new() -> Self {
         Self { policy: Policy::new() }
     }
 
-    /// Requires all of these scopes, separated by spaces: `"cakes:read cakes:write"`.
+    /// Requires a key with all of these scopes, separated by spaces: `"cakes:read cakes:write"`.
     pub const fn scopes(mut self, scopes: &'static str) -> Self {
         self.policy = self.policy.scopes(scopes);
         self
     }
 
-    /// Requires at least one of these scopes, separated by spaces.
+    /// Requires a key with at least one of these scopes, separated by spaces.
+    ///
+    /// ```
+    /// use api_key_runtime::RequireAppKey;
+    ///
+    /// const READERS: RequireAppKey = RequireAppKey::new().any_scope("cakes:read cakes:write");
+    /// ```
     pub const fn any_scope(mut self, scopes: &'static str) -> Self {
         self.policy = self.policy.any_scope(scopes);
         self
     }
 
-    /// Lets a request pass that presents no key at all, and handlers take `Option<AppKey>`; one
-    /// that is presented must be good.
+    /// Makes the key optional: requests without a key are accepted as well, and handlers take
+    /// `Option<AppKey>`. A key that is sent must be valid.
     pub const fn optional(mut self) -> Self {
         self.policy = self.policy.optional();
         self
@@ -156,7 +169,7 @@ where
     type InitError = ();
     type Future = Ready<Result<Self::Transform, ()>>;
 
-    /// With an error no service is made, and the server does not start.
+    /// Returns an error for invalid scopes; the server does not start then.
     fn new_transform(&self, service: S) -> Self::Future {
         let guarded = match self.policy.check() {
             Ok(()) => Ok(Guarded { service: Rc::new(service), policy: self.policy }),
@@ -169,7 +182,7 @@ where
     }
 }
 
-/// What is wrapped, behind the check.
+/// The wrapped service, behind the check.
 #[derive(Debug)]
 pub struct Guarded<S> {
     service: Rc<S>,
@@ -213,8 +226,7 @@ fn rejected<B>(request: ServiceRequest, rejection: HttpResponse) -> ServiceRespo
     ServiceResponse::new(request, rejection).map_into_right_body()
 }
 
-/// Passes on the error of an inner middleware; the response that it becomes gets the headers of a
-/// guarded handler's.
+/// Returns the error of an inner middleware, whose response gets the headers of a guarded handler.
 fn finished(mut error: Error, keys: AppKeys, in_query: bool) -> Error {
     error.add_response_mapper(move |mut response| {
         Access { keys: &keys, in_query }.finish(&mut response);

@@ -28,18 +28,19 @@ use crate::{
     request::{Credential, UnknownIp, extract, ignored, route_of},
 };
 
-/// Optional routes at which a caller was accepted without a key, who presented something elsewhere.
+/// Optional routes that accepted a request without a key, but with a credential elsewhere, and for
+/// which this was logged.
 static LOGGED: LogThrottle<String> = LogThrottle::new();
 
 /// The response to a rejected request. It is boxed, so that an accepted request does not carry
 /// room for it.
 pub(crate) type Rejection = Box<HttpResponse>;
 
-/// An accepted request: what its response needs.
+/// An accepted request: the values that its response needs.
 #[must_use = "the response of a guarded handler must be finished"]
 pub(crate) struct Access<'a> {
     keys: &'a AppKeys,
-    /// Whether the credential may stand in the query.
+    /// Whether the credential may be in the query.
     in_query: bool,
 }
 
@@ -59,7 +60,7 @@ pub(crate) async fn authenticate<'a>(
     check(policy, request, Round::First).await
 }
 
-/// Checks a request that was accepted and has waited since. It still counts as one request and one
+/// Checks an accepted request again after it has waited. It still counts as one request and one
 /// use.
 #[cold]
 pub(crate) fn authenticate_again<'a>(
@@ -69,7 +70,7 @@ pub(crate) fn authenticate_again<'a>(
     Box::pin(async move {
         let checked = check(policy, request, Round::Again).await;
         if checked.is_err() {
-            // Outer middlewares and the access log find no key that was rejected.
+            // A rejected key must not be visible to outer middlewares and the access log.
             request.extensions_mut().remove::<AppKey>();
         }
         checked
@@ -85,7 +86,7 @@ async fn check<'a>(
     let Some(keys) = app_keys::of(request) else {
         return Err(Box::new(marked(misconfigured(), Mark::NoAppKeys)));
     };
-    // `Check` ends before anything is awaited, because the future would carry it along.
+    // `Check` must end before the await, because the future would carry it along.
     let (step, in_query) = begin(keys, policy, request, round);
     match step {
         Step::Accepted => {}
@@ -102,7 +103,7 @@ enum Round {
     Again,
 }
 
-/// How far a check came without waiting.
+/// The result of a check before it waits.
 enum Step<'a> {
     Accepted,
     Rejected(Rejection),
@@ -110,7 +111,7 @@ enum Step<'a> {
     LookUp(Pin<Box<dyn Future<Output = Result<(), Rejection>> + 'a>>),
 }
 
-/// Begins the check. Also returns whether the credential may stand in the query.
+/// Begins the check. Also returns whether the credential may be in the query.
 #[inline]
 fn begin<'a>(
     keys: &'a AppKeys,
@@ -178,21 +179,21 @@ impl<'a> Check<'a> {
         }
         self.log_ignored();
         let mut extensions = self.request.extensions_mut();
-        // A guard outside of this one may use another key set; its key is not a key of this set.
+        // An outer guard may use another key set; its key is not a key of this set.
         extensions.remove::<AppKey>();
         extensions.insert(Anonymous);
         self.keys.inner().counters.count(Outcome::AcceptedWithoutKey, DecidedBy::Request);
         Step::Accepted
     }
 
-    /// Logs once an hour for each optional route that a caller without a key presented something
-    /// where no key is accepted.
+    /// Logs, once an hour for each optional route, that a request without a key had a credential at
+    /// a place where no key is accepted.
     fn log_ignored(self) {
         let Some(ignored) = ignored(self.request.headers()) else { return };
         let route = route_of(self.request);
         if LOGGED.should_log(route.clone()) {
             log::warn!(
-                "{route} accepted a request without a key: {ignored}; if it was meant to hold a key, add it to AppKeysBuilder::key_locations"
+                "{route} accepted a request without a key: {ignored}; if this is where callers send keys, add it to AppKeysBuilder::key_locations"
             );
         }
     }
@@ -243,8 +244,8 @@ impl<'a> Check<'a> {
     }
 }
 
-/// Logs a hint if a key was rejected for the address of a private peer that forwards requests:
-/// the peer is probably a proxy that is not configured as trusted.
+/// Logs a hint if a key was rejected for the address of a private peer that forwards requests. The
+/// peer is probably a proxy that is not configured as trusted.
 fn hint_at_proxy(log: &RejectionLog, client_ip: Option<IpAddr>, request: &HttpRequest) {
     let private = |address: &IpAddr| match address {
         IpAddr::V4(address) => address.is_private() || address.is_loopback(),

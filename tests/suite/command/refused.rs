@@ -10,16 +10,16 @@ use crate::support::{Database, database_test};
 const BAD_INPUT: &[(&[&str], &str)] = &[
     (&["--ip", "junk"], "not an IPv4 or IPv6 address"),
     (&["--ip", ""], "it is empty"),
-    (&["--ip", "10.1.2.3/8"], "10.0.0.0/8 is the block"),
+    (&["--ip", "10.1.2.3/8"], "write 10.0.0.0/8 for the block"),
     (&["--ip", "010.0.0.0/8"], "not an IPv4 or IPv6 address"),
     (&["--ip", "10.0.0.1,10.0.0.2"], "separate addresses by spaces"),
     (&["--ip", "any", "--ip", "10.0.0.1"], "--ip any admits every address"),
     (&["--ip", "10.0.0.1", "--ip", "0.0.0.0"], "--ip any admits every address"),
-    (&["--ip", "10.0.0.1 0.0.0.0"], "0.0.0.0 standing alone"),
+    (&["--ip", "10.0.0.1 0.0.0.0"], "write 0.0.0.0 alone"),
     (&["--ip", "Any"], "not an IPv4 or IPv6 address"),
-    (&["--name", ""], "the name is unusable"),
-    (&["--name", " \t"], "the name is unusable"),
-    (&["--owner", ""], "the owner is unusable"),
+    (&["--name", ""], "invalid name"),
+    (&["--name", " \t"], "invalid name"),
+    (&["--owner", ""], "invalid owner"),
     (&["--scope", "a\"b"], "RFC 6749"),
     (&["--scope", "a  b"], "RFC 6749"),
     (&["--scope", "é"], "RFC 6749"),
@@ -72,7 +72,7 @@ database_test!(invalid_input_is_reported_and_changes_nothing, |database: Databas
     }
     refused("issue --ip any --name", &[&"x".repeat(201)], "1 to 200 characters");
     let many: Vec<String> = (0..400).map(|n| format!("10.100.{}.{}", n / 200, n % 200)).collect();
-    refused("issue --name n --ip", &[&many.join(" ")], "more than the table holds");
+    refused("issue --name n --ip", &[&many.join(" ")], "longer than the table holds");
     let many: Vec<String> = (0..1000).map(|number| format!("s{number:04}")).collect();
     refused("issue --name n --ip any --scope", &[&many.join(" ")], "than the table holds");
     let [half, other] = [many[..500].join(" "), many[500..].join(" ")];
@@ -123,8 +123,7 @@ database_test!(an_unknown_id_is_not_found, |database: Database| {
     for line in
         ["show 99", "show 99 --json", "disable 99", "enable 99", "revoke 99", "revoke 99 --yes"]
     {
-        app_key(&database, line)
-            .refused("there is no key 99; `app-key list` shows the keys there are");
+        app_key(&database, line).refused("key 99 does not exist; `app-key list` shows all keys");
     }
     assert_eq!(database.rows(), before);
 });

@@ -1,5 +1,5 @@
-//! A state of the model: what the database, the feed, the look-ups and the request are at, and what
-//! tells two states apart.
+//! A state of the model: the states of the database, the feed, the lookups and the request, and a
+//! fingerprint of them.
 
 use std::{
     rc::Rc,
@@ -14,14 +14,14 @@ use crate::{
     clock::MonotonicTime,
 };
 
-/// What happens to the key.
+/// The change of the key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Change {
-    /// By another process, and for good.
+    /// By another process; permanent.
     RevokedElsewhere,
-    /// By another process; it could be undone.
+    /// By another process; can be undone.
     DisabledElsewhere,
-    /// By this very process.
+    /// By this process.
     RevokedHere,
     DisabledHere,
 }
@@ -40,30 +40,30 @@ impl Change {
 pub(super) enum Feed {
     Idle,
     Taken(u64),
-    Read { taken: u64, told: Told },
-    HalfDone { taken: u64, told: Told },
+    Read { taken: u64, report: Report },
+    HalfDone { taken: u64, report: Report },
 }
 
-/// What the store says in a round.
+/// The changes that the store reports in a round.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub(super) enum Told {
+pub(super) enum Report {
     Nothing,
     Key,
     Everything,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub(super) enum LookUp {
+pub(super) enum Lookup {
     Idle,
     Sent(ReadStamp),
     Read {
         stamp: ReadStamp,
-        over: bool,
+        inactive: bool,
     },
-    /// In the cache, and not yet handed out.
-    Kept {
+    /// In the cache, and not yet delivered.
+    Filled {
         stamp: ReadStamp,
-        over: bool,
+        inactive: bool,
         held: bool,
     },
 }
@@ -73,48 +73,48 @@ pub(super) enum Request {
     None,
     Begun,
     LeaseRead(MonotonicTime),
-    /// Only where it is done the wrong way round: the entry was looked at first.
+    /// Only with the wrong order: the entry was read before the lease.
     Probed {
-        over: bool,
+        inactive: bool,
     },
-    /// For a look-up that was sent after it began to wait (`true`), or that was under way.
+    /// Waits for a lookup that was sent after the request began to wait (`true`), or before.
     Waiting(Option<(usize, bool)>),
 }
 
 #[derive(Clone, Copy, Debug)]
-#[allow(clippy::struct_excessive_bools, reason = "each is a fact of its own")]
+#[allow(clippy::struct_excessive_bools, reason = "they are independent facts")]
 pub(super) struct World {
     pub(super) tick: u64,
-    /// What the database says, and when whoever changed it was told so.
-    pub(super) over: bool,
+    /// The state in the database, and the time at which the call that changed it returned.
+    pub(super) inactive: bool,
     pub(super) done: Option<u64>,
-    /// What the feed has read so far.
-    pub(super) told: bool,
-    /// Whether this process has taken it back already, where it changes the key itself.
-    pub(super) taken_back: bool,
+    /// The state that the feed has read.
+    pub(super) has_read: bool,
+    /// Whether this process has dropped its entry, if it changes the key itself.
+    pub(super) dropped: bool,
     pub(super) feed: Feed,
-    pub(super) look_ups: [LookUp; 2],
+    pub(super) lookups: [Lookup; 2],
     pub(super) request: Request,
-    /// Whether it began more than the bound after the change was complete.
+    /// Whether the request began more than the bound after the change was complete.
     pub(super) is_late: bool,
-    /// Whether this process had refused the key as revoked before the request began.
-    pub(super) refused: bool,
-    pub(super) refused_before: bool,
+    /// Whether this process has rejected the key as revoked, now and before the request began.
+    pub(super) rejected: bool,
+    pub(super) rejected_before: bool,
 }
 
 impl World {
     pub(super) const START: Self = Self {
         tick: 0,
-        over: false,
+        inactive: false,
         done: None,
-        told: false,
-        taken_back: false,
+        has_read: false,
+        dropped: false,
         feed: Feed::Idle,
-        look_ups: [LookUp::Idle; 2],
+        lookups: [Lookup::Idle; 2],
         request: Request::None,
         is_late: false,
-        refused: false,
-        refused_before: false,
+        rejected: false,
+        rejected_before: false,
     };
 }
 
@@ -139,17 +139,17 @@ impl Path {
     }
 }
 
-/// A state to go on from, and how it was reached.
+/// A state to explore, and the path to it.
 pub(super) type Node = (World, Rc<Cache>, Path);
 
-/// What tells two states apart: of times how long ago they are, and of generations whether they are
-/// the newest.
+/// The fingerprint of a state. It has the ages of times instead of the times, and for generations
+/// only whether they are the newest.
 #[derive(PartialEq, Eq, Hash)]
 pub(super) struct Print {
     database: (bool, Option<u64>, bool, bool),
-    feed: (Option<u64>, Option<(bool, Told)>),
-    /// In order, because which of two it is makes no difference.
-    look_ups: [LookUpPrint; 2],
+    feed: (Option<u64>, Option<(bool, Report)>),
+    /// Sorted, because the two lookups are equivalent.
+    lookups: [LookupPrint; 2],
     request: RequestPrint,
     lease: u64,
     entry: Option<(bool, u64, bool)>,
@@ -160,15 +160,15 @@ pub(super) struct Print {
 pub(super) struct RequestPrint {
     kind: u8,
     lease: Option<u64>,
-    joined: Option<(LookUpPrint, bool)>,
+    joined: Option<(LookupPrint, bool)>,
     is_late: bool,
-    refused: bool,
-    refused_before: bool,
+    rejected: bool,
+    rejected_before: bool,
 }
 
-/// How long ago it was sent, whether the key has changed since, and what it read: that it is over,
-/// whether it is kept, and what held then.
-pub(super) type LookUpPrint = Option<(u64, bool, Option<(bool, bool, bool)>)>;
+/// The age of a lookup, whether the key has changed since it was sent, and its result. The result
+/// is whether the key is inactive, whether it is in the cache, and whether the permit held.
+pub(super) type LookupPrint = Option<(u64, bool, Option<(bool, bool, bool)>)>;
 
 impl Cache {
     pub(super) fn small() -> Self {
@@ -177,11 +177,11 @@ impl Cache {
         Self::new(bounds, 4, false)
     }
 
-    /// The same, to be changed by itself.
+    /// Copies the cache, so that the copy can be changed independently.
     pub(super) fn fork(&self) -> Self {
         let fork = Self::small();
         fork.lease.store(self.lease.load(Relaxed), SeqCst);
-        fork.believed_from.store(self.believed_from.load(Relaxed), SeqCst);
+        fork.valid_from.store(self.valid_from.load(Relaxed), SeqCst);
         *fork.writer() = self.writer().clone();
         if let Some(Entry { what, sent, generation }) = self.known.peek(&DIGEST) {
             let entry = Entry { what, sent, generation };
@@ -195,55 +195,57 @@ impl Cache {
         let age_of = |moment: MonotonicTime| age(moment.as_nanos() / 1_000_000_000);
         let entry = self.known.peek(&DIGEST);
         let writer = self.writer();
-        let look_up = |look_up: LookUp| {
+        let lookup = |lookup: Lookup| {
             let print = |stamp: ReadStamp, read| {
-                let moved = writer.generations.changed_since(stamp.generation, &DIGEST);
-                Some((age_of(stamp.sent), moved, read))
+                let has_changed = writer.generations.changed_since(stamp.generation, &DIGEST);
+                Some((age_of(stamp.sent), has_changed, read))
             };
-            match look_up {
-                LookUp::Idle => None,
-                LookUp::Sent(stamp) => print(stamp, None),
-                LookUp::Read { stamp, over } => print(stamp, Some((over, false, false))),
-                LookUp::Kept { stamp, over, held } => print(stamp, Some((over, true, held))),
+            match lookup {
+                Lookup::Idle => None,
+                Lookup::Sent(stamp) => print(stamp, None),
+                Lookup::Read { stamp, inactive } => print(stamp, Some((inactive, false, false))),
+                Lookup::Filled { stamp, inactive, held } => {
+                    print(stamp, Some((inactive, true, held)))
+                }
             }
         };
         let (kind, lease, joined) = match world.request {
             Request::None => (0, None, None),
             Request::Begun => (1, None, None),
             Request::LeaseRead(lease) => (2, Some(age_of(lease)), None),
-            Request::Probed { over } => (3, Some(over.into()), None),
+            Request::Probed { inactive } => (3, Some(inactive.into()), None),
             Request::Waiting(joined) => (4, None, joined),
         };
-        let joined = joined.map(|(number, is_early)| (look_up(world.look_ups[number]), is_early));
-        let mut look_ups = world.look_ups.map(look_up);
-        look_ups.sort_unstable();
+        let joined = joined.map(|(number, is_early)| (lookup(world.lookups[number]), is_early));
+        let mut lookups = world.lookups.map(lookup);
+        lookups.sort_unstable();
         Print {
-            database: (world.over, world.done.map(age), world.told, world.taken_back),
+            database: (world.inactive, world.done.map(age), world.has_read, world.dropped),
             feed: match world.feed {
                 Feed::Idle => (None, None),
                 Feed::Taken(taken) => (Some(age(taken)), None),
-                Feed::Read { taken, told } => (Some(age(taken)), Some((false, told))),
-                Feed::HalfDone { taken, told } => (Some(age(taken)), Some((true, told))),
+                Feed::Read { taken, report } => (Some(age(taken)), Some((false, report))),
+                Feed::HalfDone { taken, report } => (Some(age(taken)), Some((true, report))),
             },
-            look_ups,
+            lookups,
             request: RequestPrint {
                 kind,
                 lease,
                 joined,
                 is_late: world.is_late,
-                refused: world.refused,
-                refused_before: world.refused_before,
+                rejected: world.rejected,
+                rejected_before: world.rejected_before,
             },
             lease: age_of(self.lease()),
             entry: entry.map(|entry| {
-                let believed = entry.generation >= self.believed_from.load(Relaxed);
-                (is_over(&entry.what), age_of(entry.sent), believed)
+                let is_valid = entry.generation >= self.valid_from.load(Relaxed);
+                (is_inactive(&entry.what), age_of(entry.sent), is_valid)
             }),
             has_tombstone: writer.tombstones.has(&DIGEST),
         }
     }
 }
 
-pub(super) fn is_over(key: &CachedKey) -> bool {
-    key.state(|| panic!("it has no end")) != crate::key_record::KeyState::Active
+pub(super) fn is_inactive(key: &CachedKey) -> bool {
+    key.state(|| panic!("the key has no expiry")) != crate::key_record::KeyState::Active
 }
