@@ -25,7 +25,7 @@
 //!
 //! Use this crate if programs call your service, such as scripts, devices and the servers of
 //! partners, and if you issue and revoke their keys yourself. For people in a browser use sessions.
-//! For tokens of an identity provider (OAuth 2.0, OpenID Connect) use a library that validates
+//! For tokens of an identity provider (OAuth 2.0, OIDC) use a library that validates
 //! these tokens. The crate does not limit the rate of requests; the chapter [`faq`](guide::faq)
 //! says what to do instead.
 //!
