@@ -68,7 +68,9 @@ fn is_ours(file: &str) -> bool {
     let kind = Path::new(file).extension().and_then(OsStr::to_str);
     matches!(
         (folder, kind),
-        (Some("src"), Some("rs")) | (Some("guide"), Some("md")) | (Some("migrations"), Some("sql"))
+        (Some("src"), Some("rs"))
+            | (Some("guide"), Some("md" | "svg"))
+            | (Some("migrations"), Some("sql"))
     )
 }
 
