@@ -1,5 +1,10 @@
-//! The guide, which is the documentation of the runtime: its commands and SQL are run. Its Rust is compiled and run as
-//! doctests of the runtime.
+//! The guide, which is the documentation of the runtime: its commands and SQL are run. Its Rust is
+//! compiled and run as doctests of the runtime.
+
+mod chapters;
+mod links;
+mod log_lines;
+mod programs;
 
 use std::{
     fs,
@@ -21,9 +26,13 @@ use crate::{
     },
 };
 
+/// The folder of the chapters.
+fn folder() -> PathBuf {
+    root().join("api-key-runtime/guide")
+}
+
 fn chapter(name: &str) -> String {
-    let path = root().join("api-key-runtime/guide").join(name).with_extension("md");
-    fs::read_to_string(path).unwrap()
+    fs::read_to_string(folder().join(name).with_extension("md")).unwrap()
 }
 
 /// An empty folder and a database.
@@ -40,7 +49,8 @@ impl Place {
         Self { folder, database: Database::sqlite() }
     }
 
-    /// What the lines print; each of them must succeed. `app-key` and `diesel` are there as if they were installed.
+    /// Runs the lines, each of which must succeed, and returns their output. `app-key` and `diesel`
+    /// work as if they were installed.
     fn run(&self, lines: &str) -> String {
         let manifest = root().canonicalize().unwrap().join("Cargo.toml");
         let programs = format!(
