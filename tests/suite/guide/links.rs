@@ -5,11 +5,15 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    env, fs,
+    env,
+    fmt::Write as _,
+    fs,
 };
 
 use super::{chapter, chapters, folder};
 use crate::support::markdown;
+
+const DATA_URL: &str = "data:image/svg+xml,";
 
 /// The table and the chapters, with their text.
 fn texts() -> Vec<(String, String)> {
@@ -82,14 +86,13 @@ fn links_have_targets_in_rustdoc() {
 fn rustdoc_has_the_drawings_as_they_are() {
     let path = folder().join("rustdoc_links.md");
     let text = fs::read_to_string(&path).unwrap();
-    let mut renewed = String::new();
-    for line in text.lines() {
-        let drawing = definition(line).filter(|(label, _)| label.ends_with(".svg"));
-        match drawing {
-            Some((label, _)) => renewed += &format!("[{label}]: {}\n", data_url(label)),
-            None => renewed += &format!("{line}\n"),
+    let renew = |line: &str| match definition(line) {
+        Some((label, target)) if target.starts_with(DATA_URL) => {
+            format!("[{label}]: {}\n", data_url(label))
         }
-    }
+        _ => format!("{line}\n"),
+    };
+    let renewed: String = text.lines().map(renew).collect();
     if env::var_os("UPDATE_GUIDE").is_some() {
         fs::write(path, renewed).unwrap();
     } else {
@@ -99,12 +102,12 @@ fn rustdoc_has_the_drawings_as_they_are() {
 
 fn data_url(drawing: &str) -> String {
     let drawing = fs::read_to_string(folder().join(drawing)).unwrap();
-    let mut url = "data:image/svg+xml,".to_owned();
+    let mut url = DATA_URL.to_owned();
     for byte in drawing.trim_end().bytes() {
         if byte.is_ascii_alphanumeric() || b"-._~/:=,;".contains(&byte) {
             url.push(char::from(byte));
         } else {
-            url += &format!("%{byte:02X}");
+            write!(url, "%{byte:02X}").unwrap();
         }
     }
     url

@@ -51,7 +51,7 @@ fn sources() -> BTreeMap<String, String> {
             let name = path.strip_prefix(&base).unwrap().to_str().unwrap().to_owned();
             if path.is_dir() {
                 folders.push(path);
-            } else if name.ends_with(".rs") && !name.ends_with("tests.rs") && name != "log.rs" {
+            } else if !name.ends_with("tests.rs") && name != "log.rs" {
                 let text = fs::read_to_string(&path).unwrap();
                 let code = text.split("#[cfg(test)]\nmod tests {").next().unwrap();
                 sources.insert(name, code.to_owned());
