@@ -1,13 +1,12 @@
-//! The guide: one page for each chapter, from the first key to the tenth replica.
+//! The guide: one question for each chapter.
 //!
-//! The [page of the crate](crate) has a first example and a table of the chapters. Every block of
-//! Rust is compiled, and run unless it needs a server.
+//! The [page of the crate](crate#the-guide) lists the chapters in the order in which most services
+//! meet them. Every block of Rust is compiled, and runs where no server is needed.
 
-// The chapters link to these.
-#[allow(unused_imports)]
-use crate::{admin::*, health::*, metrics::*, store::*, *};
-
-/// The chapters are files beside the code, so that they can be read and changed as text.
+/// Includes the chapters, which are files so that they can also be read on a forge.
+///
+/// A chapter ends with link definitions for a forge: other chapters and source files. Rustdoc gets
+/// the definitions of `rustdoc_links.md` first, and in Markdown the first definition counts.
 macro_rules! chapters {
     ($($name:ident)*) => {$(
         // Doctests of the chapters keep keys in files and in memory, so they need these features.
@@ -16,6 +15,7 @@ macro_rules! chapters {
                 not(doctest),
                 all(feature = "postgres", feature = "sqlite", feature = "route-audit")
             ),
+            doc = include_str!("../guide/rustdoc_links.md"),
             doc = include_str!(concat!("../guide/", stringify!($name), ".md"))
         )]
         #[allow(missing_docs, reason = "a file")]
@@ -24,15 +24,17 @@ macro_rules! chapters {
 }
 
 chapters! {
-    concepts
     start
+    concepts
     key_locations
     addresses
-    freshness
+    browsers
+    testing
     migrations
     joins
-    testing
+    freshness
     operations
+    logs
     backups
     flask
     faq

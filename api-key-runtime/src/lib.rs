@@ -87,24 +87,14 @@
 //! | `middleware` | [`RequireAppKey`] around a scope and around files |
 //! | `behind_proxy` | nginx in front: client IPs, access log, readiness, shutdown |
 //! | `two_key_sets` | separate keys for partners |
-//!
-//! # The guide
-//!
-//! | chapter | answers |
-//! | --- | --- |
-//! | [`concepts`](guide::concepts) | what a key is, how a request is judged, what is answered |
-//! | [`start`](guide::start) | from an empty folder to a handler behind a key |
-//! | [`key_locations`](guide::key_locations) | where a key may be presented; keys in logs; CORS |
-//! | [`addresses`](guide::addresses) | where a key may be used from; proxies |
-//! | [`freshness`](guide::freshness) | how soon a revocation is in force; what happens while the database is away |
-//! | [`migrations`](guide::migrations) | our tables among yours |
-//! | [`joins`](guide::joins) | from a key to your user |
-//! | [`testing`](guide::testing) | tests without a database; the test that finds a forgotten route |
-//! | [`operations`](guide::operations) | settings, rights, connections, readiness, shutdown, the image, the pepper: one page |
-//! | [`backups`](guide::backups) | backing up, restoring and replacing the tables; files of SQLite under two names |
-//! | [`flask`](guide::flask) | from the Flask decorator of the same name to this crate |
-//! | [`faq`](guide::faq) | what users ask |
-//!
+// The table of chapters. Its links, as those of the chapters, have other targets on a forge.
+#![cfg_attr(
+    any(doc, doctest),
+    doc = "",
+    doc = include_str!("../guide/rustdoc_links.md"),
+    doc = include_str!("../guide/README.md"),
+    doc = ""
+)]
 //! # Modules
 //!
 //! The root has what most services need: the attribute, the middleware, [`AppKeys`] with its

@@ -26,6 +26,11 @@ pub(crate) fn blocks_in<'a>(text: &'a str, language: &str) -> Vec<&'a str> {
     blocks(text).into_iter().filter(|(own, _)| *own == language).map(|(_, code)| code).collect()
 }
 
+/// Returns the text between the blocks of code.
+pub(crate) fn prose(text: &str) -> String {
+    pieces(text).into_iter().step_by(2).collect()
+}
+
 /// Returns the inline code of the text.
 pub(crate) fn spans(text: &str) -> Vec<&str> {
     let text = pieces(text).into_iter().step_by(2);

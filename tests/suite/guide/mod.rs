@@ -1,6 +1,11 @@
 //! The guide, which is the documentation of the runtime. These tests run its commands and SQL;
 //! doctests of the runtime compile and run its Rust code.
 
+mod chapters;
+mod links;
+mod log_lines;
+mod programs;
+
 use std::{
     fs,
     net::TcpListener,
@@ -21,9 +26,13 @@ use crate::{
     },
 };
 
+/// The folder of the chapters.
+fn folder() -> PathBuf {
+    root().join("api-key-runtime/guide")
+}
+
 fn chapter(name: &str) -> String {
-    let path = root().join("api-key-runtime/guide").join(name).with_extension("md");
-    fs::read_to_string(path).unwrap()
+    fs::read_to_string(folder().join(name).with_extension("md")).unwrap()
 }
 
 /// An empty folder and a database.
@@ -40,8 +49,8 @@ impl Place {
         Self { folder, database: Database::sqlite() }
     }
 
-    /// Runs these lines and returns their output. Each line must succeed. `app-key` and `diesel`
-    /// are on the path as if they were installed.
+    /// Runs the lines, each of which must succeed, and returns their output. `app-key` and `diesel`
+    /// work as if they were installed.
     fn run(&self, lines: &str) -> String {
         let manifest = root().canonicalize().unwrap().join("Cargo.toml");
         let programs = format!(

@@ -1,0 +1,144 @@
+//! The table of log lines in `logs.md`: it has every line that the code can write, and no other.
+
+use std::{collections::BTreeMap, fs};
+
+use super::chapter;
+use crate::support::programs::root;
+
+/// Calls that write a line, with its level. `OutageLog` writes the texts it is given.
+const CALLS: [(&str, &str); 6] = [
+    ("log::error!(", "error"),
+    ("log::warn!(", "warn"),
+    ("log::info!(", "info"),
+    ("log::debug!(", "debug"),
+    ("outage.failure(", "error"),
+    ("outage.success(", "info"),
+];
+
+/// Texts that reach the log as a parameter: the file that logs, the level, the file with the text,
+/// and its beginning.
+const ELSEWHERE: [(&str, &str, &str, &str); 7] = [
+    ("app_key.rs", "error", "app_key.rs", "the handler of"),
+    ("app_keys/close.rs", "warn", "app_keys/close.rs", "cannot close AppKeys"),
+    ("rejection/log.rs", "warn", "rejection/log.rs", "cannot check"),
+    ("rejection/log.rs", "warn", "rejection/log.rs", "Unauthorized"),
+    ("supervisor.rs", "error", "change_feed/mod.rs", "cannot start"),
+    ("supervisor.rs", "error", "lookup/threads.rs", "cannot start"),
+    ("supervisor.rs", "error", "usage/writer.rs", "cannot start"),
+];
+
+/// A line of the log: where it is written, its level, and its text with `..` for values.
+struct Line {
+    file: String,
+    level: &'static str,
+    text: String,
+}
+
+impl Line {
+    fn begins_with(&self, row: &(String, String)) -> bool {
+        let beginning = row.1.strip_suffix(" ..").unwrap_or(&row.1);
+        self.level == row.0 && self.text.starts_with(beginning)
+    }
+}
+
+/// The files of the library with their code, without unit tests.
+fn sources() -> BTreeMap<String, String> {
+    let base = root().join("api-key-runtime/src");
+    let (mut folders, mut sources) = (vec![base.clone()], BTreeMap::new());
+    while let Some(folder) = folders.pop() {
+        for entry in fs::read_dir(folder).unwrap() {
+            let path = entry.unwrap().path();
+            let name = path.strip_prefix(&base).unwrap().to_str().unwrap().to_owned();
+            if path.is_dir() {
+                folders.push(path);
+            } else if !name.ends_with("tests.rs") && name != "log.rs" {
+                let text = fs::read_to_string(&path).unwrap();
+                let code = text.split("#[cfg(test)]\nmod tests {").next().unwrap();
+                sources.insert(name, code.to_owned());
+            }
+        }
+    }
+    sources
+}
+
+/// The first string literal of this code, with `..` for placeholders, and the code after it.
+fn literal(code: &str) -> Option<(String, &str)> {
+    let (_, code) = code.split_once('"')?;
+    let (mut text, mut rest) = (String::new(), code.chars());
+    loop {
+        match rest.next()? {
+            '"' => return Some((text, rest.as_str())),
+            '\\' => match rest.next()? {
+                '\n' => rest = rest.as_str().trim_start().chars(),
+                escaped => text.push(escaped),
+            },
+            '{' => {
+                rest.find(|&character| character == '}');
+                text.push_str("..");
+            }
+            character => text.push(character),
+        }
+    }
+}
+
+fn literals(mut code: &str) -> Vec<String> {
+    let mut literals = Vec::new();
+    while let Some((text, after)) = literal(code) {
+        literals.push(text);
+        code = after;
+    }
+    literals
+}
+
+/// Every line that the code can write.
+fn lines() -> Vec<Line> {
+    let sources = sources();
+    let mut lines = Vec::new();
+    for (file, code) in &sources {
+        for (call, level) in CALLS {
+            for after in code.split(call).skip(1) {
+                let (text, _) = literal(after).unwrap();
+                if text.contains(char::is_alphabetic) {
+                    lines.push(Line { file: file.clone(), level, text });
+                } else {
+                    let is_named = ELSEWHERE.iter().any(|line| line.0 == file);
+                    assert!(is_named || file == "outage_log.rs", "name the texts of {file}");
+                }
+            }
+        }
+    }
+    for (_, level, file, beginning) in ELSEWHERE {
+        let texts = literals(&sources[file]).into_iter().filter(|text| text.starts_with(beginning));
+        let before = lines.len();
+        lines.extend(texts.map(|text| Line { file: file.to_owned(), level, text }));
+        assert!(lines.len() > before, "{file} has no text that begins with {beginning:?}");
+    }
+    assert!(lines.len() > 40, "the log is written in another way");
+    lines
+}
+
+/// Level and beginning of each row.
+fn table() -> Vec<(String, String)> {
+    let logs = chapter("logs");
+    let rows = logs.lines().filter_map(|line| line.strip_prefix("| ")?.split_once(" | `"));
+    let rows: Vec<(String, String)> = rows
+        .map(|(level, rest)| (level.to_owned(), rest.split('`').next().unwrap().to_owned()))
+        .collect();
+    assert!(rows.len() > 40, "the table of logs.md has another form");
+    rows
+}
+
+#[test]
+fn the_table_has_every_line_and_no_other() {
+    let rows = table();
+    let lines = lines();
+    let missing: Vec<String> = lines
+        .iter()
+        .filter(|line| !rows.iter().any(|row| line.begins_with(row)))
+        .map(|Line { file, level, text }| format!("{file}: | {level} | `{text}` |"))
+        .collect();
+    assert!(missing.is_empty(), "add to the table of guide/logs.md: {missing:#?}");
+    let gone: Vec<_> =
+        rows.iter().filter(|row| !lines.iter().any(|line| line.begins_with(row))).collect();
+    assert!(gone.is_empty(), "no code writes these lines of guide/logs.md: {gone:#?}");
+}
