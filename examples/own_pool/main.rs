@@ -1,5 +1,5 @@
-//! The application's own pool and migrations, and a sign-up: the user and the first key are there
-//! together or not at all.
+//! The application's own pool and migrations, and a sign-up that creates a user and the first key
+//! in one transaction.
 //!
 //! ```sh
 //! DATABASE_URL=own_pool.db cargo run --example own_pool
@@ -13,13 +13,13 @@
 //! curl -sS -d email=ada@example.org http://127.0.0.1:8080/users
 //! ```
 //!
-//! The second line answers `Hello, user 1.`; the third that there is such a user already, and then
-//! no key was issued either.
+//! The second line answers `Hello, user 1.`. The third answers that the user already exists; in
+//! that case no key is issued.
 //!
-//! In the folder `migrations/sqlite` the migrations of the keys stand beside the application's own.
-//! This put them there:
-//! `cargo app-key migrations copy examples/own_pool/migrations/sqlite --database sqlite`. A newer
-//! release adds its own the same way.
+//! The folder `migrations/sqlite` contains the migrations of the keys beside the application's own.
+//! They were copied with
+//! `cargo app-key migrations copy examples/own_pool/migrations/sqlite --database sqlite`. After an
+//! upgrade the same command copies new migrations.
 
 mod database;
 
@@ -53,10 +53,10 @@ async fn sign_up(
             .insert_header((CACHE_CONTROL, "no-store"))
             .body(format!("{}\n", key.expose_secret())),
         Err(failure) if is_taken(&failure) => {
-            HttpResponse::Conflict().body("There is a user with this address already.\n")
+            HttpResponse::Conflict().body("A user with this address already exists.\n")
         }
         Err(failure) => {
-            log::error!("nobody was signed up: {failure}");
+            log::error!("the sign-up failed: {failure}");
             HttpResponse::InternalServerError().finish()
         }
     })

@@ -1,5 +1,5 @@
-//! Users and their keys: whose key it is stands in a column that the application's own migration
-//! adds, and keys go with their user.
+//! Users and their keys. The application's own migration adds a column for the owner of a key, and
+//! deleting a user deletes the user's keys.
 //!
 //! ```sh
 //! DATABASE_URL=owners.db cargo run --example owners
@@ -15,10 +15,10 @@
 //! curl -sS -H "Authorization: Bearer $KEY" http://127.0.0.1:8080/me
 //! ```
 //!
-//! The second line answers `Hello, ada. Your keys: first.` and the last one 401: no code here says
-//! so, the foreign key and the triggers on the table of the keys do. It holds for every process
-//! that serves from this database, usually within milliseconds and at the latest after
-//! `AppKeysBuilder::max_staleness`, a second.
+//! The second line answers `Hello, ada. Your keys: first.` and the last line 401. The foreign key
+//! and the triggers of the key table are enough; no code here is involved. Every process that uses
+//! this database rejects the key, usually within milliseconds and at the latest after
+//! `AppKeysBuilder::max_staleness`, one second by default.
 
 mod connection;
 mod users;
@@ -62,7 +62,7 @@ async fn sign_up(
 #[require_app_key]
 async fn me(key: AppKey, place: Data<Place>) -> actix_web::Result<String> {
     let owner = run(place, move |connection| users::of_key(connection, key.id())).await?;
-    let owner = owner.ok_or_else(|| ErrorNotFound("This key belongs to no user.\n"))?;
+    let owner = owner.ok_or_else(|| ErrorNotFound("This key has no user.\n"))?;
     Ok(format!("Hello, {}. Your keys: {}.\n", owner.name, owner.keys.join(", ")))
 }
 
@@ -73,8 +73,7 @@ async fn delete_me(key: AppKey, place: Data<Place>) -> actix_web::Result<HttpRes
     Ok(HttpResponse::NoContent().finish())
 }
 
-/// Runs queries on a thread where they may block, over a connection of their own; pools are what
-/// `own_pool` is about.
+/// Runs queries on a thread that may block, over a new connection. See `own_pool` for a pool.
 async fn run<T: Send + 'static>(
     place: Data<Place>,
     queries: impl FnOnce(&mut AnyConnection) -> Result<T, Failure> + Send + 'static,
@@ -91,7 +90,7 @@ async fn main() -> Result<(), Failure> {
     env_logger::init_from_env(env_logger::Env::default().default_filter_or("info"));
     let url = env::var("DATABASE_URL")?;
     let bind = env::var("BIND").unwrap_or_else(|_| "127.0.0.1:8080".to_owned());
-    // First the tables of the keys, which the migration of the users then refers to.
+    // The tables of the keys come first: the migration of the users refers to them.
     migrations::run(&url)?;
     let place = Place::migrated(url)?;
     let keys = AppKeys::builder().env()?.build()?;

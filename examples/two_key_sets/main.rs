@@ -1,29 +1,31 @@
-//! Two sets of keys in one service, each in a database of its own: colleagues' keys open
-//! `/internal`, partners' keys open `/partner`.
+//! Two key sets in one service, each in its own database: keys of colleagues for `/internal`, keys
+//! of partners for `/partner`.
 //!
 //! ```sh
 //! DATABASE_URL=internal.db PARTNER_DATABASE_URL=partner.db cargo run --example two_key_sets
 //! ```
 //!
-//! or with the URL of a Postgres for either. In another terminal, with the same two variables:
+//! or with the URL of a Postgres for either variable. In another terminal, with the same two
+//! variables:
 //!
 //! ```sh
 //! OURS=$(cargo app-key issue --name backup --ip 127.0.0.1)
-//! THEIRS=$(DATABASE_URL=$PARTNER_DATABASE_URL APP_KEY_PREFIX=partner_ cargo app-key issue --name shop --ip 127.0.0.1)
+//! THEIRS=$(DATABASE_URL=$PARTNER_DATABASE_URL APP_KEY_PREFIX=partner_ \
+//!   cargo app-key issue --name shop --ip 127.0.0.1)
 //! curl -sS -H "Authorization: Bearer $OURS" http://127.0.0.1:8080/internal/whoami
 //! curl -sS -H "Authorization: Bearer $THEIRS" http://127.0.0.1:8080/partner/whoami
 //! curl -sS -H "Authorization: Bearer $THEIRS" http://127.0.0.1:8080/internal/whoami
 //! ```
 //!
-//! The last one is 401, as any unknown key is. The prefix tells people which set a key is of; what
-//! keeps them apart is the database.
+//! The last line answers 401, like any unknown key. The prefix shows people which set a key belongs
+//! to. The databases keep the sets apart.
 
 use std::{env, error::Error};
 
 use actix_web::{App, HttpServer, get, web};
 use api_key_runtime::{AppKey, AppKeys, require_app_key};
 
-/// Registered in both scopes; the keys that count are those of the scope it is called in.
+/// Returns the name of the key. Registered in both scopes; the key set of the scope applies.
 #[get("/whoami")]
 #[require_app_key]
 async fn whoami(key: AppKey) -> String {
@@ -40,13 +42,13 @@ async fn main() -> Result<(), Box<dyn Error>> {
         .database_url(partner_url)
         .migrate()?
         .prefix("partner_")
-        // The challenge of a 401 names it.
+        // The realm in the challenge of a 401.
         .realm("partner")
         .build()?;
     let bind = env::var("BIND").unwrap_or_else(|_| "127.0.0.1:8080".to_owned());
     let server = HttpServer::new(move || {
-        // In the scopes and not in the application, where a scope without keys of its own would
-        // inherit them.
+        // Set on the scopes and not on the application: a scope without its own keys would inherit
+        // the application's.
         let internal = web::scope("/internal").app_data(internal.clone());
         let partner = web::scope("/partner").app_data(partner.clone());
         App::new().service(internal.service(whoami)).service(partner.service(whoami))

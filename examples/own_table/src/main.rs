@@ -1,4 +1,4 @@
-//! A service whose keys are the tokens of a table that is there already.
+//! A service whose keys are the tokens of an existing table.
 //!
 //! ```sh
 //! DATABASE_URL=own_table.db cargo run -p app-key-own-table
@@ -14,8 +14,8 @@
 //! curl -sS -H "Authorization: Bearer $KEY" http://127.0.0.1:8080/whoami
 //! ```
 //!
-//! The first answers `Hello, shop.`, the second 401: the service has asked the store what changed.
-//! `cargo test -p app-key-own-table` runs the suite that every store must pass.
+//! The first request answers `Hello, shop.`, the second 401, because the service has read the
+//! change from the store. `cargo test -p app-key-own-table` runs the acceptance suite for stores.
 
 use std::{env, error::Error};
 
