@@ -80,7 +80,8 @@ pub(crate) struct FormatRules {
 
 impl FormatRules {
     /// Returns whether a text can be a key in the table. A native key may have any prefix that its
-    /// checksum covers, because keys that were issued before a change of the prefix stay valid.
+    /// checksum covers, because keys that were issued before a change of the prefix stay valid. The
+    /// table decides whether the key is valid.
     ///
     /// `key` must contain only characters that [`is_key_character`] accepts.
     pub(crate) fn accepts(&self, key: &str) -> bool {

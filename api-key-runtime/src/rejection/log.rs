@@ -1,5 +1,5 @@
-//! The log line of a rejection: one warning with all details, and with nothing secret that the
-//! caller sent.
+//! The log line of a rejection: one warning with all details. It contains nothing that the caller
+//! sent except the method, cut short, and the name of a scheme that is not accepted.
 
 use std::{
     collections::HashMap,

@@ -54,14 +54,14 @@ impl KeyLocation {
         Self(Place::WithoutScheme)
     }
 
-    /// Returns a header that contains only the key, such as `X-API-Key`.
+    /// Returns the location of a header that contains only the key, such as `X-API-Key`.
     #[must_use]
     pub fn header(name: impl Into<String>) -> Self {
         Self(Place::Header(name.into()))
     }
 
-    /// Returns a query parameter, such as `?key=KEY`. The Flask recipe that this crate mirrors
-    /// reads it.
+    /// Returns the location of a query parameter, such as `?key=KEY`, as in the Flask recipe that
+    /// this crate mirrors.
     ///
     /// Do not use it in a new service: URLs are written to logs, browser histories and `Referer`
     /// headers (RFC 6750, section 2.3).
@@ -70,8 +70,8 @@ impl KeyLocation {
         Self(Place::Query(name.into()))
     }
 
-    /// Returns a cookie. Browsers send cookies automatically, so a service that accepts them needs
-    /// protection against cross-site request forgery (CSRF).
+    /// Returns the location of a cookie. Browsers send cookies automatically, so a service that
+    /// accepts them needs protection against cross-site request forgery (CSRF).
     #[must_use]
     pub fn cookie(name: impl Into<String>) -> Self {
         Self(Place::Cookie(name.into()))

@@ -95,7 +95,8 @@ impl Proxies {
 
     /// Returns the first hop from the right that is not a trusted proxy.
     fn caller(&self, headers: &HeaderMap) -> Result<IpAddr, UnknownIp<'_>> {
-        // All lines of the header, in order, form one list (RFC 9110, section 5.3).
+        // All lines of the header, in order, form one list (RFC 9110, section 5.3). The last line
+        // has the last hops.
         let lines: Vec<&[u8]> = headers.get_all(&self.header).map(HeaderValue::as_bytes).collect();
         let mut hops = lines.iter().rev().flat_map(|line| line.rsplit(|&byte| byte == b','));
         for hop in hops.by_ref().take(MAX_HOPS) {
