@@ -154,7 +154,7 @@ fn read_key() -> Result<String, Failure> {
     }
     .map_err(Failure::Input)?;
     match line.trim() {
-        "" => Err(Failure::Usage("no key on standard input; write the key on the first line")),
+        "" => Err(Failure::Usage("the first line of standard input is empty; write the key there")),
         key => Ok(key.to_owned()),
     }
 }

@@ -106,7 +106,7 @@ database_test!(copied_migrations_are_those_that_run, |database: Database| {
         (Some(0), "", 2),
         "{ran:?}"
     );
-    assert!(app_key(&database, &copy).all().contains("there already"));
+    assert!(app_key(&database, &copy).all().contains("already exist"));
     // The application's own comes after ours, refers to it, and reverts without meeting it.
     let own = folder.join("2026-11-23-000000_own");
     std::fs::create_dir_all(&own).unwrap();
