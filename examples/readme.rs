@@ -1,5 +1,5 @@
-//! The examples are programs: `cargo run --example cakes` and `cargo run --example hello`. Here the
-//! code of the README is compiled.
+//! Compiles the code of the README. The examples are programs: `cargo run --example cakes` and
+//! `cargo run --example hello`.
 
 #[cfg(doctest)]
 #[doc = include_str!("../README.md")]

@@ -15,23 +15,24 @@ const NAMES: [&str; 4] = ["scopes", "any_scope", "optional", "crate"];
 
 const ALLOWED: &str = r#"`scopes = "..."`, `any_scope = "..."`, `optional` or `crate = path`"#;
 
-const ALLOWED_IN_SCOPES: &str = "write printable ASCII without spaces, quotes and backslashes";
+const ALLOWED_IN_SCOPES: &str = "use printable ASCII without spaces, quotes and backslashes";
 
-/// What the attribute says.
+/// The arguments of the attribute.
 #[derive(Default)]
 pub(crate) struct Args {
-    /// The scopes a key must all have, separated by spaces.
+    /// The scopes that a key must all have, separated by spaces.
     pub(crate) scopes: Option<LitStr>,
-    /// The scopes of which a key must have one, separated by spaces.
+    /// The scopes of which a key needs at least one, separated by spaces.
     pub(crate) any_scope: Option<LitStr>,
-    /// Whether a caller who presents nothing passes.
+    /// Whether requests without a key are accepted.
     pub(crate) optional: bool,
-    /// Where `api_key_runtime` is to be found, when not at `::api_key_runtime`.
+    /// Path of `api_key_runtime`. Defaults to `::api_key_runtime`.
     pub(crate) runtime: Option<Path>,
 }
 
 impl Args {
-    /// Reads all arguments. A faulty one is left out and does not hide the next.
+    /// Parses all arguments. An invalid argument is skipped, so that later errors are also
+    /// reported.
     pub(crate) fn parse(tokens: TokenStream, errors: &mut Errors) -> Self {
         let mut args = Self::default();
         let parsed = (|input: ParseStream<'_>| args.parse_all(input, errors)).parse2(tokens);
@@ -63,7 +64,7 @@ impl Args {
             return Err(Error::new(name.span(), message));
         }
         if seen.contains(&name) {
-            let message = format!("`{name}` is given twice: write it once");
+            let message = format!("duplicate argument `{name}`: write it once");
             return Err(Error::new(name.span(), message));
         }
         seen.push(name.clone());
@@ -81,7 +82,7 @@ impl Args {
     }
 }
 
-/// Whether the argument ends here.
+/// Returns whether the argument ends here.
 fn is_at_end(input: ParseStream<'_>) -> bool {
     input.is_empty() || input.peek(Token![,])
 }
@@ -93,12 +94,12 @@ fn skip_to_end(input: ParseStream<'_>) -> Result<()> {
     Ok(())
 }
 
-/// The fault of something that is not `name` or `name = value`.
+/// Returns the error for anything other than `name` or `name = value`.
 fn unnamed(input: ParseStream<'_>) -> Error {
     let message = match input.fork().parse::<LitStr>() {
         Ok(literal) => {
             let value = literal.value();
-            format!("arguments have names: write `scopes = {value:?}`")
+            format!("expected a named argument: write `scopes = {value:?}`")
         }
         Err(_) => format!("expected an argument: write {ALLOWED}"),
     };
@@ -119,7 +120,7 @@ fn scope_list(name: &Ident, input: ParseStream<'_>) -> Result<LitStr> {
         format!(r#"`{name}` takes a string literal: write `{name} = "orders:read orders:write"`"#);
     let literal: LitStr = value(name, input, &message, <LitStr as Parse>::parse)?;
     match check_scopes(name, &literal.value()) {
-        // Written again, because a raw literal would show in the expansion.
+        // A new literal, because a raw string would be visible in the expansion.
         Ok(()) => Ok(LitStr::new(&literal.value(), literal.span())),
         Err(message) => Err(Error::new(literal.span(), message)),
     }
@@ -137,7 +138,7 @@ fn runtime_path(name: &Ident, input: ParseStream<'_>) -> Result<Path> {
     })
 }
 
-/// Reads `= value`. The fault stands on what is there instead of the value, or on the name.
+/// Parses `= value`. The error is at the invalid value, or at the name if there is no value.
 fn value<T>(
     name: &Ident,
     input: ParseStream<'_>,
@@ -158,30 +159,32 @@ fn value<T>(
 
 fn check_scopes(name: &Ident, value: &str) -> std::result::Result<(), String> {
     if value.is_empty() {
-        return Err(format!("`{name}` is empty: name at least one scope, or leave `{name}` out"));
+        return Err(format!("`{name}` is empty: write at least one scope, or remove `{name}`"));
     }
     let mut seen = HashSet::new();
     for scope in value.split(' ') {
         if scope.is_empty() {
-            return Err("write one space between two scopes, and none before or after".to_owned());
+            return Err(
+                "scopes are separated by exactly one space: remove the other spaces".to_owned()
+            );
         }
         if let Some((character, instead)) = scope.chars().find_map(|c| Some((c, instead_of(c)?))) {
-            return Err(format!("{character:?} cannot stand in a scope: {instead}"));
+            return Err(format!("{character:?} is not allowed in a scope: {instead}"));
         }
         if !seen.insert(scope) {
-            return Err(format!("`{scope}` is named twice: write it once"));
+            return Err(format!("duplicate scope `{scope}`: write it once"));
         }
     }
     Ok(())
 }
 
-/// Returns what to write instead of a character that cannot stand in a scope. RFC 6749, section
-/// 3.3, allows `,` and `*` as well, but a comma is a forgotten space, and `*` matches nothing but
-/// itself.
+/// Returns what to write instead of a character that is not allowed in a scope. RFC 6749, section
+/// 3.3, also allows `,` and `*`. This crate does not: a comma is usually a forgotten space, and `*`
+/// would match only itself.
 fn instead_of(character: char) -> Option<&'static str> {
     match character {
         ',' => Some("separate scopes by spaces"),
-        '*' => Some("scopes are compared whole, so write each scope in full"),
+        '*' => Some("wildcards are not supported, so write each scope in full"),
         '"' | '\\' => Some(ALLOWED_IN_SCOPES),
         _ if character.is_ascii_graphic() => None,
         _ => Some(ALLOWED_IN_SCOPES),

@@ -1,5 +1,4 @@
-//! Where the handler's other attributes go: to the outer function, or to the inner one with the
-//! rest of it.
+//! Moves the other attributes of a handler to the outer function, or keeps them on the inner one.
 
 use proc_macro2::{Delimiter, Literal, TokenStream, TokenTree};
 use quote::{ToTokens, quote};
@@ -9,14 +8,14 @@ use syn::{
 
 use crate::errors::Errors;
 
-/// Macros of actix-web that register the function below them, by the last segment of their path.
+/// Macros of actix-web that register the function below them, by the last segment of the path.
 pub(crate) const ROUTES: [&str; 12] = [
     "get", "post", "put", "delete", "head", "connect", "options", "trace", "patch", "query",
     "route", "routes",
 ];
 
-/// Attributes of the language that speak of the item as others see it. Lint levels among them also
-/// reach the function nested in it.
+/// Attributes of the language that describe the item to its users. Lint levels also apply to the
+/// nested function.
 pub(crate) const BUILTINS: [&str; 11] = [
     "doc",
     "cfg",
@@ -31,7 +30,7 @@ pub(crate) const BUILTINS: [&str; 11] = [
     "cold",
 ];
 
-/// What goes to the outer function and what stays on the inner one, in the order of writing.
+/// Attributes for the outer and for the inner function, in their original order.
 pub(crate) struct Placed<T> {
     pub(crate) outer: Vec<T>,
     pub(crate) inner: Vec<T>,
@@ -73,25 +72,26 @@ fn place_meta(meta: Meta, errors: &mut Errors) -> Placed<Meta> {
     if is_own(&meta) {
         errors.on(
             meta.path(),
-            "`#[require_app_key]` is here twice: write one, with the arguments of both",
+            "duplicate `#[require_app_key]`: merge the arguments into one attribute",
         );
         return Placed::nowhere();
     }
     if is_openapi(&meta) {
         errors.on(
             meta.path(),
-            "`utoipa::path` must see the handler as it was written: \
+            "`utoipa::path` needs the original signature of the handler: \
              move it above `#[require_app_key]`",
         );
-        // Left there, a bare `path` would be reported once more: the language has one of its own.
+        // A bare `path` that stays would be a second error, because `path` is also a built-in
+        // attribute.
         let is_bare = meta.path().get_ident().is_some();
         return if is_bare { Placed::nowhere() } else { Placed::outer(meta) };
     }
     if may_register(&meta) {
         errors.on(
             meta.path(),
-            "this attribute has the path of a route, so it may register the handler without the check: \
-             write it above `#[require_app_key]`",
+            "this attribute contains a route path, so it may register the handler without the check: \
+             move it above `#[require_app_key]`",
         );
         return Placed::outer(meta);
     }
@@ -108,7 +108,7 @@ fn place_meta(meta: Meta, errors: &mut Errors) -> Placed<Meta> {
 // On the outer function `tracing::instrument` would record the request, and with it the key.
 fn place_conditional(list: &MetaList, errors: &mut Errors) -> Placed<Meta> {
     let Ok((predicate, metas)) = list.parse_args_with(conditional) else {
-        // The compiler says what is wrong with it.
+        // The compiler reports the error in it.
         return Placed::outer(list.clone().into());
     };
     let mut placed = Placed::nowhere();
@@ -121,7 +121,7 @@ fn place_conditional(list: &MetaList, errors: &mut Errors) -> Placed<Meta> {
     }
 }
 
-/// The `cfg_attr` again, with these in it; nothing for none.
+/// Returns the `cfg_attr` with these attributes, or nothing if there are none.
 fn under(predicate: &TokenStream, metas: Vec<Meta>, list: &MetaList) -> Vec<Meta> {
     if metas.is_empty() {
         return metas;
@@ -143,14 +143,16 @@ fn is_own(meta: &Meta) -> bool {
     last_segment(meta) == "require_app_key"
 }
 
-/// `utoipa::path`, or `path(..)` after a `use`: the language's own `path` has no parentheses.
+/// Returns whether this is `utoipa::path`, or `path(..)` after a `use`. The built-in `path` has no
+/// parentheses.
 fn is_openapi(meta: &Meta) -> bool {
     last_segment(meta) == "path"
         && (meta.path().segments.len() > 1 || matches!(meta, Meta::List(_)))
 }
 
-/// A route macro of actix-web, by its shape too: `("/path", ..)`, or `routes` alone. A tracing
-/// crate's `trace` must stay inside, where it sees the handler's arguments and not the request.
+/// Returns whether this is a route macro of actix-web, by name and form: `("/path", ..)`, or
+/// `routes` without arguments. The `trace` of a tracing crate must stay on the inner function,
+/// where it sees the handler's arguments and not the request.
 fn is_route(meta: &Meta) -> bool {
     let name = last_segment(meta);
     let fits = match meta {
@@ -161,9 +163,10 @@ fn is_route(meta: &Meta) -> bool {
     fits && ROUTES.contains(&name.as_str())
 }
 
-/// An unknown name with the path of a route among its arguments: a route macro after
-/// `use actix_web::get as fetch`, or a macro that registers the function below it, such as
-/// `autoroute(path = "/list")`. That would be the inner function, without the check.
+/// Returns whether an unknown attribute has a route path among its arguments. It may be a renamed
+/// route macro (`use actix_web::get as fetch`), or another macro that registers the function below
+/// it, such as `autoroute(path = "/list")`. Such a macro would register the inner function, without
+/// the check.
 fn may_register(meta: &Meta) -> bool {
     let Meta::List(list) = meta else {
         return false;
@@ -175,7 +178,7 @@ fn may_register(meta: &Meta) -> bool {
         && (first_string(&list.tokens).is_some_and(is_pattern) || has_path(&list.tokens))
 }
 
-/// Whether a string literal that begins with `/` is anywhere in these tokens.
+/// Returns whether these tokens contain a string literal that begins with `/`.
 fn has_path(tokens: &TokenStream) -> bool {
     tokens.clone().into_iter().any(|token| match token {
         TokenTree::Group(group) => has_path(&group.stream()),
@@ -184,8 +187,8 @@ fn has_path(tokens: &TokenStream) -> bool {
     })
 }
 
-/// The value of a string literal at the beginning. One that came through `macro_rules!` is in an
-/// invisible group.
+/// Returns the value of the first token if it is a string literal. A literal from `macro_rules!` is
+/// in an invisible group.
 fn first_string(tokens: &TokenStream) -> Option<String> {
     match tokens.clone().into_iter().next()? {
         TokenTree::Group(group) if group.delimiter() == Delimiter::None => {

@@ -1,4 +1,4 @@
-//! What is wrong with an item, collected, so that one build shows all of it.
+//! Collects compile errors, so that one build reports all of them.
 
 use std::fmt::Display;
 
@@ -25,13 +25,13 @@ impl Errors {
         }
     }
 
-    /// Adds a fault of these tokens.
+    /// Adds an error at these tokens.
     pub(crate) fn on(&mut self, tokens: impl ToTokens, message: impl Display) {
         self.push(syn::Error::new_spanned(tokens, message));
     }
 }
 
-/// One `compile_error!` for each fault; nothing where there is none.
+/// Writes one `compile_error!` for each error.
 impl ToTokens for Errors {
     fn to_tokens(&self, tokens: &mut TokenStream) {
         tokens.extend(self.0.as_ref().map(syn::Error::to_compile_error));

@@ -1,4 +1,4 @@
-//! From the handler as it was written to the function that authenticates before it.
+//! Expands a handler to a function that authenticates the request before the handler runs.
 
 use proc_macro2::{Delimiter, Group, Span, TokenStream, TokenTree};
 use quote::{ToTokens, format_ident, quote, quote_spanned};
@@ -28,7 +28,7 @@ pub(crate) fn expand(args: TokenStream, item: TokenStream) -> TokenStream {
     quote!(#output #errors)
 }
 
-/// `None`: the item cannot be made into anything, and its errors say why.
+/// Returns `None` if the item cannot be expanded. The reason is then among the errors.
 fn expand_handler(handler: &Handler, args: &Args, errors: &mut Errors) -> Option<TokenStream> {
     let attrs = attributes::place(&handler.attrs, errors);
     let unfit = validate(handler);
@@ -46,12 +46,14 @@ struct Expansion<'a> {
     handler: &'a Handler,
     args: &'a Args,
     attrs: Placed<Attribute>,
-    /// The span of made-up tokens: apart from the user's names, and a macro's to lints.
+    /// The span of generated tokens. Separates them from the user's names, and marks them as
+    /// generated for lints.
     site: Span,
     /// `::api_key_runtime::__private`
     private: TokenStream,
-    /// The arguments of the outer function. No argument can be named as a unit struct in reach,
-    /// which a route macro makes of a handler: they are named after this one, and longer.
+    /// The arguments of the outer function. An argument cannot have the name of a unit struct in
+    /// scope, and a route macro turns a handler into a unit struct. These names are therefore
+    /// longer than the handler's own.
     request: Ident,
     payload: Ident,
 }
@@ -95,9 +97,9 @@ impl<'a> Expansion<'a> {
     //         }
     //     }
     //
-    // The user's function hides the empty one. Where an attribute removes the user's function, the
-    // call has a compile error: without the empty one it would name the outer function, which would
-    // call itself until the process aborts.
+    // The user's function shadows the empty function. If another attribute removes the user's
+    // function, the empty function causes a compile error at the call. Without it, the call would
+    // refer to the outer function, which would call itself until the process aborts.
     fn outer(&self, call: &TokenStream) -> TokenStream {
         let Self { private, site, request, payload, .. } = self;
         let Handler { vis, sig, .. } = self.handler;
@@ -107,8 +109,8 @@ impl<'a> Expansion<'a> {
         let mut generics = outlive_requests(&sig.generics, *site);
         drop_unused_lifetimes(&mut generics);
         let where_clause = &generics.where_clause;
-        // Like `fn`, the end of the head and the braces have the user's span: of a macro's function
-        // the compiler reports neither that it is never used nor that it has no documentation.
+        // The return type and the braces have the user's span, like `fn`. The compiler does not
+        // report a generated function as unused or undocumented.
         let future = Ident::new("BoxFuture", name.span());
         let inner = self.inner();
         let body = quote_spanned! {*site=>
@@ -126,8 +128,8 @@ impl<'a> Expansion<'a> {
         }
     }
 
-    /// The user's function, whole, without what has moved to the outer one. Not `const` either:
-    /// that fault is reported, and what such a function may contain would be another.
+    /// Returns the user's function without the attributes of the outer function. `const` is
+    /// removed, because it is already reported and would cause further errors in the body.
     fn inner(&self) -> TokenStream {
         let Handler { sig, body, .. } = self.handler;
         let attrs = &self.attrs.inner;
@@ -143,7 +145,7 @@ impl<'a> Expansion<'a> {
     //         order::<T>,
     //     )
     //
-    // The static has a block of its own: items are not hygienic, the user's function would see it.
+    // The static is in its own block: items are not hygienic, so the user's function would see it.
     fn authenticated(&self) -> TokenStream {
         let Self { private, site, request, payload, .. } = self;
         let policy = self.policy();
@@ -161,7 +163,7 @@ impl<'a> Expansion<'a> {
         }
     }
 
-    /// Instead of a call that would only add to the errors reported.
+    /// Returns code in place of the call, which would only cause further errors.
     fn unreachable(&self) -> TokenStream {
         quote_spanned!(self.site=> ::core::unreachable!())
     }
@@ -196,7 +198,7 @@ fn outlive_requests(generics: &Generics, site: Span) -> Generics {
         let GenericParam::Type(parameter) = parameter else {
             continue;
         };
-        // Where the user wrote its bounds: clippy objects to bounds in both places.
+        // Bounds go where the user wrote bounds: clippy rejects bounds in both places.
         let bounds = predicates
             .iter_mut()
             .flat_map(|predicates| predicates.iter_mut())
@@ -210,10 +212,10 @@ fn outlive_requests(generics: &Generics, site: Span) -> Generics {
 // Input:  <'a, 'b: 'a, 'c, T: 'c>
 // Output: <'c, T: 'c>
 //
-// The others are in the handler's arguments and its answer alone, of which the outer function has
-// none: clippy would call them unused.
+// The removed lifetimes occur only in the handler's arguments and its return type. The outer
+// function has neither, so clippy would report the lifetimes as unused.
 fn drop_unused_lifetimes(generics: &mut Generics) {
-    // Without one, the only other that named it may be unused as well.
+    // Removing a lifetime may leave another lifetime unused.
     while let Some(unused) = unused_lifetime(generics) {
         let parameters = std::mem::take(&mut generics.params).into_iter();
         let used = parameters.enumerate().filter(|(at, _)| *at != unused);
@@ -233,7 +235,7 @@ fn unused_lifetime(generics: &Generics) -> Option<usize> {
     })
 }
 
-/// How often a name stands in these tokens.
+/// Returns how often a name occurs in these tokens.
 fn occurrences(name: &Ident, tokens: TokenStream) -> usize {
     let count = |token| match token {
         TokenTree::Ident(ident) => usize::from(ident == *name),
@@ -279,7 +281,7 @@ fn instantiated(sig: &Signature) -> TokenStream {
     if arguments.is_empty() {
         name.to_token_stream()
     } else {
-        // The user's span throughout: with another, clippy takes this for a call of the function.
+        // All tokens have the user's span. With another span, clippy takes this path for a call.
         quote_spanned!(name.span()=> #name::<#(#arguments),*>)
     }
 }

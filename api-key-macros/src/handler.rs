@@ -1,4 +1,4 @@
-//! The item under the attribute: a function whose signature is read and whose body is not.
+//! Parses the item below the attribute: a function with its signature but not its body.
 
 use proc_macro2::{TokenStream, TokenTree};
 use quote::ToTokens;
@@ -8,7 +8,7 @@ use syn::{
     token,
 };
 
-/// A function as it was written.
+/// A function as written.
 pub(crate) struct Handler {
     pub(crate) attrs: Vec<Attribute>,
     pub(crate) vis: Visibility,
@@ -16,16 +16,16 @@ pub(crate) struct Handler {
     pub(crate) body: Body,
 }
 
-/// What follows the signature.
+/// The part after the signature.
 pub(crate) enum Body {
-    /// Opaque tokens: an editor hands over half-typed ones, and nothing here depends on them.
+    /// Opaque tokens: an editor may pass half-typed code, and the expansion does not depend on it.
     Block(token::Brace, TokenStream),
     /// No body, as in a trait.
     Missing(Token![;]),
 }
 
 impl Handler {
-    /// Whether the function can stand inside another one.
+    /// Returns whether the function can be nested in another function.
     pub(crate) fn can_be_nested(&self) -> bool {
         self.sig.receiver().is_none() && matches!(self.body, Body::Block(..))
     }
@@ -36,7 +36,7 @@ impl Parse for Handler {
         let attrs = input.call(Attribute::parse_outer)?;
         let vis = input.parse()?;
         if !is_function(input)? {
-            let message = "`#[require_app_key]` guards handlers: write it above each `fn` to guard";
+            let message = "`#[require_app_key]` applies only to handler functions: write it above each `fn` that needs a key";
             return Err(input.error(message));
         }
         Ok(Self { attrs, vis, sig: input.parse()?, body: input.parse()? })
@@ -48,7 +48,7 @@ impl Parse for Body {
         if input.peek(Token![;]) {
             return Ok(Self::Missing(input.parse()?));
         }
-        // Not a `Group`: `$body:block` of a `macro_rules!` stands in an invisible one of its own.
+        // Not `Group`: a `$body:block` of `macro_rules!` is in an invisible group of its own.
         let content;
         let brace = braced!(content in input);
         Ok(Self::Block(brace, content.parse()?))
@@ -66,7 +66,7 @@ impl ToTokens for Body {
     }
 }
 
-/// Whether `fn` follows, after qualifiers in whatever order.
+/// Returns whether `fn` follows, after qualifiers in any order.
 fn is_function(input: ParseStream<'_>) -> Result<bool> {
     let ahead = input.fork();
     while ahead.peek(Token![const])

@@ -1,6 +1,7 @@
 //! The `#[require_app_key]` attribute of `api-key-runtime`, which re-exports it.
 //!
-//! Depend on `api-key-runtime`, never on this crate: exactly one version of it fits a runtime.
+//! Depend on `api-key-runtime` and not on this crate, because each runtime needs exactly one
+//! version.
 
 #![forbid(unsafe_code)]
 
@@ -15,7 +16,7 @@ mod handler;
 mod tests;
 mod validate;
 
-#[allow(missing_docs, reason = "they stand where api-key-runtime re-exports it")]
+#[allow(missing_docs, reason = "documented at the re-export in api-key-runtime")]
 #[proc_macro_attribute]
 pub fn require_app_key(args: TokenStream, item: TokenStream) -> TokenStream {
     expand::expand(args.into(), item.into()).into()

@@ -1,4 +1,4 @@
-//! What no actix-web handler can be.
+//! Rejects functions that cannot be actix-web handlers.
 
 use proc_macro2::{Ident, TokenStream, TokenTree};
 use quote::ToTokens;
@@ -9,7 +9,7 @@ use crate::{
     handler::{Body, Handler},
 };
 
-/// How many arguments actix-web's `Handler` knows.
+/// Maximum number of arguments that actix-web's `Handler` supports.
 const MOST_ARGUMENTS: usize = 16;
 
 pub(crate) fn validate(handler: &Handler) -> Errors {
@@ -19,13 +19,13 @@ pub(crate) fn validate(handler: &Handler) -> Errors {
     if matches!(handler.sig.output, ReturnType::Default) {
         errors.on(
             &handler.sig.ident,
-            "a handler needs a return type: write what it answers, such as `-> impl Responder`",
+            "a handler needs a return type: add one, such as `-> impl Responder`",
         );
     }
     if let Body::Missing(semicolon) = &handler.body {
         errors.on(
             semicolon,
-            "a handler needs a body: write `#[require_app_key]` above the function that has it",
+            "a handler needs a body: write `#[require_app_key]` above the function with the body",
         );
     }
     errors
@@ -38,11 +38,11 @@ fn qualifiers(sig: &Signature, errors: &mut Errors) {
     if let Safety::Unsafe(safety) = &sig.safety {
         errors.on(
             safety,
-            "a handler cannot be `unsafe`: remove it, and write an `unsafe` block inside",
+            "a handler cannot be `unsafe`: remove `unsafe` and use an `unsafe` block in the body",
         );
     }
     if let Some(abi) = &sig.abi {
-        errors.on(abi, "a handler has Rust's own ABI: remove `extern`");
+        errors.on(abi, "a handler must have the Rust ABI: remove `extern`");
     }
 }
 
@@ -51,37 +51,37 @@ fn arguments(sig: &Signature, errors: &mut Errors) {
         match input {
             FnArg::Receiver(receiver) => errors.on(
                 receiver.self_token,
-                "a handler has no `self`: \
-                 take what it needs as an argument, such as `web::Data<T>`",
+                "a handler cannot have `self`: \
+                 take shared state as an argument, such as `web::Data<T>`",
             ),
             FnArg::Typed(argument) => {
                 if let Some(keyword) = find_impl(argument.ty.to_token_stream()) {
                     errors.on(
                         keyword,
-                        "the arguments of a handler cannot be `impl Trait`: \
-                         name the type, or a type parameter",
+                        "a handler argument cannot be `impl Trait`: \
+                         use a concrete type or a type parameter",
                     );
                 }
             }
         }
     }
-    // One that a `#[cfg]` may remove does not count; if it stays, the compiler refuses it.
+    // An argument that `#[cfg]` may remove does not count. If it stays, the compiler reports it.
     let mut certain = sig.inputs.iter().filter(|input| !has_cfg(input));
     if let Some(first_too_many) = certain.nth(MOST_ARGUMENTS) {
         errors.on(
             first_too_many,
             format!(
                 "a handler has at most {MOST_ARGUMENTS} arguments: \
-                 take several as one tuple, such as `(a, b): (A, B)`"
+                 combine several into a tuple, such as `(a, b): (A, B)`"
             ),
         );
     }
     if let Some(variadic) = &sig.variadic {
-        errors.on(variadic.dots, "a handler has a fixed number of arguments: remove `...`");
+        errors.on(variadic.dots, "a handler must have a fixed number of arguments: remove `...`");
     }
 }
 
-/// The first `impl` in a type, where the keyword can mean nothing but `impl Trait`.
+/// Returns the first `impl` in a type. In a type the keyword can only mean `impl Trait`.
 fn find_impl(tokens: TokenStream) -> Option<Ident> {
     tokens.into_iter().find_map(|token| match token {
         TokenTree::Ident(ident) if ident == "impl" => Some(ident),

@@ -5,8 +5,9 @@
 //! mkdir -p target/nginx && nginx -p target/nginx -c "$PWD/examples/behind_proxy/nginx.conf"
 //! ```
 //!
-//! or with the `DATABASE_URL` of a Postgres; the second line in a terminal of its own (Debian has
-//! nginx in `/usr/sbin`, package `nginx-light`). In a third one, with the same `DATABASE_URL`:
+//! or with the `DATABASE_URL` of a Postgres. Run the second line in another terminal (on Debian
+//! nginx is in `/usr/sbin`, package `nginx-light`). In a third terminal, with the same
+//! `DATABASE_URL`:
 //!
 //! ```sh
 //! KEY=$(cargo app-key issue --name me --ip 127.0.0.2)
@@ -37,7 +38,7 @@ async fn whoami(key: AppKey) -> String {
     format!("{} from {from}\n", key.name())
 }
 
-/// For who decides where requests are sent. nginx does not pass it on.
+/// Returns whether the service can take requests, for the load balancer. nginx does not forward it.
 #[get("/ready")]
 async fn ready(keys: AppKeys) -> HttpResponse {
     let health = keys.health();
@@ -52,10 +53,10 @@ async fn main() -> Result<(), Box<dyn Error>> {
     let keys = AppKeys::builder()
         .env()?
         .migrate()?
-        // The proxy's own address, never the network it stands in: whoever has one of these says
-        // where a request comes from.
+        // The address of the proxy and not its network: anyone with a trusted address can choose
+        // the client IP of a request.
         .trusted_proxies(["127.0.0.1/32"])
-        // The one header that nginx.conf sets. No other is read.
+        // The only forwarding header that is read, and the one that nginx.conf sets.
         .forwarded_header("X-Forwarded-For")
         .build()?;
     let bind = env::var("BIND").unwrap_or_else(|_| "127.0.0.1:8080".to_owned());
@@ -65,11 +66,11 @@ async fn main() -> Result<(), Box<dyn Error>> {
             .app_data(shared.clone())
             .service(whoami)
             .service(ready)
-            // Redacts what looks like a key, wherever in the request line a caller put it.
+            // Redacts keys in the request line, wherever a caller put them.
             .wrap(shared.access_log())
     })
     .shutdown_timeout(SHUTDOWN_SECONDS);
-    // SIGTERM ends this once the requests in hand are answered.
+    // SIGTERM stops the server after the running requests.
     server.bind(bind)?.run().await?;
     keys.close(Duration::from_secs(SHUTDOWN_SECONDS))?;
     log::info!("stopped");

@@ -1,4 +1,4 @@
-//! The cakes: their table, and what can be done with it.
+//! The cakes: their table and its queries.
 
 use diesel::prelude::*;
 use serde::{Deserialize, Serialize};
@@ -13,7 +13,7 @@ diesel::table! {
     }
 }
 
-/// How many are listed at most.
+/// Maximum number of cakes in a list.
 const MAX_LISTED: i64 = 100;
 const MAX_NAME_CHARS: usize = 100;
 const MAX_PRICE_CENTS: i64 = 1_000_000;
@@ -25,7 +25,7 @@ pub(crate) struct Cake {
     price_cents: i64,
 }
 
-/// A cake to be baked, as a caller describes it.
+/// A new cake, as a caller describes it.
 #[derive(Debug, Deserialize, Insertable)]
 #[diesel(table_name = cakes)]
 #[serde(deny_unknown_fields)]
@@ -35,7 +35,7 @@ pub(crate) struct NewCake {
 }
 
 impl NewCake {
-    /// What the table's constraints would refuse, in words for the caller.
+    /// Checks the constraints of the table, to report violations in words for the caller.
     pub(crate) fn check(self) -> Result<Self, Failure> {
         if self.name.trim().is_empty()
             || self.name.chars().count() > MAX_NAME_CHARS
@@ -53,7 +53,7 @@ impl NewCake {
     }
 }
 
-/// The newest first.
+/// Returns the newest cakes first.
 pub(crate) fn list(connection: &mut AnyConnection) -> QueryResult<Vec<Cake>> {
     cakes::table.order(cakes::id.desc()).limit(MAX_LISTED).load(connection)
 }
@@ -62,7 +62,8 @@ pub(crate) fn find(connection: &mut AnyConnection, id: i64) -> QueryResult<Optio
     cakes::table.find(id).first(connection).optional()
 }
 
-/// `RETURNING` is the one thing here that Diesel does not write for both databases at once.
+/// Inserts a cake. `RETURNING` is the only part that Diesel cannot write for both databases at
+/// once.
 pub(crate) fn insert(connection: &mut AnyConnection, cake: &NewCake) -> QueryResult<Cake> {
     let statement = diesel::insert_into(cakes::table).values(cake).returning(cakes::all_columns);
     match connection {
@@ -71,7 +72,7 @@ pub(crate) fn insert(connection: &mut AnyConnection, cake: &NewCake) -> QueryRes
     }
 }
 
-/// Whether there was such a cake.
+/// Deletes a cake. Returns whether it existed.
 pub(crate) fn delete(connection: &mut AnyConnection, id: i64) -> QueryResult<bool> {
     let deleted = diesel::delete(cakes::table.find(id)).execute(connection)?;
     Ok(deleted > 0)

@@ -1,7 +1,6 @@
-//! One type for both kinds of connection: queries that mean the same on Postgres and SQLite are
-//! written once, for this type.
+//! A connection of either kind, so that queries for Postgres and SQLite are written once.
 //!
-//! In a file of its own, because the derive sees every name that is in scope here.
+//! In its own file, because the derive sees every name that is in scope here.
 #![allow(missing_debug_implementations, unreachable_pub)]
 
 #[derive(diesel::MultiConnection)]

@@ -1,7 +1,7 @@
-//! The service's own database connections: a pool, for Postgres and SQLite alike.
+//! The service's own database connections: a pool for Postgres or SQLite.
 //!
-//! The keys have connections of their own, so that a slow query of ours never keeps a key from
-//! being checked.
+//! The keys have their own connections, so that slow queries of the service never delay the check
+//! of a key.
 
 use std::{error::Error, thread, time::Duration};
 
@@ -19,28 +19,28 @@ use crate::{connection::AnyConnection, jsend::Failure};
 
 const POSTGRES_MIGRATIONS: EmbeddedMigrations = embed_migrations!("cakes/migrations/postgres");
 const SQLITE_MIGRATIONS: EmbeddedMigrations = embed_migrations!("cakes/migrations/sqlite");
-/// Any number will do that nothing else locks in this database.
+/// Any number works that nothing else locks in this database.
 const MIGRATION_LOCK: &str = "SELECT pg_advisory_xact_lock(20260101)";
 
 const CONNECTIONS: u32 = 4;
-/// How long a request waits for a connection.
+/// Maximum time that a request waits for a connection.
 const POOL_TIMEOUT: Duration = Duration::from_secs(2);
 
 pub(crate) struct Database(Pool<Place>);
 
 impl Database {
-    /// Connects, and brings our own tables to the newest version.
+    /// Connects, and runs the service's own migrations.
     pub(crate) fn open(url: &str) -> Result<Self, Box<dyn Error>> {
         let place = Place::parse(url);
         migrate(&mut place.connect()?)
-            .map_err(|source| format!("the migrations of the cakes did not run: {source}"))?;
+            .map_err(|source| format!("cannot run the migrations of the cakes: {source}"))?;
         let pool =
             Pool::builder().max_size(CONNECTIONS).connection_timeout(POOL_TIMEOUT).build(place)?;
         Ok(Self(pool))
     }
 
-    /// Runs queries on a thread where they may block. What the driver has to say goes to the log,
-    /// not to the caller.
+    /// Runs queries on a thread that may block. Errors of the driver go to the log and not to the
+    /// caller.
     pub(crate) async fn run<T: Send + 'static>(
         &self,
         queries: impl FnOnce(&mut AnyConnection) -> QueryResult<T> + Send + 'static,
@@ -57,14 +57,14 @@ impl Database {
             })
         });
         done.await.unwrap_or_else(|error| {
-            log::error!("the queries were not run: {error}");
+            log::error!("the queries did not run: {error}");
             Err(Failure::Busy)
         })
     }
 }
 
-/// Where the database is. Diesel's own `ConnectionManager<Connection>` would try one kind after the
-/// other, and so turn a server that is away into an SQLite file of that name.
+/// The location of the database. Diesel's own `ConnectionManager<Connection>` would try one kind
+/// after the other, so an unavailable server would become an SQLite file with its name.
 #[derive(Debug)]
 enum Place {
     Postgres(String),
@@ -72,8 +72,8 @@ enum Place {
 }
 
 impl Place {
-    /// Reads a URL as `AppKeys` reads it: URLs and `keyword=value` strings are Postgres, all else
-    /// is the path of a file.
+    /// Parses a URL like `AppKeys` does: URLs and `keyword=value` strings are Postgres, everything
+    /// else is the path of a file.
     fn parse(url: &str) -> Self {
         let url = url.trim();
         let is_postgres = url.starts_with("postgres://")
@@ -98,7 +98,8 @@ impl ManageConnection for Place {
             }
             Self::Sqlite(path) => {
                 let mut connection = connected(SqliteConnection::establish(path))?;
-                // For readers beside a writer, `migrations::run` has put the file in WAL mode.
+                // `migrations::run` has set WAL mode, in which readers and a writer do not block
+                // each other.
                 connection
                     .batch_execute("PRAGMA busy_timeout = 2000; PRAGMA foreign_keys = ON")
                     .map_err(r2d2::Error::QueryError)?;
@@ -120,7 +121,7 @@ fn connected<C>(result: ConnectionResult<C>) -> Result<C, r2d2::Error> {
     result.map_err(r2d2::Error::ConnectionError)
 }
 
-/// Under a lock, because several processes may start at once on a fresh database.
+/// Runs the migrations under a lock, because several processes may start on a new database at once.
 fn migrate(connection: &mut AnyConnection) -> Result<(), Box<dyn Error + Send + Sync>> {
     match connection {
         AnyConnection::Postgres(connection) => connection.transaction(|connection| {

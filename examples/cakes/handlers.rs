@@ -1,4 +1,4 @@
-//! The routes. What is above a handler says who may call it.
+//! The routes. The attributes above a handler state who may call it.
 
 use actix_web::{
     Either, HttpResponse, Responder, Result, delete, get,
@@ -15,7 +15,7 @@ use crate::{
     jsend::{Failure, success},
 };
 
-/// No description of a cake is longer.
+/// Maximum size of a request body. Every description of a cake is shorter.
 const MAX_BODY_BYTES: usize = 16 * 1024;
 
 pub(crate) fn routes(config: &mut ServiceConfig) {
@@ -26,7 +26,7 @@ pub(crate) fn routes(config: &mut ServiceConfig) {
         .service(delete_cake);
     config
         .app_data(PayloadConfig::new(MAX_BODY_BYTES))
-        // Whether JSON or form, this is what the caller is told of a body that is not a cake.
+        // The response to an invalid body, JSON or form.
         .app_data(JsonConfig::default().error_handler(|_, _| NOT_A_CAKE.into()))
         .app_data(PathConfig::default().error_handler(|_, _| Failure::NoSuchCake.into()))
         .service(front_page)
@@ -38,7 +38,7 @@ pub(crate) fn routes(config: &mut ServiceConfig) {
 
 const NOT_A_CAKE: Failure = Failure::Invalid {
     field: "body",
-    why: "a cake has a `name` and a `price_cents`, and nothing else: send them as JSON or as a form",
+    why: "a cake has only a `name` and a `price_cents`: send both as JSON or as a form",
 };
 
 #[get("/")]

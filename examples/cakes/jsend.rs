@@ -1,5 +1,5 @@
-//! The dialect of our bodies, as the recipe's: `success` and `fail` carry data, `error` a message
-//! (<https://github.com/omniti-labs/jsend>).
+//! The `JSend` format of all response bodies, as in the Flask recipe: `success` and `fail` have
+//! data, `error` has a message (<https://github.com/omniti-labs/jsend>).
 
 use std::fmt;
 
@@ -19,18 +19,18 @@ use serde_json::{Map, Value};
 
 const JSON: HeaderValue = HeaderValue::from_static("application/json");
 
-/// A body: what became of the request, and what there is to say about it.
+/// A body: the status of the request, with data or a message.
 #[derive(Serialize)]
 #[serde(tag = "status", rename_all = "lowercase")]
 pub(crate) enum Body<T> {
     Success {
         data: T,
     },
-    /// The caller's fault: what of the request is wrong, and why.
+    /// The request is invalid: the data names the part and the reason.
     Fail {
         data: Map<String, Value>,
     },
-    /// Ours.
+    /// The service failed.
     Error {
         message: String,
     },
@@ -54,13 +54,13 @@ fn failure(status: StatusCode, about: &str, why: &str) -> Body<()> {
     Body::Fail { data: Map::from_iter([(about.to_owned(), why.into())]) }
 }
 
-/// The body of a refusal of `#[require_app_key]`; its status and headers stay as they are.
+/// Returns the body of a rejection by `#[require_app_key]`. Status and headers do not change.
 pub(crate) fn refusal(class: RejectionKind) -> (&'static str, String) {
     let body = failure(class.status(), "key", class.detail());
     ("application/json", body.to_string())
 }
 
-/// Why a handler of ours did not do what it was asked.
+/// The error of a handler.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Failure {
     Invalid { field: &'static str, why: &'static str },
@@ -74,7 +74,7 @@ impl fmt::Display for Failure {
         formatter.write_str(match self {
             Self::Invalid { why, .. } => why,
             Self::NoSuchCake => "there is no such cake",
-            Self::Busy => "the database is busy or away; try again",
+            Self::Busy => "the database is busy or unavailable; try again",
             Self::Database => "the database failed",
         })
     }
@@ -100,8 +100,8 @@ impl ResponseError for Failure {
     }
 }
 
-/// Puts what actix-web refuses by itself (a path that is nowhere, a body that is too large) into
-/// the same dialect.
+/// Translates the errors of actix-web, such as an unknown path or a body that is too large, into
+/// the same format.
 pub(crate) fn errors<B: MessageBody + 'static>() -> ErrorHandlers<B> {
     ErrorHandlers::new().default_handler(|response| Ok(translate(response)))
 }

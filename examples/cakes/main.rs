@@ -19,7 +19,7 @@ use api_key_runtime::{AppKeys, KeyLocation, migrations};
 
 use crate::{database::Database, settings::Settings};
 
-/// Seconds that requests in hand get to finish.
+/// Time for running requests to finish, in seconds.
 const SHUTDOWN_TIMEOUT: u64 = 5;
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(5);
 
@@ -41,9 +41,9 @@ async fn serve() -> Result<(), Box<dyn Error>> {
     let database = Data::new(Database::open(&settings.database_url)?);
     let keys = AppKeys::builder()
         .env()?
-        // `?key=` is how the recipe's clients present theirs. A new service leaves it out: URLs end
-        // up in browser histories, in the logs of every proxy on the way, and in the `Referer` of
-        // the next request. The access log below is only the one log we write.
+        // The clients of the Flask recipe use `?key=`. Leave it out of a new service: URLs appear
+        // in browser histories, in the logs of every proxy, and in the `Referer` of the next
+        // request. The access log below redacts only this service's own log.
         .key_locations([
             KeyLocation::bearer(),
             KeyLocation::header("X-API-Key"),
@@ -66,19 +66,18 @@ async fn serve() -> Result<(), Box<dyn Error>> {
     .bind(&settings.bind)
     .map_err(|error| settings.cannot_listen(&error))?;
 
-    let listening = server.addrs().first().copied().ok_or("the server listens nowhere")?;
+    let listening = server.addrs().first().copied().ok_or("the server has no address")?;
     welcome::print(&keys, listening)?;
     let server = server.run();
     stop_when_asked(&server)?;
     server.await?;
-    // Records the last usage of keys. The SQLite file needs no other file beside it afterwards.
+    // Records the remaining key usage, and merges the WAL file of SQLite into the database file.
     keys.close(CLOSE_TIMEOUT)?;
     log::info!("stopped");
     Ok(())
 }
 
-/// Lets requests in hand finish on Ctrl-C as on SIGTERM; by itself actix-web cuts them off on
-/// Ctrl-C.
+/// Waits for running requests on Ctrl-C as on SIGTERM. By default actix-web aborts them on Ctrl-C.
 #[cfg(unix)]
 fn stop_when_asked(server: &Server) -> std::io::Result<()> {
     use actix_web::rt::{

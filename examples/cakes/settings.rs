@@ -1,5 +1,5 @@
-//! What the environment says. The settings of the keys (`APP_KEY_..`) are read by
-//! `AppKeysBuilder::env`.
+//! The settings of the service, from the environment. `AppKeysBuilder::env` reads the settings of
+//! the keys (`APP_KEY_..`).
 
 use std::{
     env::{self, VarError},
@@ -17,21 +17,21 @@ impl Settings {
     pub(crate) fn from_env() -> Result<Self, String> {
         Ok(Self {
             database_url: variable("DATABASE_URL")?
-                .ok_or("DATABASE_URL is not set: set it to postgres://USER@HOST/DATABASE or to the path of an SQLite file")?,
+                .ok_or("DATABASE_URL is not set; set it to postgres://USER@HOST/DATABASE or to the path of an SQLite file")?,
             bind: variable("BIND")?.unwrap_or_else(|| DEFAULT_BIND.to_owned()),
         })
     }
 
-    /// Why the server cannot listen, and what to do about it.
+    /// Returns why the server cannot listen, and what to do about it.
     pub(crate) fn cannot_listen(&self, error: &io::Error) -> String {
         let bind = &self.bind;
         if error.kind() == io::ErrorKind::AddrInUse {
             format!(
-                "{bind} is taken, probably by another program; BIND=127.0.0.1:8081 listens elsewhere, BIND=127.0.0.1:0 on any free port"
+                "{bind} is in use, probably by another program; set BIND=127.0.0.1:8081 for another port, or BIND=127.0.0.1:0 for any free port"
             )
         } else {
             format!(
-                "cannot listen on {bind}: {error}; BIND names an address and a port, such as {DEFAULT_BIND}"
+                "cannot listen on {bind}: {error}; set BIND to an address and a port, such as {DEFAULT_BIND}"
             )
         }
     }

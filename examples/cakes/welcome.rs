@@ -1,4 +1,4 @@
-//! What is printed at the start: where the service is, and how to get at a key.
+//! The text at the start: the address of the service, and how to get a key.
 
 use std::{
     error::Error,
@@ -14,14 +14,15 @@ use api_key_runtime::{
 
 const SCOPES: &str = "cakes:write cakes:delete";
 
-/// Where the table has no key yet, issues the first one and prints it, this once. Two processes
-/// that start at once on a fresh database may issue one each.
+/// Prints the address. If the table has no keys yet, issues the first key and prints it; it cannot
+/// be shown again. Two processes that start on a new database at the same time may issue one key
+/// each.
 pub(crate) fn print(keys: &AppKeys, listening: SocketAddr) -> Result<(), Box<dyn Error>> {
     let admin = keys.admin()?;
     let service = callable(listening);
-    let mut text = format!("\nThe cakes are served on http://{service} (Ctrl-C stops it).\n\n");
+    let mut text = format!("\nThe cakes are at http://{service} (Ctrl-C stops it).\n\n");
     if admin.list(&ListKeys::new().limit(1))?.is_empty() {
-        // Who calls from this machine calls from the address it calls.
+        // A request from this machine to this address also comes from this address.
         let new = NewKey::new("first").allow(service.ip().to_string())?.scopes(SCOPES)?;
         let issued = admin.issue(&new)?;
         text += &first_key(service, issued.secret.expose_secret())?;
@@ -39,7 +40,7 @@ pub(crate) fn print(keys: &AppKeys, listening: SocketAddr) -> Result<(), Box<dyn
 
 fn first_key(service: SocketAddr, key: &str) -> Result<String, std::fmt::Error> {
     let mut text = format!(
-        "This is the first key. It may be used from {} and is shown this once:\n\n{key}\n\nTo try it, paste these lines one by one.\n\n",
+        "This is the first key. It is valid only from {} and is shown only once:\n\n{key}\n\nTo try it, paste these lines one by one.\n\n",
         service.ip()
     );
     let cakes = format!("http://{service}/api/v1/cakes");
@@ -52,25 +53,25 @@ fn first_key(service: SocketAddr, key: &str) -> Result<String, std::fmt::Error> 
         let curl = r"curl -sS -w '  HTTP %{http_code}\n'";
         writeln!(text, "{what} ({status}):\n{curl} {arguments}\n")
     };
-    line("Everyone may look at the cakes", 200, cakes.clone())?;
-    line("Without a key nobody bakes one", 401, format!("{form} {cakes}"))?;
+    line("Anyone may list the cakes", 200, cakes.clone())?;
+    line("Baking a cake requires a key", 401, format!("{form} {cakes}"))?;
     line("With the key it works", 201, format!("{with_key} {form} {cakes}"))?;
     line(
-        "JSON is as good as a form, and X-API-Key as Authorization",
+        "JSON works like a form, and X-API-Key like Authorization",
         201,
         format!("{with_header} {json} {cakes}"),
     )?;
-    line("With one character changed it does not", 401, format!("{with_typo} {form} {cakes}"))?;
+    line("A mistyped key is rejected", 401, format!("{with_typo} {form} {cakes}"))?;
     line(
-        "The recipe's way, which a new service leaves out",
+        "The key in the URL, as in the Flask recipe; leave this out of a new service",
         200,
         format!("'http://{service}/whoami?key={key}'"),
     )?;
-    line("To delete a cake takes a key, too", 200, format!("{with_key} -X DELETE {cakes}/1"))?;
+    line("Deleting a cake requires a key too", 200, format!("{with_key} -X DELETE {cakes}/1"))?;
     Ok(text)
 }
 
-/// An address that reaches a server which listens here, from this machine.
+/// Returns an address by which this machine reaches a server that listens there.
 fn callable(mut listening: SocketAddr) -> SocketAddr {
     match listening.ip() {
         IpAddr::V4(Ipv4Addr::UNSPECIFIED) => listening.set_ip(Ipv4Addr::LOCALHOST.into()),
@@ -80,7 +81,7 @@ fn callable(mut listening: SocketAddr) -> SocketAddr {
     listening
 }
 
-/// The key with its last character changed.
+/// Returns the key with its last character changed.
 fn mistyped(key: &str) -> String {
     let mut changed = key.to_owned();
     let last = changed.pop();

@@ -25,13 +25,13 @@ use actix_files::Files;
 use actix_web::{App, HttpServer, get, web};
 use api_key_runtime::{AppKey, AppKeys, RequireAppKey};
 
-/// The load balancer asks it. It stands outside of both scopes.
+/// Answers the load balancer. Registered outside of both scopes.
 #[get("/health")]
 async fn health() -> &'static str {
     "ok\n"
 }
 
-/// No attribute: the scope that it is registered in guards it, and hands it the key.
+/// Needs no attribute: the middleware of the scope checks the request and provides the key.
 #[get("/{year}")]
 async fn report(year: web::Path<u16>, key: AppKey) -> String {
     format!("The report of {year}, for {}.\n", key.name())
@@ -40,7 +40,7 @@ async fn report(year: web::Path<u16>, key: AppKey) -> String {
 fn routes(config: &mut web::ServiceConfig) {
     let reports =
         web::scope("/reports").wrap(RequireAppKey::new().scopes("reports:read")).service(report);
-    // Never a folder within one that is served without a key: it would be open there.
+    // A folder inside a folder that is served without a key would be public there.
     let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/middleware/files");
     let files = web::scope("/files")
         .wrap(RequireAppKey::new())

@@ -1,5 +1,5 @@
-//! The application's pool and tables. A service has one of the two kinds of database, and so half
-//! of this.
+//! The application's pool and tables. This example supports both databases; a service needs only
+//! one half.
 
 use std::{error::Error, time::Duration};
 
@@ -22,13 +22,12 @@ diesel::table! {
     }
 }
 
-/// Both have the migrations of the keys among them, so that nothing calls
-/// `AppKeysBuilder::migrate`.
+/// Both folders contain the migrations of the keys, so `AppKeysBuilder::migrate` is not called.
 const POSTGRES_MIGRATIONS: EmbeddedMigrations = embed_migrations!("own_pool/migrations/postgres");
 const SQLITE_MIGRATIONS: EmbeddedMigrations = embed_migrations!("own_pool/migrations/sqlite");
 
 const CONNECTIONS: u32 = 4;
-/// r2d2 waits for half a minute, and so would a key that cannot be looked up meanwhile.
+/// r2d2 waits for 30 seconds by default, and a request whose key is not cached would wait as long.
 const POOL_TIMEOUT: Duration = Duration::from_secs(1);
 
 pub(crate) type Failure = Box<dyn Error + Send + Sync>;
@@ -39,8 +38,8 @@ pub(crate) enum Database {
 }
 
 impl Database {
-    /// Connects, and runs the migrations; where several processes start at once they need a lock
-    /// around these, as in `cakes`.
+    /// Connects and runs the migrations. If several processes start at once, they need a lock
+    /// around the migrations, as in `cakes`.
     pub(crate) fn open(url: &str) -> Result<Self, Failure> {
         if url.starts_with("postgres") {
             let pool = Pool::builder()
@@ -60,8 +59,8 @@ impl Database {
         }
     }
 
-    /// The keys, looked up over this pool. On Postgres one more connection hears of changes at
-    /// once; a pool alone learns of them within `max_staleness`.
+    /// Looks keys up over this pool. On Postgres a separate connection receives notifications of
+    /// changes. A pool alone finds changes within `max_staleness`.
     pub(crate) fn keys(&self, url: &str) -> Result<AppKeys, api_key_runtime::Error> {
         let settings = AppKeys::builder().env()?;
         match self {
@@ -71,7 +70,7 @@ impl Database {
         .build()
     }
 
-    /// A user and the first key, in one transaction.
+    /// Creates a user and the first key in one transaction.
     pub(crate) fn sign_up(&self, admin: &Admin, email: &str) -> Result<KeySecret, Failure> {
         let user =
             diesel::insert_into(users::table).values(users::email.eq(email)).returning(users::id);
@@ -80,8 +79,8 @@ impl Database {
                 let id: i64 = user.get_result(connection)?;
                 Ok(admin.issue_in_transaction(connection, &first_key(id))?.secret)
             }),
-            // It takes the lock of a writer when it begins: one that comes to write later fails
-            // where another did in between.
+            // Takes the write lock at the beginning. A transaction that starts to write later fails
+            // if another transaction has written in between.
             Self::Sqlite(pool) => pool.get()?.immediate_transaction(|connection| {
                 let id: i64 = user.get_result(connection)?;
                 Ok(admin.issue_in_transaction(connection, &first_key(id))?.secret)
@@ -98,8 +97,8 @@ pub(crate) fn is_taken(failure: &Failure) -> bool {
     matches!(failure.downcast_ref(), Some(DatabaseError(DatabaseErrorKind::UniqueViolation, _)))
 }
 
-/// What each connection to SQLite is set to: it waits for other writers, and keeps what the tables
-/// of the keys rely on.
+/// Settings of each SQLite connection: it waits for other writers, and has the pragmas that the
+/// tables of the keys need.
 #[derive(Debug)]
 struct Settings;
 

@@ -52,10 +52,10 @@ async fn sign_up(
             .insert_header((CACHE_CONTROL, "no-store"))
             .body(format!("{}\n", key.expose_secret())),
         Err(failure) if is_taken(&failure) => {
-            HttpResponse::Conflict().body("There is a user with this address already.\n")
+            HttpResponse::Conflict().body("A user with this address already exists.\n")
         }
         Err(failure) => {
-            log::error!("nobody was signed up: {failure}");
+            log::error!("the sign-up failed: {failure}");
             HttpResponse::InternalServerError().finish()
         }
     })

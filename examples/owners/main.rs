@@ -61,7 +61,7 @@ async fn sign_up(
 #[require_app_key]
 async fn me(key: AppKey, place: Data<Place>) -> actix_web::Result<String> {
     let owner = run(place, move |connection| users::of_key(connection, key.id())).await?;
-    let owner = owner.ok_or_else(|| ErrorNotFound("This key belongs to no user.\n"))?;
+    let owner = owner.ok_or_else(|| ErrorNotFound("This key has no user.\n"))?;
     Ok(format!("Hello, {}. Your keys: {}.\n", owner.name, owner.keys.join(", ")))
 }
 
@@ -72,8 +72,7 @@ async fn delete_me(key: AppKey, place: Data<Place>) -> actix_web::Result<HttpRes
     Ok(HttpResponse::NoContent().finish())
 }
 
-/// Runs queries on a thread where they may block, over a connection of their own; pools are what
-/// `own_pool` is about.
+/// Runs queries on a thread that may block, over a new connection. See `own_pool` for a pool.
 async fn run<T: Send + 'static>(
     place: Data<Place>,
     queries: impl FnOnce(&mut AnyConnection) -> Result<T, Failure> + Send + 'static,
@@ -90,7 +89,7 @@ async fn main() -> Result<(), Failure> {
     env_logger::init_from_env(env_logger::Env::default().default_filter_or("info"));
     let url = env::var("DATABASE_URL")?;
     let bind = env::var("BIND").unwrap_or_else(|_| "127.0.0.1:8080".to_owned());
-    // First the tables of the keys, which the migration of the users then refers to.
+    // The tables of the keys come first: the migration of the users refers to them.
     migrations::run(&url)?;
     let place = Place::migrated(url)?;
     let keys = AppKeys::builder().env()?.build()?;

@@ -1,4 +1,4 @@
-//! The users, joined to the keys: what `diesel print-schema` prints of both tables, and the
+//! The users, joined to the keys: both tables as `diesel print-schema` prints them, and the
 //! queries.
 
 use std::error::Error;
@@ -16,8 +16,8 @@ diesel::table! {
     }
 }
 
-// As many of its columns as are used here. `api_key_runtime::store::postgres::schema` has all that
-// are ours, and cannot be joined to a table of another crate.
+// Only the columns that are used here. `api_key_runtime::store::postgres::schema` has all columns,
+// but cannot be joined to a table of another crate.
 diesel::table! {
     api_keys (id) {
         id -> BigInt,
@@ -34,11 +34,11 @@ const SQLITE_MIGRATIONS: EmbeddedMigrations = embed_migrations!("owners/migratio
 
 pub(crate) type Failure = Box<dyn Error + Send + Sync>;
 
-/// Where the database is.
+/// The location of the database.
 pub(crate) struct Place(String);
 
 impl Place {
-    /// After running the migrations of the users.
+    /// Runs the migrations of the users.
     pub(crate) fn migrated(url: String) -> Result<Self, Failure> {
         let place = Self(url);
         match &mut place.connect()? {
@@ -58,14 +58,14 @@ impl Place {
             return Ok(AnyConnection::Postgres(connection));
         }
         let mut connection = SqliteConnection::establish(&self.0)?;
-        // Without foreign keys SQLite deletes a user and leaves the keys.
+        // Without foreign keys SQLite would delete a user and keep the keys.
         connection.batch_execute("PRAGMA busy_timeout = 1000; PRAGMA foreign_keys = ON")?;
         Ok(AnyConnection::Sqlite(connection))
     }
 }
 
-/// A user with the first key. The transaction begins with a write, as it should on SQLite:
-/// `own_pool` says why.
+/// Creates a user with the first key. The transaction begins with a write, which SQLite requires
+/// for concurrent writers: see `own_pool`.
 pub(crate) fn sign_up(
     connection: &mut AnyConnection,
     admin: &Admin,
@@ -89,13 +89,13 @@ pub(crate) fn sign_up(
     })
 }
 
-/// A user, and the names of all of the user's keys.
+/// A user, with the names of the user's keys.
 pub(crate) struct Owner {
     pub(crate) name: String,
     pub(crate) keys: Vec<String>,
 }
 
-/// Whose key it is; `None` where it is nobody's, or gone meanwhile.
+/// Returns the owner of a key, or `None` if the key has no owner or was deleted.
 pub(crate) fn of_key(connection: &mut AnyConnection, key: i64) -> Result<Option<Owner>, Failure> {
     let found: Option<(i64, String)> = api_keys::table
         .inner_join(users::table)
@@ -114,7 +114,7 @@ pub(crate) fn of_key(connection: &mut AnyConnection, key: i64) -> Result<Option<
     Ok(Some(Owner { name, keys }))
 }
 
-/// Deletes the user whose key it is; the keys go with the user.
+/// Deletes the owner of a key. The database deletes the owner's keys.
 pub(crate) fn delete_owner_of(connection: &mut AnyConnection, key: i64) -> Result<(), Failure> {
     let user: Option<Option<i64>> =
         api_keys::table.find(key).select(api_keys::user_id).first(connection).optional()?;

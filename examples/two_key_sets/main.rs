@@ -5,7 +5,8 @@
 //! DATABASE_URL=internal.db PARTNER_DATABASE_URL=partner.db cargo run --example two_key_sets
 //! ```
 //!
-//! or with the URL of a Postgres for either. In another terminal, with the same two variables:
+//! or with the URL of a Postgres for either variable. In another terminal, with the same two
+//! variables:
 //!
 //! ```sh
 //! OURS=$(cargo app-key issue --name backup --ip 127.0.0.1)
@@ -24,7 +25,7 @@ use std::{env, error::Error};
 use actix_web::{App, HttpServer, get, web};
 use api_key_runtime::{AppKey, AppKeys, require_app_key};
 
-/// Registered in both scopes; the keys that count are those of the scope it is called in.
+/// Returns the name of the key. Registered in both scopes; the key set of the scope applies.
 #[get("/whoami")]
 #[require_app_key]
 async fn whoami(key: AppKey) -> String {
@@ -41,13 +42,13 @@ async fn main() -> Result<(), Box<dyn Error>> {
         .database_url(partner_url)
         .migrate()?
         .prefix("partner_")
-        // The challenge of a 401 names it.
+        // The realm in the challenge of a 401.
         .realm("partner")
         .build()?;
     let bind = env::var("BIND").unwrap_or_else(|_| "127.0.0.1:8080".to_owned());
     let server = HttpServer::new(move || {
-        // In the scopes and not in the application, where a scope without keys of its own would
-        // inherit them.
+        // Set on the scopes and not on the application: a scope without its own keys would inherit
+        // the application's.
         let internal = web::scope("/internal").app_data(internal.clone());
         let partner = web::scope("/partner").app_data(partner.clone());
         App::new().service(internal.service(whoami)).service(partner.service(whoami))

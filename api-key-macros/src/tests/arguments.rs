@@ -38,25 +38,26 @@ fn become_the_policy() {
 
 #[test]
 fn scopes_are_rfc_6749_tokens_without_comma_and_asterisk() {
-    // Every character there is, in one scope: of %x21 / %x23-5B / %x5D-7E.
+    // All allowed characters in one scope: %x21 / %x23-5B / %x5D-7E of RFC 6749, without `,` and
+    // `*`.
     let all: String = ('\x21'..='\x7E').filter(|c| !['"', '\\', ',', '*'].contains(c)).collect();
     assert_policy(&format!("scopes = r#\"{all}\"#"), &quote!(.scopes(#all)));
 
     for refused in ['"', '\\', '\t', '\n', '\0', '\x7F', 'é', '\u{A0}', '\u{200B}'] {
         let scopes = format!("orders:read a{refused}");
         let message = format!(
-            "{refused:?} cannot stand in a scope: write printable ASCII without spaces, quotes and backslashes"
+            "{refused:?} is not allowed in a scope: use printable ASCII without spaces, quotes and backslashes"
         );
         assert_faults(&format!("scopes = {scopes:?}"), &[&message]);
         assert_faults(&format!("any_scope = {scopes:?}"), &[&message]);
     }
     for name in ["scopes", "any_scope"] {
         for (scopes, message) in [
-            ("a,b", "',' cannot stand in a scope: separate scopes by spaces"),
-            ("a, b", "',' cannot stand in a scope: separate scopes by spaces"),
+            ("a,b", "',' is not allowed in a scope: separate scopes by spaces"),
+            ("a, b", "',' is not allowed in a scope: separate scopes by spaces"),
             (
                 "a b:*",
-                "'*' cannot stand in a scope: scopes are compared whole, so write each scope in full",
+                "'*' is not allowed in a scope: wildcards are not supported, so write each scope in full",
             ),
         ] {
             assert_faults(&format!("{name} = {scopes:?}"), &[message]);
@@ -70,12 +71,12 @@ fn scopes_are_separated_by_one_space() {
         for scopes in [" ", " a", "a ", "a  b"] {
             assert_faults(
                 &format!("{name} = {scopes:?}"),
-                &["write one space between two scopes, and none before or after"],
+                &["scopes are separated by exactly one space: remove the other spaces"],
             );
         }
-        let empty = format!("`{name}` is empty: name at least one scope, or leave `{name}` out");
+        let empty = format!("`{name}` is empty: write at least one scope, or remove `{name}`");
         assert_faults(&format!(r#"{name} = """#), &[&empty]);
-        assert_faults(&format!(r#"{name} = "a b a""#), &["`a` is named twice: write it once"]);
+        assert_faults(&format!(r#"{name} = "a b a""#), &["duplicate scope `a`: write it once"]);
     }
 }
 
@@ -153,26 +154,26 @@ fn are_given_once() {
         ("optional", "optional"),
         ("crate", "crate = keys"),
     ] {
-        let message = format!("`{name}` is given twice: write it once");
+        let message = format!("duplicate argument `{name}`: write it once");
         assert_faults(&format!("{argument}, {argument}"), &[&message]);
         assert_faults(&format!("{argument}, {argument}, {argument}"), &[&message, &message]);
     }
-    // Also where the first was faulty.
+    // Also if the first one was invalid.
     assert_faults(
         r#"scopes = "", scopes = "a""#,
         &[
-            "`scopes` is empty: name at least one scope, or leave `scopes` out",
-            "`scopes` is given twice: write it once",
+            "`scopes` is empty: write at least one scope, or remove `scopes`",
+            "duplicate argument `scopes`: write it once",
         ],
     );
 }
 
 #[test]
 fn have_names() {
-    assert_faults(r#""a b""#, &[r#"arguments have names: write `scopes = "a b"`"#]);
+    assert_faults(r#""a b""#, &[r#"expected a named argument: write `scopes = "a b"`"#]);
     assert_faults(
         r#""/orders", optional"#,
-        &[r#"arguments have names: write `scopes = "/orders"`"#],
+        &[r#"expected a named argument: write `scopes = "/orders"`"#],
     );
     let message = r#"expected an argument: write `scopes = "..."`, `any_scope = "..."`, `optional` or `crate = path`"#;
     for args in [",", ",,", "optional,,", "(scopes)", "= 3", "3", "'a'"] {
@@ -212,8 +213,8 @@ fn all_faults_are_reported() {
     assert_faults(
         r#""x", scopes = "a a", colour = "blue", optional = true, any_scope = 3, crate = "#,
         &[
-            r#"arguments have names: write `scopes = "x"`"#,
-            "`a` is named twice: write it once",
+            r#"expected a named argument: write `scopes = "x"`"#,
+            "duplicate scope `a`: write it once",
             r#"unknown argument `colour`: write `scopes = "..."`, `any_scope = "..."`, `optional` or `crate = path`"#,
             "`optional` takes no value: write `optional` alone",
             r#"`any_scope` takes a string literal: write `any_scope = "orders:read orders:write"`"#,

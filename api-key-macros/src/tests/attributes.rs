@@ -7,8 +7,8 @@ use crate::{
     expand::expand,
 };
 
-/// Expands a handler under `attrs`, and asserts which stay on it and which go to the function
-/// around it.
+/// Expands a handler with `attrs`, and asserts which of them stay on the inner function and which
+/// move to the outer function.
 #[track_caller]
 fn assert_placed(attrs: &TokenStream, outer: &TokenStream, inner: &TokenStream) {
     let item = quote!(#attrs async fn list() -> &'static str { "all" });
@@ -66,7 +66,7 @@ fn builtins_go_to_the_outer_function() {
             let attr = tokens(&format!("#[{builtin}{arguments}]"));
             assert_placed(&attr, &attr, &quote!());
         }
-        // Somebody's macro of the same name.
+        // A macro of another crate with the same name.
         let attr = tokens(&format!("#[somebody::{builtin}]"));
         assert_placed(&attr, &quote!(), &attr);
     }
@@ -141,7 +141,7 @@ fn a_broken_cfg_attr_is_left_to_the_compiler() {
 
 #[test]
 fn the_attribute_stands_once() {
-    let message = "`#[require_app_key]` is here twice: write one, with the arguments of both";
+    let message = "duplicate `#[require_app_key]`: merge the arguments into one attribute";
     for own in [
         quote!(#[require_app_key]),
         quote!(#[require_app_key(scopes = "a")]),
@@ -159,14 +159,13 @@ fn the_attribute_stands_once() {
 
 #[test]
 fn utoipa_stands_above() {
-    let message =
-        "`utoipa::path` must see the handler as it was written: move it above `#[require_app_key]`";
+    let message = "`utoipa::path` needs the original signature of the handler: move it above `#[require_app_key]`";
     for openapi in [
         quote!(#[utoipa::path(get, path = "/", responses((status = 200)))]),
         quote!(#[utoipa::path]),
         quote!(#[cfg_attr(feature = "openapi", utoipa::path(get))]),
     ] {
-        // On the outer function, so that what it generates is found where it is named.
+        // On the outer function, so that the generated items are found under its name.
         let handler = guarded(&quote!(#openapi #[get("/")]), &quote!(), &quote!());
         let item = quote!(#openapi #[get("/")] async fn list() -> &'static str { "all" });
         assert_eq!(messages(expand(quote!(), item.clone())), [message]);
@@ -177,8 +176,7 @@ fn utoipa_stands_above() {
 /// A bare `path` is ambiguous to the compiler, which would report it as well.
 #[test]
 fn a_bare_path_is_reported_once() {
-    let message =
-        "`utoipa::path` must see the handler as it was written: move it above `#[require_app_key]`";
+    let message = "`utoipa::path` needs the original signature of the handler: move it above `#[require_app_key]`";
     let handler = guarded(&quote!(#[get("/")]), &quote!(), &quote!());
     assert_expands(
         "",
@@ -193,11 +191,11 @@ fn a_bare_path_is_reported_once() {
     );
 }
 
-/// B13: Below, it would register the function that the check is not in front of.
+/// B13: Below the attribute, such a macro would register the function without the check.
 #[test]
 fn an_attribute_with_a_path_stands_above() {
-    let message = "this attribute has the path of a route, so it may register the handler without the check: \
-                   write it above `#[require_app_key]`";
+    let message = "this attribute contains a route path, so it may register the handler without the check: \
+                   move it above `#[require_app_key]`";
     let literal = fragment(quote!("/list"));
     for route in [
         quote!(#[fetch("/list")]),
@@ -217,7 +215,7 @@ fn an_attribute_with_a_path_stands_above() {
         quote!(#[get(path = "/list")]),
         quote!(#[protect("ADMIN", "/list")]),
     ] {
-        // On the outer function, so that what it makes is found where it is registered.
+        // On the outer function, so that the generated items are found under its name.
         let handler = guarded(&route, &quote!(), &quote!());
         assert_expands(
             "",

@@ -4,12 +4,12 @@ use quote::quote;
 use super::{assert_contains, assert_expands, messages, tokens};
 use crate::expand::expand;
 
-// What tells each message from the others; their whole text stands in the files of `tests/ui`.
-const NO_FUNCTION: &str = "guards handlers";
+// The distinctive part of each message. The files of `tests/ui` contain the whole messages.
+const NO_FUNCTION: &str = "applies only to handler functions";
 const CONST: &str = "cannot be `const`";
 const UNSAFE: &str = "cannot be `unsafe`";
 const EXTERN: &str = "remove `extern`";
-const RECEIVER: &str = "has no `self`";
+const RECEIVER: &str = "cannot have `self`";
 const IMPL: &str = "cannot be `impl Trait`";
 const TOO_MANY: &str = "at most 16 arguments";
 const VARIADIC: &str = "remove `...`";
@@ -21,7 +21,7 @@ fn assert_faults(item: &str, expected: &[&str]) {
     assert_messages(expand(TokenStream::new(), tokens(item)), expected);
 }
 
-/// Asserts that there are as many messages, each with its part.
+/// Asserts the number of messages and that each contains its part.
 #[track_caller]
 fn assert_messages(output: TokenStream, expected: &[&str]) {
     let messages = messages(output);
@@ -132,8 +132,8 @@ fn all_at_once() {
         output,
         &[
             "`optional` takes no value",
-            "`utoipa::path` must see the handler",
-            "`#[require_app_key]` is here twice",
+            "`utoipa::path` needs the original signature",
+            "duplicate `#[require_app_key]`",
             CONST,
             NO_RETURN,
         ],
@@ -146,7 +146,8 @@ fn faults_of_the_arguments_are_reported_beside_no_function() {
     assert_messages(output, &["`optional` takes no value", NO_FUNCTION]);
 }
 
-/// It keeps its outer form, so that neither the route macro nor a use of it reports anything else.
+/// The outer function remains, so that neither the route macro nor a use of the handler adds
+/// errors.
 #[test]
 fn an_unfit_function_is_never_called() {
     let item = quote! { #[get("/")] #[instrument] pub async fn list<T: A>(a: T) { a.b() } };
@@ -172,7 +173,7 @@ fn an_unfit_function_is_never_called() {
     );
 }
 
-/// What a `const` function may contain would be a second fault.
+/// The limits on the body of a `const` function would cause more errors.
 #[test]
 fn a_const_function_is_reported_once() {
     let output = expand(

@@ -1,12 +1,12 @@
-//! What an editor hands over while somebody types: the item stays whole, so completion and
-//! navigation live on.
+//! Half-typed code from an editor. The item must stay complete, so that completion and navigation
+//! keep working.
 
 use proc_macro2::{TokenStream, TokenTree};
 
 use super::{messages, tokens};
 use crate::expand::expand;
 
-/// The tokens of the innermost braces that hold this word.
+/// Returns the tokens in the innermost braces that contain this word.
 fn innermost(output: TokenStream, word: &str) -> Option<TokenStream> {
     let holds = |tokens: &TokenStream| {
         let mut tokens = tokens.clone().into_iter();
@@ -21,7 +21,7 @@ fn innermost(output: TokenStream, word: &str) -> Option<TokenStream> {
 
 #[test]
 fn a_body_that_does_not_parse_is_kept_token_by_token() {
-    // An editor closes what is open before it asks for an expansion.
+    // Editors close open brackets before they request an expansion.
     for body in [
         "half.",
         "let half = ;",

@@ -1,4 +1,4 @@
-//! Handlers made by a `macro_rules!`, whose fragments arrive in invisible groups.
+//! Handlers from a `macro_rules!`, whose fragments are in invisible groups.
 
 use quote::quote;
 

@@ -1,5 +1,4 @@
-//! What the attribute makes of tokens. What the compiler and actix-web make of the result is tested
-//! in the package `tests`.
+//! Tests of the expansion as tokens. The package `tests` compiles and runs expanded handlers.
 
 use std::str::FromStr;
 
@@ -20,7 +19,7 @@ fn tokens(source: &str) -> TokenStream {
     TokenStream::from_str(source).unwrap()
 }
 
-/// The messages of all `compile_error!`s, in order.
+/// Returns the messages of all `compile_error!`s, in order.
 fn messages(output: TokenStream) -> Vec<String> {
     let mut messages = Vec::new();
     let mut after_name = false;
@@ -49,12 +48,12 @@ fn assert_expands(args: &str, item: TokenStream, expected: &TokenStream) {
 /// Asserts that an expansion contains this somewhere.
 #[track_caller]
 fn assert_contains(output: &TokenStream, expected: &TokenStream) {
-    // How tokens are spaced depends on where they come from.
+    // The spaces between tokens depend on the origin of the tokens.
     let [text, part] = [output, expected].map(|tokens| tokens.to_string().replace(' ', ""));
     assert!(text.contains(&part), "{output}");
 }
 
-/// The guarded form of a handler without arguments, given what stands at the places that vary.
+/// Returns the expansion of a handler without arguments, with these tokens in the variable places.
 fn guarded(outer: &TokenStream, inner: &TokenStream, policy: &TokenStream) -> TokenStream {
     quote! {
         #outer
@@ -81,7 +80,7 @@ fn guarded(outer: &TokenStream, inner: &TokenStream, policy: &TokenStream) -> To
     }
 }
 
-/// An invisible group, as the compiler puts around a fragment of a `macro_rules!`.
+/// Returns an invisible group, as the compiler puts around a fragment of a `macro_rules!`.
 fn fragment(tokens: TokenStream) -> TokenTree {
     Group::new(Delimiter::None, tokens).into()
 }

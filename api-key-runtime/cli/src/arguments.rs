@@ -1,4 +1,4 @@
-//! What can be asked for on the command line.
+//! The command line: subcommands, options and their help.
 
 use std::{path::PathBuf, time::Duration};
 
@@ -16,57 +16,58 @@ use clap::{
 use crate::failure::Failure;
 
 const MAIN_AFTER_HELP: &str = "\
-Environment (the service reads the same, so give both the same values):
+Environment variables (use the same values as the service):
   DATABASE_URL             postgres://USER@HOST/DATABASE or the path of an SQLite file; required
-  APP_KEY_PREFIX           what new keys begin with; ak_live_ unless set
-  APP_KEY_PEPPER           the service's pepper, if it has one: 32 random bytes or more in base64
-  APP_KEY_PEPPER_PREVIOUS  while the pepper is being changed, the one before, or `none`
+  APP_KEY_PREFIX           prefix of new keys; default: ak_live_
+  APP_KEY_PEPPER           pepper of the service, if it has one: at least 32 random bytes in base64
+  APP_KEY_PEPPER_PREVIOUS  previous pepper while the pepper is being changed, or `none`
   APP_KEY_PEPPER_FILE, APP_KEY_PEPPER_PREVIOUS_FILE
-                           the path of a file that holds it instead
-  APP_KEY_ACCEPT_IMPORTED  1 where the service accepts keys of other forms, such as UUIDs
-  RUST_LOG                 which messages of the library are shown; warn unless set
+                           path of a file that contains the pepper
+  APP_KEY_ACCEPT_IMPORTED  1 if the service accepts keys of other formats, such as UUIDs
+  RUST_LOG                 log level of the library; default: warn
 
 Exit codes:
-  0  done
-  1  refused, not found, or the database failed
-  2  not understood; nothing was changed
+  0  success
+  1  failure: refused, not found, or a database error
+  2  usage error; nothing was changed
 
-A beginning:
+Getting started:
   app-key migrate
   KEY=$(app-key issue --name me --ip 127.0.0.1)
   app-key list";
 
 const MIGRATE_AFTER_HELP: &str = "\
-Makes the SQLite file where there is none. Safe to run again, and from several machines at once. Leave it out where
-the application's own Diesel migrations hold a copy of these.
+Creates the SQLite file if it does not exist. Safe to run again, and on several machines at the same time. Not needed
+if the application's own Diesel migrations contain a copy of these migrations.
 
 Example:
   DATABASE_URL=postgres://cakes@db.example/cakes app-key migrate";
 
 const COPY_AFTER_HELP: &str = "\
-For an application that runs its own Diesel migrations: the stock `diesel` command then owns ours as well. They sort
-before yours, so that yours can refer to the tables, and what is there already is left alone. Needs no database.
+For an application that runs its own Diesel migrations: the `diesel` command then runs these migrations too. They run
+before the application's own, which can therefore refer to the tables. Existing files are not changed. Needs no
+database.
 
 Example:
   app-key migrations copy migrations --database postgres && diesel migration run";
 
 const BACKUP_AFTER_HELP: &str = "\
-Works beside running services. The copy is one file with everything in it, checked by opening it. To restore it, stop
-every program that uses the database, remove its -wal and -shm files, and copy the backup over it by cp. For Postgres use pg_dump.
+Works while services are running. The copy is one file and is checked after writing. To restore it, stop all programs
+that use the database, remove its -wal and -shm files, and copy the backup over it with cp. For Postgres use pg_dump.
 
 Example:
   app-key backup keys-2027-01-31.db";
 
 const ISSUE_AFTER_HELP: &str = "\
-The key is the only line on standard output, and it is shown this once.
+The key is the only line on standard output. It cannot be shown again.
 
 Examples:
   app-key issue --name billing --ip 10.0.0.0/8 --scope cakes:read --expires 90d
   KEY=$(app-key issue --name me --ip 127.0.0.1 --scope \"cakes:write cakes:delete\")";
 
 const LIST_AFTER_HELP: &str = "\
-Long texts are cut, and a terminal that is too narrow goes without some columns; `show` and --json give all. No key
-can be shown, only its first characters. Services record uses every few seconds.
+Long texts are cut, and a narrow terminal hides some columns; `show` and --json print everything. Keys cannot be shown,
+only their first characters. Services record usage every few seconds.
 
 Examples:
   app-key list
@@ -79,7 +80,7 @@ Examples:
   app-key show - < found-key.txt";
 
 const DISABLE_AFTER_HELP: &str = "\
-`app-key enable` undoes it.
+`app-key enable` undoes this.
 
 Example:
   app-key disable 17";
@@ -89,15 +90,15 @@ Example:
   app-key enable 17";
 
 const REVOKE_AFTER_HELP: &str = "\
-Asks first where standard input and standard error are a terminal. For a key on standard input (`-`) the question is
-asked on the terminal of the process; without one --yes is required. `app-key disable` can be undone.
+Asks for confirmation if standard input and standard error are a terminal. With the key on standard input (`-`), the
+question is asked on the controlling terminal; without a terminal, --yes is required. `app-key disable` can be undone.
 
 Examples:
   app-key revoke 17
   app-key revoke 17 --yes
   app-key revoke - --yes < leaked-key.txt";
 
-/// Issues, lists and revokes the API keys of a database
+/// Issues, lists and revokes API keys in a database
 #[derive(Debug, Parser)]
 #[command(
     name = "app-key",
@@ -113,28 +114,28 @@ pub(crate) struct Arguments {
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
-    /// Make the tables, or bring them to the newest version
+    /// Create or upgrade the tables
     #[command(after_help = MIGRATE_AFTER_HELP)]
     Migrate,
-    /// The migrations as files, for your own Diesel migrations
+    /// Work with the migration files
     #[command(subcommand)]
     Migrations(Migrations),
     /// Copy an SQLite database to a new file
     #[command(after_help = BACKUP_AFTER_HELP)]
     Backup(Backup),
-    /// Issue a key and print it, this once
+    /// Issue a key and print it (shown only once)
     #[command(after_help = ISSUE_AFTER_HELP)]
     Issue(Issue),
-    /// List every key there is or was, oldest first
+    /// List all keys, including expired and revoked ones, oldest first
     #[command(after_help = LIST_AFTER_HELP)]
     List(List),
-    /// Show what is known of a key, and how it was used
+    /// Show a key and its usage
     #[command(after_help = SHOW_AFTER_HELP)]
     Show(Show),
-    /// Switch a key off until it is enabled again
+    /// Disable a key until it is enabled again
     #[command(after_help = DISABLE_AFTER_HELP)]
     Disable(KeyId),
-    /// Switch a disabled key on again
+    /// Enable a disabled key
     #[command(after_help = ENABLE_AFTER_HELP)]
     Enable(KeyId),
     /// Revoke a key; this cannot be undone
@@ -151,17 +152,17 @@ pub(crate) enum Migrations {
 
 #[derive(Debug, Args)]
 pub(crate) struct Backup {
-    /// A file that does not exist yet
+    /// New file; must not exist yet
     #[arg(value_name = "FILE")]
     pub(crate) file: PathBuf,
 }
 
 #[derive(Debug, Args)]
 pub(crate) struct CopyMigrations {
-    /// The folder of your Diesel migrations
+    /// Folder of your Diesel migrations
     #[arg(value_name = "DIR")]
     pub(crate) directory: PathBuf,
-    /// Which database they are for
+    /// Database of the migrations
     #[arg(long, value_parser = one_of(&DATABASES))]
     pub(crate) database: DatabaseKind,
 }
@@ -169,7 +170,7 @@ pub(crate) struct CopyMigrations {
 const DATABASES: [(&str, DatabaseKind); 2] =
     [("postgres", DatabaseKind::Postgres), ("sqlite", DatabaseKind::Sqlite)];
 
-/// Parses the name of a value of the library.
+/// Returns a parser for the names of values of the library.
 fn one_of<T: Copy + Send + Sync + 'static>(
     named: &'static [(&'static str, T)],
 ) -> impl TypedValueParser<Value = T> {
@@ -181,26 +182,26 @@ fn one_of<T: Copy + Send + Sync + 'static>(
 
 #[derive(Debug, Args)]
 pub(crate) struct Issue {
-    /// What the key is for
+    /// Name of the key, such as its purpose
     #[arg(long)]
     name: String,
-    /// An address or CIDR block the key may be used from, or `any`; repeatable
+    /// IP address or CIDR block that may use the key, or `any`; repeatable
     #[arg(long, required = true, value_name = "ADDR|CIDR|any", value_parser = allowed_ips)]
     ip: Vec<AllowedIps>,
-    /// What the key may be used for; repeatable, or several separated by spaces
+    /// Scope of the key; repeatable, or several separated by spaces
     #[arg(long = "scope", value_name = "SCOPE", value_parser = scopes)]
     scopes: Vec<ScopeSet>,
-    /// The user of your application that the key belongs to
+    /// User of your application that owns the key
     #[arg(long)]
     owner: Option<String>,
-    /// When the key stops working: after a number and s, m, h, d or w (90d), or at a moment such as
-    /// 2030-01-31T00:00:00Z
+    /// Expiry: a duration (90d; units s, m, h, d, w) or a time (2030-01-31T00:00:00Z); default:
+    /// never
     #[arg(long, value_name = "90d|RFC3339", value_parser = expiry)]
     expires: Option<Expiry>,
-    /// The form of the key; a UUID only for a client that demands one
+    /// Format of the key; use `uuid` only for clients that require UUIDs
     #[arg(long, default_value = "native", value_parser = one_of(&FORMATS))]
     format: KeyFormat,
-    /// Print one JSON object: the columns of the tables, the state, and the key
+    /// Print a JSON object with all columns, the state and the key
     #[arg(long)]
     pub(crate) json: bool,
 }
@@ -209,19 +210,19 @@ const FORMATS: [(&str, KeyFormat); 2] = [("native", KeyFormat::Native), ("uuid",
 
 #[derive(Debug, Args)]
 pub(crate) struct List {
-    /// List the keys of this owner only
+    /// List only keys of this owner
     #[arg(long)]
     owner: Option<String>,
-    /// List the keys in this state only
+    /// List only keys in this state
     #[arg(long, value_parser = one_of(&STATES))]
     state: Option<KeyState>,
-    /// List the keys with a higher number than this only
+    /// List only keys with an id above this
     #[arg(long, value_name = "ID")]
     after: Option<i64>,
-    /// List this many keys at most, the oldest first
+    /// List at most this many keys, oldest first
     #[arg(long, value_name = "COUNT")]
     limit: Option<u32>,
-    /// Print a JSON array: the columns of the tables, and the state
+    /// Print a JSON array with all columns and the state
     #[arg(long)]
     pub(crate) json: bool,
 }
@@ -254,7 +255,7 @@ impl List {
 pub(crate) struct Show {
     #[command(flatten)]
     pub(crate) key: KeyId,
-    /// Print one JSON object: the columns of the tables, and the state
+    /// Print a JSON object with all columns and the state
     #[arg(long)]
     pub(crate) json: bool,
 }
@@ -263,20 +264,19 @@ pub(crate) struct Show {
 pub(crate) struct Revoke {
     #[command(flatten)]
     pub(crate) key: KeyId,
-    /// Do not ask
+    /// Skip confirmation
     #[arg(long, short)]
     pub(crate) yes: bool,
 }
 
 #[derive(Debug, Args)]
 pub(crate) struct KeyId {
-    /// The number of the key, as `app-key list` shows it, or `-` to read the key itself from
-    /// standard input
+    /// Id of the key, as `app-key list` shows it, or `-` to read the key itself from standard input
     #[arg(value_name = "ID|-", value_parser = named_key)]
     pub(crate) id: NamedKey,
 }
 
-/// How a key is named.
+/// The key that a command is about.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum NamedKey {
     Id(i64),
@@ -288,7 +288,7 @@ fn named_key(text: &str) -> Result<NamedKey, &'static str> {
     match text.parse() {
         Ok(id) if id > 0 => Ok(NamedKey::Id(id)),
         _ if text == "-" => Ok(NamedKey::Input),
-        _ => Err("write the number of the key, or `-` and give the key itself on standard input"),
+        _ => Err("write the id of the key, or `-` to read the key itself from standard input"),
     }
 }
 
@@ -318,7 +318,7 @@ fn allowed_ips(text: &str) -> Result<AllowedIps, Error> {
 
 fn scopes(text: &str) -> Result<ScopeSet, String> {
     if text.is_empty() {
-        return Err("it is empty; for a key without scopes, leave --scope out".to_owned());
+        return Err("it is empty; for a key without scopes, omit --scope".to_owned());
     }
     text.parse().map_err(|error: Error| error.to_string())
 }
@@ -326,25 +326,25 @@ fn scopes(text: &str) -> Result<ScopeSet, String> {
 fn join_allowed_ips(lists: &[AllowedIps]) -> Result<AllowedIps, Failure> {
     if lists.len() > 1 && lists.contains(&AllowedIps::any()) {
         return Err(Failure::Usage(
-            "--ip any admits every address by itself: leave the other --ip out, or `any`",
+            "--ip any allows every address; remove it, or remove the other --ip",
         ));
     }
     let texts: Vec<&str> = lists.iter().map(AllowedIps::as_str).collect();
     Ok(texts.join(" ").parse()?)
 }
 
-/// When a key expires.
+/// The expiry of a key.
 #[derive(Clone, Copy, Debug)]
 enum Expiry {
-    /// This long after it is issued.
+    /// This long after the key is issued.
     In(Duration),
     At(DateTime<Utc>),
 }
 
-/// Reads a time from now such as `90d`, or a moment of RFC 3339.
+/// Parses a duration such as `90d`, or a time in RFC 3339.
 fn expiry(text: &str) -> Result<Expiry, &'static str> {
     lifetime(text).map(Expiry::In).or_else(|| moment(text).map(Expiry::At)).ok_or(
-        "write a time from now as a number and s, m, h, d or w (90d), or a moment as 2030-01-31T00:00:00Z",
+        "write a duration as a number and s, m, h, d or w (90d), or a time as 2030-01-31T00:00:00Z",
     )
 }
 
@@ -366,6 +366,6 @@ fn lifetime(text: &str) -> Option<Duration> {
 
 fn moment(text: &str) -> Option<DateTime<Utc>> {
     let moment = DateTime::parse_from_rfc3339(text).ok()?;
-    // A leap second (23:59:60) is the second after it: databases know no other.
+    // A leap second (23:59:60) becomes the next second: databases do not support leap seconds.
     DateTime::from_timestamp_micros(moment.timestamp_micros())
 }

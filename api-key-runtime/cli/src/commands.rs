@@ -1,4 +1,4 @@
-//! What each subcommand does.
+//! The subcommands.
 
 use std::{
     collections::HashMap,
@@ -21,11 +21,11 @@ use crate::{
     text::{self, named, time},
 };
 
-/// Where the line of a key on standard input is cut; no key is as long.
+/// Maximum number of bytes read from standard input. Every key is shorter.
 const MAX_INPUT_BYTES: u64 = 4096;
 
 pub(crate) fn run(command: &Command) -> Result<(), Failure> {
-    // Copying alone needs no database.
+    // Only copying the migrations needs no database.
     let admin = || Ok::<_, Failure>(AppKeys::builder().env()?.build_admin()?);
     match command {
         Command::Migrations(Migrations::Copy(asked)) => copy(asked),
@@ -59,7 +59,7 @@ fn back_up(admin: &Admin, asked: &Backup) -> Result<(), Failure> {
 fn copy(asked: &CopyMigrations) -> Result<(), Failure> {
     let made = migrations::copy(&asked.directory, asked.database)?;
     if made.is_empty() {
-        say(format_args!("The migrations are there already."));
+        say(format_args!("The migrations already exist."));
     }
     for folder in made {
         say(format_args!("Wrote {}.", text::one_line(&folder.display().to_string())));
@@ -67,8 +67,8 @@ fn copy(asked: &CopyMigrations) -> Result<(), Failure> {
     Ok(())
 }
 
-/// Whether nothing reads standard output. A closed one has been opened as `/dev/null` by the time
-/// the program runs.
+/// Returns whether standard output is discarded. The Rust runtime opens a closed standard output as
+/// `/dev/null`.
 #[cfg(unix)]
 fn is_output_discarded() -> bool {
     use std::os::{fd::AsFd as _, unix::fs::MetadataExt as _};
@@ -88,7 +88,7 @@ fn issue(admin: &Admin, asked: &Issue) -> Result<(), Failure> {
         return Err(Failure::Discarded);
     }
     let issued = admin.issue(&asked.new_key()?)?;
-    // A key that is in the table must reach its owner, whatever becomes of the words about it.
+    // The key is in the table now and must be printed, even if the details cannot be written.
     let _ = text::write_issued(&mut BufWriter::new(io::stderr().lock()), &issued.record);
     say(format_args!("The key itself is on standard output. This is the only time it is shown."));
     let mut out = io::stdout().lock();
@@ -119,7 +119,7 @@ fn list(admin: &Admin, asked: &List) -> Result<(), Failure> {
         say(format_args!("No key matches."));
     } else if rows.is_empty() {
         say(format_args!(
-            "There is no key yet. `app-key issue` makes one; see `app-key issue --help`."
+            "No keys yet. Create one with `app-key issue`; see `app-key issue --help`."
         ));
     } else {
         let width = terminal_size::terminal_size_of(io::stdout()).map(|(width, _)| width.0);
@@ -127,7 +127,7 @@ fn list(admin: &Admin, asked: &List) -> Result<(), Failure> {
         out.flush()?;
         if !left_out.is_empty() {
             say(format_args!(
-                "There was no room for {}: `app-key show ID` and `app-key list --json` have them.",
+                "Columns hidden to fit the terminal: {}. Use `app-key show ID` or `app-key list --json` to see them.",
                 left_out.join(", ")
             ));
         }
@@ -135,7 +135,7 @@ fn list(admin: &Admin, asked: &List) -> Result<(), Failure> {
     Ok(out.flush()?)
 }
 
-/// Returns the record of the key that is named by its number or by itself.
+/// Returns the record of a key, by id or by the key itself.
 fn record_of(admin: &Admin, key: NamedKey) -> Result<KeyRecord, Failure> {
     match key {
         NamedKey::Id(id) => Ok(admin.get(id)?),
@@ -178,7 +178,7 @@ fn disable(admin: &Admin, key: NamedKey) -> Result<(), Failure> {
     match before.disabled_at {
         None => say(format_args!("Disabled {}.", named(&after))),
         Some(at) => say(format_args!(
-            "Nothing to do: {} was disabled already, at {}.",
+            "Nothing to do: {} is already disabled, since {}.",
             named(&after),
             time(at)
         )),
@@ -190,13 +190,13 @@ fn enable(admin: &Admin, key: NamedKey) -> Result<(), Failure> {
     let before = record_of(admin, key)?;
     let after = admin.enable(before.id)?;
     if before.disabled_at.is_none() {
-        say(format_args!("Nothing to do: {} was not disabled.", named(&after)));
+        say(format_args!("Nothing to do: {} is not disabled.", named(&after)));
     } else {
         say(format_args!("Enabled {}.", named(&after)));
     }
     match after.expires_at {
         Some(end) if after.state(admin.now()) == KeyState::Expired => {
-            say(format_args!("It stays refused, because it expired at {}.", time(end)));
+            say(format_args!("The key is still rejected, because it expired at {}.", time(end)));
         }
         _ => {}
     }
@@ -207,7 +207,7 @@ fn revoke(admin: &Admin, asked: &Revoke) -> Result<(), Failure> {
     let terminal = match asked.key.id {
         NamedKey::Input if !asked.yes => Some(Terminal::open().map_err(|_| {
             Failure::Usage(
-                "`revoke -` cannot ask before it revokes: there is no terminal; add --yes",
+                "`revoke -` cannot ask for confirmation: there is no terminal; add --yes",
             )
         })?),
         _ => None,
@@ -215,7 +215,7 @@ fn revoke(admin: &Admin, asked: &Revoke) -> Result<(), Failure> {
     let before = record_of(admin, asked.key.id)?;
     if let Some(at) = before.revoked_at {
         say(format_args!(
-            "Nothing to do: {} was revoked already, at {}.",
+            "Nothing to do: {} is already revoked, since {}.",
             named(&before),
             time(at)
         ));
@@ -229,10 +229,10 @@ fn revoke(admin: &Admin, asked: &Revoke) -> Result<(), Failure> {
     Ok(())
 }
 
-/// Asks on this terminal, or where standard input and standard error are one. A script that says
-/// `revoke` means it.
+/// Asks for confirmation on a terminal: the given one, or standard input and standard error if both
+/// are terminals. Returns true without asking if there is no terminal, so that scripts can revoke.
 fn confirmed(record: &KeyRecord, terminal: Option<&Terminal>) -> bool {
-    let question = format!("Revoke {}? It cannot be undone. [y/N] ", named(record));
+    let question = format!("Revoke {}? This cannot be undone. [y/N] ", named(record));
     let answer = match terminal {
         Some(terminal) => terminal.ask(&question),
         None if io::stdin().is_terminal() && io::stderr().is_terminal() => {
@@ -250,9 +250,11 @@ fn ask_on_standard_error(question: &str) -> io::Result<String> {
     Ok(answer)
 }
 
-/// Says something about what was done, to people. Where nobody can be told, it is done nonetheless.
+/// Writes a message about the result to standard error. Errors are ignored, because the command
+/// itself has succeeded.
 ///
-/// In one piece: standard error has no buffer, and lines of several processes would mingle.
+/// The message is written at once: standard error has no buffer, and lines of several processes
+/// could mix.
 fn say(message: fmt::Arguments<'_>) {
     let _ = io::stderr().write_all(format!("{message}\n").as_bytes());
 }

@@ -1,4 +1,4 @@
-//! How the command ends when it does not do what it was asked to.
+//! Errors of the command, and its exit codes.
 
 use std::{
     ffi::OsString,
@@ -13,38 +13,38 @@ use crate::text;
 
 const REFUSED: u8 = 1;
 const USAGE: u8 = 2;
-/// No key that is worth guessing is shorter.
+/// Minimum length of an argument that could be a key. A shorter key could be guessed.
 const SHORTEST_SECRET: usize = 12;
 
 #[derive(Debug)]
 pub(crate) enum Failure {
-    /// The library refused or could not.
+    /// The library returned an error.
     Keys(Error),
-    /// The arguments make no sense together.
+    /// The arguments contradict each other.
     Usage(&'static str),
-    /// The answer to a question was no.
+    /// The user did not confirm.
     Declined,
-    /// The key on standard input has no record.
+    /// The table has no record for the key on standard input.
     Unknown,
     /// The key could not be read.
     Input(io::Error),
     /// Standard output could not be written.
     Output(io::Error),
-    /// Nobody would see what is written to standard output.
+    /// Standard output is discarded.
     Discarded,
-    /// A key was issued that nobody has seen.
+    /// A key was issued but could not be printed.
     Unprinted { id: i64, source: io::Error },
 }
 
 impl Failure {
-    /// Says what is wrong, unless there is nothing wrong, and answers the exit code.
+    /// Writes the message, if there is one, and returns the exit code.
     pub(crate) fn report(&self) -> ExitCode {
         if matches!(self, Self::Output(source) if source.kind() == ErrorKind::BrokenPipe) {
-            // The reader has seen enough: `app-key list | head -1`.
+            // The reader has stopped reading, as in `app-key list | head -1`.
             return ExitCode::SUCCESS;
         }
         let message = text::one_line(&self.to_string());
-        // Where standard error is closed as well, the exit code is all that can be said.
+        // If standard error is closed too, only the exit code remains.
         let _ = io::stderr().write_all(format!("app-key: {message}\n").as_bytes());
         ExitCode::from(match self {
             Self::Keys(error) if error.is_invalid_input() => USAGE,
@@ -54,15 +54,14 @@ impl Failure {
     }
 }
 
-/// Reports arguments that cannot be read. A key may be among them, so none that could be one is
-/// repeated.
+/// Reports invalid arguments. An argument that could be a key is not repeated.
 pub(crate) fn report_usage(
     error: &clap::Error,
     arguments: impl Iterator<Item = OsString>,
 ) -> ExitCode {
     let message = error.render().to_string();
     let shown = without_secrets(&message, arguments);
-    // Help is no mistake, and goes to standard output.
+    // Help is not an error and goes to standard output.
     if shown == message || !error.use_stderr() {
         error.exit();
     }
@@ -70,7 +69,7 @@ pub(crate) fn report_usage(
     ExitCode::from(USAGE)
 }
 
-/// Replaces each value that is as long as a key, also one behind the `=` of an option.
+/// Replaces each value that could be a key, including a value after the `=` of an option.
 fn without_secrets(message: &str, arguments: impl Iterator<Item = OsString>) -> String {
     arguments.fold(message.to_owned(), |shown, argument| {
         let argument = argument.to_string_lossy();
@@ -90,7 +89,7 @@ impl fmt::Display for Failure {
             Self::Usage(message) => formatter.write_str(message),
             Self::Declined => formatter.write_str("nothing was changed"),
             Self::Unknown => formatter.write_str(
-                "the key was not found: the table has no record of it; check that DATABASE_URL and APP_KEY_PEPPER are those of the service",
+                "the key was not found in the table; check that DATABASE_URL and APP_KEY_PEPPER are those of the service",
             ),
             Self::Input(source) => write!(formatter, "cannot read the key: {source}"),
             Self::Output(source) => write!(formatter, "cannot write to standard output: {source}"),
@@ -99,8 +98,8 @@ impl fmt::Display for Failure {
             ),
             Self::Unprinted { id, source } => write!(
                 formatter,
-                "key {id} was issued, but could not be written to standard output and cannot be shown again: `app-key revoke {id}`, then \
-                 issue another ({source})"
+                "key {id} was issued, but could not be written to standard output: {source}; it cannot be shown again, so run \
+                 `app-key revoke {id}` and issue another key"
             ),
         }
     }

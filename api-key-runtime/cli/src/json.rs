@@ -1,5 +1,5 @@
-//! Keys as programs read them: the columns of `api_keys` but the digest and those of
-//! `api_key_usage`, the state, and the key that was just issued.
+//! JSON output: the columns of `api_keys` except the digest, the columns of `api_key_usage`, the
+//! state, and a new key.
 
 use std::{
     io::{self, Write},
@@ -41,12 +41,12 @@ struct Issued<'a> {
     key: &'a str,
 }
 
-/// Writes a time as `KeyRecord` does.
+/// Formats a time like `KeyRecord` does.
 fn time(time: DateTime<Utc>) -> String {
     time.to_rfc3339_opts(SecondsFormat::Micros, true)
 }
 
-/// One object, in one line.
+/// Writes one object on one line.
 pub(crate) fn write_issued(
     out: &mut impl Write,
     issued: &IssuedKey,
@@ -58,7 +58,7 @@ pub(crate) fn write_issued(
     writeln!(out)
 }
 
-/// One object, in one line.
+/// Writes one object on one line.
 pub(crate) fn write_record(
     out: &mut impl Write,
     record: &KeyRecord,
@@ -69,7 +69,7 @@ pub(crate) fn write_record(
     writeln!(out)
 }
 
-/// An array, with a line for each key.
+/// Writes an array with one line for each key.
 pub(crate) fn write_rows(out: &mut impl Write, rows: &[Row<'_>]) -> io::Result<()> {
     let mut separator = "[";
     for row in rows {
@@ -85,8 +85,7 @@ fn write(out: &mut impl Write, object: &impl Serialize) -> io::Result<()> {
     Ok(object.serialize(&mut serializer)?)
 }
 
-/// Compact, with the characters escaped that JSON allows in a string and a terminal should not be
-/// sent.
+/// Compact JSON. Escapes characters that JSON allows in a string but that could deceive a terminal.
 struct Visible;
 
 impl serde_json::ser::Formatter for Visible {

@@ -1,7 +1,7 @@
-//! The command `app-key`: a thin shell over [`Admin`](api_key_runtime::admin::Admin).
+//! The command `app-key`, which calls [`Admin`](api_key_runtime::admin::Admin).
 //!
-//! Standard output carries what was asked for and nothing else: the new key, the table, JSON. All
-//! that is said about it goes to standard error.
+//! Standard output contains only the result: a new key, a table or JSON. All messages go to
+//! standard error.
 #![forbid(unsafe_code)]
 #![deny(
     clippy::unwrap_used,
@@ -42,8 +42,8 @@ fn main() -> ExitCode {
     }
 }
 
-/// The warnings of the library, in the form of the command's own messages; `RUST_LOG` asks for more
-/// or less.
+/// Logs the library's warnings in the format of the command's own messages. `RUST_LOG` changes the
+/// level.
 fn log_to_standard_error() {
     let settings = env_logger::Env::default().default_filter_or("warn");
     env_logger::Builder::from_env(settings)

@@ -1,4 +1,4 @@
-//! The list of keys: a line for each, in aligned columns.
+//! The list of keys, with one line for each key.
 
 use std::io::{self, Write};
 
@@ -9,23 +9,23 @@ use unicode_width::{UnicodeWidthChar as _, UnicodeWidthStr as _};
 
 use crate::text::{allowed_ips, owner, scopes, used_from, uses, visible};
 
-/// Where the list cuts a text.
+/// Maximum width of a cell.
 const MAX_CELL_WIDTH: usize = 40;
-/// Between two columns.
+/// Spaces between two columns.
 const GAP: u16 = 2;
 
-/// What a line is made of.
+/// The values of one line.
 pub(crate) struct Row<'a> {
     pub(crate) record: &'a KeyRecord,
-    /// None where the key was never used.
+    /// `None` if the key was never used.
     pub(crate) usage: Option<&'a KeyUsage>,
     pub(crate) now: DateTime<Utc>,
 }
 
 struct Column {
     heading: &'static str,
-    /// Where there is no room, columns with higher numbers are left out first, and those with none
-    /// never are.
+    /// If the terminal is too narrow, columns with higher numbers are hidden first. Columns with 0
+    /// are always shown.
     dispensable: u8,
     cell: fn(&Row<'_>) -> String,
 }
@@ -54,7 +54,7 @@ const fn column(heading: &'static str, dispensable: u8, cell: fn(&Row<'_>) -> St
     Column { heading, dispensable, cell }
 }
 
-/// Writes the list. Returns the headings of the columns that did not fit into this width.
+/// Writes the list. Returns the headings of the columns that did not fit.
 pub(crate) fn write(
     out: &mut impl Write,
     rows: &[Row<'_>],
@@ -86,7 +86,8 @@ pub(crate) fn write(
     Ok(left_out.map(|column| column.heading).collect())
 }
 
-/// Cuts a text that is too wide for a cell: the table would wrap it, and every key is one line.
+/// Cuts a text that is too wide for a cell. The table would wrap the text, but each key must be one
+/// line.
 fn cut(mut text: String) -> String {
     if text.width() <= MAX_CELL_WIDTH {
         return text;
@@ -105,7 +106,7 @@ fn day(time: DateTime<Utc>) -> String {
     time.format("%Y-%m-%d").to_string()
 }
 
-/// The day on which a key expires, or how far away that is if it is less than a day.
+/// Returns the day of an expiry, or the time until the expiry if it is less than a day away.
 fn expiry(end: DateTime<Utc>, now: DateTime<Utc>) -> String {
     let left = end - now;
     if left.abs() >= TimeDelta::days(1) {
@@ -117,13 +118,13 @@ fn expiry(end: DateTime<Utc>, now: DateTime<Utc>) -> String {
     }
 }
 
-/// How long ago that was.
+/// Returns how long ago a time was.
 fn ago(time: DateTime<Utc>, now: DateTime<Utc>) -> String {
-    // Another machine's clock may be ahead.
+    // The clock of another machine may be ahead.
     format!("{} ago", length((now - time).max(TimeDelta::zero())))
 }
 
-/// A length of time in its largest unit.
+/// Returns a duration in its largest unit.
 fn length(time: TimeDelta) -> String {
     let seconds = time.num_seconds();
     match seconds {
@@ -143,7 +144,7 @@ mod tests {
         DateTime::from_timestamp_micros(1_800_000_000_123_456).unwrap()
     }
 
-    /// A key with all that a key has, as wide as they usually are.
+    /// A key with a value in every column, of typical width.
     fn record() -> KeyRecord {
         let mut record = KeyRecord::new(
             17,
@@ -204,7 +205,7 @@ mod tests {
         assert_eq!(cut(words.to_owned()), "cakes:write cakes:delete cakes:read cak…");
         let whole: String = words.chars().take(40).collect();
         assert_eq!(cut(whole.clone()), whole);
-        // Each of these takes two cells, so one cell stays free.
+        // Each character takes two cells, so one cell remains free.
         assert_eq!(cut("名".repeat(21)), format!("{}…", "名".repeat(19)));
         assert_eq!(cut("名".repeat(20)), "名".repeat(20));
     }

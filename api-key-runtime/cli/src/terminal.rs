@@ -1,4 +1,4 @@
-//! Questions to the person at the terminal, which also work where standard input is used up.
+//! Questions on the terminal. They work even if standard input is not the terminal.
 
 use std::{
     fs::File,
@@ -8,7 +8,7 @@ use std::{
 /// The character that a terminal sends for Ctrl-C.
 const INTERRUPT: char = '\u{3}';
 
-/// The terminal that controls this process.
+/// The controlling terminal of this process.
 pub(crate) struct Terminal(File);
 
 impl Terminal {
@@ -22,7 +22,7 @@ impl Terminal {
         Err(io::ErrorKind::Unsupported.into())
     }
 
-    /// Asks a question and returns the line that answers it.
+    /// Asks a question and returns the answer.
     pub(crate) fn ask(&self, question: &str) -> io::Result<String> {
         (&self.0).write_all(question.as_bytes())?;
         let mut answer = String::new();
@@ -30,12 +30,12 @@ impl Terminal {
         Ok(answer)
     }
 
-    /// Asks a question whose answer the terminal does not show.
+    /// Asks a question and returns the answer, which the terminal does not show.
     pub(crate) fn ask_hidden(&self, question: &str) -> io::Result<String> {
         #[cfg(unix)]
         let _hidden = Hidden::start(&self.0)?;
         (&self.0).write_all(question.as_bytes())?;
-        // A terminal gives one line to each read. Kernels hold no longer line.
+        // Each read of a terminal returns at most one line, and kernels limit lines to 4096 bytes.
         let mut line = [0; 4096];
         let length = (&self.0).read(&mut line)?;
         let answer = String::from_utf8_lossy(line.get(..length).unwrap_or_default());
@@ -46,7 +46,7 @@ impl Terminal {
     }
 }
 
-/// Keeps the terminal from showing what is typed, and lets it show it again when dropped.
+/// Turns the echo of the terminal off, and restores it on drop.
 #[cfg(unix)]
 struct Hidden<'a> {
     terminal: &'a File,
@@ -61,11 +61,10 @@ impl<'a> Hidden<'a> {
         };
         let before = tcgetattr(terminal)?;
         let mut hidden = before.clone();
-        // An interrupt ends the line and not this program, which would leave the terminal as it is
-        // now.
+        // Ctrl-C ends the line instead of this program, which would leave the echo off.
         hidden.local_modes.remove(LocalModes::ECHO | LocalModes::ISIG);
         hidden.special_codes[SpecialCodeIndex::VEOL] = INTERRUPT as u8;
-        // The end of the line is shown, so that the next line begins below.
+        // The line break is echoed, so that the next output starts on a new line.
         hidden.local_modes.insert(LocalModes::ECHONL);
         tcsetattr(terminal, OptionalActions::Flush, &hidden)?;
         Ok(Self { terminal, before })

@@ -1,5 +1,4 @@
-//! Keys as people read them. What comes out of a table is data: it never reaches a terminal as an
-//! instruction.
+//! Text output. Text from the database is escaped, so that it cannot control the terminal.
 
 use std::io::{self, Write};
 
@@ -9,25 +8,24 @@ use api_key_runtime::{
 };
 use chrono::{DateTime, SecondsFormat, Utc};
 
-/// The width of the labels of a key, with at least two spaces after the longest,
-/// `digest algorithm`.
+/// Width of the labels of `show`: the longest, `digest algorithm`, and two spaces.
 const LABEL_WIDTH: usize = 18;
 
-/// Whether a character could do anything but appear: control a terminal, turn the text around it,
-/// or hide.
+/// Returns whether a character can control a terminal, change the direction of the text around it,
+/// or be invisible.
 pub(crate) fn is_deceptive(character: char) -> bool {
     character.is_control()
         || matches!(character,
-            // Line and paragraph separators, embeddings and overrides of the text's direction.
+            // Line and paragraph separators, and embeddings and overrides of the text direction.
             '\u{2028}'..='\u{202E}'
-            // Unicode's Default_Ignorable_Code_Point: what is not shown at all, with the marks and
-            // isolates of direction.
+            // Unicode's Default_Ignorable_Code_Point: invisible characters, with marks and isolates
+            // of the text direction.
             | '\u{AD}' | '\u{34F}' | '\u{61C}' | '\u{115F}'..='\u{1160}' | '\u{17B4}'..='\u{17B5}' | '\u{180B}'..='\u{180F}'
             | '\u{200B}'..='\u{200F}' | '\u{2060}'..='\u{206F}' | '\u{3164}' | '\u{FE00}'..='\u{FE0F}' | '\u{FEFF}' | '\u{FFA0}'
             | '\u{FFF0}'..='\u{FFFB}' | '\u{1BCA0}'..='\u{1BCA3}' | '\u{1D173}'..='\u{1D17A}' | '\u{E0000}'..='\u{E0FFF}')
 }
 
-/// A text with its deceptive characters written out.
+/// Returns a text with its deceptive characters escaped.
 pub(crate) fn visible(text: &str) -> String {
     let mut shown = String::with_capacity(text.len());
     for character in text.chars() {
@@ -40,13 +38,13 @@ pub(crate) fn visible(text: &str) -> String {
     shown
 }
 
-/// A message that may have come in several lines, such as the driver's.
+/// Returns a message on one line. Messages of a database driver may have several lines.
 pub(crate) fn one_line(text: &str) -> String {
     let lines: Vec<&str> = text.lines().map(str::trim).collect();
     visible(&lines.join(" "))
 }
 
-/// A key as sentences name it.
+/// Returns a short description of a key for messages.
 pub(crate) fn named(record: &KeyRecord) -> String {
     format!("key {} {} ({})", record.id, visible(&record.hint), visible(&record.name))
 }
@@ -55,7 +53,7 @@ pub(crate) fn time(time: DateTime<Utc>) -> String {
     time.to_rfc3339_opts(SecondsFormat::Secs, true)
 }
 
-/// What a key was issued as, one field a line.
+/// Writes a newly issued key, one field on each line.
 pub(crate) fn write_issued(out: &mut impl Write, record: &KeyRecord) -> io::Result<()> {
     write_fields(
         out,
@@ -72,7 +70,7 @@ pub(crate) fn write_issued(out: &mut impl Write, record: &KeyRecord) -> io::Resu
     )
 }
 
-/// All that is known of a key, one field a line.
+/// Writes all details of a key, one field on each line.
 pub(crate) fn write_details(
     out: &mut impl Write,
     record: &KeyRecord,
@@ -112,16 +110,16 @@ pub(crate) fn owner(record: &KeyRecord) -> String {
     record.owner.as_deref().map_or_else(|| "-".to_owned(), visible)
 }
 
-/// In the words of `--ip`; an empty text admits nobody, and so does one that cannot be read.
+/// Returns an IP allow list in the format of `--ip`. An empty or unreadable list allows no address.
 pub(crate) fn allowed_ips(allowed: &AllowedIps) -> String {
     if *allowed == AllowedIps::any() {
         "any".to_owned()
     } else if allowed.as_str().is_empty() {
-        "nobody".to_owned()
+        "none".to_owned()
     } else if allowed.is_readable() {
         visible(allowed.as_str())
     } else {
-        format!("nobody (unreadable: {})", visible(allowed.as_str()))
+        format!("none (unreadable: {})", visible(allowed.as_str()))
     }
 }
 
@@ -133,7 +131,7 @@ fn expires(record: &KeyRecord) -> String {
     record.expires_at.map_or_else(|| "never".to_owned(), time)
 }
 
-/// The last address, which a service may not have known.
+/// Returns the last client IP, or `unknown` if the service could not determine it.
 pub(crate) fn used_from(usage: Option<&KeyUsage>) -> String {
     usage.map_or_else(
         || "-".to_owned(),

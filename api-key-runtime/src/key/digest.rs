@@ -1,7 +1,7 @@
-//! What the table holds instead of a key: its digest, plain or under a pepper.
+//! The digest that the table holds instead of a key, with or without a pepper.
 //!
-//! A fast hash is right here: a key has 112 random bits or more, so there is nothing to guess that
-//! a slow one would slow down (NIST SP 800-63B-4, section 3.1.2 on look-up secrets).
+//! A fast hash is enough: keys have at least 112 random bits, so guessing is infeasible. A slow
+//! hash would add nothing (NIST SP 800-63B-4, section 3.1.2).
 
 use std::{
     fmt,
@@ -21,29 +21,29 @@ use crate::error::Error;
 
 type HmacSha256 = Hmac<Sha256>;
 
-/// The least a pepper may hold: as much as the digest it keys (RFC 2104, section 3).
+/// Minimum length of a pepper in bytes: the length of the digest it keys (RFC 2104, section 3).
 const PEPPER_BYTES: usize = 32;
-/// What a pepper's public id is derived from: never something a caller can present, which holds no
-/// space.
+/// Input from which the public id of a pepper is derived. No key equals this input, because keys do
+/// not contain spaces.
 const PEPPER_ID_INPUT: &[u8] = b"api-key-runtime pepper id";
-/// Both alphabets of RFC 4648, with or without padding: what people paste.
+/// Accepted encodings of a pepper: both base64 alphabets of RFC 4648, with or without padding.
 const PEPPER_ENCODINGS: [GeneralPurpose; 2] =
     [lenient(&alphabet::STANDARD), lenient(&alphabet::URL_SAFE)];
 
-/// The SHA-256 or HMAC-SHA-256 of a key: what the table holds and what lookups ask for.
+/// A SHA-256 or HMAC-SHA-256 digest of a key. Stores keep and look up keys by digest.
 ///
-/// Two digests are compared in constant time over all 32 bytes. `Debug` shows nothing of it.
+/// Digests are compared in constant time over all 32 bytes. `Debug` does not show the digest.
 #[derive(Clone, Copy)]
 pub struct KeyDigest([u8; 32]);
 
 impl KeyDigest {
-    /// The digest with these bytes, as a store read them from its table.
+    /// Returns the digest with these bytes, as a store reads them from its table.
     #[must_use]
     pub const fn from_bytes(bytes: [u8; 32]) -> Self {
         Self(bytes)
     }
 
-    /// The bytes, for a store to bind to its query.
+    /// Returns the bytes, which a store binds to its query.
     #[must_use]
     pub const fn as_bytes(&self) -> &[u8; 32] {
         &self.0
@@ -52,7 +52,7 @@ impl KeyDigest {
 
 impl PartialEq for KeyDigest {
     fn eq(&self, other: &Self) -> bool {
-        // Byte by byte it would take as long as the hash itself.
+        // Two 128-bit comparisons: comparing byte by byte would take as long as the hash itself.
         let ([low, high], []) = self.0.as_chunks::<16>() else {
             return false;
         };
@@ -80,18 +80,18 @@ impl fmt::Debug for KeyDigest {
     }
 }
 
-/// How a digest was made: `sha256`, or `hmac-sha256:` and the public id of the pepper.
+/// The algorithm of a digest: `sha256`, or `hmac-sha256:` and the public id of the pepper.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct DigestAlgorithm(Box<str>);
 
 impl DigestAlgorithm {
-    /// The algorithm named by the text of the column `digest_algorithm`.
+    /// Returns the algorithm stored in the column `digest_algorithm`. Accepts any text.
     #[must_use]
     pub fn from_stored(text: &str) -> Self {
         Self(text.into())
     }
 
-    /// The text of the column `digest_algorithm`.
+    /// Returns the text stored in the column `digest_algorithm`.
     #[must_use]
     pub fn as_str(&self) -> &str {
         &self.0
@@ -104,11 +104,11 @@ impl fmt::Display for DigestAlgorithm {
     }
 }
 
-/// One algorithm of digesting a key.
+/// A hash function with its name in the table.
 #[derive(Clone)]
 struct KeyHasher {
     id: DigestAlgorithm,
-    /// Keyed once, cloned per key; none for plain SHA-256.
+    /// Keyed once and cloned for each key. `None` for plain SHA-256.
     mac: Option<HmacSha256>,
 }
 
@@ -120,7 +120,7 @@ impl KeyHasher {
     fn peppered(text: &str, setting: &str) -> Result<Self, Error> {
         let unusable = |why: &str| {
             Error::config(format!(
-                "{setting} is {why}: a pepper is {PEPPER_BYTES} random bytes or more in base64, such as `openssl rand -base64 32` prints"
+                "invalid {setting}: {why}; set it to at least {PEPPER_BYTES} random bytes in base64, such as the output of `openssl rand -base64 32`"
             ))
         };
         if text.is_empty() {
@@ -138,7 +138,7 @@ impl KeyHasher {
         if pepper.iter().all(|byte| Some(byte) == pepper.first()) {
             return Err(unusable("one byte repeated"));
         }
-        let mac = HmacSha256::new_from_slice(&pepper).map_err(|_| unusable("unusable"))?;
+        let mac = HmacSha256::new_from_slice(&pepper).map_err(|_| unusable("not an HMAC key"))?;
         let id = mac.clone().chain_update(PEPPER_ID_INPUT).finalize().into_bytes();
         let id = id.iter().take(8).fold(0_u64, |id, &byte| (id << 8) | u64::from(byte));
         Ok(Self { id: DigestAlgorithm(format!("hmac-sha256:{id:016x}").into()), mac: Some(mac) })
@@ -159,7 +159,8 @@ const fn lenient(alphabet: &alphabet::Alphabet) -> GeneralPurpose {
     )
 }
 
-/// Digests keys in the current algorithm, and in the previous one while a pepper is being changed.
+/// Digests keys with the current algorithm and, while a pepper is being changed, with the previous
+/// algorithm.
 #[derive(Clone)]
 pub(crate) struct Digester {
     current: KeyHasher,
@@ -184,9 +185,9 @@ impl fmt::Debug for Digester {
 }
 
 impl Digester {
-    /// From the two settings as they are written: base64, and for the previous one also `none` for
-    /// "plain before". White space around either, such as the line break at the end of a file, is
-    /// not part of it.
+    /// Parses the two settings. Each is base64; `previous` may also be `none`, which means that no
+    /// pepper was used before. Surrounding white space, such as the line break at the end of a
+    /// file, is ignored.
     pub(crate) fn parse(pepper: Option<&str>, previous: Option<&str>) -> Result<Self, Error> {
         let (pepper, previous) = (pepper.map(str::trim), previous.map(str::trim));
         let current = match pepper {
@@ -200,14 +201,14 @@ impl Digester {
         };
         if previous.as_ref().is_some_and(|algorithm| algorithm.id == current.id) {
             return Err(Error::config(
-                "APP_KEY_PEPPER_PREVIOUS names what APP_KEY_PEPPER already says: leave it out, or set it to the pepper (or `none`) that \
-                 was in use before",
+                "APP_KEY_PEPPER_PREVIOUS is the same as APP_KEY_PEPPER; set it to the pepper that was in use before \
+                 (`none` for no pepper), or unset APP_KEY_PEPPER_PREVIOUS",
             ));
         }
         Ok(Self { current, previous })
     }
 
-    /// The algorithm in which new keys are digested.
+    /// Returns the algorithm for new keys.
     pub(crate) fn current_algorithm(&self) -> &DigestAlgorithm {
         &self.current.id
     }
@@ -216,12 +217,12 @@ impl Digester {
         self.previous.as_ref().map(|algorithm| &algorithm.id)
     }
 
-    /// Every configured algorithm, the current one first: as [`Digests::iter`] has them.
+    /// Returns all configured algorithms, the current one first, in the order of [`Digests::iter`].
     pub(crate) fn algorithms(&self) -> impl Iterator<Item = &DigestAlgorithm> {
         std::iter::once(&self.current.id).chain(self.previous_algorithm())
     }
 
-    /// The digest that is stored of a new key, and looked for first.
+    /// Returns the digest that is stored for a new key and looked up first.
     pub(crate) fn digest(&self, key: impl AsRef<[u8]>) -> KeyDigest {
         self.current.digest(key.as_ref())
     }
@@ -231,13 +232,13 @@ impl Digester {
         Digests { current: self.digest(key), previous: self.previous_digest(key) }
     }
 
-    /// The digest it may still stand under while a pepper is being changed.
+    /// Returns the digest under the previous pepper, while a pepper is being changed.
     pub(crate) fn previous_digest(&self, key: impl AsRef<[u8]>) -> Option<KeyDigest> {
         self.previous.as_ref().map(|algorithm| algorithm.digest(key.as_ref()))
     }
 }
 
-/// The digests of one presented key, in every configured algorithm.
+/// The digests of one credential, one for each configured algorithm.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct Digests {
     pub(crate) current: KeyDigest,
@@ -245,7 +246,7 @@ pub(crate) struct Digests {
 }
 
 impl Digests {
-    /// All of them, the current one first.
+    /// Returns all digests, the current one first.
     pub(crate) fn iter(&self) -> impl Iterator<Item = KeyDigest> {
         std::iter::once(self.current).chain(self.previous)
     }
@@ -327,8 +328,8 @@ mod tests {
         // cut -c -16
         let digester = Digester::parse(Some(PEPPER), Some("none")).unwrap();
         assert_eq!(digester.current_algorithm().to_string(), "hmac-sha256:5c624e5d6eca73a1");
-        let ways: Vec<_> = digester.algorithms().map(DigestAlgorithm::as_str).collect();
-        assert_eq!(ways, ["hmac-sha256:5c624e5d6eca73a1", "sha256"]);
+        let algorithms: Vec<_> = digester.algorithms().map(DigestAlgorithm::as_str).collect();
+        assert_eq!(algorithms, ["hmac-sha256:5c624e5d6eca73a1", "sha256"]);
         let digests = digester.digests("k");
         let both = [digests.current, digester.previous_digest("k").unwrap()];
         assert_eq!(digests.iter().collect::<Vec<_>>(), both);
@@ -384,8 +385,8 @@ mod tests {
             hex(Digester::default().digest("abc")),
             "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
         );
-        // RFC 4231, test case 7, whose key is 131 bytes of 0xaa: refused as a pepper, so through
-        // the algorithm itself.
+        // RFC 4231, test case 7. Its key is 131 bytes of 0xaa, which is rejected as a pepper, so
+        // the test calls the algorithm directly.
         let mac = HmacSha256::new_from_slice(&[0xaa; 131]).unwrap();
         let algorithm = KeyHasher { id: DigestAlgorithm("test".into()), mac: Some(mac) };
         assert_eq!(

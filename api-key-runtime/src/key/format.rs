@@ -1,5 +1,4 @@
-//! What a key looks like: generating one, and telling a well-formed one from anything else before
-//! any query.
+//! The format of keys: how they are generated, and how malformed keys are rejected without a query.
 
 use std::fmt::Write as _;
 
@@ -9,34 +8,34 @@ use zeroize::{Zeroize, Zeroizing};
 use super::KeySecret;
 use crate::error::Error;
 
-/// Random bytes in a native key: 232 bits, of which the choice of letters and digits alone costs 2.
+/// Random bytes in a native key: 232 bits, minus 2 bits because only letters and digits are kept.
 const RANDOM_BYTES: usize = 29;
 const CHECKSUM_BYTES: usize = 4;
 /// Characters after the prefix: base64 of the random bytes and their checksum, without padding.
 const BODY_CHARS: usize = 44;
-/// Characters of the body that people are shown to tell keys apart.
+/// Number of characters of the body that a hint shows.
 const HINT_CHARS: usize = 4;
 const DEFAULT_PREFIX: &str = "ak_live_";
-/// Longest prefix: one letter, nineteen more characters, and the underscore that ends it.
+/// Longest prefix: one letter, nineteen more characters, and an underscore at the end.
 const MAX_PREFIX_CHARS: usize = 21;
 
-/// Fills the buffer with entropy from the operating system; a parameter so that its failure can be
-/// tested.
+/// Fills a buffer with random bytes from the operating system. A parameter, so that tests can make
+/// it fail.
 type Entropy<'a> = &'a mut dyn FnMut(&mut [u8]) -> Result<(), getrandom::Error>;
 
-/// The form a new key is issued in.
+/// The format of a new key.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum KeyFormat {
-    /// Prefix and 44 letters and digits: 230 random bits and a checksum.
+    /// A prefix and 44 letters and digits, with 230 random bits and a checksum.
     #[default]
     Native,
-    /// A random UUID (RFC 9562, version 4) of 122 random bits, for clients that demand one. It has
-    /// neither prefix nor checksum and is accepted only where imported keys are.
+    /// A random UUID (RFC 9562, version 4) with 122 random bits, for clients that require one. It
+    /// has neither prefix nor checksum, and is accepted only if imported keys are accepted.
     Uuid,
 }
 
-/// The application's literal key prefix, such as `ak_live_`.
+/// The key prefix of the application, such as `ak_live_`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Prefix(Box<str>);
 
@@ -44,8 +43,8 @@ impl Prefix {
     pub(crate) fn parse(text: &str) -> Result<Self, Error> {
         if !is_prefix(text) {
             return Err(Error::config(format!(
-                "the key prefix {text:?} is unusable: it is a lower-case letter, up to 19 more lower-case letters, digits or \
-                 underscores, and an underscore at the end, such as \"ak_live_\" (APP_KEY_PREFIX)"
+                "invalid key prefix {text:?}: it must be a lower-case letter, then at most 19 lower-case letters, digits or \
+                 underscores, then an underscore, such as \"ak_live_\" (APP_KEY_PREFIX)"
             )));
         }
         Ok(Self(text.into()))
@@ -56,7 +55,7 @@ impl Prefix {
     }
 }
 
-/// Whether some application may have this prefix.
+/// Returns whether a text is a valid prefix.
 fn is_prefix(text: &str) -> bool {
     let mut bytes = text.bytes();
     text.len() <= MAX_PREFIX_CHARS
@@ -72,7 +71,7 @@ impl Default for Prefix {
     }
 }
 
-/// What this application takes for a key.
+/// The rules that decide whether a text can be a key of this application.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct FormatRules {
     pub(crate) prefix: Prefix,
@@ -80,17 +79,17 @@ pub(crate) struct FormatRules {
 }
 
 impl FormatRules {
-    /// Whether this can be a key of the table at all. A native key has any prefix that its checksum
-    /// covers, because keys that were issued before a change of the prefix go on working; the table
-    /// decides which keys are good.
+    /// Returns whether a text can be a key in the table. A native key may have any prefix that its
+    /// checksum covers, because keys that were issued before a change of the prefix stay valid. The
+    /// table decides whether the key is valid.
     ///
-    /// The caller has made sure that `key` holds only the characters of [`is_key_character`].
+    /// `key` must contain only characters that [`is_key_character`] accepts.
     pub(crate) fn accepts(&self, key: &str) -> bool {
         let parts = key.len().checked_sub(BODY_CHARS).and_then(|end| key.split_at_checked(end));
         match parts {
             Some((prefix, body)) if is_prefix(prefix) && checksum_holds(prefix, body) => true,
-            // A text that begins with the prefix is a native key and nothing else. An intact body
-            // is a native key whose prefix was mistyped.
+            // A text that begins with the prefix can only be a native key. A text with an intact
+            // body is a native key with a mistyped prefix.
             _ => {
                 self.accept_imported
                     && !key.starts_with(self.prefix.as_str())
@@ -99,8 +98,8 @@ impl FormatRules {
         }
     }
 
-    /// A new key from the operating system's entropy. There is no second source: when it fails, so
-    /// does this.
+    /// Generates a key from random bytes of the operating system. There is no fallback: an error of
+    /// that source is an error here.
     pub(crate) fn generate(&self, format: KeyFormat) -> Result<KeySecret, Error> {
         self.generate_from(format, &mut |buffer| getrandom::fill(buffer))
     }
@@ -110,14 +109,14 @@ impl FormatRules {
             KeyFormat::Native => self.native(entropy),
             KeyFormat::Uuid if self.accept_imported => uuid(entropy),
             KeyFormat::Uuid => Err(Error::invalid_input(
-                "a UUID is accepted as a key only where imported keys are: set APP_KEY_ACCEPT_IMPORTED=1 here and for the service, or \
-                 issue a native key",
+                "cannot issue a UUID as a key: imported keys are not accepted; set APP_KEY_ACCEPT_IMPORTED=1 for this command and for \
+                 the service, or issue a native key",
             )),
         }
     }
 
-    /// Draws until the body is all letters and digits (about four times), so that a double click
-    /// selects the whole key.
+    /// Draws random bytes until the encoded body has only letters and digits, about four times on
+    /// average. A double click then selects the whole key.
     fn native(&self, entropy: Entropy<'_>) -> Result<KeySecret, Error> {
         let mut bytes = Zeroizing::new([0_u8; RANDOM_BYTES + CHECKSUM_BYTES]);
         // Written in place: a growing buffer would leave copies of the key behind it.
@@ -137,8 +136,8 @@ impl FormatRules {
         Ok(KeySecret::new(key))
     }
 
-    /// What people are shown of a key to tell it from others: the prefix and four characters, never
-    /// more than a sixth of it.
+    /// Returns the hint of a key, by which people recognize it: the prefix and four characters, at
+    /// most a sixth of the key.
     pub(crate) fn hint(&self, secret: &KeySecret) -> String {
         let key = secret.expose_secret();
         let shown = if key.starts_with(&*self.prefix.0) {
@@ -150,7 +149,7 @@ impl FormatRules {
     }
 }
 
-/// Rejects typing errors. No security control: anyone can compute it.
+/// Detects typing errors. Not a security control: anyone can compute the checksum.
 fn checksum_holds(prefix: &str, body: &str) -> bool {
     if body.len() != BODY_CHARS || !body.bytes().all(|byte| byte.is_ascii_alphanumeric()) {
         return false;
@@ -174,7 +173,7 @@ fn checksum_of(prefix: &str, random: &[u8]) -> [u8; CHECKSUM_BYTES] {
     hasher.finalize().to_be_bytes()
 }
 
-/// Whether a text begins as a native key goes on after its prefix.
+/// Returns whether a text begins with the body of a native key, the part after the prefix.
 pub(crate) fn begins_with_body(text: &str) -> bool {
     let body = text.as_bytes().get(..BODY_CHARS);
     body.is_some_and(|body| body.iter().all(u8::is_ascii_alphanumeric))
@@ -199,8 +198,8 @@ fn uuid(entropy: Entropy<'_>) -> Result<KeySecret, Error> {
     Ok(KeySecret::new(key))
 }
 
-/// Whether any key may hold this character: those of the `token68` of RFC 9110, section 11.2.
-/// Arithmetic without a branch: see [`are_key_characters`].
+/// Returns whether a key may contain this byte, one of the `token68` characters of RFC 9110,
+/// section 11.2. The function has no branches: see [`are_key_characters`].
 #[expect(clippy::needless_bitwise_bool, reason = "without a branch")]
 pub(crate) const fn is_key_character(byte: u8) -> bool {
     let is_letter = (byte | 0x20).wrapping_sub(b'a') < 26;
@@ -209,14 +208,14 @@ pub(crate) const fn is_key_character(byte: u8) -> bool {
     is_letter | is_digit_or_mark | (byte == b'_') | (byte == b'~') | (byte == b'+') | (byte == b'=')
 }
 
-/// Whether all of these bytes are [`is_key_character`]. Every request pays for it, so it takes
-/// sixteen of them at a time.
+/// Returns whether all bytes are [`is_key_character`]. This runs for every request, so it checks
+/// sixteen bytes at a time.
 pub(crate) fn are_key_characters(bytes: &[u8]) -> bool {
     let is_one = |byte| u8::from(is_key_character(byte));
     let Some(last) = bytes.last_chunk::<16>() else {
         return bytes.iter().copied().all(is_key_character);
     };
-    // What is left over by the chunks is among the last sixteen.
+    // The last sixteen bytes include the remainder that is too short for a chunk.
     let (chunks, _) = bytes.as_chunks::<16>();
     let mut are = last.map(is_one);
     for chunk in chunks {
@@ -334,8 +333,8 @@ mod tests {
     // A2, A3
     #[test]
     fn the_form_is_that_of_keys_already_issued() {
-        // Made once, from bytes that are not random: whatever becomes of this code, keys that
-        // people hold must go on working.
+        // Generated once, from fixed bytes. Keys that users already hold must stay valid, whatever
+        // changes in this code.
         let key = concat!("ak_live_", "ASZLcJW63wQpTnOYveIHLFF2m8DlCi9UeZ7D6A2WaXTg");
         let intact = |prefix: &str, key: &str| {
             let prefix = Prefix::parse(prefix).unwrap();
@@ -343,9 +342,9 @@ mod tests {
             rules.accepts(key)
         };
         assert!(intact("ak_live_", key));
-        // Also after the prefix was changed.
+        // Also after a change of the prefix.
         assert!(intact("shop_", key));
-        // The checksum covers the prefix: the same body under another one is not a key.
+        // The checksum covers the prefix: the same body with another prefix is not a key.
         let body = key.strip_prefix("ak_live_").unwrap();
         for mistyped in ["ak_test_", "ak_live__", "ak_liv_", "a_", "_", "", "AK_LIVE_"] {
             for prefix in ["ak_live_", "ak_test_"] {

@@ -1,4 +1,4 @@
-//! A key's form, its digest and its secret. Knows nothing of HTTP or SQL.
+//! The format, the digest and the secret of a key. Independent of HTTP and SQL.
 
 mod digest;
 mod format;

@@ -1,14 +1,14 @@
-//! What is held in the clear: a key, and settings that nobody else may read.
+//! Secrets in plain text: a new key, and settings that must not be logged.
 
 use std::fmt;
 
 use zeroize::Zeroizing;
 
-/// A key in the clear, as it exists exactly once: when it has just been issued.
+/// A key in plain text. It exists only once, directly after the key is issued.
 ///
-/// It can be neither cloned, displayed nor serialised, its `Debug` shows nothing of it, and its
-/// memory is overwritten when it is dropped. Hand [`expose_secret`](Self::expose_secret) to the
-/// person the key is for, and to nobody else.
+/// It has no `Clone`, `Display` or `Serialize`, `Debug` does not show the key, and its memory is
+/// overwritten on drop. Pass [`expose_secret`](Self::expose_secret) only to the person the key is
+/// for.
 ///
 /// ```compile_fail
 /// fn print(secret: api_key_runtime::admin::KeySecret) {
@@ -22,7 +22,7 @@ impl KeySecret {
         Self(Zeroizing::new(key))
     }
 
-    /// The key itself.
+    /// Returns the key.
     #[must_use]
     pub fn expose_secret(&self) -> &str {
         &self.0
@@ -35,7 +35,7 @@ impl fmt::Debug for KeySecret {
     }
 }
 
-/// A setting that `Debug` does not show: a pepper, or a URL that may hold a password.
+/// A setting that `Debug` does not show, such as a pepper or a URL that may contain a password.
 pub(crate) struct Secret(Zeroizing<String>);
 
 impl Secret {

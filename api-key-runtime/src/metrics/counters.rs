@@ -1,4 +1,4 @@
-//! What requests count in passing.
+//! Counters of requests.
 
 use std::{
     array,
@@ -7,27 +7,27 @@ use std::{
 
 use crate::rejection::Reason;
 
-/// Counters are kept so many times over, so that threads that serve requests rarely write to the
-/// same one.
+/// Number of copies of every counter. Several copies keep request threads from writing to the same
+/// cache line.
 const STRIPES: usize = 16;
 
-/// What became of a request at a guard.
+/// The result of a request at a guard.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Outcome {
     Accepted,
-    /// Let through by `optional`.
+    /// Accepted without a key because of `optional`.
     AcceptedWithoutKey,
     Rejected(Reason),
 }
 
-/// What decided a request.
+/// The part of the check that decided a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum DecidedBy {
-    /// What this process knew of the key.
+    /// The cached entry of the key.
     Cache,
-    /// What the store was asked for, whether or not it answered.
+    /// A lookup in the store, whether or not it succeeded.
     Store,
-    /// The request alone: it presented nothing that could be a key.
+    /// The request alone: it contained nothing that could be a key.
     Request,
 }
 
@@ -49,7 +49,7 @@ impl Outcome {
         }
     }
 
-    /// As it stands in a label; of a refusal the very words that stand in the log.
+    /// Returns the value of the label. The label of a rejection is the reason in the log.
     pub(super) const fn as_str(self) -> &'static str {
         match self {
             Self::Accepted => "accepted",
@@ -71,11 +71,12 @@ impl DecidedBy {
     }
 }
 
-/// Counts of requests, by what became of them and what decided them.
+/// Numbers of requests by outcome and by what decided them.
 #[derive(Debug)]
 pub(crate) struct Counters([Stripe; STRIPES]);
 
-/// Begins on a cache line of its own, with the next one, which processors fetch along.
+/// One copy of the counters. Aligned to two cache lines, because processors prefetch the adjacent
+/// line.
 #[repr(align(128))]
 #[derive(Debug)]
 struct Stripe([[AtomicU64; DECIDERS]; OUTCOMES]);
@@ -97,7 +98,7 @@ impl Counters {
         }
     }
 
-    /// How many were counted of this kind.
+    /// Returns the number of requests of this kind.
     pub(super) fn total(&self, outcome: Outcome, by: DecidedBy) -> u64 {
         let counters = self.0.iter().filter_map(|stripe| stripe.counter(outcome, by));
         counters.fold(0, |total, counter| total.wrapping_add(counter.load(Ordering::Relaxed)))
@@ -111,7 +112,7 @@ impl Stripe {
     }
 }
 
-/// The stripe of the thread that calls.
+/// Returns the index of the stripe that the current thread uses.
 #[inline]
 fn own_stripe() -> usize {
     static NEXT: AtomicUsize = AtomicUsize::new(0);

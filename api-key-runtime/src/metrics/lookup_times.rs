@@ -1,16 +1,15 @@
-//! How long the store took to answer.
+//! How long calls of the store take.
 
 use std::{
     sync::atomic::{AtomicU64, Ordering},
     time::Duration,
 };
 
-/// Upper bounds of the ranges that times are counted in, in microseconds; what took longer is in
-/// the total alone.
+/// Upper bounds of the histogram buckets in microseconds. Slower calls count only in the total.
 const BOUNDS: [u64; 12] =
     [250, 500, 1_000, 2_500, 5_000, 10_000, 25_000, 50_000, 100_000, 250_000, 500_000, 1_000_000];
 
-/// Calls of the store, by how long they took; each asks for many keys at once.
+/// A histogram of the durations of store calls. One call looks up many keys.
 #[derive(Debug, Default)]
 pub(crate) struct LookupTimes {
     ranges: [AtomicU64; BOUNDS.len()],
@@ -19,10 +18,10 @@ pub(crate) struct LookupTimes {
     nanos: AtomicU64,
 }
 
-/// What was counted by some moment.
+/// A snapshot of the histogram.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Times {
-    /// Of each bound, how many calls took no longer: those of all lower bounds are among them.
+    /// For each bound, the number of calls that took at most this long (cumulative).
     pub(super) within: Vec<(Duration, u64)>,
     pub(super) calls: u64,
     pub(super) failed: u64,
@@ -30,7 +29,7 @@ pub(crate) struct Times {
 }
 
 impl LookupTimes {
-    /// Counts a call of the store that took so long and answered, or did not.
+    /// Counts a call of the store with its duration and whether it succeeded.
     pub(crate) fn count(&self, took: Duration, answered: bool) {
         let range = BOUNDS.iter().position(|&bound| took <= Duration::from_micros(bound));
         if let Some(range) = range.and_then(|index| self.ranges.get(index)) {
@@ -50,7 +49,7 @@ impl LookupTimes {
         });
         let within: Vec<_> = within.collect();
         Times {
-            // A call that is being counted right now may be in its range and not yet in the total.
+            // A call that is being counted may already be in its bucket but not yet in the total.
             calls: self.calls.load(Ordering::Relaxed).max(so_far),
             within,
             failed: self.failed.load(Ordering::Relaxed),

@@ -1,8 +1,7 @@
-//! Figures of one application's keys, for whatever collects them: plain numbers, and a text for
-//! Prometheus.
+//! Metrics of one key set, as numbers and as Prometheus text.
 //!
-//! Labels are words of ours alone, so that no caller makes a series: no key, address or path stands
-//! in them.
+//! Labels have fixed values. They contain no key, address or path, so callers cannot create new
+//! time series.
 
 mod counters;
 mod lookup_times;
@@ -17,13 +16,13 @@ pub(crate) use self::{
 use crate::change_feed::Health;
 pub use crate::rejection::Reason as RejectionReason;
 
-/// What has been counted since these keys were built, as of one moment; made by
+/// A snapshot of all counts since the key set was built. Returned by
 /// [`AppKeys::metrics`](crate::AppKeys::metrics).
 ///
-/// [`to_prometheus`](Self::to_prometheus) writes all of it. The numbers themselves are for other
-/// collectors: counts only grow, so that they fit an observable counter of OpenTelemetry or
-/// `counter!(..).absolute(..)` of the `metrics` crate. A request whose caller leaves while its key
-/// is looked up is in none of them.
+/// [`to_prometheus`](Self::to_prometheus) writes all of them. The methods are for other collectors.
+/// Counts never decrease, so they fit an observable counter of OpenTelemetry or
+/// `counter!(..).absolute(..)` of the `metrics` crate. A request is not counted if its client
+/// disconnects while the key is looked up.
 ///
 /// ```
 /// use actix_web::get;
@@ -37,14 +36,13 @@ pub use crate::rejection::Reason as RejectionReason;
 /// ```
 #[derive(Clone, Debug)]
 pub struct Metrics {
-    /// How many requests came to each end, by what decided them; those that none came to are left
-    /// out.
+    /// Numbers of requests by outcome and by what decided them, without zeros.
     requests: Vec<(Outcome, DecidedBy, u64)>,
     lookups: Times,
     gauges: Gauges,
 }
 
-/// What is not counted but stands so at the moment.
+/// Current values that are not counts.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Gauges {
     pub(crate) waiting: usize,
@@ -61,21 +59,21 @@ impl Metrics {
         Self { requests: counted.filter(|&(.., count)| count > 0).collect(), lookups, gauges }
     }
 
-    /// Requests that were let through with a key. One with two guards in its way, such as an
-    /// attribute below a middleware, counts at each, here and below.
+    /// Returns the number of requests that were accepted with a key. A request that passes two
+    /// guards, such as a middleware and an attribute, counts once at each guard. This holds for all
+    /// counts of requests.
     #[must_use]
     pub fn accepted(&self) -> u64 {
         self.sum(|outcome, _| outcome == Outcome::Accepted)
     }
 
-    /// Requests without a key that `optional` let through.
+    /// Returns the number of requests without a key that `optional` accepted.
     #[must_use]
     pub fn accepted_without_key(&self) -> u64 {
         self.sum(|outcome, _| outcome == Outcome::AcceptedWithoutKey)
     }
 
-    /// Returns the number of rejected requests for each reason, without the reasons that no request
-    /// was rejected for.
+    /// Returns the number of rejected requests for each reason, without reasons that have none.
     pub fn rejected(&self) -> impl Iterator<Item = (RejectionReason, u64)> {
         Outcome::all().filter_map(|outcome| match outcome {
             Outcome::Rejected(reason) => {
@@ -86,70 +84,70 @@ impl Metrics {
         })
     }
 
-    /// Requests decided from the cache, without a query.
+    /// Returns the number of requests that were decided from the cache, without a query.
     #[must_use]
     pub fn hits(&self) -> u64 {
         self.sum(|_, by| by == DecidedBy::Cache)
     }
 
-    /// Requests whose key the store was asked for, whether or not it answered.
+    /// Returns the number of requests whose key needed a lookup in the store, whether or not the
+    /// lookup succeeded.
     #[must_use]
     pub fn misses(&self) -> u64 {
         self.sum(|_, by| by == DecidedBy::Store)
     }
 
-    /// Calls of the store that looked up keys. Each is for many keys at once, and each key for many
-    /// requests.
+    /// Returns the number of store calls that looked up keys. One call looks up many keys, and one
+    /// key may serve many requests.
     #[must_use]
     pub fn lookups(&self) -> u64 {
         self.lookups.calls
     }
 
-    /// Calls of the store that failed.
+    /// Returns the number of store calls that failed.
     #[must_use]
     pub fn failed_lookups(&self) -> u64 {
         self.lookups.failed
     }
 
-    /// How long all of the calls took together.
+    /// Returns the total duration of all store calls.
     #[must_use]
     pub fn lookup_time(&self) -> Duration {
         self.lookups.total
     }
 
-    /// How many of the calls took no longer than each of these times, the lower times first: as a
-    /// histogram of Prometheus counts.
+    /// Returns the number of store calls that took at most each of these times, in ascending order:
+    /// the cumulative buckets of a Prometheus histogram.
     pub fn lookup_buckets(&self) -> impl Iterator<Item = (Duration, u64)> {
         self.lookups.within.iter().copied()
     }
 
-    /// Keys that wait to be looked up or are being looked up at the moment.
+    /// Returns the number of keys that are queued for a lookup or being looked up now.
     #[must_use]
     pub fn queued_lookups(&self) -> usize {
         self.gauges.waiting
     }
 
-    /// Keys of the table that this process knows at the moment, good or not.
+    /// Returns the number of keys in the cache now, whether or not they are valid.
     #[must_use]
     pub fn cached_keys(&self) -> usize {
         self.gauges.known
     }
 
-    /// Digests of which this process knows at the moment that they are in no table.
+    /// Returns the number of cached digests that are in no table (negative cache entries).
     #[must_use]
     pub fn negative_entries(&self) -> usize {
         self.gauges.unknown
     }
 
-    /// Uses of keys that are not and will not be recorded, because those of too many keys were
-    /// waiting to be.
+    /// Returns the number of uses that will never be recorded because the buffer was full.
     #[must_use]
     pub fn dropped_usage(&self) -> u64 {
         self.gauges.dropped_usage
     }
 
-    /// Whether keys can be judged at the moment, what the feed of changed keys is at, and the age
-    /// of its lease.
+    /// Returns whether keys can be checked now, the state of the change feed, and the age of its
+    /// lease.
     #[must_use]
     pub fn health(&self) -> Health {
         self.gauges.health

@@ -1,4 +1,4 @@
-//! The text that Prometheus reads: its exposition format, version 0.0.4.
+//! Metrics in the text exposition format of Prometheus, version 0.0.4.
 
 use std::fmt::{self, Display, Write as _};
 
@@ -6,26 +6,33 @@ use super::{Gauges, Metrics, Times};
 use crate::change_feed::FeedState;
 
 impl Metrics {
-    /// Returns all figures in the text format of Prometheus (`text/plain; version=0.0.4`).
+    /// Returns all metrics in the text format of Prometheus (`text/plain; version=0.0.4`).
     ///
-    /// `app_key_requests_total` bears the labels `outcome`, `accepted` or the reason of a refusal
-    /// in the words of the log, and `by`, which is `cache` where no query was needed, `store` where
-    /// one was, and `request` where nothing was presented that could be a key. So the share of
-    /// requests without a query is
-    /// `sum(rate(app_key_requests_total{by="cache"}[5m])) / sum(rate(app_key_requests_total{by!="request"}[5m]))`.
+    /// `app_key_requests_total` has two labels:
     ///
-    /// Several sets of keys in one process are told apart by the route that each of them is read
-    /// from.
+    /// - `outcome`: `accepted`, `accepted without key`, or the reason of a rejection as in the log.
+    /// - `by`: `cache` if no query was needed, `store` if a query was needed, and `request` if the
+    ///   request contained nothing that could be a key.
+    ///
+    /// The share of checked keys that needed no query:
+    ///
+    /// ```text
+    /// sum(rate(app_key_requests_total{by="cache"}[5m]))
+    ///   / sum(rate(app_key_requests_total{by!="request"}[5m]))
+    /// ```
+    ///
+    /// If a process has several key sets, serve each from its own route to keep their metrics
+    /// apart.
     #[must_use]
     pub fn to_prometheus(&self) -> String {
         let mut text = String::new();
-        // Writing to a string does not fail.
+        // Writing to a String cannot fail.
         let _ = self.write(&mut text);
         text
     }
 
     fn write(&self, text: &mut String) -> fmt::Result {
-        head(text, "requests_total", "counter", "Requests at a guard.")?;
+        head(text, "requests_total", "counter", "Requests checked by a guard.")?;
         for (outcome, by, count) in &self.requests {
             let (outcome, by) = (outcome.as_str(), by.as_str());
             writeln!(text, "app_key_requests_total{{outcome=\"{outcome}\",by=\"{by}\"}} {count}")?;
@@ -41,7 +48,7 @@ fn lookups(text: &mut String, times: &Times) -> fmt::Result {
         text,
         "lookup_seconds",
         "histogram",
-        "Calls of the key store, each for many keys at once.",
+        "Durations of key store calls; one call looks up many keys.",
     )?;
     for (bound, calls) in within {
         let bound = bound.as_secs_f64();
@@ -50,7 +57,7 @@ fn lookups(text: &mut String, times: &Times) -> fmt::Result {
     writeln!(text, "app_key_lookup_seconds_bucket{{le=\"+Inf\"}} {calls}")?;
     writeln!(text, "app_key_lookup_seconds_sum {}", total.as_secs_f64())?;
     writeln!(text, "app_key_lookup_seconds_count {calls}")?;
-    single(text, "failed_lookups_total", "counter", "Calls of the key store that failed.", failed)
+    single(text, "failed_lookups_total", "counter", "Key store calls that failed.", failed)
 }
 
 fn gauges(text: &mut String, gauges: &Gauges) -> fmt::Result {
@@ -59,7 +66,7 @@ fn gauges(text: &mut String, gauges: &Gauges) -> fmt::Result {
         text,
         "queued_lookups",
         "gauge",
-        "Keys that wait to be looked up or are being looked up.",
+        "Keys queued for a lookup or being looked up.",
         waiting,
     )?;
     single(text, "cached_keys", "gauge", "Keys in the cache.", known)?;
@@ -67,11 +74,11 @@ fn gauges(text: &mut String, gauges: &Gauges) -> fmt::Result {
         text,
         "negative_entries",
         "gauge",
-        "Cached digests that the store has no key for.",
+        "Cached digests that are not in the key store.",
         unknown,
     )?;
-    single(text, "ready", "gauge", "Whether keys can be judged.", u8::from(health.is_ready()))?;
-    head(text, "feed_state", "gauge", "What the feed of changed keys is at.")?;
+    single(text, "ready", "gauge", "Whether keys can be checked.", u8::from(health.is_ready()))?;
+    head(text, "feed_state", "gauge", "State of the change feed.")?;
     for state in FeedState::ALL {
         let is = u8::from(state == health.feed());
         writeln!(text, "app_key_feed_state{{state=\"{}\"}} {is}", state.as_str())?;
@@ -81,7 +88,7 @@ fn gauges(text: &mut String, gauges: &Gauges) -> fmt::Result {
             text,
             "staleness_seconds",
             "gauge",
-            "How long ago the moment is up to which every change is known to be applied.",
+            "Age of the last complete read of the change log.",
             age.as_secs_f64(),
         )?;
     }
@@ -89,7 +96,7 @@ fn gauges(text: &mut String, gauges: &Gauges) -> fmt::Result {
         text,
         "dropped_usage_total",
         "counter",
-        "Uses of keys that will not be recorded, because too many waited to be.",
+        "Uses that will never be recorded because the buffer was full.",
         dropped_usage,
     )
 }

@@ -6,22 +6,22 @@ use actix_web::http::StatusCode;
 
 use crate::problem;
 
-/// The kind of a rejection: everything that the response reveals, and everything that an
-/// application's own rejection body can depend on.
+/// The kind of a rejection: everything that the response reveals and that an application's own
+/// rejection body can depend on.
 ///
-/// The kinds are ordered by declaration. The operator finds the exact
-/// [`RejectionReason`](crate::metrics::RejectionReason) in the log.
+/// The kinds are ordered by declaration. The exact
+/// [`RejectionReason`](crate::metrics::RejectionReason) is in the log.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[non_exhaustive]
 pub enum RejectionKind {
-    /// No key was presented: 401.
+    /// The request has no key: 401.
     NoKey,
-    /// The key is malformed, unknown, disabled, revoked, expired or used from another address: 401,
-    /// the same for all of them.
+    /// The key is malformed, unknown, disabled, revoked, expired or not allowed from the client IP:
+    /// 401. The response is the same for all of these.
     InvalidKey,
-    /// More than one key was presented: 400.
+    /// The request has more than one key: 400.
     SeveralKeys,
-    /// The key is good, but not for this: 403.
+    /// The key is valid but lacks a required scope: 403.
     MissingScope,
     /// The key could not be checked: 503.
     Unavailable,
@@ -31,8 +31,8 @@ impl RejectionKind {
     pub(super) const ALL: [Self; 5] =
         [Self::NoKey, Self::InvalidKey, Self::SeveralKeys, Self::MissingScope, Self::Unavailable];
 
-    /// Returns the kind in two words at most, such as `invalid key`. `Display` and `Serialize`
-    /// write the same text.
+    /// Returns the name of the kind, such as `invalid key`. `Display` and `Serialize` write the
+    /// same text.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
         match self {
@@ -55,7 +55,7 @@ impl RejectionKind {
         }
     }
 
-    /// Returns one sentence for the caller, the `detail` of the default body.
+    /// Returns one sentence for the caller: the `detail` of the default body.
     #[must_use]
     pub const fn detail(self) -> &'static str {
         match self {
@@ -67,14 +67,16 @@ impl RejectionKind {
         }
     }
 
-    /// Returns the default body, problem details (RFC 9457) as JSON: to extend it, or to replace
-    /// the body of some kinds alone.
+    /// Returns the default body: problem details (RFC 9457) as JSON. Use it to extend the default
+    /// body, or to keep it for some kinds.
     ///
     /// ```
     /// use api_key_runtime::{AppKeys, RejectionKind};
     ///
     /// let builder = AppKeys::builder().rejection_body(|kind| match kind {
-    ///     RejectionKind::NoKey => ("text/plain", "Get a key at https://shop.example/keys\n".to_owned()),
+    ///     RejectionKind::NoKey => {
+    ///         ("text/plain", "Get a key at https://shop.example/keys\n".to_owned())
+    ///     }
     ///     _ => ("application/problem+json", kind.problem_json()),
     /// });
     /// # let invalid = RejectionKind::InvalidKey.problem_json();

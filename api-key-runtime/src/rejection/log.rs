@@ -1,4 +1,5 @@
-//! The log line of a rejection: one warning, everything in the message, nothing the caller sent.
+//! The log line of a rejection: one warning with all details. It contains nothing that the caller
+//! sent except the method, cut short, and the name of a scheme that is not accepted.
 
 use std::{
     collections::HashMap,
@@ -21,12 +22,12 @@ use crate::{
     request::{UnknownIp, ignored, route_of},
 };
 
-/// Lines that one reason may write within [`WINDOW`]; the others are counted and told in one
-/// summary.
+/// Maximum number of lines for one reason within [`WINDOW`]. Further rejections are counted and
+/// summarized in one line.
 const LINES_PER_WINDOW: usize = 10;
 const WINDOW: Duration = Duration::from_secs(1);
 
-/// Logs rejections, with a limit for each reason so that many of them do not flood the log.
+/// Logs rejections, with a rate limit for each reason.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct RejectionLog(Arc<Shared>);
 
@@ -44,8 +45,7 @@ struct Window {
 }
 
 impl RejectionLog {
-    /// Logs a rejection with its reason, the key it is about and the route's template: in the words
-    /// of the recipe, unless the key could not be checked.
+    /// Logs a rejection with its reason, the key and the route template.
     pub(crate) fn rejected(
         &self,
         reason: Reason,
@@ -68,13 +68,12 @@ impl RejectionLog {
         }
     }
 
-    /// Writes the summaries of the windows that are over. The supervisor calls it several times a
-    /// second.
+    /// Writes the summaries of finished windows. The supervisor calls this several times a second.
     pub(crate) fn summarise(&self, now: Instant) {
         self.0.summarise(|window| window.is_over(now));
     }
 
-    /// Writes the summaries of all windows, before the process or the set of keys ends.
+    /// Writes the summaries of all windows, before the process or the key set ends.
     pub(crate) fn summarise_all(&self) {
         self.0.summarise(|_| true);
     }
@@ -91,13 +90,13 @@ impl Shared {
         lock(&self.windows)
     }
 
-    /// Whether this line is written; otherwise it is counted for the summary.
+    /// Returns whether a line may be written. Otherwise the rejection is counted for the summary.
     fn has_room(&self, reason: Reason, now: Instant) -> bool {
         let mut windows = self.windows();
         let window =
             windows.entry(reason).or_insert(Window { began: now, lines: 0, suppressed: 0 });
-        // A window with a summary to come is ended by that summary alone, so that nothing is
-        // counted twice or lost.
+        // Only its summary ends a window with suppressed lines, so that each rejection is counted
+        // once.
         if window.suppressed == 0 && window.is_over(now) {
             *window = Window { began: now, lines: 0, suppressed: 0 };
         }
@@ -121,7 +120,7 @@ impl Shared {
     }
 }
 
-/// How the lines of a reason begin. The service is at fault where a key could not be checked, and
+/// Returns the first words of a log line. If a key cannot be checked, the service is at fault and
 /// not the caller.
 fn beginning(reason: Reason) -> &'static str {
     match reason.kind() {
@@ -155,8 +154,8 @@ impl fmt::Display for Line<'_> {
         if let Some(key) = self.key {
             write!(formatter, ", key {} {}", key.id, key.hint().escape_default())?;
         }
-        // A method's characters are those of a token, and may still be long; a route's template is
-        // the application's own.
+        // The method consists of token characters but may be long. The route template comes from
+        // the application.
         let method = self.request.method().as_str();
         let method = method.get(..16).unwrap_or(method);
         write!(formatter, ", {method} {})", route_of(self.request))
@@ -221,7 +220,7 @@ mod tests {
         for second in 3..20 {
             assert!(
                 log.has_room(Reason::Expired, start + WINDOW * second),
-                "one a second is no flood"
+                "one line a second is below the limit"
             );
         }
     }

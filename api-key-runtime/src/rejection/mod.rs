@@ -1,4 +1,4 @@
-//! Rejections: the reason, the kind the caller may learn, the response and the log line.
+//! Rejections: the reason, the kind that the response reveals, the response, and the log line.
 
 mod kind;
 mod log;

@@ -1,17 +1,17 @@
-//! Why a request is rejected, in words for the operator.
+//! Reasons of rejections, for the operator.
 
 use std::fmt;
 
 use super::RejectionKind;
 
-/// The reason why a request was rejected, for the operator: in the log and in the metrics. The
-/// response tells only its [`kind`](Self::kind).
+/// The reason of a rejection, as in the log and the metrics. The response reveals only its
+/// [`kind`](Self::kind).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Reason {
-    /// The request presented no key.
+    /// The request has no key.
     NoKey,
-    /// The request presented more than one key.
+    /// The request has more than one key.
     SeveralKeys,
     /// The credential cannot be a key.
     Malformed,
@@ -38,7 +38,7 @@ pub enum Reason {
 }
 
 impl Reason {
-    /// In the order of their declaration.
+    /// All reasons, in the order of declaration.
     pub(crate) const ALL: [Self; 13] = [
         Self::NoKey,
         Self::SeveralKeys,
@@ -55,7 +55,7 @@ impl Reason {
         Self::LookupTimeout,
     ];
 
-    /// Returns the kind of the response.
+    /// Returns the kind of the rejection, which the response reveals.
     #[must_use]
     pub const fn kind(self) -> RejectionKind {
         match self {
@@ -75,7 +75,7 @@ impl Reason {
         }
     }
 
-    /// Returns the words of the log and of the label in Prometheus, such as `address not allowed`.
+    /// Returns the words of the log and of the Prometheus label, such as `address not allowed`.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
         match self {

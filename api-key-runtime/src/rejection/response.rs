@@ -1,5 +1,4 @@
-//! The status, headers and body of every rejection, and what every response of a guarded handler
-//! carries.
+//! Status, headers and body of rejections, and the headers of every response of a guarded handler.
 
 use actix_web::{
     HttpResponse,
@@ -21,11 +20,11 @@ use crate::{
     request::KeyLocations,
 };
 
-/// Seconds after which a caller may try again when the key could not be checked.
+/// Value of `Retry-After` in seconds, if the key could not be checked.
 const RETRY_AFTER_SECONDS: HeaderValue = HeaderValue::from_static("1");
 
-/// Content type and bytes of each kind's body, made before any request comes: nothing of a request
-/// can be in them.
+/// Content type and bytes of the body of each kind. Bodies are built at start-up, so they cannot
+/// contain any part of a request.
 #[derive(Clone, Debug)]
 pub(crate) struct Bodies([(String, Bytes); RejectionKind::ALL.len()]);
 
@@ -40,21 +39,22 @@ impl Bodies {
     }
 }
 
-/// Problem details (RFC 9457).
+/// Writes problem details (RFC 9457).
 impl Default for Bodies {
     fn default() -> Self {
         Self::make(|kind| ("application/problem+json", kind.problem_json()))
     }
 }
 
-/// The responses of one application: whatever can be made before a request comes is.
+/// The responses of one application. Everything that does not depend on a request is built at
+/// start-up.
 #[derive(Clone, Debug)]
 pub(crate) struct Responses {
     bodies: [(HeaderValue, Bytes); RejectionKind::ALL.len()],
     no_key: HeaderValue,
     invalid_token: HeaderValue,
     invalid_request: HeaderValue,
-    /// The challenges, without parameters.
+    /// The challenges without parameters.
     challenges: Vec<String>,
     vary: Option<HeaderValue>,
 }
@@ -68,7 +68,7 @@ impl Responses {
         // `qdtext` of RFC 9110, section 5.6.4, in ASCII.
         if !realm.bytes().all(|byte| matches!(byte, b' '..=b'~') && byte != b'"' && byte != b'\\') {
             return Err(Error::config(format!(
-                "the realm {realm:?} is unusable: it is printable ASCII without quotes and backslashes"
+                "invalid realm {realm:?}: it must be printable ASCII without quotes and backslashes; change AppKeysBuilder::realm"
             )));
         }
         let mut checked =
@@ -88,8 +88,8 @@ impl Responses {
         })
     }
 
-    /// The rejection of this kind. It depends on the kind, the route's policy and the key location
-    /// alone, and echoes nothing.
+    /// Returns the rejection of a kind. It depends only on the kind, the route's policy and the key
+    /// location, and echoes nothing from the request.
     pub(crate) fn rejection(
         &self,
         kind: RejectionKind,
@@ -118,7 +118,7 @@ impl Responses {
         response.insert_header((CONTENT_TYPE, content_type.clone()));
         let mut response = response.body(bytes.clone());
         self.finish(&mut response, in_query);
-        marked(response, Mark::Refused)
+        marked(response, Mark::Rejected)
     }
 
     fn body(&self, kind: RejectionKind) -> &(HeaderValue, Bytes) {
@@ -134,16 +134,16 @@ impl Responses {
 
     fn insufficient_scope(&self, policy: &Policy) -> HeaderValue {
         let scopes = policy.named_scopes().collect::<Vec<_>>().join(" ");
-        // The attribute has checked the scopes; a hand-made policy with others gets the challenge
-        // without them.
+        // Invalid scopes cannot be written in the header. The attribute rejects them, but a policy
+        // made by hand may contain them.
         challenge(&self.challenges, &format!(", error=\"insufficient_scope\", scope=\"{scopes}\""))
             .unwrap_or_else(|_| self.no_key.clone())
     }
 
-    /// Keeps shared caches from handing one caller's answer to another (RFC 9111 protects only what
-    /// came with `Authorization`).
+    /// Sets the headers that keep shared caches from serving one caller's response to another. RFC
+    /// 9111 protects only responses to requests with `Authorization`.
     ///
-    /// A response may come through several checks, of a middleware and of an attribute below it.
+    /// This may run twice on one response: for a middleware and for an attribute on the handler.
     pub(crate) fn finish<B>(&self, response: &mut HttpResponse<B>, in_query: bool) {
         if response.status() == StatusCode::SWITCHING_PROTOCOLS {
             return;
@@ -163,25 +163,24 @@ impl Responses {
     }
 }
 
-/// The rejection where no [`AppKeys`](crate::AppKeys) could check anything: nothing is known of
-/// realm and key locations.
+/// Returns the 500 for an application without [`AppKeys`](crate::AppKeys), whose realm and key
+/// locations are therefore unknown.
 pub(crate) fn misconfigured() -> HttpResponse {
     response(StatusCode::INTERNAL_SERVER_ERROR, "The service is not set up to check API keys.")
 }
 
-/// What the test kit tells a response of ours by: a handler's own 401 has no mark.
+/// Marks a response of this crate for the route audit. The 401 of a handler has no mark.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Mark {
-    /// Refused, by whatever asked.
-    Refused,
-    /// Refused by the attribute, which speaks for its own handler alone.
-    RefusedAtHandler,
-    /// Nothing could be checked: the application has no `AppKeys`.
+    /// Rejected by any guard.
+    Rejected,
+    /// Rejected by the attribute, which protects only its own handler.
+    RejectedAtHandler,
+    /// Not checked: the application has no `AppKeys`.
     NoAppKeys,
 }
 
-/// The response with this mark in its extensions, in place of another; services are built without
-/// the route audit, and bear no marks.
+/// Replaces the mark of a response. Without the feature `route-audit` responses have no marks.
 #[cfg_attr(
     not(feature = "route-audit"),
     allow(unused_mut, unused_variables, clippy::needless_pass_by_value)
@@ -192,14 +191,15 @@ pub(crate) fn marked(mut response: HttpResponse, mark: Mark) -> HttpResponse {
     response
 }
 
-/// A rejection of the attribute's, marked as such; what could not be checked keeps its mark.
+/// Marks a rejection as made by the attribute. Keeps the mark of a request that could not be
+/// checked.
 pub(crate) fn at_handler(rejection: HttpResponse) -> HttpResponse {
-    let is_marked = rejection.extensions().get() == Some(&Mark::Refused);
-    if is_marked { marked(rejection, Mark::RefusedAtHandler) } else { rejection }
+    let is_marked = rejection.extensions().get() == Some(&Mark::Rejected);
+    if is_marked { marked(rejection, Mark::RejectedAtHandler) } else { rejection }
 }
 
-/// The challenges with these parameters, which are those of the Bearer scheme (RFC 6750, section 3)
-/// for every scheme.
+/// Returns the challenges with these parameters. All schemes use the parameters of the Bearer
+/// scheme (RFC 6750, section 3).
 fn challenge(challenges: &[String], parameters: &str) -> Result<HeaderValue, Error> {
     let challenges = challenges.iter().map(|challenge| format!("{challenge}{parameters}"));
     value(&challenges.collect::<Vec<_>>().join(", "))
@@ -207,5 +207,5 @@ fn challenge(challenges: &[String], parameters: &str) -> Result<HeaderValue, Err
 
 fn value(text: &str) -> Result<HeaderValue, Error> {
     HeaderValue::from_str(text)
-        .map_err(|_| Error::config(format!("{text:?} cannot stand in a header")))
+        .map_err(|_| Error::config(format!("{text:?} is not a valid header value")))
 }

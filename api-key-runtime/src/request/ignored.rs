@@ -1,10 +1,11 @@
-//! A credential that is in no key location: how it may be named in the log, never with a value.
+//! A credential that is in no configured key location, and its description in the log without a
+//! value.
 
 use std::fmt;
 
 use actix_web::http::header::{AUTHORIZATION, HeaderMap};
 
-/// Headers in which other services take keys.
+/// Headers that other services read keys from.
 const HEADERS: [&str; 7] = [
     "X-API-Key",
     "X-API-Token",
@@ -14,17 +15,17 @@ const HEADERS: [&str; 7] = [
     "Api-Key",
     "ApiKey",
 ];
-/// Longest name of a scheme that is shown. No key is as short.
+/// Longest scheme name that is logged. Every key is longer.
 const MAX_SCHEME_BYTES: usize = 20;
 
-/// A credential that was presented where no key is accepted.
+/// A credential in a place that is not a configured key location.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Ignored<'a> {
-    /// In `Authorization` under a scheme, by name if that cannot be a part of a key.
+    /// In `Authorization` with a scheme. The name is `None` if it could be part of a key.
     Scheme(Option<&'a str>),
     /// In `Authorization` without a scheme.
     NoScheme,
-    /// In a header that other services use.
+    /// In a header that other services read keys from.
     Header(&'static str),
 }
 
@@ -41,7 +42,7 @@ impl fmt::Display for Ignored<'_> {
     }
 }
 
-/// Returns the credential of a request in which no key location is used.
+/// Returns the ignored credential of a request in which no key location is used.
 pub(crate) fn ignored(headers: &HeaderMap) -> Option<Ignored<'_>> {
     let Some(line) = headers.get(AUTHORIZATION) else {
         let header = HEADERS.into_iter().find(|name| headers.contains_key(*name));
@@ -54,8 +55,7 @@ pub(crate) fn ignored(headers: &HeaderMap) -> Option<Ignored<'_>> {
     })
 }
 
-/// The name of a scheme, if a caller who left the scheme out cannot have written a part of a key
-/// there.
+/// Returns the name of a scheme, unless it could be part of a key that was sent without a scheme.
 fn scheme_name(scheme: &[u8]) -> Option<&str> {
     let is_name = |byte: &u8| byte.is_ascii_alphabetic() || *byte == b'-';
     let is_scheme = scheme.len() <= MAX_SCHEME_BYTES && scheme.iter().all(is_name);

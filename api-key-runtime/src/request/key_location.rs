@@ -1,12 +1,12 @@
-//! Where a key may be presented.
+//! The parts of a request that may contain a key.
 
 use actix_web::http::header::{AUTHORIZATION, COOKIE, HeaderName};
 
 use crate::error::Error;
 
-/// A place of the request where a key may be presented.
+/// A part of the request that may contain a key.
 ///
-/// By default these are [`bearer`](Self::bearer) and [`header("X-API-Key")`](Self::header);
+/// The default locations are [`bearer`](Self::bearer) and [`header("X-API-Key")`](Self::header).
 /// [`AppKeysBuilder::key_locations`](crate::AppKeysBuilder::key_locations) replaces the list.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct KeyLocation(pub(super) Place);
@@ -14,8 +14,8 @@ pub struct KeyLocation(pub(super) Place);
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Place {
     Bearer,
-    /// Validated by [`KeyLocations::check`], as all names are, so that a setter need not return a
-    /// `Result`.
+    /// Validated by [`KeyLocations::check`], as all names are, so that the constructors need not
+    /// return a `Result`.
     Scheme(String),
     WithoutScheme,
     Header(String),
@@ -24,58 +24,61 @@ pub(super) enum Place {
 }
 
 impl KeyLocation {
-    /// `Authorization: Bearer KEY` (RFC 6750, section 2.1). Another scheme is nothing presented.
+    /// Returns the location `Authorization: Bearer KEY` (RFC 6750, section 2.1). Other schemes are
+    /// ignored.
     #[must_use]
     pub const fn bearer() -> Self {
         Self(Place::Bearer)
     }
 
-    /// `Authorization: Api-Key KEY` with a scheme of this name, compared case-insensitively (RFC
-    /// 9110, section 11.1).
+    /// Returns the location `Authorization: SCHEME KEY`, such as `Authorization: Api-Key KEY`.
+    /// Scheme names are case-insensitive (RFC 9110, section 11.1).
     ///
     /// [`build`](crate::AppKeysBuilder::build) returns an error if the name is not a token.
     ///
     /// ```
     /// use api_key_runtime::{AppKeys, KeyLocation};
     ///
-    /// let builder = AppKeys::builder().key_locations([KeyLocation::authorization("Api-Key"), KeyLocation::bearer()]);
+    /// let builder = AppKeys::builder()
+    ///     .key_locations([KeyLocation::authorization("Api-Key"), KeyLocation::bearer()]);
     /// ```
     #[must_use]
     pub fn authorization(scheme: impl Into<String>) -> Self {
         Self(Place::Scheme(scheme.into()))
     }
 
-    /// `Authorization: KEY`, the key alone. A value with a space in it has a scheme, and is nothing
-    /// presented unless that scheme is a key location too.
+    /// Returns the location `Authorization: KEY`, without a scheme. A value that contains a space
+    /// has a scheme; it is ignored unless that scheme is a key location too.
     #[must_use]
     pub const fn authorization_without_scheme() -> Self {
         Self(Place::WithoutScheme)
     }
 
-    /// A header of this name that holds the key alone, such as `X-API-Key`.
+    /// Returns the location of a header that contains only the key, such as `X-API-Key`.
     #[must_use]
     pub fn header(name: impl Into<String>) -> Self {
         Self(Place::Header(name.into()))
     }
 
-    /// A query parameter, such as `?key=KEY`: as the recipe this crate mirrors does.
+    /// Returns the location of a query parameter, such as `?key=KEY`, as in the Flask recipe that
+    /// this crate mirrors.
     ///
-    /// URLs are written to logs, histories and `Referer` headers everywhere; leave this out of a
-    /// new service (RFC 6750, section 2.3).
+    /// Do not use it in a new service: URLs are written to logs, browser histories and `Referer`
+    /// headers (RFC 6750, section 2.3).
     #[must_use]
     pub fn query(name: impl Into<String>) -> Self {
         Self(Place::Query(name.into()))
     }
 
-    /// A cookie. Browsers send it by themselves, so a service that takes it must defend itself
-    /// against request forgery.
+    /// Returns the location of a cookie. Browsers send cookies automatically, so a service that
+    /// accepts them needs protection against cross-site request forgery (CSRF).
     #[must_use]
     pub fn cookie(name: impl Into<String>) -> Self {
         Self(Place::Cookie(name.into()))
     }
 }
 
-/// The key locations of an application, checked and in the form in which requests are read.
+/// The validated key locations of an application.
 #[derive(Clone, Debug)]
 pub(crate) struct KeyLocations(pub(super) Box<[Checked]>);
 
@@ -87,8 +90,8 @@ pub(super) enum Checked {
     Cookie(Box<str>),
 }
 
-/// The accepted forms of `Authorization`. One location for all of its forms, because the header
-/// holds one credential.
+/// The accepted forms of `Authorization`. They are one location, because the header contains one
+/// credential.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Authorization {
     pub(super) schemes: Vec<Box<str>>,
@@ -96,7 +99,7 @@ pub(super) struct Authorization {
 }
 
 impl Authorization {
-    /// Adds a form, and returns whether it is a new one.
+    /// Adds a form and returns whether it is new.
     fn add(&mut self, place: &Place) -> Result<bool, Error> {
         let scheme = match place {
             Place::WithoutScheme => return Ok(!std::mem::replace(&mut self.without_scheme, true)),
@@ -139,15 +142,15 @@ impl KeyLocations {
         }
         if checked.is_empty() {
             return Err(Error::config(
-                "no key location is left; pass at least one to AppKeysBuilder::key_locations, such as KeyLocation::bearer()",
+                "no key location is configured; pass at least one to AppKeysBuilder::key_locations, such as KeyLocation::bearer()",
             ));
         }
         Ok(Self(checked.into()))
     }
 
-    /// Returns the challenges of a 401 (RFC 9110, section 11.6.1): the schemes that are accepted,
-    /// or, if none is, the other key locations in the words of a security scheme of `OpenAPI` with
-    /// the type `apiKey`. A 401 needs at least one challenge.
+    /// Returns the challenges of a 401 (RFC 9110, section 11.6.1), which needs at least one. These
+    /// are the accepted schemes. Without schemes, each other key location is described like an
+    /// `apiKey` security scheme of `OpenAPI`.
     pub(crate) fn challenges(&self, realm: &str) -> Vec<String> {
         let place = |place: &str, name: &str| {
             format!("ApiKey realm=\"{realm}\", in=\"{place}\", name=\"{name}\"")
@@ -170,7 +173,7 @@ impl KeyLocations {
         others
     }
 
-    /// The query parameters a key may be presented in.
+    /// Returns the names of the query parameters that may contain a key.
     pub(crate) fn query_names(&self) -> impl Iterator<Item = &str> {
         self.0.iter().filter_map(|location| match location {
             Checked::Query(name) => Some(&**name),
@@ -178,7 +181,7 @@ impl KeyLocations {
         })
     }
 
-    /// The header fields consulted, for `Vary`.
+    /// Returns the names of the headers that are read, for `Vary`.
     pub(crate) fn header_fields(&self) -> String {
         let mut names: Vec<&str> = Vec::new();
         for location in &self.0 {
@@ -197,24 +200,27 @@ impl KeyLocations {
 }
 
 fn named_twice(location: &KeyLocation) -> Error {
-    Error::config(format!("the key location {:?} is named twice; leave one out", location.0))
+    Error::config(format!(
+        "duplicate key location {:?}; remove one from AppKeysBuilder::key_locations",
+        location.0
+    ))
 }
 
 fn header_name(name: &str) -> Result<HeaderName, Error> {
-    let parsed = HeaderName::try_from(name)
-        .map_err(|_| Error::config(format!("{name:?} is no header name")))?;
+    let parsed = HeaderName::try_from(name).map_err(|_| {
+        Error::config(format!("{name:?} is not a header name (KeyLocation::header)"))
+    })?;
     if is_reserved(&parsed) {
         return Err(Error::config(format!(
-            "the header {name:?} cannot hold a key by itself; use KeyLocation::bearer(), \
-             KeyLocation::authorization(..) or KeyLocation::authorization_without_scheme() for Authorization and KeyLocation::cookie(..) \
-             for a cookie"
+            "the header {name:?} cannot be a key location; use KeyLocation::bearer(), KeyLocation::authorization(..) or \
+             KeyLocation::authorization_without_scheme() for Authorization, and KeyLocation::cookie(..) for a cookie"
         )));
     }
     Ok(parsed)
 }
 
-/// Whether a header has a meaning of its own. Hop-by-hop and framing fields never reach a handler
-/// as they were sent; `Authorization` and `Cookie` have key locations of their own.
+/// Returns whether a header has a defined meaning of its own. Hop-by-hop and framing headers do not
+/// reach a handler as sent. `Authorization` and `Cookie` have their own key locations.
 pub(super) fn is_reserved(name: &HeaderName) -> bool {
     [
         "authorization",
@@ -234,13 +240,13 @@ pub(super) fn is_reserved(name: &HeaderName) -> bool {
 fn token(name: &str, what: &str) -> Result<Box<str>, Error> {
     if name.is_empty() || !name.bytes().all(is_token_character) {
         return Err(Error::config(format!(
-            "{name:?} is no name for a {what} that holds a key: use letters, digits, `-` and `_`"
+            "invalid {what} name {name:?} in a key location; use only letters, digits, `-` and `_`"
         )));
     }
     Ok(name.into())
 }
 
-/// `tchar` of RFC 9110, section 5.6.2.
+/// Returns whether a byte is a `tchar` of RFC 9110, section 5.6.2.
 pub(super) fn is_token_character(byte: u8) -> bool {
     byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte)
 }

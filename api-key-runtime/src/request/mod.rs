@@ -1,4 +1,4 @@
-//! What was presented, and from where. Knows nothing of SQL or policy.
+//! Extracts the credential and the client IP of a request. Independent of SQL and policy.
 
 mod client_ip;
 mod credential;

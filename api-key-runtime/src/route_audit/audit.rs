@@ -1,4 +1,4 @@
-//! Calls every route in every way, and checks the answers.
+//! Calls every route with every method and checks the responses.
 
 mod unseen;
 
@@ -21,7 +21,7 @@ use super::{
 pub(super) async fn audit(prober: &Prober, exceptions: Exceptions) -> ProtectionReport {
     let Some(tree) = &prober.tree else {
         return ProtectionReport {
-            faults: vec!["actix-web did not list the routes, so none was looked at".to_owned()],
+            faults: vec!["actix-web did not list the routes, so no route was checked".to_owned()],
             ..ProtectionReport::default()
         };
     };
@@ -43,12 +43,11 @@ pub(super) async fn audit(prober: &Prober, exceptions: Exceptions) -> Protection
         audit
             .report
             .unseen
-            .push(format!("{patterns} (an external resource: nothing is served there)"));
+            .push(format!("{patterns} (external resource: not served by this application)"));
     }
     if prober.has_middleware {
         audit.report.unseen.push(
-            "what a middleware of the application answers by itself, at paths that are no routes"
-                .to_owned(),
+            "responses that a middleware makes by itself at paths without a route".to_owned(),
         );
     }
     audit.finish()
@@ -59,20 +58,21 @@ struct Audit<'a> {
     exceptions: Exceptions,
     report: ProtectionReport,
     routes: &'a [Route],
-    /// What the application answers where no route matches, by method.
+    /// Responses of the application to requests that match no route, by method.
     defaults: HashMap<Method, What>,
-    /// Routes that found no `AppKeys`.
+    /// Routes for which no `AppKeys` were found.
     without_keys: Vec<String>,
 }
 
-/// What a call tells of the route it was meant for. A greater one counts for more.
+/// The result of one call for the route it was meant for. A result with a higher weight takes
+/// precedence.
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum Standing {
-    /// The route did not answer: actix-web did, or a default service.
+    /// No response of a route: actix-web or a default service answered.
     Nothing,
     /// Another route answered.
     Elsewhere(String),
-    Refused,
+    Rejected,
     Open(What),
     NoAppKeys,
 }
@@ -82,18 +82,18 @@ impl Standing {
         match self {
             Self::Nothing => 0,
             Self::Elsewhere(_) => 1,
-            Self::Refused => 2,
+            Self::Rejected => 2,
             Self::Open(_) => 3,
             Self::NoAppKeys => 4,
         }
     }
 }
 
-/// How one route is called.
+/// The paths and headers with which one route is called.
 struct Ways {
     paths: Vec<String>,
     headers: Vec<Vec<(String, String)>>,
-    /// It takes what is below its path as well, as files do.
+    /// The route also serves everything below its path, as `actix_files::Files` does.
     is_prefix: bool,
 }
 
@@ -125,12 +125,12 @@ impl Audit<'_> {
         }
     }
 
-    /// `None`, which is a fault or an exception, where it cannot be called.
+    /// Returns `None` and records a violation or an exception if the route cannot be called.
     async fn ways(&mut self, route: &Route) -> Option<Ways> {
         let mut paths = match self.exceptions.samples.remove(&route.path) {
             Some(sample) if !fits(route, &sample) => {
                 self.report.faults.push(format!(
-                    "the sample {sample:?} is no path that the pattern {} matches",
+                    "the sample {sample:?} does not match the pattern {}",
                     route.path
                 ));
                 return None;
@@ -141,16 +141,19 @@ impl Audit<'_> {
         let Some(first) = paths.first().cloned() else {
             self.unseen(
                 route,
-                "no path is known that this pattern matches",
-                &format!("name one: .sample({:?}, \"/a/path/it/matches\")", route.path),
+                "no path that matches this pattern could be generated",
+                &format!(
+                    "add a path with .sample({:?}, \"/a/matching/path\"), or give a reason",
+                    route.path
+                ),
             );
             return None;
         };
         let Some(headers) = route.headers(self.routes) else {
             self.unseen(
                 route,
-                "its guards ask for too many headers to call it with all combinations",
-                "test it by itself",
+                "its guards require too many combinations of headers",
+                "test it separately and give the reason",
             );
             return None;
         };
@@ -178,7 +181,7 @@ impl Audit<'_> {
         self.unreached(route, ways, &standings);
     }
 
-    /// The weightiest of all ways to call it.
+    /// Returns the result with the highest weight over all paths and headers.
     async fn standing(&self, route: &Route, ways: &Ways, method: &Method) -> Standing {
         let mut weightiest = Standing::Nothing;
         for headers in &ways.headers {
@@ -189,7 +192,7 @@ impl Audit<'_> {
                 if standing.weight() > weightiest.weight() {
                     weightiest = standing;
                 }
-                // Other values of the parameters are tried only to get past other routes.
+                // More values of the parameters are tried only if another route answered.
                 if !elsewhere && !ways.is_prefix {
                     break;
                 }
@@ -214,20 +217,21 @@ impl Audit<'_> {
         let reached = answer.resource().is_some();
         match &answer.what {
             What::NoAppKeys => Standing::NoAppKeys,
-            What::Refused => Standing::Refused,
-            // The attribute on a default service, or on what files fall back to, says nothing of
-            // the rest.
-            What::RefusedAtHandler if reached && !is_prefix => Standing::Refused,
+            What::Rejected => Standing::Rejected,
+            // On a default service, or on the fallback of a file service, the attribute does not
+            // protect the other paths.
+            What::RejectedAtHandler if reached && !is_prefix => Standing::Rejected,
             What::Empty(StatusCode::NOT_FOUND) if reached && !is_prefix && !self.is_scope(path) => {
                 Standing::Open(What::Open(Open::empty(StatusCode::NOT_FOUND)))
             }
-            What::RefusedAtHandler | What::Empty(_) => Standing::Nothing,
+            What::RejectedAtHandler | What::Empty(_) => Standing::Nothing,
             what if !reached && self.defaults.get(method) == Some(what) => Standing::Nothing,
             what => Standing::Open(what.clone()),
         }
     }
 
-    /// Whether a scope takes this very path: then its default service may have answered.
+    /// Returns whether a scope matches exactly this path. In that case the default service of the
+    /// scope may have answered.
     fn is_scope(&self, path: &str) -> bool {
         self.routes
             .iter()
@@ -244,7 +248,7 @@ impl Audit<'_> {
             let mut weightiest = Standing::Nothing;
             for headers in &ways.headers {
                 let answer = self.prober.call(&method, &path, headers).await;
-                // What it has from the application was audited there.
+                // The default service of the application is checked separately.
                 if self.defaults.get(&method) == Some(&answer.what) {
                     continue;
                 }
@@ -259,16 +263,16 @@ impl Audit<'_> {
         self.record(&name, &standings);
     }
 
-    /// Sorts the methods of a route into what was answered.
+    /// Groups the methods of a route by result.
     fn record(&mut self, path: &str, standings: &[(Method, Standing)]) {
-        let mut refused = Vec::new();
+        let mut rejected = Vec::new();
         let mut without_keys = Vec::new();
         let mut open: Vec<(What, Vec<&Method>)> = Vec::new();
         for (method, standing) in standings {
             match standing {
-                Standing::Refused => {
-                    self.exceptions.refused(method.as_str(), path);
-                    refused.push(method);
+                Standing::Rejected => {
+                    self.exceptions.rejected(method.as_str(), path);
+                    rejected.push(method);
                 }
                 Standing::NoAppKeys => without_keys.push(method),
                 Standing::Open(what) => match open.iter_mut().find(|(known, _)| known == what) {
@@ -279,8 +283,8 @@ impl Audit<'_> {
             }
         }
         let tried = standings.len();
-        if !refused.is_empty() {
-            let label = label(&refused, tried);
+        if !rejected.is_empty() {
+            let label = label(&rejected, tried);
             self.report.protected.push(format!("{label} {path}"));
         }
         if !without_keys.is_empty() {
@@ -318,8 +322,8 @@ impl Audit<'_> {
         let mut faults = std::mem::take(&mut self.exceptions.faults);
         if !self.without_keys.is_empty() {
             faults.push(format!(
-                "the application under test has no AppKeys, or two, so nothing could be checked at {}\n     \
-                 add .app_data(keys) to it; TestKeys::new().app_keys is one",
+                "the application has no AppKeys, or two of them, so nothing could be checked at {}\n     \
+                 add .app_data(keys) to it, such as TestKeys::new().app_keys",
                 self.without_keys.join("; ")
             ));
         }
@@ -327,14 +331,16 @@ impl Audit<'_> {
         faults.extend(self.exceptions.stale());
         let samples = self.exceptions.samples.keys();
         faults.extend(samples.map(|pattern| {
-            format!("there is a sample for {pattern}, and no route has this pattern: take it out")
+            format!(
+                "there is a sample for {pattern}, but no route has this pattern; remove the sample"
+            )
         }));
         self.report.faults = faults;
         self.report
     }
 }
 
-/// Those a route names, after all that there are.
+/// Returns all known methods, then the other methods that a route names.
 fn methods(named: &[Method]) -> Vec<Method> {
     let mut methods: Vec<Method> =
         METHODS.iter().filter_map(|name| Method::from_bytes(name.as_bytes()).ok()).collect();
@@ -347,20 +353,21 @@ fn methods(named: &[Method]) -> Vec<Method> {
 }
 
 fn unmatched(answer: &Answer) -> Standing {
-    // A resource with a tail, say, is called by itself.
+    // A matched resource, such as one with a tail pattern, is checked separately.
     if answer.resource().is_some() {
         return Standing::Nothing;
     }
     match &answer.what {
         What::NoAppKeys => Standing::NoAppKeys,
-        What::Refused | What::RefusedAtHandler => Standing::Refused,
+        What::Rejected | What::RejectedAtHandler => Standing::Rejected,
         What::Empty(StatusCode::NOT_FOUND) => Standing::Nothing,
         What::Empty(status) => Standing::Open(What::Open(Open::empty(*status))),
         what => Standing::Open(what.clone()),
     }
 }
 
-/// A resource of several patterns is reported under each of them, and matched under the first.
+/// Returns whether a reported pattern belongs to a route. A resource with several patterns is
+/// listed under each of them but reports the first.
 fn is_pattern_of(pattern: &str, route: &Route) -> bool {
     let plain = |text: &str| match text.replace("//", "/") {
         root if root.is_empty() => "/".to_owned(),

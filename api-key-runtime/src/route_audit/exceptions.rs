@@ -1,12 +1,12 @@
-//! What may go without a key, or without being looked at, and why.
+//! Routes that need no key or cannot be checked, with the reasons.
 
 use std::collections::BTreeMap;
 
-/// The exceptions that [`assert_protected`](super::assert_protected) makes.
+/// The exceptions for [`assert_protected`](super::assert_protected).
 ///
-/// [`Exceptions::public`] creates them; `Exceptions::public([])` has no exception.
+/// [`Exceptions::public`] creates them. `Exceptions::public([])` contains no exception.
 #[derive(Clone, Debug, Default)]
-#[must_use = "it is handed to assert_protected"]
+#[must_use = "pass it to assert_protected"]
 pub struct Exceptions {
     entries: Vec<Entry>,
     pub(super) samples: BTreeMap<String, String>,
@@ -26,23 +26,24 @@ struct Entry {
     path: String,
     reason: String,
     used: bool,
-    refused: bool,
+    rejected: bool,
 }
 
 impl Exceptions {
-    /// Names the routes that anyone may call, each with its reason:
-    /// `("GET /health", "the load balancer asks it")`.
+    /// Creates exceptions for routes that anyone may call, each with its reason:
+    /// `("GET /health", "the load balancer calls it")`.
     ///
-    /// A route is named as the failure prints it: its method, or `*` for every method it answers
-    /// to, and its pattern. `<unmatched>` at the end is what no route matches: `* /<unmatched>` is
-    /// the application's default service. A name that fits no route fails, and so does a name of a
-    /// route that rejects callers without a key: it would hide a route of that name later.
+    /// Write a route as a failure prints it: the method, or `*` for all its methods, a space and
+    /// the pattern. `<unmatched>` at the end stands for requests that match no route:
+    /// `* /<unmatched>` is the application's default service. An exception that matches no route
+    /// fails the audit. An exception for a route that rejects callers without a key also fails,
+    /// because it would hide a later route with the same name.
     ///
     /// ```
     /// use api_key_runtime::route_audit::Exceptions;
     ///
     /// let exceptions = Exceptions::public([
-    ///     ("GET /health", "the load balancer asks it"),
+    ///     ("GET /health", "the load balancer calls it"),
     ///     ("* /<unmatched>", "a page that says what was not found"),
     /// ]);
     /// ```
@@ -52,28 +53,31 @@ impl Exceptions {
         exceptions
     }
 
-    /// Names routes that cannot be looked at, each with the reason why that is well: where it is
-    /// tested instead, say.
+    /// Adds routes that the audit cannot check, each with its reason, such as the test that checks
+    /// it instead.
     ///
-    /// Only what cannot be seen is excepted: what answers a caller without a key fails all the
-    /// same.
+    /// This excepts only a route that cannot be checked. A route that answers a caller without a
+    /// key still fails.
     ///
     /// ```
     /// use api_key_runtime::route_audit::Exceptions;
     ///
-    /// let exceptions = Exceptions::public([]).unseen([("GET /beta", "behind the guard of the beta program; tests/beta.rs calls it")]);
+    /// let exceptions = Exceptions::public([])
+    ///     .unseen([("GET /beta", "behind the beta program's guard; tests/beta.rs calls it")]);
     /// ```
     pub fn unseen<'a>(mut self, routes: impl IntoIterator<Item = (&'a str, &'a str)>) -> Self {
         self.add(Kind::Unseen, routes);
         self
     }
 
-    /// A path that this pattern matches, where none could be made up: one for each such pattern.
+    /// Adds a path that matches a pattern, for a pattern that no path can be generated for.
+    /// Replaces an earlier path for the same pattern.
     ///
     /// ```
     /// use api_key_runtime::route_audit::Exceptions;
     ///
-    /// let exceptions = Exceptions::public([]).sample(r"/cakes/{code:ck-\d{3}[xyz]}", "/cakes/ck-123x");
+    /// let exceptions =
+    ///     Exceptions::public([]).sample(r"/cakes/{code:ck-\d{3}[xyz]}", "/cakes/ck-123x");
     /// ```
     pub fn sample(mut self, pattern: impl Into<String>, path: impl Into<String>) -> Self {
         self.samples.insert(pattern.into(), path.into());
@@ -84,7 +88,7 @@ impl Exceptions {
         for (route, reason) in routes {
             match route.split_once(' ') {
                 _ if reason.trim().is_empty() => self.faults.push(format!(
-                    "{route} is named as an exception without a reason: say why, in the second text"
+                    "{route} is listed as an exception without a reason; give the reason in the second string"
                 )),
                 Some((method, path)) if !method.is_empty() && path.starts_with('/') => {
                     self.entries.push(Entry {
@@ -93,17 +97,18 @@ impl Exceptions {
                         path: path.to_owned(),
                         reason: reason.trim().to_owned(),
                         used: false,
-                        refused: false,
+                        rejected: false,
                     });
                 }
                 _ => self.faults.push(format!(
-                    "{route:?} names no route: write a method or *, one space and the pattern, such as \"GET /health\""
+                    "{route:?} is not a route; write a method or *, one space and the pattern, such as \"GET /health\""
                 )),
             }
         }
     }
 
-    /// The reason why this may be, if it was given. A public route need not be seen.
+    /// Returns the reason of the exception for a route, if there is one. A public route need not be
+    /// seen.
     pub(super) fn reason(&mut self, kind: Kind, method: &str, path: &str) -> Option<String> {
         let mut reason = None;
         for entry in &mut self.entries {
@@ -115,26 +120,26 @@ impl Exceptions {
         reason
     }
 
-    pub(super) fn refused(&mut self, method: &str, path: &str) {
+    pub(super) fn rejected(&mut self, method: &str, path: &str) {
         for entry in &mut self.entries {
-            entry.refused |= entry.names(method, path);
+            entry.rejected |= entry.names(method, path);
         }
     }
 
-    /// Names that excepted nothing.
+    /// Returns a violation for each exception that was not used.
     pub(super) fn stale(&self) -> impl Iterator<Item = String> {
         self.entries.iter().filter(|entry| !entry.used).map(|entry| {
             let Entry { method, path, .. } = entry;
-            match (entry.kind, entry.refused) {
+            match (entry.kind, entry.rejected) {
                 (Kind::Public, true) => format!(
-                    "{method} {path} is named as public, but rejects a caller without a key: take the name off the list"
+                    "{method} {path} is listed as public, but rejects a caller without a key; remove it from the list"
                 ),
                 (Kind::Public, false) => format!(
-                    "{method} {path} is named as public, but nothing answers there: take the name off the list, or write it as the \
+                    "{method} {path} is listed as public, but nothing answers there; remove it from the list, or write it as the \
                      application does"
                 ),
                 (Kind::Unseen, _) => format!(
-                    "{method} {path} is named as unseen, but there is nothing there that could not be seen: take the name off the list"
+                    "{method} {path} is listed as unseen, but nothing there needs this exception; remove it from the list"
                 ),
             }
         })

@@ -1,12 +1,13 @@
-//! The test that no route of an application was forgotten.
+//! A test helper that finds unprotected routes of an application.
 //!
-//! [`assert_protected`] calls every route without a key and fails for each that does not refuse it.
-//! One test that calls the function keeps routes from being added without the attribute.
+//! [`assert_protected`] calls every route without a key and fails for each route that does not
+//! reject the request. One test that calls it detects every route that is added without the
+//! attribute.
 //!
-//! The module has a feature of its own, `route-audit`, because it reads actix-web's list of routes
+//! This module has its own feature, `route-audit`, because it reads actix-web's list of routes
 //! (`experimental-introspection`), which a patch release of actix-web may change.
-//! [`test_util`](crate::test_util) does not depend on that list. Enable the feature for tests only:
-//! actix-web keeps the list for every application that is built with it.
+//! [`test_util`](crate::test_util) does not depend on that list. Enable the feature only for tests:
+//! actix-web keeps the list for every application in the build.
 //!
 //! ```toml
 //! [dev-dependencies]
@@ -31,13 +32,13 @@ use actix_web::{
 pub use exceptions::Exceptions;
 pub use report::ProtectionReport;
 
-/// Fails for each route of the application that neither refuses a caller without a key nor is named
-/// as [`public`](Exceptions::public) with a reason.
+/// Fails for each route that neither rejects a caller without a key nor is listed as
+/// [`public`](Exceptions::public) with a reason.
 ///
-/// Hand it the application that the service serves: `App::new().app_data(keys).configure(routes)`.
-/// Every route is called without a key and without a body, with its own method and all others, and
-/// what was answered must be a refusal of this crate: a 401 of the handler's own, a 400, a 404 or a
-/// redirect is none. Handlers that are not guarded do run.
+/// Pass the application that the service serves: `App::new().app_data(keys).configure(routes)`.
+/// Every route is called without a key and without a body, with its own methods and with all
+/// others. Only a rejection of this crate passes: a 401 of the handler itself, a 400, a 404 or a
+/// redirect fails. Handlers without a guard run.
 ///
 /// ```
 /// use actix_web::{App, get, web};
@@ -60,26 +61,35 @@ pub use report::ProtectionReport;
 ///
 /// # #[actix_web::main] async fn main() {
 /// let app = App::new().app_data(TestKeys::new().app_keys).configure(routes);
-/// assert_protected(app, Exceptions::public([("GET /health", "the load balancer asks it")])).await;
+/// let public = Exceptions::public([("GET /health", "the load balancer calls it")]);
+/// assert_protected(app, public).await;
 /// # }
 /// ```
 ///
-/// What it looks at is everything that is registered with actix-web: services, scopes, resources,
-/// `route()`, redirects, files and other services with a prefix, and the default services of the
-/// application, of scopes (`GET /api/<unmatched>`) and of resources. Header, host, method and
-/// `Acceptable` guards, also those within `Not`, are satisfied and left unsatisfied in every
-/// combination.
+/// The audit covers everything that is registered with actix-web:
 ///
-/// What it cannot see fails as well, unless [`Exceptions::unseen`] says why it may: a route behind
-/// a guard that is a function of your own, one that another takes the requests of, one whose
-/// parameters no path is known for (see [`Exceptions::sample`]), a service with a prefix that
-/// refuses some paths by itself. Two things cannot even be listed: what a middleware answers by
-/// itself at paths that are no routes, and a default service that answers as actix-web's own does,
-/// 404 without a body.
+/// - services, scopes, resources and `route()`
+/// - redirects, files and other services with a prefix
+/// - the default services of the application, of scopes (`GET /api/<unmatched>`) and of resources
+///
+/// Header, host, method and `Acceptable` guards, including those in `Not`, are satisfied and left
+/// unsatisfied in every combination.
+///
+/// A route that the audit cannot see also fails, unless [`Exceptions::unseen`] gives a reason:
+///
+/// - a route behind a guard that is a function of the application
+/// - a route whose requests another route answers
+/// - a route with parameters that no path can be generated for (see [`Exceptions::sample`])
+/// - a service with a prefix that rejects only some paths by itself
+///
+/// The audit cannot list two things:
+///
+/// - responses that a middleware makes by itself at paths without a route
+/// - a default service that answers like actix-web's own, with a 404 without a body
 ///
 /// # Panics
-/// With the list of these routes, and what to do about each. [`protection_report`] returns it
-/// instead.
+/// Panics with the list of these routes and how to fix each of them. [`protection_report`] returns
+/// the list instead.
 #[track_caller]
 pub fn assert_protected<T, B>(
     app: App<T>,
@@ -103,13 +113,15 @@ where
     }
 }
 
-/// What [`assert_protected`] asserts, as a report.
+/// Returns the result of [`assert_protected`] as a report, without panicking.
 ///
 /// ```
 /// # use actix_web::{App, web};
 /// # use api_key_runtime::{route_audit::{Exceptions, protection_report}, test_util::TestKeys};
 /// # #[actix_web::main] async fn main() {
-/// let app = App::new().app_data(TestKeys::new().app_keys).route("/cakes", web::get().to(async || "cakes"));
+/// let app = App::new()
+///     .app_data(TestKeys::new().app_keys)
+///     .route("/cakes", web::get().to(async || "cakes"));
 /// let report = protection_report(app, Exceptions::public([])).await;
 /// assert!(!report.is_protected());
 /// assert!(report.violations()[0].starts_with("GET /cakes answered 200 OK"));

@@ -1,15 +1,15 @@
-//! Paths that a pattern matches.
+//! Generates paths that match a pattern.
 
 use actix_web::dev::ResourceDef;
 
-/// A segment that no application has.
+/// A path segment that no application uses.
 pub(super) const UNMATCHED: &str = "no-such-route-5f0c1e7b";
 
-/// Most paths that are tried for one pattern, to find one that no other route takes.
+/// Maximum number of paths to try for one pattern, to find a path that no other route matches.
 const MOST_PATHS: usize = 8;
 
-/// What a parameter may be: identifiers, dates, versions, names and the like. A route's own
-/// expression decides which of them fit.
+/// Candidate values of a parameter: identifiers, dates, versions, names and others. The expression
+/// of the route decides which of them match.
 const VALUES: &[&str] = &[
     "1",
     "probe",
@@ -59,7 +59,7 @@ const VALUES: &[&str] = &[
     "",
 ];
 
-/// Paths that this pattern matches, percent-encoded; none where none is known.
+/// Returns percent-encoded paths that match a pattern, or none if no candidate matches.
 pub(super) fn of(pattern: &str) -> Vec<String> {
     let pieces = pieces(pattern);
     let fillings: Vec<Vec<&str>> = pieces
@@ -99,7 +99,7 @@ pub(super) fn of(pattern: &str) -> Vec<String> {
 
 enum Piece<'a> {
     Literal(&'a str),
-    /// With what stands after its colon; a tail has `.*`.
+    /// The expression after the colon. A tail has `.*`.
     Parameter(&'a str),
 }
 
@@ -133,7 +133,8 @@ fn pieces(pattern: &str) -> Vec<Piece<'_>> {
     pieces
 }
 
-/// Values that this expression matches; what stands between its bars may be one.
+/// Returns values that match an expression. The candidates include the alternatives in the
+/// expression itself.
 fn values(expression: &str) -> Vec<&str> {
     let definition = ResourceDef::new(format!("/{{value:{expression}}}"));
     let alternatives = expression.split(['|', '(', ')']);
@@ -145,8 +146,7 @@ fn values(expression: &str) -> Vec<&str> {
         .collect()
 }
 
-/// A path as it stands in a request line: what may not stand there is percent-encoded, byte by byte
-/// (RFC 3986, section 3.3).
+/// Returns a path percent-encoded for a request line, byte by byte (RFC 3986, section 3.3).
 fn encoded(path: &str) -> String {
     let mut encoded = String::with_capacity(path.len());
     for byte in path.bytes() {
@@ -190,6 +190,6 @@ mod tests {
                 assert!(path.parse::<actix_web::http::Uri>().is_ok(), "{path}");
             }
         }
-        assert_eq!(of("/cakes/{code:ck-\\d{3}[xyz]}"), [""; 0], "none is made up");
+        assert_eq!(of("/cakes/{code:ck-\\d{3}[xyz]}"), [""; 0], "no candidate matches");
     }
 }

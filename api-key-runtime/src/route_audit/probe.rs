@@ -1,4 +1,4 @@
-//! Calls without a key, and what they were answered with.
+//! Calls routes without a key and classifies the responses.
 
 use std::{cell::RefCell, fmt, future::Future, pin::Pin, rc::Rc, time::Duration};
 
@@ -20,12 +20,12 @@ use actix_web::{
 use super::paths::UNMATCHED;
 use crate::{app_key::Anonymous, foreign_texts::is_app_entry, rejection::Mark};
 
-/// A handler that has not begun to answer by then is taken for one that runs.
+/// A handler that has not responded by then is assumed to be running, so the route is open.
 const CALL_TIMEOUT: Duration = Duration::from_secs(10);
 
 type Answering = Pin<Box<dyn Future<Output = Answer>>>;
 
-/// An application that can be called, and the tree of its routes.
+/// An application to call, and the tree of its routes.
 pub(super) struct Prober {
     call: Box<dyn Fn(Request) -> Answering>,
     pub(super) tree: Option<Data<IntrospectionTree>>,
@@ -46,7 +46,8 @@ impl Prober {
     {
         let tree = Rc::new(RefCell::new(None));
         let found = Rc::clone(&tree);
-        // The outermost middleware sees the data of the application before any scope's can hide it.
+        // The outermost middleware sees the data of the application, before the data of a scope can
+        // shadow it.
         let app = app.wrap_fn(move |request, next| {
             let data = request.app_data::<Data<IntrospectionTree>>().cloned();
             if data.is_some() {
@@ -74,7 +75,7 @@ impl Prober {
         prober
     }
 
-    /// Calls without a key and without a body. `path` is percent-encoded.
+    /// Calls the application without a key and without a body. `path` is percent-encoded.
     pub(super) async fn call(
         &self,
         method: &Method,
@@ -89,29 +90,29 @@ impl Prober {
     }
 }
 
-/// What a call was answered with, and how far it was routed.
+/// The classified response to a call, and how far the call was routed.
 pub(super) struct Answer {
     pub(super) what: What,
-    /// The pattern that the path led to; where not the whole path did, that of a service with a
-    /// prefix, or what the path alone would match.
+    /// The pattern that matched. If only part of the path matched: the pattern of a service with a
+    /// prefix, or the pattern that this part would match.
     pattern: Option<String>,
     is_whole: bool,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum What {
-    Refused,
-    /// By the attribute, on behalf of one handler.
-    RefusedAtHandler,
+    Rejected,
+    /// Rejected by the attribute, which protects one handler.
+    RejectedAtHandler,
     NoAppKeys,
-    /// Let through by `#[require_app_key(optional)]`.
+    /// Accepted because of `#[require_app_key(optional)]`.
     Optional,
-    /// 404 or 405 without a body, as actix-web answers by itself.
+    /// 404 or 405 without a body, the default response of actix-web.
     Empty(StatusCode),
     Open(Open),
 }
 
-/// An answer that is no refusal of ours, as far as two can be told apart without reading them.
+/// A response that is not a rejection of this crate. Compared without reading the body.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Open {
     status: Option<StatusCode>,
@@ -137,20 +138,21 @@ impl Open {
         self.status == Some(status)
     }
 
-    /// An empty answer of a handler's own.
+    /// Creates an empty response of a handler.
     pub(super) fn empty(status: StatusCode) -> Self {
         Self { status: Some(status), body: BodySize::None, content_type: None }
     }
 }
 
 impl Answer {
-    /// The pattern of the resource that the whole path led to; `None` where it led to none, or to a
-    /// prefix.
+    /// Returns the pattern of the resource that the whole path matched. Returns `None` if no
+    /// resource or only a prefix matched.
     pub(super) fn resource(&self) -> Option<&str> {
         self.pattern.as_deref().filter(|_| self.is_whole)
     }
 
-    /// The pattern of the service that took a part of the path, as a resource never does.
+    /// Returns the pattern of the service that matched a prefix of the path. Resources match whole
+    /// paths.
     pub(super) fn prefix(&self) -> Option<&str> {
         self.pattern.as_deref().filter(|_| !self.is_whole)
     }
@@ -183,8 +185,8 @@ impl What {
         let status = response.status();
         let body = response.response().body().size();
         match response.response().extensions().get::<Mark>() {
-            Some(Mark::Refused) => return Self::Refused,
-            Some(Mark::RefusedAtHandler) => return Self::RefusedAtHandler,
+            Some(Mark::Rejected) => return Self::Rejected,
+            Some(Mark::RejectedAtHandler) => return Self::RejectedAtHandler,
             Some(Mark::NoAppKeys) => return Self::NoAppKeys,
             None => {}
         }

@@ -1,4 +1,4 @@
-//! The report, and the words for what is wrong and what to do about it.
+//! The report, with a message and advice for each violation.
 
 use std::fmt;
 
@@ -6,8 +6,8 @@ use actix_web::http::{Method, StatusCode};
 
 use super::probe::{Open, What};
 
-/// What [`assert_protected`](super::assert_protected) found out about an application's routes.
-/// `Display` is the failure it prints.
+/// The result of [`assert_protected`](super::assert_protected). `Display` writes the text of its
+/// panic message.
 #[derive(Clone, Debug, Default)]
 pub struct ProtectionReport {
     pub(super) protected: Vec<String>,
@@ -17,32 +17,32 @@ pub struct ProtectionReport {
 }
 
 impl ProtectionReport {
-    /// Whether nothing is at fault.
+    /// Returns whether there are no violations.
     #[must_use]
     pub fn is_protected(&self) -> bool {
         self.faults.is_empty()
     }
 
-    /// The routes that reject a caller without a key, as `GET /cakes/{id}`.
+    /// Returns the routes that reject a caller without a key, such as `GET /cakes/{id}`.
     #[must_use]
     pub fn protected(&self) -> &[String] {
         &self.protected
     }
 
-    /// The routes that answer one, each with the reason that was given.
+    /// Returns the routes that answer a caller without a key, each with the given reason.
     #[must_use]
     pub fn public(&self) -> &[String] {
         &self.public
     }
 
-    /// What was not called, each with the reason that was given, or with what it is: nothing is
-    /// known of it.
+    /// Returns the routes that were not called, each with the given reason or a description. The
+    /// audit has no result for them.
     #[must_use]
     pub fn unseen(&self) -> &[String] {
         &self.unseen
     }
 
-    /// What is wrong, each with what to do about it.
+    /// Returns the violations, each with advice on how to fix it.
     #[must_use]
     pub fn violations(&self) -> &[String] {
         &self.faults
@@ -53,7 +53,7 @@ impl fmt::Display for ProtectionReport {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         if self.is_protected() {
             formatter
-                .write_str("every route rejects a caller without a key, or is named as public")?;
+                .write_str("every route rejects a caller without a key or is listed as public")?;
         } else {
             formatter.write_str(
                 "routes that do not reject a caller without a key, or that could not be checked:",
@@ -74,10 +74,10 @@ impl fmt::Display for ProtectionReport {
     }
 }
 
-/// What no route matches, below the path before it.
+/// Stands for requests that match no route, below the path before it.
 pub(super) const PATH_OF_DEFAULT: &str = "/<unmatched>";
 
-/// `*` where these are all that were tried.
+/// Returns the names of the methods, or `*` if they are all that were tried.
 pub(super) fn label(methods: &[&Method], tried: usize) -> String {
     if methods.len() >= tried {
         return "*".to_owned();
@@ -95,26 +95,26 @@ pub(super) fn open_fault(path: &str, what: &What, methods: &[&Method], tried: us
     };
     let (said, advice) = match what {
         What::Optional => (
-            "lets a caller without a key through: #[require_app_key(optional)]".to_owned(),
-            "take `optional` off",
+            "accepts a caller without a key: #[require_app_key(optional)]".to_owned(),
+            "remove `optional`",
         ),
         What::Open(open) => (open.to_string(), advice(open, path)),
-        _ => ("let a caller without a key through".to_owned(), "guard it"),
+        _ => ("accepted a caller without a key".to_owned(), "guard it"),
     };
     format!(
-        "{label} {path} {said}\n     {advice}, or say why anyone may call it: Exceptions::public([{}])",
+        "{label} {path} {said}\n     {advice}, or give the reason why it is public: Exceptions::public([{}])",
         names.join(", ")
     )
 }
 
 fn advice(open: &Open, path: &str) -> &'static str {
     if open.has_status(StatusCode::UNAUTHORIZED) || open.has_status(StatusCode::FORBIDDEN) {
-        "that is not this crate's rejection, but the handler's own response, or one that a middleware replaced: guard it with \
-         #[require_app_key], and pass the application without that middleware"
+        "this is the handler's own response, or one with which a middleware replaced the rejection: guard it with \
+         #[require_app_key], and audit the application without that middleware"
     } else if open.has_status(StatusCode::INTERNAL_SERVER_ERROR) {
-        "guard it with #[require_app_key] (an AppKey among a handler's arguments checks nothing by itself)"
+        "guard it with #[require_app_key] (an AppKey argument of a handler checks nothing by itself)"
     } else if path.ends_with(PATH_OF_DEFAULT) {
-        "it is the default service there, or a service with a prefix: guard its handler with #[require_app_key]"
+        "this is a default service or a service with a prefix: guard its handler with #[require_app_key]"
     } else {
         "guard it with #[require_app_key]"
     }

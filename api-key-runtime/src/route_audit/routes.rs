@@ -1,4 +1,4 @@
-//! The routes that an application has, and what stands before them.
+//! The routes of an application and the guards before them.
 
 use std::collections::BTreeMap;
 
@@ -11,26 +11,27 @@ use actix_web::{
 
 use crate::foreign_texts::{BuiltinGuard, acceptable_mime, builtin_guards};
 
-/// Every method that actix-web has a guard for, and one that nobody has: a route may answer to more
-/// than it says.
+/// Every method that actix-web has a guard for, and one unknown method. A route may answer more
+/// methods than it declares.
 pub(super) const METHODS: &[&str] = &[
     "GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE", "CONNECT", "QUERY",
     "PROBE",
 ];
 
-/// Most combinations of headers that one route is called with.
+/// Maximum number of header combinations with which one route is called.
 const MOST_COMBINATIONS: usize = 64;
 
-/// What is registered under one pattern. actix-web does not tell apart what shares a pattern.
+/// Everything that is registered under one pattern. actix-web does not distinguish registrations
+/// that share a pattern.
 pub(super) struct Route {
     pub(super) path: String,
-    /// As they were written, without the scopes around.
+    /// The patterns as registered, without those of enclosing scopes.
     pub(super) patterns: Vec<String>,
     pub(super) is_scope: bool,
     pub(super) is_resource: bool,
-    /// Those it says; none is all of them, or what it does not say.
+    /// The declared methods. Empty if the route declares none or accepts all.
     pub(super) methods: Vec<Method>,
-    /// What its registration makes unlikely to be reached, in actix-web's words.
+    /// Notes of actix-web about why the route may be unreachable.
     pub(super) notes: Vec<String>,
     guards: Vec<GuardReport>,
 }
@@ -42,7 +43,7 @@ pub(super) fn of(tree: &IntrospectionTree) -> Vec<Route> {
 }
 
 fn collect(node: &IntrospectionNode, routes: &mut Vec<Route>) {
-    // Without patterns it is a piece of other routes' paths.
+    // A node without patterns is a part of the paths of other routes.
     if !node.patterns.is_empty() {
         let is_resource = matches!(node.kind, ResourceType::Resource);
         let shared = node.patterns.len() > 1 && node.patterns.iter().any(String::is_empty);
@@ -62,7 +63,7 @@ fn collect(node: &IntrospectionNode, routes: &mut Vec<Route>) {
 }
 
 impl Route {
-    /// What is registered around it, and itself.
+    /// Returns the enclosing scopes and the route itself.
     fn around<'a>(&'a self, routes: &'a [Route]) -> impl Iterator<Item = &'a Route> {
         routes.iter().filter(|route| {
             std::ptr::eq(*route, self)
@@ -74,7 +75,7 @@ impl Route {
         })
     }
 
-    /// A guard of its own that cannot be satisfied on purpose.
+    /// Returns the name of a guard on this route that the audit cannot satisfy.
     pub(super) fn opaque_guard(&self) -> Option<&str> {
         self.guards
             .iter()
@@ -82,13 +83,13 @@ impl Route {
             .find(|name| builtin_guards(name).is_none())
     }
 
-    /// The same, of it or of a scope around it.
+    /// Returns whether the route or an enclosing scope has a guard that the audit cannot satisfy.
     pub(super) fn is_behind_opaque_guard(&self, routes: &[Route]) -> bool {
         self.around(routes).any(|route| route.opaque_guard().is_some())
     }
 
-    /// The methods that it says and those that guards of it and around it name: behind `Not` their
-    /// route is beside it.
+    /// Returns the declared methods and the methods in guards of the route and its scopes. A method
+    /// within `Not` counts too, because the audit must call the route with it and without it.
     pub(super) fn named_methods(&self, routes: &[Route]) -> Vec<Method> {
         let named =
             self.around(routes).flat_map(Self::builtin_guards).filter_map(|guard| match guard {
@@ -102,8 +103,8 @@ impl Route {
         self.guards.iter().filter_map(|guard| builtin_guards(&guard.name)).flatten()
     }
 
-    /// Every combination of the headers that the guards of it and around it ask for or exclude,
-    /// absent ones too; `None` where these are too many.
+    /// Returns all combinations of the headers that guards of the route and its scopes require or
+    /// exclude, also with absent headers. Returns `None` if there are too many.
     pub(super) fn headers(&self, routes: &[Route]) -> Option<Vec<Vec<(String, String)>>> {
         let mut values: BTreeMap<String, Vec<String>> = BTreeMap::new();
         let guards = self.around(routes).flat_map(|route| &route.guards);
@@ -133,7 +134,8 @@ impl Route {
     }
 }
 
-/// Every list of these media types: a request may accept several. `None` where these are too many.
+/// Returns all lists of these media types, because a request may accept several. Returns `None` if
+/// there are too many.
 fn lists(types: &[String]) -> Option<Vec<String>> {
     let mut lists: Vec<String> = Vec::new();
     for kind in types {
@@ -147,13 +149,13 @@ fn lists(types: &[String]) -> Option<Vec<String>> {
     Some(lists)
 }
 
-/// The headers that the name of a guard has. A guard within `Not` has no details.
+/// Returns the headers that are in the name of a guard. A guard within `Not` has no details.
 fn named(guard: BuiltinGuard<'_>) -> Vec<(String, String)> {
     let header = |name: &str, value: &str| (name.to_owned(), value.to_owned());
     match guard {
         BuiltinGuard::Method(_) => Vec::new(),
         BuiltinGuard::Header(name, value) => vec![header(name, value)],
-        // A caller may write a scheme into the header: the one that is asked for, or another.
+        // A caller may put a scheme into the header, either the required one or another.
         BuiltinGuard::Host(host, scheme) => ["", &format!("{scheme}://"), "probe://"]
             .map(|scheme| header("host", &format!("{scheme}{host}")))
             .to_vec(),

@@ -1,5 +1,5 @@
-//! The suite that every store must pass.
-#![allow(clippy::panic, reason = "a suite of tests fails by panicking")]
+//! The acceptance suite, which every store must pass.
+#![allow(clippy::panic, reason = "a test suite fails by panicking")]
 
 use std::{
     collections::HashSet,
@@ -17,36 +17,36 @@ use crate::{
     store::{ChangeFeed, Changed, KeyStore},
 };
 
-/// A store under test, and how keys get into it: by the means of its own table.
+/// The store under test. The factory inserts and revokes keys directly in the table of the store.
 pub trait StoreFactory {
-    /// The store, empty at first.
+    /// Returns the store, which is empty at first.
     fn store(&self) -> &dyn KeyStore;
 
-    /// Puts a record with a digest that is new to the table, and answers the id it got. The
-    /// record's own id means nothing.
+    /// Inserts a record with a digest that is not in the table yet, and returns its new id. The
+    /// `id` field of the record is ignored.
     fn insert(&self, record: &KeyRecord) -> i64;
 
-    /// Revokes the key of this id at this time.
+    /// Revokes the key with this id at this time.
     fn revoke(&self, id: i64, at: DateTime<Utc>);
 }
 
-/// Tests the lookups of a [`KeyStore`] on an empty store, and its change feed if the store reports
-/// changes.
+/// Tests the lookups of a [`KeyStore`] on an empty store. Also tests its change feed if the store
+/// reports changes.
 ///
-/// Recording of usage is not tested: no decision depends on it, and each application stores usage
-/// as it likes.
+/// Usage recording is not tested: no decision depends on it, and each application may store usage
+/// in its own way.
 ///
 /// # Panics
-/// When the store does not behave as required; the message says what was expected.
+/// Panics if the store does not behave as required. The message states the expected behavior.
 pub fn acceptance_suite(subject: &impl StoreFactory) {
-    an_empty_store_knows_nothing(subject);
-    every_column_comes_back(subject);
-    only_the_very_digest_is_found(subject);
+    an_empty_store_has_no_keys(subject);
+    every_column_is_returned(subject);
+    only_the_exact_digest_is_found(subject);
     many_are_found_at_once(subject);
-    a_revocation_is_seen_by_the_next_look_up(subject);
-    look_ups_run_side_by_side(subject);
+    a_revocation_is_seen_by_the_next_lookup(subject);
+    lookups_run_concurrently(subject);
     if watch(subject).is_some() {
-        every_change_that_was_complete_is_told(subject);
+        committed_changes_are_reported(subject);
         each_feed_begins_with_everything(subject);
         waiting_ends_in_time(subject);
     }
@@ -64,20 +64,24 @@ fn read(feed: &mut dyn ChangeFeed) -> Changed {
     feed.changes().unwrap_or_else(|error| panic!("the feed failed: {error}")).changed
 }
 
-/// A feed after its first read.
+/// Returns a feed after its first read.
 fn up_to_date(subject: &impl StoreFactory) -> Box<dyn ChangeFeed> {
     let Some(mut feed) = watch(subject) else {
-        panic!("a store that has opened a feed before opens none");
+        panic!("`watch` returned a feed before, but not now; it must return a feed every time");
     };
-    assert_eq!(read(&mut *feed), Changed::Everything, "the first read of a feed");
+    assert_eq!(
+        read(&mut *feed),
+        Changed::Everything,
+        "the first read of a feed must be `Everything`"
+    );
     feed
 }
 
-/// Reads what has changed, which has to be these keys at least.
-fn told(feed: &mut dyn ChangeFeed, expected: &[KeyDigest], what: &str) {
-    if let Changed::Keys(told) = read(feed) {
+/// Reads the changes, which must include at least these keys.
+fn expect_changes(feed: &mut dyn ChangeFeed, expected: &[KeyDigest], what: &str) {
+    if let Changed::Keys(reported) = read(feed) {
         for digest in expected {
-            assert!(told.contains(digest), "{what}: the key is not named");
+            assert!(reported.contains(digest), "{what}: the change of a key was not reported");
         }
     }
 }
@@ -97,12 +101,13 @@ fn plain(digest: KeyDigest) -> KeyRecord {
     record
 }
 
-fn an_empty_store_knows_nothing(subject: &impl StoreFactory) {
-    assert!(find(subject, &[]).is_empty(), "nothing asked, something answered");
-    assert!(find(subject, &[digest(1, 0)]).is_empty(), "an empty store answered a record");
+fn an_empty_store_has_no_keys(subject: &impl StoreFactory) {
+    assert!(find(subject, &[]).is_empty(), "a lookup without digests returned a record");
+    assert!(find(subject, &[digest(1, 0)]).is_empty(), "an empty store returned a record");
 }
 
-fn every_column_comes_back(subject: &impl StoreFactory) {
+fn every_column_is_returned(subject: &impl StoreFactory) {
+    // A store must keep the microseconds.
     let moment = DateTime::from_timestamp_micros(1_900_000_000_123_456).unwrap_or_default();
     let mut record = plain(digest(2, 0));
     record.name = "\u{43a}\u{43b}\u{44e}\u{447} \u{1f511}".into();
@@ -115,13 +120,12 @@ fn every_column_comes_back(subject: &impl StoreFactory) {
     let id = subject.insert(&record);
     let [found] = find(subject, &[record.digest])
         .try_into()
-        .unwrap_or_else(|found| panic!("not one record: {found:?}"));
-    // Times to the microsecond.
+        .unwrap_or_else(|found| panic!("expected exactly one record, found {found:?}"));
     record.id = id;
     assert_eq!(found, record);
 }
 
-fn only_the_very_digest_is_found(subject: &impl StoreFactory) {
+fn only_the_exact_digest_is_found(subject: &impl StoreFactory) {
     let stored = digest(3, 0);
     subject.insert(&plain(stored));
     for position in 0..32 {
@@ -140,31 +144,31 @@ fn many_are_found_at_once(subject: &impl StoreFactory) {
     let stored: Vec<KeyDigest> = (0..256).map(|number| digest(4, number)).collect();
     let ids: HashSet<i64> = stored.iter().map(|&digest| subject.insert(&plain(digest))).collect();
     assert_eq!(ids.len(), stored.len(), "ids are not unique");
-    // As many unknown ones among them, which must not get in the way.
+    // As many unknown digests, which must not affect the result.
     let asked: Vec<KeyDigest> =
         stored.iter().copied().chain((0..256).map(|number| digest(5, number))).collect();
     let found: HashSet<i64> = find(subject, &asked).iter().map(|record| record.id).collect();
-    assert_eq!(found, ids, "512 asked for, of which 256 are there");
+    assert_eq!(found, ids, "a lookup of 512 digests must find exactly the 256 stored keys");
 }
 
-fn a_revocation_is_seen_by_the_next_look_up(subject: &impl StoreFactory) {
+fn a_revocation_is_seen_by_the_next_lookup(subject: &impl StoreFactory) {
     let at = DateTime::from_timestamp_micros(1_900_000_000_654_321).unwrap_or_default();
     let revoked = digest(6, 0);
     let id = subject.insert(&plain(revoked));
     assert_eq!(
         find(subject, &[revoked]).first().map(|record| record.revoked_at),
         Some(None),
-        "active at first"
+        "a new key must not be revoked"
     );
     subject.revoke(id, at);
     assert_eq!(
         find(subject, &[revoked]).first().map(|record| record.revoked_at),
         Some(Some(at)),
-        "then revoked"
+        "a revoked key must have its revocation time"
     );
 }
 
-fn look_ups_run_side_by_side(subject: &impl StoreFactory) {
+fn lookups_run_concurrently(subject: &impl StoreFactory) {
     let known = digest(7, 0);
     let id = subject.insert(&plain(known));
     let store = subject.store();
@@ -178,7 +182,7 @@ fn look_ups_run_side_by_side(subject: &impl StoreFactory) {
                     assert_eq!(
                         found.iter().map(|record| record.id).collect::<Vec<_>>(),
                         [id],
-                        "found by eight threads at once"
+                        "each of eight concurrent threads must find the key"
                     );
                 }
             });
@@ -186,35 +190,35 @@ fn look_ups_run_side_by_side(subject: &impl StoreFactory) {
     });
 }
 
-fn every_change_that_was_complete_is_told(subject: &impl StoreFactory) {
+fn committed_changes_are_reported(subject: &impl StoreFactory) {
     let at = DateTime::from_timestamp_micros(1_900_000_000_000_000).unwrap_or_default();
     let (one, other) = (digest(9, 0), digest(9, 1));
     let mut feed = up_to_date(subject);
-    told(&mut *feed, &[], "nothing");
+    expect_changes(&mut *feed, &[], "no change");
     let id = subject.insert(&plain(one));
-    told(&mut *feed, &[one], "inserted");
+    expect_changes(&mut *feed, &[one], "inserted");
     subject.insert(&plain(other));
     subject.revoke(id, at);
-    told(&mut *feed, &[one, other], "revoked, and another inserted");
-    told(&mut *feed, &[], "nothing");
+    expect_changes(&mut *feed, &[one, other], "revoked, and another inserted");
+    expect_changes(&mut *feed, &[], "no change");
 }
 
 fn each_feed_begins_with_everything(subject: &impl StoreFactory) {
     let mut first = up_to_date(subject);
     let one = digest(10, 0);
     subject.insert(&plain(one));
-    // A feed that was abandoned inside a call may outlive the one that replaced it.
+    // A feed that was abandoned during a hanging call may still exist beside its replacement.
     let mut second = up_to_date(subject);
     let other = digest(10, 1);
     subject.insert(&plain(other));
-    told(&mut *second, &[other], "to the second feed");
-    told(&mut *first, &[one, other], "to the first feed");
+    expect_changes(&mut *second, &[other], "in the second feed");
+    expect_changes(&mut *first, &[one, other], "in the first feed");
 }
 
 fn waiting_ends_in_time(subject: &impl StoreFactory) {
     let mut feed = up_to_date(subject);
-    told(&mut *feed, &[], "nothing");
+    expect_changes(&mut *feed, &[], "no change");
     let began = Instant::now();
     feed.wait(Duration::from_millis(50)).unwrap_or_else(|error| panic!("the feed failed: {error}"));
-    assert!(began.elapsed() < Duration::from_secs(10), "it waited for longer than it was told to");
+    assert!(began.elapsed() < Duration::from_secs(10), "`wait` must return within the given time");
 }

@@ -1,12 +1,11 @@
-//! Functions that only the benches of this project call. Semantic versioning does not cover this
-//! module.
+//! Functions for the benches of this project. Not covered by semantic versioning.
 #![allow(clippy::missing_errors_doc, missing_docs)]
 
 use actix_web::{HttpRequest, http::StatusCode};
 
 use crate::{app_keys::AppKeys, key::KeyDigest, policy::Policy};
 
-/// The very function that the attribute awaits; of a refusal only the status.
+/// Runs the function that the attribute awaits. Returns only the status of a rejection.
 pub async fn authenticate(policy: &Policy, request: &HttpRequest) -> Result<(), StatusCode> {
     match crate::guard::authenticate(policy, request).await {
         Ok(_) => Ok(()),
@@ -14,8 +13,8 @@ pub async fn authenticate(policy: &Policy, request: &HttpRequest) -> Result<(), 
     }
 }
 
-/// One probe of the map that keys are kept in, with nothing around it: whether this one is there,
-/// believed or not.
+/// Looks a digest up in the map of cached keys, without any other check. Returns whether there is
+/// an entry, current or not.
 #[must_use]
 pub fn probe(keys: &AppKeys, digest: &KeyDigest) -> bool {
     keys.inner().cache.holds(digest)

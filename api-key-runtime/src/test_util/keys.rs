@@ -1,4 +1,4 @@
-//! Keys for tests of handlers, and requests that present them.
+//! Keys for tests of handlers, and requests with those keys.
 
 use std::{fmt, time::Duration};
 
@@ -12,13 +12,13 @@ use crate::{
     new_key::{IssuedKey, NewKey},
 };
 
-/// How long a key of [`TestKeys::issue`] is good.
+/// Lifetime of a key of [`TestKeys::issue`].
 const LIFETIME: Duration = Duration::from_secs(60 * 60);
 
-/// Everything a test of handlers needs of keys: where they are kept, the time they are judged by,
-/// and what goes into the application.
+/// A key set for tests of handlers, with its store and its clock.
 ///
-/// The store is in memory and the clock stands still, so no database and no waiting is needed.
+/// The store is in memory and the clock does not advance by itself, so tests need no database and
+/// no waiting.
 ///
 /// ```
 /// use actix_web::App;
@@ -32,35 +32,36 @@ const LIFETIME: Duration = Duration::from_secs(60 * 60);
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct TestKeys {
-    /// For the application's `app_data`.
+    /// The key set, for the application's `app_data`.
     pub app_keys: AppKeys,
-    /// What expiry is judged by. It stands still.
+    /// The clock that decides whether a key has expired. It does not advance by itself.
     pub clock: TestClock,
-    /// Where the keys are.
+    /// The store of the keys.
     pub store: MemoryStore,
 }
 
 impl TestKeys {
-    /// Keys of an application with no settings of its own.
+    /// Creates a key set with default settings.
     #[must_use]
     pub fn new() -> Self {
         Self::with(|builder| builder)
     }
 
-    /// Keys of an application with these settings:
-    /// `TestKeys::with(|builder| builder.prefix("shop_"))`.
+    /// Creates a key set with other settings: `TestKeys::with(|builder| builder.prefix("shop_"))`.
     ///
-    /// The store and the clock are the test's, whatever the settings say.
+    /// The store and the clock are always the test's own, whatever the settings.
     ///
     /// ```
     /// use api_key_runtime::{KeyLocation, test_util::TestKeys};
     ///
-    /// let keys = TestKeys::with(|builder| builder.prefix("shop_").key_locations([KeyLocation::bearer()]));
+    /// let keys = TestKeys::with(|builder| {
+    ///     builder.prefix("shop_").key_locations([KeyLocation::bearer()])
+    /// });
     /// assert!(keys.issue("").secret.expose_secret().starts_with("shop_"));
     /// ```
     ///
     /// # Panics
-    /// Where `build` refuses the settings.
+    /// Panics if `build` rejects the settings.
     #[must_use]
     #[track_caller]
     pub fn with(settings: impl FnOnce(AppKeysBuilder) -> AppKeysBuilder) -> Self {
@@ -68,17 +69,17 @@ impl TestKeys {
         let store = MemoryStore::default();
         let builder = settings(AppKeys::builder())
             .store(store.clone())
-            // What a test changes holds for its next request.
+            // A change in a test takes effect in its next request.
             .max_staleness(Duration::ZERO)
             .clock(clock.clone());
         Self { app_keys: or_fail(builder.build()), clock, store }
     }
 
-    /// A key with these scopes, separated by spaces; `""` is none. It may be used from any address,
-    /// and for one hour of the clock.
+    /// Issues a key with these scopes, separated by spaces. `""` means no scopes. The key is valid
+    /// from any address and for one hour of the clock.
     ///
     /// # Panics
-    /// Where one of them is no scope.
+    /// Panics if a scope is invalid.
     #[must_use]
     #[track_caller]
     pub fn issue(&self, scopes: &str) -> IssuedKey {
@@ -86,10 +87,10 @@ impl TestKeys {
         self.issue_new(&new.expires_in(LIFETIME))
     }
 
-    /// A key of any other kind.
+    /// Issues a key with any other properties.
     ///
     /// # Panics
-    /// Where what is asked for is unusable.
+    /// Panics if the key cannot be issued as specified.
     #[must_use]
     #[track_caller]
     pub fn issue_new(&self, new: &NewKey) -> IssuedKey {
@@ -98,7 +99,7 @@ impl TestKeys {
         issued
     }
 
-    /// Revokes a key, from now on.
+    /// Revokes a key at the current time of the clock.
     pub fn revoke(&self, key: &IssuedKey) {
         let now = self.clock.now();
         self.store.change(key.record.id, |record| record.revoked_at = Some(now));
@@ -117,13 +118,13 @@ fn or_fail<T, E: fmt::Display>(result: Result<T, E>) -> T {
     result.unwrap_or_else(|error| panic!("{error}"))
 }
 
-/// Presents keys in actix-web's test requests. This trait is sealed: only [`TestRequest`]
-/// implements it.
+/// Adds keys to actix-web's test requests. This trait is sealed: only [`TestRequest`] implements
+/// it.
 pub trait TestRequestExt: sealed::Sealed {
-    /// Presents this key, as `Authorization: Bearer`.
+    /// Adds a key in `Authorization: Bearer`.
     ///
-    /// An application whose `key_locations` are others gets it by `insert_header`, `cookie` or
-    /// `uri`, from `key.secret.expose_secret()`.
+    /// For other key locations use `insert_header`, `cookie` or `uri` with
+    /// `key.secret.expose_secret()`.
     ///
     /// ```
     /// use actix_web::test::TestRequest;
@@ -142,10 +143,9 @@ impl TestRequestExt for TestRequest {
     }
 }
 
-/// A key that [`TestRequestExt::with_app_key`] presents: a key as issued, or any text. This trait
-/// is sealed.
+/// A key for [`TestRequestExt::with_app_key`]: an issued key or any text. This trait is sealed.
 pub trait Presentable: sealed::Sealed {
-    /// Returns the key in the clear.
+    /// Returns the key in plain text.
     fn presented(&self) -> &str;
 }
 

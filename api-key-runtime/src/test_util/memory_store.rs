@@ -1,4 +1,4 @@
-//! Keys in memory.
+//! A store in memory.
 
 use std::{
     collections::HashMap,
@@ -18,8 +18,8 @@ use crate::{
     store::{ChangeFeed, Changed, Changes, KeyStore, StoreError},
 };
 
-/// Keys in memory, for tests without a database. Clones share the keys. It reports changes, so keys
-/// are cached until they change.
+/// A store in memory, for tests without a database. Clones share the keys. The store reports
+/// changes, so keys are cached until they change.
 ///
 /// ```
 /// use api_key_runtime::{AppKeys, admin::NewKey, test_util::MemoryStore};
@@ -37,31 +37,31 @@ pub struct MemoryStore {
 #[derive(Default)]
 struct Shared {
     table: Mutex<Table>,
-    /// Signalled when something changed.
+    /// Notified on every change.
     changed: Condvar,
 }
 
 #[derive(Default)]
 struct Table {
     records: HashMap<KeyDigest, KeyRecord>,
-    /// The digest of every change there was.
+    /// The digests of all changes, in order.
     log: Vec<KeyDigest>,
 }
 
 impl MemoryStore {
-    /// Issues a key of the default prefix, digested without a pepper.
+    /// Issues a key with the default prefix, digested without a pepper.
     ///
     /// # Errors
-    /// When what is asked for is unusable or the operating system gives no entropy.
+    /// Returns an error if the new key is invalid or the operating system has no entropy.
     pub fn issue(&self, new: &NewKey) -> Result<IssuedKey, Error> {
         let mut issued = new.make(&FormatRules::default(), &Digester::default(), Utc::now())?;
         issued.record.id = self.put(issued.record.clone());
         Ok(issued)
     }
 
-    /// Puts a record, in place of one with the same digest, and answers its id: its own, or the
-    /// next one where that is zero.
-    #[allow(clippy::must_use_candidate, reason = "the id is often of no interest")]
+    /// Inserts a record or replaces the record with the same digest, and returns its id. If the id
+    /// is zero, the record gets the next free id.
+    #[allow(clippy::must_use_candidate, reason = "callers often ignore the id")]
     pub fn put(&self, mut record: KeyRecord) -> i64 {
         let mut table = self.table();
         if record.id == 0 {
@@ -75,7 +75,7 @@ impl MemoryStore {
         id
     }
 
-    /// Changes the record of this id, if there is one. Its digest stays what it is.
+    /// Changes the record with this id, if there is one. The digest cannot be changed.
     pub fn change(&self, id: i64, change: impl FnOnce(&mut KeyRecord)) {
         let mut table = self.table();
         let Table { records, log } = &mut *table;

@@ -1,33 +1,37 @@
-//! Keys and a clock in memory for tests of your handlers, and the suite that every store must pass.
+//! Keys and a clock in memory for tests of handlers, and the acceptance suite for stores.
 //!
-//! # Testing your handlers
+//! # Testing handlers
 //!
-//! Enable the feature `test-util` for tests only: services have no use for a clock that can be set.
+//! Enable the feature `test-util` only for tests: a service must not have a clock that can be set.
 //!
 //! ```toml
 //! [dev-dependencies]
 //! api-key-runtime = { path = "../require_app_key/api-key-runtime", features = ["test-util"] }
 //! ```
 //!
-//! No database is needed: [`TestKeys`] keeps keys in memory, and its clock stands still until it is
-//! set.
+//! No database is needed: [`TestKeys`] keeps keys in memory, and its clock advances only when a
+//! test sets it.
 //!
 //! ```
 //! use std::time::Duration;
 //!
 //! use actix_web::{App, Responder, delete, test, web};
-//! use api_key_runtime::{require_app_key, test_util::{TestKeys, TestRequestExt as _}};
+//! use api_key_runtime::{
+//!     require_app_key,
+//!     test_util::{TestKeys, TestRequestExt as _},
+//! };
 //!
 //! #[delete("/cakes/{id}")]
 //! #[require_app_key(scopes = "cakes:delete")]
 //! async fn delete_cake(id: web::Path<i64>) -> impl Responder {
-//!     format!("cake {id} is gone")
+//!     format!("cake {id} is deleted")
 //! }
 //!
 //! # #[actix_web::main] async fn main() {
 //! let keys = TestKeys::new();
 //! let (deleter, reader) = (keys.issue("cakes:delete"), keys.issue("cakes:read"));
-//! let app = test::init_service(App::new().app_data(keys.app_keys.clone()).service(delete_cake)).await;
+//! let app = App::new().app_data(keys.app_keys.clone()).service(delete_cake);
+//! let app = test::init_service(app).await;
 //! let request = || test::TestRequest::delete().uri("/cakes/1");
 //!
 //! assert_eq!(request().send_request(&app).await.status(), 401);
@@ -38,20 +42,20 @@
 //! # }
 //! ```
 //!
-//! A key that is bound to addresses is issued by [`TestKeys::issue_new`]; the request comes from
-//! where `TestRequest::peer_addr` says.
+//! Use [`TestKeys::issue_new`] for a key with an IP allow list, and `TestRequest::peer_addr` to set
+//! the client IP of a request.
 //!
 #![cfg_attr(
     feature = "route-audit",
-    doc = "[`route_audit`](crate::route_audit) finds the routes that were forgotten."
+    doc = "[`route_audit`](crate::route_audit) finds routes that are not protected."
 )]
 #![cfg_attr(
     not(feature = "route-audit"),
-    doc = "The feature `route-audit` finds the routes that were forgotten."
+    doc = "The feature `route-audit` finds routes that are not protected."
 )]
 
 mod acceptance;
-// For the benches of this project only: no part of the API.
+// Only for the benches of this project, not part of the API.
 #[doc(hidden)]
 pub mod bench;
 mod keys;

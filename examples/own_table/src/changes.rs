@@ -1,4 +1,4 @@
-//! The change log, which triggers write, and a feed that reads it.
+//! A change feed that reads the change log, which triggers write.
 
 use std::{thread, time::Duration};
 
@@ -15,13 +15,13 @@ diesel::table! {
     }
 }
 
-/// How often the log is read; SQLite has no notifications.
+/// Interval between reads of the log: SQLite has no notifications.
 const POLL_INTERVAL: Duration = Duration::from_millis(100);
 
 /// A reader of the log with its own position.
 pub(crate) struct Feed {
     tokens: PartnerTokens,
-    /// The place of the last entry that was read; `None` before the first read.
+    /// The position of the last entry that was read. `None` before the first read.
     position: Option<String>,
 }
 
@@ -33,7 +33,7 @@ impl Feed {
 
 impl ChangeFeed for Feed {
     fn changes(&mut self) -> Result<Changes, StoreError> {
-        // One transaction, so that all is read in one state of the file.
+        // One transaction, so that both reads see the same state of the file.
         let (last, changed) = self
             .tokens
             .connection()?
@@ -49,8 +49,8 @@ impl ChangeFeed for Feed {
     }
 }
 
-/// Reads the place of the last entry, and what changed since another place; everything if that
-/// place is not in the log.
+/// Reads the position of the last entry, and the changes since another position. Returns everything
+/// as changed if that position is not in the log.
 fn read(connection: &mut SqliteConnection, since: Option<&str>) -> QueryResult<(String, Changed)> {
     use self::partner_token_changes::dsl::{fingerprint, number, partner_token_changes, place};
 

@@ -1,11 +1,12 @@
-//! Keys in a table that is there already, `partner_tokens` in an SQLite file: a `KeyStore` over it.
+//! A `KeyStore` over the existing table `partner_tokens` in an SQLite file.
 //!
-//! It reports its changes, so keys are cached until they change. `watch` is optional: without it
-//! each cached key is looked up again once its last lookup is older than `max_staleness`. Leave
-//! `watch` out on Postgres: transactions draw numbers in one order and commit in another, so a feed
-//! that goes by numbers, as this one does, misses changes.
+//! The store reports its changes, so keys are cached until they change. `watch` is optional:
+//! without it each cached key is looked up again when its last lookup is older than
+//! `max_staleness`. Leave `watch` out on Postgres: transactions draw sequence numbers in one order
+//! and commit in another. A feed that reads by sequence number, as this one does, misses changes
+//! there.
 //!
-//! The store of api-key-runtime also notices that another file took the name of this one, and
+//! Unlike this example, the store of api-key-runtime also detects that the file was replaced, and
 //! records key usage.
 
 mod changes;
@@ -29,18 +30,18 @@ use crate::row::{Row, partner_tokens};
 type Manager = ConnectionManager<SqliteConnection>;
 
 const CONNECTIONS: u32 = 4;
-/// Less than the second after which a caller is answered 503.
+/// Less than the default `lookup_timeout` of one second, after which a caller gets 503.
 const POOL_TIMEOUT: Duration = Duration::from_millis(500);
 
-/// The tokens of our partners. Clones share the connections.
+/// The tokens of the partners. Clones share the connections.
 #[derive(Clone)]
 pub struct PartnerTokens(Pool<Manager>);
 
 impl PartnerTokens {
-    /// Opens the file, and makes the tables where there are none.
+    /// Opens the file, and creates the tables if they do not exist.
     ///
     /// # Errors
-    /// When the file cannot be opened or is no SQLite file.
+    /// Returns an error if the file cannot be opened or is not an SQLite file.
     pub fn open(path: &str) -> Result<Self, StoreError> {
         let pool = Pool::builder()
             .max_size(CONNECTIONS)
@@ -52,11 +53,11 @@ impl PartnerTokens {
         Ok(tokens)
     }
 
-    /// Keeps the record that `AppKeys::make_key` made, and answers the number it got. The token is
-    /// good from then on.
+    /// Inserts a record that `AppKeys::make_key` made, and returns its number. The token is valid
+    /// from then on.
     ///
     /// # Errors
-    /// When the database fails, or has such a token already.
+    /// Returns an error if the database fails or already has the token.
     pub fn insert(&self, record: &KeyRecord) -> Result<i64, StoreError> {
         diesel::insert_into(partner_tokens::table)
             .values(Row::from(record))
@@ -65,10 +66,10 @@ impl PartnerTokens {
             .map_err(StoreError::new)
     }
 
-    /// Ends a token for good, and answers whether there is such a one.
+    /// Ends a token permanently. Returns whether the token exists.
     ///
     /// # Errors
-    /// When the database fails.
+    /// Returns an error if the database fails.
     pub fn end(&self, number: i64, at: DateTime<Utc>) -> Result<bool, StoreError> {
         diesel::update(partner_tokens::table.find(number))
             .set(partner_tokens::ended_at.eq(at))
@@ -79,7 +80,7 @@ impl PartnerTokens {
 
     fn connection(&self) -> Result<PooledConnection<Manager>, StoreError> {
         let mut connection = self.0.get().map_err(StoreError::new)?;
-        // REPLACE deletes rows, and without the second setting tells no trigger.
+        // Without recursive triggers, the deletions of REPLACE would not be logged.
         connection
             .batch_execute("PRAGMA busy_timeout = 500; PRAGMA recursive_triggers = ON")
             .map_err(StoreError::new)?;

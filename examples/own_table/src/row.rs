@@ -1,4 +1,4 @@
-//! A row of the table, and the record that the runtime knows it as.
+//! A row of the table, and its conversion from and to a key record.
 
 use api_key_runtime::{
     ScopeSet,
@@ -44,9 +44,9 @@ pub(crate) struct Row {
 }
 
 impl Row {
-    /// `None` where it is of no key: 32 bytes are what the table's constraint asks for.
+    /// Returns `None` if the fingerprint is not a digest. The table accepts any 32 bytes.
     pub(crate) fn into_record(self) -> Option<KeyRecord> {
-        // What cannot be read among the networks admits nobody.
+        // An unreadable list allows no address.
         let networks = AllowedIps::from_stored(&self.networks);
         let mut record = KeyRecord::new(self.number, digest(&self.fingerprint)?, networks);
         record.digest_algorithm = DigestAlgorithm::from_stored(&self.fingerprint_kind);

@@ -1,8 +1,8 @@
 -- Readers and a writer do not wait for each other.
 PRAGMA journal_mode = WAL;
 
--- As an application might have it: other names than the runtime's own table, and the same facts. Times are text in UTC, as Diesel's
--- TimestamptzSqlite writes them.
+-- An existing table of an application: other names than in the runtime's own table, but the same
+-- data. Times are text in UTC, as Diesel's TimestamptzSqlite writes them.
 CREATE TABLE IF NOT EXISTS partner_tokens (
     number           INTEGER   NOT NULL PRIMARY KEY AUTOINCREMENT,
     fingerprint      BLOB      NOT NULL UNIQUE CHECK (typeof(fingerprint) = 'blob' AND length(fingerprint) = 32),
@@ -18,13 +18,13 @@ CREATE TABLE IF NOT EXISTS partner_tokens (
     ended_at         TIMESTAMP
 );
 
--- What changed, in the order of commits: SQLite has one writer at a time. Old rows may be deleted; whoever had read no further than
--- these is told that everything changed.
+-- The change log, in the order of commits: SQLite has one writer at a time. Old rows may be
+-- deleted. A reader whose position is deleted then treats everything as changed.
 CREATE TABLE IF NOT EXISTS partner_token_changes (
     number      INTEGER NOT NULL PRIMARY KEY AUTOINCREMENT,
-    -- A reader's place. Random, because a restored backup gives out the same numbers again.
+    -- The position of a reader. Random, because a restored backup would repeat the numbers.
     place       TEXT    NOT NULL UNIQUE DEFAULT (hex(randomblob(16))),
-    -- Null in the first row, which is there so that there is a place before the first change.
+    -- Null in the first row, which provides a position before the first change.
     fingerprint BLOB
 );
 

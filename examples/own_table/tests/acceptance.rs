@@ -1,4 +1,4 @@
-//! The suite that every store must pass, run on this one.
+//! Runs the acceptance suite for stores on this store.
 #![allow(missing_docs, clippy::unwrap_used)]
 
 use std::fs;
@@ -33,7 +33,10 @@ fn the_store_over_its_own_table_passes_the_acceptance_suite() {
     fs::create_dir_all(&folder).unwrap();
     let path = folder.join("tokens.db");
     let tokens = PartnerTokens::open(path.to_str().unwrap()).unwrap();
-    assert!(tokens.watch().unwrap().is_some(), "it reports changes, which the suite then tests");
+    assert!(
+        tokens.watch().unwrap().is_some(),
+        "the store reports changes, so the suite tests them"
+    );
     acceptance_suite(&Tokens(tokens));
     fs::remove_dir_all(folder).unwrap();
 }

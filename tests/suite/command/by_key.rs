@@ -57,7 +57,7 @@ database_test!(a_key_on_standard_input_names_its_record, |database: Database| {
     said("enable -", "Enabled key 1 ak_live_");
     assert_eq!(status(database.builder(), &key), 200);
     said("revoke - --yes", "Revoked key 1 ak_live_");
-    said("revoke - --yes", "revoked already");
+    said("revoke - --yes", "is already revoked, since 20");
     assert_eq!(status(database.builder(), &key), 401);
     assert_eq!(status(database.builder(), &other), 200);
 });
@@ -125,5 +125,5 @@ fn a_key_as_an_argument_is_an_error_that_says_how_to_pass_it() {
     let (key, _) = database.issue("0.0.0.0");
     let ran = app_key(&database, &format!("revoke {key}"));
     assert_eq!(ran.code, Some(2), "{ran:?}");
-    assert!(ran.stderr.contains("`-` and give the key itself on standard input"), "{ran:?}");
+    assert!(ran.stderr.contains("`-` to read the key itself from standard input"), "{ran:?}");
 }

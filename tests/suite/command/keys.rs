@@ -24,11 +24,11 @@ database_test!(a_key_is_issued_disabled_enabled_and_revoked, |database: Database
     state("active", 200);
     assert!(said("disable 1").starts_with("Disabled key 1 ak_live_"));
     state("disabled", 401);
-    assert!(said("disable 1").contains("was disabled already, at 20"));
+    assert!(said("disable 1").contains("is already disabled, since 20"));
     state("disabled", 401);
     assert!(said("enable 1").starts_with("Enabled key 1 ak_live_"));
     state("active", 200);
-    assert!(said("enable 1").contains("was not disabled"));
+    assert!(said("enable 1").contains("is not disabled"));
     state("active", 200);
     let revoked = said("revoke 1");
     assert!(revoked.starts_with("Revoked key 1 ak_live_"), "{revoked}");
@@ -44,7 +44,7 @@ database_test!(revoking_twice_reports_the_first_time, |database: Database| {
     let (second, _) = record["revoked_at"].as_str().unwrap().split_once('.').unwrap();
     for again in ["revoke 1", "revoke 1 --yes"] {
         let ran = app_key(&database, again);
-        assert!(ran.stderr.contains("revoked already"), "{ran:?}");
+        assert!(ran.stderr.contains("is already revoked, since 20"), "{ran:?}");
         assert!(ran.stderr.contains(second), "{ran:?}");
         ran.succeeded();
     }
@@ -62,7 +62,7 @@ fn enabling_an_expired_key_says_that_it_remains_expired() {
     app_key(&database, "disable 1").succeeded();
     std::thread::sleep(std::time::Duration::from_millis(1100));
     let ran = app_key(&database, "enable 1");
-    assert!(ran.stderr.contains("It stays refused, because it expired at 20"), "{ran:?}");
+    assert!(ran.stderr.contains("The key is still rejected, because it expired at 20"), "{ran:?}");
     ran.succeeded();
     assert!(app_key(&database, "list").succeeded().trim_end().ends_with("expired"));
 }

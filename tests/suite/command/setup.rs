@@ -15,7 +15,7 @@ const OTHER_PEPPER: &str = "8hWc2LxT6qPzJr0vNfY4bKd1sGmA7uEoXi5jRtQnV9w=";
 database_test!(nothing_is_listed_before_a_key_is_issued, |database: Database| {
     assert_eq!(app_key(&database, "migrate").succeeded(), "");
     let listed = app_key(&database, "list");
-    assert!(listed.stderr.contains("There is no key yet. `app-key issue` makes one"), "{listed:?}");
+    assert!(listed.stderr.contains("No keys yet. Create one with `app-key issue`"), "{listed:?}");
     assert_eq!(listed.succeeded(), "");
     assert_eq!(app_key(&database, "list --json").json(), Value::Array(Vec::new()));
 });
@@ -106,7 +106,7 @@ database_test!(copied_migrations_are_those_that_run, |database: Database| {
         (Some(0), "", 2),
         "{ran:?}"
     );
-    assert!(app_key(&database, &copy).all().contains("there already"));
+    assert!(app_key(&database, &copy).all().contains("already exist"));
     // The application's own migration runs after those of the library, refers to their tables, and
     // reverts without them.
     let own = folder.join("2026-11-23-000000_own");

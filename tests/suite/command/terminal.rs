@@ -93,7 +93,7 @@ fn revoking_asks_first_and_only_yes_is_yes() {
     let (key, _) = database.issue("0.0.0.0");
     let before = database.rows();
     let question = format!(
-        "Revoke key 1 {} (test)? It cannot be undone. [y/N] ",
+        "Revoke key 1 {} (test)? This cannot be undone. [y/N] ",
         &key[.."ak_live_".len() + 4]
     );
     for answer in ["\n", "n\n", "no\n", "yo\n", "revoke\n", "\u{4}"] {
@@ -124,7 +124,7 @@ fn revoking_does_not_ask_with_yes_or_when_already_revoked() {
         assert_eq!(code, Some(0), "{shown}");
     }
     let (shown, code) = Session::start(&database, "revoke 1").finish();
-    assert!(!shown.contains("[y/N]") && shown.contains("revoked already"), "{shown}");
+    assert!(!shown.contains("[y/N]") && shown.contains("is already revoked"), "{shown}");
     assert_eq!(code, Some(0), "{shown}");
 }
 
@@ -203,7 +203,8 @@ fn a_list_fits_the_terminal_and_names_omitted_columns() {
             Some(heading) => {
                 assert!(!table[0].contains(heading), "{shown}");
                 assert!(
-                    said[0].starts_with("There was no room for ") && said[0].contains(heading),
+                    said[0].starts_with("Columns hidden to fit the terminal: ")
+                        && said[0].contains(heading),
                     "{shown}"
                 );
             }

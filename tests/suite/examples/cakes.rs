@@ -229,7 +229,7 @@ database_test!(every_answer_is_jsend, |database: Database| {
     let lemon = json!({ "id": 2, "name": "Lemon", "price_cents": 390 });
     let not_a_cake = fail(
         "body",
-        "a cake has a `name` and a `price_cents`, and nothing else: send them as JSON or as a form",
+        "a cake has only a `name` and a `price_cents`: send both as JSON or as a form",
     );
     let no_name = fail("name", "a name has 1 to 100 characters");
     let no_price = fail("price_cents", "a price is 0 to 1000000 cents");
@@ -333,7 +333,7 @@ fn an_unusable_setting_is_reported_and_prevents_the_start() {
         (vec![("DATABASE_URL", ":memory:")], "does not name a file"),
         (
             vec![("DATABASE_URL", database.url()), ("BIND", "8080")],
-            "BIND names an address and a port",
+            "set BIND to an address and a port",
         ),
         (vec![("DATABASE_URL", database.url()), ("APP_KEY_PEPPER", "x")], "pepper"),
     ] {

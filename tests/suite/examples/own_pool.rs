@@ -26,7 +26,7 @@ fn migrations(database: &Database) -> PathBuf {
 database_test!(a_failed_sign_up_leaves_no_key, |database: Database| {
     let example = serve(&database);
     let shown = header::paste_at(SOURCE, "own_pool", example.listens_at(), &database);
-    assert_eq!(shown, "Hello, user 1.\nThere is a user with this address already.\n");
+    assert_eq!(shown, "Hello, user 1.\nA user with this address already exists.\n");
     assert_eq!(database.texts("SELECT email FROM users"), ["ada@example.org"]);
     assert_eq!(database.texts("SELECT name || ' ' || owner FROM api_keys"), ["first 1"]);
 });

@@ -220,7 +220,10 @@ async fn files_that_guard_only_missing_paths_are_a_violation() {
     let named = named.iter().map(|route| (route.as_str(), "not allowed"));
     let faults = faults(App::new().service(files), Exceptions::public(named)).await;
     let [fault] = faults.as_slice() else { panic!("{faults:?}") };
-    assert!(fault.starts_with("* /static serves what is below a path, as files do"), "{fault}");
+    assert!(
+        fault.starts_with("* /static serves everything below a path, as Files does"),
+        "{fault}"
+    );
     fs::remove_dir_all(folder).unwrap();
 }
 

@@ -56,7 +56,7 @@ async fn an_optional_route_must_be_listed_as_public() {
     let app = || App::new().route("/menu", web::get().to(optional));
     assert_eq!(
         faults(app(), Exceptions::public([])).await,
-        ["GET /menu lets a caller without a key through: #[require_app_key(optional)]"]
+        ["GET /menu accepts a caller without a key: #[require_app_key(optional)]"]
     );
     let exceptions = Exceptions::public([("GET /menu", "prices are shown to bakers only")]);
     assert_eq!(faults(app(), exceptions).await, [""; 0]);
@@ -114,12 +114,12 @@ async fn a_public_name_must_match_an_open_route_and_have_a_reason() {
     .unseen([("GET /service", "it is seen")]);
     let faults = faults(app, exceptions).await;
     let expected = [
-        "GET /service/ is named as an exception without a reason",
-        "\"/service\" names no route",
-        "GET /gone is named as public, but nothing answers there",
-        "POST /service is named as public, but nothing answers there",
-        "GET /service/{id} is named as public, but rejects a caller without a key",
-        "GET /service is named as unseen, but there is nothing there that could not be seen",
+        "GET /service/ is listed as an exception without a reason",
+        "\"/service\" is not a route",
+        "GET /gone is listed as public, but nothing answers there",
+        "POST /service is listed as public, but nothing answers there",
+        "GET /service/{id} is listed as public, but rejects a caller without a key",
+        "GET /service is listed as unseen, but nothing there needs this exception",
     ];
     assert_eq!(faults.len(), expected.len(), "{faults:#?}");
     for (fault, expected) in faults.iter().zip(expected) {
@@ -133,10 +133,7 @@ async fn an_application_without_keys_is_reported() {
     let app = App::new().service(guarded_service).service(guarded_report);
     let report = protection_report(app, Exceptions::public([])).await;
     assert_eq!(report.violations().len(), 1, "{report}");
-    assert!(
-        report.violations()[0].starts_with("the application under test has no AppKeys"),
-        "{report}"
-    );
+    assert!(report.violations()[0].starts_with("the application has no AppKeys"), "{report}");
     assert_eq!(report.protected(), [""; 0]);
 }
 
@@ -154,7 +151,7 @@ async fn outer_middleware_hides_no_rejection_and_no_open_route() {
     assert_eq!(report.violations().len(), 1, "{report}");
     assert!(report.violations()[0].starts_with("GET /scope/x answered 200"));
     assert_eq!(report.protected(), ["GET /service/{id}"]);
-    assert!(report.unseen()[0].starts_with("what a middleware of the application answers"));
+    assert!(report.unseen()[0].starts_with("responses that a middleware makes"));
 }
 
 // B15
@@ -170,7 +167,10 @@ async fn a_rejection_replaced_by_a_middleware_is_a_violation() {
     let report =
         report(App::new().service(guarded_service).wrap(replace), Exceptions::public([])).await;
     assert_eq!(report.violations().len(), 1, "{report}");
-    assert!(report.violations()[0].contains("one that a middleware replaced"), "{report}");
+    assert!(
+        report.violations()[0].contains("one with which a middleware replaced the rejection"),
+        "{report}"
+    );
 }
 
 // B15
@@ -197,7 +197,7 @@ async fn external_resources_are_listed_and_not_called() {
     assert_eq!(report.violations(), [""; 0]);
     assert_eq!(
         report.unseen(),
-        ["https://docs.example/{page} (an external resource: nothing is served there)"]
+        ["https://docs.example/{page} (external resource: not served by this application)"]
     );
 }
 

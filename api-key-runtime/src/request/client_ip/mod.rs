@@ -1,7 +1,7 @@
-//! Where a request comes from: the peer of its connection, or what proxies that are trusted say.
+//! Determines the client IP: the peer address, or the address that trusted proxies forward.
 //!
-//! Only a trusted peer's header is read, from the right, past trusted hops: what stands to the left
-//! of the first untrusted hop was written by the caller, and never matters.
+//! Only the header of a trusted peer is read, from the right, past trusted hops. The caller
+//! controls everything to the left of the first untrusted hop, so that part is ignored.
 
 #[cfg(test)]
 mod tests;
@@ -15,19 +15,19 @@ pub(crate) use self::unknown::UnknownIp;
 use super::key_location::is_reserved;
 use crate::{allowed_ips::Block, error::Error};
 
-/// Hops that are walked; a longer chain of trusted ones is nobody's.
+/// Maximum number of hops to follow. A longer chain of trusted hops yields no client IP.
 const MAX_HOPS: usize = 32;
 /// Longest text of a hop: `[`, 45 characters of an IPv6 address, `]:` and a port.
 const MAX_HOP_BYTES: usize = 53;
-/// Wider blocks than these would trust strangers.
+/// Shortest prefixes of a trusted block. A wider block would trust strangers.
 const MIN_PREFIX_V4: u8 = 8;
 const MIN_PREFIX_V6: u8 = 16;
 const DEFAULT_HEADER: &str = "X-Forwarded-For";
 
-/// How the caller's address is told.
+/// The proxies whose forwarding header is trusted.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct TrustedProxies {
-    /// None: every forwarding header is ignored.
+    /// `None` if every forwarding header is ignored.
     proxies: Option<Proxies>,
 }
 
@@ -39,7 +39,7 @@ struct Proxies {
 }
 
 impl TrustedProxies {
-    /// Checks the proxies' own addresses and the one header they write.
+    /// Checks the addresses of the proxies and the name of the header that they write.
     pub(crate) fn check(
         proxies: &[String],
         unix_socket: bool,
@@ -49,8 +49,8 @@ impl TrustedProxies {
             return match header {
                 None => Ok(Self::default()),
                 Some(_) => Err(Error::config(
-                    "a forwarding header is named, but no trusted proxy that would write it: set trusted_proxies \
-                     (APP_KEY_TRUSTED_PROXIES), or leave the header out",
+                    "a forwarding header is set without a trusted proxy; set trusted_proxies (APP_KEY_TRUSTED_PROXIES) or \
+                     unset forwarded_header (APP_KEY_FORWARDED_HEADER)",
                 )),
             };
         }
@@ -60,19 +60,20 @@ impl TrustedProxies {
         }
         if covers_a_family(&blocks) {
             return Err(Error::config(
-                "the trusted proxies cover every address, so that anyone could say where they are",
+                "the trusted proxies cover every address, so any caller could choose its client IP; \
+                 set trusted_proxies (APP_KEY_TRUSTED_PROXIES) to the addresses of the proxies",
             ));
         }
         let header = forwarding_header(header.unwrap_or(DEFAULT_HEADER))?;
         Ok(Self { proxies: Some(Proxies { blocks: blocks.into(), unix_socket, header }) })
     }
 
-    /// Whether any proxy is trusted at all.
+    /// Returns whether any proxy is trusted.
     pub(crate) fn are_configured(&self) -> bool {
         self.proxies.is_some()
     }
 
-    /// Returns the caller's canonical address, or why it is unknown.
+    /// Returns the canonical client IP, or why it is unknown.
     #[inline]
     pub(crate) fn client_ip(
         &self,
@@ -92,10 +93,10 @@ impl Proxies {
         hop.map_or(self.unix_socket, |hop| self.blocks.iter().any(|block| block.contains(hop)))
     }
 
-    /// The first hop from the right that is not a trusted proxy.
+    /// Returns the first hop from the right that is not a trusted proxy.
     fn caller(&self, headers: &HeaderMap) -> Result<IpAddr, UnknownIp<'_>> {
-        // All lines joined in order are one list (RFC 9110, section 5.3); its end is the last
-        // line's.
+        // All lines of the header, in order, form one list (RFC 9110, section 5.3). The last line
+        // has the last hops.
         let lines: Vec<&[u8]> = headers.get_all(&self.header).map(HeaderValue::as_bytes).collect();
         let mut hops = lines.iter().rev().flat_map(|line| line.rsplit(|&byte| byte == b','));
         for hop in hops.by_ref().take(MAX_HOPS) {
@@ -114,10 +115,10 @@ impl Proxies {
     }
 }
 
-/// `a.b.c.d`, `a.b.c.d:port`, an IPv6 address, `[v6]` or `[v6]:port`, and nothing that only
-/// resembles them. No client has the unspecified address (RFC 4291, section 2.5.2).
+/// Parses `a.b.c.d`, `a.b.c.d:port`, an IPv6 address, `[v6]` or `[v6]:port`. Rejects everything
+/// else, and the unspecified addresses, which no client has (RFC 4291, section 2.5.2).
 fn parse_hop(hop: &[u8]) -> Option<IpAddr> {
-    // The optional white space of RFC 9110, section 5.6.3, around the element.
+    // Optional white space around list elements (RFC 9110, section 5.6.3).
     let hop = trim(hop);
     if hop.len() > MAX_HOP_BYTES {
         return None;
@@ -160,22 +161,23 @@ fn is_port(text: &str) -> bool {
 fn trusted_block(text: &str) -> Result<Block, Error> {
     if text.contains(',') {
         return Err(Error::config(format!(
-            "the trusted proxy {text:?} has a comma: separate addresses by spaces (APP_KEY_TRUSTED_PROXIES)"
+            "the trusted proxy {text:?} has a comma; separate addresses by spaces (APP_KEY_TRUSTED_PROXIES)"
         )));
     }
     let block = Block::parse(text).map_err(|error| {
-        Error::config(format!("a trusted proxy (APP_KEY_TRUSTED_PROXIES) is unusable: {error}"))
+        Error::config(format!("invalid trusted proxy (APP_KEY_TRUSTED_PROXIES): {error}"))
     })?;
     let least = if block.is_ipv4() { MIN_PREFIX_V4 } else { MIN_PREFIX_V6 };
     if block.prefix() < least {
         return Err(Error::config(format!(
-            "the trusted proxies {block} are wider than /{least}: name the proxies' own addresses, not the network they stand in"
+            "the trusted proxies {block} are wider than /{least}; set trusted_proxies (APP_KEY_TRUSTED_PROXIES) to the addresses of the \
+             proxies, not to their network"
         )));
     }
     Ok(block)
 }
 
-/// Whether the blocks leave no address of IPv4 or of IPv6 outside.
+/// Returns whether the blocks cover all IPv4 addresses or all IPv6 addresses.
 fn covers_a_family(blocks: &[Block]) -> bool {
     [true, false].into_iter().any(|ipv4| {
         let mut ranges: Vec<(u128, u128)> = blocks
@@ -200,7 +202,7 @@ fn covers_a_family(blocks: &[Block]) -> bool {
 }
 
 fn forwarding_header(name: &str) -> Result<HeaderName, Error> {
-    // `'` may stand in a header name, so this name would be accepted and no proxy would send it.
+    // A header name may contain `'`, so the name would be valid, but no proxy would send it.
     let unquoted = name.trim_matches(['"', '\'', '`']);
     if unquoted != name {
         return Err(Error::config(format!(
@@ -208,18 +210,18 @@ fn forwarding_header(name: &str) -> Result<HeaderName, Error> {
         )));
     }
     let header = HeaderName::try_from(name).map_err(|_| {
-        Error::config(format!("{name:?} is no header name (APP_KEY_FORWARDED_HEADER)"))
+        Error::config(format!("{name:?} is not a header name (APP_KEY_FORWARDED_HEADER)"))
     })?;
     if is_reserved(&header) {
         return Err(Error::config(format!(
-            "{name} is not a forwarding header: no proxy appends the client IP to it; write X-Forwarded-For, or the header that yours \
-             appends it to (APP_KEY_FORWARDED_HEADER)"
+            "{name} is not a forwarding header: no proxy writes the client IP to it; use X-Forwarded-For, or the header that your \
+             proxy writes (APP_KEY_FORWARDED_HEADER)"
         )));
     }
     if header.as_str() == "forwarded" {
         return Err(Error::config(
-            "Forwarded (RFC 7239) is not read, because its quoted strings let a caller hide the hops that follow: let the proxy write \
-             X-Forwarded-For, or another header that holds addresses alone",
+            "Forwarded (RFC 7239) is not supported: its quoted strings let a caller hide hops; configure the proxy to write \
+             X-Forwarded-For or another header that contains only addresses (APP_KEY_FORWARDED_HEADER)",
         ));
     }
     Ok(header)

@@ -1,4 +1,4 @@
-//! Why a client IP is unknown, in words for the log.
+//! Causes of an unknown client IP, and their text in the log.
 
 use std::fmt;
 
@@ -6,7 +6,7 @@ use actix_web::http::header::{HeaderMap, HeaderName};
 
 use super::MAX_HOPS;
 
-/// Headers that proxies write the client IP to.
+/// Headers in which proxies commonly forward the client IP.
 const FORWARDING_HEADERS: [&str; 6] = [
     "x-forwarded-for",
     "x-real-ip",
@@ -16,26 +16,30 @@ const FORWARDING_HEADERS: [&str; 6] = [
     "x-client-ip",
 ];
 
-/// Why a client IP is unknown, with the forwarding header that is read.
+/// The cause of an unknown client IP, with the name of the configured forwarding header.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum UnknownIp<'a> {
     /// The connection has no peer address, as on a Unix socket.
     NoPeer,
+    /// The request does not have the header.
     NoHeader(&'a HeaderName),
+    /// The header contains a hop that is not a client address.
     UnreadableHop(&'a HeaderName),
+    /// Every hop is a trusted proxy.
     OnlyTrustedHops(&'a HeaderName),
+    /// More than 32 trusted proxies.
     TooManyHops(&'a HeaderName),
 }
 
 impl<'a> UnknownIp<'a> {
-    /// Returns the words for a request with these headers. They hold nothing that the caller sent.
+    /// Returns the text for a request with these headers. The text contains no header value.
     pub(crate) fn explain(self, headers: &'a HeaderMap) -> Explained<'a> {
         let written = FORWARDING_HEADERS.into_iter().find(|name| headers.contains_key(*name));
         Explained { cause: self, written }
     }
 }
 
-/// A cause beside another forwarding header that the request has.
+/// A cause, with the name of another forwarding header that the request has.
 #[derive(Debug)]
 pub(crate) struct Explained<'a> {
     cause: UnknownIp<'a>,
@@ -59,7 +63,7 @@ impl fmt::Display for Explained<'_> {
                 write!(formatter, "{name} has a hop that is not a client address")
             }
             (UnknownIp::OnlyTrustedHops(name), _) => {
-                write!(formatter, "{name} has trusted proxies alone")
+                write!(formatter, "{name} contains only trusted proxies")
             }
             (UnknownIp::TooManyHops(name), _) => {
                 write!(formatter, "{name} has more than {MAX_HOPS} trusted proxies")

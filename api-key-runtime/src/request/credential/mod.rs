@@ -1,7 +1,7 @@
-//! What was presented: one credential, none, or too many.
+//! Extracts the credential of a request.
 //!
-//! A key location is present when its header, parameter or cookie exists, even empty. More than one
-//! is an error, never a choice.
+//! A key location is used if its header, parameter or cookie exists, even if it is empty. Using
+//! more than one is an error; the code never chooses between credentials.
 
 #[cfg(test)]
 mod tests;
@@ -13,28 +13,28 @@ use actix_web::http::header::{AUTHORIZATION, COOKIE, HeaderMap};
 use super::key_location::{Authorization, Checked, KeyLocations, is_token_character};
 use crate::key::are_key_characters;
 
-/// Longest credential: nothing longer is hashed, copied or looked up.
+/// Maximum length of a credential. Longer credentials are not hashed, copied or looked up.
 const MAX_CREDENTIAL_BYTES: usize = 256;
 
-/// What a request presents.
+/// The credential of a request.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Credential<'a> {
     Nothing,
-    /// Present, but nothing that could be a key.
+    /// Present, but it cannot be a key.
     Malformed {
         in_query: bool,
     },
-    /// 1 to 256 characters that a key may hold, which are ASCII.
+    /// 1 to 256 characters that keys may contain, all of them ASCII.
     Key {
         key: Cow<'a, [u8]>,
         in_query: bool,
     },
-    /// More than one credential, even if equal.
+    /// More than one credential, even if they are equal.
     Several,
 }
 
 impl Credential<'_> {
-    /// Returns whether the credential, or one of several, may stand in the query.
+    /// Returns whether the credential, or one of several, may be in the query.
     #[inline]
     pub(crate) fn may_be_in_query(&self, locations: &KeyLocations) -> bool {
         match self {
@@ -45,13 +45,13 @@ impl Credential<'_> {
     }
 }
 
-/// One credential as it was found; `None` is one that cannot even be read.
+/// A credential in a key location. `value` is `None` if it cannot be decoded.
 struct Found<'a> {
     value: Option<Cow<'a, [u8]>>,
     in_query: bool,
 }
 
-/// Reads the key locations of an application, and nothing else, from a request.
+/// Extracts the credential from the key locations of an application.
 pub(crate) fn extract<'a>(
     key_locations: &'a KeyLocations,
     headers: &'a HeaderMap,
@@ -102,8 +102,8 @@ fn is_key(value: &[u8]) -> bool {
     (1..=MAX_CREDENTIAL_BYTES).contains(&value.len()) && are_key_characters(value)
 }
 
-/// `Authorization: Bearer KEY`, or as it is accepted. Another scheme is nothing presented; beside
-/// it an accepted one is one of several lines, which RFC 9110 forbids.
+/// Extracts the credential of `Authorization`. A line with another scheme is ignored, unless
+/// another line has an accepted scheme: RFC 9110 forbids several lines.
 fn authorization<'a>(
     headers: &'a HeaderMap,
     accepted: &Authorization,
@@ -119,13 +119,14 @@ fn authorization<'a>(
     if only.is_some() && lines > 1 { Err(TooMany) } else { Ok(only) }
 }
 
-/// `None`: another scheme. `Some(None)`: an accepted scheme, or nothing legible, without a value.
+/// Returns `None` for another scheme, and `Some(None)` for an accepted scheme without a value or
+/// for a line that cannot be parsed.
 #[expect(clippy::option_option, reason = "absent, unreadable and present are three things")]
 fn authorization_value<'a>(
     line: &'a [u8],
     accepted: &Authorization,
 ) -> Option<Option<Cow<'a, [u8]>>> {
-    // As nearly every client writes it.
+    // Fast path for the usual form: the exact scheme name and one space.
     for scheme in &accepted.schemes {
         if let Some(value) = line.strip_prefix(scheme.as_bytes())
             && let [b' ', value @ ..] = value
@@ -142,23 +143,23 @@ fn authorization_value<'a>(
             Some(rest.get(start..).map(Cow::Borrowed))
         }
         _ if accepted.without_scheme && !line.contains(&b' ') => Some(Some(Cow::Borrowed(line))),
-        // A scheme ends at a space or with the line; anything else is no credentials of any scheme,
-        // and so not ignored.
+        // A scheme ends at a space or at the end of the line. Any other line is malformed and not
+        // another scheme.
         Some(&byte) if byte != b' ' => Some(None),
-        // Nothing at all, or a space first.
+        // An empty line, or a space first.
         _ if scheme.is_empty() => Some(None),
         _ => None,
     }
 }
 
-/// The values of every query parameter of this name. Percent-encoding is decoded once, in names
-/// too; `+` and `;` mean nothing special.
+/// Returns the values of all query parameters with this name. Percent-encoding is decoded once,
+/// also in names. `+` and `;` have no special meaning.
 fn parameters<'a>(query: &'a str, name: &'a str) -> impl Iterator<Item = Found<'a>> {
     query.split('&').filter_map(move |pair| {
         let (encoded_name, encoded_value) = pair.split_once('=').unwrap_or((pair, ""));
         decoded_name_is(encoded_name, name).then(|| {
-            // Each character takes three bytes at most: what is longer cannot be a key, and is not
-            // copied.
+            // An encoded character has at most three bytes. A longer value cannot be a key and is
+            // not copied.
             let value = Some(encoded_value)
                 .filter(|value| value.len() <= 3 * MAX_CREDENTIAL_BYTES)
                 .and_then(percent_decode);
@@ -167,7 +168,7 @@ fn parameters<'a>(query: &'a str, name: &'a str) -> impl Iterator<Item = Found<'
     })
 }
 
-/// Whether this is the name of that query parameter, however it is encoded.
+/// Returns whether an encoded parameter name decodes to `name`.
 pub(crate) fn decoded_name_is(encoded: &str, name: &str) -> bool {
     encoded.len() <= name.len().saturating_mul(3)
         && percent_decode(encoded).is_some_and(|decoded| *decoded == *name.as_bytes())
@@ -192,7 +193,7 @@ fn hex_value(digit: u8) -> Option<u8> {
     char::from(digit).to_digit(16).and_then(|value| u8::try_from(value).ok())
 }
 
-/// The values of every cookie of this name, in all lines (RFC 6265, section 5.4).
+/// Returns the values of all cookies with this name, in all `Cookie` lines (RFC 6265, section 5.4).
 fn cookies<'a>(headers: &'a HeaderMap, name: &'a str) -> impl Iterator<Item = Found<'a>> {
     let pairs =
         headers.get_all(COOKIE).flat_map(|line| line.as_bytes().split(|&byte| byte == b';'));

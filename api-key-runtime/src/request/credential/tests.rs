@@ -229,7 +229,7 @@ fn more_than_256_bytes_are_no_key() {
 #[test]
 fn a_100_kb_key_costs_at_most_twice_a_short_bad_one() {
     let key_locations = defaults();
-    // The best of many rounds: whatever else the machine does only adds to the others.
+    // The minimum of many rounds, because other load on the machine only adds time.
     let cost = |name: &str, value: &[u8]| {
         let headers = headers(&[(name, value)]);
         let round = |_| {
@@ -256,8 +256,8 @@ fn a_100_kb_key_costs_at_most_twice_a_short_bad_one() {
 #[test]
 fn bytes_that_no_key_holds_are_no_key() {
     let key_locations = everything();
-    // Listed here, and not asked of the code that decides: the base64url, base64 and UUID
-    // characters are all there is.
+    // Listed here instead of computed by the tested code: the characters of base64url, base64 and
+    // UUIDs.
     let in_keys = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-._~+/=";
     for byte in 0..=255_u8 {
         if in_keys.contains(&byte) {

@@ -1,4 +1,4 @@
-//! What was not reached, or cannot be called.
+//! Routes that were not reached or cannot be called.
 
 use actix_web::http::Method;
 
@@ -6,20 +6,21 @@ use super::{Audit, Standing, Ways};
 use crate::route_audit::{exceptions::Kind, routes::Route};
 
 impl Audit<'_> {
-    /// What the route says it answers to, and nothing of it did.
+    /// Records the methods of a route that no call reached.
     pub(super) fn unreached(
         &mut self,
         route: &Route,
         ways: &Ways,
         standings: &[(Method, Standing)],
     ) {
-        // The guard itself is listed.
+        // The guard itself is reported.
         if route.is_behind_opaque_guard(self.routes) {
             return;
         }
-        let answered = |standing: &Standing| standing.weight() >= Standing::Refused.weight();
+        let answered = |standing: &Standing| standing.weight() >= Standing::Rejected.weight();
         if route.methods.is_empty() {
-            // Files answer other methods than GET by themselves, which tells nothing of the files.
+            // A file service rejects other methods than GET by itself, which does not show whether
+            // the files are protected.
             let telling = |method: &Method| !ways.is_prefix || method == Method::GET;
             if !standings.iter().any(|(method, standing)| telling(method) && answered(standing)) {
                 self.unreached_as("*", route, ways, &Standing::Nothing);
@@ -41,37 +42,37 @@ impl Audit<'_> {
         }
         let (what, advice) = match standing {
             Standing::Elsewhere(other) => (
-                format!("was not reached: {other} took every path that was tried"),
-                format!("register it before {other}, or name a path that it alone takes: .sample({path:?}, \"..\")"),
+                format!("was not reached: {other} answered every path that was tried"),
+                format!("register it before {other}, or add a path that only it matches: .sample({path:?}, \"..\")"),
             ),
             _ if ways.is_prefix => (
-                "serves what is below a path, as files do; what it has there cannot be seen, and the path alone is not rejected".to_owned(),
-                "put it into a scope behind a middleware that asks for a key".to_owned(),
+                "serves everything below a path, as Files does; the audit cannot see what is there, and a request for the path itself is not rejected".to_owned(),
+                "put it into a scope with the middleware RequireAppKey".to_owned(),
             ),
             _ if !route.notes.is_empty() => (
-                format!("was not reached; actix-web says {}", route.notes.join(", ")),
-                "take it out, or register it where it is reached".to_owned(),
+                format!("was not reached; actix-web reports: {}", route.notes.join(", ")),
+                "remove it, or register it where requests reach it".to_owned(),
             ),
             _ => (
-                "was not reached: no call that was tried led to it".to_owned(),
-                "look for a middleware that changes paths, or a scope of the same path before it".to_owned(),
+                "was not reached: no request that was tried led to it".to_owned(),
+                "look for a middleware that changes paths, or for an earlier scope with the same path".to_owned(),
             ),
         };
         self.report.faults.push(format!(
-            "{method} {path} {what}\n     {advice}, or say why it need not be seen: .unseen([(\"{method} {path}\", \"..\")])"
+            "{method} {path} {what}\n     {advice}, or give the reason why it need not be seen: .unseen([(\"{method} {path}\", \"..\")])"
         ));
     }
 
     pub(super) fn opaque(&mut self, route: &Route, guard: &str) {
-        let whose = if route.is_resource { "" } else { "the scope, with all that is in it, " };
+        let whose = if route.is_resource { "" } else { "the scope, with everything in it, " };
         self.unseen(
             route,
-            &format!("{whose}stands behind a guard that cannot be satisfied on purpose: {guard}"),
-            "test it by itself",
+            &format!("{whose}is behind a guard that the audit cannot satisfy: {guard}"),
+            "test it separately and give the reason",
         );
     }
 
-    /// A fault, unless there is a reason for each of its methods.
+    /// Records a violation for each method without an exception.
     pub(super) fn unseen(&mut self, route: &Route, what: &str, advice: &str) {
         let path = &route.path;
         let mut methods: Vec<&str> = route.methods.iter().map(Method::as_str).collect();
@@ -82,7 +83,7 @@ impl Audit<'_> {
             match self.exceptions.reason(Kind::Unseen, method, path) {
                 Some(reason) => self.report.unseen.push(format!("{method} {path} ({reason})")),
                 None => self.report.faults.push(format!(
-                    "{method} {path} was not seen: {what}\n     {advice}, and say so: .unseen([(\"{method} {path}\", \"..\")])"
+                    "{method} {path} was not seen: {what}\n     {advice}: .unseen([(\"{method} {path}\", \"..\")])"
                 )),
             }
         }
