@@ -26,6 +26,9 @@ const CLIENTS_OF_A_SERVER: usize = 3;
 const OPERATORS: usize = 2;
 /// How long a run waits for enough to happen.
 const LONGEST: Duration = Duration::from_secs(180);
+/// How long a server answers wrongly before the history is searched for what explains it. A search of a long one takes seconds.
+const SEARCH_INTERVAL: Duration = Duration::from_secs(5);
+
 /// What a run is made of.
 pub(super) struct Plan {
     pub(super) place: Place,
@@ -168,8 +171,12 @@ impl Plan {
         })
     }
 
-    /// Presents every key to every server until it answers what the row says, or has had its time.
+    /// Presents every key to every server until it answers what the row says, or has had its time. Ends early where something is wrong
+    /// already: a server may be wrong for ever then.
     fn be_quiet(&self, pool: &Pool, seats: &[Seat], recorder: &Recorder, keys: &[Owned]) {
+        if is_broken(recorder) {
+            return;
+        }
         let began = recorder.now();
         let certain = keys.iter().filter(|key| !key.is_doubtful);
         let mut expected: Vec<(Shown, Caller, bool)> = Vec::new();
@@ -184,19 +191,39 @@ impl Plan {
             }
         }
         expected.extend(pool.some_bad().into_iter().map(|key| (key, Caller::Home, false)));
-        for seat in seats {
-            // Each has its own time, since one after the other is asked.
-            let until = Instant::now() + self.recovery;
-            let mut client = Client::new(seat, recorder);
-            for (key, caller, is_good) in &expected {
-                let right = if *is_good { Answer::Accepted } else { Answer::Refused };
-                while client.present(key, *caller) != right && Instant::now() < until {
-                    thread::sleep(Duration::from_millis(20));
+        if seats.iter().all(|seat| self.comes_back(seat, recorder, &expected)) {
+            recorder.ended(began, What::Quiet);
+        }
+    }
+
+    /// Presents these keys to a server for as long as it may take to recover; `false` once the history shows something that is wrong.
+    fn comes_back(
+        &self,
+        seat: &Seat,
+        recorder: &Recorder,
+        expected: &[(Shown, Caller, bool)],
+    ) -> bool {
+        let until = Instant::now() + self.recovery;
+        let mut next_search = Instant::now() + SEARCH_INTERVAL;
+        let mut client = Client::new(seat, recorder);
+        for (key, caller, is_good) in expected {
+            let right = if *is_good { Answer::Accepted } else { Answer::Refused };
+            while client.present(key, *caller) != right && Instant::now() < until {
+                if Instant::now() > next_search {
+                    if is_broken(recorder) {
+                        return false;
+                    }
+                    next_search = Instant::now() + SEARCH_INTERVAL;
                 }
+                thread::sleep(Duration::from_millis(20));
             }
         }
-        recorder.ended(began, What::Quiet);
+        true
     }
+}
+
+fn is_broken(recorder: &Recorder) -> bool {
+    !check(&recorder.so_far()).count.is_empty()
 }
 
 /// An empty folder that outlives the run, so that a history that is wrong can be looked at.
