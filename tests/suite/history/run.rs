@@ -12,8 +12,9 @@ use std::{
 use super::{
     checker::{Rule, Verdict, check},
     client::Client,
-    event::{Answer, Caller, What},
-    faults::{Breaker, FILLERS, break_database, break_servers},
+    clock::WallClock,
+    event::{Answer, Caller, Handle, What},
+    faults::{Breaker, FILLERS, break_database, break_servers, prune_log},
     operator::{Operator, Owned},
     place::Place,
     pool::{Pool, Shown},
@@ -112,8 +113,12 @@ impl Plan {
                 || self.place.url().to_owned(),
                 |proxy| self.place.database().url_at(proxy.address),
             );
-            let log = folder.join(format!("log-{}-{number}", seat.kind.name));
-            let mut seated = Seated::new(proxy, database_url, log);
+            let name = format!("{}-{number}", seat.kind.name);
+            // Elsewhere keys expire by the clock of the machine.
+            let clock_ahead = seat.kind.clock_ahead.filter(|_| proxy.is_some());
+            let clock = clock_ahead.and_then(|ahead| WallClock::new(folder, &name, ahead));
+            let log = folder.join(format!("log-{name}"));
+            let mut seated = Seated::new(proxy, clock, database_url, log);
             seated.start(seat, recorder);
             all.push(seated);
         }
@@ -157,11 +162,13 @@ impl Plan {
                 stop.faults.store(true, Ordering::Relaxed);
             });
             if self.with_faults {
-                let breaker = Breaker::new(recorder, random.another());
+                let [breaker, pruner] = [(); 2].map(|()| Breaker::new(recorder, random.another()));
                 let (place, stop) = (&self.place, &stop.faults);
                 let breaking = scope.spawn(move || break_database(breaker, place, stop));
+                let pruning = scope.spawn(move || prune_log(pruner, place, stop));
                 break_servers(Breaker::new(recorder, random), seats, seated, stop);
                 breaking.join().unwrap();
+                pruning.join().unwrap();
             }
             timer.join().unwrap();
             stop.changes.store(true, Ordering::Relaxed);
@@ -206,9 +213,12 @@ impl Plan {
         let until = Instant::now() + self.recovery;
         let mut next_search = Instant::now() + SEARCH_INTERVAL;
         let mut client = Client::new(seat, recorder);
-        for (key, caller, is_good) in expected {
+        let presented = Handle::ALL
+            .into_iter()
+            .flat_map(|handle| expected.iter().map(move |one| (handle, one)));
+        for (handle, (key, caller, is_good)) in presented {
             let right = if *is_good { Answer::Accepted } else { Answer::Refused };
-            while client.present(key, *caller) != right && Instant::now() < until {
+            while client.present(handle, key, *caller) != right && Instant::now() < until {
                 if Instant::now() > next_search {
                     if is_broken(recorder) {
                         return false;

@@ -5,7 +5,7 @@ use std::{
     path::{Path, PathBuf},
     sync::atomic::{AtomicBool, Ordering},
     thread,
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use super::{
@@ -19,6 +19,16 @@ use crate::support::OwnServer;
 
 /// Rows besides those of a run, more than the change log names one by one.
 pub(in super::super) const FILLERS: usize = 100;
+
+/// As the servers do once an hour has passed since it was noted what may be deleted.
+const PRUNE_TABLE: [&str; 2] = [
+    "UPDATE api_key_meta SET prune_at = clock_timestamp() - interval '90 minutes'",
+    "SELECT api_keys_prune_v1(1000)",
+];
+/// Nothing of ours prunes a file; somebody else may.
+const PRUNE_FILE: &str =
+    "DELETE FROM api_key_changes WHERE seq < (SELECT max(seq) FROM api_key_changes)";
+const PRUNE_INTERVAL: Duration = Duration::from_millis(20);
 
 const END_CONNECTIONS: &str = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid()";
 
@@ -110,6 +120,31 @@ fn take_away(file: &Path, length: Duration) {
     fs::rename(folder, &away).unwrap();
     thread::sleep(length / 2);
     fs::rename(&away, folder).unwrap();
+}
+
+/// Prunes the change log now and then, each time again and again, so that servers that are away miss what was in it.
+pub(in super::super) fn prune_log(mut breaker: Breaker<'_>, place: &Place, stop: &AtomicBool) {
+    while !stop.load(Ordering::Relaxed) {
+        thread::sleep(breaker.milliseconds(300, 2000));
+        let length = breaker.milliseconds(500, 2500);
+        breaker.fault("the change log was pruned all the time", || {
+            let until = Instant::now() + length;
+            while Instant::now() < until {
+                prune(place);
+                thread::sleep(PRUNE_INTERVAL);
+            }
+        });
+    }
+}
+
+fn prune(place: &Place) {
+    let statements: &[&str] =
+        if place.database().is_postgres() { &PRUNE_TABLE } else { &[PRUNE_FILE] };
+    if let Some(mut connection) = Sql::connect(place.url()) {
+        for statement in statements {
+            let _ = connection.execute(statement);
+        }
+    }
 }
 
 fn run_sql(url: &str, sql: &str) {

@@ -6,7 +6,7 @@ mod servers;
 use std::time::Duration;
 
 pub(super) use self::{
-    database::{FILLERS, break_database},
+    database::{FILLERS, break_database, prune_log},
     servers::break_servers,
 };
 use super::{event::What, recorder::Recorder};

@@ -1,4 +1,4 @@
-//! Servers that are paused or killed, and ways to the database that are damaged.
+//! Servers that are paused or killed, clocks that are set, and ways to the database that are damaged.
 
 use std::{
     sync::atomic::{AtomicBool, Ordering},
@@ -19,10 +19,13 @@ const LATE: Duration = Duration::from_millis(200);
 enum Fault {
     Pause,
     Kill,
+    SetClock,
     Way(&'static str, fn(&Proxy)),
 }
 
-const OF_A_SERVER: [Fault; 3] = [Fault::Pause, Fault::Kill, Fault::Pause];
+const OF_A_SERVER: [Fault; 4] = [Fault::Pause, Fault::Kill, Fault::Pause, Fault::Pause];
+/// By how many seconds a clock is ahead once it was set.
+const CLOCKS_AHEAD: [i64; 6] = [-86_400, -3600, -2, 0, 2, 3600];
 const OF_A_WAY: [Fault; 5] = [
     Fault::Way("its connections were cut and none made", Proxy::cut),
     Fault::Way("nothing came through", Proxy::hold),
@@ -44,6 +47,9 @@ pub(in super::super) fn break_servers(
     if seated[0].proxy.is_some() {
         all.extend(OF_A_WAY);
     }
+    if seated.iter().any(|seated| seated.clock.is_some()) {
+        all.push(Fault::SetClock);
+    }
     let mut deck = Vec::new();
     while !stop.load(Ordering::Relaxed) {
         thread::sleep(breaker.milliseconds(200, 800));
@@ -63,6 +69,13 @@ impl Breaker<'_> {
                     seated.pause();
                     thread::sleep(length);
                     seated.resume();
+                });
+            }
+            Fault::SetClock => {
+                let Some(clock) = &seated.clock else { return };
+                let ahead = CLOCKS_AHEAD[self.random.below(CLOCKS_AHEAD.len())];
+                self.fault(format!("the clock of {name} was set {ahead} s ahead"), || {
+                    clock.set(ahead);
                 });
             }
             Fault::Kill => {
