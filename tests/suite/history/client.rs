@@ -74,6 +74,18 @@ impl<'a> Client<'a> {
         answer
     }
 
+    /// Presents each of these keys to every handle, as long as the server can tell whether they are good.
+    pub(super) fn present_all(&mut self, keys: &[Shown]) {
+        for handle in Handle::ALL {
+            for key in keys {
+                let answer = self.present(handle, key, Caller::Home);
+                if matches!(answer, Answer::Unavailable | Answer::Lost) {
+                    return;
+                }
+            }
+        }
+    }
+
     /// Asks the server for a change of its own.
     pub(super) fn change(&mut self, id: i64, change: &str) -> Option<Answered> {
         let (_, address) = self.seat.now();

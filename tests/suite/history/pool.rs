@@ -119,6 +119,11 @@ impl Pool {
         of[random.below(of.len())].clone()
     }
 
+    /// Keys that may be issued, changed and revoked.
+    pub(super) fn live(&self) -> Vec<Shown> {
+        self.lock().live.clone()
+    }
+
     /// Keys that are good for nothing: over, or never issued.
     pub(super) fn some_bad(&self) -> Vec<Shown> {
         let keys = self.lock();

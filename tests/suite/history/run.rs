@@ -4,7 +4,10 @@ use std::{
     fs,
     path::{Path, PathBuf},
     process,
-    sync::atomic::{AtomicBool, AtomicUsize, Ordering},
+    sync::{
+        Mutex,
+        atomic::{AtomicBool, AtomicUsize, Ordering},
+    },
     thread,
     time::{Duration, Instant},
 };
@@ -14,7 +17,7 @@ use super::{
     client::Client,
     clock::WallClock,
     event::{Answer, Caller, Handle, What},
-    faults::{Breaker, FILLERS, break_database, break_servers, prune_log},
+    faults::{Breaker, FILLERS, break_database, break_servers},
     operator::{Operator, Owned},
     place::Place,
     pool::{Pool, Shown},
@@ -136,6 +139,7 @@ impl Plan {
         let admin = self.place.database().builder().build_admin().unwrap();
         let mut random = Random::new(self.seed);
         let stop = Stop::default();
+        let database = Mutex::new(());
         thread::scope(|scope| {
             for seat in seats.iter().flat_map(|seat| [seat; CLIENTS_OF_A_SERVER]) {
                 let random = random.another();
@@ -162,13 +166,12 @@ impl Plan {
                 stop.faults.store(true, Ordering::Relaxed);
             });
             if self.with_faults {
-                let [breaker, pruner] = [(); 2].map(|()| Breaker::new(recorder, random.another()));
+                let breaker = Breaker::new(recorder, random.another(), &database);
                 let (place, stop) = (&self.place, &stop.faults);
                 let breaking = scope.spawn(move || break_database(breaker, place, stop));
-                let pruning = scope.spawn(move || prune_log(pruner, place, stop));
-                break_servers(Breaker::new(recorder, random), seats, seated, stop);
+                let breaker = Breaker::new(recorder, random, &database);
+                break_servers(breaker, (place, pool), seats, seated, stop);
                 breaking.join().unwrap();
-                pruning.join().unwrap();
             }
             timer.join().unwrap();
             stop.changes.store(true, Ordering::Relaxed);

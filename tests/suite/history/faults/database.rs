@@ -20,8 +20,10 @@ use crate::support::OwnServer;
 /// Rows besides those of a run, more than the change log names one by one.
 pub(in super::super) const FILLERS: usize = 100;
 
-/// As the servers do once an hour has passed since it was noted what may be deleted.
-const PRUNE_TABLE: [&str; 2] = [
+/// As the servers do once an hour has passed since it was noted what may be deleted. The newest row below that stays: it is one of
+/// a key that nobody presents.
+const PRUNE_TABLE: [&str; 3] = [
+    "UPDATE api_keys SET name = 'pruned' WHERE id = 1",
     "UPDATE api_key_meta SET prune_at = clock_timestamp() - interval '90 minutes'",
     "SELECT api_keys_prune_v1(1000)",
 ];
@@ -63,6 +65,8 @@ pub(in super::super) fn break_database(mut breaker: Breaker<'_>, place: &Place, 
     while !stop.load(Ordering::Relaxed) {
         thread::sleep(breaker.milliseconds(300, 1800));
         let length = breaker.milliseconds(50, 2500);
+        let database = breaker.database;
+        let _broken_here_alone = database.lock().unwrap();
         match breaker.deal(&mut deck, all) {
             Fault::ChangeAll => {
                 breaker.fault(format!("{FILLERS} rows and more were changed"), || {
@@ -122,28 +126,16 @@ fn take_away(file: &Path, length: Duration) {
     fs::rename(&away, folder).unwrap();
 }
 
-/// Prunes the change log now and then, each time again and again, so that servers that are away miss what was in it.
-pub(in super::super) fn prune_log(mut breaker: Breaker<'_>, place: &Place, stop: &AtomicBool) {
-    while !stop.load(Ordering::Relaxed) {
-        thread::sleep(breaker.milliseconds(300, 2000));
-        let length = breaker.milliseconds(500, 2500);
-        breaker.fault("the change log was pruned all the time", || {
-            let until = Instant::now() + length;
-            while Instant::now() < until {
-                prune(place);
-                thread::sleep(PRUNE_INTERVAL);
-            }
-        });
-    }
-}
-
-fn prune(place: &Place) {
+/// Prunes the change log again and again for this long, as over hours in which changes go on.
+pub(super) fn prune(place: &Place, length: Duration) {
     let statements: &[&str] =
         if place.database().is_postgres() { &PRUNE_TABLE } else { &[PRUNE_FILE] };
-    if let Some(mut connection) = Sql::connect(place.url()) {
+    let until = Instant::now() + length;
+    while Instant::now() < until {
         for statement in statements {
-            let _ = connection.execute(statement);
+            run_sql(place.url(), statement);
         }
+        thread::sleep(PRUNE_INTERVAL);
     }
 }
 
