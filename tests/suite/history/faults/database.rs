@@ -21,10 +21,10 @@ use crate::support::OwnServer;
 pub(in super::super) const FILLERS: usize = 100;
 
 /// As the servers do once an hour has passed since it was noted what may be deleted. The newest row below that stays: it is one of
-/// a key that nobody presents.
+/// a key that nobody presents. A server that is paused in the transaction in which it prunes itself holds its locks until it goes on.
 const PRUNE_TABLE: [&str; 3] = [
-    "UPDATE api_keys SET name = 'pruned' WHERE id = 1",
-    "UPDATE api_key_meta SET prune_at = clock_timestamp() - interval '90 minutes'",
+    "SET lock_timeout = 100; UPDATE api_keys SET name = 'pruned' WHERE id = 1",
+    "SET lock_timeout = 100; UPDATE api_key_meta SET prune_at = clock_timestamp() - interval '90 minutes'",
     "SELECT api_keys_prune_v1(1000)",
 ];
 /// Nothing of ours prunes a file; somebody else may.
