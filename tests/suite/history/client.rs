@@ -8,7 +8,7 @@ use std::{
 };
 
 use super::{
-    event::{Answer, Caller, Event, Request, Server, What},
+    event::{Answer, Caller, Event, Handle, Request, Server, What},
     pool::{Pool, Shown},
     recorder::Recorder,
     seat::Seat,
@@ -47,17 +47,19 @@ impl<'a> Client<'a> {
                 0 => Caller::Abroad,
                 _ => Caller::Home,
             };
-            self.present(&key, from);
+            let handle = Handle::ALL[random.below(Handle::ALL.len())];
+            self.present(handle, &key, from);
             let pause = random.below(LONGEST_PAUSE_MILLISECONDS);
             thread::sleep(Duration::from_millis(pause.try_into().unwrap()));
         }
     }
 
     /// Presents a key once, and writes down what came of it.
-    pub(super) fn present(&mut self, key: &Shown, from: Caller) -> Answer {
+    pub(super) fn present(&mut self, handle: Handle, key: &Shown, from: Caller) -> Answer {
         let (number, address) = self.seat.now();
         let head = format!(
-            "GET /guarded HTTP/1.1\r\nHost: localhost\r\nX-Forwarded-For: {}\r\nX-API-Key: {}\r\n\r\n",
+            "GET {} HTTP/1.1\r\nHost: localhost\r\nX-Forwarded-For: {}\r\nX-API-Key: {}\r\n\r\n",
+            handle.path(),
             from.address(),
             key.secret
         );
@@ -67,9 +69,21 @@ impl<'a> Client<'a> {
         let (server, answer) = answered.map_or((number, Answer::Lost), |answered| {
             (answered.server, answer_of(answered.status))
         });
-        let what = What::Request(Request { server, key: key.number, from, answer });
+        let what = What::Request(Request { server, handle, key: key.number, from, answer });
         self.recorder.write(&Event { began, ended, what });
         answer
+    }
+
+    /// Presents each of these keys to every handle, as long as the server can tell whether they are good.
+    pub(super) fn present_all(&mut self, keys: &[Shown]) {
+        for handle in Handle::ALL {
+            for key in keys {
+                let answer = self.present(handle, key, Caller::Home);
+                if matches!(answer, Answer::Unavailable | Answer::Lost) {
+                    return;
+                }
+            }
+        }
     }
 
     /// Asks the server for a change of its own.

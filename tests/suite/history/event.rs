@@ -47,6 +47,26 @@ pub(super) type Key = usize;
 /// One process of a server, from its start to its end. What takes its place has another number.
 pub(super) type Server = usize;
 
+/// One of the handles of a process through which keys are checked. Each has a cache and a feed of its own.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(super) enum Handle {
+    First,
+    Second,
+}
+
+impl Handle {
+    pub(super) const ALL: [Self; 2] = [Self::First, Self::Second];
+
+    /// The route that it guards.
+    pub(super) fn path(self) -> &'static str {
+        match self {
+            Self::First => "/guarded",
+            Self::Second => "/second/guarded",
+        }
+    }
+}
+
 /// Something that began and ended.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Event {
@@ -76,6 +96,7 @@ pub(super) enum What {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Request {
     pub(super) server: Server,
+    pub(super) handle: Handle,
     pub(super) key: Key,
     pub(super) from: Caller,
     pub(super) answer: Answer,
@@ -140,7 +161,7 @@ pub(super) enum Allowed {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub(super) enum By {
-    /// A server, through the administration in its own process: it must know of it when the change returns.
+    /// A server, through an administration in its own process: each of its handles must know of it when the change returns.
     Server(Server),
     /// The administration in a process that serves nothing.
     Admin,
@@ -167,8 +188,11 @@ impl fmt::Display for Event {
                 write!(formatter, "server {server} ({kind}) started; at most {bound:?} behind")
             }
             What::Stopped { server } => write!(formatter, "server {server} stopped"),
-            What::Request(Request { server, key, from, answer }) => {
-                write!(formatter, "server {server}: key {key} from {from:?}: {answer:?}")
+            What::Request(Request { server, handle, key, from, answer }) => {
+                write!(
+                    formatter,
+                    "server {server}, {handle:?}: key {key} from {from:?}: {answer:?}"
+                )
             }
             What::Change { key, change, by, outcome } => {
                 write!(formatter, "key {key}: {change:?} by {by:?}: {outcome:?}")

@@ -1,7 +1,7 @@
 //! Histories of several servers on one database, and what is wrong with them (E2).
 //!
 //! A run starts servers as processes of their own, presents keys to them from many clients, changes those keys in every way there is,
-//! and meanwhile breaks the servers, their ways to the database and the database. Every request and change is written down with
+//! and meanwhile breaks the servers, their clocks, their ways to the database and the database. Every request and change is written down with
 //! the moments at which it began and ended, by the one clock of the process that does all this. The checker then looks whether any
 //! server accepted or refused a key that it should not have. Servers that are wrong on purpose show that it notices.
 //!
@@ -12,6 +12,7 @@
 
 mod checker;
 mod client;
+mod clock;
 mod event;
 mod faults;
 mod operator;
@@ -35,6 +36,8 @@ use crate::support::{Database, database_test};
 
 const SHORT: Duration = Duration::from_secs(12);
 const VERY_SHORT: Duration = Duration::from_secs(5);
+/// In seconds.
+const HOUR: i64 = 3600;
 
 fn number<T: std::str::FromStr>(variable: &str) -> Option<T> {
     let text = env::var(variable).ok()?;
@@ -48,6 +51,7 @@ fn seed() -> u64 {
 
 fn kind(name: &'static str, store: Store, max_staleness_ms: u64, stale_if_error_ms: u64) -> Kind {
     Kind {
+        clock_ahead: None,
         name,
         store,
         max_staleness: Duration::from_millis(max_staleness_ms),
@@ -62,8 +66,8 @@ fn run_under_faults(place: Place) {
         place,
         servers: vec![
             kind("plain", Store::Own, 300, 0),
-            kind("lenient", Store::Own, 300, 700),
-            kind("slow", Store::Slow, 500, 0),
+            Kind { clock_ahead: Some(-HOUR), ..kind("lenient", Store::Own, 300, 700) },
+            Kind { clock_ahead: Some(HOUR), ..kind("slow", Store::Slow, 500, 0) },
         ],
         length,
         with_faults: true,

@@ -14,7 +14,7 @@ use chrono::{DateTime, TimeDelta, Utc};
 
 use super::{
     client::Client,
-    event::{Allowed, By, Caller, Change, Moment, Outcome, What},
+    event::{Allowed, By, Caller, Change, Handle, Moment, Outcome, What},
     pool::{Pool, Shown},
     recorder::Recorder,
     row::Row,
@@ -24,6 +24,8 @@ use crate::support::{hex, random::Random};
 
 /// Keys an operator has at a time that are not over.
 const LIVE: usize = 6;
+/// Until the end of a key that does not expire within a run, though some wrong clock may be past it.
+const FAR: Duration = Duration::from_secs(50 * 60);
 
 pub(super) struct Operator<'a> {
     pub(super) recorder: &'a Recorder,
@@ -134,9 +136,10 @@ impl Operator<'_> {
         match self.random.below(100) {
             0..35 if row.disabled => Change::Enable,
             0..35 => Change::Disable,
-            35..60 => Change::Allow(self.some_allowed()),
-            60..70 if row.expires_at.is_some() => Change::ExpireAt(None),
-            60..70 => {
+            35..54 => Change::Allow(self.some_allowed()),
+            54..70 if row.expires_at.is_some() => Change::ExpireAt(None),
+            54..57 => Change::ExpireAt(Some(self.recorder.now().after(FAR))),
+            57..70 => {
                 let left = Duration::from_millis(200 + self.random.below(1200) as u64);
                 Change::ExpireAt(Some(self.recorder.now().after(left)))
             }
@@ -258,8 +261,10 @@ impl Operator<'_> {
             None => (By::Admin, Outcome::Unknown),
         });
         if outcome == Outcome::Done {
-            // It must know of it already.
-            server.present(&key.shown, Caller::Home);
+            // They must know of it already.
+            for handle in Handle::ALL {
+                server.present(handle, &key.shown, Caller::Home);
+            }
         }
         self.servers.push(server);
         outcome
@@ -277,7 +282,12 @@ impl Operator<'_> {
         let number = key.shown.number;
         self.recorder.ended(began, What::Change { key: number, change, by, outcome });
         match outcome {
-            Outcome::Done => key.row = key.row.after(change),
+            Outcome::Done => {
+                key.row = key.row.after(change);
+                if let Change::ExpireAt(Some(end)) = change {
+                    self.pool.expires_in(&key.shown, end.since(self.recorder.now()));
+                }
+            }
             Outcome::Undone => {}
             Outcome::Unknown => key.is_doubtful = true,
         }

@@ -3,6 +3,7 @@
 use std::{
     collections::VecDeque,
     sync::{Mutex, MutexGuard},
+    time::{Duration, Instant},
 };
 
 use api_key_runtime::{
@@ -18,6 +19,8 @@ use crate::support::{leaks, random::Random};
 const RECENT: usize = 4;
 /// Keys that are over, which clients go on to present now and then; older ones are forgotten.
 const OVER: usize = 200;
+/// How long keys are presented more often than others after they expired.
+const JUST_EXPIRED: Duration = Duration::from_secs(1);
 
 pub(super) struct Pool {
     maker: AppKeys,
@@ -30,6 +33,8 @@ struct Keys {
     /// Such as may be issued, changed and revoked.
     live: Vec<Shown>,
     recent: VecDeque<Shown>,
+    /// Such as expire, with when they do.
+    expiring: Vec<(Instant, Shown)>,
     over: VecDeque<Shown>,
     never_issued: Vec<Shown>,
 }
@@ -82,6 +87,11 @@ impl Pool {
         keys.recent.truncate(RECENT);
     }
 
+    /// It will expire this much later.
+    pub(super) fn expires_in(&self, key: &Shown, left: Duration) {
+        self.lock().expiring.push((Instant::now() + left, key.clone()));
+    }
+
     /// Nothing will be done to it any more.
     pub(super) fn is_over(&self, key: &Shown) {
         let mut keys = self.lock();
@@ -91,17 +101,27 @@ impl Pool {
     }
 
     pub(super) fn choose(&self, random: &mut Random) -> Shown {
-        let keys = self.lock();
+        let mut keys = self.lock();
+        let now = Instant::now();
+        keys.expiring.retain(|(end, _)| now < *end + JUST_EXPIRED);
+        let expired: Vec<&Shown> =
+            keys.expiring.iter().filter(|(end, _)| *end <= now).map(|(_, key)| key).collect();
         let (recent, live) = (keys.recent.iter().collect(), keys.live.iter().collect());
         let (over, never): (Vec<&Shown>, _) =
             (keys.over.iter().collect(), keys.never_issued.iter().collect());
         let of: Vec<&Shown> = match random.below(100) {
+            0..20 if !expired.is_empty() => expired,
             0..50 if !keys.recent.is_empty() => recent,
             0..80 if !keys.live.is_empty() => live,
             0..93 if !keys.over.is_empty() => over,
             _ => never,
         };
         of[random.below(of.len())].clone()
+    }
+
+    /// Keys that may be issued, changed and revoked.
+    pub(super) fn live(&self) -> Vec<Shown> {
+        self.lock().live.clone()
     }
 
     /// Keys that are good for nothing: over, or never issued.

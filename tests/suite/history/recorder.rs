@@ -76,6 +76,12 @@ impl Recorder {
         self.file.lock().unwrap().write_all(&line).unwrap();
     }
 
+    /// The history up to now.
+    pub(super) fn so_far(&self) -> Vec<Event> {
+        self.file.lock().unwrap().flush().unwrap();
+        read(&self.path)
+    }
+
     /// The whole history, as it was written.
     pub(super) fn finish(self) -> Vec<Event> {
         self.file.into_inner().unwrap().flush().unwrap();

@@ -9,6 +9,8 @@ const INSTANT: Duration = Duration::from_nanos(1);
 
 /// How far the wall clock, which expiry is judged by, may have moved against the clock of the history since an expiry was set.
 const WALL_CLOCK_TOLERANCE: Duration = Duration::from_millis(50);
+/// The same, and how far a server may be ahead of the clock of the database: by as long as it took to ask for it.
+const AHEAD_TOLERANCE: Duration = Duration::from_millis(200);
 
 /// What the row of a key says.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -61,7 +63,7 @@ impl Row {
     /// Whether a request from there that was judged at or before this moment may have been refused.
     pub(super) fn may_refuse(&self, caller: Caller, judged_before: Moment) -> bool {
         !self.lets_in(caller)
-            || self.expires_at.is_some_and(|end| end.before(WALL_CLOCK_TOLERANCE) <= judged_before)
+            || self.expires_at.is_some_and(|end| end.before(AHEAD_TOLERANCE) <= judged_before)
     }
 }
 

@@ -4,7 +4,10 @@ use std::{
     fs,
     path::{Path, PathBuf},
     process,
-    sync::atomic::{AtomicBool, AtomicUsize, Ordering},
+    sync::{
+        Mutex,
+        atomic::{AtomicBool, AtomicUsize, Ordering},
+    },
     thread,
     time::{Duration, Instant},
 };
@@ -12,7 +15,8 @@ use std::{
 use super::{
     checker::{Rule, Verdict, check},
     client::Client,
-    event::{Answer, Caller, What},
+    clock::WallClock,
+    event::{Answer, Caller, Handle, What},
     faults::{Breaker, FILLERS, break_database, break_servers},
     operator::{Operator, Owned},
     place::Place,
@@ -26,6 +30,9 @@ const CLIENTS_OF_A_SERVER: usize = 3;
 const OPERATORS: usize = 2;
 /// How long a run waits for enough to happen.
 const LONGEST: Duration = Duration::from_secs(180);
+/// How long a server answers wrongly before the history is searched for what explains it. A search of a long one takes seconds.
+const SEARCH_INTERVAL: Duration = Duration::from_secs(5);
+
 /// What a run is made of.
 pub(super) struct Plan {
     pub(super) place: Place,
@@ -109,8 +116,12 @@ impl Plan {
                 || self.place.url().to_owned(),
                 |proxy| self.place.database().url_at(proxy.address),
             );
-            let log = folder.join(format!("log-{}-{number}", seat.kind.name));
-            let mut seated = Seated::new(proxy, database_url, log);
+            let name = format!("{}-{number}", seat.kind.name);
+            // Elsewhere keys expire by the clock of the machine.
+            let clock_ahead = seat.kind.clock_ahead.filter(|_| proxy.is_some());
+            let clock = clock_ahead.and_then(|ahead| WallClock::new(folder, &name, ahead));
+            let log = folder.join(format!("log-{name}"));
+            let mut seated = Seated::new(proxy, clock, database_url, log);
             seated.start(seat, recorder);
             all.push(seated);
         }
@@ -128,6 +139,7 @@ impl Plan {
         let admin = self.place.database().builder().build_admin().unwrap();
         let mut random = Random::new(self.seed);
         let stop = Stop::default();
+        let database = Mutex::new(());
         thread::scope(|scope| {
             for seat in seats.iter().flat_map(|seat| [seat; CLIENTS_OF_A_SERVER]) {
                 let random = random.another();
@@ -154,10 +166,11 @@ impl Plan {
                 stop.faults.store(true, Ordering::Relaxed);
             });
             if self.with_faults {
-                let breaker = Breaker::new(recorder, random.another());
+                let breaker = Breaker::new(recorder, random.another(), &database);
                 let (place, stop) = (&self.place, &stop.faults);
                 let breaking = scope.spawn(move || break_database(breaker, place, stop));
-                break_servers(Breaker::new(recorder, random), seats, seated, stop);
+                let breaker = Breaker::new(recorder, random, &database);
+                break_servers(breaker, (place, pool), seats, seated, stop);
                 breaking.join().unwrap();
             }
             timer.join().unwrap();
@@ -168,8 +181,12 @@ impl Plan {
         })
     }
 
-    /// Presents every key to every server until it answers what the row says, or has had its time.
+    /// Presents every key to every server until it answers what the row says, or has had its time. Ends early where something is wrong
+    /// already: a server may be wrong for ever then.
     fn be_quiet(&self, pool: &Pool, seats: &[Seat], recorder: &Recorder, keys: &[Owned]) {
+        if is_broken(recorder) {
+            return;
+        }
         let began = recorder.now();
         let certain = keys.iter().filter(|key| !key.is_doubtful);
         let mut expected: Vec<(Shown, Caller, bool)> = Vec::new();
@@ -184,19 +201,42 @@ impl Plan {
             }
         }
         expected.extend(pool.some_bad().into_iter().map(|key| (key, Caller::Home, false)));
-        for seat in seats {
-            // Each has its own time, since one after the other is asked.
-            let until = Instant::now() + self.recovery;
-            let mut client = Client::new(seat, recorder);
-            for (key, caller, is_good) in &expected {
-                let right = if *is_good { Answer::Accepted } else { Answer::Refused };
-                while client.present(key, *caller) != right && Instant::now() < until {
-                    thread::sleep(Duration::from_millis(20));
+        if seats.iter().all(|seat| self.comes_back(seat, recorder, &expected)) {
+            recorder.ended(began, What::Quiet);
+        }
+    }
+
+    /// Presents these keys to a server for as long as it may take to recover; `false` once the history shows something that is wrong.
+    fn comes_back(
+        &self,
+        seat: &Seat,
+        recorder: &Recorder,
+        expected: &[(Shown, Caller, bool)],
+    ) -> bool {
+        let until = Instant::now() + self.recovery;
+        let mut next_search = Instant::now() + SEARCH_INTERVAL;
+        let mut client = Client::new(seat, recorder);
+        let presented = Handle::ALL
+            .into_iter()
+            .flat_map(|handle| expected.iter().map(move |one| (handle, one)));
+        for (handle, (key, caller, is_good)) in presented {
+            let right = if *is_good { Answer::Accepted } else { Answer::Refused };
+            while client.present(handle, key, *caller) != right && Instant::now() < until {
+                if Instant::now() > next_search {
+                    if is_broken(recorder) {
+                        return false;
+                    }
+                    next_search = Instant::now() + SEARCH_INTERVAL;
                 }
+                thread::sleep(Duration::from_millis(20));
             }
         }
-        recorder.ended(began, What::Quiet);
+        true
     }
+}
+
+fn is_broken(recorder: &Recorder) -> bool {
+    !check(&recorder.so_far()).count.is_empty()
 }
 
 /// An empty folder that outlives the run, so that a history that is wrong can be looked at.

@@ -12,6 +12,7 @@ use std::{
 };
 
 use super::{
+    clock::WallClock,
     event::{Server, What},
     recorder::Recorder,
     server::{Process, Settings, Store},
@@ -28,6 +29,8 @@ pub(super) struct Kind {
     pub(super) store: Store,
     pub(super) max_staleness: Duration,
     pub(super) stale_if_error: Duration,
+    /// By how many seconds its wall clock is ahead at first, where keys expire by another one; `None`: it is right.
+    pub(super) clock_ahead: Option<i64>,
 }
 
 impl Kind {
@@ -36,9 +39,9 @@ impl Kind {
         self.max_staleness.max(self.stale_if_error)
     }
 
-    /// Whether it has the library's administration in its process.
+    /// Whether changes are made in its process: not where its store is wrong.
     pub(super) fn administrates(&self) -> bool {
-        self.store == Store::Own
+        matches!(self.store, Store::Own | Store::Slow)
     }
 }
 
@@ -64,13 +67,20 @@ pub(super) struct Seated {
     process: Option<Process>,
     /// Its way to the database, where that can be broken.
     pub(super) proxy: Option<Proxy>,
+    /// Its wall clock, where that can be wrong.
+    pub(super) clock: Option<WallClock>,
     database_url: String,
     log: PathBuf,
 }
 
 impl Seated {
-    pub(super) fn new(proxy: Option<Proxy>, database_url: String, log: PathBuf) -> Self {
-        Self { process: None, proxy, database_url, log }
+    pub(super) fn new(
+        proxy: Option<Proxy>,
+        clock: Option<WallClock>,
+        database_url: String,
+        log: PathBuf,
+    ) -> Self {
+        Self { process: None, proxy, clock, database_url, log }
     }
 
     /// Starts a process, as often as it takes until its database is there.
@@ -83,11 +93,12 @@ impl Seated {
             store: kind.store,
             max_staleness: kind.max_staleness,
             stale_if_error: kind.stale_if_error,
+            has_wrong_clock: self.clock.is_some(),
         };
         let began = recorder.now();
         let until = Instant::now() + START_TIMEOUT;
         let process = loop {
-            if let Some(process) = Process::start(&settings, &self.log) {
+            if let Some(process) = Process::start(&settings, self.clock.as_ref(), &self.log) {
                 break process;
             }
             assert!(

@@ -7,19 +7,22 @@ use std::{
     net::SocketAddr,
     path::Path,
     process::{self, Child, Command, Stdio},
+    sync::atomic::{AtomicUsize, Ordering},
     thread,
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use actix_web::{
     App, HttpRequest, HttpResponse, HttpServer, get, middleware::DefaultHeaders, post, rt::System,
     web,
 };
-use api_key_runtime::{AppKeys, admin::Admin, require_app_key, store::DieselStore};
+use api_key_runtime::{
+    AppKeys, admin::Admin, health::FeedState, require_app_key, store::DieselStore,
+};
 use rustix::process::{Pid, Signal, WaitId, WaitIdOptions, kill_process, waitid};
 use serde::{Deserialize, Serialize};
 
-use super::stores;
+use super::{clock::WallClock, event::Handle, stores};
 use crate::support::wait_until;
 
 /// Where a process is told to be a server, and what kind of one.
@@ -28,6 +31,8 @@ const SETTINGS: &str = "TEST_HISTORY_SERVER";
 const SERVING: &str = "serving on ";
 /// Often, so that it is under way when a server is paused or killed.
 const USAGE_INTERVAL: Duration = Duration::from_secs(1);
+/// How long a server whose clock may be wrong waits for that of the database. It is then started once more.
+const CLOCK_TIMEOUT: Duration = Duration::from_secs(10);
 /// The header in which it says which server it is.
 pub(super) const NUMBER_HEADER: &str = "server-number";
 
@@ -38,11 +43,13 @@ pub(super) struct Settings {
     pub(super) store: Store,
     pub(super) max_staleness: Duration,
     pub(super) stale_if_error: Duration,
+    /// Whether its wall clock may be wrong.
+    pub(super) has_wrong_clock: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) enum Store {
-    /// The library's own, and with it administration in the server's process.
+    /// The library's own, whose handles administrate as well.
     Own,
     Slow,
     Deaf,
@@ -59,16 +66,23 @@ impl Process {
     /// Starts one, and waits until it serves. `None` when it could not, such as without its database.
     ///
     /// It ends with the thread that started it.
-    pub(super) fn start(settings: &Settings, log: &Path) -> Option<Self> {
+    pub(super) fn start(
+        settings: &Settings,
+        clock: Option<&WallClock>,
+        log: &Path,
+    ) -> Option<Self> {
         let log = File::options().create(true).append(true).open(log).unwrap();
-        let mut child = Command::new(env::current_exe().unwrap())
+        let mut program = Command::new(env::current_exe().unwrap());
+        program
             .args([test_name(), "--exact", "--nocapture", "--test-threads=1"])
             .env(SETTINGS, serde_json::to_string(settings).unwrap())
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
-            .stderr(log)
-            .spawn()
-            .unwrap();
+            .stderr(log);
+        if let Some(clock) = clock {
+            clock.give_to(&mut program);
+        }
+        let mut child = program.spawn().unwrap();
         let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
         let address = lines
             .by_ref()
@@ -128,10 +142,15 @@ fn a_server_answers_until_it_is_ended() {
         store: Store::Own,
         max_staleness: Duration::from_secs(1),
         stale_if_error: Duration::ZERO,
+        has_wrong_clock: false,
     };
-    let start = |settings: &Settings| Process::start(settings, &folder.join("log"));
+    let start = |settings: &Settings| Process::start(settings, None, &folder.join("log"));
     let server = start(&settings).unwrap();
-    let ask = |server: &Process| crate::support::http::get_with(server.address, "/guarded", &key);
+    let ask_at = |server: &Process, handle: Handle| {
+        crate::support::http::get_with(server.address, handle.path(), &key)
+    };
+    let ask = |server: &Process| ask_at(server, Handle::First);
+    assert_eq!(ask_at(&server, Handle::Second).status, 200);
     assert_eq!(ask(&server).status, 200);
     assert_eq!(ask(&server).header(NUMBER_HEADER), Some("17"));
     server.pause();
@@ -149,7 +168,9 @@ fn a_server_answers_until_it_is_ended() {
         &["Content-Length: 0"],
     );
     assert_eq!(revoked.status, 200);
-    assert_eq!(ask(&server).status, 401);
+    for handle in Handle::ALL {
+        assert_eq!(ask_at(&server, handle).status, 401);
+    }
     let process = Pid::from_child(&server.child);
     drop(server);
     assert!(rustix::process::test_kill_process(process).is_err());
@@ -164,16 +185,16 @@ async fn guarded() -> HttpResponse {
     HttpResponse::Ok().finish()
 }
 
-/// Changes a key by the administration in the server's own process.
+/// How many changes were asked of this process: each is made by the next administration.
+static CHANGES: AtomicUsize = AtomicUsize::new(0);
+
+/// Changes a key by one of the administrations in the server's own process.
 #[post("/change/{id}/{change}")]
 async fn change(path: web::Path<(i64, String)>, request: HttpRequest) -> HttpResponse {
-    let Some(own) = request.app_data::<AppKeys>().and_then(|keys| keys.admin().ok().cloned())
-    else {
+    let Some(all) = request.app_data::<Administrations>() else {
         return HttpResponse::NotFound().finish();
     };
-    let other = request.app_data::<Admin>().cloned();
-    // Whichever handle of a process makes a change.
-    let admin = other.filter(|_| path.0 % 2 == 0).unwrap_or(own);
+    let admin = all.0[CHANGES.fetch_add(1, Ordering::Relaxed) % all.0.len()].clone();
     let changed = web::block(move || match path.1.as_str() {
         "revoke" => admin.revoke(path.0),
         "disable" => admin.disable(path.0),
@@ -196,24 +217,28 @@ async fn change(path: web::Path<(i64, String)>, request: HttpRequest) -> HttpRes
 fn serve(settings: &Settings) -> ! {
     end_with_the_starter();
     log_to_standard_error();
-    let keys = match keys(settings) {
-        Ok(keys) => keys,
-        Err(error) => {
-            log::warn!("{error}");
-            process::exit(1);
-        }
-    };
+    let handles = keys(settings).and_then(|first| Ok([first, keys(settings)?]));
+    let handles = handles.unwrap_or_else(|error| {
+        log::warn!("{error}");
+        process::exit(1);
+    });
+    if settings.has_wrong_clock && !is_told_the_time(&handles, settings.max_staleness) {
+        log::warn!("the database does not tell the time");
+        process::exit(1);
+    }
     let number = (NUMBER_HEADER, settings.number.to_string());
-    let other = other_handle(settings);
+    let all = administrations(settings, &handles);
+    let [first, second] = handles;
     System::new()
         .block_on(async move {
             let server = HttpServer::new(move || {
                 App::new()
-                    .app_data(keys.clone())
-                    .app_data(other.clone())
+                    .app_data(first.clone())
+                    .app_data(all.clone())
                     .wrap(DefaultHeaders::new().add(number.clone()))
                     .service(guarded)
                     .service(change)
+                    .service(web::scope("/second").app_data(second.clone()).service(guarded))
             })
             .workers(1)
             .disable_signals()
@@ -225,9 +250,28 @@ fn serve(settings: &Settings) -> ! {
     process::exit(0);
 }
 
-/// Administration that is not that of the keys this process serves.
-fn other_handle(settings: &Settings) -> Admin {
-    AppKeys::builder().database_url(&settings.database_url).build_admin().unwrap()
+/// Every administration of this process: those of the handles that have one, and one of its own.
+#[derive(Clone)]
+struct Administrations(Vec<Admin>);
+
+fn administrations(settings: &Settings, handles: &[AppKeys]) -> Administrations {
+    let own = AppKeys::builder().database_url(&settings.database_url).build_admin().unwrap();
+    let of_handles = handles.iter().filter_map(|keys| keys.admin().ok().cloned());
+    Administrations(of_handles.chain([own]).collect())
+}
+
+/// Waits until every handle goes by the clock of the database: until then it goes by its own, which may be wrong, and after the first
+/// round by one that may be ahead by the time that it took to connect.
+fn is_told_the_time(handles: &[AppKeys], max_staleness: Duration) -> bool {
+    let until = Instant::now() + CLOCK_TIMEOUT;
+    while handles.iter().any(|keys| keys.health().feed() != FeedState::Fresh) {
+        if Instant::now() > until {
+            return false;
+        }
+        thread::sleep(Duration::from_millis(20));
+    }
+    thread::sleep(max_staleness);
+    true
 }
 
 fn keys(settings: &Settings) -> Result<AppKeys, api_key_runtime::Error> {

@@ -1,6 +1,7 @@
 //! Judges a history: whether any server took a key for good, or for bad, that it should not have.
 //!
-//! A server may be behind the database, by its bound and no more, and by nothing for what it changed itself. So an answer is right
+//! A server may be behind the database, by its bound and no more, and by nothing for what it changed itself, whichever of its handles
+//! did. So an answer is right
 //! when the row said so at some moment between the bound before the request began and the answer. That a change was acknowledged is
 //! what counts, not when it was asked for; of a change whose outcome nobody knows, both is right from then on.
 
@@ -16,7 +17,7 @@ use std::{
 
 pub(super) use self::report::{Rule, Seen, Verdict, Violation};
 use super::{
-    event::{Answer, Caller, Event, Key, Moment, Request, Server, What},
+    event::{Answer, Caller, Event, Handle, Key, Moment, Request, Server, What},
     row::{Made, Row, Timeline},
 };
 
@@ -92,8 +93,8 @@ struct Checker<'a> {
     nothing: Timeline,
     bounds: HashMap<Server, Duration>,
     stopped: HashMap<Server, Moment>,
-    /// When a server first had answered a refusal that nothing but a revocation explains.
-    refused_as_revoked: HashMap<(Server, Key), Moment>,
+    /// When a handle of a server first had answered a refusal that nothing but a revocation explains.
+    refused_as_revoked: HashMap<(Server, Handle, Key), Moment>,
     verdict: Verdict,
 }
 
@@ -163,8 +164,8 @@ impl Checker<'_> {
         }
         let by_revocation_alone = readable.iter().all(|row| row.revoked || !may_refuse(row));
         if by_revocation_alone {
-            let first =
-                self.refused_as_revoked.entry((request.server, request.key)).or_insert(event.ended);
+            let asked = (request.server, request.handle, request.key);
+            let first = self.refused_as_revoked.entry(asked).or_insert(event.ended);
             *first = event.ended.min(*first);
         }
     }
@@ -175,7 +176,8 @@ impl Checker<'_> {
             let What::Request(request) = event.what else {
                 continue;
             };
-            let refused = self.refused_as_revoked.get(&(request.server, request.key)).copied();
+            let asked = (request.server, request.handle, request.key);
+            let refused = self.refused_as_revoked.get(&asked).copied();
             if request.answer == Answer::Accepted
                 && let Some(refused) = refused
                 && refused < event.began
@@ -189,23 +191,29 @@ impl Checker<'_> {
         }
     }
 
-    /// Whatever is known of a row at the end, every server that still runs says last.
+    /// Whatever is known of a row at the end, every handle of every server that still runs says last.
     fn quiet(&mut self, quiet: &Event) {
-        let mut last: BTreeMap<(Server, Key), (&Event, Request)> = BTreeMap::new();
+        let mut last: BTreeMap<(Server, Handle, Key), (&Event, Request)> = BTreeMap::new();
         for event in self.events.clone() {
             if let What::Request(request) = event.what
                 && event.began >= quiet.began
                 && event.ended <= quiet.ended
                 && self.runs_at(request.server, quiet.ended)
             {
-                last.insert((request.server, request.key), (event, request));
+                last.insert((request.server, request.handle, request.key), (event, request));
             }
         }
         let servers: Vec<Server> = self.bounds.keys().copied().collect();
         for server in servers {
-            if self.runs_at(server, quiet.ended) && !last.keys().any(|(asked, _)| *asked == server)
+            if self.runs_at(server, quiet.ended) && !last.keys().any(|(asked, ..)| *asked == server)
             {
-                let request = Request { server, key: 0, from: Caller::Home, answer: Answer::Lost };
+                let request = Request {
+                    server,
+                    handle: Handle::First,
+                    key: 0,
+                    from: Caller::Home,
+                    answer: Answer::Lost,
+                };
                 let why = "it was asked nothing".to_owned();
                 self.violation(Rule::AllComeBack, quiet, request, quiet.began, why);
             }

@@ -5,7 +5,7 @@ use std::{
     path::{Path, PathBuf},
     sync::atomic::{AtomicBool, Ordering},
     thread,
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use super::{
@@ -19,6 +19,18 @@ use crate::support::OwnServer;
 
 /// Rows besides those of a run, more than the change log names one by one.
 pub(in super::super) const FILLERS: usize = 100;
+
+/// As the servers do once an hour has passed since it was noted what may be deleted. The newest row below that stays: it is one of
+/// a key that nobody presents. A server that is paused in the transaction in which it prunes itself holds its locks until it goes on.
+const PRUNE_TABLE: [&str; 3] = [
+    "SET lock_timeout = 100; UPDATE api_keys SET name = 'pruned' WHERE id = 1",
+    "SET lock_timeout = 100; UPDATE api_key_meta SET prune_at = clock_timestamp() - interval '90 minutes'",
+    "SELECT api_keys_prune_v1(1000)",
+];
+/// Nothing of ours prunes a file; somebody else may.
+const PRUNE_FILE: &str =
+    "DELETE FROM api_key_changes WHERE seq < (SELECT max(seq) FROM api_key_changes)";
+const PRUNE_INTERVAL: Duration = Duration::from_millis(20);
 
 const END_CONNECTIONS: &str = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid()";
 
@@ -53,6 +65,8 @@ pub(in super::super) fn break_database(mut breaker: Breaker<'_>, place: &Place, 
     while !stop.load(Ordering::Relaxed) {
         thread::sleep(breaker.milliseconds(300, 1800));
         let length = breaker.milliseconds(50, 2500);
+        let database = breaker.database;
+        let _broken_here_alone = database.lock().unwrap();
         match breaker.deal(&mut deck, all) {
             Fault::ChangeAll => {
                 breaker.fault(format!("{FILLERS} rows and more were changed"), || {
@@ -110,6 +124,19 @@ fn take_away(file: &Path, length: Duration) {
     fs::rename(folder, &away).unwrap();
     thread::sleep(length / 2);
     fs::rename(&away, folder).unwrap();
+}
+
+/// Prunes the change log again and again for this long, as over hours in which changes go on.
+pub(super) fn prune(place: &Place, length: Duration) {
+    let statements: &[&str] =
+        if place.database().is_postgres() { &PRUNE_TABLE } else { &[PRUNE_FILE] };
+    let until = Instant::now() + length;
+    while Instant::now() < until {
+        for statement in statements {
+            run_sql(place.url(), statement);
+        }
+        thread::sleep(PRUNE_INTERVAL);
+    }
 }
 
 fn run_sql(url: &str, sql: &str) {

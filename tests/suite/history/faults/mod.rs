@@ -3,7 +3,7 @@
 mod database;
 mod servers;
 
-use std::time::Duration;
+use std::{sync::Mutex, time::Duration};
 
 pub(super) use self::{
     database::{FILLERS, break_database},
@@ -16,11 +16,13 @@ use crate::support::random::Random;
 pub(super) struct Breaker<'a> {
     recorder: &'a Recorder,
     random: Random,
+    /// Held by the one that breaks the database, or needs it whole.
+    database: &'a Mutex<()>,
 }
 
 impl<'a> Breaker<'a> {
-    pub(super) fn new(recorder: &'a Recorder, random: Random) -> Self {
-        Self { recorder, random }
+    pub(super) fn new(recorder: &'a Recorder, random: Random, database: &'a Mutex<()>) -> Self {
+        Self { recorder, random, database }
     }
 
     fn milliseconds(&mut self, least: usize, most: usize) -> Duration {

@@ -1,4 +1,4 @@
-//! Servers that are paused or killed, and ways to the database that are damaged.
+//! Servers that are paused or killed, clocks that are set, and ways to the database that are damaged.
 
 use std::{
     sync::atomic::{AtomicBool, Ordering},
@@ -7,8 +7,14 @@ use std::{
 };
 
 use super::{
-    super::seat::{Seat, Seated},
+    super::{
+        client::Client,
+        place::Place,
+        pool::Pool,
+        seat::{Seat, Seated},
+    },
     Breaker,
+    database::prune,
 };
 use crate::support::Proxy;
 
@@ -18,11 +24,18 @@ const LATE: Duration = Duration::from_millis(200);
 #[derive(Clone, Copy)]
 enum Fault {
     Pause,
+    PauseAndPrune,
     Kill,
+    SetClock,
     Way(&'static str, fn(&Proxy)),
 }
 
-const OF_A_SERVER: [Fault; 3] = [Fault::Pause, Fault::Kill, Fault::Pause];
+const OF_A_SERVER: [Fault; 5] =
+    [Fault::Pause, Fault::Kill, Fault::Pause, Fault::PauseAndPrune, Fault::PauseAndPrune];
+/// How long the database stays whole after that, so that the server reads on over the connection that it had.
+const ROUND: Duration = Duration::from_millis(500);
+/// By how many seconds a clock is ahead once it was set.
+const CLOCKS_AHEAD: [i64; 6] = [-86_400, -3600, -2, 0, 2, 3600];
 const OF_A_WAY: [Fault; 5] = [
     Fault::Way("its connections were cut and none made", Proxy::cut),
     Fault::Way("nothing came through", Proxy::hold),
@@ -36,6 +49,7 @@ const OF_A_WAY: [Fault; 5] = [
 /// It is also who starts servers, and they end with the thread that did: it runs on the one that lives longest.
 pub(in super::super) fn break_servers(
     mut breaker: Breaker<'_>,
+    (place, pool): (&Place, &Pool),
     seats: &[Seat],
     seated: &mut [Seated],
     stop: &AtomicBool,
@@ -44,17 +58,26 @@ pub(in super::super) fn break_servers(
     if seated[0].proxy.is_some() {
         all.extend(OF_A_WAY);
     }
+    if seated.iter().any(|seated| seated.clock.is_some()) {
+        all.push(Fault::SetClock);
+    }
     let mut deck = Vec::new();
     while !stop.load(Ordering::Relaxed) {
         thread::sleep(breaker.milliseconds(200, 800));
         let fault = breaker.deal(&mut deck, &all);
         let chosen = breaker.random.below(seats.len());
-        breaker.break_server(fault, &seats[chosen], &mut seated[chosen]);
+        breaker.break_server(fault, (place, pool), &seats[chosen], &mut seated[chosen]);
     }
 }
 
 impl Breaker<'_> {
-    fn break_server(&mut self, fault: Fault, seat: &Seat, seated: &mut Seated) {
+    fn break_server(
+        &mut self,
+        fault: Fault,
+        (place, pool): (&Place, &Pool),
+        seat: &Seat,
+        seated: &mut Seated,
+    ) {
         let name = format!("server {}", seat.now().0);
         match fault {
             Fault::Pause => {
@@ -63,6 +86,14 @@ impl Breaker<'_> {
                     seated.pause();
                     thread::sleep(length);
                     seated.resume();
+                });
+            }
+            Fault::PauseAndPrune => self.pause_and_prune(place, pool, seat, seated),
+            Fault::SetClock => {
+                let Some(clock) = &seated.clock else { return };
+                let ahead = CLOCKS_AHEAD[self.random.below(CLOCKS_AHEAD.len())];
+                self.fault(format!("the clock of {name} was set {ahead} s ahead"), || {
+                    clock.set(ahead);
                 });
             }
             Fault::Kill => {
@@ -84,5 +115,22 @@ impl Breaker<'_> {
                 });
             }
         }
+    }
+
+    /// Whatever is changed meanwhile, the server finds nothing of it in the log.
+    fn pause_and_prune(&mut self, place: &Place, pool: &Pool, seat: &Seat, seated: &Seated) {
+        // Not so long that the feed counts as hung, and begins anew.
+        let length = self.milliseconds(700, 1500);
+        let _whole = self.database.lock().unwrap();
+        let (mut client, keys) = (Client::new(seat, self.recorder), pool.live());
+        client.present_all(&keys);
+        let fault = format!("server {} was paused while the change log was pruned", seat.now().0);
+        self.fault(fault, || {
+            seated.pause();
+            prune(place, length);
+            seated.resume();
+        });
+        thread::sleep(ROUND);
+        client.present_all(&keys);
     }
 }
