@@ -1,4 +1,4 @@
-//! On both databases.
+//! Change feeds of both databases.
 
 use std::time::{Duration, Instant};
 
@@ -76,7 +76,8 @@ database_test!(
     |database: Database| {
         database.migrate();
         let mut reader = Reader::new(&database);
-        // A statement each: on Postgres one of more than 64 keys says "everything" by itself.
+        // One statement per key, because on Postgres a statement that changes more than 64 keys is
+        // logged as a change of everything.
         let insert_each = |numbers: std::ops::RangeInclusive<u32>| {
             let digests: Vec<String> = numbers.map(|number| format!("{number:064x}")).collect();
             let statements = digests.iter().map(|digest| insertion(&database, digest));
@@ -96,7 +97,7 @@ database_test!(
 database_test!(a_change_wakes_a_waiting_reader_early, |database: Database| {
     database.migrate();
     let mut reader = Reader::new(&database);
-    // Until notifications are known to arrive, where there are any.
+    // Waits until the reader has received a notification, if the database has notifications.
     reader.wait(Duration::from_millis(300));
     assert_eq!(reader.read(), nothing());
     let digest = insert(&database, 1);

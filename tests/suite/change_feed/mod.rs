@@ -1,4 +1,5 @@
-//! What a store tells of its changes: each that was complete before it is asked, whoever made it and in whatever way.
+//! Change feeds of stores: they report every change that was complete before the read, whatever
+//! program made it and in whatever way.
 
 mod everyone;
 mod model;
@@ -15,11 +16,11 @@ use api_key_runtime::store::{ChangeFeed, Changed, DieselStore, KeyStore as _, St
 
 use crate::support::{Database, hex};
 
-/// What a store told.
+/// The changes that a read reported.
 #[derive(Debug, PartialEq, Eq)]
 enum Seen {
     Everything,
-    /// Digests in hexadecimal, sorted, each once.
+    /// Distinct digests in hexadecimal, sorted.
     Keys(Vec<String>),
 }
 
@@ -42,7 +43,7 @@ struct Reader {
 }
 
 impl Reader {
-    /// A reader that is up to date.
+    /// Returns a reader that is up to date.
     fn new(database: &Database) -> Self {
         Self::at(database.url())
     }
@@ -75,13 +76,13 @@ impl Reader {
         })
     }
 
-    /// Waits for a change, as a feed does between two reads.
+    /// Waits for a change, as the product does between two reads.
     fn wait(&mut self, at_most: Duration) {
         self.feed.take_if(|feed| feed.wait(at_most).is_err());
     }
 }
 
-/// Puts a key into the table by SQL and answers its digest in hexadecimal.
+/// Inserts a key by SQL and returns its digest in hexadecimal.
 fn insert(database: &Database, number: u32) -> String {
     let digest = format!("{number:064x}");
     database.execute(&insertion(database, &digest)).unwrap();

@@ -1,4 +1,5 @@
-//! Random histories of transactions, readers and pruning on a real Postgres: no reader misses a change, and with each wrong rule one does.
+//! Random histories of transactions, readers and pruning on a real Postgres. No reader misses a
+//! change, but with each wrong rule one does.
 
 use std::collections::BTreeSet;
 
@@ -9,10 +10,10 @@ use crate::support::{Database, OwnServer, random::Random};
 
 const WRITERS: usize = 4;
 const READERS: usize = 3;
-/// Enough for a counterexample to every wrong rule with each of several seeds.
+/// Enough steps for a counterexample to every wrong rule, with each of several seeds.
 const STEPS: usize = 1500;
 
-/// A connection that changes a key of its own, so that no writer waits for another one.
+/// A connection that changes a separate key, so that no writer waits for another one.
 struct Writer {
     connection: PgConnection,
     digest: String,
@@ -20,7 +21,7 @@ struct Writer {
     has_written: bool,
 }
 
-/// A reader, and what was committed since its last read.
+/// A reader, and the changes committed since its last read.
 struct Observed {
     reader: Reader,
     unread: BTreeSet<String>,
@@ -32,7 +33,7 @@ struct World<'a> {
     writers: Vec<Writer>,
     readers: Vec<Observed>,
     random: Random,
-    /// How many reads named keys.
+    /// The number of reads that named keys.
     told: usize,
 }
 
@@ -70,7 +71,7 @@ impl<'a> World<'a> {
         None
     }
 
-    /// Some transactions draw their number long before they write.
+    /// Some transactions get their number long before they write.
     fn begin(&mut self, number: usize) {
         let writer = &mut self.writers[number];
         if !writer.is_open {
@@ -119,7 +120,7 @@ impl<'a> World<'a> {
         }
     }
 
-    /// An hour later, in batches of any size.
+    /// Prunes as if an hour had passed, in batches of any size.
     fn prune(&mut self) {
         let most = [1, 2, 1000][self.random.below(3)];
         self.operator
@@ -131,7 +132,7 @@ impl<'a> World<'a> {
     }
 }
 
-/// Transactions in other databases of a server would hold pruning up.
+/// A separate server, because transactions in other databases of a server delay pruning.
 fn migrated(server: &OwnServer) -> Database {
     let database = server.database();
     database.migrate();
@@ -142,7 +143,7 @@ fn migrated(server: &OwnServer) -> Database {
 fn missed_after(database: &Database, seed: u64) -> Option<usize> {
     let mut world = World::new(database, seed);
     let missed = (0..STEPS).find(|_| world.step().is_some());
-    // A reader that says "everything" each time misses nothing.
+    // A reader that reports "everything" each time misses nothing, so most reads must name keys.
     assert!(missed.is_some() || world.told > STEPS / 30, "{} reads named keys", world.told);
     missed
 }

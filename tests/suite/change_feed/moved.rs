@@ -13,7 +13,7 @@ use super::{
 };
 use crate::support::{Database, OwnServer, hex, servers::postgres::program};
 
-/// Has the log pruned as if this many hours had passed since pruning was noted last.
+/// Prunes the log as if this many hours had passed since the last note of its position.
 fn prune(database: &Database, hours: u32, most: u32) -> String {
     database
         .execute(&format!(
@@ -26,7 +26,7 @@ fn prune(database: &Database, hours: u32, most: u32) -> String {
 // E7
 #[test]
 fn pruning_keeps_an_hour_and_every_reader_exact() {
-    // Transactions in other databases of a server hold pruning up.
+    // A separate server, because transactions in other databases of a server delay pruning.
     let server = OwnServer::start();
     let database = server.database();
     database.migrate();
@@ -39,7 +39,8 @@ fn pruning_keeps_an_hour_and_every_reader_exact() {
     }
     assert_eq!(database.texts("SELECT cast(api_keys_prune_v1(1000) AS text)"), ["0"], "too early");
     assert_eq!(rows(), "11");
-    // Noted before the changes above: only rows from before that may go, but the newest of them.
+    // The position was noted before the changes above, so pruning may remove only the older rows,
+    // except the newest of them.
     assert_eq!(prune(&database, 1, 2), "2", "a batch");
     assert_eq!(prune(&database, 1, 1000), "3");
     assert_eq!(rows(), "6");
@@ -53,7 +54,8 @@ fn pruning_keeps_an_hour_and_every_reader_exact() {
 }
 
 // E7
-// Somebody else's DELETE may take rows that are not read yet; what is left then tells nobody.
+// A DELETE by another program may remove rows that were not read yet, and the remaining rows do not
+// show that.
 #[test]
 fn a_log_without_a_floor_is_everything_until_it_has_one() {
     let server = OwnServer::start();
@@ -70,7 +72,7 @@ fn a_log_without_a_floor_is_everything_until_it_has_one() {
     assert_eq!(reader.read(), keys([&digest]));
 }
 
-/// Loads what `pg_dump` writes of one database with these options into another.
+/// Loads the output of `pg_dump` with these options from one database into another.
 pub(super) fn dump_into(from: &Database, to: &Database, options: &[&str]) {
     let dump = Command::new(program("pg_dump"))
         .args(options)
@@ -89,13 +91,13 @@ pub(super) fn dump_into(from: &Database, to: &Database, options: &[&str]) {
 }
 
 // E17, F14
-// A restore brings rows and not the sequences behind them.
+// A restore contains rows, but not the positions of their sequences.
 #[test]
 fn keys_of_a_dump_can_be_revoked_at_once_and_none_is_lost() {
     let source = migrated();
     let issued: Vec<(String, i64)> = (0..3).map(|_| source.issue("0.0.0.0")).collect();
     source.admin().disable(issued[2].1).unwrap();
-    // Both databases have a list of the migrations that ran.
+    // Both databases have their own list of migrations.
     let data_only = ["--data-only", "--exclude-table=__diesel_schema_migrations"];
     for options in [&data_only[..], &[]] {
         let target = Database::postgres();
@@ -138,7 +140,7 @@ fn a_new_key_gets_a_number_past_those_that_arrived() {
 }
 
 // E6, E17
-// As an apply worker of logical replication does, and as restoring tools set it.
+// An apply worker of logical replication sets this role, and so do tools that restore a database.
 #[test]
 fn changes_of_a_replica_session_are_told() {
     let database = migrated();

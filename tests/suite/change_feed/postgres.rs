@@ -1,4 +1,4 @@
-//! On Postgres.
+//! The change feed of Postgres.
 
 use std::{fmt::Write as _, thread};
 
@@ -26,14 +26,14 @@ pub(super) fn session(database: &Database) -> PgConnection {
     PgConnection::establish(database.url()).unwrap()
 }
 
-/// An update of the key with this digest.
+/// Returns an update of the key with this digest.
 pub(super) fn change(database: &Database, digest: &str) -> String {
     let digest = database.literal(digest);
     format!("UPDATE api_keys SET scopes = scopes || 'x' WHERE digest = {digest}")
 }
 
 // E6
-// It began before others and commits after them.
+// The transaction began before others and commits after them.
 #[test]
 fn a_long_transaction_is_reported_when_it_commits() {
     let database = migrated();
@@ -73,7 +73,7 @@ fn changes_rolled_back_to_a_savepoint_are_not_reported() {
         ))
         .unwrap();
     assert_eq!(reader.read(), nothing());
-    // More than a snapshot lists of a transaction's own.
+    // More subtransactions than a snapshot lists.
     let mut many = String::new();
     for number in 0..100 {
         write!(many, "SAVEPOINT s{number}; {}; ", change(&database, &digests[3])).unwrap();
@@ -139,7 +139,8 @@ fn upserts_merges_cascades_truncation_and_bulk_changes_are_told() {
 }
 
 // E7
-// COPY and replication bring rows with the numbers of their server, which readers here may have passed already.
+// COPY and replication insert rows with the transaction numbers of another server, which readers
+// may have passed already.
 #[test]
 fn rows_of_another_server_are_told_once() {
     let database = migrated();
@@ -158,7 +159,7 @@ fn rows_of_another_server_are_told_once() {
 }
 
 // E16
-// Each of these changes what rows mean, and fires no trigger.
+// Each of these statements changes the meaning of rows, and fires no trigger.
 #[test]
 fn a_changed_definition_is_everything() {
     let database = migrated();
@@ -184,7 +185,8 @@ fn a_changed_definition_is_everything() {
 }
 
 // E7
-// The position of a read and the rows it reports must come from one snapshot, however long it waits between the two.
+// The position of a read and its rows must come from one snapshot, however long the read pauses
+// between the two.
 #[test]
 fn a_commit_during_a_read_is_told_by_that_read_or_the_next() {
     let database = migrated();
@@ -194,7 +196,7 @@ fn a_commit_during_a_read_is_told_by_that_read_or_the_next() {
     assert_eq!(reader.read(), keys([&digest]));
     let mut writer = session(&database);
     writer.batch_execute("BEGIN; LOCK TABLE api_key_changes IN ACCESS EXCLUSIVE MODE").unwrap();
-    // Where no transaction ended since the last read, the log is not looked at.
+    // A read skips the log if no transaction has ended since the last read, so one must end.
     database.execute("SELECT pg_current_xact_id()").unwrap();
     let first = thread::scope(|scope| {
         let read = scope.spawn(|| reader.read());
@@ -210,7 +212,8 @@ fn a_commit_during_a_read_is_told_by_that_read_or_the_next() {
 }
 
 // F14
-// Restoring tools switch triggers off and on, which leaves each enabled for ordinary sessions.
+// Tools that restore a database disable and enable triggers, which leaves each enabled only for
+// ordinary sessions.
 #[test]
 fn migrate_enables_triggers_as_their_migration_did() {
     let database = migrated();
@@ -260,7 +263,7 @@ fn rows_of_an_inheriting_table_are_no_keys() {
 }
 
 // E16
-// The log would go on without what they keep out of it.
+// The log would silently miss the rows that such a trigger or rule keeps out.
 #[test]
 fn a_foreign_trigger_or_rule_of_the_log_is_an_error() {
     let database = migrated();
@@ -288,7 +291,7 @@ fn a_foreign_trigger_or_rule_of_the_log_is_an_error() {
         database.execute(drop).unwrap();
         assert_eq!(reader.read(), Seen::Everything);
     }
-    // An audit of the log cannot keep a row out.
+    // An AFTER trigger cannot keep a row out of the log, so an audit trigger is allowed.
     database
         .execute("CREATE TRIGGER audit AFTER INSERT ON api_key_changes FOR EACH STATEMENT EXECUTE FUNCTION nothing()")
         .unwrap();
@@ -315,7 +318,7 @@ fn a_schema_may_have_any_name() {
 }
 
 // E14, E16
-// Every good key would be unknown, without any error.
+// Every valid key would be unknown, without an error.
 #[test]
 fn row_level_security_that_hides_keys_is_an_error() {
     let database = migrated();
@@ -355,7 +358,7 @@ fn migrating_what_is_complete_takes_no_right_but_to_read() {
 }
 
 // F14
-// A second, empty set of tables would make every good key unknown.
+// A second, empty set of tables would make every valid key unknown.
 #[test]
 fn tables_in_a_schema_that_is_not_found_are_named() {
     let database = Database::postgres();
@@ -380,7 +383,7 @@ fn tables_in_a_schema_that_is_not_found_are_named() {
 }
 
 // E9
-// Dropped or disabled: an error until it is back, and then everything counts as changed.
+// A missing or disabled trigger is an error until it is back. Then everything counts as changed.
 #[test]
 fn a_missing_trigger_is_an_error_and_then_everything_changed() {
     let database = migrated();
@@ -416,7 +419,7 @@ fn a_missing_trigger_is_an_error_and_then_everything_changed() {
         database.execute(on).unwrap();
         assert_eq!(reader.read(), Seen::Everything);
         assert_eq!(reader.read(), nothing());
-        // Off and on again between two reads, as a data-only restore has it.
+        // Disables and enables the trigger between two reads, as a data-only restore does.
         database
             .execute(&format!("BEGIN; {off}; UPDATE api_keys SET scopes = 'unseen'; {on}; COMMIT"))
             .unwrap();

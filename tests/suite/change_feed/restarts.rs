@@ -1,4 +1,4 @@
-//! Servers that are restarted, that follow another one, and that stand behind a pooler.
+//! Servers that are restarted, become a standby, or are behind a pooler.
 
 use std::time::{Duration, Instant};
 
@@ -39,13 +39,13 @@ fn a_standby_is_an_error_and_says_nothing_of_changes() {
     let standby = OwnServer::standby_of(primary.address());
     let error = DieselStore::open(&database.url_at(standby.address())).unwrap_err();
     assert!(error.to_string().contains("hot standby"), "{error}");
-    // Among several hosts the primary is used, wherever it stands.
+    // With several hosts in the URL, the primary is used at any position.
     let hosts = format!("{},{}", standby.address(), primary.address());
     DieselStore::open(&database.url_at(hosts)).unwrap();
 }
 
-/// Behind a transaction pooler the server may become a standby from one statement to the next. Here the function of the server that tells is
-/// replaced.
+/// Behind a transaction pooler the server may become a standby between two statements. The test
+/// simulates this by a replacement of `pg_is_in_recovery`.
 // E9
 #[test]
 fn a_server_that_becomes_a_standby_is_an_error() {
@@ -75,13 +75,13 @@ fn a_server_that_becomes_a_standby_is_an_error() {
     assert_eq!(reader.store.find(&[digest]).unwrap().len(), 1);
 }
 
-/// What the log says of notifications from this database: those of its process, by its name.
+/// Returns the log lines about notifications from this database, which contain its unique name.
 fn said(database: &Database) -> Vec<String> {
     log::lines_with("arrive").into_iter().filter(|line| line.contains(database.name())).collect()
 }
 
-/// Reads and waits, as a feed does, until what the log says of this database ends it, or for so long that a notification of its own
-/// would have arrived.
+/// Reads and waits as the product does, until the log lines of this database satisfy `is_over`, or
+/// long enough for a notification to arrive.
 fn feed(reader: &mut Reader, database: &Database, is_over: impl Fn(&[String]) -> bool) {
     const LONG_ENOUGH: Duration = Duration::from_secs(4);
     let began = Instant::now();
@@ -90,7 +90,7 @@ fn feed(reader: &mut Reader, database: &Database, is_over: impl Fn(&[String]) ->
         let turn = Instant::now();
         reader.try_read().unwrap();
         reader.wait(Duration::from_millis(100));
-        // A machine that stood still may not have let it arrive in time.
+        // On a paused machine the notification may have arrived too late.
         if turn.elapsed() > Duration::from_secs(1) {
             until = Instant::now() + LONG_ENOUGH;
         }
@@ -99,7 +99,7 @@ fn feed(reader: &mut Reader, database: &Database, is_over: impl Fn(&[String]) ->
 }
 
 // E9
-// Nothing wakes the reader through a transaction pooler, which is logged once.
+// A transaction pooler delivers no notifications, which is logged once.
 #[test]
 fn a_pooler_delivers_changes_and_one_warning() {
     log::install();
@@ -109,7 +109,7 @@ fn a_pooler_delivers_changes_and_one_warning() {
     let digest = insert(&database, 1);
     assert_eq!(reader.read(), keys([&digest]));
     assert_eq!(reader.read(), nothing());
-    // Until a notification of its own has not arrived for long enough.
+    // Until no notification has arrived for long enough.
     wait_until("it is said", || {
         feed(&mut reader, &database, |lines| !lines.is_empty());
         !said(&database).is_empty()
@@ -117,7 +117,7 @@ fn a_pooler_delivers_changes_and_one_warning() {
     let lines = said(&database);
     assert_eq!(lines.len(), 1, "{lines:?}");
     assert!(lines[0].starts_with("WARN") && lines[0].contains("listen_url"), "{lines:?}");
-    // A new connection, and the same again.
+    // The same on a new connection.
     database.end_connections();
     let _ = reader.try_read();
     feed(&mut reader, &database, |_| false);
@@ -130,7 +130,8 @@ fn a_pooler_delivers_changes_and_one_warning() {
 #[test]
 fn of_a_direct_connection_nothing_is_said() {
     log::install();
-    // A machine that stands still for as long as a notification may take makes the product say that none came: then once more.
+    // If the machine pauses for the time that a notification may take, the product logs that none
+    // came. Then the test is repeated.
     for _ in 0..10 {
         let database = Database::postgres();
         database.migrate();

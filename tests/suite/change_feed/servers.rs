@@ -1,4 +1,4 @@
-//! On Postgres, where more than one server, or more than one life of it, stands behind a URL.
+//! Postgres URLs behind which there is more than one server, or a server that restarts.
 
 use std::time::{Duration, Instant};
 
@@ -13,13 +13,13 @@ fn migrated() -> Database {
     database
 }
 
-/// The digest of a key that is in no table.
+/// Returns the digest of a key that is not in the table.
 fn unknown() -> api_key_runtime::store::KeyDigest {
     api_key_runtime::store::KeyDigest::from_bytes([7; 32])
 }
 
 // E7, E9
-// An error for as long as keys are looked up on another server than changes are read on.
+// Lookups fail while changes are read from another server.
 #[test]
 fn keys_and_changes_must_come_from_one_server() {
     let servers = [(); 2].map(|()| OwnServer::start());
@@ -32,7 +32,7 @@ fn keys_and_changes_must_come_from_one_server() {
     find(&reader).unwrap();
     proxy.lead_to(servers[1].address());
     find(&reader).expect("the connections there are lead where they did");
-    // Of the store's two connections the one that keys are looked up over.
+    // Ends the store's connection for lookups, but not that of its feed.
     database.texts(
         "SELECT cast(pg_terminate_backend(pid) AS text) FROM pg_stat_activity \
           WHERE datname = current_database() AND pid <> pg_backend_pid() AND query NOT LIKE '%api_keys_%_v1%'",
@@ -46,7 +46,8 @@ fn keys_and_changes_must_come_from_one_server() {
 }
 
 // E6, E17, F14
-// A switch from one server to the next by logical replication, with or without the change log among what is published.
+// A switch to another server by logical replication, with and without the change log in the
+// publication.
 #[test]
 fn keys_that_are_replicated_can_be_revoked_on_the_next_server() {
     for published in
@@ -59,7 +60,7 @@ fn keys_that_are_replicated_can_be_revoked_on_the_next_server() {
         let before: Vec<String> = (1..=3).map(|number| insert(&old, number)).collect();
         let slot = format!("slot_{}", new.name());
         old.execute(&format!("CREATE PUBLICATION keys FOR TABLE {published}")).unwrap();
-        // Within one server, CREATE SUBSCRIPTION would wait for itself to make the slot.
+        // Within one server, CREATE SUBSCRIPTION would wait for itself to create the slot.
         old.texts(&format!(
             "SELECT slot_name::text FROM pg_create_logical_replication_slot('{slot}', 'pgoutput')"
         ));
@@ -80,7 +81,7 @@ fn keys_that_are_replicated_can_be_revoked_on_the_next_server() {
         });
         assert_eq!(reader.read(), keys([&before[0]]), "{published}");
         new.execute(&format!("ALTER SUBSCRIPTION {slot} DISABLE")).unwrap();
-        // The switch.
+        // From here on the new server is the primary.
         let revoked = new.admin().revoke(2).unwrap();
         assert_eq!(reader.read(), keys([&hex(revoked.digest.as_bytes())]), "{published}");
         assert_eq!(new.issue("0.0.0.0").1, 4, "{published}");
@@ -111,7 +112,8 @@ fn after_a_restart_lookups_wait_for_the_first_changes() {
 #[test]
 fn an_empty_standby_is_an_error_and_not_an_answer() {
     let database = migrated();
-    // In place of the server's own, so that it can turn into a standby while a connection lasts, as it does behind a pooler.
+    // Replaces the server's own function, so that the server can become a standby during a
+    // connection, as it may behind a pooler.
     database
         .execute(
             "CREATE TABLE pretended (is_standby bool); INSERT INTO pretended VALUES (false); \
@@ -127,7 +129,7 @@ fn an_empty_standby_is_an_error_and_not_an_answer() {
 }
 
 // E7, E9
-// The new connection may lead to a server that started again.
+// The new connection may lead to a server that has restarted.
 #[test]
 fn a_new_pooled_connection_reports_everything_changed() {
     let database = migrated();
@@ -137,7 +139,8 @@ fn a_new_pooled_connection_reports_everything_changed() {
     let change = "UPDATE api_keys SET scopes = scopes || 'x'";
     database.execute(change).unwrap();
     assert_eq!(reader.read(), keys([&digest]));
-    // As a server does that lost a process. The pooler connects again and tells its client nothing.
+    // A server that lost a process ends all connections. The pooler reconnects without notifying
+    // its client.
     database.end_connections();
     database.execute(change).unwrap();
     let seen = reader.try_read().or_else(|_| reader.try_read()).unwrap();
@@ -146,7 +149,7 @@ fn a_new_pooled_connection_reports_everything_changed() {
 }
 
 // E9
-// A role that was switched to cannot see when its connection began.
+// After SET ROLE, the role cannot see when its connection began.
 #[test]
 fn a_switched_role_still_reads_changes() {
     let database = migrated();
@@ -192,7 +195,8 @@ fn a_log_in_another_schema_than_the_keys_is_an_error() {
 // E1
 #[test]
 fn blocked_new_connections_do_not_delay_the_feed() {
-    // To connect is given up after two seconds: one reader that takes less shows it, where a busy machine may take as long.
+    // A connection attempt times out after two seconds. One fast reader proves that reads do not
+    // wait for it; others may be slow on a busy machine.
     const CONNECTING: Duration = Duration::from_millis(1500);
     let database = migrated();
     let proxy = Proxy::start(database.server());

@@ -1,4 +1,4 @@
-//! On SQLite.
+//! The change feed of SQLite.
 
 use std::fs;
 
@@ -13,7 +13,7 @@ fn migrated() -> Database {
     database
 }
 
-/// A copy of the whole database in one file, as a backup makes it.
+/// Copies the whole database into one file, as a backup does.
 fn back_up(database: &Database) -> String {
     let copy = format!("{}.copy", database.url());
     let _ = fs::remove_file(&copy);
@@ -48,7 +48,7 @@ fn a_replaced_file_is_everything_and_a_deleted_one_an_error() {
 }
 
 // E8
-// SQLite would write what the log of the old file holds into the new one.
+// SQLite would write the contents of the old file's log into the new file.
 #[test]
 fn a_replaced_file_beside_its_old_log_is_refused() {
     let database = migrated();
@@ -77,8 +77,8 @@ fn a_backup_copied_over_the_file_is_noticed() {
     let copy = back_up(&database);
     insert(&database, 2);
     reader.read();
-    // The file stays the same one; the log that is open is not the one that others write to any more. SQLite may find it damaged,
-    // which is an error, and so no lease.
+    // The file remains the same, but other programs no longer write to the log that is open here.
+    // SQLite may report a damaged file, which is an error and does not renew the lease.
     remove_logs(&database);
     fs::write(database.url(), fs::read(copy).unwrap()).unwrap();
     if let Ok(seen) = reader.try_read() {
@@ -94,7 +94,8 @@ fn a_restored_backup_that_reuses_numbers_is_everything() {
     let backup = back_up(&database);
     insert(&database, 2);
     let mut reader = Reader::new(&database);
-    // In place, as the backup API does it: the same file, and the numbers go on from where the backup was.
+    // Restores in place, like the backup API: the file is the same, and the numbers continue from
+    // those of the backup.
     let restore = |then: &str| {
         database
             .execute(&format!(
