@@ -16,7 +16,7 @@ use super::{
 };
 use crate::support::{leaks, random::Random, wire::Connection};
 
-/// How long it waits for an answer: longer than a server is ever paused.
+/// Time after which a response counts as lost: longer than any pause of a server.
 const TIMEOUT: Duration = Duration::from_secs(5);
 /// The longest time between two requests.
 const LONGEST_PAUSE_MILLISECONDS: usize = 60;
@@ -24,11 +24,12 @@ const LONGEST_PAUSE_MILLISECONDS: usize = 60;
 pub(super) struct Client<'a> {
     seat: &'a Seat,
     recorder: &'a Recorder,
-    /// With the address of the process it leads to.
+    /// With the address of the process at its other end.
     connection: Option<(SocketAddr, Connection)>,
 }
 
-/// The status of an answer, and which server it says it is from: another process may have got the port of one that ended.
+/// The status of a response, and the server that it names: another process may have the port of an
+/// ended one.
 pub(super) struct Answered {
     pub(super) status: u16,
     pub(super) server: Server,
@@ -39,7 +40,7 @@ impl<'a> Client<'a> {
         Self { seat, recorder, connection: None }
     }
 
-    /// Presents keys until it is told to stop.
+    /// Presents keys until `stop` is set.
     pub(super) fn run(mut self, pool: &Pool, mut random: Random, stop: &AtomicBool) {
         while !stop.load(Ordering::Relaxed) {
             let key = pool.choose(&mut random);
@@ -74,7 +75,8 @@ impl<'a> Client<'a> {
         answer
     }
 
-    /// Presents each of these keys to every handle, as long as the server can tell whether they are good.
+    /// Presents each of these keys to every handle, as long as the server can tell whether they are
+    /// good.
     pub(super) fn present_all(&mut self, keys: &[Shown]) {
         for handle in Handle::ALL {
             for key in keys {
@@ -95,7 +97,7 @@ impl<'a> Client<'a> {
         self.exchange(address, head.as_bytes())
     }
 
-    /// `None` when no answer came; the next request then has a connection of its own.
+    /// Returns `None` if no response came. The next request then has a new connection.
     fn exchange(&mut self, address: SocketAddr, head: &[u8]) -> Option<Answered> {
         let mut connection = match self.connection.take() {
             Some((to, connection)) if to == address => connection,

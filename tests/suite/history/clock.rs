@@ -1,4 +1,5 @@
-//! Wall clocks of servers that are set wrong. Where keys expire by the clock of the database, that must not matter.
+//! Wall clocks of servers that are set wrong. Where keys expire by the clock of the database, that
+//! must not matter.
 
 use std::{
     fs::{self, File},
@@ -14,7 +15,8 @@ pub(super) struct WallClock {
 }
 
 impl WallClock {
-    /// Makes one that is ahead by this many seconds. `None` on systems where programs cannot be given one.
+    /// Makes one that is ahead by this many seconds. `None` on systems where programs cannot be
+    /// given one.
     pub(super) fn new(folder: &Path, name: &str, ahead: i64) -> Option<Self> {
         if !cfg!(target_os = "linux") {
             return None;

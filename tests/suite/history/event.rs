@@ -1,10 +1,11 @@
-//! What a history is made of. It is written as it happens, one line of JSON an event, and can be read and judged again.
+//! The events of a history. Each is written when it happens, one line of JSON per event, and can be
+//! read and checked again.
 
 use std::{fmt, time::Duration};
 
 use serde::{Deserialize, Serialize};
 
-/// Nanoseconds since a run began, by the one clock that everything in it is timed with.
+/// Nanoseconds since a run began, by the only clock that measures times in a history.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(transparent)]
 pub(super) struct Moment(pub(super) u64);
@@ -20,7 +21,7 @@ impl Moment {
         Self(self.0.saturating_add(nanoseconds(by)))
     }
 
-    /// How long this is after an earlier moment; zero where it is not.
+    /// Returns the time since an earlier moment, or zero if the other moment is not earlier.
     pub(super) fn since(self, earlier: Self) -> Duration {
         Duration::from_nanos(self.0.saturating_sub(earlier.0))
     }
@@ -41,13 +42,14 @@ fn nanoseconds(duration: Duration) -> u64 {
     u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
 }
 
-/// A key, by its number in this run; the key itself is in no history.
+/// A key, by its number in this run. No history contains the key itself.
 pub(super) type Key = usize;
 
-/// One process of a server, from its start to its end. What takes its place has another number.
+/// One process of a server, from its start to its end. Its replacement has another number.
 pub(super) type Server = usize;
 
-/// One of the handles of a process through which keys are checked. Each has a cache and a feed of its own.
+/// One of the handles of a process through which keys are checked. Each has a cache and a feed of
+/// its own.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub(super) enum Handle {
@@ -79,17 +81,19 @@ pub(super) struct Event {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "event", rename_all = "snake_case")]
 pub(super) enum What {
-    /// A server began to serve. No request that begins later than this bound after a change may be judged by what was before it.
+    /// A server began to serve. A request that begins later than this bound after a change must not
+    /// depend on the state before the change.
     Started { server: Server, kind: String, bound: Duration },
-    /// It was ended.
+    /// The server was ended.
     Stopped { server: Server },
-    /// A request, from when it was about to be sent until its answer was there.
+    /// A request, from before it was sent until its response arrived.
     Request(Request),
-    /// A change of a key's row, from when it was about to be made until it was acknowledged.
+    /// A change of a key's row, from before it was made until it was acknowledged.
     Change { key: Key, change: Change, by: By, outcome: Outcome },
-    /// Something was broken for that long.
+    /// Something was broken for this time.
     Fault { fault: String },
-    /// From its beginning nothing was broken or changed, and by its end every key had been presented to every server.
+    /// During this time nothing was broken or changed, and every key was presented to every server
+    /// before its end.
     Quiet,
 }
 
@@ -102,7 +106,7 @@ pub(super) struct Request {
     pub(super) answer: Answer,
 }
 
-/// Where a request comes from.
+/// The address that a request comes from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub(super) enum Caller {
@@ -124,17 +128,17 @@ impl Caller {
 pub(super) enum Answer {
     /// The handler ran.
     Accepted,
-    /// 401: the server says that the key is not good.
+    /// 401: the server rejects the key.
     Refused,
-    /// 503: the server says that it cannot tell.
+    /// 503: the server cannot check the key.
     Unavailable,
-    /// None came.
+    /// No response came.
     Lost,
-    /// Any other status, which no server should answer.
+    /// Any other status, which no server should return.
     Other(u16),
 }
 
-/// What is done to a row. In JSON it is a word, or an object with one member.
+/// A change of a row. In JSON it is a word, or an object with one member.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub(super) enum Change {
@@ -145,11 +149,11 @@ pub(super) enum Change {
     Allow(Allowed),
     ExpireAt(Option<Moment>),
     Delete,
-    /// A change that no verdict depends on, as of the name.
+    /// A change that does not affect authorization, such as that of the name.
     Rename,
 }
 
-/// Whom the addresses of a row let in.
+/// The callers that the IP allow list of a row accepts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub(super) enum Allowed {
@@ -157,13 +161,14 @@ pub(super) enum Allowed {
     Only(Caller),
 }
 
-/// Who makes a change.
+/// The author of a change.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub(super) enum By {
-    /// A server, through an administration in its own process: each of its handles must know of it when the change returns.
+    /// A server, through an administration in its own process: each of its handles must know of it
+    /// when the change returns.
     Server(Server),
-    /// The administration in a process that serves nothing.
+    /// The administration in a process without a server.
     Admin,
     /// Direct SQL.
     Sql,
@@ -172,11 +177,11 @@ pub(super) enum By {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub(super) enum Outcome {
-    /// It was acknowledged.
+    /// The change was acknowledged.
     Done,
-    /// It certainly did not happen.
+    /// The change certainly did not happen.
     Undone,
-    /// It may have happened at any time since it began, or may yet.
+    /// The change may have happened at any time since its beginning, or may still happen.
     Unknown,
 }
 

@@ -1,14 +1,16 @@
-//! Histories of several servers on one database, and what is wrong with them (E2).
+//! Histories of several servers on one database, and a checker that finds errors in them (E2).
 //!
-//! A run starts servers as processes of their own, presents keys to them from many clients, changes those keys in every way there is,
-//! and meanwhile breaks the servers, their clocks, their ways to the database and the database. Every request and change is written down with
-//! the moments at which it began and ended, by the one clock of the process that does all this. The checker then looks whether any
-//! server accepted or refused a key that it should not have. Servers that are wrong on purpose show that it notices.
+//! A run starts servers as processes of their own, presents keys to them from many clients, changes
+//! those keys in every way there is, and meanwhile breaks the servers, their clocks, their ways to
+//! the database and the database. Every request and change is written down with the moments at
+//! which it began and ended, by the one clock of the process that does all this. The checker then
+//! looks whether any server accepted or refused a key that it should not have. Servers that are
+//! wrong on purpose show that it notices.
 //!
 //! | variable | |
 //! | --- | --- |
-//! | `TEST_HISTORY_MINUTES` | how long a run goes on, instead of some seconds |
-//! | `TEST_HISTORY_SEED` | repeats the choices of a run, though not its timing |
+//! | `TEST_HISTORY_MINUTES` | duration of a run, instead of some seconds |
+//! | `TEST_HISTORY_SEED` | repeats the choices of a run, but not its timing |
 
 mod checker;
 mod client;
@@ -77,7 +79,7 @@ fn run_under_faults(place: Place) {
                 && counts.changes > 40
                 && counts.faults > 5
         },
-        // A feed that is stuck again and again is replaced after half a minute at the latest.
+        // A feed that is stuck repeatedly is replaced after at most half a minute.
         recovery: Duration::from_secs(120),
         seed: seed(),
     };
@@ -107,7 +109,8 @@ mod whatever_breaks_no_server_accepts_what_was_revoked_or_refuses_what_is_good {
     }
 }
 
-/// Servers with this store break this rule while nothing else is broken: in a short run, or in one of a few, where the machine is slow.
+/// Checks that servers with this store break this rule without any other fault: in a short run, or
+/// in one of a few on a slow machine.
 fn assert_caught(database: Database, name: &'static str, store: Store, rule: Rule) {
     const RUNS: u64 = 10;
     let mut place = Place::shared(database);

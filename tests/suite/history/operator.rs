@@ -1,7 +1,8 @@
-//! Whoever changes keys: by the administration in a server's process or in another one, and by direct SQL.
+//! Operators, which change keys: by the administration in a server's process or in another one, and
+//! by direct SQL.
 //!
-//! Each operator has keys of its own, and makes one change at a time. A key of which it does not know what became of a change is
-//! revoked, as often as it takes.
+//! Each operator has separate keys and makes one change at a time. If the outcome of a change is
+//! unknown, the operator revokes the key, and retries until that succeeds.
 
 use std::{
     sync::atomic::{AtomicBool, Ordering},
@@ -22,9 +23,10 @@ use super::{
 };
 use crate::support::{hex, random::Random};
 
-/// Keys an operator has at a time that are not over.
+/// The number of keys that an operator changes at a time.
 const LIVE: usize = 6;
-/// Until the end of a key that does not expire within a run, though some wrong clock may be past it.
+/// Until the end of a key that does not expire within a run, though some wrong clock may be past
+/// it.
 const FAR: Duration = Duration::from_secs(50 * 60);
 
 pub(super) struct Operator<'a> {
@@ -33,24 +35,24 @@ pub(super) struct Operator<'a> {
     pub(super) random: Random,
     pub(super) database_url: &'a str,
     pub(super) admin: &'a Admin,
-    /// To the servers that administrate in their own process.
+    /// Clients of the servers with administration in their own process.
     pub(super) servers: Vec<Client<'a>>,
     pub(super) keys: Vec<Owned>,
 }
 
-/// A key, and what this operator knows of its row.
+/// A key, and the state of its row as far as this operator can determine it.
 pub(super) struct Owned {
     pub(super) shown: Shown,
-    /// As an SQL literal.
+    /// The digest as an SQL literal.
     digest: String,
     id: Option<i64>,
     pub(super) row: Row,
-    /// Whether the row may be another one, or yet become it.
+    /// Whether the row may be different, or may still change.
     pub(super) is_doubtful: bool,
 }
 
 impl Operator<'_> {
-    /// Issues and changes keys until it is told to stop.
+    /// Issues and changes keys until `stop` is set.
     pub(super) fn run(mut self, stop: &AtomicBool) -> Vec<Owned> {
         while !stop.load(Ordering::Relaxed) {
             if self.keys.len() < LIVE {
@@ -72,7 +74,8 @@ impl Operator<'_> {
         self.random.below(number) == 0
     }
 
-    /// Issues a key; now and then one that callers have presented already, so that servers know it as unknown.
+    /// Issues a key. Sometimes callers have already presented it, so that servers have a negative
+    /// entry.
     fn issue(&mut self) {
         let (shown, issued) = self.pool.make();
         let was_presented = self.one_in(2);
@@ -103,7 +106,8 @@ impl Operator<'_> {
         if !key.is_doubtful {
             self.rest(0, 120);
             if self.one_in(3) {
-                // Whatever servers know of it is asked again, and while they do it is changed.
+                // The servers look up the key again after this change, and the next change comes
+                // during the lookup.
                 self.change(&mut key, Change::Rename);
                 self.rest(0, 60);
             }
@@ -149,7 +153,7 @@ impl Operator<'_> {
         }
     }
 
-    /// Makes a change in one of the ways there are for it.
+    /// Makes a change in one of the possible ways.
     fn change(&mut self, key: &mut Owned, change: Change) -> Outcome {
         let word = match change {
             Change::Revoke => Some("revoke"),
@@ -183,7 +187,7 @@ impl Operator<'_> {
     fn statement(&mut self, key: &Owned, change: Change) -> String {
         let now = time(Utc::now());
         let set = match change {
-            // The database refuses to move the moment of a revocation.
+            // The database rejects a new time for a revocation.
             Change::Revoke => format!("revoked_at = coalesce(revoked_at, '{now}')"),
             Change::Disable => format!("disabled_at = '{now}'"),
             Change::Enable => "disabled_at = NULL".to_owned(),
@@ -200,7 +204,7 @@ impl Operator<'_> {
         format!("UPDATE api_keys SET {set} WHERE digest = {}", key.digest)
     }
 
-    /// Both clocks are read at almost the same moment, also on a machine that stands still now and then.
+    /// Reads both clocks at almost the same time, even if the machine pauses from time to time.
     fn by_the_wall_clock(&self, moment: Moment) -> DateTime<Utc> {
         const APART: Duration = Duration::from_millis(5);
         loop {
@@ -212,7 +216,8 @@ impl Operator<'_> {
         }
     }
 
-    /// Now and then in a transaction that stays open, so that others that began later commit before it.
+    /// Sometimes keeps the transaction open, so that transactions that began later commit before
+    /// it.
     fn by_sql(&mut self, key: &mut Owned, change: Change, statement: &str, end: End) -> Outcome {
         let open_for = if self.one_in(3) {
             Duration::from_millis(self.random.below(150) as u64)
@@ -257,7 +262,8 @@ impl Operator<'_> {
                 };
                 (By::Server(answered.server), outcome)
             }
-            // Whichever it was: of a change that was not acknowledged a server need not know.
+            // A server need not have applied a change that it did not acknowledge, so its number
+            // does not matter.
             None => (By::Admin, Outcome::Unknown),
         });
         if outcome == Outcome::Done {
@@ -270,7 +276,7 @@ impl Operator<'_> {
         outcome
     }
 
-    /// Makes the change, writes it down, and keeps what is known of the row.
+    /// Makes and records the change, and updates the state of the row.
     fn make(
         &self,
         key: &mut Owned,

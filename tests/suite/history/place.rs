@@ -1,26 +1,26 @@
-//! Where the keys of a run are.
+//! The databases of a run.
 
 use crate::support::{Database, OwnServer, Proxy};
 
-/// A database, and the server of its own where it is one to break.
+/// A database, with a separate server if the run may break that server.
 pub(super) struct Place {
     database: Database,
     own_server: Option<OwnServer>,
 }
 
 impl Place {
-    /// On a Postgres server of its own, which may be frozen, killed and started again.
+    /// Creates a database on a separate Postgres server, which may be frozen, killed and restarted.
     pub(super) fn postgres() -> Self {
         let own_server = OwnServer::start();
         Self { database: own_server.database(), own_server: Some(own_server) }
     }
 
-    /// In a file of its own.
+    /// Creates a database in a separate file.
     pub(super) fn sqlite() -> Self {
         Self::shared(Database::sqlite())
     }
 
-    /// On a server that others use as well.
+    /// Uses a database on a server that other tests use as well.
     pub(super) fn shared(database: Database) -> Self {
         Self { database, own_server: None }
     }
@@ -37,7 +37,8 @@ impl Place {
         self.own_server.as_ref()
     }
 
-    /// A way to its server that can be broken.
+    /// Returns a proxy to the server that can break connections, or `None` for a database without a
+    /// server.
     pub(super) fn proxy(&self) -> Option<Proxy> {
         self.own_server.as_ref().map(|server| Proxy::start(server.address()))
     }

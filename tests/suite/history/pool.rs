@@ -1,4 +1,4 @@
-//! The keys of a run: what clients choose from.
+//! The keys of a run, from which clients choose.
 
 use std::{
     collections::VecDeque,
@@ -15,9 +15,9 @@ use api_key_runtime::{
 use super::event::Key;
 use crate::support::{leaks, random::Random};
 
-/// Keys that are presented more often than others because something was just done to them.
+/// The number of recently changed keys, which are presented more often than others.
 const RECENT: usize = 4;
-/// Keys that are over, which clients go on to present now and then; older ones are forgotten.
+/// The number of finished keys that clients still present sometimes. Older ones are dropped.
 const OVER: usize = 200;
 /// How long keys are presented more often than others after they expired.
 const JUST_EXPIRED: Duration = Duration::from_secs(1);
@@ -30,7 +30,7 @@ pub(super) struct Pool {
 #[derive(Default)]
 struct Keys {
     made: Key,
-    /// Such as may be issued, changed and revoked.
+    /// Keys that may be issued, changed and revoked.
     live: Vec<Shown>,
     recent: VecDeque<Shown>,
     /// Such as expire, with when they do.
@@ -63,7 +63,7 @@ impl Pool {
         self.keys.lock().unwrap()
     }
 
-    /// A key that nobody knows yet, not even a database.
+    /// Makes a key that is not in any database yet.
     pub(super) fn make(&self) -> (Shown, IssuedKey) {
         let issued = self.maker.make_key(&NewKey::new("history").allow_any()).unwrap();
         leaks::watch(&issued);
@@ -73,13 +73,13 @@ impl Pool {
         (shown, issued)
     }
 
-    /// From now on clients present it.
+    /// Lets clients present this key from now on.
     pub(super) fn add(&self, key: &Shown) {
         self.lock().live.push(key.clone());
         self.attend_to(key);
     }
 
-    /// Something is about to happen to this key.
+    /// Marks a key that is about to change.
     pub(super) fn attend_to(&self, key: &Shown) {
         let mut keys = self.lock();
         keys.recent.retain(|other| other != key);

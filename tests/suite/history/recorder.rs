@@ -1,4 +1,4 @@
-//! The one clock of a run, and the history that is written by it.
+//! The only clock of a run, and the recorder of its history.
 
 use std::{
     fs::{self, File},
@@ -13,7 +13,7 @@ use std::{
 
 use super::event::{Answer, Event, Moment, Request, What};
 
-/// Everything that is timed is timed here, in the process that sends the requests and makes the changes.
+/// Measures all times, in the process that sends the requests and makes the changes.
 pub(super) struct Recorder {
     began: Instant,
     path: PathBuf,
@@ -21,7 +21,7 @@ pub(super) struct Recorder {
     counts: [AtomicUsize; 4],
 }
 
-/// How much happened.
+/// The numbers of events.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Counts {
     pub(super) accepted: usize,
@@ -40,7 +40,7 @@ impl Recorder {
         }
     }
 
-    /// How much has happened so far.
+    /// Returns the numbers of events so far.
     pub(super) fn counts(&self) -> Counts {
         let [accepted, refused, changes, faults] =
             self.counts.each_ref().map(|count| count.load(Ordering::Relaxed));
@@ -51,7 +51,7 @@ impl Recorder {
         Moment(0).after(self.began.elapsed())
     }
 
-    /// Writes down what began then and ended now.
+    /// Records an event that began at this time and ends now.
     pub(super) fn ended(&self, began: Moment, what: What) {
         let ended = self.now();
         self.write(&Event { began, ended, what });

@@ -1,18 +1,20 @@
-//! The state of a key in the database, as far as a history tells it.
+//! The state of a key in the database, as far as a history determines it.
 
 use std::time::Duration;
 
 use super::event::{Allowed, By, Caller, Change, Moment, Outcome, Server};
 
-/// The least there is between two moments.
+/// The smallest difference between two moments.
 const INSTANT: Duration = Duration::from_nanos(1);
 
-/// How far the wall clock, which expiry is judged by, may have moved against the clock of the history since an expiry was set.
+/// Tolerance for the wall clock, which decides about expiry: how far it may have moved against the
+/// clock of the history since an expiry was set.
 const WALL_CLOCK_TOLERANCE: Duration = Duration::from_millis(50);
-/// The same, and how far a server may be ahead of the clock of the database: by as long as it took to ask for it.
+/// The same, and how far a server may be ahead of the clock of the database: by as long as it took
+/// to ask for it.
 const AHEAD_TOLERANCE: Duration = Duration::from_millis(200);
 
-/// What the row of a key says.
+/// The contents of a key's row.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Row {
     pub(super) exists: bool,
@@ -45,7 +47,7 @@ impl Row {
         }
     }
 
-    /// Whether it lets this caller in, were it not for its expiry.
+    /// Returns whether the row accepts this caller, regardless of expiry.
     fn lets_in(&self, caller: Caller) -> bool {
         let here = match self.allowed {
             Allowed::Anyone => true,
@@ -54,13 +56,15 @@ impl Row {
         self.exists && !self.revoked && !self.disabled && here
     }
 
-    /// Whether a request from there that was judged at or after this moment may have been accepted.
+    /// Returns whether a request from this caller that was checked at or after this moment may have
+    /// been accepted.
     pub(super) fn may_accept(&self, caller: Caller, judged_after: Moment) -> bool {
         self.lets_in(caller)
             && self.expires_at.is_none_or(|end| end.after(WALL_CLOCK_TOLERANCE) > judged_after)
     }
 
-    /// Whether a request from there that was judged at or before this moment may have been refused.
+    /// Returns whether a request from this caller that was checked at or before this moment may
+    /// have been rejected.
     pub(super) fn may_refuse(&self, caller: Caller, judged_before: Moment) -> bool {
         !self.lets_in(caller)
             || self.expires_at.is_some_and(|end| end.before(AHEAD_TOLERANCE) <= judged_before)
@@ -77,7 +81,7 @@ pub(super) struct Made {
     pub(super) outcome: Outcome,
 }
 
-/// A time, both ends included, throughout which a row was one of these.
+/// A time, including both ends, throughout which the row was one of these.
 #[derive(Debug)]
 struct Span {
     from: Moment,
@@ -85,20 +89,20 @@ struct Span {
     rows: Vec<Row>,
 }
 
-/// What the row of one key may have been at every moment.
+/// The possible states of one key's row at every moment.
 #[derive(Debug)]
 pub(super) struct Timeline {
     spans: Vec<Span>,
-    /// When changes that a server made itself were acknowledged to it.
+    /// The times at which a server's own changes were acknowledged to that server.
     own: Vec<(Server, Moment)>,
 }
 
 impl Timeline {
-    /// From the changes of one key, in their order. They do not overlap.
+    /// Builds the timeline from the ordered changes of one key, which do not overlap.
     pub(super) fn of(changes: &[Made]) -> Self {
         let mut line = Self { spans: Vec::new(), own: Vec::new() };
         let mut rows = vec![Row::NONE];
-        // Changes of which nobody knows whether and when they happen.
+        // Changes for which it is unknown whether and when they happen.
         let mut open: Vec<Change> = Vec::new();
         for made in changes {
             line.extend(made.began.before(INSTANT), &rows);
@@ -125,13 +129,14 @@ impl Timeline {
 
     fn extend(&mut self, until: Moment, rows: &[Row]) {
         let from = self.spans.last().map_or(Moment(0), |last| last.until.after(INSTANT));
-        // Changes of one key may touch, so a time between them may be none.
+        // Changes of one key may be adjacent, so the time between them may be empty.
         if from <= until {
             self.spans.push(Span { from, until, rows: rows.to_vec() });
         }
     }
 
-    /// What a server that is at most this much behind may have read of the row, for a request that it judged within this time.
+    /// Returns the rows that a server within this bound may have read for a request that it checked
+    /// during this time.
     pub(super) fn readable(
         &self,
         server: Server,
@@ -150,7 +155,7 @@ impl Timeline {
         any_of(spans.flat_map(|span| span.rows.iter().copied()), &[])
     }
 
-    /// The last moment up to this one at which the row may have been like this.
+    /// Returns the last moment up to this one at which the row may have matched.
     pub(super) fn last_time(&self, until: Moment, is: impl Fn(&Row) -> bool) -> Option<Moment> {
         self.spans
             .iter()
@@ -159,13 +164,13 @@ impl Timeline {
             .map(|span| span.until.min(until))
     }
 
-    /// What the row may be after all changes.
+    /// Returns the possible rows after all changes.
     pub(super) fn at_last(&self) -> &[Row] {
         self.spans.last().map_or(&[], |span| &span.rows)
     }
 }
 
-/// Each of these rows once, and what any of the open changes, in any order, would make of them.
+/// Returns each of these rows once, and the results of the open changes in any order.
 fn any_of(rows: impl IntoIterator<Item = Row>, open: &[Change]) -> Vec<Row> {
     let mut all: Vec<Row> = Vec::new();
     let mut new: Vec<Row> = rows.into_iter().collect();

@@ -1,4 +1,4 @@
-//! A run: servers, clients, operators and faults at once, then quiet; and the history of it.
+//! A run: servers, clients, operators and faults at once, then a quiet phase; and its history.
 
 use std::{
     fs,
@@ -28,30 +28,32 @@ use crate::support::random::Random;
 
 const CLIENTS_OF_A_SERVER: usize = 3;
 const OPERATORS: usize = 2;
-/// How long a run waits for enough to happen.
+/// The maximum time that a run waits for enough events.
 const LONGEST: Duration = Duration::from_secs(180);
-/// How long a server answers wrongly before the history is searched for what explains it. A search of a long one takes seconds.
+/// How long a server answers wrongly before the history is searched for what explains it. A search
+/// of a long one takes seconds.
 const SEARCH_INTERVAL: Duration = Duration::from_secs(5);
 
 /// What a run is made of.
 pub(super) struct Plan {
     pub(super) place: Place,
     pub(super) servers: Vec<Kind>,
-    /// How long it goes on before it is quiet.
+    /// The duration of a run before its quiet phase.
     pub(super) length: Duration,
-    /// What must have happened until then; on a slow machine it goes on until it has, or for as long as [`LONGEST`].
+    /// The events that must have happened by then. On a slow machine the run continues until they
+    /// have, for at most [`LONGEST`].
     pub(super) enough: fn(Counts) -> bool,
-    /// Whether anything is broken meanwhile.
+    /// Whether faults happen during the run.
     pub(super) with_faults: bool,
-    /// How long servers may take to be well again once nothing is broken any more.
+    /// Time in which servers must recover after the last fault.
     pub(super) recovery: Duration,
     pub(super) seed: u64,
 }
 
-/// What came of a run.
+/// The result of a run.
 pub(super) struct Finished {
     pub(super) verdict: Verdict,
-    /// The history and the servers' logs; to be removed when all is well.
+    /// The folder of the history and the servers' logs. It is removed if everything is as expected.
     pub(super) folder: PathBuf,
     pub(super) seed: u64,
     place: Place,
@@ -81,7 +83,7 @@ impl Finished {
         );
     }
 
-    /// Once all is as it was expected; where another run may take place.
+    /// Removes the folder once everything is as expected, and returns the place for another run.
     pub(super) fn remove(self) -> Place {
         fs::remove_dir_all(self.folder).unwrap();
         self.place
@@ -103,7 +105,8 @@ impl Plan {
         Finished { verdict: check(&recorder.finish()), folder, seed: self.seed, place: self.place }
     }
 
-    /// Rows that nobody presents, so that a statement can change more than the log names one by one.
+    /// Adds rows that no client presents, so that a statement can change more keys than the log
+    /// lists.
     fn add_fillers(&self) {
         self.place.database().issue_many(FILLERS);
     }
@@ -128,7 +131,7 @@ impl Plan {
         all
     }
 
-    /// Everything at once, until the time is over; the keys that are not.
+    /// Runs everything at once until the time is over, and returns the remaining keys.
     fn go_on(
         &self,
         pool: &Pool,
@@ -181,8 +184,8 @@ impl Plan {
         })
     }
 
-    /// Presents every key to every server until it answers what the row says, or has had its time. Ends early where something is wrong
-    /// already: a server may be wrong for ever then.
+    /// Presents every key to every server until it answers what the row says, or has had its time.
+    /// Ends early where something is wrong already: a server may be wrong for ever then.
     fn be_quiet(&self, pool: &Pool, seats: &[Seat], recorder: &Recorder, keys: &[Owned]) {
         if is_broken(recorder) {
             return;
@@ -192,7 +195,7 @@ impl Plan {
         let mut expected: Vec<(Shown, Caller, bool)> = Vec::new();
         for key in certain {
             for caller in [Caller::Home, Caller::Abroad] {
-                // It does not expire meanwhile, or has.
+                // Counts an expiry as past if it could come during this phase.
                 let is_good = key.row.may_accept(
                     caller,
                     began.after(self.recovery * u32::try_from(seats.len()).unwrap()),
@@ -206,7 +209,8 @@ impl Plan {
         }
     }
 
-    /// Presents these keys to a server for as long as it may take to recover; `false` once the history shows something that is wrong.
+    /// Presents these keys to a server for as long as it may take to recover; `false` once the
+    /// history shows something that is wrong.
     fn comes_back(
         &self,
         seat: &Seat,
@@ -249,7 +253,7 @@ fn folder(seed: u64) -> PathBuf {
     folder
 }
 
-/// What ends first, second and last.
+/// The flags that end the faults first, then the changes, then the requests.
 #[derive(Default)]
 struct Stop {
     faults: AtomicBool,

@@ -1,4 +1,4 @@
-//! A place for a server: one process after another takes it.
+//! A place for a server, which one process after another takes.
 
 use std::{
     net::SocketAddr,
@@ -19,22 +19,23 @@ use super::{
 };
 use crate::support::Proxy;
 
-/// How long a server may take to find its database and serve.
+/// Time in which a server must find its database and begin to serve.
 const START_TIMEOUT: Duration = Duration::from_secs(60);
 
-/// What is the same of every process in this place.
+/// The settings that all processes in this place share.
 #[derive(Clone, Copy)]
 pub(super) struct Kind {
     pub(super) name: &'static str,
     pub(super) store: Store,
     pub(super) max_staleness: Duration,
     pub(super) stale_if_error: Duration,
-    /// By how many seconds its wall clock is ahead at first, where keys expire by another one; `None`: it is right.
+    /// By how many seconds its wall clock is ahead at first, where keys expire by another one;
+    /// `None`: it is right.
     pub(super) clock_ahead: Option<i64>,
 }
 
 impl Kind {
-    /// How much later than a change a request may begin that is judged by what was before.
+    /// Returns the bound: a request that begins later than this after a change must see the change.
     pub(super) fn bound(&self) -> Duration {
         self.max_staleness.max(self.stale_if_error)
     }
@@ -45,7 +46,7 @@ impl Kind {
     }
 }
 
-/// What everybody knows of it.
+/// The part of a place that all threads use.
 pub(super) struct Seat {
     pub(super) kind: Kind,
     current: Mutex<(Server, SocketAddr)>,
@@ -56,16 +57,16 @@ impl Seat {
         Self { kind, current: Mutex::new((0, ([127, 0, 0, 1], 1).into())) }
     }
 
-    /// Who serves there now, or did last.
+    /// Returns the current server, or the last one.
     pub(super) fn now(&self) -> (Server, SocketAddr) {
         *self.current.lock().unwrap()
     }
 }
 
-/// Who sits there, for the one who starts and ends it.
+/// The process in a place, for the thread that starts and ends it.
 pub(super) struct Seated {
     process: Option<Process>,
-    /// Its way to the database, where that can be broken.
+    /// The proxy to its database, if the run may break the connection.
     pub(super) proxy: Option<Proxy>,
     /// Its wall clock, where that can be wrong.
     pub(super) clock: Option<WallClock>,
@@ -83,7 +84,7 @@ impl Seated {
         Self { process: None, proxy, clock, database_url, log }
     }
 
-    /// Starts a process, as often as it takes until its database is there.
+    /// Starts a process, and retries until its database is available.
     pub(super) fn start(&mut self, seat: &Seat, recorder: &Recorder) {
         static NUMBER: AtomicUsize = AtomicUsize::new(1);
         let kind = seat.kind;

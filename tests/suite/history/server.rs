@@ -1,4 +1,4 @@
-//! A server that is a process of its own: this very program, started once more for one test of it.
+//! A server in its own process: this test program, started again for one of its tests.
 
 use std::{
     env,
@@ -25,13 +25,14 @@ use serde::{Deserialize, Serialize};
 use super::{clock::WallClock, event::Handle, stores};
 use crate::support::wait_until;
 
-/// Where a process is told to be a server, and what kind of one.
+/// The environment variable with the settings of a server process.
 const SETTINGS: &str = "TEST_HISTORY_SERVER";
-/// Where it says on standard output that it serves.
+/// The text on standard output that announces the address.
 const SERVING: &str = "serving on ";
-/// Often, so that it is under way when a server is paused or killed.
+/// Short, so that usage is being recorded when a server is paused or killed.
 const USAGE_INTERVAL: Duration = Duration::from_secs(1);
-/// How long a server whose clock may be wrong waits for that of the database. It is then started once more.
+/// How long a server whose clock may be wrong waits for that of the database. It is then started
+/// once more.
 const CLOCK_TIMEOUT: Duration = Duration::from_secs(10);
 /// The header in which it says which server it is.
 pub(super) const NUMBER_HEADER: &str = "server-number";
@@ -56,14 +57,15 @@ pub(super) enum Store {
     Lagging,
 }
 
-/// A server that runs, or is paused; killed when it is dropped.
+/// A server that runs or is paused. It is killed on drop.
 pub(super) struct Process {
     child: Child,
     pub(super) address: SocketAddr,
 }
 
 impl Process {
-    /// Starts one, and waits until it serves. `None` when it could not, such as without its database.
+    /// Starts a server and waits until it serves. Returns `None` if it cannot, for example because
+    /// its database is unavailable.
     ///
     /// It ends with the thread that started it.
     pub(super) fn start(
@@ -88,7 +90,7 @@ impl Process {
             .by_ref()
             .map_while(Result::ok)
             .find_map(|line| Some(line.split_once(SERVING)?.1.parse().unwrap()));
-        // It goes on to say nothing, but would fail if nobody listened.
+        // Reads later output, because a full pipe would block the server.
         thread::spawn(move || lines.for_each(drop));
         let Some(address) = address else {
             child.wait().unwrap();
@@ -97,7 +99,7 @@ impl Process {
         Some(Self { child, address })
     }
 
-    /// The signal is sent at once, and has stopped every thread when this returns.
+    /// Pauses the server. When this returns, the signal has stopped every thread.
     pub(super) fn pause(&self) {
         self.send(Signal::STOP);
         let process = WaitId::Pid(Pid::from_child(&self.child));
@@ -121,7 +123,7 @@ impl Drop for Process {
     }
 }
 
-/// How the test below is called on the command line.
+/// Returns the name of the test below for the command line.
 fn test_name() -> &'static str {
     let path = concat!(module_path!(), "::a_server_answers_until_it_is_ended");
     path.split_once("::").unwrap().1
@@ -129,7 +131,7 @@ fn test_name() -> &'static str {
 
 #[test]
 fn a_server_answers_until_it_is_ended() {
-    // It is such a server that this process was started to be.
+    // This process was started as a server.
     if let Ok(settings) = env::var(SETTINGS) {
         serve(&serde_json::from_str(&settings).unwrap());
     }
@@ -213,7 +215,7 @@ async fn change(path: web::Path<(i64, String)>, request: HttpRequest) -> HttpRes
     }
 }
 
-/// What a process does that was started to be a server.
+/// Serves with these settings until the process ends.
 fn serve(settings: &Settings) -> ! {
     end_with_the_starter();
     log_to_standard_error();
@@ -260,8 +262,9 @@ fn administrations(settings: &Settings, handles: &[AppKeys]) -> Administrations 
     Administrations(of_handles.chain([own]).collect())
 }
 
-/// Waits until every handle goes by the clock of the database: until then it goes by its own, which may be wrong, and after the first
-/// round by one that may be ahead by the time that it took to connect.
+/// Waits until every handle goes by the clock of the database: until then it goes by its own, which
+/// may be wrong, and after the first round by one that may be ahead by the time that it took to
+/// connect.
 fn is_told_the_time(handles: &[AppKeys], max_staleness: Duration) -> bool {
     let until = Instant::now() + CLOCK_TIMEOUT;
     while handles.iter().any(|keys| keys.health().feed() != FeedState::Fresh) {
@@ -286,11 +289,12 @@ fn keys(settings: &Settings) -> Result<AppKeys, api_key_runtime::Error> {
         Store::Deaf => builder.store(stores::deaf(DieselStore::open(url)?)),
         Store::Lagging => builder.store(stores::lagging(DieselStore::open(url)?)),
     };
-    // Where the requests of a history come from is told by a header, so that one machine can play several callers.
+    // A header contains the client IP of a request, so that one machine can act as several callers.
     builder.trusted_proxies(["127.0.0.1/32"]).build()
 }
 
-/// Also when it is paused then, or when its starter was killed.
+/// Ends this process with the one that started it, even if it is paused or the other one was
+/// killed.
 fn end_with_the_starter() {
     #[cfg(target_os = "linux")]
     rustix::process::set_parent_process_death_signal(Some(Signal::KILL)).unwrap();

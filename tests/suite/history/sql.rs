@@ -1,4 +1,5 @@
-//! Changes by direct SQL, as an operator at the prompt makes them: each in a transaction over a connection of its own.
+//! Changes by direct SQL, as an operator at a prompt makes them: each in a transaction on a new
+//! connection.
 
 use std::{thread, time::Duration};
 
@@ -9,13 +10,13 @@ use diesel::{
 
 use super::event::Outcome;
 
-/// A connection that answers errors, for the database may be away.
+/// A connection that returns errors, because the database may be unavailable.
 pub(super) enum Sql {
     Postgres(PgConnection),
     Sqlite(SqliteConnection),
 }
 
-/// How a transaction ends.
+/// The end of a transaction.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum End {
     Commit,
@@ -39,7 +40,7 @@ impl Sql {
         }
     }
 
-    /// A transaction of one statement that stays open for a while.
+    /// Runs one statement in a transaction that stays open for this time.
     pub(super) fn transaction(&mut self, statement: &str, open_for: Duration, end: End) -> Outcome {
         let begin = match self {
             Self::Postgres(_) => "BEGIN",
@@ -48,7 +49,7 @@ impl Sql {
         let prepared = self.execute(begin).and_then(|()| self.execute(statement));
         thread::sleep(open_for);
         match (prepared, end) {
-            // Nothing was committed, and nobody will.
+            // Nothing was committed, and nothing will be.
             (Err(_), _) => Outcome::Undone,
             (Ok(()), End::Rollback) => {
                 let _ = self.execute("ROLLBACK");
@@ -61,7 +62,7 @@ impl Sql {
         }
     }
 
-    /// The first column of the first row, which is a number.
+    /// Returns the first column of the first row, which is a number.
     pub(super) fn number(&mut self, sql: &str) -> Option<i64> {
         #[derive(QueryableByName)]
         struct Row {

@@ -1,4 +1,4 @@
-//! Stores that a server of a history may have: one that takes its time, which is right, and two that are wrong.
+//! Stores for the servers of a history: a slow but correct one, and two that are wrong.
 
 use std::{
     collections::HashMap,
@@ -17,16 +17,17 @@ use api_key_runtime::{
 
 use crate::support::{FakeChanges, FakeStore};
 
-/// The longest that what was read lies before it is handed out.
+/// The maximum delay between a read and its return.
 const SLOWEST_FIND_MILLISECONDS: u64 = 150;
 const SLOWEST_CHANGES_MILLISECONDS: u64 = 300;
-/// How far the copy is behind.
+/// How far the copy lags behind.
 const LAG: Duration = Duration::from_secs(4);
 
-/// Reads at once and answers late, so that a change may come between the two.
+/// Returns a store that reads at once and answers late, so that a change may come in between.
 pub(super) fn slow(store: DieselStore) -> FakeStore {
     let finds = AtomicU64::new(0);
-    // Else a change would be applied after what was read before it, and never between reading and keeping.
+    // The change feed is delayed too. Otherwise no change would be applied between a read and its
+    // caching.
     let changes = FakeChanges::After(|number| {
         if number.is_multiple_of(2) {
             hesitate(number / 2, SLOWEST_CHANGES_MILLISECONDS);
@@ -39,17 +40,17 @@ pub(super) fn slow(store: DieselStore) -> FakeStore {
     })
 }
 
-/// Sleeps up to this long, now for shorter and now for longer.
+/// Sleeps for a varying time up to this maximum.
 fn hesitate(number: u64, longest_milliseconds: u64) {
     thread::sleep(Duration::from_millis(number * 71 % longest_milliseconds));
 }
 
-/// Hears of no change, and says that there was none.
+/// Returns a store that always reports that nothing has changed.
 pub(super) fn deaf(store: DieselStore) -> FakeStore {
     FakeStore::scripted(store, FakeChanges::None, KeyStore::find)
 }
 
-/// Looks keys up in a copy that is behind, while it hears of every change at once.
+/// Returns a store that looks up keys in a lagging copy, but reports every change at once.
 pub(super) fn lagging(store: DieselStore) -> FakeStore {
     let copy = Mutex::<HashMap<KeyDigest, (Instant, Option<KeyRecord>)>>::default();
     let find_one = move |store: &dyn KeyStore, digest: KeyDigest| -> Result<_, StoreError> {

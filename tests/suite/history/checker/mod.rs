@@ -1,9 +1,10 @@
-//! Judges a history: whether any server took a key for good, or for bad, that it should not have.
+//! Checks a history: whether a server wrongly accepted or rejected a key.
 //!
-//! A server may be behind the database, by its bound and no more, and by nothing for what it changed itself, whichever of its handles
-//! did. So an answer is right
-//! when the row said so at some moment between the bound before the request began and the answer. That a change was acknowledged is
-//! what counts, not when it was asked for; of a change whose outcome nobody knows, both is right from then on.
+//! A server may be behind the database, by its bound and no more, and by nothing for what it
+//! changed itself, whichever of its handles did. So an answer is right when the row said so at some
+//! moment between the bound before the request began and the answer. That a change was acknowledged
+//! is what counts, not when it was asked for; of a change whose outcome nobody knows, both is right
+//! from then on.
 
 mod report;
 #[cfg(test)]
@@ -21,14 +22,14 @@ use super::{
     row::{Made, Row, Timeline},
 };
 
-/// Violations that are shown in full; the rest is counted.
+/// The number of violations that are shown in full. The rest is only counted.
 const SHOWN: usize = 3;
-/// Lines of a violation's excerpt.
+/// The number of lines in a violation's excerpt.
 const EXCERPT_LINES: usize = 40;
-/// How much before the last moment at which an answer was right an excerpt begins.
+/// An excerpt begins this long before the last moment at which the response was correct.
 const EXCERPT_BEFORE: Duration = Duration::from_millis(300);
 
-/// Judges the events of a history, in whatever order they were written.
+/// Checks the events of a history, written in any order.
 pub(super) fn check(history: &[Event]) -> Verdict {
     let mut events: Vec<&Event> = history.iter().collect();
     events.sort_by_key(|event| (event.began, event.ended));
@@ -86,14 +87,15 @@ fn stopped(events: &[&Event]) -> HashMap<Server, Moment> {
 }
 
 struct Checker<'a> {
-    /// By when they began.
+    /// Sorted by their beginning.
     events: Vec<&'a Event>,
     timelines: HashMap<Key, Timeline>,
-    /// Of a key that was never issued.
+    /// The timeline of a key that was never issued.
     nothing: Timeline,
     bounds: HashMap<Server, Duration>,
     stopped: HashMap<Server, Moment>,
-    /// When a handle of a server first had answered a refusal that nothing but a revocation explains.
+    /// When a handle of a server first had answered a refusal that nothing but a revocation
+    /// explains.
     refused_as_revoked: HashMap<(Server, Handle, Key), Moment>,
     verdict: Verdict,
 }
@@ -170,7 +172,8 @@ impl Checker<'_> {
         }
     }
 
-    /// Once all refusals are known: an answer may come long after one of a request that began later.
+    /// Runs once all rejections are collected: a response may arrive long after that of a request
+    /// that began later.
     fn never_revived(&mut self) {
         for event in self.events.clone() {
             let What::Request(request) = event.what else {
@@ -191,7 +194,8 @@ impl Checker<'_> {
         }
     }
 
-    /// Whatever is known of a row at the end, every handle of every server that still runs says last.
+    /// Whatever is known of a row at the end, every handle of every server that still runs says
+    /// last.
     fn quiet(&mut self, quiet: &Event) {
         let mut last: BTreeMap<(Server, Handle, Key), (&Event, Request)> = BTreeMap::new();
         for event in self.events.clone() {
@@ -257,7 +261,8 @@ impl Checker<'_> {
         }
     }
 
-    /// What happened to the key and to the server from this moment until the answer, and every change of the key before.
+    /// Returns the events of the key and the server from this moment until the response, and every
+    /// earlier change of the key.
     fn excerpt(&self, offender: &Event, request: Request, from: Moment) -> String {
         let concerns = |event: &&&Event| {
             let overlaps = event.began <= offender.ended && event.ended >= from;

@@ -1,21 +1,22 @@
-//! What is said of a history.
+//! The report about a history.
 
 use std::{collections::BTreeMap, fmt, time::Duration};
 
 use super::super::event::{Key, Server};
 
-/// What must hold.
+/// The rules that must hold.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(in super::super) enum Rule {
-    /// A key is accepted only if it was good at most the bound before the request began.
+    /// A key is accepted only if it was valid at most the bound before the request began.
     NoneTooLate,
-    /// A key is refused only if it was not good at most the bound before the request began.
+    /// A key is rejected only if it was invalid at some moment from the bound before the request
+    /// on.
     NoneForNothing,
-    /// What a server refused as revoked it never accepts again.
+    /// A server never accepts a key that it has rejected as revoked.
     NeverRevived,
-    /// A server answers 200, 401 or 503.
+    /// A server returns 200, 401 or 503.
     NothingElse,
-    /// When nothing is broken or changed any more, every server answers what the row says.
+    /// After the last fault and change, every server's responses agree with the rows.
     AllComeBack,
 }
 
@@ -31,7 +32,7 @@ impl fmt::Display for Rule {
     }
 }
 
-/// A rule that does not hold, with the piece of the history that shows it.
+/// A broken rule, with the part of the history that proves it.
 #[derive(Debug)]
 pub(in super::super) struct Violation {
     pub(in super::super) rule: Rule,
@@ -41,7 +42,7 @@ pub(in super::super) struct Violation {
     pub(in super::super) excerpt: String,
 }
 
-/// What was seen, to tell a run that showed something from one that did not.
+/// The numbers of events, which distinguish a meaningful run from one that proves nothing.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(in super::super) struct Seen {
     pub(in super::super) accepted: usize,
@@ -50,15 +51,16 @@ pub(in super::super) struct Seen {
     pub(in super::super) lost: usize,
     pub(in super::super) changes: usize,
     pub(in super::super) faults: usize,
-    /// Requests that were accepted although the key was not good any more when they began.
+    /// Requests that were accepted although the key was already invalid when they began.
     pub(in super::super) behind: usize,
-    /// How much later than a change was acknowledged the last request began that was still judged by what was before.
+    /// The longest time between the acknowledgement of a change and the beginning of a request that
+    /// did not see it.
     pub(in super::super) most_behind: Duration,
 }
 
 #[derive(Debug)]
 pub(in super::super) struct Verdict {
-    /// The first ones of each rule.
+    /// The first violations of each rule.
     pub(in super::super) violations: Vec<Violation>,
     pub(in super::super) count: BTreeMap<Rule, usize>,
     pub(in super::super) seen: Seen,

@@ -1,4 +1,5 @@
-//! Histories made by hand, good ones and bad ones. Times are milliseconds; the servers may be a second behind.
+//! Correct and wrong histories, written by hand. Times are in milliseconds; servers may lag by a
+//! second.
 
 use std::{ops::RangeInclusive, time::Duration};
 
@@ -12,15 +13,16 @@ use Answer::{Accepted, Lost, Other, Refused, Unavailable};
 use Outcome::{Done, Undone, Unknown};
 
 const BOUND: u64 = 1000;
-/// The key and the server that all is about where none is named.
+/// The default key and server of a story.
 const KEY: usize = 7;
 const SERVER: usize = 1;
 
-/// A history that is being told.
+/// A history that a test builds.
 struct Story(Vec<Event>);
 
 impl Story {
-    /// Servers 1 and 2 run, and the key is issued from 100 to 110, for anyone.
+    /// Returns a story in which servers 1 and 2 run, and the key is issued from 100 to 110 for any
+    /// address.
     fn new() -> Self {
         Self(Vec::new()).started(1).started(2).changed(100..=110, Change::Issue(Allowed::Anyone))
     }
@@ -106,7 +108,8 @@ fn ms(milliseconds: u64) -> Moment {
 fn a_revoked_key_may_be_accepted_until_the_bound() {
     let story =
         |began| Story::new().changed(2000..=2010, Change::Revoke).asked(began..=9000, Accepted);
-    // While it is being revoked both is right, and what began in time may end whenever it does.
+    // During the revocation both responses are correct, and a request that began in time may end at
+    // any time.
     story(1000).breaks_nothing();
     story(2005).breaks_nothing();
     story(2010 + BOUND).breaks_nothing();
@@ -203,7 +206,7 @@ fn a_change_of_unknown_outcome_allows_both_answers() {
     story(Unknown, Refused).breaks_nothing();
     story(Undone, Accepted).breaks_nothing();
     story(Undone, Refused).breaks(Rule::NoneForNothing);
-    // It may happen late, after a change that was acknowledged.
+    // The change may happen late, after an acknowledged one.
     let late = |answer| {
         Story::new()
             .change(1000..=1010, Change::Enable, By::Sql, Unknown)
@@ -212,7 +215,7 @@ fn a_change_of_unknown_outcome_allows_both_answers() {
     };
     late(Accepted).breaks_nothing();
     late(Refused).breaks_nothing();
-    // But nothing that is under way makes a revoked key good.
+    // But no pending change makes a revoked key valid.
     Story::new()
         .change(1000..=1010, Change::Enable, By::Sql, Unknown)
         .changed(2000..=2010, Change::Revoke)
@@ -262,7 +265,7 @@ fn a_server_is_behind_by_nothing_for_what_it_changed_itself() {
 fn what_a_server_refused_as_revoked_it_never_accepts_again() {
     let revoked = || Story::new().changed(2000..=2010, Change::Revoke);
     revoked().asked(2100..=2110, Refused).asked(2111..=2120, Accepted).breaks(Rule::NeverRevived);
-    // The refusal was not answered yet, or another server's, or another process's.
+    // The rejection had not arrived yet, or came from another server or another process.
     revoked().asked(2100..=2110, Refused).asked(2110..=2120, Accepted).breaks_nothing();
     revoked().asked_of(2, 2100..=2110, Refused).asked(2111..=2120, Accepted).breaks_nothing();
     revoked().asked_second(2100..=2110, Refused).asked(2111..=2120, Accepted).breaks_nothing();
@@ -272,7 +275,8 @@ fn what_a_server_refused_as_revoked_it_never_accepts_again() {
         .asked(2100..=2110, Refused)
         .asked(2200..=2210, Accepted)
         .breaks(Rule::NeverRevived);
-    // A refusal that something else explains is none of a revoked key.
+    // If something else explains the rejection, it does not prove that the server has seen the
+    // revocation.
     Story::new()
         .changed(1500..=1510, Change::Disable)
         .changed(2000..=2010, Change::Enable)
@@ -313,13 +317,13 @@ fn at_rest_every_server_answers_by_the_row() {
     both(Unavailable).breaks(Rule::AllComeBack);
     both(Lost).breaks(Rule::AllComeBack);
     both(Refused).breaks_all(&[Rule::NoneForNothing, Rule::AllComeBack]);
-    // The last answer counts, and of servers that run.
+    // Only the last response counts, and only of running servers.
     both(Unavailable).asked(5100..=5110, Accepted).breaks_nothing();
     both(Unavailable).stopped(5500, 1).breaks_nothing();
-    // Nothing was asked of one.
+    // One server got no request.
     Story::new().asked(5000..=5010, Accepted).quiet(4000..=6000).breaks(Rule::AllComeBack);
     Story::new().asked(5000..=5010, Accepted).stopped(1000, 2).quiet(4000..=6000).breaks_nothing();
-    // A server that takes no key for good is not right either.
+    // A server that rejects every key is wrong as well.
     Story::new()
         .changed(1000..=1010, Change::Revoke)
         .asked_of(1, 5000..=5010, Refused)

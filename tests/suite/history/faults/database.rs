@@ -1,4 +1,4 @@
-//! Databases that freeze, crash, restart or are gone, and changes of everything at once.
+//! Databases that freeze, crash, restart or are unavailable, and changes of everything at once.
 
 use std::{
     fs,
@@ -17,11 +17,12 @@ use super::{
 };
 use crate::support::OwnServer;
 
-/// Rows besides those of a run, more than the change log names one by one.
+/// Additional rows of a run, more than the change log lists.
 pub(in super::super) const FILLERS: usize = 100;
 
-/// As the servers do once an hour has passed since it was noted what may be deleted. The newest row below that stays: it is one of
-/// a key that nobody presents. A server that is paused in the transaction in which it prunes itself holds its locks until it goes on.
+/// As the servers do once an hour has passed since it was noted what may be deleted. The newest row
+/// below that stays: it is one of a key that nobody presents. A server that is paused in the
+/// transaction in which it prunes itself holds its locks until it goes on.
 const PRUNE_TABLE: [&str; 3] = [
     "SET lock_timeout = 100; UPDATE api_keys SET name = 'pruned' WHERE id = 1",
     "SET lock_timeout = 100; UPDATE api_key_meta SET prune_at = clock_timestamp() - interval '90 minutes'",

@@ -1,4 +1,4 @@
-//! What is broken during a run: servers, their ways to the database, and the database.
+//! The faults of a run: of servers, of their connections to the database, and of the database.
 
 mod database;
 mod servers;
@@ -12,7 +12,7 @@ pub(super) use self::{
 use super::{event::What, recorder::Recorder};
 use crate::support::random::Random;
 
-/// Breaks one thing after another, and mends it.
+/// Causes and repairs one fault after another.
 pub(super) struct Breaker<'a> {
     recorder: &'a Recorder,
     random: Random,
@@ -30,7 +30,7 @@ impl<'a> Breaker<'a> {
         Duration::from_millis(u64::try_from(number).unwrap())
     }
 
-    /// Writes down that this was broken for as long as it takes to break it, let time pass and mend it.
+    /// Records a fault with the time that it takes to cause it, wait, and repair it.
     fn fault(&self, fault: impl Into<String>, break_and_mend: impl FnOnce()) {
         let began = self.recorder.now();
         break_and_mend();
@@ -38,7 +38,7 @@ impl<'a> Breaker<'a> {
         self.recorder.ended(began, What::Fault { fault });
     }
 
-    /// One of these in turn, in an order of chance, so that a short run sees each of them.
+    /// Returns each of these once in random order, then again, so that a short run has all of them.
     fn deal<T: Copy>(&mut self, deck: &mut Vec<T>, all: &[T]) -> T {
         if deck.is_empty() {
             deck.extend_from_slice(all);

@@ -1,4 +1,5 @@
-//! Servers that are paused or killed, clocks that are set, and ways to the database that are damaged.
+//! Servers that are paused or killed, clocks that are set, and ways to the database that are
+//! damaged.
 
 use std::{
     sync::atomic::{AtomicBool, Ordering},
@@ -18,7 +19,7 @@ use super::{
 };
 use crate::support::Proxy;
 
-/// How late answers of the database are: less than a server may be behind, so that it is not away.
+/// Delay of the database's responses, shorter than any bound, so that the database is available.
 const LATE: Duration = Duration::from_millis(200);
 
 #[derive(Clone, Copy)]
@@ -32,7 +33,8 @@ enum Fault {
 
 const OF_A_SERVER: [Fault; 5] =
     [Fault::Pause, Fault::Kill, Fault::Pause, Fault::PauseAndPrune, Fault::PauseAndPrune];
-/// How long the database stays whole after that, so that the server reads on over the connection that it had.
+/// How long the database stays whole after that, so that the server reads on over the connection
+/// that it had.
 const ROUND: Duration = Duration::from_millis(500);
 /// By how many seconds a clock is ahead once it was set.
 const CLOCKS_AHEAD: [i64; 6] = [-86_400, -3600, -2, 0, 2, 3600];
@@ -46,7 +48,8 @@ const OF_A_WAY: [Fault; 5] = [
     Fault::Way("its connections died without a word", Proxy::swallow_existing),
 ];
 
-/// It is also who starts servers, and they end with the thread that did: it runs on the one that lives longest.
+/// Also starts servers, which end with the thread that started them. So this runs on the thread
+/// that lives longest.
 pub(in super::super) fn break_servers(
     mut breaker: Breaker<'_>,
     (place, pool): (&Place, &Pool),
