@@ -9,8 +9,7 @@ use super::super::event::{Key, Server};
 pub(in super::super) enum Rule {
     /// A key is accepted only if it was valid at most the bound before the request began.
     NoneTooLate,
-    /// A key is rejected only if it was invalid at some moment from the bound before the request
-    /// on.
+    /// A key is rejected only if it was invalid at most the bound before the request began.
     NoneForNothing,
     /// A server never accepts a key that it has rejected as revoked.
     NeverRevived,
