@@ -48,7 +48,7 @@ fn pruning_keeps_an_hour_and_every_reader_exact() {
     assert_eq!(prune(&database, 1, 1000), "5", "noted again by the call before");
     assert_eq!(rows(), "1", "the floor");
     assert_eq!(current.read(), nothing());
-    assert_eq!(away.read(), Seen::Everything, "a reader that was away longer");
+    assert_eq!(away.read(), Seen::Everything, "a reader that was disconnected longer");
     assert_eq!(away.read(), nothing());
     assert_eq!(prune(&database, 3, 1000), "0", "an old note is renewed first");
 }

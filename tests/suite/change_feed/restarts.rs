@@ -22,7 +22,7 @@ fn a_restart_of_the_server_is_everything() {
         } else {
             server.shut_down();
         }
-        assert!(reader.try_read().is_err(), "it is away");
+        assert!(reader.try_read().is_err(), "it is unavailable");
         assert!(reader.try_read().is_err(), "it is still away");
         server.start_again();
         assert_eq!(reader.read(), Seen::Everything);

@@ -236,7 +236,7 @@ fn service_of(url: &str) -> AppKeys {
 }
 
 /// Prints how many requests were rejected, and why. The good key is rejected only while its
-/// database is away.
+/// database is unavailable.
 fn report(samples: &[Sample], keys: &AppKeys) {
     let unavailable = share("a good key", samples, 503);
     println!("all rejections: {:?}", keys.metrics().rejected().collect::<Vec<_>>());

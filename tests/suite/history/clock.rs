@@ -38,7 +38,7 @@ impl WallClock {
     }
 }
 
-/// Builds what takes the place of the system's clock.
+/// Builds the library that replaces the system's clock.
 fn library(folder: &Path) -> PathBuf {
     let (source, library) = (folder.join("clock.c"), folder.join("clock.so"));
     if !library.exists() {

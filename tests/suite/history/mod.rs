@@ -1,11 +1,11 @@
 //! Histories of several servers on one database, and a checker that finds errors in them (E2).
 //!
-//! A run starts servers as processes of their own, presents keys to them from many clients, changes
-//! those keys in every way there is, and meanwhile breaks the servers, their clocks, their ways to
-//! the database and the database. Every request and change is written down with the moments at
-//! which it began and ended, by the one clock of the process that does all this. The checker then
-//! looks whether any server accepted or refused a key that it should not have. Servers that are
-//! wrong on purpose show that it notices.
+//! A run starts servers as separate processes, presents keys to them from many clients, and changes
+//! those keys in every possible way. During this time it breaks the servers, their clocks, their
+//! connections to the database and the database. Every request and change is recorded with its
+//! beginning and its end, by the only clock of the run. The checker then searches for keys that a
+//! server should not have accepted or rejected. Servers that are wrong on purpose prove that the
+//! checker finds errors.
 //!
 //! | variable | |
 //! | --- | --- |

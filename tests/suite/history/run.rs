@@ -30,11 +30,11 @@ const CLIENTS_OF_A_SERVER: usize = 3;
 const OPERATORS: usize = 2;
 /// The maximum time that a run waits for enough events.
 const LONGEST: Duration = Duration::from_secs(180);
-/// How long a server answers wrongly before the history is searched for what explains it. A search
-/// of a long one takes seconds.
+/// Interval at which the history is checked while a server answers wrongly. Checking a long history
+/// takes seconds.
 const SEARCH_INTERVAL: Duration = Duration::from_secs(5);
 
-/// What a run is made of.
+/// The parameters of a run.
 pub(super) struct Plan {
     pub(super) place: Place,
     pub(super) servers: Vec<Kind>,
@@ -76,7 +76,7 @@ impl Finished {
     pub(super) fn assert_breaks(&self, rule: Rule) {
         assert!(
             self.verdict.count.contains_key(&rule),
-            "seed {}, all of it in {}: nobody noticed. {}",
+            "seed {}, the whole history in {}: no violation was found. {}",
             self.seed,
             self.folder.display(),
             self.verdict

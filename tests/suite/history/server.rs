@@ -224,7 +224,7 @@ fn serve(settings: &Settings) -> ! {
         log::warn!("{error}");
         process::exit(1);
     });
-    if settings.has_wrong_clock && !is_told_the_time(&handles, settings.max_staleness) {
+    if settings.has_wrong_clock && !has_database_time(&handles, settings.max_staleness) {
         log::warn!("the database does not tell the time");
         process::exit(1);
     }
@@ -262,10 +262,10 @@ fn administrations(settings: &Settings, handles: &[AppKeys]) -> Administrations 
     Administrations(of_handles.chain([own]).collect())
 }
 
-/// Waits until every handle goes by the clock of the database: until then it goes by its own, which
-/// may be wrong, and after the first round by one that may be ahead by the time that it took to
-/// connect.
-fn is_told_the_time(handles: &[AppKeys], max_staleness: Duration) -> bool {
+/// Waits until every handle uses the database's clock, and returns whether that happened in time.
+/// Before the first round a handle uses the local clock, which may be wrong. After the first round
+/// its time may be ahead by the time that connecting took.
+fn has_database_time(handles: &[AppKeys], max_staleness: Duration) -> bool {
     let until = Instant::now() + CLOCK_TIMEOUT;
     while handles.iter().any(|keys| keys.health().feed() != FeedState::Fresh) {
         if Instant::now() > until {

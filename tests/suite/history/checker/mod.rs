@@ -1,10 +1,9 @@
 //! Checks a history: whether a server wrongly accepted or rejected a key.
 //!
-//! A server may be behind the database, by its bound and no more, and by nothing for what it
-//! changed itself, whichever of its handles did. So an answer is right when the row said so at some
-//! moment between the bound before the request began and the answer. That a change was acknowledged
-//! is what counts, not when it was asked for; of a change whose outcome nobody knows, both is right
-//! from then on.
+//! A server may lag behind the database by its bound, but not for changes by any of its own
+//! handles. A response is correct if the row agreed with it at some moment between the bound before
+//! the request's beginning and the response. The acknowledgement of a change counts, not its
+//! beginning. After a change of unknown outcome both responses are correct.
 
 mod report;
 #[cfg(test)]
@@ -94,8 +93,7 @@ struct Checker<'a> {
     nothing: Timeline,
     bounds: HashMap<Server, Duration>,
     stopped: HashMap<Server, Moment>,
-    /// When a handle of a server first had answered a refusal that nothing but a revocation
-    /// explains.
+    /// The time of a handle's first rejection that only a revocation explains.
     refused_as_revoked: HashMap<(Server, Handle, Key), Moment>,
     verdict: Verdict,
 }
@@ -186,7 +184,7 @@ impl Checker<'_> {
                 && refused < event.began
             {
                 let why = format!(
-                    "the request began at {}, and a refusal that only the revocation explains had been answered at {refused}",
+                    "the request began at {}, and the handle had sent a rejection that only the revocation explains at {refused}",
                     event.began
                 );
                 self.violation(Rule::NeverRevived, event, request, refused, why);

@@ -70,7 +70,7 @@ impl fmt::Display for Verdict {
         let seen = &self.seen;
         writeln!(
             formatter,
-            "{} accepted, {} refused, {} unavailable, {} lost; {} changes, {} faults; {} requests judged by what was before, by {:?} at most",
+            "{} accepted, {} refused, {} unavailable, {} lost; {} changes, {} faults; {} requests compared with earlier rows, at most {:?} back",
             seen.accepted,
             seen.refused,
             seen.unavailable,

@@ -253,7 +253,7 @@ fn a_server_is_behind_by_nothing_for_what_it_changed_itself() {
         .change(2000..=2010, Change::Revoke, By::Server(SERVER), Done)
         .asked_second(2011..=2012, Accepted)
         .breaks(Rule::NoneTooLate);
-    // What others changed since then it may be behind.
+    // The server may lag behind later changes by others.
     Story::new()
         .change(2000..=2010, Change::Rename, By::Server(SERVER), Done)
         .changed(2020..=2030, Change::Revoke)
@@ -269,7 +269,7 @@ fn what_a_server_refused_as_revoked_it_never_accepts_again() {
     revoked().asked(2100..=2110, Refused).asked(2110..=2120, Accepted).breaks_nothing();
     revoked().asked_of(2, 2100..=2110, Refused).asked(2111..=2120, Accepted).breaks_nothing();
     revoked().asked_second(2100..=2110, Refused).asked(2111..=2120, Accepted).breaks_nothing();
-    // An answer that is written down late counts from when it was there.
+    // The time of a response counts, even if it is recorded later.
     revoked()
         .asked(2050..=2300, Refused)
         .asked(2100..=2110, Refused)

@@ -20,15 +20,15 @@ use crate::support::OwnServer;
 /// Additional rows of a run, more than the change log lists.
 pub(in super::super) const FILLERS: usize = 100;
 
-/// As the servers do once an hour has passed since it was noted what may be deleted. The newest row
-/// below that stays: it is one of a key that nobody presents. A server that is paused in the
-/// transaction in which it prunes itself holds its locks until it goes on.
+/// Prunes as the servers do an hour after the bound of pruning was recorded. The newest row below
+/// the bound stays, so the first statement adds one for a key that no client presents. A server
+/// that is paused inside its own pruning transaction holds its locks until it continues.
 const PRUNE_TABLE: [&str; 3] = [
     "SET lock_timeout = 100; UPDATE api_keys SET name = 'pruned' WHERE id = 1",
     "SET lock_timeout = 100; UPDATE api_key_meta SET prune_at = clock_timestamp() - interval '90 minutes'",
     "SELECT api_keys_prune_v1(1000)",
 ];
-/// Nothing of ours prunes a file; somebody else may.
+/// Prunes a file, which the library never does but an operator may.
 const PRUNE_FILE: &str =
     "DELETE FROM api_key_changes WHERE seq < (SELECT max(seq) FROM api_key_changes)";
 const PRUNE_INTERVAL: Duration = Duration::from_millis(20);

@@ -120,9 +120,9 @@ impl Breaker<'_> {
         }
     }
 
-    /// Whatever is changed meanwhile, the server finds nothing of it in the log.
+    /// Pauses a server, changes keys, and prunes the log: the server finds no change in the log.
     fn pause_and_prune(&mut self, place: &Place, pool: &Pool, seat: &Seat, seated: &Seated) {
-        // Not so long that the feed counts as hung, and begins anew.
+        // Shorter than the timeout of the feed, which would start again.
         let length = self.milliseconds(700, 1500);
         let _whole = self.database.lock().unwrap();
         let (mut client, keys) = (Client::new(seat, self.recorder), pool.live());
