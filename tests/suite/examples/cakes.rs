@@ -316,7 +316,7 @@ fn a_taken_port_is_reported_and_no_key_is_issued() {
         Example::spawn(example("cakes").env("DATABASE_URL", database.url()).env("BIND", &bind));
     assert_eq!(cakes.wait_for_its_end().code(), Some(1));
     let logged = cakes.logged.lock().unwrap().clone();
-    assert!(logged.contains(&format!("cakes: {bind} is taken")), "{logged}");
+    assert!(logged.contains(&format!("cakes: {bind} is in use")), "{logged}");
     assert!(logged.contains("BIND=127.0.0.1:"), "{logged}");
     assert_eq!(*cakes.printed.lock().unwrap(), "");
     assert!(database.rows().is_empty());
@@ -335,7 +335,7 @@ fn an_unusable_setting_is_reported_and_prevents_the_start() {
             vec![("DATABASE_URL", database.url()), ("BIND", "8080")],
             "set BIND to an address and a port",
         ),
-        (vec![("DATABASE_URL", database.url()), ("APP_KEY_PEPPER", "x")], "pepper"),
+        (vec![("DATABASE_URL", database.url()), ("APP_KEY_PEPPER", "x")], "invalid APP_KEY_PEPPER"),
     ] {
         let mut cakes =
             Example::spawn(example("cakes").env("BIND", "127.0.0.1:0").envs(settings.clone()));
