@@ -25,7 +25,7 @@ use crate::{
 const MAX_INPUT_BYTES: u64 = 4096;
 
 pub(crate) fn run(command: &Command) -> Result<(), Failure> {
-    // Only copying the migrations needs no database.
+    // Every command except the copying of migrations needs a database.
     let admin = || Ok::<_, Failure>(AppKeys::builder().env()?.build_admin()?);
     match command {
         Command::Migrations(Migrations::Copy(asked)) => copy(asked),
@@ -178,7 +178,7 @@ fn disable(admin: &Admin, key: NamedKey) -> Result<(), Failure> {
     match before.disabled_at {
         None => say(format_args!("Disabled {}.", named(&after))),
         Some(at) => say(format_args!(
-            "Nothing to do: {} is already disabled, since {}.",
+            "Nothing to do: {} has been disabled since {}.",
             named(&after),
             time(at)
         )),
@@ -214,11 +214,7 @@ fn revoke(admin: &Admin, asked: &Revoke) -> Result<(), Failure> {
     };
     let before = record_of(admin, asked.key.id)?;
     if let Some(at) = before.revoked_at {
-        say(format_args!(
-            "Nothing to do: {} is already revoked, since {}.",
-            named(&before),
-            time(at)
-        ));
+        say(format_args!("Nothing to do: {} has been revoked since {}.", named(&before), time(at)));
         return Ok(());
     }
     if !asked.yes && !confirmed(&before, terminal.as_ref()) {

@@ -38,7 +38,7 @@ fn keys_and_changes_must_come_from_one_server() {
           WHERE datname = current_database() AND pid <> pg_backend_pid() AND query NOT LIKE '%api_keys_%_v1%'",
     );
     let error = find(&reader).unwrap_err().to_string();
-    assert!(error.contains("another server"), "{error}");
+    assert!(error.contains("different servers"), "{error}");
     assert!(find(&reader).is_err(), "nothing was read since");
     assert_eq!(reader.read(), Seen::Everything, "of the other server");
     find(&reader).unwrap();

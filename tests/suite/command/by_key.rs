@@ -57,7 +57,7 @@ database_test!(a_key_on_standard_input_names_its_record, |database: Database| {
     said("enable -", "Enabled key 1 ak_live_");
     assert_eq!(status(database.builder(), &key), 200);
     said("revoke - --yes", "Revoked key 1 ak_live_");
-    said("revoke - --yes", "is already revoked, since 20");
+    said("revoke - --yes", "has been revoked since 20");
     assert_eq!(status(database.builder(), &key), 401);
     assert_eq!(status(database.builder(), &other), 200);
 });

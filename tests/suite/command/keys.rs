@@ -24,7 +24,7 @@ database_test!(a_key_is_issued_disabled_enabled_and_revoked, |database: Database
     state("active", 200);
     assert!(said("disable 1").starts_with("Disabled key 1 ak_live_"));
     state("disabled", 401);
-    assert!(said("disable 1").contains("is already disabled, since 20"));
+    assert!(said("disable 1").contains("has been disabled since 20"));
     state("disabled", 401);
     assert!(said("enable 1").starts_with("Enabled key 1 ak_live_"));
     state("active", 200);
@@ -44,7 +44,7 @@ database_test!(revoking_twice_reports_the_first_time, |database: Database| {
     let (second, _) = record["revoked_at"].as_str().unwrap().split_once('.').unwrap();
     for again in ["revoke 1", "revoke 1 --yes"] {
         let ran = app_key(&database, again);
-        assert!(ran.stderr.contains("is already revoked, since 20"), "{ran:?}");
+        assert!(ran.stderr.contains("has been revoked since 20"), "{ran:?}");
         assert!(ran.stderr.contains(second), "{ran:?}");
         ran.succeeded();
     }

@@ -280,7 +280,7 @@ impl Model {
             // A request that began before the change was complete may get either answer.
             Request::None if let Some(done) = world.done => {
                 after.request = Request::Begun;
-                // A request of the same tick as the change may have begun before it.
+                // A request in the same tick as the change may have begun before the change.
                 after.is_late = world.tick > done + self.bound();
                 after.rejected_before = world.rejected;
                 go("request", after);
