@@ -58,8 +58,8 @@ fn refuse_other_names(database: &Database, path: &Path) -> Result<(), Error> {
     ))
 }
 
-/// Returns whether a file keeps several links throughout half a second. A file that is being created
-/// has two links for a moment.
+/// Returns whether a file keeps several links throughout half a second. A file that is being
+/// created has two links for a moment.
 fn has_links(path: &Path) -> bool {
     (0..50).all(|attempt| {
         if attempt > 0 {
