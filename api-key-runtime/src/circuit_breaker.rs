@@ -117,7 +117,7 @@ impl CircuitBreaker {
                     now,
                     error,
                     format_args!(
-                        "key store unavailable, answering 503 for keys that are not cached"
+                        "key store unavailable, answering 503 for keys that are not cached or whose cache entry is stale"
                     ),
                 );
             }

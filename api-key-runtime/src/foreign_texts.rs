@@ -35,6 +35,8 @@ pub(crate) fn is_about_a_server(message: &str) -> bool {
         // libpq 13 and older.
         || begins("could not connect to server")
         || begins("FATAL:")
+        || begins("timeout expired")
+        || begins("server closed the connection unexpectedly")
         || begins("could not translate host name ") && !message.contains('@')
         || message.trim_end().ends_with("support is not compiled in")
 }

@@ -12,8 +12,8 @@ macro_rules! chapters {
         // Doctests of the chapters keep keys in files and in memory, so they need these features.
         #[cfg_attr(
             any(
-                not(doctest),
-                all(feature = "postgres", feature = "sqlite", feature = "route-audit")
+                doc,
+                all(doctest, feature = "postgres", feature = "sqlite", feature = "route-audit")
             ),
             doc = include_str!("../guide/rustdoc_links.md"),
             doc = include_str!(concat!("../guide/", stringify!($name), ".md"))

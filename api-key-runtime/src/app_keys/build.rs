@@ -210,7 +210,7 @@ impl AppKeysBuilder {
                 database,
                 format_rules.clone(),
                 digester.clone(),
-                self.clock.clone(),
+                self.clock.apart(),
             )
             .forgetting_in(Arc::clone(&cache))
         });
@@ -287,7 +287,7 @@ impl AppKeysBuilder {
             return Ok(Some(listen));
         }
         Err(Error::config(
-            "cannot use listen_url: keys or listen_url are not in Postgres; set listen_url to the postgres:// URL of the keys, or leave it out",
+            "cannot use listen_url: keys or listen_url are not in Postgres; set listen_url to a direct postgres:// URL of the same database, or leave it out",
         ))
     }
 

@@ -78,8 +78,8 @@ impl Unclear {
                 "both AppKeys and web::Data<AppKeys> in app_data, and they differ: answered 500; use one of them throughout"
             }
             Fault::Missing => {
-                "a check for API keys, but no AppKeys in the application or scope: answered 500; add .app_data(keys.clone()) to the App, or to the scope or \
-                 resource of the route"
+                "a check for API keys or takes AppKeys, but no AppKeys in the application or scope: answered 500; \
+                 add .app_data(keys.clone()) to the App or to the scope of the route"
             }
         };
         if LOGGED.should_log(self.route.clone()) {

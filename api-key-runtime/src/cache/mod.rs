@@ -49,8 +49,8 @@ use crate::{
     clock::MonotonicTime, key::KeyDigest, key_record::KeyRecord, lock::lock, store::Changed,
 };
 
-/// The largest number of negative entries: digests that are in no table. Any caller can make them
-/// up, so they are few, and evict no cached key.
+/// The maximum number of negative entries, which are for digests that the store does not have. Any
+/// caller can make them up, so they are few, and evict no cached key.
 const MAX_UNKNOWN: usize = 65_536;
 
 /// How long a cache entry may be used.

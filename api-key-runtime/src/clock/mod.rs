@@ -35,6 +35,17 @@ impl Default for Clock {
 }
 
 impl Clock {
+    /// Returns a clock of the same kind that has observed no store. Observations of one clock do
+    /// not change the other clock.
+    #[cfg(feature = "_diesel")]
+    pub(crate) fn apart(&self) -> Self {
+        match self {
+            Self::Store(_) => Self::default(),
+            #[cfg(feature = "test-util")]
+            Self::Test(clock) => Self::Test(clock.clone()),
+        }
+    }
+
     pub(crate) fn now(&self) -> DateTime<Utc> {
         self.at(MonotonicTime::now())
     }

@@ -79,7 +79,7 @@ mod tests {
     fn the_time_is_never_behind_the_store() {
         let store = StoreTime::default();
         assert_eq!(store.at(at(0)), None);
-        // Reported as 105, somewhere between 100 and 110.
+        // The store reported 105 at a local time between 100 and 110.
         store.observe(at(100), time(105), at(110));
         assert_eq!(store.at(at(100)), Some(time(105)));
         assert_eq!(store.at(at(1100)), Some(time(1105)), "the clock advances by itself");

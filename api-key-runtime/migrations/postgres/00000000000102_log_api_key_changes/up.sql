@@ -266,6 +266,7 @@ DECLARE
     keys    text := format('%I.api_keys', current_schema());
     changes text := format('%I.api_key_changes', current_schema());
     meta    text := format('%I.api_key_meta', current_schema());
+    usage   text := format('%I.api_key_usage', current_schema());
 BEGIN
     EXECUTE format($definition$
 -- Returns each trigger with the letter of the sessions that it is enabled for. Rules on the log,
@@ -280,7 +281,7 @@ BEGIN
     RETURN QUERY
     SELECT concat_ws(':', translate(tgname, ';,', '__'), tgenabled)
       FROM pg_trigger
-     WHERE tgrelid IN (%2$L::regclass, %3$L::regclass, %4$L::regclass)
+     WHERE tgrelid IN (%2$L::regclass, %3$L::regclass, %4$L::regclass, %5$L::regclass)
        AND NOT tgisinternal
     UNION ALL
     -- Bit 2 of the type means BEFORE.
@@ -294,7 +295,7 @@ BEGIN
     SELECT 'foreign ' || translate(rulename, ';,', '__') FROM pg_rewrite WHERE ev_class = %3$L::regclass;
 END;
 $$
-    $definition$, current_schema(), keys, changes, meta);
+    $definition$, current_schema(), keys, changes, meta, usage);
 
     EXECUTE format($definition$
 -- Returns what changed since a snapshot, as one text of fields. A STABLE function reads everything

@@ -5,28 +5,42 @@
 
 use std::{
     collections::HashMap,
-    iter,
+    env, iter,
     sync::{LazyLock, Mutex},
 };
 
-use diesel::{ConnectionError, PgConnection};
+use diesel::{
+    ConnectionError::{self, BadConnection, CouldntSetupConfiguration},
+    PgConnection,
+};
 
 use super::{after_credentials, connect::with_parameter, is_standby};
-use crate::{foreign_texts::is_about_a_server, lock::lock};
+use crate::{foreign_texts::is_about_a_server, lock::lock, log};
 
 /// The position of the host that was last a primary, by list of hosts.
 static LAST_PRIMARY: LazyLock<Mutex<HashMap<Hosts, usize>>> = LazyLock::new(Mutex::default);
 
 /// Two or more hosts, each with its port. A port is empty if the URL does not name it.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub(super) struct Hosts(Vec<(String, String)>);
+pub(super) struct Hosts(Vec<Host>);
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+struct Host {
+    name: String,
+    /// An empty port is libpq's default. `None` leaves the port to the environment.
+    port: Option<String>,
+}
 
 impl Hosts {
     /// Returns the hosts that a URL or connection string lists. Returns `None` if libpq must
     /// choose: for a single host, another kind of address, a random order, or an ambiguous text.
     pub(super) fn of(url: &str) -> Option<Self> {
-        let left_to_libpq = ["hostaddr=", "service=", "load_balance_hosts=", "'", "\\"];
-        if left_to_libpq.iter().any(|text| url.contains(text)) {
+        // With spaces around its `=`, a parameter of a connection string is read by libpq alone.
+        let left_to_libpq = ["hostaddr=", "service=", "load_balance_hosts=", "'", "\\", " =", "= "];
+        let environment = ["PGHOSTADDR", "PGPORT", "PGSERVICE", "PGLOADBALANCEHOSTS"];
+        if left_to_libpq.iter().any(|text| url.contains(text))
+            || environment.iter().any(|name| env::var_os(name).is_some())
+        {
             return None;
         }
         let hosts = match url.split_once("://") {
@@ -45,51 +59,70 @@ impl Hosts {
     ) -> Result<PgConnection, ConnectionError> {
         let last = lock(&LAST_PRIMARY).get(self).copied().unwrap_or(0);
         let others = (0..self.0.len()).filter(|&position| position != last);
-        let (mut standby, mut refused, mut unreachable) = (None, None, Vec::new());
+        let (mut standby, mut failures) = (None, Vec::new());
         for position in iter::once(last).chain(others) {
             let Some(url) = self.url_of(position, url) else { continue };
             match establish(&url) {
-                Ok(mut connection) => {
-                    if matches!(is_standby(&mut connection), Ok(false)) {
+                Ok(mut connection) => match is_standby(&mut connection) {
+                    Ok(false) => {
                         lock(&LAST_PRIMARY).insert(self.clone(), position);
                         return Ok(connection);
                     }
-                    standby = Some(connection);
-                }
-                Err(ConnectionError::BadConnection(text)) if is_about_a_server(&text) => {
-                    unreachable.push(text);
-                }
-                // If the URL is unreadable, the error is the same for every host.
-                Err(error @ ConnectionError::BadConnection(_)) => return Err(error),
-                Err(error) => refused = Some(error),
+                    Ok(true) => standby = Some(connection),
+                    Err(error) => failures.push(CouldntSetupConfiguration(error)),
+                },
+                Err(error) => failures.push(error),
             }
         }
-        let unreachable = || ConnectionError::BadConnection(unreachable.join("; "));
-        standby.ok_or_else(|| refused.unwrap_or_else(unreachable))
+        if standby.is_some() && !failures.is_empty() {
+            log::debug!("only a standby accepts connections; other hosts: {}", joined(&failures));
+        }
+        standby.ok_or_else(|| one_of(failures))
     }
 
     /// Returns the URL with one host. A later parameter overrides an earlier one.
     fn url_of(&self, position: usize, url: &str) -> Option<String> {
-        let (host, port) = self.0.get(position)?;
-        let mut url = with_parameter(url.to_owned(), "host", host);
-        if !port.is_empty() {
-            url = with_parameter(url, "port", port);
-        }
-        Some(url)
+        let Host { name, port } = self.0.get(position)?;
+        let url = with_parameter(url.to_owned(), "host", name);
+        Some(match port {
+            Some(port) => with_parameter(url, "port", port),
+            None => url,
+        })
     }
 }
 
+/// Returns the error that says most: that of a server, then that of an unreadable URL, and
+/// otherwise those of all hosts.
+fn one_of(mut failures: Vec<ConnectionError>) -> ConnectionError {
+    let unreadable =
+        |error: &ConnectionError| matches!(error, BadConnection(text) if !is_about_a_server(text));
+    let refused = |error: &ConnectionError| !matches!(error, BadConnection(_));
+    match failures.iter().position(refused).or_else(|| failures.iter().position(unreadable)) {
+        Some(position) => failures.swap_remove(position),
+        None => BadConnection(joined(&failures)),
+    }
+}
+
+/// Joins the errors that name a server. Others may quote a password.
+fn joined(failures: &[ConnectionError]) -> String {
+    let texts = failures.iter().map(ToString::to_string);
+    texts.filter(|text| is_about_a_server(text)).collect::<Vec<_>>().join("; ")
+}
+
 /// Returns the hosts of a URL, given the part after its credentials.
-fn in_url(place: &str) -> Option<Vec<(String, String)>> {
+fn in_url(place: &str) -> Option<Vec<Host>> {
     let (address, parameters) = place.split_once('?').unwrap_or((place, ""));
     // The text contains the end of a password.
     if address.contains('@') || parameters.contains('@') {
         return None;
     }
-    if let Some(hosts) = listed(&parameters.split('&')) {
-        return Some(hosts);
-    }
     let authority = address.split('/').next()?;
+    if let Some(hosts) = listed(&parameters.split('&')) {
+        return authority.is_empty().then_some(hosts);
+    }
+    if parameters.split('&').any(|parameter| parameter.starts_with("port=")) {
+        return None;
+    }
     authority
         .split(',')
         .map(|entry| {
@@ -97,28 +130,33 @@ fn in_url(place: &str) -> Option<Vec<(String, String)>> {
                 Some(entry) => entry.split_once(']')?,
                 None => entry.split_at(entry.find(':').unwrap_or(entry.len())),
             };
-            Some((host.to_owned(), port.trim_start_matches(':').to_owned()))
+            let port = Some(port.trim_start_matches(':').to_owned());
+            Some(Host { name: host.to_owned(), port })
         })
         .collect()
 }
 
 /// Returns the hosts of `host=a,b` and `port=1,2` among these parameters. A single port applies to
 /// every host.
-fn listed<'a>(
-    parameters: &(impl Iterator<Item = &'a str> + Clone),
-) -> Option<Vec<(String, String)>> {
+fn listed<'a>(parameters: &(impl Iterator<Item = &'a str> + Clone)) -> Option<Vec<Host>> {
     let value = |name| {
         let values = parameters.clone().filter_map(|parameter| parameter.split_once('='));
         values.filter(|(key, _)| *key == name).map(|(_, value)| value).last()
     };
-    let hosts = value("host")?;
-    let ports: Vec<&str> = value("port").unwrap_or_default().split(',').collect();
-    let port_of = |position: usize| match ports.as_slice() {
-        [port] => Some(*port),
-        ports => ports.get(position).copied(),
+    let hosts: Vec<&str> = value("host")?.split(',').collect();
+    let ports: Vec<Option<&str>> = match value("port").map(|ports| ports.split(',').collect()) {
+        None => vec![None; hosts.len()],
+        Some(ports) => match <Vec<&str>>::as_slice(&ports) {
+            [port] => vec![Some(*port); hosts.len()],
+            ports if ports.len() == hosts.len() => ports.iter().copied().map(Some).collect(),
+            _ => return None,
+        },
     };
-    let hosts = hosts.split(',').enumerate();
-    hosts.map(|(position, host)| Some((host.to_owned(), port_of(position)?.to_owned()))).collect()
+    let host = |(name, port): (&str, Option<&str>)| Host {
+        name: name.to_owned(),
+        port: port.map(str::to_owned),
+    };
+    Some(hosts.into_iter().zip(ports).map(host).collect())
 }
 
 #[cfg(test)]
@@ -128,33 +166,60 @@ mod tests {
     // K6
     #[test]
     fn hosts_are_read_as_libpq_reads_them() {
-        let none: &[(&str, &str)] = &[];
         for (url, expected) in [
-            ("postgres://u:p@a,b:5433/d", [("a", ""), ("b", "5433")].as_slice()),
-            (
-                "postgres://[::1]:1,[::2],c/d?sslmode=require",
-                &[("::1", "1"), ("::2", ""), ("c", "")],
-            ),
-            ("postgres:///d?host=a,b&port=1,2", &[("a", "1"), ("b", "2")]),
-            ("host=a,b port=5433 dbname=d", &[("a", "5433"), ("b", "5433")]),
-            ("host=a,b dbname=d", &[("a", ""), ("b", "")]),
-            ("postgres://a/d", none),
-            ("postgres:///d", none),
-            ("postgres://u:p,q@a/d", none),
-            ("postgres://u:p/q,r@a/d", none),
-            ("postgres://a,b/d?hostaddr=127.0.0.1,127.0.0.2", none),
-            ("postgres://a,b/d?load_balance_hosts=random", none),
-            ("host=a,b port=1,2,3 dbname=d password='x host=y,z'", none),
+            ("postgres://u:p@a,b:5433/d", "a: b:5433"),
+            ("postgres://[::1]:1,[::2],c/d?sslmode=require", "::1:1 ::2: c:"),
+            ("postgres:///d?host=a,b&port=1,2", "a:1 b:2"),
+            ("postgres:///d?host=a,b", "a b"),
+            ("host=a,b port=5433 dbname=d", "a:5433 b:5433"),
+            ("host=a,b dbname=d", "a b"),
+            ("postgres://a/d", ""),
+            ("postgres:///d", ""),
+            ("postgres://u:p,q@a/d", ""),
+            ("postgres://u:p/q,r@a/d", ""),
+            ("postgres://a,b/d?hostaddr=127.0.0.1,127.0.0.2", ""),
+            ("postgres://a,b/d?load_balance_hosts=random", ""),
+            ("postgres://a,b/d?port=1,2", ""),
+            ("postgres://c:1,d:2/d?host=a,b", ""),
+            ("host=a,b port = 1,2", ""),
+            ("host=a,b port=1,2,3 dbname=d", ""),
+            ("host=a,b port=1,2 dbname=d password='x host=y,z'", ""),
         ] {
-            let expected: Vec<_> = expected
-                .iter()
-                .map(|(host, port)| ((*host).to_owned(), (*port).to_owned()))
+            let hosts = Hosts::of(url).map_or_else(Vec::new, |hosts| hosts.0);
+            let shown: Vec<String> = hosts
+                .into_iter()
+                .map(|Host { name, port }| {
+                    name + &port.map_or(String::new(), |port| format!(":{port}"))
+                })
                 .collect();
-            assert_eq!(Hosts::of(url).map_or_else(Vec::new, |hosts| hosts.0), expected, "{url}");
+            assert_eq!(shown.join(" "), expected, "{url}");
         }
-        let url = "postgres://u:p@[::1],b:5433/d";
-        let hosts = Hosts::of(url).unwrap();
-        assert_eq!(hosts.url_of(0, url).unwrap(), format!("{url}?host=::1"));
-        assert_eq!(hosts.url_of(1, url).unwrap(), format!("{url}?host=b&port=5433"));
+    }
+
+    // K6
+    /// Nothing listens on these ports, so libpq reports each host if it can read the text.
+    #[test]
+    fn libpq_reads_the_text_for_each_host() {
+        for url in [
+            "postgres://u:p@127.0.0.1:1,127.0.0.1:2/d",
+            "postgres://u:p@127.0.0.1:1,nowhere.invalid/d",
+            "postgres://u:p@nowhere.invalid,nowhere.invalid/d",
+            "postgres:///d?host=127.0.0.1,nowhere.invalid&port=1",
+            "host=127.0.0.1,nowhere.invalid port=1,2 dbname=d",
+            "host=nowhere.invalid,nowhere.invalid dbname=d",
+        ] {
+            let hosts = Hosts::of(url).unwrap();
+            let error =
+                hosts.connect(url, diesel::Connection::establish).err().unwrap().to_string();
+            assert!(is_about_a_server(&error), "{url}: {error}");
+            assert_eq!(error.split("; ").count(), 2, "{url}: {error}");
+        }
+    }
+
+    #[test]
+    fn an_unreadable_text_is_reported_without_its_password() {
+        let url = "postgres://u:s3%zzcret@a,b/d";
+        let error = Hosts::of(url).unwrap().connect(url, diesel::Connection::establish).err();
+        assert!(!is_about_a_server(&error.unwrap().to_string()));
     }
 }

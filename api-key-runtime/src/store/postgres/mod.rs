@@ -55,6 +55,7 @@ pub use queries::KeyRow;
 pub(crate) const TRIGGERS: &[&str] = &[
     "api_key_changes_set_xid:A",
     "api_key_meta_merge:A",
+    "api_key_usage_merge:R",
     "api_keys_log_insert:O",
     "api_keys_log_update:O",
     "api_keys_log_delete:O",
@@ -236,8 +237,9 @@ pub(crate) fn repair(connection: &mut Connection) -> diesel::QueryResult<()> {
         if !enabled.iter().any(|other| other.split(':').next() == Some(name)) {
             continue;
         }
-        let table =
-            ["api_key_changes", "api_key_meta"].into_iter().find(|table| name.starts_with(table));
+        let table = ["api_key_changes", "api_key_meta", "api_key_usage"]
+            .into_iter()
+            .find(|table| name.starts_with(table));
         let mode = match letter {
             "A" => "ENABLE ALWAYS",
             "R" => "ENABLE REPLICA",
