@@ -292,7 +292,7 @@ fn equal_key_sets_in_use_log_one_warning() {
     log::install();
     let database = Database::sqlite();
     let warnings = || {
-        let lines = log::lines_with("outside of the closure");
+        let lines = log::lines_with("with equal settings");
         lines.into_iter().filter(|line| line.contains(database.url())).count()
     };
     let build = || database.migrate().builder().prefix("equal_").build().unwrap();

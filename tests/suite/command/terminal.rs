@@ -124,7 +124,7 @@ fn revoking_does_not_ask_with_yes_or_when_already_revoked() {
         assert_eq!(code, Some(0), "{shown}");
     }
     let (shown, code) = Session::start(&database, "revoke 1").finish();
-    assert!(!shown.contains("[y/N]") && shown.contains("is already revoked"), "{shown}");
+    assert!(!shown.contains("[y/N]") && shown.contains("has been revoked since"), "{shown}");
     assert_eq!(code, Some(0), "{shown}");
 }
 

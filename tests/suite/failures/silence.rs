@@ -308,7 +308,7 @@ fn outages(cakes: &Example) -> Vec<&'static str> {
     lines
         .filter_map(|line| {
             let says = |words| line.contains(words);
-            if says("the key store has not answered") || says("key store unavailable") {
+            if says("the key store has not answered") || says("key store unavailable, answering") {
                 return Some(BEGUN);
             }
             says("key store available again").then_some(OVER)

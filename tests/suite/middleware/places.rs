@@ -25,7 +25,7 @@ fn without_app_keys_everything_is_500() {
     assert!(
         lines.len() == 1
             && lines[0].contains("no AppKeys")
-            && lines[0].contains("the scope or resource that"),
+            && lines[0].contains("to the scope of the route"),
         "{lines:?}"
     );
 }

@@ -259,8 +259,8 @@ impl Checker<'_> {
         }
     }
 
-    /// Returns the events of the key and the server from this moment until the response, and every
-    /// earlier change of the key.
+    /// Returns every change of the key until the response, and the requests with the key to the
+    /// server between `from` and the response.
     fn excerpt(&self, offender: &Event, request: Request, from: Moment) -> String {
         let concerns = |event: &&&Event| {
             let overlaps = event.began <= offender.ended && event.ended >= from;
