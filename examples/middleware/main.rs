@@ -34,7 +34,7 @@ async fn health() -> &'static str {
 /// Needs no attribute: the middleware of the scope checks the request and provides the key.
 #[get("/{year}")]
 async fn report(year: web::Path<u16>, key: AppKey) -> String {
-    format!("The report of {year}, for {}.\n", key.name())
+    format!("The {year} report for {}.\n", key.name())
 }
 
 fn routes(config: &mut web::ServiceConfig) {

@@ -162,7 +162,8 @@ fn feeds_whose_waits_fail_are_opened_at_growing_pauses() {
     let feed = follow(&store, &new_cache());
     thread::sleep(Duration::from_millis(800));
     let opened = store.opened.load(Ordering::SeqCst);
-    // After 20, 40, 80, 160 and 250 ms; without growing pauses there would be forty.
+    // The pauses are 20, 40, 80, 160 and 250 ms; with a constant pause of 20 ms there would be
+    // forty.
     assert!((2..=7).contains(&opened), "{opened} feeds");
     drop(feed);
 }

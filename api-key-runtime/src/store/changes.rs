@@ -63,8 +63,8 @@ pub trait ChangeFeed: Send {
     /// than `max_staleness`.
     fn changes(&mut self) -> Result<Changes, StoreError>;
 
-    /// Blocks until something may have changed, at most `at_most`. Spurious and missed wake-ups are
-    /// allowed: they cost time, and no decision depends on them.
+    /// Blocks until something may have changed, but no longer than `at_most`. Spurious and missed
+    /// wake-ups are allowed: they cost time, and no decision depends on them.
     ///
     /// A call counts as hung if it exceeds `at_most` by the time that [`changes`](Self::changes)
     /// may take.

@@ -130,7 +130,7 @@ impl Table {
 
     fn read<T>(&self, read: QueryResult<T>) -> Result<T, Error> {
         read.map_err(|source| {
-            Error::database(format!("cannot read the keys of {}", self.database), source)
+            Error::database(format!("cannot read the API keys of {}", self.database), source)
         })
     }
 

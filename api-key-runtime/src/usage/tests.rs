@@ -281,7 +281,7 @@ fn a_stuck_write_is_neither_lost_nor_repeated() {
         usage.note(&key, MonotonicTime::now(), HERE);
         assert!(!usage.flush(Duration::from_millis(50)), "write {write}");
     }
-    // Four writes are stuck. The usage of the others is kept until one of them returns.
+    // Four writes are stuck. Later usage is kept until one of these writes returns.
     assert_eq!(store.count(), 0);
     store.let_go();
     assert!(usage.flush(TEST_TIMEOUT));

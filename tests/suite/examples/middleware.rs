@@ -16,7 +16,7 @@ database_test!(the_lines_in_the_header_show_reports_and_files, |database: Databa
     let example = serve(&database);
     let shown = header::paste_at(SOURCE, "middleware", example.listens_at(), &database);
     let no_key = header::NO_KEY;
-    assert_eq!(shown, format!("ok\nThe report of 2026, for me.\n{INDEX}{no_key}{no_key}"));
+    assert_eq!(shown, format!("ok\nThe 2026 report for me.\n{INDEX}{no_key}{no_key}"));
 });
 
 // B11, D1

@@ -138,6 +138,6 @@ fn services_and_administration_reject_a_hot_standby() {
         let error = error.expect_err("administration of a hot standby");
         assert!(error.to_string().contains("hot standby"), "{error}");
     }
-    // The primary is accepted, also while it has a standby.
+    // The primary is accepted even while it has a standby.
     database.builder().build().unwrap();
 }

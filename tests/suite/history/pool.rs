@@ -124,7 +124,7 @@ impl Pool {
         self.lock().live.clone()
     }
 
-    /// Keys that are good for nothing: over, or never issued.
+    /// Returns keys that no server may accept: finished ones and ones that were never issued.
     pub(super) fn some_bad(&self) -> Vec<Shown> {
         let keys = self.lock();
         let bad = keys.over.iter().take(10).chain(&keys.never_issued[..2]);

@@ -60,7 +60,7 @@ fn look(block: &[u8]) {
 #[allow(unsafe_code)]
 unsafe impl GlobalAlloc for Watching {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
-        // SAFETY: as above. The block is zeroed, so that every byte read later was written.
+        // SAFETY: as above. The block is zeroed, so no uninitialised byte is read later.
         unsafe { System.alloc_zeroed(layout) }
     }
 

@@ -43,7 +43,7 @@ impl Audit<'_> {
         let (what, advice) = match standing {
             Standing::Elsewhere(other) => (
                 format!("was not reached: {other} answered every path that was tried"),
-                format!("register it before {other}, or add a path that only it matches: .sample({path:?}, \"..\")"),
+                format!("register this route before {other}, or add a sample path that no other route matches: .sample({path:?}, \"..\")"),
             ),
             _ if ways.is_prefix => (
                 "serves everything below a path, as Files does; the audit cannot see what is there, and a request for the path itself is not rejected".to_owned(),
