@@ -50,9 +50,9 @@ fn warn_of_unknown_algorithms(
     digester: &Digester,
 ) -> Result<(), Error> {
     let known: Vec<&str> = digester.algorithms().map(DigestAlgorithm::as_str).collect();
-    let lost = connection
-        .count_live_except(&known, chrono::Utc::now())
-        .map_err(|source| Error::database(format!("cannot read the API keys of {database}"), source))?;
+    let lost = connection.count_live_except(&known, chrono::Utc::now()).map_err(|source| {
+        Error::database(format!("cannot read the API keys of {database}"), source)
+    })?;
     if lost > 0 {
         log::warn!(
             "{lost} active keys of {database} are unknown: their pepper is neither APP_KEY_PEPPER \
