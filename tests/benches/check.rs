@@ -62,8 +62,9 @@ fn over_floor(system: &SystemRunner) {
         system.block_on(async {
             for request in &requests {
                 assert_eq!(black_box(authenticate(request).await), Ok(()));
-                // Done at the end of each request too. A key that is still in the extensions looks
-                // like that of an outer guard, and its usage is not counted again.
+                // A server also clears the extensions at the end of each request. A key that is
+                // still there looks like the key of an outer guard, so its usage would not be
+                // counted again.
                 request.extensions_mut().clear();
             }
         });

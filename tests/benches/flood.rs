@@ -28,7 +28,7 @@ mod support;
 /// Number of distinct unknown keys. All are well-formed, so each costs a lookup.
 const UNKNOWN: usize = 1_000_000;
 const HOT: usize = 100;
-/// A hot key is used once per this many unknown keys.
+/// The number of unknown keys for each use of a hot key.
 const HOT_EVERY: usize = 10;
 const IN_FLIGHT: usize = 256;
 

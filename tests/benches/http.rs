@@ -1,5 +1,5 @@
-//! Measures a guarded route over real HTTP, against the same route without a guard and against keys
-//! checked by hand-written code: `cargo bench -p api-key-tests --bench http`.
+//! Compares a guarded route over real HTTP with an unguarded route, and with a route that checks
+//! keys by hand-written code: `cargo bench -p api-key-tests --bench http`.
 //!
 //! The server has one worker and keep-alive connections over loopback. All three routes are in one
 //! application and are measured in turn.
@@ -153,8 +153,8 @@ fn storm(server: &Postgres) {
     let mut most = 0;
     let mut progress = Progress::new("cold_storm_queries", keys.len());
     let (first, second) = keys.split_at(STORM_ROUNDS);
-    // First the database at its normal speed, then one so slow that all requests wait for its
-    // answer.
+    // The first rounds use the database at its normal speed. The second rounds delay its responses,
+    // so that all requests wait for the database.
     for (delay, keys) in [(Duration::ZERO, first), (SLOW, second)] {
         let store = Watched::open(database.url()).delayed(delay);
         let guards = AppKeys::builder().store(store.clone()).build().unwrap();
@@ -184,8 +184,8 @@ fn storm(server: &Postgres) {
     figure("cold_storm_queries", most as f64, "queries");
 }
 
-/// Shows how busy the server's worker and the load's thread were, and so which of them was the
-/// limit.
+/// Shows how busy the server's worker and the load's thread were, because the busier of the two
+/// limits the throughput.
 #[derive(Default)]
 struct Share {
     worker: f64,

@@ -48,7 +48,7 @@ impl Service {
         self.threads.iter().map(Thread::cpu_seconds).collect()
     }
 
-    /// Prints what the threads used in this time, each of them and in total.
+    /// Prints the processor time that each thread used in this time, and the total.
     fn report(&self, before: &[f64], seconds: f64) {
         let percents: Vec<f64> = iter::zip(self.cpu_seconds(), before)
             .map(|(now, before)| 100.0 * (now - before) / seconds)

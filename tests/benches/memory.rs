@@ -1,7 +1,7 @@
 //! Measures the memory of a cached key: `cargo bench -p api-key-tests --bench memory`.
 //!
-//! Counts the bytes that are still allocated once everything else is freed, divided by the number
-//! of keys.
+//! The result is the number of bytes that remain allocated while the keys are cached, divided by
+//! the number of keys.
 #![allow(missing_docs, clippy::unwrap_used, clippy::cast_precision_loss)]
 
 use std::{
@@ -147,8 +147,8 @@ impl Service {
             }
         });
         let asked_again = self.store.found.load(Ordering::Relaxed) - before;
-        // A few keys may be read again: if this process had to wait for long, some entries are too
-        // old.
+        // A few keys may be looked up again, because entries become stale if this process pauses
+        // for long.
         asked_again * 2 < self.sample.len()
     }
 }

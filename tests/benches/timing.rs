@@ -3,8 +3,7 @@
 //!
 //! Compares the medians of rejections of every kind of invalid key, warm and over loopback.
 //! Compares two digests with the test of dudect (Reparaz, Balasch and Verbauwhede, "Dude, is my
-//! code constant time?", 2017), which reports a difference from |t| = 4.5 on.
-//! constant time?", 2017), which calls a difference found from |t| = 4.5 on.
+//! code constant time?", 2017), which reports a difference if |t| is at least 4.5.
 #![allow(missing_docs, clippy::unwrap_used, clippy::cast_precision_loss)]
 
 use std::{hint::black_box, time::Instant};
@@ -29,7 +28,8 @@ const REQUESTS: usize = 8000;
 /// Number of samples of the comparison, and of comparisons per sample.
 const SAMPLES: usize = 400_000;
 const COMPARISONS: usize = 16;
-/// Share of the samples that is kept. The slowest were interrupted by something else.
+/// Share of the samples that is kept. The slowest samples are dropped, because other work
+/// interrupted them.
 const KEPT: f64 = 0.9;
 
 #[actix_web::get("/guarded")]
@@ -81,7 +81,7 @@ fn rejections() {
     let mut progress = Progress::new("rejections", REQUESTS);
     for round in 0..REQUESTS {
         for turn in 0..requests.len() {
-            // Each kind takes every position in a round equally often.
+            // Each kind of key has every position in a round equally often.
             let kind = (turn + round) % requests.len();
             let began = Instant::now();
             assert_eq!(client.status(&requests[kind]), 401);

@@ -14,11 +14,12 @@ use std::{
 
 use super::{free_ports, user};
 
-/// Waits until this process closes the pipe, which the system does for a killed process too.
-/// Statics are never dropped, so nothing in this process could stop the servers that all tests
-/// share. SIGQUIT is `pg_ctl -m immediate`; a test may have paused a server. All servers together
-/// get ten seconds to end. A process that has ended is not killed: its id may belong to another
-/// process by then.
+/// The script of the guardian. It waits until this process closes the pipe; the system closes the
+/// pipe of a killed process. Statics are never dropped, so nothing in this process could stop the
+/// servers that all tests share. SIGCONT continues a server that a test has paused. SIGQUIT stops
+/// Postgres as `pg_ctl -m immediate` does. All servers together get ten seconds to end. The script
+/// then kills only processes that still run, because the id of an ended process may belong to
+/// another process.
 const GUARDIAN: &str = r#"
 trap '' INT TERM HUP QUIT
 read -r _
@@ -42,7 +43,7 @@ for pid in $pids; do kill -KILL "$pid"; done
 rm -rf "$0"
 "#;
 
-/// Free memory from which on the folder is in memory: databases then do not wait for a disk.
+/// The free memory that a folder in memory requires. Databases in memory do not wait for a disk.
 const ENOUGH_MEMORY: u64 = 1 << 30;
 
 struct Guarded {
@@ -90,7 +91,7 @@ pub(crate) fn own_name() -> String {
     format!("test_{}_{}", process::id(), NUMBER.fetch_add(1, Ordering::Relaxed))
 }
 
-/// Creates an empty folder. The caller may remove it; the guardian removes what is left.
+/// Creates an empty folder. If the caller does not remove the folder, the guardian does.
 pub(crate) fn own_folder() -> PathBuf {
     let folder = folder().join(own_name());
     fs::create_dir(&folder).unwrap();

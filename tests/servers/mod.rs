@@ -1,5 +1,5 @@
 //! Servers for the tests and the benches: a private `PostgreSQL`, and a `PgBouncer` before it.
-//! Everything a program starts ends with that program, also when it is killed.
+//! Every server ends with the program that started it, even if that program is killed.
 
 pub(crate) mod folder;
 pub(crate) mod pooler;
@@ -19,7 +19,7 @@ pub(crate) use self::{
     postgres::{Postgres, SMALL},
 };
 
-/// Ports to try, below those that systems assign on their own.
+/// Returns ports to try. All are below the ports that systems assign automatically.
 pub(crate) fn free_ports() -> impl Iterator<Item = u16> {
     (0..100_u16).map(|number| 20_000 + (RandomState::new().hash_one(number) % 12_000) as u16)
 }
@@ -38,7 +38,8 @@ pub(crate) fn installed(name: &str) -> PathBuf {
         })
 }
 
-/// Returns a command that runs a server in its folder, where the guardian finds its process number.
+/// Returns a command that runs a server in its folder, where the guardian finds the server's
+/// process id.
 pub(crate) fn server(program: &Path, folder: &Path) -> Command {
     let mut command = Command::new("/bin/sh");
     command

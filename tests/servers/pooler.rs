@@ -1,4 +1,5 @@
-//! A `PgBouncer` in transaction mode before the shared server, for every database of it.
+//! A `PgBouncer` in transaction mode in front of the shared server. The pooler serves every
+//! database of that server.
 
 use std::{
     fs,

@@ -1,4 +1,4 @@
-//! A private `PostgreSQL` server, the newest that is installed.
+//! A private `PostgreSQL` server of the newest installed version.
 
 use std::{
     env,
@@ -59,7 +59,7 @@ impl Postgres {
         SERVER.get_or_init(|| Self::start(SHARED))
     }
 
-    /// Starts a server without databases of users.
+    /// Starts a server without user databases.
     pub(crate) fn start(settings: &'static [&'static str]) -> Self {
         let folder = ServerFolder::new();
         let mut copy = Command::new("cp");
@@ -156,8 +156,8 @@ fn url_of(port: u16, database: &str) -> String {
     format!("postgres://postgres@127.0.0.1:{port}/{database}")
 }
 
-/// Returns a data folder to copy: `initdb` takes a second or two. Its segments are small, so that
-/// there is little to copy.
+/// Returns the data folder that new servers copy, because `initdb` takes a second or two. Its WAL
+/// segments are small, so that copying is fast.
 fn template() -> &'static ServerFolder {
     static TEMPLATE: OnceLock<ServerFolder> = OnceLock::new();
     TEMPLATE.get_or_init(|| {

@@ -43,7 +43,7 @@ pub(super) fn as_server(mut command: Command) -> Command {
 pub(super) fn create_reachable(folder: &Path) -> bool {
     let mode = if server_user().is_some() { 0o711 } else { 0o700 };
     let created = fs::DirBuilder::new().mode(mode).create(folder).is_ok();
-    // A parent may be closed to that user.
+    // That user may be unable to enter a parent folder.
     let mut enter = Command::new("test");
     enter.arg("-x").arg(folder);
     created && as_server(enter).status().is_ok_and(|status| status.success())

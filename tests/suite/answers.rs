@@ -387,7 +387,7 @@ fn a_flood_of_rejections_logs_ten_lines_and_a_summary_a_second() {
     let lines = log::lines_with("/flooded/answers/{id}").len();
     let took = began.elapsed();
     println!("{lines} lines for {REJECTIONS} rejections within {took:?}");
-    // Ten lines in each second that has begun.
+    // At most ten lines per second, including the last second, which may be incomplete.
     let most = 10 * (usize::try_from(took.as_secs()).unwrap() + 1);
     assert!((10..=most).contains(&lines), "{lines} lines, {took:?}");
     let suppressed = REJECTIONS - lines;
@@ -395,7 +395,7 @@ fn a_flood_of_rejections_logs_ten_lines_and_a_summary_a_second() {
         let summaries = log::lines_with(" more within a second (unreadable allow list)");
         let number = |line: &String| line.split(' ').find_map(|word| word.parse::<usize>().ok());
         let mut numbers = summaries.iter().filter_map(number);
-        // On a slow machine several summaries share the number, one for each second.
+        // On a slow machine there are several summaries, one per second, whose numbers add up.
         numbers.clone().any(|number| number == suppressed)
             || took > Duration::from_secs(1) && numbers.by_ref().sum::<usize>() >= suppressed
     });

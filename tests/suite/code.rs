@@ -39,8 +39,8 @@ fn product(text: &str) -> &str {
     text.split("#[cfg(test)]\nmod tests {").next().unwrap()
 }
 
-/// Returns the rooms of `api-key-runtime`, each with its row in the table of ARCHITECTURE.md,
-/// counted from the top.
+/// Returns the rooms of `api-key-runtime`, each with the number of its row in the table of
+/// ARCHITECTURE.md, counted from the top.
 fn rooms() -> HashMap<String, usize> {
     let map = fs::read_to_string(root().join("ARCHITECTURE.md")).unwrap();
     let (_, section) = map.split_once("\n## Rooms, top down\n").unwrap();

@@ -31,7 +31,7 @@ fn routes(config: &mut web::ServiceConfig) {
         .service(web::resource("/middleware").wrap(GUARD).to(named));
 }
 
-/// A key set with one key of this name.
+/// A key set with one key.
 struct Set {
     keys: AppKeys,
     key: String,

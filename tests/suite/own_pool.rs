@@ -104,7 +104,7 @@ database_test!(a_pool_of_one_serves_the_application_and_lookups, |database: Data
         scope.spawn(|| {
             for _ in 0..200 {
                 assert_eq!(pool.count_of_users(), 1);
-                // r2d2 gives a returned connection to the thread that asks first, not to the one
+                // r2d2 gives a returned connection to the thread that asks first, not to the thread
                 // that waits longest. The pause lets the waiting thread get it.
                 thread::sleep(Duration::from_millis(1));
             }
@@ -350,8 +350,8 @@ fn an_sqlite_log_that_is_lost_under_a_pool_is_503() {
     assert_eq!(status(), 503);
 }
 
-/// Checks that a change is seen before the next poll, which follows the last one after a second.
-/// Each change is made right after the previous one was seen.
+/// Checks that a change is seen before the next poll, which comes a second after the previous poll.
+/// Each change is made right after the previous change was seen.
 fn sees_changes_by_notification(keys: AppKeys, database: &Database) {
     const WOKEN: Duration = Duration::from_millis(500);
     let server = Server::start(keys, routes);

@@ -63,7 +63,7 @@ fn only_the_route_audit_enables_actix_introspection() {
     }
 }
 
-/// Returns whether a file belongs into a package, by its folder and extension.
+/// Returns whether a file belongs in a package, by its folder and extension.
 fn is_ours(file: &str) -> bool {
     let folder = file.split('/').next();
     let kind = Path::new(file).extension().and_then(OsStr::to_str);

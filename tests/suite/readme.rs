@@ -28,7 +28,7 @@ fn its_code_is_the_example_hello() {
     assert_eq!(blocks_in("rust,no_run"), [HELLO]);
 }
 
-/// The only block for the shell, word for word but for the port.
+/// Runs the only shell block of the README, unchanged except for the port.
 #[test]
 fn its_commands_run() {
     let [commands] = blocks_in("sh")[..] else { panic!("not one block for the shell") };
@@ -45,7 +45,8 @@ fn its_commands_run() {
     let printed = shell(&format!("{lines}echo \"$KEY\""), &[("DATABASE_URL", database.url())]);
     assert!(printed.starts_with("Hello, me.\n"), "{printed}");
     let key = printed.lines().last().unwrap();
-    // Another process revoked the key: within the bound, and usually within milliseconds.
+    // Another process revoked the key. The service rejects the key within the bound, and usually
+    // within milliseconds.
     let revoked = Instant::now();
     while http::get_with(address, "/me", key).status != 401 {
         assert!(revoked.elapsed() < Duration::from_secs(5), "the key is still accepted");
@@ -103,7 +104,7 @@ fn the_files_that_documents_link_to_exist() {
     }
 }
 
-/// The names by which forges link to the headings of a text.
+/// Returns the anchors that forges give to the headings of a text.
 fn sections(text: &str) -> impl Iterator<Item = String> {
     let headings = text.lines().filter(|line| line.starts_with('#'));
     headings.map(|line| {

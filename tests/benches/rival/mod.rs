@@ -2,10 +2,11 @@
 //! without a cache.
 //!
 //! An extractor takes the key from the request, hashes it, reads the row of that digest within
-//! `web::block`, and decides. Every choice favours speed. The column has an index (its UNIQUE
-//! constraint). The query is prepared once per connection and reads only the columns that the
-//! decision needs. The pool has twice as many connections as there are cores. Connections are not
-//! tested at checkout, so a broken connection costs one 503. SQLite uses a write-ahead log.
+//! `web::block`, and accepts or rejects the request. Every choice favours speed. The column has an
+//! index (its UNIQUE constraint). The query is prepared once per connection and reads only the
+//! columns that the decision needs. The pool has twice as many connections as there are cores.
+//! Connections are not tested at checkout, so a broken connection costs one 503. SQLite uses a
+//! write-ahead log.
 
 use std::{future::Future, net::IpAddr, pin::Pin, thread};
 

@@ -16,8 +16,8 @@ use super::{
     servers::{folder::own_name, own_folder},
 };
 
-/// Rows per statement. The change log does not list this many keys; it records one change of
-/// everything.
+/// Rows per statement. For a statement with this many rows, the change log records one change of
+/// everything instead of each key.
 const CHUNK: usize = 10_000;
 
 /// A separate database with the tables of the library.
@@ -68,7 +68,7 @@ impl Database {
         &self.url
     }
 
-    /// Returns the end of the names of results for this database.
+    /// Returns the suffix for the names of results with this database.
     pub(crate) fn suffix(&self) -> &'static str {
         match self.place {
             Place::Postgres { .. } => "pg",
@@ -100,7 +100,7 @@ impl Database {
         }
     }
 
-    /// Inserts these keys, valid from every address.
+    /// Inserts these keys. Each key is valid from any address.
     pub(crate) fn insert(&self, keys: &[Key]) {
         let mut connection = self.connect();
         for chunk in keys.chunks(CHUNK) {
@@ -109,7 +109,7 @@ impl Database {
         }
     }
 
-    /// Inserts these keys evenly spread among random digests, `rows` rows in total.
+    /// Inserts `rows` rows in total: these keys, evenly spread among rows with random digests.
     pub(crate) fn insert_among(&self, rows: usize, keys: &[Key]) {
         let mut connection = self.connect();
         if let Connection::Sqlite(_) = connection {
@@ -126,7 +126,7 @@ impl Database {
         }
     }
 
-    /// Does pending maintenance now, so that it does not disturb a measurement.
+    /// Runs pending maintenance now, so that no maintenance disturbs a measurement.
     pub(crate) fn settle(&self) {
         let sql = match self.place {
             Place::Postgres { .. } => "VACUUM ANALYZE; CHECKPOINT",

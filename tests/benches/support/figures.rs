@@ -59,8 +59,8 @@ pub(crate) fn figure(name: &str, value: f64, unit: &str) {
 /// Measures two sides in turn and prints the median of the ratios of all rounds. The side that goes
 /// first alternates.
 ///
-/// Both sides of a round run under the same conditions, although other programs change these from
-/// round to round.
+/// Other programs on the machine may slow down some rounds, but they slow down both sides of a
+/// round alike.
 pub(crate) fn ratio(name: &str, rounds: usize, mut measure: impl FnMut(Side, usize) -> f64) -> f64 {
     let mut progress = Progress::new(name, rounds);
     let mut ratios = Vec::with_capacity(rounds);
@@ -146,7 +146,7 @@ impl Progress {
 }
 
 impl Drop for Progress {
-    /// Clears the line, so that the result can be printed there.
+    /// Clears the progress line, so that the result can replace it.
     fn drop(&mut self) {
         if io::stderr().is_terminal() {
             eprint!("\r\x1b[K");

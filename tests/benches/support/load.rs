@@ -1,7 +1,7 @@
 //! Load over loopback HTTP. One thread drives keep-alive connections, each with at most one request
 //! in flight.
 //!
-//! It does as little as possible per response, so that the server is the part that is measured.
+//! The thread does as little as possible per response, so that the results measure the server.
 
 use std::{
     io::{ErrorKind, Read, Write as _},
@@ -88,7 +88,7 @@ impl Load {
         Run { answers, seconds: started.elapsed().as_secs_f64() }
     }
 
-    /// Sends these requests in turn for this time, as [`run`](Self::run) does.
+    /// Sends these requests in turn until this time is over, in the same way as [`run`](Self::run).
     pub(crate) fn run_for(&mut self, time: Duration, requests: &[Vec<u8>]) -> Run {
         let started = Instant::now();
         let mut requests = requests.iter().cycle();

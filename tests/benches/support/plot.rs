@@ -1,4 +1,4 @@
-//! Plots of the figures, drawn as `docs/plots/NAME.svg` where `BENCH_PLOTS` is set.
+//! Plots of the figures. Each plot is written to `docs/plots/NAME.svg` if `BENCH_PLOTS` is set.
 
 use std::{env, fs, path::Path};
 
@@ -12,10 +12,11 @@ const COLORS: [RGBColor; 4] = [
     RGBColor(0x2b, 0x8a, 0x3e),
     RGBColor(0x7a, 0x4f, 0xb0),
 ];
-/// Shorter times are drawn here: a logarithmic axis has no zero.
+/// The start of the logarithmic time axis, which has no zero. Shorter times are drawn at this time.
 const SHORTEST_MS: f64 = 0.05;
 
-/// Draws the share of samples, in milliseconds and sorted, that each time covers.
+/// Draws, for each time, the share of samples that are not longer. The samples are sorted and in
+/// milliseconds.
 pub(crate) fn distribution(name: &str, title: &str, series: &[(&str, &[f64])]) {
     draw(name, |area| {
         let longest =

@@ -1,5 +1,5 @@
-//! Process statistics of the operating system. They exist on Linux only; elsewhere these results
-//! are left out.
+//! Process statistics of the operating system. They exist only on Linux. On other systems the
+//! benchmarks omit these results.
 
 use std::{fs, path::PathBuf, time::Duration};
 
@@ -17,7 +17,7 @@ pub(crate) fn resident_mb() -> Option<f64> {
 }
 
 /// Returns the processor time that this process took for a call, in seconds. Other programs on the
-/// machine change it little.
+/// machine hardly change processor time.
 pub(crate) fn cpu_seconds_for(run: impl FnOnce()) -> f64 {
     let now = || Duration::try_from(clock_gettime(ClockId::ProcessCPUTime)).unwrap();
     let before = now();
@@ -35,7 +35,7 @@ impl Thread {
         vec![Self("/proc/thread-self".into())]
     }
 
-    /// Returns the threads whose names match. The system keeps 15 bytes of a name.
+    /// Returns the threads whose names match. The system keeps only the first 15 bytes of a name.
     pub(crate) fn named(is_meant: impl Fn(&str) -> bool) -> Vec<Self> {
         let Ok(entries) = fs::read_dir("/proc/self/task") else {
             return Vec::new();

@@ -33,7 +33,7 @@ database_test!(a_used_key_stays_cached_beyond_the_bound_without_queries, |databa
         }
         let (queries, health) = (store.queries(), keys.health());
         let gap = store.take_longest_gap();
-        // If the machine paused for longer than the bound, the lease expired and another query is
+        // If the machine paused for longer than the bound, the lease expired, so another query is
         // correct.
         if gap < bound {
             assert_eq!(queries, asked, "a query although the feed renewed the lease");

@@ -23,7 +23,7 @@ fn silent() -> (FakeStore, MemoryStore) {
 #[test]
 fn an_entry_is_stale_max_staleness_after_its_query_was_sent() {
     const BOUND: Duration = Duration::from_millis(600);
-    /// Delay of the response. The staleness of the entry includes it.
+    /// Delay of the response. The staleness of the entry includes this delay.
     const LATE: Duration = Duration::from_millis(400);
     let (store, memory) = silent();
     let keys = AppKeys::builder()
@@ -33,7 +33,8 @@ fn an_entry_is_stale_max_staleness_after_its_query_was_sent() {
         .build()
         .unwrap();
     let server = Server::start(keys.clone(), routes);
-    // If the machine paused for longer than the bound, the entry was never used; then try again.
+    // If the machine paused for longer than the bound, the entry was never used. Then the test
+    // tries again.
     let was_cached = || {
         let new = NewKey::new("test").allow_any();
         let issued = memory.issue(&new).unwrap();

@@ -1,4 +1,4 @@
-//! Reads that happened before a change, and whose results arrive after it.
+//! Lookups that read before a change and return after the change.
 
 use std::{thread, time::Duration};
 
@@ -92,7 +92,8 @@ database_test!(a_thousand_first_requests_of_a_key_are_one_query, |database: Data
     let (key, _) = database.issue("0.0.0.0");
     let held = fake_over(&database);
     let store = FakeStore::over(held.clone());
-    // Requests join a running lookup for half of the shorter of these two times.
+    // Further requests join a running lookup only in the first half of the shorter of these two
+    // times.
     let builder = database.builder().store(store.clone());
     let builder = builder.lookup_timeout(TEST_TIMEOUT).max_staleness(TEST_TIMEOUT);
     let keys = builder.build().unwrap();

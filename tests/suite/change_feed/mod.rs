@@ -1,5 +1,5 @@
-//! Change feeds of stores: they report every change that was complete before the read, whatever
-//! program made it and in whatever way.
+//! Change feeds of stores. A read reports every change that was complete before the read, whatever
+//! program made the change and however it was made.
 
 mod everyone;
 mod model;

@@ -1,5 +1,5 @@
-//! Random histories of transactions, readers and pruning on a real Postgres. No reader misses a
-//! change, but with each wrong rule one does.
+//! Random histories of transactions, readers and pruning on a real Postgres. With the right rules
+//! no reader misses a change. With each wrong rule some reader misses one.
 
 use std::collections::BTreeSet;
 
@@ -13,7 +13,7 @@ const READERS: usize = 3;
 /// Enough steps for a counterexample to every wrong rule, with each of several seeds.
 const STEPS: usize = 1500;
 
-/// A connection that changes a separate key, so that no writer waits for another one.
+/// A connection that changes a separate key, so that writers do not wait for each other.
 struct Writer {
     connection: PgConnection,
     digest: String,
@@ -132,19 +132,20 @@ impl<'a> World<'a> {
     }
 }
 
-/// A separate server, because transactions in other databases of a server delay pruning.
+/// Returns a migrated database on this server. The server is separate, because transactions in
+/// other databases of a server delay pruning.
 fn migrated(server: &OwnServer) -> Database {
     let database = server.database();
     database.migrate();
     database
 }
 
-/// Returns how many steps it took until a reader missed a change.
+/// Returns the number of steps until a reader missed a change, or `None` if no reader did.
 fn missed_after(database: &Database, seed: u64) -> Option<usize> {
     let mut world = World::new(database, seed);
     let missed = (0..STEPS).find(|_| world.step().is_some());
-    // A reader that always reports "everything" would pass without any effort, so many reads must
-    // list single keys.
+    // A reader that always reports "everything" would pass too, so many reads must list single
+    // keys.
     assert!(missed.is_some() || world.told > STEPS / 30, "{} reads named keys", world.told);
     missed
 }

@@ -13,7 +13,7 @@ use super::{
 };
 use crate::support::{Database, OwnServer, hex, servers::postgres::program};
 
-/// Prunes the log as if this many hours had passed since the last note of its position.
+/// Prunes at most `most` rows of the log, as if its position had been recorded this many hours ago.
 fn prune(database: &Database, hours: u32, most: u32) -> String {
     database
         .execute(&format!(
@@ -26,7 +26,7 @@ fn prune(database: &Database, hours: u32, most: u32) -> String {
 // E7
 #[test]
 fn pruning_keeps_an_hour_and_every_reader_exact() {
-    // A separate server, because transactions in other databases of a server delay pruning.
+    // The server is separate, because transactions in other databases of a server delay pruning.
     let server = OwnServer::start();
     let database = server.database();
     database.migrate();
@@ -39,8 +39,8 @@ fn pruning_keeps_an_hour_and_every_reader_exact() {
     }
     assert_eq!(database.texts("SELECT cast(api_keys_prune_v1(1000) AS text)"), ["0"], "too early");
     assert_eq!(rows(), "11");
-    // The position was noted before the changes above, so pruning may remove only the older rows,
-    // except the newest of them.
+    // The position was recorded before the changes above. Pruning may remove only rows before that
+    // position, and it keeps the newest of these.
     assert_eq!(prune(&database, 1, 2), "2", "a batch");
     assert_eq!(prune(&database, 1, 1000), "3");
     assert_eq!(rows(), "6");
@@ -55,7 +55,7 @@ fn pruning_keeps_an_hour_and_every_reader_exact() {
 
 // E7
 // A DELETE by another program may remove rows that were not read yet, and the remaining rows do not
-// show that.
+// show that rows are missing.
 #[test]
 fn a_log_without_a_floor_is_everything_until_it_has_one() {
     let server = OwnServer::start();
@@ -140,7 +140,8 @@ fn a_new_key_gets_a_number_past_those_that_arrived() {
 }
 
 // E6, E17
-// An apply worker of logical replication sets this role, and so do tools that restore a database.
+// Apply workers of logical replication and tools that restore a database set
+// `session_replication_role` to `replica`.
 #[test]
 fn changes_of_a_replica_session_are_told() {
     let database = migrated();

@@ -33,7 +33,7 @@ pub(super) fn change(database: &Database, digest: &str) -> String {
 }
 
 // E6
-// The transaction began before others and commits after them.
+// The transaction begins before other transactions and commits after them.
 #[test]
 fn a_long_transaction_is_reported_when_it_commits() {
     let database = migrated();
@@ -73,7 +73,7 @@ fn changes_rolled_back_to_a_savepoint_are_not_reported() {
         ))
         .unwrap();
     assert_eq!(reader.read(), nothing());
-    // More subtransactions than a snapshot lists.
+    // Makes more subtransactions than a snapshot lists.
     let mut many = String::new();
     for number in 0..100 {
         write!(many, "SAVEPOINT s{number}; {}; ", change(&database, &digests[3])).unwrap();
@@ -212,8 +212,8 @@ fn a_commit_during_a_read_is_told_by_that_read_or_the_next() {
 }
 
 // F14
-// Tools that restore a database disable and enable triggers, which leaves each enabled only for
-// ordinary sessions.
+// Tools that restore a database disable and then enable triggers. Afterwards the triggers fire only
+// in ordinary sessions.
 #[test]
 fn migrate_enables_triggers_as_their_migration_did() {
     let database = migrated();
@@ -263,7 +263,7 @@ fn rows_of_an_inheriting_table_are_no_keys() {
 }
 
 // E16
-// The log would silently miss the rows that such a trigger or rule keeps out.
+// A trigger or rule on the log may keep rows out of the log, and readers would silently miss them.
 #[test]
 fn a_foreign_trigger_or_rule_of_the_log_is_an_error() {
     let database = migrated();
@@ -318,7 +318,7 @@ fn a_schema_may_have_any_name() {
 }
 
 // E14, E16
-// Every valid key would be unknown, without an error.
+// Without this error, every valid key would silently be unknown.
 #[test]
 fn row_level_security_that_hides_keys_is_an_error() {
     let database = migrated();
@@ -383,7 +383,8 @@ fn tables_in_a_schema_that_is_not_found_are_named() {
 }
 
 // E9
-// A missing or disabled trigger is an error until it is back. Then everything counts as changed.
+// A missing or disabled trigger is an error until the trigger is back. Then everything counts as
+// changed.
 #[test]
 fn a_missing_trigger_is_an_error_and_then_everything_changed() {
     let database = migrated();

@@ -81,7 +81,7 @@ fn said(database: &Database) -> Vec<String> {
 }
 
 /// Reads and waits as the product does, until the log lines of this database satisfy `is_over`, or
-/// long enough for a notification to arrive.
+/// for the time that a notification may take.
 fn feed(reader: &mut Reader, database: &Database, is_over: impl Fn(&[String]) -> bool) {
     const LONG_ENOUGH: Duration = Duration::from_secs(4);
     let began = Instant::now();
@@ -109,7 +109,7 @@ fn a_pooler_delivers_changes_and_one_warning() {
     let digest = insert(&database, 1);
     assert_eq!(reader.read(), keys([&digest]));
     assert_eq!(reader.read(), nothing());
-    // Until no notification has arrived for long enough.
+    // Waits until notifications have been missing for long enough.
     wait_until("it is said", || {
         feed(&mut reader, &database, |lines| !lines.is_empty());
         !said(&database).is_empty()
@@ -117,7 +117,7 @@ fn a_pooler_delivers_changes_and_one_warning() {
     let lines = said(&database);
     assert_eq!(lines.len(), 1, "{lines:?}");
     assert!(lines[0].starts_with("WARN") && lines[0].contains("listen_url"), "{lines:?}");
-    // The same on a new connection.
+    // A new connection does not repeat the log line.
     database.end_connections();
     let _ = reader.try_read();
     feed(&mut reader, &database, |_| false);
@@ -130,8 +130,8 @@ fn a_pooler_delivers_changes_and_one_warning() {
 #[test]
 fn of_a_direct_connection_nothing_is_said() {
     log::install();
-    // If the machine pauses for the time that a notification may take, the product logs that none
-    // came. Then the test is repeated.
+    // If the machine pauses for longer than a notification may take, the product logs that none
+    // arrived. Then the test is repeated.
     for _ in 0..10 {
         let database = Database::postgres();
         database.migrate();

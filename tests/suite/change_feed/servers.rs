@@ -1,4 +1,4 @@
-//! Postgres URLs behind which there is more than one server, or a server that restarts.
+//! Postgres URLs that lead to more than one server, or to a server that restarts.
 
 use std::time::{Duration, Instant};
 
@@ -60,7 +60,8 @@ fn keys_that_are_replicated_can_be_revoked_on_the_next_server() {
         let before: Vec<String> = (1..=3).map(|number| insert(&old, number)).collect();
         let slot = format!("slot_{}", new.name());
         old.execute(&format!("CREATE PUBLICATION keys FOR TABLE {published}")).unwrap();
-        // Within one server, CREATE SUBSCRIPTION would wait for itself to create the slot.
+        // If both databases are on one server, a CREATE SUBSCRIPTION that creates the slot waits
+        // for itself.
         old.texts(&format!(
             "SELECT slot_name::text FROM pg_create_logical_replication_slot('{slot}', 'pgoutput')"
         ));
@@ -113,7 +114,7 @@ fn after_a_restart_lookups_wait_for_the_first_changes() {
 fn an_empty_standby_is_an_error_and_not_an_answer() {
     let database = migrated();
     // Replaces the server's own function, so that the server can become a standby during a
-    // connection, as it may behind a pooler.
+    // connection. Behind a pooler this is possible.
     database
         .execute(
             "CREATE TABLE pretended (is_standby bool); INSERT INTO pretended VALUES (false); \
@@ -196,7 +197,7 @@ fn a_log_in_another_schema_than_the_keys_is_an_error() {
 #[test]
 fn blocked_new_connections_do_not_delay_the_feed() {
     // A connection attempt times out after two seconds. One fast reader proves that reads do not
-    // wait for it; others may be slow on a busy machine.
+    // wait for the attempt. Other readers may be slow on a busy machine.
     const CONNECTING: Duration = Duration::from_millis(1500);
     let database = migrated();
     let proxy = Proxy::start(database.server());

@@ -20,7 +20,7 @@ use crate::support::{
     programs, refused_in_time, wait_until,
 };
 
-/// How often a request is sent with a good key.
+/// The interval between requests with a valid key.
 const EVERY: Duration = Duration::from_millis(50);
 
 #[get("/guarded")]
@@ -56,13 +56,13 @@ fn issue_by_command(url: &str) -> Key {
     (issued["key"].as_str().unwrap().to_owned(), issued["id"].as_i64().unwrap())
 }
 
-/// Two servers, each with a database of the same name, and a service before the first.
+/// Two servers, each with a database of the same name, and a service that uses the first server.
 struct Switch {
     servers: [OwnServer; 2],
     old: Database,
     new: Database,
     proxy: Proxy,
-    /// Where the service and the command find their keys.
+    /// The database URL of the service and of the command.
     url: String,
     keys: AppKeys,
     service: Server,
@@ -87,7 +87,7 @@ impl Switch {
         Self { servers, old, new, proxy, url, keys, service, good, revoked, last_revoked }
     }
 
-    /// Sends requests with a key that stays good while this runs.
+    /// Sends requests with a valid key during a call of `run`, which must not revoke that key.
     fn with_requests(&mut self, run: impl FnOnce(&mut Self)) {
         let (address, head) = (self.service.address, with_key(&self.good[0].0));
         let (stop, keys) = (AtomicBool::new(false), self.keys.clone());
@@ -110,8 +110,8 @@ impl Switch {
         Instant::now()
     }
 
-    /// Issues and revokes keys, each at the first try: by the library in this process and by the
-    /// command in another one.
+    /// Issues and revokes keys, by the library in this process and by the command in another
+    /// process. Every change must succeed at the first attempt.
     fn change_keys(&mut self, stage: &str) {
         let began = Instant::now();
         let admin = AppKeys::builder().database_url(&self.url).build_admin().unwrap();
@@ -138,7 +138,7 @@ impl Switch {
         println!("{stage}: keys were issued, revoked and checked in {:?}", began.elapsed());
     }
 
-    /// No key is lost, and no revoked key is accepted for longer than its bound.
+    /// Checks that no key is lost, and that no revoked key is accepted for longer than the bound.
     fn check_every_key(&self, service: SocketAddr, stage: &str) {
         for key in &self.good {
             wait_until_answered(service, key, 200, stage);
@@ -157,7 +157,8 @@ impl Switch {
                 self.old.url()
             ))
             .unwrap();
-        // The list of migrations is on both servers already, so that it cannot be copied.
+        // Both servers already have the list of migrations, so copying that table fails. The wait
+        // ignores that table.
         wait_until("the tables are copied", || {
             let missing = "SELECT cast(count(*) AS text) FROM pg_subscription_rel \
                  WHERE srsubstate <> 'r' AND srrelid::regclass::text LIKE 'api_key%'";
@@ -199,7 +200,8 @@ impl Switch {
         wait_until("a use is replicated", || !self.new.texts(uses).is_empty());
     }
 
-    /// Notes on the old server how far its log was pruned.
+    /// Records on the old server how far its log was pruned, and waits until the record is
+    /// replicated.
     fn meta_arrives(&self) {
         self.old
             .execute("UPDATE api_key_meta SET prune_xmin = 1000000, prune_at = now() - interval '90 minutes'")
@@ -208,7 +210,7 @@ impl Switch {
         wait_until("the row is replicated", || self.new.texts(row) == ["sha256"]);
     }
 
-    /// Changes a key whose row is not published.
+    /// Changes a key whose row is not published, and waits until the reader has read the change.
     fn a_logged_change_arrives(&self, reader: &mut Reader) {
         reader.read();
         let id = self.good[1].1;
@@ -220,7 +222,7 @@ impl Switch {
 }
 
 /// A service that has just lost its connections may be unavailable for a moment, but it never
-/// answers otherwise.
+/// returns another wrong status.
 #[track_caller]
 fn wait_until_answered(service: SocketAddr, (key, id): &Key, expected: u16, stage: &str) {
     wait_until(format!("{stage}: key {id} is answered"), || {
@@ -319,7 +321,7 @@ fn a_follower_sees_changes_of_each_published_table() {
 }
 
 // E4, E17
-// Changes that were still made on the old server after the switch.
+// Some changes are still made on the old server after the switch.
 #[test]
 fn late_changes_revive_no_key_and_stop_no_replication() {
     let mut switch = Switch::new();
@@ -330,7 +332,7 @@ fn late_changes_revive_no_key_and_stop_no_replication() {
     let [revoked, used] = [&switch.good[1], &switch.good[2]];
     new.admin().revoke(revoked.1).unwrap();
     old.set(revoked.1, "scopes = 'late'");
-    // The first use of a key on either server is an insert.
+    // On each server, the first use of a key inserts a row.
     let count = |database: &Database, uses: u32| {
         database
             .execute(&format!(
@@ -349,14 +351,14 @@ fn late_changes_revive_no_key_and_stop_no_replication() {
     switch.a_revocation_arrives(&follower);
 }
 
-/// Switches to a server that a dump was restored on, which does not have the changes made since.
+/// Switches to a server with a restored dump, which lacks the changes made after the dump.
 fn switch_to_a_dump(options: &[&str]) {
     let mut switch = Switch::new();
     if !options.is_empty() {
         switch.new.migrate();
     }
     switch.with_requests(|switch| {
-        // Where the tables are there already, a service may be as well.
+        // If the new server already has tables, a service may already use them.
         let early =
             (!options.is_empty()).then(|| Server::start(service_of(switch.new.url()), routes));
         if let Some(early) = &early {
@@ -368,8 +370,8 @@ fn switch_to_a_dump(options: &[&str]) {
         if let Some(early) = &early {
             wait_until("restored", || status(early.address, &switch.good[0].0) == 200);
         }
-        // The service's own admin revokes one, the service rejects another, and does not see the
-        // third.
+        // The service's own admin revokes the first key. The command revokes the others. The
+        // service rejects the second key before the switch, and gets no request with the third.
         let since: Vec<Key> = switch.good.drain(1..4).collect();
         let service = switch.service.address;
         switch.keys.admin().unwrap().revoke(since[0].1).unwrap();
@@ -391,7 +393,7 @@ fn switch_to_a_dump(options: &[&str]) {
             let remembered = if number < 2 { 401 } else { 200 };
             wait_until_answered(service, key, remembered, "remembered");
         }
-        // Revoked again.
+        // The operator revokes the keys again.
         for (key, id) in &since {
             app_key(&switch.url, &format!("revoke {id}"));
             switch.last_revoked = Instant::now();

@@ -10,7 +10,7 @@ use super::{
 
 /// Statuses for a byte that is not allowed: 400 from the HTTP parser, or 401 from the guard.
 const REFUSED: [u16; 2] = [400, 401];
-/// The same for a request or key that is too long.
+/// Allowed statuses for a request or key that is too long.
 const TOO_LONG: [u16; 5] = [400, 401, 413, 414, 431];
 
 pub(super) fn cases() -> Vec<Case> {
@@ -54,7 +54,7 @@ pub(super) fn cases() -> Vec<Case> {
         case("every byte as it is in the name of a header", "B9 B10", |target| {
             let mut caller = target.caller(target.doors.plain);
             let key = &target.keys.active;
-            // With a `-` the line has the correct header name.
+            // A `-` gives the correct header name.
             for byte in (0..=u8::MAX).filter(|byte| !matches!(byte, b'-')) {
                 let line = [b"X-API", &[byte][..], b"Key: ", key.as_bytes()].concat();
                 caller.refused_somehow(&Request::get("/guarded").line(line), &REFUSED)?;

@@ -184,7 +184,8 @@ fn unread_bodies(target: &Target) -> Result<(), String> {
         if !matches!(answers.as_slice(), [answer] if answer.status == 401) {
             return Err(format!("{request}: {answers:?}"));
         }
-        // The next request, on the same connection if that is still open, gets its usual response.
+        // The next request gets its usual response. It uses the same connection if that is still
+        // open.
         let mut caller = target.caller(target.doors.plain);
         caller.nothing_presented(&request)?;
         caller.passes(&Request::get("/guarded").bearer(&target.keys.active))?;

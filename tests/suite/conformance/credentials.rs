@@ -72,7 +72,7 @@ pub(super) fn cases() -> Vec<Case> {
         for name in ["key", "api_key", "access_token", "token", "X-API-Key"] {
             caller.nothing_presented(&Request::get(format!("/guarded?{name}={key}")))?;
         }
-        // The query parameter does not count as a second credential either.
+        // Beside a bearer, the ignored query parameter does not count as a second credential.
         caller.passes(&Request::get(format!("/guarded?key={key}")).bearer(key)).map(drop)
     }));
     cases.push(case("a key in a body is not a credential", "B10", |target| {

@@ -157,7 +157,7 @@ fn value(random: &mut Random, key: &str) -> Vec<u8> {
     value
 }
 
-/// Returns the same bytes for a request target. Bytes that are not allowed there are
+/// Returns these bytes for use in a query. Bytes that are not allowed in a query are
 /// percent-encoded.
 fn in_query(value: &[u8]) -> String {
     let as_it_is =

@@ -2,8 +2,9 @@
 //!
 //! A [`Target`] describes a service: its addresses, its keys, the counters of its guarded handlers
 //! and its clock. The cases are data, grouped by theme. Each has a name, its requirements, and a
-//! function that tests a target. Every theme runs in memory, guarded by the attribute and by the
-//! middleware. Themes that depend on stored data run on both databases as well.
+//! function that tests a target. Every theme tests two services with keys in memory: one guarded by
+//! the attribute, the other by the middleware. Themes that depend on stored data run on both
+//! databases as well.
 #![allow(clippy::too_many_lines, reason = "lists of cases are long")]
 
 mod answers;

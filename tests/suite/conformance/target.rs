@@ -15,7 +15,7 @@ use chrono::{DateTime, TimeDelta, Utc};
 use super::wire::{Answer, Connection, Request};
 use crate::support::fixtures;
 
-/// The cases run at the first trusted proxy. The others appear only in headers.
+/// The cases connect from the first trusted proxy. The other proxies appear only in headers.
 pub(super) const TRUSTED_PROXIES: [&str; 2] = ["127.0.0.1", "10.0.1.0/24"];
 /// The origin that the door with CORS allows.
 pub(super) const ORIGIN: &str = "https://shop.example";

@@ -1,4 +1,4 @@
-//! A scope and a folder behind the middleware.
+//! The example with a scope and a folder behind the middleware.
 
 use api_key_runtime::admin::NewKey;
 

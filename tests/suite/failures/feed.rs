@@ -61,7 +61,8 @@ impl Scene {
             "SELECT cast({column} AS text) FROM pg_stat_activity WHERE datname = '{}' AND query LIKE '%api_keys_%_v1%' AND pid <> pg_backend_pid()",
             self.database.name()
         );
-        // The feed also listens and sends notifications, so its last query may be another one.
+        // The feed's connection also listens for notifications and sends them, so its last query
+        // may be one of those statements.
         let mut found = Vec::new();
         wait_until("one connection reads changes", || {
             found = self.database.texts(&sql);
@@ -101,7 +102,7 @@ impl Scene {
             "{what}: a key revoked at that time was accepted for {accepted:?}; the feed was up to date {ready:?} later; then for {afterwards:?}"
         );
         assert!(accepted <= MAX_STALENESS, "{what}: {accepted:?}");
-        // A working feed takes milliseconds.
+        // A working feed reports a revocation within milliseconds.
         assert!(afterwards <= MAX_STALENESS, "{what}: {afterwards:?}");
         let (other, _) = self.known.pop().unwrap();
         assert_eq!(self.status(&other), 200, "{what}: other keys still work");

@@ -21,7 +21,7 @@ use crate::support::{
     log, wait_until,
 };
 
-/// More than a thousand connections with both ends in this process, and those of other tests.
+/// Enough for more than a thousand connections with both ends in this process, and for other tests.
 const FILES: u64 = 8192;
 
 fn issue(store: &MemoryStore) -> String {
@@ -151,8 +151,8 @@ fn a_frozen_store_blocks_a_bounded_number_of_threads() {
     store.release();
     wait_until("the service recovers", || ask(&key) == 200);
     wait_until("abandoned threads end", || store.inside() == 0);
-    // The threads must have ended, not just be idle: each of these keys needs a lookup, so any
-    // other thread would do some.
+    // The threads must have ended and not just be idle. Each of these keys needs a lookup, so an
+    // idle thread would take some of them.
     store.take_threads();
     for _ in 0..200 {
         let stranger = fixtures::unknown();
@@ -190,9 +190,9 @@ fn an_abandoned_request_does_not_fail_the_others() {
 // E11
 #[test]
 fn a_timed_out_request_does_not_fail_those_that_joined_it() {
-    /// After five eighths of this time the store counts as unavailable, and no request joins a
-    /// lookup. The deadline ends before the supervisor, which runs five times a second, replaces
-    /// the stuck threads by others that would look up the key.
+    /// After five eighths of this time the store counts as unavailable, and no further request
+    /// joins a lookup. The deadline passes before the supervisor replaces the stuck threads. New
+    /// threads would look up the key. The supervisor runs five times a second.
     const DEADLINE: Duration = Duration::from_millis(12_100);
     let memory = MemoryStore::default();
     let key = issue(&memory);
@@ -212,7 +212,7 @@ fn a_timed_out_request_does_not_fail_those_that_joined_it() {
 }
 
 // E11
-// All of them take one place in the queue.
+// All these requests together take one place in the queue.
 #[test]
 fn a_thousand_cold_requests_share_one_lookup() {
     const REQUESTS: usize = 1100;

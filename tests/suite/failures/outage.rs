@@ -160,8 +160,8 @@ database_test!(an_undecodable_row_rejects_only_its_own_key, |database: Database|
     let server = Server::start(database.keys(), routes);
     let keys: Vec<(String, i64)> = (0..20).map(|_| database.issue("0.0.0.0")).collect();
     let (_, bad) = keys[7];
-    // The constraints of the table normally reject these values. On SQLite only UTF-8 is left
-    // unchecked.
+    // The constraints of the table normally reject these values. On SQLite they check everything
+    // except UTF-8.
     let break_it = if database.is_postgres() {
         format!(
             "ALTER TABLE api_keys DROP CONSTRAINT api_keys_expires_at_is_a_utc_time; UPDATE api_keys SET expires_at = 'infinity' WHERE id = {bad}"

@@ -22,8 +22,8 @@ const ANSWERED: Duration = Duration::from_secs(10);
 /// The first success should come within a second of recovery. A busy machine may take longer, but
 /// not as long as a service that waits before it retries.
 const RECOVERY: Duration = Duration::from_secs(5);
-/// The same for stuck lookups. They are abandoned after the deadline, and would never end in this
-/// test.
+/// Maximum time to the first success after lookups were stuck. Stuck lookups never end in this
+/// test, but the service abandons them after the deadline.
 const RECOVERY_OF_THE_STUCK: Duration = Duration::from_secs(15);
 
 /// A service, its own database server, and the proxy between them.
@@ -108,7 +108,7 @@ impl Scene {
 }
 
 // F3, F4
-// After refused connections, a freeze, a shutdown or a crash.
+// The outage consists of refused connections, a freeze, a shutdown or a crash.
 #[test]
 fn a_returning_postgres_is_used_within_a_second() {
     type Step = fn(&Scene);

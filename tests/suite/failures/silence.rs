@@ -1,5 +1,5 @@
 //! A database that answers late or not at all: cached keys are used as long as allowed, and
-//! requests do not wait for it longer than necessary.
+//! requests do not wait for the database longer than necessary.
 
 use std::{
     sync::atomic::AtomicBool,
@@ -42,7 +42,8 @@ struct Seen {
 }
 
 /// Sends requests at a steady rate to two services on one database before, during and after an
-/// outage. Each has one worker. One has default settings, and the other has `stale_if_error`.
+/// outage. Each service has one worker. The strict service has default settings, and the lenient
+/// service sets `stale_if_error`.
 fn observe(
     database: &Database,
     url: &str,
@@ -133,8 +134,8 @@ impl Seen {
         assert_prompt(what, during, DEADLINE * 3 / 4);
     }
 
-    /// Checks that requests from long before the end of the outage got a response before it. A
-    /// worker that waited for the database would delay them.
+    /// Checks that requests from long before the end of the outage got a response before that end.
+    /// A worker that waited for the database would delay these responses.
     fn assert_answered(&self, what: &str, samples: &[Sample]) {
         let last = samples
             .iter()
@@ -144,8 +145,8 @@ impl Seen {
         assert!(last.answered < self.back, "{what} waited: {last:?}");
     }
 
-    /// Returns the requests with a response during the outage. The database may have answered those
-    /// that still waited at its end.
+    /// Returns the requests with a response during the outage. Excludes requests that still waited
+    /// at the end of the outage, because the database may have answered them.
     fn during<'a>(&'a self, samples: &'a [Sample]) -> impl Iterator<Item = &'a Sample> + Clone {
         samples.iter().filter(|sample| self.away <= sample.sent && sample.answered < self.back)
     }

@@ -42,7 +42,7 @@ database_test!(a_service_can_migrate_at_startup, |database: Database| {
     let error =
         AppKeys::builder().database_url(unavailable).migrate().expect_err("the port is closed");
     assert!(error.is_database(), "{error}");
-    // The form that `main` prints, which must not contain the password.
+    // `main` prints this form of the error, which must not contain the password.
     assert_eq!(format!("{error:?}"), error.to_string());
     assert!(error.to_string().contains(&format!("127.0.0.1:{port}/shop: ")));
     assert!(!error.to_string().contains("secret"));

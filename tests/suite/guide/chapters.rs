@@ -8,7 +8,7 @@ use crate::support::{markdown, programs::root};
 /// Lines that a reader sees without scrolling.
 const FIRST_SCREEN: usize = 20;
 
-/// The chapters in their order, with their questions, as the table lists them.
+/// Returns the chapters and their questions, in the order of the table.
 pub(super) fn table() -> Vec<(String, String)> {
     let readme = chapter("README");
     let rows = readme.lines().filter_map(|line| line.strip_prefix("| ["));
@@ -58,7 +58,7 @@ fn code_to_copy_is_on_the_first_screen() {
     }
 }
 
-/// Rustdoc hides lines that begin with `#`, a forge shows them.
+/// Rustdoc hides lines of code that begin with `#`, but a forge shows them.
 #[test]
 fn no_code_is_hidden() {
     for (name, _) in table() {

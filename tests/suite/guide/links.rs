@@ -1,7 +1,7 @@
 //! Every link of a chapter has two targets: a file on a forge, and an item in rustdoc.
 //!
-//! The chapter defines the first, `rustdoc_links.md` the second. Rustdoc itself checks that its
-//! targets exist.
+//! The chapter defines the first target, and `rustdoc_links.md` the second. Rustdoc itself checks
+//! that the second target exists.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -15,13 +15,13 @@ use crate::support::markdown;
 
 const DATA_URL: &str = "data:image/svg+xml,";
 
-/// The table and the chapters, with their text.
+/// Returns the names and texts of the chapters and of the table.
 fn texts() -> Vec<(String, String)> {
     let names = chapters::table().into_iter().map(|(name, _)| name);
     names.chain(["README".to_owned()]).map(|name| (name.clone(), chapter(&name))).collect()
 }
 
-/// A line `[label]: target`.
+/// Returns the label and the target of a line `[label]: target`.
 fn definition(line: &str) -> Option<(&str, &str)> {
     line.strip_prefix('[')?.split_once("]: ")
 }
@@ -30,7 +30,7 @@ fn definitions(text: &str) -> BTreeMap<&str, &str> {
     text.lines().filter_map(definition).collect()
 }
 
-/// Labels of links with a definition, and targets of links without one.
+/// Returns the labels of links that refer to a definition, and the targets of inline links.
 fn links(text: &str) -> (BTreeSet<String>, Vec<String>) {
     let prose = markdown::prose(text);
     let lines: Vec<&str> = prose.lines().filter(|line| definition(line).is_none()).collect();
@@ -81,7 +81,7 @@ fn links_have_targets_in_rustdoc() {
     assert_eq!(used, defined, "links on the left, definitions in rustdoc_links.md on the right");
 }
 
-/// Rustdoc has no files beside its pages, so a drawing is a URL that holds the drawing.
+/// Rustdoc has no files beside its pages, so each drawing is embedded in a URL.
 #[test]
 fn rustdoc_has_the_drawings_as_they_are() {
     let path = folder().join("rustdoc_links.md");

@@ -1,11 +1,12 @@
-//! The table of log lines in `logs.md`: it has every line that the code can write, and no other.
+//! The table of log lines in `logs.md`. It contains exactly the lines that the code can write.
 
 use std::{collections::BTreeMap, fs};
 
 use super::chapter;
 use crate::support::programs::root;
 
-/// Calls that write a line, with its level. `OutageLog` writes the texts it is given.
+/// Calls that write a log line, each with the level of the line. `OutageLog` writes the texts that
+/// its callers pass.
 const CALLS: [(&str, &str); 6] = [
     ("log::error!(", "error"),
     ("log::warn!(", "warn"),
@@ -15,8 +16,8 @@ const CALLS: [(&str, &str); 6] = [
     ("outage.success(", "info"),
 ];
 
-/// Texts that reach the log as a parameter: the file that logs, the level, the file with the text,
-/// and its beginning.
+/// Log lines whose text is a parameter: the file that logs, the level, the file with the text, and
+/// the beginning of the text.
 const ELSEWHERE: [(&str, &str, &str, &str); 7] = [
     ("app_key.rs", "error", "app_key.rs", "the handler of"),
     ("app_keys/close.rs", "warn", "app_keys/close.rs", "cannot close AppKeys"),
@@ -27,7 +28,7 @@ const ELSEWHERE: [(&str, &str, &str, &str); 7] = [
     ("supervisor.rs", "error", "usage/writer.rs", "cannot start"),
 ];
 
-/// A line of the log: where it is written, its level, and its text with `..` for values.
+/// A line of the log: the file that writes the line, the level, and the text with `..` for values.
 struct Line {
     file: String,
     level: &'static str,
@@ -41,7 +42,7 @@ impl Line {
     }
 }
 
-/// The files of the library with their code, without unit tests.
+/// Returns the files of the library with their code, but without unit tests.
 fn sources() -> BTreeMap<String, String> {
     let base = root().join("api-key-runtime/src");
     let (mut folders, mut sources) = (vec![base.clone()], BTreeMap::new());
@@ -61,7 +62,8 @@ fn sources() -> BTreeMap<String, String> {
     sources
 }
 
-/// The first string literal of this code, with `..` for placeholders, and the code after it.
+/// Returns the first string literal of this code, with `..` for placeholders, and the code after
+/// the literal.
 fn literal(code: &str) -> Option<(String, &str)> {
     let (_, code) = code.split_once('"')?;
     let (mut text, mut rest) = (String::new(), code.chars());
@@ -90,7 +92,7 @@ fn literals(mut code: &str) -> Vec<String> {
     literals
 }
 
-/// Every line that the code can write.
+/// Returns every line that the code can write.
 fn lines() -> Vec<Line> {
     let sources = sources();
     let mut lines = Vec::new();
@@ -117,7 +119,7 @@ fn lines() -> Vec<Line> {
     lines
 }
 
-/// Level and beginning of each row.
+/// Returns the level and the beginning of each row.
 fn table() -> Vec<(String, String)> {
     let logs = chapter("logs");
     let rows = logs.lines().filter_map(|line| line.strip_prefix("| ")?.split_once(" | `"));

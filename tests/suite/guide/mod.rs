@@ -107,8 +107,8 @@ fn the_commands_of_the_start_chapter_work() {
     let shown = place.run(&format!("{own}echo \"$KEY\""));
     assert_eq!(shown.matches("Hello, me.\n").count(), 2, "{shown}");
     let key = shown.lines().last().unwrap();
-    // Another process revoked the key. This process rejects it within the bound, and usually within
-    // milliseconds.
+    // Another process revoked the key. The service rejects the key within the bound, and usually
+    // within milliseconds.
     let revoked = Instant::now();
     while http::get_with(address, "/me", key).status != 401 {
         assert!(revoked.elapsed() < Duration::from_secs(5), "the revoked key is still accepted");

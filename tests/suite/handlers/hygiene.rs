@@ -1,4 +1,4 @@
-//! Names that the generated code uses as well, and the strictest lints.
+//! Handlers with names that the generated code also uses, and the strictest lints.
 
 use actix_web::web;
 
@@ -110,7 +110,7 @@ mod statics {
 
     #[require_app_key]
     pub(super) async fn beside_statics(request: HttpRequest) -> String {
-        // The static above, not the generated policy.
+        // `POLICY` is the static above, not the generated policy.
         format!("{} {POLICY}", super::ran(request.path()))
     }
 }

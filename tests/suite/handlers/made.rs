@@ -74,7 +74,7 @@ whole! {
 }
 
 /// The body uses an argument whose name comes from the caller of the macro. The other argument has
-/// the same name, but from the macro itself.
+/// the same name, but the macro itself contains that name.
 macro_rules! two_contexts {
     ($name:ident $argument:ident $path:expr, $scope:literal, $body:expr) => {
         #[require_app_key(any_scope = $scope, optional)]

@@ -250,8 +250,8 @@ async fn conditional() -> String {
     ran("/builtin/conditional")
 }
 
-/// Conditional compilation removes this handler, so there is only one with this name. The condition
-/// may be on either side.
+/// Conditional compilation removes this handler, so the name belongs to one handler. The condition
+/// may be above or below the attribute.
 #[require_app_key]
 #[cfg(false)]
 async fn conditional() -> String {

@@ -97,7 +97,8 @@ fn above_and_below_each_route_macro_a_handler_is_guarded() {
     guarded(method_routes, &method_cases());
 }
 
-/// Macros with several methods or paths, whose arguments differ too much for one macro.
+/// Route macros with several methods or paths. Their arguments differ too much for one
+/// `macro_rules!` macro.
 mod several {
     use actix_web::{HttpRequest, get, route, routes};
     use api_key_runtime::require_app_key;

@@ -24,12 +24,12 @@ const LONGEST_PAUSE_MILLISECONDS: usize = 60;
 pub(super) struct Client<'a> {
     seat: &'a Seat,
     recorder: &'a Recorder,
-    /// With the address of the process at its other end.
+    /// The connection, and the address of the process at its other end.
     connection: Option<(SocketAddr, Connection)>,
 }
 
-/// The status of a response, and the server that it names: another process may have the port of an
-/// ended one.
+/// The status of a response, and the server that the response names. The port does not identify a
+/// server, because a new process may have the port of an ended process.
 pub(super) struct Answered {
     pub(super) status: u16,
     pub(super) server: Server,
@@ -55,7 +55,7 @@ impl<'a> Client<'a> {
         }
     }
 
-    /// Presents a key once, and writes down what came of it.
+    /// Presents a key once and records the result.
     pub(super) fn present(&mut self, handle: Handle, key: &Shown, from: Caller) -> Answer {
         let (number, address) = self.seat.now();
         let head = format!(
@@ -75,8 +75,7 @@ impl<'a> Client<'a> {
         answer
     }
 
-    /// Presents each of these keys to every handle, as long as the server can tell whether they are
-    /// good.
+    /// Presents each of these keys to every handle, and stops if the server cannot check a key.
     pub(super) fn present_all(&mut self, keys: &[Shown]) {
         for handle in Handle::ALL {
             for key in keys {

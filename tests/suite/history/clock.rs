@@ -1,5 +1,5 @@
-//! Wall clocks of servers that are set wrong. Where keys expire by the clock of the database, that
-//! must not matter.
+//! Wrong wall clocks of servers. A wrong clock must not matter where keys expire by the clock of
+//! the database.
 
 use std::{
     fs::{self, File},
@@ -15,8 +15,8 @@ pub(super) struct WallClock {
 }
 
 impl WallClock {
-    /// Makes one that is ahead by this many seconds. `None` on systems where programs cannot be
-    /// given one.
+    /// Makes a clock that is ahead by this many seconds. Returns `None` on systems where the clock
+    /// of a program cannot be replaced.
     pub(super) fn new(folder: &Path, name: &str, ahead: i64) -> Option<Self> {
         if !cfg!(target_os = "linux") {
             return None;
@@ -26,13 +26,13 @@ impl WallClock {
         Some(clock)
     }
 
-    /// Sets it ahead by this many seconds, also under a process that runs.
+    /// Sets the clock ahead by this many seconds, even for processes that already run.
     pub(super) fn set(&self, ahead: i64) {
         let file = File::options().create(true).write(true).truncate(false).open(&self.file);
         file.unwrap().write_all_at(&(ahead * 1_000_000_000).to_ne_bytes(), 0).unwrap();
     }
 
-    /// Has a program that is about to be started go by it.
+    /// Makes a program use this clock. Call before the program starts.
     pub(super) fn give_to(&self, program: &mut Command) {
         program.env("LD_PRELOAD", &self.library).env("TEST_CLOCK_FILE", &self.file);
     }

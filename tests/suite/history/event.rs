@@ -60,7 +60,7 @@ pub(super) enum Handle {
 impl Handle {
     pub(super) const ALL: [Self; 2] = [Self::First, Self::Second];
 
-    /// The route that it guards.
+    /// Returns the path of the route that this handle guards.
     pub(super) fn path(self) -> &'static str {
         match self {
             Self::First => "/guarded",
@@ -92,8 +92,7 @@ pub(super) enum What {
     Change { key: Key, change: Change, by: By, outcome: Outcome },
     /// Something was broken for this time.
     Fault { fault: String },
-    /// During this time nothing was broken or changed, and every key was presented to every server
-    /// before its end.
+    /// During this time nothing was broken or changed, and every key was presented to every server.
     Quiet,
 }
 
@@ -165,8 +164,8 @@ pub(super) enum Allowed {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub(super) enum By {
-    /// A server, through an administration in its own process: each of its handles must know of it
-    /// when the change returns.
+    /// A server, through an administration in its own process. When the change returns, every
+    /// handle of that server must have applied the change.
     Server(Server),
     /// The administration in a process without a server.
     Admin,

@@ -109,8 +109,8 @@ mod whatever_breaks_no_server_accepts_what_was_revoked_or_refuses_what_is_good {
     }
 }
 
-/// Checks that servers with this store break this rule without any other fault: in a short run, or
-/// in one of a few on a slow machine.
+/// Checks that a short run without faults catches servers whose store breaks this rule. A slow
+/// machine may need a few runs.
 fn assert_caught(database: Database, name: &'static str, store: Store, rule: Rule) {
     const RUNS: u64 = 10;
     let mut place = Place::shared(database);

@@ -25,8 +25,7 @@ use crate::support::{hex, random::Random};
 
 /// The number of keys that an operator changes at a time.
 const LIVE: usize = 6;
-/// Until the end of a key that does not expire within a run, though some wrong clock may be past
-/// it.
+/// The lifetime of a key that does not expire within a run. Some wrong clocks are ahead by more.
 const FAR: Duration = Duration::from_secs(50 * 60);
 
 pub(super) struct Operator<'a> {
@@ -47,7 +46,7 @@ pub(super) struct Owned {
     digest: String,
     id: Option<i64>,
     pub(super) row: Row,
-    /// Whether the row may be different, or may still change.
+    /// Whether the row in the database may differ from `row`, or may still change.
     pub(super) is_doubtful: bool,
 }
 
@@ -267,7 +266,7 @@ impl Operator<'_> {
             None => (By::Admin, Outcome::Unknown),
         });
         if outcome == Outcome::Done {
-            // They must know of it already.
+            // Every handle of the server must already have applied the change.
             for handle in Handle::ALL {
                 server.present(handle, &key.shown, Caller::Home);
             }

@@ -17,7 +17,7 @@ use crate::support::{leaks, random::Random};
 
 /// The number of recently changed keys, which are presented more often than others.
 const RECENT: usize = 4;
-/// The number of finished keys that clients still present sometimes. Older ones are dropped.
+/// The number of finished keys that clients still present sometimes. Older keys are dropped.
 const OVER: usize = 200;
 /// How long keys are presented more often than others after they expired.
 const JUST_EXPIRED: Duration = Duration::from_secs(1);
@@ -33,7 +33,7 @@ struct Keys {
     /// Keys that may be issued, changed and revoked.
     live: Vec<Shown>,
     recent: VecDeque<Shown>,
-    /// Such as expire, with when they do.
+    /// Keys that expire, each with its expiry.
     expiring: Vec<(Instant, Shown)>,
     over: VecDeque<Shown>,
     never_issued: Vec<Shown>,
@@ -87,12 +87,12 @@ impl Pool {
         keys.recent.truncate(RECENT);
     }
 
-    /// It will expire this much later.
+    /// Records that this key expires after this time.
     pub(super) fn expires_in(&self, key: &Shown, left: Duration) {
         self.lock().expiring.push((Instant::now() + left, key.clone()));
     }
 
-    /// Nothing will be done to it any more.
+    /// Marks a key that no operator changes any more.
     pub(super) fn is_over(&self, key: &Shown) {
         let mut keys = self.lock();
         keys.live.retain(|other| other != key);
@@ -124,7 +124,7 @@ impl Pool {
         self.lock().live.clone()
     }
 
-    /// Returns keys that no server may accept: finished ones and ones that were never issued.
+    /// Returns keys that no server may accept: finished keys, and keys that were never issued.
     pub(super) fn some_bad(&self) -> Vec<Shown> {
         let keys = self.lock();
         let bad = keys.over.iter().take(10).chain(&keys.never_issued[..2]);

@@ -76,13 +76,13 @@ impl Recorder {
         self.file.lock().unwrap().write_all(&line).unwrap();
     }
 
-    /// The history up to now.
+    /// Returns the history so far.
     pub(super) fn so_far(&self) -> Vec<Event> {
         self.file.lock().unwrap().flush().unwrap();
         read(&self.path)
     }
 
-    /// The whole history, as it was written.
+    /// Returns the whole history as recorded.
     pub(super) fn finish(self) -> Vec<Event> {
         self.file.into_inner().unwrap().flush().unwrap();
         read(&self.path)

@@ -7,11 +7,11 @@ use super::event::{Allowed, By, Caller, Change, Moment, Outcome, Server};
 /// The smallest difference between two moments.
 const INSTANT: Duration = Duration::from_nanos(1);
 
-/// Tolerance for the wall clock, which decides about expiry: how far it may have moved against the
-/// clock of the history since an expiry was set.
+/// The tolerance for keys that a server accepts after their expiry. It covers the drift between the
+/// wall clock and the clock of the history.
 const WALL_CLOCK_TOLERANCE: Duration = Duration::from_millis(50);
-/// The same, and how far a server may be ahead of the clock of the database: by as long as it took
-/// to ask for it.
+/// The tolerance for keys that a server rejects before their expiry. A server may also be ahead of
+/// the database's clock, by as long as its query for the time took.
 const AHEAD_TOLERANCE: Duration = Duration::from_millis(200);
 
 /// The contents of a key's row.
@@ -81,7 +81,7 @@ pub(super) struct Made {
     pub(super) outcome: Outcome,
 }
 
-/// A time, including both ends, throughout which the row was one of these.
+/// A time, including both ends, in which the row was always one of `rows`.
 #[derive(Debug)]
 struct Span {
     from: Moment,
@@ -102,7 +102,7 @@ impl Timeline {
     pub(super) fn of(changes: &[Made]) -> Self {
         let mut line = Self { spans: Vec::new(), own: Vec::new() };
         let mut rows = vec![Row::NONE];
-        // Changes for which it is unknown whether and when they happen.
+        // Changes of unknown outcome, which may happen at any later time or never.
         let mut open: Vec<Change> = Vec::new();
         for made in changes {
             line.extend(made.began.before(INSTANT), &rows);
@@ -155,7 +155,7 @@ impl Timeline {
         any_of(spans.flat_map(|span| span.rows.iter().copied()), &[])
     }
 
-    /// Returns the last moment up to this one at which the row may have matched.
+    /// Returns the last moment up to this one at which the row may have satisfied `is`.
     pub(super) fn last_time(&self, until: Moment, is: impl Fn(&Row) -> bool) -> Option<Moment> {
         self.spans
             .iter()
@@ -170,7 +170,8 @@ impl Timeline {
     }
 }
 
-/// Returns each of these rows once, and the results of the open changes in any order.
+/// Returns each of these rows once, and each row that results if open changes apply to them in any
+/// order.
 fn any_of(rows: impl IntoIterator<Item = Row>, open: &[Change]) -> Vec<Row> {
     let mut all: Vec<Row> = Vec::new();
     let mut new: Vec<Row> = rows.into_iter().collect();

@@ -1,4 +1,5 @@
-//! A run: servers, clients, operators and faults at once, then a quiet phase; and its history.
+//! A run: servers, clients, operators and faults at the same time, followed by a quiet phase. Each
+//! run records a history.
 
 use std::{
     fs,
@@ -40,8 +41,8 @@ pub(super) struct Plan {
     pub(super) servers: Vec<Kind>,
     /// The duration of a run before its quiet phase.
     pub(super) length: Duration,
-    /// The events that must have happened by then. On a slow machine the run continues until they
-    /// have, for at most [`LONGEST`].
+    /// Returns whether enough events have happened. On a slow machine the run continues after
+    /// `length` until they have, for at most [`LONGEST`].
     pub(super) enough: fn(Counts) -> bool,
     /// Whether faults happen during the run.
     pub(super) with_faults: bool,
@@ -120,7 +121,7 @@ impl Plan {
                 |proxy| self.place.database().url_at(proxy.address),
             );
             let name = format!("{}-{number}", seat.kind.name);
-            // Elsewhere keys expire by the clock of the machine.
+            // Without a database server and its proxy, keys expire by the clock of the machine.
             let clock_ahead = seat.kind.clock_ahead.filter(|_| proxy.is_some());
             let clock = clock_ahead.and_then(|ahead| WallClock::new(folder, &name, ahead));
             let log = folder.join(format!("log-{name}"));
@@ -184,8 +185,9 @@ impl Plan {
         })
     }
 
-    /// Presents every key to every server until it answers what the row says, or has had its time.
-    /// Ends early where something is wrong already: a server may be wrong for ever then.
+    /// Presents every key to every server until the response agrees with the row, or until the
+    /// recovery time is over. Returns early if the history already shows an error, because such a
+    /// server may never recover.
     fn be_quiet(&self, pool: &Pool, seats: &[Seat], recorder: &Recorder, keys: &[Owned]) {
         if is_broken(recorder) {
             return;
@@ -209,8 +211,8 @@ impl Plan {
         }
     }
 
-    /// Presents these keys to a server for as long as it may take to recover; `false` once the
-    /// history shows something that is wrong.
+    /// Presents these keys to a server until its responses are right, for at most the recovery
+    /// time. Returns `false` as soon as the history shows an error.
     fn comes_back(
         &self,
         seat: &Seat,
@@ -243,7 +245,7 @@ fn is_broken(recorder: &Recorder) -> bool {
     !check(&recorder.so_far()).count.is_empty()
 }
 
-/// An empty folder that outlives the run, so that a history that is wrong can be looked at.
+/// Creates an empty folder that outlives the run, so that a history with errors can be examined.
 fn folder(seed: u64) -> PathBuf {
     static NUMBER: AtomicUsize = AtomicUsize::new(1);
     let number = NUMBER.fetch_add(1, Ordering::Relaxed);

@@ -1,4 +1,4 @@
-//! A place for a server, which one process after another takes.
+//! A place for a server. One process after another runs in this place.
 
 use std::{
     net::SocketAddr,
@@ -29,8 +29,8 @@ pub(super) struct Kind {
     pub(super) store: Store,
     pub(super) max_staleness: Duration,
     pub(super) stale_if_error: Duration,
-    /// By how many seconds its wall clock is ahead at first, where keys expire by another one;
-    /// `None`: it is right.
+    /// The number of seconds by which the wall clock is ahead at first, or `None` for a correct
+    /// clock. Applies only where keys expire by the database's clock.
     pub(super) clock_ahead: Option<i64>,
 }
 
@@ -40,7 +40,8 @@ impl Kind {
         self.max_staleness.max(self.stale_if_error)
     }
 
-    /// Whether changes are made in its process: not where its store is wrong.
+    /// Returns whether operators may change keys through this server. They cannot if its store is
+    /// wrong on purpose.
     pub(super) fn administrates(&self) -> bool {
         matches!(self.store, Store::Own | Store::Slow)
     }
@@ -66,9 +67,9 @@ impl Seat {
 /// The process in a place, for the thread that starts and ends it.
 pub(super) struct Seated {
     process: Option<Process>,
-    /// The proxy to its database, if the run may break the connection.
+    /// The proxy between the server and its database, if the run may break the connection.
     pub(super) proxy: Option<Proxy>,
-    /// Its wall clock, where that can be wrong.
+    /// The wall clock of the server, if that clock can be wrong.
     pub(super) clock: Option<WallClock>,
     database_url: String,
     log: PathBuf,

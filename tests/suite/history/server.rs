@@ -31,10 +31,10 @@ const SETTINGS: &str = "TEST_HISTORY_SERVER";
 const SERVING: &str = "serving on ";
 /// Short, so that usage is being recorded when a server is paused or killed.
 const USAGE_INTERVAL: Duration = Duration::from_secs(1);
-/// How long a server whose clock may be wrong waits for that of the database. It is then started
-/// once more.
+/// How long a server with a possibly wrong clock waits for the time of the database. Afterwards the
+/// server is started again.
 const CLOCK_TIMEOUT: Duration = Duration::from_secs(10);
-/// The header in which it says which server it is.
+/// The response header that contains the number of the server.
 pub(super) const NUMBER_HEADER: &str = "server-number";
 
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -44,13 +44,13 @@ pub(super) struct Settings {
     pub(super) store: Store,
     pub(super) max_staleness: Duration,
     pub(super) stale_if_error: Duration,
-    /// Whether its wall clock may be wrong.
+    /// Whether the server's wall clock may be wrong.
     pub(super) has_wrong_clock: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) enum Store {
-    /// The library's own, whose handles administrate as well.
+    /// The library's own store, whose handles can also change keys.
     Own,
     Slow,
     Deaf,
@@ -67,7 +67,7 @@ impl Process {
     /// Starts a server and waits until it serves. Returns `None` if it cannot, for example because
     /// its database is unavailable.
     ///
-    /// It ends with the thread that started it.
+    /// The server ends with the thread that started it.
     pub(super) fn start(
         settings: &Settings,
         clock: Option<&WallClock>,
@@ -187,7 +187,7 @@ async fn guarded() -> HttpResponse {
     HttpResponse::Ok().finish()
 }
 
-/// How many changes were asked of this process: each is made by the next administration.
+/// The number of changes that this process was asked to make. The administrations take turns.
 static CHANGES: AtomicUsize = AtomicUsize::new(0);
 
 /// Changes a key by one of the administrations in the server's own process.
@@ -252,7 +252,7 @@ fn serve(settings: &Settings) -> ! {
     process::exit(0);
 }
 
-/// Every administration of this process: those of the handles that have one, and one of its own.
+/// Every administration of this process: those of its handles, and a separate administration.
 #[derive(Clone)]
 struct Administrations(Vec<Admin>);
 
@@ -264,7 +264,7 @@ fn administrations(settings: &Settings, handles: &[AppKeys]) -> Administrations 
 
 /// Waits until every handle uses the database's clock, and returns whether that happened in time.
 /// Before the first round a handle uses the local clock, which may be wrong. After the first round
-/// its time may be ahead by the time that connecting took.
+/// the handle's time may be ahead by as long as connecting took.
 fn has_database_time(handles: &[AppKeys], max_staleness: Duration) -> bool {
     let until = Instant::now() + CLOCK_TIMEOUT;
     while handles.iter().any(|keys| keys.health().feed() != FeedState::Fresh) {
@@ -293,8 +293,8 @@ fn keys(settings: &Settings) -> Result<AppKeys, api_key_runtime::Error> {
     builder.trusted_proxies(["127.0.0.1/32"]).build()
 }
 
-/// Ends this process with the one that started it, even if it is paused or the other one was
-/// killed.
+/// Ends this process when the process that started it ends. This works even if this process is
+/// paused, or the other process is killed.
 fn end_with_the_starter() {
     #[cfg(target_os = "linux")]
     rustix::process::set_parent_process_death_signal(Some(Signal::KILL)).unwrap();

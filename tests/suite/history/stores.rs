@@ -23,7 +23,7 @@ const SLOWEST_CHANGES_MILLISECONDS: u64 = 300;
 /// How far the copy lags behind.
 const LAG: Duration = Duration::from_secs(4);
 
-/// Returns a store that reads at once and answers late, so that a change may come in between.
+/// Returns a store that reads at once and returns late, so that a change may happen in between.
 pub(super) fn slow(store: DieselStore) -> FakeStore {
     let finds = AtomicU64::new(0);
     // The change feed is delayed too. Otherwise no change would be applied between a read and its

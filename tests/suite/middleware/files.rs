@@ -139,7 +139,7 @@ fn with_a_key_files_are_served_as_private() {
     }
 }
 
-/// The documentation warns of this: the guard protects services, not folders.
+/// The guard protects services, not folders. The documentation warns of this limit.
 // B11
 #[test]
 fn a_guarded_folder_is_open_through_an_open_parent_folder() {

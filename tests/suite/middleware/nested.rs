@@ -100,7 +100,7 @@ fn the_stricter_of_two_nested_checks_wins() {
 }
 
 // D1
-// The rejection names the scopes of the check that it comes from.
+// The rejection names the scopes of the check that failed.
 #[test]
 fn nested_checks_need_the_scopes_of_both() {
     let database = Database::sqlite();

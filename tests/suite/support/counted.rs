@@ -1,5 +1,5 @@
 //! A server that counts the requests that have started to wait, so that a test can wait until all
-//! of its requests do.
+//! of its requests have.
 
 use std::{
     future::poll_fn,

@@ -1,4 +1,4 @@
-//! A store for tests: its answers follow a script, may be late, and its calls are recorded.
+//! A store for tests. Its answers follow a script and may be late, and its calls are recorded.
 
 use std::{
     collections::HashSet,
@@ -55,8 +55,8 @@ struct State {
     changes_reads: u64,
     last_changes_read: Instant,
     longest_gap: Duration,
-    /// Whether a change was reported since the store was held, and whether changes were read again
-    /// afterwards.
+    /// Whether a change was reported since the store was held. `read_on` is whether changes were
+    /// read again after that report.
     reported: bool,
     read_on: bool,
 }
@@ -120,7 +120,7 @@ impl FakeStore {
         self.0.changed.notify_all();
     }
 
-    /// Delays the result of each later lookup by this time, after it has read.
+    /// Delays the result of each later lookup by this time, after the lookup has read.
     pub(crate) fn answer_late_by(&self, time: Duration) {
         self.state().late_by = time;
     }
@@ -164,8 +164,8 @@ impl FakeStore {
         gap
     }
 
-    /// Returns whether a change was reported since [`hold`](Self::hold) and applied, which is the
-    /// case when changes were read again.
+    /// Returns whether a change was reported since [`hold`](Self::hold) and applied. A reported
+    /// change is applied before changes are read again.
     pub(crate) fn has_applied_a_change(&self) -> bool {
         self.state().read_on
     }

@@ -51,8 +51,8 @@ impl Fixtures {
     }
 }
 
-/// Issues a key through a service whose clock is an hour late. The key expired a minute after that
-/// time.
+/// Issues an expired key. The clock of the issuing service is an hour late, and the key expired a
+/// minute after the time on that clock.
 fn expired(database: &Database) -> String {
     let then = Utc::now() - TimeDelta::hours(1);
     let admin = database.builder().clock(TestClock::at(then)).build_admin().unwrap();

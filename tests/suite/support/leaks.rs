@@ -10,10 +10,11 @@ use std::{
 
 use api_key_runtime::admin::IssuedKey;
 
-/// A piece of a key: there are 62^8 = 2e14 pieces, so none appears by chance.
+/// The length of a piece of a key. There are 62^8 = 2e14 possible pieces, so none appears by
+/// chance.
 const KEY_PIECE: usize = 8;
-/// A piece of a digest: eight hexadecimal characters are often a number, which may appear in a log
-/// line.
+/// The length of a piece of a digest. Eight hexadecimal characters are often a decimal number,
+/// which may appear in a log line by chance.
 const DIGEST_PIECE: usize = 16;
 /// The length of the prefix and the hint, which are not secret.
 const SHOWN: usize = "ak_live_".len() + 4;

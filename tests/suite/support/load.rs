@@ -12,10 +12,11 @@ use std::{
 
 use super::http::{self, Client};
 
-/// Shorter than the keep-alive of the server.
+/// How long after its last use a connection is reused. The server keeps idle connections for
+/// longer.
 const KEEP_ALIVE: Duration = Duration::from_secs(2);
 
-/// Stops the senders on drop, also after a panic of the test.
+/// Stops the senders on drop, even after a panic of the test.
 pub(crate) struct Stopping<'a>(pub(crate) &'a AtomicBool);
 
 impl Drop for Stopping<'_> {
@@ -59,7 +60,7 @@ pub(crate) fn steady(
             scope.spawn(move || {
                 let kept: Option<(Client, Instant)> = idle.lock().unwrap().pop();
                 let kept = kept.filter(|(_, used)| used.elapsed() < KEEP_ALIVE);
-                // During such a pause the server may have closed the connection.
+                // While the machine was paused, the server may have closed the connection.
                 let asked = kept.and_then(|(client, _)| ask(client, &head));
                 let (client, sample) = asked
                     .or_else(|| ask(Client::connect(address), &head))
@@ -87,8 +88,8 @@ pub(crate) fn with_key(key: &str) -> String {
 }
 
 /// Prints the times of these requests, and fails if the median exceeds the bound. On an idle
-/// machine one in a hundred takes some ten milliseconds. On a busy machine only the median shows
-/// that requests do not wait for the database.
+/// machine one request in a hundred takes about ten milliseconds. On a busy machine only the median
+/// shows that requests do not wait for the database.
 pub(crate) fn assert_prompt<'a>(
     what: &str,
     samples: impl IntoIterator<Item = &'a Sample>,

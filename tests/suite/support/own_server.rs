@@ -40,7 +40,8 @@ impl OwnServer {
         Database::postgres_named(&self.0.url(), name.to_owned())
     }
 
-    /// Pauses every process of the server. The system still accepts connections for it.
+    /// Pauses every process of the server. The operating system still accepts connections for the
+    /// server.
     pub(crate) fn freeze(&self) {
         let postmaster = self.postmaster();
         send(postmaster, Signal::STOP);

@@ -43,8 +43,8 @@ impl Server {
         })
     }
 
-    /// Serves the server that this function returns with its address. For applications with their
-    /// own layers.
+    /// Runs the server that this function returns with its address. Tests use it for applications
+    /// with their own layers.
     pub(crate) fn built(
         build: impl FnOnce() -> (SocketAddr, actix_web::dev::Server) + Send + 'static,
     ) -> Self {

@@ -1,5 +1,5 @@
-//! Waiting for events on machines of any speed, and rejections that must come in time. The time of
-//! a rejection is measured by when the last accepted request was sent.
+//! Waiting for events on machines of any speed, and rejections that must come in time. The time at
+//! which the last accepted request was sent counts as the time of the rejection.
 
 use std::{
     fmt, thread,
@@ -8,7 +8,7 @@ use std::{
 
 /// Time after which a missing event fails a test.
 pub(crate) const TEST_TIMEOUT: Duration = Duration::from_secs(60);
-/// The lookup timeout in tests of other things. A machine that pauses for seconds does not cause a
+/// The lookup timeout in tests that need no timeout. Pauses of several seconds do not cause a
 /// timeout.
 pub(crate) const LONG_DEADLINE: Duration = Duration::from_secs(20);
 /// The default of `max_staleness`.

@@ -133,7 +133,8 @@ database_test!(rejected_requests_are_not_usage, |database: Database| {
 });
 
 // F11
-// Also if each guard looks up the key itself. Different key sets count separately.
+// Guards of one key set count one use even if each guard looks up the key itself. Different key
+// sets count separately.
 #[test]
 fn nested_guards_count_one_use() {
     let (database, other) = (Database::sqlite(), Database::sqlite());

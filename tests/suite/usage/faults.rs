@@ -96,7 +96,7 @@ fn a_temporarily_unavailable_postgres_loses_no_usage() {
     }
     assert!(accepted >= 20, "{accepted}");
     let recorded = count(&database, id);
-    // A connection that was lost during a commit may have recorded usage that is sent again.
+    // A commit may succeed although its connection is lost. The usage is then recorded twice.
     assert!(recorded >= accepted, "{recorded} of {accepted}");
 }
 

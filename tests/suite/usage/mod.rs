@@ -1,5 +1,5 @@
-//! The last use of each key, its client IP and the use count. Recording them never delays a
-//! request, whatever happens to the database.
+//! For each key, the time and the client IP of the last use, and the use count. Recording usage
+//! never delays a request, whatever happens to the database.
 
 mod counted;
 mod faults;

@@ -40,7 +40,7 @@ struct Service {
 impl Service {
     fn start(database: &Database, interval: Duration, end: End) -> Self {
         let this = std::env::current_exe().unwrap();
-        // The service must survive a full disk. By default the signal would end the process.
+        // The service must survive a full disk. By default the signal XFSZ would end the process.
         let line = r#"trap "" XFSZ; exec "$0" "$@""#;
         let mut process = Command::new("bash")
             .args(["-c", line])

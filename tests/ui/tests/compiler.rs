@@ -2,7 +2,7 @@
 //! file beside it contains the messages of Rust 1.95. `TRYBUILD=overwrite` updates the messages,
 //! and `trybuild=NAME` after `--` runs only the files with that name.
 //!
-//! The library of this package contains valid code. This is a separate test program, so that its
+//! The library of this package contains valid code. This test is a separate program, so that its
 //! compiler runs do not slow down tests with time limits.
 #![allow(missing_docs, clippy::unwrap_used)]
 

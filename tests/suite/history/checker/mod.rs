@@ -1,9 +1,10 @@
 //! Checks a history: whether a server wrongly accepted or rejected a key.
 //!
-//! A server may lag behind the database by its bound, but not for changes by any of its own
-//! handles. A response is correct if the row agreed with it at some moment between the bound before
-//! the request's beginning and the response. The acknowledgement of a change counts, not its
-//! beginning. After a change of unknown outcome both responses are correct.
+//! A server may lag behind the database by its bound, except for changes that its own handles made.
+//! A response is correct if it agrees with the row at some moment in an interval. The interval
+//! begins one bound before the request and ends with the response. A change may take effect at any
+//! moment from its beginning to its acknowledgement. After a change of unknown outcome both
+//! responses are correct.
 
 mod report;
 #[cfg(test)]
@@ -21,7 +22,7 @@ use super::{
     row::{Made, Row, Timeline},
 };
 
-/// The number of violations that are shown in full. The rest is only counted.
+/// The number of violations that are shown in full. Further violations are only counted.
 const SHOWN: usize = 3;
 /// The number of lines in a violation's excerpt.
 const EXCERPT_LINES: usize = 40;
@@ -170,8 +171,8 @@ impl Checker<'_> {
         }
     }
 
-    /// Runs once all rejections are collected: a response may arrive long after that of a request
-    /// that began later.
+    /// Finds revoked keys that a handle accepted again. Runs after all rejections are collected,
+    /// because a response may arrive long after the response to a later request.
     fn never_revived(&mut self) {
         for event in self.events.clone() {
             let What::Request(request) = event.what else {
@@ -192,8 +193,8 @@ impl Checker<'_> {
         }
     }
 
-    /// Whatever is known of a row at the end, every handle of every server that still runs says
-    /// last.
+    /// Checks every server that still runs: the last response of each handle must agree with the
+    /// final row. If the final row is uncertain, both responses are correct.
     fn quiet(&mut self, quiet: &Event) {
         let mut last: BTreeMap<(Server, Handle, Key), (&Event, Request)> = BTreeMap::new();
         for event in self.events.clone() {

@@ -190,7 +190,8 @@ fn an_expired_key_is_rejected_at_once() {
     story(4990, Accepted).breaks_nothing();
     story(5200, Accepted).breaks(Rule::NoneTooLate);
     story(5200, Refused).breaks_nothing();
-    // A server's clock may be ahead by the time that it took to ask for it.
+    // A server's clock may be ahead of the database's clock by the duration of the query for the
+    // time.
     story(4850, Refused).breaks_nothing();
     story(4750, Refused).breaks(Rule::NoneForNothing);
 }
@@ -206,7 +207,7 @@ fn a_change_of_unknown_outcome_allows_both_answers() {
     story(Unknown, Refused).breaks_nothing();
     story(Undone, Accepted).breaks_nothing();
     story(Undone, Refused).breaks(Rule::NoneForNothing);
-    // The change may happen late, after an acknowledged one.
+    // The change of unknown outcome may happen late, even after an acknowledged change.
     let late = |answer| {
         Story::new()
             .change(1000..=1010, Change::Enable, By::Sql, Unknown)
@@ -248,7 +249,7 @@ fn a_server_is_behind_by_nothing_for_what_it_changed_itself() {
         .change(2000..=2010, Change::Enable, By::Server(SERVER), Done)
         .asked(2011..=2012, Refused)
         .breaks(Rule::NoneForNothing);
-    // Its other handle neither.
+    // The server's other handle must not lag behind the change either.
     Story::new()
         .change(2000..=2010, Change::Revoke, By::Server(SERVER), Done)
         .asked_second(2011..=2012, Accepted)
@@ -317,7 +318,7 @@ fn at_rest_every_server_answers_by_the_row() {
     both(Unavailable).breaks(Rule::AllComeBack);
     both(Lost).breaks(Rule::AllComeBack);
     both(Refused).breaks_all(&[Rule::NoneForNothing, Rule::AllComeBack]);
-    // Only the last response counts, and only of running servers.
+    // Only the last response counts, and only if its server still runs.
     both(Unavailable).asked(5100..=5110, Accepted).breaks_nothing();
     both(Unavailable).stopped(5500, 1).breaks_nothing();
     // One server got no request.

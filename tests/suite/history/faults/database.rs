@@ -20,15 +20,16 @@ use crate::support::OwnServer;
 /// Additional rows of a run, more than the change log lists.
 pub(in super::super) const FILLERS: usize = 100;
 
-/// Prunes as the servers do an hour after the bound of pruning was recorded. The newest row below
-/// the bound stays, so the first statement adds one for a key that no client presents. A server
-/// that is paused inside its own pruning transaction holds its locks until it continues.
+/// Prunes as a server does when the recorded pruning position is an hour old. The newest row below
+/// the position stays, so the first statement adds a row for a key that no client presents. The
+/// statements have a lock timeout, because a server may be paused inside its own pruning
+/// transaction.
 const PRUNE_TABLE: [&str; 3] = [
     "SET lock_timeout = 100; UPDATE api_keys SET name = 'pruned' WHERE id = 1",
     "SET lock_timeout = 100; UPDATE api_key_meta SET prune_at = clock_timestamp() - interval '90 minutes'",
     "SELECT api_keys_prune_v1(1000)",
 ];
-/// Prunes a file, which the library never does but an operator may.
+/// Prunes the log of an SQLite file. The library never does so, but an operator may.
 const PRUNE_FILE: &str =
     "DELETE FROM api_key_changes WHERE seq < (SELECT max(seq) FROM api_key_changes)";
 const PRUNE_INTERVAL: Duration = Duration::from_millis(20);
@@ -127,7 +128,8 @@ fn take_away(file: &Path, length: Duration) {
     fs::rename(&away, folder).unwrap();
 }
 
-/// Prunes the change log again and again for this long, as over hours in which changes go on.
+/// Prunes the change log repeatedly for this time. The effect is that of several hours with
+/// changes.
 pub(super) fn prune(place: &Place, length: Duration) {
     let statements: &[&str] =
         if place.database().is_postgres() { &PRUNE_TABLE } else { &[PRUNE_FILE] };

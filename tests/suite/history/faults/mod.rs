@@ -16,7 +16,7 @@ use crate::support::random::Random;
 pub(super) struct Breaker<'a> {
     recorder: &'a Recorder,
     random: Random,
-    /// Held by the one that breaks the database, or needs it whole.
+    /// Held by the thread that breaks the database, or needs a working database.
     database: &'a Mutex<()>,
 }
 
@@ -38,7 +38,8 @@ impl<'a> Breaker<'a> {
         self.recorder.ended(began, What::Fault { fault });
     }
 
-    /// Returns each of these once in random order, then again, so that a short run has all of them.
+    /// Returns one of these elements. Each element comes once, in random order, before any comes
+    /// again, so that a short run has all of them.
     fn deal<T: Copy>(&mut self, deck: &mut Vec<T>, all: &[T]) -> T {
         if deck.is_empty() {
             deck.extend_from_slice(all);

@@ -33,10 +33,10 @@ enum Fault {
 
 const OF_A_SERVER: [Fault; 5] =
     [Fault::Pause, Fault::Kill, Fault::Pause, Fault::PauseAndPrune, Fault::PauseAndPrune];
-/// How long the database stays whole after that, so that the server reads on over the connection
-/// that it had.
+/// How long the database keeps working after a pause with pruning. In this time the server reads
+/// changes over its old connection.
 const ROUND: Duration = Duration::from_millis(500);
-/// By how many seconds a clock is ahead once it was set.
+/// The numbers of seconds by which a clock is set ahead.
 const CLOCKS_AHEAD: [i64; 6] = [-86_400, -3600, -2, 0, 2, 3600];
 const OF_A_WAY: [Fault; 5] = [
     Fault::Way("its connections were cut and none made", Proxy::cut),
@@ -48,8 +48,8 @@ const OF_A_WAY: [Fault; 5] = [
     Fault::Way("its connections died without a word", Proxy::swallow_existing),
 ];
 
-/// Also starts servers, which end with the thread that started them. So this runs on the thread
-/// that lives longest.
+/// Breaks servers and starts their replacements. A server ends with the thread that started it, so
+/// this function runs on the thread that lives longest.
 pub(in super::super) fn break_servers(
     mut breaker: Breaker<'_>,
     (place, pool): (&Place, &Pool),
@@ -120,9 +120,11 @@ impl Breaker<'_> {
         }
     }
 
-    /// Pauses a server, changes keys, and prunes the log: the server finds no change in the log.
+    /// Pauses a server and prunes the log while keys change. Afterwards the server does not find
+    /// these changes in the log.
     fn pause_and_prune(&mut self, place: &Place, pool: &Pool, seat: &Seat, seated: &Seated) {
-        // Shorter than the timeout of the feed, which would start again.
+        // The pause is shorter than the timeout of the feed. After a timeout the feed would start
+        // again.
         let length = self.milliseconds(700, 1500);
         let _whole = self.database.lock().unwrap();
         let (mut client, keys) = (Client::new(seat, self.recorder), pool.live());
