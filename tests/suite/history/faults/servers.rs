@@ -31,8 +31,15 @@ enum Fault {
     Way(&'static str, fn(&Proxy)),
 }
 
-const OF_A_SERVER: [Fault; 5] =
-    [Fault::Pause, Fault::Kill, Fault::Pause, Fault::PauseAndPrune, Fault::PauseAndPrune];
+const OF_A_SERVER: [Fault; 7] = [
+    Fault::Pause,
+    Fault::Pause,
+    Fault::Pause,
+    Fault::Pause,
+    Fault::Kill,
+    Fault::PauseAndPrune,
+    Fault::PauseAndPrune,
+];
 /// How long the database keeps working after a pause with pruning. In this time the server reads
 /// changes over its old connection.
 const ROUND: Duration = Duration::from_millis(500);
