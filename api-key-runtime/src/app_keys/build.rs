@@ -36,7 +36,7 @@ struct Checked {
     bounds: Bounds,
 }
 
-/// The store of the keys, and its database if it is one.
+/// The store of the keys, and its database if the store is a database.
 struct Connected {
     store: Arc<dyn KeyStore>,
     #[cfg(feature = "_diesel")]
@@ -76,8 +76,8 @@ impl AppKeysBuilder {
     /// not exist.
     ///
     /// Any number of processes may call this method at once: each migration runs once, in one
-    /// transaction under a lock. Do not call it if your own Diesel migrations contain a copy of
-    /// these.
+    /// transaction under a lock. Do not call this method if your own Diesel migrations contain a
+    /// copy of these migrations.
     ///
     #[cfg_attr(feature = "sqlite", doc = "```no_run")]
     #[cfg_attr(not(feature = "sqlite"), doc = "```ignore")]
@@ -276,7 +276,7 @@ impl AppKeysBuilder {
         })
     }
 
-    /// Returns the database that sends change notifications, if it is not the one of the keys.
+    /// Returns the database that sends change notifications, if it is not the database of the keys.
     #[cfg(feature = "_diesel")]
     fn listen_database(&self, keys: Option<&Database>) -> Result<Option<Database>, Error> {
         let Some(url) = &self.listen_url else {
