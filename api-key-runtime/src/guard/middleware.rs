@@ -64,14 +64,14 @@ use crate::{app_keys::AppKeys, log, policy::Policy};
 ///
 /// # Covered requests
 ///
-/// Around a scope, a resource or the [`App`](actix_web::App) it checks every request that arrives
-/// there. This includes any method, default services, upgrades, and paths that do not exist (401
-/// without a key, 404 with one). Around a single route it checks once the method matches, as the
-/// attribute does. Until the key is accepted, no inner service is called and no byte of the body is
-/// read.
+/// Around a scope, a resource or the [`App`](actix_web::App), the middleware checks every request
+/// that arrives there, with any method. This includes requests to default services, upgrades, and
+/// requests for paths that do not exist (401 without a key, 404 with a key). Around a single route,
+/// the middleware checks only requests whose method matches, as the attribute does. Until the key
+/// is accepted, no inner service is called and no byte of the body is read.
 ///
-/// It protects the services that are registered inside it, not a path or a folder. If another scope
-/// or service outside also serves a file, that file is served there without a key.
+/// The middleware protects the services that are registered inside it, not a path or a folder. A
+/// service that is registered outside it may serve the same file without a key.
 ///
 /// The keys are the [`AppKeys`](crate::AppKeys) in the `app_data` of the wrapped scope, resource or
 /// application, or of an outer one. Keys in the `app_data` of an inner scope are not used: around
@@ -115,8 +115,9 @@ use crate::{app_keys::AppKeys, log, policy::Policy};
 ///
 /// # Invalid scopes
 ///
-/// A scope that no key can have is a compile error in the attribute. Here the server does not
-/// start: the log names the scope, and [`run`](actix_web::HttpServer::run) returns an error.
+/// A scope that no key can have is a compile error in the attribute. With the middleware, the
+/// server does not start: the log names the scope, and [`run`](actix_web::HttpServer::run) returns
+/// an error.
 #[doc(alias = "auth")]
 #[doc(alias = "bearer")]
 #[doc(alias = "middleware")]
@@ -169,7 +170,7 @@ where
     type InitError = ();
     type Future = Ready<Result<Self::Transform, ()>>;
 
-    /// Returns an error for invalid scopes; the server does not start then.
+    /// Returns an error for invalid scopes. After this error the server does not start.
     fn new_transform(&self, service: S) -> Self::Future {
         let guarded = match self.policy.check() {
             Ok(()) => Ok(Guarded { service: Rc::new(service), policy: self.policy }),
@@ -220,7 +221,8 @@ where
     }
 }
 
-/// Returns the rejection as a response and not as an error, so that outer middlewares see it.
+/// Returns the rejection as a response and not as an error, so that outer middlewares see the
+/// response.
 fn rejected<B>(request: ServiceRequest, rejection: HttpResponse) -> ServiceResponse<EitherBody<B>> {
     let (request, _unread) = request.into_parts();
     ServiceResponse::new(request, rejection).map_into_right_body()
