@@ -9,7 +9,7 @@ pub(super) const UNMATCHED: &str = "no-such-route-5f0c1e7b";
 const MOST_PATHS: usize = 8;
 
 /// Candidate values of a parameter: identifiers, dates, versions, names and others. The expression
-/// of the route decides which of them match.
+/// of the route decides which candidates match.
 const VALUES: &[&str] = &[
     "1",
     "probe",
