@@ -1,8 +1,8 @@
 //! The Diesel migrations that create and change the key tables.
 //!
 //! [`AppKeysBuilder::migrate`](crate::AppKeysBuilder::migrate) is enough for most services. A
-//! service with its own Diesel migrations [copies](copy) these into its folder. The guide's chapter
-//! `migrations` compares the two ways.
+//! service with its own Diesel migrations [copies](copy) the migrations of this crate into its own
+//! folder. The guide's chapter `migrations` compares the two ways.
 
 pub use crate::store::migrations::{DatabaseKind, copy};
 use crate::{error::Error, store::Database};
