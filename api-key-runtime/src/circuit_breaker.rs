@@ -1,5 +1,5 @@
-//! The circuit breaker of the store. It tracks the calls to the store, so that requests fail fast
-//! while the store is unavailable.
+//! The circuit breaker of the store. The circuit breaker tracks the calls to the store, so that
+//! requests fail fast while the store is unavailable.
 
 use std::{
     collections::HashMap,
@@ -242,7 +242,7 @@ mod tests {
     }
 
     // E7, F3
-    // A store that answers lookups but not the feed is probed by one lookup at a time.
+    // If a store answers lookups but not the feed, one lookup at a time probes the store.
     #[test]
     fn while_only_the_feed_is_silent_one_lookup_probes() {
         let circuit_breaker = CircuitBreaker::new(DEADLINE);
@@ -297,7 +297,8 @@ mod tests {
     }
 
     // F4
-    // After a silence that no request noticed, the next request waits for at most one timeout.
+    // If no request noticed a silence, the next request after the silence waits for at most one
+    // timeout.
     #[test]
     fn an_idle_outage_delays_at_most_one_timeout() {
         let circuit_breaker = CircuitBreaker::new(DEADLINE);

@@ -15,7 +15,7 @@ const SILENCE: Duration = Duration::from_secs(3600);
 /// that memory stays bounded.
 const MAX_SUBJECTS: usize = 1024;
 
-/// The subjects that were logged within the last hour.
+/// The subjects that were logged, with the time of each subject's last line.
 #[derive(Debug)]
 pub(crate) struct LogThrottle<K>(LazyLock<Mutex<HashMap<K, Instant>>>);
 

@@ -7,11 +7,12 @@
 pub use crate::store::migrations::{DatabaseKind, copy};
 use crate::{error::Error, store::Database};
 
-/// Runs the pending migrations of the database with this URL, and returns the versions that ran.
-/// Creates an SQLite file that does not exist.
+/// Runs the pending migrations of the database with this URL, and returns the versions of the
+/// migrations that ran. Creates an SQLite file that does not exist.
 ///
-/// Use this in a program that needs the tables before it builds its `AppKeys`, for example because
-/// its own migrations reference them. Any number of processes may call this function at once.
+/// Use this function in a program that needs the tables before it builds its `AppKeys`. For
+/// example, the program's own migrations may reference the tables. Any number of processes may call
+/// this function at once.
 ///
 /// # Errors
 /// Returns an error if the URL is invalid, the database is unavailable, or a migration fails. A

@@ -1,5 +1,6 @@
-//! The thread that supervises the others. The supervisor replaces threads whose call to the store
-//! hangs. It logs an error if the store does not answer, and writes the summaries of rejections.
+//! The thread that supervises the other threads of an `AppKeys`. The supervisor replaces threads
+//! whose call to the store hangs. It logs an error if the store does not answer, and writes the
+//! summaries of rejections.
 
 use std::{
     fmt,
@@ -41,8 +42,8 @@ struct Ending {
     signal: Condvar,
 }
 
-/// The supervised parts, each independent of the others. The supervisor keeps none of these
-/// parts alive.
+/// The supervised parts. Each part is independent of the other parts. The supervisor keeps none of
+/// these parts alive.
 struct Watched {
     feed: Weak<FeedThread>,
     lookups: Weak<Lookups>,

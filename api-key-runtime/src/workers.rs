@@ -1,4 +1,5 @@
-//! The threads of one `AppKeys`, so that closing can wait for them and name those that hang.
+//! The threads of one `AppKeys`, so that closing can wait for the threads and name the threads that
+//! hang.
 
 use std::{
     io,

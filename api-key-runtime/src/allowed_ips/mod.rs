@@ -52,8 +52,8 @@ pub struct AllowedIps {
 pub(crate) enum Rules {
     Any,
     Blocks(Box<[Block]>),
-    /// A text that does not parse. It allows no address: skipping only the bad entry could allow
-    /// too much.
+    /// A text that does not parse. Such a text allows no address. If only the bad entry were
+    /// skipped, the remaining text could allow too many addresses.
     Unreadable,
 }
 

@@ -47,7 +47,8 @@ impl AppKeysBuilder {
     /// Checks every setting and the database, then starts the threads that look keys up, read
     /// changes and record usage.
     ///
-    /// This method blocks while it connects: call it before the server runs.
+    /// This method blocks while it connects to the database, so call this method before the server
+    /// runs.
     ///
     /// ```no_run
     /// use api_key_runtime::AppKeys;

@@ -213,8 +213,8 @@ impl AppKeysBuilder {
     ///
     /// A role that issues and changes keys also needs INSERT and UPDATE on `api_keys`.
     ///
-    /// An SQLite file is switched to write-ahead logging, and stays in this mode. The guide's
-    /// chapter [`backups`](crate::guide::backups) describes how to replace the file.
+    /// This crate switches an SQLite file to write-ahead logging. The file stays in this mode. The
+    /// guide's chapter [`backups`](crate::guide::backups) describes how to replace the file.
     ///
     /// ```no_run
     /// use api_key_runtime::AppKeys;
@@ -235,9 +235,9 @@ impl AppKeysBuilder {
     /// Stores keys in the Postgres database of this connection pool, instead of
     /// [`database_url`](Self::database_url).
     ///
-    /// A connection is borrowed for each batch of lookups and for each read of changes, and then
-    /// returned. So a pool of `max_size(1)` is enough for the application and this crate together.
-    /// Compared with `database_url`:
+    /// This crate borrows a connection for each batch of lookups and for each read of changes, and
+    /// then returns the connection. So a pool of `max_size(1)` is enough for the application and
+    /// this crate together. Compared with `database_url`:
     ///
     /// - The database does not notify this process when a key changes. The process polls several
     ///   times within `max_staleness`, so a revocation takes up to `max_staleness` instead of
@@ -281,9 +281,9 @@ impl AppKeysBuilder {
     /// Stores keys in the SQLite file of this connection pool, instead of
     /// [`database_url`](Self::database_url).
     ///
-    /// A connection is borrowed for each batch of lookups and for each read of changes, and then
-    /// returned. So a pool of `max_size(1)` is enough for the application and this crate together.
-    /// The file is switched to write-ahead logging, and stays in this mode.
+    /// This crate borrows a connection for each batch of lookups and for each read of changes, and
+    /// then returns the connection. So a pool of `max_size(1)` is enough for the application and
+    /// this crate together. The file is switched to write-ahead logging, and stays in this mode.
     ///
     /// Calls of `Admin` wait for other writers and are durable, whatever settings the pool's
     /// connections have. After a call the connection has its own settings again. For the
@@ -416,9 +416,9 @@ impl AppKeysBuilder {
     /// Sets the IP addresses and CIDR blocks of the proxies in front of this service.
     ///
     /// The client IP is taken only from hops that a trusted proxy has added to the forwarding
-    /// header. Name the proxies' own addresses, not the network that they are in.
-    /// [`build`](Self::build) checks the addresses. Defaults to none: the client IP is the TCP
-    /// peer, and forwarding headers are ignored.
+    /// header. Name the addresses of the proxies themselves, not the network that contains the
+    /// proxies. [`build`](Self::build) checks the addresses. Defaults to none: the client IP is the
+    /// TCP peer, and forwarding headers are ignored.
     ///
     /// ```
     /// let builder = api_key_runtime::AppKeys::builder().trusted_proxies(["10.0.0.7"]);
@@ -483,7 +483,8 @@ impl AppKeysBuilder {
         self
     }
 
-    /// Sets how long a request waits for the lookup of its key. After this time it is answered 503.
+    /// Sets how long a request waits for the lookup of its key. After this time the request is
+    /// answered 503.
     ///
     /// Defaults to 1 second. Zero is an error of [`build`](Self::build).
     #[doc(alias = "deadline")]

@@ -20,7 +20,7 @@ use crate::{app_keys::AppKeys, log, policy::Policy};
 ///
 /// Prefer the attribute: it stands next to the code of the handler, and protects the handler
 /// wherever it is registered. Use the middleware for services without a handler of your own, such
-/// as files and the services of other crates. Use it also for a scope in which no route may be left
+/// as files and the services of other crates. A second use is a scope in which no route may be left
 /// open by mistake. If both are used, a request must pass both.
 ///
 /// | setter | effect |
@@ -77,9 +77,10 @@ use crate::{app_keys::AppKeys, log, policy::Policy};
 /// application, or of an outer one. Keys in the `app_data` of an inner scope are not used: around
 /// an application in which only scopes have keys, every request is answered 500.
 ///
-/// The last `wrap` is the outermost middleware. Wrap `Cors` and loggers after this one. A preflight
-/// request carries no key, so `Cors` must answer it before the check. Rejections are responses and
-/// not errors, so they also get the headers of `Cors` and a line in the log.
+/// The last `wrap` is the outermost middleware. Wrap `Cors` and loggers after this middleware. A
+/// preflight request carries no key, so `Cors` must answer it before the check. Rejections are
+/// responses and not errors, so `Cors` adds its headers to a rejection, and loggers write a line
+/// for the rejection.
 ///
 /// # Files
 ///
@@ -205,7 +206,8 @@ where
         let service = Rc::clone(&self.service);
         let policy = self.policy;
         Box::pin(async move {
-            // The request is not cloned: actix's routing panics while a clone of it is held.
+            // The request must not be cloned, because actix's routing panics while a clone of the
+            // request exists.
             let (keys, in_query) = match authenticate(&policy, request.request()).await {
                 Ok(Access { keys, in_query }) => (keys.clone(), in_query),
                 Err(rejection) => return Ok(rejected(request, *rejection)),

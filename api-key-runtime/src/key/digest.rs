@@ -387,8 +387,8 @@ mod tests {
             hex(Digester::default().digest("abc")),
             "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
         );
-        // RFC 4231, test case 7. Its key is 131 bytes of 0xaa, which is rejected as a pepper, so
-        // the test calls the algorithm directly.
+        // RFC 4231, test case 7. The key of this test case, 131 bytes of 0xaa, is rejected as a
+        // pepper, so the test calls the algorithm directly.
         let mac = HmacSha256::new_from_slice(&[0xaa; 131]).unwrap();
         let algorithm = KeyHasher { id: DigestAlgorithm("test".into()), mac: Some(mac) };
         assert_eq!(

@@ -43,7 +43,7 @@ pub struct Metrics {
     gauges: Gauges,
 }
 
-/// Current values that are not counts.
+/// The current values in a snapshot, apart from the counts of requests and lookups.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Gauges {
     pub(crate) waiting: usize,

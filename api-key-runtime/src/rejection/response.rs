@@ -176,7 +176,7 @@ pub(crate) fn misconfigured() -> HttpResponse {
 pub(crate) enum Mark {
     /// Rejected by any guard.
     Rejected,
-    /// Rejected by the attribute, which protects only its own handler.
+    /// The attribute rejected the request. The attribute protects only its own handler.
     RejectedAtHandler,
     /// The request was not checked, because the application has no `AppKeys`.
     NoAppKeys,

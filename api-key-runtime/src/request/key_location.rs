@@ -71,7 +71,7 @@ impl KeyLocation {
     }
 
     /// Returns the location of a cookie. Browsers send cookies automatically, so a service that
-    /// accepts them needs protection against cross-site request forgery (CSRF).
+    /// accepts keys in cookies needs protection against cross-site request forgery (CSRF).
     #[must_use]
     pub fn cookie(name: impl Into<String>) -> Self {
         Self(Place::Cookie(name.into()))
@@ -99,7 +99,7 @@ pub(super) struct Authorization {
 }
 
 impl Authorization {
-    /// Adds a form and returns whether it is new.
+    /// Adds a form. Returns whether the form was added for the first time.
     fn add(&mut self, place: &Place) -> Result<bool, Error> {
         let scheme = match place {
             Place::WithoutScheme => return Ok(!std::mem::replace(&mut self.without_scheme, true)),

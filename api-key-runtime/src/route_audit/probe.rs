@@ -103,7 +103,7 @@ pub(super) struct Answer {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum What {
     Rejected,
-    /// Rejected by the attribute, which protects one handler.
+    /// The attribute rejected the request. The attribute protects only one handler.
     RejectedAtHandler,
     NoAppKeys,
     /// Accepted because of `#[require_app_key(optional)]`.

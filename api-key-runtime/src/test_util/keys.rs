@@ -76,7 +76,7 @@ impl TestKeys {
     }
 
     /// Issues a key with these scopes, separated by spaces. `""` means no scopes. The key is valid
-    /// from any address and for one hour of the clock.
+    /// from any address. It expires after one hour of the test's clock.
     ///
     /// # Panics
     /// Panics if a scope is invalid.

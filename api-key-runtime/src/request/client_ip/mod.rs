@@ -74,7 +74,7 @@ impl TrustedProxies {
         self.proxies.is_some()
     }
 
-    /// Returns the canonical client IP, or why it is unknown.
+    /// Returns the canonical client IP, or the cause why the client IP is unknown.
     #[inline]
     pub(crate) fn client_ip(
         &self,

@@ -35,7 +35,8 @@ pub(crate) enum Credential<'a> {
 }
 
 impl Credential<'_> {
-    /// Returns whether the credential, or one of several, may be in the query.
+    /// Returns whether the credential may be in the query. If there are several credentials, one of
+    /// them in the query suffices.
     #[inline]
     pub(crate) fn may_be_in_query(&self, locations: &KeyLocations) -> bool {
         match self {
