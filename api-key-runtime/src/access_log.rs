@@ -15,13 +15,13 @@ use crate::{
 const REDACTED: &str = "[redacted]";
 /// The replacement for the end of a text that is too long for a log line.
 const CUT: &str = "[cut]";
-/// The most bytes of a path, and of a query, that are logged: a caller without a key may send 60
-/// kB.
+/// The maximum number of bytes that are logged of a path, and likewise of a query. Even a caller
+/// without a key may send 60 kB.
 const MAX_PART_BYTES: usize = 2048;
 const MAX_METHOD_BYTES: usize = 16;
 
-/// Client IP, request line, status, bytes, seconds and the accepted key. The referrer is left out,
-/// because it may contain a query, and so is every other header of the caller.
+/// The format of a line: client IP, request line, status, bytes, seconds and the accepted key. No
+/// header of the caller is logged; `Referer`, for example, may contain a query with a key.
 const FORMAT: &str = "%{caller}xi \"%{request}xi\" %s %b %T %{key}xo";
 
 /// The query parameters and the prefix that identify keys of one set in a request line.
@@ -40,8 +40,9 @@ impl AppKeys {
     /// ```
     ///
     /// A line has the client IP (see [`trusted_proxies`](crate::AppKeysBuilder::trusted_proxies)),
-    /// the request line, status, bytes, seconds, and the id and hint of the accepted key. `-` means
-    /// that the client IP is unknown, or that no key was accepted. The log target is `app_key`.
+    /// the request line, the status, the size of the response in bytes, the duration in seconds,
+    /// and the accepted key. The key is shown as its id and hint. `-` replaces an unknown client
+    /// IP, and replaces the key if no key was accepted. The log target is `app_key`.
     ///
     /// [`redact`](Self::redact) describes what is redacted. Do not use the stock `Logger`, which
     /// writes keys in the request line (`%r`). Do not log a request with `{:?}`, which writes every
@@ -54,9 +55,9 @@ impl AppKeys {
 
     /// Returns a request target or a URL without keys, for your own log.
     ///
-    /// The values of the query parameters that contain keys become `[redacted]`, and so does any
-    /// text that looks like a native key. A path or a query of more than 2048 bytes is cut. With
-    /// several key sets, pass the result to the next set.
+    /// `[redacted]` replaces the values of the query parameters that contain keys, and any text
+    /// that looks like a native key. A path or a query of more than 2048 bytes is cut. With several
+    /// key sets, pass the result to `redact` of the next key set.
     ///
     #[cfg_attr(feature = "test-util", doc = "```")]
     #[cfg_attr(not(feature = "test-util"), doc = "```ignore")]
@@ -95,8 +96,8 @@ impl AppKeys {
     }
 }
 
-/// Returns an access log that redacts the keys of these sets, and takes the client IP from trusted
-/// proxies.
+/// Returns an access log that redacts the keys of these sets. `trusted_proxies` determines the
+/// client IP.
 fn logger(trusted_proxies: TrustedProxies, sets: Vec<RedactionRules>) -> Logger {
     Logger::new(FORMAT)
         .log_target("app_key")
@@ -105,7 +106,7 @@ fn logger(trusted_proxies: TrustedProxies, sets: Vec<RedactionRules>) -> Logger 
         .custom_response_replace("key", accepted_key)
 }
 
-/// Returns id and hint of the key that the last check accepted, or `-`.
+/// Returns the id and the hint of the key that the last check accepted, or `-`.
 fn accepted_key(response: &ServiceResponse) -> String {
     response.app_key().map_or_else(
         || "-".to_owned(),
@@ -126,7 +127,8 @@ fn line(request: &ServiceRequest, sets: &[RedactionRules]) -> String {
     redact_keys(&line, sets).escape_default().collect()
 }
 
-/// Returns a path and a query, or a URL before and after its `?`, without keys.
+/// Returns `path?query` without keys. For a URL, `path` is the part before the `?`, and `query` is
+/// the part after the `?`.
 fn redact(path: &str, query: &str, sets: &[RedactionRules]) -> String {
     // Cut first, because redacting a long text takes time.
     let (path, path_end) = cut(path, MAX_PART_BYTES);
@@ -148,8 +150,9 @@ fn cut(text: &str, most: usize) -> (&str, &'static str) {
     ((0..=most).rev().find_map(|end| text.get(..end)).unwrap_or_default(), CUT)
 }
 
-/// Appends the replacement for the rest of a text. The last word is redacted if it may be a key:
-/// the checksum does not identify a key that was cut.
+/// Appends `end`, the replacement for the rest of a text that was cut. If the last word before the
+/// cut may be part of a key, the word is redacted: a part of a key has no checksum to identify the
+/// key by.
 fn with_end(text: &str, end: &str) -> String {
     let before = text.trim_end_matches(|character: char| character.is_ascii_alphanumeric());
     let may_be_key = before.len() < text.len()
@@ -186,8 +189,8 @@ fn names(sets: &[RedactionRules]) -> impl Iterator<Item = &str> {
     sets.iter().flat_map(|set| set.key_locations.query_names())
 }
 
-/// Returns whether percent-encoding hides a text that looks like a native key, or a part of one. An
-/// invalid sequence stays as it is, and hides nothing else.
+/// Returns whether a text is percent-encoded and, once decoded, contains the prefix of a set or the
+/// body of a native key. An invalid sequence is not decoded; the sequences after it are decoded.
 fn hides(text: &str, sets: &[RedactionRules]) -> bool {
     if !text.contains('%') {
         return false;
@@ -201,8 +204,8 @@ fn hides(text: &str, sets: &[RedactionRules]) -> bool {
         || decoded.match_indices('_').any(|(at, _)| is_body_behind(&decoded, at))
 }
 
-/// Returns whether the `_` at this place ends the prefix of a native key. It may be a former prefix
-/// of a set.
+/// Returns whether the `_` at this place ends the prefix of a native key. The prefix may be a
+/// former prefix of a set.
 fn is_body_behind(text: &str, at: usize) -> bool {
     text.get(at..).and_then(|rest| rest.strip_prefix('_')).is_some_and(begins_with_body)
 }
@@ -225,9 +228,10 @@ fn decode_leniently(text: &str) -> Vec<u8> {
     decoded
 }
 
-/// Redacts every text that looks like a native key, wherever a caller put it by mistake. This is
-/// letters and digits after the prefix of one of the sets, and a whole key with any prefix. One
-/// prefix may begin or end like another.
+/// Redacts every text that looks like a native key, wherever a caller put it by mistake. Two kinds
+/// of text look like a native key: letters and digits after the prefix of one of the sets, and a
+/// whole key with any prefix. The prefix of one set may begin or end like the prefix of another
+/// set.
 fn redact_keys(text: &str, sets: &[RedactionRules]) -> String {
     let mut redacted = String::with_capacity(text.len());
     let mut in_key = false;
@@ -358,7 +362,7 @@ mod tests {
             let query = format!("{filler}&k%65y={secret}");
             assert!(!redact("/", &query, &sets).contains("Sec"), "{at}");
         }
-        // These are cut before the checksum of a key with a former prefix.
+        // These texts contain a key with a former prefix, and are cut before its checksum.
         let former = "old_SecretOfTheKey0123456789012345678901234567890";
         for text in [former.to_owned(), former.replace('_', "%5F")] {
             let filler = "x".repeat(MAX_PART_BYTES - 40);

@@ -18,7 +18,7 @@ use crate::{
     request::route_of, scope::ScopeSet,
 };
 
-/// Routes without a check of keys, for which this was logged.
+/// The unprotected routes for which the missing check was logged.
 static LOGGED: LogThrottle<String> = LogThrottle::new();
 
 /// The verified API key of the current request.
@@ -27,7 +27,7 @@ static LOGGED: LogThrottle<String> = LogThrottle::new();
 /// middleware calls [`AppKeyExt::app_key`](crate::AppKeyExt::app_key).
 ///
 /// This extractor does not authenticate: on an unprotected route it fails with 500 and logs an
-/// error. An `Option<AppKey>` is `None` there.
+/// error. On such a route an `Option<AppKey>` is `None`.
 ///
 /// If a handler waits for the body of a request, its `AppKey` has the state of the key when the
 /// request arrived. The key is checked once more when the body is complete.
@@ -64,14 +64,14 @@ impl AppKey {
         (self.key.id, self.set) == (id, set)
     }
 
-    /// Returns the id of the key, as in logs and in the command `app-key`.
+    /// Returns the id of the key, as shown in logs and by the command `app-key`.
     #[must_use]
     pub fn id(&self) -> i64 {
         self.key.id
     }
 
-    /// Returns the first characters of the key, as in logs and in the command `app-key`. They are
-    /// too few to use the key.
+    /// Returns the first characters of the key, as shown in logs and by the command `app-key`. A
+    /// caller cannot use the key with these characters alone.
     #[must_use]
     pub fn hint(&self) -> &str {
         self.key.hint()
@@ -126,7 +126,7 @@ impl AppKey {
     }
 }
 
-/// Shows the fields that its methods return; the secret is not among them.
+/// Shows the values that the methods of `AppKey` return. The secret is not one of these values.
 impl fmt::Debug for AppKey {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         formatter
@@ -141,7 +141,7 @@ impl fmt::Debug for AppKey {
     }
 }
 
-/// The mark, in a request's extensions, of a request that `optional` accepted without a key.
+/// The mark of a request that `optional` accepted without a key. It is in the request's extensions.
 pub(crate) struct Anonymous;
 
 impl FromRequest for AppKey {
@@ -158,7 +158,7 @@ impl FromRequest for AppKey {
     }
 }
 
-/// The error of a handler that takes an `AppKey` for a request without one.
+/// The error for a handler that takes an `AppKey` although no key was accepted for the request.
 #[derive(Debug)]
 struct NoAppKey {
     route: String,
@@ -176,8 +176,9 @@ impl ResponseError for NoAppKey {
         StatusCode::INTERNAL_SERVER_ERROR
     }
 
-    /// Logs here, because only an error that becomes a response is a mistake. `Option<AppKey>`
-    /// discards the error, as does a middleware that looks at a public or rejected request.
+    /// Logs the error here, because only an error that becomes a response shows a mistake.
+    /// `Option<AppKey>` discards the error. A middleware that looks at a public or rejected request
+    /// discards it too.
     fn error_response(&self) -> HttpResponse {
         if LOGGED.should_log(self.route.clone()) {
             log::error!("{}", self.mistake());

@@ -7,7 +7,7 @@ use actix_web::{
 
 use crate::app_key::AppKey;
 
-/// Access to the verified key of a request without an extractor: in middlewares.
+/// Access to the verified key of a request, for middlewares.
 ///
 /// A middleware that is wrapped *inside* [`RequireAppKey`](crate::RequireAppKey) finds the key in
 /// the request. A middleware that is wrapped outside the check, or around a handler with
@@ -75,8 +75,8 @@ pub trait AppKeyExt: sealed::Sealed {
     /// Returns `None` if no key was checked yet, if the only check rejected the request, or if
     /// `optional` accepted a request without a key.
     ///
-    /// With nested checks, an inner check may reject the request after an outer one accepted its
-    /// key: look at the status too.
+    /// With nested checks, an inner check may reject a request whose key an outer check has
+    /// accepted. So look at the status of the response as well.
     fn app_key(&self) -> Option<AppKey>;
 }
 

@@ -99,7 +99,8 @@ mod tests {
         assert_eq!(authorize(&record, &policy, HERE, now()), Err(Reason::UnreadableAllowedIps));
         record.expires_at = Some(now());
         assert_eq!(authorize(&record, &policy, HERE, now()), Err(Reason::Expired));
-        // A time in the future counts as well, because that is the stricter reading.
+        // A time in the future disables the key as well, because this is the stricter
+        // interpretation.
         record.disabled_at = later;
         assert_eq!(authorize(&record, &policy, HERE, now()), Err(Reason::Disabled));
         record.revoked_at = later;

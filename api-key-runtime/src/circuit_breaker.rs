@@ -1,5 +1,5 @@
-//! The circuit breaker of the store. It tracks the calls to the store, so that requests fail fast
-//! while the store is unavailable.
+//! The circuit breaker of the store. The circuit breaker tracks the calls to the store, so that
+//! requests fail fast while the store is unavailable.
 
 use std::{
     collections::HashMap,
@@ -10,16 +10,16 @@ use std::{
 
 use crate::{clock::MonotonicTime, lock::lock, log, outage_log::OutageLog, store::StoreError};
 
-/// For how long other requests fail fast after one was let past to probe a silent store, until the
-/// probe's call is registered.
+/// The time during which other requests fail fast after one request began to probe a silent store.
+/// After this time the probe's call is registered, and makes other requests fail fast.
 const TRY_EVERY: Duration = Duration::from_millis(20);
 
 /// The state of the calls to a store.
 #[derive(Debug)]
 pub(crate) struct CircuitBreaker {
-    /// How long the store may leave every call unanswered before it counts as unavailable.
+    /// How long the store may leave every call unanswered before the store counts as unavailable.
     silence_timeout: Duration,
-    /// A call that takes longer is too late for the request that waits for it.
+    /// The time after which the answer to a call is too late for the waiting request.
     deadline: Duration,
     state: Mutex<State>,
     outage: OutageLog,
@@ -31,7 +31,8 @@ struct State {
     under_way: HashMap<CallId, (Attempt, MonotonicTime)>,
     next: CallId,
     last_answer: MonotonicTime,
-    /// Set while the store has left every call unanswered, until it answers a call in time.
+    /// Set once the store has left every call unanswered for too long, and cleared when the store
+    /// answers a call in time.
     silence: Option<Silence>,
     /// Requests that were accepted from stale cache entries since the outage began.
     stale_accepts: u64,
@@ -39,9 +40,9 @@ struct State {
 
 #[derive(Debug)]
 struct Silence {
-    /// The last time when the store was silent.
+    /// The last time when the store was observed to be silent.
     seen: MonotonicTime,
-    /// The last time when a request was let past to probe the store.
+    /// The last time when a request was allowed to probe the store.
     tried: MonotonicTime,
 }
 
@@ -61,8 +62,8 @@ pub(crate) struct Call(CallId);
 
 impl CircuitBreaker {
     /// Creates a circuit breaker. The silence timeout is shorter than the deadline, so that later
-    /// requests are rejected at once. By default it is not longer than `max_staleness`, after which
-    /// cached keys are no longer used.
+    /// requests are rejected at once. With default settings the silence timeout is not longer than
+    /// `max_staleness`, the time after which a cached key is no longer used.
     pub(crate) fn new(deadline: Duration) -> Self {
         Self {
             silence_timeout: deadline.saturating_mul(5) / 8,
@@ -81,8 +82,8 @@ impl CircuitBreaker {
         Call(id)
     }
 
-    /// Records that a call ended, with or without an error. Logs, so it must be called without a
-    /// lock.
+    /// Records that a call ended, with or without an error. The method writes to the log, so the
+    /// caller must not hold a lock.
     pub(crate) fn end(&self, call: Call, error: Option<&StoreError>, now: MonotonicTime) {
         let mut state = self.state();
         let asked = state.under_way.remove(&call.0).map(|(_, since)| since);
@@ -95,7 +96,7 @@ impl CircuitBreaker {
                 if asked.is_some_and(|asked| now.since(asked) <= self.deadline) {
                     state.silence = None;
                 } else if let Some(silence) = &mut state.silence {
-                    // The answer came too late, and the next answer may, too.
+                    // This answer came too late, and the next answer may come too late as well.
                     silence.seen = now;
                 }
                 drop(state);
@@ -135,13 +136,13 @@ impl CircuitBreaker {
     }
 
     /// Returns whether a request should fail at once: the store is silent, and another lookup is
-    /// probing it. A failed call does not end the silence, because a connection may give up and be
-    /// opened again. Only an answer in time ends it.
+    /// probing the store. Only an answer in time ends the silence. A failed call does not end it,
+    /// because a connection may give up and be opened again.
     pub(crate) fn should_fail_fast(&self, now: MonotonicTime) -> bool {
         let mut state = self.state();
         state.note_silence(self.silence_timeout, now);
-        // If only the feed's calls are unanswered, its connection may be the cause. A lookup probes
-        // the store.
+        // If only the feed's calls are unanswered, the cause may be the feed's own connection. So a
+        // lookup probes the store.
         let is_tried = state.is_tried();
         let Some(silence) = &mut state.silence else {
             return false;
@@ -153,8 +154,8 @@ impl CircuitBreaker {
         in_vain
     }
 
-    /// Counts a request that was accepted from a stale cache entry. The first one of an outage is
-    /// logged.
+    /// Counts a request that was accepted from a stale cache entry. The first such request of an
+    /// outage is logged.
     pub(crate) fn count_stale_accept(&self, now: MonotonicTime) {
         self.outage.begins(now);
         let mut state = self.state();
@@ -169,7 +170,8 @@ impl CircuitBreaker {
         }
     }
 
-    /// Logs an outage if the store leaves every call unanswered, which no call reports.
+    /// Logs an outage if the store leaves every call unanswered. No call can report such an outage,
+    /// because no call returns.
     pub(crate) fn check(&self, now: MonotonicTime) {
         let silent_for = self.state().unanswered_for(now);
         if silent_for > self.silence_timeout && self.outage.begins(now) {
@@ -187,7 +189,7 @@ impl CircuitBreaker {
 }
 
 impl State {
-    /// Returns for how long the store has answered no call although calls were running.
+    /// Returns how long the store has left all running calls unanswered.
     fn unanswered_for(&self, now: MonotonicTime) -> Duration {
         let oldest = self.under_way.values().map(|&(_, since)| since).min();
         oldest.map_or(Duration::ZERO, |oldest| now.since(oldest.max(self.last_answer)))
@@ -197,8 +199,8 @@ impl State {
         self.under_way.values().any(|(by, _)| *by == Attempt::Lookup)
     }
 
-    /// Updates the silence. A silence that was not seen for one silence timeout may be over,
-    /// although no call has confirmed that.
+    /// Updates the silence. Clears a silence that was not observed for one silence timeout: the
+    /// store may answer again, although no call has confirmed this.
     fn note_silence(&mut self, silence_timeout: Duration, now: MonotonicTime) {
         if self.unanswered_for(now) > silence_timeout {
             let silence =
@@ -213,7 +215,7 @@ impl State {
 mod tests {
     use super::*;
 
-    /// The silence timeout is 600 ms of it.
+    /// With this deadline the silence timeout is 600 ms.
     const DEADLINE: Duration = Duration::from_millis(960);
 
     fn at(millis: u64) -> MonotonicTime {
@@ -240,7 +242,7 @@ mod tests {
     }
 
     // E7, F3
-    // A store that answers lookups but not the feed is probed by one lookup at a time.
+    // If a store answers lookups but not the feed, one lookup at a time probes the store.
     #[test]
     fn while_only_the_feed_is_silent_one_lookup_probes() {
         let circuit_breaker = CircuitBreaker::new(DEADLINE);
@@ -295,7 +297,8 @@ mod tests {
     }
 
     // F4
-    // After a silence that no request noticed, the next request waits for at most one timeout.
+    // If no request noticed a silence, the next request after the silence waits for at most one
+    // timeout.
     #[test]
     fn an_idle_outage_delays_at_most_one_timeout() {
         let circuit_breaker = CircuitBreaker::new(DEADLINE);

@@ -13,8 +13,8 @@ use crate::{log, problem};
 /// `None`. The `is_*` methods return the kind of the error.
 ///
 /// A handler that administers keys may return this error with `?`. The response is 400 for invalid
-/// input, 404 for an unknown key, 409 for a conflict, and 500 for everything else, which is logged.
-/// The body is generic and never contains the message.
+/// input, 404 for an unknown key, 409 for a conflict, and 500 for all other errors. Errors with the
+/// status 500 are logged. The body is generic and never contains the message.
 ///
 #[cfg_attr(feature = "_diesel", doc = "```")]
 #[cfg_attr(not(feature = "_diesel"), doc = "```ignore")]

@@ -1,38 +1,39 @@
-//! Texts of other crates and libraries that are matched because they offer no type or code instead.
+//! Texts of other crates and libraries. This crate matches the texts, because the libraries offer
+//! neither a type nor a code for these cases.
 //!
 //! An update may change any of these texts. Each has a test that provokes the real text.
 
-/// The text of r2d2's only error. The reason why the pool could not connect may follow.
+/// The text of r2d2's only error. The reason why the pool could not connect may follow this text.
 #[cfg(feature = "_diesel")]
 pub(crate) const POOL_TIMED_OUT: &str = "timed out waiting for connection";
 
-/// Returns the reason that may follow in r2d2's error.
+/// Returns the reason in the text of an r2d2 error, if the text has a reason.
 #[cfg(feature = "_diesel")]
 pub(crate) fn reason_of_pool_error(message: &str) -> &str {
     message.trim_start_matches(POOL_TIMED_OUT).trim_start_matches(": ")
 }
 
-/// Returns whether SQLite failed because another connection has locked the file. Diesel has no code
-/// for it.
+/// Returns whether SQLite failed because another connection has locked the file. Diesel has no
+/// error code for this case.
 #[cfg(feature = "sqlite")]
 pub(crate) fn is_sqlite_lock(error: &diesel::result::Error) -> bool {
     error.to_string() == "database is locked"
 }
 
-/// Returns whether SQLite may not write to a file, or create files beside it. Diesel has no code
-/// for it.
+/// Returns whether SQLite is not permitted to write to a file, or to create other files in the same
+/// folder. Diesel has no error code for this case.
 #[cfg(feature = "sqlite")]
 pub(crate) fn is_sqlite_read_only(error: &diesel::result::Error) -> bool {
     error.to_string() == "attempt to write a readonly database"
 }
 
-/// Returns whether an error of libpq is about a server. An error about an unreadable URL quotes
-/// parts of the URL, and these may belong to the password.
+/// Returns whether an error of libpq is about a server. An error about an invalid URL quotes parts
+/// of the URL, which may contain the password.
 #[cfg(feature = "postgres")]
 pub(crate) fn is_about_a_server(message: &str) -> bool {
     let begins = |beginning: &str| message.starts_with(beginning);
     begins("connection to server ")
-        // libpq 13 and older.
+        // The text of libpq 13 and older versions.
         || begins("could not connect to server")
         || begins("FATAL:")
         || begins("timeout expired")
@@ -41,8 +42,8 @@ pub(crate) fn is_about_a_server(message: &str) -> bool {
         || message.trim_end().ends_with("support is not compiled in")
 }
 
-/// Returns whether `T` is the type in `App<T>` that `App::new` returns. That type is private, and
-/// each middleware wraps it in another type.
+/// Returns whether an `App<T>` has no middleware. `T` is then the private type that `App::new`
+/// returns; each middleware wraps this type in another type.
 #[cfg(feature = "route-audit")]
 pub(crate) fn is_app_entry<T>() -> bool {
     std::any::type_name::<T>().ends_with("::AppEntry")
@@ -54,10 +55,10 @@ pub(crate) fn acceptable_mime(detail: &str) -> Option<&str> {
     detail.strip_prefix("mime=")
 }
 
-/// Returns the actix-web guards that a guard consists of, by its name. Returns `None` if the guard
-/// contains a guard of the application.
+/// Returns the guards of actix-web that a guard consists of, parsed from the name of the guard.
+/// Returns `None` if the guard contains a guard of the application.
 ///
-/// Within `Not`, only the name shows the condition of a guard. A guard whose value cannot be parsed
+/// Within `Not`, only the name of a guard shows its condition. A guard whose value cannot be parsed
 /// from its name therefore also yields `None`.
 #[cfg(feature = "route-audit")]
 pub(crate) fn builtin_guards(name: &str) -> Option<Vec<BuiltinGuard<'_>>> {
@@ -71,7 +72,7 @@ pub(crate) fn builtin_guards(name: &str) -> Option<Vec<BuiltinGuard<'_>>> {
 pub(crate) enum BuiltinGuard<'a> {
     Method(&'a str),
     Header(&'a str, &'a str),
-    /// A host and a scheme, which also accepts requests without a scheme.
+    /// A host and a scheme. The guard accepts even requests without a scheme.
     Host(&'a str, &'a str),
 }
 
@@ -105,7 +106,7 @@ fn add_guards<'a>(guards: &mut Vec<BuiltinGuard<'a>>, name: &'a str, is_negated:
     !name.is_empty() && name.bytes().all(|byte| byte.is_ascii_uppercase() || byte == b'-')
 }
 
-/// Splits at the commas outside parentheses.
+/// Splits a text at the commas that are outside parentheses.
 #[cfg(feature = "route-audit")]
 fn split_guards(names: &str) -> Vec<&str> {
     let mut depth = 0_usize;

@@ -1,6 +1,6 @@
-//! The functions that the fuzz targets of `tests/fuzz` call. Each runs a parser that a caller or an
-//! operator reaches, and checks what must hold for any input. Compiled only with `--cfg fuzzing`,
-//! which cargo-fuzz sets.
+//! The functions that the fuzz targets of `tests/fuzz` call. Each function runs a parser for texts
+//! of callers or operators, and checks what must hold for any input. The module is compiled only
+//! with `--cfg fuzzing`, which cargo-fuzz sets.
 #![allow(
     missing_docs,
     clippy::missing_panics_doc,
@@ -18,7 +18,8 @@ use crate::{
     request::{Credential, KeyLocation, KeyLocations, TrustedProxies, extract},
 };
 
-/// Checks that only texts with the form of a key are accepted, and that no edit of a valid key is.
+/// Checks that only texts with the form of a key are accepted, and that a valid key with one edit
+/// is rejected.
 pub fn key(data: &[u8]) {
     let Ok(text) = std::str::from_utf8(data) else {
         return;
@@ -33,8 +34,8 @@ pub fn key(data: &[u8]) {
         );
         assert!(lenient.accepts(text));
     }
-    // One edit of a valid key, at a place from the input, is never a key, even if imported keys are
-    // accepted.
+    // The input selects the place and the kind of one edit of a valid key. The edited text is never
+    // accepted, even if imported keys are accepted.
     if let [place, character, kind, ..] = *data {
         let key = strict.generate(KeyFormat::Native).unwrap();
         let mut edited = key.expose_secret().as_bytes().to_vec();
@@ -85,8 +86,8 @@ pub fn credential(data: &[u8]) {
     }
 }
 
-/// Checks that a list that parses has one canonical text, which parses to the same list. Any other
-/// text in a table allows no address.
+/// Checks that a valid list has one canonical text, which parses to the same list. Checks that an
+/// invalid text in a table allows no address.
 pub fn allowed_ips(data: &[u8]) {
     let Ok(text) = std::str::from_utf8(data) else {
         return;

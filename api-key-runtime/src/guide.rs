@@ -1,9 +1,10 @@
 //! The guide: one question for each chapter.
 //!
 //! The [page of the crate](crate#the-guide) lists the chapters in the order in which most services
-//! meet them. Every block of Rust is compiled, and runs where no server is needed.
+//! meet them. Every block of Rust is compiled. Blocks that need no server are also run.
 
-/// Includes the chapters, which are files so that they can also be read on a forge.
+/// Includes the chapters. Each chapter is a separate file, so that readers can read it on a forge
+/// as well.
 ///
 /// A chapter ends with link definitions for a forge: other chapters and source files. Rustdoc gets
 /// the definitions of `rustdoc_links.md` first, and in Markdown the first definition counts.

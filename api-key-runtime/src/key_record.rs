@@ -25,13 +25,13 @@ use crate::{
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct KeyRecord {
-    /// The id of the key, as in logs; never reused.
+    /// The id of the key, as shown in logs. An id is never reused.
     pub id: i64,
     /// The digest of the key, which is stored instead of the key.
     pub digest: KeyDigest,
     /// The algorithm that the digest was made with.
     pub digest_algorithm: DigestAlgorithm,
-    /// The prefix and the first four characters after it, to recognize the key by.
+    /// The hint by which people recognize the key: its prefix and the next four characters.
     pub hint: String,
     /// The name of the key, chosen by its issuer.
     pub name: String,
@@ -54,7 +54,8 @@ pub struct KeyRecord {
 }
 
 impl KeyRecord {
-    /// Returns a record without name, owner, scopes and expiry, whose digest is plain SHA-256.
+    /// Returns a record without name, owner, scopes and expiry. Its digest algorithm is plain
+    /// SHA-256.
     #[must_use]
     pub fn new(id: i64, digest: KeyDigest, allowed_ips: AllowedIps) -> Self {
         Self {
@@ -73,8 +74,8 @@ impl KeyRecord {
         }
     }
 
-    /// Returns the state of the key at this time. If several apply, revoked comes before disabled,
-    /// and disabled before expired.
+    /// Returns the state of the key at this time. If several states apply, `Revoked` takes
+    /// precedence over `Disabled`, and `Disabled` takes precedence over `Expired`.
     ///
     /// ```
     /// use api_key_runtime::admin::{AllowedIps, KeyRecord, KeyState};

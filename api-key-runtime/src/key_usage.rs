@@ -4,7 +4,7 @@ use std::net::IpAddr;
 
 use chrono::{DateTime, Utc};
 
-/// Usage of a key: how often it was used, and when and from where it was last used.
+/// Usage of a key: the number of its uses, and the time and client IP of its last use.
 ///
 /// [`KeyStore::record_usage`](crate::store::KeyStore::record_usage) receives the new usage, and
 /// `Admin::usage` returns the total.
@@ -33,8 +33,8 @@ impl KeyUsage {
         Self { key_id, last_used_at, last_used_ip, count }
     }
 
-    /// Adds usage of the same key. The counts are added, and the later time is kept with its
-    /// address.
+    /// Adds other usage of the same key. The counts are added. The later of the two times is kept,
+    /// together with its client IP.
     ///
     /// ```
     /// use api_key_runtime::admin::KeyUsage;

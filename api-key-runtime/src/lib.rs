@@ -13,8 +13,8 @@
 //! ```
 //!
 //! - **Checked first.** The key is verified before any extractor runs and before the body is read.
-//! - **Only digests are stored**, in tables that Diesel migrations manage, on Postgres or SQLite,
-//!   or in your own [`KeyStore`](store::KeyStore).
+//! - **Only digests are stored.** The tables are in Postgres or SQLite, and Diesel migrations
+//!   manage them. Your own [`KeyStore`](store::KeyStore) can replace the tables.
 //! - **Cached.** A cached key needs no database query. A revocation reaches every process within
 //!   [`max_staleness`](AppKeysBuilder::max_staleness) (1 second by default), and usually within
 //!   milliseconds.
@@ -87,7 +87,7 @@
 //! | `middleware` | [`RequireAppKey`] around a scope and around files |
 //! | `behind_proxy` | nginx in front: client IPs, access log, readiness, shutdown |
 //! | `two_key_sets` | separate keys for partners |
-// The table of chapters. Its links, as those of the chapters, have other targets on a forge.
+// The table of chapters. On a forge, its links and the links of the chapters have other targets.
 #![cfg_attr(
     any(doc, doctest),
     doc = "",
@@ -126,8 +126,9 @@
 //! # Public dependencies
 //!
 //! `actix-web` 4, `chrono` 0.4 and, with a database, `diesel` 2.3 are part of this API. [`chrono`]
-//! and [`diesel`] are re-exported, so that a service can use the same version.
-// The guide links to items of several features; with all of them every link is checked.
+//! and [`diesel`] are re-exported, so that a service can use the same versions.
+// The guide links to items of several features. All links are checked only if these features
+// are enabled.
 #![cfg_attr(
     not(all(feature = "postgres", feature = "sqlite", feature = "route-audit")),
     allow(rustdoc::broken_intra_doc_links)
@@ -211,8 +212,9 @@ mod workers;
 /// Runs an actix-web handler only for requests with a valid API key.
 ///
 /// A key is valid if it is in the key table, is not revoked, disabled or expired, and may be used
-/// from the client IP. The check comes first: before it, no extractor of the handler runs and no
-/// byte of the body is read. A rejected request gets one of the responses of [`RejectionKind`].
+/// from the client IP. The check runs first. Until it has accepted the request, no extractor of the
+/// handler runs and no byte of the body is read. A rejected request gets one of the responses of
+/// [`RejectionKind`].
 ///
 /// The attribute stands above or below the route macro (`#[get(..)]`), on any function that
 /// actix-web accepts as a handler. The application holds its [`AppKeys`] in `app_data`.
@@ -227,8 +229,8 @@ mod workers;
 ///
 /// A second `#[require_app_key]` on the same function is a compile error.
 ///
-/// The middleware [`RequireAppKey`] is the same check for whole scopes, and for services without a
-/// handler of your own, such as files.
+/// The middleware [`RequireAppKey`] makes the same check for whole scopes, and for services without
+/// a handler of your own, such as files.
 ///
 /// ```
 /// use actix_web::{HttpResponse, Responder, delete, get, web::Path};
@@ -247,9 +249,10 @@ mod workers;
 /// }
 /// ```
 ///
-/// An associated function without `self` is a handler too, registered as `.to(Api::list)`. The
-/// attribute moves its body into an inner function. So the body cannot use `Self` (write the name
-/// of the type instead) or the generic parameters of its `impl`:
+/// An associated function without `self` can be a handler as well: register it with
+/// `.to(Api::list)`. The attribute moves the function's body into an inner function. So the body
+/// cannot use the generic parameters of the `impl`, and cannot use `Self`; write the name of the
+/// type instead:
 ///
 /// ```compile_fail,E0401
 /// # use api_key_runtime::require_app_key;

@@ -30,13 +30,13 @@ use crate::key_record::KeyState;
 #[must_use = "nothing is listed until it is passed to Admin::list"]
 #[non_exhaustive]
 pub struct ListKeys {
-    /// Only keys of this owner.
+    /// The owner of the selected keys. `None` selects all keys, including keys without an owner.
     pub owner: Option<String>,
-    /// Only keys in this state.
+    /// The state of the selected keys. `None` selects the keys in every state.
     pub state: Option<KeyState>,
-    /// Only keys with a higher id.
+    /// The id that all selected ids exceed. `None` selects all ids.
     pub after_id: Option<i64>,
-    /// The maximum number of keys.
+    /// The maximum number of selected keys. `None` sets no limit.
     pub limit: Option<u32>,
 }
 
@@ -46,7 +46,8 @@ impl ListKeys {
         Self::default()
     }
 
-    /// Selects the keys of this owner. Defaults to every owner, and to keys without one.
+    /// Selects the keys of this owner. By default all keys are selected, including keys without an
+    /// owner.
     pub fn owner(mut self, owner: impl Into<String>) -> Self {
         self.owner = Some(owner.into());
         self
@@ -58,13 +59,13 @@ impl ListKeys {
         self
     }
 
-    /// Selects the keys with a higher id than this: the next page. Defaults to all ids.
+    /// Selects the keys with a higher id than `id`, as the next page needs. Defaults to all ids.
     pub fn after_id(mut self, id: i64) -> Self {
         self.after_id = Some(id);
         self
     }
 
-    /// Sets how many keys are returned at most. Defaults to no limit.
+    /// Sets the maximum number of returned keys. Defaults to no limit.
     pub fn limit(mut self, limit: u32) -> Self {
         self.limit = Some(limit);
         self

@@ -1,7 +1,8 @@
 //! Locks that stay usable after a panic.
 //!
 //! Poisoning is ignored: no code of a store or the application runs under these locks, and the
-//! guarded data stays consistent after a panic. An error for every later request would not help.
+//! guarded data stays consistent after a panic. If poisoning were not ignored, every later request
+//! would fail.
 
 use std::{
     sync::{Condvar, Mutex, MutexGuard, PoisonError},
@@ -25,7 +26,7 @@ pub(crate) fn wait_timeout<'a, T>(
     condition.wait_timeout(guard, timeout).unwrap_or_else(PoisonError::into_inner).0
 }
 
-/// Waits while this condition holds for the guarded data, at most this long.
+/// Waits as long as this condition holds for the guarded data, up to the timeout.
 pub(crate) fn wait_timeout_while<'a, T>(
     condition: &Condvar,
     guard: MutexGuard<'a, T>,

@@ -1,7 +1,7 @@
 //! Logging. Every line of this crate has the target `app_key`, so that one filter (`app_key=info`)
 //! is enough.
 //!
-//! A module writes `use crate::log;` and then `log::warn!(..)`, as with the crate of the same name.
+//! A module writes `use crate::log;` and then `log::warn!(..)`, as users of the crate `log` do.
 
 macro_rules! error {
     ($($arguments:tt)+) => { ::log::error!(target: "app_key", $($arguments)+) };
@@ -16,5 +16,5 @@ macro_rules! debug {
     ($($arguments:tt)+) => { ::log::debug!(target: "app_key", $($arguments)+) };
 }
 
-// Renamed afterwards, because `warn` is also a built-in attribute.
+// `warn_` is renamed here, because `warn` is the name of a built-in attribute as well.
 pub(crate) use {debug, error, info, warn_ as warn};

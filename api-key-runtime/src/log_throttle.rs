@@ -1,4 +1,5 @@
-//! Limits log lines that a caller could repeat at will to one per hour and subject.
+//! Limits log lines that a caller could repeat at will. Each subject gets at most one line per
+//! hour.
 
 use std::{
     collections::HashMap,
@@ -10,11 +11,11 @@ use std::{
 use crate::lock::lock;
 
 const SILENCE: Duration = Duration::from_secs(3600);
-/// The number of subjects that are remembered. Beyond that all are forgotten, so that memory stays
-/// bounded.
+/// The maximum number of remembered subjects. When it is reached, all subjects are forgotten, so
+/// that memory stays bounded.
 const MAX_SUBJECTS: usize = 1024;
 
-/// The subjects that were logged within the last hour.
+/// The subjects that were logged, with the time of each subject's last line.
 #[derive(Debug)]
 pub(crate) struct LogThrottle<K>(LazyLock<Mutex<HashMap<K, Instant>>>);
 

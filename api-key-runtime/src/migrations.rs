@@ -1,17 +1,18 @@
 //! The Diesel migrations that create and change the key tables.
 //!
 //! [`AppKeysBuilder::migrate`](crate::AppKeysBuilder::migrate) is enough for most services. A
-//! service with its own Diesel migrations [copies](copy) these into its folder. The guide's chapter
-//! `migrations` compares the two ways.
+//! service with its own Diesel migrations [copies](copy) the migrations of this crate into its own
+//! folder. The guide's chapter `migrations` compares the two ways.
 
 pub use crate::store::migrations::{DatabaseKind, copy};
 use crate::{error::Error, store::Database};
 
-/// Runs the pending migrations of the database with this URL, and returns the versions that ran.
-/// Creates an SQLite file that does not exist.
+/// Runs the pending migrations of the database with this URL, and returns the versions of the
+/// migrations that ran. Creates an SQLite file that does not exist.
 ///
-/// Use this in a program that needs the tables before it builds its `AppKeys`, for example because
-/// its own migrations reference them. Any number of processes may call this function at once.
+/// Use this function in a program that needs the tables before it builds its `AppKeys`. For
+/// example, the program's own migrations may reference the tables. Any number of processes may call
+/// this function at once.
 ///
 /// # Errors
 /// Returns an error if the URL is invalid, the database is unavailable, or a migration fails. A

@@ -1,4 +1,4 @@
-//! The settings of a new key, and making it. Storing it is the task of a store.
+//! The settings of a new key, and the code that makes the key. A store then keeps the key's record.
 
 use std::time::Duration;
 
@@ -13,7 +13,7 @@ use crate::{
     scope::ScopeSet,
 };
 
-/// The longest name and owner, in characters. The table has the same constraint.
+/// The maximum length of a name, and of an owner, in characters. The table has the same constraint.
 const MAX_TEXT_CHARS: usize = 200;
 /// The longest IP allow list in characters, and the last year of an expiry. The table has the same
 /// constraints.
@@ -67,11 +67,11 @@ impl NewKey {
         }
     }
 
-    /// Adds IP addresses and CIDR blocks that the key may be used from, separated by spaces, or an
-    /// [`AllowedIps`].
+    /// Adds IP addresses and CIDR blocks from which the key may be used. The argument is a text
+    /// with spaces between the entries, or an [`AllowedIps`].
     ///
-    /// Each call adds to the calls before. After [`allow_any`](Self::allow_any) the key stays
-    /// usable from any IP address.
+    /// Each call extends the list of the calls before. After [`allow_any`](Self::allow_any) the key
+    /// stays usable from any IP address.
     ///
     /// ```
     /// use api_key_runtime::admin::NewKey;
@@ -122,7 +122,8 @@ impl NewKey {
         self
     }
 
-    /// Sets how long after it is issued the key expires, to the microsecond. Defaults to never.
+    /// Sets the lifetime of the key from its issue to its expiry, to the microsecond. By default
+    /// the key does not expire.
     #[doc(alias = "lifetime")]
     #[doc(alias = "ttl")]
     pub fn expires_in(mut self, lifetime: Duration) -> Self {
@@ -177,7 +178,7 @@ impl NewKey {
         Ok(Some(stored))
     }
 
-    /// Makes a new key and its record, whose id the store assigns.
+    /// Makes a new key and its record. The store assigns the id of the record.
     pub(crate) fn make(
         &self,
         format_rules: &FormatRules,
@@ -210,7 +211,7 @@ impl NewKey {
 pub struct IssuedKey {
     /// The key itself. Give it to its owner, and do not store it.
     pub secret: KeySecret,
-    /// The record of the key, which is stored.
+    /// The record of the key. Only the record is stored.
     pub record: KeyRecord,
 }
 

@@ -4,8 +4,8 @@ use std::{fmt, sync::Mutex, time::Duration};
 
 use crate::{clock::MonotonicTime, lock::lock, log};
 
-/// An outage is over when nothing has failed for this long. An intermittent fault is therefore one
-/// outage.
+/// The time without a failure after which an outage is over. Failures at shorter intervals belong
+/// to the same outage.
 const OVER_AFTER: Duration = Duration::from_secs(1);
 
 /// The log of one kind of outage.
@@ -27,8 +27,8 @@ impl OutageLog {
         Self { what, outage: Mutex::new(None) }
     }
 
-    /// Records a failure. The first failure of an outage is logged as an error with this message,
-    /// all others at level debug.
+    /// Records a failure. The first failure of an outage is logged at level error with this
+    /// message. Later failures are logged at level debug.
     ///
     /// A logger may block, so call this without a lock.
     pub(crate) fn failure(
@@ -52,8 +52,8 @@ impl OutageLog {
         begins
     }
 
-    /// Records a success. If an outage is over now, logs this line, which is given the length of
-    /// the outage.
+    /// Records a success. If an outage is over now, passes the length of the outage to `line` and
+    /// logs the result.
     ///
     /// A logger may block, so call this without a lock.
     pub(crate) fn success(&self, now: MonotonicTime, line: impl FnOnce(Duration) -> String) {

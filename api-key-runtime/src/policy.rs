@@ -46,8 +46,8 @@ impl Policy {
         self.optional
     }
 
-    /// Returns whether these scopes suffice: all of the one list and, if it is set, one of the
-    /// other.
+    /// Returns whether these scopes meet the policy: they contain every scope of `scopes` and, if
+    /// `any_scope` is set, at least one scope of `any_scope`.
     #[inline]
     pub(crate) fn is_met_by(&self, scopes: &ScopeSet) -> bool {
         let has = |scope| scopes.contains(scope);
@@ -60,7 +60,7 @@ impl Policy {
         [self.scopes, self.any_scope].into_iter().flatten().flat_map(split)
     }
 
-    /// Checks that a key can meet this policy. The attribute checks the same at compile time.
+    /// Checks that a key can meet this policy. The attribute makes the same check at compile time.
     pub(crate) fn check(&self) -> Result<(), Error> {
         for (setter, list) in [("scopes", self.scopes), ("any_scope", self.any_scope)] {
             let Some(list) = list else { continue };

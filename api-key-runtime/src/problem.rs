@@ -1,4 +1,4 @@
-//! Problem details (RFC 9457): response bodies that contain nothing of the request.
+//! Problem details (RFC 9457): response bodies that contain no part of the request.
 
 use actix_web::{
     HttpResponse,

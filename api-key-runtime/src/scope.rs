@@ -8,16 +8,16 @@ use std::{
 
 use crate::error::Error;
 
-/// The longest text of scopes. The table has the same constraint. Scopes are ASCII, so bytes are
-/// characters.
+/// The maximum length of a text of scopes. The table has the same constraint. Scopes are ASCII, so
+/// each byte is one character.
 const MAX_SCOPES_CHARS: usize = 4000;
 
 /// A set of scopes, in the order in which they were written.
 ///
-/// A scope is a token of RFC 6749, section 3.3, without `,` and `*`. In a text, scopes are
-/// separated by single spaces, with at most 4000 characters in all. `,` is not allowed, because it
-/// is usually a mistaken separator. `*` is not allowed, because scopes are compared whole, so it
-/// would match only itself.
+/// A scope is a token of RFC 6749, section 3.3, without `,` and `*`. In a text, single spaces
+/// separate the scopes. The text may have at most 4000 characters. `,` is not allowed, because it
+/// is usually a mistaken separator. `*` is not allowed, because scopes are compared whole: the
+/// scope `*` would not match any other scope.
 ///
 /// ```
 /// use api_key_runtime::ScopeSet;
@@ -36,14 +36,14 @@ const MAX_SCOPES_CHARS: usize = 4000;
 pub struct ScopeSet(Box<str>);
 
 impl ScopeSet {
-    /// Returns the scopes in the column of a table. A text that is not a list of scopes, or that is
-    /// too long, grants no scope.
+    /// Returns the scopes of a text from the column of a table. A text that is not a list of
+    /// scopes, or that is too long, grants no scope.
     #[must_use]
     pub fn from_stored(text: &str) -> Self {
         text.parse().unwrap_or_default()
     }
 
-    /// Joins scopes without repeating any.
+    /// Joins scopes and drops repeated scopes.
     fn joined<'a>(scopes: impl Iterator<Item = &'a str>) -> Self {
         let mut seen = HashSet::new();
         let scopes: Vec<&str> = scopes.filter(|scope| seen.insert(*scope)).collect();
@@ -212,7 +212,8 @@ mod tests {
         assert!("a".repeat(4000).parse::<ScopeSet>().is_ok());
         assert!(most.parse::<ScopeSet>().unwrap_err().is_invalid_input());
         assert!(ScopeSet::from_stored(&most).is_empty());
-        // A set that was collected from others may be longer; issuing rejects it.
+        // A set that was collected from other sets may be longer than a text may be. A key with
+        // such a set cannot be issued.
         let half = |first: char| first.to_string().repeat(3000).parse::<ScopeSet>().unwrap();
         let both: ScopeSet = [half('a'), half('b')].into_iter().collect();
         assert!(crate::new_key::NewKey::new("n").scopes(both).is_err());

@@ -1,8 +1,8 @@
 //! `Serialize` for records of keys, usage, health and metrics.
 //!
-//! Times are RFC 3339 in UTC with microseconds, the precision of both databases. So all have the
-//! same length and sort as text. Texts of the tables are serialized unchanged. The digest of a key
-//! is left out, because a copy of it helps only an attacker.
+//! Times are RFC 3339 in UTC with microseconds, the precision of both databases. So all times have
+//! the same length, and sort correctly as text. Texts of the tables are serialized unchanged. The
+//! digest of a key is left out, because a copy of it helps only an attacker.
 
 use chrono::{DateTime, SecondsFormat, Utc};
 use serde::{
@@ -47,7 +47,8 @@ fn time(time: DateTime<Utc>) -> String {
 
 impl Serialize for KeyRecord {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        // A new column does not compile until this decides whether and how it is shown.
+        // With a new column this code does not compile until it decides whether and how the column
+        // is serialized.
         let Self {
             id,
             digest: _,

@@ -1,5 +1,6 @@
-//! The thread that supervises the others. It replaces threads whose call to the store hangs, logs a
-//! store that does not answer, and writes the summaries of rejections.
+//! The thread that supervises the other threads of an `AppKeys`. The supervisor replaces threads
+//! whose call to the store hangs. It logs an error if the store does not answer, and writes the
+//! summaries of rejections.
 
 use std::{
     fmt,
@@ -41,8 +42,8 @@ struct Ending {
     signal: Condvar,
 }
 
-/// The supervised parts, each independent of the others. None of them is kept alive by the
-/// supervisor.
+/// The supervised parts. Each part is independent of the other parts. The supervisor keeps none of
+/// these parts alive.
 struct Watched {
     feed: Weak<FeedThread>,
     lookups: Weak<Lookups>,
@@ -85,7 +86,8 @@ impl Supervisor {
     pub(crate) fn shut_down(&self) {
         *lock(&self.ending.is_due) = true;
         self.ending.signal.notify_all();
-        // On the thread that drops the keys, because the process may end right after.
+        // The summaries are written on the thread that drops the keys, because the process may end
+        // immediately afterwards.
         self.rejection_log.summarise_all();
     }
 }
@@ -99,7 +101,8 @@ impl Drop for Supervisor {
 impl Ending {
     fn supervise(&self, watched: &Watched) {
         while !self.comes_within(LOOK_EVERY) {
-            // A logger may panic, which must not end the thread that replaces the others.
+            // A logger may panic. The panic must not end this thread, which replaces the other
+            // threads.
             let _ = catch_unwind(AssertUnwindSafe(|| watched.look()));
         }
     }
@@ -113,7 +116,7 @@ impl Ending {
 
 impl Watched {
     fn look(&self) {
-        // First, because logging may block.
+        // Hung threads are replaced before anything is logged, because logging may block.
         let results = [
             self.feed.upgrade().map(|feed| feed.replace_hung_thread()),
             self.lookups.upgrade().map(|lookups| lookups.replace_hung_threads()),

@@ -1,11 +1,11 @@
-//! Tracks blocking calls that may hang, so that another thread can take over.
+//! Tracks blocking calls, so that another thread can take over if a call hangs.
 //!
-//! The owner keeps a [`Watchdog`] in the state behind its own lock, and holds that lock for every
-//! call here: to begin, to finish, and to check for hung calls. Only the change feed applies its
-//! results under that lock, after [`Watchdog::finish`]. Lookups may deliver the result of an
-//! abandoned call: the stamp of a read decides whether its result may be cached. Usage keeps the
-//! counts of an abandoned write. No store is called under that lock, and no call moves to another
-//! thread.
+//! Each owner keeps its [`Watchdog`] in state that a lock of the owner guards. The owner holds this
+//! lock while it calls a method of the `Watchdog`, but not while it calls a store. A call ends on
+//! the thread on which it began. Only the change feed still holds its lock while it applies a
+//! result, after [`Watchdog::finish`]. Lookups may deliver the result of an abandoned call: the
+//! read stamp of the call decides whether the result may be cached. The usage writer keeps the
+//! counts of an abandoned write.
 
 use std::{
     panic::{AssertUnwindSafe, catch_unwind},
@@ -19,12 +19,13 @@ use crate::{clock::MonotonicTime, store::StoreError};
 pub(crate) struct Limits {
     /// A call that takes longer counts as hung.
     pub(crate) timeout: Duration,
-    /// The timeout doubles up to this with each hung call since [`Watchdog::succeeded`]. Otherwise,
-    /// if connecting takes long, every thread would be replaced before its first call completes. If
-    /// equal to `timeout`, the timeout does not grow.
+    /// The limit up to which the timeout doubles with each hung call since the last
+    /// [`Watchdog::succeeded`]. With a constant timeout, slow connecting would cause every thread
+    /// to be replaced before its first call completes. The timeout does not grow if
+    /// `longest_timeout` equals `timeout`.
     pub(crate) longest_timeout: Duration,
-    /// The number of calls that may be abandoned. Beyond that, a hung call stays current until an
-    /// abandoned one returns.
+    /// The maximum number of abandoned calls. At this number, a further hung call is not abandoned
+    /// until an abandoned call returns.
     pub(crate) max_abandoned: usize,
 }
 
@@ -115,7 +116,7 @@ impl<T> Watchdog<T> {
         (hung, Ok(()))
     }
 
-    /// Returns whether no call is running, apart from abandoned ones.
+    /// Returns whether no call is running, without regard to abandoned calls.
     pub(crate) fn is_idle(&self) -> bool {
         self.running.is_empty()
     }
@@ -143,8 +144,8 @@ impl<T> Running<T> {
     }
 }
 
-/// Calls a store. A panic in the store becomes an error, so the thread continues. No lock of this
-/// crate may be held.
+/// Calls a store. A panic in the store becomes an error, so the thread continues. The caller must
+/// not hold a lock of this crate.
 pub(crate) fn call_store<T>(call: impl FnOnce() -> Result<T, StoreError>) -> Result<T, StoreError> {
     catch_unwind(AssertUnwindSafe(call))
         .unwrap_or_else(|_| Err(StoreError::new("the store panicked")))
@@ -162,7 +163,7 @@ mod tests {
         MonotonicTime::from_nanos(millis * 1_000_000)
     }
 
-    /// Looks for hung calls, and returns what was kept with those that were abandoned.
+    /// Abandons hung calls, and returns the values that were kept with these calls.
     fn look<T>(watchdog: &mut Watchdog<T>, millis: u64) -> Vec<T> {
         let mut started = 0;
         let (hung, result) = watchdog.replace_hung(at(millis), || {

@@ -1,4 +1,5 @@
-//! The threads of one `AppKeys`, so that closing can wait for them and name those that hang.
+//! The threads of one `AppKeys`, so that closing can wait for the threads and name the threads that
+//! hang.
 
 use std::{
     io,
@@ -21,14 +22,16 @@ struct Shared {
 }
 
 impl Workers {
-    /// Starts a thread. It counts as running until `work` and everything that it owns are dropped.
+    /// Starts a thread. The thread counts as running until `work` is dropped, with everything that
+    /// `work` owns.
     pub(crate) fn spawn(
         &self,
         name: impl Into<String>,
         work: impl FnOnce() + Send + 'static,
     ) -> io::Result<()> {
         let (workers, name) = (self.clone(), name.into());
-        // Held until the thread is counted: it may end before `spawn` returns.
+        // The lock is held until the thread is counted, because the thread may end before `spawn`
+        // returns.
         let mut running = lock(&self.0.running);
         let thread = thread::Builder::new().name(name.clone()).spawn(move || {
             let _running = Running(workers);
@@ -38,8 +41,8 @@ impl Workers {
         Ok(())
     }
 
-    /// Waits until every thread has ended, at most this long, and returns the names of threads that
-    /// have not. Does not wait for the calling thread.
+    /// Waits until every thread has ended, up to the timeout. Returns the names of the threads that
+    /// are still running. Does not wait for the calling thread.
     pub(crate) fn wait_until_ended(&self, timeout: Duration) -> Vec<String> {
         let own = thread::current().id();
         let running =
@@ -50,7 +53,7 @@ impl Workers {
     }
 }
 
-/// Dropped last in its thread, even after a panic.
+/// The value that a thread drops last, even after a panic.
 struct Running(Workers);
 
 impl Drop for Running {

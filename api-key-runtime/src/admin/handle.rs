@@ -22,16 +22,16 @@ use crate::{
 
 /// The administration of the keys in a database: issues, lists and changes them.
 ///
-/// Returned by [`AppKeys::admin`](crate::AppKeys::admin) and, without serving requests, by
-/// [`AppKeysBuilder::build_admin`](crate::AppKeysBuilder::build_admin).
+/// A service calls [`AppKeys::admin`](crate::AppKeys::admin). A program that does not serve
+/// requests calls [`AppKeysBuilder::build_admin`](crate::AppKeysBuilder::build_admin).
 ///
 /// Every change has its own connection and transaction, and is durable before the call returns.
 /// Once a call that revokes a key has returned, no [`AppKeys`](crate::AppKeys) of this process
-/// accepts the key, whichever handle made the call. All calls block: within a request, call them
-/// through [`actix_web::web::block`].
+/// accepts the key. This holds even if another handle made the call. All calls block: within a
+/// request, call them through [`actix_web::web::block`].
 ///
-/// To rotate a key, issue a new one, and revoke the old one when its [`usage`](Self::usage) stops
-/// changing.
+/// To rotate a key, issue a new key. Revoke the old key when the old key's [`usage`](Self::usage)
+/// stops changing.
 ///
 #[cfg_attr(feature = "sqlite", doc = "```")]
 #[cfg_attr(not(feature = "sqlite"), doc = "```ignore")]
@@ -61,7 +61,7 @@ pub struct Admin {
     table: Table,
     format_rules: FormatRules,
     digester: Digester,
-    /// The cache of the `AppKeys` that this belongs to, if it serves requests.
+    /// The cache of the `AppKeys` that returned this `Admin`. `None` if `build_admin` returned it.
     cache: Option<Arc<Cache>>,
 }
 
@@ -107,15 +107,15 @@ impl Admin {
         self.done(issued, |issued| &issued.record)
     }
 
-    /// Issues a key within your own transaction, such as the first key of a new user: both exist,
-    /// or neither.
+    /// Issues a key within your own transaction, such as the first key of a new user. Either both
+    /// the user and the key are stored, or neither is stored.
     ///
-    /// The key exists once you commit; this process and all others then read it as any other
-    /// change. The call does not check that the connection leads to the same database as this
-    /// `Admin`.
+    /// The key exists once you commit the transaction. This process and all other processes then
+    /// read the new key like any other change. The call does not check that the connection leads to
+    /// the same database as this `Admin`.
     ///
     /// Roll back after an error. On SQLite begin the transaction with `immediate_transaction`: a
-    /// transaction that first reads and then writes fails while another one writes.
+    /// transaction that first reads and then writes fails while another transaction writes.
     ///
     #[cfg_attr(feature = "sqlite", doc = "```")]
     #[cfg_attr(not(feature = "sqlite"), doc = "```ignore")]
@@ -177,9 +177,9 @@ impl Admin {
     /// Returns the record of a key, given the key itself. Returns `None` if the key is not in the
     /// table.
     ///
-    /// The key is looked up as services do: by its digest under the current pepper, then under the
-    /// previous pepper. So the peppers of this `Admin` must be those of the service. The key itself
-    /// is neither stored nor logged.
+    /// The key is looked up in the same way as in a service: by its digest under the current
+    /// pepper, then by its digest under the previous pepper. So the peppers of this `Admin` must be
+    /// those of the service. The key itself is neither stored nor logged.
     ///
     #[cfg_attr(feature = "sqlite", doc = "```")]
     #[cfg_attr(not(feature = "sqlite"), doc = "```ignore")]
@@ -218,9 +218,10 @@ impl Admin {
         }))
     }
 
-    /// Returns the usage of the keys in a range of ids, by id: the use count, and the time and
-    /// client IP of the last use. Keys that were never used are left out. `admin.list_usage(..)`
-    /// returns the usage of every key, and `first..=last` that of a page of [`list`](Self::list).
+    /// Returns the usage of the keys in a range of ids, sorted by id. Usage is the number of uses,
+    /// and the time and client IP of the last use. Keys that were never used are left out.
+    /// `admin.list_usage(..)` returns the usage of every key. The range `first..=last` selects the
+    /// keys of one page of [`list`](Self::list).
     ///
     /// Services record usage every 10 seconds by default; see
     /// [`AppKeysBuilder::usage_flush_interval`](crate::AppKeysBuilder::usage_flush_interval).
@@ -281,12 +282,12 @@ impl Admin {
     /// Copies an SQLite database to a new file while services run, and checks the copy by opening
     /// it.
     ///
-    /// The copy is complete without a `-wal` file, and is readable only for its owner. The guide's
-    /// chapter [`backups`](crate::guide::backups) describes how to restore it.
+    /// The copy is complete without a `-wal` file. Only the user who owns the copy can read it. The
+    /// guide's chapter [`backups`](crate::guide::backups) describes how to restore it.
     ///
     /// # Errors
     /// Returns an error if the file exists, if it cannot be written, or if the database is not
-    /// SQLite. No file is left then.
+    /// SQLite. No file is left after an error.
     pub fn back_up(&self, to: impl AsRef<Path>) -> Result<(), Error> {
         self.table.back_up(to.as_ref())
     }
@@ -294,14 +295,15 @@ impl Admin {
     /// Returns the current time by the clock that decides whether a key has expired. Pass it to
     /// [`KeyRecord::state`].
     ///
-    /// With Postgres this is the database's clock, as the last call read it. With SQLite, and
-    /// before the first call, it is the local clock.
+    /// With Postgres the time is that of the database's clock, as the last call read this clock.
+    /// With SQLite, and before the first call, the time is that of the local clock.
     #[must_use]
     pub fn now(&self) -> DateTime<Utc> {
         self.table.now()
     }
 
-    /// Applies a change to every cache of this process, before the caller gets its result.
+    /// Applies a change to every cache of this process, before the caller gets the result of the
+    /// change.
     fn done<T>(
         &self,
         done: Result<T, TransactionError>,

@@ -1,7 +1,7 @@
 //! Issuing, listing and changing keys.
 //!
-//! [`Admin`] does in code what the command `app-key` does. Your own [`store`](crate::store) uses
-//! the types of this module as well.
+//! [`Admin`] has the functions of the command `app-key`, for use in code. A [`store`](crate::store)
+//! of your own also uses the types of this module.
 
 #[cfg(feature = "_diesel")]
 mod handle;

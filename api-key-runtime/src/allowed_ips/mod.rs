@@ -1,8 +1,8 @@
 //! The IP allow list of a key.
 //!
-//! The standard library parses addresses. CIDR blocks have their own parser here, because those of
-//! other libraries accept `010.0.0.0/8` and `/255.0.0.0`. An entry that two programs read
-//! differently is a vulnerability (CVE-2021-29922).
+//! The standard library parses addresses. This module has its own parser for CIDR blocks, because
+//! the parsers of other libraries accept `010.0.0.0/8` and `/255.0.0.0`. An entry that two programs
+//! read differently is a vulnerability (CVE-2021-29922).
 
 #[cfg(test)]
 mod tests;
@@ -18,7 +18,7 @@ use crate::error::Error;
 /// The text that means any address of either family, as in the Flask recipe that this crate
 /// mirrors.
 const ANY: &str = "0.0.0.0";
-/// The prefix of `::ffff:0:0/96`, the block of IPv4 addresses within IPv6 (RFC 4291, section
+/// The prefix length of `::ffff:0:0/96`, the block of IPv4 addresses within IPv6 (RFC 4291, section
 /// 2.5.5.2).
 const MAPPED_PREFIX: u8 = 96;
 
@@ -52,8 +52,8 @@ pub struct AllowedIps {
 pub(crate) enum Rules {
     Any,
     Blocks(Box<[Block]>),
-    /// A text that does not parse. It allows no address: skipping only the bad entry could allow
-    /// too much.
+    /// A text that does not parse. Such a text allows no address. If only the bad entry were
+    /// skipped, the remaining text could allow too many addresses.
     Unreadable,
 }
 
@@ -64,8 +64,8 @@ impl AllowedIps {
         Self { text: ANY.into(), rules: Rules::Any }
     }
 
-    /// Returns the list in the column of a table. A text that does not parse allows no address; see
-    /// [`is_readable`](Self::is_readable).
+    /// Returns the list of a text from the column of a table. A text that does not parse allows no
+    /// address; see [`is_readable`](Self::is_readable).
     #[must_use]
     pub fn from_stored(text: &str) -> Self {
         if text.is_empty() {
@@ -92,7 +92,7 @@ impl AllowedIps {
         self.rules.allows(address)
     }
 
-    /// Returns what either list allows.
+    /// Returns a list that allows every address that at least one of the two lists allows.
     pub(crate) fn or(self, other: Self) -> Self {
         match (&self.rules, &other.rules) {
             (Rules::Any, _) => self,

@@ -166,7 +166,8 @@ fn a_block_contains_exactly_its_addresses() {
     assert_eq!(rules("2001:DB8::/32 10.0.0.1/32").as_str(), "2001:db8::/32 10.0.0.1");
 }
 
-/// Returns the leading bits of an address as text: slow, and simple enough to be correct.
+/// Returns the leading bits of an address as text: the function is slow, but simple enough to be
+/// correct.
 fn leading_bits(address: IpAddr, count: usize) -> String {
     let bits = match address {
         IpAddr::V4(address) => format!("4:{:032b}", address.to_bits()),
@@ -191,7 +192,8 @@ fn any_block_matches_a_plain_reference_implementation() {
             (IpAddr::V6(Ipv6Addr::from_bits(draw())), 128)
         };
         let prefix = usize::try_from(draw() % (width + 1)).unwrap();
-        // This address differs from the base in one bit, within the prefix or after it.
+        // This address differs from the base in one bit, which is within the prefix or after the
+        // prefix.
         let flipped = 1_u128 << (draw() % width);
         let other = match base {
             IpAddr::V4(base) => {
@@ -204,7 +206,7 @@ fn any_block_matches_a_plain_reference_implementation() {
         assert_eq!(block.contains(other), expected, "{base}/{prefix} {other}");
         assert!(block.contains(base));
         held += usize::from(expected);
-        // The text is accepted exactly if no bit after the prefix is set.
+        // The text is accepted if and only if no bit after the prefix is set.
         let after_prefix =
             leading_bits(base, usize::try_from(width).unwrap())[prefix + 2..].contains('1');
         let whole_and_unspecified =

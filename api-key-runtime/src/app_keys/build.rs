@@ -36,7 +36,7 @@ struct Checked {
     bounds: Bounds,
 }
 
-/// The store of the keys, and its database if it is one.
+/// The store of the keys, and its database if the store is a database.
 struct Connected {
     store: Arc<dyn KeyStore>,
     #[cfg(feature = "_diesel")]
@@ -47,7 +47,8 @@ impl AppKeysBuilder {
     /// Checks every setting and the database, then starts the threads that look keys up, read
     /// changes and record usage.
     ///
-    /// This method blocks while it connects: call it before the server runs.
+    /// This method blocks while it connects to the database, so call this method before the server
+    /// runs.
     ///
     /// ```no_run
     /// use api_key_runtime::AppKeys;
@@ -76,8 +77,8 @@ impl AppKeysBuilder {
     /// not exist.
     ///
     /// Any number of processes may call this method at once: each migration runs once, in one
-    /// transaction under a lock. Do not call it if your own Diesel migrations contain a copy of
-    /// these.
+    /// transaction under a lock. Do not call this method if your own Diesel migrations contain a
+    /// copy of these migrations.
     ///
     #[cfg_attr(feature = "sqlite", doc = "```no_run")]
     #[cfg_attr(not(feature = "sqlite"), doc = "```ignore")]
@@ -276,7 +277,7 @@ impl AppKeysBuilder {
         })
     }
 
-    /// Returns the database that sends change notifications, if it is not the one of the keys.
+    /// Returns the database that sends change notifications, if it is not the database of the keys.
     #[cfg(feature = "_diesel")]
     fn listen_database(&self, keys: Option<&Database>) -> Result<Option<Database>, Error> {
         let Some(url) = &self.listen_url else {

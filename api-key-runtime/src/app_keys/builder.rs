@@ -92,7 +92,8 @@ pub struct AppKeysBuilder {
     pub(super) key_locations: Vec<KeyLocation>,
     pub(super) trusted_proxies: Vec<String>,
     pub(super) trust_unix_socket: bool,
-    /// The word `unix` in `APP_KEY_TRUSTED_PROXIES`; both setters of trusted proxies override it.
+    /// Whether `APP_KEY_TRUSTED_PROXIES` contains the word `unix`. Both setters of trusted proxies
+    /// override this value.
     pub(super) env_trusts_unix_socket: bool,
     pub(super) forwarded_header: Option<String>,
     pub(super) realm: String,
@@ -151,7 +152,7 @@ pub(super) enum StoreSetting {
 
 #[cfg(feature = "_diesel")]
 impl StoreSetting {
-    /// Returns the configured database, or `None` for a store of the application's own.
+    /// Returns the configured database, or `None` if the application has its own store.
     pub(super) fn database(&self) -> Result<Option<Database>, Error> {
         Ok(match self {
             Self::Url(url) => Some(Database::parse(url.as_str())?),
@@ -192,8 +193,8 @@ impl std::fmt::Debug for StoreSetting {
 impl AppKeysBuilder {
     /// Stores keys in this database: `postgres://..`, or the path of an SQLite file.
     ///
-    /// Recommended even if the application has its own connections to the same database. Each
-    /// process opens these connections of its own:
+    /// This setting is recommended even if the application has its own connections to the same
+    /// database. Each process then opens these connections:
     ///
     /// - to look keys up: up to 2, and up to 10 for a while when queries hang and their threads are
     ///   replaced;
@@ -212,8 +213,8 @@ impl AppKeysBuilder {
     ///
     /// A role that issues and changes keys also needs INSERT and UPDATE on `api_keys`.
     ///
-    /// An SQLite file is switched to write-ahead logging, and stays in this mode. The guide's
-    /// chapter [`backups`](crate::guide::backups) describes how to replace the file.
+    /// This crate switches an SQLite file to write-ahead logging. The file stays in this mode. The
+    /// guide's chapter [`backups`](crate::guide::backups) describes how to replace the file.
     ///
     /// ```no_run
     /// use api_key_runtime::AppKeys;
@@ -234,20 +235,20 @@ impl AppKeysBuilder {
     /// Stores keys in the Postgres database of this connection pool, instead of
     /// [`database_url`](Self::database_url).
     ///
-    /// A connection is borrowed for each batch of lookups and for each read of changes, and then
-    /// returned. So a pool of `max_size(1)` is enough for the application and this crate together.
-    /// Compared with `database_url`:
+    /// This crate borrows a connection for each batch of lookups and for each read of changes, and
+    /// then returns the connection. So a pool of `max_size(1)` is enough for the application and
+    /// this crate together. Compared with `database_url`:
     ///
     /// - The database does not notify this process when a key changes. The process polls several
     ///   times within `max_staleness`, so a revocation takes up to `max_staleness` instead of
     ///   milliseconds. Set [`listen_url`](Self::listen_url) to receive notifications as well.
     /// - The pool decides how soon an unavailable database is tried again, and how long a dead
     ///   connection goes unnoticed. Set its `connection_timeout` to 1 second;
-    ///   [`build`](Self::build) logs a warning if it is longer.
+    ///   [`build`](Self::build) logs a warning if the timeout is longer.
     /// - While the application holds every connection, keys cannot be looked up, and waiting
     ///   requests are answered 503 after [`lookup_timeout`](Self::lookup_timeout). Calls of `Admin`
-    ///   wait for as long as the pool does. So do not call `Admin` while you hold the only
-    ///   connection. To issue a key within your own transaction, call
+    ///   wait until the pool returns a connection or an error. So do not call `Admin` while you
+    ///   hold the only connection. To issue a key within your own transaction, call
     ///   `Admin::issue_in_transaction`.
     /// - Behind a transaction pooler such as `PgBouncer`, switch prepared statements off in a
     ///   `connection_customizer`:
@@ -280,12 +281,12 @@ impl AppKeysBuilder {
     /// Stores keys in the SQLite file of this connection pool, instead of
     /// [`database_url`](Self::database_url).
     ///
-    /// A connection is borrowed for each batch of lookups and for each read of changes, and then
-    /// returned. So a pool of `max_size(1)` is enough for the application and this crate together.
-    /// The file is switched to write-ahead logging, and stays in this mode.
+    /// This crate borrows a connection for each batch of lookups and for each read of changes, and
+    /// then returns the connection. So a pool of `max_size(1)` is enough for the application and
+    /// this crate together. The file is switched to write-ahead logging, and stays in this mode.
     ///
-    /// Calls of `Admin` wait for other writers and are durable, whatever the settings of the pool's
-    /// connections are. Afterwards the connections have their own settings again. For the
+    /// Calls of `Admin` wait for other writers and are durable, whatever settings the pool's
+    /// connections have. After a call the connection has its own settings again. For the
     /// application's own writes, set a `busy_timeout`, `foreign_keys` and `recursive_triggers` in a
     /// `connection_customizer`.
     ///
@@ -293,9 +294,10 @@ impl AppKeysBuilder {
     ///
     /// - A change by another process takes up to `max_staleness` instead of milliseconds.
     /// - A borrowed connection does not reveal which file it has open. Once the file is replaced or
-    ///   deleted, requests are answered 503 until the process is restarted. A file that is
-    ///   overwritten in place is not noticed.
-    /// - The pool decides about waiting and reconnecting, as with `postgres_pool`.
+    ///   deleted, requests are answered 503 until the process is restarted. If a file is
+    ///   overwritten in place, the process does not notice the change.
+    /// - As with `postgres_pool`, the pool decides how long a call waits for a connection, and when
+    ///   a lost connection is opened again.
     #[doc(alias = "r2d2")]
     #[cfg(feature = "sqlite")]
     pub fn sqlite_pool(mut self, pool: Pool<ConnectionManager<diesel::SqliteConnection>>) -> Self {
@@ -305,10 +307,10 @@ impl AppKeysBuilder {
 
     /// Sets the URL of a direct connection that receives change notifications.
     ///
-    /// Set it if keys are looked up through a pooler such as `PgBouncer`, or through a pool of the
-    /// application: neither delivers notifications. The URL must lead to the same Postgres server
-    /// and database as the keys; [`build`](Self::build) checks this. Defaults to none: with
-    /// `database_url`, notifications are received from that server.
+    /// Set this URL if keys are looked up through a pooler such as `PgBouncer`, or through a pool
+    /// of the application. Neither the pooler nor the pool delivers notifications. The URL must
+    /// lead to the same Postgres server and database as the keys; [`build`](Self::build) checks
+    /// this. Defaults to none: with `database_url`, notifications are received from that server.
     #[doc(alias = "notify")]
     #[doc(alias = "pgbouncer")]
     #[cfg(feature = "postgres")]
@@ -327,8 +329,9 @@ impl AppKeysBuilder {
     /// Sets the literal text that new native keys begin with.
     ///
     /// A prefix is a lower-case letter, up to 19 more lower-case letters, digits or underscores,
-    /// and an underscore at the end. Any other text is an error of [`build`](Self::build). With up
-    /// to 11 characters, a key fits into one block of SHA-256. Defaults to `ak_live_`.
+    /// and an underscore at the end. Any other text is an error of [`build`](Self::build). If the
+    /// prefix has up to 11 characters, a key fits into one block of SHA-256. Defaults to
+    /// `ak_live_`.
     ///
     /// Keys that were issued with another prefix keep working, because the table decides which keys
     /// are valid. So a prefix does not separate two sets of keys in one table.
@@ -344,8 +347,8 @@ impl AppKeysBuilder {
     /// Sets the pepper: the secret of the HMAC-SHA-256 that keys are digested with, 32 bytes or
     /// more in base64.
     ///
-    /// Without the pepper, a copy of the table cannot be used to test whether a key is valid.
-    /// Defaults to none: keys are digested with plain SHA-256.
+    /// With only a copy of the table, an attacker cannot test whether a key is valid: such a test
+    /// needs the pepper. Defaults to none: keys are digested with plain SHA-256.
     ///
     /// ```no_run
     /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
@@ -361,14 +364,14 @@ impl AppKeysBuilder {
         self
     }
 
-    /// Sets the pepper that was used before, or `none` if keys had none. Keys that were issued
-    /// under it keep working. Defaults to no previous pepper.
+    /// Sets the pepper that was used before, or the text `none` if no pepper was used. Keys that
+    /// were issued under the previous pepper keep working. Defaults to no previous pepper.
     ///
     /// To change the pepper of several processes, restart all of them twice:
     ///
-    /// 1. With the old pepper as the pepper, and the new one as the previous pepper. Then each
-    ///    process accepts keys of both.
-    /// 2. With the two exchanged.
+    /// 1. Restart with the old pepper as `pepper` and the new pepper as `previous_pepper`. Then
+    ///    each process accepts keys of both peppers.
+    /// 2. Restart with the two values exchanged.
     ///
     /// Keys that were issued under any other pepper are rejected as unknown. [`build`](Self::build)
     /// logs a warning with the number of such keys.
@@ -378,8 +381,8 @@ impl AppKeysBuilder {
         self
     }
 
-    /// Sets whether keys of other formats than the native one are accepted: imported keys, and keys
-    /// that were issued as UUIDs.
+    /// Sets whether keys in formats other than the native format are accepted: imported keys, and
+    /// keys that were issued as UUIDs.
     ///
     /// Defaults to `false`.
     #[doc(alias = "import")]
@@ -392,7 +395,7 @@ impl AppKeysBuilder {
     /// Sets where a request may carry its key. This replaces the default, `Authorization: Bearer`
     /// and `X-API-Key`.
     ///
-    /// The challenge of a 401 names the schemes.
+    /// The challenge of a 401 response names the schemes of these locations.
     ///
     /// ```
     /// use api_key_runtime::{AppKeys, KeyLocation};
@@ -412,9 +415,10 @@ impl AppKeysBuilder {
 
     /// Sets the IP addresses and CIDR blocks of the proxies in front of this service.
     ///
-    /// Only the hops that a trusted proxy adds to its header are used. Name the proxies' own
-    /// addresses, not the network that they are in. [`build`](Self::build) checks the addresses.
-    /// Defaults to none: the client IP is the TCP peer, and forwarding headers are ignored.
+    /// The client IP is taken only from hops that a trusted proxy has added to the forwarding
+    /// header. Name the addresses of the proxies themselves, not the network that contains the
+    /// proxies. [`build`](Self::build) checks the addresses. Defaults to none: the client IP is the
+    /// TCP peer, and forwarding headers are ignored.
     ///
     /// ```
     /// let builder = api_key_runtime::AppKeys::builder().trusted_proxies(["10.0.0.7"]);
@@ -479,7 +483,8 @@ impl AppKeysBuilder {
         self
     }
 
-    /// Sets how long a request waits for the lookup of its key. After this time it is answered 503.
+    /// Sets how long a request waits for the lookup of its key. After this time the request is
+    /// answered 503.
     ///
     /// Defaults to 1 second. Zero is an error of [`build`](Self::build).
     #[doc(alias = "deadline")]
@@ -491,10 +496,10 @@ impl AppKeysBuilder {
 
     /// Sets how long a cached key may be used after it was last known to be current.
     ///
-    /// Within this time a revocation reaches every process, whatever fails in the database or the
-    /// network; usually it takes milliseconds. If a store cannot report changes, each key is read
-    /// again after this time. Zero switches caching off: each request queries the store. The bound
-    /// itself cannot be switched off. Defaults to 1 second.
+    /// A revocation reaches every process within this time, whatever fails in the database or the
+    /// network. Usually a revocation takes milliseconds. If a store cannot report changes, each key
+    /// is read again after this time. Zero switches caching off: each request queries the store.
+    /// The bound itself cannot be switched off. Defaults to 1 second.
     ///
     /// ```
     /// use std::time::Duration;
@@ -510,12 +515,13 @@ impl AppKeysBuilder {
 
     /// Sets how long keys are accepted from stale cache entries while the store is unavailable.
     ///
-    /// The time is counted since the key was last known to be current, as in RFC 5861, section 4.
+    /// The time begins when the key was last known to be current, as in RFC 5861, section 4.
     /// Expired keys are rejected in any case.
     ///
     /// A key that is revoked while a process cannot reach the store keeps working in that process
-    /// for up to this time. `None` answers 503 once `max_staleness` has passed. A time shorter than
-    /// `max_staleness` is an error of [`build`](Self::build). Defaults to `None`.
+    /// for up to this time. With `None`, requests are answered 503 once `max_staleness` has passed.
+    /// A time shorter than `max_staleness` is an error of [`build`](Self::build). Defaults to
+    /// `None`.
     ///
     /// ```
     /// use std::time::Duration;
@@ -541,12 +547,12 @@ impl AppKeysBuilder {
         self
     }
 
-    /// Sets how often key usage is recorded: the time and client IP of the last use of each key,
-    /// and its use count.
+    /// Sets how often key usage is recorded: for each key, the time and client IP of the last use,
+    /// and the number of uses.
     ///
     /// A killed process loses at most one interval of counts;
-    /// [`AppKeys::close`](crate::AppKeys::close) records the rest. `None` records nothing. Zero is
-    /// an error of [`build`](Self::build). Defaults to 10 seconds.
+    /// [`AppKeys::close`](crate::AppKeys::close) records the remaining counts. With `None`, no
+    /// usage is recorded. Zero is an error of [`build`](Self::build). Defaults to 10 seconds.
     #[doc(alias = "last used")]
     pub fn usage_flush_interval(mut self, interval: impl Into<Option<Duration>>) -> Self {
         self.usage_flush_interval = interval.into();

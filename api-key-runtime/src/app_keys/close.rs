@@ -22,7 +22,8 @@ use crate::{
     workers::Workers,
 };
 
-/// The time that recording usage leaves for the threads and the store, at most.
+/// The maximum time that is reserved for ending the threads and closing the store. Recording usage
+/// must not take this time.
 const RESERVED: Duration = Duration::from_millis(500);
 /// The time that dropping the last handle may take.
 const DROP_TIMEOUT: Duration = Duration::from_secs(2);
@@ -45,7 +46,7 @@ impl Closing {
         Self { workers, store, has_begun: AtomicBool::new(false) }
     }
 
-    /// Closes the store on a thread of its own, because it may hang.
+    /// Closes the store on a separate thread, because closing may hang.
     fn close_store(&self, timeout: Duration) -> Result<(), String> {
         let (sender, closed) = mpsc::channel();
         let store = Arc::clone(&self.store);
@@ -62,8 +63,8 @@ impl Closing {
 }
 
 impl Inner {
-    /// Closes within this time. `record` writes the last usage within the time that is left, and
-    /// returns whether all of it was written.
+    /// Closes within this time. `record` writes the last usage within the time that its second
+    /// argument returns. It returns whether all usage was written.
     pub(super) fn close(
         &self,
         timeout: Duration,
@@ -71,7 +72,8 @@ impl Inner {
     ) -> Result<(), Error> {
         let began = Instant::now();
         let left = || timeout.saturating_sub(began.elapsed());
-        // An unavailable database must not take the time that the rest needs.
+        // Recording usage in an unavailable database must not take the time that the other steps
+        // need.
         let reserved = RESERVED.min(timeout / 4);
         let left_for_usage = || left().saturating_sub(reserved);
         self.closing.has_begun.store(true, Ordering::Relaxed);
@@ -93,7 +95,7 @@ impl Inner {
         if !running.is_empty() {
             faults.push(format!("still running: {}", running.join(", ")));
         }
-        // A lookup may have filled the cache since.
+        // A lookup may have added keys to the cache since the cache was cleared.
         self.cache.apply(&Changed::Everything);
         if let Err(fault) = self.closing.close_store(left()) {
             faults.push(fault);
@@ -110,8 +112,8 @@ impl Inner {
 
 impl Drop for Inner {
     fn drop(&mut self) {
-        // Usage is tried once: an unavailable database must not hold up the thread that drops the
-        // keys.
+        // Recording usage is tried only once, because an unavailable database must not block the
+        // thread that drops the keys.
         if !self.closing.has_begun.load(Ordering::Relaxed)
             && let Err(error) = self.close(DROP_TIMEOUT, |usage, left| usage.end(left()))
         {

@@ -11,8 +11,8 @@ use crate::key::Secret;
 const UNIX_SOCKET: &str = "unix";
 
 impl AppKeysBuilder {
-    /// Overlays the settings with those of the environment, so that a service and the command
-    /// agree.
+    /// Reads settings from the environment, so that a service and the command `app-key` use the
+    /// same settings.
     ///
     /// | variable | sets |
     /// | --- | --- |
@@ -48,7 +48,7 @@ impl AppKeysBuilder {
     /// - a variable is not Unicode, or is in quotes;
     /// - a pepper is set both by value and by file, or its file cannot be read;
     /// - `APP_KEY_ACCEPT_IMPORTED` is neither `1` nor `0`;
-    /// - another variable resembles one of the table.
+    /// - another variable has almost the name of a variable in the table.
     ///
     /// [`build`](Self::build) checks the other values, and reports a missing `DATABASE_URL`.
     #[doc(alias = "environment")]

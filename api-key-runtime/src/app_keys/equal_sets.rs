@@ -1,5 +1,5 @@
-//! The warning about equal `AppKeys`. If they are built inside the closure of `HttpServer::new`,
-//! each worker has its own threads, connections and cache.
+//! The warning about equal `AppKeys` in one process. If `AppKeys` are built inside the closure of
+//! `HttpServer::new`, each worker has its own threads, connections and cache.
 
 use std::{
     hash::{DefaultHasher, Hash as _, Hasher as _},
@@ -17,8 +17,8 @@ static LOGGED: LogThrottle<u64> = LogThrottle::new();
 pub(super) struct LiveSet(#[expect(dead_code, reason = "counted by LIVE")] Arc<u64>);
 
 impl LiveSet {
-    /// Logs a warning once an hour if an equal set is in use. Sets with different settings on one
-    /// database are legitimate.
+    /// Logs a warning, at most once an hour, if an equal set is in use. Several sets may use one
+    /// database if their settings differ.
     pub(super) fn new(database: &Database, settings: &AppKeysBuilder) -> Option<Self> {
         let mut hasher = DefaultHasher::new();
         database.location()?.hash(&mut hasher);

@@ -13,7 +13,7 @@ use actix_web::{
 use super::AppKeys;
 use crate::{log, log_throttle::LogThrottle, rejection::misconfigured, request::route_of};
 
-/// Routes whose key set was missing or ambiguous, and for which this was logged.
+/// The routes for which a missing or ambiguous key set was logged.
 static LOGGED: LogThrottle<String> = LogThrottle::new();
 
 /// Returns the key set of the innermost scope of a request. Logs an error and returns `None` if the
@@ -39,9 +39,9 @@ fn find(request: &HttpRequest) -> Result<&AppKeys, Fault> {
     }
 }
 
-/// Extracts the keys of the request's scope, which hold the plain value or `web::Data<AppKeys>`:
-/// for a route that shows their health or metrics. Without keys the response is 500, and the log
-/// names what is missing.
+/// Extracts the `AppKeys` of the request's scope, for example to show health or metrics in a route.
+/// The `app_data` of the scope holds the plain value or `web::Data<AppKeys>`. Without keys the
+/// response is 500, and the log names what is missing.
 impl FromRequest for AppKeys {
     type Error = actix_web::Error;
     type Future = Ready<Result<Self, Self::Error>>;

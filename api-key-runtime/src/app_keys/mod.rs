@@ -35,11 +35,12 @@ use crate::{
     usage::Usage,
 };
 
-/// The keys of an application. `#[require_app_key]` finds them in `app_data`: put a clone there.
+/// The keys of an application. `#[require_app_key]` finds the keys in `app_data`: put a clone of
+/// the handle into `app_data`.
 ///
-/// A handle is cheap to clone. [`close`](Self::close) ends its threads, and so does dropping the
-/// last handle. `web::Data::new(keys)` in `app_data` works as well as the plain value. In either
-/// case a handler gets the keys of its scope as an argument, `keys: AppKeys`.
+/// A handle is cheap to clone. [`close`](Self::close) ends the threads of the key set. Dropping the
+/// last handle ends them as well. `web::Data::new(keys)` in `app_data` works as well as the plain
+/// value. In either case a handler gets the keys of its scope as an argument, `keys: AppKeys`.
 ///
 #[cfg_attr(feature = "sqlite", doc = "```no_run")]
 #[cfg_attr(not(feature = "sqlite"), doc = "```ignore")]
@@ -58,9 +59,10 @@ use crate::{
 ///
 /// # Several sets of keys
 ///
-/// A scope with keys in its own `app_data` accepts only these: a partner's key is valid only below
-/// `/partner`, and the application's own keys only elsewhere. Keep each set in its own table. A
-/// prefix for each set makes their keys easy to distinguish. One access log covers all sets.
+/// A scope with `AppKeys` in its own `app_data` accepts only keys of this set. In the example,
+/// partners' keys are valid only below `/partner`, and the application's own keys are valid only
+/// outside `/partner`. Keep each set in its own table. If each set has its own prefix, the keys of
+/// the sets are easy to distinguish. One access log covers all sets.
 ///
 /// ```
 /// use actix_web::{App, HttpResponse, get, web};
@@ -167,10 +169,10 @@ impl AppKeys {
         AppKeysBuilder::default()
     }
 
-    /// Makes a new key and its record, for your own store to keep. The key is accepted once the
-    /// record is in the store.
+    /// Makes a new key and its record, which you insert into your own store. The key is accepted
+    /// once the record is in the store.
     ///
-    /// The id of the record is 0: the store assigns another. For keys in a database, call
+    /// The id of the record is 0. The store assigns the final id. For keys in a database, call
     /// `Admin::issue` instead.
     ///
     /// ```
@@ -204,8 +206,8 @@ impl AppKeys {
     /// ```
     ///
     /// # Errors
-    /// Returns an error if the keys are in your own store; there, [`make_key`](Self::make_key)
-    /// makes keys.
+    /// Returns an error if the keys are in your own store. In this case call
+    /// [`make_key`](Self::make_key).
     #[cfg(feature = "_diesel")]
     pub fn admin(&self) -> Result<&crate::admin::Admin, Error> {
         self.inner.admin.as_ref().ok_or_else(|| {
@@ -216,14 +218,15 @@ impl AppKeys {
         })
     }
 
-    /// Records the key usage that is not recorded yet. Blocks for at most this long; requests are
-    /// served during that time.
+    /// Records the key usage that is not recorded yet. Blocks for at most this time. Requests are
+    /// served while the method blocks.
     ///
     /// Usage is recorded every [`usage_flush_interval`](AppKeysBuilder::usage_flush_interval), and
     /// once more by [`close`](Self::close).
     ///
     /// # Errors
-    /// Returns an error if not all usage was recorded in time. The rest is kept and tried again.
+    /// Returns an error if not all usage was recorded in time. The remaining usage is kept, and
+    /// recording it is tried again later.
     pub fn flush_usage(&self, timeout: Duration) -> Result<(), Error> {
         match &self.inner.usage {
             Some(usage) if !usage.flush(timeout) => Err(Error::database(
@@ -237,19 +240,19 @@ impl AppKeys {
     /// Records usage, ends the threads and closes the connections. Later requests are answered 503.
     ///
     /// Call this method when the server has ended: its `run().await` returns after SIGTERM or
-    /// Ctrl-C. The method blocks for at most this long, and usually for a quarter of
+    /// Ctrl-C. The method blocks for at most the timeout, and usually for a quarter of
     /// `max_staleness`.
     ///
-    /// Afterwards an SQLite file needs no other file: its `-wal` is absent, or empty if another
-    /// program has the file open.
+    /// After closing, an SQLite database consists of one file. Its `-wal` file is absent, or is
+    /// empty if another program has the database open.
     ///
     /// Dropping the last handle does the same, but tries only once to record usage, and blocks for
     /// at most 2 seconds.
     ///
     /// # Errors
-    /// Returns an error if usage was not recorded in time, if something was not closed, or if the
-    /// `-wal` of an SQLite file remains because another program reads the file. The message names
-    /// what remains. Closing continues in the background.
+    /// Returns an error if usage was not recorded, or if a thread or the store did not end in time.
+    /// Returns an error if the `-wal` of an SQLite file remains because another program reads the
+    /// file. The message names the parts that remain. Closing continues in the background.
     ///
     #[cfg_attr(feature = "sqlite", doc = "```no_run")]
     #[cfg_attr(not(feature = "sqlite"), doc = "```ignore")]
@@ -275,16 +278,16 @@ impl AppKeys {
         self.inner.close(timeout, |usage, left| usage.flush(left()) & usage.end(left()))
     }
 
-    /// Returns whether keys can be checked at the moment, and how fresh the cache is: for a
-    /// readiness route, as in the example of [`Health`].
+    /// Returns whether keys can be checked at the moment, and how fresh the cache is. The example
+    /// of [`Health`] is a readiness route.
     #[doc(alias = "readiness")]
     #[must_use]
     pub fn health(&self) -> Health {
         self.inner.feed.health(MonotonicTime::now())
     }
 
-    /// Returns counters since the start, and gauges of the moment. This method does not query the
-    /// store.
+    /// Returns the counters since the key set was built, and the current values of the gauges. This
+    /// method does not query the store.
     ///
     /// ```
     /// use api_key_runtime::{AppKeys, require_app_key};

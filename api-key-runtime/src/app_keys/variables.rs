@@ -1,11 +1,11 @@
-//! The environment variables: reading them, and names that resemble one of them.
+//! The environment variables: reading them, and detecting mistyped names.
 
 use std::{env, ffi::OsString};
 
 use crate::{error::Error, log};
 
 const PREFIX: &str = "APP_KEY_";
-/// The variables that begin with the prefix and are read.
+/// The variables with the prefix `APP_KEY_` that this crate reads.
 pub(super) const NAMES: [&str; 8] = [
     "APP_KEY_PREFIX",
     "APP_KEY_PEPPER",
@@ -24,8 +24,8 @@ const MAX_EDITS: usize = 2;
 pub(super) struct Variables<'a>(pub(super) &'a dyn Fn(&str) -> Option<OsString>);
 
 impl Variables<'_> {
-    /// Returns the value of a variable. Deployment tools write empty variables, so these count as
-    /// not set.
+    /// Returns the value of a variable. An empty variable counts as not set, because deployment
+    /// tools write empty variables.
     pub(super) fn get(self, name: &str) -> Result<Option<String>, Error> {
         Ok(self.text(name)?.filter(|value| !value.is_empty()))
     }
@@ -69,7 +69,7 @@ fn trimmed(mut text: String) -> String {
 }
 
 fn content(variable: &str, path: &str) -> Result<String, Error> {
-    // A pepper in place of a path must not be shown.
+    // The text may be a pepper that was set in place of a path. A pepper must not be shown.
     let is_path = path.starts_with(['/', '.']) || std::path::Path::new(path).exists();
     let shown = if is_path {
         format!("{path:?}")
@@ -87,8 +87,8 @@ fn content(variable: &str, path: &str) -> Result<String, Error> {
     Ok(content)
 }
 
-/// Checks the names of all variables of this process. Otherwise a mistyped pepper would be left out
-/// without a message.
+/// Checks the names of all variables of this process. Without this check, a pepper under a mistyped
+/// name would be ignored without a message.
 pub(super) fn check_names() -> Result<(), Error> {
     let mut names: Vec<String> =
         env::vars_os().map(|(name, _)| name.to_string_lossy().into_owned()).collect();
@@ -105,7 +105,7 @@ pub(super) fn check_names() -> Result<(), Error> {
 
 #[derive(Debug, PartialEq, Eq)]
 enum Name {
-    /// Read by this crate, or meant for another program.
+    /// This crate reads the variable, or the variable is meant for another program.
     Fine,
     Unknown,
 }

@@ -13,15 +13,15 @@ use crate::{policy::Policy, rejection::at_handler};
 /// The return type of the attribute's outer function.
 pub type BoxFuture = Pin<Box<dyn Future<Output = HttpResponse>>>;
 
-/// The type in the compiler's message if an attribute below `#[require_app_key]` removed the
-/// handler.
+/// The compiler's message names this type if an attribute below `#[require_app_key]` has removed
+/// the handler.
 #[derive(Debug)]
 pub struct AnAttributeBelowRemovedTheHandler;
 
 /// A function that actix-web accepts as a handler.
 ///
-/// It exists for its error message: for a function that returns no future, the compiler would name
-/// a missing trait with an argument that it cannot print.
+/// The trait exists for its error message. Without the trait, for a function that returns no
+/// future, the compiler would name a missing trait with an argument that the compiler cannot print.
 #[diagnostic::on_unimplemented(
     message = "`{Self}` is not an actix-web handler",
     label = "not a handler",

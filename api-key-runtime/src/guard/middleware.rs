@@ -20,7 +20,7 @@ use crate::{app_keys::AppKeys, log, policy::Policy};
 ///
 /// Prefer the attribute: it stands next to the code of the handler, and protects the handler
 /// wherever it is registered. Use the middleware for services without a handler of your own, such
-/// as files and the services of other crates. Use it also for a scope in which no route may be left
+/// as files and the services of other crates. A second use is a scope in which no route may be left
 /// open by mistake. If both are used, a request must pass both.
 ///
 /// | setter | effect |
@@ -64,22 +64,23 @@ use crate::{app_keys::AppKeys, log, policy::Policy};
 ///
 /// # Covered requests
 ///
-/// Around a scope, a resource or the [`App`](actix_web::App) it checks every request that arrives
-/// there. This includes any method, default services, upgrades, and paths that do not exist (401
-/// without a key, 404 with one). Around a single route it checks once the method matches, as the
-/// attribute does. Until the key is accepted, no inner service is called and no byte of the body is
-/// read.
+/// Around a scope, a resource or the [`App`](actix_web::App), the middleware checks every request
+/// that arrives there, with any method. This includes requests to default services, upgrades, and
+/// requests for paths that do not exist (401 without a key, 404 with a key). Around a single route,
+/// the middleware checks only requests whose method matches, as the attribute does. Until the key
+/// is accepted, no inner service is called and no byte of the body is read.
 ///
-/// It protects the services that are registered inside it, not a path or a folder. If another scope
-/// or service outside also serves a file, that file is served there without a key.
+/// The middleware protects the services that are registered inside it, not a path or a folder. A
+/// service that is registered outside it may serve the same file without a key.
 ///
 /// The keys are the [`AppKeys`](crate::AppKeys) in the `app_data` of the wrapped scope, resource or
 /// application, or of an outer one. Keys in the `app_data` of an inner scope are not used: around
 /// an application in which only scopes have keys, every request is answered 500.
 ///
-/// The last `wrap` is the outermost middleware. Wrap `Cors` and loggers after this one. A preflight
-/// request carries no key, so `Cors` must answer it before the check. Rejections are responses and
-/// not errors, so they also get the headers of `Cors` and a line in the log.
+/// The last `wrap` is the outermost middleware. Wrap `Cors` and loggers after this middleware. A
+/// preflight request carries no key, so `Cors` must answer it before the check. Rejections are
+/// responses and not errors, so `Cors` adds its headers to a rejection, and loggers write a line
+/// for the rejection.
 ///
 /// # Files
 ///
@@ -115,8 +116,9 @@ use crate::{app_keys::AppKeys, log, policy::Policy};
 ///
 /// # Invalid scopes
 ///
-/// A scope that no key can have is a compile error in the attribute. Here the server does not
-/// start: the log names the scope, and [`run`](actix_web::HttpServer::run) returns an error.
+/// A scope that no key can have is a compile error in the attribute. With the middleware, the
+/// server does not start: the log names the scope, and [`run`](actix_web::HttpServer::run) returns
+/// an error.
 #[doc(alias = "auth")]
 #[doc(alias = "bearer")]
 #[doc(alias = "middleware")]
@@ -169,7 +171,7 @@ where
     type InitError = ();
     type Future = Ready<Result<Self::Transform, ()>>;
 
-    /// Returns an error for invalid scopes; the server does not start then.
+    /// Returns an error for invalid scopes. After this error the server does not start.
     fn new_transform(&self, service: S) -> Self::Future {
         let guarded = match self.policy.check() {
             Ok(()) => Ok(Guarded { service: Rc::new(service), policy: self.policy }),
@@ -204,7 +206,8 @@ where
         let service = Rc::clone(&self.service);
         let policy = self.policy;
         Box::pin(async move {
-            // The request is not cloned: actix's routing panics while a clone of it is held.
+            // The request must not be cloned, because actix's routing panics while a clone of the
+            // request exists.
             let (keys, in_query) = match authenticate(&policy, request.request()).await {
                 Ok(Access { keys, in_query }) => (keys.clone(), in_query),
                 Err(rejection) => return Ok(rejected(request, *rejection)),
@@ -220,7 +223,8 @@ where
     }
 }
 
-/// Returns the rejection as a response and not as an error, so that outer middlewares see it.
+/// Returns the rejection as a response and not as an error, so that outer middlewares see the
+/// response.
 fn rejected<B>(request: ServiceRequest, rejection: HttpResponse) -> ServiceResponse<EitherBody<B>> {
     let (request, _unread) = request.into_parts();
     ServiceResponse::new(request, rejection).map_into_right_body()

@@ -28,12 +28,11 @@ use crate::{
     request::{Credential, UnknownIp, extract, ignored, route_of},
 };
 
-/// Optional routes that accepted a request without a key, but with a credential elsewhere, and for
-/// which this was logged.
+/// The optional routes for which a credential outside the key locations was logged.
 static LOGGED: LogThrottle<String> = LogThrottle::new();
 
-/// The response to a rejected request. It is boxed, so that an accepted request does not carry
-/// room for it.
+/// The response to a rejected request. The response is boxed, so that the future of an accepted
+/// request reserves no space for a response.
 pub(crate) type Rejection = Box<HttpResponse>;
 
 /// An accepted request: the values that its response needs.
@@ -60,8 +59,8 @@ pub(crate) async fn authenticate<'a>(
     check(policy, request, Round::First).await
 }
 
-/// Checks an accepted request again after it has waited. It still counts as one request and one
-/// use.
+/// Checks an accepted request again after its extractors have waited. Both checks together count as
+/// one request and one use.
 #[cold]
 pub(crate) fn authenticate_again<'a>(
     policy: &'a Policy,
@@ -86,7 +85,7 @@ async fn check<'a>(
     let Some(keys) = app_keys::of(request) else {
         return Err(Box::new(marked(misconfigured(), Mark::NoAppKeys)));
     };
-    // `Check` must end before the await, because the future would carry it along.
+    // `begin` drops its `Check` before the await. Otherwise the future would store the `Check`.
     let (step, in_query) = begin(keys, policy, request, round);
     match step {
         Step::Accepted => {}
@@ -107,7 +106,8 @@ enum Round {
 enum Step<'a> {
     Accepted,
     Rejected(Rejection),
-    /// The key is not a cache hit. Boxed, so that a cache hit does not carry room for it.
+    /// The key is not a cache hit. The future is boxed, so that a cache hit reserves no space for
+    /// the lookup.
     LookUp(Pin<Box<dyn Future<Output = Result<(), Rejection>> + 'a>>),
 }
 
@@ -161,7 +161,7 @@ impl<'a> Check<'a> {
             }
             cached => Step::LookUp(Box::pin(async move {
                 match look_up(inner, &key, (digest, cached), view).await {
-                    // The lookup took time.
+                    // The lookup took time, so the clock is read again.
                     Ok(found) => self.authorize(found, MonotonicTime::now()),
                     Err((reason, by)) => Err(self.reject(reason, by, None)),
                 }
@@ -179,7 +179,8 @@ impl<'a> Check<'a> {
         }
         self.log_ignored();
         let mut extensions = self.request.extensions_mut();
-        // An outer guard may use another key set; its key is not a key of this set.
+        // An outer guard may have accepted a key of another key set. That key is not a key of this
+        // set.
         extensions.remove::<AppKey>();
         extensions.insert(Anonymous);
         self.keys.inner().counters.count(Outcome::AcceptedWithoutKey, DecidedBy::Request);
@@ -204,7 +205,7 @@ impl<'a> Check<'a> {
         Step::Rejected(self.reject(reason, DecidedBy::Request, None))
     }
 
-    /// Decides whether a key that was found is accepted here and now.
+    /// Decides whether this guard accepts a key that was found, at the time `now`.
     #[inline]
     fn authorize(&self, found: Found, now: MonotonicTime) -> Result<(), Rejection> {
         let inner = self.keys.inner();
@@ -244,8 +245,8 @@ impl<'a> Check<'a> {
     }
 }
 
-/// Logs a hint if a key was rejected for the address of a private peer that forwards requests. The
-/// peer is probably a proxy that is not configured as trusted.
+/// Logs a hint if a key was rejected because of a private client IP although the request has a
+/// forwarding header. The peer is probably a proxy that is not configured as trusted.
 fn hint_at_proxy(log: &RejectionLog, client_ip: Option<IpAddr>, request: &HttpRequest) {
     let private = |address: &IpAddr| match address {
         IpAddr::V4(address) => address.is_private() || address.is_loopback(),
@@ -264,8 +265,8 @@ struct Found {
     by: DecidedBy,
 }
 
-/// Finds a key that is not a cache hit under its current digest: under the previous digest, or in
-/// the store.
+/// Finds a key that is not a cache hit under its current digest. Looks in the cache under the
+/// previous digest, then in the store.
 async fn look_up(
     inner: &app_keys::Inner,
     key: &[u8],
@@ -279,7 +280,7 @@ async fn look_up(
         Resolution::Unknown => return Err((Reason::Unknown, DecidedBy::Cache)),
         Resolution::LookUp(priority) => priority,
     };
-    // A cache hit proves the key, so its checksum is computed only now.
+    // For a cache hit no checksum is needed, so the checksum is computed only now.
     if !std::str::from_utf8(key).is_ok_and(|key| inner.format_rules.accepts(key)) {
         return Err((Reason::Malformed, DecidedBy::Request));
     }

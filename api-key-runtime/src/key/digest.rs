@@ -52,7 +52,8 @@ impl KeyDigest {
 
 impl PartialEq for KeyDigest {
     fn eq(&self, other: &Self) -> bool {
-        // Two 128-bit comparisons: comparing byte by byte would take as long as the hash itself.
+        // Each digest is compared as two 128-bit numbers. Comparing the digests byte by byte would
+        // take as long as the hash itself.
         let ([low, high], []) = self.0.as_chunks::<16>() else {
             return false;
         };
@@ -108,7 +109,7 @@ impl fmt::Display for DigestAlgorithm {
 #[derive(Clone)]
 struct KeyHasher {
     id: DigestAlgorithm,
-    /// Keyed once and cloned for each key. `None` for plain SHA-256.
+    /// The HMAC is keyed once, and cloned for each API key. `None` means plain SHA-256.
     mac: Option<HmacSha256>,
 }
 
@@ -217,7 +218,8 @@ impl Digester {
         self.previous.as_ref().map(|algorithm| &algorithm.id)
     }
 
-    /// Returns all configured algorithms, the current one first, in the order of [`Digests::iter`].
+    /// Returns all configured algorithms in the order of [`Digests::iter`]. The current algorithm
+    /// comes first.
     pub(crate) fn algorithms(&self) -> impl Iterator<Item = &DigestAlgorithm> {
         std::iter::once(&self.current.id).chain(self.previous_algorithm())
     }
@@ -246,7 +248,7 @@ pub(crate) struct Digests {
 }
 
 impl Digests {
-    /// Returns all digests, the current one first.
+    /// Returns all digests. The digest of the current algorithm comes first.
     pub(crate) fn iter(&self) -> impl Iterator<Item = KeyDigest> {
         std::iter::once(self.current).chain(self.previous)
     }
@@ -385,8 +387,8 @@ mod tests {
             hex(Digester::default().digest("abc")),
             "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
         );
-        // RFC 4231, test case 7. Its key is 131 bytes of 0xaa, which is rejected as a pepper, so
-        // the test calls the algorithm directly.
+        // RFC 4231, test case 7. The key of this test case, 131 bytes of 0xaa, is rejected as a
+        // pepper, so the test calls the algorithm directly.
         let mac = HmacSha256::new_from_slice(&[0xaa; 131]).unwrap();
         let algorithm = KeyHasher { id: DigestAlgorithm("test".into()), mac: Some(mac) };
         assert_eq!(

@@ -8,7 +8,8 @@ use zeroize::{Zeroize, Zeroizing};
 use super::KeySecret;
 use crate::error::Error;
 
-/// Random bytes in a native key: 232 bits, minus 2 bits because only letters and digits are kept.
+/// The number of random bytes in a native key. They have 232 bits, of which 2 bits are lost because
+/// only letters and digits are kept.
 const RANDOM_BYTES: usize = 29;
 const CHECKSUM_BYTES: usize = 4;
 /// Characters after the prefix: base64 of the random bytes and their checksum, without padding.
@@ -19,8 +20,8 @@ const DEFAULT_PREFIX: &str = "ak_live_";
 /// Longest prefix: one letter, nineteen more characters, and an underscore at the end.
 const MAX_PREFIX_CHARS: usize = 21;
 
-/// Fills a buffer with random bytes from the operating system. A parameter, so that tests can make
-/// it fail.
+/// Fills a buffer with random bytes from the operating system. The source is a parameter, so that
+/// tests can make it fail.
 type Entropy<'a> = &'a mut dyn FnMut(&mut [u8]) -> Result<(), getrandom::Error>;
 
 /// The format of a new key.
@@ -30,8 +31,9 @@ pub enum KeyFormat {
     /// A prefix and 44 letters and digits, with 230 random bits and a checksum.
     #[default]
     Native,
-    /// A random UUID (RFC 9562, version 4) with 122 random bits, for clients that require one. It
-    /// has neither prefix nor checksum, and is accepted only if imported keys are accepted.
+    /// A random UUID (RFC 9562, version 4) with 122 random bits, for clients that require a UUID.
+    /// Such a key has neither prefix nor checksum, and is accepted only if imported keys are
+    /// accepted.
     Uuid,
 }
 
@@ -98,8 +100,8 @@ impl FormatRules {
         }
     }
 
-    /// Generates a key from random bytes of the operating system. There is no fallback: an error of
-    /// that source is an error here.
+    /// Generates a key from random bytes of the operating system. There is no fallback: if the
+    /// operating system returns an error, this method returns an error.
     pub(crate) fn generate(&self, format: KeyFormat) -> Result<KeySecret, Error> {
         self.generate_from(format, &mut |buffer| getrandom::fill(buffer))
     }
@@ -119,7 +121,8 @@ impl FormatRules {
     /// average. A double click then selects the whole key.
     fn native(&self, entropy: Entropy<'_>) -> Result<KeySecret, Error> {
         let mut bytes = Zeroizing::new([0_u8; RANDOM_BYTES + CHECKSUM_BYTES]);
-        // Written in place: a growing buffer would leave copies of the key behind it.
+        // The body is written in place, because a growing buffer would leave copies of the key in
+        // memory.
         let mut body = Zeroizing::new([0_u8; BODY_CHARS]);
         loop {
             let (random, checksum) = bytes.split_at_mut(RANDOM_BYTES);
@@ -149,7 +152,7 @@ impl FormatRules {
     }
 }
 
-/// Detects typing errors. Not a security control: anyone can compute the checksum.
+/// Detects typing errors. The checksum is not a security control, because anyone can compute it.
 fn checksum_holds(prefix: &str, body: &str) -> bool {
     if body.len() != BODY_CHARS || !body.bytes().all(|byte| byte.is_ascii_alphanumeric()) {
         return false;
@@ -203,13 +206,13 @@ fn uuid(entropy: Entropy<'_>) -> Result<KeySecret, Error> {
 #[expect(clippy::needless_bitwise_bool, reason = "without a branch")]
 pub(crate) const fn is_key_character(byte: u8) -> bool {
     let is_letter = (byte | 0x20).wrapping_sub(b'a') < 26;
-    // `-`, `.`, `/` and the digits follow each other.
+    // The bytes of `-`, `.`, `/` and the digits are consecutive.
     let is_digit_or_mark = byte.wrapping_sub(b'-') <= b'9' - b'-';
     is_letter | is_digit_or_mark | (byte == b'_') | (byte == b'~') | (byte == b'+') | (byte == b'=')
 }
 
-/// Returns whether all bytes are [`is_key_character`]. This runs for every request, so it checks
-/// sixteen bytes at a time.
+/// Returns whether all bytes are [`is_key_character`]. The function runs for every request, so it
+/// checks sixteen bytes at a time.
 pub(crate) fn are_key_characters(bytes: &[u8]) -> bool {
     let is_one = |byte| u8::from(is_key_character(byte));
     let Some(last) = bytes.last_chunk::<16>() else {
@@ -260,8 +263,8 @@ mod tests {
             }
             assert!(seen.insert(<[u8; BODY_CHARS]>::try_from(body).unwrap()), "a key came twice");
         }
-        // Chi-square over 62 characters: 61 degrees of freedom, so 61 expected with a deviation of
-        // 11; 150 is 8 deviations away.
+        // A chi-square test over 62 characters has 61 degrees of freedom. So the expected value is
+        // 61, with a standard deviation of 11, and 150 is 8 deviations away.
         let expected = KEYS as f64 / 62.0;
         for (position, counts) in counts.iter().enumerate() {
             let characters = (0..128_u8).filter(u8::is_ascii_alphanumeric);
@@ -313,7 +316,7 @@ mod tests {
                 getrandom::fill(buffer)
             })
             .unwrap();
-        // About one draw in four is kept, which costs two bits.
+        // About one draw in four is kept. Keeping only these draws costs two bits.
         assert!(asked - 3 >= 224, "{asked}");
     }
 
@@ -342,7 +345,7 @@ mod tests {
             rules.accepts(key)
         };
         assert!(intact("ak_live_", key));
-        // Also after a change of the prefix.
+        // The key stays valid after the prefix is changed.
         assert!(intact("shop_", key));
         // The checksum covers the prefix: the same body with another prefix is not a key.
         let body = key.strip_prefix("ak_live_").unwrap();

@@ -1,4 +1,4 @@
-//! The format, the digest and the secret of a key. Independent of HTTP and SQL.
+//! The format, the digest and the secret of a key. This module is independent of HTTP and SQL.
 
 mod digest;
 mod format;

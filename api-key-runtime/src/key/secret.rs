@@ -6,9 +6,9 @@ use zeroize::Zeroizing;
 
 /// A key in plain text. It exists only once, directly after the key is issued.
 ///
-/// It has no `Clone`, `Display` or `Serialize`, `Debug` does not show the key, and its memory is
-/// overwritten on drop. Pass [`expose_secret`](Self::expose_secret) only to the person the key is
-/// for.
+/// The type does not implement `Clone`, `Display` or `Serialize`. `Debug` does not show the key.
+/// The memory of the key is overwritten on drop. Pass the result of
+/// [`expose_secret`](Self::expose_secret) only to the user of the key.
 ///
 /// ```compile_fail
 /// fn print(secret: api_key_runtime::admin::KeySecret) {

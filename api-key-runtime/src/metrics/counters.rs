@@ -71,12 +71,12 @@ impl DecidedBy {
     }
 }
 
-/// Numbers of requests by outcome and by what decided them.
+/// The number of requests for each outcome and for each part of the check that decided it.
 #[derive(Debug)]
 pub(crate) struct Counters([Stripe; STRIPES]);
 
-/// One copy of the counters. Aligned to two cache lines, because processors prefetch the adjacent
-/// line.
+/// One copy of the counters. The type is aligned to two cache lines, because processors prefetch
+/// the adjacent line.
 #[repr(align(128))]
 #[derive(Debug)]
 struct Stripe([[AtomicU64; DECIDERS]; OUTCOMES]);

@@ -1,4 +1,4 @@
-//! How long calls of the store take.
+//! The durations of calls to the store.
 
 use std::{
     sync::atomic::{AtomicU64, Ordering},

@@ -19,8 +19,8 @@ pub use crate::rejection::Reason as RejectionReason;
 /// A snapshot of all counts since the key set was built. Returned by
 /// [`AppKeys::metrics`](crate::AppKeys::metrics).
 ///
-/// [`to_prometheus`](Self::to_prometheus) writes all of them. The methods are for other collectors.
-/// Counts never decrease, so they fit an observable counter of OpenTelemetry or
+/// [`to_prometheus`](Self::to_prometheus) writes all counts as text. The other methods are for
+/// other collectors. Counts never decrease, so they fit an observable counter of OpenTelemetry or
 /// `counter!(..).absolute(..)` of the `metrics` crate. A request is not counted if its client
 /// disconnects while the key is looked up.
 ///
@@ -36,13 +36,14 @@ pub use crate::rejection::Reason as RejectionReason;
 /// ```
 #[derive(Clone, Debug)]
 pub struct Metrics {
-    /// Numbers of requests by outcome and by what decided them, without zeros.
+    /// The number of requests for each outcome and for each part of the check that decided it.
+    /// Zeros are left out.
     requests: Vec<(Outcome, DecidedBy, u64)>,
     lookups: Times,
     gauges: Gauges,
 }
 
-/// Current values that are not counts.
+/// The current values in a snapshot, apart from the counts of requests and lookups.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Gauges {
     pub(crate) waiting: usize,
@@ -60,8 +61,8 @@ impl Metrics {
     }
 
     /// Returns the number of requests that were accepted with a key. A request that passes two
-    /// guards, such as a middleware and an attribute, counts once at each guard. This holds for all
-    /// counts of requests.
+    /// guards, such as a middleware and an attribute, counts once at each guard. All counts of
+    /// requests count such a request in this way.
     #[must_use]
     pub fn accepted(&self) -> u64 {
         self.sum(|outcome, _| outcome == Outcome::Accepted)
@@ -73,7 +74,8 @@ impl Metrics {
         self.sum(|outcome, _| outcome == Outcome::AcceptedWithoutKey)
     }
 
-    /// Returns the number of rejected requests for each reason, without reasons that have none.
+    /// Returns the number of rejected requests for each reason. Reasons without rejections are left
+    /// out.
     pub fn rejected(&self) -> impl Iterator<Item = (RejectionReason, u64)> {
         Outcome::all().filter_map(|outcome| match outcome {
             Outcome::Rejected(reason) => {
@@ -97,8 +99,8 @@ impl Metrics {
         self.sum(|_, by| by == DecidedBy::Store)
     }
 
-    /// Returns the number of store calls that looked up keys. One call looks up many keys, and one
-    /// key may serve many requests.
+    /// Returns the number of store calls that looked up keys. One call may look up many keys, and
+    /// the lookup of one key may serve many requests.
     #[must_use]
     pub fn lookups(&self) -> u64 {
         self.lookups.calls
@@ -134,7 +136,8 @@ impl Metrics {
         self.gauges.known
     }
 
-    /// Returns the number of cached digests that are in no table (negative cache entries).
+    /// Returns the number of negative cache entries: digests that the cache holds because the table
+    /// does not contain them.
     #[must_use]
     pub fn negative_entries(&self) -> usize {
         self.gauges.unknown

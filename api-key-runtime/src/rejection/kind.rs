@@ -67,8 +67,8 @@ impl RejectionKind {
         }
     }
 
-    /// Returns the default body: problem details (RFC 9457) as JSON. Use it to extend the default
-    /// body, or to keep it for some kinds.
+    /// Returns the default body: problem details (RFC 9457) as JSON. Use this text to extend the
+    /// default body, or to keep the default body for some kinds.
     ///
     /// ```
     /// use api_key_runtime::{AppKeys, RejectionKind};

@@ -1,5 +1,5 @@
-//! The log line of a rejection: one warning with all details. It contains nothing that the caller
-//! sent except the method, cut short, and the name of a scheme that is not accepted.
+//! The log line of a rejection: one warning with all details. The line contains at most two texts
+//! of the caller: the method, cut short, and the name of a scheme that is not accepted.
 
 use std::{
     collections::HashMap,
@@ -95,8 +95,8 @@ impl Shared {
         let mut windows = self.windows();
         let window =
             windows.entry(reason).or_insert(Window { began: now, lines: 0, suppressed: 0 });
-        // Only its summary ends a window with suppressed lines, so that each rejection is counted
-        // once.
+        // A window with suppressed lines ends only when its summary is written, so that each
+        // rejection is counted once.
         if window.suppressed == 0 && window.is_over(now) {
             *window = Window { began: now, lines: 0, suppressed: 0 };
         }
@@ -120,8 +120,8 @@ impl Shared {
     }
 }
 
-/// Returns the first words of a log line. If a key cannot be checked, the service is at fault and
-/// not the caller.
+/// Returns the first words of a log line. If a key cannot be checked, the cause is in the service,
+/// not in the request.
 fn beginning(reason: Reason) -> &'static str {
     match reason.kind() {
         RejectionKind::Unavailable => "cannot check an API key, answered 503",

@@ -20,7 +20,7 @@ use crate::{
     request::KeyLocations,
 };
 
-/// Value of `Retry-After` in seconds, if the key could not be checked.
+/// The value of `Retry-After`, in seconds, in responses to requests whose key could not be checked.
 const RETRY_AFTER_SECONDS: HeaderValue = HeaderValue::from_static("1");
 
 /// Content type and bytes of the body of each kind. Bodies are built at start-up, so they cannot
@@ -65,7 +65,7 @@ impl Responses {
         key_locations: &KeyLocations,
         bodies: Bodies,
     ) -> Result<Self, Error> {
-        // `qdtext` of RFC 9110, section 5.6.4, in ASCII.
+        // A realm may contain the ASCII characters of `qdtext` (RFC 9110, section 5.6.4).
         if !realm.bytes().all(|byte| matches!(byte, b' '..=b'~') && byte != b'"' && byte != b'\\') {
             return Err(Error::config(format!(
                 "invalid realm {realm:?}: it must be printable ASCII without quotes and backslashes; change AppKeysBuilder::realm"
@@ -143,7 +143,8 @@ impl Responses {
     /// Sets the headers that keep shared caches from serving one caller's response to another. RFC
     /// 9111 protects only responses to requests with `Authorization`.
     ///
-    /// This may run twice on one response: for a middleware and for an attribute on the handler.
+    /// This method may run twice on one response: for a middleware and for an attribute on the
+    /// handler.
     pub(crate) fn finish<B>(&self, response: &mut HttpResponse<B>, in_query: bool) {
         if response.status() == StatusCode::SWITCHING_PROTOCOLS {
             return;
@@ -169,14 +170,15 @@ pub(crate) fn misconfigured() -> HttpResponse {
     response(StatusCode::INTERNAL_SERVER_ERROR, "The service is not set up to check API keys.")
 }
 
-/// Marks a response of this crate for the route audit. The 401 of a handler has no mark.
+/// Marks a response of this crate for the route audit. A 401 response that a handler itself makes
+/// has no mark.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Mark {
     /// Rejected by any guard.
     Rejected,
-    /// Rejected by the attribute, which protects only its own handler.
+    /// The attribute rejected the request. The attribute protects only its own handler.
     RejectedAtHandler,
-    /// Not checked: the application has no `AppKeys`.
+    /// The request was not checked, because the application has no `AppKeys`.
     NoAppKeys,
 }
 

@@ -1,5 +1,5 @@
-//! A credential that is in no configured key location, and its description in the log without a
-//! value.
+//! A credential outside the configured key locations, and its description in the log. The
+//! description does not contain the credential.
 
 use std::fmt;
 
@@ -21,9 +21,10 @@ const MAX_SCHEME_BYTES: usize = 20;
 /// A credential in a place that is not a configured key location.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Ignored<'a> {
-    /// In `Authorization` with a scheme. The name is `None` if it could be part of a key.
+    /// The credential is in `Authorization`, after a scheme. The name of the scheme is `None` if
+    /// the name could be part of a key.
     Scheme(Option<&'a str>),
-    /// In `Authorization` without a scheme.
+    /// The credential is in `Authorization`, without a scheme.
     NoScheme,
     /// In a header that other services read keys from.
     Header(&'static str),

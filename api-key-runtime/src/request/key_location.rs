@@ -14,8 +14,8 @@ pub struct KeyLocation(pub(super) Place);
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Place {
     Bearer,
-    /// Validated by [`KeyLocations::check`], as all names are, so that the constructors need not
-    /// return a `Result`.
+    /// The name of the scheme. [`KeyLocations::check`] validates all names, so the constructors
+    /// need not return a `Result`.
     Scheme(String),
     WithoutScheme,
     Header(String),
@@ -48,7 +48,7 @@ impl KeyLocation {
     }
 
     /// Returns the location `Authorization: KEY`, without a scheme. A value that contains a space
-    /// has a scheme; it is ignored unless that scheme is a key location too.
+    /// has a scheme. Such a value is ignored, unless another key location accepts the scheme.
     #[must_use]
     pub const fn authorization_without_scheme() -> Self {
         Self(Place::WithoutScheme)
@@ -71,7 +71,7 @@ impl KeyLocation {
     }
 
     /// Returns the location of a cookie. Browsers send cookies automatically, so a service that
-    /// accepts them needs protection against cross-site request forgery (CSRF).
+    /// accepts keys in cookies needs protection against cross-site request forgery (CSRF).
     #[must_use]
     pub fn cookie(name: impl Into<String>) -> Self {
         Self(Place::Cookie(name.into()))
@@ -90,8 +90,8 @@ pub(super) enum Checked {
     Cookie(Box<str>),
 }
 
-/// The accepted forms of `Authorization`. They are one location, because the header contains one
-/// credential.
+/// The accepted forms of `Authorization`. All forms together are one location, because the header
+/// contains one credential.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Authorization {
     pub(super) schemes: Vec<Box<str>>,
@@ -99,7 +99,7 @@ pub(super) struct Authorization {
 }
 
 impl Authorization {
-    /// Adds a form and returns whether it is new.
+    /// Adds a form. Returns whether the form was added for the first time.
     fn add(&mut self, place: &Place) -> Result<bool, Error> {
         let scheme = match place {
             Place::WithoutScheme => return Ok(!std::mem::replace(&mut self.without_scheme, true)),
@@ -148,9 +148,9 @@ impl KeyLocations {
         Ok(Self(checked.into()))
     }
 
-    /// Returns the challenges of a 401 (RFC 9110, section 11.6.1), which needs at least one. These
-    /// are the accepted schemes. Without schemes, each other key location is described like an
-    /// `apiKey` security scheme of `OpenAPI`.
+    /// Returns the challenges of a 401 response, which needs at least one challenge (RFC 9110,
+    /// section 11.6.1). Each accepted scheme gives one challenge. If no scheme is accepted, each
+    /// key location gives a challenge that resembles an `apiKey` security scheme of `OpenAPI`.
     pub(crate) fn challenges(&self, realm: &str) -> Vec<String> {
         let place = |place: &str, name: &str| {
             format!("ApiKey realm=\"{realm}\", in=\"{place}\", name=\"{name}\"")

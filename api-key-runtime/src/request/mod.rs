@@ -1,4 +1,5 @@
-//! Extracts the credential and the client IP of a request. Independent of SQL and policy.
+//! Extracts the credential and the client IP of a request. This module is independent of SQL and
+//! policy.
 
 mod client_ip;
 mod credential;

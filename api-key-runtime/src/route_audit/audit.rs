@@ -64,8 +64,8 @@ struct Audit<'a> {
     without_keys: Vec<String>,
 }
 
-/// The result of one call for the route it was meant for. A result with a higher weight takes
-/// precedence.
+/// The result of one call for the route that the call was meant to reach. A result with a higher
+/// weight takes precedence.
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum Standing {
     /// No response of a route: actix-web or a default service answered.

@@ -53,11 +53,11 @@ impl Exceptions {
         exceptions
     }
 
-    /// Adds routes that the audit cannot check, each with its reason, such as the test that checks
-    /// it instead.
+    /// Adds routes that the audit cannot check, each with its reason. The reason may name a test
+    /// that checks the route instead.
     ///
-    /// This excepts only a route that cannot be checked. A route that answers a caller without a
-    /// key still fails.
+    /// Such an exception applies only to a route that cannot be checked. A route that answers a
+    /// caller without a key still fails.
     ///
     /// ```
     /// use api_key_runtime::route_audit::Exceptions;
@@ -70,8 +70,8 @@ impl Exceptions {
         self
     }
 
-    /// Adds a path that matches a pattern, for a pattern that no path can be generated for.
-    /// Replaces an earlier path for the same pattern.
+    /// Adds a path that matches a pattern. This is needed if the audit cannot generate such a path
+    /// itself. Replaces an earlier path for the same pattern.
     ///
     /// ```
     /// use api_key_runtime::route_audit::Exceptions;
@@ -107,8 +107,8 @@ impl Exceptions {
         }
     }
 
-    /// Returns the reason of the exception for a route, if there is one. A public route need not be
-    /// seen.
+    /// Returns the reason of the exception for a route, if there is one. An exception for a public
+    /// route applies even if the audit cannot see the route.
     pub(super) fn reason(&mut self, kind: Kind, method: &str, path: &str) -> Option<String> {
         let mut reason = None;
         for entry in &mut self.entries {

@@ -36,8 +36,8 @@ pub use report::ProtectionReport;
 /// [`public`](Exceptions::public) with a reason.
 ///
 /// Pass the application that the service serves: `App::new().app_data(keys).configure(routes)`.
-/// Every route is called without a key and without a body, with its own methods and with all
-/// others. Only a rejection of this crate passes: a 401 of the handler itself, a 400, a 404 or a
+/// Every route is called without a key and without a body, with its own methods and with all other
+/// methods. Only a rejection of this crate passes: a 401 of the handler itself, a 400, a 404 or a
 /// redirect fails. Handlers without a guard run.
 ///
 /// ```
@@ -72,8 +72,8 @@ pub use report::ProtectionReport;
 /// - redirects, files and other services with a prefix
 /// - the default services of the application, of scopes (`GET /api/<unmatched>`) and of resources
 ///
-/// Header, host, method and `Acceptable` guards, including those in `Not`, are satisfied and left
-/// unsatisfied in every combination.
+/// The audit tries every combination of satisfied and unsatisfied guards for headers, hosts,
+/// methods and `Acceptable`. This includes guards inside `Not`.
 ///
 /// A route that the audit cannot see also fails, unless [`Exceptions::unseen`] gives a reason:
 ///
@@ -85,11 +85,11 @@ pub use report::ProtectionReport;
 /// The audit cannot list two things:
 ///
 /// - responses that a middleware makes by itself at paths without a route
-/// - a default service that answers like actix-web's own, with a 404 without a body
+/// - a default service that answers like actix-web's default service, with a 404 without a body
 ///
 /// # Panics
-/// Panics with the list of these routes and how to fix each of them. [`protection_report`] returns
-/// the list instead.
+/// Panics with a list of the routes that fail, and advice on how to fix each route.
+/// [`protection_report`] returns the list instead.
 #[track_caller]
 pub fn assert_protected<T, B>(
     app: App<T>,

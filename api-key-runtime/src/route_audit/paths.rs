@@ -8,8 +8,8 @@ pub(super) const UNMATCHED: &str = "no-such-route-5f0c1e7b";
 /// Maximum number of paths to try for one pattern, to find a path that no other route matches.
 const MOST_PATHS: usize = 8;
 
-/// Candidate values of a parameter: identifiers, dates, versions, names and others. The expression
-/// of the route decides which of them match.
+/// Candidate values of a parameter: identifiers, dates, versions, names and other values. The
+/// expression of the route decides which candidates match.
 const VALUES: &[&str] = &[
     "1",
     "probe",

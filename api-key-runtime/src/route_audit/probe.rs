@@ -20,7 +20,8 @@ use actix_web::{
 use super::paths::UNMATCHED;
 use crate::{app_key::Anonymous, foreign_texts::is_app_entry, rejection::Mark};
 
-/// A handler that has not responded by then is assumed to be running, so the route is open.
+/// The time after which a handler without a response is assumed to be running. Its route then
+/// counts as open.
 const CALL_TIMEOUT: Duration = Duration::from_secs(10);
 
 type Answering = Pin<Box<dyn Future<Output = Answer>>>;
@@ -93,8 +94,8 @@ impl Prober {
 /// The classified response to a call, and how far the call was routed.
 pub(super) struct Answer {
     pub(super) what: What,
-    /// The pattern that matched. If only part of the path matched: the pattern of a service with a
-    /// prefix, or the pattern that this part would match.
+    /// The pattern that matched. If only a part of the path matched, this is the pattern of a
+    /// service with a prefix, or the pattern that the part would match.
     pattern: Option<String>,
     is_whole: bool,
 }
@@ -102,7 +103,7 @@ pub(super) struct Answer {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum What {
     Rejected,
-    /// Rejected by the attribute, which protects one handler.
+    /// The attribute rejected the request. The attribute protects only one handler.
     RejectedAtHandler,
     NoAppKeys,
     /// Accepted because of `#[require_app_key(optional)]`.
@@ -112,7 +113,8 @@ pub(super) enum What {
     Open(Open),
 }
 
-/// A response that is not a rejection of this crate. Compared without reading the body.
+/// A response that is not a rejection of this crate. Two such responses are compared without
+/// reading their bodies.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Open {
     status: Option<StatusCode>,

@@ -74,7 +74,7 @@ impl fmt::Display for ProtectionReport {
     }
 }
 
-/// Stands for requests that match no route, below the path before it.
+/// The end of a path that stands for the requests below the path that match no route.
 pub(super) const PATH_OF_DEFAULT: &str = "/<unmatched>";
 
 /// Returns the names of the methods, or `*` if they are all that were tried.

@@ -88,8 +88,9 @@ impl Route {
         self.around(routes).any(|route| route.opaque_guard().is_some())
     }
 
-    /// Returns the declared methods and the methods in guards of the route and its scopes. A method
-    /// within `Not` counts too, because the audit must call the route with it and without it.
+    /// Returns the declared methods, and the methods that guards of the route and of its scopes
+    /// name. This includes a method within `Not`, because the audit must call the route both with
+    /// this method and with other methods.
     pub(super) fn named_methods(&self, routes: &[Route]) -> Vec<Method> {
         let named =
             self.around(routes).flat_map(Self::builtin_guards).filter_map(|guard| match guard {
@@ -103,8 +104,9 @@ impl Route {
         self.guards.iter().filter_map(|guard| builtin_guards(&guard.name)).flatten()
     }
 
-    /// Returns all combinations of the headers that guards of the route and its scopes require or
-    /// exclude, also with absent headers. Returns `None` if there are too many.
+    /// Returns all combinations of the headers that guards of the route and of its scopes require
+    /// or exclude. In some combinations headers are absent. Returns `None` if there are too many
+    /// combinations.
     pub(super) fn headers(&self, routes: &[Route]) -> Option<Vec<Vec<(String, String)>>> {
         let mut values: BTreeMap<String, Vec<String>> = BTreeMap::new();
         let guards = self.around(routes).flat_map(|route| &route.guards);
@@ -134,8 +136,8 @@ impl Route {
     }
 }
 
-/// Returns all lists of these media types, because a request may accept several. Returns `None` if
-/// there are too many.
+/// Returns all lists that can be made of these media types, because a request may accept several
+/// media types. Returns `None` if there are too many lists.
 fn lists(types: &[String]) -> Option<Vec<String>> {
     let mut lists: Vec<String> = Vec::new();
     for kind in types {
@@ -155,7 +157,7 @@ fn named(guard: BuiltinGuard<'_>) -> Vec<(String, String)> {
     match guard {
         BuiltinGuard::Method(_) => Vec::new(),
         BuiltinGuard::Header(name, value) => vec![header(name, value)],
-        // A caller may put a scheme into the header, either the required one or another.
+        // A caller may put a scheme into the header: the required scheme or another scheme.
         BuiltinGuard::Host(host, scheme) => ["", &format!("{scheme}://"), "probe://"]
             .map(|scheme| header("host", &format!("{scheme}{host}")))
             .to_vec(),

@@ -144,7 +144,7 @@ fn many_are_found_at_once(subject: &impl StoreFactory) {
     let stored: Vec<KeyDigest> = (0..256).map(|number| digest(4, number)).collect();
     let ids: HashSet<i64> = stored.iter().map(|&digest| subject.insert(&plain(digest))).collect();
     assert_eq!(ids.len(), stored.len(), "ids are not unique");
-    // As many unknown digests, which must not affect the result.
+    // The list has as many unknown digests, which must not affect the result.
     let asked: Vec<KeyDigest> =
         stored.iter().copied().chain((0..256).map(|number| digest(5, number))).collect();
     let found: HashSet<i64> = find(subject, &asked).iter().map(|record| record.id).collect();

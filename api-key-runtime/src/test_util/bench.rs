@@ -1,4 +1,5 @@
-//! Functions for the benches of this project. Not covered by semantic versioning.
+//! Functions for the benches of this project. These functions are not covered by semantic
+//! versioning.
 #![allow(clippy::missing_errors_doc, missing_docs)]
 
 use actix_web::{HttpRequest, http::StatusCode};
@@ -14,7 +15,7 @@ pub async fn authenticate(policy: &Policy, request: &HttpRequest) -> Result<(), 
 }
 
 /// Looks a digest up in the map of cached keys, without any other check. Returns whether there is
-/// an entry, current or not.
+/// an entry, even if the entry is not current.
 #[must_use]
 pub fn probe(keys: &AppKeys, digest: &KeyDigest) -> bool {
     keys.inner().cache.holds(digest)

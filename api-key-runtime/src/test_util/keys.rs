@@ -49,7 +49,7 @@ impl TestKeys {
 
     /// Creates a key set with other settings: `TestKeys::with(|builder| builder.prefix("shop_"))`.
     ///
-    /// The store and the clock are always the test's own, whatever the settings.
+    /// Whatever the settings are, the key set uses the store and the clock of this `TestKeys`.
     ///
     /// ```
     /// use api_key_runtime::{KeyLocation, test_util::TestKeys};
@@ -69,14 +69,14 @@ impl TestKeys {
         let store = MemoryStore::default();
         let builder = settings(AppKeys::builder())
             .store(store.clone())
-            // A change in a test takes effect in its next request.
+            // With this setting, a change in a test takes effect in the next request of the test.
             .max_staleness(Duration::ZERO)
             .clock(clock.clone());
         Self { app_keys: or_fail(builder.build()), clock, store }
     }
 
     /// Issues a key with these scopes, separated by spaces. `""` means no scopes. The key is valid
-    /// from any address and for one hour of the clock.
+    /// from any address. It expires after one hour of the test's clock.
     ///
     /// # Panics
     /// Panics if a scope is invalid.

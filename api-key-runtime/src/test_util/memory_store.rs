@@ -19,7 +19,7 @@ use crate::{
 };
 
 /// A store in memory, for tests without a database. Clones share the keys. The store reports
-/// changes, so keys are cached until they change.
+/// changes, so a key stays cached until the key changes.
 ///
 /// ```
 /// use api_key_runtime::{AppKeys, admin::NewKey, test_util::MemoryStore};
@@ -75,7 +75,8 @@ impl MemoryStore {
         id
     }
 
-    /// Changes the record with this id, if there is one. The digest cannot be changed.
+    /// Changes the record with this id. If no record has the id, nothing happens. The digest cannot
+    /// be changed.
     pub fn change(&self, id: i64, change: impl FnOnce(&mut KeyRecord)) {
         let mut table = self.table();
         let Table { records, log } = &mut *table;
@@ -110,7 +111,7 @@ impl KeyStore for MemoryStore {
 
 struct MemoryFeed {
     shared: Arc<Shared>,
-    /// The number of log entries read so far; `None` before the first read.
+    /// The number of log entries that were read so far. `None` before the first read.
     position: Option<usize>,
 }
 

@@ -55,7 +55,7 @@
 )]
 
 mod acceptance;
-// Only for the benches of this project, not part of the API.
+// This module is only for the benches of this project, and is not part of the API.
 #[doc(hidden)]
 pub mod bench;
 mod keys;

@@ -1,7 +1,8 @@
 //! Determines the client IP: the peer address, or the address that trusted proxies forward.
 //!
-//! Only the header of a trusted peer is read, from the right, past trusted hops. The caller
-//! controls everything to the left of the first untrusted hop, so that part is ignored.
+//! The forwarding header is read only if the peer is trusted. It is read from the right, past all
+//! trusted hops. The caller controls everything to the left of the first untrusted hop, so that
+//! part is ignored.
 
 #[cfg(test)]
 mod tests;
@@ -19,7 +20,7 @@ use crate::{allowed_ips::Block, error::Error};
 const MAX_HOPS: usize = 32;
 /// Longest text of a hop: `[`, 45 characters of an IPv6 address, `]:` and a port.
 const MAX_HOP_BYTES: usize = 53;
-/// Shortest prefixes of a trusted block. A wider block would trust strangers.
+/// Shortest prefixes of a trusted block. A wider block would include the addresses of strangers.
 const MIN_PREFIX_V4: u8 = 8;
 const MIN_PREFIX_V6: u8 = 16;
 const DEFAULT_HEADER: &str = "X-Forwarded-For";
@@ -73,7 +74,7 @@ impl TrustedProxies {
         self.proxies.is_some()
     }
 
-    /// Returns the canonical client IP, or why it is unknown.
+    /// Returns the canonical client IP, or the cause why the client IP is unknown.
     #[inline]
     pub(crate) fn client_ip(
         &self,
@@ -118,7 +119,7 @@ impl Proxies {
 /// Parses `a.b.c.d`, `a.b.c.d:port`, an IPv6 address, `[v6]` or `[v6]:port`. Rejects everything
 /// else, and the unspecified addresses, which no client has (RFC 4291, section 2.5.2).
 fn parse_hop(hop: &[u8]) -> Option<IpAddr> {
-    // Optional white space around list elements (RFC 9110, section 5.6.3).
+    // White space may surround the elements of a list (RFC 9110, section 5.6.3).
     let hop = trim(hop);
     if hop.len() > MAX_HOP_BYTES {
         return None;
@@ -202,7 +203,8 @@ fn covers_a_family(blocks: &[Block]) -> bool {
 }
 
 fn forwarding_header(name: &str) -> Result<HeaderName, Error> {
-    // A header name may contain `'`, so the name would be valid, but no proxy would send it.
+    // A name in quotes may be a valid header name, because `'` is permitted in header names. But no
+    // proxy sends such a header.
     let unquoted = name.trim_matches(['"', '\'', '`']);
     if unquoted != name {
         return Err(Error::config(format!(

@@ -153,7 +153,7 @@ fn a_hop_that_does_not_parse_makes_the_caller_unknown() {
         "203.0.113.7;",
         "203.0.113.7 203.0.113.8",
         "2001:db8::1:443:99999",
-        // Unspecified addresses: no host sends from them.
+        // Unspecified addresses, from which no host sends.
         "0.0.0.0",
         "0.0.0.0:443",
         "::",

@@ -27,7 +27,7 @@ pub(crate) enum UnknownIp<'a> {
     UnreadableHop(&'a HeaderName),
     /// Every hop is a trusted proxy.
     OnlyTrustedHops(&'a HeaderName),
-    /// More than 32 trusted proxies.
+    /// More than 32 hops are trusted proxies.
     TooManyHops(&'a HeaderName),
 }
 

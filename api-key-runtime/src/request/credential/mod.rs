@@ -1,7 +1,8 @@
 //! Extracts the credential of a request.
 //!
-//! A key location is used if its header, parameter or cookie exists, even if it is empty. Using
-//! more than one is an error; the code never chooses between credentials.
+//! A request uses a key location if its header, parameter or cookie exists, even with an empty
+//! value. A request that uses more than one location is an error: the code never chooses between
+//! credentials.
 
 #[cfg(test)]
 mod tests;
@@ -20,21 +21,22 @@ const MAX_CREDENTIAL_BYTES: usize = 256;
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Credential<'a> {
     Nothing,
-    /// Present, but it cannot be a key.
+    /// The credential is present, but cannot be a key.
     Malformed {
         in_query: bool,
     },
-    /// 1 to 256 characters that keys may contain, all of them ASCII.
+    /// The credential has 1 to 256 ASCII characters, and keys may contain all of these characters.
     Key {
         key: Cow<'a, [u8]>,
         in_query: bool,
     },
-    /// More than one credential, even if they are equal.
+    /// The request has more than one credential. Equal credentials are counted separately.
     Several,
 }
 
 impl Credential<'_> {
-    /// Returns whether the credential, or one of several, may be in the query.
+    /// Returns whether the credential may be in the query. If there are several credentials, one of
+    /// them in the query suffices.
     #[inline]
     pub(crate) fn may_be_in_query(&self, locations: &KeyLocations) -> bool {
         match self {
@@ -102,8 +104,9 @@ fn is_key(value: &[u8]) -> bool {
     (1..=MAX_CREDENTIAL_BYTES).contains(&value.len()) && are_key_characters(value)
 }
 
-/// Extracts the credential of `Authorization`. A line with another scheme is ignored, unless
-/// another line has an accepted scheme: RFC 9110 forbids several lines.
+/// Extracts the credential of `Authorization`. A line with a scheme that is not accepted is
+/// ignored. Several lines are an error if one of them has an accepted scheme: RFC 9110 forbids
+/// several lines.
 fn authorization<'a>(
     headers: &'a HeaderMap,
     accepted: &Authorization,
@@ -143,23 +146,23 @@ fn authorization_value<'a>(
             Some(rest.get(start..).map(Cow::Borrowed))
         }
         _ if accepted.without_scheme && !line.contains(&b' ') => Some(Some(Cow::Borrowed(line))),
-        // A scheme ends at a space or at the end of the line. Any other line is malformed and not
-        // another scheme.
+        // A scheme ends at a space or at the end of the line. If another character follows, the
+        // line is malformed and does not have another scheme.
         Some(&byte) if byte != b' ' => Some(None),
-        // An empty line, or a space first.
+        // The line is empty or begins with a space.
         _ if scheme.is_empty() => Some(None),
         _ => None,
     }
 }
 
-/// Returns the values of all query parameters with this name. Percent-encoding is decoded once,
-/// also in names. `+` and `;` have no special meaning.
+/// Returns the values of all query parameters with this name. Percent-encoding is decoded once, in
+/// names and in values. `+` and `;` have no special meaning.
 fn parameters<'a>(query: &'a str, name: &'a str) -> impl Iterator<Item = Found<'a>> {
     query.split('&').filter_map(move |pair| {
         let (encoded_name, encoded_value) = pair.split_once('=').unwrap_or((pair, ""));
         decoded_name_is(encoded_name, name).then(|| {
-            // An encoded character has at most three bytes. A longer value cannot be a key and is
-            // not copied.
+            // An encoded character has at most three bytes. A value of more than three times the
+            // maximum length cannot be a key, and is not copied.
             let value = Some(encoded_value)
                 .filter(|value| value.len() <= 3 * MAX_CREDENTIAL_BYTES)
                 .and_then(percent_decode);
