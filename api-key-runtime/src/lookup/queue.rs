@@ -53,7 +53,7 @@ impl Waiter {
     }
 }
 
-/// A lookup of one key. It exists from when the key is queued until the requests are answered.
+/// A lookup of one key. It begins when the key is queued and ends when its requests are answered.
 #[derive(Debug)]
 struct Lookup {
     digests: Digests,
