@@ -110,8 +110,8 @@ pub(crate) trait Queries: Any {
     /// Sets the digest algorithm of the table's keys, if the algorithm is still `before`. Returns
     /// `false` otherwise.
     fn claim_digest_algorithm(&mut self, before: Option<&str>, now: &str) -> QueryResult<bool>;
-    /// Counts the keys that are neither revoked nor expired and whose digest algorithm is none of
-    /// these.
+    /// Counts the keys that are neither revoked nor expired and whose digest algorithm is not in
+    /// this list.
     fn count_live_except(&mut self, algorithms: &[&str], now: DateTime<Utc>) -> QueryResult<i64>;
 
     /// Returns whether a transaction is open in which keys must not be read, such as one from a raw
