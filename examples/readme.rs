@@ -1,5 +1,5 @@
-//! Compiles the code of the README. The examples are programs: `cargo run --example cakes` and
-//! `cargo run --example hello`.
+//! Compiles the code blocks of the README. Run the example programs with
+//! `cargo run --example cakes` and `cargo run --example hello`.
 
 #[cfg(doctest)]
 #[doc = include_str!("../README.md")]

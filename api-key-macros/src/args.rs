@@ -20,19 +20,19 @@ const ALLOWED_IN_SCOPES: &str = "use printable ASCII without spaces, quotes and 
 /// The arguments of the attribute.
 #[derive(Default)]
 pub(crate) struct Args {
-    /// The scopes that a key must all have, separated by spaces.
+    /// Scopes separated by spaces. A key must have all of them.
     pub(crate) scopes: Option<LitStr>,
-    /// The scopes of which a key needs at least one, separated by spaces.
+    /// Scopes separated by spaces. A key must have at least one of them.
     pub(crate) any_scope: Option<LitStr>,
     /// Whether requests without a key are accepted.
     pub(crate) optional: bool,
-    /// Path of `api_key_runtime`. Defaults to `::api_key_runtime`.
+    /// The path of the crate `api_key_runtime`. Defaults to `::api_key_runtime`.
     pub(crate) runtime: Option<Path>,
 }
 
 impl Args {
-    /// Parses all arguments. An invalid argument is skipped, so that later errors are also
-    /// reported.
+    /// Parses all arguments. Skips invalid arguments, so that one build reports the errors of later
+    /// arguments too.
     pub(crate) fn parse(tokens: TokenStream, errors: &mut Errors) -> Self {
         let mut args = Self::default();
         let parsed = (|input: ParseStream<'_>| args.parse_all(input, errors)).parse2(tokens);
@@ -82,7 +82,7 @@ impl Args {
     }
 }
 
-/// Returns whether the argument ends here.
+/// Returns whether the next token ends the argument.
 fn is_at_end(input: ParseStream<'_>) -> bool {
     input.is_empty() || input.peek(Token![,])
 }
@@ -120,7 +120,7 @@ fn scope_list(name: &Ident, input: ParseStream<'_>) -> Result<LitStr> {
         format!(r#"`{name}` takes a string literal: write `{name} = "orders:read orders:write"`"#);
     let literal: LitStr = value(name, input, &message, <LitStr as Parse>::parse)?;
     match check_scopes(name, &literal.value()) {
-        // A new literal, because a raw string would be visible in the expansion.
+        // Returns a new literal, because a raw string would be visible in the expansion.
         Ok(()) => Ok(LitStr::new(&literal.value(), literal.span())),
         Err(message) => Err(Error::new(literal.span(), message)),
     }
@@ -138,7 +138,7 @@ fn runtime_path(name: &Ident, input: ParseStream<'_>) -> Result<Path> {
     })
 }
 
-/// Parses `= value`. The error is at the invalid value, or at the name if there is no value.
+/// Parses `= value`. An error points to the invalid value, or to the name if there is no value.
 fn value<T>(
     name: &Ident,
     input: ParseStream<'_>,
@@ -178,9 +178,9 @@ fn check_scopes(name: &Ident, value: &str) -> std::result::Result<(), String> {
     Ok(())
 }
 
-/// Returns what to write instead of a character that is not allowed in a scope. RFC 6749, section
-/// 3.3, also allows `,` and `*`. This crate does not: a comma is usually a forgotten space, and `*`
-/// would match only itself.
+/// Returns the advice for a character that is not allowed in a scope. RFC 6749, section 3.3, allows
+/// `,` and `*`, but this crate does not. A comma usually stands for a forgotten space, and `*`
+/// would match only the scope `*`.
 fn instead_of(character: char) -> Option<&'static str> {
     match character {
         ',' => Some("separate scopes by spaces"),

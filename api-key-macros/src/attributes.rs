@@ -8,14 +8,15 @@ use syn::{
 
 use crate::errors::Errors;
 
-/// Macros of actix-web that register the function below them, by the last segment of the path.
+/// The macros of actix-web that register the function below them. Each macro is identified by the
+/// last segment of its path.
 pub(crate) const ROUTES: [&str; 12] = [
     "get", "post", "put", "delete", "head", "connect", "options", "trace", "patch", "query",
     "route", "routes",
 ];
 
-/// Attributes of the language that describe the item to its users. Lint levels also apply to the
-/// nested function.
+/// Built-in attributes that describe the item to its users. Lint levels apply to the nested
+/// function as well.
 pub(crate) const BUILTINS: [&str; 11] = [
     "doc",
     "cfg",
@@ -30,7 +31,8 @@ pub(crate) const BUILTINS: [&str; 11] = [
     "cold",
 ];
 
-/// Attributes for the outer and for the inner function, in their original order.
+/// The attributes for the outer function and those for the inner function, each in their original
+/// order.
 pub(crate) struct Placed<T> {
     pub(crate) outer: Vec<T>,
     pub(crate) inner: Vec<T>,
@@ -82,8 +84,8 @@ fn place_meta(meta: Meta, errors: &mut Errors) -> Placed<Meta> {
             "`utoipa::path` needs the original signature of the handler: \
              move it above `#[require_app_key]`",
         );
-        // A bare `path` that stays would be a second error, because `path` is also a built-in
-        // attribute.
+        // A bare `path` must be removed. It would cause a second error, because `path` is the name
+        // of a built-in attribute too.
         let is_bare = meta.path().get_ident().is_some();
         return if is_bare { Placed::nowhere() } else { Placed::outer(meta) };
     }
@@ -108,7 +110,7 @@ fn place_meta(meta: Meta, errors: &mut Errors) -> Placed<Meta> {
 // On the outer function `tracing::instrument` would record the request, and with it the key.
 fn place_conditional(list: &MetaList, errors: &mut Errors) -> Placed<Meta> {
     let Ok((predicate, metas)) = list.parse_args_with(conditional) else {
-        // The compiler reports the error in it.
+        // The compiler reports the error in this attribute.
         return Placed::outer(list.clone().into());
     };
     let mut placed = Placed::nowhere();
@@ -121,7 +123,7 @@ fn place_conditional(list: &MetaList, errors: &mut Errors) -> Placed<Meta> {
     }
 }
 
-/// Returns the `cfg_attr` with these attributes, or nothing if there are none.
+/// Returns a `cfg_attr` with these attributes, or no tokens if there are no attributes.
 fn under(predicate: &TokenStream, metas: Vec<Meta>, list: &MetaList) -> Vec<Meta> {
     if metas.is_empty() {
         return metas;
@@ -143,16 +145,16 @@ fn is_own(meta: &Meta) -> bool {
     last_segment(meta) == "require_app_key"
 }
 
-/// Returns whether this is `utoipa::path`, or `path(..)` after a `use`. The built-in `path` has no
-/// parentheses.
+/// Returns whether this attribute is `utoipa::path`, or `path(..)` after a `use`. The built-in
+/// `path` has no parentheses.
 fn is_openapi(meta: &Meta) -> bool {
     last_segment(meta) == "path"
         && (meta.path().segments.len() > 1 || matches!(meta, Meta::List(_)))
 }
 
-/// Returns whether this is a route macro of actix-web, by name and form: `("/path", ..)`, or
-/// `routes` without arguments. The `trace` of a tracing crate must stay on the inner function,
-/// where it sees the handler's arguments and not the request.
+/// Returns whether this attribute is a route macro of actix-web. Checks its name and form:
+/// `("/path", ..)`, or `routes` without arguments. The `trace` of a tracing crate must stay on the
+/// inner function, to record the handler's arguments and not the request.
 fn is_route(meta: &Meta) -> bool {
     let name = last_segment(meta);
     let fits = match meta {
@@ -163,10 +165,10 @@ fn is_route(meta: &Meta) -> bool {
     fits && ROUTES.contains(&name.as_str())
 }
 
-/// Returns whether an unknown attribute has a route path among its arguments. It may be a renamed
-/// route macro (`use actix_web::get as fetch`), or another macro that registers the function below
-/// it, such as `autoroute(path = "/list")`. Such a macro would register the inner function, without
-/// the check.
+/// Returns whether an unknown attribute has a route path among its arguments. Such an attribute may
+/// be a renamed route macro (`use actix_web::get as fetch`), or another macro that registers its
+/// function, such as `autoroute(path = "/list")`. On the inner function, such a macro would
+/// register a handler without the check.
 fn may_register(meta: &Meta) -> bool {
     let Meta::List(list) = meta else {
         return false;
@@ -187,8 +189,8 @@ fn has_path(tokens: &TokenStream) -> bool {
     })
 }
 
-/// Returns the value of the first token if it is a string literal. A literal from `macro_rules!` is
-/// in an invisible group.
+/// Returns the value of the first token if that token is a string literal. A literal from
+/// `macro_rules!` is in an invisible group.
 fn first_string(tokens: &TokenStream) -> Option<String> {
     match tokens.clone().into_iter().next()? {
         TokenTree::Group(group) if group.delimiter() == Delimiter::None => {

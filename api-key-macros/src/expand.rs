@@ -1,4 +1,4 @@
-//! Expands a handler to a function that authenticates the request before the handler runs.
+//! Expands a handler to a function that authenticates each request before the handler runs.
 
 use proc_macro2::{Delimiter, Group, Span, TokenStream, TokenTree};
 use quote::{ToTokens, format_ident, quote, quote_spanned};
@@ -28,7 +28,8 @@ pub(crate) fn expand(args: TokenStream, item: TokenStream) -> TokenStream {
     quote!(#output #errors)
 }
 
-/// Returns `None` if the item cannot be expanded. The reason is then among the errors.
+/// Prepares the expansion of an item. Returns `None` if the item cannot be expanded, and adds the
+/// reason to the errors.
 fn expand_handler(handler: &Handler, args: &Args, errors: &mut Errors) -> Option<TokenStream> {
     let attrs = attributes::place(&handler.attrs, errors);
     let unfit = validate(handler);
@@ -46,14 +47,14 @@ struct Expansion<'a> {
     handler: &'a Handler,
     args: &'a Args,
     attrs: Placed<Attribute>,
-    /// The span of generated tokens. Separates them from the user's names, and marks them as
-    /// generated for lints.
+    /// The span of generated tokens. The span separates generated names from the user's names, and
+    /// marks the tokens as generated for lints.
     site: Span,
     /// `::api_key_runtime::__private`
     private: TokenStream,
     /// The arguments of the outer function. An argument cannot have the name of a unit struct in
-    /// scope, and a route macro turns a handler into a unit struct. These names are therefore
-    /// longer than the handler's own.
+    /// scope, and a route macro turns a handler into a unit struct. Each name therefore extends the
+    /// name of the handler, and so differs from it.
     request: Ident,
     payload: Ident,
 }
@@ -98,8 +99,8 @@ impl<'a> Expansion<'a> {
     //     }
     //
     // The user's function shadows the empty function. If another attribute removes the user's
-    // function, the empty function causes a compile error at the call. Without it, the call would
-    // refer to the outer function, which would call itself until the process aborts.
+    // function, the empty function causes a compile error at the call. Without the empty function,
+    // the call would refer to the outer function, which would call itself until the process aborts.
     fn outer(&self, call: &TokenStream) -> TokenStream {
         let Self { private, site, request, payload, .. } = self;
         let Handler { vis, sig, .. } = self.handler;
@@ -129,7 +130,8 @@ impl<'a> Expansion<'a> {
     }
 
     /// Returns the user's function without the attributes of the outer function. `const` is
-    /// removed, because it is already reported and would cause further errors in the body.
+    /// removed, because its error is already reported and it would cause further errors in the
+    /// body.
     fn inner(&self) -> TokenStream {
         let Handler { sig, body, .. } = self.handler;
         let attrs = &self.attrs.inner;
@@ -145,7 +147,8 @@ impl<'a> Expansion<'a> {
     //         order::<T>,
     //     )
     //
-    // The static is in its own block: items are not hygienic, so the user's function would see it.
+    // The static is in its own block. Items are not hygienic, so without the block the user's
+    // function could see the static.
     fn authenticated(&self) -> TokenStream {
         let Self { private, site, request, payload, .. } = self;
         let policy = self.policy();
@@ -163,7 +166,8 @@ impl<'a> Expansion<'a> {
         }
     }
 
-    /// Returns code in place of the call, which would only cause further errors.
+    /// Returns the code that replaces the call if there are errors. The call itself would cause
+    /// further errors.
     fn unreachable(&self) -> TokenStream {
         quote_spanned!(self.site=> ::core::unreachable!())
     }
@@ -198,7 +202,8 @@ fn outlive_requests(generics: &Generics, site: Span) -> Generics {
         let GenericParam::Type(parameter) = parameter else {
             continue;
         };
-        // Bounds go where the user wrote bounds: clippy rejects bounds in both places.
+        // The bound goes where the user wrote bounds, because clippy rejects bounds of one
+        // parameter in two places.
         let bounds = predicates
             .iter_mut()
             .flat_map(|predicates| predicates.iter_mut())
@@ -212,8 +217,8 @@ fn outlive_requests(generics: &Generics, site: Span) -> Generics {
 // Input:  <'a, 'b: 'a, 'c, T: 'c>
 // Output: <'c, T: 'c>
 //
-// The removed lifetimes occur only in the handler's arguments and its return type. The outer
-// function has neither, so clippy would report the lifetimes as unused.
+// The removed lifetimes occur only in the handler's arguments and return type. The outer function
+// has other arguments and another return type, so clippy would report the lifetimes as unused.
 fn drop_unused_lifetimes(generics: &mut Generics) {
     // Removing a lifetime may leave another lifetime unused.
     while let Some(unused) = unused_lifetime(generics) {
@@ -281,7 +286,8 @@ fn instantiated(sig: &Signature) -> TokenStream {
     if arguments.is_empty() {
         name.to_token_stream()
     } else {
-        // All tokens have the user's span. With another span, clippy takes this path for a call.
+        // All tokens have the user's span. If the tokens had another span, clippy would mistake
+        // this path for a call.
         quote_spanned!(name.span()=> #name::<#(#arguments),*>)
     }
 }

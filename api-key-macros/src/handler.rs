@@ -1,4 +1,4 @@
-//! Parses the item below the attribute: a function with its signature but not its body.
+//! Parses the item below the attribute. Parses the signature of a function, but not its body.
 
 use proc_macro2::{TokenStream, TokenTree};
 use quote::ToTokens;
@@ -8,7 +8,7 @@ use syn::{
     token,
 };
 
-/// A function as written.
+/// A function as the user wrote it.
 pub(crate) struct Handler {
     pub(crate) attrs: Vec<Attribute>,
     pub(crate) vis: Visibility,
@@ -18,9 +18,10 @@ pub(crate) struct Handler {
 
 /// The part after the signature.
 pub(crate) enum Body {
-    /// Opaque tokens: an editor may pass half-typed code, and the expansion does not depend on it.
+    /// The tokens of a body. They are not parsed, because an editor may pass half-typed code and
+    /// the expansion does not depend on the body.
     Block(token::Brace, TokenStream),
-    /// No body, as in a trait.
+    /// A semicolon instead of a body, as in a trait.
     Missing(Token![;]),
 }
 
@@ -48,7 +49,8 @@ impl Parse for Body {
         if input.peek(Token![;]) {
             return Ok(Self::Missing(input.parse()?));
         }
-        // Not `Group`: a `$body:block` of `macro_rules!` is in an invisible group of its own.
+        // Not parsed as a `Group`, because a `$body:block` of `macro_rules!` is in an additional
+        // invisible group.
         let content;
         let brace = braced!(content in input);
         Ok(Self::Block(brace, content.parse()?))
@@ -66,7 +68,7 @@ impl ToTokens for Body {
     }
 }
 
-/// Returns whether `fn` follows, after qualifiers in any order.
+/// Returns whether the next tokens are qualifiers in any order, followed by `fn`.
 fn is_function(input: ParseStream<'_>) -> Result<bool> {
     let ahead = input.fork();
     while ahead.peek(Token![const])

@@ -9,7 +9,7 @@ use crate::{
     handler::{Body, Handler},
 };
 
-/// Maximum number of arguments that actix-web's `Handler` supports.
+/// The maximum number of arguments that actix-web's `Handler` supports.
 const MOST_ARGUMENTS: usize = 16;
 
 pub(crate) fn validate(handler: &Handler) -> Errors {
@@ -65,7 +65,8 @@ fn arguments(sig: &Signature, errors: &mut Errors) {
             }
         }
     }
-    // An argument that `#[cfg]` may remove does not count. If it stays, the compiler reports it.
+    // An argument that `#[cfg]` may remove does not count. If such an argument stays, the compiler
+    // reports the error.
     let mut certain = sig.inputs.iter().filter(|input| !has_cfg(input));
     if let Some(first_too_many) = certain.nth(MOST_ARGUMENTS) {
         errors.on(
@@ -81,7 +82,7 @@ fn arguments(sig: &Signature, errors: &mut Errors) {
     }
 }
 
-/// Returns the first `impl` in a type. In a type the keyword can only mean `impl Trait`.
+/// Returns the first `impl` keyword in a type. In a type, `impl` always means `impl Trait`.
 fn find_impl(tokens: TokenStream) -> Option<Ident> {
     tokens.into_iter().find_map(|token| match token {
         TokenTree::Ident(ident) if ident == "impl" => Some(ident),

@@ -5,9 +5,9 @@
 //! mkdir -p target/nginx && nginx -p target/nginx -c "$PWD/examples/behind_proxy/nginx.conf"
 //! ```
 //!
-//! or with the `DATABASE_URL` of a Postgres. Run the second line in another terminal (on Debian
-//! nginx is in `/usr/sbin`, package `nginx-light`). In a third terminal, with the same
-//! `DATABASE_URL`:
+//! The `DATABASE_URL` may name a Postgres database instead. Run the second line in another
+//! terminal. On Debian, nginx is in the package `nginx-light` and in the folder `/usr/sbin`. In a
+//! third terminal, with the same `DATABASE_URL`:
 //!
 //! ```sh
 //! KEY=$(cargo app-key issue --name me --ip 127.0.0.2)
@@ -18,17 +18,18 @@
 //! curl -sS http://127.0.0.1:8080/ready
 //! ```
 //!
-//! The first request is accepted. The next two get 401, because the key allows only one address.
-//! The header that the client sends is ignored. nginx has 127.0.0.1 here, so clients on the same
-//! machine use another address of loopback (`--interface`, on Linux).
+//! The first request is accepted. The next two requests get 401, because the key allows 127.0.0.2
+//! only. The service ignores the `X-Forwarded-For` header that the client sends. nginx itself uses
+//! 127.0.0.1, so the clients on this machine use other loopback addresses. They set these addresses
+//! with `--interface`, which works on Linux.
 
 use std::{env, error::Error, time::Duration};
 
 use actix_web::{App, HttpResponse, HttpServer, get};
 use api_key_runtime::{AppKey, AppKeys, require_app_key};
 
-/// The time for running requests after SIGTERM. Docker kills the process after 10 s, and Kubernetes
-/// after 30 s.
+/// The time that running requests have after SIGTERM. By default Docker kills the process after 10
+/// seconds, and Kubernetes after 30 seconds.
 const SHUTDOWN_SECONDS: u64 = 5;
 
 #[get("/whoami")]
@@ -38,7 +39,8 @@ async fn whoami(key: AppKey) -> String {
     format!("{} from {from}\n", key.name())
 }
 
-/// Returns whether the service can take requests, for the load balancer. nginx does not forward it.
+/// Reports to the load balancer whether the service is ready for requests. nginx does not forward
+/// requests to this route.
 #[get("/ready")]
 async fn ready(keys: AppKeys) -> HttpResponse {
     let health = keys.health();
@@ -53,10 +55,10 @@ async fn main() -> Result<(), Box<dyn Error>> {
     let keys = AppKeys::builder()
         .env()?
         .migrate()?
-        // The address of the proxy and not its network: anyone with a trusted address can choose
-        // the client IP of a request.
+        // This is the address of the proxy and not its network. Anyone with a trusted address can
+        // choose the client IP of a request.
         .trusted_proxies(["127.0.0.1/32"])
-        // The only forwarding header that is read, and the one that nginx.conf sets.
+        // The service reads this forwarding header and no other. nginx.conf sets this header.
         .forwarded_header("X-Forwarded-For")
         .build()?;
     let bind = env::var("BIND").unwrap_or_else(|_| "127.0.0.1:8080".to_owned());
@@ -66,11 +68,12 @@ async fn main() -> Result<(), Box<dyn Error>> {
             .app_data(shared.clone())
             .service(whoami)
             .service(ready)
-            // Redacts keys in the request line, wherever a caller put them.
+            // Redacts every key in the request line, even if a caller sent the key at a wrong
+            // place.
             .wrap(shared.access_log())
     })
     .shutdown_timeout(SHUTDOWN_SECONDS);
-    // SIGTERM stops the server after the running requests.
+    // `run` returns after SIGTERM, once the running requests have ended.
     server.bind(bind)?.run().await?;
     keys.close(Duration::from_secs(SHUTDOWN_SECONDS))?;
     log::info!("stopped");

@@ -13,7 +13,7 @@ diesel::table! {
     }
 }
 
-/// Maximum number of cakes in a list.
+/// The maximum number of cakes in a list.
 const MAX_LISTED: i64 = 100;
 const MAX_NAME_CHARS: usize = 100;
 const MAX_PRICE_CENTS: i64 = 1_000_000;
@@ -35,7 +35,7 @@ pub(crate) struct NewCake {
 }
 
 impl NewCake {
-    /// Checks the constraints of the table, to report violations in words for the caller.
+    /// Checks the constraints of the table, so that the caller gets a readable message.
     pub(crate) fn check(self) -> Result<Self, Failure> {
         if self.name.trim().is_empty()
             || self.name.chars().count() > MAX_NAME_CHARS
@@ -62,8 +62,8 @@ pub(crate) fn find(connection: &mut AnyConnection, id: i64) -> QueryResult<Optio
     cakes::table.find(id).first(connection).optional()
 }
 
-/// Inserts a cake. `RETURNING` is the only part that Diesel cannot write for both databases at
-/// once.
+/// Inserts a cake. Diesel cannot write `RETURNING` for both databases at once, so this query has
+/// two variants.
 pub(crate) fn insert(connection: &mut AnyConnection, cake: &NewCake) -> QueryResult<Cake> {
     let statement = diesel::insert_into(cakes::table).values(cake).returning(cakes::all_columns);
     match connection {
@@ -72,7 +72,7 @@ pub(crate) fn insert(connection: &mut AnyConnection, cake: &NewCake) -> QueryRes
     }
 }
 
-/// Deletes a cake. Returns whether it existed.
+/// Deletes a cake. Returns whether the cake existed.
 pub(crate) fn delete(connection: &mut AnyConnection, id: i64) -> QueryResult<bool> {
     let deleted = diesel::delete(cakes::table.find(id)).execute(connection)?;
     Ok(deleted > 0)

@@ -1,7 +1,7 @@
 //! The service's own database connections: a pool for Postgres or SQLite.
 //!
-//! The keys have their own connections, so that slow queries of the service never delay the check
-//! of a key.
+//! The library uses its own connections for the keys, so that slow queries of the service never
+//! delay the check of a key.
 
 use std::{error::Error, thread, time::Duration};
 
@@ -19,11 +19,11 @@ use crate::{connection::AnyConnection, jsend::Failure};
 
 const POSTGRES_MIGRATIONS: EmbeddedMigrations = embed_migrations!("cakes/migrations/postgres");
 const SQLITE_MIGRATIONS: EmbeddedMigrations = embed_migrations!("cakes/migrations/sqlite");
-/// Any number works that nothing else locks in this database.
+/// The number of the advisory lock. Any number works that no other program locks in this database.
 const MIGRATION_LOCK: &str = "SELECT pg_advisory_xact_lock(20260101)";
 
 const CONNECTIONS: u32 = 4;
-/// Maximum time that a request waits for a connection.
+/// The maximum time that a request waits for a connection.
 const POOL_TIMEOUT: Duration = Duration::from_secs(2);
 
 pub(crate) struct Database(Pool<Place>);
@@ -39,7 +39,7 @@ impl Database {
         Ok(Self(pool))
     }
 
-    /// Runs queries on a thread that may block. Errors of the driver go to the log and not to the
+    /// Runs queries on a thread that may block. Errors of the driver are logged and not sent to the
     /// caller.
     pub(crate) async fn run<T: Send + 'static>(
         &self,
@@ -63,8 +63,9 @@ impl Database {
     }
 }
 
-/// The location of the database. Diesel's own `ConnectionManager<Connection>` would try one kind
-/// after the other, so an unavailable server would become an SQLite file with its name.
+/// The location of the database. Diesel's own `ConnectionManager<Connection>` would try Postgres
+/// first and then SQLite. If the server were unavailable, it would create an SQLite file named like
+/// the URL.
 #[derive(Debug)]
 enum Place {
     Postgres(String),
@@ -72,8 +73,8 @@ enum Place {
 }
 
 impl Place {
-    /// Parses a URL like `AppKeys` does: URLs and `keyword=value` strings are Postgres, everything
-    /// else is the path of a file.
+    /// Parses the location like `AppKeys` does. URLs of Postgres and `keyword=value` strings name a
+    /// server; any other text is the path of a file.
     fn parse(url: &str) -> Self {
         let url = url.trim();
         let is_postgres = url.starts_with("postgres://")
@@ -98,8 +99,8 @@ impl ManageConnection for Place {
             }
             Self::Sqlite(path) => {
                 let mut connection = connected(SqliteConnection::establish(path))?;
-                // `migrations::run` has set WAL mode, in which readers and a writer do not block
-                // each other.
+                // `migrations::run` has set WAL mode. In this mode, readers and a writer do not
+                // block each other.
                 connection
                     .batch_execute("PRAGMA busy_timeout = 2000; PRAGMA foreign_keys = ON")
                     .map_err(r2d2::Error::QueryError)?;

@@ -1,4 +1,4 @@
-//! The routes. The attributes above a handler state who may call it.
+//! The routes. The attributes above each handler state who may call that handler.
 
 use actix_web::{
     Either, HttpResponse, Responder, Result, delete, get,
@@ -15,7 +15,7 @@ use crate::{
     jsend::{Failure, success},
 };
 
-/// Maximum size of a request body. Every description of a cake is shorter.
+/// The maximum size of a request body. The description of a cake is always shorter.
 const MAX_BODY_BYTES: usize = 16 * 1024;
 
 pub(crate) fn routes(config: &mut ServiceConfig) {
@@ -26,7 +26,7 @@ pub(crate) fn routes(config: &mut ServiceConfig) {
         .service(delete_cake);
     config
         .app_data(PayloadConfig::new(MAX_BODY_BYTES))
-        // The response to an invalid body, JSON or form.
+        // Sets the response to an invalid body, whether JSON or a form.
         .app_data(JsonConfig::default().error_handler(|_, _| NOT_A_CAKE.into()))
         .app_data(PathConfig::default().error_handler(|_, _| Failure::NoSuchCake.into()))
         .service(front_page)

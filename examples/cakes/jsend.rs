@@ -1,5 +1,6 @@
-//! The `JSend` format of all response bodies, as in the Flask recipe: `success` and `fail` have
-//! data, `error` has a message (<https://github.com/omniti-labs/jsend>).
+//! The `JSend` format of all response bodies (<https://github.com/omniti-labs/jsend>), as in the
+//! Flask recipe. Bodies with the status `success` or `fail` have data, and bodies with `error` have
+//! a message.
 
 use std::fmt;
 
@@ -26,7 +27,7 @@ pub(crate) enum Body<T> {
     Success {
         data: T,
     },
-    /// The request is invalid: the data names the part and the reason.
+    /// The request is invalid. The data names the invalid part and the reason.
     Fail {
         data: Map<String, Value>,
     },

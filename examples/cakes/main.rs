@@ -1,8 +1,8 @@
 //! A bakery's API behind `#[require_app_key]`: `cargo run --example cakes`.
 //!
-//! Everyone may list the cakes, and baking or deleting a cake requires a key. `DATABASE_URL` names
-//! the database of cakes and keys, a Postgres server or an SQLite file. `BIND` is the address to
-//! listen on.
+//! Everyone may list the cakes. Baking or deleting a cake requires a key. `DATABASE_URL` names the
+//! database of the cakes and the keys, which is a Postgres server or an SQLite file. `BIND` is the
+//! address to listen on.
 
 mod cake;
 mod connection;
@@ -41,9 +41,10 @@ async fn serve() -> Result<(), Box<dyn Error>> {
     let database = Data::new(Database::open(&settings.database_url)?);
     let keys = AppKeys::builder()
         .env()?
-        // The clients of the Flask recipe use `?key=`. Leave it out of a new service: URLs appear
-        // in browser histories, in the logs of every proxy, and in the `Referer` of the next
-        // request. The access log below redacts only this service's own log.
+        // The clients of the Flask recipe use `?key=`. Do not accept keys in the URL in a new
+        // service. URLs appear in browser histories, in the logs of every proxy, and in the
+        // `Referer` of the next request. The access log below can redact keys in the log of this
+        // service only.
         .key_locations([
             KeyLocation::bearer(),
             KeyLocation::header("X-API-Key"),
@@ -71,13 +72,15 @@ async fn serve() -> Result<(), Box<dyn Error>> {
     let server = server.run();
     stop_when_asked(&server)?;
     server.await?;
-    // Records the remaining key usage, and merges the WAL file of SQLite into the database file.
+    // Writes the remaining key usage to the database, and merges the WAL file of SQLite into the
+    // database file.
     keys.close(CLOSE_TIMEOUT)?;
     log::info!("stopped");
     Ok(())
 }
 
-/// Waits for running requests on Ctrl-C as on SIGTERM. By default actix-web aborts them on Ctrl-C.
+/// Makes Ctrl-C wait for running requests, as SIGTERM does. By default actix-web aborts running
+/// requests on Ctrl-C.
 #[cfg(unix)]
 fn stop_when_asked(server: &Server) -> std::io::Result<()> {
     use actix_web::rt::{

@@ -1,5 +1,5 @@
-//! The settings of the service, from the environment. `AppKeysBuilder::env` reads the settings of
-//! the keys (`APP_KEY_..`).
+//! The settings of the service, which come from environment variables. `AppKeysBuilder::env` reads
+//! the settings of the keys (`APP_KEY_..`).
 
 use std::{
     env::{self, VarError},
@@ -22,7 +22,7 @@ impl Settings {
         })
     }
 
-    /// Returns why the server cannot listen, and what to do about it.
+    /// Returns a message that states why the server cannot listen, and what to do about it.
     pub(crate) fn cannot_listen(&self, error: &io::Error) -> String {
         let bind = &self.bind;
         if error.kind() == io::ErrorKind::AddrInUse {

@@ -14,15 +14,15 @@ use api_key_runtime::{
 
 const SCOPES: &str = "cakes:write cakes:delete";
 
-/// Prints the address. If the table has no keys yet, issues the first key and prints it; it cannot
-/// be shown again. Two processes that start on a new database at the same time may issue one key
-/// each.
+/// Prints the address. If the table has no keys yet, issues the first key and prints that key,
+/// which cannot be shown again. If two processes start on a new database at the same time, each of
+/// them may issue a key.
 pub(crate) fn print(keys: &AppKeys, listening: SocketAddr) -> Result<(), Box<dyn Error>> {
     let admin = keys.admin()?;
     let service = callable(listening);
     let mut text = format!("\nThe cakes are at http://{service} (Ctrl-C stops it).\n\n");
     if admin.list(&ListKeys::new().limit(1))?.is_empty() {
-        // When this machine calls its own address, that address is also the client IP.
+        // If this machine calls its own address, the client IP is the same address.
         let new = NewKey::new("first").allow(service.ip().to_string())?.scopes(SCOPES)?;
         let issued = admin.issue(&new)?;
         text += &first_key(service, issued.secret.expose_secret())?;

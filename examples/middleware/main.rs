@@ -1,11 +1,12 @@
-//! A whole scope and the files of a folder, protected by the middleware `RequireAppKey`. One route
-//! is public.
+//! A service whose middleware `RequireAppKey` protects a whole scope and the files of a folder. One
+//! route is public.
 //!
 //! ```sh
 //! DATABASE_URL=middleware.db cargo run --example middleware
 //! ```
 //!
-//! or with the `DATABASE_URL` of a Postgres. In another terminal, with the same `DATABASE_URL`:
+//! The `DATABASE_URL` may name a Postgres database instead. In another terminal, with the same
+//! `DATABASE_URL`:
 //!
 //! ```sh
 //! KEY=$(cargo app-key issue --name me --ip 127.0.0.1 --scope reports:read)
@@ -16,8 +17,9 @@
 //! curl -sS http://127.0.0.1:8080/reports/no-such-page/at-all
 //! ```
 //!
-//! The last two answer 401, so a client without a key cannot find out which files and routes exist.
-//! A key without the scope can read the files, but not the reports.
+//! The last two requests are answered 401, so a client without a key cannot find out which files
+//! and routes exist. With a key that lacks the scope `reports:read`, a client can read the files
+//! but not the reports.
 
 use std::{env, error::Error};
 
@@ -25,13 +27,14 @@ use actix_files::Files;
 use actix_web::{App, HttpServer, get, web};
 use api_key_runtime::{AppKey, AppKeys, RequireAppKey};
 
-/// Answers the load balancer. Registered outside of both scopes.
+/// Answers the load balancer. This route is registered outside both protected scopes.
 #[get("/health")]
 async fn health() -> &'static str {
     "ok\n"
 }
 
-/// Needs no attribute: the middleware of the scope checks the request and provides the key.
+/// Returns the report of a year. The handler needs no attribute, because the middleware of the
+/// scope checks the request and provides the key.
 #[get("/{year}")]
 async fn report(year: web::Path<u16>, key: AppKey) -> String {
     format!("The {year} report for {}.\n", key.name())
@@ -40,7 +43,8 @@ async fn report(year: web::Path<u16>, key: AppKey) -> String {
 fn routes(config: &mut web::ServiceConfig) {
     let reports =
         web::scope("/reports").wrap(RequireAppKey::new().scopes("reports:read")).service(report);
-    // A folder inside a folder that is served without a key would be public there.
+    // Do not put this folder inside a folder that is served without a key. Its files would be
+    // public there.
     let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/middleware/files");
     let files = web::scope("/files")
         .wrap(RequireAppKey::new())

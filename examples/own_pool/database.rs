@@ -1,5 +1,5 @@
-//! The application's pool and tables. This example supports both databases; a service needs only
-//! one half.
+//! The application's pool and tables. This example supports both databases, but a service needs the
+//! code for one of them only.
 
 use std::{error::Error, time::Duration};
 
@@ -22,12 +22,14 @@ diesel::table! {
     }
 }
 
-/// Both folders contain the migrations of the keys, so `AppKeysBuilder::migrate` is not called.
+/// Both folders contain copies of the migrations of the keys, so `AppKeysBuilder::migrate` is not
+/// called.
 const POSTGRES_MIGRATIONS: EmbeddedMigrations = embed_migrations!("own_pool/migrations/postgres");
 const SQLITE_MIGRATIONS: EmbeddedMigrations = embed_migrations!("own_pool/migrations/sqlite");
 
 const CONNECTIONS: u32 = 4;
-/// r2d2 waits for 30 seconds by default, and a request whose key is not cached would wait as long.
+/// The maximum wait for a connection. By default r2d2 waits 30 seconds, and a request whose key is
+/// not cached could wait as long.
 const POOL_TIMEOUT: Duration = Duration::from_secs(1);
 
 pub(crate) type Failure = Box<dyn Error + Send + Sync>;
@@ -38,8 +40,8 @@ pub(crate) enum Database {
 }
 
 impl Database {
-    /// Connects and runs the migrations. If several processes start at once, they need a lock
-    /// around the migrations, as in `cakes`.
+    /// Connects and runs the migrations. If several processes may start at once, put a lock around
+    /// the migrations, as the example `cakes` does.
     pub(crate) fn open(url: &str) -> Result<Self, Failure> {
         if url.starts_with("postgres") {
             let pool = Pool::builder()
@@ -59,8 +61,9 @@ impl Database {
         }
     }
 
-    /// Looks keys up over this pool. On Postgres a separate connection receives notifications of
-    /// changes. A pool alone finds changes within `max_staleness`.
+    /// Makes the library look keys up over this pool. On Postgres a separate connection receives
+    /// notifications of changes. Without that connection, changes take effect within
+    /// `max_staleness`.
     pub(crate) fn keys(&self, url: &str) -> Result<AppKeys, api_key_runtime::Error> {
         let settings = AppKeys::builder().env()?;
         match self {
@@ -79,8 +82,8 @@ impl Database {
                 let id: i64 = user.get_result(connection)?;
                 Ok(admin.issue_in_transaction(connection, &first_key(id))?.secret)
             }),
-            // Takes the write lock at the beginning. A transaction that starts to write later fails
-            // if another transaction has written in between.
+            // Takes the write lock when the transaction begins. If a transaction begins with a
+            // read, its first write fails if another transaction has written in between.
             Self::Sqlite(pool) => pool.get()?.immediate_transaction(|connection| {
                 let id: i64 = user.get_result(connection)?;
                 Ok(admin.issue_in_transaction(connection, &first_key(id))?.secret)
@@ -97,8 +100,8 @@ pub(crate) fn is_taken(failure: &Failure) -> bool {
     matches!(failure.downcast_ref(), Some(DatabaseError(DatabaseErrorKind::UniqueViolation, _)))
 }
 
-/// Settings of each SQLite connection: it waits for other writers, and has the pragmas that the
-/// tables of the keys need.
+/// The settings of each SQLite connection. They make statements wait for other writers, and set the
+/// pragmas that the tables of the keys need.
 #[derive(Debug)]
 struct Settings;
 

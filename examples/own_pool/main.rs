@@ -1,11 +1,11 @@
-//! The application's own pool and migrations. A sign-up creates the user and the first key in one
-//! transaction.
+//! A service that passes its own connection pool to the library and runs its own migrations. A
+//! sign-up creates a user and the user's first key in one transaction.
 //!
 //! ```sh
 //! DATABASE_URL=own_pool.db cargo run --example own_pool
 //! ```
 //!
-//! or with the `DATABASE_URL` of a Postgres. In another terminal:
+//! The `DATABASE_URL` may name a Postgres database instead. In another terminal:
 //!
 //! ```sh
 //! KEY=$(curl -sS -d email=ada@example.org http://127.0.0.1:8080/users)
@@ -13,11 +13,12 @@
 //! curl -sS -d email=ada@example.org http://127.0.0.1:8080/users
 //! ```
 //!
-//! The second line answers `Hello, user 1.` The third is rejected, because the user exists, and no
-//! key is issued.
+//! The second line prints `Hello, user 1.` The third request is rejected because the user already
+//! exists, and issues no key.
 //!
-//! The folder `migrations/sqlite` contains the migrations of the application and those of the keys,
-//! which this command copied. Run it again for a newer release:
+//! The folder `migrations/sqlite` contains the migrations of the application and of the keys. The
+//! following command copied the migrations of the keys. Run the command again after an update to a
+//! newer release:
 //! `cargo app-key migrations copy examples/own_pool/migrations/sqlite --database sqlite`
 
 mod database;

@@ -1,6 +1,6 @@
 //! A connection of either kind, so that queries for Postgres and SQLite are written once.
 //!
-//! In its own file, because the derive sees every name that is in scope here.
+//! This type has its own file, because the derived code sees every name in scope.
 #![allow(missing_debug_implementations, unreachable_pub)]
 
 #[derive(diesel::MultiConnection)]

@@ -1,11 +1,11 @@
-//! Users and their keys. The application's own migration adds a column for the user, and keys are
-//! deleted with their user.
+//! A service with users who own keys. The application's own migration adds a column for the user.
+//! If a user is deleted, the user's keys are deleted too.
 //!
 //! ```sh
 //! DATABASE_URL=owners.db cargo run --example owners
 //! ```
 //!
-//! or with the `DATABASE_URL` of a Postgres. In another terminal:
+//! The `DATABASE_URL` may name a Postgres database instead. In another terminal:
 //!
 //! ```sh
 //! KEY=$(curl -sS -d name=ada http://127.0.0.1:8080/users)
@@ -15,9 +15,10 @@
 //! curl -sS -H "Authorization: Bearer $KEY" http://127.0.0.1:8080/me
 //! ```
 //!
-//! The second line answers `Hello, ada. Your keys: first.`, and the last line 401. The foreign key
-//! deletes the key, and the triggers log the change. Every process that uses this database follows,
-//! usually within milliseconds, and at the latest after `AppKeysBuilder::max_staleness` (1 second).
+//! The second line prints `Hello, ada. Your keys: first.`, and the last request gets 401. When the
+//! user is deleted, the foreign key constraint deletes the key, and the triggers log the change.
+//! Every process that uses this database then rejects the key. This usually takes milliseconds, and
+//! at most `AppKeysBuilder::max_staleness` (1 second by default).
 
 mod connection;
 mod users;
@@ -72,7 +73,8 @@ async fn delete_me(key: AppKey, place: Data<Place>) -> actix_web::Result<HttpRes
     Ok(HttpResponse::NoContent().finish())
 }
 
-/// Runs queries on a thread that may block, over a new connection. See `own_pool` for a pool.
+/// Runs queries over a new connection, on a thread that may block. The example `own_pool` shows how
+/// to use a pool.
 async fn run<T: Send + 'static>(
     place: Data<Place>,
     queries: impl FnOnce(&mut AnyConnection) -> Result<T, Failure> + Send + 'static,
@@ -89,7 +91,7 @@ async fn main() -> Result<(), Failure> {
     env_logger::init_from_env(env_logger::Env::default().default_filter_or("info"));
     let url = env::var("DATABASE_URL")?;
     let bind = env::var("BIND").unwrap_or_else(|_| "127.0.0.1:8080".to_owned());
-    // The tables of the keys come first: the migration of the users refers to them.
+    // The tables of the keys come first, because the migration of the users refers to these tables.
     migrations::run(&url)?;
     let place = Place::migrated(url)?;
     let keys = AppKeys::builder().env()?.build()?;

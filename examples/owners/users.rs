@@ -1,5 +1,5 @@
-//! The users, joined to the keys: both tables as `diesel print-schema` prints them, and the
-//! queries.
+//! The queries for users and their keys. Both tables are declared in the form that
+//! `diesel print-schema` prints.
 
 use std::error::Error;
 
@@ -16,8 +16,9 @@ diesel::table! {
     }
 }
 
-// Only the columns that are used here. `api_key_runtime::store::postgres::schema` has all columns,
-// but cannot be joined to a table of another crate.
+// The table has only the columns that this example uses. The schema in
+// `api_key_runtime::store::postgres::schema` has all columns, but Diesel cannot join it to a table
+// of another crate.
 diesel::table! {
     api_keys (id) {
         id -> BigInt,
@@ -58,14 +59,15 @@ impl Place {
             return Ok(AnyConnection::Postgres(connection));
         }
         let mut connection = SqliteConnection::establish(&self.0)?;
-        // Without foreign keys SQLite would delete a user and keep the keys.
+        // Without this pragma SQLite ignores foreign keys, so it would delete a user and keep the
+        // user's keys.
         connection.batch_execute("PRAGMA busy_timeout = 1000; PRAGMA foreign_keys = ON")?;
         Ok(AnyConnection::Sqlite(connection))
     }
 }
 
-/// Creates a user with the first key. The transaction begins with a write, which SQLite requires
-/// for concurrent writers: see `own_pool`.
+/// Creates a user with the first key. The transaction begins with a write, because SQLite requires
+/// this for concurrent writers. The example `own_pool` explains the reason.
 pub(crate) fn sign_up(
     connection: &mut AnyConnection,
     admin: &Admin,
@@ -89,7 +91,7 @@ pub(crate) fn sign_up(
     })
 }
 
-/// A user, with the names of the user's keys.
+/// A user, and the names of the user's keys.
 pub(crate) struct Owner {
     pub(crate) name: String,
     pub(crate) keys: Vec<String>,

@@ -1,12 +1,12 @@
-//! Two key sets in one service, each in its own database. Colleagues' keys are valid for
-//! `/internal`, and partners' keys for `/partner`.
+//! A service with two key sets, each in its own database. Keys of colleagues are valid for
+//! `/internal`, and keys of partners for `/partner`.
 //!
 //! ```sh
 //! DATABASE_URL=internal.db PARTNER_DATABASE_URL=partner.db cargo run --example two_key_sets
 //! ```
 //!
-//! or with the URL of a Postgres for either variable. In another terminal, with the same two
-//! variables:
+//! Each variable may be the URL of a Postgres database instead. In another terminal, with the same
+//! two variables:
 //!
 //! ```sh
 //! OURS=$(cargo app-key issue --name backup --ip 127.0.0.1)
@@ -17,15 +17,16 @@
 //! curl -sS -H "Authorization: Bearer $THEIRS" http://127.0.0.1:8080/internal/whoami
 //! ```
 //!
-//! The last request gets 401, like any unknown key. The prefix shows people which set a key belongs
-//! to. The databases keep the sets apart.
+//! The last request gets 401, like any unknown key. The prefix shows readers which set a key
+//! belongs to, but has no effect on checks. The sets are separate because their databases are.
 
 use std::{env, error::Error};
 
 use actix_web::{App, HttpServer, get, web};
 use api_key_runtime::{AppKey, AppKeys, require_app_key};
 
-/// Returns the name of the key. Registered in both scopes; the key set of the scope applies.
+/// Returns the name of the key. The handler is registered in both scopes, and each scope checks its
+/// own key set.
 #[get("/whoami")]
 #[require_app_key]
 async fn whoami(key: AppKey) -> String {
@@ -42,13 +43,13 @@ async fn main() -> Result<(), Box<dyn Error>> {
         .database_url(partner_url)
         .migrate()?
         .prefix("partner_")
-        // The realm in the challenge of a 401.
+        // Sets the realm in the `WWW-Authenticate` header of a 401 response.
         .realm("partner")
         .build()?;
     let bind = env::var("BIND").unwrap_or_else(|_| "127.0.0.1:8080".to_owned());
     let server = HttpServer::new(move || {
-        // Set on the scopes and not on the application: a scope without its own keys would inherit
-        // the application's.
+        // The key sets are registered on the scopes and not on the application. A scope without its
+        // own key set would inherit the key set of the application.
         let internal = web::scope("/internal").app_data(internal.clone());
         let partner = web::scope("/partner").app_data(partner.clone());
         App::new().service(internal.service(whoami)).service(partner.service(whoami))

@@ -7,8 +7,8 @@ use crate::{
     expand::expand,
 };
 
-/// Expands a handler with `attrs`, and asserts which of them stay on the inner function and which
-/// move to the outer function.
+/// Expands a handler with `attrs`. Asserts which attributes stay on the inner function and which
+/// attributes move to the outer function.
 #[track_caller]
 fn assert_placed(attrs: &TokenStream, outer: &TokenStream, inner: &TokenStream) {
     let item = quote!(#attrs async fn list() -> &'static str { "all" });
@@ -165,7 +165,8 @@ fn utoipa_stands_above() {
         quote!(#[utoipa::path]),
         quote!(#[cfg_attr(feature = "openapi", utoipa::path(get))]),
     ] {
-        // On the outer function, so that the generated items are found under its name.
+        // Moves to the outer function, so that the generated items are found under the name of that
+        // function.
         let handler = guarded(&quote!(#openapi #[get("/")]), &quote!(), &quote!());
         let item = quote!(#openapi #[get("/")] async fn list() -> &'static str { "all" });
         assert_eq!(messages(expand(quote!(), item.clone())), [message]);
@@ -173,7 +174,8 @@ fn utoipa_stands_above() {
     }
 }
 
-/// A bare `path` is ambiguous to the compiler, which would report it as well.
+/// A bare `path` is ambiguous to the compiler. If it stayed, the compiler would report a second
+/// error.
 #[test]
 fn a_bare_path_is_reported_once() {
     let message = "`utoipa::path` needs the original signature of the handler: move it above `#[require_app_key]`";
@@ -191,7 +193,8 @@ fn a_bare_path_is_reported_once() {
     );
 }
 
-/// B13: Below the attribute, such a macro would register the function without the check.
+/// B13: Below the attribute, a macro that registers its function would register a function without
+/// the check.
 #[test]
 fn an_attribute_with_a_path_stands_above() {
     let message = "this attribute contains a route path, so it may register the handler without the check: \
@@ -215,7 +218,8 @@ fn an_attribute_with_a_path_stands_above() {
         quote!(#[get(path = "/list")]),
         quote!(#[protect("ADMIN", "/list")]),
     ] {
-        // On the outer function, so that the generated items are found under its name.
+        // Moves to the outer function, so that the generated items are found under the name of that
+        // function.
         let handler = guarded(&route, &quote!(), &quote!());
         assert_expands(
             "",

@@ -4,7 +4,7 @@ use quote::quote;
 use super::{assert_contains, assert_expands, messages, tokens};
 use crate::expand::expand;
 
-// The distinctive part of each message. The files of `tests/ui` contain the whole messages.
+// The distinctive part of each message. The files in `tests/ui` contain the whole messages.
 const NO_FUNCTION: &str = "applies only to handler functions";
 const CONST: &str = "cannot be `const`";
 const UNSAFE: &str = "cannot be `unsafe`";
@@ -21,7 +21,7 @@ fn assert_faults(item: &str, expected: &[&str]) {
     assert_messages(expand(TokenStream::new(), tokens(item)), expected);
 }
 
-/// Asserts the number of messages and that each contains its part.
+/// Asserts that there are as many messages as parts, and that each message contains its part.
 #[track_caller]
 fn assert_messages(output: TokenStream, expected: &[&str]) {
     let messages = messages(output);

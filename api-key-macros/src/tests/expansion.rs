@@ -173,8 +173,8 @@ fn is_the_same_above_and_below_a_route_macro() {
     assert_eq!(above.to_string(), quote!(#[get("/list")] #below).to_string());
 }
 
-// A route macro turns `fn __request` into a unit struct, and no argument in scope can have its
-// name.
+// A route macro turns `fn __request` into a unit struct, and an argument cannot have the name of a
+// unit struct in scope.
 #[test]
 fn names_its_arguments_after_the_handler() {
     for (name, expected) in [

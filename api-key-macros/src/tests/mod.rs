@@ -38,14 +38,14 @@ fn messages(output: TokenStream) -> Vec<String> {
     messages
 }
 
-/// Asserts that an item is expanded to exactly this, errors included.
+/// Asserts that an item is expanded to exactly these tokens, including any errors.
 #[track_caller]
 fn assert_expands(args: &str, item: TokenStream, expected: &TokenStream) {
     let output = expand(tokens(args), item);
     assert_eq!(output.to_string(), expected.to_string());
 }
 
-/// Asserts that an expansion contains this somewhere.
+/// Asserts that an expansion contains these tokens at some place.
 #[track_caller]
 fn assert_contains(output: &TokenStream, expected: &TokenStream) {
     // The spaces between tokens depend on the origin of the tokens.
@@ -53,7 +53,8 @@ fn assert_contains(output: &TokenStream, expected: &TokenStream) {
     assert!(text.contains(&part), "{output}");
 }
 
-/// Returns the expansion of a handler without arguments, with these tokens in the variable places.
+/// Returns the expected expansion of a handler without arguments. The parameters fill the parts
+/// that differ between tests.
 fn guarded(outer: &TokenStream, inner: &TokenStream, policy: &TokenStream) -> TokenStream {
     quote! {
         #outer
@@ -80,7 +81,8 @@ fn guarded(outer: &TokenStream, inner: &TokenStream, policy: &TokenStream) -> To
     }
 }
 
-/// Returns an invisible group, as the compiler puts around a fragment of a `macro_rules!`.
+/// Returns these tokens in an invisible group. The compiler puts such a group around a fragment of
+/// a `macro_rules!`.
 fn fragment(tokens: TokenStream) -> TokenTree {
     Group::new(Delimiter::None, tokens).into()
 }

@@ -25,7 +25,7 @@ use crate::{
 const MAX_INPUT_BYTES: u64 = 4096;
 
 pub(crate) fn run(command: &Command) -> Result<(), Failure> {
-    // Every command except the copying of migrations needs a database.
+    // Every command except `migrations copy` needs a database.
     let admin = || Ok::<_, Failure>(AppKeys::builder().env()?.build_admin()?);
     match command {
         Command::Migrations(Migrations::Copy(asked)) => copy(asked),
@@ -88,7 +88,7 @@ fn issue(admin: &Admin, asked: &Issue) -> Result<(), Failure> {
         return Err(Failure::Discarded);
     }
     let issued = admin.issue(&asked.new_key()?)?;
-    // The key is in the table now and must be printed, even if the details cannot be written.
+    // The key is already in the table. It must be printed even if the details cannot be written.
     let _ = text::write_issued(&mut BufWriter::new(io::stderr().lock()), &issued.record);
     say(format_args!("The key itself is on standard output. This is the only time it is shown."));
     let mut out = io::stdout().lock();

@@ -44,7 +44,7 @@ impl Failure {
             return ExitCode::SUCCESS;
         }
         let message = text::one_line(&self.to_string());
-        // If standard error is closed too, only the exit code remains.
+        // If standard error is closed too, the exit code is the only report.
         let _ = io::stderr().write_all(format!("app-key: {message}\n").as_bytes());
         ExitCode::from(match self {
             Self::Keys(error) if error.is_invalid_input() => USAGE,

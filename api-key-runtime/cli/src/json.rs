@@ -1,5 +1,5 @@
-//! JSON output: the columns of `api_keys` except the digest, the columns of `api_key_usage`, the
-//! state, and a new key.
+//! JSON output. An object has the columns of `api_keys` except the digest, the columns of
+//! `api_key_usage`, and the state. The object of a newly issued key has the key as well.
 
 use std::{
     io::{self, Write},

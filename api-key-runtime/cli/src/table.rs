@@ -120,7 +120,7 @@ fn expiry(end: DateTime<Utc>, now: DateTime<Utc>) -> String {
 
 /// Returns how long ago a time was.
 fn ago(time: DateTime<Utc>, now: DateTime<Utc>) -> String {
-    // The clock of another machine may be ahead.
+    // The clock that recorded the time may be ahead of the clock of this machine.
     format!("{} ago", length((now - time).max(TimeDelta::zero())))
 }
 
@@ -205,7 +205,7 @@ mod tests {
         assert_eq!(cut(words.to_owned()), "cakes:write cakes:delete cakes:read cak…");
         let whole: String = words.chars().take(40).collect();
         assert_eq!(cut(whole.clone()), whole);
-        // Each character takes two cells, so one cell remains free.
+        // Each character takes two terminal cells, so one cell of the column stays empty.
         assert_eq!(cut("名".repeat(21)), format!("{}…", "名".repeat(19)));
         assert_eq!(cut("名".repeat(20)), "名".repeat(20));
     }

@@ -1,4 +1,4 @@
-//! Questions on the terminal. They work even if standard input is not the terminal.
+//! Questions on the terminal. The questions work even if standard input is not a terminal.
 
 use std::{
     fs::File,
@@ -61,10 +61,11 @@ impl<'a> Hidden<'a> {
         };
         let before = tcgetattr(terminal)?;
         let mut hidden = before.clone();
-        // Ctrl-C ends the line instead of this program, which would leave the echo off.
+        // Ctrl-C ends the input line instead of this program. If it ended the program, the echo
+        // would stay off.
         hidden.local_modes.remove(LocalModes::ECHO | LocalModes::ISIG);
         hidden.special_codes[SpecialCodeIndex::VEOL] = INTERRUPT as u8;
-        // The line break is echoed, so that the next output starts on a new line.
+        // The line break alone is echoed, so that the next output starts on a new line.
         hidden.local_modes.insert(LocalModes::ECHONL);
         tcsetattr(terminal, OptionalActions::Flush, &hidden)?;
         Ok(Self { terminal, before })

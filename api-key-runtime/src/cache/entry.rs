@@ -1,4 +1,5 @@
-//! A cached key: the part of its record that requests need, in little memory, and its usage.
+//! A cached key: the fields of its record that requests need, in a compact form, and its unwritten
+//! usage.
 
 use std::ops::Range;
 
@@ -46,7 +47,8 @@ impl CachedKey {
             allowed_ips: record.allowed_ips.into_rules(),
             scopes: record.scopes,
             expires_at: record.expires_at,
-            // A time in the future counts as well, because that is the stricter reading.
+            // A key whose `disabled_at` is in the future counts as disabled too: the stricter
+            // reading.
             disabled: record.disabled_at.is_some(),
             revoked: record.revoked_at.is_some(),
             usage: UsageCell::default(),
@@ -69,14 +71,13 @@ impl CachedKey {
         self.revoked
     }
 
-    /// Returns the same key as revoked. Once this process has seen a revocation, the key stays
-    /// revoked.
+    /// Marks the key as revoked. A key stays revoked once this process has seen its revocation.
     pub(crate) fn revoked(mut self) -> Self {
         self.revoked = true;
         self
     }
 
-    /// Returns the state of the key at this time, which is read only if the key has an expiry.
+    /// Returns the state of the key. Calls `now` only if the key has an expiry.
     #[inline]
     pub(crate) fn state(&self, now: impl FnOnce() -> DateTime<Utc>) -> KeyState {
         if self.revoked {
@@ -91,8 +92,8 @@ impl CachedKey {
     }
 }
 
-/// Hint, name and owner in one allocation: the overhead of three allocations is often larger than
-/// the texts.
+/// Hint, name and owner in one allocation. The overhead of three allocations is often larger than
+/// the texts themselves.
 #[derive(Debug)]
 struct PackedText {
     text: Box<str>,
@@ -102,8 +103,8 @@ struct PackedText {
 
 impl PackedText {
     fn new(hint: &str, name: &str, owner: &str) -> Self {
-        // The constraints of our tables keep texts shorter. In a longer text of another store the
-        // rest reads as empty, and no decision depends on it.
+        // The constraints of this crate's tables keep texts below 4 GiB. If another store returns
+        // longer texts, their end reads as empty; no decision depends on these texts.
         let end = |length: usize| u32::try_from(length).unwrap_or(u32::MAX);
         Self {
             text: [hint, name, owner].concat().into(),

@@ -1,12 +1,12 @@
-//! The time of the last change of each key, counted in generations. A read that was sent before is
+//! The generation in which each key last changed. A read that was sent in an earlier generation is
 //! outdated for that key.
 
 use std::collections::HashMap;
 
 use crate::key::KeyDigest;
 
-/// The number of changed keys that are recorded one by one. Beyond it, reads in flight count as
-/// outdated for every key.
+/// The number of changed keys that are recorded one by one. If more keys change, reads in flight
+/// count as outdated for every key.
 const MAX_RECENT: usize = 4096;
 
 /// A counter of changes. A generation is a point between two changes.
@@ -39,7 +39,8 @@ impl Generations {
         }
     }
 
-    /// Records that every key may have changed, and returns the generation after that change.
+    /// Records that every key may have changed, and returns the generation that begins with this
+    /// change.
     pub(super) fn everything_changed(&mut self) -> u64 {
         self.current = self.current.saturating_add(1);
         self.recent.clear();
@@ -47,7 +48,7 @@ impl Generations {
         self.current
     }
 
-    /// Returns whether this key may have changed since a generation.
+    /// Returns whether this key may have changed since the generation `since`.
     pub(super) fn changed_since(&self, since: u64, digest: &KeyDigest) -> bool {
         since < self.all_before || self.recent.get(digest).is_some_and(|&at| since < at)
     }

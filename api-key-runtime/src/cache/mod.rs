@@ -1,20 +1,22 @@
-//! The cached keys, and the rule by which requests may use them. It does no I/O and gets the time
-//! as an argument, so that a model can drive it.
+//! The cached keys, and the rule by which requests may use them. The cache does no I/O and takes
+//! the time as an argument, so that a model can drive the cache.
 //!
-//! A request may use an entry only while either the lease or the entry's own read is no older than
-//! `max_staleness`. The lease is the time up to which every change has been applied.
+//! The lease is the time up to which every change has been applied. A request may use an entry only
+//! while the lease or the entry's own read is at most `max_staleness` old.
 //!
 //! The order of the steps is the rule:
 //!
-//! - The feed takes the time, *then* reads the changes, then applies them
-//!   ([`apply`](Cache::apply)), and then publishes the time that it took first
+//! - The feed takes the time, *then* reads the changes, then applies the changes
+//!   ([`apply`](Cache::apply)), and then publishes the time from its first step
 //!   ([`renew`](Cache::renew)).
-//! - A lookup takes its stamp ([`stamp`](Cache::stamp)) before its query is sent. Its result is
-//!   cached, and given to requests that joined it later, only if the key has not changed since and
-//!   the stamp is within the bound ([`fill`](Cache::fill)).
+//! - A lookup takes its stamp ([`stamp`](Cache::stamp)) before its query is sent. The result is
+//!   cached only if the key has not changed since the stamp and the stamp is at most
+//!   `max_staleness` old ([`fill`](Cache::fill)). The same condition applies to giving the result
+//!   to requests that joined after the query was sent.
 //! - A request reads the lease before it reads an entry ([`view`](Cache::view)).
 //!
-//! The folder `model` explores every interleaving of these steps, and of each step done wrong.
+//! The folder `model` explores every interleaving of these steps. It also explores the
+//! interleavings with one of the steps done wrong.
 
 mod entry;
 mod generations;
@@ -49,17 +51,19 @@ use crate::{
     clock::MonotonicTime, key::KeyDigest, key_record::KeyRecord, lock::lock, store::Changed,
 };
 
-/// The maximum number of negative entries, which are for digests that the store does not have. Any
-/// caller can make them up, so they are few, and evict no cached key.
+/// The maximum number of negative entries, which stand for digests that are not in the store. Any
+/// caller can make up digests, so the number is small, and negative entries never evict cached
+/// keys.
 const MAX_UNKNOWN: usize = 65_536;
 
 /// How long a cache entry may be used.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Bounds {
-    /// The time since the entry was last known to be current; zero means never.
+    /// The maximum time since the entry was last known to be current. Zero means that no entry may
+    /// be used.
     pub(crate) max_staleness: Duration,
-    /// The same while the store is unavailable; zero means never, otherwise at least
-    /// `max_staleness`.
+    /// The maximum time while the store is unavailable. Zero means that no entry may be used; any
+    /// other value is at least `max_staleness`.
     pub(crate) stale_if_error: Duration,
 }
 
@@ -67,7 +71,7 @@ pub(crate) struct Bounds {
 #[derive(Clone, Debug)]
 struct Entry<T> {
     what: T,
-    /// The time at which the query that read it was sent.
+    /// The time at which the query that read this entry was sent.
     sent: MonotonicTime,
     /// The generation at that time.
     generation: u64,
@@ -79,13 +83,13 @@ type Bounded<T, B> = quick_cache::sync::Cache<KeyDigest, Entry<T>, UnitWeighter,
 /// The cached keys and negative entries of one `AppKeys`.
 pub(crate) struct Cache {
     known: Bounded<Arc<CachedKey>, DefaultHashBuilder>,
-    /// Negative entries, hashed with a secret: callers choose these digests.
+    /// Negative entries, hashed with a secret seed because callers choose these digests.
     unknown: Bounded<(), RandomState>,
     /// The time up to which every change has been applied.
     lease: AtomicU64,
     /// Entries of earlier generations are stale.
     valid_from: AtomicU64,
-    /// Locked by every change; never by a request with a cache hit.
+    /// Every change locks this mutex; a request with a cache hit never does.
     writer: Mutex<Writer>,
     bounds: Bounds,
 }
@@ -96,15 +100,15 @@ struct Writer {
     tombstones: Tombstones,
 }
 
-/// The time and generation before a query is sent, by which its result is checked.
+/// The time and generation before a query is sent. The result of the query is checked against them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct ReadStamp {
     pub(crate) sent: MonotonicTime,
     generation: u64,
 }
 
-/// The permission to give the result of a query to requests that arrived after it was sent. While
-/// it exists, no change is applied.
+/// The permission to give the result of a query to requests that arrived after the query was sent.
+/// No change is applied while a `FillPermit` exists.
 pub(crate) struct FillPermit<'a> {
     writer: MutexGuard<'a, Writer>,
     stamp: ReadStamp,
@@ -130,8 +134,8 @@ impl fmt::Debug for Cache {
 
 impl Cache {
     /// Creates an empty cache. During pepper rotation (`two_digests`) each old key also needs a
-    /// negative entry under the current pepper. So the cache then holds at least as many negative
-    /// entries as keys.
+    /// negative entry under the current pepper. The cache then has room for at least as many
+    /// negative entries as keys.
     pub(crate) fn new(bounds: Bounds, max_known: usize, two_digests: bool) -> Self {
         let max_unknown =
             if two_digests { MAX_UNKNOWN.max(max_known) } else { MAX_UNKNOWN.min(max_known) };
@@ -158,7 +162,7 @@ impl Cache {
 
     /// Returns the time up to which every change has been applied.
     ///
-    /// A request reads it through [`view`](Self::view), which keeps the order of reads.
+    /// Requests read the lease through [`view`](Self::view), which keeps the order of reads.
     #[inline]
     pub(crate) fn lease(&self) -> MonotonicTime {
         // Acquire: a thread that sees the lease also sees the changes that were applied before it.
@@ -206,8 +210,8 @@ impl Cache {
         ReadStamp { sent: now, generation: self.writer().generations.current() }
     }
 
-    /// Caches the result of a query unless it may be outdated already, and returns the result for
-    /// each digest.
+    /// Caches the result of a query, unless the result may already be outdated. Returns the result
+    /// for each digest in either case.
     pub(crate) fn fill(
         &self,
         stamp: ReadStamp,
@@ -225,7 +229,7 @@ impl Cache {
             if key.as_ref().is_some_and(|key| key.is_revoked()) {
                 self.forget_unless_revoked(&digest);
                 if !had_tombstone {
-                    // Another read of the key may be cached but not yet delivered.
+                    // An outdated read of the same key may be cached but not yet delivered.
                     permit.writer.generations.keys_changed(&[digest]);
                 }
             }
@@ -234,8 +238,8 @@ impl Cache {
         found.collect()
     }
 
-    /// Locks the cache to deliver a result to requests that joined the query. Call it once no more
-    /// requests can join, because the key may have changed since [`fill`](Self::fill).
+    /// Locks the cache to deliver a result to requests that joined the query. Call this method once
+    /// no more requests can join, because the key may have changed since [`fill`](Self::fill).
     pub(crate) fn permit(&self, stamp: ReadStamp, now: MonotonicTime) -> FillPermit<'_> {
         let bound = self.bounds.max_staleness;
         FillPermit {
@@ -247,7 +251,7 @@ impl Cache {
 
     fn keep(&self, digest: KeyDigest, key: Option<Arc<CachedKey>>, stamp: ReadStamp) {
         let ReadStamp { sent, generation } = stamp;
-        // Another read of the key may have been sent later and have arrived earlier.
+        // The cached entry may be from a read that was sent later but arrived earlier.
         let is_later = |there: Option<MonotonicTime>| there.is_none_or(|there| there <= sent);
         if !is_later(self.known.peek(&digest).map(|entry| entry.sent))
             || !is_later(self.unknown.peek(&digest).map(|entry| entry.sent))
@@ -273,8 +277,8 @@ impl Cache {
 
     // ---- changes
 
-    /// Drops the entries of changed keys. If everything may have changed, entries are only marked
-    /// as stale: they still show which keys exist, and those are looked up first.
+    /// Drops the entries of changed keys. If everything may have changed, entries are marked as
+    /// stale but kept: they show which keys exist, and existing keys are looked up first.
     pub(crate) fn apply(&self, changed: &Changed) {
         let mut writer = self.writer();
         match changed {
@@ -292,15 +296,15 @@ impl Cache {
         }
     }
 
-    /// Renews the lease: every change that was complete at this time has been applied. Call it only
-    /// after [`apply`](Self::apply), and only with a time that was taken before the changes were
+    /// Renews the lease: every change that was complete at the time `taken` has been applied. Call
+    /// this method after [`apply`](Self::apply), with a time that was taken before the changes were
     /// read.
     pub(crate) fn renew(&self, taken: MonotonicTime) {
         // Release: see `lease`.
         self.lease.fetch_max(taken.as_nanos(), Ordering::Release);
     }
 
-    /// Applies a change of this process, before the call that made it returns.
+    /// Applies a change that this process made. Runs before the call that made the change returns.
     #[cfg(any(test, feature = "_diesel"))]
     pub(crate) fn changed(&self, record: &KeyRecord, now: MonotonicTime) {
         self.apply(&Changed::Keys(vec![record.digest]));
@@ -310,7 +314,7 @@ impl Cache {
     }
 
     fn writer(&self) -> MutexGuard<'_, Writer> {
-        // A panic within the lock can at worst leave an entry dropped without need.
+        // A panic while the lock is held can at worst drop an entry unnecessarily.
         lock(&self.writer)
     }
 }
@@ -320,8 +324,8 @@ impl Writer {
         self.tombstones.has(digest)
     }
 
-    /// Returns a key as it was read, or as revoked if this process has seen its revocation. A stale
-    /// read or a restored database does not revive a revoked key.
+    /// Returns the key that was read, marked as revoked if this process has seen its revocation. So
+    /// neither a stale read nor a restored database revives a revoked key.
     fn with_tombstone(
         &mut self,
         digest: &KeyDigest,

@@ -15,9 +15,9 @@ pub(crate) fn register(cache: &Arc<Cache>) {
     caches.push(Arc::downgrade(cache));
 }
 
-/// Applies a change to every cache. `own` is the cache of the `AppKeys` that made the change, if
-/// there is one. A revocation is remembered only there, because the same key may be valid in
-/// another database. An entry that is dropped without need costs one lookup.
+/// Applies a change to every cache. `own` is the cache of the `AppKeys` that made the change, or
+/// `None` if no `AppKeys` did. Only `own` remembers a revocation, because the same key may be valid
+/// in another database. An unnecessarily dropped entry costs one lookup.
 pub(crate) fn apply_change(own: Option<&Arc<Cache>>, record: &KeyRecord, now: MonotonicTime) {
     if let Some(own) = own {
         own.changed(record, now);
@@ -28,15 +28,15 @@ pub(crate) fn apply_change(own: Option<&Arc<Cache>>, record: &KeyRecord, now: Mo
     }
 }
 
-/// Applies to every cache that anything may have changed.
+/// Marks every entry of every cache as stale, because anything may have changed.
 pub(crate) fn apply_everything() {
     for cache in all() {
         cache.apply(&Changed::Everything);
     }
 }
 
-/// Returns the live caches, copied out of the lock: the last reference to a cache must not be
-/// dropped within the lock.
+/// Returns copies of the references to the live caches. The last reference to a cache must not be
+/// dropped while the lock is held.
 fn all() -> Vec<Arc<Cache>> {
     lock(&CACHES).iter().filter_map(Weak::upgrade).collect()
 }

@@ -107,7 +107,7 @@ fn negative_entries_are_bounded_and_evict_no_cached_key() {
 }
 
 // E1, E3, E10
-// This is true of cached keys and of negative entries. A read in flight is not cached.
+// The key has a cached entry or a negative entry here; a read in flight is not cached.
 #[test]
 fn a_change_drops_entries_and_discards_reads_in_flight() {
     let cache = knowing(STALE_IF_ERROR);
@@ -126,7 +126,7 @@ fn a_change_drops_entries_and_discards_reads_in_flight() {
 }
 
 // E2, E4
-// A revocation that any read has seen counts, whichever read was sent later.
+// A revocation counts as soon as any read has seen it, even if another read was sent later.
 #[test]
 fn the_read_sent_later_wins_unless_the_other_saw_a_revocation() {
     let read = |cache: &Cache, stamp, change: fn(&mut KeyRecord)| {

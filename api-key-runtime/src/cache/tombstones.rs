@@ -1,5 +1,5 @@
 //! The keys that this process has seen revoked. A read that was sent before the revocation and
-//! arrives after it must not revive the key.
+//! arrives after the revocation must not revive the key.
 
 use std::{
     collections::{HashMap, VecDeque},
@@ -8,8 +8,8 @@ use std::{
 
 use crate::{clock::MonotonicTime, key::KeyDigest};
 
-/// The number of tombstones, and their lifetime: far more and far longer than any read is in
-/// flight.
+/// The maximum number of tombstones, and their lifetime. Both are far above what reads in flight
+/// need.
 const MAX: usize = 100_000;
 const KEPT_FOR: Duration = Duration::from_secs(3600);
 
@@ -17,7 +17,8 @@ const KEPT_FOR: Duration = Duration::from_secs(3600);
 #[derive(Clone, Debug, Default)]
 pub(super) struct Tombstones {
     of: HashMap<KeyDigest, MonotonicTime>,
-    /// Oldest first. An entry is skipped if its key was put again later.
+    /// Tombstones in the order of insertion, oldest first. An entry is skipped if its key was
+    /// inserted again later.
     order: VecDeque<(KeyDigest, MonotonicTime)>,
 }
 

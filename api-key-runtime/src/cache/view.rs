@@ -1,15 +1,15 @@
-//! The view of one request into the cache. The freshness of every key depends on the order of its
-//! reads.
+//! The view of one request into the cache. The freshness of every key depends on the order in which
+//! a view reads.
 
 use std::sync::Arc;
 
 use super::{Cache, CachedKey};
 use crate::{clock::MonotonicTime, key::KeyDigest};
 
-/// The cache as one request sees it: it reads the lease first, then the clock, then entries.
+/// The cache as one request sees it. A view reads the lease first, then the clock, then entries.
 ///
-/// Any other order accepts a revoked key, as `cache::model` shows: an entry that was read before
-/// the lease may have been dropped by the very round that renewed the lease.
+/// Any other order may accept a revoked key, as `cache::model` shows. An entry that was read before
+/// the lease may have been dropped by the round that renewed the lease.
 #[derive(Clone, Copy)]
 pub(crate) struct View<'a> {
     cache: &'a Cache,
@@ -24,15 +24,15 @@ pub(crate) enum Cached {
     Hit(Arc<CachedKey>),
     /// The digest is in no table, and the entry is fresh.
     NegativeHit,
-    /// A key that was in the table when it was last read, valid or not. It is looked up first, and
-    /// may be used during an outage if `stale_if_error` allows.
+    /// A key that was in the table at its last read, whether valid or not. Such keys are looked up
+    /// before unknown keys, and may be used during an outage if `stale_if_error` allows.
     Stale,
     /// Not cached.
     Miss,
 }
 
 impl Cache {
-    /// Opens a view. Call it once per request, after the request arrived.
+    /// Opens a view. Call this function once per request, after the request arrived.
     #[inline]
     pub(crate) fn view(&self) -> View<'_> {
         let lease = self.lease();

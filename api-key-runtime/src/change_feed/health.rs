@@ -34,9 +34,9 @@ pub enum FeedState {
     /// Every change that was complete `max_staleness` ago is applied.
     Fresh,
     /// The feed is more than `max_staleness` behind. A cached key is looked up again once its last
-    /// lookup is older than that.
+    /// lookup is older than `max_staleness`.
     Stale,
-    /// There is no feed: the store does not report changes, or nothing is cached.
+    /// There is no feed, because the store does not report changes or caching is turned off.
     Unsupported,
 }
 
@@ -89,8 +89,8 @@ impl Health {
         self.feed
     }
 
-    /// Returns how long ago the time is up to which all changes are applied. Returns `None` before
-    /// the first read, and without a feed.
+    /// Returns the age of the cached data: all changes that were complete this long ago are
+    /// applied. Returns `None` before the first read, and without a feed.
     #[must_use]
     pub fn staleness(&self) -> Option<Duration> {
         self.staleness

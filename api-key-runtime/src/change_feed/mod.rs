@@ -1,8 +1,8 @@
-//! The thread that reads changes, and is replaced if it hangs.
+//! The thread that reads changes. Another thread replaces it if it hangs.
 //!
-//! A round takes the time, reads the changes, applies them, and only then publishes the time it
-//! took first as the lease. The lease never depends on a notification or on the time when a result
-//! arrived. The late result of a replaced thread changes nothing.
+//! A round takes the time, reads the changes and applies them. Then it publishes the time from the
+//! start of the round as the lease. The lease never depends on a notification or on the time when a
+//! result arrived. The late result of a replaced thread is discarded.
 
 mod health;
 #[cfg(test)]
@@ -32,28 +32,28 @@ use crate::{
     workers::Workers,
 };
 
-/// The difference between two clocks that is logged.
+/// The difference between the two clocks above which a warning is logged.
 const MAX_DIFFERENCE: TimeDelta = TimeDelta::seconds(5);
 static DIFFERENCE: LogThrottle<()> = LogThrottle::new();
 
-/// The number of hung threads that are replaced. Beyond that, no thread is started until one of
-/// them returns.
+/// The maximum number of hung threads. At this number, no further thread is started until a hung
+/// thread returns.
 const MAX_ABANDONED: usize = 4;
 /// The pause after the first failed round. The pause doubles up to the interval.
 const FIRST_PAUSE: Duration = Duration::from_millis(20);
-/// The bounds of the time between two rounds without a wake-up.
+/// The bounds of the time between two rounds if the store does not wake the thread.
 const SHORTEST_INTERVAL: Duration = Duration::from_millis(10);
 const LONGEST_INTERVAL: Duration = Duration::from_secs(1);
-/// The minimum time between rounds, in case a store wakes the thread all the time.
+/// The minimum time between rounds, in case a store wakes the thread continuously.
 const LEAST_PAUSE: Duration = Duration::from_millis(1);
 /// The bounds of the time after which a thread counts as hung.
 const MIN_ROUND_TIMEOUT: Duration = Duration::from_secs(2);
 const MAX_ROUND_TIMEOUT: Duration = Duration::from_secs(32);
-/// The longest pause between rounds while the store is unavailable. Cached keys are not used then,
-/// and recovery waits for this pause.
+/// The longest pause between rounds while the store is unavailable. During an outage cached keys
+/// are not used, and recovery may be delayed by this pause.
 const LONGEST_PAUSE: Duration = Duration::from_millis(250);
 
-/// The feed, which ends when this value is dropped.
+/// The handle of the feed's thread. Dropping the handle ends the thread.
 pub(crate) struct FeedThread {
     shared: Arc<Shared>,
 }
@@ -62,15 +62,15 @@ struct Shared {
     store: Arc<dyn KeyStore>,
     cache: Arc<Cache>,
     circuit_breaker: Arc<CircuitBreaker>,
-    /// The clock that is set to the store's time.
+    /// The clock that each round sets to the store's time.
     clock: Clock,
     workers: Workers,
     /// The time between rounds, unless the store wakes the thread earlier.
     interval: Duration,
     state: Mutex<State>,
     outage: OutageLog,
-    /// Logs repeated failures to wait. A single failure is a lost connection, which the next round
-    /// replaces.
+    /// Logs repeated failures to wait. A single failure is usually a lost connection, which the
+    /// next round replaces.
     wait_outage: OutageLog,
     /// Signalled when the thread must end.
     ending: Condvar,
@@ -78,7 +78,8 @@ struct Shared {
 
 #[derive(Debug)]
 struct State {
-    /// The running call of the thread, with the circuit breaker's call during a round.
+    /// The running call of the thread. During a round it includes the call that the circuit breaker
+    /// counts.
     calls: Watchdog<Option<Call>>,
     /// Whether the store reports changes; `None` before the first round.
     is_supported: Option<bool>,
@@ -127,14 +128,14 @@ impl FeedThread {
             wait_outage: OutageLog::new("waiting for key changes"),
             ending: Condvar::new(),
         });
-        // Without caching there is nothing to drop.
+        // Without caching, no entry ever needs to be dropped.
         if !max_staleness.is_zero() {
             shared.start_thread()?;
         }
         Ok(Self { shared })
     }
 
-    /// Starts another thread in place of one that hangs, up to a limit.
+    /// Replaces the thread if it hangs, up to [`MAX_ABANDONED`] hung threads.
     ///
     /// # Errors
     /// Returns an error if the thread cannot be started.
@@ -237,9 +238,9 @@ impl Shared {
             Ok(Some(Changes { changed, time })) => {
                 state.is_supported = Some(true);
                 state.calls.succeeded();
-                // Under the lock, so that a thread that is replaced at this moment changes nothing.
-                // A new feed cannot report what changed before it was opened, whatever its first
-                // result is.
+                // The lock is held, so that a thread that is replaced at this moment changes
+                // nothing. A new feed cannot report what changed before the feed was opened, so its
+                // first result always counts as "everything".
                 self.cache.apply(if is_new { &Changed::Everything } else { changed });
                 self.cache.renew(taken);
                 if let Some(time) = *time {
@@ -266,7 +267,8 @@ impl Shared {
 
     fn note(&self, call: Call, error: Option<&StoreError>, now: MonotonicTime) {
         if let Some(error) = error {
-            // Lookups may still succeed, and report failures themselves.
+            // The circuit breaker does not count this failure: lookups may still succeed, and
+            // lookups report their own failures.
             self.circuit_breaker.abandon(call);
             let max_staleness = self.cache.bounds().max_staleness;
             self.outage.failure(
@@ -283,8 +285,8 @@ impl Shared {
         }
     }
 
-    /// Waits until something may have changed. `backoff` shows whether the last wait failed as
-    /// well.
+    /// Waits until something may have changed. A `backoff` above [`FIRST_PAUSE`] means that the
+    /// last attempt failed too.
     fn wait(&self, feed: &mut OpenFeed, backoff: Duration) -> Result<(), Stop> {
         let began = MonotonicTime::now();
         let ticket = self.begin(began, self.interval, None).ok_or(Stop::Over)?;
@@ -336,8 +338,8 @@ impl Shared {
     }
 }
 
-/// Logs a warning, once an hour, if the local clock and the store's clock differ. The store
-/// reported this time within the last `took`.
+/// Logs a warning, at most once an hour, if the local clock and the store's clock differ. The store
+/// reported `time` at some moment within the last `took`.
 fn warn_of_difference(time: DateTime<Utc>, took: Duration) {
     let local = Utc::now();
     let allowed = MAX_DIFFERENCE + TimeDelta::from_std(took).unwrap_or_default();
@@ -352,21 +354,21 @@ fn warn_of_difference(time: DateTime<Utc>, took: Duration) {
 /// The reason why a thread does not start the next round at once.
 enum Stop {
     Failed,
-    /// The thread is no longer wanted.
+    /// The thread must end.
     Over,
 }
 
-/// `None` before the first round, and after an error.
+/// The open feed, or `None` before the first round and after an error.
 type OpenFeed = Option<Box<dyn ChangeFeed>>;
 
-/// Calls a feed, or opens one. After an error or a panic the feed is dropped, because only a new
-/// feed starts with "everything".
+/// Makes a call with the feed or opens the feed. After an error or a panic the feed is dropped,
+/// because the first result of a new feed counts as "everything".
 fn over_feed<T>(
     feed: &mut OpenFeed,
     call: impl FnOnce(&mut OpenFeed) -> Result<T, StoreError>,
 ) -> Result<T, StoreError> {
     call_store(|| call(feed)).inspect_err(|_| {
-        // A feed may panic while it is dropped, too.
+        // Dropping a feed may panic, too.
         let _ = call_store(|| {
             drop(feed.take());
             Ok(())

@@ -81,7 +81,7 @@ fn a_round_that_never_ends_renews_nothing_and_is_replaced() {
     drop(feed);
 }
 
-/// A store whose feeds report that nothing changed, even in their first read.
+/// A store whose feeds break their contract: even their first read reports that nothing changed.
 #[derive(Default)]
 struct Silent {
     opened: AtomicUsize,
@@ -135,8 +135,8 @@ fn new_cache() -> Arc<Cache> {
 }
 
 // E7
-// A feed cannot report what changed before it was opened. If it claims to, entries from before must
-// not get a new lease.
+// A new feed cannot report what changed before the feed was opened. Even if its first read reports
+// no change, older entries must not get a new lease.
 #[test]
 fn a_new_feed_empties_the_cache_whatever_it_reports() {
     let (store, cache) = (Arc::new(Silent::default()), new_cache());
@@ -162,8 +162,8 @@ fn feeds_whose_waits_fail_are_opened_at_growing_pauses() {
     let feed = follow(&store, &new_cache());
     thread::sleep(Duration::from_millis(800));
     let opened = store.opened.load(Ordering::SeqCst);
-    // The pauses are 20, 40, 80, 160 and 250 ms; with a constant pause of 20 ms there would be
-    // forty.
+    // The pauses are 20, 40, 80, 160 and 250 ms long. If every pause lasted 20 ms, the test would
+    // count about forty feeds.
     assert!((2..=7).contains(&opened), "{opened} feeds");
     drop(feed);
 }

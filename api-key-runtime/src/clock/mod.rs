@@ -1,5 +1,5 @@
-//! Sources of time: the time of day, which decides about expiry, and monotonic time, which decides
-//! about staleness.
+//! Sources of time. The time of day decides whether a key has expired; monotonic time decides
+//! whether a cache entry is stale.
 
 mod store_time;
 #[cfg(feature = "test-util")]
@@ -16,11 +16,12 @@ use self::store_time::StoreTime;
 #[cfg(feature = "test-util")]
 pub use self::test_clock::TestClock;
 
-/// The start of monotonic times. An `Instant` cannot be stored in an atomic, but a number can.
+/// The instant that monotonic times count from. An `Instant` cannot be stored in an atomic, but a
+/// number of nanoseconds can.
 static BEGINNING: LazyLock<Instant> = LazyLock::new(Instant::now);
 
-/// The clock that expiry is checked against: the store's clock if the store reports its time, or
-/// else the local clock.
+/// The clock for checking expiry. It shows the store's time if the store reports its time, and the
+/// local time otherwise.
 #[derive(Clone, Debug)]
 pub(crate) enum Clock {
     Store(Arc<StoreTime>),
@@ -35,8 +36,8 @@ impl Default for Clock {
 }
 
 impl Clock {
-    /// Returns a clock of the same kind that has observed no store. Observations of one clock do
-    /// not change the other clock.
+    /// Returns a clock of the same kind that has not observed the time of a store. Later
+    /// observations by either clock do not change the other clock.
     #[cfg(feature = "_diesel")]
     pub(crate) fn apart(&self) -> Self {
         match self {
@@ -50,7 +51,7 @@ impl Clock {
         self.at(MonotonicTime::now())
     }
 
-    /// Returns the time of day at a monotonic time that has just passed.
+    /// Returns the time of day at the monotonic time `now`, which has just been read.
     #[inline]
     pub(crate) fn at(&self, now: MonotonicTime) -> DateTime<Utc> {
         match self {
@@ -60,7 +61,8 @@ impl Clock {
         }
     }
 
-    /// Sets the clock from a time that the store reported between two monotonic times.
+    /// Sets the clock to a time that the store reported between the monotonic times `sent` and
+    /// `received`.
     pub(crate) fn observe(
         &self,
         sent: MonotonicTime,
@@ -80,7 +82,8 @@ pub(crate) fn to_stored(time: DateTime<Utc>) -> DateTime<Utc> {
     time.trunc_subsecs(6)
 }
 
-/// A monotonic time, in nanoseconds since this process first used one. The range is 584 years.
+/// A monotonic time, in nanoseconds since this process first read the monotonic clock. The range is
+/// 584 years.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(crate) struct MonotonicTime(u64);
 
@@ -102,16 +105,17 @@ impl MonotonicTime {
         self.0
     }
 
-    /// Returns the time that passed since an earlier time, or zero if that time is later.
+    /// Returns the time that has passed since `earlier`, or zero if `earlier` is later than this
+    /// time.
     #[inline]
     pub(crate) const fn since(self, earlier: Self) -> Duration {
         Duration::from_nanos(self.0.saturating_sub(earlier.0))
     }
 
-    /// Returns the time this much later.
+    /// Returns the time that is later than this time by the given duration.
     #[inline]
     pub(crate) const fn after(self, time: Duration) -> Self {
-        // Cheaper than `as_nanos`, which has 128 bits.
+        // Cheaper than `Duration::as_nanos`, which computes with 128 bits.
         let nanos =
             time.as_secs().saturating_mul(1_000_000_000).saturating_add(time.subsec_nanos() as u64);
         Self(self.0.saturating_add(nanos))

@@ -1,5 +1,5 @@
-//! The time of day of a store, advanced by the monotonic clock. A step of the local wall clock
-//! neither expires nor revives a key.
+//! The time of day by a store's clock, advanced by the monotonic clock of this process. A step of
+//! the local wall clock therefore neither expires nor revives a key.
 
 use std::{
     sync::atomic::{AtomicI64, Ordering},
@@ -10,12 +10,13 @@ use chrono::{DateTime, Utc};
 
 use super::MonotonicTime;
 
-/// The difference from monotonic time in microseconds, or [`UNKNOWN`] before the first observation.
+/// The store's time minus monotonic time in microseconds, or [`UNKNOWN`] before the first
+/// observation.
 #[derive(Debug)]
 pub(crate) struct StoreTime(AtomicI64);
 
 const UNKNOWN: i64 = i64::MIN;
-/// An observation that took longer is not precise.
+/// An observation that took longer than this is not precise.
 const SLOW: Duration = Duration::from_millis(100);
 
 impl Default for StoreTime {
@@ -35,13 +36,14 @@ impl StoreTime {
         DateTime::from_timestamp_micros(offset.saturating_add(micros(moment)))
     }
 
-    /// Sets the clock from a time that the store reported between two monotonic times. If two
-    /// threads call this at once, one of the two times is kept.
+    /// Sets the clock to a time that the store reported between the monotonic times `sent` and
+    /// `received`. If two threads call this method at once, the clock keeps one of their two times.
     ///
-    /// The reported time is assigned to the earlier of the two. The clock is then ahead by at most
-    /// the time between them, and an expired key is never accepted late. If there is much time
-    /// between the two, as after the process was suspended, an earlier observation is kept unless
-    /// this one contradicts it.
+    /// The clock takes the reported time as the store's time at `sent`. The clock is then ahead of
+    /// the store by at most the time between `sent` and `received`. The clock is never behind, so
+    /// an expired key is never accepted. Much time may lie between the two, for example if the
+    /// process was suspended. In that case the clock keeps its earlier setting unless the new
+    /// observation rules that setting out.
     pub(crate) fn observe(
         &self,
         sent: MonotonicTime,
@@ -83,10 +85,10 @@ mod tests {
         store.observe(at(100), time(105), at(110));
         assert_eq!(store.at(at(100)), Some(time(105)));
         assert_eq!(store.at(at(1100)), Some(time(1105)), "the clock advances by itself");
-        // A slow observation excludes nothing.
+        // A slow observation that is consistent with the clock changes nothing.
         store.observe(at(1100), time(3000), at(3100));
         assert_eq!(store.at(at(3100)), Some(time(3105)));
-        // A fast one shows that the clock was ahead.
+        // A fast observation shows that the clock was ahead.
         store.observe(at(4000), time(4001), at(4001));
         assert_eq!(store.at(at(4000)), Some(time(4001)));
     }

@@ -1,4 +1,4 @@
-//! A clock that can be set.
+//! A clock for tests that can be set.
 
 use std::{
     sync::{Arc, Mutex},
@@ -12,8 +12,8 @@ use crate::lock::lock;
 /// A clock for tests that stands still until it is set. It replaces the database's clock and the
 /// local clock.
 ///
-/// Clones share the time. Pass one clone to [`AppKeysBuilder::clock`](crate::AppKeysBuilder::clock)
-/// and keep another.
+/// All clones show the same time. Pass one clone to
+/// [`AppKeysBuilder::clock`](crate::AppKeysBuilder::clock) and keep another clone to set the time.
 #[derive(Clone, Debug)]
 pub struct TestClock(Arc<Mutex<DateTime<Utc>>>);
 
@@ -30,12 +30,12 @@ impl TestClock {
         *lock(&self.0)
     }
 
-    /// Sets the clock forward or back.
+    /// Sets the clock to this time, which may be earlier or later than its current time.
     pub fn set(&self, now: DateTime<Utc>) {
         *lock(&self.0) = now;
     }
 
-    /// Advances the clock by this much.
+    /// Advances the clock by this duration.
     pub fn advance(&self, by: Duration) {
         *lock(&self.0) += by;
     }

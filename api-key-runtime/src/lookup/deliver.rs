@@ -1,5 +1,5 @@
-//! Delivery of the store's answer to a batch: check the records, cache them, and answer the waiting
-//! requests.
+//! Delivery of the store's answer to a batch. The records are checked and cached, and the waiting
+//! requests are answered.
 
 use std::{
     collections::{HashMap, HashSet},
@@ -29,8 +29,8 @@ pub(super) enum Fault {
 }
 
 impl Shared {
-    /// Caches the result for each digest, and returns the entries. A digest for which the store
-    /// returned two records is missing in the result.
+    /// Caches the result for each digest, and returns the results by digest. If the store returned
+    /// two records for a digest, that digest is neither cached nor returned.
     pub(super) fn keep(
         &self,
         batch: &Batch,
@@ -46,7 +46,7 @@ impl Shared {
                 self.log_once(id, Fault::UnreadableAllowedIps, record.allowed_ips.as_str());
             }
             if by_digest.insert(digest, record).is_some() {
-                // One of the two may be revoked.
+                // One of the two records may be revoked.
                 unclear.insert(digest);
                 self.log_once(id, Fault::TwoRecords, "");
             }
@@ -62,8 +62,8 @@ impl Shared {
         self.cache.fill(stamp, found.collect(), now)
     }
 
-    /// Returns whether the record names the digest algorithm that its digest was looked up with.
-    /// Otherwise the record is ignored.
+    /// Returns whether the record names the digest algorithm that made its digest. A record that
+    /// names another algorithm is ignored.
     fn is_made_by(&self, record: &KeyRecord, made_by: &DigestAlgorithm) -> bool {
         let is = record.digest_algorithm == *made_by;
         if !is {
@@ -72,8 +72,8 @@ impl Shared {
         is
     }
 
-    /// Logs each defect of a key separately, because a defect that was logged before does not imply
-    /// another.
+    /// Logs a defect of a key. Each kind of defect is throttled separately, because one kind does
+    /// not imply another kind.
     fn log_once(&self, id: i64, fault: Fault, value: &str) {
         if !self.logged.should_log((id, fault)) {
             return;
@@ -96,8 +96,8 @@ impl Shared {
         }
     }
 
-    /// Answers the requests that came before the query was sent. Answers later requests as well if
-    /// the result is still current; otherwise their keys are looked up again.
+    /// Answers the requests that arrived before the query was sent. Requests that arrived later get
+    /// the result too if it is still current. Otherwise their keys are looked up again.
     pub(super) fn deliver(
         &self,
         batch: Batch,
@@ -107,13 +107,13 @@ impl Shared {
         let now = MonotonicTime::now();
         let mut answers: Vec<(Answer, Vec<Waiter>)> = Vec::with_capacity(batch.len());
         let mut again = false;
-        // Under this lock no request can join, so no request can come after a change that the check
-        // below does not see.
+        // While this lock is held no request can join. So the check below sees every change that
+        // was made before any of the waiting requests arrived.
         let mut state = self.lock();
         let permit = self.cache.permit(stamp, now);
         for (lookup, digests) in batch {
             let answer = answer_of(&digests, found);
-            // Revocation is final.
+            // A revoked key stays revoked, so the result is current for later requests too.
             let is_final = matches!(&answer, Ok(Some(key)) if key.is_revoked());
             let holds = is_final || digests.iter().all(|digest| permit.still_holds(&digest));
             let finished = state.queue.finish(lookup);
@@ -137,7 +137,7 @@ impl Shared {
     }
 }
 
-/// Returns the key of the current digest, or else of the previous one.
+/// Returns the key with the current digest, or else the key with the previous digest.
 fn answer_of(digests: &Digests, found: &HashMap<KeyDigest, Option<Arc<CachedKey>>>) -> Answer {
     for digest in digests.iter() {
         match found.get(&digest) {

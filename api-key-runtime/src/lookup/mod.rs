@@ -1,11 +1,11 @@
 //! Lookups in the store. Requests queue the digests of a key; background threads look up many keys
 //! with one query. Requests for the same key share a lookup (single flight).
 //!
-//! The store is never called on an actix-web worker, so a hanging database blocks only these
-//! threads. A request waits for its answer until the deadline, and not at all while the store is
-//! unavailable and another lookup is probing it. A request that came before the query was sent
-//! takes the result. A request that joined later takes the result only if it is still current;
-//! otherwise the key is looked up again.
+//! The store is never called on an actix-web worker, so a hanging database blocks only the lookup
+//! threads. A request waits for its answer until the deadline. While the store is unavailable and
+//! another lookup is probing the store, a request does not wait at all. A request that arrived
+//! before the query was sent takes the result. A request that joined later takes the result only if
+//! the result is still current. Otherwise its key is looked up again.
 
 mod deliver;
 mod queue;
@@ -47,18 +47,18 @@ use crate::{
     workers::Workers,
 };
 
-/// The number of lookup threads: one, and a spare one while that one is stuck. More were measured
-/// to be slower.
+/// The number of lookup threads: one thread, and a spare thread for when the first thread is stuck.
+/// Measurements with more threads were slower.
 const THREADS: usize = 2;
 
 /// The result of a lookup: the key, or `None` if the store has no such key.
 pub(crate) type Answer = Result<Option<Arc<CachedKey>>, Reason>;
 
-/// The queue of lookups and its threads, which end when this value is dropped.
+/// The queue of lookups and its threads. The threads end when this value is dropped.
 pub(crate) struct Lookups {
     shared: Arc<Shared>,
     deadline: Duration,
-    /// For how long requests may join a lookup after it was sent.
+    /// How long after a lookup was sent requests may still join that lookup.
     joined_for: Duration,
 }
 
@@ -96,8 +96,8 @@ impl Lookups {
         deadline: Duration,
         workers: Workers,
     ) -> Result<Self, Error> {
-        // An older result would be stale for a request that joins, and a lookup that takes so long
-        // may never complete.
+        // A request that joins later could get a result that is already stale, and a lookup that
+        // takes so long may never complete.
         let joined_for = cache.bounds().max_staleness.min(deadline) / 2;
         let shared = Arc::new(Shared {
             store,
@@ -121,8 +121,8 @@ impl Lookups {
         Ok(lookups)
     }
 
-    /// Returns the key with one of these digests, as it was after this call began. If the store is
-    /// unavailable and `stale_if_error` allows it, returns a stale cache entry.
+    /// Returns the key with one of these digests, in a state from after this call began. If the
+    /// store is unavailable and `stale_if_error` allows stale entries, returns a stale cache entry.
     pub(crate) async fn find(&self, digests: Digests, priority: Priority) -> Answer {
         let answer = self.ask(digests, priority).await;
         if let Err(Reason::Unavailable | Reason::Overloaded | Reason::LookupTimeout) = answer {
@@ -174,7 +174,7 @@ impl Lookups {
         Ok(receiver)
     }
 
-    /// Returns how long calls to the store took so far.
+    /// Returns the durations of the calls to the store so far.
     pub(crate) fn times(&self) -> Times {
         self.shared.times.times()
     }
@@ -184,8 +184,8 @@ impl Lookups {
         self.shared.lock().queue.len()
     }
 
-    /// Ends the threads without waiting for them. Waiting and later lookups fail because the store
-    /// counts as unavailable.
+    /// Ends the threads without waiting for them. Lookups that wait or come later fail as if the
+    /// store were unavailable.
     pub(crate) fn shut_down(&self) {
         let mut state = self.shared.lock();
         state.shut_down = true;
@@ -194,7 +194,7 @@ impl Lookups {
         self.shared.wake.notify_all();
     }
 
-    /// Starts a thread in place of each one whose call to the store hangs, up to a limit.
+    /// Replaces each thread whose call to the store hangs, up to a limit.
     ///
     /// # Errors
     /// Returns an error if a thread cannot be started.

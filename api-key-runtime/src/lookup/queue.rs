@@ -1,4 +1,5 @@
-//! The queue of lookups, and the requests that wait for each. Plain data, without threads or I/O.
+//! The queue of lookups, with the requests that wait for each lookup. The queue is plain data,
+//! without threads or I/O.
 
 use std::{
     collections::{HashMap, VecDeque},
@@ -10,13 +11,15 @@ use futures_channel::oneshot;
 use super::Answer;
 use crate::{clock::MonotonicTime, key::Digests};
 
-/// The number of lookups that one query answers.
+/// The maximum number of lookups that one query answers.
 const MAX_BATCH: usize = 256;
 /// The part of a batch that is reserved for unknown keys, if there are any.
 const MIN_UNKNOWN_IN_BATCH: usize = MAX_BATCH / 4;
-/// The number of keys that may wait for a thread. With more, requests are answered 503 at once.
+/// The number of keys that may wait for a thread. If the queue is full, further requests are
+/// answered 503 at once.
 const MAX_QUEUED: usize = 1024;
-/// How many of these may be unknown keys, which anyone can make up.
+/// The number of unknown keys among the waiting keys. It is lower because anyone can make up
+/// unknown keys.
 const MAX_UNKNOWN_QUEUED: usize = MAX_QUEUED / 2;
 /// The number of requests that may wait for one key.
 const MAX_WAITING: usize = 16_384;
@@ -32,7 +35,7 @@ pub(crate) enum Priority {
     Unknown,
 }
 
-/// A waiting request, and since when it has been waiting.
+/// A waiting request, and the time when its wait began.
 #[derive(Debug)]
 pub(super) struct Waiter {
     sender: oneshot::Sender<Answer>,
@@ -50,7 +53,7 @@ impl Waiter {
     }
 }
 
-/// A lookup of one key, from being queued until it is answered.
+/// A lookup of one key. It begins when the key is queued and ends when its requests are answered.
 #[derive(Debug)]
 struct Lookup {
     digests: Digests,
@@ -69,7 +72,7 @@ pub(super) struct Finished {
 
 pub(super) type LookupId = u64;
 
-/// Lookups that one query answers.
+/// The lookups that one query answers.
 pub(super) type Batch = Vec<(LookupId, Digests)>;
 
 /// The error for a full queue; the request is answered 503.
@@ -98,8 +101,8 @@ impl Queue {
         self.known.is_empty() && self.unknown.is_empty()
     }
 
-    /// Joins the lookup of this key that is queued or was sent within the last `joined_for`, or
-    /// queues a new one.
+    /// Joins a lookup of this key that is queued or was sent within the last `joined_for`. If there
+    /// is none, queues a new lookup.
     pub(super) fn push(
         &mut self,
         digests: Digests,
@@ -163,8 +166,8 @@ impl Queue {
             || priority == Priority::Unknown && unknown >= MAX_UNKNOWN_QUEUED
     }
 
-    /// Takes the next batch: the oldest lookups of each priority that a request still waits for,
-    /// known keys first.
+    /// Takes the next batch, known keys first. From each priority it takes the oldest lookups that
+    /// a request still waits for.
     pub(super) fn take_batch(&mut self, now: MonotonicTime) -> Batch {
         let mut batch = Batch::new();
         let reserved = self.unknown.len().min(MIN_UNKNOWN_IN_BATCH);
@@ -201,8 +204,8 @@ impl Queue {
         Finished { priority: lookup.priority, waiters: lookup.waiters }
     }
 
-    /// Queues a key again, first in its priority, for requests that joined too late for a result
-    /// that is no longer current.
+    /// Queues a key again, at the front of its priority. The waiters are requests that joined too
+    /// late to use a result that is no longer current.
     pub(super) fn requeue(
         &mut self,
         digests: Digests,
@@ -218,8 +221,8 @@ impl Queue {
         self.priority(priority).push_front(id);
     }
 
-    /// Drops the queued lookups that no request waits for any longer. Requests in a queue that no
-    /// thread drains give up after the deadline.
+    /// Drops the queued lookups that no request waits for any longer. If no thread takes lookups
+    /// from the queue, its requests give up after the deadline.
     fn purge(&mut self, now: MonotonicTime) {
         if now.since(self.purged) < PURGE_EVERY {
             return;
@@ -251,8 +254,8 @@ impl Queue {
 impl Lookup {
     fn join(&mut self, waiter: Waiter, now: MonotonicTime) -> Result<(), Full> {
         let is_full = self.waiters.len() >= MAX_WAITING;
-        // Before the list grows, and occasionally when it cannot grow: requests that gave up are
-        // still in it.
+        // Removes requests that gave up. This is done before the list grows, and occasionally while
+        // the list is full.
         if self.waiters.len() == self.waiters.capacity() && !is_full
             || is_full && now.since(self.purged) >= PURGE_EVERY
         {
@@ -363,7 +366,8 @@ mod tests {
     }
 
     // E1
-    // Keys of requests that joined too late are looked up again before others of the same priority.
+    // Keys of requests that joined too late are looked up again before other keys of the same
+    // priority.
     #[test]
     fn requeued_lookups_come_first_in_their_priority() {
         let mut queue = Queue::default();

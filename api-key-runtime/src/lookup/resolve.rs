@@ -1,4 +1,5 @@
-//! Decides from the cache alone whether a key must be looked up, and with which priority.
+//! Decides whether a key must be looked up, and with which priority. The decision uses only the
+//! cache.
 
 use std::sync::Arc;
 
@@ -16,15 +17,15 @@ pub(crate) enum Resolution {
     LookUp(Priority),
 }
 
-/// Resolves a key from the cached state of its current digest and, during pepper rotation, of its
-/// previous one.
+/// Resolves a key from the cached state of its current digest. During pepper rotation the state of
+/// its previous digest counts too.
 pub(crate) fn resolve(current: Cached, previous: Option<Cached>) -> Resolution {
     match (current, previous) {
         (Cached::Hit(key), _) | (Cached::NegativeHit, Some(Cached::Hit(key))) => {
             Resolution::Found(key)
         }
         (Cached::NegativeHit, None | Some(Cached::NegativeHit)) => Resolution::Unknown,
-        // A key that is valid under its previous digest may be revoked under its current one.
+        // A key that is valid under its previous digest may be revoked under its current digest.
         (Cached::Stale, _) | (_, Some(Cached::Hit(_) | Cached::Stale)) => {
             Resolution::LookUp(Priority::Known)
         }

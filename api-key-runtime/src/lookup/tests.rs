@@ -12,8 +12,8 @@ use crate::{
 /// Far longer than the test takes on any machine.
 const LONG: Duration = Duration::from_secs(60);
 
-/// A store of one key that holds results back until it is opened. A result is read before it is
-/// held back.
+/// A store with one key that reads each result at once, but holds the results back until the store
+/// is opened.
 #[derive(Default)]
 struct Held {
     state: Mutex<HeldState>,

@@ -1,5 +1,5 @@
-//! The threads that call the store: which thread takes the next batch, and which thread is replaced
-//! because its call hangs.
+//! The threads that call the store. Decides which thread takes the next batch, and which thread is
+//! replaced because its call hangs.
 
 use std::{sync::Arc, time::Duration};
 
@@ -17,23 +17,22 @@ use crate::{
 
 /// How long a batch may take before another thread takes the next batch.
 const SPARE_AFTER: Duration = Duration::from_millis(25);
-/// The number of hung threads that are replaced. Beyond that, the queue waits until one of them
-/// returns.
+/// The maximum number of hung threads. At this number, the queue waits until a hung thread returns.
 const MAX_ABANDONED: usize = 8;
-/// The shortest timeout of a batch, however short the timeout of requests is.
+/// The minimum timeout of a batch. It applies even if the timeout of requests is shorter.
 const MIN_BATCH_TIMEOUT: Duration = Duration::from_secs(1);
 
 pub(super) struct Threads {
     /// The running batches, each with its call to the store.
     pub(super) batches: Watchdog<Call>,
     pub(super) started: usize,
-    /// The number of threads that wait with a timeout, and will check the queue soon.
+    /// The number of threads that wait with a timeout. Each of them will check the queue soon.
     waiting: usize,
 }
 
 impl Threads {
-    /// Creates the state without threads. Batches time out like requests: after that, nothing waits
-    /// for the result of a batch.
+    /// Creates the state without threads. A batch has the timeout of a request, because no request
+    /// waits longer for the result of a batch.
     pub(super) fn new(lookup_timeout: Duration) -> Self {
         let timeout = lookup_timeout.max(MIN_BATCH_TIMEOUT);
         let limits = Limits { timeout, longest_timeout: timeout, max_abandoned: MAX_ABANDONED };
@@ -57,7 +56,7 @@ impl Shared {
         Ok(())
     }
 
-    /// Looks up batch after batch, until shut-down or until the thread was replaced.
+    /// Looks up one batch after another, until shut-down or until this thread is replaced.
     fn work(&self) {
         while let Some((ticket, call, batch)) = self.next_batch() {
             self.answer(call, batch);
@@ -67,7 +66,7 @@ impl Shared {
         }
     }
 
-    /// Waits until there is work and no other thread is about to take it.
+    /// Waits until the queue has lookups and no other thread is about to take them.
     fn next_batch(&self) -> Option<(CallTicket, Call, Batch)> {
         let mut state = self.lock();
         loop {
@@ -124,7 +123,7 @@ impl Shared {
         }
     }
 
-    /// Abandons hanging batches, and starts a thread in place of each, up to a limit.
+    /// Abandons hung batches, and replaces the thread of each such batch, up to a limit.
     pub(super) fn replace_hung_threads(self: &Arc<Self>) -> Result<(), Error> {
         let mut state = self.lock();
         if state.shut_down {

@@ -1,4 +1,4 @@
-//! The changes that a store reports, so that changed keys are dropped from the cache at once.
+//! The changes that a store reports. Changed keys are dropped from the cache at once.
 
 use std::time::Duration;
 
@@ -9,8 +9,8 @@ use crate::key::KeyDigest;
 
 /// A feed of the changes in a store, opened by [`KeyStore::watch`](super::KeyStore::watch).
 ///
-/// Each feed has its own position in the change log. A feed is used by one thread at a time, and
-/// dropped after its first error. The next feed starts with [`Changed::Everything`] again.
+/// Each feed has its own position in the change log. One thread at a time uses a feed. After its
+/// first error a feed is dropped, and the next feed starts with [`Changed::Everything`] again.
 ///
 /// ```
 /// use std::{thread, time::Duration};
@@ -49,28 +49,29 @@ pub trait ChangeFeed: Send {
     /// Returns everything that changed since the last call. The first call returns
     /// [`Changed::Everything`].
     ///
-    /// The read must return the current state and begin after the call begins. It must report every
-    /// key whose change was complete by then. While calls succeed, cached keys are used without a
-    /// lookup.
+    /// The read must begin after the call begins, and must read the current state. The result must
+    /// contain every key whose change was complete when the call began. While calls succeed, cached
+    /// keys are used without a lookup.
     ///
     /// A call counts as hung after twice the lookup timeout, but not before 2 seconds. Each further
     /// hung call in a row doubles that time, up to 32 seconds. The thread of a hung call is
     /// abandoned: another thread opens a new feed, and the late result is ignored.
     ///
     /// # Errors
-    /// Returns an error if the changes cannot be read. The feed is then dropped and another one
-    /// opened. Until that succeeds, a cached key is looked up again once its last lookup is older
-    /// than `max_staleness`.
+    /// Returns an error if the changes cannot be read. The feed is then dropped and another feed
+    /// opened. Until a feed can be read again, a cached key is looked up again once its last lookup
+    /// is older than `max_staleness`.
     fn changes(&mut self) -> Result<Changes, StoreError>;
 
     /// Blocks until something may have changed, but no longer than `at_most`. Spurious and missed
-    /// wake-ups are allowed: they cost time, and no decision depends on them.
+    /// wake-ups are allowed. They cost time, but no decision depends on them.
     ///
-    /// A call counts as hung if it exceeds `at_most` by the time that [`changes`](Self::changes)
-    /// may take.
+    /// A call counts as hung once it has exceeded `at_most` by the time after which a call of
+    /// [`changes`](Self::changes) counts as hung.
     ///
     /// # Errors
-    /// Returns an error if the connection is lost. The feed is then dropped and another one opened.
+    /// Returns an error if the connection is lost. The feed is then dropped and another feed
+    /// opened.
     fn wait(&mut self, at_most: Duration) -> Result<(), StoreError>;
 }
 
@@ -79,7 +80,7 @@ pub trait ChangeFeed: Send {
 #[non_exhaustive]
 #[must_use = "a change that is not applied leaves a revoked key working"]
 pub struct Changes {
-    /// The keys that may have changed since the last read.
+    /// The keys that may have changed since the last read of the feed.
     pub changed: Changed,
     /// The time of day by the store's clock, taken during the read. If set, key expiry is checked
     /// against this time, advanced by the monotonic clock of the process, instead of the local wall
@@ -104,8 +105,10 @@ impl Changes {
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Changed {
-    /// Any key may have changed: the first read of a feed, or a change log with a gap.
+    /// Any key may have changed. This is the result of the first read of a feed, and of a read that
+    /// finds a gap in the change log.
     Everything,
-    /// Only the keys with these digests may have changed; an empty list means that nothing changed.
+    /// The keys with these digests may have changed, and no other keys. An empty list means that no
+    /// key changed.
     Keys(Vec<KeyDigest>),
 }

@@ -1,5 +1,6 @@
-//! Connections for lookups and changes: opened or borrowed, with checked tables, and replaced when
-//! the URL no longer leads to what they read.
+//! Connections for lookups and changes. Each connection is opened or borrowed, and its tables are
+//! checked. A connection is replaced when the URL no longer leads to the database that the
+//! connection reads.
 
 use std::{
     fmt::{self, Display},
@@ -18,18 +19,19 @@ use super::{
 };
 use crate::{error::Error, lock::lock, log};
 
-/// Shorter than the idle time after which firewalls and load balancers silently drop a connection.
+/// The maximum idle time of a connection, shorter than the time after which firewalls and load
+/// balancers silently drop an idle connection.
 const MAX_IDLE_TIME: Duration = Duration::from_secs(60);
-/// A connection that took longer to open is kept as long as it lives. If the first host of a URL
-/// does not respond, opening another connection would exceed the lookup timeout. A quarter of the
-/// default lookup timeout.
+/// A connection that took longer than this to open is kept even if it is idle for long. If the
+/// first host of a URL does not respond, opening another connection would exceed the lookup
+/// timeout. The value is a quarter of the default lookup timeout.
 const SLOW_OPENING: Duration = Duration::from_millis(250);
 
-/// A connection whose tables were checked when it was opened. A restored database may have the
-/// tables of another release, or lack its triggers.
+/// A connection whose tables were checked when the connection was opened. The check is needed
+/// because a restored database may have the tables of another release, or lack the triggers.
 pub(super) struct Opened {
     pub(super) connection: Connection,
-    /// The time taken to open the connection and to use it for the first time.
+    /// The time that opening the connection and its first use took together.
     took: Duration,
     /// The files that the connection reads, if the database is an SQLite file.
     #[cfg(feature = "sqlite")]
@@ -37,8 +39,9 @@ pub(super) struct Opened {
 }
 
 impl Opened {
-    /// Opens or borrows a connection, checks its tables unless they were checked before, and runs
-    /// this over it. Also returns the connection, to be kept or dropped.
+    /// Opens or borrows a connection, checks its tables unless they were checked before, and calls
+    /// `run` with the connection. Returns the result together with the connection, which the caller
+    /// keeps or drops.
     pub(super) fn run<T, E: From<Error> + Display>(
         database: &Database,
         mut run: impl FnMut(&mut dyn Queries) -> Result<T, E>,
@@ -74,8 +77,8 @@ impl Opened {
         Ok((done, opened))
     }
 
-    /// Returns whether the connection still reads what the URL names, not a file that was replaced
-    /// or deleted since.
+    /// Returns whether the connection still reads the database that the URL names. Returns `false`
+    /// if the connection reads a file that has been replaced or deleted.
     #[cfg_attr(
         not(feature = "sqlite"),
         expect(clippy::unused_self, reason = "only a file can be replaced")
@@ -88,15 +91,15 @@ impl Opened {
     }
 }
 
-/// Idle connections for reuse. A connection is taken out while it is in use, so that a hung call
-/// holds no lock.
+/// Idle connections for reuse. A connection is removed from the list while it is in use, so that a
+/// hung call does not hold the lock.
 #[derive(Debug)]
 pub(super) struct IdleConnections {
     max: usize,
     idle: Mutex<Vec<Idle>>,
 }
 
-/// An idle connection, and since when it has been idle.
+/// An idle connection, and the time when it became idle.
 #[derive(Debug)]
 struct Idle {
     opened: Opened,
@@ -108,8 +111,8 @@ impl IdleConnections {
         Self { max, idle: Mutex::new(Vec::new()) }
     }
 
-    /// Runs this over an idle connection. Runs it again over a new connection if the idle
-    /// connection fails, which may be dead by now, or if its result is not accepted.
+    /// Calls `run` with an idle connection. An idle connection may be dead by now. If the call
+    /// fails or `accepts` returns `false` for its result, calls `run` again with a new connection.
     pub(super) fn run<T>(
         &self,
         database: &Database,
@@ -141,7 +144,7 @@ impl IdleConnections {
         Ok(done)
     }
 
-    /// Keeps a connection unless it is borrowed; a borrowed connection returns to its pool.
+    /// Keeps an owned connection for reuse. A borrowed connection returns to its pool instead.
     pub(super) fn put_back(&self, opened: Opened) {
         let mut idle = lock(&self.idle);
         if !opened.connection.is_borrowed() && idle.len() < self.max {
@@ -149,8 +152,8 @@ impl IdleConnections {
         }
     }
 
-    /// Closes connections to a file that was replaced or deleted, and those that a firewall may
-    /// have dropped.
+    /// Closes the connections to a file that was replaced or deleted, and the connections that a
+    /// firewall may have dropped.
     pub(super) fn close_unusable(&self) {
         lock(&self.idle).retain(|idle| {
             idle.opened.is_current() && is_kept(idle.opened.took, idle.since.elapsed())
@@ -159,7 +162,8 @@ impl IdleConnections {
 
     pub(super) fn close(&self) {
         let idle = std::mem::take(&mut *lock(&self.idle));
-        // Not under the lock: closing the last connection to an SQLite file may take a while.
+        // The lock is released first, because closing the last connection to an SQLite file may
+        // take a while.
         drop(idle);
     }
 
@@ -169,7 +173,7 @@ impl IdleConnections {
     }
 }
 
-/// Returns whether an idle connection is used again.
+/// Returns whether an idle connection may be used again.
 fn is_kept(opened_in: Duration, idle_for: Duration) -> bool {
     idle_for < MAX_IDLE_TIME || opened_in > SLOW_OPENING
 }
@@ -196,8 +200,9 @@ fn is_unusable(connection: &mut Connection) -> bool {
         || connection.is_borrowed() && connection.queries().is_within_transaction()
 }
 
-/// Opens a connection and runs this over it. If a borrowed connection is unusable, tries others, as
-/// many as the pool may have of that kind. A connection that was just opened is not retried.
+/// Opens or borrows a connection and calls `run` with it. If a borrowed connection is unusable,
+/// tries others, up to twice the number of idle connections in the pool. A connection that was just
+/// opened is not retried.
 pub(super) fn over_live<T, E: From<Error> + Display>(
     database: &Database,
     open: impl Fn(&Database) -> Result<Connection, Error>,

@@ -18,7 +18,8 @@ use crate::{
 };
 
 /// A connection that [`Admin::issue_in_transaction`](crate::admin::Admin::issue_in_transaction)
-/// accepts: a Diesel connection to Postgres or SQLite, or one borrowed from an `r2d2` pool.
+/// accepts. It is a Diesel connection to Postgres or SQLite, or such a connection borrowed from an
+/// `r2d2` pool.
 pub trait KeyConnection: sealed::Issue {}
 
 #[cfg(feature = "postgres")]
@@ -36,7 +37,7 @@ mod sealed {
     pub trait Issue {
         /// Returns the time by the server's clock, or `None` if there is no server.
         fn time(&mut self) -> Result<Option<DateTime<Utc>>, Error>;
-        /// Inserts a new key, in the open transaction if there is one.
+        /// Inserts a new key. Uses the open transaction if there is one.
         fn issue_in_transaction(&mut self, new: &KeyRecord) -> Result<KeyRecord, Error>;
     }
 }
@@ -53,47 +54,48 @@ impl<C: Held> sealed::Issue for C {
     }
 }
 
-/// The queries of this crate on its tables. `queries.rs` implements them for both kinds of
+/// The queries of this crate on its tables. `queries.rs` implements this trait for both kinds of
 /// connection.
 pub(crate) trait Queries: Any {
     /// Reads the keys with these digests from a primary. Each query checks that the server is a
     /// primary, even if it finds no key. Behind a connection pooler the server may change from one
     /// statement to the next, and a standby may lack a revocation or a new key.
     fn find(&mut self, digests: &[KeyDigest]) -> QueryResult<FromPrimary<KeyRecord>>;
-    /// Lists one page of keys, oldest first. The states of keys are those at this time.
+    /// Lists one page of keys, oldest first. A filter by state uses the states at the time `now`.
     fn list(&mut self, wanted: &ListKeys, now: DateTime<Utc>) -> QueryResult<Vec<KeyRecord>>;
     fn get(&mut self, id: i64) -> QueryResult<Option<KeyRecord>>;
-    /// Returns the usage of the keys in this range of ids that were ever used, ordered by key id.
+    /// Returns the usage of the keys in this range of ids, ordered by key id. Leaves out keys that
+    /// were never used.
     fn usage(&mut self, ids: &RangeInclusive<i64>) -> QueryResult<Vec<KeyUsage>>;
-    /// Returns the usage of one key, or `None` if it was never used.
+    /// Returns the usage of one key, or `None` if the key was never used.
     fn usage_of(&mut self, id: i64) -> QueryResult<Option<KeyUsage>>;
-    /// Adds all of this usage, or none if it fails.
+    /// Adds all of this usage. Adds none of it if the call fails.
     fn record_usage(&mut self, usage: &[KeyUsage]) -> QueryResult<()>;
 
     /// Inserts a new key in its own transaction.
     fn issue(&mut self, new: &KeyRecord) -> Result<KeyRecord, TransactionError>;
-    /// Inserts a new key, in the open transaction if there is one. Fails if the table's keys have
+    /// Inserts a new key. Uses the open transaction if there is one. Fails if the table's keys have
     /// another digest algorithm.
     fn issue_in_transaction(&mut self, new: &KeyRecord) -> Result<KeyRecord, TransactionError>;
-    /// Revokes a key. A revoked key stays as it is.
+    /// Revokes a key. A key that is already revoked stays unchanged.
     fn revoke(&mut self, id: i64, now: DateTime<Utc>) -> Result<KeyRecord, TransactionError>;
-    /// Disables a key at this time, or enables it (`None`). A disabled key keeps its time. A
-    /// revoked key causes an error.
+    /// Disables a key at this time, or enables the key (`None`). If the key is already disabled,
+    /// its earlier time stays. Fails if the key is revoked.
     fn set_disabled(
         &mut self,
         id: i64,
         at: Option<DateTime<Utc>>,
     ) -> Result<KeyRecord, TransactionError>;
 
-    /// Migrates the tables to the newest version and returns the versions that ran.
+    /// Migrates the tables to the newest version. Returns the versions of the migrations that ran.
     fn migrate(&mut self, database: &Database) -> Result<Vec<String>, TransactionError>;
     /// Returns the version of the tables, or `None` if `api_key_meta` is empty.
     fn schema_version(&mut self) -> QueryResult<Option<SchemaVersion>>;
-    /// Returns whether the server is a standby, which may be behind.
+    /// Returns whether the server is a standby, which may be behind its primary.
     fn is_standby(&mut self) -> QueryResult<bool>;
     /// Returns which of these tables exist.
     fn existing_tables(&mut self, wanted: &[&str]) -> QueryResult<Vec<String>>;
-    /// Returns a schema that has the tables but is not on the search path.
+    /// Returns a schema that contains the tables but is not on the search path.
     fn tables_elsewhere(&mut self) -> QueryResult<Option<Elsewhere>>;
     /// Returns whether row-level security hides rows of the tables from this role.
     fn hides_rows(&mut self) -> QueryResult<bool>;
@@ -102,43 +104,45 @@ pub(crate) trait Queries: Any {
     /// Returns the names of the enabled triggers on the key table.
     fn enabled_triggers(&mut self) -> QueryResult<Vec<String>>;
 
-    /// Returns the digest algorithm of the table's keys, or `None` if no service or key has set it
-    /// yet.
+    /// Returns the digest algorithm of the table's keys. Returns `None` if neither a service nor a
+    /// new key has set the algorithm yet.
     fn digest_algorithm(&mut self) -> QueryResult<Option<String>>;
-    /// Sets the digest algorithm of the table's keys. Returns `false` if it is no longer `before`.
+    /// Sets the digest algorithm of the table's keys, if the algorithm is still `before`. Returns
+    /// `false` otherwise.
     fn claim_digest_algorithm(&mut self, before: Option<&str>, now: &str) -> QueryResult<bool>;
-    /// Counts the keys that are neither revoked nor expired and have none of these digest
-    /// algorithms.
+    /// Counts the keys that are neither revoked nor expired and whose digest algorithm is not in
+    /// this list.
     fn count_live_except(&mut self, algorithms: &[&str], now: DateTime<Utc>) -> QueryResult<i64>;
 
-    /// Returns whether a transaction is open that must not be read in and that Diesel has not
-    /// opened, such as a raw `BEGIN` of the application. Diesel's test transactions are used on
-    /// purpose.
+    /// Returns whether a transaction is open in which keys must not be read, such as one from a raw
+    /// `BEGIN` of the application. Does not count a transaction that Diesel opened, so that
+    /// Diesel's test transactions work.
     fn is_within_transaction(&mut self) -> bool;
     /// Returns the time by the server's clock, or `None` if there is no server.
     fn time(&mut self) -> QueryResult<Option<DateTime<Utc>>>;
-    /// Describes the holder of a lock that a change of the tables waits for, if one waits.
+    /// Describes the holder of the lock that a change of the tables waits for. Returns `None` if no
+    /// change waits.
     fn lock_holder(&mut self) -> QueryResult<Option<String>>;
-    /// Merges the log of an SQLite file into the file and empties it. Returns `false` if another
-    /// connection prevents it.
+    /// Merges the log of an SQLite file into the file and empties the log. Returns `false` if
+    /// another connection prevents the merge.
     fn merge_log(&mut self) -> QueryResult<bool>;
     /// Returns whether the connection is known to be unusable.
     fn is_broken(&mut self) -> bool;
 }
 
-/// A schema that has the tables, although the search path does not find them.
+/// A schema that contains the tables, although the search path does not find them there.
 pub(crate) struct Elsewhere {
     /// Quoted.
     pub(crate) schema: String,
-    /// The search path names it, but the role may not use it.
+    /// Whether the search path names the schema, but the role may not use the schema.
     pub(crate) is_forbidden: bool,
 }
 
-/// A connection that is open until it is dropped, or borrowed from the application's pool.
+/// A connection that this crate opened or that is borrowed from the application's pool.
 pub(crate) type Connection = Box<dyn Held + Send>;
 
-/// A connection, owned or borrowed. The tables of an owned connection are checked once, when it is
-/// opened.
+/// A connection, owned or borrowed. The tables of an owned connection are checked once, when the
+/// connection is opened.
 pub(crate) trait Held {
     fn queries(&mut self) -> &mut dyn Queries;
 
@@ -169,7 +173,7 @@ impl Held for SqliteConnection {
     }
 }
 
-/// Returns the connection as that of one database.
+/// Returns the connection as a connection to one kind of database.
 pub(super) fn downcast<C: 'static>(queries: &mut dyn Queries) -> Option<&mut C> {
     (queries as &mut dyn Any).downcast_mut()
 }
@@ -181,7 +185,7 @@ pub(crate) enum Missing {
     Refuse,
 }
 
-/// Connects to an existing database, or borrows a connection to it.
+/// Connects to an existing database, or borrows a connection to the database.
 pub(super) fn open(database: &Database) -> Result<Connection, Error> {
     open_or(database, Missing::Refuse)
 }
@@ -203,8 +207,8 @@ pub(super) fn open_or(database: &Database, missing: Missing) -> Result<Connectio
     })
 }
 
-/// Connects like [`open`], but waits at most [`POOL_TIMEOUT`] for a pooled connection. A request
-/// waits for the result, and the pool's own timeout may be far longer.
+/// Connects like [`open`], but waits at most [`POOL_TIMEOUT`] for a pooled connection. The pool's
+/// own timeout may be far longer, and a request is waiting for the result.
 pub(super) fn open_soon(database: &Database) -> Result<Connection, Error> {
     Ok(match database {
         #[cfg(feature = "postgres")]

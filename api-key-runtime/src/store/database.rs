@@ -1,5 +1,4 @@
-//! The database that a `DATABASE_URL` names, and its description in messages, which never includes
-//! the password.
+//! The database that a `DATABASE_URL` names. Messages describe the database without its password.
 
 use std::fmt;
 
@@ -11,13 +10,13 @@ use super::postgres::{PostgresPool, after_credentials};
 use super::sqlite::SqlitePool;
 use crate::error::Error;
 
-/// A database, by its address or as the application's own pool.
+/// A database, given by its address or by the application's own pool.
 #[derive(Clone)]
 pub(crate) enum Database {
     /// A URL or connection string for libpq.
     #[cfg(feature = "postgres")]
     Postgres(String),
-    /// A file, as a path.
+    /// The path of an SQLite file.
     #[cfg(feature = "sqlite")]
     Sqlite(String),
     #[cfg(feature = "postgres")]
@@ -122,8 +121,8 @@ impl Database {
         }
     }
 
-    /// Returns how many connections are idle in the application's pool. The pool may not have
-    /// noticed that they are dead.
+    /// Returns the number of idle connections in the application's pool. Some of them may be dead
+    /// without the pool having noticed.
     pub(super) fn idle_in_pool(&self) -> u32 {
         match self {
             #[cfg(feature = "postgres")]
@@ -135,8 +134,8 @@ impl Database {
     }
 }
 
-/// Returns whether this is a Postgres URL or libpq's `keyword = value` string, which begins with a
-/// keyword.
+/// Returns whether this text is a Postgres URL or a `keyword = value` string of libpq, which begins
+/// with a keyword.
 fn is_postgres(url: &str) -> bool {
     let is_keyword = |text: &str| {
         !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_lowercase() || byte == b'_')
@@ -146,21 +145,21 @@ fn is_postgres(url: &str) -> bool {
         || url.split_once('=').is_some_and(|(keyword, _)| is_keyword(keyword.trim_end()))
 }
 
-/// Returns whether this can be a URL scheme. Anything else is not shown, because it may contain a
-/// password.
+/// Returns whether this text can be a URL scheme. Messages do not show any other text, because it
+/// may contain a password.
 fn is_scheme(text: &str) -> bool {
     text.bytes().all(|byte| byte.is_ascii_lowercase() || byte == b'+')
 }
 
-/// Returns whether this cannot be a server address or a connection string, because it has none of
-/// their characters or begins like a path.
+/// Returns whether this text cannot be a server address or a connection string. Such a text begins
+/// like a path, or contains neither `@` nor `=` nor `:`.
 fn is_clearly_a_path(text: &str) -> bool {
     ["/", "./", "../"].iter().any(|beginning| text.starts_with(beginning))
         || !text.contains(['@', '=', ':'])
 }
 
-/// Writes the kind and place of the database, for messages: host and database of a URL, the path of
-/// a file, and nothing of a connection string.
+/// Writes the kind and place of the database, for messages. Shows host and database of a URL, the
+/// path of a file, and no part of a connection string.
 impl fmt::Display for Database {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {

@@ -1,19 +1,20 @@
-//! The change feed of the Diesel store: one connection, opened at the first read and replaced when
-//! it must no longer be used.
+//! The change feed of the Diesel store. The feed has one connection, which is opened at the first
+//! read and replaced when it must no longer be used.
 
 use std::{sync::Arc, time::Duration};
 
 use super::{ChangeFeed, Changes, StoreError, diesel_store::Shared, read_server::FeedNumber};
 
-/// A connection to either database for reading changes. It is dropped after an error.
+/// A connection to either kind of database for reading changes. The connection is dropped after an
+/// error.
 pub(super) trait ChangeReader: Send {
     /// Returns whether the connection still leads to the database that its URL names.
     fn is_current(&self) -> bool {
         true
     }
 
-    /// Returns what changed since the last read, or everything at the first read. Also returns the
-    /// number of the server if keys could be looked up on another server.
+    /// Returns the changes since the last read, or "everything" at the first read. The number is
+    /// that of the server. It is `None` if keys cannot be looked up on another server.
     fn read(&mut self) -> Result<(Option<i64>, Changes), StoreError>;
 
     /// Waits like [`ChangeFeed::wait`].
@@ -36,10 +37,10 @@ impl DieselFeed {
         Self { shared, open: None }
     }
 
-    /// Returns a usable connection, a new one if necessary.
+    /// Returns a usable connection. Opens a new connection if necessary.
     fn connected(&mut self) -> Result<&mut OpenReader, StoreError> {
-        // The old connection is closed before another one is opened: a connection to a replaced
-        // file may lock the new file.
+        // The old connection is closed before a new connection is opened, because a connection to a
+        // replaced file may lock the new file.
         let open = match self.open.take().filter(OpenReader::is_usable) {
             Some(open) => open,
             None => OpenReader::open(&self.shared)?,
@@ -56,7 +57,7 @@ impl ChangeFeed for DieselFeed {
     }
 
     fn wait(&mut self, at_most: Duration) -> Result<(), StoreError> {
-        // Without a connection there is nothing to wait for. The next read opens one.
+        // Without a connection the wait ends at once, and the next read opens a connection.
         let result = self.open.as_mut().map_or(Ok(()), |open| open.reader.wait(at_most));
         self.open.take_if(|_| result.is_err());
         result

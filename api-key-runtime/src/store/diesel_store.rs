@@ -1,4 +1,4 @@
-//! The store over Diesel, for either database.
+//! The store over Diesel, for Postgres and SQLite.
 
 use std::{sync::Arc, time::Duration};
 
@@ -22,12 +22,13 @@ use crate::{
     log,
 };
 
-/// After this time a warning is logged if the start still waits for the database.
+/// The time after which a warning is logged if start-up still waits for the database.
 const SLOW_START: Duration = Duration::from_secs(5);
-/// More connections could only be left over from replaced threads.
+/// The maximum number of idle connections. Further connections could only be left over from
+/// replaced threads.
 const MAX_IDLE: usize = 2;
 
-/// Rows that were read from a primary.
+/// Rows that were read from a primary, with the number of that primary.
 pub(crate) struct FromPrimary<T> {
     /// The number of the server.
     pub(crate) server: i64,
@@ -36,23 +37,23 @@ pub(crate) struct FromPrimary<T> {
 
 /// The key table of a Postgres or SQLite database.
 ///
-/// [`AppKeysBuilder::database_url`](crate::AppKeysBuilder::database_url) creates a `DieselStore`;
-/// create one yourself to wrap it in another store. The store keeps one connection for each
-/// concurrent lookup, one for each change feed, and one for recording key usage.
+/// [`AppKeysBuilder::database_url`](crate::AppKeysBuilder::database_url) creates a `DieselStore`.
+/// Create a `DieselStore` yourself to wrap it in another store. The store keeps one connection for
+/// each concurrent lookup, one for each change feed, and one for recording key usage.
 #[derive(Debug)]
 pub struct DieselStore {
     shared: Arc<Shared>,
 }
 
-/// The state that lookups and change feeds share.
+/// The state that lookups, change feeds and the recording of usage share.
 #[derive(Debug)]
 pub(super) struct Shared {
     database: Database,
-    /// The database for reading changes and listening, if it is not the one for lookups.
+    /// The database for reading changes and listening. `None` if it is the database for lookups.
     listen: Option<Database>,
     /// Connections for lookups.
     idle: IdleConnections,
-    /// The connection for key usage. It is separate so that recording usage never delays a lookup.
+    /// The connection for key usage, separate so that recording usage never delays a lookup.
     usage: IdleConnections,
     pub(super) read_server: ReadServer,
     #[cfg(feature = "postgres")]
@@ -69,7 +70,8 @@ impl DieselStore {
         Self::new(&Database::parse(database_url)?, None, |_| Ok(()))
     }
 
-    /// Connects, checks the tables, and records this digest algorithm as the table's.
+    /// Connects, checks the tables, and records this digest algorithm as the algorithm of the
+    /// table.
     pub(crate) fn connect(
         database: &Database,
         listen: Option<&Database>,
@@ -79,7 +81,7 @@ impl DieselStore {
             claim_digest_algorithm(database, connection, digester)
         })?;
         if listen.is_some() {
-            // Reports a wrong URL at start-up.
+            // Opened here so that a wrong URL is reported at start-up.
             store
                 .shared
                 .open_reader()
@@ -116,9 +118,9 @@ impl DieselStore {
 }
 
 impl Shared {
-    /// Returns an error if changes are read from another server than this one, because revocations
-    /// would be missed. The next read uses a new connection and determines which of the two is
-    /// right.
+    /// Returns an error if changes are read from another server than this server, because
+    /// revocations would be missed. The next read of changes uses a new connection, and so
+    /// determines which of the two servers is right.
     fn require_changes_of(&self, server: i64) -> Result<(), StoreError> {
         if self.read_server.reads(server) {
             return Ok(());
@@ -191,7 +193,8 @@ impl KeyStore for DieselStore {
         )
     }
 
-    /// Merges the log of an SQLite file into the file, so that the file is complete by itself.
+    /// Merges the log of an SQLite file into the file, so that the file is complete without its
+    /// log.
     fn close(&self) -> Result<(), StoreError> {
         let Shared { database, idle, usage, .. } = &*self.shared;
         let is_merged = if database.is_postgres() {

@@ -1,5 +1,5 @@
-//! The migrations, which this crate runs itself or copies into the folder of an application's own
-//! Diesel migrations.
+//! The migrations of the tables. This crate runs them itself, or copies them into an application's
+//! folder of Diesel migrations.
 
 use std::{
     fmt, fs,
@@ -30,7 +30,7 @@ pub enum DatabaseKind {
     Sqlite,
 }
 
-/// A folder under `migrations/`, with the text of its two files.
+/// A folder under `migrations/`, with the texts of its two files.
 struct Migration {
     folder: &'static str,
     up: &'static str,
@@ -53,20 +53,21 @@ const POSTGRES: &[Migration] =
 const SQLITE: &[Migration] =
     migrations!("sqlite": "00000000000101_create_api_keys", "00000000000102_log_api_key_changes");
 
-/// An arbitrary number that no other program is likely to lock: "app-key" in ASCII.
+/// The number of the lock for migrations. It is "app-key" in ASCII, which no other program is
+/// likely to use.
 #[cfg(feature = "postgres")]
 const ADVISORY_LOCK: i64 = 0x0061_7070_2d6b_6579;
 
-/// Migrates a database to the newest tables, creating the file if it is missing, and returns the
-/// versions that ran.
+/// Migrates a database to the newest version of the tables. Creates an SQLite file that does not
+/// exist. Returns the versions of the migrations that ran.
 ///
-/// Everything runs in one transaction under a lock: ten replicas may start at once, and a failure
-/// leaves nothing half-done. Triggers that are enabled differently than in their migration are
-/// repaired.
+/// All pending migrations run in one transaction under a lock. So several replicas may start at
+/// once, and a failure changes nothing. Triggers that are not enabled as their migration enables
+/// them are repaired.
 pub(crate) fn migrate(database: &Database) -> Result<Vec<String>, Error> {
     let mut connection = open_or(database, Missing::Create)?;
     let queries = connection.queries();
-    // If nothing is pending, a read-only role or a standby is enough.
+    // If no migration is pending, a read-only role or a standby is enough.
     if check_tables(database, queries).is_ok() {
         return Ok(Vec::new());
     }
@@ -151,7 +152,7 @@ impl<DB: Backend> migration::Migration<DB> for &'static Migration {
 impl MigrationMetadata for Migration {}
 
 impl MigrationName for Migration {
-    /// Returns the version as Diesel reads it from a folder's name.
+    /// Returns the version that Diesel reads from the folder's name.
     fn version(&self) -> MigrationVersion<'_> {
         self.folder.split('_').next().unwrap_or_default().into()
     }
@@ -165,8 +166,9 @@ impl fmt::Display for Migration {
 
 /// Writes the migrations into a folder of Diesel migrations, and returns the folders it created.
 ///
-/// The stock `diesel` command runs the copies. They sort before the application's own migrations,
-/// so those can reference the tables. Existing copies are left unchanged.
+/// The stock `diesel` command can run the copies. The copies sort before the application's own
+/// migrations, so the application's tables can reference the key tables. Existing copies stay
+/// unchanged.
 ///
 /// # Errors
 /// Returns an error if the folder does not exist, or if a file cannot be read or written. Also
@@ -221,8 +223,8 @@ pub fn copy(directory: impl AsRef<Path>, database: DatabaseKind) -> Result<Vec<P
     Ok(made)
 }
 
-/// Writes a file under another name first and then renames it. A file cut short would look like one
-/// that someone changed.
+/// Writes a file under another name first and then renames the file. An incomplete file would look
+/// like a copy that someone has changed.
 fn write_whole(path: &Path, text: &str) -> std::io::Result<()> {
     let unfinished = path.with_extension("sql.part");
     fs::write(&unfinished, text)?;

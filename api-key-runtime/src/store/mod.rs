@@ -56,7 +56,8 @@ pub use crate::key::{DigestAlgorithm, KeyDigest};
 /// [`AppKeysBuilder::database_url`](crate::AppKeysBuilder::database_url) creates this crate's own
 /// store. Implement this trait to keep keys elsewhere;
 /// [`AppKeys::make_key`](crate::AppKeys::make_key) creates keys for such a store. Store and return
-/// every field of a record: a key whose `digest_algorithm` does not match its digest is rejected.
+/// every field of a record. For example, a key is rejected if its `digest_algorithm` does not match
+/// its digest.
 ///
 /// The methods are synchronous and may block. This crate calls them on its own threads, never on an
 /// actix-web worker. A panic counts as an error.
@@ -97,11 +98,11 @@ pub use crate::key::{DigestAlgorithm, KeyDigest};
 /// # }
 /// ```
 pub trait KeyStore: Send + Sync + 'static {
-    /// Returns the records with these digests, in any order. A digest without a record means an
-    /// unknown key.
+    /// Returns the records with these digests, in any order. A digest without a record stands for
+    /// an unknown key.
     ///
-    /// Implementations must read the current state, not a replica that may lag behind. All digests
-    /// of one call must be read in one snapshot.
+    /// Implementations must read the current state, and not from a replica that may lag behind. All
+    /// digests of one call must be read in one snapshot.
     ///
     /// A call counts as hung after the lookup timeout, but not before 1 second. Another thread then
     /// takes over, and requests no longer wait for the result.
@@ -111,12 +112,12 @@ pub trait KeyStore: Send + Sync + 'static {
     /// and the error is not cached. Never return an empty result in place of an error.
     fn find(&self, digests: &[KeyDigest]) -> Result<Vec<KeyRecord>, StoreError>;
 
-    /// Opens a feed of changes, or returns `None` if the store cannot report changes. Defaults to
-    /// `None`.
+    /// Opens a feed of changes, or returns `None` if the store cannot report changes. The default
+    /// implementation returns `None`.
     ///
     /// Without a feed, a cached key is looked up again once its last lookup is older than
-    /// `max_staleness`. `None` is final: `watch` is not called again. `watch` is called again after
-    /// an error, and after a feed failed or hung.
+    /// `max_staleness`. After `None`, `watch` is not called again. After an error, or if a feed
+    /// fails or hangs, `watch` is called again.
     ///
     /// A store may have several feeds at the same time. Each `AppKeys` opens its own feed, and an
     /// abandoned feed may still be inside a call.
@@ -127,11 +128,11 @@ pub trait KeyStore: Send + Sync + 'static {
         Ok(None)
     }
 
-    /// Adds this usage to the recorded usage. Defaults to recording nothing.
+    /// Adds this usage to the recorded usage. The default implementation records nothing.
     ///
-    /// Each key occurs once, in ascending order of the ids. Add the counts, and keep the later
-    /// `last_used_at` with its `last_used_ip`, because other processes record usage of the same
-    /// keys. Skip keys that no longer exist.
+    /// Each key occurs once, and the keys are in ascending order of their ids. Other processes
+    /// record usage of the same keys. So add the counts, and keep the later `last_used_at` together
+    /// with its `last_used_ip`. Skip keys that no longer exist.
     ///
     /// This method is called every `usage_flush_interval`, 10 seconds by default, one call at a
     /// time. A call counts as hung after 30 seconds; the next call may then begin. No request waits
@@ -145,10 +146,10 @@ pub trait KeyStore: Send + Sync + 'static {
         Ok(())
     }
 
-    /// Closes connections that are not in use. Defaults to doing nothing.
+    /// Closes connections that are not in use. The default implementation does nothing.
     ///
     /// This method is called when an `AppKeys` closes, after its other calls have returned or were
-    /// abandoned. A store that several `AppKeys` share must keep working for the others.
+    /// abandoned. A store that several `AppKeys` share must keep working for the rest of them.
     ///
     /// # Errors
     /// Returns an error if the store could not be closed properly.

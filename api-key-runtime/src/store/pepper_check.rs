@@ -1,5 +1,5 @@
-//! The digest algorithm of a table: the same for all programs that issue keys, and checked when a
-//! service starts.
+//! The digest algorithm of a table. All programs that issue keys must use the same algorithm. It is
+//! checked when a service starts.
 
 use super::{Database, Queries};
 use crate::{
@@ -8,8 +8,8 @@ use crate::{
     log,
 };
 
-/// Records the service's digest algorithm as the table's, so that no program issues keys that the
-/// service cannot find.
+/// Records the service's digest algorithm as the algorithm of the table. So no program issues keys
+/// that the service cannot find.
 pub(crate) fn claim_digest_algorithm(
     database: &Database,
     connection: &mut dyn Queries,
@@ -42,8 +42,8 @@ pub(crate) fn claim_digest_algorithm(
     )))
 }
 
-/// Logs a warning if keys have a digest algorithm that is not configured. Such keys are unknown,
-/// and their users would be the first to notice.
+/// Logs a warning if keys have a digest algorithm that is not configured. The service would reject
+/// such keys as unknown, and without the warning their users would be the first to notice.
 fn warn_of_unknown_algorithms(
     database: &Database,
     connection: &mut dyn Queries,

@@ -1,4 +1,4 @@
-//! The application's own pool. Each connection is borrowed briefly and never held.
+//! The application's own pool. Each connection is borrowed for a short time only.
 
 use std::time::Duration;
 
@@ -16,7 +16,7 @@ pub(crate) type Pooled<C> = PooledConnection<ConnectionManager<C>>;
 /// How long a lookup or a read of changes waits for a connection.
 pub(super) const POOL_TIMEOUT: Duration = Duration::from_secs(1);
 
-/// Marks a pooled connection whose tables were checked.
+/// The mark of a pooled connection whose tables were checked.
 struct Checked;
 
 impl<C: Queries + R2D2Connection> Held for Pooled<C> {

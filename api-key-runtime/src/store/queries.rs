@@ -1,8 +1,8 @@
 //! The queries of both databases.
 //!
-//! `postgres/mod.rs` and `sqlite/mod.rs` include this file. Their module, as `super`, provides the
-//! connection type and everything that differs. So `KeyRow` is two types, and `UNREADABLE` two
-//! statics.
+//! `postgres/mod.rs` and `sqlite/mod.rs` include this file. The including module is `super` here,
+//! and provides the connection type and everything that differs. So there are two types `KeyRow`,
+//! and two statics `UNREADABLE`.
 
 use std::{array::TryFromSliceError, ops::RangeInclusive};
 
@@ -41,11 +41,11 @@ use crate::{
     },
 };
 
-/// The keys for which an unreadable row was logged.
+/// The ids of the keys whose unreadable rows were logged.
 static UNREADABLE: LogThrottle<i64> = LogThrottle::new();
 
-/// A row of `api_keys` as stored in the table. An insert leaves out the columns that the database
-/// sets and those that only changes set.
+/// A row of `api_keys` as stored in the table. An insert leaves out two kinds of columns: those
+/// that the database sets, and those that later changes set.
 #[derive(Clone, Queryable, Selectable, Insertable)]
 #[diesel(table_name = api_keys)]
 #[allow(missing_docs, reason = "the columns are described by `KeyRecord`")]
@@ -90,7 +90,7 @@ impl std::fmt::Debug for KeyRow {
     }
 }
 
-/// Fails if the digest does not have 32 bytes, which a constraint of the table excludes.
+/// Fails if the digest does not have 32 bytes. A constraint of the table excludes such rows.
 impl TryFrom<KeyRow> for KeyRecord {
     type Error = TryFromSliceError;
 
@@ -131,7 +131,7 @@ impl From<&KeyRecord> for KeyRow {
     }
 }
 
-/// The trait documents each query.
+/// The trait `Queries` documents each query.
 impl Queries for Connection {
     fn find(&mut self, digests: &[KeyDigest]) -> QueryResult<FromPrimary<KeyRecord>> {
         let digests: Vec<&[u8]> =
@@ -180,7 +180,7 @@ impl Queries for Connection {
     fn issue_in_transaction(&mut self, new: &KeyRecord) -> Result<KeyRecord, TransactionError> {
         let ours = new.digest_algorithm.as_str();
         if self.digest_algorithm()?.is_none() {
-            // Another process may set the same algorithm at this moment, when it issues the first
+            // Another process may set the same algorithm at this moment, while it issues the first
             // key.
             self.claim_digest_algorithm(None, ours)?;
         }
@@ -331,13 +331,13 @@ impl Queries for Connection {
     }
 }
 
-/// Returns the condition that a row belongs to the key table itself.
+/// Returns the condition for rows of the key table itself.
 fn own_row() -> SqlLiteral<Bool> {
     sql(OWN_ROW)
 }
 
-/// Selects the one row of `api_key_meta` joined with each of these keys, or with no key if none
-/// exists. So there is always at least one row.
+/// Selects the one row of `api_key_meta`, joined with each of these keys. The result has at least
+/// one row, even if none of the keys exists.
 #[auto_type]
 fn keys_beside_meta<'a>(digests: &'a [&'a [u8]]) -> _ {
     let own_row: SqlLiteral<Bool> = own_row();
@@ -357,7 +357,7 @@ fn find_at_once(
     Ok(FromPrimary { server, rows: records(rows)? })
 }
 
-/// Reads the keys one by one like [`one_by_one`], and fails if the primary changes in between.
+/// Reads the keys one by one like [`one_by_one`]. Fails if the server changes between two reads.
 fn find_one_by_one(
     connection: &mut Connection,
     digests: &[&[u8]],
@@ -408,7 +408,8 @@ fn refused(why: &'static str) -> diesel::result::Error {
     QueryBuilderError(why.into())
 }
 
-/// Selects the rows of a page, oldest first. The states are those of [`KeyRecord::state`].
+/// Selects the rows of a page, oldest first. The filter by state has the meaning of
+/// [`KeyRecord::state`].
 fn selected(
     wanted: &ListKeys,
     now: DateTime<Utc>,
@@ -444,8 +445,8 @@ fn selected(
     }
 }
 
-/// Reads these keys one by one. A row that cannot be decoded, which constraints of the table should
-/// exclude, makes only its own key unknown.
+/// Reads these keys one by one. If a row cannot be decoded, its key is unknown, and all other keys
+/// are still found. The constraints of the table should exclude such rows.
 fn one_by_one(connection: &mut Connection, ids: Vec<i64>) -> QueryResult<Vec<KeyRecord>> {
     let mut records = Vec::with_capacity(ids.len());
     for id in ids {
@@ -458,8 +459,8 @@ fn one_by_one(connection: &mut Connection, ids: Vec<i64>) -> QueryResult<Vec<Key
     Ok(records)
 }
 
-/// Lists keys one by one and skips rows that cannot be decoded. The page is still filled, because
-/// an empty page means that no key follows.
+/// Lists keys one by one and skips rows that cannot be decoded. Reads on until the page is full or
+/// no key follows, because an empty page means that no key follows.
 fn list_one_by_one(
     connection: &mut Connection,
     mut wanted: ListKeys,
@@ -495,12 +496,12 @@ fn key_usage(row: UsageRow) -> KeyUsage {
     KeyUsage::new(row.key_id, row.last_used_at, address, count)
 }
 
-/// Returns the count as the table stores it.
+/// Returns the count in the type of the table's column.
 pub(crate) fn stored_count(uses: &KeyUsage) -> i64 {
     i64::try_from(uses.count).unwrap_or(i64::MAX)
 }
 
-/// Inserts a new key and returns its record as stored in the table.
+/// Inserts a new key. Returns the record that the table stores.
 fn insert(connection: &mut Connection, new: &KeyRecord) -> QueryResult<KeyRecord> {
     let row = diesel::insert_into(api_keys::table)
         .values(KeyRow::from(new))
@@ -513,8 +514,8 @@ fn existing(connection: &mut Connection, id: i64) -> Result<KeyRecord, Transacti
     connection.get(id)?.ok_or_else(|| Error::not_found(id).into())
 }
 
-/// Returns the record if the change was made. A trigger of the application may have kept the row as
-/// it was.
+/// Returns the record if the change was made, and an error otherwise. A trigger of the application
+/// may have undone the change.
 fn changed(
     record: KeyRecord,
     is_done: impl FnOnce(&KeyRecord) -> bool,

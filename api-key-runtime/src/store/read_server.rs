@@ -1,25 +1,27 @@
-//! The server that changes were last read from, so that keys are not looked up on another server.
+//! The server from which changes were last read. Keys must not be looked up on another server.
 
 use std::sync::Mutex;
 
 use super::StoreError;
 use crate::lock::lock;
 
-/// The number of a connection for changes. A later connection has a higher number.
+/// The number of a connection for changes. Each new connection has a higher number than the
+/// connections before it.
 pub(super) type FeedNumber = u64;
 
-/// The server that changes were last read from, shared by all feeds and lookups of a store.
+/// The server from which changes were last read. All feeds and lookups of a store share this value.
 ///
-/// A hung connection that returns after another one was opened changes nothing here.
+/// If a hung connection returns after another connection was opened, its result changes nothing
+/// here.
 #[derive(Debug, Default)]
 pub(super) struct ReadServer(Mutex<State>);
 
 #[derive(Debug, Default)]
 struct State {
-    /// The number of the connection opened last.
+    /// The number of the connection that was opened last.
     opened: FeedNumber,
-    /// Connections with a lower number must be reopened, and so start with "everything", because
-    /// lookups may have used another server.
+    /// Connections with a lower number must be replaced, because lookups may have used another
+    /// server. The new connection starts with "everything".
     valid_from: FeedNumber,
     /// `None` before the first read, and after the newest connection was closed.
     last_read: Option<LastRead>,
@@ -27,7 +29,7 @@ struct State {
 
 #[derive(Debug)]
 struct LastRead {
-    /// `None` if keys cannot be looked up in another database.
+    /// The number of the server, or `None` if keys cannot be looked up in another database.
     server: Option<i64>,
     by: FeedNumber,
 }
@@ -40,7 +42,7 @@ impl ReadServer {
         state.opened
     }
 
-    /// Returns whether this connection must be closed and another one opened.
+    /// Returns whether another connection must replace this connection.
     pub(super) fn must_reopen(&self, number: FeedNumber) -> bool {
         number < lock(&self.0).valid_from
     }
@@ -67,8 +69,8 @@ impl ReadServer {
         Ok(())
     }
 
-    /// Records that this connection was closed. The next connection starts with "everything", so
-    /// keys may be looked up on any server.
+    /// Records that this connection was closed. Keys may then be looked up on any server, because
+    /// the next connection starts with "everything".
     pub(super) fn close(&self, number: FeedNumber) {
         let mut state = lock(&self.0);
         if number == state.opened && number >= state.valid_from {
@@ -78,16 +80,16 @@ impl ReadServer {
     }
 
     /// Returns whether changes were last read from this server. Returns `true` before the first
-    /// read, when there is no server to compare with.
+    /// read, because there is nothing to compare with.
     pub(super) fn reads(&self, server: i64) -> bool {
         let state = lock(&self.0);
         let read = state.last_read.as_ref().and_then(|last| last.server);
         read.is_none_or(|read| read == server)
     }
 
-    /// Gives up the connections that read another server than this one, so that the next read opens
-    /// a new connection. A connection that was opened since and has not completed its first read is
-    /// kept.
+    /// Gives up the connections for changes if they read another server than this server. The next
+    /// read then opens a new connection. Keeps the newest connection if it has not completed its
+    /// first read.
     pub(super) fn give_up_other_than(&self, server: i64) {
         let mut state = lock(&self.0);
         let is_other = |last: &LastRead| {

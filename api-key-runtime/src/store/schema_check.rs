@@ -1,5 +1,5 @@
-//! Checks of a database before keys are looked up in it. If a check fails, start-up fails; no route
-//! is left unprotected.
+//! Checks of a database before keys are looked up in it. If a check fails, start-up fails, so that
+//! no route is left unprotected.
 
 use super::{Database, Queries, connection::Elsewhere};
 use crate::{error::Error, log, log_throttle::LogThrottle};
@@ -7,7 +7,7 @@ use crate::{error::Error, log, log_throttle::LogThrottle};
 /// The versions in `api_key_meta`.
 pub(crate) struct SchemaVersion {
     pub(crate) version: i32,
-    /// The oldest schema version whose releases read these tables correctly.
+    /// The lowest schema version that a release must support to read these tables correctly.
     pub(crate) compatible_from: i32,
 }
 
@@ -15,11 +15,12 @@ pub(crate) struct SchemaVersion {
 const SCHEMA_VERSION: i32 = 1;
 const TABLES: [&str; 4] = ["api_key_changes", "api_key_meta", "api_key_usage", "api_keys"];
 
-/// The databases for which a newer version of the tables was logged.
+/// The databases for which a warning about newer tables was logged.
 static NEWER: LogThrottle<String> = LogThrottle::new();
 
 /// Returns an error if the server is a standby, or if tables are missing, incompatible or without
-/// their triggers. Logs a warning if they are newer, as in a rolling deploy.
+/// their triggers. Logs a warning if the tables are newer than this release, as in a rolling
+/// deploy.
 pub(crate) fn check(database: &Database, connection: &mut dyn Queries) -> Result<(), Error> {
     let failed = |source| Error::database(format!("cannot read the tables of {database}"), source);
     if connection.is_standby().map_err(failed)? {
@@ -62,7 +63,8 @@ pub(super) fn check_tables(database: &Database, connection: &mut dyn Queries) ->
              update api-key-runtime"
         )));
     }
-    // Each new connection is checked, and a rolling deploy may take long.
+    // Every new connection is checked, and a rolling deploy may take long, so the warning is
+    // throttled.
     if version > SCHEMA_VERSION && NEWER.should_log(format!("{version} {database}")) {
         log::warn!(
             "{database} has tables of version {version}, newer than this release supports \
@@ -76,8 +78,8 @@ pub(super) fn check_tables(database: &Database, connection: &mut dyn Queries) ->
     check_triggers(database, connection)
 }
 
-/// Returns an error if the tables exist but are not found. Creating a second, empty set of tables
-/// would make every key unknown.
+/// Returns an error if the tables exist in a schema where the search path does not find them.
+/// Creating a second, empty set of tables would make every key unknown.
 pub(super) fn refuse_elsewhere(
     database: &Database,
     connection: &mut dyn Queries,
@@ -112,8 +114,8 @@ pub(super) fn hot_standby(database: &Database) -> Error {
     )
 }
 
-/// Returns the error for row-level security that hides rows. Without this check every key could be
-/// unknown, or a revocation missed, without any error.
+/// Returns the error for row-level security that hides rows. Without this error all keys could
+/// silently become unknown, or a revocation could be missed.
 pub(super) fn hidden_rows(database: &Database) -> Error {
     Error::schema(format!(
         "row-level security hides rows of api_keys or api_key_changes of {database} from this \
@@ -121,7 +123,7 @@ pub(super) fn hidden_rows(database: &Database) -> Error {
     ))
 }
 
-/// Returns the error for a pooled connection inside a transaction of the application. Such a
+/// Returns the error for a pooled connection with an open transaction of the application. Such a
 /// connection may read uncommitted or outdated rows.
 pub(super) fn open_transaction(database: &Database) -> Error {
     Error::database(
@@ -134,8 +136,8 @@ pub(super) fn open_transaction(database: &Database) -> Error {
     )
 }
 
-/// Checks that the triggers are enabled. Without triggers changes are not logged, and a revoked key
-/// would keep working.
+/// Checks that the triggers are enabled. Without the triggers, changes are not logged, so a revoked
+/// key would stay valid.
 fn check_triggers(database: &Database, connection: &mut dyn Queries) -> Result<(), Error> {
     let enabled = connection.enabled_triggers().map_err(|source| {
         Error::database(format!("cannot read the triggers of {database}"), source)
@@ -143,9 +145,9 @@ fn check_triggers(database: &Database, connection: &mut dyn Queries) -> Result<(
     require_triggers(database, connection.required_triggers(), &enabled)
 }
 
-/// Returns an error if a required trigger is not among the enabled triggers. On Postgres each name
-/// has the letter of `tgenabled` after a colon. A trigger that is enabled for the wrong sessions
-/// counts as missing.
+/// Returns an error if a required trigger is not among the enabled triggers. On Postgres, a colon
+/// and the letter of `tgenabled` follow each name. So a trigger that is enabled for the wrong
+/// sessions counts as missing.
 pub(super) fn require_triggers(
     database: &Database,
     wanted: &[&str],

@@ -1,4 +1,4 @@
-//! A call with a second action that runs if the call is slow.
+//! A call during which a second action runs if the call is slow.
 
 use std::{
     sync::mpsc::{self, RecvTimeoutError},
@@ -6,9 +6,10 @@ use std::{
     time::Duration,
 };
 
-/// Makes a call. If it takes longer than `after`, also runs `if_slow`, on another thread.
+/// Makes a call. If the call takes longer than `after`, runs `if_slow` on another thread as well.
 ///
-/// Returns the result of `if_slow` as well. If no thread can be started, only the call is made.
+/// Returns the result of the call and the result of `if_slow`. If no thread can be started, makes
+/// the call alone.
 pub(super) fn slow_call<T, S: Send>(
     after: Duration,
     if_slow: impl FnOnce() -> S + Send,

@@ -24,26 +24,26 @@ use crate::{
     new_key::IssuedKey,
 };
 
-/// Shorter than the lock timeout of a change, so that the lock holder is determined while the
-/// change still waits.
+/// The time after which the lock holder is determined. It is shorter than the lock timeout of a
+/// change, so that the change is still waiting.
 const LOOK_FOR_LOCKS_AFTER: Duration = Duration::from_secs(4);
 
 /// The key table of a database.
 #[derive(Clone, Debug)]
 pub(crate) struct Table {
     database: Database,
-    /// Set to the database's time by each call.
+    /// The clock that each call sets to the database's time.
     clock: Clock,
 }
 
-/// Each change is its own transaction, and durable when the call returns. Times are those of the
+/// Each change has its own transaction, and is durable when the call returns. Times come from the
 /// database's clock.
 impl Table {
     pub(crate) const fn new(database: Database, clock: Clock) -> Self {
         Self { database, clock }
     }
 
-    /// Returns the time by the database's clock, based on the last call that read it.
+    /// Returns the time by the database's clock, computed from the last call that read that clock.
     pub(crate) fn now(&self) -> DateTime<Utc> {
         self.clock.now()
     }
@@ -52,8 +52,8 @@ impl Table {
         super::migrate(&self.database)
     }
 
-    /// Makes a new key, inserts its record, and returns both. The record is returned as stored in
-    /// the table.
+    /// Makes a new key and inserts its record. Returns the key, and the record that the table
+    /// stores.
     pub(crate) fn issue(
         &self,
         make: impl FnOnce(DateTime<Utc>) -> Result<IssuedKey, Error>,
@@ -103,7 +103,7 @@ impl Table {
         self.read(self.connect()?.queries().get(id))
     }
 
-    /// Returns the keys with these digests, by the same query as the service's lookups.
+    /// Returns the keys with these digests. Uses the same query as the lookups of a service.
     pub(crate) fn find(&self, digests: &[KeyDigest]) -> Result<Vec<KeyRecord>, Error> {
         self.read(self.connect()?.queries().find(digests)).map(|found| found.rows)
     }
@@ -116,7 +116,8 @@ impl Table {
         self.read(self.connect()?.queries().usage_of(id))
     }
 
-    /// Makes a change. If a lock makes it wait until it fails, the error names the lock holder.
+    /// Makes a change. If the change fails because it waited too long for a lock, the error names
+    /// the lock holder.
     fn change<T>(
         &self,
         change: impl FnOnce(&mut dyn Queries) -> Result<T, TransactionError>,

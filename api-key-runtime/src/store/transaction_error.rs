@@ -9,9 +9,9 @@ use crate::{foreign_texts::is_sqlite_lock, store::sqlite::BUSY_TIMEOUT};
 
 /// The reason for a failed transaction.
 pub(crate) enum TransactionError {
-    /// The change is not allowed; it was rolled back.
+    /// The change is not allowed and was rolled back.
     Rejected(Error),
-    /// The database failed before the commit, or rejected it.
+    /// The database failed before the commit, or rejected the commit.
     RolledBack(diesel::result::Error),
     /// The connection failed during the commit, so the change may have been made.
     CommitUnknown(diesel::result::Error),
@@ -49,8 +49,8 @@ impl TransactionError {
     /// Classifies an error that a commit returned.
     pub(super) fn of_commit(self) -> Self {
         match self {
-            // Constraints may be checked as late as the commit. A server that reports a violation
-            // has rolled back.
+            // A server may check constraints during the commit. If the server reports a violation,
+            // it has rolled the change back.
             Self::RolledBack(diesel::result::Error::DatabaseError(
                 Kind::CheckViolation
                 | Kind::ExclusionViolation
@@ -66,7 +66,8 @@ impl TransactionError {
         }
     }
 
-    /// Adds the holder of the lock that a change waited for until it failed.
+    /// Adds the holder of the lock to the error of a change that failed while it waited for that
+    /// lock.
     pub(super) fn held_up_by(self, database: &Database, holder: Option<String>) -> Self {
         match (self, holder) {
             (Self::RolledBack(source), Some(holder)) => Self::Rejected(Error::database(
@@ -80,7 +81,7 @@ impl TransactionError {
         }
     }
 
-    /// Returns the error of a transaction that has ended.
+    /// Converts to the error of a transaction that has ended.
     pub(crate) fn into_error(self, database: &Database) -> Error {
         match self {
             Self::Rejected(error) => error,
@@ -105,7 +106,7 @@ impl TransactionError {
         }
     }
 
-    /// Returns the error of an application's transaction, which is still open.
+    /// Converts to the error of an application's transaction that is still open.
     pub(super) fn into_error_of_open_transaction(self) -> Error {
         self.into_error_or(|source| {
             Error::database("no key was issued; roll back the transaction", source)

@@ -1,9 +1,9 @@
-//! Key usage: when and from where each key was last used, and how often. Requests record it in
-//! memory; a background thread writes it.
+//! Key usage: when and from where each key was last used, and how often. Requests record usage in
+//! memory, and a background thread writes the usage to the store.
 //!
-//! A request updates atomics of its key, and adds the key to a list at its first use since the last
-//! write. Write failures do not affect requests: usage that cannot be written is kept, up to a
-//! bound, and retried.
+//! A request updates atomics of its key. At the key's first use since the last write, the request
+//! also adds the key to a list. Write failures do not affect requests. Usage that cannot be written
+//! is kept up to a bound, and written again later.
 
 mod usage_buffer;
 mod usage_cell;
@@ -27,21 +27,21 @@ use crate::{
     workers::Workers,
 };
 
-/// With a shorter interval the thread would be busy all the time.
+/// The minimum interval. With a shorter interval the thread would be busy all the time.
 const MIN_INTERVAL: Duration = Duration::from_millis(1);
-/// How long a write may take before another thread takes over. A live database is faster.
+/// How long a write may take before another thread takes over. A working database needs less time.
 const WRITE_TIMEOUT: Duration = Duration::from_secs(30);
 /// How long a failed flush waits before it tries again.
 const RETRY_AFTER: Duration = Duration::from_millis(100);
 
-/// A key whose usage is counted. The key is kept until its counts are written, even if the cache
-/// drops it.
+/// A key whose usage is counted. The key is kept in memory until its counts are written, even if
+/// the cache drops the key.
 pub(crate) trait Counted: Send + Sync {
     fn id(&self) -> i64;
     fn usage(&self) -> &UsageCell;
 }
 
-/// Counts key usage. The thread ends when this value is dropped.
+/// The counter of key usage. Its thread ends when this value is dropped.
 pub(crate) struct Usage {
     writer: Arc<Writer>,
 }
@@ -83,13 +83,13 @@ impl Usage {
         }
     }
 
-    /// Returns how many uses were dropped because too many keys were waiting.
+    /// Returns the number of uses that were dropped because too many keys were waiting.
     pub(crate) fn lost(&self) -> u64 {
         self.writer.lost()
     }
 
-    /// Writes the usage recorded so far, and retries until the timeout. Returns whether everything
-    /// was written.
+    /// Writes the usage recorded so far, and repeats failed writes until the timeout. Returns
+    /// whether everything was written.
     pub(crate) fn flush(&self, timeout: Duration) -> bool {
         let began = Instant::now();
         let left = || timeout.saturating_sub(began.elapsed());
@@ -102,8 +102,8 @@ impl Usage {
         true
     }
 
-    /// Writes the usage recorded so far once, and ends the thread. Returns whether everything was
-    /// written within the timeout.
+    /// Tries once to write the usage recorded so far, and ends the thread. Returns whether
+    /// everything was written within the timeout.
     pub(crate) fn end(&self, timeout: Duration) -> bool {
         self.writer.flush(timeout, true) == Flush::Clean
     }

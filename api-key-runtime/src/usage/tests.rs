@@ -15,7 +15,7 @@ use crate::{key::KeyDigest, key_record::KeyRecord, key_usage::KeyUsage, store::S
 const LONG: Duration = Duration::from_secs(3600);
 const TEST_TIMEOUT: Duration = Duration::from_secs(20);
 
-/// Whether a write of this usage fails.
+/// A function that decides whether the write of this usage fails.
 type Fault = fn(&[KeyUsage]) -> bool;
 
 /// A store that records usage in memory, unless it is set to fail, panic or hang.
@@ -24,7 +24,7 @@ struct Store {
     batches: Mutex<Vec<Vec<KeyUsage>>>,
     fault: Mutex<Option<Fault>>,
     panics: AtomicU64,
-    /// The number of writes that will hang, and of hung writes that were released.
+    /// The number of writes that will hang, and the number of hung writes that were released.
     hanging: Mutex<(u32, u32)>,
     let_go: Condvar,
 }
@@ -45,7 +45,7 @@ impl Store {
         self.recorded().values().map(|uses| uses.count).sum()
     }
 
-    /// Makes the writes fail for which this returns `true`.
+    /// Makes each write fail for which this function returns `true`.
     fn fail(&self, fault: Option<fn(&[KeyUsage]) -> bool>) {
         *self.fault.lock().unwrap() = fault;
     }
@@ -103,7 +103,7 @@ fn start(interval: Duration, stuck_after: Duration) -> (Arc<Store>, Usage) {
     (store, Usage { writer })
 }
 
-/// Supervises the writer's thread until the writer is dropped.
+/// Runs the supervision of the writer's thread until the writer is dropped.
 fn supervise(writer: &Arc<Writer>) {
     let writer = Arc::downgrade(writer);
     thread::spawn(move || {
@@ -150,7 +150,7 @@ fn a_flush_writes_each_key_once_with_its_last_use() {
     let (store, usage) = start(LONG, LONG);
     let began = Utc::now();
     let used = MonotonicTime::now();
-    // Key 2 was read twice, so there are two values for it, and one of them is no longer cached.
+    // Key 2 was read twice, so it has two values in memory, and one of the two is no longer cached.
     let keys = [key(3), key(2), key(1), key(2)];
     for key in &keys {
         usage.note(key, used, None);
@@ -281,7 +281,7 @@ fn a_stuck_write_is_neither_lost_nor_repeated() {
         usage.note(&key, MonotonicTime::now(), HERE);
         assert!(!usage.flush(Duration::from_millis(50)), "write {write}");
     }
-    // Four writes are stuck. Later usage is kept until one of these writes returns.
+    // Four writes are stuck. Later usage is kept until one of the four returns.
     assert_eq!(store.count(), 0);
     store.let_go();
     assert!(usage.flush(TEST_TIMEOUT));

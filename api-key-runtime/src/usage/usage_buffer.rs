@@ -1,13 +1,14 @@
-//! Key usage that waits to be written, with one entry per key. Plain data, without threads or I/O.
+//! Key usage that waits to be written, with one entry per key. The buffer is plain data, without
+//! threads or I/O.
 
 use std::collections::BTreeMap;
 
 use crate::key_usage::KeyUsage;
 
-/// The number of keys whose usage may wait. The usage of further keys is dropped.
+/// The maximum number of keys whose usage may wait. The usage of further keys is dropped.
 pub(super) const MAX_KEYS: usize = 100_000;
 
-/// Usage by key id, which is the order of writing.
+/// Usage by key id. Usage is written in the order of the ids.
 #[derive(Debug, Default)]
 pub(super) struct UsageBuffer(BTreeMap<i64, KeyUsage>);
 
@@ -16,7 +17,8 @@ impl UsageBuffer {
         self.0.is_empty()
     }
 
-    /// Adds usage of a key. Returns how many uses were dropped because the buffer is full.
+    /// Adds usage of a key. Returns the number of uses that were dropped because the buffer is
+    /// full.
     pub(super) fn add(&mut self, more: KeyUsage) -> u64 {
         let room = self.0.len() < MAX_KEYS;
         match self.0.get_mut(&more.key_id) {

@@ -10,8 +10,8 @@ use std::{
 
 use crate::{clock::MonotonicTime, lock::lock};
 
-/// The usage of a key since it was last taken. If uses are within microseconds of each other, any
-/// of them may be recorded as the last one.
+/// The usage of a key since the last [`take`](Self::take). If two uses are within microseconds of
+/// each other, either of them may be recorded as the last use.
 #[derive(Debug, Default)]
 pub(crate) struct UsageCell {
     count: AtomicU64,
@@ -20,8 +20,8 @@ pub(crate) struct UsageCell {
     /// The last address as IPv6, with IPv4 addresses mapped. `::`, which is not a client's address,
     /// means unknown.
     address: [AtomicU64; 2],
-    /// Held while the address changes or is taken, so that its two halves always belong together. A
-    /// use from the same address needs no lock.
+    /// Locked while the address is changed or taken, so that both halves always belong to the same
+    /// address. A use from the same address needs no lock.
     changing: Mutex<()>,
 }
 
@@ -44,12 +44,13 @@ impl UsageCell {
                 self.change_address(new);
             }
         }
-        // Last, and with release ordering: a `take` that includes this use finds its time and
-        // address, or those of a later use.
+        // The count comes last, with release ordering. A `take` that counts this use therefore
+        // finds the time and address of this use or of a later use.
         self.count.fetch_add(1, Ordering::Release) == 0
     }
 
-    /// Takes the counts out. Returns `None` if there was no use.
+    /// Returns the usage since the last call, and resets the count. Returns `None` if there was no
+    /// use.
     pub(crate) fn take(&self) -> Option<Taken> {
         let count = self.count.swap(0, Ordering::Acquire);
         if count == 0 {
@@ -119,7 +120,7 @@ mod tests {
         for address in [
             ip("203.0.113.7"),
             ip("2001:db8:1:2:3:4:5:6"),
-            // Equal in one half each.
+            // Each of the next two addresses has one half in common with the address before it.
             ip("2001:db8:1:2::6"),
             ip("2001:db9:1:2::6"),
             ip("::1"),
@@ -153,7 +154,7 @@ mod tests {
         const USES: u64 = 20_000;
         let cell = UsageCell::default();
         let ended = AtomicBool::new(false);
-        // Both halves of each address have the number of its thread.
+        // Both halves of an address contain the number of the thread that uses it.
         let address = |thread: u64| {
             let bits = u128::from(thread) << 64 | u128::from(thread);
             Some(IpAddr::V6(Ipv6Addr::from_bits(bits)))
@@ -165,7 +166,7 @@ mod tests {
                 .map(|address| {
                     let cell = &cell;
                     scope.spawn(move || {
-                        // At the same time, so that each thread changes the address.
+                        // All uses have the same time, so that every thread changes the address.
                         (0..USES).filter(|_| cell.note(at(1), *address)).count()
                     })
                 })

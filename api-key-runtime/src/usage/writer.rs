@@ -1,4 +1,4 @@
-//! The thread that writes key usage at intervals, and is replaced if it hangs.
+//! The thread that writes key usage at intervals. Another thread replaces it if it hangs.
 
 use std::{
     mem,
@@ -27,13 +27,13 @@ use crate::{
     workers::Workers,
 };
 
-/// The number of keys in one call to the store: enough to share a statement, and few enough to lock
-/// their rows only for milliseconds.
+/// The maximum number of keys in one call to the store. A statement for so many keys is efficient,
+/// but still locks their rows only for milliseconds.
 const MAX_BATCH: usize = 500;
-/// The number of keys that starts a write before the interval ends.
+/// The number of used keys at which a write starts before the interval ends.
 const MANY: usize = MAX_KEYS / 2;
-/// The number of hung threads that are replaced. Beyond that, usage is kept, up to its bound, until
-/// one of them returns.
+/// The maximum number of hung threads. At this number, usage is kept up to its bound until a hung
+/// thread returns.
 const MAX_ABANDONED: usize = 4;
 
 pub(crate) struct Writer {
@@ -41,7 +41,7 @@ pub(crate) struct Writer {
     clock: Clock,
     interval: Duration,
     workers: Workers,
-    /// Keys that were used since the last write, each once.
+    /// The keys that were used since the last write. Each key occurs once.
     used: Mutex<Vec<Arc<dyn Counted>>>,
     /// The number of uses that were dropped because too many keys were waiting.
     lost: AtomicU64,
@@ -54,20 +54,20 @@ pub(crate) struct Writer {
 struct State {
     /// Usage that could not be written yet.
     kept: UsageBuffer,
-    /// How many dropped uses were logged.
+    /// The number of dropped uses that the last log line included.
     reported: u64,
     /// The last flush that was requested.
     asked: Ticket,
     /// The last flush that ended.
     done: Ticket,
-    /// Whether nothing was left to write when that flush ended.
+    /// Whether nothing was left to write when the last flush ended.
     clean: bool,
-    /// No more usage will be recorded: the next write is the last one.
+    /// Whether the next write is the last write, because no more usage will be recorded.
     shut_down: bool,
-    /// The last write has ended, and so has the thread.
+    /// Whether the last write and the thread have ended.
     is_over: bool,
-    /// The running write, with the flush it belongs to. An abandoned write owns its usage: it is
-    /// written once, or kept for a retry when the write returns.
+    /// The running write, and the flush that the write belongs to. An abandoned write still owns
+    /// its usage. When that write returns, the usage is either recorded or kept for a retry.
     writes: Watchdog<Ticket>,
 }
 
@@ -87,7 +87,7 @@ type Ticket = u64;
 /// The usage to write now.
 struct Due {
     uses: Vec<KeyUsage>,
-    /// The last flush that was requested by then.
+    /// The last flush that was requested before this usage was taken.
     ticket: Ticket,
     is_last: bool,
 }
@@ -132,7 +132,7 @@ impl Writer {
             .map_err(|source| Error::os("cannot start the usage thread", source))
     }
 
-    /// Starts another thread in place of one that hangs, up to a limit.
+    /// Replaces the thread if it hangs, up to [`MAX_ABANDONED`] hung threads.
     ///
     /// # Errors
     /// Returns an error if the thread cannot be started.
@@ -170,8 +170,8 @@ impl Writer {
             drop(used);
         } else {
             drop(used);
-            // The cell is emptied, so that the key's next use counts as its first again and may
-            // find room by then.
+            // The usage of this key is taken and dropped. Its next use counts as the first use
+            // again, and the list may have room by then.
             let lost = key.usage().take().map_or(0, |taken| taken.count);
             self.lost.fetch_add(lost, Ordering::Relaxed);
         }
@@ -186,7 +186,7 @@ impl Writer {
         self.lock().asked
     }
 
-    /// Returns how many uses were dropped so far.
+    /// Returns the number of uses that were dropped so far.
     pub(super) fn lost(&self) -> u64 {
         self.lost.load(Ordering::Relaxed)
     }
@@ -201,8 +201,8 @@ impl Writer {
         ticket
     }
 
-    /// Requests a write of all usage recorded so far, and waits for it. After the last flush the
-    /// thread ends, and nothing more is written.
+    /// Requests a write of all usage recorded so far, and waits for the write to end. After the
+    /// last flush the thread ends, and no more usage is written.
     pub(super) fn flush(&self, within: Duration, for_the_last_time: bool) -> Flush {
         let ticket = self.ask(for_the_last_time);
         let state = wait_timeout_while(&self.changed, self.lock(), within, |state| {
@@ -220,7 +220,8 @@ impl Writer {
         }
     }
 
-    /// Writes at each interval or request, until the end or until the thread was replaced.
+    /// Writes usage at each interval and at each request, until the last write or until this thread
+    /// is replaced.
     fn work(&self) {
         loop {
             let due = self.wait_until_due();
@@ -229,8 +230,8 @@ impl Writer {
             }
             let mut state = self.lock();
             state.done = due.ticket;
-            // Set together with `done`: a waiter that wakes later may find that the next write has
-            // already taken the kept usage.
+            // `clean` is set together with `done`. When a waiter wakes, the next write may already
+            // have taken the kept usage.
             state.clean = state.kept.is_empty() && state.writes.abandoned() == 0;
             state.is_over = due.is_last;
             drop(state);
@@ -253,7 +254,7 @@ impl Writer {
         Due { uses: uses.into_ordered(), ticket, is_last }
     }
 
-    /// Adds the usage of the keys on the list.
+    /// Adds the usage of the keys on the list to `uses`.
     fn take_used(&self, uses: &mut UsageBuffer) {
         let keys = mem::take(&mut *self.used());
         let (now, moment) = (self.clock.now(), MonotonicTime::now());
@@ -278,8 +279,8 @@ impl Writer {
     /// Writes usage in batches, and keeps what cannot be written. Returns `false` if another thread
     /// took over.
     ///
-    /// After one failed batch the other batches are still written. After a second failure the rest
-    /// is kept.
+    /// After one failed batch the other batches are still written. After a second failed batch the
+    /// remaining usage is kept.
     fn write(&self, mut uses: Vec<KeyUsage>, flush: Ticket) -> bool {
         let mut outcome = Ok(());
         while !uses.is_empty() {
@@ -327,7 +328,7 @@ impl Writer {
     }
 }
 
-/// Returns the time of day that was this long ago.
+/// Returns the time of day that lies this long before `now`.
 fn before(now: DateTime<Utc>, ago: Duration) -> DateTime<Utc> {
     TimeDelta::from_std(ago).ok().and_then(|ago| now.checked_sub_signed(ago)).unwrap_or(now)
 }

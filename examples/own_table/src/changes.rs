@@ -1,4 +1,4 @@
-//! A change feed that reads the change log, which triggers write.
+//! A change feed that reads the change log. Triggers write the log.
 
 use std::{thread, time::Duration};
 
@@ -15,7 +15,7 @@ diesel::table! {
     }
 }
 
-/// Interval between reads of the log: SQLite has no notifications.
+/// The interval between reads of the log, because SQLite has no notifications.
 const POLL_INTERVAL: Duration = Duration::from_millis(100);
 
 /// A reader of the log with its own position.
@@ -49,8 +49,8 @@ impl ChangeFeed for Feed {
     }
 }
 
-/// Reads the position of the last entry, and the changes since another position. Returns everything
-/// as changed if that position is not in the log.
+/// Reads the position of the last entry, and the changes since an earlier position. If the earlier
+/// position is not in the log, returns `Changed::Everything`.
 fn read(connection: &mut SqliteConnection, since: Option<&str>) -> QueryResult<(String, Changed)> {
     use self::partner_token_changes::dsl::{fingerprint, number, partner_token_changes, place};
 

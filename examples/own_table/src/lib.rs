@@ -1,13 +1,13 @@
 //! A `KeyStore` over the existing table `partner_tokens` in an SQLite file.
 //!
-//! The store reports its changes, so keys are cached until they change. `watch` is optional:
-//! without it each cached key is looked up again when its last lookup is older than
-//! `max_staleness`. Leave `watch` out on Postgres: transactions draw sequence numbers in one order
-//! and commit in another. A feed that reads by sequence number, as this one does, misses changes
-//! there.
+//! The store reports its changes, so keys are cached until they change. `watch` is optional.
+//! Without `watch`, each cached key is looked up again when its last lookup is older than
+//! `max_staleness`. Do not copy this `watch` for a table on Postgres. There, transactions may
+//! commit in another order than they draw sequence numbers. A feed that reads by sequence number,
+//! as this feed does, would miss changes.
 //!
-//! Unlike this example, the store of api-key-runtime also detects that the file was replaced, and
-//! records key usage.
+//! The store of api-key-runtime detects in addition that the file was replaced, and records key
+//! usage. This example does neither.
 
 mod changes;
 mod row;
@@ -30,7 +30,8 @@ use crate::row::{Row, partner_tokens};
 type Manager = ConnectionManager<SqliteConnection>;
 
 const CONNECTIONS: u32 = 4;
-/// Less than the default `lookup_timeout` of one second, after which a caller gets 503.
+/// The busy timeout. It is shorter than the default `lookup_timeout` of one second, after which a
+/// caller gets 503.
 const POOL_TIMEOUT: Duration = Duration::from_millis(500);
 
 /// The tokens of the partners. Clones share the connections.
@@ -53,8 +54,8 @@ impl PartnerTokens {
         Ok(tokens)
     }
 
-    /// Inserts a record that `AppKeys::make_key` made, and returns its number. The token is valid
-    /// from then on.
+    /// Inserts a record that `AppKeys::make_key` made, and returns the number of its row. From then
+    /// on the token is valid.
     ///
     /// # Errors
     /// Returns an error if the database fails or already has the token.
@@ -66,7 +67,7 @@ impl PartnerTokens {
             .map_err(StoreError::new)
     }
 
-    /// Ends a token permanently. Returns whether the token exists.
+    /// Ends a token permanently. Returns whether the table has the token.
     ///
     /// # Errors
     /// Returns an error if the database fails.
@@ -80,7 +81,7 @@ impl PartnerTokens {
 
     fn connection(&self) -> Result<PooledConnection<Manager>, StoreError> {
         let mut connection = self.0.get().map_err(StoreError::new)?;
-        // Without recursive triggers, the deletions of REPLACE would not be logged.
+        // Without recursive triggers, the triggers would not log the deletions that REPLACE makes.
         connection
             .batch_execute("PRAGMA busy_timeout = 500; PRAGMA recursive_triggers = ON")
             .map_err(StoreError::new)?;

@@ -14,9 +14,9 @@
 //! curl -sS -H "Authorization: Bearer $KEY" http://127.0.0.1:8080/whoami
 //! ```
 //!
-//! The first request is answered `Hello, shop.`, and the second 401, because the service has read
-//! the changes of the store. `cargo test -p app-key-own-table` runs the suite that every store must
-//! pass.
+//! The first request is answered `Hello, shop.`. The second request gets 401, because the service
+//! has read the change of the store by then. `cargo test -p app-key-own-table` runs the test suite
+//! that every store must pass.
 
 use std::{env, error::Error};
 

@@ -1,4 +1,4 @@
-//! A row of the table, and its conversion from and to a key record.
+//! A row of the table. Rows are converted from and to key records.
 
 use api_key_runtime::{
     ScopeSet,
@@ -44,7 +44,7 @@ pub(crate) struct Row {
 }
 
 impl Row {
-    /// Returns `None` if the fingerprint is not a digest. The table accepts any 32 bytes.
+    /// Converts the row to a key record. Returns `None` if the fingerprint is not 32 bytes long.
     pub(crate) fn into_record(self) -> Option<KeyRecord> {
         // An unreadable list allows no address.
         let networks = AllowedIps::from_stored(&self.networks);

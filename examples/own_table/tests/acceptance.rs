@@ -1,4 +1,4 @@
-//! Runs the acceptance suite for stores on this store.
+//! Runs the acceptance suite of api-key-runtime for stores with this store.
 #![allow(missing_docs, clippy::unwrap_used)]
 
 use std::fs;

@@ -1,10 +1,10 @@
 //! A model that drives the real [`Cache`] through every interleaving of a change, a feed, two
 //! lookups and requests.
 //!
-//! It checks two rules. A request that begins more than the bound after the change was complete is
-//! not accepted. Nor is any request after this process has rejected the key as revoked. The same
-//! exploration with one step done wrong shows, for each wrong step, how an inactive key is
-//! accepted.
+//! It checks two rules. First, a request is not accepted if it begins after the change was complete
+//! for longer than the bound. Second, no request is accepted after this process has rejected the
+//! key as revoked. The tests repeat the exploration with one step done wrong. For each wrong step
+//! the model finds a path by which an inactive key is accepted.
 
 mod world;
 
@@ -30,7 +30,7 @@ fn at(tick: u64) -> MonotonicTime {
     MonotonicTime::from_nanos(tick * 1_000_000_000)
 }
 
-/// A step of the rule that is done wrong.
+/// The step of the rule that the model does wrong.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Wrong {
     LeaseStampedOnArrival,
@@ -63,7 +63,7 @@ impl Model {
     /// was accepted.
     fn explore(&self) -> Result<usize, String> {
         let mut seen = HashSet::new();
-        // The oldest first, so that the reported steps are the fewest.
+        // Breadth first, so that the reported path is a shortest one.
         let start = (World::START, Rc::new(Cache::small()), Path::default());
         let mut open = VecDeque::from([start]);
         let mut next: Vec<Node> = Vec::new();
@@ -206,7 +206,7 @@ impl Model {
     ) -> Result<(), String> {
         let mut after = *world;
         match world.lookups[number] {
-            // The idle lookups are equivalent, so only the first begins.
+            // Idle lookups are equivalent, so it suffices to begin the first idle lookup.
             Lookup::Idle if number == 1 && world.lookups[0] == Lookup::Idle => {}
             Lookup::Idle => {
                 after.lookups[number] = Lookup::Sent(cache.stamp(at(world.tick)));
@@ -352,7 +352,8 @@ impl Model {
         Ok(())
     }
 
-    /// Returns how long after the change was complete a request may begin and still be accepted.
+    /// Returns the longest time between a complete change and the beginning of a request that may
+    /// still be accepted.
     fn bound(&self) -> u64 {
         if self.change.is_here() { 0 } else { BOUND }
     }
@@ -384,7 +385,7 @@ fn no_interleaving_accepts_an_inactive_key() {
         Change::DisabledHere,
     ] {
         for (lookups, everything) in [(1, true), (2, false)] {
-            // Two lookups take minutes for changes that a lookup does not see first.
+            // With two lookups, these changes take minutes to explore.
             if lookups == 2
                 && change != Change::RevokedElsewhere
                 && EVERYTHING.is_none_or(|all| all != "1")

@@ -1,5 +1,5 @@
-//! A state of the model: the states of the database, the feed, the lookups and the request, and a
-//! fingerprint of them.
+//! A state of the model: the states of the database, the feed, the lookups and the request. Also
+//! the fingerprint of such a state.
 
 use std::{
     rc::Rc,
@@ -17,11 +17,11 @@ use crate::{
 /// The change of the key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Change {
-    /// By another process; permanent.
+    /// A revocation by another process, which is permanent.
     RevokedElsewhere,
-    /// By another process; can be undone.
+    /// A change by another process that can be undone.
     DisabledElsewhere,
-    /// By this process.
+    /// A revocation by this process.
     RevokedHere,
     DisabledHere,
 }
@@ -60,7 +60,7 @@ pub(super) enum Lookup {
         stamp: ReadStamp,
         inactive: bool,
     },
-    /// In the cache, and not yet delivered.
+    /// The result is in the cache, but not yet delivered.
     Filled {
         stamp: ReadStamp,
         inactive: bool,
@@ -73,11 +73,12 @@ pub(super) enum Request {
     None,
     Begun,
     LeaseRead(MonotonicTime),
-    /// Only with the wrong order: the entry was read before the lease.
+    /// The entry was read before the lease. Occurs only if the model reads in the wrong order.
     Probed {
         inactive: bool,
     },
-    /// Waits for a lookup that was sent after the request began to wait (`true`), or before.
+    /// The request waits for a lookup. `true` if the lookup was sent after the request began to
+    /// wait.
     Waiting(Option<(usize, bool)>),
 }
 
@@ -85,19 +86,20 @@ pub(super) enum Request {
 #[allow(clippy::struct_excessive_bools, reason = "they are independent facts")]
 pub(super) struct World {
     pub(super) tick: u64,
-    /// The state in the database, and the time at which the call that changed it returned.
+    /// The key's state in the database, and the time at which the call that changed the state
+    /// returned.
     pub(super) inactive: bool,
     pub(super) done: Option<u64>,
     /// The state that the feed has read.
     pub(super) has_read: bool,
-    /// Whether this process has dropped its entry, if it changes the key itself.
+    /// Whether this process has dropped its cache entry because it changed the key itself.
     pub(super) dropped: bool,
     pub(super) feed: Feed,
     pub(super) lookups: [Lookup; 2],
     pub(super) request: Request,
     /// Whether the request began more than the bound after the change was complete.
     pub(super) is_late: bool,
-    /// Whether this process has rejected the key as revoked, now and before the request began.
+    /// Whether this process has rejected the key as revoked: by now, and before the request began.
     pub(super) rejected: bool,
     pub(super) rejected_before: bool,
 }
@@ -142,8 +144,8 @@ impl Path {
 /// A state to explore, and the path to it.
 pub(super) type Node = (World, Rc<Cache>, Path);
 
-/// The fingerprint of a state. It has the ages of times instead of the times, and for generations
-/// only whether they are the newest.
+/// The fingerprint of a state. Contains ages instead of times. Instead of each generation it
+/// contains whether that generation is the newest.
 #[derive(PartialEq, Eq, Hash)]
 pub(super) struct Print {
     database: (bool, Option<u64>, bool, bool),
@@ -166,8 +168,8 @@ pub(super) struct RequestPrint {
     rejected_before: bool,
 }
 
-/// The age of a lookup, whether the key has changed since it was sent, and its result. The result
-/// is whether the key is inactive, whether it is in the cache, and whether the permit held.
+/// The age of a lookup, whether the key has changed since the lookup was sent, and the result. The
+/// result states whether the key is inactive, whether it is cached, and whether the permit held.
 pub(super) type LookupPrint = Option<(u64, bool, Option<(bool, bool, bool)>)>;
 
 impl Cache {

@@ -5,8 +5,8 @@ use diesel::{Connection as _, ConnectionError, PgConnection, connection::CacheSi
 use super::hosts::Hosts;
 use crate::{error::Error, foreign_texts::is_about_a_server, store::Database};
 
-/// Parameters that are added unless the URL sets them. They make a silently broken connection block
-/// a thread for seconds instead of hours.
+/// Parameters that are added unless the URL sets them. With these parameters a silently broken
+/// connection blocks a thread for seconds instead of hours.
 const TIMEOUTS: [(&str, &str); 5] = [
     // The minimum that libpq accepts.
     ("connect_timeout", "2"),
@@ -75,7 +75,7 @@ const PARAMETERS: &[&str] = &[
     "user",
 ];
 
-/// The values of some parameters.
+/// The allowed values of some parameters.
 const VALUES: &[(&str, &str)] = &[
     ("sslmode", "disable allow prefer require verify-ca verify-full"),
     ("target_session_attrs", "any read-write read-only primary standby prefer-standby"),
@@ -120,13 +120,13 @@ fn is_secret(parameters: &str) -> bool {
     ["password", "secret", "pass", "_key"].iter().any(|word| parameters.contains(word))
 }
 
-/// Returns a message that names the parameter of a URL that libpq rejects. Never includes a value.
-/// Returns `None` if a password may be among the parameters.
+/// Returns a message that names the parameter that libpq rejects in a URL. The message never
+/// includes a value. Returns `None` if a password may be among the parameters.
 fn unusable_parameter(url: &str) -> Option<String> {
     let (_, rest) = url.split_once("://")?;
     let place = after_credentials(rest);
     let (address, parameters) = place.split_once('?')?;
-    // This may be the rest of a password, if the URL has no host or the password contains `&`.
+    // The text may be the rest of a password, if the URL has no host or the password contains `&`.
     let has_port = |host: &str| match host.rsplit_once(':') {
         Some((_, port)) => port.bytes().all(|byte| byte.is_ascii_digit()) || host.ends_with(']'),
         None => true,
@@ -174,8 +174,8 @@ pub(super) fn with_parameter(mut url: String, name: &str, value: &str) -> String
     url
 }
 
-/// Returns the part of a URL after user and password, given the URL without its scheme. As in
-/// libpq, user and password end at the first `@` unless a `/` precedes it.
+/// Takes a URL without its scheme, and returns the part after user and password. As in libpq, user
+/// and password end at the first `@`, unless a `/` precedes that `@`.
 pub(crate) fn after_credentials(url: &str) -> &str {
     match url.split_once('@') {
         Some((credentials, place)) if !credentials.contains('/') => place,

@@ -1,7 +1,7 @@
-//! URLs with several hosts. The host that was a primary last is tried first.
+//! URLs with several hosts. The host that was the last known primary is tried first.
 //!
-//! libpq starts with the first host each time. If the first host does not respond after a failover,
-//! every new connection would take two seconds longer, and a lookup times out before that.
+//! libpq itself always starts with the first host. If the first host does not respond after a
+//! failover, every new connection would take two seconds longer. A lookup would time out earlier.
 
 use std::{
     collections::HashMap,
@@ -17,7 +17,7 @@ use diesel::{
 use super::{after_credentials, connect::with_parameter, is_standby};
 use crate::{foreign_texts::is_about_a_server, lock::lock, log};
 
-/// The position of the host that was last a primary, by list of hosts.
+/// For each list of hosts, the position of the last known primary.
 static LAST_PRIMARY: LazyLock<Mutex<HashMap<Hosts, usize>>> = LazyLock::new(Mutex::default);
 
 /// Two or more hosts, each with its port. A port is empty if the URL does not name it.
@@ -27,7 +27,8 @@ pub(super) struct Hosts(Vec<Host>);
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 struct Host {
     name: String,
-    /// An empty port is libpq's default. `None` leaves the port to the environment.
+    /// The port. An empty port stands for libpq's default port. With `None` libpq takes the port
+    /// from the environment.
     port: Option<String>,
 }
 
@@ -35,7 +36,7 @@ impl Hosts {
     /// Returns the hosts that a URL or connection string lists. Returns `None` if libpq must
     /// choose: for a single host, another kind of address, a random order, or an ambiguous text.
     pub(super) fn of(url: &str) -> Option<Self> {
-        // With spaces around its `=`, a parameter of a connection string is read by libpq alone.
+        // This code does not read parameters with spaces around the `=`, so libpq must choose.
         let left_to_libpq = ["hostaddr=", "service=", "load_balance_hosts=", "'", "\\", " =", "= "];
         let environment = ["PGHOSTADDR", "PGPORT", "PGSERVICE", "PGLOADBALANCEHOSTS"];
         if left_to_libpq.iter().any(|text| url.contains(text))
@@ -91,8 +92,8 @@ impl Hosts {
     }
 }
 
-/// Returns the error that says most: that of a server, then that of an unreadable URL, and
-/// otherwise those of all hosts.
+/// Returns the most informative error. An error from a server comes first, then an error about an
+/// unreadable URL. Otherwise joins the errors of all hosts.
 fn one_of(mut failures: Vec<ConnectionError>) -> ConnectionError {
     let unreadable =
         |error: &ConnectionError| matches!(error, BadConnection(text) if !is_about_a_server(text));
@@ -103,13 +104,13 @@ fn one_of(mut failures: Vec<ConnectionError>) -> ConnectionError {
     }
 }
 
-/// Joins the errors that name a server. Others may quote a password.
+/// Joins the errors that name a server. Leaves out other errors, because they may quote a password.
 fn joined(failures: &[ConnectionError]) -> String {
     let texts = failures.iter().map(ToString::to_string);
     texts.filter(|text| is_about_a_server(text)).collect::<Vec<_>>().join("; ")
 }
 
-/// Returns the hosts of a URL, given the part after its credentials.
+/// Takes the part of a URL after its credentials, and returns the hosts.
 fn in_url(place: &str) -> Option<Vec<Host>> {
     let (address, parameters) = place.split_once('?').unwrap_or((place, ""));
     // The text contains the end of a password.

@@ -26,7 +26,7 @@ use super::{
 use crate::error::Error;
 
 /// The application name that marks changes of this process in `pg_stat_activity`. The process id
-/// does not suffice, because processes in containers have the same id.
+/// does not suffice, because processes in different containers may have the same id.
 static CHANGE: LazyLock<String> = LazyLock::new(|| {
     let mut number = [0; 8];
     // Without entropy the name may also match the change of another process.
@@ -40,8 +40,8 @@ type Connection = diesel::PgConnection;
 /// Excludes rows of tables that inherit from `api_keys`, because no trigger logs their changes.
 const OWN_ROW: &str = "api_keys.tableoid = pg_catalog.to_regclass('api_keys')";
 
-// Compiled once for each backend's schema: the text of the queries is the same, but their SQL types
-// differ.
+// Compiled once for each kind of database. The text of the queries is the same, but the SQL types
+// of the schemas differ.
 #[allow(clippy::duplicate_mod)]
 #[path = "../queries.rs"]
 pub(crate) mod queries;
@@ -50,8 +50,8 @@ pub(crate) use connect::{after_credentials, connect};
 pub(crate) use pool::PostgresPool;
 pub use queries::KeyRow;
 
-/// The triggers that log changes and keep revocations final. The letter is the `tgenabled` of each:
-/// O for ordinary sessions, R for replicas, A for all sessions.
+/// The triggers that log changes and keep revocations final. The letter after each name is the
+/// trigger's `tgenabled`: O for ordinary sessions, R for replicas, A for all sessions.
 pub(crate) const TRIGGERS: &[&str] = &[
     "api_key_changes_set_xid:A",
     "api_key_meta_merge:A",
@@ -65,8 +65,9 @@ pub(crate) const TRIGGERS: &[&str] = &[
     "api_keys_revocation_is_final:O",
 ];
 
-/// Runs a change in a transaction that is durable before it is acknowledged, whatever the server's
-/// default is. The change waits five seconds for a lock unless the server sets a lock timeout.
+/// Runs a change in a transaction. The change is durable before it is acknowledged, even if the
+/// server's default for `synchronous_commit` is weaker. The change waits up to five seconds for a
+/// lock, unless the server sets a lock timeout.
 fn write<T>(
     connection: &mut Connection,
     change: impl FnOnce(&mut Connection) -> Result<T, TransactionError>,
@@ -88,11 +89,11 @@ fn write<T>(
     committed.map_err(|error: TransactionError| if is_done { error.of_commit() } else { error })
 }
 
-/// Returns whether a transaction is open that has written something, that reads a snapshot of the
-/// past, or that has failed.
+/// Returns whether an open transaction has written something, reads a snapshot of the past, or has
+/// failed.
 ///
-/// The messages of one statement may be some milliseconds apart, and each message sets the
-/// statement's time. Hence the tolerance of 10 milliseconds.
+/// The times may differ by 10 milliseconds. The messages of one statement may be some milliseconds
+/// apart, and each message sets the statement's time.
 fn is_within_transaction(connection: &mut Connection) -> bool {
     diesel::select(sql::<sql_types::Bool>(
         "pg_catalog.pg_current_xact_id_if_assigned() IS NOT NULL \
@@ -120,7 +121,7 @@ pub(crate) fn is_standby(connection: &mut Connection) -> diesel::QueryResult<boo
 }
 
 /// Returns which of these tables the connection's search path finds. Partitioned tables and views
-/// do not count, because keys are read from the table alone.
+/// do not count, because queries read keys from the table alone.
 pub(crate) fn existing_tables(
     connection: &mut Connection,
     wanted: &[&str],
@@ -135,7 +136,7 @@ pub(crate) fn existing_tables(
     Ok(names.into_iter().map(|row| row.name).collect())
 }
 
-/// Returns the quoted name of the schema that the search path finds the tables in.
+/// Returns the quoted name of the schema in which the search path finds the tables.
 pub(crate) fn schema_of_tables(
     connection: &mut Connection,
     database: &Database,
@@ -219,8 +220,8 @@ fn lock_holder(connection: &mut Connection) -> diesel::QueryResult<Option<String
     Ok(holder.map(|holder| holder.name))
 }
 
-/// Moves the ids of new keys past existing ids, after a restore or replication that did not bring
-/// the sequence.
+/// Sets the sequence of ids past all existing ids. The sequence may be behind after a restore or
+/// replication that did not include it.
 fn mend_identity(connection: &mut Connection) -> diesel::QueryResult<()> {
     connection.batch_execute(
         "DO $$ BEGIN EXECUTE format('SELECT %s.api_keys_mend_identity_v1()', ( \
@@ -228,8 +229,8 @@ fn mend_identity(connection: &mut Connection) -> diesel::QueryResult<()> {
     )
 }
 
-/// Enables triggers as their migration does. `DISABLE TRIGGER ALL` and `ENABLE TRIGGER ALL` leave
-/// every trigger enabled as an ordinary one.
+/// Enables each trigger in the way that its migration does. `DISABLE TRIGGER ALL` followed by
+/// `ENABLE TRIGGER ALL` leaves every trigger enabled for ordinary sessions only.
 pub(crate) fn repair(connection: &mut Connection) -> diesel::QueryResult<()> {
     let enabled = enabled_triggers(connection)?;
     for trigger in TRIGGERS.iter().filter(|trigger| !enabled.iter().any(|name| name == *trigger)) {
@@ -253,8 +254,8 @@ pub(crate) fn repair(connection: &mut Connection) -> diesel::QueryResult<()> {
     mend_identity(connection)
 }
 
-/// Returns the triggers of the tables, each with its `tgenabled` letter, and everything else that
-/// may keep changes out of the log.
+/// Returns the triggers of the tables, each with its `tgenabled` letter. The list includes
+/// everything else that may keep changes out of the log.
 pub(crate) fn enabled_triggers(connection: &mut Connection) -> diesel::QueryResult<Vec<String>> {
     let schema: Option<Name> = sql_query(
         "SELECT relnamespace::regnamespace::text AS name FROM pg_catalog.pg_class \

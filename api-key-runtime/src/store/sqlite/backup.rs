@@ -1,4 +1,4 @@
-//! Backup of the database to a single file, while services are running.
+//! Backup of the database to a single file while services are running.
 
 use std::{
     fs::{self, File},
@@ -22,7 +22,8 @@ use crate::{
 
 /// Copies the database to a new file, in one transaction, and checks the copy.
 ///
-/// The copy gets its name when it is complete. It has no log; the file contains everything.
+/// The copy gets its final name when it is complete. The copy has no log, so its file contains all
+/// data.
 pub(crate) fn back_up(
     database: &Database,
     connection: &mut Connection,
@@ -49,8 +50,8 @@ pub(crate) fn back_up(
     copied
 }
 
-/// Gives a file its name unless the name was taken since. On a file system without hard links, an
-/// empty file reserves the name first.
+/// Gives the finished file its final name. Fails if another file has taken that name since. On a
+/// file system without hard links, an empty file reserves the name first.
 fn give_name(unfinished: &str, to: &Path) -> io::Result<()> {
     match fs::hard_link(unfinished, to) {
         Err(error) if error.kind() != ErrorKind::AlreadyExists => {
@@ -67,7 +68,7 @@ fn copy(
     backup: &Database,
     unfinished: &str,
 ) -> Result<(), Error> {
-    // A backup that was killed may have left this file.
+    // An earlier backup whose process was killed may have left this file.
     let _ = fs::remove_file(unfinished);
     create_for_owner(backup, unfinished)?;
     sql_query("VACUUM INTO ?")
@@ -80,7 +81,7 @@ fn copy(
         .map_err(|source| Error::os(format!("cannot write {unfinished}"), source))
 }
 
-/// Opens the copy and reads all of it.
+/// Opens the copy and checks all its data.
 fn check(backup: &Database, file: &str) -> Result<(), Error> {
     #[derive(QueryableByName)]
     struct Check {

@@ -18,12 +18,12 @@ use crate::{
     store::{Database, connection::Missing},
 };
 
-/// How long a statement waits for other writers, and how long opening waits for others that open
-/// the same new file.
+/// How long a statement waits for other writers. Opening a new file waits as long for others that
+/// open the same file.
 pub(crate) const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// `FULL`: an acknowledged revocation survives a power failure. `recursive_triggers`: REPLACE fires
-/// delete triggers.
+/// The settings of each connection. With `FULL` an acknowledged revocation survives a power
+/// failure. With `recursive_triggers` REPLACE fires delete triggers.
 const SETTINGS: &str = "\
     PRAGMA journal_mode = WAL; \
     PRAGMA synchronous = FULL; \
@@ -71,12 +71,12 @@ fn read_only(database: &Database, source: diesel::result::Error) -> Error {
     )
 }
 
-/// Creates a missing file that only its owner can read or write. The file contains names and
-/// addresses, and anyone who can read it can lock it. SQLite gives its log files the mode of the
-/// database. An existing file keeps its mode.
+/// Creates a missing file with a mode that allows only its owner to read or write. The file
+/// contains names and addresses, and anyone who can read an SQLite file can lock it. SQLite gives
+/// its log files the mode of the database. An existing file keeps its mode.
 ///
-/// The file is created under another name and closed before it gets its own. If this process closed
-/// a file that SQLite has open, SQLite's locks on it would be lost
+/// The file is created under another name and closed before it gets its final name. If this process
+/// closed a file that SQLite has open, SQLite's locks on that file would be lost
 /// (<https://sqlite.org/howtocorrupt.html>, section 2.2).
 pub(super) fn create_for_owner(database: &Database, path: &str) -> Result<(), Error> {
     if Path::new(path).exists() {
@@ -97,7 +97,7 @@ pub(super) fn create_for_owner(database: &Database, path: &str) -> Result<(), Er
         .map(drop)
         .map_err(|source| Error::database(format!("cannot create {database}"), source))?;
     // Another process may have created the file by now. On a file system without hard links, SQLite
-    // creates the file with its usual mode.
+    // creates the file later, with the usual mode.
     if let Err(error) = fs::hard_link(&unnamed, path)
         && error.kind() != ErrorKind::AlreadyExists
     {
@@ -107,8 +107,8 @@ pub(super) fn create_for_owner(database: &Database, path: &str) -> Result<(), Er
         .map_err(|source| Error::database(format!("cannot remove {}", unnamed.display()), source))
 }
 
-/// Returns the path that symbolic links lead to; the file need not exist. Follows at most 40 links,
-/// as operating systems do.
+/// Returns the path that symbolic links lead to, even if no file exists there. Follows at most 40
+/// links, as Linux does.
 fn behind_links(path: &str) -> PathBuf {
     let mut path = PathBuf::from(path);
     for _ in 0..40 {
@@ -119,11 +119,11 @@ fn behind_links(path: &str) -> PathBuf {
     path
 }
 
-/// Applies the settings. Waits for others that open a new file at the same moment: only one can
-/// switch it to WAL, and SQLite fails the others without waiting.
+/// Applies the settings. Tries again while other connections open the same new file. One of them
+/// can switch the file to WAL, and SQLite fails the others without waiting.
 fn apply_settings(connection: &mut SqliteConnection) -> diesel::QueryResult<()> {
     let until = Instant::now() + BUSY_TIMEOUT;
-    // The busy timeout comes first, so that the other settings wait for a writer as well.
+    // The busy timeout is set first, so that the other settings wait for a writer.
     let settings = format!("PRAGMA busy_timeout = {}; {SETTINGS}", BUSY_TIMEOUT.as_millis());
     loop {
         match connection.batch_execute(&settings) {
@@ -135,12 +135,12 @@ fn apply_settings(connection: &mut SqliteConnection) -> diesel::QueryResult<()> 
     }
 }
 
-/// Returns a URI for the path. Only a URI can prevent the creation of a missing file.
+/// Returns a URI for the path. With a plain path, SQLite would create a missing file.
 pub(super) fn sqlite_uri(path: &str, missing: Missing) -> String {
     let mode = if missing == Missing::Create { "rwc" } else { "rw" };
     let path = path.replace('%', "%25").replace('?', "%3f").replace('#', "%23");
-    // An absolute path needs an empty authority. Otherwise its leading slashes would be read as
-    // one.
+    // An absolute path needs an empty authority. Otherwise SQLite could take the beginning of the
+    // path for an authority.
     let authority = if path.starts_with('/') { "//" } else { "" };
     format!("file:{authority}{path}?mode={mode}")
 }
@@ -218,7 +218,7 @@ mod tests {
         fs::set_permissions(&path, fs::Permissions::from_mode(0o640)).unwrap();
         open_or(&database, Missing::Create).map(drop).unwrap();
         assert_eq!(mode(&path), 0o640);
-        // SQLite creates what a link leads to.
+        // SQLite creates the file that a link leads to.
         std::os::unix::fs::symlink("linked.db", folder.join("link.db")).unwrap();
         let link = Database::Sqlite(folder.join("link.db").to_str().unwrap().to_owned());
         open_or(&link, Missing::Create).map(drop).unwrap();

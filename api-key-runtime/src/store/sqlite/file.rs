@@ -1,5 +1,6 @@
-//! The identity of the files that a connection reads. A connection keeps reading a file that was
-//! replaced or deleted, and would still accept keys that were revoked in the new file.
+//! The identity of the files that a connection reads. If a file is replaced or deleted, an open
+//! connection still reads the old file. That connection would accept keys that are revoked in the
+//! new file.
 
 use std::{
     collections::HashMap,
@@ -15,13 +16,13 @@ use diesel::{RunQueryDsl as _, prelude::QueryableByName, sql_query, sql_types};
 use super::{Connection, location::check_location};
 use crate::{error::Error, lock::lock, store::Database};
 
-/// The identity of a file, which differs for another file at the same path.
+/// The identity of a file. Another file at the same path has another identity.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct FileIdentity {
     device: u64,
     inode: u64,
-    /// File systems reuse the inode of a deleted file. `None` if the file system does not record
-    /// when files are created.
+    /// The time of creation, because file systems reuse the inode of a deleted file. `None` if the
+    /// file system does not record this time.
     birth: Option<SystemTime>,
 }
 
@@ -34,7 +35,7 @@ impl FileIdentity {
         Some(Self { device: metadata.dev(), inode: metadata.ino(), birth: metadata.created().ok() })
     }
 
-    /// Returns the same identity for every file, because an open file cannot be replaced or
+    /// Returns the same identity for every file. On this system an open file cannot be replaced or
     /// deleted.
     #[cfg(not(unix))]
     pub(crate) fn of(path: impl AsRef<Path>) -> Option<Self> {
@@ -42,13 +43,13 @@ impl FileIdentity {
     }
 }
 
-/// For the path of each database file, the file that this process last had open there, and its
-/// write-ahead log.
+/// For the path of each database file, the identities of the file and of its write-ahead log that
+/// this process last had open there.
 static LAST_OPEN: Mutex<Option<HashMap<PathBuf, (FileIdentity, FileIdentity)>>> = Mutex::new(None);
 
-/// Checks a file before it is opened. Returns an error if the file was replaced while the
-/// write-ahead log of the old file stayed: SQLite would write the old file's changes into the new
-/// one. Only files that this process had open before can be checked.
+/// Checks a file before it is opened. Returns an error if the file was replaced but the write-ahead
+/// log of the old file stayed. SQLite would write the old file's changes into the new file. The
+/// check works only for files that this process had open before.
 pub(super) fn check_files(database: &Database, path: &str) -> Result<(), Error> {
     let Ok(path) = fs::canonicalize(path) else { return Ok(()) };
     let last = lock(&LAST_OPEN).as_ref().and_then(|open| open.get(&path)).copied();
@@ -78,8 +79,9 @@ fn beside(path: &std::ffi::OsStr, suffix: &str) -> PathBuf {
 }
 
 /// The files that a connection has open: the database, its write-ahead log and the index of that
-/// log. While any connection is open, the log and its index stay the same. If they are removed
-/// anyway, as when a backup is restored, the connection keeps a log that no one else writes to.
+/// log. While any connection is open, SQLite keeps the log and its index. If another program
+/// removes them, for example to restore a backup, the connection keeps a log that other programs no
+/// longer write to.
 #[derive(Debug)]
 pub(crate) struct OpenFiles {
     path: String,
@@ -89,8 +91,8 @@ pub(crate) struct OpenFiles {
 
 impl OpenFiles {
     /// Returns the files of a connection that has read from the database. `named_before` is the
-    /// file that the path named before the connection was opened. If the file was replaced in
-    /// between, the connection does not count as current.
+    /// file at the path before the connection was opened. If another file has replaced that file
+    /// since, the connection does not count as current.
     pub(crate) fn new(
         database: &Database,
         connection: &mut Connection,
@@ -102,7 +104,7 @@ impl OpenFiles {
             #[diesel(sql_type = sql_types::Text)]
             file: String,
         }
-        // If the path is a symbolic link, the logs are beside the target.
+        // SQLite returns the target of a symbolic link, and the logs are beside the target.
         let File { file } = sql_query("SELECT file FROM pragma_database_list WHERE name = 'main'")
             .get_result(connection)
             .map_err(|source| Error::database(format!("cannot read {database}"), source))?;

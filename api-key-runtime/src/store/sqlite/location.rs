@@ -1,5 +1,5 @@
-//! Checks that an SQLite file is safe at its location. A file with two names has two logs, and each
-//! name misses the changes made through the other.
+//! Checks that an SQLite file is safe at its location. A file with two names has two logs. A
+//! connection through one name does not see changes made through the other name.
 //!
 //! <https://sqlite.org/howtocorrupt.html>, sections 2.4 and 2.5.
 
@@ -17,8 +17,9 @@ use crate::{error::Error, lock::lock, log, store::Database};
 /// The files that this process has opened.
 static OPENED: Mutex<BTreeSet<PathBuf>> = Mutex::new(BTreeSet::new());
 
-/// Returns an error if a file has another name when this process opens it for the first time. A
-/// name that is added later, as by a backup with hard links, must not stop a service.
+/// Returns an error if a file has another name when this process opens the file for the first time.
+/// If another name is added later, for example by a backup with hard links, the service must
+/// continue.
 pub(super) fn check_location(database: &Database, path: &Path) -> Result<(), Error> {
     if lock(&OPENED).contains(path) {
         return Ok(());
@@ -58,8 +59,8 @@ fn refuse_other_names(database: &Database, path: &Path) -> Result<(), Error> {
     ))
 }
 
-/// Returns whether a file keeps several links throughout half a second. A file that is being
-/// created has two links for a moment.
+/// Returns whether a file has several links throughout half a second. A file that is being created
+/// has two links only for a moment.
 fn has_links(path: &Path) -> bool {
     (0..50).all(|attempt| {
         if attempt > 0 {
@@ -79,13 +80,13 @@ fn links(_: &Path) -> u64 {
     1
 }
 
-/// The list of mounts on Linux; empty on other systems.
+/// The list of mounts. The list is empty on systems other than Linux.
 struct Mounts(Vec<Mount>);
 
 /// A mount. See `proc_pid_mountinfo(5)`.
 struct Mount {
     device: String,
-    /// The folder or file of the file system that is mounted.
+    /// The folder or file within the file system that is mounted.
     root: String,
     point: String,
     kind: String,
@@ -106,7 +107,8 @@ impl Mounts {
         Self(text.lines().filter_map(mount).collect())
     }
 
-    /// Returns the mount that contains a path. The last mount at a mount point hides earlier ones.
+    /// Returns the mount that contains a path. The last mount at a mount point hides earlier mounts
+    /// there.
     fn of(&self, path: &str) -> Option<&Mount> {
         self.0
             .iter()
@@ -114,8 +116,9 @@ impl Mounts {
             .max_by_key(|mount| mount.point.trim_end_matches('/').len())
     }
 
-    /// Returns whether the path is a mounted file that has another name. A file that is mounted
-    /// onto itself, as by systemd's `ReadWritePaths`, keeps its name and its logs.
+    /// Returns whether the path is the mount point of a file that has another name. A file that is
+    /// mounted onto itself keeps its name and its logs. For example, systemd's `ReadWritePaths`
+    /// mounts a file onto itself.
     fn mount_a_file_of_another_name(&self, path: &str) -> bool {
         let Some(own) = self.of(path).filter(|mount| mount.point == path) else { return false };
         let folder = path.rsplit_once('/').map_or("/", |(folder, _)| folder);
@@ -138,8 +141,8 @@ impl Mounts {
 }
 
 impl Mount {
-    /// Returns a path within the mounted file system, or `None` if the path is not below the mount
-    /// point.
+    /// Returns the path within the mounted file system, or `None` if the path is not below the
+    /// mount point.
     fn path_within(&self, path: &str) -> Option<String> {
         let rest = path.strip_prefix(self.point.trim_end_matches('/'))?;
         if !(rest.is_empty() || rest.starts_with('/')) {

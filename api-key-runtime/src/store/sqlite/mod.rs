@@ -25,8 +25,8 @@ use super::{TransactionError, connection::Elsewhere, migrations::migrate_sqlite 
 /// The connection that `queries.rs` is written against.
 type Connection = diesel::SqliteConnection;
 
-// Compiled once for each backend's schema: the text of the queries is the same, but their SQL types
-// differ.
+// Compiled once for each kind of database. The text of the queries is the same, but the SQL types
+// of the schemas differ.
 #[allow(clippy::duplicate_mod)]
 #[path = "../queries.rs"]
 pub(crate) mod queries;
@@ -48,21 +48,22 @@ pub(crate) const TRIGGERS: &[&str] = &[
     "api_keys_revocation_is_final",
 ];
 
-/// SQLite has no table inheritance, so every row qualifies.
+/// Accepts every row, because SQLite has no table inheritance.
 const OWN_ROW: &str = "TRUE";
 
-/// A file has no primary or standby, so every file has the same number.
+/// The number of every file. A file has neither a primary nor a standby.
 const PRIMARY: &str = "'0'";
 
-/// Reads the settings of a connection that matter to a write. The names are those of the pragmas.
+/// Reads the settings of a connection that matter to a write. The columns have the names of the
+/// pragmas.
 const SETTINGS: &str =
     "SELECT synchronous, timeout AS busy_timeout FROM pragma_synchronous, pragma_busy_timeout";
 /// The value of `synchronous` that survives a power failure.
 const FULL: i64 = 2;
 
-/// Runs a change in a transaction that takes the write lock at once. A transaction that became a
-/// write later would fail without waiting. The change is durable before it is acknowledged and
-/// waits for other writers, whatever the settings of the application's connections.
+/// Runs a change in a transaction that takes the write lock at once. A transaction that starts to
+/// write later would fail without waiting. The change waits for other writers and is durable before
+/// it is acknowledged, even if the application's connections have weaker settings.
 fn write<T>(
     connection: &mut Connection,
     change: impl FnOnce(&mut Connection) -> Result<T, TransactionError>,
@@ -86,8 +87,8 @@ fn write<T>(
         Ok(changed)
     });
     if needed != before {
-        // Only logged: the change itself has already succeeded or failed, and problems of the
-        // connection will show in the application's own queries.
+        // The error is logged but not returned, because the change itself has already succeeded or
+        // failed. A broken connection will also fail in the application's own queries.
         if let Err(error) = before.apply(connection) {
             log::warn!(
                 "cannot restore the settings of an SQLite connection of the application's pool: \
@@ -98,7 +99,7 @@ fn write<T>(
     committed.map_err(|error: TransactionError| if is_done { error.of_commit() } else { error })
 }
 
-/// The settings of a connection that matter to a write. The names are those of the pragmas.
+/// The settings of a connection that matter to a write. The fields have the names of the pragmas.
 #[derive(Clone, Copy, PartialEq, Eq, QueryableByName)]
 struct Settings {
     #[diesel(sql_type = sql_types::BigInt)]
@@ -116,7 +117,7 @@ impl Settings {
     }
 }
 
-/// Returns whether a transaction is open, in which case another one cannot begin.
+/// Returns whether a transaction is open. If so, another transaction cannot begin.
 fn is_within_transaction(connection: &mut Connection) -> bool {
     connection.batch_execute("BEGIN; COMMIT").is_err()
 }
@@ -162,13 +163,14 @@ fn time(_: &mut Connection) -> diesel::QueryResult<Option<DateTime<Utc>>> {
     Ok(None)
 }
 
-/// Returns `None`, because SQLite does not record who holds its locks.
+/// Returns `None`, because SQLite does not record which process holds a lock.
 #[allow(clippy::unnecessary_wraps, reason = "as on Postgres")]
 fn lock_holder(_: &mut Connection) -> diesel::QueryResult<Option<String>> {
     Ok(None)
 }
 
-/// Does nothing, because the file stores the highest id together with the rows.
+/// Does nothing. The file stores the highest id together with the rows, so a restored file has
+/// both.
 #[allow(clippy::unnecessary_wraps, reason = "as on Postgres")]
 fn mend_identity(_: &mut Connection) -> diesel::QueryResult<()> {
     Ok(())

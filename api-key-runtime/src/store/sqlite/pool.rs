@@ -29,19 +29,19 @@ use crate::{
 pub(crate) struct SqlitePool {
     pool: Pool<ConnectionManager<SqliteConnection>>,
     path: String,
-    /// The files that the pool had open at first.
+    /// The files that the pool had open when it was passed in, kept open.
     guard: Arc<Guard>,
 }
 
-/// An unused connection beside the pool. While the connection is open, SQLite keeps the log. A log
-/// that changes shows that the pool's connections may use another log than other programs.
+/// An unused connection beside the pool. While this connection is open, SQLite keeps the log. If
+/// the log is replaced anyway, the pool's connections may use another log than other programs.
 struct Guard {
     files: OpenFiles,
     _connection: Mutex<SqliteConnection>,
 }
 
 impl SqlitePool {
-    /// Determines which file the pool reads, and switches the file to write-ahead logging.
+    /// Determines the file that the pool reads, and switches this file to write-ahead logging.
     pub(crate) fn new(pool: Pool<ConnectionManager<SqliteConnection>>) -> Result<Self, Error> {
         #[derive(QueryableByName)]
         struct Asked {
@@ -96,8 +96,8 @@ impl SqlitePool {
     /// Borrows a connection. Fails if the file was replaced or deleted, because any connection of
     /// the pool may still have the old file open.
     ///
-    /// Fails with another message if only the log was replaced: another program has written to the
-    /// new log, so it must not be removed.
+    /// Fails with another message if the log was replaced but the file was not. Another program may
+    /// have written to the new log, so that log must not be removed.
     pub(crate) fn get(&self, timeout: Duration) -> Result<Pooled<SqliteConnection>, Error> {
         let connection = get(&self.pool, timeout)?;
         let files = &self.guard.files;

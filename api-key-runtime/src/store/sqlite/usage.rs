@@ -9,10 +9,12 @@ use diesel::{
 use super::{Connection, queries::stored_count};
 use crate::key_usage::KeyUsage;
 
-/// SQLite binds at most 32766 values to a statement, four for each row.
+/// The maximum number of rows in one statement. SQLite binds at most 32766 values to a statement,
+/// and each row has four values.
 const MAX_ROWS: usize = 1000;
 
-/// Usage of a deleted key is skipped. Times are texts of one format, which sort like the times.
+/// Skips usage of deleted keys. Times are stored as texts in one format, so their order as texts is
+/// their order in time.
 const AROUND_VALUES: [&str; 2] = [
     "WITH new (key_id, last_used_at, last_used_ip, use_count) AS (VALUES ",
     ") INSERT INTO api_key_usage (key_id, last_used_at, last_used_ip, use_count) \
@@ -26,7 +28,7 @@ const AROUND_VALUES: [&str; 2] = [
         last_used_at = max(excluded.last_used_at, api_key_usage.last_used_at)",
 ];
 
-/// Adds all of this usage, or none if it fails.
+/// Adds all of this usage. Adds none of it if a statement fails.
 pub(crate) fn record(connection: &mut Connection, uses: &[KeyUsage]) -> QueryResult<()> {
     connection.immediate_transaction(|connection| {
         uses.chunks(MAX_ROWS).try_for_each(|uses| record_some(connection, uses))

@@ -1,4 +1,4 @@
-//! Notifications, which only wake the reader up earlier.
+//! Notifications. They wake the reader earlier, and nothing else depends on them.
 
 use crate::log;
 use std::{
@@ -18,20 +18,20 @@ use diesel::{
 use crate::store::{Database, StoreError, postgres::connect};
 
 const CHANNEL: &str = "api_key_changes";
-/// How often a connection is checked for notifications, which takes no query. Diesel cannot wait
-/// for notifications. Most of the cost is the wake-up itself.
+/// How often a connection is checked for notifications, because Diesel cannot wait for them. A
+/// check needs no query, and most of its cost is waking the thread.
 const POLL_INTERVAL: Duration = Duration::from_millis(10);
-/// How long our probe notification may take to arrive.
+/// How long the probe notification may take to arrive.
 const NOTIFY_TIMEOUT: Duration = Duration::from_secs(2);
-/// How long to wait before the next probe if a probe did not arrive.
+/// How long to wait before the next probe if a probe could not be sent or did not arrive.
 const RETRY_AFTER: Duration = Duration::from_secs(60);
 
-/// Checks whether notifications arrive. A connection pooler accepts LISTEN but does not deliver the
+/// The check whether notifications arrive. A connection pooler accepts LISTEN but does not deliver
 /// notifications.
 ///
-/// The probe is a notification that is sent over another connection. A notification sent over the
-/// listening connection proves nothing: a pooler passes it on with the response to the statement
-/// that sent it, but passes on no others.
+/// The probe is a notification that is sent over another connection. A notification over the
+/// listening connection proves nothing. A pooler delivers such a notification with the response to
+/// its NOTIFY, but does not deliver notifications of other connections.
 pub(super) struct Listening {
     probe: Probe,
     notifications: Arc<Notifications>,
@@ -40,14 +40,14 @@ pub(super) struct Listening {
 /// State about notifications that outlives a connection.
 #[derive(Debug, Default)]
 pub(crate) struct Notifications {
-    /// Whether it was logged that notifications do not arrive.
+    /// Whether a warning has been logged that notifications do not arrive.
     is_said: AtomicBool,
     /// Whether a thread is sending a probe.
     is_sending: AtomicBool,
 }
 
 enum Probe {
-    /// The probe is not sent before this time.
+    /// The next probe is sent at or after this time.
     Due(Instant),
     Sent {
         payload: String,
@@ -56,8 +56,8 @@ enum Probe {
     Arrived,
 }
 
-/// The time when the probe was sent, or `None` if it could not be sent. Not set while the probe is
-/// being sent.
+/// The time when the probe was sent, or `None` if the probe could not be sent. The cell is empty
+/// while the probe is being sent.
 type Outcome = Arc<OnceLock<Option<Instant>>>;
 
 impl Listening {
@@ -113,7 +113,8 @@ impl Listening {
     }
 
     /// Sends the probe on another thread, because connecting may take long and must not delay reads
-    /// of changes. Does nothing while a probe of an earlier connection is still being sent.
+    /// of changes. Does nothing while another thread is still sending a probe for an earlier
+    /// connection.
     fn send_probe(&mut self, database: &Database) {
         if self.notifications.is_sending.swap(true, Ordering::AcqRel) {
             return;
@@ -147,7 +148,7 @@ impl Listening {
     }
 }
 
-/// Marks that a probe is being sent, until it is dropped.
+/// The mark that a probe is being sent. Dropping this value removes the mark.
 struct Sending(Arc<Notifications>);
 
 impl Drop for Sending {
@@ -171,7 +172,7 @@ fn start_sending(database: Database, sending: Sending) -> Result<Probe, AnyError
                 None
             }
         };
-        // This thread alone sets the outcome.
+        // No other thread sets the outcome.
         let _ = set.set(sent_at);
         drop(sending);
     })?;

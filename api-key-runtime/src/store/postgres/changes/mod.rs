@@ -1,4 +1,4 @@
-//! The change feed on Postgres: changes are read by snapshot, and notifications wake the reader.
+//! The change feed on Postgres. Changes are read by snapshot, and notifications wake the reader.
 
 mod listen;
 mod prune;
@@ -26,11 +26,12 @@ use crate::{
     },
 };
 
-/// A reader of changes with its own connection, which also listens for notifications.
+/// A reader of changes with its own connection. The connection is used for reading changes and for
+/// listening.
 pub(crate) struct Reader {
     database: Database,
     connection: PgConnection,
-    /// The quoted name of the schema of the tables.
+    /// The quoted name of the schema that contains the tables.
     schema: String,
     /// `None` before the first read.
     position: Option<Position>,
@@ -39,10 +40,10 @@ pub(crate) struct Reader {
 }
 
 impl Reader {
-    /// Connects and checks the tables. Listening starts before the first read, so that no change
-    /// falls between the two.
+    /// Connects and checks the tables. Listening starts before the first read, so that no change is
+    /// missed between them.
     ///
-    /// The state about notifications is kept from one reader to the next.
+    /// Successive readers share the state in `notifications`.
     pub(crate) fn open(
         database: &Database,
         notifications: &Arc<Notifications>,
@@ -65,8 +66,8 @@ impl Reader {
         })
     }
 
-    /// Returns an error if keys are looked up in another database than this one, because their
-    /// changes would be missed.
+    /// Returns an error if keys are looked up in another database than the database of this reader,
+    /// because their changes would be missed.
     pub(crate) fn require_same(&mut self, keys: &Database) -> Result<(), StoreError> {
         let ours = server(&mut self.connection).map_err(StoreError::new)?;
         let (theirs, _) = Opened::run(keys, |queries| match downcast(queries) {
@@ -99,11 +100,11 @@ impl ChangeReader for Reader {
     }
 }
 
-/// A reader of changes over connections that are each borrowed briefly.
+/// A reader of changes that borrows a connection from the pool for each read.
 pub(crate) struct PooledReader {
     database: Database,
-    /// As in [`Reader`]. If another connection of the pool has another search path, lookups detect
-    /// it.
+    /// The quoted name of the schema, as in [`Reader`]. If another connection of the pool has
+    /// another search path, lookups detect the difference.
     schema: Option<String>,
     /// `None` before the first read.
     position: Option<Position>,

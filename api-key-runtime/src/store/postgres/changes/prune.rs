@@ -9,10 +9,10 @@ use diesel::{
 
 use crate::log;
 
-/// The number of rows in one batch, small enough to take milliseconds.
+/// The maximum number of rows in one batch, so small that deleting them takes milliseconds.
 const MAX_ROWS: i32 = 1000;
-/// How often a process prunes. The SQL function keeps the rows of the last hour, and allows one
-/// process at a time.
+/// How often a process prunes the change log. The SQL function keeps the rows of the last hour, and
+/// lets one process prune at a time.
 const INTERVAL: Duration = Duration::from_secs(600);
 
 /// The time when this process prunes next.
@@ -29,8 +29,8 @@ struct Deleted {
 }
 
 impl Pruning {
-    /// Deletes a batch of old rows if it is time to. A failure does not stop the reading of
-    /// changes.
+    /// Deletes a batch of old rows if the interval has passed. A failure does not stop the reading
+    /// of changes.
     pub(super) fn run_if_due(&mut self, connection: &mut PgConnection, schema: &str) {
         let now = Instant::now();
         let next = *self.next.get_or_insert(now);
@@ -38,7 +38,8 @@ impl Pruning {
             return;
         }
         let query = format!("SELECT {schema}.api_keys_prune_v1({MAX_ROWS}) AS rows");
-        // In a transaction that ends here, even if the application left one open.
+        // The deletion runs in a transaction that ends here, even if the application left a
+        // transaction open.
         let pruned: QueryResult<Deleted> =
             connection.transaction(|connection| sql_query(query).get_result(connection));
         let has_more = match pruned {

@@ -1,29 +1,29 @@
 //! One read of the change log.
 //!
 //! A statement sees exactly the transactions that had ended when its snapshot was taken. Each row
-//! of the log has the number of the transaction that wrote it. A reader has therefore not seen the
-//! rows that are visible now but were not visible in the snapshot of its last read. This holds in
-//! whatever order transactions end, and however long they were open.
+//! of the log has the number of the transaction that wrote it. So the rows that are new to a reader
+//! are visible now, but were not visible in the snapshot of its last read. Neither the order in
+//! which transactions end nor their duration matters.
 //!
-//! Sequence numbers or times cannot give this guarantee, because a transaction that took its number
-//! early may end last. The function `api_keys_changes_since_v1` of the migrations reads everything
-//! in one snapshot, which is the position of the next read.
+//! Sequence numbers or times cannot give this guarantee, because a transaction that takes its
+//! number early may end late. The function `api_keys_changes_since_v1` of the migrations reads
+//! everything in one snapshot. That snapshot is the position from which the next read continues.
 //!
-//! - The log has the number of the top-level transaction, and so do snapshots. Savepoints make no
+//! - The log and the snapshots contain the numbers of top-level transactions, so savepoints make no
 //!   difference.
 //! - A prepared transaction (two-phase commit) counts as running until it is committed.
-//! - A snapshot belongs to the history of one server. Everything may have changed after a restart
-//!   of the server, or in another database or other tables with the same names. The same holds
-//!   after a column, trigger or function was changed.
-//! - After a crash of one process, Postgres ends all other processes and recovers from its log.
-//!   Commits that had not reached the log are lost, and their transaction numbers are used again,
-//!   so later transactions would count as seen. The server's start time does not show this, but no
-//!   process survives it. A process that existed at the last read and still runs proves that no
-//!   crash happened in between. A pool that regularly replaces its connections therefore causes an
-//!   "everything" now and then.
-//! - A reader that was disconnected may not have seen rows that were pruned. Pruning removes the
-//!   oldest rows first, and keeps one row below every snapshot of the last hour. A reader that
-//!   finds a row below its own snapshot has missed nothing.
+//! - A snapshot belongs to the history of one server. Everything may have changed if the server was
+//!   restarted, or if the names now refer to another database or other tables. Everything may also
+//!   have changed if a column, trigger or function was changed.
+//! - If one server process crashes, Postgres ends all its other processes and recovers from its
+//!   log. Commits that had not reached the log are lost, and their transaction numbers are used
+//!   again. Later transactions with these numbers would count as seen. The server's start time does
+//!   not show such a recovery, but no server process survives it. So a server process that existed
+//!   at the last read and still runs proves that no recovery happened in between. If a pool
+//!   replaces its connections, such a process may be missing, and the read returns "everything".
+//! - Rows may be pruned before a disconnected reader has seen them. Pruning removes the oldest rows
+//!   first, and keeps one row below every snapshot of the last hour. A reader that finds a row
+//!   below its own snapshot has therefore missed no row.
 
 use std::num::ParseIntError;
 
@@ -45,8 +45,8 @@ use crate::{
     },
 };
 
-/// With more keys, dropping all cached keys is cheaper than a list. The function returns at most
-/// one more.
+/// The maximum number of keys in a list of changes. With more keys, dropping all cached keys is
+/// cheaper. The SQL function returns at most one key more than this.
 const MAX_KEYS: usize = 1000;
 
 #[derive(QueryableByName)]
@@ -55,12 +55,14 @@ struct Field {
     value: String,
 }
 
-/// The position of a reader: a snapshot, and the tables and server it belongs to.
+/// The position of a reader: a snapshot, and the tables and the server that the snapshot belongs
+/// to.
 #[derive(Clone, Debug)]
 pub(super) struct Position {
-    /// The snapshot that the changes were read in, as the server writes it: `xmin:xmax:xid,xid,..`.
+    /// The snapshot in which the changes were read, in the server's notation
+    /// `xmin:xmax:xid,xid,..`.
     snapshot: String,
-    /// Microseconds since 1970 by the server's clock.
+    /// The time of the read by the server's clock, in microseconds since 1970.
     read_at: i64,
     /// The id of the server process that read the changes.
     process: i32,
@@ -84,13 +86,13 @@ impl Position {
         self.server
     }
 
-    /// Returns the first transaction number that was not assigned yet when the snapshot was taken.
+    /// Returns the first transaction number that had not been assigned when the snapshot was taken.
     fn end(&self) -> Option<u64> {
         self.snapshot.split(':').nth(1)?.parse().ok()
     }
 }
 
-/// Reads what changed since a position, in one statement. Without a position, returns everything.
+/// Reads the changes since a position, in one statement. Without a position, returns "everything".
 pub(super) fn read(
     connection: &mut PgConnection,
     database: &Database,
@@ -143,7 +145,7 @@ fn ask(
     })
 }
 
-/// The result of the function, field by field.
+/// The fields of the SQL function's result.
 #[derive(Clone, Debug)]
 struct Answer {
     snapshot: String,
@@ -151,15 +153,16 @@ struct Answer {
     is_standby: bool,
     hides_rows: bool,
     process: i32,
-    /// `None` if the process is that of the last read, or if the role may not see it.
+    /// `None` if the process is the process of the last read, or if the role may not see when the
+    /// process began.
     process_began_at: Option<i64>,
     server: i64,
-    /// Name and letter of each trigger. `None` if the definitions are `None`.
+    /// The name and letter of each trigger. `None` if `definitions` is `None`.
     triggers: Option<String>,
     /// `None` if no transaction ended since the last read, so the definitions are unchanged.
     definitions: Option<i64>,
     has_floor: bool,
-    /// In base64, separated by commas. `*` means every key.
+    /// The digests of the changed keys in base64, separated by commas. `*` means every key.
     digests: String,
 }
 
@@ -206,7 +209,7 @@ impl Answer {
         }
     }
 
-    /// Returns whether this read continues the history of an earlier read.
+    /// Returns whether this read belongs to the same history as the earlier read at this position.
     fn is_of_the_same_history(&self, since: &Position) -> bool {
         let outlived_both = match self.process_began_at {
             Some(began_at) => began_at < since.read_at,
@@ -291,7 +294,8 @@ mod tests {
         assert!(Answer::parse(&format!("{TEXT};")).is_none());
     }
 
-    /// Returns whether a read one second later over the same connection continues the history.
+    /// Returns whether a read over the same connection, one second later, belongs to the same
+    /// history.
     fn follows(change: impl FnOnce(&mut Answer)) -> bool {
         let mut answer = Answer::parse(TEXT).unwrap();
         change(&mut answer);

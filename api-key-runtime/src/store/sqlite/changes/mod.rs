@@ -1,4 +1,4 @@
-//! The change feed on SQLite: changes are read by number and token.
+//! The change feed on SQLite. A reader finds changes by number and token.
 
 mod read;
 
@@ -25,7 +25,7 @@ use crate::{
     },
 };
 
-/// How often the file is checked. SQLite does not notify readers of writes.
+/// How often the file is checked for writes, because SQLite does not notify readers.
 const POLL_INTERVAL: Duration = Duration::from_millis(30);
 
 /// A reader of changes with its own connection.
@@ -35,7 +35,8 @@ pub(crate) struct Reader {
     files: OpenFiles,
     /// `None` before the first read.
     position: Option<Position>,
-    /// The `data_version` from before the last read. It changes when another connection writes.
+    /// The `data_version` from before the last read. The `data_version` changes when another
+    /// connection writes.
     data_version: i64,
 }
 
@@ -59,8 +60,8 @@ impl ChangeReader for Reader {
     }
 
     fn read(&mut self) -> Result<(Option<i64>, Changes), StoreError> {
-        // Read first, so that a write after this line is found by the read itself or by the next
-        // wait.
+        // `data_version` is read before the changes. So either this read or the next wait finds a
+        // write that happens after this line.
         self.data_version = data_version(&mut self.connection).map_err(StoreError::new)?;
         let (position, changed) =
             read(&mut self.connection, &self.database, &self.files, self.position.as_ref())?;
@@ -83,7 +84,7 @@ impl ChangeReader for Reader {
     }
 }
 
-/// A reader of changes over connections that are each borrowed briefly.
+/// A reader of changes that borrows a connection from the pool for each read.
 pub(crate) struct PooledReader {
     database: Database,
     /// `None` before the first read.
@@ -110,15 +111,16 @@ impl ChangeReader for PooledReader {
         Ok((None, Changes::new(changed)))
     }
 
-    /// Sleeps, because `data_version` cannot be compared between connections, and the pool may lend
-    /// another connection next.
+    /// Sleeps. `data_version` cannot be compared between connections, and the pool may lend another
+    /// connection next time.
     fn wait(&mut self, at_most: Duration) -> Result<(), StoreError> {
         thread::sleep(at_most);
         Ok(())
     }
 }
 
-/// Returns a number that changes when another connection commits, in this process or another one.
+/// Returns a number that changes when another connection commits, in this process or in another
+/// process.
 fn data_version(connection: &mut SqliteConnection) -> QueryResult<i64> {
     #[derive(QueryableByName)]
     struct Version {

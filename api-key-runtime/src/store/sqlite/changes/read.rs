@@ -1,16 +1,16 @@
 //! One read of the change log.
 //!
-//! SQLite has one writer at a time, so numbers are in the order of commits. A row with a higher
-//! number than the last one read has not been read yet. Everything is read in one transaction, so
-//! from one state of the file. Each read checks that the log continues from the last position.
-//! Everything may have changed if one of these conditions does not hold:
+//! SQLite has one writer at a time, so the numbers are in the order of commits. A row has not been
+//! read yet if its number is higher than the last number that was read. One transaction reads
+//! everything, and so reads one state of the file. Each read checks that the log continues from the
+//! last position. Everything may have changed if one of these conditions does not hold:
 //!
 //! - The row with the last number has the same token. A restored backup assigns the same numbers
 //!   again.
-//! - There is a row for every number since. This crate does not delete old rows, but other programs
-//!   may delete all but the newest row.
-//! - The files are the same, and so is the version of their schema. A table that was rebuilt has
-//!   lost its triggers, at least for a while.
+//! - The log has a row for every number since the last position. This crate does not delete old
+//!   rows, but other programs may delete all rows except the newest row.
+//! - The files and the version of their schema are the same. If a table was rebuilt, it had no
+//!   triggers for a while or has none now.
 
 use std::fmt::Display;
 
@@ -30,10 +30,12 @@ use crate::{
     },
 };
 
-/// With more keys, dropping all cached keys is cheaper than a list.
+/// The maximum number of keys in a list of changes. With more keys, dropping all cached keys is
+/// cheaper.
 const MAX_KEYS: i64 = 1000;
 
-/// Without a position `?1` is -1, which is not the number of any row.
+/// The query for the state of the log. Without a position `?1` is -1, which is not the number of
+/// any row.
 const STATE: &str = "\
     SELECT (SELECT schema_version FROM pragma_schema_version) AS schema_version, \
            last.seq AS sequence, \
@@ -53,7 +55,7 @@ struct State {
     token_since: String,
 }
 
-/// The position of a reader: the last number of the log, and the token of its row.
+/// The position of a reader: the last number of the log, and the token of the row with that number.
 #[derive(Debug)]
 pub(super) struct Position {
     /// The last number that the log has assigned.
@@ -64,7 +66,7 @@ pub(super) struct Position {
     place: String,
 }
 
-/// Reads what changed since a position. Without a position, returns everything.
+/// Reads the changes since a position. Without a position, returns "everything".
 pub(super) fn read(
     connection: &mut SqliteConnection,
     database: &Database,
@@ -99,8 +101,8 @@ fn read_within(
     Ok((now, keys.map_or(Changed::Everything, Changed::Keys)))
 }
 
-/// Returns the keys that the log names after one number, up to another. Returns `None` if
-/// everything may have changed.
+/// Returns the keys that the log names after the first number, up to and including the second.
+/// Returns `None` if everything may have changed.
 fn keys(
     connection: &mut SqliteConnection,
     after: i64,
