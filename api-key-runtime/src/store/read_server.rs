@@ -11,8 +11,8 @@ pub(super) type FeedNumber = u64;
 
 /// The server from which changes were last read. All feeds and lookups of a store share this value.
 ///
-/// If a hung connection returns after another connection was opened, its result changes nothing
-/// here.
+/// If a query on a hung connection completes after a new connection was opened, its result is
+/// ignored.
 #[derive(Debug, Default)]
 pub(super) struct ReadServer(Mutex<State>);
 

@@ -14,7 +14,7 @@ database_test!(an_own_change_applies_to_the_next_request, |database: Database| {
     let keys = database.keys();
     let server = Server::start(keys.clone(), routes);
     let other = database.keys();
-    // Changes may come from any handle of the process.
+    // Changes can be made through any `AppKeys` or `Admin` of the process.
     let handles = [keys.admin().unwrap().clone(), other.admin().unwrap().clone(), database.admin()];
     let is = |key: &str| status(server.address, key);
     for admin in handles.iter().cycle().take(60) {
