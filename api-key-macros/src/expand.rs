@@ -202,8 +202,8 @@ fn outlive_requests(generics: &Generics, site: Span) -> Generics {
         let GenericParam::Type(parameter) = parameter else {
             continue;
         };
-        // The bound goes where the user wrote bounds on this parameter: clippy rejects bounds on the
-        // same parameter in both the generics list and the `where` clause.
+        // The bound goes where the user wrote bounds on this parameter: clippy rejects bounds on
+        // the same parameter in both the generics list and the `where` clause.
         let bounds = predicates
             .iter_mut()
             .flat_map(|predicates| predicates.iter_mut())

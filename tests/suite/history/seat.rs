@@ -40,8 +40,8 @@ impl Kind {
         self.max_staleness.max(self.stale_if_error)
     }
 
-    /// Returns whether operators may change keys through this server, which is so unless the test gave
-    /// the server a faulty store.
+    /// Returns whether operators may change keys through this server, which is so unless the test
+    /// gave the server a faulty store.
     pub(super) fn administrates(&self) -> bool {
         matches!(self.store, Store::Own | Store::Slow)
     }
