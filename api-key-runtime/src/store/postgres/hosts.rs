@@ -5,7 +5,7 @@
 
 use std::{
     collections::HashMap,
-    env, iter,
+    env,
     sync::{LazyLock, Mutex},
 };
 
@@ -20,7 +20,7 @@ use crate::{foreign_texts::is_about_a_server, lock::lock, log};
 /// For each list of hosts, the position of the last known primary.
 static LAST_PRIMARY: LazyLock<Mutex<HashMap<Hosts, usize>>> = LazyLock::new(Mutex::default);
 
-/// Two or more hosts, each with its port. A port is empty if the URL does not name it.
+/// Two or more hosts in the order of the URL.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(super) struct Hosts(Vec<Host>);
 
@@ -59,11 +59,11 @@ impl Hosts {
         establish: impl Fn(&str) -> Result<PgConnection, ConnectionError>,
     ) -> Result<PgConnection, ConnectionError> {
         let last = lock(&LAST_PRIMARY).get(self).copied().unwrap_or(0);
-        let others = (0..self.0.len()).filter(|&position| position != last);
+        let mut hosts: Vec<_> = self.0.iter().enumerate().collect();
+        hosts.sort_by_key(|(position, _)| *position != last);
         let (mut standby, mut failures) = (None, Vec::new());
-        for position in iter::once(last).chain(others) {
-            let Some(url) = self.url_of(position, url) else { continue };
-            match establish(&url) {
+        for (position, host) in hosts {
+            match establish(&host.in_place_of_all(url)) {
                 Ok(mut connection) => match is_standby(&mut connection) {
                     Ok(false) => {
                         lock(&LAST_PRIMARY).insert(self.clone(), position);
@@ -80,15 +80,16 @@ impl Hosts {
         }
         standby.ok_or_else(|| one_of(failures))
     }
+}
 
-    /// Returns the URL with one host. A later parameter overrides an earlier one.
-    fn url_of(&self, position: usize, url: &str) -> Option<String> {
-        let Host { name, port } = self.0.get(position)?;
-        let url = with_parameter(url.to_owned(), "host", name);
-        Some(match port {
+impl Host {
+    /// Returns the URL with this host alone. A later parameter overrides an earlier one.
+    fn in_place_of_all(&self, url: &str) -> String {
+        let url = with_parameter(url.to_owned(), "host", &self.name);
+        match &self.port {
             Some(port) => with_parameter(url, "port", port),
             None => url,
-        })
+        }
     }
 }
 
@@ -145,19 +146,15 @@ fn listed<'a>(parameters: &(impl Iterator<Item = &'a str> + Clone)) -> Option<Ve
         values.filter(|(key, _)| *key == name).map(|(_, value)| value).last()
     };
     let hosts: Vec<&str> = value("host")?.split(',').collect();
-    let ports: Vec<Option<&str>> = match value("port").map(|ports| ports.split(',').collect()) {
-        None => vec![None; hosts.len()],
-        Some(ports) => match <Vec<&str>>::as_slice(&ports) {
-            [port] => vec![Some(*port); hosts.len()],
-            ports if ports.len() == hosts.len() => ports.iter().copied().map(Some).collect(),
-            _ => return None,
-        },
-    };
-    let host = |(name, port): (&str, Option<&str>)| Host {
+    let ports: Vec<&str> = value("port").map_or_else(Vec::new, |ports| ports.split(',').collect());
+    if ports.len() > 1 && ports.len() != hosts.len() {
+        return None;
+    }
+    let host = |(position, name): (usize, &str)| Host {
         name: name.to_owned(),
-        port: port.map(str::to_owned),
+        port: ports.get(position).or(ports.first()).map(|&port| port.to_owned()),
     };
-    Some(hosts.into_iter().zip(ports).map(host).collect())
+    Some(hosts.into_iter().enumerate().map(host).collect())
 }
 
 #[cfg(test)]
