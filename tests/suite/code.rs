@@ -12,7 +12,7 @@ use crate::support::programs::{cargo, root};
 const PACKAGES: [&str; 3] = ["api-key-macros", "api-key-runtime", "api-key-runtime/cli"];
 
 /// Returns every source file of the product with its path.
-fn source_files() -> Vec<(PathBuf, String)> {
+pub(crate) fn source_files() -> Vec<(PathBuf, String)> {
     let mut folders: Vec<PathBuf> = PACKAGES.map(|package| root().join(package).join("src")).into();
     let mut files = Vec::new();
     while let Some(folder) = folders.pop() {
@@ -35,7 +35,7 @@ fn code(line: &str) -> &str {
 }
 
 /// Returns the text of a file without the unit tests at its end.
-fn product(text: &str) -> &str {
+pub(crate) fn product(text: &str) -> &str {
     text.split("#[cfg(test)]\nmod tests {").next().unwrap()
 }
 

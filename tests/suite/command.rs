@@ -20,7 +20,7 @@ use crate::support::{Database, Server, http, programs::app_key as program};
 
 /// Returns the command with these arguments, separated by spaces. Its environment contains only the
 /// database URL.
-fn command(database_url: &str, line: &str) -> Command {
+pub(crate) fn command(database_url: &str, line: &str) -> Command {
     let mut command = Command::new(program());
     command
         .env_clear()
@@ -32,7 +32,7 @@ fn command(database_url: &str, line: &str) -> Command {
 
 /// Exit code and output of the command.
 #[derive(Debug)]
-struct Ran {
+pub(crate) struct Ran {
     code: Option<i32>,
     stdout: String,
     stderr: String,
@@ -44,7 +44,8 @@ impl Ran {
     }
 
     /// Returns the standard output after a success.
-    fn succeeded(self) -> String {
+    #[track_caller]
+    pub(crate) fn succeeded(self) -> String {
         assert_eq!(self.code, Some(0), "{self:?}");
         self.stdout
     }
@@ -57,12 +58,12 @@ impl Ran {
         assert!(self.stderr.contains(reason), "{reason}: {self:?}");
     }
 
-    fn json(self) -> Value {
+    pub(crate) fn json(self) -> Value {
         serde_json::from_str(&self.succeeded()).unwrap()
     }
 }
 
-fn outcome(command: &mut Command) -> Ran {
+pub(crate) fn outcome(command: &mut Command) -> Ran {
     let output = command.output().unwrap();
     let ran = Ran {
         code: output.status.code(),

@@ -5,11 +5,10 @@ use std::{
     time::{Duration, Instant},
 };
 
-use actix_web::{HttpResponse, get, web};
 use api_key_runtime::{
     AppKeys, AppKeysBuilder,
     admin::{ListKeys, NewKey},
-    migrations, require_app_key,
+    migrations,
 };
 use diesel::{
     PgConnection, RunQueryDsl as _, SqliteConnection,
@@ -20,8 +19,8 @@ use diesel::{
 };
 
 use crate::support::{
-    Database, LONG_DEADLINE, Server, TEST_TIMEOUT, database_test, http, log, programs,
-    refused_in_time, wait_until,
+    Database, LONG_DEADLINE, Server, TEST_TIMEOUT, database_test, guarded_routes, http, log,
+    programs, refused_in_time, wait_until,
 };
 
 #[derive(Clone)]
@@ -78,16 +77,6 @@ impl AnyPool {
     }
 }
 
-#[get("/guarded")]
-#[require_app_key]
-async fn guarded() -> HttpResponse {
-    HttpResponse::Ok().finish()
-}
-
-fn routes(config: &mut web::ServiceConfig) {
-    config.service(guarded);
-}
-
 // F14
 database_test!(a_pool_of_one_serves_the_application_and_lookups, |database: Database| {
     let pool = {
@@ -98,7 +87,7 @@ database_test!(a_pool_of_one_serves_the_application_and_lookups, |database: Data
         AnyPool::new(&database, 1)
     };
     let builder = pool.builder().lookup_timeout(TEST_TIMEOUT);
-    let server = Server::start(builder.build().unwrap(), routes);
+    let server = Server::start(builder.build().unwrap(), guarded_routes);
     let keys: Vec<(String, i64)> = (0..20).map(|_| database.issue("0.0.0.0")).collect();
     thread::scope(|scope| {
         scope.spawn(|| {
@@ -143,7 +132,7 @@ database_test!(a_connection_within_a_transaction_is_not_used, |database: Databas
         for (size, expected) in [(2, 401), (1, 503)] {
             let (key, id) = database.issue("0.0.0.0");
             let pool = AnyPool::new(&database, size);
-            let server = Server::start(pool.builder().build().unwrap(), routes);
+            let server = Server::start(pool.builder().build().unwrap(), guarded_routes);
             let status = || http::get_with(server.address, "/guarded", &key).status;
             assert_eq!(status(), 200);
             pool.leave(begin);
@@ -212,7 +201,7 @@ fn dead_pooled_connections_reject_no_request() {
             .lookup_timeout(LONG_DEADLINE)
             .build()
             .unwrap();
-        let server = Server::start(keys, routes);
+        let server = Server::start(keys, guarded_routes);
         let (key, _) = database.issue("0.0.0.0");
         for _ in 0..5 {
             assert_eq!(http::get_with(server.address, "/guarded", &key).status, 200);
@@ -315,7 +304,7 @@ fn an_sqlite_file_that_is_replaced_under_a_pool_is_503() {
     let database = Database::sqlite();
     let (key, _) = database.issue("0.0.0.0");
     let pool = AnyPool::new(&database, 2);
-    let server = Server::start(pool.builder().build().unwrap(), routes);
+    let server = Server::start(pool.builder().build().unwrap(), guarded_routes);
     let status = || http::get_with(server.address, "/guarded", &key).status;
     wait_until("the key is accepted", || status() == 200);
     let copy = format!("{}.copy", database.url());
@@ -332,7 +321,7 @@ fn an_sqlite_log_that_is_lost_under_a_pool_is_503() {
     let database = Database::sqlite();
     let (key, id) = database.issue("0.0.0.0");
     let pool = AnyPool::new(&database, 2);
-    let server = Server::start(pool.builder().build().unwrap(), routes);
+    let server = Server::start(pool.builder().build().unwrap(), guarded_routes);
     let status = || http::get_with(server.address, "/guarded", &key).status;
     wait_until("the key is accepted", || status() == 200);
     for file in ["", "-shm"] {
@@ -354,7 +343,7 @@ fn an_sqlite_log_that_is_lost_under_a_pool_is_503() {
 /// Each change is made right after the previous change was seen.
 fn sees_changes_by_notification(keys: AppKeys, database: &Database) {
     const WOKEN: Duration = Duration::from_millis(500);
-    let server = Server::start(keys, routes);
+    let server = Server::start(keys, guarded_routes);
     let (key, id) = database.issue("0.0.0.0");
     let is = |expected| http::get_with(server.address, "/guarded", &key).status == expected;
     wait_until("the key is accepted", || is(200));

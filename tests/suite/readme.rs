@@ -1,19 +1,10 @@
 //! The README: its commands run, its code is that of an example, and its links are valid.
 
-use std::{
-    fs,
-    net::{SocketAddr, TcpListener, TcpStream},
-    path::Path,
-    thread,
-    time::{Duration, Instant},
-};
+use std::{fs, path::Path};
 
 use crate::{
-    examples::{Example, shell},
-    support::{
-        Database, http, markdown,
-        programs::{example, root},
-    },
+    examples::{run_beside_hello, shell},
+    support::{Database, markdown, programs::root},
 };
 
 const README: &str = include_str!("../../README.md");
@@ -34,29 +25,9 @@ fn its_commands_run() {
     let [commands] = blocks_in("sh")[..] else { panic!("not one block for the shell") };
     assert!(markdown::spans(README).contains(&"cargo run --example hello"));
     let database = Database::sqlite();
-    let address = free_address();
-    let _hello = Example::spawn(
-        example("hello").env("DATABASE_URL", database.url()).env("BIND", address.to_string()),
-    );
-    while TcpStream::connect(address).is_err() {
-        thread::sleep(Duration::from_millis(20));
-    }
-    let lines = commands.replace("127.0.0.1:8080", &address.to_string());
-    let printed = shell(&format!("{lines}echo \"$KEY\""), &[("DATABASE_URL", database.url())]);
+    let run = |lines: &str| shell(lines, &[("DATABASE_URL", database.url())]);
+    let printed = run_beside_hello(commands, &database, run);
     assert!(printed.starts_with("Hello, me.\n"), "{printed}");
-    let key = printed.lines().last().unwrap();
-    // Another process revoked the key. The service rejects the key within the bound, and usually
-    // within milliseconds.
-    let revoked = Instant::now();
-    while http::get_with(address, "/me", key).status != 401 {
-        assert!(revoked.elapsed() < Duration::from_secs(5), "the key is still accepted");
-        thread::sleep(Duration::from_millis(5));
-    }
-    assert_eq!(http::get(address, "/me", &[]).status, 401);
-}
-
-fn free_address() -> SocketAddr {
-    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap()
 }
 
 /// Runs the key commands in the text, in their order.

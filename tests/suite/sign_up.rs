@@ -1,28 +1,16 @@
 //! A key issued within a transaction of the application: it is committed or rolled back with the
 //! rest of the transaction.
 
-use actix_web::{HttpResponse, get, web};
 use api_key_runtime::{
     Error,
     admin::{Admin, KeyConnection, ListKeys, NewKey},
-    require_app_key,
 };
 use diesel::{
     Connection, PgConnection, SqliteConnection,
     r2d2::{ConnectionManager, Pool},
 };
 
-use crate::support::{Database, Server, database_test, http, wait_until};
-
-#[get("/guarded")]
-#[require_app_key]
-async fn guarded() -> HttpResponse {
-    HttpResponse::Ok().finish()
-}
-
-fn routes(config: &mut web::ServiceConfig) {
-    config.service(guarded);
-}
+use crate::support::{Database, Server, database_test, guarded_routes, http, wait_until};
 
 /// Reasons for which a sign-up was rolled back.
 #[derive(Debug)]
@@ -72,7 +60,7 @@ database_test!(a_key_and_its_user_become_visible_with_the_commit, |database: Dat
     let keys = database.keys();
     database.execute("CREATE TABLE users (name TEXT)").unwrap();
     let admin = keys.admin().unwrap();
-    let server = Server::start(keys.clone(), routes);
+    let server = Server::start(keys.clone(), guarded_routes);
     let status = |key: &str| http::get_with(server.address, "/guarded", key).status;
     let key = on(&database, admin, |key| {
         assert_eq!(status(key), 401, "the key is not committed yet");

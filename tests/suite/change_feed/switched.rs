@@ -3,56 +3,39 @@
 
 use std::{
     net::SocketAddr,
-    process::Command,
     sync::atomic::AtomicBool,
     thread,
     time::{Duration, Instant},
 };
 
-use actix_web::{HttpResponse, get, web};
-use api_key_runtime::{AppKeys, admin::NewKey, require_app_key};
-use serde_json::Value;
+use api_key_runtime::{AppKeys, admin::NewKey};
 
 use super::{Reader, keys, moved::dump_into};
-use crate::support::{
-    Database, OwnServer, Proxy, Server, hex, http, leaks,
-    load::{Sample, Stopping, share, steady, with_key},
-    programs, refused_in_time, wait_until,
+use crate::{
+    command::{Ran, command, outcome},
+    support::{
+        Database, OwnServer, Proxy, Server, guarded_routes, hex, http, leaks,
+        load::{Sample, Stopping, share, steady, with_key},
+        refused_in_time, wait_until,
+    },
 };
 
 /// The interval between requests with a valid key.
 const EVERY: Duration = Duration::from_millis(50);
 
-#[get("/guarded")]
-#[require_app_key]
-async fn guarded() -> HttpResponse {
-    HttpResponse::Ok().finish()
-}
-
-fn routes(config: &mut web::ServiceConfig) {
-    config.service(guarded);
-}
-
 fn status(address: SocketAddr, key: &str) -> u16 {
     http::get_with(address, "/guarded", key).status
 }
 
-/// Returns what the command `app-key` prints.
-#[track_caller]
-fn app_key(url: &str, line: &str) -> String {
-    let mut command = Command::new(programs::app_key());
-    command.env_clear().env("DATABASE_URL", url).args(line.split_whitespace());
-    let output = command.output().unwrap();
-    assert!(output.status.success(), "{line}: {output:?}");
-    String::from_utf8(output.stdout).unwrap()
+fn app_key(url: &str, line: &str) -> Ran {
+    outcome(&mut command(url, line))
 }
 
 /// A key and its id.
 type Key = (String, i64);
 
 fn issue_by_command(url: &str) -> Key {
-    let issued: Value =
-        serde_json::from_str(&app_key(url, "issue --json --name test --ip any")).unwrap();
+    let issued = app_key(url, "issue --json --name test --ip any").json();
     (issued["key"].as_str().unwrap().to_owned(), issued["id"].as_i64().unwrap())
 }
 
@@ -82,7 +65,7 @@ impl Switch {
         let proxy = Proxy::start(servers[0].address());
         let url = old.url_at(proxy.address);
         let keys = service_of(&url);
-        let service = Server::start(keys.clone(), routes);
+        let service = Server::start(keys.clone(), guarded_routes);
         let (revoked, last_revoked) = (Vec::new(), Instant::now());
         Self { servers, old, new, proxy, url, keys, service, good, revoked, last_revoked }
     }
@@ -128,7 +111,7 @@ impl Switch {
         let earlier = self.good.pop().unwrap();
         assert!(admin.revoke(revoked.1).unwrap().revoked_at.is_some(), "{stage}");
         for (key, id) in [&also_revoked, &earlier] {
-            app_key(&self.url, &format!("revoke {id}"));
+            app_key(&self.url, &format!("revoke {id}")).succeeded();
             self.last_revoked = Instant::now();
             refused_in_time(stage, self.last_revoked, 401, || status(self.service.address, key));
         }
@@ -254,7 +237,7 @@ fn switch_to_a_subscriber(prepare: fn(&Switch), published: &str) {
         switch.replicate(published, true);
         switch.change_keys("while replicating");
         wait_until("every row is replicated", || switch.new.rows() == switch.old.rows());
-        let follower = Server::start(service_of(switch.new.url()), routes);
+        let follower = Server::start(service_of(switch.new.url()), guarded_routes);
         for _ in 0..3 {
             switch.a_revocation_arrives(&follower);
         }
@@ -297,7 +280,7 @@ fn a_service_is_switched_by_replication_into_a_dumped_schema() {
 fn a_follower_sees_changes_of_each_published_table() {
     let mut switch = Switch::new();
     dump_into(&switch.old, &switch.new, &[]);
-    let follower = Server::start(service_of(switch.new.url()), routes);
+    let follower = Server::start(service_of(switch.new.url()), guarded_routes);
     let mut reader = Reader::new(&switch.new);
     for published in ["api_keys", "api_key_usage", "api_key_meta", "api_key_changes", "ALL TABLES"]
     {
@@ -313,7 +296,7 @@ fn a_follower_sees_changes_of_each_published_table() {
         println!("{published}: a change was seen after {:?}", began.elapsed());
         let issued = switch.new.issue("0.0.0.0");
         wait_until_answered(follower.address, &issued, 200, published);
-        app_key(switch.new.url(), &format!("revoke {}", issued.1));
+        app_key(switch.new.url(), &format!("revoke {}", issued.1)).succeeded();
         refused_in_time(published, Instant::now(), 401, || status(follower.address, &issued.0));
         switch.new.execute("DROP SUBSCRIPTION keys").unwrap();
         switch.old.execute("DROP PUBLICATION keys").unwrap();
@@ -328,7 +311,7 @@ fn late_changes_revive_no_key_and_stop_no_replication() {
     switch.new.migrate();
     switch.replicate("ALL TABLES", true);
     let (old, new) = (&switch.old, &switch.new);
-    let follower = Server::start(service_of(new.url()), routes);
+    let follower = Server::start(service_of(new.url()), guarded_routes);
     let [revoked, used] = [&switch.good[1], &switch.good[2]];
     new.admin().revoke(revoked.1).unwrap();
     old.set(revoked.1, "scopes = 'late'");
@@ -359,8 +342,8 @@ fn switch_to_a_dump(options: &[&str]) {
     }
     switch.with_requests(|switch| {
         // If the new server already has tables, a service may already use them.
-        let early =
-            (!options.is_empty()).then(|| Server::start(service_of(switch.new.url()), routes));
+        let early = (!options.is_empty())
+            .then(|| Server::start(service_of(switch.new.url()), guarded_routes));
         if let Some(early) = &early {
             wait_until_answered(early.address, &switch.good[0], 401, "before the restore");
         }
@@ -376,7 +359,7 @@ fn switch_to_a_dump(options: &[&str]) {
         let service = switch.service.address;
         switch.keys.admin().unwrap().revoke(since[0].1).unwrap();
         for (_, id) in &since[1..] {
-            app_key(&switch.url, &format!("revoke {id}"));
+            app_key(&switch.url, &format!("revoke {id}")).succeeded();
         }
         refused_in_time("revoked", Instant::now(), 401, || status(service, &since[1].0));
         let lost = issue_by_command(&switch.url);
@@ -386,16 +369,18 @@ fn switch_to_a_dump(options: &[&str]) {
         refused_in_time("a key that the backup does not have", switched, 401, || {
             status(service, &lost.0)
         });
-        let fresh = Server::start(service_of(&switch.url), routes);
+        let fresh = Server::start(service_of(&switch.url), guarded_routes);
         for (number, key) in since.iter().enumerate() {
-            assert!(app_key(&switch.url, &format!("show {}", key.1)).contains("active"));
+            assert!(
+                app_key(&switch.url, &format!("show {}", key.1)).succeeded().contains("active")
+            );
             wait_until_answered(fresh.address, key, 200, "a service that has just started");
             let remembered = if number < 2 { 401 } else { 200 };
             wait_until_answered(service, key, remembered, "remembered");
         }
         // The operator revokes the keys again.
         for (key, id) in &since {
-            app_key(&switch.url, &format!("revoke {id}"));
+            app_key(&switch.url, &format!("revoke {id}")).succeeded();
             switch.last_revoked = Instant::now();
             for address in [service, fresh.address] {
                 refused_in_time("revoked again", switch.last_revoked, 401, || status(address, key));

@@ -20,7 +20,10 @@ use std::{
     time::{Duration, Instant},
 };
 
-use crate::support::programs::{command, example, root};
+use crate::support::{
+    Database, http,
+    programs::{command, example, root},
+};
 
 /// Enough time for `cargo run` to wait for another build and to link.
 const START_TIMEOUT: Duration = Duration::from_secs(300);
@@ -162,6 +165,30 @@ pub(crate) fn shell(line: &str, settings: &[(&str, &str)]) -> String {
         String::from_utf8_lossy(&output.stderr)
     );
     String::from_utf8(output.stdout).unwrap()
+}
+
+/// Runs lines of the documentation while the example `hello` runs. The address of the example
+/// replaces the documented address. Checks that the lines leave a key in `$KEY` that the service
+/// rejects afterwards, and returns the output of the lines.
+pub(crate) fn run_beside_hello(
+    lines: &str,
+    database: &Database,
+    run: impl FnOnce(&str) -> String,
+) -> String {
+    let hello = Example::serving("hello", &[("DATABASE_URL", database.url())]);
+    let address = hello.listens_at();
+    let lines = lines.replace("127.0.0.1:8080", &address.to_string());
+    let printed = run(&format!("{lines}echo \"$KEY\""));
+    let key = printed.lines().last().unwrap();
+    // Another process revoked the key. The service rejects the key within the bound, and usually
+    // within milliseconds.
+    let revoked = Instant::now();
+    while http::get_with(address, "/me", key).status != 401 {
+        assert!(revoked.elapsed() < Duration::from_secs(5), "the revoked key is still accepted");
+        thread::sleep(Duration::from_millis(5));
+    }
+    assert_eq!(http::get(address, "/me", &[]).status, 401);
+    printed
 }
 
 /// Fails if the text contains eight successive characters of the key after the four that are shown.

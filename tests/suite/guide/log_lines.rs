@@ -1,9 +1,12 @@
 //! The table of log lines in `logs.md`. It contains exactly the lines that the code can write.
 
-use std::{collections::BTreeMap, fs};
+use std::collections::BTreeMap;
 
 use super::chapter;
-use crate::support::programs::root;
+use crate::{
+    code::{product, source_files},
+    support::programs::root,
+};
 
 /// Calls that write a log line, each with the level of the line. `OutageLog` writes the texts that
 /// its callers pass.
@@ -45,21 +48,12 @@ impl Line {
 /// Returns the files of the library with their code, but without unit tests.
 fn sources() -> BTreeMap<String, String> {
     let base = root().join("api-key-runtime/src");
-    let (mut folders, mut sources) = (vec![base.clone()], BTreeMap::new());
-    while let Some(folder) = folders.pop() {
-        for entry in fs::read_dir(folder).unwrap() {
-            let path = entry.unwrap().path();
-            let name = path.strip_prefix(&base).unwrap().to_str().unwrap().to_owned();
-            if path.is_dir() {
-                folders.push(path);
-            } else if !name.ends_with("tests.rs") && name != "log.rs" {
-                let text = fs::read_to_string(&path).unwrap();
-                let code = text.split("#[cfg(test)]\nmod tests {").next().unwrap();
-                sources.insert(name, code.to_owned());
-            }
-        }
-    }
-    sources
+    let files = source_files().into_iter().filter_map(|(path, text)| {
+        let name = path.strip_prefix(&base).ok()?.to_str().unwrap().to_owned();
+        let is_product = !name.ends_with("tests.rs") && name != "log.rs";
+        is_product.then(|| (name, product(&text).to_owned()))
+    });
+    files.collect()
 }
 
 /// Returns the first string literal of this code, with `..` for placeholders, and the code after

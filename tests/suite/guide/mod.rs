@@ -6,23 +6,15 @@ mod links;
 mod log_lines;
 mod programs;
 
-use std::{
-    fs,
-    net::TcpListener,
-    path::PathBuf,
-    process::Stdio,
-    thread,
-    time::{Duration, Instant},
-};
+use std::{fs, path::PathBuf, process::Stdio};
 
-use actix_web::{HttpResponse, get, web};
-use api_key_runtime::{AppKeysBuilder, require_app_key};
+use api_key_runtime::AppKeysBuilder;
 
 use crate::{
-    examples::Example,
+    examples::run_beside_hello,
     support::{
-        Database, Server, http, markdown, own_folder,
-        programs::{command, diesel, example, root},
+        Database, Server, guarded_routes, http, markdown, own_folder,
+        programs::{command, diesel, root},
     },
 };
 
@@ -93,29 +85,9 @@ fn lines_of(text: &str) -> String {
 fn the_commands_of_the_start_chapter_work() {
     let lines = lines_of(&chapter("start"));
     let place = Place::new();
-    let free = TcpListener::bind("127.0.0.1:0").unwrap();
-    let address = free.local_addr().unwrap();
-    drop(free);
     // The chapter shows the code of `hello`, except for the address.
-    let hello = Example::spawn(
-        example("hello").env("DATABASE_URL", place.database.url()).env("BIND", address.to_string()),
-    );
-    while std::net::TcpStream::connect(address).is_err() {
-        thread::sleep(Duration::from_millis(20));
-    }
-    let own = lines.replace("127.0.0.1:8080", &address.to_string());
-    let shown = place.run(&format!("{own}echo \"$KEY\""));
+    let shown = run_beside_hello(&lines, &place.database, |lines| place.run(lines));
     assert_eq!(shown.matches("Hello, me.\n").count(), 2, "{shown}");
-    let key = shown.lines().last().unwrap();
-    // Another process revoked the key. The service rejects the key within the bound, and usually
-    // within milliseconds.
-    let revoked = Instant::now();
-    while http::get_with(address, "/me", key).status != 401 {
-        assert!(revoked.elapsed() < Duration::from_secs(5), "the revoked key is still accepted");
-        thread::sleep(Duration::from_millis(5));
-    }
-    assert_eq!(http::get(address, "/me", &[]).status, 401);
-    drop(hello);
 }
 
 #[test]
@@ -138,16 +110,6 @@ fn the_pepper_command_makes_a_usable_pepper() {
     assert!(key.starts_with("ak_live_"), "{key}");
     place.database.builder().pepper(pepper).build().unwrap();
     assert!(place.database.builder().build().is_err());
-}
-
-#[get("/guarded")]
-#[require_app_key]
-async fn guarded() -> HttpResponse {
-    HttpResponse::Ok().finish()
-}
-
-fn routes(config: &mut web::ServiceConfig) {
-    config.service(guarded);
 }
 
 #[test]
@@ -186,7 +148,7 @@ fn the_import_statement_makes_flask_keys_work() {
     let named = database.texts("SELECT name || ', ' || hint FROM api_keys");
     assert_eq!(named, [format!("recipe: floor 3, {}", &KEY[..4])]);
     let status = |settings: AppKeysBuilder| {
-        let server = Server::start(settings.build().unwrap(), routes);
+        let server = Server::start(settings.build().unwrap(), guarded_routes);
         http::get_with(server.address, "/guarded", KEY).status
     };
     assert_eq!(status(database.builder().accept_imported_keys(true)), 200);
