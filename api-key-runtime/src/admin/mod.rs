@@ -10,7 +10,7 @@ mod handle;
 pub use self::handle::Admin;
 pub use crate::{
     allowed_ips::AllowedIps,
-    key::{KeyFormat, KeySecret},
+    key::{FoundKey, KeyFormat, KeyScanner, KeySecret},
     key_record::{KeyRecord, KeyState},
     key_usage::KeyUsage,
     new_key::{IssuedKey, NewKey},

@@ -13,12 +13,12 @@ use crate::error::Error;
 const RANDOM_BYTES: usize = 29;
 const CHECKSUM_BYTES: usize = 4;
 /// Characters after the prefix: base64 of the random bytes and their checksum, without padding.
-const BODY_CHARS: usize = 44;
+pub(super) const BODY_CHARS: usize = 44;
 /// Number of characters of the body that a hint shows.
-const HINT_CHARS: usize = 4;
+pub(super) const HINT_CHARS: usize = 4;
 const DEFAULT_PREFIX: &str = "ak_live_";
 /// Longest prefix: one letter, nineteen more characters, and an underscore at the end.
-const MAX_PREFIX_CHARS: usize = 21;
+pub(super) const MAX_PREFIX_CHARS: usize = 21;
 
 /// Fills a buffer with random bytes from the operating system. The source is a parameter, so that
 /// tests can make it fail.
@@ -55,10 +55,15 @@ impl Prefix {
     pub(crate) fn as_str(&self) -> &str {
         &self.0
     }
+
+    /// Returns a regular expression that matches native keys with this prefix.
+    pub(crate) fn pattern(&self) -> String {
+        format!("\\b{}[0-9A-Za-z]{{{BODY_CHARS}}}\\b", self.0)
+    }
 }
 
 /// Returns whether a text is a valid prefix.
-fn is_prefix(text: &str) -> bool {
+pub(super) fn is_prefix(text: &str) -> bool {
     let mut bytes = text.bytes();
     text.len() <= MAX_PREFIX_CHARS
         && text.len() >= 2
@@ -153,7 +158,7 @@ impl FormatRules {
 }
 
 /// Detects typing errors. The checksum is not a security control, because anyone can compute it.
-fn checksum_holds(prefix: &str, body: &str) -> bool {
+pub(super) fn checksum_holds(prefix: &str, body: &str) -> bool {
     if body.len() != BODY_CHARS || !body.bytes().all(|byte| byte.is_ascii_alphanumeric()) {
         return false;
     }

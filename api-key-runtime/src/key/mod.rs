@@ -2,6 +2,7 @@
 
 mod digest;
 mod format;
+mod scan;
 mod secret;
 
 pub use digest::{DigestAlgorithm, KeyDigest};
@@ -10,5 +11,6 @@ pub use format::KeyFormat;
 #[cfg(fuzzing)]
 pub(crate) use format::is_key_character;
 pub(crate) use format::{FormatRules, Prefix, are_key_characters, begins_with_body};
+pub use scan::{FoundKey, KeyScanner};
 pub use secret::KeySecret;
 pub(crate) use secret::Secret;
