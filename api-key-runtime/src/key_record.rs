@@ -53,6 +53,16 @@ pub struct KeyRecord {
     pub revoked_at: Option<DateTime<Utc>>,
 }
 
+/// A key before and after a change.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Updated {
+    /// The key as it was.
+    pub before: KeyRecord,
+    /// The key as it is now.
+    pub after: KeyRecord,
+}
+
 impl KeyRecord {
     /// Returns a record without name, owner, scopes and expiry. Its digest algorithm is plain
     /// SHA-256.

@@ -179,6 +179,8 @@ mod guard;
 #[cfg(any(doc, doctest))]
 pub mod guide;
 mod key;
+mod key_changes;
+mod key_fields;
 mod key_record;
 mod key_usage;
 #[cfg(feature = "_diesel")]

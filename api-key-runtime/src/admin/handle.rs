@@ -13,7 +13,8 @@ use crate::{
     clock::{Clock, MonotonicTime},
     error::Error,
     key::{Digester, FormatRules, KeyDigest},
-    key_record::KeyRecord,
+    key_changes::KeyChanges,
+    key_record::{KeyRecord, Updated},
     key_usage::KeyUsage,
     list_keys::ListKeys,
     new_key::{IssuedKey, NewKey},
@@ -277,6 +278,16 @@ impl Admin {
     /// Returns an error if no key has this id, if the key is revoked, or if the database fails.
     pub fn enable(&self, id: i64) -> Result<KeyRecord, Error> {
         self.done(self.table.enable(id), |record| record)
+    }
+
+    /// Changes a key, and returns the key before and after the change.
+    ///
+    /// # Errors
+    /// Returns an error if no key has this id, the key is revoked, the changed key would not be
+    /// valid, or the database fails. Nothing is changed after an error.
+    pub fn update(&self, id: i64, changes: &KeyChanges) -> Result<Updated, Error> {
+        let updated = self.table.update(id, |before, now| changes.apply(before, now));
+        self.done(updated, |updated| &updated.after)
     }
 
     /// Copies an SQLite database to a new file while services run, and checks the copy by opening

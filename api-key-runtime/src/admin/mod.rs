@@ -11,7 +11,8 @@ pub use self::handle::Admin;
 pub use crate::{
     allowed_ips::AllowedIps,
     key::{FoundKey, KeyFormat, KeyScanner, KeySecret},
-    key_record::{KeyRecord, KeyState},
+    key_changes::KeyChanges,
+    key_record::{KeyRecord, KeyState, Updated},
     key_usage::KeyUsage,
     new_key::{IssuedKey, NewKey},
 };

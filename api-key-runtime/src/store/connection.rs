@@ -14,7 +14,11 @@ use super::{
     pool::{POOL_TIMEOUT, Pooled},
 };
 use crate::{
-    error::Error, key::KeyDigest, key_record::KeyRecord, key_usage::KeyUsage, list_keys::ListKeys,
+    error::Error,
+    key::KeyDigest,
+    key_record::{KeyRecord, Updated},
+    key_usage::KeyUsage,
+    list_keys::ListKeys,
 };
 
 /// A connection that [`Admin::issue_in_transaction`](crate::admin::Admin::issue_in_transaction)
@@ -86,6 +90,13 @@ pub(crate) trait Queries: Any {
         id: i64,
         at: Option<DateTime<Utc>>,
     ) -> Result<KeyRecord, TransactionError>;
+    /// Changes the name, owner, IP allow list, scopes and expiry of a key to those that `change` returns
+    /// for the key as it is. Two changes at once follow each other.
+    fn update(
+        &mut self,
+        id: i64,
+        change: &mut dyn FnMut(&KeyRecord) -> Result<KeyRecord, Error>,
+    ) -> Result<Updated, TransactionError>;
 
     /// Migrates the tables to the newest version. Returns the versions of the migrations that ran.
     fn migrate(&mut self, database: &Database) -> Result<Vec<String>, TransactionError>;

@@ -20,7 +20,7 @@ use diesel::{
 
 use super::{
     Connection, OWN_ROW, PRIMARY, TRIGGERS, enabled_triggers, existing_tables, hides_rows,
-    is_standby, is_within_transaction, lock_holder, mend_identity, merge_log, migrate,
+    is_standby, is_within_transaction, lock_holder, lock_row, mend_identity, merge_log, migrate,
     schema::{api_key_meta, api_key_usage, api_keys},
     tables_elsewhere, time,
     usage::record as record_usage,
@@ -30,7 +30,7 @@ use crate::{
     allowed_ips::AllowedIps,
     error::Error,
     key::{DigestAlgorithm, KeyDigest},
-    key_record::{KeyRecord, KeyState},
+    key_record::{KeyRecord, KeyState, Updated},
     key_usage::KeyUsage,
     list_keys::ListKeys,
     log,
@@ -213,10 +213,7 @@ impl Queries for Connection {
     ) -> Result<KeyRecord, TransactionError> {
         write(self, |connection| {
             if existing(connection, id)?.revoked_at.is_some() {
-                return Err(Error::conflict(format!(
-                    "key {id} is revoked, which is final: issue a new key instead"
-                ))
-                .into());
+                return Err(Error::revoked(id).into());
             }
             let key = api_keys::table.filter(api_keys::id.eq(id).and(own_row()));
             match at {
@@ -230,6 +227,30 @@ impl Queries for Connection {
             changed(existing(connection, id)?, |record| {
                 record.disabled_at.is_some() == at.is_some()
             })
+        })
+    }
+
+    fn update(
+        &mut self,
+        id: i64,
+        change: &mut dyn FnMut(&KeyRecord) -> Result<KeyRecord, Error>,
+    ) -> Result<Updated, TransactionError> {
+        write(self, |connection| {
+            lock_row(connection, id)?;
+            let before = existing(connection, id)?;
+            let after = change(&before)?;
+            let KeyRow { name, owner, allowed_ips, scopes, expires_at, .. } = KeyRow::from(&after);
+            diesel::update(api_keys::table.filter(api_keys::id.eq(id).and(own_row())))
+                .set((
+                    api_keys::name.eq(name),
+                    api_keys::owner.eq(owner),
+                    api_keys::allowed_ips.eq(allowed_ips),
+                    api_keys::scopes.eq(scopes),
+                    api_keys::expires_at.eq(expires_at),
+                ))
+                .execute(connection)?;
+            let after = changed(existing(connection, id)?, |record| *record == after)?;
+            Ok(Updated { before, after })
         })
     }
 

@@ -18,7 +18,7 @@ use crate::{
     clock::{Clock, MonotonicTime, to_stored},
     error::Error,
     key::KeyDigest,
-    key_record::KeyRecord,
+    key_record::{KeyRecord, Updated},
     key_usage::KeyUsage,
     list_keys::ListKeys,
     new_key::IssuedKey,
@@ -75,6 +75,15 @@ impl Table {
 
     pub(crate) fn enable(&self, id: i64) -> Result<KeyRecord, TransactionError> {
         self.change(|queries| queries.set_disabled(id, None))
+    }
+
+    /// Changes a key to what `change` returns for the key as it is at this time.
+    pub(crate) fn update(
+        &self,
+        id: i64,
+        mut change: impl FnMut(&KeyRecord, DateTime<Utc>) -> Result<KeyRecord, Error>,
+    ) -> Result<Updated, TransactionError> {
+        self.change(|queries| queries.update(id, &mut |before| change(before, self.now())))
     }
 
     /// Copies an SQLite database to a new file.

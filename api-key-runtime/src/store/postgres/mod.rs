@@ -198,6 +198,13 @@ fn time(connection: &mut Connection) -> diesel::QueryResult<Option<DateTime<Utc>
     .get_result(connection)
 }
 
+/// Locks the row of a key until the transaction ends.
+fn lock_row(connection: &mut Connection, id: i64) -> diesel::QueryResult<usize> {
+    sql_query("SELECT FROM api_keys WHERE id = $1 FOR UPDATE")
+        .bind::<sql_types::BigInt, _>(id)
+        .execute(connection)
+}
+
 /// Describes the holder of the lock that a change waits for. A prepared transaction has no process;
 /// its process id is 0.
 fn lock_holder(connection: &mut Connection) -> diesel::QueryResult<Option<String>> {

@@ -169,6 +169,12 @@ fn lock_holder(_: &mut Connection) -> diesel::QueryResult<Option<String>> {
     Ok(None)
 }
 
+/// Does nothing. A write transaction locks the whole file.
+#[allow(clippy::unnecessary_wraps, reason = "as on Postgres")]
+fn lock_row(_: &mut Connection, _id: i64) -> diesel::QueryResult<usize> {
+    Ok(0)
+}
+
 /// Does nothing. The file stores the highest id together with the rows, so a restored file has
 /// both.
 #[allow(clippy::unnecessary_wraps, reason = "as on Postgres")]
