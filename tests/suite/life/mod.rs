@@ -1,0 +1,3 @@
+//! The life of a key between its issue and its end.
+
+mod update;
