@@ -102,7 +102,6 @@ impl Error {
         )
     }
 
-    #[cfg(feature = "_diesel")]
     pub(crate) fn conflict(message: impl Into<String>) -> Self {
         Self::new(Kind::Conflict, message)
     }

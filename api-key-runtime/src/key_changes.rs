@@ -12,8 +12,8 @@ use crate::{
     scope::ScopeSet,
 };
 
-/// Changes of a key for [`Admin::update`](crate::admin::Admin::update). Whatever is not named stays
-/// as it is.
+/// Changes of a key for [`Admin::update`](crate::admin::Admin::update). Fields without a change
+/// stay as they are.
 ///
 /// ```
 /// use api_key_runtime::admin::KeyChanges;
@@ -72,8 +72,8 @@ impl KeyChanges {
         Ok(self)
     }
 
-    /// Adds IP addresses and CIDR blocks to the IP allow list. Refused for a key that any IP address
-    /// may use.
+    /// Adds IP addresses and CIDR blocks to the IP allow list. The update fails for a key that any
+    /// IP address may use.
     ///
     /// # Errors
     /// Returns an error if the text is not a list of IP addresses and CIDR blocks.
@@ -82,7 +82,8 @@ impl KeyChanges {
         Ok(self)
     }
 
-    /// Removes entries of the IP allow list. Refused for an entry that the list does not have.
+    /// Removes entries of the IP allow list. The update fails if the list does not contain one of
+    /// them.
     ///
     /// # Errors
     /// Returns an error if the text is not a list of IP addresses and CIDR blocks.
@@ -109,7 +110,7 @@ impl KeyChanges {
         Ok(self)
     }
 
-    /// Removes scopes. Refused for a scope that the key does not have.
+    /// Removes scopes. The update fails if the key does not have one of them.
     ///
     /// # Errors
     /// Returns an error if the text is not a list of scopes.
@@ -166,17 +167,17 @@ impl KeyChanges {
         let mut ips = self.allowed_ips.as_ref().unwrap_or(before).clone();
         if !self.added_ips.is_empty() && ips == AllowedIps::any() {
             return Err(Error::invalid_input(
-                "the key may be used from any IP address, so none can be added: replace the IP allow list instead",
+                "cannot add allowed IPs: the key may be used from any IP address already; replace the IP allow list instead",
             ));
         }
         for added in &self.added_ips {
             ips = ips.or(added.clone());
         }
         let removed: Vec<&str> = entries(&self.removed_ips).collect();
-        let kept = without("the IP allow list", ips.as_str(), &removed)?;
+        let kept = without("the allowed IPs", ips.as_str(), &removed)?;
         // An unreadable list stays as it is until it is replaced.
         if self.allowed_ips.is_some() || !self.added_ips.is_empty() || !removed.is_empty() {
-            ips = kept.parse()?;
+            ips = AllowedIps::from_stored(&kept);
             check_allowed_ips(&ips)?;
         }
         Ok(ips)
@@ -201,7 +202,7 @@ fn without(what: &str, list: &str, removed: &[&str]) -> Result<String, Error> {
     let entries: Vec<&str> = list.split_ascii_whitespace().collect();
     if let Some(absent) = removed.iter().find(|entry| !entries.contains(entry)) {
         return Err(Error::invalid_input(format!(
-            "{what} cannot be changed: {absent} is not among them; the key has: {list}"
+            "cannot remove {absent}: {what} of the key do not contain it; choose one of: {list}"
         )));
     }
     let mut kept: Vec<&str> = Vec::new();

@@ -45,7 +45,7 @@ impl Expiry {
     }
 }
 
-/// Checks a name or an owner.
+/// Checks a name, an owner or an actor.
 pub(crate) fn check_text(what: &str, text: &str) -> Result<(), Error> {
     if text.trim().is_empty() || text.chars().count() > MAX_TEXT_CHARS || text.contains('\0') {
         return Err(Error::invalid_input(format!(

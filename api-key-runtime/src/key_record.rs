@@ -51,6 +51,8 @@ pub struct KeyRecord {
     pub disabled_at: Option<DateTime<Utc>>,
     /// The time at which the key was revoked. Once this is set, the key is rejected permanently.
     pub revoked_at: Option<DateTime<Utc>>,
+    /// The id of the key that replaced this key in a rotation.
+    pub replaced_by: Option<i64>,
 }
 
 /// A key before and after a change.
@@ -81,6 +83,7 @@ impl KeyRecord {
             expires_at: None,
             disabled_at: None,
             revoked_at: None,
+            replaced_by: None,
         }
     }
 

@@ -180,6 +180,8 @@ mod guard;
 pub mod guide;
 mod key;
 mod key_changes;
+#[cfg(feature = "_diesel")]
+mod key_event;
 mod key_fields;
 mod key_record;
 mod key_usage;
@@ -198,6 +200,8 @@ mod policy;
 mod problem;
 mod rejection;
 mod request;
+#[cfg(feature = "_diesel")]
+mod rotation;
 #[cfg(feature = "route-audit")]
 pub mod route_audit;
 mod scope;

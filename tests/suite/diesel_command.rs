@@ -69,6 +69,7 @@ database_test!(
         let order = [
             "00000000000101_create_api_keys",
             "00000000000102_log_api_key_changes",
+            "00000000000103_record_api_key_events",
             "2026-11-23-000000_users",
         ];
         assert_eq!(
@@ -88,7 +89,7 @@ database_test!(
         project.diesel("migration redo --all");
         assert!(database.rows().is_empty(), "all were reverted and run again");
         database.builder().build().unwrap();
-        assert_eq!(project.diesel("migration list").matches("[X]").count(), 3);
+        assert_eq!(project.diesel("migration list").matches("[X]").count(), 4);
     }
 );
 

@@ -22,6 +22,8 @@ pub(crate) enum Failure {
     Keys(Error),
     /// The arguments contradict each other.
     Usage(&'static str),
+    /// A question cannot be asked, because there is no terminal.
+    NoTerminal { command: &'static str },
     /// The user did not confirm.
     Declined,
     /// The table has no record for the key on standard input.
@@ -48,7 +50,7 @@ impl Failure {
         let _ = io::stderr().write_all(format!("app-key: {message}\n").as_bytes());
         ExitCode::from(match self {
             Self::Keys(error) if error.is_invalid_input() => USAGE,
-            Self::Usage(_) => USAGE,
+            Self::Usage(_) | Self::NoTerminal { .. } => USAGE,
             _ => REFUSED,
         })
     }
@@ -87,6 +89,10 @@ impl fmt::Display for Failure {
         match self {
             Self::Keys(error) => error.fmt(formatter),
             Self::Usage(message) => formatter.write_str(message),
+            Self::NoTerminal { command } => write!(
+                formatter,
+                "`{command} -` cannot ask for confirmation: there is no terminal; add --yes"
+            ),
             Self::Declined => formatter.write_str("nothing was changed"),
             Self::Unknown => formatter.write_str(
                 "the key was not found in the table; check that DATABASE_URL and APP_KEY_PEPPER are those of the service",

@@ -6,9 +6,10 @@ use std::{
     net::IpAddr,
 };
 
-use api_key_runtime::admin::{IssuedKey, KeyRecord, KeyState, KeyUsage};
+use api_key_runtime::admin::{IssuedKey, KeyEvent, KeyRecord, KeyState, KeyUsage, Updated};
 use chrono::{DateTime, SecondsFormat, Utc};
 use serde::Serialize;
+use serde_json::{Value, json};
 
 use crate::{table::Row, text::is_deceptive};
 
@@ -67,6 +68,47 @@ pub(crate) fn write_record(
 ) -> io::Result<()> {
     write(out, &Columns::of(record, usage, now))?;
     writeln!(out)
+}
+
+/// Prints a key before and after a change, as one object on one line.
+pub(crate) fn print_updated(updated: &Updated, now: DateTime<Utc>) -> io::Result<()> {
+    #[derive(Serialize)]
+    struct Change<'a> {
+        before: Columns<'a>,
+        after: Columns<'a>,
+    }
+    let columns = |record| Columns::of(record, None, now);
+    let change = Change { before: columns(&updated.before), after: columns(&updated.after) };
+    let mut out = io::stdout().lock();
+    write(&mut out, &change)?;
+    writeln!(out)
+}
+
+/// Writes an array with one line for each event.
+pub(crate) fn write_events(out: &mut impl Write, events: &[KeyEvent]) -> io::Result<()> {
+    let mut separator = "[";
+    for event in events {
+        out.write_all(separator.as_bytes())?;
+        let parse = |fields: &Option<String>| -> Option<Value> {
+            fields.as_deref().and_then(|text| serde_json::from_str(text).ok())
+        };
+        write(
+            out,
+            &json!({
+                "happened_at": time(event.happened_at),
+                "action": event.action,
+                "key_id": event.key_id,
+                "last_key_id": event.last_key_id,
+                "key_count": event.key_count,
+                "before": parse(&event.before),
+                "after": parse(&event.after),
+                "role": event.role,
+                "actor": event.actor,
+            }),
+        )?;
+        separator = ",\n ";
+    }
+    writeln!(out, "{}", if events.is_empty() { "[]" } else { "]" })
 }
 
 /// Writes an array with one line for each key.

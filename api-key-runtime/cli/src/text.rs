@@ -1,6 +1,9 @@
 //! Text output. Text from the database is escaped, so that it cannot control the terminal.
 
-use std::io::{self, Write};
+use std::{
+    fmt,
+    io::{self, Write},
+};
 
 use api_key_runtime::{
     ScopeSet,
@@ -42,6 +45,15 @@ pub(crate) fn visible(text: &str) -> String {
 pub(crate) fn one_line(text: &str) -> String {
     let lines: Vec<&str> = text.lines().map(str::trim).collect();
     visible(&lines.join(" "))
+}
+
+/// Writes a message about the result to standard error. Errors are ignored, because the command
+/// itself has succeeded.
+///
+/// The message is written at once: standard error has no buffer, and lines of several processes
+/// could mix.
+pub(crate) fn say(message: fmt::Arguments<'_>) {
+    let _ = io::stderr().write_all(format!("{message}\n").as_bytes());
 }
 
 /// Returns a short description of a key for messages.
@@ -127,7 +139,7 @@ pub(crate) fn scopes(scopes: &ScopeSet) -> String {
     if scopes.as_str().is_empty() { "-".to_owned() } else { visible(scopes.as_str()) }
 }
 
-fn expires(record: &KeyRecord) -> String {
+pub(crate) fn expires(record: &KeyRecord) -> String {
     record.expires_at.map_or_else(|| "never".to_owned(), time)
 }
 

@@ -4,6 +4,7 @@ use std::{
     ops::{Bound, RangeBounds},
     path::Path,
     sync::Arc,
+    time::Duration,
 };
 
 use chrono::{DateTime, Utc};
@@ -14,10 +15,13 @@ use crate::{
     error::Error,
     key::{Digester, FormatRules, KeyDigest},
     key_changes::KeyChanges,
+    key_event::KeyEvent,
+    key_fields::check_text,
     key_record::{KeyRecord, Updated},
     key_usage::KeyUsage,
     list_keys::ListKeys,
     new_key::{IssuedKey, NewKey},
+    rotation::{Rotated, rotate},
     store::{Database, Table, TransactionError, connection::KeyConnection},
 };
 
@@ -30,9 +34,6 @@ use crate::{
 /// Once a call that revokes a key has returned, no [`AppKeys`](crate::AppKeys) of this process
 /// accepts the key. This holds even if another handle made the call. All calls block: within a
 /// request, call them through [`actix_web::web::block`].
-///
-/// To rotate a key, issue a new key. Revoke the old key when the old key's [`usage`](Self::usage)
-/// stops changing.
 ///
 #[cfg_attr(feature = "sqlite", doc = "```")]
 #[cfg_attr(not(feature = "sqlite"), doc = "```ignore")]
@@ -56,7 +57,6 @@ use crate::{
 /// # Ok(())
 /// # }
 /// ```
-#[doc(alias = "rotate")]
 #[derive(Clone, Debug)]
 pub struct Admin {
     table: Table,
@@ -105,7 +105,7 @@ impl Admin {
     #[doc(alias = "generate")]
     pub fn issue(&self, new: &NewKey) -> Result<IssuedKey, Error> {
         let issued = self.table.issue(|now| new.make(&self.format_rules, &self.digester, now));
-        self.done(issued, |issued| &issued.record)
+        self.done(issued, |issued| [&issued.record])
     }
 
     /// Issues a key within your own transaction, such as the first key of a new user. Either both
@@ -154,7 +154,7 @@ impl Admin {
     ) -> Result<IssuedKey, Error> {
         self.table.set_clock(|| connection.time())?;
         let mut issued = new.make(&self.format_rules, &self.digester, self.now())?;
-        issued.record = connection.issue_in_transaction(&issued.record)?;
+        issued.record = connection.issue_in_transaction(self.table.actor(), &issued.record)?;
         Ok(issued)
     }
 
@@ -260,7 +260,10 @@ impl Admin {
     /// Returns an error if no key has this id, or if the database fails.
     #[doc(alias = "delete")]
     pub fn revoke(&self, id: i64) -> Result<KeyRecord, Error> {
-        self.done(self.table.revoke(id), |record| record)
+        let revoked = self.table.update(id, |before, now| {
+            Ok(KeyRecord { revoked_at: before.revoked_at.or(Some(now)), ..before.clone() })
+        });
+        self.done(revoked, |revoked| [&revoked.after]).map(|revoked| revoked.after)
     }
 
     /// Disables a key until it is enabled again. A key that is already disabled stays as it is.
@@ -269,7 +272,7 @@ impl Admin {
     /// Returns an error if no key has this id, if the key is revoked, or if the database fails.
     #[doc(alias = "suspend")]
     pub fn disable(&self, id: i64) -> Result<KeyRecord, Error> {
-        self.done(self.table.disable(id), |record| record)
+        self.set_disabled(id, |disabled_at, now| disabled_at.or(Some(now)))
     }
 
     /// Enables a disabled key. A key that is not disabled stays as it is.
@@ -277,7 +280,7 @@ impl Admin {
     /// # Errors
     /// Returns an error if no key has this id, if the key is revoked, or if the database fails.
     pub fn enable(&self, id: i64) -> Result<KeyRecord, Error> {
-        self.done(self.table.enable(id), |record| record)
+        self.set_disabled(id, |_, _| None)
     }
 
     /// Changes a key, and returns the key before and after the change.
@@ -287,7 +290,79 @@ impl Admin {
     /// valid, or the database fails. Nothing is changed after an error.
     pub fn update(&self, id: i64, changes: &KeyChanges) -> Result<Updated, Error> {
         let updated = self.table.update(id, |before, now| changes.apply(before, now));
-        self.done(updated, |updated| &updated.after)
+        self.done(updated, |updated| [&updated.after])
+    }
+
+    /// Replaces a key with a new key that has the same settings. Both keys work until the overlap
+    /// ends, so that clients can change to the new key without a rejected request.
+    ///
+    /// The end of the overlap is the expiry of the old key, but never later than the expiry it had.
+    /// With an overlap of zero, the old key is revoked at once. If the old key expires, the new key
+    /// has the same lifetime, counted from now. The new key is native, even if the old key is not.
+    ///
+    /// To end the overlap earlier, call [`revoke`](Self::revoke) with the id of the old key. Its
+    /// [`usage`](Self::usage) shows whether a client still uses it.
+    ///
+    #[cfg_attr(feature = "sqlite", doc = "```")]
+    #[cfg_attr(not(feature = "sqlite"), doc = "```ignore")]
+    /// use std::time::Duration;
+    ///
+    /// use api_key_runtime::{AppKeys, admin::NewKey};
+    ///
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let folder = std::env::temp_dir().join(format!("rotate-{}", std::process::id()));
+    /// # std::fs::create_dir_all(&folder)?;
+    /// # let url = folder.join("shop.db").to_str().ok_or("not Unicode")?.to_owned();
+    /// # let admin = AppKeys::builder().database_url(&url).migrate()?.build_admin()?;
+    /// # let id = admin.issue(&NewKey::new("billing").allow_any())?.record.id;
+    /// let rotated = admin.rotate(id, Duration::from_secs(24 * 60 * 60))?;
+    /// println!("{}", rotated.issued.secret.expose_secret()); // shown only once
+    /// assert_eq!(rotated.old.replaced_by, Some(rotated.issued.record.id));
+    /// # std::fs::remove_dir_all(folder)?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    /// Returns an error in the cases of [`issue`](Self::issue), and if the old key is revoked,
+    /// disabled, expired or already rotated. Nothing is changed after an error.
+    pub fn rotate(&self, id: i64, overlap: Duration) -> Result<Rotated, Error> {
+        let rotated = self.table.rotate(id, |old, now| {
+            let (new, old) = rotate(old, overlap, now)?;
+            Ok((new.make(&self.format_rules, &self.digester, now)?, old))
+        });
+        self.done(rotated, |rotated| [&rotated.old, &rotated.issued.record])
+    }
+
+    /// Returns the newest events of a key from the audit log, oldest first, at most `limit`. Events
+    /// outlive the key. An event of several keys is included if the id is in its range.
+    ///
+    /// # Errors
+    /// Returns an error if the database fails.
+    #[doc(alias = "audit")]
+    pub fn history(&self, id: i64, limit: u32) -> Result<Vec<KeyEvent>, Error> {
+        self.table.events(id, limit)
+    }
+
+    /// Returns an `Admin` whose changes the audit log attributes to this actor, such as the name of
+    /// the person that is logged in to your administration page. Nothing proves this statement; on
+    /// Postgres the log also records the role of the connection.
+    ///
+    /// # Errors
+    /// Returns an error if the actor is not a text of 1 to 200 characters.
+    pub fn acting_as(self, actor: impl AsRef<str>) -> Result<Self, Error> {
+        check_text("actor", actor.as_ref())?;
+        Ok(Self { table: self.table.acting_as(actor.as_ref()), ..self })
+    }
+
+    /// Returns an `Admin` that makes each change in the database and rolls it back. So a call
+    /// returns what the change would return, with all checks of the database, but changes nothing.
+    ///
+    /// A key that such an `Admin` issues does not exist. Postgres still counts the id of that key
+    /// as used.
+    #[must_use]
+    pub fn dry_run(self) -> Self {
+        Self { table: self.table.dry_run(), ..self }
     }
 
     /// Copies an SQLite database to a new file while services run, and checks the copy by opening
@@ -313,16 +388,33 @@ impl Admin {
         self.table.now()
     }
 
+    fn set_disabled(
+        &self,
+        id: i64,
+        set: impl Fn(Option<DateTime<Utc>>, DateTime<Utc>) -> Option<DateTime<Utc>>,
+    ) -> Result<KeyRecord, Error> {
+        let updated = self.table.update(id, |before, now| {
+            if before.revoked_at.is_some() {
+                return Err(Error::revoked(id));
+            }
+            Ok(KeyRecord { disabled_at: set(before.disabled_at, now), ..before.clone() })
+        });
+        self.done(updated, |updated| [&updated.after]).map(|updated| updated.after)
+    }
+
     /// Applies a change to every cache of this process, before the caller gets the result of the
     /// change.
-    fn done<T>(
+    fn done<T, const N: usize>(
         &self,
         done: Result<T, TransactionError>,
-        record: impl Fn(&T) -> &KeyRecord,
+        records: impl Fn(&T) -> [&KeyRecord; N],
     ) -> Result<T, Error> {
         match &done {
+            Ok(_) if self.table.is_dry_run() => {}
             Ok(done) => {
-                process::apply_change(self.cache.as_ref(), record(done), MonotonicTime::now());
+                for record in records(done) {
+                    process::apply_change(self.cache.as_ref(), record, MonotonicTime::now());
+                }
             }
             Err(error) if error.maybe_committed() => process::apply_everything(),
             Err(_) => {}

@@ -17,4 +17,6 @@ pub use crate::{
     new_key::{IssuedKey, NewKey},
 };
 #[cfg(feature = "_diesel")]
-pub use crate::{list_keys::ListKeys, store::connection::KeyConnection};
+pub use crate::{
+    key_event::KeyEvent, list_keys::ListKeys, rotation::Rotated, store::connection::KeyConnection,
+};

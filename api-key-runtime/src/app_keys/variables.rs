@@ -5,8 +5,8 @@ use std::{env, ffi::OsString};
 use crate::{error::Error, log};
 
 const PREFIX: &str = "APP_KEY_";
-/// The variables with the prefix `APP_KEY_` that this crate reads.
-pub(super) const NAMES: [&str; 8] = [
+/// The variables with the prefix `APP_KEY_` that this crate and the command `app-key` read.
+pub(super) const NAMES: [&str; 9] = [
     "APP_KEY_PREFIX",
     "APP_KEY_PEPPER",
     "APP_KEY_PEPPER_FILE",
@@ -15,6 +15,7 @@ pub(super) const NAMES: [&str; 8] = [
     "APP_KEY_ACCEPT_IMPORTED",
     "APP_KEY_TRUSTED_PROXIES",
     "APP_KEY_FORWARDED_HEADER",
+    "APP_KEY_ACTOR",
 ];
 /// A name that is at most this many edits away from a variable is treated as a typing error.
 const MAX_EDITS: usize = 2;

@@ -14,10 +14,7 @@ use super::{
     pool::{POOL_TIMEOUT, Pooled},
 };
 use crate::{
-    error::Error,
-    key::KeyDigest,
-    key_record::{KeyRecord, Updated},
-    key_usage::KeyUsage,
+    error::Error, key::KeyDigest, key_event::KeyEvent, key_record::KeyRecord, key_usage::KeyUsage,
     list_keys::ListKeys,
 };
 
@@ -42,7 +39,11 @@ mod sealed {
         /// Returns the time by the server's clock, or `None` if there is no server.
         fn time(&mut self) -> Result<Option<DateTime<Utc>>, Error>;
         /// Inserts a new key. Uses the open transaction if there is one.
-        fn issue_in_transaction(&mut self, new: &KeyRecord) -> Result<KeyRecord, Error>;
+        fn issue_in_transaction(
+            &mut self,
+            actor: Option<&str>,
+            new: &KeyRecord,
+        ) -> Result<KeyRecord, Error>;
     }
 }
 
@@ -52,9 +53,24 @@ impl<C: Held> sealed::Issue for C {
         time.map_err(|error| TransactionError::from(error).into_error_of_open_transaction())
     }
 
-    fn issue_in_transaction(&mut self, new: &KeyRecord) -> Result<KeyRecord, Error> {
-        let issued = self.queries().issue_in_transaction(new);
-        issued.map_err(TransactionError::into_error_of_open_transaction)
+    fn issue_in_transaction(
+        &mut self,
+        actor: Option<&str>,
+        new: &KeyRecord,
+    ) -> Result<KeyRecord, Error> {
+        let queries = self.queries();
+        let mut issue = || {
+            if actor.is_some() {
+                queries.state_actor(actor)?;
+            }
+            let issued = queries.issue(new)?;
+            // The application's own changes in this transaction have another actor.
+            if actor.is_some() {
+                queries.state_actor(None)?;
+            }
+            Ok(issued)
+        };
+        issue().map_err(TransactionError::into_error_of_open_transaction)
     }
 }
 
@@ -76,27 +92,30 @@ pub(crate) trait Queries: Any {
     /// Adds all of this usage. Adds none of it if the call fails.
     fn record_usage(&mut self, usage: &[KeyUsage]) -> QueryResult<()>;
 
-    /// Inserts a new key in its own transaction.
+    /// Returns the newest events of a key, oldest first.
+    fn events(&mut self, key_id: i64, limit: u32) -> QueryResult<Vec<KeyEvent>>;
+
+    /// Makes a change in its own transaction, which is durable when the call returns.
+    fn write(
+        &mut self,
+        recorded: Recorded<'_>,
+        change: &mut dyn FnMut(&mut dyn Queries) -> Result<(), TransactionError>,
+    ) -> Result<(), TransactionError>;
+    /// States who makes the next changes of the open transaction. Has no effect outside a
+    /// transaction.
+    fn state_actor(&mut self, actor: Option<&str>) -> QueryResult<()>;
+    /// Inserts a new key. Fails if the table's keys have another digest algorithm.
     fn issue(&mut self, new: &KeyRecord) -> Result<KeyRecord, TransactionError>;
-    /// Inserts a new key. Uses the open transaction if there is one. Fails if the table's keys have
-    /// another digest algorithm.
-    fn issue_in_transaction(&mut self, new: &KeyRecord) -> Result<KeyRecord, TransactionError>;
-    /// Revokes a key. A key that is already revoked stays unchanged.
-    fn revoke(&mut self, id: i64, now: DateTime<Utc>) -> Result<KeyRecord, TransactionError>;
-    /// Disables a key at this time, or enables the key (`None`). If the key is already disabled,
-    /// its earlier time stays. Fails if the key is revoked.
-    fn set_disabled(
+    /// Returns a key, and locks its row until the transaction ends. Fails if no key has this id.
+    fn lock(&mut self, id: i64) -> Result<KeyRecord, TransactionError>;
+    /// Stores the fields that differ between two records of a key, and returns the record that the
+    /// table then stores. Fails if a trigger of the application has undone the change. The id, the
+    /// digest and what was recorded at issue cannot change.
+    fn save(
         &mut self,
-        id: i64,
-        at: Option<DateTime<Utc>>,
+        before: &KeyRecord,
+        after: &KeyRecord,
     ) -> Result<KeyRecord, TransactionError>;
-    /// Changes the name, owner, IP allow list, scopes and expiry of a key to those that `change` returns
-    /// for the key as it is. Two changes at once follow each other.
-    fn update(
-        &mut self,
-        id: i64,
-        change: &mut dyn FnMut(&KeyRecord) -> Result<KeyRecord, Error>,
-    ) -> Result<Updated, TransactionError>;
 
     /// Migrates the tables to the newest version. Returns the versions of the migrations that ran.
     fn migrate(&mut self, database: &Database) -> Result<Vec<String>, TransactionError>;
@@ -139,6 +158,31 @@ pub(crate) trait Queries: Any {
     fn merge_log(&mut self) -> QueryResult<bool>;
     /// Returns whether the connection is known to be unusable.
     fn is_broken(&mut self) -> bool;
+}
+
+/// What the audit log records with a change, in addition to the change itself.
+#[derive(Clone, Copy, Default)]
+pub(crate) struct Recorded<'a> {
+    /// Who makes the change, as the program states it.
+    pub(crate) actor: Option<&'a str>,
+    /// Set to record one event for all keys, instead of one for each key.
+    pub(crate) summary: Option<Summary>,
+}
+
+/// The action of an event that summarizes several keys.
+#[derive(Clone, Copy)]
+pub(crate) enum Summary {
+    Imported,
+    Pruned,
+}
+
+impl Summary {
+    pub(crate) const fn as_str(self) -> &'static str {
+        match self {
+            Self::Imported => "imported",
+            Self::Pruned => "pruned",
+        }
+    }
 }
 
 /// A schema that contains the tables, although the search path does not find them there.

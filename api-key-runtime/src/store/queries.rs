@@ -19,10 +19,12 @@ use diesel::{
 };
 
 use super::{
-    Connection, OWN_ROW, PRIMARY, TRIGGERS, enabled_triggers, existing_tables, hides_rows,
-    is_standby, is_within_transaction, lock_holder, lock_row, mend_identity, merge_log, migrate,
+    Connection, OWN_ROW, PRIMARY, TRIGGERS, enabled_triggers,
+    events::events,
+    existing_tables, hides_rows, is_standby, is_within_transaction, lock_holder, lock_row,
+    mend_identity, merge_log, migrate,
     schema::{api_key_meta, api_key_usage, api_keys},
-    tables_elsewhere, time,
+    state_actor, tables_elsewhere, time,
     usage::record as record_usage,
     write,
 };
@@ -30,14 +32,16 @@ use crate::{
     allowed_ips::AllowedIps,
     error::Error,
     key::{DigestAlgorithm, KeyDigest},
-    key_record::{KeyRecord, KeyState, Updated},
+    key_event::KeyEvent,
+    key_record::{KeyRecord, KeyState},
     key_usage::KeyUsage,
     list_keys::ListKeys,
     log,
     log_throttle::LogThrottle,
     scope::ScopeSet,
     store::{
-        Database, FromPrimary, Queries, SchemaVersion, TransactionError, connection::Elsewhere,
+        Database, FromPrimary, Queries, SchemaVersion, TransactionError,
+        connection::{Elsewhere, Recorded},
     },
 };
 
@@ -66,6 +70,8 @@ pub struct KeyRow {
     pub disabled_at: Option<DateTime<Utc>>,
     #[diesel(skip_insertion)]
     pub revoked_at: Option<DateTime<Utc>>,
+    #[diesel(skip_insertion)]
+    pub replaced_by: Option<i64>,
 }
 
 /// A row of `api_key_usage`.
@@ -108,6 +114,7 @@ impl TryFrom<KeyRow> for KeyRecord {
             expires_at: row.expires_at,
             disabled_at: row.disabled_at,
             revoked_at: row.revoked_at,
+            replaced_by: row.replaced_by,
         })
     }
 }
@@ -127,6 +134,7 @@ impl From<&KeyRecord> for KeyRow {
             expires_at: record.expires_at,
             disabled_at: record.disabled_at,
             revoked_at: record.revoked_at,
+            replaced_by: record.replaced_by,
         }
     }
 }
@@ -173,11 +181,19 @@ impl Queries for Connection {
         Ok(row.map(key_usage))
     }
 
-    fn issue(&mut self, new: &KeyRecord) -> Result<KeyRecord, TransactionError> {
-        write(self, |connection| connection.issue_in_transaction(new))
+    fn write(
+        &mut self,
+        recorded: Recorded<'_>,
+        change: &mut dyn FnMut(&mut dyn Queries) -> Result<(), TransactionError>,
+    ) -> Result<(), TransactionError> {
+        write(self, recorded, |connection| change(connection))
     }
 
-    fn issue_in_transaction(&mut self, new: &KeyRecord) -> Result<KeyRecord, TransactionError> {
+    fn state_actor(&mut self, actor: Option<&str>) -> QueryResult<()> {
+        state_actor(self, actor).map(drop)
+    }
+
+    fn issue(&mut self, new: &KeyRecord) -> Result<KeyRecord, TransactionError> {
         let ours = new.digest_algorithm.as_str();
         if self.digest_algorithm()?.is_none() {
             // Another process may set the same algorithm at this moment, while it issues the first
@@ -197,61 +213,52 @@ impl Queries for Connection {
         Ok(insert(self, new)?)
     }
 
-    fn revoke(&mut self, id: i64, now: DateTime<Utc>) -> Result<KeyRecord, TransactionError> {
-        write(self, |connection| {
-            let live = api_keys::table
-                .filter(api_keys::id.eq(id).and(own_row()).and(api_keys::revoked_at.is_null()));
-            diesel::update(live).set(api_keys::revoked_at.eq(now)).execute(connection)?;
-            changed(existing(connection, id)?, |record| record.revoked_at.is_some())
-        })
+    fn lock(&mut self, id: i64) -> Result<KeyRecord, TransactionError> {
+        lock_row(self, id)?;
+        existing(self, id)
     }
 
-    fn set_disabled(
+    fn save(
         &mut self,
-        id: i64,
-        at: Option<DateTime<Utc>>,
+        before: &KeyRecord,
+        after: &KeyRecord,
     ) -> Result<KeyRecord, TransactionError> {
-        write(self, |connection| {
-            if existing(connection, id)?.revoked_at.is_some() {
-                return Err(Error::revoked(id).into());
-            }
-            let key = api_keys::table.filter(api_keys::id.eq(id).and(own_row()));
-            match at {
-                Some(_) => diesel::update(key.filter(api_keys::disabled_at.is_null()))
-                    .set(api_keys::disabled_at.eq(at))
-                    .execute(connection)?,
-                None => diesel::update(key)
-                    .set(api_keys::disabled_at.eq(None::<DateTime<Utc>>))
-                    .execute(connection)?,
-            };
-            changed(existing(connection, id)?, |record| {
-                record.disabled_at.is_some() == at.is_some()
-            })
-        })
+        if before == after {
+            return Ok(after.clone());
+        }
+        let row = KeyRow::from(after);
+        // Only what changed, so that no other text of the row is written in another form.
+        diesel::update(api_keys::table.filter(api_keys::id.eq(row.id).and(own_row())))
+            .set((
+                (before.name != after.name).then(|| api_keys::name.eq(row.name)),
+                (before.owner != after.owner).then(|| api_keys::owner.eq(row.owner)),
+                (before.allowed_ips != after.allowed_ips)
+                    .then(|| api_keys::allowed_ips.eq(row.allowed_ips)),
+                (before.scopes != after.scopes).then(|| api_keys::scopes.eq(row.scopes)),
+                (before.expires_at != after.expires_at)
+                    .then(|| api_keys::expires_at.eq(row.expires_at)),
+                (before.disabled_at != after.disabled_at)
+                    .then(|| api_keys::disabled_at.eq(row.disabled_at)),
+                (before.revoked_at != after.revoked_at)
+                    .then(|| api_keys::revoked_at.eq(row.revoked_at)),
+                (before.replaced_by != after.replaced_by)
+                    .then(|| api_keys::replaced_by.eq(row.replaced_by)),
+            ))
+            .execute(self)?;
+        let stored = existing(self, row.id)?;
+        if stored == *after {
+            return Ok(stored);
+        }
+        Err(Error::conflict(format!(
+            "key {} was not changed: a trigger or rule of api_keys kept the row as it was; drop \
+             that trigger or rule, or change the key by SQL",
+            row.id
+        ))
+        .into())
     }
 
-    fn update(
-        &mut self,
-        id: i64,
-        change: &mut dyn FnMut(&KeyRecord) -> Result<KeyRecord, Error>,
-    ) -> Result<Updated, TransactionError> {
-        write(self, |connection| {
-            lock_row(connection, id)?;
-            let before = existing(connection, id)?;
-            let after = change(&before)?;
-            let KeyRow { name, owner, allowed_ips, scopes, expires_at, .. } = KeyRow::from(&after);
-            diesel::update(api_keys::table.filter(api_keys::id.eq(id).and(own_row())))
-                .set((
-                    api_keys::name.eq(name),
-                    api_keys::owner.eq(owner),
-                    api_keys::allowed_ips.eq(allowed_ips),
-                    api_keys::scopes.eq(scopes),
-                    api_keys::expires_at.eq(expires_at),
-                ))
-                .execute(connection)?;
-            let after = changed(existing(connection, id)?, |record| *record == after)?;
-            Ok(Updated { before, after })
-        })
+    fn events(&mut self, key_id: i64, limit: u32) -> QueryResult<Vec<KeyEvent>> {
+        events(self, key_id, limit)
     }
 
     fn count_live_except(&mut self, ways: &[&str], now: DateTime<Utc>) -> QueryResult<i64> {
@@ -533,23 +540,6 @@ fn insert(connection: &mut Connection, new: &KeyRecord) -> QueryResult<KeyRecord
 
 fn existing(connection: &mut Connection, id: i64) -> Result<KeyRecord, TransactionError> {
     connection.get(id)?.ok_or_else(|| Error::not_found(id).into())
-}
-
-/// Returns the record if the change was made, and an error otherwise. A trigger of the application
-/// may have undone the change.
-fn changed(
-    record: KeyRecord,
-    is_done: impl FnOnce(&KeyRecord) -> bool,
-) -> Result<KeyRecord, TransactionError> {
-    if is_done(&record) {
-        return Ok(record);
-    }
-    Err(Error::conflict(format!(
-        "key {} was not changed: a trigger or rule of api_keys kept the row as it was; drop that \
-         trigger or rule, or change the key by SQL",
-        record.id
-    ))
-    .into())
 }
 
 fn records(rows: Vec<KeyRow>) -> QueryResult<Vec<KeyRecord>> {

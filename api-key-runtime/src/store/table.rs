@@ -1,16 +1,16 @@
 //! Administration of the key table. Each call opens a connection and checks the tables.
 
-use std::{ops::RangeInclusive, path::Path, time::Duration};
+use std::{ops::RangeInclusive, path::Path, sync::Arc, time::Duration};
 
 use chrono::{DateTime, Utc};
-use diesel::QueryResult;
+use diesel::{QueryResult, result::Error::RollbackTransaction};
 
 #[cfg(feature = "sqlite")]
 use super::connection::downcast;
 use super::{
     Connection, Database, Queries, TransactionError,
     checked_connection::{over_live, refuse_open_transaction},
-    connection::{open, open_soon},
+    connection::{Recorded, Summary, open, open_soon},
     schema_check::check,
     slow_call::slow_call,
 };
@@ -18,10 +18,12 @@ use crate::{
     clock::{Clock, MonotonicTime, to_stored},
     error::Error,
     key::KeyDigest,
+    key_event::KeyEvent,
     key_record::{KeyRecord, Updated},
     key_usage::KeyUsage,
     list_keys::ListKeys,
     new_key::IssuedKey,
+    rotation::Rotated,
 };
 
 /// The time after which the lock holder is determined. It is shorter than the lock timeout of a
@@ -34,13 +36,35 @@ pub(crate) struct Table {
     database: Database,
     /// The clock that each call sets to the database's time.
     clock: Clock,
+    /// Who makes the changes, as the program states it.
+    actor: Option<Arc<str>>,
+    /// Whether each change is rolled back.
+    is_dry_run: bool,
 }
 
 /// Each change has its own transaction, and is durable when the call returns. Times come from the
 /// database's clock.
 impl Table {
     pub(crate) const fn new(database: Database, clock: Clock) -> Self {
-        Self { database, clock }
+        Self { database, clock, actor: None, is_dry_run: false }
+    }
+
+    /// Sets who makes the changes.
+    pub(crate) fn acting_as(self, actor: &str) -> Self {
+        Self { actor: Some(actor.into()), ..self }
+    }
+
+    /// Rolls back each change after it was made.
+    pub(crate) fn dry_run(self) -> Self {
+        Self { is_dry_run: true, ..self }
+    }
+
+    pub(crate) const fn is_dry_run(&self) -> bool {
+        self.is_dry_run
+    }
+
+    pub(crate) fn actor(&self) -> Option<&str> {
+        self.actor.as_deref()
     }
 
     /// Returns the time by the database's clock, computed from the last call that read that clock.
@@ -56,34 +80,42 @@ impl Table {
     /// stores.
     pub(crate) fn issue(
         &self,
-        make: impl FnOnce(DateTime<Utc>) -> Result<IssuedKey, Error>,
+        make: impl Fn(DateTime<Utc>) -> Result<IssuedKey, Error>,
     ) -> Result<IssuedKey, TransactionError> {
-        self.change(|queries| {
+        self.change(None, |queries| {
             let mut issued = make(self.now())?;
             issued.record = queries.issue(&issued.record)?;
             Ok(issued)
         })
     }
 
-    pub(crate) fn revoke(&self, id: i64) -> Result<KeyRecord, TransactionError> {
-        self.change(|queries| queries.revoke(id, to_stored(self.now())))
-    }
-
-    pub(crate) fn disable(&self, id: i64) -> Result<KeyRecord, TransactionError> {
-        self.change(|queries| queries.set_disabled(id, Some(to_stored(self.now()))))
-    }
-
-    pub(crate) fn enable(&self, id: i64) -> Result<KeyRecord, TransactionError> {
-        self.change(|queries| queries.set_disabled(id, None))
-    }
-
     /// Changes a key to what `change` returns for the key as it is at this time.
     pub(crate) fn update(
         &self,
         id: i64,
-        mut change: impl FnMut(&KeyRecord, DateTime<Utc>) -> Result<KeyRecord, Error>,
+        change: impl Fn(&KeyRecord, DateTime<Utc>) -> Result<KeyRecord, Error>,
     ) -> Result<Updated, TransactionError> {
-        self.change(|queries| queries.update(id, &mut |before| change(before, self.now())))
+        self.change(None, |queries| {
+            let before = queries.lock(id)?;
+            let after = queries.save(&before, &change(&before, to_stored(self.now()))?)?;
+            Ok(Updated { before, after })
+        })
+    }
+
+    /// Replaces a key with a new key. `replace` returns the new key, and the old key as it is to be
+    /// stored except for the new key's id.
+    pub(crate) fn rotate(
+        &self,
+        id: i64,
+        replace: impl Fn(&KeyRecord, DateTime<Utc>) -> Result<(IssuedKey, KeyRecord), Error>,
+    ) -> Result<Rotated, TransactionError> {
+        self.change(None, |queries| {
+            let before = queries.lock(id)?;
+            let (mut issued, mut old) = replace(&before, to_stored(self.now()))?;
+            issued.record = queries.issue(&issued.record)?;
+            old.replaced_by = Some(issued.record.id);
+            Ok(Rotated { issued, old: queries.save(&before, &old)? })
+        })
     }
 
     /// Copies an SQLite database to a new file.
@@ -125,17 +157,34 @@ impl Table {
         self.read(self.connect()?.queries().usage_of(id))
     }
 
-    /// Makes a change. If the change fails because it waited too long for a lock, the error names
-    /// the lock holder.
-    fn change<T>(
+    pub(crate) fn events(&self, key_id: i64, limit: u32) -> Result<Vec<KeyEvent>, Error> {
+        self.read(self.connect()?.queries().events(key_id, limit))
+    }
+
+    /// Makes a change in a transaction. If the change fails because it waited too long for a lock,
+    /// the error names the lock holder.
+    pub(super) fn change<T>(
         &self,
-        change: impl FnOnce(&mut dyn Queries) -> Result<T, TransactionError>,
+        summary: Option<Summary>,
+        mut change: impl FnMut(&mut dyn Queries) -> Result<T, TransactionError>,
     ) -> Result<T, TransactionError> {
         let mut connection = self.connect()?;
+        let recorded = Recorded { actor: self.actor(), summary };
+        let mut done = None;
         let find_holder = || open_soon(&self.database).ok()?.queries().lock_holder().ok()?;
-        let (changed, holder) =
-            slow_call(LOOK_FOR_LOCKS_AFTER, find_holder, || change(connection.queries()));
-        changed.map_err(|error| error.held_up_by(&self.database, holder.flatten()))
+        let (ended, holder) = slow_call(LOOK_FOR_LOCKS_AFTER, find_holder, || {
+            connection.queries().write(recorded, &mut |queries| {
+                done = Some(change(queries)?);
+                if self.is_dry_run { Err(RollbackTransaction.into()) } else { Ok(()) }
+            })
+        });
+        match (ended, done) {
+            (Ok(()) | Err(TransactionError::RolledBack(RollbackTransaction)), Some(done)) => {
+                Ok(done)
+            }
+            (Err(error), _) => Err(error.held_up_by(&self.database, holder.flatten())),
+            (Ok(()), None) => Err(RollbackTransaction.into()),
+        }
     }
 
     fn read<T>(&self, read: QueryResult<T>) -> Result<T, Error> {

@@ -119,7 +119,7 @@ database_test!(copied_migrations_are_those_that_run, |database: Database| {
     std::fs::write(own.join("down.sql"), "DROP TABLE users;").unwrap();
     let migrations = FileBasedMigrations::from_path(&folder).unwrap();
     let (ran, reverted) = database.run_and_revert_last(&migrations);
-    assert_eq!(ran, ["00000000000101", "00000000000102", "20261123000000"]);
+    assert_eq!(ran, ["00000000000101", "00000000000102", "00000000000103", "20261123000000"]);
     assert_eq!(reverted, "20261123000000");
     assert!(
         app_key(&database, "migrate").all().contains("up to date"),

@@ -1,3 +1,5 @@
 //! The life of a key between its issue and its end.
 
+mod audit;
+mod rotation;
 mod update;
