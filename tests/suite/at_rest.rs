@@ -313,7 +313,7 @@ database_test!(issuing_with_another_pepper_than_the_service_is_an_error, |databa
 
 // A6
 #[test]
-fn an_unusable_pepper_refuses_to_start() {
+fn an_unusable_pepper_prevents_the_start() {
     let database = Database::sqlite();
     database.migrate();
     for bad in ["", "   ", "not base64!", "c2hvcnQ="] {

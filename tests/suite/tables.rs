@@ -81,7 +81,7 @@ database_test!(ten_callers_may_migrate_beside_other_migrations, |database: Datab
 });
 
 // E6
-database_test!(every_change_that_matters_is_logged_also_by_plain_sql, |database: Database| {
+database_test!(every_relevant_change_is_logged_even_by_plain_sql, |database: Database| {
     let admin = database.admin();
     let (_, id) = database.issue("0.0.0.0");
     let digest = digest_of(&database, id);

@@ -112,7 +112,7 @@ mod tests {
     }
 
     #[test]
-    fn variables_override_what_was_set_before_and_no_more() {
+    fn variables_override_only_the_settings_that_they_name() {
         let before = || {
             AppKeysBuilder::default()
                 .prefix("shop_")
@@ -161,7 +161,7 @@ mod tests {
     }
 
     #[test]
-    fn the_variables_that_are_read_are_the_known_names() {
+    fn exactly_the_known_variables_are_read() {
         let read = std::cell::RefCell::new(std::collections::BTreeSet::new());
         let variable = |name: &str| {
             read.borrow_mut().insert(name.to_owned());

@@ -384,7 +384,7 @@ mod tests {
 
     // F6
     #[test]
-    fn a_full_queue_refuses_until_those_who_gave_up_are_gone() {
+    fn a_full_queue_rejects_until_dropped_requests_are_removed() {
         let mut queue = Queue::default();
         let mut kept: Vec<_> = (0..MAX_QUEUED)
             .map(|number| push(&mut queue, number, Priority::Known).unwrap())
@@ -400,7 +400,7 @@ mod tests {
 
     // F2
     #[test]
-    fn those_who_gave_up_waiting_for_one_key_take_no_memory() {
+    fn dropped_requests_for_one_key_take_no_memory() {
         let mut queue = Queue::default();
         let kept = push(&mut queue, 0, Priority::Known).unwrap();
         for _ in 0..100_000 {
