@@ -91,7 +91,7 @@ impl<T> Watchdog<T> {
         self.hung_in_a_row = 0;
     }
 
-    /// Abandons hung calls, up to the limit, after starting a thread in place of each.
+    /// Starts a thread in place of each hung call, up to the limit, and abandons that call.
     ///
     /// # Errors
     /// Returns the first error of starting a thread. The call then stays current.

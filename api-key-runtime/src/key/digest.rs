@@ -21,7 +21,7 @@ use crate::error::Error;
 
 type HmacSha256 = Hmac<Sha256>;
 
-/// Minimum length of a pepper in bytes: the length of the digest it keys (RFC 2104, section 3).
+/// Minimum length of a pepper in bytes: the length of an HMAC-SHA-256 digest (RFC 2104, section 3).
 const PEPPER_BYTES: usize = 32;
 /// Input from which the public id of a pepper is derived. No key equals this input, because keys do
 /// not contain spaces.

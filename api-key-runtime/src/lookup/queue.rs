@@ -18,7 +18,7 @@ const MIN_UNKNOWN_IN_BATCH: usize = MAX_BATCH / 4;
 /// The number of keys that may wait for a thread. If the queue is full, further requests are
 /// answered 503 at once.
 const MAX_QUEUED: usize = 1024;
-/// The number of unknown keys among the waiting keys. It is lower because anyone can make up
+/// The number of unknown keys that may wait. This limit is lower, because anyone can make up
 /// unknown keys.
 const MAX_UNKNOWN_QUEUED: usize = MAX_QUEUED / 2;
 /// The number of requests that may wait for one key.
