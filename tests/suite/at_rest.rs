@@ -131,7 +131,7 @@ fn postgres_receives_only_the_digest_as_a_parameter() {
 // A7
 #[test]
 fn two_digests_that_differ_in_one_bit_are_two_keys() {
-    // The response of a store that looks up digests by their hashes.
+    // Returns records with a wrong digest, as a faulty store would that finds digests by a hash.
     let one_bit_off = |bit: usize| {
         move |store: &dyn KeyStore, digests: &[KeyDigest]| {
             let mut found = store.find(digests)?;

@@ -1,5 +1,5 @@
 //! Random histories of transactions, readers and pruning on a real Postgres. With the right rules
-//! no reader misses a change. With each wrong rule some reader misses one.
+//! no reader misses a change. With each wrong rule some reader misses a change.
 
 use std::collections::BTreeSet;
 

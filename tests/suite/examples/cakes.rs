@@ -58,7 +58,7 @@ fn lines_to_paste(printed: &str) -> Vec<(u16, String)> {
         .collect()
 }
 
-/// Runs the lines in order. Each must respond with the announced status and print it.
+/// Runs the lines in order. The output of each line must end with the announced status.
 fn paste_lines(printed: &str) -> Vec<u16> {
     let curl = Command::new("curl").arg("--version").output();
     assert!(
