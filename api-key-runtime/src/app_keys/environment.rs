@@ -29,8 +29,10 @@ impl AppKeysBuilder {
     /// value, and around the content of a file. A setter that is called after this method overrides
     /// the environment.
     ///
-    /// Any other variable whose name begins with `APP_KEY_` is ignored, with a warning in the log.
-    /// Names that Kubernetes sets for a Service called `app-key` are ignored without a warning.
+    /// Any other name that begins with `APP_KEY_` is an error if it resembles a name in the table
+    /// or contains `PEPPER`. All other variables with this prefix are ignored, with a warning in
+    /// the log. Names that Kubernetes sets for a Service called `app-key` are ignored without a
+    /// warning.
     ///
     #[cfg_attr(feature = "sqlite", doc = "```no_run")]
     #[cfg_attr(not(feature = "sqlite"), doc = "```ignore")]
@@ -48,7 +50,7 @@ impl AppKeysBuilder {
     /// - a variable is not Unicode, or is in quotes;
     /// - a pepper is set both by value and by file, or its file cannot be read;
     /// - `APP_KEY_ACCEPT_IMPORTED` is neither `1` nor `0`;
-    /// - another variable has almost the name of a variable in the table.
+    /// - the name of another variable resembles a name in the table, as described above.
     ///
     /// [`build`](Self::build) checks the other values, and reports a missing `DATABASE_URL`.
     #[doc(alias = "environment")]
