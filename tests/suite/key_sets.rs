@@ -1,4 +1,4 @@
-//! Several key sets in one application: only the innermost one applies.
+//! Several key sets in one application: only the innermost set applies.
 
 use actix_web::{HttpResponse, web};
 use api_key_runtime::{

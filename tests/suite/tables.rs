@@ -385,7 +385,8 @@ database_test!(an_expiry_written_by_sql_is_exact_to_the_microsecond, |database: 
         let two_hours_east = moment() + TimeDelta::hours(2);
         update(&format!("{}+02:00", two_hours_east.format("%Y-%m-%d %H:%M:%S%.6f"))).unwrap();
     } else {
-        // The table accepts only one form. Times without a zone or in other zones could be misread.
+        // The table accepts only one form of a time. A time without a zone or in another zone could
+        // be misread.
         for other in [
             format!("{end}+02:00"),
             format!("{end}"),

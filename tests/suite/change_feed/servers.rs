@@ -32,7 +32,7 @@ fn keys_and_changes_must_come_from_one_server() {
     find(&reader).unwrap();
     proxy.lead_to(servers[1].address());
     find(&reader).expect("the connections there are lead where they did");
-    // Ends the store's connection for lookups, but not that of its feed.
+    // Ends the store's connection for lookups, but not the connection of its feed.
     database.texts(
         "SELECT cast(pg_terminate_backend(pid) AS text) FROM pg_stat_activity \
           WHERE datname = current_database() AND pid <> pg_backend_pid() AND query NOT LIKE '%api_keys_%_v1%'",
