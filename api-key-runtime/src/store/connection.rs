@@ -79,8 +79,8 @@ pub(crate) trait Queries: Any {
     fn issue_in_transaction(&mut self, new: &KeyRecord) -> Result<KeyRecord, TransactionError>;
     /// Revokes a key. A key that is already revoked stays unchanged.
     fn revoke(&mut self, id: i64, now: DateTime<Utc>) -> Result<KeyRecord, TransactionError>;
-    /// Disables a key at this time, or enables the key (`None`). If the key is already disabled,
-    /// its earlier time stays. Fails if the key is revoked.
+    /// Disables a key at the time `at`, or enables the key if `at` is `None`. A key that is already
+    /// disabled keeps its earlier time. Fails if the key is revoked.
     fn set_disabled(
         &mut self,
         id: i64,
@@ -132,7 +132,7 @@ pub(crate) trait Queries: Any {
 
 /// A schema that contains the tables, although the search path does not find them there.
 pub(crate) struct Elsewhere {
-    /// Quoted.
+    /// The quoted name of the schema.
     pub(crate) schema: String,
     /// Whether the search path names the schema, but the role may not use the schema.
     pub(crate) is_forbidden: bool,

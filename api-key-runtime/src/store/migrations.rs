@@ -53,8 +53,8 @@ const POSTGRES: &[Migration] =
 const SQLITE: &[Migration] =
     migrations!("sqlite": "00000000000101_create_api_keys", "00000000000102_log_api_key_changes");
 
-/// The number of the lock for migrations. It is "app-key" in ASCII, which no other program is
-/// likely to use.
+/// The number of the lock for migrations. The number is "app-key" in ASCII, so other programs are
+/// unlikely to use it.
 #[cfg(feature = "postgres")]
 const ADVISORY_LOCK: i64 = 0x0061_7070_2d6b_6579;
 
