@@ -292,7 +292,7 @@ mod tests {
 
     // G2
     #[test]
-    fn what_looks_like_a_native_key_is_redacted_anywhere() {
+    fn a_text_like_a_native_key_is_redacted_anywhere() {
         for hidden in
             ["token=ak_live_%41bC123", "token=ak%5flive_AbC123%", "token=%zzak%5Flive_AbC123"]
         {

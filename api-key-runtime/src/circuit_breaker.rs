@@ -313,7 +313,7 @@ mod tests {
 
     // F5
     #[test]
-    fn a_store_that_fails_and_says_so_is_not_silent() {
+    fn a_store_that_returns_errors_is_not_silent() {
         let circuit_breaker = CircuitBreaker::new(DEADLINE);
         for millis in 1000..1100 {
             let call = circuit_breaker.begin(Attempt::Lookup, at(millis));

@@ -79,7 +79,7 @@ mod tests {
 
     // F3
     #[test]
-    fn a_failure_that_comes_and_goes_is_one() {
+    fn repeated_short_failures_are_one_outage() {
         let outage = OutageLog::new("a test");
         assert_eq!(outage.ends(at(0)), None, "nothing failed");
         assert!(outage.begins(at(1000)));

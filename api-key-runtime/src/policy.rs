@@ -96,7 +96,7 @@ mod tests {
 
     // D1
     #[test]
-    fn all_of_one_list_and_one_of_the_other_for_every_list_and_key() {
+    fn a_key_needs_all_scopes_of_one_list_and_one_of_the_other() {
         let lists = || (0..16_u8).map(Some).chain([None]);
         for all in lists() {
             for any in lists() {

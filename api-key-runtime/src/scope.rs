@@ -157,7 +157,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn several_sets_make_one_without_repeating_a_scope() {
+    fn joined_scope_sets_contain_each_scope_once() {
         let set = |text: &str| text.parse::<ScopeSet>().unwrap();
         let all: ScopeSet = [set("a b"), set(""), set("b c")].into_iter().collect();
         assert_eq!(all.as_ref(), "a b c");

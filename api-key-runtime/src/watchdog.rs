@@ -91,7 +91,7 @@ impl<T> Watchdog<T> {
         self.hung_in_a_row = 0;
     }
 
-    /// Abandons hung calls, up to the limit, after starting a thread in place of each.
+    /// Starts a thread in place of each hung call, up to the limit, and abandons that call.
     ///
     /// # Errors
     /// Returns the first error of starting a thread. The call then stays current.
@@ -189,7 +189,7 @@ mod tests {
 
     // E7
     #[test]
-    fn an_abandoned_call_that_returns_is_told_so_once() {
+    fn an_abandoned_call_that_returns_has_no_result() {
         let mut watchdog = Watchdog::new(LIMITS);
         let late = watchdog.begin(at(0), Duration::ZERO, 1);
         assert_eq!(look(&mut watchdog, 2001), [1]);
@@ -243,7 +243,7 @@ mod tests {
     }
 
     #[test]
-    fn the_newest_call_is_the_one_that_counts() {
+    fn the_newest_unfinished_call_counts() {
         let mut watchdog = Watchdog::new(LIMITS);
         assert_eq!(watchdog.newest(at(0)), None);
         let _first = watchdog.begin(at(0), Duration::ZERO, ());

@@ -75,7 +75,7 @@ mod tests {
 
     // F11
     #[test]
-    fn a_thread_that_hangs_is_named_and_one_that_ended_is_not() {
+    fn hanging_threads_are_named_and_ended_threads_are_not() {
         let workers = Workers::default();
         let (let_go, hanging) = mpsc::channel::<()>();
         workers.spawn("short", || ()).unwrap();

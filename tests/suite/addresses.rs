@@ -1,4 +1,4 @@
-//! The client IP, where conformance cannot test it over loopback.
+//! Tests of the client IP that the conformance cases cannot make over loopback.
 
 use std::net::SocketAddr;
 

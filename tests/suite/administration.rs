@@ -185,7 +185,7 @@ database_test!(keys_are_listed_by_the_state_they_are_shown_in, |database: Databa
     }
 });
 
-database_test!(the_usage_of_a_key_that_is_not_there_is_an_error, |database: Database| {
+database_test!(the_usage_of_a_missing_key_is_an_error, |database: Database| {
     let (_, id) = database.migrate().issue("0.0.0.0");
     let admin = database.admin();
     assert_eq!(admin.usage(id).unwrap(), None);

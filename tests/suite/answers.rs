@@ -170,7 +170,7 @@ fn a_configured_scheme_is_challenged_and_others_are_logged() {
 
 // B3, D1
 #[test]
-fn an_optional_route_still_checks_the_key_it_is_given() {
+fn an_optional_route_checks_a_presented_key() {
     let database = Database::sqlite();
     let server = Server::start(database.keys(), routes);
     let (key, _) = database.issue("0.0.0.0");

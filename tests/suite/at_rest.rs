@@ -131,7 +131,7 @@ fn postgres_receives_only_the_digest_as_a_parameter() {
 // A7
 #[test]
 fn two_digests_that_differ_in_one_bit_are_two_keys() {
-    // The response of a store that looks up digests by their hashes.
+    // Returns records with a wrong digest, as a faulty store would that finds digests by a hash.
     let one_bit_off = |bit: usize| {
         move |store: &dyn KeyStore, digests: &[KeyDigest]| {
             let mut found = store.find(digests)?;
@@ -313,7 +313,7 @@ database_test!(issuing_with_another_pepper_than_the_service_is_an_error, |databa
 
 // A6
 #[test]
-fn an_unusable_pepper_refuses_to_start() {
+fn an_unusable_pepper_prevents_the_start() {
     let database = Database::sqlite();
     database.migrate();
     for bad in ["", "   ", "not base64!", "c2hvcnQ="] {

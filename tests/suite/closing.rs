@@ -47,7 +47,7 @@ fn used(database: &Database) -> (AppKeys, Server, String) {
 
 // F11
 #[test]
-fn closing_leaves_one_file_with_everything_in_it() {
+fn closing_leaves_one_complete_file() {
     let database = Database::sqlite();
     let (keys, server, _) = used(&database);
     keys.close(TEST_TIMEOUT).unwrap();

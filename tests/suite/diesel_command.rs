@@ -61,37 +61,34 @@ impl Drop for Project {
 }
 
 // F14
-database_test!(
-    it_runs_redoes_and_reverts_ours_beside_an_application_s_own,
-    |database: Database| {
-        let project = Project::new(&database);
-        let ran = project.diesel("migration run");
-        let order = [
-            "00000000000101_create_api_keys",
-            "00000000000102_log_api_key_changes",
-            "00000000000103_record_api_key_events",
-            "2026-11-23-000000_users",
-        ];
-        assert_eq!(
-            ran.lines().collect::<Vec<_>>(),
-            order.map(|name| format!("Running migration {name}")),
-            "the library's migrations run first"
-        );
-        let (key, _) = database.issue("0.0.0.0");
-        assert!(key.starts_with("ak_live_"), "the embedded migrations are already applied");
-        assert_eq!(
-            project.diesel("migration revert"),
-            "Rolling back migration 2026-11-23-000000_users\n",
-            "the library's migrations are not reverted"
-        );
-        assert_eq!(database.rows().len(), 1, "and the keys are still there");
-        assert_eq!(project.diesel("migration run"), "Running migration 2026-11-23-000000_users\n");
-        project.diesel("migration redo --all");
-        assert!(database.rows().is_empty(), "all were reverted and run again");
-        database.builder().build().unwrap();
-        assert_eq!(project.diesel("migration list").matches("[X]").count(), 4);
-    }
-);
+database_test!(diesel_runs_and_reverts_migrations_beside_the_app_s_own, |database: Database| {
+    let project = Project::new(&database);
+    let ran = project.diesel("migration run");
+    let order = [
+        "00000000000101_create_api_keys",
+        "00000000000102_log_api_key_changes",
+        "00000000000103_record_api_key_events",
+        "2026-11-23-000000_users",
+    ];
+    assert_eq!(
+        ran.lines().collect::<Vec<_>>(),
+        order.map(|name| format!("Running migration {name}")),
+        "the library's migrations run first"
+    );
+    let (key, _) = database.issue("0.0.0.0");
+    assert!(key.starts_with("ak_live_"), "the embedded migrations are already applied");
+    assert_eq!(
+        project.diesel("migration revert"),
+        "Rolling back migration 2026-11-23-000000_users\n",
+        "the library's migrations are not reverted"
+    );
+    assert_eq!(database.rows().len(), 1, "and the keys are still there");
+    assert_eq!(project.diesel("migration run"), "Running migration 2026-11-23-000000_users\n");
+    project.diesel("migration redo --all");
+    assert!(database.rows().is_empty(), "all were reverted and run again");
+    database.builder().build().unwrap();
+    assert_eq!(project.diesel("migration list").matches("[X]").count(), 4);
+});
 
 /// Returns the text of the public schema module from its first table on.
 fn module(database: &Database) -> String {

@@ -1,4 +1,4 @@
-//! Several key sets in one application: only the innermost one applies.
+//! Several key sets in one application: only the innermost set applies.
 
 use actix_web::{HttpResponse, web};
 use api_key_runtime::{
@@ -119,7 +119,7 @@ fn a_key_of_one_set_is_rejected_by_the_other() {
 
 // A12, D1
 #[test]
-fn sets_with_the_same_prefix_are_separate_also_as_web_data() {
+fn sets_with_one_prefix_are_separate_even_as_web_data() {
     let own = Set::in_memory("own");
     let partner = Set::on(Database::sqlite(), "partner", "ak_live_");
     let all = [own.keys.clone(), partner.keys.clone()];

@@ -95,7 +95,8 @@ fn requests(metrics: &Metrics) -> BTreeMap<(String, String), String> {
 fn requests_count_by_outcome_and_by_cache_hit() {
     let database = Database::sqlite();
     let builder = database.migrate().builder();
-    // The keys are created before the feed starts, which would report each of them as changed.
+    // The keys are created before the feed starts, because a running feed would report each new key
+    // as a change.
     let fixtures = Fixtures::new(&database);
     let keys = (builder.max_staleness(LONG).lookup_timeout(LONG_DEADLINE)).build().unwrap();
     // The first change report says that everything may have changed, so it must come before the

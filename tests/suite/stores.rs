@@ -236,7 +236,7 @@ database_test!(a_change_that_a_trigger_prevents_is_an_error, |database: Database
 
 // F10
 #[test]
-fn a_change_of_a_locked_sqlite_file_says_what_to_look_for() {
+fn a_change_of_a_locked_sqlite_file_fails_with_advice() {
     use diesel::{Connection as _, SqliteConnection, connection::SimpleConnection as _};
     let database = Database::sqlite();
     let (_, id) = database.issue("0.0.0.0");

@@ -81,7 +81,7 @@ database_test!(ten_callers_may_migrate_beside_other_migrations, |database: Datab
 });
 
 // E6
-database_test!(every_change_that_matters_is_logged_also_by_plain_sql, |database: Database| {
+database_test!(every_relevant_change_is_logged_even_by_plain_sql, |database: Database| {
     let admin = database.admin();
     let (_, id) = database.issue("0.0.0.0");
     let digest = digest_of(&database, id);
@@ -385,7 +385,8 @@ database_test!(an_expiry_written_by_sql_is_exact_to_the_microsecond, |database: 
         let two_hours_east = moment() + TimeDelta::hours(2);
         update(&format!("{}+02:00", two_hours_east.format("%Y-%m-%d %H:%M:%S%.6f"))).unwrap();
     } else {
-        // The table accepts only one form. Times without a zone or in other zones could be misread.
+        // The table accepts only one form of a time. A time without a zone or in another zone could
+        // be misread.
         for other in [
             format!("{end}+02:00"),
             format!("{end}"),

@@ -224,7 +224,7 @@ fn all_faults_are_reported() {
 }
 
 #[test]
-fn a_faulty_one_is_left_out_of_the_policy() {
+fn faulty_arguments_are_left_out_of_the_policy() {
     let message = "`optional` takes no value: write `optional` alone";
     let handler = guarded(&quote!(), &quote!(), &quote!(.scopes("a")));
     assert_expands(

@@ -74,7 +74,7 @@ fn builtins_go_to_the_outer_function() {
 }
 
 #[test]
-fn all_others_stay() {
+fn all_other_attributes_stay() {
     for attr in [
         quote!(#[tracing::instrument]),
         quote!(#[instrument(skip_all, fields(get = 1))]),
@@ -140,7 +140,7 @@ fn a_broken_cfg_attr_is_left_to_the_compiler() {
 }
 
 #[test]
-fn the_attribute_stands_once() {
+fn the_attribute_is_allowed_once() {
     let message = "duplicate `#[require_app_key]`: merge the arguments into one attribute";
     for own in [
         quote!(#[require_app_key]),

@@ -62,7 +62,7 @@ fn only_functions() {
 }
 
 #[test]
-fn one_by_one() {
+fn each_fault_has_its_message() {
     for (item, message) in [
         ("const fn f() -> u8 { 1 }", CONST),
         ("unsafe fn f() -> u8 { 1 }", UNSAFE),
@@ -104,7 +104,7 @@ fn at_most_sixteen_arguments() {
 }
 
 #[test]
-fn what_is_valid() {
+fn valid_functions_have_no_faults() {
     for item in [
         "fn f() -> impl Future<Output = impl Responder> { ready(1) }",
         "async fn f() -> Result<impl Responder, impl ResponseError> { Ok(1) }",
@@ -190,7 +190,7 @@ fn a_const_function_is_reported_once() {
 }
 
 #[test]
-fn what_cannot_be_nested_is_left_as_it_is() {
+fn functions_that_cannot_be_nested_are_unchanged() {
     for item in [
         quote!(
             #[get]
@@ -210,7 +210,7 @@ fn what_cannot_be_nested_is_left_as_it_is() {
 }
 
 #[test]
-fn a_signature_being_typed_is_left_as_it_is() {
+fn a_half_typed_signature_is_unchanged() {
     for item in [
         "#[get] pub",
         "async fn",

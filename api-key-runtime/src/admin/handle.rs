@@ -92,7 +92,7 @@ impl Admin {
         self.table.migrate()
     }
 
-    /// Issues a key. The secret is in the result and nowhere else: it cannot be read again.
+    /// Issues a key. Only the result contains the secret; the secret cannot be read again.
     ///
     /// # Errors
     /// Returns an error in these cases. No key is issued then.
@@ -381,8 +381,8 @@ impl Admin {
     /// Returns the current time by the clock that decides whether a key has expired. Pass it to
     /// [`KeyRecord::state`].
     ///
-    /// With Postgres the time is that of the database's clock, as the last call read this clock.
-    /// With SQLite, and before the first call, the time is that of the local clock.
+    /// With Postgres this is the time of the database's clock, computed from the last call that
+    /// read this clock. With SQLite, and before the first call, this is the local time.
     #[must_use]
     pub fn now(&self) -> DateTime<Utc> {
         self.table.now()

@@ -222,7 +222,7 @@ fn any_block_matches_a_plain_reference_implementation() {
 }
 
 #[test]
-fn what_is_shown_is_the_canonical_text() {
+fn a_list_is_displayed_in_its_canonical_form() {
     for text in ["0.0.0.0", "", "10.0.0.0/8 2001:db8::1"] {
         assert_eq!(AllowedIps::from_stored(text).to_string(), text);
     }
@@ -235,7 +235,7 @@ fn what_is_shown_is_the_canonical_text() {
 }
 
 #[test]
-fn two_lists_together_allow_what_either_allows() {
+fn two_joined_lists_allow_the_addresses_of_both() {
     let (any, home, office) = (AllowedIps::any(), rules("10.0.0.1"), rules("192.0.2.0/24"));
     assert_eq!(any.clone().or(home.clone()), any);
     assert_eq!(home.clone().or(any.clone()), any);

@@ -344,8 +344,8 @@ impl AppKeysBuilder {
         self
     }
 
-    /// Sets the pepper: the secret of the HMAC-SHA-256 that keys are digested with, 32 bytes or
-    /// more in base64.
+    /// Sets the pepper: the secret of the HMAC-SHA-256 that keys are digested with. The pepper has
+    /// at least 32 bytes and is written in base64.
     ///
     /// With only a copy of the table, an attacker cannot test whether a key is valid: such a test
     /// needs the pepper. Defaults to none: keys are digested with plain SHA-256.
@@ -537,7 +537,7 @@ impl AppKeysBuilder {
         self
     }
 
-    /// Sets how many keys are cached at most. Each takes a few hundred bytes.
+    /// Sets the maximum number of cached keys. Each cached key takes a few hundred bytes.
     ///
     /// Defaults to 250 000. Zero is an error of [`build`](Self::build);
     /// `max_staleness(Duration::ZERO)` switches caching off.

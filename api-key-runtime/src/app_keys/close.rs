@@ -64,7 +64,7 @@ impl Closing {
 
 impl Inner {
     /// Closes within this time. `record` writes the last usage within the time that its second
-    /// argument returns. It returns whether all usage was written.
+    /// argument returns. `record` returns whether all usage was written.
     pub(super) fn close(
         &self,
         timeout: Duration,

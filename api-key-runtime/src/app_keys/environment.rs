@@ -29,8 +29,10 @@ impl AppKeysBuilder {
     /// value, and around the content of a file. A setter that is called after this method overrides
     /// the environment.
     ///
-    /// Any other variable whose name begins with `APP_KEY_` is ignored, with a warning in the log.
-    /// Names that Kubernetes sets for a Service called `app-key` are ignored without a warning.
+    /// Any other name that begins with `APP_KEY_` is an error if it resembles a name in the table
+    /// or contains `PEPPER`. All other variables with this prefix are ignored, with a warning in
+    /// the log. Names that Kubernetes sets for a Service called `app-key` are ignored without a
+    /// warning.
     ///
     #[cfg_attr(feature = "sqlite", doc = "```no_run")]
     #[cfg_attr(not(feature = "sqlite"), doc = "```ignore")]
@@ -48,7 +50,7 @@ impl AppKeysBuilder {
     /// - a variable is not Unicode, or is in quotes;
     /// - a pepper is set both by value and by file, or its file cannot be read;
     /// - `APP_KEY_ACCEPT_IMPORTED` is neither `1` nor `0`;
-    /// - another variable has almost the name of a variable in the table.
+    /// - the name of another variable resembles a name in the table, as described above.
     ///
     /// [`build`](Self::build) checks the other values, and reports a missing `DATABASE_URL`.
     #[doc(alias = "environment")]
@@ -112,7 +114,7 @@ mod tests {
     }
 
     #[test]
-    fn variables_override_what_was_set_before_and_no_more() {
+    fn variables_override_only_the_settings_that_they_name() {
         let before = || {
             AppKeysBuilder::default()
                 .prefix("shop_")
@@ -161,7 +163,7 @@ mod tests {
     }
 
     #[test]
-    fn the_variables_that_are_read_are_the_known_names() {
+    fn exactly_the_known_variables_are_read() {
         let read = std::cell::RefCell::new(std::collections::BTreeSet::new());
         let variable = |name: &str| {
             read.borrow_mut().insert(name.to_owned());

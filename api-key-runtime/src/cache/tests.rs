@@ -128,7 +128,7 @@ fn a_change_drops_entries_and_discards_reads_in_flight() {
 // E2, E4
 // A revocation counts as soon as any read has seen it, even if another read was sent later.
 #[test]
-fn the_read_sent_later_wins_unless_the_other_saw_a_revocation() {
+fn the_later_read_wins_unless_the_earlier_saw_a_revocation() {
     let read = |cache: &Cache, stamp, change: fn(&mut KeyRecord)| {
         let mut record = KeyRecord::new(1, digest(1), AllowedIps::any());
         change(&mut record);

@@ -20,8 +20,9 @@ pub struct AnAttributeBelowRemovedTheHandler;
 
 /// A function that actix-web accepts as a handler.
 ///
-/// The trait exists for its error message. Without the trait, for a function that returns no
-/// future, the compiler would name a missing trait with an argument that the compiler cannot print.
+/// The trait exists for the error message about a function that returns no future. Without the
+/// trait, that message would name a trait of actix-web and an argument that the compiler cannot
+/// print.
 #[diagnostic::on_unimplemented(
     message = "`{Self}` is not an actix-web handler",
     label = "not a handler",

@@ -21,7 +21,7 @@ use crate::error::Error;
 
 type HmacSha256 = Hmac<Sha256>;
 
-/// Minimum length of a pepper in bytes: the length of the digest it keys (RFC 2104, section 3).
+/// Minimum length of a pepper in bytes: the length of an HMAC-SHA-256 digest (RFC 2104, section 3).
 const PEPPER_BYTES: usize = 32;
 /// Input from which the public id of a pepper is derived. No key equals this input, because keys do
 /// not contain spaces.
@@ -263,7 +263,7 @@ mod tests {
 
     // A6
     #[test]
-    fn an_unusable_pepper_is_refused() {
+    fn an_unusable_pepper_is_rejected() {
         let repeated = "AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=";
         for bad in [
             "",
@@ -351,7 +351,7 @@ mod tests {
     }
 
     #[test]
-    fn white_space_around_a_pepper_is_no_part_of_it() {
+    fn white_space_around_a_pepper_is_removed() {
         let id = |pepper: &str, previous: &str| {
             let digester = Digester::parse(Some(pepper), Some(previous)).unwrap();
             digester.algorithms().map(DigestAlgorithm::to_string).collect::<Vec<_>>()

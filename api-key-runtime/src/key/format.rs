@@ -368,7 +368,7 @@ mod tests {
 
     // A3
     #[test]
-    fn any_one_character_changed_dropped_or_added_is_no_key() {
+    fn a_key_with_one_wrong_character_is_malformed() {
         let characters: Vec<char> =
             (0..=127_u8).filter(|&byte| is_key_character(byte)).map(char::from).collect();
         for rules in [rules(), lenient()] {
@@ -478,7 +478,7 @@ mod tests {
     }
 
     #[test]
-    fn a_secret_s_debug_shows_nothing_of_it() {
+    fn debug_of_a_secret_shows_no_part_of_it() {
         let key = native();
         assert_eq!(format!("{:?}", KeySecret::new(key)), "KeySecret(..)");
         let pepper = crate::key::Secret::new("pepper".to_owned());

@@ -18,7 +18,7 @@ const MIN_UNKNOWN_IN_BATCH: usize = MAX_BATCH / 4;
 /// The number of keys that may wait for a thread. If the queue is full, further requests are
 /// answered 503 at once.
 const MAX_QUEUED: usize = 1024;
-/// The number of unknown keys among the waiting keys. It is lower because anyone can make up
+/// The number of unknown keys that may wait. This limit is lower, because anyone can make up
 /// unknown keys.
 const MAX_UNKNOWN_QUEUED: usize = MAX_QUEUED / 2;
 /// The number of requests that may wait for one key.
@@ -384,7 +384,7 @@ mod tests {
 
     // F6
     #[test]
-    fn a_full_queue_refuses_until_those_who_gave_up_are_gone() {
+    fn a_full_queue_rejects_until_dropped_requests_are_removed() {
         let mut queue = Queue::default();
         let mut kept: Vec<_> = (0..MAX_QUEUED)
             .map(|number| push(&mut queue, number, Priority::Known).unwrap())
@@ -400,7 +400,7 @@ mod tests {
 
     // F2
     #[test]
-    fn those_who_gave_up_waiting_for_one_key_take_no_memory() {
+    fn dropped_requests_for_one_key_take_no_memory() {
         let mut queue = Queue::default();
         let kept = push(&mut queue, 0, Priority::Known).unwrap();
         for _ in 0..100_000 {

@@ -1,5 +1,5 @@
-//! The threads that call the store. Decides which thread takes the next batch, and which thread is
-//! replaced because its call hangs.
+//! The threads that call the store. This module decides which thread takes the next batch, and
+//! which thread is replaced because its call hangs.
 
 use std::{sync::Arc, time::Duration};
 

@@ -60,9 +60,9 @@ impl Metrics {
         Self { requests: counted.filter(|&(.., count)| count > 0).collect(), lookups, gauges }
     }
 
-    /// Returns the number of requests that were accepted with a key. A request that passes two
-    /// guards, such as a middleware and an attribute, counts once at each guard. All counts of
-    /// requests count such a request in this way.
+    /// Returns the number of requests that were accepted with a key. In this and every other count
+    /// of requests, a request that passes two guards counts twice: once at each guard. The guards
+    /// may be a middleware and an attribute.
     #[must_use]
     pub fn accepted(&self) -> u64 {
         self.sum(|outcome, _| outcome == Outcome::Accepted)

@@ -66,8 +66,8 @@ pub trait ChangeFeed: Send {
     /// Blocks until something may have changed, but no longer than `at_most`. Spurious and missed
     /// wake-ups are allowed. They cost time, but no decision depends on them.
     ///
-    /// A call counts as hung once it has exceeded `at_most` by the time after which a call of
-    /// [`changes`](Self::changes) counts as hung.
+    /// A call may take longer than `at_most`, by the time that a call of [`changes`](Self::changes)
+    /// may take. After that the call counts as hung.
     ///
     /// # Errors
     /// Returns an error if the connection is lost. The feed is then dropped and another feed

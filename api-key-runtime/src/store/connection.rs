@@ -187,7 +187,7 @@ impl Summary {
 
 /// A schema that contains the tables, although the search path does not find them there.
 pub(crate) struct Elsewhere {
-    /// Quoted.
+    /// The quoted name of the schema.
     pub(crate) schema: String,
     /// Whether the search path names the schema, but the role may not use the schema.
     pub(crate) is_forbidden: bool,

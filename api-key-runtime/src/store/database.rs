@@ -231,7 +231,7 @@ mod tests {
 
     #[cfg(feature = "sqlite")]
     #[test]
-    fn a_path_is_a_file_whichever_way_it_is_written() {
+    fn each_form_of_an_sqlite_url_names_the_file() {
         for url in ["cakes.db", "sqlite://cakes.db", "sqlite:cakes.db"] {
             assert_eq!(Database::parse(url).unwrap().to_string(), "SQLite file cakes.db");
         }
@@ -239,7 +239,7 @@ mod tests {
 
     // F10
     #[test]
-    fn memory_and_foreign_schemes_are_refused() {
+    fn memory_and_foreign_schemes_are_rejected() {
         for bad in [
             "",
             " ",

@@ -13,8 +13,9 @@ pub(super) trait ChangeReader: Send {
         true
     }
 
-    /// Returns the changes since the last read, or "everything" at the first read. The number is
-    /// that of the server. It is `None` if keys cannot be looked up on another server.
+    /// Returns the changes since the last read, or "everything" at the first read. Also returns the
+    /// number of the server that was read, or `None` if keys cannot be looked up on any other
+    /// server.
     fn read(&mut self) -> Result<(Option<i64>, Changes), StoreError>;
 
     /// Waits like [`ChangeFeed::wait`].

@@ -24,8 +24,8 @@ use crate::{
 
 /// The time after which a warning is logged if start-up still waits for the database.
 const SLOW_START: Duration = Duration::from_secs(5);
-/// The maximum number of idle connections. Further connections could only be left over from
-/// replaced threads.
+/// The maximum number of idle connections. More connections than this become idle only after a
+/// thread was replaced.
 const MAX_IDLE: usize = 2;
 
 /// Rows that were read from a primary, with the number of that primary.

@@ -61,8 +61,8 @@ const SQLITE: &[Migration] = migrations!(
     "00000000000103_record_api_key_events"
 );
 
-/// The number of the lock for migrations. It is "app-key" in ASCII, which no other program is
-/// likely to use.
+/// The number of the lock for migrations. The number is "app-key" in ASCII, so other programs are
+/// unlikely to use it.
 #[cfg(feature = "postgres")]
 const ADVISORY_LOCK: i64 = 0x0061_7070_2d6b_6579;
 

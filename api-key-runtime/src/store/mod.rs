@@ -101,8 +101,8 @@ pub trait KeyStore: Send + Sync + 'static {
     /// Returns the records with these digests, in any order. A digest without a record stands for
     /// an unknown key.
     ///
-    /// Implementations must read the current state, and not from a replica that may lag behind. All
-    /// digests of one call must be read in one snapshot.
+    /// Implementations must read the current state, so they must not read a replica that may lag
+    /// behind. All digests of one call must be read in one snapshot.
     ///
     /// A call counts as hung after the lookup timeout, but not before 1 second. Another thread then
     /// takes over, and requests no longer wait for the result.

@@ -148,7 +148,7 @@ mod tests {
 
     // E7
     #[test]
-    fn a_lookup_on_another_server_gives_the_connection_up() {
+    fn a_lookup_on_another_server_closes_the_connection() {
         let server = ReadServer::default();
         let first = server.open();
         server.record(first, Some(1)).unwrap();

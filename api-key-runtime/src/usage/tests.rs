@@ -175,7 +175,7 @@ fn a_flush_writes_each_key_once_with_its_last_use() {
 
 // F11
 #[test]
-fn uses_are_written_by_themselves_and_nothing_is_written_twice() {
+fn usage_is_written_at_its_interval_and_only_once() {
     let (store, usage) = start(Duration::from_millis(10), LONG);
     let key = key(1);
     for round in 1..=5 {
@@ -207,7 +207,7 @@ fn usage_that_cannot_be_written_is_kept_and_retried() {
 
 // F11
 #[test]
-fn a_failed_batch_stops_no_other_but_a_second_one_does() {
+fn two_failed_batches_end_a_flush() {
     let (store, usage) = start(LONG, LONG);
     let keys: Vec<_> = (1..=2000).map(key).collect();
     let note_all = || {
@@ -329,7 +329,7 @@ fn a_failed_flush_is_reported_while_the_next_one_writes() {
 
 // F11
 #[test]
-fn the_end_writes_what_is_left_and_lets_go_of_the_store() {
+fn the_end_writes_the_remaining_usage_and_drops_the_store() {
     let (store, usage) = start(LONG, LONG);
     usage.note(&key(1), MonotonicTime::now(), HERE);
     assert!(usage.end(TEST_TIMEOUT));

@@ -72,7 +72,7 @@ mod tests {
 
     // F11
     #[test]
-    fn there_is_room_for_so_many_keys_and_what_is_lost_is_told() {
+    fn a_full_buffer_reports_how_much_usage_is_dropped() {
         let mut waiting = UsageBuffer::default();
         let most = i64::try_from(MAX_KEYS).unwrap();
         for id in 1..=most {

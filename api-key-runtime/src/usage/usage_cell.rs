@@ -138,7 +138,7 @@ mod tests {
 
     // F11
     #[test]
-    fn a_use_that_comes_late_counts_and_is_not_the_last_one() {
+    fn a_late_use_is_counted_but_is_not_the_last_use() {
         let cell = UsageCell::default();
         cell.note(at(7), ip("10.0.0.7"));
         cell.note(at(6), ip("10.0.0.6"));

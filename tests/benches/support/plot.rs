@@ -45,7 +45,8 @@ pub(crate) fn distribution(name: &str, title: &str, series: &[(&str, &[f64])]) {
         }
         chart
             .configure_series_labels()
-            .position(SeriesLabelPosition::LowerRight)
+            // The curves rise from the lower left to the upper right.
+            .position(SeriesLabelPosition::UpperLeft)
             .background_style(WHITE)
             .border_style(BLACK.mix(0.3))
             .label_font((FONT, 13))

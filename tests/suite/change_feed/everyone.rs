@@ -6,7 +6,7 @@ use super::{Reader, Seen, hex, insert, insertion, keys, nothing};
 use crate::support::{Database, database_test};
 
 // E6
-database_test!(every_kind_of_change_by_direct_sql_is_told_once, |database: Database| {
+database_test!(every_kind_of_change_by_plain_sql_is_reported_once, |database: Database| {
     database.migrate();
     let bystander = insert(&database, 1);
     let digest = insert(&database, 2);
@@ -39,7 +39,7 @@ database_test!(every_kind_of_change_by_direct_sql_is_told_once, |database: Datab
 });
 
 // E6
-database_test!(what_administration_changes_is_told, |database: Database| {
+database_test!(changes_by_administration_are_reported, |database: Database| {
     let admin = database.admin();
     let mut reader = Reader::new(&database);
     let (_, id) = database.issue("0.0.0.0");
@@ -56,7 +56,7 @@ database_test!(what_administration_changes_is_told, |database: Database| {
 });
 
 // E7
-database_test!(a_reader_that_stayed_behind_is_told_all_it_missed, |database: Database| {
+database_test!(a_reader_gets_every_change_since_its_last_read, |database: Database| {
     database.migrate();
     let mut reader = Reader::new(&database);
     let first = insert(&database, 1);
@@ -71,27 +71,24 @@ database_test!(a_reader_that_stayed_behind_is_told_all_it_missed, |database: Dat
 });
 
 // E6
-database_test!(
-    a_change_of_more_keys_than_a_list_should_hold_is_everything,
-    |database: Database| {
-        database.migrate();
-        let mut reader = Reader::new(&database);
-        // One statement per key, because on Postgres a statement that changes more than 64 keys is
-        // logged as a change of everything.
-        let insert_each = |numbers: std::ops::RangeInclusive<u32>| {
-            let digests: Vec<String> = numbers.map(|number| format!("{number:064x}")).collect();
-            let statements = digests.iter().map(|digest| insertion(&database, digest));
-            database.execute(&statements.collect::<Vec<String>>().join("; ")).unwrap();
-            digests
-        };
-        assert_eq!(reader.read(), nothing());
-        let expected = insert_each(1..=1000);
-        assert_eq!(reader.read(), keys(&expected), "a thousand");
-        insert_each(1001..=2001);
-        assert_eq!(reader.read(), Seen::Everything, "one more");
-        assert_eq!(reader.read(), nothing());
-    }
-);
+database_test!(a_change_of_over_1000_keys_means_everything_changed, |database: Database| {
+    database.migrate();
+    let mut reader = Reader::new(&database);
+    // One statement per key, because on Postgres a statement that changes more than 64 keys is
+    // logged as a change of everything.
+    let insert_each = |numbers: std::ops::RangeInclusive<u32>| {
+        let digests: Vec<String> = numbers.map(|number| format!("{number:064x}")).collect();
+        let statements = digests.iter().map(|digest| insertion(&database, digest));
+        database.execute(&statements.collect::<Vec<String>>().join("; ")).unwrap();
+        digests
+    };
+    assert_eq!(reader.read(), nothing());
+    let expected = insert_each(1..=1000);
+    assert_eq!(reader.read(), keys(&expected), "a thousand");
+    insert_each(1001..=2001);
+    assert_eq!(reader.read(), Seen::Everything, "one more");
+    assert_eq!(reader.read(), nothing());
+});
 
 // E1, E6
 database_test!(a_change_wakes_a_waiting_reader_early, |database: Database| {

@@ -57,7 +57,7 @@ fn pruning_keeps_an_hour_and_every_reader_exact() {
 // A DELETE by another program may remove rows that were not read yet, and the remaining rows do not
 // show that rows are missing.
 #[test]
-fn a_log_without_a_floor_is_everything_until_it_has_one() {
+fn a_log_without_a_floor_means_everything_changed() {
     let server = OwnServer::start();
     let database = server.database();
     database.migrate();
@@ -93,7 +93,7 @@ pub(super) fn dump_into(from: &Database, to: &Database, options: &[&str]) {
 // E17, F14
 // A restore contains rows, but not the positions of their sequences.
 #[test]
-fn keys_of_a_dump_can_be_revoked_at_once_and_none_is_lost() {
+fn restored_keys_can_be_revoked_at_once_and_none_is_lost() {
     let source = migrated();
     let issued: Vec<(String, i64)> = (0..3).map(|_| source.issue("0.0.0.0")).collect();
     source.admin().disable(issued[2].1).unwrap();
@@ -116,7 +116,7 @@ fn keys_of_a_dump_can_be_revoked_at_once_and_none_is_lost() {
 
 // E17, F14
 #[test]
-fn a_new_key_gets_a_number_past_those_that_arrived() {
+fn a_new_key_gets_an_id_that_no_replicated_key_has() {
     let database = migrated();
     let arrived = |id: i64| {
         let digest = database.literal(&format!("{id:064x}"));
@@ -143,7 +143,7 @@ fn a_new_key_gets_a_number_past_those_that_arrived() {
 // Apply workers of logical replication and tools that restore a database set
 // `session_replication_role` to `replica`.
 #[test]
-fn changes_of_a_replica_session_are_told() {
+fn changes_in_a_replica_session_are_reported() {
     let database = migrated();
     let digest = insert(&database, 1);
     let mut reader = Reader::new(&database);

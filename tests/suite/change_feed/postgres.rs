@@ -89,7 +89,7 @@ fn changes_rolled_back_to_a_savepoint_are_not_reported() {
 
 // E6, E9
 #[test]
-fn upserts_merges_cascades_truncation_and_bulk_changes_are_told() {
+fn upserts_merges_cascades_and_bulk_changes_are_reported() {
     let database = migrated();
     let digest = insert(&database, 1);
     let other = format!("{:064x}", 2);
@@ -142,7 +142,7 @@ fn upserts_merges_cascades_truncation_and_bulk_changes_are_told() {
 // COPY and replication insert rows with the transaction numbers of another server, which readers
 // may have passed already.
 #[test]
-fn rows_of_another_server_are_told_once() {
+fn rows_from_another_server_are_reported_once() {
     let database = migrated();
     let digest = insert(&database, 1);
     let mut reader = Reader::new(&database);
@@ -161,7 +161,7 @@ fn rows_of_another_server_are_told_once() {
 // E16
 // Each of these statements changes the meaning of rows, and fires no trigger.
 #[test]
-fn a_changed_definition_is_everything() {
+fn a_changed_definition_means_everything_changed() {
     let database = migrated();
     insert(&database, 1);
     let mut reader = Reader::new(&database);
@@ -188,7 +188,7 @@ fn a_changed_definition_is_everything() {
 // The position of a read and its rows must come from one snapshot, however long the read pauses
 // between the two.
 #[test]
-fn a_commit_during_a_read_is_told_by_that_read_or_the_next() {
+fn a_commit_during_a_read_is_in_this_read_or_the_next() {
     let database = migrated();
     let digest = insert(&database, 1);
     let mut reader = Reader::new(&database);
@@ -243,7 +243,7 @@ fn migrate_enables_triggers_as_their_migration_did() {
 // E16
 // No trigger logs changes of an inheriting table.
 #[test]
-fn rows_of_an_inheriting_table_are_no_keys() {
+fn rows_of_an_inheriting_table_are_not_keys() {
     let database = migrated();
     let (store, digest) = (DieselStore::open(database.url()).unwrap(), "1".repeat(64));
     let wanted = [KeyDigest::from_bytes([0x11; 32])];
@@ -350,7 +350,7 @@ fn row_level_security_that_hides_keys_is_an_error() {
 
 // F14
 #[test]
-fn migrating_what_is_complete_takes_no_right_but_to_read() {
+fn migrating_complete_tables_needs_only_the_right_to_read() {
     let database = migrated();
     let role = role_with_the_documented_grants(&database);
     AppKeys::builder().database_url(&role).migrate().unwrap().build().unwrap();
@@ -431,7 +431,7 @@ fn a_missing_trigger_is_an_error_and_then_everything_changed() {
 
 // E6
 #[test]
-fn tables_that_were_made_anew_are_everything() {
+fn recreated_tables_mean_everything_changed() {
     let database = migrated();
     insert(&database, 1);
     let mut reader = Reader::new(&database);

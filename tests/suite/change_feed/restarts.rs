@@ -9,7 +9,7 @@ use crate::support::{Database, OwnServer, TEST_TIMEOUT, log, wait_until};
 
 // E7, F5
 #[test]
-fn a_restart_of_the_server_is_everything() {
+fn a_server_restart_means_everything_changed() {
     let server = OwnServer::start();
     let database = server.database();
     database.migrate();
@@ -23,7 +23,7 @@ fn a_restart_of_the_server_is_everything() {
             server.shut_down();
         }
         assert!(reader.try_read().is_err(), "it is unavailable");
-        assert!(reader.try_read().is_err(), "it is still away");
+        assert!(reader.try_read().is_err(), "it is still unavailable");
         server.start_again();
         assert_eq!(reader.read(), Seen::Everything);
         assert_eq!(reader.read(), nothing());
@@ -32,7 +32,7 @@ fn a_restart_of_the_server_is_everything() {
 
 // E9
 #[test]
-fn a_standby_is_an_error_and_says_nothing_of_changes() {
+fn a_standby_is_an_error_and_reports_no_changes() {
     let primary = OwnServer::start();
     let database = primary.database();
     database.migrate();
@@ -76,7 +76,7 @@ fn a_server_that_becomes_a_standby_is_an_error() {
 }
 
 /// Returns the log lines about notifications from this database, which contain its unique name.
-fn said(database: &Database) -> Vec<String> {
+fn warnings(database: &Database) -> Vec<String> {
     log::lines_with("arrive").into_iter().filter(|line| line.contains(database.name())).collect()
 }
 
@@ -86,7 +86,7 @@ fn feed(reader: &mut Reader, database: &Database, is_over: impl Fn(&[String]) ->
     const LONG_ENOUGH: Duration = Duration::from_secs(4);
     let began = Instant::now();
     let mut until = began + LONG_ENOUGH;
-    while Instant::now() < until && !is_over(&said(database)) {
+    while Instant::now() < until && !is_over(&warnings(database)) {
         let turn = Instant::now();
         reader.try_read().unwrap();
         reader.wait(Duration::from_millis(100));
@@ -110,11 +110,11 @@ fn a_pooler_delivers_changes_and_one_warning() {
     assert_eq!(reader.read(), keys([&digest]));
     assert_eq!(reader.read(), nothing());
     // Waits until notifications have been missing for long enough.
-    wait_until("it is said", || {
+    wait_until("the warning is logged", || {
         feed(&mut reader, &database, |lines| !lines.is_empty());
-        !said(&database).is_empty()
+        !warnings(&database).is_empty()
     });
-    let lines = said(&database);
+    let lines = warnings(&database);
     assert_eq!(lines.len(), 1, "{lines:?}");
     assert!(lines[0].starts_with("WARN") && lines[0].contains("listen_url"), "{lines:?}");
     // A new connection does not repeat the log line.
@@ -123,12 +123,12 @@ fn a_pooler_delivers_changes_and_one_warning() {
     feed(&mut reader, &database, |_| false);
     let digest = insert(&database, 2);
     assert_eq!(reader.read(), keys([&digest]));
-    assert_eq!(said(&database).len(), 1, "{:?}", said(&database));
+    assert_eq!(warnings(&database).len(), 1, "{:?}", warnings(&database));
 }
 
 // E9
 #[test]
-fn of_a_direct_connection_nothing_is_said() {
+fn a_direct_connection_causes_no_warning() {
     log::install();
     // If the machine pauses for longer than a notification may take, the product logs that none
     // arrived. Then the test is repeated.
@@ -145,7 +145,7 @@ fn of_a_direct_connection_nothing_is_said() {
             longest = longest.max(turn.elapsed());
         }
         if longest < Duration::from_secs(1) {
-            assert!(said(&database).is_empty(), "{:?}", said(&database));
+            assert!(warnings(&database).is_empty(), "{:?}", warnings(&database));
             return;
         }
         println!("the machine stood still for {longest:?}");

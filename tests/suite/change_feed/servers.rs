@@ -32,7 +32,7 @@ fn keys_and_changes_must_come_from_one_server() {
     find(&reader).unwrap();
     proxy.lead_to(servers[1].address());
     find(&reader).expect("the connections there are lead where they did");
-    // Ends the store's connection for lookups, but not that of its feed.
+    // Ends the store's connection for lookups, but not the connection of its feed.
     database.texts(
         "SELECT cast(pg_terminate_backend(pid) AS text) FROM pg_stat_activity \
           WHERE datname = current_database() AND pid <> pg_backend_pid() AND query NOT LIKE '%api_keys_%_v1%'",
@@ -111,7 +111,7 @@ fn after_a_restart_lookups_wait_for_the_first_changes() {
 
 // E9
 #[test]
-fn an_empty_standby_is_an_error_and_not_an_answer() {
+fn a_standby_is_an_error_and_not_an_empty_table() {
     let database = migrated();
     // Replaces the server's own function, so that the server can become a standby during a
     // connection. Behind a pooler this is possible.
@@ -174,7 +174,7 @@ fn a_switched_role_still_reads_changes() {
 
 // E9
 #[test]
-fn a_log_in_another_schema_than_the_keys_is_an_error() {
+fn keys_and_log_in_different_schemas_are_an_error() {
     let database = migrated();
     let store = DieselStore::open(database.url()).unwrap();
     database

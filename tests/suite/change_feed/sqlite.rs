@@ -29,7 +29,7 @@ fn remove_logs(database: &Database) {
 
 // E8
 #[test]
-fn a_replaced_file_is_everything_and_a_deleted_one_an_error() {
+fn a_replaced_file_is_reread_and_a_deleted_file_is_an_error() {
     let database = migrated();
     insert(&database, 1);
     let mut reader = Reader::new(&database);
@@ -50,7 +50,7 @@ fn a_replaced_file_is_everything_and_a_deleted_one_an_error() {
 // E8
 // SQLite would write the contents of the old file's log into the new file.
 #[test]
-fn a_replaced_file_beside_its_old_log_is_refused() {
+fn a_replaced_file_beside_its_old_log_is_rejected() {
     let database = migrated();
     insert(&database, 1);
     let mut reader = Reader::new(&database);
@@ -70,7 +70,7 @@ fn a_replaced_file_beside_its_old_log_is_refused() {
 
 // E8
 #[test]
-fn a_backup_copied_over_the_file_is_noticed() {
+fn a_backup_copied_over_the_file_is_detected() {
     let database = migrated();
     insert(&database, 1);
     let mut reader = Reader::new(&database);
@@ -88,7 +88,7 @@ fn a_backup_copied_over_the_file_is_noticed() {
 
 // E8
 #[test]
-fn a_restored_backup_that_reuses_numbers_is_everything() {
+fn a_restored_backup_means_everything_changed() {
     let database = migrated();
     insert(&database, 1);
     let backup = back_up(&database);
@@ -126,7 +126,7 @@ fn a_restored_backup_that_reuses_numbers_is_everything() {
 
 // E8
 #[test]
-fn a_log_that_was_pruned_since_is_everything() {
+fn a_log_with_pruned_rows_means_everything_changed() {
     let database = migrated();
     let prune = |rows: &str| {
         database.execute(&format!("DELETE FROM api_key_changes WHERE {rows}")).unwrap();
@@ -149,7 +149,7 @@ fn a_log_that_was_pruned_since_is_everything() {
 
 // E8
 #[test]
-fn a_rebuilt_table_is_everything_or_an_error_without_triggers() {
+fn a_rebuilt_table_needs_triggers_and_counts_as_changed() {
     let database = migrated();
     insert(&database, 1);
     let mut reader = Reader::new(&database);
@@ -177,7 +177,7 @@ fn a_rebuilt_table_is_everything_or_an_error_without_triggers() {
 
 // E8
 #[test]
-fn a_link_that_is_pointed_at_another_file_is_everything() {
+fn a_link_to_another_file_means_everything_changed() {
     let (one, other) = (migrated(), migrated());
     insert(&one, 1);
     let link = format!("{}.link", one.url());

@@ -1,5 +1,4 @@
-//! Services that run, with requests under way, while their keys move from one Postgres server to
-//! another.
+//! Services that receive requests while their keys move from one Postgres server to another.
 
 use std::{
     net::SocketAddr,

@@ -121,7 +121,7 @@ fn revoking_by_key_without_a_terminal_requires_yes() {
 
 /// I4: The error says how to pass a key.
 #[test]
-fn a_key_as_an_argument_is_an_error_that_says_how_to_pass_it() {
+fn a_key_as_an_argument_is_an_error_with_advice() {
     let database = Database::sqlite();
     let (key, _) = database.issue("0.0.0.0");
     let ran = app_key(&database, &format!("revoke {key}"));

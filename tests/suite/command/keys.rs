@@ -55,7 +55,7 @@ database_test!(revoking_twice_reports_the_first_time, |database: Database| {
 });
 
 #[test]
-fn enabling_an_expired_key_says_that_it_remains_expired() {
+fn enabling_an_expired_key_reports_that_it_remains_expired() {
     let database = Database::sqlite();
     database.migrate();
     app_key(&database, "issue --name brief --ip any --expires 1s").succeeded();

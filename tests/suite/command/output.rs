@@ -1,4 +1,4 @@
-//! The output of the command, and the stream for each part.
+//! The output of the command, and the stream that each part is written to.
 
 use std::{
     collections::BTreeSet,

@@ -88,7 +88,7 @@ impl Session {
 }
 
 #[test]
-fn revoking_asks_first_and_only_yes_is_yes() {
+fn revoking_asks_first_and_accepts_only_yes() {
     let database = Database::sqlite();
     let (key, _) = database.issue("0.0.0.0");
     let before = database.rows();

@@ -1,4 +1,4 @@
-//! Responses: every row of the table of responses, and no row reveals more than it should.
+//! Responses: each row of the documented table, and that a response reveals nothing else.
 
 use std::net::SocketAddr;
 

@@ -54,7 +54,7 @@ pub(super) fn cases() -> Vec<Case> {
         case("every byte as it is in the name of a header", "B9 B10", |target| {
             let mut caller = target.caller(target.doors.plain);
             let key = &target.keys.active;
-            // A `-` gives the correct header name.
+            // With `-` the line has the correct header name, so `-` is left out.
             for byte in (0..=u8::MAX).filter(|byte| !matches!(byte, b'-')) {
                 let line = [b"X-API", &[byte][..], b"Key: ", key.as_bytes()].concat();
                 caller.refused_somehow(&Request::get("/guarded").line(line), &REFUSED)?;

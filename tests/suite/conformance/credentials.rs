@@ -50,7 +50,7 @@ pub(super) fn cases() -> Vec<Case> {
         case(format!("{name} is not a credential"), "B10", move |target| {
             let line = line.replace("KEY", &target.keys.active);
             for door in [target.doors.plain, target.doors.recipe] {
-                // The cookie of the enabled name is a credential where cookies are enabled.
+                // At the door that accepts cookies, the cookie `app_key` is a credential.
                 if door == target.doors.plain || !line.starts_with("Cookie: app_key=") {
                     target
                         .caller(door)

@@ -212,7 +212,7 @@ pub(super) fn cases() -> Vec<Case> {
             unknown_caller(&mut caller, target, &[&forwarded(hop)])?;
             unknown_caller(&mut caller, target, &[&forwarded(&format!("{ELSEWHERE}, {hop}"))])?;
             unknown_caller(&mut caller, target, &[&forwarded(ELSEWHERE), &forwarded(hop)])?;
-            // Left of the client IP, the hop is not read.
+            // A hop to the left of the client IP is not read.
             comes_from(
                 &mut caller,
                 &target.keys.elsewhere,

@@ -19,8 +19,7 @@ use crate::support::fixtures;
 pub(super) const TRUSTED_PROXIES: [&str; 2] = ["127.0.0.1", "10.0.1.0/24"];
 /// The origin that the door with CORS allows.
 pub(super) const ORIGIN: &str = "https://shop.example";
-/// The scopes that `/scopes/all` requires. `ANY_OF` has those of `/scopes/any`, which requires one
-/// of them.
+/// The scopes that `/scopes/all` requires. `/scopes/any` requires one of the scopes in `ANY_OF`.
 pub(super) const ALL_OF: &str = "cakes:write cakes:delete";
 pub(super) const ANY_OF: &str = "cakes:write cakes:read";
 

@@ -58,7 +58,7 @@ fn lines_to_paste(printed: &str) -> Vec<(u16, String)> {
         .collect()
 }
 
-/// Runs the lines in order. Each must respond with the announced status and print it.
+/// Runs the lines in order. The output of each line must end with the announced status.
 fn paste_lines(printed: &str) -> Vec<u16> {
     let curl = Command::new("curl").arg("--version").output();
     assert!(
@@ -216,7 +216,7 @@ database_test!(a_wrong_address_is_one_warning_without_the_key, |database: Databa
 });
 
 // D1, D7
-database_test!(every_answer_is_jsend, |database: Database| {
+database_test!(every_response_is_jsend, |database: Database| {
     let key = issue(&database, "127.0.0.1", SCOPES);
     let powerless = issue(&database, "127.0.0.1", "");
     let cakes = Example::cakes(&database);

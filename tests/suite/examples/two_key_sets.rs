@@ -7,7 +7,7 @@ const SOURCE: &str = include_str!("../../../examples/two_key_sets/main.rs");
 
 // A12
 database_test!(a_key_is_valid_only_in_the_scope_of_its_set, |database: Database| {
-    // The first set is in either kind of database, the second one in an SQLite file.
+    // The first set is in either kind of database, the second set in an SQLite file.
     let partners = Database::sqlite();
     let settings = [("DATABASE_URL", database.url()), ("PARTNER_DATABASE_URL", partners.url())];
     let example = Example::serving("two_key_sets", &settings);

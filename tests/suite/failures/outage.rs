@@ -47,8 +47,8 @@ fn a_silent_postgres_is_503_within_the_deadline() {
     wait_until("the service recovers", || status(&cold[6]) == 200);
 }
 
-// K6 Trying each host in order would wait two seconds for the first host, but a lookup times out
-// after one.
+// K6 A service that tries the hosts in order waits two seconds for the first host, but a lookup
+// times out after one second.
 #[test]
 fn a_silent_first_host_rejects_no_valid_key() {
     let database = Database::postgres();

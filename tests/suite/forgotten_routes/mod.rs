@@ -1,4 +1,4 @@
-//! `assert_protected` catches forgotten routes of every kind, accepts guarded ones, and lists
+//! `assert_protected` catches forgotten routes of every kind, accepts guarded routes, and lists
 //! routes that it cannot check.
 
 mod kinds;

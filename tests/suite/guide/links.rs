@@ -83,7 +83,7 @@ fn links_have_targets_in_rustdoc() {
 
 /// Rustdoc has no files beside its pages, so each drawing is embedded in a URL.
 #[test]
-fn rustdoc_has_the_drawings_as_they_are() {
+fn rustdoc_has_the_unchanged_drawings() {
     let path = folder().join("rustdoc_links.md");
     let text = fs::read_to_string(&path).unwrap();
     let renew = |line: &str| match definition(line) {

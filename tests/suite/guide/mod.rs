@@ -91,7 +91,7 @@ fn the_commands_of_the_start_chapter_work() {
 }
 
 #[test]
-fn the_commands_for_the_migrations_make_tables_that_serve() {
+fn the_migration_commands_create_usable_tables() {
     let place = Place::new();
     let shown = place.run(&lines_of(&chapter("migrations")));
     assert_eq!(shown.matches("Running migration ").count(), 2, "{shown}");

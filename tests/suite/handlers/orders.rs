@@ -5,8 +5,9 @@ use actix_web::{guard::GuardContext, middleware::DefaultHeaders, web};
 use super::{Case, case, guarded, ran};
 use crate::support::{Database, Server, http};
 
-/// For each route macro, defines a handler below the attribute and one above it. The handlers have
-/// the name of the macro, so they are in separate modules.
+/// For each route macro, defines a handler with the attribute above the macro and a handler with
+/// the attribute below it. Both handlers have the name of the macro, so they are in separate
+/// modules.
 macro_rules! methods {
     ($($route:ident $method:literal)*) => {
         mod above {

@@ -82,7 +82,7 @@ fn a_preflight_needs_no_key_and_rejections_carry_cors_headers() {
 
 // B11
 #[test]
-fn it_composes_with_the_middlewares_of_actix() {
+fn the_middleware_composes_with_those_of_actix() {
     let database = Database::sqlite();
     let keys = database.keys();
     let (key, _) = database.issue("0.0.0.0");
@@ -321,7 +321,7 @@ impl Service<ServiceRequest> for Readiness {
 }
 
 #[test]
-fn it_is_ready_when_the_inner_service_is() {
+fn the_middleware_is_ready_when_its_inner_service_is() {
     let mut context = Context::from_waker(Waker::noop());
     let mut ready = |inner| {
         let mut guarded = pin!(ANY_KEY.new_transform(Readiness(inner)));

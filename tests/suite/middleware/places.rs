@@ -32,7 +32,7 @@ fn without_app_keys_everything_is_500() {
 
 // A12
 #[test]
-fn keys_of_an_inner_scope_do_not_reach_it() {
+fn keys_of_an_inner_scope_do_not_reach_the_middleware() {
     let database = Database::sqlite();
     let keys = database.keys();
     let (key, _) = database.issue("0.0.0.0");
@@ -50,7 +50,7 @@ fn keys_of_an_inner_scope_do_not_reach_it() {
 
 // A12
 #[test]
-fn keys_of_the_scope_it_wraps_reach_it() {
+fn keys_of_the_wrapped_scope_reach_the_middleware() {
     let database = Database::sqlite();
     let keys = database.keys();
     let (key, _) = database.issue("0.0.0.0");

@@ -93,7 +93,8 @@ impl Database {
         Self::postgres_named(server, own_name())
     }
 
-    /// As [`postgres_at`](Self::postgres_at), with the name of a database on another server.
+    /// Creates a database as [`postgres_at`](Self::postgres_at) does, but with this name, which a
+    /// database on another server may have.
     pub(crate) fn postgres_named(server: &str, name: String) -> Self {
         build_before_the_suite();
         PgConnection::establish(server)

@@ -55,7 +55,7 @@ struct State {
     changes_reads: u64,
     last_changes_read: Instant,
     longest_gap: Duration,
-    /// Whether a change was reported since the store was held. `read_on` is whether changes were
+    /// Whether a change was reported since the store was held. `read_on` is set when changes are
     /// read again after that report.
     reported: bool,
     read_on: bool,
@@ -66,7 +66,7 @@ impl FakeStore {
         Self::scripted(store, FakeChanges::Real, KeyStore::find)
     }
 
-    /// Answers lookups with the result of this function, which gets the other store.
+    /// Answers lookups with the result of this function, whose first argument is the other store.
     pub(crate) fn scripted(
         store: impl KeyStore,
         changes: FakeChanges,

@@ -34,8 +34,8 @@ impl OwnServer {
         Database::postgres_at(&self.0.url())
     }
 
-    /// Creates an empty database on the server with this name, which a database on another server
-    /// may also have.
+    /// Creates an empty database with this name on the server. A database on another server may
+    /// have the same name.
     pub(crate) fn database_named(&self, name: &str) -> Database {
         Database::postgres_named(&self.0.url(), name.to_owned())
     }

@@ -100,8 +100,8 @@ impl Connection {
         !self.closing
     }
 
-    /// Reads the next response after any interim ones. Returns `None` if the server closed the
-    /// connection.
+    /// Reads the next final response and skips interim responses. Returns `None` if the server
+    /// closed the connection.
     pub(crate) fn read(&mut self, to_head: bool) -> Result<Option<Answer>, String> {
         loop {
             let Some(answer) = self.read_one(to_head)? else {
@@ -124,8 +124,8 @@ impl Connection {
         Ok(answers)
     }
 
-    /// Reads one response, which may be an interim one. Returns `None` if the server closed the
-    /// connection.
+    /// Reads one response, which may be an interim response. Returns `None` if the server closed
+    /// the connection.
     pub(crate) fn read_one(&mut self, to_head: bool) -> Result<Option<Answer>, String> {
         let Some(head_end) = self.receive_until(b"\r\n\r\n")? else {
             return Ok(None);

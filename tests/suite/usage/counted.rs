@@ -265,7 +265,7 @@ database_test!(usage_is_flushed_at_its_interval_or_never, |database: Database| {
 });
 
 // F11
-database_test!(dropping_the_last_handle_records_what_is_left, |database: Database| {
+database_test!(dropping_the_last_handle_records_the_remaining_usage, |database: Database| {
     let (key, id) = database.issue("0.0.0.0");
     let server = Server::start(recording(&database, NEVER).build().unwrap(), routes);
     for _ in 0..5 {

@@ -7,8 +7,9 @@
 //! cargo run --package api-key-words -- --count            # the numbers of each folder
 //! ```
 //!
-//! It reads Markdown, comments in Rust, SQL, TOML and shell scripts, and messages in string
-//! literals. `words.txt` lists the forbidden words. Code and quotations may contain them.
+//! It reads Markdown, the texts of SVG pictures, comments in Rust, SQL, TOML, YAML and shell
+//! scripts, and messages in string literals. `words.txt` lists the forbidden words. Code and
+//! quotations may contain them.
 
 mod read;
 mod rules;
@@ -19,6 +20,7 @@ use std::{
     env,
     error::Error,
     fs,
+    io::{self, ErrorKind, Write},
     path::Path,
     process::ExitCode,
     process::{Command, Stdio},
@@ -29,6 +31,21 @@ const RULES: [Rule; 5] = [Rule::Beginning, Rule::Word, Rule::Length, Rule::Width
 const DEPTH: usize = 3;
 
 fn main() -> Result<ExitCode, Box<dyn Error>> {
+    match print_findings(&mut io::stdout().lock()) {
+        Ok(0) => Ok(ExitCode::SUCCESS),
+        Ok(_) => Ok(ExitCode::FAILURE),
+        // There was a finding to print, and the reader has ended, as `head` does.
+        Err(error) if is_closed_pipe(&*error) => Ok(ExitCode::FAILURE),
+        Err(error) => Err(error),
+    }
+}
+
+fn is_closed_pipe(error: &(dyn Error + 'static)) -> bool {
+    error.downcast_ref().is_some_and(|error: &io::Error| error.kind() == ErrorKind::BrokenPipe)
+}
+
+/// Returns the number of folders with findings.
+fn print_findings(output: &mut impl Write) -> Result<usize, Box<dyn Error>> {
     let mut paths: Vec<String> = env::args().skip(1).collect();
     let is_count = paths.first().is_some_and(|first| first == "--count");
     paths.drain(..usize::from(is_count));
@@ -45,7 +62,7 @@ fn main() -> Result<ExitCode, Box<dyn Error>> {
             path.rsplit_once('/').map_or("", |(folder, _)| folder).split('/').take(DEPTH).collect();
         for Finding { line, rule, excerpt, write } in findings(path, &source) {
             if !is_count {
-                println!("{path}:{line}: {rule:?}: {excerpt:.90} (write: {write})");
+                writeln!(output, "{path}:{line}: {rule:?}: {excerpt:.90} (write: {write})")?;
             }
             for name in [folder.join("/") + "/", "total".to_owned()] {
                 folders.entry(name).or_default()[rule as usize] += 1;
@@ -55,10 +72,10 @@ fn main() -> Result<ExitCode, Box<dyn Error>> {
     for (name, counts) in &folders {
         if is_count || name == "total" {
             let counts = RULES.map(|rule| format!("{rule:?} {:<4}", counts[rule as usize]));
-            println!("{} {name}", counts.join(" "));
+            writeln!(output, "{} {name}", counts.join(" "))?;
         }
     }
-    Ok(if folders.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+    Ok(folders.len())
 }
 
 /// Returns the findings of a file, by line.

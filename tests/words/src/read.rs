@@ -1,4 +1,5 @@
-//! Finds the prose of a file: Markdown, comments, and string literals that are messages.
+//! Finds the prose of a file: Markdown, comments, texts of pictures, and string literals that are
+//! messages.
 
 use crate::rules::pattern;
 use pulldown_cmark::TagEnd::{BlockQuote, CodeBlock, Emphasis, Image, Link, Strong};
@@ -75,7 +76,8 @@ pub(crate) fn read(path: &str, source: &str) -> Option<Prose> {
         }
         "rs" => prose.add_rust(path, source),
         "sql" => prose.add_script(source, "--"),
-        "toml" => prose.add_script(source, "#"),
+        "toml" | "yml" => prose.add_script(source, "#"),
+        "svg" => prose.add_svg(source),
         _ if source.starts_with("#!") => prose.add_script(source, "#"),
         _ => return None,
     }
@@ -139,6 +141,14 @@ impl Prose {
             let (is_alone, text) = (found[1].trim().is_empty(), found[2].trim_start().to_owned());
             Some(Comment { line, text, is_alone, ..Comment::default() })
         }));
+    }
+
+    fn add_svg(&mut self, source: &str) {
+        let text = pattern(r"<(?:text|title|desc)\b[^>]*>\s*([^<]*)");
+        for found in text.captures_iter(source).filter_map(|found| found.get(1)) {
+            let line = 1 + source[..found.start()].matches('\n').count();
+            self.add_markdown(found.as_str(), line, false);
+        }
     }
 
     fn add_rust(&mut self, path: &str, source: &str) {

@@ -115,7 +115,7 @@ fn nothing_to_the_left_of_the_true_caller_changes_the_result() {
 
 // C3
 #[test]
-fn all_trusted_or_more_than_32_hops_are_nobody() {
+fn only_trusted_or_over_32_hops_are_an_unknown_client() {
     let trusted_proxies = trusting(&["10.0.0.0/24"]);
     assert_eq!(caller(&trusted_proxies, "10.0.0.1", &["10.0.0.2, 10.0.0.3"]), None);
     let chain = |trusted: usize| format!("203.0.113.7{}", ", 10.0.0.2".repeat(trusted));
@@ -282,7 +282,7 @@ fn a_unix_socket_is_unknown_unless_it_is_declared_a_proxy() {
 
 // C15
 #[test]
-fn trusting_everybody_refuses_to_start() {
+fn trusting_every_address_prevents_the_start() {
     let refused = |proxies: &[String], header: Option<&str>| {
         TrustedProxies::check(proxies, false, header).unwrap_err().is_config()
     };

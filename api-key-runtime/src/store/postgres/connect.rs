@@ -232,7 +232,7 @@ mod tests {
     }
 
     #[test]
-    fn what_libpq_quotes_from_an_unreadable_url_is_not_passed_on() {
+    fn an_error_about_an_unreadable_url_shows_no_part_of_it() {
         for url in [
             "postgres://u:s3%zzcret@h/d",
             "postgres://u:s3cret@[::1/d",

@@ -16,8 +16,8 @@ macro_rules! server_number {
     };
 }
 
-/// The number of this server. If this connection must not be used for keys, the value is a word for
-/// the reason. The expression is evaluated once per statement.
+/// The number of this server. If this connection must not be used for keys, the value names the
+/// reason instead. The expression is evaluated once per statement.
 ///
 /// `standby`: the server may lag behind. `hidden`: row-level security hides keys from the role.
 pub(super) const PRIMARY: &str = concat!(

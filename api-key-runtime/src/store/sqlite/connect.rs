@@ -119,8 +119,8 @@ fn behind_links(path: &str) -> PathBuf {
     path
 }
 
-/// Applies the settings. Tries again while other connections open the same new file. One of them
-/// can switch the file to WAL, and SQLite fails the others without waiting.
+/// Applies the settings. Tries again while other connections open the same new file: SQLite lets
+/// one connection switch the file to WAL, and fails the others without waiting.
 fn apply_settings(connection: &mut SqliteConnection) -> diesel::QueryResult<()> {
     let until = Instant::now() + BUSY_TIMEOUT;
     // The busy timeout is set first, so that the other settings wait for a writer.

@@ -43,8 +43,8 @@ impl FileIdentity {
     }
 }
 
-/// For the path of each database file, the identities of the file and of its write-ahead log that
-/// this process last had open there.
+/// The identities of each database file and of its write-ahead log, as this process last opened
+/// them, by the path of the file.
 static LAST_OPEN: Mutex<Option<HashMap<PathBuf, (FileIdentity, FileIdentity)>>> = Mutex::new(None);
 
 /// Checks a file before it is opened. Returns an error if the file was replaced but the write-ahead

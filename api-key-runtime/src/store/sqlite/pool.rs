@@ -29,7 +29,7 @@ use crate::{
 pub(crate) struct SqlitePool {
     pool: Pool<ConnectionManager<SqliteConnection>>,
     path: String,
-    /// The files that the pool had open when it was passed in, kept open.
+    /// Keeps open the files that the pool had open when the application passed in the pool.
     guard: Arc<Guard>,
 }
 

@@ -276,7 +276,7 @@ mod tests {
     }
 
     #[test]
-    fn an_answer_is_read_whole_or_not_at_all() {
+    fn an_answer_with_one_broken_field_is_rejected() {
         let answer = Answer::parse(TEXT).unwrap();
         assert_eq!((answer.snapshot.as_str(), answer.process), ("741:746:744", 4711));
         assert_eq!((answer.process_began_at, answer.definitions), (None, Some(16385)));
@@ -304,7 +304,7 @@ mod tests {
 
     // E7
     #[test]
-    fn a_read_resumes_only_where_nothing_forbids_it() {
+    fn a_read_resumes_only_on_the_same_running_server() {
         assert!(follows(|_| {}));
         assert!(follows(|now| now.snapshot = since().snapshot));
         assert!(!follows(|now| now.server = 6), "a restart of the server");
