@@ -178,6 +178,8 @@ pub mod fuzz;
 mod guard;
 #[cfg(any(doc, doctest))]
 pub mod guide;
+#[cfg(feature = "_diesel")]
+mod import;
 mod key;
 mod key_changes;
 #[cfg(feature = "_diesel")]

@@ -30,6 +30,12 @@ pub(crate) enum Failure {
     Unknown,
     /// The key could not be read.
     Input(io::Error),
+    /// A file with keys could not be opened.
+    File { name: String, source: io::Error },
+    /// The first line of a file does not name the columns of keys.
+    Columns(String),
+    /// Rows of an import were refused.
+    RefusedRows(String),
     /// Standard output could not be written.
     Output(io::Error),
     /// Standard output is discarded.
@@ -50,7 +56,7 @@ impl Failure {
         let _ = io::stderr().write_all(format!("app-key: {message}\n").as_bytes());
         ExitCode::from(match self {
             Self::Keys(error) if error.is_invalid_input() => USAGE,
-            Self::Usage(_) | Self::NoTerminal { .. } => USAGE,
+            Self::Usage(_) | Self::Columns(_) | Self::NoTerminal { .. } => USAGE,
             _ => REFUSED,
         })
     }
@@ -98,6 +104,8 @@ impl fmt::Display for Failure {
                 "the key was not found in the table; check that DATABASE_URL and APP_KEY_PEPPER are those of the service",
             ),
             Self::Input(source) => write!(formatter, "cannot read the key: {source}"),
+            Self::File { name, source } => write!(formatter, "cannot read {name}: {source}"),
+            Self::Columns(message) | Self::RefusedRows(message) => formatter.write_str(message),
             Self::Output(source) => write!(formatter, "cannot write to standard output: {source}"),
             Self::Discarded => formatter.write_str(
                 "no key was issued: standard output is closed or discarded, so the key would be lost; redirect it to a file or a program",

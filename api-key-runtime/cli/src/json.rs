@@ -6,7 +6,9 @@ use std::{
     net::IpAddr,
 };
 
-use api_key_runtime::admin::{IssuedKey, KeyEvent, KeyRecord, KeyState, KeyUsage, Updated};
+use api_key_runtime::admin::{
+    ImportReport, IssuedKey, KeyEvent, KeyRecord, KeyState, KeyUsage, Updated,
+};
 use chrono::{DateTime, SecondsFormat, Utc};
 use serde::Serialize;
 use serde_json::{Value, json};
@@ -67,6 +69,30 @@ pub(crate) fn write_record(
     now: DateTime<Utc>,
 ) -> io::Result<()> {
     write(out, &Columns::of(record, usage, now))?;
+    writeln!(out)
+}
+
+/// Prints why a row of an import was refused, as one object on one line.
+pub(crate) fn print_refused(row: u64, reason: &str) -> io::Result<()> {
+    let mut out = io::stdout().lock();
+    write(&mut out, &json!({ "row": row, "reason": reason }))?;
+    writeln!(out)
+}
+
+/// Prints the result of an import, as one object on one line.
+pub(crate) fn print_imported(report: &ImportReport, refused: u64) -> io::Result<()> {
+    let mut out = io::stdout().lock();
+    write(
+        &mut out,
+        &json!({
+            "imported": report.imported,
+            "existing": report.existing,
+            "pruned": report.pruned,
+            "blank": report.blank,
+            "erased": report.erased,
+            "refused": refused,
+        }),
+    )?;
     writeln!(out)
 }
 

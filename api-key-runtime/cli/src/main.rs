@@ -19,9 +19,11 @@
 compile_error!("app-key needs a database: build it with the feature `postgres` or `sqlite`");
 
 mod commands;
+mod csv_keys;
 mod failure;
 mod json;
 mod named_key;
+mod progress;
 mod table;
 mod terminal;
 mod text;

@@ -82,7 +82,7 @@ fn lifetime(text: &str) -> Option<Duration> {
     Some(Duration::from_secs(number.parse::<u64>().ok()?.saturating_mul(seconds)))
 }
 
-fn moment(text: &str) -> Option<DateTime<Utc>> {
+pub(crate) fn moment(text: &str) -> Option<DateTime<Utc>> {
     let moment = DateTime::parse_from_rfc3339(text).ok()?;
     // A leap second (23:59:60) becomes the next second: databases do not support leap seconds.
     DateTime::from_timestamp_micros(moment.timestamp_micros())

@@ -16,6 +16,8 @@ const CHECKSUM_BYTES: usize = 4;
 pub(super) const BODY_CHARS: usize = 44;
 /// Number of characters of the body that a hint shows.
 pub(super) const HINT_CHARS: usize = 4;
+/// Maximum length of a key in a request. Longer credentials are not hashed, copied or looked up.
+pub(crate) const MAX_KEY_BYTES: usize = 256;
 const DEFAULT_PREFIX: &str = "ak_live_";
 /// Longest prefix: one letter, nineteen more characters, and an underscore at the end.
 pub(super) const MAX_PREFIX_CHARS: usize = 21;
@@ -145,13 +147,13 @@ impl FormatRules {
     }
 
     /// Returns the hint of a key, by which people recognize it: the prefix and four characters, at
-    /// most a sixth of the key.
+    /// most a sixth of the key. An imported key may be short, and its hint is then shorter.
     pub(crate) fn hint(&self, secret: &KeySecret) -> String {
         let key = secret.expose_secret();
         let shown = if key.starts_with(&*self.prefix.0) {
             self.prefix.0.len() + HINT_CHARS
         } else {
-            HINT_CHARS
+            HINT_CHARS.min(key.len() / 6)
         };
         key.chars().take(shown).collect()
     }

@@ -11,6 +11,7 @@ use diesel::SqliteConnection;
 
 use super::{
     Database, FromPrimary, SchemaVersion, TransactionError,
+    import::Imports,
     pool::{POOL_TIMEOUT, Pooled},
 };
 use crate::{
@@ -116,6 +117,9 @@ pub(crate) trait Queries: Any {
         before: &KeyRecord,
         after: &KeyRecord,
     ) -> Result<KeyRecord, TransactionError>;
+
+    /// Returns the queries of an import.
+    fn imports(&mut self) -> &mut dyn Imports;
 
     /// Migrates the tables to the newest version. Returns the versions of the migrations that ran.
     fn migrate(&mut self, database: &Database) -> Result<Vec<String>, TransactionError>;

@@ -42,6 +42,7 @@ use crate::{
     store::{
         Database, FromPrimary, Queries, SchemaVersion, TransactionError,
         connection::{Elsewhere, Recorded},
+        import::Imports,
     },
 };
 
@@ -194,22 +195,7 @@ impl Queries for Connection {
     }
 
     fn issue(&mut self, new: &KeyRecord) -> Result<KeyRecord, TransactionError> {
-        let ours = new.digest_algorithm.as_str();
-        if self.digest_algorithm()?.is_none() {
-            // Another process may set the same algorithm at this moment, while it issues the first
-            // key.
-            self.claim_digest_algorithm(None, ours)?;
-        }
-        if self.digest_algorithm()?.as_deref() != Some(ours) {
-            return Err(Error::conflict(
-                "no key was issued: the keys of this table are digested with another pepper than \
-                 APP_KEY_PEPPER, so the service would not find the new key. Set APP_KEY_PEPPER to \
-                 the service's pepper. To change the pepper, first restart the service with the \
-                 new pepper in APP_KEY_PEPPER and the old one in APP_KEY_PEPPER_PREVIOUS",
-            )
-            .into());
-        }
-        mend_identity(self)?;
+        prepare_insert(self, new.digest_algorithm.as_str(), "issued")?;
         Ok(insert(self, new)?)
     }
 
@@ -306,6 +292,10 @@ impl Queries for Connection {
 
     fn record_usage(&mut self, usage: &[KeyUsage]) -> QueryResult<()> {
         record_usage(self, usage)
+    }
+
+    fn imports(&mut self) -> &mut dyn Imports {
+        self
     }
 
     fn migrate(&mut self, database: &Database) -> Result<Vec<String>, TransactionError> {
@@ -527,6 +517,29 @@ fn key_usage(row: UsageRow) -> KeyUsage {
 /// Returns the count in the type of the table's column.
 pub(crate) fn stored_count(uses: &KeyUsage) -> i64 {
     i64::try_from(uses.count).unwrap_or(i64::MAX)
+}
+
+/// Prepares the table for new keys with this digest algorithm. Fails if the table's keys have
+/// another algorithm.
+pub(super) fn prepare_insert(
+    connection: &mut Connection,
+    ours: &str,
+    done: &str,
+) -> Result<(), TransactionError> {
+    if connection.digest_algorithm()?.is_none() {
+        // Another process may set the same algorithm at this moment, while it issues the first key.
+        connection.claim_digest_algorithm(None, ours)?;
+    }
+    if connection.digest_algorithm()?.as_deref() != Some(ours) {
+        return Err(Error::conflict(format!(
+            "no key was {done}: the keys of this table are digested with another pepper than \
+             APP_KEY_PEPPER, so the service would not find the new key. Set APP_KEY_PEPPER to \
+             the service's pepper. To change the pepper, first restart the service with the \
+             new pepper in APP_KEY_PEPPER and the old one in APP_KEY_PEPPER_PREVIOUS"
+        ))
+        .into());
+    }
+    Ok(mend_identity(connection)?)
 }
 
 /// Inserts a new key. Returns the record that the table stores.

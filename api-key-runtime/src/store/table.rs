@@ -33,7 +33,7 @@ const LOOK_FOR_LOCKS_AFTER: Duration = Duration::from_secs(4);
 /// The key table of a database.
 #[derive(Clone, Debug)]
 pub(crate) struct Table {
-    database: Database,
+    pub(super) database: Database,
     /// The clock that each call sets to the database's time.
     clock: Clock,
     /// Who makes the changes, as the program states it.
@@ -193,7 +193,7 @@ impl Table {
         })
     }
 
-    fn connect(&self) -> Result<Connection, Error> {
+    pub(super) fn connect(&self) -> Result<Connection, Error> {
         let database = &self.database;
         let ((), connection) = over_live(database, open, |connection| {
             refuse_open_transaction(database, connection)?;

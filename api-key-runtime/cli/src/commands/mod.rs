@@ -2,6 +2,7 @@
 
 mod backup;
 mod history;
+mod import;
 mod issue;
 mod list;
 mod migrate;
@@ -18,6 +19,7 @@ use clap::{Args, Parser, Subcommand};
 use self::{
     backup::{BACKUP_AFTER_HELP, Backup},
     history::{HISTORY_AFTER_HELP, History},
+    import::{IMPORT_AFTER_HELP, Import},
     issue::{ISSUE_AFTER_HELP, Issue},
     list::{LIST_AFTER_HELP, List},
     migrate::{MIGRATE_AFTER_HELP, Migrations},
@@ -95,6 +97,9 @@ pub(crate) enum Command {
     /// Issue a key and print it (shown only once)
     #[command(after_help = ISSUE_AFTER_HELP)]
     Issue(Issue),
+    /// Import keys of another system, from a table of the same database or from CSV
+    #[command(after_help = IMPORT_AFTER_HELP)]
+    Import(Import),
     /// List all keys, including expired and revoked ones, oldest first
     #[command(after_help = LIST_AFTER_HELP)]
     List(List),
@@ -147,6 +152,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<(), Failure> {
         Command::Migrate => migrate::migrate(&admin()?),
         Command::Backup(asked) => backup::back_up(&admin()?, asked),
         Command::Issue(asked) => issue::issue(&changing(&asked.dry_run)?, asked),
+        Command::Import(asked) => import::import(&changing(&asked.dry_run)?, asked),
         Command::List(asked) => list::list(&admin()?, asked),
         Command::Show(asked) => show::show(&admin()?, asked),
         Command::History(asked) => history::history(&admin()?, asked),

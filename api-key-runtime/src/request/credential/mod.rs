@@ -12,10 +12,7 @@ use std::borrow::Cow;
 use actix_web::http::header::{AUTHORIZATION, COOKIE, HeaderMap};
 
 use super::key_location::{Authorization, Checked, KeyLocations, is_token_character};
-use crate::key::are_key_characters;
-
-/// Maximum length of a credential. Longer credentials are not hashed, copied or looked up.
-const MAX_CREDENTIAL_BYTES: usize = 256;
+use crate::key::{MAX_KEY_BYTES, are_key_characters};
 
 /// The credential of a request.
 #[derive(Debug, PartialEq, Eq)]
@@ -101,7 +98,7 @@ fn header_value(value: &[u8]) -> Found<'_> {
 }
 
 fn is_key(value: &[u8]) -> bool {
-    (1..=MAX_CREDENTIAL_BYTES).contains(&value.len()) && are_key_characters(value)
+    (1..=MAX_KEY_BYTES).contains(&value.len()) && are_key_characters(value)
 }
 
 /// Extracts the credential of `Authorization`. A line with a scheme that is not accepted is
@@ -164,7 +161,7 @@ fn parameters<'a>(query: &'a str, name: &'a str) -> impl Iterator<Item = Found<'
             // An encoded character has at most three bytes. A value of more than three times the
             // maximum length cannot be a key, and is not copied.
             let value = Some(encoded_value)
-                .filter(|value| value.len() <= 3 * MAX_CREDENTIAL_BYTES)
+                .filter(|value| value.len() <= 3 * MAX_KEY_BYTES)
                 .and_then(percent_decode);
             Found { value, in_query: true }
         })

@@ -6,9 +6,11 @@
 pub(crate) mod changes;
 mod connect;
 mod hosts;
+mod import_staging;
 mod pool;
 pub mod schema;
 mod server;
+mod source_table;
 pub(crate) mod usage;
 
 use std::sync::LazyLock;
@@ -50,6 +52,9 @@ const OWN_ROW: &str = "api_keys.tableoid = pg_catalog.to_regclass('api_keys')";
 #[allow(clippy::duplicate_mod)]
 #[path = "../events.rs"]
 mod events;
+#[allow(clippy::duplicate_mod)]
+#[path = "../import_queries.rs"]
+mod import_queries;
 #[allow(clippy::duplicate_mod)]
 #[path = "../queries.rs"]
 pub(crate) mod queries;

@@ -7,9 +7,11 @@ mod backup;
 pub(crate) mod changes;
 mod connect;
 mod file;
+mod import_staging;
 mod location;
 mod pool;
 pub mod schema;
+mod source_table;
 pub(crate) mod usage;
 
 use chrono::{DateTime, Utc};
@@ -37,6 +39,9 @@ type Connection = diesel::SqliteConnection;
 #[allow(clippy::duplicate_mod)]
 #[path = "../events.rs"]
 mod events;
+#[allow(clippy::duplicate_mod)]
+#[path = "../import_queries.rs"]
+mod import_queries;
 #[allow(clippy::duplicate_mod)]
 #[path = "../queries.rs"]
 pub(crate) mod queries;
