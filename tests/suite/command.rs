@@ -3,6 +3,7 @@
 
 mod backup;
 mod by_key;
+mod import;
 mod keys;
 mod output;
 mod refused;

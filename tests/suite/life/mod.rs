@@ -1,5 +1,6 @@
 //! The life of a key between its issue and its end.
 
 mod audit;
+mod import;
 mod rotation;
 mod update;
