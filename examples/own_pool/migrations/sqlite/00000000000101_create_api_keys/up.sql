@@ -20,7 +20,7 @@ CREATE TABLE api_keys (
     revoked_at  TIMESTAMP,
     -- The id of the key that replaced this key in a rotation. No foreign key, so that the new key can
     -- be deleted.
-    replaced_by INTEGER,
+    replaced_by BIGINT,
 
     CONSTRAINT api_keys_id_is_positive
         CHECK (id > 0),
