@@ -5,15 +5,15 @@ use chrono::{DateTime, Utc};
 /// An event of the audit log, as [`Admin::history`](crate::admin::Admin::history) returns it.
 ///
 /// Triggers of the database write the events in the transaction of the change. So a change by plain
-/// SQL is recorded as well, and a change that fails leaves no event. An event contains neither a key
-/// nor a digest.
+/// SQL is recorded as well, and a change that fails leaves no event. An event contains neither a
+/// key nor a digest.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct KeyEvent {
     /// The time of the change, by the clock of the database.
     pub happened_at: DateTime<Utc>,
-    /// The kind of the event: `issued`, `updated`, `disabled`, `enabled`, `revoked`, `rotated`, `deleted`,
-    /// `imported`, `pruned` or `truncated`.
+    /// The kind of the event: `issued`, `updated`, `disabled`, `enabled`, `revoked`, `rotated`,
+    /// `deleted`, `imported`, `pruned` or `truncated`.
     pub action: String,
     /// The id of the key, or the lowest id of several keys.
     pub key_id: i64,
