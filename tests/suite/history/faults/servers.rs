@@ -20,7 +20,7 @@ use super::{
 use crate::support::Proxy;
 
 /// Delay of the database's responses, shorter than any bound, so that the database is available.
-const LATE: Duration = Duration::from_millis(200);
+const LATE: Duration = Duration::from_millis(250);
 
 #[derive(Clone, Copy)]
 enum Fault {
