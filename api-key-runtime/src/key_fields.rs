@@ -32,7 +32,7 @@ impl Expiry {
         };
         let Some(end) = end.filter(|end| end.year() <= LAST_YEAR) else {
             return Err(Error::invalid_input(format!(
-                "the expiry of the key is after the year {LAST_YEAR}, which the table does not hold: choose an earlier expiry, or none"
+                "the expiry of the key is after the year {LAST_YEAR}, the last year that the table can store: choose an earlier expiry, or none"
             )));
         };
         let stored = to_stored(end);
