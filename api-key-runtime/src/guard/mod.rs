@@ -36,7 +36,7 @@ static LOGGED: LogThrottle<String> = LogThrottle::new();
 pub(crate) type Rejection = Box<HttpResponse>;
 
 /// An accepted request: the values that its response needs.
-#[must_use = "the response of a guarded handler must be finished"]
+#[must_use = "pass the response of the guarded handler to `finish`, which sets its headers"]
 pub(crate) struct Access<'a> {
     keys: &'a AppKeys,
     /// Whether the credential may be in the query.

@@ -70,7 +70,7 @@ pub(super) fn check_tables(database: &Database, connection: &mut dyn Queries) ->
              update api-key-runtime"
         )));
     }
-    // Every new connection is checked, and a rolling deploy may take long, so the warning is
+    // Every new connection is checked, and a rolling deploy may take hours, so the warning is
     // throttled.
     if version > SCHEMA_VERSION && NEWER.should_log(format!("{version} {database}")) {
         log::warn!(
