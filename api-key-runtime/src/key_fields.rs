@@ -11,7 +11,7 @@ const MAX_TEXT_CHARS: usize = 200;
 /// The longest IP allow list in characters, and the last year of an expiry. The table has the same
 /// constraints.
 const MAX_ALLOWED_IPS_CHARS: usize = 4000;
-const LAST_YEAR: i32 = 9999;
+pub(crate) const LAST_YEAR: i32 = 9999;
 
 /// When a key expires.
 #[derive(Clone, Copy, Debug)]

@@ -146,12 +146,18 @@ impl Admin {
     /// ```
     ///
     /// # Errors
-    /// Returns an error in the cases of [`issue`](Self::issue).
+    /// Returns an error in the cases of [`issue`](Self::issue), and for a
+    /// [`dry_run`](Self::dry_run).
     pub fn issue_in_transaction(
         &self,
         connection: &mut impl KeyConnection,
         new: &NewKey,
     ) -> Result<IssuedKey, Error> {
+        if self.table.is_dry_run() {
+            return Err(Error::invalid_input(
+                "no key was issued: a dry run cannot roll back the application's own transaction; roll it back yourself instead",
+            ));
+        }
         self.table.set_clock(|| connection.time())?;
         let mut issued = new.make(&self.format_rules, &self.digester, self.now())?;
         issued.record = connection.issue_in_transaction(self.table.actor(), &issued.record)?;
@@ -359,7 +365,8 @@ impl Admin {
     /// returns what the change would return, with all checks of the database, but changes nothing.
     ///
     /// A key that such an `Admin` issues does not exist. Postgres still counts the id of that key
-    /// as used.
+    /// as used. [`migrate`](Self::migrate) and [`back_up`](Self::back_up) do not change keys, and
+    /// have the same effect as without a dry run.
     #[must_use]
     pub fn dry_run(self) -> Self {
         Self { table: self.table.dry_run(), ..self }

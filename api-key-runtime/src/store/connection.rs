@@ -60,14 +60,13 @@ impl<C: Held> sealed::Issue for C {
     ) -> Result<KeyRecord, Error> {
         let queries = self.queries();
         let mut issue = || {
-            if actor.is_some() {
-                queries.state_actor(actor)?;
-            }
-            let issued = queries.issue(new)?;
-            // The application's own changes in this transaction have another actor.
-            if actor.is_some() {
-                queries.state_actor(None)?;
-            }
+            let Some(actor) = actor else { return queries.issue(new) };
+            let before = queries.state_actor(Some(actor))?;
+            let issued = queries.issue(new);
+            // The application's own changes in this transaction may have another actor.
+            let restored = queries.state_actor(before.as_deref());
+            let issued = issued?;
+            restored?;
             Ok(issued)
         };
         issue().map_err(TransactionError::into_error_of_open_transaction)
@@ -101,9 +100,9 @@ pub(crate) trait Queries: Any {
         recorded: Recorded<'_>,
         change: &mut dyn FnMut(&mut dyn Queries) -> Result<(), TransactionError>,
     ) -> Result<(), TransactionError>;
-    /// States who makes the next changes of the open transaction. Has no effect outside a
-    /// transaction.
-    fn state_actor(&mut self, actor: Option<&str>) -> QueryResult<()>;
+    /// States who makes the next changes of the open transaction, and returns who was stated before.
+    /// Has no effect outside a transaction.
+    fn state_actor(&mut self, actor: Option<&str>) -> QueryResult<Option<String>>;
     /// Inserts a new key. Fails if the table's keys have another digest algorithm.
     fn issue(&mut self, new: &KeyRecord) -> Result<KeyRecord, TransactionError>;
     /// Returns a key, and locks its row until the transaction ends. Fails if no key has this id.

@@ -189,8 +189,8 @@ impl Queries for Connection {
         write(self, recorded, |connection| change(connection))
     }
 
-    fn state_actor(&mut self, actor: Option<&str>) -> QueryResult<()> {
-        state_actor(self, actor).map(drop)
+    fn state_actor(&mut self, actor: Option<&str>) -> QueryResult<Option<String>> {
+        state_actor(self, actor)
     }
 
     fn issue(&mut self, new: &KeyRecord) -> Result<KeyRecord, TransactionError> {

@@ -173,7 +173,7 @@ pub(super) fn require_triggers(
     let name = missing.split(':').next().unwrap_or(missing);
     Err(Error::schema(format!(
         "the trigger {name} of {database} is missing or not enabled as in its migration, so \
-         revocations would be missed: run `app-key migrate` to enable it. If the trigger is \
+         revocations or audit events would be missed: run `app-key migrate` to enable it. If the trigger is \
          missing, create it again as in the migrations"
     )))
 }

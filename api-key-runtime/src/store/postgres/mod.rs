@@ -36,6 +36,9 @@ static CHANGE: LazyLock<String> = LazyLock::new(|| {
     format!("app-key change {:016x}", u64::from_le_bytes(number))
 });
 
+/// The order of events with the same time. Times of Postgres have microseconds.
+const EVENT_PLACE: &str = "0";
+
 /// The SQL type of a time with a time zone.
 type Timestamp = diesel::sql_types::Timestamptz;
 
@@ -75,7 +78,8 @@ pub(crate) const TRIGGERS: &[&str] = &[
     "api_keys_record_update:O",
     "api_keys_record_delete:O",
     "api_keys_record_truncate:O",
-    "api_keys_refuse_pruned:O",
+    "api_keys_refuse_pruned:A",
+    "api_keys_refuse_pruned_update:O",
 ];
 
 /// Runs a change in a transaction. The change is durable before it is acknowledged, even if the
@@ -109,11 +113,19 @@ fn write<T>(
     committed.map_err(|error: TransactionError| if is_done { error.of_commit() } else { error })
 }
 
-/// States who makes the next changes of the open transaction. Has no effect outside a transaction.
-fn state_actor(connection: &mut Connection, actor: Option<&str>) -> diesel::QueryResult<usize> {
+/// States who makes the next changes of the open transaction, and returns who was stated before. Has
+/// no effect outside a transaction.
+fn state_actor(
+    connection: &mut Connection,
+    actor: Option<&str>,
+) -> diesel::QueryResult<Option<String>> {
+    let before: Name =
+        sql_query("SELECT coalesce(pg_catalog.current_setting('app_key.actor', true), '') AS name")
+            .get_result(connection)?;
     sql_query("SELECT set_config('app_key.actor', $1, true)")
         .bind::<sql_types::Text, _>(actor.unwrap_or_default())
-        .execute(connection)
+        .execute(connection)?;
+    Ok(Some(before.name).filter(|name| !name.is_empty()))
 }
 
 /// Returns whether an open transaction has written something, reads a snapshot of the past, or has
