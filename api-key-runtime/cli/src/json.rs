@@ -6,12 +6,15 @@ use std::{
     net::IpAddr,
 };
 
-use api_key_runtime::admin::{IssuedKey, KeyEvent, KeyRecord, KeyState, KeyUsage, Updated};
+use api_key_runtime::admin::{
+    Explanation, IssuedKey, KeyEvent, KeyRecord, KeyState, KeyUsage, Updated,
+};
+use api_key_runtime::metrics::RejectionReason;
 use chrono::{DateTime, SecondsFormat, Utc};
 use serde::Serialize;
 use serde_json::{Value, json};
 
-use crate::{table::Row, text::is_deceptive};
+use crate::{commands::scan::Hit, table::Row, text::is_deceptive};
 
 #[derive(Serialize)]
 struct Columns<'a> {
@@ -81,6 +84,71 @@ pub(crate) fn print_updated(updated: &Updated, now: DateTime<Utc>) -> io::Result
     let change = Change { before: columns(&updated.before), after: columns(&updated.after) };
     let mut out = io::stdout().lock();
     write(&mut out, &change)?;
+    writeln!(out)
+}
+
+#[derive(Serialize)]
+struct Explained<'a> {
+    accepted: bool,
+    reason: Option<RejectionReason>,
+    status: Option<u16>,
+    rules: Vec<Value>,
+    state: Option<KeyState>,
+    key: Option<&'a KeyRecord>,
+}
+
+/// Writes one object on one line.
+pub(crate) fn write_explanation(
+    out: &mut impl Write,
+    explained: &Explanation,
+    now: DateTime<Utc>,
+) -> io::Result<()> {
+    let rules: Vec<Value> = explained
+        .rules
+        .iter()
+        .map(|result| {
+            json!({
+                "rule": result.rule.as_str(),
+                "passed": result.rejection.is_none(),
+                "reason": result.rejection,
+                "detail": result.detail,
+            })
+        })
+        .collect();
+    let object = Explained {
+        accepted: explained.rejection.is_none(),
+        reason: explained.rejection,
+        status: explained.rejection.map(|reason| reason.kind().status().as_u16()),
+        rules,
+        state: explained.record.as_ref().map(|record| record.state(now)),
+        key: explained.record.as_ref(),
+    };
+    write(out, &object)?;
+    writeln!(out)
+}
+
+/// Writes one object on one line. The object has the hint of the key, but not the key.
+pub(crate) fn write_hit(out: &mut impl Write, hit: &Hit<'_>, now: DateTime<Utc>) -> io::Result<()> {
+    let record = hit.looked_up.as_ref().and_then(Option::as_ref);
+    let state = match (&hit.looked_up, record) {
+        (None, _) => None,
+        (Some(_), None) => Some("unknown"),
+        (Some(_), Some(record)) => Some(record.state(now).as_str()),
+    };
+    write(
+        out,
+        &json!({
+            "file": hit.file.to_string_lossy(),
+            "line": hit.found.line,
+            "offset": hit.found.offset,
+            "hint": hit.found.hint,
+            "id": record.map(|record| record.id),
+            "name": record.map(|record| &record.name),
+            "owner": record.and_then(|record| record.owner.as_ref()),
+            "state": state,
+            "revoked_now": hit.is_revoked_now,
+        }),
+    )?;
     writeln!(out)
 }
 

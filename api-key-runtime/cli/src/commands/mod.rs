@@ -1,11 +1,15 @@
 //! The command line: one file for each subcommand, with its options, help and output.
 
 mod backup;
+mod explain;
 mod history;
 mod issue;
 mod list;
 mod migrate;
+mod pattern;
 mod rotate;
+pub(crate) mod scan;
+mod shell;
 mod show;
 mod state;
 mod update;
@@ -17,11 +21,15 @@ use clap::{Args, Parser, Subcommand};
 
 use self::{
     backup::{BACKUP_AFTER_HELP, Backup},
+    explain::{EXPLAIN_AFTER_HELP, Explain},
     history::{HISTORY_AFTER_HELP, History},
     issue::{ISSUE_AFTER_HELP, Issue},
     list::{LIST_AFTER_HELP, List},
     migrate::{MIGRATE_AFTER_HELP, Migrations},
+    pattern::{PATTERN_AFTER_HELP, Pattern},
     rotate::{ROTATE_AFTER_HELP, Rotate},
+    scan::{SCAN_AFTER_HELP, Scan},
+    shell::{COMPLETIONS_AFTER_HELP, Completions, MAN_AFTER_HELP, Man},
     show::{SHOW_AFTER_HELP, Show},
     state::{DISABLE_AFTER_HELP, ENABLE_AFTER_HELP, REVOKE_AFTER_HELP, Revoke, SetState},
     update::{UPDATE_AFTER_HELP, Update},
@@ -119,6 +127,21 @@ pub(crate) enum Command {
     /// Revoke a key; this cannot be undone
     #[command(after_help = REVOKE_AFTER_HELP)]
     Revoke(Revoke),
+    /// Say whether a service accepts a key, and why
+    #[command(after_help = EXPLAIN_AFTER_HELP)]
+    Explain(Explain),
+    /// Find keys that leaked into files
+    #[command(after_help = SCAN_AFTER_HELP)]
+    Scan(Scan),
+    /// Print the expression that matches keys, for secret scanners
+    #[command(after_help = PATTERN_AFTER_HELP)]
+    Pattern(Pattern),
+    /// Print the completions for a shell
+    #[command(after_help = COMPLETIONS_AFTER_HELP)]
+    Completions(Completions),
+    /// Print the man page
+    #[command(after_help = MAN_AFTER_HELP)]
+    Man(Man),
 }
 
 /// The option of every command that changes keys.
@@ -155,5 +178,13 @@ pub(crate) fn run(arguments: &Arguments) -> Result<(), Failure> {
         Command::Disable(asked) => state::disable(&changing(&asked.dry_run)?, asked),
         Command::Enable(asked) => state::enable(&changing(&asked.dry_run)?, asked),
         Command::Revoke(asked) => state::revoke(&changing(&asked.dry_run)?, asked),
+        Command::Explain(asked) => explain::explain(&admin()?, asked),
+        Command::Scan(asked) if asked.needs_database() => {
+            scan::scan(Some(&changing(&asked.dry_run)?), asked)
+        }
+        Command::Scan(asked) => scan::scan(None, asked),
+        Command::Pattern(asked) => pattern::print(asked),
+        Command::Completions(asked) => shell::completions(asked),
+        Command::Man(asked) => shell::man(asked),
     }
 }

@@ -1,0 +1,223 @@
+//! `app-key scan`.
+
+use std::{
+    collections::HashMap,
+    fs::File,
+    io::{self, BufRead, BufReader, Write as _},
+    path::{Path, PathBuf},
+};
+
+use api_key_runtime::admin::{Admin, FoundKey, KeyRecord, KeyScanner};
+use clap::Args;
+
+use super::DryRun;
+use crate::{
+    failure::Failure,
+    json,
+    named_key::{NamedKey, Question},
+    style,
+    text::{named, say, visible},
+};
+
+pub(crate) const SCAN_AFTER_HELP: &str = "\
+Finds native keys of every prefix by their checksum, in text and in binary files of any size. Compressed files must be
+uncompressed first; UUIDs and imported keys are not found. The full key is never printed. Without --live and --revoke no
+database is needed. The exit code is 0 if there are no keys, and 3 if there are.
+
+Examples:
+  git log -p --all | app-key scan -
+  app-key scan --live app.log backup.sql
+  git log -p --all | app-key scan - --revoke --yes
+  find . -type f -exec app-key scan {} +";
+
+#[derive(Debug, Args)]
+pub(crate) struct Scan {
+    /// File to scan, or `-` for standard input
+    #[arg(required = true, value_name = "FILE|-")]
+    files: Vec<PathBuf>,
+    /// Look each key up in the database, and print its id and state
+    #[arg(long)]
+    live: bool,
+    /// Revoke each key that the database has; asks for confirmation
+    #[arg(long)]
+    revoke: bool,
+    /// Skip confirmation
+    #[arg(long, short, requires = "revoke")]
+    yes: bool,
+    #[command(flatten)]
+    pub(crate) dry_run: DryRun,
+    /// Print a JSON object for each key, one on each line
+    #[arg(long)]
+    json: bool,
+}
+
+impl Scan {
+    pub(crate) fn needs_database(&self) -> bool {
+        self.live || self.revoke
+    }
+}
+
+/// A key that was found, with its place and its record.
+#[derive(Debug)]
+pub(crate) struct Hit<'a> {
+    /// The file, or `-`.
+    pub(crate) file: &'a Path,
+    pub(crate) found: &'a FoundKey,
+    /// Whether the file is binary, so that a line says little.
+    is_binary: bool,
+    /// `None` if no database was asked.
+    pub(crate) looked_up: Option<Option<KeyRecord>>,
+    /// Whether this scan revoked the key.
+    pub(crate) is_revoked_now: bool,
+}
+
+impl Hit<'_> {
+    fn place(&self) -> String {
+        let file = if self.file == Path::new("-") {
+            "(standard input)".to_owned()
+        } else {
+            visible(&self.file.display().to_string())
+        };
+        if self.is_binary {
+            format!("{file}: byte {}", self.found.offset)
+        } else {
+            format!("{file}:{}", self.found.line)
+        }
+    }
+}
+
+pub(crate) fn scan(admin: Option<&Admin>, asked: &Scan) -> Result<(), Failure> {
+    if asked.dry_run.dry_run && !asked.revoke {
+        return Err(Failure::Usage(
+            "--dry-run needs --revoke, because a scan changes nothing else",
+        ));
+    }
+    // Standard input may be the text to scan, so the question is asked on the terminal.
+    let is_skipped = !asked.revoke || asked.yes || asked.dry_run.dry_run;
+    let question = Question::prepare(NamedKey::Input, is_skipped, "scan --revoke")?;
+    let mut scan = Scanning { admin, asked, question, answers: HashMap::new(), hits: 0, live: 0 };
+    let mut unread = 0;
+    for file in &asked.files {
+        match scan.file(file) {
+            Err(Failure::File { path, source }) => {
+                say(format_args!("app-key: {}", Failure::File { path, source }));
+                unread += 1;
+            }
+            other => other?,
+        }
+    }
+    scan.say_total();
+    match scan.hits {
+        _ if unread > 0 => Err(Failure::Unread { unread, files: asked.files.len() }),
+        0 => Ok(()),
+        _ => Err(Failure::Answer),
+    }
+}
+
+struct Scanning<'a> {
+    admin: Option<&'a Admin>,
+    asked: &'a Scan,
+    question: Question,
+    /// The answer for each key that was asked about, so that a repeated key is asked about once.
+    answers: HashMap<i64, bool>,
+    hits: u64,
+    live: u64,
+}
+
+impl Scanning<'_> {
+    fn file(&mut self, file: &Path) -> Result<(), Failure> {
+        let unread = |source| Failure::File { path: file.to_owned(), source };
+        let mut input: Box<dyn BufRead> = if file == Path::new("-") {
+            Box::new(io::stdin().lock())
+        } else {
+            Box::new(BufReader::new(File::open(file).map_err(unread)?))
+        };
+        // Git decides in the same way whether a file is text.
+        let is_binary = input.fill_buf().map_err(unread)?.contains(&0);
+        for found in KeyScanner::new(input) {
+            self.hit(file, &found.map_err(unread)?, is_binary)?;
+        }
+        Ok(())
+    }
+
+    fn hit(&mut self, file: &Path, found: &FoundKey, is_binary: bool) -> Result<(), Failure> {
+        let mut hit = Hit { file, found, is_binary, looked_up: None, is_revoked_now: false };
+        if let Some(admin) = self.admin {
+            let record = admin.find_by_secret(found.secret.expose_secret())?;
+            hit.looked_up = Some(record);
+            self.revoke(admin, &mut hit)?;
+        }
+        self.hits += 1;
+        self.print(&hit)
+    }
+
+    /// Revokes a key if the user wants that.
+    fn revoke(&mut self, admin: &Admin, hit: &mut Hit<'_>) -> Result<(), Failure> {
+        let Some(Some(record)) = &hit.looked_up else { return Ok(()) };
+        if record.revoked_at.is_some() {
+            return Ok(());
+        }
+        self.live += 1;
+        if !self.asked.revoke {
+            return Ok(());
+        }
+        let is_wanted = match self.answers.get(&record.id) {
+            Some(answer) => *answer,
+            None => match self.question.ask(format_args!(
+                "Revoke {}, found in {}? This cannot be undone.",
+                named(record),
+                hit.place()
+            )) {
+                Err(Failure::Declined) => false,
+                asked => asked.map(|()| true)?,
+            },
+        };
+        self.answers.insert(record.id, is_wanted);
+        if is_wanted {
+            hit.looked_up = Some(Some(admin.revoke(record.id)?));
+            hit.is_revoked_now = true;
+        }
+        Ok(())
+    }
+
+    fn print(&self, hit: &Hit<'_>) -> Result<(), Failure> {
+        let mut out = anstream::stdout().lock();
+        let Some(admin) = self.admin else {
+            return Ok(if self.asked.json {
+                json::write_hit(&mut out, hit, chrono::Utc::now())?;
+            } else {
+                writeln!(out, "{}: {}…", hit.place(), hit.found.hint)?;
+            });
+        };
+        if self.asked.json {
+            return Ok(json::write_hit(&mut out, hit, admin.now())?);
+        }
+        let state = match &hit.looked_up {
+            Some(Some(_)) if hit.is_revoked_now => {
+                self.asked.dry_run.verb("revoked now", "would be revoked").to_owned()
+            }
+            Some(Some(record)) => style::state(record.state(admin.now())),
+            _ => "not in the table".to_owned(),
+        };
+        let key = match &hit.looked_up {
+            Some(Some(record)) => format!(" key {} ({})", record.id, visible(&record.name)),
+            _ => String::new(),
+        };
+        writeln!(out, "{}: {}…{key} {state}", hit.place(), hit.found.hint)?;
+        Ok(())
+    }
+
+    fn say_total(&self) {
+        let keys =
+            |count: u64| if count == 1 { "1 key".to_owned() } else { format!("{count} keys") };
+        match (self.hits, self.admin) {
+            (0, _) => say(format_args!("No keys found.")),
+            (hits, None) => {
+                say(format_args!("Found {}; --live checks whether they work.", keys(hits)))
+            }
+            (hits, Some(_)) => {
+                say(format_args!("Found {}; {} not revoked before.", keys(hits), keys(self.live)));
+            }
+        }
+    }
+}
