@@ -14,7 +14,11 @@ use chrono::{DateTime, SecondsFormat, Utc};
 use serde::Serialize;
 use serde_json::{Value, json};
 
-use crate::{commands::scan::Hit, table::Row, text::is_deceptive};
+use crate::{
+    commands::{scan::Hit, show::Rotation},
+    table::Row,
+    text::is_deceptive,
+};
 
 #[derive(Serialize)]
 struct Columns<'a> {
@@ -58,8 +62,7 @@ pub(crate) fn write_issued(
 ) -> io::Result<()> {
     let columns = Columns::of(&issued.record, None, now);
     let object = Issued { columns, key: issued.secret.expose_secret() };
-    write(out, &object)?;
-    writeln!(out)
+    write_line(out, &object)
 }
 
 /// Writes one object on one line.
@@ -69,8 +72,34 @@ pub(crate) fn write_record(
     usage: Option<&KeyUsage>,
     now: DateTime<Utc>,
 ) -> io::Result<()> {
-    write(out, &Columns::of(record, usage, now))?;
-    writeln!(out)
+    write_line(out, &Columns::of(record, usage, now))
+}
+
+/// Writes a key and, if a rotation replaced it, the rotation, as one object on one line.
+pub(crate) fn write_shown(
+    out: &mut impl Write,
+    record: &KeyRecord,
+    usage: Option<&KeyUsage>,
+    rotation: Option<&Rotation>,
+    now: DateTime<Utc>,
+) -> io::Result<()> {
+    #[derive(Serialize)]
+    struct Shown<'a> {
+        #[serde(flatten)]
+        columns: Columns<'a>,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        rotation: Option<Value>,
+    }
+    let rotation = rotation.map(|rotation| {
+        json!({
+            "replaced_by": rotation.replaced_by,
+            "rotated_at": rotation.rotated_at.map(time),
+            "as_of": time(now),
+            "is_safe_to_end": rotation.is_safe_to_end,
+            "reason": rotation.reason,
+        })
+    });
+    write_line(out, &Shown { columns: Columns::of(record, usage, now), rotation })
 }
 
 /// Prints a key before and after a change, as one object on one line.
@@ -82,9 +111,7 @@ pub(crate) fn print_updated(updated: &Updated, now: DateTime<Utc>) -> io::Result
     }
     let columns = |record| Columns::of(record, None, now);
     let change = Change { before: columns(&updated.before), after: columns(&updated.after) };
-    let mut out = io::stdout().lock();
-    write(&mut out, &change)?;
-    writeln!(out)
+    write_line(&mut io::stdout().lock(), &change)
 }
 
 #[derive(Serialize)]
@@ -123,8 +150,7 @@ pub(crate) fn write_explanation(
         state: explained.record.as_ref().map(|record| record.state(now)),
         key: explained.record.as_ref(),
     };
-    write(out, &object)?;
-    writeln!(out)
+    write_line(out, &object)
 }
 
 /// Writes one object on one line. The object has the hint of the key, but not the key.
@@ -135,7 +161,7 @@ pub(crate) fn write_hit(out: &mut impl Write, hit: &Hit<'_>, now: DateTime<Utc>)
         (Some(_), None) => Some("unknown"),
         (Some(_), Some(record)) => Some(record.state(now).as_str()),
     };
-    write(
+    write_line(
         out,
         &json!({
             "file": hit.file.to_string_lossy(),
@@ -148,8 +174,7 @@ pub(crate) fn write_hit(out: &mut impl Write, hit: &Hit<'_>, now: DateTime<Utc>)
             "state": state,
             "revoked_now": hit.is_revoked_now,
         }),
-    )?;
-    writeln!(out)
+    )
 }
 
 /// Writes an array with one line for each event.
@@ -188,6 +213,12 @@ pub(crate) fn write_rows(out: &mut impl Write, rows: &[Row<'_>]) -> io::Result<(
         separator = ",\n ";
     }
     writeln!(out, "{}", if rows.is_empty() { "[]" } else { "]" })
+}
+
+/// Writes one object on one line.
+pub(crate) fn write_line(out: &mut impl Write, object: &impl Serialize) -> io::Result<()> {
+    write(out, object)?;
+    writeln!(out)
 }
 
 fn write(out: &mut impl Write, object: &impl Serialize) -> io::Result<()> {

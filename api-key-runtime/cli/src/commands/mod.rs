@@ -10,11 +10,11 @@ mod pattern;
 mod rotate;
 pub(crate) mod scan;
 mod shell;
-mod show;
+pub(crate) mod show;
 mod state;
 mod update;
 
-use std::env::var;
+use std::{env::var, io};
 
 use api_key_runtime::{AppKeys, admin::Admin};
 use clap::{Args, Parser, Subcommand};
@@ -25,7 +25,7 @@ use self::{
     history::{HISTORY_AFTER_HELP, History},
     issue::{ISSUE_AFTER_HELP, Issue},
     list::{LIST_AFTER_HELP, List},
-    migrate::{MIGRATE_AFTER_HELP, Migrations},
+    migrate::{MIGRATE_AFTER_HELP, Migrate, Migrations},
     pattern::{PATTERN_AFTER_HELP, Pattern},
     rotate::{ROTATE_AFTER_HELP, Rotate},
     scan::{SCAN_AFTER_HELP, Scan},
@@ -34,7 +34,7 @@ use self::{
     state::{DISABLE_AFTER_HELP, ENABLE_AFTER_HELP, REVOKE_AFTER_HELP, Revoke, SetState},
     update::{UPDATE_AFTER_HELP, Update},
 };
-use crate::failure::Failure;
+use crate::{failure::Failure, json};
 
 const MAIN_AFTER_HELP: &str = "\
 Environment variables (use the same values as the service):
@@ -93,7 +93,7 @@ impl Arguments {
 pub(crate) enum Command {
     /// Create or upgrade the tables
     #[command(after_help = MIGRATE_AFTER_HELP)]
-    Migrate,
+    Migrate(Migrate),
     /// Work with the migration files
     #[command(subcommand)]
     Migrations(Migrations),
@@ -159,6 +159,20 @@ impl DryRun {
     }
 }
 
+/// The option of commands that otherwise print only a message.
+#[derive(Debug, Args)]
+pub(crate) struct Json {
+    /// Print the result as a JSON object
+    #[arg(long)]
+    json: bool,
+}
+
+impl Json {
+    fn print(&self, result: &serde_json::Value) -> io::Result<()> {
+        if self.json { json::write_line(&mut io::stdout().lock(), result) } else { Ok(()) }
+    }
+}
+
 pub(crate) fn run(arguments: &Arguments) -> Result<(), Failure> {
     let admin = Arguments::admin;
     let changing = |dry_run: &DryRun| {
@@ -167,7 +181,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<(), Failure> {
     };
     match &arguments.command {
         Command::Migrations(Migrations::Copy(asked)) => migrate::copy(asked),
-        Command::Migrate => migrate::migrate(&admin()?),
+        Command::Migrate(asked) => migrate::migrate(&admin()?, asked),
         Command::Backup(asked) => backup::back_up(&admin()?, asked),
         Command::Issue(asked) => issue::issue(&changing(&asked.dry_run)?, asked),
         Command::List(asked) => list::list(&admin()?, asked),

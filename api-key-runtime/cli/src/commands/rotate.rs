@@ -67,7 +67,11 @@ pub(crate) fn rotate(admin: &Admin, asked: &Rotate) -> Result<(), Failure> {
     ))?;
     let rotated = admin.rotate(before.id, overlap)?;
     // The key is already in the table. It must be printed even if the details cannot be written.
-    let _ = text::write_issued(&mut BufWriter::new(io::stderr().lock()), &rotated.issued.record);
+    let _ = text::write_issued(
+        &mut BufWriter::new(io::stderr().lock()),
+        &rotated.issued.record,
+        admin.now(),
+    );
     let old = named(&rotated.old);
     match rotated.old.expires_at {
         Some(end) if rotated.old.revoked_at.is_none() => {

@@ -1,13 +1,13 @@
 //! `app-key scan`.
 
 use std::{
-    collections::HashMap,
+    collections::{HashMap, HashSet},
     fs::File,
     io::{self, BufRead, BufReader, Write as _},
     path::{Path, PathBuf},
 };
 
-use api_key_runtime::admin::{Admin, FoundKey, KeyRecord, KeyScanner};
+use api_key_runtime::admin::{Admin, FoundKey, KeyRecord, KeyScanner, KeyState};
 use clap::Args;
 
 use super::DryRun;
@@ -31,6 +31,7 @@ Examples:
   find . -type f -exec app-key scan {} +";
 
 #[derive(Debug, Args)]
+#[expect(clippy::struct_excessive_bools, reason = "each is an option of the command")]
 pub(crate) struct Scan {
     /// File to scan, or `-` for standard input
     #[arg(required = true, value_name = "FILE|-")]
@@ -95,7 +96,14 @@ pub(crate) fn scan(admin: Option<&Admin>, asked: &Scan) -> Result<(), Failure> {
     // Standard input may be the text to scan, so the question is asked on the terminal.
     let is_skipped = !asked.revoke || asked.yes || asked.dry_run.dry_run;
     let question = Question::prepare(NamedKey::Input, is_skipped, "scan --revoke")?;
-    let mut scan = Scanning { admin, asked, question, answers: HashMap::new(), hits: 0, live: 0 };
+    let mut scan = Scanning {
+        admin,
+        asked,
+        question,
+        answers: HashMap::new(),
+        hits: 0,
+        active: HashSet::new(),
+    };
     let mut unread = 0;
     for file in &asked.files {
         match scan.file(file) {
@@ -121,7 +129,8 @@ struct Scanning<'a> {
     /// The answer for each key that was asked about, so that a repeated key is asked about once.
     answers: HashMap<i64, bool>,
     hits: u64,
-    live: u64,
+    /// The active keys that were found.
+    active: HashSet<i64>,
 }
 
 impl Scanning<'_> {
@@ -154,11 +163,10 @@ impl Scanning<'_> {
     /// Revokes a key if the user wants that.
     fn revoke(&mut self, admin: &Admin, hit: &mut Hit<'_>) -> Result<(), Failure> {
         let Some(Some(record)) = &hit.looked_up else { return Ok(()) };
-        if record.revoked_at.is_some() {
-            return Ok(());
+        if record.state(admin.now()) == KeyState::Active {
+            self.active.insert(record.id);
         }
-        self.live += 1;
-        if !self.asked.revoke {
+        if record.revoked_at.is_some() || !self.asked.revoke {
             return Ok(());
         }
         let is_wanted = match self.answers.get(&record.id) {
@@ -208,16 +216,15 @@ impl Scanning<'_> {
     }
 
     fn say_total(&self) {
-        let keys =
-            |count: u64| if count == 1 { "1 key".to_owned() } else { format!("{count} keys") };
-        match (self.hits, self.admin) {
-            (0, _) => say(format_args!("No keys found.")),
-            (hits, None) => {
-                say(format_args!("Found {}; --live checks whether they work.", keys(hits)))
-            }
-            (hits, Some(_)) => {
-                say(format_args!("Found {}; {} not revoked before.", keys(hits), keys(self.live)));
-            }
+        let places = match self.hits {
+            0 => return say(format_args!("No keys found.")),
+            1 => "1 place".to_owned(),
+            hits => format!("{hits} places"),
+        };
+        if self.admin.is_some() {
+            say(format_args!("Found keys in {places}. Active keys: {}.", self.active.len()));
+        } else {
+            say(format_args!("Found keys in {places}. --live shows whether they are active."));
         }
     }
 }
