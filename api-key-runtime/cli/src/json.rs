@@ -155,12 +155,9 @@ pub(crate) fn write_explanation(
 
 /// Writes one object on one line. The object has the hint of the key, but not the key.
 pub(crate) fn write_hit(out: &mut impl Write, hit: &Hit<'_>, now: DateTime<Utc>) -> io::Result<()> {
-    let record = hit.looked_up.as_ref().and_then(Option::as_ref);
-    let state = match (&hit.looked_up, record) {
-        (None, _) => None,
-        (Some(_), None) => Some("unknown"),
-        (Some(_), Some(record)) => Some(record.state(now).as_str()),
-    };
+    let record = hit.record.as_ref();
+    let state = record.map(|record| record.state(now).as_str());
+    let state = state.or(hit.is_looked_up.then_some("unknown"));
     write_line(
         out,
         &json!({

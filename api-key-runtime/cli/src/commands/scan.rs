@@ -8,6 +8,7 @@ use std::{
 };
 
 use api_key_runtime::admin::{Admin, FoundKey, KeyRecord, KeyScanner, KeyState};
+use chrono::Utc;
 use clap::Args;
 
 use super::DryRun;
@@ -66,8 +67,10 @@ pub(crate) struct Hit<'a> {
     pub(crate) found: &'a FoundKey,
     /// Whether the file is binary, so that a line says little.
     is_binary: bool,
-    /// `None` if no database was asked.
-    pub(crate) looked_up: Option<Option<KeyRecord>>,
+    /// Whether the key was looked up in the database.
+    pub(crate) is_looked_up: bool,
+    /// The record of the key, if the database has one.
+    pub(crate) record: Option<KeyRecord>,
     /// Whether this scan revoked the key.
     pub(crate) is_revoked_now: bool,
 }
@@ -150,10 +153,16 @@ impl Scanning<'_> {
     }
 
     fn hit(&mut self, file: &Path, found: &FoundKey, is_binary: bool) -> Result<(), Failure> {
-        let mut hit = Hit { file, found, is_binary, looked_up: None, is_revoked_now: false };
+        let mut hit = Hit {
+            file,
+            found,
+            is_binary,
+            is_looked_up: self.admin.is_some(),
+            record: None,
+            is_revoked_now: false,
+        };
         if let Some(admin) = self.admin {
-            let record = admin.find_by_secret(found.secret.expose_secret())?;
-            hit.looked_up = Some(record);
+            hit.record = admin.find_by_secret(found.secret.expose_secret())?;
             self.revoke(admin, &mut hit)?;
         }
         self.hits += 1;
@@ -162,7 +171,7 @@ impl Scanning<'_> {
 
     /// Revokes a key if the user wants that.
     fn revoke(&mut self, admin: &Admin, hit: &mut Hit<'_>) -> Result<(), Failure> {
-        let Some(Some(record)) = &hit.looked_up else { return Ok(()) };
+        let Some(record) = &hit.record else { return Ok(()) };
         if record.state(admin.now()) == KeyState::Active {
             self.active.insert(record.id);
         }
@@ -182,7 +191,7 @@ impl Scanning<'_> {
         };
         self.answers.insert(record.id, is_wanted);
         if is_wanted {
-            hit.looked_up = Some(Some(admin.revoke(record.id)?));
+            hit.record = Some(admin.revoke(record.id)?);
             hit.is_revoked_now = true;
         }
         Ok(())
@@ -190,29 +199,23 @@ impl Scanning<'_> {
 
     fn print(&self, hit: &Hit<'_>) -> Result<(), Failure> {
         let mut out = anstream::stdout().lock();
-        let Some(admin) = self.admin else {
-            return Ok(if self.asked.json {
-                json::write_hit(&mut out, hit, chrono::Utc::now())?;
-            } else {
-                writeln!(out, "{}: {}…", hit.place(), hit.found.hint)?;
-            });
-        };
+        let now = self.admin.map_or_else(Utc::now, Admin::now);
         if self.asked.json {
-            return Ok(json::write_hit(&mut out, hit, admin.now())?);
+            return Ok(json::write_hit(&mut out, hit, now)?);
         }
-        let state = match &hit.looked_up {
-            Some(Some(_)) if hit.is_revoked_now => {
-                self.asked.dry_run.verb("revoked now", "would be revoked").to_owned()
+        let key = match &hit.record {
+            None if hit.is_looked_up => " not in the table".to_owned(),
+            None => String::new(),
+            Some(record) if hit.is_revoked_now => {
+                let done = self.asked.dry_run.verb("revoked now", "would be revoked");
+                format!(" key {} ({}) {done}", record.id, visible(&record.name))
             }
-            Some(Some(record)) => style::state(record.state(admin.now())),
-            _ => "not in the table".to_owned(),
+            Some(record) => {
+                let state = style::state(record.state(now));
+                format!(" key {} ({}) {state}", record.id, visible(&record.name))
+            }
         };
-        let key = match &hit.looked_up {
-            Some(Some(record)) => format!(" key {} ({})", record.id, visible(&record.name)),
-            _ => String::new(),
-        };
-        writeln!(out, "{}: {}…{key} {state}", hit.place(), hit.found.hint)?;
-        Ok(())
+        Ok(writeln!(out, "{}: {}…{key}", hit.place(), hit.found.hint)?)
     }
 
     fn say_total(&self) {
