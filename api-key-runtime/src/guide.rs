@@ -37,6 +37,7 @@ chapters! {
     operations
     logs
     backups
+    leaks
     flask
     faq
 }

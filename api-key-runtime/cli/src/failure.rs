@@ -31,7 +31,7 @@ pub(crate) enum Failure {
     /// The answer is no, or keys were found. The output is the answer, so there is no message.
     Answer,
     /// A file could not be read or written.
-    File { path: PathBuf, source: io::Error },
+    File { verb: &'static str, path: PathBuf, source: io::Error },
     /// Some files were not scanned. A message about each has been written.
     Unread { unread: usize, files: usize },
     /// The table has no record for the key on standard input.
@@ -106,8 +106,9 @@ impl fmt::Display for Failure {
             ),
             Self::Declined => formatter.write_str("nothing was changed"),
             Self::Answer => formatter.write_str("the answer is no"),
-            Self::File { path, source } => {
-                write!(formatter, "cannot use {}: {source}", text::visible(&path.display().to_string()))
+            Self::File { verb, path, source } => {
+                let path = text::visible(&path.display().to_string());
+                write!(formatter, "cannot {verb} {path}: {source}")
             }
             Self::Unread { unread, files } => {
                 write!(formatter, "{unread} of {files} files could not be scanned")

@@ -12,7 +12,7 @@ use crate::{
 };
 
 pub(crate) const BACKUP_AFTER_HELP: &str = "\
-Works while services are running. The copy is one file and is checked after writing. To restore it, stop all programs
+Works while services are running. The copy is one file and is checked after writing. To restore it, stop all programs \
 that use the database, remove its -wal and -shm files, and copy the backup over it with cp. For Postgres use pg_dump.
 
 Example:

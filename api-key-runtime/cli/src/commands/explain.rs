@@ -21,8 +21,8 @@ use crate::{
 };
 
 pub(crate) const EXPLAIN_AFTER_HELP: &str = "\
-Answers with the verdict of a service that has the same settings, in the words of its log. Nothing is recorded. The exit
-code is 0 if the key is accepted, and 3 if it is rejected. With an id the format of the key is not checked, because
+Answers with the verdict of a service that has the same settings, in the words of its log. Nothing is recorded. The exit \
+code is 0 if the key is accepted, and 3 if it is rejected. With an id the format of the key is not checked, because \
 the table does not hold the key.
 
 Examples:
@@ -81,17 +81,22 @@ pub(crate) fn explain(admin: &Admin, asked: &Explain) -> Result<(), Failure> {
 
 /// Writes the verdict, and below it one line for each rule.
 fn write(out: &mut impl Write, explained: &Explanation) -> io::Result<()> {
-    let key = explained.record.as_ref().map_or_else(|| "the key".to_owned(), named);
+    let key = explained.record.as_ref().map(|record| format!(": {}", named(record)));
+    let key = key.unwrap_or_default();
     match explained.rejection {
-        None => writeln!(out, "{}: {key}", style::good("accepted"))?,
+        None => writeln!(out, "{}{key}", style::good("accepted"))?,
         Some(reason) => {
             let status = reason.kind().status().as_u16();
-            writeln!(out, "{}: {key}: {reason} (status {status})", style::bad("rejected"))?;
+            writeln!(out, "{}{key}: {reason} (status {status})", style::bad("rejected"))?;
         }
     }
     for result in &explained.rules {
         let (word, reason) = match result.rejection {
             None => (style::good("passed"), ""),
+            // Such as `revoked since 2027-01-31T00:00:00Z`.
+            Some(reason) if result.detail.starts_with(reason.as_str()) => {
+                (style::bad("failed"), "")
+            }
             Some(reason) => (style::bad("failed"), reason.as_str()),
         };
         let details = [reason, &visible(&result.detail)];

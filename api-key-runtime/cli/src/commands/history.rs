@@ -15,7 +15,7 @@ use crate::{
 };
 
 pub(crate) const HISTORY_AFTER_HELP: &str = "\
-The audit log of a key: when it changed, how, and by whom. Events outlive the key. The role is the login of the
+The audit log of a key: when it changed, how, and by whom. Events outlive the key. The role is the login of the \
 database session. The actor is what the program stated, and proves nothing.
 
 Examples:

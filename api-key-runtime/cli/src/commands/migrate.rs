@@ -16,15 +16,15 @@ use crate::{
 };
 
 pub(crate) const MIGRATE_AFTER_HELP: &str = "\
-Creates the SQLite file if it does not exist. Safe to run again, and on several machines at the same time. Not needed
+Creates the SQLite file if it does not exist. Safe to run again, and on several machines at the same time. Not needed \
 if the application's own Diesel migrations contain a copy of these migrations.
 
 Example:
   DATABASE_URL=postgres://cakes@db.example/cakes app-key migrate";
 
 const COPY_AFTER_HELP: &str = "\
-For an application that runs its own Diesel migrations: the `diesel` command then runs these migrations too. They run
-before the application's own, which can therefore refer to the tables. Existing files are not changed. Needs no
+For an application that runs its own Diesel migrations: the `diesel` command then runs these migrations too. They run \
+before the application's own, which can therefore refer to the tables. Existing files are not changed. Needs no \
 database.
 
 Example:

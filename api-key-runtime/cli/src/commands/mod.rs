@@ -38,15 +38,22 @@ use crate::{failure::Failure, json};
 
 const MAIN_AFTER_HELP: &str = "\
 Environment variables (use the same values as the service):
-  DATABASE_URL             postgres://USER@HOST/DATABASE or the path of an SQLite file; required
-  APP_KEY_PREFIX           prefix of new keys; default: ak_live_
-  APP_KEY_PEPPER           pepper of the service, if it has one: at least 32 random bytes in base64
-  APP_KEY_PEPPER_PREVIOUS  previous pepper while the pepper is being changed, or `none`
+  DATABASE_URL
+      postgres://USER@HOST/DATABASE or the path of an SQLite file; required
+  APP_KEY_PREFIX
+      prefix of new keys; default: ak_live_
+  APP_KEY_PEPPER
+      pepper of the service, if it has one: at least 32 random bytes in base64
+  APP_KEY_PEPPER_PREVIOUS
+      previous pepper while the pepper is being changed, or `none`
   APP_KEY_PEPPER_FILE, APP_KEY_PEPPER_PREVIOUS_FILE
-                           path of a file that contains the pepper
-  APP_KEY_ACCEPT_IMPORTED  1 if the service accepts keys of other formats, such as UUIDs
-  APP_KEY_ACTOR            who makes the changes, for the audit log; default: your login name
-  RUST_LOG                 log level of the library; default: warn
+      path of a file that contains the pepper
+  APP_KEY_ACCEPT_IMPORTED
+      1 if the service accepts keys of other formats, such as UUIDs
+  APP_KEY_ACTOR
+      who makes the changes, for the audit log; default: your login name
+  RUST_LOG
+      log level of the library; default: warn
 
 Exit codes:
   0  success

@@ -8,7 +8,7 @@ use clap::Args;
 use crate::{failure::Failure, values::one_of};
 
 pub(crate) const PATTERN_AFTER_HELP: &str = "\
-Matches keys with the prefix of APP_KEY_PREFIX. Needs no database. An expression cannot check the checksum of a key;
+Matches keys with the prefix of APP_KEY_PREFIX. Needs no database. An expression cannot check the checksum of a key; \
 `app-key scan` can, and finds keys with every prefix.
 
 Examples:

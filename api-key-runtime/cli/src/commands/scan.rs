@@ -21,8 +21,8 @@ use crate::{
 };
 
 pub(crate) const SCAN_AFTER_HELP: &str = "\
-Finds native keys of every prefix by their checksum, in text and in binary files of any size. Compressed files must be
-uncompressed first; UUIDs and imported keys are not found. The full key is never printed. Without --live and --revoke no
+Finds native keys of every prefix by their checksum, in text and in binary files of any size. Compressed files must be \
+uncompressed first; UUIDs and imported keys are not found. The full key is never printed. Without --live and --revoke no \
 database is needed. The exit code is 0 if there are no keys, and 3 if there are.
 
 Examples:
@@ -106,12 +106,13 @@ pub(crate) fn scan(admin: Option<&Admin>, asked: &Scan) -> Result<(), Failure> {
         answers: HashMap::new(),
         hits: 0,
         active: HashSet::new(),
+        revoked: 0,
     };
     let mut unread = 0;
     for file in &asked.files {
         match scan.file(file) {
-            Err(Failure::File { path, source }) => {
-                say(format_args!("app-key: {}", Failure::File { path, source }));
+            Err(failure @ Failure::File { .. }) => {
+                say(format_args!("app-key: {failure}"));
                 unread += 1;
             }
             other => other?,
@@ -132,13 +133,14 @@ struct Scanning<'a> {
     /// The answer for each key that was asked about, so that a repeated key is asked about once.
     answers: HashMap<i64, bool>,
     hits: u64,
-    /// The active keys that were found.
+    /// The keys that were found and are active after the scan.
     active: HashSet<i64>,
+    revoked: u64,
 }
 
 impl Scanning<'_> {
     fn file(&mut self, file: &Path) -> Result<(), Failure> {
-        let unread = |source| Failure::File { path: file.to_owned(), source };
+        let unread = |source| Failure::File { verb: "read", path: file.to_owned(), source };
         let mut input: Box<dyn BufRead> = if file == Path::new("-") {
             Box::new(io::stdin().lock())
         } else {
@@ -191,6 +193,10 @@ impl Scanning<'_> {
         };
         self.answers.insert(record.id, is_wanted);
         if is_wanted {
+            if !self.asked.dry_run.dry_run {
+                self.active.remove(&record.id);
+            }
+            self.revoked += 1;
             hit.record = Some(admin.revoke(record.id)?);
             hit.is_revoked_now = true;
         }
@@ -224,8 +230,15 @@ impl Scanning<'_> {
             1 => "1 place".to_owned(),
             hits => format!("{hits} places"),
         };
-        if self.admin.is_some() {
-            say(format_args!("Found keys in {places}. Active keys: {}.", self.active.len()));
+        let active = self.active.len();
+        let revoked = self.asked.dry_run.verb("Revoked", "Would revoke");
+        if self.asked.revoke {
+            let count = self.revoked;
+            say(format_args!(
+                "Found keys in {places}. {revoked}: {count}. Still active: {active}."
+            ));
+        } else if self.admin.is_some() {
+            say(format_args!("Found keys in {places}. Active keys: {active}."));
         } else {
             say(format_args!("Found keys in {places}. --live shows whether they are active."));
         }

@@ -54,7 +54,7 @@ pub(crate) fn man(asked: &Man) -> Result<(), Failure> {
     };
     std::fs::create_dir_all(folder)
         .and_then(|()| clap_mangen::generate_to(command, folder))
-        .map_err(|source| Failure::File { path: folder.clone(), source })?;
+        .map_err(|source| Failure::File { verb: "write", path: folder.clone(), source })?;
     say(format_args!("Wrote the pages into {}.", one_line(&folder.display().to_string())));
     Ok(())
 }

@@ -16,7 +16,7 @@ use crate::{
 };
 
 pub(crate) const SHOW_AFTER_HELP: &str = "\
-For the old key of a rotation, the last line says whether it is safe to end the overlap with `app-key revoke`. It is
+For the old key of a rotation, the last lines say whether it is safe to end the overlap with `app-key revoke`. It is \
 safe if no use was recorded since the rotation, or none for 24 h. Services record usage every 10 s by default.
 
 Examples:
@@ -124,7 +124,9 @@ fn write(out: &mut impl Write, rotation: &Rotation, now: DateTime<Utc>) -> io::R
         out,
         [
             ("replaced by", format!("key {replaced_by}{rotated}")),
-            ("safe to end", format!("{answer}, as of {}: {reason}", time(now))),
+            ("safe to end", answer),
+            ("reason", reason.clone()),
+            ("as of", time(now)),
         ],
     )
 }

@@ -23,7 +23,7 @@ Example:
   app-key enable 17";
 
 pub(crate) const REVOKE_AFTER_HELP: &str = "\
-Asks for confirmation if standard input and standard error are a terminal. With the key on standard input (`-`), the
+Asks for confirmation if standard input and standard error are a terminal. With the key on standard input (`-`), the \
 question is asked on the controlling terminal; without a terminal, --yes is required. `app-key disable` can be undone.
 
 Examples:
