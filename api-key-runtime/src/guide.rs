@@ -31,6 +31,7 @@ chapters! {
     addresses
     browsers
     testing
+    life
     migrations
     joins
     freshness

@@ -71,8 +71,8 @@ pub(crate) enum Question {
 }
 
 impl Question {
-    /// Decides where the question will be asked, before the key is read. Fails if it cannot be asked
-    /// although it must be.
+    /// Decides where the question will be asked, before the key is read. Fails if the question is
+    /// needed but cannot be asked.
     pub(crate) fn prepare(
         key: NamedKey,
         is_skipped: bool,

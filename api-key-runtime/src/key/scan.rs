@@ -233,7 +233,7 @@ mod tests {
             input[start..start + key.len()].copy_from_slice(key.as_bytes());
             let mut scanner = KeyScanner::new(&*input);
             let found = scanner.next().unwrap().unwrap();
-            let line = input[..start].iter().filter(|&&byte| byte == b'\n').count() + 1;
+            let line = input[..start].split(|&byte| byte == b'\n').count();
             assert_eq!((found.offset, found.line), (start as u64, line as u64), "{shift}");
             assert_eq!(found.secret.expose_secret(), key);
             assert!(scanner.next().is_none());

@@ -160,10 +160,10 @@ pub(crate) trait Queries: Any {
     fn is_broken(&mut self) -> bool;
 }
 
-/// What the audit log records with a change, in addition to the change itself.
+/// Facts that the audit log records in addition to the change itself.
 #[derive(Clone, Copy, Default)]
 pub(crate) struct Recorded<'a> {
-    /// Who makes the change, as the program states it.
+    /// The maker of the change, as the program states it.
     pub(crate) actor: Option<&'a str>,
     /// Set to record one event for all keys, instead of one for each key.
     pub(crate) summary: Option<Summary>,

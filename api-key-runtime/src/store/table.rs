@@ -36,7 +36,7 @@ pub(crate) struct Table {
     database: Database,
     /// The clock that each call sets to the database's time.
     clock: Clock,
-    /// Who makes the changes, as the program states it.
+    /// The maker of the changes, as the program states it.
     actor: Option<Arc<str>>,
     /// Whether each change is rolled back.
     is_dry_run: bool,

@@ -284,6 +284,7 @@ fn help_covers_every_setting_and_goes_to_the_right_stream() {
         "\n  APP_KEY_PEPPER\n",
         "\n  APP_KEY_PEPPER_PREVIOUS\n",
         "\n  APP_KEY_ACCEPT_IMPORTED\n",
+        "\n  APP_KEY_ACTOR\n",
         "Exit codes:",
     ] {
         assert!(help.contains(part), "{part}: {help}");

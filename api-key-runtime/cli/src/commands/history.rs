@@ -15,8 +15,8 @@ use crate::{
 };
 
 pub(crate) const HISTORY_AFTER_HELP: &str = "\
-The audit log of a key: when it changed, how, and by whom. Events outlive the key. The role is the login of the \
-database session. The actor is what the program stated, and proves nothing.
+Prints when a key changed, how, and who changed it. Events outlive the key. The role is the login of the database \
+session. The actor is what the program stated, and proves nothing.
 
 Examples:
   app-key history 17
@@ -83,7 +83,7 @@ fn write(out: &mut impl Write, event: &KeyEvent, now: DateTime<Utc>) -> io::Resu
     Ok(())
 }
 
-/// Returns the fields of a JSON object. What is not an object has no fields.
+/// Returns the fields of a JSON object. Any other text has no fields.
 fn fields(object: Option<&str>) -> Map<String, Value> {
     object.and_then(|text| serde_json::from_str(text).ok()).unwrap_or_default()
 }

@@ -93,7 +93,7 @@ pub(crate) fn issue(admin: &Admin, asked: &Issue) -> Result<(), Failure> {
     print_key(admin, &issued, &asked.dry_run, asked.json)
 }
 
-/// Refuses to issue a key that nobody could read.
+/// Returns an error if a new key could not be printed.
 pub(crate) fn require_output(dry_run: &super::DryRun) -> Result<(), Failure> {
     if !dry_run.dry_run && is_output_discarded() { Err(Failure::Discarded) } else { Ok(()) }
 }

@@ -59,7 +59,7 @@ Exit codes:
   0  success
   1  failure: refused, not found, or a database error
   2  usage error; nothing was changed
-  3  the answer is no, or keys were found
+  3  negative answer, or keys were found
 
 Getting started:
   app-key migrate
@@ -76,7 +76,8 @@ Getting started:
     after_help = MAIN_AFTER_HELP
 )]
 pub(crate) struct Arguments {
-    /// Who makes the change, for the audit log; default: your login name
+    /// Name of the person or program that makes the change, for the audit log; default: your
+    /// login name
     #[arg(long, global = true, env = "APP_KEY_ACTOR", hide_env = true, value_name = "NAME")]
     actor: Option<String>,
     #[command(subcommand)]

@@ -58,8 +58,8 @@ pub(crate) use connect::{after_credentials, connect};
 pub(crate) use pool::PostgresPool;
 pub use queries::KeyRow;
 
-/// The triggers that log and record changes, and keep revocations final. The letter after each name is the
-/// trigger's `tgenabled`: O for ordinary sessions, R for replicas, A for all sessions.
+/// The triggers that log and record changes, and keep revocations final. The letter after each name
+/// is the trigger's `tgenabled`: O for ordinary sessions, R for replicas, A for all sessions.
 pub(crate) const TRIGGERS: &[&str] = &[
     "api_key_changes_set_xid:A",
     "api_key_meta_merge:A",
@@ -225,8 +225,8 @@ fn time(connection: &mut Connection) -> diesel::QueryResult<Option<DateTime<Utc>
     .get_result(connection)
 }
 
-/// Locks the row of a key until the transaction ends. Does not lock out the recording of usage, whose
-/// foreign key refers to the row.
+/// Locks the row of a key until the transaction ends. Does not lock out the recording of usage,
+/// whose foreign key refers to the row.
 fn lock_row(connection: &mut Connection, id: i64) -> diesel::QueryResult<usize> {
     sql_query("SELECT FROM api_keys WHERE id = $1 FOR NO KEY UPDATE")
         .bind::<sql_types::BigInt, _>(id)

@@ -1,4 +1,4 @@
--- The audit log. Events outlive their keys, so key_id is no foreign key. Ids do not come from a
+-- The audit log. Events outlive their keys, so key_id has no foreign key. Ids do not come from a
 -- sequence, for the same reason as in api_key_changes.
 CREATE TABLE api_key_events (
     id          uuid        NOT NULL DEFAULT gen_random_uuid(),

@@ -1,5 +1,5 @@
--- The audit log, as on Postgres. SQLite has no roles, and no triggers for a whole statement: plain SQL
--- that changes many keys writes one event for each key.
+-- The audit log, as on Postgres. SQLite has no roles, and no triggers for a whole statement. So
+-- plain SQL that changes many keys writes one event for each key.
 CREATE TABLE api_key_events (
     id          BLOB      NOT NULL PRIMARY KEY DEFAULT (randomblob(16)),
     happened_at TIMESTAMP NOT NULL DEFAULT (strftime('%Y-%m-%d %H:%M:%f+00:00', 'now')),
@@ -38,8 +38,8 @@ CREATE TABLE api_key_pruned (
 CREATE INDEX api_key_pruned_key_id ON api_key_pruned (key_id);
 CREATE INDEX api_key_pruned_digest ON api_key_pruned (digest);
 
--- States the actor of a change to the triggers below. A program inserts the row and deletes it again
--- in the same transaction, so outside of a transaction the table is empty.
+-- States the actor of a change to the triggers below. A program inserts the row and deletes it
+-- again in the same transaction, so the table is empty outside a transaction.
 CREATE TABLE api_key_session (
     id      INTEGER NOT NULL PRIMARY KEY,
     actor   TEXT,
