@@ -28,7 +28,7 @@ pub(crate) enum Failure {
     NoTerminal { command: &'static str },
     /// The user did not confirm.
     Declined,
-    /// The answer is no, or keys were found. The output is the answer, so there is no message.
+    /// The output is the answer: the key is rejected, or keys were found. There is no message.
     Answer,
     /// A file could not be read or written.
     File { verb: &'static str, path: PathBuf, source: io::Error },
@@ -105,7 +105,7 @@ impl fmt::Display for Failure {
                 "`{command} -` cannot ask for confirmation: there is no terminal; add --yes"
             ),
             Self::Declined => formatter.write_str("nothing was changed"),
-            Self::Answer => formatter.write_str("the answer is no"),
+            Self::Answer => formatter.write_str("the key is rejected, or keys were found"),
             Self::File { verb, path, source } => {
                 let path = text::visible(&path.display().to_string());
                 write!(formatter, "cannot {verb} {path}: {source}")

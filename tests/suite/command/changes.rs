@@ -1,4 +1,4 @@
-//! What every subcommand that changes keys has in common: a dry run, the actor and JSON.
+//! The dry run, the actor and the JSON of every subcommand that changes keys.
 
 use serde_json::Value;
 

@@ -18,8 +18,7 @@ Examples:
 
 #[derive(Debug, Args)]
 pub(crate) struct Pattern {
-    /// Format of the output: a regular expression, the configuration of gitleaks, or the fields of a
-    /// custom pattern on GitHub
+    /// Regular expression, configuration of gitleaks, or fields of a custom pattern on GitHub
     #[arg(long, default_value = "plain", value_parser = one_of(&FORMATS))]
     format: Format,
 }
