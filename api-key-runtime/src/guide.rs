@@ -38,6 +38,7 @@ chapters! {
     operations
     logs
     backups
+    leaks
     flask
     faq
 }

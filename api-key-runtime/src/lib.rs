@@ -170,6 +170,8 @@ mod change_feed;
 mod circuit_breaker;
 mod clock;
 mod error;
+#[cfg(feature = "_diesel")]
+mod explain;
 #[cfg(any(feature = "_diesel", feature = "route-audit"))]
 mod foreign_texts;
 #[cfg(fuzzing)]

@@ -3,10 +3,14 @@
 
 mod backup;
 mod by_key;
+mod changes;
+mod explain;
 mod keys;
 mod output;
 mod refused;
+mod scan;
 mod setup;
+mod shell;
 mod terminal;
 mod usage;
 

@@ -22,6 +22,7 @@ mod commands;
 mod failure;
 mod json;
 mod named_key;
+mod style;
 mod table;
 mod terminal;
 mod text;

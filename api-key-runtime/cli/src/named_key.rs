@@ -28,7 +28,7 @@ pub(crate) enum NamedKey {
     Input,
 }
 
-fn named_key(text: &str) -> Result<NamedKey, &'static str> {
+pub(crate) fn named_key(text: &str) -> Result<NamedKey, &'static str> {
     match text.parse() {
         Ok(id) if id > 0 => Ok(NamedKey::Id(id)),
         _ if text == "-" => Ok(NamedKey::Input),
@@ -45,7 +45,7 @@ pub(crate) fn record_of(admin: &Admin, key: NamedKey) -> Result<KeyRecord, Failu
 }
 
 /// Reads a key from standard input. A terminal does not show the key.
-fn read_key() -> Result<String, Failure> {
+pub(crate) fn read_key() -> Result<String, Failure> {
     let line = if io::stdin().is_terminal() {
         Terminal::open().and_then(|terminal| terminal.ask_hidden("Key (not shown): "))
     } else {

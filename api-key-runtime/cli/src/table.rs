@@ -119,13 +119,13 @@ fn expiry(end: DateTime<Utc>, now: DateTime<Utc>) -> String {
 }
 
 /// Returns how long ago a time was.
-fn ago(time: DateTime<Utc>, now: DateTime<Utc>) -> String {
+pub(crate) fn ago(time: DateTime<Utc>, now: DateTime<Utc>) -> String {
     // The clock that recorded the time may be ahead of the clock of this machine.
     format!("{} ago", length((now - time).max(TimeDelta::zero())))
 }
 
 /// Returns a duration in its largest unit.
-fn length(time: TimeDelta) -> String {
+pub(crate) fn length(time: TimeDelta) -> String {
     let seconds = time.num_seconds();
     match seconds {
         ..60 => format!("{seconds} s"),

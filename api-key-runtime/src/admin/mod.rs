@@ -18,5 +18,9 @@ pub use crate::{
 };
 #[cfg(feature = "_diesel")]
 pub use crate::{
-    key_event::KeyEvent, list_keys::ListKeys, rotation::Rotated, store::connection::KeyConnection,
+    explain::{AccessRequest, Explanation, Rule, RuleResult},
+    key_event::KeyEvent,
+    list_keys::ListKeys,
+    rotation::Rotated,
+    store::connection::KeyConnection,
 };

@@ -312,8 +312,12 @@ impl AppKeysBuilder {
         Ok(Bounds { max_staleness, stale_if_error })
     }
 
+    pub(super) fn checked_prefix(&self) -> Result<Prefix, Error> {
+        self.prefix.as_deref().map_or_else(|| Ok(Prefix::default()), Prefix::parse)
+    }
+
     fn format_rules_and_digester(&self) -> Result<(FormatRules, Digester), Error> {
-        let prefix = self.prefix.as_deref().map_or_else(|| Ok(Prefix::default()), Prefix::parse)?;
+        let prefix = self.checked_prefix()?;
         let pepper = self.pepper.as_ref().map(Secret::as_str);
         let previous = self.previous_pepper.as_ref().map(Secret::as_str);
         let digester = Digester::parse(pepper, previous)?;

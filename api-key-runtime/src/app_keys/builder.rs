@@ -344,6 +344,23 @@ impl AppKeysBuilder {
         self
     }
 
+    /// Returns a regular expression that matches native keys with the prefix of these settings, for
+    /// secret scanners. The expression does not check the checksum, so it also matches mistyped
+    /// keys; [`KeyScanner`](crate::admin::KeyScanner) checks it.
+    ///
+    /// ```
+    /// let pattern = api_key_runtime::AppKeys::builder().prefix("shop_").key_pattern()?;
+    /// assert_eq!(pattern, "shop_[0-9A-Za-z]{44}");
+    /// # Ok::<(), api_key_runtime::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// Returns an error if the prefix is invalid.
+    #[doc(alias = "regex")]
+    pub fn key_pattern(&self) -> Result<String, Error> {
+        Ok(self.checked_prefix()?.pattern())
+    }
+
     /// Sets the pepper: the secret of the HMAC-SHA-256 that keys are digested with. The pepper has
     /// at least 32 bytes and is written in base64.
     ///

@@ -211,7 +211,7 @@ impl<'a> Check<'a> {
         let inner = self.keys.inner();
         let Found { key, by } = found;
         if let Err(reason) =
-            authorize(&key, self.policy, self.client_ip.ok(), || inner.clock.at(now))
+            authorize(&key, self.policy.required(), self.client_ip.ok(), || inner.clock.at(now))
         {
             return Err(self.reject(reason, by, Some(&key)));
         }

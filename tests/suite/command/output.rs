@@ -279,24 +279,40 @@ fn help_covers_every_setting_and_goes_to_the_right_stream() {
     assert!(alone.stderr.contains("Usage: app-key [OPTIONS] <COMMAND>"), "{alone:?}");
     let help = app_key(&database, "--help").succeeded();
     for part in [
-        "  DATABASE_URL ",
-        "  APP_KEY_PREFIX ",
-        "  APP_KEY_PEPPER ",
-        "  APP_KEY_PEPPER_PREVIOUS ",
-        "  APP_KEY_ACCEPT_IMPORTED ",
-        "  APP_KEY_ACTOR ",
+        "\n  DATABASE_URL\n",
+        "\n  APP_KEY_PREFIX\n",
+        "\n  APP_KEY_PEPPER\n",
+        "\n  APP_KEY_PEPPER_PREVIOUS\n",
+        "\n  APP_KEY_ACCEPT_IMPORTED\n",
+        "\n  APP_KEY_ACTOR\n",
         "Exit codes:",
     ] {
         assert!(help.contains(part), "{part}: {help}");
     }
     for command in [
-        "migrate", "issue", "list", "show", "history", "update", "rotate", "disable", "enable",
+        "migrate",
+        "backup",
+        "issue",
+        "list",
+        "show",
+        "history",
+        "update",
+        "rotate",
+        "disable",
+        "enable",
         "revoke",
+        "explain",
+        "scan",
+        "pattern",
+        "completions",
+        "man",
     ] {
         assert!(help.contains(&format!("\n  {command} ")), "{command}: {help}");
         let help = app_key(&database, &format!("{command} --help")).succeeded();
         let (_, examples) = help.split_once("\nExample").unwrap();
         assert!(examples.contains(&format!("app-key {command}")), "{help}");
+        // The terminal wraps paragraphs, so that no line is left with a few words.
+        assert!(help.lines().all(|line| line.chars().count() <= 120), "{help}");
     }
     assert!(app_key(&database, "--version").succeeded().starts_with("app-key "));
 }

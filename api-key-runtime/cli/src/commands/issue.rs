@@ -88,7 +88,8 @@ pub(crate) fn issue(admin: &Admin, asked: &Issue) -> Result<(), Failure> {
     require_output(&asked.dry_run)?;
     let issued = admin.issue(&asked.new_key()?)?;
     // The key is already in the table. It must be printed even if the details cannot be written.
-    let _ = text::write_issued(&mut BufWriter::new(io::stderr().lock()), &issued.record);
+    let _ =
+        text::write_issued(&mut BufWriter::new(io::stderr().lock()), &issued.record, admin.now());
     print_key(admin, &issued, &asked.dry_run, asked.json)
 }
 
