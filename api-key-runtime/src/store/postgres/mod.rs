@@ -51,6 +51,9 @@ const OWN_ROW: &str = "api_keys.tableoid = pg_catalog.to_regclass('api_keys')";
 #[path = "../events.rs"]
 mod events;
 #[allow(clippy::duplicate_mod)]
+#[path = "../listing.rs"]
+mod listing;
+#[allow(clippy::duplicate_mod)]
 #[path = "../queries.rs"]
 pub(crate) mod queries;
 

@@ -38,6 +38,9 @@ type Connection = diesel::SqliteConnection;
 #[path = "../events.rs"]
 mod events;
 #[allow(clippy::duplicate_mod)]
+#[path = "../listing.rs"]
+mod listing;
+#[allow(clippy::duplicate_mod)]
 #[path = "../queries.rs"]
 pub(crate) mod queries;
 
