@@ -13,6 +13,7 @@ use crate::text;
 
 const REFUSED: u8 = 1;
 const USAGE: u8 = 2;
+const FOUND: u8 = 3;
 /// Minimum length of an argument that could be a key. A shorter key could be guessed.
 const SHORTEST_SECRET: usize = 12;
 
@@ -26,6 +27,8 @@ pub(crate) enum Failure {
     NoTerminal { command: &'static str },
     /// The user did not confirm.
     Declined,
+    /// The user asked for an exit code, and there are such keys. Has no message.
+    Found,
     /// The table has no record for the key on standard input.
     Unknown,
     /// The key could not be read.
@@ -44,6 +47,9 @@ impl Failure {
         if matches!(self, Self::Output(source) if source.kind() == ErrorKind::BrokenPipe) {
             // The reader has stopped reading, as in `app-key list | head -1`.
             return ExitCode::SUCCESS;
+        }
+        if matches!(self, Self::Found) {
+            return ExitCode::from(FOUND);
         }
         let message = text::one_line(&self.to_string());
         // If standard error is closed too, the exit code is the only report.
@@ -94,6 +100,7 @@ impl fmt::Display for Failure {
                 "`{command} -` cannot ask for confirmation: there is no terminal; add --yes"
             ),
             Self::Declined => formatter.write_str("nothing was changed"),
+            Self::Found => formatter.write_str("keys were found"),
             Self::Unknown => formatter.write_str(
                 "the key was not found in the table; check that DATABASE_URL and APP_KEY_PEPPER are those of the service",
             ),

@@ -22,7 +22,7 @@ use crate::{
     list_keys::ListKeys,
     new_key::{IssuedKey, NewKey},
     rotation::{Rotated, rotate},
-    store::{Database, Table, TransactionError, connection::KeyConnection},
+    store::{Database, Table, TransactionError, connection::KeyConnection, key_pages::KeyPages},
 };
 
 /// The administration of the keys in a database: issues, lists and changes them.
@@ -165,6 +165,32 @@ impl Admin {
     /// Returns an error if the database fails.
     pub fn list(&self, wanted: &ListKeys) -> Result<Vec<KeyRecord>, Error> {
         self.table.list(wanted)
+    }
+
+    /// Returns the selected keys with their usage, oldest first, page by page. The memory that a
+    /// list needs does not grow with the number of keys.
+    ///
+    /// The pages are read over one connection, which is kept until the iterator is dropped.
+    ///
+    /// ```no_run
+    /// use api_key_runtime::{Error, admin::{Admin, ListKeys}};
+    ///
+    /// fn print_all_keys(admin: &Admin) -> Result<(), Error> {
+    ///     for page in admin.pages(&ListKeys::new())? {
+    ///         for listed in page? {
+    ///             let uses = listed.usage.map_or(0, |usage| usage.count);
+    ///             println!("{} {} {uses}", listed.record.id, listed.record.name);
+    ///         }
+    ///     }
+    ///     Ok(())
+    /// }
+    /// ```
+    ///
+    /// # Errors
+    /// Returns an error if the database fails.
+    #[doc(alias = "stream")]
+    pub fn pages(&self, wanted: &ListKeys) -> Result<KeyPages, Error> {
+        self.table.pages(wanted)
     }
 
     /// Returns one key.

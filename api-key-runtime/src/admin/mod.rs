@@ -18,5 +18,8 @@ pub use crate::{
 };
 #[cfg(feature = "_diesel")]
 pub use crate::{
-    key_event::KeyEvent, list_keys::ListKeys, rotation::Rotated, store::connection::KeyConnection,
+    key_event::KeyEvent,
+    list_keys::{ListKeys, ListedKey},
+    rotation::Rotated,
+    store::{connection::KeyConnection, key_pages::KeyPages},
 };

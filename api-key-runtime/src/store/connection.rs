@@ -87,6 +87,8 @@ pub(crate) trait Queries: Any {
     /// Returns the usage of the keys in this range of ids, ordered by key id. Leaves out keys that
     /// were never used.
     fn usage(&mut self, ids: &RangeInclusive<i64>) -> QueryResult<Vec<KeyUsage>>;
+    /// Returns the usage of these keys. Leaves out keys that were never used.
+    fn usage_of_keys(&mut self, ids: &[i64]) -> QueryResult<Vec<KeyUsage>>;
     /// Returns the usage of one key, or `None` if the key was never used.
     fn usage_of(&mut self, id: i64) -> QueryResult<Option<KeyUsage>>;
     /// Adds all of this usage. Adds none of it if the call fails.

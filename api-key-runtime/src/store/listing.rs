@@ -3,14 +3,22 @@
 //! `postgres/mod.rs` and `sqlite/mod.rs` include this file, as they include `queries.rs`.
 
 use chrono::{DateTime, Utc};
-use diesel::{prelude::*, result::Error::DeserializationError};
+use diesel::{
+    dsl::{exists, not},
+    expression::IntoSql as _,
+    prelude::*,
+    result::Error::DeserializationError,
+    sql_types::Text,
+};
 
 use super::{
     Connection,
     queries::{KeyRow, log_unreadable, own_row, records},
-    schema::api_keys,
+    schema::{api_key_usage, api_keys},
 };
 use crate::{
+    allowed_ips::AllowedIps,
+    clock::{earlier, later},
     key_record::{KeyRecord, KeyState},
     list_keys::ListKeys,
     store::Queries as _,
@@ -56,6 +64,32 @@ fn selected(
                 rows.filter(api_keys::expires_at.is_null().or(api_keys::expires_at.gt(now)))
             }
         };
+    }
+    if let Some(wanted) = &wanted.allowed_ips {
+        // `0.0.0.0` means any address only if it is the whole list.
+        if *wanted == AllowedIps::any() {
+            rows = rows.filter(api_keys::allowed_ips.eq(wanted.as_str()));
+        } else {
+            for entry in wanted.as_str().split(' ') {
+                let padded = " ".into_sql::<Text>().concat(api_keys::allowed_ips).concat(" ");
+                // The parser accepts no character that is special in a pattern.
+                rows = rows.filter(padded.like(format!("% {entry} %")));
+            }
+        }
+    }
+    if wanted.never_expires {
+        rows = rows.filter(api_keys::expires_at.is_null());
+    }
+    if let Some(time) = wanted.expires_within {
+        rows = rows
+            .filter(api_keys::expires_at.gt(now).and(api_keys::expires_at.le(later(now, time))));
+    }
+    if let Some(time) = wanted.unused_for {
+        let since = earlier(now, time);
+        let is_used = api_key_usage::table.filter(
+            api_key_usage::key_id.eq(api_keys::id).and(api_key_usage::last_used_at.gt(since)),
+        );
+        rows = rows.filter(api_keys::created_at.le(since).and(not(exists(is_used))));
     }
     if let Some(id) = wanted.after_id {
         rows = rows.filter(api_keys::id.gt(id));

@@ -172,6 +172,12 @@ impl Queries for Connection {
         Ok(rows.into_iter().map(key_usage).collect())
     }
 
+    fn usage_of_keys(&mut self, ids: &[i64]) -> QueryResult<Vec<KeyUsage>> {
+        let selected = api_key_usage::table.filter(api_key_usage::key_id.eq_any(ids));
+        let rows = selected.select(UsageRow::as_select()).load(self)?;
+        Ok(rows.into_iter().map(key_usage).collect())
+    }
+
     fn usage_of(&mut self, id: i64) -> QueryResult<Option<KeyUsage>> {
         let one = api_key_usage::table.find(id);
         let row = one.select(UsageRow::as_select()).first(self).optional()?;

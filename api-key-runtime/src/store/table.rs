@@ -11,6 +11,7 @@ use super::{
     Connection, Database, Queries, TransactionError,
     checked_connection::{over_live, refuse_open_transaction},
     connection::{Recorded, Summary, open, open_soon},
+    key_pages::KeyPages,
     schema_check::check,
     slow_call::slow_call,
 };
@@ -140,6 +141,11 @@ impl Table {
         self.read(self.connect()?.queries().list(wanted, self.now()))
     }
 
+    /// Returns the selected keys page by page, over one connection.
+    pub(crate) fn pages(&self, wanted: &ListKeys) -> Result<KeyPages, Error> {
+        Ok(KeyPages::new(self.clone(), self.connect()?, wanted.clone()))
+    }
+
     pub(crate) fn get(&self, id: i64) -> Result<Option<KeyRecord>, Error> {
         self.read(self.connect()?.queries().get(id))
     }
@@ -187,7 +193,7 @@ impl Table {
         }
     }
 
-    fn read<T>(&self, read: QueryResult<T>) -> Result<T, Error> {
+    pub(super) fn read<T>(&self, read: QueryResult<T>) -> Result<T, Error> {
         read.map_err(|source| {
             Error::database(format!("cannot read the API keys of {}", self.database), source)
         })
