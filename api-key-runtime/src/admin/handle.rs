@@ -21,6 +21,7 @@ use crate::{
     key_usage::KeyUsage,
     list_keys::ListKeys,
     new_key::{IssuedKey, NewKey},
+    prune::{Prune, Pruned},
     rotation::{Rotated, rotate},
     store::{Database, Table, TransactionError, connection::KeyConnection, key_pages::KeyPages},
 };
@@ -368,6 +369,30 @@ impl Admin {
     #[doc(alias = "audit")]
     pub fn history(&self, id: i64, limit: u32) -> Result<Vec<KeyEvent>, Error> {
         self.table.events(id, limit)
+    }
+
+    /// Deletes keys that expired or were revoked long ago, and old events of the audit log.
+    ///
+    /// The ids and digests of the deleted keys are kept in the table `api_key_pruned`. So neither an
+    /// import nor a restored row makes such a key valid again, and no new key gets its id. The audit
+    /// log keeps the events of a deleted key until the events themselves are old enough.
+    ///
+    /// The rows are deleted in many short transactions, so a service is not disturbed, and any
+    /// number of processes may call this method at once. After an error or in a killed process some
+    /// rows are deleted, and another call continues. Keys that another transaction has locked are
+    /// left for the next call. On [`dry_run`](Self::dry_run) the rows are counted.
+    ///
+    /// On Postgres the role needs SELECT, UPDATE and DELETE on `api_keys`, INSERT on
+    /// `api_key_pruned`, and SELECT, UPDATE and DELETE on `api_key_events`.
+    ///
+    /// # Errors
+    /// Returns an error if the database fails, for example because a foreign key of the application
+    /// refers to one of the keys.
+    #[doc(alias = "delete")]
+    #[doc(alias = "purge")]
+    pub fn prune(&self, wanted: &Prune) -> Result<Pruned, Error> {
+        let pruned = self.table.prune(wanted, process::apply_deletion);
+        self.done(pruned, |_| [])
     }
 
     /// Returns an `Admin` whose changes the audit log attributes to this actor, such as the name of

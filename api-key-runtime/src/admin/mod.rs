@@ -20,6 +20,7 @@ pub use crate::{
 pub use crate::{
     key_event::KeyEvent,
     list_keys::{ListKeys, ListedKey},
+    prune::{Prune, Pruned},
     rotation::Rotated,
     store::{connection::KeyConnection, key_pages::KeyPages},
 };

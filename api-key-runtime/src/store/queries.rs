@@ -24,6 +24,7 @@ use super::{
     existing_tables, hides_rows, is_standby, is_within_transaction,
     listing::list,
     lock_holder, lock_row, mend_identity, merge_log, migrate,
+    prune::{count_due, prune_events, prune_keys},
     schema::{api_key_meta, api_key_usage, api_keys},
     state_actor, tables_elsewhere, time,
     usage::record as record_usage,
@@ -39,6 +40,7 @@ use crate::{
     list_keys::ListKeys,
     log,
     log_throttle::LogThrottle,
+    prune::{Due, Pruned},
     scope::ScopeSet,
     store::{
         Database, FromPrimary, Queries, SchemaVersion, TransactionError,
@@ -262,6 +264,22 @@ impl Queries for Connection {
 
     fn events(&mut self, key_id: i64, limit: u32) -> QueryResult<Vec<KeyEvent>> {
         events(self, key_id, limit)
+    }
+
+    fn count_due(&mut self, due: &Due) -> QueryResult<Pruned> {
+        count_due(self, due)
+    }
+
+    fn prune_keys(
+        &mut self,
+        due: &Due,
+        after: i64,
+    ) -> Result<Vec<(i64, KeyDigest)>, TransactionError> {
+        prune_keys(self, due, after)
+    }
+
+    fn prune_events(&mut self, until: DateTime<Utc>) -> Result<usize, TransactionError> {
+        prune_events(self, until)
     }
 
     fn count_live_except(&mut self, ways: &[&str], now: DateTime<Utc>) -> QueryResult<i64> {

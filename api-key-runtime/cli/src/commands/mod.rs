@@ -5,6 +5,7 @@ mod history;
 mod issue;
 mod list;
 mod migrate;
+mod prune;
 mod rotate;
 mod show;
 mod state;
@@ -21,6 +22,7 @@ use self::{
     issue::{ISSUE_AFTER_HELP, Issue},
     list::{LIST_AFTER_HELP, List},
     migrate::{MIGRATE_AFTER_HELP, Migrations},
+    prune::{PRUNE_AFTER_HELP, Prune},
     rotate::{ROTATE_AFTER_HELP, Rotate},
     show::{SHOW_AFTER_HELP, Show},
     state::{DISABLE_AFTER_HELP, ENABLE_AFTER_HELP, REVOKE_AFTER_HELP, Revoke, SetState},
@@ -119,6 +121,9 @@ pub(crate) enum Command {
     /// Revoke a key; this cannot be undone
     #[command(after_help = REVOKE_AFTER_HELP)]
     Revoke(Revoke),
+    /// Delete keys that expired or were revoked long ago, and old events of the audit log
+    #[command(after_help = PRUNE_AFTER_HELP)]
+    Prune(Prune),
 }
 
 /// The option of every command that changes keys.
@@ -155,5 +160,6 @@ pub(crate) fn run(arguments: &Arguments) -> Result<(), Failure> {
         Command::Disable(asked) => state::disable(&changing(&asked.dry_run)?, asked),
         Command::Enable(asked) => state::enable(&changing(&asked.dry_run)?, asked),
         Command::Revoke(asked) => state::revoke(&changing(&asked.dry_run)?, asked),
+        Command::Prune(asked) => prune::prune(&changing(&asked.dry_run())?, asked),
     }
 }

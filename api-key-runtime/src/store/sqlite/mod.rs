@@ -41,6 +41,9 @@ mod events;
 #[path = "../listing.rs"]
 mod listing;
 #[allow(clippy::duplicate_mod)]
+#[path = "../prune.rs"]
+mod prune;
+#[allow(clippy::duplicate_mod)]
 #[path = "../queries.rs"]
 pub(crate) mod queries;
 
@@ -67,6 +70,9 @@ pub(crate) const TRIGGERS: &[&str] = &[
 
 /// Accepts every row, because SQLite has no table inheritance.
 const OWN_ROW: &str = "TRUE";
+
+/// Locks nothing, because a write transaction locks the whole file.
+const SKIP_LOCKED: &str = "";
 
 /// The number of every file. A file has neither a primary nor a standby.
 const PRIMARY: &str = "'0'";
