@@ -4,7 +4,9 @@
 mod backup;
 mod by_key;
 mod keys;
+mod list;
 mod output;
+mod prune;
 mod refused;
 mod setup;
 mod terminal;
