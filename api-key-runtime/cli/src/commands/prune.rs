@@ -6,7 +6,7 @@ use std::{
 };
 
 use api_key_runtime::admin::{Admin, Prune as Wanted, Pruned};
-use clap::Args;
+use clap::{ArgGroup, Args};
 use serde_json::json;
 
 use super::DryRun;
@@ -23,16 +23,16 @@ Examples:
   app-key prune --expired-for 90d --revoked-for 90d --events-older-than 400d --yes";
 
 #[derive(Debug, Args)]
-#[group(required = true, multiple = true, id = "what", args = ["expired_for", "revoked_for", "events_older_than"])]
+#[command(group(ArgGroup::new("what").required(true).multiple(true)))]
 pub(crate) struct Prune {
     /// Delete keys that expired this long ago or longer
-    #[arg(long, value_name = "DURATION", value_parser = duration)]
+    #[arg(long, group = "what", value_name = "DURATION", value_parser = duration)]
     expired_for: Option<Duration>,
     /// Delete keys that were revoked this long ago or longer
-    #[arg(long, value_name = "DURATION", value_parser = duration)]
+    #[arg(long, group = "what", value_name = "DURATION", value_parser = duration)]
     revoked_for: Option<Duration>,
     /// Delete events of the audit log that are this old or older
-    #[arg(long, value_name = "DURATION", value_parser = duration)]
+    #[arg(long, group = "what", value_name = "DURATION", value_parser = duration)]
     events_older_than: Option<Duration>,
     /// Count the keys and events, and delete nothing
     #[arg(long)]
