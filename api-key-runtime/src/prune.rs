@@ -1,4 +1,4 @@
-//! What pruning deletes, and what it deleted.
+//! The arguments and the result of pruning.
 
 use std::time::Duration;
 
@@ -6,8 +6,8 @@ use chrono::{DateTime, Utc};
 
 use crate::clock::earlier;
 
-/// The keys and events that [`Admin::prune`](crate::admin::Admin::prune) deletes. By default nothing
-/// is deleted.
+/// The keys and events that [`Admin::prune`](crate::admin::Admin::prune) deletes. By default
+/// nothing is deleted.
 ///
 /// ```
 /// use std::time::Duration;

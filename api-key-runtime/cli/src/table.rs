@@ -60,8 +60,8 @@ const fn text(heading: &'static str, dispensable: u8, cell: fn(&Row<'_>) -> Stri
     Column { is_cut: true, ..column(heading, dispensable, cell) }
 }
 
-/// The columns of a list that fit, with their widths. The first rows determine the widths, because a
-/// list may have more rows than fit into memory. In later rows a wider text is cut, and a wider
+/// The columns of a list that fit, with their widths. The first rows determine the widths, because
+/// a list may have more rows than fit into memory. In later rows a wider text is cut, and a wider
 /// number moves the rest of its line.
 pub(crate) struct Layout {
     columns: Vec<(&'static Column, usize)>,

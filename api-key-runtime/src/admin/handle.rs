@@ -373,9 +373,9 @@ impl Admin {
 
     /// Deletes keys that expired or were revoked long ago, and old events of the audit log.
     ///
-    /// The ids and digests of the deleted keys are kept in the table `api_key_pruned`. So neither an
-    /// import nor a restored row makes such a key valid again, and no new key gets its id. The audit
-    /// log keeps the events of a deleted key until the events themselves are old enough.
+    /// The ids and digests of the deleted keys are kept in the table `api_key_pruned`. So neither
+    /// an import nor a restored row makes such a key valid again, and no new key gets its id. The
+    /// audit log keeps the events of a deleted key until the events themselves are old enough.
     ///
     /// The rows are deleted in many short transactions, so a service is not disturbed, and any
     /// number of processes may call this method at once. After an error or in a killed process some

@@ -487,11 +487,11 @@ impl AppKeysBuilder {
         self
     }
 
-    /// Sets whether a caller is told when its key expires, in the header `X-API-Key-Expires` of every
-    /// response to an accepted request. A response to a key that does not expire lacks the header.
+    /// Sets whether responses to accepted requests have the header `X-API-Key-Expires`, which shows
+    /// the caller when its key expires. If the key does not expire, the header is left out.
     ///
     /// The value is an HTTP date (RFC 9110, section 5.6.7): `Sun, 06 Nov 2033 08:49:37 GMT`. No
-    /// standard has a header for this. `GitHub-Authentication-Token-Expiration` has the same purpose,
+    /// standard has such a header: `GitHub-Authentication-Token-Expiration` has the same purpose,
     /// and `Sunset` (RFC 8594) is about a resource. For scripts in browsers, name the header in
     /// `Access-Control-Expose-Headers`. Defaults to `false`.
     ///

@@ -152,8 +152,9 @@ impl Responses {
         self.has_expiry
     }
 
-    /// Sets the expiry of the key, if `expires_at` is set, and the headers that keep shared caches from serving one caller's response to another. RFC
-    /// 9111 protects only responses to requests with `Authorization`.
+    /// Sets the expiry of the key, if `expires_at` is set. Also sets the headers that keep shared
+    /// caches from serving one caller's response to another. RFC 9111 protects only responses to
+    /// requests with `Authorization`.
     ///
     /// This method may run twice on one response: for a middleware and for an attribute on the
     /// handler.

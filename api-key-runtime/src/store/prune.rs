@@ -19,8 +19,8 @@ use crate::{
     store::TransactionError,
 };
 
-/// The maximum number of keys in one transaction. Of more keys in one statement, the triggers on
-/// Postgres log no digests, and every service would drop its whole cache.
+/// The maximum number of keys in one transaction. If a statement deletes more keys, the triggers on
+/// Postgres log no digests, and every service drops its whole cache.
 const MAX_KEYS: usize = 64;
 /// The maximum number of events in one transaction.
 const MAX_EVENTS: usize = 1000;

@@ -168,7 +168,7 @@ impl Table {
         self.read(self.connect()?.queries().events(key_id, limit))
     }
 
-    /// Deletes the due keys and events in transactions of a few rows each. Calls `pruned` with the
+    /// Deletes the due keys and events in transactions of a few rows each. Calls `deleted` with the
     /// digests of each transaction. Keys and events that are locked are left for another call.
     ///
     /// A dry run counts the rows, because each transaction would have to be rolled back.
@@ -239,8 +239,8 @@ impl Table {
         self.change_over(&mut self.connect()?, summary, change)
     }
 
-    /// Makes a change in a transaction of this connection. If the change fails because it waited too
-    /// long for a lock, the error names the lock holder.
+    /// Makes a change in a transaction of this connection. If the change fails because it waited
+    /// too long for a lock, the error names the lock holder.
     fn change_over<T>(
         &self,
         connection: &mut Connection,
