@@ -125,7 +125,7 @@ impl Counted for Key {
         self.id
     }
 
-    fn hint(&self) -> &str {
+    fn hint(&self) -> &'static str {
         "ak_test_Ab3d"
     }
 
