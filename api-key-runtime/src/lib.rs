@@ -200,6 +200,8 @@ mod new_key;
 mod outage_log;
 mod policy;
 mod problem;
+#[cfg(feature = "_diesel")]
+mod prune;
 mod rejection;
 mod request;
 #[cfg(feature = "_diesel")]

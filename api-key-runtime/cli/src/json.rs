@@ -201,15 +201,29 @@ pub(crate) fn write_events(out: &mut impl Write, events: &[KeyEvent]) -> io::Res
     writeln!(out, "{}", if events.is_empty() { "[]" } else { "]" })
 }
 
-/// Writes an array with one line for each key.
-pub(crate) fn write_rows(out: &mut impl Write, rows: &[Row<'_>]) -> io::Result<()> {
-    let mut separator = "[";
-    for row in rows {
-        out.write_all(separator.as_bytes())?;
-        write(out, &Columns::of(row.record, row.usage, row.now))?;
-        separator = ",\n ";
+/// An array that is written one key at a time, with one line for each key.
+pub(crate) struct Array<W> {
+    out: W,
+    is_empty: bool,
+}
+
+impl<W: Write> Array<W> {
+    pub(crate) const fn new(out: W) -> Self {
+        Self { out, is_empty: true }
     }
-    writeln!(out, "{}", if rows.is_empty() { "[]" } else { "]" })
+
+    pub(crate) fn write_row(&mut self, row: &Row<'_>) -> io::Result<()> {
+        let separator = if self.is_empty { "[" } else { ",\n " };
+        self.is_empty = false;
+        self.out.write_all(separator.as_bytes())?;
+        write(&mut self.out, &Columns::of(row.record, row.usage, row.now))
+    }
+
+    /// Ends the array. Returns whether it has a key.
+    pub(crate) fn finish(mut self) -> io::Result<bool> {
+        writeln!(self.out, "{}", if self.is_empty { "[]" } else { "]" })?;
+        Ok(!self.is_empty)
+    }
 }
 
 /// Writes one object on one line.

@@ -88,16 +88,25 @@ impl Question {
         }
     }
 
+    /// Returns whether the question will be asked.
+    pub(crate) fn is_asked(&self) -> bool {
+        match self {
+            Self::Skipped => false,
+            Self::OnTerminal(_) => true,
+            Self::OnStandardError => io::stdin().is_terminal() && io::stderr().is_terminal(),
+        }
+    }
+
     /// Asks the question. Fails if the user declines. Succeeds without asking if there is no
     /// terminal, so that scripts can run the command.
     pub(crate) fn ask(&self, question: fmt::Arguments<'_>) -> Result<(), Failure> {
+        if !self.is_asked() {
+            return Ok(());
+        }
         let question = format!("{question} [y/N] ");
         let answer = match self {
             Self::OnTerminal(terminal) => terminal.ask(&question),
-            Self::OnStandardError if io::stdin().is_terminal() && io::stderr().is_terminal() => {
-                ask_on_standard_error(&question)
-            }
-            Self::Skipped | Self::OnStandardError => return Ok(()),
+            Self::Skipped | Self::OnStandardError => ask_on_standard_error(&question),
         };
         let is_yes =
             |answer: String| ["y", "yes"].contains(&answer.trim().to_ascii_lowercase().as_str());

@@ -22,10 +22,11 @@ use crate::{
     key_usage::KeyUsage,
     list_keys::ListKeys,
     new_key::{IssuedKey, NewKey},
+    prune::{Prune, Pruned},
     rejection::Reason as RejectionReason,
     request::is_key,
     rotation::{Rotated, rotate},
-    store::{Database, Table, TransactionError, connection::KeyConnection},
+    store::{Database, Table, TransactionError, connection::KeyConnection, key_pages::KeyPages},
 };
 
 /// The administration of the keys in a database: issues, lists and changes them.
@@ -174,6 +175,32 @@ impl Admin {
     /// Returns an error if the database fails.
     pub fn list(&self, wanted: &ListKeys) -> Result<Vec<KeyRecord>, Error> {
         self.table.list(wanted)
+    }
+
+    /// Returns the selected keys with their usage, oldest first, page by page. The memory that a
+    /// list needs does not grow with the number of keys.
+    ///
+    /// The pages are read over one connection, which is kept until the iterator is dropped.
+    ///
+    /// ```no_run
+    /// use api_key_runtime::{Error, admin::{Admin, ListKeys}};
+    ///
+    /// fn print_all_keys(admin: &Admin) -> Result<(), Error> {
+    ///     for page in admin.pages(&ListKeys::new())? {
+    ///         for listed in page? {
+    ///             let uses = listed.usage.map_or(0, |usage| usage.count);
+    ///             println!("{} {} {uses}", listed.record.id, listed.record.name);
+    ///         }
+    ///     }
+    ///     Ok(())
+    /// }
+    /// ```
+    ///
+    /// # Errors
+    /// Returns an error if the database fails.
+    #[doc(alias = "stream")]
+    pub fn pages(&self, wanted: &ListKeys) -> Result<KeyPages, Error> {
+        self.table.pages(wanted)
     }
 
     /// Returns one key.
@@ -447,6 +474,30 @@ impl Admin {
     #[doc(alias = "audit")]
     pub fn history(&self, id: i64, limit: u32) -> Result<Vec<KeyEvent>, Error> {
         self.table.events(id, limit)
+    }
+
+    /// Deletes keys that expired or were revoked long ago, and old events of the audit log.
+    ///
+    /// The ids and digests of the deleted keys are kept in the table `api_key_pruned`. So neither
+    /// an import nor a restored row makes such a key valid again, and no new key gets its id. The
+    /// audit log keeps the events of a deleted key until the events themselves are old enough.
+    ///
+    /// The rows are deleted in many short transactions, so a service is not disturbed, and any
+    /// number of processes may call this method at once. After an error or in a killed process some
+    /// rows are deleted, and another call continues. Keys that another transaction has locked are
+    /// left for the next call. On [`dry_run`](Self::dry_run) the rows are counted.
+    ///
+    /// On Postgres the role needs SELECT, UPDATE and DELETE on `api_keys`, INSERT on
+    /// `api_key_pruned`, and SELECT, UPDATE and DELETE on `api_key_events`.
+    ///
+    /// # Errors
+    /// Returns an error if the database fails, for example because a foreign key of the application
+    /// refers to one of the keys.
+    #[doc(alias = "delete")]
+    #[doc(alias = "purge")]
+    pub fn prune(&self, wanted: &Prune) -> Result<Pruned, Error> {
+        let pruned = self.table.prune(wanted, process::apply_deletion);
+        self.done(pruned, |_| [])
     }
 
     /// Returns an `Admin` whose changes the audit log attributes to this actor, such as the name of

@@ -20,7 +20,8 @@ pub use crate::{
 pub use crate::{
     explain::{AccessRequest, Explanation, Rule, RuleResult},
     key_event::KeyEvent,
-    list_keys::ListKeys,
+    list_keys::{ListKeys, ListedKey},
+    prune::{Prune, Pruned},
     rotation::Rotated,
-    store::connection::KeyConnection,
+    store::{connection::KeyConnection, key_pages::KeyPages},
 };

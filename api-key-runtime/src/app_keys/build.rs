@@ -134,7 +134,8 @@ impl AppKeysBuilder {
 
     fn check(&self) -> Result<Checked, Error> {
         let key_locations = KeyLocations::check(&self.key_locations)?;
-        let responses = Responses::new(&self.realm, &key_locations, self.bodies.clone())?;
+        let responses =
+            Responses::new(&self.realm, &key_locations, self.bodies.clone(), self.expiry_header)?;
         let trusted_proxies = TrustedProxies::check(
             &self.trusted_proxies,
             self.trusts_unix_socket(),

@@ -14,8 +14,13 @@ use super::{
     pool::{POOL_TIMEOUT, Pooled},
 };
 use crate::{
-    error::Error, key::KeyDigest, key_event::KeyEvent, key_record::KeyRecord, key_usage::KeyUsage,
+    error::Error,
+    key::KeyDigest,
+    key_event::KeyEvent,
+    key_record::KeyRecord,
+    key_usage::KeyUsage,
     list_keys::ListKeys,
+    prune::{Due, Pruned},
 };
 
 /// A connection that [`Admin::issue_in_transaction`](crate::admin::Admin::issue_in_transaction)
@@ -86,6 +91,8 @@ pub(crate) trait Queries: Any {
     /// Returns the usage of the keys in this range of ids, ordered by key id. Leaves out keys that
     /// were never used.
     fn usage(&mut self, ids: &RangeInclusive<i64>) -> QueryResult<Vec<KeyUsage>>;
+    /// Returns the usage of these keys. Leaves out keys that were never used.
+    fn usage_of_keys(&mut self, ids: &[i64]) -> QueryResult<Vec<KeyUsage>>;
     /// Returns the usage of one key, or `None` if the key was never used.
     fn usage_of(&mut self, id: i64) -> QueryResult<Option<KeyUsage>>;
     /// Adds all of this usage. Adds none of it if the call fails.
@@ -115,6 +122,18 @@ pub(crate) trait Queries: Any {
         before: &KeyRecord,
         after: &KeyRecord,
     ) -> Result<KeyRecord, TransactionError>;
+
+    /// Counts the keys and events that pruning would delete.
+    fn count_due(&mut self, due: &Due) -> QueryResult<Pruned>;
+    /// Deletes some of the due keys with an id above `after`, and records that they were pruned.
+    /// Returns no keys if none is left.
+    fn prune_keys(
+        &mut self,
+        due: &Due,
+        after: i64,
+    ) -> Result<Vec<(i64, KeyDigest)>, TransactionError>;
+    /// Deletes some of the events until this time, and returns their number.
+    fn prune_events(&mut self, until: DateTime<Utc>) -> Result<usize, TransactionError>;
 
     /// Migrates the tables to the newest version. Returns the versions of the migrations that ran.
     fn migrate(&mut self, database: &Database) -> Result<Vec<String>, TransactionError>;

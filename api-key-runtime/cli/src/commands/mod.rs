@@ -7,6 +7,7 @@ mod issue;
 mod list;
 mod migrate;
 mod pattern;
+mod prune;
 mod rotate;
 pub(crate) mod scan;
 mod shell;
@@ -27,6 +28,7 @@ use self::{
     list::{LIST_AFTER_HELP, List},
     migrate::{MIGRATE_AFTER_HELP, Migrate, Migrations},
     pattern::{PATTERN_AFTER_HELP, Pattern},
+    prune::{PRUNE_AFTER_HELP, Prune},
     rotate::{ROTATE_AFTER_HELP, Rotate},
     scan::{SCAN_AFTER_HELP, Scan},
     shell::{COMPLETIONS_AFTER_HELP, Completions, MAN_AFTER_HELP, Man},
@@ -150,6 +152,9 @@ pub(crate) enum Command {
     /// Print the man page
     #[command(after_help = MAN_AFTER_HELP)]
     Man(Man),
+    /// Delete keys that expired or were revoked long ago, and old events of the audit log
+    #[command(after_help = PRUNE_AFTER_HELP)]
+    Prune(Prune),
 }
 
 /// The option of every command that changes keys.
@@ -208,5 +213,6 @@ pub(crate) fn run(arguments: &Arguments) -> Result<(), Failure> {
         Command::Pattern(asked) => pattern::print(asked),
         Command::Completions(asked) => shell::completions(asked),
         Command::Man(asked) => shell::man(asked),
+        Command::Prune(asked) => prune::prune(&changing(&asked.dry_run())?, asked),
     }
 }

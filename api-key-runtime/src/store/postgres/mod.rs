@@ -48,11 +48,20 @@ type Connection = diesel::PgConnection;
 /// Excludes rows of tables that inherit from `api_keys`, because no trigger logs their changes.
 const OWN_ROW: &str = "api_keys.tableoid = pg_catalog.to_regclass('api_keys')";
 
+/// Locks the selected rows, and leaves out rows that another transaction has locked.
+const SKIP_LOCKED: &str = " FOR UPDATE SKIP LOCKED";
+
 // Compiled once for each kind of database. The text of the queries is the same, but the SQL types
 // of the schemas differ.
 #[allow(clippy::duplicate_mod)]
 #[path = "../events.rs"]
 mod events;
+#[allow(clippy::duplicate_mod)]
+#[path = "../listing.rs"]
+mod listing;
+#[allow(clippy::duplicate_mod)]
+#[path = "../prune.rs"]
+mod prune;
 #[allow(clippy::duplicate_mod)]
 #[path = "../queries.rs"]
 pub(crate) mod queries;

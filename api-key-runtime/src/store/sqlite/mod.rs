@@ -41,6 +41,12 @@ type Connection = diesel::SqliteConnection;
 #[path = "../events.rs"]
 mod events;
 #[allow(clippy::duplicate_mod)]
+#[path = "../listing.rs"]
+mod listing;
+#[allow(clippy::duplicate_mod)]
+#[path = "../prune.rs"]
+mod prune;
+#[allow(clippy::duplicate_mod)]
 #[path = "../queries.rs"]
 pub(crate) mod queries;
 
@@ -68,6 +74,9 @@ pub(crate) const TRIGGERS: &[&str] = &[
 
 /// Accepts every row, because SQLite has no table inheritance.
 const OWN_ROW: &str = "TRUE";
+
+/// Locks nothing, because a write transaction locks the whole file.
+const SKIP_LOCKED: &str = "";
 
 /// The number of every file. A file has neither a primary nor a standby.
 const PRIMARY: &str = "'0'";
