@@ -31,10 +31,10 @@ chapters! {
     addresses
     browsers
     testing
-    life
     migrations
     joins
     freshness
+    life
     operations
     logs
     backups
