@@ -189,7 +189,7 @@ impl ResponseError for Error {
     fn error_response(&self) -> HttpResponse {
         let status = self.status_code();
         let detail = match self.kind {
-            Kind::InvalidInput => "The request has a value that a key cannot have.",
+            Kind::InvalidInput => "A value in the request is not valid for an API key.",
             Kind::NotFound => "No key has this id.",
             Kind::Conflict => "The key does not allow this change.",
             Kind::Config | Kind::Database | Kind::Schema | Kind::Entropy | Kind::Os => {

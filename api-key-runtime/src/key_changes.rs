@@ -29,14 +29,23 @@ use crate::{
 #[must_use = "changes have no effect until they are passed to `Admin::update`"]
 pub struct KeyChanges {
     name: Option<String>,
-    owner: Option<Option<String>>,
+    owner: Change<String>,
     allowed_ips: Option<AllowedIps>,
     added_ips: Vec<AllowedIps>,
     removed_ips: Vec<AllowedIps>,
     scopes: Option<ScopeSet>,
     added_scopes: Vec<ScopeSet>,
     removed_scopes: Vec<ScopeSet>,
-    expiry: Option<Option<Expiry>>,
+    expiry: Change<Expiry>,
+}
+
+/// A change of a field that a key may lack.
+#[derive(Clone, Debug, Default)]
+enum Change<T> {
+    #[default]
+    Keep,
+    Set(T),
+    Remove,
 }
 
 impl KeyChanges {
@@ -53,13 +62,13 @@ impl KeyChanges {
 
     /// Replaces the application's own user that the key belongs to.
     pub fn owner(mut self, owner: impl Into<String>) -> Self {
-        self.owner = Some(Some(owner.into()));
+        self.owner = Change::Set(owner.into());
         self
     }
 
     /// Removes the owner.
     pub fn no_owner(mut self) -> Self {
-        self.owner = Some(None);
+        self.owner = Change::Remove;
         self
     }
 
@@ -121,19 +130,19 @@ impl KeyChanges {
 
     /// Sets when the key expires, to the microsecond.
     pub fn expires_at(mut self, end: DateTime<Utc>) -> Self {
-        self.expiry = Some(Some(Expiry::At(end)));
+        self.expiry = Change::Set(Expiry::At(end));
         self
     }
 
     /// Sets how long after this change the key expires, to the microsecond.
     pub fn expires_in(mut self, lifetime: Duration) -> Self {
-        self.expiry = Some(Some(Expiry::In(lifetime)));
+        self.expiry = Change::Set(Expiry::In(lifetime));
         self
     }
 
     /// Removes the expiry.
     pub fn never_expires(mut self) -> Self {
-        self.expiry = Some(None);
+        self.expiry = Change::Remove;
         self
     }
 
@@ -151,14 +160,20 @@ impl KeyChanges {
             check_text("name", name)?;
             after.name.clone_from(name);
         }
-        if let Some(owner) = &self.owner {
-            owner.as_ref().map_or(Ok(()), |owner| check_text("owner", owner))?;
-            after.owner.clone_from(owner);
+        match &self.owner {
+            Change::Keep => {}
+            Change::Set(owner) => {
+                check_text("owner", owner)?;
+                after.owner = Some(owner.clone());
+            }
+            Change::Remove => after.owner = None,
         }
         after.allowed_ips = self.changed_ips(&before.allowed_ips)?;
         after.scopes = self.changed_scopes(&before.scopes)?;
-        if let Some(expiry) = self.expiry {
-            after.expires_at = expiry.map(|expiry| expiry.from(now)).transpose()?;
+        match self.expiry {
+            Change::Keep => {}
+            Change::Set(expiry) => after.expires_at = Some(expiry.from(now)?),
+            Change::Remove => after.expires_at = None,
         }
         Ok(after)
     }

@@ -4,16 +4,16 @@ use chrono::{DateTime, Utc};
 
 /// An event of the audit log, as [`Admin::history`](crate::admin::Admin::history) returns it.
 ///
-/// Triggers of the database write the events, in the transaction of the change. So a change by
-/// plain SQL is recorded as well, and a change that fails leaves no event. An event contains neither
-/// a key nor a digest.
+/// Triggers of the database write the events in the transaction of the change. So a change by plain
+/// SQL is recorded as well, and a change that fails leaves no event. An event contains neither a
+/// key nor a digest.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct KeyEvent {
     /// The time of the change, by the clock of the database.
     pub happened_at: DateTime<Utc>,
-    /// What happened: `issued`, `updated`, `disabled`, `enabled`, `revoked`, `rotated`, `deleted`,
-    /// `imported`, `pruned` or `truncated`.
+    /// The kind of the event: `issued`, `updated`, `disabled`, `enabled`, `revoked`, `rotated`,
+    /// `deleted`, `imported`, `pruned` or `truncated`.
     pub action: String,
     /// The id of the key, or the lowest id of several keys.
     pub key_id: i64,
@@ -31,7 +31,7 @@ pub struct KeyEvent {
     pub after: Option<String>,
     /// The role that was logged in to Postgres. `None` on SQLite, which has no roles.
     pub role: Option<String>,
-    /// Who made the change, as the program stated it with
+    /// The maker of the change, as the program stated it with
     /// [`Admin::acting_as`](crate::admin::Admin::acting_as). Nothing proves this statement.
     pub actor: Option<String>,
 }

@@ -11,7 +11,7 @@ const MAX_TEXT_CHARS: usize = 200;
 /// The longest IP allow list in characters, and the last year of an expiry. The table has the same
 /// constraints.
 const MAX_ALLOWED_IPS_CHARS: usize = 4000;
-const LAST_YEAR: i32 = 9999;
+pub(crate) const LAST_YEAR: i32 = 9999;
 
 /// When a key expires.
 #[derive(Clone, Copy, Debug)]
@@ -32,7 +32,7 @@ impl Expiry {
         };
         let Some(end) = end.filter(|end| end.year() <= LAST_YEAR) else {
             return Err(Error::invalid_input(format!(
-                "the expiry of the key is after the year {LAST_YEAR}, which the table does not hold: choose an earlier expiry, or none"
+                "the expiry of the key is after the year {LAST_YEAR}, the last year that the table can store: choose an earlier expiry, or none"
             )));
         };
         let stored = to_stored(end);

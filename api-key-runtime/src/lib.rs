@@ -170,6 +170,8 @@ mod change_feed;
 mod circuit_breaker;
 mod clock;
 mod error;
+#[cfg(feature = "_diesel")]
+mod explain;
 #[cfg(any(feature = "_diesel", feature = "route-audit"))]
 mod foreign_texts;
 #[cfg(fuzzing)]
@@ -200,6 +202,8 @@ mod new_key;
 mod outage_log;
 mod policy;
 mod problem;
+#[cfg(feature = "_diesel")]
+mod prune;
 mod rejection;
 mod request;
 #[cfg(feature = "_diesel")]

@@ -2,10 +2,12 @@
 
 use std::time::Duration;
 
-use chrono::{DateTime, TimeDelta, Utc};
+use chrono::{DateTime, Datelike as _, TimeDelta, Utc};
 
 use crate::{
+    clock::to_stored,
     error::Error,
+    key_fields::LAST_YEAR,
     key_record::{KeyRecord, KeyState},
     new_key::{IssuedKey, NewKey},
 };
@@ -36,25 +38,32 @@ pub(crate) fn rotate(
         new = new.owner(owner);
     }
     if let Some(end) = old.expires_at {
-        new = new.expires_at(now + (end - old.created_at));
+        new = new.expires_at(same_lifetime(old.created_at, end, now));
     }
     let mut after = old.clone();
-    if overlap.is_zero() {
-        after.revoked_at = Some(now);
-    } else {
-        let end = TimeDelta::from_std(overlap)
-            .ok()
-            .and_then(|overlap| now.checked_add_signed(overlap))
-            .filter(|_| overlap <= MAX_OVERLAP)
-            .ok_or_else(|| {
-                Error::invalid_input(format!(
-                    "the overlap of the rotation is longer than {} days: choose a shorter overlap",
-                    MAX_OVERLAP.as_secs() / 86_400
-                ))
-            })?;
+    let end = to_stored(now + checked_overlap(overlap)?);
+    if end > now {
         after.expires_at = Some(old.expires_at.map_or(end, |own| own.min(end)));
+    } else {
+        after.revoked_at = Some(now);
     }
     Ok((new, after))
+}
+
+/// Returns the end of a lifetime that begins now and is as long as the old one. If the table cannot
+/// store that end, returns the old end.
+fn same_lifetime(began: DateTime<Utc>, end: DateTime<Utc>, now: DateTime<Utc>) -> DateTime<Utc> {
+    let new_end = now.checked_add_signed(end - began);
+    new_end.filter(|new_end| new_end.year() <= LAST_YEAR && *new_end > now).unwrap_or(end)
+}
+
+fn checked_overlap(overlap: Duration) -> Result<TimeDelta, Error> {
+    TimeDelta::from_std(overlap).ok().filter(|_| overlap <= MAX_OVERLAP).ok_or_else(|| {
+        Error::invalid_input(format!(
+            "the overlap of the rotation is longer than {} days: choose a shorter overlap",
+            MAX_OVERLAP.as_secs() / 86_400
+        ))
+    })
 }
 
 /// An overlap is a short time. A longer one is more likely a mistake in a unit.
@@ -69,7 +78,7 @@ fn require_rotatable(old: &KeyRecord, now: DateTime<Utc>) -> Result<(), Error> {
         return Err(Error::conflict(format!(
             "key {id} was already rotated: key {new} replaces it. To end the overlap now, run \
              `app-key revoke {id}`; to change its end, run `app-key update {id} --expires`; to \
-             rotate again, rotate key {new}"
+             rotate again, rotate key {new}, or issue a new key if key {new} no longer works"
         )));
     }
     match old.state(now) {
@@ -119,8 +128,27 @@ mod tests {
     /// I2
     #[test]
     fn a_rotation_without_overlap_revokes_the_old_key() {
-        let (_, old) = rotate(&key(), Duration::ZERO, now()).unwrap();
-        assert_eq!((old.revoked_at, old.expires_at), (Some(now()), None));
+        // The tables store microseconds, so a shorter overlap is none.
+        for overlap in [Duration::ZERO, Duration::from_nanos(999)] {
+            let (_, old) = rotate(&key(), overlap, now()).unwrap();
+            assert_eq!((old.revoked_at, old.expires_at), (Some(now()), None));
+        }
+        let (_, old) = rotate(&key(), Duration::from_nanos(1999), now()).unwrap();
+        assert_eq!(old.expires_at.unwrap() - now(), TimeDelta::microseconds(1));
+    }
+
+    /// I2
+    #[test]
+    fn the_new_key_has_the_lifetime_of_the_old_one_if_the_table_can_store_it() {
+        for (left, expected) in [
+            (TimeDelta::days(60), TimeDelta::days(90)),
+            (TimeDelta::days(7000 * 365), TimeDelta::days(7000 * 365 + 30)),
+            (TimeDelta::days(7971 * 365), TimeDelta::days(7971 * 365)),
+        ] {
+            let old = key();
+            let end = same_lifetime(old.created_at, now() + left, now());
+            assert_eq!(end - now(), expected);
+        }
     }
 
     /// I2

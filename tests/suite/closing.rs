@@ -77,7 +77,7 @@ fn dropping_the_last_handle_closes() {
     let (keys, server, _) = used(&database);
     drop(server);
     drop(keys);
-    // Threads of the server drop its own handles.
+    // The handles of the server are dropped by its threads, a moment later.
     wait_until("it is closed", || log_length(&database).is_none());
     assert_eq!(alone(&database), (vec!["2".to_owned()], vec!["3".to_owned()]));
 }

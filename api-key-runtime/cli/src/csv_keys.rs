@@ -39,7 +39,7 @@ impl<R: Read> Rows<R> {
     pub(crate) fn new(input: R, form: Form, read: Rc<Cell<u64>>) -> Result<Self, Failure> {
         let counted = Counted { inner: input, read };
         let mut reader = ReaderBuilder::new().flexible(true).from_reader(counted);
-        let header = reader.byte_headers().map_err(|error| Failure::File {
+        let header = reader.byte_headers().map_err(|error| Failure::Csv {
             name: "the first line of the CSV file".to_owned(),
             source: error.into(),
         })?;

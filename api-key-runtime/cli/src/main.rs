@@ -24,6 +24,7 @@ mod failure;
 mod json;
 mod named_key;
 mod progress;
+mod style;
 mod table;
 mod terminal;
 mod text;

@@ -28,7 +28,7 @@ pub(crate) enum NamedKey {
     Input,
 }
 
-fn named_key(text: &str) -> Result<NamedKey, &'static str> {
+pub(crate) fn named_key(text: &str) -> Result<NamedKey, &'static str> {
     match text.parse() {
         Ok(id) if id > 0 => Ok(NamedKey::Id(id)),
         _ if text == "-" => Ok(NamedKey::Input),
@@ -45,7 +45,7 @@ pub(crate) fn record_of(admin: &Admin, key: NamedKey) -> Result<KeyRecord, Failu
 }
 
 /// Reads a key from standard input. A terminal does not show the key.
-fn read_key() -> Result<String, Failure> {
+pub(crate) fn read_key() -> Result<String, Failure> {
     let line = if io::stdin().is_terminal() {
         Terminal::open().and_then(|terminal| terminal.ask_hidden("Key (not shown): "))
     } else {
@@ -71,8 +71,8 @@ pub(crate) enum Question {
 }
 
 impl Question {
-    /// Decides where the question will be asked, before the key is read. Fails if it cannot be asked
-    /// although it must be.
+    /// Decides where the question will be asked, before the key is read. Fails if the question is
+    /// needed but cannot be asked.
     pub(crate) fn prepare(
         key: NamedKey,
         is_skipped: bool,
@@ -88,16 +88,25 @@ impl Question {
         }
     }
 
+    /// Returns whether the question will be asked.
+    pub(crate) fn is_asked(&self) -> bool {
+        match self {
+            Self::Skipped => false,
+            Self::OnTerminal(_) => true,
+            Self::OnStandardError => io::stdin().is_terminal() && io::stderr().is_terminal(),
+        }
+    }
+
     /// Asks the question. Fails if the user declines. Succeeds without asking if there is no
     /// terminal, so that scripts can run the command.
     pub(crate) fn ask(&self, question: fmt::Arguments<'_>) -> Result<(), Failure> {
+        if !self.is_asked() {
+            return Ok(());
+        }
         let question = format!("{question} [y/N] ");
         let answer = match self {
             Self::OnTerminal(terminal) => terminal.ask(&question),
-            Self::OnStandardError if io::stdin().is_terminal() && io::stderr().is_terminal() => {
-                ask_on_standard_error(&question)
-            }
-            Self::Skipped | Self::OnStandardError => return Ok(()),
+            Self::Skipped | Self::OnStandardError => ask_on_standard_error(&question),
         };
         let is_yes =
             |answer: String| ["y", "yes"].contains(&answer.trim().to_ascii_lowercase().as_str());

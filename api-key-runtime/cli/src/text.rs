@@ -11,6 +11,11 @@ use api_key_runtime::{
 };
 use chrono::{DateTime, SecondsFormat, Utc};
 
+use crate::{
+    style,
+    table::{ago, length},
+};
+
 /// Width of the labels of `show`: the longest, `digest algorithm`, and two spaces.
 const LABEL_WIDTH: usize = 18;
 
@@ -65,8 +70,22 @@ pub(crate) fn time(time: DateTime<Utc>) -> String {
     time.to_rfc3339_opts(SecondsFormat::Secs, true)
 }
 
+/// Returns a time, and how long ago it was or how soon it will be.
+pub(crate) fn time_from(at: DateTime<Utc>, now: DateTime<Utc>) -> String {
+    format!("{} ({})", time(at), relative(at, now))
+}
+
+/// Returns how long ago a time was, or how soon it will be.
+fn relative(at: DateTime<Utc>, now: DateTime<Utc>) -> String {
+    if at > now { format!("in {}", length(at - now)) } else { ago(at, now) }
+}
+
 /// Writes a newly issued key, one field on each line.
-pub(crate) fn write_issued(out: &mut impl Write, record: &KeyRecord) -> io::Result<()> {
+pub(crate) fn write_issued(
+    out: &mut impl Write,
+    record: &KeyRecord,
+    now: DateTime<Utc>,
+) -> io::Result<()> {
     write_fields(
         out,
         [
@@ -76,8 +95,11 @@ pub(crate) fn write_issued(out: &mut impl Write, record: &KeyRecord) -> io::Resu
             ("owner", owner(record)),
             ("allowed IPs", allowed_ips(&record.allowed_ips)),
             ("scopes", scopes(&record.scopes)),
-            ("created", time(record.created_at)),
-            ("expires", expires(record)),
+            ("created", time_from(record.created_at, now)),
+            (
+                "expires",
+                record.expires_at.map_or_else(|| expires(record), |end| time_from(end, now)),
+            ),
         ],
     )
 }
@@ -89,18 +111,20 @@ pub(crate) fn write_details(
     usage: Option<&KeyUsage>,
     now: DateTime<Utc>,
 ) -> io::Result<()> {
-    write_issued(out, record)?;
-    let moment = |at: Option<DateTime<Utc>>| at.map_or_else(|| "-".to_owned(), time);
+    write_issued(out, record, now)?;
+    let moment =
+        |at: Option<DateTime<Utc>>| at.map_or_else(|| "-".to_owned(), |at| time_from(at, now));
     write_fields(
         out,
         [
-            ("state", record.state(now).as_str().to_owned()),
+            ("state", style::state(record.state(now))),
             ("disabled", moment(record.disabled_at)),
             ("revoked", moment(record.revoked_at)),
             ("digest algorithm", visible(record.digest_algorithm.as_str())),
             (
                 "last used",
-                usage.map_or_else(|| "never".to_owned(), |usage| time(usage.last_used_at)),
+                usage
+                    .map_or_else(|| "never".to_owned(), |usage| time_from(usage.last_used_at, now)),
             ),
             ("used from", used_from(usage)),
             ("uses", uses(usage)),
@@ -108,7 +132,7 @@ pub(crate) fn write_details(
     )
 }
 
-fn write_fields<const N: usize>(
+pub(crate) fn write_fields<const N: usize>(
     out: &mut impl Write,
     fields: [(&str, String); N],
 ) -> io::Result<()> {

@@ -14,6 +14,7 @@ use crate::{
     cache::{Cache, process},
     clock::{Clock, MonotonicTime},
     error::Error,
+    explain::{AccessRequest, Explanation, Rule, RuleResult},
     import::{ImportProgress, ImportReport, ImportedKey, SourceTable, StagedKey},
     key::{Digester, FormatRules, KeyDigest},
     key_changes::KeyChanges,
@@ -23,8 +24,13 @@ use crate::{
     key_usage::KeyUsage,
     list_keys::ListKeys,
     new_key::{IssuedKey, NewKey},
+    prune::{Prune, Pruned},
+    rejection::Reason as RejectionReason,
+    request::is_key,
     rotation::{Rotated, rotate},
-    store::{Database, Refusal, Table, TransactionError, connection::KeyConnection},
+    store::{
+        Database, Refusal, Table, TransactionError, connection::KeyConnection, key_pages::KeyPages,
+    },
 };
 
 /// The administration of the keys in a database: issues, lists and changes them.
@@ -148,12 +154,18 @@ impl Admin {
     /// ```
     ///
     /// # Errors
-    /// Returns an error in the cases of [`issue`](Self::issue).
+    /// Returns an error in the cases of [`issue`](Self::issue), and for a
+    /// [`dry_run`](Self::dry_run).
     pub fn issue_in_transaction(
         &self,
         connection: &mut impl KeyConnection,
         new: &NewKey,
     ) -> Result<IssuedKey, Error> {
+        if self.table.is_dry_run() {
+            return Err(Error::invalid_input(
+                "no key was issued: a dry run cannot roll back the application's own transaction; roll it back yourself instead",
+            ));
+        }
         self.table.set_clock(|| connection.time())?;
         let mut issued = new.make(&self.format_rules, &self.digester, self.now())?;
         issued.record = connection.issue_in_transaction(self.table.actor(), &issued.record)?;
@@ -167,6 +179,32 @@ impl Admin {
     /// Returns an error if the database fails.
     pub fn list(&self, wanted: &ListKeys) -> Result<Vec<KeyRecord>, Error> {
         self.table.list(wanted)
+    }
+
+    /// Returns the selected keys with their usage, oldest first, page by page. The memory that a
+    /// list needs does not grow with the number of keys.
+    ///
+    /// The pages are read over one connection, which is kept until the iterator is dropped.
+    ///
+    /// ```no_run
+    /// use api_key_runtime::{Error, admin::{Admin, ListKeys}};
+    ///
+    /// fn print_all_keys(admin: &Admin) -> Result<(), Error> {
+    ///     for page in admin.pages(&ListKeys::new())? {
+    ///         for listed in page? {
+    ///             let uses = listed.usage.map_or(0, |usage| usage.count);
+    ///             println!("{} {} {uses}", listed.record.id, listed.record.name);
+    ///         }
+    ///     }
+    ///     Ok(())
+    /// }
+    /// ```
+    ///
+    /// # Errors
+    /// Returns an error if the database fails.
+    #[doc(alias = "stream")]
+    pub fn pages(&self, wanted: &ListKeys) -> Result<KeyPages, Error> {
+        self.table.pages(wanted)
     }
 
     /// Returns one key.
@@ -219,6 +257,102 @@ impl Admin {
             };
             records.iter().find(is).cloned()
         }))
+    }
+
+    /// Returns how a service with these settings decides about a key, and why: the verdict, and the
+    /// result of each rule. Nothing is recorded.
+    ///
+    /// The verdict is the one at this moment. A service that has cached the key may lag behind by
+    /// its [`max_staleness`](crate::AppKeysBuilder::max_staleness).
+    ///
+    #[cfg_attr(feature = "sqlite", doc = "```")]
+    #[cfg_attr(not(feature = "sqlite"), doc = "```ignore")]
+    /// use std::net::IpAddr;
+    ///
+    /// use api_key_runtime::{AppKeys, admin::{AccessRequest, NewKey}};
+    ///
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let folder = std::env::temp_dir().join(format!("explain-{}", std::process::id()));
+    /// # std::fs::create_dir_all(&folder)?;
+    /// # let url = folder.join("shop.db").to_str().ok_or("not Unicode")?.to_owned();
+    /// # let admin = AppKeys::builder().database_url(&url).migrate()?.build_admin()?;
+    /// let new = NewKey::new("billing").allow("10.0.0.0/8")?.scopes("cakes:read")?;
+    /// let id = admin.issue(&new)?.record.id;
+    /// let request = AccessRequest::new("10.1.2.3".parse::<IpAddr>()?).scopes("cakes:write")?;
+    /// let explained = admin.explain(id, &request)?;
+    /// assert_eq!(explained.rejection.map(|reason| reason.as_str()), Some("scope missing"));
+    /// for result in explained.rules {
+    ///     println!("{}: {} {}", result.rule, result.rejection.is_none(), result.detail);
+    /// }
+    /// # std::fs::remove_dir_all(folder)?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    /// Returns an error if no key has this id, or if the database fails.
+    #[doc(alias = "why")]
+    pub fn explain(&self, id: i64, request: &AccessRequest) -> Result<Explanation, Error> {
+        let record = self.get(id)?;
+        let made_by = &record.digest_algorithm;
+        if !self.digester.algorithms().any(|algorithm| algorithm == made_by) {
+            let detail = format!(
+                "key {id} is in the table under another pepper ({made_by}), so no service with this APP_KEY_PEPPER finds it"
+            );
+            let found = RuleResult::failed(Rule::Found, RejectionReason::Unknown, detail);
+            return Ok(Explanation::without_record(vec![found]));
+        }
+        Ok(self.explain_record(Vec::new(), record, request))
+    }
+
+    /// Returns how a service decides about a key, given the key itself; see
+    /// [`explain`](Self::explain). A text that is not a key, or a key that is not in the table, is
+    /// also explained. The key is neither stored nor logged.
+    ///
+    /// # Errors
+    /// Returns an error if the database fails or is a hot standby.
+    pub fn explain_secret(
+        &self,
+        secret: &str,
+        request: &AccessRequest,
+    ) -> Result<Explanation, Error> {
+        let format = self.format_of(secret);
+        if format.rejection.is_some() {
+            return Ok(Explanation::without_record(vec![format]));
+        }
+        if let Some(record) = self.find_by_secret(secret)? {
+            return Ok(self.explain_record(vec![format], record, request));
+        }
+        let detail = "the table has no such key under the pepper of these settings";
+        let found = RuleResult::failed(Rule::Found, RejectionReason::Unknown, detail);
+        Ok(Explanation::without_record(vec![format, found]))
+    }
+
+    fn explain_record(
+        &self,
+        mut checked: Vec<RuleResult>,
+        record: KeyRecord,
+        request: &AccessRequest,
+    ) -> Explanation {
+        let found = format!("key {}, digest {}", record.id, record.digest_algorithm);
+        checked.push(RuleResult::passed(Rule::Found, found));
+        Explanation::of_record(checked, record, request, self.now())
+    }
+
+    /// Returns whether a text can be a key. A service checks the same before it looks a key up.
+    fn format_of(&self, secret: &str) -> RuleResult {
+        let failed = |detail| RuleResult::failed(Rule::Format, RejectionReason::Malformed, detail);
+        if !is_key(secret.as_bytes()) {
+            return failed("a key has 1 to 256 ASCII characters, without spaces and quotes");
+        }
+        if self.format_rules.accepts(secret) {
+            return RuleResult::passed(Rule::Format, "");
+        }
+        failed(if self.format_rules.accept_imported {
+            "mistyped or cut: the text begins like a native key, but its checksum is wrong"
+        } else {
+            "not a native key with an intact checksum, and imported keys are not accepted (APP_KEY_ACCEPT_IMPORTED)"
+        })
     }
 
     /// Returns the usage of the keys in a range of ids, sorted by id. Usage is the number of uses,
@@ -462,6 +596,30 @@ impl Admin {
         self.table.events(id, limit)
     }
 
+    /// Deletes keys that expired or were revoked long ago, and old events of the audit log.
+    ///
+    /// The ids and digests of the deleted keys are kept in the table `api_key_pruned`. So neither
+    /// an import nor a restored row makes such a key valid again, and no new key gets its id. The
+    /// audit log keeps the events of a deleted key until the events themselves are old enough.
+    ///
+    /// The rows are deleted in many short transactions, so a service is not disturbed, and any
+    /// number of processes may call this method at once. After an error or in a killed process some
+    /// rows are deleted, and another call continues. Keys that another transaction has locked are
+    /// left for the next call. On [`dry_run`](Self::dry_run) the rows are counted.
+    ///
+    /// On Postgres the role needs SELECT, UPDATE and DELETE on `api_keys`, INSERT on
+    /// `api_key_pruned`, and SELECT, UPDATE and DELETE on `api_key_events`.
+    ///
+    /// # Errors
+    /// Returns an error if the database fails, for example because a foreign key of the application
+    /// refers to one of the keys.
+    #[doc(alias = "delete")]
+    #[doc(alias = "purge")]
+    pub fn prune(&self, wanted: &Prune) -> Result<Pruned, Error> {
+        let pruned = self.table.prune(wanted, process::apply_deletion);
+        self.done(pruned, |_| [])
+    }
+
     /// Returns an `Admin` whose changes the audit log attributes to this actor, such as the name of
     /// the person that is logged in to your administration page. Nothing proves this statement; on
     /// Postgres the log also records the role of the connection.
@@ -477,7 +635,8 @@ impl Admin {
     /// returns what the change would return, with all checks of the database, but changes nothing.
     ///
     /// A key that such an `Admin` issues does not exist. Postgres still counts the id of that key
-    /// as used.
+    /// as used. [`migrate`](Self::migrate) and [`back_up`](Self::back_up) do not change keys, and
+    /// have the same effect as without a dry run.
     #[must_use]
     pub fn dry_run(self) -> Self {
         Self { table: self.table.dry_run(), ..self }

@@ -18,9 +18,11 @@ pub use crate::{
 };
 #[cfg(feature = "_diesel")]
 pub use crate::{
+    explain::{AccessRequest, Explanation, Rule, RuleResult},
     import::{ImportProgress, ImportReport, ImportedKey, SourceTable},
     key_event::KeyEvent,
-    list_keys::ListKeys,
+    list_keys::{ListKeys, ListedKey},
+    prune::{Prune, Pruned},
     rotation::Rotated,
-    store::connection::KeyConnection,
+    store::{connection::KeyConnection, key_pages::KeyPages},
 };

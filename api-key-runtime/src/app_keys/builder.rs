@@ -69,6 +69,7 @@ use crate::{error::Error, store::Database};
 /// | --- | --- | --- |
 /// | [`realm`](Self::realm) | `api` | |
 /// | [`rejection_body`](Self::rejection_body) | problem details (RFC 9457) | |
+/// | [`expiry_header`](Self::expiry_header) | `false` | |
 ///
 /// | limits and intervals | default | environment |
 /// | --- | --- | --- |
@@ -81,6 +82,7 @@ use crate::{error::Error, store::Database};
 #[doc(alias = "settings")]
 #[derive(Debug)]
 #[must_use = "nothing happens until it is built"]
+#[expect(clippy::struct_excessive_bools, reason = "each setting is independent of the others")]
 pub struct AppKeysBuilder {
     pub(super) store: StoreSetting,
     #[cfg(feature = "_diesel")]
@@ -98,6 +100,7 @@ pub struct AppKeysBuilder {
     pub(super) forwarded_header: Option<String>,
     pub(super) realm: String,
     pub(super) bodies: Bodies,
+    pub(super) expiry_header: bool,
     pub(super) lookup_timeout: Duration,
     pub(super) max_staleness: Duration,
     pub(super) stale_if_error: Option<Duration>,
@@ -123,6 +126,7 @@ impl Default for AppKeysBuilder {
             forwarded_header: None,
             realm: "api".to_owned(),
             bodies: Bodies::default(),
+            expiry_header: false,
             lookup_timeout: Duration::from_secs(1),
             max_staleness: Duration::from_secs(1),
             stale_if_error: None,
@@ -344,6 +348,23 @@ impl AppKeysBuilder {
         self
     }
 
+    /// Returns a regular expression that matches native keys with the prefix of these settings, for
+    /// secret scanners. The expression does not check the checksum, so it also matches mistyped
+    /// keys; [`KeyScanner`](crate::admin::KeyScanner) checks it.
+    ///
+    /// ```
+    /// let pattern = api_key_runtime::AppKeys::builder().prefix("shop_").key_pattern()?;
+    /// assert_eq!(pattern, "shop_[0-9A-Za-z]{44}");
+    /// # Ok::<(), api_key_runtime::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// Returns an error if the prefix is invalid.
+    #[doc(alias = "regex")]
+    pub fn key_pattern(&self) -> Result<String, Error> {
+        Ok(self.checked_prefix()?.pattern())
+    }
+
     /// Sets the pepper: the secret of the HMAC-SHA-256 that keys are digested with. The pepper has
     /// at least 32 bytes and is written in base64.
     ///
@@ -480,6 +501,22 @@ impl AppKeysBuilder {
     /// Sets the realm in the challenge of a 401 (RFC 9110, section 11.5). Defaults to `api`.
     pub fn realm(mut self, realm: impl Into<String>) -> Self {
         self.realm = realm.into();
+        self
+    }
+
+    /// Sets whether responses to accepted requests have the header `X-API-Key-Expires`, which shows
+    /// the caller when its key expires. If the key does not expire, the header is left out.
+    ///
+    /// The value is an HTTP date (RFC 9110, section 5.6.7): `Sun, 06 Nov 2033 08:49:37 GMT`. No
+    /// standard has such a header: `GitHub-Authentication-Token-Expiration` has the same purpose,
+    /// and `Sunset` (RFC 8594) is about a resource. For scripts in browsers, name the header in
+    /// `Access-Control-Expose-Headers`. Defaults to `false`.
+    ///
+    /// ```
+    /// let builder = api_key_runtime::AppKeys::builder().expiry_header(true);
+    /// ```
+    pub fn expiry_header(mut self, show: bool) -> Self {
+        self.expiry_header = show;
         self
     }
 

@@ -5,8 +5,8 @@ use std::{env, ffi::OsString};
 use crate::{error::Error, log};
 
 const PREFIX: &str = "APP_KEY_";
-/// The variables with the prefix `APP_KEY_` that this crate and the command `app-key` read.
-pub(super) const NAMES: [&str; 9] = [
+/// The variables with the prefix `APP_KEY_` that this crate reads.
+pub(super) const NAMES: [&str; 8] = [
     "APP_KEY_PREFIX",
     "APP_KEY_PEPPER",
     "APP_KEY_PEPPER_FILE",
@@ -15,8 +15,9 @@ pub(super) const NAMES: [&str; 9] = [
     "APP_KEY_ACCEPT_IMPORTED",
     "APP_KEY_TRUSTED_PROXIES",
     "APP_KEY_FORWARDED_HEADER",
-    "APP_KEY_ACTOR",
 ];
+/// The variable that only the command `app-key` reads.
+const ACTOR: &str = "APP_KEY_ACTOR";
 /// A name that is at most this many edits away from a variable is treated as a typing error.
 const MAX_EDITS: usize = 2;
 
@@ -113,10 +114,10 @@ enum Name {
 
 fn check_name(name: &str) -> Result<Name, Error> {
     let Some(rest) = name.strip_prefix(PREFIX) else { return Ok(Name::Fine) };
-    if NAMES.contains(&name) {
+    if NAMES.contains(&name) || name == ACTOR {
         return Ok(Name::Fine);
     }
-    let nearest = NAMES.into_iter().min_by_key(|known| edits(name, known));
+    let nearest = NAMES.into_iter().chain([ACTOR]).min_by_key(|known| edits(name, known));
     if let Some(nearest) = nearest
         && (rest.contains("PEPPER") || edits(name, nearest) <= MAX_EDITS)
     {
@@ -249,6 +250,7 @@ mod tests {
             "PATH",
             "DATABASE_URL",
             "APP_KEY",
+            "APP_KEY_ACTOR",
             "API_KEY_PEPPER",
             "APP_KEY_SERVICE_HOST",
             "APP_KEY_SERVICE_PORT",

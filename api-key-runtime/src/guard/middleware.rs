@@ -11,6 +11,7 @@ use actix_web::{
     body::{EitherBody, MessageBody},
     dev::{Service, ServiceRequest, ServiceResponse, Transform, forward_ready},
 };
+use chrono::{DateTime, Utc};
 
 use super::{Access, authenticate};
 use crate::{app_keys::AppKeys, log, policy::Policy};
@@ -208,16 +209,17 @@ where
         Box::pin(async move {
             // The request must not be cloned, because actix's routing panics while a clone of the
             // request exists.
-            let (keys, in_query) = match authenticate(&policy, request.request()).await {
-                Ok(Access { keys, in_query }) => (keys.clone(), in_query),
+            let (keys, in_query, expires_at) = match authenticate(&policy, request.request()).await
+            {
+                Ok(Access { keys, in_query, expires_at }) => (keys.clone(), in_query, expires_at),
                 Err(rejection) => return Ok(rejected(request, *rejection)),
             };
             match service.call(request).await {
                 Ok(mut response) => {
-                    Access { keys: &keys, in_query }.finish(response.response_mut());
+                    Access { keys: &keys, in_query, expires_at }.finish(response.response_mut());
                     Ok(response.map_into_left_body())
                 }
-                Err(error) => Err(finished(error, keys, in_query)),
+                Err(error) => Err(finished(error, keys, in_query, expires_at)),
             }
         })
     }
@@ -231,9 +233,14 @@ fn rejected<B>(request: ServiceRequest, rejection: HttpResponse) -> ServiceRespo
 }
 
 /// Returns the error of an inner middleware, whose response gets the headers of a guarded handler.
-fn finished(mut error: Error, keys: AppKeys, in_query: bool) -> Error {
+fn finished(
+    mut error: Error,
+    keys: AppKeys,
+    in_query: bool,
+    expires_at: Option<DateTime<Utc>>,
+) -> Error {
     error.add_response_mapper(move |mut response| {
-        Access { keys: &keys, in_query }.finish(&mut response);
+        Access { keys: &keys, in_query, expires_at }.finish(&mut response);
         response
     });
     error

@@ -6,6 +6,7 @@ mod middleware;
 use std::{borrow::Cow, future::Future, net::IpAddr, pin::Pin, sync::Arc};
 
 use actix_web::{HttpMessage as _, HttpRequest, HttpResponse};
+use chrono::{DateTime, Utc};
 
 pub use self::{
     entry::{AnAttributeBelowRemovedTheHandler, BoxFuture, authenticated},
@@ -36,17 +37,19 @@ static LOGGED: LogThrottle<String> = LogThrottle::new();
 pub(crate) type Rejection = Box<HttpResponse>;
 
 /// An accepted request: the values that its response needs.
-#[must_use = "the response of a guarded handler must be finished"]
+#[must_use = "pass the response of the guarded handler to `finish`, which sets its headers"]
 pub(crate) struct Access<'a> {
     keys: &'a AppKeys,
     /// Whether the credential may be in the query.
     in_query: bool,
+    /// The expiry of the key, if the response shows it.
+    expires_at: Option<DateTime<Utc>>,
 }
 
 impl Access<'_> {
     /// Sets the headers that every response of a guarded handler carries.
     pub(crate) fn finish<B>(&self, response: &mut HttpResponse<B>) {
-        self.keys.inner().responses.finish(response, self.in_query);
+        self.keys.inner().responses.finish(response, self.in_query, self.expires_at);
     }
 }
 
@@ -92,7 +95,15 @@ async fn check<'a>(
         Step::Rejected(rejection) => return Err(rejection),
         Step::LookUp(look_up) => look_up.await?,
     }
-    Ok(Access { keys, in_query })
+    let has_expiry = keys.inner().responses.has_expiry();
+    let expires_at = if has_expiry { expiry_of(request) } else { None };
+    Ok(Access { keys, in_query, expires_at })
+}
+
+/// Returns the expiry of the key that was just accepted. A request without a key has none.
+#[cold]
+fn expiry_of(request: &HttpRequest) -> Option<DateTime<Utc>> {
+    request.extensions().get::<AppKey>().and_then(AppKey::expires_at)
 }
 
 /// Whether a request is checked for the first time.
@@ -211,7 +222,7 @@ impl<'a> Check<'a> {
         let inner = self.keys.inner();
         let Found { key, by } = found;
         if let Err(reason) =
-            authorize(&key, self.policy, self.client_ip.ok(), || inner.clock.at(now))
+            authorize(&key, self.policy.required(), self.client_ip.ok(), || inner.clock.at(now))
         {
             return Err(self.reject(reason, by, Some(&key)));
         }

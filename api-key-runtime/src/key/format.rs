@@ -60,7 +60,7 @@ impl Prefix {
 
     /// Returns a regular expression that matches native keys with this prefix.
     pub(crate) fn pattern(&self) -> String {
-        format!("\\b{}[0-9A-Za-z]{{{BODY_CHARS}}}\\b", self.0)
+        format!("{}[0-9A-Za-z]{{{BODY_CHARS}}}", self.0)
     }
 }
 

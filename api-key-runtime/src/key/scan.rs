@@ -37,7 +37,8 @@ pub struct KeyScanner<R> {
     buffer: Vec<u8>,
     /// Where the search goes on in the buffer.
     next: usize,
-    /// Lines that ended before `next`.
+    /// Bytes and lines that ended before `next`.
+    bytes: u64,
     lines: u64,
     is_at_end: bool,
 }
@@ -52,12 +53,14 @@ pub struct FoundKey {
     pub hint: String,
     /// The line of the input that the key is in, from 1.
     pub line: u64,
+    /// The number of bytes of the input before the key.
+    pub offset: u64,
 }
 
 impl<R: Read> KeyScanner<R> {
     /// Scans this input from its beginning.
     pub fn new(input: R) -> Self {
-        Self { input, buffer: Vec::new(), next: 0, lines: 0, is_at_end: false }
+        Self { input, buffer: Vec::new(), next: 0, bytes: 0, lines: 0, is_at_end: false }
     }
 
     /// Returns the next key in the buffer, and leaves the rest of the buffer for the next call.
@@ -75,12 +78,15 @@ impl<R: Read> KeyScanner<R> {
                 return None;
             };
             if let Some(key) = key_around(&self.buffer, start, end) {
-                let hint = key.chars().take(key.len() - BODY_CHARS + HINT_CHARS).collect();
+                let prefix = key.len() - BODY_CHARS;
+                let hint = key.chars().take(prefix + HINT_CHARS).collect();
                 let secret = KeySecret::new(key.to_owned());
+                // The position is now the underscore at the end of the prefix, in the same line.
                 self.skip_to(start);
                 let line = self.lines + 1;
+                let offset = (self.bytes + 1).saturating_sub(u64::try_from(prefix).unwrap_or(0));
                 self.skip_to(end);
-                return Some(FoundKey { secret, hint, line });
+                return Some(FoundKey { secret, hint, line, offset });
             }
             self.skip_to(start + 1);
         }
@@ -89,6 +95,7 @@ impl<R: Read> KeyScanner<R> {
     fn skip_to(&mut self, position: usize) {
         let skipped = self.buffer.get(self.next..position).unwrap_or_default();
         self.lines += skipped.iter().map(|&byte| u64::from(byte == b'\n')).sum::<u64>();
+        self.bytes += u64::try_from(skipped.len()).unwrap_or(0);
         self.next = position;
     }
 
@@ -213,6 +220,24 @@ mod tests {
         ];
         for other in others {
             assert_eq!(found(other.as_bytes()), [], "{other}");
+        }
+    }
+
+    // I8
+    #[test]
+    fn a_key_across_a_buffer_boundary_is_found_in_bounded_memory() {
+        let key = issued("ak_live_");
+        for shift in 0..key.len() + 2 {
+            let start = 3 * CHUNK_BYTES - shift;
+            let mut input = b"ak_live_\n\0".repeat(CHUNK_BYTES);
+            input[start..start + key.len()].copy_from_slice(key.as_bytes());
+            let mut scanner = KeyScanner::new(&*input);
+            let found = scanner.next().unwrap().unwrap();
+            let line = input[..start].split(|&byte| byte == b'\n').count();
+            assert_eq!((found.offset, found.line), (start as u64, line as u64), "{shift}");
+            assert_eq!(found.secret.expose_secret(), key);
+            assert!(scanner.next().is_none());
+            assert!(scanner.buffer.capacity() < 3 * CHUNK_BYTES, "{}", scanner.buffer.capacity());
         }
     }
 

@@ -5,12 +5,13 @@ use actix_web::{
     http::{
         StatusCode,
         header::{
-            CACHE_CONTROL, CONTENT_TYPE, HeaderValue, REFERRER_POLICY, RETRY_AFTER, VARY,
-            WWW_AUTHENTICATE, X_CONTENT_TYPE_OPTIONS,
+            CACHE_CONTROL, CONTENT_TYPE, HeaderName, HeaderValue, REFERRER_POLICY, RETRY_AFTER,
+            VARY, WWW_AUTHENTICATE, X_CONTENT_TYPE_OPTIONS,
         },
     },
     web::Bytes,
 };
+use chrono::{DateTime, Utc};
 
 use super::RejectionKind;
 use crate::{
@@ -20,6 +21,8 @@ use crate::{
     request::KeyLocations,
 };
 
+/// The header with the expiry of the key.
+const EXPIRES: HeaderName = HeaderName::from_static("x-api-key-expires");
 /// The value of `Retry-After`, in seconds, in responses to requests whose key could not be checked.
 const RETRY_AFTER_SECONDS: HeaderValue = HeaderValue::from_static("1");
 
@@ -57,6 +60,8 @@ pub(crate) struct Responses {
     /// The challenges without parameters.
     challenges: Vec<String>,
     vary: Option<HeaderValue>,
+    /// Whether a response has the expiry of the key.
+    has_expiry: bool,
 }
 
 impl Responses {
@@ -64,6 +69,7 @@ impl Responses {
         realm: &str,
         key_locations: &KeyLocations,
         bodies: Bodies,
+        has_expiry: bool,
     ) -> Result<Self, Error> {
         // A realm may contain the ASCII characters of `qdtext` (RFC 9110, section 5.6.4).
         if !realm.bytes().all(|byte| matches!(byte, b' '..=b'~') && byte != b'"' && byte != b'\\') {
@@ -85,6 +91,7 @@ impl Responses {
             invalid_request: challenge(&challenges, ", error=\"invalid_request\"")?,
             challenges,
             vary: if header_fields.is_empty() { None } else { Some(value(&header_fields)?) },
+            has_expiry,
         })
     }
 
@@ -117,7 +124,7 @@ impl Responses {
         let (content_type, bytes) = self.body(kind);
         response.insert_header((CONTENT_TYPE, content_type.clone()));
         let mut response = response.body(bytes.clone());
-        self.finish(&mut response, in_query);
+        self.finish(&mut response, in_query, None);
         marked(response, Mark::Rejected)
     }
 
@@ -140,12 +147,26 @@ impl Responses {
             .unwrap_or_else(|_| self.no_key.clone())
     }
 
-    /// Sets the headers that keep shared caches from serving one caller's response to another. RFC
-    /// 9111 protects only responses to requests with `Authorization`.
+    /// Returns whether the responses of accepted requests have the expiry of the key.
+    pub(crate) fn has_expiry(&self) -> bool {
+        self.has_expiry
+    }
+
+    /// Sets the expiry of the key, if `expires_at` is set. Also sets the headers that keep shared
+    /// caches from serving one caller's response to another. RFC 9111 protects only responses to
+    /// requests with `Authorization`.
     ///
     /// This method may run twice on one response: for a middleware and for an attribute on the
     /// handler.
-    pub(crate) fn finish<B>(&self, response: &mut HttpResponse<B>, in_query: bool) {
+    pub(crate) fn finish<B>(
+        &self,
+        response: &mut HttpResponse<B>,
+        in_query: bool,
+        expires_at: Option<DateTime<Utc>>,
+    ) {
+        if let Some(expires_at) = expires_at {
+            set_expiry(response, expires_at);
+        }
         if response.status() == StatusCode::SWITCHING_PROTOCOLS {
             return;
         }
@@ -161,6 +182,15 @@ impl Responses {
         {
             headers.append(VARY, vary.clone());
         }
+    }
+}
+
+/// Sets the header with the expiry of the key, as an HTTP date (RFC 9110, section 5.6.7).
+#[cold]
+fn set_expiry<B>(response: &mut HttpResponse<B>, expires_at: DateTime<Utc>) {
+    let date = expires_at.format("%a, %d %b %Y %H:%M:%S GMT").to_string();
+    if let Ok(date) = HeaderValue::from_str(&date) {
+        response.headers_mut().insert(EXPIRES, date);
     }
 }
 

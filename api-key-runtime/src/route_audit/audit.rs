@@ -152,7 +152,7 @@ impl Audit<'_> {
         let Some(headers) = route.headers(self.routes) else {
             self.unseen(
                 route,
-                "its guards require too many combinations of headers",
+                "its guards accept too many combinations of headers to try all of them",
                 "test it separately and give the reason",
             );
             return None;

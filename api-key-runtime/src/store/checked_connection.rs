@@ -208,8 +208,8 @@ pub(super) fn over_live<T, E: From<Error> + Display>(
     open: impl Fn(&Database) -> Result<Connection, Error>,
     mut run: impl FnMut(&mut Connection) -> Result<T, E>,
 ) -> Result<(T, Connection), E> {
-    // A dead connection may fail twice. The first failure may be the server's last message, which
-    // does not show that the connection is dead.
+    // One dead connection may need two attempts. The first attempt may read the server's last
+    // message, after which the connection does not count as broken yet.
     let mut others = database.idle_in_pool().saturating_mul(2);
     loop {
         let mut connection = open(database)?;

@@ -15,8 +15,13 @@ use super::{
     pool::{POOL_TIMEOUT, Pooled},
 };
 use crate::{
-    error::Error, key::KeyDigest, key_event::KeyEvent, key_record::KeyRecord, key_usage::KeyUsage,
+    error::Error,
+    key::KeyDigest,
+    key_event::KeyEvent,
+    key_record::KeyRecord,
+    key_usage::KeyUsage,
     list_keys::ListKeys,
+    prune::{Due, Pruned},
 };
 
 /// A connection that [`Admin::issue_in_transaction`](crate::admin::Admin::issue_in_transaction)
@@ -61,14 +66,13 @@ impl<C: Held> sealed::Issue for C {
     ) -> Result<KeyRecord, Error> {
         let queries = self.queries();
         let mut issue = || {
-            if actor.is_some() {
-                queries.state_actor(actor)?;
-            }
-            let issued = queries.issue(new)?;
-            // The application's own changes in this transaction have another actor.
-            if actor.is_some() {
-                queries.state_actor(None)?;
-            }
+            let Some(actor) = actor else { return queries.issue(new) };
+            let before = queries.state_actor(Some(actor))?;
+            let issued = queries.issue(new);
+            // The application's own changes in this transaction may have another actor.
+            let restored = queries.state_actor(before.as_deref());
+            let issued = issued?;
+            restored?;
             Ok(issued)
         };
         issue().map_err(TransactionError::into_error_of_open_transaction)
@@ -88,6 +92,8 @@ pub(crate) trait Queries: Any {
     /// Returns the usage of the keys in this range of ids, ordered by key id. Leaves out keys that
     /// were never used.
     fn usage(&mut self, ids: &RangeInclusive<i64>) -> QueryResult<Vec<KeyUsage>>;
+    /// Returns the usage of these keys. Leaves out keys that were never used.
+    fn usage_of_keys(&mut self, ids: &[i64]) -> QueryResult<Vec<KeyUsage>>;
     /// Returns the usage of one key, or `None` if the key was never used.
     fn usage_of(&mut self, id: i64) -> QueryResult<Option<KeyUsage>>;
     /// Adds all of this usage. Adds none of it if the call fails.
@@ -102,9 +108,9 @@ pub(crate) trait Queries: Any {
         recorded: Recorded<'_>,
         change: &mut dyn FnMut(&mut dyn Queries) -> Result<(), TransactionError>,
     ) -> Result<(), TransactionError>;
-    /// States who makes the next changes of the open transaction. Has no effect outside a
-    /// transaction.
-    fn state_actor(&mut self, actor: Option<&str>) -> QueryResult<()>;
+    /// States who makes the next changes of the open transaction, and returns who was stated before.
+    /// Has no effect outside a transaction.
+    fn state_actor(&mut self, actor: Option<&str>) -> QueryResult<Option<String>>;
     /// Inserts a new key. Fails if the table's keys have another digest algorithm.
     fn issue(&mut self, new: &KeyRecord) -> Result<KeyRecord, TransactionError>;
     /// Returns a key, and locks its row until the transaction ends. Fails if no key has this id.
@@ -120,6 +126,17 @@ pub(crate) trait Queries: Any {
 
     /// Returns the queries of an import.
     fn imports(&mut self) -> &mut dyn Imports;
+    /// Counts the keys and events that pruning would delete.
+    fn count_due(&mut self, due: &Due) -> QueryResult<Pruned>;
+    /// Deletes some of the due keys with an id above `after`, and records that they were pruned.
+    /// Returns no keys if none is left.
+    fn prune_keys(
+        &mut self,
+        due: &Due,
+        after: i64,
+    ) -> Result<Vec<(i64, KeyDigest)>, TransactionError>;
+    /// Deletes some of the events until this time, and returns their number.
+    fn prune_events(&mut self, until: DateTime<Utc>) -> Result<usize, TransactionError>;
 
     /// Migrates the tables to the newest version. Returns the versions of the migrations that ran.
     fn migrate(&mut self, database: &Database) -> Result<Vec<String>, TransactionError>;
@@ -164,10 +181,10 @@ pub(crate) trait Queries: Any {
     fn is_broken(&mut self) -> bool;
 }
 
-/// What the audit log records with a change, in addition to the change itself.
+/// Facts that the audit log records in addition to the change itself.
 #[derive(Clone, Copy, Default)]
 pub(crate) struct Recorded<'a> {
-    /// Who makes the change, as the program states it.
+    /// The maker of the change, as the program states it.
     pub(crate) actor: Option<&'a str>,
     /// Set to record one event for all keys, instead of one for each key.
     pub(crate) summary: Option<Summary>,

@@ -10,7 +10,7 @@ use diesel::{
     sql_types::{BigInt, Nullable, Text},
 };
 
-use super::{Connection, Timestamp};
+use super::{Connection, EVENT_PLACE, Timestamp};
 use crate::key_event::KeyEvent;
 
 #[derive(QueryableByName)]
@@ -59,13 +59,15 @@ pub(super) fn events(
     key_id: i64,
     limit: u32,
 ) -> QueryResult<Vec<KeyEvent>> {
-    const SELECTED: &str = "SELECT happened_at, action, key_id, last_key_id, key_count, \
-         CAST(before AS TEXT) AS before, CAST(after AS TEXT) AS after, role, actor FROM api_key_events";
+    let selected = format!(
+        "SELECT happened_at, action, key_id, last_key_id, key_count, CAST(before AS TEXT) AS before, \
+                CAST(after AS TEXT) AS after, role, actor, {EVENT_PLACE} AS place FROM api_key_events"
+    );
     // The id is a number, so it needs no bind, whose form differs between the databases.
     let mut rows: Vec<EventRow> = sql_query(format!(
-        "SELECT * FROM ({SELECTED} WHERE key_id = {key_id} AND key_count = 1 \
-         UNION ALL {SELECTED} WHERE key_count <> 1 AND last_key_id >= {key_id} AND key_id <= {key_id}) AS events \
-         ORDER BY happened_at DESC LIMIT {limit}"
+        "SELECT * FROM ({selected} WHERE key_id = {key_id} AND key_count = 1 \
+         UNION ALL {selected} WHERE key_count <> 1 AND last_key_id >= {key_id} AND key_id <= {key_id}) AS events \
+         ORDER BY happened_at DESC, place DESC LIMIT {limit}"
     ))
     .load(connection)?;
     rows.reverse();

@@ -18,6 +18,8 @@ mod diesel_store;
 #[cfg(feature = "_diesel")]
 mod import;
 #[cfg(feature = "_diesel")]
+pub(crate) mod key_pages;
+#[cfg(feature = "_diesel")]
 pub(crate) mod migrations;
 #[cfg(feature = "_diesel")]
 mod pepper_check;

@@ -21,8 +21,10 @@ use diesel::{
 use super::{
     Connection, OWN_ROW, PRIMARY, TRIGGERS, enabled_triggers,
     events::events,
-    existing_tables, hides_rows, is_standby, is_within_transaction, lock_holder, lock_row,
-    mend_identity, merge_log, migrate,
+    existing_tables, hides_rows, is_standby, is_within_transaction,
+    listing::list,
+    lock_holder, lock_row, mend_identity, merge_log, migrate,
+    prune::{count_due, prune_events, prune_keys},
     schema::{api_key_meta, api_key_usage, api_keys},
     state_actor, tables_elsewhere, time,
     usage::record as record_usage,
@@ -33,11 +35,12 @@ use crate::{
     error::Error,
     key::{DigestAlgorithm, KeyDigest},
     key_event::KeyEvent,
-    key_record::{KeyRecord, KeyState},
+    key_record::KeyRecord,
     key_usage::KeyUsage,
     list_keys::ListKeys,
     log,
     log_throttle::LogThrottle,
+    prune::{Due, Pruned},
     scope::ScopeSet,
     store::{
         Database, FromPrimary, Queries, SchemaVersion, TransactionError,
@@ -152,11 +155,7 @@ impl Queries for Connection {
     }
 
     fn list(&mut self, wanted: &ListKeys, now: DateTime<Utc>) -> QueryResult<Vec<KeyRecord>> {
-        let rows = selected(wanted, now).select(KeyRow::as_select()).load(self);
-        match rows.and_then(records) {
-            Err(DeserializationError(_)) => list_one_by_one(self, wanted.clone(), now),
-            records => records,
-        }
+        list(self, wanted, now)
     }
 
     fn get(&mut self, id: i64) -> QueryResult<Option<KeyRecord>> {
@@ -176,6 +175,12 @@ impl Queries for Connection {
         Ok(rows.into_iter().map(key_usage).collect())
     }
 
+    fn usage_of_keys(&mut self, ids: &[i64]) -> QueryResult<Vec<KeyUsage>> {
+        let selected = api_key_usage::table.filter(api_key_usage::key_id.eq_any(ids));
+        let rows = selected.select(UsageRow::as_select()).load(self)?;
+        Ok(rows.into_iter().map(key_usage).collect())
+    }
+
     fn usage_of(&mut self, id: i64) -> QueryResult<Option<KeyUsage>> {
         let one = api_key_usage::table.find(id);
         let row = one.select(UsageRow::as_select()).first(self).optional()?;
@@ -190,8 +195,8 @@ impl Queries for Connection {
         write(self, recorded, |connection| change(connection))
     }
 
-    fn state_actor(&mut self, actor: Option<&str>) -> QueryResult<()> {
-        state_actor(self, actor).map(drop)
+    fn state_actor(&mut self, actor: Option<&str>) -> QueryResult<Option<String>> {
+        state_actor(self, actor)
     }
 
     fn issue(&mut self, new: &KeyRecord) -> Result<KeyRecord, TransactionError> {
@@ -245,6 +250,22 @@ impl Queries for Connection {
 
     fn events(&mut self, key_id: i64, limit: u32) -> QueryResult<Vec<KeyEvent>> {
         events(self, key_id, limit)
+    }
+
+    fn count_due(&mut self, due: &Due) -> QueryResult<Pruned> {
+        count_due(self, due)
+    }
+
+    fn prune_keys(
+        &mut self,
+        due: &Due,
+        after: i64,
+    ) -> Result<Vec<(i64, KeyDigest)>, TransactionError> {
+        prune_keys(self, due, after)
+    }
+
+    fn prune_events(&mut self, until: DateTime<Utc>) -> Result<usize, TransactionError> {
+        prune_events(self, until)
     }
 
     fn count_live_except(&mut self, ways: &[&str], now: DateTime<Utc>) -> QueryResult<i64> {
@@ -350,7 +371,7 @@ impl Queries for Connection {
 }
 
 /// Returns the condition for rows of the key table itself.
-fn own_row() -> SqlLiteral<Bool> {
+pub(super) fn own_row() -> SqlLiteral<Bool> {
     sql(OWN_ROW)
 }
 
@@ -375,7 +396,7 @@ fn find_at_once(
     Ok(FromPrimary { server, rows: records(rows)? })
 }
 
-/// Reads the keys one by one like [`one_by_one`]. Fails if the server changes between two reads.
+/// Reads the keys one by one, as a listing does. Fails if the server changes between two reads.
 fn find_one_by_one(
     connection: &mut Connection,
     digests: &[&[u8]],
@@ -426,81 +447,7 @@ fn refused(why: &'static str) -> diesel::result::Error {
     QueryBuilderError(why.into())
 }
 
-/// Selects the rows of a page, oldest first. The filter by state has the meaning of
-/// [`KeyRecord::state`].
-fn selected(
-    wanted: &ListKeys,
-    now: DateTime<Utc>,
-) -> api_keys::BoxedQuery<'_, <Connection as diesel::Connection>::Backend> {
-    let mut rows = api_keys::table.filter(own_row()).order(api_keys::id).into_boxed();
-    if let Some(owner) = &wanted.owner {
-        rows = rows.filter(api_keys::owner.eq(owner));
-    }
-    if let Some(state) = wanted.state {
-        rows = match state {
-            KeyState::Revoked => rows.filter(api_keys::revoked_at.is_not_null()),
-            _ => rows.filter(api_keys::revoked_at.is_null()),
-        };
-        rows = match state {
-            KeyState::Revoked => rows,
-            KeyState::Disabled => rows.filter(api_keys::disabled_at.is_not_null()),
-            _ => rows.filter(api_keys::disabled_at.is_null()),
-        };
-        rows = match state {
-            KeyState::Revoked | KeyState::Disabled => rows,
-            KeyState::Expired => rows.filter(api_keys::expires_at.le(now)),
-            KeyState::Active => {
-                rows.filter(api_keys::expires_at.is_null().or(api_keys::expires_at.gt(now)))
-            }
-        };
-    }
-    if let Some(id) = wanted.after_id {
-        rows = rows.filter(api_keys::id.gt(id));
-    }
-    match wanted.limit {
-        Some(limit) => rows.limit(limit.into()),
-        None => rows,
-    }
-}
-
-/// Reads these keys one by one. If a row cannot be decoded, its key is unknown, and all other keys
-/// are still found. The constraints of the table should exclude such rows.
-fn one_by_one(connection: &mut Connection, ids: Vec<i64>) -> QueryResult<Vec<KeyRecord>> {
-    let mut records = Vec::with_capacity(ids.len());
-    for id in ids {
-        match connection.get(id) {
-            Ok(record) => records.extend(record),
-            Err(DeserializationError(error)) => log_unreadable(id, &*error),
-            Err(error) => return Err(error),
-        }
-    }
-    Ok(records)
-}
-
-/// Lists keys one by one and skips rows that cannot be decoded. Reads on until the page is full or
-/// no key follows, because an empty page means that no key follows.
-fn list_one_by_one(
-    connection: &mut Connection,
-    mut wanted: ListKeys,
-    now: DateTime<Utc>,
-) -> QueryResult<Vec<KeyRecord>> {
-    let mut records = Vec::new();
-    loop {
-        let ids: Vec<i64> = selected(&wanted, now).select(api_keys::id).load(connection)?;
-        wanted.after_id = ids.last().copied();
-        let is_last = ids.is_empty() || wanted.limit.is_none();
-        let found = one_by_one(connection, ids)?;
-        wanted.limit = wanted
-            .limit
-            .map(|limit| limit.saturating_sub(u32::try_from(found.len()).unwrap_or(u32::MAX)));
-        records.extend(found);
-        if is_last || wanted.limit == Some(0) {
-            return Ok(records);
-        }
-    }
-}
-
-fn log_unreadable(id: i64, error: &dyn std::error::Error) {
+pub(super) fn log_unreadable(id: i64, error: &dyn std::error::Error) {
     if UNREADABLE.should_log(id) {
         log::error!(
             "the row of key {id} cannot be read, so the key is rejected: {error}; correct the row"
@@ -555,7 +502,7 @@ fn existing(connection: &mut Connection, id: i64) -> Result<KeyRecord, Transacti
     connection.get(id)?.ok_or_else(|| Error::not_found(id).into())
 }
 
-fn records(rows: Vec<KeyRow>) -> QueryResult<Vec<KeyRecord>> {
+pub(super) fn records(rows: Vec<KeyRow>) -> QueryResult<Vec<KeyRecord>> {
     rows.into_iter().map(record).collect()
 }
 

@@ -70,7 +70,7 @@ pub(super) fn check_tables(database: &Database, connection: &mut dyn Queries) ->
              update api-key-runtime"
         )));
     }
-    // Every new connection is checked, and a rolling deploy may take long, so the warning is
+    // Every new connection is checked, and a rolling deploy may take hours, so the warning is
     // throttled.
     if version > SCHEMA_VERSION && NEWER.should_log(format!("{version} {database}")) {
         log::warn!(
@@ -173,7 +173,7 @@ pub(super) fn require_triggers(
     let name = missing.split(':').next().unwrap_or(missing);
     Err(Error::schema(format!(
         "the trigger {name} of {database} is missing or not enabled as in its migration, so \
-         revocations would be missed: run `app-key migrate` to enable it. If the trigger is \
+         revocations or audit events would be missed: run `app-key migrate` to enable it. If the trigger is \
          missing, create it again as in the migrations"
     )))
 }

@@ -1,6 +1,6 @@
 //! Administration of the key table. Each call opens a connection and checks the tables.
 
-use std::{ops::RangeInclusive, path::Path, sync::Arc, time::Duration};
+use std::{ops::RangeInclusive, path::Path, sync::Arc, thread, time::Duration};
 
 use chrono::{DateTime, Utc};
 use diesel::{QueryResult, result::Error::RollbackTransaction};
@@ -11,6 +11,7 @@ use super::{
     Connection, Database, Queries, TransactionError,
     checked_connection::{over_live, refuse_open_transaction},
     connection::{Recorded, Summary, open, open_soon},
+    key_pages::KeyPages,
     schema_check::check,
     slow_call::slow_call,
 };
@@ -23,6 +24,7 @@ use crate::{
     key_usage::KeyUsage,
     list_keys::ListKeys,
     new_key::IssuedKey,
+    prune::{Prune, Pruned},
     rotation::Rotated,
 };
 
@@ -36,7 +38,7 @@ pub(crate) struct Table {
     pub(super) database: Database,
     /// The clock that each call sets to the database's time.
     clock: Clock,
-    /// Who makes the changes, as the program states it.
+    /// The maker of the changes, as the program states it.
     actor: Option<Arc<str>>,
     /// Whether each change is rolled back.
     is_dry_run: bool,
@@ -140,6 +142,11 @@ impl Table {
         self.read(self.connect()?.queries().list(wanted, self.now()))
     }
 
+    /// Returns the selected keys page by page, over one connection.
+    pub(crate) fn pages(&self, wanted: &ListKeys) -> Result<KeyPages, Error> {
+        Ok(KeyPages::new(self.clone(), self.connect()?, wanted.clone()))
+    }
+
     pub(crate) fn get(&self, id: i64) -> Result<Option<KeyRecord>, Error> {
         self.read(self.connect()?.queries().get(id))
     }
@@ -161,14 +168,85 @@ impl Table {
         self.read(self.connect()?.queries().events(key_id, limit))
     }
 
-    /// Makes a change in a transaction. If the change fails because it waited too long for a lock,
-    /// the error names the lock holder.
+    /// Deletes the due keys and events in transactions of a few rows each. Calls `deleted` with the
+    /// digests of each transaction. Keys and events that are locked are left for another call.
+    ///
+    /// A dry run counts the rows, because each transaction would have to be rolled back.
+    pub(crate) fn prune(
+        &self,
+        wanted: &Prune,
+        mut deleted: impl FnMut(Vec<KeyDigest>),
+    ) -> Result<Pruned, TransactionError> {
+        let mut connection = self.connect()?;
+        let due = wanted.due(to_stored(self.now()));
+        if self.is_dry_run {
+            return Ok(self.read(connection.queries().count_due(&due))?);
+        }
+        let mut pruned = Pruned::default();
+        let (mut after, mut began) = (0, MonotonicTime::now());
+        // Half of the time is left to other writers of an SQLite file, and to replicas.
+        let mut pause = || {
+            thread::sleep(MonotonicTime::now().since(began));
+            began = MonotonicTime::now();
+        };
+        while due.expired.is_some() || due.revoked.is_some() {
+            let keys = self
+                .change_over(&mut connection, Some(Summary::Pruned), |queries| {
+                    queries.prune_keys(&due, after)
+                })
+                .map_err(|error| self.stopped(&pruned, error))?;
+            let Some((last, _)) = keys.last() else { break };
+            after = *last;
+            pruned.keys = pruned.keys.saturating_add(keys.len() as u64);
+            deleted(keys.into_iter().map(|(_, digest)| digest).collect());
+            pause();
+        }
+        while let Some(until) = due.events {
+            let events = self
+                .change_over(&mut connection, None, |queries| queries.prune_events(until))
+                .map_err(|error| self.stopped(&pruned, error))?;
+            if events == 0 {
+                break;
+            }
+            pruned.events = pruned.events.saturating_add(events as u64);
+            pause();
+        }
+        Ok(pruned)
+    }
+
+    /// Returns the error of a prune whose earlier transactions were committed.
+    fn stopped(&self, pruned: &Pruned, error: TransactionError) -> TransactionError {
+        match error {
+            TransactionError::RolledBack(source) => Error::database(
+                format!(
+                    "stopped pruning {} after {} keys and {} events; correct the cause and prune \
+                     again",
+                    self.database, pruned.keys, pruned.events
+                ),
+                source,
+            )
+            .into(),
+            error => error,
+        }
+    }
+
+    /// Makes a change in a transaction.
     pub(super) fn change<T>(
         &self,
         summary: Option<Summary>,
+        change: impl FnMut(&mut dyn Queries) -> Result<T, TransactionError>,
+    ) -> Result<T, TransactionError> {
+        self.change_over(&mut self.connect()?, summary, change)
+    }
+
+    /// Makes a change in a transaction of this connection. If the change fails because it waited
+    /// too long for a lock, the error names the lock holder.
+    fn change_over<T>(
+        &self,
+        connection: &mut Connection,
+        summary: Option<Summary>,
         mut change: impl FnMut(&mut dyn Queries) -> Result<T, TransactionError>,
     ) -> Result<T, TransactionError> {
-        let mut connection = self.connect()?;
         let recorded = Recorded { actor: self.actor(), summary };
         let mut done = None;
         let find_holder = || open_soon(&self.database).ok()?.queries().lock_holder().ok()?;
@@ -187,7 +265,7 @@ impl Table {
         }
     }
 
-    fn read<T>(&self, read: QueryResult<T>) -> Result<T, Error> {
+    pub(super) fn read<T>(&self, read: QueryResult<T>) -> Result<T, Error> {
         read.map_err(|source| {
             Error::database(format!("cannot read the API keys of {}", self.database), source)
         })

@@ -103,7 +103,7 @@ database_test!(copied_migrations_are_those_that_run, |database: Database| {
     let ran = outcome(command("", &copy).env_remove("DATABASE_URL"));
     assert_eq!(
         (ran.code, ran.stdout.as_str(), ran.stderr.lines().count()),
-        (Some(0), "", 2),
+        (Some(0), "", 3),
         "{ran:?}"
     );
     assert!(app_key(&database, &copy).all().contains("already exist"));

@@ -214,3 +214,26 @@ fn a_list_fits_the_terminal_and_names_omitted_columns() {
         }
     }
 }
+
+/// Colours are for terminals only, and `NO_COLOR` turns them off (<https://no-color.org>).
+#[test]
+fn colours_appear_only_at_a_terminal_without_no_color() {
+    let database = Database::sqlite();
+    database.issue("10.0.0.0/8");
+    database.admin().revoke(1).unwrap();
+    for line in ["show 1", "explain 1 --ip 10.1.2.3", "--help"] {
+        for (settings, is_coloured) in
+            [(&[("TERM", "xterm")][..], true), (&[("TERM", "xterm"), ("NO_COLOR", "1")], false)]
+        {
+            let mut command = command(database.url(), line);
+            command.envs(settings.iter().copied());
+            let session = Session::start_with(command, |command, terminal| {
+                command.stdout(terminal);
+            });
+            let (shown, _) = session.finish();
+            assert_eq!(shown.contains("\u{1b}["), is_coloured, "{line} {settings:?}: {shown}");
+        }
+        let piped = super::app_key_with(&database, ("TERM", "xterm"), line);
+        assert!(!piped.all().contains('\u{1b}'), "{piped:?}");
+    }
+}

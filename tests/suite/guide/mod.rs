@@ -95,7 +95,7 @@ fn the_commands_of_the_start_chapter_work() {
 fn the_migration_commands_create_usable_tables() {
     let place = Place::new();
     let shown = place.run(&lines_of(&chapter("migrations")));
-    assert_eq!(shown.matches("Running migration ").count(), 2, "{shown}");
+    assert_eq!(shown.matches("Running migration ").count(), 3, "{shown}");
     place.database.builder().build().unwrap();
 }
 

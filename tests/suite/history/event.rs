@@ -69,7 +69,7 @@ impl Handle {
     }
 }
 
-/// Something that began and ended.
+/// An operation, with the times of its beginning and its end.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Event {
     pub(super) began: Moment,

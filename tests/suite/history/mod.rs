@@ -68,8 +68,8 @@ fn run_under_faults(place: Place) {
         place,
         servers: vec![
             kind("plain", Store::Own, 300, 0),
-            Kind { clock_ahead: Some(-HOUR), ..kind("lenient", Store::Own, 300, 700) },
-            Kind { clock_ahead: Some(HOUR), ..kind("slow", Store::Slow, 500, 0) },
+            Kind { clock_ahead: Some(-HOUR), ..kind("lenient", Store::Own, 300, 500) },
+            Kind { clock_ahead: Some(HOUR), ..kind("slow", Store::Slow, 300, 0) },
         ],
         length,
         with_faults: true,

@@ -34,7 +34,7 @@ pub(super) struct Operator<'a> {
     pub(super) random: Random,
     pub(super) database_url: &'a str,
     pub(super) admin: &'a Admin,
-    /// Clients of the servers with administration in their own process.
+    /// A client for each server process. The process has an administration of its own.
     pub(super) servers: Vec<Client<'a>>,
     pub(super) keys: Vec<Owned>,
 }

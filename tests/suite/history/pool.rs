@@ -16,7 +16,7 @@ use super::event::Key;
 use crate::support::{leaks, random::Random};
 
 /// The number of recently changed keys, which are presented more often than others.
-const RECENT: usize = 4;
+const RECENT: usize = 8;
 /// The number of finished keys that clients still present sometimes. Older keys are dropped.
 const OVER: usize = 200;
 /// How long keys are presented more often than others after they expired.

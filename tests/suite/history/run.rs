@@ -27,7 +27,7 @@ use super::{
 };
 use crate::support::random::Random;
 
-const CLIENTS_OF_A_SERVER: usize = 3;
+const CLIENTS_OF_A_SERVER: usize = 4;
 const OPERATORS: usize = 2;
 /// The maximum time that a run waits for enough events.
 const LONGEST: Duration = Duration::from_secs(180);

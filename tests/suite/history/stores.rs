@@ -17,32 +17,31 @@ use api_key_runtime::{
 
 use crate::support::{FakeChanges, FakeStore};
 
-/// The maximum delay between a read and its return.
+/// The maximum delay between a read of keys and its return.
 const SLOWEST_FIND_MILLISECONDS: u64 = 150;
-const SLOWEST_CHANGES_MILLISECONDS: u64 = 300;
+/// The delay between a late read of changes and its return. The delay is shorter than any bound, so
+/// that a correct server uses its cache between two late reads.
+const CHANGES_DELAY: Duration = Duration::from_millis(250);
 /// How far the copy lags behind.
 const LAG: Duration = Duration::from_secs(4);
 
 /// Returns a store that reads at once and returns late, so that a change may happen in between.
 pub(super) fn slow(store: DieselStore) -> FakeStore {
     let finds = AtomicU64::new(0);
-    // The change feed is delayed too. Otherwise no change would be applied between a read and its
-    // caching.
+    // Two reads of changes in succession are late. A server that counts the arrival of the first as
+    // its time then uses outdated entries until the second arrives. The next two reads are not late,
+    // so that a change is applied between a read of its key and the caching of that read.
     let changes = FakeChanges::After(|number| {
-        if number.is_multiple_of(2) {
-            hesitate(number / 2, SLOWEST_CHANGES_MILLISECONDS);
+        if number % 4 < 2 {
+            thread::sleep(CHANGES_DELAY);
         }
     });
     FakeStore::scripted(store, changes, move |store, digests| {
         let found = store.find(digests);
-        hesitate(finds.fetch_add(1, Ordering::Relaxed), SLOWEST_FIND_MILLISECONDS);
+        let number = finds.fetch_add(1, Ordering::Relaxed);
+        thread::sleep(Duration::from_millis(number * 71 % SLOWEST_FIND_MILLISECONDS));
         found
     })
-}
-
-/// Sleeps for a varying time up to this maximum.
-fn hesitate(number: u64, longest_milliseconds: u64) {
-    thread::sleep(Duration::from_millis(number * 71 % longest_milliseconds));
 }
 
 /// Returns a store that always reports that nothing has changed.

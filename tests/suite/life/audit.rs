@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use api_key_runtime::admin::{KeyChanges, KeyEvent, NewKey};
+use diesel::{Connection as _, PgConnection, SqliteConnection, connection::SimpleConnection as _};
 use serde_json::{Value, json};
 
 use crate::support::{Database, database_test};
@@ -133,18 +134,120 @@ fn more_than_64_keys_of_one_statement_are_one_event_on_postgres() {
 }
 
 // I7
-database_test!(a_pruned_key_cannot_be_inserted_again, |database: Database| {
+database_test!(a_pruned_key_cannot_come_back, |database: Database| {
     database.migrate();
     let (_, id) = database.issue("0.0.0.0");
-    let copy = "CREATE TABLE copy AS SELECT * FROM api_keys";
-    database.execute(copy).unwrap();
-    database
-        .execute("INSERT INTO api_key_pruned (key_id, digest) SELECT id, digest FROM api_keys")
-        .unwrap();
-    database.execute(&format!("DELETE FROM api_keys WHERE id = {id}")).unwrap();
+    let (_, other) = database.issue("0.0.0.0");
+    prune(&database, id);
     let override_id = if database.is_postgres() { "OVERRIDING SYSTEM VALUE" } else { "" };
     let restore = format!("INSERT INTO api_keys {override_id} SELECT * FROM copy");
-    let error = database.execute(&restore).unwrap_err().to_string();
-    assert!(error.contains("pruning is final"), "{error}");
+    let digest =
+        format!("UPDATE api_keys SET digest = (SELECT digest FROM copy) WHERE id = {other}");
+    for change in [restore.as_str(), &digest] {
+        let error = database.execute(change).unwrap_err().to_string();
+        assert!(error.contains("pruning is final"), "{change}: {error}");
+    }
     database.issue("0.0.0.0");
+});
+
+/// Does what pruning does: remembers a key, and deletes it. The table `copy` keeps its row.
+fn prune(database: &Database, id: i64) {
+    for change in [
+        format!("CREATE TABLE copy AS SELECT * FROM api_keys WHERE id = {id}"),
+        format!(
+            "INSERT INTO api_key_pruned (key_id, digest) SELECT id, digest FROM api_keys WHERE id = {id}"
+        ),
+        format!("DELETE FROM api_keys WHERE id = {id}"),
+    ] {
+        database.execute(&change).unwrap();
+    }
+}
+
+// I7
+#[test]
+fn an_old_snapshot_revives_no_pruned_key() {
+    let database = Database::postgres();
+    database.migrate();
+    let (_, id) = database.issue("0.0.0.0");
+    let mut old = PgConnection::establish(database.url()).unwrap();
+    old.batch_execute("BEGIN ISOLATION LEVEL REPEATABLE READ; SELECT count(*) FROM api_keys")
+        .unwrap();
+    prune(&database, id);
+    let error = old
+        .batch_execute(
+            "INSERT INTO api_keys (digest, digest_algorithm, hint, name, allowed_ips) VALUES (sha256('x'), 'sha256', 'h', 'n', '0.0.0.0')",
+        )
+        .unwrap_err()
+        .to_string();
+    assert!(error.contains("could not serialize access"), "{error}");
+}
+
+// I7
+#[test]
+fn replication_and_lost_sequences_revive_no_pruned_key() {
+    let database = Database::postgres();
+    database.migrate();
+    let (_, id) = database.issue("0.0.0.0");
+    prune(&database, id);
+    database
+        .execute(
+            "SET session_replication_role = replica; \
+             INSERT INTO api_keys OVERRIDING SYSTEM VALUE SELECT * FROM copy; \
+             SET session_replication_role = origin; \
+             SELECT setval(pg_get_serial_sequence('api_keys', 'id'), 1, false)",
+        )
+        .unwrap();
+    assert!(database.rows().is_empty(), "the row is skipped, and replication goes on");
+    assert!(database.issue("0.0.0.0").1 > id, "a pruned id is not used again");
+}
+
+// I6
+database_test!(a_summary_hides_no_update, |database: Database| {
+    database.migrate();
+    let (_, id) = database.issue("10.0.0.1");
+    let update = format!("UPDATE api_keys SET allowed_ips = '0.0.0.0' WHERE id = {id}");
+    let as_import = if database.is_postgres() {
+        format!("SELECT set_config('app_key.summary', 'imported', false); {update}")
+    } else {
+        format!("INSERT INTO api_key_session (id, summary) VALUES (1, 'imported'); {update}")
+    };
+    database.execute(&as_import).unwrap();
+    let events = history(&database, id);
+    let updated = summary(events.last().unwrap());
+    assert_eq!((updated.0, &updated.3), ("updated", &json!({"allowed_ips": "0.0.0.0"})));
+});
+
+// I6
+database_test!(the_application_keeps_its_own_actor_in_its_transaction, |database: Database| {
+    let admin = database.migrate().admin().acting_as("library").unwrap();
+    let state = if database.is_postgres() {
+        "SELECT set_config('app_key.actor', 'application', true)"
+    } else {
+        "INSERT INTO api_key_session (id, actor) VALUES (1, 'application')"
+    };
+    let new = NewKey::new("test").allow_any();
+    macro_rules! in_transaction {
+        ($connection:expr, $transaction:ident) => {
+            $connection.$transaction(|connection| {
+                connection.batch_execute(state).unwrap();
+                let id = admin.issue_in_transaction(connection, &new).unwrap().record.id;
+                connection.batch_execute("UPDATE api_keys SET name = 'renamed'").unwrap();
+                if !database.is_postgres() {
+                    connection.batch_execute("DELETE FROM api_key_session").unwrap();
+                }
+                Ok::<_, diesel::result::Error>(id)
+            })
+        };
+    }
+    let id = if database.is_postgres() {
+        in_transaction!(PgConnection::establish(database.url()).unwrap(), transaction)
+    } else {
+        in_transaction!(SqliteConnection::establish(database.url()).unwrap(), immediate_transaction)
+    };
+    let events = history(&database, id.unwrap());
+    let actors: Vec<_> = events.iter().map(|event| event.actor.as_deref()).collect();
+    assert_eq!(actors, [Some("library"), Some("application")]);
+    let dry = admin.dry_run();
+    let mut connection = SqliteConnection::establish(":memory:").unwrap();
+    assert!(dry.issue_in_transaction(&mut connection, &new).unwrap_err().is_invalid_input());
 });

@@ -1,8 +1,9 @@
 //! `app-key history`.
 
-use std::io::{self, BufWriter, Write as _};
+use std::io::{self, BufWriter, Write};
 
 use api_key_runtime::admin::{Admin, KeyEvent};
+use chrono::{DateTime, Utc};
 use clap::Args;
 use serde_json::{Map, Value};
 
@@ -10,12 +11,12 @@ use crate::{
     failure::Failure,
     json,
     named_key::{KeyId, NamedKey, record_of},
-    text::{say, time, visible},
+    text::{say, time_from, visible},
 };
 
 pub(crate) const HISTORY_AFTER_HELP: &str = "\
-The audit log of a key: when it changed, how, and by whom. Events outlive the key. The role is the login of the
-database session. The actor is what the program stated, and proves nothing.
+Prints when a key changed, how, and who changed it. Events outlive the key. The role is the login of the database \
+session. The actor is what the program stated, and proves nothing.
 
 Examples:
   app-key history 17
@@ -40,6 +41,7 @@ pub(crate) fn history(admin: &Admin, asked: &History) -> Result<(), Failure> {
         NamedKey::Input => record_of(admin, asked.key.id)?.id,
     };
     let events = admin.history(id, asked.limit)?;
+    let now = admin.now();
     let mut out = BufWriter::new(io::stdout().lock());
     if asked.json {
         json::write_events(&mut out, &events)?;
@@ -48,37 +50,40 @@ pub(crate) fn history(admin: &Admin, asked: &History) -> Result<(), Failure> {
     }
     if !asked.json {
         for event in &events {
-            writeln!(out, "{}", line(event))?;
+            write(&mut out, event, now)?;
         }
     }
     Ok(out.flush()?)
 }
 
-/// Returns an event as one line: time, action, who made the change, and the changed fields.
-fn line(event: &KeyEvent) -> String {
-    let mut line = format!("{}  {:<9}", time(event.happened_at), visible(&event.action));
-    if event.key_count != 1 {
+/// Writes an event: a line with the time, the action and who made the change, then a line for each
+/// changed field.
+fn write(out: &mut impl Write, event: &KeyEvent, now: DateTime<Utc>) -> io::Result<()> {
+    let keys = if event.key_count == 1 {
+        String::new()
+    } else {
         let KeyEvent { key_count, key_id, last_key_id, .. } = event;
-        line += &format!("  {key_count} keys, ids {key_id} to {last_key_id}");
-    }
+        format!(" {key_count} keys, ids {key_id} to {last_key_id},")
+    };
     let by = match (&event.actor, &event.role) {
         (Some(actor), Some(role)) => format!("{actor} (role {role})"),
         (Some(actor), None) => actor.clone(),
         (None, Some(role)) => format!("role {role}"),
         (None, None) => "unknown".to_owned(),
     };
-    line += &format!("  by {}", visible(&by));
+    let at = time_from(event.happened_at, now);
+    writeln!(out, "{at}  {}{keys} by {}", visible(&event.action), visible(&by))?;
     let (before, after) = (fields(event.before.as_deref()), fields(event.after.as_deref()));
     for (name, value) in &after {
-        line += &match before.get(name) {
-            Some(before) => format!("  {name}: {} -> {}", shown(before), shown(value)),
-            None => format!("  {name}: {}", shown(value)),
-        };
+        match before.get(name) {
+            Some(before) => writeln!(out, "  {name}: {} -> {}", shown(before), shown(value))?,
+            None => writeln!(out, "  {name}: {}", shown(value))?,
+        }
     }
-    line
+    Ok(())
 }
 
-/// Returns the fields of a JSON object. What is not an object has no fields.
+/// Returns the fields of a JSON object. Any other text has no fields.
 fn fields(object: Option<&str>) -> Map<String, Value> {
     object.and_then(|text| serde_json::from_str(text).ok()).unwrap_or_default()
 }

@@ -253,7 +253,7 @@ fn open(name: &str) -> Result<(Box<dyn Read>, Option<u64>), Failure> {
     if name == "-" {
         return Ok((Box::new(io::stdin().lock()), None));
     }
-    let failed = |source| Failure::File { name: name.to_owned(), source };
+    let failed = |source| Failure::Csv { name: name.to_owned(), source };
     let file = File::open(name).map_err(failed)?;
     let bytes = file.metadata().map_err(failed)?.len();
     Ok((Box::new(file), Some(bytes).filter(|bytes| *bytes > 0)))

@@ -88,11 +88,12 @@ pub(crate) fn issue(admin: &Admin, asked: &Issue) -> Result<(), Failure> {
     require_output(&asked.dry_run)?;
     let issued = admin.issue(&asked.new_key()?)?;
     // The key is already in the table. It must be printed even if the details cannot be written.
-    let _ = text::write_issued(&mut BufWriter::new(io::stderr().lock()), &issued.record);
+    let _ =
+        text::write_issued(&mut BufWriter::new(io::stderr().lock()), &issued.record, admin.now());
     print_key(admin, &issued, &asked.dry_run, asked.json)
 }
 
-/// Refuses to issue a key that nobody could read.
+/// Returns an error if a new key could not be printed.
 pub(crate) fn require_output(dry_run: &super::DryRun) -> Result<(), Failure> {
     if !dry_run.dry_run && is_output_discarded() { Err(Failure::Discarded) } else { Ok(()) }
 }

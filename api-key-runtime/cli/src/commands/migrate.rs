@@ -7,6 +7,7 @@ use api_key_runtime::{
     migrations::{self, DatabaseKind},
 };
 use clap::{Args, Subcommand};
+use serde_json::json;
 
 use crate::{
     failure::Failure,
@@ -15,15 +16,15 @@ use crate::{
 };
 
 pub(crate) const MIGRATE_AFTER_HELP: &str = "\
-Creates the SQLite file if it does not exist. Safe to run again, and on several machines at the same time. Not needed
+Creates the SQLite file if it does not exist. Safe to run again, and on several machines at the same time. Not needed \
 if the application's own Diesel migrations contain a copy of these migrations.
 
 Example:
   DATABASE_URL=postgres://cakes@db.example/cakes app-key migrate";
 
 const COPY_AFTER_HELP: &str = "\
-For an application that runs its own Diesel migrations: the `diesel` command then runs these migrations too. They run
-before the application's own, which can therefore refer to the tables. Existing files are not changed. Needs no
+For an application that runs its own Diesel migrations: the `diesel` command then runs these migrations too. They run \
+before the application's own, which can therefore refer to the tables. Existing files are not changed. Needs no \
 database.
 
 Example:
@@ -44,13 +45,22 @@ pub(crate) struct CopyMigrations {
     /// Database of the migrations
     #[arg(long, value_parser = one_of(&DATABASES))]
     pub(crate) database: DatabaseKind,
+    #[command(flatten)]
+    json: super::Json,
 }
 
 const DATABASES: [(&str, DatabaseKind); 2] =
     [("postgres", DatabaseKind::Postgres), ("sqlite", DatabaseKind::Sqlite)];
 
-pub(crate) fn migrate(admin: &Admin) -> Result<(), Failure> {
+#[derive(Debug, Args)]
+pub(crate) struct Migrate {
+    #[command(flatten)]
+    json: super::Json,
+}
+
+pub(crate) fn migrate(admin: &Admin, asked: &Migrate) -> Result<(), Failure> {
     let versions = admin.migrate()?;
+    asked.json.print(&json!({ "migrations": versions }))?;
     if versions.is_empty() {
         say(format_args!("The tables are up to date."));
     } else {
@@ -61,6 +71,8 @@ pub(crate) fn migrate(admin: &Admin) -> Result<(), Failure> {
 
 pub(crate) fn copy(asked: &CopyMigrations) -> Result<(), Failure> {
     let made = migrations::copy(&asked.directory, asked.database)?;
+    let folders: Vec<_> = made.iter().map(|folder| folder.to_string_lossy()).collect();
+    asked.json.print(&json!({ "folders": folders }))?;
     if made.is_empty() {
         say(format_args!("The migrations already exist."));
     }

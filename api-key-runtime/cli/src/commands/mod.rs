@@ -1,52 +1,69 @@
 //! The command line: one file for each subcommand, with its options, help and output.
 
 mod backup;
+mod explain;
 mod history;
 mod import;
 mod issue;
 mod list;
 mod migrate;
+mod pattern;
+mod prune;
 mod rotate;
-mod show;
+pub(crate) mod scan;
+mod shell;
+pub(crate) mod show;
 mod state;
 mod update;
 
-use std::env::var;
+use std::{env::var, io};
 
 use api_key_runtime::{AppKeys, admin::Admin};
 use clap::{Args, Parser, Subcommand};
 
 use self::{
     backup::{BACKUP_AFTER_HELP, Backup},
+    explain::{EXPLAIN_AFTER_HELP, Explain},
     history::{HISTORY_AFTER_HELP, History},
     import::{IMPORT_AFTER_HELP, Import},
     issue::{ISSUE_AFTER_HELP, Issue},
     list::{LIST_AFTER_HELP, List},
-    migrate::{MIGRATE_AFTER_HELP, Migrations},
+    migrate::{MIGRATE_AFTER_HELP, Migrate, Migrations},
+    pattern::{PATTERN_AFTER_HELP, Pattern},
+    prune::{PRUNE_AFTER_HELP, Prune},
     rotate::{ROTATE_AFTER_HELP, Rotate},
+    scan::{SCAN_AFTER_HELP, Scan},
+    shell::{COMPLETIONS_AFTER_HELP, Completions, MAN_AFTER_HELP, Man},
     show::{SHOW_AFTER_HELP, Show},
     state::{DISABLE_AFTER_HELP, ENABLE_AFTER_HELP, REVOKE_AFTER_HELP, Revoke, SetState},
     update::{UPDATE_AFTER_HELP, Update},
 };
-use crate::failure::Failure;
+use crate::{failure::Failure, json};
 
 const MAIN_AFTER_HELP: &str = "\
 Environment variables (use the same values as the service):
-  DATABASE_URL             postgres://USER@HOST/DATABASE or the path of an SQLite file; required
-  APP_KEY_PREFIX           prefix of new keys; default: ak_live_
-  APP_KEY_PEPPER           pepper of the service, if it has one: at least 32 random bytes in base64
-  APP_KEY_PEPPER_PREVIOUS  previous pepper while the pepper is being changed, or `none`
+  DATABASE_URL
+      postgres://USER@HOST/DATABASE or the path of an SQLite file; required
+  APP_KEY_PREFIX
+      prefix of new keys; default: ak_live_
+  APP_KEY_PEPPER
+      pepper of the service, if it has one: at least 32 random bytes in base64
+  APP_KEY_PEPPER_PREVIOUS
+      previous pepper while the pepper is being changed, or `none`
   APP_KEY_PEPPER_FILE, APP_KEY_PEPPER_PREVIOUS_FILE
-                           path of a file that contains the pepper
-  APP_KEY_ACCEPT_IMPORTED  1 if the service accepts keys of other formats, such as UUIDs
-  APP_KEY_ACTOR            who makes the changes, for the audit log; default: your login name
-  RUST_LOG                 log level of the library; default: warn
+      path of a file that contains the pepper
+  APP_KEY_ACCEPT_IMPORTED
+      1 if the service accepts keys of other formats, such as UUIDs
+  APP_KEY_ACTOR
+      who makes the changes, for the audit log; default: your login name
+  RUST_LOG
+      log level of the library; default: warn
 
 Exit codes:
   0  success
   1  failure: refused, not found, or a database error
   2  usage error; nothing was changed
-  3  the answer is no, or keys were found
+  3  negative answer, or keys were found
 
 Getting started:
   app-key migrate
@@ -63,7 +80,8 @@ Getting started:
     after_help = MAIN_AFTER_HELP
 )]
 pub(crate) struct Arguments {
-    /// Who makes the change, for the audit log; default: your login name
+    /// Name of the person or program that makes the change, for the audit log; default: your
+    /// login name
     #[arg(long, global = true, env = "APP_KEY_ACTOR", hide_env = true, value_name = "NAME")]
     actor: Option<String>,
     #[command(subcommand)]
@@ -87,7 +105,7 @@ impl Arguments {
 pub(crate) enum Command {
     /// Create or upgrade the tables
     #[command(after_help = MIGRATE_AFTER_HELP)]
-    Migrate,
+    Migrate(Migrate),
     /// Work with the migration files
     #[command(subcommand)]
     Migrations(Migrations),
@@ -124,6 +142,24 @@ pub(crate) enum Command {
     /// Revoke a key; this cannot be undone
     #[command(after_help = REVOKE_AFTER_HELP)]
     Revoke(Revoke),
+    /// Say whether a service accepts a key, and why
+    #[command(after_help = EXPLAIN_AFTER_HELP)]
+    Explain(Explain),
+    /// Find keys that leaked into files
+    #[command(after_help = SCAN_AFTER_HELP)]
+    Scan(Scan),
+    /// Print the expression that matches keys, for secret scanners
+    #[command(after_help = PATTERN_AFTER_HELP)]
+    Pattern(Pattern),
+    /// Print the completions for a shell
+    #[command(after_help = COMPLETIONS_AFTER_HELP)]
+    Completions(Completions),
+    /// Print the man page
+    #[command(after_help = MAN_AFTER_HELP)]
+    Man(Man),
+    /// Delete keys that expired or were revoked long ago, and old events of the audit log
+    #[command(after_help = PRUNE_AFTER_HELP)]
+    Prune(Prune),
 }
 
 /// The option of every command that changes keys.
@@ -141,6 +177,20 @@ impl DryRun {
     }
 }
 
+/// The option of commands that otherwise print only a message.
+#[derive(Debug, Args)]
+pub(crate) struct Json {
+    /// Print the result as a JSON object
+    #[arg(long)]
+    json: bool,
+}
+
+impl Json {
+    fn print(&self, result: &serde_json::Value) -> io::Result<()> {
+        if self.json { json::write_line(&mut io::stdout().lock(), result) } else { Ok(()) }
+    }
+}
+
 pub(crate) fn run(arguments: &Arguments) -> Result<(), Failure> {
     let admin = Arguments::admin;
     let changing = |dry_run: &DryRun| {
@@ -149,7 +199,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<(), Failure> {
     };
     match &arguments.command {
         Command::Migrations(Migrations::Copy(asked)) => migrate::copy(asked),
-        Command::Migrate => migrate::migrate(&admin()?),
+        Command::Migrate(asked) => migrate::migrate(&admin()?, asked),
         Command::Backup(asked) => backup::back_up(&admin()?, asked),
         Command::Issue(asked) => issue::issue(&changing(&asked.dry_run)?, asked),
         Command::Import(asked) => import::import(&changing(&asked.dry_run)?, asked),
@@ -161,5 +211,14 @@ pub(crate) fn run(arguments: &Arguments) -> Result<(), Failure> {
         Command::Disable(asked) => state::disable(&changing(&asked.dry_run)?, asked),
         Command::Enable(asked) => state::enable(&changing(&asked.dry_run)?, asked),
         Command::Revoke(asked) => state::revoke(&changing(&asked.dry_run)?, asked),
+        Command::Explain(asked) => explain::explain(&admin()?, asked),
+        Command::Scan(asked) if asked.needs_database() => {
+            scan::scan(Some(&changing(&asked.dry_run)?), asked)
+        }
+        Command::Scan(asked) => scan::scan(None, asked),
+        Command::Pattern(asked) => pattern::print(asked),
+        Command::Completions(asked) => shell::completions(asked),
+        Command::Man(asked) => shell::man(asked),
+        Command::Prune(asked) => prune::prune(&changing(&asked.dry_run())?, asked),
     }
 }

@@ -20,9 +20,9 @@ use crate::{
 };
 
 pub(crate) const ROTATE_AFTER_HELP: &str = "\
-Issues a key with the same settings. The new key is the only line on standard output. Both keys work until the overlap
-ends, but never longer than the old key's own expiry. `app-key show` with the old id tells whether a client still uses
-the old key; `app-key revoke` with the old id ends the overlap.
+Issues a key with the same settings. The new key is the only line on standard output. Both keys work until the overlap \
+ends, but never longer than the old key's own expiry. `app-key show` with the old id reports whether a client still \
+uses the old key; `app-key revoke` with the old id ends the overlap.
 
 Examples:
   app-key rotate 17
@@ -67,7 +67,11 @@ pub(crate) fn rotate(admin: &Admin, asked: &Rotate) -> Result<(), Failure> {
     ))?;
     let rotated = admin.rotate(before.id, overlap)?;
     // The key is already in the table. It must be printed even if the details cannot be written.
-    let _ = text::write_issued(&mut BufWriter::new(io::stderr().lock()), &rotated.issued.record);
+    let _ = text::write_issued(
+        &mut BufWriter::new(io::stderr().lock()),
+        &rotated.issued.record,
+        admin.now(),
+    );
     let old = named(&rotated.old);
     match rotated.old.expires_at {
         Some(end) if rotated.old.revoked_at.is_none() => {

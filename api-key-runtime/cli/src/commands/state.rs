@@ -1,10 +1,13 @@
 //! `app-key disable`, `app-key enable` and `app-key revoke`.
 
-use api_key_runtime::admin::{Admin, KeyState};
+use std::io;
+
+use api_key_runtime::admin::{Admin, KeyRecord, KeyState};
 use clap::Args;
 
 use crate::{
     failure::Failure,
+    json,
     named_key::{KeyId, Question, record_of},
     text::{named, say, time},
 };
@@ -20,7 +23,7 @@ Example:
   app-key enable 17";
 
 pub(crate) const REVOKE_AFTER_HELP: &str = "\
-Asks for confirmation if standard input and standard error are a terminal. With the key on standard input (`-`), the
+Asks for confirmation if standard input and standard error are a terminal. With the key on standard input (`-`), the \
 question is asked on the controlling terminal; without a terminal, --yes is required. `app-key disable` can be undone.
 
 Examples:
@@ -34,6 +37,9 @@ pub(crate) struct SetState {
     pub(crate) key: KeyId,
     #[command(flatten)]
     pub(crate) dry_run: super::DryRun,
+    /// Print a JSON object with all columns and the state after the change
+    #[arg(long)]
+    json: bool,
 }
 
 #[derive(Debug, Args)]
@@ -45,6 +51,18 @@ pub(crate) struct Revoke {
     /// Skip confirmation
     #[arg(long, short)]
     pub(crate) yes: bool,
+    /// Print a JSON object with all columns and the state after the change
+    #[arg(long)]
+    json: bool,
+}
+
+/// Prints the key after the change, if the user asked for JSON.
+fn print(admin: &Admin, after: &KeyRecord, as_json: bool) -> Result<(), Failure> {
+    if as_json {
+        let usage = admin.usage(after.id)?;
+        json::write_record(&mut io::stdout().lock(), after, usage.as_ref(), admin.now())?;
+    }
+    Ok(())
 }
 
 pub(crate) fn disable(admin: &Admin, asked: &SetState) -> Result<(), Failure> {
@@ -62,7 +80,7 @@ pub(crate) fn disable(admin: &Admin, asked: &SetState) -> Result<(), Failure> {
             time(at)
         )),
     }
-    Ok(())
+    print(admin, &after, asked.json)
 }
 
 pub(crate) fn enable(admin: &Admin, asked: &SetState) -> Result<(), Failure> {
@@ -79,7 +97,7 @@ pub(crate) fn enable(admin: &Admin, asked: &SetState) -> Result<(), Failure> {
         }
         _ => {}
     }
-    Ok(())
+    print(admin, &after, asked.json)
 }
 
 pub(crate) fn revoke(admin: &Admin, asked: &Revoke) -> Result<(), Failure> {
@@ -87,10 +105,10 @@ pub(crate) fn revoke(admin: &Admin, asked: &Revoke) -> Result<(), Failure> {
     let before = record_of(admin, asked.key.id)?;
     if let Some(at) = before.revoked_at {
         say(format_args!("Nothing to do: {} has been revoked since {}.", named(&before), time(at)));
-        return Ok(());
+        return print(admin, &before, asked.json);
     }
     question.ask(format_args!("Revoke {}? This cannot be undone.", named(&before)))?;
     let after = admin.revoke(before.id)?;
     say(format_args!("{} {}.", asked.dry_run.verb("Revoked", "Would revoke"), named(&after)));
-    Ok(())
+    print(admin, &after, asked.json)
 }

@@ -1,4 +1,4 @@
--- The audit log. Events outlive their keys, so key_id is no foreign key. Ids do not come from a
+-- The audit log. Events outlive their keys, so key_id has no foreign key. Ids do not come from a
 -- sequence, for the same reason as in api_key_changes.
 CREATE TABLE api_key_events (
     id          uuid        NOT NULL DEFAULT gen_random_uuid(),
@@ -55,9 +55,11 @@ AS $$
 DECLARE
     events  text := format('%I.api_key_events', TG_TABLE_SCHEMA);
     who     text := nullif(current_setting('app_key.actor', true), '');
-    -- An import and a prune ask for a summary, whatever the number of keys.
-    summary text := (SELECT word FROM unnest(ARRAY['imported', 'pruned']) AS word
-                      WHERE word = current_setting('app_key.summary', true));
+    -- An import and a prune ask for a summary, whatever the number of keys. Updates always show what
+    -- changed.
+    summary text := CASE concat_ws(' ', TG_OP, current_setting('app_key.summary', true))
+                         WHEN 'INSERT imported' THEN 'imported'
+                         WHEN 'DELETE pruned' THEN 'pruned' END;
     fields  text := 'jsonb_build_object(
         ''digest_algorithm'', %1$s.digest_algorithm, ''hint'', %1$s.hint, ''name'', %1$s.name,
         ''owner'', %1$s.owner, ''allowed_ips'', %1$s.allowed_ips, ''scopes'', %1$s.scopes,
@@ -127,33 +129,56 @@ BEGIN
 END;
 $$;
 
-CREATE FUNCTION api_keys_refuse_pruned() RETURNS trigger
+-- Its body names the schema, so that Postgres keeps the plans of its queries: it runs for each row.
+DO $migration$
+BEGIN
+    EXECUTE format($definition$
+CREATE FUNCTION %1$I.api_keys_refuse_pruned() RETURNS trigger
     LANGUAGE plpgsql
     SECURITY DEFINER
     SET search_path = pg_catalog, pg_temp
 AS $$
-DECLARE
-    pruned bigint;
 BEGIN
-    EXECUTE format(
-        'SELECT key_id FROM %1$I.api_key_pruned JOIN new_rows USING (digest)
-          UNION ALL
-         SELECT key_id FROM %1$I.api_key_pruned JOIN new_rows ON new_rows.id = key_id
-          LIMIT 1', TG_TABLE_SCHEMA)
-       INTO pruned;
-    IF pruned IS NOT NULL THEN
-        RAISE EXCEPTION 'API key % was pruned, and pruning is final: neither its digest nor its id can be used again. Issue a new key instead.', pruned
-            USING ERRCODE = 'check_violation',
-                  CONSTRAINT = 'api_keys_pruning_is_final',
-                  TABLE = TG_TABLE_NAME,
-                  SCHEMA = TG_TABLE_SCHEMA;
+    -- An older snapshot does not show the newest pruned keys. Each prune updates this row, so that a
+    -- transaction with such a snapshot fails here.
+    IF current_setting('transaction_isolation') <> 'read committed' THEN
+        PERFORM FROM %1$I.api_key_meta WHERE id = 1 FOR SHARE;
     END IF;
+    IF NOT EXISTS (SELECT FROM %1$I.api_key_pruned WHERE digest = NEW.digest)
+       AND NOT EXISTS (SELECT FROM %1$I.api_key_pruned WHERE key_id = NEW.id) THEN
+        RETURN NEW;
+    END IF;
+    -- An error would stop the replication of every other key.
+    IF current_setting('session_replication_role') = 'replica' THEN
+        RETURN NULL;
+    END IF;
+    RAISE EXCEPTION 'API key %% was pruned, and pruning is final: neither its digest nor its id can be used again. Issue a new key instead.', NEW.id
+        USING ERRCODE = 'check_violation',
+              CONSTRAINT = 'api_keys_pruning_is_final',
+              TABLE = TG_TABLE_NAME,
+              SCHEMA = TG_TABLE_SCHEMA;
+END;
+$$
+    $definition$, current_schema());
+
+    EXECUTE format($definition$
+CREATE FUNCTION %1$I.api_key_pruned_mark() RETURNS trigger
+    LANGUAGE plpgsql
+    SECURITY DEFINER
+    SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+    UPDATE %1$I.api_key_meta SET id = id WHERE id = 1;
     RETURN NULL;
 END;
-$$;
+$$
+    $definition$, current_schema());
+END;
+$migration$;
 
 REVOKE ALL ON FUNCTION api_keys_record_events() FROM PUBLIC;
 REVOKE ALL ON FUNCTION api_keys_refuse_pruned() FROM PUBLIC;
+REVOKE ALL ON FUNCTION api_key_pruned_mark() FROM PUBLIC;
 
 CREATE TRIGGER api_keys_record_insert
     AFTER INSERT ON api_keys
@@ -175,6 +200,18 @@ CREATE TRIGGER api_keys_record_truncate
     FOR EACH STATEMENT EXECUTE FUNCTION api_keys_record_events();
 
 CREATE TRIGGER api_keys_refuse_pruned
-    AFTER INSERT ON api_keys
-    REFERENCING NEW TABLE AS new_rows
-    FOR EACH STATEMENT EXECUTE FUNCTION api_keys_refuse_pruned();
+    BEFORE INSERT ON api_keys
+    FOR EACH ROW EXECUTE FUNCTION api_keys_refuse_pruned();
+
+-- Rows that replication inserts, too.
+ALTER TABLE api_keys ENABLE ALWAYS TRIGGER api_keys_refuse_pruned;
+
+CREATE TRIGGER api_keys_refuse_pruned_update
+    AFTER UPDATE ON api_keys
+    FOR EACH ROW
+    WHEN (NEW.digest IS DISTINCT FROM OLD.digest OR NEW.id IS DISTINCT FROM OLD.id)
+    EXECUTE FUNCTION api_keys_refuse_pruned();
+
+CREATE TRIGGER api_key_pruned_mark
+    AFTER INSERT ON api_key_pruned
+    FOR EACH STATEMENT EXECUTE FUNCTION api_key_pruned_mark();

@@ -1,5 +1,5 @@
--- The audit log, as on Postgres. SQLite has no roles, and no triggers for a whole statement: plain SQL
--- that changes many keys writes one event for each key.
+-- The audit log, as on Postgres. SQLite has no roles, and no triggers for a whole statement. So
+-- plain SQL that changes many keys writes one event for each key.
 CREATE TABLE api_key_events (
     id          BLOB      NOT NULL PRIMARY KEY DEFAULT (randomblob(16)),
     happened_at TIMESTAMP NOT NULL DEFAULT (strftime('%Y-%m-%d %H:%M:%f+00:00', 'now')),
@@ -38,8 +38,8 @@ CREATE TABLE api_key_pruned (
 CREATE INDEX api_key_pruned_key_id ON api_key_pruned (key_id);
 CREATE INDEX api_key_pruned_digest ON api_key_pruned (digest);
 
--- States the actor of a change to the triggers below. A program inserts the row and deletes it again
--- in the same transaction, so outside of a transaction the table is empty.
+-- States the actor of a change to the triggers below. A program inserts the row and deletes it
+-- again in the same transaction, so the table is empty outside a transaction.
 CREATE TABLE api_key_session (
     id      INTEGER NOT NULL PRIMARY KEY,
     actor   TEXT,
@@ -57,7 +57,7 @@ CREATE TRIGGER api_keys_record_insert
 AFTER INSERT ON api_keys
 BEGIN
     INSERT INTO api_key_events (id, action, key_id, last_key_id, before, after, actor)
-    SELECT coalesce(CASE WHEN session.summary IS NOT NULL THEN session.event END, randomblob(16)),
+    SELECT coalesce(session.event, randomblob(16)),
         coalesce(session.summary, 'issued'),
         NEW.id, NEW.id,
         NULL,
@@ -79,8 +79,8 @@ BEGIN
             CASE WHEN NEW.disabled_at IS NULL THEN '$.disabled_at' ELSE '$.none' END,
             CASE WHEN NEW.revoked_at IS NULL THEN '$.revoked_at' ELSE '$.none' END,
             CASE WHEN NEW.replaced_by IS NULL THEN '$.replaced_by' ELSE '$.none' END) END,
-        session.actor
-      FROM (SELECT 1) LEFT JOIN api_key_session AS session ON session.id = 1
+        (SELECT actor FROM api_key_session)
+      FROM (SELECT 1) LEFT JOIN api_key_session AS session ON session.summary = 'imported'
      WHERE true
     ON CONFLICT (id) DO UPDATE SET
         key_id = min(key_id, excluded.key_id),
@@ -105,15 +105,15 @@ WHEN NEW.id IS NOT OLD.id
         OR NEW.replaced_by IS NOT OLD.replaced_by
 BEGIN
     INSERT INTO api_key_events (id, action, key_id, last_key_id, before, after, actor)
-    SELECT coalesce(CASE WHEN session.summary IS NOT NULL THEN session.event END, randomblob(16)),
-        coalesce(session.summary, CASE
+    SELECT randomblob(16),
+        CASE
             WHEN OLD.revoked_at IS NULL AND NEW.revoked_at IS NOT NULL THEN 'revoked'
             WHEN OLD.replaced_by IS NULL AND NEW.replaced_by IS NOT NULL THEN 'rotated'
             WHEN OLD.disabled_at IS NULL AND NEW.disabled_at IS NOT NULL THEN 'disabled'
             WHEN OLD.disabled_at IS NOT NULL AND NEW.disabled_at IS NULL THEN 'enabled'
-            ELSE 'updated' END),
+            ELSE 'updated' END,
         NEW.id, NEW.id,
-        CASE WHEN session.summary IS NULL THEN json_remove(
+        json_remove(
             json_object(
                 'digest_algorithm', OLD.digest_algorithm,
                 'hint', OLD.hint,
@@ -126,6 +126,7 @@ BEGIN
                 'disabled_at', replace(replace(OLD.disabled_at, ' ', 'T'), '+00:00', '') || 'Z',
                 'revoked_at', replace(replace(OLD.revoked_at, ' ', 'T'), '+00:00', '') || 'Z',
                 'replaced_by', OLD.replaced_by,
+                'id', OLD.id,
                 'digest', '(not recorded)'),
             CASE WHEN OLD.digest_algorithm IS NEW.digest_algorithm THEN '$.digest_algorithm' ELSE '$.none' END,
             CASE WHEN OLD.hint IS NEW.hint THEN '$.hint' ELSE '$.none' END,
@@ -138,8 +139,9 @@ BEGIN
             CASE WHEN OLD.disabled_at IS NEW.disabled_at THEN '$.disabled_at' ELSE '$.none' END,
             CASE WHEN OLD.revoked_at IS NEW.revoked_at THEN '$.revoked_at' ELSE '$.none' END,
             CASE WHEN OLD.replaced_by IS NEW.replaced_by THEN '$.replaced_by' ELSE '$.none' END,
-            CASE WHEN OLD.digest IS NEW.digest THEN '$.digest' ELSE '$.none' END) END,
-        CASE WHEN session.summary IS NULL THEN json_remove(
+            CASE WHEN OLD.id IS NEW.id THEN '$.id' ELSE '$.none' END,
+            CASE WHEN OLD.digest IS NEW.digest THEN '$.digest' ELSE '$.none' END),
+        json_remove(
             json_object(
                 'digest_algorithm', NEW.digest_algorithm,
                 'hint', NEW.hint,
@@ -152,6 +154,7 @@ BEGIN
                 'disabled_at', replace(replace(NEW.disabled_at, ' ', 'T'), '+00:00', '') || 'Z',
                 'revoked_at', replace(replace(NEW.revoked_at, ' ', 'T'), '+00:00', '') || 'Z',
                 'replaced_by', NEW.replaced_by,
+                'id', NEW.id,
                 'digest', '(not recorded)'),
             CASE WHEN OLD.digest_algorithm IS NEW.digest_algorithm THEN '$.digest_algorithm' ELSE '$.none' END,
             CASE WHEN OLD.hint IS NEW.hint THEN '$.hint' ELSE '$.none' END,
@@ -164,21 +167,16 @@ BEGIN
             CASE WHEN OLD.disabled_at IS NEW.disabled_at THEN '$.disabled_at' ELSE '$.none' END,
             CASE WHEN OLD.revoked_at IS NEW.revoked_at THEN '$.revoked_at' ELSE '$.none' END,
             CASE WHEN OLD.replaced_by IS NEW.replaced_by THEN '$.replaced_by' ELSE '$.none' END,
-            CASE WHEN OLD.digest IS NEW.digest THEN '$.digest' ELSE '$.none' END) END,
-        session.actor
-      FROM (SELECT 1) LEFT JOIN api_key_session AS session ON session.id = 1
-     WHERE true
-    ON CONFLICT (id) DO UPDATE SET
-        key_id = min(key_id, excluded.key_id),
-        last_key_id = max(last_key_id, excluded.last_key_id),
-        key_count = key_count + 1;
+            CASE WHEN OLD.id IS NEW.id THEN '$.id' ELSE '$.none' END,
+            CASE WHEN OLD.digest IS NEW.digest THEN '$.digest' ELSE '$.none' END),
+        (SELECT actor FROM api_key_session);
 END;
 
 CREATE TRIGGER api_keys_record_delete
 AFTER DELETE ON api_keys
 BEGIN
     INSERT INTO api_key_events (id, action, key_id, last_key_id, before, after, actor)
-    SELECT coalesce(CASE WHEN session.summary IS NOT NULL THEN session.event END, randomblob(16)),
+    SELECT coalesce(session.event, randomblob(16)),
         coalesce(session.summary, 'deleted'),
         OLD.id, OLD.id,
         CASE WHEN session.summary IS NULL THEN json_remove(
@@ -200,8 +198,8 @@ BEGIN
             CASE WHEN OLD.revoked_at IS NULL THEN '$.revoked_at' ELSE '$.none' END,
             CASE WHEN OLD.replaced_by IS NULL THEN '$.replaced_by' ELSE '$.none' END) END,
         NULL,
-        session.actor
-      FROM (SELECT 1) LEFT JOIN api_key_session AS session ON session.id = 1
+        (SELECT actor FROM api_key_session)
+      FROM (SELECT 1) LEFT JOIN api_key_session AS session ON session.summary = 'pruned'
      WHERE true
     ON CONFLICT (id) DO UPDATE SET
         key_id = min(key_id, excluded.key_id),
@@ -209,8 +207,18 @@ BEGIN
         key_count = key_count + 1;
 END;
 
+-- AFTER, because only then the id that SQLite assigns is known.
 CREATE TRIGGER api_keys_refuse_pruned
-BEFORE INSERT ON api_keys
+AFTER INSERT ON api_keys
+BEGIN
+    SELECT RAISE(ABORT, 'This API key was pruned, and pruning is final: neither its digest nor its id can be used again. Issue a new key instead.')
+      FROM api_key_pruned
+     WHERE digest = NEW.digest OR key_id = NEW.id;
+END;
+
+CREATE TRIGGER api_keys_refuse_pruned_update
+AFTER UPDATE ON api_keys
+WHEN NEW.digest IS NOT OLD.digest OR NEW.id IS NOT OLD.id
 BEGIN
     SELECT RAISE(ABORT, 'This API key was pruned, and pruning is final: neither its digest nor its id can be used again. Issue a new key instead.')
       FROM api_key_pruned

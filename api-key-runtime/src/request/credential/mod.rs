@@ -97,7 +97,8 @@ fn header_value(value: &[u8]) -> Found<'_> {
     Found { value: Some(Cow::Borrowed(value)), in_query: false }
 }
 
-fn is_key(value: &[u8]) -> bool {
+/// Returns whether a credential has the length and the characters of a key.
+pub(crate) fn is_key(value: &[u8]) -> bool {
     (1..=MAX_KEY_BYTES).contains(&value.len()) && are_key_characters(value)
 }
 

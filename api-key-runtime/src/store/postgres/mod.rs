@@ -38,6 +38,9 @@ static CHANGE: LazyLock<String> = LazyLock::new(|| {
     format!("app-key change {:016x}", u64::from_le_bytes(number))
 });
 
+/// The order of events with the same time. Times of Postgres have microseconds.
+const EVENT_PLACE: &str = "0";
+
 /// The SQL type of a time with a time zone.
 type Timestamp = diesel::sql_types::Timestamptz;
 
@@ -46,6 +49,9 @@ type Connection = diesel::PgConnection;
 
 /// Excludes rows of tables that inherit from `api_keys`, because no trigger logs their changes.
 const OWN_ROW: &str = "api_keys.tableoid = pg_catalog.to_regclass('api_keys')";
+
+/// Locks the selected rows, and leaves out rows that another transaction has locked.
+const SKIP_LOCKED: &str = " FOR UPDATE SKIP LOCKED";
 
 // Compiled once for each kind of database. The text of the queries is the same, but the SQL types
 // of the schemas differ.
@@ -56,6 +62,12 @@ mod events;
 #[path = "../import_queries.rs"]
 mod import_queries;
 #[allow(clippy::duplicate_mod)]
+#[path = "../listing.rs"]
+mod listing;
+#[allow(clippy::duplicate_mod)]
+#[path = "../prune.rs"]
+mod prune;
+#[allow(clippy::duplicate_mod)]
 #[path = "../queries.rs"]
 pub(crate) mod queries;
 
@@ -63,8 +75,8 @@ pub(crate) use connect::{after_credentials, connect};
 pub(crate) use pool::PostgresPool;
 pub use queries::KeyRow;
 
-/// The triggers that log and record changes, and keep revocations final. The letter after each name is the
-/// trigger's `tgenabled`: O for ordinary sessions, R for replicas, A for all sessions.
+/// The triggers that log and record changes, and keep revocations final. The letter after each name
+/// is the trigger's `tgenabled`: O for ordinary sessions, R for replicas, A for all sessions.
 pub(crate) const TRIGGERS: &[&str] = &[
     "api_key_changes_set_xid:A",
     "api_key_meta_merge:A",
@@ -80,7 +92,8 @@ pub(crate) const TRIGGERS: &[&str] = &[
     "api_keys_record_update:O",
     "api_keys_record_delete:O",
     "api_keys_record_truncate:O",
-    "api_keys_refuse_pruned:O",
+    "api_keys_refuse_pruned:A",
+    "api_keys_refuse_pruned_update:O",
 ];
 
 /// Runs a change in a transaction. The change is durable before it is acknowledged, even if the
@@ -114,11 +127,19 @@ fn write<T>(
     committed.map_err(|error: TransactionError| if is_done { error.of_commit() } else { error })
 }
 
-/// States who makes the next changes of the open transaction. Has no effect outside a transaction.
-fn state_actor(connection: &mut Connection, actor: Option<&str>) -> diesel::QueryResult<usize> {
+/// States who makes the next changes of the open transaction, and returns who was stated before. Has
+/// no effect outside a transaction.
+fn state_actor(
+    connection: &mut Connection,
+    actor: Option<&str>,
+) -> diesel::QueryResult<Option<String>> {
+    let before: Name =
+        sql_query("SELECT coalesce(pg_catalog.current_setting('app_key.actor', true), '') AS name")
+            .get_result(connection)?;
     sql_query("SELECT set_config('app_key.actor', $1, true)")
         .bind::<sql_types::Text, _>(actor.unwrap_or_default())
-        .execute(connection)
+        .execute(connection)?;
+    Ok(Some(before.name).filter(|name| !name.is_empty()))
 }
 
 /// Returns whether an open transaction has written something, reads a snapshot of the past, or has
@@ -230,8 +251,8 @@ fn time(connection: &mut Connection) -> diesel::QueryResult<Option<DateTime<Utc>
     .get_result(connection)
 }
 
-/// Locks the row of a key until the transaction ends. Does not lock out the recording of usage, whose
-/// foreign key refers to the row.
+/// Locks the row of a key until the transaction ends. Does not lock out the recording of usage,
+/// whose foreign key refers to the row.
 fn lock_row(connection: &mut Connection, id: i64) -> diesel::QueryResult<usize> {
     sql_query("SELECT FROM api_keys WHERE id = $1 FOR NO KEY UPDATE")
         .bind::<sql_types::BigInt, _>(id)

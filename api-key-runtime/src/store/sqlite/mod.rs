@@ -28,6 +28,9 @@ use super::{
     migrations::migrate_sqlite as migrate,
 };
 
+/// The order of events with the same time. Times of SQLite have milliseconds.
+const EVENT_PLACE: &str = "rowid";
+
 /// The SQL type of a time with a time zone.
 type Timestamp = diesel::sql_types::TimestamptzSqlite;
 
@@ -42,6 +45,12 @@ mod events;
 #[allow(clippy::duplicate_mod)]
 #[path = "../import_queries.rs"]
 mod import_queries;
+#[allow(clippy::duplicate_mod)]
+#[path = "../listing.rs"]
+mod listing;
+#[allow(clippy::duplicate_mod)]
+#[path = "../prune.rs"]
+mod prune;
 #[allow(clippy::duplicate_mod)]
 #[path = "../queries.rs"]
 pub(crate) mod queries;
@@ -65,10 +74,14 @@ pub(crate) const TRIGGERS: &[&str] = &[
     "api_keys_record_update",
     "api_keys_record_delete",
     "api_keys_refuse_pruned",
+    "api_keys_refuse_pruned_update",
 ];
 
 /// Accepts every row, because SQLite has no table inheritance.
 const OWN_ROW: &str = "TRUE";
+
+/// Locks nothing, because a write transaction locks the whole file.
+const SKIP_LOCKED: &str = "";
 
 /// The number of every file. A file has neither a primary nor a standby.
 const PRIMARY: &str = "'0'";
@@ -135,12 +148,18 @@ fn state(connection: &mut Connection, recorded: Recorded<'_>) -> diesel::QueryRe
     Ok(())
 }
 
-/// States who makes the next changes of the open transaction. Does nothing outside a transaction.
-fn state_actor(connection: &mut Connection, actor: Option<&str>) -> diesel::QueryResult<usize> {
-    if is_within_transaction(connection) {
-        state(connection, Recorded { actor, summary: None })?;
+/// States who makes the next changes of the open transaction, and returns who was stated before.
+/// Does nothing outside a transaction.
+fn state_actor(
+    connection: &mut Connection,
+    actor: Option<&str>,
+) -> diesel::QueryResult<Option<String>> {
+    if !is_within_transaction(connection) {
+        return Ok(None);
     }
-    Ok(0)
+    let before = names_of(connection, "SELECT coalesce(actor, '') AS name FROM api_key_session")?;
+    state(connection, Recorded { actor, summary: None })?;
+    Ok(before.into_iter().next().filter(|name| !name.is_empty()))
 }
 
 /// The settings of a connection that matter to a write. The fields have the names of the pragmas.

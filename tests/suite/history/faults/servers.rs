@@ -20,7 +20,7 @@ use super::{
 use crate::support::Proxy;
 
 /// Delay of the database's responses, shorter than any bound, so that the database is available.
-const LATE: Duration = Duration::from_millis(200);
+const LATE: Duration = Duration::from_millis(250);
 
 #[derive(Clone, Copy)]
 enum Fault {
@@ -31,15 +31,8 @@ enum Fault {
     Way(&'static str, fn(&Proxy)),
 }
 
-const OF_A_SERVER: [Fault; 7] = [
-    Fault::Pause,
-    Fault::Pause,
-    Fault::Pause,
-    Fault::Pause,
-    Fault::Kill,
-    Fault::PauseAndPrune,
-    Fault::PauseAndPrune,
-];
+const OF_A_SERVER: [Fault; 5] =
+    [Fault::Pause, Fault::Pause, Fault::Kill, Fault::PauseAndPrune, Fault::PauseAndPrune];
 /// How long the database keeps working after a pause with pruning. In this time the server reads
 /// changes over its old connection.
 const ROUND: Duration = Duration::from_millis(500);
@@ -115,7 +108,7 @@ impl Breaker<'_> {
                 });
             }
             Fault::Way(what, damage) => {
-                let length = self.milliseconds(50, 2000);
+                let length = self.milliseconds(50, 3000);
                 let fault = format!("on the way from {name} to the database {what}");
                 self.fault(fault, || {
                     let Some(proxy) = &seated.proxy else { return };

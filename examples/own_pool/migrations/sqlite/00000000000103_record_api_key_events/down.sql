@@ -1,3 +1,4 @@
+DROP TRIGGER api_keys_refuse_pruned_update;
 DROP TRIGGER api_keys_refuse_pruned;
 DROP TRIGGER api_keys_record_delete;
 DROP TRIGGER api_keys_record_update;
