@@ -56,7 +56,7 @@ pub(crate) struct Import {
     /// CSV file, or `-` for standard input
     #[arg(long, value_name = "FILE|-")]
     csv: Option<String>,
-    /// Table in the same database, such as api_auth or old.api_auth
+    /// Table in the same database, such as `api_auth` or `old.api_auth`
     #[arg(long, value_name = "TABLE")]
     from_table: Option<String>,
     /// Column of the table with the keys
