@@ -178,7 +178,8 @@ impl AppKeysBuilder {
         let listen = self.listen_database(database.as_ref())?;
         #[cfg(feature = "_diesel")]
         if let Some(database) = database {
-            let store = DieselStore::connect(&database, listen.as_ref(), digester)?;
+            let store =
+                DieselStore::connect(&database, listen.as_ref(), digester, self.idle_timeout)?;
             return Ok(Connected { store: Arc::new(store), database: Some(database) });
         }
         match &self.store {

@@ -76,6 +76,7 @@ use crate::{error::Error, store::Database};
 /// | [`lookup_timeout`](Self::lookup_timeout) | 1 second | |
 /// | [`cache_capacity`](Self::cache_capacity) | 250 000 keys | |
 /// | [`usage_flush_interval`](Self::usage_flush_interval) | 10 seconds | |
+/// | [`idle_timeout`](Self::idle_timeout) | 60 seconds | |
 ///
 /// With the feature `test-util`, [`clock`](Self::clock) replaces the system clock in tests.
 #[doc(alias = "config")]
@@ -102,6 +103,8 @@ pub struct AppKeysBuilder {
     pub(super) bodies: Bodies,
     pub(super) expiry_header: bool,
     pub(super) lookup_timeout: Duration,
+    #[cfg(feature = "_diesel")]
+    pub(super) idle_timeout: Duration,
     pub(super) max_staleness: Duration,
     pub(super) stale_if_error: Option<Duration>,
     pub(super) cache_capacity: usize,
@@ -128,6 +131,8 @@ impl Default for AppKeysBuilder {
             bodies: Bodies::default(),
             expiry_header: false,
             lookup_timeout: Duration::from_secs(1),
+            #[cfg(feature = "_diesel")]
+            idle_timeout: crate::store::IDLE_TIMEOUT,
             max_staleness: Duration::from_secs(1),
             stale_if_error: None,
             cache_capacity: 250_000,
@@ -593,6 +598,20 @@ impl AppKeysBuilder {
     #[doc(alias = "last used")]
     pub fn usage_flush_interval(mut self, interval: impl Into<Option<Duration>>) -> Self {
         self.usage_flush_interval = interval.into();
+        self
+    }
+
+    /// Sets how long an unused connection for lookups or usage stays open. The connection of the
+    /// change feed always stays open.
+    ///
+    /// An idle process then has one connection. The next lookup opens a connection again, which
+    /// takes a few milliseconds. A connection that took longer than a quarter of a second to open
+    /// stays open, because opening it again could exceed `lookup_timeout`. Firewalls and load
+    /// balancers drop idle connections silently, so choose a time shorter than theirs. Has no effect
+    /// on connections of your own pool. Defaults to 60 seconds.
+    #[cfg(feature = "_diesel")]
+    pub fn idle_timeout(mut self, timeout: Duration) -> Self {
+        self.idle_timeout = timeout;
         self
     }
 

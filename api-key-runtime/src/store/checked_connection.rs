@@ -19,9 +19,6 @@ use super::{
 };
 use crate::{error::Error, lock::lock, log};
 
-/// The maximum idle time of a connection, shorter than the time after which firewalls and load
-/// balancers silently drop an idle connection.
-const MAX_IDLE_TIME: Duration = Duration::from_secs(60);
 /// A connection that took longer than this to open is kept even if it is idle for long. If the
 /// first host of a URL does not respond, opening another connection would exceed the lookup
 /// timeout. The value is a quarter of the default lookup timeout.
@@ -96,6 +93,8 @@ impl Opened {
 #[derive(Debug)]
 pub(super) struct IdleConnections {
     max: usize,
+    /// The time after which an idle connection is closed.
+    timeout: Duration,
     idle: Mutex<Vec<Idle>>,
 }
 
@@ -107,8 +106,8 @@ struct Idle {
 }
 
 impl IdleConnections {
-    pub(super) const fn new(max: usize) -> Self {
-        Self { max, idle: Mutex::new(Vec::new()) }
+    pub(super) const fn new(max: usize, timeout: Duration) -> Self {
+        Self { max, timeout, idle: Mutex::new(Vec::new()) }
     }
 
     /// Calls `run` with an idle connection. An idle connection may be dead by now. If the call
@@ -156,7 +155,8 @@ impl IdleConnections {
     /// firewall may have dropped.
     pub(super) fn close_unusable(&self) {
         lock(&self.idle).retain(|idle| {
-            idle.opened.is_current() && is_kept(idle.opened.took, idle.since.elapsed())
+            idle.opened.is_current()
+                && is_kept(idle.opened.took, idle.since.elapsed(), self.timeout)
         });
     }
 
@@ -174,8 +174,8 @@ impl IdleConnections {
 }
 
 /// Returns whether an idle connection may be used again.
-fn is_kept(opened_in: Duration, idle_for: Duration) -> bool {
-    idle_for < MAX_IDLE_TIME || opened_in > SLOW_OPENING
+fn is_kept(opened_in: Duration, idle_for: Duration, timeout: Duration) -> bool {
+    idle_for < timeout || opened_in > SLOW_OPENING
 }
 
 impl fmt::Debug for Opened {
@@ -234,7 +234,8 @@ mod tests {
     #[test]
     fn a_connection_that_was_slow_to_open_is_not_closed_when_idle() {
         let (fast, slow) = (Duration::from_millis(5), Duration::from_secs(2));
-        assert!(is_kept(fast, MAX_IDLE_TIME / 2) && !is_kept(fast, MAX_IDLE_TIME));
-        assert!(is_kept(slow, MAX_IDLE_TIME * 60));
+        let timeout = Duration::from_secs(60);
+        assert!(is_kept(fast, timeout / 2, timeout) && !is_kept(fast, timeout, timeout));
+        assert!(is_kept(slow, timeout * 60, timeout));
     }
 }

@@ -51,8 +51,8 @@ use self::{
 };
 #[cfg(feature = "_diesel")]
 pub(crate) use self::{
-    database::Database, import::Refusal, migrations::migrate, table::Table,
-    transaction_error::TransactionError,
+    database::Database, diesel_store::IDLE_TIMEOUT, import::Refusal, migrations::migrate,
+    table::Table, transaction_error::TransactionError,
 };
 pub use crate::key::{DigestAlgorithm, KeyDigest};
 
