@@ -24,7 +24,7 @@ use crate::{
     lookup::{Resolution, resolve},
     metrics::{DecidedBy, Outcome},
     policy::Policy,
-    rejection::{Mark, Reason, RejectionLog, marked, misconfigured},
+    rejection::{AcceptedHeaders, Mark, Reason, RejectionLog, marked, misconfigured},
     request::{Credential, UnknownIp, extract, ignored, route_of},
 };
 
@@ -37,16 +37,18 @@ pub(crate) type Rejection = Box<HttpResponse>;
 
 /// An accepted request: the values that its response needs.
 #[must_use = "the response of a guarded handler must be finished"]
-pub(crate) struct Access<'a> {
-    keys: &'a AppKeys,
+#[derive(Clone, Copy)]
+pub(crate) struct Access {
+    headers: AcceptedHeaders,
     /// Whether the credential may be in the query.
     in_query: bool,
 }
 
-impl Access<'_> {
+impl Access {
     /// Sets the headers that every response of a guarded handler carries.
-    pub(crate) fn finish<B>(&self, response: &mut HttpResponse<B>) {
-        self.keys.inner().responses.finish(response, self.in_query);
+    #[inline]
+    pub(crate) fn finish<B>(self, response: &mut HttpResponse<B>) {
+        self.headers.set(response, self.in_query);
     }
 }
 
@@ -55,7 +57,7 @@ impl Access<'_> {
 pub(crate) async fn authenticate<'a>(
     policy: &'a Policy,
     request: &'a HttpRequest,
-) -> Result<Access<'a>, Rejection> {
+) -> Result<Access, Rejection> {
     check(policy, request, Round::First).await
 }
 
@@ -65,7 +67,7 @@ pub(crate) async fn authenticate<'a>(
 pub(crate) fn authenticate_again<'a>(
     policy: &'a Policy,
     request: &'a HttpRequest,
-) -> Pin<Box<dyn Future<Output = Result<Access<'a>, Rejection>> + 'a>> {
+) -> Pin<Box<dyn Future<Output = Result<Access, Rejection>> + 'a>> {
     Box::pin(async move {
         let checked = check(policy, request, Round::Again).await;
         if checked.is_err() {
@@ -81,7 +83,7 @@ async fn check<'a>(
     policy: &'a Policy,
     request: &'a HttpRequest,
     round: Round,
-) -> Result<Access<'a>, Rejection> {
+) -> Result<Access, Rejection> {
     let Some(keys) = app_keys::of(request) else {
         return Err(Box::new(marked(misconfigured(), Mark::NoAppKeys)));
     };
@@ -92,7 +94,7 @@ async fn check<'a>(
         Step::Rejected(rejection) => return Err(rejection),
         Step::LookUp(look_up) => look_up.await?,
     }
-    Ok(Access { keys, in_query })
+    Ok(Access { headers: keys.inner().responses.headers(), in_query })
 }
 
 /// Whether a request is checked for the first time.

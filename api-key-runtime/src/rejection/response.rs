@@ -1,5 +1,7 @@
 //! Status, headers and body of rejections, and the headers of every response of a guarded handler.
 
+use std::sync::Mutex;
+
 use actix_web::{
     HttpResponse,
     http::{
@@ -15,6 +17,7 @@ use actix_web::{
 use super::RejectionKind;
 use crate::{
     error::Error,
+    lock::lock,
     policy::Policy,
     problem::{CONTENT_TYPE_OF_PROBLEMS, response},
     request::KeyLocations,
@@ -56,7 +59,7 @@ pub(crate) struct Responses {
     invalid_request: HeaderValue,
     /// The challenges without parameters.
     challenges: Vec<String>,
-    vary: Option<HeaderValue>,
+    headers: AcceptedHeaders,
 }
 
 impl Responses {
@@ -84,7 +87,13 @@ impl Responses {
             invalid_token: challenge(&challenges, ", error=\"invalid_token\"")?,
             invalid_request: challenge(&challenges, ", error=\"invalid_request\"")?,
             challenges,
-            vary: if header_fields.is_empty() { None } else { Some(value(&header_fields)?) },
+            headers: AcceptedHeaders {
+                vary: if header_fields.is_empty() {
+                    None
+                } else {
+                    Some(static_value(&header_fields)?)
+                },
+            },
         })
     }
 
@@ -117,7 +126,7 @@ impl Responses {
         let (content_type, bytes) = self.body(kind);
         response.insert_header((CONTENT_TYPE, content_type.clone()));
         let mut response = response.body(bytes.clone());
-        self.finish(&mut response, in_query);
+        self.headers.set(&mut response, in_query);
         marked(response, Mark::Rejected)
     }
 
@@ -140,12 +149,26 @@ impl Responses {
             .unwrap_or_else(|_| self.no_key.clone())
     }
 
+    /// Returns the headers of every response of a guarded handler.
+    #[inline]
+    pub(crate) fn headers(&self) -> AcceptedHeaders {
+        self.headers
+    }
+}
+
+/// The headers of every response of a guarded handler.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct AcceptedHeaders {
+    vary: Option<&'static HeaderValue>,
+}
+
+impl AcceptedHeaders {
     /// Sets the headers that keep shared caches from serving one caller's response to another. RFC
     /// 9111 protects only responses to requests with `Authorization`.
     ///
     /// This method may run twice on one response: for a middleware and for an attribute on the
     /// handler.
-    pub(crate) fn finish<B>(&self, response: &mut HttpResponse<B>, in_query: bool) {
+    pub(crate) fn set<B>(self, response: &mut HttpResponse<B>, in_query: bool) {
         if response.status() == StatusCode::SWITCHING_PROTOCOLS {
             return;
         }
@@ -156,7 +179,7 @@ impl Responses {
         } else if !headers.contains_key(CACHE_CONTROL) {
             headers.insert(CACHE_CONTROL, HeaderValue::from_static("private"));
         }
-        if let Some(vary) = &self.vary
+        if let Some(vary) = self.vary
             && !headers.get_all(VARY).any(|own| own == vary)
         {
             headers.append(VARY, vary.clone());
@@ -210,4 +233,22 @@ fn challenge(challenges: &[String], parameters: &str) -> Result<HeaderValue, Err
 fn value(text: &str) -> Result<HeaderValue, Error> {
     HeaderValue::from_str(text)
         .map_err(|_| Error::config(format!("{text:?} is not a valid header value")))
+}
+
+/// Returns a value that is never freed and whose text is static.
+///
+/// A clone of any other value increments a counter. Every response of every worker would increment
+/// this counter (bench `check`, `two_threads_over_one_response`). Each text is kept once, however
+/// often it is used, so memory is bounded by the number of different key locations.
+fn static_value(text: &str) -> Result<&'static HeaderValue, Error> {
+    static VALUES: Mutex<Vec<&'static HeaderValue>> = Mutex::new(Vec::new());
+    let checked = value(text)?;
+    let mut values = lock(&VALUES);
+    if let Some(known) = values.iter().copied().find(|known| **known == checked) {
+        return Ok(known);
+    }
+    let value = HeaderValue::from_static(Box::leak(text.into()));
+    let value: &'static HeaderValue = Box::leak(Box::new(value));
+    values.push(value);
+    Ok(value)
 }
