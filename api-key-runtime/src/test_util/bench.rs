@@ -20,3 +20,9 @@ pub async fn authenticate(policy: &Policy, request: &HttpRequest) -> Result<(), 
 pub fn probe(keys: &AppKeys, digest: &KeyDigest) -> bool {
     keys.inner().cache.holds(digest)
 }
+
+/// Computes the digest of a key with the current algorithm, as a request does.
+#[must_use]
+pub fn digest(keys: &AppKeys, key: &[u8]) -> KeyDigest {
+    keys.inner().digester.digest(key)
+}

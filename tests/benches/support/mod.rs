@@ -14,7 +14,7 @@ pub(crate) mod servers;
 pub(crate) mod store;
 
 pub(crate) use self::{
-    check::{authenticate, request, requests},
+    check::{authenticate, floor, presented, request, requests},
     database::Database,
     figures::{figure, heading, ratio},
     keys::{Key, make_keys},
