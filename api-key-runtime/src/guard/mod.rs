@@ -18,7 +18,7 @@ use crate::{
     authorize::authorize,
     cache::{Cached, CachedKey, View},
     clock::MonotonicTime,
-    key::{Digests, KeyDigest},
+    key::{Digests, KeyDigest, are_key_characters},
     log,
     log_throttle::LogThrottle,
     lookup::{Resolution, resolve},
@@ -282,8 +282,9 @@ async fn look_up(
         Resolution::Unknown => return Err((Reason::Unknown, DecidedBy::Cache)),
         Resolution::LookUp(priority) => priority,
     };
-    // For a cache hit no checksum is needed, so the checksum is computed only now.
-    if !std::str::from_utf8(key).is_ok_and(|key| inner.format_rules.accepts(key)) {
+    // A cache hit proves that the key is well-formed, so characters and checksum are checked only
+    // now. No malformed key passes this check, so none has a negative entry.
+    if !is_well_formed(inner, key) {
         return Err((Reason::Malformed, DecidedBy::Request));
     }
     let by = DecidedBy::Store;
@@ -292,4 +293,9 @@ async fn look_up(
         Ok(None) => Err((Reason::Unknown, by)),
         Err(reason) => Err((reason, by)),
     }
+}
+
+fn is_well_formed(inner: &app_keys::Inner, key: &[u8]) -> bool {
+    are_key_characters(key)
+        && std::str::from_utf8(key).is_ok_and(|key| inner.format_rules.accepts(key))
 }

@@ -12,7 +12,6 @@ use std::borrow::Cow;
 use actix_web::http::header::{AUTHORIZATION, COOKIE, HeaderMap};
 
 use super::key_location::{Authorization, Checked, KeyLocations, is_token_character};
-use crate::key::are_key_characters;
 
 /// Maximum length of a credential. Longer credentials are not hashed, copied or looked up.
 const MAX_CREDENTIAL_BYTES: usize = 256;
@@ -25,7 +24,8 @@ pub(crate) enum Credential<'a> {
     Malformed {
         in_query: bool,
     },
-    /// The credential has 1 to 256 ASCII characters, and keys may contain all of these characters.
+    /// The credential has 1 to 256 bytes. Whether keys may contain these bytes is checked only if the
+    /// key is not a cache hit.
     Key {
         key: Cow<'a, [u8]>,
         in_query: bool,
@@ -79,7 +79,9 @@ pub(crate) fn extract<'a>(
         return Credential::Nothing;
     };
     match value {
-        Some(key) if is_key(&key) => Credential::Key { key, in_query },
+        Some(key) if (1..=MAX_CREDENTIAL_BYTES).contains(&key.len()) => {
+            Credential::Key { key, in_query }
+        }
         _ => Credential::Malformed { in_query },
     }
 }
@@ -98,10 +100,6 @@ fn at_most_one<'a>(
 
 fn header_value(value: &[u8]) -> Found<'_> {
     Found { value: Some(Cow::Borrowed(value)), in_query: false }
-}
-
-fn is_key(value: &[u8]) -> bool {
-    (1..=MAX_CREDENTIAL_BYTES).contains(&value.len()) && are_key_characters(value)
 }
 
 /// Extracts the credential of `Authorization`. A line with a scheme that is not accepted is
