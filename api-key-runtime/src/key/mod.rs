@@ -2,6 +2,7 @@
 
 mod digest;
 mod format;
+mod one_block;
 mod scan;
 mod secret;
 
