@@ -18,11 +18,8 @@ fn of_a_handler() {
                 fn order(_: ::api_key_runtime::__private::AnAttributeBelowRemovedTheHandler) {}
                 {
                     async fn order(id: web::Path<u64>, key: AppKey) -> Result<impl Responder, Error> { find(*id, &key).await? }
-                    ::api_key_runtime::__private::authenticated(
-                        {
-                            static POLICY: ::api_key_runtime::__private::Policy = ::api_key_runtime::__private::Policy::new();
-                            &POLICY
-                        },
+                    ::api_key_runtime::__private::authenticated::<_, (web::Path<u64>, AppKey,), _>(
+                        &::api_key_runtime::__private::ANY_KEY,
                         __order_request,
                         __order_payload,
                         order,
@@ -86,7 +83,7 @@ fn of_a_generic_handler() {
                         #![allow(unused)]
                         order::<S, T, U, N>(id)
                     }
-                    ::api_key_runtime::__private::authenticated(
+                    ::api_key_runtime::__private::authenticated::<_, _, _>(
                         {
                             static POLICY: ::api_key_runtime::__private::Policy =
                                 ::api_key_runtime::__private::Policy::new().scopes("orders:read");
