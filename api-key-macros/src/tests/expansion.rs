@@ -159,6 +159,32 @@ fn names_the_types_and_constants_of_the_handler() {
 }
 
 #[test]
+fn names_only_argument_types_that_mean_the_same_outside() {
+    for (arguments, expected) in [
+        ("", "()"),
+        ("id: Path<u64>", "(Path<u64>,)"),
+        ("Path(id): Path<(u64, T)>, key: Option<AppKey>", "(Path<(u64, T)>, Option<AppKey>,)"),
+        ("id: &'static Id", "_"),
+        ("id: &Id", "_"),
+        ("id: Id<'_>, key: AppKey", "_"),
+        ("id: Path<Self>", "_"),
+        ("id: id!()", "_"),
+        ("#[cfg(feature)] id: Id", "_"),
+    ] {
+        let output = expand(quote!(), tokens(&format!("fn list<T>({arguments}) -> u8 {{ 1 }}")));
+        let output = output.to_string().replace(' ', "");
+        let expected = format!("authenticated::<_,{},_>(", expected.replace(' ', ""));
+        assert!(output.contains(&expected), "{output}");
+    }
+}
+
+#[test]
+fn names_no_types_below_which_an_attribute_may_add_arguments() {
+    let output = expand(quote!(), tokens("#[protect] fn list(key: AppKey) -> u8 { 1 }"));
+    assert_contains(&output, &quote!(authenticated::<_, _, _>));
+}
+
+#[test]
 fn is_the_same_above_and_below_a_route_macro() {
     let handler = quote!(
         async fn list() -> &'static str {

@@ -127,3 +127,71 @@ fn closed(message: &[u8]) -> [u8; 16] {
     };
     (bytes | 0x80 << bits).to_le_bytes()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Messages of every length up to two blocks. A digest of other lengths uses the same code.
+    fn messages() -> impl Iterator<Item = Vec<u8>> {
+        (0..=120_u8).map(|length| (0..length).map(|byte| byte ^ 0xa5).collect())
+    }
+
+    // A6
+    #[test]
+    fn one_block_gives_the_digest_of_the_library() {
+        for message in messages() {
+            assert_eq!(sha256(&message), long_sha256(&message), "{} bytes", message.len());
+        }
+    }
+
+    // A6
+    #[test]
+    fn one_block_gives_the_hmac_of_the_library() {
+        for pepper in [1, 20, 32, 55, 56, 63, 64, 65, 100, 131] {
+            let pepper: Vec<u8> = (0..pepper).map(|byte: u8| byte.wrapping_mul(7)).collect();
+            let key = HmacKey::new(&pepper).unwrap();
+            for message in messages() {
+                assert_eq!(
+                    key.digest(&message),
+                    key.long_digest(&message),
+                    "a pepper of {} bytes, {} bytes",
+                    pepper.len(),
+                    message.len()
+                );
+            }
+        }
+    }
+
+    // A6
+    #[test]
+    fn one_block_gives_the_hmac_of_rfc_4231() {
+        let cases: [(&[u8], &[u8], &str); 4] = [
+            (
+                &[0x0b; 20],
+                b"Hi There",
+                "b0344c61d8db38535ca8afceaf0bf12b881dc200c9833da726e9376c2e32cff7",
+            ),
+            (
+                b"Jefe",
+                b"what do ya want for nothing?",
+                "5bdcc146bf60754e6a042426089575c75a003f089d2739839dec58b964ec3843",
+            ),
+            (
+                &[0xaa; 20],
+                &[0xdd; 50],
+                "773ea91e36800e46854db8ebd09181a72959098b3ef8c122d9635514ced565fe",
+            ),
+            (
+                &[0xaa; 131],
+                b"Test Using Larger Than Block-Size Key - Hash Key First",
+                "60e431591ee0b67f0d8a26aacbf5b77f8e0bc6213728c5140546040f0ee37f54",
+            ),
+        ];
+        for (pepper, message, expected) in cases {
+            let digest = HmacKey::new(pepper).unwrap().digest(message);
+            let hex = digest.iter().fold(String::new(), |hex, byte| hex + &format!("{byte:02x}"));
+            assert_eq!(hex, expected);
+        }
+    }
+}

@@ -266,3 +266,73 @@ fn static_value(text: &str) -> Result<&'static HeaderValue, Error> {
     values.push(value);
     Ok(value)
 }
+
+#[cfg(test)]
+mod tests {
+    use actix_web::http::header;
+
+    use super::*;
+    use crate::request::KeyLocation;
+
+    fn responses(location: KeyLocation) -> Responses {
+        let locations = KeyLocations::check(&[location]).unwrap();
+        Responses::new("api", &locations, Bodies::default()).unwrap()
+    }
+
+    // K1
+    #[test]
+    fn equal_key_locations_share_one_static_value() {
+        let vary = |name: &str| responses(KeyLocation::header(name)).headers().vary.unwrap();
+        assert!(std::ptr::eq(vary("X-Static-One"), vary("x-static-one")));
+        assert!(!std::ptr::eq(vary("X-Static-One"), vary("X-Static-Two")));
+        // A clone of a static text has the same address.
+        assert_eq!(
+            vary("X-Static-One").clone().as_bytes().as_ptr(),
+            vary("X-Static-One").as_bytes().as_ptr()
+        );
+        assert!(responses(KeyLocation::query("key")).headers().vary.is_none());
+    }
+
+    // K1
+    #[test]
+    fn headers_of_the_handler_are_kept_however_many_there_are() {
+        let headers = responses(KeyLocation::bearer()).headers();
+        let others = [
+            header::CONTENT_TYPE,
+            header::ETAG,
+            header::LOCATION,
+            header::SERVER,
+            header::ALLOW,
+            header::AGE,
+        ];
+        for count in 0..=others.len() {
+            for own in [None, Some((CACHE_CONTROL, "max-age=60")), Some((VARY, "Accept"))] {
+                let mut response = HttpResponse::Ok();
+                for name in &others[..count] {
+                    response.append_header((name.clone(), "x"));
+                }
+                if let Some(own) = &own {
+                    response.append_header(own.clone());
+                }
+                let mut response = response.finish();
+                // An attribute within a middleware: both set the headers.
+                headers.set(&mut response, false);
+                headers.set(&mut response, false);
+                let all = |name| {
+                    let values = response.headers().get_all(name);
+                    values.map(|value| value.to_str().unwrap()).collect::<Vec<_>>()
+                };
+                let cache = if own.as_ref().is_some_and(|own| own.0 == CACHE_CONTROL) {
+                    "max-age=60"
+                } else {
+                    "private"
+                };
+                assert_eq!(all(CACHE_CONTROL), [cache]);
+                let vary = all(VARY);
+                assert_eq!(vary.last(), Some(&"authorization"));
+                let is_own = own.is_some_and(|own| own.0 == VARY);
+                assert_eq!(vary.len(), 1 + usize::from(is_own), "{vary:?}");
+            }
+        }
+    }
+}
