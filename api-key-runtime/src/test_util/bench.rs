@@ -2,7 +2,7 @@
 //! versioning.
 #![allow(clippy::missing_errors_doc, missing_docs)]
 
-use actix_web::{HttpRequest, http::StatusCode};
+use actix_web::{HttpRequest, HttpResponse, http::StatusCode};
 
 use crate::{app_keys::AppKeys, key::KeyDigest, policy::Policy};
 
@@ -25,4 +25,9 @@ pub fn probe(keys: &AppKeys, digest: &KeyDigest) -> bool {
 #[must_use]
 pub fn digest(keys: &AppKeys, key: &[u8]) -> KeyDigest {
     keys.inner().digester.digest(key)
+}
+
+/// Sets the headers that every response of a guarded handler carries.
+pub fn finish(keys: &AppKeys, response: &mut HttpResponse) {
+    keys.inner().responses.headers().set(response, false);
 }

@@ -4,10 +4,13 @@
 use std::{cell::RefCell, future::ready, rc::Rc};
 
 use actix_web::{
-    App, HttpRequest, HttpResponse,
+    App, HttpRequest, HttpResponse, Responder as _,
     http::{
         StatusCode,
-        header::{ACCEPT, ACCEPT_ENCODING, AUTHORIZATION, HOST, HeaderValue, USER_AGENT},
+        header::{
+            ACCEPT, ACCEPT_ENCODING, AUTHORIZATION, CACHE_CONTROL, HOST, HeaderValue, USER_AGENT,
+            VARY,
+        },
     },
     test::{TestRequest, call_service, init_service},
     web,
@@ -69,4 +72,16 @@ pub(crate) fn floor(keys: &AppKeys, request: &HttpRequest) -> bool {
 pub(crate) fn presented(request: &HttpRequest) -> Option<&[u8]> {
     let value = request.headers().get(AUTHORIZATION).map(HeaderValue::as_bytes);
     value.and_then(|value| value.strip_prefix(b"Bearer "))
+}
+
+/// Returns the response of the cheapest route that checks a key and sets the same two headers as a
+/// guarded route.
+pub(crate) fn limit(request: &HttpRequest, body: &'static str) -> HttpResponse {
+    let keys = request.app_data().expect("the keys are in the app_data");
+    assert!(floor(keys, request));
+    let mut response = body.respond_to(request).map_into_boxed_body();
+    let headers = response.headers_mut();
+    headers.append(CACHE_CONTROL, HeaderValue::from_static("private"));
+    headers.append(VARY, HeaderValue::from_static("authorization, x-api-key"));
+    response
 }
