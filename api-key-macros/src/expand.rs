@@ -169,7 +169,7 @@ impl<'a> Expansion<'a> {
     //
     // If the types are given, the compiler does not try every number of arguments that a handler
     // may have (bench `compile`). Types that the outer function may not be able to name are left to
-    // the compiler, and so are the types of a function that has attributes of its own: such an
+    // the compiler. The same is true for a function with attributes of its own, because such an
     // attribute may add arguments.
     fn argument_types(&self) -> TokenStream {
         let types: Option<Vec<_>> = self.handler.sig.inputs.iter().map(nameable_type).collect();
@@ -191,7 +191,10 @@ impl<'a> Expansion<'a> {
     //     scopes = "orders:read orders:write", optional
     //
     // Output:
-    //     { static POLICY: Policy = Policy::new().scopes("orders:read orders:write").optional(); &POLICY }
+    //     {
+    //         static POLICY: Policy = Policy::new().scopes("orders:read orders:write").optional();
+    //         &POLICY
+    //     }
     //
     // All handlers without arguments share one static, which costs the compiler less than a static
     // for each handler (bench `compile`).

@@ -62,8 +62,8 @@ pub(crate) async fn authenticate(request: &HttpRequest) -> Result<(), StatusCode
     bench::authenticate(&POLICY, request).await
 }
 
-/// Makes the least of a check: reads one header, digests the key and looks the digest up. Digest and
-/// lookup are those of the library, so that a faster digest is not counted as a lower overhead.
+/// Makes the least of a check: reads one header, digests the key and looks the digest up. Digest
+/// and lookup are those of the library, so a faster digest is not counted as a lower overhead.
 pub(crate) fn floor(keys: &AppKeys, request: &HttpRequest) -> bool {
     presented(request).is_some_and(|key| bench::probe(keys, &bench::digest(keys, key)))
 }

@@ -24,8 +24,8 @@ pub(crate) enum Credential<'a> {
     Malformed {
         in_query: bool,
     },
-    /// The credential has 1 to 256 bytes. Whether keys may contain these bytes is checked only if the
-    /// key is not a cache hit.
+    /// The credential has 1 to 256 bytes. Whether keys may contain these bytes is checked only if
+    /// the key is not a cache hit.
     Key {
         key: Cow<'a, [u8]>,
         in_query: bool,
