@@ -331,4 +331,7 @@ pub mod __private {
         guard::{AnAttributeBelowRemovedTheHandler, BoxFuture, authenticated},
         policy::Policy,
     };
+
+    /// The policy of the attribute without arguments.
+    pub static ANY_KEY: Policy = Policy::new();
 }

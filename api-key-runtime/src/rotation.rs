@@ -128,7 +128,7 @@ mod tests {
     /// I2
     #[test]
     fn a_rotation_without_overlap_revokes_the_old_key() {
-        // The tables store microseconds, so a shorter overlap is none.
+        // The tables store microseconds, so a shorter overlap revokes the key.
         for overlap in [Duration::ZERO, Duration::from_nanos(999)] {
             let (_, old) = rotate(&key(), overlap, now()).unwrap();
             assert_eq!((old.revoked_at, old.expires_at), (Some(now()), None));

@@ -1,9 +1,10 @@
-//! Measures what many idle processes cost one Postgres: `cargo bench -p api-key-tests --bench fleet`.
+//! Measures what many idle processes cost one Postgres:
+//! `cargo bench -p api-key-tests --bench fleet`.
 //!
-//! Each process builds its `AppKeys` and then gets no requests. The results are the connections, the
-//! reads per second and the processor time of the server, the time until every process has started,
-//! and the time until every process rejects a revoked key. The benchmark uses Postgres directly and
-//! through a `PgBouncer`.
+//! Each process builds its `AppKeys` and then gets no requests. The results are the connections,
+//! the reads per second and the processor time of the server. Two times follow: until every process
+//! has started, and until every process rejects a revoked key. The benchmark uses Postgres directly
+//! and through a `PgBouncer`.
 #![allow(missing_docs, clippy::unwrap_used, clippy::cast_precision_loss)]
 
 use std::{

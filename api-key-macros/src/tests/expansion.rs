@@ -18,11 +18,8 @@ fn of_a_handler() {
                 fn order(_: ::api_key_runtime::__private::AnAttributeBelowRemovedTheHandler) {}
                 {
                     async fn order(id: web::Path<u64>, key: AppKey) -> Result<impl Responder, Error> { find(*id, &key).await? }
-                    ::api_key_runtime::__private::authenticated(
-                        {
-                            static POLICY: ::api_key_runtime::__private::Policy = ::api_key_runtime::__private::Policy::new();
-                            &POLICY
-                        },
+                    ::api_key_runtime::__private::authenticated::<_, (web::Path<u64>, AppKey,), _>(
+                        &::api_key_runtime::__private::ANY_KEY,
                         __order_request,
                         __order_payload,
                         order,
@@ -86,7 +83,7 @@ fn of_a_generic_handler() {
                         #![allow(unused)]
                         order::<S, T, U, N>(id)
                     }
-                    ::api_key_runtime::__private::authenticated(
+                    ::api_key_runtime::__private::authenticated::<_, _, _>(
                         {
                             static POLICY: ::api_key_runtime::__private::Policy =
                                 ::api_key_runtime::__private::Policy::new().scopes("orders:read");
@@ -159,6 +156,32 @@ fn names_the_types_and_constants_of_the_handler() {
         let output = expand(quote!(), tokens(&format!("fn list{generics}() -> u8 {{ 1 }}")));
         assert_contains(&output, &tokens(&format!("__list_request, __list_payload, {expected},")));
     }
+}
+
+#[test]
+fn names_only_argument_types_that_mean_the_same_outside() {
+    for (arguments, expected) in [
+        ("", "()"),
+        ("id: Path<u64>", "(Path<u64>,)"),
+        ("Path(id): Path<(u64, T)>, key: Option<AppKey>", "(Path<(u64, T)>, Option<AppKey>,)"),
+        ("id: &'static Id", "_"),
+        ("id: &Id", "_"),
+        ("id: Id<'_>, key: AppKey", "_"),
+        ("id: Path<Self>", "_"),
+        ("id: id!()", "_"),
+        ("#[cfg(feature)] id: Id", "_"),
+    ] {
+        let output = expand(quote!(), tokens(&format!("fn list<T>({arguments}) -> u8 {{ 1 }}")));
+        let output = output.to_string().replace(' ', "");
+        let expected = format!("authenticated::<_,{},_>(", expected.replace(' ', ""));
+        assert!(output.contains(&expected), "{output}");
+    }
+}
+
+#[test]
+fn names_no_types_below_which_an_attribute_may_add_arguments() {
+    let output = expand(quote!(), tokens("#[protect] fn list(key: AppKey) -> u8 { 1 }"));
+    assert_contains(&output, &quote!(authenticated::<_, _, _>));
 }
 
 #[test]

@@ -607,8 +607,8 @@ impl AppKeysBuilder {
     /// An idle process then has one connection. The next lookup opens a connection again, which
     /// takes a few milliseconds. A connection that took longer than a quarter of a second to open
     /// stays open, because opening it again could exceed `lookup_timeout`. Firewalls and load
-    /// balancers drop idle connections silently, so choose a time shorter than theirs. Has no effect
-    /// on connections of your own pool. Defaults to 60 seconds.
+    /// balancers drop idle connections silently, so choose a time shorter than theirs. Has no
+    /// effect on connections of your own pool. Defaults to 60 seconds.
     #[cfg(feature = "_diesel")]
     pub fn idle_timeout(mut self, timeout: Duration) -> Self {
         self.idle_timeout = timeout;

@@ -11,10 +11,9 @@ use actix_web::{
     body::{EitherBody, MessageBody},
     dev::{Service, ServiceRequest, ServiceResponse, Transform, forward_ready},
 };
-use chrono::{DateTime, Utc};
 
 use super::{Access, authenticate};
-use crate::{app_keys::AppKeys, log, policy::Policy};
+use crate::{log, policy::Policy};
 
 /// The check of `#[require_app_key]` as a middleware: protects a whole scope, resource, route or
 /// application.
@@ -209,17 +208,16 @@ where
         Box::pin(async move {
             // The request must not be cloned, because actix's routing panics while a clone of the
             // request exists.
-            let (keys, in_query, expires_at) = match authenticate(&policy, request.request()).await
-            {
-                Ok(Access { keys, in_query, expires_at }) => (keys.clone(), in_query, expires_at),
+            let access = match authenticate(&policy, request.request()).await {
+                Ok(access) => access,
                 Err(rejection) => return Ok(rejected(request, *rejection)),
             };
             match service.call(request).await {
                 Ok(mut response) => {
-                    Access { keys: &keys, in_query, expires_at }.finish(response.response_mut());
+                    access.finish(response.response_mut());
                     Ok(response.map_into_left_body())
                 }
-                Err(error) => Err(finished(error, keys, in_query, expires_at)),
+                Err(error) => Err(finished(error, access)),
             }
         })
     }
@@ -233,14 +231,9 @@ fn rejected<B>(request: ServiceRequest, rejection: HttpResponse) -> ServiceRespo
 }
 
 /// Returns the error of an inner middleware, whose response gets the headers of a guarded handler.
-fn finished(
-    mut error: Error,
-    keys: AppKeys,
-    in_query: bool,
-    expires_at: Option<DateTime<Utc>>,
-) -> Error {
+fn finished(mut error: Error, access: Access) -> Error {
     error.add_response_mapper(move |mut response| {
-        Access { keys: &keys, in_query, expires_at }.finish(&mut response);
+        access.finish(&mut response);
         response
     });
     error

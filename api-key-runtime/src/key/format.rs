@@ -218,8 +218,8 @@ pub(crate) const fn is_key_character(byte: u8) -> bool {
     is_letter | is_digit_or_mark | (byte == b'_') | (byte == b'~') | (byte == b'+') | (byte == b'=')
 }
 
-/// Returns whether all bytes are [`is_key_character`]. The function runs for every request, so it
-/// checks sixteen bytes at a time.
+/// Returns whether all bytes are [`is_key_character`]. The function runs for every request that is
+/// not a cache hit, so it checks sixteen bytes at a time.
 pub(crate) fn are_key_characters(bytes: &[u8]) -> bool {
     let is_one = |byte| u8::from(is_key_character(byte));
     let Some(last) = bytes.last_chunk::<16>() else {

@@ -4,6 +4,7 @@ mod digest;
 mod format;
 #[cfg(feature = "_diesel")]
 mod guessable;
+mod one_block;
 mod scan;
 mod secret;
 

@@ -108,8 +108,8 @@ pub(crate) trait Queries: Any {
         recorded: Recorded<'_>,
         change: &mut dyn FnMut(&mut dyn Queries) -> Result<(), TransactionError>,
     ) -> Result<(), TransactionError>;
-    /// States who makes the next changes of the open transaction, and returns who was stated before.
-    /// Has no effect outside a transaction.
+    /// States who makes the next changes of the open transaction, and returns who was stated
+    /// before. Has no effect outside a transaction.
     fn state_actor(&mut self, actor: Option<&str>) -> QueryResult<Option<String>>;
     /// Inserts a new key. Fails if the table's keys have another digest algorithm.
     fn issue(&mut self, new: &KeyRecord) -> Result<KeyRecord, TransactionError>;

@@ -102,7 +102,9 @@ fn the_migration_commands_create_usable_tables() {
 #[test]
 fn the_pepper_command_makes_a_usable_pepper() {
     let place = Place::new();
-    let lines = lines_of(&chapter("operations"));
+    let chapter = chapter("operations");
+    let blocks = markdown::blocks_in(&chapter, "sh");
+    let lines = blocks.iter().find(|lines| lines.contains("export APP_KEY_PEPPER")).unwrap();
     let shown = place.run(&format!(
         "{lines}app-key migrate; app-key issue --name me --ip any; echo \"$APP_KEY_PEPPER\""
     ));

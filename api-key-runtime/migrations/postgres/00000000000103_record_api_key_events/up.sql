@@ -55,8 +55,8 @@ AS $$
 DECLARE
     events  text := format('%I.api_key_events', TG_TABLE_SCHEMA);
     who     text := nullif(current_setting('app_key.actor', true), '');
-    -- An import and a prune ask for a summary, whatever the number of keys. Updates always show what
-    -- changed.
+    -- An import and a prune ask for a summary, whatever the number of keys. Updates always show
+    -- what changed.
     summary text := CASE concat_ws(' ', TG_OP, current_setting('app_key.summary', true))
                          WHEN 'INSERT imported' THEN 'imported'
                          WHEN 'DELETE pruned' THEN 'pruned' END;
@@ -139,7 +139,7 @@ CREATE FUNCTION %1$I.api_keys_refuse_pruned() RETURNS trigger
     SET search_path = pg_catalog, pg_temp
 AS $$
 BEGIN
-    -- An older snapshot does not show the newest pruned keys. Each prune updates this row, so that a
+    -- An older snapshot does not show the newest pruned keys. Each prune updates this row, so a
     -- transaction with such a snapshot fails here.
     IF current_setting('transaction_isolation') <> 'read committed' THEN
         PERFORM FROM %1$I.api_key_meta WHERE id = 1 FOR SHARE;

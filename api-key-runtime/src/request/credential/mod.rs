@@ -22,7 +22,8 @@ pub(crate) enum Credential<'a> {
     Malformed {
         in_query: bool,
     },
-    /// The credential has 1 to 256 ASCII characters, and keys may contain all of these characters.
+    /// The credential has 1 to 256 bytes. Whether keys may contain these bytes is checked only if
+    /// the key is not a cache hit.
     Key {
         key: Cow<'a, [u8]>,
         in_query: bool,
@@ -76,7 +77,7 @@ pub(crate) fn extract<'a>(
         return Credential::Nothing;
     };
     match value {
-        Some(key) if is_key(&key) => Credential::Key { key, in_query },
+        Some(key) if (1..=MAX_KEY_BYTES).contains(&key.len()) => Credential::Key { key, in_query },
         _ => Credential::Malformed { in_query },
     }
 }

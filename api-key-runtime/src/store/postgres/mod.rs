@@ -127,8 +127,8 @@ fn write<T>(
     committed.map_err(|error: TransactionError| if is_done { error.of_commit() } else { error })
 }
 
-/// States who makes the next changes of the open transaction, and returns who was stated before. Has
-/// no effect outside a transaction.
+/// States who makes the next changes of the open transaction, and returns who was stated before.
+/// Has no effect outside a transaction.
 fn state_actor(
     connection: &mut Connection,
     actor: Option<&str>,

@@ -113,8 +113,8 @@ impl Listening {
     }
 
     /// Sends the probe on another thread, because connecting may take a long time and must not
-    /// delay reads of changes. Does nothing while another thread is still sending a probe for an earlier
-    /// connection.
+    /// delay reads of changes. Does nothing while another thread is still sending a probe for an
+    /// earlier connection.
     fn send_probe(&mut self, database: &Database) {
         if self.notifications.is_sending.swap(true, Ordering::AcqRel) {
             return;
