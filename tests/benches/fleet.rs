@@ -73,7 +73,7 @@ fn measure(server: &Postgres, pooler: Option<&Pooler>, processes: usize, handles
         }
     };
     let way = if pooler.is_some() { "pgbouncer" } else { "direct" };
-    let name = |what: &str| format!("fleet_{what}_{}x{handles}_{way}", processes);
+    let name = |what: &str| format!("fleet_{what}_{processes}x{handles}_{way}");
     let began = Instant::now();
     let member = format!("{url} {handles} {}", key.secret);
     let mut fleet: Vec<Member> = (0..processes).map(|_| Member::start(&member)).collect();

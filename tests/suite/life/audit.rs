@@ -144,7 +144,7 @@ database_test!(a_pruned_key_cannot_come_back, |database: Database| {
     let digest =
         format!("UPDATE api_keys SET digest = (SELECT digest FROM copy) WHERE id = {other}");
     for change in [restore.as_str(), &digest] {
-        let error = database.execute(change).unwrap_err().to_string();
+        let error = database.execute(change).unwrap_err();
         assert!(error.contains("pruning is final"), "{change}: {error}");
     }
     database.issue("0.0.0.0");

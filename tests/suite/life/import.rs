@@ -7,7 +7,7 @@ use api_key_runtime::{
 use sha2::{Digest as _, Sha256};
 
 use crate::support::{
-    Database, Server, database_test, guarded_routes, http,
+    Database, Server, database_test, guarded_routes, hex, http,
     recipe::{self, KEYS},
     wait_until,
 };
@@ -21,7 +21,7 @@ fn admin(database: &Database) -> Admin {
 /// Returns a key in the form of a UUID.
 fn uuid(number: u32) -> String {
     let digest = Sha256::digest(number.to_be_bytes());
-    let hex: String = digest.iter().map(|byte| format!("{byte:02x}")).collect();
+    let hex = hex(&digest);
     format!("{}-{}-4{}-8{}-{}", &hex[..8], &hex[8..12], &hex[12..15], &hex[15..18], &hex[18..30])
 }
 

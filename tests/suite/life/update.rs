@@ -3,7 +3,7 @@
 use std::{thread, time::Duration};
 
 use api_key_runtime::{
-    Error,
+    Error, ScopeSet,
     admin::{Admin, KeyChanges, KeyRecord, NewKey},
 };
 use chrono::TimeDelta;
@@ -47,7 +47,7 @@ database_test!(only_the_named_fields_change, |database: Database| {
             |changes| changes.scopes("menu:read").unwrap(),
             |record| record.scopes = "menu:read".parse().unwrap(),
         ),
-        (|changes| changes.scopes("").unwrap(), |record| record.scopes = Default::default()),
+        (|changes| changes.scopes("").unwrap(), |record| record.scopes = ScopeSet::default()),
         (
             |changes| {
                 let changes = changes.add_scopes("menu:read").unwrap();
@@ -78,8 +78,9 @@ database_test!(only_the_named_fields_change, |database: Database| {
 
 // I1
 database_test!(a_change_that_makes_no_valid_key_changes_nothing, |database: Database| {
+    type Change = fn(KeyChanges) -> KeyChanges;
     let (admin, record) = issued(&database);
-    let wrong: &[(fn(KeyChanges) -> KeyChanges, &str)] = &[
+    let wrong: &[(Change, &str)] = &[
         (|changes| changes.name(" "), "invalid name"),
         (|changes| changes.owner("\0"), "invalid owner"),
         (
