@@ -155,7 +155,7 @@ impl<'a> Expansion<'a> {
         let arguments = self.argument_types();
         let handler = instantiated(&self.handler.sig);
         quote_spanned! {*site=>
-            #private::authenticated::<_, #arguments, _>(
+            #private::authenticated #arguments (
                 #policy,
                 #request,
                 #payload,
@@ -165,20 +165,20 @@ impl<'a> Expansion<'a> {
     }
 
     // Input:  async fn order(id: Path<u64>, key: AppKey)
-    // Output: (Path<u64>, AppKey,)
+    // Output: ::<_, (Path<u64>, AppKey,), _>
     //
     // If the types are given, the compiler does not try every number of arguments that a handler
     // may have (bench `compile`). Types that the outer function may not be able to name are left to
     // the compiler. The same is true for a function with attributes of its own, because such an
-    // attribute may add arguments.
-    fn argument_types(&self) -> TokenStream {
-        let types: Option<Vec<_>> = self.handler.sig.inputs.iter().map(nameable_type).collect();
-        match types {
-            Some(types) if self.attrs.inner.is_empty() => {
-                quote_spanned!(self.site=> (#(#types,)*))
-            }
-            _ => quote_spanned!(self.site=> _),
+    // attribute may add arguments. It is also true for a function without `async`, because the
+    // compiler's message about a function that returns no future would be worse.
+    fn argument_types(&self) -> Option<TokenStream> {
+        let sig = &self.handler.sig;
+        if sig.asyncness.is_none() || !self.attrs.inner.is_empty() {
+            return None;
         }
+        let types = sig.inputs.iter().map(nameable_type).collect::<Option<Vec<_>>>()?;
+        Some(quote_spanned!(self.site=> ::<_, (#(#types,)*), _>))
     }
 
     /// Returns the code that replaces the call if there are errors. The call itself would cause

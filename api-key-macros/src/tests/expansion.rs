@@ -83,7 +83,7 @@ fn of_a_generic_handler() {
                         #![allow(unused)]
                         order::<S, T, U, N>(id)
                     }
-                    ::api_key_runtime::__private::authenticated::<_, _, _>(
+                    ::api_key_runtime::__private::authenticated(
                         {
                             static POLICY: ::api_key_runtime::__private::Policy =
                                 ::api_key_runtime::__private::Policy::new().scopes("orders:read");
@@ -171,17 +171,25 @@ fn names_only_argument_types_that_mean_the_same_outside() {
         ("id: id!()", "_"),
         ("#[cfg(feature)] id: Id", "_"),
     ] {
-        let output = expand(quote!(), tokens(&format!("fn list<T>({arguments}) -> u8 {{ 1 }}")));
+        let output =
+            expand(quote!(), tokens(&format!("async fn list<T>({arguments}) -> u8 {{ 1 }}")));
         let output = output.to_string().replace(' ', "");
-        let expected = format!("authenticated::<_,{},_>(", expected.replace(' ', ""));
+        let expected = match expected {
+            "_" => "authenticated(".to_owned(),
+            types => format!("authenticated::<_,{},_>(", types.replace(' ', "")),
+        };
         assert!(output.contains(&expected), "{output}");
     }
 }
 
 #[test]
-fn names_no_types_below_which_an_attribute_may_add_arguments() {
-    let output = expand(quote!(), tokens("#[protect] fn list(key: AppKey) -> u8 { 1 }"));
-    assert_contains(&output, &quote!(authenticated::<_, _, _>));
+fn names_no_types_of_other_functions() {
+    for handler in
+        ["#[protect] async fn list(key: AppKey) -> u8 { 1 }", "fn list() -> Listed { 1 }"]
+    {
+        let output = expand(quote!(), tokens(handler));
+        assert!(output.to_string().replace(' ', "").contains("::authenticated("), "{output}");
+    }
 }
 
 #[test]

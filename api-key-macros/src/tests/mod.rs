@@ -67,7 +67,7 @@ fn guarded(outer: &TokenStream, inner: &TokenStream, policy: &TokenStream) -> To
             }
         }
     };
-    let arguments = if inner.is_empty() { quote!(()) } else { quote!(_) };
+    let arguments = inner.is_empty().then(|| quote!(::<_, (), _>));
     quote! {
         #outer
         fn list(
@@ -78,7 +78,7 @@ fn guarded(outer: &TokenStream, inner: &TokenStream, policy: &TokenStream) -> To
             {
                 #inner
                 async fn list() -> &'static str { "all" }
-                ::api_key_runtime::__private::authenticated::<_, #arguments, _>(
+                ::api_key_runtime::__private::authenticated #arguments (
                     #policy,
                     __list_request,
                     __list_payload,
