@@ -178,7 +178,12 @@ pub(crate) fn write_explanation(
 }
 
 /// Writes one object on one line. The object has the hint of the key, but not the key.
-pub(crate) fn write_hit(out: &mut impl Write, hit: &Hit<'_>, now: DateTime<Utc>) -> io::Result<()> {
+pub(crate) fn write_hit(
+    out: &mut impl Write,
+    hit: &Hit<'_>,
+    is_dry_run: bool,
+    now: DateTime<Utc>,
+) -> io::Result<()> {
     let record = hit.record.as_ref();
     let state = record.map(|record| record.state(now).as_str());
     let state = state.or(hit.is_looked_up.then_some("unknown"));
@@ -193,7 +198,7 @@ pub(crate) fn write_hit(out: &mut impl Write, hit: &Hit<'_>, now: DateTime<Utc>)
             "name": record.map(|record| &record.name),
             "owner": record.and_then(|record| record.owner.as_ref()),
             "state": state,
-            "revoked_now": hit.is_revoked_now,
+            "revoked_now": hit.is_revoked_now && !is_dry_run,
         }),
     )
 }

@@ -343,7 +343,7 @@ impl Admin {
     fn format_of(&self, secret: &str) -> RuleResult {
         let failed = |detail| RuleResult::failed(Rule::Format, RejectionReason::Malformed, detail);
         if !is_key(secret.as_bytes()) {
-            return failed("a key has 1 to 256 ASCII characters, without spaces and quotes");
+            return failed("a key has 1 to 256 characters: letters, digits and -._~+/=");
         }
         if self.format_rules.accepts(secret) {
             return RuleResult::passed(Rule::Format, "");

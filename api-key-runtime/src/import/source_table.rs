@@ -159,7 +159,7 @@ impl SourceTable {
 
 /// Returns whether a text stands for an erased key.
 fn is_blank(key: &str) -> bool {
-    key.is_empty() || key.len() == BLANK_CHARS && key.starts_with(BLANK)
+    key.is_empty() || key.chars().count() == BLANK_CHARS && key.starts_with(BLANK)
 }
 
 /// Quotes the name of a table or column, as both databases do.

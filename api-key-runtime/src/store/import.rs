@@ -135,9 +135,9 @@ impl Table {
         );
         match self.connect()?.queries().imports().forget_source(source) {
             Ok(true) => Ok(()),
-            Ok(false) => {
-                Err(Error::conflict(format!("{failed}: another program is reading the file")))
-            }
+            Ok(false) => Err(Error::conflict(format!(
+                "{failed}: another program still reads old copies, or this role may not vacuum the source table"
+            ))),
             Err(source) => Err(Error::database(failed, source)),
         }
     }

@@ -49,7 +49,7 @@ impl ExpiringKeys {
                     usage.last_used_ip.map_or_else(|| "unknown".to_owned(), |ip| ip.to_string());
                 log::warn!(
                     "key {id} {hint} expires at {end}, and its client still uses it, last from {from}; \
-                     give the client a new key (`app-key rotate {id}`)",
+                     give the client a new key; `app-key show {id}` reports whether one was issued",
                     id = key.id(),
                     hint = key.hint().escape_default(),
                     end = end.to_rfc3339_opts(SecondsFormat::Secs, true),

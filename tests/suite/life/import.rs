@@ -1,15 +1,23 @@
 //! Import of keys from another system: all rows in one transaction, or none.
 
 use api_key_runtime::{
-    Error,
+    AppKeys, Error,
     admin::{Admin, ImportProgress, ImportReport, ImportedKey, KeyState, SourceTable},
+};
+use diesel::{
+    Connection as _, PgConnection, SqliteConnection,
+    connection::SimpleConnection as _,
+    r2d2::{ConnectionManager, Pool},
 };
 use sha2::{Digest as _, Sha256};
 
-use crate::support::{
-    Database, Server, database_test, guarded_routes, hex, http,
-    recipe::{self, KEYS},
-    wait_until,
+use crate::{
+    support::{
+        Database, Server, database_test, guarded_routes, hex, http,
+        recipe::{self, KEYS},
+        wait_until,
+    },
+    tables::role_with_the_documented_grants,
 };
 
 const PEPPER: &str = "q1oJ5sVxCw0dQm3pN8yZkT2uB7hL4fEaG6iR9nXcYtM=";
@@ -247,3 +255,45 @@ database_test!(a_service_accepts_an_imported_key_at_once, |database: Database| {
     import(keys.admin().unwrap(), rows).1.unwrap();
     assert_eq!(status(), 200);
 });
+
+// A9
+#[test]
+fn a_pooled_connection_can_import_again_after_an_empty_import() {
+    let database = Database::sqlite();
+    database.migrate();
+    let manager = ConnectionManager::<SqliteConnection>::new(database.url());
+    let pool = Pool::builder().max_size(1).build(manager).unwrap();
+    let admin =
+        AppKeys::builder().sqlite_pool(pool).accept_imported_keys(true).build_admin().unwrap();
+    assert_eq!(import(&admin, keys(0)).1.unwrap().imported, 0);
+    assert_eq!(import(&admin, keys(3)).1.unwrap().imported, 3);
+}
+
+// A9
+#[test]
+fn erasing_reports_what_a_role_or_a_reader_keeps_from_it() {
+    let database = Database::postgres();
+    database.migrate();
+    recipe::create(&database, &[(KEYS[0], "0.0.0.0", "one")]);
+    let url = role_with_the_documented_grants(&database);
+    let role = url.split_once("://").unwrap().1.split_once('@').unwrap().0;
+    database
+        .execute(&format!(
+            "GRANT SELECT, UPDATE ON api_auth TO {role}; GRANT SELECT ON api_key_pruned TO {role}; \
+             GRANT TEMPORARY ON DATABASE {} TO {role}",
+            database.name()
+        ))
+        .unwrap();
+    let source = SourceTable::new("api_auth", "key").ip_column("ip").erase_plaintext();
+    let admin = |url: &str| {
+        AppKeys::builder().database_url(url).accept_imported_keys(true).build_admin().unwrap()
+    };
+    let error = admin(&url).import_table(&source, |_| ()).unwrap_err();
+    assert!(error.to_string().contains("may still contain old copies"), "{error}");
+    let mut reader = PgConnection::establish(database.url()).unwrap();
+    reader.batch_execute("BEGIN ISOLATION LEVEL REPEATABLE READ; SELECT 1 FROM api_keys").unwrap();
+    let error = admin(database.url()).import_table(&source, |_| ()).unwrap_err();
+    assert!(error.to_string().contains("may still contain old copies"), "{error}");
+    reader.batch_execute("COMMIT").unwrap();
+    assert_eq!(admin(database.url()).import_table(&source, |_| ()).unwrap().blank, 1);
+}

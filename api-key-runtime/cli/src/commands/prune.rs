@@ -65,6 +65,10 @@ pub(crate) fn prune(admin: &Admin, asked: &Prune) -> Result<(), Failure> {
     let question = if is_skipped { Question::Skipped } else { Question::OnStandardError };
     if question.is_asked() {
         let due = admin.clone().dry_run().prune(&wanted)?;
+        if (due.keys, due.events) == (0, 0) {
+            say(format_args!("Nothing to do: no key and no event is old enough."));
+            return Ok(());
+        }
         question.ask(format_args!("Delete {}? This cannot be undone.", counts(&due)))?;
     }
     let pruned = admin.prune(&wanted)?;

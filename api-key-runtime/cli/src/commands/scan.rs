@@ -106,7 +106,8 @@ pub(crate) fn scan(admin: Option<&Admin>, asked: &Scan) -> Result<(), Failure> {
         answers: HashMap::new(),
         hits: 0,
         active: HashSet::new(),
-        revoked: 0,
+        revoked: HashSet::new(),
+        unprinted: None,
     };
     let mut unread = 0;
     for file in &asked.files {
@@ -119,6 +120,10 @@ pub(crate) fn scan(admin: Option<&Admin>, asked: &Scan) -> Result<(), Failure> {
         }
     }
     scan.say_total();
+    match scan.unprinted {
+        Some(error) if error.kind() != io::ErrorKind::BrokenPipe => return Err(error.into()),
+        _ => {}
+    }
     match scan.hits {
         _ if unread > 0 => Err(Failure::Unread { unread, files: asked.files.len() }),
         0 => Ok(()),
@@ -135,7 +140,10 @@ struct Scanning<'a> {
     hits: u64,
     /// The keys that were found and are active after the scan.
     active: HashSet<i64>,
-    revoked: u64,
+    /// The keys that were revoked, or would be.
+    revoked: HashSet<i64>,
+    /// The first error of the output. The scan goes on, so that every key is revoked.
+    unprinted: Option<io::Error>,
 }
 
 impl Scanning<'_> {
@@ -168,7 +176,10 @@ impl Scanning<'_> {
             self.revoke(admin, &mut hit)?;
         }
         self.hits += 1;
-        self.print(&hit)
+        if self.unprinted.is_none() {
+            self.unprinted = self.print(&hit).err();
+        }
+        Ok(())
     }
 
     /// Revokes a key if the user wants that.
@@ -193,21 +204,23 @@ impl Scanning<'_> {
         };
         self.answers.insert(record.id, is_wanted);
         if is_wanted {
-            if !self.asked.dry_run.dry_run {
-                self.active.remove(&record.id);
-            }
-            self.revoked += 1;
-            hit.record = Some(admin.revoke(record.id)?);
+            self.revoked.insert(record.id);
             hit.is_revoked_now = true;
+            if self.asked.dry_run.dry_run {
+                return Ok(());
+            }
+            self.active.remove(&record.id);
+            hit.record = Some(admin.revoke(record.id)?);
         }
         Ok(())
     }
 
-    fn print(&self, hit: &Hit<'_>) -> Result<(), Failure> {
+    fn print(&self, hit: &Hit<'_>) -> io::Result<()> {
         let mut out = anstream::stdout().lock();
         let now = self.admin.map_or_else(Utc::now, Admin::now);
         if self.asked.json {
-            return Ok(json::write_hit(&mut out, hit, now)?);
+            let is_dry_run = self.asked.dry_run.dry_run;
+            return json::write_hit(&mut out, hit, is_dry_run, now);
         }
         let key = match &hit.record {
             None if hit.is_looked_up => " not in the table".to_owned(),
@@ -221,7 +234,7 @@ impl Scanning<'_> {
                 format!(" key {} ({}) {state}", record.id, visible(&record.name))
             }
         };
-        Ok(writeln!(out, "{}: {}…{key}", hit.place(), hit.found.hint)?)
+        writeln!(out, "{}: {}…{key}", hit.place(), hit.found.hint)
     }
 
     fn say_total(&self) {
@@ -233,7 +246,7 @@ impl Scanning<'_> {
         let active = self.active.len();
         let revoked = self.asked.dry_run.verb("Revoked", "Would revoke");
         if self.asked.revoke {
-            let count = self.revoked;
+            let count = self.revoked.len();
             say(format_args!(
                 "Found keys in {places}. {revoked}: {count}. Still active: {active}."
             ));

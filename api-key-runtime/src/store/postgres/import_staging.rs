@@ -20,6 +20,7 @@ diesel::table! {
 pub(super) const STAGING: &str = "pg_temp.app_key_import";
 
 pub(super) const CREATE: &str = "\
+    DROP TABLE IF EXISTS pg_temp.app_key_import; \
     CREATE TEMPORARY TABLE app_key_import ( \
         seq bigint GENERATED ALWAYS AS IDENTITY, source_row bigint NOT NULL, previous_digest bytea, \
         digest bytea NOT NULL, digest_algorithm text NOT NULL, hint text NOT NULL, name text NOT NULL, owner text, \

@@ -1,5 +1,10 @@
 //! Reading and erasing the keys of another table on Postgres.
 
+use std::{
+    thread,
+    time::{Duration, Instant},
+};
+
 use diesel::{
     OptionalExtension as _, QueryResult, RunQueryDsl as _, connection::SimpleConnection as _,
     sql_query, sql_types::Text,
@@ -10,6 +15,9 @@ use super::{
     import_queries::{NotNull, ReadRow},
 };
 use crate::import::{SourceRow, SourceTable};
+
+/// How long erasing waits for transactions that still see the old rows.
+const SNAPSHOT_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Opens a cursor over the rows, in the order of their number if they have one. Locks out writers
 /// if keys are to be erased, because their new keys would be erased without an import.
@@ -81,8 +89,44 @@ pub(super) fn erase(connection: &mut Connection, source: &SourceTable) -> QueryR
     .execute(connection)
 }
 
-/// Writes the table to a new file and deletes the old one.
+/// Writes the table and its statistics again, and deletes the old file. Returns `false` if the file
+/// stays, as when this role may not vacuum the table, or if a transaction still sees the old rows.
 pub(super) fn forget(connection: &mut Connection, source: &SourceTable) -> QueryResult<bool> {
-    connection.batch_execute(&format!("VACUUM (FULL) {}", source.quoted()))?;
-    Ok(true)
+    let table = source.quoted();
+    let readers = old_snapshots(connection)?;
+    let until = Instant::now() + SNAPSHOT_TIMEOUT;
+    while old_snapshots(connection)?.iter().any(|reader| readers.contains(reader)) {
+        if Instant::now() >= until {
+            return Ok(false);
+        }
+        thread::sleep(Duration::from_millis(100));
+    }
+    let before = file_of(connection, &table)?;
+    connection.batch_execute("SET lock_timeout = '30s'")?;
+    let vacuumed = connection.batch_execute(&format!("VACUUM (FULL, ANALYZE) {table}"));
+    connection.batch_execute("RESET lock_timeout")?;
+    vacuumed?;
+    // Postgres only warns if it skips a table.
+    Ok(before != file_of(connection, &table)?)
+}
+
+/// Returns the transactions of this database that may see rows which were deleted by now.
+fn old_snapshots(connection: &mut Connection) -> QueryResult<Vec<String>> {
+    let readers: Vec<Name> = sql_query(
+        "SELECT concat(pid, ' ', backend_xmin) AS name FROM pg_catalog.pg_stat_activity \
+          WHERE datname = current_database() AND backend_xmin IS NOT NULL AND pid <> pg_catalog.pg_backend_pid() \
+         UNION ALL SELECT gid FROM pg_catalog.pg_prepared_xacts WHERE database = current_database()",
+    )
+    .load(connection)?;
+    Ok(readers.into_iter().map(|reader| reader.name).collect())
+}
+
+/// Returns the number of the table's file, or an empty text for a view.
+fn file_of(connection: &mut Connection, table: &str) -> QueryResult<String> {
+    let file: Name = sql_query(
+        "SELECT coalesce(pg_catalog.pg_relation_filenode(pg_catalog.to_regclass($1))::text, '') AS name",
+    )
+    .bind::<Text, _>(table)
+    .get_result(connection)?;
+    Ok(file.name)
 }

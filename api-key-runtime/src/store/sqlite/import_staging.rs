@@ -19,8 +19,9 @@ diesel::table! {
 
 pub(super) const STAGING: &str = "temp.app_key_import";
 
-/// A failed import rolls the table back. A successful import drops it.
+/// A failed import rolls the table back. An import without new keys leaves it behind.
 pub(super) const CREATE: &str = "\
+    DROP TABLE IF EXISTS temp.app_key_import; \
     CREATE TEMPORARY TABLE app_key_import ( \
         seq INTEGER PRIMARY KEY, source_row BIGINT NOT NULL, previous_digest BLOB, \
         digest BLOB NOT NULL, digest_algorithm TEXT NOT NULL, hint TEXT NOT NULL, name TEXT NOT NULL, owner TEXT, \

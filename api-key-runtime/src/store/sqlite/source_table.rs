@@ -11,7 +11,7 @@ use diesel::{
 use super::{
     Connection,
     import_queries::{NotNull, ReadRow},
-    merge_log,
+    merge_log, names_of,
 };
 use crate::import::{SourceRow, SourceTable};
 
@@ -74,8 +74,14 @@ pub(super) fn erase(connection: &mut Connection, source: &SourceTable) -> QueryR
     erased
 }
 
-/// Writes the file without its free pages, and empties the write-ahead log.
-pub(super) fn forget(connection: &mut Connection, _: &SourceTable) -> QueryResult<bool> {
+/// Writes the file without its free pages, and empties the write-ahead log. The statistics of an
+/// index contain some of its keys, so they are written again first.
+pub(super) fn forget(connection: &mut Connection, source: &SourceTable) -> QueryResult<bool> {
+    let statistics =
+        names_of(connection, "SELECT name FROM sqlite_master WHERE name LIKE 'sqlite_stat_'")?;
+    if !statistics.is_empty() {
+        connection.batch_execute(&format!("ANALYZE {}", source.quoted()))?;
+    }
     connection.batch_execute("VACUUM")?;
     merge_log(connection)
 }
