@@ -168,6 +168,7 @@ mod tests {
             "expires_at": "1970-01-01T00:00:01.000005Z",
             "disabled_at": null,
             "revoked_at": null,
+            "replaced_by": null,
         });
         assert_eq!(to_value(&record).unwrap(), expected);
         assert_eq!(to_value(record.state(Utc::now())).unwrap(), "expired");
