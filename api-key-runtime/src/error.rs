@@ -102,6 +102,7 @@ impl Error {
         )
     }
 
+    #[cfg(feature = "_diesel")]
     pub(crate) fn conflict(message: impl Into<String>) -> Self {
         Self::new(Kind::Conflict, message)
     }

@@ -229,7 +229,8 @@ mod tests {
             (2, true),
             (3, true),
             (5, false),
-            (7, false),
+            // The row begins after an empty line, which counts as part of the row.
+            (6, false),
             (8, false),
             (9, false),
             (10, false),

@@ -8,15 +8,16 @@ use diesel::r2d2::{ConnectionManager, Pool};
 
 #[cfg(feature = "test-util")]
 use crate::clock::TestClock;
+#[cfg(feature = "_diesel")]
+use crate::store::Database;
 use crate::{
     clock::Clock,
+    error::Error,
     key::Secret,
     rejection::{Bodies, RejectionKind},
     request::KeyLocation,
     store::KeyStore,
 };
-#[cfg(feature = "_diesel")]
-use crate::{error::Error, store::Database};
 
 /// The settings of [`AppKeys`](crate::AppKeys), made by
 /// [`AppKeys::builder`](crate::AppKeys::builder).

@@ -12,7 +12,9 @@ use std::borrow::Cow;
 use actix_web::http::header::{AUTHORIZATION, COOKIE, HeaderMap};
 
 use super::key_location::{Authorization, Checked, KeyLocations, is_token_character};
-use crate::key::{MAX_KEY_BYTES, are_key_characters};
+use crate::key::MAX_KEY_BYTES;
+#[cfg(feature = "_diesel")]
+use crate::key::are_key_characters;
 
 /// The credential of a request.
 #[derive(Debug, PartialEq, Eq)]
@@ -99,6 +101,7 @@ fn header_value(value: &[u8]) -> Found<'_> {
 }
 
 /// Returns whether a credential has the length and the characters of a key.
+#[cfg(feature = "_diesel")]
 pub(crate) fn is_key(value: &[u8]) -> bool {
     (1..=MAX_KEY_BYTES).contains(&value.len()) && are_key_characters(value)
 }
