@@ -3,8 +3,8 @@
 use proc_macro2::{Delimiter, Group, Span, TokenStream, TokenTree};
 use quote::{ToTokens, format_ident, quote, quote_spanned};
 use syn::{
-    Attribute, GenericParam, Generics, Ident, Lifetime, Signature, Token, Type, TypeParamBound,
-    WherePredicate, punctuated::Punctuated,
+    Attribute, FnArg, GenericParam, Generics, Ident, Lifetime, Signature, Token, Type,
+    TypeParamBound, WherePredicate, punctuated::Punctuated,
 };
 
 use crate::{
@@ -140,8 +140,8 @@ impl<'a> Expansion<'a> {
     }
 
     // Output:
-    //     authenticated(
-    //         { static POLICY: Policy = Policy::new(); &POLICY },
+    //     authenticated::<_, (Path<u64>, AppKey,), _>(
+    //         { static POLICY: Policy = Policy::new().optional(); &POLICY },
     //         __order_request,
     //         __order_payload,
     //         order::<T>,
@@ -152,18 +152,33 @@ impl<'a> Expansion<'a> {
     fn authenticated(&self) -> TokenStream {
         let Self { private, site, request, payload, .. } = self;
         let policy = self.policy();
+        let arguments = self.argument_types();
         let handler = instantiated(&self.handler.sig);
         quote_spanned! {*site=>
-            #private::authenticated(
-                {
-                    static POLICY: #private::Policy = #policy;
-                    &POLICY
-                },
+            #private::authenticated #arguments (
+                #policy,
                 #request,
                 #payload,
                 #handler,
             )
         }
+    }
+
+    // Input:  async fn order(id: Path<u64>, key: AppKey)
+    // Output: ::<_, (Path<u64>, AppKey,), _>
+    //
+    // If the types are given, the compiler does not try every number of arguments that a handler
+    // may have (bench `compile`). Types that the outer function may not be able to name are left to
+    // the compiler. The same is true for a function with attributes of its own, because such an
+    // attribute may add arguments. It is also true for a function without `async`, because the
+    // compiler's message about a function that returns no future would be worse.
+    fn argument_types(&self) -> Option<TokenStream> {
+        let sig = &self.handler.sig;
+        if sig.asyncness.is_none() || !self.attrs.inner.is_empty() {
+            return None;
+        }
+        let types = sig.inputs.iter().map(nameable_type).collect::<Option<Vec<_>>>()?;
+        Some(quote_spanned!(self.site=> ::<_, (#(#types,)*), _>))
     }
 
     /// Returns the code that replaces the call if there are errors. The call itself would cause
@@ -176,10 +191,16 @@ impl<'a> Expansion<'a> {
     //     scopes = "orders:read orders:write", optional
     //
     // Output:
-    //     Policy::new().scopes("orders:read orders:write").optional()
+    //     {
+    //         static POLICY: Policy = Policy::new().scopes("orders:read orders:write").optional();
+    //         &POLICY
+    //     }
+    //
+    // All handlers without arguments share one static, which costs the compiler less than a static
+    // for each handler (bench `compile`).
     fn policy(&self) -> TokenStream {
         let Self { private, site, args, .. } = self;
-        let mut policy = quote_spanned!(*site=> #private::Policy::new());
+        let mut policy = TokenStream::new();
         if let Some(scopes) = &args.scopes {
             policy.extend(quote_spanned!(*site=> .scopes(#scopes)));
         }
@@ -189,8 +210,36 @@ impl<'a> Expansion<'a> {
         if args.optional {
             policy.extend(quote_spanned!(*site=> .optional()));
         }
-        policy
+        if policy.is_empty() {
+            return quote_spanned!(*site=> &#private::ANY_KEY);
+        }
+        quote_spanned! {*site=>
+            {
+                static POLICY: #private::Policy = #private::Policy::new() #policy;
+                &POLICY
+            }
+        }
     }
+}
+
+/// Returns the type of an argument, or `None` if the type may not have the same meaning outside of
+/// the signature: types with lifetimes, `Self` and macros.
+fn nameable_type(input: &FnArg) -> Option<&Type> {
+    match input {
+        FnArg::Typed(input) if input.attrs.is_empty() => {
+            is_nameable(input.ty.to_token_stream()).then_some(&*input.ty)
+        }
+        _ => None,
+    }
+}
+
+fn is_nameable(tokens: TokenStream) -> bool {
+    tokens.into_iter().all(|token| match token {
+        TokenTree::Punct(mark) => !matches!(mark.as_char(), '\'' | '&' | '!'),
+        TokenTree::Ident(ident) => ident != "Self",
+        TokenTree::Group(group) => is_nameable(group.stream()),
+        TokenTree::Literal(_) => true,
+    })
 }
 
 // Input:  <T: Store, U, const N: usize> .. where U: Clock

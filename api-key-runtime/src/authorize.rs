@@ -1,10 +1,11 @@
-//! The decision about a key that was found: a pure function of key, policy, client IP and time.
+//! The decision about a key that was found: a pure function of key, required scopes, client IP
+//! and time.
 
 use std::net::IpAddr;
 
 use chrono::{DateTime, Utc};
 
-use crate::{cache::CachedKey, key_record::KeyState, policy::Policy, rejection::Reason};
+use crate::{cache::CachedKey, key_record::KeyState, policy::RequiredScopes, rejection::Reason};
 
 /// Decides on every request whether a key is accepted. To the caller all rejections look alike,
 /// except for a missing scope.
@@ -13,7 +14,7 @@ use crate::{cache::CachedKey, key_record::KeyState, policy::Policy, rejection::R
 #[inline]
 pub(crate) fn authorize(
     key: &CachedKey,
-    policy: &Policy,
+    required: &RequiredScopes<'_>,
     address: Option<IpAddr>,
     now: impl FnOnce() -> DateTime<Utc>,
 ) -> Result<(), Reason> {
@@ -31,7 +32,7 @@ pub(crate) fn authorize(
             Reason::UnreadableAllowedIps
         });
     }
-    if !policy.is_met_by(&key.scopes) {
+    if !required.are_met_by(&key.scopes) {
         return Err(Reason::MissingScope);
     }
     Ok(())
@@ -42,7 +43,10 @@ mod tests {
     use chrono::TimeDelta;
 
     use super::{authorize as authorize_key, *};
-    use crate::{allowed_ips::AllowedIps, key::KeyDigest, key_record::KeyRecord, scope::ScopeSet};
+    use crate::{
+        allowed_ips::AllowedIps, key::KeyDigest, key_record::KeyRecord, policy::Policy,
+        scope::ScopeSet,
+    };
 
     fn authorize(
         record: &KeyRecord,
@@ -50,7 +54,7 @@ mod tests {
         address: Option<IpAddr>,
         now: DateTime<Utc>,
     ) -> Result<(), Reason> {
-        authorize_key(&CachedKey::new(record.clone()), policy, address, || now)
+        authorize_key(&CachedKey::new(record.clone()), policy.required(), address, || now)
     }
 
     fn now() -> DateTime<Utc> {
@@ -120,7 +124,7 @@ mod tests {
             for scopes in ["", "a", "b", "a b", "c"] {
                 let mut record = record();
                 record.scopes = ScopeSet::from_stored(scopes);
-                let met = policy.is_met_by(&record.scopes);
+                let met = policy.required().are_met_by(&record.scopes);
                 for policy in [policy, policy.optional()] {
                     let verdict = if met { Ok(()) } else { Err(Reason::MissingScope) };
                     assert_eq!(authorize(&record, &policy, HERE, now()), verdict);

@@ -95,6 +95,13 @@ impl Error {
         Self::new(Kind::NotFound, format!("key {id} does not exist; `app-key list` shows all keys"))
     }
 
+    pub(crate) fn revoked(id: i64) -> Self {
+        Self::new(
+            Kind::Conflict,
+            format!("key {id} is revoked, which is final: issue a new key instead"),
+        )
+    }
+
     #[cfg(feature = "_diesel")]
     pub(crate) fn conflict(message: impl Into<String>) -> Self {
         Self::new(Kind::Conflict, message)

@@ -34,9 +34,11 @@ chapters! {
     migrations
     joins
     freshness
+    life
     operations
     logs
     backups
+    leaks
     flask
     faq
 }

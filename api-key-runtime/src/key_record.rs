@@ -51,6 +51,18 @@ pub struct KeyRecord {
     pub disabled_at: Option<DateTime<Utc>>,
     /// The time at which the key was revoked. Once this is set, the key is rejected permanently.
     pub revoked_at: Option<DateTime<Utc>>,
+    /// The id of the key that replaced this key in a rotation.
+    pub replaced_by: Option<i64>,
+}
+
+/// A key before and after a change.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Updated {
+    /// The key as it was.
+    pub before: KeyRecord,
+    /// The key as it is now.
+    pub after: KeyRecord,
 }
 
 impl KeyRecord {
@@ -71,6 +83,7 @@ impl KeyRecord {
             expires_at: None,
             disabled_at: None,
             revoked_at: None,
+            replaced_by: None,
         }
     }
 

@@ -170,6 +170,8 @@ mod change_feed;
 mod circuit_breaker;
 mod clock;
 mod error;
+#[cfg(feature = "_diesel")]
+mod explain;
 #[cfg(any(feature = "_diesel", feature = "route-audit"))]
 mod foreign_texts;
 #[cfg(fuzzing)]
@@ -178,7 +180,13 @@ pub mod fuzz;
 mod guard;
 #[cfg(any(doc, doctest))]
 pub mod guide;
+#[cfg(feature = "_diesel")]
+mod import;
 mod key;
+mod key_changes;
+#[cfg(feature = "_diesel")]
+mod key_event;
+mod key_fields;
 mod key_record;
 mod key_usage;
 #[cfg(feature = "_diesel")]
@@ -194,8 +202,12 @@ mod new_key;
 mod outage_log;
 mod policy;
 mod problem;
+#[cfg(feature = "_diesel")]
+mod prune;
 mod rejection;
 mod request;
+#[cfg(feature = "_diesel")]
+mod rotation;
 #[cfg(feature = "route-audit")]
 pub mod route_audit;
 mod scope;
@@ -319,4 +331,7 @@ pub mod __private {
         guard::{AnAttributeBelowRemovedTheHandler, BoxFuture, authenticated},
         policy::Policy,
     };
+
+    /// The policy of the attribute without arguments.
+    pub static ANY_KEY: Policy = Policy::new();
 }

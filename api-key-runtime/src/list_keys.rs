@@ -1,19 +1,30 @@
 //! The selection of the keys that are listed.
 
-use crate::key_record::KeyState;
+use std::time::Duration;
+
+use crate::{
+    allowed_ips::AllowedIps,
+    error::Error,
+    key_record::{KeyRecord, KeyState},
+    key_usage::KeyUsage,
+};
 
 /// The selection for [`Admin::list`](crate::admin::Admin::list). The default selects all keys,
 /// oldest first.
 ///
-/// The database selects, sorts and limits, so the cost of a page does not grow with the number of
-/// keys. To read page by page, pass the last id of each page to [`after_id`](Self::after_id), until
-/// a page is empty.
+/// A key is selected if all conditions are met. The database selects, sorts and limits. To show a
+/// page at a time, pass the last id of each page to [`after_id`](Self::after_id), until a page is
+/// empty. To read a long list at once, use [`Admin::pages`](crate::admin::Admin::pages).
 ///
 /// ```
+/// use std::time::Duration;
+///
 /// use api_key_runtime::{Error, admin::{Admin, KeyState, ListKeys}};
 ///
-/// fn print_active_keys(admin: &Admin) -> Result<(), Error> {
-///     let mut wanted = ListKeys::new().owner("user 17").state(KeyState::Active).limit(100);
+/// const DAY: Duration = Duration::from_secs(24 * 60 * 60);
+///
+/// fn print_forgotten_keys(admin: &Admin) -> Result<(), Error> {
+///     let mut wanted = ListKeys::new().state(KeyState::Active).unused_for(90 * DAY).limit(100);
 ///     loop {
 ///         let page = admin.list(&wanted)?;
 ///         let Some(last) = page.last() else { return Ok(()) };
@@ -34,6 +45,15 @@ pub struct ListKeys {
     pub owner: Option<String>,
     /// The state of the selected keys. `None` selects the keys in every state.
     pub state: Option<KeyState>,
+    /// The entries that the IP allow list of each selected key contains. `None` selects every IP
+    /// allow list.
+    pub allowed_ips: Option<AllowedIps>,
+    /// Whether only keys without an expiry are selected.
+    pub never_expires: bool,
+    /// The time within which the selected keys expire. `None` selects every expiry.
+    pub expires_within: Option<Duration>,
+    /// The time for which the selected keys were not used. `None` selects used and unused keys.
+    pub unused_for: Option<Duration>,
     /// The id that all selected ids exceed. `None` selects all ids.
     pub after_id: Option<i64>,
     /// The maximum number of selected keys. `None` sets no limit.
@@ -59,6 +79,38 @@ impl ListKeys {
         self
     }
 
+    /// Selects the keys whose IP allow list contains this entry, such as `10.0.0.0/8`. The entry is
+    /// compared as a text: `10.0.0.1` does not select a key with `10.0.0.0/8`. The text `0.0.0.0`
+    /// selects the keys that any address may use. With several entries, separated by spaces, the
+    /// list must contain each of them. Defaults to every IP allow list.
+    ///
+    /// # Errors
+    /// Returns an error if the text is not a list of IP addresses and CIDR blocks.
+    pub fn allowed_ips(mut self, entries: impl AsRef<str>) -> Result<Self, Error> {
+        self.allowed_ips = Some(entries.as_ref().parse()?);
+        Ok(self)
+    }
+
+    /// Selects the keys that never expire. By default keys with any expiry are selected.
+    pub fn never_expires(mut self) -> Self {
+        self.never_expires = true;
+        self
+    }
+
+    /// Selects the keys that have not expired yet, but expire within this time. By default keys
+    /// with any expiry are selected.
+    pub fn expires_within(mut self, time: Duration) -> Self {
+        self.expires_within = Some(time);
+        self
+    }
+
+    /// Selects the keys that were not used for this time. A key that was never used is selected if
+    /// the key was issued longer ago than that. By default used and unused keys are selected.
+    pub fn unused_for(mut self, time: Duration) -> Self {
+        self.unused_for = Some(time);
+        self
+    }
+
     /// Selects the keys with a higher id than `id`, as the next page needs. Defaults to all ids.
     pub fn after_id(mut self, id: i64) -> Self {
         self.after_id = Some(id);
@@ -70,4 +122,14 @@ impl ListKeys {
         self.limit = Some(limit);
         self
     }
+}
+
+/// A key and its usage, as [`Admin::pages`](crate::admin::Admin::pages) returns them.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct ListedKey {
+    /// The record of the key.
+    pub record: KeyRecord,
+    /// The usage of the key, or `None` if the key was never used.
+    pub usage: Option<KeyUsage>,
 }

@@ -2,23 +2,17 @@
 
 use std::time::Duration;
 
-use chrono::{DateTime, Datelike as _, TimeDelta, Utc};
+use chrono::{DateTime, Utc};
 
 use crate::{
     allowed_ips::AllowedIps,
     clock::to_stored,
     error::Error,
     key::{Digester, FormatRules, KeyFormat, KeySecret},
+    key_fields::{Expiry, check_allowed_ips, check_text},
     key_record::KeyRecord,
     scope::ScopeSet,
 };
-
-/// The maximum length of a name, and of an owner, in characters. The table has the same constraint.
-const MAX_TEXT_CHARS: usize = 200;
-/// The longest IP allow list in characters, and the last year of an expiry. The table has the same
-/// constraints.
-const MAX_ADDRESSES_CHARS: usize = 4000;
-const LAST_YEAR: i32 = 9999;
 
 /// The settings of a new key: name, IP allow list, scopes, owner and expiry.
 ///
@@ -43,12 +37,6 @@ pub struct NewKey {
     owner: Option<String>,
     expiry: Option<Expiry>,
     format: KeyFormat,
-}
-
-#[derive(Clone, Copy, Debug)]
-enum Expiry {
-    At(DateTime<Utc>),
-    In(Duration),
 }
 
 impl NewKey {
@@ -143,39 +131,8 @@ impl NewKey {
                 "the key has no IP allow list: call NewKey::allow with addresses or CIDR blocks, or NewKey::allow_any",
             ));
         };
-        if allowed_ips.as_str().is_empty() || !allowed_ips.is_readable() {
-            return Err(Error::invalid_input(
-                "the IP allow list of the key is empty or unreadable: call NewKey::allow with addresses or CIDR blocks, or NewKey::allow_any",
-            ));
-        }
-        if allowed_ips.as_str().len() > MAX_ADDRESSES_CHARS {
-            return Err(Error::invalid_input(format!(
-                "the IP allow list is longer than the table holds ({MAX_ADDRESSES_CHARS} characters): use CIDR blocks, or issue several keys"
-            )));
-        }
+        check_allowed_ips(allowed_ips)?;
         Ok(allowed_ips)
-    }
-
-    fn checked_expiry(&self, now: DateTime<Utc>) -> Result<Option<DateTime<Utc>>, Error> {
-        let end = match self.expiry {
-            None => return Ok(None),
-            Some(Expiry::At(end)) => Some(end),
-            Some(Expiry::In(lifetime)) => TimeDelta::from_std(lifetime)
-                .ok()
-                .and_then(|lifetime| now.checked_add_signed(lifetime)),
-        };
-        let Some(end) = end.filter(|end| end.year() <= LAST_YEAR) else {
-            return Err(Error::invalid_input(format!(
-                "the expiry of the key is after the year {LAST_YEAR}, which the table does not hold: choose an earlier expiry, or none"
-            )));
-        };
-        let stored = to_stored(end);
-        if stored <= now {
-            return Err(Error::invalid_input(format!(
-                "the expiry of the key, {end}, is not in the future: choose a later expiry"
-            )));
-        }
-        Ok(Some(stored))
     }
 
     /// Makes a new key and its record. The store assigns the id of the record.
@@ -190,7 +147,8 @@ impl NewKey {
         if let Some(owner) = &self.owner {
             check_text("owner", owner)?;
         }
-        let (allowed_ips, expires_at) = (self.checked_ips()?, self.checked_expiry(now)?);
+        let allowed_ips = self.checked_ips()?;
+        let expires_at = self.expiry.map(|expiry| expiry.from(now)).transpose()?;
         let secret = format_rules.generate(self.format)?;
         let mut record =
             KeyRecord::new(0, digester.digest(secret.expose_secret()), allowed_ips.clone());
@@ -213,13 +171,4 @@ pub struct IssuedKey {
     pub secret: KeySecret,
     /// The record of the key. Only the record is stored.
     pub record: KeyRecord,
-}
-
-fn check_text(what: &str, text: &str) -> Result<(), Error> {
-    if text.trim().is_empty() || text.chars().count() > MAX_TEXT_CHARS || text.contains('\0') {
-        return Err(Error::invalid_input(format!(
-            "invalid {what}: write 1 to {MAX_TEXT_CHARS} characters, not only white space and without NUL"
-        )));
-    }
-    Ok(())
 }

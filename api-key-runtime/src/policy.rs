@@ -8,29 +8,53 @@ use crate::{
 /// The requirements of a route beyond a valid key: the arguments of the attribute.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Policy {
-    scopes: Option<&'static str>,
-    any_scope: Option<&'static str>,
+    required: RequiredScopes<'static>,
     optional: bool,
+}
+
+/// The scopes that a request needs: all scopes of one list, and one scope of another list.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct RequiredScopes<'a> {
+    /// Scopes separated by spaces, all of which the key must have.
+    pub(crate) all: Option<&'a str>,
+    /// Scopes separated by spaces, one of which the key must have.
+    pub(crate) any: Option<&'a str>,
+}
+
+impl<'a> RequiredScopes<'a> {
+    /// Returns whether these scopes contain every scope of `all` and, if `any` is set, at least one
+    /// scope of `any`.
+    #[inline]
+    pub(crate) fn are_met_by(&self, scopes: &ScopeSet) -> bool {
+        let has = |scope| scopes.contains(scope);
+        self.all.is_none_or(|all| split(all).all(has))
+            && self.any.is_none_or(|any| split(any).any(has))
+    }
+
+    /// Returns every scope of both lists.
+    pub(crate) fn named(&self) -> impl Iterator<Item = &'a str> {
+        [self.all, self.any].into_iter().flatten().flat_map(split)
+    }
 }
 
 impl Policy {
     /// Returns the policy that requires any valid key.
     #[must_use]
     pub const fn new() -> Self {
-        Self { scopes: None, any_scope: None, optional: false }
+        Self { required: RequiredScopes { all: None, any: None }, optional: false }
     }
 
     /// Requires a key with all of these scopes.
     #[must_use]
     pub const fn scopes(mut self, scopes: &'static str) -> Self {
-        self.scopes = Some(scopes);
+        self.required.all = Some(scopes);
         self
     }
 
     /// Requires a key with at least one of these scopes. With an empty list no key is accepted.
     #[must_use]
     pub const fn any_scope(mut self, scopes: &'static str) -> Self {
-        self.any_scope = Some(scopes);
+        self.required.any = Some(scopes);
         self
     }
 
@@ -46,23 +70,20 @@ impl Policy {
         self.optional
     }
 
-    /// Returns whether these scopes meet the policy: they contain every scope of `scopes` and, if
-    /// `any_scope` is set, at least one scope of `any_scope`.
+    /// Returns the scopes that a key needs.
     #[inline]
-    pub(crate) fn is_met_by(&self, scopes: &ScopeSet) -> bool {
-        let has = |scope| scopes.contains(scope);
-        self.scopes.is_none_or(|all| split(all).all(has))
-            && self.any_scope.is_none_or(|any| split(any).any(has))
+    pub(crate) fn required(&self) -> &RequiredScopes<'static> {
+        &self.required
     }
 
     /// Returns every scope of the policy, for the challenge of a 403.
     pub(crate) fn named_scopes(&self) -> impl Iterator<Item = &'static str> {
-        [self.scopes, self.any_scope].into_iter().flatten().flat_map(split)
+        self.required.named()
     }
 
     /// Checks that a key can meet this policy. The attribute makes the same check at compile time.
     pub(crate) fn check(&self) -> Result<(), Error> {
-        for (setter, list) in [("scopes", self.scopes), ("any_scope", self.any_scope)] {
+        for (setter, list) in [("scopes", self.required.all), ("any_scope", self.required.any)] {
             let Some(list) = list else { continue };
             if list.is_empty() {
                 return Err(Error::config(format!(
@@ -78,7 +99,7 @@ impl Policy {
     }
 }
 
-fn split(scopes: &'static str) -> impl Iterator<Item = &'static str> {
+pub(crate) fn split(scopes: &str) -> impl Iterator<Item = &str> {
     scopes.split(' ').filter(|scope| !scope.is_empty())
 }
 
@@ -112,7 +133,11 @@ mod tests {
                         && any.is_none_or(|any| any & key != 0);
                     let scopes = ScopeSet::from_stored(&names(key).join(" "));
                     for policy in [policy, policy.optional()] {
-                        assert_eq!(policy.is_met_by(&scopes), expected, "{policy:?} {scopes}");
+                        assert_eq!(
+                            policy.required().are_met_by(&scopes),
+                            expected,
+                            "{policy:?} {scopes}"
+                        );
                     }
                 }
             }
@@ -122,8 +147,8 @@ mod tests {
     #[test]
     fn a_policy_is_made_while_it_is_compiled() {
         static POLICY: Policy = Policy::new().scopes("a").any_scope("b c");
-        assert!(POLICY.is_met_by(&ScopeSet::from_stored("a c")));
-        assert!(!POLICY.is_met_by(&ScopeSet::from_stored("b c")));
+        assert!(POLICY.required().are_met_by(&ScopeSet::from_stored("a c")));
+        assert!(!POLICY.required().are_met_by(&ScopeSet::from_stored("b c")));
     }
 
     // D1
@@ -145,6 +170,6 @@ mod tests {
             assert!(policy.check().unwrap_err().is_config());
         }
         let no_key = Policy::new().any_scope(NOTHING);
-        assert!(!no_key.is_met_by(&ScopeSet::from_stored("a b c d")));
+        assert!(!no_key.required().are_met_by(&ScopeSet::from_stored("a b c d")));
     }
 }

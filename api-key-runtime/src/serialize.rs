@@ -62,8 +62,9 @@ impl Serialize for KeyRecord {
             expires_at,
             disabled_at,
             revoked_at,
+            replaced_by,
         } = self;
-        let mut object = serializer.serialize_struct("KeyRecord", 11)?;
+        let mut object = serializer.serialize_struct("KeyRecord", 12)?;
         object.serialize_field("id", id)?;
         object.serialize_field("digest_algorithm", digest_algorithm)?;
         object.serialize_field("hint", hint)?;
@@ -75,6 +76,7 @@ impl Serialize for KeyRecord {
         object.serialize_field("expires_at", &expires_at.map(time))?;
         object.serialize_field("disabled_at", &disabled_at.map(time))?;
         object.serialize_field("revoked_at", &revoked_at.map(time))?;
+        object.serialize_field("replaced_by", replaced_by)?;
         object.end()
     }
 }
@@ -166,6 +168,7 @@ mod tests {
             "expires_at": "1970-01-01T00:00:01.000005Z",
             "disabled_at": null,
             "revoked_at": null,
+            "replaced_by": null,
         });
         assert_eq!(to_value(&record).unwrap(), expected);
         assert_eq!(to_value(record.state(Utc::now())).unwrap(), "expired");

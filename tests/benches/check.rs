@@ -6,14 +6,11 @@
 //! Other programs on a busy machine change processor time less than elapsed time.
 #![allow(missing_docs, clippy::unwrap_used, clippy::cast_precision_loss)]
 
-use std::hint::black_box;
+use std::{hint::black_box, sync::Barrier, thread, time::Instant};
 
 use actix_web::{
-    HttpMessage as _, HttpRequest,
-    http::{
-        StatusCode,
-        header::{AUTHORIZATION, HeaderValue},
-    },
+    HttpMessage as _, HttpRequest, HttpResponse,
+    http::StatusCode,
     rt::{System, SystemRunner},
 };
 use api_key_runtime::{
@@ -21,12 +18,11 @@ use api_key_runtime::{
     store::KeyDigest,
     test_util::{MemoryStore, bench},
 };
-use sha2::{Digest as _, Sha256};
 
 use self::support::{
-    Database, authenticate,
+    Database, Key, authenticate, figure,
     figures::{self, Side},
-    heading, make_keys, plot, process, ratio, request, requests,
+    heading, make_keys, plot, presented, process, ratio, ratio_of_ns, request, requests,
 };
 
 #[allow(dead_code, unused_imports, reason = "no bench uses all of it")]
@@ -37,6 +33,9 @@ const ROUNDS: usize = 101;
 const HOT: usize = 100;
 const USES: usize = 100;
 const REJECTIONS: usize = 2000;
+const THREAD_ROUNDS: usize = 31;
+/// Number of uses of each key by one thread in one round.
+const THREAD_USES: usize = 500;
 
 fn main() {
     heading();
@@ -46,8 +45,8 @@ fn main() {
     println!("# load average {} at the end", figures::load_average());
 }
 
-/// Compares the whole check of a cached key with its minimum: read one header, hash the key and
-/// probe the map.
+/// Compares the whole check of a cached key with its minimum: read one header, digest the key and
+/// probe the map. Digest and probe are those of the library.
 ///
 /// The check includes the cleanup at the end of the request, which releases the key in the
 /// extensions.
@@ -71,27 +70,84 @@ fn over_floor(system: &SystemRunner) {
     };
     let floor = || {
         for request in &requests {
-            assert!(black_box(floor(&keys, request)));
+            assert!(black_box(support::floor(&keys, request)));
         }
     };
     check();
-    ratio("warm_check_over_floor", ROUNDS, |side, _| match side {
+    let [whole, _] = ratio_of_ns("warm_check_over_floor", ROUNDS, |side, _| match side {
         Side::One => nanoseconds(check),
         Side::Other => nanoseconds(floor),
     });
-    let whole = nanoseconds(check);
-    println!("#   {whole:.0} ns over {:.0} ns, with Authorization: Bearer", nanoseconds(floor));
+    figure("warm_check_ns", whole, "ns");
     plot_parts(&keys, &requests, whole);
+    for (part, work) in [("check", checks as Work), ("response", responses)] {
+        two_threads(&format!("two_threads_over_one_{part}"), &keys, &hot, work);
+    }
+}
+
+/// Work of one thread: prepares the thread, waits for the other threads, and returns the seconds
+/// for [`THREAD_USES`] of all keys.
+type Work = fn(&AppKeys, &[Key], &Barrier) -> f64;
+
+/// Compares the throughput of two threads with that of one thread. Each thread has its own half of
+/// the keys, so keys are not shared.
+fn two_threads(name: &str, keys: &AppKeys, hot: &[Key], work: Work) {
+    let (one_half, other_half) = hot.split_at(hot.len() / 2);
+    ratio(name, THREAD_ROUNDS, |side, _| {
+        let parts = if side == Side::One { vec![one_half, other_half] } else { vec![one_half] };
+        let start = &Barrier::new(parts.len());
+        let uses = parts.len() * one_half.len() * THREAD_USES;
+        let seconds = thread::scope(|scope| {
+            let threads =
+                parts.into_iter().map(|part| scope.spawn(move || work(keys, part, start)));
+            let threads: Vec<_> = threads.collect();
+            threads.into_iter().map(|thread| thread.join().unwrap()).fold(0.0, f64::max)
+        });
+        uses as f64 / seconds
+    });
+}
+
+fn checks(keys: &AppKeys, hot: &[Key], start: &Barrier) -> f64 {
+    let system = System::new();
+    let requests = system.block_on(requests(keys, hot));
+    seconds(start, || {
+        system.block_on(async {
+            for request in &requests {
+                assert_eq!(black_box(authenticate(request).await), Ok(()));
+                request.extensions_mut().clear();
+            }
+        });
+    })
+}
+
+/// Builds responses with the headers of a guarded route, without a request.
+fn responses(keys: &AppKeys, hot: &[Key], start: &Barrier) -> f64 {
+    seconds(start, || {
+        for _ in hot {
+            let mut response = HttpResponse::Ok().body("An order for seventeen cakes.\n");
+            bench::finish(keys, &mut response);
+            black_box(response);
+        }
+    })
+}
+
+fn seconds(start: &Barrier, pass: impl Fn()) -> f64 {
+    pass();
+    start.wait();
+    let began = Instant::now();
+    (0..THREAD_USES).for_each(|_| pass());
+    began.elapsed().as_secs_f64()
 }
 
 /// Draws what the parts of a check cost.
 fn plot_parts(keys: &AppKeys, requests: &[HttpRequest], whole: f64) {
-    let presented: Vec<&[u8]> = requests.iter().filter_map(key).collect();
-    let digests: Vec<KeyDigest> = presented.iter().map(|key| digest(key)).collect();
-    let header = nanoseconds(|| assert!(requests.iter().all(|request| key(request).is_some())));
+    let presented: Vec<&[u8]> = requests.iter().filter_map(presented).collect();
+    let digests: Vec<KeyDigest> = presented.iter().map(|key| bench::digest(keys, key)).collect();
+    let header =
+        nanoseconds(|| assert!(requests.iter().all(|request| self::presented(request).is_some())));
     let hash = nanoseconds(|| {
         for key in &presented {
-            black_box(digest(key));
+            black_box(bench::digest(keys, key));
         }
     });
     let probe = nanoseconds(|| assert!(digests.iter().all(|digest| bench::probe(keys, digest))));
@@ -103,19 +159,6 @@ fn plot_parts(keys: &AppKeys, requests: &[HttpRequest], whole: f64) {
         ("clocks, client IP, decision", whole - header - hash - probe),
     ];
     plot::bars("check", "Cost of checking a cached key, and of its parts", "nanoseconds", &parts);
-}
-
-fn floor(keys: &AppKeys, request: &HttpRequest) -> bool {
-    key(request).is_some_and(|key| bench::probe(keys, &digest(key)))
-}
-
-fn key(request: &HttpRequest) -> Option<&[u8]> {
-    let value = request.headers().get(AUTHORIZATION).map(HeaderValue::as_bytes);
-    value.and_then(|value| value.strip_prefix(b"Bearer "))
-}
-
-fn digest(key: &[u8]) -> KeyDigest {
-    KeyDigest::from_bytes(Sha256::digest(key).into())
 }
 
 /// Returns the time of one request in nanoseconds, averaged over many uses of all keys.
@@ -130,7 +173,7 @@ fn rejections(system: &SystemRunner) {
     let short = request(&keys, "bad");
     for (name, length) in [("refuse_257_bytes_over_3", 257), ("refuse_100_kb_over_3", 100_000)] {
         let long = request(&keys, &"k".repeat(length));
-        ratio(name, ROUNDS, |side, _| {
+        ratio_of_ns(name, ROUNDS, |side, _| {
             let request = if side == Side::One { &long } else { &short };
             let refuse = async {
                 for _ in 0..REJECTIONS {
@@ -138,7 +181,7 @@ fn rejections(system: &SystemRunner) {
                     assert_eq!(answer, Err(StatusCode::UNAUTHORIZED));
                 }
             };
-            process::cpu_seconds_for(|| system.block_on(refuse))
+            process::cpu_seconds_for(|| system.block_on(refuse)) * 1e9 / REJECTIONS as f64
         });
     }
 }

@@ -1,17 +1,17 @@
 //! Compares a guarded route over real HTTP with an unguarded route, and with a route that checks
 //! keys by hand-written code: `cargo bench -p api-key-tests --bench http`.
 //!
-//! The server has one worker and keep-alive connections over loopback. All three routes are in one
-//! application and are measured in turn.
+//! The server has one worker and keep-alive connections over loopback. All routes are in one
+//! application and are measured in turn. Two servers register them in opposite orders.
 #![allow(missing_docs, clippy::unwrap_used, clippy::cast_precision_loss)]
 
 use std::{fmt, iter, thread, time::Duration};
 
-use actix_web::{get, web};
+use actix_web::{HttpRequest, HttpResponse, get, web};
 use api_key_runtime::{AppKeys, require_app_key};
 
 use self::support::{
-    Database, Key, Load, Postgres, Server, Watched, figure,
+    Database, Key, Load, Postgres, Server, Watched, check, figure,
     figures::{self, Progress, Side},
     heading, load, make_keys, plot,
     process::{self, Thread},
@@ -24,7 +24,8 @@ mod support;
 
 const IN_FLIGHT: usize = 64;
 const HOT: usize = 100;
-const ROUNDS: usize = 15;
+/// A multiple of four: both servers, and both sides first.
+const ROUNDS: usize = 16;
 const WINDOW: Duration = Duration::from_millis(300);
 /// Number of keys that one round uses for the first time.
 const COLD: usize = 10_000;
@@ -53,16 +54,42 @@ async fn handwritten(caller: rival::Caller) -> &'static str {
     BODY
 }
 
-fn serve(keys: AppKeys, rival: rival::Keys) -> Server {
-    let rival = web::Data::new(rival);
-    Server::start(move |config| {
-        config
-            .app_data(keys.clone())
-            .app_data(rival.clone())
-            .service(bare)
-            .service(guarded)
-            .service(handwritten);
-    })
+/// The cheapest check of a key, with the same two headers as the guarded route.
+#[get("/limit")]
+async fn limit(request: HttpRequest) -> HttpResponse {
+    check::limit(&request, BODY)
+}
+
+/// Two servers with the same keys and routes. The router tries routes in the order of registration,
+/// so the servers register the routes in opposite orders. The rounds alternate between the servers.
+struct Servers {
+    _servers: [Server; 2],
+    loads: [Load; 2],
+}
+
+impl Servers {
+    fn start(keys: &AppKeys, rival: rival::Keys) -> Self {
+        let rival = web::Data::new(rival);
+        let servers = [true, false].map(|guarded_first| {
+            let (keys, rival) = (keys.clone(), rival.clone());
+            Server::start(move |config| {
+                config.app_data(keys.clone()).app_data(rival.clone());
+                if guarded_first {
+                    config.service(guarded).service(limit).service(bare).service(handwritten);
+                } else {
+                    config.service(handwritten).service(bare).service(limit).service(guarded);
+                }
+            })
+        });
+        let loads = servers.each_ref().map(|server| Load::connect(server.address, IN_FLIGHT));
+        Self { _servers: servers, loads }
+    }
+
+    /// Returns the load of a round. The side that goes first alternates with each round, so the
+    /// server alternates with each pair of rounds.
+    fn load(&mut self, round: usize) -> &mut Load {
+        &mut self.loads[round / 2 % 2]
+    }
 }
 
 fn requests(path: &str, keys: &[Key]) -> Vec<Vec<u8>> {
@@ -87,11 +114,11 @@ fn on_postgres(server: &Postgres) -> Vec<(&'static str, f64)> {
     database.insert(&hot);
     database.insert(&cold);
     database.settle();
-    let server = serve(database.keys(), rival::Keys::connect(database.url()));
-    let mut load = Load::connect(server.address, IN_FLIGHT);
-    let [with, without] = warm(&mut load, "warm_route_over_bare", "/bare", &hot);
-    let [_, by_hand] = warm(&mut load, "warm_over_handwritten_pg", "/handwritten", &hot);
-    cold_against(&mut load, &cold);
+    let mut servers = Servers::start(&database.keys(), rival::Keys::connect(database.url()));
+    let [with, without] = warm(&mut servers, "warm_route_over_bare", "/bare", &hot);
+    warm(&mut servers, "warm_route_over_limit", "/limit", &hot);
+    let [_, by_hand] = warm(&mut servers, "warm_over_handwritten_pg", "/handwritten", &hot);
+    cold_against(&mut servers, &cold);
     vec![("without a check", without), ("#[require_app_key]", with), ("by hand, Postgres", by_hand)]
 }
 
@@ -100,41 +127,41 @@ fn on_sqlite() -> f64 {
     let hot = make_keys(HOT);
     database.insert(&hot);
     database.settle();
-    let server = serve(database.keys(), rival::Keys::connect(database.url()));
-    let mut load = Load::connect(server.address, IN_FLIGHT);
-    let [_, by_hand] = warm(&mut load, "warm_over_handwritten_sqlite", "/handwritten", &hot);
+    let mut servers = Servers::start(&database.keys(), rival::Keys::connect(database.url()));
+    let [_, by_hand] = warm(&mut servers, "warm_over_handwritten_sqlite", "/handwritten", &hot);
     by_hand
 }
 
 /// Compares the throughput of the guarded route with that of another route, for the same cached
 /// keys.
-fn warm(load: &mut Load, name: &str, other: &str, hot: &[Key]) -> [f64; 2] {
+fn warm(servers: &mut Servers, name: &str, other: &str, hot: &[Key]) -> [f64; 2] {
     let requests = [requests("/guarded", hot), requests(other, hot)];
     // Warms up: afterwards each key is cached, and all connections and threads exist.
     for requests in &requests {
-        load.run_for(WINDOW, requests);
+        for load in &mut servers.loads {
+            load.run_for(WINDOW, requests);
+        }
     }
-    measure(load, name, ROUNDS, |load, side, _| load.run_for(WINDOW, &requests[side as usize]))
+    measure(name, ROUNDS, |side, round| {
+        servers.load(round).run_for(WINDOW, &requests[side as usize])
+    })
 }
 
 /// Compares first uses of keys. The hand-written code gets the same keys, since it caches nothing.
-fn cold_against(load: &mut Load, cold: &[Key]) {
+fn cold_against(servers: &mut Servers, cold: &[Key]) {
     let requests = [requests("/guarded", cold), requests("/handwritten", cold)];
-    measure(load, "cold_over_handwritten_pg", COLD_ROUNDS, |load, side, round| {
+    // Only one server: a round is long, and the other server closes idle connections.
+    let [load, _] = &mut servers.loads;
+    measure("cold_over_handwritten_pg", COLD_ROUNDS, |side, round| {
         let mut requests = requests[side as usize][round * COLD..][..COLD].iter();
         load.run(|| requests.next().map(Vec::as_slice))
     });
 }
 
-fn measure(
-    load: &mut Load,
-    name: &str,
-    rounds: usize,
-    mut run: impl FnMut(&mut Load, Side, usize) -> load::Run,
-) -> [f64; 2] {
+fn measure(name: &str, rounds: usize, mut run: impl FnMut(Side, usize) -> load::Run) -> [f64; 2] {
     let mut shares = [Share::default(), Share::default()];
     ratio(name, rounds, |side, round| {
-        let run = shares[side as usize].of(|| run(load, side, round));
+        let run = shares[side as usize].of(|| run(side, round));
         run.per_second()
     });
     let [one, other] = shares;

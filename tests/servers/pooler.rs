@@ -1,5 +1,5 @@
-//! A `PgBouncer` in transaction mode in front of the shared server. The pooler serves every
-//! database of that server.
+//! A `PgBouncer` in transaction mode in front of a server. The pooler serves every database of that
+//! server.
 
 use std::{
     fs,
@@ -21,7 +21,16 @@ const START_TIMEOUT: Duration = Duration::from_secs(60);
 
 pub(crate) struct Pooler {
     pub(crate) address: SocketAddr,
-    _folder: ServerFolder,
+    folder: ServerFolder,
+}
+
+/// The sizes of a pooler.
+#[derive(Clone, Copy)]
+pub(crate) struct Sizes {
+    /// Maximum number of clients.
+    pub(crate) clients: u32,
+    /// Maximum number of connections to each database.
+    pub(crate) connections: u32,
 }
 
 impl Pooler {
@@ -29,19 +38,30 @@ impl Pooler {
     /// this program.
     pub(crate) fn shared() -> &'static Self {
         static POOLER: OnceLock<Pooler> = OnceLock::new();
-        POOLER.get_or_init(|| {
-            let folder = ServerFolder::new();
-            let port = free_ports()
-                .find(|&port| start(&folder, Postgres::shared().address().port(), port).is_some())
-                .expect("a port is free");
-            Self { address: ([127, 0, 0, 1], port).into(), _folder: folder }
-        })
+        // Few connections for many clients, so that connections change hands.
+        let sizes = Sizes { clients: 500, connections: 3 };
+        POOLER.get_or_init(|| Self::start(Postgres::shared(), sizes))
+    }
+
+    /// Starts a pooler in front of this server. It ends with this program.
+    pub(crate) fn start(server: &Postgres, sizes: Sizes) -> Self {
+        let folder = ServerFolder::new();
+        let port = free_ports()
+            .find(|&port| start(&folder, server.address().port(), port, sizes).is_some())
+            .expect("a port is free");
+        Self { address: ([127, 0, 0, 1], port).into(), folder }
+    }
+
+    /// Returns the id of the pooler's process.
+    #[allow(dead_code, reason = "only a bench uses it")]
+    pub(crate) fn process(&self) -> u32 {
+        fs::read_to_string(self.folder.path().join("pid")).unwrap().trim().parse().unwrap()
     }
 }
 
-/// Starts a pooler with few connections for many clients, so that connections change hands. Returns
-/// `None` if the port is taken.
-fn start(folder: &ServerFolder, server_port: u16, port: u16) -> Option<Child> {
+/// Starts a pooler. Returns `None` if the port is taken.
+fn start(folder: &ServerFolder, server_port: u16, port: u16, sizes: Sizes) -> Option<Child> {
+    let Sizes { clients, connections } = sizes;
     let settings = format!(
         "[databases]\n\
          * = host=127.0.0.1 port={server_port} user=postgres\n\
@@ -51,8 +71,8 @@ fn start(folder: &ServerFolder, server_port: u16, port: u16) -> Option<Child> {
          unix_socket_dir =\n\
          auth_type = any\n\
          pool_mode = transaction\n\
-         default_pool_size = 3\n\
-         max_client_conn = 500\n\
+         default_pool_size = {connections}\n\
+         max_client_conn = {clients}\n\
          logfile = log\n"
     );
     fs::write(folder.path().join("pgbouncer.ini"), settings).unwrap();

@@ -3,10 +3,17 @@
 
 mod backup;
 mod by_key;
+mod changes;
+mod explain;
+mod import;
 mod keys;
+mod list;
 mod output;
+mod prune;
 mod refused;
+mod scan;
 mod setup;
+mod shell;
 mod terminal;
 mod usage;
 

@@ -67,6 +67,7 @@ database_test!(diesel_runs_and_reverts_migrations_beside_the_app_s_own, |databas
     let order = [
         "00000000000101_create_api_keys",
         "00000000000102_log_api_key_changes",
+        "00000000000103_record_api_key_events",
         "2026-11-23-000000_users",
     ];
     assert_eq!(
@@ -86,7 +87,7 @@ database_test!(diesel_runs_and_reverts_migrations_beside_the_app_s_own, |databas
     project.diesel("migration redo --all");
     assert!(database.rows().is_empty(), "all were reverted and run again");
     database.builder().build().unwrap();
-    assert_eq!(project.diesel("migration list").matches("[X]").count(), 3);
+    assert_eq!(project.diesel("migration list").matches("[X]").count(), 4);
 });
 
 /// Returns the text of the public schema module from its first table on.

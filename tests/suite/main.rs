@@ -24,6 +24,7 @@ mod guide;
 mod handlers;
 mod history;
 mod key_sets;
+mod life;
 mod metrics;
 mod middleware;
 mod own_pool;

@@ -264,7 +264,7 @@ fn replacing_a_row_on_sqlite_is_logged_or_rejected() {
 fn documented_grants(role: &str) -> String {
     let operations = include_str!("../../api-key-runtime/guide/operations.md");
     let grants = markdown::blocks_in(operations, "sql")[0];
-    assert_eq!(grants.matches("GRANT").count(), 5, "{grants}");
+    assert_eq!(grants.matches("GRANT").count(), 6, "{grants}");
     grants.replace("TO service", &format!("TO {role}"))
 }
 

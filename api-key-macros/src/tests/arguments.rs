@@ -127,8 +127,8 @@ fn crate_is_a_path() {
                 fn list(_: #path::__private::AnAttributeBelowRemovedTheHandler) {}
                 {
                     async fn list() -> &'static str { "all" }
-                    #path::__private::authenticated(
-                        { static POLICY: #path::__private::Policy = #path::__private::Policy::new(); &POLICY },
+                    #path::__private::authenticated::<_, (), _>(
+                        &#path::__private::ANY_KEY,
                         __list_request,
                         __list_payload,
                         list,

@@ -18,11 +18,8 @@ fn of_a_handler() {
                 fn order(_: ::api_key_runtime::__private::AnAttributeBelowRemovedTheHandler) {}
                 {
                     async fn order(id: web::Path<u64>, key: AppKey) -> Result<impl Responder, Error> { find(*id, &key).await? }
-                    ::api_key_runtime::__private::authenticated(
-                        {
-                            static POLICY: ::api_key_runtime::__private::Policy = ::api_key_runtime::__private::Policy::new();
-                            &POLICY
-                        },
+                    ::api_key_runtime::__private::authenticated::<_, (web::Path<u64>, AppKey,), _>(
+                        &::api_key_runtime::__private::ANY_KEY,
                         __order_request,
                         __order_payload,
                         order,
@@ -158,6 +155,40 @@ fn names_the_types_and_constants_of_the_handler() {
     ] {
         let output = expand(quote!(), tokens(&format!("fn list{generics}() -> u8 {{ 1 }}")));
         assert_contains(&output, &tokens(&format!("__list_request, __list_payload, {expected},")));
+    }
+}
+
+#[test]
+fn names_only_argument_types_that_mean_the_same_outside() {
+    for (arguments, expected) in [
+        ("", "()"),
+        ("id: Path<u64>", "(Path<u64>,)"),
+        ("Path(id): Path<(u64, T)>, key: Option<AppKey>", "(Path<(u64, T)>, Option<AppKey>,)"),
+        ("id: &'static Id", "_"),
+        ("id: &Id", "_"),
+        ("id: Id<'_>, key: AppKey", "_"),
+        ("id: Path<Self>", "_"),
+        ("id: id!()", "_"),
+        ("#[cfg(feature)] id: Id", "_"),
+    ] {
+        let output =
+            expand(quote!(), tokens(&format!("async fn list<T>({arguments}) -> u8 {{ 1 }}")));
+        let output = output.to_string().replace(' ', "");
+        let expected = match expected {
+            "_" => "authenticated(".to_owned(),
+            types => format!("authenticated::<_,{},_>(", types.replace(' ', "")),
+        };
+        assert!(output.contains(&expected), "{output}");
+    }
+}
+
+#[test]
+fn names_no_types_of_other_functions() {
+    for handler in
+        ["#[protect] async fn list(key: AppKey) -> u8 { 1 }", "fn list() -> Listed { 1 }"]
+    {
+        let output = expand(quote!(), tokens(handler));
+        assert!(output.to_string().replace(' ', "").contains("::authenticated("), "{output}");
     }
 }
 

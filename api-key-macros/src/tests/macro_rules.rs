@@ -27,12 +27,8 @@ fn every_kind_of_fragment() {
                 fn order(_: ::api_key_runtime::__private::AnAttributeBelowRemovedTheHandler) {}
                 {
                     async fn order(id: #ty) -> #ret { Ok(id.to_string()) }
-                    ::api_key_runtime::__private::authenticated(
-                        {
-                            static POLICY: ::api_key_runtime::__private::Policy =
-                                ::api_key_runtime::__private::Policy::new();
-                            &POLICY
-                        },
+                    ::api_key_runtime::__private::authenticated::<_, (#ty,), _>(
+                        &::api_key_runtime::__private::ANY_KEY,
                         __order_request,
                         __order_payload,
                         order,

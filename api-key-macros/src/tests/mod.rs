@@ -56,6 +56,18 @@ fn assert_contains(output: &TokenStream, expected: &TokenStream) {
 /// Returns the expected expansion of a handler without arguments. The parameters fill the parts
 /// that differ between tests.
 fn guarded(outer: &TokenStream, inner: &TokenStream, policy: &TokenStream) -> TokenStream {
+    let policy = if policy.is_empty() {
+        quote!(&::api_key_runtime::__private::ANY_KEY)
+    } else {
+        quote! {
+            {
+                static POLICY: ::api_key_runtime::__private::Policy =
+                    ::api_key_runtime::__private::Policy::new() #policy;
+                &POLICY
+            }
+        }
+    };
+    let arguments = inner.is_empty().then(|| quote!(::<_, (), _>));
     quote! {
         #outer
         fn list(
@@ -66,12 +78,8 @@ fn guarded(outer: &TokenStream, inner: &TokenStream, policy: &TokenStream) -> To
             {
                 #inner
                 async fn list() -> &'static str { "all" }
-                ::api_key_runtime::__private::authenticated(
-                    {
-                        static POLICY: ::api_key_runtime::__private::Policy =
-                            ::api_key_runtime::__private::Policy::new() #policy;
-                        &POLICY
-                    },
+                ::api_key_runtime::__private::authenticated #arguments (
+                    #policy,
                     __list_request,
                     __list_payload,
                     list,

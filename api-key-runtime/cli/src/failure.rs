@@ -4,6 +4,7 @@ use std::{
     ffi::OsString,
     fmt,
     io::{self, ErrorKind, Write as _},
+    path::PathBuf,
     process::ExitCode,
 };
 
@@ -13,6 +14,7 @@ use crate::text;
 
 const REFUSED: u8 = 1;
 const USAGE: u8 = 2;
+const ANSWER: u8 = 3;
 /// Minimum length of an argument that could be a key. A shorter key could be guessed.
 const SHORTEST_SECRET: usize = 12;
 
@@ -22,12 +24,26 @@ pub(crate) enum Failure {
     Keys(Error),
     /// The arguments contradict each other.
     Usage(&'static str),
+    /// A question cannot be asked, because there is no terminal.
+    NoTerminal { command: &'static str },
     /// The user did not confirm.
     Declined,
+    /// The output is the answer: the key is rejected, or keys were found. There is no message.
+    Answer,
+    /// A file could not be read or written.
+    File { verb: &'static str, path: PathBuf, source: io::Error },
+    /// Some files were not scanned. A message about each has been written.
+    Unread { unread: usize, files: usize },
     /// The table has no record for the key on standard input.
     Unknown,
     /// The key could not be read.
     Input(io::Error),
+    /// A file with keys could not be opened.
+    Csv { name: String, source: io::Error },
+    /// The first line of a file does not name the columns of keys.
+    Columns(String),
+    /// Rows of an import were refused.
+    RefusedRows(String),
     /// Standard output could not be written.
     Output(io::Error),
     /// Standard output is discarded.
@@ -43,12 +59,15 @@ impl Failure {
             // The reader has stopped reading, as in `app-key list | head -1`.
             return ExitCode::SUCCESS;
         }
+        if matches!(self, Self::Answer) {
+            return ExitCode::from(ANSWER);
+        }
         let message = text::one_line(&self.to_string());
         // If standard error is closed too, the exit code is the only report.
         let _ = io::stderr().write_all(format!("app-key: {message}\n").as_bytes());
         ExitCode::from(match self {
             Self::Keys(error) if error.is_invalid_input() => USAGE,
-            Self::Usage(_) => USAGE,
+            Self::Usage(_) | Self::Columns(_) | Self::NoTerminal { .. } => USAGE,
             _ => REFUSED,
         })
     }
@@ -87,11 +106,25 @@ impl fmt::Display for Failure {
         match self {
             Self::Keys(error) => error.fmt(formatter),
             Self::Usage(message) => formatter.write_str(message),
+            Self::NoTerminal { command } => write!(
+                formatter,
+                "`{command} -` cannot ask for confirmation: there is no terminal; add --yes"
+            ),
             Self::Declined => formatter.write_str("nothing was changed"),
+            Self::Answer => formatter.write_str("the key is rejected, or keys were found"),
+            Self::File { verb, path, source } => {
+                let path = text::visible(&path.display().to_string());
+                write!(formatter, "cannot {verb} {path}: {source}")
+            }
+            Self::Unread { unread, files } => {
+                write!(formatter, "{unread} of {files} files could not be scanned")
+            }
             Self::Unknown => formatter.write_str(
                 "the key was not found in the table; check that DATABASE_URL and APP_KEY_PEPPER are those of the service",
             ),
             Self::Input(source) => write!(formatter, "cannot read the key: {source}"),
+            Self::Csv { name, source } => write!(formatter, "cannot read {name}: {source}"),
+            Self::Columns(message) | Self::RefusedRows(message) => formatter.write_str(message),
             Self::Output(source) => write!(formatter, "cannot write to standard output: {source}"),
             Self::Discarded => formatter.write_str(
                 "no key was issued: standard output is closed or discarded, so the key would be lost; redirect it to a file or a program",

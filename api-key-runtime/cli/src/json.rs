@@ -6,11 +6,19 @@ use std::{
     net::IpAddr,
 };
 
-use api_key_runtime::admin::{IssuedKey, KeyRecord, KeyState, KeyUsage};
+use api_key_runtime::admin::{
+    Explanation, ImportReport, IssuedKey, KeyEvent, KeyRecord, KeyState, KeyUsage, Updated,
+};
+use api_key_runtime::metrics::RejectionReason;
 use chrono::{DateTime, SecondsFormat, Utc};
 use serde::Serialize;
+use serde_json::{Value, json};
 
-use crate::{table::Row, text::is_deceptive};
+use crate::{
+    commands::{scan::Hit, show::Rotation},
+    table::Row,
+    text::is_deceptive,
+};
 
 #[derive(Serialize)]
 struct Columns<'a> {
@@ -54,8 +62,7 @@ pub(crate) fn write_issued(
 ) -> io::Result<()> {
     let columns = Columns::of(&issued.record, None, now);
     let object = Issued { columns, key: issued.secret.expose_secret() };
-    write(out, &object)?;
-    writeln!(out)
+    write_line(out, &object)
 }
 
 /// Writes one object on one line.
@@ -65,19 +72,193 @@ pub(crate) fn write_record(
     usage: Option<&KeyUsage>,
     now: DateTime<Utc>,
 ) -> io::Result<()> {
-    write(out, &Columns::of(record, usage, now))?;
+    write_line(out, &Columns::of(record, usage, now))
+}
+
+/// Writes a key and, if a rotation replaced it, the rotation, as one object on one line.
+pub(crate) fn write_shown(
+    out: &mut impl Write,
+    record: &KeyRecord,
+    usage: Option<&KeyUsage>,
+    rotation: Option<&Rotation>,
+    now: DateTime<Utc>,
+) -> io::Result<()> {
+    #[derive(Serialize)]
+    struct Shown<'a> {
+        #[serde(flatten)]
+        columns: Columns<'a>,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        rotation: Option<Value>,
+    }
+    let rotation = rotation.map(|rotation| {
+        json!({
+            "replaced_by": rotation.replaced_by,
+            "rotated_at": rotation.rotated_at.map(time),
+            "as_of": time(now),
+            "is_safe_to_end": rotation.is_safe_to_end,
+            "reason": rotation.reason,
+        })
+    });
+    write_line(out, &Shown { columns: Columns::of(record, usage, now), rotation })
+}
+
+/// Prints why a row of an import was refused, as one object on one line.
+pub(crate) fn print_refused(row: u64, reason: &str) -> io::Result<()> {
+    let mut out = io::stdout().lock();
+    write(&mut out, &json!({ "row": row, "reason": reason }))?;
     writeln!(out)
 }
 
-/// Writes an array with one line for each key.
-pub(crate) fn write_rows(out: &mut impl Write, rows: &[Row<'_>]) -> io::Result<()> {
+/// Prints the result of an import, as one object on one line.
+pub(crate) fn print_imported(report: &ImportReport, refused: u64) -> io::Result<()> {
+    let mut out = io::stdout().lock();
+    write(
+        &mut out,
+        &json!({
+            "imported": report.imported,
+            "existing": report.existing,
+            "pruned": report.pruned,
+            "blank": report.blank,
+            "erased": report.erased,
+            "refused": refused,
+        }),
+    )?;
+    writeln!(out)
+}
+
+/// Prints a key before and after a change, as one object on one line.
+pub(crate) fn print_updated(updated: &Updated, now: DateTime<Utc>) -> io::Result<()> {
+    #[derive(Serialize)]
+    struct Change<'a> {
+        before: Columns<'a>,
+        after: Columns<'a>,
+    }
+    let columns = |record| Columns::of(record, None, now);
+    let change = Change { before: columns(&updated.before), after: columns(&updated.after) };
+    write_line(&mut io::stdout().lock(), &change)
+}
+
+#[derive(Serialize)]
+struct Explained<'a> {
+    accepted: bool,
+    reason: Option<RejectionReason>,
+    status: Option<u16>,
+    rules: Vec<Value>,
+    state: Option<KeyState>,
+    key: Option<&'a KeyRecord>,
+}
+
+/// Writes one object on one line.
+pub(crate) fn write_explanation(
+    out: &mut impl Write,
+    explained: &Explanation,
+    now: DateTime<Utc>,
+) -> io::Result<()> {
+    let rules: Vec<Value> = explained
+        .rules
+        .iter()
+        .map(|result| {
+            json!({
+                "rule": result.rule.as_str(),
+                "passed": result.rejection.is_none(),
+                "reason": result.rejection,
+                "detail": result.detail,
+            })
+        })
+        .collect();
+    let object = Explained {
+        accepted: explained.rejection.is_none(),
+        reason: explained.rejection,
+        status: explained.rejection.map(|reason| reason.kind().status().as_u16()),
+        rules,
+        state: explained.record.as_ref().map(|record| record.state(now)),
+        key: explained.record.as_ref(),
+    };
+    write_line(out, &object)
+}
+
+/// Writes one object on one line. The object has the hint of the key, but not the key.
+pub(crate) fn write_hit(
+    out: &mut impl Write,
+    hit: &Hit<'_>,
+    is_dry_run: bool,
+    now: DateTime<Utc>,
+) -> io::Result<()> {
+    let record = hit.record.as_ref();
+    let state = record.map(|record| record.state(now).as_str());
+    let state = state.or(hit.is_looked_up.then_some("unknown"));
+    write_line(
+        out,
+        &json!({
+            "file": hit.file.to_string_lossy(),
+            "line": hit.found.line,
+            "offset": hit.found.offset,
+            "hint": hit.found.hint,
+            "id": record.map(|record| record.id),
+            "name": record.map(|record| &record.name),
+            "owner": record.and_then(|record| record.owner.as_ref()),
+            "state": state,
+            "revoked_now": hit.is_revoked_now && !is_dry_run,
+        }),
+    )
+}
+
+/// Writes an array with one line for each event.
+pub(crate) fn write_events(out: &mut impl Write, events: &[KeyEvent]) -> io::Result<()> {
     let mut separator = "[";
-    for row in rows {
+    for event in events {
         out.write_all(separator.as_bytes())?;
-        write(out, &Columns::of(row.record, row.usage, row.now))?;
+        let parse = |fields: &Option<String>| -> Option<Value> {
+            fields.as_deref().and_then(|text| serde_json::from_str(text).ok())
+        };
+        write(
+            out,
+            &json!({
+                "happened_at": time(event.happened_at),
+                "action": event.action,
+                "key_id": event.key_id,
+                "last_key_id": event.last_key_id,
+                "key_count": event.key_count,
+                "before": parse(&event.before),
+                "after": parse(&event.after),
+                "role": event.role,
+                "actor": event.actor,
+            }),
+        )?;
         separator = ",\n ";
     }
-    writeln!(out, "{}", if rows.is_empty() { "[]" } else { "]" })
+    writeln!(out, "{}", if events.is_empty() { "[]" } else { "]" })
+}
+
+/// An array that is written one key at a time, with one line for each key.
+pub(crate) struct Array<W> {
+    out: W,
+    is_empty: bool,
+}
+
+impl<W: Write> Array<W> {
+    pub(crate) const fn new(out: W) -> Self {
+        Self { out, is_empty: true }
+    }
+
+    pub(crate) fn write_row(&mut self, row: &Row<'_>) -> io::Result<()> {
+        let separator = if self.is_empty { "[" } else { ",\n " };
+        self.is_empty = false;
+        self.out.write_all(separator.as_bytes())?;
+        write(&mut self.out, &Columns::of(row.record, row.usage, row.now))
+    }
+
+    /// Ends the array. Returns whether it has a key.
+    pub(crate) fn finish(mut self) -> io::Result<bool> {
+        writeln!(self.out, "{}", if self.is_empty { "[]" } else { "]" })?;
+        Ok(!self.is_empty)
+    }
+}
+
+/// Writes one object on one line.
+pub(crate) fn write_line(out: &mut impl Write, object: &impl Serialize) -> io::Result<()> {
+    write(out, object)?;
+    writeln!(out)
 }
 
 fn write(out: &mut impl Write, object: &impl Serialize) -> io::Result<()> {

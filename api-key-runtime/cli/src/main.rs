@@ -18,25 +18,29 @@
 #[cfg(not(any(feature = "postgres", feature = "sqlite")))]
 compile_error!("app-key needs a database: build it with the feature `postgres` or `sqlite`");
 
-mod arguments;
 mod commands;
+mod csv_keys;
 mod failure;
 mod json;
+mod named_key;
+mod progress;
+mod style;
 mod table;
 mod terminal;
 mod text;
+mod values;
 
 use std::{io::Write as _, process::ExitCode};
 
 use clap::Parser as _;
 
 fn main() -> ExitCode {
-    let arguments = match arguments::Arguments::try_parse() {
+    let arguments = match commands::Arguments::try_parse() {
         Ok(arguments) => arguments,
         Err(error) => return failure::report_usage(&error, std::env::args_os().skip(1)),
     };
     log_to_standard_error();
-    match commands::run(&arguments.command) {
+    match commands::run(&arguments) {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => failure.report(),
     }

@@ -4,7 +4,6 @@ use std::io::{self, Write};
 
 use api_key_runtime::admin::{KeyRecord, KeyUsage};
 use chrono::{DateTime, TimeDelta, Utc};
-use comfy_table::{ColumnConstraint, Table, Width, presets};
 use unicode_width::{UnicodeWidthChar as _, UnicodeWidthStr as _};
 
 use crate::text::{allowed_ips, owner, scopes, used_from, uses, visible};
@@ -12,9 +11,10 @@ use crate::text::{allowed_ips, owner, scopes, used_from, uses, visible};
 /// Maximum width of a cell.
 const MAX_CELL_WIDTH: usize = 40;
 /// Spaces between two columns.
-const GAP: u16 = 2;
+const GAP: usize = 2;
 
 /// The values of one line.
+#[derive(Clone, Copy)]
 pub(crate) struct Row<'a> {
     pub(crate) record: &'a KeyRecord,
     /// `None` if the key was never used.
@@ -27,16 +27,18 @@ struct Column {
     /// If the terminal is too narrow, columns with higher numbers are hidden first. Columns with 0
     /// are always shown.
     dispensable: u8,
+    /// Whether a text that is too wide may be cut. A number or a time would be misread then.
+    is_cut: bool,
     cell: fn(&Row<'_>) -> String,
 }
 
-const COLUMNS: [Column; 12] = [
+static COLUMNS: [Column; 12] = [
     column("ID", 0, |row| row.record.id.to_string()),
-    column("HINT", 0, |row| visible(&row.record.hint)),
-    column("NAME", 0, |row| visible(&row.record.name)),
-    column("OWNER", 6, |row| owner(row.record)),
-    column("ALLOWED IPS", 5, |row| allowed_ips(&row.record.allowed_ips)),
-    column("SCOPES", 7, |row| scopes(&row.record.scopes)),
+    text("HINT", 0, |row| visible(&row.record.hint)),
+    text("NAME", 0, |row| visible(&row.record.name)),
+    text("OWNER", 6, |row| owner(row.record)),
+    text("ALLOWED IPS", 5, |row| allowed_ips(&row.record.allowed_ips)),
+    text("SCOPES", 7, |row| scopes(&row.record.scopes)),
     column("CREATED", 8, |row| day(row.record.created_at)),
     column("EXPIRES", 2, |row| {
         row.record.expires_at.map_or_else(|| "never".to_owned(), |end| expiry(end, row.now))
@@ -51,51 +53,85 @@ const COLUMNS: [Column; 12] = [
 ];
 
 const fn column(heading: &'static str, dispensable: u8, cell: fn(&Row<'_>) -> String) -> Column {
-    Column { heading, dispensable, cell }
+    Column { heading, dispensable, is_cut: false, cell }
 }
 
-/// Writes the list. Returns the headings of the columns that did not fit.
-pub(crate) fn write(
-    out: &mut impl Write,
-    rows: &[Row<'_>],
-    width: Option<u16>,
-) -> io::Result<Vec<&'static str>> {
-    let mut table = Table::new();
-    table.load_style(presets::NOTHING).set_header(COLUMNS.each_ref().map(|column| column.heading));
-    for row in rows {
-        table.add_row(COLUMNS.each_ref().map(|column| cut((column.cell)(row))));
-    }
-    let widths = table.column_max_content_widths();
-    let widths: Vec<u16> = widths.iter().map(|width| width + GAP).collect();
-    let fits = |most: &u8| {
-        let kept = COLUMNS.iter().zip(&widths).filter(|(column, _)| column.dispensable <= *most);
-        let needed = kept.map(|(_, width)| width).sum::<u16>() - GAP;
-        width.is_none_or(|width| needed <= width)
-    };
-    let most = (1..=u8::MAX).rev().find(fits).unwrap_or(0);
-    for ((column, laid_out), width) in COLUMNS.iter().zip(table.column_iter_mut()).zip(widths) {
-        let constraint = if column.dispensable <= most {
-            ColumnConstraint::Absolute(Width::Fixed(width))
-        } else {
-            ColumnConstraint::Hidden
+const fn text(heading: &'static str, dispensable: u8, cell: fn(&Row<'_>) -> String) -> Column {
+    Column { is_cut: true, ..column(heading, dispensable, cell) }
+}
+
+/// The columns of a list that fit, with their widths. The first rows determine the widths, because
+/// a list may have more rows than fit into memory. In later rows a wider text is cut, and a wider
+/// number moves the rest of its line.
+pub(crate) struct Layout {
+    columns: Vec<(&'static Column, usize)>,
+}
+
+impl Layout {
+    /// Returns the layout for these rows. `None` is an output without a width.
+    pub(crate) fn of(rows: &[Row<'_>], width: Option<usize>) -> Self {
+        let measured = COLUMNS.iter().map(|column| {
+            let cells = rows.iter().map(|row| (column.cell)(row).width().min(MAX_CELL_WIDTH));
+            (column, cells.max().unwrap_or(0).max(column.heading.len()))
+        });
+        let mut columns: Vec<_> = measured.collect();
+        let needed = |columns: &[(&Column, usize)]| {
+            columns.iter().map(|(_, width)| width + GAP).sum::<usize>().saturating_sub(GAP)
         };
-        laid_out.set_padding((0, GAP)).set_constraint(constraint);
+        while width.is_some_and(|width| needed(&columns) > width) {
+            let most = columns.iter().map(|(column, _)| column.dispensable).max().unwrap_or(0);
+            if most == 0 {
+                break;
+            }
+            columns.retain(|(column, _)| column.dispensable < most);
+        }
+        Self { columns }
     }
-    writeln!(out, "{}", table.trim_fmt())?;
-    let left_out = COLUMNS.iter().filter(|column| column.dispensable > most);
-    Ok(left_out.map(|column| column.heading).collect())
+
+    /// Returns the headings of the columns that did not fit.
+    pub(crate) fn left_out(&self) -> Vec<&'static str> {
+        let is_shown = |heading| self.columns.iter().any(|(column, _)| column.heading == heading);
+        COLUMNS.iter().map(|column| column.heading).filter(|heading| !is_shown(*heading)).collect()
+    }
+
+    pub(crate) fn write_headings(&self, out: &mut impl Write) -> io::Result<()> {
+        self.write_line(out, |column, _| column.heading.to_owned())
+    }
+
+    pub(crate) fn write(&self, out: &mut impl Write, rows: &[Row<'_>]) -> io::Result<()> {
+        rows.iter().try_for_each(|row| {
+            self.write_line(out, |column, width| {
+                let cell = (column.cell)(row);
+                if column.is_cut { cut(cell, width) } else { cell }
+            })
+        })
+    }
+
+    fn write_line(
+        &self,
+        out: &mut impl Write,
+        cell: impl Fn(&Column, usize) -> String,
+    ) -> io::Result<()> {
+        let mut line = String::new();
+        for (column, width) in &self.columns {
+            let text = cell(column, *width);
+            let padding = width.saturating_sub(text.width()) + GAP;
+            line += &text;
+            line.extend(std::iter::repeat_n(' ', padding));
+        }
+        writeln!(out, "{}", line.trim_end())
+    }
 }
 
-/// Cuts a text that is too wide for a cell. The table would wrap the text, but each key must be one
-/// line.
-fn cut(mut text: String) -> String {
-    if text.width() <= MAX_CELL_WIDTH {
+/// Cuts a text that is wider than its column.
+fn cut(mut text: String, most: usize) -> String {
+    if text.width() <= most {
         return text;
     }
     let mut width = 1;
     let end = text.char_indices().find_map(|(at, character)| {
         width += character.width().unwrap_or(0);
-        (width > MAX_CELL_WIDTH).then_some(at)
+        (width > most).then_some(at)
     });
     text.truncate(end.unwrap_or(text.len()));
     text.push('…');
@@ -119,13 +155,13 @@ fn expiry(end: DateTime<Utc>, now: DateTime<Utc>) -> String {
 }
 
 /// Returns how long ago a time was.
-fn ago(time: DateTime<Utc>, now: DateTime<Utc>) -> String {
+pub(crate) fn ago(time: DateTime<Utc>, now: DateTime<Utc>) -> String {
     // The clock that recorded the time may be ahead of the clock of this machine.
     format!("{} ago", length((now - time).max(TimeDelta::zero())))
 }
 
 /// Returns a duration in its largest unit.
-fn length(time: TimeDelta) -> String {
+pub(crate) fn length(time: TimeDelta) -> String {
     let seconds = time.num_seconds();
     match seconds {
         ..60 => format!("{seconds} s"),
@@ -160,13 +196,16 @@ mod tests {
         record
     }
 
-    fn listed(width: Option<u16>) -> (Vec<String>, Vec<&'static str>) {
+    fn listed(width: Option<usize>) -> (Vec<String>, Vec<&'static str>) {
         let record = record();
         let address = "203.0.113.200".parse().ok();
         let usage = KeyUsage::new(17, now() - TimeDelta::minutes(3), address, 1_048_576);
         let row = Row { record: &record, usage: Some(&usage), now: now() };
         let mut out = Vec::new();
-        let left_out = write(&mut out, &[row], width).unwrap();
+        let layout = Layout::of(&[row], width);
+        layout.write_headings(&mut out).unwrap();
+        layout.write(&mut out, &[row]).unwrap();
+        let left_out = layout.left_out();
         let lines = String::from_utf8(out).unwrap();
         (lines.lines().map(str::to_owned).collect(), left_out)
     }
@@ -176,15 +215,12 @@ mod tests {
     fn a_narrow_terminal_drops_the_least_important_columns() {
         let (lines, left_out) = listed(None);
         assert_eq!(left_out, [""; 0]);
-        let natural = u16::try_from(lines[0].len().max(lines[1].len())).unwrap();
+        let natural = lines[0].len().max(lines[1].len());
         assert_eq!(listed(Some(natural)).1, [""; 0]);
         assert_eq!(listed(Some(natural - 1)).1, ["CREATED"]);
         for width in [120, 80, 60] {
             let (lines, left_out) = listed(Some(width));
-            assert!(
-                lines.iter().all(|line| line.len() <= usize::from(width)),
-                "{width}: {lines:?}"
-            );
+            assert!(lines.iter().all(|line| line.len() <= width), "{width}: {lines:?}");
             for (column, word) in [("LAST USED", "3 min ago"), ("USES", "1048576")] {
                 let shown = !left_out.contains(&column);
                 assert!(lines[1].contains(word) == shown, "{width}: {lines:?}");
@@ -202,12 +238,15 @@ mod tests {
     #[test]
     fn a_text_that_is_too_wide_is_cut_at_the_width_of_a_cell() {
         let words = "cakes:write cakes:delete cakes:read cakes:bake";
-        assert_eq!(cut(words.to_owned()), "cakes:write cakes:delete cakes:read cak…");
+        assert_eq!(
+            cut(words.to_owned(), MAX_CELL_WIDTH),
+            "cakes:write cakes:delete cakes:read cak…"
+        );
         let whole: String = words.chars().take(40).collect();
-        assert_eq!(cut(whole.clone()), whole);
+        assert_eq!(cut(whole.clone(), MAX_CELL_WIDTH), whole);
         // Each character takes two terminal cells, so one cell of the column stays empty.
-        assert_eq!(cut("名".repeat(21)), format!("{}…", "名".repeat(19)));
-        assert_eq!(cut("名".repeat(20)), "名".repeat(20));
+        assert_eq!(cut("名".repeat(21), MAX_CELL_WIDTH), format!("{}…", "名".repeat(19)));
+        assert_eq!(cut("名".repeat(20), MAX_CELL_WIDTH), "名".repeat(20));
     }
 
     // F11

@@ -1,12 +1,20 @@
 //! Text output. Text from the database is escaped, so that it cannot control the terminal.
 
-use std::io::{self, Write};
+use std::{
+    fmt,
+    io::{self, Write},
+};
 
 use api_key_runtime::{
     ScopeSet,
     admin::{AllowedIps, KeyRecord, KeyUsage},
 };
 use chrono::{DateTime, SecondsFormat, Utc};
+
+use crate::{
+    style,
+    table::{ago, length},
+};
 
 /// Width of the labels of `show`: the longest, `digest algorithm`, and two spaces.
 const LABEL_WIDTH: usize = 18;
@@ -44,6 +52,15 @@ pub(crate) fn one_line(text: &str) -> String {
     visible(&lines.join(" "))
 }
 
+/// Writes a message about the result to standard error. Errors are ignored, because the command
+/// itself has succeeded.
+///
+/// The message is written at once: standard error has no buffer, and lines of several processes
+/// could mix.
+pub(crate) fn say(message: fmt::Arguments<'_>) {
+    let _ = io::stderr().write_all(format!("{message}\n").as_bytes());
+}
+
 /// Returns a short description of a key for messages.
 pub(crate) fn named(record: &KeyRecord) -> String {
     format!("key {} {} ({})", record.id, visible(&record.hint), visible(&record.name))
@@ -53,8 +70,22 @@ pub(crate) fn time(time: DateTime<Utc>) -> String {
     time.to_rfc3339_opts(SecondsFormat::Secs, true)
 }
 
+/// Returns a time, and how long ago it was or how soon it will be.
+pub(crate) fn time_from(at: DateTime<Utc>, now: DateTime<Utc>) -> String {
+    format!("{} ({})", time(at), relative(at, now))
+}
+
+/// Returns how long ago a time was, or how soon it will be.
+fn relative(at: DateTime<Utc>, now: DateTime<Utc>) -> String {
+    if at > now { format!("in {}", length(at - now)) } else { ago(at, now) }
+}
+
 /// Writes a newly issued key, one field on each line.
-pub(crate) fn write_issued(out: &mut impl Write, record: &KeyRecord) -> io::Result<()> {
+pub(crate) fn write_issued(
+    out: &mut impl Write,
+    record: &KeyRecord,
+    now: DateTime<Utc>,
+) -> io::Result<()> {
     write_fields(
         out,
         [
@@ -64,8 +95,11 @@ pub(crate) fn write_issued(out: &mut impl Write, record: &KeyRecord) -> io::Resu
             ("owner", owner(record)),
             ("allowed IPs", allowed_ips(&record.allowed_ips)),
             ("scopes", scopes(&record.scopes)),
-            ("created", time(record.created_at)),
-            ("expires", expires(record)),
+            ("created", time_from(record.created_at, now)),
+            (
+                "expires",
+                record.expires_at.map_or_else(|| expires(record), |end| time_from(end, now)),
+            ),
         ],
     )
 }
@@ -77,18 +111,20 @@ pub(crate) fn write_details(
     usage: Option<&KeyUsage>,
     now: DateTime<Utc>,
 ) -> io::Result<()> {
-    write_issued(out, record)?;
-    let moment = |at: Option<DateTime<Utc>>| at.map_or_else(|| "-".to_owned(), time);
+    write_issued(out, record, now)?;
+    let moment =
+        |at: Option<DateTime<Utc>>| at.map_or_else(|| "-".to_owned(), |at| time_from(at, now));
     write_fields(
         out,
         [
-            ("state", record.state(now).as_str().to_owned()),
+            ("state", style::state(record.state(now))),
             ("disabled", moment(record.disabled_at)),
             ("revoked", moment(record.revoked_at)),
             ("digest algorithm", visible(record.digest_algorithm.as_str())),
             (
                 "last used",
-                usage.map_or_else(|| "never".to_owned(), |usage| time(usage.last_used_at)),
+                usage
+                    .map_or_else(|| "never".to_owned(), |usage| time_from(usage.last_used_at, now)),
             ),
             ("used from", used_from(usage)),
             ("uses", uses(usage)),
@@ -96,7 +132,7 @@ pub(crate) fn write_details(
     )
 }
 
-fn write_fields<const N: usize>(
+pub(crate) fn write_fields<const N: usize>(
     out: &mut impl Write,
     fields: [(&str, String); N],
 ) -> io::Result<()> {
@@ -127,7 +163,7 @@ pub(crate) fn scopes(scopes: &ScopeSet) -> String {
     if scopes.as_str().is_empty() { "-".to_owned() } else { visible(scopes.as_str()) }
 }
 
-fn expires(record: &KeyRecord) -> String {
+pub(crate) fn expires(record: &KeyRecord) -> String {
     record.expires_at.map_or_else(|| "never".to_owned(), time)
 }
 

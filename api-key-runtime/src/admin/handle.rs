@@ -1,9 +1,11 @@
 //! Administration of keys, independent of HTTP. The command `app-key` is a thin shell over it.
 
 use std::{
+    fmt::Display,
     ops::{Bound, RangeBounds},
     path::Path,
     sync::Arc,
+    time::Duration,
 };
 
 use chrono::{DateTime, Utc};
@@ -12,12 +14,23 @@ use crate::{
     cache::{Cache, process},
     clock::{Clock, MonotonicTime},
     error::Error,
+    explain::{AccessRequest, Explanation, Rule, RuleResult},
+    import::{ImportProgress, ImportReport, ImportedKey, SourceTable, StagedKey},
     key::{Digester, FormatRules, KeyDigest},
-    key_record::KeyRecord,
+    key_changes::KeyChanges,
+    key_event::KeyEvent,
+    key_fields::check_text,
+    key_record::{KeyRecord, Updated},
     key_usage::KeyUsage,
     list_keys::ListKeys,
     new_key::{IssuedKey, NewKey},
-    store::{Database, Table, TransactionError, connection::KeyConnection},
+    prune::{Prune, Pruned},
+    rejection::Reason as RejectionReason,
+    request::is_key,
+    rotation::{Rotated, rotate},
+    store::{
+        Database, Refusal, Table, TransactionError, connection::KeyConnection, key_pages::KeyPages,
+    },
 };
 
 /// The administration of the keys in a database: issues, lists and changes them.
@@ -29,9 +42,6 @@ use crate::{
 /// Once a call that revokes a key has returned, no [`AppKeys`](crate::AppKeys) of this process
 /// accepts the key. This holds even if another handle made the call. All calls block: within a
 /// request, call them through [`actix_web::web::block`].
-///
-/// To rotate a key, issue a new key. Revoke the old key when the old key's [`usage`](Self::usage)
-/// stops changing.
 ///
 #[cfg_attr(feature = "sqlite", doc = "```")]
 #[cfg_attr(not(feature = "sqlite"), doc = "```ignore")]
@@ -55,7 +65,6 @@ use crate::{
 /// # Ok(())
 /// # }
 /// ```
-#[doc(alias = "rotate")]
 #[derive(Clone, Debug)]
 pub struct Admin {
     table: Table,
@@ -104,7 +113,7 @@ impl Admin {
     #[doc(alias = "generate")]
     pub fn issue(&self, new: &NewKey) -> Result<IssuedKey, Error> {
         let issued = self.table.issue(|now| new.make(&self.format_rules, &self.digester, now));
-        self.done(issued, |issued| &issued.record)
+        self.done(issued, |issued| [&issued.record])
     }
 
     /// Issues a key within your own transaction, such as the first key of a new user. Either both
@@ -145,15 +154,21 @@ impl Admin {
     /// ```
     ///
     /// # Errors
-    /// Returns an error in the cases of [`issue`](Self::issue).
+    /// Returns an error in the cases of [`issue`](Self::issue), and for a
+    /// [`dry_run`](Self::dry_run).
     pub fn issue_in_transaction(
         &self,
         connection: &mut impl KeyConnection,
         new: &NewKey,
     ) -> Result<IssuedKey, Error> {
+        if self.table.is_dry_run() {
+            return Err(Error::invalid_input(
+                "no key was issued: a dry run cannot roll back the application's own transaction; roll it back yourself instead",
+            ));
+        }
         self.table.set_clock(|| connection.time())?;
         let mut issued = new.make(&self.format_rules, &self.digester, self.now())?;
-        issued.record = connection.issue_in_transaction(&issued.record)?;
+        issued.record = connection.issue_in_transaction(self.table.actor(), &issued.record)?;
         Ok(issued)
     }
 
@@ -164,6 +179,32 @@ impl Admin {
     /// Returns an error if the database fails.
     pub fn list(&self, wanted: &ListKeys) -> Result<Vec<KeyRecord>, Error> {
         self.table.list(wanted)
+    }
+
+    /// Returns the selected keys with their usage, oldest first, page by page. The memory that a
+    /// list needs does not grow with the number of keys.
+    ///
+    /// The pages are read over one connection, which is kept until the iterator is dropped.
+    ///
+    /// ```no_run
+    /// use api_key_runtime::{Error, admin::{Admin, ListKeys}};
+    ///
+    /// fn print_all_keys(admin: &Admin) -> Result<(), Error> {
+    ///     for page in admin.pages(&ListKeys::new())? {
+    ///         for listed in page? {
+    ///             let uses = listed.usage.map_or(0, |usage| usage.count);
+    ///             println!("{} {} {uses}", listed.record.id, listed.record.name);
+    ///         }
+    ///     }
+    ///     Ok(())
+    /// }
+    /// ```
+    ///
+    /// # Errors
+    /// Returns an error if the database fails.
+    #[doc(alias = "stream")]
+    pub fn pages(&self, wanted: &ListKeys) -> Result<KeyPages, Error> {
+        self.table.pages(wanted)
     }
 
     /// Returns one key.
@@ -218,6 +259,102 @@ impl Admin {
         }))
     }
 
+    /// Returns how a service with these settings decides about a key, and why: the verdict, and the
+    /// result of each rule. Nothing is recorded.
+    ///
+    /// The verdict is the one at this moment. A service that has cached the key may lag behind by
+    /// its [`max_staleness`](crate::AppKeysBuilder::max_staleness).
+    ///
+    #[cfg_attr(feature = "sqlite", doc = "```")]
+    #[cfg_attr(not(feature = "sqlite"), doc = "```ignore")]
+    /// use std::net::IpAddr;
+    ///
+    /// use api_key_runtime::{AppKeys, admin::{AccessRequest, NewKey}};
+    ///
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let folder = std::env::temp_dir().join(format!("explain-{}", std::process::id()));
+    /// # std::fs::create_dir_all(&folder)?;
+    /// # let url = folder.join("shop.db").to_str().ok_or("not Unicode")?.to_owned();
+    /// # let admin = AppKeys::builder().database_url(&url).migrate()?.build_admin()?;
+    /// let new = NewKey::new("billing").allow("10.0.0.0/8")?.scopes("cakes:read")?;
+    /// let id = admin.issue(&new)?.record.id;
+    /// let request = AccessRequest::new("10.1.2.3".parse::<IpAddr>()?).scopes("cakes:write")?;
+    /// let explained = admin.explain(id, &request)?;
+    /// assert_eq!(explained.rejection.map(|reason| reason.as_str()), Some("scope missing"));
+    /// for result in explained.rules {
+    ///     println!("{}: {} {}", result.rule, result.rejection.is_none(), result.detail);
+    /// }
+    /// # std::fs::remove_dir_all(folder)?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    /// Returns an error if no key has this id, or if the database fails.
+    #[doc(alias = "why")]
+    pub fn explain(&self, id: i64, request: &AccessRequest) -> Result<Explanation, Error> {
+        let record = self.get(id)?;
+        let made_by = &record.digest_algorithm;
+        if !self.digester.algorithms().any(|algorithm| algorithm == made_by) {
+            let detail = format!(
+                "key {id} is in the table under another pepper ({made_by}), so no service with this APP_KEY_PEPPER finds it"
+            );
+            let found = RuleResult::failed(Rule::Found, RejectionReason::Unknown, detail);
+            return Ok(Explanation::without_record(vec![found]));
+        }
+        Ok(self.explain_record(Vec::new(), record, request))
+    }
+
+    /// Returns how a service decides about a key, given the key itself; see
+    /// [`explain`](Self::explain). A text that is not a key, or a key that is not in the table, is
+    /// also explained. The key is neither stored nor logged.
+    ///
+    /// # Errors
+    /// Returns an error if the database fails or is a hot standby.
+    pub fn explain_secret(
+        &self,
+        secret: &str,
+        request: &AccessRequest,
+    ) -> Result<Explanation, Error> {
+        let format = self.format_of(secret);
+        if format.rejection.is_some() {
+            return Ok(Explanation::without_record(vec![format]));
+        }
+        if let Some(record) = self.find_by_secret(secret)? {
+            return Ok(self.explain_record(vec![format], record, request));
+        }
+        let detail = "the table has no such key under the pepper of these settings";
+        let found = RuleResult::failed(Rule::Found, RejectionReason::Unknown, detail);
+        Ok(Explanation::without_record(vec![format, found]))
+    }
+
+    fn explain_record(
+        &self,
+        mut checked: Vec<RuleResult>,
+        record: KeyRecord,
+        request: &AccessRequest,
+    ) -> Explanation {
+        let found = format!("key {}, digest {}", record.id, record.digest_algorithm);
+        checked.push(RuleResult::passed(Rule::Found, found));
+        Explanation::of_record(checked, record, request, self.now())
+    }
+
+    /// Returns whether a text can be a key. A service checks the same before it looks a key up.
+    fn format_of(&self, secret: &str) -> RuleResult {
+        let failed = |detail| RuleResult::failed(Rule::Format, RejectionReason::Malformed, detail);
+        if !is_key(secret.as_bytes()) {
+            return failed("a key has 1 to 256 characters: letters, digits and -._~+/=");
+        }
+        if self.format_rules.accepts(secret) {
+            return RuleResult::passed(Rule::Format, "");
+        }
+        failed(if self.format_rules.accept_imported {
+            "mistyped or cut: the text begins like a native key, but its checksum is wrong"
+        } else {
+            "not a native key with an intact checksum, and imported keys are not accepted (APP_KEY_ACCEPT_IMPORTED)"
+        })
+    }
+
     /// Returns the usage of the keys in a range of ids, sorted by id. Usage is the number of uses,
     /// and the time and client IP of the last use. Keys that were never used are left out.
     /// `admin.list_usage(..)` returns the usage of every key. The range `first..=last` selects the
@@ -259,7 +396,10 @@ impl Admin {
     /// Returns an error if no key has this id, or if the database fails.
     #[doc(alias = "delete")]
     pub fn revoke(&self, id: i64) -> Result<KeyRecord, Error> {
-        self.done(self.table.revoke(id), |record| record)
+        let revoked = self.table.update(id, |before, now| {
+            Ok(KeyRecord { revoked_at: before.revoked_at.or(Some(now)), ..before.clone() })
+        });
+        self.done(revoked, |revoked| [&revoked.after]).map(|revoked| revoked.after)
     }
 
     /// Disables a key until it is enabled again. A key that is already disabled stays as it is.
@@ -268,7 +408,7 @@ impl Admin {
     /// Returns an error if no key has this id, if the key is revoked, or if the database fails.
     #[doc(alias = "suspend")]
     pub fn disable(&self, id: i64) -> Result<KeyRecord, Error> {
-        self.done(self.table.disable(id), |record| record)
+        self.set_disabled(id, |disabled_at, now| disabled_at.or(Some(now)))
     }
 
     /// Enables a disabled key. A key that is not disabled stays as it is.
@@ -276,7 +416,230 @@ impl Admin {
     /// # Errors
     /// Returns an error if no key has this id, if the key is revoked, or if the database fails.
     pub fn enable(&self, id: i64) -> Result<KeyRecord, Error> {
-        self.done(self.table.enable(id), |record| record)
+        self.set_disabled(id, |_, _| None)
+    }
+
+    /// Changes a key, and returns the key before and after the change.
+    ///
+    /// # Errors
+    /// Returns an error if no key has this id, the key is revoked, the changed key would not be
+    /// valid, or the database fails. Nothing is changed after an error.
+    pub fn update(&self, id: i64, changes: &KeyChanges) -> Result<Updated, Error> {
+        let updated = self.table.update(id, |before, now| changes.apply(before, now));
+        self.done(updated, |updated| [&updated.after])
+    }
+
+    /// Replaces a key with a new key that has the same settings. Both keys work until the overlap
+    /// ends, so that clients can change to the new key without a rejected request.
+    ///
+    /// The end of the overlap is the expiry of the old key, but never later than the expiry it had.
+    /// With an overlap of zero, the old key is revoked at once. If the old key expires, the new key
+    /// has the same lifetime, counted from now. The new key is native, even if the old key is not.
+    ///
+    /// To end the overlap earlier, call [`revoke`](Self::revoke) with the id of the old key. Its
+    /// [`usage`](Self::usage) shows whether a client still uses it.
+    ///
+    #[cfg_attr(feature = "sqlite", doc = "```")]
+    #[cfg_attr(not(feature = "sqlite"), doc = "```ignore")]
+    /// use std::time::Duration;
+    ///
+    /// use api_key_runtime::{AppKeys, admin::NewKey};
+    ///
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let folder = std::env::temp_dir().join(format!("rotate-{}", std::process::id()));
+    /// # std::fs::create_dir_all(&folder)?;
+    /// # let url = folder.join("shop.db").to_str().ok_or("not Unicode")?.to_owned();
+    /// # let admin = AppKeys::builder().database_url(&url).migrate()?.build_admin()?;
+    /// # let id = admin.issue(&NewKey::new("billing").allow_any())?.record.id;
+    /// let rotated = admin.rotate(id, Duration::from_secs(24 * 60 * 60))?;
+    /// println!("{}", rotated.issued.secret.expose_secret()); // shown only once
+    /// assert_eq!(rotated.old.replaced_by, Some(rotated.issued.record.id));
+    /// # std::fs::remove_dir_all(folder)?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    /// Returns an error in the cases of [`issue`](Self::issue), and if the old key is revoked,
+    /// disabled, expired or already rotated. Nothing is changed after an error.
+    pub fn rotate(&self, id: i64, overlap: Duration) -> Result<Rotated, Error> {
+        let rotated = self.table.rotate(id, |old, now| {
+            let (new, old) = rotate(old, overlap, now)?;
+            Ok((new.make(&self.format_rules, &self.digester, now)?, old))
+        });
+        self.done(rotated, |rotated| [&rotated.old, &rotated.issued.record])
+    }
+
+    /// Imports keys of another system in one transaction, so that its clients can keep their keys.
+    ///
+    /// Each row has a number, by which `progress` names the row, such as the number of its line. If
+    /// a row is refused, nothing is imported, and `progress` gets the reason for each refused row.
+    /// Keys that the table has already are skipped, even if they are revoked or were pruned. So an
+    /// import can be repeated. The rows are read one by one, and memory does not grow with them.
+    ///
+    /// A service accepts imported keys only with
+    /// [`accept_imported_keys`](crate::AppKeysBuilder::accept_imported_keys), and this `Admin` must
+    /// have the same setting. Native keys do not need the setting. A key that could be guessed from
+    /// its SHA-256 is refused without a pepper. The estimate is the length times the binary
+    /// logarithm of the number of distinct characters, and the minimum is 80 bits.
+    ///
+    #[cfg_attr(feature = "sqlite", doc = "```")]
+    #[cfg_attr(not(feature = "sqlite"), doc = "```ignore")]
+    /// use api_key_runtime::{AppKeys, admin::{ImportProgress, ImportedKey}};
+    ///
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let folder = std::env::temp_dir().join(format!("import-{}", std::process::id()));
+    /// # std::fs::create_dir_all(&folder)?;
+    /// # let url = folder.join("shop.db").to_str().ok_or("not Unicode")?.to_owned();
+    /// # let builder = AppKeys::builder().database_url(url).migrate()?;
+    /// let admin = builder.accept_imported_keys(true).build_admin()?;
+    /// let file = "6fa459ea-ee8a-3ca4-894e-db77e160355e 10.0.0.0/8\n";
+    /// let rows = (1..).zip(file.lines().map(|line| {
+    ///     let (key, ip) = line.split_once(' ').unwrap_or((line, "0.0.0.0"));
+    ///     ImportedKey::new(key).name("old system").allow(ip)
+    /// }));
+    /// let report = admin.import(rows, |progress| {
+    ///     if let ImportProgress::Refused { row, reason, .. } = progress {
+    ///         eprintln!("line {row}: {reason}");
+    ///     }
+    /// })?;
+    /// assert_eq!(report.imported, 1);
+    /// # std::fs::remove_dir_all(folder)?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    /// Returns an error in these cases. Nothing is imported then.
+    ///
+    /// - a row is an error or was refused;
+    /// - a row needs a setting that this `Admin` does not have;
+    /// - the keys of the table are under another pepper;
+    /// - the database fails.
+    #[doc(alias = "migrate")]
+    pub fn import<E: Display>(
+        &self,
+        rows: impl IntoIterator<Item = (u64, Result<ImportedKey, E>)>,
+        mut progress: impl FnMut(ImportProgress<'_>),
+    ) -> Result<ImportReport, Error> {
+        let mut rows =
+            rows.into_iter().map(|(row, key)| (row, key.map_err(|reason| reason.to_string())));
+        let imported = self.table.import(&self.stage(), &mut rows, &mut progress);
+        self.done_import(imported)
+    }
+
+    /// Imports the keys of another table in the same database, as [`import`](Self::import) does.
+    ///
+    /// With [`SourceTable::erase_plaintext`], the keys of the source table are erased in the same
+    /// transaction.
+    ///
+    #[cfg_attr(feature = "sqlite", doc = "```")]
+    #[cfg_attr(not(feature = "sqlite"), doc = "```ignore")]
+    /// use api_key_runtime::{AppKeys, admin::SourceTable};
+    /// # use diesel::{SqliteConnection, connection::SimpleConnection as _, prelude::*};
+    ///
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let folder = std::env::temp_dir().join(format!("import-table-{}", std::process::id()));
+    /// # std::fs::create_dir_all(&folder)?;
+    /// # let url = folder.join("shop.db").to_str().ok_or("not Unicode")?.to_owned();
+    /// # let builder = AppKeys::builder().database_url(&url).migrate()?;
+    /// # SqliteConnection::establish(&url)?.batch_execute(
+    /// #     "CREATE TABLE api_auth (id INTEGER PRIMARY KEY, key TEXT, ip TEXT);
+    /// #      INSERT INTO api_auth (key, ip)
+    /// #      VALUES ('6fa459ea-ee8a-3ca4-894e-db77e160355e', '10.0.0.1')",
+    /// # )?;
+    /// let admin = builder.accept_imported_keys(true).build_admin()?;
+    /// let table = SourceTable::new("api_auth", "key").ip_column("ip").erase_plaintext();
+    /// let report = admin.import_table(&table, |_| ())?;
+    /// assert_eq!((report.imported, report.erased), (1, 1));
+    /// assert_eq!(admin.import_table(&table, |_| ())?.imported, 0);
+    /// # std::fs::remove_dir_all(folder)?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    /// Returns an error in the cases of [`import`](Self::import), and if the table or a column does
+    /// not exist. Also returns an error if the keys were imported and erased, but the database
+    /// could not remove its old copies. Call this method again in this case.
+    pub fn import_table(
+        &self,
+        source: &SourceTable,
+        mut progress: impl FnMut(ImportProgress<'_>),
+    ) -> Result<ImportReport, Error> {
+        source.check()?;
+        let imported = self.table.import_table(&self.stage(), source, &mut progress);
+        let report = self.done_import(imported)?;
+        if source.erases() && !self.table.is_dry_run() {
+            progress(ImportProgress::Forgetting);
+            self.table.forget(source)?;
+        }
+        Ok(report)
+    }
+
+    /// Returns the function that checks a row of an import.
+    fn stage(&self) -> impl Fn(u64, ImportedKey, DateTime<Utc>) -> Result<StagedKey, Refusal> + '_ {
+        |row, key, now| {
+            let (rules, digester) = (&self.format_rules, &self.digester);
+            key.check_settings(row, rules, digester).map_err(Refusal::OfImport)?;
+            key.stage(row, rules, digester, now).map_err(Refusal::OfRow)
+        }
+    }
+
+    /// Returns the newest events of a key from the audit log, oldest first, at most `limit`. Events
+    /// outlive the key. An event of several keys is included if the id is in its range.
+    ///
+    /// # Errors
+    /// Returns an error if the database fails.
+    #[doc(alias = "audit")]
+    pub fn history(&self, id: i64, limit: u32) -> Result<Vec<KeyEvent>, Error> {
+        self.table.events(id, limit)
+    }
+
+    /// Deletes keys that expired or were revoked long ago, and old events of the audit log.
+    ///
+    /// The ids and digests of the deleted keys are kept in the table `api_key_pruned`. So neither
+    /// an import nor a restored row makes such a key valid again, and no new key gets its id. The
+    /// audit log keeps the events of a deleted key until the events themselves are old enough.
+    ///
+    /// The rows are deleted in many short transactions, so a service is not disturbed, and any
+    /// number of processes may call this method at once. After an error or in a killed process some
+    /// rows are deleted, and another call continues. Keys that another transaction has locked are
+    /// left for the next call. On [`dry_run`](Self::dry_run) the rows are counted.
+    ///
+    /// On Postgres the role needs SELECT, UPDATE and DELETE on `api_keys`, INSERT on
+    /// `api_key_pruned`, and SELECT, UPDATE and DELETE on `api_key_events`.
+    ///
+    /// # Errors
+    /// Returns an error if the database fails, for example because a foreign key of the application
+    /// refers to one of the keys.
+    #[doc(alias = "delete")]
+    #[doc(alias = "purge")]
+    pub fn prune(&self, wanted: &Prune) -> Result<Pruned, Error> {
+        let pruned = self.table.prune(wanted, process::apply_deletion);
+        self.done(pruned, |_| [])
+    }
+
+    /// Returns an `Admin` whose changes the audit log attributes to this actor, such as the name of
+    /// the person that is logged in to your administration page. Nothing proves this statement; on
+    /// Postgres the log also records the role of the connection.
+    ///
+    /// # Errors
+    /// Returns an error if the actor is not a text of 1 to 200 characters.
+    pub fn acting_as(self, actor: impl AsRef<str>) -> Result<Self, Error> {
+        check_text("actor", actor.as_ref())?;
+        Ok(Self { table: self.table.acting_as(actor.as_ref()), ..self })
+    }
+
+    /// Returns an `Admin` that makes each change in the database and rolls it back. So a call
+    /// returns what the change would return, with all checks of the database, but changes nothing.
+    ///
+    /// A key that such an `Admin` issues does not exist. Postgres still counts the id of that key
+    /// as used. [`migrate`](Self::migrate) and [`back_up`](Self::back_up) do not change keys, and
+    /// have the same effect as without a dry run.
+    #[must_use]
+    pub fn dry_run(self) -> Self {
+        Self { table: self.table.dry_run(), ..self }
     }
 
     /// Copies an SQLite database to a new file while services run, and checks the copy by opening
@@ -302,16 +665,48 @@ impl Admin {
         self.table.now()
     }
 
+    fn set_disabled(
+        &self,
+        id: i64,
+        set: impl Fn(Option<DateTime<Utc>>, DateTime<Utc>) -> Option<DateTime<Utc>>,
+    ) -> Result<KeyRecord, Error> {
+        let updated = self.table.update(id, |before, now| {
+            if before.revoked_at.is_some() {
+                return Err(Error::revoked(id));
+            }
+            Ok(KeyRecord { disabled_at: set(before.disabled_at, now), ..before.clone() })
+        });
+        self.done(updated, |updated| [&updated.after]).map(|updated| updated.after)
+    }
+
+    /// Marks every cache entry of this process as stale after an import.
+    fn done_import(
+        &self,
+        done: Result<ImportReport, TransactionError>,
+    ) -> Result<ImportReport, Error> {
+        let is_changed = match &done {
+            Ok(report) => report.imported > 0 && !self.table.is_dry_run(),
+            Err(error) => error.maybe_committed(),
+        };
+        if is_changed {
+            process::apply_everything();
+        }
+        done.map_err(|error| self.table.error_of(error))
+    }
+
     /// Applies a change to every cache of this process, before the caller gets the result of the
     /// change.
-    fn done<T>(
+    fn done<T, const N: usize>(
         &self,
         done: Result<T, TransactionError>,
-        record: impl Fn(&T) -> &KeyRecord,
+        records: impl Fn(&T) -> [&KeyRecord; N],
     ) -> Result<T, Error> {
         match &done {
+            Ok(_) if self.table.is_dry_run() => {}
             Ok(done) => {
-                process::apply_change(self.cache.as_ref(), record(done), MonotonicTime::now());
+                for record in records(done) {
+                    process::apply_change(self.cache.as_ref(), record, MonotonicTime::now());
+                }
             }
             Err(error) if error.maybe_committed() => process::apply_everything(),
             Err(_) => {}

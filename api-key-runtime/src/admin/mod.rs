@@ -10,10 +10,19 @@ mod handle;
 pub use self::handle::Admin;
 pub use crate::{
     allowed_ips::AllowedIps,
-    key::{KeyFormat, KeySecret},
-    key_record::{KeyRecord, KeyState},
+    key::{FoundKey, KeyFormat, KeyScanner, KeySecret},
+    key_changes::KeyChanges,
+    key_record::{KeyRecord, KeyState, Updated},
     key_usage::KeyUsage,
     new_key::{IssuedKey, NewKey},
 };
 #[cfg(feature = "_diesel")]
-pub use crate::{list_keys::ListKeys, store::connection::KeyConnection};
+pub use crate::{
+    explain::{AccessRequest, Explanation, Rule, RuleResult},
+    import::{ImportProgress, ImportReport, ImportedKey, SourceTable},
+    key_event::KeyEvent,
+    list_keys::{ListKeys, ListedKey},
+    prune::{Prune, Pruned},
+    rotation::Rotated,
+    store::{connection::KeyConnection, key_pages::KeyPages},
+};

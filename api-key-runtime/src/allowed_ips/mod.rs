@@ -92,6 +92,20 @@ impl AllowedIps {
         self.rules.allows(address)
     }
 
+    /// Returns the first entry of the list that allows this client IP: `any`, an address or a
+    /// block.
+    #[cfg(feature = "_diesel")]
+    pub(crate) fn entry_that_allows(&self, address: Option<IpAddr>) -> Option<String> {
+        match &self.rules {
+            Rules::Any => Some("any".to_owned()),
+            Rules::Blocks(blocks) => {
+                let address = address?.to_canonical();
+                blocks.iter().find(|block| block.contains(address)).map(ToString::to_string)
+            }
+            Rules::Unreadable => None,
+        }
+    }
+
     /// Returns a list that allows every address that at least one of the two lists allows.
     pub(crate) fn or(self, other: Self) -> Self {
         match (&self.rules, &other.rules) {

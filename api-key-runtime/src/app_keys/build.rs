@@ -134,7 +134,8 @@ impl AppKeysBuilder {
 
     fn check(&self) -> Result<Checked, Error> {
         let key_locations = KeyLocations::check(&self.key_locations)?;
-        let responses = Responses::new(&self.realm, &key_locations, self.bodies.clone())?;
+        let responses =
+            Responses::new(&self.realm, &key_locations, self.bodies.clone(), self.expiry_header)?;
         let trusted_proxies = TrustedProxies::check(
             &self.trusted_proxies,
             self.trusts_unix_socket(),
@@ -177,7 +178,8 @@ impl AppKeysBuilder {
         let listen = self.listen_database(database.as_ref())?;
         #[cfg(feature = "_diesel")]
         if let Some(database) = database {
-            let store = DieselStore::connect(&database, listen.as_ref(), digester)?;
+            let store =
+                DieselStore::connect(&database, listen.as_ref(), digester, self.idle_timeout)?;
             return Ok(Connected { store: Arc::new(store), database: Some(database) });
         }
         match &self.store {
@@ -312,8 +314,12 @@ impl AppKeysBuilder {
         Ok(Bounds { max_staleness, stale_if_error })
     }
 
+    pub(super) fn checked_prefix(&self) -> Result<Prefix, Error> {
+        self.prefix.as_deref().map_or_else(|| Ok(Prefix::default()), Prefix::parse)
+    }
+
     fn format_rules_and_digester(&self) -> Result<(FormatRules, Digester), Error> {
-        let prefix = self.prefix.as_deref().map_or_else(|| Ok(Prefix::default()), Prefix::parse)?;
+        let prefix = self.checked_prefix()?;
         let pepper = self.pepper.as_ref().map(Secret::as_str);
         let previous = self.previous_pepper.as_ref().map(Secret::as_str);
         let digester = Digester::parse(pepper, previous)?;

@@ -8,15 +8,16 @@ use diesel::r2d2::{ConnectionManager, Pool};
 
 #[cfg(feature = "test-util")]
 use crate::clock::TestClock;
+#[cfg(feature = "_diesel")]
+use crate::store::Database;
 use crate::{
     clock::Clock,
+    error::Error,
     key::Secret,
     rejection::{Bodies, RejectionKind},
     request::KeyLocation,
     store::KeyStore,
 };
-#[cfg(feature = "_diesel")]
-use crate::{error::Error, store::Database};
 
 /// The settings of [`AppKeys`](crate::AppKeys), made by
 /// [`AppKeys::builder`](crate::AppKeys::builder).
@@ -69,18 +70,21 @@ use crate::{error::Error, store::Database};
 /// | --- | --- | --- |
 /// | [`realm`](Self::realm) | `api` | |
 /// | [`rejection_body`](Self::rejection_body) | problem details (RFC 9457) | |
+/// | [`expiry_header`](Self::expiry_header) | `false` | |
 ///
 /// | limits and intervals | default | environment |
 /// | --- | --- | --- |
 /// | [`lookup_timeout`](Self::lookup_timeout) | 1 second | |
 /// | [`cache_capacity`](Self::cache_capacity) | 250 000 keys | |
 /// | [`usage_flush_interval`](Self::usage_flush_interval) | 10 seconds | |
+/// | [`idle_timeout`](Self::idle_timeout) | 60 seconds | |
 ///
 /// With the feature `test-util`, [`clock`](Self::clock) replaces the system clock in tests.
 #[doc(alias = "config")]
 #[doc(alias = "settings")]
 #[derive(Debug)]
 #[must_use = "nothing happens until it is built"]
+#[expect(clippy::struct_excessive_bools, reason = "each setting is independent of the others")]
 pub struct AppKeysBuilder {
     pub(super) store: StoreSetting,
     #[cfg(feature = "_diesel")]
@@ -98,7 +102,10 @@ pub struct AppKeysBuilder {
     pub(super) forwarded_header: Option<String>,
     pub(super) realm: String,
     pub(super) bodies: Bodies,
+    pub(super) expiry_header: bool,
     pub(super) lookup_timeout: Duration,
+    #[cfg(feature = "_diesel")]
+    pub(super) idle_timeout: Duration,
     pub(super) max_staleness: Duration,
     pub(super) stale_if_error: Option<Duration>,
     pub(super) cache_capacity: usize,
@@ -123,7 +130,10 @@ impl Default for AppKeysBuilder {
             forwarded_header: None,
             realm: "api".to_owned(),
             bodies: Bodies::default(),
+            expiry_header: false,
             lookup_timeout: Duration::from_secs(1),
+            #[cfg(feature = "_diesel")]
+            idle_timeout: crate::store::IDLE_TIMEOUT,
             max_staleness: Duration::from_secs(1),
             stale_if_error: None,
             cache_capacity: 250_000,
@@ -344,6 +354,23 @@ impl AppKeysBuilder {
         self
     }
 
+    /// Returns a regular expression that matches native keys with the prefix of these settings, for
+    /// secret scanners. The expression does not check the checksum, so it also matches mistyped
+    /// keys; [`KeyScanner`](crate::admin::KeyScanner) checks it.
+    ///
+    /// ```
+    /// let pattern = api_key_runtime::AppKeys::builder().prefix("shop_").key_pattern()?;
+    /// assert_eq!(pattern, "shop_[0-9A-Za-z]{44}");
+    /// # Ok::<(), api_key_runtime::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// Returns an error if the prefix is invalid.
+    #[doc(alias = "regex")]
+    pub fn key_pattern(&self) -> Result<String, Error> {
+        Ok(self.checked_prefix()?.pattern())
+    }
+
     /// Sets the pepper: the secret of the HMAC-SHA-256 that keys are digested with. The pepper has
     /// at least 32 bytes and is written in base64.
     ///
@@ -483,6 +510,22 @@ impl AppKeysBuilder {
         self
     }
 
+    /// Sets whether responses to accepted requests have the header `X-API-Key-Expires`, which shows
+    /// the caller when its key expires. If the key does not expire, the header is left out.
+    ///
+    /// The value is an HTTP date (RFC 9110, section 5.6.7): `Sun, 06 Nov 2033 08:49:37 GMT`. No
+    /// standard has such a header: `GitHub-Authentication-Token-Expiration` has the same purpose,
+    /// and `Sunset` (RFC 8594) is about a resource. For scripts in browsers, name the header in
+    /// `Access-Control-Expose-Headers`. Defaults to `false`.
+    ///
+    /// ```
+    /// let builder = api_key_runtime::AppKeys::builder().expiry_header(true);
+    /// ```
+    pub fn expiry_header(mut self, show: bool) -> Self {
+        self.expiry_header = show;
+        self
+    }
+
     /// Sets how long a request waits for the lookup of its key. After this time the request is
     /// answered 503.
     ///
@@ -556,6 +599,20 @@ impl AppKeysBuilder {
     #[doc(alias = "last used")]
     pub fn usage_flush_interval(mut self, interval: impl Into<Option<Duration>>) -> Self {
         self.usage_flush_interval = interval.into();
+        self
+    }
+
+    /// Sets how long an unused connection for lookups or usage stays open. The connection of the
+    /// change feed always stays open.
+    ///
+    /// An idle process then has one connection. The next lookup opens a connection again, which
+    /// takes a few milliseconds. A connection that took longer than a quarter of a second to open
+    /// stays open, because opening it again could exceed `lookup_timeout`. Firewalls and load
+    /// balancers drop idle connections silently, so choose a time shorter than theirs. Has no
+    /// effect on connections of your own pool. Defaults to 60 seconds.
+    #[cfg(feature = "_diesel")]
+    pub fn idle_timeout(mut self, timeout: Duration) -> Self {
+        self.idle_timeout = timeout;
         self
     }
 

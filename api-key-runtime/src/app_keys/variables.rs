@@ -16,6 +16,8 @@ pub(super) const NAMES: [&str; 8] = [
     "APP_KEY_TRUSTED_PROXIES",
     "APP_KEY_FORWARDED_HEADER",
 ];
+/// The variable that only the command `app-key` reads.
+const ACTOR: &str = "APP_KEY_ACTOR";
 /// A name that is at most this many edits away from a variable is treated as a typing error.
 const MAX_EDITS: usize = 2;
 
@@ -112,10 +114,10 @@ enum Name {
 
 fn check_name(name: &str) -> Result<Name, Error> {
     let Some(rest) = name.strip_prefix(PREFIX) else { return Ok(Name::Fine) };
-    if NAMES.contains(&name) {
+    if NAMES.contains(&name) || name == ACTOR {
         return Ok(Name::Fine);
     }
-    let nearest = NAMES.into_iter().min_by_key(|known| edits(name, known));
+    let nearest = NAMES.into_iter().chain([ACTOR]).min_by_key(|known| edits(name, known));
     if let Some(nearest) = nearest
         && (rest.contains("PEPPER") || edits(name, nearest) <= MAX_EDITS)
     {
@@ -248,6 +250,7 @@ mod tests {
             "PATH",
             "DATABASE_URL",
             "APP_KEY",
+            "APP_KEY_ACTOR",
             "API_KEY_PEPPER",
             "APP_KEY_SERVICE_HOST",
             "APP_KEY_SERVICE_PORT",

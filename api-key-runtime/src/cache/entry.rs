@@ -9,17 +9,20 @@ use crate::{
     allowed_ips::Rules,
     key_record::{KeyRecord, KeyState},
     scope::ScopeSet,
-    usage::{Counted, UsageCell},
+    usage::{Counted, SOON, UsageCell},
 };
 
 /// The result of a lookup, shared by all requests with this key.
 #[derive(Debug)]
+#[expect(clippy::struct_excessive_bools, reason = "each field is independent of the others")]
 pub(crate) struct CachedKey {
     pub(crate) id: i64,
     text: PackedText,
     pub(crate) allowed_ips: Rules,
     pub(crate) scopes: ScopeSet,
     pub(crate) expires_at: Option<DateTime<Utc>>,
+    /// Whether the lifetime of the key is so long that a line is logged before its expiry.
+    warns_before_expiry: bool,
     has_owner: bool,
     disabled: bool,
     revoked: bool,
@@ -30,6 +33,14 @@ pub(crate) struct CachedKey {
 impl Counted for CachedKey {
     fn id(&self) -> i64 {
         self.id
+    }
+
+    fn hint(&self) -> &str {
+        self.text.hint()
+    }
+
+    fn warns_before(&self) -> Option<DateTime<Utc>> {
+        self.expires_at.filter(|_| self.warns_before_expiry)
     }
 
     fn usage(&self) -> &UsageCell {
@@ -47,6 +58,9 @@ impl CachedKey {
             allowed_ips: record.allowed_ips.into_rules(),
             scopes: record.scopes,
             expires_at: record.expires_at,
+            warns_before_expiry: record
+                .expires_at
+                .is_some_and(|end| end.signed_duration_since(record.created_at) > SOON),
             // A key whose `disabled_at` is in the future counts as disabled too: the stricter
             // reading.
             disabled: record.disabled_at.is_some(),

@@ -32,7 +32,7 @@ mod view;
 use std::{
     collections::HashMap,
     fmt,
-    hash::{BuildHasher, RandomState},
+    hash::{BuildHasher, BuildHasherDefault, Hasher, RandomState},
     sync::{
         Arc, Mutex, MutexGuard,
         atomic::{AtomicU64, Ordering},
@@ -40,7 +40,7 @@ use std::{
     time::Duration,
 };
 
-use quick_cache::{DefaultHashBuilder, UnitWeighter, sync::DefaultLifecycle};
+use quick_cache::{UnitWeighter, sync::DefaultLifecycle};
 
 pub(crate) use self::{
     entry::CachedKey,
@@ -80,9 +80,29 @@ struct Entry<T> {
 /// A map by digest that evicts the least used entries when it is full.
 type Bounded<T, B> = quick_cache::sync::Cache<KeyDigest, Entry<T>, UnitWeighter, B>;
 
+/// The hasher of a map by digest: takes the first bytes, because a digest is already a hash.
+#[derive(Clone, Copy, Debug, Default)]
+struct FirstBytes(u64);
+
+impl Hasher for FirstBytes {
+    #[inline]
+    fn write(&mut self, bytes: &[u8]) {
+        if let Some(first) = bytes.first_chunk() {
+            self.0 = u64::from_ne_bytes(*first);
+        }
+    }
+
+    #[inline]
+    fn finish(&self) -> u64 {
+        self.0
+    }
+}
+
 /// The cached keys and negative entries of one `AppKeys`.
 pub(crate) struct Cache {
-    known: Bounded<Arc<CachedKey>, DefaultHashBuilder>,
+    /// Hashed without a seed. These digests are of issued keys, so callers do not choose them, and
+    /// the digest of a made-up key that is looked up here is never stored here.
+    known: Bounded<Arc<CachedKey>, BuildHasherDefault<FirstBytes>>,
     /// Negative entries, hashed with a secret seed because callers choose these digests.
     unknown: Bounded<(), RandomState>,
     /// The time up to which every change has been applied.
@@ -140,7 +160,7 @@ impl Cache {
         let max_unknown =
             if two_digests { MAX_UNKNOWN.max(max_known) } else { MAX_UNKNOWN.min(max_known) };
         Self {
-            known: bounded(max_known, DefaultHashBuilder::default()),
+            known: bounded(max_known, BuildHasherDefault::default()),
             unknown: bounded(max_unknown, RandomState::new()),
             lease: AtomicU64::new(MonotonicTime::START.as_nanos()),
             valid_from: AtomicU64::new(0),

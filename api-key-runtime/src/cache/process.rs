@@ -4,7 +4,9 @@
 use std::sync::{Arc, Mutex, Weak};
 
 use super::Cache;
-use crate::{clock::MonotonicTime, key_record::KeyRecord, lock::lock, store::Changed};
+use crate::{
+    clock::MonotonicTime, key::KeyDigest, key_record::KeyRecord, lock::lock, store::Changed,
+};
 
 static CACHES: Mutex<Vec<Weak<Cache>>> = Mutex::new(Vec::new());
 
@@ -25,6 +27,14 @@ pub(crate) fn apply_change(own: Option<&Arc<Cache>>, record: &KeyRecord, now: Mo
     let changed = Changed::Keys(vec![record.digest]);
     for other in all().iter().filter(|other| own.is_none_or(|own| !Arc::ptr_eq(own, other))) {
         other.apply(&changed);
+    }
+}
+
+/// Drops these keys from every cache, because they were deleted.
+pub(crate) fn apply_deletion(digests: Vec<KeyDigest>) {
+    let changed = Changed::Keys(digests);
+    for cache in all() {
+        cache.apply(&changed);
     }
 }
 

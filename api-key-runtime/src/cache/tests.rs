@@ -1,7 +1,7 @@
 //! The bounds of freshness to the nanosecond, and the bound on negative entries.
 
 use super::*;
-use crate::{allowed_ips::AllowedIps, key_record::KeyState};
+use crate::{allowed_ips::AllowedIps, key::Digester, key_record::KeyState};
 
 const STALE_IF_ERROR: u64 = 5_000_000_000;
 const MAX_STALENESS: u64 = 1_000_000_000;
@@ -10,10 +10,10 @@ fn at(nanos: u64) -> MonotonicTime {
     MonotonicTime::from_nanos(nanos)
 }
 
+/// Returns a real digest. The cache hashes a digest by its first bytes, so made-up digests would
+/// collide.
 fn digest(number: u32) -> KeyDigest {
-    let mut bytes = [7; 32];
-    bytes[..4].copy_from_slice(&number.to_le_bytes());
-    KeyDigest::from_bytes(bytes)
+    Digester::default().digest(number.to_le_bytes())
 }
 
 fn cache(max_known: usize, stale_if_error: u64) -> Cache {

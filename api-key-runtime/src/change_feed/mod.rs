@@ -10,6 +10,7 @@ mod tests;
 
 use std::{
     fmt,
+    hash::{BuildHasher as _, RandomState},
     sync::{Arc, Condvar, Mutex, MutexGuard},
     thread,
     time::Duration,
@@ -43,7 +44,9 @@ const MAX_ABANDONED: usize = 4;
 const FIRST_PAUSE: Duration = Duration::from_millis(20);
 /// The bounds of the time between two rounds if the store does not wake the thread.
 const SHORTEST_INTERVAL: Duration = Duration::from_millis(10);
-const LONGEST_INTERVAL: Duration = Duration::from_secs(1);
+const LONGEST_INTERVAL: Duration = Duration::from_secs(60);
+/// The longest call that waits for changes. Between two calls the thread can end.
+const LONGEST_WAIT: Duration = Duration::from_secs(1);
 /// The minimum time between rounds, in case a store wakes the thread continuously.
 const LEAST_PAUSE: Duration = Duration::from_millis(1);
 /// The bounds of the time after which a thread counts as hung.
@@ -285,13 +288,31 @@ impl Shared {
         }
     }
 
-    /// Waits until something may have changed. A `backoff` above [`FIRST_PAUSE`] means that the
-    /// last attempt failed too.
+    /// Waits until something may have changed, or until the interval is over. A `backoff` above
+    /// [`FIRST_PAUSE`] means that the last attempt failed too.
     fn wait(&self, feed: &mut OpenFeed, backoff: Duration) -> Result<(), Stop> {
+        let mut left = with_jitter(self.interval);
+        loop {
+            let at_most = left.min(LONGEST_WAIT);
+            let waited_for = self.wait_once(feed, at_most, backoff)?;
+            left = left.saturating_sub(at_most);
+            if left.is_zero() || waited_for < at_most {
+                return Ok(());
+            }
+        }
+    }
+
+    /// Makes one call that waits, and returns how long it took.
+    fn wait_once(
+        &self,
+        feed: &mut OpenFeed,
+        at_most: Duration,
+        backoff: Duration,
+    ) -> Result<Duration, Stop> {
         let began = MonotonicTime::now();
-        let ticket = self.begin(began, self.interval, None).ok_or(Stop::Over)?;
+        let ticket = self.begin(began, at_most, None).ok_or(Stop::Over)?;
         let waited =
-            over_feed(feed, |feed| feed.as_mut().map_or(Ok(()), |feed| feed.wait(self.interval)));
+            over_feed(feed, |feed| feed.as_mut().map_or(Ok(()), |feed| feed.wait(at_most)));
         drop(self.finish(ticket)?);
         let now = MonotonicTime::now();
         if let Err(error) = waited {
@@ -309,7 +330,7 @@ impl Shared {
         }
         self.wait_outage.success(now, |_| "waiting for key changes works again".to_owned());
         thread::sleep(LEAST_PAUSE.saturating_sub(now.since(began)));
-        Ok(())
+        Ok(now.since(began))
     }
 
     /// Pauses after a failure. Returns `false` if the thread must end.
@@ -336,6 +357,13 @@ impl Shared {
         state.calls.finish(ticket).ok_or(Stop::Over)?;
         Ok(state)
     }
+}
+
+/// Returns an interval that is shorter by up to an eighth, at random. Without this, processes that
+/// start together would read the log together for as long as they run.
+fn with_jitter(interval: Duration) -> Duration {
+    let random = RandomState::new().hash_one(()) % 1024;
+    interval.saturating_sub(interval / 8 / 1024 * u32::try_from(random).unwrap_or_default())
 }
 
 /// Logs a warning, at most once an hour, if the local clock and the store's clock differ. The store

@@ -11,6 +11,8 @@ use std::{
 };
 
 use chrono::{DateTime, SubsecRound as _, Utc};
+#[cfg(feature = "_diesel")]
+use chrono::{Datelike as _, TimeDelta};
 
 use self::store_time::StoreTime;
 #[cfg(feature = "test-util")]
@@ -82,6 +84,26 @@ pub(crate) fn to_stored(time: DateTime<Utc>) -> DateTime<Utc> {
     time.trunc_subsecs(6)
 }
 
+/// The years that the tables hold.
+#[cfg(feature = "_diesel")]
+const STORED_YEARS: std::ops::RangeInclusive<i32> = 1900..=9999;
+
+/// Returns the time that is this much later, or the last time that the tables hold.
+#[cfg(feature = "_diesel")]
+pub(crate) fn later(time: DateTime<Utc>, by: Duration) -> DateTime<Utc> {
+    let later = TimeDelta::from_std(by).ok().and_then(|by| time.checked_add_signed(by));
+    let last = DateTime::from_timestamp(253_402_300_799, 0).unwrap_or(DateTime::<Utc>::MAX_UTC);
+    later.filter(|time| STORED_YEARS.contains(&time.year())).unwrap_or(last)
+}
+
+/// Returns the time that is this much earlier, or the first time that the tables hold.
+#[cfg(feature = "_diesel")]
+pub(crate) fn earlier(time: DateTime<Utc>, by: Duration) -> DateTime<Utc> {
+    let earlier = TimeDelta::from_std(by).ok().and_then(|by| time.checked_sub_signed(by));
+    let first = DateTime::from_timestamp(-2_208_988_800, 0).unwrap_or(DateTime::<Utc>::MIN_UTC);
+    earlier.filter(|time| STORED_YEARS.contains(&time.year())).unwrap_or(first)
+}
+
 /// A monotonic time, in nanoseconds since this process first read the monotonic clock. The range is
 /// 584 years.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -125,6 +147,18 @@ impl MonotonicTime {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[cfg(feature = "_diesel")]
+    #[test]
+    fn times_stay_within_the_years_of_the_tables() {
+        let now: DateTime<Utc> = "2026-11-30T00:00:00Z".parse().unwrap();
+        assert_eq!(later(now, Duration::from_secs(1)).to_rfc3339(), "2026-11-30T00:00:01+00:00");
+        assert_eq!(earlier(now, Duration::from_secs(1)).to_rfc3339(), "2026-11-29T23:59:59+00:00");
+        for far in [Duration::from_secs(300_000_000_000), Duration::MAX] {
+            assert_eq!(later(now, far).to_rfc3339(), "9999-12-31T23:59:59+00:00");
+            assert_eq!(earlier(now, far).to_rfc3339(), "1900-01-01T00:00:00+00:00");
+        }
+    }
 
     #[test]
     fn moments_go_forward_with_the_time_that_passes() {

@@ -13,7 +13,7 @@ use actix_web::{
 };
 
 use super::{Access, authenticate};
-use crate::{app_keys::AppKeys, log, policy::Policy};
+use crate::{log, policy::Policy};
 
 /// The check of `#[require_app_key]` as a middleware: protects a whole scope, resource, route or
 /// application.
@@ -208,16 +208,16 @@ where
         Box::pin(async move {
             // The request must not be cloned, because actix's routing panics while a clone of the
             // request exists.
-            let (keys, in_query) = match authenticate(&policy, request.request()).await {
-                Ok(Access { keys, in_query }) => (keys.clone(), in_query),
+            let access = match authenticate(&policy, request.request()).await {
+                Ok(access) => access,
                 Err(rejection) => return Ok(rejected(request, *rejection)),
             };
             match service.call(request).await {
                 Ok(mut response) => {
-                    Access { keys: &keys, in_query }.finish(response.response_mut());
+                    access.finish(response.response_mut());
                     Ok(response.map_into_left_body())
                 }
-                Err(error) => Err(finished(error, keys, in_query)),
+                Err(error) => Err(finished(error, access)),
             }
         })
     }
@@ -231,9 +231,9 @@ fn rejected<B>(request: ServiceRequest, rejection: HttpResponse) -> ServiceRespo
 }
 
 /// Returns the error of an inner middleware, whose response gets the headers of a guarded handler.
-fn finished(mut error: Error, keys: AppKeys, in_query: bool) -> Error {
+fn finished(mut error: Error, access: Access) -> Error {
     error.add_response_mapper(move |mut response| {
-        Access { keys: &keys, in_query }.finish(&mut response);
+        access.finish(&mut response);
         response
     });
     error

@@ -6,6 +6,7 @@ mod middleware;
 use std::{borrow::Cow, future::Future, net::IpAddr, pin::Pin, sync::Arc};
 
 use actix_web::{HttpMessage as _, HttpRequest, HttpResponse};
+use chrono::{DateTime, Utc};
 
 pub use self::{
     entry::{AnAttributeBelowRemovedTheHandler, BoxFuture, authenticated},
@@ -18,13 +19,13 @@ use crate::{
     authorize::authorize,
     cache::{Cached, CachedKey, View},
     clock::MonotonicTime,
-    key::{Digests, KeyDigest},
+    key::{Digests, KeyDigest, are_key_characters},
     log,
     log_throttle::LogThrottle,
     lookup::{Resolution, resolve},
     metrics::{DecidedBy, Outcome},
     policy::Policy,
-    rejection::{Mark, Reason, RejectionLog, marked, misconfigured},
+    rejection::{AcceptedHeaders, Mark, Reason, RejectionLog, marked, misconfigured, set_expiry},
     request::{Credential, UnknownIp, extract, ignored, route_of},
 };
 
@@ -37,16 +38,23 @@ pub(crate) type Rejection = Box<HttpResponse>;
 
 /// An accepted request: the values that its response needs.
 #[must_use = "pass the response of the guarded handler to `finish`, which sets its headers"]
-pub(crate) struct Access<'a> {
-    keys: &'a AppKeys,
+#[derive(Clone, Copy)]
+pub(crate) struct Access {
+    headers: AcceptedHeaders,
     /// Whether the credential may be in the query.
     in_query: bool,
+    /// The expiry of the key, if the response shows it.
+    expires_at: Option<DateTime<Utc>>,
 }
 
-impl Access<'_> {
+impl Access {
     /// Sets the headers that every response of a guarded handler carries.
-    pub(crate) fn finish<B>(&self, response: &mut HttpResponse<B>) {
-        self.keys.inner().responses.finish(response, self.in_query);
+    #[inline]
+    pub(crate) fn finish<B>(self, response: &mut HttpResponse<B>) {
+        self.headers.set(response, self.in_query);
+        if let Some(expires_at) = self.expires_at {
+            set_expiry(response, expires_at);
+        }
     }
 }
 
@@ -55,7 +63,7 @@ impl Access<'_> {
 pub(crate) async fn authenticate<'a>(
     policy: &'a Policy,
     request: &'a HttpRequest,
-) -> Result<Access<'a>, Rejection> {
+) -> Result<Access, Rejection> {
     check(policy, request, Round::First).await
 }
 
@@ -65,7 +73,7 @@ pub(crate) async fn authenticate<'a>(
 pub(crate) fn authenticate_again<'a>(
     policy: &'a Policy,
     request: &'a HttpRequest,
-) -> Pin<Box<dyn Future<Output = Result<Access<'a>, Rejection>> + 'a>> {
+) -> Pin<Box<dyn Future<Output = Result<Access, Rejection>> + 'a>> {
     Box::pin(async move {
         let checked = check(policy, request, Round::Again).await;
         if checked.is_err() {
@@ -81,7 +89,7 @@ async fn check<'a>(
     policy: &'a Policy,
     request: &'a HttpRequest,
     round: Round,
-) -> Result<Access<'a>, Rejection> {
+) -> Result<Access, Rejection> {
     let Some(keys) = app_keys::of(request) else {
         return Err(Box::new(marked(misconfigured(), Mark::NoAppKeys)));
     };
@@ -92,7 +100,15 @@ async fn check<'a>(
         Step::Rejected(rejection) => return Err(rejection),
         Step::LookUp(look_up) => look_up.await?,
     }
-    Ok(Access { keys, in_query })
+    let has_expiry = keys.inner().responses.has_expiry();
+    let expires_at = if has_expiry { expiry_of(request) } else { None };
+    Ok(Access { headers: keys.inner().responses.headers(), in_query, expires_at })
+}
+
+/// Returns the expiry of the key that was just accepted. A request without a key has none.
+#[cold]
+fn expiry_of(request: &HttpRequest) -> Option<DateTime<Utc>> {
+    request.extensions().get::<AppKey>().and_then(AppKey::expires_at)
 }
 
 /// Whether a request is checked for the first time.
@@ -211,7 +227,7 @@ impl<'a> Check<'a> {
         let inner = self.keys.inner();
         let Found { key, by } = found;
         if let Err(reason) =
-            authorize(&key, self.policy, self.client_ip.ok(), || inner.clock.at(now))
+            authorize(&key, self.policy.required(), self.client_ip.ok(), || inner.clock.at(now))
         {
             return Err(self.reject(reason, by, Some(&key)));
         }
@@ -280,8 +296,9 @@ async fn look_up(
         Resolution::Unknown => return Err((Reason::Unknown, DecidedBy::Cache)),
         Resolution::LookUp(priority) => priority,
     };
-    // For a cache hit no checksum is needed, so the checksum is computed only now.
-    if !std::str::from_utf8(key).is_ok_and(|key| inner.format_rules.accepts(key)) {
+    // A cache hit proves that the key is well-formed, so characters and checksum are checked only
+    // now. No malformed key passes this check, so none has a negative entry.
+    if !is_well_formed(inner, key) {
         return Err((Reason::Malformed, DecidedBy::Request));
     }
     let by = DecidedBy::Store;
@@ -290,4 +307,9 @@ async fn look_up(
         Ok(None) => Err((Reason::Unknown, by)),
         Err(reason) => Err((reason, by)),
     }
+}
+
+fn is_well_formed(inner: &app_keys::Inner, key: &[u8]) -> bool {
+    are_key_characters(key)
+        && std::str::from_utf8(key).is_ok_and(|key| inner.format_rules.accepts(key))
 }

@@ -12,14 +12,11 @@ use base64::{
     Engine as _, alphabet,
     engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig},
 };
-use hmac::{Hmac, KeyInit as _, Mac as _};
-use sha2::{Digest as _, Sha256};
 use subtle::ConstantTimeEq as _;
 use zeroize::Zeroizing;
 
+use super::one_block::{HmacKey, sha256};
 use crate::error::Error;
-
-type HmacSha256 = Hmac<Sha256>;
 
 /// Minimum length of a pepper in bytes: the length of an HMAC-SHA-256 digest (RFC 2104, section 3).
 const PEPPER_BYTES: usize = 32;
@@ -70,8 +67,10 @@ impl PartialEq for KeyDigest {
 impl Eq for KeyDigest {}
 
 impl Hash for KeyDigest {
+    #[inline]
     fn hash<H: Hasher>(&self, state: &mut H) {
-        self.0.hash(state);
+        // The length is the same for all digests, so it is not hashed.
+        state.write(&self.0);
     }
 }
 
@@ -109,13 +108,13 @@ impl fmt::Display for DigestAlgorithm {
 #[derive(Clone)]
 struct KeyHasher {
     id: DigestAlgorithm,
-    /// The HMAC is keyed once, and cloned for each API key. `None` means plain SHA-256.
-    mac: Option<HmacSha256>,
+    /// `None` means plain SHA-256.
+    pepper: Option<HmacKey>,
 }
 
 impl KeyHasher {
     fn plain() -> Self {
-        Self { id: DigestAlgorithm("sha256".into()), mac: None }
+        Self { id: DigestAlgorithm("sha256".into()), pepper: None }
     }
 
     fn peppered(text: &str, setting: &str) -> Result<Self, Error> {
@@ -139,16 +138,20 @@ impl KeyHasher {
         if pepper.iter().all(|byte| Some(byte) == pepper.first()) {
             return Err(unusable("one byte repeated"));
         }
-        let mac = HmacSha256::new_from_slice(&pepper).map_err(|_| unusable("not an HMAC key"))?;
-        let id = mac.clone().chain_update(PEPPER_ID_INPUT).finalize().into_bytes();
+        let pepper = HmacKey::new(&pepper).ok_or_else(|| unusable("not an HMAC key"))?;
+        let id = pepper.digest(PEPPER_ID_INPUT);
         let id = id.iter().take(8).fold(0_u64, |id, &byte| (id << 8) | u64::from(byte));
-        Ok(Self { id: DigestAlgorithm(format!("hmac-sha256:{id:016x}").into()), mac: Some(mac) })
+        Ok(Self {
+            id: DigestAlgorithm(format!("hmac-sha256:{id:016x}").into()),
+            pepper: Some(pepper),
+        })
     }
 
+    #[inline]
     fn digest(&self, key: &[u8]) -> KeyDigest {
-        KeyDigest(match &self.mac {
-            None => Sha256::digest(key).into(),
-            Some(mac) => mac.clone().chain_update(key).finalize().into_bytes().into(),
+        KeyDigest(match &self.pepper {
+            None => sha256(key),
+            Some(pepper) => pepper.digest(key),
         })
     }
 }
@@ -389,10 +392,11 @@ mod tests {
         );
         // RFC 4231, test case 7. The key of this test case, 131 bytes of 0xaa, is rejected as a
         // pepper, so the test calls the algorithm directly.
-        let mac = HmacSha256::new_from_slice(&[0xaa; 131]).unwrap();
-        let algorithm = KeyHasher { id: DigestAlgorithm("test".into()), mac: Some(mac) };
+        let pepper = HmacKey::new(&[0xaa; 131]).unwrap();
         assert_eq!(
-            hex(algorithm.digest(b"Test Using Larger Than Block-Size Key - Hash Key First")),
+            hex(KeyDigest(
+                pepper.digest(b"Test Using Larger Than Block-Size Key - Hash Key First")
+            )),
             "60e431591ee0b67f0d8a26aacbf5b77f8e0bc6213728c5140546040f0ee37f54"
         );
     }

@@ -13,12 +13,14 @@ use crate::error::Error;
 const RANDOM_BYTES: usize = 29;
 const CHECKSUM_BYTES: usize = 4;
 /// Characters after the prefix: base64 of the random bytes and their checksum, without padding.
-const BODY_CHARS: usize = 44;
+pub(super) const BODY_CHARS: usize = 44;
 /// Number of characters of the body that a hint shows.
-const HINT_CHARS: usize = 4;
+pub(super) const HINT_CHARS: usize = 4;
+/// Maximum length of a key in a request. Longer credentials are not hashed, copied or looked up.
+pub(crate) const MAX_KEY_BYTES: usize = 256;
 const DEFAULT_PREFIX: &str = "ak_live_";
 /// Longest prefix: one letter, nineteen more characters, and an underscore at the end.
-const MAX_PREFIX_CHARS: usize = 21;
+pub(super) const MAX_PREFIX_CHARS: usize = 21;
 
 /// Fills a buffer with random bytes from the operating system. The source is a parameter, so that
 /// tests can make it fail.
@@ -55,10 +57,15 @@ impl Prefix {
     pub(crate) fn as_str(&self) -> &str {
         &self.0
     }
+
+    /// Returns a regular expression that matches native keys with this prefix.
+    pub(crate) fn pattern(&self) -> String {
+        format!("{}[0-9A-Za-z]{{{BODY_CHARS}}}", self.0)
+    }
 }
 
 /// Returns whether a text is a valid prefix.
-fn is_prefix(text: &str) -> bool {
+pub(super) fn is_prefix(text: &str) -> bool {
     let mut bytes = text.bytes();
     text.len() <= MAX_PREFIX_CHARS
         && text.len() >= 2
@@ -140,20 +147,20 @@ impl FormatRules {
     }
 
     /// Returns the hint of a key, by which people recognize it: the prefix and four characters, at
-    /// most a sixth of the key.
+    /// most a sixth of the key. An imported key may be short, and its hint is then shorter.
     pub(crate) fn hint(&self, secret: &KeySecret) -> String {
         let key = secret.expose_secret();
         let shown = if key.starts_with(&*self.prefix.0) {
             self.prefix.0.len() + HINT_CHARS
         } else {
-            HINT_CHARS
+            HINT_CHARS.min(key.len() / 6)
         };
         key.chars().take(shown).collect()
     }
 }
 
 /// Detects typing errors. The checksum is not a security control, because anyone can compute it.
-fn checksum_holds(prefix: &str, body: &str) -> bool {
+pub(super) fn checksum_holds(prefix: &str, body: &str) -> bool {
     if body.len() != BODY_CHARS || !body.bytes().all(|byte| byte.is_ascii_alphanumeric()) {
         return false;
     }
@@ -211,8 +218,8 @@ pub(crate) const fn is_key_character(byte: u8) -> bool {
     is_letter | is_digit_or_mark | (byte == b'_') | (byte == b'~') | (byte == b'+') | (byte == b'=')
 }
 
-/// Returns whether all bytes are [`is_key_character`]. The function runs for every request, so it
-/// checks sixteen bytes at a time.
+/// Returns whether all bytes are [`is_key_character`]. The function runs for every request that is
+/// not a cache hit, so it checks sixteen bytes at a time.
 pub(crate) fn are_key_characters(bytes: &[u8]) -> bool {
     let is_one = |byte| u8::from(is_key_character(byte));
     let Some(last) = bytes.last_chunk::<16>() else {

@@ -8,5 +8,7 @@ mod response;
 pub use self::{kind::RejectionKind, reason::Reason};
 pub(crate) use self::{
     log::RejectionLog,
-    response::{Bodies, Mark, Responses, at_handler, marked, misconfigured},
+    response::{
+        AcceptedHeaders, Bodies, Mark, Responses, at_handler, marked, misconfigured, set_expiry,
+    },
 };

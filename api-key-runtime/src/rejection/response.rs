@@ -1,27 +1,36 @@
 //! Status, headers and body of rejections, and the headers of every response of a guarded handler.
 
+use std::sync::Mutex;
+
 use actix_web::{
     HttpResponse,
     http::{
         StatusCode,
         header::{
-            CACHE_CONTROL, CONTENT_TYPE, HeaderValue, REFERRER_POLICY, RETRY_AFTER, VARY,
-            WWW_AUTHENTICATE, X_CONTENT_TYPE_OPTIONS,
+            CACHE_CONTROL, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue, REFERRER_POLICY,
+            RETRY_AFTER, VARY, WWW_AUTHENTICATE, X_CONTENT_TYPE_OPTIONS,
         },
     },
     web::Bytes,
 };
+use chrono::{DateTime, Utc};
 
 use super::RejectionKind;
 use crate::{
     error::Error,
+    lock::lock,
     policy::Policy,
     problem::{CONTENT_TYPE_OF_PROBLEMS, response},
     request::KeyLocations,
 };
 
+/// The header with the expiry of the key.
+const EXPIRES: HeaderName = HeaderName::from_static("x-api-key-expires");
 /// The value of `Retry-After`, in seconds, in responses to requests whose key could not be checked.
 const RETRY_AFTER_SECONDS: HeaderValue = HeaderValue::from_static("1");
+
+/// Maximum number of header names that are compared one by one.
+const MAX_COMPARED_NAMES: usize = 4;
 
 /// Content type and bytes of the body of each kind. Bodies are built at start-up, so they cannot
 /// contain any part of a request.
@@ -56,7 +65,9 @@ pub(crate) struct Responses {
     invalid_request: HeaderValue,
     /// The challenges without parameters.
     challenges: Vec<String>,
-    vary: Option<HeaderValue>,
+    headers: AcceptedHeaders,
+    /// Whether a response has the expiry of the key.
+    has_expiry: bool,
 }
 
 impl Responses {
@@ -64,6 +75,7 @@ impl Responses {
         realm: &str,
         key_locations: &KeyLocations,
         bodies: Bodies,
+        has_expiry: bool,
     ) -> Result<Self, Error> {
         // A realm may contain the ASCII characters of `qdtext` (RFC 9110, section 5.6.4).
         if !realm.bytes().all(|byte| matches!(byte, b' '..=b'~') && byte != b'"' && byte != b'\\') {
@@ -84,7 +96,14 @@ impl Responses {
             invalid_token: challenge(&challenges, ", error=\"invalid_token\"")?,
             invalid_request: challenge(&challenges, ", error=\"invalid_request\"")?,
             challenges,
-            vary: if header_fields.is_empty() { None } else { Some(value(&header_fields)?) },
+            headers: AcceptedHeaders {
+                vary: if header_fields.is_empty() {
+                    None
+                } else {
+                    Some(static_value(&header_fields)?)
+                },
+            },
+            has_expiry,
         })
     }
 
@@ -117,7 +136,7 @@ impl Responses {
         let (content_type, bytes) = self.body(kind);
         response.insert_header((CONTENT_TYPE, content_type.clone()));
         let mut response = response.body(bytes.clone());
-        self.finish(&mut response, in_query);
+        self.headers.set(&mut response, in_query);
         marked(response, Mark::Rejected)
     }
 
@@ -140,12 +159,31 @@ impl Responses {
             .unwrap_or_else(|_| self.no_key.clone())
     }
 
+    /// Returns whether the responses of accepted requests have the expiry of the key.
+    pub(crate) fn has_expiry(&self) -> bool {
+        self.has_expiry
+    }
+
+    /// Returns the headers of every response of a guarded handler.
+    #[inline]
+    pub(crate) fn headers(&self) -> AcceptedHeaders {
+        self.headers
+    }
+}
+
+/// The headers of every response of a guarded handler.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct AcceptedHeaders {
+    vary: Option<&'static HeaderValue>,
+}
+
+impl AcceptedHeaders {
     /// Sets the headers that keep shared caches from serving one caller's response to another. RFC
     /// 9111 protects only responses to requests with `Authorization`.
     ///
     /// This method may run twice on one response: for a middleware and for an attribute on the
     /// handler.
-    pub(crate) fn finish<B>(&self, response: &mut HttpResponse<B>, in_query: bool) {
+    pub(crate) fn set<B>(self, response: &mut HttpResponse<B>, in_query: bool) {
         if response.status() == StatusCode::SWITCHING_PROTOCOLS {
             return;
         }
@@ -153,14 +191,34 @@ impl Responses {
         if in_query {
             headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
             headers.insert(REFERRER_POLICY, HeaderValue::from_static("no-referrer"));
-        } else if !headers.contains_key(CACHE_CONTROL) {
-            headers.insert(CACHE_CONTROL, HeaderValue::from_static("private"));
+        } else if !has(headers, &CACHE_CONTROL) {
+            headers.append(CACHE_CONTROL, HeaderValue::from_static("private"));
         }
-        if let Some(vary) = &self.vary
-            && !headers.get_all(VARY).any(|own| own == vary)
+        if let Some(vary) = self.vary
+            && !(has(headers, &VARY) && headers.get_all(VARY).any(|own| own == vary))
         {
             headers.append(VARY, vary.clone());
         }
+    }
+}
+
+/// Returns whether a header with this name exists. The responses of most handlers have one or two
+/// headers, and comparing these names is cheaper than hashing a name (bench `instructions`).
+#[inline]
+fn has(headers: &HeaderMap, name: &HeaderName) -> bool {
+    if headers.len_keys() <= MAX_COMPARED_NAMES {
+        headers.keys().any(|own| own == name)
+    } else {
+        headers.contains_key(name)
+    }
+}
+
+/// Sets the header with the expiry of the key, as an HTTP date (RFC 9110, section 5.6.7).
+#[cold]
+pub(crate) fn set_expiry<B>(response: &mut HttpResponse<B>, expires_at: DateTime<Utc>) {
+    let date = expires_at.format("%a, %d %b %Y %H:%M:%S GMT").to_string();
+    if let Ok(date) = HeaderValue::from_str(&date) {
+        response.headers_mut().insert(EXPIRES, date);
     }
 }
 
@@ -210,4 +268,92 @@ fn challenge(challenges: &[String], parameters: &str) -> Result<HeaderValue, Err
 fn value(text: &str) -> Result<HeaderValue, Error> {
     HeaderValue::from_str(text)
         .map_err(|_| Error::config(format!("{text:?} is not a valid header value")))
+}
+
+/// Returns a value that is never freed and whose text is static.
+///
+/// A clone of any other value increments a counter. Every response of every worker would increment
+/// this counter (bench `check`, `two_threads_over_one_response`). Each text is kept once, however
+/// often it is used, so memory is bounded by the number of different key locations.
+fn static_value(text: &str) -> Result<&'static HeaderValue, Error> {
+    static VALUES: Mutex<Vec<&'static HeaderValue>> = Mutex::new(Vec::new());
+    let checked = value(text)?;
+    let mut values = lock(&VALUES);
+    if let Some(known) = values.iter().copied().find(|known| **known == checked) {
+        return Ok(known);
+    }
+    let value = HeaderValue::from_static(Box::leak(text.into()));
+    let value: &'static HeaderValue = Box::leak(Box::new(value));
+    values.push(value);
+    Ok(value)
+}
+
+#[cfg(test)]
+mod tests {
+    use actix_web::http::header;
+
+    use super::*;
+    use crate::request::KeyLocation;
+
+    fn responses(location: KeyLocation) -> Responses {
+        let locations = KeyLocations::check(&[location]).unwrap();
+        Responses::new("api", &locations, Bodies::default(), false).unwrap()
+    }
+
+    // K1
+    #[test]
+    fn equal_key_locations_share_one_static_value() {
+        let vary = |name: &str| responses(KeyLocation::header(name)).headers().vary.unwrap();
+        assert!(std::ptr::eq(vary("X-Static-One"), vary("x-static-one")));
+        assert!(!std::ptr::eq(vary("X-Static-One"), vary("X-Static-Two")));
+        // A clone of a static text has the same address.
+        assert_eq!(
+            vary("X-Static-One").clone().as_bytes().as_ptr(),
+            vary("X-Static-One").as_bytes().as_ptr()
+        );
+        assert!(responses(KeyLocation::query("key")).headers().vary.is_none());
+    }
+
+    // K1
+    #[test]
+    fn headers_of_the_handler_are_kept_however_many_there_are() {
+        let headers = responses(KeyLocation::bearer()).headers();
+        let others = [
+            header::CONTENT_TYPE,
+            header::ETAG,
+            header::LOCATION,
+            header::SERVER,
+            header::ALLOW,
+            header::AGE,
+        ];
+        for count in 0..=others.len() {
+            for own in [None, Some((CACHE_CONTROL, "max-age=60")), Some((VARY, "Accept"))] {
+                let mut response = HttpResponse::Ok();
+                for name in &others[..count] {
+                    response.append_header((name.clone(), "x"));
+                }
+                if let Some(own) = &own {
+                    response.append_header(own.clone());
+                }
+                let mut response = response.finish();
+                // An attribute within a middleware: both set the headers.
+                headers.set(&mut response, false);
+                headers.set(&mut response, false);
+                let all = |name| {
+                    let values = response.headers().get_all(name);
+                    values.map(|value| value.to_str().unwrap()).collect::<Vec<_>>()
+                };
+                let cache = if own.as_ref().is_some_and(|own| own.0 == CACHE_CONTROL) {
+                    "max-age=60"
+                } else {
+                    "private"
+                };
+                assert_eq!(all(CACHE_CONTROL), [cache]);
+                let vary = all(VARY);
+                assert_eq!(vary.last(), Some(&"authorization"));
+                let is_own = own.is_some_and(|own| own.0 == VARY);
+                assert_eq!(vary.len(), 1 + usize::from(is_own), "{vary:?}");
+            }
+        }
+    }
 }

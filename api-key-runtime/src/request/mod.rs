@@ -9,6 +9,8 @@ mod key_location;
 use actix_web::HttpRequest;
 
 pub(crate) use client_ip::{TrustedProxies, UnknownIp};
+#[cfg(feature = "_diesel")]
+pub(crate) use credential::is_key;
 pub(crate) use credential::{Credential, decoded_name_is, extract, percent_decode};
 pub(crate) use ignored::ignored;
 pub use key_location::KeyLocation;

@@ -3,6 +3,7 @@
 //! connection reads.
 
 use std::{
+    cell::Cell,
     fmt::{self, Display},
     sync::Mutex,
     time::{Duration, Instant},
@@ -19,9 +20,6 @@ use super::{
 };
 use crate::{error::Error, lock::lock, log};
 
-/// The maximum idle time of a connection, shorter than the time after which firewalls and load
-/// balancers silently drop an idle connection.
-const MAX_IDLE_TIME: Duration = Duration::from_secs(60);
 /// A connection that took longer than this to open is kept even if it is idle for long. If the
 /// first host of a URL does not respond, opening another connection would exceed the lookup
 /// timeout. The value is a quarter of the default lookup timeout.
@@ -31,7 +29,7 @@ const SLOW_OPENING: Duration = Duration::from_millis(250);
 /// because a restored database may have the tables of another release, or lack the triggers.
 pub(super) struct Opened {
     pub(super) connection: Connection,
-    /// The time that opening the connection and its first use took together.
+    /// The time that opening the connection took.
     took: Duration,
     /// The files that the connection reads, if the database is an SQLite file.
     #[cfg(feature = "sqlite")]
@@ -51,9 +49,16 @@ impl Opened {
             Database::Sqlite(path) => super::sqlite::FileIdentity::of(path),
             _ => None,
         };
-        let began = Instant::now();
+        // Without the check of the tables, which takes long while many processes start together.
+        let took = Cell::new(Duration::ZERO);
+        let open = |database: &Database| {
+            let began = Instant::now();
+            let opened = open_soon(database);
+            took.set(began.elapsed());
+            opened
+        };
         #[cfg_attr(not(feature = "sqlite"), expect(unused_mut))]
-        let (done, mut connection) = over_live(database, open_soon, |connection| {
+        let (done, mut connection) = over_live(database, open, |connection| {
             refuse_open_transaction(database, connection)?;
             if !connection.is_checked() {
                 check(database, connection.queries())?;
@@ -70,7 +75,7 @@ impl Opened {
         };
         let opened = Self {
             connection,
-            took: began.elapsed(),
+            took: took.get(),
             #[cfg(feature = "sqlite")]
             files,
         };
@@ -96,6 +101,8 @@ impl Opened {
 #[derive(Debug)]
 pub(super) struct IdleConnections {
     max: usize,
+    /// The time after which an idle connection is closed.
+    timeout: Duration,
     idle: Mutex<Vec<Idle>>,
 }
 
@@ -107,8 +114,8 @@ struct Idle {
 }
 
 impl IdleConnections {
-    pub(super) const fn new(max: usize) -> Self {
-        Self { max, idle: Mutex::new(Vec::new()) }
+    pub(super) const fn new(max: usize, timeout: Duration) -> Self {
+        Self { max, timeout, idle: Mutex::new(Vec::new()) }
     }
 
     /// Calls `run` with an idle connection. An idle connection may be dead by now. If the call
@@ -156,7 +163,8 @@ impl IdleConnections {
     /// firewall may have dropped.
     pub(super) fn close_unusable(&self) {
         lock(&self.idle).retain(|idle| {
-            idle.opened.is_current() && is_kept(idle.opened.took, idle.since.elapsed())
+            idle.opened.is_current()
+                && is_kept(idle.opened.took, idle.since.elapsed(), self.timeout)
         });
     }
 
@@ -174,8 +182,8 @@ impl IdleConnections {
 }
 
 /// Returns whether an idle connection may be used again.
-fn is_kept(opened_in: Duration, idle_for: Duration) -> bool {
-    idle_for < MAX_IDLE_TIME || opened_in > SLOW_OPENING
+fn is_kept(opened_in: Duration, idle_for: Duration, timeout: Duration) -> bool {
+    idle_for < timeout || opened_in > SLOW_OPENING
 }
 
 impl fmt::Debug for Opened {
@@ -234,7 +242,8 @@ mod tests {
     #[test]
     fn a_connection_that_was_slow_to_open_is_not_closed_when_idle() {
         let (fast, slow) = (Duration::from_millis(5), Duration::from_secs(2));
-        assert!(is_kept(fast, MAX_IDLE_TIME / 2) && !is_kept(fast, MAX_IDLE_TIME));
-        assert!(is_kept(slow, MAX_IDLE_TIME * 60));
+        let timeout = Duration::from_secs(60);
+        assert!(is_kept(fast, timeout / 2, timeout) && !is_kept(fast, timeout, timeout));
+        assert!(is_kept(slow, timeout * 60, timeout));
     }
 }

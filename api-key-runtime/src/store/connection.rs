@@ -11,10 +11,17 @@ use diesel::SqliteConnection;
 
 use super::{
     Database, FromPrimary, SchemaVersion, TransactionError,
+    import::Imports,
     pool::{POOL_TIMEOUT, Pooled},
 };
 use crate::{
-    error::Error, key::KeyDigest, key_record::KeyRecord, key_usage::KeyUsage, list_keys::ListKeys,
+    error::Error,
+    key::KeyDigest,
+    key_event::KeyEvent,
+    key_record::KeyRecord,
+    key_usage::KeyUsage,
+    list_keys::ListKeys,
+    prune::{Due, Pruned},
 };
 
 /// A connection that [`Admin::issue_in_transaction`](crate::admin::Admin::issue_in_transaction)
@@ -38,7 +45,11 @@ mod sealed {
         /// Returns the time by the server's clock, or `None` if there is no server.
         fn time(&mut self) -> Result<Option<DateTime<Utc>>, Error>;
         /// Inserts a new key. Uses the open transaction if there is one.
-        fn issue_in_transaction(&mut self, new: &KeyRecord) -> Result<KeyRecord, Error>;
+        fn issue_in_transaction(
+            &mut self,
+            actor: Option<&str>,
+            new: &KeyRecord,
+        ) -> Result<KeyRecord, Error>;
     }
 }
 
@@ -48,9 +59,23 @@ impl<C: Held> sealed::Issue for C {
         time.map_err(|error| TransactionError::from(error).into_error_of_open_transaction())
     }
 
-    fn issue_in_transaction(&mut self, new: &KeyRecord) -> Result<KeyRecord, Error> {
-        let issued = self.queries().issue_in_transaction(new);
-        issued.map_err(TransactionError::into_error_of_open_transaction)
+    fn issue_in_transaction(
+        &mut self,
+        actor: Option<&str>,
+        new: &KeyRecord,
+    ) -> Result<KeyRecord, Error> {
+        let queries = self.queries();
+        let mut issue = || {
+            let Some(actor) = actor else { return queries.issue(new) };
+            let before = queries.state_actor(Some(actor))?;
+            let issued = queries.issue(new);
+            // The application's own changes in this transaction may have another actor.
+            let restored = queries.state_actor(before.as_deref());
+            let issued = issued?;
+            restored?;
+            Ok(issued)
+        };
+        issue().map_err(TransactionError::into_error_of_open_transaction)
     }
 }
 
@@ -67,25 +92,51 @@ pub(crate) trait Queries: Any {
     /// Returns the usage of the keys in this range of ids, ordered by key id. Leaves out keys that
     /// were never used.
     fn usage(&mut self, ids: &RangeInclusive<i64>) -> QueryResult<Vec<KeyUsage>>;
+    /// Returns the usage of these keys. Leaves out keys that were never used.
+    fn usage_of_keys(&mut self, ids: &[i64]) -> QueryResult<Vec<KeyUsage>>;
     /// Returns the usage of one key, or `None` if the key was never used.
     fn usage_of(&mut self, id: i64) -> QueryResult<Option<KeyUsage>>;
     /// Adds all of this usage. Adds none of it if the call fails.
     fn record_usage(&mut self, usage: &[KeyUsage]) -> QueryResult<()>;
 
-    /// Inserts a new key in its own transaction.
-    fn issue(&mut self, new: &KeyRecord) -> Result<KeyRecord, TransactionError>;
-    /// Inserts a new key. Uses the open transaction if there is one. Fails if the table's keys have
-    /// another digest algorithm.
-    fn issue_in_transaction(&mut self, new: &KeyRecord) -> Result<KeyRecord, TransactionError>;
-    /// Revokes a key. A key that is already revoked stays unchanged.
-    fn revoke(&mut self, id: i64, now: DateTime<Utc>) -> Result<KeyRecord, TransactionError>;
-    /// Disables a key at the time `at`, or enables the key if `at` is `None`. A key that is already
-    /// disabled keeps its earlier time. Fails if the key is revoked.
-    fn set_disabled(
+    /// Returns the newest events of a key, oldest first.
+    fn events(&mut self, key_id: i64, limit: u32) -> QueryResult<Vec<KeyEvent>>;
+
+    /// Makes a change in its own transaction, which is durable when the call returns.
+    fn write(
         &mut self,
-        id: i64,
-        at: Option<DateTime<Utc>>,
+        recorded: Recorded<'_>,
+        change: &mut dyn FnMut(&mut dyn Queries) -> Result<(), TransactionError>,
+    ) -> Result<(), TransactionError>;
+    /// States who makes the next changes of the open transaction, and returns who was stated
+    /// before. Has no effect outside a transaction.
+    fn state_actor(&mut self, actor: Option<&str>) -> QueryResult<Option<String>>;
+    /// Inserts a new key. Fails if the table's keys have another digest algorithm.
+    fn issue(&mut self, new: &KeyRecord) -> Result<KeyRecord, TransactionError>;
+    /// Returns a key, and locks its row until the transaction ends. Fails if no key has this id.
+    fn lock(&mut self, id: i64) -> Result<KeyRecord, TransactionError>;
+    /// Stores the fields that differ between two records of a key, and returns the record that the
+    /// table then stores. Fails if a trigger of the application has undone the change. The id, the
+    /// digest and what was recorded at issue cannot change.
+    fn save(
+        &mut self,
+        before: &KeyRecord,
+        after: &KeyRecord,
     ) -> Result<KeyRecord, TransactionError>;
+
+    /// Returns the queries of an import.
+    fn imports(&mut self) -> &mut dyn Imports;
+    /// Counts the keys and events that pruning would delete.
+    fn count_due(&mut self, due: &Due) -> QueryResult<Pruned>;
+    /// Deletes some of the due keys with an id above `after`, and records that they were pruned.
+    /// Returns no keys if none is left.
+    fn prune_keys(
+        &mut self,
+        due: &Due,
+        after: i64,
+    ) -> Result<Vec<(i64, KeyDigest)>, TransactionError>;
+    /// Deletes some of the events until this time, and returns their number.
+    fn prune_events(&mut self, until: DateTime<Utc>) -> Result<usize, TransactionError>;
 
     /// Migrates the tables to the newest version. Returns the versions of the migrations that ran.
     fn migrate(&mut self, database: &Database) -> Result<Vec<String>, TransactionError>;
@@ -128,6 +179,31 @@ pub(crate) trait Queries: Any {
     fn merge_log(&mut self) -> QueryResult<bool>;
     /// Returns whether the connection is known to be unusable.
     fn is_broken(&mut self) -> bool;
+}
+
+/// Facts that the audit log records in addition to the change itself.
+#[derive(Clone, Copy, Default)]
+pub(crate) struct Recorded<'a> {
+    /// The maker of the change, as the program states it.
+    pub(crate) actor: Option<&'a str>,
+    /// Set to record one event for all keys, instead of one for each key.
+    pub(crate) summary: Option<Summary>,
+}
+
+/// The action of an event that summarizes several keys.
+#[derive(Clone, Copy)]
+pub(crate) enum Summary {
+    Imported,
+    Pruned,
+}
+
+impl Summary {
+    pub(crate) const fn as_str(self) -> &'static str {
+        match self {
+            Self::Imported => "imported",
+            Self::Pruned => "pruned",
+        }
+    }
 }
 
 /// A schema that contains the tables, although the search path does not find them there.

@@ -58,6 +58,8 @@ impl ChangeFeed for DieselFeed {
     }
 
     fn wait(&mut self, at_most: Duration) -> Result<(), StoreError> {
+        // No lookup may follow that would close them.
+        self.shared.close_idle();
         // Without a connection the wait ends at once, and the next read opens a connection.
         let result = self.open.as_mut().map_or(Ok(()), |open| open.reader.wait(at_most));
         self.open.take_if(|_| result.is_err());

@@ -27,6 +27,8 @@ const SLOW_START: Duration = Duration::from_secs(5);
 /// The maximum number of idle connections. More connections than this become idle only after a
 /// thread was replaced.
 const MAX_IDLE: usize = 2;
+/// The default time after which an idle connection is closed.
+pub(crate) const IDLE_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// Rows that were read from a primary, with the number of that primary.
 pub(crate) struct FromPrimary<T> {
@@ -67,7 +69,7 @@ impl DieselStore {
     /// Returns an error if the URL is invalid, the database is unavailable, or its tables are
     /// missing, incompatible or without their triggers.
     pub fn open(database_url: &str) -> Result<Self, Error> {
-        Self::new(&Database::parse(database_url)?, None, |_| Ok(()))
+        Self::new(&Database::parse(database_url)?, None, IDLE_TIMEOUT, |_| Ok(()))
     }
 
     /// Connects, checks the tables, and records this digest algorithm as the algorithm of the
@@ -76,8 +78,9 @@ impl DieselStore {
         database: &Database,
         listen: Option<&Database>,
         digester: &Digester,
+        idle_timeout: Duration,
     ) -> Result<Self, Error> {
-        let store = Self::new(database, listen, |connection| {
+        let store = Self::new(database, listen, idle_timeout, |connection| {
             claim_digest_algorithm(database, connection, digester)
         })?;
         if listen.is_some() {
@@ -93,6 +96,7 @@ impl DieselStore {
     fn new(
         database: &Database,
         listen: Option<&Database>,
+        idle_timeout: Duration,
         prepare: impl FnMut(&mut dyn Queries) -> Result<(), Error>,
     ) -> Result<Self, Error> {
         let warn = || {
@@ -106,8 +110,8 @@ impl DieselStore {
         let shared = Shared {
             database: database.clone(),
             listen: listen.cloned(),
-            idle: IdleConnections::new(MAX_IDLE),
-            usage: IdleConnections::new(1),
+            idle: IdleConnections::new(MAX_IDLE, idle_timeout),
+            usage: IdleConnections::new(1, idle_timeout),
             read_server: ReadServer::default(),
             #[cfg(feature = "postgres")]
             notifications: Arc::default(),
@@ -136,10 +140,15 @@ impl Shared {
         )))
     }
 
-    pub(super) fn open_reader(&self) -> Result<Box<dyn ChangeReader>, StoreError> {
-        // A connection to a replaced file may hold a lock on the new file.
+    /// Closes connections that were idle for too long, and those to a replaced file.
+    pub(super) fn close_idle(&self) {
         self.idle.close_unusable();
         self.usage.close_unusable();
+    }
+
+    pub(super) fn open_reader(&self) -> Result<Box<dyn ChangeReader>, StoreError> {
+        // A connection to a replaced file may hold a lock on the new file.
+        self.close_idle();
         match self.listen.as_ref().unwrap_or(&self.database) {
             #[cfg(feature = "postgres")]
             database @ Database::Postgres(_) => {

@@ -48,10 +48,18 @@ macro_rules! migrations {
 }
 
 /// The only list of the migrations, oldest first. A test compares it with the folders.
-const POSTGRES: &[Migration] =
-    migrations!("postgres": "00000000000101_create_api_keys", "00000000000102_log_api_key_changes");
-const SQLITE: &[Migration] =
-    migrations!("sqlite": "00000000000101_create_api_keys", "00000000000102_log_api_key_changes");
+const POSTGRES: &[Migration] = migrations!(
+    "postgres":
+    "00000000000101_create_api_keys",
+    "00000000000102_log_api_key_changes",
+    "00000000000103_record_api_key_events"
+);
+const SQLITE: &[Migration] = migrations!(
+    "sqlite":
+    "00000000000101_create_api_keys",
+    "00000000000102_log_api_key_changes",
+    "00000000000103_record_api_key_events"
+);
 
 /// The number of the lock for migrations. The number is "app-key" in ASCII, so other programs are
 /// unlikely to use it.
@@ -259,7 +267,7 @@ mod tests {
             "a missing folder is not created"
         );
         fs::create_dir_all(&folder).unwrap();
-        assert_eq!(copy(&folder, DatabaseKind::Sqlite).unwrap().len(), 2);
+        assert_eq!(copy(&folder, DatabaseKind::Sqlite).unwrap().len(), SQLITE.len());
         assert!(copy(&folder, DatabaseKind::Sqlite).unwrap().is_empty());
         let changed = folder.join(SQLITE[1].folder).join("down.sql");
         fs::write(&changed, "-- changed").unwrap();

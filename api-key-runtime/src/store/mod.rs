@@ -16,6 +16,10 @@ mod diesel_feed;
 #[cfg(feature = "_diesel")]
 mod diesel_store;
 #[cfg(feature = "_diesel")]
+mod import;
+#[cfg(feature = "_diesel")]
+pub(crate) mod key_pages;
+#[cfg(feature = "_diesel")]
 pub(crate) mod migrations;
 #[cfg(feature = "_diesel")]
 mod pepper_check;
@@ -47,7 +51,8 @@ use self::{
 };
 #[cfg(feature = "_diesel")]
 pub(crate) use self::{
-    database::Database, migrations::migrate, table::Table, transaction_error::TransactionError,
+    database::Database, diesel_store::IDLE_TIMEOUT, import::Refusal, migrations::migrate,
+    table::Table, transaction_error::TransactionError,
 };
 pub use crate::key::{DigestAlgorithm, KeyDigest};
 

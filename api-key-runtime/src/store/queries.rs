@@ -19,10 +19,14 @@ use diesel::{
 };
 
 use super::{
-    Connection, OWN_ROW, PRIMARY, TRIGGERS, enabled_triggers, existing_tables, hides_rows,
-    is_standby, is_within_transaction, lock_holder, mend_identity, merge_log, migrate,
+    Connection, OWN_ROW, PRIMARY, TRIGGERS, enabled_triggers,
+    events::events,
+    existing_tables, hides_rows, is_standby, is_within_transaction,
+    listing::list,
+    lock_holder, lock_row, mend_identity, merge_log, migrate,
+    prune::{count_due, prune_events, prune_keys},
     schema::{api_key_meta, api_key_usage, api_keys},
-    tables_elsewhere, time,
+    state_actor, tables_elsewhere, time,
     usage::record as record_usage,
     write,
 };
@@ -30,14 +34,18 @@ use crate::{
     allowed_ips::AllowedIps,
     error::Error,
     key::{DigestAlgorithm, KeyDigest},
-    key_record::{KeyRecord, KeyState},
+    key_event::KeyEvent,
+    key_record::KeyRecord,
     key_usage::KeyUsage,
     list_keys::ListKeys,
     log,
     log_throttle::LogThrottle,
+    prune::{Due, Pruned},
     scope::ScopeSet,
     store::{
-        Database, FromPrimary, Queries, SchemaVersion, TransactionError, connection::Elsewhere,
+        Database, FromPrimary, Queries, SchemaVersion, TransactionError,
+        connection::{Elsewhere, Recorded},
+        import::Imports,
     },
 };
 
@@ -66,6 +74,8 @@ pub struct KeyRow {
     pub disabled_at: Option<DateTime<Utc>>,
     #[diesel(skip_insertion)]
     pub revoked_at: Option<DateTime<Utc>>,
+    #[diesel(skip_insertion)]
+    pub replaced_by: Option<i64>,
 }
 
 /// A row of `api_key_usage`.
@@ -108,6 +118,7 @@ impl TryFrom<KeyRow> for KeyRecord {
             expires_at: row.expires_at,
             disabled_at: row.disabled_at,
             revoked_at: row.revoked_at,
+            replaced_by: row.replaced_by,
         })
     }
 }
@@ -127,6 +138,7 @@ impl From<&KeyRecord> for KeyRow {
             expires_at: record.expires_at,
             disabled_at: record.disabled_at,
             revoked_at: record.revoked_at,
+            replaced_by: record.replaced_by,
         }
     }
 }
@@ -143,11 +155,7 @@ impl Queries for Connection {
     }
 
     fn list(&mut self, wanted: &ListKeys, now: DateTime<Utc>) -> QueryResult<Vec<KeyRecord>> {
-        let rows = selected(wanted, now).select(KeyRow::as_select()).load(self);
-        match rows.and_then(records) {
-            Err(DeserializationError(_)) => list_one_by_one(self, wanted.clone(), now),
-            records => records,
-        }
+        list(self, wanted, now)
     }
 
     fn get(&mut self, id: i64) -> QueryResult<Option<KeyRecord>> {
@@ -167,70 +175,97 @@ impl Queries for Connection {
         Ok(rows.into_iter().map(key_usage).collect())
     }
 
+    fn usage_of_keys(&mut self, ids: &[i64]) -> QueryResult<Vec<KeyUsage>> {
+        let selected = api_key_usage::table.filter(api_key_usage::key_id.eq_any(ids));
+        let rows = selected.select(UsageRow::as_select()).load(self)?;
+        Ok(rows.into_iter().map(key_usage).collect())
+    }
+
     fn usage_of(&mut self, id: i64) -> QueryResult<Option<KeyUsage>> {
         let one = api_key_usage::table.find(id);
         let row = one.select(UsageRow::as_select()).first(self).optional()?;
         Ok(row.map(key_usage))
     }
 
-    fn issue(&mut self, new: &KeyRecord) -> Result<KeyRecord, TransactionError> {
-        write(self, |connection| connection.issue_in_transaction(new))
+    fn write(
+        &mut self,
+        recorded: Recorded<'_>,
+        change: &mut dyn FnMut(&mut dyn Queries) -> Result<(), TransactionError>,
+    ) -> Result<(), TransactionError> {
+        write(self, recorded, |connection| change(connection))
     }
 
-    fn issue_in_transaction(&mut self, new: &KeyRecord) -> Result<KeyRecord, TransactionError> {
-        let ours = new.digest_algorithm.as_str();
-        if self.digest_algorithm()?.is_none() {
-            // Another process may set the same algorithm at this moment, while it issues the first
-            // key.
-            self.claim_digest_algorithm(None, ours)?;
-        }
-        if self.digest_algorithm()?.as_deref() != Some(ours) {
-            return Err(Error::conflict(
-                "no key was issued: the keys of this table are digested with another pepper than \
-                 APP_KEY_PEPPER, so the service would not find the new key. Set APP_KEY_PEPPER to \
-                 the service's pepper. To change the pepper, first restart the service with the \
-                 new pepper in APP_KEY_PEPPER and the old one in APP_KEY_PEPPER_PREVIOUS",
-            )
-            .into());
-        }
-        mend_identity(self)?;
+    fn state_actor(&mut self, actor: Option<&str>) -> QueryResult<Option<String>> {
+        state_actor(self, actor)
+    }
+
+    fn issue(&mut self, new: &KeyRecord) -> Result<KeyRecord, TransactionError> {
+        prepare_insert(self, new.digest_algorithm.as_str(), "issued")?;
         Ok(insert(self, new)?)
     }
 
-    fn revoke(&mut self, id: i64, now: DateTime<Utc>) -> Result<KeyRecord, TransactionError> {
-        write(self, |connection| {
-            let live = api_keys::table
-                .filter(api_keys::id.eq(id).and(own_row()).and(api_keys::revoked_at.is_null()));
-            diesel::update(live).set(api_keys::revoked_at.eq(now)).execute(connection)?;
-            changed(existing(connection, id)?, |record| record.revoked_at.is_some())
-        })
+    fn lock(&mut self, id: i64) -> Result<KeyRecord, TransactionError> {
+        lock_row(self, id)?;
+        existing(self, id)
     }
 
-    fn set_disabled(
+    fn save(
         &mut self,
-        id: i64,
-        at: Option<DateTime<Utc>>,
+        before: &KeyRecord,
+        after: &KeyRecord,
     ) -> Result<KeyRecord, TransactionError> {
-        write(self, |connection| {
-            if existing(connection, id)?.revoked_at.is_some() {
-                return Err(Error::conflict(format!(
-                    "key {id} is revoked, which is final: issue a new key instead"
-                ))
-                .into());
-            }
-            let key = api_keys::table.filter(api_keys::id.eq(id).and(own_row()));
-            match at {
-                Some(_) => diesel::update(key.filter(api_keys::disabled_at.is_null()))
-                    .set(api_keys::disabled_at.eq(at))
-                    .execute(connection)?,
-                None => diesel::update(key)
-                    .set(api_keys::disabled_at.eq(None::<DateTime<Utc>>))
-                    .execute(connection)?,
-            };
-            changed(existing(connection, id)?, |record| {
-                record.disabled_at.is_some() == at.is_some()
-            })
-        })
+        if before == after {
+            return Ok(after.clone());
+        }
+        let row = KeyRow::from(after);
+        // Only what changed, so that no other text of the row is written in another form.
+        diesel::update(api_keys::table.filter(api_keys::id.eq(row.id).and(own_row())))
+            .set((
+                (before.name != after.name).then(|| api_keys::name.eq(row.name)),
+                (before.owner != after.owner).then(|| api_keys::owner.eq(row.owner)),
+                (before.allowed_ips != after.allowed_ips)
+                    .then(|| api_keys::allowed_ips.eq(row.allowed_ips)),
+                (before.scopes != after.scopes).then(|| api_keys::scopes.eq(row.scopes)),
+                (before.expires_at != after.expires_at)
+                    .then(|| api_keys::expires_at.eq(row.expires_at)),
+                (before.disabled_at != after.disabled_at)
+                    .then(|| api_keys::disabled_at.eq(row.disabled_at)),
+                (before.revoked_at != after.revoked_at)
+                    .then(|| api_keys::revoked_at.eq(row.revoked_at)),
+                (before.replaced_by != after.replaced_by)
+                    .then(|| api_keys::replaced_by.eq(row.replaced_by)),
+            ))
+            .execute(self)?;
+        let stored = existing(self, row.id)?;
+        if stored == *after {
+            return Ok(stored);
+        }
+        Err(Error::conflict(format!(
+            "key {} was not changed: a trigger or rule of api_keys kept the row as it was; drop \
+             that trigger or rule, or change the key by SQL",
+            row.id
+        ))
+        .into())
+    }
+
+    fn events(&mut self, key_id: i64, limit: u32) -> QueryResult<Vec<KeyEvent>> {
+        events(self, key_id, limit)
+    }
+
+    fn count_due(&mut self, due: &Due) -> QueryResult<Pruned> {
+        count_due(self, due)
+    }
+
+    fn prune_keys(
+        &mut self,
+        due: &Due,
+        after: i64,
+    ) -> Result<Vec<(i64, KeyDigest)>, TransactionError> {
+        prune_keys(self, due, after)
+    }
+
+    fn prune_events(&mut self, until: DateTime<Utc>) -> Result<usize, TransactionError> {
+        prune_events(self, until)
     }
 
     fn count_live_except(&mut self, ways: &[&str], now: DateTime<Utc>) -> QueryResult<i64> {
@@ -278,6 +313,10 @@ impl Queries for Connection {
 
     fn record_usage(&mut self, usage: &[KeyUsage]) -> QueryResult<()> {
         record_usage(self, usage)
+    }
+
+    fn imports(&mut self) -> &mut dyn Imports {
+        self
     }
 
     fn migrate(&mut self, database: &Database) -> Result<Vec<String>, TransactionError> {
@@ -332,7 +371,7 @@ impl Queries for Connection {
 }
 
 /// Returns the condition for rows of the key table itself.
-fn own_row() -> SqlLiteral<Bool> {
+pub(super) fn own_row() -> SqlLiteral<Bool> {
     sql(OWN_ROW)
 }
 
@@ -357,7 +396,7 @@ fn find_at_once(
     Ok(FromPrimary { server, rows: records(rows)? })
 }
 
-/// Reads the keys one by one like [`one_by_one`]. Fails if the server changes between two reads.
+/// Reads the keys one by one, as a listing does. Fails if the server changes between two reads.
 fn find_one_by_one(
     connection: &mut Connection,
     digests: &[&[u8]],
@@ -408,81 +447,7 @@ fn refused(why: &'static str) -> diesel::result::Error {
     QueryBuilderError(why.into())
 }
 
-/// Selects the rows of a page, oldest first. The filter by state has the meaning of
-/// [`KeyRecord::state`].
-fn selected(
-    wanted: &ListKeys,
-    now: DateTime<Utc>,
-) -> api_keys::BoxedQuery<'_, <Connection as diesel::Connection>::Backend> {
-    let mut rows = api_keys::table.filter(own_row()).order(api_keys::id).into_boxed();
-    if let Some(owner) = &wanted.owner {
-        rows = rows.filter(api_keys::owner.eq(owner));
-    }
-    if let Some(state) = wanted.state {
-        rows = match state {
-            KeyState::Revoked => rows.filter(api_keys::revoked_at.is_not_null()),
-            _ => rows.filter(api_keys::revoked_at.is_null()),
-        };
-        rows = match state {
-            KeyState::Revoked => rows,
-            KeyState::Disabled => rows.filter(api_keys::disabled_at.is_not_null()),
-            _ => rows.filter(api_keys::disabled_at.is_null()),
-        };
-        rows = match state {
-            KeyState::Revoked | KeyState::Disabled => rows,
-            KeyState::Expired => rows.filter(api_keys::expires_at.le(now)),
-            KeyState::Active => {
-                rows.filter(api_keys::expires_at.is_null().or(api_keys::expires_at.gt(now)))
-            }
-        };
-    }
-    if let Some(id) = wanted.after_id {
-        rows = rows.filter(api_keys::id.gt(id));
-    }
-    match wanted.limit {
-        Some(limit) => rows.limit(limit.into()),
-        None => rows,
-    }
-}
-
-/// Reads these keys one by one. If a row cannot be decoded, its key is unknown, and all other keys
-/// are still found. The constraints of the table should exclude such rows.
-fn one_by_one(connection: &mut Connection, ids: Vec<i64>) -> QueryResult<Vec<KeyRecord>> {
-    let mut records = Vec::with_capacity(ids.len());
-    for id in ids {
-        match connection.get(id) {
-            Ok(record) => records.extend(record),
-            Err(DeserializationError(error)) => log_unreadable(id, &*error),
-            Err(error) => return Err(error),
-        }
-    }
-    Ok(records)
-}
-
-/// Lists keys one by one and skips rows that cannot be decoded. Reads on until the page is full or
-/// no key follows, because an empty page means that no key follows.
-fn list_one_by_one(
-    connection: &mut Connection,
-    mut wanted: ListKeys,
-    now: DateTime<Utc>,
-) -> QueryResult<Vec<KeyRecord>> {
-    let mut records = Vec::new();
-    loop {
-        let ids: Vec<i64> = selected(&wanted, now).select(api_keys::id).load(connection)?;
-        wanted.after_id = ids.last().copied();
-        let is_last = ids.is_empty() || wanted.limit.is_none();
-        let found = one_by_one(connection, ids)?;
-        wanted.limit = wanted
-            .limit
-            .map(|limit| limit.saturating_sub(u32::try_from(found.len()).unwrap_or(u32::MAX)));
-        records.extend(found);
-        if is_last || wanted.limit == Some(0) {
-            return Ok(records);
-        }
-    }
-}
-
-fn log_unreadable(id: i64, error: &dyn std::error::Error) {
+pub(super) fn log_unreadable(id: i64, error: &dyn std::error::Error) {
     if UNREADABLE.should_log(id) {
         log::error!(
             "the row of key {id} cannot be read, so the key is rejected: {error}; correct the row"
@@ -501,6 +466,29 @@ pub(crate) fn stored_count(uses: &KeyUsage) -> i64 {
     i64::try_from(uses.count).unwrap_or(i64::MAX)
 }
 
+/// Prepares the table for new keys with this digest algorithm. Fails if the table's keys have
+/// another algorithm.
+pub(super) fn prepare_insert(
+    connection: &mut Connection,
+    ours: &str,
+    done: &str,
+) -> Result<(), TransactionError> {
+    if connection.digest_algorithm()?.is_none() {
+        // Another process may set the same algorithm at this moment, while it issues the first key.
+        connection.claim_digest_algorithm(None, ours)?;
+    }
+    if connection.digest_algorithm()?.as_deref() != Some(ours) {
+        return Err(Error::conflict(format!(
+            "no key was {done}: the keys of this table are digested with another pepper than \
+             APP_KEY_PEPPER, so the service would not find the new key. Set APP_KEY_PEPPER to \
+             the service's pepper. To change the pepper, first restart the service with the \
+             new pepper in APP_KEY_PEPPER and the old one in APP_KEY_PEPPER_PREVIOUS"
+        ))
+        .into());
+    }
+    Ok(mend_identity(connection)?)
+}
+
 /// Inserts a new key. Returns the record that the table stores.
 fn insert(connection: &mut Connection, new: &KeyRecord) -> QueryResult<KeyRecord> {
     let row = diesel::insert_into(api_keys::table)
@@ -514,24 +502,7 @@ fn existing(connection: &mut Connection, id: i64) -> Result<KeyRecord, Transacti
     connection.get(id)?.ok_or_else(|| Error::not_found(id).into())
 }
 
-/// Returns the record if the change was made, and an error otherwise. A trigger of the application
-/// may have undone the change.
-fn changed(
-    record: KeyRecord,
-    is_done: impl FnOnce(&KeyRecord) -> bool,
-) -> Result<KeyRecord, TransactionError> {
-    if is_done(&record) {
-        return Ok(record);
-    }
-    Err(Error::conflict(format!(
-        "key {} was not changed: a trigger or rule of api_keys kept the row as it was; drop that \
-         trigger or rule, or change the key by SQL",
-        record.id
-    ))
-    .into())
-}
-
-fn records(rows: Vec<KeyRow>) -> QueryResult<Vec<KeyRecord>> {
+pub(super) fn records(rows: Vec<KeyRow>) -> QueryResult<Vec<KeyRecord>> {
     rows.into_iter().map(record).collect()
 }
 

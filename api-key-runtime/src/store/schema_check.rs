@@ -13,7 +13,14 @@ pub(crate) struct SchemaVersion {
 
 /// The version of the tables that this release creates.
 const SCHEMA_VERSION: i32 = 1;
-const TABLES: [&str; 4] = ["api_key_changes", "api_key_meta", "api_key_usage", "api_keys"];
+const TABLES: [&str; 6] = [
+    "api_key_changes",
+    "api_key_events",
+    "api_key_meta",
+    "api_key_pruned",
+    "api_key_usage",
+    "api_keys",
+];
 
 /// The databases for which a warning about newer tables was logged.
 static NEWER: LogThrottle<String> = LogThrottle::new();
@@ -166,7 +173,7 @@ pub(super) fn require_triggers(
     let name = missing.split(':').next().unwrap_or(missing);
     Err(Error::schema(format!(
         "the trigger {name} of {database} is missing or not enabled as in its migration, so \
-         revocations would be missed: run `app-key migrate` to enable it. If the trigger is \
+         revocations or audit events would be missed: run `app-key migrate` to enable it. If the trigger is \
          missing, create it again as in the migrations"
     )))
 }

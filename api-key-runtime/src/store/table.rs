@@ -1,16 +1,17 @@
 //! Administration of the key table. Each call opens a connection and checks the tables.
 
-use std::{ops::RangeInclusive, path::Path, time::Duration};
+use std::{ops::RangeInclusive, path::Path, sync::Arc, thread, time::Duration};
 
 use chrono::{DateTime, Utc};
-use diesel::QueryResult;
+use diesel::{QueryResult, result::Error::RollbackTransaction};
 
 #[cfg(feature = "sqlite")]
 use super::connection::downcast;
 use super::{
     Connection, Database, Queries, TransactionError,
     checked_connection::{over_live, refuse_open_transaction},
-    connection::{open, open_soon},
+    connection::{Recorded, Summary, open, open_soon},
+    key_pages::KeyPages,
     schema_check::check,
     slow_call::slow_call,
 };
@@ -18,10 +19,13 @@ use crate::{
     clock::{Clock, MonotonicTime, to_stored},
     error::Error,
     key::KeyDigest,
-    key_record::KeyRecord,
+    key_event::KeyEvent,
+    key_record::{KeyRecord, Updated},
     key_usage::KeyUsage,
     list_keys::ListKeys,
     new_key::IssuedKey,
+    prune::{Prune, Pruned},
+    rotation::Rotated,
 };
 
 /// The time after which the lock holder is determined. It is shorter than the lock timeout of a
@@ -31,16 +35,38 @@ const LOOK_FOR_LOCKS_AFTER: Duration = Duration::from_secs(4);
 /// The key table of a database.
 #[derive(Clone, Debug)]
 pub(crate) struct Table {
-    database: Database,
+    pub(super) database: Database,
     /// The clock that each call sets to the database's time.
     clock: Clock,
+    /// The maker of the changes, as the program states it.
+    actor: Option<Arc<str>>,
+    /// Whether each change is rolled back.
+    is_dry_run: bool,
 }
 
 /// Each change has its own transaction, and is durable when the call returns. Times come from the
 /// database's clock.
 impl Table {
     pub(crate) const fn new(database: Database, clock: Clock) -> Self {
-        Self { database, clock }
+        Self { database, clock, actor: None, is_dry_run: false }
+    }
+
+    /// Sets who makes the changes.
+    pub(crate) fn acting_as(self, actor: &str) -> Self {
+        Self { actor: Some(actor.into()), ..self }
+    }
+
+    /// Rolls back each change after it was made.
+    pub(crate) fn dry_run(self) -> Self {
+        Self { is_dry_run: true, ..self }
+    }
+
+    pub(crate) const fn is_dry_run(&self) -> bool {
+        self.is_dry_run
+    }
+
+    pub(crate) fn actor(&self) -> Option<&str> {
+        self.actor.as_deref()
     }
 
     /// Returns the time by the database's clock, computed from the last call that read that clock.
@@ -56,25 +82,42 @@ impl Table {
     /// stores.
     pub(crate) fn issue(
         &self,
-        make: impl FnOnce(DateTime<Utc>) -> Result<IssuedKey, Error>,
+        make: impl Fn(DateTime<Utc>) -> Result<IssuedKey, Error>,
     ) -> Result<IssuedKey, TransactionError> {
-        self.change(|queries| {
+        self.change(None, |queries| {
             let mut issued = make(self.now())?;
             issued.record = queries.issue(&issued.record)?;
             Ok(issued)
         })
     }
 
-    pub(crate) fn revoke(&self, id: i64) -> Result<KeyRecord, TransactionError> {
-        self.change(|queries| queries.revoke(id, to_stored(self.now())))
+    /// Changes a key to what `change` returns for the key as it is at this time.
+    pub(crate) fn update(
+        &self,
+        id: i64,
+        change: impl Fn(&KeyRecord, DateTime<Utc>) -> Result<KeyRecord, Error>,
+    ) -> Result<Updated, TransactionError> {
+        self.change(None, |queries| {
+            let before = queries.lock(id)?;
+            let after = queries.save(&before, &change(&before, to_stored(self.now()))?)?;
+            Ok(Updated { before, after })
+        })
     }
 
-    pub(crate) fn disable(&self, id: i64) -> Result<KeyRecord, TransactionError> {
-        self.change(|queries| queries.set_disabled(id, Some(to_stored(self.now()))))
-    }
-
-    pub(crate) fn enable(&self, id: i64) -> Result<KeyRecord, TransactionError> {
-        self.change(|queries| queries.set_disabled(id, None))
+    /// Replaces a key with a new key. `replace` returns the new key, and the old key as it is to be
+    /// stored except for the new key's id.
+    pub(crate) fn rotate(
+        &self,
+        id: i64,
+        replace: impl Fn(&KeyRecord, DateTime<Utc>) -> Result<(IssuedKey, KeyRecord), Error>,
+    ) -> Result<Rotated, TransactionError> {
+        self.change(None, |queries| {
+            let before = queries.lock(id)?;
+            let (mut issued, mut old) = replace(&before, to_stored(self.now()))?;
+            issued.record = queries.issue(&issued.record)?;
+            old.replaced_by = Some(issued.record.id);
+            Ok(Rotated { issued, old: queries.save(&before, &old)? })
+        })
     }
 
     /// Copies an SQLite database to a new file.
@@ -99,6 +142,11 @@ impl Table {
         self.read(self.connect()?.queries().list(wanted, self.now()))
     }
 
+    /// Returns the selected keys page by page, over one connection.
+    pub(crate) fn pages(&self, wanted: &ListKeys) -> Result<KeyPages, Error> {
+        Ok(KeyPages::new(self.clone(), self.connect()?, wanted.clone()))
+    }
+
     pub(crate) fn get(&self, id: i64) -> Result<Option<KeyRecord>, Error> {
         self.read(self.connect()?.queries().get(id))
     }
@@ -116,26 +164,114 @@ impl Table {
         self.read(self.connect()?.queries().usage_of(id))
     }
 
-    /// Makes a change. If the change fails because it waited too long for a lock, the error names
-    /// the lock holder.
-    fn change<T>(
-        &self,
-        change: impl FnOnce(&mut dyn Queries) -> Result<T, TransactionError>,
-    ) -> Result<T, TransactionError> {
-        let mut connection = self.connect()?;
-        let find_holder = || open_soon(&self.database).ok()?.queries().lock_holder().ok()?;
-        let (changed, holder) =
-            slow_call(LOOK_FOR_LOCKS_AFTER, find_holder, || change(connection.queries()));
-        changed.map_err(|error| error.held_up_by(&self.database, holder.flatten()))
+    pub(crate) fn events(&self, key_id: i64, limit: u32) -> Result<Vec<KeyEvent>, Error> {
+        self.read(self.connect()?.queries().events(key_id, limit))
     }
 
-    fn read<T>(&self, read: QueryResult<T>) -> Result<T, Error> {
+    /// Deletes the due keys and events in transactions of a few rows each. Calls `deleted` with the
+    /// digests of each transaction. Keys and events that are locked are left for another call.
+    ///
+    /// A dry run counts the rows, because each transaction would have to be rolled back.
+    pub(crate) fn prune(
+        &self,
+        wanted: &Prune,
+        mut deleted: impl FnMut(Vec<KeyDigest>),
+    ) -> Result<Pruned, TransactionError> {
+        let mut connection = self.connect()?;
+        let due = wanted.due(to_stored(self.now()));
+        if self.is_dry_run {
+            return Ok(self.read(connection.queries().count_due(&due))?);
+        }
+        let mut pruned = Pruned::default();
+        let (mut after, mut began) = (0, MonotonicTime::now());
+        // Half of the time is left to other writers of an SQLite file, and to replicas.
+        let mut pause = || {
+            thread::sleep(MonotonicTime::now().since(began));
+            began = MonotonicTime::now();
+        };
+        while due.expired.is_some() || due.revoked.is_some() {
+            let keys = self
+                .change_over(&mut connection, Some(Summary::Pruned), |queries| {
+                    queries.prune_keys(&due, after)
+                })
+                .map_err(|error| self.stopped(&pruned, error))?;
+            let Some((last, _)) = keys.last() else { break };
+            after = *last;
+            pruned.keys = pruned.keys.saturating_add(keys.len() as u64);
+            deleted(keys.into_iter().map(|(_, digest)| digest).collect());
+            pause();
+        }
+        while let Some(until) = due.events {
+            let events = self
+                .change_over(&mut connection, None, |queries| queries.prune_events(until))
+                .map_err(|error| self.stopped(&pruned, error))?;
+            if events == 0 {
+                break;
+            }
+            pruned.events = pruned.events.saturating_add(events as u64);
+            pause();
+        }
+        Ok(pruned)
+    }
+
+    /// Returns the error of a prune whose earlier transactions were committed.
+    fn stopped(&self, pruned: &Pruned, error: TransactionError) -> TransactionError {
+        match error {
+            TransactionError::RolledBack(source) => Error::database(
+                format!(
+                    "stopped pruning {} after {} keys and {} events; correct the cause and prune \
+                     again",
+                    self.database, pruned.keys, pruned.events
+                ),
+                source,
+            )
+            .into(),
+            error => error,
+        }
+    }
+
+    /// Makes a change in a transaction.
+    pub(super) fn change<T>(
+        &self,
+        summary: Option<Summary>,
+        change: impl FnMut(&mut dyn Queries) -> Result<T, TransactionError>,
+    ) -> Result<T, TransactionError> {
+        self.change_over(&mut self.connect()?, summary, change)
+    }
+
+    /// Makes a change in a transaction of this connection. If the change fails because it waited
+    /// too long for a lock, the error names the lock holder.
+    fn change_over<T>(
+        &self,
+        connection: &mut Connection,
+        summary: Option<Summary>,
+        mut change: impl FnMut(&mut dyn Queries) -> Result<T, TransactionError>,
+    ) -> Result<T, TransactionError> {
+        let recorded = Recorded { actor: self.actor(), summary };
+        let mut done = None;
+        let find_holder = || open_soon(&self.database).ok()?.queries().lock_holder().ok()?;
+        let (ended, holder) = slow_call(LOOK_FOR_LOCKS_AFTER, find_holder, || {
+            connection.queries().write(recorded, &mut |queries| {
+                done = Some(change(queries)?);
+                if self.is_dry_run { Err(RollbackTransaction.into()) } else { Ok(()) }
+            })
+        });
+        match (ended, done) {
+            (Ok(()) | Err(TransactionError::RolledBack(RollbackTransaction)), Some(done)) => {
+                Ok(done)
+            }
+            (Err(error), _) => Err(error.held_up_by(&self.database, holder.flatten())),
+            (Ok(()), None) => Err(RollbackTransaction.into()),
+        }
+    }
+
+    pub(super) fn read<T>(&self, read: QueryResult<T>) -> Result<T, Error> {
         read.map_err(|source| {
             Error::database(format!("cannot read the API keys of {}", self.database), source)
         })
     }
 
-    fn connect(&self) -> Result<Connection, Error> {
+    pub(super) fn connect(&self) -> Result<Connection, Error> {
         let database = &self.database;
         let ((), connection) = over_live(database, open, |connection| {
             refuse_open_transaction(database, connection)?;

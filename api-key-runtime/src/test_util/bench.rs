@@ -2,7 +2,7 @@
 //! versioning.
 #![allow(clippy::missing_errors_doc, missing_docs)]
 
-use actix_web::{HttpRequest, http::StatusCode};
+use actix_web::{HttpRequest, HttpResponse, http::StatusCode};
 
 use crate::{app_keys::AppKeys, key::KeyDigest, policy::Policy};
 
@@ -19,4 +19,15 @@ pub async fn authenticate(policy: &Policy, request: &HttpRequest) -> Result<(), 
 #[must_use]
 pub fn probe(keys: &AppKeys, digest: &KeyDigest) -> bool {
     keys.inner().cache.holds(digest)
+}
+
+/// Computes the digest of a key with the current algorithm, as a request does.
+#[must_use]
+pub fn digest(keys: &AppKeys, key: &[u8]) -> KeyDigest {
+    keys.inner().digester.digest(key)
+}
+
+/// Sets the headers that every response of a guarded handler carries.
+pub fn finish(keys: &AppKeys, response: &mut HttpResponse) {
+    keys.inner().responses.headers().set(response, false);
 }

@@ -5,6 +5,7 @@
 //! also adds the key to a list. Write failures do not affect requests. Usage that cannot be written
 //! is kept up to a bound, and written again later.
 
+mod expiring;
 mod usage_buffer;
 mod usage_cell;
 mod writer;
@@ -17,9 +18,10 @@ use std::{
     time::{Duration, Instant},
 };
 
-pub(crate) use self::usage_cell::UsageCell;
+use chrono::{DateTime, Utc};
+
 use self::writer::Flush;
-pub(crate) use self::writer::Writer;
+pub(crate) use self::{expiring::SOON, usage_cell::UsageCell, writer::Writer};
 use crate::{
     clock::{Clock, MonotonicTime},
     error::Error,
@@ -38,6 +40,9 @@ const RETRY_AFTER: Duration = Duration::from_millis(100);
 /// the cache drops the key.
 pub(crate) trait Counted: Send + Sync {
     fn id(&self) -> i64;
+    fn hint(&self) -> &str;
+    /// Returns the expiry of the key, if a line is logged before it.
+    fn warns_before(&self) -> Option<DateTime<Utc>>;
     fn usage(&self) -> &UsageCell;
 }
 

@@ -6,7 +6,7 @@ use std::{
     },
 };
 
-use chrono::Utc;
+use chrono::{DateTime, Utc};
 
 use super::{usage_buffer::MAX_KEYS, *};
 use crate::{key::KeyDigest, key_record::KeyRecord, key_usage::KeyUsage, store::StoreError};
@@ -123,6 +123,14 @@ struct Key {
 impl Counted for Key {
     fn id(&self) -> i64 {
         self.id
+    }
+
+    fn hint(&self) -> &'static str {
+        "ak_test_Ab3d"
+    }
+
+    fn warns_before(&self) -> Option<DateTime<Utc>> {
+        None
     }
 
     fn usage(&self) -> &UsageCell {

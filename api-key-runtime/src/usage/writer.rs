@@ -13,6 +13,7 @@ use chrono::{DateTime, TimeDelta, Utc};
 
 use super::{
     Counted,
+    expiring::ExpiringKeys,
     usage_buffer::{MAX_KEYS, UsageBuffer},
 };
 use crate::{
@@ -49,6 +50,7 @@ pub(crate) struct Writer {
     /// Signalled when a write is requested and when a write ends.
     changed: Condvar,
     outage: OutageLog,
+    expiring: ExpiringKeys,
 }
 
 struct State {
@@ -120,6 +122,7 @@ impl Writer {
             }),
             changed: Condvar::new(),
             outage: OutageLog::new("recording key usage"),
+            expiring: ExpiringKeys::default(),
         });
         writer.start_thread()?;
         Ok(writer)
@@ -261,7 +264,9 @@ impl Writer {
         for key in keys {
             if let Some(taken) = key.usage().take() {
                 let at = to_stored(before(now, moment.since(taken.last)));
-                self.keep(uses, KeyUsage::new(key.id(), at, taken.address, taken.count));
+                let usage = KeyUsage::new(key.id(), at, taken.address, taken.count);
+                self.expiring.used(&*key, &usage, now);
+                self.keep(uses, usage);
             }
         }
     }

@@ -57,13 +57,18 @@ pub(crate) fn figure(name: &str, value: f64, unit: &str) {
 }
 
 /// Measures two sides in turn and prints the median of the ratios of all rounds. The side that goes
-/// first alternates.
+/// first alternates. Returns the median of each side.
 ///
 /// Other programs on the machine may slow down some rounds, but they slow down both sides of a
 /// round alike.
-pub(crate) fn ratio(name: &str, rounds: usize, mut measure: impl FnMut(Side, usize) -> f64) -> f64 {
+pub(crate) fn ratio(
+    name: &str,
+    rounds: usize,
+    mut measure: impl FnMut(Side, usize) -> f64,
+) -> [f64; 2] {
     let mut progress = Progress::new(name, rounds);
     let mut ratios = Vec::with_capacity(rounds);
+    let mut sides = [Vec::with_capacity(rounds), Vec::with_capacity(rounds)];
     for round in 0..rounds {
         let (one, other) = if round % 2 == 0 {
             let one = measure(Side::One, round);
@@ -73,18 +78,34 @@ pub(crate) fn ratio(name: &str, rounds: usize, mut measure: impl FnMut(Side, usi
             (measure(Side::One, round), other)
         };
         ratios.push(one / other);
+        for (side, value) in sides.iter_mut().zip([one, other]) {
+            side.push(value);
+        }
         progress.step();
     }
     drop(progress);
     ratios.sort_by(f64::total_cmp);
-    let median = quantile(&ratios, 0.5);
-    figure(name, median, "x");
+    figure(name, quantile(&ratios, 0.5), "x");
     println!(
         "#   {rounds} rounds, the middle half of them {:.3} to {:.3}",
         quantile(&ratios, 0.25),
         quantile(&ratios, 0.75)
     );
-    median
+    sides.map(|mut side| {
+        side.sort_by(f64::total_cmp);
+        quantile(&side, 0.5)
+    })
+}
+
+/// Prints the ratio of two sides that are measured in nanoseconds, and the nanoseconds.
+pub(crate) fn ratio_of_ns(
+    name: &str,
+    rounds: usize,
+    measure: impl FnMut(Side, usize) -> f64,
+) -> [f64; 2] {
+    let [one, other] = ratio(name, rounds, measure);
+    println!("#   {one:.0} ns over {other:.0} ns");
+    [one, other]
 }
 
 /// One of the two sides of a comparison.

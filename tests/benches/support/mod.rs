@@ -14,9 +14,9 @@ pub(crate) mod servers;
 pub(crate) mod store;
 
 pub(crate) use self::{
-    check::{authenticate, request, requests},
+    check::{authenticate, floor, presented, request, requests},
     database::Database,
-    figures::{figure, heading, ratio},
+    figures::{figure, heading, ratio, ratio_of_ns},
     keys::{Key, make_keys},
     load::{Client, Load},
     server::Server,

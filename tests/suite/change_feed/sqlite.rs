@@ -159,7 +159,7 @@ fn a_rebuilt_table_needs_triggers_and_counts_as_changed() {
     let rebuild = "PRAGMA foreign_keys = OFF; PRAGMA legacy_alter_table = ON; BEGIN; \
         CREATE TABLE new_keys (id INTEGER NOT NULL PRIMARY KEY AUTOINCREMENT, digest BLOB NOT NULL UNIQUE, digest_algorithm TEXT NOT NULL, \
             hint TEXT NOT NULL, name TEXT NOT NULL, owner TEXT, allowed_ips TEXT NOT NULL, scopes TEXT NOT NULL DEFAULT '', \
-            created_at TIMESTAMP NOT NULL DEFAULT CURRENT_TIMESTAMP, expires_at TIMESTAMP, disabled_at TIMESTAMP, revoked_at TIMESTAMP); \
+            created_at TIMESTAMP NOT NULL DEFAULT CURRENT_TIMESTAMP, expires_at TIMESTAMP, disabled_at TIMESTAMP, revoked_at TIMESTAMP, replaced_by BIGINT); \
         INSERT INTO new_keys SELECT * FROM api_keys; \
         DROP TABLE api_keys; \
         ALTER TABLE new_keys RENAME TO api_keys;";

@@ -172,6 +172,19 @@ impl Switch {
         self.revoked.push(key);
     }
 
+    /// Checks that the new server has each event of a revoked key once.
+    fn check_audit_log(&self) {
+        for (_, id) in &self.revoked {
+            let actions = || {
+                let events = self.new.admin().history(*id, 10).unwrap();
+                events.into_iter().map(|event| event.action).collect::<Vec<_>>()
+            };
+            wait_until(format!("the events of key {id} are replicated"), || {
+                actions() == ["issued", "revoked"]
+            });
+        }
+    }
+
     fn usage_arrives(&self) {
         let use_of_one = format!(
             "INSERT INTO api_key_usage (key_id, last_used_at, use_count) VALUES ({}, now(), 3)",
@@ -241,6 +254,9 @@ fn switch_to_a_subscriber(prepare: fn(&Switch), published: &str) {
             switch.a_revocation_arrives(&follower);
         }
         switch.check_every_key(follower.address, "on the new server");
+        if published == "ALL TABLES" {
+            switch.check_audit_log();
+        }
         switch.switch();
         switch.change_keys("after the switch");
         switch.check_every_key(follower.address, "on the new server, after the switch");
@@ -253,7 +269,7 @@ fn migrate_new(switch: &Switch) {
     switch.new.migrate();
 }
 
-// E1, E6, E17, F4
+// E1, E6, E17, F4, I6
 #[test]
 fn a_service_is_switched_by_replication_of_every_table() {
     switch_to_a_subscriber(migrate_new, "ALL TABLES");

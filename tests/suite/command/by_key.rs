@@ -11,7 +11,12 @@ use crate::support::{Database, database_test};
 const PEPPER: &str = "q1oJ5sVxCw0dQm3pN8yZkT2uB7hL4fEaG6iR9nXcYtM=";
 
 /// Runs the command in a session without a terminal, with this text on standard input.
-fn given(database: &Database, settings: &[(&str, &str)], line: &str, input: &str) -> Ran {
+pub(super) fn given(
+    database: &Database,
+    settings: &[(&str, &str)],
+    line: &str,
+    input: &str,
+) -> Ran {
     let mut process = Command::new("setsid")
         .env_clear()
         .env("DATABASE_URL", database.url())
@@ -52,6 +57,10 @@ database_test!(a_key_on_standard_input_names_its_record, |database: Database| {
     };
     said("show -", "id                1\n");
     said("show - --json", "{\"id\":1,");
+    said("history -", "issued by ");
+    said("update - --name other", "Changed key 1 ak_live_");
+    said("update - --name test", "  name: other -> test\n");
+    said("explain - --ip 203.0.113.7", "accepted: key 1 ak_live_");
     said("disable -", "Disabled key 1 ak_live_");
     assert_eq!(status(database.builder(), &key), 401);
     said("enable -", "Enabled key 1 ak_live_");
@@ -62,13 +71,33 @@ database_test!(a_key_on_standard_input_names_its_record, |database: Database| {
     assert_eq!(status(database.builder(), &other), 200);
 });
 
+// I4: A rotation by key prints only the new key.
+database_test!(a_key_on_standard_input_is_rotated, |database: Database| {
+    let (key, _) = database.issue("0.0.0.0");
+    let next = given(&database, &[], "rotate -", &key).succeeded();
+    assert_eq!(status(database.builder(), &key), 200);
+    let last = given(&database, &[], "rotate - --now --yes", &next);
+    assert!(last.stderr.contains("The old key, key 2 ak_live_"), "{last:?}");
+    assert_eq!(status(database.builder(), &next), 401);
+    assert_eq!(status(database.builder(), &last.succeeded()), 200);
+});
+
 // I4: A key that is not in the table changes nothing.
 database_test!(a_key_without_a_record_is_not_found, |database: Database| {
     let (key, _) = database.issue("0.0.0.0");
     let before = database.rows();
     let other = if key.ends_with('x') { 'y' } else { 'x' };
     let changed = format!("{}{other}", &key[..key.len() - 1]);
-    for line in ["show -", "disable -", "enable -", "revoke - --yes"] {
+    for line in [
+        "show -",
+        "history -",
+        "update - --name other",
+        "rotate -",
+        "rotate - --now --yes",
+        "disable -",
+        "enable -",
+        "revoke - --yes",
+    ] {
         for unknown in [changed.as_str(), "1", "not a key"] {
             let ran = given(&database, &[("RUST_LOG", "warn")], line, unknown);
             ran.refused("the key was not found");

@@ -13,7 +13,7 @@ use serde_json::Value;
 use super::{app_key, app_key_with, command, outcome, program, status};
 use crate::support::{Database, database_test};
 
-const COLUMNS: [&str; 15] = [
+const COLUMNS: [&str; 16] = [
     "id",
     "digest_algorithm",
     "hint",
@@ -25,6 +25,7 @@ const COLUMNS: [&str; 15] = [
     "expires_at",
     "disabled_at",
     "revoked_at",
+    "replaced_by",
     "last_used_at",
     "last_used_ip",
     "use_count",
@@ -275,23 +276,43 @@ fn help_covers_every_setting_and_goes_to_the_right_stream() {
     let database = Database::sqlite();
     let alone = app_key(&database, "");
     assert_eq!((alone.code, alone.stdout.as_str()), (Some(2), ""), "{alone:?}");
-    assert!(alone.stderr.contains("Usage: app-key <COMMAND>"), "{alone:?}");
+    assert!(alone.stderr.contains("Usage: app-key [OPTIONS] <COMMAND>"), "{alone:?}");
     let help = app_key(&database, "--help").succeeded();
     for part in [
-        "  DATABASE_URL ",
-        "  APP_KEY_PREFIX ",
-        "  APP_KEY_PEPPER ",
-        "  APP_KEY_PEPPER_PREVIOUS ",
-        "  APP_KEY_ACCEPT_IMPORTED ",
+        "\n  DATABASE_URL\n",
+        "\n  APP_KEY_PREFIX\n",
+        "\n  APP_KEY_PEPPER\n",
+        "\n  APP_KEY_PEPPER_PREVIOUS\n",
+        "\n  APP_KEY_ACCEPT_IMPORTED\n",
+        "\n  APP_KEY_ACTOR\n",
         "Exit codes:",
     ] {
         assert!(help.contains(part), "{part}: {help}");
     }
-    for command in ["migrate", "issue", "list", "show", "disable", "enable", "revoke"] {
+    for command in [
+        "migrate",
+        "backup",
+        "issue",
+        "list",
+        "show",
+        "history",
+        "update",
+        "rotate",
+        "disable",
+        "enable",
+        "revoke",
+        "explain",
+        "scan",
+        "pattern",
+        "completions",
+        "man",
+    ] {
         assert!(help.contains(&format!("\n  {command} ")), "{command}: {help}");
         let help = app_key(&database, &format!("{command} --help")).succeeded();
         let (_, examples) = help.split_once("\nExample").unwrap();
         assert!(examples.contains(&format!("app-key {command}")), "{help}");
+        // The terminal wraps paragraphs, so that no line is left with a few words.
+        assert!(help.lines().all(|line| line.chars().count() <= 120), "{help}");
     }
     assert!(app_key(&database, "--version").succeeded().starts_with("app-key "));
 }

@@ -103,7 +103,7 @@ database_test!(copied_migrations_are_those_that_run, |database: Database| {
     let ran = outcome(command("", &copy).env_remove("DATABASE_URL"));
     assert_eq!(
         (ran.code, ran.stdout.as_str(), ran.stderr.lines().count()),
-        (Some(0), "", 2),
+        (Some(0), "", 3),
         "{ran:?}"
     );
     assert!(app_key(&database, &copy).all().contains("already exist"));
@@ -119,7 +119,7 @@ database_test!(copied_migrations_are_those_that_run, |database: Database| {
     std::fs::write(own.join("down.sql"), "DROP TABLE users;").unwrap();
     let migrations = FileBasedMigrations::from_path(&folder).unwrap();
     let (ran, reverted) = database.run_and_revert_last(&migrations);
-    assert_eq!(ran, ["00000000000101", "00000000000102", "20261123000000"]);
+    assert_eq!(ran, ["00000000000101", "00000000000102", "00000000000103", "20261123000000"]);
     assert_eq!(reverted, "20261123000000");
     assert!(
         app_key(&database, "migrate").all().contains("up to date"),

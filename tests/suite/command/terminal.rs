@@ -17,9 +17,9 @@ use super::{command, program, status};
 use crate::support::Database;
 
 /// A terminal: the end that a person sees, and a process at the other end.
-struct Session {
-    screen: File,
-    shown: String,
+pub(super) struct Session {
+    pub(super) screen: File,
+    pub(super) shown: String,
     process: Child,
 }
 
@@ -52,7 +52,10 @@ impl Session {
         })
     }
 
-    fn start_with(mut command: Command, attach_stdout: impl FnOnce(&mut Command, File)) -> Self {
+    pub(super) fn start_with(
+        mut command: Command,
+        attach_stdout: impl FnOnce(&mut Command, File),
+    ) -> Self {
         let screen = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY).unwrap();
         grantpt(&screen).unwrap();
         unlockpt(&screen).unwrap();
@@ -65,7 +68,7 @@ impl Session {
     }
 
     /// Reads until the terminal shows this text or the process has ended.
-    fn wait_for(&mut self, text: &str) {
+    pub(super) fn wait_for(&mut self, text: &str) {
         let mut bytes = [0; 1024];
         while !self.shown.contains(text) {
             match self.screen.read(&mut bytes) {
@@ -79,7 +82,7 @@ impl Session {
 
     /// Returns the shown text and the exit code. An unexpected question gets the end of the input
     /// as its answer.
-    fn finish(mut self) -> (String, Option<i32>) {
+    pub(super) fn finish(mut self) -> (String, Option<i32>) {
         let _ = self.screen.write_all(b"\x04");
         let status = self.process.wait().unwrap();
         self.wait_for("what is never shown");
@@ -209,5 +212,28 @@ fn a_list_fits_the_terminal_and_names_omitted_columns() {
                 );
             }
         }
+    }
+}
+
+/// Colours are for terminals only, and `NO_COLOR` turns them off (<https://no-color.org>).
+#[test]
+fn colours_appear_only_at_a_terminal_without_no_color() {
+    let database = Database::sqlite();
+    database.issue("10.0.0.0/8");
+    database.admin().revoke(1).unwrap();
+    for line in ["show 1", "explain 1 --ip 10.1.2.3", "--help"] {
+        for (settings, is_coloured) in
+            [(&[("TERM", "xterm")][..], true), (&[("TERM", "xterm"), ("NO_COLOR", "1")], false)]
+        {
+            let mut command = command(database.url(), line);
+            command.envs(settings.iter().copied());
+            let session = Session::start_with(command, |command, terminal| {
+                command.stdout(terminal);
+            });
+            let (shown, _) = session.finish();
+            assert_eq!(shown.contains("\u{1b}["), is_coloured, "{line} {settings:?}: {shown}");
+        }
+        let piped = super::app_key_with(&database, ("TERM", "xterm"), line);
+        assert!(!piped.all().contains('\u{1b}'), "{piped:?}");
     }
 }

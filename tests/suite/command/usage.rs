@@ -66,3 +66,37 @@ database_test!(list_and_show_print_key_usage, |database: Database| {
         assert_eq!(&shown, record);
     }
 });
+
+// A11
+database_test!(show_tells_whether_the_old_key_is_still_used, |database: Database| {
+    let (old, id) = database.issue("0.0.0.0");
+    let rotation = || app_key(&database, "show 1 --json").json()["rotation"].clone();
+    assert_eq!(rotation(), Value::Null);
+    database.admin().rotate(id, std::time::Duration::from_secs(3600)).unwrap();
+    let first = rotation();
+    assert_eq!((&first["replaced_by"], &first["is_safe_to_end"]), (&2.into(), &Value::Null));
+    let new = app_key(&database, "show 2 --json").json();
+    assert_eq!(first["rotated_at"], new["created_at"]);
+
+    let keys = database.builder().trusted_proxies(["127.0.0.1"]).build().unwrap();
+    let server = Server::start(keys.clone(), routes);
+    let lines = [format!("X-API-Key: {old}"), "X-Forwarded-For: 203.0.113.7".to_owned()];
+    let lines = lines.each_ref().map(String::as_str);
+    assert_eq!(http::get(server.address, "/cake", &lines).status, 200);
+    keys.flush_usage(crate::support::TEST_TIMEOUT).unwrap();
+    assert_eq!(rotation()["is_safe_to_end"], false);
+    let shown = app_key(&database, "show 1").succeeded();
+    for part in [
+        "\nreplaced by       key 2, 20",
+        "\nsafe to end       no\nreason            used ",
+        " from 203.0.113.7\n",
+    ] {
+        assert!(shown.contains(part), "{part}: {shown}");
+    }
+    app_key(&database, "revoke 1").succeeded();
+    let ended = rotation();
+    assert_eq!(ended["is_safe_to_end"], true, "{ended}");
+    assert_eq!(ended["reason"], "the key is revoked already");
+    let shown = app_key(&database, "show 1 --json").json();
+    assert_eq!((&shown["use_count"], &shown["last_used_ip"]), (&1.into(), &"203.0.113.7".into()));
+});

@@ -124,6 +124,7 @@ fn table() -> Vec<(String, String)> {
     rows
 }
 
+// K7
 #[test]
 fn the_table_has_every_line_and_no_other() {
     let rows = table();

@@ -8,13 +8,14 @@ mod programs;
 
 use std::{fs, path::PathBuf, process::Stdio};
 
-use api_key_runtime::AppKeysBuilder;
+use api_key_runtime::KeyLocation;
 
 use crate::{
     examples::run_beside_hello,
     support::{
-        Database, Server, guarded_routes, http, markdown, own_folder,
+        Database, Server, database_test, guarded_routes, http, markdown, own_folder,
         programs::{command, diesel, root},
+        recipe::{self, KEYS},
     },
 };
 
@@ -94,14 +95,16 @@ fn the_commands_of_the_start_chapter_work() {
 fn the_migration_commands_create_usable_tables() {
     let place = Place::new();
     let shown = place.run(&lines_of(&chapter("migrations")));
-    assert_eq!(shown.matches("Running migration ").count(), 2, "{shown}");
+    assert_eq!(shown.matches("Running migration ").count(), 3, "{shown}");
     place.database.builder().build().unwrap();
 }
 
 #[test]
 fn the_pepper_command_makes_a_usable_pepper() {
     let place = Place::new();
-    let lines = lines_of(&chapter("operations"));
+    let chapter = chapter("operations");
+    let blocks = markdown::blocks_in(&chapter, "sh");
+    let lines = blocks.iter().find(|lines| lines.contains("export APP_KEY_PEPPER")).unwrap();
     let shown = place.run(&format!(
         "{lines}app-key migrate; app-key issue --name me --ip any; echo \"$APP_KEY_PEPPER\""
     ));
@@ -112,45 +115,20 @@ fn the_pepper_command_makes_a_usable_pepper() {
     assert!(place.database.builder().build().is_err());
 }
 
-#[test]
-fn the_import_statement_skips_keys_that_cannot_be_presented() {
-    let database = Database::postgres();
-    database.migrate();
-    let long = "a".repeat(257);
-    let keys = ["shop|17!", "two words", "caf\u{e9}", "line\n", "", &long, "good._~+/=-"];
-    let rows: Vec<String> = keys.iter().map(|key| format!("('{key}', '0.0.0.0')")).collect();
-    let table = "CREATE TABLE api_auth (id serial, key text, description text, ip text)";
-    let insert = format!("INSERT INTO api_auth (key, ip) VALUES {}", rows.join(", "));
-    database.execute(&format!("{table}; {insert}")).unwrap();
+// A9: The commands of the chapter on the recipe's own database, and its clients with `?key=`.
+database_test!(the_import_commands_make_flask_keys_work, |database: Database| {
+    recipe::create(&database, &[(KEYS[0], "127.0.0.1", "floor 3"), (KEYS[1], "192.0.2.7", "N/A")]);
+    let place = Place { folder: own_folder(), database };
     let flask = chapter("flask");
-    let [import, refused, ..] = markdown::blocks_in(&flask, "sql")[..] else { panic!("{flask}") };
-    database.execute(import).unwrap();
-    assert_eq!(database.texts("SELECT hint FROM api_keys"), ["good"]);
-    let refused = database.texts(&format!(
-        "SELECT coalesce(refused_character, 'none') FROM ({refused}) AS refused ORDER BY id"
-    ));
-    assert_eq!(refused, ["|", " ", "\u{e9}", "\n", "none", "none"]);
-}
-
-#[test]
-fn the_import_statement_makes_flask_keys_work() {
-    // 43 characters of base64, as the Flask recipe creates them.
-    const KEY: &str = "rAdk2Jw8qL0fXyTz5bN1cVmP7hG4sKeU6iO9aRtWnBE";
-    let database = Database::postgres();
-    database.migrate();
-    let table = format!(
-        "CREATE TABLE api_auth (id serial, key text, description text, ip text); \
-         INSERT INTO api_auth (key, description, ip) VALUES ('{KEY}', 'floor 3', '0.0.0.0')"
-    );
-    database.execute(&table).unwrap();
-    let flask = chapter("flask");
-    database.execute(markdown::blocks_in(&flask, "sql")[0]).unwrap();
-    let named = database.texts("SELECT name || ', ' || hint FROM api_keys");
-    assert_eq!(named, [format!("recipe: floor 3, {}", &KEY[..4])]);
-    let status = |settings: AppKeysBuilder| {
-        let server = Server::start(settings.build().unwrap(), guarded_routes);
-        http::get_with(server.address, "/guarded", KEY).status
-    };
-    assert_eq!(status(database.builder().accept_imported_keys(true)), 200);
-    assert_eq!(status(database.builder()), 401);
-}
+    let [table, csv] = markdown::blocks_in(&flask, "sh")[..] else { panic!("{flask}") };
+    place.run(&format!("{table}{csv}"));
+    let database = &place.database;
+    assert_eq!(database.texts("SELECT description FROM api_auth WHERE key IS NOT NULL").len(), 0);
+    let names = database.texts("SELECT name FROM api_keys ORDER BY id");
+    assert_eq!(names, ["floor 3", "N/A", "floor 4"]);
+    let locations = [KeyLocation::query("key")];
+    let builder = database.builder().accept_imported_keys(true).key_locations(locations);
+    let server = Server::start(builder.build().unwrap(), guarded_routes);
+    let status = |key| http::get(server.address, &format!("/guarded?key={key}"), &[]).status;
+    assert_eq!([KEYS[0], KEYS[1], KEYS[2]].map(status), [200, 401, 401]);
+});

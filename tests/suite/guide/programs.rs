@@ -50,7 +50,7 @@ mod migrated {
         fs::write(own.join("down.sql"), "DROP TABLE users;").unwrap();
         migrations::copy(&all, DatabaseKind::Sqlite).unwrap();
         let url = folder.join("shop.db").to_str().unwrap().to_owned();
-        assert_eq!(migrate(&all, &url).unwrap(), 3);
+        assert_eq!(migrate(&all, &url).unwrap(), 4);
         AppKeys::builder().database_url(&url).build().unwrap();
         fs::remove_dir_all(folder).unwrap();
     }

@@ -29,8 +29,8 @@ const LAG: Duration = Duration::from_secs(4);
 pub(super) fn slow(store: DieselStore) -> FakeStore {
     let finds = AtomicU64::new(0);
     // Two reads of changes in succession are late. A server that counts the arrival of the first as
-    // its time then uses outdated entries until the second arrives. The next two reads are not late,
-    // so that a change is applied between a read of its key and the caching of that read.
+    // its time then uses outdated entries until the second arrives. The next two reads are not
+    // late, so that a change is applied between a read of its key and the caching of that read.
     let changes = FakeChanges::After(|number| {
         if number % 4 < 2 {
             thread::sleep(CHANGES_DELAY);

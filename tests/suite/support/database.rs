@@ -192,6 +192,29 @@ impl Database {
         (0..number).map(issue).collect()
     }
 
+    /// Inserts this many keys by SQL, valid from any address. Their names are `bulk 1` and so on.
+    pub(crate) fn insert_keys(&self, number: usize) {
+        let (digest, numbers) = if self.is_postgres() {
+            (
+                "sha256(random()::text::bytea)",
+                format!("SELECT n FROM generate_series(1, {number}) AS n"),
+            )
+        } else {
+            let counted = "SELECT 1 AS n UNION ALL SELECT n + 1 FROM numbers";
+            (
+                "randomblob(32)",
+                format!(
+                    "WITH RECURSIVE numbers AS ({counted} LIMIT {number}) SELECT n FROM numbers"
+                ),
+            )
+        };
+        self.execute(&format!(
+            "INSERT INTO api_keys (digest, digest_algorithm, hint, name, allowed_ips) \
+             SELECT {digest}, 'sha256', 'ak_live_Bulk', 'bulk ' || n, '0.0.0.0' FROM ({numbers}) AS series"
+        ))
+        .unwrap();
+    }
+
     /// Runs these migrations and reverts the last one. Returns the versions that ran and the
     /// reverted version.
     pub(crate) fn run_and_revert_last(

@@ -17,6 +17,7 @@ pub(crate) mod own_server;
 pub(crate) mod programs;
 pub(crate) mod proxy;
 pub(crate) mod random;
+pub(crate) mod recipe;
 mod routes;
 pub(crate) mod server;
 #[path = "../../servers/mod.rs"]

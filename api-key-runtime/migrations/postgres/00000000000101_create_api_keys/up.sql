@@ -13,6 +13,9 @@ CREATE TABLE api_keys (
     expires_at  timestamptz,
     disabled_at timestamptz,
     revoked_at  timestamptz,
+    -- The id of the key that replaced this key in a rotation. Without a foreign key, so that the
+    -- new key can be deleted.
+    replaced_by bigint,
 
     CONSTRAINT api_keys_pkey
         PRIMARY KEY (id),

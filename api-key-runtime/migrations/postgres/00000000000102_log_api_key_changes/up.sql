@@ -413,7 +413,7 @@ $$
     $definition$, current_schema(), keys, changes, meta);
 
     EXECUTE format($definition$
--- Moves the id of the next key past existing ids if that id is taken, after a restore or
+-- Moves the id of the next key past existing and pruned ids if that id is taken, after a restore or
 -- replication. Returns whether it did. Higher ids are not skipped, because they may be another
 -- server's. Any role may call this function.
 CREATE FUNCTION %1$I.api_keys_mend_identity_v1() RETURNS boolean
@@ -429,16 +429,19 @@ BEGIN
     FOR attempt IN 1..2 LOOP
         EXECUTE format('SELECT CASE WHEN is_called THEN last_value + $1 ELSE last_value END FROM %%s', numbers)
            INTO next USING step;
-        IF NOT EXISTS (SELECT FROM %1$I.api_keys WHERE id = next) THEN
+        IF NOT EXISTS (SELECT FROM %1$I.api_keys WHERE id = next)
+           AND NOT EXISTS (SELECT FROM %1$I.api_key_pruned WHERE key_id = next) THEN
             RETURN false;
         END IF;
         -- Another session may move the sequence at this moment, so check again under a lock.
         PERFORM pg_advisory_xact_lock(numbers::oid::bigint);
     END LOOP;
-    SELECT id + step INTO next FROM %1$I.api_keys AS taken
+    SELECT id + step INTO next
+      FROM (SELECT id FROM %1$I.api_keys UNION ALL SELECT key_id FROM %1$I.api_key_pruned) AS taken
      WHERE id BETWEEN next AND 9223372036854775807 - step
        AND (id - next) %% step = 0
        AND NOT EXISTS (SELECT FROM %1$I.api_keys WHERE id = taken.id + step)
+       AND NOT EXISTS (SELECT FROM %1$I.api_key_pruned WHERE key_id = taken.id + step)
      ORDER BY id LIMIT 1;
     PERFORM setval(numbers, next, false);
     RETURN true;

@@ -18,6 +18,9 @@ CREATE TABLE api_keys (
     expires_at  TIMESTAMP,
     disabled_at TIMESTAMP,
     revoked_at  TIMESTAMP,
+    -- The id of the key that replaced this key in a rotation. Without a foreign key, so that the
+    -- new key can be deleted.
+    replaced_by BIGINT,
 
     CONSTRAINT api_keys_id_is_positive
         CHECK (id > 0),

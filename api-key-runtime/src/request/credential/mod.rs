@@ -12,10 +12,9 @@ use std::borrow::Cow;
 use actix_web::http::header::{AUTHORIZATION, COOKIE, HeaderMap};
 
 use super::key_location::{Authorization, Checked, KeyLocations, is_token_character};
+use crate::key::MAX_KEY_BYTES;
+#[cfg(feature = "_diesel")]
 use crate::key::are_key_characters;
-
-/// Maximum length of a credential. Longer credentials are not hashed, copied or looked up.
-const MAX_CREDENTIAL_BYTES: usize = 256;
 
 /// The credential of a request.
 #[derive(Debug, PartialEq, Eq)]
@@ -25,7 +24,8 @@ pub(crate) enum Credential<'a> {
     Malformed {
         in_query: bool,
     },
-    /// The credential has 1 to 256 ASCII characters, and keys may contain all of these characters.
+    /// The credential has 1 to 256 bytes. Whether keys may contain these bytes is checked only if
+    /// the key is not a cache hit.
     Key {
         key: Cow<'a, [u8]>,
         in_query: bool,
@@ -79,7 +79,7 @@ pub(crate) fn extract<'a>(
         return Credential::Nothing;
     };
     match value {
-        Some(key) if is_key(&key) => Credential::Key { key, in_query },
+        Some(key) if (1..=MAX_KEY_BYTES).contains(&key.len()) => Credential::Key { key, in_query },
         _ => Credential::Malformed { in_query },
     }
 }
@@ -100,8 +100,10 @@ fn header_value(value: &[u8]) -> Found<'_> {
     Found { value: Some(Cow::Borrowed(value)), in_query: false }
 }
 
-fn is_key(value: &[u8]) -> bool {
-    (1..=MAX_CREDENTIAL_BYTES).contains(&value.len()) && are_key_characters(value)
+/// Returns whether a credential has the length and the characters of a key.
+#[cfg(feature = "_diesel")]
+pub(crate) fn is_key(value: &[u8]) -> bool {
+    (1..=MAX_KEY_BYTES).contains(&value.len()) && are_key_characters(value)
 }
 
 /// Extracts the credential of `Authorization`. A line with a scheme that is not accepted is
@@ -164,7 +166,7 @@ fn parameters<'a>(query: &'a str, name: &'a str) -> impl Iterator<Item = Found<'
             // An encoded character has at most three bytes. A value of more than three times the
             // maximum length cannot be a key, and is not copied.
             let value = Some(encoded_value)
-                .filter(|value| value.len() <= 3 * MAX_CREDENTIAL_BYTES)
+                .filter(|value| value.len() <= 3 * MAX_KEY_BYTES)
                 .and_then(percent_decode);
             Found { value, in_query: true }
         })

@@ -6,7 +6,7 @@ use std::{
 use actix_web::http::header::{HeaderName, HeaderValue};
 
 use super::*;
-use crate::request::KeyLocation;
+use crate::{key::are_key_characters, request::KeyLocation};
 
 fn headers(lines: &[(&str, &[u8])]) -> HeaderMap {
     let mut headers = HeaderMap::new();
@@ -36,6 +36,21 @@ fn key(text: &str) -> Credential<'_> {
 }
 
 type Lines<'a> = &'a [(&'a str, &'a [u8])];
+
+/// Extracts a credential and checks the characters of its key, as the check of a request does for
+/// every key that is not a cache hit.
+fn extract<'a>(
+    key_locations: &'a KeyLocations,
+    headers: &'a HeaderMap,
+    query: &'a str,
+) -> Credential<'a> {
+    match super::extract(key_locations, headers, query) {
+        Credential::Key { key, in_query } if !are_key_characters(&key) => {
+            Credential::Malformed { in_query }
+        }
+        other => other,
+    }
+}
 
 const MALFORMED: Credential<'static> = Credential::Malformed { in_query: false };
 

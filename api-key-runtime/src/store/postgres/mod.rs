@@ -6,9 +6,11 @@
 pub(crate) mod changes;
 mod connect;
 mod hosts;
+mod import_staging;
 mod pool;
 pub mod schema;
 mod server;
+mod source_table;
 pub(crate) mod usage;
 
 use std::sync::LazyLock;
@@ -21,7 +23,9 @@ use diesel::{
 
 use self::server::PRIMARY;
 use super::{
-    Database, TransactionError, connection::Elsewhere, migrations::migrate_postgres as migrate,
+    Database, TransactionError,
+    connection::{Elsewhere, Recorded, Summary},
+    migrations::migrate_postgres as migrate,
 };
 use crate::error::Error;
 
@@ -34,14 +38,35 @@ static CHANGE: LazyLock<String> = LazyLock::new(|| {
     format!("app-key change {:016x}", u64::from_le_bytes(number))
 });
 
+/// The order of events with the same time. Times of Postgres have microseconds.
+const EVENT_PLACE: &str = "0";
+
+/// The SQL type of a time with a time zone.
+type Timestamp = diesel::sql_types::Timestamptz;
+
 /// The connection that `queries.rs` is written against.
 type Connection = diesel::PgConnection;
 
 /// Excludes rows of tables that inherit from `api_keys`, because no trigger logs their changes.
 const OWN_ROW: &str = "api_keys.tableoid = pg_catalog.to_regclass('api_keys')";
 
+/// Locks the selected rows, and leaves out rows that another transaction has locked.
+const SKIP_LOCKED: &str = " FOR UPDATE SKIP LOCKED";
+
 // Compiled once for each kind of database. The text of the queries is the same, but the SQL types
 // of the schemas differ.
+#[allow(clippy::duplicate_mod)]
+#[path = "../events.rs"]
+mod events;
+#[allow(clippy::duplicate_mod)]
+#[path = "../import_queries.rs"]
+mod import_queries;
+#[allow(clippy::duplicate_mod)]
+#[path = "../listing.rs"]
+mod listing;
+#[allow(clippy::duplicate_mod)]
+#[path = "../prune.rs"]
+mod prune;
 #[allow(clippy::duplicate_mod)]
 #[path = "../queries.rs"]
 pub(crate) mod queries;
@@ -50,8 +75,8 @@ pub(crate) use connect::{after_credentials, connect};
 pub(crate) use pool::PostgresPool;
 pub use queries::KeyRow;
 
-/// The triggers that log changes and keep revocations final. The letter after each name is the
-/// trigger's `tgenabled`: O for ordinary sessions, R for replicas, A for all sessions.
+/// The triggers that log and record changes, and keep revocations final. The letter after each name
+/// is the trigger's `tgenabled`: O for ordinary sessions, R for replicas, A for all sessions.
 pub(crate) const TRIGGERS: &[&str] = &[
     "api_key_changes_set_xid:A",
     "api_key_meta_merge:A",
@@ -63,13 +88,20 @@ pub(crate) const TRIGGERS: &[&str] = &[
     "api_keys_log_replicated:R",
     "api_keys_keep_revocation:R",
     "api_keys_revocation_is_final:O",
+    "api_keys_record_insert:O",
+    "api_keys_record_update:O",
+    "api_keys_record_delete:O",
+    "api_keys_record_truncate:O",
+    "api_keys_refuse_pruned:A",
+    "api_keys_refuse_pruned_update:O",
 ];
 
 /// Runs a change in a transaction. The change is durable before it is acknowledged, even if the
 /// server's default for `synchronous_commit` is weaker. The change waits up to five seconds for a
-/// lock, unless the server sets a lock timeout.
+/// lock, unless the server sets a lock timeout. The triggers record `recorded` with the change.
 fn write<T>(
     connection: &mut Connection,
+    recorded: Recorded<'_>,
     change: impl FnOnce(&mut Connection) -> Result<T, TransactionError>,
 ) -> Result<T, TransactionError> {
     let mut is_done = false;
@@ -79,14 +111,35 @@ fn write<T>(
              WHERE pg_catalog.current_setting('synchronous_commit') IN ('off', 'local', 'remote_write'); \
              SELECT set_config('lock_timeout', '5s', true) WHERE pg_catalog.current_setting('lock_timeout') = '0'",
         )?;
-        sql_query("SELECT set_config('application_name', $1, true)")
-            .bind::<sql_types::Text, _>(&*CHANGE)
-            .execute(connection)?;
+        sql_query(
+            "SELECT set_config('application_name', $1, true), \
+                    set_config('app_key.actor', $2, true), \
+                    set_config('app_key.summary', $3, true)",
+        )
+        .bind::<sql_types::Text, _>(&*CHANGE)
+        .bind::<sql_types::Text, _>(recorded.actor.unwrap_or_default())
+        .bind::<sql_types::Text, _>(recorded.summary.map_or("", Summary::as_str))
+        .execute(connection)?;
         let changed = change(connection)?;
         is_done = true;
         Ok(changed)
     });
     committed.map_err(|error: TransactionError| if is_done { error.of_commit() } else { error })
+}
+
+/// States who makes the next changes of the open transaction, and returns who was stated before.
+/// Has no effect outside a transaction.
+fn state_actor(
+    connection: &mut Connection,
+    actor: Option<&str>,
+) -> diesel::QueryResult<Option<String>> {
+    let before: Name =
+        sql_query("SELECT coalesce(pg_catalog.current_setting('app_key.actor', true), '') AS name")
+            .get_result(connection)?;
+    sql_query("SELECT set_config('app_key.actor', $1, true)")
+        .bind::<sql_types::Text, _>(actor.unwrap_or_default())
+        .execute(connection)?;
+    Ok(Some(before.name).filter(|name| !name.is_empty()))
 }
 
 /// Returns whether an open transaction has written something, reads a snapshot of the past, or has
@@ -196,6 +249,14 @@ fn time(connection: &mut Connection) -> diesel::QueryResult<Option<DateTime<Utc>
         "pg_catalog.clock_timestamp()",
     ))
     .get_result(connection)
+}
+
+/// Locks the row of a key until the transaction ends. Does not lock out the recording of usage,
+/// whose foreign key refers to the row.
+fn lock_row(connection: &mut Connection, id: i64) -> diesel::QueryResult<usize> {
+    sql_query("SELECT FROM api_keys WHERE id = $1 FOR NO KEY UPDATE")
+        .bind::<sql_types::BigInt, _>(id)
+        .execute(connection)
 }
 
 /// Describes the holder of the lock that a change waits for. A prepared transaction has no process;

@@ -39,6 +39,7 @@ diesel::table! {
         expires_at -> Nullable<Timestamptz>,
         disabled_at -> Nullable<Timestamptz>,
         revoked_at -> Nullable<Timestamptz>,
+        replaced_by -> Nullable<Int8>,
     }
 }
 

@@ -7,9 +7,11 @@ mod backup;
 pub(crate) mod changes;
 mod connect;
 mod file;
+mod import_staging;
 mod location;
 mod pool;
 pub mod schema;
+mod source_table;
 pub(crate) mod usage;
 
 use chrono::{DateTime, Utc};
@@ -20,13 +22,35 @@ use diesel::{
 
 use crate::log;
 
-use super::{TransactionError, connection::Elsewhere, migrations::migrate_sqlite as migrate};
+use super::{
+    TransactionError,
+    connection::{Elsewhere, Recorded, Summary},
+    migrations::migrate_sqlite as migrate,
+};
+
+/// The order of events with the same time. Times of SQLite have milliseconds.
+const EVENT_PLACE: &str = "rowid";
+
+/// The SQL type of a time with a time zone.
+type Timestamp = diesel::sql_types::TimestamptzSqlite;
 
 /// The connection that `queries.rs` is written against.
 type Connection = diesel::SqliteConnection;
 
 // Compiled once for each kind of database. The text of the queries is the same, but the SQL types
 // of the schemas differ.
+#[allow(clippy::duplicate_mod)]
+#[path = "../events.rs"]
+mod events;
+#[allow(clippy::duplicate_mod)]
+#[path = "../import_queries.rs"]
+mod import_queries;
+#[allow(clippy::duplicate_mod)]
+#[path = "../listing.rs"]
+mod listing;
+#[allow(clippy::duplicate_mod)]
+#[path = "../prune.rs"]
+mod prune;
 #[allow(clippy::duplicate_mod)]
 #[path = "../queries.rs"]
 pub(crate) mod queries;
@@ -37,7 +61,7 @@ pub(crate) use file::{FileIdentity, OpenFiles};
 pub(crate) use pool::SqlitePool;
 pub use queries::KeyRow;
 
-/// The triggers that log changes and keep revocations final.
+/// The triggers that log and record changes, and keep revocations final.
 pub(crate) const TRIGGERS: &[&str] = &[
     "api_keys_log_insert",
     "api_keys_log_update",
@@ -46,10 +70,18 @@ pub(crate) const TRIGGERS: &[&str] = &[
     "api_keys_before_update",
     "api_keys_revoked_is_not_replaced",
     "api_keys_revocation_is_final",
+    "api_keys_record_insert",
+    "api_keys_record_update",
+    "api_keys_record_delete",
+    "api_keys_refuse_pruned",
+    "api_keys_refuse_pruned_update",
 ];
 
 /// Accepts every row, because SQLite has no table inheritance.
 const OWN_ROW: &str = "TRUE";
+
+/// Locks nothing, because a write transaction locks the whole file.
+const SKIP_LOCKED: &str = "";
 
 /// The number of every file. A file has neither a primary nor a standby.
 const PRIMARY: &str = "'0'";
@@ -63,9 +95,11 @@ const FULL: i64 = 2;
 
 /// Runs a change in a transaction that takes the write lock at once. A transaction that starts to
 /// write later would fail without waiting. The change waits for other writers and is durable before
-/// it is acknowledged, even if the application's connections have weaker settings.
+/// it is acknowledged, even if the application's connections have weaker settings. The triggers
+/// record `recorded` with the change.
 fn write<T>(
     connection: &mut Connection,
+    recorded: Recorded<'_>,
     change: impl FnOnce(&mut Connection) -> Result<T, TransactionError>,
 ) -> Result<T, TransactionError> {
     let before: Settings = sql_query(SETTINGS).get_result(connection)?;
@@ -82,7 +116,9 @@ fn write<T>(
     }
     let mut is_done = false;
     let committed = connection.immediate_transaction(|connection| {
+        state(connection, recorded)?;
         let changed = change(connection)?;
+        state(connection, Recorded::default())?;
         is_done = true;
         Ok(changed)
     });
@@ -97,6 +133,33 @@ fn write<T>(
         }
     }
     committed.map_err(|error: TransactionError| if is_done { error.of_commit() } else { error })
+}
+
+/// States what the triggers record with the next changes of the open transaction. The row must not
+/// outlive the transaction.
+fn state(connection: &mut Connection, recorded: Recorded<'_>) -> diesel::QueryResult<()> {
+    sql_query("DELETE FROM api_key_session").execute(connection)?;
+    if recorded.actor.is_some() || recorded.summary.is_some() {
+        sql_query("INSERT INTO api_key_session (id, actor, summary) VALUES (1, ?, ?)")
+            .bind::<sql_types::Nullable<sql_types::Text>, _>(recorded.actor)
+            .bind::<sql_types::Nullable<sql_types::Text>, _>(recorded.summary.map(Summary::as_str))
+            .execute(connection)?;
+    }
+    Ok(())
+}
+
+/// States who makes the next changes of the open transaction, and returns who was stated before.
+/// Does nothing outside a transaction.
+fn state_actor(
+    connection: &mut Connection,
+    actor: Option<&str>,
+) -> diesel::QueryResult<Option<String>> {
+    if !is_within_transaction(connection) {
+        return Ok(None);
+    }
+    let before = names_of(connection, "SELECT coalesce(actor, '') AS name FROM api_key_session")?;
+    state(connection, Recorded { actor, summary: None })?;
+    Ok(before.into_iter().next().filter(|name| !name.is_empty()))
 }
 
 /// The settings of a connection that matter to a write. The fields have the names of the pragmas.
@@ -167,6 +230,12 @@ fn time(_: &mut Connection) -> diesel::QueryResult<Option<DateTime<Utc>>> {
 #[allow(clippy::unnecessary_wraps, reason = "as on Postgres")]
 fn lock_holder(_: &mut Connection) -> diesel::QueryResult<Option<String>> {
     Ok(None)
+}
+
+/// Does nothing. A write transaction locks the whole file.
+#[allow(clippy::unnecessary_wraps, reason = "as on Postgres")]
+fn lock_row(_: &mut Connection, _id: i64) -> diesel::QueryResult<usize> {
+    Ok(0)
 }
 
 /// Does nothing. The file stores the highest id together with the rows, so a restored file has

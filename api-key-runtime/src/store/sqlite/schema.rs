@@ -38,6 +38,7 @@ diesel::table! {
         expires_at -> Nullable<TimestamptzSqlite>,
         disabled_at -> Nullable<TimestamptzSqlite>,
         revoked_at -> Nullable<TimestamptzSqlite>,
+        replaced_by -> Nullable<BigInt>,
     }
 }
 

@@ -35,6 +35,8 @@ const RETRY_AFTER: Duration = Duration::from_secs(60);
 pub(super) struct Listening {
     probe: Probe,
     notifications: Arc<Notifications>,
+    /// Whether a notification arrived at the very end of the last wait.
+    is_woken: bool,
 }
 
 /// State about notifications that outlives a connection.
@@ -65,7 +67,7 @@ impl Listening {
         if let Err(error) = connection.batch_execute(&format!("LISTEN {CHANNEL}")) {
             log::debug!("LISTEN failed: {error}");
         }
-        Self { probe: Probe::Due(Instant::now()), notifications }
+        Self { probe: Probe::Due(Instant::now()), notifications, is_woken: false }
     }
 
     /// Waits for a notification.
@@ -77,6 +79,9 @@ impl Listening {
     ) -> Result<(), StoreError> {
         let until = Instant::now() + at_most;
         self.check_probe(database);
+        if std::mem::take(&mut self.is_woken) {
+            return Ok(());
+        }
         loop {
             // The sleep comes first, so that continuous notifications do not cause continuous
             // reads.
@@ -91,7 +96,13 @@ impl Listening {
                     is_woken = true;
                 }
             }
-            if is_woken || left <= POLL_INTERVAL {
+            if left <= POLL_INTERVAL {
+                // The caller sees a wait of the whole time, as without a notification. So the next
+                // wait ends at once.
+                self.is_woken = is_woken;
+                return Ok(());
+            }
+            if is_woken {
                 return Ok(());
             }
         }
@@ -113,8 +124,8 @@ impl Listening {
     }
 
     /// Sends the probe on another thread, because connecting may take a long time and must not
-    /// delay reads of changes. Does nothing while another thread is still sending a probe for an earlier
-    /// connection.
+    /// delay reads of changes. Does nothing while another thread is still sending a probe for an
+    /// earlier connection.
     fn send_probe(&mut self, database: &Database) {
         if self.notifications.is_sending.swap(true, Ordering::AcqRel) {
             return;

@@ -1,0 +1,29 @@
+//! Colours. They are written to [`anstream`], which removes them if standard output is not a
+//! terminal or `NO_COLOR` is set.
+
+use api_key_runtime::admin::KeyState;
+use clap::builder::styling::{AnsiColor, Style};
+
+fn painted(text: &str, colour: AnsiColor) -> String {
+    let style: Style = colour.on_default();
+    format!("{style}{text}{style:#}")
+}
+
+/// Returns the word of an answer that is yes.
+pub(crate) fn good(text: &str) -> String {
+    painted(text, AnsiColor::Green)
+}
+
+/// Returns a word that needs attention.
+pub(crate) fn bad(text: &str) -> String {
+    painted(text, AnsiColor::Red)
+}
+
+/// Returns the word for a state. Only states in which a key is rejected have a colour.
+pub(crate) fn state(state: KeyState) -> String {
+    match state {
+        KeyState::Expired | KeyState::Disabled => painted(state.as_str(), AnsiColor::Yellow),
+        KeyState::Revoked => bad(state.as_str()),
+        _ => state.as_str().to_owned(),
+    }
+}

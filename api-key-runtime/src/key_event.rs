@@ -1,0 +1,37 @@
+//! Events of the audit log.
+
+use chrono::{DateTime, Utc};
+
+/// An event of the audit log, as [`Admin::history`](crate::admin::Admin::history) returns it.
+///
+/// Triggers of the database write the events in the transaction of the change. So a change by plain
+/// SQL is recorded as well, and a change that fails leaves no event. An event contains neither a
+/// key nor a digest.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct KeyEvent {
+    /// The time of the change, by the clock of the database.
+    pub happened_at: DateTime<Utc>,
+    /// The kind of the event: `issued`, `updated`, `disabled`, `enabled`, `revoked`, `rotated`,
+    /// `deleted`, `imported`, `pruned` or `truncated`.
+    pub action: String,
+    /// The id of the key, or the lowest id of several keys.
+    pub key_id: i64,
+    /// The id of the key, or the highest id of several keys. The keys between these ids need not
+    /// all be part of the event.
+    pub last_key_id: i64,
+    /// The number of keys. An import, a prune and a change of more than 64 keys in one statement
+    /// have one event. A truncation has 0, because the number is not known.
+    pub key_count: i64,
+    /// The changed fields before the change, as a JSON object. `None` for a new key, and for
+    /// several keys.
+    pub before: Option<String>,
+    /// The changed fields after the change, as a JSON object. `None` for a deleted key, and for
+    /// several keys.
+    pub after: Option<String>,
+    /// The role that was logged in to Postgres. `None` on SQLite, which has no roles.
+    pub role: Option<String>,
+    /// The maker of the change, as the program stated it with
+    /// [`Admin::acting_as`](crate::admin::Admin::acting_as). Nothing proves this statement.
+    pub actor: Option<String>,
+}
