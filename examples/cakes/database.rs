@@ -33,7 +33,7 @@ impl Database {
     pub(crate) fn open(url: &str) -> Result<Self, Box<dyn Error>> {
         let place = Place::parse(url);
         migrate(&mut place.connect()?)
-            .map_err(|source| format!("cannot run the migrations of the cakes: {source}"))?;
+            .map_err(|source| format!("cannot run the migrations of the cakes table: {source}"))?;
         let pool =
             Pool::builder().max_size(CONNECTIONS).connection_timeout(POOL_TIMEOUT).build(place)?;
         Ok(Self(pool))

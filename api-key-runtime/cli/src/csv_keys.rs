@@ -73,7 +73,7 @@ impl<R: Read> Rows<R> {
         key = match (self.field("ip")?, &self.form.allowed_ips) {
             (Some("any"), _) => key.allow_any(),
             (Some(ips), _) => key.allow(ips).map_err(
-                |_| "the IP addresses are not IP addresses or CIDR blocks separated by spaces",
+                |_| "the column `ip` is not a list of IP addresses or CIDR blocks, separated by spaces",
             )?,
             (None, Some(ips)) if !self.columns.contains(&"ip") => {
                 key.allow(ips).map_err(|_| "the IP allow list is not valid")?

@@ -245,7 +245,7 @@ fn a_slow_postgres_sheds_load_within_the_deadline() {
     println!(
         "{CLIENTS} keys at once, Postgres 2 s late: {refused} times 503, the last after {took:?}"
     );
-    // The worker may be so busy with rejections that a response of the database arrives first.
+    // A busy worker may reject a request so late that the database has answered by then.
     assert!(statuses.iter().all(|status| matches!(status, 401 | 503)));
     assert!(refused > CLIENTS / 10, "{refused}");
     assert!(took < ANSWERED, "{took:?}");

@@ -66,8 +66,9 @@ fn write(out: &mut impl Write, event: &KeyEvent, now: DateTime<Utc>) -> io::Resu
         format!(" {key_count} keys, ids {key_id} to {last_key_id},")
     };
     let by = match (&event.actor, &event.role) {
-        (Some(actor), Some(role)) => format!("{actor} (role {role})"),
-        (Some(actor), None) => actor.clone(),
+        // In quotation marks, so that no actor looks like a role.
+        (Some(actor), Some(role)) => format!("{actor:?} (role {role})"),
+        (Some(actor), None) => format!("{actor:?}"),
         (None, Some(role)) => format!("role {role}"),
         (None, None) => "unknown".to_owned(),
     };
