@@ -58,7 +58,7 @@ database_test!(the_actor_is_the_option_the_variable_or_the_login, |database: Dat
     let actors: Vec<&Value> = ran.as_array().unwrap().iter().map(|event| &event["actor"]).collect();
     assert_eq!(actors[1..], ["ada", "ada", "deploy", "grace", "barbara", "app-key"]);
     let ran = app_key(&database, "history 1").succeeded();
-    assert!(ran.contains("disabled by ada"), "{ran}");
+    assert!(ran.contains("disabled by \"ada\""), "{ran}");
     assert!(ran.contains("\n  disabled_at: - -> 20"), "{ran}");
     assert!(ran.contains(" s ago)  issued by "), "{ran}");
 });

@@ -101,7 +101,7 @@ database_test!(a_used_key_that_expires_soon_is_logged_once_a_day, |database: Dat
     assert!(line.starts_with("WARN app_key: key "), "{line}");
     let end = database.admin().get(soon.1).unwrap().expires_at.unwrap();
     let day = end.format("expires at %Y-%m-%dT").to_string();
-    for part in [&*day, "last from 203.0.113.7", &format!("app-key rotate {}", soon.1)] {
+    for part in [&*day, "last from 203.0.113.7", &format!("app-key show {}", soon.1)] {
         assert!(line.contains(part), "{part}: {line}");
     }
     for (_, _, quiet) in [late, short, unused] {
