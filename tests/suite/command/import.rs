@@ -132,7 +132,7 @@ database_test!(refused_rows_are_printed_with_their_lines, |database: Database| {
     let said: Vec<&str> =
         ran.stderr.lines().filter(|line| !line.contains("app-key: trace")).collect();
     assert_eq!(said.len(), 22, "{said:?}");
-    assert!(said[0].starts_with("line 3: the column `ip` are not"), "{said:?}");
+    assert!(said[0].starts_with("line 3: the column `ip` is not"), "{said:?}");
     assert!(said[1].starts_with("line 5: no request can present the key"), "{said:?}");
     assert_eq!(said[20], "and 11 more");
     assert!(said[21].contains("31 of 32 rows were refused"), "{said:?}");
