@@ -104,16 +104,13 @@ pub(crate) fn write_shown(
 
 /// Prints why a row of an import was refused, as one object on one line.
 pub(crate) fn print_refused(row: u64, reason: &str) -> io::Result<()> {
-    let mut out = io::stdout().lock();
-    write(&mut out, &json!({ "row": row, "reason": reason }))?;
-    writeln!(out)
+    write_line(&mut io::stdout().lock(), &json!({ "row": row, "reason": reason }))
 }
 
 /// Prints the result of an import, as one object on one line.
 pub(crate) fn print_imported(report: &ImportReport, refused: u64) -> io::Result<()> {
-    let mut out = io::stdout().lock();
-    write(
-        &mut out,
+    write_line(
+        &mut io::stdout().lock(),
         &json!({
             "imported": report.imported,
             "existing": report.existing,
@@ -122,8 +119,7 @@ pub(crate) fn print_imported(report: &ImportReport, refused: u64) -> io::Result<
             "erased": report.erased,
             "refused": refused,
         }),
-    )?;
-    writeln!(out)
+    )
 }
 
 /// Prints a key before and after a change, as one object on one line.
@@ -205,32 +201,27 @@ pub(crate) fn write_hit(
 
 /// Writes an array with one line for each event.
 pub(crate) fn write_events(out: &mut impl Write, events: &[KeyEvent]) -> io::Result<()> {
-    let mut separator = "[";
+    let mut array = Array::new(out);
     for event in events {
-        out.write_all(separator.as_bytes())?;
         let parse = |fields: &Option<String>| -> Option<Value> {
             fields.as_deref().and_then(|text| serde_json::from_str(text).ok())
         };
-        write(
-            out,
-            &json!({
-                "happened_at": time(event.happened_at),
-                "action": event.action,
-                "key_id": event.key_id,
-                "last_key_id": event.last_key_id,
-                "key_count": event.key_count,
-                "before": parse(&event.before),
-                "after": parse(&event.after),
-                "role": event.role,
-                "actor": event.actor,
-            }),
-        )?;
-        separator = ",\n ";
+        array.write(&json!({
+            "happened_at": time(event.happened_at),
+            "action": event.action,
+            "key_id": event.key_id,
+            "last_key_id": event.last_key_id,
+            "key_count": event.key_count,
+            "before": parse(&event.before),
+            "after": parse(&event.after),
+            "role": event.role,
+            "actor": event.actor,
+        }))?;
     }
-    writeln!(out, "{}", if events.is_empty() { "[]" } else { "]" })
+    array.finish().map(drop)
 }
 
-/// An array that is written one key at a time, with one line for each key.
+/// An array that is written one object at a time, with one line for each object.
 pub(crate) struct Array<W> {
     out: W,
     is_empty: bool,
@@ -242,13 +233,17 @@ impl<W: Write> Array<W> {
     }
 
     pub(crate) fn write_row(&mut self, row: &Row<'_>) -> io::Result<()> {
+        self.write(&Columns::of(row.record, row.usage, row.now))
+    }
+
+    fn write(&mut self, object: &impl Serialize) -> io::Result<()> {
         let separator = if self.is_empty { "[" } else { ",\n " };
         self.is_empty = false;
         self.out.write_all(separator.as_bytes())?;
-        write(&mut self.out, &Columns::of(row.record, row.usage, row.now))
+        write(&mut self.out, object)
     }
 
-    /// Ends the array. Returns whether it has a key.
+    /// Ends the array. Returns whether it has an object.
     pub(crate) fn finish(mut self) -> io::Result<bool> {
         writeln!(self.out, "{}", if self.is_empty { "[]" } else { "]" })?;
         Ok(!self.is_empty)

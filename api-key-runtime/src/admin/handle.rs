@@ -1,7 +1,6 @@
 //! Administration of keys, independent of HTTP. The command `app-key` is a thin shell over it.
 
 use std::{
-    fmt::Display,
     ops::{Bound, RangeBounds},
     path::Path,
     sync::Arc,
@@ -14,8 +13,6 @@ use crate::{
     cache::{Cache, process},
     clock::{Clock, MonotonicTime},
     error::Error,
-    explain::{AccessRequest, Explanation, Rule, RuleResult},
-    import::{ImportProgress, ImportReport, ImportedKey, SourceTable, StagedKey},
     key::{Digester, FormatRules, KeyDigest},
     key_changes::KeyChanges,
     key_event::KeyEvent,
@@ -25,12 +22,8 @@ use crate::{
     list_keys::ListKeys,
     new_key::{IssuedKey, NewKey},
     prune::{Prune, Pruned},
-    rejection::Reason as RejectionReason,
-    request::is_key,
     rotation::{Rotated, rotate},
-    store::{
-        Database, Refusal, Table, TransactionError, connection::KeyConnection, key_pages::KeyPages,
-    },
+    store::{Database, Table, TransactionError, connection::KeyConnection, key_pages::KeyPages},
 };
 
 /// The administration of the keys in a database: issues, lists and changes them.
@@ -67,9 +60,9 @@ use crate::{
 /// ```
 #[derive(Clone, Debug)]
 pub struct Admin {
-    table: Table,
-    format_rules: FormatRules,
-    digester: Digester,
+    pub(super) table: Table,
+    pub(super) format_rules: FormatRules,
+    pub(super) digester: Digester,
     /// The cache of the `AppKeys` that returned this `Admin`. `None` if `build_admin` returned it.
     cache: Option<Arc<Cache>>,
 }
@@ -259,102 +252,6 @@ impl Admin {
         }))
     }
 
-    /// Returns how a service with these settings decides about a key, and why: the verdict, and the
-    /// result of each rule. Nothing is recorded.
-    ///
-    /// The verdict is the one at this moment. A service that has cached the key may lag behind by
-    /// its [`max_staleness`](crate::AppKeysBuilder::max_staleness).
-    ///
-    #[cfg_attr(feature = "sqlite", doc = "```")]
-    #[cfg_attr(not(feature = "sqlite"), doc = "```ignore")]
-    /// use std::net::IpAddr;
-    ///
-    /// use api_key_runtime::{AppKeys, admin::{AccessRequest, NewKey}};
-    ///
-    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
-    /// # let folder = std::env::temp_dir().join(format!("explain-{}", std::process::id()));
-    /// # std::fs::create_dir_all(&folder)?;
-    /// # let url = folder.join("shop.db").to_str().ok_or("not Unicode")?.to_owned();
-    /// # let admin = AppKeys::builder().database_url(&url).migrate()?.build_admin()?;
-    /// let new = NewKey::new("billing").allow("10.0.0.0/8")?.scopes("cakes:read")?;
-    /// let id = admin.issue(&new)?.record.id;
-    /// let request = AccessRequest::new("10.1.2.3".parse::<IpAddr>()?).scopes("cakes:write")?;
-    /// let explained = admin.explain(id, &request)?;
-    /// assert_eq!(explained.rejection.map(|reason| reason.as_str()), Some("scope missing"));
-    /// for result in explained.rules {
-    ///     println!("{}: {} {}", result.rule, result.rejection.is_none(), result.detail);
-    /// }
-    /// # std::fs::remove_dir_all(folder)?;
-    /// # Ok(())
-    /// # }
-    /// ```
-    ///
-    /// # Errors
-    /// Returns an error if no key has this id, or if the database fails.
-    #[doc(alias = "why")]
-    pub fn explain(&self, id: i64, request: &AccessRequest) -> Result<Explanation, Error> {
-        let record = self.get(id)?;
-        let made_by = &record.digest_algorithm;
-        if !self.digester.algorithms().any(|algorithm| algorithm == made_by) {
-            let detail = format!(
-                "key {id} is in the table under another pepper ({made_by}), so no service with this APP_KEY_PEPPER finds it"
-            );
-            let found = RuleResult::failed(Rule::Found, RejectionReason::Unknown, detail);
-            return Ok(Explanation::without_record(vec![found]));
-        }
-        Ok(self.explain_record(Vec::new(), record, request))
-    }
-
-    /// Returns how a service decides about a key, given the key itself; see
-    /// [`explain`](Self::explain). A text that is not a key, or a key that is not in the table, is
-    /// also explained. The key is neither stored nor logged.
-    ///
-    /// # Errors
-    /// Returns an error if the database fails or is a hot standby.
-    pub fn explain_secret(
-        &self,
-        secret: &str,
-        request: &AccessRequest,
-    ) -> Result<Explanation, Error> {
-        let format = self.format_of(secret);
-        if format.rejection.is_some() {
-            return Ok(Explanation::without_record(vec![format]));
-        }
-        if let Some(record) = self.find_by_secret(secret)? {
-            return Ok(self.explain_record(vec![format], record, request));
-        }
-        let detail = "the table has no such key under the pepper of these settings";
-        let found = RuleResult::failed(Rule::Found, RejectionReason::Unknown, detail);
-        Ok(Explanation::without_record(vec![format, found]))
-    }
-
-    fn explain_record(
-        &self,
-        mut checked: Vec<RuleResult>,
-        record: KeyRecord,
-        request: &AccessRequest,
-    ) -> Explanation {
-        let found = format!("key {}, digest {}", record.id, record.digest_algorithm);
-        checked.push(RuleResult::passed(Rule::Found, found));
-        Explanation::of_record(checked, record, request, self.now())
-    }
-
-    /// Returns whether a text can be a key. A service checks the same before it looks a key up.
-    fn format_of(&self, secret: &str) -> RuleResult {
-        let failed = |detail| RuleResult::failed(Rule::Format, RejectionReason::Malformed, detail);
-        if !is_key(secret.as_bytes()) {
-            return failed("a key has 1 to 256 characters: letters, digits and -._~+/=");
-        }
-        if self.format_rules.accepts(secret) {
-            return RuleResult::passed(Rule::Format, "");
-        }
-        failed(if self.format_rules.accept_imported {
-            "mistyped or cut: the text begins like a native key, but its checksum is wrong"
-        } else {
-            "not a native key with an intact checksum, and imported keys are not accepted (APP_KEY_ACCEPT_IMPORTED)"
-        })
-    }
-
     /// Returns the usage of the keys in a range of ids, sorted by id. Usage is the number of uses,
     /// and the time and client IP of the last use. Keys that were never used are left out.
     /// `admin.list_usage(..)` returns the usage of every key. The range `first..=last` selects the
@@ -470,122 +367,6 @@ impl Admin {
         self.done(rotated, |rotated| [&rotated.old, &rotated.issued.record])
     }
 
-    /// Imports keys of another system in one transaction, so that its clients can keep their keys.
-    ///
-    /// Each row has a number, by which `progress` names the row, such as the number of its line. If
-    /// a row is refused, nothing is imported, and `progress` gets the reason for each refused row.
-    /// Keys that the table has already are skipped, even if they are revoked or were pruned. So an
-    /// import can be repeated. The rows are read one by one, and memory does not grow with them.
-    ///
-    /// A service accepts imported keys only with
-    /// [`accept_imported_keys`](crate::AppKeysBuilder::accept_imported_keys), and this `Admin` must
-    /// have the same setting. Native keys do not need the setting. A key that could be guessed from
-    /// its SHA-256 is refused without a pepper. The estimate is the length times the binary
-    /// logarithm of the number of distinct characters, and the minimum is 80 bits.
-    ///
-    #[cfg_attr(feature = "sqlite", doc = "```")]
-    #[cfg_attr(not(feature = "sqlite"), doc = "```ignore")]
-    /// use api_key_runtime::{AppKeys, admin::{ImportProgress, ImportedKey}};
-    ///
-    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
-    /// # let folder = std::env::temp_dir().join(format!("import-{}", std::process::id()));
-    /// # std::fs::create_dir_all(&folder)?;
-    /// # let url = folder.join("shop.db").to_str().ok_or("not Unicode")?.to_owned();
-    /// # let builder = AppKeys::builder().database_url(url).migrate()?;
-    /// let admin = builder.accept_imported_keys(true).build_admin()?;
-    /// let file = "6fa459ea-ee8a-3ca4-894e-db77e160355e 10.0.0.0/8\n";
-    /// let rows = (1..).zip(file.lines().map(|line| {
-    ///     let (key, ip) = line.split_once(' ').unwrap_or((line, "0.0.0.0"));
-    ///     ImportedKey::new(key).name("old system").allow(ip)
-    /// }));
-    /// let report = admin.import(rows, |progress| {
-    ///     if let ImportProgress::Refused { row, reason, .. } = progress {
-    ///         eprintln!("line {row}: {reason}");
-    ///     }
-    /// })?;
-    /// assert_eq!(report.imported, 1);
-    /// # std::fs::remove_dir_all(folder)?;
-    /// # Ok(())
-    /// # }
-    /// ```
-    ///
-    /// # Errors
-    /// Returns an error in these cases. Nothing is imported then.
-    ///
-    /// - a row is an error or was refused;
-    /// - a row needs a setting that this `Admin` does not have;
-    /// - the keys of the table are under another pepper;
-    /// - the database fails.
-    #[doc(alias = "migrate")]
-    pub fn import<E: Display>(
-        &self,
-        rows: impl IntoIterator<Item = (u64, Result<ImportedKey, E>)>,
-        mut progress: impl FnMut(ImportProgress<'_>),
-    ) -> Result<ImportReport, Error> {
-        let mut rows =
-            rows.into_iter().map(|(row, key)| (row, key.map_err(|reason| reason.to_string())));
-        let imported = self.table.import(&self.stage(), &mut rows, &mut progress);
-        self.done_import(imported)
-    }
-
-    /// Imports the keys of another table in the same database, as [`import`](Self::import) does.
-    ///
-    /// With [`SourceTable::erase_plaintext`], the keys of the source table are erased in the same
-    /// transaction.
-    ///
-    #[cfg_attr(feature = "sqlite", doc = "```")]
-    #[cfg_attr(not(feature = "sqlite"), doc = "```ignore")]
-    /// use api_key_runtime::{AppKeys, admin::SourceTable};
-    /// # use diesel::{SqliteConnection, connection::SimpleConnection as _, prelude::*};
-    ///
-    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
-    /// # let folder = std::env::temp_dir().join(format!("import-table-{}", std::process::id()));
-    /// # std::fs::create_dir_all(&folder)?;
-    /// # let url = folder.join("shop.db").to_str().ok_or("not Unicode")?.to_owned();
-    /// # let builder = AppKeys::builder().database_url(&url).migrate()?;
-    /// # SqliteConnection::establish(&url)?.batch_execute(
-    /// #     "CREATE TABLE api_auth (id INTEGER PRIMARY KEY, key TEXT, ip TEXT);
-    /// #      INSERT INTO api_auth (key, ip)
-    /// #      VALUES ('6fa459ea-ee8a-3ca4-894e-db77e160355e', '10.0.0.1')",
-    /// # )?;
-    /// let admin = builder.accept_imported_keys(true).build_admin()?;
-    /// let table = SourceTable::new("api_auth", "key").ip_column("ip").erase_plaintext();
-    /// let report = admin.import_table(&table, |_| ())?;
-    /// assert_eq!((report.imported, report.erased), (1, 1));
-    /// assert_eq!(admin.import_table(&table, |_| ())?.imported, 0);
-    /// # std::fs::remove_dir_all(folder)?;
-    /// # Ok(())
-    /// # }
-    /// ```
-    ///
-    /// # Errors
-    /// Returns an error in the cases of [`import`](Self::import), and if the table or a column does
-    /// not exist. Also returns an error if the keys were imported and erased, but the database
-    /// could not remove its old copies. Call this method again in this case.
-    pub fn import_table(
-        &self,
-        source: &SourceTable,
-        mut progress: impl FnMut(ImportProgress<'_>),
-    ) -> Result<ImportReport, Error> {
-        source.check()?;
-        let imported = self.table.import_table(&self.stage(), source, &mut progress);
-        let report = self.done_import(imported)?;
-        if source.erases() && !self.table.is_dry_run() {
-            progress(ImportProgress::Forgetting);
-            self.table.forget(source)?;
-        }
-        Ok(report)
-    }
-
-    /// Returns the function that checks a row of an import.
-    fn stage(&self) -> impl Fn(u64, ImportedKey, DateTime<Utc>) -> Result<StagedKey, Refusal> + '_ {
-        |row, key, now| {
-            let (rules, digester) = (&self.format_rules, &self.digester);
-            key.check_settings(row, rules, digester).map_err(Refusal::OfImport)?;
-            key.stage(row, rules, digester, now).map_err(Refusal::OfRow)
-        }
-    }
-
     /// Returns the newest events of a key from the audit log, oldest first, at most `limit`. Events
     /// outlive the key. An event of several keys is included if the id is in its range.
     ///
@@ -679,24 +460,9 @@ impl Admin {
         self.done(updated, |updated| [&updated.after]).map(|updated| updated.after)
     }
 
-    /// Marks every cache entry of this process as stale after an import.
-    fn done_import(
-        &self,
-        done: Result<ImportReport, TransactionError>,
-    ) -> Result<ImportReport, Error> {
-        let is_changed = match &done {
-            Ok(report) => report.imported > 0 && !self.table.is_dry_run(),
-            Err(error) => error.maybe_committed(),
-        };
-        if is_changed {
-            process::apply_everything();
-        }
-        done.map_err(|error| self.table.error_of(error))
-    }
-
     /// Applies a change to every cache of this process, before the caller gets the result of the
     /// change.
-    fn done<T, const N: usize>(
+    pub(super) fn done<T, const N: usize>(
         &self,
         done: Result<T, TransactionError>,
         records: impl Fn(&T) -> [&KeyRecord; N],

@@ -4,7 +4,11 @@
 //! of your own also uses the types of this module.
 
 #[cfg(feature = "_diesel")]
+mod explain;
+#[cfg(feature = "_diesel")]
 mod handle;
+#[cfg(feature = "_diesel")]
+mod import;
 
 #[cfg(feature = "_diesel")]
 pub use self::handle::Admin;

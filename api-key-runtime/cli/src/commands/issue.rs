@@ -87,10 +87,15 @@ fn is_output_discarded() -> bool {
 pub(crate) fn issue(admin: &Admin, asked: &Issue) -> Result<(), Failure> {
     require_output(&asked.dry_run)?;
     let issued = admin.issue(&asked.new_key()?)?;
-    // The key is already in the table. It must be printed even if the details cannot be written.
-    let _ =
-        text::write_issued(&mut BufWriter::new(io::stderr().lock()), &issued.record, admin.now());
+    describe(admin, &issued);
     print_key(admin, &issued, &asked.dry_run, asked.json)
+}
+
+/// Writes the details of a new key to standard error. Errors are ignored: the key is already in the
+/// table, and must be printed even if its details cannot be written.
+pub(crate) fn describe(admin: &Admin, issued: &IssuedKey) {
+    let mut out = BufWriter::new(io::stderr().lock());
+    let _ = text::write_issued(&mut out, &issued.record, admin.now());
 }
 
 /// Returns an error if a new key could not be printed.

@@ -1,21 +1,18 @@
 //! `app-key rotate`.
 
-use std::{
-    io::{self, BufWriter},
-    time::Duration,
-};
+use std::time::Duration;
 
 use api_key_runtime::admin::Admin;
 use clap::Args;
 
 use super::{
     DryRun,
-    issue::{print_key, require_output},
+    issue::{describe, print_key, require_output},
 };
 use crate::{
     failure::Failure,
     named_key::{KeyId, Question, record_of},
-    text::{self, named, say, time},
+    text::{named, say, time},
     values::duration,
 };
 
@@ -66,12 +63,7 @@ pub(crate) fn rotate(admin: &Admin, asked: &Rotate) -> Result<(), Failure> {
         named(&before)
     ))?;
     let rotated = admin.rotate(before.id, overlap)?;
-    // The key is already in the table. It must be printed even if the details cannot be written.
-    let _ = text::write_issued(
-        &mut BufWriter::new(io::stderr().lock()),
-        &rotated.issued.record,
-        admin.now(),
-    );
+    describe(admin, &rotated.issued);
     let old = named(&rotated.old);
     match rotated.old.expires_at {
         Some(end) if rotated.old.revoked_at.is_none() => {
