@@ -14,9 +14,20 @@ fn blocks_in(language: &str) -> Vec<&'static str> {
     markdown::blocks_in(README, language)
 }
 
+/// The README shows the handler and the setup; the example has these lines in this order.
 #[test]
-fn its_code_is_the_example_hello() {
-    assert_eq!(blocks_in("rust,no_run"), [HELLO]);
+fn its_code_is_from_the_example_hello() {
+    let [block] = blocks_in("rust")[..] else { panic!("not one block of Rust") };
+    let mut example = HELLO.lines().map(str::trim);
+    let is_comment = |line: &&str| line.starts_with("//");
+    let shown: Vec<&str> = block.lines().map(str::trim).filter(|line| !is_comment(line)).collect();
+    assert!(shown.contains(&"#[require_app_key]") && shown.len() >= 7, "{block}");
+    for line in shown {
+        assert!(
+            example.any(|own| own == line),
+            "the example hello does not have this line next: {line}"
+        );
+    }
 }
 
 /// Runs the only shell block of the README, unchanged except for the port.
