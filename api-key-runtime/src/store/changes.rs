@@ -49,12 +49,12 @@ pub trait ChangeFeed: Send {
     /// Returns everything that changed since the last call. The first call returns
     /// [`Changed::Everything`].
     ///
-    /// The read must begin after the call begins, and must read the current state. The result must
-    /// contain every key whose change was complete when the call began. While calls succeed, cached
-    /// keys are used without a lookup.
+    /// The read must begin after the call begins, and must return the current state. The result
+    /// must contain every key whose change was complete when the call began. While calls succeed,
+    /// cached keys are used without a lookup.
     ///
-    /// A call counts as hung after twice the lookup timeout, but not before 2 seconds. Each further
-    /// hung call in a row doubles that time, up to 32 seconds. The thread of a hung call is
+    /// A call counts as hung after twice the lookup timeout or 2 seconds, whichever is longer. Each
+    /// consecutive hung call doubles this time, up to 32 seconds. The thread of a hung call is
     /// abandoned: another thread opens a new feed, and the late result is ignored.
     ///
     /// # Errors
@@ -64,10 +64,10 @@ pub trait ChangeFeed: Send {
     fn changes(&mut self) -> Result<Changes, StoreError>;
 
     /// Blocks until something may have changed, but no longer than `at_most`. Spurious and missed
-    /// wake-ups are allowed. They cost time, but no decision depends on them.
+    /// wake-ups are allowed. They cost time, but do not affect correctness.
     ///
-    /// A call may take longer than `at_most`, by the time that a call of [`changes`](Self::changes)
-    /// may take. After that the call counts as hung.
+    /// A call counts as hung when it exceeds `at_most` by more than the time allowed for a call to
+    /// [`changes`](Self::changes).
     ///
     /// # Errors
     /// Returns an error if the connection is lost. The feed is then dropped and another feed
@@ -82,9 +82,9 @@ pub trait ChangeFeed: Send {
 pub struct Changes {
     /// The keys that may have changed since the last read of the feed.
     pub changed: Changed,
-    /// The time of day by the store's clock, taken during the read. If set, key expiry is checked
-    /// against this time, advanced by the monotonic clock of the process, instead of the local wall
-    /// clock. Defaults to `None`.
+    /// The time of the read by the store's clock. If set, key expiry is checked against this time
+    /// instead of the local wall clock. Between reads, the process's monotonic clock advances this
+    /// time. Defaults to `None`.
     pub time: Option<DateTime<Utc>>,
 }
 
@@ -94,7 +94,7 @@ impl Changes {
         Self { changed, time: None }
     }
 
-    /// Sets the time of day by the store's clock.
+    /// Sets the time of the read by the store's clock.
     pub fn with_time(mut self, time: DateTime<Utc>) -> Self {
         self.time = Some(time);
         self

@@ -1,6 +1,5 @@
-//! Connections for lookups and changes. Each connection is opened or borrowed, and its tables are
-//! checked. A connection is replaced when the URL no longer leads to the database that the
-//! connection reads.
+//! Connections for lookups and changes. Each connection is opened or borrowed from a pool, and its
+//! tables are checked. A connection is replaced when its URL now names another database.
 
 use std::{
     cell::Cell,
@@ -20,7 +19,7 @@ use super::{
 };
 use crate::{error::Error, lock::lock, log};
 
-/// A connection that took longer than this to open is kept even if it is idle for long. If the
+/// A connection that took longer than this to open is kept even after the idle timeout. If the
 /// first host of a URL does not respond, opening another connection would exceed the lookup
 /// timeout. The value is a quarter of the default lookup timeout.
 const SLOW_OPENING: Duration = Duration::from_millis(250);
@@ -29,7 +28,7 @@ const SLOW_OPENING: Duration = Duration::from_millis(250);
 /// because a restored database may have the tables of another release, or lack the triggers.
 pub(super) struct Opened {
     pub(super) connection: Connection,
-    /// The time that opening the connection took.
+    /// How long opening the connection took.
     took: Duration,
     /// The files that the connection reads, if the database is an SQLite file.
     #[cfg(feature = "sqlite")]
@@ -49,7 +48,7 @@ impl Opened {
             Database::Sqlite(path) => super::sqlite::FileIdentity::of(path),
             _ => None,
         };
-        // Without the check of the tables, which takes long while many processes start together.
+        // `took` excludes the table check, which is slow while many processes start together.
         let took = Cell::new(Duration::ZERO);
         let open = |database: &Database| {
             let began = Instant::now();
@@ -118,8 +117,8 @@ impl IdleConnections {
         Self { max, timeout, idle: Mutex::new(Vec::new()) }
     }
 
-    /// Calls `run` with an idle connection. An idle connection may be dead by now. If the call
-    /// fails or `accepts` returns `false` for its result, calls `run` again with a new connection.
+    /// Calls `run` with an idle connection, which may be dead. If the call fails or `accepts`
+    /// returns `false` for its result, calls `run` again with a new connection.
     pub(super) fn run<T>(
         &self,
         database: &Database,
@@ -192,7 +191,7 @@ impl fmt::Debug for Opened {
     }
 }
 
-/// Returns an error if a borrowed connection was returned to the pool inside a transaction.
+/// Returns an error if a borrowed connection was returned to the pool with an open transaction.
 pub(super) fn refuse_open_transaction(
     database: &Database,
     connection: &mut Connection,
@@ -209,15 +208,15 @@ fn is_unusable(connection: &mut Connection) -> bool {
 }
 
 /// Opens or borrows a connection and calls `run` with it. If a borrowed connection is unusable,
-/// tries others, up to twice the number of idle connections in the pool. A connection that was just
-/// opened is not retried.
+/// tries other connections, up to twice the number of idle connections in the pool. A connection
+/// that was just opened is not retried.
 pub(super) fn over_live<T, E: From<Error> + Display>(
     database: &Database,
     open: impl Fn(&Database) -> Result<Connection, Error>,
     mut run: impl FnMut(&mut Connection) -> Result<T, E>,
 ) -> Result<(T, Connection), E> {
-    // One dead connection may need two attempts. The first attempt may read the server's last
-    // message, after which the connection does not count as broken yet.
+    // A dead connection may need two attempts. The first attempt may read only the server's last
+    // message, and leave a connection that does not count as broken yet.
     let mut others = database.idle_in_pool().saturating_mul(2);
     loop {
         let mut connection = open(database)?;

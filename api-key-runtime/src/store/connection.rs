@@ -83,8 +83,8 @@ impl<C: Held> sealed::Issue for C {
 /// connection.
 pub(crate) trait Queries: Any {
     /// Reads the keys with these digests from a primary. Each query checks that the server is a
-    /// primary, even if it finds no key. Behind a connection pooler the server may change from one
-    /// statement to the next, and a standby may lack a revocation or a new key.
+    /// primary, even if the query finds no key. Behind a connection pooler the server may change
+    /// from one statement to the next, and a standby may lack a revocation or a new key.
     fn find(&mut self, digests: &[KeyDigest]) -> QueryResult<FromPrimary<KeyRecord>>;
     /// Lists one page of keys, oldest first. A filter by state uses the states at the time `now`.
     fn list(&mut self, wanted: &ListKeys, now: DateTime<Utc>) -> QueryResult<Vec<KeyRecord>>;
@@ -96,7 +96,7 @@ pub(crate) trait Queries: Any {
     fn usage_of_keys(&mut self, ids: &[i64]) -> QueryResult<Vec<KeyUsage>>;
     /// Returns the usage of one key, or `None` if the key was never used.
     fn usage_of(&mut self, id: i64) -> QueryResult<Option<KeyUsage>>;
-    /// Adds all of this usage. Adds none of it if the call fails.
+    /// Adds all of this usage, or nothing if the call fails.
     fn record_usage(&mut self, usage: &[KeyUsage]) -> QueryResult<()>;
 
     /// Returns the newest events of a key, oldest first.
@@ -108,16 +108,16 @@ pub(crate) trait Queries: Any {
         recorded: Recorded<'_>,
         change: &mut dyn FnMut(&mut dyn Queries) -> Result<(), TransactionError>,
     ) -> Result<(), TransactionError>;
-    /// States who makes the next changes of the open transaction, and returns who was stated
-    /// before. Has no effect outside a transaction.
+    /// Sets the actor of the next changes in the open transaction, and returns the previous actor.
+    /// Has no effect outside a transaction.
     fn state_actor(&mut self, actor: Option<&str>) -> QueryResult<Option<String>>;
     /// Inserts a new key. Fails if the table's keys have another digest algorithm.
     fn issue(&mut self, new: &KeyRecord) -> Result<KeyRecord, TransactionError>;
     /// Returns a key, and locks its row until the transaction ends. Fails if no key has this id.
     fn lock(&mut self, id: i64) -> Result<KeyRecord, TransactionError>;
     /// Stores the fields that differ between two records of a key, and returns the record that the
-    /// table then stores. Fails if a trigger of the application has undone the change. The id, the
-    /// digest and what was recorded at issue cannot change.
+    /// table then stores. Fails if a trigger of the application has undone the change. The id,
+    /// digest, digest algorithm, hint and creation time cannot change.
     fn save(
         &mut self,
         before: &KeyRecord,
@@ -129,13 +129,13 @@ pub(crate) trait Queries: Any {
     /// Counts the keys and events that pruning would delete.
     fn count_due(&mut self, due: &Due) -> QueryResult<Pruned>;
     /// Deletes some of the due keys with an id above `after`, and records that they were pruned.
-    /// Returns no keys if none is left.
+    /// Returns an empty list if no due key is left.
     fn prune_keys(
         &mut self,
         due: &Due,
         after: i64,
     ) -> Result<Vec<(i64, KeyDigest)>, TransactionError>;
-    /// Deletes some of the events until this time, and returns their number.
+    /// Deletes a batch of the events up to this time, and returns their number.
     fn prune_events(&mut self, until: DateTime<Utc>) -> Result<usize, TransactionError>;
 
     /// Migrates the tables to the newest version. Returns the versions of the migrations that ran.
@@ -165,8 +165,8 @@ pub(crate) trait Queries: Any {
     /// this list.
     fn count_live_except(&mut self, algorithms: &[&str], now: DateTime<Utc>) -> QueryResult<i64>;
 
-    /// Returns whether a transaction is open in which keys must not be read, such as one from a raw
-    /// `BEGIN` of the application. Does not count a transaction that Diesel opened, so that
+    /// Returns whether a transaction is open in which keys must not be read, such as a transaction
+    /// from a raw `BEGIN` of the application. Ignores a transaction that Diesel opened, so that
     /// Diesel's test transactions work.
     fn is_within_transaction(&mut self) -> bool;
     /// Returns the time by the server's clock, or `None` if there is no server.
@@ -184,9 +184,9 @@ pub(crate) trait Queries: Any {
 /// Facts that the audit log records in addition to the change itself.
 #[derive(Clone, Copy, Default)]
 pub(crate) struct Recorded<'a> {
-    /// The maker of the change, as the program states it.
+    /// The actor of the change, as stated by the program.
     pub(crate) actor: Option<&'a str>,
-    /// Set to record one event for all keys, instead of one for each key.
+    /// Set to record one event for all keys, instead of one event for each key.
     pub(crate) summary: Option<Summary>,
 }
 
@@ -222,12 +222,12 @@ pub(crate) type Connection = Box<dyn Held + Send>;
 pub(crate) trait Held {
     fn queries(&mut self) -> &mut dyn Queries;
 
-    /// Returns whether the connection returns to a pool.
+    /// Returns whether the connection is borrowed from a pool.
     fn is_borrowed(&self) -> bool {
         false
     }
 
-    /// Returns whether the tables were checked when the connection was borrowed before.
+    /// Returns whether the tables were checked during an earlier borrow of the connection.
     fn is_checked(&self) -> bool {
         false
     }
@@ -261,7 +261,7 @@ pub(crate) enum Missing {
     Refuse,
 }
 
-/// Connects to an existing database, or borrows a connection to the database.
+/// Connects to an existing database, or borrows a connection from its pool.
 pub(super) fn open(database: &Database) -> Result<Connection, Error> {
     open_or(database, Missing::Refuse)
 }

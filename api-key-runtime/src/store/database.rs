@@ -46,7 +46,7 @@ impl Database {
         let after_scheme = url.strip_prefix("sqlite://").or_else(|| url.strip_prefix("sqlite:"));
         if after_scheme.is_some_and(|path| path.contains('?')) {
             return Err(Error::config(
-                "an SQLite database URL cannot have parameters: remove the part from `?` on",
+                "an SQLite database URL cannot have parameters: remove everything from `?` on",
             ));
         }
         let path = after_scheme.unwrap_or(url);
@@ -66,7 +66,7 @@ impl Database {
             return Err(Error::config(
                 "the database URL does not name a file: set DATABASE_URL to the path of a file. An \
                  SQLite database in memory exists only for one connection, and keys are read over \
-                 several",
+                 several connections",
             ));
         }
         if after_scheme.is_none() && !is_clearly_a_path(path) {
@@ -106,7 +106,7 @@ impl Database {
         }
     }
 
-    /// Returns a text that identifies the database, including its password. Returns `None` for a
+    /// Returns the URL or path of the database, which may include a password. Returns `None` for a
     /// Postgres pool, whose address is not available.
     pub(crate) fn location(&self) -> Option<&str> {
         match self {
@@ -121,8 +121,8 @@ impl Database {
         }
     }
 
-    /// Returns the number of idle connections in the application's pool. Some of them may be dead
-    /// without the pool having noticed.
+    /// Returns the number of idle connections in the application's pool. Some of these connections
+    /// may be dead.
     pub(super) fn idle_in_pool(&self) -> u32 {
         match self {
             #[cfg(feature = "postgres")]
@@ -134,8 +134,8 @@ impl Database {
     }
 }
 
-/// Returns whether this text is a Postgres URL or a `keyword = value` string of libpq, which begins
-/// with a keyword.
+/// Returns whether this text is a Postgres URL or a libpq connection string, which begins with
+/// `keyword =`.
 fn is_postgres(url: &str) -> bool {
     let is_keyword = |text: &str| {
         !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_lowercase() || byte == b'_')
@@ -145,21 +145,21 @@ fn is_postgres(url: &str) -> bool {
         || url.split_once('=').is_some_and(|(keyword, _)| is_keyword(keyword.trim_end()))
 }
 
-/// Returns whether this text can be a URL scheme. Messages do not show any other text, because it
-/// may contain a password.
+/// Returns whether this text can be a URL scheme. Messages never show any other text, because such
+/// a text may contain a password.
 fn is_scheme(text: &str) -> bool {
     text.bytes().all(|byte| byte.is_ascii_lowercase() || byte == b'+')
 }
 
 /// Returns whether this text cannot be a server address or a connection string. Such a text begins
-/// like a path, or contains neither `@` nor `=` nor `:`.
+/// like a path, or contains none of `@`, `=` and `:`.
 fn is_clearly_a_path(text: &str) -> bool {
     ["/", "./", "../"].iter().any(|beginning| text.starts_with(beginning))
         || !text.contains(['@', '=', ':'])
 }
 
-/// Writes the kind and place of the database, for messages. Shows host and database of a URL, the
-/// path of a file, and no part of a connection string.
+/// Writes the kind and location of the database for messages. Shows the host and database of a URL,
+/// or the path of a file, but no part of a connection string.
 impl fmt::Display for Database {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {

@@ -8,7 +8,7 @@ use super::{ChangeFeed, Changes, StoreError, diesel_store::Shared, read_server::
 /// A connection to either kind of database for reading changes. The connection is dropped after an
 /// error.
 pub(super) trait ChangeReader: Send {
-    /// Returns whether the connection still leads to the database that its URL names.
+    /// Returns whether the connection still reads the database that its URL names.
     fn is_current(&self) -> bool {
         true
     }
@@ -58,7 +58,7 @@ impl ChangeFeed for DieselFeed {
     }
 
     fn wait(&mut self, at_most: Duration) -> Result<(), StoreError> {
-        // No lookup may follow that would close them.
+        // Without further lookups, only this call closes idle connections.
         self.shared.close_idle();
         // Without a connection the wait ends at once, and the next read opens a connection.
         let result = self.open.as_mut().map_or(Ok(()), |open| open.reader.wait(at_most));

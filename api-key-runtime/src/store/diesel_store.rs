@@ -24,7 +24,7 @@ use crate::{
 
 /// The time after which a warning is logged if start-up still waits for the database.
 const SLOW_START: Duration = Duration::from_secs(5);
-/// The maximum number of idle connections. More connections than this become idle only after a
+/// The maximum number of idle connections. More connections can become idle only after a hung
 /// thread was replaced.
 const MAX_IDLE: usize = 2;
 /// The default time after which an idle connection is closed.
@@ -47,11 +47,11 @@ pub struct DieselStore {
     shared: Arc<Shared>,
 }
 
-/// The state that lookups, change feeds and the recording of usage share.
+/// The state shared by lookups, change feeds and usage recording.
 #[derive(Debug)]
 pub(super) struct Shared {
     database: Database,
-    /// The database for reading changes and listening. `None` if it is the database for lookups.
+    /// The database for reading changes and listening. `None` means the database for lookups.
     listen: Option<Database>,
     /// Connections for lookups.
     idle: IdleConnections,
@@ -84,7 +84,7 @@ impl DieselStore {
             claim_digest_algorithm(database, connection, digester)
         })?;
         if listen.is_some() {
-            // Opened here so that a wrong URL is reported at start-up.
+            // A change feed is opened here so that a wrong `listen_url` is reported at start-up.
             store
                 .shared
                 .open_reader()
@@ -122,9 +122,9 @@ impl DieselStore {
 }
 
 impl Shared {
-    /// Returns an error if changes are read from another server than this server, because
-    /// revocations would be missed. The next read of changes uses a new connection, and so
-    /// determines which of the two servers is right.
+    /// Returns an error if changes are read from a server other than `server`, because revocations
+    /// would be missed. After this error, the next read of changes uses a new connection, which
+    /// shows which server is right.
     fn require_changes_of(&self, server: i64) -> Result<(), StoreError> {
         if self.read_server.reads(server) {
             return Ok(());
@@ -140,7 +140,7 @@ impl Shared {
         )))
     }
 
-    /// Closes connections that were idle for too long, and those to a replaced file.
+    /// Closes connections that were idle for too long or that read a replaced file.
     pub(super) fn close_idle(&self) {
         self.idle.close_unusable();
         self.usage.close_unusable();
@@ -202,8 +202,8 @@ impl KeyStore for DieselStore {
         )
     }
 
-    /// Merges the log of an SQLite file into the file, so that the file is complete without its
-    /// log.
+    /// Merges the write-ahead log of an SQLite file into the file, so that the file alone is
+    /// complete.
     fn close(&self) -> Result<(), StoreError> {
         let Shared { database, idle, usage, .. } = &*self.shared;
         let is_merged = if database.is_postgres() {

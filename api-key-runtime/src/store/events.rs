@@ -1,4 +1,5 @@
-//! The query of the audit log. Both databases use it; only the types of the columns differ.
+//! The query of the audit log. Both databases use this query; `EVENT_PLACE` and the column types
+//! differ.
 //!
 //! `postgres/mod.rs` and `sqlite/mod.rs` include this file, as they include `queries.rs`.
 
@@ -52,7 +53,7 @@ impl From<EventRow> for KeyEvent {
     }
 }
 
-/// Returns the newest events of a key, oldest first, with the summaries whose range of ids includes
+/// Returns the newest events of a key, oldest first. Includes summaries whose range of ids contains
 /// the key.
 pub(super) fn events(
     connection: &mut Connection,
@@ -63,7 +64,8 @@ pub(super) fn events(
         "SELECT happened_at, action, key_id, last_key_id, key_count, CAST(before AS TEXT) AS before, \
                 CAST(after AS TEXT) AS after, role, actor, {EVENT_PLACE} AS place FROM api_key_events"
     );
-    // The id is a number, so it needs no bind, whose form differs between the databases.
+    // The id is a number, so it needs no bind parameter, whose syntax differs between the
+    // databases.
     let mut rows: Vec<EventRow> = sql_query(format!(
         "SELECT * FROM ({selected} WHERE key_id = {key_id} AND key_count = 1 \
          UNION ALL {selected} WHERE key_count <> 1 AND last_key_id >= {key_id} AND key_id <= {key_id}) AS events \

@@ -1,5 +1,6 @@
-//! Imports of keys. The keys are first collected in a temporary table that contains only digests,
-//! and then stored by one statement: triggers run once for a statement on Postgres.
+//! Imports of keys. The keys are first collected in a temporary table, which contains their
+//! digests, not the keys themselves. One statement then stores all keys, so that statement triggers
+//! on Postgres run once.
 
 use chrono::{DateTime, Utc};
 use diesel::QueryResult;
@@ -11,14 +12,14 @@ use crate::{
 };
 
 /// The number of rows in memory at the same time. Postgres binds at most 65535 values to a
-/// statement, and each row has ten.
+/// statement, and each row has eleven values.
 const BATCH_ROWS: usize = 2000;
 
 /// The queries of an import, which run in one transaction.
 pub(crate) trait Imports {
     /// Creates the temporary table of collected keys. The table does not outlive the transaction.
     fn create_staging(&mut self) -> QueryResult<()>;
-    /// Collects keys.
+    /// Adds keys to the temporary table.
     fn stage(&mut self, keys: &[StagedKey]) -> QueryResult<()>;
     /// Stores the collected keys that are neither in the table nor pruned. If a key was collected
     /// several times, stores nothing.
@@ -38,7 +39,7 @@ pub(crate) trait Imports {
     /// Erases the keys of a source table. Returns the number of erased keys.
     fn erase_source(&mut self, source: &SourceTable) -> QueryResult<u64>;
     /// Removes old copies of erased keys from the database, outside a transaction. Returns `false`
-    /// if another connection prevents this.
+    /// if old copies remain.
     fn forget_source(&mut self, source: &SourceTable) -> QueryResult<bool>;
 }
 
@@ -48,13 +49,13 @@ pub(crate) struct Stored {
     pub(crate) imported: u64,
     pub(crate) existing: u64,
     pub(crate) pruned: u64,
-    /// The rows with the key of an earlier row. If there are any, nothing was stored.
+    /// The rows that repeat the key of an earlier row. If there is such a row, nothing was stored.
     pub(crate) repeated: Vec<u64>,
 }
 
 /// The reason why a row was refused.
 pub(crate) enum Refusal {
-    /// Other rows may be valid, and are checked.
+    /// The row is invalid. The remaining rows are still checked.
     OfRow(Error),
     /// A setting must be changed, so no other row is checked.
     OfImport(Error),
@@ -85,7 +86,7 @@ impl Table {
         })
     }
 
-    /// Imports the keys of a table, and erases them there if that is wanted.
+    /// Imports the keys of a table, and erases the keys in that table if requested.
     pub(crate) fn import_table(
         &self,
         stage: Stage<'_>,
@@ -152,7 +153,7 @@ struct Import<'a> {
     of: Option<u64>,
     rows: u64,
     refused: u64,
-    /// The digest algorithm of the keys, once there is one.
+    /// The digest algorithm of the keys. `None` before the first key.
     digest_algorithm: Option<String>,
 }
 
@@ -189,7 +190,7 @@ impl<'a> Import<'a> {
         if let Some(key) = keys.first() {
             self.digest_algorithm = Some(key.record.digest_algorithm.as_str().to_owned());
         }
-        // Once a row was refused, the other rows are only checked.
+        // After a row was refused, the remaining rows are checked but not collected.
         if self.refused == 0 {
             imports.stage(&keys)?;
         }

@@ -1,5 +1,5 @@
-//! The queries of an import. Both databases use them; the including module, `super` here, provides
-//! everything that differs.
+//! The queries of an import. Both databases use these queries. The including module is `super`
+//! here, and provides everything that differs between the databases.
 //!
 //! `postgres/mod.rs` and `sqlite/mod.rs` include this file, as they include `queries.rs`.
 
@@ -29,7 +29,7 @@ use crate::{
 const COLUMNS: &str =
     "digest, digest_algorithm, hint, name, owner, allowed_ips, scopes, created_at, expires_at";
 
-/// A collected key. Everything except the number of the row is as in `api_keys`.
+/// A row of the temporary table. The columns from `digest` on are as in `api_keys`.
 #[derive(Insertable)]
 #[diesel(table_name = app_key_import)]
 struct StagingRow {
@@ -102,7 +102,7 @@ impl Imports for Connection {
         let left: RowNumber = left.get_result(self)?;
         self.batch_execute(staging::DROP)?;
         let imported = number(imported);
-        // Another import may have stored the same keys at this moment.
+        // Another import may have stored some of these keys concurrently.
         let overtaken = u64::try_from(left.source_row).unwrap_or(0).saturating_sub(imported);
         Ok(Stored { imported, existing: existing + overtaken, pruned, repeated })
     }
@@ -136,11 +136,11 @@ fn number(rows: usize) -> u64 {
     u64::try_from(rows).unwrap_or(u64::MAX)
 }
 
-/// Removes the collected keys with a digest in this table, under either pepper. Returns their
+/// Removes the collected keys whose digest under either pepper is in this table. Returns their
 /// number.
 fn remove_known(connection: &mut Connection, table: &str) -> QueryResult<u64> {
     let mut removed = 0;
-    // Two statements, because Postgres cannot turn an OR into a join.
+    // Each column has its own statement, because Postgres cannot turn an OR into a join.
     for column in ["digest", "previous_digest"] {
         removed += sql_query(format!(
             "DELETE FROM {STAGING} WHERE EXISTS (SELECT 1 FROM {table}.digest = app_key_import.{column})"
@@ -150,7 +150,7 @@ fn remove_known(connection: &mut Connection, table: &str) -> QueryResult<u64> {
     Ok(number(removed))
 }
 
-/// Returns the rows whose key is that of an earlier row.
+/// Returns the numbers of the rows that repeat the key of an earlier row.
 fn repeated(connection: &mut Connection) -> QueryResult<Vec<u64>> {
     let rows: Vec<RowNumber> = sql_query(format!(
         "SELECT source_row FROM ( \
@@ -181,7 +181,7 @@ impl From<ReadRow> for SourceRow {
     }
 }
 
-/// Returns whether the column with the keys must not be null.
+/// Whether the key column is `NOT NULL`.
 #[derive(QueryableByName)]
 pub(super) struct NotNull {
     #[diesel(sql_type = BigInt)]

@@ -14,13 +14,13 @@ const PAGE: u32 = 1000;
 /// The selected keys with their usage, oldest first, in pages of at most 1000 keys.
 /// [`Admin::pages`](crate::admin::Admin::pages) returns this iterator.
 ///
-/// Each page is a query of its own, so a page shows the keys as they are when it is read. No
-/// transaction is open between two pages. The iterator ends after the last key and after an error.
+/// Each page is read separately, and shows the keys at that time. No transaction is open between
+/// two pages. The iterator ends after the last key and after an error.
 #[must_use = "no key is read until the iterator is advanced"]
 pub struct KeyPages {
     table: Table,
     connection: Connection,
-    /// The keys that are not read yet.
+    /// The selection of keys that were not read yet.
     wanted: ListKeys,
     is_over: bool,
 }
@@ -57,7 +57,7 @@ impl KeyPages {
     }
 }
 
-/// Returns pages that are not empty.
+/// Returns only pages with at least one key.
 impl Iterator for KeyPages {
     type Item = Result<Vec<ListedKey>, Error>;
 

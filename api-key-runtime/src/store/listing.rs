@@ -1,4 +1,4 @@
-//! The listing of keys: selection, pages, and rows that cannot be decoded.
+//! The listing of keys: filters, pages, and the handling of rows that cannot be decoded.
 //!
 //! `postgres/mod.rs` and `sqlite/mod.rs` include this file, as they include `queries.rs`.
 
@@ -37,8 +37,7 @@ pub(super) fn list(
     }
 }
 
-/// Selects the rows of a page, oldest first. The filter by state has the meaning of
-/// [`KeyRecord::state`].
+/// Selects the rows of a page, oldest first. The filter by state matches [`KeyRecord::state`].
 fn selected(
     wanted: &ListKeys,
     now: DateTime<Utc>,
@@ -66,13 +65,13 @@ fn selected(
         };
     }
     if let Some(wanted) = &wanted.allowed_ips {
-        // `0.0.0.0` means any address only if it is the whole list.
+        // A list allows any address only if `0.0.0.0` is its single entry.
         if *wanted == AllowedIps::any() {
             rows = rows.filter(api_keys::allowed_ips.eq(wanted.as_str()));
         } else {
             for entry in wanted.as_str().split(' ') {
                 let padded = " ".into_sql::<Text>().concat(api_keys::allowed_ips).concat(" ");
-                // The parser accepts no character that is special in a pattern.
+                // The parser rejects characters that are special in a LIKE pattern.
                 rows = rows.filter(padded.like(format!("% {entry} %")));
             }
         }
@@ -100,8 +99,8 @@ fn selected(
     }
 }
 
-/// Reads these keys one by one. If a row cannot be decoded, its key is unknown, and all other keys
-/// are still found. The constraints of the table should exclude such rows.
+/// Reads these keys one by one. A row that cannot be decoded is logged and skipped, so that all
+/// other keys are still found. The constraints of the table should exclude such rows.
 fn one_by_one(connection: &mut Connection, ids: Vec<i64>) -> QueryResult<Vec<KeyRecord>> {
     let mut records = Vec::with_capacity(ids.len());
     for id in ids {
@@ -114,8 +113,8 @@ fn one_by_one(connection: &mut Connection, ids: Vec<i64>) -> QueryResult<Vec<Key
     Ok(records)
 }
 
-/// Lists keys one by one and skips rows that cannot be decoded. Reads on until the page is full or
-/// no key follows, because an empty page means that no key follows.
+/// Lists keys one by one and skips rows that cannot be decoded. Continues until the page is full or
+/// no key is left, because an empty page ends the list.
 fn list_one_by_one(
     connection: &mut Connection,
     mut wanted: ListKeys,

@@ -61,17 +61,17 @@ const SQLITE: &[Migration] = migrations!(
     "00000000000103_record_api_key_events"
 );
 
-/// The number of the lock for migrations. The number is "app-key" in ASCII, so other programs are
-/// unlikely to use it.
+/// The key of the advisory lock for migrations. The key is "app-key" in ASCII, so other programs
+/// are unlikely to use it.
 #[cfg(feature = "postgres")]
 const ADVISORY_LOCK: i64 = 0x0061_7070_2d6b_6579;
 
-/// Migrates a database to the newest version of the tables. Creates an SQLite file that does not
-/// exist. Returns the versions of the migrations that ran.
+/// Migrates a database to the newest version of the tables. Creates a missing SQLite file. Returns
+/// the versions of the migrations that ran.
 ///
 /// All pending migrations run in one transaction under a lock. So several replicas may start at
-/// once, and a failure changes nothing. Triggers that are not enabled as their migration enables
-/// them are repaired.
+/// once, and a failure changes nothing. A trigger that is not enabled as in its migration is
+/// enabled again.
 pub(crate) fn migrate(database: &Database) -> Result<Vec<String>, Error> {
     let mut connection = open_or(database, Missing::Create)?;
     let queries = connection.queries();
@@ -205,8 +205,8 @@ pub fn copy(directory: impl AsRef<Path>, database: DatabaseKind) -> Result<Vec<P
                 Ok(_) => {
                     return Err(Error::conflict(format!(
                         "cannot copy the migrations: {} differs from this release's migration \
-                         (nothing was written). A migration that has run must not change; if yours \
-                         has never run, move it away",
+                         (nothing was written). A migration that has run must not change; if this \
+                         file was never run, move it away",
                         path.display()
                     )));
                 }

@@ -109,11 +109,11 @@ pub trait KeyStore: Send + Sync + 'static {
     /// Implementations must read the current state, so they must not read a replica that may lag
     /// behind. All digests of one call must be read in one snapshot.
     ///
-    /// A call counts as hung after the lookup timeout, but not before 1 second. Another thread then
-    /// takes over, and requests no longer wait for the result.
+    /// A call counts as hung after the lookup timeout or 1 second, whichever is longer. Another
+    /// thread then takes over, and requests no longer wait for the result.
     ///
     /// # Errors
-    /// Returns an error if the records cannot be read. Requests with these keys are answered 503,
+    /// Returns an error if the records cannot be read. Requests with these keys get a 503 response,
     /// and the error is not cached. Never return an empty result in place of an error.
     fn find(&self, digests: &[KeyDigest]) -> Result<Vec<KeyRecord>, StoreError>;
 
@@ -128,7 +128,7 @@ pub trait KeyStore: Send + Sync + 'static {
     /// abandoned feed may still be inside a call.
     ///
     /// # Errors
-    /// Returns an error if the feed cannot be opened at the moment.
+    /// Returns an error if the feed cannot currently be opened.
     fn watch(&self) -> Result<Option<Box<dyn ChangeFeed>>, StoreError> {
         Ok(None)
     }
@@ -141,7 +141,7 @@ pub trait KeyStore: Send + Sync + 'static {
     ///
     /// This method is called every `usage_flush_interval`, 10 seconds by default, one call at a
     /// time. A call counts as hung after 30 seconds; the next call may then begin. No request waits
-    /// for the call, and no decision depends on it.
+    /// for the call or depends on its result.
     ///
     /// # Errors
     /// Returns an error if nothing was recorded. The same usage is then passed again later,
@@ -153,8 +153,9 @@ pub trait KeyStore: Send + Sync + 'static {
 
     /// Closes connections that are not in use. The default implementation does nothing.
     ///
-    /// This method is called when an `AppKeys` closes, after its other calls have returned or were
-    /// abandoned. A store that several `AppKeys` share must keep working for the rest of them.
+    /// This method is called when an `AppKeys` closes, after all its other calls have returned or
+    /// were abandoned. A store shared by several `AppKeys` must keep working for the remaining
+    /// instances.
     ///
     /// # Errors
     /// Returns an error if the store could not be closed properly.
@@ -188,12 +189,12 @@ impl From<crate::error::Error> for StoreError {
     }
 }
 
-/// An error of a store. Its text is logged and never sent to a client.
+/// An error from a store. The error text is logged and never sent to a client.
 #[derive(Debug)]
 pub struct StoreError(Box<dyn error::Error + Send + Sync>);
 
 impl StoreError {
-    /// Creates an error from a driver's error or from a text.
+    /// Creates an error from a driver's error or a text.
     pub fn new(cause: impl Into<Box<dyn error::Error + Send + Sync>>) -> Self {
         Self(cause.into())
     }

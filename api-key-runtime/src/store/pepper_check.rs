@@ -1,5 +1,5 @@
-//! The digest algorithm of a table. All programs that issue keys must use the same algorithm. It is
-//! checked when a service starts.
+//! The digest algorithm of a table. All programs that issue keys must use the same algorithm. A
+//! service checks the algorithm when the service starts.
 
 use super::{Database, Queries};
 use crate::{
@@ -19,7 +19,7 @@ pub(crate) fn claim_digest_algorithm(
     let previous = digester.previous_algorithm().map(DigestAlgorithm::as_str);
     let failed =
         |source| Error::database(format!("cannot read the digest algorithm of {database}"), source);
-    // Two attempts, because another replica may start at the same time.
+    // A second attempt is needed if another replica starts at the same time.
     for _ in 0..2 {
         let theirs = connection.digest_algorithm().map_err(failed)?;
         match theirs.as_deref() {
@@ -42,8 +42,8 @@ pub(crate) fn claim_digest_algorithm(
     )))
 }
 
-/// Logs a warning if keys have a digest algorithm that is not configured. The service would reject
-/// such keys as unknown, and without the warning their users would be the first to notice.
+/// Logs a warning if keys have a digest algorithm that is not configured. The service rejects such
+/// keys as unknown.
 fn warn_of_unknown_algorithms(
     database: &Database,
     connection: &mut dyn Queries,

@@ -1,4 +1,4 @@
-//! The application's own pool. Each connection is borrowed for a short time only.
+//! The application's own pool. Each connection is borrowed only briefly.
 
 use std::time::Duration;
 
@@ -16,7 +16,7 @@ pub(crate) type Pooled<C> = PooledConnection<ConnectionManager<C>>;
 /// How long a lookup or a read of changes waits for a connection.
 pub(super) const POOL_TIMEOUT: Duration = Duration::from_secs(1);
 
-/// The mark of a pooled connection whose tables were checked.
+/// The extension that marks a pooled connection whose tables were checked.
 struct Checked;
 
 impl<C: Queries + R2D2Connection> Held for Pooled<C> {
@@ -69,8 +69,8 @@ pub(super) fn warn_of_long_timeout<C: R2D2Connection + Send + 'static>(
     if timeout > POOL_TIMEOUT {
         log::warn!(
             "the connection_timeout of the application's pool is {timeout:?}: after an outage, the \
-             pool may wait half of that before it reconnects, and lookups fail until then. Set \
-             connection_timeout to one second or less, or use database_url instead of the pool"
+             pool may wait half of that time before it reconnects, and lookups fail until then. \
+             Set connection_timeout to one second or less, or use database_url instead of the pool"
         );
     }
 }

@@ -1,4 +1,5 @@
-//! The queries of pruning. Both databases use them; `LOCK` and the types of the columns differ.
+//! The queries of pruning. Both databases use these queries; `SKIP_LOCKED` and the column types
+//! differ.
 //!
 //! `postgres/mod.rs` and `sqlite/mod.rs` include this file, as they include `queries.rs`.
 
@@ -63,10 +64,10 @@ pub(super) fn count_due(connection: &mut Connection, due: &Due) -> QueryResult<P
 }
 
 /// Deletes the first due keys with an id above `after`, and records that they were pruned. Returns
-/// their ids and digests; no keys mean that none is left.
+/// their ids and digests, or an empty list if no due key is left.
 ///
-/// Skips keys that another transaction has locked, so that it neither waits for such a transaction
-/// nor ends in a deadlock with it. A transaction that records usage of one of these keys waits.
+/// Skips keys that another transaction has locked, to avoid waiting for that transaction or a
+/// deadlock with it. A transaction that records usage of a deleted key waits.
 pub(super) fn prune_keys(
     connection: &mut Connection,
     due: &Due,
@@ -84,7 +85,8 @@ pub(super) fn prune_keys(
     if keys.is_empty() {
         return Ok(keys);
     }
-    // Numbers need no binds, whose form differs between the databases.
+    // The ids are numbers, so they need no bind parameters, whose syntax differs between the
+    // databases.
     let ids: Vec<String> = keys.iter().map(|(id, _)| id.to_string()).collect();
     let selected = format!("FROM api_keys WHERE {OWN_ROW} AND id IN ({})", ids.join(", "));
     sql_query(format!("INSERT INTO api_key_pruned (key_id, digest) SELECT id, digest {selected}"))
@@ -101,7 +103,7 @@ pub(super) fn prune_keys(
     Ok(keys)
 }
 
-/// Deletes some of the due events, and returns their number. Zero means that none is left.
+/// Deletes a batch of due events, and returns their number. Returns 0 if no due event is left.
 pub(super) fn prune_events(
     connection: &mut Connection,
     until: DateTime<Utc>,

@@ -1,8 +1,8 @@
 //! The queries of both databases.
 //!
 //! `postgres/mod.rs` and `sqlite/mod.rs` include this file. The including module is `super` here,
-//! and provides the connection type and everything that differs. So there are two types `KeyRow`,
-//! and two statics `UNREADABLE`.
+//! and provides the connection type and everything that differs between the databases. So there are
+//! two `KeyRow` types and two `UNREADABLE` statics.
 
 use std::{array::TryFromSliceError, ops::RangeInclusive};
 
@@ -52,8 +52,8 @@ use crate::{
 /// The ids of the keys whose unreadable rows were logged.
 static UNREADABLE: LogThrottle<i64> = LogThrottle::new();
 
-/// A row of `api_keys` as stored in the table. An insert leaves out two kinds of columns: those
-/// that the database sets, and those that later changes set.
+/// A row of `api_keys` as stored in the table. An insert omits the columns that the database or
+/// later changes set.
 #[derive(Clone, Queryable, Selectable, Insertable)]
 #[diesel(table_name = api_keys)]
 #[allow(missing_docs, reason = "the columns are described by `KeyRecord`")]
@@ -218,7 +218,7 @@ impl Queries for Connection {
             return Ok(after.clone());
         }
         let row = KeyRow::from(after);
-        // Only what changed, so that no other text of the row is written in another form.
+        // Sets only changed columns, so that unchanged texts keep their stored form.
         diesel::update(api_keys::table.filter(api_keys::id.eq(row.id).and(own_row())))
             .set((
                 (before.name != after.name).then(|| api_keys::name.eq(row.name)),
@@ -370,7 +370,7 @@ impl Queries for Connection {
     }
 }
 
-/// Returns the condition for rows of the key table itself.
+/// Returns the condition that excludes rows of tables that inherit from `api_keys`.
 pub(super) fn own_row() -> SqlLiteral<Bool> {
     sql(OWN_ROW)
 }
@@ -396,7 +396,8 @@ fn find_at_once(
     Ok(FromPrimary { server, rows: records(rows)? })
 }
 
-/// Reads the keys one by one, as a listing does. Fails if the server changes between two reads.
+/// Reads the keys one by one, and skips rows that cannot be decoded. Fails if the server changes
+/// between two reads.
 fn find_one_by_one(
     connection: &mut Connection,
     digests: &[&[u8]],
@@ -461,7 +462,7 @@ fn key_usage(row: UsageRow) -> KeyUsage {
     KeyUsage::new(row.key_id, row.last_used_at, address, count)
 }
 
-/// Returns the count in the type of the table's column.
+/// Returns the count in the column's type.
 pub(crate) fn stored_count(uses: &KeyUsage) -> i64 {
     i64::try_from(uses.count).unwrap_or(i64::MAX)
 }
@@ -474,7 +475,7 @@ pub(super) fn prepare_insert(
     done: &str,
 ) -> Result<(), TransactionError> {
     if connection.digest_algorithm()?.is_none() {
-        // Another process may set the same algorithm at this moment, while it issues the first key.
+        // Another process that issues the first key may set the same algorithm concurrently.
         connection.claim_digest_algorithm(None, ours)?;
     }
     if connection.digest_algorithm()?.as_deref() != Some(ours) {

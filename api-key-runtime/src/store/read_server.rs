@@ -11,8 +11,8 @@ pub(super) type FeedNumber = u64;
 
 /// The server from which changes were last read. All feeds and lookups of a store share this value.
 ///
-/// If a query on a hung connection completes after a new connection was opened, its result is
-/// ignored.
+/// If a query on a hung connection completes after a new connection was opened, the result of the
+/// query is ignored.
 #[derive(Debug, Default)]
 pub(super) struct ReadServer(Mutex<State>);
 
@@ -42,7 +42,7 @@ impl ReadServer {
         state.opened
     }
 
-    /// Returns whether another connection must replace this connection.
+    /// Returns whether this connection must be replaced.
     pub(super) fn must_reopen(&self, number: FeedNumber) -> bool {
         number < lock(&self.0).valid_from
     }
@@ -87,7 +87,7 @@ impl ReadServer {
         read.is_none_or(|read| read == server)
     }
 
-    /// Gives up the connections for changes if they read another server than this server. The next
+    /// Gives up the connections for changes if they read a server other than `server`. The next
     /// read then opens a new connection. Keeps the newest connection if it has not completed its
     /// first read.
     pub(super) fn give_up_other_than(&self, server: i64) {

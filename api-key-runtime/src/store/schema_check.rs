@@ -1,5 +1,5 @@
-//! Checks of a database before keys are looked up in it. If a check fails, start-up fails, so that
-//! no route is left unprotected.
+//! Checks that run before keys are looked up in a database. If a check fails, start-up fails, so
+//! that no route is left unprotected.
 
 use super::{Database, Queries, connection::Elsewhere};
 use crate::{error::Error, log, log_throttle::LogThrottle};
@@ -152,8 +152,8 @@ fn check_triggers(database: &Database, connection: &mut dyn Queries) -> Result<(
     require_triggers(database, connection.required_triggers(), &enabled)
 }
 
-/// Returns an error if a required trigger is not among the enabled triggers. On Postgres, a colon
-/// and the letter of `tgenabled` follow each name. So a trigger that is enabled for the wrong
+/// Returns an error if a required trigger is not among the enabled triggers. On Postgres, each name
+/// ends in a colon and the trigger's `tgenabled` letter. So a trigger that is enabled for the wrong
 /// sessions counts as missing.
 pub(super) fn require_triggers(
     database: &Database,

@@ -1,4 +1,4 @@
-//! A call during which a second action runs if the call is slow.
+//! A call with a second action that runs if the call is slow.
 
 use std::{
     sync::mpsc::{self, RecvTimeoutError},
@@ -8,8 +8,8 @@ use std::{
 
 /// Makes a call. If the call takes longer than `after`, runs `if_slow` on another thread as well.
 ///
-/// Returns the result of the call and the result of `if_slow`. If no thread can be started, makes
-/// the call alone.
+/// Returns the result of the call and the result of `if_slow`. If no thread can be started,
+/// `if_slow` does not run.
 pub(super) fn slow_call<T, S: Send>(
     after: Duration,
     if_slow: impl FnOnce() -> S + Send,

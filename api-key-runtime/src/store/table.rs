@@ -28,8 +28,8 @@ use crate::{
     rotation::Rotated,
 };
 
-/// The time after which the lock holder is determined. It is shorter than the lock timeout of a
-/// change, so that the change is still waiting.
+/// The time after which the lock holder is determined. This time is shorter than the lock timeout
+/// of a change, so that the change is still waiting.
 const LOOK_FOR_LOCKS_AFTER: Duration = Duration::from_secs(4);
 
 /// The key table of a database.
@@ -38,7 +38,7 @@ pub(crate) struct Table {
     pub(super) database: Database,
     /// The clock that each call sets to the database's time.
     clock: Clock,
-    /// The maker of the changes, as the program states it.
+    /// The actor of the changes, as stated by the program.
     actor: Option<Arc<str>>,
     /// Whether each change is rolled back.
     is_dry_run: bool,
@@ -51,12 +51,12 @@ impl Table {
         Self { database, clock, actor: None, is_dry_run: false }
     }
 
-    /// Sets who makes the changes.
+    /// Sets the actor of the changes.
     pub(crate) fn acting_as(self, actor: &str) -> Self {
         Self { actor: Some(actor.into()), ..self }
     }
 
-    /// Rolls back each change after it was made.
+    /// Turns on dry-run mode, in which each change is rolled back.
     pub(crate) fn dry_run(self) -> Self {
         Self { is_dry_run: true, ..self }
     }
@@ -69,7 +69,7 @@ impl Table {
         self.actor.as_deref()
     }
 
-    /// Returns the time by the database's clock, computed from the last call that read that clock.
+    /// Returns the time by the database's clock, computed from the last reading of that clock.
     pub(crate) fn now(&self) -> DateTime<Utc> {
         self.clock.now()
     }
@@ -91,7 +91,7 @@ impl Table {
         })
     }
 
-    /// Changes a key to what `change` returns for the key as it is at this time.
+    /// Locks a key, and stores the record that `change` returns for the current record.
     pub(crate) fn update(
         &self,
         id: i64,
@@ -104,8 +104,8 @@ impl Table {
         })
     }
 
-    /// Replaces a key with a new key. `replace` returns the new key, and the old key as it is to be
-    /// stored except for the new key's id.
+    /// Replaces a key with a new key. `replace` returns the new key and the updated record of the
+    /// old key, without the new key's id.
     pub(crate) fn rotate(
         &self,
         id: i64,
@@ -168,10 +168,10 @@ impl Table {
         self.read(self.connect()?.queries().events(key_id, limit))
     }
 
-    /// Deletes the due keys and events in transactions of a few rows each. Calls `deleted` with the
-    /// digests of each transaction. Keys and events that are locked are left for another call.
+    /// Deletes the due keys and events in small transactions. Calls `deleted` with the digests of
+    /// each transaction. Skips locked keys and events.
     ///
-    /// A dry run counts the rows, because each transaction would have to be rolled back.
+    /// A dry run counts the rows instead of deleting them and rolling back each transaction.
     pub(crate) fn prune(
         &self,
         wanted: &Prune,
@@ -184,7 +184,8 @@ impl Table {
         }
         let mut pruned = Pruned::default();
         let (mut after, mut began) = (0, MonotonicTime::now());
-        // Half of the time is left to other writers of an SQLite file, and to replicas.
+        // Pauses for as long as each transaction took, in favor of replicas and other writers of an
+        // SQLite file.
         let mut pause = || {
             thread::sleep(MonotonicTime::now().since(began));
             began = MonotonicTime::now();
@@ -214,7 +215,7 @@ impl Table {
         Ok(pruned)
     }
 
-    /// Returns the error of a prune whose earlier transactions were committed.
+    /// Returns the error of a prune that failed after earlier transactions were committed.
     fn stopped(&self, pruned: &Pruned, error: TransactionError) -> TransactionError {
         match error {
             TransactionError::RolledBack(source) => Error::database(

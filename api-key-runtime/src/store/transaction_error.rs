@@ -66,8 +66,7 @@ impl TransactionError {
         }
     }
 
-    /// Adds the holder of the lock to the error of a change that failed while it waited for that
-    /// lock.
+    /// Adds the lock holder to the error of a change that failed while waiting for a lock.
     pub(super) fn held_up_by(self, database: &Database, holder: Option<String>) -> Self {
         match (self, holder) {
             (Self::RolledBack(source), Some(holder)) => Self::Rejected(Error::database(

@@ -13,7 +13,7 @@ CREATE TABLE api_keys (
     expires_at  timestamptz,
     disabled_at timestamptz,
     revoked_at  timestamptz,
-    -- The id of the key that replaced this key in a rotation. Without a foreign key, so that the
+    -- The id of the key that replaced this key in a rotation. There is no foreign key, so that the
     -- new key can be deleted.
     replaced_by bigint,
 
@@ -36,7 +36,7 @@ CREATE TABLE api_keys (
     CONSTRAINT api_keys_allowed_ips_is_short_ascii
         CHECK (allowed_ips ~ '^[ -~]*$' AND char_length(allowed_ips) <= 4000),
     -- The scope tokens of RFC 6749, without `,` and `*`, which users would expect to be a separator
-    -- and a wildcard. chr(92) is the backslash, whatever standard_conforming_strings is.
+    -- and a wildcard. chr(92) is a backslash under every setting of standard_conforming_strings.
     CONSTRAINT api_keys_scopes_are_scope_tokens
         CHECK (scopes ~ '^([!#-)+.-~-]+( [!#-)+.-~-]+)*)?$' AND strpos(scopes, chr(92)) = 0),
     CONSTRAINT api_keys_scopes_are_at_most_4000_characters
@@ -52,7 +52,7 @@ CREATE TABLE api_keys (
         CHECK (revoked_at BETWEEN '1900-01-01 00:00:00+00' AND '9999-12-31 23:59:59.999999+00')
 );
 
--- Separate from the keys, so that counting a use neither waits for nor delays a change of the key.
+-- A separate table, so that recording usage neither waits for nor delays a change of the key.
 CREATE TABLE api_key_usage (
     key_id       bigint      NOT NULL,
     last_used_at timestamptz NOT NULL,

@@ -1,9 +1,9 @@
--- A log instead of a counter: with one row that every writer updates, any open transaction could
--- block a revocation. Ids do not come from a sequence: a restore or replication brings rows without
--- their sequence, and every change of a key would then fail.
+-- This table is a log instead of a counter, because an open transaction that updated the counter
+-- would block every revocation. Ids do not come from a sequence, because a restore or replication
+-- may copy rows without the sequence. Every change of a key would then fail.
 CREATE TABLE api_key_changes (
     id     uuid  NOT NULL DEFAULT gen_random_uuid(),
-    -- The transaction that wrote the row, as numbered by this server. A trigger sets it.
+    -- The id of the transaction that wrote the row on this server. A trigger sets this column.
     -- Transactions end out of order, so only snapshots show which rows a reader has not seen yet.
     xid    xid8  NOT NULL,
     -- Null means every key.
@@ -17,11 +17,11 @@ CREATE TABLE api_key_changes (
 
 CREATE INDEX api_key_changes_xid ON api_key_changes (xid);
 
--- The floor: a reader that finds no row below its snapshot may have missed pruned rows.
+-- The floor. A reader that finds no row older than its snapshot may have missed pruned rows.
 INSERT INTO api_key_changes (xid) VALUES ('0');
 
 -- Rows that COPY or replication insert have transaction numbers of another server. Readers compare
--- these numbers, so such a row could count as seen before it existed.
+-- these numbers, so such a row could count as already seen.
 CREATE FUNCTION api_key_changes_set_xid() RETURNS trigger
     LANGUAGE plpgsql
     SET search_path = pg_catalog, pg_temp
@@ -38,13 +38,13 @@ CREATE TRIGGER api_key_changes_set_xid
 
 ALTER TABLE api_key_changes ENABLE ALWAYS TRIGGER api_key_changes_set_xid;
 
--- The position of pruning: rows below the end of this snapshot existed at this time.
+-- The progress of pruning. At prune_at, all transactions older than prune_xmin had ended.
 ALTER TABLE api_key_meta
     ADD COLUMN prune_xmin bigint,
     ADD COLUMN prune_at   timestamptz;
 
--- SECURITY DEFINER, so that a role that may change keys does not need the right to write, or forge,
--- the log. All names are found in pg_catalog or include their schema. Neither the caller's
+-- SECURITY DEFINER, so that a role that may change keys needs no privilege to write the log, and
+-- cannot forge rows. All names are in pg_catalog or schema-qualified, so neither the caller's
 -- search_path nor a temporary table can redirect them.
 CREATE FUNCTION api_keys_log_changes() RETURNS trigger
     LANGUAGE plpgsql
@@ -61,9 +61,9 @@ BEGIN
     WHEN 'DELETE' THEN
         affected := 'SELECT digest FROM old_rows';
     WHEN 'UPDATE' THEN
-        -- Harmless columns are excluded instead of listing those that matter, so a column that an
-        -- application adds counts at once. Row images are compared, because not every type has an
-        -- equality operator, and because no code of such a type may run with these rights.
+        -- Only harmless columns are excluded, so a column that an application adds counts as well.
+        -- Row images are compared, because not every type has an equality operator. Also, no code
+        -- of a type may run with these privileges.
         SELECT format(
             'SELECT unnest(ARRAY[o.digest, n.digest]) AS digest
                FROM old_rows AS o FULL JOIN new_rows AS n ON n.id = o.id
@@ -98,7 +98,8 @@ BEGIN
 
     GET DIAGNOSTICS logged = ROW_COUNT;
     IF logged > 0 THEN
-        -- A notification without payload: a payload that is too long would abort the change.
+        -- The notification has no payload, because a payload that is too long would abort the
+        -- change.
         PERFORM pg_notify('api_key_changes', '');
     END IF;
     RETURN NULL;
@@ -118,8 +119,8 @@ BEGIN
 END;
 $$;
 
--- Statement triggers do not run for rows of logical replication, or in a session that is a replica.
--- This trigger runs only there.
+-- Statement triggers do not run for rows from logical replication, or in sessions whose
+-- session_replication_role is replica. This row trigger runs only in these cases.
 CREATE FUNCTION api_keys_log_replicated() RETURNS trigger
     LANGUAGE plpgsql
     SECURITY DEFINER
@@ -139,8 +140,8 @@ BEGIN
 END;
 $$;
 
--- A row that arrives by replication brings the times of another server. A key that was revoked here
--- stays revoked: an error instead would stop the replication of every other key.
+-- A replicated row contains the times of another server. A key that was revoked on this server
+-- stays revoked. An error instead would stop the replication of every other key.
 CREATE FUNCTION api_keys_keep_revocation() RETURNS trigger
     LANGUAGE plpgsql
     SET search_path = pg_catalog, pg_temp
@@ -151,8 +152,9 @@ BEGIN
 END;
 $$;
 
--- A key whose first use was counted on both servers has a row here when that of the other server
--- arrives. Without this, the primary key would stop the replication of every other row.
+-- If a key was used on both servers, this table already has a row when the other server's first row
+-- arrives. The trigger merges both rows. A primary key violation would stop the replication of
+-- every other row.
 CREATE FUNCTION api_key_usage_merge() RETURNS trigger
     LANGUAGE plpgsql
     SET search_path = pg_catalog, pg_temp
@@ -173,8 +175,7 @@ BEGIN
 END;
 $$;
 
--- A dump of the data alone brings a second row of api_key_meta, which is merged into the existing
--- row.
+-- A data-only dump contains a second row of api_key_meta, which is merged into the existing row.
 CREATE FUNCTION api_key_meta_merge() RETURNS trigger
     LANGUAGE plpgsql
     SET search_path = pg_catalog, pg_temp
@@ -200,7 +201,8 @@ REVOKE ALL ON FUNCTION api_key_usage_merge() FROM PUBLIC;
 REVOKE ALL ON FUNCTION api_key_meta_merge() FROM PUBLIC;
 REVOKE ALL ON FUNCTION api_key_changes_set_xid() FROM PUBLIC;
 
--- One trigger per event, because Postgres does not allow several events with transition tables.
+-- One trigger per event, because Postgres does not allow transition tables in a trigger with
+-- several events.
 CREATE TRIGGER api_keys_log_insert
     AFTER INSERT ON api_keys
     REFERENCING NEW TABLE AS new_rows
@@ -260,7 +262,7 @@ CREATE TRIGGER api_keys_revocation_is_final
     EXECUTE FUNCTION api_keys_refuse_reviving();
 
 -- The functions that services call. Their bodies name the schema and do not depend on search_path.
--- A later release adds functions with another version next to these.
+-- A later release adds new versions of these functions, and keeps the old versions.
 DO $migration$
 DECLARE
     keys    text := format('%I.api_keys', current_schema());
@@ -269,9 +271,8 @@ DECLARE
     usage   text := format('%I.api_key_usage', current_schema());
 BEGIN
     EXECUTE format($definition$
--- Returns each trigger with the letter of the sessions that it is enabled for. Rules on the log,
--- and other triggers that run before a row is written, may keep changes out. They are returned as
--- "foreign".
+-- Returns each trigger with its tgenabled letter. Rules on the log, and other BEFORE triggers, may
+-- keep changes out of the log. These are returned with the prefix "foreign".
 CREATE FUNCTION %1$I.api_keys_triggers_v1() RETURNS SETOF text
     LANGUAGE plpgsql
     STABLE
@@ -284,7 +285,7 @@ BEGIN
      WHERE tgrelid IN (%2$L::regclass, %3$L::regclass, %4$L::regclass, %5$L::regclass)
        AND NOT tgisinternal
     UNION ALL
-    -- Bit 2 of the type means BEFORE.
+    -- The bit with value 2 in tgtype means BEFORE.
     SELECT 'foreign ' || translate(tgname, ';,', '__')
       FROM pg_trigger
      WHERE tgrelid = %3$L::regclass
@@ -298,13 +299,14 @@ $$
     $definition$, current_schema(), keys, changes, meta, usage);
 
     EXECUTE format($definition$
--- Returns what changed since a snapshot, as one text of fields. A STABLE function reads everything
+-- Returns the changes since a snapshot, as fields in one text. A STABLE function reads everything
 -- in one snapshot. A VOLATILE function takes a snapshot for each inner statement, so a change that
--- commits between two of them would never be reported.
+-- commits between two statements would never be reported.
 CREATE FUNCTION %1$I.api_keys_changes_since_v1(since pg_snapshot, process integer) RETURNS text
     LANGUAGE plpgsql
     STABLE
-    -- Otherwise another role's function or operator could match better than that of pg_catalog.
+    -- Otherwise another role's function or operator could be a better match than the one in
+    -- pg_catalog.
     SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
@@ -316,7 +318,8 @@ DECLARE
         row_security_active(%2$L::regclass)
             OR row_security_active(%3$L::regclass),
         pg_backend_pid(),
-        -- The start of this process, unless it also did the last read. Hidden from some roles.
+        -- The start time of this process. Empty if this process did the last read, or if the role
+        -- may not see the time.
         CASE WHEN pg_backend_pid() = process THEN '' ELSE coalesce((
             SELECT (extract(epoch FROM backend_start) * 1000000)::bigint::text
               FROM pg_stat_get_activity(pg_backend_pid())), '') END,
@@ -326,7 +329,7 @@ DECLARE
             %2$L::regclass::oid,
             %3$L::regclass::oid), 0));
 BEGIN
-    -- No transaction has ended since, so neither rows nor definitions have changed.
+    -- No transaction has ended since the last read, so neither rows nor definitions have changed.
     IF here = since::text THEN
         RETURN concat_ws(';', head, '', '', true, '');
     END IF;
@@ -345,11 +348,12 @@ BEGIN
                    WHERE t.tgrelid IN (%2$L::regclass, %3$L::regclass)
                      AND NOT t.tgisinternal
                    ORDER BY t.oid)), 0),
-        -- The floor is the newest row below the snapshot, which an index finds despite dead rows.
+        -- The floor is the newest row older than the snapshot, which an index finds despite dead
+        -- rows.
         (SELECT xid FROM %1$I.api_key_changes WHERE xid < pg_snapshot_xmin(since)
           ORDER BY xid DESC LIMIT 1) IS NOT NULL,
-        -- Rows that were not visible in that snapshot and are visible now. With more than 1000, a
-        -- reader drops all cached keys.
+        -- Rows that were not visible in the old snapshot and are visible now. With more than 1000
+        -- rows, a reader drops all cached keys.
         coalesce((SELECT string_agg(coalesce(encode(digest, 'base64'), '*'), ',') FROM (
             SELECT digest FROM %1$I.api_key_changes
              WHERE xid >= pg_snapshot_xmax(since)
@@ -364,9 +368,9 @@ $$
 
     EXECUTE format($definition$
 -- Deletes the oldest rows that every reader of the last hour has seen, and returns their number.
--- Any role may call this function. A reader that was disconnected for longer finds no row below its
--- snapshot, and drops all cached keys. One call runs at a time, because the oldest rows must be
--- deleted first.
+-- Any role may call this function. A reader that was disconnected for longer finds no row older
+-- than its snapshot, and drops all cached keys. One call runs at a time, because the oldest rows
+-- must be deleted first.
 CREATE FUNCTION %1$I.api_keys_prune_v1(most integer) RETURNS bigint
     LANGUAGE plpgsql
     SECURITY DEFINER
@@ -392,8 +396,8 @@ BEGIN
         RETURN 0;
     END IF;
     IF noted >= clock_timestamp() - interval '2 hours' AND noted <= clock_timestamp() THEN
-        -- Only rows that are still below every open transaction. Numbers of a restored dump may not
-        -- be.
+        -- Deletes only rows older than every open transaction. In a restored dump, prune_xmin may
+        -- be too high.
         bound := least(bound, oldest);
         SELECT xid INTO keep FROM %1$I.api_key_changes WHERE xid < bound ORDER BY xid DESC LIMIT 1;
         DELETE FROM %1$I.api_key_changes WHERE ctid = ANY (ARRAY(
@@ -413,9 +417,10 @@ $$
     $definition$, current_schema(), keys, changes, meta);
 
     EXECUTE format($definition$
--- Moves the id of the next key past existing and pruned ids if that id is taken, after a restore or
--- replication. Returns whether it did. Higher ids are not skipped, because they may be another
--- server's. Any role may call this function.
+-- If an existing or pruned key already has the sequence's next id, moves the sequence to the next
+-- free id. Such a conflict occurs after a restore or replication. Returns whether the sequence was
+-- moved. Does not move past all higher ids, because another server may have assigned these ids. Any
+-- role may call this function.
 CREATE FUNCTION %1$I.api_keys_mend_identity_v1() RETURNS boolean
     LANGUAGE plpgsql
     SECURITY DEFINER
@@ -433,7 +438,7 @@ BEGIN
            AND NOT EXISTS (SELECT FROM %1$I.api_key_pruned WHERE key_id = next) THEN
             RETURN false;
         END IF;
-        -- Another session may move the sequence at this moment, so check again under a lock.
+        -- Another session may move the sequence concurrently, so check again under a lock.
         PERFORM pg_advisory_xact_lock(numbers::oid::bigint);
     END LOOP;
     SELECT id + step INTO next
@@ -451,7 +456,7 @@ $$
 END;
 $migration$;
 
--- Needed where default privileges do not include PUBLIC.
+-- Needed if default privileges do not grant EXECUTE to PUBLIC.
 GRANT EXECUTE ON FUNCTION api_keys_triggers_v1() TO PUBLIC;
 GRANT EXECUTE ON FUNCTION api_keys_changes_since_v1(pg_snapshot, integer) TO PUBLIC;
 GRANT EXECUTE ON FUNCTION api_keys_prune_v1(integer) TO PUBLIC;

@@ -1,10 +1,10 @@
--- The audit log, as on Postgres. SQLite has no roles, and no triggers for a whole statement. So
--- plain SQL that changes many keys writes one event for each key.
+-- The audit log, as on Postgres. SQLite has no roles and no statement triggers. So an SQL statement
+-- that changes many keys writes one event for each key.
 CREATE TABLE api_key_events (
     id          BLOB      NOT NULL PRIMARY KEY DEFAULT (randomblob(16)),
     happened_at TIMESTAMP NOT NULL DEFAULT (strftime('%Y-%m-%d %H:%M:%f+00:00', 'now')),
     action      TEXT      NOT NULL,
-    -- A summary of several keys has their lowest and their highest id.
+    -- A summary of several keys stores their lowest and highest id.
     key_id      BIGINT    NOT NULL,
     last_key_id BIGINT    NOT NULL,
     key_count   BIGINT    NOT NULL DEFAULT 1,
@@ -38,12 +38,13 @@ CREATE TABLE api_key_pruned (
 CREATE INDEX api_key_pruned_key_id ON api_key_pruned (key_id);
 CREATE INDEX api_key_pruned_digest ON api_key_pruned (digest);
 
--- States the actor of a change to the triggers below. A program inserts the row and deletes it
+-- Passes the actor of a change to the triggers below. A program inserts the row and deletes it
 -- again in the same transaction, so the table is empty outside a transaction.
 CREATE TABLE api_key_session (
     id      INTEGER NOT NULL PRIMARY KEY,
     actor   TEXT,
-    -- An import and a prune write one event for all keys: the one with the id `event`.
+    -- An import or a prune writes one event for all keys. The column `event` is the id of that
+    -- event.
     summary TEXT,
     event   BLOB    NOT NULL DEFAULT (randomblob(16)),
 
@@ -207,7 +208,7 @@ BEGIN
         key_count = key_count + 1;
 END;
 
--- AFTER, because only then the id that SQLite assigns is known.
+-- AFTER, because SQLite assigns the id during the insert.
 CREATE TRIGGER api_keys_refuse_pruned
 AFTER INSERT ON api_keys
 BEGIN

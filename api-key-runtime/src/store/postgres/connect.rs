@@ -8,9 +8,9 @@ use crate::{error::Error, foreign_texts::is_about_a_server, store::Database};
 /// Parameters that are added unless the URL sets them. With these parameters a silently broken
 /// connection blocks a thread for seconds instead of hours.
 const TIMEOUTS: [(&str, &str); 5] = [
-    // The minimum that libpq accepts.
+    // The minimum connect timeout of libpq.
     ("connect_timeout", "2"),
-    // Together, the keepalive settings detect a silent connection after five to eight seconds.
+    // Together, the keepalive settings detect a broken connection after five to eight seconds.
     ("keepalives_idle", "5"),
     ("keepalives_interval", "1"),
     ("keepalives_count", "3"),
@@ -121,12 +121,12 @@ fn is_secret(parameters: &str) -> bool {
 }
 
 /// Returns a message that names the parameter that libpq rejects in a URL. The message never
-/// includes a value. Returns `None` if a password may be among the parameters.
+/// includes the value from the URL. Returns `None` if a password may be among the parameters.
 fn unusable_parameter(url: &str) -> Option<String> {
     let (_, rest) = url.split_once("://")?;
     let place = after_credentials(rest);
     let (address, parameters) = place.split_once('?')?;
-    // The text may be the rest of a password, if the URL has no host or the password contains `&`.
+    // `parameters` may be part of a password if the URL has no host or the password contains `&`.
     let has_port = |host: &str| match host.rsplit_once(':') {
         Some((_, port)) => port.bytes().all(|byte| byte.is_ascii_digit()) || host.ends_with(']'),
         None => true,
@@ -174,8 +174,8 @@ pub(super) fn with_parameter(mut url: String, name: &str, value: &str) -> String
     url
 }
 
-/// Takes a URL without its scheme, and returns the part after user and password. As in libpq, user
-/// and password end at the first `@`, unless a `/` precedes that `@`.
+/// Takes a URL without its scheme, and returns the part after the user and password. As in libpq,
+/// the user and password end at the first `@`, unless a `/` precedes that `@`.
 pub(crate) fn after_credentials(url: &str) -> &str {
     match url.split_once('@') {
         Some((credentials, place)) if !credentials.contains('/') => place,

@@ -1,7 +1,8 @@
 //! URLs with several hosts. The host that was the last known primary is tried first.
 //!
 //! libpq itself always starts with the first host. If the first host does not respond after a
-//! failover, every new connection would take two seconds longer. A lookup would time out earlier.
+//! failover, every new connection would take two seconds longer. This delay exceeds the default
+//! lookup timeout.
 
 use std::{
     collections::HashMap,
@@ -83,7 +84,8 @@ impl Hosts {
 }
 
 impl Host {
-    /// Returns the URL with this host alone. A later parameter overrides an earlier one.
+    /// Returns the URL with this host alone. An appended parameter overrides an earlier parameter
+    /// of the same name.
     fn in_place_of_all(&self, url: &str) -> String {
         let url = with_parameter(url.to_owned(), "host", &self.name);
         match &self.port {
@@ -93,7 +95,7 @@ impl Host {
     }
 }
 
-/// Returns the most informative error. An error from a server comes first, then an error about an
+/// Returns the most informative error. Prefers an error from a server, then an error about an
 /// unreadable URL. Otherwise joins the errors of all hosts.
 fn one_of(mut failures: Vec<ConnectionError>) -> ConnectionError {
     let unreadable =
@@ -114,7 +116,7 @@ fn joined(failures: &[ConnectionError]) -> String {
 /// Takes the part of a URL after its credentials, and returns the hosts.
 fn in_url(place: &str) -> Option<Vec<Host>> {
     let (address, parameters) = place.split_once('?').unwrap_or((place, ""));
-    // The text contains the end of a password.
+    // The `@` shows that the text contains part of a password.
     if address.contains('@') || parameters.contains('@') {
         return None;
     }

@@ -27,10 +27,10 @@ pub(super) const CREATE: &str = "\
         allowed_ips text NOT NULL, scopes text NOT NULL, created_at timestamptz NOT NULL, expires_at timestamptz \
     ) ON COMMIT DROP";
 
-/// Without statistics, Postgres would look every key up one by one.
+/// Without statistics, Postgres would look up each key separately.
 pub(super) const ANALYZE: &str = "ANALYZE pg_temp.app_key_import";
 
 pub(super) const DROP: &str = "DROP TABLE pg_temp.app_key_import";
 
-/// Another import may store the same keys at this moment.
+/// Another import may store the same keys concurrently.
 pub(super) const ON_CONFLICT: &str = " ON CONFLICT (digest) DO NOTHING";

@@ -33,18 +33,19 @@ use crate::error::Error;
 /// does not suffice, because processes in different containers may have the same id.
 static CHANGE: LazyLock<String> = LazyLock::new(|| {
     let mut number = [0; 8];
-    // Without entropy the name may also match the change of another process.
+    // Without entropy, two processes may use the same name.
     let _ = getrandom::fill(&mut number);
     format!("app-key change {:016x}", u64::from_le_bytes(number))
 });
 
-/// The order of events with the same time. Times of Postgres have microseconds.
+/// The SQL expression that orders events with the same time. The expression is constant, because
+/// Postgres stores times in microseconds.
 const EVENT_PLACE: &str = "0";
 
 /// The SQL type of a time with a time zone.
 type Timestamp = diesel::sql_types::Timestamptz;
 
-/// The connection that `queries.rs` is written against.
+/// The connection type that `queries.rs` uses.
 type Connection = diesel::PgConnection;
 
 /// Excludes rows of tables that inherit from `api_keys`, because no trigger logs their changes.
@@ -53,8 +54,8 @@ const OWN_ROW: &str = "api_keys.tableoid = pg_catalog.to_regclass('api_keys')";
 /// Locks the selected rows, and leaves out rows that another transaction has locked.
 const SKIP_LOCKED: &str = " FOR UPDATE SKIP LOCKED";
 
-// Compiled once for each kind of database. The text of the queries is the same, but the SQL types
-// of the schemas differ.
+// These files are compiled once for each kind of database. The text of the queries is the same, but
+// the SQL types of the schemas differ.
 #[allow(clippy::duplicate_mod)]
 #[path = "../events.rs"]
 mod events;
@@ -127,8 +128,8 @@ fn write<T>(
     committed.map_err(|error: TransactionError| if is_done { error.of_commit() } else { error })
 }
 
-/// States who makes the next changes of the open transaction, and returns who was stated before.
-/// Has no effect outside a transaction.
+/// Sets the actor of the next changes in the open transaction, and returns the previous actor. Has
+/// no effect outside a transaction.
 fn state_actor(
     connection: &mut Connection,
     actor: Option<&str>,
@@ -142,11 +143,10 @@ fn state_actor(
     Ok(Some(before.name).filter(|name| !name.is_empty()))
 }
 
-/// Returns whether an open transaction has written something, reads a snapshot of the past, or has
-/// failed.
+/// Returns whether an open transaction has written rows, reads an old snapshot, or has failed.
 ///
-/// The times may differ by 10 milliseconds. The messages of one statement may be some milliseconds
-/// apart, and each message sets the statement's time.
+/// The two timestamps may differ by 10 milliseconds. The protocol messages of one statement may be
+/// some milliseconds apart, and each message sets `statement_timestamp()`.
 fn is_within_transaction(connection: &mut Connection) -> bool {
     diesel::select(sql::<sql_types::Bool>(
         "pg_catalog.pg_current_xact_id_if_assigned() IS NOT NULL \
@@ -174,7 +174,7 @@ pub(crate) fn is_standby(connection: &mut Connection) -> diesel::QueryResult<boo
 }
 
 /// Returns which of these tables the connection's search path finds. Partitioned tables and views
-/// do not count, because queries read keys from the table alone.
+/// do not count, because queries read only rows of the table itself.
 pub(crate) fn existing_tables(
     connection: &mut Connection,
     wanted: &[&str],
@@ -251,16 +251,16 @@ fn time(connection: &mut Connection) -> diesel::QueryResult<Option<DateTime<Utc>
     .get_result(connection)
 }
 
-/// Locks the row of a key until the transaction ends. Does not lock out the recording of usage,
-/// whose foreign key refers to the row.
+/// Locks the row of a key until the transaction ends. Does not block the recording of usage, whose
+/// foreign key refers to the row.
 fn lock_row(connection: &mut Connection, id: i64) -> diesel::QueryResult<usize> {
     sql_query("SELECT FROM api_keys WHERE id = $1 FOR NO KEY UPDATE")
         .bind::<sql_types::BigInt, _>(id)
         .execute(connection)
 }
 
-/// Describes the holder of the lock that a change waits for. A prepared transaction has no process;
-/// its process id is 0.
+/// Describes the holder of the lock that a change waits for. For a prepared transaction, the
+/// process id is 0.
 fn lock_holder(connection: &mut Connection) -> diesel::QueryResult<Option<String>> {
     let holder: Option<Name> = sql_query(
         "SELECT CASE WHEN holding.pid = 0 THEN 'a prepared transaction (see pg_prepared_xacts)' \
@@ -290,8 +290,8 @@ fn mend_identity(connection: &mut Connection) -> diesel::QueryResult<()> {
     )
 }
 
-/// Enables each trigger in the way that its migration does. `DISABLE TRIGGER ALL` followed by
-/// `ENABLE TRIGGER ALL` leaves every trigger enabled for ordinary sessions only.
+/// Enables each trigger as its migration does. `DISABLE TRIGGER ALL` followed by
+/// `ENABLE TRIGGER ALL` enables every trigger only for ordinary sessions.
 pub(crate) fn repair(connection: &mut Connection) -> diesel::QueryResult<()> {
     let enabled = enabled_triggers(connection)?;
     for trigger in TRIGGERS.iter().filter(|trigger| !enabled.iter().any(|name| name == *trigger)) {
@@ -315,8 +315,8 @@ pub(crate) fn repair(connection: &mut Connection) -> diesel::QueryResult<()> {
     mend_identity(connection)
 }
 
-/// Returns the triggers of the tables, each with its `tgenabled` letter. The list includes
-/// everything else that may keep changes out of the log.
+/// Returns the triggers of the tables, each with its `tgenabled` letter. The list includes other
+/// triggers and rules that may keep changes out of the log.
 pub(crate) fn enabled_triggers(connection: &mut Connection) -> diesel::QueryResult<Vec<String>> {
     let schema: Option<Name> = sql_query(
         "SELECT relnamespace::regnamespace::text AS name FROM pg_catalog.pg_class \

@@ -5,8 +5,8 @@ use diesel::{QueryResult, RunQueryDsl as _, dsl::sql, sql_types::BigInt};
 
 use super::Connection;
 
-/// A hash of the server's start time, of the database, and of the tables that the names refer to.
-/// The hash is a number, which is cheap to send.
+/// A hash of the server's start time, the database, and the tables that the search path finds. The
+/// hash is a number, which is cheap to send.
 macro_rules! server_number {
     () => {
         "pg_catalog.hashtextextended(pg_catalog.concat_ws('/', \
@@ -16,8 +16,8 @@ macro_rules! server_number {
     };
 }
 
-/// The number of this server. If this connection must not be used for keys, the value names the
-/// reason instead. The expression is evaluated once per statement.
+/// The number of this server. If this connection must not be used for keys, the value is the reason
+/// instead. The expression is evaluated once per statement.
 ///
 /// `standby`: the server may lag behind. `hidden`: row-level security hides keys from the role.
 pub(super) const PRIMARY: &str = concat!(

@@ -19,8 +19,9 @@ use crate::import::{SourceRow, SourceTable};
 /// How long erasing waits for transactions that still see the old rows.
 const SNAPSHOT_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// Opens a cursor over the rows, in the order of their number if they have one. Locks out writers
-/// if keys are to be erased, because their new keys would be erased without an import.
+/// Opens a cursor over the rows, ordered by the integer primary key if the table has one. Locks out
+/// writers if keys are to be erased, because keys added during the import would be erased without
+/// being imported.
 pub(super) fn open(connection: &mut Connection, source: &SourceTable) -> QueryResult<()> {
     let table = source.quoted();
     if source.erases() {
@@ -37,7 +38,8 @@ pub(super) fn open(connection: &mut Connection, source: &SourceTable) -> QueryRe
     ))
 }
 
-/// Returns the quoted name of the column that is an integer primary key by itself.
+/// Returns the quoted name of the primary key column, if the primary key is a single integer
+/// column.
 fn number_column(connection: &mut Connection, table: &str) -> QueryResult<Option<String>> {
     let column: Option<Name> = sql_query(
         "SELECT pg_catalog.quote_ident(a.attname) AS name \
@@ -63,8 +65,8 @@ pub(super) fn next(
     Ok(rows.into_iter().map(SourceRow::from).collect())
 }
 
-/// Erases the keys. A text in their place cannot be guessed, because the old program may still
-/// accept every text in the column.
+/// Erases the keys. A replacement text is random, because the old program may still accept every
+/// text in the column.
 pub(super) fn erase(connection: &mut Connection, source: &SourceTable) -> QueryResult<usize> {
     let column: Option<NotNull> = sql_query(
         "SELECT attnotnull::integer::bigint AS not_null FROM pg_catalog.pg_attribute \
@@ -89,8 +91,8 @@ pub(super) fn erase(connection: &mut Connection, source: &SourceTable) -> QueryR
     .execute(connection)
 }
 
-/// Writes the table and its statistics again, and deletes the old file. Returns `false` if the file
-/// stays, as when this role may not vacuum the table, or if a transaction still sees the old rows.
+/// Rewrites the table and its statistics, and deletes the old file. Returns `false` if the old file
+/// remains: the role may not vacuum the table, or a transaction still sees the old rows.
 pub(super) fn forget(connection: &mut Connection, source: &SourceTable) -> QueryResult<bool> {
     let table = source.quoted();
     let readers = old_snapshots(connection)?;
@@ -106,11 +108,11 @@ pub(super) fn forget(connection: &mut Connection, source: &SourceTable) -> Query
     let vacuumed = connection.batch_execute(&format!("VACUUM (FULL, ANALYZE) {table}"));
     connection.batch_execute("RESET lock_timeout")?;
     vacuumed?;
-    // Postgres only warns if it skips a table.
+    // If VACUUM skips a table, Postgres returns a warning, not an error.
     Ok(before != file_of(connection, &table)?)
 }
 
-/// Returns the transactions of this database that may see rows which were deleted by now.
+/// Returns the transactions of this database that may still see deleted rows.
 fn old_snapshots(connection: &mut Connection) -> QueryResult<Vec<String>> {
     let readers: Vec<Name> = sql_query(
         "SELECT concat(pid, ' ', backend_xmin) AS name FROM pg_catalog.pg_stat_activity \

@@ -11,14 +11,14 @@ use super::{Connection, queries::stored_count};
 use crate::key_usage::KeyUsage;
 
 /// Key usage is not important enough to wait for a disk flush or a standby. The lock timeout is
-/// shorter than the default `deadlock_timeout` of 1 second. So in a deadlock the statement for key
-/// usage fails, and never the change or deletion of a key.
+/// shorter than the default `deadlock_timeout` of 1 second. So in a deadlock, the statement that
+/// records usage fails, never the change or deletion of a key.
 const SETTINGS: &str = "\
     SET LOCAL synchronous_commit = off; \
     SET LOCAL lock_timeout = '500ms'; \
     SET LOCAL statement_timeout = '10s'";
 
-/// Writes the rows in the order of the ids, so that two processes do not deadlock. Skips usage of
+/// Writes the rows in the order of their ids, so that two processes do not deadlock. Skips usage of
 /// deleted keys.
 const RECORD: &str = "\
     INSERT INTO api_key_usage (key_id, last_used_at, last_used_ip, use_count) \
@@ -32,7 +32,7 @@ const RECORD: &str = "\
                             THEN excluded.last_used_ip ELSE api_key_usage.last_used_ip END, \
         last_used_at = greatest(excluded.last_used_at, api_key_usage.last_used_at)";
 
-/// Adds all of this usage. Adds none of it if a statement fails.
+/// Adds all of this usage, or nothing if a statement fails.
 pub(crate) fn record(connection: &mut Connection, uses: &[KeyUsage]) -> QueryResult<()> {
     let key_ids: Vec<_> = uses.iter().map(|uses| uses.key_id).collect();
     let times: Vec<_> = uses.iter().map(|uses| uses.last_used_at).collect();

@@ -18,8 +18,8 @@ use crate::{
     store::{Database, connection::Missing},
 };
 
-/// How long a statement waits for other writers. Opening a new file waits as long for others that
-/// open the same file.
+/// How long a statement waits for other writers. Opening a new file waits as long for other
+/// connections that open the same file.
 pub(crate) const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// The settings of each connection. With `FULL` an acknowledged revocation survives a power
@@ -83,7 +83,8 @@ pub(super) fn create_for_owner(database: &Database, path: &str) -> Result<(), Er
         return Ok(());
     }
     let path = &behind_links(path);
-    // A random number, because processes in containers have the same process id.
+    // The name contains a random number, because processes in containers may have the same process
+    // id.
     let mut number = [0; 8];
     getrandom::fill(&mut number).map_err(Error::entropy)?;
     let mut unnamed = path.clone().into_os_string();
@@ -97,7 +98,7 @@ pub(super) fn create_for_owner(database: &Database, path: &str) -> Result<(), Er
         .map(drop)
         .map_err(|source| Error::database(format!("cannot create {database}"), source))?;
     // Another process may have created the file by now. On a file system without hard links, SQLite
-    // creates the file later, with the usual mode.
+    // creates the file later, with the default mode.
     if let Err(error) = fs::hard_link(&unnamed, path)
         && error.kind() != ErrorKind::AlreadyExists
     {
@@ -119,8 +120,8 @@ fn behind_links(path: &str) -> PathBuf {
     path
 }
 
-/// Applies the settings. Tries again while other connections open the same new file: SQLite lets
-/// one connection switch the file to WAL, and fails the others without waiting.
+/// Applies the settings. Retries while other connections open the same new file. SQLite lets one
+/// connection switch the file to WAL mode, and returns an error to the other connections at once.
 fn apply_settings(connection: &mut SqliteConnection) -> diesel::QueryResult<()> {
     let until = Instant::now() + BUSY_TIMEOUT;
     // The busy timeout is set first, so that the other settings wait for a writer.

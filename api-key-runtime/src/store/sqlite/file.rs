@@ -35,21 +35,21 @@ impl FileIdentity {
         Some(Self { device: metadata.dev(), inode: metadata.ino(), birth: metadata.created().ok() })
     }
 
-    /// Returns the same identity for every file. On this system an open file cannot be replaced or
-    /// deleted.
+    /// Returns the same identity for every file. On systems other than Unix, an open file cannot be
+    /// replaced or deleted.
     #[cfg(not(unix))]
     pub(crate) fn of(path: impl AsRef<Path>) -> Option<Self> {
         fs::metadata(path).ok().map(|_| Self { device: 0, inode: 0, birth: None })
     }
 }
 
-/// The identities of each database file and of its write-ahead log, as this process last opened
-/// them, by the path of the file.
+/// The identities of each database file and its write-ahead log when this process last opened them.
+/// The map key is the path of the database file.
 static LAST_OPEN: Mutex<Option<HashMap<PathBuf, (FileIdentity, FileIdentity)>>> = Mutex::new(None);
 
 /// Checks a file before it is opened. Returns an error if the file was replaced but the write-ahead
-/// log of the old file stayed. SQLite would write the old file's changes into the new file. The
-/// check works only for files that this process had open before.
+/// log of the old file remained. SQLite would write the old file's changes into the new file. The
+/// check covers only files that this process has opened before.
 pub(super) fn check_files(database: &Database, path: &str) -> Result<(), Error> {
     let Ok(path) = fs::canonicalize(path) else { return Ok(()) };
     let last = lock(&LAST_OPEN).as_ref().and_then(|open| open.get(&path)).copied();
@@ -80,8 +80,8 @@ fn beside(path: &std::ffi::OsStr, suffix: &str) -> PathBuf {
 
 /// The files that a connection has open: the database, its write-ahead log and the index of that
 /// log. While any connection is open, SQLite keeps the log and its index. If another program
-/// removes them, for example to restore a backup, the connection keeps a log that other programs no
-/// longer write to.
+/// removes them, for example to restore a backup, the connection keeps reading a log that other
+/// programs no longer write to.
 #[derive(Debug)]
 pub(crate) struct OpenFiles {
     path: String,

@@ -19,7 +19,8 @@ diesel::table! {
 
 pub(super) const STAGING: &str = "temp.app_key_import";
 
-/// A failed import rolls the table back. An import without new keys leaves it behind.
+/// A failed import rolls back the creation of the table. An import without new keys does not drop
+/// the table.
 pub(super) const CREATE: &str = "\
     DROP TABLE IF EXISTS temp.app_key_import; \
     CREATE TEMPORARY TABLE app_key_import ( \
@@ -27,7 +28,7 @@ pub(super) const CREATE: &str = "\
         digest BLOB NOT NULL, digest_algorithm TEXT NOT NULL, hint TEXT NOT NULL, name TEXT NOT NULL, owner TEXT, \
         allowed_ips TEXT NOT NULL, scopes TEXT NOT NULL, created_at TIMESTAMP NOT NULL, expires_at TIMESTAMP)";
 
-/// SQLite looks every key up in an index, and needs no statistics for it.
+/// SQLite looks up each key in an index, which needs no statistics.
 pub(super) const ANALYZE: &str = "";
 
 pub(super) const DROP: &str = "DROP TABLE temp.app_key_import";

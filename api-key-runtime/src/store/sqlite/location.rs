@@ -17,8 +17,8 @@ use crate::{error::Error, lock::lock, log, store::Database};
 /// The files that this process has opened.
 static OPENED: Mutex<BTreeSet<PathBuf>> = Mutex::new(BTreeSet::new());
 
-/// Returns an error if a file has another name when this process opens the file for the first time.
-/// If another name is added later, for example by a backup with hard links, the service must
+/// Returns an error if a file has a second name when this process opens the file for the first
+/// time. If a second name is added later, for example by a backup with hard links, the service must
 /// continue.
 pub(super) fn check_location(database: &Database, path: &Path) -> Result<(), Error> {
     if lock(&OPENED).contains(path) {
@@ -59,7 +59,7 @@ fn refuse_other_names(database: &Database, path: &Path) -> Result<(), Error> {
     ))
 }
 
-/// Returns whether a file has several links throughout half a second. A file that is being created
+/// Returns whether a file has several hard links for half a second. A file that is being created
 /// has two links only for a moment.
 fn has_links(path: &Path) -> bool {
     (0..50).all(|attempt| {
@@ -86,7 +86,7 @@ struct Mounts(Vec<Mount>);
 /// A mount. See `proc_pid_mountinfo(5)`.
 struct Mount {
     device: String,
-    /// The folder or file within the file system that is mounted.
+    /// The mounted folder or file, as a path within its file system.
     root: String,
     point: String,
     kind: String,

@@ -28,17 +28,17 @@ use super::{
     migrations::migrate_sqlite as migrate,
 };
 
-/// The order of events with the same time. Times of SQLite have milliseconds.
+/// The SQL expression that orders events with the same time. SQLite times have only milliseconds.
 const EVENT_PLACE: &str = "rowid";
 
 /// The SQL type of a time with a time zone.
 type Timestamp = diesel::sql_types::TimestamptzSqlite;
 
-/// The connection that `queries.rs` is written against.
+/// The connection type that `queries.rs` uses.
 type Connection = diesel::SqliteConnection;
 
-// Compiled once for each kind of database. The text of the queries is the same, but the SQL types
-// of the schemas differ.
+// These files are compiled once for each kind of database. The text of the queries is the same, but
+// the SQL types of the schemas differ.
 #[allow(clippy::duplicate_mod)]
 #[path = "../events.rs"]
 mod events;
@@ -83,14 +83,13 @@ const OWN_ROW: &str = "TRUE";
 /// Locks nothing, because a write transaction locks the whole file.
 const SKIP_LOCKED: &str = "";
 
-/// The number of every file. A file has neither a primary nor a standby.
+/// The server number of every file. SQLite has neither a primary nor a standby.
 const PRIMARY: &str = "'0'";
 
-/// Reads the settings of a connection that matter to a write. The columns have the names of the
-/// pragmas.
+/// Selects the connection settings that affect a write. The columns have the names of the pragmas.
 const SETTINGS: &str =
     "SELECT synchronous, timeout AS busy_timeout FROM pragma_synchronous, pragma_busy_timeout";
-/// The value of `synchronous` that survives a power failure.
+/// The value of `synchronous` with which a commit survives a power failure.
 const FULL: i64 = 2;
 
 /// Runs a change in a transaction that takes the write lock at once. A transaction that starts to
@@ -135,8 +134,8 @@ fn write<T>(
     committed.map_err(|error: TransactionError| if is_done { error.of_commit() } else { error })
 }
 
-/// States what the triggers record with the next changes of the open transaction. The row must not
-/// outlive the transaction.
+/// Sets what the triggers record with the next changes of the open transaction. The row in
+/// `api_key_session` must not outlive the transaction.
 fn state(connection: &mut Connection, recorded: Recorded<'_>) -> diesel::QueryResult<()> {
     sql_query("DELETE FROM api_key_session").execute(connection)?;
     if recorded.actor.is_some() || recorded.summary.is_some() {
@@ -148,8 +147,8 @@ fn state(connection: &mut Connection, recorded: Recorded<'_>) -> diesel::QueryRe
     Ok(())
 }
 
-/// States who makes the next changes of the open transaction, and returns who was stated before.
-/// Does nothing outside a transaction.
+/// Sets the actor of the next changes in the open transaction, and returns the previous actor. Does
+/// nothing outside a transaction.
 fn state_actor(
     connection: &mut Connection,
     actor: Option<&str>,
@@ -162,7 +161,7 @@ fn state_actor(
     Ok(before.into_iter().next().filter(|name| !name.is_empty()))
 }
 
-/// The settings of a connection that matter to a write. The fields have the names of the pragmas.
+/// The connection settings that affect a write. The fields have the names of the pragmas.
 #[derive(Clone, Copy, PartialEq, Eq, QueryableByName)]
 struct Settings {
     #[diesel(sql_type = sql_types::BigInt)]
@@ -180,7 +179,7 @@ impl Settings {
     }
 }
 
-/// Returns whether a transaction is open. If so, another transaction cannot begin.
+/// Returns whether a transaction is open, in which case `BEGIN` fails.
 fn is_within_transaction(connection: &mut Connection) -> bool {
     connection.batch_execute("BEGIN; COMMIT").is_err()
 }

@@ -61,7 +61,7 @@ impl SqlitePool {
         let named_before = FileIdentity::of(&asked.file).ok_or_else(|| {
             Error::config(
                 "the SQLite pool has no file: a database in memory exists only for one connection, \
-                 and keys are read over several; use a pool of connections to a file",
+                 and keys are read over several connections; use a pool of connections to a file",
             )
         })?;
         if asked.busy_timeout == 0 {

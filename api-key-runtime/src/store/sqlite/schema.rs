@@ -1,6 +1,6 @@
 //! The tables that queries use, in the form that `diesel print-schema` prints with
 //! `sqlite_integer_primary_key_is_bigint`. The tables of the change log are left out. The types of
-//! times are changed, because `diesel` cannot detect that the times include a time zone.
+//! time columns are changed, because `diesel` cannot detect that the times include a time zone.
 //!
 //! Semantic versioning does not cover this module: it follows the columns, and any release may add
 //! a migration.

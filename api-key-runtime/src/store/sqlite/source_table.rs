@@ -39,8 +39,8 @@ pub(super) fn next(
     Ok(rows.into_iter().map(SourceRow::from).collect())
 }
 
-/// Erases the keys, and overwrites them in the file. A text in their place cannot be guessed,
-/// because the old program may still accept every text in the column.
+/// Erases the keys, and overwrites them in the file. A replacement text is random, because the old
+/// program may still accept every text in the column.
 pub(super) fn erase(connection: &mut Connection, source: &SourceTable) -> QueryResult<usize> {
     #[derive(QueryableByName)]
     struct SecureDelete {
@@ -74,8 +74,8 @@ pub(super) fn erase(connection: &mut Connection, source: &SourceTable) -> QueryR
     erased
 }
 
-/// Writes the file without its free pages, and empties the write-ahead log. The statistics of an
-/// index contain some of its keys, so they are written again first.
+/// Rewrites the file without its free pages, and empties the write-ahead log. The statistics of an
+/// index contain some of its keys, so the statistics are rebuilt first.
 pub(super) fn forget(connection: &mut Connection, source: &SourceTable) -> QueryResult<bool> {
     let statistics =
         names_of(connection, "SELECT name FROM sqlite_master WHERE name LIKE 'sqlite_stat_'")?;

@@ -13,8 +13,8 @@ use crate::key_usage::KeyUsage;
 /// and each row has four values.
 const MAX_ROWS: usize = 1000;
 
-/// Skips usage of deleted keys. Times are stored as texts in one format, so their order as texts is
-/// their order in time.
+/// Skips usage of deleted keys. Times are stored as texts in one format, so comparing the texts
+/// compares the times.
 const AROUND_VALUES: [&str; 2] = [
     "WITH new (key_id, last_used_at, last_used_ip, use_count) AS (VALUES ",
     ") INSERT INTO api_key_usage (key_id, last_used_at, last_used_ip, use_count) \
@@ -28,7 +28,7 @@ const AROUND_VALUES: [&str; 2] = [
         last_used_at = max(excluded.last_used_at, api_key_usage.last_used_at)",
 ];
 
-/// Adds all of this usage. Adds none of it if a statement fails.
+/// Adds all of this usage, or nothing if a statement fails.
 pub(crate) fn record(connection: &mut Connection, uses: &[KeyUsage]) -> QueryResult<()> {
     connection.immediate_transaction(|connection| {
         uses.chunks(MAX_ROWS).try_for_each(|uses| record_some(connection, uses))

@@ -1,4 +1,4 @@
-//! Notifications. They wake the reader earlier, and nothing else depends on them.
+//! Notifications, which wake the reader of changes earlier. No revocation is missed without them.
 
 use crate::log;
 use std::{
@@ -26,23 +26,23 @@ const NOTIFY_TIMEOUT: Duration = Duration::from_secs(2);
 /// How long to wait before the next probe if a probe could not be sent or did not arrive.
 const RETRY_AFTER: Duration = Duration::from_secs(60);
 
-/// The check whether notifications arrive. A connection pooler accepts LISTEN but does not deliver
+/// The check that notifications arrive. A connection pooler accepts LISTEN but does not deliver
 /// notifications.
 ///
-/// The probe is a notification that is sent over another connection. A notification over the
-/// listening connection proves nothing. A pooler delivers such a notification with the response to
-/// its NOTIFY, but does not deliver notifications of other connections.
+/// The probe is a notification that is sent over another connection. A notification that is sent
+/// over the listening connection proves nothing. A pooler delivers such a notification with the
+/// response to NOTIFY, but does not deliver notifications from other connections.
 pub(super) struct Listening {
     probe: Probe,
     notifications: Arc<Notifications>,
-    /// Whether a notification arrived at the very end of the last wait.
+    /// Whether a notification arrived at the end of the last wait.
     is_woken: bool,
 }
 
-/// State about notifications that outlives a connection.
+/// The state that outlives a listening connection.
 #[derive(Debug, Default)]
 pub(crate) struct Notifications {
-    /// Whether a warning has been logged that notifications do not arrive.
+    /// Whether the warning about missing notifications was logged.
     is_said: AtomicBool,
     /// Whether a thread is sending a probe.
     is_sending: AtomicBool,
@@ -97,7 +97,7 @@ impl Listening {
                 }
             }
             if left <= POLL_INTERVAL {
-                // The caller sees a wait of the whole time, as without a notification. So the next
+                // After a full wait, the caller assumes that no notification arrived. So the next
                 // wait ends at once.
                 self.is_woken = is_woken;
                 return Ok(());
@@ -159,7 +159,7 @@ impl Listening {
     }
 }
 
-/// The mark that a probe is being sent. Dropping this value removes the mark.
+/// A guard that exists while a probe is being sent. Dropping the guard clears `is_sending`.
 struct Sending(Arc<Notifications>);
 
 impl Drop for Sending {

@@ -40,8 +40,8 @@ pub(crate) struct Reader {
 }
 
 impl Reader {
-    /// Connects and checks the tables. Listening starts before the first read, so that no change is
-    /// missed between them.
+    /// Connects and checks the tables. Listening starts before the first read, so that each change
+    /// after this read wakes the reader.
     ///
     /// Successive readers share the state in `notifications`.
     pub(crate) fn open(
@@ -66,8 +66,8 @@ impl Reader {
         })
     }
 
-    /// Returns an error if keys are looked up in another database than the database of this reader,
-    /// because their changes would be missed.
+    /// Returns an error if keys are looked up in a database other than this reader's database,
+    /// because changes to these keys would be missed.
     pub(crate) fn require_same(&mut self, keys: &Database) -> Result<(), StoreError> {
         let ours = server(&mut self.connection).map_err(StoreError::new)?;
         let (theirs, _) = Opened::run(keys, |queries| match downcast(queries) {

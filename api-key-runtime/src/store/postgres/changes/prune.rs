@@ -9,7 +9,7 @@ use diesel::{
 
 use crate::log;
 
-/// The maximum number of rows in one batch, so small that deleting them takes milliseconds.
+/// The maximum number of rows in one batch. Deleting such a batch takes milliseconds.
 const MAX_ROWS: i32 = 1000;
 /// How often a process prunes the change log. The SQL function keeps the rows of the last hour, and
 /// lets one process prune at a time.
@@ -29,8 +29,8 @@ struct Deleted {
 }
 
 impl Pruning {
-    /// Deletes a batch of old rows if the interval has passed. A failure does not stop the reading
-    /// of changes.
+    /// Deletes a batch of old rows if the interval has passed. A failure is logged and does not
+    /// affect reads of changes.
     pub(super) fn run_if_due(&mut self, connection: &mut PgConnection, schema: &str) {
         let now = Instant::now();
         let next = *self.next.get_or_insert(now);

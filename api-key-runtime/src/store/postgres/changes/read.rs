@@ -1,29 +1,30 @@
 //! One read of the change log.
 //!
-//! A statement sees exactly the transactions that had ended when its snapshot was taken. Each row
-//! of the log has the number of the transaction that wrote it. So the rows that are new to a reader
-//! are visible now, but were not visible in the snapshot of its last read. Neither the order in
-//! which transactions end nor their duration matters.
+//! A statement sees exactly the transactions that had committed when its snapshot was taken. Each
+//! row of the log has the number of the transaction that wrote it. So the rows that are new to a
+//! reader are visible now, but were not visible in the snapshot of its last read. Neither the order
+//! in which transactions end nor their duration matters.
 //!
-//! Sequence numbers or times cannot give this guarantee, because a transaction that takes its
-//! number early may end late. The function `api_keys_changes_since_v1` of the migrations reads
+//! Sequence numbers or times cannot give this guarantee, because a transaction may take its number
+//! early and commit late. The function `api_keys_changes_since_v1` of the migrations reads
 //! everything in one snapshot. That snapshot is the position from which the next read continues.
 //!
 //! - The log and the snapshots contain the numbers of top-level transactions, so savepoints make no
 //!   difference.
 //! - A prepared transaction (two-phase commit) counts as running until it is committed.
-//! - A snapshot belongs to the history of one server. Everything may have changed if the server was
-//!   restarted, or if the names now refer to another database or other tables. Everything may also
-//!   have changed if a column, trigger or function was changed.
-//! - If one server process crashes, Postgres ends all its other processes and recovers from its
-//!   log. Commits that had not reached the log are lost, and their transaction numbers are used
-//!   again. Later transactions with these numbers would count as seen. The server's start time does
-//!   not show such a recovery, but no server process survives it. So a server process that existed
-//!   at the last read and still runs proves that no recovery happened in between. If a pool
-//!   replaces its connections, such a process may be missing, and the read returns "everything".
+//! - A snapshot is valid only for the history of one server. Any key may have changed if the server
+//!   was restarted, or if another database or other tables are read. Any key may also have changed
+//!   if a column, trigger or function was changed.
+//! - If one server process crashes, Postgres ends all its other processes and recovers from the
+//!   write-ahead log. Commits that had not reached the write-ahead log are lost, and their
+//!   transaction numbers are used again. Later transactions with these numbers would count as seen.
+//!   The server's start time does not show such a recovery, but no server process survives it. So a
+//!   server process that existed at the last read and still runs proves that no recovery happened
+//!   in between. If a pool replaces its connections, such a process may be missing, and the read
+//!   returns "everything".
 //! - Rows may be pruned before a disconnected reader has seen them. Pruning removes the oldest rows
-//!   first, and keeps one row below every snapshot of the last hour. A reader that finds a row
-//!   below its own snapshot has therefore missed no row.
+//!   first, and keeps one row older than every snapshot of the last hour. A reader that finds a row
+//!   older than its own snapshot has therefore missed no row.
 
 use std::num::ParseIntError;
 
@@ -46,7 +47,7 @@ use crate::{
 };
 
 /// The maximum number of keys in a list of changes. With more keys, dropping all cached keys is
-/// cheaper. The SQL function returns at most one key more than this.
+/// cheaper. The SQL function returns at most one more key.
 const MAX_KEYS: usize = 1000;
 
 #[derive(QueryableByName)]
@@ -59,7 +60,7 @@ struct Field {
 /// to.
 #[derive(Clone, Debug)]
 pub(super) struct Position {
-    /// The snapshot in which the changes were read, in the server's notation
+    /// The snapshot in which the changes were read, in the text format of `pg_snapshot`:
     /// `xmin:xmax:xid,xid,..`.
     snapshot: String,
     /// The time of the read by the server's clock, in microseconds since 1970.
@@ -72,7 +73,7 @@ pub(super) struct Position {
 }
 
 impl Position {
-    /// Returns the changes of a read, with the server's time.
+    /// Returns the result of a read: the changed keys, and the server's time.
     pub(super) fn changes(&self, changed: Changed) -> Changes {
         let read = Changes::new(changed);
         match DateTime::from_timestamp_micros(self.read_at) {
@@ -81,7 +82,7 @@ impl Position {
         }
     }
 
-    /// Returns the number of the server, database and tables.
+    /// Returns the hash that identifies the server, database and tables.
     pub(super) fn server(&self) -> i64 {
         self.server
     }
@@ -157,7 +158,7 @@ struct Answer {
     /// process began.
     process_began_at: Option<i64>,
     server: i64,
-    /// The name and letter of each trigger. `None` if `definitions` is `None`.
+    /// The name and `tgenabled` letter of each trigger. `None` if `definitions` is `None`.
     triggers: Option<String>,
     /// `None` if no transaction ended since the last read, so the definitions are unchanged.
     definitions: Option<i64>,
@@ -209,7 +210,8 @@ impl Answer {
         }
     }
 
-    /// Returns whether this read belongs to the same history as the earlier read at this position.
+    /// Returns whether this read belongs to the same history as the read that returned this
+    /// position.
     fn is_of_the_same_history(&self, since: &Position) -> bool {
         let outlived_both = match self.process_began_at {
             Some(began_at) => began_at < since.read_at,

@@ -35,8 +35,8 @@ pub(crate) struct Reader {
     files: OpenFiles,
     /// `None` before the first read.
     position: Option<Position>,
-    /// The `data_version` from before the last read. The `data_version` changes when another
-    /// connection writes.
+    /// The `data_version` before the last read. SQLite changes the `data_version` when another
+    /// connection commits.
     data_version: i64,
 }
 
@@ -60,8 +60,8 @@ impl ChangeReader for Reader {
     }
 
     fn read(&mut self) -> Result<(Option<i64>, Changes), StoreError> {
-        // `data_version` is read before the changes. So either this read or the next wait finds a
-        // write that happens after this line.
+        // `data_version` is read before the changes. So a later write is found either by this read
+        // or by the next wait.
         self.data_version = data_version(&mut self.connection).map_err(StoreError::new)?;
         let (position, changed) =
             read(&mut self.connection, &self.database, &self.files, self.position.as_ref())?;

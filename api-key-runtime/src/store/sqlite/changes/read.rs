@@ -1,16 +1,16 @@
 //! One read of the change log.
 //!
-//! SQLite has one writer at a time, so the numbers are in the order of commits. A row has not been
-//! read yet if its number is higher than the last number that was read. One transaction reads
-//! everything, and so reads one state of the file. Each read checks that the log continues from the
-//! last position. Everything may have changed if one of these conditions does not hold:
+//! SQLite has one writer at a time, so the row numbers of the log are in commit order. A row has
+//! not been read yet if its number is higher than the last number that was read. Each read is one
+//! transaction, and so sees one state of the file. Each read checks that the log continues from the
+//! last position. Any key may have changed unless all of these conditions hold:
 //!
-//! - The row with the last number has the same token. A restored backup assigns the same numbers
-//!   again.
+//! - The row at the last position still has the same token. After a backup is restored, the same
+//!   numbers are assigned again.
 //! - The log has a row for every number since the last position. This crate does not delete old
 //!   rows, but other programs may delete all rows except the newest row.
-//! - The files and the version of their schema are the same. If a table was rebuilt, it had no
-//!   triggers for a while or has none now.
+//! - The files and their schema version are unchanged. A rebuilt table had no triggers for a while,
+//!   or has no triggers now.
 
 use std::fmt::Display;
 
@@ -101,8 +101,8 @@ fn read_within(
     Ok((now, keys.map_or(Changed::Everything, Changed::Keys)))
 }
 
-/// Returns the keys that the log names after the first number, up to and including the second.
-/// Returns `None` if everything may have changed.
+/// Returns the keys in the rows with a number above `after`, up to and including `up_to`. Returns
+/// `None` if everything may have changed.
 fn keys(
     connection: &mut SqliteConnection,
     after: i64,

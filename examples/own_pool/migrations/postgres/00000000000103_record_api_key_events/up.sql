@@ -4,14 +4,15 @@ CREATE TABLE api_key_events (
     id          uuid        NOT NULL DEFAULT gen_random_uuid(),
     happened_at timestamptz NOT NULL DEFAULT clock_timestamp(),
     action      text        NOT NULL,
-    -- A summary of several keys has their lowest and their highest id.
+    -- A summary of several keys stores their lowest and highest id.
     key_id      bigint      NOT NULL,
     last_key_id bigint      NOT NULL,
     key_count   bigint      NOT NULL DEFAULT 1,
     -- The fields that changed. Neither a digest nor a key is ever recorded.
     before      jsonb,
     after       jsonb,
-    -- The role of the session is a fact. The actor is a claim of the program that made the change.
+    -- The server records the role. The program that made the change states the actor, which is not
+    -- verified.
     role        text        NOT NULL DEFAULT session_user,
     actor       text,
 
@@ -28,7 +29,7 @@ CREATE INDEX api_key_events_happened_at ON api_key_events (happened_at);
 CREATE INDEX api_key_events_summaries ON api_key_events (last_key_id) WHERE key_count <> 1;
 
 -- Keys that were deleted by pruning. An import or a restored row must not make them valid again.
--- Two servers may prune the same key before one replicates to the other, so digests may repeat.
+-- Two servers may prune the same key before the deletion is replicated, so digests may repeat.
 CREATE TABLE api_key_pruned (
     id        uuid        NOT NULL DEFAULT gen_random_uuid(),
     key_id    bigint      NOT NULL,
@@ -45,8 +46,8 @@ CREATE INDEX api_key_pruned_key_id ON api_key_pruned (key_id);
 CREATE INDEX api_key_pruned_digest ON api_key_pruned (digest);
 
 -- Writes one event for each changed key, or one summary for more than 64 keys. SECURITY DEFINER, so
--- that a role that may change keys cannot change the audit log. The columns are listed: a type of a
--- column that an application adds must not run code with these rights.
+-- that a role that may change keys needs no privileges on the audit log. The columns are listed,
+-- because the type of a column that an application adds must not run code with these privileges.
 CREATE FUNCTION api_keys_record_events() RETURNS trigger
     LANGUAGE plpgsql
     SECURITY DEFINER
@@ -55,8 +56,8 @@ AS $$
 DECLARE
     events  text := format('%I.api_key_events', TG_TABLE_SCHEMA);
     who     text := nullif(current_setting('app_key.actor', true), '');
-    -- An import and a prune ask for a summary, whatever the number of keys. Updates always show
-    -- what changed.
+    -- An import or a prune requests a summary for any number of keys. The request does not apply to
+    -- updates.
     summary text := CASE concat_ws(' ', TG_OP, current_setting('app_key.summary', true))
                          WHEN 'INSERT imported' THEN 'imported'
                          WHEN 'DELETE pruned' THEN 'pruned' END;
@@ -129,7 +130,8 @@ BEGIN
 END;
 $$;
 
--- Its body names the schema, so that Postgres keeps the plans of its queries: it runs for each row.
+-- The next function runs for each row. Its body names the schema, so that Postgres caches the query
+-- plans.
 DO $migration$
 BEGIN
     EXECUTE format($definition$
@@ -139,8 +141,8 @@ CREATE FUNCTION %1$I.api_keys_refuse_pruned() RETURNS trigger
     SET search_path = pg_catalog, pg_temp
 AS $$
 BEGIN
-    -- An older snapshot does not show the newest pruned keys. Each prune updates this row, so a
-    -- transaction with such a snapshot fails here.
+    -- An older snapshot does not show the newest pruned keys. Each prune updates this row, so
+    -- locking the row fails in a transaction with such a snapshot.
     IF current_setting('transaction_isolation') <> 'read committed' THEN
         PERFORM FROM %1$I.api_key_meta WHERE id = 1 FOR SHARE;
     END IF;
@@ -203,7 +205,7 @@ CREATE TRIGGER api_keys_refuse_pruned
     BEFORE INSERT ON api_keys
     FOR EACH ROW EXECUTE FUNCTION api_keys_refuse_pruned();
 
--- Rows that replication inserts, too.
+-- Replicated rows are checked as well.
 ALTER TABLE api_keys ENABLE ALWAYS TRIGGER api_keys_refuse_pruned;
 
 CREATE TRIGGER api_keys_refuse_pruned_update

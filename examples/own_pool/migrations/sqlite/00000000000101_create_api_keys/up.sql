@@ -1,8 +1,9 @@
--- The type is TIMESTAMP, because `diesel print-schema` fails on a column declared TIMESTAMPTZ. All
--- times are UTC texts in one of two forms. Diesel's TimestamptzSqlite writes 2026-11-23
--- 20:00:00.123456+00:00, and SQLite's CURRENT_TIMESTAMP returns 2026-11-23 20:00:00. Other zones or
--- forms would compare wrongly or be read as another time. With a modifier, the date functions turn
--- February 30th into March 2nd, so the checks compare their result with the input.
+-- Time columns have the type TIMESTAMP, because `diesel print-schema` fails on a column declared
+-- TIMESTAMPTZ. All times are UTC texts in one of two forms. Diesel's TimestamptzSqlite writes
+-- 2026-11-23 20:00:00.123456+00:00, and SQLite's CURRENT_TIMESTAMP returns 2026-11-23 20:00:00.
+-- Other time zones or forms would compare wrongly or be read as another time. With a modifier, the
+-- date functions turn February 30th into March 2nd, so each constraint compares the result with the
+-- input.
 CREATE TABLE api_keys (
     id          INTEGER   NOT NULL PRIMARY KEY AUTOINCREMENT,
     digest      BLOB      NOT NULL,
@@ -18,7 +19,7 @@ CREATE TABLE api_keys (
     expires_at  TIMESTAMP,
     disabled_at TIMESTAMP,
     revoked_at  TIMESTAMP,
-    -- The id of the key that replaced this key in a rotation. Without a foreign key, so that the
+    -- The id of the key that replaced this key in a rotation. There is no foreign key, so that the
     -- new key can be deleted.
     replaced_by BIGINT,
 
@@ -124,7 +125,7 @@ CREATE TABLE api_keys (
             AND datetime(revoked_at, '+0 days') IS revoked_at)
 );
 
--- Separate from the keys, so that counting a use never looks like a change of the key.
+-- A separate table, so that recording usage is never logged as a change of the key.
 CREATE TABLE api_key_usage (
     key_id       INTEGER   NOT NULL PRIMARY KEY,
     last_used_at TIMESTAMP NOT NULL,

@@ -1,5 +1,5 @@
--- A log instead of a counter, as on Postgres. This crate does not delete old rows. If you delete
--- rows, keep the newest one.
+-- This table is a log instead of a counter, as on Postgres. This crate does not delete old rows. If
+-- you delete rows, keep the newest row.
 CREATE TABLE api_key_changes (
     seq        INTEGER   NOT NULL PRIMARY KEY AUTOINCREMENT,
     -- Distinguishes a restored backup, which assigns the same numbers again, from the original.
@@ -12,9 +12,8 @@ CREATE TABLE api_key_changes (
         CHECK (digest IS NULL OR typeof(digest) = 'blob' AND length(digest) = 32)
 );
 
--- Passes ids from the trigger before an insert to the trigger after it. Only the latter runs if the
--- insert takes place and does not end in DO NOTHING or DO UPDATE. Between statements the content
--- has no meaning.
+-- Passes ids from the BEFORE INSERT trigger to the AFTER INSERT trigger. The AFTER trigger does not
+-- run if the insert ends in DO NOTHING or DO UPDATE. Between statements, the rows have no meaning.
 CREATE TABLE api_key_conflicts (
     revoked_key_id INTEGER NOT NULL PRIMARY KEY
 );
@@ -39,7 +38,7 @@ BEGIN
 END;
 
 -- REPLACE deletes conflicting rows without firing delete triggers, unless the connection has set
--- recursive_triggers. The next three triggers see such rows whatever the connection has set.
+-- recursive_triggers. The next three triggers detect such rows regardless of this setting.
 CREATE TRIGGER api_keys_before_insert
 BEFORE INSERT ON api_keys
 BEGIN
