@@ -23,14 +23,15 @@ static LOGGED: LogThrottle<String> = LogThrottle::new();
 
 /// The verified API key of the current request.
 ///
-/// Handlers extract it below `#[require_app_key]` or [`RequireAppKey`](crate::RequireAppKey). A
-/// middleware calls [`AppKeyExt::app_key`](crate::AppKeyExt::app_key).
+/// A handler that is protected by `#[require_app_key]` or [`RequireAppKey`](crate::RequireAppKey)
+/// takes the key as an argument. A middleware calls
+/// [`AppKeyExt::app_key`](crate::AppKeyExt::app_key).
 ///
 /// This extractor does not authenticate: on an unprotected route it fails with 500 and logs an
 /// error. On such a route an `Option<AppKey>` is `None`.
 ///
-/// If a handler waits for the body of a request, its `AppKey` has the state of the key when the
-/// request arrived. The key is checked once more when the body is complete.
+/// If a handler waits for the body of a request, its `AppKey` holds the fields of the key as they
+/// were when the request arrived. The key is checked once more when the body is complete.
 ///
 /// ```
 /// use actix_web::get;
@@ -70,14 +71,14 @@ impl AppKey {
         self.key.id
     }
 
-    /// Returns the first characters of the key, as shown in logs and by the command `app-key`. A
-    /// caller cannot use the key with these characters alone.
+    /// Returns the first characters of the key, as shown in logs and by the command `app-key`.
+    /// These characters alone are not a valid key.
     #[must_use]
     pub fn hint(&self) -> &str {
         self.key.hint()
     }
 
-    /// Returns the name that the key was issued with.
+    /// Returns the name of the key, chosen by its issuer.
     #[must_use]
     pub fn name(&self) -> &str {
         self.key.name()
@@ -126,7 +127,7 @@ impl AppKey {
     }
 }
 
-/// Shows the values that the methods of `AppKey` return. The secret is not one of these values.
+/// Shows the values that the methods of `AppKey` return. `AppKey` does not contain the secret.
 impl fmt::Debug for AppKey {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         formatter
@@ -141,7 +142,7 @@ impl fmt::Debug for AppKey {
     }
 }
 
-/// The mark of a request that `optional` accepted without a key. It is in the request's extensions.
+/// A marker in the extensions of a request that `optional` accepted without a key.
 pub(crate) struct Anonymous;
 
 impl FromRequest for AppKey {
@@ -177,8 +178,8 @@ impl ResponseError for NoAppKey {
     }
 
     /// Logs the error here, because only an error that becomes a response shows a mistake.
-    /// `Option<AppKey>` discards the error. A middleware that looks at a public or rejected request
-    /// discards it too.
+    /// `Option<AppKey>` discards the error, and so does a middleware that inspects a public or
+    /// rejected request.
     fn error_response(&self) -> HttpResponse {
         if LOGGED.should_log(self.route.clone()) {
             log::error!("{}", self.mistake());

@@ -76,7 +76,7 @@ pub trait AppKeyExt: sealed::Sealed {
     /// `optional` accepted a request without a key.
     ///
     /// With nested checks, an inner check may reject a request whose key an outer check has
-    /// accepted. So look at the status of the response as well.
+    /// accepted. So check the status of the response as well.
     fn app_key(&self) -> Option<AppKey>;
 }
 

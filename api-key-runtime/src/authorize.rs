@@ -1,5 +1,5 @@
-//! The decision about a key that was found: a pure function of key, required scopes, client IP
-//! and time.
+//! The decision whether a found key is accepted: a pure function of the key, the required scopes,
+//! the client IP and the time.
 
 use std::net::IpAddr;
 
@@ -7,8 +7,8 @@ use chrono::{DateTime, Utc};
 
 use crate::{cache::CachedKey, key_record::KeyState, policy::RequiredScopes, rejection::Reason};
 
-/// Decides on every request whether a key is accepted. To the caller all rejections look alike,
-/// except for a missing scope.
+/// Decides whether the key of a request is accepted. The caller gets the same response for every
+/// rejection, except for a missing scope.
 ///
 /// The clock is read only if the key has an expiry.
 #[inline]
@@ -103,7 +103,7 @@ mod tests {
         assert_eq!(authorize(&record, &policy, HERE, now()), Err(Reason::UnreadableAllowedIps));
         record.expires_at = Some(now());
         assert_eq!(authorize(&record, &policy, HERE, now()), Err(Reason::Expired));
-        // A time in the future disables the key as well, because this is the stricter
+        // A `disabled_at` in the future also disables the key, because this is the stricter
         // interpretation.
         record.disabled_at = later;
         assert_eq!(authorize(&record, &policy, HERE, now()), Err(Reason::Disabled));

@@ -1,4 +1,4 @@
-//! The error of setting up, migrating and administering keys.
+//! The error type for setting up, migrating and administering keys.
 
 use std::fmt;
 
@@ -6,7 +6,7 @@ use actix_web::{HttpResponse, ResponseError, http::StatusCode};
 
 use crate::{log, problem};
 
-/// The error of setting up, migrating or administering keys.
+/// An error from setting up, migrating or administering keys.
 ///
 /// The message is for the operator: what failed, why, and what to do. It never contains a key, a
 /// pepper or a password. It includes the cause, so [`source`](std::error::Error::source) returns
@@ -54,12 +54,12 @@ impl Error {
         Self { kind, message: message.into(), source: None }
     }
 
-    /// Returns the error of an invalid setting of the application or its environment.
+    /// Returns the error for an invalid setting of the application or its environment.
     pub(crate) fn config(message: impl Into<String>) -> Self {
         Self::new(Kind::Config, message)
     }
 
-    /// Returns the error of an invalid value for a key.
+    /// Returns the error for an invalid value for a key.
     pub(crate) fn invalid_input(message: impl Into<String>) -> Self {
         Self::new(Kind::InvalidInput, message)
     }
@@ -107,13 +107,15 @@ impl Error {
         Self::new(Kind::Conflict, message)
     }
 
-    /// Returns whether a setting is invalid: a prefix, a pepper, a key location, a database URL.
+    /// Returns whether a setting is invalid, such as a prefix, a pepper, a key location or a
+    /// database URL.
     #[must_use]
     pub fn is_config(&self) -> bool {
         self.kind == Kind::Config
     }
 
-    /// Returns whether a value for a key is invalid: an IP allow list, a scope, a name, an expiry.
+    /// Returns whether a value for a key is invalid, such as an IP allow list, a scope, a name or
+    /// an expiry.
     #[must_use]
     pub fn is_invalid_input(&self) -> bool {
         self.kind == Kind::InvalidInput
@@ -125,7 +127,7 @@ impl Error {
         self.kind == Kind::Database
     }
 
-    /// Returns whether the tables are missing, incompatible or without their triggers.
+    /// Returns whether the tables are missing or incompatible, or lack their triggers.
     #[must_use]
     pub fn is_schema(&self) -> bool {
         self.kind == Kind::Schema

@@ -14,8 +14,8 @@ use crate::{
     scope::ScopeSet,
 };
 
-/// A request that [`Admin::explain`](crate::admin::Admin::explain) decides about: a client IP, and
-/// the scopes that the route requires.
+/// The request for which [`Admin::explain`](crate::admin::Admin::explain) checks a key: a client
+/// IP, and the scopes that the route requires.
 #[derive(Clone, Debug)]
 pub struct AccessRequest {
     client_ip: Option<IpAddr>,
@@ -66,17 +66,18 @@ fn required(scopes: &str) -> Result<ScopeSet, Error> {
 
 /// The decision of a service about a key, with the result of each rule.
 ///
-/// Every request is checked by the same rules in the same order. The first rule that fails gives
-/// the reason of the rejection.
+/// Every request is checked by the same rules in the same order. The first rule that fails
+/// determines the reason for the rejection.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Explanation {
-    /// The reason for which the service rejects the key, as in its log. `None` means that the
+    /// The reason why the service rejects the key, as shown in its log. `None` means that the
     /// service accepts the key.
     pub rejection: Option<RejectionReason>,
-    /// The record that the decision is about. `None` if a service finds no record.
+    /// The record of the key. `None` if a service finds no record.
     pub record: Option<KeyRecord>,
-    /// The rules in their order. Rules that need a record are left out if there is no record.
+    /// The results of the rules, in order. Rules that need a record are left out if there is no
+    /// record.
     pub rules: Vec<RuleResult>,
 }
 
@@ -86,10 +87,10 @@ pub struct Explanation {
 pub struct RuleResult {
     /// The rule.
     pub rule: Rule,
-    /// The reason of the rejection if the rule failed, or `None` if it passed.
+    /// The reason for the rejection if the rule failed, or `None` if the rule passed.
     pub rejection: Option<RejectionReason>,
-    /// The value that decided, in words: such as the entry of the IP allow list, or the missing
-    /// scopes. May be empty. It never contains the key.
+    /// The value that determined the result, as text: for example the entry of the IP allow list,
+    /// or the missing scopes. The text may be empty, and never contains the key.
     pub detail: String,
 }
 
@@ -99,7 +100,7 @@ pub struct RuleResult {
 pub enum Rule {
     /// The text can be a key. This rule is left out if the key itself is not given.
     Format,
-    /// The table has the key, under a pepper of the service.
+    /// The table contains the key under a pepper of the service.
     Found,
     /// The key is not revoked.
     NotRevoked,
@@ -146,15 +147,15 @@ impl RuleResult {
 }
 
 impl Explanation {
-    /// Returns the explanation of a key that a service rejects before it has a record. The last
-    /// rule gives the reason.
+    /// Returns the explanation for a key without a record. The last rule contains the reason for
+    /// the rejection.
     pub(crate) fn without_record(rules: Vec<RuleResult>) -> Self {
         let rejection = rules.iter().find_map(|result| result.rejection);
         Self { rejection, record: None, rules }
     }
 
-    /// Returns the explanation of a key with this record, after the rules that were already
-    /// checked.
+    /// Returns the explanation for a key with this record. `checked` contains the results of the
+    /// previous rules.
     pub(crate) fn of_record(
         checked: Vec<RuleResult>,
         record: KeyRecord,
@@ -224,7 +225,7 @@ fn client_ip_allowed(record: &KeyRecord, client_ip: Option<IpAddr>) -> RuleResul
     }
     let detail = match (client_ip, allowed.as_str()) {
         (_, "") => "the allow list is empty".to_owned(),
-        (None, list) => format!("only an allow list of any address allows {shown}, not {list}"),
+        (None, list) => format!("{shown} is allowed only by 0.0.0.0, not by {list}"),
         (Some(_), list) => format!("{shown} is not in {list}"),
     };
     failed(RejectionReason::AddressNotAllowed, detail)
@@ -273,7 +274,7 @@ mod tests {
         Explanation::of_record(Vec::new(), record.clone(), request, now())
     }
 
-    /// Returns every combination of the fields that decide about a key.
+    /// Returns a record for every combination of the fields that affect the decision.
     fn records() -> Vec<KeyRecord> {
         let mut records = Vec::new();
         let times =
@@ -353,10 +354,7 @@ mod tests {
             ("10.1.2.3", "10.1.2.3 is allowed by 10.0.0.0/8"),
             ("2001:db8::1", "2001:db8::1 is allowed by 2001:db8::1"),
             ("203.0.113.9", "203.0.113.9 is not in 10.0.0.0/8 2001:db8::1"),
-            (
-                "",
-                "only an allow list of any address allows an unknown client IP, not 10.0.0.0/8 2001:db8::1",
-            ),
+            ("", "an unknown client IP is allowed only by 0.0.0.0, not by 10.0.0.0/8 2001:db8::1"),
         ] {
             assert_eq!(detail(&record, &from(ip), Rule::ClientIp), expected);
         }

@@ -1,13 +1,13 @@
-//! Texts of other crates and libraries. This crate matches the texts, because the libraries offer
-//! neither a type nor a code for these cases.
+//! Messages and names of other libraries that this crate matches as text, because the libraries
+//! offer neither a type nor an error code.
 //!
-//! An update may change any of these texts. Each has a test that provokes the real text.
+//! An update of a dependency may change these texts, so tests provoke the real texts.
 
 /// The text of r2d2's only error. The reason why the pool could not connect may follow this text.
 #[cfg(feature = "_diesel")]
 pub(crate) const POOL_TIMED_OUT: &str = "timed out waiting for connection";
 
-/// Returns the reason in the text of an r2d2 error, if the text has a reason.
+/// Returns the reason in the message of an r2d2 error, or an empty text if there is no reason.
 #[cfg(feature = "_diesel")]
 pub(crate) fn reason_of_pool_error(message: &str) -> &str {
     message.trim_start_matches(POOL_TIMED_OUT).trim_start_matches(": ")
@@ -27,8 +27,8 @@ pub(crate) fn is_sqlite_read_only(error: &diesel::result::Error) -> bool {
     error.to_string() == "attempt to write a readonly database"
 }
 
-/// Returns whether an error of libpq is about a server. An error about an invalid URL quotes parts
-/// of the URL, which may contain the password.
+/// Returns whether a libpq error is about a server, and not about an invalid URL. An error about an
+/// invalid URL may quote the password.
 #[cfg(feature = "postgres")]
 pub(crate) fn is_about_a_server(message: &str) -> bool {
     let begins = |beginning: &str| message.starts_with(beginning);
@@ -42,8 +42,8 @@ pub(crate) fn is_about_a_server(message: &str) -> bool {
         || message.trim_end().ends_with("support is not compiled in")
 }
 
-/// Returns whether an `App<T>` has no middleware. `T` is then the private type that `App::new`
-/// returns; each middleware wraps this type in another type.
+/// Returns whether an `App<T>` has no middleware. `T` is then actix-web's private type `AppEntry`;
+/// each middleware wraps this type in another type.
 #[cfg(feature = "route-audit")]
 pub(crate) fn is_app_entry<T>() -> bool {
     std::any::type_name::<T>().ends_with("::AppEntry")
@@ -55,11 +55,11 @@ pub(crate) fn acceptable_mime(detail: &str) -> Option<&str> {
     detail.strip_prefix("mime=")
 }
 
-/// Returns the guards of actix-web that a guard consists of, parsed from the name of the guard.
-/// Returns `None` if the guard contains a guard of the application.
+/// Parses the name of a guard into the actix-web guards that it combines. Returns `None` if the
+/// guard contains a guard of the application.
 ///
-/// Within `Not`, only the name of a guard shows its condition. A guard whose value cannot be parsed
-/// from its name therefore also yields `None`.
+/// Within `Not`, a guard shows its condition only in its name. So a guard whose value cannot be
+/// parsed from its name also yields `None`.
 #[cfg(feature = "route-audit")]
 pub(crate) fn builtin_guards(name: &str) -> Option<Vec<BuiltinGuard<'_>>> {
     let mut guards = Vec::new();
@@ -72,7 +72,7 @@ pub(crate) fn builtin_guards(name: &str) -> Option<Vec<BuiltinGuard<'_>>> {
 pub(crate) enum BuiltinGuard<'a> {
     Method(&'a str),
     Header(&'a str, &'a str),
-    /// A host and a scheme. The guard accepts even requests without a scheme.
+    /// A host and a scheme. The guard also accepts requests without a scheme.
     Host(&'a str, &'a str),
 }
 

@@ -1,4 +1,4 @@
-//! Changes of a key: what is to be different, and the record with these changes.
+//! Changes to a key, and the record that results from the changes.
 
 use std::time::Duration;
 
@@ -12,8 +12,8 @@ use crate::{
     scope::ScopeSet,
 };
 
-/// Changes of a key for [`Admin::update`](crate::admin::Admin::update). Fields without a change
-/// stay as they are.
+/// Changes to a key, for [`Admin::update`](crate::admin::Admin::update). Fields without a change
+/// keep their values.
 ///
 /// ```
 /// use api_key_runtime::admin::KeyChanges;
@@ -39,7 +39,7 @@ pub struct KeyChanges {
     expiry: Change<Expiry>,
 }
 
-/// A change of a field that a key may lack.
+/// A change to an optional field of a key.
 #[derive(Clone, Debug, Default)]
 enum Change<T> {
     #[default]
@@ -49,7 +49,7 @@ enum Change<T> {
 }
 
 impl KeyChanges {
-    /// Returns changes that change nothing.
+    /// Returns an empty set of changes.
     pub fn new() -> Self {
         Self::default()
     }
@@ -72,7 +72,7 @@ impl KeyChanges {
         self
     }
 
-    /// Replaces the IP allow list by these IP addresses and CIDR blocks, separated by spaces.
+    /// Replaces the IP allow list with these IP addresses and CIDR blocks, separated by spaces.
     ///
     /// # Errors
     /// Returns an error if the text is not a list of IP addresses and CIDR blocks.
@@ -81,8 +81,8 @@ impl KeyChanges {
         Ok(self)
     }
 
-    /// Adds IP addresses and CIDR blocks to the IP allow list. The update fails for a key that any
-    /// IP address may use.
+    /// Adds IP addresses and CIDR blocks to the IP allow list. The update fails for a key that may
+    /// be used from any IP address.
     ///
     /// # Errors
     /// Returns an error if the text is not a list of IP addresses and CIDR blocks.
@@ -91,8 +91,7 @@ impl KeyChanges {
         Ok(self)
     }
 
-    /// Removes entries of the IP allow list. The update fails if the list does not contain one of
-    /// them.
+    /// Removes entries of the IP allow list. The update fails if an entry is not in the list.
     ///
     /// # Errors
     /// Returns an error if the text is not a list of IP addresses and CIDR blocks.
@@ -101,7 +100,7 @@ impl KeyChanges {
         Ok(self)
     }
 
-    /// Replaces the scopes. An empty text removes all of them.
+    /// Replaces the scopes. An empty text removes all scopes.
     ///
     /// # Errors
     /// Returns an error if the text is not a list of scopes.
@@ -119,7 +118,7 @@ impl KeyChanges {
         Ok(self)
     }
 
-    /// Removes scopes. The update fails if the key does not have one of them.
+    /// Removes scopes. The update fails if the key lacks any of these scopes.
     ///
     /// # Errors
     /// Returns an error if the text is not a list of scopes.
@@ -146,8 +145,8 @@ impl KeyChanges {
         self
     }
 
-    /// Returns the record with these changes, as of a time. Nothing is written: use this to show a
-    /// change before it is made.
+    /// Returns the record with these changes made at `now`. Nothing is written, so a program can
+    /// show a change before making it.
     ///
     /// # Errors
     /// Returns an error if the key is revoked, or if the record would not be valid.
@@ -190,7 +189,7 @@ impl KeyChanges {
         }
         let removed: Vec<&str> = entries(&self.removed_ips).collect();
         let kept = without("the allowed IPs", ips.as_str(), &removed)?;
-        // An unreadable list stays as it is until it is replaced.
+        // Without a change to the list, even an unreadable list is kept.
         if self.allowed_ips.is_some() || !self.added_ips.is_empty() || !removed.is_empty() {
             ips = AllowedIps::from_stored(&kept);
             check_allowed_ips(&ips)?;
@@ -203,7 +202,7 @@ impl KeyChanges {
         let scopes: ScopeSet =
             std::iter::once(base).chain(self.added_scopes.iter().cloned()).collect();
         let removed: Vec<&str> = self.removed_scopes.iter().flatten().collect();
-        // Parsed again, because together they may be too long.
+        // The result is parsed again, because the combined scopes may be too long.
         without("the scopes", scopes.as_str(), &removed)?.parse()
     }
 }
@@ -212,7 +211,7 @@ fn entries(lists: &[AllowedIps]) -> impl Iterator<Item = &str> {
     lists.iter().flat_map(|list| list.as_str().split_ascii_whitespace())
 }
 
-/// Returns a list without these entries, and every other entry once.
+/// Returns `list` without the removed entries and without duplicates.
 fn without(what: &str, list: &str, removed: &[&str]) -> Result<String, Error> {
     let entries: Vec<&str> = list.split_ascii_whitespace().collect();
     if let Some(absent) = removed.iter().find(|entry| !entries.contains(entry)) {

@@ -4,9 +4,9 @@ use chrono::{DateTime, Utc};
 
 /// An event of the audit log, as [`Admin::history`](crate::admin::Admin::history) returns it.
 ///
-/// Triggers of the database write the events in the transaction of the change. So a change by plain
-/// SQL is recorded as well, and a change that fails leaves no event. An event contains neither a
-/// key nor a digest.
+/// Database triggers write each event in the transaction of its change. So changes by plain SQL are
+/// recorded as well, and a failed change leaves no event. An event contains neither a key nor a
+/// digest.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct KeyEvent {
@@ -20,8 +20,8 @@ pub struct KeyEvent {
     /// The id of the key, or the highest id of several keys. The keys between these ids need not
     /// all be part of the event.
     pub last_key_id: i64,
-    /// The number of keys. An import, a prune and a change of more than 64 keys in one statement
-    /// have one event. A truncation has 0, because the number is not known.
+    /// The number of keys that the event covers. An import, a prune and a statement that changes
+    /// more than 64 keys each write one event. A truncation has 0, because the number is not known.
     pub key_count: i64,
     /// The changed fields before the change, as a JSON object. `None` for a new key, and for
     /// several keys.
@@ -31,7 +31,7 @@ pub struct KeyEvent {
     pub after: Option<String>,
     /// The role that was logged in to Postgres. `None` on SQLite, which has no roles.
     pub role: Option<String>,
-    /// The maker of the change, as the program stated it with
-    /// [`Admin::acting_as`](crate::admin::Admin::acting_as). Nothing proves this statement.
+    /// The actor that the program set with [`Admin::acting_as`](crate::admin::Admin::acting_as).
+    /// The actor is not verified.
     pub actor: Option<String>,
 }

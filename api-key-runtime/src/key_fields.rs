@@ -1,4 +1,4 @@
-//! Checks of the fields of a key, for new keys and for changes of keys.
+//! Checks of key fields, for new keys and for changes to keys.
 
 use std::time::Duration;
 
@@ -13,11 +13,11 @@ const MAX_TEXT_CHARS: usize = 200;
 const MAX_ALLOWED_IPS_CHARS: usize = 4000;
 pub(crate) const LAST_YEAR: i32 = 9999;
 
-/// When a key expires.
+/// The expiry of a key, as a time or as a lifetime.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Expiry {
     At(DateTime<Utc>),
-    /// This long after the key is issued or changed.
+    /// The key expires this long after it is issued or changed.
     In(Duration),
 }
 

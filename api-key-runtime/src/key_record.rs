@@ -10,7 +10,7 @@ use crate::{
     scope::ScopeSet,
 };
 
-/// A row of the key table. The key itself cannot be computed from it.
+/// A row of the key table. The key itself cannot be computed from its record.
 ///
 /// Your own [`KeyStore`](crate::store::KeyStore) makes a record with [`new`](Self::new) and sets
 /// the other fields:
@@ -46,10 +46,11 @@ pub struct KeyRecord {
     /// The expiry: from this time on the key is rejected. `None` means that the key does not
     /// expire.
     pub expires_at: Option<DateTime<Utc>>,
-    /// The time at which the key was disabled. The key is rejected while this is set; enabling
-    /// removes it.
+    /// The time at which the key was disabled. The key is rejected while this time is set; enabling
+    /// the key clears the time.
     pub disabled_at: Option<DateTime<Utc>>,
-    /// The time at which the key was revoked. Once this is set, the key is rejected permanently.
+    /// The time at which the key was revoked. Once this time is set, the key is rejected
+    /// permanently.
     pub revoked_at: Option<DateTime<Utc>>,
     /// The id of the key that replaced this key in a rotation.
     pub replaced_by: Option<i64>,
@@ -59,15 +60,15 @@ pub struct KeyRecord {
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Updated {
-    /// The key as it was.
+    /// The key before the change.
     pub before: KeyRecord,
-    /// The key as it is now.
+    /// The key after the change.
     pub after: KeyRecord,
 }
 
 impl KeyRecord {
-    /// Returns a record without name, owner, scopes and expiry. Its digest algorithm is plain
-    /// SHA-256.
+    /// Returns a record without a name, an owner, scopes or an expiry. Its digest algorithm is
+    /// plain SHA-256.
     #[must_use]
     pub fn new(id: i64, digest: KeyDigest, allowed_ips: AllowedIps) -> Self {
         Self {

@@ -15,7 +15,7 @@ pub struct KeyUsage {
     pub key_id: i64,
     /// The time of the last accepted request with the key, to the microsecond.
     pub last_used_at: DateTime<Utc>,
-    /// The client IP of that request, or `None` if it was unknown.
+    /// The client IP of the last accepted request, or `None` if it was unknown.
     pub last_used_ip: Option<IpAddr>,
     /// The number of accepted requests with the key.
     pub count: u64,
@@ -33,8 +33,8 @@ impl KeyUsage {
         Self { key_id, last_used_at, last_used_ip, count }
     }
 
-    /// Adds other usage of the same key. The counts are added. The later of the two times is kept,
-    /// together with its client IP.
+    /// Merges other usage of the same key into this usage. The counts are added. The later of the
+    /// two times is kept, together with its client IP.
     ///
     /// ```
     /// use api_key_runtime::admin::KeyUsage;

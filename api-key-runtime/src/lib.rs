@@ -24,10 +24,10 @@
 //! # When to use it
 //!
 //! Use this crate if programs call your service, such as scripts, devices and the servers of
-//! partners, and if you issue and revoke their keys yourself. For people in a browser use sessions.
-//! For tokens of an identity provider (OAuth 2.0, OIDC) use a library that validates
-//! these tokens. The crate does not limit the rate of requests; the chapter [`faq`](guide::faq)
-//! says what to do instead.
+//! partners, and if you issue and revoke their keys yourself. For users in a browser, use sessions.
+//! For tokens from an identity provider (OAuth 2.0, OIDC), use a library that validates such
+//! tokens. The crate does not limit request rates; the chapter [`faq`](guide::faq) names
+//! alternatives.
 //!
 //! # Getting started
 //!
@@ -75,7 +75,7 @@
 //!
 //! The chapter [`start`](guide::start) explains each step, and how to install the command.
 //!
-//! The folder `examples` of the repository has complete services:
+//! The folder `examples` of the repository contains complete services:
 //!
 //! | example | shows |
 //! | --- | --- |
@@ -87,7 +87,7 @@
 //! | `middleware` | [`RequireAppKey`] around a scope and around files |
 //! | `behind_proxy` | nginx in front: client IPs, access log, readiness, shutdown |
 //! | `two_key_sets` | separate keys for partners |
-// The table of chapters. On a forge, its links and the links of the chapters have other targets.
+// The table of chapters. Its links lead to modules in rustdoc, and to files in the repository.
 #![cfg_attr(
     any(doc, doctest),
     doc = "",
@@ -97,8 +97,8 @@
 )]
 //! # Modules
 //!
-//! The root has what most services need: the attribute, the middleware, [`AppKeys`] with its
-//! builder, and [`AppKey`], the verified key. The modules have the rest:
+//! The crate root contains what most services need: the attribute, the middleware, [`AppKeys`] with
+//! its builder, and [`AppKey`], the verified key. The modules contain the rest:
 //!
 //! | module | contents |
 //! | --- | --- |
@@ -106,7 +106,7 @@
 //! | [`store`] | storing keys elsewhere; joining the key tables in your own queries |
 //! | [`migrations`] | creating and upgrading the tables |
 //! | [`health`], [`metrics`] | readiness; counters and gauges |
-//! | [`test_util`], [`route_audit`] | keys and a clock in memory for tests; the test that finds unprotected routes |
+//! | [`test_util`], [`route_audit`] | in-memory keys and a settable clock for tests; a test that finds unprotected routes |
 //!
 //! # Cargo features
 //!
@@ -120,7 +120,7 @@
 //! | `postgres-bundled` | `postgres` with a libpq that is built from source and has no TLS; needs a C compiler; for development and tests |
 //! | `sqlite-bundled` | `sqlite` with an SQLite that is built from source; needs a C compiler |
 //! | `serde` | `Serialize` for [`KeyRecord`](admin::KeyRecord), [`KeyUsage`](admin::KeyUsage), [`Health`](health::Health), [`Metrics`](metrics::Metrics) and the types of their fields |
-//! | `test-util` | [`test_util`]: tests of your handlers and stores |
+//! | `test-util` | [`test_util`]: helpers for tests of your handlers and stores |
 //! | `route-audit` | [`route_audit`]: the test that finds unprotected routes; includes `test-util` |
 //!
 //! # Public dependencies
@@ -135,7 +135,7 @@
 )]
 #![cfg_attr(docsrs, feature(doc_cfg))]
 #![forbid(unsafe_code)]
-// Users enable `postgres` or `sqlite` instead.
+// Users enable `postgres` or `sqlite` instead of `_diesel`.
 #![cfg_attr(docsrs, doc(auto_cfg(hide(feature = "_diesel"))))]
 #![deny(
     clippy::unwrap_used,
@@ -224,9 +224,9 @@ mod workers;
 /// Runs an actix-web handler only for requests with a valid API key.
 ///
 /// A key is valid if it is in the key table, is not revoked, disabled or expired, and may be used
-/// from the client IP. The check runs first. Until it has accepted the request, no extractor of the
-/// handler runs and no byte of the body is read. A rejected request gets one of the responses of
-/// [`RejectionKind`].
+/// from the client IP. The check runs first. Until the check has accepted the request, no extractor
+/// of the handler runs and no byte of the body is read. A rejected request gets one of the
+/// responses of [`RejectionKind`].
 ///
 /// The attribute stands above or below the route macro (`#[get(..)]`), on any function that
 /// actix-web accepts as a handler. The application holds its [`AppKeys`] in `app_data`.
@@ -235,14 +235,14 @@ mod workers;
 /// | --- | --- |
 /// | none | requires a valid key |
 /// | `scopes = "a b"` | requires a key with all of these scopes |
-/// | `any_scope = "a b"` | requires a key with at least one of these scopes; together with `scopes`, both must be met |
+/// | `any_scope = "a b"` | requires a key with at least one of these scopes; together with `scopes`, both conditions must be met |
 /// | `optional` | **also accepts requests without a key**; a key that is sent must be valid. The handler takes `Option<AppKey>` |
 /// | `crate = path` | sets the path of this crate, if the application renames it. Defaults to `::api_key_runtime` |
 ///
 /// A second `#[require_app_key]` on the same function is a compile error.
 ///
-/// The middleware [`RequireAppKey`] makes the same check for whole scopes, and for services without
-/// a handler of your own, such as files.
+/// The middleware [`RequireAppKey`] performs the same check for whole actix-web scopes, and for
+/// services without a handler function, such as static files.
 ///
 /// ```
 /// use actix_web::{HttpResponse, Responder, delete, get, web::Path};
@@ -322,7 +322,7 @@ pub mod health {
     pub use crate::change_feed::{FeedState, Health};
 }
 
-/// The items that the attribute expands to. They are not part of the public API.
+/// The items used in the expansion of the attribute. They are not part of the public API.
 #[doc(hidden)]
 pub mod __private {
     pub use actix_web::{HttpRequest, web::Payload};

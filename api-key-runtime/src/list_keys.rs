@@ -12,9 +12,10 @@ use crate::{
 /// The selection for [`Admin::list`](crate::admin::Admin::list). The default selects all keys,
 /// oldest first.
 ///
-/// A key is selected if all conditions are met. The database selects, sorts and limits. To show a
-/// page at a time, pass the last id of each page to [`after_id`](Self::after_id), until a page is
-/// empty. To read a long list at once, use [`Admin::pages`](crate::admin::Admin::pages).
+/// A key is selected if all conditions are met. The database evaluates the conditions, the order
+/// and the limit. To show a page at a time, pass the last id of each page to
+/// [`after_id`](Self::after_id), until a page is empty. To read a long list in one pass, use
+/// [`Admin::pages`](crate::admin::Admin::pages).
 ///
 /// ```
 /// use std::time::Duration;
@@ -45,16 +46,16 @@ pub struct ListKeys {
     pub owner: Option<String>,
     /// The state of the selected keys. `None` selects the keys in every state.
     pub state: Option<KeyState>,
-    /// The entries that the IP allow list of each selected key contains. `None` selects every IP
-    /// allow list.
+    /// The entries that the IP allow list of each selected key contains. `None` does not restrict
+    /// the IP allow list.
     pub allowed_ips: Option<AllowedIps>,
     /// Whether only keys without an expiry are selected.
     pub never_expires: bool,
-    /// The time within which the selected keys expire. `None` selects every expiry.
+    /// The time within which the selected keys expire. `None` does not restrict the expiry.
     pub expires_within: Option<Duration>,
     /// The time for which the selected keys were not used. `None` selects used and unused keys.
     pub unused_for: Option<Duration>,
-    /// The id that all selected ids exceed. `None` selects all ids.
+    /// The selected keys have higher ids than this id. `None` selects all ids.
     pub after_id: Option<i64>,
     /// The maximum number of selected keys. `None` sets no limit.
     pub limit: Option<u32>,
@@ -80,9 +81,9 @@ impl ListKeys {
     }
 
     /// Selects the keys whose IP allow list contains this entry, such as `10.0.0.0/8`. The entry is
-    /// compared as a text: `10.0.0.1` does not select a key with `10.0.0.0/8`. The text `0.0.0.0`
-    /// selects the keys that any address may use. With several entries, separated by spaces, the
-    /// list must contain each of them. Defaults to every IP allow list.
+    /// compared as text: `10.0.0.1` does not select a key with `10.0.0.0/8`. The text `0.0.0.0`
+    /// selects the keys that may be used from any address. With several entries, separated by
+    /// spaces, the list must contain each entry. By default the IP allow list is not restricted.
     ///
     /// # Errors
     /// Returns an error if the text is not a list of IP addresses and CIDR blocks.
@@ -91,27 +92,27 @@ impl ListKeys {
         Ok(self)
     }
 
-    /// Selects the keys that never expire. By default keys with any expiry are selected.
+    /// Selects the keys that never expire. By default the expiry is not restricted.
     pub fn never_expires(mut self) -> Self {
         self.never_expires = true;
         self
     }
 
-    /// Selects the keys that have not expired yet, but expire within this time. By default keys
-    /// with any expiry are selected.
+    /// Selects the keys that have not expired yet, but expire within this time. By default the
+    /// expiry is not restricted.
     pub fn expires_within(mut self, time: Duration) -> Self {
         self.expires_within = Some(time);
         self
     }
 
     /// Selects the keys that were not used for this time. A key that was never used is selected if
-    /// the key was issued longer ago than that. By default used and unused keys are selected.
+    /// it was issued longer ago than this time. By default used and unused keys are selected.
     pub fn unused_for(mut self, time: Duration) -> Self {
         self.unused_for = Some(time);
         self
     }
 
-    /// Selects the keys with a higher id than `id`, as the next page needs. Defaults to all ids.
+    /// Selects the keys with a higher id than `id`, for the next page. Defaults to all ids.
     pub fn after_id(mut self, id: i64) -> Self {
         self.after_id = Some(id);
         self

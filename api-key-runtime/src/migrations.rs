@@ -2,13 +2,13 @@
 //!
 //! [`AppKeysBuilder::migrate`](crate::AppKeysBuilder::migrate) is enough for most services. A
 //! service with its own Diesel migrations [copies](copy) the migrations of this crate into its own
-//! folder. The guide's chapter `migrations` compares the two ways.
+//! folder. The guide's chapter `migrations` compares both approaches.
 
 pub use crate::store::migrations::{DatabaseKind, copy};
 use crate::{error::Error, store::Database};
 
-/// Runs the pending migrations of the database with this URL, and returns the versions of the
-/// migrations that ran. Creates an SQLite file that does not exist.
+/// Runs the pending migrations on the database at this URL, and returns their versions. Creates the
+/// SQLite file if it does not exist.
 ///
 /// Use this function in a program that needs the tables before it builds its `AppKeys`. For
 /// example, the program's own migrations may reference the tables. Any number of processes may call

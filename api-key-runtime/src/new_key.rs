@@ -1,4 +1,4 @@
-//! The settings of a new key, and the code that makes the key. A store then keeps the key's record.
+//! The settings of a new key, and the code that makes the key and its record from these settings.
 
 use std::time::Duration;
 
@@ -40,8 +40,8 @@ pub struct NewKey {
 }
 
 impl NewKey {
-    /// Returns the settings of a native key with this name: without IP allow list, scopes, owner
-    /// and expiry.
+    /// Returns the settings of a native key with this name, and without an IP allow list, scopes,
+    /// an owner or an expiry.
     ///
     /// Issuing fails unless [`allow`](Self::allow) or [`allow_any`](Self::allow_any) was called.
     pub fn new(name: impl Into<String>) -> Self {
@@ -58,8 +58,8 @@ impl NewKey {
     /// Adds IP addresses and CIDR blocks from which the key may be used. The argument is a text
     /// with spaces between the entries, or an [`AllowedIps`].
     ///
-    /// Each call extends the list of the calls before. After [`allow_any`](Self::allow_any) the key
-    /// stays usable from any IP address.
+    /// Each call extends the list of the previous calls. After [`allow_any`](Self::allow_any) the
+    /// key stays usable from any IP address.
     ///
     /// ```
     /// use api_key_runtime::admin::NewKey;

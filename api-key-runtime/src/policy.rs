@@ -12,7 +12,7 @@ pub struct Policy {
     optional: bool,
 }
 
-/// The scopes that a request needs: all scopes of one list, and one scope of another list.
+/// The scopes that a key needs: all scopes of `all`, and at least one scope of `any`.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct RequiredScopes<'a> {
     /// Scopes separated by spaces, all of which the key must have.
@@ -22,7 +22,7 @@ pub(crate) struct RequiredScopes<'a> {
 }
 
 impl<'a> RequiredScopes<'a> {
-    /// Returns whether these scopes contain every scope of `all` and, if `any` is set, at least one
+    /// Returns whether `scopes` contains every scope of `all` and, if `any` is set, at least one
     /// scope of `any`.
     #[inline]
     pub(crate) fn are_met_by(&self, scopes: &ScopeSet) -> bool {
@@ -109,7 +109,7 @@ mod tests {
 
     const NAMES: [&str; 4] = ["a", "b", "c", "d"];
 
-    /// Returns the names for a set of bits.
+    /// Returns the names whose bits are set.
     fn names(bits: u8) -> Vec<&'static str> {
         let chosen = |(bit, _): &(usize, &&str)| bits & (1 << bit) != 0;
         NAMES.iter().enumerate().filter(chosen).map(|(_, name)| *name).collect()

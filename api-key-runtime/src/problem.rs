@@ -19,7 +19,7 @@ pub(crate) fn body(status: StatusCode, detail: &str) -> String {
     )
 }
 
-/// Returns a response that depends on no settings.
+/// Returns a response that does not depend on settings.
 pub(crate) fn response(status: StatusCode, detail: &str) -> HttpResponse {
     HttpResponse::build(status)
         .insert_header((CONTENT_TYPE, CONTENT_TYPE_OF_PROBLEMS))

@@ -28,15 +28,15 @@ use crate::clock::earlier;
 #[must_use = "nothing is deleted until it is passed to Admin::prune"]
 #[non_exhaustive]
 pub struct Prune {
-    /// How long ago the deleted keys expired, at least. `None` deletes no expired keys.
+    /// The minimum time since the deleted keys expired. `None` deletes no expired keys.
     pub expired_for: Option<Duration>,
-    /// How long ago the deleted keys were revoked, at least. `None` deletes no revoked keys.
+    /// The minimum time since the deleted keys were revoked. `None` deletes no revoked keys.
     pub revoked_for: Option<Duration>,
     /// The minimum age of the deleted events of the audit log. `None` deletes no events.
     pub events_older_than: Option<Duration>,
 }
 
-/// The latest times of the rows that are deleted.
+/// The times up to which keys and events are deleted.
 pub(crate) struct Due {
     pub(crate) expired: Option<DateTime<Utc>>,
     pub(crate) revoked: Option<DateTime<Utc>>,

@@ -1,4 +1,4 @@
-//! Rotation: the decision how a new key replaces an old one.
+//! Rotation: the settings of the new key, and the changed record of the old key.
 
 use std::time::Duration;
 
@@ -22,11 +22,11 @@ pub struct Rotated {
     pub old: KeyRecord,
 }
 
-/// Returns the settings of the new key, and the old key as it is after the rotation.
+/// Returns the settings of the new key, and the record of the old key after the rotation.
 ///
-/// The new key has the settings of the old one. If the old key expires, the new key gets the same
-/// lifetime from now on. The old key expires when the overlap ends, but never later than before.
-/// Without an overlap, the old key is revoked.
+/// The new key has the settings of the old key. If the old key has an expiry, the new key gets the
+/// same lifetime, counted from now. The old key expires when the overlap ends, or at its previous
+/// expiry if that is earlier. Without an overlap, the old key is revoked.
 pub(crate) fn rotate(
     old: &KeyRecord,
     overlap: Duration,
@@ -50,8 +50,8 @@ pub(crate) fn rotate(
     Ok((new, after))
 }
 
-/// Returns the end of a lifetime that begins now and is as long as the old one. If the table cannot
-/// store that end, returns the old end.
+/// Returns the end of a lifetime that begins now and is as long as the old lifetime. If the table
+/// cannot store the new end, returns the old end.
 fn same_lifetime(began: DateTime<Utc>, end: DateTime<Utc>, now: DateTime<Utc>) -> DateTime<Utc> {
     let new_end = now.checked_add_signed(end - began);
     new_end.filter(|new_end| new_end.year() <= LAST_YEAR && *new_end > now).unwrap_or(end)
@@ -66,7 +66,7 @@ fn checked_overlap(overlap: Duration) -> Result<TimeDelta, Error> {
     })
 }
 
-/// An overlap is a short time. A longer one is more likely a mistake in a unit.
+/// The maximum overlap. A longer overlap is probably a mistake in the unit of time.
 const MAX_OVERLAP: Duration = Duration::from_secs(366 * 24 * 60 * 60);
 
 /// Returns an error if the key does not work any more, or if another key has already replaced it.

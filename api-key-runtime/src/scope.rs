@@ -8,7 +8,7 @@ use std::{
 
 use crate::error::Error;
 
-/// The maximum length of a text of scopes. The table has the same constraint. Scopes are ASCII, so
+/// The maximum length of a list of scopes. The table has the same constraint. Scopes are ASCII, so
 /// each byte is one character.
 const MAX_SCOPES_CHARS: usize = 4000;
 
@@ -36,8 +36,8 @@ const MAX_SCOPES_CHARS: usize = 4000;
 pub struct ScopeSet(Box<str>);
 
 impl ScopeSet {
-    /// Returns the scopes of a text from the column of a table. A text that is not a list of
-    /// scopes, or that is too long, grants no scope.
+    /// Parses the text of a table column. A text that is not a list of scopes, or that is too long,
+    /// grants no scope.
     #[must_use]
     pub fn from_stored(text: &str) -> Self {
         text.parse().unwrap_or_default()
@@ -117,7 +117,7 @@ impl<'a> IntoIterator for &'a ScopeSet {
     }
 }
 
-/// Collects the scopes of several sets into one.
+/// Collects the scopes of several sets into one set.
 impl FromIterator<Self> for ScopeSet {
     fn from_iter<I: IntoIterator<Item = Self>>(sets: I) -> Self {
         let sets: Vec<Self> = sets.into_iter().collect();
@@ -125,8 +125,8 @@ impl FromIterator<Self> for ScopeSet {
     }
 }
 
-/// Returns the text of the column, which setters of [`NewKey`](crate::admin::NewKey) accept as
-/// well.
+/// Returns the text of the column `scopes`, so that the setters of [`NewKey`](crate::admin::NewKey)
+/// accept a `ScopeSet`.
 impl AsRef<str> for ScopeSet {
     fn as_ref(&self) -> &str {
         self.as_str()
@@ -212,8 +212,8 @@ mod tests {
         assert!("a".repeat(4000).parse::<ScopeSet>().is_ok());
         assert!(most.parse::<ScopeSet>().unwrap_err().is_invalid_input());
         assert!(ScopeSet::from_stored(&most).is_empty());
-        // A set that was collected from other sets may be longer than a text may be. A key with
-        // such a set cannot be issued.
+        // A set that was collected from several sets may exceed the maximum length. A key with such
+        // a set cannot be issued.
         let half = |first: char| first.to_string().repeat(3000).parse::<ScopeSet>().unwrap();
         let both: ScopeSet = [half('a'), half('b')].into_iter().collect();
         assert!(crate::new_key::NewKey::new("n").scopes(both).is_err());

@@ -1,8 +1,8 @@
-//! `Serialize` for records of keys, usage, health and metrics.
+//! `Serialize` for key records, usage, health and metrics.
 //!
 //! Times are RFC 3339 in UTC with microseconds, the precision of both databases. So all times have
-//! the same length, and sort correctly as text. Texts of the tables are serialized unchanged. The
-//! digest of a key is left out, because a copy of it helps only an attacker.
+//! the same length, and sort correctly as text. Text columns are serialized unchanged. The digest
+//! of a key is left out, because the digest would help only an attacker.
 
 use chrono::{DateTime, SecondsFormat, Utc};
 use serde::{
@@ -47,8 +47,8 @@ fn time(time: DateTime<Utc>) -> String {
 
 impl Serialize for KeyRecord {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        // With a new column this code does not compile until it decides whether and how the column
-        // is serialized.
+        // Without `..`, a new field is a compile error until the field is serialized or skipped
+        // here.
         let Self {
             id,
             digest: _,
@@ -126,7 +126,7 @@ impl Serialize for Metrics {
     }
 }
 
-/// The counts of rejected requests by their reasons.
+/// The number of rejected requests for each reason.
 struct Rejected<'a>(&'a Metrics);
 
 impl Serialize for Rejected<'_> {

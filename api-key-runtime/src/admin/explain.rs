@@ -1,4 +1,4 @@
-//! Explanations of the decision about a key.
+//! Explanations of why a key is accepted or rejected.
 
 use super::Admin;
 use crate::{
@@ -10,11 +10,11 @@ use crate::{
 };
 
 impl Admin {
-    /// Returns how a service with these settings decides about a key, and why: the verdict, and the
+    /// Explains whether a service with these settings accepts a key, and why: the verdict, and the
     /// result of each rule. Nothing is recorded.
     ///
-    /// The verdict is the one at this moment. A service that has cached the key may lag behind by
-    /// its [`max_staleness`](crate::AppKeysBuilder::max_staleness).
+    /// The verdict is for the current record of the key. A service that has cached the key may lag
+    /// behind by up to its [`max_staleness`](crate::AppKeysBuilder::max_staleness).
     ///
     #[cfg_attr(feature = "sqlite", doc = "```")]
     #[cfg_attr(not(feature = "sqlite"), doc = "```ignore")]
@@ -56,9 +56,9 @@ impl Admin {
         Ok(self.explain_record(Vec::new(), record, request))
     }
 
-    /// Returns how a service decides about a key, given the key itself; see
-    /// [`explain`](Self::explain). A text that is not a key, or a key that is not in the table, is
-    /// also explained. The key is neither stored nor logged.
+    /// Explains whether a service accepts a key, given the key itself; see
+    /// [`explain`](Self::explain). Also explains a text that is not a key, and a key that is not in
+    /// the table. The key is neither stored nor logged.
     ///
     /// # Errors
     /// Returns an error if the database fails or is a hot standby.
@@ -90,7 +90,7 @@ impl Admin {
         Explanation::of_record(checked, record, request, self.now())
     }
 
-    /// Returns whether a text can be a key. A service checks the same before it looks a key up.
+    /// Checks whether a text can be a key. A service makes the same check before it looks up a key.
     fn format_of(&self, secret: &str) -> RuleResult {
         let failed = |detail| RuleResult::failed(Rule::Format, RejectionReason::Malformed, detail);
         if !is_key(secret.as_bytes()) {

@@ -1,4 +1,5 @@
-//! Administration of keys, independent of HTTP. The command `app-key` is a thin shell over it.
+//! Administration of keys, independent of HTTP. The command `app-key` is a thin layer over this
+//! module.
 
 use std::{
     ops::{Bound, RangeBounds},
@@ -26,15 +27,16 @@ use crate::{
     store::{Database, Table, TransactionError, connection::KeyConnection, key_pages::KeyPages},
 };
 
-/// The administration of the keys in a database: issues, lists and changes them.
+/// A handle that issues, lists and changes the keys in a database.
 ///
-/// A service calls [`AppKeys::admin`](crate::AppKeys::admin). A program that does not serve
-/// requests calls [`AppKeysBuilder::build_admin`](crate::AppKeysBuilder::build_admin).
+/// A service gets its `Admin` from [`AppKeys::admin`](crate::AppKeys::admin). A program that does
+/// not serve requests gets its `Admin` from
+/// [`AppKeysBuilder::build_admin`](crate::AppKeysBuilder::build_admin).
 ///
-/// Every change has its own connection and transaction, and is durable before the call returns.
+/// Every change uses its own connection and transaction, and is durable before the call returns.
 /// Once a call that revokes a key has returned, no [`AppKeys`](crate::AppKeys) of this process
-/// accepts the key. This holds even if another handle made the call. All calls block: within a
-/// request, call them through [`actix_web::web::block`].
+/// accepts the key. This also applies if another `Admin` of the process revoked the key. All calls
+/// block: within a request, call them through [`actix_web::web::block`].
 ///
 #[cfg_attr(feature = "sqlite", doc = "```")]
 #[cfg_attr(not(feature = "sqlite"), doc = "```ignore")]
@@ -63,7 +65,8 @@ pub struct Admin {
     pub(super) table: Table,
     pub(super) format_rules: FormatRules,
     pub(super) digester: Digester,
-    /// The cache of the `AppKeys` that returned this `Admin`. `None` if `build_admin` returned it.
+    /// The cache of the `AppKeys` that returned this `Admin`. `None` for an `Admin` from
+    /// `build_admin`.
     cache: Option<Arc<Cache>>,
 }
 
@@ -77,7 +80,7 @@ impl Admin {
         Self { table: Table::new(database, clock), format_rules, digester, cache: None }
     }
 
-    /// Sets the cache that every change is applied to at once.
+    /// Sets the cache that every change is applied to immediately.
     pub(crate) fn forgetting_in(mut self, cache: Arc<Cache>) -> Self {
         self.cache = Some(cache);
         self
@@ -96,11 +99,11 @@ impl Admin {
     /// Issues a key. Only the result contains the secret; the secret cannot be read again.
     ///
     /// # Errors
-    /// Returns an error in these cases. No key is issued then.
+    /// Returns an error, and issues no key, in these cases:
     ///
     /// - a value of the new key is invalid;
     /// - the operating system returns no entropy;
-    /// - the keys of the table are under another pepper;
+    /// - the stored keys use another pepper;
     /// - the database fails.
     #[doc(alias = "create")]
     #[doc(alias = "generate")]
@@ -109,12 +112,12 @@ impl Admin {
         self.done(issued, |issued| [&issued.record])
     }
 
-    /// Issues a key within your own transaction, such as the first key of a new user. Either both
-    /// the user and the key are stored, or neither is stored.
+    /// Issues a key within your own transaction. For example, a new user and the first key of this
+    /// user are either both stored, or neither is stored.
     ///
-    /// The key exists once you commit the transaction. This process and all other processes then
-    /// read the new key like any other change. The call does not check that the connection leads to
-    /// the same database as this `Admin`.
+    /// The key exists once you commit the transaction. Every process, including this process, then
+    /// reads the new key like any other change. The call does not check that the connection is to
+    /// the database of this `Admin`.
     ///
     /// Roll back after an error. On SQLite begin the transaction with `immediate_transaction`: a
     /// transaction that first reads and then writes fails while another transaction writes.
@@ -166,7 +169,7 @@ impl Admin {
     }
 
     /// Returns the selected keys, oldest first. `admin.list(&ListKeys::new())` returns all keys,
-    /// including revoked ones.
+    /// including revoked keys.
     ///
     /// # Errors
     /// Returns an error if the database fails.
@@ -174,10 +177,10 @@ impl Admin {
         self.table.list(wanted)
     }
 
-    /// Returns the selected keys with their usage, oldest first, page by page. The memory that a
-    /// list needs does not grow with the number of keys.
+    /// Returns the selected keys with their usage, oldest first, page by page. Memory use does not
+    /// grow with the number of keys.
     ///
-    /// The pages are read over one connection, which is kept until the iterator is dropped.
+    /// The pages are read over one connection, which is held until the iterator is dropped.
     ///
     /// ```no_run
     /// use api_key_runtime::{Error, admin::{Admin, ListKeys}};
@@ -200,7 +203,7 @@ impl Admin {
         self.table.pages(wanted)
     }
 
-    /// Returns one key.
+    /// Returns the record of the key with this id.
     ///
     /// # Errors
     /// Returns an error if no key has this id, or if the database fails.
@@ -212,8 +215,8 @@ impl Admin {
     /// table.
     ///
     /// The key is looked up in the same way as in a service: by its digest under the current
-    /// pepper, then by its digest under the previous pepper. So the peppers of this `Admin` must be
-    /// those of the service. The key itself is neither stored nor logged.
+    /// pepper, then by its digest under the previous pepper. So this `Admin` needs the same peppers
+    /// as the service. The key itself is neither stored nor logged.
     ///
     #[cfg_attr(feature = "sqlite", doc = "```")]
     #[cfg_attr(not(feature = "sqlite"), doc = "```ignore")]
@@ -254,8 +257,8 @@ impl Admin {
 
     /// Returns the usage of the keys in a range of ids, sorted by id. Usage is the number of uses,
     /// and the time and client IP of the last use. Keys that were never used are left out.
-    /// `admin.list_usage(..)` returns the usage of every key. The range `first..=last` selects the
-    /// keys of one page of [`list`](Self::list).
+    /// `admin.list_usage(..)` returns the usage of every key. For the usage of one page of
+    /// [`list`](Self::list), pass the range from the page's first id to its last id.
     ///
     /// Services record usage every 10 seconds by default; see
     /// [`AppKeysBuilder::usage_flush_interval`](crate::AppKeysBuilder::usage_flush_interval).
@@ -287,7 +290,7 @@ impl Admin {
         }
     }
 
-    /// Revokes a key permanently. A key that is already revoked stays as it is.
+    /// Revokes a key permanently. A key that is already revoked is not changed.
     ///
     /// # Errors
     /// Returns an error if no key has this id, or if the database fails.
@@ -299,7 +302,7 @@ impl Admin {
         self.done(revoked, |revoked| [&revoked.after]).map(|revoked| revoked.after)
     }
 
-    /// Disables a key until it is enabled again. A key that is already disabled stays as it is.
+    /// Disables a key until it is enabled again. A key that is already disabled is not changed.
     ///
     /// # Errors
     /// Returns an error if no key has this id, if the key is revoked, or if the database fails.
@@ -308,7 +311,7 @@ impl Admin {
         self.set_disabled(id, |disabled_at, now| disabled_at.or(Some(now)))
     }
 
-    /// Enables a disabled key. A key that is not disabled stays as it is.
+    /// Enables a disabled key. A key that is not disabled is not changed.
     ///
     /// # Errors
     /// Returns an error if no key has this id, if the key is revoked, or if the database fails.
@@ -320,21 +323,22 @@ impl Admin {
     ///
     /// # Errors
     /// Returns an error if no key has this id, the key is revoked, the changed key would not be
-    /// valid, or the database fails. Nothing is changed after an error.
+    /// valid, or the database fails. A failed call changes nothing.
     pub fn update(&self, id: i64, changes: &KeyChanges) -> Result<Updated, Error> {
         let updated = self.table.update(id, |before, now| changes.apply(before, now));
         self.done(updated, |updated| [&updated.after])
     }
 
     /// Replaces a key with a new key that has the same settings. Both keys work until the overlap
-    /// ends, so that clients can change to the new key without a rejected request.
+    /// ends, so that clients can switch to the new key without a rejected request.
     ///
-    /// The end of the overlap is the expiry of the old key, but never later than the expiry it had.
-    /// With an overlap of zero, the old key is revoked at once. If the old key expires, the new key
-    /// has the same lifetime, counted from now. The new key is native, even if the old key is not.
+    /// The old key expires when the overlap ends, or at its previous expiry if that is earlier.
+    /// With an overlap of zero, the old key is revoked immediately. If the old key has an expiry,
+    /// the new key gets the same lifetime, counted from now. The new key is native, even if the old
+    /// key is not.
     ///
-    /// To end the overlap earlier, call [`revoke`](Self::revoke) with the id of the old key. Its
-    /// [`usage`](Self::usage) shows whether a client still uses it.
+    /// To end the overlap earlier, call [`revoke`](Self::revoke) with the id of the old key. The
+    /// [`usage`](Self::usage) of the old key shows whether a client still uses the old key.
     ///
     #[cfg_attr(feature = "sqlite", doc = "```")]
     #[cfg_attr(not(feature = "sqlite"), doc = "```ignore")]
@@ -358,7 +362,7 @@ impl Admin {
     ///
     /// # Errors
     /// Returns an error in the cases of [`issue`](Self::issue), and if the old key is revoked,
-    /// disabled, expired or already rotated. Nothing is changed after an error.
+    /// disabled, expired or already rotated. A failed call changes nothing.
     pub fn rotate(&self, id: i64, overlap: Duration) -> Result<Rotated, Error> {
         let rotated = self.table.rotate(id, |old, now| {
             let (new, old) = rotate(old, overlap, now)?;
@@ -367,8 +371,9 @@ impl Admin {
         self.done(rotated, |rotated| [&rotated.old, &rotated.issued.record])
     }
 
-    /// Returns the newest events of a key from the audit log, oldest first, at most `limit`. Events
-    /// outlive the key. An event of several keys is included if the id is in its range.
+    /// Returns the newest events of a key from the audit log: at most `limit` events, oldest first.
+    /// Events outlive the key. An event for several keys is included if `id` is in its range of
+    /// ids.
     ///
     /// # Errors
     /// Returns an error if the database fails.
@@ -381,12 +386,12 @@ impl Admin {
     ///
     /// The ids and digests of the deleted keys are kept in the table `api_key_pruned`. So neither
     /// an import nor a restored row makes such a key valid again, and no new key gets its id. The
-    /// audit log keeps the events of a deleted key until the events themselves are old enough.
+    /// audit log keeps the events of a deleted key until the events themselves are pruned.
     ///
-    /// The rows are deleted in many short transactions, so a service is not disturbed, and any
-    /// number of processes may call this method at once. After an error or in a killed process some
-    /// rows are deleted, and another call continues. Keys that another transaction has locked are
-    /// left for the next call. On [`dry_run`](Self::dry_run) the rows are counted.
+    /// The rows are deleted in many short transactions, so services are not blocked. Any number of
+    /// processes may call this method at once. After an error or a crash, some rows are already
+    /// deleted; another call deletes the rest. Keys that another transaction has locked are left
+    /// for the next call. In a [`dry_run`](Self::dry_run), the rows are only counted.
     ///
     /// On Postgres the role needs SELECT, UPDATE and DELETE on `api_keys`, INSERT on
     /// `api_key_pruned`, and SELECT, UPDATE and DELETE on `api_key_events`.
@@ -402,7 +407,7 @@ impl Admin {
     }
 
     /// Returns an `Admin` whose changes the audit log attributes to this actor, such as the name of
-    /// the person that is logged in to your administration page. Nothing proves this statement; on
+    /// the user who is logged in to your administration page. The actor is not verified; on
     /// Postgres the log also records the role of the connection.
     ///
     /// # Errors
@@ -412,12 +417,12 @@ impl Admin {
         Ok(Self { table: self.table.acting_as(actor.as_ref()), ..self })
     }
 
-    /// Returns an `Admin` that makes each change in the database and rolls it back. So a call
-    /// returns what the change would return, with all checks of the database, but changes nothing.
+    /// Returns an `Admin` that rolls back each change instead of committing it. So a call runs all
+    /// checks of the database and returns the same result, but changes nothing.
     ///
-    /// A key that such an `Admin` issues does not exist. Postgres still counts the id of that key
-    /// as used. [`migrate`](Self::migrate) and [`back_up`](Self::back_up) do not change keys, and
-    /// have the same effect as without a dry run.
+    /// A key that such an `Admin` issues does not exist, but Postgres does not assign the id of
+    /// that key again. [`migrate`](Self::migrate) and [`back_up`](Self::back_up) do not change
+    /// keys, and take effect even in a dry run.
     #[must_use]
     pub fn dry_run(self) -> Self {
         Self { table: self.table.dry_run(), ..self }
@@ -427,20 +432,21 @@ impl Admin {
     /// it.
     ///
     /// The copy is complete without a `-wal` file. Only the user who owns the copy can read it. The
-    /// guide's chapter [`backups`](crate::guide::backups) describes how to restore it.
+    /// guide's chapter [`backups`](crate::guide::backups) describes how to restore the copy.
     ///
     /// # Errors
     /// Returns an error if the file exists, if it cannot be written, or if the database is not
-    /// SQLite. No file is left after an error.
+    /// SQLite. A failed call leaves no file.
     pub fn back_up(&self, to: impl AsRef<Path>) -> Result<(), Error> {
         self.table.back_up(to.as_ref())
     }
 
-    /// Returns the current time by the clock that decides whether a key has expired. Pass it to
-    /// [`KeyRecord::state`].
+    /// Returns the current time by the clock that decides whether a key has expired. Pass this time
+    /// to [`KeyRecord::state`].
     ///
     /// With Postgres this is the time of the database's clock, computed from the last call that
-    /// read this clock. With SQLite, and before the first call, this is the local time.
+    /// read this clock. With SQLite, and before the first call, this is the time of the local
+    /// clock.
     #[must_use]
     pub fn now(&self) -> DateTime<Utc> {
         self.table.now()

@@ -13,18 +13,20 @@ use crate::{
 };
 
 impl Admin {
-    /// Imports keys of another system in one transaction, so that its clients can keep their keys.
+    /// Imports keys from another system in one transaction, so that clients of that system can keep
+    /// their keys.
     ///
-    /// Each row has a number, by which `progress` names the row, such as the number of its line. If
-    /// a row is refused, nothing is imported, and `progress` gets the reason for each refused row.
-    /// Keys that the table has already are skipped, even if they are revoked or were pruned. So an
-    /// import can be repeated. The rows are read one by one, and memory does not grow with them.
+    /// Each row has a number, such as its line number, which identifies the row in calls to
+    /// `progress`. If a row is refused, nothing is imported, and `progress` receives the reason for
+    /// each refused row. Keys that are already in the table are skipped, even if they are revoked.
+    /// Pruned keys are skipped too. So an import can be repeated. The rows are read one by one, so
+    /// memory use does not grow with their number.
     ///
     /// A service accepts imported keys only with
     /// [`accept_imported_keys`](crate::AppKeysBuilder::accept_imported_keys), and this `Admin` must
-    /// have the same setting. Native keys do not need the setting. A key that could be guessed from
-    /// its SHA-256 is refused without a pepper. The estimate is the length times the binary
-    /// logarithm of the number of distinct characters, and the minimum is 80 bits.
+    /// have the same setting. Native keys do not need the setting. Without a pepper, a key that
+    /// could be guessed from its SHA-256 is refused. The entropy is estimated as the length times
+    /// the binary logarithm of the number of distinct characters. The minimum is 80 bits.
     ///
     #[cfg_attr(feature = "sqlite", doc = "```")]
     #[cfg_attr(not(feature = "sqlite"), doc = "```ignore")]
@@ -53,11 +55,11 @@ impl Admin {
     /// ```
     ///
     /// # Errors
-    /// Returns an error in these cases. Nothing is imported then.
+    /// Returns an error, and imports nothing, in these cases:
     ///
     /// - a row is an error or was refused;
     /// - a row needs a setting that this `Admin` does not have;
-    /// - the keys of the table are under another pepper;
+    /// - the stored keys use another pepper;
     /// - the database fails.
     #[doc(alias = "migrate")]
     pub fn import<E: Display>(
@@ -103,7 +105,7 @@ impl Admin {
     /// # Errors
     /// Returns an error in the cases of [`import`](Self::import), and if the table or a column does
     /// not exist. Also returns an error if the keys were imported and erased, but the database
-    /// could not remove its old copies. Call this method again in this case.
+    /// could not remove old copies of the keys. In this case, call this method again.
     pub fn import_table(
         &self,
         source: &SourceTable,
@@ -128,8 +130,8 @@ impl Admin {
         }
     }
 
-    /// Marks every cache entry of this process as stale after an import, whose keys are too many to
-    /// name.
+    /// Marks every cache entry of this process as stale, because an import may contain too many
+    /// keys to list.
     fn done_import(
         &self,
         imported: Result<ImportReport, TransactionError>,

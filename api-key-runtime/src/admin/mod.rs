@@ -1,7 +1,7 @@
 //! Issuing, listing and changing keys.
 //!
-//! [`Admin`] has the functions of the command `app-key`, for use in code. A [`store`](crate::store)
-//! of your own also uses the types of this module.
+//! [`Admin`] offers the functions of the command `app-key` in code. Your own
+//! [`store`](crate::store) also uses the types of this module.
 
 #[cfg(feature = "_diesel")]
 mod explain;

@@ -1,4 +1,4 @@
-//! Builds the keys: checks every setting, then connects to the database, then starts the threads.
+//! Builds `AppKeys`: checks every setting, then connects to the database, then starts the threads.
 
 use std::{sync::Arc, time::Duration};
 
@@ -26,7 +26,7 @@ use crate::{
     workers::Workers,
 };
 
-/// The settings after they were checked.
+/// The checked settings.
 struct Checked {
     key_locations: KeyLocations,
     responses: Responses,
@@ -64,8 +64,8 @@ impl AppKeysBuilder {
     ///
     /// - a setting is invalid;
     /// - the database is unavailable;
-    /// - its tables are missing, incompatible or without their triggers;
-    /// - its keys are under another pepper;
+    /// - the key tables are missing or incompatible, or lack their triggers;
+    /// - the stored keys use another pepper;
     /// - a thread cannot be started.
     pub fn build(self) -> Result<AppKeys, Error> {
         let checked = self.check()?;
@@ -73,7 +73,7 @@ impl AppKeysBuilder {
         self.start(checked, connected)
     }
 
-    /// Runs the pending migrations of the configured database, and creates an SQLite file that does
+    /// Runs the pending migrations on the configured database. Creates the SQLite file if it does
     /// not exist.
     ///
     /// Any number of processes may call this method at once: each migration runs once, in one
@@ -279,7 +279,7 @@ impl AppKeysBuilder {
         })
     }
 
-    /// Returns the database that sends change notifications, if it is not the database of the keys.
+    /// Returns the database of `listen_url`, or `None` if `listen_url` is not set.
     #[cfg(feature = "_diesel")]
     fn listen_database(&self, keys: Option<&Database>) -> Result<Option<Database>, Error> {
         let Some(url) = &self.listen_url else {
@@ -290,7 +290,7 @@ impl AppKeysBuilder {
             return Ok(Some(listen));
         }
         Err(Error::config(
-            "cannot use listen_url: keys or listen_url are not in Postgres; set listen_url to a direct postgres:// URL of the same database, or leave it out",
+            "cannot use listen_url: the keys and listen_url must both be in Postgres; set listen_url to a direct postgres:// URL of the same database, or leave it out",
         ))
     }
 

@@ -145,7 +145,7 @@ impl Default for AppKeysBuilder {
 
 pub(super) enum StoreSetting {
     None,
-    /// The environment was read, and does not set `DATABASE_URL`.
+    /// The environment was read, but does not set `DATABASE_URL`.
     #[cfg(feature = "_diesel")]
     NotInEnv,
     #[cfg(feature = "_diesel")]
@@ -154,7 +154,7 @@ pub(super) enum StoreSetting {
     PostgresPool(Pool<ConnectionManager<diesel::PgConnection>>),
     #[cfg(feature = "sqlite")]
     SqlitePool(Pool<ConnectionManager<diesel::SqliteConnection>>),
-    /// One of the above, after its migrations have run.
+    /// The database of a variant above, after its migrations have run.
     #[cfg(feature = "_diesel")]
     Migrated(Database),
     Own(Arc<dyn KeyStore>),
@@ -206,9 +206,9 @@ impl AppKeysBuilder {
     /// This setting is recommended even if the application has its own connections to the same
     /// database. Each process then opens these connections:
     ///
-    /// - to look keys up: up to 2, and up to 10 for a while when queries hang and their threads are
+    /// - to look up keys: up to 2, and temporarily up to 10 when queries hang and their threads are
     ///   replaced;
-    /// - to read changes: 1, and 1 more for a moment when the feed is opened;
+    /// - to read changes: 1, and briefly 1 more when the change feed is opened;
     /// - to record usage: 1, and up to 5 when these writes hang;
     /// - to administer keys: 1 during each call.
     ///
@@ -250,17 +250,18 @@ impl AppKeysBuilder {
     /// this crate together. Compared with `database_url`:
     ///
     /// - The database does not notify this process when a key changes. The process polls several
-    ///   times within `max_staleness`, so a revocation takes up to `max_staleness` instead of
-    ///   milliseconds. Set [`listen_url`](Self::listen_url) to receive notifications as well.
-    /// - The pool decides how soon an unavailable database is tried again, and how long a dead
-    ///   connection goes unnoticed. Set its `connection_timeout` to 1 second;
+    ///   times within `max_staleness`, so a revocation takes effect within `max_staleness` instead
+    ///   of within milliseconds. Set [`listen_url`](Self::listen_url) to receive notifications as
+    ///   well.
+    /// - The pool's settings determine how soon an unavailable database is tried again, and how
+    ///   long a dead connection goes unnoticed. Set the pool's `connection_timeout` to 1 second;
     ///   [`build`](Self::build) logs a warning if the timeout is longer.
     /// - While the application holds every connection, keys cannot be looked up, and waiting
-    ///   requests are answered 503 after [`lookup_timeout`](Self::lookup_timeout). Calls of `Admin`
+    ///   requests are answered 503 after [`lookup_timeout`](Self::lookup_timeout). Calls to `Admin`
     ///   wait until the pool returns a connection or an error. So do not call `Admin` while you
     ///   hold the only connection. To issue a key within your own transaction, call
     ///   `Admin::issue_in_transaction`.
-    /// - Behind a transaction pooler such as `PgBouncer`, switch prepared statements off in a
+    /// - Behind a transaction pooler such as `PgBouncer`, disable prepared statements in a
     ///   `connection_customizer`:
     ///   `connection.set_prepared_statement_cache_size(CacheSize::Disabled)`. Connections of
     ///   `database_url` do not use prepared statements.
@@ -295,19 +296,20 @@ impl AppKeysBuilder {
     /// then returns the connection. So a pool of `max_size(1)` is enough for the application and
     /// this crate together. The file is switched to write-ahead logging, and stays in this mode.
     ///
-    /// Calls of `Admin` wait for other writers and are durable, whatever settings the pool's
-    /// connections have. After a call the connection has its own settings again. For the
+    /// Calls to `Admin` wait for other writers and are durable, regardless of the settings of the
+    /// pool's connections. After a call, the settings of the connection are restored. For the
     /// application's own writes, set a `busy_timeout`, `foreign_keys` and `recursive_triggers` in a
     /// `connection_customizer`.
     ///
     /// Compared with `database_url`:
     ///
-    /// - A change by another process takes up to `max_staleness` instead of milliseconds.
+    /// - A change by another process takes effect within `max_staleness` instead of within
+    ///   milliseconds.
     /// - A borrowed connection does not reveal which file it has open. Once the file is replaced or
     ///   deleted, requests are answered 503 until the process is restarted. If a file is
     ///   overwritten in place, the process does not notice the change.
-    /// - As with `postgres_pool`, the pool decides how long a call waits for a connection, and when
-    ///   a lost connection is opened again.
+    /// - As with `postgres_pool`, the pool's settings determine how long a call waits for a
+    ///   connection, and when a lost connection is reopened.
     #[doc(alias = "r2d2")]
     #[cfg(feature = "sqlite")]
     pub fn sqlite_pool(mut self, pool: Pool<ConnectionManager<diesel::SqliteConnection>>) -> Self {
@@ -319,8 +321,9 @@ impl AppKeysBuilder {
     ///
     /// Set this URL if keys are looked up through a pooler such as `PgBouncer`, or through a pool
     /// of the application. Neither the pooler nor the pool delivers notifications. The URL must
-    /// lead to the same Postgres server and database as the keys; [`build`](Self::build) checks
-    /// this. Defaults to none: with `database_url`, notifications are received from that server.
+    /// point to the Postgres server and database of the keys; [`build`](Self::build) checks this.
+    /// Defaults to none: with `database_url`, notifications arrive over a connection to
+    /// `database_url`.
     #[doc(alias = "notify")]
     #[doc(alias = "pgbouncer")]
     #[cfg(feature = "postgres")]
@@ -338,13 +341,13 @@ impl AppKeysBuilder {
 
     /// Sets the literal text that new native keys begin with.
     ///
-    /// A prefix is a lower-case letter, up to 19 more lower-case letters, digits or underscores,
-    /// and an underscore at the end. Any other text is an error of [`build`](Self::build). If the
-    /// prefix has up to 11 characters, a key fits into one block of SHA-256. Defaults to
+    /// A prefix consists of a lower-case letter, then up to 19 lower-case letters, digits or
+    /// underscores, then an underscore. Any other text is an error of [`build`](Self::build). If
+    /// the prefix has up to 11 characters, a key fits into one SHA-256 block. Defaults to
     /// `ak_live_`.
     ///
-    /// Keys that were issued with another prefix keep working, because the table decides which keys
-    /// are valid. So a prefix does not separate two sets of keys in one table.
+    /// Keys that were issued with another prefix keep working, because a key in the table is valid
+    /// regardless of its prefix. So a prefix does not separate two sets of keys in one table.
     ///
     /// ```
     /// let builder = api_key_runtime::AppKeys::builder().prefix("shop_live_");
@@ -356,7 +359,7 @@ impl AppKeysBuilder {
 
     /// Returns a regular expression that matches native keys with the prefix of these settings, for
     /// secret scanners. The expression does not check the checksum, so it also matches mistyped
-    /// keys; [`KeyScanner`](crate::admin::KeyScanner) checks it.
+    /// keys. [`KeyScanner`](crate::admin::KeyScanner) also checks the checksum.
     ///
     /// ```
     /// let pattern = api_key_runtime::AppKeys::builder().prefix("shop_").key_pattern()?;
@@ -371,10 +374,10 @@ impl AppKeysBuilder {
         Ok(self.checked_prefix()?.pattern())
     }
 
-    /// Sets the pepper: the secret of the HMAC-SHA-256 that keys are digested with. The pepper has
-    /// at least 32 bytes and is written in base64.
+    /// Sets the pepper: the secret for the HMAC-SHA-256 digests of keys. The pepper has at least 32
+    /// bytes, encoded in base64.
     ///
-    /// With only a copy of the table, an attacker cannot test whether a key is valid: such a test
+    /// An attacker who has only a copy of the table cannot test whether a key is valid: such a test
     /// needs the pepper. Defaults to none: keys are digested with plain SHA-256.
     ///
     /// ```no_run
@@ -391,14 +394,14 @@ impl AppKeysBuilder {
         self
     }
 
-    /// Sets the pepper that was used before, or the text `none` if no pepper was used. Keys that
-    /// were issued under the previous pepper keep working. Defaults to no previous pepper.
+    /// Sets the previous pepper, or `none` if no pepper was used before. Keys that were issued
+    /// under the previous pepper keep working. Defaults to no previous pepper.
     ///
     /// To change the pepper of several processes, restart all of them twice:
     ///
     /// 1. Restart with the old pepper as `pepper` and the new pepper as `previous_pepper`. Then
-    ///    each process accepts keys of both peppers.
-    /// 2. Restart with the two values exchanged.
+    ///    each process accepts keys that were issued under either pepper.
+    /// 2. Restart with the two values swapped.
     ///
     /// Keys that were issued under any other pepper are rejected as unknown. [`build`](Self::build)
     /// logs a warning with the number of such keys.
@@ -422,7 +425,7 @@ impl AppKeysBuilder {
     /// Sets where a request may carry its key. This replaces the default, `Authorization: Bearer`
     /// and `X-API-Key`.
     ///
-    /// The challenge of a 401 response names the schemes of these locations.
+    /// The challenge of a 401 response names the authentication schemes of these locations.
     ///
     /// ```
     /// use api_key_runtime::{AppKeys, KeyLocation};
@@ -442,7 +445,7 @@ impl AppKeysBuilder {
 
     /// Sets the IP addresses and CIDR blocks of the proxies in front of this service.
     ///
-    /// The client IP is taken only from hops that a trusted proxy has added to the forwarding
+    /// The client IP is taken only from entries that a trusted proxy has added to the forwarding
     /// header. Name the addresses of the proxies themselves, not the network that contains the
     /// proxies. [`build`](Self::build) checks the addresses. Defaults to none: the client IP is the
     /// TCP peer, and forwarding headers are ignored.
@@ -463,9 +466,9 @@ impl AppKeysBuilder {
 
     /// Sets whether the peers of a listener on a Unix socket are trusted as proxies.
     ///
-    /// Trust them only if every listener of the application is a Unix socket: a TCP connection that
-    /// its client resets at once does not have a peer address either. The word `unix` in
-    /// `APP_KEY_TRUSTED_PROXIES` does the same. Defaults to `false`.
+    /// Trust these peers only if every listener of the application is a Unix socket: a TCP
+    /// connection that its client resets at once does not have a peer address either. The word
+    /// `unix` in `APP_KEY_TRUSTED_PROXIES` sets the same option. Defaults to `false`.
     pub fn trust_unix_socket(mut self, trust: bool) -> Self {
         self.trust_unix_socket = trust;
         self.env_trusts_unix_socket = false;
@@ -484,8 +487,8 @@ impl AppKeysBuilder {
 
     /// Sets the content type and the body of each kind of rejection.
     ///
-    /// The function is called once for each kind, before any request. Status and headers stay the
-    /// same. Defaults to [`RejectionKind::problem_json`].
+    /// The function is called once for each kind, before any request. The status and the other
+    /// headers do not change. Defaults to [`RejectionKind::problem_json`].
     ///
     /// ```
     /// use api_key_runtime::AppKeys;
@@ -514,9 +517,9 @@ impl AppKeysBuilder {
     /// the caller when its key expires. If the key does not expire, the header is left out.
     ///
     /// The value is an HTTP date (RFC 9110, section 5.6.7): `Sun, 06 Nov 2033 08:49:37 GMT`. No
-    /// standard has such a header: `GitHub-Authentication-Token-Expiration` has the same purpose,
-    /// and `Sunset` (RFC 8594) is about a resource. For scripts in browsers, name the header in
-    /// `Access-Control-Expose-Headers`. Defaults to `false`.
+    /// standard defines such a header: `GitHub-Authentication-Token-Expiration` has the same
+    /// purpose, and `Sunset` (RFC 8594) applies to a resource. For scripts in browsers, name the
+    /// header in `Access-Control-Expose-Headers`. Defaults to `false`.
     ///
     /// ```
     /// let builder = api_key_runtime::AppKeys::builder().expiry_header(true);
@@ -540,9 +543,9 @@ impl AppKeysBuilder {
     /// Sets how long a cached key may be used after it was last known to be current.
     ///
     /// A revocation reaches every process within this time, whatever fails in the database or the
-    /// network. Usually a revocation takes milliseconds. If a store cannot report changes, each key
-    /// is read again after this time. Zero switches caching off: each request queries the store.
-    /// The bound itself cannot be switched off. Defaults to 1 second.
+    /// network. Usually a revocation takes effect within milliseconds. If a store cannot report
+    /// changes, each key is read again after this time. Zero switches caching off: each request
+    /// queries the store. The bound itself cannot be switched off. Defaults to 1 second.
     ///
     /// ```
     /// use std::time::Duration;
@@ -608,16 +611,15 @@ impl AppKeysBuilder {
     /// An idle process then has one connection. The next lookup opens a connection again, which
     /// takes a few milliseconds. A connection that took longer than a quarter of a second to open
     /// stays open, because opening it again could exceed `lookup_timeout`. Firewalls and load
-    /// balancers drop idle connections silently, so choose a time shorter than theirs. Has no
-    /// effect on connections of your own pool. Defaults to 60 seconds.
+    /// balancers drop idle connections silently, so choose a time shorter than their idle timeout.
+    /// This setting has no effect on connections of your own pool. Defaults to 60 seconds.
     #[cfg(feature = "_diesel")]
     pub fn idle_timeout(mut self, timeout: Duration) -> Self {
         self.idle_timeout = timeout;
         self
     }
 
-    /// Sets the clock that decides whether a key has expired, for tests. Defaults to the system
-    /// clock.
+    /// Sets the clock for the expiry of keys in tests. Defaults to the system clock.
     #[cfg(feature = "test-util")]
     pub fn clock(mut self, clock: TestClock) -> Self {
         self.clock = Clock::Test(clock);

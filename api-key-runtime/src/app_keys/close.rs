@@ -28,7 +28,7 @@ const RESERVED: Duration = Duration::from_millis(500);
 /// The time that dropping the last handle may take.
 const DROP_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// The threads and the store, which closing waits for.
+/// The threads and the store that closing waits for.
 pub(super) struct Closing {
     workers: Workers,
     store: Arc<dyn KeyStore>,
@@ -63,8 +63,8 @@ impl Closing {
 }
 
 impl Inner {
-    /// Closes within this time. `record` writes the last usage within the time that its second
-    /// argument returns. `record` returns whether all usage was written.
+    /// Closes the key set within `timeout`. `record` writes the last usage within the time that its
+    /// second argument returns. `record` returns whether all usage was written.
     pub(super) fn close(
         &self,
         timeout: Duration,
@@ -72,8 +72,7 @@ impl Inner {
     ) -> Result<(), Error> {
         let began = Instant::now();
         let left = || timeout.saturating_sub(began.elapsed());
-        // Recording usage in an unavailable database must not take the time that the other steps
-        // need.
+        // An unavailable database must not use up the time that the other steps need.
         let reserved = RESERVED.min(timeout / 4);
         let left_for_usage = || left().saturating_sub(reserved);
         self.closing.has_begun.store(true, Ordering::Relaxed);

@@ -21,7 +21,7 @@ impl AppKeysBuilder {
     /// | `APP_KEY_PEPPER`, or `APP_KEY_PEPPER_FILE` | [`pepper`](Self::pepper), or the path of a file that contains it |
     /// | `APP_KEY_PEPPER_PREVIOUS`, or `APP_KEY_PEPPER_PREVIOUS_FILE` | [`previous_pepper`](Self::previous_pepper), likewise |
     /// | `APP_KEY_ACCEPT_IMPORTED` | [`accept_imported_keys`](Self::accept_imported_keys), `1` or `0` |
-    /// | `APP_KEY_TRUSTED_PROXIES` | [`trusted_proxies`](Self::trusted_proxies), separated by spaces; the word `unix` is [`trust_unix_socket`](Self::trust_unix_socket) |
+    /// | `APP_KEY_TRUSTED_PROXIES` | [`trusted_proxies`](Self::trusted_proxies), separated by spaces; the word `unix` sets [`trust_unix_socket`](Self::trust_unix_socket) |
     /// | `APP_KEY_FORWARDED_HEADER` | [`forwarded_header`](Self::forwarded_header) |
     ///
     /// A variable that is not set changes nothing. An empty variable counts as not set, except for
@@ -31,7 +31,7 @@ impl AppKeysBuilder {
     ///
     /// Any other name that begins with `APP_KEY_` is an error if it resembles a name in the table
     /// or contains `PEPPER`. All other variables with this prefix are ignored, with a warning in
-    /// the log. Names that Kubernetes sets for a Service called `app-key` are ignored without a
+    /// the log. Variables that Kubernetes sets for a Service called `app-key` are ignored without a
     /// warning.
     ///
     #[cfg_attr(feature = "sqlite", doc = "```no_run")]
@@ -47,7 +47,7 @@ impl AppKeysBuilder {
     /// # Errors
     /// Returns an error in these cases:
     ///
-    /// - a variable is not Unicode, or is in quotes;
+    /// - the value of a variable is not Unicode, or is in quotes;
     /// - a pepper is set both by value and by file, or its file cannot be read;
     /// - `APP_KEY_ACCEPT_IMPORTED` is neither `1` nor `0`;
     /// - the name of another variable resembles a name in the table, as described above.

@@ -1,5 +1,5 @@
-//! The warning about equal `AppKeys` in one process. If `AppKeys` are built inside the closure of
-//! `HttpServer::new`, each worker has its own threads, connections and cache.
+//! The warning about `AppKeys` that are built twice with equal settings. If `AppKeys` are built
+//! inside the closure of `HttpServer::new`, each worker has its own threads, connections and cache.
 
 use std::{
     hash::{DefaultHasher, Hash as _, Hasher as _},
@@ -12,7 +12,7 @@ use crate::{lock::lock, log, log_throttle::LogThrottle, store::Database};
 static LIVE: Mutex<Vec<Weak<u64>>> = Mutex::new(Vec::new());
 static LOGGED: LogThrottle<u64> = LogThrottle::new();
 
-/// The mark of a key set that is in use. Equal settings for one database give equal numbers.
+/// A marker for a key set in use. Its number is a hash of the database and the settings.
 #[derive(Debug)]
 pub(super) struct LiveSet(#[expect(dead_code, reason = "counted by LIVE")] Arc<u64>);
 

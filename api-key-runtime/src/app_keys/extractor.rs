@@ -40,8 +40,8 @@ fn find(request: &HttpRequest) -> Result<&AppKeys, Fault> {
 }
 
 /// Extracts the `AppKeys` of the request's scope, for example to show health or metrics in a route.
-/// The `app_data` of the scope holds the plain value or `web::Data<AppKeys>`. Without keys the
-/// response is 500, and the log names what is missing.
+/// The `app_data` of the scope holds the plain value or `web::Data<AppKeys>`. If `app_data` holds
+/// no `AppKeys`, the response is 500 and an error is logged.
 impl FromRequest for AppKeys {
     type Error = actix_web::Error;
     type Future = Ready<Result<Self, Self::Error>>;

@@ -39,8 +39,9 @@ use crate::{
 /// the handle into `app_data`.
 ///
 /// A handle is cheap to clone. [`close`](Self::close) ends the threads of the key set. Dropping the
-/// last handle ends them as well. `web::Data::new(keys)` in `app_data` works as well as the plain
-/// value. In either case a handler gets the keys of its scope as an argument, `keys: AppKeys`.
+/// last handle also ends the threads. `app_data` may hold the plain value or
+/// `web::Data::new(keys)`. In either case a handler gets the keys of its scope as an argument,
+/// `keys: AppKeys`.
 ///
 #[cfg_attr(feature = "sqlite", doc = "```no_run")]
 #[cfg_attr(not(feature = "sqlite"), doc = "```ignore")]
@@ -59,10 +60,10 @@ use crate::{
 ///
 /// # Several sets of keys
 ///
-/// A scope with `AppKeys` in its own `app_data` accepts only keys of this set. In the example,
-/// partners' keys are valid only below `/partner`, and the application's own keys are valid only
-/// outside `/partner`. Keep each set in its own table. If each set has its own prefix, the keys of
-/// the sets are easy to distinguish. One access log covers all sets.
+/// An actix-web scope with `AppKeys` in its own `app_data` accepts only keys of this set. In the
+/// example, partners' keys are valid only below `/partner`, and the application's own keys are
+/// valid only outside `/partner`. Keep each set in its own table. If each set has its own prefix,
+/// the keys of the sets are easy to distinguish. One access log covers all sets.
 ///
 /// ```
 /// use actix_web::{App, HttpResponse, get, web};
@@ -118,8 +119,8 @@ use crate::{
 /// # }
 /// ```
 ///
-/// Use either the plain value or `web::Data` throughout. A request that finds both, with different
-/// keys, is answered 500.
+/// Use either the plain value or `web::Data` throughout. If `app_data` holds both, and they are
+/// different key sets, the response is 500.
 #[doc(alias = "api key")]
 #[doc(alias = "ApiKeys")]
 #[derive(Clone, Debug)]
@@ -212,21 +213,21 @@ impl AppKeys {
     pub fn admin(&self) -> Result<&crate::admin::Admin, Error> {
         self.inner.admin.as_ref().ok_or_else(|| {
             Error::config(
-                "cannot administer the keys: they are in a store of the application's own; make them with AppKeys::make_key, or keep them in \
+                "cannot administer the keys: they are in the application's own store; make them with AppKeys::make_key, or keep them in \
                  a database (AppKeysBuilder::database_url)",
             )
         })
     }
 
-    /// Records the key usage that is not recorded yet. Blocks for at most this time. Requests are
+    /// Records the key usage that is not recorded yet. Blocks for at most `timeout`. Requests are
     /// served while the method blocks.
     ///
     /// Usage is recorded every [`usage_flush_interval`](AppKeysBuilder::usage_flush_interval), and
     /// once more by [`close`](Self::close).
     ///
     /// # Errors
-    /// Returns an error if not all usage was recorded in time. The remaining usage is kept, and
-    /// recording it is tried again later.
+    /// Returns an error if not all usage was recorded in time. The remaining usage is kept and
+    /// recorded later.
     pub fn flush_usage(&self, timeout: Duration) -> Result<(), Error> {
         match &self.inner.usage {
             Some(usage) if !usage.flush(timeout) => Err(Error::database(
@@ -251,8 +252,9 @@ impl AppKeys {
     ///
     /// # Errors
     /// Returns an error if usage was not recorded, or if a thread or the store did not end in time.
-    /// Returns an error if the `-wal` of an SQLite file remains because another program reads the
-    /// file. The message names the parts that remain. Closing continues in the background.
+    /// Also returns an error if the `-wal` file of an SQLite database remains because another
+    /// program reads the database. The message names the parts that remain. Closing continues in
+    /// the background.
     ///
     #[cfg_attr(feature = "sqlite", doc = "```no_run")]
     #[cfg_attr(not(feature = "sqlite"), doc = "```ignore")]

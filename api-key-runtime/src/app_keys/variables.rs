@@ -18,7 +18,7 @@ pub(super) const NAMES: [&str; 8] = [
 ];
 /// The variable that only the command `app-key` reads.
 const ACTOR: &str = "APP_KEY_ACTOR";
-/// A name that is at most this many edits away from a variable is treated as a typing error.
+/// A name that is at most this many edits away from a variable is treated as a typo.
 const MAX_EDITS: usize = 2;
 
 /// Reads variables by name.
@@ -162,7 +162,7 @@ mod tests {
         Variables(&get).secret("APP_KEY_PEPPER")
     }
 
-    /// Creates a file with this content, which the caller deletes.
+    /// Creates a file with this content. The caller deletes the file.
     fn file(name: &str, content: &[u8]) -> String {
         let path = env::temp_dir().join(format!("app-key-{}-{name}", std::process::id()));
         std::fs::write(&path, content).unwrap();

@@ -1,4 +1,4 @@
-//! A key of another system, and the checks before the key is imported.
+//! A key from another system, and the checks before the key is imported.
 
 use chrono::{DateTime, Datelike as _, Utc};
 
@@ -15,15 +15,15 @@ use crate::{
     scope::ScopeSet,
 };
 
-/// The name of a key whose source has no name.
+/// The default name of an imported key.
 const DEFAULT_NAME: &str = "imported";
 /// The years that the column `expires_at` can hold.
 const YEARS: std::ops::RangeInclusive<i32> = 1900..=9999;
 /// The algorithm of [`ImportedKey::from_sha256`].
 const PLAIN: &str = "sha256";
 
-/// A key of another system, for [`Admin::import`](crate::admin::Admin::import). Clients keep using
-/// the key.
+/// A key from another system, for [`Admin::import`](crate::admin::Admin::import). Clients keep
+/// using the key.
 ///
 /// ```
 /// use api_key_runtime::admin::ImportedKey;
@@ -53,16 +53,16 @@ enum Given {
 }
 
 impl ImportedKey {
-    /// Returns a key in plain text: without IP allow list, scopes, owner and expiry.
+    /// Returns a key, given in plain text. The key has no IP allow list, scopes, owner or expiry
+    /// yet.
     ///
     /// Importing fails unless [`allow`](Self::allow) or [`allow_any`](Self::allow_any) was called.
     pub fn new(key: impl Into<String>) -> Self {
         Self::given(Given::Key(KeySecret::new(key.into())))
     }
 
-    /// Returns a key of which only the SHA-256 is known, without a salt. Such a key can be imported
-    /// only if neither a pepper nor a previous pepper is set. Nothing can be checked about the key
-    /// itself.
+    /// Returns a key of which only the unsalted SHA-256 digest is known. Such a key can be imported
+    /// only if neither a pepper nor a previous pepper is set. The key itself cannot be checked.
     pub fn from_sha256(digest: [u8; 32]) -> Self {
         Self::given(Given::Sha256(KeyDigest::from_bytes(digest)))
     }
@@ -78,7 +78,7 @@ impl ImportedKey {
         }
     }
 
-    /// Sets the name. Defaults to `imported`, also if the name is empty.
+    /// Sets the name. Defaults to `imported`, which also replaces an empty name.
     pub fn name(mut self, name: impl Into<String>) -> Self {
         self.name = name.into();
         self
@@ -126,8 +126,8 @@ impl ImportedKey {
         self
     }
 
-    /// Checks that the settings allow this key. An error ends the import, because the settings must
-    /// be changed before it is repeated.
+    /// Checks that the settings allow this key. An error ends the import, because the import cannot
+    /// succeed until the settings are changed.
     pub(crate) fn check_settings(
         &self,
         row: u64,
@@ -230,11 +230,12 @@ fn check_key(key: &str, format_rules: &FormatRules, digester: &Digester) -> Resu
     Ok(())
 }
 
-/// A checked key with the number of its row.
+/// A checked key with its row number.
 pub(crate) struct StagedKey {
     pub(crate) row: u64,
     pub(crate) record: KeyRecord,
-    /// The digest under the previous pepper. A key with this digest must not be imported again.
+    /// The digest under the previous pepper. If this digest is in the table, the key must not be
+    /// imported again.
     pub(crate) previous: Option<KeyDigest>,
 }
 

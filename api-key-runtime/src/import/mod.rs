@@ -1,4 +1,4 @@
-//! The arguments and the result of an import of keys from another system.
+//! The arguments and the result of importing keys from another system.
 
 mod imported_key;
 mod source_table;
@@ -10,25 +10,26 @@ pub(crate) use self::{imported_key::StagedKey, source_table::SourceRow};
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct ImportReport {
-    /// The number of keys that are new in the table.
+    /// The number of keys that were added to the table.
     pub imported: u64,
-    /// The number of rows that were skipped, because their key is in the table already. A revoked,
-    /// disabled or expired key stays as it is.
+    /// The number of rows that were skipped because their keys are already in the table. Such a key
+    /// is not changed, even if it is revoked, disabled or expired.
     pub existing: u64,
-    /// The number of rows that were skipped, because their key was pruned. The key stays invalid.
+    /// The number of rows that were skipped because their keys were pruned. Pruned keys stay
+    /// invalid.
     pub pruned: u64,
-    /// The number of rows of a source table that have no key, such as the rows of an earlier import
-    /// that erased them.
+    /// The number of rows of a source table that have no key, for example because an earlier import
+    /// erased the key.
     pub blank: u64,
     /// The number of rows of a source table whose key was erased.
     pub erased: u64,
 }
 
-/// A step of an import, as passed to the function that the caller provides.
+/// A step of an import, as passed to the caller's `progress` function.
 #[derive(Clone, Copy, Debug)]
 #[non_exhaustive]
 pub enum ImportProgress<'a> {
-    /// A number of rows was read.
+    /// More rows were read.
     #[non_exhaustive]
     Read {
         /// The number of rows that were read so far.
@@ -44,8 +45,9 @@ pub enum ImportProgress<'a> {
         /// The reason. It contains no part of the row, because a key may be in any column.
         reason: &'a str,
     },
-    /// All rows were read. The keys are now stored.
+    /// All rows were read. The keys are now being stored.
     Storing,
-    /// The keys are stored and erased from the source table. The database now removes old copies.
+    /// The keys were stored, and erased from the source table. The database is now removing old
+    /// copies of the keys.
     Forgetting,
 }

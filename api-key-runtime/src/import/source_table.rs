@@ -1,11 +1,11 @@
-//! The table of another system that keys are imported from.
+//! The table from which keys of another system are imported.
 
 use super::ImportedKey;
 use crate::{allowed_ips::AllowedIps, error::Error};
 
 /// The beginning of the text that replaces an erased key in a column that cannot be null.
 const BLANK: &str = "erased-";
-/// The length of that text: 32 random hexadecimal digits follow.
+/// The length of the text that replaces an erased key: `BLANK` and 32 random hexadecimal digits.
 const BLANK_CHARS: usize = 39;
 
 /// A table in the same database that contains keys in plain text, for
@@ -20,8 +20,8 @@ const BLANK_CHARS: usize = 39;
 /// Names of tables and columns are case-sensitive on Postgres. The name of a table may begin with a
 /// schema and a dot.
 ///
-/// The number of a row is its integer primary key. Rows of a table without such a key are counted
-/// from 1 on Postgres, and have the number `rowid` on SQLite.
+/// The number of a row is its integer primary key. In a table without an integer primary key, rows
+/// are numbered from 1 on Postgres and by `rowid` on SQLite.
 #[derive(Clone, Debug)]
 #[must_use = "no key is imported until the table is passed to `Admin::import_table`"]
 pub struct SourceTable {
@@ -34,7 +34,7 @@ pub struct SourceTable {
 }
 
 impl SourceTable {
-    /// Returns the table with this name, and the name of its column with keys.
+    /// Returns a source table with this name and this column of keys.
     pub fn new(table: impl Into<String>, key_column: impl Into<String>) -> Self {
         Self {
             table: table.into(),
@@ -53,7 +53,7 @@ impl SourceTable {
         self
     }
 
-    /// Sets the IP allow list of every key, for a table that has no column for it.
+    /// Sets the IP allow list of every key, for a table without a column of IP allow lists.
     pub fn allowed_ips(mut self, allowed_ips: AllowedIps) -> Self {
         self.allowed_ips = Some(allowed_ips);
         self
@@ -65,10 +65,10 @@ impl SourceTable {
         self
     }
 
-    /// Erases the imported keys from the table, in the same transaction. The key becomes null, or
-    /// `erased-` and 32 random digits if the column cannot be null. The database then removes its
-    /// old copies: SQLite runs `VACUUM` and empties its log, Postgres runs `VACUUM FULL` on the
-    /// table. Backups, replicas and archived logs keep the keys.
+    /// Erases the imported keys from the table, in the same transaction. Each key becomes null, or
+    /// `erased-` and 32 random digits if the column cannot be null. The database then removes old
+    /// copies of the keys: SQLite runs `VACUUM` and empties its log, Postgres runs `VACUUM FULL` on
+    /// the table. Backups, replicas and archived logs keep the keys.
     pub fn erase_plaintext(mut self) -> Self {
         self.erases = true;
         self
@@ -79,7 +79,7 @@ impl SourceTable {
         self.erases
     }
 
-    /// Returns the schema, if it is named, and the table.
+    /// Returns the schema, if any, and the name of the table.
     pub(crate) fn schema_and_table(&self) -> (Option<&str>, &str) {
         match self.table.split_once('.') {
             Some((schema, table)) => (Some(schema), table),
@@ -104,8 +104,8 @@ impl SourceTable {
     }
 
     /// Returns expressions for the key, the IP allow list and the name of a row of `source`, each
-    /// cast to text. A column is always qualified, because SQLite reads a quoted name that is not a
-    /// column as a text.
+    /// cast to text. Columns are always qualified, because SQLite treats an unknown quoted name as
+    /// a string literal.
     pub(crate) fn columns(&self) -> [String; 3] {
         let text = |column: &str| format!("CAST(source.{} AS text)", quote(column));
         let optional = |column: &Option<String>| {
@@ -114,7 +114,7 @@ impl SourceTable {
         [text(&self.key_column), optional(&self.ip_column), optional(&self.name_column)]
     }
 
-    /// Returns the condition for rows of `source` that contain a key.
+    /// Returns the SQL condition for rows of `source` that contain a key.
     pub(crate) fn has_key(&self) -> String {
         let [key, ..] = self.columns();
         format!(
@@ -123,7 +123,7 @@ impl SourceTable {
         )
     }
 
-    /// Returns the key of a row. Returns `None` if the row has none. Errors contain no part of the
+    /// Returns the key of a row, or `None` if the row has no key. Errors contain no part of the
     /// row, because the key may be in any of its columns.
     pub(crate) fn key_of(&self, row: SourceRow) -> Option<Result<ImportedKey, &'static str>> {
         let given = row.key.filter(|key| !is_blank(key))?;
@@ -157,12 +157,12 @@ impl SourceTable {
     }
 }
 
-/// Returns whether a text stands for an erased key.
+/// Returns whether a text is empty or replaces an erased key.
 fn is_blank(key: &str) -> bool {
     key.is_empty() || key.chars().count() == BLANK_CHARS && key.starts_with(BLANK)
 }
 
-/// Quotes the name of a table or column, as both databases do.
+/// Quotes the name of a table or column for both databases.
 fn quote(name: &str) -> String {
     format!("\"{}\"", name.replace('"', "\"\""))
 }
