@@ -77,7 +77,7 @@ impl Args {
         if is_at_end(input) {
             Ok(())
         } else {
-            Err(input.error("expected a comma: write one between two arguments"))
+            Err(input.error("expected a comma between two arguments"))
         }
     }
 }

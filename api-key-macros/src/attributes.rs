@@ -1,4 +1,4 @@
-//! Moves the other attributes of a handler to the outer function, or keeps them on the inner one.
+//! Places the other attributes of a handler on the outer function or on the inner function.
 
 use proc_macro2::{Delimiter, Literal, TokenStream, TokenTree};
 use quote::{ToTokens, quote};
@@ -84,8 +84,8 @@ fn place_meta(meta: Meta, errors: &mut Errors) -> Placed<Meta> {
             "`utoipa::path` needs the original signature of the handler: \
              move it above `#[require_app_key]`",
         );
-        // A bare `path` must be removed. It would cause a second error, because `path` is the name
-        // of a built-in attribute too.
+        // A bare `path` must be removed. It would cause a second error, because `path` is also the
+        // name of a built-in attribute.
         let is_bare = meta.path().get_ident().is_some();
         return if is_bare { Placed::nowhere() } else { Placed::outer(meta) };
     }

@@ -110,8 +110,8 @@ impl<'a> Expansion<'a> {
         let mut generics = outlive_requests(&sig.generics, *site);
         drop_unused_lifetimes(&mut generics);
         let where_clause = &generics.where_clause;
-        // The return type and the braces have the user's span, like `fn`. The compiler does not
-        // report a generated function as unused or undocumented.
+        // The return type and the braces have the user's span, like `fn`. Otherwise the compiler
+        // would not report an unused or undocumented handler.
         let future = Ident::new("BoxFuture", name.span());
         let inner = self.inner();
         let body = quote_spanned! {*site=>
@@ -130,7 +130,7 @@ impl<'a> Expansion<'a> {
     }
 
     /// Returns the user's function without the attributes of the outer function. `const` is
-    /// removed, because its error is already reported and it would cause further errors in the
+    /// removed, because its error is already reported and `const` would cause further errors in the
     /// body.
     fn inner(&self) -> TokenStream {
         let Handler { sig, body, .. } = self.handler;
@@ -168,10 +168,10 @@ impl<'a> Expansion<'a> {
     // Output: ::<_, (Path<u64>, AppKey,), _>
     //
     // If the types are given, the compiler does not try every number of arguments that a handler
-    // may have (bench `compile`). Types that the outer function may not be able to name are left to
-    // the compiler. The same is true for a function with attributes of its own, because such an
-    // attribute may add arguments. It is also true for a function without `async`, because the
-    // compiler's message about a function that returns no future would be worse.
+    // may have (bench `compile`). The compiler infers the types if the outer function may not be
+    // able to name them, or if an inner attribute may add arguments. The compiler also infers the
+    // types without `async`, because explicit types would worsen its message about a function that
+    // returns no future.
     fn argument_types(&self) -> Option<TokenStream> {
         let sig = &self.handler.sig;
         if sig.asyncness.is_none() || !self.attrs.inner.is_empty() {
@@ -222,8 +222,8 @@ impl<'a> Expansion<'a> {
     }
 }
 
-/// Returns the type of an argument, or `None` if the type may not have the same meaning outside of
-/// the signature: types with lifetimes, `Self` and macros.
+/// Returns the type of an argument. Returns `None` for types with lifetimes, `Self` or macros,
+/// which may have another meaning outside the signature.
 fn nameable_type(input: &FnArg) -> Option<&Type> {
     match input {
         FnArg::Typed(input) if input.attrs.is_empty() => {

@@ -49,8 +49,8 @@ impl Parse for Body {
         if input.peek(Token![;]) {
             return Ok(Self::Missing(input.parse()?));
         }
-        // Not parsed as a `Group`, because a `$body:block` of `macro_rules!` is in an additional
-        // invisible group.
+        // The body is not parsed as a `Group`, because a `$body:block` of `macro_rules!` is in an
+        // additional invisible group.
         let content;
         let brace = braced!(content in input);
         Ok(Self::Block(brace, content.parse()?))

@@ -1,7 +1,7 @@
 //! The `#[require_app_key]` attribute of `api-key-runtime`, which re-exports it.
 //!
-//! Depend on `api-key-runtime` and not on this crate, because each runtime needs exactly one
-//! version.
+//! Depend on `api-key-runtime` instead of this crate: each version of `api-key-runtime` requires
+//! exactly one version of this crate.
 
 #![forbid(unsafe_code)]
 

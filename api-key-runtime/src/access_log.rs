@@ -15,8 +15,8 @@ use crate::{
 const REDACTED: &str = "[redacted]";
 /// The replacement for the end of a text that is too long for a log line.
 const CUT: &str = "[cut]";
-/// The maximum number of bytes that are logged of a path, and likewise of a query. Even a caller
-/// without a key may send 60 kB.
+/// The maximum number of bytes of a path or a query in a log line. Even a caller without a key can
+/// send 60 kB.
 const MAX_PART_BYTES: usize = 2048;
 const MAX_METHOD_BYTES: usize = 16;
 
@@ -39,14 +39,15 @@ impl AppKeys {
     /// 203.0.113.7 "GET /cakes?key=[redacted] HTTP/1.1" 200 312 0.000148 key 17 ak_live_Ab3d
     /// ```
     ///
-    /// A line has the client IP (see [`trusted_proxies`](crate::AppKeysBuilder::trusted_proxies)),
-    /// the request line, the status, the size of the response in bytes, the duration in seconds,
-    /// and the accepted key. The key is shown as its id and hint. `-` replaces an unknown client
-    /// IP, and replaces the key if no key was accepted. The log target is `app_key`.
+    /// Each line contains the client IP (see
+    /// [`trusted_proxies`](crate::AppKeysBuilder::trusted_proxies)), the request line, the status,
+    /// the size of the response in bytes, the duration in seconds, and the accepted key. The key is
+    /// shown as its id and hint. `-` replaces an unknown client IP, and replaces the key if no key
+    /// was accepted. The log target is `app_key`.
     ///
     /// [`redact`](Self::redact) describes what is redacted. Do not use the stock `Logger`, which
     /// writes keys in the request line (`%r`). Do not log a request with `{:?}`, which writes every
-    /// header but `Authorization` and cookies.
+    /// header except `Authorization` and cookies.
     #[doc(alias = "logger")]
     #[must_use]
     pub fn access_log(&self) -> Logger {
@@ -142,7 +143,7 @@ fn redact(path: &str, query: &str, sets: &[RedactionRules]) -> String {
     redact_keys(&target, sets)
 }
 
-/// Returns at most this many bytes of a text, and the replacement for the rest.
+/// Returns at most `most` bytes of a text, and the replacement for the rest.
 fn cut(text: &str, most: usize) -> (&str, &'static str) {
     if text.len() <= most {
         return (text, "");
@@ -150,9 +151,8 @@ fn cut(text: &str, most: usize) -> (&str, &'static str) {
     ((0..=most).rev().find_map(|end| text.get(..end)).unwrap_or_default(), CUT)
 }
 
-/// Appends `end`, the replacement for the rest of a text that was cut. If the last word before the
-/// cut may be part of a key, the word is redacted: a part of a key has no checksum to identify the
-/// key by.
+/// Appends `end`, which replaces the rest of a text that was cut. If the last word before the cut
+/// may be part of a key, the word is redacted, because no checksum identifies a partial key.
 fn with_end(text: &str, end: &str) -> String {
     let before = text.trim_end_matches(|character: char| character.is_ascii_alphanumeric());
     let may_be_key = before.len() < text.len()
@@ -190,7 +190,7 @@ fn names(sets: &[RedactionRules]) -> impl Iterator<Item = &str> {
 }
 
 /// Returns whether a text is percent-encoded and, once decoded, contains the prefix of a set or the
-/// body of a native key. An invalid sequence is not decoded; the sequences after it are decoded.
+/// body of a native key. Invalid sequences are not decoded and do not stop the decoding.
 fn hides(text: &str, sets: &[RedactionRules]) -> bool {
     if !text.contains('%') {
         return false;
@@ -204,7 +204,7 @@ fn hides(text: &str, sets: &[RedactionRules]) -> bool {
         || decoded.match_indices('_').any(|(at, _)| is_body_behind(&decoded, at))
 }
 
-/// Returns whether the `_` at this place ends the prefix of a native key. The prefix may be a
+/// Returns whether the `_` at this position ends the prefix of a native key. The prefix may be a
 /// former prefix of a set.
 fn is_body_behind(text: &str, at: usize) -> bool {
     text.get(at..).and_then(|rest| rest.strip_prefix('_')).is_some_and(begins_with_body)
@@ -228,10 +228,9 @@ fn decode_leniently(text: &str) -> Vec<u8> {
     decoded
 }
 
-/// Redacts every text that looks like a native key, wherever a caller put it by mistake. Two kinds
-/// of text look like a native key: letters and digits after the prefix of one of the sets, and a
-/// whole key with any prefix. The prefix of one set may begin or end like the prefix of another
-/// set.
+/// Redacts every text that looks like a native key, anywhere in `text`. Two kinds of text look like
+/// a native key: letters and digits after the prefix of a set, and a whole key with any prefix. The
+/// prefixes of the sets may overlap.
 fn redact_keys(text: &str, sets: &[RedactionRules]) -> String {
     let mut redacted = String::with_capacity(text.len());
     let mut in_key = false;

@@ -1,6 +1,6 @@
-//! The functions that the fuzz targets of `tests/fuzz` call. Each function runs a parser for texts
-//! of callers or operators, and checks what must hold for any input. The module is compiled only
-//! with `--cfg fuzzing`, which cargo-fuzz sets.
+//! The functions that the fuzz targets of `tests/fuzz` call. Each function tests a parser of text
+//! from callers or operators, and asserts properties that hold for any input. The module is
+//! compiled only with `--cfg fuzzing`, which cargo-fuzz sets.
 #![allow(
     missing_docs,
     clippy::missing_panics_doc,
@@ -18,7 +18,7 @@ use crate::{
     request::{Credential, KeyLocation, KeyLocations, TrustedProxies, extract},
 };
 
-/// Checks that only texts with the form of a key are accepted, and that a valid key with one edit
+/// Checks that only texts in the format of a key are accepted, and that a valid key with one edit
 /// is rejected.
 pub fn key(data: &[u8]) {
     let Ok(text) = std::str::from_utf8(data) else {
@@ -53,7 +53,7 @@ pub fn key(data: &[u8]) {
     }
 }
 
-/// Checks that any headers and query yield one plausible key or none.
+/// Checks that an extracted key has 1 to 256 bytes, and that both character checks agree.
 pub fn credential(data: &[u8]) {
     let key_locations = [
         KeyLocation::bearer(),
@@ -88,8 +88,8 @@ pub fn credential(data: &[u8]) {
     }
 }
 
-/// Checks that a valid list has one canonical text, which parses to the same list. Checks that an
-/// invalid text in a table allows no address.
+/// Checks that the canonical text of a valid list parses to an equal list. Checks that an invalid
+/// text in a table allows no address.
 pub fn allowed_ips(data: &[u8]) {
     let Ok(text) = std::str::from_utf8(data) else {
         return;

@@ -1,16 +1,17 @@
 //! The guide: one question for each chapter.
 //!
 //! The [page of the crate](crate#the-guide) lists the chapters in the order in which most services
-//! meet them. Every block of Rust is compiled. Blocks that need no server are also run.
+//! need them. All Rust code blocks are compiled. Code blocks that need no server are also run.
 
-/// Includes the chapters. Each chapter is a separate file, so that readers can read it on a forge
-/// as well.
+/// Includes the chapters. Each chapter is a separate Markdown file that is also readable on a Git
+/// forge.
 ///
-/// A chapter ends with link definitions for a forge: other chapters and source files. Rustdoc gets
-/// the definitions of `rustdoc_links.md` first, and in Markdown the first definition counts.
+/// Each chapter ends with link definitions that work on a Git forge. `rustdoc_links.md` is included
+/// before the chapter and redefines these links for rustdoc, because Markdown uses the first
+/// definition.
 macro_rules! chapters {
     ($($name:ident)*) => {$(
-        // Doctests of the chapters keep keys in files and in memory, so they need these features.
+        // The doctests of the chapters use these features.
         #[cfg_attr(
             any(
                 doc,

@@ -201,7 +201,7 @@ fn are_of_a_known_name() {
 
 #[test]
 fn stand_between_commas() {
-    let message = "expected a comma: write one between two arguments";
+    let message = "expected a comma between two arguments";
     assert_faults(r#"scopes = "a" optional"#, &[message]);
     assert_faults(r#"scopes = "a" "b""#, &[message]);
     assert_faults("crate = keys<T>, optional", &[message]);

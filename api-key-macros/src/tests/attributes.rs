@@ -66,7 +66,7 @@ fn builtins_go_to_the_outer_function() {
             let attr = tokens(&format!("#[{builtin}{arguments}]"));
             assert_placed(&attr, &attr, &quote!());
         }
-        // A macro of another crate with the same name.
+        // A macro of another crate may have the name of a built-in attribute.
         let attr = tokens(&format!("#[somebody::{builtin}]"));
         assert_placed(&attr, &quote!(), &attr);
     }
@@ -165,8 +165,8 @@ fn utoipa_stands_above() {
         quote!(#[utoipa::path]),
         quote!(#[cfg_attr(feature = "openapi", utoipa::path(get))]),
     ] {
-        // Moves to the outer function, so that the generated items are found under the name of that
-        // function.
+        // The attribute moves to the outer function, so that the generated items are found under
+        // the name of that function.
         let handler = guarded(&quote!(#openapi #[get("/")]), &quote!(), &quote!());
         let item = quote!(#openapi #[get("/")] async fn list() -> &'static str { "all" });
         assert_eq!(messages(expand(quote!(), item.clone())), [message]);
@@ -174,8 +174,8 @@ fn utoipa_stands_above() {
     }
 }
 
-/// A bare `path` is ambiguous to the compiler. If it stayed, the compiler would report a second
-/// error.
+/// A bare `path` is ambiguous to the compiler. If the attribute stayed, the compiler would report a
+/// second error.
 #[test]
 fn a_bare_path_is_reported_once() {
     let message = "`utoipa::path` needs the original signature of the handler: move it above `#[require_app_key]`";
@@ -218,8 +218,8 @@ fn an_attribute_with_a_path_stands_above() {
         quote!(#[get(path = "/list")]),
         quote!(#[protect("ADMIN", "/list")]),
     ] {
-        // Moves to the outer function, so that the generated items are found under the name of that
-        // function.
+        // The attribute moves to the outer function, so that the generated items are found under
+        // the name of that function.
         let handler = guarded(&route, &quote!(), &quote!());
         assert_expands(
             "",

@@ -15,14 +15,14 @@ use std::{
 
 use crate::error::Error;
 
-/// The text that means any address of either family, as in the Flask recipe that this crate
+/// The text that allows any address of either family, as in the Flask recipe that this crate
 /// mirrors.
 const ANY: &str = "0.0.0.0";
 /// The prefix length of `::ffff:0:0/96`, the block of IPv4 addresses within IPv6 (RFC 4291, section
 /// 2.5.5.2).
 const MAPPED_PREFIX: u8 = 96;
 
-/// The IP allow list of a key, as in the column `allowed_ips`.
+/// The IP allow list of a key, as stored in the column `allowed_ips`.
 ///
 /// The text `0.0.0.0` alone allows any address of either family. Any other text is a list of
 /// addresses and CIDR blocks (RFC 4632, RFC 4291) separated by single spaces. An empty text allows
@@ -64,8 +64,8 @@ impl AllowedIps {
         Self { text: ANY.into(), rules: Rules::Any }
     }
 
-    /// Returns the list of a text from the column of a table. A text that does not parse allows no
-    /// address; see [`is_readable`](Self::is_readable).
+    /// Returns the list for a text from the column `allowed_ips`. A text that does not parse allows
+    /// no address; see [`is_readable`](Self::is_readable).
     #[must_use]
     pub fn from_stored(text: &str) -> Self {
         if text.is_empty() {
@@ -74,7 +74,7 @@ impl AllowedIps {
         text.parse().unwrap_or_else(|_| Self { text: text.into(), rules: Rules::Unreadable })
     }
 
-    /// Returns whether the text could be read. An unreadable list allows no address.
+    /// Returns whether the text is a valid list. An unreadable list allows no address.
     #[must_use]
     pub fn is_readable(&self) -> bool {
         self.rules.are_readable()
@@ -144,7 +144,7 @@ impl fmt::Display for AllowedIps {
     }
 }
 
-/// Parses an IP allow list strictly, into its canonical text.
+/// Parses an IP allow list strictly, and converts it to its canonical text.
 impl FromStr for AllowedIps {
     type Err = Error;
 
@@ -163,16 +163,16 @@ impl FromStr for AllowedIps {
     }
 }
 
-/// Returns the text of the column, which setters of [`NewKey`](crate::admin::NewKey) accept as
-/// well.
+/// Returns the text of the column `allowed_ips`, so that the setters of
+/// [`NewKey`](crate::admin::NewKey) accept this type.
 impl AsRef<str> for AllowedIps {
     fn as_ref(&self) -> &str {
         self.as_str()
     }
 }
 
-/// An address and the length of its prefix in canonical form: never an IPv4-mapped IPv6 address,
-/// and without host bits.
+/// An address and a prefix length in canonical form: never an IPv4-mapped IPv6 address, and never
+/// with host bits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Block {
     base: IpAddr,
@@ -224,8 +224,8 @@ impl Block {
         Ok(block)
     }
 
-    /// Returns `a.b.c.d` for `::ffff:a.b.c.d`, or `None` for a block that is larger than the mapped
-    /// addresses.
+    /// Returns the block in canonical form: `a.b.c.d` for `::ffff:a.b.c.d`. Returns `None` for an
+    /// IPv4-mapped address with a prefix length below 96.
     fn canonical(written: IpAddr, prefix: u8) -> Option<Self> {
         match (written, written.to_canonical()) {
             (IpAddr::V6(_), base @ IpAddr::V4(_)) => {
@@ -244,7 +244,7 @@ impl Block {
         self.prefix
     }
 
-    /// Returns the first and last address, as numbers of their family.
+    /// Returns the first and the last address as integers.
     pub(crate) fn range(self) -> (u128, u128) {
         match self.base {
             IpAddr::V4(base) => {

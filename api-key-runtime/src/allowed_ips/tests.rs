@@ -192,8 +192,7 @@ fn any_block_matches_a_plain_reference_implementation() {
             (IpAddr::V6(Ipv6Addr::from_bits(draw())), 128)
         };
         let prefix = usize::try_from(draw() % (width + 1)).unwrap();
-        // This address differs from the base in one bit, which is within the prefix or after the
-        // prefix.
+        // This address differs from the base in one bit, inside or after the prefix.
         let flipped = 1_u128 << (draw() % width);
         let other = match base {
             IpAddr::V4(base) => {

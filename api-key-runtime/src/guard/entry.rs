@@ -13,15 +13,15 @@ use crate::{policy::Policy, rejection::at_handler};
 /// The return type of the attribute's outer function.
 pub type BoxFuture = Pin<Box<dyn Future<Output = HttpResponse>>>;
 
-/// The compiler's message names this type if an attribute below `#[require_app_key]` has removed
+/// The type that the compiler's message names if an attribute below `#[require_app_key]` removes
 /// the handler.
 #[derive(Debug)]
 pub struct AnAttributeBelowRemovedTheHandler;
 
 /// A function that actix-web accepts as a handler.
 ///
-/// The trait exists for the error message about a function that returns no future. Without the
-/// trait, that message would name a trait of actix-web and an argument that the compiler cannot
+/// The trait improves the compiler's message about a function that returns no future. Without the
+/// trait, the message would name a trait of actix-web and an argument that the compiler cannot
 /// print.
 #[diagnostic::on_unimplemented(
     message = "`{Self}` is not an actix-web handler",
@@ -47,8 +47,8 @@ impl<F: Handler<Args>, Args> ProtectedHandler<Args> for F {
 
 /// Authenticates the request, and only then runs the extractors and the handler.
 ///
-/// A body may take minutes to arrive. If the extractors had to wait, the request is checked once
-/// more before the handler begins: a key that was revoked during that time is rejected.
+/// A body may take minutes to arrive. If the extractors had to wait, the request is checked again
+/// before the handler runs. A key that was revoked during the wait is rejected.
 pub fn authenticated<F, Args, Answer>(
     policy: &'static Policy,
     request: HttpRequest,

@@ -1,4 +1,4 @@
-//! The check of the attribute as a middleware, for services without an annotated handler.
+//! The middleware counterpart of the attribute, for services without an annotated handler.
 
 use std::{
     future::{Future, Ready, ready},
@@ -15,13 +15,13 @@ use actix_web::{
 use super::{Access, authenticate};
 use crate::{log, policy::Policy};
 
-/// The check of `#[require_app_key]` as a middleware: protects a whole scope, resource, route or
+/// The middleware counterpart of `#[require_app_key]`: protects a whole scope, resource, route or
 /// application.
 ///
-/// Prefer the attribute: it stands next to the code of the handler, and protects the handler
-/// wherever it is registered. Use the middleware for services without a handler of your own, such
-/// as files and the services of other crates. A second use is a scope in which no route may be left
-/// open by mistake. If both are used, a request must pass both.
+/// Prefer the attribute: it is next to the handler's code, and protects the handler wherever the
+/// handler is registered. Use the middleware for services without a handler of your own, such as
+/// files and the services of other crates. Also use the middleware for a scope in which every route
+/// must be protected. If you use both, a request must pass both checks.
 ///
 /// | setter | effect |
 /// | --- | --- |
@@ -65,22 +65,24 @@ use crate::{log, policy::Policy};
 /// # Covered requests
 ///
 /// Around a scope, a resource or the [`App`](actix_web::App), the middleware checks every request
-/// that arrives there, with any method. This includes requests to default services, upgrades, and
-/// requests for paths that do not exist (401 without a key, 404 with a key). Around a single route,
-/// the middleware checks only requests whose method matches, as the attribute does. Until the key
-/// is accepted, no inner service is called and no byte of the body is read.
+/// that arrives there, with any method. This includes requests to default services, upgrade
+/// requests, and requests for paths that do not exist (401 without a key, 404 with a key). Around a
+/// single route, the middleware checks only requests whose method matches the route, like the
+/// attribute. Until the key is accepted, no inner service is called and no byte of the body is
+/// read.
 ///
 /// The middleware protects the services that are registered inside it, not a path or a folder. A
 /// service that is registered outside it may serve the same file without a key.
 ///
-/// The keys are the [`AppKeys`](crate::AppKeys) in the `app_data` of the wrapped scope, resource or
-/// application, or of an outer one. Keys in the `app_data` of an inner scope are not used: around
-/// an application in which only scopes have keys, every request is answered 500.
+/// The middleware uses the [`AppKeys`](crate::AppKeys) in the `app_data` of the wrapped scope,
+/// resource or application, or of an enclosing scope or application. `AppKeys` in the `app_data` of
+/// an inner scope are not used. If only inner scopes have `AppKeys`, every request is answered with
+/// 500.
 ///
 /// The last `wrap` is the outermost middleware. Wrap `Cors` and loggers after this middleware. A
 /// preflight request carries no key, so `Cors` must answer it before the check. Rejections are
-/// responses and not errors, so `Cors` adds its headers to a rejection, and loggers write a line
-/// for the rejection.
+/// responses and not errors, so `Cors` adds its headers to a rejection, and loggers log the
+/// rejection.
 ///
 /// # Files
 ///
@@ -111,8 +113,8 @@ use crate::{log, policy::Policy};
 /// # }
 /// ```
 ///
-/// The folder must not be inside a folder that is served without a key: a `Files` for `/` over its
-/// parent folder would serve it as `//reports/`.
+/// The folder must not be inside a folder that is served without a key. A `Files` service at `/`
+/// for the parent folder would also serve the reports, as `//reports/`.
 ///
 /// # Invalid scopes
 ///
@@ -171,7 +173,7 @@ where
     type InitError = ();
     type Future = Ready<Result<Self::Transform, ()>>;
 
-    /// Returns an error for invalid scopes. After this error the server does not start.
+    /// Returns an error for invalid scopes, so that the server does not start.
     fn new_transform(&self, service: S) -> Self::Future {
         let guarded = match self.policy.check() {
             Ok(()) => Ok(Guarded { service: Rc::new(service), policy: self.policy }),
@@ -184,7 +186,7 @@ where
     }
 }
 
-/// The wrapped service, behind the check.
+/// The wrapped service and the policy that protects it.
 #[derive(Debug)]
 pub struct Guarded<S> {
     service: Rc<S>,
@@ -230,7 +232,8 @@ fn rejected<B>(request: ServiceRequest, rejection: HttpResponse) -> ServiceRespo
     ServiceResponse::new(request, rejection).map_into_right_body()
 }
 
-/// Returns the error of an inner middleware, whose response gets the headers of a guarded handler.
+/// Returns the error of the wrapped service. Its response will get the headers that every response
+/// of a guarded handler carries.
 fn finished(mut error: Error, access: Access) -> Error {
     error.add_response_mapper(move |mut response| {
         access.finish(&mut response);

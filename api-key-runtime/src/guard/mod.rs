@@ -36,14 +36,14 @@ static LOGGED: LogThrottle<String> = LogThrottle::new();
 /// request reserves no space for a response.
 pub(crate) type Rejection = Box<HttpResponse>;
 
-/// An accepted request: the values that its response needs.
+/// The values of an accepted request that its response needs.
 #[must_use = "pass the response of the guarded handler to `finish`, which sets its headers"]
 #[derive(Clone, Copy)]
 pub(crate) struct Access {
     headers: AcceptedHeaders,
     /// Whether the credential may be in the query.
     in_query: bool,
-    /// The expiry of the key, if the response shows it.
+    /// The expiry of the key, if the response includes the expiry.
     expires_at: Option<DateTime<Utc>>,
 }
 
@@ -58,8 +58,8 @@ impl Access {
     }
 }
 
-/// Checks a request. Puts its key into the extensions, or returns the response that rejects it.
-/// Never reads the body.
+/// Checks a request. Inserts its key into the request extensions, or returns the rejection. Never
+/// reads the body.
 pub(crate) async fn authenticate<'a>(
     policy: &'a Policy,
     request: &'a HttpRequest,
@@ -105,7 +105,7 @@ async fn check<'a>(
     Ok(Access { headers: keys.inner().responses.headers(), in_query, expires_at })
 }
 
-/// Returns the expiry of the key that was just accepted. A request without a key has none.
+/// Returns the expiry of the accepted key, or `None` for a request without a key.
 #[cold]
 fn expiry_of(request: &HttpRequest) -> Option<DateTime<Utc>> {
     request.extensions().get::<AppKey>().and_then(AppKey::expires_at)
@@ -118,7 +118,7 @@ enum Round {
     Again,
 }
 
-/// The result of a check before it waits.
+/// The result of a check before any lookup.
 enum Step<'a> {
     Accepted,
     Rejected(Rejection),
@@ -127,7 +127,7 @@ enum Step<'a> {
     LookUp(Pin<Box<dyn Future<Output = Result<(), Rejection>> + 'a>>),
 }
 
-/// Begins the check. Also returns whether the credential may be in the query.
+/// Begins the check. Returns the next step, and whether the credential may be in the query.
 #[inline]
 fn begin<'a>(
     keys: &'a AppKeys,
@@ -195,16 +195,15 @@ impl<'a> Check<'a> {
         }
         self.log_ignored();
         let mut extensions = self.request.extensions_mut();
-        // An outer guard may have accepted a key of another key set. That key is not a key of this
-        // set.
+        // An outer guard may have inserted a key of another key set.
         extensions.remove::<AppKey>();
         extensions.insert(Anonymous);
         self.keys.inner().counters.count(Outcome::AcceptedWithoutKey, DecidedBy::Request);
         Step::Accepted
     }
 
-    /// Logs, once an hour for each optional route, that a request without a key had a credential at
-    /// a place where no key is accepted.
+    /// Logs that a request without a key had a credential outside the key locations, at most once
+    /// an hour for each optional route.
     fn log_ignored(self) {
         let Some(ignored) = ignored(self.request.headers()) else { return };
         let route = route_of(self.request);
@@ -221,7 +220,7 @@ impl<'a> Check<'a> {
         Step::Rejected(self.reject(reason, DecidedBy::Request, None))
     }
 
-    /// Decides whether this guard accepts a key that was found, at the time `now`.
+    /// Decides whether this guard accepts the found key at the time `now`.
     #[inline]
     fn authorize(&self, found: Found, now: MonotonicTime) -> Result<(), Rejection> {
         let inner = self.keys.inner();
@@ -249,7 +248,7 @@ impl<'a> Check<'a> {
     #[expect(clippy::unnecessary_box_returns, reason = "see `Rejection`")]
     fn reject(&self, reason: Reason, by: DecidedBy, key: Option<&CachedKey>) -> Rejection {
         let inner = self.keys.inner();
-        // A request counts once, by its first check.
+        // Only the first check of a request is counted.
         if self.round == Round::First {
             inner.counters.count(Outcome::Rejected(reason), by);
         }
@@ -261,7 +260,7 @@ impl<'a> Check<'a> {
     }
 }
 
-/// Logs a hint if a key was rejected because of a private client IP although the request has a
+/// Logs a hint if a key was rejected because of a private client IP and the request has a
 /// forwarding header. The peer is probably a proxy that is not configured as trusted.
 fn hint_at_proxy(log: &RejectionLog, client_ip: Option<IpAddr>, request: &HttpRequest) {
     let private = |address: &IpAddr| match address {
@@ -296,8 +295,8 @@ async fn look_up(
         Resolution::Unknown => return Err((Reason::Unknown, DecidedBy::Cache)),
         Resolution::LookUp(priority) => priority,
     };
-    // A cache hit proves that the key is well-formed, so characters and checksum are checked only
-    // now. No malformed key passes this check, so none has a negative entry.
+    // A cache hit proves that the key is well-formed, so its characters and checksum are checked
+    // only here. Malformed keys therefore get no negative entry.
     if !is_well_formed(inner, key) {
         return Err((Reason::Malformed, DecidedBy::Request));
     }

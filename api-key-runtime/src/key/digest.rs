@@ -1,7 +1,7 @@
 //! The digest that the table holds instead of a key, with or without a pepper.
 //!
 //! A fast hash is enough: keys have at least 112 random bits, so guessing is infeasible. A slow
-//! hash would add nothing (NIST SP 800-63B-4, section 3.1.2).
+//! hash would add no security (NIST SP 800-63B-4, section 3.1.2).
 
 use std::{
     fmt,

@@ -8,18 +8,19 @@ use zeroize::{Zeroize, Zeroizing};
 use super::KeySecret;
 use crate::error::Error;
 
-/// The number of random bytes in a native key. They have 232 bits, of which 2 bits are lost because
-/// only letters and digits are kept.
+/// The number of random bytes in a native key. They have 232 bits. Keeping only keys of letters and
+/// digits loses 2 bits.
 const RANDOM_BYTES: usize = 29;
 const CHECKSUM_BYTES: usize = 4;
-/// Characters after the prefix: base64 of the random bytes and their checksum, without padding.
+/// Number of characters after the prefix: base64 of the random bytes and their checksum, without
+/// padding.
 pub(super) const BODY_CHARS: usize = 44;
 /// Number of characters of the body that a hint shows.
 pub(super) const HINT_CHARS: usize = 4;
 /// Maximum length of a key in a request. Longer credentials are not hashed, copied or looked up.
 pub(crate) const MAX_KEY_BYTES: usize = 256;
 const DEFAULT_PREFIX: &str = "ak_live_";
-/// Longest prefix: one letter, nineteen more characters, and an underscore at the end.
+/// Maximum length of a prefix: one letter, nineteen more characters, and an underscore at the end.
 pub(super) const MAX_PREFIX_CHARS: usize = 21;
 
 /// Fills a buffer with random bytes from the operating system. The source is a parameter, so that
@@ -107,8 +108,8 @@ impl FormatRules {
         }
     }
 
-    /// Generates a key from random bytes of the operating system. There is no fallback: if the
-    /// operating system returns an error, this method returns an error.
+    /// Generates a key from random bytes of the operating system. There is no fallback: this method
+    /// returns an error of the operating system.
     pub(crate) fn generate(&self, format: KeyFormat) -> Result<KeySecret, Error> {
         self.generate_from(format, &mut |buffer| getrandom::fill(buffer))
     }
@@ -124,8 +125,8 @@ impl FormatRules {
         }
     }
 
-    /// Draws random bytes until the encoded body has only letters and digits, about four times on
-    /// average. A double click then selects the whole key.
+    /// Draws random bytes until the encoded body has only letters and digits, so that a double
+    /// click selects the whole key. About four draws are needed on average.
     fn native(&self, entropy: Entropy<'_>) -> Result<KeySecret, Error> {
         let mut bytes = Zeroizing::new([0_u8; RANDOM_BYTES + CHECKSUM_BYTES]);
         // The body is written in place, because a growing buffer would leave copies of the key in
@@ -146,8 +147,9 @@ impl FormatRules {
         Ok(KeySecret::new(key))
     }
 
-    /// Returns the hint of a key, by which people recognize it: the prefix and four characters, at
-    /// most a sixth of the key. An imported key may be short, and its hint is then shorter.
+    /// Returns the hint by which people recognize a key. The hint of a native key is the prefix and
+    /// four characters. The hint of an imported key is at most four characters, and at most a sixth
+    /// of the key.
     pub(crate) fn hint(&self, secret: &KeySecret) -> String {
         let key = secret.expose_secret();
         let shown = if key.starts_with(&*self.prefix.0) {
@@ -159,7 +161,8 @@ impl FormatRules {
     }
 }
 
-/// Detects typing errors. The checksum is not a security control, because anyone can compute it.
+/// Returns whether the checksum is correct. The checksum detects typing errors, but is not a
+/// security control, because anyone can compute it.
 pub(super) fn checksum_holds(prefix: &str, body: &str) -> bool {
     if body.len() != BODY_CHARS || !body.bytes().all(|byte| byte.is_ascii_alphanumeric()) {
         return false;
@@ -218,8 +221,8 @@ pub(crate) const fn is_key_character(byte: u8) -> bool {
     is_letter | is_digit_or_mark | (byte == b'_') | (byte == b'~') | (byte == b'+') | (byte == b'=')
 }
 
-/// Returns whether all bytes are [`is_key_character`]. The function runs for every request that is
-/// not a cache hit, so it checks sixteen bytes at a time.
+/// Returns whether [`is_key_character`] accepts all bytes. The function runs for every request that
+/// is not a cache hit, so it checks sixteen bytes at a time.
 pub(crate) fn are_key_characters(bytes: &[u8]) -> bool {
     let is_one = |byte| u8::from(is_key_character(byte));
     let Some(last) = bytes.last_chunk::<16>() else {
@@ -343,8 +346,8 @@ mod tests {
     // A2, A3
     #[test]
     fn the_form_is_that_of_keys_already_issued() {
-        // Generated once, from fixed bytes. Keys that users already hold must stay valid, whatever
-        // changes in this code.
+        // This key was generated once, from fixed bytes. Issued keys must stay valid when this code
+        // changes.
         let key = concat!("ak_live_", "ASZLcJW63wQpTnOYveIHLFF2m8DlCi9UeZ7D6A2WaXTg");
         let intact = |prefix: &str, key: &str| {
             let prefix = Prefix::parse(prefix).unwrap();

@@ -1,14 +1,14 @@
-//! An estimate whether a key from another system could be guessed from its digest.
+//! Estimates whether a key from another system could be guessed from its digest.
 
-/// The smallest number of bits with which the digest of a key may be stored without a pepper.
-/// Guessing 80 bits takes 2^79 hashes on average, which no attacker can afford.
+/// The minimum estimate, in bits, for storing the digest of a key without a pepper. Guessing 80
+/// bits takes 2^79 hashes on average, which no attacker can afford.
 const MIN_BITS: f64 = 80.0;
 
 /// Returns whether a key could be found by hashing guesses, if its plain SHA-256 leaked.
 ///
-/// The estimate is the length times the binary logarithm of the number of distinct characters. It
-/// is too high for words and dates. So it finds keys that are too short or too uniform, but cannot
-/// show that a key is random.
+/// The estimate is the length times the binary logarithm of the number of distinct characters. The
+/// estimate is too high for words and dates. It detects keys that are too short or too uniform, but
+/// cannot show that a key is random.
 pub(crate) fn is_guessable(key: &str) -> bool {
     let mut is_seen = [false; 256];
     let mut length = 0_u32;
@@ -36,7 +36,7 @@ mod tests {
             ("20261130-0001", true),
             ("correct-horse", true),
             ("0123456789abcdef", true),
-            // The bounds: 20 characters with 16 distinct ones have exactly 80 bits.
+            // An estimate of exactly 80 bits: 20 characters, 16 of them distinct.
             ("0123456789abcdef000", true),
             ("0123456789abcdef0000", false),
             // The keys of the Flask recipe, UUIDs, MD5 in hexadecimal.

@@ -1,9 +1,9 @@
 //! SHA-256 and HMAC-SHA-256 of messages that fit into one block.
 //!
-//! Native keys fit. The library's hashers buffer their input, because a message may arrive in parts
-//! of any size. For one block this takes about as long as the hash (bench `instructions`). This
-//! module fills the block directly. The library's compression function hashes the block, and the
-//! library's hashers hash longer messages.
+//! Native keys fit into one block. The hashers of `sha2` and `hmac` buffer their input, because a
+//! message may arrive in parts of any size. For one block, buffering takes about as long as hashing
+//! (bench `instructions`). This module fills the block directly and calls the compression function
+//! of `sha2`. Longer messages use the hashers of `sha2` and `hmac`.
 
 use hmac::{Hmac, KeyInit as _, Mac as _};
 use sha2::{Digest as _, Sha256, block_api::compress256};
@@ -87,13 +87,13 @@ impl HmacKey {
     }
 }
 
-/// Hashes the last block of a message, which has at most [`MAX_BYTES`]. `bytes_before` have been
-/// hashed into `state`.
+/// Hashes the end of a message, at most [`MAX_BYTES`] bytes, as the last block. `bytes_before` is
+/// the number of bytes that were already hashed into `state`.
 #[inline]
 fn last_block(mut state: State, bytes_before: usize, end: &[u8]) -> [u8; 32] {
     let mut block = [0; BLOCK];
-    // The compression function reads pieces of sixteen bytes. If the block were written in other
-    // pieces, the processor would have to wait for the writes.
+    // The compression function reads sixteen bytes at a time. If the block were written in other
+    // units, the processor would have to wait for the writes.
     let (pieces, _) = block.as_chunks_mut::<16>();
     let (whole, _) = end.as_chunks::<16>();
     for (piece, whole) in pieces.iter_mut().zip(whole) {
@@ -115,7 +115,8 @@ fn last_block(mut state: State, bytes_before: usize, end: &[u8]) -> [u8; 32] {
     digest
 }
 
-/// Returns the bytes of a message after its last whole piece, and the bit that closes the message.
+/// Returns the bytes after the last whole sixteen bytes of a message, followed by the first bit of
+/// the padding.
 #[inline]
 fn closed(message: &[u8]) -> [u8; 16] {
     let (_, rest) = message.as_chunks::<16>();
@@ -132,7 +133,7 @@ fn closed(message: &[u8]) -> [u8; 16] {
 mod tests {
     use super::*;
 
-    /// Messages of every length up to two blocks. A digest of other lengths uses the same code.
+    /// Returns messages of every length up to two blocks. Longer messages use the same code.
     fn messages() -> impl Iterator<Item = Vec<u8>> {
         (0..=120_u8).map(|length| (0..length).map(|byte| byte ^ 0xa5).collect())
     }

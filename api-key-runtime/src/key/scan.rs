@@ -10,15 +10,15 @@ use super::{
     format::{BODY_CHARS, HINT_CHARS, MAX_PREFIX_CHARS, checksum_holds, is_prefix},
 };
 
-/// Bytes that are read at once.
+/// The number of bytes to read at once.
 const CHUNK_BYTES: usize = 64 * 1024;
 
 /// Finds every native key in text or binary input, by prefix and checksum.
 ///
-/// A native key has any prefix that its checksum covers, so keys of every application are found.
-/// Nothing else is reported: another text passes the checksum once in four thousand million times.
-/// UUIDs and imported keys have no checksum and are not found. The input is read in pieces; memory
-/// does not depend on its length.
+/// A native key may have any prefix, which its checksum covers, so keys of every application are
+/// found. Other text is not reported: the probability that it passes the checksum is 1 in 2^32.
+/// UUIDs and imported keys have no checksum and are not found. Memory use does not depend on the
+/// length of the input.
 ///
 /// ```
 /// use api_key_runtime::{admin::{KeyScanner, NewKey}, test_util::TestKeys};
@@ -35,9 +35,9 @@ const CHUNK_BYTES: usize = 64 * 1024;
 pub struct KeyScanner<R> {
     input: R,
     buffer: Vec<u8>,
-    /// Where the search goes on in the buffer.
+    /// The position in the buffer where the search continues.
     next: usize,
-    /// Bytes and lines that ended before `next`.
+    /// The numbers of bytes and of line ends before `next`.
     bytes: u64,
     lines: u64,
     is_at_end: bool,
@@ -51,14 +51,14 @@ pub struct FoundKey {
     pub secret: KeySecret,
     /// The prefix and the first characters of the key, which may be shown.
     pub hint: String,
-    /// The line of the input that the key is in, from 1.
+    /// The line number of the key in the input, starting at 1.
     pub line: u64,
-    /// The number of bytes of the input before the key.
+    /// The number of bytes before the key in the input.
     pub offset: u64,
 }
 
 impl<R: Read> KeyScanner<R> {
-    /// Scans this input from its beginning.
+    /// Creates a scanner of this input.
     pub fn new(input: R) -> Self {
         Self { input, buffer: Vec::new(), next: 0, bytes: 0, lines: 0, is_at_end: false }
     }
@@ -72,7 +72,7 @@ impl<R: Read> KeyScanner<R> {
             let Some(end) =
                 start.checked_add(1 + BODY_CHARS).filter(|&end| end <= self.buffer.len())
             else {
-                // The body of a key may go on in what was not read yet.
+                // The body of a key may continue in bytes that were not read yet.
                 let searched = if self.is_at_end { self.buffer.len() } else { start };
                 self.skip_to(searched);
                 return None;
@@ -81,7 +81,8 @@ impl<R: Read> KeyScanner<R> {
                 let prefix = key.len() - BODY_CHARS;
                 let hint = key.chars().take(prefix + HINT_CHARS).collect();
                 let secret = KeySecret::new(key.to_owned());
-                // The position is now the underscore at the end of the prefix, in the same line.
+                // Moves to the underscore at the end of the prefix, which is in the same line as
+                // the key.
                 self.skip_to(start);
                 let line = self.lines + 1;
                 let offset = (self.bytes + 1).saturating_sub(u64::try_from(prefix).unwrap_or(0));
@@ -99,7 +100,8 @@ impl<R: Read> KeyScanner<R> {
         self.next = position;
     }
 
-    /// Reads more. Keeps what may be the prefix of a key whose body was not searched yet.
+    /// Reads the next bytes. Keeps earlier bytes that may be the prefix of a key whose body was not
+    /// searched yet.
     fn read(&mut self) -> io::Result<()> {
         let keep_from = self.next.saturating_sub(MAX_PREFIX_CHARS);
         self.buffer.drain(..keep_from);
@@ -178,7 +180,7 @@ mod tests {
         scanner.map(|found| (found.secret.expose_secret().to_owned(), found.line)).collect()
     }
 
-    /// Gives one byte to each read.
+    /// A reader that returns one byte per read.
     struct Slow<'a>(&'a [u8]);
 
     impl Read for Slow<'_> {

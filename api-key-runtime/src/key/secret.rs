@@ -4,7 +4,7 @@ use std::fmt;
 
 use zeroize::Zeroizing;
 
-/// A key in plain text. It exists only once, directly after the key is issued.
+/// A key in plain text. It is available only once, directly after the key is issued.
 ///
 /// The type does not implement `Clone`, `Display` or `Serialize`. `Debug` does not show the key.
 /// The memory of the key is overwritten on drop. Pass the result of

@@ -49,7 +49,8 @@ impl Outcome {
         }
     }
 
-    /// Returns the value of the label. The label of a rejection is the reason in the log.
+    /// Returns the value of the label `outcome`. The value for a rejection is the reason in the
+    /// log.
     pub(super) const fn as_str(self) -> &'static str {
         match self {
             Self::Accepted => "accepted",
@@ -71,7 +72,7 @@ impl DecidedBy {
     }
 }
 
-/// The number of requests for each outcome and for each part of the check that decided it.
+/// The number of requests for each pair of outcome and deciding part of the check.
 #[derive(Debug)]
 pub(crate) struct Counters([Stripe; STRIPES]);
 

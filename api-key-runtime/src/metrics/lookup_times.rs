@@ -29,7 +29,7 @@ pub(crate) struct Times {
 }
 
 impl LookupTimes {
-    /// Counts a call of the store with its duration and whether it succeeded.
+    /// Counts a store call and its duration. `answered` is `false` if the call failed.
     pub(crate) fn count(&self, took: Duration, answered: bool) {
         let range = BOUNDS.iter().position(|&bound| took <= Duration::from_micros(bound));
         if let Some(range) = range.and_then(|index| self.ranges.get(index)) {

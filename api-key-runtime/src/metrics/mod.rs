@@ -20,9 +20,9 @@ pub use crate::rejection::Reason as RejectionReason;
 /// [`AppKeys::metrics`](crate::AppKeys::metrics).
 ///
 /// [`to_prometheus`](Self::to_prometheus) writes all counts as text. The other methods are for
-/// other collectors. Counts never decrease, so they fit an observable counter of OpenTelemetry or
-/// `counter!(..).absolute(..)` of the `metrics` crate. A request is not counted if its client
-/// disconnects while the key is looked up.
+/// other metrics systems. Counts never decrease, so they fit an observable counter of
+/// OpenTelemetry or `counter!(..).absolute(..)` of the `metrics` crate. A request is not counted if
+/// its client disconnects while the key is looked up.
 ///
 /// ```
 /// use actix_web::get;
@@ -36,8 +36,8 @@ pub use crate::rejection::Reason as RejectionReason;
 /// ```
 #[derive(Clone, Debug)]
 pub struct Metrics {
-    /// The number of requests for each outcome and for each part of the check that decided it.
-    /// Zeros are left out.
+    /// The number of requests for each pair of outcome and deciding part of the check. Pairs
+    /// without requests are left out.
     requests: Vec<(Outcome, DecidedBy, u64)>,
     lookups: Times,
     gauges: Gauges,
@@ -60,9 +60,9 @@ impl Metrics {
         Self { requests: counted.filter(|&(.., count)| count > 0).collect(), lookups, gauges }
     }
 
-    /// Returns the number of requests that were accepted with a key. In this and every other count
-    /// of requests, a request that passes two guards counts twice: once at each guard. The guards
-    /// may be a middleware and an attribute.
+    /// Returns the number of requests that were accepted with a key. Every guard counts its
+    /// requests, so a request that passes a middleware and an attribute counts twice in each count
+    /// of requests.
     #[must_use]
     pub fn accepted(&self) -> u64 {
         self.sum(|outcome, _| outcome == Outcome::Accepted)
@@ -136,8 +136,7 @@ impl Metrics {
         self.gauges.known
     }
 
-    /// Returns the number of negative cache entries: digests that the cache holds because the table
-    /// does not contain them.
+    /// Returns the number of negative cache entries: cached digests that are not in the table.
     #[must_use]
     pub fn negative_entries(&self) -> usize {
         self.gauges.unknown

@@ -14,7 +14,7 @@ impl Metrics {
     /// - `by`: `cache` if no query was needed, `store` if a query was needed, and `request` if the
     ///   request contained nothing that could be a key.
     ///
-    /// The share of checked keys that needed no query:
+    /// This expression is the share of checked keys that needed no query:
     ///
     /// ```text
     /// sum(rate(app_key_requests_total{by="cache"}[5m]))

@@ -6,8 +6,8 @@ use actix_web::http::StatusCode;
 
 use crate::problem;
 
-/// The kind of a rejection: everything that the response reveals and that an application's own
-/// rejection body can depend on.
+/// The kind of a rejection. The response reveals only the kind, and a custom rejection body can
+/// depend only on the kind.
 ///
 /// The kinds are ordered by declaration. The exact
 /// [`RejectionReason`](crate::metrics::RejectionReason) is in the log.
@@ -31,8 +31,8 @@ impl RejectionKind {
     pub(super) const ALL: [Self; 5] =
         [Self::NoKey, Self::InvalidKey, Self::SeveralKeys, Self::MissingScope, Self::Unavailable];
 
-    /// Returns the name of the kind, such as `invalid key`. `Display` and `Serialize` write the
-    /// same text.
+    /// Returns the name of the kind, such as `invalid key`. `Display` and `Serialize` write this
+    /// name.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
         match self {

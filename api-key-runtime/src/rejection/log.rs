@@ -1,5 +1,5 @@
 //! The log line of a rejection: one warning with all details. The line contains at most two texts
-//! of the caller: the method, cut short, and the name of a scheme that is not accepted.
+//! from the caller: the truncated method, and the name of a scheme that is not accepted.
 
 use std::{
     collections::HashMap,
@@ -68,7 +68,8 @@ impl RejectionLog {
         }
     }
 
-    /// Writes the summaries of finished windows. The supervisor calls this several times a second.
+    /// Writes the summaries of finished windows. The supervisor calls this method several times a
+    /// second.
     pub(crate) fn summarise(&self, now: Instant) {
         self.0.summarise(|window| window.is_over(now));
     }
@@ -90,7 +91,7 @@ impl Shared {
         lock(&self.windows)
     }
 
-    /// Returns whether a line may be written. Otherwise the rejection is counted for the summary.
+    /// Returns whether a line may be written. If not, counts the rejection for the summary.
     fn has_room(&self, reason: Reason, now: Instant) -> bool {
         let mut windows = self.windows();
         let window =
@@ -120,8 +121,8 @@ impl Shared {
     }
 }
 
-/// Returns the first words of a log line. If a key cannot be checked, the cause is in the service,
-/// not in the request.
+/// Returns the beginning of a log line, which shows whether the request or the service caused the
+/// rejection.
 fn beginning(reason: Reason) -> &'static str {
     match reason.kind() {
         RejectionKind::Unavailable => "cannot check an API key, answered 503",

@@ -1,10 +1,10 @@
-//! Reasons of rejections, for the operator.
+//! The reasons for rejections, for the operator.
 
 use std::fmt;
 
 use super::RejectionKind;
 
-/// The reason of a rejection, as in the log and the metrics. The response reveals only its
+/// The reason for a rejection, as shown in the log and the metrics. The response reveals only its
 /// [`kind`](Self::kind).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
@@ -75,7 +75,7 @@ impl Reason {
         }
     }
 
-    /// Returns the words of the log and of the Prometheus label, such as `address not allowed`.
+    /// Returns the text in the log and in the Prometheus label, such as `address not allowed`.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
         match self {

@@ -48,7 +48,7 @@ impl Bodies {
     }
 }
 
-/// Writes problem details (RFC 9457).
+/// The default bodies are problem details (RFC 9457).
 impl Default for Bodies {
     fn default() -> Self {
         Self::make(|kind| ("application/problem+json", kind.problem_json()))
@@ -66,7 +66,7 @@ pub(crate) struct Responses {
     /// The challenges without parameters.
     challenges: Vec<String>,
     headers: AcceptedHeaders,
-    /// Whether a response has the expiry of the key.
+    /// Whether a response includes the expiry of the key.
     has_expiry: bool,
 }
 
@@ -107,8 +107,8 @@ impl Responses {
         })
     }
 
-    /// Returns the rejection of a kind. It depends only on the kind, the route's policy and the key
-    /// location, and echoes nothing from the request.
+    /// Returns the response for a kind of rejection. The response depends only on the kind, the
+    /// route's policy and the key location. It contains no part of the request.
     pub(crate) fn rejection(
         &self,
         kind: RejectionKind,
@@ -153,13 +153,13 @@ impl Responses {
 
     fn insufficient_scope(&self, policy: &Policy) -> HeaderValue {
         let scopes = policy.named_scopes().collect::<Vec<_>>().join(" ");
-        // Invalid scopes cannot be written in the header. The attribute rejects them, but a policy
-        // made by hand may contain them.
+        // A header cannot contain invalid scopes. The attribute rejects invalid scopes, but a
+        // policy that is built without the attribute may contain them.
         challenge(&self.challenges, &format!(", error=\"insufficient_scope\", scope=\"{scopes}\""))
             .unwrap_or_else(|_| self.no_key.clone())
     }
 
-    /// Returns whether the responses of accepted requests have the expiry of the key.
+    /// Returns whether the responses to accepted requests include the expiry of the key.
     pub(crate) fn has_expiry(&self) -> bool {
         self.has_expiry
     }
@@ -181,8 +181,7 @@ impl AcceptedHeaders {
     /// Sets the headers that keep shared caches from serving one caller's response to another. RFC
     /// 9111 protects only responses to requests with `Authorization`.
     ///
-    /// This method may run twice on one response: for a middleware and for an attribute on the
-    /// handler.
+    /// This method may run twice on one response: once for a middleware and once for the attribute.
     pub(crate) fn set<B>(self, response: &mut HttpResponse<B>, in_query: bool) {
         if response.status() == StatusCode::SWITCHING_PROTOCOLS {
             return;
@@ -222,17 +221,17 @@ pub(crate) fn set_expiry<B>(response: &mut HttpResponse<B>, expires_at: DateTime
     }
 }
 
-/// Returns the 500 for an application without [`AppKeys`](crate::AppKeys), whose realm and key
-/// locations are therefore unknown.
+/// Returns the 500 response for an application without [`AppKeys`](crate::AppKeys). Without
+/// `AppKeys` the realm and the key locations are unknown.
 pub(crate) fn misconfigured() -> HttpResponse {
     response(StatusCode::INTERNAL_SERVER_ERROR, "The service is not set up to check API keys.")
 }
 
-/// Marks a response of this crate for the route audit. A 401 response that a handler itself makes
-/// has no mark.
+/// The mark on a response of this crate, for the route audit. A handler's own 401 response has no
+/// mark.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Mark {
-    /// Rejected by any guard.
+    /// Any guard rejected the request.
     Rejected,
     /// The attribute rejected the request. The attribute protects only its own handler.
     RejectedAtHandler,
@@ -251,8 +250,7 @@ pub(crate) fn marked(mut response: HttpResponse, mark: Mark) -> HttpResponse {
     response
 }
 
-/// Marks a rejection as made by the attribute. Keeps the mark of a request that could not be
-/// checked.
+/// Marks a rejection as coming from the attribute, unless the request could not be checked.
 pub(crate) fn at_handler(rejection: HttpResponse) -> HttpResponse {
     let is_marked = rejection.extensions().get() == Some(&Mark::Rejected);
     if is_marked { marked(rejection, Mark::RejectedAtHandler) } else { rejection }
@@ -272,9 +270,9 @@ fn value(text: &str) -> Result<HeaderValue, Error> {
 
 /// Returns a value that is never freed and whose text is static.
 ///
-/// A clone of any other value increments a counter. Every response of every worker would increment
-/// this counter (bench `check`, `two_threads_over_one_response`). Each text is kept once, however
-/// often it is used, so memory is bounded by the number of different key locations.
+/// A clone of any other value increments a reference count. Every response of every worker would
+/// increment the same count (bench `check`, `two_threads_over_one_response`). Each distinct text is
+/// kept only once, so memory is bounded by the number of different key locations.
 fn static_value(text: &str) -> Result<&'static HeaderValue, Error> {
     static VALUES: Mutex<Vec<&'static HeaderValue>> = Mutex::new(Vec::new());
     let checked = value(text)?;

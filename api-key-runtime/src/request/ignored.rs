@@ -15,7 +15,7 @@ const HEADERS: [&str; 7] = [
     "Api-Key",
     "ApiKey",
 ];
-/// Longest scheme name that is logged. Every key is longer.
+/// Maximum length of a logged scheme name. Every key is longer.
 const MAX_SCHEME_BYTES: usize = 20;
 
 /// A credential in a place that is not a configured key location.
@@ -26,7 +26,7 @@ pub(crate) enum Ignored<'a> {
     Scheme(Option<&'a str>),
     /// The credential is in `Authorization`, without a scheme.
     NoScheme,
-    /// In a header that other services read keys from.
+    /// The credential is in a header that other services read keys from.
     Header(&'static str),
 }
 
@@ -43,7 +43,7 @@ impl fmt::Display for Ignored<'_> {
     }
 }
 
-/// Returns the ignored credential of a request in which no key location is used.
+/// Returns the ignored credential of a request that uses no key location.
 pub(crate) fn ignored(headers: &HeaderMap) -> Option<Ignored<'_>> {
     let Some(line) = headers.get(AUTHORIZATION) else {
         let header = HEADERS.into_iter().find(|name| headers.contains_key(*name));

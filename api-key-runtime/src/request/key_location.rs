@@ -7,7 +7,7 @@ use crate::error::Error;
 /// A part of the request that may contain a key.
 ///
 /// The default locations are [`bearer`](Self::bearer) and [`header("X-API-Key")`](Self::header).
-/// [`AppKeysBuilder::key_locations`](crate::AppKeysBuilder::key_locations) replaces the list.
+/// [`AppKeysBuilder::key_locations`](crate::AppKeysBuilder::key_locations) replaces these defaults.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct KeyLocation(pub(super) Place);
 
@@ -48,7 +48,7 @@ impl KeyLocation {
     }
 
     /// Returns the location `Authorization: KEY`, without a scheme. A value that contains a space
-    /// has a scheme. Such a value is ignored, unless another key location accepts the scheme.
+    /// begins with a scheme, and is ignored unless another key location accepts the scheme.
     #[must_use]
     pub const fn authorization_without_scheme() -> Self {
         Self(Place::WithoutScheme)
@@ -63,8 +63,8 @@ impl KeyLocation {
     /// Returns the location of a query parameter, such as `?key=KEY`, as in the Flask recipe that
     /// this crate mirrors.
     ///
-    /// Do not use it in a new service: URLs are written to logs, browser histories and `Referer`
-    /// headers (RFC 6750, section 2.3).
+    /// Do not use this location in a new service: URLs are written to logs, browser histories and
+    /// `Referer` headers (RFC 6750, section 2.3).
     #[must_use]
     pub fn query(name: impl Into<String>) -> Self {
         Self(Place::Query(name.into()))
@@ -99,7 +99,7 @@ pub(super) struct Authorization {
 }
 
 impl Authorization {
-    /// Adds a form. Returns whether the form was added for the first time.
+    /// Adds a form, and returns whether the form is new.
     fn add(&mut self, place: &Place) -> Result<bool, Error> {
         let scheme = match place {
             Place::WithoutScheme => return Ok(!std::mem::replace(&mut self.without_scheme, true)),
@@ -219,8 +219,9 @@ fn header_name(name: &str) -> Result<HeaderName, Error> {
     Ok(parsed)
 }
 
-/// Returns whether a header has a defined meaning of its own. Hop-by-hop and framing headers do not
-/// reach a handler as sent. `Authorization` and `Cookie` have their own key locations.
+/// Returns whether a header is reserved for another purpose. Hop-by-hop and framing headers may be
+/// changed or removed before they reach a handler. `Authorization` and `Cookie` have their own key
+/// locations.
 pub(super) fn is_reserved(name: &HeaderName) -> bool {
     [
         "authorization",

@@ -46,9 +46,10 @@ pub(super) async fn audit(prober: &Prober, exceptions: Exceptions) -> Protection
             .push(format!("{patterns} (external resource: not served by this application)"));
     }
     if prober.has_middleware {
-        audit.report.unseen.push(
-            "responses that a middleware makes by itself at paths without a route".to_owned(),
-        );
+        audit
+            .report
+            .unseen
+            .push("responses that a middleware generates for paths without a route".to_owned());
     }
     audit.finish()
 }
@@ -64,11 +65,10 @@ struct Audit<'a> {
     without_keys: Vec<String>,
 }
 
-/// The result of one call for the route that the call was meant to reach. A result with a higher
-/// weight takes precedence.
+/// The result of one call to a route. A result with a higher weight takes precedence.
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum Standing {
-    /// No response of a route: actix-web or a default service answered.
+    /// actix-web or a default service answered, not a route.
     Nothing,
     /// Another route answered.
     Elsewhere(String),
@@ -125,7 +125,8 @@ impl Audit<'_> {
         }
     }
 
-    /// Returns `None` and records a violation or an exception if the route cannot be called.
+    /// Returns the paths and headers of a route. If the route cannot be called, returns `None` and
+    /// records a violation or an exception.
     async fn ways(&mut self, route: &Route) -> Option<Ways> {
         let mut paths = match self.exceptions.samples.remove(&route.path) {
             Some(sample) if !fits(route, &sample) => {
@@ -192,7 +193,8 @@ impl Audit<'_> {
                 if standing.weight() > weightiest.weight() {
                     weightiest = standing;
                 }
-                // More values of the parameters are tried only if another route answered.
+                // The remaining paths are called only if another route answered or the path is a
+                // prefix.
                 if !elsewhere && !ways.is_prefix {
                     break;
                 }
@@ -230,8 +232,8 @@ impl Audit<'_> {
         }
     }
 
-    /// Returns whether a scope matches exactly this path. In that case the default service of the
-    /// scope may have answered.
+    /// Returns whether a scope matches exactly this path. For such a path, the default service of
+    /// the scope may have answered.
     fn is_scope(&self, path: &str) -> bool {
         self.routes
             .iter()
@@ -367,7 +369,7 @@ fn unmatched(answer: &Answer) -> Standing {
 }
 
 /// Returns whether a reported pattern belongs to a route. A resource with several patterns is
-/// listed under each of them but reports the first.
+/// listed once for each pattern, but a request always reports the first pattern.
 fn is_pattern_of(pattern: &str, route: &Route) -> bool {
     let plain = |text: &str| match text.replace("//", "/") {
         root if root.is_empty() => "/".to_owned(),

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 /// The exceptions for [`assert_protected`](super::assert_protected).
 ///
-/// [`Exceptions::public`] creates them. `Exceptions::public([])` contains no exception.
+/// [`Exceptions::public`] creates the exceptions. `Exceptions::public([])` contains no exceptions.
 #[derive(Clone, Debug, Default)]
 #[must_use = "pass it to assert_protected"]
 pub struct Exceptions {
@@ -33,11 +33,11 @@ impl Exceptions {
     /// Creates exceptions for routes that anyone may call, each with its reason:
     /// `("GET /health", "the load balancer calls it")`.
     ///
-    /// Write a route as a failure prints it: the method, or `*` for all its methods, a space and
+    /// Write a route as in the panic message: the method (or `*` for all its methods), a space and
     /// the pattern. `<unmatched>` at the end stands for requests that match no route:
     /// `* /<unmatched>` is the application's default service. An exception that matches no route
-    /// fails the audit. An exception for a route that rejects callers without a key also fails,
-    /// because it would hide a later route with the same name.
+    /// fails the audit. An exception for a route that rejects callers without a key also fails the
+    /// audit, because the exception would hide a later unprotected route with this name.
     ///
     /// ```
     /// use api_key_runtime::route_audit::Exceptions;
@@ -70,8 +70,8 @@ impl Exceptions {
         self
     }
 
-    /// Adds a path that matches a pattern. This is needed if the audit cannot generate such a path
-    /// itself. Replaces an earlier path for the same pattern.
+    /// Sets a path that matches a pattern, for a pattern from which the audit cannot generate a
+    /// path. Replaces an earlier path for the same pattern.
     ///
     /// ```
     /// use api_key_runtime::route_audit::Exceptions;
@@ -107,8 +107,8 @@ impl Exceptions {
         }
     }
 
-    /// Returns the reason of the exception for a route, if there is one. An exception for a public
-    /// route applies even if the audit cannot see the route.
+    /// Returns the reason of the exception for a route, or `None` without an exception. An
+    /// exception for a public route applies even if the audit cannot see the route.
     pub(super) fn reason(&mut self, kind: Kind, method: &str, path: &str) -> Option<String> {
         let mut reason = None;
         for entry in &mut self.entries {

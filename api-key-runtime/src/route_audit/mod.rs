@@ -1,7 +1,7 @@
 //! A test helper that finds unprotected routes of an application.
 //!
 //! [`assert_protected`] calls every route without a key and fails for each route that does not
-//! reject the request. One test that calls it detects every route that is added without the
+//! reject the request. A single test with this call detects every route that is added without the
 //! attribute.
 //!
 //! This module has its own feature, `route-audit`, because it reads actix-web's list of routes
@@ -37,8 +37,8 @@ pub use report::ProtectionReport;
 ///
 /// Pass the application that the service serves: `App::new().app_data(keys).configure(routes)`.
 /// Every route is called without a key and without a body, with its own methods and with all other
-/// methods. Only a rejection of this crate passes: a 401 of the handler itself, a 400, a 404 or a
-/// redirect fails. Handlers without a guard run.
+/// methods. Only a rejection by this crate passes. A 401 from the handler itself, a 400, a 404 or a
+/// redirect fails. Handlers without a guard are run.
 ///
 /// ```
 /// use actix_web::{App, get, web};
@@ -80,12 +80,12 @@ pub use report::ProtectionReport;
 /// - a route behind a guard that is a function of the application
 /// - a route whose requests another route answers
 /// - a route with parameters that no path can be generated for (see [`Exceptions::sample`])
-/// - a service with a prefix that rejects only some paths by itself
+/// - a service with a prefix, such as `Files`, that rejects only some of its paths
 ///
 /// The audit cannot list two things:
 ///
-/// - responses that a middleware makes by itself at paths without a route
-/// - a default service that answers like actix-web's default service, with a 404 without a body
+/// - responses that a middleware generates for paths without a route
+/// - a default service that answers with an empty 404, like the default service of actix-web
 ///
 /// # Panics
 /// Panics with a list of the routes that fail, and advice on how to fix each route.

@@ -99,7 +99,7 @@ pub(super) fn of(pattern: &str) -> Vec<String> {
 
 enum Piece<'a> {
     Literal(&'a str),
-    /// The expression after the colon. A tail has `.*`.
+    /// The regular expression of a parameter. The expression of a tail is `.*`.
     Parameter(&'a str),
 }
 

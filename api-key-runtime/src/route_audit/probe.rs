@@ -20,7 +20,7 @@ use actix_web::{
 use super::paths::UNMATCHED;
 use crate::{app_key::Anonymous, foreign_texts::is_app_entry, rejection::Mark};
 
-/// The time after which a handler without a response is assumed to be running. Its route then
+/// The timeout of one call. After the timeout the handler is assumed to be running, so its route
 /// counts as open.
 const CALL_TIMEOUT: Duration = Duration::from_secs(10);
 
@@ -106,7 +106,7 @@ pub(super) enum What {
     /// The attribute rejected the request. The attribute protects only one handler.
     RejectedAtHandler,
     NoAppKeys,
-    /// Accepted because of `#[require_app_key(optional)]`.
+    /// The request was accepted because of `#[require_app_key(optional)]`.
     Optional,
     /// 404 or 405 without a body, the default response of actix-web.
     Empty(StatusCode),

@@ -6,8 +6,7 @@ use actix_web::http::{Method, StatusCode};
 
 use super::probe::{Open, What};
 
-/// The result of [`assert_protected`](super::assert_protected). `Display` writes the text of its
-/// panic message.
+/// The result of [`assert_protected`](super::assert_protected). `Display` writes the panic message.
 #[derive(Clone, Debug, Default)]
 pub struct ProtectionReport {
     pub(super) protected: Vec<String>,
@@ -36,7 +35,7 @@ impl ProtectionReport {
     }
 
     /// Returns the routes that were not called, each with the given reason or a description. The
-    /// audit has no result for them.
+    /// audit has no result for these routes.
     #[must_use]
     pub fn unseen(&self) -> &[String] {
         &self.unseen
@@ -74,10 +73,10 @@ impl fmt::Display for ProtectionReport {
     }
 }
 
-/// The end of a path that stands for the requests below the path that match no route.
+/// The suffix of a path that stands for all requests below the path that match no route.
 pub(super) const PATH_OF_DEFAULT: &str = "/<unmatched>";
 
-/// Returns the names of the methods, or `*` if they are all that were tried.
+/// Returns the names of the methods, or `*` for all methods that were tried.
 pub(super) fn label(methods: &[&Method], tried: usize) -> String {
     if methods.len() >= tried {
         return "*".to_owned();
@@ -109,7 +108,7 @@ pub(super) fn open_fault(path: &str, what: &What, methods: &[&Method], tried: us
 
 fn advice(open: &Open, path: &str) -> &'static str {
     if open.has_status(StatusCode::UNAUTHORIZED) || open.has_status(StatusCode::FORBIDDEN) {
-        "this is the handler's own response, or one with which a middleware replaced the rejection: guard it with \
+        "this is the handler's own response, or a middleware replaced the rejection: guard it with \
          #[require_app_key], and audit the application without that middleware"
     } else if open.has_status(StatusCode::INTERNAL_SERVER_ERROR) {
         "guard it with #[require_app_key] (an AppKey argument of a handler checks nothing by itself)"

@@ -25,11 +25,11 @@ const MOST_COMBINATIONS: usize = 64;
 /// that share a pattern.
 pub(super) struct Route {
     pub(super) path: String,
-    /// The patterns as registered, without those of enclosing scopes.
+    /// The patterns as registered, without the patterns of enclosing scopes.
     pub(super) patterns: Vec<String>,
     pub(super) is_scope: bool,
     pub(super) is_resource: bool,
-    /// The declared methods. Empty if the route declares none or accepts all.
+    /// The declared methods. Empty if the route declares no method or accepts all methods.
     pub(super) methods: Vec<Method>,
     /// Notes of actix-web about why the route may be unreachable.
     pub(super) notes: Vec<String>,
@@ -43,7 +43,7 @@ pub(super) fn of(tree: &IntrospectionTree) -> Vec<Route> {
 }
 
 fn collect(node: &IntrospectionNode, routes: &mut Vec<Route>) {
-    // A node without patterns is a part of the paths of other routes.
+    // A node without patterns is only a part of other routes' paths.
     if !node.patterns.is_empty() {
         let is_resource = matches!(node.kind, ResourceType::Resource);
         let shared = node.patterns.len() > 1 && node.patterns.iter().any(String::is_empty);
@@ -105,7 +105,7 @@ impl Route {
     }
 
     /// Returns all combinations of the headers that guards of the route and of its scopes require
-    /// or exclude. In some combinations headers are absent. Returns `None` if there are too many
+    /// or exclude. Some combinations omit headers. Returns `None` if there are too many
     /// combinations.
     pub(super) fn headers(&self, routes: &[Route]) -> Option<Vec<Vec<(String, String)>>> {
         let mut values: BTreeMap<String, Vec<String>> = BTreeMap::new();

@@ -30,11 +30,10 @@ pub trait StoreFactory {
     fn revoke(&self, id: i64, at: DateTime<Utc>);
 }
 
-/// Tests the lookups of a [`KeyStore`] on an empty store. Also tests its change feed if the store
-/// reports changes.
+/// Tests the lookups of an empty [`KeyStore`], and its change feed if the store reports changes.
 ///
-/// Usage recording is not tested: no decision depends on it, and each application may store usage
-/// in its own way.
+/// Usage recording is not tested: no decision depends on usage, and each application may store
+/// usage in its own way.
 ///
 /// # Panics
 /// Panics if the store does not behave as required. The message states the expected behavior.
@@ -144,7 +143,7 @@ fn many_are_found_at_once(subject: &impl StoreFactory) {
     let stored: Vec<KeyDigest> = (0..256).map(|number| digest(4, number)).collect();
     let ids: HashSet<i64> = stored.iter().map(|&digest| subject.insert(&plain(digest))).collect();
     assert_eq!(ids.len(), stored.len(), "ids are not unique");
-    // The list has as many unknown digests, which must not affect the result.
+    // Half of the digests are unknown and must not affect the result.
     let asked: Vec<KeyDigest> =
         stored.iter().copied().chain((0..256).map(|number| digest(5, number))).collect();
     let found: HashSet<i64> = find(subject, &asked).iter().map(|record| record.id).collect();

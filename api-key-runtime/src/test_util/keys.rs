@@ -34,7 +34,7 @@ const LIFETIME: Duration = Duration::from_secs(60 * 60);
 pub struct TestKeys {
     /// The key set, for the application's `app_data`.
     pub app_keys: AppKeys,
-    /// The clock that decides whether a key has expired. It does not advance by itself.
+    /// The clock that the expiry of keys is checked against. It does not advance by itself.
     pub clock: TestClock,
     /// The store of the keys.
     pub store: MemoryStore,
@@ -49,7 +49,7 @@ impl TestKeys {
 
     /// Creates a key set with other settings: `TestKeys::with(|builder| builder.prefix("shop_"))`.
     ///
-    /// Whatever the settings are, the key set uses the store and the clock of this `TestKeys`.
+    /// With any settings, the key set uses the store and the clock of this `TestKeys`.
     ///
     /// ```
     /// use api_key_runtime::{KeyLocation, test_util::TestKeys};
@@ -76,7 +76,7 @@ impl TestKeys {
     }
 
     /// Issues a key with these scopes, separated by spaces. `""` means no scopes. The key is valid
-    /// from any address. It expires after one hour of the test's clock.
+    /// from any address. It expires after one hour on the test clock.
     ///
     /// # Panics
     /// Panics if a scope is invalid.

@@ -167,10 +167,7 @@ async fn a_rejection_replaced_by_a_middleware_is_a_violation() {
     let report =
         report(App::new().service(guarded_service).wrap(replace), Exceptions::public([])).await;
     assert_eq!(report.violations().len(), 1, "{report}");
-    assert!(
-        report.violations()[0].contains("one with which a middleware replaced the rejection"),
-        "{report}"
-    );
+    assert!(report.violations()[0].contains("a middleware replaced the rejection"), "{report}");
 }
 
 // B15

@@ -1,8 +1,8 @@
 //! Determines the client IP: the peer address, or the address that trusted proxies forward.
 //!
-//! The forwarding header is read only if the peer is trusted. It is read from the right, past all
-//! trusted hops. The caller controls everything to the left of the first untrusted hop, so that
-//! part is ignored.
+//! The forwarding header is read only if the peer is trusted. Its addresses, the hops, are read
+//! from right to left. The first hop that is not a trusted proxy is the client IP. The caller
+//! controls everything to the left of that hop, so the remaining hops are ignored.
 
 #[cfg(test)]
 mod tests;
@@ -18,9 +18,10 @@ use crate::{allowed_ips::Block, error::Error};
 
 /// Maximum number of hops to follow. A longer chain of trusted hops yields no client IP.
 const MAX_HOPS: usize = 32;
-/// Longest text of a hop: `[`, 45 characters of an IPv6 address, `]:` and a port.
+/// Maximum length of a hop: `[`, 45 characters of an IPv6 address, `]:` and a port.
 const MAX_HOP_BYTES: usize = 53;
-/// Shortest prefixes of a trusted block. A wider block would include the addresses of strangers.
+/// Minimum prefix lengths of a trusted block. A wider block would include the addresses of
+/// unrelated hosts.
 const MIN_PREFIX_V4: u8 = 8;
 const MIN_PREFIX_V6: u8 = 16;
 const DEFAULT_HEADER: &str = "X-Forwarded-For";
@@ -74,7 +75,7 @@ impl TrustedProxies {
         self.proxies.is_some()
     }
 
-    /// Returns the canonical client IP, or the cause why the client IP is unknown.
+    /// Returns the canonical client IP, or the reason why the client IP is unknown.
     #[inline]
     pub(crate) fn client_ip(
         &self,
@@ -97,7 +98,7 @@ impl Proxies {
     /// Returns the first hop from the right that is not a trusted proxy.
     fn caller(&self, headers: &HeaderMap) -> Result<IpAddr, UnknownIp<'_>> {
         // All lines of the header, in order, form one list (RFC 9110, section 5.3). The last line
-        // has the last hops.
+        // is read first, because it contains the rightmost hops.
         let lines: Vec<&[u8]> = headers.get_all(&self.header).map(HeaderValue::as_bytes).collect();
         let mut hops = lines.iter().rev().flat_map(|line| line.rsplit(|&byte| byte == b','));
         for hop in hops.by_ref().take(MAX_HOPS) {
@@ -117,7 +118,7 @@ impl Proxies {
 }
 
 /// Parses `a.b.c.d`, `a.b.c.d:port`, an IPv6 address, `[v6]` or `[v6]:port`. Rejects everything
-/// else, and the unspecified addresses, which no client has (RFC 4291, section 2.5.2).
+/// else, and also the unspecified addresses, which no client has (RFC 4291, section 2.5.2).
 fn parse_hop(hop: &[u8]) -> Option<IpAddr> {
     // White space may surround the elements of a list (RFC 9110, section 5.6.3).
     let hop = trim(hop);

@@ -153,7 +153,7 @@ fn a_hop_that_does_not_parse_makes_the_caller_unknown() {
         "203.0.113.7;",
         "203.0.113.7 203.0.113.8",
         "2001:db8::1:443:99999",
-        // Unspecified addresses, from which no host sends.
+        // Unspecified addresses, which no client has.
         "0.0.0.0",
         "0.0.0.0:443",
         "::",
@@ -205,8 +205,12 @@ fn each_cause_of_an_unknown_client_ip_has_its_own_words() {
             other,
             "the request has no x-forwarded-for; it has x-real-ip, which the caller may have sent",
         ),
-        (proxy, forwarded(&["s3cret"]), "x-forwarded-for has a hop that is not a client address"),
-        (proxy, forwarded(&[""]), "x-forwarded-for has a hop that is not a client address"),
+        (
+            proxy,
+            forwarded(&["s3cret"]),
+            "x-forwarded-for has an entry that is not a client address",
+        ),
+        (proxy, forwarded(&[""]), "x-forwarded-for has an entry that is not a client address"),
         (
             proxy,
             forwarded(&["10.0.0.2, 10.0.0.3"]),
@@ -354,8 +358,8 @@ fn ten_thousand_hops_and_a_hundred_kilobytes_are_bounded_work() {
     ];
     for (input, expected) in inputs.iter().zip([None, None, None, Some(ip("203.0.113.7"))]) {
         let headers = forwarded(&[input]);
-        // The minimum of many rounds, because other load on the machine only adds time. The limit
-        // leaves room for a slow machine.
+        // Takes the minimum of many rounds, because other load on the machine only adds time. The
+        // limit allows for a slow machine.
         let best = (0..50)
             .map(|_| {
                 let started = Instant::now();

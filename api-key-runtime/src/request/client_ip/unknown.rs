@@ -23,7 +23,7 @@ pub(crate) enum UnknownIp<'a> {
     NoPeer,
     /// The request does not have the header.
     NoHeader(&'a HeaderName),
-    /// The header contains a hop that is not a client address.
+    /// The header has an entry that is not a client address.
     UnreadableHop(&'a HeaderName),
     /// Every hop is a trusted proxy.
     OnlyTrustedHops(&'a HeaderName),
@@ -32,7 +32,8 @@ pub(crate) enum UnknownIp<'a> {
 }
 
 impl<'a> UnknownIp<'a> {
-    /// Returns the text for a request with these headers. The text contains no header value.
+    /// Returns the text in the log for a request with these headers. The text contains no header
+    /// value.
     pub(crate) fn explain(self, headers: &'a HeaderMap) -> Explained<'a> {
         let written = FORWARDING_HEADERS.into_iter().find(|name| headers.contains_key(*name));
         Explained { cause: self, written }
@@ -60,7 +61,7 @@ impl fmt::Display for Explained<'_> {
             }
             (UnknownIp::NoHeader(name), None) => write!(formatter, "the request has no {name}"),
             (UnknownIp::UnreadableHop(name), _) => {
-                write!(formatter, "{name} has a hop that is not a client address")
+                write!(formatter, "{name} has an entry that is not a client address")
             }
             (UnknownIp::OnlyTrustedHops(name), _) => {
                 write!(formatter, "{name} contains only trusted proxies")

@@ -1,8 +1,8 @@
 //! Extracts the credential of a request.
 //!
-//! A request uses a key location if its header, parameter or cookie exists, even with an empty
-//! value. A request that uses more than one location is an error: the code never chooses between
-//! credentials.
+//! A request uses a key location if the request has its header, parameter or cookie, even with an
+//! empty value. A request that uses more than one key location is an error. No credential takes
+//! precedence over another.
 
 #[cfg(test)]
 mod tests;
@@ -24,8 +24,8 @@ pub(crate) enum Credential<'a> {
     Malformed {
         in_query: bool,
     },
-    /// The credential has 1 to 256 bytes. Whether keys may contain these bytes is checked only if
-    /// the key is not a cache hit.
+    /// The credential has 1 to 256 bytes. The bytes are validated only if the key is not a cache
+    /// hit.
     Key {
         key: Cow<'a, [u8]>,
         in_query: bool,
@@ -35,8 +35,8 @@ pub(crate) enum Credential<'a> {
 }
 
 impl Credential<'_> {
-    /// Returns whether the credential may be in the query. If there are several credentials, one of
-    /// them in the query suffices.
+    /// Returns whether the credential may be in the query. If there are several credentials,
+    /// returns whether the query is a key location.
     #[inline]
     pub(crate) fn may_be_in_query(&self, locations: &KeyLocations) -> bool {
         match self {
@@ -106,8 +106,8 @@ pub(crate) fn is_key(value: &[u8]) -> bool {
     (1..=MAX_KEY_BYTES).contains(&value.len()) && are_key_characters(value)
 }
 
-/// Extracts the credential of `Authorization`. A line with a scheme that is not accepted is
-/// ignored. Several lines are an error if one of them has an accepted scheme: RFC 9110 forbids
+/// Extracts the credential of `Authorization`. Ignores a line with a scheme that is not accepted.
+/// Returns an error for several lines if any line has an accepted scheme, because RFC 9110 forbids
 /// several lines.
 fn authorization<'a>(
     headers: &'a HeaderMap,
@@ -124,8 +124,8 @@ fn authorization<'a>(
     if only.is_some() && lines > 1 { Err(TooMany) } else { Ok(only) }
 }
 
-/// Returns `None` for another scheme, and `Some(None)` for an accepted scheme without a value or
-/// for a line that cannot be parsed.
+/// Returns `None` for a scheme that is not accepted, and `Some(None)` for an accepted scheme
+/// without a value or for a line that cannot be parsed.
 #[expect(clippy::option_option, reason = "absent, unreadable and present are three things")]
 fn authorization_value<'a>(
     line: &'a [u8],
@@ -148,8 +148,8 @@ fn authorization_value<'a>(
             Some(rest.get(start..).map(Cow::Borrowed))
         }
         _ if accepted.without_scheme && !line.contains(&b' ') => Some(Some(Cow::Borrowed(line))),
-        // A scheme ends at a space or at the end of the line. If another character follows, the
-        // line is malformed and does not have another scheme.
+        // A scheme ends at a space or at the end of the line. Any other character after the scheme
+        // makes the line malformed.
         Some(&byte) if byte != b' ' => Some(None),
         // The line is empty or begins with a space.
         _ if scheme.is_empty() => Some(None),

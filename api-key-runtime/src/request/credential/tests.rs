@@ -37,8 +37,8 @@ fn key(text: &str) -> Credential<'_> {
 
 type Lines<'a> = &'a [(&'a str, &'a [u8])];
 
-/// Extracts a credential and checks the characters of its key, as the check of a request does for
-/// every key that is not a cache hit.
+/// Extracts a credential and checks the characters of its key, as a guard does for every key that
+/// is not a cache hit.
 fn extract<'a>(
     key_locations: &'a KeyLocations,
     headers: &'a HeaderMap,
@@ -244,7 +244,7 @@ fn more_than_256_bytes_are_no_key() {
 #[test]
 fn a_100_kb_key_costs_at_most_twice_a_short_bad_one() {
     let key_locations = defaults();
-    // The minimum of many rounds, because other load on the machine only adds time.
+    // Takes the minimum of many rounds, because other load on the machine only adds time.
     let cost = |name: &str, value: &[u8]| {
         let headers = headers(&[(name, value)]);
         let round = |_| {
@@ -271,8 +271,7 @@ fn a_100_kb_key_costs_at_most_twice_a_short_bad_one() {
 #[test]
 fn bytes_that_no_key_holds_are_no_key() {
     let key_locations = everything();
-    // Listed here instead of computed by the tested code: the characters of base64url, base64 and
-    // UUIDs.
+    // The characters of base64url, base64 and UUIDs, listed independently of the tested code.
     let in_keys = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-._~+/=";
     for byte in 0..=255_u8 {
         if in_keys.contains(&byte) {
