@@ -10,8 +10,8 @@ use std::{
 
 use crate::{clock::MonotonicTime, lock::lock, log, outage_log::OutageLog, store::StoreError};
 
-/// The time during which other requests fail fast after one request began to probe a silent store.
-/// After this time the probe's call is registered, and makes other requests fail fast.
+/// How long other requests fail fast after a request was allowed to probe a silent store. By then
+/// the probe's call is registered, and that call makes other requests fail fast.
 const TRY_EVERY: Duration = Duration::from_millis(20);
 
 /// The state of the calls to a store.
@@ -27,14 +27,14 @@ pub(crate) struct CircuitBreaker {
 
 #[derive(Debug, Default)]
 struct State {
-    /// The running calls, with their origin and start.
+    /// The running calls, with their origin and start time.
     under_way: HashMap<CallId, (Attempt, MonotonicTime)>,
     next: CallId,
     last_answer: MonotonicTime,
     /// Set once the store has left every call unanswered for too long, and cleared when the store
     /// answers a call in time.
     silence: Option<Silence>,
-    /// Requests that were accepted from stale cache entries since the outage began.
+    /// The number of requests that were accepted from stale cache entries since the outage began.
     stale_accepts: u64,
 }
 
@@ -89,7 +89,7 @@ impl CircuitBreaker {
         let asked = state.under_way.remove(&call.0).map(|(_, since)| since);
         let was_waited_for = asked.is_some();
         match error {
-            // The failure of a call that was abandoned long ago does not count.
+            // The failure of an abandoned call does not count.
             Some(_) if !was_waited_for => {}
             None => {
                 state.last_answer = now;
@@ -136,8 +136,8 @@ impl CircuitBreaker {
     }
 
     /// Returns whether a request should fail at once: the store is silent, and another lookup is
-    /// probing the store. Only an answer in time ends the silence. A failed call does not end it,
-    /// because a connection may give up and be opened again.
+    /// probing the store. Only an answer in time ends the silence. A failed call does not end the
+    /// silence, because a connection to a silent store may time out.
     pub(crate) fn should_fail_fast(&self, now: MonotonicTime) -> bool {
         let mut state = self.state();
         state.note_silence(self.silence_timeout, now);
@@ -199,8 +199,8 @@ impl State {
         self.under_way.values().any(|(by, _)| *by == Attempt::Lookup)
     }
 
-    /// Updates the silence. Clears a silence that was not observed for one silence timeout: the
-    /// store may answer again, although no call has confirmed this.
+    /// Begins or updates the silence. Clears a silence that has not been observed for one silence
+    /// timeout, because the store may have recovered.
     fn note_silence(&mut self, silence_timeout: Duration, now: MonotonicTime) {
         if self.unanswered_for(now) > silence_timeout {
             let silence =
@@ -234,7 +234,7 @@ mod tests {
         circuit_breaker.end(second, None, at(1700));
         assert!(
             !circuit_breaker.is_unavailable(at(2300)),
-            "a hung call does not count while others are answered"
+            "a hung call does not count while other calls are answered"
         );
         assert!(circuit_breaker.is_unavailable(at(2301)));
         circuit_breaker.abandon(first);
@@ -261,14 +261,14 @@ mod tests {
     }
 
     // F1
-    // A connection that gives up does not end the silence; one call at a time probes the store.
+    // A connection that times out does not end the silence; one call at a time probes the store.
     #[test]
     fn an_abandoned_call_closes_nothing_and_one_probe_runs() {
         let circuit_breaker = CircuitBreaker::new(DEADLINE);
         let first = circuit_breaker.begin(Attempt::Lookup, at(1000));
         assert!(circuit_breaker.should_fail_fast(at(1601)));
         circuit_breaker.end(first, Some(&StoreError::new("timed out")), at(2000));
-        assert!(!circuit_breaker.should_fail_fast(at(2001)), "sent to try");
+        assert!(!circuit_breaker.should_fail_fast(at(2001)), "sent as a probe");
         assert!(circuit_breaker.should_fail_fast(at(2002)), "the probe is about to begin");
         let trial = circuit_breaker.begin(Attempt::Lookup, at(2003));
         assert!(circuit_breaker.should_fail_fast(at(2100)));
@@ -286,7 +286,7 @@ mod tests {
         let late = circuit_breaker.begin(Attempt::Lookup, at(1000));
         assert!(circuit_breaker.should_fail_fast(at(1601)));
         circuit_breaker.end(late, None, at(3000));
-        assert!(!circuit_breaker.should_fail_fast(at(3001)), "sent to try");
+        assert!(!circuit_breaker.should_fail_fast(at(3001)), "sent as a probe");
         assert!(circuit_breaker.should_fail_fast(at(3002)));
         let slow = circuit_breaker.begin(Attempt::Lookup, at(3003));
         circuit_breaker.end(slow, None, at(3900));
@@ -297,8 +297,7 @@ mod tests {
     }
 
     // F4
-    // If no request noticed a silence, the next request after the silence waits for at most one
-    // timeout.
+    // A silence that no call confirms ends after one silence timeout.
     #[test]
     fn an_idle_outage_delays_at_most_one_timeout() {
         let circuit_breaker = CircuitBreaker::new(DEADLINE);

@@ -1,6 +1,6 @@
 //! Locks that stay usable after a panic.
 //!
-//! Poisoning is ignored: no code of a store or the application runs under these locks, and the
+//! Poisoning is ignored: no code of a store or of the application runs under these locks, and the
 //! guarded data stays consistent after a panic. If poisoning were not ignored, every later request
 //! would fail.
 
@@ -26,7 +26,7 @@ pub(crate) fn wait_timeout<'a, T>(
     condition.wait_timeout(guard, timeout).unwrap_or_else(PoisonError::into_inner).0
 }
 
-/// Waits as long as this condition holds for the guarded data, up to the timeout.
+/// Waits while `holds` returns `true` for the guarded data, up to the timeout.
 pub(crate) fn wait_timeout_while<'a, T>(
     condition: &Condvar,
     guard: MutexGuard<'a, T>,

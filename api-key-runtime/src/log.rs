@@ -16,5 +16,5 @@ macro_rules! debug {
     ($($arguments:tt)+) => { ::log::debug!(target: "app_key", $($arguments)+) };
 }
 
-// `warn_` is renamed here, because `warn` is the name of a built-in attribute as well.
+// `warn_` is renamed here, because `warn` is also a built-in attribute.
 pub(crate) use {debug, error, info, warn_ as warn};

@@ -11,8 +11,8 @@ use std::{
 use crate::lock::lock;
 
 const SILENCE: Duration = Duration::from_secs(3600);
-/// The maximum number of remembered subjects. When it is reached, all subjects are forgotten, so
-/// that memory stays bounded.
+/// The maximum number of remembered subjects. At this limit, all subjects are forgotten, which
+/// bounds memory.
 const MAX_SUBJECTS: usize = 1024;
 
 /// The subjects that were logged, with the time of each subject's last line.
@@ -24,7 +24,8 @@ impl<K: Eq + Hash> LogThrottle<K> {
         Self(LazyLock::new(Mutex::default))
     }
 
-    /// Returns whether this is the first line of the subject within an hour.
+    /// Returns `true`, and records the time, if no line about this subject was logged within the
+    /// last hour.
     pub(crate) fn should_log(&self, subject: K) -> bool {
         self.should_log_at(subject, Instant::now())
     }

@@ -30,7 +30,7 @@ impl OutageLog {
     /// Records a failure. The first failure of an outage is logged at level error with this
     /// message. Later failures are logged at level debug.
     ///
-    /// A logger may block, so call this without a lock.
+    /// A logger may block, so the caller must not hold a lock.
     pub(crate) fn failure(
         &self,
         now: MonotonicTime,
@@ -52,10 +52,10 @@ impl OutageLog {
         begins
     }
 
-    /// Records a success. If an outage is over now, passes the length of the outage to `line` and
-    /// logs the result.
+    /// Records a success. If the success ends an outage, calls `line` with the duration of the
+    /// outage and logs the result.
     ///
-    /// A logger may block, so call this without a lock.
+    /// A logger may block, so the caller must not hold a lock.
     pub(crate) fn success(&self, now: MonotonicTime, line: impl FnOnce(Duration) -> String) {
         if let Some(lasted) = self.ends(now) {
             log::info!("{}", line(lasted));

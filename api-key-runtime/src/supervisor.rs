@@ -23,13 +23,13 @@ use crate::{
     workers::Workers,
 };
 
-/// Threads that could not be started, by the text of the error.
+/// Throttles the errors about threads that could not be started, by the text of the error.
 static NOT_STARTED: LogThrottle<String> = LogThrottle::new();
 
 /// How often the supervisor checks the threads.
 const LOOK_EVERY: Duration = Duration::from_millis(200);
 
-/// The supervisor, which ends when this value is dropped.
+/// The handle of the supervisor's thread. Dropping the handle ends the thread.
 pub(crate) struct Supervisor {
     ending: Arc<Ending>,
     rejection_log: RejectionLog,
@@ -42,8 +42,8 @@ struct Ending {
     signal: Condvar,
 }
 
-/// The supervised parts. Each part is independent of the other parts. The supervisor keeps none of
-/// these parts alive.
+/// The supervised parts, which are independent of each other. The supervisor does not keep the
+/// feed, the lookups or the usage writer alive.
 struct Watched {
     feed: Weak<FeedThread>,
     lookups: Weak<Lookups>,
@@ -86,8 +86,8 @@ impl Supervisor {
     pub(crate) fn shut_down(&self) {
         *lock(&self.ending.is_due) = true;
         self.ending.signal.notify_all();
-        // The summaries are written on the thread that drops the keys, because the process may end
-        // immediately afterwards.
+        // The summaries are written on the calling thread, because the process may end immediately
+        // afterwards.
         self.rejection_log.summarise_all();
     }
 }

@@ -1,11 +1,11 @@
 //! Tracks blocking calls, so that another thread can take over if a call hangs.
 //!
-//! Each owner keeps its [`Watchdog`] in state that a lock of the owner guards. The owner holds this
-//! lock while it calls a method of the `Watchdog`, but not while it calls a store. A call ends on
-//! the thread on which it began. Only the change feed still holds its lock while it applies a
-//! result, after [`Watchdog::finish`]. Lookups may deliver the result of an abandoned call: the
-//! read stamp of the call decides whether the result may be cached. The usage writer keeps the
-//! counts of an abandoned write.
+//! Each owner guards its [`Watchdog`] with a lock. The owner holds the lock while it calls the
+//! `Watchdog`, but not while it calls a store. A call ends on the thread on which it began.
+//!
+//! After [`Watchdog::finish`], only the change feed keeps its lock until the result is applied.
+//! Lookups may deliver the result of an abandoned call: the read stamp of the call decides whether
+//! the result may be cached. The usage writer keeps the counts of an abandoned write.
 
 use std::{
     panic::{AssertUnwindSafe, catch_unwind},
@@ -19,12 +19,12 @@ use crate::{clock::MonotonicTime, store::StoreError};
 pub(crate) struct Limits {
     /// A call that takes longer counts as hung.
     pub(crate) timeout: Duration,
-    /// The limit up to which the timeout doubles with each hung call since the last
-    /// [`Watchdog::succeeded`]. With a constant timeout, slow connecting would cause every thread
-    /// to be replaced before its first call completes. The timeout does not grow if
-    /// `longest_timeout` equals `timeout`.
+    /// The upper limit of the timeout. Each hung call since the last [`Watchdog::succeeded`]
+    /// doubles the timeout. With a constant timeout, slow connecting would cause every thread to be
+    /// replaced before its first call completes. The timeout does not grow if `longest_timeout`
+    /// equals `timeout`.
     pub(crate) longest_timeout: Duration,
-    /// The maximum number of abandoned calls. At this number, a further hung call is not abandoned
+    /// The maximum number of abandoned calls. At this limit, a further hung call is not abandoned
     /// until an abandoned call returns.
     pub(crate) max_abandoned: usize,
 }
@@ -45,7 +45,7 @@ type CallId = u64;
 struct Running<T> {
     id: CallId,
     since: MonotonicTime,
-    /// The time that the call takes normally.
+    /// The time that the call is expected to take.
     expected: Duration,
     kept: T,
 }
@@ -67,7 +67,7 @@ impl<T> Watchdog<T> {
         Self { limits, next: 0, running: Vec::new(), abandoned: 0, hung_in_a_row: 0 }
     }
 
-    /// Registers a call that begins now. It may take `expected` in addition to the timeout.
+    /// Registers a call that begins now. The call may take `expected` in addition to the timeout.
     pub(crate) fn begin(&mut self, now: MonotonicTime, expected: Duration, kept: T) -> CallTicket {
         let id = self.next;
         self.next = id.wrapping_add(1);
@@ -91,10 +91,10 @@ impl<T> Watchdog<T> {
         self.hung_in_a_row = 0;
     }
 
-    /// Starts a thread in place of each hung call, up to the limit, and abandons that call.
+    /// Abandons hung calls, up to `max_abandoned`, and starts a new thread for each of these calls.
     ///
     /// # Errors
-    /// Returns the first error of starting a thread. The call then stays current.
+    /// Returns an error if a thread cannot be started. The hung call is then not abandoned.
     pub(crate) fn replace_hung<E>(
         &mut self,
         now: MonotonicTime,
@@ -116,7 +116,7 @@ impl<T> Watchdog<T> {
         (hung, Ok(()))
     }
 
-    /// Returns whether no call is running, without regard to abandoned calls.
+    /// Returns whether no call is running. Abandoned calls do not count.
     pub(crate) fn is_idle(&self) -> bool {
         self.running.is_empty()
     }
@@ -163,14 +163,14 @@ mod tests {
         MonotonicTime::from_nanos(millis * 1_000_000)
     }
 
-    /// Abandons hung calls, and returns the values that were kept with these calls.
+    /// Abandons hung calls, and returns the values that were stored with these calls.
     fn look<T>(watchdog: &mut Watchdog<T>, millis: u64) -> Vec<T> {
         let mut started = 0;
         let (hung, result) = watchdog.replace_hung(at(millis), || {
             started += 1;
             Ok::<(), ()>(())
         });
-        assert_eq!((started, result), (hung.len(), Ok(())), "one thread for each");
+        assert_eq!((started, result), (hung.len(), Ok(())), "one thread for each hung call");
         hung.into_iter().map(|hung| hung.kept).collect()
     }
 
@@ -210,7 +210,7 @@ mod tests {
         assert!(look(&mut watchdog, 9000).is_empty(), "the limit is reached");
         let finished: Vec<_> =
             tickets.drain(..).filter_map(|ticket| watchdog.finish(ticket)).collect();
-        assert_eq!(finished.len(), 2, "those beyond the limit were still current");
+        assert_eq!(finished.len(), 2, "calls beyond the limit were not abandoned");
         let _hung = watchdog.begin(at(9000), Duration::ZERO, 5);
         assert_eq!(look(&mut watchdog, 12_000), [5]);
     }

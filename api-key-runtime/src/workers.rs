@@ -1,5 +1,5 @@
-//! The threads of one `AppKeys`, so that closing can wait for the threads and name the threads that
-//! hang.
+//! Tracks the threads of one `AppKeys`, so that closing can wait for the threads and name hung
+//! threads.
 
 use std::{
     io,
@@ -53,7 +53,7 @@ impl Workers {
     }
 }
 
-/// The value that a thread drops last, even after a panic.
+/// A value that a thread drops last, even after a panic, to record that the thread ends.
 struct Running(Workers);
 
 impl Drop for Running {

@@ -1,5 +1,5 @@
-//! A cached key: the fields of its record that requests need, in a compact form, and its unwritten
-//! usage.
+//! A cached key in a compact form: the record's fields that requests need, and the usage that is
+//! not written yet.
 
 use std::ops::Range;
 
@@ -21,7 +21,8 @@ pub(crate) struct CachedKey {
     pub(crate) allowed_ips: Rules,
     pub(crate) scopes: ScopeSet,
     pub(crate) expires_at: Option<DateTime<Utc>>,
-    /// Whether the lifetime of the key is so long that a line is logged before its expiry.
+    /// Whether the key's lifetime exceeds [`SOON`]. If so, a warning is logged before the key
+    /// expires.
     warns_before_expiry: bool,
     has_owner: bool,
     disabled: bool,
@@ -61,8 +62,8 @@ impl CachedKey {
             warns_before_expiry: record
                 .expires_at
                 .is_some_and(|end| end.signed_duration_since(record.created_at) > SOON),
-            // A key whose `disabled_at` is in the future counts as disabled too: the stricter
-            // reading.
+            // A key whose `disabled_at` is in the future also counts as disabled, which is the
+            // stricter interpretation.
             disabled: record.disabled_at.is_some(),
             revoked: record.revoked_at.is_some(),
             usage: UsageCell::default(),
@@ -117,8 +118,8 @@ struct PackedText {
 
 impl PackedText {
     fn new(hint: &str, name: &str, owner: &str) -> Self {
-        // The constraints of this crate's tables keep texts below 4 GiB. If another store returns
-        // longer texts, their end reads as empty; no decision depends on these texts.
+        // The constraints of this crate's tables keep texts below 4 GiB. Longer texts from a custom
+        // store may be read as empty; no decision depends on these texts.
         let end = |length: usize| u32::try_from(length).unwrap_or(u32::MAX);
         Self {
             text: [hint, name, owner].concat().into(),

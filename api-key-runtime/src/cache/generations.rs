@@ -5,16 +5,16 @@ use std::collections::HashMap;
 
 use crate::key::KeyDigest;
 
-/// The number of changed keys that are recorded one by one. If more keys change, reads in flight
-/// count as outdated for every key.
+/// The maximum number of changed keys that are recorded individually. If more keys change, every
+/// read in flight counts as outdated.
 const MAX_RECENT: usize = 4096;
 
-/// A counter of changes. A generation is a point between two changes.
+/// A counter of changes. A generation is the period between two changes.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Generations {
     current: u64,
     recent: HashMap<KeyDigest, u64>,
-    /// Reads of an earlier generation are outdated for every key.
+    /// Reads that were sent before this generation are outdated for every key.
     all_before: u64,
 }
 

@@ -1,22 +1,22 @@
-//! The cached keys, and the rule by which requests may use them. The cache does no I/O and takes
-//! the time as an argument, so that a model can drive the cache.
+//! The cached keys, and the rule that decides when a request may use a cached key. The cache does
+//! no I/O and takes the current time as an argument, so that a model can control every step.
 //!
 //! The lease is the time up to which every change has been applied. A request may use an entry only
 //! while the lease or the entry's own read is at most `max_staleness` old.
 //!
-//! The order of the steps is the rule:
+//! The rule requires this order of steps:
 //!
-//! - The feed takes the time, *then* reads the changes, then applies the changes
-//!   ([`apply`](Cache::apply)), and then publishes the time from its first step
+//! - The feed reads the clock, *then* reads the changes, then applies the changes
+//!   ([`apply`](Cache::apply)), and then publishes the clock reading as the lease
 //!   ([`renew`](Cache::renew)).
 //! - A lookup takes its stamp ([`stamp`](Cache::stamp)) before its query is sent. The result is
 //!   cached only if the key has not changed since the stamp and the stamp is at most
-//!   `max_staleness` old ([`fill`](Cache::fill)). The same condition applies to giving the result
-//!   to requests that joined after the query was sent.
+//!   `max_staleness` old ([`fill`](Cache::fill)). The same condition decides whether requests that
+//!   joined after the query was sent get the result.
 //! - A request reads the lease before it reads an entry ([`view`](Cache::view)).
 //!
-//! The folder `model` explores every interleaving of these steps. It also explores the
-//! interleavings with one of the steps done wrong.
+//! The module `model` explores every interleaving of these steps, and also the interleavings in
+//! which one step is wrong.
 
 mod entry;
 mod generations;
@@ -51,9 +51,8 @@ use crate::{
     clock::MonotonicTime, key::KeyDigest, key_record::KeyRecord, lock::lock, store::Changed,
 };
 
-/// The maximum number of negative entries, which stand for digests that are not in the store. Any
-/// caller can make up digests, so the number is small, and negative entries never evict cached
-/// keys.
+/// The maximum number of negative entries, each for a digest that is not in the store. Any caller
+/// can make up digests, so this limit is small. Negative entries never evict cached keys.
 const MAX_UNKNOWN: usize = 65_536;
 
 /// How long a cache entry may be used.
@@ -62,25 +61,26 @@ pub(crate) struct Bounds {
     /// The maximum time since the entry was last known to be current. Zero means that no entry may
     /// be used.
     pub(crate) max_staleness: Duration,
-    /// The maximum time while the store is unavailable. Zero means that no entry may be used; any
-    /// other value is at least `max_staleness`.
+    /// The maximum time since the entry was last known to be current, while the store is
+    /// unavailable. Zero means that no entry may be used; any other value is at least
+    /// `max_staleness`.
     pub(crate) stale_if_error: Duration,
 }
 
-/// A cache entry: the key, or `()` for a digest that is in no table.
+/// A cache entry: the key, or `()` for a digest that is not in the store.
 #[derive(Clone, Debug)]
 struct Entry<T> {
     what: T,
     /// The time at which the query that read this entry was sent.
     sent: MonotonicTime,
-    /// The generation at that time.
+    /// The generation at the time `sent`.
     generation: u64,
 }
 
-/// A map by digest that evicts the least used entries when it is full.
+/// A map keyed by digest, which evicts the least used entries when it is full.
 type Bounded<T, B> = quick_cache::sync::Cache<KeyDigest, Entry<T>, UnitWeighter, B>;
 
-/// The hasher of a map by digest: takes the first bytes, because a digest is already a hash.
+/// A hasher for digests. Uses the first eight bytes, because a digest is already a hash.
 #[derive(Clone, Copy, Debug, Default)]
 struct FirstBytes(u64);
 
@@ -100,16 +100,16 @@ impl Hasher for FirstBytes {
 
 /// The cached keys and negative entries of one `AppKeys`.
 pub(crate) struct Cache {
-    /// Hashed without a seed. These digests are of issued keys, so callers do not choose them, and
-    /// the digest of a made-up key that is looked up here is never stored here.
+    /// Cached keys, hashed without a seed. Only digests of issued keys are stored here, and callers
+    /// do not choose these digests.
     known: Bounded<Arc<CachedKey>, BuildHasherDefault<FirstBytes>>,
     /// Negative entries, hashed with a secret seed because callers choose these digests.
     unknown: Bounded<(), RandomState>,
     /// The time up to which every change has been applied.
     lease: AtomicU64,
-    /// Entries of earlier generations are stale.
+    /// Entries of generations before this generation are stale.
     valid_from: AtomicU64,
-    /// Every change locks this mutex; a request with a cache hit never does.
+    /// Locked by every change, but never by a request with a cache hit.
     writer: Mutex<Writer>,
     bounds: Bounds,
 }
@@ -120,7 +120,8 @@ struct Writer {
     tombstones: Tombstones,
 }
 
-/// The time and generation before a query is sent. The result of the query is checked against them.
+/// The time and generation just before a query is sent. They decide whether the result of the query
+/// may be cached.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct ReadStamp {
     pub(crate) sent: MonotonicTime,
@@ -199,12 +200,11 @@ impl Cache {
 
     #[inline]
     fn is_fresh(&self, current_at: MonotonicTime, now: MonotonicTime) -> bool {
-        // With a bound of zero every request queries the store, even two within the same
-        // nanosecond.
+        // With a bound of zero, even two requests within the same nanosecond both query the store.
         !self.bounds.max_staleness.is_zero() && now.since(current_at) <= self.bounds.max_staleness
     }
 
-    /// Returns whether a key is cached: a bare map lookup, for benches.
+    /// Returns whether a key is cached, by a plain map lookup. Used by benchmarks.
     #[cfg(feature = "test-util")]
     pub(crate) fn holds(&self, digest: &KeyDigest) -> bool {
         self.known.get(digest).is_some()
@@ -289,8 +289,8 @@ impl Cache {
         }
     }
 
-    /// Drops the entry of a revoked key if the entry is not revoked. Such an entry is from a read
-    /// that was sent later but saw the state before the revocation.
+    /// Drops the entry of a revoked key if the entry shows the key as not revoked. Such an entry is
+    /// from a read that was sent later but saw an older state.
     fn forget_unless_revoked(&self, digest: &KeyDigest) {
         self.known.remove_if(digest, |entry| !entry.what.is_revoked());
     }

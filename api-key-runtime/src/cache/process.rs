@@ -1,5 +1,5 @@
-//! The caches of this process. A change by one `AppKeys` is applied to all of them before its call
-//! returns.
+//! All caches of this process. A change by one `AppKeys` is applied to every cache before the call
+//! that made the change returns.
 
 use std::sync::{Arc, Mutex, Weak};
 
@@ -10,7 +10,7 @@ use crate::{
 
 static CACHES: Mutex<Vec<Weak<Cache>>> = Mutex::new(Vec::new());
 
-/// Registers a cache. Call it before the first lookup for it.
+/// Registers a cache. Call this function before the first lookup that fills the cache.
 pub(crate) fn register(cache: &Arc<Cache>) {
     let mut caches = lock(&CACHES);
     caches.retain(|other| other.strong_count() > 0);
@@ -18,8 +18,9 @@ pub(crate) fn register(cache: &Arc<Cache>) {
 }
 
 /// Applies a change to every cache. `own` is the cache of the `AppKeys` that made the change, or
-/// `None` if no `AppKeys` did. Only `own` remembers a revocation, because the same key may be valid
-/// in another database. An unnecessarily dropped entry costs one lookup.
+/// `None` if the change was not made through an `AppKeys`. Only `own` keeps a tombstone for a
+/// revocation, because the same key may be valid in another database. Dropping an entry
+/// unnecessarily costs one lookup.
 pub(crate) fn apply_change(own: Option<&Arc<Cache>>, record: &KeyRecord, now: MonotonicTime) {
     if let Some(own) = own {
         own.changed(record, now);
@@ -45,8 +46,8 @@ pub(crate) fn apply_everything() {
     }
 }
 
-/// Returns copies of the references to the live caches. The last reference to a cache must not be
-/// dropped while the lock is held.
+/// Returns strong references to the live caches, for use without the lock. The last reference to a
+/// cache must not be dropped while the lock is held.
 fn all() -> Vec<Arc<Cache>> {
     lock(&CACHES).iter().filter_map(Weak::upgrade).collect()
 }

@@ -1,4 +1,4 @@
-//! The bounds of freshness to the nanosecond, and the bound on negative entries.
+//! Tests of the freshness bounds, exact to the nanosecond, and of the bound on negative entries.
 
 use super::*;
 use crate::{allowed_ips::AllowedIps, key::Digester, key_record::KeyState};
@@ -24,7 +24,7 @@ fn cache(max_known: usize, stale_if_error: u64) -> Cache {
     Cache::new(bounds, max_known, false)
 }
 
-/// Returns a cache with the key 1, whose query was sent at 10 and answered at 500.
+/// Returns a cache with key 1. The query for the key was sent at 10 ns and answered at 500 ns.
 fn knowing(stale_if_error: u64) -> Cache {
     let cache = cache(16, stale_if_error);
     let stamp = cache.stamp(at(10));
@@ -107,7 +107,7 @@ fn negative_entries_are_bounded_and_evict_no_cached_key() {
 }
 
 // E1, E3, E10
-// The key has a cached entry or a negative entry here; a read in flight is not cached.
+// Covers a cached key and a negative entry. The read in flight is not cached.
 #[test]
 fn a_change_drops_entries_and_discards_reads_in_flight() {
     let cache = knowing(STALE_IF_ERROR);
@@ -126,7 +126,7 @@ fn a_change_drops_entries_and_discards_reads_in_flight() {
 }
 
 // E2, E4
-// A revocation counts as soon as any read has seen it, even if another read was sent later.
+// A revocation takes effect as soon as any read has seen it, even if another read was sent later.
 #[test]
 fn the_later_read_wins_unless_the_earlier_saw_a_revocation() {
     let read = |cache: &Cache, stamp, change: fn(&mut KeyRecord)| {
@@ -155,7 +155,7 @@ fn the_later_read_wins_unless_the_earlier_saw_a_revocation() {
     assert_eq!(state(&cache), Some(KeyState::Active));
     let revoked: fn(&mut KeyRecord) = |record| record.revoked_at = Some(record.created_at);
     assert_eq!(read(&cache, first, revoked), KeyState::Revoked);
-    assert_ne!(state(&cache), Some(KeyState::Active), "a read has seen it revoked");
+    assert_ne!(state(&cache), Some(KeyState::Active), "a read has seen the key revoked");
     assert!(!cache.permit(second, at(40)).still_holds(&digest(1)), "not delivered either");
     let third = cache.stamp(at(35));
     assert_eq!(read(&cache, third, |_| {}), KeyState::Revoked, "still revoked");
@@ -164,6 +164,6 @@ fn the_later_read_wins_unless_the_earlier_saw_a_revocation() {
     read(&cache, cache.stamp(at(36)), revoked);
     assert!(
         cache.permit(under_way, at(40)).still_holds(&digest(1)),
-        "it was already known to be revoked, so it has not changed"
+        "the key was already known to be revoked, so this is not a change"
     );
 }

@@ -1,5 +1,5 @@
-//! The keys that this process has seen revoked. A read that was sent before the revocation and
-//! arrives after the revocation must not revive the key.
+//! The keys whose revocation this process has seen. A read that was sent before the revocation must
+//! not revive the key if the result arrives afterwards.
 
 use std::{
     collections::{HashMap, VecDeque},

@@ -1,5 +1,5 @@
-//! The view of one request into the cache. The freshness of every key depends on the order in which
-//! a view reads.
+//! The view that one request has of the cache. Freshness depends on the order in which a view reads
+//! the lease, the clock and entries.
 
 use std::sync::Arc;
 
@@ -25,7 +25,7 @@ pub(crate) enum Cached {
     /// The digest is in no table, and the entry is fresh.
     NegativeHit,
     /// A key that was in the table at its last read, whether valid or not. Such keys are looked up
-    /// before unknown keys, and may be used during an outage if `stale_if_error` allows.
+    /// before unknown keys, and `stale_if_error` may allow their use during an outage.
     Stale,
     /// Not cached.
     Miss,
@@ -39,7 +39,7 @@ impl Cache {
         self.view_at(lease, MonotonicTime::now())
     }
 
-    /// Opens a view with a lease and a time that were read before, in this order.
+    /// Opens a view with a lease and a time that the caller has read in this order.
     #[inline]
     pub(super) fn view_at(&self, lease: MonotonicTime, now: MonotonicTime) -> View<'_> {
         View { cache: self, lease, now }
@@ -53,7 +53,7 @@ impl View<'_> {
         self.now
     }
 
-    /// Looks a digest up.
+    /// Returns the cached state of a digest.
     #[inline]
     pub(crate) fn get(&self, digest: &KeyDigest) -> Cached {
         let Self { cache, lease, now } = *self;

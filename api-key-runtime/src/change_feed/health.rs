@@ -1,4 +1,4 @@
-//! The health of an application's keys, for a readiness route.
+//! The health of the key store and the change feed, for a readiness route.
 
 use std::{fmt, time::Duration};
 

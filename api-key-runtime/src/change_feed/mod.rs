@@ -1,8 +1,8 @@
-//! The thread that reads changes. Another thread replaces it if it hangs.
+//! The thread that reads key changes. If the thread hangs, another thread replaces it.
 //!
-//! A round takes the time, reads the changes and applies them. Then it publishes the time from the
-//! start of the round as the lease. The lease never depends on a notification or on the time when a
-//! result arrived. The late result of a replaced thread is discarded.
+//! A round reads the clock, then reads and applies the changes, and then publishes the clock
+//! reading as the lease. The lease never depends on a notification or on the time when a result
+//! arrived. The late result of a replaced thread is discarded.
 
 mod health;
 #[cfg(test)]
@@ -33,27 +33,29 @@ use crate::{
     workers::Workers,
 };
 
-/// The difference between the two clocks above which a warning is logged.
+/// The difference between the local clock and the store's clock above which a warning is logged.
 const MAX_DIFFERENCE: TimeDelta = TimeDelta::seconds(5);
 static DIFFERENCE: LogThrottle<()> = LogThrottle::new();
 
-/// The maximum number of hung threads. At this number, no further thread is started until a hung
+/// The maximum number of hung threads. At this limit, no further thread is started until a hung
 /// thread returns.
 const MAX_ABANDONED: usize = 4;
-/// The pause after the first failed round. The pause doubles up to the interval.
+/// The pause after the first failed round. Each further failure doubles the pause, up to the
+/// shorter of the interval and [`LONGEST_PAUSE`].
 const FIRST_PAUSE: Duration = Duration::from_millis(20);
 /// The bounds of the time between two rounds if the store does not wake the thread.
 const SHORTEST_INTERVAL: Duration = Duration::from_millis(10);
 const LONGEST_INTERVAL: Duration = Duration::from_secs(60);
-/// The longest call that waits for changes. Between two calls the thread can end.
+/// The longest duration of one call that waits for changes. The thread can end only between two
+/// calls.
 const LONGEST_WAIT: Duration = Duration::from_secs(1);
 /// The minimum time between rounds, in case a store wakes the thread continuously.
 const LEAST_PAUSE: Duration = Duration::from_millis(1);
 /// The bounds of the time after which a thread counts as hung.
 const MIN_ROUND_TIMEOUT: Duration = Duration::from_secs(2);
 const MAX_ROUND_TIMEOUT: Duration = Duration::from_secs(32);
-/// The longest pause between rounds while the store is unavailable. During an outage cached keys
-/// are not used, and recovery may be delayed by this pause.
+/// The longest pause between rounds while the store is unavailable. This pause may delay recovery
+/// from an outage, and cached keys are not used before recovery.
 const LONGEST_PAUSE: Duration = Duration::from_millis(250);
 
 /// The handle of the feed's thread. Dropping the handle ends the thread.
@@ -72,8 +74,8 @@ struct Shared {
     interval: Duration,
     state: Mutex<State>,
     outage: OutageLog,
-    /// Logs repeated failures to wait. A single failure is usually a lost connection, which the
-    /// next round replaces.
+    /// Logs repeated failures to wait for changes. A single failure is usually a lost connection,
+    /// which the next round replaces.
     wait_outage: OutageLog,
     /// Signalled when the thread must end.
     ending: Condvar,
@@ -81,8 +83,7 @@ struct Shared {
 
 #[derive(Debug)]
 struct State {
-    /// The running call of the thread. During a round it includes the call that the circuit breaker
-    /// counts.
+    /// The running call of the thread, stored with the circuit breaker's [`Call`] during a round.
     calls: Watchdog<Option<Call>>,
     /// Whether the store reports changes; `None` before the first round.
     is_supported: Option<bool>,
@@ -206,8 +207,8 @@ impl Shared {
         let mut feed = None;
         let mut backoff = FIRST_PAUSE;
         loop {
-            // The backoff is reset only if the wait succeeds too. Otherwise each round would open a
-            // new feed, which empties the cache.
+            // The backoff is reset only if the wait succeeds too. Otherwise new feeds would be
+            // opened in quick succession, and each new feed empties the cache.
             match self.round(&mut feed).and_then(|()| self.wait(&mut feed, backoff)) {
                 Ok(()) => backoff = FIRST_PAUSE,
                 Err(Stop::Over) => return,
@@ -241,8 +242,8 @@ impl Shared {
             Ok(Some(Changes { changed, time })) => {
                 state.is_supported = Some(true);
                 state.calls.succeeded();
-                // The lock is held, so that a thread that is replaced at this moment changes
-                // nothing. A new feed cannot report what changed before the feed was opened, so its
+                // The lock is held, so that a thread that has been replaced cannot apply its
+                // result. A new feed cannot report what changed before the feed was opened, so its
                 // first result always counts as "everything".
                 self.cache.apply(if is_new { &Changed::Everything } else { changed });
                 self.cache.renew(taken);
@@ -288,7 +289,7 @@ impl Shared {
         }
     }
 
-    /// Waits until something may have changed, or until the interval is over. A `backoff` above
+    /// Waits until keys may have changed, or until the interval is over. A `backoff` above
     /// [`FIRST_PAUSE`] means that the last attempt failed too.
     fn wait(&self, feed: &mut OpenFeed, backoff: Duration) -> Result<(), Stop> {
         let mut left = with_jitter(self.interval);
@@ -302,7 +303,7 @@ impl Shared {
         }
     }
 
-    /// Makes one call that waits, and returns how long it took.
+    /// Makes one call that waits for changes, and returns its duration.
     fn wait_once(
         &self,
         feed: &mut OpenFeed,
@@ -359,15 +360,15 @@ impl Shared {
     }
 }
 
-/// Returns an interval that is shorter by up to an eighth, at random. Without this, processes that
-/// start together would read the log together for as long as they run.
+/// Returns the interval shortened by a random amount of up to an eighth. Without jitter, processes
+/// that start together would always read the log at the same time.
 fn with_jitter(interval: Duration) -> Duration {
     let random = RandomState::new().hash_one(()) % 1024;
     interval.saturating_sub(interval / 8 / 1024 * u32::try_from(random).unwrap_or_default())
 }
 
-/// Logs a warning, at most once an hour, if the local clock and the store's clock differ. The store
-/// reported `time` at some moment within the last `took`.
+/// Logs a warning, at most once an hour, if the local clock and the store's clock differ. `took` is
+/// the longest time that may have passed since the store reported `time`.
 fn warn_of_difference(time: DateTime<Utc>, took: Duration) {
     let local = Utc::now();
     let allowed = MAX_DIFFERENCE + TimeDelta::from_std(took).unwrap_or_default();
@@ -389,8 +390,8 @@ enum Stop {
 /// The open feed, or `None` before the first round and after an error.
 type OpenFeed = Option<Box<dyn ChangeFeed>>;
 
-/// Makes a call with the feed or opens the feed. After an error or a panic the feed is dropped,
-/// because the first result of a new feed counts as "everything".
+/// Runs a call that uses or opens the feed. After an error or a panic the feed is dropped, so that
+/// the next result, from a new feed, counts as "everything".
 fn over_feed<T>(
     feed: &mut OpenFeed,
     call: impl FnOnce(&mut OpenFeed) -> Result<T, StoreError>,

@@ -10,7 +10,7 @@ use crate::{
     key_record::KeyRecord,
 };
 
-/// A store whose first call hangs until the end of the test. All other calls return.
+/// A store whose first call of `watch` hangs until the end of the test. All other calls return.
 #[derive(Default)]
 struct Stuck {
     asked: AtomicUsize,

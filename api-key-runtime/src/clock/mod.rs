@@ -84,11 +84,11 @@ pub(crate) fn to_stored(time: DateTime<Utc>) -> DateTime<Utc> {
     time.trunc_subsecs(6)
 }
 
-/// The years that the tables hold.
+/// The years that the tables can store.
 #[cfg(feature = "_diesel")]
 const STORED_YEARS: std::ops::RangeInclusive<i32> = 1900..=9999;
 
-/// Returns the time that is this much later, or the last time that the tables hold.
+/// Returns `time` plus `by`, or the last time that the tables can store.
 #[cfg(feature = "_diesel")]
 pub(crate) fn later(time: DateTime<Utc>, by: Duration) -> DateTime<Utc> {
     let later = TimeDelta::from_std(by).ok().and_then(|by| time.checked_add_signed(by));
@@ -96,7 +96,7 @@ pub(crate) fn later(time: DateTime<Utc>, by: Duration) -> DateTime<Utc> {
     later.filter(|time| STORED_YEARS.contains(&time.year())).unwrap_or(last)
 }
 
-/// Returns the time that is this much earlier, or the first time that the tables hold.
+/// Returns `time` minus `by`, or the first time that the tables can store.
 #[cfg(feature = "_diesel")]
 pub(crate) fn earlier(time: DateTime<Utc>, by: Duration) -> DateTime<Utc> {
     let earlier = TimeDelta::from_std(by).ok().and_then(|by| time.checked_sub_signed(by));

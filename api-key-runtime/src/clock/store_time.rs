@@ -41,9 +41,9 @@ impl StoreTime {
     ///
     /// The clock takes the reported time as the store's time at `sent`. The clock is then ahead of
     /// the store by at most the time between `sent` and `received`. The clock is never behind, so
-    /// an expired key is never accepted. Much time may lie between the two, for example if the
-    /// process was suspended. In that case the clock keeps its earlier setting unless the new
-    /// observation rules that setting out.
+    /// an expired key is never accepted. Much time may pass between `sent` and `received`, for
+    /// example if the process is suspended. In that case the clock keeps its earlier setting unless
+    /// the new observation contradicts that setting.
     pub(crate) fn observe(
         &self,
         sent: MonotonicTime,

@@ -1,4 +1,4 @@
-//! A clock for tests that can be set.
+//! A settable clock for tests.
 
 use std::{
     sync::{Arc, Mutex},
@@ -9,8 +9,8 @@ use chrono::{DateTime, Utc};
 
 use crate::lock::lock;
 
-/// A clock for tests that stands still until it is set. It replaces the database's clock and the
-/// local clock.
+/// A test clock, which stands still until it is set. It replaces the database's clock and the local
+/// clock.
 ///
 /// All clones show the same time. Pass one clone to
 /// [`AppKeysBuilder::clock`](crate::AppKeysBuilder::clock) and keep another clone to set the time.

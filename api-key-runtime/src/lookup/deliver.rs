@@ -1,5 +1,5 @@
-//! Delivery of the store's answer to a batch. The records are checked and cached, and the waiting
-//! requests are answered.
+//! Delivery of the records that the store returned for a batch. The records are checked and cached,
+//! and the waiting requests are answered.
 
 use std::{
     collections::{HashMap, HashSet},
@@ -62,8 +62,8 @@ impl Shared {
         self.cache.fill(stamp, found.collect(), now)
     }
 
-    /// Returns whether the record names the digest algorithm that made its digest. A record that
-    /// names another algorithm is ignored.
+    /// Returns whether the record names the digest algorithm that produced its digest. A record
+    /// that names another algorithm is ignored.
     fn is_made_by(&self, record: &KeyRecord, made_by: &DigestAlgorithm) -> bool {
         let is = record.digest_algorithm == *made_by;
         if !is {
@@ -72,8 +72,8 @@ impl Shared {
         is
     }
 
-    /// Logs a defect of a key. Each kind of defect is throttled separately, because one kind does
-    /// not imply another kind.
+    /// Logs a defect of a key. Each kind of defect is throttled separately, because a key may have
+    /// several defects.
     fn log_once(&self, id: i64, fault: Fault, value: &str) {
         if !self.logged.should_log((id, fault)) {
             return;
@@ -107,7 +107,7 @@ impl Shared {
         let now = MonotonicTime::now();
         let mut answers: Vec<(Answer, Vec<Waiter>)> = Vec::with_capacity(batch.len());
         let mut again = false;
-        // While this lock is held no request can join. So the check below sees every change that
+        // While this lock is held, no request can join. So the check below sees every change that
         // was made before any of the waiting requests arrived.
         let mut state = self.lock();
         let permit = self.cache.permit(stamp, now);

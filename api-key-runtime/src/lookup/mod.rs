@@ -48,7 +48,7 @@ use crate::{
 };
 
 /// The number of lookup threads: one thread, and a spare thread for when the first thread is stuck.
-/// Measurements with more threads were slower.
+/// In measurements, lookups were slower with more threads.
 const THREADS: usize = 2;
 
 /// The result of a lookup: the key, or `None` if the store has no such key.
@@ -58,7 +58,7 @@ pub(crate) type Answer = Result<Option<Arc<CachedKey>>, Reason>;
 pub(crate) struct Lookups {
     shared: Arc<Shared>,
     deadline: Duration,
-    /// How long after a lookup was sent requests may still join that lookup.
+    /// How long requests may join a lookup after its query was sent.
     joined_for: Duration,
 }
 
@@ -96,8 +96,8 @@ impl Lookups {
         deadline: Duration,
         workers: Workers,
     ) -> Result<Self, Error> {
-        // A request that joins later could get a result that is already stale, and a lookup that
-        // takes so long may never complete.
+        // A request that joined later could get a result that is already stale. A lookup that has
+        // taken this long may also never complete.
         let joined_for = cache.bounds().max_staleness.min(deadline) / 2;
         let shared = Arc::new(Shared {
             store,
@@ -121,8 +121,8 @@ impl Lookups {
         Ok(lookups)
     }
 
-    /// Returns the key with one of these digests, in a state from after this call began. If the
-    /// store is unavailable and `stale_if_error` allows stale entries, returns a stale cache entry.
+    /// Returns the key with one of these digests, in a state that is not older than this call. If
+    /// the store is unavailable, returns a stale cache entry if `stale_if_error` allows its use.
     pub(crate) async fn find(&self, digests: Digests, priority: Priority) -> Answer {
         let answer = self.ask(digests, priority).await;
         if let Err(Reason::Unavailable | Reason::Overloaded | Reason::LookupTimeout) = answer {
@@ -184,8 +184,8 @@ impl Lookups {
         self.shared.lock().queue.len()
     }
 
-    /// Ends the threads without waiting for them. Lookups that wait or come later fail as if the
-    /// store were unavailable.
+    /// Ends the threads without waiting for them. Waiting and later lookups fail as if the store
+    /// were unavailable.
     pub(crate) fn shut_down(&self) {
         let mut state = self.shared.lock();
         state.shut_down = true;

@@ -13,17 +13,17 @@ use crate::{clock::MonotonicTime, key::Digests};
 
 /// The maximum number of lookups that one query answers.
 const MAX_BATCH: usize = 256;
-/// The part of a batch that is reserved for unknown keys, if there are any.
+/// The number of lookups in a batch that are reserved for unknown keys, if unknown keys wait.
 const MIN_UNKNOWN_IN_BATCH: usize = MAX_BATCH / 4;
 /// The number of keys that may wait for a thread. If the queue is full, further requests are
-/// answered 503 at once.
+/// answered with 503 at once.
 const MAX_QUEUED: usize = 1024;
 /// The number of unknown keys that may wait. This limit is lower, because anyone can make up
 /// unknown keys.
 const MAX_UNKNOWN_QUEUED: usize = MAX_QUEUED / 2;
 /// The number of requests that may wait for one key.
 const MAX_WAITING: usize = 16_384;
-/// How often a full queue is searched for requests that no longer wait.
+/// The minimum interval between searches of a full queue for requests that no longer wait.
 const PURGE_EVERY: Duration = Duration::from_millis(10);
 
 /// The priority of a lookup.
@@ -75,7 +75,7 @@ pub(super) type LookupId = u64;
 /// The lookups that one query answers.
 pub(super) type Batch = Vec<(LookupId, Digests)>;
 
-/// The error for a full queue; the request is answered 503.
+/// The error for a full queue; the request is answered with 503.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Full;
 
@@ -166,8 +166,8 @@ impl Queue {
             || priority == Priority::Unknown && unknown >= MAX_UNKNOWN_QUEUED
     }
 
-    /// Takes the next batch, known keys first. From each priority it takes the oldest lookups that
-    /// a request still waits for.
+    /// Takes the next batch, known keys first. For each priority, takes the oldest lookups that
+    /// requests still wait for.
     pub(super) fn take_batch(&mut self, now: MonotonicTime) -> Batch {
         let mut batch = Batch::new();
         let reserved = self.unknown.len().min(MIN_UNKNOWN_IN_BATCH);
@@ -204,8 +204,8 @@ impl Queue {
         Finished { priority: lookup.priority, waiters: lookup.waiters }
     }
 
-    /// Queues a key again, at the front of its priority. The waiters are requests that joined too
-    /// late to use a result that is no longer current.
+    /// Queues a key again, at the front of its priority. The waiters joined the finished lookup too
+    /// late to use its result.
     pub(super) fn requeue(
         &mut self,
         digests: Digests,
@@ -222,7 +222,7 @@ impl Queue {
     }
 
     /// Drops the queued lookups that no request waits for any longer. If no thread takes lookups
-    /// from the queue, its requests give up after the deadline.
+    /// from the queue, the waiting requests give up after the deadline.
     fn purge(&mut self, now: MonotonicTime) {
         if now.since(self.purged) < PURGE_EVERY {
             return;
@@ -254,8 +254,8 @@ impl Queue {
 impl Lookup {
     fn join(&mut self, waiter: Waiter, now: MonotonicTime) -> Result<(), Full> {
         let is_full = self.waiters.len() >= MAX_WAITING;
-        // Removes requests that gave up. This is done before the list grows, and occasionally while
-        // the list is full.
+        // Removes requests that gave up, before the list grows and at intervals while the list is
+        // full.
         if self.waiters.len() == self.waiters.capacity() && !is_full
             || is_full && now.since(self.purged) >= PURGE_EVERY
         {
@@ -310,7 +310,7 @@ mod tests {
         assert_eq!(
             queue.take_batch(at(1)).len(),
             300 - MAX_BATCH,
-            "the lookup without waiting requests is not among them"
+            "a lookup without waiting requests is not sent"
         );
         assert!(queue.is_empty() && queue.take_batch(at(1)).is_empty());
         drop((kept, joined));
@@ -331,7 +331,7 @@ mod tests {
         assert!(queue.is_empty(), "joined");
         join(&mut queue, 500);
         let later = queue.take_batch(at(501));
-        assert_eq!(later.len(), 1, "a new one");
+        assert_eq!(later.len(), 1, "a new lookup");
         join(&mut queue, 502);
         assert_eq!(queue.finish(sent[0].0).waiters.len(), 2);
         join(&mut queue, 503);
@@ -361,7 +361,7 @@ mod tests {
         assert_eq!(
             batch[MAX_BATCH - MIN_UNKNOWN_IN_BATCH].1,
             digests(0),
-            "the others are not starved"
+            "unknown keys are not starved"
         );
     }
 
@@ -394,7 +394,7 @@ mod tests {
         for number in MAX_QUEUED..MAX_QUEUED * 3 / 2 {
             kept.push(queue.push(digests(number), Priority::Known, at(20), JOINED_FOR).unwrap());
         }
-        assert!(push(&mut queue, 0, Priority::Known).is_ok(), "joining takes no place");
+        assert!(push(&mut queue, 0, Priority::Known).is_ok(), "joining a lookup takes no place");
         assert_eq!(queue.lookups.len(), MAX_QUEUED);
     }
 

@@ -17,8 +17,8 @@ pub(crate) enum Resolution {
     LookUp(Priority),
 }
 
-/// Resolves a key from the cached state of its current digest. During pepper rotation the state of
-/// its previous digest counts too.
+/// Resolves a key from the cached state of its current digest. During pepper rotation, the cached
+/// state of its previous digest is used too.
 pub(crate) fn resolve(current: Cached, previous: Option<Cached>) -> Resolution {
     match (current, previous) {
         (Cached::Hit(key), _) | (Cached::NegativeHit, Some(Cached::Hit(key))) => {

@@ -1,4 +1,5 @@
-//! A result that became outdated during the lookup, and a record with several defects.
+//! Tests with a result that becomes outdated during its lookup, and with a record that has several
+//! defects.
 
 use super::*;
 use crate::{
@@ -9,11 +10,11 @@ use crate::{
     store::{Changed, StoreError},
 };
 
-/// Far longer than the test takes on any machine.
+/// A time far longer than any test takes.
 const LONG: Duration = Duration::from_secs(60);
 
-/// A store with one key that reads each result at once, but holds the results back until the store
-/// is opened.
+/// A store with one key. It reads each result at once, but returns no result before `is_open` is
+/// set.
 #[derive(Default)]
 struct Held {
     state: Mutex<HeldState>,
@@ -117,9 +118,9 @@ fn joining_after_a_change_requires_a_new_lookup() {
         cache.apply(&Changed::Keys(vec![digests.current]));
         let late = somebody_joins.then(ask);
         held.set(|state| state.is_open = true);
-        assert!(!is_revoked(early), "it came before");
+        assert!(!is_revoked(early), "the request came before the change");
         if let Some(late) = late {
-            assert!(is_revoked(late), "it came after");
+            assert!(is_revoked(late), "the request came after the change");
         } else {
             let probe = cache.view().get(&digests.current);
             assert!(matches!(probe, Cached::Miss), "{probe:?}");

@@ -17,7 +17,8 @@ use crate::{
 
 /// How long a batch may take before another thread takes the next batch.
 const SPARE_AFTER: Duration = Duration::from_millis(25);
-/// The maximum number of hung threads. At this number, the queue waits until a hung thread returns.
+/// The maximum number of hung threads. At this limit, lookups stay queued until a hung thread
+/// returns.
 const MAX_ABANDONED: usize = 8;
 /// The minimum timeout of a batch. It applies even if the timeout of requests is shorter.
 const MIN_BATCH_TIMEOUT: Duration = Duration::from_secs(1);
@@ -31,15 +32,15 @@ pub(super) struct Threads {
 }
 
 impl Threads {
-    /// Creates the state without threads. A batch has the timeout of a request, because no request
-    /// waits longer for the result of a batch.
+    /// Creates the state without threads. A batch has the same timeout as a request, because no
+    /// request waits longer for the result.
     pub(super) fn new(lookup_timeout: Duration) -> Self {
         let timeout = lookup_timeout.max(MIN_BATCH_TIMEOUT);
         let limits = Limits { timeout, longest_timeout: timeout, max_abandoned: MAX_ABANDONED };
         Self { batches: Watchdog::new(limits), started: 0, waiting: 0 }
     }
 
-    /// Returns whether a new lookup will be noticed without waking a thread.
+    /// Returns whether a thread will find a new lookup without being woken.
     pub(super) fn has_waiting_thread(&self) -> bool {
         self.waiting > 0 && !self.batches.is_idle()
     }
@@ -123,7 +124,7 @@ impl Shared {
         }
     }
 
-    /// Abandons hung batches, and replaces the thread of each such batch, up to a limit.
+    /// Abandons hung batches and replaces their threads, up to [`MAX_ABANDONED`].
     pub(super) fn replace_hung_threads(self: &Arc<Self>) -> Result<(), Error> {
         let mut state = self.lock();
         if state.shut_down {

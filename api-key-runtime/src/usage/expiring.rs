@@ -1,5 +1,4 @@
-//! The log lines about keys that expire soon and are still used. Each key has at most one line a
-//! day.
+//! Warnings about keys that expire soon and are still used, at most one a day for each key.
 
 use std::{collections::HashSet, sync::Mutex, time::Duration};
 
@@ -8,14 +7,15 @@ use chrono::{DateTime, SecondsFormat, TimeDelta, Utc};
 use super::Counted;
 use crate::{clock::MonotonicTime, key_usage::KeyUsage, lock::lock, log};
 
-/// How long before its expiry a key is logged. A key with a shorter lifetime is not logged, because
-/// its client renews it all the time.
+/// How long before its expiry a key that is still used is logged. Keys with a shorter lifetime are
+/// not logged, because their clients renew them regularly.
 pub(crate) const SOON: TimeDelta = TimeDelta::days(7);
 const DAY: Duration = Duration::from_secs(24 * 60 * 60);
 /// The maximum number of keys that are logged in a day, so that memory and log stay bounded.
 const MAX_KEYS: usize = 1000;
 
-/// The keys that were logged in this day. A day begins with the first line after the last day.
+/// The keys that were logged on the current day. A day begins with the first line after the
+/// previous day has ended.
 #[derive(Debug, Default)]
 pub(super) struct ExpiringKeys(Mutex<Day>);
 
@@ -26,7 +26,8 @@ struct Day {
 }
 
 impl Day {
-    /// Returns whether a line about this key is due. Returns the number of logged keys with `true`.
+    /// Returns the number of keys logged on this day if a line about this key is due, or else
+    /// `None`.
     fn is_due(&mut self, id: i64, now: MonotonicTime) -> Option<usize> {
         if self.logged.is_empty() || now.since(self.began) >= DAY {
             *self = Self { began: now, logged: HashSet::new() };
@@ -37,7 +38,7 @@ impl Day {
 }
 
 impl ExpiringKeys {
-    /// Logs a key that was used, if it expires soon and was not logged in this day.
+    /// Logs a key that was used, if the key expires soon and was not yet logged on this day.
     pub(super) fn used(&self, key: &dyn Counted, usage: &KeyUsage, now: DateTime<Utc>) {
         let Some(end) = key.warns_before() else { return };
         if end <= now || end - now > SOON {

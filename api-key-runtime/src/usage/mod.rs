@@ -3,7 +3,7 @@
 //!
 //! A request updates atomics of its key. At the key's first use since the last write, the request
 //! also adds the key to a list. Write failures do not affect requests. Usage that cannot be written
-//! is kept up to a bound, and written again later.
+//! is kept up to a bound, and the write is retried later.
 
 mod expiring;
 mod usage_buffer;
@@ -41,7 +41,7 @@ const RETRY_AFTER: Duration = Duration::from_millis(100);
 pub(crate) trait Counted: Send + Sync {
     fn id(&self) -> i64;
     fn hint(&self) -> &str;
-    /// Returns the expiry of the key, if a line is logged before it.
+    /// Returns the expiry of the key, if a warning is logged before the key expires.
     fn warns_before(&self) -> Option<DateTime<Utc>>;
     fn usage(&self) -> &UsageCell;
 }

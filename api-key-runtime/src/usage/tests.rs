@@ -11,7 +11,7 @@ use chrono::{DateTime, Utc};
 use super::{usage_buffer::MAX_KEYS, *};
 use crate::{key::KeyDigest, key_record::KeyRecord, key_usage::KeyUsage, store::StoreError};
 
-/// Longer than any test.
+/// A time longer than any test takes.
 const LONG: Duration = Duration::from_secs(3600);
 const TEST_TIMEOUT: Duration = Duration::from_secs(20);
 
@@ -45,7 +45,7 @@ impl Store {
         self.recorded().values().map(|uses| uses.count).sum()
     }
 
-    /// Makes each write fail for which this function returns `true`.
+    /// Makes every write fail for which `fault` returns `true`.
     fn fail(&self, fault: Option<fn(&[KeyUsage]) -> bool>) {
         *self.fault.lock().unwrap() = fault;
     }
@@ -103,7 +103,7 @@ fn start(interval: Duration, stuck_after: Duration) -> (Arc<Store>, Usage) {
     (store, Usage { writer })
 }
 
-/// Runs the supervision of the writer's thread until the writer is dropped.
+/// Supervises the writer's thread until the writer is dropped.
 fn supervise(writer: &Arc<Writer>) {
     let writer = Arc::downgrade(writer);
     thread::spawn(move || {
@@ -145,7 +145,7 @@ fn key(id: i64) -> Arc<Key> {
 fn until(done: impl Fn() -> bool) {
     let began = Instant::now();
     while !done() {
-        assert!(began.elapsed() < TEST_TIMEOUT, "it did not happen");
+        assert!(began.elapsed() < TEST_TIMEOUT, "the condition was not met in time");
         thread::sleep(Duration::from_millis(1));
     }
 }
@@ -158,7 +158,8 @@ fn a_flush_writes_each_key_once_with_its_last_use() {
     let (store, usage) = start(LONG, LONG);
     let began = Utc::now();
     let used = MonotonicTime::now();
-    // Key 2 was read twice, so it has two values in memory, and one of the two is no longer cached.
+    // Key 2 was looked up twice, so it has two values in memory, and only one of the two is still
+    // cached.
     let keys = [key(3), key(2), key(1), key(2)];
     for key in &keys {
         usage.note(key, used, None);
@@ -176,7 +177,7 @@ fn a_flush_writes_each_key_once_with_its_last_use() {
         let after = uses.last_used_at - began;
         assert!(
             after.num_milliseconds().abs() < 300,
-            "when it was used, not when it was written: {after}"
+            "the recorded time is not the time of the use: {after}"
         );
     }
 }
@@ -206,7 +207,7 @@ fn usage_that_cannot_be_written_is_kept_and_retried() {
     }
     store.panics.store(2, Ordering::SeqCst);
     usage.note(&key, MonotonicTime::now(), None);
-    assert!(!usage.flush(Duration::from_millis(250)), "it retries");
+    assert!(!usage.flush(Duration::from_millis(250)), "failed writes are retried");
     store.fail(None);
     assert!(usage.flush(TEST_TIMEOUT));
     let recorded = store.recorded();
@@ -227,7 +228,7 @@ fn two_failed_batches_end_a_flush() {
     store.fail(Some(|uses| uses.iter().any(|uses| uses.key_id == 700)));
     assert!(!usage.flush(Duration::ZERO));
     usage.flush(Duration::from_millis(100));
-    // All but the batch with key 700.
+    // Every batch is written except the batch with key 700.
     until(|| store.count() == 1500);
     store.fail(Some(|uses| uses.iter().any(|uses| uses.key_id % 500 == 0)));
     note_all();
@@ -344,13 +345,13 @@ fn the_end_writes_the_remaining_usage_and_drops_the_store() {
     assert_eq!(store.count(), 1);
     assert!(usage.end(TEST_TIMEOUT), "the thread has ended");
     usage.note(&key(2), MonotonicTime::now(), HERE);
-    assert!(!usage.end(TEST_TIMEOUT), "too late");
+    assert!(!usage.end(TEST_TIMEOUT), "the use came after the end");
     drop(usage);
     until(|| Arc::strong_count(&store) == 1);
 }
 
 // F11
-// A failing store is called only once more.
+// At the end, a failing store is called only once.
 #[test]
 fn the_end_does_not_wait_for_a_hanging_store() {
     const WITHIN: Duration = Duration::from_secs(2);

@@ -79,7 +79,7 @@ mod tests {
             assert_eq!(waiting.add(uses(id, 1, "::1", 1)), 0);
         }
         assert_eq!(waiting.add(uses(most + 1, 1, "::1", 7)), 7);
-        assert_eq!(waiting.add(uses(1, 1, "::1", 7)), 0, "joining takes no room");
+        assert_eq!(waiting.add(uses(1, 1, "::1", 7)), 0, "merging takes no room");
         assert_eq!(waiting.into_ordered().len(), MAX_KEYS);
     }
 }

@@ -17,15 +17,15 @@ pub(crate) struct UsageCell {
     count: AtomicU64,
     /// Nanoseconds of a [`MonotonicTime`].
     last: AtomicU64,
-    /// The last address as IPv6, with IPv4 addresses mapped. `::`, which is not a client's address,
-    /// means unknown.
+    /// The last client IP as IPv6; an IPv4 address is mapped. `::` means unknown, because no client
+    /// has this address.
     address: [AtomicU64; 2],
     /// Locked while the address is changed or taken, so that both halves always belong to the same
     /// address. A use from the same address needs no lock.
     changing: Mutex<()>,
 }
 
-/// The content of a cell.
+/// The usage that was taken from a cell.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Taken {
     pub(crate) count: u64,
@@ -154,7 +154,7 @@ mod tests {
         const USES: u64 = 20_000;
         let cell = UsageCell::default();
         let ended = AtomicBool::new(false);
-        // Both halves of an address contain the number of the thread that uses it.
+        // Both halves of an address contain the number of the thread that uses the address.
         let address = |thread: u64| {
             let bits = u128::from(thread) << 64 | u128::from(thread);
             Some(IpAddr::V6(Ipv6Addr::from_bits(bits)))
@@ -184,7 +184,7 @@ mod tests {
             (firsts, taker.join().unwrap())
         });
         assert_eq!(taken.iter().map(|taken| taken.count).sum::<u64>(), THREADS * USES);
-        assert_eq!(firsts, taken.len(), "one first use for each time they were taken");
+        assert_eq!(firsts, taken.len(), "each taken count includes one first use");
         for taken in taken {
             assert!(addresses.contains(&taken.address), "{:?}", taken.address);
         }

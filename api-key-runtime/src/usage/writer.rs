@@ -1,4 +1,4 @@
-//! The thread that writes key usage at intervals. Another thread replaces it if it hangs.
+//! The thread that writes key usage at intervals. If the thread hangs, another thread replaces it.
 
 use std::{
     mem,
@@ -28,13 +28,13 @@ use crate::{
     workers::Workers,
 };
 
-/// The maximum number of keys in one call to the store. A statement for so many keys is efficient,
-/// but still locks their rows only for milliseconds.
+/// The maximum number of keys in one call to the store. A statement for this many keys is
+/// efficient, and locks their rows for only a few milliseconds.
 const MAX_BATCH: usize = 500;
 /// The number of used keys at which a write starts before the interval ends.
 const MANY: usize = MAX_KEYS / 2;
-/// The maximum number of hung threads. At this number, usage is kept up to its bound until a hung
-/// thread returns.
+/// The maximum number of hung threads. At this limit, usage is kept, up to [`MAX_KEYS`], until a
+/// hung thread returns.
 const MAX_ABANDONED: usize = 4;
 
 pub(crate) struct Writer {
@@ -56,7 +56,7 @@ pub(crate) struct Writer {
 struct State {
     /// Usage that could not be written yet.
     kept: UsageBuffer,
-    /// The number of dropped uses that the last log line included.
+    /// The number of dropped uses that have been logged.
     reported: u64,
     /// The last flush that was requested.
     asked: Ticket,
@@ -223,8 +223,8 @@ impl Writer {
         }
     }
 
-    /// Writes usage at each interval and at each request, until the last write or until this thread
-    /// is replaced.
+    /// Writes usage at each interval and for each requested flush, until the last write or until
+    /// this thread is replaced.
     fn work(&self) {
         loop {
             let due = self.wait_until_due();
@@ -233,8 +233,8 @@ impl Writer {
             }
             let mut state = self.lock();
             state.done = due.ticket;
-            // `clean` is set together with `done`. When a waiter wakes, the next write may already
-            // have taken the kept usage.
+            // `clean` is computed here, because the next write may already have taken the kept
+            // usage when a waiter wakes.
             state.clean = state.kept.is_empty() && state.writes.abandoned() == 0;
             state.is_over = due.is_last;
             drop(state);
@@ -257,7 +257,7 @@ impl Writer {
         Due { uses: uses.into_ordered(), ticket, is_last }
     }
 
-    /// Adds the usage of the keys on the list to `uses`.
+    /// Adds the usage of all used keys to `uses`.
     fn take_used(&self, uses: &mut UsageBuffer) {
         let keys = mem::take(&mut *self.used());
         let (now, moment) = (self.clock.now(), MonotonicTime::now());
@@ -281,8 +281,8 @@ impl Writer {
         }
     }
 
-    /// Writes usage in batches, and keeps what cannot be written. Returns `false` if another thread
-    /// took over.
+    /// Writes usage in batches, and keeps the usage that cannot be written. Returns `false` if
+    /// another thread took over.
     ///
     /// After one failed batch the other batches are still written. After a second failed batch the
     /// remaining usage is kept.
@@ -333,7 +333,7 @@ impl Writer {
     }
 }
 
-/// Returns the time of day that lies this long before `now`.
+/// Returns `now` minus `ago`, or `now` if the result is out of range.
 fn before(now: DateTime<Utc>, ago: Duration) -> DateTime<Utc> {
     TimeDelta::from_std(ago).ok().and_then(|ago| now.checked_sub_signed(ago)).unwrap_or(now)
 }

@@ -113,7 +113,7 @@ database_test!(a_temporary_wrong_clock_has_no_lasting_effect, |database: Databas
 #[test]
 fn keys_expire_by_the_clock_of_postgres() {
     log::install();
-    // A separate server, because tests of other databases log the same message.
+    // The test has its own server, because tests of other databases log the same message.
     let postgres = OwnServer::start();
     let database = postgres.database();
     database

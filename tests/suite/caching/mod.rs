@@ -1,4 +1,4 @@
-//! When a cached key is used without a query, and when its entry becomes stale.
+//! Tests of when a cached key is used without a query, and of when its entry becomes stale.
 
 mod changes;
 mod known;

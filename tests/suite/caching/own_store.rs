@@ -12,7 +12,7 @@ use api_key_runtime::{
 use super::{routes, status};
 use crate::support::{FakeChanges, FakeStore, LONG_DEADLINE, Server};
 
-/// Returns a store that reports no changes, and the store to issue its keys with.
+/// Returns a store that reports no changes, and the store that issues its keys.
 fn silent() -> (FakeStore, MemoryStore) {
     let memory = MemoryStore::default();
     let silent = FakeStore::scripted(memory.clone(), FakeChanges::Unsupported, KeyStore::find);
@@ -23,7 +23,7 @@ fn silent() -> (FakeStore, MemoryStore) {
 #[test]
 fn an_entry_is_stale_max_staleness_after_its_query_was_sent() {
     const BOUND: Duration = Duration::from_millis(600);
-    /// Delay of the response. The staleness of the entry includes this delay.
+    /// The delay of the store's response, which counts towards the staleness of the entry.
     const LATE: Duration = Duration::from_millis(400);
     let (store, memory) = silent();
     let keys = AppKeys::builder()
@@ -33,8 +33,8 @@ fn an_entry_is_stale_max_staleness_after_its_query_was_sent() {
         .build()
         .unwrap();
     let server = Server::start(keys.clone(), routes);
-    // If the machine paused for longer than the bound, the entry was never used. Then the test
-    // tries again.
+    // If the machine paused for longer than the bound, the entry was never used. In that case the
+    // test tries again.
     let was_cached = || {
         let new = NewKey::new("test").allow_any();
         let issued = memory.issue(&new).unwrap();

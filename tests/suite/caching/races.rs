@@ -61,7 +61,7 @@ database_test!(a_restored_database_does_not_revive_a_revoked_key, |database: Dat
     let server = Server::start(database.keys(), routes);
     database.admin().revoke(id).unwrap();
     assert_eq!(status(server.address, &key), 401);
-    // The triggers reject this statement; a restored backup bypasses them.
+    // The triggers reject this statement; a restored backup bypasses the triggers.
     let without_triggers = |sql: &str| {
         if database.is_postgres() {
             format!(
@@ -92,13 +92,13 @@ database_test!(a_thousand_first_requests_of_a_key_are_one_query, |database: Data
     let (key, _) = database.issue("0.0.0.0");
     let held = fake_over(&database);
     let store = FakeStore::over(held.clone());
-    // Further requests join a running lookup only in the first half of the shorter of these two
+    // Further requests join a running lookup only during the first half of the shorter of these two
     // times.
     let builder = database.builder().store(store.clone());
     let builder = builder.lookup_timeout(TEST_TIMEOUT).max_staleness(TEST_TIMEOUT);
     let keys = builder.build().unwrap();
-    // The first change report says that everything may have changed, so lookups that started before
-    // it are repeated.
+    // The first change report counts as a change of everything, so lookups that started earlier are
+    // repeated.
     wait_until("the feed is up to date", || keys.health().is_ready());
     let server = CountedServer::start(keys, routes);
     held.hold();

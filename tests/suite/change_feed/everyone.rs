@@ -1,4 +1,4 @@
-//! Change feeds of both databases.
+//! Tests of the change feeds of both databases.
 
 use std::time::{Duration, Instant};
 
@@ -26,7 +26,7 @@ database_test!(every_kind_of_change_by_plain_sql_is_reported_once, |database: Da
     ] {
         database.execute(&format!("UPDATE api_keys SET {change} WHERE {row}")).unwrap();
         assert_eq!(reader.read(), keys([&digest]), "{change}");
-        assert_eq!(reader.read(), nothing(), "once");
+        assert_eq!(reader.read(), nothing(), "reported once");
     }
     database.execute(&format!("DELETE FROM api_keys WHERE {row}")).unwrap();
     assert_eq!(reader.read(), keys([&digest]), "deleting");
@@ -107,7 +107,7 @@ database_test!(a_change_wakes_a_waiting_reader_early, |database: Database| {
     reader.wait(Duration::from_millis(100));
     assert!(
         began.elapsed() >= Duration::from_millis(99),
-        "woken by nothing: {:?}",
+        "woken without a change: {:?}",
         began.elapsed()
     );
 });

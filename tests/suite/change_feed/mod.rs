@@ -1,5 +1,5 @@
-//! Change feeds of stores. A read reports every change that was complete before the read, whatever
-//! program made the change and however it was made.
+//! Tests of the stores' change feeds. A read reports every change that was complete before the
+//! read, no matter which program made the change.
 
 mod everyone;
 mod model;
@@ -35,10 +35,10 @@ fn keys<'a>(digests: impl IntoIterator<Item = &'a String>) -> Seen {
     Seen::Keys(digests)
 }
 
-/// Reads the changes of a store, one read after the other.
+/// A reader of a store's changes.
 struct Reader {
     store: DieselStore,
-    /// `None` after an error, as in the product.
+    /// The open feed, or `None` after an error, as in the library.
     feed: Option<Box<dyn ChangeFeed>>,
 }
 
@@ -50,7 +50,7 @@ impl Reader {
 
     fn at(url: &str) -> Self {
         let mut reader = Self { store: DieselStore::open(url).unwrap(), feed: None };
-        assert_eq!(reader.read(), Seen::Everything, "the first answer");
+        assert_eq!(reader.read(), Seen::Everything, "the first read");
         reader
     }
 
@@ -76,7 +76,7 @@ impl Reader {
         })
     }
 
-    /// Waits for a change, as the product does between two reads.
+    /// Waits for a change, as the library does between two reads.
     fn wait(&mut self, at_most: Duration) {
         self.feed.take_if(|feed| feed.wait(at_most).is_err());
     }

@@ -1,5 +1,5 @@
-//! Random histories of transactions, readers and pruning on a real Postgres. With the right rules
-//! no reader misses a change. With each wrong rule some reader misses a change.
+//! Random histories of transactions, reads and pruning on a real Postgres server. No reader misses
+//! a change. If one of the rules is wrong, some reader misses a change.
 
 use std::collections::BTreeSet;
 
@@ -10,10 +10,10 @@ use crate::support::{Database, OwnServer, random::Random};
 
 const WRITERS: usize = 4;
 const READERS: usize = 3;
-/// Enough steps for a counterexample to every wrong rule, with each of several seeds.
+/// Enough steps to find a counterexample to every wrong rule.
 const STEPS: usize = 1500;
 
-/// A connection that changes a separate key, so that writers do not wait for each other.
+/// A connection that changes its own key, so that writers do not wait for each other.
 struct Writer {
     connection: PgConnection,
     digest: String,
@@ -33,7 +33,7 @@ struct World<'a> {
     writers: Vec<Writer>,
     readers: Vec<Observed>,
     random: Random,
-    /// The number of reads that named keys.
+    /// The number of reads that listed single keys.
     named: usize,
 }
 
@@ -58,7 +58,7 @@ impl<'a> World<'a> {
         }
     }
 
-    /// Returns the changes that a reader missed, if it missed any.
+    /// Makes a random step. Returns the changes that a reader missed, if any.
     fn step(&mut self) -> Option<BTreeSet<String>> {
         let writer = self.random.below(WRITERS);
         match self.random.below(100) {
@@ -71,7 +71,7 @@ impl<'a> World<'a> {
         None
     }
 
-    /// Some transactions get their number long before they write.
+    /// Begins a transaction. Some transactions get their transaction ID long before they write.
     fn begin(&mut self, number: usize) {
         let writer = &mut self.writers[number];
         if !writer.is_open {
@@ -120,7 +120,7 @@ impl<'a> World<'a> {
         }
     }
 
-    /// Prunes as if an hour had passed, in batches of any size.
+    /// Prunes the log as if an hour had passed, with a random batch size.
     fn prune(&mut self) {
         let most = [1, 2, 1000][self.random.below(3)];
         self.operator
@@ -132,8 +132,8 @@ impl<'a> World<'a> {
     }
 }
 
-/// Returns a migrated database on this server. The server is separate, because transactions in
-/// other databases of a server delay pruning.
+/// Returns a migrated database on this server. Each test has its own server, because transactions
+/// in other databases of a server delay pruning.
 fn migrated(server: &OwnServer) -> Database {
     let database = server.database();
     database.migrate();
@@ -150,7 +150,7 @@ fn missed_after(database: &Database, seed: u64) -> Option<usize> {
     missed
 }
 
-/// Replaces a part of a function.
+/// Replaces a part of the definition of an SQL function.
 fn break_function(database: &Database, signature: &str, right: &str, wrong: &str) {
     let definition = database
         .texts(&format!("SELECT pg_get_functiondef('{signature}'::regprocedure)"))

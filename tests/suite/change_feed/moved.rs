@@ -13,7 +13,8 @@ use super::{
 };
 use crate::support::{Database, OwnServer, hex, servers::postgres::program};
 
-/// Prunes at most `most` rows of the log, as if its position had been recorded this many hours ago.
+/// Prunes at most `most` rows of the log, as if the prune position had been recorded this many
+/// hours ago.
 fn prune(database: &Database, hours: u32, most: u32) -> String {
     database
         .execute(&format!(
@@ -26,7 +27,8 @@ fn prune(database: &Database, hours: u32, most: u32) -> String {
 // E7
 #[test]
 fn pruning_keeps_an_hour_and_every_reader_exact() {
-    // The server is separate, because transactions in other databases of a server delay pruning.
+    // The test has its own server, because transactions in other databases of a server delay
+    // pruning.
     let server = OwnServer::start();
     let database = server.database();
     database.migrate();
@@ -40,17 +42,17 @@ fn pruning_keeps_an_hour_and_every_reader_exact() {
     assert_eq!(database.texts("SELECT cast(api_keys_prune_v1(1000) AS text)"), ["0"], "too early");
     assert_eq!(rows(), "11");
     // The position was recorded before the changes above. Pruning may remove only rows before that
-    // position, and it keeps the newest of these.
+    // position, and keeps the newest of these rows.
     assert_eq!(prune(&database, 1, 2), "2", "a batch");
     assert_eq!(prune(&database, 1, 1000), "3");
     assert_eq!(rows(), "6");
-    assert_eq!(current.read(), keys(&digests), "nothing it has not seen was pruned");
-    assert_eq!(prune(&database, 1, 1000), "5", "noted again by the call before");
+    assert_eq!(current.read(), keys(&digests), "no unread row was pruned");
+    assert_eq!(prune(&database, 1, 1000), "5", "the previous call recorded a new position");
     assert_eq!(rows(), "1", "the floor");
     assert_eq!(current.read(), nothing());
     assert_eq!(away.read(), Seen::Everything, "a reader that was disconnected longer");
     assert_eq!(away.read(), nothing());
-    assert_eq!(prune(&database, 3, 1000), "0", "an old note is renewed first");
+    assert_eq!(prune(&database, 3, 1000), "0", "an old position is first recorded again");
 }
 
 // E7
@@ -67,7 +69,7 @@ fn a_log_without_a_floor_means_everything_changed() {
     database.execute("DELETE FROM api_key_changes").unwrap();
     assert_eq!(reader.read(), Seen::Everything);
     database.texts("SELECT cast(api_keys_prune_v1(1000) AS text)");
-    assert_eq!(reader.read(), Seen::Everything, "there is a floor, above the last snapshot");
+    assert_eq!(reader.read(), Seen::Everything, "the floor is above the last snapshot");
     database.execute(&change(&database, &digest)).unwrap();
     assert_eq!(reader.read(), keys([&digest]));
 }
@@ -131,7 +133,7 @@ fn a_new_key_gets_an_id_that_no_replicated_key_has() {
         arrived(id);
     }
     let issued = [(); 3].map(|()| database.issue("0.0.0.0").1);
-    assert_eq!(issued, [3, 5, 6], "numbers far off are another server's");
+    assert_eq!(issued, [3, 5, 6], "distant ids belong to another server");
     database.execute("ALTER TABLE api_keys ALTER COLUMN id SET INCREMENT 2 RESTART 11").unwrap();
     for id in [11, 12, 13, 16] {
         arrived(id);
@@ -140,8 +142,7 @@ fn a_new_key_gets_an_id_that_no_replicated_key_has() {
 }
 
 // E6, E17
-// Apply workers of logical replication and tools that restore a database set
-// `session_replication_role` to `replica`.
+// Logical replication workers and restore tools set `session_replication_role` to `replica`.
 #[test]
 fn changes_in_a_replica_session_are_reported() {
     let database = migrated();

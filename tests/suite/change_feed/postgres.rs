@@ -26,7 +26,7 @@ pub(super) fn session(database: &Database) -> PgConnection {
     PgConnection::establish(database.url()).unwrap()
 }
 
-/// Returns an update of the key with this digest.
+/// Returns a statement that updates the key with this digest.
 pub(super) fn change(database: &Database, digest: &str) -> String {
     let digest = database.literal(digest);
     format!("UPDATE api_keys SET scopes = scopes || 'x' WHERE digest = {digest}")
@@ -46,7 +46,7 @@ fn a_long_transaction_is_reported_when_it_commits() {
     assert_eq!(reader.read(), nothing(), "not committed");
     for digest in &digests[2..] {
         database.execute(&change(&database, digest)).unwrap();
-        assert_eq!(reader.read(), keys([digest]), "meanwhile, once");
+        assert_eq!(reader.read(), keys([digest]), "a later transaction, once");
         assert_eq!(reader.read(), nothing());
     }
     earlier_still.batch_execute("COMMIT").unwrap();
@@ -73,7 +73,7 @@ fn changes_rolled_back_to_a_savepoint_are_not_reported() {
         ))
         .unwrap();
     assert_eq!(reader.read(), nothing());
-    // Makes more subtransactions than a snapshot lists.
+    // Makes more subtransactions than a snapshot can list.
     let mut many = String::new();
     for number in 0..100 {
         write!(many, "SAVEPOINT s{number}; {}; ", change(&database, &digests[3])).unwrap();
@@ -123,7 +123,7 @@ fn upserts_merges_cascades_and_bulk_changes_are_reported() {
     reader.read();
     database.execute("DELETE FROM users").unwrap();
     let Seen::Keys(cascaded) = reader.read() else {
-        panic!("one user's keys are not everything");
+        panic!("the keys of one user are reported as everything");
     };
     assert!(cascaded.contains(&other), "a cascade: {cascaded:?}");
     database
@@ -139,8 +139,8 @@ fn upserts_merges_cascades_and_bulk_changes_are_reported() {
 }
 
 // E7
-// COPY and replication insert rows with the transaction numbers of another server, which readers
-// may have passed already.
+// COPY and replication insert rows with transaction IDs of another server. A reader's position may
+// already be beyond these IDs.
 #[test]
 fn rows_from_another_server_are_reported_once() {
     let database = migrated();
@@ -159,7 +159,7 @@ fn rows_from_another_server_are_reported_once() {
 }
 
 // E16
-// Each of these statements changes the meaning of rows, and fires no trigger.
+// Each of these statements may change the meaning of rows, but fires no trigger.
 #[test]
 fn a_changed_definition_means_everything_changed() {
     let database = migrated();
@@ -185,8 +185,8 @@ fn a_changed_definition_means_everything_changed() {
 }
 
 // E7
-// The position of a read and its rows must come from one snapshot, however long the read pauses
-// between the two.
+// The position and the rows of a read must come from one snapshot, even if the read pauses in
+// between.
 #[test]
 fn a_commit_during_a_read_is_in_this_read_or_the_next() {
     let database = migrated();
@@ -196,7 +196,8 @@ fn a_commit_during_a_read_is_in_this_read_or_the_next() {
     assert_eq!(reader.read(), keys([&digest]));
     let mut writer = session(&database);
     writer.batch_execute("BEGIN; LOCK TABLE api_key_changes IN ACCESS EXCLUSIVE MODE").unwrap();
-    // A read skips the log if no transaction has ended since the last read, so one must end.
+    // A read skips the log if no transaction has ended since the last read, so a transaction must
+    // end here.
     database.execute("SELECT pg_current_xact_id()").unwrap();
     let first = thread::scope(|scope| {
         let read = scope.spawn(|| reader.read());
@@ -212,8 +213,8 @@ fn a_commit_during_a_read_is_in_this_read_or_the_next() {
 }
 
 // F14
-// Tools that restore a database disable and then enable triggers. Afterwards the triggers fire only
-// in ordinary sessions.
+// Restore tools disable and then enable triggers. Afterwards the triggers fire only in ordinary
+// sessions.
 #[test]
 fn migrate_enables_triggers_as_their_migration_did() {
     let database = migrated();
@@ -263,7 +264,7 @@ fn rows_of_an_inheriting_table_are_not_keys() {
 }
 
 // E16
-// A trigger or rule on the log may keep rows out of the log, and readers would silently miss them.
+// A trigger or rule on the log may discard rows, which readers would then miss without an error.
 #[test]
 fn a_foreign_trigger_or_rule_of_the_log_is_an_error() {
     let database = migrated();
@@ -295,7 +296,7 @@ fn a_foreign_trigger_or_rule_of_the_log_is_an_error() {
     database
         .execute("CREATE TRIGGER audit AFTER INSERT ON api_key_changes FOR EACH STATEMENT EXECUTE FUNCTION nothing()")
         .unwrap();
-    assert_eq!(reader.read(), Seen::Everything, "another definition");
+    assert_eq!(reader.read(), Seen::Everything, "the definition has changed");
     let digest = insert(&database, 1);
     assert_eq!(reader.read(), keys([&digest]));
 }
@@ -318,7 +319,7 @@ fn a_schema_may_have_any_name() {
 }
 
 // E14, E16
-// Without this error, every valid key would silently be unknown.
+// Without this error, every valid key would be rejected as unknown.
 #[test]
 fn row_level_security_that_hides_keys_is_an_error() {
     let database = migrated();
@@ -383,8 +384,8 @@ fn tables_in_a_schema_that_is_not_found_are_named() {
 }
 
 // E9
-// A missing or disabled trigger is an error until the trigger is back. Then everything counts as
-// changed.
+// A missing or disabled trigger is an error until the trigger is restored. Then everything counts
+// as changed.
 #[test]
 fn a_missing_trigger_is_an_error_and_then_everything_changed() {
     let database = migrated();
@@ -436,7 +437,7 @@ fn recreated_tables_mean_everything_changed() {
     insert(&database, 1);
     let mut reader = Reader::new(&database);
     database.execute("DROP SCHEMA public CASCADE; CREATE SCHEMA public").unwrap();
-    assert!(reader.try_read().is_err(), "there are none");
+    assert!(reader.try_read().is_err(), "the tables are missing");
     database.migrate();
     assert_eq!(reader.read(), Seen::Everything);
     assert_eq!(reader.read(), nothing());

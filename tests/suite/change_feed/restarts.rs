@@ -1,4 +1,4 @@
-//! Servers that are restarted, become a standby, or are behind a pooler.
+//! Tests with servers that restart, become a standby or are behind a pooler.
 
 use std::time::{Duration, Instant};
 
@@ -22,8 +22,8 @@ fn a_server_restart_means_everything_changed() {
         } else {
             server.shut_down();
         }
-        assert!(reader.try_read().is_err(), "it is unavailable");
-        assert!(reader.try_read().is_err(), "it is still unavailable");
+        assert!(reader.try_read().is_err(), "the server is unavailable");
+        assert!(reader.try_read().is_err(), "the server is still unavailable");
         server.start_again();
         assert_eq!(reader.read(), Seen::Everything);
         assert_eq!(reader.read(), nothing());
@@ -39,13 +39,13 @@ fn a_standby_is_an_error_and_reports_no_changes() {
     let standby = OwnServer::standby_of(primary.address());
     let error = DieselStore::open(&database.url_at(standby.address())).unwrap_err();
     assert!(error.to_string().contains("hot standby"), "{error}");
-    // With several hosts in the URL, the primary is used at any position.
+    // If the URL lists several hosts, the primary is used, whatever its position.
     let hosts = format!("{},{}", standby.address(), primary.address());
     DieselStore::open(&database.url_at(hosts)).unwrap();
 }
 
 /// Behind a transaction pooler the server may become a standby between two statements. The test
-/// simulates this by a replacement of `pg_is_in_recovery`.
+/// simulates this by replacing `pg_is_in_recovery`.
 // E9
 #[test]
 fn a_server_that_becomes_a_standby_is_an_error() {
@@ -75,13 +75,13 @@ fn a_server_that_becomes_a_standby_is_an_error() {
     assert_eq!(reader.store.find(&[digest]).unwrap().len(), 1);
 }
 
-/// Returns the log lines about notifications from this database, which contain its unique name.
+/// Returns the log lines about missing notifications that contain the unique name of this database.
 fn warnings(database: &Database) -> Vec<String> {
     log::lines_with("arrive").into_iter().filter(|line| line.contains(database.name())).collect()
 }
 
-/// Reads and waits as the product does, until the log lines of this database satisfy `is_over`, or
-/// for the time that a notification may take.
+/// Reads and waits as the library does, until the log lines of this database satisfy `is_over` or a
+/// notification is overdue.
 fn feed(reader: &mut Reader, database: &Database, is_over: impl Fn(&[String]) -> bool) {
     const LONG_ENOUGH: Duration = Duration::from_secs(4);
     let began = Instant::now();
@@ -90,11 +90,12 @@ fn feed(reader: &mut Reader, database: &Database, is_over: impl Fn(&[String]) ->
         let turn = Instant::now();
         reader.try_read().unwrap();
         reader.wait(Duration::from_millis(100));
-        // On a paused machine the notification may have arrived too late.
+        // If the machine paused, the notification may have arrived too late, so the wait starts
+        // again.
         if turn.elapsed() > Duration::from_secs(1) {
             until = Instant::now() + LONG_ENOUGH;
         }
-        assert!(began.elapsed() < TEST_TIMEOUT, "the machine stands still");
+        assert!(began.elapsed() < TEST_TIMEOUT, "the machine pauses too often");
     }
 }
 
@@ -109,7 +110,7 @@ fn a_pooler_delivers_changes_and_one_warning() {
     let digest = insert(&database, 1);
     assert_eq!(reader.read(), keys([&digest]));
     assert_eq!(reader.read(), nothing());
-    // Waits until notifications have been missing for long enough.
+    // Waits until notifications have been missing for long enough to cause the warning.
     wait_until("the warning is logged", || {
         feed(&mut reader, &database, |lines| !lines.is_empty());
         !warnings(&database).is_empty()
@@ -130,8 +131,8 @@ fn a_pooler_delivers_changes_and_one_warning() {
 #[test]
 fn a_direct_connection_causes_no_warning() {
     log::install();
-    // If the machine pauses for longer than a notification may take, the product logs that none
-    // arrived. Then the test is repeated.
+    // If the machine pauses for longer than a notification may take, the library logs a warning.
+    // Then the test is repeated.
     for _ in 0..10 {
         let database = Database::postgres();
         database.migrate();
@@ -148,7 +149,7 @@ fn a_direct_connection_causes_no_warning() {
             assert!(warnings(&database).is_empty(), "{:?}", warnings(&database));
             return;
         }
-        println!("the machine stood still for {longest:?}");
+        println!("the machine paused for {longest:?}");
     }
-    panic!("the machine stands still");
+    panic!("the machine pauses too often");
 }

@@ -31,7 +31,7 @@ fn keys_and_changes_must_come_from_one_server() {
     let find = |reader: &Reader| reader.store.find(&[unknown()]);
     find(&reader).unwrap();
     proxy.lead_to(servers[1].address());
-    find(&reader).expect("the connections there are lead where they did");
+    find(&reader).expect("existing connections still lead to the first server");
     // Ends the store's connection for lookups, but not the connection of its feed.
     database.texts(
         "SELECT cast(pg_terminate_backend(pid) AS text) FROM pg_stat_activity \
@@ -39,14 +39,14 @@ fn keys_and_changes_must_come_from_one_server() {
     );
     let error = find(&reader).unwrap_err().to_string();
     assert!(error.contains("different servers"), "{error}");
-    assert!(find(&reader).is_err(), "nothing was read since");
-    assert_eq!(reader.read(), Seen::Everything, "of the other server");
+    assert!(find(&reader).is_err(), "no changes were read since");
+    assert_eq!(reader.read(), Seen::Everything, "the first read from the other server");
     find(&reader).unwrap();
     assert_eq!(reader.read(), nothing());
 }
 
 // E6, E17, F14
-// A switch to another server by logical replication, with and without the change log in the
+// Switches to another server by logical replication, with and without the change log in the
 // publication.
 #[test]
 fn keys_that_are_replicated_can_be_revoked_on_the_next_server() {
@@ -113,8 +113,8 @@ fn after_a_restart_lookups_wait_for_the_first_changes() {
 #[test]
 fn a_standby_is_an_error_and_not_an_empty_table() {
     let database = migrated();
-    // Replaces the server's own function, so that the server can become a standby during a
-    // connection. Behind a pooler this is possible.
+    // Replaces the built-in `pg_is_in_recovery`, so that the server seems to become a standby
+    // during a connection. A pooler can cause such a change.
     database
         .execute(
             "CREATE TABLE pretended (is_standby bool); INSERT INTO pretended VALUES (false); \
@@ -140,8 +140,8 @@ fn a_new_pooled_connection_reports_everything_changed() {
     let change = "UPDATE api_keys SET scopes = scopes || 'x'";
     database.execute(change).unwrap();
     assert_eq!(reader.read(), keys([&digest]));
-    // A server that lost a process ends all connections. The pooler reconnects without notifying
-    // its client.
+    // A server ends all connections if one of its processes crashes. The pooler reconnects without
+    // notifying its client.
     database.end_connections();
     database.execute(change).unwrap();
     let seen = reader.try_read().or_else(|_| reader.try_read()).unwrap();
@@ -220,5 +220,5 @@ fn blocked_new_connections_do_not_delay_the_feed() {
         println!("five changes were waited for and read in {took:?}");
         took
     });
-    assert!(times.any(|took| took < CONNECTING), "it was held up");
+    assert!(times.any(|took| took < CONNECTING), "every reader waited for the connection attempt");
 }

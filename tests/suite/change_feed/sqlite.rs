@@ -39,7 +39,7 @@ fn a_replaced_file_is_reread_and_a_deleted_file_is_an_error() {
     fs::rename(&copy, database.url()).unwrap();
     assert_eq!(reader.read(), Seen::Everything);
     let digest = insert(&database, 3);
-    assert_eq!(reader.read(), keys([&digest]), "the new one is read");
+    assert_eq!(reader.read(), keys([&digest]), "the new file is read");
     fs::remove_file(database.url()).unwrap();
     for _ in 0..2 {
         let error = reader.try_read().unwrap_err().to_string();
@@ -48,7 +48,7 @@ fn a_replaced_file_is_reread_and_a_deleted_file_is_an_error() {
 }
 
 // E8
-// SQLite would write the contents of the old file's log into the new file.
+// Without this check, SQLite would write the contents of the old file's log into the new file.
 #[test]
 fn a_replaced_file_beside_its_old_log_is_rejected() {
     let database = migrated();
@@ -65,7 +65,7 @@ fn a_replaced_file_beside_its_old_log_is_rejected() {
     }
     remove_logs(&database);
     assert_eq!(reader.read(), Seen::Everything);
-    assert_eq!(database.texts("SELECT name FROM api_keys"), ["n"], "the new file is whole");
+    assert_eq!(database.texts("SELECT name FROM api_keys"), ["n"], "the new file is intact");
 }
 
 // E8
@@ -77,8 +77,9 @@ fn a_backup_copied_over_the_file_is_detected() {
     let copy = back_up(&database);
     insert(&database, 2);
     reader.read();
-    // The file remains the same, but other programs no longer write to the log that is open here.
-    // SQLite may report a damaged file, which is an error and does not renew the lease.
+    // The file is overwritten in place, but other programs no longer write to the write-ahead log
+    // that is open here. SQLite may report a damaged file, which is an error and does not renew the
+    // lease.
     remove_logs(&database);
     fs::write(database.url(), fs::read(copy).unwrap()).unwrap();
     if let Ok(seen) = reader.try_read() {
@@ -94,8 +95,8 @@ fn a_restored_backup_means_everything_changed() {
     let backup = back_up(&database);
     insert(&database, 2);
     let mut reader = Reader::new(&database);
-    // Restores in place, like the backup API: the file is the same, and the numbers continue from
-    // those of the backup.
+    // Restores in place, as the backup API does: the file stays the same, and sequence numbers
+    // continue from the last number of the backup.
     let restore = |then: &str| {
         database
             .execute(&format!(
@@ -134,17 +135,17 @@ fn a_log_with_pruned_rows_means_everything_changed() {
     insert(&database, 1);
     let mut reader = Reader::new(&database);
     prune("true");
-    assert_eq!(reader.read(), Seen::Everything, "the row it stood at is gone");
-    assert_eq!(reader.read(), nothing(), "of an empty log");
+    assert_eq!(reader.read(), Seen::Everything, "the last row that was read is gone");
+    assert_eq!(reader.read(), nothing(), "the log is empty");
     let digest = insert(&database, 2);
-    assert_eq!(reader.read(), keys([&digest]), "from an empty log on");
+    assert_eq!(reader.read(), keys([&digest]), "the first row after an empty log");
     prune("true");
     reader.read();
     for number in 3..6 {
         insert(&database, number);
     }
     prune("seq IN (SELECT min(seq) FROM api_key_changes)");
-    assert_eq!(reader.read(), Seen::Everything, "one was pruned unread");
+    assert_eq!(reader.read(), Seen::Everything, "an unread row was pruned");
 }
 
 // E8
@@ -171,7 +172,7 @@ fn a_rebuilt_table_needs_triggers_and_counts_as_changed() {
     database.execute(&triggers.concat()).unwrap();
     assert_eq!(reader.read(), Seen::Everything);
     database.execute(&format!("{rebuild} {} COMMIT", triggers.concat())).unwrap();
-    assert_eq!(reader.read(), Seen::Everything, "rebuilt with all it had");
+    assert_eq!(reader.read(), Seen::Everything, "rebuilt with its triggers");
     assert_eq!(reader.read(), nothing());
 }
 

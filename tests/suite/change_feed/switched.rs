@@ -1,4 +1,4 @@
-//! Services that receive requests while their keys move from one Postgres server to another.
+//! Tests with services that receive requests while their keys move to another Postgres server.
 
 use std::{
     net::SocketAddr,
@@ -69,7 +69,7 @@ impl Switch {
         Self { servers, old, new, proxy, url, keys, service, good, revoked, last_revoked }
     }
 
-    /// Sends requests with a valid key during a call of `run`, which must not revoke that key.
+    /// Sends requests with a valid key while `run` is running. `run` must not revoke that key.
     fn with_requests(&mut self, run: impl FnOnce(&mut Self)) {
         let (address, head) = (self.service.address, with_key(&self.good[0].0));
         let (stop, keys) = (AtomicBool::new(false), self.keys.clone());
@@ -84,7 +84,7 @@ impl Switch {
         report(&samples, &keys);
     }
 
-    /// Ends every connection through the proxy, and directs new ones to the new server.
+    /// Ends every connection through the proxy, and directs new connections to the new server.
     fn switch(&self) -> Instant {
         self.proxy.cut();
         self.proxy.lead_to(self.servers[1].address());
@@ -92,7 +92,7 @@ impl Switch {
         Instant::now()
     }
 
-    /// Issues and revokes keys, by the library in this process and by the command in another
+    /// Issues and revokes keys, with the library in this process and with the command in another
     /// process. Every change must succeed at the first attempt.
     fn change_keys(&mut self, stage: &str) {
         let began = Instant::now();
@@ -130,7 +130,7 @@ impl Switch {
         }
     }
 
-    /// Publishes tables of the old server and subscribes the new one to them.
+    /// Publishes tables of the old server and subscribes the new server to these tables.
     fn replicate(&self, published: &str, copy: bool) {
         self.old.execute(&format!("CREATE PUBLICATION keys FOR {published}")).unwrap();
         self.new
@@ -139,8 +139,8 @@ impl Switch {
                 self.old.url()
             ))
             .unwrap();
-        // Both servers already have the list of migrations, so copying that table fails. The wait
-        // ignores that table.
+        // Both servers already have rows in the migrations table, so copying that table fails. The
+        // wait ignores that table.
         wait_until("the tables are copied", || {
             let missing = "SELECT cast(count(*) AS text) FROM pg_subscription_rel \
                  WHERE srsubstate <> 'r' AND srrelid::regclass::text LIKE 'api_key%'";
@@ -153,7 +153,8 @@ impl Switch {
         });
     }
 
-    /// Revokes a key on the old server, and waits until a service on the new one rejects it.
+    /// Revokes a key on the old server, and waits until a service that uses the new server rejects
+    /// the key.
     fn a_revocation_arrives(&mut self, follower: &Server) {
         let key = self.good.pop().unwrap();
         wait_until_answered(follower.address, &key, 200, "before it is revoked");
@@ -195,8 +196,7 @@ impl Switch {
         wait_until("a use is replicated", || !self.new.texts(uses).is_empty());
     }
 
-    /// Records on the old server how far its log was pruned, and waits until the record is
-    /// replicated.
+    /// Updates the prune position on the old server, and waits until the update is replicated.
     fn meta_arrives(&self) {
         self.old
             .execute("UPDATE api_key_meta SET prune_xmin = 1000000, prune_at = now() - interval '90 minutes'")
@@ -216,8 +216,8 @@ impl Switch {
     }
 }
 
-/// A service that has just lost its connections may be unavailable for a moment, but it never
-/// returns another wrong status.
+/// Waits until a key gets the expected status. A service that has just lost its connections may
+/// return 503 for a moment, but no other wrong status.
 #[track_caller]
 fn wait_until_answered(service: SocketAddr, (key, id): &Key, expected: u16, stage: &str) {
     wait_until(format!("{stage}: key {id} is answered"), || {
@@ -227,12 +227,12 @@ fn wait_until_answered(service: SocketAddr, (key, id): &Key, expected: u16, stag
     });
 }
 
-/// Returns the keys of a service with every setting at its default.
+/// Returns the `AppKeys` of a service with default settings.
 fn service_of(url: &str) -> AppKeys {
     AppKeys::builder().database_url(url).build().unwrap()
 }
 
-/// Prints how many requests were rejected, and why. The good key is rejected only while its
+/// Prints how many requests were rejected, and why. The valid key is rejected only while its
 /// database is unavailable.
 fn report(samples: &[Sample], keys: &AppKeys) {
     let unavailable = share("a good key", samples, 503);
@@ -368,8 +368,9 @@ fn switch_to_a_dump(options: &[&str]) {
         if let Some(early) = &early {
             wait_until("restored", || status(early.address, &switch.good[0].0) == 200);
         }
-        // The service's own admin revokes the first key. The command revokes the others. The
-        // service rejects the second key before the switch, and gets no request with the third.
+        // The service's own admin revokes the first key. The command revokes the other two keys.
+        // Before the switch, the service rejects the second key, and receives no request with the
+        // third key.
         let since: Vec<Key> = switch.good.drain(1..4).collect();
         let service = switch.service.address;
         switch.keys.admin().unwrap().revoke(since[0].1).unwrap();

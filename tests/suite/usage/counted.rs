@@ -1,4 +1,4 @@
-//! Which requests count as usage, and what is recorded.
+//! Tests of which requests count as usage, and of what is recorded.
 
 use std::{
     net::IpAddr,
@@ -72,7 +72,7 @@ database_test!(the_last_time_and_address_are_exact, |database: Database| {
         (None, None),
         (Some("2001:db8::1:6"), Some("2001:db8::1:6")),
     ] {
-        // A request from another address comes first, but the last one is recorded.
+        // A request from another address comes first, but the last address is recorded.
         let forwarded = forwarded.map(|address| format!("X-Forwarded-For: {address}"));
         let mut sent = Instant::now();
         let mut answered = sent;
@@ -84,8 +84,8 @@ database_test!(the_last_time_and_address_are_exact, |database: Database| {
             assert_eq!(http::get(server.address, "/guarded", &lines).status, 200);
             answered = Instant::now();
         }
-        // The flush comes later than the use, but must record the time of the use. The test clock
-        // stands still, so it shows the difference.
+        // The usage is flushed later, but the time of the use must be recorded. The age of the use
+        // is measured against the test clock, which stands still.
         clock.advance(Duration::from_secs(3600));
         thread::sleep(Duration::from_millis(300));
         let least = answered.elapsed();
@@ -165,7 +165,7 @@ fn nested_guards_count_one_use() {
 database_test!(usage_of_two_processes_adds_up, |database: Database| {
     let (key, id) = database.issue("0.0.0.0");
     let now = fixtures::moment();
-    // The process with the latest use records it first.
+    // The process with the latest use records its usage first.
     for (at, address, uses) in [
         (now, "2001:db8::7", 2),
         (now - TimeDelta::hours(1), "203.0.113.7", 3),
@@ -228,7 +228,7 @@ database_test!(recording_usage_changes_neither_key_nor_change_log, |database: Da
     let server = Server::start(keys.clone(), routes);
     let (key, id) = database.issue("0.0.0.0");
     let state = || {
-        // On Postgres, this includes the last transaction that wrote the row.
+        // On Postgres, the state includes the last transaction that wrote the row.
         let version = if database.is_postgres() { "cast(xmin as text)" } else { "'-'" };
         (
             database.rows(),

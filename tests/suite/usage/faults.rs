@@ -1,4 +1,4 @@
-//! Usage and requests while usage cannot be recorded.
+//! Tests of usage and of requests while usage cannot be recorded.
 
 use std::{
     thread,
@@ -29,7 +29,7 @@ database_test!(an_outage_is_logged_once_loses_no_usage_and_rejects_no_key, |data
     let use_it = || assert_eq!(http::get_with(server.address, "/guarded", &key).status, 200);
     use_it();
     wait_until("the usage is recorded", || count(&database, id) == 1);
-    // A unique error message, because all tests share the log.
+    // The error message is unique, because all tests share the log.
     let words = format!("nothing is recorded in {}", database.url());
     let (refuse, allow) = if database.is_postgres() {
         (
@@ -116,7 +116,7 @@ database_test!(a_locked_table_delays_no_request_and_loses_no_usage, |database: D
         for _ in 0..30 {
             let began = Instant::now();
             assert_eq!(http::get_with(server.address, "/guarded", &key).status, 200);
-            // The table stays locked, so any response shows that requests do not wait for it.
+            // The table stays locked, so any response shows that requests do not wait for the lock.
             longest = longest.max(began.elapsed());
             thread::sleep(Duration::from_millis(20));
         }
@@ -201,7 +201,7 @@ fn dropping_keys_does_not_wait_for_a_silent_postgres() {
     keys.flush_usage(Duration::from_millis(500)).unwrap_err();
     drop(keys);
     let took = began.elapsed();
-    // The proxy stays held, so waiting for the database would take minutes.
+    // The proxy still holds all data back, so waiting for the database would take minutes.
     assert!(took < Duration::from_secs(20), "{took:?}");
     proxy.pass();
     wait_until("the pending write is recorded", || count(&database, id) == 2);
@@ -225,7 +225,7 @@ fn dropping_keys_does_not_wait_for_an_sqlite_lock() {
 }
 
 // F11, E13
-// Recording usage waits for locks for less time than Postgres waits before its deadlock check.
+// The lock timeout for recording usage is shorter than the `deadlock_timeout` of Postgres.
 #[test]
 fn deleting_keys_never_loses_a_deadlock_to_usage() {
     let database = Database::postgres();
@@ -251,7 +251,7 @@ fn deleting_keys_never_loses_a_deadlock_to_usage() {
     let lock = format!("SELECT FROM api_key_usage WHERE key_id = {second} FOR UPDATE");
     let mut other = begin(&lock);
     thread::scope(|scope| {
-        // The flush has locked the row of the first key and waits for that of the second.
+        // The flush has locked the row of the first key and waits for the row of the second key.
         let recording = scope.spawn(|| store.record_usage(&uses));
         wait_for("1");
         let deleting =

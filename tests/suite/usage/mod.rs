@@ -1,5 +1,5 @@
-//! For each key, the time and the client IP of the last use, and the use count. Recording usage
-//! never delays a request, whatever happens to the database.
+//! Tests of recorded usage: for each key, the time and client IP of the last use, and the use
+//! count. Recording usage never delays a request, even if the database is slow or unavailable.
 
 mod counted;
 mod faults;
@@ -11,7 +11,7 @@ use api_key_runtime::{AppKeysBuilder, admin::KeyUsage};
 
 use crate::support::{Database, TEST_TIMEOUT, guarded_routes as routes, wait_until};
 
-/// Longer than a test, so that usage is recorded only when the test asks for it.
+/// An interval longer than any test, so that usage is recorded only when the test requests it.
 const NEVER: Duration = Duration::from_secs(3600);
 /// A short interval, for tests that wait until usage is recorded.
 const SOON: Duration = Duration::from_millis(20);

@@ -1,5 +1,5 @@
-//! Usage that is recorded when a process ends or is killed. Each test starts this test program
-//! again, as a service.
+//! Usage that is recorded when a process ends or is killed. Each test runs this test program as a
+//! service in a child process.
 
 use std::{
     io::{BufRead as _, BufReader},
@@ -16,13 +16,13 @@ use rustix::process::{Pid, Resource, Rlimit, Signal, kill_process, prlimit};
 use super::{NEVER, TEST_TIMEOUT, count, routes, wait_until};
 use crate::support::{Database, database_test, http};
 
-/// Environment variables of the service: its database URL, its flush interval (in
-/// milliseconds), and the way it ends.
+/// Environment variables of the service: its database URL, its flush interval (in milliseconds),
+/// and how it ends.
 const DATABASE: &str = "USAGE_SERVICE_DATABASE";
 const INTERVAL: &str = "USAGE_SERVICE_INTERVAL";
 const END: &str = "USAGE_SERVICE_END";
 
-/// The way a service ends after its server.
+/// How a service ends after its server has stopped.
 #[derive(Clone, Copy, Debug)]
 enum End {
     /// By recording the usage explicitly.
@@ -40,7 +40,8 @@ struct Service {
 impl Service {
     fn start(database: &Database, interval: Duration, end: End) -> Self {
         let this = std::env::current_exe().unwrap();
-        // The service must survive a full disk. By default the signal XFSZ would end the process.
+        // The service must survive a full disk, which is simulated by a limit on file sizes. By
+        // default, the signal `SIGXFSZ` would end the process.
         let line = r#"trap "" XFSZ; exec "$0" "$@""#;
         let mut process = Command::new("bash")
             .args(["-c", line])
@@ -77,7 +78,7 @@ impl Service {
         Pid::from_child(&self.process)
     }
 
-    /// Sends a signal to the service and waits for its end.
+    /// Sends a signal to the service and waits until the process exits.
     fn end(mut self, signal: Signal) -> ExitStatus {
         kill_process(self.pid(), signal).unwrap();
         let began = Instant::now();

@@ -1,10 +1,10 @@
 //! A model that drives the real [`Cache`] through every interleaving of a change, a feed, two
 //! lookups and requests.
 //!
-//! It checks two rules. First, a request is not accepted if it begins after the change was complete
-//! for longer than the bound. Second, no request is accepted after this process has rejected the
-//! key as revoked. The tests repeat the exploration with one step done wrong. For each wrong step
-//! the model finds a path by which an inactive key is accepted.
+//! The model checks two rules. First, a request is rejected if it begins more than the bound after
+//! the change was complete. Second, no request is accepted after this process has rejected the key
+//! as revoked. One test makes one step at a time wrong. For each wrong step, the model finds a path
+//! on which an inactive key is accepted.
 
 mod world;
 
@@ -30,7 +30,7 @@ fn at(tick: u64) -> MonotonicTime {
     MonotonicTime::from_nanos(tick * 1_000_000_000)
 }
 
-/// The step of the rule that the model does wrong.
+/// A step that the model performs wrongly.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Wrong {
     LeaseStampedOnArrival,
@@ -50,7 +50,7 @@ struct Model {
     wrong: Option<Wrong>,
     /// The number of lookups that may be in flight at the same time.
     lookups: usize,
-    /// Whether the feed may report "everything" at any time.
+    /// Whether the feed may report `Report::Everything` at any time.
     everything: bool,
 }
 
@@ -63,7 +63,7 @@ impl Model {
     /// was accepted.
     fn explore(&self) -> Result<usize, String> {
         let mut seen = HashSet::new();
-        // Breadth first, so that the reported path is a shortest one.
+        // Breadth first, so that the reported path has the fewest steps.
         let start = (World::START, Rc::new(Cache::small()), Path::default());
         let mut open = VecDeque::from([start]);
         let mut next: Vec<Node> = Vec::new();
@@ -154,7 +154,7 @@ impl Model {
         match world.feed {
             Feed::Idle => {
                 after.feed = Feed::Taken(world.tick);
-                go("feed takes the time", after, Rc::clone(cache));
+                go("feed reads the clock", after, Rc::clone(cache));
             }
             Feed::Taken(taken) => {
                 after.has_read = world.inactive;
@@ -277,7 +277,7 @@ impl Model {
         let mut after = *world;
         let mut go = |what: &str, world: World| go(what, world, Rc::clone(cache));
         match world.request {
-            // A request that began before the change was complete may get either answer.
+            // A request that began before the change was complete may be accepted or rejected.
             Request::None if let Some(done) = world.done => {
                 after.request = Request::Begun;
                 // A request in the same tick as the change may have begun before the change.
@@ -321,7 +321,7 @@ impl Model {
                 }
             }
             Request::Waiting(None) => {
-                // Any lookup in flight may be joined.
+                // The request may join any lookup in flight.
                 for (number, lookup) in world.lookups.iter().enumerate() {
                     if *lookup != Lookup::Idle {
                         after.request = Request::Waiting(Some((number, false)));
@@ -352,8 +352,7 @@ impl Model {
         Ok(())
     }
 
-    /// Returns the longest time between a complete change and the beginning of a request that may
-    /// still be accepted.
+    /// Returns how long after a complete change a request may begin and still be accepted.
     fn bound(&self) -> u64 {
         if self.change.is_here() { 0 } else { BOUND }
     }
@@ -370,7 +369,7 @@ fn record(change: Change, inactive: bool) -> KeyRecord {
     record
 }
 
-/// Explores all states, which takes some minutes more:
+/// Set to `1` to explore all states, which takes several minutes more:
 /// `TEST_WHOLE_MODEL=1 cargo test -p api-key-runtime --lib cache::model`.
 const EVERYTHING: Option<&str> = option_env!("TEST_WHOLE_MODEL");
 

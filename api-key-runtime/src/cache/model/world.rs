@@ -1,5 +1,5 @@
-//! A state of the model: the states of the database, the feed, the lookups and the request. Also
-//! the fingerprint of such a state.
+//! The states of the model, and their fingerprints. A state covers the database, the feed, the
+//! lookups and the request.
 
 use std::{
     rc::Rc,
@@ -14,12 +14,12 @@ use crate::{
     clock::MonotonicTime,
 };
 
-/// The change of the key.
+/// The change that is made to the key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Change {
     /// A revocation by another process, which is permanent.
     RevokedElsewhere,
-    /// A change by another process that can be undone.
+    /// A reversible change by another process.
     DisabledElsewhere,
     /// A revocation by this process.
     RevokedHere,
@@ -77,8 +77,8 @@ pub(super) enum Request {
     Probed {
         inactive: bool,
     },
-    /// The request waits for a lookup. `true` if the lookup was sent after the request began to
-    /// wait.
+    /// A waiting request, and the number of its lookup, if any. The flag is `true` if the lookup
+    /// was sent after the request began to wait.
     Waiting(Option<(usize, bool)>),
 }
 
@@ -86,21 +86,22 @@ pub(super) enum Request {
 #[allow(clippy::struct_excessive_bools, reason = "they are independent facts")]
 pub(super) struct World {
     pub(super) tick: u64,
-    /// The key's state in the database, and the time at which the call that changed the state
-    /// returned.
+    /// Whether the key is inactive in the database.
     pub(super) inactive: bool,
+    /// The time at which the call that changed the key returned.
     pub(super) done: Option<u64>,
-    /// The state that the feed has read.
+    /// Whether the feed has read the key as inactive.
     pub(super) has_read: bool,
-    /// Whether this process has dropped its cache entry because it changed the key itself.
+    /// Whether this process has dropped its cache entry because of its own change.
     pub(super) dropped: bool,
     pub(super) feed: Feed,
     pub(super) lookups: [Lookup; 2],
     pub(super) request: Request,
     /// Whether the request began more than the bound after the change was complete.
     pub(super) is_late: bool,
-    /// Whether this process has rejected the key as revoked: by now, and before the request began.
+    /// Whether this process has rejected the key as revoked.
     pub(super) rejected: bool,
+    /// Whether `rejected` was set before the request began.
     pub(super) rejected_before: bool,
 }
 
@@ -144,8 +145,8 @@ impl Path {
 /// A state to explore, and the path to it.
 pub(super) type Node = (World, Rc<Cache>, Path);
 
-/// The fingerprint of a state. Contains ages instead of times. Instead of each generation it
-/// contains whether that generation is the newest.
+/// The fingerprint of a state, with ages instead of times. Each generation is reduced to whether it
+/// is still current.
 #[derive(PartialEq, Eq, Hash)]
 pub(super) struct Print {
     database: (bool, Option<u64>, bool, bool),
@@ -169,7 +170,7 @@ pub(super) struct RequestPrint {
 }
 
 /// The age of a lookup, whether the key has changed since the lookup was sent, and the result. The
-/// result states whether the key is inactive, whether it is cached, and whether the permit held.
+/// result has three flags: the key is inactive, the result is cached, and the permit held.
 pub(super) type LookupPrint = Option<(u64, bool, Option<(bool, bool, bool)>)>;
 
 impl Cache {
