@@ -1,5 +1,5 @@
-//! One folder for all databases and servers of this process, and a guardian that outlives the
-//! process to clean up after it.
+//! One folder for all databases and servers of this process, and a guardian process that later
+//! removes the folder.
 
 use std::{
     env, fs,
@@ -14,12 +14,11 @@ use std::{
 
 use super::{free_ports, user};
 
-/// The script of the guardian. It waits until this process closes the pipe; the system closes the
-/// pipe of a killed process. Statics are never dropped, so nothing in this process could stop the
-/// servers that all tests share. SIGCONT continues a server that a test has paused. SIGQUIT stops
-/// Postgres as `pg_ctl -m immediate` does. All servers together get ten seconds to end. The script
-/// then kills only processes that still run, because the id of an ended process may belong to
-/// another process.
+/// The script of the guardian. It waits for the end of the pipe, which the system closes even if
+/// this process is killed. Statics are never dropped, so this process itself cannot stop the shared
+/// servers. SIGCONT continues a server that a test has paused. SIGQUIT stops Postgres as
+/// `pg_ctl -m immediate` does. All servers together have ten seconds to end. The script then kills
+/// only processes that still run, because the id of an ended process may be reused.
 const GUARDIAN: &str = r#"
 trap '' INT TERM HUP QUIT
 read -r _
@@ -43,12 +42,12 @@ for pid in $pids; do kill -KILL "$pid"; done
 rm -rf "$0"
 "#;
 
-/// The free memory that a folder in memory requires. Databases in memory do not wait for a disk.
+/// The minimum free memory for a folder in `/dev/shm`, where databases do not wait for a disk.
 const ENOUGH_MEMORY: u64 = 1 << 30;
 
 struct Guarded {
     folder: PathBuf,
-    /// Holds the pipe, which the end of this process closes.
+    /// Owns the pipe that closes when this process ends.
     _guardian: Child,
 }
 
@@ -85,7 +84,7 @@ fn memory() -> Option<PathBuf> {
     (space.f_bavail * space.f_frsize >= ENOUGH_MEMORY).then(|| memory.to_owned())
 }
 
-/// Returns a name that nothing else on this machine has.
+/// Returns a name that is unique on this machine.
 pub(crate) fn own_name() -> String {
     static NUMBER: AtomicUsize = AtomicUsize::new(0);
     format!("test_{}_{}", process::id(), NUMBER.fetch_add(1, Ordering::Relaxed))

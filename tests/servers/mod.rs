@@ -1,4 +1,4 @@
-//! Servers for the tests and the benches: a private `PostgreSQL`, and a `PgBouncer` before it.
+//! Servers for the tests and the benches: a private `PostgreSQL`, and a `PgBouncer` in front of it.
 //! Every server ends with the program that started it, even if that program is killed.
 
 pub(crate) mod folder;
@@ -19,7 +19,7 @@ pub(crate) use self::{
     postgres::{Postgres, SMALL},
 };
 
-/// Returns ports to try. All are below the ports that systems assign automatically.
+/// Returns ports to try, all below the range that systems assign automatically.
 pub(crate) fn free_ports() -> impl Iterator<Item = u16> {
     (0..100_u16).map(|number| 20_000 + (RandomState::new().hash_one(number) % 12_000) as u16)
 }

@@ -24,7 +24,7 @@ pub(crate) struct Pooler {
     folder: ServerFolder,
 }
 
-/// The sizes of a pooler.
+/// The limits of a pooler.
 #[derive(Clone, Copy)]
 pub(crate) struct Sizes {
     /// Maximum number of clients.
@@ -34,16 +34,16 @@ pub(crate) struct Sizes {
 }
 
 impl Pooler {
-    /// Returns the pooler that all tests of this program share, started on first use. It ends with
-    /// this program.
+    /// Returns the pooler that all tests of this program share, started on first use. The pooler
+    /// ends with this program.
     pub(crate) fn shared() -> &'static Self {
         static POOLER: OnceLock<Pooler> = OnceLock::new();
-        // Few connections for many clients, so that connections change hands.
+        // Few connections for many clients, so that clients share connections.
         let sizes = Sizes { clients: 500, connections: 3 };
         POOLER.get_or_init(|| Self::start(Postgres::shared(), sizes))
     }
 
-    /// Starts a pooler in front of this server. It ends with this program.
+    /// Starts a pooler in front of this server. The pooler ends with this program.
     pub(crate) fn start(server: &Postgres, sizes: Sizes) -> Self {
         let folder = ServerFolder::new();
         let port = free_ports()

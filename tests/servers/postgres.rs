@@ -22,7 +22,8 @@ use super::{
 /// How long a server may take to start on a busy machine.
 const START_TIMEOUT: Duration = Duration::from_secs(60);
 
-/// Durability is off: a database need not survive a crash of the machine.
+/// Settings of every server. Durability is off, because no database must survive a crash of the
+/// machine.
 const COMMON: &[&str] = &[
     "fsync=off",
     "full_page_writes=off",
@@ -35,7 +36,7 @@ pub(crate) const SMALL: &[&str] = &[
     "shared_buffers=16MB",
     "max_connections=60",
     "wal_level=logical",
-    // A subscription starts within this time.
+    // A logical replication subscription starts within this time.
     "wal_retrieve_retry_interval=100ms",
 ];
 
@@ -125,7 +126,7 @@ impl Postgres {
         Pid::from_child(&self.running.lock().unwrap())
     }
 
-    /// Waits for the end of the server after it was killed or stopped.
+    /// Waits until the killed or stopped server has ended.
     pub(crate) fn wait_for_end(&self) {
         self.running.lock().unwrap().wait().unwrap();
     }
@@ -156,8 +157,8 @@ fn url_of(port: u16, database: &str) -> String {
     format!("postgres://postgres@127.0.0.1:{port}/{database}")
 }
 
-/// Returns the data folder that new servers copy, because `initdb` takes a second or two. Its WAL
-/// segments are small, so that copying is fast.
+/// Returns a data folder for new servers to copy, which is faster than `initdb`. Small WAL segments
+/// make the copy fast.
 fn template() -> &'static ServerFolder {
     static TEMPLATE: OnceLock<ServerFolder> = OnceLock::new();
     TEMPLATE.get_or_init(|| {
@@ -179,7 +180,7 @@ fn template() -> &'static ServerFolder {
     })
 }
 
-/// Runs a program as the user of servers.
+/// Runs a program as the server user.
 fn try_to(mut command: Command) -> Result<(), String> {
     command.current_dir("/").env("LC_ALL", "C").stdin(Stdio::null());
     let output = as_server(command).output().unwrap();
@@ -216,14 +217,14 @@ fn run(folder: &ServerFolder, settings: &[&str], port: u16) -> Option<Child> {
     Some(child)
 }
 
-/// Returns the path of a program of `PostgreSQL`.
+/// Returns the path of a `PostgreSQL` program.
 pub(crate) fn program(name: &str) -> PathBuf {
     static FOLDER: OnceLock<PathBuf> = OnceLock::new();
     FOLDER.get_or_init(find_programs).join(name)
 }
 
-/// Finds the folder of the server's programs. Debian keeps it off the `PATH`, which may have only
-/// the client programs.
+/// Finds the folder of the server's programs. On Debian the folder is not on the `PATH`, which may
+/// contain only the client programs.
 fn find_programs() -> PathBuf {
     let mut folders: Vec<PathBuf> = fs::read_dir("/usr/lib/postgresql")
         .map(|entries| entries.map(|entry| entry.unwrap().path().join("bin")).collect())

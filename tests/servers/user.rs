@@ -13,7 +13,7 @@ use std::{
 
 use super::own_folder;
 
-/// Returns the ids of the user and its group, or `None` for the user of this process.
+/// Returns the ids of the server user and its group, or `None` if servers run as the current user.
 fn server_user() -> Option<(u32, u32)> {
     static USER: OnceLock<Option<(u32, u32)>> = OnceLock::new();
     *USER.get_or_init(|| {
@@ -31,7 +31,7 @@ fn server_user() -> Option<(u32, u32)> {
     })
 }
 
-/// Makes the command run as the user of servers.
+/// Makes the command run as the server user.
 pub(super) fn as_server(mut command: Command) -> Command {
     if let Some((user, group)) = server_user() {
         command.uid(user).gid(group);
@@ -39,17 +39,17 @@ pub(super) fn as_server(mut command: Command) -> Command {
     command
 }
 
-/// Creates a folder that the user of servers may enter but not list.
+/// Creates a folder that the server user may enter but not list.
 pub(super) fn create_reachable(folder: &Path) -> bool {
     let mode = if server_user().is_some() { 0o711 } else { 0o700 };
     let created = fs::DirBuilder::new().mode(mode).create(folder).is_ok();
-    // That user may be unable to enter a parent folder.
+    // The server user may be unable to enter a parent folder.
     let mut enter = Command::new("test");
     enter.arg("-x").arg(folder);
     created && as_server(enter).status().is_ok_and(|status| status.success())
 }
 
-/// A folder that belongs to the user of servers; removed on drop.
+/// A folder that belongs to the server user; removed on drop.
 pub(crate) struct ServerFolder(PathBuf);
 
 impl ServerFolder {

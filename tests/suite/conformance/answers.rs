@@ -1,4 +1,4 @@
-//! Responses: each row of the documented table, and that a response reveals nothing else.
+//! Checks responses against the documented table, and that they reveal nothing else.
 
 use std::net::SocketAddr;
 
@@ -40,7 +40,7 @@ pub(super) fn cases() -> Vec<Case> {
                 return Err(format!("no Retry-After in seconds: {answer:?}"));
             }
             row(target, target.doors.failing, &request, 503, None)?;
-            // Rejections that need no table stay the same.
+            // Rejections that need no lookup are unchanged.
             row(target, target.doors.failing, &Request::get("/guarded"), 401, Some(""))?;
             let malformed = Request::get("/guarded").bearer("malformed");
             row(target, target.doors.failing, &malformed, 401, Some(", error=\"invalid_token\""))

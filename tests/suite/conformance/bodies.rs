@@ -9,7 +9,7 @@ use super::{
     wire::{Connection, Request},
 };
 
-/// A rejection does not wait for the rest of the request.
+/// Maximum time of a rejection, which does not wait for the rest of the request.
 const PROMPTLY: Duration = Duration::from_secs(60);
 
 type Make = fn() -> Request;

@@ -174,7 +174,8 @@ fn other_bytes(key: &str) -> impl Iterator<Item = u8> {
     (0..=u8::MAX).filter(move |&byte| byte != own)
 }
 
-/// Returns the allowed statuses for a byte. Bytes that HTTP allows in a value reach the guard.
+/// Returns the allowed statuses for a byte. Bytes that HTTP allows in a header value reach the
+/// guard.
 fn statuses(byte: u8) -> &'static [u16] {
     match byte {
         b'\t' | b' '..=b'~' | 0x80.. => &[401],
@@ -182,8 +183,8 @@ fn statuses(byte: u8) -> &'static [u16] {
     }
 }
 
-/// Puts each byte in place of a character and beside it, in a header. No such key is accepted, and
-/// all bytes except control characters reach the guard.
+/// Replaces a character of a key in a header by each byte, and inserts each byte before that
+/// character. No such key is accepted, and all bytes except control characters reach the guard.
 fn every_byte(target: &Target, line: impl Fn(&[u8]) -> Vec<u8>) -> Result<(), String> {
     let mut caller = target.caller(target.doors.recipe);
     let (head, tail) = cut(&target.keys.active);

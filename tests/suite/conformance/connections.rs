@@ -168,7 +168,7 @@ fn pipelined(target: &Target, requests: &[(Request, u16)]) -> Result<(), String>
     }
 }
 
-/// A rejection leaves the body of its request unread. The body must not be parsed as a request.
+/// Checks that a body that a rejection left unread is not parsed as a request.
 fn unread_bodies(target: &Target) -> Result<(), String> {
     let hidden = Request::get("/guarded").bearer(&target.keys.active).bytes();
     let chunked =
@@ -184,8 +184,8 @@ fn unread_bodies(target: &Target) -> Result<(), String> {
         if !matches!(answers.as_slice(), [answer] if answer.status == 401) {
             return Err(format!("{request}: {answers:?}"));
         }
-        // The next request gets its usual response. It uses the same connection if that is still
-        // open.
+        // The next request gets its usual response. It uses the same connection if that connection
+        // is still open.
         let mut caller = target.caller(target.doors.plain);
         caller.nothing_presented(&request)?;
         caller.passes(&Request::get("/guarded").bearer(&target.keys.active))?;

@@ -1,4 +1,4 @@
-//! Random header and query values: none of them causes an error of the server.
+//! Random header and query values, none of which causes a server error.
 
 use std::{collections::VecDeque, net::SocketAddr};
 
@@ -8,7 +8,7 @@ use super::{
 };
 use crate::support::random::Random;
 
-/// Number of requests to each door. `IN_ONE_WRITE` of them are sent at once.
+/// Number of requests to each door, sent in groups of `IN_ONE_WRITE`.
 const REQUESTS: usize = 1000;
 const IN_ONE_WRITE: usize = 10;
 
@@ -55,8 +55,8 @@ const NAMES: [&str; 9] = [
 const PATHS: [&str; 7] =
     ["/guarded", "/optional", "/scopes/all", "/from", "/public", "/nowhere", "/number/1"];
 
-/// Sends thousands of values that HTTP allows to three doors, each over one connection. Every
-/// request gets a response, and none is a 5xx.
+/// Sends thousands of valid HTTP values to three doors, over one connection to each. Every request
+/// must get a response that is not a 5xx.
 pub(super) fn never_a_fault(target: &Target) -> Result<(), String> {
     let doors = &target.doors;
     for door in [doors.plain, doors.recipe, doors.proxied] {
@@ -157,8 +157,7 @@ fn value(random: &mut Random, key: &str) -> Vec<u8> {
     value
 }
 
-/// Returns these bytes for use in a query. Bytes that are not allowed in a query are
-/// percent-encoded.
+/// Returns these bytes as part of a query, with disallowed bytes percent-encoded.
 fn in_query(value: &[u8]) -> String {
     let as_it_is =
         |byte: u8| byte.is_ascii_alphanumeric() || b"-._~!$&'()*+,;=:@/?%[]|\\^`{}".contains(&byte);

@@ -1,4 +1,4 @@
-//! Every method that reaches the handler is guarded, and a preflight reaches none.
+//! Every method that reaches the handler is guarded, and a preflight reaches no handler.
 
 use super::{
     Case, case,

@@ -1,9 +1,9 @@
-//! The conformance cases: a client that speaks raw HTTP/1.1 to a service and checks its responses.
+//! The conformance cases. A client sends raw HTTP/1.1 to a service and checks the responses.
 //!
 //! A [`Target`] describes a service: its addresses, its keys, the counters of its guarded handlers
-//! and its clock. The cases are data, grouped by theme. Each has a name, its requirements, and a
-//! function that tests a target. Every theme tests two services with keys in memory: one guarded by
-//! the attribute, the other by the middleware. Themes that depend on stored data run on both
+//! and its clock. The cases are data, grouped by theme. Each case has a name, its requirements, and
+//! a function that tests a target. Every theme tests two services with keys in memory: one guarded
+//! by the attribute, the other by the middleware. Themes that depend on stored data run on both
 //! databases as well.
 #![allow(clippy::too_many_lines, reason = "lists of cases are long")]
 
@@ -31,7 +31,7 @@ use std::{collections::HashSet, fmt};
 use self::target::Target;
 use crate::support::{Database, database_test};
 
-/// Tests a target. The error explains why the case does not hold.
+/// The function that tests a target. Its error explains why the case does not hold.
 type Holds = Box<dyn Fn(&Target) -> Result<(), String>>;
 
 /// A rule that must hold for every service.
@@ -108,7 +108,7 @@ fn holds(target: &Target, cases: &[Case]) {
     assert!(report.failed.is_empty(), "{report}");
 }
 
-/// Defines the test of one theme in memory.
+/// Defines the test of one theme with keys in memory.
 macro_rules! conformance_test {
     ($theme:ident, $routes:path) => {
         #[test]

@@ -1,5 +1,5 @@
-//! A second, simple implementation of the same rules for one valid key. Random requests compare it
-//! with the product.
+//! A second, simple implementation of the guard's rules, for one valid key. A test compares both
+//! implementations with random requests.
 
 use std::{net::IpAddr, sync::Arc};
 
@@ -89,14 +89,15 @@ fn rejection(status: StatusCode, parameters: &str) -> HttpResponse {
 }
 
 impl Door {
-    /// Returns every credential of the request. More than one is an error, even if they are equal.
+    /// Returns every credential of the request. More than one credential is an error, even if all
+    /// are equal.
     fn credentials(&self, request: &HttpRequest) -> Vec<Vec<u8>> {
         let values = |name| request.headers().get_all(name).map(HeaderValue::as_bytes);
         let bearers: Vec<&[u8]> = values("authorization").filter_map(bearer).collect();
         let mut found: Vec<Vec<u8>> = bearers.iter().map(|value| value.to_vec()).collect();
         if !bearers.is_empty() {
-            // A bearer must be the only line of its header. Another scheme beside it counts as a
-            // second credential.
+            // A bearer credential must be in the only `Authorization` line. A line with another
+            // scheme counts as a second credential.
             let others = values("authorization").filter(|line| bearer(line).is_none());
             found.extend(others.map(<[u8]>::to_vec));
         }
@@ -135,8 +136,8 @@ impl Door {
     }
 }
 
-/// Returns the credential of a bearer, or `None` for another scheme. A line without a scheme counts
-/// as a bearer with an empty credential.
+/// Returns the bearer credential, or `None` for another scheme. A line without a scheme counts as
+/// an empty bearer credential.
 fn bearer(line: &[u8]) -> Option<&[u8]> {
     let is_token = |&byte: &u8| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte);
     let end = line.iter().position(|byte| *byte == b' ').unwrap_or(line.len());

@@ -1,5 +1,5 @@
-//! Other spellings of the path of a guarded handler. A guard in front of the routing could be
-//! bypassed; a guard at the handler cannot.
+//! Other spellings of the path of a guarded handler. Such a path may bypass a guard in front of the
+//! routing, but not a guard at the handler.
 
 use super::{Case, case, target::Target, wire::Request};
 

@@ -181,7 +181,7 @@ fn new_key(wanted: &Wanted<'_>) -> NewKey {
     }
 }
 
-/// Returns a clock that stands an hour after the keys are issued, at a fraction of a second.
+/// Returns a clock that is set an hour ahead, to a time with a fraction of a second.
 pub(super) fn clock() -> (TestClock, DateTime<Utc>) {
     let now = Utc::now() + TimeDelta::hours(1);
     let now = DateTime::from_timestamp_micros(now.timestamp() * 1_000_000 + 123_456).unwrap();

@@ -224,7 +224,7 @@ pub(super) fn cases() -> Vec<Case> {
     cases
 }
 
-/// Headers that other software trusts.
+/// Forwarding headers that other software trusts.
 const CLAIMS: [&str; 13] = [
     "Forwarded: for=203.0.113.7",
     "Forwarded: for=\"203.0.113.7\";proto=https;by=127.0.0.1",
@@ -291,8 +291,8 @@ fn comes_from(
     }
 }
 
-/// Checks a request without a client IP: keys with an IP allow list are rejected, and others are
-/// accepted.
+/// Checks a request without a client IP: keys with an IP allow list are rejected, and other keys
+/// are accepted.
 fn unknown_caller(caller: &mut Caller<'_>, target: &Target, lines: &[&str]) -> Result<(), String> {
     let keys = &target.keys;
     for bound in [&keys.here, &keys.elsewhere, &keys.network, &keys.any_v4, &keys.any_v6] {
@@ -317,7 +317,8 @@ fn any_address(target: &Target) -> Result<(), String> {
         comes_from(&mut caller, own, &[&forwarded(hop)], hop)?;
         caller.invalid(&from(other, &[&forwarded(hop)]))?;
     }
-    // The text of 10.0.0.0/8 contains that of the wildcard, but the rule is not the wildcard.
+    // The text `10.0.0.0/8` contains the wildcard's text `0.0.0.0`, but the rule is not the
+    // wildcard.
     caller.invalid(&from(&keys.network, &[&forwarded("203.0.113.7")])).map(drop)
 }
 

@@ -59,7 +59,8 @@ pub(super) fn cases() -> Vec<Case> {
     ]
 }
 
-/// Moves the clock only forward. Other tests cover a clock that is set back.
+/// Checks expiry at the exact time. The clock moves only forward; other tests cover a clock that is
+/// set back.
 fn expires_at_the_exact_time(target: &Target) -> Result<(), String> {
     let mut caller = target.caller(target.doors.plain);
     let keys = &target.keys;

@@ -1,4 +1,4 @@
-//! The guarded handlers, for either kind of guard. They count their runs.
+//! The guarded handlers, which count their runs. Both kinds of guards use these handlers.
 
 use std::{
     future::{Ready, ready},
@@ -12,7 +12,7 @@ use actix_web::{
 
 use super::target::Guard;
 
-/// An extractor that counts its creation.
+/// An extractor that counts how often it is created.
 pub(super) struct Run(Guard);
 
 impl FromRequest for Run {

@@ -17,7 +17,7 @@ use actix_web::{
 use super::target::{Doors, Dual, ORIGIN, Target};
 use crate::support::Database;
 
-/// Configures the application behind a door.
+/// A function that configures the application behind a door.
 pub(super) type Configure = Arc<dyn Fn(&mut ServiceConfig) + Send + Sync>;
 
 /// The configuration of each door.
@@ -38,7 +38,7 @@ pub(super) struct Served {
 }
 
 impl Served {
-    /// Serves the doors. The database, if any, is dropped after them.
+    /// Serves the doors. The database, if any, is dropped after the servers.
     pub(super) fn new(
         entrances: Entrances,
         database: Option<Database>,
@@ -57,7 +57,8 @@ struct Servers {
 impl Drop for Servers {
     fn drop(&mut self) {
         for handle in &self.handles {
-            // Creating the future sends the command. The servers' thread then stops them.
+            // Creating the future sends the stop command. The servers' thread then stops the
+            // servers.
             drop(handle.stop(false));
         }
         if let Some(thread) = self.thread.take() {
@@ -129,8 +130,8 @@ fn listen_on_both() -> Option<TcpListener> {
     Some(listener)
 }
 
-/// Returns the result of a case that needs such a listener on a machine without IPv6: an error,
-/// unless `TEST_NO_IPV6` is set.
+/// Returns the result of a case that cannot run without IPv6: an error, unless `TEST_NO_IPV6` is
+/// set.
 pub(super) fn without_ipv6() -> Result<(), String> {
     match std::env::var_os("TEST_NO_IPV6") {
         Some(_) => Ok(()),

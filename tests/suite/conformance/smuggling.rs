@@ -4,7 +4,7 @@
 use super::{Case, case, target::Target, wire::Request};
 
 /// `HIDDEN` stands for a whole request without a key, `SIZE` for its length in hexadecimal, and
-/// `LENGTH` for the length of everything after the first head.
+/// `LENGTH` for the number of bytes after the first header section.
 const ATTEMPTS: [(&str, &str); 40] = [
     (
         "CL.TE",
@@ -135,8 +135,9 @@ const ATTEMPTS: [(&str, &str); 40] = [
     ("a request line with spaces", "GET  /public  HTTP/1.1\r\nHost: h\r\n\r\nHIDDEN"),
 ];
 
-/// A valid key in a place that belongs to no request. `KEY` stands for a whole header line with the
-/// key, `SHORT` for the length of that line, and `VALUE` for the key alone.
+/// Requests with a valid key in a place where no parser may read a credential. `KEY` stands for a
+/// whole header line with the key, `SHORT` for the length of that line, and `VALUE` for the key
+/// alone.
 const STRAY_KEYS: [(&str, &str); 12] = [
     ("folded onto the next line", "GET /guarded HTTP/1.1\r\nHost: h\r\nX-A: b\r\n KEY\r\n\r\n"),
     (
@@ -166,7 +167,7 @@ pub(super) fn cases() -> Vec<Case> {
                 for path in ["/guarded", "/%67uarded", "/scopes/all"] {
                     let hidden = format!("GET {path} HTTP/1.1\r\nHost: h\r\n\r\n");
                     target.never_runs(target.doors.plain, &filled(bytes, &hidden))?;
-                    // The first request is rejected as well.
+                    // Here the first request needs a key as well, so both requests are rejected.
                     let refused = bytes.replace("/public", "/guarded");
                     target.never_runs(target.doors.plain, &filled(&refused, &hidden))?;
                 }
@@ -193,7 +194,8 @@ pub(super) fn cases() -> Vec<Case> {
 }
 
 fn filled(bytes: &str, hidden: &str) -> Vec<u8> {
-    // Everything after the first head, which a parser that obeys the length reads as the body.
+    // A parser that obeys `Content-Length` reads all bytes after the first header section as the
+    // body.
     let body = bytes.split_once("\r\n\r\n").map_or("", |(_, body)| body).replace("HIDDEN", hidden);
     bytes
         .replace("LENGTH", &body.len().to_string())
@@ -202,8 +204,8 @@ fn filled(bytes: &str, hidden: &str) -> Vec<u8> {
         .into_bytes()
 }
 
-/// The first request has a valid key, and the hidden one has none. At most the first may run the
-/// handler.
+/// Checks that only the first request, which has a valid key, may run the handler. The hidden
+/// request has no key.
 fn lends_nothing(target: &Target, bytes: &str) -> Result<(), String> {
     let hidden = "GET /guarded HTTP/1.1\r\nHost: h\r\n\r\n";
     let keyed = bytes.replace("/public", "/guarded").replacen(

@@ -59,7 +59,7 @@ pub(super) struct Dual {
     pub(super) proxied_by_v4: SocketAddr,
 }
 
-/// Counts events that must not happen before a key is accepted.
+/// Counters of events that must not happen before a key is accepted.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Guard {
     ran: Arc<AtomicUsize>,
@@ -67,7 +67,7 @@ pub(super) struct Guard {
 }
 
 impl Guard {
-    /// Counts an extractor of a guarded handler.
+    /// Counts a run of a guarded handler's extractor.
     pub(super) fn extracted(&self) {
         self.extracted.fetch_add(1, Ordering::SeqCst);
     }
@@ -114,7 +114,7 @@ pub(super) enum State {
     Active,
     Disabled,
     Revoked,
-    /// With an IP allow list that was changed to an unreadable text by SQL.
+    /// The IP allow list was changed by SQL to an unreadable text.
     Unreadable,
 }
 
@@ -140,7 +140,7 @@ pub(super) struct Keys {
     pub(super) unreadable: String,
     /// Well-formed with a correct checksum, but not in the table.
     pub(super) unknown: String,
-    /// Both keys expire at [`Self::end`].
+    /// This key and `ending_cold` expire at [`Self::end`].
     pub(super) ending: String,
     pub(super) ending_cold: String,
     pub(super) end: DateTime<Utc>,
@@ -152,7 +152,7 @@ pub(super) struct Keys {
 }
 
 impl Keys {
-    /// Puts the keys into a table. The clock of the service stands at `now`.
+    /// Puts the keys into a table. The clock of the service shows `now`.
     pub(super) fn new(now: DateTime<Utc>, mut put: impl FnMut(Wanted<'_>) -> String) -> Self {
         let end = now + TimeDelta::hours(1);
         let plain =
@@ -225,8 +225,7 @@ impl Target {
         Caller { target: self, door, connection: None }
     }
 
-    /// Sends only these bytes, and waits until the server has answered everything and closed the
-    /// connection.
+    /// Sends only these bytes, and reads responses until the server closes the connection.
     pub(super) fn exchange(
         &self,
         door: SocketAddr,
@@ -260,8 +259,8 @@ pub(super) struct Caller<'a> {
 }
 
 impl Caller<'_> {
-    /// Sends a request and reads its response, on a new connection if the server closed the last
-    /// one.
+    /// Sends a request and reads its response, on a new connection if the server closed the
+    /// previous connection.
     pub(super) fn ask(&mut self, request: &Request) -> Result<(Answer, Counts), String> {
         let before = self.target.guard.counts();
         // The server closes a connection after bytes that are not HTTP, and need not announce that.
@@ -325,13 +324,13 @@ impl Caller<'_> {
         }
     }
 
-    /// Checks for the 401 of an invalid key.
+    /// Checks for the 401 that invalid keys get.
     pub(super) fn invalid(&mut self, request: &Request) -> Result<Answer, String> {
         let answer = self.refused(request, 401)?;
         challenged(request, answer, "error=\"invalid_token\"")
     }
 
-    /// Checks for the 400 of more than one credential.
+    /// Checks for the 400 that several credentials get.
     pub(super) fn several(&mut self, request: &Request) -> Result<Answer, String> {
         let answer = self.refused(request, 400)?;
         challenged(request, answer, "error=\"invalid_request\"")

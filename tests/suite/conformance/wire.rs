@@ -50,7 +50,7 @@ impl Request {
             .tail(body)
     }
 
-    /// Adds bytes after the head, whatever the head says about them.
+    /// Adds bytes after the head, even if no header announces them.
     pub(super) fn tail(mut self, bytes: impl Into<Vec<u8>>) -> Self {
         self.body = bytes.into();
         self
@@ -76,7 +76,7 @@ impl Request {
     }
 }
 
-/// Shows the head, shortened, for the report of a failed case.
+/// Formats a shortened head for the report of a failed case.
 impl fmt::Display for Request {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         let cut = |bytes: &[u8]| bytes[..bytes.len().min(120)].escape_ascii().to_string();

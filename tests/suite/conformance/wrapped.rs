@@ -1,4 +1,4 @@
-//! The same service guarded by the middleware alone, wrapped around everything that it can wrap.
+//! The same service, guarded only by the middleware, which wraps routes, resources and scopes.
 
 use actix_web::{HttpResponse, web};
 use api_key_runtime::{AppKey, RequireAppKey};
@@ -21,8 +21,7 @@ async fn from(run: Run, key: AppKey) -> HttpResponse {
 pub(super) fn routes(config: &mut web::ServiceConfig) {
     let files =
         web::scope("/files").wrap(ANY_KEY).route("/{path:.*}", web::route().to(routes::cake));
-    // These requests are checked twice: the resources require more scopes than the scope around
-    // them.
+    // These requests are checked twice, because the resources require additional key scopes.
     let scopes = web::scope("/scopes")
         .wrap(ANY_KEY)
         .service(web::resource("/all").wrap(ALL_OF).get(routes::cake))

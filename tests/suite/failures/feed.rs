@@ -1,4 +1,4 @@
-//! The connection of the change feed is lost, dead or stuck, while lookups work.
+//! Failures of the change feed's connection, which is lost, dead or stuck while lookups work.
 
 use std::{
     thread,
@@ -10,7 +10,7 @@ use api_key_runtime::AppKeys;
 use super::routes;
 use crate::support::{Database, MAX_STALENESS, OwnServer, Proxy, Server, http, wait_until};
 
-/// Time for which a key is presented after its revocation.
+/// How long a key is presented after its revocation.
 const WATCHED: Duration = Duration::from_secs(2);
 /// The lookup timeout, which is long for busy machines. A stuck feed is replaced after twice this
 /// time.
@@ -71,8 +71,8 @@ impl Scene {
         found.remove(0)
     }
 
-    /// Breaks something while a key is in use, and revokes the key by SQL at once. Returns for how
-    /// long the key was accepted afterwards.
+    /// Causes a fault while a key is in use, and immediately revokes the key by SQL. Returns how
+    /// long the key was still accepted.
     fn revoke_as_it_breaks(&mut self, break_it: impl Fn(&Self)) -> Duration {
         let (key, id) = self.known.pop().unwrap();
         assert_eq!(self.status(&key), 200);
@@ -99,7 +99,7 @@ impl Scene {
         let ready = self.wait_until_ready();
         let afterwards = self.revoke_as_it_breaks(|_| {});
         println!(
-            "{what}: a key revoked at that time was accepted for {accepted:?}; the feed was up to date {ready:?} later; then for {afterwards:?}"
+            "{what}: a key revoked at that time was accepted for {accepted:?}; the feed was up to date {ready:?} later; a key revoked then was accepted for {afterwards:?}"
         );
         assert!(accepted <= MAX_STALENESS, "{what}: {accepted:?}");
         // A working feed reports a revocation within milliseconds.

@@ -1,4 +1,4 @@
-//! Connections that are repeatedly ended, including that of the feed.
+//! Connections that are repeatedly ended, including the feed's connection.
 
 use std::{
     sync::atomic::AtomicBool,
@@ -14,7 +14,8 @@ use crate::support::{
 };
 
 // F5, E7
-// Connections end five times a second, including that of the feed. No revoked key is accepted.
+// All connections, including the feed's connection, end five times a second. No revoked key is
+// accepted.
 #[test]
 fn constantly_killed_connections_cost_few_503s() {
     const KILL_EVERY: Duration = Duration::from_millis(200);
@@ -55,8 +56,8 @@ fn constantly_killed_connections_cost_few_503s() {
         let mut kills = 0;
         while kills < KILLS && began.elapsed() < TEST_TIMEOUT {
             thread::sleep(KILL_EVERY);
-            // On a paused machine the next round waits, so that connections are ended only after
-            // they are re-established.
+            // Ends connections again only after the service has reconnected, even on a paused
+            // machine.
             wait_until("the feed is up to date", || keys.health().is_ready());
             kills += database.end_connections();
             if revoked_at.is_none() && kills > KILLS / 3 {
@@ -79,7 +80,7 @@ fn constantly_killed_connections_cost_few_503s() {
     let refused = share("known keys", &good, 503);
     assert!(good.iter().all(|sample| matches!(sample.status, 200 | 503)));
     assert!(refused < 0.01, "{refused}");
-    share("a revoked and unknown keys", &bad, 401);
+    share("a revoked key and unknown keys", &bad, 401);
     assert!(bad.iter().all(|sample| matches!(sample.status, 401 | 503)));
     share("a key that is revoked during the test", &later, 401);
     let accepted = later.iter().filter(|sample| sample.status == 200);

@@ -21,14 +21,15 @@ use crate::support::{
     log, wait_until,
 };
 
-/// Enough for more than a thousand connections with both ends in this process, and for other tests.
+/// The number of open files for a thousand connections with both ends in this process, and for
+/// other tests.
 const FILES: u64 = 8192;
 
 fn issue(store: &MemoryStore) -> String {
     store.issue(&NewKey::new("test").allow_any()).unwrap().secret.expose_secret().to_owned()
 }
 
-/// Returns a store that fails this often before it works.
+/// Returns a store whose first `faults` lookups fail.
 fn faulty(store: MemoryStore, faults: usize, fault: fn() -> StoreError) -> FakeStore {
     let left = AtomicUsize::new(faults);
     FakeStore::scripted(store, FakeChanges::Unsupported, move |store, digests| {
@@ -110,7 +111,7 @@ fn a_frozen_store_blocks_a_bounded_number_of_threads() {
         .lookup_timeout(Duration::from_secs(1))
         .build()
         .unwrap();
-    // There is one worker, so blocking it would block every request.
+    // There is one worker, so a blocked worker would block every request.
     let server = Server::start(keys, routes);
     let address = server.address;
     let ask = |key: &str| http::get_with(address, "/guarded", key).status;
@@ -121,7 +122,7 @@ fn a_frozen_store_blocks_a_bounded_number_of_threads() {
                 let mut longest = Duration::ZERO;
                 while !stop.load(Ordering::SeqCst) {
                     let started = Instant::now();
-                    // The store is held all the time, so any response shows that the deadline
+                    // The store does not return here, so any response shows that the deadline
                     // works.
                     assert_eq!(ask(&key), 503);
                     longest = longest.max(started.elapsed());
@@ -152,7 +153,7 @@ fn a_frozen_store_blocks_a_bounded_number_of_threads() {
     wait_until("the service recovers", || ask(&key) == 200);
     wait_until("abandoned threads end", || store.inside() == 0);
     // The threads must have ended and not just be idle. Each of these keys needs a lookup, so an
-    // idle thread would take some of them.
+    // idle thread would take some of the lookups.
     store.take_threads();
     for _ in 0..200 {
         let stranger = fixtures::unknown();
@@ -245,7 +246,7 @@ fn a_full_queue_is_503_at_once_and_recovers() {
     let key = issue(&memory);
     let store = FakeStore::held(memory);
     let server = CountedServer::start(long_lived(store.clone(), TEST_TIMEOUT * 2), routes);
-    // Up to 512 lookups may wait, and the two threads have one or a few each, so some of these
+    // Up to 512 lookups may wait, and each of the two threads has only a few, so some of these
     // requests do not fit.
     let mut clients: Vec<http::Client> =
         (0..REQUESTS).map(|_| send(&server, &fixtures::unknown())).collect();

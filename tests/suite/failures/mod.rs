@@ -1,4 +1,4 @@
-//! Failures: no request is accepted by mistake, and as much as possible still works.
+//! Failures of stores, databases and connections. No failure leads to a wrongly accepted request.
 
 #[cfg(target_os = "linux")]
 mod feed;

@@ -21,7 +21,7 @@ use crate::support::{
 #[test]
 fn a_silent_postgres_is_503_within_the_deadline() {
     let database = Database::postgres();
-    // Each key is used only once, so it is not cached.
+    // Each key is used only once, so no key is cached.
     let cold = database.issue_many(7);
     let proxy = Proxy::start(database.server());
     let keys = AppKeys::builder()
@@ -38,8 +38,8 @@ fn a_silent_postgres_is_503_within_the_deadline() {
         assert_eq!(status(key), 503);
         let took = started.elapsed();
         let started = Instant::now();
-        // The database is held all the time, so any response shows that requests do not wait for
-        // it.
+        // The database does not respond here, so any response shows that requests do not wait for
+        // the database.
         assert_eq!(http::get(service.address, "/health", &[]).status, 200);
         println!("a key took {took:?}, health {:?}", started.elapsed());
     }
@@ -160,8 +160,8 @@ database_test!(an_undecodable_row_rejects_only_its_own_key, |database: Database|
     let server = Server::start(database.keys(), routes);
     let keys: Vec<(String, i64)> = (0..20).map(|_| database.issue("0.0.0.0")).collect();
     let (_, bad) = keys[7];
-    // The constraints of the table normally reject these values. On SQLite they check everything
-    // except UTF-8.
+    // The constraints of the table normally reject these values. On SQLite the constraints check
+    // everything except UTF-8.
     let break_it = if database.is_postgres() {
         format!(
             "ALTER TABLE api_keys DROP CONSTRAINT api_keys_expires_at_is_a_utc_time; UPDATE api_keys SET expires_at = 'infinity' WHERE id = {bad}"

@@ -29,7 +29,7 @@ const RECOVERY: Duration = Duration::from_secs(5);
 /// Maximum time of a response on a busy machine if requests do not wait for the database.
 const ANSWERED: Duration = Duration::from_secs(15);
 
-/// The responses around an outage.
+/// The responses before, during and after an outage.
 struct Seen {
     /// The outage began before this time.
     away: Instant,
@@ -134,7 +134,7 @@ impl Seen {
         assert_prompt(what, during, DEADLINE * 3 / 4);
     }
 
-    /// Checks that requests from long before the end of the outage got a response before that end.
+    /// Checks that requests sent long before the end of the outage got a response before that end.
     /// A worker that waited for the database would delay these responses.
     fn assert_answered(&self, what: &str, samples: &[Sample]) {
         let last = samples
@@ -302,7 +302,7 @@ fn an_outage_is_logged_once_and_adds_no_threads() {
 const BEGUN: &str = "begun";
 const OVER: &str = "over";
 
-/// Returns the begin and the end of each outage in the log, in order.
+/// Returns the start and the end of each logged outage, in order.
 fn outages(cakes: &Example) -> Vec<&'static str> {
     let logged = cakes.logged.lock().unwrap();
     let lines = logged.lines().filter(|line| !line.contains("DEBUG") && !line.contains("TRACE"));

@@ -1,10 +1,11 @@
-//! Handlers with names that the generated code also uses, and the strictest lints.
+//! Handlers whose names also occur in generated code, and the strictest lints.
 
 use actix_web::web;
 
 use super::{get, guarded, ran};
 
-/// Arguments, functions and statics with the names of generated items or items of the runtime.
+/// Arguments, functions and statics with names that the macro generates or that the runtime
+/// defines.
 #[allow(non_snake_case, clippy::used_underscore_binding, clippy::too_many_arguments)]
 mod namesakes {
     use actix_web::{HttpRequest, get, web};
@@ -64,8 +65,8 @@ mod namesakes {
     }
 }
 
-/// Route macros turn these handlers into structs, so no argument in this module can have the same
-/// names.
+/// Route macros turn these handlers into structs, so no argument in this module can have the name
+/// of a handler.
 mod structs {
     use actix_web::{HttpRequest, get, web};
     use api_key_runtime::require_app_key;
@@ -97,7 +98,7 @@ mod structs {
     }
 }
 
-/// Statics and constants with names that arguments therefore cannot have.
+/// Statics and constants. Arguments cannot have the names of these items.
 #[allow(non_upper_case_globals, dead_code)]
 mod statics {
     use actix_web::HttpRequest;

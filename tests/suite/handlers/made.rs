@@ -5,7 +5,7 @@ use api_key_runtime::require_app_key;
 
 use super::{get, guarded, ran};
 
-/// Passes each part of a handler as a fragment of its own kind.
+/// Defines a handler. Each part is passed as a fragment of its own kind.
 macro_rules! by_fragments {
     (
         #[$route:meta] $(#[$attribute:meta])* $visibility:vis $name:ident
@@ -45,7 +45,7 @@ mod above {
     by_fragments_above!(get "/made/above" from_above ran("/made/above"));
 }
 
-/// Passes the whole function, as one item or token by token.
+/// Defines a handler that is passed as a whole, as one item or token by token.
 macro_rules! whole {
     (item $item:item) => {
         #[require_app_key]
@@ -73,8 +73,8 @@ whole! {
     }
 }
 
-/// The body uses an argument whose name comes from the caller of the macro. The other argument has
-/// the same name, but the macro itself contains that name.
+/// Defines a handler with two arguments of equal name: one name comes from the caller, the other
+/// from the macro. The body uses the argument from the caller.
 macro_rules! two_contexts {
     ($name:ident $argument:ident $path:expr, $scope:literal, $body:expr) => {
         #[require_app_key(any_scope = $scope, optional)]

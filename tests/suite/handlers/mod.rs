@@ -92,8 +92,8 @@ impl Case {
     }
 
     fn ask(&self, address: SocketAddr, key: Option<&str>) -> http::Response {
-        // Sends the key as `X-API-Key`. When actix-web prints a request, it hides only
-        // `Authorization`.
+        // Sends the key as `X-API-Key`, because actix-web hides only `Authorization` when it prints
+        // a request.
         let key = key.map(|key| format!("X-API-Key: {key}"));
         let length = format!("Content-Length: {}", self.body.len());
         let mut lines = self.lines.clone();
@@ -106,8 +106,8 @@ impl Case {
         client.read(self.method == "HEAD").expect("the connection was closed without a response")
     }
 
-    /// Checks that the handler does not run without a valid key. Checks that it runs once with a
-    /// valid key, and that the response is the expected one.
+    /// Checks that the handler does not run without a valid key. With a valid key the handler must
+    /// run once and return the expected response.
     fn is_guarded(&self, address: SocketAddr, key: &str) {
         let Self { method, target, .. } = self;
         let before = runs(self.path);

@@ -1,4 +1,4 @@
-//! Other attributes of a handler beside `#[require_app_key]`.
+//! Handlers with other attributes beside `#[require_app_key]`.
 
 use std::collections::HashSet;
 
@@ -250,8 +250,8 @@ async fn conditional() -> String {
     ran("/builtin/conditional")
 }
 
-/// Conditional compilation removes this handler, so the name belongs to one handler. The condition
-/// may be above or below the attribute.
+/// Conditional compilation removes this handler, so its name is not a duplicate. The condition may
+/// be above or below the attribute.
 #[require_app_key]
 #[cfg(false)]
 async fn conditional() -> String {

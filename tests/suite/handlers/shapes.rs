@@ -235,8 +235,7 @@ async fn inner_attribute() -> String {
 
 type Countdown = Pin<Box<dyn Future<Output = String>>>;
 
-/// Calls itself. The name refers to the function as it was written, with its own arguments instead
-/// of a request.
+/// Calls itself. The recursive call takes the function's own arguments instead of a request.
 #[require_app_key]
 fn countdown(point: web::ReqData<u32>) -> Countdown {
     let left = point.into_inner();
@@ -287,8 +286,8 @@ fn bodies_may_return_early_and_call_themselves() {
     );
 }
 
-/// Like a multipart extractor, takes the body away from later extractors and reads it in the
-/// handler.
+/// An extractor that, like multipart extractors, takes the body away from later extractors. The
+/// handler reads the body.
 struct Taken(dev::Payload);
 
 impl FromRequest for Taken {

@@ -1,5 +1,5 @@
-//! The spans and events of this process, with their fields as a subscriber would print them. All
-//! are searched for secrets.
+//! The spans and events of this process, with their fields as a subscriber would print them. Every
+//! span and event is searched for secrets.
 
 use std::{
     fmt::{Debug, Write as _},
@@ -23,7 +23,7 @@ static NEXT: AtomicU64 = AtomicU64::new(1);
 
 struct Recorder;
 
-/// `name: field=value field=value`
+/// A line of the form `name: field=value field=value`.
 struct Line(String);
 
 impl Visit for Line {

@@ -16,7 +16,7 @@ use super::{
 };
 use crate::support::{leaks, random::Random, wire::Connection};
 
-/// Time after which a response counts as lost: longer than any pause of a server.
+/// Time after which a response counts as lost. No pause of a server is as long.
 const TIMEOUT: Duration = Duration::from_secs(5);
 /// The longest time between two requests.
 const LONGEST_PAUSE_MILLISECONDS: usize = 60;
@@ -87,7 +87,7 @@ impl<'a> Client<'a> {
         }
     }
 
-    /// Asks the server for a change of its own.
+    /// Requests that the server change a key.
     pub(super) fn change(&mut self, id: i64, change: &str) -> Option<Answered> {
         let (_, address) = self.seat.now();
         let head = format!(

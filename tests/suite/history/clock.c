@@ -1,5 +1,5 @@
-/* The wall clock of a process as it would be if somebody had set it wrong: ahead by the nanoseconds in the file that TEST_CLOCK_FILE
-   names, as they are at each moment. The monotonic clock stays as it is. Loaded before the C library. */
+/* Replaces the wall clock of a process. The clock is ahead by the number of nanoseconds in the file that TEST_CLOCK_FILE names; the
+   number may change at any time. The monotonic clock is unchanged. Loaded before the C library. */
 
 #define _GNU_SOURCE
 #include <fcntl.h>

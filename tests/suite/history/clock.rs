@@ -1,5 +1,5 @@
-//! Wrong wall clocks of servers. A wrong clock must not matter where keys expire by the clock of
-//! the database.
+//! Wrong wall clocks for servers. A wrong clock must have no effect where keys expire by the
+//! database's clock.
 
 use std::{
     fs::{self, File},
@@ -8,15 +8,16 @@ use std::{
     process::Command,
 };
 
-/// The wall clock of the processes of one server, which is behind or ahead of that of the machine.
+/// The wall clock of one server's processes, which may be ahead of the machine's clock or behind
+/// it.
 pub(super) struct WallClock {
     library: PathBuf,
     file: PathBuf,
 }
 
 impl WallClock {
-    /// Makes a clock that is ahead by this many seconds. Returns `None` on systems where the clock
-    /// of a program cannot be replaced.
+    /// Creates a clock that is ahead by this many seconds. Returns `None` on systems where the
+    /// clock of a program cannot be replaced.
     pub(super) fn new(folder: &Path, name: &str, ahead: i64) -> Option<Self> {
         if !cfg!(target_os = "linux") {
             return None;
@@ -32,7 +33,7 @@ impl WallClock {
         file.unwrap().write_all_at(&(ahead * 1_000_000_000).to_ne_bytes(), 0).unwrap();
     }
 
-    /// Makes a program use this clock. Call before the program starts.
+    /// Makes a program use this clock. Must be called before the program starts.
     pub(super) fn give_to(&self, program: &mut Command) {
         program.env("LD_PRELOAD", &self.library).env("TEST_CLOCK_FILE", &self.file);
     }

@@ -1,11 +1,11 @@
-//! The events of a history. Each is written when it happens, one line of JSON per event, and can be
-//! read and checked again.
+//! The events of a history. Each event is written at once as one line of JSON, so that a history
+//! can be read and checked again.
 
 use std::{fmt, time::Duration};
 
 use serde::{Deserialize, Serialize};
 
-/// Nanoseconds since a run began, by the only clock that measures times in a history.
+/// Nanoseconds since the start of the run, by the clock of the recorder.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(transparent)]
 pub(super) struct Moment(pub(super) u64);
@@ -21,7 +21,7 @@ impl Moment {
         Self(self.0.saturating_add(nanoseconds(by)))
     }
 
-    /// Returns the time since an earlier moment, or zero if the other moment is not earlier.
+    /// Returns the time since the other moment, or zero if that moment is not earlier.
     pub(super) fn since(self, earlier: Self) -> Duration {
         Duration::from_nanos(self.0.saturating_sub(earlier.0))
     }
@@ -42,14 +42,13 @@ fn nanoseconds(duration: Duration) -> u64 {
     u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
 }
 
-/// A key, by its number in this run. No history contains the key itself.
+/// The number of a key in this run. A history never contains the key itself.
 pub(super) type Key = usize;
 
-/// One process of a server, from its start to its end. Its replacement has another number.
+/// The number of a server process. A process that replaces it has another number.
 pub(super) type Server = usize;
 
-/// One of the handles of a process through which keys are checked. Each has a cache and a feed of
-/// its own.
+/// One of the `AppKeys` handles of a server process. Each handle has its own cache and feed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub(super) enum Handle {
@@ -69,7 +68,7 @@ impl Handle {
     }
 }
 
-/// An operation, with the times of its beginning and its end.
+/// An operation, with its start and end time.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Event {
     pub(super) began: Moment,
@@ -86,13 +85,15 @@ pub(super) enum What {
     Started { server: Server, kind: String, bound: Duration },
     /// The server was ended.
     Stopped { server: Server },
-    /// A request, from before it was sent until its response arrived.
+    /// A request. The event begins before the request is sent and ends when the response has
+    /// arrived.
     Request(Request),
-    /// A change of a key's row, from before it was made until it was acknowledged.
+    /// A change of a key's row. The event begins before the change is made and ends when the change
+    /// is acknowledged.
     Change { key: Key, change: Change, by: By, outcome: Outcome },
-    /// Something was broken for this time.
+    /// A fault. The event ends when the fault is repaired.
     Fault { fault: String },
-    /// During this time nothing was broken or changed, and every key was presented to every server.
+    /// A phase without faults and changes, in which every key was presented to every server.
     Quiet,
 }
 
@@ -105,7 +106,7 @@ pub(super) struct Request {
     pub(super) answer: Answer,
 }
 
-/// The address that a request comes from.
+/// The client IP of a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub(super) enum Caller {
@@ -137,7 +138,7 @@ pub(super) enum Answer {
     Other(u16),
 }
 
-/// A change of a row. In JSON it is a word, or an object with one member.
+/// A change of a row. In JSON the change is a string, or an object with one member.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub(super) enum Change {
@@ -148,7 +149,7 @@ pub(super) enum Change {
     Allow(Allowed),
     ExpireAt(Option<Moment>),
     Delete,
-    /// A change that does not affect authorization, such as that of the name.
+    /// A change of the name, which does not affect authorization.
     Rename,
 }
 
@@ -164,8 +165,8 @@ pub(super) enum Allowed {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub(super) enum By {
-    /// A server, through an administration in its own process. When the change returns, every
-    /// handle of that server must have applied the change.
+    /// A server, through an administration in its own process. When the change is acknowledged,
+    /// every handle of that server must have applied it.
     Server(Server),
     /// The administration in a process without a server.
     Admin,

@@ -1,15 +1,16 @@
-//! Histories of several servers on one database, and a checker that finds errors in them (E2).
+//! Histories of several servers that share a database, and a checker that finds wrong responses
+//! (E2).
 //!
 //! A run starts servers as separate processes, presents keys to them from many clients, and changes
-//! those keys in every possible way. During this time it breaks the servers, their clocks, their
-//! connections to the database and the database. Every request and change is recorded with its
-//! beginning and its end, by the only clock of the run. The checker then searches for keys that a
-//! server should not have accepted or rejected. Servers that are wrong on purpose prove that the
-//! checker finds errors.
+//! those keys through the administration and by SQL. It also pauses and kills servers, sets their
+//! clocks wrong, and breaks their database connections and the database. Every request and change
+//! is recorded with its start and end time, all read from one clock. The checker then searches for
+//! keys that a server wrongly accepted or rejected. Runs with deliberately faulty servers prove
+//! that the checker finds errors.
 //!
 //! | variable | |
 //! | --- | --- |
-//! | `TEST_HISTORY_MINUTES` | duration of a run, instead of some seconds |
+//! | `TEST_HISTORY_MINUTES` | duration of a run (default: some seconds) |
 //! | `TEST_HISTORY_SEED` | repeats the choices of a run, but not its timing |
 
 mod checker;
@@ -38,7 +39,7 @@ use crate::support::{Database, database_test};
 
 const SHORT: Duration = Duration::from_secs(12);
 const VERY_SHORT: Duration = Duration::from_secs(5);
-/// In seconds.
+/// One hour in seconds.
 const HOUR: i64 = 3600;
 
 fn number<T: std::str::FromStr>(variable: &str) -> Option<T> {
@@ -109,8 +110,8 @@ mod whatever_breaks_no_server_accepts_what_was_revoked_or_refuses_what_is_good {
     }
 }
 
-/// Checks that a short run without faults catches servers whose store breaks this rule. A slow
-/// machine may need a few runs.
+/// Checks that a short run without faults finds a violation of this rule by servers with this
+/// store. A slow machine may need a few runs.
 fn assert_caught(database: Database, name: &'static str, store: Store, rule: Rule) {
     const RUNS: u64 = 10;
     let mut place = Place::shared(database);

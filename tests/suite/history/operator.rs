@@ -1,8 +1,8 @@
-//! Operators, which change keys: by the administration in a server's process or in another one, and
-//! by direct SQL.
+//! Operators, which change keys through the administration in a server's process or in another
+//! process, or by direct SQL.
 //!
 //! Each operator has separate keys and makes one change at a time. If the outcome of a change is
-//! unknown, the operator revokes the key, and retries until that succeeds.
+//! unknown, the operator revokes the key, and retries until the revocation succeeds.
 
 use std::{
     sync::atomic::{AtomicBool, Ordering},
@@ -25,7 +25,8 @@ use crate::support::{hex, random::Random};
 
 /// The number of keys that an operator changes at a time.
 const LIVE: usize = 6;
-/// The lifetime of a key that does not expire within a run. Some wrong clocks are ahead by more.
+/// The lifetime of a key that does not expire within a run. Some wrong clocks are ahead by more
+/// than this lifetime.
 const FAR: Duration = Duration::from_secs(50 * 60);
 
 pub(super) struct Operator<'a> {
@@ -34,12 +35,12 @@ pub(super) struct Operator<'a> {
     pub(super) random: Random,
     pub(super) database_url: &'a str,
     pub(super) admin: &'a Admin,
-    /// A client for each server process. The process has an administration of its own.
+    /// A client for each server through which operators may change keys.
     pub(super) servers: Vec<Client<'a>>,
     pub(super) keys: Vec<Owned>,
 }
 
-/// A key, and the state of its row as far as this operator can determine it.
+/// A key of an operator, with the expected state of its row.
 pub(super) struct Owned {
     pub(super) shown: Shown,
     /// The digest as an SQL literal.
@@ -73,7 +74,7 @@ impl Operator<'_> {
         self.random.below(number) == 0
     }
 
-    /// Issues a key. Sometimes callers have already presented it, so that servers have a negative
+    /// Issues a key. Clients sometimes present the key before, so that servers have a negative
     /// entry.
     fn issue(&mut self) {
         let (shown, issued) = self.pool.make();
@@ -105,8 +106,8 @@ impl Operator<'_> {
         if !key.is_doubtful {
             self.rest(0, 120);
             if self.one_in(3) {
-                // The servers look up the key again after this change, and the next change comes
-                // during the lookup.
+                // This change makes the servers look up the key again. The next change comes during
+                // that lookup.
                 self.change(&mut key, Change::Rename);
                 self.rest(0, 60);
             }
@@ -152,7 +153,7 @@ impl Operator<'_> {
         }
     }
 
-    /// Makes a change in one of the possible ways.
+    /// Makes a change through a server, through the administration or by SQL.
     fn change(&mut self, key: &mut Owned, change: Change) -> Outcome {
         let word = match change {
             Change::Revoke => Some("revoke"),
@@ -186,7 +187,7 @@ impl Operator<'_> {
     fn statement(&mut self, key: &Owned, change: Change) -> String {
         let now = time(Utc::now());
         let set = match change {
-            // The database rejects a new time for a revocation.
+            // The database rejects a change of the revocation time.
             Change::Revoke => format!("revoked_at = coalesce(revoked_at, '{now}')"),
             Change::Disable => format!("disabled_at = '{now}'"),
             Change::Enable => "disabled_at = NULL".to_owned(),
@@ -203,7 +204,8 @@ impl Operator<'_> {
         format!("UPDATE api_keys SET {set} WHERE digest = {}", key.digest)
     }
 
-    /// Reads both clocks at almost the same time, even if the machine pauses from time to time.
+    /// Converts a moment to wall-clock time. Both clocks are read again if the machine paused
+    /// between the two reads.
     fn by_the_wall_clock(&self, moment: Moment) -> DateTime<Utc> {
         const APART: Duration = Duration::from_millis(5);
         loop {
@@ -215,8 +217,7 @@ impl Operator<'_> {
         }
     }
 
-    /// Sometimes keeps the transaction open, so that transactions that began later commit before
-    /// it.
+    /// Makes a change by SQL. Some transactions stay open, so that later transactions commit first.
     fn by_sql(&mut self, key: &mut Owned, change: Change, statement: &str, end: End) -> Outcome {
         let open_for = if self.one_in(3) {
             Duration::from_millis(self.random.below(150) as u64)
@@ -261,8 +262,8 @@ impl Operator<'_> {
                 };
                 (By::Server(answered.server), outcome)
             }
-            // A server need not have applied a change that it did not acknowledge, so its number
-            // does not matter.
+            // The server need not have applied an unacknowledged change, so its number does not
+            // matter.
             None => (By::Admin, Outcome::Unknown),
         });
         if outcome == Outcome::Done {

@@ -20,7 +20,7 @@ impl Place {
         Self::shared(Database::sqlite())
     }
 
-    /// Uses a database on a server that other tests use as well.
+    /// Uses a database on a server that is shared with other tests.
     pub(super) fn shared(database: Database) -> Self {
         Self { database, own_server: None }
     }

@@ -15,11 +15,11 @@ use api_key_runtime::{
 use super::event::Key;
 use crate::support::{leaks, random::Random};
 
-/// The number of recently changed keys, which are presented more often than others.
+/// The number of recently changed keys, which are presented more often than other keys.
 const RECENT: usize = 8;
-/// The number of finished keys that clients still present sometimes. Older keys are dropped.
+/// The number of finished keys that clients may still present. Older keys are dropped.
 const OVER: usize = 200;
-/// How long keys are presented more often than others after they expired.
+/// How long expired keys are presented more often than other keys.
 const JUST_EXPIRED: Duration = Duration::from_secs(1);
 
 pub(super) struct Pool {
@@ -33,7 +33,7 @@ struct Keys {
     /// Keys that may be issued, changed and revoked.
     live: Vec<Shown>,
     recent: VecDeque<Shown>,
-    /// Keys that expire, each with its expiry.
+    /// Keys with an expiry, each with the time of that expiry.
     expiring: Vec<(Instant, Shown)>,
     over: VecDeque<Shown>,
     never_issued: Vec<Shown>,
@@ -79,7 +79,7 @@ impl Pool {
         self.attend_to(key);
     }
 
-    /// Marks a key that is about to change.
+    /// Marks a key that is about to change, so that clients present the key more often.
     pub(super) fn attend_to(&self, key: &Shown) {
         let mut keys = self.lock();
         keys.recent.retain(|other| other != key);
@@ -119,7 +119,7 @@ impl Pool {
         of[random.below(of.len())].clone()
     }
 
-    /// Keys that may be issued, changed and revoked.
+    /// Returns the keys that may be issued, changed and revoked.
     pub(super) fn live(&self) -> Vec<Shown> {
         self.lock().live.clone()
     }

@@ -1,4 +1,4 @@
-//! The only clock of a run, and the recorder of its history.
+//! The recorder of a run's history, with the only clock of the run.
 
 use std::{
     fs::{self, File},
@@ -13,7 +13,8 @@ use std::{
 
 use super::event::{Answer, Event, Moment, Request, What};
 
-/// Measures all times, in the process that sends the requests and makes the changes.
+/// The recorder of a history. It measures all times, in the process that sends requests and makes
+/// changes.
 pub(super) struct Recorder {
     began: Instant,
     path: PathBuf,
@@ -21,7 +22,7 @@ pub(super) struct Recorder {
     counts: [AtomicUsize; 4],
 }
 
-/// The numbers of events.
+/// Counts of the recorded events.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Counts {
     pub(super) accepted: usize,
@@ -40,7 +41,7 @@ impl Recorder {
         }
     }
 
-    /// Returns the numbers of events so far.
+    /// Returns the counts of events so far.
     pub(super) fn counts(&self) -> Counts {
         let [accepted, refused, changes, faults] =
             self.counts.each_ref().map(|count| count.load(Ordering::Relaxed));

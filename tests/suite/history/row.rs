@@ -1,4 +1,4 @@
-//! The state of a key in the database, as far as a history determines it.
+//! The possible states of a key's row, derived from a history.
 
 use std::time::Duration;
 
@@ -10,8 +10,8 @@ const INSTANT: Duration = Duration::from_nanos(1);
 /// The tolerance for keys that a server accepts after their expiry. It covers the drift between the
 /// wall clock and the clock of the history.
 const WALL_CLOCK_TOLERANCE: Duration = Duration::from_millis(50);
-/// The tolerance for keys that a server rejects before their expiry. A server may also be ahead of
-/// the database's clock, by as long as its query for the time took.
+/// The tolerance for keys that a server rejects before their expiry. A server's clock may also be
+/// ahead of the database's clock, by the duration of the query for the time.
 const AHEAD_TOLERANCE: Duration = Duration::from_millis(200);
 
 /// The contents of a key's row.
@@ -56,15 +56,15 @@ impl Row {
         self.exists && !self.revoked && !self.disabled && here
     }
 
-    /// Returns whether a request from this caller that was checked at or after this moment may have
-    /// been accepted.
+    /// Returns whether this row may accept a request from this caller that is checked at or after
+    /// `judged_after`.
     pub(super) fn may_accept(&self, caller: Caller, judged_after: Moment) -> bool {
         self.lets_in(caller)
             && self.expires_at.is_none_or(|end| end.after(WALL_CLOCK_TOLERANCE) > judged_after)
     }
 
-    /// Returns whether a request from this caller that was checked at or before this moment may
-    /// have been rejected.
+    /// Returns whether this row may reject a request from this caller that is checked at or before
+    /// `judged_before`.
     pub(super) fn may_refuse(&self, caller: Caller, judged_before: Moment) -> bool {
         !self.lets_in(caller)
             || self.expires_at.is_some_and(|end| end.before(AHEAD_TOLERANCE) <= judged_before)
@@ -81,7 +81,7 @@ pub(super) struct Made {
     pub(super) outcome: Outcome,
 }
 
-/// A time, including both ends, in which the row was always one of `rows`.
+/// An inclusive interval during which the row was always one of `rows`.
 #[derive(Debug)]
 struct Span {
     from: Moment,
@@ -93,16 +93,16 @@ struct Span {
 #[derive(Debug)]
 pub(super) struct Timeline {
     spans: Vec<Span>,
-    /// The times at which a server's own changes were acknowledged to that server.
+    /// For each change made through a server, the server and the time of the acknowledgement.
     own: Vec<(Server, Moment)>,
 }
 
 impl Timeline {
-    /// Builds the timeline from the ordered changes of one key, which do not overlap.
+    /// Builds the timeline of one key from its changes, which are sorted and do not overlap.
     pub(super) fn of(changes: &[Made]) -> Self {
         let mut line = Self { spans: Vec::new(), own: Vec::new() };
         let mut rows = vec![Row::NONE];
-        // Changes of unknown outcome, which may happen at any later time or never.
+        // Changes with an unknown outcome. Each may take effect at any later time or never.
         let mut open: Vec<Change> = Vec::new();
         for made in changes {
             line.extend(made.began.before(INSTANT), &rows);
@@ -129,14 +129,14 @@ impl Timeline {
 
     fn extend(&mut self, until: Moment, rows: &[Row]) {
         let from = self.spans.last().map_or(Moment(0), |last| last.until.after(INSTANT));
-        // Changes of one key may be adjacent, so the time between them may be empty.
+        // Two changes may be adjacent, so the interval between them may be empty.
         if from <= until {
             self.spans.push(Span { from, until, rows: rows.to_vec() });
         }
     }
 
-    /// Returns the rows that a server within this bound may have read for a request that it checked
-    /// during this time.
+    /// Returns every row that the server may have used for a request from `began` to `ended`, if
+    /// the server lags by at most `bound`.
     pub(super) fn readable(
         &self,
         server: Server,
@@ -155,7 +155,7 @@ impl Timeline {
         any_of(spans.flat_map(|span| span.rows.iter().copied()), &[])
     }
 
-    /// Returns the last moment up to this one at which the row may have satisfied `is`.
+    /// Returns the last moment, at most `until`, at which the row may have satisfied `is`.
     pub(super) fn last_time(&self, until: Moment, is: impl Fn(&Row) -> bool) -> Option<Moment> {
         self.spans
             .iter()
@@ -170,8 +170,7 @@ impl Timeline {
     }
 }
 
-/// Returns each of these rows once, and each row that results if open changes apply to them in any
-/// order.
+/// Returns these rows and every row that open changes may produce from them, without duplicates.
 fn any_of(rows: impl IntoIterator<Item = Row>, open: &[Change]) -> Vec<Row> {
     let mut all: Vec<Row> = Vec::new();
     let mut new: Vec<Row> = rows.into_iter().collect();

@@ -1,5 +1,5 @@
-//! A run: servers, clients, operators and faults at the same time, followed by a quiet phase. Each
-//! run records a history.
+//! A run, which records a history. Servers, clients, operators and faults run concurrently; a quiet
+//! phase follows.
 
 use std::{
     fs,
@@ -31,8 +31,8 @@ const CLIENTS_OF_A_SERVER: usize = 4;
 const OPERATORS: usize = 2;
 /// The maximum time that a run waits for enough events.
 const LONGEST: Duration = Duration::from_secs(180);
-/// Interval at which the history is checked while a server answers wrongly. Checking a long history
-/// takes seconds.
+/// Interval between checks of the history while a server still responds wrongly. Checking a long
+/// history takes seconds.
 const SEARCH_INTERVAL: Duration = Duration::from_secs(5);
 
 /// The parameters of a run.
@@ -41,12 +41,12 @@ pub(super) struct Plan {
     pub(super) servers: Vec<Kind>,
     /// The duration of a run before its quiet phase.
     pub(super) length: Duration,
-    /// Returns whether enough events have happened. On a slow machine the run continues after
-    /// `length` until they have, for at most [`LONGEST`].
+    /// Returns whether enough events have happened. If not, the run continues after `length`, for
+    /// at most [`LONGEST`].
     pub(super) enough: fn(Counts) -> bool,
     /// Whether faults happen during the run.
     pub(super) with_faults: bool,
-    /// Time in which servers must recover after the last fault.
+    /// Maximum time for a server to recover after the last fault.
     pub(super) recovery: Duration,
     pub(super) seed: u64,
 }
@@ -54,7 +54,8 @@ pub(super) struct Plan {
 /// The result of a run.
 pub(super) struct Finished {
     pub(super) verdict: Verdict,
-    /// The folder of the history and the servers' logs. It is removed if everything is as expected.
+    /// The folder with the history and the servers' logs. The folder is removed unless the test
+    /// fails.
     pub(super) folder: PathBuf,
     pub(super) seed: u64,
     place: Place,
@@ -66,7 +67,7 @@ impl Finished {
         let broken = self.verdict.count.keys().copied().collect::<Vec<_>>();
         assert!(
             broken.is_empty(),
-            "seed {}, all of it in {}: {}",
+            "seed {}, history in {}: {}",
             self.seed,
             self.folder.display(),
             self.verdict
@@ -77,14 +78,14 @@ impl Finished {
     pub(super) fn assert_breaks(&self, rule: Rule) {
         assert!(
             self.verdict.count.contains_key(&rule),
-            "seed {}, the whole history in {}: no violation was found. {}",
+            "no violation was found (seed {}, history in {}): {}",
             self.seed,
             self.folder.display(),
             self.verdict
         );
     }
 
-    /// Removes the folder once everything is as expected, and returns the place for another run.
+    /// Removes the folder after a successful test, and returns the place for another run.
     pub(super) fn remove(self) -> Place {
         fs::remove_dir_all(self.folder).unwrap();
         self.place
@@ -106,8 +107,8 @@ impl Plan {
         Finished { verdict: check(&recorder.finish()), folder, seed: self.seed, place: self.place }
     }
 
-    /// Adds rows that no client presents, so that a statement can change more keys than the log
-    /// lists.
+    /// Adds keys that no client presents, so that one statement can change more keys than the
+    /// change log lists.
     fn add_fillers(&self) {
         self.place.database().issue_many(FILLERS);
     }
@@ -121,7 +122,8 @@ impl Plan {
                 |proxy| self.place.database().url_at(proxy.address),
             );
             let name = format!("{}-{number}", seat.kind.name);
-            // Without a database server and its proxy, keys expire by the clock of the machine.
+            // Without a database server, keys expire by the machine's clock, so that clock stays
+            // correct.
             let clock_ahead = seat.kind.clock_ahead.filter(|_| proxy.is_some());
             let clock = clock_ahead.and_then(|ahead| WallClock::new(folder, &name, ahead));
             let log = folder.join(format!("log-{name}"));
@@ -132,7 +134,8 @@ impl Plan {
         all
     }
 
-    /// Runs everything at once until the time is over, and returns the remaining keys.
+    /// Runs clients, operators and faults concurrently until the time is over. Returns the
+    /// remaining keys.
     fn go_on(
         &self,
         pool: &Pool,
@@ -186,7 +189,7 @@ impl Plan {
     }
 
     /// Presents every key to every server until the response agrees with the row, or until the
-    /// recovery time is over. Returns early if the history already shows an error, because such a
+    /// recovery time is over. Returns early if the history already shows an error, because a faulty
     /// server may never recover.
     fn be_quiet(&self, pool: &Pool, seats: &[Seat], recorder: &Recorder, keys: &[Owned]) {
         if is_broken(recorder) {
@@ -197,7 +200,7 @@ impl Plan {
         let mut expected: Vec<(Shown, Caller, bool)> = Vec::new();
         for key in certain {
             for caller in [Caller::Home, Caller::Abroad] {
-                // Counts an expiry as past if it could come during this phase.
+                // Keys that expire during this phase count as expired.
                 let is_good = key.row.may_accept(
                     caller,
                     began.after(self.recovery * u32::try_from(seats.len()).unwrap()),
@@ -211,7 +214,7 @@ impl Plan {
         }
     }
 
-    /// Presents these keys to a server until its responses are right, for at most the recovery
+    /// Presents these keys to a server until its responses are correct, for at most the recovery
     /// time. Returns `false` as soon as the history shows an error.
     fn comes_back(
         &self,
@@ -255,7 +258,7 @@ fn folder(seed: u64) -> PathBuf {
     folder
 }
 
-/// The flags that end the faults first, then the changes, then the requests.
+/// Flags that stop the faults, the changes and the requests, in this order.
 #[derive(Default)]
 struct Stop {
     faults: AtomicBool,

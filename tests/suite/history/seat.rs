@@ -1,4 +1,4 @@
-//! A place for a server. One process after another runs in this place.
+//! A slot for a server, whose process may be killed and replaced.
 
 use std::{
     net::SocketAddr,
@@ -19,35 +19,36 @@ use super::{
 };
 use crate::support::Proxy;
 
-/// Time in which a server must find its database and begin to serve.
+/// Maximum time for a server to connect to its database and begin to serve.
 const START_TIMEOUT: Duration = Duration::from_secs(60);
 
-/// The settings that all processes in this place share.
+/// The settings of every process in a slot.
 #[derive(Clone, Copy)]
 pub(super) struct Kind {
     pub(super) name: &'static str,
     pub(super) store: Store,
     pub(super) max_staleness: Duration,
     pub(super) stale_if_error: Duration,
-    /// The number of seconds by which the wall clock is ahead at first, or `None` for a correct
-    /// clock. Applies only where keys expire by the database's clock.
+    /// The initial offset of the wall clock in seconds, or `None` for a correct clock. Ignored
+    /// where keys expire by the machine's clock.
     pub(super) clock_ahead: Option<i64>,
 }
 
 impl Kind {
-    /// Returns the bound: a request that begins later than this after a change must see the change.
+    /// Returns the bound on staleness. A request that begins later than this after a change must
+    /// see the change.
     pub(super) fn bound(&self) -> Duration {
         self.max_staleness.max(self.stale_if_error)
     }
 
-    /// Returns whether operators may change keys through this server, which is so unless the test
-    /// gave the server a faulty store.
+    /// Returns whether operators may change keys through this server. A server with a faulty store
+    /// does not support this.
     pub(super) fn administrates(&self) -> bool {
         matches!(self.store, Store::Own | Store::Slow)
     }
 }
 
-/// The part of a place that all threads use.
+/// The part of a slot that all threads share.
 pub(super) struct Seat {
     pub(super) kind: Kind,
     current: Mutex<(Server, SocketAddr)>,
@@ -58,13 +59,14 @@ impl Seat {
         Self { kind, current: Mutex::new((0, ([127, 0, 0, 1], 1).into())) }
     }
 
-    /// Returns the current server, or the last one.
+    /// Returns the number and the address of the current server, or of the last server if none
+    /// runs.
     pub(super) fn now(&self) -> (Server, SocketAddr) {
         *self.current.lock().unwrap()
     }
 }
 
-/// The process in a place, for the thread that starts and ends it.
+/// The process in a slot, owned by the thread that starts and ends the process.
 pub(super) struct Seated {
     process: Option<Process>,
     /// The proxy between the server and its database, if the run may break the connection.

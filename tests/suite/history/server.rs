@@ -1,4 +1,4 @@
-//! A server in its own process: this test program, started again for one of its tests.
+//! A server in a separate process, which runs one test of this test program.
 
 use std::{
     env,
@@ -27,12 +27,12 @@ use crate::support::wait_until;
 
 /// The environment variable with the settings of a server process.
 const SETTINGS: &str = "TEST_HISTORY_SERVER";
-/// The text on standard output that announces the address.
+/// The text before the address on standard output.
 const SERVING: &str = "serving on ";
-/// Short, so that usage is being recorded when a server is paused or killed.
+/// A short interval, so that a paused or killed server is often recording usage.
 const USAGE_INTERVAL: Duration = Duration::from_secs(1);
-/// How long a server with a possibly wrong clock waits for the time of the database. Afterwards the
-/// server is started again.
+/// How long a server with a possibly wrong clock waits for the database's time. After this timeout
+/// the server exits and is started again.
 const CLOCK_TIMEOUT: Duration = Duration::from_secs(10);
 /// The response header that contains the number of the server.
 pub(super) const NUMBER_HEADER: &str = "server-number";
@@ -57,15 +57,15 @@ pub(super) enum Store {
     Lagging,
 }
 
-/// A server that runs or is paused. It is killed on drop.
+/// A server process, which may be paused. Drop kills the process.
 pub(super) struct Process {
     child: Child,
     pub(super) address: SocketAddr,
 }
 
 impl Process {
-    /// Starts a server and waits until it serves. Returns `None` if it cannot, for example because
-    /// its database is unavailable.
+    /// Starts a server and waits until it serves. Returns `None` if it cannot serve, for example
+    /// because its database is unavailable.
     ///
     /// The server ends with the thread that started it.
     pub(super) fn start(
@@ -90,7 +90,7 @@ impl Process {
             .by_ref()
             .map_while(Result::ok)
             .find_map(|line| Some(line.split_once(SERVING)?.1.parse().unwrap()));
-        // Reads later output, because a full pipe would block the server.
+        // Discards later output, because a full pipe would block the server.
         thread::spawn(move || lines.for_each(drop));
         let Some(address) = address else {
             child.wait().unwrap();
@@ -99,7 +99,7 @@ impl Process {
         Some(Self { child, address })
     }
 
-    /// Pauses the server. When this returns, the signal has stopped every thread.
+    /// Pauses the server, and returns when every thread has stopped.
     pub(super) fn pause(&self) {
         self.send(Signal::STOP);
         let process = WaitId::Pid(Pid::from_child(&self.child));
@@ -123,7 +123,7 @@ impl Drop for Process {
     }
 }
 
-/// Returns the name of the test below for the command line.
+/// Returns the full name of the test below, for use on the command line.
 fn test_name() -> &'static str {
     let path = concat!(module_path!(), "::a_server_answers_until_it_is_ended");
     path.split_once("::").unwrap().1
@@ -187,10 +187,11 @@ async fn guarded() -> HttpResponse {
     HttpResponse::Ok().finish()
 }
 
-/// The number of changes that this process was asked to make. The administrations take turns.
+/// The number of changes requested from this process. It selects the administration for the next
+/// change.
 static CHANGES: AtomicUsize = AtomicUsize::new(0);
 
-/// Changes a key by one of the administrations in the server's own process.
+/// Changes a key through one of the administrations of this process.
 #[post("/change/{id}/{change}")]
 async fn change(path: web::Path<(i64, String)>, request: HttpRequest) -> HttpResponse {
     let Some(all) = request.app_data::<Administrations>() else {
@@ -225,7 +226,7 @@ fn serve(settings: &Settings) -> ! {
         process::exit(1);
     });
     if settings.has_wrong_clock && !has_database_time(&handles, settings.max_staleness) {
-        log::warn!("the database does not tell the time");
+        log::warn!("timed out waiting for the database's time");
         process::exit(1);
     }
     let number = (NUMBER_HEADER, settings.number.to_string());
@@ -252,7 +253,7 @@ fn serve(settings: &Settings) -> ! {
     process::exit(0);
 }
 
-/// Every administration of this process: those of its handles, and a separate administration.
+/// Every administration of this process: one for each handle, and a separate administration.
 #[derive(Clone)]
 struct Administrations(Vec<Admin>);
 
@@ -263,8 +264,8 @@ fn administrations(settings: &Settings, handles: &[AppKeys]) -> Administrations 
 }
 
 /// Waits until every handle uses the database's clock, and returns whether that happened in time.
-/// Before the first round a handle uses the local clock, which may be wrong. After the first round
-/// the handle's time may be ahead by as long as connecting took.
+/// Before its first read of changes a handle uses the local clock, which may be wrong. After the
+/// first read the handle's time may be ahead by the duration of connecting.
 fn has_database_time(handles: &[AppKeys], max_staleness: Duration) -> bool {
     let until = Instant::now() + CLOCK_TIMEOUT;
     while handles.iter().any(|keys| keys.health().feed() != FeedState::Fresh) {
@@ -293,8 +294,8 @@ fn keys(settings: &Settings) -> Result<AppKeys, api_key_runtime::Error> {
     builder.trusted_proxies(["127.0.0.1/32"]).build()
 }
 
-/// Ends this process when the process that started it ends. This works even if this process is
-/// paused, or the other process is killed.
+/// Ends this process when its parent process ends, even if this process is paused or the parent is
+/// killed.
 fn end_with_the_starter() {
     #[cfg(target_os = "linux")]
     rustix::process::set_parent_process_death_signal(Some(Signal::KILL)).unwrap();

@@ -1,5 +1,4 @@
-//! Changes by direct SQL, as an operator at a prompt makes them: each in a transaction on a new
-//! connection.
+//! Changes by direct SQL. Each change is a transaction on a new connection.
 
 use std::{thread, time::Duration};
 
@@ -10,7 +9,7 @@ use diesel::{
 
 use super::event::Outcome;
 
-/// A connection that returns errors, because the database may be unavailable.
+/// A connection whose methods return errors, because the database may be unavailable.
 pub(super) enum Sql {
     Postgres(PgConnection),
     Sqlite(SqliteConnection),
@@ -49,7 +48,7 @@ impl Sql {
         let prepared = self.execute(begin).and_then(|()| self.execute(statement));
         thread::sleep(open_for);
         match (prepared, end) {
-            // Nothing was committed, and nothing will be.
+            // A failed transaction cannot commit later.
             (Err(_), _) => Outcome::Undone,
             (Ok(()), End::Rollback) => {
                 let _ = self.execute("ROLLBACK");
@@ -62,7 +61,7 @@ impl Sql {
         }
     }
 
-    /// Returns the first column of the first row, which is a number.
+    /// Returns the first column of the first row, which must be a number.
     pub(super) fn number(&mut self, sql: &str) -> Option<i64> {
         #[derive(QueryableByName)]
         struct Row {

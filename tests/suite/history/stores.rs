@@ -1,4 +1,4 @@
-//! Stores for the servers of a history: a slow but correct one, and two that are wrong.
+//! Stores for the servers of a run: a slow but correct store and two faulty stores.
 
 use std::{
     collections::HashMap,
@@ -17,20 +17,22 @@ use api_key_runtime::{
 
 use crate::support::{FakeChanges, FakeStore};
 
-/// The maximum delay between a read of keys and its return.
+/// The maximum delay between reading keys and returning them.
 const SLOWEST_FIND_MILLISECONDS: u64 = 150;
-/// The delay between a late read of changes and its return. The delay is shorter than any bound, so
-/// that a correct server uses its cache between two late reads.
+/// The delay between reading changes and returning them late. The delay is shorter than any bound,
+/// so that a correct server uses its cache between two late reads.
 const CHANGES_DELAY: Duration = Duration::from_millis(250);
-/// How far the copy lags behind.
+/// The lag of the copy behind the database.
 const LAG: Duration = Duration::from_secs(4);
 
-/// Returns a store that reads at once and returns late, so that a change may happen in between.
+/// Returns a store that reads at once but returns late, so that a change may happen between the
+/// read and the return.
 pub(super) fn slow(store: DieselStore) -> FakeStore {
     let finds = AtomicU64::new(0);
-    // Two reads of changes in succession are late. A server that counts the arrival of the first as
-    // its time then uses outdated entries until the second arrives. The next two reads are not
-    // late, so that a change is applied between a read of its key and the caching of that read.
+    // The first two of every four reads of changes are late. A server that dates the first result
+    // by its arrival uses outdated entries until the second result arrives. The other two reads are
+    // prompt, so that a change is applied between the lookup of its key and the caching of that
+    // lookup.
     let changes = FakeChanges::After(|number| {
         if number % 4 < 2 {
             thread::sleep(CHANGES_DELAY);

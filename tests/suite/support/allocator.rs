@@ -8,7 +8,7 @@ use std::{
 /// The minimum size of a block that can contain a key.
 const KEY_BYTES: usize = 44;
 
-/// The memory that this thread freed while it was watched.
+/// Counts of the blocks that a watched thread freed.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Watched {
     pub(crate) freed: usize,
@@ -25,8 +25,8 @@ thread_local! {
 #[global_allocator]
 static ALLOCATOR: Watching = Watching;
 
-/// Runs this function and counts the blocks of at least a key's size that this thread freed. Counts
-/// separately those that contain the needle followed by more text.
+/// Runs this function and counts the blocks of at least a key's size that this thread freed. Also
+/// counts the blocks that contain the needle followed by more text.
 pub(crate) fn watch_for(needle: &'static str, run: impl FnOnce()) -> Watched {
     WATCHED.set(Watched::default());
     NEEDLE.set(Some(needle.as_bytes()));

@@ -1,5 +1,4 @@
-//! A server that counts the requests that have begun, so that a test can wait until all of its
-//! requests have begun.
+//! A server that counts its requests, so that a test can wait until all requests have begun.
 
 use std::{
     future::poll_fn,
@@ -56,7 +55,7 @@ impl CountedServer {
         Self { address: server.address, begun, _server: server }
     }
 
-    /// Waits until this many requests have begun: each waits for its response or has received it.
+    /// Waits until this many requests have begun. Some may already have their response.
     #[track_caller]
     pub(crate) fn wait_for(&self, requests: usize) {
         wait_until(format!("{requests} requests have begun"), || {

@@ -1,8 +1,8 @@
-//! An empty database for each test, on the private server of this program or in a separate file. It
-//! is removed on drop.
+//! An empty database for each test, on the private server of this program or in a separate file.
+//! The database is removed on drop.
 //!
-//! `database_test!(name, |database| { .. });` runs the same test on both, as `name::postgres` and
-//! `name::sqlite`.
+//! `database_test!(name, |database| { .. });` runs the same test on Postgres and SQLite, as
+//! `name::postgres` and `name::sqlite`.
 
 use std::{fmt, fs, net::SocketAddr, path::PathBuf};
 
@@ -58,8 +58,8 @@ pub(crate) struct Database {
 }
 
 enum Place {
-    /// `dropped_at` is the URL for dropping the database. A database on the test's own server is
-    /// dropped with that server.
+    /// `dropped_at` is the URL used to drop the database, or `None` if the database is removed with
+    /// the test's own server.
     Postgres {
         dropped_at: Option<String>,
         name: String,
@@ -69,7 +69,7 @@ enum Place {
     },
 }
 
-/// Returns a URL's scheme and credentials, its host with port, and its database.
+/// Splits a URL into scheme and credentials, host and port, and database name.
 fn split_url(url: &str) -> (&str, &str, &str) {
     let (credentials, place) = url.split_once('@').expect("a URL of Postgres with a user");
     let (address, name) = place.split_once('/').expect("the URL names a database");
@@ -93,8 +93,8 @@ impl Database {
         Self::postgres_named(server, own_name())
     }
 
-    /// Creates a database as [`postgres_at`](Self::postgres_at) does, but with this name, which a
-    /// database on another server may have.
+    /// Creates a database as [`postgres_at`](Self::postgres_at) does, but with this name. A
+    /// database on another server may have the same name.
     pub(crate) fn postgres_named(server: &str, name: String) -> Self {
         build_before_the_suite();
         PgConnection::establish(server)
@@ -105,7 +105,7 @@ impl Database {
         Self { url: format!("{place}/{name}"), place: Place::Postgres { dropped_at: None, name } }
     }
 
-    /// Returns a file that does not exist yet, in a new folder.
+    /// Returns a database whose file does not exist yet, in a new folder.
     pub(crate) fn sqlite() -> Self {
         build_before_the_suite();
         let folder = own_folder();
@@ -134,7 +134,7 @@ impl Database {
         self.url_at(Pooler::shared().address)
     }
 
-    /// Returns the name on the server. Postgres only.
+    /// Returns the name of the database. Postgres only.
     pub(crate) fn name(&self) -> &str {
         self.split_url().2
     }
@@ -153,18 +153,18 @@ impl Database {
         self
     }
 
-    /// Returns the builder of a service with this database, a long lookup timeout and default
-    /// settings.
+    /// Returns the builder of a service with this database, a long lookup timeout and otherwise
+    /// default settings.
     pub(crate) fn builder(&self) -> AppKeysBuilder {
         AppKeys::builder().database_url(&self.url).lookup_timeout(LONG_DEADLINE)
     }
 
-    /// Migrates, and returns the keys of a service.
+    /// Runs the migrations, and returns the `AppKeys` of a service.
     pub(crate) fn keys(&self) -> AppKeys {
         self.migrate().builder().build().unwrap()
     }
 
-    /// Migrates, and returns the administration.
+    /// Runs the migrations, and returns the administration.
     pub(crate) fn admin(&self) -> Admin {
         self.migrate().builder().build_admin().unwrap()
     }
@@ -253,7 +253,7 @@ impl Database {
         if self.is_postgres() { format!("'\\x{hex}'::bytea") } else { format!("x'{hex}'") }
     }
 
-    /// Runs SQL, as an operator at a prompt would.
+    /// Runs SQL, as an operator would.
     pub(crate) fn execute(&self, sql: &str) -> Result<(), String> {
         match self.place {
             Place::Postgres { .. } => {
@@ -276,17 +276,17 @@ impl Database {
         self.execute(&format!("UPDATE api_keys SET {columns} WHERE id = {id}")).unwrap();
     }
 
-    /// See [`set`](Self::set).
+    /// Disables a key by SQL, as [`set`](Self::set) does.
     pub(crate) fn disable_by_sql(&self, id: i64) {
         self.set(id, "disabled_at = '2001-01-01 00:00:00+00:00'");
     }
 
-    /// See [`set`](Self::set).
+    /// Enables a key by SQL, as [`set`](Self::set) does.
     pub(crate) fn enable_by_sql(&self, id: i64) {
         self.set(id, "disabled_at = NULL");
     }
 
-    /// See [`set`](Self::set).
+    /// Revokes a key by SQL, as [`set`](Self::set) does.
     pub(crate) fn revoke_by_sql(&self, id: i64) {
         self.set(id, "revoked_at = '2001-01-01 00:00:00+00:00'");
     }

@@ -1,4 +1,4 @@
-//! A store for tests. Its answers follow a script and may be late, and its calls are recorded.
+//! A store for tests. Its results can be scripted and delayed, and its calls are recorded.
 
 use std::{
     collections::HashSet,
@@ -18,7 +18,8 @@ use super::wait_until;
 type Found = Result<Vec<KeyRecord>, StoreError>;
 type Find = dyn Fn(&dyn KeyStore, &[KeyDigest]) -> Found + Send + Sync;
 
-/// Forwards to another store, with the deviations that a test sets. Clones share all state.
+/// A store that forwards to another store, with the deviations that a test sets. Clones share all
+/// state.
 #[derive(Clone)]
 pub(crate) struct FakeStore(Arc<Shared>);
 
@@ -35,7 +36,7 @@ struct Shared {
 pub(crate) enum FakeChanges {
     /// The changes of the other store.
     Real,
-    /// As `Real`, but calls this function after each read, with the number of the read.
+    /// Like `Real`, but calls this function after each read, with the number of the read.
     After(fn(u64)),
     /// Reports that it does not support changes.
     Unsupported,
@@ -46,7 +47,7 @@ pub(crate) enum FakeChanges {
 struct State {
     is_held: bool,
     late_by: Duration,
-    /// Lookups that have read but not returned.
+    /// Lookups that have read the other store but not returned.
     inside: usize,
     queries: usize,
     last_query: Instant,
@@ -66,7 +67,7 @@ impl FakeStore {
         Self::scripted(store, FakeChanges::Real, KeyStore::find)
     }
 
-    /// Answers lookups with the result of this function, whose first argument is the other store.
+    /// Returns a store whose lookups call this function. The first argument is the other store.
     pub(crate) fn scripted(
         store: impl KeyStore,
         changes: FakeChanges,
@@ -95,13 +96,13 @@ impl FakeStore {
         }))
     }
 
-    /// Fails every lookup with this cause, and reports no changes.
+    /// Returns a store that fails every lookup with this cause and does not support changes.
     pub(crate) fn failing(cause: &'static str) -> Self {
         let fail = move |_: &dyn KeyStore, _: &[KeyDigest]| Err(StoreError::new(cause));
         Self::scripted(MemoryStore::default(), FakeChanges::Unsupported, fail)
     }
 
-    /// Returns a store that reports no changes and holds lookups from the start.
+    /// Returns a store that does not support changes and holds lookups from the start.
     pub(crate) fn held(store: impl KeyStore) -> Self {
         let fake = Self::scripted(store, FakeChanges::Unsupported, KeyStore::find);
         fake.hold();
@@ -120,12 +121,12 @@ impl FakeStore {
         self.0.changed.notify_all();
     }
 
-    /// Delays the result of each later lookup by this time, after the lookup has read.
+    /// Delays the result of each later lookup by this time. The lookup still reads at once.
     pub(crate) fn answer_late_by(&self, time: Duration) {
         self.state().late_by = time;
     }
 
-    /// Returns how many lookups have read but not returned.
+    /// Returns how many lookups have read the other store but not returned.
     pub(crate) fn inside(&self) -> usize {
         self.state().inside
     }
@@ -164,8 +165,8 @@ impl FakeStore {
         gap
     }
 
-    /// Returns whether a change was reported since [`hold`](Self::hold) and applied. A reported
-    /// change is applied before changes are read again.
+    /// Returns whether a change has been reported and applied since [`hold`](Self::hold). A
+    /// reported change is applied before changes are read again.
     pub(crate) fn has_applied_a_change(&self) -> bool {
         self.state().read_on
     }
@@ -212,7 +213,8 @@ impl KeyStore for FakeStore {
     }
 }
 
-/// The change feed of a fake store. Without another feed it reports that nothing has changed.
+/// The change feed of a fake store. Without the feed of another store, it reports that nothing has
+/// changed.
 struct FakeFeed {
     fake: FakeStore,
     feed: Option<Box<dyn ChangeFeed>>,

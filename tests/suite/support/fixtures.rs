@@ -51,8 +51,8 @@ impl Fixtures {
     }
 }
 
-/// Issues an expired key. The clock of the issuing service is an hour late, and the key expired a
-/// minute after the time on that clock.
+/// Issues an expired key. The issuing service's clock is an hour behind, and the key expires a
+/// minute after that clock's time.
 fn expired(database: &Database) -> String {
     let then = Utc::now() - TimeDelta::hours(1);
     let admin = database.builder().clock(TestClock::at(then)).build_admin().unwrap();

@@ -38,7 +38,7 @@ impl Response {
     }
 }
 
-/// One connection.
+/// A client with one connection.
 pub(crate) struct Client(Connection);
 
 impl Client {
@@ -53,7 +53,7 @@ impl Client {
         self
     }
 
-    /// Reads one response. Returns `None` if the connection was closed before.
+    /// Reads one response. Returns `None` if the connection was closed before the response.
     pub(crate) fn read(&mut self, to_head: bool) -> Option<Response> {
         let answer = self.0.read_one(to_head).unwrap()?;
         leaks::search("an answer", &answer.head);
@@ -62,7 +62,7 @@ impl Client {
     }
 }
 
-/// Sends one request without a body on a new connection. `headers` are whole lines.
+/// Sends one request without a body on a new connection. Each header is a whole line.
 pub(crate) fn request(
     address: SocketAddr,
     method: &str,

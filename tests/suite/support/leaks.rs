@@ -1,6 +1,6 @@
 //! Searches every log line, at every level, and every response of the suite for secrets. It looks
-//! for pieces of eight characters of each issued key's body, and of sixteen characters of its
-//! digest in hexadecimal. The first leak ends the run.
+//! for eight-character pieces of each issued key's body, and for sixteen-character pieces of the
+//! hexadecimal digest. The first leak ends the run.
 
 use std::{
     collections::HashSet,
@@ -21,7 +21,7 @@ const SHOWN: usize = "ak_live_".len() + 4;
 
 static PIECES: LazyLock<RwLock<HashSet<Vec<u8>>>> = LazyLock::new(RwLock::default);
 
-/// From now on, searches everything for this key.
+/// Searches all later log lines and responses for this key.
 pub(crate) fn watch(issued: &IssuedKey) {
     let digest = super::hex(issued.record.digest.as_bytes());
     let secrets = [
@@ -43,8 +43,8 @@ pub(crate) fn watch(issued: &IssuedKey) {
 /// Returns whether the text contains a piece of a secret.
 pub(crate) fn found_in(text: &[u8]) -> bool {
     let pieces = PIECES.read().unwrap();
-    // Looks only where a piece can end. Most words of a log are shorter than a piece, and logs are
-    // long.
+    // Looks only where a piece can end, because logs are long and most words are shorter than a
+    // piece.
     let mut run = 0;
     for (last, byte) in text.iter().enumerate() {
         run = if is_secret_character(*byte) { run + 1 } else { 0 };
@@ -62,7 +62,7 @@ fn is_secret_character(byte: u8) -> bool {
     byte.is_ascii_alphanumeric() || byte == b'-'
 }
 
-/// Ends the run if the text contains a piece of a secret, whatever test caused it.
+/// Ends the run if the text contains a piece of a secret.
 pub(crate) fn search(what: &str, text: &[u8]) {
     if found_in(text) {
         // Writes directly to standard error, because captured output of the test would be lost.

@@ -1,4 +1,4 @@
-//! Requests at a steady rate, with the time and status of each.
+//! Requests at a steady rate, with the time and status of each request.
 
 use std::{
     net::SocketAddr,
@@ -12,8 +12,7 @@ use std::{
 
 use super::http::{self, Client};
 
-/// How long after its last use a connection is reused. The server keeps idle connections for
-/// longer.
+/// How long an idle connection may be reused. The server keeps idle connections longer.
 const KEEP_ALIVE: Duration = Duration::from_secs(2);
 
 /// Stops the senders on drop, even after a panic of the test.

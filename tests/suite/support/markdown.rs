@@ -1,4 +1,4 @@
-//! The parts of a Markdown text that tests use.
+//! Extracts code blocks, prose and inline code from Markdown.
 
 /// Returns text and code blocks in turn, beginning with text. A fence must be a separate line.
 fn pieces(text: &str) -> Vec<&str> {

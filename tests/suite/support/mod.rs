@@ -1,5 +1,5 @@
 //! Support for the tests: a database for each test, a real server on loopback, a client that sends
-//! raw bytes, and the log. For failures there are a proxy that breaks connections and a database
+//! raw bytes, and the log. Tests of failures use a proxy that breaks connections, and a database
 //! server that can be frozen or killed.
 
 pub(crate) mod allocator;

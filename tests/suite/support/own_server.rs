@@ -1,5 +1,5 @@
-//! A Postgres server for one test that would disturb others: it is frozen, killed, restarted or
-//! replicated. Drop kills the server and removes its files.
+//! A Postgres server for one test, which may freeze, kill, restart or replicate the server. Drop
+//! kills the server and removes its files.
 
 use std::{fs, net::SocketAddr};
 
@@ -46,7 +46,7 @@ impl OwnServer {
         let postmaster = self.postmaster();
         send(postmaster, Signal::STOP);
         wait_until("the server is stopped", || state_of(postmaster) == Some('T'));
-        // The server itself is paused now, so this list is complete.
+        // The postmaster is paused, so this list is complete.
         for child in children_of(postmaster) {
             send(child, Signal::STOP);
             wait_until("the server is stopped", || {
@@ -69,7 +69,7 @@ impl OwnServer {
     }
 
     /// Kills one process of the server, as the system does when it runs out of memory. The server
-    /// then ends all others and restarts.
+    /// then ends its other processes and restarts.
     pub(crate) fn kill_process(&self, pid: &str) {
         send(self.process(pid), Signal::KILL);
     }
@@ -101,7 +101,7 @@ impl OwnServer {
         wait_until("the server is killed", || processes.iter().all(gone));
     }
 
-    /// Shuts the server down in the regular way, as for an update.
+    /// Shuts the server down cleanly, as for an update.
     pub(crate) fn shut_down(&self) {
         send(self.postmaster(), Signal::INT);
         self.0.wait_for_end();

@@ -1,4 +1,4 @@
-//! Programs that tests start: examples and the command, which are built first, and installed
+//! Programs that tests start: the examples and `app-key`, which are built first, and installed
 //! programs.
 
 use std::{
@@ -11,7 +11,7 @@ use std::{
 
 use serde_json::Value;
 
-/// The script that installs the stock `diesel` command. It contains the version.
+/// The script that installs the stock `diesel` command. The script contains the version.
 const RUN: &str = include_str!("../../run");
 
 /// Returns the root of the repository.
@@ -40,7 +40,8 @@ pub(crate) fn cargo() -> Command {
     cargo
 }
 
-/// Returns an example as `cargo run` builds it, with an empty environment.
+/// Returns a command that runs an example with an empty environment. The example is built as by
+/// `cargo run`.
 pub(crate) fn example(name: &str) -> Command {
     let mut program = examples()
         .iter()

@@ -37,7 +37,7 @@ struct State {
     connections: Vec<Connection>,
 }
 
-/// The treatment of bytes and new connections.
+/// How the proxy treats bytes and new connections.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Path {
     Open,
@@ -49,7 +49,7 @@ enum Path {
 
 struct Connection {
     client: TcpStream,
-    /// The port of this connection at the server.
+    /// The client port of this connection, as the server sees it.
     port: u16,
     /// Whether bytes on this connection are discarded.
     dead: Arc<AtomicBool>,
@@ -105,7 +105,7 @@ impl Proxy {
         self.shared.lock().bury_connections();
     }
 
-    /// Makes the connection with this port at the server a black hole.
+    /// Makes the connection with this client port, as the server sees it, a black hole.
     pub(crate) fn swallow_one(&self, port: u16) {
         let state = self.shared.lock();
         let found = state.connections.iter().find(|connection| connection.port == port);
@@ -172,8 +172,8 @@ impl Shared {
         state
     }
 
-    /// Accepts connections while there is a path. While the path is cut the port is closed, so the
-    /// system refuses connections.
+    /// Accepts connections unless the path is cut. While the path is cut, the port is closed, so
+    /// the system refuses connections.
     fn accept(self: &Arc<Self>, mut listener: TcpListener, address: SocketAddr) {
         loop {
             if self.lock().path == Path::Cut {
@@ -251,7 +251,7 @@ impl Shared {
         let _ = (from.shutdown(Shutdown::Both), to.shutdown(Shutdown::Both));
     }
 
-    /// Waits until a response that arrives now has the full delay, or until the delay ends.
+    /// Waits for the current delay, or until the delay is removed.
     fn wait_for_the_delay(&self) {
         let came = Instant::now();
         let mut state = self.lock();

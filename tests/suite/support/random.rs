@@ -15,7 +15,7 @@ impl Random {
         self.0.wrapping_mul(0x2545_F491_4F6C_DD1D) >> 32
     }
 
-    /// Returns a generator whose numbers are independent of the numbers of this generator.
+    /// Returns another, independent generator.
     pub(crate) fn another(&mut self) -> Self {
         Self::new(self.next())
     }

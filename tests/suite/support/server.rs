@@ -43,8 +43,8 @@ impl Server {
         })
     }
 
-    /// Runs the server that this function returns with its address. Tests use it for applications
-    /// with their own layers.
+    /// Runs the server that `build` returns with its address. Tests use this function for
+    /// applications with their own middleware.
     pub(crate) fn built(
         build: impl FnOnce() -> (SocketAddr, actix_web::dev::Server) + Send + 'static,
     ) -> Self {
@@ -65,7 +65,7 @@ impl Server {
 
 impl Drop for Server {
     fn drop(&mut self) {
-        // Creating the future sends the command. The server's thread then stops the server.
+        // Creating the future sends the stop command. The server's thread then stops the server.
         drop(self.handle.stop(false));
         if let Some(thread) = self.thread.take() {
             let _ = thread.join();

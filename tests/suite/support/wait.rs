@@ -1,5 +1,5 @@
-//! Waiting for events on machines of any speed, and rejections that must come in time. The time at
-//! which the last accepted request was sent counts as the time of the rejection.
+//! Waits for events on machines of any speed, and checks that rejections come in time. A rejection
+//! is timed by the sending of the last accepted request.
 
 use std::{
     fmt, thread,
@@ -8,8 +8,8 @@ use std::{
 
 /// Time after which a missing event fails a test.
 pub(crate) const TEST_TIMEOUT: Duration = Duration::from_secs(60);
-/// The lookup timeout in tests that need no timeout. Pauses of several seconds do not cause a
-/// timeout.
+/// The lookup timeout in tests that expect no timeout, even if the machine pauses for several
+/// seconds.
 pub(crate) const LONG_DEADLINE: Duration = Duration::from_secs(20);
 /// The default of `max_staleness`.
 pub(crate) const MAX_STALENESS: Duration = Duration::from_secs(1);

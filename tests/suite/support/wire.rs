@@ -29,7 +29,7 @@ impl Answer {
     }
 
     /// Returns every line of the head except the date, sorted. The order in which actix-web sends
-    /// them depends on the worker.
+    /// these lines depends on the worker.
     pub(crate) fn lines_without_date(&self) -> Vec<&[u8]> {
         let lines = self.head.split_inclusive(|&byte| byte == b'\n');
         let is_date = |line: &[u8]| line.len() > 5 && line[..5].eq_ignore_ascii_case(b"date:");
@@ -52,8 +52,7 @@ impl Answer {
             .any(|part| part.windows(text.len()).any(|window| window == text))
     }
 
-    /// Returns whether the server announces that it will close, or is an HTTP/1.0 server that
-    /// announces nothing.
+    /// Returns whether the response has `Connection: close`.
     fn closes(&self) -> bool {
         self.header("connection").is_some_and(|value| value.eq_ignore_ascii_case("close"))
     }
@@ -160,7 +159,7 @@ impl Connection {
     }
 
     /// Returns where this text ends in the received bytes, or `None` if the server closed the
-    /// connection before.
+    /// connection before the text arrived.
     fn receive_until(&mut self, text: &[u8]) -> Result<Option<usize>, String> {
         loop {
             let found = self.received.windows(text.len()).position(|window| window == text);

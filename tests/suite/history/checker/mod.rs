@@ -3,8 +3,8 @@
 //! A server may lag behind the database by its bound, except for changes that its own handles made.
 //! A response is correct if it agrees with the row at some moment in an interval. The interval
 //! begins one bound before the request and ends with the response. A change may take effect at any
-//! moment from its beginning to its acknowledgement. After a change of unknown outcome both
-//! responses are correct.
+//! moment from its beginning to its acknowledgement. After a change of unknown outcome, acceptance
+//! and rejection are both correct.
 
 mod report;
 #[cfg(test)]
@@ -22,14 +22,14 @@ use super::{
     row::{Made, Row, Timeline},
 };
 
-/// The number of violations that are shown in full. Further violations are only counted.
+/// The number of violations of a rule that are shown in full. Further violations are only counted.
 const SHOWN: usize = 3;
-/// The number of lines in a violation's excerpt.
+/// The maximum number of lines in an excerpt.
 const EXCERPT_LINES: usize = 40;
 /// An excerpt begins this long before the last moment at which the response was correct.
 const EXCERPT_BEFORE: Duration = Duration::from_millis(300);
 
-/// Checks the events of a history, written in any order.
+/// Checks the events of a history, which may be in any order.
 pub(super) fn check(history: &[Event]) -> Verdict {
     let mut events: Vec<&Event> = history.iter().collect();
     events.sort_by_key(|event| (event.began, event.ended));
@@ -87,7 +87,7 @@ fn stopped(events: &[&Event]) -> HashMap<Server, Moment> {
 }
 
 struct Checker<'a> {
-    /// Sorted by their beginning.
+    /// All events, sorted by start time.
     events: Vec<&'a Event>,
     timelines: HashMap<Key, Timeline>,
     /// The timeline of a key that was never issued.
@@ -118,7 +118,7 @@ impl Checker<'_> {
             Answer::Unavailable => seen.unavailable += 1,
             Answer::Lost => seen.lost += 1,
             Answer::Other(status) => {
-                let why = format!("it answered {status}");
+                let why = format!("the status was {status}");
                 self.violation(Rule::NothingElse, event, request, event.began, why);
             }
         }
@@ -136,7 +136,7 @@ impl Checker<'_> {
             self.was_behind(event, last);
         }
         if !self.readable(event, request).iter().any(may_accept) {
-            let why = why_too_late(event, last, "good");
+            let why = why_too_late(event, last, "valid");
             let from = last.unwrap_or(event.began);
             self.violation(Rule::NoneTooLate, event, request, from, why);
         }
@@ -155,7 +155,7 @@ impl Checker<'_> {
         let last = self.timeline(request.key).last_time(event.ended, may_refuse);
         let readable = self.readable(event, request);
         if !readable.iter().any(may_refuse) {
-            let why = why_too_late(event, last, "bad");
+            let why = why_too_late(event, last, "invalid");
             let from = last.unwrap_or(event.began);
             self.violation(Rule::NoneForNothing, event, request, from, why);
             return;
@@ -194,7 +194,7 @@ impl Checker<'_> {
     }
 
     /// Checks every server that still runs: the last response of each handle must agree with the
-    /// final row. If the final row is uncertain, both responses are correct.
+    /// final row. If the final row is uncertain, acceptance and rejection are both correct.
     fn quiet(&mut self, quiet: &Event) {
         let mut last: BTreeMap<(Server, Handle, Key), (&Event, Request)> = BTreeMap::new();
         for event in self.events.clone() {
@@ -217,7 +217,7 @@ impl Checker<'_> {
                     from: Caller::Home,
                     answer: Answer::Lost,
                 };
-                let why = "it was asked nothing".to_owned();
+                let why = "the server received no request".to_owned();
                 self.violation(Rule::AllComeBack, quiet, request, quiet.began, why);
             }
         }
@@ -292,9 +292,9 @@ impl Checker<'_> {
 
 fn why_too_late(event: &Event, last: Option<Moment>, what: &str) -> String {
     match last {
-        None => format!("it was never {what} by then"),
+        None => format!("the key had never been {what}"),
         Some(last) => format!(
-            "the request began at {}, {:?} after it may last have been {what}",
+            "the request began at {}, {:?} after the key may last have been {what}",
             event.began,
             event.began.since(last)
         ),

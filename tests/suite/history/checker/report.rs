@@ -7,9 +7,9 @@ use super::super::event::{Key, Server};
 /// The rules that must hold.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(in super::super) enum Rule {
-    /// A key is accepted only if it was valid at most the bound before the request began.
+    /// An accepted key was valid during the request, or at most one bound before the request.
     NoneTooLate,
-    /// A key is rejected only if it was invalid at most the bound before the request began.
+    /// A rejected key was invalid during the request, or at most one bound before the request.
     NoneForNothing,
     /// A server never accepts a key that it has rejected as revoked.
     NeverRevived,
@@ -22,16 +22,16 @@ pub(in super::super) enum Rule {
 impl fmt::Display for Rule {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         formatter.write_str(match self {
-            Self::NoneTooLate => "accepted a key that was not good any more, or never",
-            Self::NoneForNothing => "refused a key that was good",
-            Self::NeverRevived => "accepted a key that it had refused as revoked",
+            Self::NoneTooLate => "accepted a key that was never valid or no longer valid",
+            Self::NoneForNothing => "rejected a valid key",
+            Self::NeverRevived => "accepted a key that it had rejected as revoked",
             Self::NothingElse => "answered neither 200, 401 nor 503",
-            Self::AllComeBack => "did not answer what the row says after all was quiet",
+            Self::AllComeBack => "did not respond as the row requires in the quiet phase",
         })
     }
 }
 
-/// A broken rule, with the part of the history that proves it.
+/// A violated rule, with the part of the history that proves the violation.
 #[derive(Debug)]
 pub(in super::super) struct Violation {
     pub(in super::super) rule: Rule,
@@ -41,7 +41,7 @@ pub(in super::super) struct Violation {
     pub(in super::super) excerpt: String,
 }
 
-/// The numbers of events, which distinguish a meaningful run from one that proves nothing.
+/// Counts that show whether enough happened in a run.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(in super::super) struct Seen {
     pub(in super::super) accepted: usize,
@@ -50,10 +50,10 @@ pub(in super::super) struct Seen {
     pub(in super::super) lost: usize,
     pub(in super::super) changes: usize,
     pub(in super::super) faults: usize,
-    /// Requests that were accepted although the key was already invalid when they began.
+    /// Requests whose response agrees only with an earlier row.
     pub(in super::super) behind: usize,
     /// The longest time between the acknowledgement of a change and the beginning of a request that
-    /// did not see it.
+    /// did not see the change.
     pub(in super::super) most_behind: Duration,
 }
 

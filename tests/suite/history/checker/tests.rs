@@ -21,7 +21,7 @@ const SERVER: usize = 1;
 struct Story(Vec<Event>);
 
 impl Story {
-    /// Returns a story in which servers 1 and 2 run, and the key is issued from 100 to 110 for any
+    /// Returns a story in which servers 1 and 2 run. The key is issued between 100 and 110, for any
     /// address.
     fn new() -> Self {
         Self(Vec::new()).started(1).started(2).changed(100..=110, Change::Issue(Allowed::Anyone))
@@ -71,7 +71,7 @@ impl Story {
         self.tell(times, What::Request(request))
     }
 
-    /// As [`asked`](Self::asked), through the other handle.
+    /// Like [`asked`](Self::asked), but through the other handle.
     fn asked_second(self, times: RangeInclusive<u64>, answer: Answer) -> Self {
         let (server, handle, key, from) = (SERVER, Handle::Second, KEY, Caller::Home);
         self.tell(times, What::Request(Request { server, handle, key, from, answer }))
@@ -270,7 +270,7 @@ fn what_a_server_refused_as_revoked_it_never_accepts_again() {
     revoked().asked(2100..=2110, Refused).asked(2110..=2120, Accepted).breaks_nothing();
     revoked().asked_of(2, 2100..=2110, Refused).asked(2111..=2120, Accepted).breaks_nothing();
     revoked().asked_second(2100..=2110, Refused).asked(2111..=2120, Accepted).breaks_nothing();
-    // The time of a response counts, even if it is recorded later.
+    // The time of a response counts, even if the response is recorded later.
     revoked()
         .asked(2050..=2300, Refused)
         .asked(2100..=2110, Refused)
@@ -366,7 +366,7 @@ fn a_violation_shows_the_changes_and_the_answers() {
         .asked(8000..=8010, Accepted);
     let verdict = check(&story.0).to_string();
     let (_, excerpt) = verdict.split_once("\nVIOLATION: ").unwrap();
-    assert!(excerpt.starts_with("server 1 accepted a key that was not good any more"));
+    assert!(excerpt.starts_with("server 1 accepted a key that was never valid or no longer valid"));
     for line in [
         "key 7: Issue(Anyone) by Admin: Done",
         "   2.000000 ..    2.010000  key 7: Revoke by Admin: Done",

@@ -1,4 +1,4 @@
-//! Databases that freeze, crash, restart or are unavailable, and changes of everything at once.
+//! Databases that freeze, crash, restart or become unavailable, and changes of all keys at once.
 
 use std::{
     fs,
@@ -17,19 +17,20 @@ use super::{
 };
 use crate::support::OwnServer;
 
-/// Additional rows of a run, more than the change log lists.
+/// The number of additional keys, more than the change log lists for one statement.
 pub(in super::super) const FILLERS: usize = 100;
 
-/// Prunes as a server does when the recorded pruning position is an hour old. The newest row below
-/// the position stays, so the first statement adds a row for a key that no client presents. The
-/// statements have a lock timeout, because a server may be paused inside its own pruning
-/// transaction.
+/// Statements that prune as a server does when the recorded pruning position is an hour old. The
+/// newest row below that position stays, so the first statement adds a row for a key that no client
+/// presents. The statements have a lock timeout, because a server may be paused inside its own
+/// pruning transaction.
 const PRUNE_TABLE: [&str; 3] = [
     "SET lock_timeout = 100; UPDATE api_keys SET name = 'pruned' WHERE id = 1",
     "SET lock_timeout = 100; UPDATE api_key_meta SET prune_at = clock_timestamp() - interval '90 minutes'",
     "SELECT api_keys_prune_v1(1000)",
 ];
-/// Prunes the log of an SQLite file. The library never does so, but an operator may.
+/// A statement that prunes the log of an SQLite file. The library never prunes this log, but an
+/// operator may.
 const PRUNE_FILE: &str =
     "DELETE FROM api_key_changes WHERE seq < (SELECT max(seq) FROM api_key_changes)";
 const PRUNE_INTERVAL: Duration = Duration::from_millis(20);
@@ -47,15 +48,15 @@ const POSTGRES: [Fault; 6] = [
     Fault::ChangeAll,
     Fault::Postgres(freeze, "the database server was frozen"),
     Fault::Postgres(freeze, "the database server was frozen"),
-    Fault::Postgres(crash, "the database server lost its power"),
+    Fault::Postgres(crash, "the database server crashed"),
     Fault::Postgres(restart, "the database server was shut down and started"),
     Fault::Postgres(end_connections, "the database server ended every connection"),
 ];
 const SQLITE: [Fault; 4] = [
     Fault::ChangeAll,
     Fault::Sqlite(hold, "another process held the file for writing"),
-    Fault::Sqlite(fold, "the write-ahead log was folded back and cut off"),
-    Fault::Sqlite(take_away, "the folder of the file was gone"),
+    Fault::Sqlite(fold, "the write-ahead log was checkpointed and truncated"),
+    Fault::Sqlite(take_away, "the folder of the file was moved away"),
 ];
 
 pub(in super::super) fn break_database(mut breaker: Breaker<'_>, place: &Place, stop: &AtomicBool) {
@@ -71,7 +72,7 @@ pub(in super::super) fn break_database(mut breaker: Breaker<'_>, place: &Place, 
         let _broken_here_alone = database.lock().unwrap();
         match breaker.deal(&mut deck, all) {
             Fault::ChangeAll => {
-                breaker.fault(format!("{FILLERS} rows and more were changed"), || {
+                breaker.fault(format!("more than {FILLERS} rows were changed"), || {
                     run_sql(place.url(), "UPDATE api_keys SET name = 'all ' || random()");
                 });
             }
@@ -128,8 +129,7 @@ fn take_away(file: &Path, length: Duration) {
     fs::rename(&away, folder).unwrap();
 }
 
-/// Prunes the change log repeatedly for this time. The effect is that of several hours with
-/// changes.
+/// Prunes the change log repeatedly for this time, as several hours of changes would.
 pub(super) fn prune(place: &Place, length: Duration) {
     let statements: &[&str] =
         if place.database().is_postgres() { &PRUNE_TABLE } else { &[PRUNE_FILE] };

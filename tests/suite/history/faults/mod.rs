@@ -1,4 +1,4 @@
-//! The faults of a run: of servers, of their connections to the database, and of the database.
+//! The faults of a run, in servers, database connections and the database.
 
 mod database;
 mod servers;
@@ -16,7 +16,7 @@ use crate::support::random::Random;
 pub(super) struct Breaker<'a> {
     recorder: &'a Recorder,
     random: Random,
-    /// Held by the thread that breaks the database, or needs a working database.
+    /// Held by a thread that breaks the database or needs a working database.
     database: &'a Mutex<()>,
 }
 
@@ -30,7 +30,7 @@ impl<'a> Breaker<'a> {
         Duration::from_millis(u64::try_from(number).unwrap())
     }
 
-    /// Records a fault with the time that it takes to cause it, wait, and repair it.
+    /// Causes and repairs a fault, and records the fault with its duration.
     fn fault(&self, fault: impl Into<String>, break_and_mend: impl FnOnce()) {
         let began = self.recorder.now();
         break_and_mend();
@@ -38,8 +38,8 @@ impl<'a> Breaker<'a> {
         self.recorder.ended(began, What::Fault { fault });
     }
 
-    /// Returns one of these elements. Each element comes once, in random order, before any comes
-    /// again, so that a short run has all of them.
+    /// Returns one of these elements, in random order. Every element comes once before an element
+    /// is repeated, so that a short run has all faults.
     fn deal<T: Copy>(&mut self, deck: &mut Vec<T>, all: &[T]) -> T {
         if deck.is_empty() {
             deck.extend_from_slice(all);

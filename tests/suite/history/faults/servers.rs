@@ -1,5 +1,4 @@
-//! Servers that are paused or killed, clocks that are set, and ways to the database that are
-//! damaged.
+//! Faults of servers: pauses, kills, wrong clocks and broken database connections.
 
 use std::{
     sync::atomic::{AtomicBool, Ordering},
@@ -19,7 +18,8 @@ use super::{
 };
 use crate::support::Proxy;
 
-/// Delay of the database's responses, shorter than any bound, so that the database is available.
+/// Delay of the database's responses, shorter than any bound, so that the database counts as
+/// available.
 const LATE: Duration = Duration::from_millis(250);
 
 #[derive(Clone, Copy)]
@@ -36,16 +36,16 @@ const OF_A_SERVER: [Fault; 5] =
 /// How long the database keeps working after a pause with pruning. In this time the server reads
 /// changes over its old connection.
 const ROUND: Duration = Duration::from_millis(500);
-/// The numbers of seconds by which a clock is set ahead.
+/// The offsets that clocks are set to, in seconds.
 const CLOCKS_AHEAD: [i64; 6] = [-86_400, -3600, -2, 0, 2, 3600];
 const OF_A_WAY: [Fault; 5] = [
-    Fault::Way("its connections were cut and none made", Proxy::cut),
-    Fault::Way("nothing came through", Proxy::hold),
-    Fault::Way("all was lost", Proxy::swallow),
-    Fault::Way("every answer was late", |proxy| {
+    Fault::Way("connections were cut and refused", Proxy::cut),
+    Fault::Way("nothing arrived", Proxy::hold),
+    Fault::Way("all bytes were lost", Proxy::swallow),
+    Fault::Way("every response was late", |proxy| {
         proxy.delay_answers(LATE);
     }),
-    Fault::Way("its connections died without a word", Proxy::swallow_existing),
+    Fault::Way("connections died silently", Proxy::swallow_existing),
 ];
 
 /// Breaks servers and starts their replacements. A server ends with the thread that started it, so
@@ -109,7 +109,7 @@ impl Breaker<'_> {
             }
             Fault::Way(what, damage) => {
                 let length = self.milliseconds(50, 3000);
-                let fault = format!("on the way from {name} to the database {what}");
+                let fault = format!("between {name} and the database, {what}");
                 self.fault(fault, || {
                     let Some(proxy) = &seated.proxy else { return };
                     damage(proxy);
