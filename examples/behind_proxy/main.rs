@@ -6,8 +6,8 @@
 //! ```
 //!
 //! The `DATABASE_URL` may name a Postgres database instead. Run the second line in another
-//! terminal. On Debian, nginx is in the package `nginx-light` and in the folder `/usr/sbin`. In a
-//! third terminal, with the same `DATABASE_URL`:
+//! terminal. On Debian, nginx is in the package `nginx-light` and in the folder `/usr/sbin`. Then
+//! run in a third terminal, with the same `DATABASE_URL`:
 //!
 //! ```sh
 //! KEY=$(cargo app-key issue --name me --ip 127.0.0.2)
@@ -18,18 +18,18 @@
 //! curl -sS http://127.0.0.1:8080/ready
 //! ```
 //!
-//! The first request is accepted. The next two requests get 401, because the key allows 127.0.0.2
-//! only. The service ignores the `X-Forwarded-For` header that the client sends. nginx itself uses
-//! 127.0.0.1, so the clients on this machine use other loopback addresses. They set these addresses
-//! with `--interface`, which works on Linux.
+//! The first request is accepted. The next two requests get 401, because the key allows only
+//! 127.0.0.2. The service ignores the `X-Forwarded-For` header that the client sends. nginx itself
+//! uses 127.0.0.1, so the clients on this machine use other loopback addresses. On Linux, the
+//! option `--interface` of curl sets these addresses.
 
 use std::{env, error::Error, time::Duration};
 
 use actix_web::{App, HttpResponse, HttpServer, get};
 use api_key_runtime::{AppKey, AppKeys, require_app_key};
 
-/// The time that running requests have after SIGTERM. By default Docker kills the process after 10
-/// seconds, and Kubernetes after 30 seconds.
+/// The time that running requests have to finish after SIGTERM. By default Docker kills the process
+/// after 10 seconds, and Kubernetes after 30 seconds.
 const SHUTDOWN_SECONDS: u64 = 5;
 
 #[get("/whoami")]
@@ -55,8 +55,8 @@ async fn main() -> Result<(), Box<dyn Error>> {
     let keys = AppKeys::builder()
         .env()?
         .migrate()?
-        // This is the address of the proxy and not its network. Anyone with a trusted address can
-        // choose the client IP of a request.
+        // Trusts only the address of the proxy and not its whole network, because anyone with a
+        // trusted address can choose the client IP of a request.
         .trusted_proxies(["127.0.0.1/32"])
         // The service reads this forwarding header and no other. nginx.conf sets this header.
         .forwarded_header("X-Forwarded-For")
@@ -68,7 +68,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
             .app_data(shared.clone())
             .service(whoami)
             .service(ready)
-            // Redacts every key in the request line, even if a caller sent the key at a wrong
+            // Redacts every key in the request line, even if a caller sent the key in the wrong
             // place.
             .wrap(shared.access_log())
     })

@@ -53,7 +53,7 @@ impl NewCake {
     }
 }
 
-/// Returns the newest cakes first.
+/// Returns up to [`MAX_LISTED`] cakes, the newest first.
 pub(crate) fn list(connection: &mut AnyConnection) -> QueryResult<Vec<Cake>> {
     cakes::table.order(cakes::id.desc()).limit(MAX_LISTED).load(connection)
 }

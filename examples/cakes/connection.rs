@@ -1,6 +1,6 @@
-//! A connection of either kind, so that queries for Postgres and SQLite are written once.
+//! A connection to Postgres or SQLite, so that each query is written only once.
 //!
-//! This type has its own file, because the derived code sees every name in scope.
+//! This type has its own file, because the derived code imports every name of the module.
 #![allow(missing_debug_implementations, unreachable_pub)]
 
 #[derive(diesel::MultiConnection)]

@@ -1,7 +1,7 @@
 //! The service's own database connections: a pool for Postgres or SQLite.
 //!
-//! The library uses its own connections for the keys, so that slow queries of the service never
-//! delay the check of a key.
+//! The library uses its own connections for the keys, so slow queries of the service never delay a
+//! key check.
 
 use std::{error::Error, thread, time::Duration};
 
@@ -19,7 +19,7 @@ use crate::{connection::AnyConnection, jsend::Failure};
 
 const POSTGRES_MIGRATIONS: EmbeddedMigrations = embed_migrations!("cakes/migrations/postgres");
 const SQLITE_MIGRATIONS: EmbeddedMigrations = embed_migrations!("cakes/migrations/sqlite");
-/// The number of the advisory lock. Any number works that no other program locks in this database.
+/// Takes the advisory lock. Any number works if no other program locks it in this database.
 const MIGRATION_LOCK: &str = "SELECT pg_advisory_xact_lock(20260101)";
 
 const CONNECTIONS: u32 = 4;

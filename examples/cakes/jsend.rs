@@ -20,7 +20,7 @@ use serde_json::{Map, Value};
 
 const JSON: HeaderValue = HeaderValue::from_static("application/json");
 
-/// A body: the status of the request, with data or a message.
+/// A response body: a status with data or a message.
 #[derive(Serialize)]
 #[serde(tag = "status", rename_all = "lowercase")]
 pub(crate) enum Body<T> {
@@ -55,7 +55,8 @@ fn failure(status: StatusCode, about: &str, why: &str) -> Body<()> {
     Body::Fail { data: Map::from_iter([(about.to_owned(), why.into())]) }
 }
 
-/// Returns the body of a rejection by `#[require_app_key]`. Status and headers do not change.
+/// Returns the content type and the body of a rejection by `#[require_app_key]`. The status and the
+/// other headers do not change.
 pub(crate) fn refusal(class: RejectionKind) -> (&'static str, String) {
     let body = failure(class.status(), "key", class.detail());
     ("application/json", body.to_string())
@@ -102,7 +103,7 @@ impl ResponseError for Failure {
 }
 
 /// Translates the errors of actix-web, such as an unknown path or a body that is too large, into
-/// the same format.
+/// the `JSend` format.
 pub(crate) fn errors<B: MessageBody + 'static>() -> ErrorHandlers<B> {
     ErrorHandlers::new().default_handler(|response| Ok(translate(response)))
 }

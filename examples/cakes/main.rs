@@ -43,8 +43,8 @@ async fn serve() -> Result<(), Box<dyn Error>> {
         .env()?
         // The clients of the Flask recipe use `?key=`. Do not accept keys in the URL in a new
         // service. URLs appear in browser histories, in the logs of every proxy, and in the
-        // `Referer` of the next request. The access log below can redact keys in the log of this
-        // service only.
+        // `Referer` of the next request. The access log below can redact keys only in the log of
+        // this service.
         .key_locations([
             KeyLocation::bearer(),
             KeyLocation::header("X-API-Key"),

@@ -1,4 +1,4 @@
-//! The text at the start: the address of the service, and how to get a key.
+//! The text that the service prints at startup: its address, and how to get a key.
 
 use std::{
     error::Error,
@@ -71,7 +71,7 @@ fn first_key(service: SocketAddr, key: &str) -> Result<String, std::fmt::Error> 
     Ok(text)
 }
 
-/// Returns an address by which this machine reaches a server that listens there.
+/// Returns an address at which this machine can reach a server that listens on `listening`.
 fn callable(mut listening: SocketAddr) -> SocketAddr {
     match listening.ip() {
         IpAddr::V4(Ipv4Addr::UNSPECIFIED) => listening.set_ip(Ipv4Addr::LOCALHOST.into()),

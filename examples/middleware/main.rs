@@ -5,8 +5,8 @@
 //! DATABASE_URL=middleware.db cargo run --example middleware
 //! ```
 //!
-//! The `DATABASE_URL` may name a Postgres database instead. In another terminal, with the same
-//! `DATABASE_URL`:
+//! The `DATABASE_URL` may name a Postgres database instead. Then run in another terminal, with the
+//! same `DATABASE_URL`:
 //!
 //! ```sh
 //! KEY=$(cargo app-key issue --name me --ip 127.0.0.1 --scope reports:read)
@@ -17,9 +17,9 @@
 //! curl -sS http://127.0.0.1:8080/reports/no-such-page/at-all
 //! ```
 //!
-//! The last two requests are answered 401, so a client without a key cannot find out which files
-//! and routes exist. With a key that lacks the scope `reports:read`, a client can read the files
-//! but not the reports.
+//! The last two requests get 401, so a client without a key cannot find out which files and routes
+//! exist. With a key that lacks the scope `reports:read`, a client can read the files but not the
+//! reports.
 
 use std::{env, error::Error};
 
@@ -43,8 +43,8 @@ async fn report(year: web::Path<u16>, key: AppKey) -> String {
 fn routes(config: &mut web::ServiceConfig) {
     let reports =
         web::scope("/reports").wrap(RequireAppKey::new().scopes("reports:read")).service(report);
-    // Do not put this folder inside a folder that is served without a key. Its files would be
-    // public there.
+    // Do not put this folder inside a folder that is served without a key. Its files would then be
+    // public.
     let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/middleware/files");
     let files = web::scope("/files")
         .wrap(RequireAppKey::new())

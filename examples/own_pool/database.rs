@@ -1,5 +1,5 @@
 //! The application's pool and tables. This example supports both databases, but a service needs the
-//! code for one of them only.
+//! code for only one of them.
 
 use std::{error::Error, time::Duration};
 
@@ -22,14 +22,14 @@ diesel::table! {
     }
 }
 
-/// Both folders contain copies of the migrations of the keys, so `AppKeysBuilder::migrate` is not
+/// Both folders contain copies of the library's migrations, so `AppKeysBuilder::migrate` is not
 /// called.
 const POSTGRES_MIGRATIONS: EmbeddedMigrations = embed_migrations!("own_pool/migrations/postgres");
 const SQLITE_MIGRATIONS: EmbeddedMigrations = embed_migrations!("own_pool/migrations/sqlite");
 
 const CONNECTIONS: u32 = 4;
 /// The maximum wait for a connection. By default r2d2 waits 30 seconds, and a request whose key is
-/// not cached could wait as long.
+/// not cached could wait that long.
 const POOL_TIMEOUT: Duration = Duration::from_secs(1);
 
 pub(crate) type Failure = Box<dyn Error + Send + Sync>;
@@ -61,8 +61,8 @@ impl Database {
         }
     }
 
-    /// Makes the library look keys up over this pool. On Postgres a separate connection receives
-    /// notifications of changes. Without that connection, changes take effect within
+    /// Returns `AppKeys` that look up keys through this pool. On Postgres a separate connection
+    /// receives notifications of changes. Without that connection, changes take effect within
     /// `max_staleness`.
     pub(crate) fn keys(&self, url: &str) -> Result<AppKeys, api_key_runtime::Error> {
         let settings = AppKeys::builder().env()?;
@@ -82,8 +82,8 @@ impl Database {
                 let id: i64 = user.get_result(connection)?;
                 Ok(admin.issue_in_transaction(connection, &first_key(id))?.secret)
             }),
-            // Takes the write lock when the transaction begins. If a transaction begins with a
-            // read, its first write fails if another transaction has written in between.
+            // Takes the write lock when the transaction begins. A transaction that begins with a
+            // read fails at its first write if another transaction has written in between.
             Self::Sqlite(pool) => pool.get()?.immediate_transaction(|connection| {
                 let id: i64 = user.get_result(connection)?;
                 Ok(admin.issue_in_transaction(connection, &first_key(id))?.secret)

@@ -5,7 +5,7 @@
 //! DATABASE_URL=own_pool.db cargo run --example own_pool
 //! ```
 //!
-//! The `DATABASE_URL` may name a Postgres database instead. In another terminal:
+//! The `DATABASE_URL` may name a Postgres database instead. Then run in another terminal:
 //!
 //! ```sh
 //! KEY=$(curl -sS -d email=ada@example.org http://127.0.0.1:8080/users)
@@ -13,12 +13,12 @@
 //! curl -sS -d email=ada@example.org http://127.0.0.1:8080/users
 //! ```
 //!
-//! The second line prints `Hello, user 1.` The third request is rejected because the user already
-//! exists, and issues no key.
+//! The second line prints `Hello, user 1.` The third request gets 409 and issues no key, because
+//! the user already exists.
 //!
-//! The folder `migrations/sqlite` contains the migrations of the application and of the keys. The
-//! following command copied the migrations of the keys. Run the command again after an update to a
-//! newer release:
+//! The folder `migrations/sqlite` contains the migrations of the application and of the library.
+//! The following command copied the library's migrations. Repeat the command after each update of
+//! the library:
 //! `cargo app-key migrations copy examples/own_pool/migrations/sqlite --database sqlite`
 
 mod database;

@@ -1,11 +1,11 @@
-//! A service with users who own keys. The application's own migration adds a column for the user.
-//! If a user is deleted, the user's keys are deleted too.
+//! A service with users who own keys. The application's own migration adds a user column to the key
+//! table. If a user is deleted, the user's keys are deleted too.
 //!
 //! ```sh
 //! DATABASE_URL=owners.db cargo run --example owners
 //! ```
 //!
-//! The `DATABASE_URL` may name a Postgres database instead. In another terminal:
+//! The `DATABASE_URL` may name a Postgres database instead. Then run in another terminal:
 //!
 //! ```sh
 //! KEY=$(curl -sS -d name=ada http://127.0.0.1:8080/users)
@@ -91,7 +91,7 @@ async fn main() -> Result<(), Failure> {
     env_logger::init_from_env(env_logger::Env::default().default_filter_or("info"));
     let url = env::var("DATABASE_URL")?;
     let bind = env::var("BIND").unwrap_or_else(|_| "127.0.0.1:8080".to_owned());
-    // The tables of the keys come first, because the migration of the users refers to these tables.
+    // The key tables come first, because the migration of the users table refers to them.
     migrations::run(&url)?;
     let place = Place::migrated(url)?;
     let keys = AppKeys::builder().env()?.build()?;

@@ -16,7 +16,7 @@ diesel::table! {
     }
 }
 
-// The table has only the columns that this example uses. The schema in
+// This declaration has only the columns that this example uses. The schema in
 // `api_key_runtime::store::postgres::schema` has all columns, but Diesel cannot join it to a table
 // of another crate.
 diesel::table! {
@@ -39,7 +39,7 @@ pub(crate) type Failure = Box<dyn Error + Send + Sync>;
 pub(crate) struct Place(String);
 
 impl Place {
-    /// Runs the migrations of the users.
+    /// Runs this example's migrations, and returns the location of the database.
     pub(crate) fn migrated(url: String) -> Result<Self, Failure> {
         let place = Self(url);
         match &mut place.connect()? {

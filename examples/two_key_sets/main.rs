@@ -5,8 +5,8 @@
 //! DATABASE_URL=internal.db PARTNER_DATABASE_URL=partner.db cargo run --example two_key_sets
 //! ```
 //!
-//! Each variable may be the URL of a Postgres database instead. In another terminal, with the same
-//! two variables:
+//! Each variable may be the URL of a Postgres database instead. Then run in another terminal, with
+//! the same two variables:
 //!
 //! ```sh
 //! OURS=$(cargo app-key issue --name backup --ip 127.0.0.1)
@@ -18,7 +18,8 @@
 //! ```
 //!
 //! The last request gets 401, like any unknown key. The prefix shows readers which set a key
-//! belongs to, but has no effect on checks. The sets are separate because their databases are.
+//! belongs to, but has no effect on checks. The sets are separate because their databases are
+//! separate.
 
 use std::{env, error::Error};
 

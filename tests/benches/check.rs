@@ -1,9 +1,9 @@
 //! Measures the cost of the key check as ratios within one run:
 //! `cargo bench -p api-key-tests --bench check`.
 //!
-//! The checks run in this process: requests as a server passes them to a handler, and the function
-//! that the attribute awaits. The benchmark compares processor time of all threads of the process.
-//! Other programs on a busy machine change processor time less than elapsed time.
+//! The checks run in this process. The benchmark builds requests as a server would, and calls the
+//! function that the attribute awaits. The benchmark compares processor time of all threads of the
+//! process. Other programs on a busy machine change processor time less than elapsed time.
 #![allow(missing_docs, clippy::unwrap_used, clippy::cast_precision_loss)]
 
 use std::{hint::black_box, sync::Barrier, thread, time::Instant};
@@ -34,7 +34,7 @@ const HOT: usize = 100;
 const USES: usize = 100;
 const REJECTIONS: usize = 2000;
 const THREAD_ROUNDS: usize = 31;
-/// Number of uses of each key by one thread in one round.
+/// The number of times that one thread uses each key per round.
 const THREAD_USES: usize = 500;
 
 fn main() {
@@ -45,8 +45,8 @@ fn main() {
     println!("# load average {} at the end", figures::load_average());
 }
 
-/// Compares the whole check of a cached key with its minimum: read one header, digest the key and
-/// probe the map. Digest and probe are those of the library.
+/// Compares the whole check of a cached key with the minimum work: reading one header, digesting
+/// the key and probing the map. The digest and the probe are the library's own.
 ///
 /// The check includes the cleanup at the end of the request, which releases the key in the
 /// extensions.
@@ -61,9 +61,8 @@ fn over_floor(system: &SystemRunner) {
         system.block_on(async {
             for request in &requests {
                 assert_eq!(black_box(authenticate(request).await), Ok(()));
-                // A server also clears the extensions at the end of each request. A key that is
-                // still there looks like the key of an outer guard, so its usage would not be
-                // counted again.
+                // A server also clears the extensions at the end of each request. A remaining key
+                // would look like the key of an outer guard, so its usage would not be counted.
                 request.extensions_mut().clear();
             }
         });
@@ -86,7 +85,7 @@ fn over_floor(system: &SystemRunner) {
 }
 
 /// Work of one thread: prepares the thread, waits for the other threads, and returns the seconds
-/// for [`THREAD_USES`] of all keys.
+/// that [`THREAD_USES`] uses of every key took.
 type Work = fn(&AppKeys, &[Key], &Barrier) -> f64;
 
 /// Compares the throughput of two threads with that of one thread. Each thread has its own half of
@@ -139,7 +138,7 @@ fn seconds(start: &Barrier, pass: impl Fn()) -> f64 {
     began.elapsed().as_secs_f64()
 }
 
-/// Draws what the parts of a check cost.
+/// Draws the cost of each part of a check.
 fn plot_parts(keys: &AppKeys, requests: &[HttpRequest], whole: f64) {
     let presented: Vec<&[u8]> = requests.iter().filter_map(presented).collect();
     let digests: Vec<KeyDigest> = presented.iter().map(|key| bench::digest(keys, key)).collect();
@@ -167,7 +166,7 @@ fn nanoseconds(pass: impl Fn()) -> f64 {
     seconds * 1e9 / (USES * HOT) as f64
 }
 
-/// Shows that a key that is too long costs no more to reject than a short invalid key.
+/// Shows that rejecting an overlong key costs no more than rejecting a short invalid key.
 fn rejections(system: &SystemRunner) {
     let keys = AppKeys::builder().store(MemoryStore::default()).build().unwrap();
     let short = request(&keys, "bad");

@@ -1,4 +1,5 @@
-//! Measures what the attribute costs the compiler: `cargo bench -p api-key-tests --bench compile`.
+//! Measures the compile time that the attribute adds:
+//! `cargo bench -p api-key-tests --bench compile`.
 //!
 //! The benchmark writes two services of 300 handlers that differ only in the attribute. It runs
 //! `cargo check` on each in turn, after the dependencies are built, and compares the processor

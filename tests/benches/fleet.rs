@@ -1,10 +1,10 @@
-//! Measures what many idle processes cost one Postgres:
+//! Measures the load that many idle processes put on one Postgres server:
 //! `cargo bench -p api-key-tests --bench fleet`.
 //!
-//! Each process builds its `AppKeys` and then gets no requests. The results are the connections,
-//! the reads per second and the processor time of the server. Two times follow: until every process
-//! has started, and until every process rejects a revoked key. The benchmark uses Postgres directly
-//! and through a `PgBouncer`.
+//! Each process builds its `AppKeys` and then gets no requests. The results are the server's
+//! connections, reads per second and processor time. Two more results are the time until every
+//! process has started, and the time until every process rejects a revoked key. The benchmark uses
+//! Postgres directly and through a `PgBouncer`.
 #![allow(missing_docs, clippy::unwrap_used, clippy::cast_precision_loss)]
 
 use std::{
@@ -30,12 +30,13 @@ use self::support::{
 #[allow(dead_code, unused_imports, reason = "no bench uses all of it")]
 mod support;
 
-/// Passes the database URL, the number of handles and a key to a process of the fleet.
+/// The variable that passes the database URL, the number of handles and a key to a process of the
+/// fleet.
 const MEMBER: &str = "BENCH_FLEET_MEMBER";
-/// Number of processes that start at once. More of them would exceed the connect timeout on a small
-/// machine.
+/// Number of processes that start at once. A larger number would exceed the connect timeout on a
+/// small machine.
 const AT_ONCE: usize = 10;
-/// Time until the connections that start-up needed are closed.
+/// Time after which the connections opened at startup are closed.
 const IDLE_TIMEOUT: Duration = Duration::from_secs(3);
 const SETTLING: Duration = Duration::from_secs(8);
 const MEASURED: Duration = Duration::from_secs(20);
@@ -129,11 +130,11 @@ fn measure(server: &Postgres, pooler: Option<&Pooler>, processes: usize, handles
     figure(&name("revocation_all"), figures::quantile(&delays, 1.0), "ms");
 }
 
-/// Measures the processor time of one read of the change log on the server, while no transaction
-/// ends and while others write.
+/// Measures the server's processor time for one read of the change log, first while no transaction
+/// ends and then while another session writes.
 fn reads(server: &Postgres) {
     let database = Database::postgres(server);
-    // A read every ten milliseconds.
+    // Makes the feed read every ten milliseconds.
     let keys = database.builder().max_staleness(Duration::from_millis(40)).build().unwrap();
     let mut connection = PgConnection::establish(database.url()).unwrap();
     let reader = "(SELECT pid::bigint FROM pg_stat_activity WHERE query LIKE '%changes_since%' \
@@ -165,9 +166,9 @@ fn reads(server: &Postgres) {
     drop(keys);
 }
 
-/// Returns the number of transactions of the database so far, without those that count them.
+/// Returns the number of transactions that the database has committed so far.
 fn transactions(number: &mut impl FnMut(&str) -> i64) -> i64 {
-    // Statistics of a session arrive when the session is idle for a moment.
+    // A session reports its statistics only after it has been idle for a moment.
     thread::sleep(Duration::from_millis(1500));
     number("(SELECT xact_commit FROM pg_stat_database WHERE datname = current_database())")
 }
@@ -246,8 +247,8 @@ impl Drop for Member {
     }
 }
 
-/// Runs a process of the fleet: waits for a line, uses the key through each handle until every
-/// handle rejects the key, and prints the time of the last rejection.
+/// Runs a process of the fleet. Uses the key through each handle until every handle rejects the
+/// key, then prints the time of the last rejection. A line on standard input starts the use.
 fn serve(member: &str) {
     let [url, handles, key] = member.split(' ').collect::<Vec<_>>()[..] else { return };
     let handles: Vec<AppKeys> = (0..handles.parse().unwrap())
@@ -259,7 +260,7 @@ fn serve(member: &str) {
     io::stdin().read_line(&mut line).unwrap();
     System::new().block_on(async {
         for request in &requests {
-            // On a small machine, so many lookups at once may take too long.
+            // On a small machine, that many concurrent lookups may time out.
             while authenticate(request).await != Ok(()) {
                 thread::sleep(10 * CHECK_EVERY);
             }
@@ -274,7 +275,7 @@ fn serve(member: &str) {
     });
 }
 
-/// Returns the time since 1970 in seconds.
+/// Returns the Unix time in seconds.
 fn now() -> f64 {
     SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs_f64()
 }

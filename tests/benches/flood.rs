@@ -1,4 +1,4 @@
-//! Measures what a flood of unknown keys does to the keys in use and to memory:
+//! Measures how a flood of unknown keys affects the keys in use and the memory consumption:
 //! `cargo bench -p api-key-tests --bench flood`.
 #![allow(missing_docs, clippy::unwrap_used, clippy::cast_precision_loss)]
 

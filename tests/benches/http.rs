@@ -2,7 +2,7 @@
 //! keys by hand-written code: `cargo bench -p api-key-tests --bench http`.
 //!
 //! The server has one worker and keep-alive connections over loopback. All routes are in one
-//! application and are measured in turn. Two servers register them in opposite orders.
+//! application and are measured in turn. Two servers register the routes in opposite orders.
 #![allow(missing_docs, clippy::unwrap_used, clippy::cast_precision_loss)]
 
 use std::{fmt, iter, thread, time::Duration};
@@ -24,13 +24,13 @@ mod support;
 
 const IN_FLIGHT: usize = 64;
 const HOT: usize = 100;
-/// A multiple of four: both servers, and both sides first.
+/// A multiple of four, so that each side goes first equally often on each server.
 const ROUNDS: usize = 16;
 const WINDOW: Duration = Duration::from_millis(300);
 /// Number of keys that one round uses for the first time.
 const COLD: usize = 10_000;
 const COLD_ROUNDS: usize = 7;
-/// Number of first requests that are sent at once with one key.
+/// Number of requests that are sent at once with one new key.
 const STORM: usize = 1000;
 const STORM_ROUNDS: usize = 10;
 const SLOW: Duration = Duration::from_millis(200);
@@ -150,7 +150,8 @@ fn warm(servers: &mut Servers, name: &str, other: &str, hot: &[Key]) -> [f64; 2]
 /// Compares first uses of keys. The hand-written code gets the same keys, since it caches nothing.
 fn cold_against(servers: &mut Servers, cold: &[Key]) {
     let requests = [requests("/guarded", cold), requests("/handwritten", cold)];
-    // Only one server: a round is long, and the other server closes idle connections.
+    // Uses only one server, because during a long round the other server would close its idle
+    // connections.
     let [load, _] = &mut servers.loads;
     measure("cold_over_handwritten_pg", COLD_ROUNDS, |side, round| {
         let mut requests = requests[side as usize][round * COLD..][..COLD].iter();
@@ -180,8 +181,8 @@ fn storm(server: &Postgres) {
     let mut most = 0;
     let mut progress = Progress::new("cold_storm_queries", keys.len());
     let (first, second) = keys.split_at(STORM_ROUNDS);
-    // The first rounds use the database at its normal speed. The second rounds delay its responses,
-    // so that all requests wait for the database.
+    // The first pass uses the database at its normal speed. The second pass delays the responses of
+    // the database, so that all requests wait for them.
     for (delay, keys) in [(Duration::ZERO, first), (SLOW, second)] {
         let store = Watched::open(database.url()).delayed(delay);
         let guards = AppKeys::builder().store(store.clone()).build().unwrap();

@@ -42,12 +42,12 @@ mod support;
 /// The argument with which the program runs itself.
 const MEASURE: &str = "--measure-under-callgrind";
 const REQUESTS: u32 = 2000;
-/// Requests that are not counted: afterwards the key is cached, and every buffer exists.
+/// Number of uncounted requests, after which the key is cached and every buffer exists.
 const FIRST: u32 = 10;
 /// A pepper of 32 bytes.
 const PEPPER: &str = "q1oJ5sVxCw0dQm3pN8yZkT2uB7hL4fEaG6iR9nXcYtM=";
 
-/// The subjects, and the instructions of one request when this list was last updated.
+/// The subjects, each with its instructions per request at the last update of this list.
 const SUBJECTS: [(&str, f64); 8] = [
     ("digest", 3525.0),
     ("digest_with_pepper", 6946.0),
@@ -103,7 +103,7 @@ fn main() {
     figure("instructions_guarded_over_limit", guarded_route / limit_route, "x");
 }
 
-/// Returns the instructions of one request, as callgrind counts them in this program.
+/// Returns the number of instructions of one request, counted by callgrind in this program.
 fn instructions(subject: &str) -> f64 {
     let profile = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("callgrind.{subject}"));
     let run = Command::new("valgrind")
@@ -182,13 +182,13 @@ async fn measure_route(keys: AppKeys, key: &str, route: &str) {
     }
 }
 
-/// The name of this function selects the instructions that callgrind counts.
+/// Runs the closure. Callgrind selects this function by name and counts its instructions.
 #[inline(never)]
 fn counted(request: impl FnOnce()) {
     request();
 }
 
-/// Returns the output of a future that does not wait.
+/// Returns the output of a future that is ready at the first poll.
 fn finished<T>(future: impl Future<Output = T>) -> T {
     match pin!(future).poll(&mut Context::from_waker(Waker::noop())) {
         Poll::Ready(output) => output,

@@ -25,8 +25,8 @@ use self::support::{authenticate, figure, figures::Progress, heading, keys::Make
 #[allow(dead_code, unused_imports, reason = "no bench uses all of it")]
 mod support;
 
-/// Hash tables grow by doubling, so the memory of a key depends on how many keys there are. The
-/// result is the maximum over all of these numbers.
+/// Hash tables grow by doubling, so the memory per key depends on the number of keys. The result is
+/// the maximum over these numbers of keys.
 const KEYS: [usize; 10] =
     [10_000, 15_000, 20_000, 25_000, 30_000, 40_000, 50_000, 60_000, 80_000, 100_000];
 
@@ -57,7 +57,7 @@ unsafe impl GlobalAlloc for Counting {
     }
 }
 
-/// Finds every key, stores nothing, and never reports a change.
+/// A store that finds every key, stores nothing, and never reports a change.
 #[derive(Clone, Default)]
 struct Everyone {
     found: Arc<AtomicUsize>,
@@ -100,7 +100,7 @@ fn record(digest: KeyDigest) -> KeyRecord {
     record
 }
 
-/// A service, and a sample of the keys that it has seen.
+/// A service, and a sample of the keys that were used.
 struct Service {
     store: Everyone,
     keys: AppKeys,
@@ -157,7 +157,7 @@ fn main() {
     heading();
     let mut service = Service::new();
     let mut progress = Progress::new("keys", KEYS[KEYS.len() - 1]);
-    // Excludes what is allocated only once, for the first key.
+    // Excludes one-time allocations for the first key.
     service.use_new(1, &mut progress);
     let before = ALLOCATED.load(Ordering::Relaxed);
     let mut each = Vec::new();

@@ -2,8 +2,9 @@
 //! `cargo bench -p api-key-tests --bench revocation`.
 //!
 //! A service runs in a separate process, and a client uses a key without a pause. This process
-//! revokes the key, by the API or by plain SQL. The result is the time from the return of the
-//! revocation to the first rejection that the client reads. It is zero if the rejection came first.
+//! revokes the key, by the API or by plain SQL. The result is the time from the end of the
+//! revocation call to the first rejection that the client reads. The result is zero if the
+//! rejection came first.
 #![allow(missing_docs, clippy::unwrap_used, clippy::cast_precision_loss)]
 
 use std::{
@@ -32,9 +33,9 @@ mod support;
 /// Passes the database URL to the serving process.
 const SERVE: &str = "BENCH_SERVES";
 const REVOCATIONS: usize = 250;
-/// Number of uses of a key before its revocation, and after its rejection.
+/// The number of times that a key is used before its revocation, and again after its rejection.
 const USES: usize = 20;
-/// Time after which the benchmark fails.
+/// Time after which the benchmark fails if the revoked key is still accepted.
 const REVOCATION_TIMEOUT: Duration = Duration::from_secs(10);
 
 #[get("/guarded")]
@@ -64,7 +65,7 @@ fn main() {
     println!("# load average {} at the end", figures::load_average());
 }
 
-/// Returns the sorted times of each way to revoke.
+/// Returns the sorted times for each method of revocation.
 fn on(database: &Database) -> [(&'static str, Vec<f64>); 2] {
     let keys = make_keys(2 * REVOCATIONS);
     database.insert(&keys);

@@ -1,4 +1,4 @@
-//! Measures a check with a million keys in the table, against a thousand:
+//! Compares checks against a table of a million keys with checks against a thousand keys:
 //! `cargo bench -p api-key-tests --bench scale`.
 //!
 //! The checks run in this process, so that the times contain nothing but the checks. Both sides use
@@ -79,7 +79,7 @@ fn requests(keys: &AppKeys, of: &[Key]) -> Vec<HttpRequest> {
     of.iter().map(|key| request(keys, &key.secret)).collect()
 }
 
-/// Compares repeated use of cached keys by processor time, without any use of the database.
+/// Compares the processor time of repeated checks of cached keys, without database queries.
 fn warm(system: &SystemRunner, name: &str, tables: &[Table; 2]) {
     let requests = tables.each_ref().map(|table| {
         let requests = requests(&table.database.keys(), table.of_round(0));
@@ -103,7 +103,7 @@ async fn use_all(requests: &[HttpRequest]) {
     }
 }
 
-/// Compares first uses of keys after the start of a service, many at once.
+/// Compares the first uses of many keys at once after a service has started.
 fn cold(system: &SystemRunner, name: &str, tables: &[Table; 2]) {
     ratio(name, COLD_ROUNDS, |side, round| {
         let table = &tables[side as usize];

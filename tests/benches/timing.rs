@@ -1,9 +1,10 @@
 //! Checks that response times do not reveal why a key is rejected:
 //! `cargo bench -p api-key-tests --bench timing`.
 //!
-//! Compares the medians of rejections of every kind of invalid key, warm and over loopback.
-//! Compares two digests with the test of dudect (Reparaz, Balasch and Verbauwhede, "Dude, is my
-//! code constant time?", 2017), which reports a difference if |t| is at least 4.5.
+//! Compares the median rejection times of every kind of invalid key over loopback, after a warm-up.
+//! Also applies the test of dudect to the comparison of two digests (Reparaz, Balasch and
+//! Verbauwhede, "Dude, is my code constant time?", 2017). The test reports a difference if |t| is
+//! at least 4.5.
 #![allow(missing_docs, clippy::unwrap_used, clippy::cast_precision_loss)]
 
 use std::{hint::black_box, time::Instant};
@@ -25,10 +26,10 @@ mod support;
 
 /// Number of requests of each kind.
 const REQUESTS: usize = 8000;
-/// Number of samples of the comparison, and of comparisons per sample.
+/// Number of samples, and number of digest comparisons per sample.
 const SAMPLES: usize = 400_000;
 const COMPARISONS: usize = 16;
-/// Share of the samples that is kept. The slowest samples are dropped, because other work
+/// Share of the samples that is kept. The slowest samples are dropped, because other work probably
 /// interrupted them.
 const KEPT: f64 = 0.9;
 
@@ -81,7 +82,7 @@ fn rejections() {
     let mut progress = Progress::new("rejections", REQUESTS);
     for round in 0..REQUESTS {
         for turn in 0..requests.len() {
-            // Each kind of key has every position in a round equally often.
+            // Puts each kind of key at every position of a round equally often.
             let kind = (turn + round) % requests.len();
             let began = Instant::now();
             assert_eq!(client.status(&requests[kind]), 401);

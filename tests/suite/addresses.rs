@@ -1,4 +1,4 @@
-//! Tests of the client IP that the conformance cases cannot make over loopback.
+//! Tests of the client IP that the conformance cases cannot run over loopback.
 
 use std::net::SocketAddr;
 

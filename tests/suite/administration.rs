@@ -1,5 +1,5 @@
-//! Keys are created and changed only through access to the database. No request can do so, whatever
-//! key it presents.
+//! Keys are created and changed only with access to the database. No request can create or change a
+//! key, whatever key the request presents.
 
 use std::time::Duration;
 
@@ -91,8 +91,8 @@ database_test!(no_request_makes_or_changes_a_key, |database: Database| {
                     format!("Content-Length: {}", body.len()),
                 ];
                 let lines = lines.each_ref().map(String::as_str);
-                // The body for an unknown route is not read, so each request needs a new
-                // connection.
+                // The server does not read the body of a request for an unknown route, so each
+                // request needs a new connection.
                 let mut client = http::Client::connect(server.address);
                 client.send(http::head(method, path, &lines)).send(body);
                 let answer = client.read(false).unwrap();

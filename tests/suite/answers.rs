@@ -71,7 +71,7 @@ fn routes(config: &mut web::ServiceConfig) {
         .service(no_attribute);
 }
 
-/// Checks a rejection caused by the server: it has no challenge and no details.
+/// Checks that a response to a server error has no challenge and no details.
 fn assert_server_error(answer: &http::Response, status: u16) {
     assert_eq!(answer.status, status, "{answer:?}");
     assert_eq!(answer.header("www-authenticate"), None);
@@ -160,7 +160,8 @@ fn a_configured_scheme_is_challenged_and_others_are_logged() {
         lacking.header("www-authenticate").unwrap(),
         "Api-Key realm=\"api\", error=\"insufficient_scope\", scope=\"cakes:write cakes:delete\""
     );
-    // On an optional route such a request is anonymous, which is logged once per route.
+    // On an optional route a request with another scheme is anonymous, which is logged once per
+    // route.
     for _ in 0..2 {
         assert_eq!(get("/optional-scoped", &format!("Authorization: Basic {key}")).status, 200);
     }

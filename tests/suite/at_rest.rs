@@ -131,7 +131,7 @@ fn postgres_receives_only_the_digest_as_a_parameter() {
 // A7
 #[test]
 fn two_digests_that_differ_in_one_bit_are_two_keys() {
-    // Returns records with a wrong digest, as a faulty store would that finds digests by a hash.
+    // Returns records with a wrong digest, like a faulty store that looks up digests by a hash.
     let one_bit_off = |bit: usize| {
         move |store: &dyn KeyStore, digests: &[KeyDigest]| {
             let mut found = store.find(digests)?;
@@ -199,7 +199,8 @@ database_test!(a_key_in_another_case_or_look_alike_letters_is_rejected, |databas
 
 // A8
 database_test!(an_imported_key_in_other_case_or_spacing_is_rejected, |database: Database| {
-    // Imported keys have no prefix and no checksum, so only the database can distinguish them.
+    // Imported keys have no prefix and no checksum, so only the database lookup can reject a
+    // variant.
     let keys = database
         .migrate()
         .builder()
@@ -230,7 +231,7 @@ database_test!(an_imported_key_in_other_case_or_spacing_is_rejected, |database: 
 });
 
 // A6
-// Keys under the current and the previous pepper work. Adding the first pepper rejects no key.
+// Keys under the current and the previous pepper work. Adding the first pepper invalidates no key.
 database_test!(pepper_rotation_keeps_every_key_working, |database: Database| {
     database.migrate();
     let plain = issue(database.builder()).unwrap();

@@ -1,4 +1,4 @@
-//! The end of a service: all usage is recorded, all connections are closed, and later requests are
+//! Closing a service: all usage is recorded, all connections are closed, and later requests are
 //! rejected.
 
 use std::{
@@ -23,8 +23,8 @@ fn log_length(database: &Database) -> Option<u64> {
     fs::metadata(format!("{}-wal", database.url())).ok().map(|log| log.len())
 }
 
-/// Copies the file without its log. Returns the revoked keys of the copy, and how often keys were
-/// used.
+/// Copies the SQLite file without its write-ahead log. Returns the revoked keys and the usage
+/// counts in the copy.
 fn alone(database: &Database) -> (Vec<String>, Vec<String>) {
     let copy = Database::sqlite();
     fs::copy(database.url(), copy.url()).unwrap();
@@ -77,7 +77,7 @@ fn dropping_the_last_handle_closes() {
     let (keys, server, _) = used(&database);
     drop(server);
     drop(keys);
-    // The handles of the server are dropped by its threads, a moment later.
+    // The server's threads drop their handles a moment later.
     wait_until("it is closed", || log_length(&database).is_none());
     assert_eq!(alone(&database), (vec!["2".to_owned()], vec!["3".to_owned()]));
 }

@@ -39,8 +39,8 @@ pub(crate) fn product(text: &str) -> &str {
     text.split("#[cfg(test)]\nmod tests {").next().unwrap()
 }
 
-/// Returns the rooms of `api-key-runtime`, each with the number of its row in the table of
-/// ARCHITECTURE.md, counted from the top.
+/// Returns the rooms of `api-key-runtime`, each with its row number in the table of
+/// ARCHITECTURE.md.
 fn rooms() -> HashMap<String, usize> {
     let map = fs::read_to_string(root().join("ARCHITECTURE.md")).unwrap();
     let (_, section) = map.split_once("\n## Rooms, top down\n").unwrap();
@@ -87,7 +87,7 @@ fn imports(code: &str) -> BTreeSet<&str> {
     names
 }
 
-/// The order keeps the rooms free of cycles. Rooms in the same row may import each other.
+/// The order prevents import cycles between the rows. Rooms in the same row may import each other.
 #[test]
 fn rooms_import_only_from_rooms_below_them() {
     let rooms = rooms();
@@ -179,7 +179,7 @@ fn unsafe_code_is_forbidden_and_panics_are_denied() {
             assert!(denied.contains(&format!("clippy::{lint}")), "{file} does not deny {lint}");
         }
     }
-    // Code for tests is exempt, since it reports failures by panics.
+    // Test code is exempt, since it reports failures by panicking.
     for (path, text) in source_files() {
         let is_for_tests = ["test_util", "tests", "tests.rs", "fuzz.rs"]
             .iter()

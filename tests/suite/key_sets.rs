@@ -134,7 +134,7 @@ fn sets_with_one_prefix_are_separate_even_as_web_data() {
     assert_good_at(&server, &sets, &[("", "own"), ("/partner", "partner")]);
 }
 
-/// Returns the prefix of the keys that this handler is given.
+/// Returns the prefix of the `AppKeys` that this handler receives.
 async fn prefix(keys: AppKeys) -> Result<String, api_key_runtime::Error> {
     let issued = keys.make_key(&NewKey::new("test").allow_any())?;
     let secret = issued.secret.expose_secret();
@@ -285,8 +285,8 @@ fn the_access_log_redacts_the_keys_of_several_sets() {
     }
 }
 
-// E1 If each worker builds a set in the closure of `HttpServer::new`, it has its own threads,
-// connections and cache.
+// E1: If each worker builds a set in the closure of `HttpServer::new`, each set has its own
+// threads, connections and cache.
 #[test]
 fn equal_key_sets_in_use_log_one_warning() {
     log::install();

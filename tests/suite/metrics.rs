@@ -18,7 +18,7 @@ use crate::support::{
     wait_until,
 };
 
-/// Longer than a test takes, so that the store is queried once per key.
+/// A time longer than any test, so that the store is queried once per key.
 const LONG: Duration = Duration::from_secs(3600);
 
 #[get("/metrics")]
@@ -110,7 +110,7 @@ fn requests_count_by_outcome_and_by_cache_hit() {
         assert_eq!(http::get(server.address, "/guarded", &[]).status, 401);
     }
     assert_eq!(get("/guarded", &fixtures::mistyped(&fixtures.active)), 401);
-    // Such a key is never looked up, so the second request is not a negative hit.
+    // A malformed key is never looked up, so the second request is not a negative hit.
     for _ in 0..2 {
         assert_eq!(get("/guarded", "not,a,key"), 401);
     }

@@ -314,7 +314,7 @@ fn an_sqlite_file_that_is_replaced_under_a_pool_is_503() {
     assert_eq!(status(), 503);
 }
 
-// E8 Reading the file releases SQLite's locks on it, and the next program that closes the file
+// E8: Reading the file releases SQLite's locks on it, and the next program that closes the file
 // removes the log.
 #[test]
 fn an_sqlite_log_that_is_lost_under_a_pool_is_503() {

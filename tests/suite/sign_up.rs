@@ -12,7 +12,7 @@ use diesel::{
 
 use crate::support::{Database, Server, database_test, guarded_routes, http, wait_until};
 
-/// Reasons for which a sign-up was rolled back.
+/// The reason why a sign-up was rolled back.
 #[derive(Debug)]
 enum Failed {
     Key(Error),
@@ -26,8 +26,8 @@ impl From<diesel::result::Error> for Failed {
     }
 }
 
-/// Inserts a user and issues a key in one transaction. An error from `before_the_end` rolls it
-/// back.
+/// Inserts a user and issues a key in one transaction. An error from `before_the_end` rolls the
+/// transaction back.
 fn sign_up<C: Connection + KeyConnection>(
     connection: &mut C,
     admin: &Admin,

@@ -1,4 +1,4 @@
-//! One acceptance suite that every store runs.
+//! The acceptance suite, which every store must pass.
 
 use std::{sync::mpsc, thread, time::Instant};
 
@@ -177,7 +177,7 @@ fn a_revocation_does_not_wait_for_changes_of_other_keys() {
     let database = Database::postgres();
     let (_, id) = database.issue("0.0.0.0");
     let (_, other) = database.issue("0.0.0.0");
-    // A sign-up, an import and a manual change, not committed yet.
+    // An uncommitted transaction with a sign-up, an import and a manual change.
     let mut open = PgConnection::establish(database.url()).unwrap();
     open.batch_execute(&format!(
         "BEGIN; \

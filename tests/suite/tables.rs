@@ -16,7 +16,7 @@ use crate::support::{Database, database_test, fixtures::moment, markdown};
 
 /// Returns the digests logged since the last call, oldest first: as hex, or `everything` for null.
 fn logged(database: &Database) -> Vec<String> {
-    // On Postgres the migration added the first row, the floor of the log.
+    // On Postgres the migration added the first row, which is left out here.
     let (hex, new) = if database.is_postgres() {
         (
             "encode(digest, 'hex')",
@@ -260,7 +260,7 @@ fn replacing_a_row_on_sqlite_is_logged_or_rejected() {
     }
 }
 
-/// Returns the privileges that a service's role needs: the statements of the guide.
+/// Returns the guide's statements that grant a service's role the privileges it needs.
 fn documented_grants(role: &str) -> String {
     let operations = include_str!("../../api-key-runtime/guide/operations.md");
     let grants = markdown::blocks_in(operations, "sql")[0];

@@ -96,7 +96,7 @@ fn post(target: &str, lines: &[&str], body: &[u8]) -> Vec<u8> {
     [http::head("POST", target, lines).as_bytes(), body].concat()
 }
 
-/// Returns requests that cannot be parsed or never end. Cut bodies lack their last part.
+/// Returns requests that cannot be parsed or never end. Truncated bodies lack their last part.
 fn broken(credential: &str) -> Vec<(&'static str, Vec<u8>)> {
     let is_json = "Content-Type: application/json";
     let huge = vec![b'a'; 3_000_000];

@@ -33,7 +33,7 @@ impl Feed {
 
 impl ChangeFeed for Feed {
     fn changes(&mut self) -> Result<Changes, StoreError> {
-        // One transaction, so that both reads see the same state of the file.
+        // Both reads run in one transaction, so that they see the same state of the file.
         let (last, changed) = self
             .tokens
             .connection()?

@@ -2,12 +2,12 @@
 //!
 //! The store reports its changes, so keys are cached until they change. `watch` is optional.
 //! Without `watch`, each cached key is looked up again when its last lookup is older than
-//! `max_staleness`. Do not copy this `watch` for a table on Postgres. There, transactions may
-//! commit in another order than they draw sequence numbers. A feed that reads by sequence number,
-//! as this feed does, would miss changes.
+//! `max_staleness`. Do not copy this `watch` for a table on Postgres. On Postgres, transactions may
+//! commit in a different order than that of their sequence numbers. This feed reads by sequence
+//! number, so it would miss changes there.
 //!
-//! The store of api-key-runtime detects in addition that the file was replaced, and records key
-//! usage. This example does neither.
+//! The store of api-key-runtime also detects a replaced file and records key usage. This example
+//! does neither.
 
 mod changes;
 mod row;
@@ -30,8 +30,8 @@ use crate::row::{Row, partner_tokens};
 type Manager = ConnectionManager<SqliteConnection>;
 
 const CONNECTIONS: u32 = 4;
-/// The busy timeout. It is shorter than the default `lookup_timeout` of one second, after which a
-/// caller gets 503.
+/// The maximum wait for a connection. The default `lookup_timeout` is one second, after which a
+/// caller gets 503, so the wait is shorter.
 const POOL_TIMEOUT: Duration = Duration::from_millis(500);
 
 /// The tokens of the partners. Clones share the connections.

@@ -4,7 +4,7 @@
 //! DATABASE_URL=own_table.db cargo run -p app-key-own-table
 //! ```
 //!
-//! In another terminal, with the same `DATABASE_URL`:
+//! Then run in another terminal, with the same `DATABASE_URL`:
 //!
 //! ```sh
 //! KEY=$(cargo run -q -p app-key-own-table issue shop)
@@ -14,9 +14,9 @@
 //! curl -sS -H "Authorization: Bearer $KEY" http://127.0.0.1:8080/whoami
 //! ```
 //!
-//! The first request is answered `Hello, shop.`. The second request gets 401, because the service
-//! has read the change of the store by then. `cargo test -p app-key-own-table` runs the test suite
-//! that every store must pass.
+//! The first request is answered `Hello, shop.`. The second request gets 401, because by then the
+//! service has read the change from the store. `cargo test -p app-key-own-table` runs the test
+//! suite that every store must pass.
 
 use std::{env, error::Error};
 

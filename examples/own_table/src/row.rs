@@ -1,4 +1,4 @@
-//! A row of the table. Rows are converted from and to key records.
+//! A row of the table, and its conversion from and to a key record.
 
 use api_key_runtime::{
     ScopeSet,

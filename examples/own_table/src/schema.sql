@@ -1,8 +1,8 @@
--- Readers and a writer do not wait for each other.
+-- In WAL mode, readers and a writer do not wait for each other.
 PRAGMA journal_mode = WAL;
 
--- An existing table of an application: other names than in the runtime's own table, but the same
--- data. Times are text in UTC, as Diesel's TimestamptzSqlite writes them.
+-- An existing table of an application. It has the same data as the runtime's own table, but other
+-- column names. Times are text in UTC, as Diesel's TimestamptzSqlite writes them.
 CREATE TABLE IF NOT EXISTS partner_tokens (
     number           INTEGER   NOT NULL PRIMARY KEY AUTOINCREMENT,
     fingerprint      BLOB      NOT NULL UNIQUE CHECK (typeof(fingerprint) = 'blob' AND length(fingerprint) = 32),
@@ -18,11 +18,11 @@ CREATE TABLE IF NOT EXISTS partner_tokens (
     ended_at         TIMESTAMP
 );
 
--- The change log, in the order of commits: SQLite has one writer at a time. Old rows may be
--- deleted. A reader whose position is deleted then treats everything as changed.
+-- The change log. The numbers follow the order of commits, because SQLite has one writer at a time.
+-- Old rows may be deleted. A reader whose position is deleted then treats everything as changed.
 CREATE TABLE IF NOT EXISTS partner_token_changes (
     number      INTEGER NOT NULL PRIMARY KEY AUTOINCREMENT,
-    -- The position of a reader. Random, because a restored backup would repeat the numbers.
+    -- The position of a reader. It is random, because numbers repeat after a backup is restored.
     place       TEXT    NOT NULL UNIQUE DEFAULT (hex(randomblob(16))),
     -- Null in the first row, which provides a position before the first change.
     fingerprint BLOB

@@ -1,4 +1,4 @@
-//! Runs the acceptance suite of api-key-runtime for stores with this store.
+//! Runs the acceptance suite of api-key-runtime on this store.
 #![allow(missing_docs, clippy::unwrap_used)]
 
 use std::fs;

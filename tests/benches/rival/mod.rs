@@ -105,7 +105,8 @@ impl Row {
     }
 }
 
-/// Defines the table and its query. They differ between the databases only in the type of times.
+/// Defines the table and its query. The definitions differ between the databases only in the type
+/// of timestamps.
 macro_rules! table_of {
     ($database:ident, $connection:ty, $timestamp:ty) => {
         mod $database {

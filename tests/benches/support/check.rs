@@ -1,5 +1,5 @@
-//! The check alone, in this process: a request as a server would pass it to a guarded handler, and
-//! the function that the attribute awaits.
+//! The check without a server. This module builds requests as a server would pass them to a guarded
+//! handler, and calls the function that the attribute awaits.
 
 use std::{cell::RefCell, future::ready, rc::Rc};
 
@@ -22,12 +22,13 @@ use super::Key;
 /// The policy of `#[require_app_key]` without arguments.
 static POLICY: Policy = Policy::new();
 
-/// Returns a request of a common client, with this key as `Authorization: Bearer`.
+/// Returns the request of a typical client with this key as `Authorization: Bearer`.
 pub(crate) fn request(keys: &AppKeys, key: &str) -> HttpRequest {
     sent(key).app_data(keys.clone()).to_http_request()
 }
 
-/// Returns such a request for each of these keys. An application made them, so they share its data.
+/// Returns one request for each of these keys. All requests come from one application, so they
+/// share its data.
 pub(crate) async fn requests(keys: &AppKeys, presented: &[Key]) -> Vec<HttpRequest> {
     let handed_over = Rc::new(RefCell::new(Vec::new()));
     let handler = {
@@ -45,7 +46,7 @@ pub(crate) async fn requests(keys: &AppKeys, presented: &[Key]) -> Vec<HttpReque
     handed_over.take()
 }
 
-/// Returns a request of a common client, before an application gets it.
+/// Returns the request of a typical client, which no application has received yet.
 pub(crate) fn sent(key: &str) -> TestRequest {
     TestRequest::get()
         .uri("/orders/17")
@@ -62,8 +63,9 @@ pub(crate) async fn authenticate(request: &HttpRequest) -> Result<(), StatusCode
     bench::authenticate(&POLICY, request).await
 }
 
-/// Makes the least of a check: reads one header, digests the key and looks the digest up. Digest
-/// and lookup are those of the library, so a faster digest is not counted as a lower overhead.
+/// Runs the minimum of a check: reads one header, digests the key and looks up the digest. The
+/// digest and the lookup are the library's own, so a faster digest does not lower the measured
+/// overhead.
 pub(crate) fn floor(keys: &AppKeys, request: &HttpRequest) -> bool {
     presented(request).is_some_and(|key| bench::probe(keys, &bench::digest(keys, key)))
 }

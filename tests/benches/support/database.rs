@@ -1,4 +1,4 @@
-//! Databases with many keys, which are dropped with their owner.
+//! Databases with many keys. Dropping a [`Database`] deletes its database.
 
 use std::{fs, path::PathBuf};
 
@@ -17,7 +17,7 @@ use super::{
 };
 
 /// Rows per statement. For a statement with this many rows, the change log records one change of
-/// everything instead of each key.
+/// all keys instead of one change per key.
 const CHUNK: usize = 10_000;
 
 /// A separate database with the tables of the library.
@@ -32,8 +32,8 @@ enum Place {
 }
 
 impl Database {
-    /// Starts a server with the default memory of Postgres. No result depends on the speed of a
-    /// commit.
+    /// Starts a server with the default memory settings of Postgres. No result depends on the speed
+    /// of a commit.
     pub(crate) fn server() -> Postgres {
         Postgres::start(&[
             "max_connections=200",
@@ -68,7 +68,7 @@ impl Database {
         &self.url
     }
 
-    /// Returns the suffix for the names of results with this database.
+    /// Returns the suffix for the names of results from this database.
     pub(crate) fn suffix(&self) -> &'static str {
         match self.place {
             Place::Postgres { .. } => "pg",
@@ -155,7 +155,7 @@ impl Drop for Database {
     }
 }
 
-/// A connection to either database, for plain SQL.
+/// A connection to Postgres or SQLite, for plain SQL.
 pub(crate) enum Connection {
     Postgres(PgConnection),
     Sqlite(SqliteConnection),

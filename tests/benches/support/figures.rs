@@ -56,8 +56,8 @@ pub(crate) fn figure(name: &str, value: f64, unit: &str) {
     println!("{name} {value:.decimals$} {unit}");
 }
 
-/// Measures two sides in turn and prints the median of the ratios of all rounds. The side that goes
-/// first alternates. Returns the median of each side.
+/// Measures two sides in turn and prints the median ratio over all rounds. The side that goes first
+/// alternates. Returns the median of each side.
 ///
 /// Other programs on the machine may slow down some rounds, but they slow down both sides of a
 /// round alike.
@@ -97,7 +97,7 @@ pub(crate) fn ratio(
     })
 }
 
-/// Prints the ratio of two sides that are measured in nanoseconds, and the nanoseconds.
+/// Prints the ratio of two sides, and the median time of each side in nanoseconds.
 pub(crate) fn ratio_of_ns(
     name: &str,
     rounds: usize,

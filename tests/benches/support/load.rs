@@ -16,7 +16,7 @@ const RESPONSE_TIMEOUT: Duration = Duration::from_secs(20);
 /// Buffer size, larger than any response of the benchmarks.
 const MAX_ANSWER: usize = 4096;
 
-/// Returns a whole request with this key, as a common client sends it.
+/// Returns the bytes of a request with this key, as a typical client sends them.
 pub(crate) fn get(path: &str, key: &str) -> Vec<u8> {
     format!(
         "GET {path} HTTP/1.1\r\nHost: 127.0.0.1\r\nUser-Agent: curl/8.14.1\r\nAccept: */*\r\n\
@@ -57,8 +57,8 @@ impl Load {
         Self { connections: connections.collect(), poll }
     }
 
-    /// Sends the requests of `next` over every connection at once until it returns `None`. Every
-    /// response must be 200.
+    /// Sends the requests that `next` returns over all connections in parallel, until `next`
+    /// returns `None`. Every response must be 200.
     pub(crate) fn run<'a>(&mut self, mut next: impl FnMut() -> Option<&'a [u8]>) -> Run {
         let started = Instant::now();
         let mut events = Events::with_capacity(self.connections.len());
@@ -88,7 +88,7 @@ impl Load {
         Run { answers, seconds: started.elapsed().as_secs_f64() }
     }
 
-    /// Sends these requests in turn until this time is over, in the same way as [`run`](Self::run).
+    /// Sends these requests in turn, as [`run`](Self::run) does, until this time is over.
     pub(crate) fn run_for(&mut self, time: Duration, requests: &[Vec<u8>]) -> Run {
         let started = Instant::now();
         let mut requests = requests.iter().cycle();
@@ -137,8 +137,8 @@ impl<S: Read> Connection<S> {
         Self { stream, buffer: Box::new([0; MAX_ANSWER]), received: 0 }
     }
 
-    /// Reads once and returns the status when the response is complete. The buffer is never full,
-    /// so one read empties the socket.
+    /// Reads once, and returns the status if the response is complete. The buffer is never full, so
+    /// one read empties the socket.
     fn receive(&mut self) -> Option<u16> {
         match self.stream.read(&mut self.buffer[self.received..]) {
             Ok(0) => panic!("the server closed the connection"),
@@ -164,7 +164,7 @@ fn head_length(answer: &[u8]) -> Option<usize> {
     Some(end + 4)
 }
 
-/// Returns the length of the body of a response whose head is complete.
+/// Returns the `Content-Length` of a response whose header section is complete.
 fn body_length(answer: &[u8]) -> usize {
     const NAME: &[u8] = b"\r\ncontent-length: ";
     let at = answer.windows(NAME.len()).position(|bytes| bytes == NAME);

@@ -12,10 +12,10 @@ const COLORS: [RGBColor; 4] = [
     RGBColor(0x2b, 0x8a, 0x3e),
     RGBColor(0x7a, 0x4f, 0xb0),
 ];
-/// The start of the logarithmic time axis, which has no zero. Shorter times are drawn at this time.
+/// The start of the logarithmic time axis, which has no zero. Shorter times are drawn at the start.
 const SHORTEST_MS: f64 = 0.05;
 
-/// Draws, for each time, the share of samples that are not longer. The samples are sorted and in
+/// Draws the cumulative distribution of each series of samples. The samples are sorted and in
 /// milliseconds.
 pub(crate) fn distribution(name: &str, title: &str, series: &[(&str, &[f64])]) {
     draw(name, |area| {

@@ -16,8 +16,8 @@ pub(crate) fn resident_mb() -> Option<f64> {
     Some(kib * 1024.0 / 1e6)
 }
 
-/// Returns the processor time that this process took for a call, in seconds. Other programs on the
-/// machine hardly change processor time.
+/// Calls a closure, and returns the processor time of this process for the call, in seconds. Other
+/// programs on the machine hardly change processor time.
 pub(crate) fn cpu_seconds_for(run: impl FnOnce()) -> f64 {
     let now = || Duration::try_from(clock_gettime(ClockId::ProcessCPUTime)).unwrap();
     let before = now();

@@ -15,7 +15,7 @@ use api_key_runtime::{
     store::{ChangeFeed, DieselStore, KeyDigest, KeyStore, StoreError},
 };
 
-/// The key table of a database, with its queries counted.
+/// The key table of a database, as a store that counts queries.
 #[derive(Clone)]
 pub(crate) struct Watched {
     store: Arc<DieselStore>,
@@ -40,7 +40,7 @@ impl Watched {
         self
     }
 
-    /// From now on, counts only the queries for these keys.
+    /// Counts only the queries for these keys from now on, starting at zero.
     pub(crate) fn watch(&self, digests: impl IntoIterator<Item = KeyDigest>) {
         *self.digests.lock().unwrap() = digests.into_iter().collect();
         self.queries.store(0, Ordering::SeqCst);

@@ -1,8 +1,8 @@
 //! Compares the public API of `api-key-runtime` with `tests/public_api/public-api.txt`, so that no
-//! change of it goes unnoticed.
+//! change to the API goes unnoticed.
 //!
-//! It reads the JSON of rustdoc, whose format changes between releases of Rust. With another format
-//! than that of [`RELEASE`] the comparison is skipped with a message, and the list is not renewed.
+//! The program reads rustdoc's JSON, whose format changes between releases of Rust. If the format
+//! is not that of [`RELEASE`], the comparison is skipped with a message, and a renewal fails.
 //!
 //! ```sh
 //! cargo run --package api-key-public-api            # compares
@@ -19,15 +19,15 @@ use std::{
 };
 
 const LIST: &str = "tests/public_api/public-api.txt";
-/// The release of Rust that the list is made with. Update it together with [`FORMAT`], the list and
+/// The release of Rust that generates the list. Update it together with [`FORMAT`], the list and
 /// `public-api` in `Cargo.toml`.
 const RELEASE: &str = "1.95";
 /// The `format_version` of the JSON that rustdoc of this release writes.
 const FORMAT: u32 = 57;
 const RENEW: &str = "cargo run --package api-key-public-api -- --write";
-/// Everything that docs.rs shows.
+/// The features that docs.rs documents.
 const FEATURES: &str = "postgres-bundled,route-audit,serde,sqlite-bundled,test-util";
-/// Set where this program stands in for rustdoc.
+/// The variable that is set when Cargo runs this program instead of rustdoc.
 const AS_RUSTDOC: &str = "API_KEY_PUBLIC_API_RUSTDOC";
 
 fn main() -> ExitCode {
@@ -72,11 +72,13 @@ fn compare() -> Result<ExitCode, Box<dyn Error>> {
     for new in found.difference(&listed) {
         eprintln!("+ {new}");
     }
-    Err(format!("the API differs from {LIST}; if that is meant, run `{RENEW}` and commit it")
-        .into())
+    Err(format!(
+        "the API differs from {LIST}; if the change is intended, run `{RENEW}` and commit the list"
+    )
+    .into())
 }
 
-/// Runs rustdoc and returns the file it writes.
+/// Runs rustdoc, and returns the path of the file that rustdoc writes.
 fn rustdoc_json(root: &Path) -> Result<PathBuf, Box<dyn Error>> {
     let target = env::var_os("CARGO_TARGET_DIR").map_or_else(|| root.join("target"), PathBuf::from);
     let status = Command::new(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()))
@@ -94,8 +96,8 @@ fn rustdoc_json(root: &Path) -> Result<PathBuf, Box<dyn Error>> {
     Ok(target.join("doc/api_key_runtime.json"))
 }
 
-/// Reads the format's number without parsing, which another format would fail. Quotes in
-/// documentation are escaped, so only the member of the JSON matches.
+/// Reads the format number without parsing the JSON, since parsing would fail for another format.
+/// Quotes in documentation are escaped, so only the member of the JSON matches.
 fn format_of(json: &Path) -> Result<u32, Box<dyn Error>> {
     let text = fs::read_to_string(json)?;
     let (_, after) =
@@ -109,7 +111,7 @@ fn rustc() -> Result<String, Box<dyn Error>> {
     Ok(String::from_utf8(output.stdout)?.trim().to_owned())
 }
 
-/// Returns the public items, one in a line, sorted.
+/// Returns the sorted public items, one per line.
 fn public_api(json: PathBuf) -> Result<String, Box<dyn Error>> {
     let api = public_api::Builder::from_rustdoc_json(json)
         .omit_blanket_impls(true)
@@ -119,9 +121,9 @@ fn public_api(json: PathBuf) -> Result<String, Box<dyn Error>> {
     Ok(lines.into_iter().map(|line| line + "\n").collect())
 }
 
-/// Runs rustdoc with unstable options on the stable toolchain. A wrapper sets the variable for
-/// rustdoc alone: several build scripts watch this variable, and all dependencies would be built
-/// again.
+/// Runs rustdoc with unstable options on the stable toolchain. `RUSTC_BOOTSTRAP` is set only for
+/// rustdoc, because several build scripts watch this variable and Cargo would rebuild all
+/// dependencies.
 fn run_rustdoc() -> Result<ExitCode, Box<dyn Error>> {
     let status = Command::new("rustdoc")
         .args(env::args_os().skip(1))

@@ -1,5 +1,5 @@
-//! Handlers of a package with other names for the dependencies: `renamed_keys` for the runtime and
-//! `framework` for actix-web. The generated code must not contain a path that begins with
+//! Handlers of a package that renames its dependencies: the runtime is `renamed_keys`, and
+//! actix-web is `framework`. The generated code must not contain a path that begins with
 //! `api_key_runtime` or `actix_web`. The suite serves these handlers.
 
 use framework::{HttpRequest, web};
@@ -8,46 +8,46 @@ use renamed_keys::{AppKey, require_app_key};
 /// A function that each handler calls with its path.
 type Ran = fn(&str);
 
-/// With an absolute path for both the attribute and its argument.
+/// Uses an absolute path for both the attribute and its argument.
 #[renamed_keys::require_app_key(crate = ::renamed_keys)]
 pub async fn plain(request: HttpRequest, ran: web::Data<Ran>) -> String {
     ran(request.path());
     request.path().to_owned()
 }
 
-/// With a path relative to this module.
+/// Uses a path relative to this module.
 #[require_app_key(crate = renamed_keys)]
 pub async fn keyed(request: HttpRequest, key: AppKey, ran: web::Data<Ran>) -> String {
     ran(request.path());
     key.name().to_owned()
 }
 
-/// With a quoted path.
+/// Uses a quoted path.
 #[require_app_key(crate = "renamed_keys", any_scope = "a b", optional)]
 pub async fn quoted_and_optional() -> &'static str {
     "anybody"
 }
 
-/// With a quoted path, for any caller with a key.
+/// Uses a quoted path, and requires a key.
 #[require_app_key(crate = "renamed_keys")]
 pub async fn quoted(request: HttpRequest, ran: web::Data<Ran>) -> String {
     ran(request.path());
     request.path().to_owned()
 }
 
-/// Stands for the exports of an application's own framework.
+/// Re-exports, as an application's own framework would have them.
 pub mod facade {
     pub use renamed_keys as keys;
 }
 
-/// With a path through another module.
+/// Uses a path through another module.
 #[facade::keys::require_app_key(crate = crate::facade::keys)]
 pub async fn through_a_facade(request: HttpRequest, ran: web::Data<Ran>) -> String {
     ran(request.path());
     request.path().to_owned()
 }
 
-/// Defines a handler, as a framework's macro would do in an application.
+/// Defines a handler, as a macro of a framework would in an application.
 #[macro_export]
 macro_rules! made_elsewhere {
     ($name:ident) => {

@@ -137,7 +137,7 @@ database_test!(a_key_is_found_under_either_pepper, |database: Database| {
     }
 });
 
-/// I4: Standard input contains the key, so it cannot contain the answer as well.
+/// I4: Standard input contains the key, so it cannot also contain the confirmation.
 #[test]
 fn revoking_by_key_without_a_terminal_requires_yes() {
     let database = Database::sqlite();
@@ -148,7 +148,7 @@ fn revoking_by_key_without_a_terminal_requires_yes() {
     assert_eq!(status(database.builder(), &key), 200);
 }
 
-/// I4: The error says how to pass a key.
+/// I4: The error message explains how to pass a key.
 #[test]
 fn a_key_as_an_argument_is_an_error_with_advice() {
     let database = Database::sqlite();

@@ -1,4 +1,4 @@
-//! `app-key explain` against the answers of a service.
+//! `app-key explain`, compared with the responses of a service.
 
 use actix_web::{HttpResponse, get, web};
 use api_key_runtime::{
@@ -19,7 +19,7 @@ async fn scoped_cake() -> HttpResponse {
     HttpResponse::Ok().finish()
 }
 
-/// The arguments of a request to `scoped_cake` from the tests.
+/// The arguments that describe a request from the tests to `scoped_cake`.
 const REQUEST: &str =
     "--ip 127.0.0.1 --scope cakes:read --scope cakes:write --any-scope a --any-scope b --json";
 
@@ -27,7 +27,7 @@ fn routes(config: &mut web::ServiceConfig) {
     config.service(scoped_cake);
 }
 
-/// Returns the reason for which a service rejects a key, as its log names it, and the status.
+/// Returns the reason that a service records when it rejects a key, and the status.
 fn answer(builder: AppKeysBuilder, key: &str) -> (Option<String>, u16) {
     let keys = builder.build().unwrap();
     let server = Server::start(keys.clone(), routes);
@@ -36,7 +36,8 @@ fn answer(builder: AppKeysBuilder, key: &str) -> (Option<String>, u16) {
     (rejected.map(|(reason, _)| reason.as_str().to_owned()), status)
 }
 
-/// Returns the first failed rule. `app-key explain` fails with exit code 3 if there is one.
+/// Returns the output of `app-key explain`. Checks that the reason is that of the first failed
+/// rule, and that the exit code is 3 if a rule failed.
 fn explain(database: &Database, settings: &[(&str, &str)], id: &str, key: &str) -> Value {
     let ran = given(database, settings, &format!("explain {id} {REQUEST}"), key);
     let object: Value = serde_json::from_str(&ran.stdout).unwrap();
@@ -48,7 +49,7 @@ fn explain(database: &Database, settings: &[(&str, &str)], id: &str, key: &str) 
     object
 }
 
-// I4: The verdict and its reason are those of the service, by id and by key.
+// I4: The verdict and the reason equal those of the service, for a key id and for the key itself.
 database_test!(explain_gives_the_verdict_of_the_service, |database: Database| {
     let admin = database.migrate().admin();
     let issue = |ip: &str, scopes: &str| {
@@ -93,7 +94,7 @@ database_test!(explain_gives_the_verdict_of_the_service, |database: Database| {
     }
 });
 
-// I4: A text that is not a key and a key that is not in the table are answers, not errors.
+// I4: Malformed and unknown keys are explained as rejected, and are not errors of the command.
 database_test!(explain_rejects_malformed_and_unknown_keys, |database: Database| {
     let (key, id) = database.issue("0.0.0.0");
     let typo = format!("{}{}", &key[..key.len() - 1], if key.ends_with('x') { 'y' } else { 'x' });

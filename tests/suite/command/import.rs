@@ -20,7 +20,7 @@ use crate::support::{
 
 const ACCEPT: (&str, &str) = ("APP_KEY_ACCEPT_IMPORTED", "1");
 const PEPPER: (&str, &str) = ("APP_KEY_PEPPER", "q1oJ5sVxCw0dQm3pN8yZkT2uB7hL4fEaG6iR9nXcYtM=");
-/// The command for the table of the recipe.
+/// The command that imports the table of the Flask recipe.
 const FROM_RECIPE: &str =
     "import --from-table api_auth --key-column key --ip-column ip --name-column description";
 
@@ -83,7 +83,7 @@ database_test!(clients_of_the_recipe_keep_their_keys, |database: Database| {
     outcome(&mut command(database.url(), "migrate")).succeeded();
     let without = outcome(&mut command(database.url(), FROM_RECIPE));
     without.refused("set APP_KEY_ACCEPT_IMPORTED=1 for this command and for the service");
-    // On Postgres a table that is written again is in another file.
+    // On Postgres, rewriting a table moves it to another file.
     let file = || {
         if !database.is_postgres() {
             return String::new();
@@ -163,7 +163,7 @@ database_test!(a_file_is_imported_once, |database: Database| {
     let again = run("");
     assert_eq!((&again["imported"], &again["existing"]), (&json!(0), &json!(1)));
     fs::remove_dir_all(&folder).unwrap();
-    // The dry run counted an id as used on Postgres.
+    // On Postgres the dry run used up an id.
     let listed = app_key_with(&database, ACCEPT, "list --json").json();
     assert_eq!(listed[0]["allowed_ips"], json!("10.0.0.0/8 ::1"));
     assert_eq!(listed[0]["scopes"], json!("cakes:read"));
@@ -197,7 +197,7 @@ database_test!(a_short_key_needs_a_pepper, |database: Database| {
     assert_eq!(status(builder, "secret42"), 200);
 });
 
-// A9, I3: The moments of the kills are spread over the whole import.
+// A9, I3: Imports are killed at moments spread over the whole duration of an import.
 database_test!(a_killed_import_leaves_nothing_half_done, |database: Database| {
     const KEYS: u32 = 6000;
     database.migrate();
@@ -205,7 +205,7 @@ database_test!(a_killed_import_leaves_nothing_half_done, |database: Database| {
     let events = || database.texts("SELECT cast(count(*) AS text) FROM api_key_events").remove(0);
     let rows = csv(KEYS);
     let ended = || {
-        // The server of a killed client may still be running its last statement.
+        // The database server may still be running the last statement of the killed process.
         wait_until("the connection has ended", || {
             !database.is_postgres()
                 || database.texts(
@@ -214,7 +214,7 @@ database_test!(a_killed_import_leaves_nothing_half_done, |database: Database| {
                 ) == ["0"]
         });
     };
-    // With the last row missing, the import waits for it.
+    // The import waits for the last row, which is missing.
     let mut process = start(&database, "", &[ACCEPT]);
     let mut input = process.stdin.take().unwrap();
     input.write_all(&rows.as_bytes()[..rows.len() - 40]).unwrap();
@@ -225,7 +225,7 @@ database_test!(a_killed_import_leaves_nothing_half_done, |database: Database| {
     ended();
     assert_eq!((count(), events()), ("0".to_owned(), "0".to_owned()));
 
-    // A dry run does all of the work, and shows how long it takes.
+    // A dry run does the same work, so its duration is that of an import.
     let began = Instant::now();
     given(&database, &rows, "--dry-run", &[ACCEPT]).succeeded();
     let whole = began.elapsed();
@@ -286,7 +286,7 @@ fn erasing_keys_asks_first() {
     }
 }
 
-/// I3: At a terminal a bar shows the progress, and is removed at the end.
+/// I3: A terminal shows a progress bar, which is removed at the end.
 #[test]
 fn a_terminal_shows_the_progress() {
     let database = Database::sqlite();

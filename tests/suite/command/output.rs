@@ -311,7 +311,7 @@ fn help_covers_every_setting_and_goes_to_the_right_stream() {
         let help = app_key(&database, &format!("{command} --help")).succeeded();
         let (_, examples) = help.split_once("\nExample").unwrap();
         assert!(examples.contains(&format!("app-key {command}")), "{help}");
-        // The terminal wraps paragraphs, so that no line is left with a few words.
+        // The command wraps its help at 120 columns, even on a wider terminal.
         assert!(help.lines().all(|line| line.chars().count() <= 120), "{help}");
     }
     assert!(app_key(&database, "--version").succeeded().starts_with("app-key "));

@@ -53,7 +53,7 @@ database_test!(a_killed_prune_is_continued_by_the_next, |database: Database| {
     while count(&database, "api_keys") > 1000 {
         let mut child = command(database.url(), line).spawn().unwrap();
         thread::sleep(time);
-        // On a slow machine the command first needs its time to connect.
+        // On a slow machine, the command may need more time to connect.
         time += Duration::from_millis(50);
         child.kill().unwrap();
         killed += usize::from(!child.wait().unwrap().success());

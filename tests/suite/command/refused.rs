@@ -1,4 +1,4 @@
-//! Errors: their exit codes and messages, and that nothing was changed.
+//! Errors: exit codes, messages, and checks that nothing was changed.
 
 use std::{ffi::OsString, os::unix::ffi::OsStringExt as _, path::Path};
 
@@ -202,7 +202,7 @@ fn a_full_disk_fails_to_issue_and_leaves_keys_readable() {
     let database = Database::sqlite();
     let (key, _) = database.issue("0.0.0.0");
     let before = database.rows();
-    // No file may grow, which causes the same error as a full disk.
+    // The limit prevents files from growing, which causes the same error as a full disk.
     let full = r#"trap "" XFSZ; ulimit -f 0; exec "$0" issue --name n --ip any"#;
     let mut command = std::process::Command::new("bash");
     command

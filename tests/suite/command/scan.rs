@@ -47,7 +47,7 @@ fn lines(ran: &Ran) -> Vec<Value> {
     ran.stdout.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
 }
 
-/// I8: Keys in text, in binary files and on standard input, without a database.
+/// I8: Without a database, a scan finds keys in text files, in binary files and on standard input.
 #[test]
 fn scan_finds_keys_in_files_and_standard_input() {
     let database = Database::sqlite();
@@ -83,7 +83,7 @@ fn scan_finds_keys_in_files_and_standard_input() {
     assert_eq!(scanned(&folder, "scan --dry-run leak.txt", b"").code, Some(2));
 }
 
-// I8: The database says whether a found key is live, and the scan can revoke the key.
+// I8: With a database, a scan shows the state of each found key and can revoke the key.
 database_test!(scan_shows_the_state_of_keys_and_revokes_them, |database: Database| {
     let (active, _) = database.issue("0.0.0.0");
     let (disabled, id) = database.issue("0.0.0.0");
@@ -134,7 +134,7 @@ fn events(database: &Database) -> Vec<String> {
     database.texts("SELECT action FROM api_key_events ORDER BY happened_at, id")
 }
 
-/// I8: The history of a repository, as the guide shows it.
+/// I8: A scan of `git log -p`, as in the guide, finds keys in old commits.
 #[test]
 fn scan_finds_keys_in_the_history_of_a_repository() {
     let database = Database::sqlite();

@@ -88,7 +88,7 @@ database_test!(the_prefix_of_the_environment_begins_the_key_and_the_hint, |datab
     let key = issued["key"].as_str().unwrap();
     assert!(key.starts_with("cakes_"), "{key}");
     assert_eq!(issued["hint"], key[.."cakes_".len() + 4]);
-    // The prefix is only for new keys. A service with another prefix accepts this key.
+    // The prefix applies only to new keys. A service with another prefix accepts this key.
     assert_eq!(status(database.builder(), key), 200);
     assert_eq!(status(database.builder().prefix("shop_").accept_imported_keys(true), key), 200);
 });
@@ -107,8 +107,8 @@ database_test!(copied_migrations_are_those_that_run, |database: Database| {
         "{ran:?}"
     );
     assert!(app_key(&database, &copy).all().contains("already exist"));
-    // The application's own migration runs after those of the library, refers to their tables, and
-    // reverts without them.
+    // The application's own migration runs after the library's migrations, refers to their tables,
+    // and can be reverted alone.
     let own = folder.join("2026-11-23-000000_own");
     std::fs::create_dir_all(&own).unwrap();
     std::fs::write(

@@ -16,7 +16,7 @@ use api_key_runtime::admin::NewKey;
 use super::{command, program, status};
 use crate::support::Database;
 
-/// A terminal: the end that a person sees, and a process at the other end.
+/// A pseudoterminal: the side that a person sees, and a process on the other side.
 pub(super) struct Session {
     pub(super) screen: File,
     pub(super) shown: String,
@@ -30,7 +30,7 @@ impl Session {
         })
     }
 
-    /// Starts a session whose terminal controls the process. A shell runs this line.
+    /// Starts a shell that runs this line, with the terminal as its controlling terminal.
     fn controlled(database: &Database, line: &str) -> Self {
         let mut command = Command::new("setsid");
         command
@@ -43,7 +43,7 @@ impl Session {
         })
     }
 
-    /// Starts a session with this many columns, which shows standard output as well.
+    /// Starts a session that has this many columns and also shows standard output.
     fn of_width(columns: u16, database: &Database, line: &str) -> Self {
         Self::start_with(command(database.url(), line), |command, terminal| {
             let size = Winsize { ws_row: 24, ws_col: columns, ws_xpixel: 0, ws_ypixel: 0 };
@@ -131,7 +131,7 @@ fn revoking_does_not_ask_with_yes_or_when_already_revoked() {
     assert_eq!(code, Some(0), "{shown}");
 }
 
-/// I4: Standard input contains the key, so the terminal asks the question.
+/// I4: Standard input contains the key, so the question is asked on the terminal.
 #[test]
 fn revoking_by_key_asks_on_the_terminal() {
     let database = Database::sqlite();
@@ -164,7 +164,7 @@ fn a_typed_key_is_not_shown() {
     assert_eq!(status(database.builder(), &key), 401);
 }
 
-/// I4: An interrupt ends the question, so that the program can restore the terminal first.
+/// I4: An interrupt ends the question, so the program can restore the terminal before it exits.
 #[test]
 fn an_interrupt_ends_the_hidden_question() {
     let database = Database::sqlite();

@@ -140,8 +140,8 @@ database_test!(a_forged_forwarding_header_is_ignored_behind_nginx, |database: Da
         ("127.0.0.3", through, said("X-Real-IP"), 401),
         ("127.0.0.3", through, said("Forwarded"), 401),
         ("127.0.0.3", past, forwarded.clone(), 401),
-        // A caller with the proxy's own address: the chain has only trusted hops, so there is no
-        // client IP.
+        // A caller with the proxy's own address: every address in the chain is trusted, so there is
+        // no client IP.
         ("127.0.0.1", through, vec![bearer.clone()], 401),
     ] {
         let shown = get_from(caller, address, "/whoami", &headers);

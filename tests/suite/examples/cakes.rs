@@ -37,7 +37,7 @@ impl Example {
         place.parse().unwrap()
     }
 
-    /// Returns the first key if one was printed, which is a line of its own.
+    /// Returns the first key if it was printed. The key has a line of its own.
     fn first_key(&self) -> Option<String> {
         let printed = self.wait_until_printed("cargo app-key issue");
         printed.lines().find(|line| line.starts_with("ak_live_")).map(str::to_owned)

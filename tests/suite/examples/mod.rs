@@ -27,7 +27,7 @@ use crate::support::{
 
 /// Enough time for `cargo run` to wait for another build and to link.
 const START_TIMEOUT: Duration = Duration::from_secs(300);
-/// The log line of actix-web for each address.
+/// The text before each address in the log of actix-web.
 const LISTENING: &str = ", listening on: ";
 
 /// A running example, which ends on drop.
@@ -180,8 +180,8 @@ pub(crate) fn run_beside_hello(
     let lines = lines.replace("127.0.0.1:8080", &address.to_string());
     let printed = run(&format!("{lines}echo \"$KEY\""));
     let key = printed.lines().last().unwrap();
-    // Another process revoked the key. The service rejects the key within the bound, and usually
-    // within milliseconds.
+    // Another process revoked the key. The service rejects the key within `max_staleness`, and
+    // usually within milliseconds.
     let revoked = Instant::now();
     while http::get_with(address, "/me", key).status != 401 {
         assert!(revoked.elapsed() < Duration::from_secs(5), "the revoked key is still accepted");

@@ -1,5 +1,5 @@
-//! A store over an application's own table. A test in its own package runs the acceptance suite of
-//! stores.
+//! A store over an application's own table. A test in the package of the example runs the
+//! acceptance suite for stores.
 
 use super::{Example, example, header};
 use crate::support::{Database, http, wait_until};

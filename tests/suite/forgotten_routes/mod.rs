@@ -107,7 +107,7 @@ async fn faults<T: Served>(app: App<T>, exceptions: Exceptions) -> Vec<String> {
 
 const OPEN: &str = "answered 200 OK to a caller without a key";
 
-/// Checks that exactly these routes are open, in an application with guarded routes as well.
+/// Checks that exactly these routes are open, in an application that also has guarded routes.
 async fn assert_open<T: Served>(app: App<T>, routes: &[&str]) {
     let app = app.service(guarded_service).service(guarded_report);
     let expected: Vec<String> = routes.iter().map(|route| format!("{route} {OPEN}")).collect();

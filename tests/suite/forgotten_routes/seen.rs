@@ -24,7 +24,7 @@ async fn known_guards_of_actix_web_are_satisfied() {
     assert_open(app, &["GET /hosted/x", "GET /versioned"]).await;
 }
 
-/// A guard from another crate, with its own name.
+/// A guard from another crate, with a name of its own.
 struct Boxed(Box<dyn guard::Guard>);
 
 impl guard::Guard for Boxed {

@@ -1,7 +1,7 @@
 //! `tests/GUARANTEES.md`: each requirement in one sentence, with its tests. A test belongs to a
 //! requirement by the number in the comment above the test.
 //!
-//! `sentences.txt` contains the sentences. This command renews the file:
+//! `sentences.txt` contains the sentences. This command renews `tests/GUARANTEES.md`:
 //!
 //! ```sh
 //! UPDATE_GUARANTEES=1 cargo test -p api-key-tests --test suite guarantees
@@ -32,7 +32,7 @@ fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("..")
 }
 
-/// Reads the number at the start of a text, and returns what follows it.
+/// Returns the number at the start of a text, and the text after the number.
 fn requirement(text: &str) -> Option<(Requirement, &str)> {
     let letter = text.chars().next().filter(char::is_ascii_uppercase)?;
     let digits = text[1..].bytes().take_while(u8::is_ascii_digit).count();

@@ -5,7 +5,7 @@ use std::{collections::BTreeSet, fs};
 use super::{chapter, folder};
 use crate::support::{markdown, programs::root};
 
-/// Lines that a reader sees without scrolling.
+/// Number of lines that a reader sees without scrolling.
 const FIRST_SCREEN: usize = 20;
 
 /// Returns the chapters and their questions, in the order of the table.

@@ -81,7 +81,7 @@ fn links_have_targets_in_rustdoc() {
     assert_eq!(used, defined, "links on the left, definitions in rustdoc_links.md on the right");
 }
 
-/// Rustdoc has no files beside its pages, so each drawing is embedded in a URL.
+/// Rustdoc cannot include image files, so each drawing is embedded as a `data:` URL.
 #[test]
 fn rustdoc_has_the_unchanged_drawings() {
     let path = folder().join("rustdoc_links.md");

@@ -37,7 +37,7 @@ struct Place {
 impl Place {
     fn new() -> Self {
         let folder = own_folder();
-        // The stock command requires this file.
+        // The `diesel` command requires this file.
         fs::write(folder.join("diesel.toml"), "").unwrap();
         Self { folder, database: Database::sqlite() }
     }
@@ -86,7 +86,7 @@ fn lines_of(text: &str) -> String {
 fn the_commands_of_the_start_chapter_work() {
     let lines = lines_of(&chapter("start"));
     let place = Place::new();
-    // The chapter shows the code of `hello`, except for the address.
+    // The code in the chapter is that of `hello`, except for the address.
     let shown = run_beside_hello(&lines, &place.database, |lines| place.run(lines));
     assert_eq!(shown.matches("Hello, me.\n").count(), 2, "{shown}");
 }

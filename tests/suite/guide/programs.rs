@@ -1,11 +1,12 @@
-//! Programs that chapters show. Doctests compile them in the chapter; here their functions run.
+//! Programs that chapters show. Doctests compile these programs, and the tests here run their
+//! functions.
 
 use std::fs;
 
 use super::chapter;
 use crate::support::{Database, markdown, own_folder};
 
-/// Foreign keys from keys to users, in the chapter on joins.
+/// Foreign keys from API keys to users, in the chapter on joins.
 #[allow(dead_code)]
 mod joins {
     include!("quoted/joins.rs");

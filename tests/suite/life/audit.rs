@@ -82,7 +82,7 @@ database_test!(plain_sql_leaves_events_without_actor_and_secrets, |database: Dat
         let text = format!("{event:?}");
         assert!(!text.contains(&key), "the key itself is not recorded");
     }
-    // The order of history is that of the changes, and the newest events are kept.
+    // The history is in the order of the changes, and a limit keeps the newest events.
     let newest = admin.history(id, 2).unwrap();
     assert_eq!(newest, events[2..]);
 });
@@ -150,7 +150,7 @@ database_test!(a_pruned_key_cannot_come_back, |database: Database| {
     database.issue("0.0.0.0");
 });
 
-/// Does what pruning does: remembers a key, and deletes it. The table `copy` keeps its row.
+/// Prunes a key by SQL: records the key as pruned, and deletes it. The table `copy` keeps the row.
 fn prune(database: &Database, id: i64) {
     for change in [
         format!("CREATE TABLE copy AS SELECT * FROM api_keys WHERE id = {id}"),

@@ -120,7 +120,7 @@ database_test!(a_key_under_the_previous_pepper_is_not_imported, |database: Datab
     import(&plain, keys(2)).1.unwrap();
     plain.revoke(1).unwrap();
     let builder = database.builder().accept_imported_keys(true).pepper(PEPPER);
-    // The service starts with both peppers, and so changes the algorithm of the table.
+    // The service starts with both peppers, which changes the algorithm of the table.
     drop(builder.previous_pepper("none").build().unwrap());
     let builder = database.builder().accept_imported_keys(true).pepper(PEPPER);
     let admin = builder.previous_pepper("none").build_admin().unwrap();
@@ -149,7 +149,7 @@ database_test!(one_refused_row_refuses_all_rows, |database: Database| {
     assert!(error.is_invalid_input(), "{error}");
     assert!(error.to_string().contains("3 of 5004 rows"), "{error}");
     assert!(database.rows().is_empty() && events(&database).is_empty());
-    // The connection of the failed import left nothing behind.
+    // The failed import left nothing behind on its connection.
     assert_eq!(import(&admin, keys(5000)).1.unwrap().imported, 5000);
 });
 

@@ -45,7 +45,7 @@ database_test!(a_filter_by_address_compares_whole_entries, |database: Database| 
         assert_eq!(names(&admin, &wanted), expected, "{entries}");
     }
     assert!(ListKeys::new().allowed_ips("10.0.0.1/8").is_err());
-    // An allow list that no key can have from this crate, and that allows no address.
+    // An allow list that this crate never writes, and that allows no address.
     set(&database, "one", "allowed_ips = '0.0.0.0 10.0.0.1'");
     let any = ListKeys::new().allowed_ips("0.0.0.0").unwrap();
     assert_eq!(names(&admin, &any), ["any"]);

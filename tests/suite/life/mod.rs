@@ -12,7 +12,7 @@ use std::time::Duration;
 
 const DAY: Duration = Duration::from_secs(24 * 60 * 60);
 
-/// Returns the SQL text of the time that lies this many hours before now.
+/// Returns the SQL literal of the time this many hours ago.
 fn ago(hours: i64) -> String {
     let time = chrono::Utc::now() - chrono::TimeDelta::hours(hours);
     time.format("'%Y-%m-%d %H:%M:%S%.6f+00:00'").to_string()

@@ -128,7 +128,7 @@ database_test!(several_processes_may_prune_at_once, |database: Database| {
     let pruned: Vec<u64> = thread::scope(|scope| {
         let threads: Vec<_> =
             (0..4).map(|_| scope.spawn(|| database.admin().prune(&old()).unwrap().keys)).collect();
-        // Usage of the same keys, as a service records it that was paused for a year.
+        // Records usage of the same keys, like a service that was paused for a year.
         for _ in 0..20 {
             let _ = database.execute("UPDATE api_key_usage SET use_count = use_count + 1");
         }

@@ -73,7 +73,7 @@ fn a_preflight_needs_no_key_and_rejections_carry_cors_headers() {
         let origin = answer.header("access-control-allow-origin");
         assert_eq!(origin, Some("https://shop.example"), "{path} {status}");
     }
-    // Without a requested method the request is not a preflight.
+    // Without `Access-Control-Request-Method` the request is not a preflight.
     assert_eq!(http::request(server.address, "OPTIONS", "/cake", &[ORIGIN]).status, 401);
     assert_eq!(touched.count(), 0);
     let answer = http::get(server.address, "/cake", &[ORIGIN, &good]);
@@ -237,7 +237,8 @@ fn the_key_is_for_the_handler_of_its_own_request() {
     }
 }
 
-/// Returns whether the server responds. Otherwise it closes or refuses the connection.
+/// Returns whether the server responds. A server that does not respond closes or refuses the
+/// connection.
 fn answers(address: std::net::SocketAddr) -> bool {
     use std::io::{Read as _, Write as _};
     let ask = || {

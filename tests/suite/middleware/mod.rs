@@ -23,7 +23,7 @@ use crate::support::Database;
 
 const ANY_KEY: RequireAppKey = RequireAppKey::new();
 
-/// Counts how often something behind the guard ran.
+/// A counter of how often code behind the guard ran.
 #[derive(Clone, Debug, Default)]
 struct Touched(Arc<AtomicUsize>);
 
@@ -37,7 +37,7 @@ impl Touched {
     }
 }
 
-/// An extractor that counts its creation.
+/// An extractor that counts how often it is created.
 struct Probe;
 
 impl FromRequest for Probe {

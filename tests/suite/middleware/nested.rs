@@ -1,4 +1,4 @@
-//! Nested middlewares and attributes: both check the key, and the handler gets it.
+//! Nested middlewares and attributes: both check the key, and the handler gets the key.
 
 use actix_web::{HttpResponse, web};
 use api_key_runtime::{AppKey, KeyLocation, RequireAppKey, require_app_key};

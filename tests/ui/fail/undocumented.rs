@@ -1,5 +1,5 @@
 #![deny(missing_docs)]
-//! Documented, except for the handler.
+//! A crate in which only the handler lacks documentation.
 
 use actix_web::Responder;
 use api_key_runtime::require_app_key;

@@ -1,8 +1,8 @@
 //! A user's crate under every lint that a user may enable. Each module contains handlers of one
 //! kind, and none may cause a warning.
 //!
-//! Compiling the crate checks the generated code, and clippy checks that none of its warnings
-//! points into this code. Other tests serve handlers and check that they are guarded.
+//! Compiling the crate checks the generated code, and clippy must report no warning for this code.
+//! Other tests serve handlers and check that they are guarded.
 #![forbid(unsafe_code)]
 #![deny(
     warnings,
@@ -20,8 +20,8 @@
     unused_qualifications
 )]
 #![deny(clippy::all, clippy::pedantic, clippy::nursery)]
-// These lints are not related to the attribute: the first contradicts `unreachable_pub`, and
-// handlers of actix-web stay on one thread.
+// These lints are not related to the attribute. The first lint contradicts `unreachable_pub`. The
+// second lint does not apply, because handlers of actix-web stay on one thread.
 #![allow(clippy::redundant_pub_crate, clippy::future_not_send)]
 
 mod arguments;

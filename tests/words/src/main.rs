@@ -7,8 +7,8 @@
 //! cargo run --package api-key-words -- --count            # the numbers of each folder
 //! ```
 //!
-//! It reads Markdown, the texts of SVG pictures, comments in Rust, SQL, TOML, YAML and shell
-//! scripts, and messages in string literals. `words.txt` lists the forbidden words. Code and
+//! The program reads Markdown, the texts of SVG pictures, comments in Rust, SQL, TOML, YAML and
+//! shell scripts, and messages in string literals. `words.txt` lists the forbidden words. Code and
 //! quotations may contain them.
 
 mod read;
@@ -27,14 +27,14 @@ use std::{
 };
 
 const RULES: [Rule; 5] = [Rule::Beginning, Rule::Word, Rule::Length, Rule::Width, Rule::Verb];
-/// Folders are counted down to this depth.
+/// Maximum depth of the folders that are counted separately.
 const DEPTH: usize = 3;
 
 fn main() -> Result<ExitCode, Box<dyn Error>> {
     match print_findings(&mut io::stdout().lock()) {
         Ok(0) => Ok(ExitCode::SUCCESS),
         Ok(_) => Ok(ExitCode::FAILURE),
-        // There was a finding to print, and the reader has ended, as `head` does.
+        // A finding could not be printed, because the reader, such as `head`, closed the pipe.
         Err(error) if is_closed_pipe(&*error) => Ok(ExitCode::FAILURE),
         Err(error) => Err(error),
     }

@@ -9,7 +9,7 @@ use ra_ap_rustc_lexer::{DocStyle, FrontmatterAllowed, TokenKind, tokenize};
 use regex::Regex;
 use std::sync::LazyLock;
 
-/// Stands for inline code and format arguments, and counts as one word.
+/// The placeholder for inline code and format arguments, which counts as one word.
 const CODE: &str = "`code`";
 
 /// Text without line breaks, and the line of the file where each part of it begins.
@@ -58,7 +58,7 @@ impl Comment {
 #[derive(Debug, Default)]
 pub(crate) struct Prose {
     pub(crate) paragraphs: Vec<Paragraph>,
-    /// The numbers of the lines with a comment, whose width is checked.
+    /// The numbers of the lines with a comment. The width of these lines is checked.
     pub(crate) comment_lines: Vec<usize>,
 }
 
@@ -66,7 +66,7 @@ pub(crate) struct Prose {
 pub(crate) fn read(path: &str, source: &str) -> Option<Prose> {
     let mut prose = Prose::default();
     match path.rsplit_once('.').unwrap_or_default().1 {
-        // Generated from other files, which are read.
+        // This file is generated from other files, which are read.
         _ if path == "tests/GUARANTEES.md" => return None,
         "md" => prose.add_markdown(source, 1, false),
         _ if path.ends_with("guarantees/sentences.txt") => {
@@ -117,7 +117,7 @@ impl Prose {
         }
     }
 
-    /// Adds comments, and joins those on successive lines.
+    /// Adds comments, and joins comments on successive lines.
     fn add_comments(&mut self, comments: impl IntoIterator<Item = Comment>) {
         let mut joined: Vec<Comment> = Vec::new();
         for comment in comments {
@@ -174,7 +174,8 @@ impl Prose {
                     let is_function = function.is_some_and(|head| !head.as_str().contains("test]"));
                     comments.push(Comment { line, text, style, is_alone, is_function });
                 }
-                // The first line of an example that depends on a feature.
+                // The first line of a code block in a `doc` attribute, as in an example that
+                // depends on a feature.
                 TokenKind::Literal { .. } if text.starts_with("\"```") => {
                     let style = comments.last().and_then(|last| last.style);
                     let (text, is_alone) = (text.trim_matches('"').to_owned(), true);

@@ -31,7 +31,7 @@ static BEGINNING: LazyLock<Regex> = LazyLock::new(|| {
     pattern(&format!(r"^\W*(?:(?:Of|What|Who|Whoever|Whom)\b|That (?:(?:{clause})\b|`))"))
 });
 static QUOTATION: LazyLock<Regex> = LazyLock::new(|| pattern(r#""[^"]*"|“[^”]*”"#));
-/// A verb in the third person, as far as a pattern can see: a capitalized word that ends in "s".
+/// A word that is probably a third-person verb: it is capitalized and ends in "s".
 static VERB: LazyLock<Regex> = LazyLock::new(|| pattern(r"^[A-Z]\w*s(?:[\s,.:;]|$)"));
 static NOT_VERB: LazyLock<Regex> =
     LazyLock::new(|| pattern(r"^(?:This|As|Is|Its|Always|Unless|Was|Thus)\b"));
@@ -100,7 +100,8 @@ pub(crate) fn check_width(number: usize, line: &str) -> Option<Finding> {
     })
 }
 
-/// Returns the ranges of the sentences of a text. The stops of "e.g." and ".." do not end one.
+/// Returns the ranges of the sentences of a text. The periods of "e.g." and ".." do not end a
+/// sentence.
 fn sentences(text: &str) -> Vec<Range<usize>> {
     static END: LazyLock<Regex> = LazyLock::new(|| pattern(r#"[^.\s]{2}[.?!]["”')\]]*(?:\s|$)|$"#));
     let (mut start, mut found) = (0, Vec::new());

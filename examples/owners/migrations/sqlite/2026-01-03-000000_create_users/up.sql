@@ -3,7 +3,7 @@ CREATE TABLE users (
     name TEXT    NOT NULL CHECK (length(name) BETWEEN 1 AND 100)
 ) STRICT;
 
--- Nullable: a key from the command has no owner until one is set.
+-- Nullable, because a key that the command issues has no user at first.
 ALTER TABLE api_keys ADD COLUMN user_id INTEGER REFERENCES users (id) ON DELETE CASCADE;
 
 -- Without this index, deleting a user scans the whole table for keys.
