@@ -16,7 +16,7 @@ use crate::{failure::Failure, values::moment};
 /// The names of the columns. The first line of the file has some of them, in any order.
 const COLUMNS: [&str; 7] = ["key", "digest", "name", "ip", "owner", "scopes", "expires"];
 
-/// The content of the column with the keys, and the default of all rows.
+/// The form of a CSV file: whether it has keys or digests, and the IP allow list for all rows.
 pub(crate) struct Form {
     /// Whether the file has SHA-256 digests instead of keys.
     pub(crate) is_digests: bool,
@@ -35,7 +35,7 @@ pub(crate) struct Rows<R> {
 }
 
 impl<R: Read> Rows<R> {
-    /// Reads the first line. `read` counts the bytes that were read.
+    /// Reads the first line. `read` is updated with the number of bytes read so far.
     pub(crate) fn new(input: R, form: Form, read: Rc<Cell<u64>>) -> Result<Self, Failure> {
         let counted = Counted { inner: input, read };
         let mut reader = ReaderBuilder::new().flexible(true).from_reader(counted);
@@ -55,14 +55,14 @@ impl<R: Read> Rows<R> {
         };
         let bytes = self.record.get(position).unwrap_or_default();
         let text = std::str::from_utf8(bytes).map_err(|_| "the row is not UTF-8")?;
-        // White space may be part of a key, which is then refused.
+        // The white space around a key is kept, so that such a key is refused.
         let text = if name == "key" { text } else { text.trim() };
         Ok(Some(text).filter(|text| !text.is_empty()))
     }
 
     fn key(&self) -> Result<ImportedKey, &'static str> {
         if self.record.len() != self.columns.len() {
-            return Err("the row has another number of fields than the first line");
+            return Err("the row and the first line have different numbers of fields");
         }
         let mut key = if self.form.is_digests {
             let digest = self.field("digest")?.and_then(hex_digest);
@@ -107,7 +107,8 @@ fn columns(header: &ByteRecord, form: &Form) -> Result<Vec<&'static str>, String
         let known = COLUMNS.into_iter().find(|column| *column == name);
         match known {
             Some(column) if !columns.contains(&column) => columns.push(column),
-            // The name is not repeated: without a first line with names, it could be a key.
+            // The message does not contain the name: in a file without column names, it could be a
+            // key.
             _ => {
                 return Err(format!(
                     "the first line of the CSV file has an unknown or repeated column at position {}; it must name the columns: {}",
@@ -159,7 +160,7 @@ impl<R: Read> Iterator for Rows<R> {
                 let line = self.record.position().map_or(0, csv::Position::line);
                 Some((line, self.key()))
             }
-            // Without the rest of the file nothing is imported.
+            // The rest of the file is missing, so this error refuses the whole import.
             Err(_) => {
                 self.is_failed = true;
                 Some((self.reader.position().line(), Err("the file cannot be read from here on")))
@@ -168,7 +169,7 @@ impl<R: Read> Iterator for Rows<R> {
     }
 }
 
-/// Counts the bytes that were read.
+/// A reader that counts the bytes read.
 struct Counted<R> {
     inner: R,
     read: Rc<Cell<u64>>,

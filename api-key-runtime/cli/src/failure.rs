@@ -28,11 +28,11 @@ pub(crate) enum Failure {
     NoTerminal { command: &'static str },
     /// The user did not confirm.
     Declined,
-    /// The output is the answer: the key is rejected, or keys were found. There is no message.
+    /// The key is rejected, or keys were found. The output has the result, so there is no message.
     Answer,
     /// A file could not be read or written.
     File { verb: &'static str, path: PathBuf, source: io::Error },
-    /// Some files were not scanned. A message about each has been written.
+    /// Some files were not scanned. A message about each of these files has been written.
     Unread { unread: usize, files: usize },
     /// The table has no record for the key on standard input.
     Unknown,
@@ -40,7 +40,7 @@ pub(crate) enum Failure {
     Input(io::Error),
     /// A file with keys could not be opened.
     Csv { name: String, source: io::Error },
-    /// The first line of a file does not name the columns of keys.
+    /// The first line of a CSV file does not name the required columns.
     Columns(String),
     /// Rows of an import were refused.
     RefusedRows(String),

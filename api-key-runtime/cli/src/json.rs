@@ -54,7 +54,7 @@ fn time(time: DateTime<Utc>) -> String {
     time.to_rfc3339_opts(SecondsFormat::Micros, true)
 }
 
-/// Writes one object on one line.
+/// Writes a new key, as one object on one line.
 pub(crate) fn write_issued(
     out: &mut impl Write,
     issued: &IssuedKey,
@@ -65,7 +65,7 @@ pub(crate) fn write_issued(
     write_line(out, &object)
 }
 
-/// Writes one object on one line.
+/// Writes a key and its usage, as one object on one line.
 pub(crate) fn write_record(
     out: &mut impl Write,
     record: &KeyRecord,
@@ -144,7 +144,7 @@ struct Explained<'a> {
     key: Option<&'a KeyRecord>,
 }
 
-/// Writes one object on one line.
+/// Writes an explanation, as one object on one line.
 pub(crate) fn write_explanation(
     out: &mut impl Write,
     explained: &Explanation,
@@ -173,7 +173,7 @@ pub(crate) fn write_explanation(
     write_line(out, &object)
 }
 
-/// Writes one object on one line. The object has the hint of the key, but not the key.
+/// Writes a found key, as one object on one line. The object has the key's hint, but not the key.
 pub(crate) fn write_hit(
     out: &mut impl Write,
     hit: &Hit<'_>,
@@ -243,7 +243,7 @@ impl<W: Write> Array<W> {
         write(&mut self.out, object)
     }
 
-    /// Ends the array. Returns whether it has an object.
+    /// Ends the array. Returns whether the array contains an object.
     pub(crate) fn finish(mut self) -> io::Result<bool> {
         writeln!(self.out, "{}", if self.is_empty { "[]" } else { "]" })?;
         Ok(!self.is_empty)
@@ -261,7 +261,8 @@ fn write(out: &mut impl Write, object: &impl Serialize) -> io::Result<()> {
     Ok(object.serialize(&mut serializer)?)
 }
 
-/// Compact JSON. Escapes characters that JSON allows in a string but that could deceive a terminal.
+/// A formatter for compact JSON. It escapes characters that JSON allows in a string, but that could
+/// deceive the reader of a terminal.
 struct Visible;
 
 impl serde_json::ser::Formatter for Visible {

@@ -1,4 +1,4 @@
-//! The key that a command is about, and the question before a change that destroys.
+//! The key that a command acts on, and the question before a change that cannot be undone.
 
 use std::{
     fmt,
@@ -20,7 +20,7 @@ pub(crate) struct KeyId {
     pub(crate) id: NamedKey,
 }
 
-/// The key that a command is about.
+/// The key that a command acts on.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum NamedKey {
     Id(i64),
@@ -44,7 +44,7 @@ pub(crate) fn record_of(admin: &Admin, key: NamedKey) -> Result<KeyRecord, Failu
     }
 }
 
-/// Reads a key from standard input. A terminal does not show the key.
+/// Reads a key from standard input. A terminal does not echo the key.
 pub(crate) fn read_key() -> Result<String, Failure> {
     let line = if io::stdin().is_terminal() {
         Terminal::open().and_then(|terminal| terminal.ask_hidden("Key (not shown): "))
@@ -62,7 +62,7 @@ pub(crate) fn read_key() -> Result<String, Failure> {
 
 /// A question before a change that cannot be undone.
 pub(crate) enum Question {
-    /// The user skipped the question.
+    /// The question is not asked, for example because of `--yes`.
     Skipped,
     /// Standard input has the key, so the question is asked on the controlling terminal.
     OnTerminal(Terminal),

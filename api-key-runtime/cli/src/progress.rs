@@ -5,11 +5,11 @@ use std::{
     time::{Duration, Instant},
 };
 
-/// The time between two drawings.
+/// Minimum time between two updates of the bar.
 const INTERVAL: Duration = Duration::from_millis(100);
 const BAR_WIDTH: usize = 30;
 
-/// A bar on one line, which is drawn again and again. [`clear`](Self::clear) must precede every
+/// A progress bar on one line, which is redrawn in place. Call [`clear`](Self::clear) before every
 /// other message.
 pub(crate) struct Progress {
     is_terminal: bool,
@@ -21,14 +21,14 @@ impl Progress {
         Self { is_terminal: io::stderr().is_terminal(), drawn: None }
     }
 
-    /// Shows the number of rows, and how much of the work is done if the whole is known.
+    /// Shows the number of rows, and the percentage that is done if the total `of` is known.
     pub(crate) fn rows(&mut self, rows: u64, done: u64, of: Option<u64>) {
         if self.drawn.is_none_or(|drawn| drawn.elapsed() >= INTERVAL) {
             self.draw(&format!("{}{rows} rows", bar(done, of)));
         }
     }
 
-    /// Shows a step that has no measure.
+    /// Shows a step whose progress is not measured.
     pub(crate) fn step(&mut self, step: &str) {
         self.draw(step);
     }

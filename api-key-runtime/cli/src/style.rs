@@ -1,5 +1,5 @@
-//! Colours. They are written to [`anstream`], which removes them if standard output is not a
-//! terminal or `NO_COLOR` is set.
+//! Colours of the output. [`anstream`] removes them if standard output is not a terminal or
+//! `NO_COLOR` is set.
 
 use api_key_runtime::admin::KeyState;
 use clap::builder::styling::{AnsiColor, Style};
@@ -9,17 +9,17 @@ fn painted(text: &str, colour: AnsiColor) -> String {
     format!("{style}{text}{style:#}")
 }
 
-/// Returns the word of an answer that is yes.
+/// Returns a text in green, for a positive result.
 pub(crate) fn good(text: &str) -> String {
     painted(text, AnsiColor::Green)
 }
 
-/// Returns a word that needs attention.
+/// Returns a text in red, for a result that needs attention.
 pub(crate) fn bad(text: &str) -> String {
     painted(text, AnsiColor::Red)
 }
 
-/// Returns the word for a state. Only states in which a key is rejected have a colour.
+/// Returns the name of a state, in colour if keys in this state are rejected.
 pub(crate) fn state(state: KeyState) -> String {
     match state {
         KeyState::Expired | KeyState::Disabled => painted(state.as_str(), AnsiColor::Yellow),

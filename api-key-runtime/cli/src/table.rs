@@ -13,7 +13,7 @@ const MAX_CELL_WIDTH: usize = 40;
 /// Spaces between two columns.
 const GAP: usize = 2;
 
-/// The values of one line.
+/// The values of one row.
 #[derive(Clone, Copy)]
 pub(crate) struct Row<'a> {
     pub(crate) record: &'a KeyRecord,
@@ -27,7 +27,7 @@ struct Column {
     /// If the terminal is too narrow, columns with higher numbers are hidden first. Columns with 0
     /// are always shown.
     dispensable: u8,
-    /// Whether a text that is too wide may be cut. A number or a time would be misread then.
+    /// Whether a text that is too wide may be cut. A number or a time that is cut would be misread.
     is_cut: bool,
     cell: fn(&Row<'_>) -> String,
 }
@@ -62,13 +62,13 @@ const fn text(heading: &'static str, dispensable: u8, cell: fn(&Row<'_>) -> Stri
 
 /// The columns of a list that fit, with their widths. The first rows determine the widths, because
 /// a list may have more rows than fit into memory. In later rows a wider text is cut, and a wider
-/// number moves the rest of its line.
+/// number shifts the rest of its line.
 pub(crate) struct Layout {
     columns: Vec<(&'static Column, usize)>,
 }
 
 impl Layout {
-    /// Returns the layout for these rows. `None` is an output without a width.
+    /// Returns the layout for these rows. `width` is `None` if the output is not a terminal.
     pub(crate) fn of(rows: &[Row<'_>], width: Option<usize>) -> Self {
         let measured = COLUMNS.iter().map(|column| {
             let cells = rows.iter().map(|row| (column.cell)(row).width().min(MAX_CELL_WIDTH));

@@ -1,4 +1,4 @@
-//! Questions on the terminal. The questions work even if standard input is not a terminal.
+//! Questions on the controlling terminal, which work even if standard input is not a terminal.
 
 use std::{
     fs::File,
@@ -46,7 +46,7 @@ impl Terminal {
     }
 }
 
-/// Turns the echo of the terminal off, and restores it on drop.
+/// A guard that turns the terminal's echo off, and restores the settings on drop.
 #[cfg(unix)]
 struct Hidden<'a> {
     terminal: &'a File,
@@ -65,7 +65,7 @@ impl<'a> Hidden<'a> {
         // would stay off.
         hidden.local_modes.remove(LocalModes::ECHO | LocalModes::ISIG);
         hidden.special_codes[SpecialCodeIndex::VEOL] = INTERRUPT as u8;
-        // The line break alone is echoed, so that the next output starts on a new line.
+        // Only the line break is echoed, so that the next output starts on a new line.
         hidden.local_modes.insert(LocalModes::ECHONL);
         tcsetattr(terminal, OptionalActions::Flush, &hidden)?;
         Ok(Self { terminal, before })

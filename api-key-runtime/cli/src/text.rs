@@ -16,7 +16,7 @@ use crate::{
     table::{ago, length},
 };
 
-/// Width of the labels of `show`: the longest, `digest algorithm`, and two spaces.
+/// Width of the labels of `show`: the longest label, `digest algorithm`, and two spaces.
 const LABEL_WIDTH: usize = 18;
 
 /// Returns whether a character can control a terminal, change the direction of the text around it,
@@ -55,8 +55,8 @@ pub(crate) fn one_line(text: &str) -> String {
 /// Writes a message about the result to standard error. Errors are ignored, because the command
 /// itself has succeeded.
 ///
-/// The message is written at once: standard error has no buffer, and lines of several processes
-/// could mix.
+/// The message is written in one call: standard error has no buffer, and messages of several
+/// processes could mix.
 pub(crate) fn say(message: fmt::Arguments<'_>) {
     let _ = io::stderr().write_all(format!("{message}\n").as_bytes());
 }

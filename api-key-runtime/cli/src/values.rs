@@ -1,4 +1,4 @@
-//! Parsers of the values of options.
+//! Parsers for option values.
 
 use std::time::Duration;
 
@@ -8,7 +8,7 @@ use clap::builder::{PossibleValuesParser, TypedValueParser};
 
 use crate::failure::Failure;
 
-/// Returns a parser for the names of values of the library.
+/// Returns a parser that accepts these names, and returns the value of a name.
 pub(crate) fn one_of<T: Copy + Send + Sync + 'static>(
     named: &'static [(&'static str, T)],
 ) -> impl TypedValueParser<Value = T> {
@@ -45,7 +45,7 @@ pub(crate) fn join_allowed_ips(lists: &[AllowedIps]) -> Result<AllowedIps, Failu
 /// The expiry of a key.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Expiry {
-    /// This long after the key is issued or changed.
+    /// This time after the key is issued or changed.
     In(Duration),
     At(DateTime<Utc>),
     Never,

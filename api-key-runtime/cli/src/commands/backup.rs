@@ -12,8 +12,9 @@ use crate::{
 };
 
 pub(crate) const BACKUP_AFTER_HELP: &str = "\
-Works while services are running. The copy is one file and is checked after writing. To restore it, stop all programs \
-that use the database, remove its -wal and -shm files, and copy the backup over it with cp. For Postgres use pg_dump.
+Works while services are running. The copy is one file, which is checked after writing. To restore the copy, stop all \
+programs that use the database, remove its -wal and -shm files, and copy the backup over the database with cp. For \
+Postgres use pg_dump.
 
 Example:
   app-key backup keys-2027-01-31.db";

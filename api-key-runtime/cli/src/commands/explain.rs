@@ -21,9 +21,9 @@ use crate::{
 };
 
 pub(crate) const EXPLAIN_AFTER_HELP: &str = "\
-Answers with the verdict of a service that has the same settings, in the words of its log. Nothing is recorded. The exit \
-code is 0 if the key is accepted, and 3 if it is rejected. With an id the format of the key is not checked, because \
-the table does not hold the key.
+Reports whether a service with the same settings accepts the key, and the reason as in the service's log. Nothing is \
+recorded. The exit code is 0 if the key is accepted, and 3 if it is rejected. With an id the format of the key is not \
+checked, because the table does not hold the key.
 
 Examples:
   app-key explain 17 --ip 203.0.113.7 --scope cakes:write
@@ -41,7 +41,7 @@ pub(crate) struct Explain {
     /// Scope that the route requires (`scopes` of the attribute); repeatable
     #[arg(long = "scope", value_name = "SCOPE", value_parser = scopes)]
     scopes: Vec<ScopeSet>,
-    /// Scope of which the route requires one (`any_scope` of the attribute); repeatable
+    /// Scope that is sufficient for the route (`any_scope` of the attribute); repeatable
     #[arg(long, value_name = "SCOPE", value_parser = scopes)]
     any_scope: Vec<ScopeSet>,
     /// Print a JSON object with the verdict, the rules and the record of the key
@@ -93,7 +93,7 @@ fn write(out: &mut impl Write, explained: &Explanation) -> io::Result<()> {
     for result in &explained.rules {
         let (word, reason) = match result.rejection {
             None => (style::good("passed"), ""),
-            // Such as `revoked since 2027-01-31T00:00:00Z`.
+            // The detail repeats the reason, as in `revoked since 2027-01-31T00:00:00Z`.
             Some(reason) if result.detail.starts_with(reason.as_str()) => {
                 (style::bad("failed"), "")
             }

@@ -15,8 +15,8 @@ use crate::{
 };
 
 pub(crate) const HISTORY_AFTER_HELP: &str = "\
-Prints when a key changed, how, and who changed it. Events outlive the key. The role is the login of the database \
-session. The actor is what the program stated, and proves nothing.
+Prints when and how a key changed, and who changed it. Events outlive the key. The role is the login of the database \
+session. The actor is the name that the program stated, and proves nothing.
 
 Examples:
   app-key history 17
@@ -26,7 +26,7 @@ Examples:
 pub(crate) struct History {
     #[command(flatten)]
     key: KeyId,
-    /// Show at most this many events, the newest ones
+    /// Maximum number of events; older events are left out
     #[arg(long, default_value_t = 100, value_name = "COUNT")]
     limit: u32,
     /// Print a JSON array of events
@@ -66,7 +66,7 @@ fn write(out: &mut impl Write, event: &KeyEvent, now: DateTime<Utc>) -> io::Resu
         format!(" {key_count} keys, ids {key_id} to {last_key_id},")
     };
     let by = match (&event.actor, &event.role) {
-        // In quotation marks, so that no actor looks like a role.
+        // The quotation marks distinguish an actor from a role.
         (Some(actor), Some(role)) => format!("{actor:?} (role {role})"),
         (Some(actor), None) => format!("{actor:?}"),
         (None, Some(role)) => format!("role {role}"),

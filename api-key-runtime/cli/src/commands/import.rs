@@ -34,12 +34,12 @@ without a pepper if its length times log2(number of distinct characters) is belo
 characters: letters, digits and -._~+/=
 
 The first line of a CSV file names its columns: key (or digest), ip, and optionally name, owner, scopes, expires.
-Separate IP addresses and scopes by spaces. The ip `any` or 0.0.0.0 allows every address. Refused rows are named by
-their line. Rows of a table are named by their integer primary key, or else counted.
+Separate IP addresses and scopes by spaces. The ip `any` or 0.0.0.0 allows every address. Messages name a refused row
+by its line in the file, or by its integer primary key in the table. Without such a key, rows are counted.
 
 --erase-plaintext sets the key column of the table to null, or to `erased-` and 32 random digits if it cannot be null.
 The database then removes its old copies: VACUUM and a checkpoint on SQLite, VACUUM FULL of the table on Postgres,
-which locks the table. Backups, replicas and archived logs keep the keys. Such rows are skipped by a later import.
+which locks the table. Backups, replicas and archived logs keep the keys. A later import skips the erased rows.
 
 Examples:
   app-key import --from-table api_auth --key-column key --ip-column ip --name-column description --dry-run
@@ -47,7 +47,7 @@ Examples:
   app-key import --csv keys.csv
   gpg --decrypt keys.csv.gpg | app-key import --csv - --ip 10.0.0.0/8";
 
-/// The number of refused rows that are printed for people.
+/// Maximum number of refused rows in the text output.
 const MAX_SHOWN: u64 = 20;
 
 #[derive(Debug, Args)]
@@ -124,14 +124,15 @@ impl Import {
 /// The output of an import in progress.
 struct Output {
     bar: Progress,
-    /// The word for the number of a row.
+    /// The word before the number of a refused row: `row` or `line`.
     word: &'static str,
     is_json: bool,
     refused: u64,
-    /// The bytes of the CSV file, and the number of those that were read.
+    /// The length of the CSV file in bytes, if the length is known.
     bytes: Option<u64>,
+    /// The number of bytes of the CSV file that were read.
     read: Rc<Cell<u64>>,
-    /// The first error of standard output.
+    /// The first error of a write to standard output.
     failed: Option<io::Error>,
 }
 
@@ -202,8 +203,8 @@ fn say_report(report: &ImportReport, dry_run: &DryRun) {
         counted(report.imported, "key")
     ));
     for (count, why) in [
-        (report.existing, "key in the table already, left as it is"),
-        (report.pruned, "key was pruned, stays invalid"),
+        (report.existing, "key already in the table, not changed"),
+        (report.pruned, "key was pruned and stays invalid"),
         (report.blank, "no key"),
     ] {
         if count > 0 {
@@ -248,7 +249,7 @@ pub(crate) fn import(admin: &Admin, asked: &Import) -> Result<(), Failure> {
     output.finish(imported, &asked.dry_run)
 }
 
-/// Opens a file or standard input. Returns the length of a file as well.
+/// Opens a file or standard input. Also returns the length of a file, if the length is known.
 fn open(name: &str) -> Result<(Box<dyn Read>, Option<u64>), Failure> {
     if name == "-" {
         return Ok((Box::new(io::stdin().lock()), None));

@@ -98,7 +98,7 @@ pub(crate) fn describe(admin: &Admin, issued: &IssuedKey) {
     let _ = text::write_issued(&mut out, &issued.record, admin.now());
 }
 
-/// Returns an error if a new key could not be printed.
+/// Returns an error if standard output is discarded, because a new key would then be lost.
 pub(crate) fn require_output(dry_run: &super::DryRun) -> Result<(), Failure> {
     if !dry_run.dry_run && is_output_discarded() { Err(Failure::Discarded) } else { Ok(()) }
 }

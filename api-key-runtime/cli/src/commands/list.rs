@@ -18,10 +18,10 @@ use crate::{
 
 pub(crate) const LIST_AFTER_HELP: &str = "\
 Long texts are cut, and a narrow terminal hides some columns; `show` and --json print everything. Keys cannot be shown,
-only their first characters. Services record usage every few seconds. The columns fit the first 1000 keys.
+only their first characters. Services record usage every few seconds. Column widths fit the first 1000 keys.
 
 --ip compares entries as they are listed: `--ip 10.0.0.1` does not find a key with 10.0.0.0/8. A key that was never used
-counts as unused since it was issued. The words of --ip and --expires are those of `issue` and `update`.
+counts as unused since it was issued. `any` and `never` have the same meaning as for `issue` and `update`.
 
 Examples:
   app-key list
@@ -50,13 +50,13 @@ pub(crate) struct List {
     /// List only keys that were not used for this time, such as 90d
     #[arg(long, value_name = "DURATION", value_parser = duration)]
     unused_for: Option<Duration>,
-    /// List only keys with an id above this
+    /// List only keys with an id above this id
     #[arg(long, value_name = "ID")]
     after: Option<i64>,
     /// List at most this many keys, oldest first
     #[arg(long, value_name = "COUNT")]
     limit: Option<u32>,
-    /// Exit with 3 if there are such keys, and with 0 if there are none
+    /// Exit with 3 if a key is listed, and with 0 if no key is listed
     #[arg(long)]
     exit_code: bool,
     /// Print a JSON array with all columns and the state
@@ -85,7 +85,7 @@ impl List {
         wanted
     }
 
-    /// Returns whether keys may exist that are not listed.
+    /// Returns whether an option limits the list, so that more keys may exist.
     fn is_partial(&self) -> bool {
         let Self { owner, state, ip, expires, expires_within, unused_for, after, limit, .. } = self;
         owner.is_some()
@@ -118,7 +118,7 @@ pub(crate) fn list(admin: &Admin, asked: &List) -> Result<(), Failure> {
     }
 }
 
-/// Writes the keys as a JSON array. Returns whether there were any.
+/// Writes the keys as a JSON array. Returns whether any key was written.
 fn list_as_json(admin: &Admin, pages: KeyPages) -> Result<bool, Failure> {
     let mut out = BufWriter::new(io::stdout().lock());
     let mut array = json::Array::new(&mut out);
@@ -132,7 +132,7 @@ fn list_as_json(admin: &Admin, pages: KeyPages) -> Result<bool, Failure> {
     Ok(found)
 }
 
-/// Writes one line for each key. Returns whether there were any.
+/// Writes one line for each key. Returns whether any key was written.
 fn list_lines(admin: &Admin, mut pages: KeyPages) -> Result<bool, Failure> {
     let Some(first) = pages.next().transpose()? else { return Ok(false) };
     let width = terminal_size::terminal_size_of(io::stdout()).map(|(width, _)| width.0.into());

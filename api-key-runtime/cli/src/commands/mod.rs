@@ -55,7 +55,7 @@ Environment variables (use the same values as the service):
   APP_KEY_ACCEPT_IMPORTED
       1 if the service accepts keys of other formats, such as UUIDs
   APP_KEY_ACTOR
-      who makes the changes, for the audit log; default: your login name
+      name of the person or program that makes the change, for the audit log; default: your login name
   RUST_LOG
       log level of the library; default: warn
 
@@ -63,7 +63,7 @@ Exit codes:
   0  success
   1  failure: refused, not found, or a database error
   2  usage error; nothing was changed
-  3  negative answer, or keys were found
+  3  the key is rejected, or keys were found
 
 Getting started:
   app-key migrate
@@ -93,7 +93,7 @@ impl Arguments {
         Ok(AppKeys::builder().env()?.build_admin()?)
     }
 
-    /// Returns who makes the changes.
+    /// Returns the name of the person or program that makes the changes.
     fn actor(&self) -> String {
         let login = || ["LOGNAME", "USER", "USERNAME"].iter().find_map(|name| var(name).ok());
         let stated = self.actor.clone().or_else(login).filter(|actor| !actor.is_empty());
@@ -106,7 +106,7 @@ pub(crate) enum Command {
     /// Create or upgrade the tables
     #[command(after_help = MIGRATE_AFTER_HELP)]
     Migrate(Migrate),
-    /// Work with the migration files
+    /// Manage the migration files
     #[command(subcommand)]
     Migrations(Migrations),
     /// Copy an SQLite database to a new file
@@ -142,7 +142,7 @@ pub(crate) enum Command {
     /// Revoke a key; this cannot be undone
     #[command(after_help = REVOKE_AFTER_HELP)]
     Revoke(Revoke),
-    /// Say whether a service accepts a key, and why
+    /// Explain whether a service accepts a key, and why
     #[command(after_help = EXPLAIN_AFTER_HELP)]
     Explain(Explain),
     /// Find keys that leaked into files
@@ -162,7 +162,7 @@ pub(crate) enum Command {
     Prune(Prune),
 }
 
-/// The option of every command that changes keys.
+/// The option `--dry-run` of the commands that change keys.
 #[derive(Debug, Args)]
 pub(crate) struct DryRun {
     /// Check the change in the database, and roll it back
@@ -171,13 +171,13 @@ pub(crate) struct DryRun {
 }
 
 impl DryRun {
-    /// Returns the word for what was done, or for what would have been done.
+    /// Returns `would` for a dry run, and otherwise `done`.
     pub(crate) fn verb(&self, done: &'static str, would: &'static str) -> &'static str {
         if self.dry_run { would } else { done }
     }
 }
 
-/// The option of commands that otherwise print only a message.
+/// The option `--json` of commands that otherwise print only a message.
 #[derive(Debug, Args)]
 pub(crate) struct Json {
     /// Print the result as a JSON object

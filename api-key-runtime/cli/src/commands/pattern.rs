@@ -8,8 +8,8 @@ use clap::Args;
 use crate::{failure::Failure, values::one_of};
 
 pub(crate) const PATTERN_AFTER_HELP: &str = "\
-Matches keys with the prefix of APP_KEY_PREFIX. Needs no database. An expression cannot check the checksum of a key; \
-`app-key scan` can, and finds keys with every prefix.
+The expression matches keys with the prefix APP_KEY_PREFIX. No database is needed. An expression cannot check the \
+checksum of a key; `app-key scan` can, and finds keys with every prefix.
 
 Examples:
   grep -rnE \"$(app-key pattern)\" .

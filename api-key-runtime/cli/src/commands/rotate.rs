@@ -41,7 +41,7 @@ pub(crate) struct Rotate {
     yes: bool,
     #[command(flatten)]
     pub(crate) dry_run: DryRun,
-    /// Print a JSON object with all columns of the new key, the state and the key
+    /// Print a JSON object with the new key, all its columns and its state
     #[arg(long)]
     json: bool,
 }

@@ -22,8 +22,8 @@ use crate::{
 
 pub(crate) const SCAN_AFTER_HELP: &str = "\
 Finds native keys of every prefix by their checksum, in text and in binary files of any size. Compressed files must be \
-uncompressed first; UUIDs and imported keys are not found. The full key is never printed. Without --live and --revoke no \
-database is needed. The exit code is 0 if there are no keys, and 3 if there are.
+uncompressed first; UUIDs and imported keys are not found. The full key is never printed. Without --live and --revoke \
+no database is needed. The exit code is 0 if no key was found, and 3 if a key was found.
 
 Examples:
   git log -p --all | app-key scan -
@@ -65,7 +65,7 @@ pub(crate) struct Hit<'a> {
     /// The file, or `-`.
     pub(crate) file: &'a Path,
     pub(crate) found: &'a FoundKey,
-    /// Whether the file is binary, so that a line says little.
+    /// Whether the file is binary. In binary files, a place is a byte offset instead of a line.
     is_binary: bool,
     /// Whether the key was looked up in the database.
     pub(crate) is_looked_up: bool,
@@ -135,14 +135,15 @@ struct Scanning<'a> {
     admin: Option<&'a Admin>,
     asked: &'a Scan,
     question: Question,
-    /// The answer for each key that was asked about, so that a repeated key is asked about once.
+    /// The user's answer for each key id, so that the question is asked once for each key.
     answers: HashMap<i64, bool>,
     hits: u64,
     /// The keys that were found and are active after the scan.
     active: HashSet<i64>,
-    /// The keys that were revoked, or would be.
+    /// The keys that the scan revoked, or would revoke without `--dry-run`.
     revoked: HashSet<i64>,
-    /// The first error of the output. The scan goes on, so that every key is revoked.
+    /// The first error of a write to standard output. The scan continues, so that every key is
+    /// revoked.
     unprinted: Option<io::Error>,
 }
 
@@ -154,7 +155,7 @@ impl Scanning<'_> {
         } else {
             Box::new(BufReader::new(File::open(file).map_err(unread)?))
         };
-        // Git decides in the same way whether a file is text.
+        // Git also treats a file as binary if its beginning contains a NUL byte.
         let is_binary = input.fill_buf().map_err(unread)?.contains(&0);
         for found in KeyScanner::new(input) {
             self.hit(file, &found.map_err(unread)?, is_binary)?;
@@ -182,7 +183,7 @@ impl Scanning<'_> {
         Ok(())
     }
 
-    /// Revokes a key if the user wants that.
+    /// Revokes a key if the user requested and confirmed the revocation.
     fn revoke(&mut self, admin: &Admin, hit: &mut Hit<'_>) -> Result<(), Failure> {
         let Some(record) = &hit.record else { return Ok(()) };
         if record.state(admin.now()) == KeyState::Active {

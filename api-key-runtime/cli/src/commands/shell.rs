@@ -27,7 +27,7 @@ Examples:
 
 #[derive(Debug, Args)]
 pub(crate) struct Completions {
-    /// Shell
+    /// Shell to print the completions for
     shell: Shell,
 }
 

@@ -13,7 +13,7 @@ use crate::{
 };
 
 pub(crate) const DISABLE_AFTER_HELP: &str = "\
-`app-key enable` undoes this.
+`app-key enable` enables the key again.
 
 Example:
   app-key disable 17";

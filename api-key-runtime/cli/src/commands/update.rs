@@ -16,7 +16,7 @@ use crate::{
 };
 
 pub(crate) const UPDATE_AFTER_HELP: &str = "\
-Fields that no option names stay as they are. --ip and --scope replace the whole list.
+Fields for which no option is given do not change. --ip and --scope replace the whole list.
 
 Examples:
   app-key update 17 --add-ip 192.0.2.0/24 --remove-ip 198.51.100.7
