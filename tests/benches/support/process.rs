@@ -19,7 +19,16 @@ pub(crate) fn resident_mb() -> Option<f64> {
 /// Calls a closure, and returns the processor time of this process for the call, in seconds. Other
 /// programs on the machine hardly change processor time.
 pub(crate) fn cpu_seconds_for(run: impl FnOnce()) -> f64 {
-    let now = || Duration::try_from(clock_gettime(ClockId::ProcessCPUTime)).unwrap();
+    seconds_for(ClockId::ProcessCPUTime, run)
+}
+
+/// Calls a closure, and returns the processor time of this thread for the call, in seconds.
+pub(crate) fn thread_seconds_for(run: impl FnOnce()) -> f64 {
+    seconds_for(ClockId::ThreadCPUTime, run)
+}
+
+fn seconds_for(clock: ClockId, run: impl FnOnce()) -> f64 {
+    let now = || Duration::try_from(clock_gettime(clock)).unwrap();
     let before = now();
     run();
     now().saturating_sub(before).as_secs_f64()
