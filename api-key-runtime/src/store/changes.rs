@@ -10,7 +10,7 @@ use crate::key::KeyDigest;
 /// A feed of the changes in a store, opened by [`KeyStore::watch`](super::KeyStore::watch).
 ///
 /// Each feed has its own position in the change log. One thread at a time uses a feed. After its
-/// first error a feed is dropped, and the next feed starts with [`Changed::Everything`] again.
+/// first error, a feed is dropped, and the next feed starts with [`Changed::Everything`] again.
 ///
 /// ```
 /// use std::{thread, time::Duration};
@@ -49,9 +49,10 @@ pub trait ChangeFeed: Send {
     /// Returns everything that changed since the last call. The first call returns
     /// [`Changed::Everything`].
     ///
-    /// The read must begin after the call begins, and must return the current state. The result
-    /// must contain every key whose change was complete when the call began. While calls succeed,
-    /// cached keys are used without a lookup.
+    /// The read must begin after the call begins, and must not use a replica that may lag behind.
+    /// The result must contain every key whose change was complete when the call began. While calls
+    /// succeed, cached keys are used without a lookup. So if a change is left out, a revoked key
+    /// keeps working.
     ///
     /// A call counts as hung after twice the lookup timeout or 2 seconds, whichever is longer. Each
     /// consecutive hung call doubles this time, up to 32 seconds. The thread of a hung call is
@@ -64,7 +65,8 @@ pub trait ChangeFeed: Send {
     fn changes(&mut self) -> Result<Changes, StoreError>;
 
     /// Blocks until something may have changed, but no longer than `at_most`. Spurious and missed
-    /// wake-ups are allowed. They cost time, but do not affect correctness.
+    /// wake-ups are allowed. If a wake-up is missed, the change is found later, after the whole
+    /// wait.
     ///
     /// A call counts as hung when it exceeds `at_most` by more than the time allowed for a call to
     /// [`changes`](Self::changes).
@@ -78,7 +80,7 @@ pub trait ChangeFeed: Send {
 /// The result of one read of a [`ChangeFeed`].
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
-#[must_use = "a change that is not applied leaves a revoked key working"]
+#[must_use = "return the changes from `ChangeFeed::changes`, or a revoked key keeps working"]
 pub struct Changes {
     /// The keys that may have changed since the last read of the feed.
     pub changed: Changed,

@@ -1,5 +1,6 @@
-//! Connections for lookups and changes. Each connection is opened or borrowed from a pool, and its
-//! tables are checked. A connection is replaced when its URL now names another database.
+//! Connections for lookups, for recording usage, and for reading changes over a pool. Each
+//! connection is opened or borrowed from a pool, and its tables are checked. A connection to a
+//! replaced SQLite file is not used again.
 
 use std::{
     cell::Cell,
@@ -19,18 +20,17 @@ use super::{
 };
 use crate::{error::Error, lock::lock, log};
 
-/// A connection that took longer than this to open is kept even after the idle timeout. If the
-/// first host of a URL does not respond, opening another connection would exceed the lookup
-/// timeout. The value is a quarter of the default lookup timeout.
+/// A connection that took longer than this to open is kept even after the idle timeout. Opening a
+/// new connection would probably be slow too, and a lookup that waits for it could time out.
 const SLOW_OPENING: Duration = Duration::from_millis(250);
 
-/// A connection whose tables were checked when the connection was opened. The check is needed
-/// because a restored database may have the tables of another release, or lack the triggers.
+/// A connection whose tables were checked. The check is needed because a restored database may have
+/// the tables of another release, or lack the triggers.
 pub(super) struct Opened {
     pub(super) connection: Connection,
     /// How long opening the connection took.
     took: Duration,
-    /// The files that the connection reads, if the database is an SQLite file.
+    /// The files that the connection reads. `None` for Postgres and for a pool.
     #[cfg(feature = "sqlite")]
     pub(super) files: Option<super::sqlite::OpenFiles>,
 }
@@ -81,8 +81,7 @@ impl Opened {
         Ok((done, opened))
     }
 
-    /// Returns whether the connection still reads the database that the URL names. Returns `false`
-    /// if the connection reads a file that has been replaced or deleted.
+    /// Returns `false` if the connection reads an SQLite file that has been replaced or deleted.
     #[cfg_attr(
         not(feature = "sqlite"),
         expect(clippy::unused_self, reason = "only a file can be replaced")
@@ -117,8 +116,9 @@ impl IdleConnections {
         Self { max, timeout, idle: Mutex::new(Vec::new()) }
     }
 
-    /// Calls `run` with an idle connection, which may be dead. If the call fails or `accepts`
-    /// returns `false` for its result, calls `run` again with a new connection.
+    /// Calls `run` with an idle connection, or with a new connection if none is idle. An idle
+    /// connection may be dead or lead to another server. If the call over an idle connection fails,
+    /// or `accepts` returns `false` for the result, calls `run` again with a new connection.
     pub(super) fn run<T>(
         &self,
         database: &Database,
@@ -150,7 +150,8 @@ impl IdleConnections {
         Ok(done)
     }
 
-    /// Keeps an owned connection for reuse. A borrowed connection returns to its pool instead.
+    /// Keeps an owned connection for reuse, unless the list is full. A borrowed connection returns
+    /// to its pool instead.
     pub(super) fn put_back(&self, opened: Opened) {
         let mut idle = lock(&self.idle);
         if !opened.connection.is_borrowed() && idle.len() < self.max {
@@ -158,8 +159,8 @@ impl IdleConnections {
         }
     }
 
-    /// Closes the connections to a file that was replaced or deleted, and the connections that a
-    /// firewall may have dropped.
+    /// Closes the connections to a file that was replaced or deleted. Also closes connections that
+    /// were idle for so long that a firewall may have dropped them.
     pub(super) fn close_unusable(&self) {
         lock(&self.idle).retain(|idle| {
             idle.opened.is_current()
@@ -207,16 +208,16 @@ fn is_unusable(connection: &mut Connection) -> bool {
         || connection.is_borrowed() && connection.queries().is_within_transaction()
 }
 
-/// Opens or borrows a connection and calls `run` with it. If a borrowed connection is unusable,
-/// tries other connections, up to twice the number of idle connections in the pool. A connection
-/// that was just opened is not retried.
+/// Opens or borrows a connection and calls `run` with it. If `run` fails because a borrowed
+/// connection is unusable, tries again with another connection of the pool. The number of retries
+/// is limited to twice the number of idle connections.
 pub(super) fn over_live<T, E: From<Error> + Display>(
     database: &Database,
     open: impl Fn(&Database) -> Result<Connection, Error>,
     mut run: impl FnMut(&mut Connection) -> Result<T, E>,
 ) -> Result<(T, Connection), E> {
-    // A dead connection may need two attempts. The first attempt may read only the server's last
-    // message, and leave a connection that does not count as broken yet.
+    // The pool may lend the same dead connection twice. The first attempt may read only the
+    // server's last message, so the connection does not count as broken yet and stays in the pool.
     let mut others = database.idle_in_pool().saturating_mul(2);
     loop {
         let mut connection = open(database)?;

@@ -25,8 +25,8 @@ use crate::{
 };
 
 /// A connection that [`Admin::issue_in_transaction`](crate::admin::Admin::issue_in_transaction)
-/// accepts. It is a Diesel connection to Postgres or SQLite, or such a connection borrowed from an
-/// `r2d2` pool.
+/// accepts. Diesel connections to Postgres or SQLite implement this trait, also when they are
+/// borrowed from an `r2d2` pool.
 pub trait KeyConnection: sealed::Issue {}
 
 #[cfg(feature = "postgres")]
@@ -83,8 +83,8 @@ impl<C: Held> sealed::Issue for C {
 /// connection.
 pub(crate) trait Queries: Any {
     /// Reads the keys with these digests from a primary. Each query checks that the server is a
-    /// primary, even if the query finds no key. Behind a connection pooler the server may change
-    /// from one statement to the next, and a standby may lack a revocation or a new key.
+    /// primary, even if the query finds no key. Behind a connection pooler, each statement may run
+    /// on another server, and a standby may lack a revocation or a new key.
     fn find(&mut self, digests: &[KeyDigest]) -> QueryResult<FromPrimary<KeyRecord>>;
     /// Lists one page of keys, oldest first. A filter by state uses the states at the time `now`.
     fn list(&mut self, wanted: &ListKeys, now: DateTime<Utc>) -> QueryResult<Vec<KeyRecord>>;
@@ -96,7 +96,7 @@ pub(crate) trait Queries: Any {
     fn usage_of_keys(&mut self, ids: &[i64]) -> QueryResult<Vec<KeyUsage>>;
     /// Returns the usage of one key, or `None` if the key was never used.
     fn usage_of(&mut self, id: i64) -> QueryResult<Option<KeyUsage>>;
-    /// Adds all of this usage, or nothing if the call fails.
+    /// Adds all of this usage, or nothing if a statement fails.
     fn record_usage(&mut self, usage: &[KeyUsage]) -> QueryResult<()>;
 
     /// Returns the newest events of a key, oldest first.
@@ -116,8 +116,8 @@ pub(crate) trait Queries: Any {
     /// Returns a key, and locks its row until the transaction ends. Fails if no key has this id.
     fn lock(&mut self, id: i64) -> Result<KeyRecord, TransactionError>;
     /// Stores the fields that differ between two records of a key, and returns the record that the
-    /// table then stores. Fails if a trigger of the application has undone the change. The id,
-    /// digest, digest algorithm, hint and creation time cannot change.
+    /// table then stores. Fails if a trigger or rule of the application has undone the change. The
+    /// id, digest, digest algorithm, hint and creation time cannot change.
     fn save(
         &mut self,
         before: &KeyRecord,
@@ -146,13 +146,15 @@ pub(crate) trait Queries: Any {
     fn is_standby(&mut self) -> QueryResult<bool>;
     /// Returns which of these tables exist.
     fn existing_tables(&mut self, wanted: &[&str]) -> QueryResult<Vec<String>>;
-    /// Returns a schema that contains the tables but is not on the search path.
+    /// Returns a schema that contains the tables although the search path does not find them there.
     fn tables_elsewhere(&mut self) -> QueryResult<Option<Elsewhere>>;
     /// Returns whether row-level security hides rows of the tables from this role.
     fn hides_rows(&mut self) -> QueryResult<bool>;
-    /// Returns the names of the triggers that detect revocations and keep them final.
+    /// Returns the names of the triggers that the tables must have. On Postgres, each name is
+    /// followed by a colon and the trigger's `tgenabled` letter.
     fn required_triggers(&self) -> &'static [&'static str];
-    /// Returns the names of the enabled triggers on the key table.
+    /// Returns the triggers that the tables have, in the same form. On Postgres, the list also
+    /// contains triggers and rules that may keep changes out of the log, with the prefix `foreign`.
     fn enabled_triggers(&mut self) -> QueryResult<Vec<String>>;
 
     /// Returns the digest algorithm of the table's keys. Returns `None` if neither a service nor a
@@ -171,11 +173,11 @@ pub(crate) trait Queries: Any {
     fn is_within_transaction(&mut self) -> bool;
     /// Returns the time by the server's clock, or `None` if there is no server.
     fn time(&mut self) -> QueryResult<Option<DateTime<Utc>>>;
-    /// Describes the holder of the lock that a change of the tables waits for. Returns `None` if no
-    /// change waits.
+    /// Describes the holder of the lock that a change by this process waits for. Returns `None` if
+    /// no change waits, and always on SQLite.
     fn lock_holder(&mut self) -> QueryResult<Option<String>>;
-    /// Merges the log of an SQLite file into the file and empties the log. Returns `false` if
-    /// another connection prevents the merge.
+    /// Merges the write-ahead log of an SQLite file into the file, and empties the log. Returns
+    /// `false` if another connection prevents the merge.
     fn merge_log(&mut self) -> QueryResult<bool>;
     /// Returns whether the connection is known to be unusable.
     fn is_broken(&mut self) -> bool;
@@ -186,7 +188,7 @@ pub(crate) trait Queries: Any {
 pub(crate) struct Recorded<'a> {
     /// The actor of the change, as stated by the program.
     pub(crate) actor: Option<&'a str>,
-    /// Set to record one event for all keys, instead of one event for each key.
+    /// The action of the event if one event is recorded for all keys.
     pub(crate) summary: Option<Summary>,
 }
 
@@ -217,8 +219,8 @@ pub(crate) struct Elsewhere {
 /// A connection that this crate opened or that is borrowed from the application's pool.
 pub(crate) type Connection = Box<dyn Held + Send>;
 
-/// A connection, owned or borrowed. The tables of an owned connection are checked once, when the
-/// connection is opened.
+/// A connection, either owned or borrowed from a pool. Only a borrowed connection records that its
+/// tables were checked, because its next borrower would check them again.
 pub(crate) trait Held {
     fn queries(&mut self) -> &mut dyn Queries;
 
@@ -249,7 +251,7 @@ impl Held for SqliteConnection {
     }
 }
 
-/// Returns the connection as a connection to one kind of database.
+/// Returns the connection with its concrete type, or `None` if it has another type.
 pub(super) fn downcast<C: 'static>(queries: &mut dyn Queries) -> Option<&mut C> {
     (queries as &mut dyn Any).downcast_mut()
 }
@@ -261,7 +263,7 @@ pub(crate) enum Missing {
     Refuse,
 }
 
-/// Connects to an existing database, or borrows a connection from its pool.
+/// Connects to an existing database, or borrows a connection from the application's pool.
 pub(super) fn open(database: &Database) -> Result<Connection, Error> {
     open_or(database, Missing::Refuse)
 }
@@ -284,7 +286,7 @@ pub(super) fn open_or(database: &Database, missing: Missing) -> Result<Connectio
 }
 
 /// Connects like [`open`], but waits at most [`POOL_TIMEOUT`] for a pooled connection. The pool's
-/// own timeout may be far longer, and a request is waiting for the result.
+/// own timeout may be far longer than a request waits for the result.
 pub(super) fn open_soon(database: &Database) -> Result<Connection, Error> {
     Ok(match database {
         #[cfg(feature = "postgres")]

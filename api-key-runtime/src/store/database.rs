@@ -1,4 +1,5 @@
-//! The database that a `DATABASE_URL` names. Messages describe the database without its password.
+//! The database that a URL names or that a pool connects to. Messages describe the database without
+//! its password.
 
 use std::fmt;
 
@@ -121,8 +122,8 @@ impl Database {
         }
     }
 
-    /// Returns the number of idle connections in the application's pool. Some of these connections
-    /// may be dead.
+    /// Returns the number of idle connections in the application's pool, or 0 without a pool. Some
+    /// of these connections may be dead.
     pub(super) fn idle_in_pool(&self) -> u32 {
         match self {
             #[cfg(feature = "postgres")]
@@ -134,8 +135,8 @@ impl Database {
     }
 }
 
-/// Returns whether this text is a Postgres URL or a libpq connection string, which begins with
-/// `keyword =`.
+/// Returns whether this text is a Postgres URL or a libpq connection string, which begins with a
+/// lowercase keyword and `=`.
 fn is_postgres(url: &str) -> bool {
     let is_keyword = |text: &str| {
         !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_lowercase() || byte == b'_')
@@ -145,8 +146,8 @@ fn is_postgres(url: &str) -> bool {
         || url.split_once('=').is_some_and(|(keyword, _)| is_keyword(keyword.trim_end()))
 }
 
-/// Returns whether this text can be a URL scheme. Messages never show any other text, because such
-/// a text may contain a password.
+/// Returns whether this text can be a URL scheme. A message shows the text only in this case,
+/// because any other text may contain a password.
 fn is_scheme(text: &str) -> bool {
     text.bytes().all(|byte| byte.is_ascii_lowercase() || byte == b'+')
 }
@@ -168,8 +169,8 @@ impl fmt::Display for Database {
                 Some((_, rest)) => {
                     let place = after_credentials(rest);
                     let (place, parameters) = place.split_once('?').unwrap_or((place, ""));
-                    // A password may contain the separators. If the parts are ambiguous, nothing is
-                    // shown.
+                    // A password may contain `/`, `?` and `@`. If the end of the password is
+                    // unclear, no part of the URL is shown.
                     if parameters.contains('@') {
                         return formatter.write_str("Postgres");
                     }

@@ -5,17 +5,15 @@ use std::{sync::Arc, time::Duration};
 
 use super::{ChangeFeed, Changes, StoreError, diesel_store::Shared, read_server::FeedNumber};
 
-/// A connection to either kind of database for reading changes. The connection is dropped after an
-/// error.
+/// A reader of changes for one kind of database. The reader is dropped after an error.
 pub(super) trait ChangeReader: Send {
-    /// Returns whether the connection still reads the database that its URL names.
+    /// Returns `false` if the reader has an SQLite file open that was replaced or deleted.
     fn is_current(&self) -> bool {
         true
     }
 
     /// Returns the changes since the last read, or "everything" at the first read. Also returns the
-    /// number of the server that was read, or `None` if keys cannot be looked up on any other
-    /// server.
+    /// number of the server that was read, or `None` for SQLite, which has no servers.
     fn read(&mut self) -> Result<(Option<i64>, Changes), StoreError>;
 
     /// Waits like [`ChangeFeed::wait`].
@@ -38,10 +36,10 @@ impl DieselFeed {
         Self { shared, open: None }
     }
 
-    /// Returns a usable connection. Opens a new connection if necessary.
+    /// Returns a usable reader. Opens a new reader if necessary.
     fn connected(&mut self) -> Result<&mut OpenReader, StoreError> {
-        // The old connection is closed before a new connection is opened, because a connection to a
-        // replaced file may lock the new file.
+        // The old reader is closed before a new reader is opened. A connection to a replaced file
+        // may hold locks that block connections to the new file.
         let open = match self.open.take().filter(OpenReader::is_usable) {
             Some(open) => open,
             None => OpenReader::open(&self.shared)?,
@@ -58,9 +56,9 @@ impl ChangeFeed for DieselFeed {
     }
 
     fn wait(&mut self, at_most: Duration) -> Result<(), StoreError> {
-        // Without further lookups, only this call closes idle connections.
+        // Lookups close idle connections too. Without lookups, only this call does.
         self.shared.close_idle();
-        // Without a connection the wait ends at once, and the next read opens a connection.
+        // Without a reader, the wait ends at once, and the next read opens a reader.
         let result = self.open.as_mut().map_or(Ok(()), |open| open.reader.wait(at_most));
         self.open.take_if(|_| result.is_err());
         result

@@ -24,15 +24,14 @@ use crate::{
 
 /// The time after which a warning is logged if start-up still waits for the database.
 const SLOW_START: Duration = Duration::from_secs(5);
-/// The maximum number of idle connections. More connections can become idle only after a hung
-/// thread was replaced.
+/// The maximum number of idle connections for lookups: one for each of the two lookup threads.
 const MAX_IDLE: usize = 2;
 /// The default time after which an idle connection is closed.
 pub(crate) const IDLE_TIMEOUT: Duration = Duration::from_secs(60);
 
-/// Rows that were read from a primary, with the number of that primary.
+/// Rows that were read from a primary, and the number that identifies the primary.
 pub(crate) struct FromPrimary<T> {
-    /// The number of the server.
+    /// The number of the primary, or 0 for SQLite.
     pub(crate) server: i64,
     pub(crate) rows: Vec<T>,
 }
@@ -40,8 +39,8 @@ pub(crate) struct FromPrimary<T> {
 /// The key table of a Postgres or SQLite database.
 ///
 /// [`AppKeysBuilder::database_url`](crate::AppKeysBuilder::database_url) creates a `DieselStore`.
-/// Create a `DieselStore` yourself to wrap it in another store. The store keeps one connection for
-/// each concurrent lookup, one for each change feed, and one for recording key usage.
+/// Create a `DieselStore` yourself to wrap it in another store. The store keeps up to two
+/// connections for lookups, one connection for each change feed, and one for recording key usage.
 #[derive(Debug)]
 pub struct DieselStore {
     shared: Arc<Shared>,
@@ -51,7 +50,8 @@ pub struct DieselStore {
 #[derive(Debug)]
 pub(super) struct Shared {
     database: Database,
-    /// The database for reading changes and listening. `None` means the database for lookups.
+    /// The database of `listen_url`, over which changes are read. If `None`, changes are read over
+    /// `database`.
     listen: Option<Database>,
     /// Connections for lookups.
     idle: IdleConnections,
@@ -66,14 +66,15 @@ impl DieselStore {
     /// Connects to a database and checks its tables, but not the pepper of its keys.
     ///
     /// # Errors
-    /// Returns an error if the URL is invalid, the database is unavailable, or its tables are
-    /// missing, incompatible or without their triggers.
+    /// Returns an error if the URL is invalid, or if the database is unavailable or a standby. Also
+    /// returns an error if the tables are missing, incompatible, hidden by row-level security, or
+    /// without their triggers.
     pub fn open(database_url: &str) -> Result<Self, Error> {
         Self::new(&Database::parse(database_url)?, None, IDLE_TIMEOUT, |_| Ok(()))
     }
 
-    /// Connects, checks the tables, and records this digest algorithm as the algorithm of the
-    /// table.
+    /// Connects, and checks the tables and the pepper of their keys. Records the current digest
+    /// algorithm as the algorithm of the table.
     pub(crate) fn connect(
         database: &Database,
         listen: Option<&Database>,
@@ -102,7 +103,7 @@ impl DieselStore {
         let warn = || {
             log::warn!(
                 "still waiting for {database}: no connection yet; check that the database is \
-                 running, and that a connection pooler allows three connections for each process"
+                 running, and that a connection pooler allows five connections for each process"
             );
         };
         let (first, _) = slow_call(SLOW_START, warn, || Opened::run(database, prepare));
@@ -123,8 +124,8 @@ impl DieselStore {
 
 impl Shared {
     /// Returns an error if changes are read from a server other than `server`, because revocations
-    /// would be missed. After this error, the next read of changes uses a new connection, which
-    /// shows which server is right.
+    /// would be missed. After this error, the next read of changes opens a new connection, which
+    /// may lead to the server that lookups use.
     fn require_changes_of(&self, server: i64) -> Result<(), StoreError> {
         if self.read_server.reads(server) {
             return Ok(());
@@ -147,7 +148,7 @@ impl Shared {
     }
 
     pub(super) fn open_reader(&self) -> Result<Box<dyn ChangeReader>, StoreError> {
-        // A connection to a replaced file may hold a lock on the new file.
+        // A connection to a replaced file may hold locks that block connections to the new file.
         self.close_idle();
         match self.listen.as_ref().unwrap_or(&self.database) {
             #[cfg(feature = "postgres")]
@@ -194,7 +195,8 @@ impl KeyStore for DieselStore {
     }
 
     fn record_usage(&self, uses: &[KeyUsage]) -> Result<(), StoreError> {
-        // If a connection breaks during the commit, usage may be counted twice, but is never lost.
+        // If a connection breaks during the commit, usage is recorded again, so it may be counted
+        // twice but is not lost.
         self.shared.usage.run(
             &self.shared.database,
             |queries| queries.record_usage(uses),
@@ -202,8 +204,8 @@ impl KeyStore for DieselStore {
         )
     }
 
-    /// Merges the write-ahead log of an SQLite file into the file, so that the file alone is
-    /// complete.
+    /// Closes the idle connections. First merges the write-ahead log of an SQLite file into the
+    /// file, so that the file alone is complete.
     fn close(&self) -> Result<(), StoreError> {
         let Shared { database, idle, usage, .. } = &*self.shared;
         let is_merged = if database.is_postgres() {

@@ -1,4 +1,4 @@
-//! The query of the audit log. Both databases use this query; `EVENT_PLACE` and the column types
+//! The query of the audit log. Both databases use this query; `EVENT_PLACE` and the type of times
 //! differ.
 //!
 //! `postgres/mod.rs` and `sqlite/mod.rs` include this file, as they include `queries.rs`.
@@ -64,8 +64,7 @@ pub(super) fn events(
         "SELECT happened_at, action, key_id, last_key_id, key_count, CAST(before AS TEXT) AS before, \
                 CAST(after AS TEXT) AS after, role, actor, {EVENT_PLACE} AS place FROM api_key_events"
     );
-    // The id is a number, so it needs no bind parameter, whose syntax differs between the
-    // databases.
+    // The id is a number, so it can be part of the text.
     let mut rows: Vec<EventRow> = sql_query(format!(
         "SELECT * FROM ({selected} WHERE key_id = {key_id} AND key_count = 1 \
          UNION ALL {selected} WHERE key_count <> 1 AND last_key_id >= {key_id} AND key_id <= {key_id}) AS events \

@@ -17,12 +17,12 @@ const BATCH_ROWS: usize = 2000;
 
 /// The queries of an import, which run in one transaction.
 pub(crate) trait Imports {
-    /// Creates the temporary table of collected keys. The table does not outlive the transaction.
+    /// Creates an empty temporary table for the collected keys.
     fn create_staging(&mut self) -> QueryResult<()>;
     /// Adds keys to the temporary table.
     fn stage(&mut self, keys: &[StagedKey]) -> QueryResult<()>;
-    /// Stores the collected keys that are neither in the table nor pruned. If a key was collected
-    /// several times, stores nothing.
+    /// Stores the collected keys that are neither in the table nor pruned. If one of these keys was
+    /// collected several times, stores nothing.
     fn store_staged(&mut self, digest_algorithm: &str) -> Result<Stored, TransactionError>;
 
     /// Begins to read a source table, and returns the number of its rows. If its keys are to be
@@ -149,7 +149,7 @@ struct Import<'a> {
     stage: Stage<'a>,
     progress: Progress<'a>,
     now: DateTime<Utc>,
-    /// The number of rows of the source table.
+    /// The number of rows of the source table. `None` if the rows do not come from a table.
     of: Option<u64>,
     rows: u64,
     refused: u64,

@@ -137,10 +137,11 @@ fn number(rows: usize) -> u64 {
 }
 
 /// Removes the collected keys whose digest under either pepper is in this table. Returns their
-/// number.
+/// number. `table` is the SQL between `FROM` and `.digest`.
 fn remove_known(connection: &mut Connection, table: &str) -> QueryResult<u64> {
     let mut removed = 0;
-    // Each column has its own statement, because Postgres cannot turn an OR into a join.
+    // Each column has its own statement, because Postgres cannot use a hash join for an OR of two
+    // columns.
     for column in ["digest", "previous_digest"] {
         removed += sql_query(format!(
             "DELETE FROM {STAGING} WHERE EXISTS (SELECT 1 FROM {table}.digest = app_key_import.{column})"
@@ -181,7 +182,7 @@ impl From<ReadRow> for SourceRow {
     }
 }
 
-/// Whether the key column is `NOT NULL`.
+/// A flag of the key column, which is not 0 if the column cannot be null.
 #[derive(QueryableByName)]
 pub(super) struct NotNull {
     #[diesel(sql_type = BigInt)]

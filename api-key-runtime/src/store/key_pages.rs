@@ -8,14 +8,14 @@ use crate::{
     list_keys::{ListKeys, ListedKey},
 };
 
-/// The maximum number of keys in a page. Larger pages are not read faster.
+/// The maximum number of keys in a page.
 const PAGE: u32 = 1000;
 
 /// The selected keys with their usage, oldest first, in pages of at most 1000 keys.
 /// [`Admin::pages`](crate::admin::Admin::pages) returns this iterator.
 ///
-/// Each page is read separately, and shows the keys at that time. No transaction is open between
-/// two pages. The iterator ends after the last key and after an error.
+/// Each page is read separately, and shows the keys at the time of that read. No transaction is
+/// open between two pages. The iterator ends after the last key and after an error.
 #[must_use = "no key is read until the iterator is advanced"]
 pub struct KeyPages {
     table: Table,

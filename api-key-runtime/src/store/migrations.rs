@@ -47,7 +47,7 @@ macro_rules! migrations {
     };
 }
 
-/// The only list of the migrations, oldest first. A test compares it with the folders.
+/// The migrations, oldest first. A test compares this list with the folders.
 const POSTGRES: &[Migration] = migrations!(
     "postgres":
     "00000000000101_create_api_keys",
@@ -70,12 +70,12 @@ const ADVISORY_LOCK: i64 = 0x0061_7070_2d6b_6579;
 /// the versions of the migrations that ran.
 ///
 /// All pending migrations run in one transaction under a lock. So several replicas may start at
-/// once, and a failure changes nothing. A trigger that is not enabled as in its migration is
-/// enabled again.
+/// once, and a failure changes nothing. On Postgres, a trigger that is not enabled as in its
+/// migration is enabled again.
 pub(crate) fn migrate(database: &Database) -> Result<Vec<String>, Error> {
     let mut connection = open_or(database, Missing::Create)?;
     let queries = connection.queries();
-    // If no migration is pending, a read-only role or a standby is enough.
+    // If the tables are complete, nothing is written, so a read-only role or a standby is enough.
     if check_tables(database, queries).is_ok() {
         return Ok(Vec::new());
     }
@@ -172,7 +172,8 @@ impl fmt::Display for Migration {
     }
 }
 
-/// Writes the migrations into a folder of Diesel migrations, and returns the folders it created.
+/// Writes the migrations into a folder of Diesel migrations, and returns the folders to which it
+/// wrote.
 ///
 /// The stock `diesel` command can run the copies. The copies sort before the application's own
 /// migrations, so the application's tables can reference the key tables. Existing copies stay
@@ -231,8 +232,8 @@ pub fn copy(directory: impl AsRef<Path>, database: DatabaseKind) -> Result<Vec<P
     Ok(made)
 }
 
-/// Writes a file under another name first and then renames the file. An incomplete file would look
-/// like a copy that someone has changed.
+/// Writes a file under another name first and then renames the file. Otherwise, a crash could leave
+/// an incomplete file, which would look like a copy that someone has changed.
 fn write_whole(path: &Path, text: &str) -> std::io::Result<()> {
     let unfinished = path.with_extension("sql.part");
     fs::write(&unfinished, text)?;

@@ -61,8 +61,8 @@ pub use crate::key::{DigestAlgorithm, KeyDigest};
 /// [`AppKeysBuilder::database_url`](crate::AppKeysBuilder::database_url) creates this crate's own
 /// store. Implement this trait to keep keys elsewhere;
 /// [`AppKeys::make_key`](crate::AppKeys::make_key) creates keys for such a store. Store and return
-/// every field of a record. For example, a key is rejected if its `digest_algorithm` does not match
-/// its digest.
+/// every field of a record. For example, a key is rejected if its `digest_algorithm` is not the
+/// algorithm that produced its digest.
 ///
 /// The methods are synchronous and may block. This crate calls them on its own threads, never on an
 /// actix-web worker. A panic counts as an error.
@@ -103,8 +103,8 @@ pub use crate::key::{DigestAlgorithm, KeyDigest};
 /// # }
 /// ```
 pub trait KeyStore: Send + Sync + 'static {
-    /// Returns the records with these digests, in any order. A digest without a record stands for
-    /// an unknown key.
+    /// Returns the records with these digests, in any order. A digest without a record is left out,
+    /// and its key is unknown.
     ///
     /// Implementations must read the current state, so they must not read a replica that may lag
     /// behind. All digests of one call must be read in one snapshot.
@@ -114,7 +114,8 @@ pub trait KeyStore: Send + Sync + 'static {
     ///
     /// # Errors
     /// Returns an error if the records cannot be read. Requests with these keys get a 503 response,
-    /// and the error is not cached. Never return an empty result in place of an error.
+    /// unless `stale_if_error` allows a stale cache entry. The error is not cached. Never return an
+    /// empty result in place of an error.
     fn find(&self, digests: &[KeyDigest]) -> Result<Vec<KeyRecord>, StoreError>;
 
     /// Opens a feed of changes, or returns `None` if the store cannot report changes. The default
@@ -139,9 +140,10 @@ pub trait KeyStore: Send + Sync + 'static {
     /// record usage of the same keys. So add the counts, and keep the later `last_used_at` together
     /// with its `last_used_ip`. Skip keys that no longer exist.
     ///
-    /// This method is called every `usage_flush_interval`, 10 seconds by default, one call at a
-    /// time. A call counts as hung after 30 seconds; the next call may then begin. No request waits
-    /// for the call or depends on its result.
+    /// This method is called at every `usage_flush_interval` in which keys were used, and when an
+    /// `AppKeys` closes. The interval defaults to 10 seconds, and one call contains at most 500
+    /// keys. The next call begins after the last call has returned or has been running for 30
+    /// seconds. No request waits for a call or depends on its result.
     ///
     /// # Errors
     /// Returns an error if nothing was recorded. The same usage is then passed again later,
@@ -153,8 +155,8 @@ pub trait KeyStore: Send + Sync + 'static {
 
     /// Closes connections that are not in use. The default implementation does nothing.
     ///
-    /// This method is called when an `AppKeys` closes, after all its other calls have returned or
-    /// were abandoned. A store shared by several `AppKeys` must keep working for the remaining
+    /// This method is called last when an `AppKeys` closes, after its other calls have returned or
+    /// have taken too long. A store shared by several `AppKeys` must keep working for the remaining
     /// instances.
     ///
     /// # Errors

@@ -9,7 +9,8 @@ use crate::{
 };
 
 /// Records the service's digest algorithm as the algorithm of the table. So no program issues keys
-/// that the service cannot find.
+/// that the service cannot find. Fails if the table has an algorithm that the service does not
+/// know.
 pub(crate) fn claim_digest_algorithm(
     database: &Database,
     connection: &mut dyn Queries,

@@ -13,7 +13,8 @@ use crate::{
 
 pub(crate) type Pooled<C> = PooledConnection<ConnectionManager<C>>;
 
-/// How long a lookup or a read of changes waits for a connection.
+/// How long a lookup, a read of changes or the recording of usage waits for a connection of the
+/// pool.
 pub(super) const POOL_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// The extension that marks a pooled connection whose tables were checked.

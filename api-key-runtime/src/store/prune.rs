@@ -1,5 +1,5 @@
-//! The queries of pruning. Both databases use these queries; `SKIP_LOCKED` and the column types
-//! differ.
+//! The queries of pruning. Both databases use these queries; `OWN_ROW`, `SKIP_LOCKED` and the type
+//! of times differ.
 //!
 //! `postgres/mod.rs` and `sqlite/mod.rs` include this file, as they include `queries.rs`.
 
@@ -26,7 +26,8 @@ const MAX_KEYS: usize = 64;
 /// The maximum number of events in one transaction.
 const MAX_EVENTS: usize = 1000;
 
-/// The condition for keys to delete. SQLite numbers the parameters by their first occurrence.
+/// The condition for keys to delete. SQLite treats `$1` as a name, and numbers the names by their
+/// first occurrence. So `$1`, `$2` and `$3` must occur in this order.
 const IS_DUE: &str = "(expires_at <= $1 OR revoked_at <= $2)";
 
 #[derive(QueryableByName)]
@@ -67,7 +68,8 @@ pub(super) fn count_due(connection: &mut Connection, due: &Due) -> QueryResult<P
 /// their ids and digests, or an empty list if no due key is left.
 ///
 /// Skips keys that another transaction has locked, to avoid waiting for that transaction or a
-/// deadlock with it. A transaction that records usage of a deleted key waits.
+/// deadlock with it. A transaction that records usage of a key being deleted waits until this
+/// transaction ends.
 pub(super) fn prune_keys(
     connection: &mut Connection,
     due: &Due,
@@ -85,8 +87,7 @@ pub(super) fn prune_keys(
     if keys.is_empty() {
         return Ok(keys);
     }
-    // The ids are numbers, so they need no bind parameters, whose syntax differs between the
-    // databases.
+    // The ids are numbers, so they can be part of the text. SQLite cannot bind a list.
     let ids: Vec<String> = keys.iter().map(|(id, _)| id.to_string()).collect();
     let selected = format!("FROM api_keys WHERE {OWN_ROW} AND id IN ({})", ids.join(", "));
     sql_query(format!("INSERT INTO api_key_pruned (key_id, digest) SELECT id, digest {selected}"))

@@ -375,8 +375,8 @@ pub(super) fn own_row() -> SqlLiteral<Bool> {
     sql(OWN_ROW)
 }
 
-/// Selects the one row of `api_key_meta`, joined with each of these keys. The result has at least
-/// one row, even if none of the keys exists.
+/// Joins the row of `api_key_meta` with each of these keys. Even if none of the keys exists, the
+/// result has a row, which shows the number of the server.
 #[auto_type]
 fn keys_beside_meta<'a>(digests: &'a [&'a [u8]]) -> _ {
     let own_row: SqlLiteral<Bool> = own_row();
@@ -419,8 +419,8 @@ fn find_one_by_one(
     Ok(FromPrimary { server, rows: records })
 }
 
-/// Separates the number of the primary from the rows. Fails if the connection must not be used for
-/// keys.
+/// Separates the number of the primary from the rows. Fails if the server is a standby, if
+/// row-level security hides keys, or if `api_key_meta` is empty.
 fn from_primary<T>(rows: Vec<(String, Option<T>)>) -> QueryResult<FromPrimary<T>> {
     let Some((server, _)) = rows.first() else {
         return Err(refused(
@@ -475,7 +475,8 @@ pub(super) fn prepare_insert(
     done: &str,
 ) -> Result<(), TransactionError> {
     if connection.digest_algorithm()?.is_none() {
-        // Another process that issues the first key may set the same algorithm concurrently.
+        // Another process may set the algorithm concurrently, so the result is ignored and the
+        // algorithm is read again.
         connection.claim_digest_algorithm(None, ours)?;
     }
     if connection.digest_algorithm()?.as_deref() != Some(ours) {

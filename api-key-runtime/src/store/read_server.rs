@@ -11,8 +11,8 @@ pub(super) type FeedNumber = u64;
 
 /// The server from which changes were last read. All feeds and lookups of a store share this value.
 ///
-/// If a query on a hung connection completes after a new connection was opened, the result of the
-/// query is ignored.
+/// If a read over a hung connection completes after a new connection was opened, its result counts
+/// only if the new connection has read the same server.
 #[derive(Debug, Default)]
 pub(super) struct ReadServer(Mutex<State>);
 
@@ -23,13 +23,14 @@ struct State {
     /// Connections with a lower number must be replaced, because lookups may have used another
     /// server. The new connection starts with "everything".
     valid_from: FeedNumber,
-    /// `None` before the first read, and after the newest connection was closed.
+    /// The last completed read. `None` before the first read, and after the newest connection was
+    /// closed.
     last_read: Option<LastRead>,
 }
 
 #[derive(Debug)]
 struct LastRead {
-    /// The number of the server, or `None` if keys cannot be looked up in another database.
+    /// The number of the server, or `None` for SQLite, which has no servers.
     server: Option<i64>,
     by: FeedNumber,
 }
@@ -50,8 +51,8 @@ impl ReadServer {
     /// Records a completed read of this server.
     ///
     /// # Errors
-    /// Returns an error if the result must not be used: the connection was given up during the
-    /// read, or a newer connection reads another server.
+    /// Returns an error if the result must not be used. Either the connection was given up during
+    /// the read, or a newer connection was opened and has not read the same server.
     pub(super) fn record(&self, number: FeedNumber, server: Option<i64>) -> Result<(), StoreError> {
         let mut state = lock(&self.0);
         let is_newest = number == state.opened;
@@ -69,8 +70,8 @@ impl ReadServer {
         Ok(())
     }
 
-    /// Records that this connection was closed. Keys may then be looked up on any server, because
-    /// the next connection starts with "everything".
+    /// Records that this connection was closed. After the newest connection is closed, keys may be
+    /// looked up on any server, because the next connection starts with "everything".
     pub(super) fn close(&self, number: FeedNumber) {
         let mut state = lock(&self.0);
         if number == state.opened && number >= state.valid_from {
@@ -79,8 +80,8 @@ impl ReadServer {
         }
     }
 
-    /// Returns whether changes were last read from this server. Returns `true` before the first
-    /// read, because there is nothing to compare with.
+    /// Returns whether changes were last read from this server. Returns `true` if no server is
+    /// recorded, because there is nothing to compare with.
     pub(super) fn reads(&self, server: i64) -> bool {
         let state = lock(&self.0);
         let read = state.last_read.as_ref().and_then(|last| last.server);

@@ -1,5 +1,5 @@
-//! Checks that run before keys are looked up in a database. If a check fails, start-up fails, so
-//! that no route is left unprotected.
+//! Checks that run before a connection is used. If a check fails, start-up or the lookup fails,
+//! because a revocation could be missed or every key could seem unknown.
 
 use super::{Database, Queries, connection::Elsewhere};
 use crate::{error::Error, log, log_throttle::LogThrottle};
@@ -25,9 +25,9 @@ const TABLES: [&str; 6] = [
 /// The databases for which a warning about newer tables was logged.
 static NEWER: LogThrottle<String> = LogThrottle::new();
 
-/// Returns an error if the server is a standby, or if tables are missing, incompatible or without
-/// their triggers. Logs a warning if the tables are newer than this release, as in a rolling
-/// deploy.
+/// Returns an error if the server is a standby, or if tables are missing, incompatible, hidden or
+/// without their triggers. Logs a warning if the tables are newer than this release, as in a
+/// rolling deploy.
 pub(crate) fn check(database: &Database, connection: &mut dyn Queries) -> Result<(), Error> {
     let failed = |source| Error::database(format!("cannot read the tables of {database}"), source);
     if connection.is_standby().map_err(failed)? {
@@ -85,8 +85,9 @@ pub(super) fn check_tables(database: &Database, connection: &mut dyn Queries) ->
     check_triggers(database, connection)
 }
 
-/// Returns an error if the tables exist in a schema where the search path does not find them.
-/// Creating a second, empty set of tables would make every key unknown.
+/// Returns an error if the tables exist in a schema where the search path does not find them, and
+/// `is_refused` returns `true`. Otherwise, a migration could create a second, empty set of tables,
+/// and every key would be unknown.
 pub(super) fn refuse_elsewhere(
     database: &Database,
     connection: &mut dyn Queries,
@@ -121,8 +122,8 @@ pub(super) fn hot_standby(database: &Database) -> Error {
     )
 }
 
-/// Returns the error for row-level security that hides rows. Without this error all keys could
-/// silently become unknown, or a revocation could be missed.
+/// Returns the error for row-level security that hides rows. Without this error, every key could
+/// seem unknown, or a revocation could be missed.
 pub(super) fn hidden_rows(database: &Database) -> Error {
     Error::schema(format!(
         "row-level security hides rows of api_keys or api_key_changes of {database} from this \
@@ -143,8 +144,8 @@ pub(super) fn open_transaction(database: &Database) -> Error {
     )
 }
 
-/// Checks that the triggers are enabled. Without the triggers, changes are not logged, so a revoked
-/// key would stay valid.
+/// Checks that the triggers are enabled. Without the triggers, changes are not logged, so a cached
+/// key would keep working after its revocation.
 fn check_triggers(database: &Database, connection: &mut dyn Queries) -> Result<(), Error> {
     let enabled = connection.enabled_triggers().map_err(|source| {
         Error::database(format!("cannot read the triggers of {database}"), source)
@@ -152,9 +153,10 @@ fn check_triggers(database: &Database, connection: &mut dyn Queries) -> Result<(
     require_triggers(database, connection.required_triggers(), &enabled)
 }
 
-/// Returns an error if a required trigger is not among the enabled triggers. On Postgres, each name
-/// ends in a colon and the trigger's `tgenabled` letter. So a trigger that is enabled for the wrong
-/// sessions counts as missing.
+/// Returns an error if a required trigger is not among the enabled triggers, or if another trigger
+/// or rule may keep changes out of the log. On Postgres, each name ends in a colon and the
+/// trigger's `tgenabled` letter. So a trigger that is enabled for the wrong sessions counts as
+/// missing.
 pub(super) fn require_triggers(
     database: &Database,
     wanted: &[&str],

@@ -1,4 +1,4 @@
-//! Administration of the key table. Each call opens a connection and checks the tables.
+//! Administration of the key table. Each call opens or borrows a connection, and checks the tables.
 
 use std::{ops::RangeInclusive, path::Path, sync::Arc, thread, time::Duration};
 
@@ -36,7 +36,7 @@ const LOOK_FOR_LOCKS_AFTER: Duration = Duration::from_secs(4);
 #[derive(Clone, Debug)]
 pub(crate) struct Table {
     pub(super) database: Database,
-    /// The clock that each call sets to the database's time.
+    /// The clock that each call sets to the time of the Postgres server.
     clock: Clock,
     /// The actor of the changes, as stated by the program.
     actor: Option<Arc<str>>,
@@ -45,7 +45,7 @@ pub(crate) struct Table {
 }
 
 /// Each change has its own transaction, and is durable when the call returns. Times come from the
-/// database's clock.
+/// clock of the Postgres server, or from the local clock for SQLite.
 impl Table {
     pub(crate) const fn new(database: Database, clock: Clock) -> Self {
         Self { database, clock, actor: None, is_dry_run: false }
@@ -69,7 +69,7 @@ impl Table {
         self.actor.as_deref()
     }
 
-    /// Returns the time by the database's clock, computed from the last reading of that clock.
+    /// Returns the current time, computed from the time that was last read from the database.
     pub(crate) fn now(&self) -> DateTime<Utc> {
         self.clock.now()
     }
@@ -171,7 +171,7 @@ impl Table {
     /// Deletes the due keys and events in small transactions. Calls `deleted` with the digests of
     /// each transaction. Skips locked keys and events.
     ///
-    /// A dry run counts the rows instead of deleting them and rolling back each transaction.
+    /// A dry run only counts the rows.
     pub(crate) fn prune(
         &self,
         wanted: &Prune,
@@ -184,8 +184,8 @@ impl Table {
         }
         let mut pruned = Pruned::default();
         let (mut after, mut began) = (0, MonotonicTime::now());
-        // Pauses for as long as each transaction took, in favor of replicas and other writers of an
-        // SQLite file.
+        // Pauses for as long as the last transaction took, so that replicas can catch up and other
+        // programs can write to an SQLite file.
         let mut pause = || {
             thread::sleep(MonotonicTime::now().since(began));
             began = MonotonicTime::now();
@@ -215,7 +215,7 @@ impl Table {
         Ok(pruned)
     }
 
-    /// Returns the error of a prune that failed after earlier transactions were committed.
+    /// Adds the numbers of rows already deleted to the error of a prune that stopped.
     fn stopped(&self, pruned: &Pruned, error: TransactionError) -> TransactionError {
         match error {
             TransactionError::RolledBack(source) => Error::database(
@@ -282,7 +282,8 @@ impl Table {
         Ok(connection)
     }
 
-    /// Sets the clock to the database's time.
+    /// Sets the clock to the time that `read` returns. Does nothing if `read` returns `None`, as
+    /// for SQLite.
     pub(crate) fn set_clock(
         &self,
         read: impl FnOnce() -> Result<Option<DateTime<Utc>>, Error>,

@@ -49,8 +49,8 @@ impl TransactionError {
     /// Classifies an error that a commit returned.
     pub(super) fn of_commit(self) -> Self {
         match self {
-            // A server may check constraints during the commit. If the server reports a violation,
-            // it has rolled the change back.
+            // A database checks deferred constraints during the commit. If it reports one of these
+            // errors, it has rolled the change back.
             Self::RolledBack(diesel::result::Error::DatabaseError(
                 Kind::CheckViolation
                 | Kind::ExclusionViolation
@@ -105,7 +105,7 @@ impl TransactionError {
         }
     }
 
-    /// Converts to the error of an application's transaction that is still open.
+    /// Converts to an error for a transaction of the application that is still open.
     pub(super) fn into_error_of_open_transaction(self) -> Error {
         self.into_error_or(|source| {
             Error::database("no key was issued; roll back the transaction", source)

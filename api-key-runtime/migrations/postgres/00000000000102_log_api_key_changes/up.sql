@@ -1,6 +1,6 @@
 -- This table is a log instead of a counter, because an open transaction that updated the counter
 -- would block every revocation. Ids do not come from a sequence, because a restore or replication
--- may copy rows without the sequence. Every change of a key would then fail.
+-- may copy rows without the sequence. Every change of a key would then fail with a duplicate id.
 CREATE TABLE api_key_changes (
     id     uuid  NOT NULL DEFAULT gen_random_uuid(),
     -- The id of the transaction that wrote the row on this server. A trigger sets this column.
@@ -17,11 +17,12 @@ CREATE TABLE api_key_changes (
 
 CREATE INDEX api_key_changes_xid ON api_key_changes (xid);
 
--- The floor. A reader that finds no row older than its snapshot may have missed pruned rows.
+-- The floor: a row older than every snapshot. A reader that finds no row older than its snapshot
+-- may have missed pruned rows.
 INSERT INTO api_key_changes (xid) VALUES ('0');
 
--- Rows that COPY or replication insert have transaction numbers of another server. Readers compare
--- these numbers, so such a row could count as already seen.
+-- A restore or replication copies rows with the transaction numbers of another server. A reader
+-- could take such a row for a row that it has seen, so this trigger sets the numbers.
 CREATE FUNCTION api_key_changes_set_xid() RETURNS trigger
     LANGUAGE plpgsql
     SET search_path = pg_catalog, pg_temp
@@ -141,7 +142,7 @@ END;
 $$;
 
 -- A replicated row contains the times of another server. A key that was revoked on this server
--- stays revoked. An error instead would stop the replication of every other key.
+-- stays revoked. An error would stop the replication of all keys.
 CREATE FUNCTION api_keys_keep_revocation() RETURNS trigger
     LANGUAGE plpgsql
     SET search_path = pg_catalog, pg_temp
@@ -175,7 +176,8 @@ BEGIN
 END;
 $$;
 
--- A data-only dump contains a second row of api_key_meta, which is merged into the existing row.
+-- Restoring a data-only dump inserts a second row into api_key_meta. The trigger merges it into the
+-- existing row.
 CREATE FUNCTION api_key_meta_merge() RETURNS trigger
     LANGUAGE plpgsql
     SET search_path = pg_catalog, pg_temp
@@ -192,7 +194,7 @@ BEGIN
 END;
 $$;
 
--- Otherwise any role could attach these functions to its own table.
+-- Otherwise, any role could attach these functions to its own table.
 REVOKE ALL ON FUNCTION api_keys_log_changes() FROM PUBLIC;
 REVOKE ALL ON FUNCTION api_keys_log_replicated() FROM PUBLIC;
 REVOKE ALL ON FUNCTION api_keys_keep_revocation() FROM PUBLIC;
@@ -388,7 +390,8 @@ BEGIN
     END IF;
     SELECT prune_xmin::text::xid8, prune_at INTO bound, noted FROM %1$I.api_key_meta WHERE id = 1
        FOR UPDATE SKIP LOCKED;
-    -- The transaction that issues the first key locks the row until it ends.
+    -- A transaction that issues the first key locks the row until the transaction ends. A later
+    -- call prunes instead.
     IF NOT FOUND THEN
         RETURN 0;
     END IF;

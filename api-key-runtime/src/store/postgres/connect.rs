@@ -5,12 +5,12 @@ use diesel::{Connection as _, ConnectionError, PgConnection, connection::CacheSi
 use super::hosts::Hosts;
 use crate::{error::Error, foreign_texts::is_about_a_server, store::Database};
 
-/// Parameters that are added unless the URL sets them. With these parameters a silently broken
+/// Parameters that are added unless the URL sets them. With these parameters, a silently broken
 /// connection blocks a thread for seconds instead of hours.
 const TIMEOUTS: [(&str, &str); 5] = [
-    // The minimum connect timeout of libpq.
+    // Seconds. Older releases of libpq treat 1 as 2.
     ("connect_timeout", "2"),
-    // Together, the keepalive settings detect a broken connection after five to eight seconds.
+    // Together, the keepalive settings detect a broken connection within about eight seconds.
     ("keepalives_idle", "5"),
     ("keepalives_interval", "1"),
     ("keepalives_count", "3"),
@@ -93,7 +93,8 @@ pub(crate) fn connect(database: &Database, url: &str) -> Result<PgConnection, Er
         None => PgConnection::establish(&with_timeouts),
     };
     let mut connection = established.map_err(|source| not_connected(database, url, source))?;
-    // A transaction pooler may run the statements of one client on different server connections.
+    // A transaction pooler may run the statements of one client over different server connections,
+    // which do not share prepared statements.
     connection.set_prepared_statement_cache_size(CacheSize::Disabled);
     Ok(connection)
 }

@@ -28,8 +28,7 @@ pub(super) struct Hosts(Vec<Host>);
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 struct Host {
     name: String,
-    /// The port. An empty port stands for libpq's default port. With `None` libpq takes the port
-    /// from the environment.
+    /// The port. If the port is empty or `None`, libpq uses its default port.
     port: Option<String>,
 }
 
@@ -37,7 +36,8 @@ impl Hosts {
     /// Returns the hosts that a URL or connection string lists. Returns `None` if libpq must
     /// choose: for a single host, another kind of address, a random order, or an ambiguous text.
     pub(super) fn of(url: &str) -> Option<Self> {
-        // This code does not read parameters with spaces around the `=`, so libpq must choose.
+        // Some of these parameters change how libpq chooses the host. This code also does not parse
+        // quotes, escapes, or spaces around `=`.
         let left_to_libpq = ["hostaddr=", "service=", "load_balance_hosts=", "'", "\\", " =", "= "];
         let environment = ["PGHOSTADDR", "PGPORT", "PGSERVICE", "PGLOADBALANCEHOSTS"];
         if left_to_libpq.iter().any(|text| url.contains(text))
@@ -116,7 +116,7 @@ fn joined(failures: &[ConnectionError]) -> String {
 /// Takes the part of a URL after its credentials, and returns the hosts.
 fn in_url(place: &str) -> Option<Vec<Host>> {
     let (address, parameters) = place.split_once('?').unwrap_or((place, ""));
-    // The `@` shows that the text contains part of a password.
+    // With an `@` here, the text may still contain part of a password.
     if address.contains('@') || parameters.contains('@') {
         return None;
     }

@@ -29,8 +29,8 @@ use super::{
 };
 use crate::error::Error;
 
-/// The application name that marks changes of this process in `pg_stat_activity`. The process id
-/// does not suffice, because processes in different containers may have the same id.
+/// The application name that marks changes of this process in `pg_stat_activity`. The id of this
+/// process would not suffice, because processes in different containers may have the same id.
 static CHANGE: LazyLock<String> = LazyLock::new(|| {
     let mut number = [0; 8];
     // Without entropy, two processes may use the same name.
@@ -38,8 +38,8 @@ static CHANGE: LazyLock<String> = LazyLock::new(|| {
     format!("app-key change {:016x}", u64::from_le_bytes(number))
 });
 
-/// The SQL expression that orders events with the same time. The expression is constant, because
-/// Postgres stores times in microseconds.
+/// The SQL expression that orders events with the same time. The expression is a constant, because
+/// Postgres stores microseconds, so two events of a key hardly ever have the same time.
 const EVENT_PLACE: &str = "0";
 
 /// The SQL type of a time with a time zone.
@@ -76,8 +76,8 @@ pub(crate) use connect::{after_credentials, connect};
 pub(crate) use pool::PostgresPool;
 pub use queries::KeyRow;
 
-/// The triggers that log and record changes, and keep revocations final. The letter after each name
-/// is the trigger's `tgenabled`: O for ordinary sessions, R for replicas, A for all sessions.
+/// The triggers that the tables must have. The letter after each name is the trigger's `tgenabled`:
+/// O for ordinary sessions, R for sessions that apply replicated changes, A for all sessions.
 pub(crate) const TRIGGERS: &[&str] = &[
     "api_key_changes_set_xid:A",
     "api_key_meta_merge:A",
@@ -99,7 +99,8 @@ pub(crate) const TRIGGERS: &[&str] = &[
 
 /// Runs a change in a transaction. The change is durable before it is acknowledged, even if the
 /// server's default for `synchronous_commit` is weaker. The change waits up to five seconds for a
-/// lock, unless the server sets a lock timeout. The triggers record `recorded` with the change.
+/// lock, unless the connection already has a lock timeout. The triggers record `recorded` with the
+/// change.
 fn write<T>(
     connection: &mut Connection,
     recorded: Recorded<'_>,
@@ -145,8 +146,8 @@ fn state_actor(
 
 /// Returns whether an open transaction has written rows, reads an old snapshot, or has failed.
 ///
-/// The two timestamps may differ by 10 milliseconds. The protocol messages of one statement may be
-/// some milliseconds apart, and each message sets `statement_timestamp()`.
+/// Outside a transaction, the two timestamps may still differ by some milliseconds: one statement
+/// needs several protocol messages, and each message sets `statement_timestamp()`.
 fn is_within_transaction(connection: &mut Connection) -> bool {
     diesel::select(sql::<sql_types::Bool>(
         "pg_catalog.pg_current_xact_id_if_assigned() IS NOT NULL \
@@ -281,8 +282,8 @@ fn lock_holder(connection: &mut Connection) -> diesel::QueryResult<Option<String
     Ok(holder.map(|holder| holder.name))
 }
 
-/// Sets the sequence of ids past all existing ids. The sequence may be behind after a restore or
-/// replication that did not include it.
+/// Moves the sequence of ids to the next free id if its next id is already taken. The sequence may
+/// be behind after a restore or replication that did not include the sequence.
 fn mend_identity(connection: &mut Connection) -> diesel::QueryResult<()> {
     connection.batch_execute(
         "DO $$ BEGIN EXECUTE format('SELECT %s.api_keys_mend_identity_v1()', ( \
@@ -291,7 +292,8 @@ fn mend_identity(connection: &mut Connection) -> diesel::QueryResult<()> {
 }
 
 /// Enables each trigger as its migration does. `DISABLE TRIGGER ALL` followed by
-/// `ENABLE TRIGGER ALL` enables every trigger only for ordinary sessions.
+/// `ENABLE TRIGGER ALL` enables every trigger only for ordinary sessions. Also mends the sequence
+/// of ids.
 pub(crate) fn repair(connection: &mut Connection) -> diesel::QueryResult<()> {
     let enabled = enabled_triggers(connection)?;
     for trigger in TRIGGERS.iter().filter(|trigger| !enabled.iter().any(|name| name == *trigger)) {

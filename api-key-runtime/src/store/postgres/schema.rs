@@ -1,5 +1,5 @@
 //! The tables that queries use, in the form that `diesel print-schema` prints. The tables of the
-//! change log are left out.
+//! change log, of the audit log and of pruned keys are left out.
 //!
 //! Semantic versioning does not cover this module: it follows the columns, and any release may add
 //! a migration.

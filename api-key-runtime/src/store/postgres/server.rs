@@ -5,8 +5,7 @@ use diesel::{QueryResult, RunQueryDsl as _, dsl::sql, sql_types::BigInt};
 
 use super::Connection;
 
-/// A hash of the server's start time, the database, and the tables that the search path finds. The
-/// hash is a number, which is cheap to send.
+/// A hash of the server's start time, the database, and the tables that the search path finds.
 macro_rules! server_number {
     () => {
         "pg_catalog.hashtextextended(pg_catalog.concat_ws('/', \

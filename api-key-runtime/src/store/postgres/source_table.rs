@@ -65,8 +65,8 @@ pub(super) fn next(
     Ok(rows.into_iter().map(SourceRow::from).collect())
 }
 
-/// Erases the keys. A replacement text is random, because the old program may still accept every
-/// text in the column.
+/// Sets the keys to null, or to a random text if the column cannot be null. The text is random,
+/// because the old program may still accept every text in the column.
 pub(super) fn erase(connection: &mut Connection, source: &SourceTable) -> QueryResult<usize> {
     let column: Option<NotNull> = sql_query(
         "SELECT attnotnull::integer::bigint AS not_null FROM pg_catalog.pg_attribute \
@@ -108,7 +108,8 @@ pub(super) fn forget(connection: &mut Connection, source: &SourceTable) -> Query
     let vacuumed = connection.batch_execute(&format!("VACUUM (FULL, ANALYZE) {table}"));
     connection.batch_execute("RESET lock_timeout")?;
     vacuumed?;
-    // If VACUUM skips a table, Postgres returns a warning, not an error.
+    // If VACUUM skips a table, Postgres returns a warning instead of an error, so the files are
+    // compared.
     Ok(before != file_of(connection, &table)?)
 }
 

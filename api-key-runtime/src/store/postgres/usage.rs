@@ -12,7 +12,7 @@ use crate::key_usage::KeyUsage;
 
 /// Key usage is not important enough to wait for a disk flush or a standby. The lock timeout is
 /// shorter than the default `deadlock_timeout` of 1 second. So in a deadlock, the statement that
-/// records usage fails, never the change or deletion of a key.
+/// records usage fails first, before the change or deletion of a key could fail.
 const SETTINGS: &str = "\
     SET LOCAL synchronous_commit = off; \
     SET LOCAL lock_timeout = '500ms'; \

@@ -18,12 +18,12 @@ use crate::{
     store::{Database, connection::Missing},
 };
 
-/// How long a statement waits for other writers. Opening a new file waits as long for other
-/// connections that open the same file.
+/// How long a statement waits for other writers. If other connections open the same new file,
+/// opening that file also waits up to this time.
 pub(crate) const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// The settings of each connection. With `FULL` an acknowledged revocation survives a power
-/// failure. With `recursive_triggers` REPLACE fires delete triggers.
+/// The settings of each connection. With `FULL`, an acknowledged revocation survives a power
+/// failure. With `recursive_triggers`, REPLACE fires delete triggers.
 const SETTINGS: &str = "\
     PRAGMA journal_mode = WAL; \
     PRAGMA synchronous = FULL; \

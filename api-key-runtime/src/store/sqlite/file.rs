@@ -16,7 +16,7 @@ use diesel::{RunQueryDsl as _, prelude::QueryableByName, sql_query, sql_types};
 use super::{Connection, location::check_location};
 use crate::{error::Error, lock::lock, store::Database};
 
-/// The identity of a file. Another file at the same path has another identity.
+/// The identity of a file, which distinguishes the file from its replacement at the same path.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct FileIdentity {
     device: u64,
@@ -47,9 +47,10 @@ impl FileIdentity {
 /// The map key is the path of the database file.
 static LAST_OPEN: Mutex<Option<HashMap<PathBuf, (FileIdentity, FileIdentity)>>> = Mutex::new(None);
 
-/// Checks a file before it is opened. Returns an error if the file was replaced but the write-ahead
-/// log of the old file remained. SQLite would write the old file's changes into the new file. The
-/// check covers only files that this process has opened before.
+/// Checks a file and its location before the file is opened. Also returns an error if the file was
+/// replaced but the write-ahead log of the old file remained. SQLite would write the old file's
+/// changes into the new file. A replaced file is detected only if this process has opened the old
+/// file.
 pub(super) fn check_files(database: &Database, path: &str) -> Result<(), Error> {
     let Ok(path) = fs::canonicalize(path) else { return Ok(()) };
     let last = lock(&LAST_OPEN).as_ref().and_then(|open| open.get(&path)).copied();

@@ -19,8 +19,8 @@ diesel::table! {
 
 pub(super) const STAGING: &str = "temp.app_key_import";
 
-/// A failed import rolls back the creation of the table. An import without new keys does not drop
-/// the table.
+/// Drops a table that an earlier import over the same connection left. An import without any keys
+/// commits without dropping its table.
 pub(super) const CREATE: &str = "\
     DROP TABLE IF EXISTS temp.app_key_import; \
     CREATE TEMPORARY TABLE app_key_import ( \

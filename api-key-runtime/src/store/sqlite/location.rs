@@ -19,7 +19,7 @@ static OPENED: Mutex<BTreeSet<PathBuf>> = Mutex::new(BTreeSet::new());
 
 /// Returns an error if a file has a second name when this process opens the file for the first
 /// time. If a second name is added later, for example by a backup with hard links, the service must
-/// continue.
+/// continue. Logs a warning if the file system is remote.
 pub(super) fn check_location(database: &Database, path: &Path) -> Result<(), Error> {
     if lock(&OPENED).contains(path) {
         return Ok(());

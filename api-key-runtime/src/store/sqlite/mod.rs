@@ -28,7 +28,8 @@ use super::{
     migrations::migrate_sqlite as migrate,
 };
 
-/// The SQL expression that orders events with the same time. SQLite times have only milliseconds.
+/// The SQL expression that orders events with the same time. SQLite times have only milliseconds,
+/// so the order of insertion decides.
 const EVENT_PLACE: &str = "rowid";
 
 /// The SQL type of a time with a time zone.
@@ -61,7 +62,7 @@ pub(crate) use file::{FileIdentity, OpenFiles};
 pub(crate) use pool::SqlitePool;
 pub use queries::KeyRow;
 
-/// The triggers that log and record changes, and keep revocations final.
+/// The triggers that the tables must have.
 pub(crate) const TRIGGERS: &[&str] = &[
     "api_keys_log_insert",
     "api_keys_log_update",
@@ -92,10 +93,10 @@ const SETTINGS: &str =
 /// The value of `synchronous` with which a commit survives a power failure.
 const FULL: i64 = 2;
 
-/// Runs a change in a transaction that takes the write lock at once. A transaction that starts to
-/// write later would fail without waiting. The change waits for other writers and is durable before
-/// it is acknowledged, even if the application's connections have weaker settings. The triggers
-/// record `recorded` with the change.
+/// Runs a change in a transaction that takes the write lock at once. A transaction that takes the
+/// lock at its first write may fail without waiting for other writers. The change waits for other
+/// writers and is durable before it is acknowledged, even if the application's connections have
+/// weaker settings. The triggers record `recorded` with the change.
 fn write<T>(
     connection: &mut Connection,
     recorded: Recorded<'_>,
@@ -123,7 +124,7 @@ fn write<T>(
     });
     if needed != before {
         // The error is logged but not returned, because the change itself has already succeeded or
-        // failed. A broken connection will also fail in the application's own queries.
+        // failed.
         if let Err(error) = before.apply(connection) {
             log::warn!(
                 "cannot restore the settings of an SQLite connection of the application's pool: \
@@ -184,7 +185,7 @@ fn is_within_transaction(connection: &mut Connection) -> bool {
     connection.batch_execute("BEGIN; COMMIT").is_err()
 }
 
-/// Merges the log into the file. Waits at most a second for other connections.
+/// Merges the write-ahead log into the file. Waits at most a second for other connections.
 fn merge_log(connection: &mut Connection) -> diesel::QueryResult<bool> {
     #[derive(QueryableByName)]
     struct Merged {

@@ -1,6 +1,7 @@
 //! The tables that queries use, in the form that `diesel print-schema` prints with
-//! `sqlite_integer_primary_key_is_bigint`. The tables of the change log are left out. The types of
-//! time columns are changed, because `diesel` cannot detect that the times include a time zone.
+//! `sqlite_integer_primary_key_is_bigint`. The tables of the change log, of the audit log and of
+//! pruned keys are left out. The types of time columns are changed, because `diesel` cannot detect
+//! that the times include a time zone.
 //!
 //! Semantic versioning does not cover this module: it follows the columns, and any release may add
 //! a migration.

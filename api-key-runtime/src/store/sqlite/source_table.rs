@@ -39,8 +39,9 @@ pub(super) fn next(
     Ok(rows.into_iter().map(SourceRow::from).collect())
 }
 
-/// Erases the keys, and overwrites them in the file. A replacement text is random, because the old
-/// program may still accept every text in the column.
+/// Sets the keys to null, or to a random text if the column cannot be null, and overwrites the old
+/// keys in the file. The text is random, because the old program may still accept every text in the
+/// column.
 pub(super) fn erase(connection: &mut Connection, source: &SourceTable) -> QueryResult<usize> {
     #[derive(QueryableByName)]
     struct SecureDelete {

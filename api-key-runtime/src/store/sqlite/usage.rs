@@ -13,8 +13,8 @@ use crate::key_usage::KeyUsage;
 /// and each row has four values.
 const MAX_ROWS: usize = 1000;
 
-/// Skips usage of deleted keys. Times are stored as texts in one format, so comparing the texts
-/// compares the times.
+/// The parts of the statement before and after its values. Skips usage of deleted keys. Diesel
+/// writes all times as texts in one format, so comparing the texts compares the times.
 const AROUND_VALUES: [&str; 2] = [
     "WITH new (key_id, last_used_at, last_used_ip, use_count) AS (VALUES ",
     ") INSERT INTO api_key_usage (key_id, last_used_at, last_used_ip, use_count) \

@@ -1,4 +1,5 @@
-//! Notifications, which wake the reader of changes earlier. No revocation is missed without them.
+//! Notifications, which wake the reader of changes before the end of its wait. Without
+//! notifications, changes are found later, but no change is missed.
 
 use crate::log;
 use std::{
@@ -19,19 +20,19 @@ use crate::store::{Database, StoreError, postgres::connect};
 
 const CHANNEL: &str = "api_key_changes";
 /// How often a connection is checked for notifications, because Diesel cannot wait for them. A
-/// check needs no query, and most of its cost is waking the thread.
+/// check needs no query.
 const POLL_INTERVAL: Duration = Duration::from_millis(10);
 /// How long the probe notification may take to arrive.
 const NOTIFY_TIMEOUT: Duration = Duration::from_secs(2);
 /// How long to wait before the next probe if a probe could not be sent or did not arrive.
 const RETRY_AFTER: Duration = Duration::from_secs(60);
 
-/// The check that notifications arrive. A connection pooler accepts LISTEN but does not deliver
-/// notifications.
+/// The state of a listening connection. A connection pooler may accept LISTEN but not deliver
+/// notifications, so a probe checks that notifications arrive.
 ///
 /// The probe is a notification that is sent over another connection. A notification that is sent
-/// over the listening connection proves nothing. A pooler delivers such a notification with the
-/// response to NOTIFY, but does not deliver notifications from other connections.
+/// over the listening connection would prove nothing, because a pooler delivers such a notification
+/// with the response to NOTIFY.
 pub(super) struct Listening {
     probe: Probe,
     notifications: Arc<Notifications>,
@@ -97,8 +98,8 @@ impl Listening {
                 }
             }
             if left <= POLL_INTERVAL {
-                // After a full wait, the caller assumes that no notification arrived. So the next
-                // wait ends at once.
+                // After a full wait, the caller assumes that no notification arrived. So after a
+                // notification at the very end, the next wait returns at once.
                 self.is_woken = is_woken;
                 return Ok(());
             }

@@ -1,4 +1,4 @@
-//! Removes rows of the change log that every reader has seen.
+//! Removes rows of the change log that every reader of the last hour has seen.
 
 use std::time::{Duration, Instant};
 
@@ -9,7 +9,7 @@ use diesel::{
 
 use crate::log;
 
-/// The maximum number of rows in one batch. Deleting such a batch takes milliseconds.
+/// The maximum number of rows in one batch.
 const MAX_ROWS: i32 = 1000;
 /// How often a process prunes the change log. The SQL function keeps the rows of the last hour, and
 /// lets one process prune at a time.
@@ -38,8 +38,8 @@ impl Pruning {
             return;
         }
         let query = format!("SELECT {schema}.api_keys_prune_v1({MAX_ROWS}) AS rows");
-        // The deletion runs in a transaction that ends here, even if the application left a
-        // transaction open.
+        // The explicit COMMIT ends the transaction here, even if the application left a transaction
+        // open on a pooled connection.
         let pruned: QueryResult<Deleted> =
             connection.transaction(|connection| sql_query(query).get_result(connection));
         let has_more = match pruned {

@@ -11,7 +11,8 @@
 //!
 //! - The log and the snapshots contain the numbers of top-level transactions, so savepoints make no
 //!   difference.
-//! - A prepared transaction (two-phase commit) counts as running until it is committed.
+//! - A prepared transaction (two-phase commit) counts as running until it is committed or rolled
+//!   back.
 //! - A snapshot is valid only for the history of one server. Any key may have changed if the server
 //!   was restarted, or if another database or other tables are read. Any key may also have changed
 //!   if a column, trigger or function was changed.
@@ -47,7 +48,7 @@ use crate::{
 };
 
 /// The maximum number of keys in a list of changes. With more keys, dropping all cached keys is
-/// cheaper. The SQL function returns at most one more key.
+/// cheaper. The SQL function returns at most one row more.
 const MAX_KEYS: usize = 1000;
 
 #[derive(QueryableByName)]
@@ -111,7 +112,8 @@ pub(super) fn read(
         ));
     };
     if answer.definitions.is_none() && !is_same {
-        // Snapshots of two servers may have the same text.
+        // The snapshot has the same text as the last snapshot, but belongs to another history. So
+        // the definitions are missing, and are read again without a position.
         return read(connection, database, schema, None);
     }
     let is_whole =

@@ -1,4 +1,4 @@
-//! The change feed on SQLite. A reader finds changes by number and token.
+//! The change feed on SQLite. A reader finds changes by the row numbers of the change log.
 
 mod read;
 

@@ -52,7 +52,7 @@ CREATE TABLE api_keys (
         CHECK (revoked_at BETWEEN '1900-01-01 00:00:00+00' AND '9999-12-31 23:59:59.999999+00')
 );
 
--- A separate table, so that recording usage neither waits for nor delays a change of the key.
+-- A separate table, so that recording usage neither waits for nor delays an update of the key.
 CREATE TABLE api_key_usage (
     key_id       bigint      NOT NULL,
     last_used_at timestamptz NOT NULL,
@@ -75,7 +75,7 @@ CREATE TABLE api_key_meta (
     id              integer NOT NULL,
     schema_version  integer NOT NULL,
     compatible_from integer NOT NULL,
-    -- Null until the first service starts or the first key is issued.
+    -- Null until the first service starts or the first key is issued or imported.
     digest_algorithm      text,
 
     CONSTRAINT api_key_meta_pkey

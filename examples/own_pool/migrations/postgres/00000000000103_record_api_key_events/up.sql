@@ -130,8 +130,8 @@ BEGIN
 END;
 $$;
 
--- The next function runs for each row. Its body names the schema, so that Postgres caches the query
--- plans.
+-- The bodies of the next two functions name the schema. Without a dynamic query, Postgres caches
+-- the query plans, which matters for a function that runs for each row.
 DO $migration$
 BEGIN
     EXECUTE format($definition$
@@ -141,8 +141,8 @@ CREATE FUNCTION %1$I.api_keys_refuse_pruned() RETURNS trigger
     SET search_path = pg_catalog, pg_temp
 AS $$
 BEGIN
-    -- An older snapshot does not show the newest pruned keys. Each prune updates this row, so
-    -- locking the row fails in a transaction with such a snapshot.
+    -- In a repeatable read or serializable transaction, an old snapshot may lack the newest pruned
+    -- keys. Each prune updates this row, so locking the row then fails.
     IF current_setting('transaction_isolation') <> 'read committed' THEN
         PERFORM FROM %1$I.api_key_meta WHERE id = 1 FOR SHARE;
     END IF;
@@ -150,7 +150,7 @@ BEGIN
        AND NOT EXISTS (SELECT FROM %1$I.api_key_pruned WHERE key_id = NEW.id) THEN
         RETURN NEW;
     END IF;
-    -- An error would stop the replication of every other key.
+    -- An error would stop the replication of all keys.
     IF current_setting('session_replication_role') = 'replica' THEN
         RETURN NULL;
     END IF;

@@ -1,9 +1,9 @@
 -- Time columns have the type TIMESTAMP, because `diesel print-schema` fails on a column declared
 -- TIMESTAMPTZ. All times are UTC texts in one of two forms. Diesel's TimestamptzSqlite writes
 -- 2026-11-23 20:00:00.123456+00:00, and SQLite's CURRENT_TIMESTAMP returns 2026-11-23 20:00:00.
--- Other time zones or forms would compare wrongly or be read as another time. With a modifier, the
--- date functions turn February 30th into March 2nd, so each constraint compares the result with the
--- input.
+-- Other time zones or forms would compare wrongly or be read as another time. With a modifier,
+-- SQLite turns February 30th into March 2nd. So each constraint adds no days and compares the
+-- result with the input.
 CREATE TABLE api_keys (
     id          INTEGER   NOT NULL PRIMARY KEY AUTOINCREMENT,
     digest      BLOB      NOT NULL,
@@ -161,7 +161,7 @@ CREATE TABLE api_key_meta (
     id              INTEGER NOT NULL PRIMARY KEY,
     schema_version  INTEGER NOT NULL,
     compatible_from INTEGER NOT NULL,
-    -- Null until the first service starts or the first key is issued.
+    -- Null until the first service starts or the first key is issued or imported.
     digest_algorithm      TEXT,
 
     CONSTRAINT api_key_meta_has_one_row

@@ -1,5 +1,5 @@
--- This table is a log instead of a counter, as on Postgres. This crate does not delete old rows. If
--- you delete rows, keep the newest row.
+-- The log of changed keys. This crate does not delete old rows. If you delete rows, keep the newest
+-- row.
 CREATE TABLE api_key_changes (
     seq        INTEGER   NOT NULL PRIMARY KEY AUTOINCREMENT,
     -- Distinguishes a restored backup, which assigns the same numbers again, from the original.
