@@ -1,4 +1,4 @@
-//! The verified key, as handlers get it.
+//! The verified key, which handlers take as an argument.
 
 use std::{
     fmt,
@@ -18,7 +18,7 @@ use crate::{
     request::route_of, scope::ScopeSet,
 };
 
-/// The unprotected routes for which the missing check was logged.
+/// The routes for which a missing key was logged.
 static LOGGED: LogThrottle<String> = LogThrottle::new();
 
 /// The verified API key of the current request.
@@ -27,11 +27,12 @@ static LOGGED: LogThrottle<String> = LogThrottle::new();
 /// takes the key as an argument. A middleware calls
 /// [`AppKeyExt::app_key`](crate::AppKeyExt::app_key).
 ///
-/// This extractor does not authenticate: on an unprotected route it fails with 500 and logs an
-/// error. On such a route an `Option<AppKey>` is `None`.
+/// This extractor does not check keys. If no check has accepted a key for the request, the response
+/// is 500 and an error is logged. An `Option<AppKey>` is `None` in this case.
 ///
-/// If a handler waits for the body of a request, its `AppKey` holds the fields of the key as they
-/// were when the request arrived. The key is checked once more when the body is complete.
+/// An `AppKey` holds the fields that the key had when the request was accepted. If the extractors
+/// of a handler with `#[require_app_key]` waited, for example for the body, the key is checked
+/// again before the handler runs.
 ///
 /// ```
 /// use actix_web::get;
@@ -127,7 +128,7 @@ impl AppKey {
     }
 }
 
-/// Shows the values that the methods of `AppKey` return. `AppKey` does not contain the secret.
+/// Shows the fields of the key except its hint. An `AppKey` does not contain the secret.
 impl fmt::Debug for AppKey {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         formatter
@@ -177,9 +178,8 @@ impl ResponseError for NoAppKey {
         StatusCode::INTERNAL_SERVER_ERROR
     }
 
-    /// Logs the error here, because only an error that becomes a response shows a mistake.
-    /// `Option<AppKey>` discards the error, and so does a middleware that inspects a public or
-    /// rejected request.
+    /// Logs the mistake here and not in `from_request`, because an error that is discarded is not a
+    /// mistake. `Option<AppKey>` discards the error, and so may a middleware that extracts the key.
     fn error_response(&self) -> HttpResponse {
         if LOGGED.should_log(self.route.clone()) {
             log::error!("{}", self.mistake());

@@ -7,7 +7,7 @@ use chrono::{DateTime, Utc};
 
 use crate::{cache::CachedKey, key_record::KeyState, policy::RequiredScopes, rejection::Reason};
 
-/// Decides whether the key of a request is accepted. The caller gets the same response for every
+/// Decides whether the key of a request is accepted. The client gets the same response for every
 /// rejection, except for a missing scope.
 ///
 /// The clock is read only if the key has an expiry.

@@ -10,7 +10,7 @@ use crate::{log, problem};
 ///
 /// The message is for the operator: what failed, why, and what to do. It never contains a key, a
 /// pepper or a password. It includes the cause, so [`source`](std::error::Error::source) returns
-/// `None`. The `is_*` methods return the kind of the error.
+/// `None`. The `is_*` methods distinguish the kinds of errors.
 ///
 /// A handler that administers keys may return this error with `?`. The response is 400 for invalid
 /// input, 404 for an unknown key, 409 for a conflict, and 500 for all other errors. Errors with the
@@ -59,7 +59,7 @@ impl Error {
         Self::new(Kind::Config, message)
     }
 
-    /// Returns the error for an invalid value for a key.
+    /// Returns the error for an invalid argument, such as the name of a new key.
     pub(crate) fn invalid_input(message: impl Into<String>) -> Self {
         Self::new(Kind::InvalidInput, message)
     }
@@ -107,21 +107,21 @@ impl Error {
         Self::new(Kind::Conflict, message)
     }
 
-    /// Returns whether a setting is invalid, such as a prefix, a pepper, a key location or a
-    /// database URL.
+    /// Returns whether a setting is missing or invalid, such as a prefix, a pepper, a key location
+    /// or a database URL.
     #[must_use]
     pub fn is_config(&self) -> bool {
         self.kind == Kind::Config
     }
 
-    /// Returns whether a value for a key is invalid, such as an IP allow list, a scope, a name or
-    /// an expiry.
+    /// Returns whether an argument is invalid, such as the IP allow list, a scope, the name or the
+    /// expiry of a key.
     #[must_use]
     pub fn is_invalid_input(&self) -> bool {
         self.kind == Kind::InvalidInput
     }
 
-    /// Returns whether the database was unavailable or failed.
+    /// Returns whether the database or the application's own store was unavailable or failed.
     #[must_use]
     pub fn is_database(&self) -> bool {
         self.kind == Kind::Database
@@ -139,7 +139,8 @@ impl Error {
         self.kind == Kind::NotFound
     }
 
-    /// Returns whether the key does not allow the change, such as enabling a revoked key.
+    /// Returns whether the call conflicts with what already exists. Examples are enabling a revoked
+    /// key, and a backup to a file that exists.
     #[must_use]
     pub fn is_conflict(&self) -> bool {
         self.kind == Kind::Conflict

@@ -34,12 +34,13 @@ impl AccessRequest {
     /// Sets the argument `scopes` of the route's attribute: the key needs all of these scopes.
     ///
     /// # Errors
-    /// Returns an error if the text names no scope, or a scope that no key can have.
+    /// Returns an error if the text is empty, or contains a scope that no key can have.
     pub fn scopes(self, scopes: impl AsRef<str>) -> Result<Self, Error> {
         Ok(Self { scopes: Some(required(scopes.as_ref())?), ..self })
     }
 
-    /// Sets the argument `any_scope` of the route's attribute: the key needs one of these scopes.
+    /// Sets the argument `any_scope` of the route's attribute: the key needs at least one of these
+    /// scopes.
     ///
     /// # Errors
     /// Returns an error in the cases of [`scopes`](Self::scopes).
@@ -58,7 +59,7 @@ impl AccessRequest {
 fn required(scopes: &str) -> Result<ScopeSet, Error> {
     if scopes.is_empty() {
         return Err(Error::invalid_input(
-            "the required scopes name no scope: add at least one, or leave them out",
+            "the list of required scopes is empty: name at least one scope, or leave out the list",
         ));
     }
     scopes.parse()
@@ -98,7 +99,7 @@ pub struct RuleResult {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Rule {
-    /// The text can be a key. This rule is left out if the key itself is not given.
+    /// The given text can be a key. This rule is left out if only the id of the key is given.
     Format,
     /// The table contains the key under a pepper of the service.
     Found,
@@ -147,8 +148,7 @@ impl RuleResult {
 }
 
 impl Explanation {
-    /// Returns the explanation for a key without a record. The last rule contains the reason for
-    /// the rejection.
+    /// Returns the explanation for a key without a record. One of `rules` has failed.
     pub(crate) fn without_record(rules: Vec<RuleResult>) -> Self {
         let rejection = rules.iter().find_map(|result| result.rejection);
         Self { rejection, record: None, rules }
@@ -274,7 +274,7 @@ mod tests {
         Explanation::of_record(Vec::new(), record.clone(), request, now())
     }
 
-    /// Returns a record for every combination of the fields that affect the decision.
+    /// Returns one record for each combination of the IP allow lists, scopes and times below.
     fn records() -> Vec<KeyRecord> {
         let mut records = Vec::new();
         let times =

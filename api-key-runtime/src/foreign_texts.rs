@@ -1,7 +1,8 @@
 //! Messages and names of other libraries that this crate matches as text, because the libraries
 //! offer neither a type nor an error code.
 //!
-//! An update of a dependency may change these texts, so tests provoke the real texts.
+//! An update of a dependency may change these texts. So the tests below make the libraries produce
+//! them.
 
 /// The text of r2d2's only error. The reason why the pool could not connect may follow this text.
 #[cfg(feature = "_diesel")]
@@ -27,13 +28,13 @@ pub(crate) fn is_sqlite_read_only(error: &diesel::result::Error) -> bool {
     error.to_string() == "attempt to write a readonly database"
 }
 
-/// Returns whether a libpq error is about a server, and not about an invalid URL. An error about an
-/// invalid URL may quote the password.
+/// Returns whether a libpq error may be shown: it is about a server, or about an encryption that
+/// libpq lacks. An error about an invalid URL may quote the password.
 #[cfg(feature = "postgres")]
 pub(crate) fn is_about_a_server(message: &str) -> bool {
     let begins = |beginning: &str| message.starts_with(beginning);
     begins("connection to server ")
-        // The text of libpq 13 and older versions.
+        // libpq 13 and older versions begin with this text.
         || begins("could not connect to server")
         || begins("FATAL:")
         || begins("timeout expired")
@@ -58,8 +59,8 @@ pub(crate) fn acceptable_mime(detail: &str) -> Option<&str> {
 /// Parses the name of a guard into the actix-web guards that it combines. Returns `None` if the
 /// guard contains a guard of the application.
 ///
-/// Within `Not`, a guard shows its condition only in its name. So a guard whose value cannot be
-/// parsed from its name also yields `None`.
+/// `Not` reports no details of the guard that it contains, only its name. So a guard within `Not`
+/// whose value cannot be parsed from its name also yields `None`.
 #[cfg(feature = "route-audit")]
 pub(crate) fn builtin_guards(name: &str) -> Option<Vec<BuiltinGuard<'_>>> {
     let mut guards = Vec::new();

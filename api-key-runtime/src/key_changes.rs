@@ -91,7 +91,8 @@ impl KeyChanges {
         Ok(self)
     }
 
-    /// Removes entries of the IP allow list. The update fails if an entry is not in the list.
+    /// Removes entries of the IP allow list. The update fails if an entry is not in the list, or if
+    /// the list becomes empty.
     ///
     /// # Errors
     /// Returns an error if the text is not a list of IP addresses and CIDR blocks.
@@ -118,7 +119,7 @@ impl KeyChanges {
         Ok(self)
     }
 
-    /// Removes scopes. The update fails if the key lacks any of these scopes.
+    /// Removes scopes. The update fails if the key lacks one of these scopes.
     ///
     /// # Errors
     /// Returns an error if the text is not a list of scopes.
@@ -133,7 +134,7 @@ impl KeyChanges {
         self
     }
 
-    /// Sets how long after this change the key expires, to the microsecond.
+    /// Sets how long after the update the key expires, to the microsecond.
     pub fn expires_in(mut self, lifetime: Duration) -> Self {
         self.expiry = Change::Set(Expiry::In(lifetime));
         self
@@ -149,7 +150,8 @@ impl KeyChanges {
     /// show a change before making it.
     ///
     /// # Errors
-    /// Returns an error if the key is revoked, or if the record would not be valid.
+    /// Returns an error if the key is revoked, if an entry or a scope to remove is missing, or if
+    /// the changed record would not be valid.
     pub fn apply(&self, before: &KeyRecord, now: DateTime<Utc>) -> Result<KeyRecord, Error> {
         if before.revoked_at.is_some() {
             return Err(Error::revoked(before.id));
@@ -189,7 +191,7 @@ impl KeyChanges {
         }
         let removed: Vec<&str> = entries(&self.removed_ips).collect();
         let kept = without("the allowed IPs", ips.as_str(), &removed)?;
-        // Without a change to the list, even an unreadable list is kept.
+        // If the changes do not concern the IP allow list, an unreadable list stays as it is.
         if self.allowed_ips.is_some() || !self.added_ips.is_empty() || !removed.is_empty() {
             ips = AllowedIps::from_stored(&kept);
             check_allowed_ips(&ips)?;

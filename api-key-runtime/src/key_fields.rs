@@ -1,4 +1,4 @@
-//! Checks of key fields, for new keys and for changes to keys.
+//! Checks of the fields of new, changed and imported keys.
 
 use std::time::Duration;
 
@@ -6,11 +6,12 @@ use chrono::{DateTime, Datelike as _, TimeDelta, Utc};
 
 use crate::{allowed_ips::AllowedIps, clock::to_stored, error::Error};
 
-/// The maximum length of a name, and of an owner, in characters. The table has the same constraint.
+/// The maximum length of a name, an owner or an actor, in characters. The table limits names and
+/// owners to the same length.
 const MAX_TEXT_CHARS: usize = 200;
-/// The longest IP allow list in characters, and the last year of an expiry. The table has the same
-/// constraints.
+/// The maximum length of an IP allow list, in characters. The table has the same constraint.
 const MAX_ALLOWED_IPS_CHARS: usize = 4000;
+/// The last year that the table accepts in an expiry.
 pub(crate) const LAST_YEAR: i32 = 9999;
 
 /// The expiry of a key, as a time or as a lifetime.

@@ -10,7 +10,7 @@ use crate::{
     scope::ScopeSet,
 };
 
-/// A row of the key table. The key itself cannot be computed from its record.
+/// A row of the key table. The record contains a digest of the key, not the key itself.
 ///
 /// Your own [`KeyStore`](crate::store::KeyStore) makes a record with [`new`](Self::new) and sets
 /// the other fields:
@@ -29,9 +29,10 @@ pub struct KeyRecord {
     pub id: i64,
     /// The digest of the key, which is stored instead of the key.
     pub digest: KeyDigest,
-    /// The algorithm that the digest was made with.
+    /// The algorithm that computed the digest.
     pub digest_algorithm: DigestAlgorithm,
-    /// The hint by which people recognize the key: its prefix and the next four characters.
+    /// The hint by which people recognize the key: its first characters. The hint of a native key
+    /// is the prefix and the next four characters.
     pub hint: String,
     /// The name of the key, chosen by its issuer.
     pub name: String,
@@ -43,7 +44,7 @@ pub struct KeyRecord {
     pub scopes: ScopeSet,
     /// The time at which the key was issued.
     pub created_at: DateTime<Utc>,
-    /// The expiry: from this time on the key is rejected. `None` means that the key does not
+    /// The expiry: from this time on, the key is rejected. `None` means that the key does not
     /// expire.
     pub expires_at: Option<DateTime<Utc>>,
     /// The time at which the key was disabled. The key is rejected while this time is set; enabling
@@ -67,8 +68,8 @@ pub struct Updated {
 }
 
 impl KeyRecord {
-    /// Returns a record without a name, an owner, scopes or an expiry. Its digest algorithm is
-    /// plain SHA-256.
+    /// Returns a record without a hint, a name, an owner, scopes or an expiry. Its digest algorithm
+    /// is plain SHA-256, and its creation time is 1970-01-01.
     #[must_use]
     pub fn new(id: i64, digest: KeyDigest, allowed_ips: AllowedIps) -> Self {
         Self {

@@ -6,8 +6,8 @@ use chrono::{DateTime, Utc};
 
 /// Usage of a key: the number of its uses, and the time and client IP of its last use.
 ///
-/// [`KeyStore::record_usage`](crate::store::KeyStore::record_usage) receives the new usage, and
-/// `Admin::usage` returns the total.
+/// [`KeyStore::record_usage`](crate::store::KeyStore::record_usage) receives the usage since the
+/// last successful call, and `Admin::usage` returns the total.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct KeyUsage {
@@ -22,7 +22,7 @@ pub struct KeyUsage {
 }
 
 impl KeyUsage {
-    /// Creates the usage of a key.
+    /// Returns the usage of a key with these values.
     #[must_use]
     pub fn new(
         key_id: i64,

@@ -12,7 +12,7 @@
 //! }
 //! ```
 //!
-//! - **Checked first.** The key is verified before any extractor runs and before the body is read.
+//! - **Checked first.** The key is checked before any extractor runs and before the body is read.
 //! - **Only digests are stored.** The tables are in Postgres or SQLite, and Diesel migrations
 //!   manage them. Your own [`KeyStore`](store::KeyStore) can replace the tables.
 //! - **Cached.** A cached key needs no database query. A revocation reaches every process within
@@ -23,11 +23,11 @@
 //!
 //! # When to use it
 //!
-//! Use this crate if programs call your service, such as scripts, devices and the servers of
-//! partners, and if you issue and revoke their keys yourself. For users in a browser, use sessions.
+//! Use this crate if programs such as scripts, devices and the servers of partners call your
+//! service, and if you issue and revoke their keys yourself. For users in a browser, use sessions.
 //! For tokens from an identity provider (OAuth 2.0, OIDC), use a library that validates such
-//! tokens. The crate does not limit request rates; the chapter [`faq`](guide::faq) names
-//! alternatives.
+//! tokens. The crate does not limit request rates; the chapter [`faq`](guide::faq) names other ways
+//! to limit them.
 //!
 //! # Getting started
 //!
@@ -87,7 +87,7 @@
 //! | `middleware` | [`RequireAppKey`] around a scope and around files |
 //! | `behind_proxy` | nginx in front: client IPs, access log, readiness, shutdown |
 //! | `two_key_sets` | separate keys for partners |
-// The table of chapters. Its links lead to modules in rustdoc, and to files in the repository.
+// The guide's table of chapters. `rustdoc_links.md` makes its links lead to modules.
 #![cfg_attr(
     any(doc, doctest),
     doc = "",
@@ -119,7 +119,7 @@
 //! | `sqlite` | keys in SQLite, through the system's libsqlite3 |
 //! | `postgres-bundled` | `postgres` with a libpq that is built from source and has no TLS; needs a C compiler; for development and tests |
 //! | `sqlite-bundled` | `sqlite` with an SQLite that is built from source; needs a C compiler |
-//! | `serde` | `Serialize` for [`KeyRecord`](admin::KeyRecord), [`KeyUsage`](admin::KeyUsage), [`Health`](health::Health), [`Metrics`](metrics::Metrics) and the types of their fields |
+//! | `serde` | `Serialize` for [`KeyRecord`](admin::KeyRecord), [`KeyUsage`](admin::KeyUsage), [`Health`](health::Health), [`Metrics`](metrics::Metrics) and the types of their serialized fields |
 //! | `test-util` | [`test_util`]: helpers for tests of your handlers and stores |
 //! | `route-audit` | [`route_audit`]: the test that finds unprotected routes; includes `test-util` |
 //!
@@ -127,15 +127,14 @@
 //!
 //! `actix-web` 4, `chrono` 0.4 and, with a database, `diesel` 2.3 are part of this API. [`chrono`]
 //! and [`diesel`] are re-exported, so that a service can use the same versions.
-// The guide links to items of several features. All links are checked only if these features
-// are enabled.
+// The guide links to items behind these features. Without one of them, some links are broken.
 #![cfg_attr(
     not(all(feature = "postgres", feature = "sqlite", feature = "route-audit")),
     allow(rustdoc::broken_intra_doc_links)
 )]
 #![cfg_attr(docsrs, feature(doc_cfg))]
 #![forbid(unsafe_code)]
-// Users enable `postgres` or `sqlite` instead of `_diesel`.
+// The documentation hides `_diesel`, because users enable `postgres` or `sqlite` instead.
 #![cfg_attr(docsrs, doc(auto_cfg(hide(feature = "_diesel"))))]
 #![deny(
     clippy::unwrap_used,
@@ -262,7 +261,7 @@ mod workers;
 /// ```
 ///
 /// An associated function without `self` can be a handler as well: register it with
-/// `.to(Api::list)`. The attribute moves the function's body into an inner function. So the body
+/// `.to(Api::menu)`. The attribute moves the function's body into an inner function. So the body
 /// cannot use the generic parameters of the `impl`, and cannot use `Self`; write the name of the
 /// type instead:
 ///
@@ -280,7 +279,8 @@ mod workers;
 /// }
 /// ```
 ///
-/// Applying the attribute to anything else is a compile error:
+/// Applying the attribute to anything other than a function is a compile error. So is an argument
+/// that the table does not list:
 ///
 /// ```compile_fail
 /// # use api_key_runtime::require_app_key;

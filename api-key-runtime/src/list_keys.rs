@@ -1,4 +1,4 @@
-//! The selection of the keys that are listed.
+//! The conditions, the order and the limit for listing keys.
 
 use std::time::Duration;
 
@@ -49,7 +49,7 @@ pub struct ListKeys {
     /// The entries that the IP allow list of each selected key contains. `None` does not restrict
     /// the IP allow list.
     pub allowed_ips: Option<AllowedIps>,
-    /// Whether only keys without an expiry are selected.
+    /// Whether only keys that never expire are selected.
     pub never_expires: bool,
     /// The time within which the selected keys expire. `None` does not restrict the expiry.
     pub expires_within: Option<Duration>,
@@ -67,7 +67,7 @@ impl ListKeys {
         Self::default()
     }
 
-    /// Selects the keys of this owner. By default all keys are selected, including keys without an
+    /// Selects the keys of this owner. By default, all keys are selected, including keys without an
     /// owner.
     pub fn owner(mut self, owner: impl Into<String>) -> Self {
         self.owner = Some(owner.into());
@@ -83,7 +83,8 @@ impl ListKeys {
     /// Selects the keys whose IP allow list contains this entry, such as `10.0.0.0/8`. The entry is
     /// compared as text: `10.0.0.1` does not select a key with `10.0.0.0/8`. The text `0.0.0.0`
     /// selects the keys that may be used from any address. With several entries, separated by
-    /// spaces, the list must contain each entry. By default the IP allow list is not restricted.
+    /// spaces, the IP allow list must contain each entry. By default, the IP allow list is not
+    /// restricted.
     ///
     /// # Errors
     /// Returns an error if the text is not a list of IP addresses and CIDR blocks.
@@ -92,13 +93,13 @@ impl ListKeys {
         Ok(self)
     }
 
-    /// Selects the keys that never expire. By default the expiry is not restricted.
+    /// Selects the keys that never expire. By default, the expiry is not restricted.
     pub fn never_expires(mut self) -> Self {
         self.never_expires = true;
         self
     }
 
-    /// Selects the keys that have not expired yet, but expire within this time. By default the
+    /// Selects the keys that have not expired yet, but expire within this time. By default, the
     /// expiry is not restricted.
     pub fn expires_within(mut self, time: Duration) -> Self {
         self.expires_within = Some(time);
@@ -106,7 +107,7 @@ impl ListKeys {
     }
 
     /// Selects the keys that were not used for this time. A key that was never used is selected if
-    /// it was issued longer ago than this time. By default used and unused keys are selected.
+    /// it was issued longer ago than this time. By default, used and unused keys are selected.
     pub fn unused_for(mut self, time: Duration) -> Self {
         self.unused_for = Some(time);
         self

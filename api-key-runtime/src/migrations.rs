@@ -16,7 +16,7 @@ use crate::{error::Error, store::Database};
 ///
 /// # Errors
 /// Returns an error if the URL is invalid, the database is unavailable, or a migration fails. A
-/// failed call changes nothing.
+/// failed call leaves the tables unchanged.
 pub fn run(database_url: &str) -> Result<Vec<String>, Error> {
     crate::store::migrate(&Database::parse(database_url)?)
 }

@@ -1,4 +1,4 @@
-//! The settings of a new key, and the code that makes the key and its record from these settings.
+//! The settings of a new key. They are checked and turned into a key and its record.
 
 use std::time::Duration;
 
@@ -43,7 +43,8 @@ impl NewKey {
     /// Returns the settings of a native key with this name, and without an IP allow list, scopes,
     /// an owner or an expiry.
     ///
-    /// Issuing fails unless [`allow`](Self::allow) or [`allow_any`](Self::allow_any) was called.
+    /// Call [`allow`](Self::allow) or [`allow_any`](Self::allow_any) before issuing the key: a key
+    /// without an IP allow list is an error.
     pub fn new(name: impl Into<String>) -> Self {
         Self {
             name: name.into(),
@@ -163,11 +164,11 @@ impl NewKey {
     }
 }
 
-/// A key that was just issued. Its secret is available only here.
+/// A key that was just issued. Only this value contains the secret.
 #[derive(Debug)]
 #[non_exhaustive]
 pub struct IssuedKey {
-    /// The key itself. Give it to its owner, and do not store it.
+    /// The key itself. Give the key to the client that will use it, and do not store the key.
     pub secret: KeySecret,
     /// The record of the key. Only the record is stored.
     pub record: KeyRecord,

@@ -1,11 +1,11 @@
-//! The requirements of a route, set by the attribute and by the middleware.
+//! The requirements of a route: which scopes a key needs, and whether a request needs a key.
 
 use crate::{
     error::Error,
     scope::{ScopeSet, fault},
 };
 
-/// The requirements of a route beyond a valid key: the arguments of the attribute.
+/// The requirements of a route, set by the arguments of the attribute or by the middleware.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Policy {
     required: RequiredScopes<'static>,
@@ -17,7 +17,7 @@ pub struct Policy {
 pub(crate) struct RequiredScopes<'a> {
     /// Scopes separated by spaces, all of which the key must have.
     pub(crate) all: Option<&'a str>,
-    /// Scopes separated by spaces, one of which the key must have.
+    /// Scopes separated by spaces, at least one of which the key must have.
     pub(crate) any: Option<&'a str>,
 }
 
@@ -51,7 +51,7 @@ impl Policy {
         self
     }
 
-    /// Requires a key with at least one of these scopes. With an empty list no key is accepted.
+    /// Requires a key with at least one of these scopes. With an empty list, no key is accepted.
     #[must_use]
     pub const fn any_scope(mut self, scopes: &'static str) -> Self {
         self.required.any = Some(scopes);
@@ -76,7 +76,7 @@ impl Policy {
         &self.required
     }
 
-    /// Returns every scope of the policy, for the challenge of a 403.
+    /// Returns every scope of the policy. The challenge of a 403 response names these scopes.
     pub(crate) fn named_scopes(&self) -> impl Iterator<Item = &'static str> {
         self.required.named()
     }
@@ -87,7 +87,7 @@ impl Policy {
             let Some(list) = list else { continue };
             if list.is_empty() {
                 return Err(Error::config(format!(
-                    "{setter} names no scope: add at least one, or leave {setter} out to accept any valid key"
+                    "the value of {setter} is empty: name at least one scope, or leave out {setter}"
                 )));
             }
             let fault = list.split(' ').find_map(|scope| Some((scope, fault(scope)?)));
@@ -109,7 +109,7 @@ mod tests {
 
     const NAMES: [&str; 4] = ["a", "b", "c", "d"];
 
-    /// Returns the names whose bits are set.
+    /// Returns the names in `NAMES` whose bits are set.
     fn names(bits: u8) -> Vec<&'static str> {
         let chosen = |(bit, _): &(usize, &&str)| bits & (1 << bit) != 0;
         NAMES.iter().enumerate().filter(chosen).map(|(_, name)| *name).collect()

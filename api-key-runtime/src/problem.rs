@@ -19,7 +19,8 @@ pub(crate) fn body(status: StatusCode, detail: &str) -> String {
     )
 }
 
-/// Returns a response that does not depend on settings.
+/// Returns a response with this status and detail. The settings of `AppKeys` do not affect the
+/// response.
 pub(crate) fn response(status: StatusCode, detail: &str) -> HttpResponse {
     HttpResponse::build(status)
         .insert_header((CONTENT_TYPE, CONTENT_TYPE_OF_PROBLEMS))

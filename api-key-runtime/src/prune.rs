@@ -6,7 +6,7 @@ use chrono::{DateTime, Utc};
 
 use crate::clock::earlier;
 
-/// The keys and events that [`Admin::prune`](crate::admin::Admin::prune) deletes. By default
+/// The keys and events that [`Admin::prune`](crate::admin::Admin::prune) deletes. By default,
 /// nothing is deleted.
 ///
 /// ```
@@ -36,7 +36,8 @@ pub struct Prune {
     pub events_older_than: Option<Duration>,
 }
 
-/// The times up to which keys and events are deleted.
+/// The latest times of expiry, of revocation and of events that are deleted. `None` deletes
+/// nothing.
 pub(crate) struct Due {
     pub(crate) expired: Option<DateTime<Utc>>,
     pub(crate) revoked: Option<DateTime<Utc>>,
@@ -44,24 +45,25 @@ pub(crate) struct Due {
 }
 
 impl Prune {
-    /// Returns a request that deletes nothing.
+    /// Returns the settings that delete nothing.
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// Deletes the keys that expired this long ago or longer. Defaults to none.
+    /// Deletes the keys that expired at least this long ago. By default, expired keys are kept.
     pub fn expired_for(mut self, time: Duration) -> Self {
         self.expired_for = Some(time);
         self
     }
 
-    /// Deletes the keys that were revoked this long ago or longer. Defaults to none.
+    /// Deletes the keys that were revoked at least this long ago. By default, revoked keys are
+    /// kept.
     pub fn revoked_for(mut self, time: Duration) -> Self {
         self.revoked_for = Some(time);
         self
     }
 
-    /// Deletes the events of the audit log that are this old or older. Defaults to none.
+    /// Deletes the events of the audit log that are at least this old. By default, events are kept.
     pub fn events_older_than(mut self, age: Duration) -> Self {
         self.events_older_than = Some(age);
         self

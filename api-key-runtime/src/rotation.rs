@@ -18,15 +18,17 @@ use crate::{
 pub struct Rotated {
     /// The new key, with its record.
     pub issued: IssuedKey,
-    /// The record of the old key. Its `expires_at` is the end of the overlap.
+    /// The record of the old key. With an overlap, its `expires_at` is the end of the overlap.
+    /// Without an overlap, the old key is revoked.
     pub old: KeyRecord,
 }
 
 /// Returns the settings of the new key, and the record of the old key after the rotation.
 ///
-/// The new key has the settings of the old key. If the old key has an expiry, the new key gets the
-/// same lifetime, counted from now. The old key expires when the overlap ends, or at its previous
-/// expiry if that is earlier. Without an overlap, the old key is revoked.
+/// The new key has the name, IP allow list, scopes and owner of the old key. If the old key has an
+/// expiry, the new key gets the same lifetime, counted from now. The old key expires when the
+/// overlap ends, or at its previous expiry if that is earlier. Without an overlap, the old key is
+/// revoked.
 pub(crate) fn rotate(
     old: &KeyRecord,
     overlap: Duration,
@@ -50,8 +52,8 @@ pub(crate) fn rotate(
     Ok((new, after))
 }
 
-/// Returns the end of a lifetime that begins now and is as long as the old lifetime. If the table
-/// cannot store the new end, returns the old end.
+/// Returns the end of a lifetime that begins now and is as long as the old lifetime. Returns the
+/// old end if the new end is not in the future, or if the table cannot store it.
 fn same_lifetime(began: DateTime<Utc>, end: DateTime<Utc>, now: DateTime<Utc>) -> DateTime<Utc> {
     let new_end = now.checked_add_signed(end - began);
     new_end.filter(|new_end| new_end.year() <= LAST_YEAR && *new_end > now).unwrap_or(end)
@@ -128,7 +130,7 @@ mod tests {
     /// I2
     #[test]
     fn a_rotation_without_overlap_revokes_the_old_key() {
-        // The tables store microseconds, so a shorter overlap revokes the key.
+        // The tables store microseconds, so a shorter overlap counts as no overlap.
         for overlap in [Duration::ZERO, Duration::from_nanos(999)] {
             let (_, old) = rotate(&key(), overlap, now()).unwrap();
             assert_eq!((old.revoked_at, old.expires_at), (Some(now()), None));

@@ -14,10 +14,10 @@ const MAX_SCOPES_CHARS: usize = 4000;
 
 /// A set of scopes, in the order in which they were written.
 ///
-/// A scope is a token of RFC 6749, section 3.3, without `,` and `*`. In a text, single spaces
-/// separate the scopes. The text may have at most 4000 characters. `,` is not allowed, because it
-/// is usually a mistaken separator. `*` is not allowed, because scopes are compared whole: the
-/// scope `*` would not match any other scope.
+/// A scope is a `scope-token` of RFC 6749, section 3.3, that does not contain `,` or `*`. A list of
+/// scopes is a text with single spaces between the scopes, and at most 4000 characters long. `,` is
+/// not allowed, because it is usually a mistaken separator. `*` is not allowed, because scopes are
+/// compared whole: the scope `*` would not match any other scope.
 ///
 /// ```
 /// use api_key_runtime::ScopeSet;
@@ -36,8 +36,8 @@ const MAX_SCOPES_CHARS: usize = 4000;
 pub struct ScopeSet(Box<str>);
 
 impl ScopeSet {
-    /// Parses the text of a table column. A text that is not a list of scopes, or that is too long,
-    /// grants no scope.
+    /// Parses the text of a table column. A text that is not a valid list of scopes results in an
+    /// empty set, which grants nothing.
     #[must_use]
     pub fn from_stored(text: &str) -> Self {
         text.parse().unwrap_or_default()
@@ -141,7 +141,7 @@ pub(crate) fn fault(scope: &str) -> Option<&'static str> {
         Some("it has a `*`, and scopes are compared whole; write each scope in full")
     } else if scope.is_empty() || !scope.bytes().all(is_scope_character) {
         Some(
-            "a scope is printable ASCII without spaces, quotes and backslashes (RFC 6749); separate several by single spaces",
+            "a scope is printable ASCII without spaces, double quotes and backslashes (RFC 6749); separate several scopes by single spaces",
         )
     } else {
         None

@@ -2,7 +2,7 @@
 //!
 //! Times are RFC 3339 in UTC with microseconds, the precision of both databases. So all times have
 //! the same length, and sort correctly as text. Text columns are serialized unchanged. The digest
-//! of a key is left out, because the digest would help only an attacker.
+//! of a key is left out, because only an attacker could make use of it.
 
 use chrono::{DateTime, SecondsFormat, Utc};
 use serde::{
@@ -105,8 +105,8 @@ impl Serialize for Health {
     }
 }
 
-/// Serializes all counters and gauges except the histogram, which [`Metrics::lookup_buckets`]
-/// returns.
+/// Serializes the counters and gauges. The histogram of [`Metrics::lookup_buckets`] and the
+/// [`Health`] are left out.
 impl Serialize for Metrics {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         let mut object = serializer.serialize_struct("Metrics", 12)?;

@@ -56,7 +56,7 @@ impl Admin {
         Ok(self.explain_record(Vec::new(), record, request))
     }
 
-    /// Explains whether a service accepts a key, given the key itself; see
+    /// Explains whether a service accepts a key, given the key itself instead of its id; see
     /// [`explain`](Self::explain). Also explains a text that is not a key, and a key that is not in
     /// the table. The key is neither stored nor logged.
     ///
@@ -100,7 +100,7 @@ impl Admin {
             return RuleResult::passed(Rule::Format, "");
         }
         failed(if self.format_rules.accept_imported {
-            "mistyped or cut: the text begins like a native key, but its checksum is wrong"
+            "mistyped or cut: the text looks like a native key, but its checksum is wrong"
         } else {
             "not a native key with an intact checksum, and imported keys are not accepted (APP_KEY_ACCEPT_IMPORTED)"
         })

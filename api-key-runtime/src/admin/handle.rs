@@ -33,10 +33,16 @@ use crate::{
 /// not serve requests gets its `Admin` from
 /// [`AppKeysBuilder::build_admin`](crate::AppKeysBuilder::build_admin).
 ///
-/// Every change uses its own connection and transaction, and is durable before the call returns.
+/// Each call uses its own connection, except [`issue_in_transaction`](Self::issue_in_transaction).
+/// A change is durable before the call returns. A call that fails before its commit changes
+/// nothing. If the connection is lost during the commit, the error says that the change may have
+/// been saved.
+///
 /// Once a call that revokes a key has returned, no [`AppKeys`](crate::AppKeys) of this process
-/// accepts the key. This also applies if another `Admin` of the process revoked the key. All calls
-/// block: within a request, call them through [`actix_web::web::block`].
+/// accepts the key.
+///
+/// The calls that use the database block. Within a request, call them through
+/// [`actix_web::web::block`].
 ///
 #[cfg_attr(feature = "sqlite", doc = "```")]
 #[cfg_attr(not(feature = "sqlite"), doc = "```ignore")]
@@ -80,7 +86,7 @@ impl Admin {
         Self { table: Table::new(database, clock), format_rules, digester, cache: None }
     }
 
-    /// Sets the cache that every change is applied to immediately.
+    /// Sets the cache of the `AppKeys` that this `Admin` belongs to.
     pub(crate) fn forgetting_in(mut self, cache: Arc<Cache>) -> Self {
         self.cache = Some(cache);
         self
@@ -90,8 +96,8 @@ impl Admin {
     /// [`AppKeysBuilder::migrate`](crate::AppKeysBuilder::migrate).
     ///
     /// # Errors
-    /// Returns an error if the database is unavailable or a migration fails. A failed call changes
-    /// nothing.
+    /// Returns an error if the database is unavailable or a migration fails. A failed call leaves
+    /// the tables unchanged.
     pub fn migrate(&self) -> Result<Vec<String>, Error> {
         self.table.migrate()
     }
@@ -99,7 +105,7 @@ impl Admin {
     /// Issues a key. Only the result contains the secret; the secret cannot be read again.
     ///
     /// # Errors
-    /// Returns an error, and issues no key, in these cases:
+    /// Returns an error in these cases:
     ///
     /// - a value of the new key is invalid;
     /// - the operating system returns no entropy;
@@ -115,11 +121,11 @@ impl Admin {
     /// Issues a key within your own transaction. For example, a new user and the first key of this
     /// user are either both stored, or neither is stored.
     ///
-    /// The key exists once you commit the transaction. Every process, including this process, then
-    /// reads the new key like any other change. The call does not check that the connection is to
-    /// the database of this `Admin`.
+    /// The key exists once you commit the transaction. Unlike after [`issue`](Self::issue), the
+    /// caches of this process are not updated at once, but by the change feed. The call does not
+    /// check that the connection is to the database of this `Admin`.
     ///
-    /// Roll back after an error. On SQLite begin the transaction with `immediate_transaction`: a
+    /// Roll back after an error. On SQLite, begin the transaction with `immediate_transaction`: a
     /// transaction that first reads and then writes fails while another transaction writes.
     ///
     #[cfg_attr(feature = "sqlite", doc = "```")]
@@ -150,7 +156,7 @@ impl Admin {
     /// ```
     ///
     /// # Errors
-    /// Returns an error in the cases of [`issue`](Self::issue), and for a
+    /// Returns an error in the cases of [`issue`](Self::issue), and if this `Admin` is a
     /// [`dry_run`](Self::dry_run).
     pub fn issue_in_transaction(
         &self,
@@ -323,7 +329,7 @@ impl Admin {
     ///
     /// # Errors
     /// Returns an error if no key has this id, the key is revoked, the changed key would not be
-    /// valid, or the database fails. A failed call changes nothing.
+    /// valid, or the database fails.
     pub fn update(&self, id: i64, changes: &KeyChanges) -> Result<Updated, Error> {
         let updated = self.table.update(id, |before, now| changes.apply(before, now));
         self.done(updated, |updated| [&updated.after])
@@ -361,8 +367,9 @@ impl Admin {
     /// ```
     ///
     /// # Errors
-    /// Returns an error in the cases of [`issue`](Self::issue), and if the old key is revoked,
-    /// disabled, expired or already rotated. A failed call changes nothing.
+    /// Returns an error in the cases of [`issue`](Self::issue). Also returns an error if no key has
+    /// this id, if the old key is revoked, disabled, expired or already rotated, or if the overlap
+    /// is longer than 366 days.
     pub fn rotate(&self, id: i64, overlap: Duration) -> Result<Rotated, Error> {
         let rotated = self.table.rotate(id, |old, now| {
             let (new, old) = rotate(old, overlap, now)?;
@@ -385,16 +392,17 @@ impl Admin {
     /// Deletes keys that expired or were revoked long ago, and old events of the audit log.
     ///
     /// The ids and digests of the deleted keys are kept in the table `api_key_pruned`. So neither
-    /// an import nor a restored row makes such a key valid again, and no new key gets its id. The
-    /// audit log keeps the events of a deleted key until the events themselves are pruned.
+    /// an import nor a restored row makes such a key valid again, and no new key gets the id of a
+    /// pruned key. The audit log keeps the events of a deleted key until the events themselves are
+    /// pruned.
     ///
     /// The rows are deleted in many short transactions, so services are not blocked. Any number of
-    /// processes may call this method at once. After an error or a crash, some rows are already
-    /// deleted; another call deletes the rest. Keys that another transaction has locked are left
-    /// for the next call. In a [`dry_run`](Self::dry_run), the rows are only counted.
+    /// processes may call this method at once. After an error or a crash, some rows may already be
+    /// deleted; another call deletes the remaining rows. Rows that another transaction has locked
+    /// are left for the next call. In a [`dry_run`](Self::dry_run), the rows are only counted.
     ///
-    /// On Postgres the role needs SELECT, UPDATE and DELETE on `api_keys`, INSERT on
-    /// `api_key_pruned`, and SELECT, UPDATE and DELETE on `api_key_events`.
+    /// On Postgres, the role needs SELECT on `api_key_meta`, SELECT, UPDATE and DELETE on
+    /// `api_keys` and `api_key_events`, and INSERT on `api_key_pruned`.
     ///
     /// # Errors
     /// Returns an error if the database fails, for example because a foreign key of the application
@@ -411,25 +419,28 @@ impl Admin {
     /// Postgres the log also records the role of the connection.
     ///
     /// # Errors
-    /// Returns an error if the actor is not a text of 1 to 200 characters.
+    /// Returns an error if the actor is empty or only white space, contains NUL, or has more than
+    /// 200 characters.
     pub fn acting_as(self, actor: impl AsRef<str>) -> Result<Self, Error> {
         check_text("actor", actor.as_ref())?;
         Ok(Self { table: self.table.acting_as(actor.as_ref()), ..self })
     }
 
-    /// Returns an `Admin` that rolls back each change instead of committing it. So a call runs all
-    /// checks of the database and returns the same result, but changes nothing.
+    /// Returns an `Admin` that rolls back each change instead of committing it. So the database
+    /// checks the change and the call returns its result, but nothing changes.
     ///
     /// A key that such an `Admin` issues does not exist, but Postgres does not assign the id of
-    /// that key again. [`migrate`](Self::migrate) and [`back_up`](Self::back_up) do not change
-    /// keys, and take effect even in a dry run.
+    /// that key again. [`prune`](Self::prune) only counts the rows, and
+    /// [`issue_in_transaction`](Self::issue_in_transaction) returns an error.
+    /// [`migrate`](Self::migrate) and [`back_up`](Self::back_up) do not change keys, and take
+    /// effect even in a dry run.
     #[must_use]
     pub fn dry_run(self) -> Self {
         Self { table: self.table.dry_run(), ..self }
     }
 
-    /// Copies an SQLite database to a new file while services run, and checks the copy by opening
-    /// it.
+    /// Copies an SQLite database to a new file, and then checks the copy. Services may keep
+    /// running.
     ///
     /// The copy is complete without a `-wal` file. Only the user who owns the copy can read it. The
     /// guide's chapter [`backups`](crate::guide::backups) describes how to restore the copy.
@@ -444,7 +455,7 @@ impl Admin {
     /// Returns the current time by the clock that decides whether a key has expired. Pass this time
     /// to [`KeyRecord::state`].
     ///
-    /// With Postgres this is the time of the database's clock, computed from the last call that
+    /// With Postgres, this is the time of the database's clock, computed from the last call that
     /// read this clock. With SQLite, and before the first call, this is the time of the local
     /// clock.
     #[must_use]

@@ -25,8 +25,8 @@ impl Admin {
     /// A service accepts imported keys only with
     /// [`accept_imported_keys`](crate::AppKeysBuilder::accept_imported_keys), and this `Admin` must
     /// have the same setting. Native keys do not need the setting. Without a pepper, a key that
-    /// could be guessed from its SHA-256 is refused. The entropy is estimated as the length times
-    /// the binary logarithm of the number of distinct characters. The minimum is 80 bits.
+    /// could be guessed from its SHA-256 is refused. The estimate of its random bits is the length
+    /// times the binary logarithm of the number of distinct characters. The minimum is 80 bits.
     ///
     #[cfg_attr(feature = "sqlite", doc = "```")]
     #[cfg_attr(not(feature = "sqlite"), doc = "```ignore")]
@@ -55,9 +55,9 @@ impl Admin {
     /// ```
     ///
     /// # Errors
-    /// Returns an error, and imports nothing, in these cases:
+    /// Returns an error in these cases:
     ///
-    /// - a row is an error or was refused;
+    /// - a row is an error or was refused, for example because an earlier row has the same key;
     /// - a row needs a setting that this `Admin` does not have;
     /// - the stored keys use another pepper;
     /// - the database fails.
@@ -74,8 +74,8 @@ impl Admin {
 
     /// Imports the keys of another table in the same database, as [`import`](Self::import) does.
     ///
-    /// With [`SourceTable::erase_plaintext`], the keys of the source table are erased in the same
-    /// transaction.
+    /// With [`SourceTable::erase_plaintext`], the same transaction erases the keys in the source
+    /// table.
     ///
     #[cfg_attr(feature = "sqlite", doc = "```")]
     #[cfg_attr(not(feature = "sqlite"), doc = "```ignore")]
@@ -130,8 +130,8 @@ impl Admin {
         }
     }
 
-    /// Marks every cache entry of this process as stale, because an import may contain too many
-    /// keys to list.
+    /// Marks every cache entry of this process as stale after an import, which may contain too many
+    /// keys to mark their entries one by one.
     fn done_import(
         &self,
         imported: Result<ImportReport, TransactionError>,

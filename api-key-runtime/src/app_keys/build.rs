@@ -36,7 +36,7 @@ struct Checked {
     bounds: Bounds,
 }
 
-/// The store of the keys, and its database if the store is a database.
+/// The store of the keys, and the database if the keys are in a database.
 struct Connected {
     store: Arc<dyn KeyStore>,
     #[cfg(feature = "_diesel")]
@@ -47,8 +47,7 @@ impl AppKeysBuilder {
     /// Checks every setting and the database, then starts the threads that look keys up, read
     /// changes and record usage.
     ///
-    /// This method blocks while it connects to the database, so call this method before the server
-    /// runs.
+    /// This method blocks while it connects to the database, so call it before the server runs.
     ///
     /// ```no_run
     /// use api_key_runtime::AppKeys;
@@ -62,7 +61,7 @@ impl AppKeysBuilder {
     /// # Errors
     /// Returns an error in these cases:
     ///
-    /// - a setting is invalid;
+    /// - a setting is invalid, or no key store is set;
     /// - the database is unavailable;
     /// - the key tables are missing or incompatible, or lack their triggers;
     /// - the stored keys use another pepper;
@@ -76,7 +75,7 @@ impl AppKeysBuilder {
     /// Runs the pending migrations on the configured database. Creates the SQLite file if it does
     /// not exist.
     ///
-    /// Any number of processes may call this method at once: each migration runs once, in one
+    /// Any number of processes may call this method at once: all pending migrations run in one
     /// transaction under a lock. Do not call this method if your own Diesel migrations contain a
     /// copy of these migrations.
     ///
@@ -90,7 +89,7 @@ impl AppKeysBuilder {
     ///
     /// # Errors
     /// Returns an error if no database is configured, its URL is invalid, the database is
-    /// unavailable, or a migration fails. A failed call changes nothing.
+    /// unavailable, or a migration fails. A failed call leaves the tables unchanged.
     #[cfg(feature = "_diesel")]
     pub fn migrate(mut self) -> Result<Self, Error> {
         let database = self.named_database()?;
@@ -113,7 +112,8 @@ impl AppKeysBuilder {
     /// ```
     ///
     /// # Errors
-    /// Returns an error if a setting is invalid, or if the keys are not in a database.
+    /// Returns an error if the prefix, a pepper or the database URL is invalid, or if no database
+    /// is configured. The other settings and the tables are not checked.
     #[cfg(feature = "_diesel")]
     pub fn build_admin(self) -> Result<crate::admin::Admin, Error> {
         let (format_rules, digester) = self.format_rules_and_digester()?;
@@ -279,7 +279,8 @@ impl AppKeysBuilder {
         })
     }
 
-    /// Returns the database of `listen_url`, or `None` if `listen_url` is not set.
+    /// Returns the database of `listen_url`, or `None` if `listen_url` is not set. Fails if the
+    /// keys or `listen_url` are not in Postgres.
     #[cfg(feature = "_diesel")]
     fn listen_database(&self, keys: Option<&Database>) -> Result<Option<Database>, Error> {
         let Some(url) = &self.listen_url else {

@@ -22,8 +22,8 @@ use crate::{
 /// The settings of [`AppKeys`](crate::AppKeys), made by
 /// [`AppKeys::builder`](crate::AppKeys::builder).
 ///
-/// [`build`](Self::build) checks all values and returns the keys. [`env`](Self::env) reads the
-/// environment variables named below.
+/// [`build`](Self::build) checks all settings and returns the `AppKeys`. [`env`](Self::env) reads
+/// the environment variables in the tables below.
 ///
 /// ```
 /// use std::time::Duration;
@@ -96,8 +96,8 @@ pub struct AppKeysBuilder {
     pub(super) key_locations: Vec<KeyLocation>,
     pub(super) trusted_proxies: Vec<String>,
     pub(super) trust_unix_socket: bool,
-    /// Whether `APP_KEY_TRUSTED_PROXIES` contains the word `unix`. Both setters of trusted proxies
-    /// override this value.
+    /// Whether `APP_KEY_TRUSTED_PROXIES` contains the word `unix`. Both `trusted_proxies` and
+    /// `trust_unix_socket` reset this value.
     pub(super) env_trusts_unix_socket: bool,
     pub(super) forwarded_header: Option<String>,
     pub(super) realm: String,
@@ -154,7 +154,7 @@ pub(super) enum StoreSetting {
     PostgresPool(Pool<ConnectionManager<diesel::PgConnection>>),
     #[cfg(feature = "sqlite")]
     SqlitePool(Pool<ConnectionManager<diesel::SqliteConnection>>),
-    /// The database of a variant above, after its migrations have run.
+    /// The database of a URL or a pool, after its migrations have run.
     #[cfg(feature = "_diesel")]
     Migrated(Database),
     Own(Arc<dyn KeyStore>),
@@ -162,7 +162,8 @@ pub(super) enum StoreSetting {
 
 #[cfg(feature = "_diesel")]
 impl StoreSetting {
-    /// Returns the configured database, or `None` if the application has its own store.
+    /// Returns the configured database. Returns `None` if the application has its own store, or if
+    /// no store is configured.
     pub(super) fn database(&self) -> Result<Option<Database>, Error> {
         Ok(match self {
             Self::Url(url) => Some(Database::parse(url.as_str())?),
@@ -214,7 +215,7 @@ impl AppKeysBuilder {
     ///
     /// Plan for 4 to 5 connections for each process.
     ///
-    /// A Postgres server must be the writable primary. The role of a service needs these
+    /// On Postgres, the URL must lead to the writable primary. The role of a service needs these
     /// privileges:
     ///
     /// - SELECT on `api_keys` and `api_key_changes`;
@@ -223,8 +224,8 @@ impl AppKeysBuilder {
     ///
     /// A role that issues and changes keys also needs INSERT and UPDATE on `api_keys`.
     ///
-    /// This crate switches an SQLite file to write-ahead logging. The file stays in this mode. The
-    /// guide's chapter [`backups`](crate::guide::backups) describes how to replace the file.
+    /// An SQLite file is switched to write-ahead logging, and stays in this mode. The guide's
+    /// chapter [`backups`](crate::guide::backups) describes how to restore such a file.
     ///
     /// ```no_run
     /// use api_key_runtime::AppKeys;
@@ -245,9 +246,9 @@ impl AppKeysBuilder {
     /// Stores keys in the Postgres database of this connection pool, instead of
     /// [`database_url`](Self::database_url).
     ///
-    /// This crate borrows a connection for each batch of lookups and for each read of changes, and
-    /// then returns the connection. So a pool of `max_size(1)` is enough for the application and
-    /// this crate together. Compared with `database_url`:
+    /// This crate borrows a connection for each batch of lookups, each read of changes and each
+    /// recording of usage, and then returns the connection. So a pool of `max_size(1)` is enough
+    /// for the application and this crate together. Compared with `database_url`:
     ///
     /// - The database does not notify this process when a key changes. The process polls several
     ///   times within `max_staleness`, so a revocation takes effect within `max_staleness` instead
@@ -292,9 +293,10 @@ impl AppKeysBuilder {
     /// Stores keys in the SQLite file of this connection pool, instead of
     /// [`database_url`](Self::database_url).
     ///
-    /// This crate borrows a connection for each batch of lookups and for each read of changes, and
-    /// then returns the connection. So a pool of `max_size(1)` is enough for the application and
-    /// this crate together. The file is switched to write-ahead logging, and stays in this mode.
+    /// This crate borrows a connection for each batch of lookups, each read of changes and each
+    /// recording of usage, and then returns the connection. So a pool of `max_size(1)` is enough
+    /// for the application and this crate together. The file is switched to write-ahead logging,
+    /// and stays in this mode.
     ///
     /// Calls to `Admin` wait for other writers and are durable, regardless of the settings of the
     /// pool's connections. After a call, the settings of the connection are restored. For the
@@ -303,8 +305,8 @@ impl AppKeysBuilder {
     ///
     /// Compared with `database_url`:
     ///
-    /// - A change by another process takes effect within `max_staleness` instead of within
-    ///   milliseconds.
+    /// - A change by another process or by plain SQL takes effect within `max_staleness` instead of
+    ///   within milliseconds.
     /// - A borrowed connection does not reveal which file it has open. Once the file is replaced or
     ///   deleted, requests are answered 503 until the process is restarted. If a file is
     ///   overwritten in place, the process does not notice the change.
@@ -319,11 +321,11 @@ impl AppKeysBuilder {
 
     /// Sets the URL of a direct connection that receives change notifications.
     ///
-    /// Set this URL if keys are looked up through a pooler such as `PgBouncer`, or through a pool
-    /// of the application. Neither the pooler nor the pool delivers notifications. The URL must
-    /// point to the Postgres server and database of the keys; [`build`](Self::build) checks this.
-    /// Defaults to none: with `database_url`, notifications arrive over a connection to
-    /// `database_url`.
+    /// Set this URL if `database_url` leads to a pooler such as `PgBouncer`, or if the application
+    /// sets a [`postgres_pool`](Self::postgres_pool). Neither the pooler nor the pool delivers
+    /// notifications. The URL must point to the Postgres server and database of the keys;
+    /// [`build`](Self::build) checks this. Defaults to none: with `database_url`, notifications
+    /// arrive over a connection to `database_url`.
     #[doc(alias = "notify")]
     #[doc(alias = "pgbouncer")]
     #[cfg(feature = "postgres")]
@@ -343,8 +345,8 @@ impl AppKeysBuilder {
     ///
     /// A prefix consists of a lower-case letter, then up to 19 lower-case letters, digits or
     /// underscores, then an underscore. Any other text is an error of [`build`](Self::build). If
-    /// the prefix has up to 11 characters, a key fits into one SHA-256 block. Defaults to
-    /// `ak_live_`.
+    /// the prefix has up to 11 characters, a key fits into one SHA-256 block and is hashed faster.
+    /// Defaults to `ak_live_`.
     ///
     /// Keys that were issued with another prefix keep working, because a key in the table is valid
     /// regardless of its prefix. So a prefix does not separate two sets of keys in one table.
@@ -377,8 +379,8 @@ impl AppKeysBuilder {
     /// Sets the pepper: the secret for the HMAC-SHA-256 digests of keys. The pepper has at least 32
     /// bytes, encoded in base64.
     ///
-    /// An attacker who has only a copy of the table cannot test whether a key is valid: such a test
-    /// needs the pepper. Defaults to none: keys are digested with plain SHA-256.
+    /// With a pepper, an attacker who has only a copy of the table cannot test whether a key is
+    /// valid. Defaults to none: keys are digested with plain SHA-256.
     ///
     /// ```no_run
     /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
@@ -394,8 +396,9 @@ impl AppKeysBuilder {
         self
     }
 
-    /// Sets the previous pepper, or `none` if no pepper was used before. Keys that were issued
-    /// under the previous pepper keep working. Defaults to no previous pepper.
+    /// Sets the previous pepper. Pass the text `none` if no pepper was used before. Keys that were
+    /// issued under the previous pepper, or without a pepper in the case of `none`, keep working.
+    /// Defaults to no previous pepper.
     ///
     /// To change the pepper of several processes, restart all of them twice:
     ///
@@ -475,7 +478,7 @@ impl AppKeysBuilder {
         self
     }
 
-    /// Sets the header that the trusted proxies append the client IP to. Other forwarding headers
+    /// Sets the header in which the trusted proxies report the client IP. Other forwarding headers
     /// are ignored.
     ///
     /// Defaults to `X-Forwarded-For`.
@@ -487,7 +490,7 @@ impl AppKeysBuilder {
 
     /// Sets the content type and the body of each kind of rejection.
     ///
-    /// The function is called once for each kind, before any request. The status and the other
+    /// The function is called immediately, once for each kind. The status and the other
     /// headers do not change. Defaults to [`RejectionKind::problem_json`].
     ///
     /// ```
@@ -543,9 +546,9 @@ impl AppKeysBuilder {
     /// Sets how long a cached key may be used after it was last known to be current.
     ///
     /// A revocation reaches every process within this time, whatever fails in the database or the
-    /// network. Usually a revocation takes effect within milliseconds. If a store cannot report
-    /// changes, each key is read again after this time. Zero switches caching off: each request
-    /// queries the store. The bound itself cannot be switched off. Defaults to 1 second.
+    /// network, unless [`stale_if_error`](Self::stale_if_error) is set. Usually, a revocation takes
+    /// effect within milliseconds. If a store cannot report changes, each key is read again after
+    /// this time. Zero switches caching off: each request queries the store. Defaults to 1 second.
     ///
     /// ```
     /// use std::time::Duration;
@@ -561,13 +564,14 @@ impl AppKeysBuilder {
 
     /// Sets how long keys are accepted from stale cache entries while the store is unavailable.
     ///
-    /// The time begins when the key was last known to be current, as in RFC 5861, section 4.
-    /// Expired keys are rejected in any case.
+    /// The time begins when the key was last known to be current, so it includes `max_staleness`.
+    /// (In RFC 5861, section 4, the time begins when an entry becomes stale.) Expired keys are
+    /// rejected in any case.
     ///
     /// A key that is revoked while a process cannot reach the store keeps working in that process
-    /// for up to this time. With `None`, requests are answered 503 once `max_staleness` has passed.
-    /// A time shorter than `max_staleness` is an error of [`build`](Self::build). Defaults to
-    /// `None`.
+    /// for up to this time. With `None`, requests during an outage of the store are answered 503
+    /// once `max_staleness` has passed. A time shorter than `max_staleness` is an error of
+    /// [`build`](Self::build). Defaults to `None`.
     ///
     /// ```
     /// use std::time::Duration;
@@ -596,9 +600,9 @@ impl AppKeysBuilder {
     /// Sets how often key usage is recorded: for each key, the time and client IP of the last use,
     /// and the number of uses.
     ///
-    /// A killed process loses at most one interval of counts;
-    /// [`AppKeys::close`](crate::AppKeys::close) records the remaining counts. With `None`, no
-    /// usage is recorded. Zero is an error of [`build`](Self::build). Defaults to 10 seconds.
+    /// A killed process loses the counts since the last recording. Before a process ends,
+    /// [`AppKeys::close`](crate::AppKeys::close) records these counts. With `None`, no usage is
+    /// recorded. Zero is an error of [`build`](Self::build). Defaults to 10 seconds.
     #[doc(alias = "last used")]
     pub fn usage_flush_interval(mut self, interval: impl Into<Option<Duration>>) -> Self {
         self.usage_flush_interval = interval.into();
@@ -608,11 +612,11 @@ impl AppKeysBuilder {
     /// Sets how long an unused connection for lookups or usage stays open. The connection of the
     /// change feed always stays open.
     ///
-    /// An idle process then has one connection. The next lookup opens a connection again, which
-    /// takes a few milliseconds. A connection that took longer than a quarter of a second to open
-    /// stays open, because opening it again could exceed `lookup_timeout`. Firewalls and load
-    /// balancers drop idle connections silently, so choose a time shorter than their idle timeout.
-    /// This setting has no effect on connections of your own pool. Defaults to 60 seconds.
+    /// So an idle process has one connection. The next lookup opens a connection again, which
+    /// usually takes a few milliseconds. A connection that took longer than a quarter of a second
+    /// to open stays open, because opening it again could exceed `lookup_timeout`. Firewalls and
+    /// load balancers drop idle connections silently, so choose a time shorter than their idle
+    /// timeout. This setting has no effect on connections of your own pool. Defaults to 60 seconds.
     #[cfg(feature = "_diesel")]
     pub fn idle_timeout(mut self, timeout: Duration) -> Self {
         self.idle_timeout = timeout;

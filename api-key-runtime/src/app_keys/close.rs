@@ -23,9 +23,9 @@ use crate::{
 };
 
 /// The maximum time that is reserved for ending the threads and closing the store. Recording usage
-/// must not take this time.
+/// ends before this time begins.
 const RESERVED: Duration = Duration::from_millis(500);
-/// The time that dropping the last handle may take.
+/// The maximum time for which dropping the last handle blocks.
 const DROP_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// The threads and the store that closing waits for.
@@ -63,8 +63,8 @@ impl Closing {
 }
 
 impl Inner {
-    /// Closes the key set within `timeout`. `record` writes the last usage within the time that its
-    /// second argument returns. `record` returns whether all usage was written.
+    /// Closes the key set within `timeout`. `record` writes the last usage. Its second argument
+    /// returns the time that is left for this. `record` returns whether all usage was written.
     pub(super) fn close(
         &self,
         timeout: Duration,
@@ -72,7 +72,7 @@ impl Inner {
     ) -> Result<(), Error> {
         let began = Instant::now();
         let left = || timeout.saturating_sub(began.elapsed());
-        // An unavailable database must not use up the time that the other steps need.
+        // While the database is unavailable, recording usage would use up the whole timeout.
         let reserved = RESERVED.min(timeout / 4);
         let left_for_usage = || left().saturating_sub(reserved);
         self.closing.has_begun.store(true, Ordering::Relaxed);
@@ -111,8 +111,8 @@ impl Inner {
 
 impl Drop for Inner {
     fn drop(&mut self) {
-        // Recording usage is tried only once, because an unavailable database must not block the
-        // thread that drops the keys.
+        // Recording usage is tried only once, so that an unavailable database delays the thread
+        // that drops the last handle as little as possible.
         if !self.closing.has_begun.load(Ordering::Relaxed)
             && let Err(error) = self.close(DROP_TIMEOUT, |usage, left| usage.end(left()))
         {

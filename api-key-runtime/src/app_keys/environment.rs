@@ -7,7 +7,7 @@ use crate::error::Error;
 #[cfg(feature = "_diesel")]
 use crate::key::Secret;
 
-/// The word for the peers of a Unix socket, which do not have an address.
+/// The word for the peers of a Unix socket, which have no IP address.
 const UNIX_SOCKET: &str = "unix";
 
 impl AppKeysBuilder {
@@ -24,15 +24,15 @@ impl AppKeysBuilder {
     /// | `APP_KEY_TRUSTED_PROXIES` | [`trusted_proxies`](Self::trusted_proxies), separated by spaces; the word `unix` sets [`trust_unix_socket`](Self::trust_unix_socket) |
     /// | `APP_KEY_FORWARDED_HEADER` | [`forwarded_header`](Self::forwarded_header) |
     ///
-    /// A variable that is not set changes nothing. An empty variable counts as not set, except for
-    /// the two peppers, where [`build`](Self::build) rejects it. White space is removed around a
-    /// value, and around the content of a file. A setter that is called after this method overrides
-    /// the environment.
+    /// A variable that is not set changes nothing. An empty variable counts as not set, but an
+    /// empty variable of a pepper is an error, either of this method or of [`build`](Self::build).
+    /// White space is removed around a value, and around the content of a file. A setter that is
+    /// called after this method overrides the environment.
     ///
-    /// Any other name that begins with `APP_KEY_` is an error if it resembles a name in the table
-    /// or contains `PEPPER`. All other variables with this prefix are ignored, with a warning in
-    /// the log. Variables that Kubernetes sets for a Service called `app-key` are ignored without a
-    /// warning.
+    /// Only the command reads `APP_KEY_ACTOR`. Any other name that begins with `APP_KEY_` is an
+    /// error if it resembles one of these names or contains `PEPPER`. All other variables with this
+    /// prefix are ignored, with a warning in the log. Variables that Kubernetes sets for a Service
+    /// called `app-key` are ignored without a warning.
     ///
     #[cfg_attr(feature = "sqlite", doc = "```no_run")]
     #[cfg_attr(not(feature = "sqlite"), doc = "```ignore")]
@@ -50,7 +50,7 @@ impl AppKeysBuilder {
     /// - the value of a variable is not Unicode, or is in quotes;
     /// - a pepper is set both by value and by file, or its file cannot be read;
     /// - `APP_KEY_ACCEPT_IMPORTED` is neither `1` nor `0`;
-    /// - the name of another variable resembles a name in the table, as described above.
+    /// - the name of another variable is probably mistyped, as described above.
     ///
     /// [`build`](Self::build) checks the other values, and reports a missing `DATABASE_URL`.
     #[doc(alias = "environment")]

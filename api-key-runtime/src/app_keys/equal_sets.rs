@@ -17,8 +17,9 @@ static LOGGED: LogThrottle<u64> = LogThrottle::new();
 pub(super) struct LiveSet(#[expect(dead_code, reason = "counted by LIVE")] Arc<u64>);
 
 impl LiveSet {
-    /// Logs a warning, at most once an hour, if an equal set is in use. Several sets may use one
-    /// database if their settings differ.
+    /// Logs a warning, at most once an hour, if a set with the same database and settings is in
+    /// use. Returns `None` for a Postgres pool, because the address of its database is not
+    /// available.
     pub(super) fn new(database: &Database, settings: &AppKeysBuilder) -> Option<Self> {
         let mut hasher = DefaultHasher::new();
         database.location()?.hash(&mut hasher);

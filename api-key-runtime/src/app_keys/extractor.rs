@@ -13,11 +13,11 @@ use actix_web::{
 use super::AppKeys;
 use crate::{log, log_throttle::LogThrottle, rejection::misconfigured, request::route_of};
 
-/// The routes for which a missing or ambiguous key set was logged.
+/// The routes for which a missing key set, or two different key sets, were logged.
 static LOGGED: LogThrottle<String> = LogThrottle::new();
 
-/// Returns the key set of the innermost scope of a request. Logs an error and returns `None` if the
-/// key set is missing or ambiguous.
+/// Returns the key set of a request, from the innermost scope that has one. Logs an error and
+/// returns `None` if there is none, or if two different key sets apply.
 #[inline]
 pub(crate) fn of(request: &HttpRequest) -> Option<&AppKeys> {
     match find(request) {
@@ -41,7 +41,7 @@ fn find(request: &HttpRequest) -> Result<&AppKeys, Fault> {
 
 /// Extracts the `AppKeys` of the request's scope, for example to show health or metrics in a route.
 /// The `app_data` of the scope holds the plain value or `web::Data<AppKeys>`. If `app_data` holds
-/// no `AppKeys`, the response is 500 and an error is logged.
+/// neither, or two different key sets, the response is 500 and an error is logged.
 impl FromRequest for AppKeys {
     type Error = actix_web::Error;
     type Future = Ready<Result<Self, Self::Error>>;
@@ -64,7 +64,7 @@ impl Fault {
     }
 }
 
-/// The error for a route whose key set is missing or ambiguous.
+/// The error for a route without a key set, or with two different key sets.
 #[derive(Debug)]
 struct Unclear {
     route: String,

@@ -35,12 +35,12 @@ use crate::{
     usage::Usage,
 };
 
-/// The keys of an application. `#[require_app_key]` finds the keys in `app_data`: put a clone of
-/// the handle into `app_data`.
+/// The application's handle to its keys. Put a clone of the handle into `app_data`, where
+/// `#[require_app_key]` finds it.
 ///
 /// A handle is cheap to clone. [`close`](Self::close) ends the threads of the key set. Dropping the
 /// last handle also ends the threads. `app_data` may hold the plain value or
-/// `web::Data::new(keys)`. In either case a handler gets the keys of its scope as an argument,
+/// `web::Data::new(keys)`. In either case, a handler gets the keys of its scope as an argument,
 /// `keys: AppKeys`.
 ///
 #[cfg_attr(feature = "sqlite", doc = "```no_run")]
@@ -60,10 +60,10 @@ use crate::{
 ///
 /// # Several sets of keys
 ///
-/// An actix-web scope with `AppKeys` in its own `app_data` accepts only keys of this set. In the
-/// example, partners' keys are valid only below `/partner`, and the application's own keys are
-/// valid only outside `/partner`. Keep each set in its own table. If each set has its own prefix,
-/// the keys of the sets are easy to distinguish. One access log covers all sets.
+/// An actix-web scope with `AppKeys` in its own `app_data` accepts only the keys of these
+/// `AppKeys`. In the example, partners' keys are valid only below `/partner`, and the application's
+/// own keys are valid only outside `/partner`. Keep each set in its own table. If each set has its
+/// own prefix, the keys of the sets are easy to distinguish. One access log covers all sets.
 ///
 /// ```
 /// use actix_web::{App, HttpResponse, get, web};
@@ -159,7 +159,7 @@ pub(crate) struct Inner {
     pub(crate) clock: Clock,
     #[cfg(feature = "_diesel")]
     admin: Option<crate::admin::Admin>,
-    /// `None` after closing, or if the database cannot be compared.
+    /// `None` after closing, and for keys in a Postgres pool or in the application's own store.
     #[cfg(feature = "_diesel")]
     live_set: std::sync::Mutex<Option<equal_sets::LiveSet>>,
 }
@@ -170,8 +170,8 @@ impl AppKeys {
         AppKeysBuilder::default()
     }
 
-    /// Makes a new key and its record, which you insert into your own store. The key is accepted
-    /// once the record is in the store.
+    /// Makes a new key and its record, which you insert into your own store. Requests with the key
+    /// are accepted once the record is in the store.
     ///
     /// The id of the record is 0. The store assigns the final id. For keys in a database, call
     /// `Admin::issue` instead.
@@ -207,7 +207,7 @@ impl AppKeys {
     /// ```
     ///
     /// # Errors
-    /// Returns an error if the keys are in your own store. In this case call
+    /// Returns an error if the keys are in your own store. In this case, call
     /// [`make_key`](Self::make_key).
     #[cfg(feature = "_diesel")]
     pub fn admin(&self) -> Result<&crate::admin::Admin, Error> {
@@ -226,8 +226,8 @@ impl AppKeys {
     /// once more by [`close`](Self::close).
     ///
     /// # Errors
-    /// Returns an error if not all usage was recorded in time. The remaining usage is kept and
-    /// recorded later.
+    /// Returns an error if not all usage was recorded in time. The usage that was not recorded is
+    /// kept and recorded later.
     pub fn flush_usage(&self, timeout: Duration) -> Result<(), Error> {
         match &self.inner.usage {
             Some(usage) if !usage.flush(timeout) => Err(Error::database(
@@ -241,20 +241,20 @@ impl AppKeys {
     /// Records usage, ends the threads and closes the connections. Later requests are answered 503.
     ///
     /// Call this method when the server has ended: its `run().await` returns after SIGTERM or
-    /// Ctrl-C. The method blocks for at most the timeout, and usually for a quarter of
+    /// Ctrl-C. The method blocks for at most the timeout, and usually for up to a quarter of
     /// `max_staleness`.
     ///
-    /// After closing, an SQLite database consists of one file. Its `-wal` file is absent, or is
-    /// empty if another program has the database open.
+    /// After a call without an error, an SQLite database consists of one file. Its `-wal` file is
+    /// absent, or is empty if another program has the database open.
     ///
-    /// Dropping the last handle does the same, but tries only once to record usage, and blocks for
-    /// at most 2 seconds.
+    /// Dropping the last handle does the same, but tries only once to record usage, blocks for at
+    /// most 2 seconds, and logs an error instead of returning it.
     ///
     /// # Errors
     /// Returns an error if usage was not recorded, or if a thread or the store did not end in time.
     /// Also returns an error if the `-wal` file of an SQLite database remains because another
-    /// program reads the database. The message names the parts that remain. Closing continues in
-    /// the background.
+    /// program reads the database. The message names what was not recorded or closed. Closing
+    /// continues in the background.
     ///
     #[cfg_attr(feature = "sqlite", doc = "```no_run")]
     #[cfg_attr(not(feature = "sqlite"), doc = "```ignore")]
@@ -280,8 +280,8 @@ impl AppKeys {
         self.inner.close(timeout, |usage, left| usage.flush(left()) & usage.end(left()))
     }
 
-    /// Returns whether keys can be checked at the moment, and how fresh the cache is. The example
-    /// of [`Health`] is a readiness route.
+    /// Returns whether keys can be checked at the moment, and how fresh the cache is. See
+    /// [`Health`] for an example of a readiness route.
     #[doc(alias = "readiness")]
     #[must_use]
     pub fn health(&self) -> Health {

@@ -18,7 +18,7 @@ pub(super) const NAMES: [&str; 8] = [
 ];
 /// The variable that only the command `app-key` reads.
 const ACTOR: &str = "APP_KEY_ACTOR";
-/// A name that is at most this many edits away from a variable is treated as a typo.
+/// A name that differs from a known name by at most this many edits is treated as a typo.
 const MAX_EDITS: usize = 2;
 
 /// Reads variables by name.
@@ -62,7 +62,8 @@ impl Variables<'_> {
     }
 }
 
-/// Trims in place, because a copy of a secret would stay in memory.
+/// Removes white space at both ends. Trims in place, because a copy of a secret would stay in
+/// memory.
 fn trimmed(mut text: String) -> String {
     text.truncate(text.trim_end().len());
     let start = text.len().saturating_sub(text.trim_start().len());
@@ -71,7 +72,7 @@ fn trimmed(mut text: String) -> String {
 }
 
 fn content(variable: &str, path: &str) -> Result<String, Error> {
-    // The text may be a pepper that was set in place of a path. A pepper must not be shown.
+    // The path may be a pepper that someone set by mistake. A pepper must not be shown.
     let is_path = path.starts_with(['/', '.']) || std::path::Path::new(path).exists();
     let shown = if is_path {
         format!("{path:?}")
@@ -107,7 +108,7 @@ pub(super) fn check_names() -> Result<(), Error> {
 
 #[derive(Debug, PartialEq, Eq)]
 enum Name {
-    /// This crate reads the variable, or the variable is meant for another program.
+    /// This crate or the command reads the variable, or another program sets it.
     Fine,
     Unknown,
 }

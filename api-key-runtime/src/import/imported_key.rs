@@ -17,7 +17,7 @@ use crate::{
 
 /// The default name of an imported key.
 const DEFAULT_NAME: &str = "imported";
-/// The years that the column `expires_at` can hold.
+/// The years that the column `expires_at` accepts.
 const YEARS: std::ops::RangeInclusive<i32> = 1900..=9999;
 /// The algorithm of [`ImportedKey::from_sha256`].
 const PLAIN: &str = "sha256";
@@ -56,13 +56,15 @@ impl ImportedKey {
     /// Returns a key, given in plain text. The key has no IP allow list, scopes, owner or expiry
     /// yet.
     ///
-    /// Importing fails unless [`allow`](Self::allow) or [`allow_any`](Self::allow_any) was called.
+    /// Call [`allow`](Self::allow) or [`allow_any`](Self::allow_any) before importing the key: a
+    /// key without an IP allow list is refused.
     pub fn new(key: impl Into<String>) -> Self {
         Self::given(Given::Key(KeySecret::new(key.into())))
     }
 
     /// Returns a key of which only the unsalted SHA-256 digest is known. Such a key can be imported
-    /// only if neither a pepper nor a previous pepper is set. The key itself cannot be checked.
+    /// only if neither a pepper nor a previous pepper is set. The format of the key cannot be
+    /// checked, and neither can its strength.
     pub fn from_sha256(digest: [u8; 32]) -> Self {
         Self::given(Given::Sha256(KeyDigest::from_bytes(digest)))
     }
@@ -78,7 +80,7 @@ impl ImportedKey {
         }
     }
 
-    /// Sets the name. Defaults to `imported`, which also replaces an empty name.
+    /// Sets the name. An empty name becomes `imported`, which is also the default.
     pub fn name(mut self, name: impl Into<String>) -> Self {
         self.name = name.into();
         self
@@ -126,8 +128,8 @@ impl ImportedKey {
         self
     }
 
-    /// Checks that the settings allow this key. An error ends the import, because the import cannot
-    /// succeed until the settings are changed.
+    /// Checks that a service with these settings would accept the key. An error ends the import,
+    /// because the import cannot succeed until the settings are changed.
     pub(crate) fn check_settings(
         &self,
         row: u64,
@@ -198,7 +200,8 @@ impl ImportedKey {
     }
 }
 
-/// Checks that a request can present this key, and that its digest may be stored.
+/// Checks that a request can present this key. Without a pepper, also checks that the key cannot be
+/// guessed from its digest.
 fn check_key(key: &str, format_rules: &FormatRules, digester: &Digester) -> Result<(), Error> {
     if key.is_empty() {
         return Err(Error::invalid_input("the key is empty"));
@@ -234,8 +237,8 @@ fn check_key(key: &str, format_rules: &FormatRules, digester: &Digester) -> Resu
 pub(crate) struct StagedKey {
     pub(crate) row: u64,
     pub(crate) record: KeyRecord,
-    /// The digest under the previous pepper. If this digest is in the table, the key must not be
-    /// imported again.
+    /// The digest under the previous pepper. If this digest is in the table, the key is already
+    /// there and is skipped.
     pub(crate) previous: Option<KeyDigest>,
 }
 

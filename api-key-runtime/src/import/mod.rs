@@ -12,8 +12,8 @@ pub(crate) use self::{imported_key::StagedKey, source_table::SourceRow};
 pub struct ImportReport {
     /// The number of keys that were added to the table.
     pub imported: u64,
-    /// The number of rows that were skipped because their keys are already in the table. Such a key
-    /// is not changed, even if it is revoked, disabled or expired.
+    /// The number of rows that were skipped because their keys were already in the table. Such a
+    /// key is not changed, even if it is revoked, disabled or expired.
     pub existing: u64,
     /// The number of rows that were skipped because their keys were pruned. Pruned keys stay
     /// invalid.
@@ -37,12 +37,14 @@ pub enum ImportProgress<'a> {
         /// The number of rows of the source table, if a table is imported.
         of: Option<u64>,
     },
-    /// A row was refused, so nothing will be imported. The other rows are still checked.
+    /// A row was refused, so nothing will be imported. The following rows are still checked.
     #[non_exhaustive]
     Refused {
-        /// The number of the row, as the caller gave it or [`SourceTable`] defines it.
+        /// The number of the row: the caller's number, or the number that [`SourceTable`]
+        /// describes.
         row: u64,
-        /// The reason. It contains no part of the row, because a key may be in any column.
+        /// The caller's error of this row, or the reason why this crate refused the row. The
+        /// reasons of this crate contain no part of the row, because a key may be in any column.
         reason: &'a str,
     },
     /// All rows were read. The keys are now being stored.

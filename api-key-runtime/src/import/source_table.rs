@@ -20,8 +20,9 @@ const BLANK_CHARS: usize = 39;
 /// Names of tables and columns are case-sensitive on Postgres. The name of a table may begin with a
 /// schema and a dot.
 ///
-/// The number of a row is its integer primary key. In a table without an integer primary key, rows
-/// are numbered from 1 on Postgres and by `rowid` on SQLite.
+/// On Postgres, the number of a row is its primary key if that is one integer column. Otherwise,
+/// the rows are numbered from 1. On SQLite, the number of a row is its `rowid`, which equals an
+/// `INTEGER PRIMARY KEY`.
 #[derive(Clone, Debug)]
 #[must_use = "no key is imported until the table is passed to `Admin::import_table`"]
 pub struct SourceTable {
@@ -53,7 +54,8 @@ impl SourceTable {
         self
     }
 
-    /// Sets the IP allow list of every key, for a table without a column of IP allow lists.
+    /// Sets the IP allow list of every key, for a table without a column of IP allow lists. Has no
+    /// effect if [`ip_column`](Self::ip_column) is set.
     pub fn allowed_ips(mut self, allowed_ips: AllowedIps) -> Self {
         self.allowed_ips = Some(allowed_ips);
         self
@@ -65,7 +67,7 @@ impl SourceTable {
         self
     }
 
-    /// Erases the imported keys from the table, in the same transaction. Each key becomes null, or
+    /// Erases all keys from the table, in the transaction of the import. Each key becomes null, or
     /// `erased-` and 32 random digits if the column cannot be null. The database then removes old
     /// copies of the keys: SQLite runs `VACUUM` and empties its log, Postgres runs `VACUUM FULL` on
     /// the table. Backups, replicas and archived logs keep the keys.
@@ -124,7 +126,7 @@ impl SourceTable {
     }
 
     /// Returns the key of a row, or `None` if the row has no key. Errors contain no part of the
-    /// row, because the key may be in any of its columns.
+    /// row, because a key may be in any column.
     pub(crate) fn key_of(&self, row: SourceRow) -> Option<Result<ImportedKey, &'static str>> {
         let given = row.key.filter(|key| !is_blank(key))?;
         let key = ImportedKey::new(given).name(row.name.unwrap_or_default());
@@ -138,7 +140,7 @@ impl SourceTable {
         Some(key.allow(ips).map_err(|_| "the IP address is not an IP address or CIDR block"))
     }
 
-    /// Checks the names before they become part of a query.
+    /// Checks the names before they become part of a query, and that there are IP allow lists.
     pub(crate) fn check(&self) -> Result<(), Error> {
         let optional = [&self.ip_column, &self.name_column];
         let mut names =
@@ -169,7 +171,7 @@ fn quote(name: &str) -> String {
 
 /// A row of a source table.
 pub(crate) struct SourceRow {
-    /// The number of the row, if the table numbers its rows.
+    /// The integer primary key or `rowid` of the row. `None` if the table has neither.
     pub(crate) number: Option<i64>,
     pub(crate) key: Option<String>,
     pub(crate) ips: Option<String>,

@@ -289,8 +289,8 @@ fn the_server_does_not_start_with_an_impossible_scope() {
         (RequireAppKey::new().scopes("fine "), "the scope \"\""),
         (RequireAppKey::new().any_scope("k\u{e9}y"), "the scope \"k\u{e9}y\""),
         (RequireAppKey::new().any_scope("fine quo\"te").optional(), "the scope \"quo\\\"te\""),
-        (RequireAppKey::new().scopes(""), "RequireAppKey: scopes names no scope"),
-        (RequireAppKey::new().any_scope(""), "RequireAppKey: any_scope names no scope"),
+        (RequireAppKey::new().scopes(""), "RequireAppKey: the value of scopes is empty"),
+        (RequireAppKey::new().any_scope(""), "RequireAppKey: the value of any_scope is empty"),
     ] {
         assert!(starting(guard).is_err(), "{fault}");
         let lines = log::lines_with(fault);
