@@ -31,8 +31,8 @@ pub(crate) struct Args {
 }
 
 impl Args {
-    /// Parses all arguments. Skips invalid arguments, so that one build reports the errors of later
-    /// arguments too.
+    /// Parses all arguments. Skips the rest of an invalid argument, so that one build also reports
+    /// the errors of later arguments.
     pub(crate) fn parse(tokens: TokenStream, errors: &mut Errors) -> Self {
         let mut args = Self::default();
         let parsed = (|input: ParseStream<'_>| args.parse_all(input, errors)).parse2(tokens);
@@ -82,7 +82,7 @@ impl Args {
     }
 }
 
-/// Returns whether the next token ends the argument.
+/// Returns whether the current argument ends here.
 fn is_at_end(input: ParseStream<'_>) -> bool {
     input.is_empty() || input.peek(Token![,])
 }
@@ -94,7 +94,7 @@ fn skip_to_end(input: ParseStream<'_>) -> Result<()> {
     Ok(())
 }
 
-/// Returns the error for anything other than `name` or `name = value`.
+/// Returns the error for an argument that does not begin with a name.
 fn unnamed(input: ParseStream<'_>) -> Error {
     let message = match input.fork().parse::<LitStr>() {
         Ok(literal) => {
@@ -120,7 +120,7 @@ fn scope_list(name: &Ident, input: ParseStream<'_>) -> Result<LitStr> {
         format!(r#"`{name}` takes a string literal: write `{name} = "orders:read orders:write"`"#);
     let literal: LitStr = value(name, input, &message, <LitStr as Parse>::parse)?;
     match check_scopes(name, &literal.value()) {
-        // Returns a new literal, because a raw string would be visible in the expansion.
+        // The new literal is an ordinary string literal, even if the user wrote a raw string.
         Ok(()) => Ok(LitStr::new(&literal.value(), literal.span())),
         Err(message) => Err(Error::new(literal.span(), message)),
     }
@@ -138,7 +138,8 @@ fn runtime_path(name: &Ident, input: ParseStream<'_>) -> Result<Path> {
     })
 }
 
-/// Parses `= value`. An error points to the invalid value, or to the name if there is no value.
+/// Parses `= value`. An error points to the token after `=`, or to the name if there is no such
+/// token.
 fn value<T>(
     name: &Ident,
     input: ParseStream<'_>,
@@ -179,8 +180,8 @@ fn check_scopes(name: &Ident, value: &str) -> std::result::Result<(), String> {
 }
 
 /// Returns the advice for a character that is not allowed in a scope. RFC 6749, section 3.3, allows
-/// `,` and `*`, but this crate does not. A comma usually stands for a forgotten space, and `*`
-/// would match only the scope `*`.
+/// `,` and `*`, but this crate does not. People write `,` as a separator and `*` as a wildcard, and
+/// neither would have this effect.
 fn instead_of(character: char) -> Option<&'static str> {
     match character {
         ',' => Some("separate scopes by spaces"),

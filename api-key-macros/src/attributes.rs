@@ -15,8 +15,8 @@ pub(crate) const ROUTES: [&str; 12] = [
     "route", "routes",
 ];
 
-/// Built-in attributes that describe the item to its users. Lint levels apply to the nested
-/// function as well.
+/// Built-in attributes that move to the outer function. Lint levels on the outer function also
+/// apply to the inner function.
 pub(crate) const BUILTINS: [&str; 11] = [
     "doc",
     "cfg",
@@ -31,8 +31,7 @@ pub(crate) const BUILTINS: [&str; 11] = [
     "cold",
 ];
 
-/// The attributes for the outer function and those for the inner function, each in their original
-/// order.
+/// The attributes of the outer function and of the inner function, in their original order.
 pub(crate) struct Placed<T> {
     pub(crate) outer: Vec<T>,
     pub(crate) inner: Vec<T>,
@@ -107,10 +106,11 @@ fn place_meta(meta: Meta, errors: &mut Errors) -> Placed<Meta> {
 // Input:  cfg_attr(PREDICATE, get("/"), tracing::instrument)
 // Output: outer cfg_attr(PREDICATE, get("/")), inner cfg_attr(PREDICATE, tracing::instrument)
 //
-// On the outer function `tracing::instrument` would record the request, and with it the key.
+// On the outer function, `tracing::instrument` would record the whole request, which may contain a
+// key.
 fn place_conditional(list: &MetaList, errors: &mut Errors) -> Placed<Meta> {
     let Ok((predicate, metas)) = list.parse_args_with(conditional) else {
-        // The compiler reports the error in this attribute.
+        // A malformed `cfg_attr` is kept as it is, so that the compiler reports its error.
         return Placed::outer(list.clone().into());
     };
     let mut placed = Placed::nowhere();
@@ -123,7 +123,7 @@ fn place_conditional(list: &MetaList, errors: &mut Errors) -> Placed<Meta> {
     }
 }
 
-/// Returns a `cfg_attr` with these attributes, or no tokens if there are no attributes.
+/// Returns one `cfg_attr` with these attributes, or an empty list if there are no attributes.
 fn under(predicate: &TokenStream, metas: Vec<Meta>, list: &MetaList) -> Vec<Meta> {
     if metas.is_empty() {
         return metas;
@@ -145,16 +145,16 @@ fn is_own(meta: &Meta) -> bool {
     last_segment(meta) == "require_app_key"
 }
 
-/// Returns whether this attribute is `utoipa::path`, or `path(..)` after a `use`. The built-in
-/// `path` has no parentheses.
+/// Returns whether this attribute is `utoipa::path`, or `path(..)` after `use utoipa::path`. The
+/// built-in attribute `path = ".."` has no parentheses.
 fn is_openapi(meta: &Meta) -> bool {
     last_segment(meta) == "path"
         && (meta.path().segments.len() > 1 || matches!(meta, Meta::List(_)))
 }
 
-/// Returns whether this attribute is a route macro of actix-web. Checks its name and form:
-/// `("/path", ..)`, or `routes` without arguments. The `trace` of a tracing crate must stay on the
-/// inner function, to record the handler's arguments and not the request.
+/// Returns whether this attribute is a route macro of actix-web. Checks the name and the form:
+/// `get("/path", ..)`, or `routes` without arguments. The form distinguishes actix-web's `trace`
+/// from the `trace` of a tracing crate, which must stay on the inner function.
 fn is_route(meta: &Meta) -> bool {
     let name = last_segment(meta);
     let fits = match meta {

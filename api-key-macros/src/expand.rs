@@ -1,4 +1,4 @@
-//! Expands a handler to a function that authenticates each request before the handler runs.
+//! Expands a handler into a function that authenticates each request before the handler runs.
 
 use proc_macro2::{Delimiter, Group, Span, TokenStream, TokenTree};
 use quote::{ToTokens, format_ident, quote, quote_spanned};
@@ -28,8 +28,8 @@ pub(crate) fn expand(args: TokenStream, item: TokenStream) -> TokenStream {
     quote!(#output #errors)
 }
 
-/// Prepares the expansion of an item. Returns `None` if the item cannot be expanded, and adds the
-/// reason to the errors.
+/// Expands a handler. Returns `None` if the function cannot be nested in another function. Adds all
+/// errors of the handler to `errors`.
 fn expand_handler(handler: &Handler, args: &Args, errors: &mut Errors) -> Option<TokenStream> {
     let attrs = attributes::place(&handler.attrs, errors);
     let unfit = validate(handler);
@@ -47,8 +47,8 @@ struct Expansion<'a> {
     handler: &'a Handler,
     args: &'a Args,
     attrs: Placed<Attribute>,
-    /// The span of generated tokens. The span separates generated names from the user's names, and
-    /// marks the tokens as generated for lints.
+    /// The span of generated tokens. With this span, generated variables do not clash with the
+    /// user's variables, and lints recognize the tokens as generated.
     site: Span,
     /// `::api_key_runtime::__private`
     private: TokenStream,
@@ -167,11 +167,11 @@ impl<'a> Expansion<'a> {
     // Input:  async fn order(id: Path<u64>, key: AppKey)
     // Output: ::<_, (Path<u64>, AppKey,), _>
     //
-    // If the types are given, the compiler does not try every number of arguments that a handler
-    // may have (bench `compile`). The compiler infers the types if the outer function may not be
-    // able to name them, or if an inner attribute may add arguments. The compiler also infers the
-    // types without `async`, because explicit types would worsen its message about a function that
-    // returns no future.
+    // With explicit types, the compiler does not try every number of arguments that a handler may
+    // have (bench `compile`). The types are left out if the outer function may not be able to name
+    // them, or if an inner attribute may add arguments. The types are also left out for a function
+    // without `async`. For such a function, they would worsen the compiler's message about a
+    // missing future.
     fn argument_types(&self) -> Option<TokenStream> {
         let sig = &self.handler.sig;
         if sig.asyncness.is_none() || !self.attrs.inner.is_empty() {
@@ -181,8 +181,8 @@ impl<'a> Expansion<'a> {
         Some(quote_spanned!(self.site=> ::<_, (#(#types,)*), _>))
     }
 
-    /// Returns the code that replaces the call if there are errors. The call itself would cause
-    /// further errors.
+    /// Returns the code that replaces the call if the function cannot be a handler. The call itself
+    /// would cause further errors.
     fn unreachable(&self) -> TokenStream {
         quote_spanned!(self.site=> ::core::unreachable!())
     }
@@ -196,8 +196,8 @@ impl<'a> Expansion<'a> {
     //         &POLICY
     //     }
     //
-    // All handlers without arguments share one static, which costs the compiler less than a static
-    // for each handler (bench `compile`).
+    // All attributes without arguments use the static `ANY_KEY`, which costs the compiler less than
+    // a static for each handler (bench `compile`).
     fn policy(&self) -> TokenStream {
         let Self { private, site, args, .. } = self;
         let mut policy = TokenStream::new();
@@ -222,8 +222,8 @@ impl<'a> Expansion<'a> {
     }
 }
 
-/// Returns the type of an argument. Returns `None` for types with lifetimes, `Self` or macros,
-/// which may have another meaning outside the signature.
+/// Returns the type of an argument if the outer function can name the type. Returns `None` for an
+/// argument with an attribute, and for a type with a reference, a lifetime, `Self` or a macro.
 fn nameable_type(input: &FnArg) -> Option<&Type> {
     match input {
         FnArg::Typed(input) if input.attrs.is_empty() => {

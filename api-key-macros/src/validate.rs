@@ -65,8 +65,8 @@ fn arguments(sig: &Signature, errors: &mut Errors) {
             }
         }
     }
-    // An argument that `#[cfg]` may remove does not count. If such an argument stays, the compiler
-    // reports the error.
+    // An argument that `#[cfg]` may remove does not count. If such an argument stays and exceeds
+    // the limit, the compiler reports the error.
     let mut certain = sig.inputs.iter().filter(|input| !has_cfg(input));
     if let Some(first_too_many) = certain.nth(MOST_ARGUMENTS) {
         errors.on(

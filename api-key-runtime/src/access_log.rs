@@ -16,7 +16,7 @@ const REDACTED: &str = "[redacted]";
 /// The replacement for the end of a text that is too long for a log line.
 const CUT: &str = "[cut]";
 /// The maximum number of bytes of a path or a query in a log line. Even a caller without a key can
-/// send 60 kB.
+/// send a request line of 60 kB.
 const MAX_PART_BYTES: usize = 2048;
 const MAX_METHOD_BYTES: usize = 16;
 
@@ -46,8 +46,8 @@ impl AppKeys {
     /// was accepted. The log target is `app_key`.
     ///
     /// [`redact`](Self::redact) describes what is redacted. Do not use the stock `Logger`, which
-    /// writes keys in the request line (`%r`). Do not log a request with `{:?}`, which writes every
-    /// header except `Authorization` and cookies.
+    /// writes keys in the request line (`%r`). Do not log a request with `{:?}`, which writes the
+    /// query and most headers, such as `X-API-Key`.
     #[doc(alias = "logger")]
     #[must_use]
     pub fn access_log(&self) -> Logger {
@@ -56,9 +56,10 @@ impl AppKeys {
 
     /// Returns a request target or a URL without keys, for your own log.
     ///
-    /// `[redacted]` replaces the values of the query parameters that contain keys, and any text
-    /// that looks like a native key. A path or a query of more than 2048 bytes is cut. With several
-    /// key sets, pass the result to `redact` of the next key set.
+    /// `[redacted]` replaces the values of the query parameters that contain keys. It also replaces
+    /// the part after the prefix in any text that looks like a native key. A path or a query of
+    /// more than 2048 bytes is cut. With several key sets, pass the result to `redact` of the next
+    /// key set.
     ///
     #[cfg_attr(feature = "test-util", doc = "```")]
     #[cfg_attr(not(feature = "test-util"), doc = "```ignore")]
@@ -78,7 +79,7 @@ impl AppKeys {
         redact(path, query, &[self.redaction_rules()])
     }
 
-    /// Returns an access log whose lines contain no key of this set or of these other sets:
+    /// Returns an access log whose lines contain no key of this set or of the other sets:
     /// `App::new().wrap(keys.access_log_with(&[&partner_keys]))`. See
     /// [`access_log`](Self::access_log).
     #[must_use]
@@ -143,7 +144,7 @@ fn redact(path: &str, query: &str, sets: &[RedactionRules]) -> String {
     redact_keys(&target, sets)
 }
 
-/// Returns at most `most` bytes of a text, and the replacement for the rest.
+/// Returns at most `most` bytes of a text, and the replacement for the part that was cut.
 fn cut(text: &str, most: usize) -> (&str, &'static str) {
     if text.len() <= most {
         return (text, "");
@@ -151,8 +152,9 @@ fn cut(text: &str, most: usize) -> (&str, &'static str) {
     ((0..=most).rev().find_map(|end| text.get(..end)).unwrap_or_default(), CUT)
 }
 
-/// Appends `end`, which replaces the rest of a text that was cut. If the last word before the cut
-/// may be part of a key, the word is redacted, because no checksum identifies a partial key.
+/// Appends `end`, the replacement for the part that was cut. A last word after an underscore may be
+/// the cut body of a key, and is redacted here. `redact_keys` would redact a cut body only after a
+/// known prefix.
 fn with_end(text: &str, end: &str) -> String {
     let before = text.trim_end_matches(|character: char| character.is_ascii_alphanumeric());
     let may_be_key = before.len() < text.len()
@@ -172,7 +174,8 @@ fn redact_path<'a>(path: &'a str, sets: &[RedactionRules]) -> &'a str {
     if hides(path, sets) { REDACTED } else { path }
 }
 
-/// Returns a query without the values of the parameters that may contain a key.
+/// Returns a query without the values of key parameters, and without percent-encoded parameters
+/// that may contain a key.
 fn redact_query(query: &str, sets: &[RedactionRules]) -> String {
     let pairs = query.split('&').map(|pair| match pair.split_once('=') {
         Some((name, _)) if names(sets).any(|secret| decoded_name_is(name, secret)) => {
@@ -204,8 +207,8 @@ fn hides(text: &str, sets: &[RedactionRules]) -> bool {
         || decoded.match_indices('_').any(|(at, _)| is_body_behind(&decoded, at))
 }
 
-/// Returns whether the `_` at this position ends the prefix of a native key. The prefix may be a
-/// former prefix of a set.
+/// Returns whether there is a `_` at this position, followed by a text like the body of a native
+/// key. This also finds keys with a former prefix.
 fn is_body_behind(text: &str, at: usize) -> bool {
     text.get(at..).and_then(|rest| rest.strip_prefix('_')).is_some_and(begins_with_body)
 }
@@ -229,8 +232,8 @@ fn decode_leniently(text: &str) -> Vec<u8> {
 }
 
 /// Redacts every text that looks like a native key, anywhere in `text`. Two kinds of text look like
-/// a native key: letters and digits after the prefix of a set, and a whole key with any prefix. The
-/// prefixes of the sets may overlap.
+/// a native key: letters and digits after the prefix of a set, and at least 44 letters and digits
+/// after any `_`. The prefixes of the sets may overlap.
 fn redact_keys(text: &str, sets: &[RedactionRules]) -> String {
     let mut redacted = String::with_capacity(text.len());
     let mut in_key = false;
@@ -307,7 +310,7 @@ mod tests {
             "/hook/ak_live_[redacted]/x?ak_live_[redacted]"
         );
         assert_eq!(redact_keys("/about/ak_live_", &own), "/about/ak_live_");
-        // This key was issued before the prefix was changed.
+        // A key that was issued before the prefix was changed.
         let body = "A1".repeat(22);
         assert_eq!(redact_keys(&format!("/shop_{body}/x"), &own), "/shop_[redacted]/x");
         assert_eq!(
@@ -333,7 +336,7 @@ mod tests {
         assert_eq!(redacted("/a", "q=iv%65_AbC&r=ok"), "/a?[redacted]&r=ok");
     }
 
-    /// G2: A caller without a key decides how long a request line is.
+    /// G2: Even a caller without a key can send a long request line.
     #[test]
     fn a_long_request_line_is_cut_and_no_key_survives() {
         let sets = rules(&[("key", "ak_live_")]);
@@ -361,7 +364,7 @@ mod tests {
             let query = format!("{filler}&k%65y={secret}");
             assert!(!redact("/", &query, &sets).contains("Sec"), "{at}");
         }
-        // These texts contain a key with a former prefix, and are cut before its checksum.
+        // These texts contain a key with a former prefix, and are cut within the body of the key.
         let former = "old_SecretOfTheKey0123456789012345678901234567890";
         for text in [former.to_owned(), former.replace('_', "%5F")] {
             let filler = "x".repeat(MAX_PART_BYTES - 40);

@@ -53,7 +53,8 @@ pub fn key(data: &[u8]) {
     }
 }
 
-/// Checks that an extracted key has 1 to 256 bytes, and that both character checks agree.
+/// Checks that an extracted key has 1 to 256 bytes, and that `are_key_characters` agrees with
+/// `is_key_character`.
 pub fn credential(data: &[u8]) {
     let key_locations = [
         KeyLocation::bearer(),

@@ -1,4 +1,4 @@
-//! The guide: one question for each chapter.
+//! The guide: each chapter answers one question.
 //!
 //! The [page of the crate](crate#the-guide) lists the chapters in the order in which most services
 //! need them. All Rust code blocks are compiled. Code blocks that need no server are also run.

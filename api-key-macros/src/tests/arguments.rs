@@ -158,7 +158,7 @@ fn are_given_once() {
         assert_faults(&format!("{argument}, {argument}"), &[&message]);
         assert_faults(&format!("{argument}, {argument}, {argument}"), &[&message, &message]);
     }
-    // The second argument is reported even if the first argument was invalid.
+    // A duplicate argument is reported even if the first argument is invalid.
     assert_faults(
         r#"scopes = "", scopes = "a""#,
         &[

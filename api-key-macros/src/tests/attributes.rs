@@ -165,8 +165,8 @@ fn utoipa_stands_above() {
         quote!(#[utoipa::path]),
         quote!(#[cfg_attr(feature = "openapi", utoipa::path(get))]),
     ] {
-        // The attribute moves to the outer function, so that the generated items are found under
-        // the name of that function.
+        // The attribute still moves to the outer function, so that the items that it generates are
+        // in scope and no further errors occur.
         let handler = guarded(&quote!(#openapi #[get("/")]), &quote!(), &quote!());
         let item = quote!(#openapi #[get("/")] async fn list() -> &'static str { "all" });
         assert_eq!(messages(expand(quote!(), item.clone())), [message]);
@@ -193,8 +193,8 @@ fn a_bare_path_is_reported_once() {
     );
 }
 
-/// B13: Below the attribute, a macro that registers its function would register a function without
-/// the check.
+/// B13: Below `#[require_app_key]`, a macro that registers its function would register the inner
+/// function, which has no check.
 #[test]
 fn an_attribute_with_a_path_stands_above() {
     let message = "this attribute contains a route path, so it may register the handler without the check: \
@@ -218,8 +218,8 @@ fn an_attribute_with_a_path_stands_above() {
         quote!(#[get(path = "/list")]),
         quote!(#[protect("ADMIN", "/list")]),
     ] {
-        // The attribute moves to the outer function, so that the generated items are found under
-        // the name of that function.
+        // The attribute still moves to the outer function, so that the items that it generates are
+        // in scope and no further errors occur.
         let handler = guarded(&route, &quote!(), &quote!());
         assert_expands(
             "",

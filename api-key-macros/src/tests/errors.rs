@@ -173,7 +173,7 @@ fn an_unfit_function_is_never_called() {
     );
 }
 
-/// The restrictions on the body of a `const` function would cause more errors.
+/// If the function stayed `const`, the compiler would report further errors in its body.
 #[test]
 fn a_const_function_is_reported_once() {
     let output = expand(

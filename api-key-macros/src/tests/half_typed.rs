@@ -6,7 +6,7 @@ use proc_macro2::{TokenStream, TokenTree};
 use super::{messages, tokens};
 use crate::expand::expand;
 
-/// Returns the tokens in the innermost braces that contain this word.
+/// Returns the tokens of the innermost group that contains this word.
 fn innermost(output: TokenStream, word: &str) -> Option<TokenStream> {
     let holds = |tokens: &TokenStream| {
         let mut tokens = tokens.clone().into_iter();

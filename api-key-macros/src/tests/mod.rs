@@ -38,7 +38,7 @@ fn messages(output: TokenStream) -> Vec<String> {
     messages
 }
 
-/// Asserts that an item is expanded to exactly these tokens, including any errors.
+/// Asserts that an item expands to exactly these tokens, including any errors.
 #[track_caller]
 fn assert_expands(args: &str, item: TokenStream, expected: &TokenStream) {
     let output = expand(tokens(args), item);

@@ -1,8 +1,8 @@
 //! The IP allow list of a key.
 //!
 //! The standard library parses addresses. This module has its own parser for CIDR blocks, because
-//! the parsers of other libraries accept `010.0.0.0/8` and `/255.0.0.0`. An entry that two programs
-//! read differently is a vulnerability (CVE-2021-29922).
+//! some other parsers accept notations such as `010.0.0.0/8` and `/255.0.0.0`. An entry that two
+//! programs read differently is a vulnerability (CVE-2021-29922).
 
 #[cfg(test)]
 mod tests;
@@ -53,7 +53,7 @@ pub(crate) enum Rules {
     Any,
     Blocks(Box<[Block]>),
     /// A text that does not parse. Such a text allows no address. If only the bad entry were
-    /// skipped, the remaining text could allow too many addresses.
+    /// skipped, `0.0.0.0 junk` would allow any address.
     Unreadable,
 }
 
@@ -106,7 +106,8 @@ impl AllowedIps {
         }
     }
 
-    /// Returns a list that allows every address that at least one of the two lists allows.
+    /// Joins two lists: the result allows the addresses of both. An empty or unreadable list makes
+    /// the result unreadable, unless the other list allows any address.
     pub(crate) fn or(self, other: Self) -> Self {
         match (&self.rules, &other.rules) {
             (Rules::Any, _) => self,
@@ -192,8 +193,8 @@ impl Block {
         }
         let (address, prefix) =
             text.split_once('/').map_or((text, None), |(address, prefix)| (address, Some(prefix)));
-        // The parser of the standard library is strict: no leading zeros, no hex, no short forms,
-        // no zone, no port, no space.
+        // The parser of the standard library is strict: it rejects zones, ports, spaces, and IPv4
+        // addresses in hexadecimal, with leading zeros or with fewer than four numbers.
         let written: IpAddr = address
             .parse()
             .map_err(|_| reject(format!("{address:?} is not an IPv4 or IPv6 address")))?;

@@ -205,7 +205,8 @@ fn any_block_matches_a_plain_reference_implementation() {
         assert_eq!(block.contains(other), expected, "{base}/{prefix} {other}");
         assert!(block.contains(base));
         held += usize::from(expected);
-        // The text is accepted if and only if no bit after the prefix is set.
+        // The text is accepted if and only if no bit after the prefix is set and it is not the
+        // unspecified address alone.
         let after_prefix =
             leading_bits(base, usize::try_from(width).unwrap())[prefix + 2..].contains('1');
         let whole_and_unspecified =

@@ -20,9 +20,8 @@ pub struct AnAttributeBelowRemovedTheHandler;
 
 /// A function that actix-web accepts as a handler.
 ///
-/// The trait improves the compiler's message about a function that returns no future. Without the
-/// trait, the message would name a trait of actix-web and an argument that the compiler cannot
-/// print.
+/// The trait exists for its compiler message about a function that returns no future. Without the
+/// trait, the message would name actix-web's `Handler` and give no advice.
 #[diagnostic::on_unimplemented(
     message = "`{Self}` is not an actix-web handler",
     label = "not a handler",

@@ -21,7 +21,8 @@ use crate::{log, policy::Policy};
 /// Prefer the attribute: it is next to the handler's code, and protects the handler wherever the
 /// handler is registered. Use the middleware for services without a handler of your own, such as
 /// files and the services of other crates. Also use the middleware for a scope in which every route
-/// must be protected. If you use both, a request must pass both checks.
+/// must be protected. A request to an annotated handler inside the middleware must pass both
+/// checks.
 ///
 /// | setter | effect |
 /// | --- | --- |
@@ -114,7 +115,7 @@ use crate::{log, policy::Policy};
 /// ```
 ///
 /// The folder must not be inside a folder that is served without a key. A `Files` service at `/`
-/// for the parent folder would also serve the reports, as `//reports/`.
+/// for the parent folder would also serve the reports, at `//reports/`.
 ///
 /// # Invalid scopes
 ///
@@ -232,8 +233,8 @@ fn rejected<B>(request: ServiceRequest, rejection: HttpResponse) -> ServiceRespo
     ServiceResponse::new(request, rejection).map_into_right_body()
 }
 
-/// Returns the error of the wrapped service. Its response will get the headers that every response
-/// of a guarded handler carries.
+/// Returns the error of the wrapped service. The response to this error will have the headers that
+/// every response of a guarded handler carries.
 fn finished(mut error: Error, access: Access) -> Error {
     error.add_response_mapper(move |mut response| {
         access.finish(&mut response);

@@ -36,7 +36,7 @@ static LOGGED: LogThrottle<String> = LogThrottle::new();
 /// request reserves no space for a response.
 pub(crate) type Rejection = Box<HttpResponse>;
 
-/// The values of an accepted request that its response needs.
+/// The result of an accepted check: the values that determine the headers of the response.
 #[must_use = "pass the response of the guarded handler to `finish`, which sets its headers"]
 #[derive(Clone, Copy)]
 pub(crate) struct Access {
@@ -58,8 +58,8 @@ impl Access {
     }
 }
 
-/// Checks a request. Inserts its key into the request extensions, or returns the rejection. Never
-/// reads the body.
+/// Checks a request. Inserts the accepted key into the request extensions, or returns the
+/// rejection. Never reads the body.
 pub(crate) async fn authenticate<'a>(
     policy: &'a Policy,
     request: &'a HttpRequest,
@@ -77,7 +77,7 @@ pub(crate) fn authenticate_again<'a>(
     Box::pin(async move {
         let checked = check(policy, request, Round::Again).await;
         if checked.is_err() {
-            // A rejected key must not be visible to outer middlewares and the access log.
+            // A rejected key must not be visible to outer middlewares or in the access log.
             request.extensions_mut().remove::<AppKey>();
         }
         checked
@@ -93,7 +93,7 @@ async fn check<'a>(
     let Some(keys) = app_keys::of(request) else {
         return Err(Box::new(marked(misconfigured(), Mark::NoAppKeys)));
     };
-    // `begin` drops its `Check` before the await. Otherwise the future would store the `Check`.
+    // `begin` is a separate function, so that the future does not store a `Check` across the await.
     let (step, in_query) = begin(keys, policy, request, round);
     match step {
         Step::Accepted => {}
@@ -111,7 +111,7 @@ fn expiry_of(request: &HttpRequest) -> Option<DateTime<Utc>> {
     request.extensions().get::<AppKey>().and_then(AppKey::expires_at)
 }
 
-/// Whether a request is checked for the first time.
+/// The first check of a request, or the check after its extractors have waited.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Round {
     First,
@@ -202,8 +202,8 @@ impl<'a> Check<'a> {
         Step::Accepted
     }
 
-    /// Logs that a request without a key had a credential outside the key locations, at most once
-    /// an hour for each optional route.
+    /// Logs, at most once an hour for each optional route, that a request without a key had a
+    /// credential outside the key locations.
     fn log_ignored(self) {
         let Some(ignored) = ignored(self.request.headers()) else { return };
         let route = route_of(self.request);
@@ -214,7 +214,7 @@ impl<'a> Check<'a> {
         }
     }
 
-    /// Rejects a request whose credential is not a single key.
+    /// Rejects a request that does not have exactly one credential of valid length.
     #[inline(never)]
     fn unreadable(self, reason: Reason) -> Step<'a> {
         Step::Rejected(self.reject(reason, DecidedBy::Request, None))
@@ -260,8 +260,8 @@ impl<'a> Check<'a> {
     }
 }
 
-/// Logs a hint if a key was rejected because of a private client IP and the request has a
-/// forwarding header. The peer is probably a proxy that is not configured as trusted.
+/// Logs a hint if the client IP of a rejected key is a private or loopback address and the request
+/// has `X-Forwarded-For`. The peer is then probably a proxy that is missing in `trusted_proxies`.
 fn hint_at_proxy(log: &RejectionLog, client_ip: Option<IpAddr>, request: &HttpRequest) {
     let private = |address: &IpAddr| match address {
         IpAddr::V4(address) => address.is_private() || address.is_loopback(),
@@ -274,7 +274,7 @@ fn hint_at_proxy(log: &RejectionLog, client_ip: Option<IpAddr>, request: &HttpRe
     }
 }
 
-/// A key, and where it was found.
+/// The key of a request, and where the key was found.
 struct Found {
     key: Arc<CachedKey>,
     by: DecidedBy,
@@ -295,8 +295,9 @@ async fn look_up(
         Resolution::Unknown => return Err((Reason::Unknown, DecidedBy::Cache)),
         Resolution::LookUp(priority) => priority,
     };
-    // A cache hit proves that the key is well-formed, so its characters and checksum are checked
-    // only here. Malformed keys therefore get no negative entry.
+    // The characters and the checksum are checked only here, because a cache hit proves that the
+    // key is well-formed. A malformed key is rejected before the lookup, so it gets no negative
+    // entry.
     if !is_well_formed(inner, key) {
         return Err((Reason::Malformed, DecidedBy::Request));
     }

@@ -1,7 +1,8 @@
 //! The digest that the table holds instead of a key, with or without a pepper.
 //!
-//! A fast hash is enough: keys have at least 112 random bits, so guessing is infeasible. A slow
-//! hash would add no security (NIST SP 800-63B-4, section 3.1.2).
+//! A fast hash is enough for issued keys: a native key has 230 random bits and a UUID has 122, so
+//! guessing is infeasible. A secret with at least 112 random bits needs no slow hash (NIST SP
+//! 800-63B-4, section 3.1.2).
 
 use std::{
     fmt,
@@ -189,9 +190,9 @@ impl fmt::Debug for Digester {
 }
 
 impl Digester {
-    /// Parses the two settings. Each is base64; `previous` may also be `none`, which means that no
-    /// pepper was used before. Surrounding white space, such as the line break at the end of a
-    /// file, is ignored.
+    /// Parses the current and the previous pepper, which are base64. `previous` may also be `none`,
+    /// which means that no pepper was used before. Surrounding white space, such as the line break
+    /// at the end of a file, is ignored.
     pub(crate) fn parse(pepper: Option<&str>, previous: Option<&str>) -> Result<Self, Error> {
         let (pepper, previous) = (pepper.map(str::trim), previous.map(str::trim));
         let current = match pepper {
@@ -237,7 +238,7 @@ impl Digester {
         Digests { current: self.digest(key), previous: self.previous_digest(key) }
     }
 
-    /// Returns the digest under the previous pepper, while a pepper is being changed.
+    /// Returns the digest with the previous algorithm, or `None` if no pepper is being changed.
     pub(crate) fn previous_digest(&self, key: impl AsRef<[u8]>) -> Option<KeyDigest> {
         self.previous.as_ref().map(|algorithm| algorithm.digest(key.as_ref()))
     }

@@ -8,8 +8,8 @@ use zeroize::{Zeroize, Zeroizing};
 use super::KeySecret;
 use crate::error::Error;
 
-/// The number of random bytes in a native key. They have 232 bits. Keeping only keys of letters and
-/// digits loses 2 bits.
+/// The number of random bytes in a native key, which are 232 bits. Only keys of letters and digits
+/// are kept, so 230 random bits remain.
 const RANDOM_BYTES: usize = 29;
 const CHECKSUM_BYTES: usize = 4;
 /// Number of characters after the prefix: base64 of the random bytes and their checksum, without
@@ -23,8 +23,8 @@ const DEFAULT_PREFIX: &str = "ak_live_";
 /// Maximum length of a prefix: one letter, nineteen more characters, and an underscore at the end.
 pub(super) const MAX_PREFIX_CHARS: usize = 21;
 
-/// Fills a buffer with random bytes from the operating system. The source is a parameter, so that
-/// tests can make it fail.
+/// A function that fills a buffer with random bytes. The function is a parameter, so that tests can
+/// make it fail.
 type Entropy<'a> = &'a mut dyn FnMut(&mut [u8]) -> Result<(), getrandom::Error>;
 
 /// The format of a new key.
@@ -89,17 +89,18 @@ pub(crate) struct FormatRules {
 }
 
 impl FormatRules {
-    /// Returns whether a text can be a key in the table. A native key may have any prefix that its
-    /// checksum covers, because keys that were issued before a change of the prefix stay valid. The
-    /// table decides whether the key is valid.
+    /// Returns whether a text can be a key in the table. A native key may have any prefix, if its
+    /// checksum is correct for this prefix. Keys that were issued before a change of the prefix
+    /// therefore stay valid. The table decides whether the key is valid.
     ///
     /// `key` must contain only characters that [`is_key_character`] accepts.
     pub(crate) fn accepts(&self, key: &str) -> bool {
         let parts = key.len().checked_sub(BODY_CHARS).and_then(|end| key.split_at_checked(end));
         match parts {
             Some((prefix, body)) if is_prefix(prefix) && checksum_holds(prefix, body) => true,
-            // A text that begins with the prefix can only be a native key. A text with an intact
-            // body is a native key with a mistyped prefix.
+            // Any other text may be an imported key, unless it looks like a mistyped native key. A
+            // mistyped native key begins with the configured prefix, or its body has the right
+            // checksum for that prefix.
             _ => {
                 self.accept_imported
                     && !key.starts_with(self.prefix.as_str())
@@ -108,8 +109,8 @@ impl FormatRules {
         }
     }
 
-    /// Generates a key from random bytes of the operating system. There is no fallback: this method
-    /// returns an error of the operating system.
+    /// Generates a key from random bytes of the operating system. There is no other source: if the
+    /// operating system fails, this method returns an error.
     pub(crate) fn generate(&self, format: KeyFormat) -> Result<KeySecret, Error> {
         self.generate_from(format, &mut |buffer| getrandom::fill(buffer))
     }
@@ -186,7 +187,8 @@ fn checksum_of(prefix: &str, random: &[u8]) -> [u8; CHECKSUM_BYTES] {
     hasher.finalize().to_be_bytes()
 }
 
-/// Returns whether a text begins with the body of a native key, the part after the prefix.
+/// Returns whether a text begins with 44 letters and digits, like the body of a native key. Does
+/// not verify the checksum.
 pub(crate) fn begins_with_body(text: &str) -> bool {
     let body = text.as_bytes().get(..BODY_CHARS);
     body.is_some_and(|body| body.iter().all(u8::is_ascii_alphanumeric))
@@ -211,8 +213,9 @@ fn uuid(entropy: Entropy<'_>) -> Result<KeySecret, Error> {
     Ok(KeySecret::new(key))
 }
 
-/// Returns whether a key may contain this byte, one of the `token68` characters of RFC 9110,
-/// section 11.2. The function has no branches: see [`are_key_characters`].
+/// Returns whether a key may contain this byte: one of the `token68` characters (RFC 9110, section
+/// 11.2). The function has no branches, so that [`are_key_characters`] can check sixteen bytes at a
+/// time.
 #[expect(clippy::needless_bitwise_bool, reason = "without a branch")]
 pub(crate) const fn is_key_character(byte: u8) -> bool {
     let is_letter = (byte | 0x20).wrapping_sub(b'a') < 26;
@@ -274,7 +277,7 @@ mod tests {
             assert!(seen.insert(<[u8; BODY_CHARS]>::try_from(body).unwrap()), "a key came twice");
         }
         // A chi-square test over 62 characters has 61 degrees of freedom. So the expected value is
-        // 61, with a standard deviation of 11, and 150 is 8 deviations away.
+        // 61, the standard deviation is 11, and 150 is 8 standard deviations away.
         let expected = KEYS as f64 / 62.0;
         for (position, counts) in counts.iter().enumerate() {
             let characters = (0..128_u8).filter(u8::is_ascii_alphanumeric);
@@ -357,7 +360,7 @@ mod tests {
         assert!(intact("ak_live_", key));
         // The key stays valid after the prefix is changed.
         assert!(intact("shop_", key));
-        // The checksum covers the prefix: the same body with another prefix is not a key.
+        // The checksum covers the prefix, so the same body with another prefix is not a key.
         let body = key.strip_prefix("ak_live_").unwrap();
         for mistyped in ["ak_test_", "ak_live__", "ak_liv_", "a_", "_", "", "AK_LIVE_"] {
             for prefix in ["ak_live_", "ak_test_"] {

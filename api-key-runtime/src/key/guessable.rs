@@ -1,10 +1,11 @@
 //! Estimates whether a key from another system could be guessed from its digest.
 
 /// The minimum estimate, in bits, for storing the digest of a key without a pepper. Guessing 80
-/// bits takes 2^79 hashes on average, which no attacker can afford.
+/// bits takes 2^79 hashes on average.
 const MIN_BITS: f64 = 80.0;
 
-/// Returns whether a key could be found by hashing guesses, if its plain SHA-256 leaked.
+/// Returns whether an attacker with the plain SHA-256 digest of a key may be able to find the key
+/// by hashing guesses.
 ///
 /// The estimate is the length times the binary logarithm of the number of distinct characters. The
 /// estimate is too high for words and dates. It detects keys that are too short or too uniform, but
@@ -36,10 +37,10 @@ mod tests {
             ("20261130-0001", true),
             ("correct-horse", true),
             ("0123456789abcdef", true),
-            // An estimate of exactly 80 bits: 20 characters, 16 of them distinct.
+            // Estimates of 76 and of exactly 80 bits: 19 and 20 characters, 16 of them distinct.
             ("0123456789abcdef000", true),
             ("0123456789abcdef0000", false),
-            // The keys of the Flask recipe, UUIDs, MD5 in hexadecimal.
+            // A key of the Flask recipe, a UUID, and an MD5 digest in hexadecimal.
             ("rAdk2Jw8qL0fXyTz5bN1cVmP7hG4sKeU6iO9aRtWnBE", false),
             ("6fa459ea-ee8a-3ca4-894e-db77e160355e", false),
             ("9e107d9d372bb6826bd81d3542a419d6", false),

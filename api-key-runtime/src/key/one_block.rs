@@ -1,15 +1,16 @@
 //! SHA-256 and HMAC-SHA-256 of messages that fit into one block.
 //!
-//! Native keys fit into one block. The hashers of `sha2` and `hmac` buffer their input, because a
-//! message may arrive in parts of any size. For one block, buffering takes about as long as hashing
-//! (bench `instructions`). This module fills the block directly and calls the compression function
-//! of `sha2`. Longer messages use the hashers of `sha2` and `hmac`.
+//! A native key fits into one block if its prefix has at most 11 characters. The hashers of `sha2`
+//! and `hmac` buffer their input, because a message may arrive in parts of any size. For one block,
+//! buffering takes about as long as hashing (bench `instructions`). This module fills the block
+//! directly and calls the compression function of `sha2`. Longer messages use the hashers of `sha2`
+//! and `hmac`.
 
 use hmac::{Hmac, KeyInit as _, Mac as _};
 use sha2::{Digest as _, Sha256, block_api::compress256};
 use zeroize::Zeroizing;
 
-/// The bytes of a block (FIPS 180-4, section 1).
+/// The number of bytes in a block (FIPS 180-4, section 1).
 const BLOCK: usize = 64;
 /// Maximum length of a message that fits into one block with its padding (FIPS 180-4, section
 /// 5.1.1).
@@ -122,7 +123,7 @@ fn closed(message: &[u8]) -> [u8; 16] {
     let (_, rest) = message.as_chunks::<16>();
     let bits = u32::try_from(rest.len() * 8).unwrap_or(0);
     let bytes = match message.last_chunk() {
-        // The bytes before the rest are shifted out.
+        // `last` also contains the bytes before `rest`, which are shifted out.
         Some(last) => u128::from_le_bytes(*last).unbounded_shr(128 - bits),
         None => rest.iter().rev().fold(0, |bytes, &byte| bytes << 8 | u128::from(byte)),
     };
@@ -133,7 +134,8 @@ fn closed(message: &[u8]) -> [u8; 16] {
 mod tests {
     use super::*;
 
-    /// Returns messages of every length up to two blocks. Longer messages use the same code.
+    /// Returns messages of every length up to 120 bytes. All messages of more than 55 bytes use the
+    /// same code.
     fn messages() -> impl Iterator<Item = Vec<u8>> {
         (0..=120_u8).map(|length| (0..length).map(|byte| byte ^ 0xa5).collect())
     }

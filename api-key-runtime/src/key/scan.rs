@@ -15,10 +15,10 @@ const CHUNK_BYTES: usize = 64 * 1024;
 
 /// Finds every native key in text or binary input, by prefix and checksum.
 ///
-/// A native key may have any prefix, which its checksum covers, so keys of every application are
-/// found. Other text is not reported: the probability that it passes the checksum is 1 in 2^32.
-/// UUIDs and imported keys have no checksum and are not found. Memory use does not depend on the
-/// length of the input.
+/// A native key may have any prefix, so keys of every application are found. Other text is almost
+/// never reported, because a text in the format of a key passes the checksum with a probability of
+/// about 1 in 2^32. UUIDs and imported keys have no checksum and are not found. Memory use does not
+/// depend on the length of the input.
 ///
 /// ```
 /// use api_key_runtime::{admin::{KeyScanner, NewKey}, test_util::TestKeys};
@@ -37,7 +37,7 @@ pub struct KeyScanner<R> {
     buffer: Vec<u8>,
     /// The position in the buffer where the search continues.
     next: usize,
-    /// The numbers of bytes and of line ends before `next`.
+    /// The numbers of bytes and of line ends in the input before `next`.
     bytes: u64,
     lines: u64,
     is_at_end: bool,
@@ -49,7 +49,7 @@ pub struct KeyScanner<R> {
 pub struct FoundKey {
     /// The key.
     pub secret: KeySecret,
-    /// The prefix and the first characters of the key, which may be shown.
+    /// The prefix and the next four characters of the key, which may be shown.
     pub hint: String,
     /// The line number of the key in the input, starting at 1.
     pub line: u64,

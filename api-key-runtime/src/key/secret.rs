@@ -4,7 +4,8 @@ use std::fmt;
 
 use zeroize::Zeroizing;
 
-/// A key in plain text. It is available only once, directly after the key is issued.
+/// A key in plain text: newly issued, or found by [`KeyScanner`](crate::admin::KeyScanner). A new
+/// key is available in plain text only once, directly after it is issued.
 ///
 /// The type does not implement `Clone`, `Display` or `Serialize`. `Debug` does not show the key.
 /// The memory of the key is overwritten on drop. Pass the result of

@@ -27,7 +27,7 @@ pub(crate) enum DecidedBy {
     Cache,
     /// A lookup in the store, whether or not it succeeded.
     Store,
-    /// The request alone: it contained nothing that could be a key.
+    /// The request alone: it did not contain exactly one credential that could be a key.
     Request,
 }
 
@@ -99,7 +99,7 @@ impl Counters {
         }
     }
 
-    /// Returns the number of requests of this kind.
+    /// Returns the number of requests with this outcome that this part of the check decided.
     pub(super) fn total(&self, outcome: Outcome, by: DecidedBy) -> u64 {
         let counters = self.0.iter().filter_map(|stripe| stripe.counter(outcome, by));
         counters.fold(0, |total, counter| total.wrapping_add(counter.load(Ordering::Relaxed)))

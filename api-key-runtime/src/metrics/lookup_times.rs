@@ -9,7 +9,7 @@ use std::{
 const BOUNDS: [u64; 12] =
     [250, 500, 1_000, 2_500, 5_000, 10_000, 25_000, 50_000, 100_000, 250_000, 500_000, 1_000_000];
 
-/// A histogram of the durations of store calls. One call looks up many keys.
+/// A histogram of the durations of store calls. One call may look up many keys.
 #[derive(Debug, Default)]
 pub(crate) struct LookupTimes {
     ranges: [AtomicU64; BOUNDS.len()],

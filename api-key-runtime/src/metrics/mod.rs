@@ -43,7 +43,7 @@ pub struct Metrics {
     gauges: Gauges,
 }
 
-/// The current values in a snapshot, apart from the counts of requests and lookups.
+/// The values in a snapshot that are not counts of requests or lookups.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Gauges {
     pub(crate) waiting: usize,
@@ -148,8 +148,7 @@ impl Metrics {
         self.gauges.dropped_usage
     }
 
-    /// Returns whether keys can be checked now, the state of the change feed, and the age of its
-    /// lease.
+    /// Returns the health of the key store and the change feed at the time of the snapshot.
     #[must_use]
     pub fn health(&self) -> Health {
         self.gauges.health

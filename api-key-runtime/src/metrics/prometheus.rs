@@ -12,7 +12,7 @@ impl Metrics {
     ///
     /// - `outcome`: `accepted`, `accepted without key`, or the reason of a rejection as in the log.
     /// - `by`: `cache` if no query was needed, `store` if a query was needed, and `request` if the
-    ///   request contained nothing that could be a key.
+    ///   request did not contain exactly one credential that could be a key.
     ///
     /// This expression is the share of checked keys that needed no query:
     ///
@@ -21,8 +21,8 @@ impl Metrics {
     ///   / sum(rate(app_key_requests_total{by!="request"}[5m]))
     /// ```
     ///
-    /// If a process has several key sets, serve each from its own route to keep their metrics
-    /// apart.
+    /// If a process has several key sets, serve the metrics of each set from a separate route. The
+    /// labels do not name the set.
     #[must_use]
     pub fn to_prometheus(&self) -> String {
         let mut text = String::new();

@@ -17,7 +17,7 @@ pub enum RejectionKind {
     /// The request has no key: 401.
     NoKey,
     /// The key is malformed, unknown, disabled, revoked, expired or not allowed from the client IP:
-    /// 401. The response is the same for all of these.
+    /// 401. The response is the same in all these cases.
     InvalidKey,
     /// The request has more than one key: 400.
     SeveralKeys,

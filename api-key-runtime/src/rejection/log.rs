@@ -45,7 +45,8 @@ struct Window {
 }
 
 impl RejectionLog {
-    /// Logs a rejection with its reason, the key and the route template.
+    /// Logs a rejection with its reason, the key and the route template, unless the rate limit of
+    /// the reason is reached.
     pub(crate) fn rejected(
         &self,
         reason: Reason,
@@ -96,8 +97,8 @@ impl Shared {
         let mut windows = self.windows();
         let window =
             windows.entry(reason).or_insert(Window { began: now, lines: 0, suppressed: 0 });
-        // A window with suppressed lines ends only when its summary is written, so that each
-        // rejection is counted once.
+        // A window with suppressed lines ends only when its summary is written, so that the summary
+        // counts every suppressed rejection.
         if window.suppressed == 0 && window.is_over(now) {
             *window = Window { began: now, lines: 0, suppressed: 0 };
         }
@@ -155,8 +156,8 @@ impl fmt::Display for Line<'_> {
         if let Some(key) = self.key {
             write!(formatter, ", key {} {}", key.id, key.hint().escape_default())?;
         }
-        // The method consists of token characters but may be long. The route template comes from
-        // the application.
+        // The method has only token characters but may be long, so it is cut. The route template
+        // comes from the application and not from the caller.
         let method = self.request.method().as_str();
         let method = method.get(..16).unwrap_or(method);
         write!(formatter, ", {method} {})", route_of(self.request))

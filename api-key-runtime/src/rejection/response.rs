@@ -66,7 +66,7 @@ pub(crate) struct Responses {
     /// The challenges without parameters.
     challenges: Vec<String>,
     headers: AcceptedHeaders,
-    /// Whether a response includes the expiry of the key.
+    /// Whether the responses to accepted requests include the expiry of the key.
     has_expiry: bool,
 }
 
@@ -77,7 +77,7 @@ impl Responses {
         bodies: Bodies,
         has_expiry: bool,
     ) -> Result<Self, Error> {
-        // A realm may contain the ASCII characters of `qdtext` (RFC 9110, section 5.6.4).
+        // A realm may contain the printable ASCII characters of `qdtext` (RFC 9110, section 5.6.4).
         if !realm.bytes().all(|byte| matches!(byte, b' '..=b'~') && byte != b'"' && byte != b'\\') {
             return Err(Error::config(format!(
                 "invalid realm {realm:?}: it must be printable ASCII without quotes and backslashes; change AppKeysBuilder::realm"
@@ -108,7 +108,8 @@ impl Responses {
     }
 
     /// Returns the response for a kind of rejection. The response depends only on the kind, the
-    /// route's policy and the key location. It contains no part of the request.
+    /// route's policy and whether the credential may be in the query. It contains no part of the
+    /// request.
     pub(crate) fn rejection(
         &self,
         kind: RejectionKind,
@@ -153,8 +154,8 @@ impl Responses {
 
     fn insufficient_scope(&self, policy: &Policy) -> HeaderValue {
         let scopes = policy.named_scopes().collect::<Vec<_>>().join(" ");
-        // A header cannot contain invalid scopes. The attribute rejects invalid scopes, but a
-        // policy that is built without the attribute may contain them.
+        // The attribute and the middleware reject invalid scopes. A policy that neither of them
+        // checked may contain a scope that does not fit into a header.
         challenge(&self.challenges, &format!(", error=\"insufficient_scope\", scope=\"{scopes}\""))
             .unwrap_or_else(|_| self.no_key.clone())
     }
@@ -179,7 +180,8 @@ pub(crate) struct AcceptedHeaders {
 
 impl AcceptedHeaders {
     /// Sets the headers that keep shared caches from serving one caller's response to another. RFC
-    /// 9111 protects only responses to requests with `Authorization`.
+    /// 9111 protects only responses to requests with `Authorization`. Also keeps a key in the query
+    /// out of `Referer` headers.
     ///
     /// This method may run twice on one response: once for a middleware and once for the attribute.
     pub(crate) fn set<B>(self, response: &mut HttpResponse<B>, in_query: bool) {
@@ -221,8 +223,8 @@ pub(crate) fn set_expiry<B>(response: &mut HttpResponse<B>, expires_at: DateTime
     }
 }
 
-/// Returns the 500 response for an application without [`AppKeys`](crate::AppKeys). Without
-/// `AppKeys` the realm and the key locations are unknown.
+/// Returns the 500 response for a request without usable [`AppKeys`](crate::AppKeys). The response
+/// has no challenge, because the realm and the key locations are unknown.
 pub(crate) fn misconfigured() -> HttpResponse {
     response(StatusCode::INTERNAL_SERVER_ERROR, "The service is not set up to check API keys.")
 }
@@ -231,15 +233,15 @@ pub(crate) fn misconfigured() -> HttpResponse {
 /// mark.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Mark {
-    /// Any guard rejected the request.
+    /// A guard rejected the request. The attribute replaces this mark by `RejectedAtHandler`.
     Rejected,
     /// The attribute rejected the request. The attribute protects only its own handler.
     RejectedAtHandler,
-    /// The request was not checked, because the application has no `AppKeys`.
+    /// The request was not checked, because the `AppKeys` are missing or ambiguous.
     NoAppKeys,
 }
 
-/// Replaces the mark of a response. Without the feature `route-audit` responses have no marks.
+/// Sets the mark of a response. Without the feature `route-audit`, responses have no marks.
 #[cfg_attr(
     not(feature = "route-audit"),
     allow(unused_mut, unused_variables, clippy::needless_pass_by_value)
@@ -250,22 +252,26 @@ pub(crate) fn marked(mut response: HttpResponse, mark: Mark) -> HttpResponse {
     response
 }
 
-/// Marks a rejection as coming from the attribute, unless the request could not be checked.
+/// Marks a rejection as coming from the attribute. The 500 response for missing `AppKeys` keeps its
+/// own mark.
 pub(crate) fn at_handler(rejection: HttpResponse) -> HttpResponse {
     let is_marked = rejection.extensions().get() == Some(&Mark::Rejected);
     if is_marked { marked(rejection, Mark::RejectedAtHandler) } else { rejection }
 }
 
-/// Returns the challenges with these parameters. All schemes use the parameters of the Bearer
-/// scheme (RFC 6750, section 3).
+/// Returns the header value of the challenges with these parameters. All schemes use the parameters
+/// of the Bearer scheme (RFC 6750, section 3).
 fn challenge(challenges: &[String], parameters: &str) -> Result<HeaderValue, Error> {
     let challenges = challenges.iter().map(|challenge| format!("{challenge}{parameters}"));
     value(&challenges.collect::<Vec<_>>().join(", "))
 }
 
 fn value(text: &str) -> Result<HeaderValue, Error> {
-    HeaderValue::from_str(text)
-        .map_err(|_| Error::config(format!("{text:?} is not a valid header value")))
+    HeaderValue::from_str(text).map_err(|_| {
+        Error::config(format!(
+            "{text:?} is not a valid header value; correct the content type in AppKeysBuilder::rejection_body"
+        ))
+    })
 }
 
 /// Returns a value that is never freed and whose text is static.
@@ -334,7 +340,7 @@ mod tests {
                     response.append_header(own.clone());
                 }
                 let mut response = response.finish();
-                // An attribute within a middleware: both set the headers.
+                // The attribute and a middleware around it may both set the headers.
                 headers.set(&mut response, false);
                 headers.set(&mut response, false);
                 let all = |name| {

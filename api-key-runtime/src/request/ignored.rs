@@ -15,7 +15,8 @@ const HEADERS: [&str; 7] = [
     "Api-Key",
     "ApiKey",
 ];
-/// Maximum length of a logged scheme name. Every key is longer.
+/// Maximum length of a logged scheme name. Native keys and UUIDs are longer, so they are never
+/// logged as a scheme.
 const MAX_SCHEME_BYTES: usize = 20;
 
 /// A credential in a place that is not a configured key location.

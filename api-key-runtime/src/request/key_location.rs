@@ -24,8 +24,8 @@ pub(super) enum Place {
 }
 
 impl KeyLocation {
-    /// Returns the location `Authorization: Bearer KEY` (RFC 6750, section 2.1). Other schemes are
-    /// ignored.
+    /// Returns the location `Authorization: Bearer KEY` (RFC 6750, section 2.1). A key after
+    /// another scheme is ignored, unless another location accepts the scheme.
     #[must_use]
     pub const fn bearer() -> Self {
         Self(Place::Bearer)
@@ -34,7 +34,8 @@ impl KeyLocation {
     /// Returns the location `Authorization: SCHEME KEY`, such as `Authorization: Api-Key KEY`.
     /// Scheme names are case-insensitive (RFC 9110, section 11.1).
     ///
-    /// [`build`](crate::AppKeysBuilder::build) returns an error if the name is not a token.
+    /// [`build`](crate::AppKeysBuilder::build) returns an error if the name is not a token (RFC
+    /// 9110, section 5.6.2).
     ///
     /// ```
     /// use api_key_runtime::{AppKeys, KeyLocation};
@@ -181,7 +182,7 @@ impl KeyLocations {
         })
     }
 
-    /// Returns the names of the headers that are read, for `Vary`.
+    /// Returns the names of the headers that are read, as a value of `Vary`.
     pub(crate) fn header_fields(&self) -> String {
         let mut names: Vec<&str> = Vec::new();
         for location in &self.0 {
@@ -208,7 +209,9 @@ fn named_twice(location: &KeyLocation) -> Error {
 
 fn header_name(name: &str) -> Result<HeaderName, Error> {
     let parsed = HeaderName::try_from(name).map_err(|_| {
-        Error::config(format!("{name:?} is not a header name (KeyLocation::header)"))
+        Error::config(format!(
+            "{name:?} is not a header name; pass a name such as X-API-Key to KeyLocation::header"
+        ))
     })?;
     if is_reserved(&parsed) {
         return Err(Error::config(format!(
@@ -219,9 +222,9 @@ fn header_name(name: &str) -> Result<HeaderName, Error> {
     Ok(parsed)
 }
 
-/// Returns whether a header is reserved for another purpose. Hop-by-hop and framing headers may be
-/// changed or removed before they reach a handler. `Authorization` and `Cookie` have their own key
-/// locations.
+/// Returns whether a header has a fixed purpose, so that it cannot contain only a key or a client
+/// IP. Proxies and servers may change or remove hop-by-hop and framing headers. `Authorization` and
+/// `Cookie` have their own key locations.
 pub(super) fn is_reserved(name: &HeaderName) -> bool {
     [
         "authorization",

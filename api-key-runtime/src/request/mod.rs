@@ -16,7 +16,8 @@ pub(crate) use ignored::ignored;
 pub use key_location::KeyLocation;
 pub(crate) use key_location::KeyLocations;
 
-/// Returns the template of the route that a request matched, as the application wrote it.
+/// Returns the template of the route that a request matched, as the application wrote it, or
+/// `(default service)` if no route matched.
 pub(crate) fn route_of(request: &HttpRequest) -> String {
     request.match_pattern().unwrap_or_else(|| "(default service)".to_owned())
 }

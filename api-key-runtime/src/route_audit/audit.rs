@@ -68,7 +68,8 @@ struct Audit<'a> {
 /// The result of one call to a route. A result with a higher weight takes precedence.
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum Standing {
-    /// actix-web or a default service answered, not a route.
+    /// The response does not show whether the route is protected: for example, actix-web or a
+    /// default service answered.
     Nothing,
     /// Another route answered.
     Elsewhere(String),
@@ -93,7 +94,7 @@ impl Standing {
 struct Ways {
     paths: Vec<String>,
     headers: Vec<Vec<(String, String)>>,
-    /// The route also serves everything below its path, as `actix_files::Files` does.
+    /// Whether the route also serves everything below its path, as `actix_files::Files` does.
     is_prefix: bool,
 }
 
@@ -125,8 +126,8 @@ impl Audit<'_> {
         }
     }
 
-    /// Returns the paths and headers of a route. If the route cannot be called, returns `None` and
-    /// records a violation or an exception.
+    /// Returns the paths and headers with which to call a route. If the route cannot be called,
+    /// returns `None` and records a violation or an exception.
     async fn ways(&mut self, route: &Route) -> Option<Ways> {
         let mut paths = match self.exceptions.samples.remove(&route.path) {
             Some(sample) if !fits(route, &sample) => {
@@ -182,7 +183,7 @@ impl Audit<'_> {
         self.unreached(route, ways, &standings);
     }
 
-    /// Returns the result with the highest weight over all paths and headers.
+    /// Returns the result with the highest weight of all calls to a route with this method.
     async fn standing(&self, route: &Route, ways: &Ways, method: &Method) -> Standing {
         let mut weightiest = Standing::Nothing;
         for headers in &ways.headers {
@@ -193,8 +194,8 @@ impl Audit<'_> {
                 if standing.weight() > weightiest.weight() {
                     weightiest = standing;
                 }
-                // The remaining paths are called only if another route answered or the path is a
-                // prefix.
+                // The remaining paths are called only if another route answered, or if the route
+                // serves everything below its path.
                 if !elsewhere && !ways.is_prefix {
                     break;
                 }
@@ -220,8 +221,8 @@ impl Audit<'_> {
         match &answer.what {
             What::NoAppKeys => Standing::NoAppKeys,
             What::Rejected => Standing::Rejected,
-            // On a default service, or on the fallback of a file service, the attribute does not
-            // protect the other paths.
+            // The attribute on a default service, or on the fallback of a file service, does not
+            // protect the other paths of the service.
             What::RejectedAtHandler if reached && !is_prefix => Standing::Rejected,
             What::Empty(StatusCode::NOT_FOUND) if reached && !is_prefix && !self.is_scope(path) => {
                 Standing::Open(What::Open(Open::empty(StatusCode::NOT_FOUND)))
@@ -250,7 +251,8 @@ impl Audit<'_> {
             let mut weightiest = Standing::Nothing;
             for headers in &ways.headers {
                 let answer = self.prober.call(&method, &path, headers).await;
-                // The default service of the application is checked separately.
+                // A response like that of the application's default service is skipped, because
+                // that service is checked separately.
                 if self.defaults.get(&method) == Some(&answer.what) {
                     continue;
                 }
@@ -265,7 +267,7 @@ impl Audit<'_> {
         self.record(&name, &standings);
     }
 
-    /// Groups the methods of a route by result.
+    /// Groups the methods of a route by result, and adds each group to the report.
     fn record(&mut self, path: &str, standings: &[(Method, Standing)]) {
         let mut rejected = Vec::new();
         let mut without_keys = Vec::new();

@@ -37,7 +37,7 @@ impl Exceptions {
     /// the pattern. `<unmatched>` at the end stands for requests that match no route:
     /// `* /<unmatched>` is the application's default service. An exception that matches no route
     /// fails the audit. An exception for a route that rejects callers without a key also fails the
-    /// audit, because the exception would hide a later unprotected route with this name.
+    /// audit. If the route lost its check later, the exception would hide the mistake.
     ///
     /// ```
     /// use api_key_runtime::route_audit::Exceptions;

@@ -1,8 +1,8 @@
 //! A test helper that finds unprotected routes of an application.
 //!
 //! [`assert_protected`] calls every route without a key and fails for each route that does not
-//! reject the request. A single test with this call detects every route that is added without the
-//! attribute.
+//! reject the request. A single test with this call also detects every unprotected route that is
+//! added later.
 //!
 //! This module has its own feature, `route-audit`, because it reads actix-web's list of routes
 //! (`experimental-introspection`), which a patch release of actix-web may change.
@@ -36,9 +36,9 @@ pub use report::ProtectionReport;
 /// [`public`](Exceptions::public) with a reason.
 ///
 /// Pass the application that the service serves: `App::new().app_data(keys).configure(routes)`.
-/// Every route is called without a key and without a body, with its own methods and with all other
-/// methods. Only a rejection by this crate passes. A 401 from the handler itself, a 400, a 404 or a
-/// redirect fails. Handlers without a guard are run.
+/// Every route is called without a key and without a body, with its own methods and with all
+/// methods that actix-web has a guard for. Only a rejection by this crate passes. A 400, 401, 404
+/// or redirect from the route itself fails. Unprotected handlers are run.
 ///
 /// ```
 /// use actix_web::{App, get, web};
@@ -89,7 +89,7 @@ pub use report::ProtectionReport;
 ///
 /// # Panics
 /// Panics with a list of the routes that fail, and advice on how to fix each route.
-/// [`protection_report`] returns the list instead.
+/// [`protection_report`] returns a report instead.
 #[track_caller]
 pub fn assert_protected<T, B>(
     app: App<T>,

@@ -9,7 +9,7 @@ pub(super) const UNMATCHED: &str = "no-such-route-5f0c1e7b";
 const MOST_PATHS: usize = 8;
 
 /// Candidate values of a parameter: identifiers, dates, versions, names and other values. The
-/// expression of the route decides which candidates match.
+/// regular expression of the parameter decides which candidates match.
 const VALUES: &[&str] = &[
     "1",
     "probe",
@@ -134,7 +134,7 @@ fn pieces(pattern: &str) -> Vec<Piece<'_>> {
 }
 
 /// Returns values that match an expression. The candidates include the alternatives in the
-/// expression itself.
+/// expression itself, such as `txt|png`.
 fn values(expression: &str) -> Vec<&str> {
     let definition = ResourceDef::new(format!("/{{value:{expression}}}"));
     let alternatives = expression.split(['|', '(', ')']);

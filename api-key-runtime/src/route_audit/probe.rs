@@ -20,7 +20,7 @@ use actix_web::{
 use super::paths::UNMATCHED;
 use crate::{app_key::Anonymous, foreign_texts::is_app_entry, rejection::Mark};
 
-/// The timeout of one call. After the timeout the handler is assumed to be running, so its route
+/// The timeout of one call. After the timeout, the handler is assumed to be running, so its route
 /// counts as open.
 const CALL_TIMEOUT: Duration = Duration::from_secs(10);
 
@@ -47,8 +47,8 @@ impl Prober {
     {
         let tree = Rc::new(RefCell::new(None));
         let found = Rc::clone(&tree);
-        // The outermost middleware sees the data of the application, before the data of a scope can
-        // shadow it.
+        // This middleware is the outermost one, so it sees the data of the application and not the
+        // data of a scope.
         let app = app.wrap_fn(move |request, next| {
             let data = request.app_data::<Data<IntrospectionTree>>().cloned();
             if data.is_some() {
@@ -94,8 +94,8 @@ impl Prober {
 /// The classified response to a call, and how far the call was routed.
 pub(super) struct Answer {
     pub(super) what: What,
-    /// The pattern that matched. If only a part of the path matched, this is the pattern of a
-    /// service with a prefix, or the pattern that the part would match.
+    /// The pattern that matched the path. If `is_whole` is `false`, the pattern matched only the
+    /// beginning of the path, as for a service with a prefix.
     pattern: Option<String>,
     is_whole: bool,
 }
@@ -106,15 +106,15 @@ pub(super) enum What {
     /// The attribute rejected the request. The attribute protects only one handler.
     RejectedAtHandler,
     NoAppKeys,
-    /// The request was accepted because of `#[require_app_key(optional)]`.
+    /// The request was accepted because the key is optional.
     Optional,
     /// 404 or 405 without a body, the default response of actix-web.
     Empty(StatusCode),
     Open(Open),
 }
 
-/// A response that is not a rejection of this crate. Two such responses are compared without
-/// reading their bodies.
+/// A response that is not a rejection of this crate. Two such responses are compared by status,
+/// body size and content type.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Open {
     status: Option<StatusCode>,

@@ -28,14 +28,15 @@ impl ProtectionReport {
         &self.protected
     }
 
-    /// Returns the routes that answer a caller without a key, each with the given reason.
+    /// Returns the routes that are listed as public and answer a caller without a key, each with
+    /// the given reason.
     #[must_use]
     pub fn public(&self) -> &[String] {
         &self.public
     }
 
-    /// Returns the routes that were not called, each with the given reason or a description. The
-    /// audit has no result for these routes.
+    /// Returns the routes and responses that the audit could not check, each with the given reason
+    /// or a description.
     #[must_use]
     pub fn unseen(&self) -> &[String] {
         &self.unseen

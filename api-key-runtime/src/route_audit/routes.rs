@@ -105,8 +105,8 @@ impl Route {
     }
 
     /// Returns all combinations of the headers that guards of the route and of its scopes require
-    /// or exclude. Some combinations omit headers. Returns `None` if there are too many
-    /// combinations.
+    /// or exclude. A combination may omit any of these headers. Returns `None` if there are too
+    /// many combinations.
     pub(super) fn headers(&self, routes: &[Route]) -> Option<Vec<Vec<(String, String)>>> {
         let mut values: BTreeMap<String, Vec<String>> = BTreeMap::new();
         let guards = self.around(routes).flat_map(|route| &route.guards);
@@ -151,13 +151,15 @@ fn lists(types: &[String]) -> Option<Vec<String>> {
     Some(lists)
 }
 
-/// Returns the headers that are in the name of a guard. A guard within `Not` has no details.
+/// Returns the headers in the name of a guard. A guard within `Not` has no details, so its name is
+/// the only source.
 fn named(guard: BuiltinGuard<'_>) -> Vec<(String, String)> {
     let header = |name: &str, value: &str| (name.to_owned(), value.to_owned());
     match guard {
         BuiltinGuard::Method(_) => Vec::new(),
         BuiltinGuard::Header(name, value) => vec![header(name, value)],
-        // A caller may put a scheme into the header: the required scheme or another scheme.
+        // A caller may write a scheme before the host in the header: the required scheme or another
+        // scheme.
         BuiltinGuard::Host(host, scheme) => ["", &format!("{scheme}://"), "probe://"]
             .map(|scheme| header("host", &format!("{scheme}{host}")))
             .to_vec(),

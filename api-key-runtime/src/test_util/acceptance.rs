@@ -17,20 +17,22 @@ use crate::{
     store::{ChangeFeed, Changed, KeyStore},
 };
 
-/// The store under test. The factory inserts and revokes keys directly in the table of the store.
+/// A factory for the store under test. The factory inserts and revokes keys directly in the table
+/// of the store.
 pub trait StoreFactory {
     /// Returns the store, which is empty at first.
     fn store(&self) -> &dyn KeyStore;
 
-    /// Inserts a record with a digest that is not in the table yet, and returns its new id. The
-    /// `id` field of the record is ignored.
+    /// Inserts a record with a digest that is not in the table yet, and returns the new id of the
+    /// record. The `id` field of the record is ignored.
     fn insert(&self, record: &KeyRecord) -> i64;
 
     /// Revokes the key with this id at this time.
     fn revoke(&self, id: i64, at: DateTime<Utc>);
 }
 
-/// Tests the lookups of an empty [`KeyStore`], and its change feed if the store reports changes.
+/// Tests the lookups of a [`KeyStore`], which must be empty at first. If the store reports changes,
+/// tests its change feed too.
 ///
 /// Usage recording is not tested: no decision depends on usage, and each application may store
 /// usage in its own way.
@@ -206,7 +208,8 @@ fn each_feed_begins_with_everything(subject: &impl StoreFactory) {
     let mut first = up_to_date(subject);
     let one = digest(10, 0);
     subject.insert(&plain(one));
-    // A feed that was abandoned during a hanging call may still exist beside its replacement.
+    // A feed whose call hangs is replaced by a new feed. Both feeds may then exist at the same
+    // time, and each must report all changes.
     let mut second = up_to_date(subject);
     let other = digest(10, 1);
     subject.insert(&plain(other));

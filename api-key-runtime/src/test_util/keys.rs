@@ -49,7 +49,7 @@ impl TestKeys {
 
     /// Creates a key set with other settings: `TestKeys::with(|builder| builder.prefix("shop_"))`.
     ///
-    /// With any settings, the key set uses the store and the clock of this `TestKeys`.
+    /// `TestKeys` always sets its own store, its own clock and a `max_staleness` of zero.
     ///
     /// ```
     /// use api_key_runtime::{KeyLocation, test_util::TestKeys};

@@ -75,8 +75,8 @@ impl MemoryStore {
         id
     }
 
-    /// Changes the record with this id. If no record has the id, nothing happens. The digest cannot
-    /// be changed.
+    /// Changes the record with this id. If no record has the id, nothing happens. `change` must not
+    /// modify the digest of the record.
     pub fn change(&self, id: i64, change: impl FnOnce(&mut KeyRecord)) {
         let mut table = self.table();
         let Table { records, log } = &mut *table;

@@ -1,8 +1,8 @@
 //! Determines the client IP: the peer address, or the address that trusted proxies forward.
 //!
-//! The forwarding header is read only if the peer is trusted. Its addresses, the hops, are read
-//! from right to left. The first hop that is not a trusted proxy is the client IP. The caller
-//! controls everything to the left of that hop, so the remaining hops are ignored.
+//! The forwarding header is read only if the peer is trusted. The addresses in the header, the
+//! hops, are read from right to left. The first hop that is not a trusted proxy is the client IP.
+//! The caller controls everything to the left of that hop, so the remaining hops are ignored.
 
 #[cfg(test)]
 mod tests;
@@ -20,8 +20,8 @@ use crate::{allowed_ips::Block, error::Error};
 const MAX_HOPS: usize = 32;
 /// Maximum length of a hop: `[`, 45 characters of an IPv6 address, `]:` and a port.
 const MAX_HOP_BYTES: usize = 53;
-/// Minimum prefix lengths of a trusted block. A wider block would include the addresses of
-/// unrelated hosts.
+/// Minimum prefix lengths of a trusted block. Every host in a trusted block can choose its client
+/// IP, so a wider block is an error.
 const MIN_PREFIX_V4: u8 = 8;
 const MIN_PREFIX_V6: u8 = 16;
 const DEFAULT_HEADER: &str = "X-Forwarded-For";
@@ -213,7 +213,9 @@ fn forwarding_header(name: &str) -> Result<HeaderName, Error> {
         )));
     }
     let header = HeaderName::try_from(name).map_err(|_| {
-        Error::config(format!("{name:?} is not a header name (APP_KEY_FORWARDED_HEADER)"))
+        Error::config(format!(
+            "{name:?} is not a header name; write a name such as X-Forwarded-For (APP_KEY_FORWARDED_HEADER)"
+        ))
     })?;
     if is_reserved(&header) {
         return Err(Error::config(format!(

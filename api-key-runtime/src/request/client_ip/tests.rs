@@ -224,7 +224,7 @@ fn each_cause_of_an_unknown_client_ip_has_its_own_words() {
         (
             proxy,
             forwarded(&[&["10.0.0.2"; 33].join(",")]),
-            "x-forwarded-for has more than 32 trusted proxies",
+            "x-forwarded-for has 32 or more trusted proxies",
         ),
     ] {
         assert_eq!(cause(peer, &headers), words, "{headers:?}");

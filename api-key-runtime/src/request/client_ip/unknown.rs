@@ -27,7 +27,7 @@ pub(crate) enum UnknownIp<'a> {
     UnreadableHop(&'a HeaderName),
     /// Every hop is a trusted proxy.
     OnlyTrustedHops(&'a HeaderName),
-    /// More than 32 hops are trusted proxies.
+    /// The last 32 hops are trusted proxies, and there are further hops.
     TooManyHops(&'a HeaderName),
 }
 
@@ -67,7 +67,7 @@ impl fmt::Display for Explained<'_> {
                 write!(formatter, "{name} contains only trusted proxies")
             }
             (UnknownIp::TooManyHops(name), _) => {
-                write!(formatter, "{name} has more than {MAX_HOPS} trusted proxies")
+                write!(formatter, "{name} has {MAX_HOPS} or more trusted proxies")
             }
         }
     }

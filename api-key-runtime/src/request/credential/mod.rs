@@ -1,7 +1,8 @@
 //! Extracts the credential of a request.
 //!
-//! A request uses a key location if the request has its header, parameter or cookie, even with an
-//! empty value. A request that uses more than one key location is an error. No credential takes
+//! A request uses a key location if it has the header, parameter or cookie of the location, even
+//! with an empty value. An `Authorization` header with a scheme that is not accepted does not
+//! count. A request that uses more than one key location is an error. No credential takes
 //! precedence over another.
 
 #[cfg(test)]
@@ -47,7 +48,7 @@ impl Credential<'_> {
     }
 }
 
-/// A credential in a key location. `value` is `None` if it cannot be decoded.
+/// A credential in a key location. `value` is `None` if the credential cannot be decoded.
 struct Found<'a> {
     value: Option<Cow<'a, [u8]>>,
     in_query: bool,
@@ -107,7 +108,7 @@ pub(crate) fn is_key(value: &[u8]) -> bool {
 }
 
 /// Extracts the credential of `Authorization`. Ignores a line with a scheme that is not accepted.
-/// Returns an error for several lines if any line has an accepted scheme, because RFC 9110 forbids
+/// Returns an error for several lines if at least one line is not ignored, because RFC 9110 forbids
 /// several lines.
 fn authorization<'a>(
     headers: &'a HeaderMap,
@@ -124,8 +125,8 @@ fn authorization<'a>(
     if only.is_some() && lines > 1 { Err(TooMany) } else { Ok(only) }
 }
 
-/// Returns `None` for a scheme that is not accepted, and `Some(None)` for an accepted scheme
-/// without a value or for a line that cannot be parsed.
+/// Returns `None` for a scheme that is not accepted, and `Some(None)` for a line that cannot be
+/// parsed. An accepted scheme without a value gives an empty value.
 #[expect(clippy::option_option, reason = "absent, unreadable and present are three things")]
 fn authorization_value<'a>(
     line: &'a [u8],
@@ -163,7 +164,7 @@ fn parameters<'a>(query: &'a str, name: &'a str) -> impl Iterator<Item = Found<'
     query.split('&').filter_map(move |pair| {
         let (encoded_name, encoded_value) = pair.split_once('=').unwrap_or((pair, ""));
         decoded_name_is(encoded_name, name).then(|| {
-            // An encoded character has at most three bytes. A value of more than three times the
+            // A percent-encoded byte has three characters. A value of more than three times the
             // maximum length cannot be a key, and is not copied.
             let value = Some(encoded_value)
                 .filter(|value| value.len() <= 3 * MAX_KEY_BYTES)

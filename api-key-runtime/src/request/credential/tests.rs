@@ -271,7 +271,7 @@ fn a_100_kb_key_costs_at_most_twice_a_short_bad_one() {
 #[test]
 fn bytes_that_no_key_holds_are_no_key() {
     let key_locations = everything();
-    // The characters of base64url, base64 and UUIDs, listed independently of the tested code.
+    // The characters of `token68` (RFC 9110), listed independently of the tested code.
     let in_keys = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-._~+/=";
     for byte in 0..=255_u8 {
         if in_keys.contains(&byte) {

@@ -13,14 +13,14 @@ impl Audit<'_> {
         ways: &Ways,
         standings: &[(Method, Standing)],
     ) {
-        // The opaque guard is reported instead.
+        // The guard is reported instead, by `opaque`.
         if route.is_behind_opaque_guard(self.routes) {
             return;
         }
         let answered = |standing: &Standing| standing.weight() >= Standing::Rejected.weight();
         if route.methods.is_empty() {
-            // A file service itself rejects methods other than GET. Such a rejection does not show
-            // whether the files are protected.
+            // A file service answers methods other than GET and HEAD with 405. Only the response to
+            // GET shows whether the files are protected.
             let telling = |method: &Method| !ways.is_prefix || method == Method::GET;
             if !standings.iter().any(|(method, standing)| telling(method) && answered(standing)) {
                 self.unreached_as("*", route, ways, &Standing::Nothing);
