@@ -320,7 +320,7 @@ fn a_follower_sees_changes_of_each_published_table() {
 }
 
 // E4, E17
-// Some changes are still made on the old server after the switch.
+// Some changes are still made on the old server while the new server is already in use.
 #[test]
 fn late_changes_revive_no_key_and_stop_no_replication() {
     let mut switch = Switch::new();
