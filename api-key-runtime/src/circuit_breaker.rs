@@ -1,5 +1,5 @@
 //! The circuit breaker of the store. The circuit breaker tracks the calls to the store, so that
-//! requests fail fast while the store is unavailable.
+//! requests fail fast while the store answers no call.
 
 use std::{
     collections::HashMap,
@@ -31,8 +31,8 @@ struct State {
     under_way: HashMap<CallId, (Attempt, MonotonicTime)>,
     next: CallId,
     last_answer: MonotonicTime,
-    /// Set once the store has left every call unanswered for too long, and cleared when the store
-    /// answers a call in time.
+    /// Set once the store has left every call unanswered for too long. Cleared by an answer in
+    /// time, or if the silence was not observed again for one silence timeout.
     silence: Option<Silence>,
     /// The number of requests that were accepted from stale cache entries since the outage began.
     stale_accepts: u64,
@@ -57,13 +57,13 @@ pub(crate) enum Attempt {
 
 /// A running call.
 #[derive(Clone, Copy, Debug)]
-#[must_use = "a call that never ends counts as unanswered"]
+#[must_use = "pass the call to `end` or `abandon`, or it counts as unanswered"]
 pub(crate) struct Call(CallId);
 
 impl CircuitBreaker {
-    /// Creates a circuit breaker. The silence timeout is shorter than the deadline, so that later
-    /// requests are rejected at once. With default settings the silence timeout is not longer than
-    /// `max_staleness`, the time after which a cached key is no longer used.
+    /// Creates a circuit breaker. The silence timeout is shorter than the deadline, so that
+    /// requests fail fast even before the first waiting request gives up. With default settings,
+    /// the silence timeout is shorter than `max_staleness`.
     pub(crate) fn new(deadline: Duration) -> Self {
         Self {
             silence_timeout: deadline.saturating_mul(5) / 8,
@@ -125,7 +125,8 @@ impl CircuitBreaker {
         }
     }
 
-    /// Records that no one waits for this call any longer.
+    /// Forgets a call. The call no longer counts as unanswered, and its failure does not count
+    /// either.
     pub(crate) fn abandon(&self, call: Call) {
         self.state().under_way.remove(&call.0);
     }
@@ -136,8 +137,9 @@ impl CircuitBreaker {
     }
 
     /// Returns whether a request should fail at once: the store is silent, and another lookup is
-    /// probing the store. Only an answer in time ends the silence. A failed call does not end the
-    /// silence, because a connection to a silent store may time out.
+    /// probing the store. A failed call does not end the silence, because a connection to a silent
+    /// store may time out. If this method returns `false` during a silence, the request probes the
+    /// store.
     pub(crate) fn should_fail_fast(&self, now: MonotonicTime) -> bool {
         let mut state = self.state();
         state.note_silence(self.silence_timeout, now);
@@ -215,7 +217,7 @@ impl State {
 mod tests {
     use super::*;
 
-    /// With this deadline the silence timeout is 600 ms.
+    /// With this deadline, the silence timeout is 600 ms.
     const DEADLINE: Duration = Duration::from_millis(960);
 
     fn at(millis: u64) -> MonotonicTime {

@@ -1,5 +1,5 @@
-//! Limits log lines that a caller could repeat at will. Each subject gets at most one line per
-//! hour.
+//! Limits repeated log lines. Each subject gets at most one line per hour, unless the number of
+//! subjects exceeds `MAX_SUBJECTS`.
 
 use std::{
     collections::HashMap,

@@ -4,8 +4,8 @@ use std::{fmt, sync::Mutex, time::Duration};
 
 use crate::{clock::MonotonicTime, lock::lock, log};
 
-/// The time without a failure after which an outage is over. Failures at shorter intervals belong
-/// to the same outage.
+/// The time since the last failure after which a success ends the outage. Failures at shorter
+/// intervals belong to the same outage, even with successes in between.
 const OVER_AFTER: Duration = Duration::from_secs(1);
 
 /// The log of one kind of outage.
@@ -27,8 +27,8 @@ impl OutageLog {
         Self { what, outage: Mutex::new(None) }
     }
 
-    /// Records a failure. The first failure of an outage is logged at level error with this
-    /// message. Later failures are logged at level debug.
+    /// Records a failure. The first failure of an outage is logged at level error, with
+    /// `first_line`. Later failures are logged at level debug.
     ///
     /// A logger may block, so the caller must not hold a lock.
     pub(crate) fn failure(

@@ -116,7 +116,7 @@ impl Ending {
 
 impl Watched {
     fn look(&self) {
-        // Hung threads are replaced before anything is logged, because logging may block.
+        // Hung threads are replaced first, because a logger may block the steps below.
         let results = [
             self.feed.upgrade().map(|feed| feed.replace_hung_thread()),
             self.lookups.upgrade().map(|lookups| lookups.replace_hung_threads()),

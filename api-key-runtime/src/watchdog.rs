@@ -3,9 +3,10 @@
 //! Each owner guards its [`Watchdog`] with a lock. The owner holds the lock while it calls the
 //! `Watchdog`, but not while it calls a store. A call ends on the thread on which it began.
 //!
-//! After [`Watchdog::finish`], only the change feed keeps its lock until the result is applied.
-//! Lookups may deliver the result of an abandoned call: the read stamp of the call decides whether
-//! the result may be cached. The usage writer keeps the counts of an abandoned write.
+//! The change feed holds its lock from [`Watchdog::finish`] until the result is applied, so that
+//! the result of an abandoned call is discarded. Lookups may deliver such a result, because the
+//! read stamp of the call decides whether the result may be cached. The usage writer keeps the
+//! counts of an abandoned write if that write fails.
 
 use std::{
     panic::{AssertUnwindSafe, catch_unwind},
@@ -52,7 +53,7 @@ struct Running<T> {
 
 /// A running call.
 #[derive(Debug)]
-#[must_use = "a call that is never finished counts as hung"]
+#[must_use = "pass the ticket to `finish`, or the call counts as hung"]
 pub(crate) struct CallTicket(CallId);
 
 /// A call that was abandoned.

@@ -87,7 +87,8 @@ mod tests {
     }
 
     // F11
-    // A store may drop the last handle during a call.
+    // A store may drop the last handle of an `AppKeys` during a call. The thread of that call then
+    // waits for all threads except itself.
     #[test]
     fn a_thread_does_not_wait_for_itself() {
         let workers = Workers::default();

@@ -21,8 +21,8 @@ pub(crate) struct CachedKey {
     pub(crate) allowed_ips: Rules,
     pub(crate) scopes: ScopeSet,
     pub(crate) expires_at: Option<DateTime<Utc>>,
-    /// Whether the key's lifetime exceeds [`SOON`]. If so, a warning is logged before the key
-    /// expires.
+    /// Whether the key's lifetime exceeds [`SOON`]. Only such a key causes a warning when it is
+    /// used shortly before its expiry.
     warns_before_expiry: bool,
     has_owner: bool,
     disabled: bool,
@@ -118,8 +118,8 @@ struct PackedText {
 
 impl PackedText {
     fn new(hint: &str, name: &str, owner: &str) -> Self {
-        // The constraints of this crate's tables keep texts below 4 GiB. Longer texts from a custom
-        // store may be read as empty; no decision depends on these texts.
+        // In this crate's tables, hint, name and owner have at most 200 characters each. Texts over
+        // 4 GiB from a custom store may be read as empty. No decision depends on these texts.
         let end = |length: usize| u32::try_from(length).unwrap_or(u32::MAX);
         Self {
             text: [hint, name, owner].concat().into(),

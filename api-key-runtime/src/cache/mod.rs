@@ -1,8 +1,10 @@
 //! The cached keys, and the rule that decides when a request may use a cached key. The cache does
-//! no I/O and takes the current time as an argument, so that a model can control every step.
+//! no I/O. Except for `view`, its methods take the current time as an argument, so that a model can
+//! control every step.
 //!
-//! The lease is the time up to which every change has been applied. A request may use an entry only
-//! while the lease or the entry's own read is at most `max_staleness` old.
+//! The lease is the time up to which every change has been applied. While the store is available, a
+//! request may use an entry only if the lease or the entry's own read is at most `max_staleness`
+//! old.
 //!
 //! The rule requires this order of steps:
 //!
@@ -12,7 +14,8 @@
 //! - A lookup takes its stamp ([`stamp`](Cache::stamp)) before its query is sent. The result is
 //!   cached only if the key has not changed since the stamp and the stamp is at most
 //!   `max_staleness` old ([`fill`](Cache::fill)). The same condition decides whether requests that
-//!   joined after the query was sent get the result.
+//!   joined after the query was sent get the result. A result that shows the key as revoked is
+//!   always delivered.
 //! - A request reads the lease before it reads an entry ([`view`](Cache::view)).
 //!
 //! The module `model` explores every interleaving of these steps, and also the interleavings in
@@ -51,8 +54,9 @@ use crate::{
     clock::MonotonicTime, key::KeyDigest, key_record::KeyRecord, lock::lock, store::Changed,
 };
 
-/// The maximum number of negative entries, each for a digest that is not in the store. Any caller
-/// can make up digests, so this limit is small. Negative entries never evict cached keys.
+/// The maximum number of negative entries, except during pepper rotation. A negative entry stands
+/// for a digest that is not in the store. Anyone can make up unknown keys, so this limit is small.
+/// Negative entries never evict cached keys.
 const MAX_UNKNOWN: usize = 65_536;
 
 /// How long a cache entry may be used.
@@ -77,7 +81,7 @@ struct Entry<T> {
     generation: u64,
 }
 
-/// A map keyed by digest, which evicts the least used entries when it is full.
+/// A map keyed by digest. A full map evicts rarely used entries.
 type Bounded<T, B> = quick_cache::sync::Cache<KeyDigest, Entry<T>, UnitWeighter, B>;
 
 /// A hasher for digests. Uses the first eight bytes, because a digest is already a hash.
@@ -100,14 +104,14 @@ impl Hasher for FirstBytes {
 
 /// The cached keys and negative entries of one `AppKeys`.
 pub(crate) struct Cache {
-    /// Cached keys, hashed without a seed. Only digests of issued keys are stored here, and callers
-    /// do not choose these digests.
+    /// Cached keys, hashed without a seed. Only digests from the store are kept here, and callers
+    /// cannot choose these digests.
     known: Bounded<Arc<CachedKey>, BuildHasherDefault<FirstBytes>>,
     /// Negative entries, hashed with a secret seed because callers choose these digests.
     unknown: Bounded<(), RandomState>,
     /// The time up to which every change has been applied.
     lease: AtomicU64,
-    /// Entries of generations before this generation are stale.
+    /// Entries of earlier generations are stale, because everything may have changed since.
     valid_from: AtomicU64,
     /// Locked by every change, but never by a request with a cache hit.
     writer: Mutex<Writer>,
@@ -128,8 +132,8 @@ pub(crate) struct ReadStamp {
     generation: u64,
 }
 
-/// The permission to give the result of a query to requests that arrived after the query was sent.
-/// No change is applied while a `FillPermit` exists.
+/// The permission to cache the result of a query, or to give the result to requests that arrived
+/// after the query was sent. No change is applied while a `FillPermit` exists.
 pub(crate) struct FillPermit<'a> {
     writer: MutexGuard<'a, Writer>,
     stamp: ReadStamp,
@@ -154,9 +158,9 @@ impl fmt::Debug for Cache {
 }
 
 impl Cache {
-    /// Creates an empty cache. During pepper rotation (`two_digests`) each old key also needs a
-    /// negative entry under the current pepper. The cache then has room for at least as many
-    /// negative entries as keys.
+    /// Creates an empty cache. During pepper rotation (`two_digests`), each key under the previous
+    /// pepper also needs a negative entry under the current pepper. The cache then has room for at
+    /// least as many negative entries as keys.
     pub(crate) fn new(bounds: Bounds, max_known: usize, two_digests: bool) -> Self {
         let max_unknown =
             if two_digests { MAX_UNKNOWN.max(max_known) } else { MAX_UNKNOWN.min(max_known) };
@@ -183,15 +187,16 @@ impl Cache {
 
     /// Returns the time up to which every change has been applied.
     ///
-    /// Requests read the lease through [`view`](Self::view), which keeps the order of reads.
+    /// A request must read the lease before an entry. [`view`](Self::view) keeps this order.
     #[inline]
     pub(crate) fn lease(&self) -> MonotonicTime {
-        // Acquire: a thread that sees the lease also sees the changes that were applied before it.
+        // Acquire: a thread that sees the lease also sees the changes that were applied before the
+        // renewal.
         MonotonicTime::from_nanos(self.lease.load(Ordering::Acquire))
     }
 
     /// Returns the time at which an entry was last known to be current: the time of its read or, if
-    /// later, the lease. Returns `None` for an entry of an earlier generation.
+    /// later, the lease. Returns `None` if everything may have changed since the read.
     #[inline]
     fn current_at<T>(&self, entry: &Entry<T>, lease: MonotonicTime) -> Option<MonotonicTime> {
         let is_valid = entry.generation >= self.valid_from.load(Ordering::Acquire);
@@ -200,7 +205,8 @@ impl Cache {
 
     #[inline]
     fn is_fresh(&self, current_at: MonotonicTime, now: MonotonicTime) -> bool {
-        // With a bound of zero, even two requests within the same nanosecond both query the store.
+        // Without the check for zero, a second request within the same nanosecond would use the
+        // entry.
         !self.bounds.max_staleness.is_zero() && now.since(current_at) <= self.bounds.max_staleness
     }
 
@@ -249,7 +255,8 @@ impl Cache {
             if key.as_ref().is_some_and(|key| key.is_revoked()) {
                 self.forget_unless_revoked(&digest);
                 if !had_tombstone {
-                    // An outdated read of the same key may be cached but not yet delivered.
+                    // Another result for this key may be cached but not delivered yet. From now on,
+                    // that result counts as outdated.
                     permit.writer.generations.keys_changed(&[digest]);
                 }
             }
@@ -289,8 +296,8 @@ impl Cache {
         }
     }
 
-    /// Drops the entry of a revoked key if the entry shows the key as not revoked. Such an entry is
-    /// from a read that was sent later but saw an older state.
+    /// Drops the entry of a revoked key if the entry shows the key as not revoked. Such an entry
+    /// may be from a read that was sent later but saw an older state.
     fn forget_unless_revoked(&self, digest: &KeyDigest) {
         self.known.remove_if(digest, |entry| !entry.what.is_revoked());
     }
@@ -334,7 +341,6 @@ impl Cache {
     }
 
     fn writer(&self) -> MutexGuard<'_, Writer> {
-        // A panic while the lock is held can at worst drop an entry unnecessarily.
         lock(&self.writer)
     }
 }

@@ -19,8 +19,8 @@ pub(crate) fn register(cache: &Arc<Cache>) {
 
 /// Applies a change to every cache. `own` is the cache of the `AppKeys` that made the change, or
 /// `None` if the change was not made through an `AppKeys`. Only `own` keeps a tombstone for a
-/// revocation, because the same key may be valid in another database. Dropping an entry
-/// unnecessarily costs one lookup.
+/// revocation, because the same key may be valid in another database. Every other cache drops its
+/// entry, which costs at most one lookup.
 pub(crate) fn apply_change(own: Option<&Arc<Cache>>, record: &KeyRecord, now: MonotonicTime) {
     if let Some(own) = own {
         own.changed(record, now);
@@ -46,8 +46,8 @@ pub(crate) fn apply_everything() {
     }
 }
 
-/// Returns strong references to the live caches, for use without the lock. The last reference to a
-/// cache must not be dropped while the lock is held.
+/// Returns strong references to the live caches, for use without the lock. Dropping the last
+/// reference frees the whole cache, which must not happen while the lock is held.
 fn all() -> Vec<Arc<Cache>> {
     lock(&CACHES).iter().filter_map(Weak::upgrade).collect()
 }

@@ -10,8 +10,8 @@ fn at(nanos: u64) -> MonotonicTime {
     MonotonicTime::from_nanos(nanos)
 }
 
-/// Returns a real digest. The cache hashes a digest by its first bytes, so made-up digests would
-/// collide.
+/// Returns the digest of a number. The cache hashes a digest by its first eight bytes, so made-up
+/// digests with equal first bytes would collide.
 fn digest(number: u32) -> KeyDigest {
     Digester::default().digest(number.to_le_bytes())
 }
@@ -107,7 +107,7 @@ fn negative_entries_are_bounded_and_evict_no_cached_key() {
 }
 
 // E1, E3, E10
-// Covers a cached key and a negative entry. The read in flight is not cached.
+// The entries are a cached key and a negative entry.
 #[test]
 fn a_change_drops_entries_and_discards_reads_in_flight() {
     let cache = knowing(STALE_IF_ERROR);
@@ -126,7 +126,8 @@ fn a_change_drops_entries_and_discards_reads_in_flight() {
 }
 
 // E2, E4
-// A revocation takes effect as soon as any read has seen it, even if another read was sent later.
+// A revocation takes effect as soon as any read has seen it, even if a read that was sent later did
+// not see it.
 #[test]
 fn the_later_read_wins_unless_the_earlier_saw_a_revocation() {
     let read = |cache: &Cache, stamp, change: fn(&mut KeyRecord)| {

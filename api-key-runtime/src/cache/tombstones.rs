@@ -13,7 +13,8 @@ use crate::{clock::MonotonicTime, key::KeyDigest};
 const MAX: usize = 100_000;
 const KEPT_FOR: Duration = Duration::from_secs(3600);
 
-/// The newest [`MAX`] revoked keys of the last hour.
+/// The keys whose revocation was seen most recently. A new tombstone evicts the tombstones beyond
+/// [`MAX`] and those older than [`KEPT_FOR`].
 #[derive(Clone, Debug, Default)]
 pub(super) struct Tombstones {
     of: HashMap<KeyDigest, MonotonicTime>,

@@ -1,5 +1,5 @@
 //! The view that one request has of the cache. Freshness depends on the order in which a view reads
-//! the lease, the clock and entries.
+//! the lease, the clock and the entries.
 
 use std::sync::Arc;
 
@@ -8,8 +8,8 @@ use crate::{clock::MonotonicTime, key::KeyDigest};
 
 /// The cache as one request sees it. A view reads the lease first, then the clock, then entries.
 ///
-/// Any other order may accept a revoked key, as `cache::model` shows. An entry that was read before
-/// the lease may have been dropped by the round that renewed the lease.
+/// A view that reads the clock or an entry before the lease may accept a revoked key, as
+/// `cache::model` shows. The feed may drop the entry after it was read, and then renew the lease.
 #[derive(Clone, Copy)]
 pub(crate) struct View<'a> {
     cache: &'a Cache,
@@ -22,17 +22,17 @@ pub(crate) struct View<'a> {
 pub(crate) enum Cached {
     /// A key whose entry is fresh.
     Hit(Arc<CachedKey>),
-    /// The digest is in no table, and the entry is fresh.
+    /// A digest that is not in the store. The negative entry is fresh.
     NegativeHit,
-    /// A key that was in the table at its last read, whether valid or not. Such keys are looked up
-    /// before unknown keys, and `stale_if_error` may allow their use during an outage.
+    /// A key whose entry is stale. The key was in the store at its last read, so it is looked up
+    /// before unknown keys. During an outage, `stale_if_error` may allow the use of the entry.
     Stale,
-    /// Not cached.
+    /// No entry, or a stale negative entry.
     Miss,
 }
 
 impl Cache {
-    /// Opens a view. Call this function once per request, after the request arrived.
+    /// Opens a view. Call this method once per request, after the request arrived.
     #[inline]
     pub(crate) fn view(&self) -> View<'_> {
         let lease = self.lease();

@@ -77,7 +77,8 @@ impl Health {
         self.is_store_available && matches!(self.feed, FeedState::Fresh | FeedState::Unsupported)
     }
 
-    /// Returns whether the store is available. Returns `true` before the first call to the store.
+    /// Returns `false` while the store leaves every call unanswered. A store that returns errors
+    /// counts as available, and so does a store that was not called yet.
     #[must_use]
     pub fn is_store_available(&self) -> bool {
         self.is_store_available

@@ -54,8 +54,8 @@ const LEAST_PAUSE: Duration = Duration::from_millis(1);
 /// The bounds of the time after which a thread counts as hung.
 const MIN_ROUND_TIMEOUT: Duration = Duration::from_secs(2);
 const MAX_ROUND_TIMEOUT: Duration = Duration::from_secs(32);
-/// The longest pause between rounds while the store is unavailable. This pause may delay recovery
-/// from an outage, and cached keys are not used before recovery.
+/// The longest pause after a failed round. A longer pause would delay the first round after an
+/// outage, which renews the lease.
 const LONGEST_PAUSE: Duration = Duration::from_millis(250);
 
 /// The handle of the feed's thread. Dropping the handle ends the thread.
@@ -132,7 +132,7 @@ impl FeedThread {
             wait_outage: OutageLog::new("waiting for key changes"),
             ending: Condvar::new(),
         });
-        // Without caching, no entry ever needs to be dropped.
+        // Without caching, there are no entries to drop, so the thread is not needed.
         if !max_staleness.is_zero() {
             shared.start_thread()?;
         }
@@ -208,7 +208,7 @@ impl Shared {
         let mut backoff = FIRST_PAUSE;
         loop {
             // The backoff is reset only if the wait succeeds too. Otherwise new feeds would be
-            // opened in quick succession, and each new feed empties the cache.
+            // opened in quick succession, and each new feed makes every cache entry stale.
             match self.round(&mut feed).and_then(|()| self.wait(&mut feed, backoff)) {
                 Ok(()) => backoff = FIRST_PAUSE,
                 Err(Stop::Over) => return,
@@ -380,7 +380,7 @@ fn warn_of_difference(time: DateTime<Utc>, took: Duration) {
     }
 }
 
-/// The reason why a thread does not start the next round at once.
+/// The reason why a thread pauses or ends instead of starting the next round.
 enum Stop {
     Failed,
     /// The thread must end.

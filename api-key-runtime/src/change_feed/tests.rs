@@ -136,7 +136,7 @@ fn new_cache() -> Arc<Cache> {
 
 // E7
 // A new feed cannot report what changed before the feed was opened. Even if its first read reports
-// no change, older entries must not get a new lease.
+// no change, the entries of the cache must become stale.
 #[test]
 fn a_new_feed_empties_the_cache_whatever_it_reports() {
     let (store, cache) = (Arc::new(Silent::default()), new_cache());
@@ -155,15 +155,16 @@ fn a_new_feed_empties_the_cache_whatever_it_reports() {
 }
 
 // E7
-// Each new feed empties the cache, so a feed that cannot wait must not be opened again at once.
+// Each new feed makes every cache entry stale, so a feed that cannot wait must not be opened again
+// at once.
 #[test]
 fn feeds_whose_waits_fail_are_opened_at_growing_pauses() {
     let store = Arc::new(Silent { waits_fail: true, ..Silent::default() });
     let feed = follow(&store, &new_cache());
     thread::sleep(Duration::from_millis(800));
     let opened = store.opened.load(Ordering::SeqCst);
-    // The pauses are 20, 40, 80, 160 and 250 ms long. If every pause lasted 20 ms, the test would
-    // count about forty feeds.
+    // The pauses last 20, 40, 80, 160 and then 250 ms each. If every pause lasted 20 ms, the test
+    // would count about forty feeds.
     assert!((2..=7).contains(&opened), "{opened} feeds");
     drop(feed);
 }

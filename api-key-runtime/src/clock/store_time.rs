@@ -16,7 +16,7 @@ use super::MonotonicTime;
 pub(crate) struct StoreTime(AtomicI64);
 
 const UNKNOWN: i64 = i64::MIN;
-/// An observation that took longer than this is not precise.
+/// An observation that takes this long or longer is not precise.
 const SLOW: Duration = Duration::from_millis(100);
 
 impl Default for StoreTime {
@@ -40,10 +40,10 @@ impl StoreTime {
     /// `received`. If two threads call this method at once, the clock keeps one of their two times.
     ///
     /// The clock takes the reported time as the store's time at `sent`. The clock is then ahead of
-    /// the store by at most the time between `sent` and `received`. The clock is never behind, so
-    /// an expired key is never accepted. Much time may pass between `sent` and `received`, for
-    /// example if the process is suspended. In that case the clock keeps its earlier setting unless
-    /// the new observation contradicts that setting.
+    /// the store by at most the time between `sent` and `received`. The clock is not behind, so no
+    /// expired key is accepted. Much time may pass between `sent` and `received`, for example if
+    /// the process is suspended. In that case, the clock keeps its earlier setting unless the new
+    /// observation contradicts that setting.
     pub(crate) fn observe(
         &self,
         sent: MonotonicTime,

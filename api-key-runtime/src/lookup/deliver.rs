@@ -108,7 +108,7 @@ impl Shared {
         let mut answers: Vec<(Answer, Vec<Waiter>)> = Vec::with_capacity(batch.len());
         let mut again = false;
         // While this lock is held, no request can join. So the check below sees every change that
-        // was made before any of the waiting requests arrived.
+        // was applied before any of the waiting requests arrived.
         let mut state = self.lock();
         let permit = self.cache.permit(stamp, now);
         for (lookup, digests) in batch {
@@ -137,7 +137,8 @@ impl Shared {
     }
 }
 
-/// Returns the key with the current digest, or else the key with the previous digest.
+/// Returns the key with the current digest, or else the key with the previous digest. Returns an
+/// error if a digest has no result, because the store returned two records for it.
 fn answer_of(digests: &Digests, found: &HashMap<KeyDigest, Option<Arc<CachedKey>>>) -> Answer {
     for digest in digests.iter() {
         match found.get(&digest) {

@@ -1,11 +1,11 @@
 //! Lookups in the store. Requests queue the digests of a key; background threads look up many keys
 //! with one query. Requests for the same key share a lookup (single flight).
 //!
-//! The store is never called on an actix-web worker, so a hanging database blocks only the lookup
-//! threads. A request waits for its answer until the deadline. While the store is unavailable and
-//! another lookup is probing the store, a request does not wait at all. A request that arrived
-//! before the query was sent takes the result. A request that joined later takes the result only if
-//! the result is still current. Otherwise its key is looked up again.
+//! The store is never called on an actix-web worker, so a hanging database blocks no worker. A
+//! request waits for its answer until the deadline. While the store is unavailable and another
+//! lookup is probing the store, a request does not wait at all. A request that arrived before the
+//! query was sent takes the result. A request that joined later takes the result only if the result
+//! is still current. Otherwise its key is looked up again.
 
 mod deliver;
 mod queue;
@@ -47,8 +47,8 @@ use crate::{
     workers::Workers,
 };
 
-/// The number of lookup threads: one thread, and a spare thread for when the first thread is stuck.
-/// In measurements, lookups were slower with more threads.
+/// The number of lookup threads: one thread, and a spare thread that takes over while the first
+/// thread's call is slow.
 const THREADS: usize = 2;
 
 /// The result of a lookup: the key, or `None` if the store has no such key.
@@ -96,8 +96,8 @@ impl Lookups {
         deadline: Duration,
         workers: Workers,
     ) -> Result<Self, Error> {
-        // A request that joined later could get a result that is already stale. A lookup that has
-        // taken this long may also never complete.
+        // A request that joined later might wait without success. The result may be too old when it
+        // arrives, and a lookup that has taken this long may never complete.
         let joined_for = cache.bounds().max_staleness.min(deadline) / 2;
         let shared = Arc::new(Shared {
             store,
@@ -121,8 +121,9 @@ impl Lookups {
         Ok(lookups)
     }
 
-    /// Returns the key with one of these digests, in a state that is not older than this call. If
-    /// the store is unavailable, returns a stale cache entry if `stale_if_error` allows its use.
+    /// Returns the key with one of these digests, in a state that is at most `max_staleness` older
+    /// than this call. If the lookup fails, returns a stale cache entry if `stale_if_error` allows
+    /// its use.
     pub(crate) async fn find(&self, digests: Digests, priority: Priority) -> Answer {
         let answer = self.ask(digests, priority).await;
         if let Err(Reason::Unavailable | Reason::Overloaded | Reason::LookupTimeout) = answer {
@@ -145,7 +146,7 @@ impl Lookups {
         let receiver = self.enqueue(digests, priority, now)?;
         match timeout(self.deadline, receiver).await {
             Ok(Ok(answer)) => answer,
-            // The thread ended without an answer, which happens only at shut-down.
+            // The queue was cleared, which happens only at shut-down.
             Ok(Err(_)) => Err(Reason::Unavailable),
             Err(_) => Err(Reason::LookupTimeout),
         }

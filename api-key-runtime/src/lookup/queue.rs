@@ -15,11 +15,11 @@ use crate::{clock::MonotonicTime, key::Digests};
 const MAX_BATCH: usize = 256;
 /// The number of lookups in a batch that are reserved for unknown keys, if unknown keys wait.
 const MIN_UNKNOWN_IN_BATCH: usize = MAX_BATCH / 4;
-/// The number of keys that may wait for a thread. If the queue is full, further requests are
-/// answered with 503 at once.
+/// The number of keys that may wait for a thread. If the queue is full, the lookup of a further key
+/// fails at once.
 const MAX_QUEUED: usize = 1024;
-/// The number of unknown keys that may wait. This limit is lower, because anyone can make up
-/// unknown keys.
+/// The number of unknown keys that may wait. This limit is lower than [`MAX_QUEUED`], because
+/// anyone can make up unknown keys.
 const MAX_UNKNOWN_QUEUED: usize = MAX_QUEUED / 2;
 /// The number of requests that may wait for one key.
 const MAX_WAITING: usize = 16_384;
@@ -29,7 +29,7 @@ const PURGE_EVERY: Duration = Duration::from_millis(10);
 /// The priority of a lookup.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Priority {
-    /// Keys that were in the table at their last lookup, whether they were accepted or not.
+    /// Keys that were in the store at their last lookup, whether they were accepted or not.
     Known,
     /// All other keys.
     Unknown,
@@ -75,7 +75,7 @@ pub(super) type LookupId = u64;
 /// The lookups that one query answers.
 pub(super) type Batch = Vec<(LookupId, Digests)>;
 
-/// The error for a full queue; the request is answered with 503.
+/// The error if the queue is full, or if too many requests wait for one key.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Full;
 
@@ -102,7 +102,7 @@ impl Queue {
     }
 
     /// Joins a lookup of this key that is queued or was sent within the last `joined_for`. If there
-    /// is none, queues a new lookup.
+    /// is no such lookup, queues a new lookup.
     pub(super) fn push(
         &mut self,
         digests: Digests,
@@ -204,8 +204,8 @@ impl Queue {
         Finished { priority: lookup.priority, waiters: lookup.waiters }
     }
 
-    /// Queues a key again, at the front of its priority. The waiters joined the finished lookup too
-    /// late to use its result.
+    /// Queues a key again, because the waiters joined the finished lookup too late to use its
+    /// result. The key goes to the front of its priority, unless it is already queued.
     pub(super) fn requeue(
         &mut self,
         digests: Digests,
@@ -221,8 +221,8 @@ impl Queue {
         self.priority(priority).push_front(id);
     }
 
-    /// Drops the queued lookups that no request waits for any longer. If no thread takes lookups
-    /// from the queue, the waiting requests give up after the deadline.
+    /// Drops the queued lookups that no request waits for any longer. Such lookups remain if no
+    /// thread takes them before the deadline of their requests.
     fn purge(&mut self, now: MonotonicTime) {
         if now.since(self.purged) < PURGE_EVERY {
             return;
@@ -317,7 +317,7 @@ mod tests {
     }
 
     // E11
-    // Later requests get their own lookup.
+    // A later request begins a new lookup.
     #[test]
     fn a_sent_lookup_is_joined_only_for_a_while() {
         let mut queue = Queue::default();

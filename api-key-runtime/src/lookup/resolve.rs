@@ -11,7 +11,7 @@ use crate::cache::{Cached, CachedKey};
 pub(crate) enum Resolution {
     /// The key is cached.
     Found(Arc<CachedKey>),
-    /// The key is not in the table.
+    /// The key is cached as unknown.
     Unknown,
     /// The key must be looked up in the store.
     LookUp(Priority),
@@ -25,7 +25,8 @@ pub(crate) fn resolve(current: Cached, previous: Option<Cached>) -> Resolution {
             Resolution::Found(key)
         }
         (Cached::NegativeHit, None | Some(Cached::NegativeHit)) => Resolution::Unknown,
-        // A key that is valid under its previous digest may be revoked under its current digest.
+        // A hit under the previous digest is not enough, because the key may be revoked under its
+        // current digest.
         (Cached::Stale, _) | (_, Some(Cached::Hit(_) | Cached::Stale)) => {
             Resolution::LookUp(Priority::Known)
         }
@@ -55,7 +56,8 @@ mod tests {
             "stale" => Cached::Stale,
             _ => Cached::Miss,
         };
-        // Columns: previous digest not configured, hit, negative hit, stale, miss.
+        // Rows: the state of the current digest. Columns: no previous digest, then its states hit,
+        // negative hit, stale and miss.
         let table = [
             ("hit", ["current", "current", "current", "current", "current"]),
             ("negative", ["none", "previous", "none", "known", "unknown"]),

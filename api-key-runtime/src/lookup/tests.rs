@@ -97,7 +97,7 @@ fn each_defect_of_a_record_is_logged_separately() {
 }
 
 // E1, E3
-// The result of the older lookup is not cached either.
+// If no later request joins, the result of the earlier lookup is not cached either.
 #[test]
 fn joining_after_a_change_requires_a_new_lookup() {
     for somebody_joins in [false, true] {

@@ -17,8 +17,8 @@ use crate::{
 
 /// How long a batch may take before another thread takes the next batch.
 const SPARE_AFTER: Duration = Duration::from_millis(25);
-/// The maximum number of hung threads. At this limit, lookups stay queued until a hung thread
-/// returns.
+/// The maximum number of hung threads that are replaced. If all other threads hang too, lookups
+/// stay queued until one of the threads returns.
 const MAX_ABANDONED: usize = 8;
 /// The minimum timeout of a batch. It applies even if the timeout of requests is shorter.
 const MIN_BATCH_TIMEOUT: Duration = Duration::from_secs(1);
@@ -32,8 +32,8 @@ pub(super) struct Threads {
 }
 
 impl Threads {
-    /// Creates the state without threads. A batch has the same timeout as a request, because no
-    /// request waits longer for the result.
+    /// Creates the state without threads. A batch has the same timeout as a request, but at least
+    /// [`MIN_BATCH_TIMEOUT`].
     pub(super) fn new(lookup_timeout: Duration) -> Self {
         let timeout = lookup_timeout.max(MIN_BATCH_TIMEOUT);
         let limits = Limits { timeout, longest_timeout: timeout, max_abandoned: MAX_ABANDONED };
@@ -67,7 +67,7 @@ impl Shared {
         }
     }
 
-    /// Waits until the queue has lookups and no other thread is about to take them.
+    /// Waits until the queue has lookups and no running batch is younger than [`SPARE_AFTER`].
     fn next_batch(&self) -> Option<(CallTicket, Call, Batch)> {
         let mut state = self.lock();
         loop {

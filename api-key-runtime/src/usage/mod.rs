@@ -3,7 +3,7 @@
 //!
 //! A request updates atomics of its key. At the key's first use since the last write, the request
 //! also adds the key to a list. Write failures do not affect requests. Usage that cannot be written
-//! is kept up to a bound, and the write is retried later.
+//! is kept for a limited number of keys, and the write is retried later.
 
 mod expiring;
 mod usage_buffer;
@@ -36,8 +36,8 @@ const WRITE_TIMEOUT: Duration = Duration::from_secs(30);
 /// How long a failed flush waits before it tries again.
 const RETRY_AFTER: Duration = Duration::from_millis(100);
 
-/// A key whose usage is counted. The key is kept in memory until its counts are written, even if
-/// the cache drops the key.
+/// A key whose usage is counted. The key is kept in memory until the next write takes its counts,
+/// even if the cache drops the key.
 pub(crate) trait Counted: Send + Sync {
     fn id(&self) -> i64;
     fn hint(&self) -> &str;

@@ -24,7 +24,7 @@ struct Store {
     batches: Mutex<Vec<Vec<KeyUsage>>>,
     fault: Mutex<Option<Fault>>,
     panics: AtomicU64,
-    /// The number of writes that will hang, and the number of hung writes that were released.
+    /// The number of writes that will hang, and how often hung writes were released.
     hanging: Mutex<(u32, u32)>,
     let_go: Condvar,
 }
@@ -45,7 +45,7 @@ impl Store {
         self.recorded().values().map(|uses| uses.count).sum()
     }
 
-    /// Makes every write fail for which `fault` returns `true`.
+    /// Sets the function that decides which writes fail. With `None`, every write succeeds.
     fn fail(&self, fault: Option<fn(&[KeyUsage]) -> bool>) {
         *self.fault.lock().unwrap() = fault;
     }
@@ -158,8 +158,8 @@ fn a_flush_writes_each_key_once_with_its_last_use() {
     let (store, usage) = start(LONG, LONG);
     let began = Utc::now();
     let used = MonotonicTime::now();
-    // Key 2 was looked up twice, so it has two values in memory, and only one of the two is still
-    // cached.
+    // Key 2 has two values in memory, as if the cache had dropped the key and then looked it up
+    // again.
     let keys = [key(3), key(2), key(1), key(2)];
     for key in &keys {
         usage.note(key, used, None);
@@ -290,7 +290,8 @@ fn a_stuck_write_is_neither_lost_nor_repeated() {
         usage.note(&key, MonotonicTime::now(), HERE);
         assert!(!usage.flush(Duration::from_millis(50)), "write {write}");
     }
-    // Four writes are stuck. Later usage is kept until one of the four returns.
+    // Four writes were abandoned, and a fifth write hangs. Later usage is kept until a write
+    // returns.
     assert_eq!(store.count(), 0);
     store.let_go();
     assert!(usage.flush(TEST_TIMEOUT));
@@ -351,7 +352,7 @@ fn the_end_writes_the_remaining_usage_and_drops_the_store() {
 }
 
 // F11
-// At the end, a failing store is called only once.
+// At the end, a failed write is not repeated.
 #[test]
 fn the_end_does_not_wait_for_a_hanging_store() {
     const WITHIN: Duration = Duration::from_secs(2);

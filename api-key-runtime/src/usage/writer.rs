@@ -33,8 +33,8 @@ use crate::{
 const MAX_BATCH: usize = 500;
 /// The number of used keys at which a write starts before the interval ends.
 const MANY: usize = MAX_KEYS / 2;
-/// The maximum number of hung threads. At this limit, usage is kept, up to [`MAX_KEYS`], until a
-/// hung thread returns.
+/// The maximum number of hung threads that are replaced. If one more thread hangs, usage is kept
+/// for up to [`MAX_KEYS`] keys until a hung thread returns.
 const MAX_ABANDONED: usize = 4;
 
 pub(crate) struct Writer {
@@ -205,7 +205,7 @@ impl Writer {
     }
 
     /// Requests a write of all usage recorded so far, and waits for the write to end. After the
-    /// last flush the thread ends, and no more usage is written.
+    /// last flush, the thread ends, and no more usage is written.
     pub(super) fn flush(&self, within: Duration, for_the_last_time: bool) -> Flush {
         let ticket = self.ask(for_the_last_time);
         let state = wait_timeout_while(&self.changed, self.lock(), within, |state| {
@@ -284,8 +284,8 @@ impl Writer {
     /// Writes usage in batches, and keeps the usage that cannot be written. Returns `false` if
     /// another thread took over.
     ///
-    /// After one failed batch the other batches are still written. After a second failed batch the
-    /// remaining usage is kept.
+    /// After one failed batch, the other batches are still written. After a second failed batch,
+    /// the remaining usage is kept.
     fn write(&self, mut uses: Vec<KeyUsage>, flush: Ticket) -> bool {
         let mut outcome = Ok(());
         while !uses.is_empty() {

@@ -1,4 +1,4 @@
-//! Every change reaches every process.
+//! Tests that every change reaches every process.
 
 use std::time::{Duration, Instant};
 
@@ -49,8 +49,8 @@ database_test!(a_change_by_another_process_is_applied, |database: Database| {
 
 // E1
 database_test!(a_change_by_another_process_wakes_this_one, |database: Database| {
-    // Without a wake-up, the feed reads changes once a second. Each change is made right after the
-    // previous one was seen, so a faster reaction proves a wake-up.
+    // Without a wake-up, the feed reads changes only a few times a minute. Each change is made
+    // right after the previous one was seen, so a faster reaction proves a wake-up.
     const WOKEN: Duration = Duration::from_millis(500);
     let builder = database.migrate().builder().max_staleness(TEST_TIMEOUT);
     let server = Server::start(builder.build().unwrap(), routes);

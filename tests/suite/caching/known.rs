@@ -1,4 +1,4 @@
-//! A cached key needs no query, and is still checked on every request.
+//! Tests that a cached key needs no query, and is still checked on every request.
 
 use std::{
     thread,
@@ -109,11 +109,10 @@ database_test!(a_temporary_wrong_clock_has_no_lasting_effect, |database: Databas
 });
 
 // F12
-// Expiry follows the clock of the database, so that all replicas agree.
+// Expiry follows the clock of the database, so that all processes agree.
 #[test]
 fn keys_expire_by_the_clock_of_postgres() {
     log::install();
-    // The test has its own server, because tests of other databases log the same message.
     let postgres = OwnServer::start();
     let database = postgres.database();
     database

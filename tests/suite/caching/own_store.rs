@@ -1,4 +1,4 @@
-//! A custom store that cannot report changes.
+//! Tests with a custom store that cannot report changes.
 
 use std::{
     thread,
@@ -12,7 +12,7 @@ use api_key_runtime::{
 use super::{routes, status};
 use crate::support::{FakeChanges, FakeStore, LONG_DEADLINE, Server};
 
-/// Returns a store that reports no changes, and the store that issues its keys.
+/// Returns a store that cannot report changes, and the store that issues its keys.
 fn silent() -> (FakeStore, MemoryStore) {
     let memory = MemoryStore::default();
     let silent = FakeStore::scripted(memory.clone(), FakeChanges::Unsupported, KeyStore::find);
@@ -33,7 +33,7 @@ fn an_entry_is_stale_max_staleness_after_its_query_was_sent() {
         .build()
         .unwrap();
     let server = Server::start(keys.clone(), routes);
-    // If the machine paused for longer than the bound, the entry was never used. In that case the
+    // If the machine paused for longer than the bound, the entry was never used. In that case, the
     // test tries again.
     let was_cached = || {
         let new = NewKey::new("test").allow_any();

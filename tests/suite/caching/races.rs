@@ -1,4 +1,4 @@
-//! Lookups that read before a change and return after the change.
+//! Tests of lookups that read before a change and return after the change, and of shared lookups.
 
 use std::{thread, time::Duration};
 
@@ -61,7 +61,8 @@ database_test!(a_restored_database_does_not_revive_a_revoked_key, |database: Dat
     let server = Server::start(database.keys(), routes);
     database.admin().revoke(id).unwrap();
     assert_eq!(status(server.address, &key), 401);
-    // The triggers reject this statement; a restored backup bypasses the triggers.
+    // The triggers reject an UPDATE that clears `revoked_at`. A restored backup bypasses the
+    // triggers.
     let without_triggers = |sql: &str| {
         if database.is_postgres() {
             format!(

@@ -28,7 +28,7 @@ database_test!(an_unknown_key_is_queried_once_and_accepted_once_issued, |databas
         assert_eq!(status(server.address, &stranger), 401);
     }
     assert_eq!(store.queries(), asked, "the unknown key caused another query");
-    // The key is deleted and inserted again by plain SQL.
+    // Another key is deleted and inserted again by plain SQL.
     let (other, id) = database.issue("0.0.0.0");
     assert_eq!(status(server.address, &other), 200);
     database.execute(&format!("DELETE FROM api_keys WHERE id = {id}")).unwrap();

@@ -94,7 +94,7 @@ database_test!(a_change_of_over_1000_keys_means_everything_changed, |database: D
 database_test!(a_change_wakes_a_waiting_reader_early, |database: Database| {
     database.migrate();
     let mut reader = Reader::new(&database);
-    // Waits until the reader has received a notification, if the database has notifications.
+    // Gives the reader time to receive its own probe notification on Postgres.
     reader.wait(Duration::from_millis(300));
     assert_eq!(reader.read(), nothing());
     let digest = insert(&database, 1);

@@ -1,5 +1,5 @@
-//! Tests of the stores' change feeds. A read reports every change that was complete before the
-//! read, no matter which program made the change.
+//! Tests of the stores' change feeds. A read reports every change since the last read, no matter
+//! which program made the change.
 
 mod everyone;
 mod model;

@@ -1,5 +1,5 @@
 //! Random histories of transactions, reads and pruning on a real Postgres server. No reader misses
-//! a change. If one of the rules is wrong, some reader misses a change.
+//! a change. If one rule for reading or pruning is broken, some reader misses a change.
 
 use std::collections::BTreeSet;
 
@@ -132,8 +132,8 @@ impl<'a> World<'a> {
     }
 }
 
-/// Returns a migrated database on this server. Each test has its own server, because transactions
-/// in other databases of a server delay pruning.
+/// Returns a migrated database on this server. Each test has its own server, because open
+/// transactions in other databases of a server delay pruning.
 fn migrated(server: &OwnServer) -> Database {
     let database = server.database();
     database.migrate();

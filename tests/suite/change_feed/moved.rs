@@ -1,4 +1,4 @@
-//! Rows of the change log on Postgres that are pruned, dumped, restored or written by a replica.
+//! Tests of keys and change logs on Postgres that are pruned, dumped, restored or replicated.
 
 use std::{
     io::Write as _,
@@ -27,7 +27,7 @@ fn prune(database: &Database, hours: u32, most: u32) -> String {
 // E7
 #[test]
 fn pruning_keeps_an_hour_and_every_reader_exact() {
-    // The test has its own server, because transactions in other databases of a server delay
+    // The test has its own server, because open transactions in other databases of a server delay
     // pruning.
     let server = OwnServer::start();
     let database = server.database();
@@ -56,8 +56,8 @@ fn pruning_keeps_an_hour_and_every_reader_exact() {
 }
 
 // E7
-// A DELETE by another program may remove rows that were not read yet, and the remaining rows do not
-// show that rows are missing.
+// The floor is a row older than the reader's last snapshot. If the floor is missing, another
+// program may have deleted rows that were not read yet.
 #[test]
 fn a_log_without_a_floor_means_everything_changed() {
     let server = OwnServer::start();
@@ -93,13 +93,12 @@ pub(super) fn dump_into(from: &Database, to: &Database, options: &[&str]) {
 }
 
 // E17, F14
-// A restore contains rows, but not the positions of their sequences.
 #[test]
 fn restored_keys_can_be_revoked_at_once_and_none_is_lost() {
     let source = migrated();
     let issued: Vec<(String, i64)> = (0..3).map(|_| source.issue("0.0.0.0")).collect();
     source.admin().disable(issued[2].1).unwrap();
-    // Both databases have their own list of migrations.
+    // The target has its own list of migrations, so a data-only dump leaves out that table.
     let data_only = ["--data-only", "--exclude-table=__diesel_schema_migrations"];
     for options in [&data_only[..], &[]] {
         let target = Database::postgres();
@@ -142,7 +141,7 @@ fn a_new_key_gets_an_id_that_no_replicated_key_has() {
 }
 
 // E6, E17
-// Logical replication workers and restore tools set `session_replication_role` to `replica`.
+// Logical replication and some restore tools set `session_replication_role` to `replica`.
 #[test]
 fn changes_in_a_replica_session_are_reported() {
     let database = migrated();

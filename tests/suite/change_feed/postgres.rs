@@ -33,7 +33,7 @@ pub(super) fn change(database: &Database, digest: &str) -> String {
 }
 
 // E6
-// The transaction begins before other transactions and commits after them.
+// Two transactions begin before other transactions and commit after them.
 #[test]
 fn a_long_transaction_is_reported_when_it_commits() {
     let database = migrated();
@@ -213,8 +213,8 @@ fn a_commit_during_a_read_is_in_this_read_or_the_next() {
 }
 
 // F14
-// Restore tools disable and then enable triggers. Afterwards the triggers fire only in ordinary
-// sessions.
+// Restore tools disable and then enable triggers. Afterwards, the triggers fire only in ordinary
+// sessions, not for replicated rows.
 #[test]
 fn migrate_enables_triggers_as_their_migration_did() {
     let database = migrated();
@@ -359,7 +359,7 @@ fn migrating_complete_tables_needs_only_the_right_to_read() {
 }
 
 // F14
-// A second, empty set of tables would make every valid key unknown.
+// If the library created a second, empty set of tables, every valid key would be unknown.
 #[test]
 fn tables_in_a_schema_that_is_not_found_are_named() {
     let database = Database::postgres();

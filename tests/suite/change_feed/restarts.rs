@@ -39,13 +39,13 @@ fn a_standby_is_an_error_and_reports_no_changes() {
     let standby = OwnServer::standby_of(primary.address());
     let error = DieselStore::open(&database.url_at(standby.address())).unwrap_err();
     assert!(error.to_string().contains("hot standby"), "{error}");
-    // If the URL lists several hosts, the primary is used, whatever its position.
+    // If the URL lists several hosts, the primary is used even if a standby comes first.
     let hosts = format!("{},{}", standby.address(), primary.address());
     DieselStore::open(&database.url_at(hosts)).unwrap();
 }
 
-/// Behind a transaction pooler the server may become a standby between two statements. The test
-/// simulates this by replacing `pg_is_in_recovery`.
+/// Behind a transaction pooler, two statements may run on two servers, and the second server may be
+/// a standby. The test simulates this by replacing `pg_is_in_recovery`.
 // E9
 #[test]
 fn a_server_that_becomes_a_standby_is_an_error() {
@@ -75,13 +75,13 @@ fn a_server_that_becomes_a_standby_is_an_error() {
     assert_eq!(reader.store.find(&[digest]).unwrap().len(), 1);
 }
 
-/// Returns the log lines about missing notifications that contain the unique name of this database.
+/// Returns the log lines about missing notifications of this database, which has a unique name.
 fn warnings(database: &Database) -> Vec<String> {
     log::lines_with("arrive").into_iter().filter(|line| line.contains(database.name())).collect()
 }
 
-/// Reads and waits as the library does, until the log lines of this database satisfy `is_over` or a
-/// notification is overdue.
+/// Reads and waits as the library does, until the log lines of this database satisfy `is_over` or
+/// the warning is overdue.
 fn feed(reader: &mut Reader, database: &Database, is_over: impl Fn(&[String]) -> bool) {
     const LONG_ENOUGH: Duration = Duration::from_secs(4);
     let began = Instant::now();
@@ -90,8 +90,8 @@ fn feed(reader: &mut Reader, database: &Database, is_over: impl Fn(&[String]) ->
         let turn = Instant::now();
         reader.try_read().unwrap();
         reader.wait(Duration::from_millis(100));
-        // If the machine paused, the notification may have arrived too late, so the wait starts
-        // again.
+        // If the machine paused, the probe notification may have arrived too late, so the wait
+        // starts again.
         if turn.elapsed() > Duration::from_secs(1) {
             until = Instant::now() + LONG_ENOUGH;
         }

@@ -1,4 +1,5 @@
-//! Postgres URLs that lead to more than one server, or to a server that restarts.
+//! Tests with Postgres URLs that lead to several servers, with replication and restarts, and with
+//! unusual roles and schemas.
 
 use std::time::{Duration, Instant};
 
@@ -46,8 +47,8 @@ fn keys_and_changes_must_come_from_one_server() {
 }
 
 // E6, E17, F14
-// Switches to another server by logical replication, with and without the change log in the
-// publication.
+// Two databases of one server stand for two servers. Keys move from one database to the other by
+// logical replication, with and without the change log in the publication.
 #[test]
 fn keys_that_are_replicated_can_be_revoked_on_the_next_server() {
     for published in
@@ -60,8 +61,8 @@ fn keys_that_are_replicated_can_be_revoked_on_the_next_server() {
         let before: Vec<String> = (1..=3).map(|number| insert(&old, number)).collect();
         let slot = format!("slot_{}", new.name());
         old.execute(&format!("CREATE PUBLICATION keys FOR TABLE {published}")).unwrap();
-        // If both databases are on one server, a CREATE SUBSCRIPTION that creates the slot waits
-        // for itself.
+        // Within one server, a CREATE SUBSCRIPTION that also creates the slot would wait for its
+        // own transaction. So the slot is created first.
         old.texts(&format!(
             "SELECT slot_name::text FROM pg_create_logical_replication_slot('{slot}', 'pgoutput')"
         ));
@@ -82,7 +83,7 @@ fn keys_that_are_replicated_can_be_revoked_on_the_next_server() {
         });
         assert_eq!(reader.read(), keys([&before[0]]), "{published}");
         new.execute(&format!("ALTER SUBSCRIPTION {slot} DISABLE")).unwrap();
-        // From here on the new server is the primary.
+        // From here on, the new database replaces the old database.
         let revoked = new.admin().revoke(2).unwrap();
         assert_eq!(reader.read(), keys([&hex(revoked.digest.as_bytes())]), "{published}");
         assert_eq!(new.issue("0.0.0.0").1, 4, "{published}");
@@ -113,8 +114,8 @@ fn after_a_restart_lookups_wait_for_the_first_changes() {
 #[test]
 fn a_standby_is_an_error_and_not_an_empty_table() {
     let database = migrated();
-    // Replaces the built-in `pg_is_in_recovery`, so that the server seems to become a standby
-    // during a connection. A pooler can cause such a change.
+    // Replaces the built-in `pg_is_in_recovery`, so that the server seems to become a standby while
+    // a connection is open. A pooler can cause this by connecting to another server.
     database
         .execute(
             "CREATE TABLE pretended (is_standby bool); INSERT INTO pretended VALUES (false); \
@@ -150,7 +151,8 @@ fn a_new_pooled_connection_reports_everything_changed() {
 }
 
 // E9
-// After SET ROLE, the role cannot see when its connection began.
+// The option `role` switches to a role that may not see when its server process began. The next
+// read then recognizes the process by its ID.
 #[test]
 fn a_switched_role_still_reads_changes() {
     let database = migrated();
@@ -196,8 +198,9 @@ fn keys_and_log_in_different_schemas_are_an_error() {
 // E1
 #[test]
 fn blocked_new_connections_do_not_delay_the_feed() {
-    // A connection attempt times out after two seconds. One fast reader proves that reads do not
-    // wait for the attempt. Other readers may be slow on a busy machine.
+    // The feed opens another connection to check that notifications arrive. Here, this attempt
+    // times out after two seconds. One fast reader proves that reads do not wait for the attempt.
+    // Other readers may be slow on a busy machine.
     const CONNECTING: Duration = Duration::from_millis(1500);
     let database = migrated();
     let proxy = Proxy::start(database.server());

@@ -48,7 +48,7 @@ fn a_replaced_file_is_reread_and_a_deleted_file_is_an_error() {
 }
 
 // E8
-// Without this check, SQLite would write the contents of the old file's log into the new file.
+// If the library opened the new file, SQLite would apply the old file's log to it.
 #[test]
 fn a_replaced_file_beside_its_old_log_is_rejected() {
     let database = migrated();
@@ -77,9 +77,9 @@ fn a_backup_copied_over_the_file_is_detected() {
     let copy = back_up(&database);
     insert(&database, 2);
     reader.read();
-    // The file is overwritten in place, but other programs no longer write to the write-ahead log
-    // that is open here. SQLite may report a damaged file, which is an error and does not renew the
-    // lease.
+    // The file is overwritten in place, and its write-ahead log is deleted, while the reader has
+    // both of them open. SQLite may report a damaged file. That error is correct too, because a
+    // failed read does not renew the lease.
     remove_logs(&database);
     fs::write(database.url(), fs::read(copy).unwrap()).unwrap();
     if let Ok(seen) = reader.try_read() {

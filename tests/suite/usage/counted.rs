@@ -106,7 +106,7 @@ database_test!(the_last_time_and_address_are_exact, |database: Database| {
 });
 
 // F11
-// Nested guards count one use.
+// The nested guards of `/twice/guarded` count one use.
 database_test!(rejected_requests_are_not_usage, |database: Database| {
     let keys = recording(&database, NEVER).build().unwrap();
     let server = Server::start(keys.clone(), routes);

@@ -96,7 +96,8 @@ fn a_temporarily_unavailable_postgres_loses_no_usage() {
     }
     assert!(accepted >= 20, "{accepted}");
     let recorded = count(&database, id);
-    // A commit may succeed although its connection is lost. The usage is then recorded twice.
+    // A commit may succeed although its connection is lost. The usage is then written again and
+    // counted twice.
     assert!(recorded >= accepted, "{recorded} of {accepted}");
 }
 
@@ -201,7 +202,7 @@ fn dropping_keys_does_not_wait_for_a_silent_postgres() {
     keys.flush_usage(Duration::from_millis(500)).unwrap_err();
     drop(keys);
     let took = began.elapsed();
-    // The proxy still holds all data back, so waiting for the database would take minutes.
+    // The proxy still holds all data back, so waiting for the database would take longer.
     assert!(took < Duration::from_secs(20), "{took:?}");
     proxy.pass();
     wait_until("the pending write is recorded", || count(&database, id) == 2);
@@ -225,7 +226,8 @@ fn dropping_keys_does_not_wait_for_an_sqlite_lock() {
 }
 
 // F11, E13
-// The lock timeout for recording usage is shorter than the `deadlock_timeout` of Postgres.
+// The lock timeout for recording usage is shorter than the `deadlock_timeout` of Postgres, so the
+// flush fails before the deadlock is detected.
 #[test]
 fn deleting_keys_never_loses_a_deadlock_to_usage() {
     let database = Database::postgres();
@@ -258,7 +260,7 @@ fn deleting_keys_never_loses_a_deadlock_to_usage() {
             scope.spawn(|| operator.batch_execute(&format!("{}; COMMIT", delete(first))));
         wait_for("2");
         // Now the flush and the operator wait for each other's rows. The operator has waited
-        // longer, so Postgres would cancel the operator's transaction.
+        // longer, so without the lock timeout Postgres would cancel the operator's transaction.
         other.batch_execute("ROLLBACK").unwrap();
         deleting.join().unwrap().unwrap();
         let _ = recording.join().unwrap();

@@ -1,5 +1,5 @@
-//! Usage that is recorded when a process ends or is killed. Each test runs this test program as a
-//! service in a child process.
+//! Tests of the usage that is recorded when a process ends or is killed. Each test runs this test
+//! program as a service in a child process.
 
 use std::{
     io::{BufRead as _, BufReader},
@@ -170,7 +170,7 @@ fn a_full_disk_rejects_no_key_and_loses_no_usage() {
     let service = Service::start(&database, Duration::from_millis(20), End::Shutdown);
     service.use_key(&key, 10);
     wait_until("the usage is recorded", || count(&database, id) == 10);
-    // No file may grow, which causes the same errors as a full disk.
+    // Every write to a file fails, as on a full disk.
     let full = |is_full: bool| {
         let current = is_full.then_some(0);
         let limit = Rlimit { current, maximum: None };

@@ -2,9 +2,10 @@
 //! lookups and requests.
 //!
 //! The model checks two rules. First, a request is rejected if it begins more than the bound after
-//! the change was complete. Second, no request is accepted after this process has rejected the key
-//! as revoked. One test makes one step at a time wrong. For each wrong step, the model finds a path
-//! on which an inactive key is accepted.
+//! the change was complete. The bound is `max_staleness` for a change by another process, and zero
+//! for a change by this process. Second, no request is accepted after this process has rejected the
+//! key as revoked. One test makes one step at a time wrong. For each wrong step, the model finds a
+//! path that breaks a rule.
 
 mod world;
 
@@ -20,8 +21,8 @@ use crate::{
     store::Changed,
 };
 
-/// The bound, in ticks. The model does not distinguish ages beyond the bound, so the number of
-/// states is finite.
+/// The cache's `max_staleness`, in ticks. The model does not distinguish ages beyond this bound, so
+/// the number of states is finite.
 const BOUND: u64 = 1;
 
 const DIGEST: KeyDigest = KeyDigest::from_bytes([7; 32]);
@@ -277,7 +278,8 @@ impl Model {
         let mut after = *world;
         let mut go = |what: &str, world: World| go(what, world, Rc::clone(cache));
         match world.request {
-            // A request that began before the change was complete may be accepted or rejected.
+            // Requests begin only after the change is complete. An earlier request may be accepted
+            // or rejected, so there is nothing to check.
             Request::None if let Some(done) = world.done => {
                 after.request = Request::Begun;
                 // A request in the same tick as the change may have begun before the change.
@@ -352,7 +354,8 @@ impl Model {
         Ok(())
     }
 
-    /// Returns how long after a complete change a request may begin and still be accepted.
+    /// Returns the bound: how long after the change was complete a request may begin and still be
+    /// accepted.
     fn bound(&self) -> u64 {
         if self.change.is_here() { 0 } else { BOUND }
     }
@@ -369,8 +372,8 @@ fn record(change: Change, inactive: bool) -> KeyRecord {
     record
 }
 
-/// Set to `1` to explore all states, which takes several minutes more:
-/// `TEST_WHOLE_MODEL=1 cargo test -p api-key-runtime --lib cache::model`.
+/// The variable `TEST_WHOLE_MODEL`. With the value `1`, the test explores all states, which takes
+/// several minutes more: `TEST_WHOLE_MODEL=1 cargo test -p api-key-runtime --lib cache::model`.
 const EVERYTHING: Option<&str> = option_env!("TEST_WHOLE_MODEL");
 
 // E1, E3, E4, E7
@@ -384,7 +387,7 @@ fn no_interleaving_accepts_an_inactive_key() {
         Change::DisabledHere,
     ] {
         for (lookups, everything) in [(1, true), (2, false)] {
-            // With two lookups, these changes take minutes to explore.
+            // With two lookups, every change except `RevokedElsewhere` takes minutes to explore.
             if lookups == 2
                 && change != Change::RevokedElsewhere
                 && EVERYTHING.is_none_or(|all| all != "1")

@@ -17,11 +17,11 @@ use crate::{
 /// The change that is made to the key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Change {
-    /// A revocation by another process, which is permanent.
+    /// A permanent change by another process.
     RevokedElsewhere,
     /// A reversible change by another process.
     DisabledElsewhere,
-    /// A revocation by this process.
+    /// A permanent change by this process.
     RevokedHere,
     DisabledHere,
 }
@@ -60,7 +60,7 @@ pub(super) enum Lookup {
         stamp: ReadStamp,
         inactive: bool,
     },
-    /// The result is in the cache, but not yet delivered.
+    /// The result was passed to the cache, but is not delivered to the request yet.
     Filled {
         stamp: ReadStamp,
         inactive: bool,
@@ -145,13 +145,13 @@ impl Path {
 /// A state to explore, and the path to it.
 pub(super) type Node = (World, Rc<Cache>, Path);
 
-/// The fingerprint of a state, with ages instead of times. Each generation is reduced to whether it
-/// is still current.
+/// The fingerprint of a state. It contains ages instead of times and flags instead of generations,
+/// so that the number of fingerprints is finite.
 #[derive(PartialEq, Eq, Hash)]
 pub(super) struct Print {
     database: (bool, Option<u64>, bool, bool),
     feed: (Option<u64>, Option<(bool, Report)>),
-    /// Sorted, because the two lookups are equivalent.
+    /// Sorted, because the two lookups are interchangeable.
     lookups: [LookupPrint; 2],
     request: RequestPrint,
     lease: u64,
@@ -170,7 +170,8 @@ pub(super) struct RequestPrint {
 }
 
 /// The age of a lookup, whether the key has changed since the lookup was sent, and the result. The
-/// result has three flags: the key is inactive, the result is cached, and the permit held.
+/// result has three flags: the key is inactive, the result was passed to the cache, and the permit
+/// held.
 pub(super) type LookupPrint = Option<(u64, bool, Option<(bool, bool, bool)>)>;
 
 impl Cache {
