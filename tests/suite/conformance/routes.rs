@@ -1,4 +1,5 @@
-//! The guarded handlers, which count their runs. Both kinds of guards use these handlers.
+//! The extractors, responses and handlers that both services share. Guarded handlers and their
+//! extractors count their runs.
 
 use std::{
     future::{Ready, ready},

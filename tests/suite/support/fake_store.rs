@@ -213,8 +213,8 @@ impl KeyStore for FakeStore {
     }
 }
 
-/// The change feed of a fake store. Without the feed of another store, it reports that nothing has
-/// changed.
+/// The change feed of a fake store. Without the feed of another store, the first read reports that
+/// everything has changed, and later reads report that nothing has changed.
 struct FakeFeed {
     fake: FakeStore,
     feed: Option<Box<dyn ChangeFeed>>,

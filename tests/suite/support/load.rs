@@ -87,8 +87,8 @@ pub(crate) fn with_key(key: &str) -> String {
 }
 
 /// Prints the times of these requests, and fails if the median exceeds the bound. On an idle
-/// machine one request in a hundred takes about ten milliseconds. On a busy machine only the median
-/// shows that requests do not wait for the database.
+/// machine, one request in a hundred takes about ten milliseconds. On a busy machine, only the
+/// median shows that requests do not wait for the database.
 pub(crate) fn assert_prompt<'a>(
     what: &str,
     samples: impl IntoIterator<Item = &'a Sample>,

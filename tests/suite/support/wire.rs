@@ -177,7 +177,7 @@ impl Connection {
         }
     }
 
-    /// Returns false if the server has closed the connection.
+    /// Receives more bytes. Returns `false` if the server has closed the connection.
     fn receive(&mut self) -> Result<bool, String> {
         let mut buffer = [0; 16_384];
         match self.stream.read(&mut buffer) {

@@ -38,8 +38,8 @@ impl<'a> Breaker<'a> {
         self.recorder.ended(began, What::Fault { fault });
     }
 
-    /// Returns one of these elements, in random order. Every element comes once before an element
-    /// is repeated, so that a short run has all faults.
+    /// Returns a random element of `all`. Every element comes once before an element is repeated,
+    /// so that even a short run has many different faults.
     fn deal<T: Copy>(&mut self, deck: &mut Vec<T>, all: &[T]) -> T {
         if deck.is_empty() {
             deck.extend_from_slice(all);
