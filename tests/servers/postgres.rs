@@ -223,8 +223,8 @@ pub(crate) fn program(name: &str) -> PathBuf {
     FOLDER.get_or_init(find_programs).join(name)
 }
 
-/// Finds the folder of the server's programs. On Debian the folder is not on the `PATH`, which may
-/// contain only the client programs.
+/// Finds the folder of the server's programs. On Debian, the folder is not on the `PATH`. The
+/// `PATH` may contain only the client programs.
 fn find_programs() -> PathBuf {
     let mut folders: Vec<PathBuf> = fs::read_dir("/usr/lib/postgresql")
         .map(|entries| entries.map(|entry| entry.unwrap().path().join("bin")).collect())

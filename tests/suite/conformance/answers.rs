@@ -1,4 +1,5 @@
-//! Checks rejections against the documented table, and checks that they reveal nothing else.
+//! Checks rejections against the table of responses in `guide/concepts.md`, and checks that
+//! rejections reveal nothing else.
 
 use std::net::SocketAddr;
 

@@ -185,8 +185,8 @@ fn statuses(byte: u8) -> &'static [u16] {
 }
 
 /// Replaces a character of a key in a header by each byte, and inserts each byte before that
-/// character. No such key is accepted, and all bytes except control characters other than tab reach
-/// the guard.
+/// character. No such key is accepted. All bytes that HTTP allows in a header value reach the
+/// guard.
 fn every_byte(target: &Target, line: impl Fn(&[u8]) -> Vec<u8>) -> Result<(), String> {
     let mut caller = target.caller(target.doors.recipe);
     let (head, tail) = cut(&target.keys.active);

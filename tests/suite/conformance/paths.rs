@@ -148,8 +148,8 @@ fn never_without_a_key(target: &Target, method: &str, path: &str) -> Result<(), 
     let mut caller = target.caller(target.doors.plain);
     caller.refused_somehow(&Request::new(method, path), &REFUSED)?;
     caller.refused_somehow(&Request::new(method, path).bearer(&target.keys.unknown), &REFUSED)?;
-    // With a valid key, the response is a 200 from the handler, or a 4xx without a run of the
-    // handler.
+    // With a valid key, the response is a 200 from the handler, or a 4xx and the handler does not
+    // run.
     let (answer, counts) = caller.ask(&Request::new(method, path).bearer(&target.keys.active))?;
     match (answer.status, counts.ran) {
         (200, 1) | (400..=499, 0) => Ok(()),

@@ -1,5 +1,5 @@
-//! The extractors, responses and handlers that both services share. Guarded handlers and their
-//! extractors count their runs.
+//! The extractors and responses of both services, the public handler, and the handlers that the
+//! middleware guards. Guarded handlers and their extractors count their runs.
 
 use std::{
     future::{Ready, ready},

@@ -13,8 +13,8 @@ use crate::support::{Database, MAX_STALENESS, OwnServer, Proxy, Server, http, wa
 
 /// How long a key is presented after its revocation.
 const WATCHED: Duration = Duration::from_secs(2);
-/// The lookup timeout, which is long for busy machines. A stuck feed is replaced after twice this
-/// time.
+/// The lookup timeout, which is long because a machine may be busy. A stuck feed is replaced after
+/// twice this time.
 const DEADLINE: Duration = Duration::from_secs(4);
 
 /// A service with its own database server, behind a proxy.

@@ -122,8 +122,8 @@ fn a_frozen_store_blocks_a_bounded_number_of_threads() {
                 let mut longest = Duration::ZERO;
                 while !stop.load(Ordering::SeqCst) {
                     let started = Instant::now();
-                    // The store does not return before its release, so any response shows that the
-                    // deadline works.
+                    // The store returns only after `release`, so any earlier response shows that
+                    // the deadline works.
                     assert_eq!(ask(&key), 503);
                     longest = longest.max(started.elapsed());
                 }
@@ -248,8 +248,8 @@ fn a_full_queue_is_503_at_once_and_recovers() {
     let key = issue(&memory);
     let store = FakeStore::held(memory);
     let server = CountedServer::start(long_lived(store.clone(), TEST_TIMEOUT * 2), routes);
-    // Up to 512 lookups may wait, and each of the two threads has only a few, so some of these
-    // requests do not fit.
+    // Up to 512 lookups of unknown keys may wait, and each of the two threads has only a few, so
+    // some of these requests do not fit.
     let mut clients: Vec<http::Client> =
         (0..REQUESTS).map(|_| send(&server, &fixtures::unknown())).collect();
     server.wait_for(REQUESTS);

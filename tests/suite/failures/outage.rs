@@ -100,7 +100,7 @@ fn a_writer_that_holds_an_sqlite_file_does_not_stop_reads() {
 fn a_replaced_or_deleted_sqlite_file_is_no_longer_read() {
     let database = Database::sqlite();
     let server = Server::start(database.keys(), routes);
-    // In the file that replaces this one, the same key is revoked.
+    // In the replacement file, the same key is revoked.
     let other = Database::sqlite();
     other.migrate();
     drop(server);

@@ -19,8 +19,8 @@ use crate::support::{FakeChanges, FakeStore};
 
 /// The maximum delay between reading keys and returning them.
 const SLOWEST_FIND_MILLISECONDS: u64 = 150;
-/// The delay between reading changes and returning them late. The delay is shorter than any bound,
-/// so that a correct server uses its cache between two late reads.
+/// The time between a read of changes and its late result. This time is shorter than any bound, so
+/// that a correct server uses its cache between two late results.
 const CHANGES_DELAY: Duration = Duration::from_millis(250);
 /// The maximum lag of the copy behind the database.
 const LAG: Duration = Duration::from_secs(4);
@@ -46,7 +46,7 @@ pub(super) fn slow(store: DieselStore) -> FakeStore {
     })
 }
 
-/// Returns a store that always reports that nothing has changed.
+/// Returns a store whose change feed reports no change after its first read.
 pub(super) fn deaf(store: DieselStore) -> FakeStore {
     FakeStore::scripted(store, FakeChanges::None, KeyStore::find)
 }

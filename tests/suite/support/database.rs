@@ -180,7 +180,7 @@ impl Database {
         (issued.secret.expose_secret().to_owned(), issued.record.id)
     }
 
-    /// Issues this many keys at once, valid from any address.
+    /// Issues this many keys, valid from any address.
     pub(crate) fn issue_many(&self, number: usize) -> Vec<(String, i64)> {
         let admin = self.admin();
         let new = NewKey::new("test").allow_any();
@@ -311,8 +311,8 @@ impl Database {
                         .replacen("SELECT text FROM (", "WITH answer(text) AS (", 1)
                         .replacen(") AS answer(text)", ") SELECT text FROM answer", 1);
                     let mut connection = SqliteConnection::establish(&self.url).unwrap();
-                    // The last connection of another thread may be checkpointing the write-ahead
-                    // log while it closes.
+                    // Another thread may be closing its connection, which may checkpoint the
+                    // write-ahead log and block this query.
                     connection.batch_execute("PRAGMA busy_timeout = 5000").unwrap();
                     sql_query(sql).load(&mut connection).unwrap()
                 }

@@ -40,7 +40,7 @@ pub(crate) enum FakeChanges {
     After(fn(u64)),
     /// Reports that it does not support changes.
     Unsupported,
-    /// Reports that nothing has changed.
+    /// Reports everything as changed in the first read, and no changes later.
     None,
 }
 

@@ -66,7 +66,7 @@ pub(crate) fn unknown() -> String {
     store.issue(&NewKey::new("unknown").allow_any()).unwrap().secret.expose_secret().to_owned()
 }
 
-/// Returns the key with its last character replaced by another letter.
+/// Returns the key with its last character replaced by a different letter.
 pub(crate) fn mistyped(key: &str) -> String {
     let (head, last) = key.split_at(key.len() - 1);
     format!("{head}{}", if last == "a" { "b" } else { "a" })

@@ -1,6 +1,6 @@
-//! Searches every log line, at every level, and every response of the suite for secrets. It looks
-//! for eight-character pieces of the hidden part of each issued key, and for sixteen-character
-//! pieces of the hexadecimal digest. The first leak ends the run.
+//! Searches every log line, at every level, and every response that the client in `http.rs` reads
+//! for secrets. The search looks for eight-character pieces of the hidden part of each issued key,
+//! and for sixteen-character pieces of the hexadecimal digest. The first leak ends the run.
 
 use std::{
     collections::HashSet,

@@ -15,7 +15,7 @@ use super::http::{self, Client};
 /// How long an idle connection may be reused. The server keeps idle connections longer.
 const KEEP_ALIVE: Duration = Duration::from_secs(2);
 
-/// Stops the senders on drop, even after a panic of the test.
+/// A guard that stops the senders on drop, even if the test panics.
 pub(crate) struct Stopping<'a>(pub(crate) &'a AtomicBool);
 
 impl Drop for Stopping<'_> {

@@ -1,6 +1,6 @@
 //! Checks a history: whether a server wrongly accepted or rejected a key.
 //!
-//! A server may lag behind the database by its bound, except for changes that its own handles made.
+//! A server may lag behind the database by its bound, except for changes made through that server.
 //! A response is correct if it agrees with the row at some moment in an interval. The interval
 //! begins one bound before the request and ends with the response. A change may take effect at any
 //! moment from its beginning to its acknowledgement. After a change of unknown outcome, a response
@@ -263,8 +263,8 @@ impl Checker<'_> {
         }
     }
 
-    /// Returns the events that concern a violation until the response: every change of the key, and
-    /// since `from` the faults and the server's requests with the key.
+    /// Returns the events that explain a violation, up to the response: every change of the key,
+    /// and the faults and the server's requests with the key since `from`.
     fn excerpt(&self, offender: &Event, request: Request, from: Moment) -> String {
         let concerns = |event: &&&Event| {
             let overlaps = event.began <= offender.ended && event.ended >= from;

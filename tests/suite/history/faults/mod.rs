@@ -12,7 +12,7 @@ pub(super) use self::{
 use super::{event::What, recorder::Recorder};
 use crate::support::random::Random;
 
-/// Causes and repairs one fault after another.
+/// A source of faults, which causes and repairs one fault after another.
 pub(super) struct Breaker<'a> {
     recorder: &'a Recorder,
     random: Random,

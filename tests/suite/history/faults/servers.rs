@@ -33,7 +33,7 @@ enum Fault {
 
 const OF_A_SERVER: [Fault; 5] =
     [Fault::Pause, Fault::Pause, Fault::Kill, Fault::PauseAndPrune, Fault::PauseAndPrune];
-/// How long the database keeps working after a pause with pruning. In this time, the server reads
+/// How long no database fault happens after a pause with pruning. In this time, the server reads
 /// changes over its old connection.
 const ROUND: Duration = Duration::from_millis(500);
 /// The offsets that clocks are set to, in seconds.
