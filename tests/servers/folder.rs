@@ -84,7 +84,7 @@ fn memory() -> Option<PathBuf> {
     (space.f_bavail * space.f_frsize >= ENOUGH_MEMORY).then(|| memory.to_owned())
 }
 
-/// Returns a name that is unique on this machine.
+/// Returns a name that no other running process on this machine uses.
 pub(crate) fn own_name() -> String {
     static NUMBER: AtomicUsize = AtomicUsize::new(0);
     format!("test_{}_{}", process::id(), NUMBER.fetch_add(1, Ordering::Relaxed))

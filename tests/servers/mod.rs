@@ -38,8 +38,8 @@ pub(crate) fn installed(name: &str) -> PathBuf {
         })
 }
 
-/// Returns a command that runs a server in its folder, where the guardian finds the server's
-/// process id.
+/// Returns a command that runs a server in its folder. The command also writes the server's process
+/// id to a file in that folder, for the guardian.
 pub(crate) fn server(program: &Path, folder: &Path) -> Command {
     let mut command = Command::new("/bin/sh");
     command

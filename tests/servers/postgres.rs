@@ -22,7 +22,7 @@ use super::{
 /// How long a server may take to start on a busy machine.
 const START_TIMEOUT: Duration = Duration::from_secs(60);
 
-/// Settings of every server. Durability is off, because no database must survive a crash of the
+/// Settings of every server. Durability is off, because no database needs to survive a crash of the
 /// machine.
 const COMMON: &[&str] = &[
     "fsync=off",
@@ -36,7 +36,7 @@ pub(crate) const SMALL: &[&str] = &[
     "shared_buffers=16MB",
     "max_connections=60",
     "wal_level=logical",
-    // A logical replication subscription starts within this time.
+    // Shortens the time until a logical replication subscription starts.
     "wal_retrieve_retry_interval=100ms",
 ];
 
@@ -157,8 +157,8 @@ fn url_of(port: u16, database: &str) -> String {
     format!("postgres://postgres@127.0.0.1:{port}/{database}")
 }
 
-/// Returns a data folder for new servers to copy, which is faster than `initdb`. Small WAL segments
-/// make the copy fast.
+/// Returns a data folder that new servers copy. A copy is faster than `initdb`, especially with
+/// small WAL segments.
 fn template() -> &'static ServerFolder {
     static TEMPLATE: OnceLock<ServerFolder> = OnceLock::new();
     TEMPLATE.get_or_init(|| {
@@ -191,8 +191,8 @@ fn succeed(command: Command) {
     try_to(command).unwrap();
 }
 
-/// Runs the server of this folder until it accepts connections. Returns `None` if the port is
-/// taken.
+/// Starts the server of this folder, and waits until it accepts connections. Returns `None` if the
+/// port is taken.
 fn run(folder: &ServerFolder, settings: &[&str], port: u16) -> Option<Child> {
     let log = File::options().create(true).append(true).open(log_of(folder)).unwrap();
     let mut command = server(&program("postgres"), folder.path());
@@ -223,8 +223,8 @@ pub(crate) fn program(name: &str) -> PathBuf {
     FOLDER.get_or_init(find_programs).join(name)
 }
 
-/// Finds the folder of the server's programs. On Debian the folder is not on the `PATH`, which may
-/// contain only the client programs.
+/// Finds the folder of the server's programs. On Debian, the folder is not on the `PATH`. The
+/// `PATH` may contain only the client programs.
 fn find_programs() -> PathBuf {
     let mut folders: Vec<PathBuf> = fs::read_dir("/usr/lib/postgresql")
         .map(|entries| entries.map(|entry| entry.unwrap().path().join("bin")).collect())

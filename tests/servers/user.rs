@@ -39,7 +39,8 @@ pub(super) fn as_server(mut command: Command) -> Command {
     command
 }
 
-/// Creates a folder that the server user may enter but not list.
+/// Creates a folder that a separate server user may enter but not list. Returns whether servers can
+/// reach the folder.
 pub(super) fn create_reachable(folder: &Path) -> bool {
     let mode = if server_user().is_some() { 0o711 } else { 0o700 };
     let created = fs::DirBuilder::new().mode(mode).create(folder).is_ok();

@@ -1,4 +1,5 @@
-//! Checks responses against the documented table, and that they reveal nothing else.
+//! Checks rejections against the table of responses in `guide/concepts.md`, and checks that
+//! rejections reveal nothing else.
 
 use std::net::SocketAddr;
 
@@ -188,7 +189,8 @@ fn doors(target: &Target) -> [(&'static str, SocketAddr); 6] {
     ]
 }
 
-/// Checks one row of the table: the status, the challenge, and the headers of every rejection.
+/// Checks one row of the table: the status, the challenge, and the headers that every rejection
+/// has.
 fn row(
     target: &Target,
     door: SocketAddr,
@@ -235,7 +237,8 @@ fn row(
     Ok(())
 }
 
-/// Checks that the body is a problem document with exactly the fixed members.
+/// Checks that the body is a problem document with only the members `detail`, `status`, `title` and
+/// `type`.
 fn problem(answer: &Answer) -> Result<(), String> {
     has(answer, "content-type", "application/problem+json")?;
     has(answer, "content-length", &answer.body.len().to_string())?;
@@ -267,7 +270,7 @@ fn has(answer: &Answer, name: &str, expected: &str) -> Result<(), String> {
     }
 }
 
-/// Checks that `Vary` names every header that may contain a key.
+/// Checks that `Vary` names `Authorization` and `X-API-Key`, which may contain a key.
 fn consulted(answer: &Answer) -> Result<(), String> {
     let vary = answer.header("vary").unwrap_or_default().to_ascii_lowercase();
     if ["authorization", "x-api-key"].iter().all(|name| vary.contains(name)) {

@@ -1,4 +1,4 @@
-//! The bytes of a key: every byte, length and encoding.
+//! Keys with unusual bytes, lengths and encodings.
 
 use std::ops::Range;
 
@@ -54,7 +54,7 @@ pub(super) fn cases() -> Vec<Case> {
         case("every byte as it is in the name of a header", "B9 B10", |target| {
             let mut caller = target.caller(target.doors.plain);
             let key = &target.keys.active;
-            // With `-` the line has the correct header name, so `-` is left out.
+            // With `-`, the line has the correct header name, so `-` is left out.
             for byte in (0..=u8::MAX).filter(|byte| !matches!(byte, b'-')) {
                 let line = [b"X-API", &[byte][..], b"Key: ", key.as_bytes()].concat();
                 caller.refused_somehow(&Request::get("/guarded").line(line), &REFUSED)?;
@@ -132,7 +132,8 @@ pub(super) fn cases() -> Vec<Case> {
     cases
 }
 
-/// `HEAD` and `TAIL` stand for the parts of a valid key before and after one removed character.
+/// Queries with an invalid key. `KEY` stands for a valid key, and `HEAD` and `TAIL` for its parts
+/// before and after one removed character.
 const BAD_QUERIES: [(&str, &str); 18] = [
     ("a parameter without a value", "key"),
     ("an empty parameter", "key="),
@@ -154,7 +155,7 @@ const BAD_QUERIES: [(&str, &str); 18] = [
     ("a quoted key", "key=%22KEY%22"),
 ];
 
-/// Returns a key of this many bytes that begins like a valid one.
+/// Returns an invalid key of this many bytes. The valid key, repeated or cut, supplies the bytes.
 fn of_length(key: &str, length: usize) -> String {
     let mut text: String = key.chars().cycle().take(length).collect();
     if text == *key {
@@ -168,7 +169,7 @@ fn cut(key: &str) -> (&str, &str) {
     key.split_at(20)
 }
 
-/// Returns every byte except the one at the split of a valid key.
+/// Returns every byte except the first byte after the position where [`cut`] splits this key.
 fn other_bytes(key: &str) -> impl Iterator<Item = u8> {
     let own = key.as_bytes()[20];
     (0..=u8::MAX).filter(move |&byte| byte != own)
@@ -184,7 +185,8 @@ fn statuses(byte: u8) -> &'static [u16] {
 }
 
 /// Replaces a character of a key in a header by each byte, and inserts each byte before that
-/// character. No such key is accepted, and all bytes except control characters reach the guard.
+/// character. No such key is accepted. All bytes that HTTP allows in a header value reach the
+/// guard.
 fn every_byte(target: &Target, line: impl Fn(&[u8]) -> Vec<u8>) -> Result<(), String> {
     let mut caller = target.caller(target.doors.recipe);
     let (head, tail) = cut(&target.keys.active);
@@ -197,8 +199,8 @@ fn every_byte(target: &Target, line: impl Fn(&[u8]) -> Vec<u8>) -> Result<(), St
     caller.passes(&Request::get("/guarded").line(line(target.keys.active.as_bytes()))).map(drop)
 }
 
-/// Replaces a part of a valid key in the query by each percent-encoded byte. Everything except the
-/// original character is 401.
+/// Replaces a part of a valid key in the query by each percent-encoded byte. The response is 401
+/// unless the byte is the original character.
 fn every_byte_encoded(target: &Target, place: fn(&str) -> Range<usize>) -> Result<(), String> {
     let mut caller = target.caller(target.doors.recipe);
     let key = &target.keys.active;

@@ -189,7 +189,7 @@ const NOT_PARAMETERS: [(&str, &str); 9] = [
     ("a name encoded twice", "?%256bey=KEY"),
 ];
 
-/// Values of `Authorization` that contain a valid key but are not valid credentials.
+/// Values of `Authorization` that are not valid credentials. `KEY` stands for a valid key.
 const UNUSABLE: [(&str, &str); 11] = [
     ("an empty Authorization", ""),
     ("a blank Authorization", "  "),
@@ -215,8 +215,8 @@ fn each_default_location_is_accepted(target: &Target) -> Result<(), String> {
     caller.passes(&Request::get("/guarded").line(format!("X-API-Key:{key} \t"))).map(drop)
 }
 
-/// Returns cases with two credentials, in different places or in the same place. One is valid and
-/// the other is not, in either order.
+/// Returns cases with two credentials, in different places or in the same place. Both are valid, or
+/// only the first or only the second is valid.
 fn duplicates() -> Vec<Case> {
     type Place = (&'static str, fn(Request, &str) -> Request);
     const PLACES: [Place; 3] = [
@@ -342,7 +342,7 @@ fn sql_in_a_key(target: &Target) -> Result<(), String> {
         "?",
         ":digest",
         "0x27",
-        // The following texts contain only key characters, so they are looked up.
+        // Most of the following texts contain only key characters, so these texts are looked up.
         "--",
         "/*/",
         "1=1",

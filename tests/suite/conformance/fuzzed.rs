@@ -55,8 +55,8 @@ const NAMES: [&str; 9] = [
 const PATHS: [&str; 7] =
     ["/guarded", "/optional", "/scopes/all", "/from", "/public", "/nowhere", "/number/1"];
 
-/// Sends thousands of valid HTTP values to three doors, over one connection to each. Every request
-/// must get a response that is not a 5xx.
+/// Sends thousands of random requests, all valid HTTP, to three doors, over one connection to each.
+/// Every request must get a response that is not a 5xx.
 pub(super) fn never_a_fault(target: &Target) -> Result<(), String> {
     let doors = &target.doors;
     for door in [doors.plain, doors.recipe, doors.proxied] {
@@ -90,7 +90,8 @@ pub(super) fn answer_alike(one: &Target, other: &Target) -> Result<(), String> {
     Ok(())
 }
 
-/// Returns the parts of a response that must be equal. Keys, realms and texts may differ.
+/// Returns the parts of a response that must be equal: the status, the parameters after the realm,
+/// and the body of a 200. The realms and the bodies of rejections may differ.
 fn essence(answer: &Answer) -> (u16, Option<String>, Vec<u8>) {
     let challenge = answer.header("www-authenticate");
     let parameters = challenge.map(|challenge| {

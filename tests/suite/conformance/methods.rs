@@ -1,4 +1,5 @@
-//! Every method that reaches the handler is guarded, and a preflight reaches no handler.
+//! Every method that reaches the handler is guarded, and a preflight that the CORS middleware
+//! answers reaches no handler.
 
 use super::{
     Case, case,
@@ -6,7 +7,8 @@ use super::{
     wire::Request,
 };
 
-/// Standard methods, methods of file servers, and unknown methods. Methods are case-sensitive.
+/// Standard methods, extension methods, and unknown methods. Methods are case-sensitive, so `get`
+/// is an unknown method.
 const METHODS: [&str; 17] = [
     "GET",
     "HEAD",
@@ -144,7 +146,7 @@ fn preflights(target: &Target) -> Result<(), String> {
             return Err(format!("{method}: {answer:?}"));
         }
     }
-    // An origin that is not allowed gets no CORS header and runs no handler.
+    // A preflight from an origin that is not allowed gets no CORS header and runs no handler.
     let foreign = Request::new("OPTIONS", "/guarded")
         .line("Origin: https://elsewhere.example")
         .line("Access-Control-Request-Method: GET");
@@ -204,7 +206,7 @@ fn head_rejections(target: &Target) -> Result<(), String> {
         if counts.ran > 0 || get.lines_without_date() != head.lines_without_date() {
             return Err(format!("GET: {get:?}\nHEAD: {head:?}"));
         }
-        // If the response to HEAD had a body, it would be read as the next response.
+        // If the response to HEAD had a body, the body would be read as the next response.
         caller.passes(&Request::get("/guarded").bearer(active))?;
     }
     Ok(())

@@ -1,9 +1,9 @@
 //! The conformance cases. A client sends raw HTTP/1.1 to a service and checks the responses.
 //!
 //! A [`Target`] describes a service: its addresses, its keys, the counters of its guarded handlers
-//! and its clock. The cases are data, grouped by theme. Each case has a name, its requirements, and
-//! a function that tests a target. Every theme tests two services with keys in memory: one guarded
-//! by the attribute, the other by the middleware. Themes that depend on stored data run on both
+//! and its clock. The cases are grouped by theme. Each case has a name, its requirements, and a
+//! function that tests a target. Every theme tests two services with keys in memory: one guarded by
+//! the attribute, the other by the middleware. Themes that depend on stored data run on both
 //! databases as well.
 #![allow(clippy::too_many_lines, reason = "lists of cases are long")]
 

@@ -1,5 +1,5 @@
-//! Other spellings of the path of a guarded handler. Such a path may bypass a guard in front of the
-//! routing, but not a guard at the handler.
+//! Other spellings of the path of a guarded handler. A guard that compares paths before routing may
+//! miss such a spelling. A guard that runs after routing does not.
 
 use super::{Case, case, target::Target, wire::Request};
 
@@ -148,8 +148,8 @@ fn never_without_a_key(target: &Target, method: &str, path: &str) -> Result<(), 
     let mut caller = target.caller(target.doors.plain);
     caller.refused_somehow(&Request::new(method, path), &REFUSED)?;
     caller.refused_somehow(&Request::new(method, path).bearer(&target.keys.unknown), &REFUSED)?;
-    // With a valid key, the handler runs or the path does not exist. The response is never a 5xx,
-    // and 200 comes only from the handler.
+    // With a valid key, the response is a 200 from the handler, or a 4xx and the handler does not
+    // run.
     let (answer, counts) = caller.ask(&Request::new(method, path).bearer(&target.keys.active))?;
     match (answer.status, counts.ran) {
         (200, 1) | (400..=499, 0) => Ok(()),

@@ -1,5 +1,5 @@
-//! The service of this project on each store, guarded by the attribute. `wrapped.rs` has the same
-//! service guarded by the middleware.
+//! The service under test, with keys in memory or in a database, and its routes guarded by the
+//! attribute. `wrapped.rs` has the same routes, guarded by the middleware.
 
 use std::sync::Arc;
 
@@ -97,7 +97,7 @@ async fn socket(run: Run) -> HttpResponse {
     run.upgrade()
 }
 
-/// Registers handlers below the attribute.
+/// Registers the handlers that the attribute guards.
 pub(super) fn attributed(config: &mut web::ServiceConfig) {
     config
         .route("/public", web::get().to(routes::public))

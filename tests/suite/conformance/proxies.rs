@@ -10,7 +10,7 @@ use super::{
 };
 use crate::support::random::Random;
 
-/// The address that one of the keys is bound to.
+/// The only address from which the key `elsewhere` is valid.
 const ELSEWHERE: &str = "203.0.113.7";
 
 pub(super) fn cases() -> Vec<Case> {
@@ -241,7 +241,7 @@ const CLAIMS: [&str; 13] = [
     "Via: 1.1 203.0.113.7",
 ];
 
-/// Texts that are not addresses, although some parsers accept them.
+/// Hops that are not valid addresses, although lenient parsers accept some of them.
 const UNREADABLE: [(&str, &str); 22] = [
     ("the word unknown", "unknown"),
     ("hidden", "_hidden"),

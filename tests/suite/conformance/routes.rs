@@ -1,4 +1,5 @@
-//! The guarded handlers, which count their runs. Both kinds of guards use these handlers.
+//! The extractors and responses of both services, the public handler, and the handlers that the
+//! middleware guards. Guarded handlers and their extractors count their runs.
 
 use std::{
     future::{Ready, ready},

@@ -1,4 +1,4 @@
-//! A running service under test: one server for each of its doors, all in one thread.
+//! A running service under test, with one server for each door.
 
 use std::{
     net::{SocketAddr, TcpListener, TcpStream},

@@ -23,7 +23,7 @@ pub(super) const ORIGIN: &str = "https://shop.example";
 pub(super) const ALL_OF: &str = "cakes:write cakes:delete";
 pub(super) const ANY_OF: &str = "cakes:write cakes:read";
 
-/// A service of this project. All its doors lead to the same routes, guard and keys.
+/// A service under test. All its doors lead to the same routes and counters.
 pub(super) struct Target {
     pub(super) doors: Doors,
     pub(super) keys: Keys,
@@ -52,7 +52,7 @@ pub(super) struct Doors {
     pub(super) dual: Option<Dual>,
 }
 
-/// Listeners of both families.
+/// The addresses of listeners that accept IPv4 and IPv6 callers.
 pub(super) struct Dual {
     pub(super) plain_by_v4: SocketAddr,
     pub(super) plain_by_v6: Option<SocketAddr>,
@@ -114,7 +114,7 @@ pub(super) enum State {
     Active,
     Disabled,
     Revoked,
-    /// The IP allow list was changed by SQL to an unreadable text.
+    /// The stored IP allow list cannot be parsed.
     Unreadable,
 }
 
@@ -122,9 +122,9 @@ pub(super) enum State {
 pub(super) struct Keys {
     /// Valid from any address, without scopes.
     pub(super) active: String,
-    /// Bound to 127.0.0.1, where the cases run.
+    /// Bound to 127.0.0.1, from which the cases connect.
     pub(super) here: String,
-    /// Bound to 203.0.113.7, which only a header can contain.
+    /// Bound to 203.0.113.7, from which no case connects. Only a header can name this address.
     pub(super) elsewhere: String,
     /// Bound to `2001:db8::1`.
     pub(super) elsewhere_v6: String,
@@ -192,7 +192,7 @@ impl Keys {
         }
     }
 
-    /// Returns every key that gets 401 at the plain door, and the reason.
+    /// Returns keys that get 401 at the plain door, each with the reason.
     pub(super) fn invalid(&self) -> Vec<(&'static str, String)> {
         let own = |key: &String| key.clone();
         vec![
@@ -315,7 +315,8 @@ impl Caller<'_> {
         }
     }
 
-    /// Checks for a 401 without an error parameter, because the request had no credential.
+    /// Checks for the 401 that requests without a credential get: its challenge has no error
+    /// parameter.
     pub(super) fn nothing_presented(&mut self, request: &Request) -> Result<Answer, String> {
         let answer = self.refused(request, 401)?;
         match answer.header("www-authenticate") {

@@ -1,4 +1,5 @@
-//! The same service, guarded only by the middleware, which wraps routes, resources and scopes.
+//! The service of `product.rs`, guarded only by the middleware, which wraps routes, resources and
+//! scopes.
 
 use actix_web::{HttpResponse, web};
 use api_key_runtime::{AppKey, RequireAppKey};
@@ -21,7 +22,8 @@ async fn from(run: Run, key: AppKey) -> HttpResponse {
 pub(super) fn routes(config: &mut web::ServiceConfig) {
     let files =
         web::scope("/files").wrap(ANY_KEY).route("/{path:.*}", web::route().to(routes::cake));
-    // These requests are checked twice, because the resources require additional key scopes.
+    // Requests below `/scopes` are checked twice: here, and by the inner guard, which requires key
+    // scopes.
     let scopes = web::scope("/scopes")
         .wrap(ANY_KEY)
         .service(web::resource("/all").wrap(ALL_OF).get(routes::cake))

@@ -21,7 +21,7 @@ use crate::support::{
     log, wait_until,
 };
 
-/// The number of open files for a thousand connections with both ends in this process, and for
+/// The number of open files for up to 1700 connections with both ends in this process, and for
 /// other tests.
 const FILES: u64 = 8192;
 
@@ -122,8 +122,8 @@ fn a_frozen_store_blocks_a_bounded_number_of_threads() {
                 let mut longest = Duration::ZERO;
                 while !stop.load(Ordering::SeqCst) {
                     let started = Instant::now();
-                    // The store does not return here, so any response shows that the deadline
-                    // works.
+                    // The store returns only after `release`, so any earlier response shows that
+                    // the deadline works.
                     assert_eq!(ask(&key), 503);
                     longest = longest.max(started.elapsed());
                 }
@@ -171,7 +171,8 @@ fn an_abandoned_request_does_not_fail_the_others() {
     let store = FakeStore::held(memory);
     let server = CountedServer::start(long_lived(store.clone(), TEST_TIMEOUT), routes);
     let mut stuck = hold_both_threads(&server, &store);
-    // The next requests wait in the queue for one lookup. The first of them disconnects.
+    // The next five requests wait in the queue for one lookup. The first of these requests
+    // disconnects.
     let leader = send(&server, &key);
     server.wait_for(3);
     let mut followers = [(); 4].map(|()| send(&server, &key));
@@ -191,9 +192,10 @@ fn an_abandoned_request_does_not_fail_the_others() {
 // E11
 #[test]
 fn a_timed_out_request_does_not_fail_those_that_joined_it() {
-    /// After five eighths of this time the store counts as unavailable, and no further request
-    /// joins a lookup. The deadline passes before the supervisor replaces the stuck threads. New
-    /// threads would look up the key. The supervisor runs five times a second.
+    /// The followers join the lookup after a third of this time. After five eighths, the store
+    /// counts as unavailable, and no further request joins a lookup. The supervisor checks for
+    /// stuck threads five times a second. The deadline must pass before the supervisor replaces the
+    /// stuck threads, because new threads would look up the key.
     const DEADLINE: Duration = Duration::from_millis(12_100);
     let memory = MemoryStore::default();
     let key = issue(&memory);
@@ -246,8 +248,8 @@ fn a_full_queue_is_503_at_once_and_recovers() {
     let key = issue(&memory);
     let store = FakeStore::held(memory);
     let server = CountedServer::start(long_lived(store.clone(), TEST_TIMEOUT * 2), routes);
-    // Up to 512 lookups may wait, and each of the two threads has only a few, so some of these
-    // requests do not fit.
+    // Up to 512 lookups of unknown keys may wait, and each of the two threads has only a few, so
+    // some of these requests do not fit.
     let mut clients: Vec<http::Client> =
         (0..REQUESTS).map(|_| send(&server, &fixtures::unknown())).collect();
     server.wait_for(REQUESTS);
@@ -272,7 +274,7 @@ fn a_full_queue_is_503_at_once_and_recovers() {
 }
 
 // E1
-// The lookup was sent before the revocation and would still return an active key.
+// The older lookup was sent before the revocation, and still returns an active key.
 #[test]
 fn a_request_after_a_revocation_ignores_an_older_lookup() {
     let memory = MemoryStore::default();
@@ -295,7 +297,7 @@ fn a_request_after_a_revocation_ignores_an_older_lookup() {
     server.wait_for(2);
     slow.release();
     assert_eq!(after.read(false).unwrap().status, 401);
-    // An earlier request may be accepted or rejected: the process may have seen the revocation by
+    // The earlier request may be accepted or rejected: the process may have seen the revocation by
     // now.
     assert!(matches!(before.read(false).unwrap().status, 200 | 401));
 }

@@ -47,7 +47,8 @@ fn a_silent_postgres_is_503_within_the_deadline() {
     wait_until("the service recovers", || status(&cold[6]) == 200);
 }
 
-// K6 A service that tries the hosts in order waits two seconds for the first host, but a lookup
+// K6
+// A service that tried the hosts in order would wait two seconds for the first host, but a lookup
 // times out after one second.
 #[test]
 fn a_silent_first_host_rejects_no_valid_key() {
@@ -68,7 +69,7 @@ fn a_silent_first_host_rejects_no_valid_key() {
 #[test]
 fn a_lost_connection_is_replaced_without_a_rejection() {
     let database = Database::postgres();
-    // Every request queries the database, and so uses the lost connection.
+    // Without a cache, every request queries the database, and so uses the lost connection.
     let keys = database.migrate().builder().max_staleness(Duration::ZERO);
     let server = Server::start(keys.build().unwrap(), routes);
     let (key, _) = database.issue("0.0.0.0");
@@ -99,7 +100,7 @@ fn a_writer_that_holds_an_sqlite_file_does_not_stop_reads() {
 fn a_replaced_or_deleted_sqlite_file_is_no_longer_read() {
     let database = Database::sqlite();
     let server = Server::start(database.keys(), routes);
-    // In the new file the same key is revoked.
+    // In the replacement file, the same key is revoked.
     let other = Database::sqlite();
     other.migrate();
     drop(server);
@@ -124,7 +125,7 @@ fn a_replaced_or_deleted_sqlite_file_is_no_longer_read() {
 
 // E12, F3
 database_test!(a_query_that_fails_is_503_and_not_an_unknown_key, |database: Database| {
-    // Every request queries the database, so nothing is cached.
+    // Without a cache, every request queries the database.
     let keys = database.migrate().builder().max_staleness(Duration::ZERO);
     let server = Server::start(keys.build().unwrap(), routes);
     let (key, _) = database.issue("0.0.0.0");
@@ -160,8 +161,8 @@ database_test!(an_undecodable_row_rejects_only_its_own_key, |database: Database|
     let server = Server::start(database.keys(), routes);
     let keys: Vec<(String, i64)> = (0..20).map(|_| database.issue("0.0.0.0")).collect();
     let (_, bad) = keys[7];
-    // The constraints of the table normally reject these values. On SQLite the constraints check
-    // everything except UTF-8.
+    // On Postgres, a constraint rejects this value, so the constraint is dropped first. On SQLite,
+    // no constraint checks whether a text is UTF-8.
     let break_it = if database.is_postgres() {
         format!(
             "ALTER TABLE api_keys DROP CONSTRAINT api_keys_expires_at_is_a_utc_time; UPDATE api_keys SET expires_at = 'infinity' WHERE id = {bad}"

@@ -1,5 +1,5 @@
-//! A transaction pooler, which shares connections between clients, and a hot standby that lags
-//! behind.
+//! A transaction pooler, which shares connections between clients, and a hot standby, which
+//! services and administration reject.
 
 use std::{
     thread,

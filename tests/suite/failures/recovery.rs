@@ -108,7 +108,7 @@ impl Scene {
 }
 
 // F3, F4
-// The outage consists of refused connections, a freeze, a shutdown or a crash.
+// The outage consists of refused connections, a silent proxy, a freeze, a shutdown or a crash.
 #[test]
 fn a_returning_postgres_is_used_within_a_second() {
     type Step = fn(&Scene);

@@ -126,7 +126,8 @@ impl Seen {
         self.assert_answered(&format!("{what}, an unknown key"), &self.unknown);
     }
 
-    /// Checks that only the request that probes the database waits for the deadline.
+    /// Checks that most requests do not wait for the deadline. Only a request that probes the
+    /// database waits.
     fn assert_prompt(&self, what: &str, samples: &[Sample]) {
         self.assert_answered(what, samples);
         let outdated = self.away + MAX_STALENESS;
@@ -134,8 +135,8 @@ impl Seen {
         assert_prompt(what, during, DEADLINE * 3 / 4);
     }
 
-    /// Checks that requests sent long before the end of the outage got a response before that end.
-    /// A worker that waited for the database would delay these responses.
+    /// Checks that requests from the first half of the outage got a response before its end. A
+    /// worker that waited for the database would delay these responses.
     fn assert_answered(&self, what: &str, samples: &[Sample]) {
         let last = samples
             .iter()
@@ -245,7 +246,8 @@ fn a_slow_postgres_sheds_load_within_the_deadline() {
     println!(
         "{CLIENTS} keys at once, Postgres 2 s late: {refused} times 503, the last after {took:?}"
     );
-    // A busy worker may reject a request so late that the database has answered by then.
+    // On a busy machine, the database may answer before the service handles a timeout. Such a
+    // request gets 401 instead of 503.
     assert!(statuses.iter().all(|status| matches!(status, 401 | 503)));
     assert!(refused > CLIENTS / 10, "{refused}");
     assert!(took < ANSWERED, "{took:?}");
@@ -273,7 +275,7 @@ fn an_outage_is_logged_once_and_adds_no_threads() {
     }
     let base = cakes.threads();
     server.freeze();
-    // On a busy machine an earlier outage may have begun and ended already.
+    // On a busy machine, an earlier outage may have begun and ended already.
     let before = outages(&cakes);
     let frozen = Instant::now();
     let mut most = base;

@@ -1,4 +1,4 @@
-//! A service that cannot start reports the reason, and accepts no request before it starts.
+//! A service or an administration that cannot use its database reports the reason.
 
 use std::net::TcpListener;
 
@@ -42,7 +42,8 @@ database_test!(a_service_can_migrate_at_startup, |database: Database| {
     let error =
         AppKeys::builder().database_url(unavailable).migrate().expect_err("the port is closed");
     assert!(error.is_database(), "{error}");
-    // `main` prints this form of the error, which must not contain the password.
+    // Rust prints this form of an error that `main` returns. The form must not contain the
+    // password.
     assert_eq!(format!("{error:?}"), error.to_string());
     assert!(error.to_string().contains(&format!("127.0.0.1:{port}/shop: ")));
     assert!(!error.to_string().contains("secret"));

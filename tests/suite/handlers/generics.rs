@@ -1,4 +1,4 @@
-//! Generic handlers, and handlers that belong to a type.
+//! Generic handlers, and handlers that belong to a type or a trait.
 
 use std::{fmt::Debug, future::Future};
 

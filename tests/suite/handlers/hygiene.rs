@@ -98,7 +98,8 @@ mod structs {
     }
 }
 
-/// Statics and constants. Arguments cannot have the names of these items.
+/// Statics and constants, in a separate module, because no argument can have the name of a static
+/// or a constant.
 #[allow(non_upper_case_globals, dead_code)]
 mod statics {
     use actix_web::HttpRequest;

@@ -74,7 +74,7 @@ whole! {
 }
 
 /// Defines a handler with two arguments of equal name: one name comes from the caller, the other
-/// from the macro. The body uses the argument from the caller.
+/// from the macro. The body uses both arguments.
 macro_rules! two_contexts {
     ($name:ident $argument:ident $path:expr, $scope:literal, $body:expr) => {
         #[require_app_key(any_scope = $scope, optional)]

@@ -1,6 +1,6 @@
 //! Handlers of every shape that actix-web accepts, each served with the attribute over a real
-//! connection. Without a valid key the request is rejected and the body of the handler does not
-//! run. With a valid key the response is the same as without the attribute.
+//! connection. Without a valid key, the request is rejected and the body of the handler does not
+//! run. With a valid key, the handler runs once, and its return value becomes the response.
 
 mod generics;
 mod hygiene;
@@ -92,8 +92,8 @@ impl Case {
     }
 
     fn ask(&self, address: SocketAddr, key: Option<&str>) -> http::Response {
-        // Sends the key as `X-API-Key`, because actix-web hides only `Authorization` when it prints
-        // a request.
+        // Sends the key as `X-API-Key`, which actix-web does not hide when it prints a request. The
+        // search for leaks therefore detects a printed request.
         let key = key.map(|key| format!("X-API-Key: {key}"));
         let length = format!("Content-Length: {}", self.body.len());
         let mut lines = self.lines.clone();
@@ -106,7 +106,7 @@ impl Case {
         client.read(self.method == "HEAD").expect("the connection was closed without a response")
     }
 
-    /// Checks that the handler does not run without a valid key. With a valid key the handler must
+    /// Checks that the handler does not run without a valid key. With a valid key, the handler must
     /// run once and return the expected response.
     fn is_guarded(&self, address: SocketAddr, key: &str) {
         let Self { method, target, .. } = self;

@@ -53,7 +53,7 @@ async fn span_full(number: Number, key: AppKey) -> Result<String, actix_web::Err
     Ok(format!("{} {number} {}", ran("/span/full"), key.id()))
 }
 
-/// The function returns a future. `instrument` searches the body for such a future.
+/// The function is not `async`. `instrument` searches its body for the future that it returns.
 #[get("/span/future/{number}")]
 #[tracing::instrument(skip(key))]
 #[require_app_key]
@@ -305,7 +305,8 @@ fn attributes_of_the_language_are_kept() {
     );
 }
 
-/// Lints for the handler apply to the function that applications use.
+/// A use of a deprecated handler. The expectation is fulfilled only if `#[deprecated]` applies to
+/// the function that applications use.
 #[deny(unfulfilled_lint_expectations)]
 mod expectations {
     use actix_web::web;

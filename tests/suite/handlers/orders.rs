@@ -5,9 +5,9 @@ use actix_web::{guard::GuardContext, middleware::DefaultHeaders, web};
 use super::{Case, case, guarded, ran};
 use crate::support::{Database, Server, http};
 
-/// For each route macro, defines a handler with the attribute above the macro and a handler with
-/// the attribute below it. Both handlers have the name of the macro, so they are in separate
-/// modules.
+/// For each route macro, defines handlers with the attribute above and below the macro, once with
+/// imported names and once with full paths. All these handlers have the name of the macro, so they
+/// are in separate modules.
 macro_rules! methods {
     ($($route:ident $method:literal)*) => {
         mod above {

@@ -181,7 +181,7 @@ fn the_return_value_of_a_handler_is_the_response() {
     );
 }
 
-/// The same handlers without the attribute, for comparison.
+/// The handlers of `copies` without the attribute, for comparison.
 mod unguarded {
     use super::*;
 

@@ -250,7 +250,7 @@ fn countdown(point: web::ReqData<u32>) -> Countdown {
     })
 }
 
-/// The handler, its argument and an argument in its body have the same name.
+/// The handler, its argument and the argument of a function in its body have the same name.
 #[get("/echo")]
 #[require_app_key]
 async fn echo(echo: Argument) -> String {

@@ -76,13 +76,13 @@ fn handshake(path: &str, credential: &str) -> String {
 /// RFC 6455, section 5.7: a masked text message of "Hello".
 const HELLO: [u8; 11] = [0x81, 0x85, 0x37, 0xfa, 0x21, 0x3d, 0x7f, 0x9f, 0x4d, 0x51, 0x58];
 
-/// Sends both parts and returns everything that the server sent.
+/// Sends the parts one after the other, and reads once after each part. Returns the received bytes.
 fn exchange(server: &Server, parts: [&[u8]; 2]) -> Vec<u8> {
     let mut stream = TcpStream::connect(server.address).unwrap();
     stream.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
     let mut received = Vec::new();
     for part in parts {
-        // After a rejection the server may have closed the connection.
+        // After a rejection, the server may have closed the connection.
         let _ = stream.write_all(part);
         let mut buffer = [0; 4096];
         if let Ok(length) = stream.read(&mut buffer) {

@@ -1,4 +1,4 @@
-//! A client of one server: one connection, one request after another.
+//! A client of one server, which sends one request after another over one connection.
 
 use std::{
     net::SocketAddr,
@@ -75,7 +75,8 @@ impl<'a> Client<'a> {
         answer
     }
 
-    /// Presents each of these keys to every handle, and stops if the server cannot check a key.
+    /// Presents each of these keys to every handle, and stops if the server cannot check a key or a
+    /// response is lost.
     pub(super) fn present_all(&mut self, keys: &[Shown]) {
         for handle in Handle::ALL {
             for key in keys {
@@ -87,7 +88,7 @@ impl<'a> Client<'a> {
         }
     }
 
-    /// Requests that the server change a key.
+    /// Sends the server a request to change a key.
     pub(super) fn change(&mut self, id: i64, change: &str) -> Option<Answered> {
         let (_, address) = self.seat.now();
         let head = format!(
@@ -96,7 +97,8 @@ impl<'a> Client<'a> {
         self.exchange(address, head.as_bytes())
     }
 
-    /// Returns `None` if no response came. The next request then has a new connection.
+    /// Sends a request and returns the response, or `None` if no response came. The next request
+    /// then uses a new connection.
     fn exchange(&mut self, address: SocketAddr, head: &[u8]) -> Option<Answered> {
         let mut connection = match self.connection.take() {
             Some((to, connection)) if to == address => connection,

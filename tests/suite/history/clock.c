@@ -1,5 +1,6 @@
-/* Replaces the wall clock of a process. The clock is ahead by the number of nanoseconds in the file that TEST_CLOCK_FILE names; the
-   number may change at any time. The monotonic clock is unchanged. Loaded before the C library. */
+/* Replaces the wall clock of a process. The clock is ahead by the number of nanoseconds in the file
+   that TEST_CLOCK_FILE names; the number may change at any time. The monotonic clock is unchanged.
+   LD_PRELOAD loads this library before the C library. */
 
 #define _GNU_SOURCE
 #include <fcntl.h>

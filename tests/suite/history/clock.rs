@@ -16,8 +16,8 @@ pub(super) struct WallClock {
 }
 
 impl WallClock {
-    /// Creates a clock that is ahead by this many seconds. Returns `None` on systems where the
-    /// clock of a program cannot be replaced.
+    /// Creates a clock that is ahead by this many seconds. Returns `None` on systems other than
+    /// Linux, where this module cannot replace a program's clock.
     pub(super) fn new(folder: &Path, name: &str, ahead: i64) -> Option<Self> {
         if !cfg!(target_os = "linux") {
             return None;
@@ -27,7 +27,8 @@ impl WallClock {
         Some(clock)
     }
 
-    /// Sets the clock ahead by this many seconds, even for processes that already run.
+    /// Sets the clock's offset to this many seconds, even for processes that already run. A
+    /// negative offset sets the clock behind.
     pub(super) fn set(&self, ahead: i64) {
         let file = File::options().create(true).write(true).truncate(false).open(&self.file);
         file.unwrap().write_all_at(&(ahead * 1_000_000_000).to_ne_bytes(), 0).unwrap();
@@ -39,7 +40,7 @@ impl WallClock {
     }
 }
 
-/// Builds the library that replaces the system's clock.
+/// Builds the library that replaces the system's clock, unless it exists, and returns its path.
 fn library(folder: &Path) -> PathBuf {
     let (source, library) = (folder.join("clock.c"), folder.join("clock.so"));
     if !library.exists() {

@@ -1,5 +1,5 @@
-//! The events of a history. Each event is written at once as one line of JSON, so that a history
-//! can be read and checked again.
+//! The events of a history. Each event is written as one line of JSON, so that a history can be
+//! read and checked again.
 
 use std::{fmt, time::Duration};
 
@@ -68,7 +68,7 @@ impl Handle {
     }
 }
 
-/// An operation, with its start and end time.
+/// An event of a run, with its start and end time.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Event {
     pub(super) began: Moment,
@@ -80,20 +80,21 @@ pub(super) struct Event {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "event", rename_all = "snake_case")]
 pub(super) enum What {
-    /// A server began to serve. A request that begins later than this bound after a change must not
+    /// A server began to serve. A request that begins more than `bound` after a change must not
     /// depend on the state before the change.
     Started { server: Server, kind: String, bound: Duration },
-    /// The server was ended.
+    /// The server process was killed.
     Stopped { server: Server },
-    /// A request. The event begins before the request is sent and ends when the response has
-    /// arrived.
+    /// A request. The event begins before the request is sent. It ends when the response has
+    /// arrived or counts as lost.
     Request(Request),
-    /// A change of a key's row. The event begins before the change is made and ends when the change
-    /// is acknowledged.
+    /// A change of a key's row. The event begins before the change is made. It ends when the change
+    /// was acknowledged or the attempt has failed.
     Change { key: Key, change: Change, by: By, outcome: Outcome },
-    /// A fault. The event ends when the fault is repaired.
+    /// A fault. The event ends when the fault is repaired. A fault without a repair, such as a
+    /// wrong clock, ends at once.
     Fault { fault: String },
-    /// A phase without faults and changes, in which every key was presented to every server.
+    /// A phase without faults and changes, in which the same keys were presented to every server.
     Quiet,
 }
 
@@ -106,7 +107,7 @@ pub(super) struct Request {
     pub(super) answer: Answer,
 }
 
-/// The client IP of a request.
+/// The caller of a request, identified by the client IP.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub(super) enum Caller {
@@ -138,7 +139,7 @@ pub(super) enum Answer {
     Other(u16),
 }
 
-/// A change of a row. In JSON the change is a string, or an object with one member.
+/// A change of a row. In JSON, the change is a string, or an object with one member.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub(super) enum Change {
@@ -165,10 +166,10 @@ pub(super) enum Allowed {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub(super) enum By {
-    /// A server, through an administration in its own process. When the change is acknowledged,
-    /// every handle of that server must have applied it.
+    /// A server, through an `Admin` in its own process. When the change is acknowledged, every
+    /// handle of that server must have applied it.
     Server(Server),
-    /// The administration in a process without a server.
+    /// An `Admin` in a process without a server.
     Admin,
     /// Direct SQL.
     Sql,
@@ -181,7 +182,8 @@ pub(super) enum Outcome {
     Done,
     /// The change certainly did not happen.
     Undone,
-    /// The change may have happened at any time since its beginning, or may still happen.
+    /// The change may have happened at any time since its beginning, may still happen, or may never
+    /// happen.
     Unknown,
 }
 

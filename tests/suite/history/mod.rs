@@ -10,7 +10,7 @@
 //!
 //! | variable | |
 //! | --- | --- |
-//! | `TEST_HISTORY_MINUTES` | duration of a run (default: some seconds) |
+//! | `TEST_HISTORY_MINUTES` | duration of a run in minutes (default: 0.2) |
 //! | `TEST_HISTORY_SEED` | repeats the choices of a run, but not its timing |
 
 mod checker;
@@ -80,7 +80,7 @@ fn run_under_faults(place: Place) {
                 && counts.changes > 40
                 && counts.faults > 5
         },
-        // A feed that is stuck repeatedly is replaced after at most half a minute.
+        // A feed thread counts as hung after at most 32 seconds, and is then replaced.
         recovery: Duration::from_secs(120),
         seed: seed(),
     };
@@ -110,8 +110,8 @@ mod whatever_breaks_no_server_accepts_what_was_revoked_or_refuses_what_is_good {
     }
 }
 
-/// Checks that a short run without faults finds a violation of this rule by servers with this
-/// store. A slow machine may need a few runs.
+/// Checks that the checker finds a violation of this rule by servers with this store. The runs are
+/// short and without faults. One run may miss the violation, so up to 10 runs are tried.
 fn assert_caught(database: Database, name: &'static str, store: Store, rule: Rule) {
     const RUNS: u64 = 10;
     let mut place = Place::shared(database);

@@ -23,10 +23,10 @@ use super::{
 };
 use crate::support::{hex, random::Random};
 
-/// The number of keys that an operator changes at a time.
+/// The number of keys that an operator has at a time. A new key replaces a revoked or deleted key.
 const LIVE: usize = 6;
-/// The lifetime of a key that does not expire within a run. Some wrong clocks are ahead by more
-/// than this lifetime.
+/// A lifetime that is longer than most runs. Some wrong clocks are ahead by more than this
+/// lifetime, and must not expire the key.
 const FAR: Duration = Duration::from_secs(50 * 60);
 
 pub(super) struct Operator<'a> {
@@ -74,8 +74,8 @@ impl Operator<'_> {
         self.random.below(number) == 0
     }
 
-    /// Issues a key. Clients sometimes present the key before, so that servers have a negative
-    /// entry.
+    /// Issues a key. Clients sometimes present the key before it is issued, so that servers have a
+    /// negative entry.
     fn issue(&mut self) {
         let (shown, issued) = self.pool.make();
         let was_presented = self.one_in(2);
@@ -106,8 +106,8 @@ impl Operator<'_> {
         if !key.is_doubtful {
             self.rest(0, 120);
             if self.one_in(3) {
-                // This change makes the servers look up the key again. The next change comes during
-                // that lookup.
+                // This change makes the servers look up the key again. The next change may come
+                // during that lookup.
                 self.change(&mut key, Change::Rename);
                 self.rest(0, 60);
             }
@@ -187,7 +187,7 @@ impl Operator<'_> {
     fn statement(&mut self, key: &Owned, change: Change) -> String {
         let now = time(Utc::now());
         let set = match change {
-            // The database rejects a change of the revocation time.
+            // The database rejects a change of the revocation time, so an earlier time is kept.
             Change::Revoke => format!("revoked_at = coalesce(revoked_at, '{now}')"),
             Change::Disable => format!("disabled_at = '{now}'"),
             Change::Enable => "disabled_at = NULL".to_owned(),
@@ -204,8 +204,8 @@ impl Operator<'_> {
         format!("UPDATE api_keys SET {set} WHERE digest = {}", key.digest)
     }
 
-    /// Converts a moment to wall-clock time. Both clocks are read again if the machine paused
-    /// between the two reads.
+    /// Converts a moment to wall-clock time. The clocks are read again if the reads took long,
+    /// because the result would be inexact.
     fn by_the_wall_clock(&self, moment: Moment) -> DateTime<Utc> {
         const APART: Duration = Duration::from_millis(5);
         loop {
@@ -276,7 +276,7 @@ impl Operator<'_> {
         outcome
     }
 
-    /// Makes and records the change, and updates the state of the row.
+    /// Makes and records the change, and updates the expected state of the row.
     fn make(
         &self,
         key: &mut Owned,

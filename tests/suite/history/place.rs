@@ -20,7 +20,7 @@ impl Place {
         Self::shared(Database::sqlite())
     }
 
-    /// Uses a database on a server that is shared with other tests.
+    /// Uses this database. Its server, if any, is shared with other tests.
     pub(super) fn shared(database: Database) -> Self {
         Self { database, own_server: None }
     }
@@ -37,7 +37,7 @@ impl Place {
         self.own_server.as_ref()
     }
 
-    /// Returns a proxy to the server that can break connections, or `None` for a database without a
+    /// Returns a proxy that can break connections to the separate server, or `None` without such a
     /// server.
     pub(super) fn proxy(&self) -> Option<Proxy> {
         self.own_server.as_ref().map(|server| Proxy::start(server.address()))

@@ -30,7 +30,7 @@ pub(super) struct Pool {
 #[derive(Default)]
 struct Keys {
     made: Key,
-    /// Keys that may be issued, changed and revoked.
+    /// Keys that an operator will still issue, change or revoke.
     live: Vec<Shown>,
     recent: VecDeque<Shown>,
     /// Keys with an expiry, each with the time of that expiry.
@@ -119,7 +119,7 @@ impl Pool {
         of[random.below(of.len())].clone()
     }
 
-    /// Returns the keys that may be issued, changed and revoked.
+    /// Returns the keys that an operator will still issue, change or revoke.
     pub(super) fn live(&self) -> Vec<Shown> {
         self.lock().live.clone()
     }

@@ -1,4 +1,4 @@
-//! The recorder of a run's history, with the only clock of the run.
+//! The recorder of a run's history. One clock measures the times of all events.
 
 use std::{
     fs::{self, File},
@@ -13,8 +13,8 @@ use std::{
 
 use super::event::{Answer, Event, Moment, Request, What};
 
-/// The recorder of a history. It measures all times, in the process that sends requests and makes
-/// changes.
+/// The recorder of a history. The test's process sends the requests, makes the changes, and
+/// measures all times.
 pub(super) struct Recorder {
     began: Instant,
     path: PathBuf,

@@ -10,8 +10,9 @@ const INSTANT: Duration = Duration::from_nanos(1);
 /// The tolerance for keys that a server accepts after their expiry. It covers the drift between the
 /// wall clock and the clock of the history.
 const WALL_CLOCK_TOLERANCE: Duration = Duration::from_millis(50);
-/// The tolerance for keys that a server rejects before their expiry. A server's clock may also be
-/// ahead of the database's clock, by the duration of the query for the time.
+/// The tolerance for keys that a server rejects before their expiry. A server reads the database's
+/// time with a query. The server's time may be ahead of the database's time by the duration of that
+/// query.
 const AHEAD_TOLERANCE: Duration = Duration::from_millis(200);
 
 /// The contents of a key's row.
@@ -56,15 +57,15 @@ impl Row {
         self.exists && !self.revoked && !self.disabled && here
     }
 
-    /// Returns whether this row may accept a request from this caller that is checked at or after
-    /// `judged_after`.
+    /// Returns whether this row may accept a request from this caller if the key is checked at
+    /// `judged_after` or later.
     pub(super) fn may_accept(&self, caller: Caller, judged_after: Moment) -> bool {
         self.lets_in(caller)
             && self.expires_at.is_none_or(|end| end.after(WALL_CLOCK_TOLERANCE) > judged_after)
     }
 
-    /// Returns whether this row may reject a request from this caller that is checked at or before
-    /// `judged_before`.
+    /// Returns whether this row may reject a request from this caller if the key is checked at
+    /// `judged_before` or earlier.
     pub(super) fn may_refuse(&self, caller: Caller, judged_before: Moment) -> bool {
         !self.lets_in(caller)
             || self.expires_at.is_some_and(|end| end.before(AHEAD_TOLERANCE) <= judged_before)
@@ -136,7 +137,7 @@ impl Timeline {
     }
 
     /// Returns every row that the server may have used for a request from `began` to `ended`, if
-    /// the server lags by at most `bound`.
+    /// the server lags by at most `bound`, and never behind its own changes.
     pub(super) fn readable(
         &self,
         server: Server,
@@ -170,7 +171,8 @@ impl Timeline {
     }
 }
 
-/// Returns these rows and every row that open changes may produce from them, without duplicates.
+/// Returns these rows and every row that the changes in `open` may produce from them, without
+/// duplicates.
 fn any_of(rows: impl IntoIterator<Item = Row>, open: &[Change]) -> Vec<Row> {
     let mut all: Vec<Row> = Vec::new();
     let mut new: Vec<Row> = rows.into_iter().collect();

@@ -134,8 +134,8 @@ impl Plan {
         all
     }
 
-    /// Runs clients, operators and faults concurrently until the time is over. Returns the
-    /// remaining keys.
+    /// Runs clients, operators and faults concurrently until the time is over. Returns the keys
+    /// that the operators have not finished.
     fn go_on(
         &self,
         pool: &Pool,
@@ -188,9 +188,9 @@ impl Plan {
         })
     }
 
-    /// Presents every key to every server until the response agrees with the row, or until the
-    /// recovery time is over. Returns early if the history already shows an error, because a faulty
-    /// server may never recover.
+    /// Presents the operators' keys and some invalid keys to every server. Each key is presented
+    /// until the response agrees with the row, or until the recovery time is over. Returns early if
+    /// the history already shows an error, because a faulty server may never recover.
     fn be_quiet(&self, pool: &Pool, seats: &[Seat], recorder: &Recorder, keys: &[Owned]) {
         if is_broken(recorder) {
             return;

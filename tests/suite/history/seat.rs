@@ -35,8 +35,8 @@ pub(super) struct Kind {
 }
 
 impl Kind {
-    /// Returns the bound on staleness. A request that begins later than this after a change must
-    /// see the change.
+    /// Returns the bound on staleness. A request that begins later than this bound after a change
+    /// must see the change.
     pub(super) fn bound(&self) -> Duration {
         self.max_staleness.max(self.stale_if_error)
     }

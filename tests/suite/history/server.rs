@@ -29,9 +29,9 @@ use crate::support::wait_until;
 const SETTINGS: &str = "TEST_HISTORY_SERVER";
 /// The text before the address on standard output.
 const SERVING: &str = "serving on ";
-/// A short interval, so that a paused or killed server is often recording usage.
+/// A short interval, so that a server is often recording usage when it is paused or killed.
 const USAGE_INTERVAL: Duration = Duration::from_secs(1);
-/// How long a server with a possibly wrong clock waits for the database's time. After this timeout
+/// How long a server with a possibly wrong clock waits for the database's time. After this timeout,
 /// the server exits and is started again.
 const CLOCK_TIMEOUT: Duration = Duration::from_secs(10);
 /// The response header that contains the number of the server.
@@ -67,7 +67,7 @@ impl Process {
     /// Starts a server and waits until it serves. Returns `None` if it cannot serve, for example
     /// because its database is unavailable.
     ///
-    /// The server ends with the thread that started it.
+    /// On Linux, the server ends when the thread that started it ends.
     pub(super) fn start(
         settings: &Settings,
         clock: Option<&WallClock>,
@@ -131,7 +131,7 @@ fn test_name() -> &'static str {
 
 #[test]
 fn a_server_answers_until_it_is_ended() {
-    // This process was started as a server.
+    // If the variable is set, this process is a server, and `serve` never returns.
     if let Ok(settings) = env::var(SETTINGS) {
         serve(&serde_json::from_str(&settings).unwrap());
     }
@@ -253,7 +253,8 @@ fn serve(settings: &Settings) -> ! {
     process::exit(0);
 }
 
-/// Every administration of this process: one for each handle, and a separate administration.
+/// Every administration of this process: one for each handle that can change keys, and a separate
+/// administration.
 #[derive(Clone)]
 struct Administrations(Vec<Admin>);
 
@@ -264,8 +265,9 @@ fn administrations(settings: &Settings, handles: &[AppKeys]) -> Administrations 
 }
 
 /// Waits until every handle uses the database's clock, and returns whether that happened in time.
-/// Before its first read of changes a handle uses the local clock, which may be wrong. After the
-/// first read the handle's time may be ahead by the duration of connecting.
+/// Before its first read of changes, a handle uses the local clock, which may be wrong. The first
+/// read includes connecting, so the handle's time may be ahead by that long. A later read corrects
+/// the time.
 fn has_database_time(handles: &[AppKeys], max_staleness: Duration) -> bool {
     let until = Instant::now() + CLOCK_TIMEOUT;
     while handles.iter().any(|keys| keys.health().feed() != FeedState::Fresh) {
@@ -294,8 +296,8 @@ fn keys(settings: &Settings) -> Result<AppKeys, api_key_runtime::Error> {
     builder.trusted_proxies(["127.0.0.1/32"]).build()
 }
 
-/// Ends this process when its parent process ends, even if this process is paused or the parent is
-/// killed.
+/// Ends this process when its parent process ends, even if the parent is killed. On Linux, this
+/// works even while this process is paused.
 fn end_with_the_starter() {
     #[cfg(target_os = "linux")]
     rustix::process::set_parent_process_death_signal(Some(Signal::KILL)).unwrap();

@@ -61,7 +61,7 @@ impl Sql {
         }
     }
 
-    /// Returns the first column of the first row, which must be a number.
+    /// Returns the column `number` of the first row.
     pub(super) fn number(&mut self, sql: &str) -> Option<i64> {
         #[derive(QueryableByName)]
         struct Row {

@@ -19,20 +19,20 @@ use crate::support::{FakeChanges, FakeStore};
 
 /// The maximum delay between reading keys and returning them.
 const SLOWEST_FIND_MILLISECONDS: u64 = 150;
-/// The delay between reading changes and returning them late. The delay is shorter than any bound,
-/// so that a correct server uses its cache between two late reads.
+/// The time between a read of changes and its late result. This time is shorter than any bound, so
+/// that a correct server uses its cache between two late results.
 const CHANGES_DELAY: Duration = Duration::from_millis(250);
-/// The lag of the copy behind the database.
+/// The maximum lag of the copy behind the database.
 const LAG: Duration = Duration::from_secs(4);
 
 /// Returns a store that reads at once but returns late, so that a change may happen between the
 /// read and the return.
 pub(super) fn slow(store: DieselStore) -> FakeStore {
     let finds = AtomicU64::new(0);
-    // The first two of every four reads of changes are late. A server that dates the first result
-    // by its arrival uses outdated entries until the second result arrives. The other two reads are
-    // prompt, so that a change is applied between the lookup of its key and the caching of that
-    // lookup.
+    // The first two of every four reads of changes are late. A faulty server that dates the first
+    // result by its arrival, instead of by its read, would use outdated entries until the second
+    // result arrives. The other two reads are prompt, so that a change is applied between the
+    // lookup of its key and the caching of that lookup.
     let changes = FakeChanges::After(|number| {
         if number % 4 < 2 {
             thread::sleep(CHANGES_DELAY);
@@ -46,7 +46,7 @@ pub(super) fn slow(store: DieselStore) -> FakeStore {
     })
 }
 
-/// Returns a store that always reports that nothing has changed.
+/// Returns a store whose change feed reports no change after its first read.
 pub(super) fn deaf(store: DieselStore) -> FakeStore {
     FakeStore::scripted(store, FakeChanges::None, KeyStore::find)
 }

@@ -1,4 +1,5 @@
-//! An allocator that searches memory when it is freed, to check that secrets were overwritten.
+//! An allocator that searches each block of memory that is freed, to check that secrets were
+//! overwritten.
 
 use std::{
     alloc::{GlobalAlloc, Layout, System},
@@ -26,7 +27,8 @@ thread_local! {
 static ALLOCATOR: Watching = Watching;
 
 /// Runs this function and counts the blocks of at least a key's size that this thread freed. Also
-/// counts the blocks that contain the needle followed by more text.
+/// counts those blocks that contain the needle twice in a row, or followed by eight letters or
+/// digits.
 pub(crate) fn watch_for(needle: &'static str, run: impl FnOnce()) -> Watched {
     WATCHED.set(Watched::default());
     NEEDLE.set(Some(needle.as_bytes()));
@@ -54,9 +56,8 @@ fn look(block: &[u8]) {
     });
 }
 
-// SAFETY: every call is passed to the system's allocator unchanged. A block is read before it is
-// freed, while it has `layout.size()` bytes. The bytes may have any value, and volatile reads allow
-// for bytes that were never written.
+// SAFETY: every call is passed to the system's allocator, which also zeroes new blocks. A block is
+// read before it is freed, while it has `layout.size()` bytes.
 #[allow(unsafe_code)]
 unsafe impl GlobalAlloc for Watching {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {

@@ -1,4 +1,4 @@
-//! A server that counts its requests, so that a test can wait until all requests have begun.
+//! A server that counts its requests, so that a test can wait until its requests have begun.
 
 use std::{
     future::poll_fn,

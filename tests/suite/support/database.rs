@@ -87,8 +87,8 @@ impl Database {
         database
     }
 
-    /// Creates an empty database on the test's own server, which is dropped with that server. The
-    /// URL names an existing database.
+    /// Creates an empty database on a test's own server. The database is removed with that server.
+    /// The URL must name an existing database.
     pub(crate) fn postgres_at(server: &str) -> Self {
         Self::postgres_named(server, own_name())
     }
@@ -180,7 +180,7 @@ impl Database {
         (issued.secret.expose_secret().to_owned(), issued.record.id)
     }
 
-    /// Issues this many keys at once, valid from any address.
+    /// Issues this many keys, valid from any address.
     pub(crate) fn issue_many(&self, number: usize) -> Vec<(String, i64)> {
         let admin = self.admin();
         let new = NewKey::new("test").allow_any();
@@ -270,8 +270,8 @@ impl Database {
         .map_err(|error| error.to_string())
     }
 
-    /// Changes a key by SQL, as another process does. An `Admin` of this process would notify its
-    /// services directly.
+    /// Changes a key by SQL, as another process does. An `Admin` would update the caches of this
+    /// process directly.
     pub(crate) fn set(&self, id: i64, columns: &str) {
         self.execute(&format!("UPDATE api_keys SET {columns} WHERE id = {id}")).unwrap();
     }
@@ -291,7 +291,7 @@ impl Database {
         self.set(id, "revoked_at = '2001-01-01 00:00:00+00:00'");
     }
 
-    /// Returns the first column of a query, one element per row. The query must return text.
+    /// Returns the rows of a query, which must return one column of text.
     pub(crate) fn texts(&self, sql: &str) -> Vec<String> {
         #[derive(QueryableByName)]
         struct Row {
@@ -311,8 +311,8 @@ impl Database {
                         .replacen("SELECT text FROM (", "WITH answer(text) AS (", 1)
                         .replacen(") AS answer(text)", ") SELECT text FROM answer", 1);
                     let mut connection = SqliteConnection::establish(&self.url).unwrap();
-                    // The last connection of another thread may be checkpointing the write-ahead
-                    // log while it closes.
+                    // Another thread may be closing its connection, which may checkpoint the
+                    // write-ahead log and block this query.
                     connection.batch_execute("PRAGMA busy_timeout = 5000").unwrap();
                     sql_query(sql).load(&mut connection).unwrap()
                 }
@@ -331,7 +331,8 @@ impl Drop for Database {
     fn drop(&mut self) {
         match &self.place {
             Place::Postgres { dropped_at, name } => {
-                // Threads of the service under test may stay connected for a moment.
+                // Threads of the service under test may still be connected, so FORCE ends their
+                // connections.
                 if let Some(server) = dropped_at
                     && let Ok(mut connection) = PgConnection::establish(server)
                 {

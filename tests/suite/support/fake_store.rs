@@ -40,7 +40,7 @@ pub(crate) enum FakeChanges {
     After(fn(u64)),
     /// Reports that it does not support changes.
     Unsupported,
-    /// Reports that nothing has changed.
+    /// Reports everything as changed in the first read, and no changes later.
     None,
 }
 
@@ -213,8 +213,8 @@ impl KeyStore for FakeStore {
     }
 }
 
-/// The change feed of a fake store. Without the feed of another store, it reports that nothing has
-/// changed.
+/// The change feed of a fake store. Without the feed of another store, the first read reports that
+/// everything has changed, and later reads report that nothing has changed.
 struct FakeFeed {
     fake: FakeStore,
     feed: Option<Box<dyn ChangeFeed>>,

@@ -9,7 +9,7 @@ use super::Database;
 pub(crate) struct Fixtures {
     /// Active, valid from any address.
     pub(crate) active: String,
-    /// Bound to 203.0.113.7, from which no test sends requests.
+    /// Bound to 203.0.113.7, from which no test connects.
     pub(crate) bound_elsewhere: String,
     /// Bound to 10.0.0.0/8.
     pub(crate) bound_to_network: String,
@@ -66,7 +66,7 @@ pub(crate) fn unknown() -> String {
     store.issue(&NewKey::new("unknown").allow_any()).unwrap().secret.expose_secret().to_owned()
 }
 
-/// Returns the key with one character of its body replaced by another letter or digit.
+/// Returns the key with its last character replaced by a different letter.
 pub(crate) fn mistyped(key: &str) -> String {
     let (head, last) = key.split_at(key.len() - 1);
     format!("{head}{}", if last == "a" { "b" } else { "a" })

@@ -1,5 +1,5 @@
-//! A client that sends exactly the given bytes, and panics if no response comes. Each client has
-//! one keep-alive connection.
+//! A client that sends exactly the given bytes, and panics if a response does not come in time.
+//! Each client has one keep-alive connection.
 
 use std::{net::SocketAddr, time::Duration};
 

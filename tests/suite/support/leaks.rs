@@ -1,6 +1,6 @@
-//! Searches every log line, at every level, and every response of the suite for secrets. It looks
-//! for eight-character pieces of each issued key's body, and for sixteen-character pieces of the
-//! hexadecimal digest. The first leak ends the run.
+//! Searches every log line, at every level, and every response that the client in `http.rs` reads
+//! for secrets. The search looks for eight-character pieces of the hidden part of each issued key,
+//! and for sixteen-character pieces of the hexadecimal digest. The first leak ends the run.
 
 use std::{
     collections::HashSet,
@@ -13,10 +13,10 @@ use api_key_runtime::admin::IssuedKey;
 /// The length of a piece of a key. There are 62^8 = 2e14 possible pieces, so none appears by
 /// chance.
 const KEY_PIECE: usize = 8;
-/// The length of a piece of a digest. Eight hexadecimal characters are often a decimal number,
-/// which may appear in a log line by chance.
+/// The length of a piece of a digest. Eight hexadecimal characters may all be decimal digits, and
+/// such a number may appear in a log line by chance.
 const DIGEST_PIECE: usize = 16;
-/// The length of the prefix and the hint, which are not secret.
+/// The length of the hint, which is not secret: the prefix and four more characters.
 const SHOWN: usize = "ak_live_".len() + 4;
 
 static PIECES: LazyLock<RwLock<HashSet<Vec<u8>>>> = LazyLock::new(RwLock::default);
@@ -65,7 +65,8 @@ fn is_secret_character(byte: u8) -> bool {
 /// Ends the run if the text contains a piece of a secret.
 pub(crate) fn search(what: &str, text: &[u8]) {
     if found_in(text) {
-        // Writes directly to standard error, because captured output of the test would be lost.
+        // Writes directly to standard error, because captured output is lost when the process
+        // exits.
         let leaked = format!("a secret leaked into {what}: {}\n", String::from_utf8_lossy(text));
         let _ = io::stderr().write_all(leaked.as_bytes());
         std::process::exit(101);

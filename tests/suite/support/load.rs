@@ -15,7 +15,7 @@ use super::http::{self, Client};
 /// How long an idle connection may be reused. The server keeps idle connections longer.
 const KEEP_ALIVE: Duration = Duration::from_secs(2);
 
-/// Stops the senders on drop, even after a panic of the test.
+/// A guard that stops the senders on drop, even if the test panics.
 pub(crate) struct Stopping<'a>(pub(crate) &'a AtomicBool);
 
 impl Drop for Stopping<'_> {
@@ -87,8 +87,8 @@ pub(crate) fn with_key(key: &str) -> String {
 }
 
 /// Prints the times of these requests, and fails if the median exceeds the bound. On an idle
-/// machine one request in a hundred takes about ten milliseconds. On a busy machine only the median
-/// shows that requests do not wait for the database.
+/// machine, one request in a hundred takes about ten milliseconds. On a busy machine, only the
+/// median shows that requests do not wait for the database.
 pub(crate) fn assert_prompt<'a>(
     what: &str,
     samples: impl IntoIterator<Item = &'a Sample>,

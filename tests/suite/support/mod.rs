@@ -44,8 +44,8 @@ pub(crate) fn hex(bytes: &[u8]) -> String {
     bytes.iter().fold(String::new(), |hex, byte| hex + &format!("{byte:02x}"))
 }
 
-/// Raises the number of files and connections that this process may open, up to the limit of the
-/// system.
+/// Raises the number of files and connections that this process may open to `count`, or to the
+/// system's limit if that limit is lower.
 pub(crate) fn allow_open_files(count: u64) {
     #[cfg(unix)]
     {

@@ -67,7 +67,7 @@ pub(crate) fn app_key() -> &'static Path {
         .get_or_init(|| build(&["-p", "app-key"]).pop().expect("cargo reports the path of app-key"))
 }
 
-/// Builds and returns the paths of the programs.
+/// Builds the chosen programs and returns their paths.
 fn build(chosen: &[&str]) -> Vec<PathBuf> {
     let output = cargo()
         .args(["build", "--quiet", "--locked", "--message-format", "json-render-diagnostics"])

@@ -76,8 +76,8 @@ impl Proxy {
         Self { address, shared }
     }
 
-    /// Ends all faults: held bytes arrive and new connections work. Connections that were
-    /// blackholed stay dead.
+    /// Ends all faults: held bytes arrive and new connections work. Connections that became black
+    /// holes stay dead.
     pub(crate) fn pass(&self) {
         self.delay_answers(Duration::ZERO);
         let state = self.shared.set_path(Path::Open);

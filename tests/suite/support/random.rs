@@ -1,4 +1,4 @@
-//! Pseudo-random numbers that are the same in every run.
+//! Pseudo-random numbers that depend only on the seed.
 
 /// The generator `xorshift64*`.
 pub(crate) struct Random(u64);

@@ -1,5 +1,5 @@
-//! Waits for events on machines of any speed, and checks that rejections come in time. A rejection
-//! is timed by the sending of the last accepted request.
+//! Waits for events on machines of any speed, and checks that rejections come in time. The delay of
+//! a rejection is the time from the change until the last accepted request was sent.
 
 use std::{
     fmt, thread,

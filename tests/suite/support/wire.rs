@@ -1,5 +1,5 @@
-//! HTTP/1.1 as raw bytes, for every client of the tests. Nothing here panics, because a server
-//! under test may send anything.
+//! HTTP/1.1 as raw bytes, for every client of the tests. The functions return errors instead of
+//! panicking, because a server under test may send anything.
 
 use std::{
     io::{ErrorKind, Read as _, Write as _},
@@ -159,7 +159,7 @@ impl Connection {
     }
 
     /// Returns where this text ends in the received bytes, or `None` if the server closed the
-    /// connection before the text arrived.
+    /// connection without sending anything more.
     fn receive_until(&mut self, text: &[u8]) -> Result<Option<usize>, String> {
         loop {
             let found = self.received.windows(text.len()).position(|window| window == text);
@@ -177,7 +177,7 @@ impl Connection {
         }
     }
 
-    /// Returns false if the server has closed the connection.
+    /// Receives more bytes. Returns `false` if the server has closed the connection.
     fn receive(&mut self) -> Result<bool, String> {
         let mut buffer = [0; 16_384];
         match self.stream.read(&mut buffer) {

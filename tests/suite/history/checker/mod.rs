@@ -1,10 +1,10 @@
 //! Checks a history: whether a server wrongly accepted or rejected a key.
 //!
-//! A server may lag behind the database by its bound, except for changes that its own handles made.
+//! A server may lag behind the database by its bound, except for changes made through that server.
 //! A response is correct if it agrees with the row at some moment in an interval. The interval
 //! begins one bound before the request and ends with the response. A change may take effect at any
-//! moment from its beginning to its acknowledgement. After a change of unknown outcome, acceptance
-//! and rejection are both correct.
+//! moment from its beginning to its acknowledgement. After a change of unknown outcome, a response
+//! is correct if it agrees with the row before or after that change.
 
 mod report;
 #[cfg(test)]
@@ -22,7 +22,8 @@ use super::{
     row::{Made, Row, Timeline},
 };
 
-/// The number of violations of a rule that are shown in full. Further violations are only counted.
+/// The maximum number of violations of a rule that are shown in full. Further violations are only
+/// counted.
 const SHOWN: usize = 3;
 /// The maximum number of lines in an excerpt.
 const EXCERPT_LINES: usize = 40;
@@ -94,7 +95,8 @@ struct Checker<'a> {
     nothing: Timeline,
     bounds: HashMap<Server, Duration>,
     stopped: HashMap<Server, Moment>,
-    /// The time of a handle's first rejection that only a revocation explains.
+    /// For each server, handle and key, the time of the first rejection that only a revocation
+    /// explains.
     refused_as_revoked: HashMap<(Server, Handle, Key), Moment>,
     verdict: Verdict,
 }
@@ -193,8 +195,9 @@ impl Checker<'_> {
         }
     }
 
-    /// Checks every server that still runs: the last response of each handle must agree with the
-    /// final row. If the final row is uncertain, acceptance and rejection are both correct.
+    /// Checks every server that still runs: the last response of each handle to each key must agree
+    /// with the final row. If the final row is uncertain, acceptance and rejection are both
+    /// correct.
     fn quiet(&mut self, quiet: &Event) {
         let mut last: BTreeMap<(Server, Handle, Key), (&Event, Request)> = BTreeMap::new();
         for event in self.events.clone() {
@@ -260,8 +263,8 @@ impl Checker<'_> {
         }
     }
 
-    /// Returns every change of the key until the response, and the requests with the key to the
-    /// server between `from` and the response.
+    /// Returns the events that explain a violation, up to the response: every change of the key,
+    /// and the faults and the server's requests with the key since `from`.
     fn excerpt(&self, offender: &Event, request: Request, from: Moment) -> String {
         let concerns = |event: &&&Event| {
             let overlaps = event.began <= offender.ended && event.ended >= from;

@@ -11,7 +11,7 @@ pub(in super::super) enum Rule {
     NoneTooLate,
     /// A rejected key was invalid during the request, or at most one bound before the request.
     NoneForNothing,
-    /// A server never accepts a key that it has rejected as revoked.
+    /// A server's handle never accepts a key that it has rejected as revoked.
     NeverRevived,
     /// A server returns 200, 401 or 503.
     NothingElse,
@@ -50,7 +50,7 @@ pub(in super::super) struct Seen {
     pub(in super::super) lost: usize,
     pub(in super::super) changes: usize,
     pub(in super::super) faults: usize,
-    /// Requests whose response agrees only with an earlier row.
+    /// Requests whose response agrees only with a row from before the request.
     pub(in super::super) behind: usize,
     /// The longest time between the acknowledgement of a change and the beginning of a request that
     /// did not see the change.

@@ -1,5 +1,5 @@
-//! Correct and wrong histories, written by hand. Times are in milliseconds; servers may lag by a
-//! second.
+//! Correct and wrong histories, written by hand. Times are in milliseconds; servers may lag by
+//! [`BOUND`].
 
 use std::{ops::RangeInclusive, time::Duration};
 
@@ -108,8 +108,7 @@ fn ms(milliseconds: u64) -> Moment {
 fn a_revoked_key_may_be_accepted_until_the_bound() {
     let story =
         |began| Story::new().changed(2000..=2010, Change::Revoke).asked(began..=9000, Accepted);
-    // During the revocation both responses are correct, and a request that began in time may end at
-    // any time.
+    // A request that began at most one bound after the revocation may end at any later time.
     story(1000).breaks_nothing();
     story(2005).breaks_nothing();
     story(2010 + BOUND).breaks_nothing();
@@ -190,8 +189,8 @@ fn an_expired_key_is_rejected_at_once() {
     story(4990, Accepted).breaks_nothing();
     story(5200, Accepted).breaks(Rule::NoneTooLate);
     story(5200, Refused).breaks_nothing();
-    // A server's clock may be ahead of the database's clock by the duration of the query for the
-    // time.
+    // A server's time may be ahead of the database's time by the duration of the query that reads
+    // it.
     story(4850, Refused).breaks_nothing();
     story(4750, Refused).breaks(Rule::NoneForNothing);
 }
@@ -266,17 +265,18 @@ fn a_server_is_behind_by_nothing_for_what_it_changed_itself() {
 fn what_a_server_refused_as_revoked_it_never_accepts_again() {
     let revoked = || Story::new().changed(2000..=2010, Change::Revoke);
     revoked().asked(2100..=2110, Refused).asked(2111..=2120, Accepted).breaks(Rule::NeverRevived);
-    // The rejection had not arrived yet, or came from another server or another process.
+    // The rejection had not arrived when the later request began, or came from another server or
+    // from the server's other handle.
     revoked().asked(2100..=2110, Refused).asked(2110..=2120, Accepted).breaks_nothing();
     revoked().asked_of(2, 2100..=2110, Refused).asked(2111..=2120, Accepted).breaks_nothing();
     revoked().asked_second(2100..=2110, Refused).asked(2111..=2120, Accepted).breaks_nothing();
-    // The time of a response counts, even if the response is recorded later.
+    // The earliest rejection counts, even if a request that began earlier got its rejection later.
     revoked()
         .asked(2050..=2300, Refused)
         .asked(2100..=2110, Refused)
         .asked(2200..=2210, Accepted)
         .breaks(Rule::NeverRevived);
-    // If something else explains the rejection, it does not prove that the server has seen the
+    // A rejection that something else explains does not prove that the server has seen the
     // revocation.
     Story::new()
         .changed(1500..=1510, Change::Disable)
@@ -321,10 +321,10 @@ fn at_rest_every_server_answers_by_the_row() {
     // Only the last response counts, and only if its server still runs.
     both(Unavailable).asked(5100..=5110, Accepted).breaks_nothing();
     both(Unavailable).stopped(5500, 1).breaks_nothing();
-    // One server got no request.
+    // A server without a request breaks the rule, unless the server was stopped.
     Story::new().asked(5000..=5010, Accepted).quiet(4000..=6000).breaks(Rule::AllComeBack);
     Story::new().asked(5000..=5010, Accepted).stopped(1000, 2).quiet(4000..=6000).breaks_nothing();
-    // A server that rejects every key is wrong as well.
+    // A server that is unavailable breaks the rule even if the key is invalid.
     Story::new()
         .changed(1000..=1010, Change::Revoke)
         .asked_of(1, 5000..=5010, Refused)

@@ -20,10 +20,10 @@ use crate::support::OwnServer;
 /// The number of additional keys, more than the change log lists for one statement.
 pub(in super::super) const FILLERS: usize = 100;
 
-/// Statements that prune as a server does when the recorded pruning position is an hour old. The
-/// newest row below that position stays, so the first statement adds a row for a key that no client
-/// presents. The statements have a lock timeout, because a server may be paused inside its own
-/// pruning transaction.
+/// Statements that prune as a server does when the recorded pruning position is more than an hour
+/// old. The newest row below that position stays, so the first statement adds a row for a key that
+/// no client presents. The statements have a lock timeout, because a server may be paused inside
+/// its own pruning transaction.
 const PRUNE_TABLE: [&str; 3] = [
     "SET lock_timeout = 100; UPDATE api_keys SET name = 'pruned' WHERE id = 1",
     "SET lock_timeout = 100; UPDATE api_key_meta SET prune_at = clock_timestamp() - interval '90 minutes'",
@@ -129,7 +129,7 @@ fn take_away(file: &Path, length: Duration) {
     fs::rename(&away, folder).unwrap();
 }
 
-/// Prunes the change log repeatedly for this time, as several hours of changes would.
+/// Prunes the change log repeatedly for this time, as servers would over several hours.
 pub(super) fn prune(place: &Place, length: Duration) {
     let statements: &[&str] =
         if place.database().is_postgres() { &PRUNE_TABLE } else { &[PRUNE_FILE] };

@@ -12,7 +12,7 @@ pub(super) use self::{
 use super::{event::What, recorder::Recorder};
 use crate::support::random::Random;
 
-/// Causes and repairs one fault after another.
+/// A source of faults, which causes and repairs one fault after another.
 pub(super) struct Breaker<'a> {
     recorder: &'a Recorder,
     random: Random,
@@ -38,8 +38,8 @@ impl<'a> Breaker<'a> {
         self.recorder.ended(began, What::Fault { fault });
     }
 
-    /// Returns one of these elements, in random order. Every element comes once before an element
-    /// is repeated, so that a short run has all faults.
+    /// Returns a random element of `all`. Every element comes once before an element is repeated,
+    /// so that even a short run has many different faults.
     fn deal<T: Copy>(&mut self, deck: &mut Vec<T>, all: &[T]) -> T {
         if deck.is_empty() {
             deck.extend_from_slice(all);

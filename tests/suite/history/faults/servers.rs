@@ -33,7 +33,7 @@ enum Fault {
 
 const OF_A_SERVER: [Fault; 5] =
     [Fault::Pause, Fault::Pause, Fault::Kill, Fault::PauseAndPrune, Fault::PauseAndPrune];
-/// How long the database keeps working after a pause with pruning. In this time the server reads
+/// How long no database fault happens after a pause with pruning. In this time, the server reads
 /// changes over its old connection.
 const ROUND: Duration = Duration::from_millis(500);
 /// The offsets that clocks are set to, in seconds.
@@ -49,7 +49,7 @@ const OF_A_WAY: [Fault; 5] = [
 ];
 
 /// Breaks servers and starts their replacements. A server ends with the thread that started it, so
-/// this function runs on the thread that lives longest.
+/// this function runs on the test's own thread, which lives longest.
 pub(in super::super) fn break_servers(
     mut breaker: Breaker<'_>,
     (place, pool): (&Place, &Pool),
@@ -123,8 +123,8 @@ impl Breaker<'_> {
     /// Pauses a server and prunes the log while keys change. Afterwards the server does not find
     /// these changes in the log.
     fn pause_and_prune(&mut self, place: &Place, pool: &Pool, seat: &Seat, seated: &Seated) {
-        // The pause is shorter than the timeout of the feed. After a timeout the feed would start
-        // again.
+        // The pause is shorter than the timeout of the feed. After that timeout, a new feed thread
+        // would start without a position in the log.
         let length = self.milliseconds(700, 1500);
         let _whole = self.database.lock().unwrap();
         let (mut client, keys) = (Client::new(seat, self.recorder), pool.live());
