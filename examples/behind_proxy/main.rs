@@ -6,8 +6,8 @@
 //! ```
 //!
 //! The `DATABASE_URL` may name a Postgres database instead. Run the second line in another
-//! terminal. On Debian, nginx is in the package `nginx-light` and in the folder `/usr/sbin`. Then
-//! run in a third terminal, with the same `DATABASE_URL`:
+//! terminal. On Debian, the package `nginx-light` installs nginx as `/usr/sbin/nginx`. Then run in
+//! a third terminal, with the same `DATABASE_URL`:
 //!
 //! ```sh
 //! KEY=$(cargo app-key issue --name me --ip 127.0.0.2)
@@ -19,17 +19,17 @@
 //! ```
 //!
 //! The first request is accepted. The next two requests get 401, because the key allows only
-//! 127.0.0.2. The service ignores the `X-Forwarded-For` header that the client sends. nginx itself
-//! uses 127.0.0.1, so the clients on this machine use other loopback addresses. On Linux, the
-//! option `--interface` of curl sets these addresses.
+//! 127.0.0.2. The address that the client puts into `X-Forwarded-For` has no effect. The service
+//! trusts 127.0.0.1, because nginx connects from this address. The requests therefore come from
+//! other loopback addresses, which `--interface` sets on Linux.
 
 use std::{env, error::Error, time::Duration};
 
 use actix_web::{App, HttpResponse, HttpServer, get};
 use api_key_runtime::{AppKey, AppKeys, require_app_key};
 
-/// The time that running requests have to finish after SIGTERM. By default Docker kills the process
-/// after 10 seconds, and Kubernetes after 30 seconds.
+/// The time that running requests have to finish after SIGTERM. By default, Docker kills the
+/// process after 10 seconds, and Kubernetes after 30 seconds.
 const SHUTDOWN_SECONDS: u64 = 5;
 
 #[get("/whoami")]
@@ -73,7 +73,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
             .wrap(shared.access_log())
     })
     .shutdown_timeout(SHUTDOWN_SECONDS);
-    // `run` returns after SIGTERM, once the running requests have ended.
+    // After SIGTERM, `run` returns once the running requests have ended or the timeout has passed.
     server.bind(bind)?.run().await?;
     keys.close(Duration::from_secs(SHUTDOWN_SECONDS))?;
     log::info!("stopped");

@@ -62,8 +62,8 @@ pub(crate) fn find(connection: &mut AnyConnection, id: i64) -> QueryResult<Optio
     cakes::table.find(id).first(connection).optional()
 }
 
-/// Inserts a cake. Diesel cannot write `RETURNING` for both databases at once, so this query has
-/// two variants.
+/// Inserts a cake. An [`AnyConnection`] does not support `RETURNING`, so each arm uses the
+/// connection of one database.
 pub(crate) fn insert(connection: &mut AnyConnection, cake: &NewCake) -> QueryResult<Cake> {
     let statement = diesel::insert_into(cakes::table).values(cake).returning(cakes::all_columns);
     match connection {

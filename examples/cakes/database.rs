@@ -1,7 +1,7 @@
 //! The service's own database connections: a pool for Postgres or SQLite.
 //!
-//! The library uses its own connections for the keys, so slow queries of the service never delay a
-//! key check.
+//! The library has separate connections for the keys, so a key check never waits for a connection
+//! of this pool.
 
 use std::{error::Error, thread, time::Duration};
 
@@ -19,7 +19,8 @@ use crate::{connection::AnyConnection, jsend::Failure};
 
 const POSTGRES_MIGRATIONS: EmbeddedMigrations = embed_migrations!("cakes/migrations/postgres");
 const SQLITE_MIGRATIONS: EmbeddedMigrations = embed_migrations!("cakes/migrations/sqlite");
-/// Takes the advisory lock. Any number works if no other program locks it in this database.
+/// The statement that takes an advisory lock. Any number works if no other program locks the same
+/// number in this database.
 const MIGRATION_LOCK: &str = "SELECT pg_advisory_xact_lock(20260101)";
 
 const CONNECTIONS: u32 = 4;
@@ -63,9 +64,9 @@ impl Database {
     }
 }
 
-/// The location of the database. Diesel's own `ConnectionManager<Connection>` would try Postgres
-/// first and then SQLite. If the server were unavailable, it would create an SQLite file named like
-/// the URL.
+/// The location of the database. Diesel's own `ConnectionManager<AnyConnection>` would try Postgres
+/// first and then SQLite. If the server were unavailable, the manager would create an SQLite file
+/// named like the URL.
 #[derive(Debug)]
 enum Place {
     Postgres(String),
@@ -73,8 +74,8 @@ enum Place {
 }
 
 impl Place {
-    /// Parses the location like `AppKeys` does. URLs of Postgres and `keyword=value` strings name a
-    /// server; any other text is the path of a file.
+    /// Parses the location in a similar way to `AppKeys`. A Postgres URL, or a text with `host=`,
+    /// `dbname=` or `service=`, names a server. Any other text is the path of a file.
     fn parse(url: &str) -> Self {
         let url = url.trim();
         let is_postgres = url.starts_with("postgres://")
@@ -99,8 +100,8 @@ impl ManageConnection for Place {
             }
             Self::Sqlite(path) => {
                 let mut connection = connected(SqliteConnection::establish(path))?;
-                // `migrations::run` has set WAL mode. In this mode, readers and a writer do not
-                // block each other.
+                // WAL mode is not set here, because `migrations::run` has set it and the file keeps
+                // it.
                 connection
                     .batch_execute("PRAGMA busy_timeout = 2000; PRAGMA foreign_keys = ON")
                     .map_err(r2d2::Error::QueryError)?;

@@ -1,4 +1,4 @@
-//! The routes. The attributes above each handler state who may call that handler.
+//! The routes. A handler without `#[require_app_key]` is public.
 
 use actix_web::{
     Either, HttpResponse, Responder, Result, delete, get,
@@ -15,7 +15,7 @@ use crate::{
     jsend::{Failure, success},
 };
 
-/// The maximum size of a request body. The description of a cake is always shorter.
+/// The maximum size of a request body. A cake needs far less.
 const MAX_BODY_BYTES: usize = 16 * 1024;
 
 pub(crate) fn routes(config: &mut ServiceConfig) {
@@ -26,7 +26,8 @@ pub(crate) fn routes(config: &mut ServiceConfig) {
         .service(delete_cake);
     config
         .app_data(PayloadConfig::new(MAX_BODY_BYTES))
-        // Sets the response to an invalid body, whether JSON or a form.
+        // Sets the response to a body that is not a cake. This also applies to forms, because
+        // `Either` returns the error of its first extractor, which is `Json`.
         .app_data(JsonConfig::default().error_handler(|_, _| NOT_A_CAKE.into()))
         .app_data(PathConfig::default().error_handler(|_, _| Failure::NoSuchCake.into()))
         .service(front_page)

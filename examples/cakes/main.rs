@@ -1,7 +1,7 @@
 //! A bakery's API behind `#[require_app_key]`: `cargo run --example cakes`.
 //!
-//! Everyone may list the cakes. Baking or deleting a cake requires a key. `DATABASE_URL` names the
-//! database of the cakes and the keys, which is a Postgres server or an SQLite file. `BIND` is the
+//! Everyone may list the cakes. Baking or deleting a cake requires a key. `DATABASE_URL` names a
+//! Postgres database or an SQLite file, which contains the cakes and the keys. `BIND` is the
 //! address to listen on.
 
 mod cake;
@@ -79,7 +79,7 @@ async fn serve() -> Result<(), Box<dyn Error>> {
     Ok(())
 }
 
-/// Makes Ctrl-C wait for running requests, as SIGTERM does. By default actix-web aborts running
+/// Makes Ctrl-C wait for running requests, as SIGTERM does. By default, actix-web aborts running
 /// requests on Ctrl-C.
 #[cfg(unix)]
 fn stop_when_asked(server: &Server) -> std::io::Result<()> {

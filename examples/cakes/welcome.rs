@@ -22,7 +22,7 @@ pub(crate) fn print(keys: &AppKeys, listening: SocketAddr) -> Result<(), Box<dyn
     let service = callable(listening);
     let mut text = format!("\nThe cakes are at http://{service} (Ctrl-C stops it).\n\n");
     if admin.list(&ListKeys::new().limit(1))?.is_empty() {
-        // If this machine calls its own address, the client IP is the same address.
+        // Requests from this machine to its own address have this address as their client IP.
         let new = NewKey::new("first").allow(service.ip().to_string())?.scopes(SCOPES)?;
         let issued = admin.issue(&new)?;
         text += &first_key(service, issued.secret.expose_secret())?;

@@ -17,9 +17,9 @@
 //! curl -sS http://127.0.0.1:8080/reports/no-such-page/at-all
 //! ```
 //!
-//! The last two requests get 401, so a client without a key cannot find out which files and routes
-//! exist. With a key that lacks the scope `reports:read`, a client can read the files but not the
-//! reports.
+//! The last two requests get 401, although the first path exists and the second does not. A client
+//! without a key sees no difference. With a key that lacks the scope `reports:read`, a client can
+//! read the files but not the reports.
 
 use std::{env, error::Error};
 

@@ -28,8 +28,8 @@ const POSTGRES_MIGRATIONS: EmbeddedMigrations = embed_migrations!("own_pool/migr
 const SQLITE_MIGRATIONS: EmbeddedMigrations = embed_migrations!("own_pool/migrations/sqlite");
 
 const CONNECTIONS: u32 = 4;
-/// The maximum wait for a connection. By default r2d2 waits 30 seconds, and a request whose key is
-/// not cached could wait that long.
+/// The maximum wait for a connection. The default of r2d2, 30 seconds, would not help a request,
+/// which gets 503 after `lookup_timeout` (1 second by default).
 const POOL_TIMEOUT: Duration = Duration::from_secs(1);
 
 pub(crate) type Failure = Box<dyn Error + Send + Sync>;
@@ -61,7 +61,7 @@ impl Database {
         }
     }
 
-    /// Returns `AppKeys` that look up keys through this pool. On Postgres a separate connection
+    /// Returns `AppKeys` that look up keys through this pool. On Postgres, a separate connection
     /// receives notifications of changes. Without that connection, changes take effect within
     /// `max_staleness`.
     pub(crate) fn keys(&self, url: &str) -> Result<AppKeys, api_key_runtime::Error> {

@@ -59,15 +59,16 @@ impl Place {
             return Ok(AnyConnection::Postgres(connection));
         }
         let mut connection = SqliteConnection::establish(&self.0)?;
-        // Without this pragma SQLite ignores foreign keys, so it would delete a user and keep the
+        // Without this pragma, SQLite ignores foreign keys, so it would delete a user and keep the
         // user's keys.
         connection.batch_execute("PRAGMA busy_timeout = 1000; PRAGMA foreign_keys = ON")?;
         Ok(AnyConnection::Sqlite(connection))
     }
 }
 
-/// Creates a user with the first key. The transaction begins with a write, because SQLite requires
-/// this for concurrent writers. The example `own_pool` explains the reason.
+/// Creates a user with the first key. The first statement of the transaction is a write. In SQLite,
+/// a transaction that begins with a read fails at its first write if another transaction has
+/// written in between.
 pub(crate) fn sign_up(
     connection: &mut AnyConnection,
     admin: &Admin,

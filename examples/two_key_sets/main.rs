@@ -17,9 +17,8 @@
 //! curl -sS -H "Authorization: Bearer $THEIRS" http://127.0.0.1:8080/internal/whoami
 //! ```
 //!
-//! The last request gets 401, like any unknown key. The prefix shows readers which set a key
-//! belongs to, but has no effect on checks. The sets are separate because their databases are
-//! separate.
+//! The last request gets 401, like any unknown key. The prefix shows people which set a key belongs
+//! to, but has no effect on checks. The sets are separate because their databases are separate.
 
 use std::{env, error::Error};
 

@@ -2,9 +2,9 @@
 //! `cargo bench -p api-key-tests --bench compile`.
 //!
 //! The benchmark writes two services of 300 handlers that differ only in the attribute. It runs
-//! `cargo check` on each in turn, after the dependencies are built, and compares the processor
-//! time. Other programs on a busy machine change processor time less than elapsed time. Each result
-//! is one line: `name value unit`.
+//! `cargo check` on each in turn, after the dependencies are built, and compares the processor time
+//! (user time). On a busy machine, processor time varies less than elapsed time. Each result is one
+//! line: `name value unit`.
 #![allow(missing_docs, clippy::unwrap_used)]
 
 use std::{
@@ -17,7 +17,7 @@ use std::{
 const ROUNDS: usize = 9;
 const HANDLERS: usize = 300;
 
-/// Typical handlers of a service. `@` stands for a number.
+/// Typical handlers of a service. `KEY` stands for the attribute or nothing, and `@` for a number.
 const KINDS: [&str; 6] = [
     r#"#[get("/orders/@/{id}")]
 KEY
@@ -139,7 +139,7 @@ fn write_services(folder: &Path) {
     }
 }
 
-/// Returns the processor time that checking one service takes, in seconds.
+/// Returns the user time of `cargo check` for one service, in seconds.
 fn seconds(folder: &Path, name: &str, incremental: &str) -> f64 {
     let source = folder.join(name).join("src/main.rs");
     let text = fs::read(&source).unwrap();
@@ -162,7 +162,8 @@ fn seconds(folder: &Path, name: &str, incremental: &str) -> f64 {
         .output()
         .unwrap();
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-    // The second line is the time of the child processes: `0m1.25s 0m0.31s`.
+    // The second line has the user time and the system time of the child processes:
+    // `0m1.25s 0m0.31s`.
     let times = String::from_utf8(output.stdout).unwrap();
     let user = times.lines().nth(1).unwrap().split(' ').next().unwrap();
     let (minutes, seconds) = user.trim_end_matches('s').split_once('m').unwrap();

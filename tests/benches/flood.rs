@@ -97,7 +97,8 @@ fn report(flood: &Flood, store: &Watched, before_mb: Option<f64>) {
 }
 
 impl Flood {
-    /// Uses keys one after another until the flood has used `UNKNOWN` keys.
+    /// Uses unknown keys one after another, and one hot key per `HOT_EVERY` unknown keys, until all
+    /// tasks together have used `UNKNOWN` unknown keys.
     async fn one_after_another(self: Rc<Self>) {
         loop {
             let number = self.begun.get();

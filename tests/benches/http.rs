@@ -54,7 +54,7 @@ async fn handwritten(caller: rival::Caller) -> &'static str {
     BODY
 }
 
-/// The cheapest check of a key, with the same two headers as the guarded route.
+/// Checks a key in the cheapest way, and sets the same two headers as the guarded route.
 #[get("/limit")]
 async fn limit(request: HttpRequest) -> HttpResponse {
     check::limit(&request, BODY)
@@ -147,7 +147,8 @@ fn warm(servers: &mut Servers, name: &str, other: &str, hot: &[Key]) -> [f64; 2]
     })
 }
 
-/// Compares first uses of keys. The hand-written code gets the same keys, since it caches nothing.
+/// Compares first uses of keys. Both routes get the same keys, because the hand-written code does
+/// not cache a key.
 fn cold_against(servers: &mut Servers, cold: &[Key]) {
     let requests = [requests("/guarded", cold), requests("/handwritten", cold)];
     // Uses only one server, because during a long round the other server would close its idle
@@ -181,13 +182,13 @@ fn storm(server: &Postgres) {
     let mut most = 0;
     let mut progress = Progress::new("cold_storm_queries", keys.len());
     let (first, second) = keys.split_at(STORM_ROUNDS);
-    // The first pass uses the database at its normal speed. The second pass delays the responses of
-    // the database, so that all requests wait for them.
+    // The first pass uses the database at its normal speed. The second pass delays each query, so
+    // that all requests arrive before the query ends.
     for (delay, keys) in [(Duration::ZERO, first), (SLOW, second)] {
         let store = Watched::open(database.url()).delayed(delay);
         let guards = AppKeys::builder().store(store.clone()).build().unwrap();
-        // The first change report says that everything may have changed, so lookups that started
-        // before it are repeated.
+        // The first report of the change feed says that everything may have changed. Lookups that
+        // start before this report are repeated, and would be counted.
         while !guards.health().is_ready() {
             thread::sleep(Duration::from_millis(5));
         }
@@ -212,8 +213,8 @@ fn storm(server: &Postgres) {
     figure("cold_storm_queries", most as f64, "queries");
 }
 
-/// Shows how busy the server's worker and the load's thread were, because the busier of the two
-/// limits the throughput.
+/// The processor time of the server's worker and of the load's thread. The busier of the two limits
+/// the throughput.
 #[derive(Default)]
 struct Share {
     worker: f64,

@@ -1,7 +1,7 @@
 //! Measures the change feed while nothing happens: `cargo bench -p api-key-tests --bench idle`.
 //!
-//! Reports the processor time of all threads of the library, in percent of one core. Only the
-//! change feed runs in an idle service.
+//! Reports the processor time of all threads of the library, in percent of one core. In an idle
+//! service, only the threads of the change feed do work.
 #![allow(missing_docs, clippy::unwrap_used, clippy::cast_precision_loss)]
 
 use std::{
@@ -48,7 +48,7 @@ impl Service {
         self.threads.iter().map(Thread::cpu_seconds).collect()
     }
 
-    /// Prints the processor time that each thread used in this time, and the total.
+    /// Prints the share of one core that each thread used since `before`, and the total.
     fn report(&self, before: &[f64], seconds: f64) {
         let percents: Vec<f64> = iter::zip(self.cpu_seconds(), before)
             .map(|(now, before)| 100.0 * (now - before) / seconds)

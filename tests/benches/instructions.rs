@@ -5,8 +5,8 @@
 //! of the machine does not change the counts, so a small regression is visible in continuous
 //! integration. The counts depend on the compiler and on versions of dependencies.
 //!
-//! Callgrind hides the processor's instructions for SHA-256, so a digest takes about ten times as
-//! many instructions as without callgrind. The ratios therefore leave out the digest.
+//! Under callgrind, a program cannot use the processor's instructions for SHA-256, so a digest
+//! takes about ten times as many instructions. The ratios therefore leave out the digest.
 #![allow(missing_docs, clippy::unwrap_used, clippy::cast_precision_loss)]
 
 use std::{

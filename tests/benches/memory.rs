@@ -57,7 +57,8 @@ unsafe impl GlobalAlloc for Counting {
     }
 }
 
-/// A store that finds every key, stores nothing, and never reports a change.
+/// A store that finds every key and stores nothing. Apart from the first report of its feed, it
+/// reports no change.
 #[derive(Clone, Default)]
 struct Everyone {
     found: Arc<AtomicUsize>,
@@ -121,9 +122,9 @@ impl Service {
         }
     }
 
-    /// Uses new keys until this many were used.
+    /// Uses new keys until `wanted` keys were used in total.
     fn use_new(&mut self, wanted: usize, progress: &mut Progress) {
-        // Uses a separate runtime, which is dropped with all its memory.
+        // The runtime is dropped before the memory is measured, so its memory is not counted.
         System::new().block_on(async {
             while self.used < wanted {
                 let key = self.maker.make();
@@ -137,8 +138,8 @@ impl Service {
         });
     }
 
-    /// Returns whether the used keys are still cached, so that the allocated memory is that of all
-    /// keys.
+    /// Returns whether a sample of the used keys is still cached. Only then is the allocated memory
+    /// that of all keys.
     fn caches_all(&self) -> bool {
         let before = self.store.found.load(Ordering::Relaxed);
         System::new().block_on(async {

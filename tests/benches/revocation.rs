@@ -33,7 +33,8 @@ mod support;
 /// Passes the database URL to the serving process.
 const SERVE: &str = "BENCH_SERVES";
 const REVOCATIONS: usize = 250;
-/// The number of times that a key is used before its revocation, and again after its rejection.
+/// The minimum number of uses of a key before its revocation, and the number of uses after its
+/// rejection.
 const USES: usize = 20;
 /// Time after which the benchmark fails if the revoked key is still accepted.
 const REVOCATION_TIMEOUT: Duration = Duration::from_secs(10);

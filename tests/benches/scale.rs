@@ -1,8 +1,8 @@
 //! Compares checks against a table of a million keys with checks against a thousand keys:
 //! `cargo bench -p api-key-tests --bench scale`.
 //!
-//! The checks run in this process, so that the times contain nothing but the checks. Both sides use
-//! the same number of keys.
+//! The checks run in this process, so the times do not include HTTP. Both sides use the same number
+//! of keys.
 #![allow(missing_docs, clippy::unwrap_used, clippy::cast_precision_loss)]
 
 use std::{cell::RefCell, hint::black_box, iter, rc::Rc, time::Instant};

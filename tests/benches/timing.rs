@@ -82,7 +82,7 @@ fn rejections() {
     let mut progress = Progress::new("rejections", REQUESTS);
     for round in 0..REQUESTS {
         for turn in 0..requests.len() {
-            // Puts each kind of key at every position of a round equally often.
+            // Rotates the order of the kinds, so that no kind is always measured first.
             let kind = (turn + round) % requests.len();
             let began = Instant::now();
             assert_eq!(client.status(&requests[kind]), 401);

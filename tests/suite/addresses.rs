@@ -1,4 +1,4 @@
-//! Tests of the client IP that the conformance cases cannot run over loopback.
+//! Tests of the client IP that need special peer addresses or special settings of the service.
 
 use std::net::SocketAddr;
 

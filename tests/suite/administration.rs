@@ -41,7 +41,7 @@ const PATHS: [&str; 20] = [
 
 const METHODS: [&str; 6] = ["GET", "POST", "PUT", "PATCH", "DELETE", "QUERY"];
 
-/// Bodies with which some of these products create a key.
+/// Bodies of requests that create a key in some of these products.
 const BODIES: [(&str, &str); 2] = [
     (
         "application/json",

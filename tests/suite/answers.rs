@@ -71,7 +71,8 @@ fn routes(config: &mut web::ServiceConfig) {
         .service(no_attribute);
 }
 
-/// Checks that a response to a server error has no challenge and no details.
+/// Checks that a response has this status and a problem body, has no challenge, and must not be
+/// cached.
 fn assert_server_error(answer: &http::Response, status: u16) {
     assert_eq!(answer.status, status, "{answer:?}");
     assert_eq!(answer.header("www-authenticate"), None);
@@ -160,7 +161,7 @@ fn a_configured_scheme_is_challenged_and_others_are_logged() {
         lacking.header("www-authenticate").unwrap(),
         "Api-Key realm=\"api\", error=\"insufficient_scope\", scope=\"cakes:write cakes:delete\""
     );
-    // On an optional route a request with another scheme is anonymous, which is logged once per
+    // On an optional route, a request with another scheme is anonymous, which is logged once per
     // route.
     for _ in 0..2 {
         assert_eq!(get("/optional-scoped", &format!("Authorization: Basic {key}")).status, 200);
@@ -396,7 +397,8 @@ fn a_flood_of_rejections_logs_ten_lines_and_a_summary_a_second() {
         let summaries = log::lines_with(" more within a second (unreadable allow list)");
         let number = |line: &String| line.split(' ').find_map(|word| word.parse::<usize>().ok());
         let mut numbers = summaries.iter().filter_map(number);
-        // On a slow machine there are several summaries, one per second, whose numbers add up.
+        // On a slow machine, there are several summaries, one per second. The test then compares
+        // the sum of their numbers.
         numbers.clone().any(|number| number == suppressed)
             || took > Duration::from_secs(1) && numbers.by_ref().sum::<usize>() >= suppressed
     });

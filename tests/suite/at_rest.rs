@@ -51,7 +51,8 @@ fn all_that_was_written(database: &Database) -> Vec<u8> {
             .output()
             .unwrap();
         assert!(dump.status.success(), "{dump:?}");
-        // All databases of the server share its log.
+        // All databases of the server share its log. The marker proves that the log contains the
+        // statements of this database.
         let marker = format!("the last statement of {}", database.name());
         database.texts(&format!("SELECT '{marker}'"));
         let log = fs::read(Postgres::shared().log()).unwrap();
@@ -131,7 +132,7 @@ fn postgres_receives_only_the_digest_as_a_parameter() {
 // A7
 #[test]
 fn two_digests_that_differ_in_one_bit_are_two_keys() {
-    // Returns records with a wrong digest, like a faulty store that looks up digests by a hash.
+    // Returns records whose digest differs in one bit, as a faulty store could return.
     let one_bit_off = |bit: usize| {
         move |store: &dyn KeyStore, digests: &[KeyDigest]| {
             let mut found = store.find(digests)?;
@@ -231,7 +232,8 @@ database_test!(an_imported_key_in_other_case_or_spacing_is_rejected, |database: 
 });
 
 // A6
-// Keys under the current and the previous pepper work. Adding the first pepper invalidates no key.
+// Keys under the current and the previous pepper work. The previous pepper `none` stands for keys
+// that were issued without a pepper.
 database_test!(pepper_rotation_keeps_every_key_working, |database: Database| {
     database.migrate();
     let plain = issue(database.builder()).unwrap();
@@ -371,7 +373,8 @@ fn the_memory_of_a_secret_is_overwritten_when_it_is_dropped() {
             let issued = store.issue(&new_key()).unwrap();
             assert!(issued.secret.expose_secret().starts_with("ak_live_"));
         });
-        // No other allocation of that length contains the prefix.
+        // The allocator counts a freed block only if more text follows the prefix, so a prefix
+        // alone is not counted.
         assert_eq!(watched.freed_with_needle, 0, "freed memory still contained a key");
         assert!(watched.freed > 0, "the allocator records freed memory");
     }
@@ -384,8 +387,8 @@ fn the_memory_of_a_secret_is_overwritten_when_it_is_dropped() {
 // A13
 #[test]
 fn a_secret_can_be_neither_cloned_nor_displayed_nor_serialised() {
-    // If one of these types implements the trait, two implementations of `Absent` apply, and the
-    // call is ambiguous and does not compile.
+    // If `KeySecret` or `IssuedKey` implemented one of these traits, two implementations of
+    // `Absent` would apply. The call would then be ambiguous and would not compile.
     trait Absent<Marker> {
         fn check() {}
     }

@@ -39,8 +39,8 @@ pub(crate) fn product(text: &str) -> &str {
     text.split("#[cfg(test)]\nmod tests {").next().unwrap()
 }
 
-/// Returns the rooms of `api-key-runtime`, each with its row number in the table of
-/// ARCHITECTURE.md.
+/// Returns the rooms (top-level modules) of `api-key-runtime`, each with its row number in the
+/// table of ARCHITECTURE.md.
 fn rooms() -> HashMap<String, usize> {
     let map = fs::read_to_string(root().join("ARCHITECTURE.md")).unwrap();
     let (_, section) = map.split_once("\n## Rooms, top down\n").unwrap();
@@ -87,7 +87,8 @@ fn imports(code: &str) -> BTreeSet<&str> {
     names
 }
 
-/// The order prevents import cycles between the rows. Rooms in the same row may import each other.
+/// A room imports only from its own row of the table and from lower rows, so there is no import
+/// cycle between rows.
 #[test]
 fn rooms_import_only_from_rooms_below_them() {
     let rooms = rooms();

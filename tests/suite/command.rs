@@ -50,14 +50,15 @@ impl Ran {
         format!("{}{}", self.stdout, self.stderr)
     }
 
-    /// Returns the standard output after a success.
+    /// Returns the standard output of a command that must have succeeded.
     #[track_caller]
     pub(crate) fn succeeded(self) -> String {
         assert_eq!(self.code, Some(0), "{self:?}");
         self.stdout
     }
 
-    /// Checks that the command failed without any change and printed this reason in one line.
+    /// Checks that the exit code is 1, and that the command printed only one line, which contains
+    /// this reason.
     fn refused(&self, reason: &str) {
         assert_eq!((self.code, self.stdout.as_str()), (Some(1), ""), "{self:?}");
         assert!(self.stderr.starts_with("app-key: "), "{self:?}");

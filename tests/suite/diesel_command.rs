@@ -1,5 +1,5 @@
-//! The stock `diesel` command with the migrations of an application and of this library: the
-//! documented way to run them.
+//! The stock `diesel` command runs the migrations of an application and of this library, as the
+//! guide describes.
 
 use std::{
     fs,
@@ -96,8 +96,8 @@ fn module(database: &Database) -> String {
     let path = Path::new(env!("CARGO_MANIFEST_DIR"))
         .join(format!("../api-key-runtime/src/store/{backend}/schema.rs"));
     let text = fs::read_to_string(path).unwrap();
-    // SQLite has no type for a time with a zone. The command sees only the name of the declared
-    // type.
+    // In SQLite, the columns are declared as TIMESTAMP, so the command prints `Timestamp` where the
+    // module has `TimestamptzSqlite`.
     text[text.find("diesel::table!").unwrap()..].replace("TimestamptzSqlite", "Timestamp")
 }
 

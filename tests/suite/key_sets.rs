@@ -24,7 +24,7 @@ async fn named(key: AppKey) -> HttpResponse {
 
 const GUARD: RequireAppKey = RequireAppKey::new();
 
-/// The same route, guarded by the attribute and by the middleware.
+/// Registers one route that the attribute guards, and one that the middleware guards.
 fn routes(config: &mut web::ServiceConfig) {
     config
         .service(web::resource("/attribute").to(attributed))
@@ -285,8 +285,8 @@ fn the_access_log_redacts_the_keys_of_several_sets() {
     }
 }
 
-// E1: If each worker builds a set in the closure of `HttpServer::new`, each set has its own
-// threads, connections and cache.
+// E1: The warning is for services that build a set in the closure of `HttpServer::new`. There, each
+// worker gets a set with its own threads, connections and cache.
 #[test]
 fn equal_key_sets_in_use_log_one_warning() {
     log::install();

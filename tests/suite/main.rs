@@ -1,5 +1,5 @@
-//! Tests that cross crates, on both databases and over the wire. GUARANTEES.md lists the guarantees
-//! that they check.
+//! Tests that cross crates, on both databases and over the wire. GUARANTEES.md lists the
+//! requirements, each with its tests.
 #![cfg(unix)]
 #![allow(missing_docs, clippy::unwrap_used)]
 

@@ -99,8 +99,8 @@ fn requests_count_by_outcome_and_by_cache_hit() {
     // as a change.
     let fixtures = Fixtures::new(&database);
     let keys = (builder.max_staleness(LONG).lookup_timeout(LONG_DEADLINE)).build().unwrap();
-    // The first change report says that everything may have changed, so it must come before the
-    // requests.
+    // The first report of the change feed says that everything may have changed. It must come
+    // before the requests, because cached keys are looked up again after it.
     wait_until("the feed is fresh", || keys.health().is_ready());
     let server = serve(&keys);
     let get = |path: &str, key: &str| http::get_with(server.address, path, key).status;

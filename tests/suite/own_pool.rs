@@ -1,4 +1,4 @@
-//! Keys over the application's own pool: connections are borrowed for a moment and never held.
+//! Keys over the application's own pool: each lookup borrows a connection and returns it at once.
 
 use std::{
     fs, thread,
@@ -94,7 +94,7 @@ database_test!(a_pool_of_one_serves_the_application_and_lookups, |database: Data
             for _ in 0..200 {
                 assert_eq!(pool.count_of_users(), 1);
                 // r2d2 gives a returned connection to the thread that asks first, not to the thread
-                // that waits longest. The pause lets the waiting thread get it.
+                // that waits longest. The pause lets the waiting thread get the connection.
                 thread::sleep(Duration::from_millis(1));
             }
         });
@@ -128,7 +128,8 @@ database_test!(a_connection_within_a_transaction_is_not_used, |database: Databas
         &["BEGIN; SELECT count(*) FROM api_keys"]
     };
     for begin in begins {
-        // A pool with another connection still works. A pool with only this connection answers 503.
+        // With another connection in the pool, the service still works. With only this connection,
+        // it answers 503.
         for (size, expected) in [(2, 401), (1, 503)] {
             let (key, id) = database.issue("0.0.0.0");
             let pool = AnyPool::new(&database, size);
@@ -314,8 +315,8 @@ fn an_sqlite_file_that_is_replaced_under_a_pool_is_503() {
     assert_eq!(status(), 503);
 }
 
-// E8: Reading the file releases SQLite's locks on it, and the next program that closes the file
-// removes the log.
+// E8: When this process closes a file after reading it, the system releases SQLite's locks on that
+// file. The next program that closes the database then removes its `-wal` file.
 #[test]
 fn an_sqlite_log_that_is_lost_under_a_pool_is_503() {
     let database = Database::sqlite();
@@ -339,8 +340,8 @@ fn an_sqlite_log_that_is_lost_under_a_pool_is_503() {
     assert_eq!(status(), 503);
 }
 
-/// Checks that a change is seen before the next poll, which comes a second after the previous poll.
-/// Each change is made right after the previous change was seen.
+/// Checks that notifications report changes. Each change is made right after the previous change
+/// was seen, so polling would report it about a second later.
 fn sees_changes_by_notification(keys: AppKeys, database: &Database) {
     const WOKEN: Duration = Duration::from_millis(500);
     let server = Server::start(keys, guarded_routes);

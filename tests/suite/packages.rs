@@ -1,5 +1,5 @@
-//! The packages as published. `tests/features` must build the packages with every combination of
-//! features that users may choose.
+//! The packages as published. `tests/features` must build the runtime without features, with each
+//! feature alone and with all features.
 
 use std::{collections::BTreeSet, ffi::OsStr, path::Path, process::Command};
 

@@ -41,7 +41,7 @@ fn its_commands_run() {
     assert!(printed.starts_with("Hello, me.\n"), "{printed}");
 }
 
-/// Runs the key commands in the text, in their order.
+/// Runs the `cargo app-key` commands of the text in their order.
 #[test]
 fn its_commands_for_keys_succeed() {
     let database = Database::sqlite();

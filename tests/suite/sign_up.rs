@@ -67,7 +67,8 @@ database_test!(a_key_and_its_user_become_visible_with_the_commit, |database: Dat
         Ok(())
     })
     .unwrap();
-    // The commit removes the negative entry of the key.
+    // The service cached that the key is unknown. The change feed removes this negative entry after
+    // the commit.
     wait_until("the key is accepted", || status(&key) == 200);
     let [record] = admin.list(&ListKeys::new()).unwrap().try_into().unwrap();
     assert_eq!(record.owner.as_deref(), Some("ada"));

@@ -177,7 +177,7 @@ fn a_revocation_does_not_wait_for_changes_of_other_keys() {
     let database = Database::postgres();
     let (_, id) = database.issue("0.0.0.0");
     let (_, other) = database.issue("0.0.0.0");
-    // An uncommitted transaction with a sign-up, an import and a manual change.
+    // An uncommitted transaction that inserts 100 keys and changes another key.
     let mut open = PgConnection::establish(database.url()).unwrap();
     open.batch_execute(&format!(
         "BEGIN; \

@@ -16,7 +16,7 @@ use crate::support::{Database, database_test, fixtures::moment, markdown};
 
 /// Returns the digests logged since the last call, oldest first: as hex, or `everything` for null.
 fn logged(database: &Database) -> Vec<String> {
-    // On Postgres the migration added the first row, which is left out here.
+    // On Postgres, the migration added the first row, which is left out here.
     let (hex, new) = if database.is_postgres() {
         (
             "encode(digest, 'hex')",
@@ -166,7 +166,7 @@ database_test!(the_database_refuses_to_clear_a_revocation, |database: Database| 
     } else {
         (format!("digest = x'{other}'"), "id = 4711")
     };
-    // A new digest or id for the revoked row would make the revoked key valid again.
+    // With another digest or id, the row would no longer record that this key is revoked.
     for change in [
         "revoked_at = NULL",
         "revoked_at = '2030-01-01 00:00:00+00:00'",
@@ -308,8 +308,8 @@ fn a_role_with_the_documented_grants_serves_and_administers() {
     ] {
         assert!(as_role(forbidden).is_err(), "{forbidden}");
     }
-    // Names that a role can shadow: by its own search path, or by temporary tables, functions and
-    // operators.
+    // A role can try to shadow the names that the triggers use, by its search path or by temporary
+    // tables. The changes must still be logged.
     let (_, id) = database.issue("0.0.0.0");
     logged(&database);
     let digest = digest_of(&database, id);
@@ -385,8 +385,8 @@ database_test!(an_expiry_written_by_sql_is_exact_to_the_microsecond, |database: 
         let two_hours_east = moment() + TimeDelta::hours(2);
         update(&format!("{}+02:00", two_hours_east.format("%Y-%m-%d %H:%M:%S%.6f"))).unwrap();
     } else {
-        // The table accepts only one form of a time. A time without a zone or in another zone could
-        // be misread.
+        // The table accepts a fraction of a second only with the zone +00:00. A time in another
+        // zone could be misread.
         for other in [
             format!("{end}+02:00"),
             format!("{end}"),

@@ -80,7 +80,8 @@ fn routes(config: &mut web::ServiceConfig) {
     config.service(json).service(text).service(query).service(path);
 }
 
-/// Sends bytes on a new connection and returns the status. The response must come promptly.
+/// Sends bytes on a new connection and returns the status. The response must come within
+/// `TEST_TIMEOUT`.
 fn status(server: &Server, bytes: &[&[u8]]) -> u16 {
     let started = Instant::now();
     let mut client = http::Client::connect(server.address);
@@ -96,7 +97,7 @@ fn post(target: &str, lines: &[&str], body: &[u8]) -> Vec<u8> {
     [http::head("POST", target, lines).as_bytes(), body].concat()
 }
 
-/// Returns requests that cannot be parsed or never end. Truncated bodies lack their last part.
+/// Returns requests that an extractor rejects, and requests whose body never ends.
 fn broken(credential: &str) -> Vec<(&'static str, Vec<u8>)> {
     let is_json = "Content-Type: application/json";
     let huge = vec![b'a'; 3_000_000];
@@ -161,7 +162,7 @@ fn no_extractor_is_made_before_the_key_is_accepted() {
 static PROBED_CONSTRUCTED: AtomicUsize = AtomicUsize::new(0);
 static PROBED_RAN: AtomicUsize = AtomicUsize::new(0);
 
-/// Like [`Probe`], with separate counters for the one test that needs exact counts.
+/// An extractor like [`Probe`], with separate counters for the one test that needs exact counts.
 struct OwnProbe;
 
 impl FromRequest for OwnProbe {

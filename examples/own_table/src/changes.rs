@@ -15,7 +15,7 @@ diesel::table! {
     }
 }
 
-/// The interval between reads of the log, because SQLite has no notifications.
+/// The interval between reads of the log. SQLite has no notifications, so the feed polls.
 const POLL_INTERVAL: Duration = Duration::from_millis(100);
 
 /// A reader of the log with its own position.
@@ -33,7 +33,7 @@ impl Feed {
 
 impl ChangeFeed for Feed {
     fn changes(&mut self) -> Result<Changes, StoreError> {
-        // Both reads run in one transaction, so that they see the same state of the file.
+        // All reads run in one transaction, so that they see the same state of the database.
         let (last, changed) = self
             .tokens
             .connection()?

@@ -6,8 +6,8 @@
 //! commit in a different order than that of their sequence numbers. This feed reads by sequence
 //! number, so it would miss changes there.
 //!
-//! The store of api-key-runtime also detects a replaced file and records key usage. This example
-//! does neither.
+//! The store of api-key-runtime also detects a replaced database file and records key usage. This
+//! example does neither.
 
 mod changes;
 mod row;
@@ -30,8 +30,8 @@ use crate::row::{Row, partner_tokens};
 type Manager = ConnectionManager<SqliteConnection>;
 
 const CONNECTIONS: u32 = 4;
-/// The maximum wait for a connection. The default `lookup_timeout` is one second, after which a
-/// caller gets 503, so the wait is shorter.
+/// The maximum wait for a connection. It is shorter than the default `lookup_timeout` of one
+/// second, after which a caller gets 503.
 const POOL_TIMEOUT: Duration = Duration::from_millis(500);
 
 /// The tokens of the partners. Clones share the connections.
@@ -55,7 +55,7 @@ impl PartnerTokens {
     }
 
     /// Inserts a record that `AppKeys::make_key` made, and returns the number of its row. From then
-    /// on the token is valid.
+    /// on, the token is valid.
     ///
     /// # Errors
     /// Returns an error if the database fails or already has the token.

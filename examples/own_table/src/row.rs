@@ -46,7 +46,7 @@ pub(crate) struct Row {
 impl Row {
     /// Converts the row to a key record. Returns `None` if the fingerprint is not 32 bytes long.
     pub(crate) fn into_record(self) -> Option<KeyRecord> {
-        // An unreadable list allows no address.
+        // `from_stored` turns an invalid list into a list that allows no address.
         let networks = AllowedIps::from_stored(&self.networks);
         let mut record = KeyRecord::new(self.number, digest(&self.fingerprint)?, networks);
         record.digest_algorithm = DigestAlgorithm::from_stored(&self.fingerprint_kind);

@@ -1,8 +1,8 @@
--- In WAL mode, readers and a writer do not wait for each other.
+-- In WAL mode, readers do not wait for a writer, and a writer does not wait for readers.
 PRAGMA journal_mode = WAL;
 
--- An existing table of an application. It has the same data as the runtime's own table, but other
--- column names. Times are text in UTC, as Diesel's TimestamptzSqlite writes them.
+-- An existing table of an application. Its columns hold the data of a key record, but under other
+-- names. Times are text in UTC, as Diesel's TimestamptzSqlite writes them.
 CREATE TABLE IF NOT EXISTS partner_tokens (
     number           INTEGER   NOT NULL PRIMARY KEY AUTOINCREMENT,
     fingerprint      BLOB      NOT NULL UNIQUE CHECK (typeof(fingerprint) = 'blob' AND length(fingerprint) = 32),
@@ -19,7 +19,7 @@ CREATE TABLE IF NOT EXISTS partner_tokens (
 );
 
 -- The change log. The numbers follow the order of commits, because SQLite has one writer at a time.
--- Old rows may be deleted. A reader whose position is deleted then treats everything as changed.
+-- Old rows may be deleted. A reader whose position was deleted treats every key as changed.
 CREATE TABLE IF NOT EXISTS partner_token_changes (
     number      INTEGER NOT NULL PRIMARY KEY AUTOINCREMENT,
     -- The position of a reader. It is random, because numbers repeat after a backup is restored.

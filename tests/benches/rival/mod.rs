@@ -26,7 +26,7 @@ use diesel::{
 };
 use sha2::{Digest as _, Sha256};
 
-/// The authenticated caller. A handler that takes it runs only for a valid key.
+/// The authenticated caller. A handler with this argument runs only for a valid key.
 pub(crate) struct Caller {
     pub(crate) id: i64,
 }

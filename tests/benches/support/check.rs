@@ -1,5 +1,5 @@
 //! The check without a server. This module builds requests as a server would pass them to a guarded
-//! handler, and calls the function that the attribute awaits.
+//! handler, and calls the function that such a handler awaits first.
 
 use std::{cell::RefCell, future::ready, rc::Rc};
 
@@ -46,7 +46,7 @@ pub(crate) async fn requests(keys: &AppKeys, presented: &[Key]) -> Vec<HttpReque
     handed_over.take()
 }
 
-/// Returns the request of a typical client, which no application has received yet.
+/// Returns a request as a typical client sends it, before an application has received the request.
 pub(crate) fn sent(key: &str) -> TestRequest {
     TestRequest::get()
         .uri("/orders/17")
@@ -58,14 +58,15 @@ pub(crate) fn sent(key: &str) -> TestRequest {
         .insert_header((AUTHORIZATION, format!("Bearer {key}")))
 }
 
-/// Calls the function that the attribute awaits. Returns the status of a rejection as the error.
+/// Calls the function that a handler with `#[require_app_key]` awaits first. Returns the status of
+/// a rejection as the error.
 pub(crate) async fn authenticate(request: &HttpRequest) -> Result<(), StatusCode> {
     bench::authenticate(&POLICY, request).await
 }
 
 /// Runs the minimum of a check: reads one header, digests the key and looks up the digest. The
-/// digest and the lookup are the library's own, so a faster digest does not lower the measured
-/// overhead.
+/// digest and the lookup are the library's own, so a faster digest speeds up the floor as well as
+/// the check.
 pub(crate) fn floor(keys: &AppKeys, request: &HttpRequest) -> bool {
     presented(request).is_some_and(|key| bench::probe(keys, &bench::digest(keys, key)))
 }

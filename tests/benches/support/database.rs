@@ -32,8 +32,8 @@ enum Place {
 }
 
 impl Database {
-    /// Starts a server with the default memory settings of Postgres. No result depends on the speed
-    /// of a commit.
+    /// Starts a server with the default memory settings of Postgres. The server does not sync
+    /// commits to disk, because no result depends on their speed.
     pub(crate) fn server() -> Postgres {
         Postgres::start(&[
             "max_connections=200",
@@ -142,7 +142,7 @@ impl Drop for Database {
     fn drop(&mut self) {
         match &self.place {
             Place::Postgres { server, name } => {
-                // Threads of the service may stay connected for a moment.
+                // Threads of the service may still be connected, so FORCE closes their connections.
                 if let Ok(mut connection) = PgConnection::establish(server) {
                     let _ = connection
                         .batch_execute(&format!("DROP DATABASE IF EXISTS {name} WITH (FORCE)"));

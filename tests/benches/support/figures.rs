@@ -41,7 +41,7 @@ fn processor() -> String {
     model.unwrap_or_else(|| env::consts::ARCH.to_owned())
 }
 
-/// Returns the text of a file, or an empty text where the system does not have this file.
+/// Returns the text of a file, or an empty text if the system does not have this file.
 fn read(path: impl AsRef<Path>) -> String {
     fs::read_to_string(path).unwrap_or_default()
 }
@@ -59,8 +59,8 @@ pub(crate) fn figure(name: &str, value: f64, unit: &str) {
 /// Measures two sides in turn and prints the median ratio over all rounds. The side that goes first
 /// alternates. Returns the median of each side.
 ///
-/// Other programs on the machine may slow down some rounds, but they slow down both sides of a
-/// round alike.
+/// Other programs on the machine may slow down some rounds, but usually both sides of a round
+/// alike.
 pub(crate) fn ratio(
     name: &str,
     rounds: usize,
@@ -97,7 +97,7 @@ pub(crate) fn ratio(
     })
 }
 
-/// Prints the ratio of two sides, and the median time of each side in nanoseconds.
+/// Prints the ratio of two sides that are measured in nanoseconds, and the median of each side.
 pub(crate) fn ratio_of_ns(
     name: &str,
     rounds: usize,

@@ -2,7 +2,7 @@
 
 use api_key_runtime::{AppKeys, admin::NewKey, store::KeyDigest, test_util::MemoryStore};
 
-/// A native key, digested without a pepper, that is not in a table yet.
+/// A native key and its digest, which is computed without a pepper.
 pub(crate) struct Key {
     pub(crate) secret: String,
     pub(crate) digest: KeyDigest,

@@ -45,7 +45,7 @@ pub(crate) fn distribution(name: &str, title: &str, series: &[(&str, &[f64])]) {
         }
         chart
             .configure_series_labels()
-            // The curves rise from the lower left to the upper right.
+            // The curves rise from the lower left to the upper right, so this corner is free.
             .position(SeriesLabelPosition::UpperLeft)
             .background_style(WHITE)
             .border_style(BLACK.mix(0.3))

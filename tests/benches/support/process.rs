@@ -1,5 +1,5 @@
-//! Process statistics of the operating system. They exist only on Linux. On other systems the
-//! benchmarks omit these results.
+//! Statistics of this process and its threads. Memory and thread times come from `/proc`, which
+//! only Linux has.
 
 use std::{fs, path::PathBuf, time::Duration};
 

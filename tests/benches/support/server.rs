@@ -41,7 +41,8 @@ impl Server {
 
 impl Drop for Server {
     fn drop(&mut self) {
-        // Creating the future sends the command. The server's thread then stops the server.
+        // `stop` sends the command before it returns, so its future need not be awaited. The
+        // server's thread then stops the server.
         drop(self.handle.stop(false));
         if let Some(thread) = self.thread.take() {
             let _ = thread.join();

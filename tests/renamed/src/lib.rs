@@ -5,30 +5,30 @@
 use framework::{HttpRequest, web};
 use renamed_keys::{AppKey, require_app_key};
 
-/// A function that each handler calls with its path.
+/// A function that handlers call with the path of the request.
 type Ran = fn(&str);
 
-/// Uses an absolute path for both the attribute and its argument.
+/// Names the attribute by its path, and passes an absolute path as the argument.
 #[renamed_keys::require_app_key(crate = ::renamed_keys)]
 pub async fn plain(request: HttpRequest, ran: web::Data<Ran>) -> String {
     ran(request.path());
     request.path().to_owned()
 }
 
-/// Uses a path relative to this module.
+/// Passes a path that is relative to this module.
 #[require_app_key(crate = renamed_keys)]
 pub async fn keyed(request: HttpRequest, key: AppKey, ran: web::Data<Ran>) -> String {
     ran(request.path());
     key.name().to_owned()
 }
 
-/// Uses a quoted path.
+/// Passes a quoted path, scopes and `optional`.
 #[require_app_key(crate = "renamed_keys", any_scope = "a b", optional)]
 pub async fn quoted_and_optional() -> &'static str {
     "anybody"
 }
 
-/// Uses a quoted path, and requires a key.
+/// Passes a quoted path, and requires a key.
 #[require_app_key(crate = "renamed_keys")]
 pub async fn quoted(request: HttpRequest, ran: web::Data<Ran>) -> String {
     ran(request.path());
@@ -40,7 +40,7 @@ pub mod facade {
     pub use renamed_keys as keys;
 }
 
-/// Uses a path through another module.
+/// Passes a path through another module.
 #[facade::keys::require_app_key(crate = crate::facade::keys)]
 pub async fn through_a_facade(request: HttpRequest, ran: web::Data<Ran>) -> String {
     ran(request.path());

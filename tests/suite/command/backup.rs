@@ -64,7 +64,8 @@ fn a_backup_of_postgres_is_an_error() {
 }
 
 // F10
-// The steps of the guide: stop, remove the logs, move the backup over the file, start.
+// The steps of the guide: stop the service, remove the files `-wal` and `-shm`, move the backup
+// over the file, and start the service.
 #[test]
 fn a_backup_is_restored_while_the_service_is_stopped() {
     let database = Database::sqlite();

@@ -10,7 +10,8 @@ use crate::support::{Database, database_test};
 
 const PEPPER: &str = "q1oJ5sVxCw0dQm3pN8yZkT2uB7hL4fEaG6iR9nXcYtM=";
 
-/// Runs the command in a session without a terminal, with this text on standard input.
+/// Runs the command in a session without a terminal, with this text on standard input. Checks that
+/// no output contains eight successive characters of the key after its prefix.
 pub(super) fn given(
     database: &Database,
     settings: &[(&str, &str)],

@@ -1,11 +1,12 @@
-//! The dry run, the actor and the JSON of every subcommand that changes keys.
+//! The dry run, the actor and the JSON of subcommands that change keys.
 
 use serde_json::Value;
 
 use super::{app_key, command, outcome};
 use crate::support::{Database, database_test};
 
-/// Every change of key 1, except for the change that enables a disabled key.
+/// Subcommands that issue or change a key. `enable` is not among them, because it needs a disabled
+/// key.
 const CHANGES: [&str; 6] = [
     "issue --name n --ip any",
     "update 1 --name other --ip any --scope a --expires 1d --owner o",

@@ -39,7 +39,7 @@ fn start(database: &Database, options: &str, settings: &[(&str, &str)]) -> Child
 /// Imports this CSV text. No output may contain a piece of one of the recipe's keys.
 fn given(database: &Database, csv: &str, options: &str, settings: &[(&str, &str)]) -> Ran {
     let mut process = start(database, options, settings);
-    // A command that rejects the first line does not read the rest.
+    // A command that rejects the first line does not read the other lines.
     let _ = process.stdin.take().unwrap().write_all(csv.as_bytes());
     let output = process.wait_with_output().unwrap();
     let ran = Ran {
@@ -72,7 +72,8 @@ fn contains(bytes: &[u8], text: &str) -> bool {
     bytes.windows(text.len()).any(|window| window == text.as_bytes())
 }
 
-// A9: The recipe's clients send `?key=`, and each key is bound to an address.
+// A9: The recipe's clients send `?key=`. Each key is valid from one address, or from any address
+// (0.0.0.0).
 database_test!(clients_of_the_recipe_keep_their_keys, |database: Database| {
     let rows = [
         (KEYS[0], "127.0.0.1", "floor 3"),
@@ -163,7 +164,7 @@ database_test!(a_file_is_imported_once, |database: Database| {
     let again = run("");
     assert_eq!((&again["imported"], &again["existing"]), (&json!(0), &json!(1)));
     fs::remove_dir_all(&folder).unwrap();
-    // On Postgres the dry run used up an id.
+    // The id is not compared, because the dry run used up an id on Postgres.
     let listed = app_key_with(&database, ACCEPT, "list --json").json();
     assert_eq!(listed[0]["allowed_ips"], json!("10.0.0.0/8 ::1"));
     assert_eq!(listed[0]["scopes"], json!("cakes:read"));
@@ -214,7 +215,7 @@ database_test!(a_killed_import_leaves_nothing_half_done, |database: Database| {
                 ) == ["0"]
         });
     };
-    // The import waits for the last row, which is missing.
+    // The import waits, because the last rows are missing and standard input stays open.
     let mut process = start(&database, "", &[ACCEPT]);
     let mut input = process.stdin.take().unwrap();
     input.write_all(&rows.as_bytes()[..rows.len() - 40]).unwrap();

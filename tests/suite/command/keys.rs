@@ -1,4 +1,4 @@
-//! The effect of each subcommand on a key.
+//! The effects of subcommands on keys.
 
 use chrono::{DateTime, TimeDelta, Utc};
 

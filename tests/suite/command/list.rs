@@ -1,4 +1,4 @@
-//! `app-key list`: its filters, its exit code, and lists of any length.
+//! `app-key list`: its filters, its exit code, and long lists.
 
 use serde_json::Value;
 

@@ -136,7 +136,7 @@ database_test!(json_has_the_columns_of_the_tables_and_the_state, |database: Data
     assert_eq!(app_key(&database, "show 2 --json").json()["state"], "revoked");
 });
 
-/// A text followed by characters that would ring the bell, change colours, hide text, reverse its
+/// A text with characters that would ring the bell, change colours, hide text, reverse its
 /// direction or start new lines on a terminal.
 const DECEPTIVE: &str = "é名 a\u{7}\u{1b}[31m\r\n\t\u{7f}\u{9b}2J\u{85}\u{ad}\u{61c}\u{200b}\u{200d}\u{200e}\u{2028}\u{202e}\u{2066}\u{2069}\u{feff}\u{e0041}";
 const TEXT: &str = "é名 a[31m2J";

@@ -202,7 +202,7 @@ fn a_full_disk_fails_to_issue_and_leaves_keys_readable() {
     let database = Database::sqlite();
     let (key, _) = database.issue("0.0.0.0");
     let before = database.rows();
-    // The limit prevents files from growing, which causes the same error as a full disk.
+    // The limit prevents files from growing, so writes fail as on a full disk.
     let full = r#"trap "" XFSZ; ulimit -f 0; exec "$0" issue --name n --ip any"#;
     let mut command = std::process::Command::new("bash");
     command

@@ -35,7 +35,7 @@ fn piped(command: &mut Command, input: &[u8]) -> Ran {
     }
 }
 
-/// Checks that no output contains eight characters of the secret part of the key.
+/// Checks that no output contains eight successive characters of the key after its prefix.
 fn hides(ran: &Ran, key: &str) {
     let secret = &key["ak_live_".len()..];
     for start in 0..secret.len() - 7 {
@@ -179,7 +179,7 @@ fn scan_streams_its_input_in_bounded_memory() {
     assert_eq!((&hit["offset"], &hit["line"]), (&json!(160_000_001), &json!(2)));
 }
 
-/// I8: Without a terminal a scan revokes only with `--yes`.
+/// I8: Without a terminal, a scan revokes only with `--yes`.
 #[test]
 fn scan_revokes_only_after_a_confirmation() {
     let database = Database::sqlite();
@@ -192,7 +192,8 @@ fn scan_revokes_only_after_a_confirmation() {
     assert_eq!(app_key(&database, "show 1 --json").json()["state"], "active");
 }
 
-/// I8: The expression matches keys with the prefix, and needs no database.
+/// I8: `app-key pattern` prints an expression that matches keys with the prefix. The command needs
+/// no database.
 #[test]
 fn the_pattern_matches_keys() {
     let folder = own_folder();

@@ -25,7 +25,7 @@ const CONFIGURATION: &str = include_str!("../../../examples/behind_proxy/nginx.c
 /// Time that nginx may take to start or stop on a busy machine.
 const NGINX_TIMEOUT: Duration = Duration::from_secs(30);
 
-/// An nginx in front of a service. Drop stops it and removes its files.
+/// An nginx in front of a service. Drop stops nginx and removes its files.
 struct Nginx {
     address: SocketAddr,
     child: Child,
@@ -80,7 +80,7 @@ impl Nginx {
 
 impl Drop for Nginx {
     fn drop(&mut self) {
-        // The signal also stops the workers, which would survive if only the main process was
+        // After SIGTERM, nginx stops its workers. They would survive if the main process were
         // killed.
         let _ = kill_process(Pid::from_child(&self.child), Signal::TERM);
         let _ = self.child.wait();

@@ -16,8 +16,8 @@ const ANOTHER_KEY: &str =
     "cargo app-key issue --name me --ip 127.0.0.1 --scope cakes:write --scope cakes:delete";
 
 impl Example {
-    /// Starts `cakes` on a free port with a complete log. Its environment contains only the
-    /// database URL.
+    /// Starts `cakes` on a free port with the log level `trace`, and waits until it has printed its
+    /// whole text.
     pub(crate) fn cakes(database: &Database) -> Self {
         let cakes = Self::spawn(
             example("cakes")

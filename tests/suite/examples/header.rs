@@ -19,8 +19,8 @@ pub(super) fn blocks(source: &str) -> Vec<String> {
         .collect()
 }
 
-/// Runs the lines of the last block and returns their output. In each pair, the second text
-/// replaces the first. The first block must start the example by this command.
+/// Runs the lines of the last block and returns their output. In each pair of `places`, the second
+/// text replaces the first. The first block must start the example by this command.
 pub(super) fn paste(
     source: &str,
     start: &str,

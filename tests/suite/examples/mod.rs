@@ -191,7 +191,8 @@ pub(crate) fn run_beside_hello(
     printed
 }
 
-/// Fails if the text contains eight successive characters of the key after the four that are shown.
+/// Fails if the text contains eight successive characters from the hidden part of the key. A hint
+/// shows only the prefix and the four characters after it.
 pub(crate) fn assert_no_piece_of(key: &str, text: &str) {
     let secret = &key["ak_live_".len() + 4..];
     for start in 0..=secret.len() - 8 {

@@ -24,7 +24,7 @@ async fn known_guards_of_actix_web_are_satisfied() {
     assert_open(app, &["GET /hosted/x", "GET /versioned"]).await;
 }
 
-/// A guard from another crate, with a name of its own.
+/// A boxed guard that is itself a guard, so that one list can contain guards of different types.
 struct Boxed(Box<dyn guard::Guard>);
 
 impl guard::Guard for Boxed {
@@ -41,7 +41,8 @@ impl guard::Guard for Boxed {
     }
 }
 
-/// B15: The route beside the guard gets the requests that the guard excludes.
+/// B15: The open route gets the requests that the negated guard excludes, so the audit must send
+/// such a request.
 #[actix_web::test]
 async fn an_open_route_beside_a_negated_guard_is_caught() {
     type MakeGuard = fn() -> Box<dyn guard::Guard>;
@@ -118,7 +119,8 @@ async fn an_open_route_for_another_scheme_of_a_host_is_caught() {
     assert_open(app, &["GET /x"]).await;
 }
 
-/// B15: The name of a negated guard must show what the guard excludes.
+/// B15: The audit parses the name of a negated guard. It cannot parse this name, because the value
+/// contains a parenthesis.
 #[actix_web::test]
 async fn a_negated_guard_of_an_unreadable_value_is_unseen() {
     let app = App::new().service(

@@ -1,5 +1,5 @@
-//! `tests/GUARANTEES.md`: each requirement in one sentence, with its tests. A test belongs to a
-//! requirement by the number in the comment above the test.
+//! `tests/GUARANTEES.md`: each requirement in one sentence, with its tests. The comment above a
+//! test begins with the numbers of its requirements.
 //!
 //! `sentences.txt` contains the sentences. This command renews `tests/GUARANTEES.md`:
 //!
@@ -22,7 +22,7 @@ const TAIL: &str = include_str!("tail.md");
 const FOLDERS: [&str; 5] =
     ["api-key-macros/src", "api-key-runtime", "examples", "tests/fuzz/fuzz_targets", "tests/suite"];
 
-/// The letter and the number of a requirement, such as B2, in sort order.
+/// The letter and the number of a requirement, such as B2.
 type Requirement = (char, u32);
 
 /// The names of tests by file, for each requirement.

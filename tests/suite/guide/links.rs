@@ -15,7 +15,7 @@ use crate::support::markdown;
 
 const DATA_URL: &str = "data:image/svg+xml,";
 
-/// Returns the names and texts of the chapters and of the table.
+/// Returns the names and texts of the chapters and of the guide's README.
 fn texts() -> Vec<(String, String)> {
     let names = chapters::table().into_iter().map(|(name, _)| name);
     names.chain(["README".to_owned()]).map(|name| (name.clone(), chapter(&name))).collect()

@@ -86,7 +86,8 @@ fn lines_of(text: &str) -> String {
 fn the_commands_of_the_start_chapter_work() {
     let lines = lines_of(&chapter("start"));
     let place = Place::new();
-    // The code in the chapter is that of `hello`, except for the address.
+    // The test runs the example `hello`, because the code in the chapter is the same except for the
+    // address.
     let shown = run_beside_hello(&lines, &place.database, |lines| place.run(lines));
     assert_eq!(shown.matches("Hello, me.\n").count(), 2, "{shown}");
 }
@@ -115,7 +116,8 @@ fn the_pepper_command_makes_a_usable_pepper() {
     assert!(place.database.builder().build().is_err());
 }
 
-// A9: The commands of the chapter on the recipe's own database, and its clients with `?key=`.
+// A9: The commands of the chapter import the keys of the recipe's database. Its clients still send
+// `?key=`.
 database_test!(the_import_commands_make_flask_keys_work, |database: Database| {
     recipe::create(&database, &[(KEYS[0], "127.0.0.1", "floor 3"), (KEYS[1], "192.0.2.7", "N/A")]);
     let place = Place { folder: own_folder(), database };

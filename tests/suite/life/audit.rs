@@ -31,7 +31,7 @@ database_test!(every_call_leaves_one_event_with_what_changed, |database: Databas
     admin.enable(id).unwrap();
     let rotated = admin.rotate(id, Duration::from_secs(60)).unwrap();
     admin.revoke(id).unwrap();
-    // Calls that change nothing.
+    // These calls change nothing, so they leave no event.
     admin.revoke(id).unwrap();
     admin.update(rotated.issued.record.id, &KeyChanges::new()).unwrap();
 

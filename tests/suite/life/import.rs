@@ -120,14 +120,14 @@ database_test!(a_key_under_the_previous_pepper_is_not_imported, |database: Datab
     import(&plain, keys(2)).1.unwrap();
     plain.revoke(1).unwrap();
     let builder = database.builder().accept_imported_keys(true).pepper(PEPPER);
-    // The service starts with both peppers, which changes the algorithm of the table.
+    // Starting a service with the pepper changes the digest algorithm of the table.
     drop(builder.previous_pepper("none").build().unwrap());
     let builder = database.builder().accept_imported_keys(true).pepper(PEPPER);
     let admin = builder.previous_pepper("none").build_admin().unwrap();
     let again = import(&admin, keys(3)).1.unwrap();
     assert_eq!((again.imported, again.existing), (1, 2));
     assert!(admin.find_by_secret(&uuid(1)).unwrap().unwrap().revoked_at.is_some());
-    // Without the pepper of the table nothing can be imported.
+    // Without the pepper of the table, nothing can be imported.
     let error = import(&plain, keys(4)).1.unwrap_err();
     assert!(error.is_conflict() && error.to_string().contains("another pepper"), "{error}");
 });

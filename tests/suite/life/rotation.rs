@@ -85,7 +85,7 @@ database_test!(the_end_of_an_overlap_can_be_moved, |database: Database| {
     assert_eq!(admin.revoke(id).unwrap().state(admin.now()), KeyState::Revoked);
 });
 
-/// A11, I2: the clients of two services change from the old key to the new one during the overlap.
+/// A11, I2: The clients of two services change from the old key to the new one during the overlap.
 /// One client keeps the old key, which both services reject once the overlap has ended.
 mod no_request_is_rejected_during_an_overlap {
     use super::*;

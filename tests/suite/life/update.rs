@@ -71,7 +71,7 @@ database_test!(only_the_named_fields_change, |database: Database| {
         let updated = admin.update(id, &changes).unwrap();
         assert_eq!((&updated.before, &updated.after), (&before, &record), "case {number}");
         assert_eq!(admin.get(id).unwrap(), record);
-        // Each case begins with the same key.
+        // Each case begins with a new key that has the same settings.
         (_, record) = issued(&database);
     }
 });

@@ -9,7 +9,7 @@ use api_key_runtime::AppKeys;
 use super::{ANY_KEY, bearer};
 use crate::support::{Database, Server, http, own_folder};
 
-/// A folder with an index, a file, and a folder without an index. It is removed on drop.
+/// A folder with an index, a file, and a folder without an index. Drop removes the outer folder.
 struct Folder(PathBuf);
 
 impl Folder {

@@ -73,7 +73,7 @@ fn a_preflight_needs_no_key_and_rejections_carry_cors_headers() {
         let origin = answer.header("access-control-allow-origin");
         assert_eq!(origin, Some("https://shop.example"), "{path} {status}");
     }
-    // Without `Access-Control-Request-Method` the request is not a preflight.
+    // Without `Access-Control-Request-Method`, the request is not a preflight.
     assert_eq!(http::request(server.address, "OPTIONS", "/cake", &[ORIGIN]).status, 401);
     assert_eq!(touched.count(), 0);
     let answer = http::get(server.address, "/cake", &[ORIGIN, &good]);

@@ -67,8 +67,8 @@ fn keys_of_the_wrapped_scope_reach_the_middleware() {
                     .route("", web::get().to(cake)),
             )
             .service(web::resource("/resource").wrap(ANY_KEY).app_data(keys()).to(cake))
-            // Inner scopes add their data to the request, which panics if something else holds the
-            // request.
+            // Inner scopes add their data to the request. actix-web panics at this point if the
+            // middleware still holds a clone of the request.
             .service(
                 web::scope("/deep").app_data(keys()).wrap(ANY_KEY).service(
                     web::scope("")

@@ -1,4 +1,5 @@
-//! Requests that are checked before actix-web has chosen a route, which may not exist.
+//! Requests that are checked before actix-web looks for a route. A request without a route is
+//! checked too.
 
 use actix_web::{App, HttpServer, web};
 
@@ -46,7 +47,7 @@ fn around_an_application_every_request_is_checked() {
     for method in ["GET", "HEAD", "POST", "OPTIONS", "TRACE", "QUERY", "BREW"] {
         for target in targets {
             let status = http::request(server.address, method, target, &[]).status;
-            // actix-web itself answers a target that is not a path.
+            // actix-web itself rejects a target that is not a path.
             assert!(
                 status == 401 || (target == "*" && status == 400),
                 "{method} {target}: {status}"

@@ -1,4 +1,4 @@
-//! The handlers of all modules, registered as users do.
+//! The registration of the handlers of all modules, as in a user's application.
 
 use actix_web::web::{get, ServiceConfig};
 

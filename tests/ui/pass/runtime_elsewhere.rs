@@ -1,4 +1,4 @@
-//! Handlers of crates that have another name for the runtime.
+//! Handlers in a module where the runtime has another name or path.
 
 use actix_web::{get, Responder};
 use api_key_runtime as keys;
