@@ -13,7 +13,7 @@ use csv::{ByteRecord, ReaderBuilder};
 
 use crate::{failure::Failure, values::moment};
 
-/// The names of the columns. The first line of the file has some of them, in any order.
+/// All column names. The first line of a file has some of these names, in any order.
 const COLUMNS: [&str; 7] = ["key", "digest", "name", "ip", "owner", "scopes", "expires"];
 
 /// The form of a CSV file: whether it has keys or digests, and the IP allow list for all rows.
@@ -55,7 +55,7 @@ impl<R: Read> Rows<R> {
         };
         let bytes = self.record.get(position).unwrap_or_default();
         let text = std::str::from_utf8(bytes).map_err(|_| "the row is not UTF-8")?;
-        // The white space around a key is kept, so that such a key is refused.
+        // White space around a key is kept, so a key with such white space is refused later.
         let text = if name == "key" { text } else { text.trim() };
         Ok(Some(text).filter(|text| !text.is_empty()))
     }
@@ -82,7 +82,7 @@ impl<R: Read> Rows<R> {
         };
         if let Some(scopes) = self.field("scopes")? {
             key =
-                key.scopes(scopes).map_err(|_| "the scopes are not scopes separated by spaces")?;
+                key.scopes(scopes).map_err(|_| "the column `scopes` contains an invalid scope")?;
         }
         if let Some(owner) = self.field("owner")? {
             key = key.owner(owner);
@@ -98,7 +98,7 @@ fn expiry(text: &str) -> Result<DateTime<Utc>, &'static str> {
     moment(text).ok_or("the expiry is not a time such as 2030-01-31T00:00:00Z, and not `never`")
 }
 
-/// Returns the known names of the columns in the first line.
+/// Returns the columns that the first line names, or a message about a wrong first line.
 fn columns(header: &ByteRecord, form: &Form) -> Result<Vec<&'static str>, String> {
     let mut columns: Vec<&'static str> = Vec::new();
     for name in header {
@@ -160,7 +160,7 @@ impl<R: Read> Iterator for Rows<R> {
                 let line = self.record.position().map_or(0, csv::Position::line);
                 Some((line, self.key()))
             }
-            // The rest of the file is missing, so this error refuses the whole import.
+            // The rest of the file is unknown. A refused row makes the whole import fail.
             Err(_) => {
                 self.is_failed = true;
                 Some((self.reader.position().line(), Err("the file cannot be read from here on")))
@@ -230,7 +230,7 @@ mod tests {
             (2, true),
             (3, true),
             (5, false),
-            // The row begins after an empty line, which counts as part of the row.
+            // The number of a row after an empty line is the number of the empty line.
             (6, false),
             (8, false),
             (9, false),

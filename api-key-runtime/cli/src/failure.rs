@@ -15,7 +15,8 @@ use crate::text;
 const REFUSED: u8 = 1;
 const USAGE: u8 = 2;
 const ANSWER: u8 = 3;
-/// Minimum length of an argument that could be a key. A shorter key could be guessed.
+/// Minimum length of an argument that is treated as a possible key. Anyone could guess a shorter
+/// key.
 const SHORTEST_SECRET: usize = 12;
 
 #[derive(Debug)]
@@ -28,7 +29,8 @@ pub(crate) enum Failure {
     NoTerminal { command: &'static str },
     /// The user did not confirm.
     Declined,
-    /// The key is rejected, or keys were found. The output has the result, so there is no message.
+    /// The key is rejected, or keys were found. The result is on standard output, so no message is
+    /// written.
     Answer,
     /// A file could not be read or written.
     File { verb: &'static str, path: PathBuf, source: io::Error },
@@ -38,7 +40,7 @@ pub(crate) enum Failure {
     Unknown,
     /// The key could not be read.
     Input(io::Error),
-    /// A file with keys could not be opened.
+    /// A CSV file with keys could not be read.
     Csv { name: String, source: io::Error },
     /// The first line of a CSV file does not name the required columns.
     Columns(String),
@@ -46,7 +48,7 @@ pub(crate) enum Failure {
     RefusedRows(String),
     /// Standard output could not be written.
     Output(io::Error),
-    /// Standard output is discarded.
+    /// Standard output is closed or discarded, so a new key would be lost.
     Discarded,
     /// A key was issued but could not be printed.
     Unprinted { id: i64, source: io::Error },

@@ -1,5 +1,6 @@
-//! JSON output. An object has the columns of `api_keys` except the digest, the columns of
-//! `api_key_usage`, and the state. The object of a newly issued key has the key as well.
+//! JSON output. The object for a key has the columns of `api_keys` except the digest, the columns
+//! of `api_key_usage`, and the state. The object for a newly issued key also contains the key
+//! itself.
 
 use std::{
     io::{self, Write},

@@ -10,7 +10,7 @@ use clap::Args;
 
 use crate::{failure::Failure, terminal::Terminal};
 
-/// Maximum number of bytes read from standard input. Every key is shorter.
+/// Maximum number of bytes to read from standard input. Every key is shorter.
 const MAX_INPUT_BYTES: u64 = 4096;
 
 #[derive(Debug, Args)]
@@ -71,8 +71,8 @@ pub(crate) enum Question {
 }
 
 impl Question {
-    /// Decides where the question will be asked, before the key is read. Fails if the question is
-    /// needed but cannot be asked.
+    /// Decides where the question will be asked, before the key is read. Fails if the key is on
+    /// standard input and there is no terminal for the question.
     pub(crate) fn prepare(
         key: NamedKey,
         is_skipped: bool,
@@ -97,8 +97,8 @@ impl Question {
         }
     }
 
-    /// Asks the question. Fails if the user declines. Succeeds without asking if there is no
-    /// terminal, so that scripts can run the command.
+    /// Asks the question, and fails if the user declines. For a key that an id names, succeeds
+    /// without asking if there is no terminal, so that scripts can run the command.
     pub(crate) fn ask(&self, question: fmt::Arguments<'_>) -> Result<(), Failure> {
         if !self.is_asked() {
             return Ok(());

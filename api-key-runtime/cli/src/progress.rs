@@ -21,7 +21,7 @@ impl Progress {
         Self { is_terminal: io::stderr().is_terminal(), drawn: None }
     }
 
-    /// Shows the number of rows, and the percentage that is done if the total `of` is known.
+    /// Shows the number of rows. If the total `of` is known, also shows a bar with the percentage.
     pub(crate) fn rows(&mut self, rows: u64, done: u64, of: Option<u64>) {
         if self.drawn.is_none_or(|drawn| drawn.elapsed() >= INTERVAL) {
             self.draw(&format!("{}{rows} rows", bar(done, of)));
@@ -42,7 +42,7 @@ impl Progress {
 
     fn draw(&mut self, text: &str) {
         if self.is_terminal {
-            // The bar is only decoration, so errors are ignored.
+            // An import must not fail because its progress cannot be shown.
             let _ = io::stderr().write_all(format!("\r\x1B[K{text}").as_bytes());
             self.drawn = Some(Instant::now());
         }

@@ -27,7 +27,8 @@ struct Column {
     /// If the terminal is too narrow, columns with higher numbers are hidden first. Columns with 0
     /// are always shown.
     dispensable: u8,
-    /// Whether a text that is too wide may be cut. A number or a time that is cut would be misread.
+    /// Whether a value that is too wide may be cut. Readers would misread a number or a time that
+    /// is cut.
     is_cut: bool,
     cell: fn(&Row<'_>) -> String,
 }
@@ -142,7 +143,8 @@ fn day(time: DateTime<Utc>) -> String {
     time.format("%Y-%m-%d").to_string()
 }
 
-/// Returns the day of an expiry, or the time until the expiry if it is less than a day away.
+/// Returns the day of an expiry. If the expiry is less than a day away or ago, returns the time
+/// until or since the expiry.
 fn expiry(end: DateTime<Utc>, now: DateTime<Utc>) -> String {
     let left = end - now;
     if left.abs() >= TimeDelta::days(1) {
@@ -156,7 +158,7 @@ fn expiry(end: DateTime<Utc>, now: DateTime<Utc>) -> String {
 
 /// Returns how long ago a time was.
 pub(crate) fn ago(time: DateTime<Utc>, now: DateTime<Utc>) -> String {
-    // The clock that recorded the time may be ahead of the clock of this machine.
+    // The time may come from another clock, and may be later than `now`.
     format!("{} ago", length((now - time).max(TimeDelta::zero())))
 }
 

@@ -61,8 +61,8 @@ impl<'a> Hidden<'a> {
         };
         let before = tcgetattr(terminal)?;
         let mut hidden = before.clone();
-        // Ctrl-C ends the input line instead of this program. If it ended the program, the echo
-        // would stay off.
+        // Ctrl-C ends the input line instead of this program. Otherwise the echo would stay off
+        // after the program has ended.
         hidden.local_modes.remove(LocalModes::ECHO | LocalModes::ISIG);
         hidden.special_codes[SpecialCodeIndex::VEOL] = INTERRUPT as u8;
         // Only the line break is echoed, so that the next output starts on a new line.

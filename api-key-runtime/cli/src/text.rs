@@ -1,4 +1,4 @@
-//! Text output. Text from the database is escaped, so that it cannot control the terminal.
+//! Text output. Characters from the database that could control the terminal are escaped.
 
 use std::{
     fmt,
@@ -46,17 +46,17 @@ pub(crate) fn visible(text: &str) -> String {
     shown
 }
 
-/// Returns a message on one line. Messages of a database driver may have several lines.
+/// Returns a message on one line, because the message of a database driver may have several lines.
 pub(crate) fn one_line(text: &str) -> String {
     let lines: Vec<&str> = text.lines().map(str::trim).collect();
     visible(&lines.join(" "))
 }
 
-/// Writes a message about the result to standard error. Errors are ignored, because the command
-/// itself has succeeded.
+/// Writes a message to standard error. Errors are ignored, so that the command continues without
+/// the message.
 ///
-/// The message is written in one call: standard error has no buffer, and messages of several
-/// processes could mix.
+/// The message is written in one call. Standard error has no buffer, so parts of a message could
+/// mix with messages of other processes.
 pub(crate) fn say(message: fmt::Arguments<'_>) {
     let _ = io::stderr().write_all(format!("{message}\n").as_bytes());
 }
@@ -167,7 +167,8 @@ pub(crate) fn expires(record: &KeyRecord) -> String {
     record.expires_at.map_or_else(|| "never".to_owned(), time)
 }
 
-/// Returns the last client IP, or `unknown` if the service could not determine it.
+/// Returns the last client IP, `unknown` if the service could not determine the client IP, or `-`
+/// if the key was never used.
 pub(crate) fn used_from(usage: Option<&KeyUsage>) -> String {
     usage.map_or_else(
         || "-".to_owned(),

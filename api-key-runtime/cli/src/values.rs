@@ -8,7 +8,7 @@ use clap::builder::{PossibleValuesParser, TypedValueParser};
 
 use crate::failure::Failure;
 
-/// Returns a parser that accepts these names, and returns the value of a name.
+/// Returns a parser that accepts one of these names and returns its value.
 pub(crate) fn one_of<T: Copy + Send + Sync + 'static>(
     named: &'static [(&'static str, T)],
 ) -> impl TypedValueParser<Value = T> {
@@ -45,7 +45,7 @@ pub(crate) fn join_allowed_ips(lists: &[AllowedIps]) -> Result<AllowedIps, Failu
 /// The expiry of a key.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Expiry {
-    /// This time after the key is issued or changed.
+    /// The key expires this time after it is issued or changed.
     In(Duration),
     At(DateTime<Utc>),
     Never,
@@ -57,13 +57,13 @@ pub(crate) fn expiry(text: &str) -> Result<Expiry, &'static str> {
         return Ok(Expiry::Never);
     }
     lifetime(text).map(Expiry::In).or_else(|| moment(text).map(Expiry::At)).ok_or(
-        "write a duration as a number and s, m, h, d or w (90d), a time as 2030-01-31T00:00:00Z, or never",
+        "write a duration as a number followed by s, m, h, d or w, such as 90d; or a time such as 2030-01-31T00:00:00Z; or never",
     )
 }
 
 /// Parses a duration such as `90d`.
 pub(crate) fn duration(text: &str) -> Result<Duration, &'static str> {
-    lifetime(text).ok_or("write a duration as a number and s, m, h, d or w (90d)")
+    lifetime(text).ok_or("write a duration as a number followed by s, m, h, d or w, such as 90d")
 }
 
 fn lifetime(text: &str) -> Option<Duration> {

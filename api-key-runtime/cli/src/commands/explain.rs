@@ -22,8 +22,8 @@ use crate::{
 
 pub(crate) const EXPLAIN_AFTER_HELP: &str = "\
 Reports whether a service with the same settings accepts the key, and the reason as in the service's log. Nothing is \
-recorded. The exit code is 0 if the key is accepted, and 3 if it is rejected. With an id the format of the key is not \
-checked, because the table does not hold the key.
+recorded. The exit code is 0 if the key is accepted, and 3 if it is rejected. With an id, the format of the key is not \
+checked, because the table does not contain the key.
 
 Examples:
   app-key explain 17 --ip 203.0.113.7 --scope cakes:write
@@ -44,7 +44,7 @@ pub(crate) struct Explain {
     /// Scope that is sufficient for the route (`any_scope` of the attribute); repeatable
     #[arg(long, value_name = "SCOPE", value_parser = scopes)]
     any_scope: Vec<ScopeSet>,
-    /// Print a JSON object with the verdict, the rules and the record of the key
+    /// Print a JSON object with the result, the rules and the record of the key
     #[arg(long)]
     json: bool,
 }
@@ -79,7 +79,7 @@ pub(crate) fn explain(admin: &Admin, asked: &Explain) -> Result<(), Failure> {
     if explained.rejection.is_some() { Err(Failure::Answer) } else { Ok(()) }
 }
 
-/// Writes the verdict, and below it one line for each rule.
+/// Writes whether the key is accepted, and then one line for each rule.
 fn write(out: &mut impl Write, explained: &Explanation) -> io::Result<()> {
     let key = explained.record.as_ref().map(|record| format!(": {}", named(record)));
     let key = key.unwrap_or_default();

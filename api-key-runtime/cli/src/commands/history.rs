@@ -15,8 +15,8 @@ use crate::{
 };
 
 pub(crate) const HISTORY_AFTER_HELP: &str = "\
-Prints when and how a key changed, and who changed it. Events outlive the key. The role is the login of the database \
-session. The actor is the name that the program stated, and proves nothing.
+Prints when and how a key changed, and who changed it. The events stay when the key is deleted. On Postgres the role \
+is the login of the database session. The actor is the name that the program stated, which the database does not verify.
 
 Examples:
   app-key history 17
@@ -35,7 +35,7 @@ pub(crate) struct History {
 }
 
 pub(crate) fn history(admin: &Admin, asked: &History) -> Result<(), Failure> {
-    // A deleted key has no record, but it has a history.
+    // A deleted key has no record but may have events, so an id is not looked up.
     let id = match asked.key.id {
         NamedKey::Id(id) => id,
         NamedKey::Input => record_of(admin, asked.key.id)?.id,

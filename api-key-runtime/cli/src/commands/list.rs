@@ -18,7 +18,7 @@ use crate::{
 
 pub(crate) const LIST_AFTER_HELP: &str = "\
 Long texts are cut, and a narrow terminal hides some columns; `show` and --json print everything. Keys cannot be shown,
-only their first characters. Services record usage every few seconds. Column widths fit the first 1000 keys.
+only their first characters. Services record usage every 10 s by default. Column widths fit the first 1000 keys.
 
 --ip compares entries as they are listed: `--ip 10.0.0.1` does not find a key with 10.0.0.0/8. A key that was never used
 counts as unused since it was issued. `any` and `never` have the same meaning as for `issue` and `update`.

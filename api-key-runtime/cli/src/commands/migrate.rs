@@ -24,8 +24,8 @@ Example:
 
 const COPY_AFTER_HELP: &str = "\
 For an application that runs its own Diesel migrations: the `diesel` command then runs these migrations too. They run \
-before the application's own, which can therefore refer to the tables. Existing files are not changed. Needs no \
-database.
+before the application's own migrations, which can therefore refer to the tables. Existing files are not changed. \
+No database is needed.
 
 Example:
   app-key migrations copy migrations --database postgres && diesel migration run";

@@ -43,13 +43,13 @@ use crate::{failure::Failure, json};
 const MAIN_AFTER_HELP: &str = "\
 Environment variables (use the same values as the service):
   DATABASE_URL
-      postgres://USER@HOST/DATABASE or the path of an SQLite file; required
+      postgres://USER@HOST/DATABASE or the path of an SQLite file; required if the command uses the database
   APP_KEY_PREFIX
       prefix of new keys; default: ak_live_
   APP_KEY_PEPPER
       pepper of the service, if it has one: at least 32 random bytes in base64
   APP_KEY_PEPPER_PREVIOUS
-      previous pepper while the pepper is being changed, or `none`
+      previous pepper while the pepper is being changed, or `none` if there was no pepper
   APP_KEY_PEPPER_FILE, APP_KEY_PEPPER_PREVIOUS_FILE
       path of a file that contains the pepper
   APP_KEY_ACCEPT_IMPORTED
@@ -130,7 +130,7 @@ pub(crate) enum Command {
     /// Change the name, owner, IP allow list, scopes or expiry of a key
     #[command(after_help = UPDATE_AFTER_HELP)]
     Update(Update),
-    /// Replace a key with a new one, and let the old one work for a while
+    /// Replace a key with a new key; the old key keeps working for a while
     #[command(after_help = ROTATE_AFTER_HELP)]
     Rotate(Rotate),
     /// Disable a key until it is enabled again

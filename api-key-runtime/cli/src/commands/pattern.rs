@@ -8,8 +8,8 @@ use clap::Args;
 use crate::{failure::Failure, values::one_of};
 
 pub(crate) const PATTERN_AFTER_HELP: &str = "\
-The expression matches keys with the prefix APP_KEY_PREFIX. No database is needed. An expression cannot check the \
-checksum of a key; `app-key scan` can, and finds keys with every prefix.
+The expression matches native keys with the prefix APP_KEY_PREFIX. No database is needed. An expression cannot check \
+the checksum of a key; `app-key scan` checks it, and finds native keys with any prefix.
 
 Examples:
   grep -rnE \"$(app-key pattern)\" .
@@ -41,8 +41,8 @@ pub(crate) fn print(asked: &Pattern) -> Result<(), Failure> {
 fn formatted(pattern: &str, format: Format) -> String {
     match format {
         Format::Plain => format!("\\b{pattern}\\b\n"),
-        // https://github.com/gitleaks/gitleaks#configuration. gitleaks compares keywords before it
-        // tries the expression.
+        // https://github.com/gitleaks/gitleaks#configuration. gitleaks applies the expression
+        // only to text that contains a keyword.
         Format::Gitleaks => {
             let prefix = pattern.split('[').next().unwrap_or(pattern);
             format!(

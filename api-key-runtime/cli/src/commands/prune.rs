@@ -14,9 +14,9 @@ use crate::{failure::Failure, named_key::Question, text::say, values::duration};
 
 pub(crate) const PRUNE_AFTER_HELP: &str = "\
 The ids and digests of deleted keys are kept, so that neither an import nor a restored row makes such a key valid
-again. The rows are deleted in many short transactions. A prune that was interrupted has deleted some of the rows; run
-it again. Several machines may prune at the same time, for example by cron. Asks for confirmation if standard input
-and standard error are a terminal.
+again. The rows are deleted in many short transactions. After an interruption, run the command again to delete the
+remaining rows. Several machines may prune at the same time, for example by cron. Asks for confirmation if standard
+input and standard error are a terminal.
 
 Examples:
   app-key prune --expired-for 90d --revoked-for 90d --dry-run

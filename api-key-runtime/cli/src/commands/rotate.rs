@@ -18,8 +18,8 @@ use crate::{
 
 pub(crate) const ROTATE_AFTER_HELP: &str = "\
 Issues a key with the same settings. The new key is the only line on standard output. Both keys work until the overlap \
-ends, but never longer than the old key's own expiry. `app-key show` with the old id reports whether a client still \
-uses the old key; `app-key revoke` with the old id ends the overlap.
+ends. The overlap ends at the old key's own expiry at the latest. `app-key show` with the old id reports whether a \
+client still uses the old key; `app-key revoke` with the old id ends the overlap.
 
 Examples:
   app-key rotate 17

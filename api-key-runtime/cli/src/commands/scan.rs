@@ -21,7 +21,7 @@ use crate::{
 };
 
 pub(crate) const SCAN_AFTER_HELP: &str = "\
-Finds native keys of every prefix by their checksum, in text and in binary files of any size. Compressed files must be \
+Finds native keys with any prefix by their checksum, in text and in binary files of any size. Compressed files must be \
 uncompressed first; UUIDs and imported keys are not found. The full key is never printed. Without --live and --revoke \
 no database is needed. The exit code is 0 if no key was found, and 3 if a key was found.
 
@@ -40,7 +40,7 @@ pub(crate) struct Scan {
     /// Look each key up in the database, and print its id and state
     #[arg(long)]
     live: bool,
-    /// Revoke each key that the database has; asks for confirmation
+    /// Revoke each key that is in the database; asks for confirmation
     #[arg(long)]
     revoke: bool,
     /// Skip confirmation
@@ -71,7 +71,7 @@ pub(crate) struct Hit<'a> {
     pub(crate) is_looked_up: bool,
     /// The record of the key, if the database has one.
     pub(crate) record: Option<KeyRecord>,
-    /// Whether this scan revoked the key.
+    /// Whether this scan revoked the key, or would revoke the key without `--dry-run`.
     pub(crate) is_revoked_now: bool,
 }
 
@@ -96,7 +96,7 @@ pub(crate) fn scan(admin: Option<&Admin>, asked: &Scan) -> Result<(), Failure> {
             "--dry-run needs --revoke, because a scan changes nothing else",
         ));
     }
-    // Standard input may be the text to scan, so the question is asked on the terminal.
+    // Standard input may be the text to scan, so the question is asked on the controlling terminal.
     let is_skipped = !asked.revoke || asked.yes || asked.dry_run.dry_run;
     let question = Question::prepare(NamedKey::Input, is_skipped, "scan --revoke")?;
     let mut scan = Scanning {

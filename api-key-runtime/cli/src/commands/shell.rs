@@ -39,7 +39,7 @@ pub(crate) struct Man {
 }
 
 pub(crate) fn completions(asked: &Completions) -> Result<(), Failure> {
-    // The generator panics if it cannot write, so it writes to memory.
+    // `generate` panics if a write fails, so the script is first written to memory.
     let mut script = Vec::new();
     clap_complete::generate(asked.shell, &mut Arguments::command(), "app-key", &mut script);
     Ok(io::stdout().write_all(&script)?)

@@ -17,15 +17,14 @@ use crate::{
 
 pub(crate) const SHOW_AFTER_HELP: &str = "\
 For the old key of a rotation, the last lines show whether it is safe to end the overlap with `app-key revoke`. It is \
-safe if no use was recorded since the rotation or in the last 24 h. Services record usage every 10 s by default.
+safe if no use was recorded since the rotation, or none for 24 h. Services record usage every 10 s by default.
 
 Examples:
   app-key show 17
   app-key show - < found-key.txt
   app-key show 17 --json | jq .rotation.is_safe_to_end";
 
-/// The time after which services have recorded all usage from before a rotation: six times the
-/// default `usage_flush_interval`.
+/// The time within which services record a use: six times the default `usage_flush_interval`.
 const RECORDED_AFTER: TimeDelta = TimeDelta::minutes(1);
 /// A key that was not used for this long counts as unused.
 const UNUSED_AFTER: TimeDelta = TimeDelta::hours(24);
