@@ -78,7 +78,7 @@ impl<R: Read> Rows<R> {
             (None, Some(ips)) if !self.columns.contains(&"ip") => {
                 key.allow(ips).map_err(|_| "the IP allow list is not valid")?
             }
-            (None, _) => return Err("the row has no IP address; `any` allows every address"),
+            (None, _) => return Err("the row has no IP address: write one, or `any` to allow every address"),
         };
         if let Some(scopes) = self.field("scopes")? {
             key =

@@ -100,7 +100,7 @@ impl Admin {
             return RuleResult::passed(Rule::Format, "");
         }
         failed(if self.format_rules.accept_imported {
-            "mistyped or cut: the text looks like a native key, but its checksum is wrong"
+            "mistyped or cut off: the text looks like a native key, but its checksum is wrong"
         } else {
             "not a native key with an intact checksum, and imported keys are not accepted (APP_KEY_ACCEPT_IMPORTED)"
         })

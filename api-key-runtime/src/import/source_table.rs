@@ -135,7 +135,9 @@ impl SourceTable {
             _ => row.ips.unwrap_or_default().trim().to_owned(),
         };
         if ips.is_empty() {
-            return Some(Err("the row has no IP address; 0.0.0.0 allows every address"));
+            return Some(Err(
+                "the row has no IP address: write one, or 0.0.0.0 to allow every address",
+            ));
         }
         Some(key.allow(ips).map_err(|_| "the IP address is not an IP address or CIDR block"))
     }

@@ -329,7 +329,7 @@ mod tests {
                 getrandom::fill(buffer)
             })
             .unwrap();
-        // About one draw in four is kept. Keeping only these draws costs two bits.
+        // About one draw in four is kept, which costs slightly more than two of the drawn bits.
         assert!(asked - 3 >= 224, "{asked}");
     }
 

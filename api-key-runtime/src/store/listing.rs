@@ -114,7 +114,7 @@ fn one_by_one(connection: &mut Connection, ids: Vec<i64>) -> QueryResult<Vec<Key
 }
 
 /// Lists keys one by one and skips rows that cannot be decoded. Continues until the page is full or
-/// no key is left, because an empty page ends the list.
+/// no key is left: the caller takes an empty page as the end of the list.
 fn list_one_by_one(
     connection: &mut Connection,
     mut wanted: ListKeys,

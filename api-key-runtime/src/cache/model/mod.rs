@@ -176,23 +176,27 @@ impl Model {
             }
             Feed::Read { taken, report } => {
                 let cache = cache.fork();
-                if self.is(Wrong::RenewedBeforeApplied) {
+                let step = if self.is(Wrong::RenewedBeforeApplied) {
                     renew(&cache, taken);
+                    "feed renews the lease"
                 } else {
                     apply(&cache, report);
-                }
+                    "feed applies the changes"
+                };
                 after.feed = Feed::HalfDone { taken, report };
-                go("feed does the first half", after, Rc::new(cache));
+                go(step, after, Rc::new(cache));
             }
             Feed::HalfDone { taken, report } => {
                 let cache = cache.fork();
-                if self.is(Wrong::RenewedBeforeApplied) {
+                let step = if self.is(Wrong::RenewedBeforeApplied) {
                     apply(&cache, report);
+                    "feed applies the changes"
                 } else {
                     renew(&cache, taken);
-                }
+                    "feed renews the lease"
+                };
                 after.feed = Feed::Idle;
-                go("feed does the second half", after, Rc::new(cache));
+                go(step, after, Rc::new(cache));
             }
         }
     }

@@ -42,7 +42,7 @@ impl Audit<'_> {
         }
         let (what, advice) = match standing {
             Standing::Elsewhere(other) => (
-                format!("was not reached: {other} answered every path that was tried"),
+                format!("was not reached: {other} answered instead"),
                 format!("register this route before {other}, or add a sample path that no other route matches: .sample({path:?}, \"..\")"),
             ),
             _ if ways.is_prefix => (
