@@ -60,6 +60,16 @@ impl<R: Read> Rows<R> {
         Ok(Some(text).filter(|text| !text.is_empty()))
     }
 
+    /// Returns the first line of the row. The position of the record is wrong after empty lines, so
+    /// this function also counts back from the end of the row. A last row without a line break ends
+    /// on its own line.
+    fn line(&self) -> u64 {
+        let begin = self.record.position().map_or(0, csv::Position::line);
+        let breaks = self.record.iter().flatten().filter(|&&byte| byte == b'\n').count();
+        let breaks = u64::try_from(breaks).unwrap_or_default();
+        begin.max(self.reader.position().line().saturating_sub(1).saturating_sub(breaks))
+    }
+
     fn key(&self) -> Result<ImportedKey, &'static str> {
         if self.record.len() != self.columns.len() {
             return Err("the row and the first line have different numbers of fields");
@@ -156,10 +166,7 @@ impl<R: Read> Iterator for Rows<R> {
         }
         match self.reader.read_byte_record(&mut self.record) {
             Ok(false) => None,
-            Ok(true) => {
-                let line = self.record.position().map_or(0, csv::Position::line);
-                Some((line, self.key()))
-            }
+            Ok(true) => Some((self.line(), self.key())),
             // The rest of the file is unknown. A refused row makes the whole import fail.
             Err(_) => {
                 self.is_failed = true;

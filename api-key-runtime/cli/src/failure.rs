@@ -55,10 +55,15 @@ pub(crate) enum Failure {
 }
 
 impl Failure {
+    /// Returns whether the reader of standard output has stopped reading, as in
+    /// `app-key list | head -1`.
+    fn is_closed_pipe(&self) -> bool {
+        matches!(self, Self::Output(source) if source.kind() == ErrorKind::BrokenPipe)
+    }
+
     /// Writes the message, if there is one, and returns the exit code.
     pub(crate) fn report(&self) -> ExitCode {
-        if matches!(self, Self::Output(source) if source.kind() == ErrorKind::BrokenPipe) {
-            // The reader has stopped reading, as in `app-key list | head -1`.
+        if self.is_closed_pipe() {
             return ExitCode::SUCCESS;
         }
         if matches!(self, Self::Answer) {
@@ -72,6 +77,16 @@ impl Failure {
             Self::Usage(_) | Self::Columns(_) | Self::NoTerminal { .. } => USAGE,
             _ => REFUSED,
         })
+    }
+}
+
+/// Returns the answer as the exit code, even if the reader of standard output has stopped reading, as
+/// in `app-key explain .. | grep -q`. `written` is the result of writing the answer.
+pub(crate) fn answer(written: Result<(), Failure>, is_answer: bool) -> Result<(), Failure> {
+    match written {
+        Err(failure) if !failure.is_closed_pipe() => Err(failure),
+        _ if is_answer => Err(Failure::Answer),
+        written => written,
     }
 }
 

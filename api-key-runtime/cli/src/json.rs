@@ -126,12 +126,21 @@ pub(crate) fn print_imported(report: &ImportReport, refused: u64) -> io::Result<
 /// Prints a key before and after a change, as one object on one line.
 pub(crate) fn print_updated(updated: &Updated, now: DateTime<Utc>) -> io::Result<()> {
     #[derive(Serialize)]
-    struct Change<'a> {
-        before: Columns<'a>,
-        after: Columns<'a>,
+    struct Key<'a> {
+        #[serde(flatten)]
+        record: &'a KeyRecord,
+        state: KeyState,
     }
-    let columns = |record| Columns::of(record, None, now);
-    let change = Change { before: columns(&updated.before), after: columns(&updated.after) };
+    #[derive(Serialize)]
+    struct Change<'a> {
+        before: Key<'a>,
+        after: Key<'a>,
+    }
+    let Updated { before, after, .. } = updated;
+    let change = Change {
+        before: Key { record: before, state: before.state(now) },
+        after: Key { record: after, state: after.state(now) },
+    };
     write_line(&mut io::stdout().lock(), &change)
 }
 
@@ -219,7 +228,7 @@ pub(crate) fn write_events(out: &mut impl Write, events: &[KeyEvent]) -> io::Res
             "actor": event.actor,
         }))?;
     }
-    array.finish().map(drop)
+    array.finish()
 }
 
 /// An array that is written one object at a time, with one line for each object.
@@ -244,10 +253,8 @@ impl<W: Write> Array<W> {
         write(&mut self.out, object)
     }
 
-    /// Ends the array. Returns whether the array contains an object.
-    pub(crate) fn finish(mut self) -> io::Result<bool> {
-        writeln!(self.out, "{}", if self.is_empty { "[]" } else { "]" })?;
-        Ok(!self.is_empty)
+    pub(crate) fn finish(mut self) -> io::Result<()> {
+        writeln!(self.out, "{}", if self.is_empty { "[]" } else { "]" })
     }
 }
 

@@ -150,10 +150,16 @@ fn expiry(end: DateTime<Utc>, now: DateTime<Utc>) -> String {
     if left.abs() >= TimeDelta::days(1) {
         day(end)
     } else if left > TimeDelta::zero() {
-        format!("in {}", length(left))
+        until(end, now)
     } else {
         ago(end, now)
     }
+}
+
+/// Returns how soon a time will be, rounded up to a full second: a key that was just issued for 90
+/// days expires in 90 days.
+pub(crate) fn until(time: DateTime<Utc>, now: DateTime<Utc>) -> String {
+    format!("in {}", length(time - now + TimeDelta::nanoseconds(999_999_999)))
 }
 
 /// Returns how long ago a time was.

@@ -13,7 +13,7 @@ use chrono::{DateTime, SecondsFormat, Utc};
 
 use crate::{
     style,
-    table::{ago, length},
+    table::{ago, until},
 };
 
 /// Width of the labels of `show`: the longest label, `digest algorithm`, and two spaces.
@@ -77,7 +77,7 @@ pub(crate) fn time_from(at: DateTime<Utc>, now: DateTime<Utc>) -> String {
 
 /// Returns how long ago a time was, or how soon it will be.
 fn relative(at: DateTime<Utc>, now: DateTime<Utc>) -> String {
-    if at > now { format!("in {}", length(at - now)) } else { ago(at, now) }
+    if at > now { until(at, now) } else { ago(at, now) }
 }
 
 /// Writes a newly issued key, one field on each line.

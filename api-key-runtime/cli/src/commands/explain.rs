@@ -12,7 +12,7 @@ use api_key_runtime::{
 use clap::Args;
 
 use crate::{
-    failure::Failure,
+    failure::{Failure, answer},
     json,
     named_key::{NamedKey, named_key, read_key},
     style,
@@ -70,13 +70,13 @@ pub(crate) fn explain(admin: &Admin, asked: &Explain) -> Result<(), Failure> {
         NamedKey::Input => admin.explain_secret(&read_key()?, &request)?,
     };
     let mut out = BufWriter::new(anstream::stdout().lock());
-    if asked.json {
-        json::write_explanation(&mut out, &explained, admin.now())?;
+    let written = if asked.json {
+        json::write_explanation(&mut out, &explained, admin.now())
     } else {
-        write(&mut out, &explained)?;
-    }
-    out.flush()?;
-    if explained.rejection.is_some() { Err(Failure::Answer) } else { Ok(()) }
+        write(&mut out, &explained)
+    };
+    let written = written.and_then(|()| out.flush()).map_err(Failure::Output);
+    answer(written, explained.rejection.is_some())
 }
 
 /// Writes whether the key is accepted, and then one line for each rule.

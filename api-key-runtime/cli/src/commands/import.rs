@@ -25,21 +25,21 @@ use crate::{
 };
 
 pub(crate) const IMPORT_AFTER_HELP: &str = "\
-Clients keep their keys. All rows are imported in one transaction, or none is: if a row is refused, nothing changes.
-Rows whose key is in the table already are skipped, even if the key is revoked or was pruned, so an import can be
+Clients keep their keys. All rows are imported in one transaction, or none is: if a row is refused, nothing changes. \
+Rows whose key is in the table already are skipped, even if the key is revoked or was pruned, so an import can be \
 repeated. The audit log gets one event.
 
-A service accepts imported keys only with APP_KEY_ACCEPT_IMPORTED=1, which this command requires too. Without a
-pepper, a key is refused if its length times log2(number of distinct characters) is below 80 bits. A key has at most
+A service accepts imported keys only with APP_KEY_ACCEPT_IMPORTED=1, which this command requires too. Without a \
+pepper, a key is refused if its length times log2(number of distinct characters) is below 80 bits. A key has at most \
 256 characters: letters, digits and -._~+/=
 
-The first line of a CSV file names its columns: key (or digest), ip, and optionally name, owner, scopes, expires.
-Separate IP addresses and scopes by spaces. The ip `any` or 0.0.0.0 allows every address. Messages identify a refused
-row by its line in the file, or by its integer primary key in the table. If the table has no integer primary key,
+The first line of a CSV file names its columns: key (or digest), ip, and optionally name, owner, scopes, expires. \
+Separate IP addresses and scopes by spaces. The ip `any` or 0.0.0.0 allows every address. Messages identify a refused \
+row by its line in the file, or by its integer primary key in the table. If the table has no integer primary key, \
 rows are numbered.
 
---erase-plaintext sets the key column of the table to null, or to `erased-` and 32 random digits if it cannot be null.
-The database then removes its old copies: VACUUM and a checkpoint on SQLite, VACUUM FULL of the table on Postgres,
+--erase-plaintext sets the key column of the table to null, or to `erased-` and 32 random digits if it cannot be null. \
+The database then removes its old copies: VACUUM and a checkpoint on SQLite, VACUUM FULL of the table on Postgres, \
 which locks the table. Backups, replicas and archived logs still contain the keys. A later import skips the erased rows.
 
 Examples:

@@ -5,11 +5,14 @@ use std::{
     time::Duration,
 };
 
-use api_key_runtime::admin::{Admin, AllowedIps, KeyPages, KeyState, ListKeys, ListedKey};
+use api_key_runtime::{
+    Error,
+    admin::{Admin, AllowedIps, KeyState, ListKeys, ListedKey},
+};
 use clap::Args;
 
 use crate::{
-    failure::Failure,
+    failure::{Failure, answer},
     json,
     table::{Layout, Row},
     text::say,
@@ -17,10 +20,10 @@ use crate::{
 };
 
 pub(crate) const LIST_AFTER_HELP: &str = "\
-Long texts are cut, and a narrow terminal hides some columns; `show` and --json print everything. Keys cannot be shown,
+Long texts are cut, and a narrow terminal hides some columns; `show` and --json print everything. Keys cannot be shown, \
 only their first characters. Services record usage every 10 s by default. Column widths fit the first 1000 keys.
 
---ip compares entries as they are listed: `--ip 10.0.0.1` does not find a key with 10.0.0.0/8. A key that was never used
+--ip compares entries as they are listed: `--ip 10.0.0.1` does not find a key with 10.0.0.0/8. A key that was never used \
 counts as unused since it was issued. `any` and `never` have the same meaning as for `issue` and `update`.
 
 Examples:
@@ -99,27 +102,32 @@ impl List {
     }
 }
 
+/// A page of keys, or the error of reading it.
+type Page = Result<Vec<ListedKey>, Error>;
+
 pub(crate) fn list(admin: &Admin, asked: &List) -> Result<(), Failure> {
-    let pages = admin.pages(&asked.wanted())?;
-    let found = if asked.json { list_as_json(admin, pages)? } else { list_lines(admin, pages)? };
-    match found {
-        true if asked.exit_code => Err(Failure::Answer),
-        false if !asked.json && asked.is_partial() => {
+    let mut pages = admin.pages(&asked.wanted())?;
+    let first = pages.next().transpose()?;
+    let is_found = first.is_some();
+    let written = match first {
+        first if asked.json => list_as_json(admin, first.map(Ok).into_iter().chain(pages)),
+        Some(first) => list_lines(admin, &first, pages),
+        None if asked.is_partial() => {
             say(format_args!("No key matches."));
             Ok(())
         }
-        false if !asked.json => {
+        None => {
             say(format_args!(
                 "No keys yet. Create one with `app-key issue`; see `app-key issue --help`."
             ));
             Ok(())
         }
-        _ => Ok(()),
-    }
+    };
+    answer(written, is_found && asked.exit_code)
 }
 
-/// Writes the keys as a JSON array. Returns whether any key was written.
-fn list_as_json(admin: &Admin, pages: KeyPages) -> Result<bool, Failure> {
+/// Writes the keys as a JSON array.
+fn list_as_json(admin: &Admin, pages: impl Iterator<Item = Page>) -> Result<(), Failure> {
     let mut out = BufWriter::new(io::stdout().lock());
     let mut array = json::Array::new(&mut out);
     for page in pages {
@@ -127,17 +135,19 @@ fn list_as_json(admin: &Admin, pages: KeyPages) -> Result<bool, Failure> {
             array.write_row(row)?;
         }
     }
-    let found = array.finish()?;
-    out.flush()?;
-    Ok(found)
+    array.finish()?;
+    Ok(out.flush()?)
 }
 
-/// Writes one line for each key. Returns whether any key was written.
-fn list_lines(admin: &Admin, mut pages: KeyPages) -> Result<bool, Failure> {
-    let Some(first) = pages.next().transpose()? else { return Ok(false) };
+/// Writes one line for each key. The first page determines the widths of the columns.
+fn list_lines(
+    admin: &Admin,
+    first: &[ListedKey],
+    pages: impl Iterator<Item = Page>,
+) -> Result<(), Failure> {
     let width = terminal_size::terminal_size_of(io::stdout()).map(|(width, _)| width.0.into());
     let mut out = BufWriter::new(io::stdout().lock());
-    let first = rows(admin, &first);
+    let first = rows(admin, first);
     let layout = Layout::of(&first, width);
     layout.write_headings(&mut out)?;
     layout.write(&mut out, &first)?;
@@ -152,7 +162,7 @@ fn list_lines(admin: &Admin, mut pages: KeyPages) -> Result<bool, Failure> {
             left_out.join(", ")
         ));
     }
-    Ok(true)
+    Ok(())
 }
 
 fn rows<'a>(admin: &Admin, page: &'a [ListedKey]) -> Vec<Row<'a>> {

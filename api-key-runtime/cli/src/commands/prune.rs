@@ -13,9 +13,9 @@ use super::DryRun;
 use crate::{failure::Failure, named_key::Question, text::say, values::duration};
 
 pub(crate) const PRUNE_AFTER_HELP: &str = "\
-The ids and digests of deleted keys are kept, so that neither an import nor a restored row makes such a key valid
-again. The rows are deleted in many short transactions. After an interruption, run the command again to delete the
-remaining rows. Several machines may prune at the same time, for example by cron. Asks for confirmation if standard
+The ids and digests of deleted keys are kept, so that neither an import nor a restored row makes such a key valid \
+again. The rows are deleted in many short transactions. After an interruption, run the command again to delete the \
+remaining rows. Several machines may prune at the same time, for example by cron. Asks for confirmation if standard \
 input and standard error are a terminal.
 
 Examples:
