@@ -18,8 +18,10 @@ use std::{
 use actix_web::{HttpRequest, http::StatusCode, rt::System};
 use api_key_runtime::AppKeys;
 use diesel::{
-    Connection as _, PgConnection, RunQueryDsl as _, connection::SimpleConnection as _, dsl::sql,
-    sql_types::BigInt,
+    Connection as _, PgConnection, RunQueryDsl as _,
+    connection::SimpleConnection as _,
+    dsl::sql,
+    sql_types::{BigInt, Text},
 };
 
 use self::support::{
@@ -30,8 +32,8 @@ use self::support::{
 #[allow(dead_code, unused_imports, reason = "no bench uses all of it")]
 mod support;
 
-/// The variable that passes the database URL, the number of handles and a key to a process of the
-/// fleet.
+/// The variable that passes the database URL, the number of handles, `max_staleness` and a key to a
+/// process of the fleet.
 const MEMBER: &str = "BENCH_FLEET_MEMBER";
 /// Number of processes that start at once. A larger number would exceed the connect timeout on a
 /// small machine.
@@ -40,6 +42,8 @@ const AT_ONCE: usize = 10;
 const IDLE_TIMEOUT: Duration = Duration::from_secs(3);
 const SETTLING: Duration = Duration::from_secs(8);
 const MEASURED: Duration = Duration::from_secs(20);
+/// Number of statements whose processor time is averaged.
+const READS: u32 = 5000;
 /// Time between two checks of a process that waits for the revocation.
 const CHECK_EVERY: Duration = Duration::from_millis(10);
 
@@ -56,16 +60,22 @@ fn main() {
     ]);
     reads(&server);
     let pooler = Pooler::start(&server, Sizes { clients: 3000, connections: 20 });
-    for (processes, handles) in [(200, 1), (10, 100)] {
+    for (processes, handles, max_staleness) in [(200, 1, 1), (200, 1, 5), (10, 100, 1)] {
         for pooler in [None, Some(&pooler)] {
-            measure(&server, pooler, processes, handles);
+            measure(&server, pooler, (processes, handles), max_staleness);
         }
     }
     println!("# load average {} at the end", figures::load_average());
 }
 
-/// Measures a fleet of this many processes, each with this many handles.
-fn measure(server: &Postgres, pooler: Option<&Pooler>, processes: usize, handles: usize) {
+/// Measures a fleet of this many processes, each with this many handles. `max_staleness` is in
+/// seconds.
+fn measure(
+    server: &Postgres,
+    pooler: Option<&Pooler>,
+    (processes, handles): (usize, usize),
+    max_staleness: u64,
+) {
     let database = Database::postgres(server);
     let key = make_keys(1).remove(0);
     database.insert(std::slice::from_ref(&key));
@@ -77,9 +87,9 @@ fn measure(server: &Postgres, pooler: Option<&Pooler>, processes: usize, handles
         }
     };
     let way = if pooler.is_some() { "pgbouncer" } else { "direct" };
-    let name = |what: &str| format!("fleet_{what}_{processes}x{handles}_{way}");
+    let name = |what: &str| format!("fleet_{what}_{processes}x{handles}_{max_staleness}s_{way}");
     let began = Instant::now();
-    let member = format!("{url} {handles} {}", key.secret);
+    let member = format!("{url} {handles} {max_staleness} {}", key.secret);
     let mut fleet: Vec<Member> = Vec::with_capacity(processes);
     while fleet.len() < processes {
         let mut group: Vec<Member> = (0..AT_ONCE).map(|_| Member::start(&member)).collect();
@@ -130,47 +140,40 @@ fn measure(server: &Postgres, pooler: Option<&Pooler>, processes: usize, handles
     figure(&name("revocation_all"), figures::quantile(&delays, 1.0), "ms");
 }
 
-/// Measures the server's processor time for one read of the change log, first while no transaction
-/// ends and then while another session writes.
+/// Measures the server's processor time of one read of the change log, beyond that of `SELECT '1'`:
+/// if no transaction has ended since the last read, and if another session writes.
+///
+/// The reads follow each other without a pause. A read in a fleet costs more, because the server
+/// process has to wake up, and other processes have used the processor's caches.
 fn reads(server: &Postgres) {
     let database = Database::postgres(server);
-    // Makes the feed read every ten milliseconds.
-    let keys = database.builder().max_staleness(Duration::from_millis(40)).build().unwrap();
+    database.insert(&make_keys(1));
     let mut connection = PgConnection::establish(database.url()).unwrap();
-    let reader = "(SELECT pid::bigint FROM pg_stat_activity WHERE query LIKE '%changes_since%' \
-         AND pid <> pg_backend_pid() AND datname = current_database())";
-    thread::sleep(Duration::from_secs(1));
-    let mut number = |what: &str| -> i64 {
-        diesel::select(sql::<BigInt>(what)).get_result(&mut connection).unwrap()
+    let since = text(&mut connection, "pg_current_snapshot()::text");
+    let read = |definitions: &str| {
+        format!("api_keys_changes_since_v1('{since}', pg_backend_pid(), {definitions})")
     };
-    let process = u32::try_from(number(reader)).unwrap();
-    for (name, writes) in
-        [("feed_read_server_us_idle", false), ("feed_read_server_us_writes", true)]
-    {
-        let before = (process_cpu(process), transactions(&mut number));
-        let until = Instant::now() + MEASURED / 2;
-        let mut written = 0;
-        while Instant::now() < until {
-            if writes {
-                // Assigns a transaction number, as any write does.
-                number("pg_current_xact_id()::text::bigint");
-                written += 1;
-            }
-            thread::sleep(Duration::from_millis(5));
-        }
-        let reads = transactions(&mut number) - before.1 - written;
-        let cpu = process_cpu(process) - before.0;
-        figure(name, cpu * 1e6 / reads as f64, "us");
-        println!("#   {reads} reads");
-    }
-    drop(keys);
+    let least = microseconds(&mut connection, "'1'");
+    let idle = microseconds(&mut connection, &read("0"));
+    // Assigns a transaction number, as any write does.
+    text(&mut connection, "pg_current_xact_id()::text");
+    let definitions = text(&mut connection, &format!("split_part({}, ';', 9)", read("0")));
+    let writes = microseconds(&mut connection, &read(&definitions));
+    figure("feed_read_server_us_idle", idle - least, "us");
+    figure("feed_read_server_us_writes", writes - least, "us");
+    println!("#   beyond {least:.0} us of SELECT '1'");
 }
 
-/// Returns the number of transactions that the database has committed so far.
-fn transactions(number: &mut impl FnMut(&str) -> i64) -> i64 {
-    // A session reports its statistics only after it has been idle for a moment.
-    thread::sleep(Duration::from_millis(1500));
-    number("(SELECT xact_commit FROM pg_stat_database WHERE datname = current_database())")
+fn text(connection: &mut PgConnection, what: &str) -> String {
+    diesel::select(sql::<Text>(what)).get_result(connection).unwrap()
+}
+
+/// Returns the server's processor time of one statement in microseconds, averaged over many.
+fn microseconds(connection: &mut PgConnection, what: &str) -> f64 {
+    let process = text(connection, "pg_backend_pid()::text").parse().unwrap();
+    let before = process_cpu(process);
+    (0..READS).for_each(|_| drop(text(connection, what)));
+    (process_cpu(process) - before) * 1e6 / f64::from(READS)
 }
 
 /// Returns the processor time so far of a server and all its processes, in seconds.
@@ -250,10 +253,16 @@ impl Drop for Member {
 /// Runs a process of the fleet. Uses the key through each handle until every handle rejects the
 /// key, then prints the time of the last rejection. A line on standard input starts the use.
 fn serve(member: &str) {
-    let [url, handles, key] = member.split(' ').collect::<Vec<_>>()[..] else { return };
-    let handles: Vec<AppKeys> = (0..handles.parse().unwrap())
-        .map(|_| AppKeys::builder().database_url(url).idle_timeout(IDLE_TIMEOUT).build().unwrap())
-        .collect();
+    let [url, handles, max_staleness, key] = member.split(' ').collect::<Vec<_>>()[..] else {
+        return;
+    };
+    let max_staleness = Duration::from_secs(max_staleness.parse().unwrap());
+    let builder = || {
+        let builder = AppKeys::builder().database_url(url).max_staleness(max_staleness);
+        builder.idle_timeout(IDLE_TIMEOUT)
+    };
+    let handles: Vec<AppKeys> =
+        (0..handles.parse().unwrap()).map(|_| builder().build().unwrap()).collect();
     let requests: Vec<HttpRequest> = handles.iter().map(|keys| request(keys, key)).collect();
     println!("ready");
     let mut line = String::new();
