@@ -193,9 +193,9 @@ impl ResponseError for Error {
     fn error_response(&self) -> HttpResponse {
         let status = self.status_code();
         let detail = match self.kind {
-            Kind::InvalidInput => "A value in the request is not valid for an API key.",
+            Kind::InvalidInput => "A value in the request is not valid.",
             Kind::NotFound => "No key has this id.",
-            Kind::Conflict => "The key does not allow this change.",
+            Kind::Conflict => "The request conflicts with the current state.",
             Kind::Config | Kind::Database | Kind::Schema | Kind::Entropy | Kind::Os => {
                 log::error!("cannot administer API keys: {self}; the request is answered 500");
                 "The service cannot administer API keys."
