@@ -56,7 +56,9 @@ fn give_name(unfinished: &str, to: &Path) -> io::Result<()> {
     match fs::hard_link(unfinished, to) {
         Err(error) if error.kind() != ErrorKind::AlreadyExists => {
             File::create_new(to)?;
-            fs::rename(unfinished, to)
+            fs::rename(unfinished, to).inspect_err(|_| {
+                let _ = fs::remove_file(to);
+            })
         }
         linked => linked,
     }
