@@ -23,7 +23,7 @@ const BAD_INPUT: &[(&[&str], &str)] = &[
     (&["--scope", "a\"b"], "RFC 6749"),
     (&["--scope", "a  b"], "RFC 6749"),
     (&["--scope", "é"], "RFC 6749"),
-    (&["--scope", ""], "omit --scope"),
+    (&["--scope", ""], "or omit the option"),
     (&["--scope", "a,b"], "separate scopes by spaces"),
     (&["--scope", "cakes:*"], "write each scope in full"),
     (&["--expires", "2020-01-01T00:00:00Z"], "not in the future"),
