@@ -81,6 +81,10 @@ database_test!(invalid_input_is_reported_and_changes_nothing, |database: Databas
         &["--scope", &half, "--scope", &other],
         "than the table holds",
     );
+    refused("update 1 --scope", &[""], "use --no-scopes");
+    for line in ["update 1 --add-scope", "update 1 --remove-scope", "explain 1 --ip ::1 --scope"] {
+        refused(line, &[""], "write a scope, or omit the option");
+    }
     refused("issue --name n", &[], "--ip <");
     refused("issue --ip any", &[], "--name <");
     for id in ["0", "-1", "x", "", "99999999999999999999", "1 OR 1=1"] {
