@@ -332,6 +332,15 @@ mod tests {
             let call = circuit_breaker.begin(Attempt::Lookup, at(millis));
             circuit_breaker.end(call, Some(&StoreError::new("closed")), at(millis));
             assert!(!circuit_breaker.should_fail_fast(at(millis)));
+            assert!(circuit_breaker.is_unavailable(at(millis)));
         }
+        // A load balancer that sends no requests any more must try again.
+        assert!(circuit_breaker.is_unavailable(at(2099)));
+        assert!(!circuit_breaker.is_unavailable(at(2100)));
+        let call = circuit_breaker.begin(Attempt::Lookup, at(2101));
+        circuit_breaker.end(call, Some(&StoreError::new("closed")), at(2101));
+        let call = circuit_breaker.begin(Attempt::Lookup, at(2102));
+        circuit_breaker.end(call, None, at(2102));
+        assert!(!circuit_breaker.is_unavailable(at(2102)), "a call succeeded");
     }
 }

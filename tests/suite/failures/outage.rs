@@ -122,15 +122,20 @@ fn a_replaced_or_deleted_sqlite_file_is_no_longer_read() {
 // E12, F3
 database_test!(a_query_that_fails_is_503_and_not_an_unknown_key, |database: Database| {
     // Without a cache, every request queries the database.
-    let keys = database.migrate().builder().max_staleness(Duration::ZERO);
-    let server = Server::start(keys.build().unwrap(), routes);
+    let keys = database.migrate().builder().max_staleness(Duration::ZERO).build().unwrap();
+    let server = Server::start(keys.clone(), routes);
     let (key, _) = database.issue("0.0.0.0");
     let status = || http::get_with(server.address, "/guarded", &key).status;
     assert_eq!(status(), 200);
+    assert!(keys.health().is_ready());
     database.execute("ALTER TABLE api_keys RENAME COLUMN hint TO other").unwrap();
-    assert_eq!([status(), status()], [503, 503]);
+    wait_until("the service is not ready while lookups fail", || {
+        assert_eq!(status(), 503);
+        !keys.health().is_ready()
+    });
     database.execute("ALTER TABLE api_keys RENAME COLUMN other TO hint").unwrap();
     assert_eq!(status(), 200);
+    assert!(keys.health().is_ready());
 });
 
 // E8, F8
