@@ -15,7 +15,7 @@ const NAMES: [&str; 4] = ["scopes", "any_scope", "optional", "crate"];
 
 const ALLOWED: &str = r#"`scopes = "..."`, `any_scope = "..."`, `optional` or `crate = path`"#;
 
-const ALLOWED_IN_SCOPES: &str = "use printable ASCII without spaces, quotes and backslashes";
+const ALLOWED_IN_SCOPES: &str = "use printable ASCII without spaces, double quotes and backslashes";
 
 /// The arguments of the attribute.
 #[derive(Default)]

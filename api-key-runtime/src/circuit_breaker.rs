@@ -14,6 +14,11 @@ use crate::{clock::MonotonicTime, lock::lock, log, outage_log::OutageLog, store:
 /// the probe's call is registered, and that call makes other requests fail fast.
 const TRY_EVERY: Duration = Duration::from_millis(20);
 
+/// How long the store counts as unavailable after a failed call, unless a later call succeeds. The
+/// time is limited: without a change feed, only requests call the store, so a load balancer must
+/// send requests again.
+const FAILURE_COUNTS_FOR: Duration = Duration::from_secs(1);
+
 /// The state of the calls to a store.
 #[derive(Debug)]
 pub(crate) struct CircuitBreaker {
@@ -31,6 +36,8 @@ struct State {
     under_way: HashMap<CallId, (Attempt, MonotonicTime)>,
     next: CallId,
     last_answer: MonotonicTime,
+    /// The time of the last failure. `None` if a call has succeeded since.
+    failed: Option<MonotonicTime>,
     /// Set once the store has left every call unanswered for too long. Cleared by an answer in
     /// time, or if the silence was not observed again for one silence timeout.
     silence: Option<Silence>,
@@ -93,6 +100,7 @@ impl CircuitBreaker {
             Some(_) if !was_waited_for => {}
             None => {
                 state.last_answer = now;
+                state.failed = None;
                 if asked.is_some_and(|asked| now.since(asked) <= self.deadline) {
                     state.silence = None;
                 } else if let Some(silence) = &mut state.silence {
@@ -110,6 +118,7 @@ impl CircuitBreaker {
                 });
             }
             Some(error) => {
+                state.failed = Some(now);
                 if let Some(silence) = &mut state.silence {
                     silence.seen = now;
                 }
@@ -131,9 +140,12 @@ impl CircuitBreaker {
         self.state().under_way.remove(&call.0);
     }
 
-    /// Returns whether the store has left every call unanswered for too long.
+    /// Returns whether the store has left every call unanswered for too long, or has just returned
+    /// an error.
     pub(crate) fn is_unavailable(&self, now: MonotonicTime) -> bool {
-        self.state().unanswered_for(now) > self.silence_timeout
+        let state = self.state();
+        state.unanswered_for(now) > self.silence_timeout
+            || state.failed.is_some_and(|failed| now.since(failed) <= FAILURE_COUNTS_FOR)
     }
 
     /// Returns whether a request should fail at once: the store is silent, and another lookup is
@@ -320,6 +332,15 @@ mod tests {
             let call = circuit_breaker.begin(Attempt::Lookup, at(millis));
             circuit_breaker.end(call, Some(&StoreError::new("closed")), at(millis));
             assert!(!circuit_breaker.should_fail_fast(at(millis)));
+            assert!(circuit_breaker.is_unavailable(at(millis)));
         }
+        // A load balancer that sends no requests any more must try again.
+        assert!(circuit_breaker.is_unavailable(at(2099)));
+        assert!(!circuit_breaker.is_unavailable(at(2100)));
+        let call = circuit_breaker.begin(Attempt::Lookup, at(2101));
+        circuit_breaker.end(call, Some(&StoreError::new("closed")), at(2101));
+        let call = circuit_breaker.begin(Attempt::Lookup, at(2102));
+        circuit_breaker.end(call, None, at(2102));
+        assert!(!circuit_breaker.is_unavailable(at(2102)), "a call succeeded");
     }
 }

@@ -193,9 +193,9 @@ impl ResponseError for Error {
     fn error_response(&self) -> HttpResponse {
         let status = self.status_code();
         let detail = match self.kind {
-            Kind::InvalidInput => "A value in the request is not valid for an API key.",
+            Kind::InvalidInput => "A value in the request is not valid.",
             Kind::NotFound => "No key has this id.",
-            Kind::Conflict => "The key does not allow this change.",
+            Kind::Conflict => "The request conflicts with the current state.",
             Kind::Config | Kind::Database | Kind::Schema | Kind::Entropy | Kind::Os => {
                 log::error!("cannot administer API keys: {self}; the request is answered 500");
                 "The service cannot administer API keys."
@@ -214,25 +214,30 @@ mod tests {
     #[test]
     fn a_response_has_the_status_of_its_kind_and_no_message() {
         let os = || std::io::Error::other("secret");
+        let failed = "The service cannot administer API keys.";
+        // A conflict may concern a revoked key, but also the file of a backup.
+        let conflict = "The request conflicts with the current state.";
         let mut cases = vec![
-            (Error::invalid_input("secret"), 400),
-            (Error::config("secret"), 500),
-            (Error::os("secret", os()), 500),
+            (Error::invalid_input("secret"), 400, "A value in the request is not valid."),
+            (Error::revoked(4711), 409, conflict),
+            (Error::config("secret"), 500, failed),
+            (Error::os("secret", os()), 500, failed),
         ];
         #[cfg(feature = "_diesel")]
         cases.extend([
-            (Error::not_found(4711), 404),
-            (Error::conflict("secret"), 409),
-            (Error::database("secret", os()), 500),
-            (Error::schema("secret"), 500),
+            (Error::not_found(4711), 404, "No key has this id."),
+            (Error::conflict("secret"), 409, conflict),
+            (Error::database("secret", os()), 500, failed),
+            (Error::schema("secret"), 500, failed),
         ]);
-        for (error, status) in cases {
+        for (error, status, detail) in cases {
             let response = error.error_response();
             assert_eq!(response.status(), status, "{error}");
             assert_eq!(error.status_code(), status, "{error}");
             let body = System::new().block_on(to_bytes(response.into_body())).unwrap();
             let body = std::str::from_utf8(&body).unwrap();
             assert!(body.contains(&format!("\"status\":{status}")), "{body}");
+            assert!(body.contains(&format!("\"{detail}\"")), "{body}");
             assert!(!body.contains("secret") && !body.contains("4711"), "{body}");
         }
     }

@@ -82,7 +82,7 @@ impl KeyChanges {
     }
 
     /// Adds IP addresses and CIDR blocks to the IP allow list. The update fails for a key that may
-    /// be used from any IP address.
+    /// be used from any IP address, and for a key with an unreadable list.
     ///
     /// # Errors
     /// Returns an error if the text is not a list of IP addresses and CIDR blocks.
@@ -92,7 +92,7 @@ impl KeyChanges {
     }
 
     /// Removes entries of the IP allow list. The update fails if an entry is not in the list, or if
-    /// the list becomes empty.
+    /// the list becomes empty or is unreadable.
     ///
     /// # Errors
     /// Returns an error if the text is not a list of IP addresses and CIDR blocks.
@@ -193,7 +193,11 @@ impl KeyChanges {
         let kept = without("the allowed IPs", ips.as_str(), &removed)?;
         // If the changes do not concern the IP allow list, an unreadable list stays as it is.
         if self.allowed_ips.is_some() || !self.added_ips.is_empty() || !removed.is_empty() {
-            ips = AllowedIps::from_stored(&kept);
+            // An unreadable list stays unreadable, so the check fails. Without one of its entries,
+            // `0.0.0.0 10.0.0.1` would allow every address.
+            if ips.is_readable() {
+                ips = AllowedIps::from_stored(&kept);
+            }
             check_allowed_ips(&ips)?;
         }
         Ok(ips)

@@ -28,9 +28,11 @@ use std::{env, error::Error, time::Duration};
 use actix_web::{App, HttpResponse, HttpServer, get};
 use api_key_runtime::{AppKey, AppKeys, require_app_key};
 
-/// The time that running requests have to finish after SIGTERM. By default, Docker kills the
-/// process after 10 seconds, and Kubernetes after 30 seconds.
-const SHUTDOWN_SECONDS: u64 = 5;
+/// The seconds that running requests have to finish after SIGTERM. By default, Docker kills the
+/// process after 10 seconds, and Kubernetes after 30 seconds. [`CLOSE_TIMEOUT`] leaves a reserve of
+/// two seconds.
+const SHUTDOWN_TIMEOUT: u64 = 5;
+const CLOSE_TIMEOUT: Duration = Duration::from_secs(3);
 
 #[get("/whoami")]
 #[require_app_key]
@@ -72,10 +74,10 @@ async fn main() -> Result<(), Box<dyn Error>> {
             // place.
             .wrap(shared.access_log())
     })
-    .shutdown_timeout(SHUTDOWN_SECONDS);
+    .shutdown_timeout(SHUTDOWN_TIMEOUT);
     // After SIGTERM, `run` returns once the running requests have ended or the timeout has passed.
     server.bind(bind)?.run().await?;
-    keys.close(Duration::from_secs(SHUTDOWN_SECONDS))?;
+    keys.close(CLOSE_TIMEOUT)?;
     log::info!("stopped");
     Ok(())
 }

@@ -19,9 +19,10 @@ use api_key_runtime::{AppKeys, KeyLocation, migrations};
 
 use crate::{database::Database, settings::Settings};
 
-/// Time for running requests to finish, in seconds.
+/// Time for running requests to finish, in seconds. Together with [`CLOSE_TIMEOUT`], two seconds
+/// remain until Docker kills the process, which is after 10 seconds by default.
 const SHUTDOWN_TIMEOUT: u64 = 5;
-const CLOSE_TIMEOUT: Duration = Duration::from_secs(5);
+const CLOSE_TIMEOUT: Duration = Duration::from_secs(3);
 
 #[actix_web::main]
 async fn main() -> ExitCode {

@@ -41,6 +41,8 @@ fn variable(name: &str) -> Result<Option<String>, String> {
     match env::var(name) {
         Ok(value) => Ok(Some(value)),
         Err(VarError::NotPresent) => Ok(None),
-        Err(VarError::NotUnicode(_)) => Err(format!("{name} is not Unicode")),
+        Err(VarError::NotUnicode(_)) => {
+            Err(format!("{name} is not Unicode; set it to a value in UTF-8"))
+        }
     }
 }

@@ -37,8 +37,9 @@ async fn whoami(key: AppKey) -> String {
 async fn main() -> Result<(), Box<dyn Error>> {
     env_logger::init_from_env(env_logger::Env::default().default_filter_or("info"));
     let internal = AppKeys::builder().env()?.migrate()?.build()?;
-    let partner_url =
-        env::var("PARTNER_DATABASE_URL").map_err(|_| "PARTNER_DATABASE_URL is not set")?;
+    let partner_url = env::var("PARTNER_DATABASE_URL").map_err(|_| {
+        "PARTNER_DATABASE_URL is not set or not Unicode; set it to postgres://USER@HOST/DATABASE or to the path of an SQLite file"
+    })?;
     let partner = AppKeys::builder()
         .database_url(partner_url)
         .migrate()?

@@ -41,7 +41,8 @@ pub(crate) const SMALL: &[&str] = &[
 ];
 
 /// Settings of the server that all tests of a program share.
-const SHARED: &[&str] = &["shared_buffers=64MB", "max_connections=200"];
+const SHARED: &[&str] =
+    &["shared_buffers=64MB", "max_connections=200", "max_prepared_transactions=5"];
 
 /// Environment variables that libpq reads even if the URL contains all other settings.
 const READ_BY_LIBPQ: [&str; 4] = ["PGHOSTADDR", "PGOPTIONS", "PGSERVICE", "PGSSLMODE"];

@@ -59,6 +59,7 @@ impl Ran {
 
     /// Checks that the exit code is 1, and that the command printed only one line, which contains
     /// this reason.
+    #[track_caller]
     fn refused(&self, reason: &str) {
         assert_eq!((self.code, self.stdout.as_str()), (Some(1), ""), "{self:?}");
         assert!(self.stderr.starts_with("app-key: "), "{self:?}");

@@ -212,8 +212,16 @@ fn a_change_that_waits_for_a_lock_names_its_holder() {
         let error = database.admin().revoke(id).unwrap_err().to_string();
         assert!(began.elapsed() < TEST_TIMEOUT, "{:?}", began.elapsed());
         assert!(error.contains("(import), idle in transaction since"), "{error}");
+        assert!(error.contains("pg_terminate_backend"), "{error}");
         open.batch_execute("ROLLBACK").unwrap();
     }
+    let name = database.name();
+    let lock = format!("SELECT 1 FROM api_keys WHERE id = {id} FOR UPDATE");
+    open.batch_execute(&format!("BEGIN; {lock}; PREPARE TRANSACTION '{name}'")).unwrap();
+    let error = database.admin().revoke(id).unwrap_err().to_string();
+    open.batch_execute(&format!("ROLLBACK PREPARED '{name}'")).unwrap();
+    let advice = "end it with ROLLBACK PREPARED or COMMIT PREPARED";
+    assert!(error.contains(advice) && !error.contains("pg_terminate_backend"), "{error}");
     assert!(database.admin().revoke(id).is_ok());
 }
 

@@ -46,7 +46,7 @@ fn scopes_are_rfc_6749_tokens_without_comma_and_asterisk() {
     for refused in ['"', '\\', '\t', '\n', '\0', '\x7F', 'é', '\u{A0}', '\u{200B}'] {
         let scopes = format!("orders:read a{refused}");
         let message = format!(
-            "{refused:?} is not allowed in a scope: use printable ASCII without spaces, quotes and backslashes"
+            "{refused:?} is not allowed in a scope: use printable ASCII without spaces, double quotes and backslashes"
         );
         assert_faults(&format!("scopes = {scopes:?}"), &[&message]);
         assert_faults(&format!("any_scope = {scopes:?}"), &[&message]);

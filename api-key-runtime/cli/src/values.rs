@@ -26,8 +26,17 @@ pub(crate) fn allowed_ips(text: &str) -> Result<AllowedIps, Error> {
 }
 
 pub(crate) fn scopes(text: &str) -> Result<ScopeSet, String> {
+    non_empty_scopes(text, "write a scope, or omit the option")
+}
+
+/// Parses the scopes that replace all scopes of a key.
+pub(crate) fn replacing_scopes(text: &str) -> Result<ScopeSet, String> {
+    non_empty_scopes(text, "to remove all scopes, use --no-scopes")
+}
+
+fn non_empty_scopes(text: &str, advice: &str) -> Result<ScopeSet, String> {
     if text.is_empty() {
-        return Err("it is empty; for a key without scopes, omit --scope".to_owned());
+        return Err(format!("it is empty; {advice}"));
     }
     text.parse().map_err(|error: Error| error.to_string())
 }

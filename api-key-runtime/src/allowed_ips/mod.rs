@@ -106,12 +106,14 @@ impl AllowedIps {
         }
     }
 
-    /// Joins two lists: the result allows the addresses of both. An empty or unreadable list makes
-    /// the result unreadable, unless the other list allows any address.
+    /// Joins two lists: the result allows the addresses of both. An unreadable list makes the
+    /// result unreadable, unless the other list allows any address.
     pub(crate) fn or(self, other: Self) -> Self {
         match (&self.rules, &other.rules) {
             (Rules::Any, _) => self,
             (_, Rules::Any) => other,
+            _ if self.text.is_empty() => other,
+            _ if other.text.is_empty() => self,
             _ => Self::from_stored(&format!("{self} {other}")),
         }
     }

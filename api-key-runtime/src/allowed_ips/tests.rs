@@ -244,6 +244,9 @@ fn two_joined_lists_allow_the_addresses_of_both() {
     for (address, expected) in [("10.0.0.1", true), ("192.0.2.7", true), ("10.0.0.2", false)] {
         assert_eq!(both.allows(ip(address)), expected, "{address}");
     }
+    let empty = AllowedIps::from_stored("");
+    assert_eq!(empty.clone().or(home.clone()), home);
+    assert_eq!(home.clone().or(empty), home);
     let nobody = AllowedIps::from_stored("junk").or(home);
     assert!(!nobody.allows(ip("10.0.0.1")), "an unreadable list makes both unreadable");
 }

@@ -205,18 +205,22 @@ impl Shared {
     /// reports that it has no feed.
     fn work(&self) {
         let mut feed = None;
-        let mut backoff = FIRST_PAUSE;
+        let mut last_pause: Option<Duration> = None;
         loop {
-            // The backoff is reset only if the wait succeeds too. Otherwise new feeds would be
-            // opened in quick succession, and each new feed makes every cache entry stale.
-            match self.round(&mut feed).and_then(|()| self.wait(&mut feed, backoff)) {
-                Ok(()) => backoff = FIRST_PAUSE,
+            // The pause is reset only if the wait succeeds too. Otherwise new feeds would be opened
+            // in quick succession, and each new feed makes every cache entry stale.
+            let failed_before = last_pause.is_some();
+            match self.round(&mut feed).and_then(|()| self.wait(&mut feed, failed_before)) {
+                Ok(()) => last_pause = None,
                 Err(Stop::Over) => return,
                 Err(Stop::Failed) => {
-                    if !self.pause(backoff) {
+                    let longest = self.interval.min(LONGEST_PAUSE);
+                    let pause =
+                        last_pause.map_or(FIRST_PAUSE, |last| last.saturating_mul(2).min(longest));
+                    if !self.pause(pause) {
                         return;
                     }
-                    backoff = backoff.saturating_mul(2).min(self.interval.min(LONGEST_PAUSE));
+                    last_pause = Some(pause);
                 }
             }
         }
@@ -289,13 +293,13 @@ impl Shared {
         }
     }
 
-    /// Waits until keys may have changed, or until the interval is over. A `backoff` above
-    /// [`FIRST_PAUSE`] means that the last attempt failed too.
-    fn wait(&self, feed: &mut OpenFeed, backoff: Duration) -> Result<(), Stop> {
+    /// Waits until keys may have changed, or until the interval is over. Logs a failure only if the
+    /// last attempt failed too.
+    fn wait(&self, feed: &mut OpenFeed, failed_before: bool) -> Result<(), Stop> {
         let mut left = with_jitter(self.interval);
         loop {
             let at_most = left.min(LONGEST_WAIT);
-            let waited_for = self.wait_once(feed, at_most, backoff)?;
+            let waited_for = self.wait_once(feed, at_most, failed_before)?;
             left = left.saturating_sub(at_most);
             if left.is_zero() || waited_for < at_most {
                 return Ok(());
@@ -308,7 +312,7 @@ impl Shared {
         &self,
         feed: &mut OpenFeed,
         at_most: Duration,
-        backoff: Duration,
+        failed_before: bool,
     ) -> Result<Duration, Stop> {
         let began = MonotonicTime::now();
         let ticket = self.begin(began, at_most, None).ok_or(Stop::Over)?;
@@ -317,7 +321,7 @@ impl Shared {
         drop(self.finish(ticket)?);
         let now = MonotonicTime::now();
         if let Err(error) = waited {
-            if backoff > FIRST_PAUSE {
+            if failed_before {
                 self.wait_outage.failure(
                     now,
                     &error,

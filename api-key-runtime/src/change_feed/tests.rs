@@ -129,8 +129,8 @@ fn follow(store: &Arc<Silent>, cache: &Arc<Cache>) -> FeedThread {
     .unwrap()
 }
 
-fn new_cache() -> Arc<Cache> {
-    let bounds = Bounds { max_staleness: Duration::from_secs(60), stale_if_error: Duration::ZERO };
+fn new_cache(max_staleness: Duration) -> Arc<Cache> {
+    let bounds = Bounds { max_staleness, stale_if_error: Duration::ZERO };
     Arc::new(Cache::new(bounds, 16, false))
 }
 
@@ -139,7 +139,7 @@ fn new_cache() -> Arc<Cache> {
 // no change, the entries of the cache must become stale.
 #[test]
 fn a_new_feed_empties_the_cache_whatever_it_reports() {
-    let (store, cache) = (Arc::new(Silent::default()), new_cache());
+    let (store, cache) = (Arc::new(Silent::default()), new_cache(Duration::from_secs(60)));
     let digest = KeyDigest::from_bytes([1; 32]);
     let now = MonotonicTime::now();
     let record = KeyRecord::new(1, digest, AllowedIps::any());
@@ -160,11 +160,27 @@ fn a_new_feed_empties_the_cache_whatever_it_reports() {
 #[test]
 fn feeds_whose_waits_fail_are_opened_at_growing_pauses() {
     let store = Arc::new(Silent { waits_fail: true, ..Silent::default() });
-    let feed = follow(&store, &new_cache());
+    let feed = follow(&store, &new_cache(Duration::from_secs(60)));
     thread::sleep(Duration::from_millis(800));
     let opened = store.opened.load(Ordering::SeqCst);
     // The pauses last 20, 40, 80, 160 and then 250 ms each. If every pause lasted 20 ms, the test
     // would count about forty feeds.
     assert!((2..=7).contains(&opened), "{opened} feeds");
+    drop(feed);
+}
+
+// E7
+// With this `max_staleness`, the pauses after failures do not grow.
+#[test]
+fn failing_waits_are_logged_with_any_max_staleness() {
+    let store = Arc::new(Silent { waits_fail: true, ..Silent::default() });
+    let feed = follow(&store, &new_cache(Duration::from_millis(40)));
+    let began = MonotonicTime::now();
+    while store.opened.load(Ordering::SeqCst) < 4 {
+        assert!(MonotonicTime::now().since(began).as_secs() < 60, "no feed is opened again");
+        thread::sleep(Duration::from_millis(1));
+    }
+    let is_first = feed.shared.wait_outage.begins(MonotonicTime::now());
+    assert!(!is_first, "the failures of the first feeds were not logged");
     drop(feed);
 }

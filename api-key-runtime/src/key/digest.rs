@@ -118,28 +118,24 @@ impl KeyHasher {
         Self { id: DigestAlgorithm("sha256".into()), pepper: None }
     }
 
-    fn peppered(text: &str, setting: &str) -> Result<Self, Error> {
-        let unusable = |why: &str| {
-            Error::config(format!(
-                "invalid {setting}: {why}; set it to at least {PEPPER_BYTES} random bytes in base64, such as the output of `openssl rand -base64 32`"
-            ))
-        };
+    /// Parses a pepper. If the pepper is invalid, returns the reason.
+    fn peppered(text: &str) -> Result<Self, &'static str> {
         if text.is_empty() {
-            return Err(unusable("empty"));
+            return Err("empty");
         }
         let pepper = Zeroizing::new(
             PEPPER_ENCODINGS
                 .iter()
                 .find_map(|encoding| encoding.decode(text).ok())
-                .ok_or_else(|| unusable("not base64"))?,
+                .ok_or("not base64")?,
         );
         if pepper.len() < PEPPER_BYTES {
-            return Err(unusable("too short"));
+            return Err("too short");
         }
         if pepper.iter().all(|byte| Some(byte) == pepper.first()) {
-            return Err(unusable("one byte repeated"));
+            return Err("one byte repeated");
         }
-        let pepper = HmacKey::new(&pepper).ok_or_else(|| unusable("not an HMAC key"))?;
+        let pepper = HmacKey::new(&pepper).ok_or("not an HMAC key")?;
         let id = pepper.digest(PEPPER_ID_INPUT);
         let id = id.iter().take(8).fold(0_u64, |id, &byte| (id << 8) | u64::from(byte));
         Ok(Self {
@@ -197,12 +193,21 @@ impl Digester {
         let (pepper, previous) = (pepper.map(str::trim), previous.map(str::trim));
         let current = match pepper {
             None => KeyHasher::plain(),
-            Some(text) => KeyHasher::peppered(text, "APP_KEY_PEPPER")?,
+            Some(text) => KeyHasher::peppered(text).map_err(|why| {
+                Error::config(format!(
+                    "invalid APP_KEY_PEPPER: {why}; set it to at least {PEPPER_BYTES} random bytes in base64, such as the output of `openssl rand -base64 32`"
+                ))
+            })?,
         };
         let previous = match previous {
             None => None,
             Some("none") => Some(KeyHasher::plain()),
-            Some(text) => Some(KeyHasher::peppered(text, "APP_KEY_PEPPER_PREVIOUS")?),
+            Some(text) => Some(KeyHasher::peppered(text).map_err(|why| {
+                Error::config(format!(
+                    "invalid APP_KEY_PEPPER_PREVIOUS: {why}; set it to the pepper that was in use before (`none` for no pepper), or \
+                     unset APP_KEY_PEPPER_PREVIOUS"
+                ))
+            })?),
         };
         if previous.as_ref().is_some_and(|algorithm| algorithm.id == current.id) {
             return Err(Error::config(
@@ -281,14 +286,14 @@ mod tests {
         ] {
             let error = Digester::parse(Some(bad), None).unwrap_err();
             assert!(error.is_config(), "{bad:?}");
-            assert!(error.to_string().contains("APP_KEY_PEPPER"), "{error}");
+            let message = error.to_string();
+            assert!(message.contains("APP_KEY_PEPPER:") && message.contains("openssl"), "{error}");
             if bad != "none" {
-                assert!(
-                    Digester::parse(Some(PEPPER), Some(bad))
-                        .unwrap_err()
-                        .to_string()
-                        .contains("APP_KEY_PEPPER_PREVIOUS")
-                );
+                let error = Digester::parse(Some(PEPPER), Some(bad)).unwrap_err();
+                let message = error.to_string();
+                assert!(error.is_config() && message.contains("APP_KEY_PEPPER_PREVIOUS:"));
+                // A new pepper in this variable would reject every key.
+                assert!(message.contains("in use before") && !message.contains("openssl"));
             }
         }
     }

@@ -80,7 +80,7 @@ impl Responses {
         // A realm may contain the printable ASCII characters of `qdtext` (RFC 9110, section 5.6.4).
         if !realm.bytes().all(|byte| matches!(byte, b' '..=b'~') && byte != b'"' && byte != b'\\') {
             return Err(Error::config(format!(
-                "invalid realm {realm:?}: it must be printable ASCII without quotes and backslashes; change AppKeysBuilder::realm"
+                "invalid realm {realm:?}: it must be printable ASCII without double quotes and backslashes; change AppKeysBuilder::realm"
             )));
         }
         let mut checked =

@@ -19,6 +19,8 @@ const BATCH_ROWS: usize = 2000;
 pub(crate) trait Imports {
     /// Creates an empty temporary table for the collected keys.
     fn create_staging(&mut self) -> QueryResult<()>;
+    /// Drops the temporary table.
+    fn drop_staging(&mut self) -> QueryResult<()>;
     /// Adds keys to the temporary table.
     fn stage(&mut self, keys: &[StagedKey]) -> QueryResult<()>;
     /// Stores the collected keys that are neither in the table nor pruned. If one of these keys was
@@ -203,7 +205,8 @@ impl<'a> Import<'a> {
         (self.progress)(ImportProgress::Refused { row, reason });
     }
 
-    /// Stores the collected keys. Fails if a row was refused.
+    /// Stores the collected keys, and drops the temporary table. Fails if a row was refused; the
+    /// rollback then removes the table.
     fn end(mut self, imports: &mut dyn Imports) -> Result<ImportReport, TransactionError> {
         let mut stored = Stored::default();
         if let (0, Some(algorithm)) = (self.refused, &self.digest_algorithm) {
@@ -220,6 +223,7 @@ impl<'a> Import<'a> {
             ))
             .into());
         }
+        imports.drop_staging()?;
         let Stored { imported, existing, pruned, .. } = stored;
         Ok(ImportReport { imported, existing, pruned, ..ImportReport::default() })
     }

@@ -77,6 +77,10 @@ impl Imports for Connection {
         self.batch_execute(staging::CREATE)
     }
 
+    fn drop_staging(&mut self) -> QueryResult<()> {
+        self.batch_execute(staging::DROP)
+    }
+
     fn stage(&mut self, keys: &[StagedKey]) -> QueryResult<()> {
         if keys.is_empty() {
             return Ok(());
@@ -100,7 +104,6 @@ impl Imports for Connection {
         .execute(self)?;
         let left = sql_query(format!("SELECT count(*) AS source_row FROM {STAGING}"));
         let left: RowNumber = left.get_result(self)?;
-        self.batch_execute(staging::DROP)?;
         let imported = number(imported);
         // Another import may have stored some of these keys concurrently.
         let overtaken = u64::try_from(left.source_row).unwrap_or(0).saturating_sub(imported);

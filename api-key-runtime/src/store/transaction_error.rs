@@ -70,10 +70,7 @@ impl TransactionError {
     pub(super) fn held_up_by(self, database: &Database, holder: Option<String>) -> Self {
         match (self, holder) {
             (Self::RolledBack(source), Some(holder)) => Self::Rejected(Error::database(
-                format!(
-                    "nothing was changed in {database}: {holder}, holds a lock; end its \
-                     transaction, or terminate the process with pg_terminate_backend"
-                ),
+                format!("nothing was changed in {database}: {holder}"),
                 source,
             )),
             (error, _) => error,

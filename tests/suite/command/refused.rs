@@ -23,7 +23,7 @@ const BAD_INPUT: &[(&[&str], &str)] = &[
     (&["--scope", "a\"b"], "RFC 6749"),
     (&["--scope", "a  b"], "RFC 6749"),
     (&["--scope", "é"], "RFC 6749"),
-    (&["--scope", ""], "omit --scope"),
+    (&["--scope", ""], "or omit the option"),
     (&["--scope", "a,b"], "separate scopes by spaces"),
     (&["--scope", "cakes:*"], "write each scope in full"),
     (&["--expires", "2020-01-01T00:00:00Z"], "not in the future"),
@@ -81,6 +81,10 @@ database_test!(invalid_input_is_reported_and_changes_nothing, |database: Databas
         &["--scope", &half, "--scope", &other],
         "than the table holds",
     );
+    refused("update 1 --scope", &[""], "use --no-scopes");
+    for line in ["update 1 --add-scope", "update 1 --remove-scope", "explain 1 --ip ::1 --scope"] {
+        refused(line, &[""], "write a scope, or omit the option");
+    }
     refused("issue --name n", &[], "--ip <");
     refused("issue --ip any", &[], "--name <");
     for id in ["0", "-1", "x", "", "99999999999999999999", "1 OR 1=1"] {

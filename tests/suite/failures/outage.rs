@@ -100,41 +100,42 @@ fn a_writer_that_holds_an_sqlite_file_does_not_stop_reads() {
 fn a_replaced_or_deleted_sqlite_file_is_no_longer_read() {
     let database = Database::sqlite();
     let server = Server::start(database.keys(), routes);
-    // In the replacement file, the same key is revoked.
-    let other = Database::sqlite();
-    other.migrate();
-    drop(server);
-    let server = Server::start(other.keys(), routes);
-    let (key, id) = other.issue("0.0.0.0");
+    let (key, id) = database.issue("0.0.0.0");
     assert_eq!(http::get_with(server.address, "/guarded", &key).status, 200);
-    other.execute("PRAGMA wal_checkpoint(TRUNCATE)").unwrap();
-    std::fs::copy(other.url(), format!("{}.copy", other.url())).unwrap();
+    database.execute("PRAGMA wal_checkpoint(TRUNCATE)").unwrap();
+    std::fs::copy(database.url(), format!("{}.copy", database.url())).unwrap();
+    // In the replacement file, the same key is revoked.
     let replacement = Database::sqlite();
-    std::fs::rename(format!("{}.copy", other.url()), replacement.url()).unwrap();
+    std::fs::rename(format!("{}.copy", database.url()), replacement.url()).unwrap();
     replacement.revoke_by_sql(id);
     replacement.execute("PRAGMA wal_checkpoint(TRUNCATE)").unwrap();
     for leftover in ["-wal", "-shm"] {
-        let _ = std::fs::remove_file(format!("{}{leftover}", other.url()));
+        let _ = std::fs::remove_file(format!("{}{leftover}", database.url()));
     }
     let status = || http::get_with(server.address, "/guarded", &key).status;
-    std::fs::rename(replacement.url(), other.url()).unwrap();
+    std::fs::rename(replacement.url(), database.url()).unwrap();
     refused_in_time("the file that was replaced", Instant::now(), 401, status);
-    std::fs::remove_file(other.url()).unwrap();
+    std::fs::remove_file(database.url()).unwrap();
     wait_until("the deleted file is no longer read", || status() == 503);
 }
 
 // E12, F3
 database_test!(a_query_that_fails_is_503_and_not_an_unknown_key, |database: Database| {
     // Without a cache, every request queries the database.
-    let keys = database.migrate().builder().max_staleness(Duration::ZERO);
-    let server = Server::start(keys.build().unwrap(), routes);
+    let keys = database.migrate().builder().max_staleness(Duration::ZERO).build().unwrap();
+    let server = Server::start(keys.clone(), routes);
     let (key, _) = database.issue("0.0.0.0");
     let status = || http::get_with(server.address, "/guarded", &key).status;
     assert_eq!(status(), 200);
+    assert!(keys.health().is_ready());
     database.execute("ALTER TABLE api_keys RENAME COLUMN hint TO other").unwrap();
-    assert_eq!([status(), status()], [503, 503]);
+    wait_until("the service is not ready while lookups fail", || {
+        assert_eq!(status(), 503);
+        !keys.health().is_ready()
+    });
     database.execute("ALTER TABLE api_keys RENAME COLUMN other TO hint").unwrap();
     assert_eq!(status(), 200);
+    assert!(keys.health().is_ready());
 });
 
 // E8, F8

@@ -5,9 +5,11 @@ use api_key_runtime::{
     admin::{Admin, ImportProgress, ImportReport, ImportedKey, KeyState, SourceTable},
 };
 use diesel::{
-    Connection as _, PgConnection, SqliteConnection,
+    Connection as _, PgConnection, RunQueryDsl as _, SqliteConnection,
     connection::SimpleConnection as _,
+    dsl::sql,
     r2d2::{ConnectionManager, Pool},
+    sql_types::BigInt,
 };
 use sha2::{Digest as _, Sha256};
 
@@ -263,10 +265,14 @@ fn a_pooled_connection_can_import_again_after_an_empty_import() {
     database.migrate();
     let manager = ConnectionManager::<SqliteConnection>::new(database.url());
     let pool = Pool::builder().max_size(1).build(manager).unwrap();
-    let admin =
-        AppKeys::builder().sqlite_pool(pool).accept_imported_keys(true).build_admin().unwrap();
-    assert_eq!(import(&admin, keys(0)).1.unwrap().imported, 0);
-    assert_eq!(import(&admin, keys(3)).1.unwrap().imported, 3);
+    let builder = AppKeys::builder().sqlite_pool(pool.clone());
+    let admin = builder.accept_imported_keys(true).build_admin().unwrap();
+    for count in [0, 3] {
+        assert_eq!(import(&admin, keys(count)).1.unwrap().imported, u64::from(count));
+        let left = diesel::select(sql::<BigInt>("(SELECT count(*) FROM sqlite_temp_master)"));
+        let left: i64 = left.get_result(&mut pool.get().unwrap()).unwrap();
+        assert_eq!(left, 0, "temporary tables");
+    }
 }
 
 // A9

@@ -112,6 +112,33 @@ database_test!(a_change_that_makes_no_valid_key_changes_nothing, |database: Data
 });
 
 // I1
+// Before the change, the key is accepted from no address. Without the other entry, `0.0.0.0` would
+// allow every address.
+database_test!(an_unreadable_allow_list_can_only_be_replaced, |database: Database| {
+    let (admin, record) = issued(&database);
+    for list in ["0.0.0.0 10.0.0.1", "10.0.0.1  192.0.2.0/24", "10.0.0.1 192.0.2.7 "] {
+        database.set(record.id, &format!("allowed_ips = '{list}'"));
+        for change in [
+            KeyChanges::new().remove_allowed_ips("10.0.0.1").unwrap(),
+            KeyChanges::new().add_allowed_ips("192.0.2.8").unwrap(),
+        ] {
+            let error = admin.update(record.id, &change).unwrap_err();
+            assert!(error.to_string().contains("empty or unreadable"), "{list}: {error}");
+        }
+        let renamed = admin.update(record.id, &KeyChanges::new().name("other")).unwrap();
+        assert_eq!(renamed.after.allowed_ips.as_str(), list);
+    }
+    database.set(record.id, "allowed_ips = ''");
+    for change in [
+        KeyChanges::new().add_allowed_ips("192.0.2.8").unwrap(),
+        KeyChanges::new().allowed_ips("192.0.2.8").unwrap(),
+    ] {
+        let updated = admin.update(record.id, &change).unwrap();
+        assert_eq!(updated.after.allowed_ips.as_str(), "192.0.2.8");
+    }
+});
+
+// I1
 database_test!(changes_at_once_follow_each_other, |database: Database| {
     let (admin, record) = issued(&database);
     thread::scope(|scope| {

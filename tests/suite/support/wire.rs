@@ -212,7 +212,8 @@ impl Connection {
                 .ok()
                 .and_then(|line| usize::from_str_radix(line.trim(), 16).ok())
                 .ok_or("not the size of a chunk")?;
-            let chunk = self.read_exactly(size + 2)?;
+            let with_line_end = size.checked_add(2).ok_or("a chunk is too long")?;
+            let chunk = self.read_exactly(with_line_end)?;
             if size == 0 {
                 return Ok(body);
             }

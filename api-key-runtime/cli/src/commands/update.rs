@@ -12,7 +12,7 @@ use crate::{
     json,
     named_key::{KeyId, record_of},
     text::{self, named, say, visible},
-    values::{Expiry, allowed_ips, expiry, join_allowed_ips, scopes},
+    values::{Expiry, allowed_ips, expiry, join_allowed_ips, replacing_scopes, scopes},
 };
 
 pub(crate) const UPDATE_AFTER_HELP: &str = "\
@@ -46,7 +46,7 @@ pub(crate) struct Update {
     #[arg(long, value_name = "ADDR|CIDR", value_parser = allowed_ips)]
     remove_ip: Vec<AllowedIps>,
     /// Replace the scopes; repeatable, or several separated by spaces
-    #[arg(long = "scope", value_name = "SCOPE", value_parser = scopes)]
+    #[arg(long = "scope", value_name = "SCOPE", value_parser = replacing_scopes)]
     scopes: Vec<ScopeSet>,
     /// Add a scope; repeatable
     #[arg(long, value_name = "SCOPE", value_parser = scopes)]

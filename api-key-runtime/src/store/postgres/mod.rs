@@ -260,14 +260,17 @@ fn lock_row(connection: &mut Connection, id: i64) -> diesel::QueryResult<usize> 
         .execute(connection)
 }
 
-/// Describes the holder of the lock that a change waits for. For a prepared transaction, the
-/// process id is 0.
+/// Describes the holder of the lock that a change waits for, and how to end its transaction. For a
+/// prepared transaction, the process id is 0.
 fn lock_holder(connection: &mut Connection) -> diesel::QueryResult<Option<String>> {
     let holder: Option<Name> = sql_query(
-        "SELECT CASE WHEN holding.pid = 0 THEN 'a prepared transaction (see pg_prepared_xacts)' \
+        "SELECT CASE WHEN holding.pid = 0 \
+                     THEN 'a prepared transaction holds a lock; end it with ROLLBACK PREPARED or COMMIT PREPARED, \
+                           which need its gid from pg_prepared_xacts' \
                      ELSE concat('process ', holding.pid, ' of user ' || holder.usename, \
                                  ' (' || nullif(holder.application_name, '') || ')', \
-                                 ', ' || holder.state || ' since ' || to_char(holder.state_change, 'YYYY-MM-DD HH24:MI:SS TZ')) \
+                                 ', ' || holder.state || ' since ' || to_char(holder.state_change, 'YYYY-MM-DD HH24:MI:SS TZ'), \
+                                 ', holds a lock; end its transaction, or terminate the process with pg_terminate_backend') \
                 END AS name \
            FROM pg_catalog.pg_stat_activity AS waiting \
           CROSS JOIN LATERAL unnest(pg_catalog.pg_blocking_pids(waiting.pid)) AS holding (pid) \

@@ -56,7 +56,9 @@ fn give_name(unfinished: &str, to: &Path) -> io::Result<()> {
     match fs::hard_link(unfinished, to) {
         Err(error) if error.kind() != ErrorKind::AlreadyExists => {
             File::create_new(to)?;
-            fs::rename(unfinished, to)
+            fs::rename(unfinished, to).inspect_err(|_| {
+                let _ = fs::remove_file(to);
+            })
         }
         linked => linked,
     }
@@ -100,4 +102,20 @@ fn check(backup: &Database, file: &str) -> Result<(), Error> {
         return Err(unusable(integrity_check.into()));
     }
     check_tables(backup, &mut copy)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    // Neither linking nor renaming succeeds, because the finished file is missing.
+    #[test]
+    fn a_backup_that_cannot_be_named_leaves_no_file() {
+        let folder = std::env::temp_dir().join(format!("api-key-backup-{}", std::process::id()));
+        fs::create_dir_all(&folder).unwrap();
+        let unfinished = folder.join("a.part");
+        assert!(give_name(unfinished.to_str().unwrap(), &folder.join("a")).is_err());
+        assert_eq!(fs::read_dir(&folder).unwrap().count(), 0);
+        fs::remove_dir_all(folder).unwrap();
+    }
 }

@@ -19,8 +19,8 @@ diesel::table! {
 
 pub(super) const STAGING: &str = "temp.app_key_import";
 
-/// Drops a table that an earlier import over the same connection left. An import without any keys
-/// commits without dropping its table.
+/// First drops a table of the same name, because the connection may come from the application's
+/// pool.
 pub(super) const CREATE: &str = "\
     DROP TABLE IF EXISTS temp.app_key_import; \
     CREATE TEMPORARY TABLE app_key_import ( \
