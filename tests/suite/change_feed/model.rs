@@ -171,7 +171,7 @@ fn no_order_of_pruning_and_reading_misses_a_change() {
 // E7
 #[test]
 fn each_wrong_rule_for_reading_or_pruning_misses_a_change() {
-    const READ: &str = "api_keys_changes_since_v1(pg_snapshot, integer)";
+    const READ: &str = "api_keys_log_since_v1(pg_snapshot, bigint, text)";
     const PRUNE: &str = "api_keys_prune_v1(integer)";
     let server = OwnServer::start();
     for (rule, function, right, wrong) in [

@@ -1,6 +1,7 @@
 DROP FUNCTION api_keys_mend_identity_v1();
 DROP FUNCTION api_keys_prune_v1(integer);
-DROP FUNCTION api_keys_changes_since_v1(pg_snapshot, integer);
+DROP FUNCTION api_keys_changes_since_v1(pg_snapshot, integer, bigint);
+DROP FUNCTION api_keys_log_since_v1(pg_snapshot, bigint, text);
 DROP FUNCTION api_keys_triggers_v1();
 DROP TRIGGER api_key_meta_merge ON api_key_meta;
 DROP TRIGGER api_key_usage_merge ON api_key_usage;

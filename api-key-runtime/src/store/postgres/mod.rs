@@ -81,6 +81,7 @@ pub use queries::KeyRow;
 pub(crate) const TRIGGERS: &[&str] = &[
     "api_key_changes_set_xid:A",
     "api_key_meta_merge:A",
+    "api_key_pruned_mark:O",
     "api_key_usage_merge:R",
     "api_keys_log_insert:O",
     "api_keys_log_update:O",
@@ -304,7 +305,7 @@ pub(crate) fn repair(connection: &mut Connection) -> diesel::QueryResult<()> {
         if !enabled.iter().any(|other| other.split(':').next() == Some(name)) {
             continue;
         }
-        let table = ["api_key_changes", "api_key_meta", "api_key_usage"]
+        let table = ["api_key_changes", "api_key_meta", "api_key_pruned", "api_key_usage"]
             .into_iter()
             .find(|table| name.starts_with(table));
         let mode = match letter {

@@ -5,12 +5,14 @@ use diesel::{QueryResult, RunQueryDsl as _, dsl::sql, sql_types::BigInt};
 
 use super::Connection;
 
-/// A hash of the server's start time, the database, and the tables that the search path finds.
+/// A hash of the server's start time, the database, and the tables that the search path finds. The id
+/// of the database is the name of the folder with the table's file. The function
+/// `api_keys_changes_since_v1` computes the same hash.
 macro_rules! server_number {
     () => {
         "pg_catalog.hashtextextended(pg_catalog.concat_ws('/', \
                    (extract(epoch FROM pg_catalog.pg_postmaster_start_time()) OPERATOR(pg_catalog.*) 1000000)::bigint, \
-                   (SELECT oid FROM pg_catalog.pg_database WHERE datname = current_database()), \
+                   pg_catalog.substring(pg_catalog.pg_relation_filepath(pg_catalog.to_regclass('api_keys')), '([0-9]+)/[0-9]+$'), \
                    pg_catalog.to_regclass('api_keys')::oid, pg_catalog.to_regclass('api_key_changes')::oid), 0::bigint)"
     };
 }

@@ -35,7 +35,7 @@ use diesel::{
     PgConnection, RunQueryDsl as _,
     prelude::QueryableByName,
     sql_query,
-    sql_types::{Integer, Nullable, Text},
+    sql_types::{BigInt, Integer, Nullable, Text},
 };
 
 use crate::{
@@ -102,7 +102,7 @@ pub(super) fn read(
     since: Option<&Position>,
 ) -> Result<(Position, Changed), StoreError> {
     let answer = ask(connection, schema, since)?;
-    answer.require_whole_log(database)?;
+    answer.require_whole_log(database, since)?;
     let is_same = since.is_some_and(|since| answer.is_of_the_same_history(since));
     let Some(definitions) = answer.definitions.or_else(|| since.map(|since| since.definitions))
     else {
@@ -111,9 +111,9 @@ pub(super) fn read(
              definition was changed; create the function again as in the migrations",
         ));
     };
-    if answer.definitions.is_none() && !is_same {
-        // The snapshot has the same text as the last snapshot, but belongs to another history. So
-        // the definitions are missing, and are read again without a position.
+    if answer.triggers.is_none() && !is_same {
+        // The snapshot or the definitions have the same text as at the last read, but belong to
+        // another history. The triggers are read by a second read without a position.
         return read(connection, database, schema, None);
     }
     let is_whole =
@@ -134,10 +134,12 @@ fn ask(
     schema: &str,
     since: Option<&Position>,
 ) -> Result<Answer, StoreError> {
-    let query = format!("SELECT {schema}.api_keys_changes_since_v1($1::pg_snapshot, $2) AS value");
+    let query =
+        format!("SELECT {schema}.api_keys_changes_since_v1($1::pg_snapshot, $2, $3) AS value");
     let Field { value } = sql_query(query)
         .bind::<Nullable<Text>, _>(since.map(|since| since.snapshot.as_str()))
         .bind::<Nullable<Integer>, _>(since.map(|since| since.process))
+        .bind::<Nullable<BigInt>, _>(since.map(|since| since.definitions))
         .get_result(connection)
         .map_err(StoreError::new)?;
     Answer::parse(&value).ok_or_else(|| {
@@ -160,9 +162,9 @@ struct Answer {
     /// process began.
     process_began_at: Option<i64>,
     server: i64,
-    /// The name and `tgenabled` letter of each trigger. `None` if `definitions` is `None`.
+    /// The name and `tgenabled` letter of each trigger. `None` if the definitions are unchanged.
     triggers: Option<String>,
-    /// `None` if no transaction ended since the last read, so the definitions are unchanged.
+    /// `None` if no transaction has ended since the last read, so the definitions are unchanged.
     definitions: Option<i64>,
     has_floor: bool,
     /// The digests of the changed keys in base64, separated by commas. `*` means every key.
@@ -194,22 +196,26 @@ impl Answer {
         next().is_none().then_some(answer)
     }
 
-    /// Returns an error if the log may lack changes, or if rows of the key table are hidden.
-    fn require_whole_log(&self, database: &Database) -> Result<(), StoreError> {
+    /// Returns an error if the log may lack changes, or if rows of the key table are hidden. If the
+    /// definitions are unchanged, the read at `since` has checked the triggers.
+    fn require_whole_log(
+        &self,
+        database: &Database,
+        since: Option<&Position>,
+    ) -> Result<(), StoreError> {
         if self.is_standby {
             return Err(StoreError::new(hot_standby(database)));
         }
         if self.hides_rows {
             return Err(StoreError::new(hidden_rows(database)));
         }
-        match &self.triggers {
-            None if self.definitions.is_none() => Ok(()),
-            triggers => {
-                let triggers = triggers.as_deref().unwrap_or_default();
-                let enabled: Vec<String> = triggers.split(',').map(str::to_owned).collect();
-                require_triggers(database, TRIGGERS, &enabled).map_err(StoreError::new)
-            }
+        let checked = since.map(|since| since.definitions);
+        if self.triggers.is_none() && self.definitions.or(checked) == checked {
+            return Ok(());
         }
+        let triggers = self.triggers.as_deref().unwrap_or_default();
+        let enabled: Vec<String> = triggers.split(',').map(str::to_owned).collect();
+        require_triggers(database, TRIGGERS, &enabled).map_err(StoreError::new)
     }
 
     /// Returns whether this read belongs to the same history as the read that returned this

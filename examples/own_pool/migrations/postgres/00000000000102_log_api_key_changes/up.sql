@@ -271,6 +271,7 @@ DECLARE
     changes text := format('%I.api_key_changes', current_schema());
     meta    text := format('%I.api_key_meta', current_schema());
     usage   text := format('%I.api_key_usage', current_schema());
+    pruned  text := format('%I.api_key_pruned', current_schema());
 BEGIN
     EXECUTE format($definition$
 -- Returns each trigger with its tgenabled letter. Rules on the log, and other BEFORE triggers, may
@@ -284,7 +285,7 @@ BEGIN
     RETURN QUERY
     SELECT concat_ws(':', translate(tgname, ';,', '__'), tgenabled)
       FROM pg_trigger
-     WHERE tgrelid IN (%2$L::regclass, %3$L::regclass, %4$L::regclass, %5$L::regclass)
+     WHERE tgrelid IN (%2$L::regclass, %3$L::regclass, %4$L::regclass, %5$L::regclass, %6$L::regclass)
        AND NOT tgisinternal
     UNION ALL
     -- The bit with value 2 in tgtype means BEFORE.
@@ -298,58 +299,39 @@ BEGIN
     SELECT 'foreign ' || translate(rulename, ';,', '__') FROM pg_rewrite WHERE ev_class = %3$L::regclass;
 END;
 $$
-    $definition$, current_schema(), keys, changes, meta, usage);
+    $definition$, current_schema(), keys, changes, meta, usage, pruned);
 
     EXECUTE format($definition$
--- Returns the changes since a snapshot, as fields in one text. A STABLE function reads everything
--- in one snapshot. A VOLATILE function takes a snapshot for each inner statement, so a change that
--- commits between two statements would never be reported.
-CREATE FUNCTION %1$I.api_keys_changes_since_v1(since pg_snapshot, process integer) RETURNS text
+-- Appends to `head` what api_keys_changes_since_v1 returns if transactions have ended. `known` is
+-- the hash of the definitions at the last read: the triggers are returned only if it has changed.
+CREATE FUNCTION %1$I.api_keys_log_since_v1(since pg_snapshot, known bigint, head text) RETURNS text
     LANGUAGE plpgsql
     STABLE
-    -- Otherwise another role's function or operator could be a better match than the one in
-    -- pg_catalog.
     SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
-    here text := pg_current_snapshot()::text;
-    head text := concat_ws(';',
-        here,
-        (extract(epoch FROM clock_timestamp()) * 1000000)::bigint,
-        pg_is_in_recovery(),
-        row_security_active(%2$L::regclass)
-            OR row_security_active(%3$L::regclass),
-        pg_backend_pid(),
-        -- The start time of this process. Empty if this process did the last read, or if the role
-        -- may not see the time.
-        CASE WHEN pg_backend_pid() = process THEN '' ELSE coalesce((
-            SELECT (extract(epoch FROM backend_start) * 1000000)::bigint::text
-              FROM pg_stat_get_activity(pg_backend_pid())), '') END,
-        hashtextextended(concat_ws('/',
-            (extract(epoch FROM pg_postmaster_start_time()) * 1000000)::bigint,
-            (SELECT oid FROM pg_database WHERE datname = current_database()),
-            %2$L::regclass::oid,
-            %3$L::regclass::oid), 0));
+    triggers    text   := '';
+    -- A change of a column's type or name may change the meaning of every row, and fires no trigger.
+    definitions bigint := hashtextextended(concat_ws('/',
+        ARRAY(SELECT xmin FROM pg_class WHERE oid IN (%2$L::regclass, %3$L::regclass) ORDER BY oid),
+        ARRAY(SELECT xmin FROM pg_attribute
+               WHERE attrelid = %2$L::regclass AND attnum > 0 ORDER BY attnum),
+        ARRAY(SELECT xmin FROM pg_rewrite
+               WHERE ev_class IN (%2$L::regclass, %3$L::regclass) ORDER BY oid),
+        ARRAY(SELECT xmin FROM pg_trigger
+               WHERE tgrelid IN (%2$L::regclass, %3$L::regclass, %4$L::regclass, %5$L::regclass, %6$L::regclass)
+               ORDER BY oid),
+        ARRAY(SELECT xmin FROM pg_proc
+               WHERE oid = ANY (ARRAY(
+                   SELECT tgfoid FROM pg_trigger
+                    WHERE tgrelid IN (%2$L::regclass, %3$L::regclass, %4$L::regclass, %5$L::regclass, %6$L::regclass)))
+               ORDER BY oid)), 0);
 BEGIN
-    -- No transaction has ended since the last read, so neither rows nor definitions have changed.
-    IF here = since::text THEN
-        RETURN concat_ws(';', head, '', '', true, '');
+    IF definitions IS DISTINCT FROM known THEN
+        triggers := (SELECT coalesce(string_agg(trigger, ',' ORDER BY trigger), '')
+                       FROM %1$I.api_keys_triggers_v1() AS trigger);
     END IF;
-    RETURN concat_ws(';', head,
-        (SELECT coalesce(string_agg(trigger, ',' ORDER BY trigger), '') FROM %1$I.api_keys_triggers_v1() AS trigger),
-        -- A change of a column's type or name may change the meaning of every row, and fires no
-        -- trigger.
-        hashtextextended(concat_ws('/',
-            ARRAY(SELECT concat_ws(' ', oid, xmin) FROM pg_class
-                   WHERE oid IN (%2$L::regclass, %3$L::regclass)
-                   ORDER BY oid),
-            ARRAY(SELECT xmin FROM pg_attribute
-                   WHERE attrelid = %2$L::regclass AND attnum > 0 ORDER BY attnum),
-            ARRAY(SELECT xmin FROM pg_rewrite WHERE ev_class = %2$L::regclass ORDER BY oid),
-            ARRAY(SELECT concat_ws(' ', t.xmin, p.xmin) FROM pg_trigger AS t JOIN pg_proc AS p ON p.oid = t.tgfoid
-                   WHERE t.tgrelid IN (%2$L::regclass, %3$L::regclass)
-                     AND NOT t.tgisinternal
-                   ORDER BY t.oid)), 0),
+    RETURN concat_ws(';', head, triggers, definitions,
         -- The floor is the newest row older than the snapshot, which an index finds despite dead
         -- rows.
         (SELECT xid FROM %1$I.api_key_changes WHERE xid < pg_snapshot_xmin(since)
@@ -366,7 +348,54 @@ BEGIN
              LIMIT 1001) AS changes), ''));
 END;
 $$
-    $definition$, current_schema(), keys, changes, meta);
+    $definition$, current_schema(), keys, changes, meta, usage, pruned);
+
+    EXECUTE format($definition$
+-- Returns the changes since a snapshot, as fields in one text. A STABLE function reads everything
+-- in one snapshot. A VOLATILE function takes a snapshot for each inner statement, so a change that
+-- commits between two statements would never be reported.
+--
+-- Idle services call this function several times a second. A SET clause and a subquery in the head
+-- would double its time. So every function, operator and type names pg_catalog: otherwise one of
+-- another role could be a better match.
+CREATE FUNCTION %1$I.api_keys_changes_since_v1(since pg_snapshot, process integer, known bigint) RETURNS text
+    LANGUAGE plpgsql
+    STABLE
+AS $$
+DECLARE
+    here     pg_catalog.text := pg_catalog.pg_current_snapshot()::pg_catalog.text;
+    began_at pg_catalog.text;
+    head     pg_catalog.text;
+BEGIN
+    -- The start time of this process, unless this process did the last read. Null if the role may
+    -- not see the time.
+    IF process IS NULL OR pg_catalog.pg_backend_pid() OPERATOR(pg_catalog.<>) process THEN
+        began_at := (
+            SELECT (extract(epoch FROM backend_start) OPERATOR(pg_catalog.*) 1000000)::pg_catalog.int8::pg_catalog.text
+              FROM pg_catalog.pg_stat_get_activity(pg_catalog.pg_backend_pid()));
+    END IF;
+    head := pg_catalog.concat_ws(';',
+        here,
+        (extract(epoch FROM pg_catalog.clock_timestamp()) OPERATOR(pg_catalog.*) 1000000)::pg_catalog.int8,
+        pg_catalog.pg_is_in_recovery(),
+        pg_catalog.row_security_active(%2$L::pg_catalog.regclass)
+            OR pg_catalog.row_security_active(%3$L::pg_catalog.regclass),
+        pg_catalog.pg_backend_pid(),
+        coalesce(began_at, ''),
+        -- The id of the database is the name of the folder with the table's file.
+        pg_catalog.hashtextextended(pg_catalog.concat_ws('/',
+            (extract(epoch FROM pg_catalog.pg_postmaster_start_time()) OPERATOR(pg_catalog.*) 1000000)::pg_catalog.int8,
+            pg_catalog.substring(pg_catalog.pg_relation_filepath(%2$L::pg_catalog.regclass), '([0-9]+)/[0-9]+$'),
+            %2$L::pg_catalog.regclass::pg_catalog.oid,
+            %3$L::pg_catalog.regclass::pg_catalog.oid), 0));
+    -- No transaction has ended since the last read, so neither rows nor definitions have changed.
+    IF here OPERATOR(pg_catalog.=) since::pg_catalog.text THEN
+        RETURN pg_catalog.concat_ws(';', head, '', '', true, '');
+    END IF;
+    RETURN %1$I.api_keys_log_since_v1(since, known, head);
+END;
+$$
+    $definition$, current_schema(), keys, changes);
 
     EXECUTE format($definition$
 -- Deletes the oldest rows that every reader of the last hour has seen, and returns their number.
@@ -461,6 +490,7 @@ $migration$;
 
 -- Needed if default privileges do not grant EXECUTE to PUBLIC.
 GRANT EXECUTE ON FUNCTION api_keys_triggers_v1() TO PUBLIC;
-GRANT EXECUTE ON FUNCTION api_keys_changes_since_v1(pg_snapshot, integer) TO PUBLIC;
+GRANT EXECUTE ON FUNCTION api_keys_changes_since_v1(pg_snapshot, integer, bigint) TO PUBLIC;
+GRANT EXECUTE ON FUNCTION api_keys_log_since_v1(pg_snapshot, bigint, text) TO PUBLIC;
 GRANT EXECUTE ON FUNCTION api_keys_prune_v1(integer) TO PUBLIC;
 GRANT EXECUTE ON FUNCTION api_keys_mend_identity_v1() TO PUBLIC;
