@@ -80,8 +80,8 @@ impl Failure {
     }
 }
 
-/// Returns the answer as the exit code, even if the reader of standard output has stopped reading, as
-/// in `app-key explain .. | grep -q`. `written` is the result of writing the answer.
+/// Returns the answer as the exit code, even if the reader of standard output has stopped reading,
+/// as in `app-key explain .. | grep -q`. `written` is the result of writing the answer.
 pub(crate) fn answer(written: Result<(), Failure>, is_answer: bool) -> Result<(), Failure> {
     match written {
         Err(failure) if !failure.is_closed_pipe() => Err(failure),

@@ -311,7 +311,8 @@ CREATE FUNCTION %1$I.api_keys_log_since_v1(since pg_snapshot, known bigint, head
 AS $$
 DECLARE
     triggers    text   := '';
-    -- A change of a column's type or name may change the meaning of every row, and fires no trigger.
+    -- A change of a column's type or name may change the meaning of every row, and fires no
+    -- trigger.
     definitions bigint := hashtextextended(concat_ws('/',
         ARRAY(SELECT xmin FROM pg_class WHERE oid IN (%2$L::regclass, %3$L::regclass) ORDER BY oid),
         ARRAY(SELECT xmin FROM pg_attribute

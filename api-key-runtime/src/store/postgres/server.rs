@@ -5,8 +5,8 @@ use diesel::{QueryResult, RunQueryDsl as _, dsl::sql, sql_types::BigInt};
 
 use super::Connection;
 
-/// A hash of the server's start time, the database, and the tables that the search path finds. The id
-/// of the database is the name of the folder with the table's file. The function
+/// A hash of the server's start time, the database, and the tables that the search path finds. The
+/// id of the database is the name of the folder with the table's file. The function
 /// `api_keys_changes_since_v1` computes the same hash.
 macro_rules! server_number {
     () => {
