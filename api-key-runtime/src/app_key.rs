@@ -97,7 +97,7 @@ impl AppKey {
         &self.key.scopes
     }
 
-    /// Returns whether the key has this scope. Scopes are compared whole.
+    /// Returns whether the key has this scope. Wildcards are not supported.
     ///
     /// ```
     /// use actix_web::{HttpResponse, get};

@@ -17,7 +17,7 @@ const MAX_SCOPES_CHARS: usize = 4000;
 /// A scope is a `scope-token` of RFC 6749, section 3.3, that does not contain `,` or `*`. A list of
 /// scopes is a text with single spaces between the scopes, and at most 4000 characters long. `,` is
 /// not allowed, because it is usually a mistaken separator. `*` is not allowed, because scopes are
-/// compared whole: the scope `*` would not match any other scope.
+/// compared as whole texts: the scope `*` would not match any other scope.
 ///
 /// ```
 /// use api_key_runtime::ScopeSet;
@@ -50,7 +50,7 @@ impl ScopeSet {
         Self(scopes.join(" ").into())
     }
 
-    /// Returns whether the set has this scope. Scopes are compared whole and case-sensitively.
+    /// Returns whether the set has this scope. The whole scope is compared, case-sensitively.
     #[must_use]
     pub fn contains(&self, scope: &str) -> bool {
         !scope.is_empty() && self.iter().any(|own| own == scope)
@@ -138,7 +138,7 @@ pub(crate) fn fault(scope: &str) -> Option<&'static str> {
     if scope.contains(',') {
         Some("it has a comma; separate scopes by spaces")
     } else if scope.contains('*') {
-        Some("it has a `*`, and scopes are compared whole; write each scope in full")
+        Some("it has a `*`, but wildcards are not supported; write each scope in full")
     } else if scope.is_empty() || !scope.bytes().all(is_scope_character) {
         Some(
             "a scope is printable ASCII without spaces, double quotes and backslashes (RFC 6749); separate several scopes by single spaces",

@@ -29,7 +29,8 @@ use crate::{
     request::{Credential, UnknownIp, extract, ignored, route_of},
 };
 
-/// The optional routes for which a credential outside the key locations was logged.
+/// The optional routes for which the warning about a credential outside the key locations was
+/// logged.
 static LOGGED: LogThrottle<String> = LogThrottle::new();
 
 /// The response to a rejected request. The response is boxed, so that the future of an accepted

@@ -139,7 +139,10 @@ impl SourceTable {
                 "the row has no IP address: write one, or 0.0.0.0 to allow every address",
             ));
         }
-        Some(key.allow(ips).map_err(|_| "the IP address is not an IP address or CIDR block"))
+        Some(
+            key.allow(ips)
+                .map_err(|_| "the IP allow list is not a list of IP addresses and CIDR blocks"),
+        )
     }
 
     /// Checks the names before they become part of a query, and that there are IP allow lists.

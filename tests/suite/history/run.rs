@@ -122,8 +122,8 @@ impl Plan {
                 |proxy| self.place.database().url_at(proxy.address),
             );
             let name = format!("{}-{number}", seat.kind.name);
-            // Without a database server, keys expire by the machine's clock, so that clock stays
-            // correct.
+            // Without a database server, keys expire by the machine's clock, so the run does not
+            // shift that clock.
             let clock_ahead = seat.kind.clock_ahead.filter(|_| proxy.is_some());
             let clock = clock_ahead.and_then(|ahead| WallClock::new(folder, &name, ahead));
             let log = folder.join(format!("log-{name}"));

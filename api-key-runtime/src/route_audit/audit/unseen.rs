@@ -54,7 +54,7 @@ impl Audit<'_> {
                 "remove it, or register it where requests reach it".to_owned(),
             ),
             _ => (
-                "was not reached: no request that was tried led to it".to_owned(),
+                "was not reached by any request of the audit".to_owned(),
                 "look for a middleware that changes paths, or for an earlier scope with the same path".to_owned(),
             ),
         };

@@ -127,7 +127,8 @@ fn unusable_parameter(url: &str) -> Option<String> {
     let (_, rest) = url.split_once("://")?;
     let place = after_credentials(rest);
     let (address, parameters) = place.split_once('?')?;
-    // `parameters` may be part of a password if the URL has no host or the password contains `&`.
+    // `parameters` may contain a part of a password: in a URL without a host
+    // (`postgres://user:pass?word`), or after `&` in a parameter (`password=pass&word`).
     let has_port = |host: &str| match host.rsplit_once(':') {
         Some((_, port)) => port.bytes().all(|byte| byte.is_ascii_digit()) || host.ends_with(']'),
         None => true,
