@@ -53,7 +53,8 @@ fn main() {
     }
     heading();
     let server = Postgres::start(&[
-        "max_connections=1300",
+        "max_connections=2600",
+        "track_functions=pl",
         "shared_buffers=128MB",
         "max_wal_size=4GB",
         "autovacuum=off",
@@ -109,7 +110,8 @@ fn measure(
     let connections =
         "(SELECT count(*) FROM pg_stat_activity WHERE datname = current_database()) - 1";
     figure(&name("connections"), count(connections), "");
-    let reads = "(SELECT xact_commit FROM pg_stat_database WHERE datname = current_database())";
+    let reads =
+        "(SELECT calls FROM pg_stat_user_functions WHERE funcname = 'api_keys_changes_since_v1')";
     let (reads_before, cpu_before) = (count(reads), server_cpu(server));
     let pooler_before = pooler.map(|pooler| process_cpu(pooler.process()));
     thread::sleep(MEASURED);

@@ -81,8 +81,8 @@ impl<R: Read> KeyScanner<R> {
                 let prefix = key.len() - BODY_CHARS;
                 let hint = key.chars().take(prefix + HINT_CHARS).collect();
                 let secret = KeySecret::new(key.to_owned());
-                // Counts the lines up to the underscore at the end of the prefix. The whole key is on
-                // that line.
+                // Counts the lines up to the underscore at the end of the prefix. The whole key is
+                // on that line.
                 self.skip_to(start);
                 let line = self.lines + 1;
                 let offset = (self.bytes + 1).saturating_sub(u64::try_from(prefix).unwrap_or(0));

@@ -36,8 +36,8 @@ impl Exceptions {
     /// Write a route as in the panic message: the method (or `*` for all its methods), a space and
     /// the pattern. `<unmatched>` at the end stands for requests that match no route:
     /// `* /<unmatched>` is the application's default service. An exception for a route that does
-    /// not exist fails the audit. An exception for a route that rejects callers without a key also fails the
-    /// audit. If the route lost its check later, the exception would hide the mistake.
+    /// not exist fails the audit. An exception for a route that rejects callers without a key also
+    /// fails the audit. If the route lost its check later, the exception would hide the mistake.
     ///
     /// ```
     /// use api_key_runtime::route_audit::Exceptions;

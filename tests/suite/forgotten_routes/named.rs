@@ -151,7 +151,7 @@ async fn outer_middleware_hides_no_rejection_and_no_open_route() {
     assert_eq!(report.violations().len(), 1, "{report}");
     assert!(report.violations()[0].starts_with("GET /scope/x answered 200"));
     assert_eq!(report.protected(), ["GET /service/{id}"]);
-    assert!(report.unseen()[0].starts_with("responses that a middleware makes"));
+    assert!(report.unseen()[0].starts_with("responses that a middleware generates"));
 }
 
 // B15
