@@ -167,7 +167,10 @@ mod tests {
         assert!(refused(|key| key.disabled_at = Some(now())).contains("is disabled"));
         assert!(refused(|key| key.expires_at = Some(now())).contains("has expired"));
         assert!(refused(|key| key.replaced_by = Some(18)).contains("key 18 replaces it"));
-        let error = rotate(&key(), Duration::MAX, now()).unwrap_err();
-        assert!(error.is_invalid_input(), "{error}");
+        assert!(rotate(&key(), MAX_OVERLAP, now()).is_ok());
+        for overlap in [MAX_OVERLAP + Duration::from_nanos(1), Duration::MAX] {
+            let error = rotate(&key(), overlap, now()).unwrap_err();
+            assert!(error.is_invalid_input(), "{error}");
+        }
     }
 }

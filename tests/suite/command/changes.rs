@@ -83,3 +83,33 @@ database_test!(commands_that_change_a_state_print_the_key_as_json, |database: Da
     }
     assert_eq!(app_key(&database, "migrate --json").json()["migrations"], Value::Array(Vec::new()));
 });
+
+// I1
+database_test!(each_option_of_update_changes_its_field, |database: Database| {
+    database.migrate();
+    let new = "issue --name n --ip 10.0.0.1 --ip ::1 --scope a --scope b --owner o --expires 90d";
+    app_key(&database, new).succeeded();
+    let shown = |field: &str| app_key(&database, "show 1 --json").json()[field].clone();
+    for (options, field, expected) in [
+        ("--remove-ip ::1", "allowed_ips", "10.0.0.1"),
+        ("--add-ip 10.0.0.2", "allowed_ips", "10.0.0.1 10.0.0.2"),
+        ("--remove-scope a", "scopes", "b"),
+        ("--add-scope c", "scopes", "b c"),
+        ("--no-scopes", "scopes", ""),
+    ] {
+        app_key(&database, &format!("update 1 {options}")).succeeded();
+        assert_eq!(shown(field), expected, "{options}");
+    }
+    app_key(&database, "update 1 --no-owner").succeeded();
+    assert_eq!(shown("owner"), Value::Null);
+    let before = shown("expires_at");
+    app_key(&database, "update 1 --expires 10d").succeeded();
+    assert!(shown("expires_at").as_str() < before.as_str());
+    let before = database.rows();
+    let last = "--remove-ip 10.0.0.1 --remove-ip 10.0.0.2";
+    for wrong in [last, "--remove-ip ::1", "--expires 2020-01-31T00:00:00Z"] {
+        let ran = app_key(&database, &format!("update 1 {wrong}"));
+        assert_eq!((ran.code, ran.stdout.as_str()), (Some(2), ""), "{wrong}: {ran:?}");
+    }
+    assert_eq!(database.rows(), before);
+});

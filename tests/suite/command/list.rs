@@ -28,6 +28,10 @@ database_test!(every_filter_of_list_selects_its_keys, |database: Database| {
         ("--unused-for 1d", vec![]),
         ("--state active --expires-within 90d --after 2", vec![3]),
         ("--expires-within 90d --owner shop --limit 1", vec![2]),
+        ("--owner shop", vec![2]),
+        ("--limit 1", vec![1]),
+        ("--state disabled", vec![1]),
+        ("--state active", vec![2, 3]),
     ] {
         assert_eq!(
             ids(app_key(&database, &format!("list --json {filters}"))),

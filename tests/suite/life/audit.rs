@@ -62,6 +62,9 @@ database_test!(plain_sql_leaves_events_without_actor_and_secrets, |database: Dat
     } else {
         "randomblob(32)"
     };
+    let hex = if database.is_postgres() { "encode(digest, 'hex')" } else { "lower(hex(digest))" };
+    let digest_of_key = || database.texts(&format!("SELECT {hex} FROM api_keys")).remove(0);
+    let mut digests = vec![digest_of_key()];
     for change in [
         "scopes = 'cakes:read'".to_owned(),
         "created_at = created_at".to_owned(),
@@ -69,6 +72,7 @@ database_test!(plain_sql_leaves_events_without_actor_and_secrets, |database: Dat
     ] {
         database.execute(&format!("UPDATE api_keys SET {change} WHERE id = {id}")).unwrap();
     }
+    digests.push(digest_of_key());
     database.execute(&format!("DELETE FROM api_keys WHERE id = {id}")).unwrap();
     let events = admin.history(id, 100).unwrap();
     let actions: Vec<_> = events.iter().map(|event| event.action.as_str()).collect();
@@ -79,12 +83,42 @@ database_test!(plain_sql_leaves_events_without_actor_and_secrets, |database: Dat
     let role = database.is_postgres().then(|| database.texts("SELECT session_user").remove(0));
     for event in &events {
         assert_eq!((event.actor.as_deref(), &event.role), (None, &role), "{event:?}");
-        let text = format!("{event:?}");
-        assert!(!text.contains(&key), "the key itself is not recorded");
+        let text = format!("{event:?}").to_lowercase();
+        for secret in [&key.to_lowercase(), &digests[0], &digests[1]] {
+            assert!(!text.contains(secret), "neither a key nor a digest is recorded: {text}");
+        }
     }
     // The history is in the order of the changes, and a limit keeps the newest events.
     let newest = admin.history(id, 2).unwrap();
     assert_eq!(newest, events[2..]);
+});
+
+// I6
+database_test!(each_changed_column_is_recorded, |database: Database| {
+    database.migrate();
+    let (_, id) = database.issue("0.0.0.0");
+    let time = "'2400-01-31 00:00:00+00:00'";
+    for (column, value) in [
+        ("hint", "'h'"),
+        ("name", "'n'"),
+        ("owner", "'o'"),
+        ("allowed_ips", "'10.0.0.1'"),
+        ("scopes", "'a'"),
+        ("created_at", "'2020-01-31 00:00:00+00:00'"),
+        ("expires_at", time),
+        ("disabled_at", time),
+        ("revoked_at", time),
+    ] {
+        let count = history(&database, id).len();
+        database.set(id, &format!("{column} = {value}"));
+        let events = history(&database, id);
+        assert_eq!(events.len(), count + 1, "{column}");
+        let (_, _, before, after) = summary(events.last().unwrap());
+        for fields in [before, after] {
+            let names: Vec<&String> = fields.as_object().unwrap().keys().collect();
+            assert_eq!(names, [column]);
+        }
+    }
 });
 
 // I6
@@ -129,6 +163,7 @@ fn more_than_64_keys_of_one_statement_are_one_event_on_postgres() {
         .map(|event| (event.action.as_str(), event.key_id, event.last_key_id, event.key_count))
         .collect();
     assert_eq!(shown, [("issued", 65, 129, 65), ("updated", 1, 129, 129)]);
+    assert_eq!(history(&database, 65), events, "the first key of a summary has each event once");
     database.execute("TRUNCATE api_keys CASCADE").unwrap();
     assert_eq!(history(&database, 100).last().unwrap().action, "truncated");
 }
@@ -147,6 +182,10 @@ database_test!(a_pruned_key_cannot_come_back, |database: Database| {
         let error = database.execute(change).unwrap_err();
         assert!(error.contains("pruning is final"), "{change}: {error}");
     }
+    // Postgres refuses every change of an id.
+    let take_id = format!("UPDATE api_keys SET id = {id} WHERE id = {other}");
+    let error = database.execute(&take_id).unwrap_err();
+    assert!(database.is_postgres() || error.contains("pruning is final"), "{error}");
     database.issue("0.0.0.0");
 });
 
@@ -215,6 +254,31 @@ database_test!(a_summary_hides_no_update, |database: Database| {
     let events = history(&database, id);
     let updated = summary(events.last().unwrap());
     assert_eq!((updated.0, &updated.3), ("updated", &json!({"allowed_ips": "0.0.0.0"})));
+});
+
+// I6
+database_test!(a_summary_applies_only_to_its_own_change, |database: Database| {
+    database.migrate();
+    let (_, id) = database.issue("10.0.0.1");
+    let digest = database.literal(&"ab".repeat(32));
+    let insert = format!(
+        "INSERT INTO api_keys (digest, digest_algorithm, hint, name, allowed_ips) \
+         VALUES ({digest}, 'sha256', 'h', 'inserted', '0.0.0.0')"
+    );
+    let delete = format!("DELETE FROM api_keys WHERE id = {id}");
+    for (summary, change) in [("pruned", &insert), ("imported", &delete)] {
+        let state = if database.is_postgres() {
+            format!("SELECT set_config('app_key.summary', '{summary}', false)")
+        } else {
+            let insert = "INSERT INTO api_key_session (id, summary) VALUES";
+            format!("DELETE FROM api_key_session; {insert} (1, '{summary}')")
+        };
+        database.execute(&format!("{state}; {change}")).unwrap();
+    }
+    let deleted = history(&database, id).pop().unwrap();
+    assert_eq!((summary(&deleted).0, &summary(&deleted).2["name"]), ("deleted", &json!("test")));
+    let issued = history(&database, id + 1).pop().unwrap();
+    assert_eq!((summary(&issued).0, &summary(&issued).3["name"]), ("issued", &json!("inserted")));
 });
 
 // I6

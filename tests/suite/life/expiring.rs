@@ -109,3 +109,20 @@ database_test!(a_used_key_that_expires_soon_is_logged_once_a_day, |database: Dat
     }
     keys.close(Duration::from_secs(10)).unwrap();
 });
+
+// I5
+#[test]
+fn a_key_that_expired_after_its_last_use_is_not_logged() {
+    let database = Database::sqlite();
+    let builder = database.migrate().builder().usage_flush_interval(TEST_TIMEOUT);
+    let keys = builder.build().unwrap();
+    let server = serve(&keys);
+    let lifetime = Duration::from_secs(2);
+    let (key, id) = database.issue_with(&NewKey::new("n").allow_any().expires_in(lifetime));
+    database.set(id, &format!("created_at = {}", ago(90 * 24)));
+    assert_eq!(http::get_with(server.address, "/cake", &key).status, 200);
+    wait_until("the expiry", || http::get_with(server.address, "/cake", &key).status == 401);
+    keys.flush_usage(TEST_TIMEOUT).unwrap();
+    assert!(database.admin().usage(id).unwrap().is_some());
+    assert_eq!(log::lines_with(&format!("key {id} {} ", &key[..12])), [""; 0]);
+}

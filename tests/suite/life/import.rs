@@ -1,5 +1,7 @@
 //! Import of keys from another system: all rows in one transaction, or none.
 
+use std::thread;
+
 use api_key_runtime::{
     AppKeys, Error,
     admin::{Admin, ImportProgress, ImportReport, ImportedKey, KeyState, SourceTable},
@@ -119,18 +121,21 @@ database_test!(revoked_and_pruned_keys_are_not_revived, |database: Database| {
 // A9, I7
 database_test!(a_key_under_the_previous_pepper_is_not_imported, |database: Database| {
     let plain = admin(&database);
-    import(&plain, keys(2)).1.unwrap();
+    import(&plain, keys(3)).1.unwrap();
     plain.revoke(1).unwrap();
+    let prune =
+        "INSERT INTO api_key_pruned (key_id, digest) SELECT id, digest FROM api_keys WHERE id = 3";
+    database.execute(&format!("{prune}; DELETE FROM api_keys WHERE id = 3")).unwrap();
     let builder = database.builder().accept_imported_keys(true).pepper(PEPPER);
     // Starting a service with the pepper changes the digest algorithm of the table.
     drop(builder.previous_pepper("none").build().unwrap());
     let builder = database.builder().accept_imported_keys(true).pepper(PEPPER);
     let admin = builder.previous_pepper("none").build_admin().unwrap();
-    let again = import(&admin, keys(3)).1.unwrap();
-    assert_eq!((again.imported, again.existing), (1, 2));
+    let again = import(&admin, keys(4)).1.unwrap();
+    assert_eq!((again.imported, again.existing, again.pruned), (1, 2, 1));
     assert!(admin.find_by_secret(&uuid(1)).unwrap().unwrap().revoked_at.is_some());
     // Without the pepper of the table, nothing can be imported.
-    let error = import(&plain, keys(4)).1.unwrap_err();
+    let error = import(&plain, keys(5)).1.unwrap_err();
     assert!(error.is_conflict() && error.to_string().contains("another pepper"), "{error}");
 });
 
@@ -302,4 +307,48 @@ fn erasing_reports_what_a_role_or_a_reader_keeps_from_it() {
     assert!(error.to_string().contains("may still contain old copies"), "{error}");
     reader.batch_execute("COMMIT").unwrap();
     assert_eq!(admin(database.url()).import_table(&source, |_| ()).unwrap().blank, 1);
+}
+
+// A9
+#[test]
+fn a_key_that_another_import_just_stored_is_skipped() {
+    let database = Database::postgres();
+    let admin = admin(&database);
+    let digest = database.literal(&hex(&Sha256::digest(uuid(1))));
+    let mut other = PgConnection::establish(database.url()).unwrap();
+    other
+        .batch_execute(&format!(
+            "BEGIN; INSERT INTO api_keys (digest, digest_algorithm, hint, name, allowed_ips) \
+             VALUES ({digest}, 'sha256', 'h', 'n', '0.0.0.0')"
+        ))
+        .unwrap();
+    let waiting = "SELECT 'waiting' FROM pg_stat_activity \
+                   WHERE datname = current_database() AND wait_event_type = 'Lock'";
+    let report = thread::scope(|scope| {
+        let importing = scope.spawn(|| import(&admin, keys(2)).1.unwrap());
+        wait_until("the import waits for the other transaction", || {
+            !database.texts(waiting).is_empty()
+        });
+        other.batch_execute("COMMIT").unwrap();
+        importing.join().unwrap()
+    });
+    assert_eq!((report.imported, report.existing), (1, 1));
+}
+
+// A9
+#[test]
+fn no_key_is_added_to_a_table_while_its_keys_are_erased() {
+    let database = Database::postgres();
+    let admin = admin(&database);
+    recipe::create(&database, &[(KEYS[0], "0.0.0.0", "one")]);
+    let mut other = PgConnection::establish(database.url()).unwrap();
+    other.batch_execute("SET lock_timeout = '50ms'").unwrap();
+    let source = SourceTable::new("api_auth", "key").ip_column("ip").erase_plaintext();
+    let report = admin.import_table(&source, |progress| {
+        if let ImportProgress::Read { .. } = progress {
+            let error = other.batch_execute("UPDATE api_auth SET key = key || 'x'").unwrap_err();
+            assert!(error.to_string().contains("lock timeout"), "{error}");
+        }
+    });
+    assert_eq!(report.unwrap().erased, 1);
 }

@@ -109,7 +109,8 @@ database_test!(pages_have_every_selected_key_once_with_its_usage, |database: Dat
         ))
         .unwrap();
     let read = |wanted: &ListKeys| {
-        let pages: Vec<_> = admin.pages(wanted).unwrap().map(Result::unwrap).collect();
+        // Pages that never end fail the test instead of filling the memory.
+        let pages: Vec<_> = admin.pages(wanted).unwrap().take(9).map(Result::unwrap).collect();
         let sizes: Vec<usize> = pages.iter().map(Vec::len).collect();
         (pages.concat(), sizes)
     };

@@ -2,10 +2,13 @@
 
 use std::{thread, time::Duration};
 
-use api_key_runtime::admin::{ListKeys, NewKey, Prune};
+use api_key_runtime::{
+    AppKeys,
+    admin::{ListKeys, NewKey, Prune},
+};
 
 use super::{DAY, ago, expiring::routes};
-use crate::support::{Database, Server, database_test, http};
+use crate::support::{Database, Proxy, Server, TEST_TIMEOUT, database_test, http, wait_until};
 
 fn old() -> Prune {
     Prune::new().expired_for(90 * DAY).revoked_for(90 * DAY)
@@ -103,6 +106,27 @@ database_test!(a_pruned_key_is_not_revived_and_its_id_not_reused, |database: Dat
     assert!(database.issue("0.0.0.0").1 > id, "the id was the highest");
 });
 
+/// I7: The change feed of the service is held up, so that only the prune itself can drop the cached
+/// key.
+#[test]
+fn a_prune_by_this_process_applies_to_the_next_request() {
+    let database = Database::postgres();
+    let (key, id) = database.migrate().issue("0.0.0.0");
+    let proxy = Proxy::start(database.server());
+    let builder = AppKeys::builder().database_url(database.url_at(proxy.address));
+    let keys = builder.max_staleness(TEST_TIMEOUT).build().unwrap();
+    let server = Server::start(keys.clone(), routes);
+    let status = || http::get_with(server.address, "/cake", &key).status;
+    wait_until("the key is cached", || status() == 200 && keys.health().is_ready());
+    proxy.hold();
+    database.set(id, &format!("expires_at = {}", ago(365 * 24)));
+    assert_eq!(status(), 200, "the service has not read the change");
+    assert_eq!(database.admin().prune(&old()).unwrap().keys, 1);
+    assert_eq!(status(), 503, "the key is looked up again");
+    proxy.pass();
+    wait_until("the key is unknown", || status() == 401);
+}
+
 // I7
 database_test!(services_keep_their_cache_while_many_keys_are_pruned, |database: Database| {
     insert_expired(&database, 200);
@@ -159,6 +183,24 @@ fn a_locked_key_is_left_for_the_next_time() {
     assert_eq!(names(&database), ["bulk 3"], "the key that was extended");
 }
 
+// I6
+#[test]
+fn a_locked_event_is_left_for_the_next_time() {
+    use diesel::{Connection as _, connection::SimpleConnection as _};
+
+    let database = Database::postgres();
+    database.issue_many(3);
+    database
+        .execute(&format!("UPDATE api_key_events SET happened_at = {}", ago(401 * 24)))
+        .unwrap();
+    let mut other = diesel::PgConnection::establish(database.url()).unwrap();
+    other.batch_execute("BEGIN; SELECT FROM api_key_events WHERE key_id = 2 FOR UPDATE").unwrap();
+    let wanted = Prune::new().events_older_than(400 * DAY);
+    assert_eq!(database.admin().prune(&wanted).unwrap().events, 2);
+    other.batch_execute("COMMIT").unwrap();
+    assert_eq!(database.admin().prune(&wanted).unwrap().events, 1);
+}
+
 // I7
 database_test!(a_prune_that_fails_deletes_no_part_of_a_transaction, |database: Database| {
     insert_expired(&database, 100);
@@ -171,6 +213,22 @@ database_test!(a_prune_that_fails_deletes_no_part_of_a_transaction, |database: D
     assert_eq!(number(&database, "SELECT count(*) FROM api_key_pruned"), 64);
     database.execute("DELETE FROM orders").unwrap();
     assert_eq!(database.admin().prune(&old()).unwrap().keys, 36);
+});
+
+// I7
+database_test!(a_key_that_a_trigger_keeps_is_not_recorded_as_pruned, |database: Database| {
+    insert_expired(&database, 3);
+    let trigger = if database.is_postgres() {
+        "CREATE FUNCTION keep() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RETURN NULL; END'; \
+         CREATE TRIGGER keep BEFORE DELETE ON api_keys FOR EACH ROW WHEN (OLD.id = 2) EXECUTE FUNCTION keep()"
+    } else {
+        "CREATE TRIGGER keep BEFORE DELETE ON api_keys WHEN OLD.id = 2 BEGIN SELECT RAISE(IGNORE); END"
+    };
+    database.execute(trigger).unwrap();
+    let error = database.admin().prune(&old()).unwrap_err();
+    assert!(error.is_conflict() && error.to_string().contains("drop that trigger"), "{error}");
+    assert_eq!(names(&database).len(), 3);
+    assert_eq!(number(&database, "SELECT count(*) FROM api_key_pruned"), 0);
 });
 
 // I6
