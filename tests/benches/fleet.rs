@@ -61,7 +61,7 @@ fn main() {
     ]);
     reads(&server);
     let pooler = Pooler::start(&server, Sizes { clients: 3000, connections: 20 });
-    for (processes, handles, max_staleness) in [(200, 1, 1), (200, 1, 5), (10, 100, 1)] {
+    for (processes, handles, max_staleness) in [(200, 1, 1), (200, 1, 5), (10, 100, 10)] {
         for pooler in [None, Some(&pooler)] {
             measure(&server, pooler, (processes, handles), max_staleness);
         }
