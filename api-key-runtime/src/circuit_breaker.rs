@@ -14,9 +14,9 @@ use crate::{clock::MonotonicTime, lock::lock, log, outage_log::OutageLog, store:
 /// the probe's call is registered, and that call makes other requests fail fast.
 const TRY_EVERY: Duration = Duration::from_millis(20);
 
-/// How long the store counts as unavailable after a failed call, unless a later call succeeds. The
-/// time is limited: without a change feed, only requests call the store, so a load balancer must
-/// send requests again.
+/// The minimum time for which the store counts as unavailable after a failed lookup, unless a later
+/// lookup succeeds. The time is limited: without a change feed, only requests call the store, so a
+/// load balancer must send requests again.
 const FAILURE_COUNTS_FOR: Duration = Duration::from_secs(1);
 
 /// The state of the calls to a store.
@@ -93,15 +93,15 @@ impl CircuitBreaker {
     /// caller must not hold a lock.
     pub(crate) fn end(&self, call: Call, error: Option<&StoreError>, now: MonotonicTime) {
         let mut state = self.state();
-        let asked = state.under_way.remove(&call.0).map(|(_, since)| since);
-        let was_waited_for = asked.is_some();
+        let attempt = state.under_way.remove(&call.0);
         match error {
             // The failure of an abandoned call does not count.
-            Some(_) if !was_waited_for => {}
+            Some(_) if attempt.is_none() => {}
             None => {
                 state.last_answer = now;
-                state.failed = None;
-                if asked.is_some_and(|asked| now.since(asked) <= self.deadline) {
+                // The feed may use another connection, which says nothing about lookups.
+                state.failed = state.failed.filter(|_| !is_lookup(attempt));
+                if attempt.is_some_and(|(_, since)| now.since(since) <= self.deadline) {
                     state.silence = None;
                 } else if let Some(silence) = &mut state.silence {
                     // This answer came too late, and the next answer may come too late as well.
@@ -134,18 +134,23 @@ impl CircuitBreaker {
         }
     }
 
-    /// Forgets a call. The call no longer counts as unanswered, and its failure does not count
-    /// either.
-    pub(crate) fn abandon(&self, call: Call) {
-        self.state().under_way.remove(&call.0);
+    /// Forgets a call, which no longer counts as unanswered. An abandoned lookup counts as failed.
+    pub(crate) fn abandon(&self, call: Call, now: MonotonicTime) {
+        let mut state = self.state();
+        let attempt = state.under_way.remove(&call.0);
+        if is_lookup(attempt) {
+            state.failed = Some(now);
+        }
     }
 
-    /// Returns whether the store has left every call unanswered for too long, or has just returned
-    /// an error.
+    /// Returns whether the store has left every call unanswered for too long, or whether a lookup
+    /// has just failed.
     pub(crate) fn is_unavailable(&self, now: MonotonicTime) -> bool {
+        // After this time, a lookup that follows an abandoned lookup counts as unanswered.
+        let counts_for = FAILURE_COUNTS_FOR.max(self.silence_timeout);
         let state = self.state();
         state.unanswered_for(now) > self.silence_timeout
-            || state.failed.is_some_and(|failed| now.since(failed) <= FAILURE_COUNTS_FOR)
+            || state.failed.is_some_and(|failed| now.since(failed) <= counts_for)
     }
 
     /// Returns whether a request should fail at once: the store is silent, and another lookup is
@@ -202,6 +207,10 @@ impl CircuitBreaker {
     }
 }
 
+fn is_lookup(attempt: Option<(Attempt, MonotonicTime)>) -> bool {
+    matches!(attempt, Some((Attempt::Lookup, _)))
+}
+
 impl State {
     /// Returns how long the store has left all running calls unanswered.
     fn unanswered_for(&self, now: MonotonicTime) -> Duration {
@@ -251,7 +260,7 @@ mod tests {
             "a hung call does not count while other calls are answered"
         );
         assert!(circuit_breaker.is_unavailable(at(2301)));
-        circuit_breaker.abandon(first);
+        circuit_breaker.abandon(first, at(2301));
         assert!(!circuit_breaker.is_unavailable(at(100_000)));
     }
 
@@ -271,7 +280,7 @@ mod tests {
         assert!(
             circuit_breaker.is_unavailable(at(2204)) && !circuit_breaker.should_fail_fast(at(2204))
         );
-        circuit_breaker.abandon(feed);
+        circuit_breaker.abandon(feed, at(0));
     }
 
     // F1

@@ -77,10 +77,10 @@ impl Health {
         self.is_store_available && matches!(self.feed, FeedState::Fresh | FeedState::Unsupported)
     }
 
-    /// Returns `false` while the store leaves every call unanswered, and for one second after a
-    /// failed call, unless a later call succeeded. Without a feed, only lookups call the store, so
-    /// an outage is found only while requests arrive. A store that was not called yet counts as
-    /// available.
+    /// Returns `false` while the store leaves every call unanswered, and for at least one second
+    /// after a failed lookup, unless a later lookup succeeded. Without a feed, only lookups call
+    /// the store, so an outage is found only while requests arrive. A store that was not called yet
+    /// counts as available.
     #[must_use]
     pub fn is_store_available(&self) -> bool {
         self.is_store_available

@@ -149,7 +149,7 @@ impl FeedThread {
             shared.lock().calls.replace_hung(MonotonicTime::now(), || shared.start_thread());
         for call in hung {
             if let Some(call) = call.kept {
-                shared.circuit_breaker.abandon(call);
+                shared.circuit_breaker.abandon(call, MonotonicTime::now());
             }
             log::warn!(
                 "the thread of the change feed was replaced: its call to the key store has been \
@@ -231,7 +231,7 @@ impl Shared {
         let taken = MonotonicTime::now();
         let call = self.circuit_breaker.begin(Attempt::Feed, taken);
         let Some(ticket) = self.begin(taken, Duration::ZERO, Some(call)) else {
-            self.circuit_breaker.abandon(call);
+            self.circuit_breaker.abandon(call, taken);
             return Err(Stop::Over);
         };
         let is_new = feed.is_none();
@@ -277,7 +277,7 @@ impl Shared {
         if let Some(error) = error {
             // The circuit breaker does not count this failure: lookups may still succeed, and
             // lookups report their own failures.
-            self.circuit_breaker.abandon(call);
+            self.circuit_breaker.abandon(call, now);
             let max_staleness = self.cache.bounds().max_staleness;
             self.outage.failure(
                 now,

@@ -135,7 +135,7 @@ impl Shared {
             batches.replace_hung(MonotonicTime::now(), || self.start_thread(started));
         drop(state);
         for call in &hung {
-            self.circuit_breaker.abandon(call.kept);
+            self.circuit_breaker.abandon(call.kept, MonotonicTime::now());
         }
         if let Some(longest) = hung.iter().map(|call| call.hung_for).max() {
             log::warn!(
