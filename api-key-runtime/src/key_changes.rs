@@ -180,7 +180,16 @@ impl KeyChanges {
     }
 
     fn changed_ips(&self, before: &AllowedIps) -> Result<AllowedIps, Error> {
+        if self.allowed_ips.is_none() && self.added_ips.is_empty() && self.removed_ips.is_empty() {
+            // An unreadable list stays as it is.
+            return Ok(before.clone());
+        }
         let mut ips = self.allowed_ips.as_ref().unwrap_or(before).clone();
+        if !ips.as_str().is_empty() {
+            // Without one of its entries, the unreadable list `0.0.0.0 10.0.0.1` would allow every
+            // address.
+            check_allowed_ips(&ips)?;
+        }
         if !self.added_ips.is_empty() && ips == AllowedIps::any() {
             return Err(Error::invalid_input(
                 "cannot add allowed IPs: the key may be used from any IP address already; replace the IP allow list instead",
@@ -191,15 +200,8 @@ impl KeyChanges {
         }
         let removed: Vec<&str> = entries(&self.removed_ips).collect();
         let kept = without("the allowed IPs", ips.as_str(), &removed)?;
-        // If the changes do not concern the IP allow list, an unreadable list stays as it is.
-        if self.allowed_ips.is_some() || !self.added_ips.is_empty() || !removed.is_empty() {
-            // An unreadable list stays unreadable, so the check fails. Without one of its entries,
-            // `0.0.0.0 10.0.0.1` would allow every address.
-            if ips.is_readable() {
-                ips = AllowedIps::from_stored(&kept);
-            }
-            check_allowed_ips(&ips)?;
-        }
+        let ips = AllowedIps::from_stored(&kept);
+        check_allowed_ips(&ips)?;
         Ok(ips)
     }
 
