@@ -587,7 +587,9 @@ impl AppKeysBuilder {
         self
     }
 
-    /// Sets the maximum number of cached keys. Each cached key takes a few hundred bytes.
+    /// Sets the maximum number of cached keys. Each cached key takes a few hundred bytes. The cache
+    /// begins to evict keys shortly before it is full, so choose a tenth more than the number of
+    /// keys in use.
     ///
     /// Defaults to 250 000. Zero is an error of [`build`](Self::build);
     /// `max_staleness(Duration::ZERO)` switches caching off.

@@ -373,8 +373,8 @@ impl Writer {
 }
 
 fn bounded<T: Clone, B: BuildHasher + Clone>(max: usize, hasher: B) -> Bounded<T, B> {
-    // A full shard evicts entries although others have room. So each shard has room for at least
-    // 128 entries, which makes the shards equally full.
+    // A full shard evicts entries although other shards have room. Each shard has room for at least
+    // 128 entries, so few entries are evicted early.
     let shards = (max / 256).next_power_of_two().min(MAX_SHARDS);
     let weight = u64::try_from(max).unwrap_or(u64::MAX);
     let mut options = OptionsBuilder::new();
