@@ -37,7 +37,7 @@ pub(crate) struct Rows<R> {
 impl<R: Read> Rows<R> {
     /// Reads the first line. `read` is updated with the number of bytes read so far.
     pub(crate) fn new(input: R, form: Form, read: Rc<Cell<u64>>) -> Result<Self, Failure> {
-        let counted = Counted { inner: input, read };
+        let counted = Counted { inner: input, read, has_crlf: None };
         let mut reader = ReaderBuilder::new().flexible(true).from_reader(counted);
         let header = reader.byte_headers().map_err(|error| Failure::Csv {
             name: "the first line of the CSV file".to_owned(),
@@ -64,10 +64,16 @@ impl<R: Read> Rows<R> {
     /// this function also counts back from the end of the row. A last row without a line break ends
     /// on its own line.
     fn line(&self) -> u64 {
-        let begin = self.record.position().map_or(0, csv::Position::line);
         let breaks = self.record.iter().flatten().filter(|&&byte| byte == b'\n').count();
         let breaks = u64::try_from(breaks).unwrap_or_default();
-        begin.max(self.reader.position().line().saturating_sub(1).saturating_sub(breaks))
+        let begin = self.record.position().map_or(0, csv::Position::line);
+        let end = self.reader.position().line();
+        // The reader stops at the CR of a line break, and has not counted the LF yet.
+        if self.reader.get_ref().has_crlf == Some(true) {
+            begin.saturating_add(1).max(end.saturating_sub(breaks))
+        } else {
+            begin.max(end.saturating_sub(1).saturating_sub(breaks))
+        }
     }
 
     fn key(&self) -> Result<ImportedKey, &'static str> {
@@ -180,11 +186,18 @@ impl<R: Read> Iterator for Rows<R> {
 struct Counted<R> {
     inner: R,
     read: Rc<Cell<u64>>,
+    /// Whether the first line ends with CR and LF. `None` before the end of the first line.
+    has_crlf: Option<bool>,
 }
 
 impl<R: Read> Read for Counted<R> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         let count = self.inner.read(buffer)?;
+        if self.has_crlf.is_none() {
+            let mut lines = buffer.get(..count).unwrap_or_default().split(|&byte| byte == b'\n');
+            let first = lines.next().unwrap_or_default();
+            self.has_crlf = lines.next().map(|_| first.last() == Some(&b'\r'));
+        }
         self.read.set(self.read.get().saturating_add(u64::try_from(count).unwrap_or(0)));
         Ok(count)
     }
