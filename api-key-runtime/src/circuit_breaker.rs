@@ -284,6 +284,42 @@ mod tests {
     }
 
     // F1
+    #[test]
+    fn a_hanging_store_stays_unavailable_between_its_probes() {
+        for deadline in [DEADLINE, DEADLINE * 5] {
+            let circuit_breaker = CircuitBreaker::new(deadline);
+            let millis = u64::try_from(deadline.as_millis()).unwrap();
+            let is_unavailable = |time: u64| circuit_breaker.is_unavailable(at(time));
+            let mut began = 1000;
+            for _ in 0..3 {
+                let probe = circuit_breaker.begin(Attempt::Lookup, at(began));
+                let silence = circuit_breaker.silence_timeout.as_millis();
+                let silence = u64::try_from(silence).unwrap();
+                assert!(began == 1000 || (began..began + silence).all(is_unavailable));
+                assert!((began + silence + 1..began + millis).all(is_unavailable));
+                circuit_breaker.abandon(probe, at(began + millis));
+                assert!(is_unavailable(began + millis));
+                began += millis + 1;
+            }
+        }
+    }
+
+    // F1
+    // The feed may use another connection.
+    #[test]
+    fn a_read_of_changes_does_not_hide_failing_lookups() {
+        let circuit_breaker = CircuitBreaker::new(DEADLINE);
+        let lookup = circuit_breaker.begin(Attempt::Lookup, at(1000));
+        circuit_breaker.end(lookup, Some(&StoreError::new("no connection")), at(1001));
+        let feed = circuit_breaker.begin(Attempt::Feed, at(1002));
+        circuit_breaker.end(feed, None, at(1003));
+        assert!(circuit_breaker.is_unavailable(at(1004)));
+        let lookup = circuit_breaker.begin(Attempt::Lookup, at(1005));
+        circuit_breaker.end(lookup, None, at(1006));
+        assert!(!circuit_breaker.is_unavailable(at(1007)));
+    }
+
+    // F1
     // A connection that times out does not end the silence; one call at a time probes the store.
     #[test]
     fn an_abandoned_call_closes_nothing_and_one_probe_runs() {

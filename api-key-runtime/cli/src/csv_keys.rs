@@ -257,6 +257,7 @@ mod tests {
             (11, true),
         ];
         assert_eq!(rows(text, false, None), Ok(expected.to_vec()));
+        assert_eq!(rows(&text.replace('\n', "\r\n"), false, None), Ok(expected.to_vec()));
     }
 
     // I3

@@ -121,6 +121,9 @@ database_test!(an_unreadable_allow_list_can_only_be_replaced, |database: Databas
         for change in [
             KeyChanges::new().remove_allowed_ips("10.0.0.1").unwrap(),
             KeyChanges::new().add_allowed_ips("192.0.2.8").unwrap(),
+            KeyChanges::new().add_allowed_ips("0.0.0.0").unwrap(),
+            // The message does not advise to choose one of the entries of the list.
+            KeyChanges::new().remove_allowed_ips("192.0.2.9").unwrap(),
         ] {
             let error = admin.update(record.id, &change).unwrap_err();
             assert!(error.to_string().contains("empty or unreadable"), "{list}: {error}");
