@@ -52,11 +52,10 @@ struct Expansion<'a> {
     site: Span,
     /// `::api_key_runtime::__private`
     private: TokenStream,
-    /// The arguments of the outer function. An argument cannot have the name of a unit struct in
-    /// scope, and a route macro turns a handler into a unit struct. Each name therefore extends the
+    /// The argument of the outer function. An argument cannot have the name of a unit struct in
+    /// scope, and a route macro turns a handler into a unit struct. The name therefore extends the
     /// name of the handler, and so differs from it.
     request: Ident,
-    payload: Ident,
 }
 
 impl<'a> Expansion<'a> {
@@ -75,7 +74,6 @@ impl<'a> Expansion<'a> {
             site,
             private,
             request: format_ident!("__{}_request", name, span = site),
-            payload: format_ident!("__{}_payload", name, span = site),
         }
     }
 
@@ -86,10 +84,7 @@ impl<'a> Expansion<'a> {
     //
     // Output:
     //     #[get("/orders/{id}")]
-    //     pub fn order<T: Store + 'static>(
-    //         __order_request: HttpRequest,
-    //         __order_payload: Payload,
-    //     ) -> BoxFuture {
+    //     pub fn order<T: Store + 'static>(__order_request: UncheckedRequest) -> BoxFuture {
     //         fn order<T: Store + 'static>(_: AnAttributeBelowRemovedTheHandler) {}
     //         {
     //             #[tracing::instrument]
@@ -102,7 +97,7 @@ impl<'a> Expansion<'a> {
     // function, the empty function causes a compile error at the call. Without the empty function,
     // the call would refer to the outer function, which would call itself until the process aborts.
     fn outer(&self, call: &TokenStream) -> TokenStream {
-        let Self { private, site, request, payload, .. } = self;
+        let Self { private, site, request, .. } = self;
         let Handler { vis, sig, .. } = self.handler;
         let attrs = &self.attrs.outer;
         let fn_token = &sig.fn_token;
@@ -123,8 +118,7 @@ impl<'a> Expansion<'a> {
         quote_spanned! {*site=>
             #(#attrs)*
             #vis #fn_token #name #generics(
-                #request: #private::HttpRequest,
-                #payload: #private::Payload,
+                #request: #private::UncheckedRequest,
             ) -> #private::#future #where_clause #body
         }
     }
@@ -143,14 +137,13 @@ impl<'a> Expansion<'a> {
     //     authenticated::<_, (Path<u64>, AppKey,), _>(
     //         { static POLICY: Policy = Policy::new().optional(); &POLICY },
     //         __order_request,
-    //         __order_payload,
     //         order::<T>,
     //     )
     //
     // The static is in its own block. Items are not hygienic, so without the block the user's
     // function could see the static.
     fn authenticated(&self) -> TokenStream {
-        let Self { private, site, request, payload, .. } = self;
+        let Self { private, site, request, .. } = self;
         let policy = self.policy();
         let arguments = self.argument_types();
         let handler = instantiated(&self.handler.sig);
@@ -158,7 +151,6 @@ impl<'a> Expansion<'a> {
             #private::authenticated #arguments (
                 #policy,
                 #request,
-                #payload,
                 #handler,
             )
         }

@@ -325,10 +325,8 @@ pub mod health {
 /// The items used in the expansion of the attribute. They are not part of the public API.
 #[doc(hidden)]
 pub mod __private {
-    pub use actix_web::{HttpRequest, web::Payload};
-
     pub use crate::{
-        guard::{AnAttributeBelowRemovedTheHandler, BoxFuture, authenticated},
+        guard::{AnAttributeBelowRemovedTheHandler, BoxFuture, UncheckedRequest, authenticated},
         policy::Policy,
     };
 

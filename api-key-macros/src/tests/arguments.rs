@@ -121,7 +121,7 @@ fn crate_is_a_path() {
         (r#"crate = "::keys""#, quote!(::keys)),
     ] {
         let expected = quote! {
-            fn list(__list_request: #path::__private::HttpRequest, __list_payload: #path::__private::Payload,)
+            fn list(__list_request: #path::__private::UncheckedRequest,)
                 -> #path::__private::BoxFuture
             {
                 fn list(_: #path::__private::AnAttributeBelowRemovedTheHandler) {}
@@ -130,7 +130,6 @@ fn crate_is_a_path() {
                     #path::__private::authenticated::<_, (), _>(
                         &#path::__private::ANY_KEY,
                         __list_request,
-                        __list_payload,
                         list,
                     )
                 }

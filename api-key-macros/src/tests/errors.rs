@@ -158,8 +158,7 @@ fn an_unfit_function_is_never_called() {
         &quote! {
             #[get("/")]
             pub fn list<T: A + 'static>(
-                __list_request: ::api_key_runtime::__private::HttpRequest,
-                __list_payload: ::api_key_runtime::__private::Payload,
+                __list_request: ::api_key_runtime::__private::UncheckedRequest,
             ) -> ::api_key_runtime::__private::BoxFuture {
                 fn list<T: A + 'static>(_: ::api_key_runtime::__private::AnAttributeBelowRemovedTheHandler) {}
                 {

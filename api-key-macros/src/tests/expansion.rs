@@ -12,8 +12,7 @@ fn of_a_handler() {
         },
         &quote! {
             fn order(
-                __order_request: ::api_key_runtime::__private::HttpRequest,
-                __order_payload: ::api_key_runtime::__private::Payload,
+                __order_request: ::api_key_runtime::__private::UncheckedRequest,
             ) -> ::api_key_runtime::__private::BoxFuture {
                 fn order(_: ::api_key_runtime::__private::AnAttributeBelowRemovedTheHandler) {}
                 {
@@ -21,7 +20,6 @@ fn of_a_handler() {
                     ::api_key_runtime::__private::authenticated::<_, (web::Path<u64>, AppKey,), _>(
                         &::api_key_runtime::__private::ANY_KEY,
                         __order_request,
-                        __order_payload,
                         order,
                     )
                 }
@@ -53,8 +51,7 @@ fn of_a_generic_handler() {
             /// One.
             #[inline]
             pub(crate) fn order<'a, S: Store + Clone + 'static, T, U, const N: usize>(
-                __order_request: ::api_key_runtime::__private::HttpRequest,
-                __order_payload: ::api_key_runtime::__private::Payload,
+                __order_request: ::api_key_runtime::__private::UncheckedRequest,
             ) -> ::api_key_runtime::__private::BoxFuture
             where
                 T: Responder + 'static,
@@ -90,7 +87,6 @@ fn of_a_generic_handler() {
                             &POLICY
                         },
                         __order_request,
-                        __order_payload,
                         order::<S, T, U, N>,
                     )
                 }
@@ -124,7 +120,7 @@ fn has_no_lifetimes_that_only_the_handler_needs() {
         ("<'a, const N: usize>", "<const N: usize>()"),
     ] {
         let handler = tokens(&format!("fn list{generics}() -> &'a u8 {{ 1 }}"));
-        let arguments = "(__list_request: ::api_key_runtime::__private::HttpRequest,";
+        let arguments = "(__list_request: ::api_key_runtime::__private::UncheckedRequest,";
         let expected = expected.replace("()", arguments);
         let output = expand(quote!(), handler).to_string().replace(' ', "");
         let expected = format!("fn list{expected}").replace(' ', "");
@@ -154,7 +150,7 @@ fn names_the_types_and_constants_of_the_handler() {
         ("<'a, T: 'a, const N: usize, U,>", "list::<T, N, U>"),
     ] {
         let output = expand(quote!(), tokens(&format!("fn list{generics}() -> u8 {{ 1 }}")));
-        assert_contains(&output, &tokens(&format!("__list_request, __list_payload, {expected},")));
+        assert_contains(&output, &tokens(&format!("__list_request, {expected},")));
     }
 }
 
@@ -207,7 +203,7 @@ fn is_the_same_above_and_below_a_route_macro() {
 // A route macro turns `fn __request` into a unit struct, and an argument cannot have the name of a
 // unit struct in scope.
 #[test]
-fn names_its_arguments_after_the_handler() {
+fn names_its_argument_after_the_handler() {
     for (name, expected) in [
         ("__request", "__request_request"),
         ("__request_request", "__request_request_request"),

@@ -21,8 +21,7 @@ fn every_kind_of_fragment() {
             #[get("/orders")]
             #[doc = "Made."]
             pub(crate) fn order(
-                __order_request: ::api_key_runtime::__private::HttpRequest,
-                __order_payload: ::api_key_runtime::__private::Payload,
+                __order_request: ::api_key_runtime::__private::UncheckedRequest,
             ) -> ::api_key_runtime::__private::BoxFuture {
                 fn order(_: ::api_key_runtime::__private::AnAttributeBelowRemovedTheHandler) {}
                 {
@@ -30,7 +29,6 @@ fn every_kind_of_fragment() {
                     ::api_key_runtime::__private::authenticated::<_, (#ty,), _>(
                         &::api_key_runtime::__private::ANY_KEY,
                         __order_request,
-                        __order_payload,
                         order,
                     )
                 }

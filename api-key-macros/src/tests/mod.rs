@@ -71,8 +71,7 @@ fn guarded(outer: &TokenStream, inner: &TokenStream, policy: &TokenStream) -> To
     quote! {
         #outer
         fn list(
-            __list_request: ::api_key_runtime::__private::HttpRequest,
-            __list_payload: ::api_key_runtime::__private::Payload,
+            __list_request: ::api_key_runtime::__private::UncheckedRequest,
         ) -> ::api_key_runtime::__private::BoxFuture {
             fn list(_: ::api_key_runtime::__private::AnAttributeBelowRemovedTheHandler) {}
             {
@@ -81,7 +80,6 @@ fn guarded(outer: &TokenStream, inner: &TokenStream, policy: &TokenStream) -> To
                 ::api_key_runtime::__private::authenticated #arguments (
                     #policy,
                     __list_request,
-                    __list_payload,
                     list,
                 )
             }

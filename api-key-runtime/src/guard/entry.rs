@@ -1,17 +1,43 @@
 //! The functions that the expansion of `#[require_app_key]` calls.
 
 use std::{
-    future::{Future, poll_fn},
+    convert::Infallible,
+    fmt,
+    future::{Future, Ready, poll_fn, ready},
     pin::{Pin, pin},
 };
 
-use actix_web::{FromRequest, Handler, HttpRequest, HttpResponse, Responder, web};
+use actix_web::{FromRequest, Handler, HttpRequest, HttpResponse, Responder, dev::Payload};
 
 use super::{authenticate, authenticate_again};
 use crate::{policy::Policy, rejection::at_handler};
 
 /// The return type of the attribute's outer function.
 pub type BoxFuture = Pin<Box<dyn Future<Output = HttpResponse>>>;
+
+/// The only argument of the attribute's outer function: a request before its check, and its unread
+/// body. actix-web extracts one argument with fewer instructions than two (bench `instructions`).
+pub struct UncheckedRequest {
+    request: HttpRequest,
+    payload: Payload,
+}
+
+/// Omits the request, because its headers may contain a key.
+impl fmt::Debug for UncheckedRequest {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.debug_struct("UncheckedRequest").finish_non_exhaustive()
+    }
+}
+
+impl FromRequest for UncheckedRequest {
+    type Error = Infallible;
+    type Future = Ready<Result<Self, Infallible>>;
+
+    #[inline]
+    fn from_request(request: &HttpRequest, payload: &mut Payload) -> Self::Future {
+        ready(Ok(Self { request: request.clone(), payload: payload.take() }))
+    }
+}
 
 /// The type that the compiler's message names if an attribute below `#[require_app_key]` removes
 /// the handler.
@@ -50,8 +76,7 @@ impl<F: Handler<Args>, Args> ProtectedHandler<Args> for F {
 /// before the handler runs. A key that was revoked during the wait is rejected.
 pub fn authenticated<F, Args, Answer>(
     policy: &'static Policy,
-    request: HttpRequest,
-    payload: web::Payload,
+    UncheckedRequest { request, mut payload }: UncheckedRequest,
     handler: F,
 ) -> BoxFuture
 where
@@ -64,7 +89,6 @@ where
             Ok(access) => access,
             Err(rejection) => return at_handler(*rejection),
         };
-        let mut payload = payload.into_inner();
         let mut has_waited = false;
         let extracted = {
             let mut extraction = pin!(Args::from_request(&request, &mut payload));

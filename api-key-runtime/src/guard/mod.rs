@@ -9,7 +9,7 @@ use actix_web::{HttpMessage as _, HttpRequest, HttpResponse};
 use chrono::{DateTime, Utc};
 
 pub use self::{
-    entry::{AnAttributeBelowRemovedTheHandler, BoxFuture, authenticated},
+    entry::{AnAttributeBelowRemovedTheHandler, BoxFuture, UncheckedRequest, authenticated},
     middleware::RequireAppKey,
 };
 use crate::{
