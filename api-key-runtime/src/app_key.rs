@@ -14,8 +14,8 @@ use actix_web::{
 use chrono::{DateTime, Utc};
 
 use crate::{
-    app_keys::KeySetId, cache::CachedKey, log, log_throttle::LogThrottle, rejection::misconfigured,
-    request::route_of, scope::ScopeSet,
+    app_keys::KeySetId, cache::CachedKey, client_ip::ClientIp, log, log_throttle::LogThrottle,
+    rejection::misconfigured, request::route_of, scope::ScopeSet,
 };
 
 /// The routes for which a missing key was logged.
@@ -50,13 +50,13 @@ static LOGGED: LogThrottle<String> = LogThrottle::new();
 #[derive(Clone)]
 pub struct AppKey {
     key: Arc<CachedKey>,
-    client_ip: Option<IpAddr>,
+    client_ip: ClientIp,
     /// The key set that the key belongs to.
     set: KeySetId,
 }
 
 impl AppKey {
-    pub(crate) fn new(key: Arc<CachedKey>, client_ip: Option<IpAddr>, set: KeySetId) -> Self {
+    pub(crate) fn new(key: Arc<CachedKey>, client_ip: ClientIp, set: KeySetId) -> Self {
         Self { key, client_ip, set }
     }
 
@@ -124,7 +124,7 @@ impl AppKey {
     /// Returns the client IP of this request, or `None` if it is unknown, as on a Unix socket.
     #[must_use]
     pub fn client_ip(&self) -> Option<IpAddr> {
-        self.client_ip
+        self.client_ip.known()
     }
 }
 

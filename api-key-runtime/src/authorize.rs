@@ -1,11 +1,12 @@
 //! The decision whether a found key is accepted: a pure function of the key, the required scopes,
 //! the client IP and the time.
 
-use std::net::IpAddr;
-
 use chrono::{DateTime, Utc};
 
-use crate::{cache::CachedKey, key_record::KeyState, policy::RequiredScopes, rejection::Reason};
+use crate::{
+    cache::CachedKey, client_ip::ClientIp, key_record::KeyState, policy::RequiredScopes,
+    rejection::Reason,
+};
 
 /// Decides whether the key of a request is accepted. The client gets the same response for every
 /// rejection, except for a missing scope.
@@ -15,7 +16,7 @@ use crate::{cache::CachedKey, key_record::KeyState, policy::RequiredScopes, reje
 pub(crate) fn authorize(
     key: &CachedKey,
     required: &RequiredScopes<'_>,
-    address: Option<IpAddr>,
+    client_ip: ClientIp,
     now: impl FnOnce() -> DateTime<Utc>,
 ) -> Result<(), Reason> {
     match key.state(now) {
@@ -24,7 +25,7 @@ pub(crate) fn authorize(
         KeyState::Disabled => return Err(Reason::Disabled),
         KeyState::Revoked => return Err(Reason::Revoked),
     }
-    if !key.allowed_ips.allows(address) {
+    if !key.allowed_ips.allows(client_ip) {
         let readable = key.allowed_ips.are_readable();
         return Err(if readable {
             Reason::AddressNotAllowed
@@ -40,6 +41,8 @@ pub(crate) fn authorize(
 
 #[cfg(test)]
 mod tests {
+    use std::net::IpAddr;
+
     use chrono::TimeDelta;
 
     use super::{authorize as authorize_key, *};
@@ -54,7 +57,7 @@ mod tests {
         address: Option<IpAddr>,
         now: DateTime<Utc>,
     ) -> Result<(), Reason> {
-        authorize_key(&CachedKey::new(record.clone()), policy.required(), address, || now)
+        authorize_key(&CachedKey::new(record.clone()), policy.required(), address.into(), || now)
     }
 
     fn now() -> DateTime<Utc> {

@@ -7,6 +7,7 @@ use chrono::{DateTime, SecondsFormat, Utc};
 use crate::{
     authorize::authorize,
     cache::CachedKey,
+    client_ip::ClientIp,
     error::Error,
     key_record::KeyRecord,
     policy::{RequiredScopes, split},
@@ -163,7 +164,7 @@ impl Explanation {
         now: DateTime<Utc>,
     ) -> Self {
         let key = CachedKey::new(record.clone());
-        let verdict = authorize(&key, &request.required(), request.client_ip, || now);
+        let verdict = authorize(&key, &request.required(), request.client_ip.into(), || now);
         let mut rules = checked;
         rules.extend([
             not_revoked(&record),
@@ -214,6 +215,7 @@ fn not_expired(record: &KeyRecord, now: DateTime<Utc>) -> RuleResult {
 
 fn client_ip_allowed(record: &KeyRecord, client_ip: Option<IpAddr>) -> RuleResult {
     let allowed = &record.allowed_ips;
+    let client_ip = ClientIp::from(client_ip).known();
     let shown = client_ip.map_or_else(|| "an unknown client IP".to_owned(), |ip| ip.to_string());
     if let Some(entry) = allowed.entry_that_allows(client_ip) {
         return RuleResult::passed(Rule::ClientIp, format!("{shown} is allowed by {entry}"));
@@ -325,7 +327,7 @@ mod tests {
             for request in requests() {
                 let explained = explain(&record, &request);
                 let key = CachedKey::new(record.clone());
-                let verdict = authorize(&key, &request.required(), request.client_ip, now);
+                let verdict = authorize(&key, &request.required(), request.client_ip.into(), now);
                 assert_eq!(explained.rejection, verdict.err(), "{record:?} {request:?}");
                 let first = explained.rules.iter().find_map(|result| result.rejection);
                 assert_eq!(first, explained.rejection, "{record:?} {request:?}");

@@ -167,6 +167,7 @@ mod authorize;
 mod cache;
 mod change_feed;
 mod circuit_breaker;
+mod client_ip;
 mod clock;
 mod error;
 #[cfg(feature = "_diesel")]

@@ -13,7 +13,7 @@ use std::{
     str::FromStr,
 };
 
-use crate::error::Error;
+use crate::{client_ip::ClientIp, error::Error};
 
 /// The text that allows any address of either family, as in the Flask recipe that this crate
 /// mirrors.
@@ -86,10 +86,11 @@ impl AllowedIps {
         &self.text
     }
 
-    /// Returns whether the list allows this client IP; `None` is an unknown client IP.
+    /// Returns whether the list allows this client IP. `None` is an unknown client IP. The
+    /// unspecified address `::`, which no client has, also counts as unknown.
     #[must_use]
     pub fn allows(&self, address: Option<IpAddr>) -> bool {
-        self.rules.allows(address)
+        self.rules.allows(address.into())
     }
 
     /// Returns the first entry of the list that allows this client IP: `any`, an address or a
@@ -99,7 +100,7 @@ impl AllowedIps {
         match &self.rules {
             Rules::Any => Some("any".to_owned()),
             Rules::Blocks(blocks) => {
-                let address = address?.to_canonical();
+                let address = ClientIp::from(address).known()?;
                 blocks.iter().find(|block| block.contains(address)).map(ToString::to_string)
             }
             Rules::Unreadable => None,
@@ -129,14 +130,13 @@ impl Rules {
     }
 
     #[inline]
-    pub(crate) fn allows(&self, address: Option<IpAddr>) -> bool {
-        match (self, address) {
-            (Self::Any, _) => true,
-            (Self::Blocks(blocks), Some(address)) => {
-                let address = address.to_canonical();
-                blocks.iter().any(|block| block.contains(address))
-            }
-            (Self::Blocks(_), None) | (Self::Unreadable, _) => false,
+    pub(crate) fn allows(&self, client_ip: ClientIp) -> bool {
+        match self {
+            Self::Any => true,
+            Self::Blocks(blocks) => client_ip
+                .known()
+                .is_some_and(|address| blocks.iter().any(|block| block.contains(address))),
+            Self::Unreadable => false,
         }
     }
 }

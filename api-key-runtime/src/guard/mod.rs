@@ -26,7 +26,7 @@ use crate::{
     metrics::{DecidedBy, Outcome},
     policy::Policy,
     rejection::{AcceptedHeaders, Mark, Reason, RejectionLog, marked, misconfigured, set_expiry},
-    request::{Credential, UnknownIp, extract, ignored, route_of},
+    request::{Credential, extract, ignored, route_of},
 };
 
 /// The optional routes for which the warning about a credential outside the key locations was
@@ -137,12 +137,10 @@ fn begin<'a>(
     round: Round,
 ) -> (Step<'a>, bool) {
     let inner = keys.inner();
-    let peer = request.peer_addr().map(|peer| peer.ip());
-    let client_ip = inner.trusted_proxies.client_ip(peer, request.headers());
     let locations = &inner.key_locations;
     let credential = extract(locations, request.headers(), request.query_string());
     let in_query = credential.may_be_in_query(locations);
-    let check = Check { keys, policy, request, client_ip, in_query, round };
+    let check = Check { keys, policy, request, in_query, round };
     let step = match credential {
         Credential::Key { key, .. } => check.with_key(key),
         Credential::Nothing => check.without_credential(),
@@ -158,7 +156,6 @@ struct Check<'a> {
     keys: &'a AppKeys,
     policy: &'a Policy,
     request: &'a HttpRequest,
-    client_ip: Result<IpAddr, UnknownIp<'a>>,
     in_query: bool,
     round: Round,
 }
@@ -226,8 +223,9 @@ impl<'a> Check<'a> {
     fn authorize(&self, found: Found, now: MonotonicTime) -> Result<(), Rejection> {
         let inner = self.keys.inner();
         let Found { key, by } = found;
+        let client_ip = inner.trusted_proxies.client_ip_of(self.request);
         if let Err(reason) =
-            authorize(&key, self.policy.required(), self.client_ip.ok(), || inner.clock.at(now))
+            authorize(&key, self.policy.required(), client_ip, || inner.clock.at(now))
         {
             return Err(self.reject(reason, by, Some(&key)));
         }
@@ -239,9 +237,9 @@ impl<'a> Check<'a> {
             // With nested guards, one request counts as one use.
             && extensions.get::<AppKey>().is_none_or(|outer| !outer.is(key.id, inner.number))
         {
-            usage.note(&key, now, self.client_ip.ok());
+            usage.note(&key, now, client_ip);
         }
-        extensions.insert(AppKey::new(key, self.client_ip.ok(), inner.number));
+        extensions.insert(AppKey::new(key, client_ip, inner.number));
         Ok(())
     }
 
@@ -253,9 +251,12 @@ impl<'a> Check<'a> {
         if self.round == Round::First {
             inner.counters.count(Outcome::Rejected(reason), by);
         }
-        inner.rejection_log.rejected(reason, self.request, self.client_ip, key);
+        // A `ClientIp` does not contain the cause of an unknown client IP.
+        let peer = self.request.peer_addr().map(|peer| peer.ip());
+        let client_ip = inner.trusted_proxies.client_ip(peer, self.request.headers());
+        inner.rejection_log.rejected(reason, self.request, client_ip, key);
         if reason == Reason::AddressNotAllowed && !inner.trusted_proxies.are_configured() {
-            hint_at_proxy(&inner.rejection_log, self.client_ip.ok(), self.request);
+            hint_at_proxy(&inner.rejection_log, client_ip.ok(), self.request);
         }
         Box::new(inner.responses.rejection(reason.kind(), self.policy, self.in_query))
     }

@@ -12,7 +12,6 @@ mod writer;
 
 use std::{
     fmt,
-    net::IpAddr,
     sync::Arc,
     thread,
     time::{Duration, Instant},
@@ -23,6 +22,7 @@ use chrono::{DateTime, Utc};
 use self::writer::Flush;
 pub(crate) use self::{expiring::SOON, usage_cell::UsageCell, writer::Writer};
 use crate::{
+    client_ip::ClientIp,
     clock::{Clock, MonotonicTime},
     error::Error,
     store::KeyStore,
@@ -81,7 +81,7 @@ impl Usage {
         &self,
         key: &Arc<K>,
         now: MonotonicTime,
-        address: Option<IpAddr>,
+        address: ClientIp,
     ) {
         if key.usage().note(now, address) {
             self.writer.enlist(Arc::<K>::clone(key));

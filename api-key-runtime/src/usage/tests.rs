@@ -1,5 +1,6 @@
 use std::{
     collections::BTreeMap,
+    net::{IpAddr, Ipv4Addr},
     sync::{
         Condvar, Mutex,
         atomic::{AtomicU64, Ordering},
@@ -150,7 +151,7 @@ fn until(done: impl Fn() -> bool) {
     }
 }
 
-const HERE: Option<IpAddr> = Some(IpAddr::V4(std::net::Ipv4Addr::new(203, 0, 113, 7)));
+const HERE: Option<IpAddr> = Some(IpAddr::V4(Ipv4Addr::new(203, 0, 113, 7)));
 
 // F11
 #[test]
@@ -162,8 +163,8 @@ fn a_flush_writes_each_key_once_with_its_last_use() {
     // again.
     let keys = [key(3), key(2), key(1), key(2)];
     for key in &keys {
-        usage.note(key, used, None);
-        usage.note(key, used, HERE);
+        usage.note(key, used, None.into());
+        usage.note(key, used, HERE.into());
     }
     drop(keys);
     thread::sleep(Duration::from_millis(400));
@@ -188,7 +189,7 @@ fn usage_is_written_at_its_interval_and_only_once() {
     let (store, usage) = start(Duration::from_millis(10), LONG);
     let key = key(1);
     for round in 1..=5 {
-        usage.note(&key, MonotonicTime::now(), HERE);
+        usage.note(&key, MonotonicTime::now(), HERE.into());
         until(|| store.count() == round);
     }
     thread::sleep(Duration::from_millis(50));
@@ -202,11 +203,11 @@ fn usage_that_cannot_be_written_is_kept_and_retried() {
     let key = key(1);
     store.fail(Some(|_| true));
     for _ in 0..3 {
-        usage.note(&key, MonotonicTime::now(), HERE);
+        usage.note(&key, MonotonicTime::now(), HERE.into());
         assert!(!usage.flush(Duration::ZERO));
     }
     store.panics.store(2, Ordering::SeqCst);
-    usage.note(&key, MonotonicTime::now(), None);
+    usage.note(&key, MonotonicTime::now(), None.into());
     assert!(!usage.flush(Duration::from_millis(250)), "failed writes are retried");
     store.fail(None);
     assert!(usage.flush(TEST_TIMEOUT));
@@ -221,7 +222,7 @@ fn two_failed_batches_end_a_flush() {
     let keys: Vec<_> = (1..=2000).map(key).collect();
     let note_all = || {
         for key in &keys {
-            usage.note(key, MonotonicTime::now(), HERE);
+            usage.note(key, MonotonicTime::now(), HERE.into());
         }
     };
     note_all();
@@ -246,7 +247,7 @@ fn many_keys_are_written_before_their_time() {
     let (store, usage) = start(LONG, LONG);
     let most = i64::try_from(MAX_KEYS).unwrap();
     for id in 1..=most / 2 + 1 {
-        usage.note(&key(id), MonotonicTime::now(), HERE);
+        usage.note(&key(id), MonotonicTime::now(), HERE.into());
     }
     until(|| store.count() > 0);
 }
@@ -257,23 +258,23 @@ fn usage_memory_is_bounded_while_the_store_hangs() {
     let (store, usage) = start(LONG, LONG);
     let first = key(0);
     store.hang();
-    usage.note(&first, MonotonicTime::now(), HERE);
+    usage.note(&first, MonotonicTime::now(), HERE.into());
     assert!(!usage.flush(Duration::ZERO));
     until(|| store.hangs());
     let most = i64::try_from(MAX_KEYS).unwrap();
     for id in 1..=most {
-        usage.note(&key(id), MonotonicTime::now(), HERE);
+        usage.note(&key(id), MonotonicTime::now(), HERE.into());
     }
     let late = key(most + 1);
     for _ in 0..3 {
-        usage.note(&late, MonotonicTime::now(), HERE);
+        usage.note(&late, MonotonicTime::now(), HERE.into());
     }
     assert_eq!(Arc::strong_count(&late), 1, "the key is not kept");
     assert_eq!(usage.lost(), 3);
     store.let_go();
     assert!(usage.flush(TEST_TIMEOUT));
     assert_eq!(store.count(), u64::try_from(most).unwrap() + 1);
-    usage.note(&late, MonotonicTime::now(), HERE);
+    usage.note(&late, MonotonicTime::now(), HERE.into());
     assert!(usage.flush(TEST_TIMEOUT));
     assert_eq!(store.recorded()[&late.id].count, 1, "there is room again");
     assert_eq!(usage.lost(), 3, "dropped uses are not recovered");
@@ -287,7 +288,7 @@ fn a_stuck_write_is_neither_lost_nor_repeated() {
     let key = key(1);
     for write in 1..=6 {
         store.hang();
-        usage.note(&key, MonotonicTime::now(), HERE);
+        usage.note(&key, MonotonicTime::now(), HERE.into());
         assert!(!usage.flush(Duration::from_millis(50)), "write {write}");
     }
     // Four writes were abandoned, and a fifth write hangs. Later usage is kept until a write
@@ -298,10 +299,10 @@ fn a_stuck_write_is_neither_lost_nor_repeated() {
     assert_eq!(store.count(), 6);
 
     store.hang();
-    usage.note(&key, MonotonicTime::now(), HERE);
+    usage.note(&key, MonotonicTime::now(), HERE.into());
     assert!(!usage.flush(Duration::ZERO));
     until(|| store.hangs());
-    usage.note(&self::key(2), MonotonicTime::now(), HERE);
+    usage.note(&self::key(2), MonotonicTime::now(), HERE.into());
     until(|| {
         usage.flush(Duration::ZERO);
         store.recorded().contains_key(&2)
@@ -319,7 +320,7 @@ fn a_failed_flush_is_reported_while_the_next_one_writes() {
     store.fail(Some(|_| true));
     store.hanging.lock().unwrap().0 = 2;
     let hanging = |yet: u32| until(|| store.hanging.lock().unwrap().0 == yet);
-    usage.note(&key(1), MonotonicTime::now(), HERE);
+    usage.note(&key(1), MonotonicTime::now(), HERE.into());
     thread::scope(|scope| {
         let first = scope.spawn(|| usage.writer.flush(TEST_TIMEOUT, false));
         hanging(1);
@@ -341,11 +342,11 @@ fn a_failed_flush_is_reported_while_the_next_one_writes() {
 #[test]
 fn the_end_writes_the_remaining_usage_and_drops_the_store() {
     let (store, usage) = start(LONG, LONG);
-    usage.note(&key(1), MonotonicTime::now(), HERE);
+    usage.note(&key(1), MonotonicTime::now(), HERE.into());
     assert!(usage.end(TEST_TIMEOUT));
     assert_eq!(store.count(), 1);
     assert!(usage.end(TEST_TIMEOUT), "the thread has ended");
-    usage.note(&key(2), MonotonicTime::now(), HERE);
+    usage.note(&key(2), MonotonicTime::now(), HERE.into());
     assert!(!usage.end(TEST_TIMEOUT), "the use came after the end");
     drop(usage);
     until(|| Arc::strong_count(&store) == 1);
@@ -358,14 +359,14 @@ fn the_end_does_not_wait_for_a_hanging_store() {
     const WITHIN: Duration = Duration::from_secs(2);
     let (store, usage) = start(LONG, LONG);
     store.fail(Some(|_| true));
-    usage.note(&key(1), MonotonicTime::now(), HERE);
+    usage.note(&key(1), MonotonicTime::now(), HERE.into());
     let began = Instant::now();
     assert!(!usage.end(WITHIN));
     assert!(began.elapsed() < WITHIN, "{:?}", began.elapsed());
 
     let (store, usage) = start(LONG, LONG);
     store.hang();
-    usage.note(&key(1), MonotonicTime::now(), HERE);
+    usage.note(&key(1), MonotonicTime::now(), HERE.into());
     let began = Instant::now();
     assert!(!usage.end(WITHIN));
     let took = began.elapsed();
@@ -383,7 +384,7 @@ fn of_many_threads_that_use_many_keys_every_use_is_written_once() {
         for _ in 0..4 {
             scope.spawn(|| {
                 for number in 0..20_000 {
-                    usage.note(&keys[number % keys.len()], MonotonicTime::now(), HERE);
+                    usage.note(&keys[number % keys.len()], MonotonicTime::now(), HERE.into());
                 }
             });
         }

@@ -1,14 +1,14 @@
 //! The usage counters that a request updates: a few atomics per key.
 
 use std::{
-    net::{IpAddr, Ipv6Addr},
+    net::IpAddr,
     sync::{
         Mutex,
         atomic::{AtomicU64, Ordering},
     },
 };
 
-use crate::{clock::MonotonicTime, lock::lock};
+use crate::{client_ip::ClientIp, clock::MonotonicTime, lock::lock};
 
 /// The usage of a key since the last [`take`](Self::take). If two uses are within microseconds of
 /// each other, either of them may be recorded as the last use.
@@ -17,8 +17,7 @@ pub(crate) struct UsageCell {
     count: AtomicU64,
     /// Nanoseconds of a [`MonotonicTime`].
     last: AtomicU64,
-    /// The last client IP as IPv6; an IPv4 address is mapped. `::` means unknown, because no client
-    /// has this address.
+    /// The halves of the last client IP.
     address: [AtomicU64; 2],
     /// Locked while the address is changed or taken, so that both halves always belong to the same
     /// address. A use from the same address needs no lock.
@@ -36,12 +35,11 @@ pub(crate) struct Taken {
 impl UsageCell {
     /// Counts a use. Returns `true` for the first use since the last [`take`](Self::take).
     #[inline]
-    pub(crate) fn note(&self, now: MonotonicTime, address: Option<IpAddr>) -> bool {
+    pub(crate) fn note(&self, now: MonotonicTime, address: ClientIp) -> bool {
         if self.last.load(Ordering::Relaxed) <= now.as_nanos() {
             self.last.store(now.as_nanos(), Ordering::Relaxed);
-            let new = halves(address);
-            if self.halves() != new {
-                self.change_address(new);
+            if self.address() != address {
+                self.change_address(address);
             }
         }
         // The count comes last, with release ordering. A `take` that counts this use therefore
@@ -57,46 +55,35 @@ impl UsageCell {
             return None;
         }
         let changing = lock(&self.changing);
-        let [high, low] = self.halves();
+        let address = self.address();
         drop(changing);
-        let bits = u128::from(high) << 64 | u128::from(low);
         Some(Taken {
             count,
             last: MonotonicTime::from_nanos(self.last.load(Ordering::Relaxed)),
-            address: (bits != 0).then(|| Ipv6Addr::from_bits(bits).to_canonical()),
+            address: address.known(),
         })
     }
 
-    fn halves(&self) -> [u64; 2] {
-        self.address.each_ref().map(|half| half.load(Ordering::Relaxed))
+    #[inline]
+    fn address(&self) -> ClientIp {
+        let [high, low] = &self.address;
+        ClientIp { halves: [high.load(Ordering::Relaxed), low.load(Ordering::Relaxed)] }
     }
 
     #[cold]
-    fn change_address(&self, new: [u64; 2]) {
+    fn change_address(&self, address: ClientIp) {
         let changing = lock(&self.changing);
-        for (half, new) in self.address.iter().zip(new) {
+        for (half, new) in self.address.iter().zip(address.halves) {
             half.store(new, Ordering::Relaxed);
         }
         drop(changing);
     }
 }
 
-#[allow(
-    clippy::cast_possible_truncation,
-    reason = "each half has the bits that the other one drops"
-)]
-fn halves(address: Option<IpAddr>) -> [u64; 2] {
-    let bits = match address {
-        None => 0,
-        Some(IpAddr::V4(address)) => address.to_ipv6_mapped().to_bits(),
-        Some(IpAddr::V6(address)) => address.to_bits(),
-    };
-    [(bits >> 64) as u64, bits as u64]
-}
-
 #[cfg(test)]
 mod tests {
     use std::{
+        net::Ipv6Addr,
         sync::atomic::{AtomicBool, Ordering},
         thread,
         time::Duration,
@@ -127,8 +114,8 @@ mod tests {
             ip("255.255.255.255"),
             None,
         ] {
-            assert!(cell.note(at(1), ip("10.0.0.1")), "the first");
-            assert!(!cell.note(at(2), address), "the second");
+            assert!(cell.note(at(1), ip("10.0.0.1").into()), "the first");
+            assert!(!cell.note(at(2), address.into()), "the second");
             let taken = Taken { count: 2, last: at(2), address };
             assert_eq!(cell.take(), Some(taken));
             assert_eq!(cell.take(), None);
@@ -140,8 +127,8 @@ mod tests {
     #[test]
     fn a_late_use_is_counted_but_is_not_the_last_use() {
         let cell = UsageCell::default();
-        cell.note(at(7), ip("10.0.0.7"));
-        cell.note(at(6), ip("10.0.0.6"));
+        cell.note(at(7), ip("10.0.0.7").into());
+        cell.note(at(6), ip("10.0.0.6").into());
         let taken = cell.take().unwrap();
         assert_eq!((taken.count, taken.last), (2, at(7)));
         assert_eq!(taken.address, ip("10.0.0.7"));
@@ -167,7 +154,7 @@ mod tests {
                     let cell = &cell;
                     scope.spawn(move || {
                         // All uses have the same time, so that every thread changes the address.
-                        (0..USES).filter(|_| cell.note(at(1), *address)).count()
+                        (0..USES).filter(|_| cell.note(at(1), (*address).into())).count()
                     })
                 })
                 .collect();
@@ -194,9 +181,9 @@ mod tests {
     #[test]
     fn an_address_that_changes_at_the_moment_is_not_taken_by_half() {
         let cell = UsageCell::default();
-        cell.note(at(1), ip("2001:db8::1"));
+        cell.note(at(1), ip("2001:db8::1").into());
         let changing = cell.changing.lock().unwrap();
-        let [high, low] = halves(ip("2001:db9::2"));
+        let [high, low] = ClientIp::from(ip("2001:db9::2")).halves;
         cell.address[0].store(high, Ordering::Relaxed);
         let taken = thread::scope(|scope| {
             let taken = scope.spawn(|| cell.take());

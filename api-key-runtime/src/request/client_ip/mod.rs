@@ -10,11 +10,14 @@ mod unknown;
 
 use std::net::{IpAddr, Ipv6Addr};
 
-use actix_web::http::header::{HeaderMap, HeaderName, HeaderValue};
+use actix_web::{
+    HttpRequest,
+    http::header::{HeaderMap, HeaderName, HeaderValue},
+};
 
 pub(crate) use self::unknown::UnknownIp;
 use super::key_location::is_reserved;
-use crate::{allowed_ips::Block, error::Error};
+use crate::{allowed_ips::Block, client_ip::ClientIp, error::Error};
 
 /// Maximum number of hops to follow. A longer chain of trusted hops yields no client IP.
 const MAX_HOPS: usize = 32;
@@ -75,8 +78,18 @@ impl TrustedProxies {
         self.proxies.is_some()
     }
 
-    /// Returns the canonical client IP, or the reason why the client IP is unknown.
+    /// Returns the client IP of a request.
     #[inline]
+    pub(crate) fn client_ip_of(&self, request: &HttpRequest) -> ClientIp {
+        let peer = request.peer_addr().map(|peer| peer.ip());
+        // Shorter than `client_ip`, for the bench `instructions`.
+        if self.proxies.is_none() {
+            return peer.into();
+        }
+        self.client_ip(peer, request.headers()).ok().into()
+    }
+
+    /// Returns the canonical client IP, or the reason why the client IP is unknown.
     pub(crate) fn client_ip(
         &self,
         peer: Option<IpAddr>,
