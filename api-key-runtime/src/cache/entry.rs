@@ -5,6 +5,7 @@ use std::ops::Range;
 
 use chrono::{DateTime, Utc};
 
+use super::ReadStamp;
 use crate::{
     allowed_ips::Rules,
     key_record::{KeyRecord, KeyState},
@@ -27,6 +28,9 @@ pub(crate) struct CachedKey {
     has_owner: bool,
     disabled: bool,
     revoked: bool,
+    /// The read that this key comes from. The time of the read and the lease decide how long the
+    /// cache may use the key.
+    pub(super) read: ReadStamp,
     /// The usage that is not written yet.
     usage: UsageCell,
 }
@@ -66,8 +70,15 @@ impl CachedKey {
             // stricter interpretation.
             disabled: record.disabled_at.is_some(),
             revoked: record.revoked_at.is_some(),
+            read: ReadStamp::default(),
             usage: UsageCell::default(),
         }
+    }
+
+    /// Sets the read that this key comes from.
+    pub(super) fn with_read(mut self, read: ReadStamp) -> Self {
+        self.read = read;
+        self
     }
 
     pub(crate) fn hint(&self) -> &str {

@@ -76,18 +76,8 @@ pub(crate) struct Bounds {
     pub(crate) stale_if_error: Duration,
 }
 
-/// A cache entry: the key, or `()` for a digest that is not in the store.
-#[derive(Clone, Debug)]
-struct Entry<T> {
-    what: T,
-    /// The time at which the query that read this entry was sent.
-    sent: MonotonicTime,
-    /// The generation at the time `sent`.
-    generation: u64,
-}
-
 /// A map keyed by digest. A full map evicts rarely used entries.
-type Bounded<T, B> = quick_cache::sync::Cache<KeyDigest, Entry<T>, UnitWeighter, B>;
+type Bounded<T, B> = quick_cache::sync::Cache<KeyDigest, T, UnitWeighter, B>;
 
 /// A hasher for digests. Uses the first eight bytes, because a digest is already a hash.
 #[derive(Clone, Copy, Debug, Default)]
@@ -112,8 +102,9 @@ pub(crate) struct Cache {
     /// Cached keys, hashed without a seed. Only digests from the store are kept here, and callers
     /// cannot choose these digests.
     known: Bounded<Arc<CachedKey>, BuildHasherDefault<FirstBytes>>,
-    /// Negative entries, hashed with a secret seed because callers choose these digests.
-    unknown: Bounded<(), RandomState>,
+    /// Negative entries: the read that did not find the digest. Hashed with a secret seed because
+    /// callers choose these digests.
+    unknown: Bounded<ReadStamp, RandomState>,
     /// The time up to which every change has been applied.
     lease: AtomicU64,
     /// Entries of earlier generations are stale, because everything may have changed since.
@@ -131,7 +122,7 @@ struct Writer {
 
 /// The time and generation just before a query is sent. They decide whether the result of the query
 /// may be cached.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub(crate) struct ReadStamp {
     pub(crate) sent: MonotonicTime,
     generation: u64,
@@ -203,9 +194,9 @@ impl Cache {
     /// Returns the time at which an entry was last known to be current: the time of its read or, if
     /// later, the lease. Returns `None` if everything may have changed since the read.
     #[inline]
-    fn current_at<T>(&self, entry: &Entry<T>, lease: MonotonicTime) -> Option<MonotonicTime> {
-        let is_valid = entry.generation >= self.valid_from.load(Ordering::Acquire);
-        is_valid.then(|| lease.max(entry.sent))
+    fn current_at(&self, read: ReadStamp, lease: MonotonicTime) -> Option<MonotonicTime> {
+        let is_valid = read.generation >= self.valid_from.load(Ordering::Acquire);
+        is_valid.then(|| lease.max(read.sent))
     }
 
     #[inline]
@@ -229,9 +220,9 @@ impl Cache {
     ) -> Option<Arc<CachedKey>> {
         let bound = self.bounds.stale_if_error;
         let lease = self.lease();
-        let entry = self.known.get(digest)?;
-        let at = self.current_at(&entry, lease)?;
-        (!bound.is_zero() && now.since(at) <= bound).then_some(entry.what)
+        let key = self.known.get(digest)?;
+        let at = self.current_at(key.read, lease)?;
+        (!bound.is_zero() && now.since(at) <= bound).then_some(key)
     }
 
     // ---- lookups
@@ -252,8 +243,9 @@ impl Cache {
         let mut permit = self.permit(stamp, now);
         let found = found.into_iter().map(|(digest, record)| {
             let had_tombstone = permit.writer.has_tombstone(&digest);
-            let key =
-                record.map(|record| Arc::new(permit.writer.with_tombstone(&digest, record, now)));
+            let key = record.map(|record| {
+                Arc::new(permit.writer.with_tombstone(&digest, record, now).with_read(stamp))
+            });
             if permit.still_holds(&digest) {
                 self.keep(digest, key.clone(), stamp);
             }
@@ -282,29 +274,27 @@ impl Cache {
     }
 
     fn keep(&self, digest: KeyDigest, key: Option<Arc<CachedKey>>, stamp: ReadStamp) {
-        let ReadStamp { sent, generation } = stamp;
         // The cached entry may be from a read that was sent later but arrived earlier.
-        let is_later = |there: Option<MonotonicTime>| there.is_none_or(|there| there <= sent);
-        if !is_later(self.known.peek(&digest).map(|entry| entry.sent))
-            || !is_later(self.unknown.peek(&digest).map(|entry| entry.sent))
+        let is_later =
+            |there: Option<ReadStamp>| there.is_none_or(|there| there.sent <= stamp.sent);
+        if !is_later(self.known.peek(&digest).map(|key| key.read))
+            || !is_later(self.unknown.peek(&digest))
         {
             return;
         }
-        if let Some(what) = key {
+        if let Some(key) = key {
             self.unknown.remove(&digest);
-            let entry = Entry { what, sent, generation };
-            self.known.insert(digest, entry);
+            self.known.insert(digest, key);
         } else {
             self.known.remove(&digest);
-            let entry = Entry { what: (), sent, generation };
-            self.unknown.insert(digest, entry);
+            self.unknown.insert(digest, stamp);
         }
     }
 
     /// Drops the entry of a revoked key if the entry shows the key as not revoked. Such an entry
     /// may be from a read that was sent later but saw an older state.
     fn forget_unless_revoked(&self, digest: &KeyDigest) {
-        self.known.remove_if(digest, |entry| !entry.what.is_revoked());
+        self.known.remove_if(digest, |key| !key.is_revoked());
     }
 
     // ---- changes

@@ -57,17 +57,13 @@ impl View<'_> {
     #[inline]
     pub(crate) fn get(&self, digest: &KeyDigest) -> Cached {
         let Self { cache, lease, now } = *self;
-        if let Some(entry) = cache.known.get(digest) {
-            let is_fresh =
-                cache.current_at(&entry, lease).is_some_and(|at| cache.is_fresh(at, now));
-            return if is_fresh { Cached::Hit(entry.what) } else { Cached::Stale };
+        let is_fresh =
+            |read| cache.current_at(read, lease).is_some_and(|at| cache.is_fresh(at, now));
+        if let Some(key) = cache.known.get(digest) {
+            return if is_fresh(key.read) { Cached::Hit(key) } else { Cached::Stale };
         }
         match cache.unknown.get(digest) {
-            Some(entry)
-                if cache.current_at(&entry, lease).is_some_and(|at| cache.is_fresh(at, now)) =>
-            {
-                Cached::NegativeHit
-            }
+            Some(read) if is_fresh(read) => Cached::NegativeHit,
             _ => Cached::Miss,
         }
     }

@@ -10,7 +10,7 @@ use std::{
 use super::{BOUND, DIGEST};
 use crate::{
     cache::CachedKey,
-    cache::{Bounds, Cache, Entry, ReadStamp},
+    cache::{Bounds, Cache, ReadStamp},
     clock::MonotonicTime,
 };
 
@@ -187,9 +187,8 @@ impl Cache {
         fork.lease.store(self.lease.load(Relaxed), SeqCst);
         fork.valid_from.store(self.valid_from.load(Relaxed), SeqCst);
         *fork.writer() = self.writer().clone();
-        if let Some(Entry { what, sent, generation }) = self.known.peek(&DIGEST) {
-            let entry = Entry { what, sent, generation };
-            fork.known.insert(DIGEST, entry);
+        if let Some(key) = self.known.peek(&DIGEST) {
+            fork.known.insert(DIGEST, key);
         }
         fork
     }
@@ -241,9 +240,9 @@ impl Cache {
                 rejected_before: world.rejected_before,
             },
             lease: age_of(self.lease()),
-            entry: entry.map(|entry| {
-                let is_valid = entry.generation >= self.valid_from.load(Relaxed);
-                (is_inactive(&entry.what), age_of(entry.sent), is_valid)
+            entry: entry.map(|key| {
+                let is_valid = key.read.generation >= self.valid_from.load(Relaxed);
+                (is_inactive(&key), age_of(key.read.sent), is_valid)
             }),
             has_tombstone: writer.tombstones.has(&DIGEST),
         }
