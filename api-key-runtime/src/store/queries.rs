@@ -19,14 +19,14 @@ use diesel::{
 };
 
 use super::{
-    Connection, OWN_ROW, PRIMARY, TRIGGERS, enabled_triggers,
+    Connection, OWN_ROW, OwnKeys, PRIMARY, TRIGGERS, enabled_triggers,
     events::events,
     existing_tables, hides_rows, is_standby, is_within_transaction,
     listing::list,
-    lock_holder, lock_row, mend_identity, merge_log, migrate,
+    lock_holder, lock_row, mend_identity, merge_log, migrate, own_keys,
     prune::{count_due, prune_events, prune_keys},
     schema::{api_key_meta, api_key_usage, api_keys},
-    state_actor, tables_elsewhere, time,
+    server_number, state_actor, tables_elsewhere, time,
     usage::record as record_usage,
     write,
 };
@@ -376,11 +376,11 @@ pub(super) fn own_row() -> SqlLiteral<Bool> {
 }
 
 /// Joins the row of `api_key_meta` with each of these keys. Even if none of the keys exists, the
-/// result has a row, which shows the number of the server.
+/// result has a row, which shows the identity of the server.
 #[auto_type]
 fn keys_beside_meta<'a>(digests: &'a [&'a [u8]]) -> _ {
-    let own_row: SqlLiteral<Bool> = own_row();
-    let keys = api_keys::table.on(api_keys::digest.eq_any(digests).and(own_row));
+    let own_keys: OwnKeys = own_keys();
+    let keys = own_keys.on(api_keys::digest.eq_any(digests));
     api_key_meta::table.left_join(keys)
 }
 
@@ -419,28 +419,36 @@ fn find_one_by_one(
     Ok(FromPrimary { server, rows: records })
 }
 
-/// Separates the number of the primary from the rows. Fails if the server is a standby, if
+/// Separates the identity of the primary from the rows. Fails if the server is a standby, if
 /// row-level security hides keys, or if `api_key_meta` is empty.
 fn from_primary<T>(rows: Vec<(String, Option<T>)>) -> QueryResult<FromPrimary<T>> {
-    let Some((server, _)) = rows.first() else {
+    let Some((primary, _)) = rows.first() else {
         return Err(refused(
             "the table api_key_meta is empty: insert its row again as in the migrations",
         ));
     };
-    let server = match server.as_str() {
-        "standby" => {
+    let mut fields = primary.splitn(3, '/');
+    let server = match (fields.next(), fields.next()) {
+        (Some("f"), Some("f")) => fields.next().and_then(server_number),
+        (Some("t"), _) => {
             return Err(refused(
                 "the server is a hot standby, which may lag behind: use the writable primary",
             ));
         }
-        "hidden" => {
+        (_, Some("t")) => {
             return Err(refused(
                 "row-level security hides rows of api_keys from this role: disable it, or give the \
                  role BYPASSRLS",
             ));
         }
-        number => number.parse().map_err(|_| refused("the server returned an invalid number"))?,
+        _ => None,
     };
+    let server = server.ok_or_else(|| {
+        refused(
+            "api_keys is not an ordinary table, so its server cannot be identified: a view or a \
+             partitioned table cannot replace it",
+        )
+    })?;
     Ok(FromPrimary { server, rows: rows.into_iter().filter_map(|(_, row)| row).collect() })
 }
 

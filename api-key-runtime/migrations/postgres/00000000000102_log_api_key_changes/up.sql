@@ -383,12 +383,12 @@ BEGIN
             OR pg_catalog.row_security_active(%3$L::pg_catalog.regclass),
         pg_catalog.pg_backend_pid(),
         coalesce(began_at, ''),
-        -- The id of the database is the name of the folder with the table's file.
-        pg_catalog.hashtextextended(pg_catalog.concat_ws('/',
-            (extract(epoch FROM pg_catalog.pg_postmaster_start_time()) OPERATOR(pg_catalog.*) 1000000)::pg_catalog.int8,
-            pg_catalog.substring(pg_catalog.pg_relation_filepath(%2$L::pg_catalog.regclass), '([0-9]+)/[0-9]+$'),
+        -- The path of the table's file contains the id of the database.
+        pg_catalog.concat_ws('/',
+            pg_catalog.encode(pg_catalog.timestamptz_send(pg_catalog.pg_postmaster_start_time()), 'hex'),
+            pg_catalog.pg_relation_filepath(%2$L::pg_catalog.regclass),
             %2$L::pg_catalog.regclass::pg_catalog.oid,
-            %3$L::pg_catalog.regclass::pg_catalog.oid), 0));
+            %3$L::pg_catalog.regclass::pg_catalog.oid));
     -- No transaction has ended since the last read, so neither rows nor definitions have changed.
     IF here OPERATOR(pg_catalog.=) since::pg_catalog.text THEN
         RETURN pg_catalog.concat_ws(';', head, '', '', true, '');

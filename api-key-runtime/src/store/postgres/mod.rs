@@ -21,7 +21,7 @@ use diesel::{
     dsl::sql, prelude::QueryableByName, sql_query, sql_types,
 };
 
-use self::server::PRIMARY;
+use self::server::{PRIMARY, server_number};
 use super::{
     Database, TransactionError,
     connection::{Elsewhere, Recorded, Summary},
@@ -49,7 +49,15 @@ type Timestamp = diesel::sql_types::Timestamptz;
 type Connection = diesel::PgConnection;
 
 /// Excludes rows of tables that inherit from `api_keys`, because no trigger logs their changes.
-const OWN_ROW: &str = "api_keys.tableoid = pg_catalog.to_regclass('api_keys')";
+const OWN_ROW: &str = "api_keys.tableoid = 'api_keys'::pg_catalog.regclass";
+
+/// The key table without the tables that inherit from it.
+type OwnKeys = diesel::query_builder::Only<schema::api_keys::table>;
+
+fn own_keys() -> OwnKeys {
+    use diesel::dsl::OnlyDsl as _;
+    schema::api_keys::table.only()
+}
 
 /// Locks the selected rows, and leaves out rows that another transaction has locked.
 const SKIP_LOCKED: &str = " FOR UPDATE SKIP LOCKED";

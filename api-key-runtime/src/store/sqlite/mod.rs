@@ -81,11 +81,18 @@ pub(crate) const TRIGGERS: &[&str] = &[
 /// Accepts every row, because SQLite has no table inheritance.
 const OWN_ROW: &str = "TRUE";
 
+/// The key table.
+type OwnKeys = schema::api_keys::table;
+
+fn own_keys() -> OwnKeys {
+    schema::api_keys::table
+}
+
 /// Locks nothing, because a write transaction locks the whole file.
 const SKIP_LOCKED: &str = "";
 
-/// The server number of every file. SQLite has neither a primary nor a standby.
-const PRIMARY: &str = "'0'";
+/// No file is a standby or hides rows, and the identity is empty.
+const PRIMARY: &str = "'f/f/'";
 
 /// Selects the connection settings that affect a write. The columns have the names of the pragmas.
 const SETTINGS: &str =
@@ -178,6 +185,12 @@ impl Settings {
             "PRAGMA busy_timeout = {busy_timeout}; PRAGMA synchronous = {synchronous}"
         ))
     }
+}
+
+/// Returns the server number of every file, because SQLite has no servers.
+#[allow(clippy::unnecessary_wraps, reason = "as on Postgres")]
+fn server_number(_: &str) -> Option<i64> {
+    Some(0)
 }
 
 /// Returns whether a transaction is open, in which case `BEGIN` fails.
