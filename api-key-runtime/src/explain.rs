@@ -302,7 +302,7 @@ mod tests {
 
     fn requests() -> Vec<AccessRequest> {
         let mut requests = Vec::new();
-        for ip in ["10.1.2.3", "::ffff:10.1.2.3", "2001:db8::1", "203.0.113.9", ""] {
+        for ip in ["10.1.2.3", "::ffff:10.1.2.3", "2001:db8::1", "203.0.113.9", "::", ""] {
             for all in ["", "a", "a b"] {
                 for any in ["", "c", "b c"] {
                     let mut request = AccessRequest::new(ip.parse::<IpAddr>().ok());

@@ -46,6 +46,17 @@ fn keys_and_changes_must_come_from_one_server() {
     assert_eq!(reader.read(), nothing());
 }
 
+// E7
+#[test]
+fn a_rewritten_table_is_on_the_same_server() {
+    let database = migrated();
+    let mut reader = Reader::at(database.url());
+    let _ = reader.read();
+    // The table gets another file.
+    database.execute("VACUUM FULL api_keys").unwrap();
+    reader.store.find(&[unknown()]).expect("no other server");
+}
+
 // E6, E17, F14
 // Two databases of one server stand for two servers. Keys move from one database to the other by
 // logical replication, with and without the change log in the publication.

@@ -27,9 +27,8 @@ mod namesakes {
         policy: Q,
         authenticated: AppKey,
         __arguments_request: HttpRequest,
-        __arguments_payload: web::Payload,
     ) -> String {
-        drop((payload, handler, policy, request, __arguments_payload));
+        drop((payload, handler, policy, request));
         format!(
             "{} {} {} {}",
             ran(__request.path()),

@@ -1,4 +1,9 @@
-use std::time::{Duration, Instant};
+use std::{
+    net::SocketAddr,
+    time::{Duration, Instant},
+};
+
+use actix_web::test::TestRequest;
 
 use super::*;
 
@@ -23,7 +28,14 @@ fn forwarded(lines: &[&str]) -> HeaderMap {
 }
 
 fn caller(trusted_proxies: &TrustedProxies, peer: &str, lines: &[&str]) -> Option<IpAddr> {
-    trusted_proxies.client_ip(Some(ip(peer)), &forwarded(lines)).ok()
+    let mut request = TestRequest::default().peer_addr(SocketAddr::new(ip(peer), 40_000));
+    for (name, line) in forwarded(lines) {
+        request = request.append_header((name, line));
+    }
+    let request = request.to_http_request();
+    let client_ip = trusted_proxies.client_ip_of(&request).known();
+    assert_eq!(client_ip, trusted_proxies.client_ip(Some(ip(peer)), request.headers()).ok());
+    client_ip
 }
 
 // C1, C2
