@@ -35,7 +35,7 @@ mod support;
 /// The variable that passes the database URL, the number of handles, `max_staleness` and a key to a
 /// process of the fleet.
 const MEMBER: &str = "BENCH_FLEET_MEMBER";
-/// Number of processes that start at once. A larger number would exceed the connect timeout on a
+/// Number of handles that start at once. A larger number would exceed the connect timeout on a
 /// small machine.
 const AT_ONCE: usize = 10;
 /// Time after which the connections opened at startup are closed.
@@ -93,7 +93,8 @@ fn measure(
     let member = format!("{url} {handles} {max_staleness} {}", key.secret);
     let mut fleet: Vec<Member> = Vec::with_capacity(processes);
     while fleet.len() < processes {
-        let mut group: Vec<Member> = (0..AT_ONCE).map(|_| Member::start(&member)).collect();
+        let at_once = (AT_ONCE / handles).max(1);
+        let mut group: Vec<Member> = (0..at_once).map(|_| Member::start(&member)).collect();
         for member in &mut group {
             assert_eq!(member.line(), "ready");
         }

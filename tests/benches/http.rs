@@ -118,17 +118,20 @@ fn on_postgres(server: &Postgres) -> Vec<(&'static str, f64)> {
     let [with, without] = warm(&mut servers, "warm_route_over_bare", "/bare", &hot);
     warm(&mut servers, "warm_route_over_limit", "/limit", &hot);
     let [_, by_hand] = warm(&mut servers, "warm_over_handwritten_pg", "/handwritten", &hot);
-    cold_against(&mut servers, &cold);
+    cold_against(&mut servers, "cold_over_handwritten_pg", &cold);
     vec![("without a check", without), ("#[require_app_key]", with), ("by hand, Postgres", by_hand)]
 }
 
 fn on_sqlite() -> f64 {
     let database = Database::sqlite();
     let hot = make_keys(HOT);
+    let cold = make_keys(COLD * COLD_ROUNDS);
     database.insert(&hot);
+    database.insert(&cold);
     database.settle();
     let mut servers = Servers::start(&database.keys(), rival::Keys::connect(database.url()));
     let [_, by_hand] = warm(&mut servers, "warm_over_handwritten_sqlite", "/handwritten", &hot);
+    cold_against(&mut servers, "cold_over_handwritten_sqlite", &cold);
     by_hand
 }
 
@@ -149,12 +152,12 @@ fn warm(servers: &mut Servers, name: &str, other: &str, hot: &[Key]) -> [f64; 2]
 
 /// Compares first uses of keys. Both routes get the same keys, because the hand-written code does
 /// not cache a key.
-fn cold_against(servers: &mut Servers, cold: &[Key]) {
+fn cold_against(servers: &mut Servers, name: &str, cold: &[Key]) {
     let requests = [requests("/guarded", cold), requests("/handwritten", cold)];
     // Uses only one server, because during a long round the other server would close its idle
     // connections.
     let [load, _] = &mut servers.loads;
-    measure("cold_over_handwritten_pg", COLD_ROUNDS, |side, round| {
+    measure(name, COLD_ROUNDS, |side, round| {
         let mut requests = requests[side as usize][round * COLD..][..COLD].iter();
         load.run(|| requests.next().map(Vec::as_slice))
     });
