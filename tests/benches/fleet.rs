@@ -38,6 +38,8 @@ const MEMBER: &str = "BENCH_FLEET_MEMBER";
 /// Number of handles that start at once. A larger number would exceed the connect timeout on a
 /// small machine.
 const AT_ONCE: usize = 10;
+/// How often a handle tries to start.
+const ATTEMPTS: usize = 5;
 /// Time after which the connections opened at startup are closed.
 const IDLE_TIMEOUT: Duration = Duration::from_secs(3);
 const SETTLING: Duration = Duration::from_secs(8);
@@ -260,12 +262,13 @@ fn serve(member: &str) {
         return;
     };
     let max_staleness = Duration::from_secs(max_staleness.parse().unwrap());
-    let builder = || {
+    let build = || {
         let builder = AppKeys::builder().database_url(url).max_staleness(max_staleness);
-        builder.idle_timeout(IDLE_TIMEOUT)
+        builder.idle_timeout(IDLE_TIMEOUT).build()
     };
-    let handles: Vec<AppKeys> =
-        (0..handles.parse().unwrap()).map(|_| builder().build().unwrap()).collect();
+    // On a small machine, connecting beside hundreds of other handles may time out.
+    let start = || (0..ATTEMPTS).find_map(|_| build().ok()).expect("connects in a few attempts");
+    let handles: Vec<AppKeys> = (0..handles.parse().unwrap()).map(|_| start()).collect();
     let requests: Vec<HttpRequest> = handles.iter().map(|keys| request(keys, key)).collect();
     println!("ready");
     let mut line = String::new();
