@@ -109,12 +109,7 @@ fn main() {
 
 fn on_postgres(server: &Postgres) -> Vec<(&'static str, f64)> {
     let database = Database::postgres(server);
-    let hot = make_keys(HOT);
-    let cold = make_keys(COLD * COLD_ROUNDS);
-    database.insert(&hot);
-    database.insert(&cold);
-    database.settle();
-    let mut servers = Servers::start(&database.keys(), rival::Keys::connect(database.url()));
+    let (mut servers, hot, cold) = serve(&database);
     let [with, without] = warm(&mut servers, "warm_route_over_bare", "/bare", &hot);
     warm(&mut servers, "warm_route_over_limit", "/limit", &hot);
     let [_, by_hand] = warm(&mut servers, "warm_over_handwritten_pg", "/handwritten", &hot);
@@ -124,15 +119,20 @@ fn on_postgres(server: &Postgres) -> Vec<(&'static str, f64)> {
 
 fn on_sqlite() -> f64 {
     let database = Database::sqlite();
+    let (mut servers, hot, cold) = serve(&database);
+    let [_, by_hand] = warm(&mut servers, "warm_over_handwritten_sqlite", "/handwritten", &hot);
+    cold_against(&mut servers, "cold_over_handwritten_sqlite", &cold);
+    by_hand
+}
+
+/// Starts servers of this database. Returns the servers, keys to cache, and keys to use once.
+fn serve(database: &Database) -> (Servers, Vec<Key>, Vec<Key>) {
     let hot = make_keys(HOT);
     let cold = make_keys(COLD * COLD_ROUNDS);
     database.insert(&hot);
     database.insert(&cold);
     database.settle();
-    let mut servers = Servers::start(&database.keys(), rival::Keys::connect(database.url()));
-    let [_, by_hand] = warm(&mut servers, "warm_over_handwritten_sqlite", "/handwritten", &hot);
-    cold_against(&mut servers, "cold_over_handwritten_sqlite", &cold);
-    by_hand
+    (Servers::start(&database.keys(), rival::Keys::connect(database.url())), hot, cold)
 }
 
 /// Compares the throughput of the guarded route with that of another route, for the same cached
